@@ -1,0 +1,172 @@
+//! What was said, kept in the shape that the API accepts: every tool use is answered in the very next message.
+
+use crate::model::{Block, Message, ResultContent, Role, ToolResultBlock};
+
+/// Results shorter than this are not worth trimming; what stays of the newest ones when they must be cut.
+const KEPT_BYTES: usize = 1024;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Conversation {
+    messages: Vec<Message>,
+}
+
+impl Conversation {
+    pub(super) fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// Adds what a person says. Tool uses that an earlier run left open are answered first, for the API refuses a history
+    /// with a hole in it for ever.
+    pub(super) fn ask(&mut self, prompt: &str) {
+        let mut content = self.close_open_uses();
+        content.push(Block::text(prompt));
+        self.messages.push(Message { role: Role::User, content });
+    }
+
+    /// Adds an answer as it came. An empty one is left out: the API refuses it in a history.
+    pub(super) fn answered(&mut self, content: Vec<Block>) {
+        if !content.is_empty() {
+            self.messages.push(Message { role: Role::Assistant, content });
+        }
+    }
+
+    /// Adds the results of a turn's calls, all in one message and in the order of the calls.
+    pub(super) fn results(&mut self, results: Vec<ToolResultBlock>) {
+        let content = results.into_iter().map(Block::ToolResult).collect();
+        self.messages.push(Message { role: Role::User, content });
+    }
+
+    fn close_open_uses(&self) -> Vec<Block> {
+        let Some(Message { role: Role::Assistant, content }) = self.messages.last() else { return Vec::new() };
+        content
+            .iter()
+            .filter_map(|block| match block {
+                Block::ToolUse(tool_use) => Some(Block::ToolResult(ToolResultBlock {
+                    tool_use_id: tool_use.id.clone(),
+                    content: vec![ResultContent::text("The call was not made: the run ended before it.")],
+                    is_error: true,
+                })),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Makes room: first the results of earlier turns go, then the newest ones are cut. Nothing but the text of results
+    /// is touched, so every pair stays whole. Returns false where nothing is left to trim.
+    pub(super) fn trim(&mut self) -> bool {
+        let newest = self.messages.iter().rposition(holds_results);
+        let Some(newest) = newest else { return false };
+        let (older, rest) = self.messages.split_at_mut(newest);
+        let trimmed = older.iter_mut().map(|message| trim_message(message, 0)).sum::<usize>();
+        if trimmed > 0 {
+            return true;
+        }
+        rest.first_mut().is_some_and(|message| trim_message(message, KEPT_BYTES) > 0)
+    }
+}
+
+fn holds_results(message: &Message) -> bool {
+    message.content.iter().any(|block| matches!(block, Block::ToolResult(_)))
+}
+
+/// Cuts every result of the message that is worth it to its first `kept` bytes. Returns how many were cut.
+fn trim_message(message: &mut Message, kept: usize) -> usize {
+    let mut trimmed = 0;
+    for block in &mut message.content {
+        let Block::ToolResult(result) = block else { continue };
+        let size: usize = result.content.iter().map(size).sum();
+        if size <= KEPT_BYTES * 2 {
+            continue;
+        }
+        let text: String = result.content.iter().filter_map(text).collect();
+        let head = &text[..floor_char_boundary(&text, kept)];
+        let gap = if head.is_empty() { "" } else { "…\n" };
+        let marked = format!("{head}{gap}[trimmed: {} bytes of an earlier result]", size - head.len());
+        result.content = vec![ResultContent::text(marked)];
+        trimmed += 1;
+    }
+    trimmed
+}
+
+fn size(content: &ResultContent) -> usize {
+    match content {
+        ResultContent::Text { text } => text.len(),
+        ResultContent::Image { source: crate::model::ImageSource::Base64 { data, .. } } => data.len(),
+    }
+}
+
+fn text(content: &ResultContent) -> Option<&str> {
+    match content {
+        ResultContent::Text { text } => Some(text),
+        ResultContent::Image { .. } => None,
+    }
+}
+
+fn floor_char_boundary(text: &str, index: usize) -> usize {
+    let index = index.min(text.len());
+    (0..=index).rev().find(|index| text.is_char_boundary(*index)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic)]
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::ToolUse;
+
+    fn exchange(conversation: &mut Conversation, id: &str, result: &str) {
+        conversation.answered(vec![tool_use(id)]);
+        conversation.results(vec![ToolResultBlock {
+            tool_use_id: id.to_owned(),
+            content: vec![ResultContent::text(result)],
+            is_error: false,
+        }]);
+    }
+
+    fn tool_use(id: &str) -> Block {
+        Block::ToolUse(ToolUse { id: id.to_owned(), name: "n".to_owned(), input: json!({}), extra: Default::default() })
+    }
+
+    fn result_text(message: &Message) -> &str {
+        match &message.content[0] {
+            Block::ToolResult(result) => match &result.content[0] {
+                ResultContent::Text { text } => text,
+                ResultContent::Image { .. } => panic!("an image"),
+            },
+            block => panic!("{block:?}"),
+        }
+    }
+
+    #[test]
+    fn older_results_go_first_then_the_newest_are_cut() {
+        let mut conversation = Conversation::default();
+        conversation.ask("go");
+        exchange(&mut conversation, "a", &"x".repeat(5000));
+        exchange(&mut conversation, "b", "short");
+        exchange(&mut conversation, "c", &"é".repeat(5000));
+        assert!(conversation.trim());
+        assert_eq!(result_text(&conversation.messages()[2]), "[trimmed: 5000 bytes of an earlier result]");
+        assert_eq!(result_text(&conversation.messages()[4]), "short");
+        assert_eq!(result_text(&conversation.messages()[6]).len(), 10_000);
+        assert!(conversation.trim());
+        let cut = result_text(&conversation.messages()[6]);
+        assert!(cut.starts_with("éé") && cut.ends_with("[trimmed: 8976 bytes of an earlier result]"), "{cut}");
+        assert!(!conversation.trim());
+        assert_eq!(conversation.messages().len(), 7);
+    }
+
+    #[test]
+    fn open_uses_are_answered_before_the_next_prompt() {
+        let mut conversation = Conversation::default();
+        conversation.ask("go");
+        conversation.answered(vec![tool_use("a"), tool_use("b")]);
+        conversation.ask("again");
+        let Some(Message { role: Role::User, content }) = conversation.messages().last() else { panic!("no message") };
+        assert!(matches!(
+            &content[..],
+            [Block::ToolResult(a), Block::ToolResult(b), Block::Text { .. }]
+                if a.tool_use_id == "a" && b.tool_use_id == "b" && a.is_error
+        ));
+    }
+}

@@ -1,0 +1,74 @@
+//! The one way in which a run ends.
+
+use serde::{Deserialize, Serialize};
+
+/// Every run ends with exactly one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// The model finished its answer.
+    Completed,
+    MaxIterations,
+    MaxToolCalls,
+    DeadlineExceeded,
+    /// The same tool, with the same input and the same outcome, five times in a row.
+    LoopDetected,
+    /// Our own ledger refused an attempt.
+    BudgetExceeded,
+    /// The answer hit `max_tokens`.
+    Truncated,
+    /// The model declined.
+    Refused,
+    ContextOverflow,
+    ModelFailed,
+    Cancelled,
+}
+
+impl Ending {
+    pub const ALL: [Self; 11] = [
+        Self::Completed,
+        Self::MaxIterations,
+        Self::MaxToolCalls,
+        Self::DeadlineExceeded,
+        Self::LoopDetected,
+        Self::BudgetExceeded,
+        Self::Truncated,
+        Self::Refused,
+        Self::ContextOverflow,
+        Self::ModelFailed,
+        Self::Cancelled,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::MaxIterations => "max_iterations",
+            Self::MaxToolCalls => "max_tool_calls",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::LoopDetected => "loop_detected",
+            Self::BudgetExceeded => "budget_exceeded",
+            Self::Truncated => "truncated",
+            Self::Refused => "refused",
+            Self::ContextOverflow => "context_overflow",
+            Self::ModelFailed => "model_failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The process's exit code for a run that ended so. Code 2 is not here: it means that no run ever existed.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Completed => 0,
+            Self::Truncated | Self::Refused | Self::ContextOverflow | Self::ModelFailed => 1,
+            Self::BudgetExceeded => 3,
+            Self::MaxIterations | Self::MaxToolCalls | Self::DeadlineExceeded | Self::LoopDetected => 4,
+            Self::Cancelled => 130,
+        }
+    }
+}
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,284 @@
+//! A host: everything that runs share, built from a configuration.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::session::Session;
+use crate::config::Config;
+use crate::ledger::{Ledger, LedgerError};
+use crate::model::{AnthropicClient, ClientError, Model, ModelStack, PriceError, Prices, Provider, ToolDefinition};
+use crate::resilience::{Breaker, RetryBudget};
+use crate::sandbox::{CompilePlace, Limits, Sandbox};
+use crate::telemetry::{EventBus, Observer};
+use crate::tools::{LoadError, ToolPolicy, ToolSet};
+
+/// The tenant of a host that serves only one.
+pub const DEFAULT_TENANT: &str = "default";
+
+/// How long a host waits at its end for observers that lag behind.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Runs agents. Cheap to share: sessions of one host use one pool of instances, one ledger and the same breakers.
+///
+/// ```no_run
+/// use cofferdam::agent::{Host, RunOptions};
+/// use cofferdam::config::Config;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let host = Host::builder(Config::default()).build().await?;
+/// let report = host.session().run("What is 25 * 17?", RunOptions::default()).await;
+/// println!("{}: {}", report.outcome, report.answer);
+/// host.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Host {
+    parts: Arc<HostParts>,
+}
+
+/// What sessions need of their host.
+#[derive(Debug)]
+pub(super) struct HostParts {
+    pub(super) config: Config,
+    pub(super) tenant: String,
+    pub(super) model: Arc<dyn Model>,
+    pub(super) tools: Arc<ToolSet>,
+    /// The tools as the model sees them.
+    pub(super) definitions: Vec<ToolDefinition>,
+    pub(super) ledger: Ledger,
+    pub(super) events: EventBus,
+}
+
+/// Why a host cannot be built. No run exists then, and nothing was spent.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error("the agent's settings make no sense: {0}")]
+    Settings(String),
+    #[error(transparent)]
+    Tools(#[from] LoadError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Prices(#[from] PriceError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("the WebAssembly engine does not work here: {0}")]
+    Engine(String),
+    #[error("this program's own path is not known, and components are compiled in a child of it: {0}")]
+    Program(#[source] std::io::Error),
+}
+
+impl HostError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Tools(error) => {
+                let hints: Vec<String> = error.problems.iter().filter_map(crate::tools::PluginError::hint).collect();
+                (!hints.is_empty()).then(|| hints.join("\n"))
+            }
+            Self::Ledger(error) => error.hint(),
+            Self::Client(error) => error.hint().map(str::to_owned),
+            Self::Prices(_) => Some("correct the file that `[budget] prices` names, or remove the key".to_owned()),
+            Self::Program(_) => Some("name it with HostBuilder::compile_place".to_owned()),
+            Self::Settings(_) | Self::Tls(_) | Self::Engine(_) => None,
+        }
+    }
+}
+
+/// Puts a [`Host`] together.
+#[derive(Debug)]
+pub struct HostBuilder {
+    config: Config,
+    events: EventBus,
+    provider: Option<Arc<dyn Provider>>,
+    ledger: Option<Ledger>,
+    place: Option<CompilePlace>,
+    policy: Option<Arc<dyn ToolPolicy>>,
+}
+
+impl Host {
+    /// Starts with a configuration, from a file or [`Config::default`].
+    pub fn builder(config: Config) -> HostBuilder {
+        let events = EventBus::with_contents(config.logging.contents);
+        HostBuilder { config, events, provider: None, ledger: None, place: None, policy: None }
+    }
+
+    /// Opens a conversation.
+    pub fn session(&self) -> Session {
+        Session::new(self.parts.clone())
+    }
+
+    pub fn tools(&self) -> &ToolSet {
+        &self.parts.tools
+    }
+
+    pub fn ledger(&self) -> &Ledger {
+        &self.parts.ledger
+    }
+
+    pub fn events(&self) -> &EventBus {
+        &self.parts.events
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.parts.config
+    }
+
+    /// Waits a moment for observers to catch up. Returns the number of events that observers lost.
+    pub async fn shutdown(self) -> u64 {
+        self.parts.events.flush(FLUSH).await
+    }
+}
+
+impl HostBuilder {
+    /// Adds a listener for the events of all sessions. It runs apart from them: however slow or broken, it hurts no run.
+    #[must_use]
+    pub fn observer(self, name: &str, observer: impl Observer) -> Self {
+        self.events.add_observer(name, observer);
+        self
+    }
+
+    /// Asks this provider instead of the one in the configuration. Retries, breaker and budget stay around it.
+    #[must_use]
+    pub fn provider(mut self, provider: Arc<dyn Provider>) -> Self {
+        self.provider = Some(provider);
+        self
+    }
+
+    /// Keeps the books here instead of in the configured file.
+    #[must_use]
+    pub fn ledger(mut self, ledger: Ledger) -> Self {
+        self.ledger = Some(ledger);
+        self
+    }
+
+    /// Where components are compiled. By default in a child of this program, whose `main` must then begin with
+    /// [`become_compiler_if_asked`](crate::sandbox::become_compiler_if_asked).
+    #[must_use]
+    pub fn compile_place(mut self, place: CompilePlace) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    /// Asks `policy` before every tool call.
+    #[must_use]
+    pub fn tool_policy(mut self, policy: Arc<dyn ToolPolicy>) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// Loads the plugins and opens the ledger.
+    ///
+    /// # Errors
+    ///
+    /// See [`HostError`]. A plugin that does not load is no error unless it is `required`; it is in
+    /// [`ToolSet::problems`].
+    pub async fn build(self) -> Result<Host, HostError> {
+        let Self { config, events, provider, ledger, place, policy } = self;
+        check(&config)?;
+        let tls = crate::tls::client_config()?;
+        let provider: Arc<dyn Provider> = match provider {
+            Some(provider) => provider,
+            None => Arc::new(AnthropicClient::new(&config.model, &tls)?),
+        };
+        let prices = match &config.budget.prices {
+            Some(path) => Prices::load(path)?,
+            None => Prices::builtin(),
+        };
+        let ledger = match ledger {
+            Some(ledger) => ledger,
+            None => open_ledger(config.storage.ledger_path()).await?,
+        };
+        let tools = Arc::new(load_tools(&config, place, tls).await?.with_policy(policy));
+        let model = Arc::new(ModelStack {
+            breaker: Arc::new(Breaker::new(format!("model:{}", provider.model()), config.breaker.clone())),
+            provider,
+            retry: config.retry.clone(),
+            retry_budget: Arc::new(RetryBudget::new()),
+            ledger: ledger.clone(),
+            budget: config.budget.clone(),
+            prices: Arc::new(prices),
+            attempt_timeout: config.model.attempt_timeout,
+        });
+        let tenant = DEFAULT_TENANT.to_owned();
+        Ok(Host { parts: Arc::new(HostParts { config, tenant, model, definitions: definitions(&tools), tools, ledger, events }) })
+    }
+}
+
+fn definitions(tools: &ToolSet) -> Vec<ToolDefinition> {
+    tools
+        .tools()
+        .map(|tool| ToolDefinition {
+            name: tool.name.clone(),
+            description: tool.description.clone(),
+            input_schema: tool.input_schema().clone(),
+        })
+        .collect()
+}
+
+/// Loads the plugins of a configuration, without model or money: what `cofferdam tool` needs.
+///
+/// # Errors
+///
+/// As [`HostBuilder::build`].
+pub async fn load_tools(
+    config: &Config,
+    place: Option<CompilePlace>,
+    tls: Arc<rustls::ClientConfig>,
+) -> Result<ToolSet, HostError> {
+    let sandbox = open_sandbox(config, place, tls)?;
+    let concurrency = config.engine.host_concurrency;
+    Ok(ToolSet::load(&sandbox, &config.plugins, concurrency, config.queue_timeout).await?)
+}
+
+/// The sandbox of a configuration, without its plugins.
+///
+/// # Errors
+///
+/// As [`HostBuilder::build`].
+pub fn open_sandbox(
+    config: &Config,
+    place: Option<CompilePlace>,
+    tls: Arc<rustls::ClientConfig>,
+) -> Result<Sandbox, HostError> {
+    let place = match place {
+        Some(place) => place,
+        None => CompilePlace::Child(std::env::current_exe().map_err(HostError::Program)?),
+    };
+    let limits: Vec<&Limits> =
+        config.plugins.iter().map(|plugin| &plugin.limits).chain(std::iter::once(&config.limits)).collect();
+    Sandbox::new(&config.engine, limits, place, tls).map_err(|error| HostError::Engine(format!("{error:#}")))
+}
+
+/// What a file's values are checked for when it is read holds for a configuration made in code as well.
+fn check(config: &Config) -> Result<(), HostError> {
+    let agent = &config.agent;
+    for (name, value) in [
+        ("agent.max_iterations", agent.max_iterations),
+        ("agent.max_tool_calls", agent.max_tool_calls),
+        ("agent.parallel_tool_calls", agent.parallel_tool_calls),
+        ("model.max_tokens", config.model.max_tokens),
+        ("retry.max_attempts", config.retry.max_attempts),
+        ("limits.host_concurrency", config.engine.host_concurrency),
+    ] {
+        if value == 0 {
+            return Err(HostError::Settings(format!("{name} is 0")));
+        }
+    }
+    if agent.deadline.is_zero() {
+        return Err(HostError::Settings("agent.deadline is 0".to_owned()));
+    }
+    Ok(())
+}
+
+async fn open_ledger(path: PathBuf) -> Result<Ledger, HostError> {
+    let open = move || Ledger::open(Path::new(&path));
+    match tokio::task::spawn_blocking(open).await {
+        Ok(ledger) => Ok(ledger?),
+        Err(error) => Err(HostError::Engine(error.to_string())),
+    }
+}

@@ -1,0 +1,290 @@
+//! The agent loop.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::conversation::Conversation;
+use super::ending::Ending;
+use super::host::HostParts;
+use super::repetition::{Repetition, Verdict, WARNING};
+use super::report::RunReport;
+use super::step::{Step, next_step};
+use crate::model::{
+    ImageSource, ModelContext, ModelError, ModelRequest, ModelResponse, ResultContent, StopReason, ToolResultBlock,
+    ToolUse,
+};
+use crate::telemetry::{Emitter, ErrorInfo, EventKind};
+use crate::tools::{Part, ToolCall, ToolContext, ToolResult};
+
+/// Times that a turn's history is trimmed because the model refused it as too long.
+const MAX_TRIMS: u32 = 2;
+
+/// How one run is watched and stopped.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// Ends the run with [`Ending::Cancelled`].
+    pub cancel: CancellationToken,
+    /// Somebody reads the answer as it comes: an attempt that has shown text is then not repeated.
+    pub text_reaches_a_person: bool,
+}
+
+/// A conversation with an agent: one run per prompt.
+#[derive(Debug)]
+pub struct Session {
+    host: Arc<HostParts>,
+    id: String,
+    emitter: Emitter,
+    conversation: Conversation,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+struct Ended {
+    ending: Ending,
+    error: Option<ErrorInfo>,
+}
+
+impl From<Ending> for Ended {
+    fn from(ending: Ending) -> Self {
+        Self { ending, error: None }
+    }
+}
+
+impl Session {
+    pub(super) fn new(host: Arc<HostParts>) -> Self {
+        let id = uuid::Uuid::now_v7().to_string();
+        let emitter = Emitter::new(&host.events, &id, &host.tenant, host.config.alerts.clone());
+        Self { host, id, emitter, conversation: Conversation::default() }
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Answers one prompt. Never fails: whatever happens is in the report.
+    pub async fn run(&mut self, prompt: &str, options: RunOptions) -> RunReport {
+        let started = Instant::now();
+        let host = self.host.clone();
+        self.emitter.emit(EventKind::SessionStarted {
+            agent: host.config.agent.name.clone(),
+            model: host.model.model().to_owned(),
+            tools: host.tools.tools().map(|tool| tool.name.clone()).collect(),
+            prompt: prompt.to_owned(),
+        });
+        self.conversation.ask(prompt);
+        let mut run = Run {
+            host: &host,
+            emitter: &self.emitter,
+            conversation: &mut self.conversation,
+            options: &options,
+            deadline: started + host.config.agent.deadline,
+            iterations: 0,
+            tool_calls: 0,
+            pauses: 0,
+            repetition: Repetition::default(),
+            answer: String::new(),
+        };
+        let Ended { ending, error } = run.to_its_end().await;
+        let Run { iterations, answer, .. } = run;
+        let duration = started.elapsed();
+        self.emitter.emit(EventKind::SessionFinished {
+            outcome: ending,
+            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            error: error.clone(),
+            answer: answer.clone(),
+        });
+        self.report(ending, error, answer, iterations).await
+    }
+
+    async fn report(&self, ending: Ending, error: Option<ErrorInfo>, answer: String, iterations: u32) -> RunReport {
+        let host = &self.host;
+        let budget = host
+            .ledger
+            .status(&host.tenant, Some(&self.id), &host.config.budget, jiff::Timestamp::now())
+            .await
+            .unwrap_or_else(|error| {
+                tracing::warn!(%error, "the ledger could not be read for the report");
+                Vec::new()
+            });
+        let mut breakers = host.model.breakers();
+        breakers.extend(host.tools.breakers(&host.tenant));
+        let metrics = self.emitter.metrics();
+        RunReport {
+            session_id: self.id.clone(),
+            tenant: host.tenant.clone(),
+            outcome: ending,
+            answer,
+            model: host.model.model().to_owned(),
+            iterations,
+            degraded: metrics.degraded,
+            metrics,
+            breakers,
+            budget,
+            error,
+        }
+    }
+}
+
+/// One run: what it may use and how far it got.
+struct Run<'a> {
+    host: &'a Arc<HostParts>,
+    emitter: &'a Emitter,
+    conversation: &'a mut Conversation,
+    options: &'a RunOptions,
+    deadline: Instant,
+    iterations: u32,
+    tool_calls: u32,
+    pauses: u32,
+    repetition: Repetition,
+    answer: String,
+}
+
+impl Run<'_> {
+    /// Asks the model, does what it wants, and asks again, until something says stop.
+    async fn to_its_end(&mut self) -> Ended {
+        let settings = &self.host.config.agent;
+        loop {
+            if self.options.cancel.is_cancelled() {
+                return Ending::Cancelled.into();
+            }
+            if Instant::now() >= self.deadline {
+                return Ending::DeadlineExceeded.into();
+            }
+            if self.iterations >= settings.max_iterations {
+                return Ending::MaxIterations.into();
+            }
+            self.iterations += 1;
+            self.emitter.set_turn(self.iterations);
+            self.emitter.emit(EventKind::TurnStarted {});
+            let response = match self.ask_model().await {
+                Ok(response) => response,
+                Err(ended) => return ended,
+            };
+            let step = next_step(&response, self.pauses);
+            self.remember(response);
+            match step {
+                Step::Finish(ending) => return ending.into(),
+                Step::Fail(kind, message) => return failed(kind, message),
+                Step::Continue => {}
+                Step::RunTools(calls) => {
+                    if let Some(ending) = self.run_tools(calls).await {
+                        return ending.into();
+                    }
+                }
+            }
+        }
+    }
+
+    /// One answer. A history that the model finds too long is trimmed and sent again.
+    async fn ask_model(&mut self) -> Result<ModelResponse, Ended> {
+        let settings = &self.host.config;
+        for trims in 0.. {
+            let request = ModelRequest {
+                system: settings.agent.system.clone(),
+                messages: self.conversation.messages().to_vec(),
+                tools: self.host.definitions.clone(),
+                max_tokens: settings.model.max_tokens,
+                temperature: settings.model.temperature,
+            };
+            let cx = ModelContext {
+                emitter: self.emitter,
+                deadline: self.deadline,
+                cancel: &self.options.cancel,
+                text_reaches_a_person: self.options.text_reaches_a_person,
+            };
+            match self.host.model.respond(&request, &cx).await {
+                Ok(response) => return Ok(response),
+                Err(ModelError::ContextOverflow(_)) if trims < MAX_TRIMS && self.conversation.trim() => {}
+                Err(error) => return Err(Ended { ending: ending_for(&error), error: Some(error.info()) }),
+            }
+        }
+        Err(Ending::ContextOverflow.into())
+    }
+
+    fn remember(&mut self, response: ModelResponse) {
+        // A paused answer goes on in the next one; any other replaces what was said before.
+        if self.pauses == 0 {
+            self.answer.clear();
+        }
+        self.answer.push_str(&response.text());
+        let paused = response.stop_reason == StopReason::PauseTurn;
+        self.pauses = if paused { self.pauses + 1 } else { 0 };
+        self.conversation.answered(response.content);
+    }
+
+    /// Runs a turn's calls and adds their results. Returns how the run ends, if it does.
+    async fn run_tools(&mut self, calls: Vec<ToolUse>) -> Option<Ending> {
+        let settings = &self.host.config.agent;
+        let wanted = u32::try_from(calls.len()).unwrap_or(u32::MAX);
+        if wanted > settings.max_tool_calls.saturating_sub(self.tool_calls) {
+            return Some(Ending::MaxToolCalls);
+        }
+        self.tool_calls += wanted;
+        // Lazily, so that no more run than may; in order, so that the answer is in order.
+        let running = stream::iter(calls.iter().map(|call| self.run_tool(call)));
+        let results: Vec<ToolResult> = running.buffered(settings.parallel_tool_calls.max(1) as usize).collect().await;
+        let mut ending = None;
+        let mut blocks = Vec::with_capacity(results.len());
+        for (call, mut result) in calls.iter().zip(results) {
+            match self.repetition.observe(&call.input, &result) {
+                Verdict::Fine => {}
+                Verdict::Warn => result.content.push(Part::Text { text: WARNING.to_owned() }),
+                Verdict::Stop => ending = Some(Ending::LoopDetected),
+            }
+            blocks.push(ToolResultBlock {
+                tool_use_id: call.id.clone(),
+                content: result.content.into_iter().map(for_model).collect(),
+                is_error: result.is_error,
+            });
+        }
+        self.conversation.results(blocks);
+        ending
+    }
+
+    /// One call, on a task of its own: calls of a turn run side by side, on as many threads as there are.
+    async fn run_tool(&self, tool_use: &ToolUse) -> ToolResult {
+        let call = ToolCall {
+            id: tool_use.id.clone(),
+            name: tool_use.name.clone(),
+            input: tool_use.input.clone(),
+        };
+        let (host, emitter, cancel) = (self.host.clone(), self.emitter.clone(), self.options.cancel.clone());
+        let (deadline, in_task) = (self.deadline, call.clone());
+        let task = tokio::spawn(async move {
+            let cx = ToolContext { emitter: &emitter, deadline, cancel: &cancel };
+            host.tools.call(in_task, &cx).await
+        });
+        match AbortOnDropHandle::new(task).await {
+            Ok(result) => result,
+            Err(error) => ToolResult::host_error(call, &error.to_string()),
+        }
+    }
+}
+
+fn failed(kind: &str, message: String) -> Ended {
+    let error = ErrorInfo { kind: kind.to_owned(), message, hint: None, request_id: None };
+    Ended { ending: Ending::ModelFailed, error: Some(error) }
+}
+
+fn ending_for(error: &ModelError) -> Ending {
+    match error {
+        ModelError::Budget(_) => Ending::BudgetExceeded,
+        ModelError::DeadlineExceeded { .. } => Ending::DeadlineExceeded,
+        ModelError::Cancelled => Ending::Cancelled,
+        ModelError::ContextOverflow(_) => Ending::ContextOverflow,
+        _ => Ending::ModelFailed,
+    }
+}
+
+fn for_model(part: Part) -> ResultContent {
+    match part {
+        Part::Text { text } => ResultContent::Text { text },
+        Part::Image { media_type, base64 } => {
+            ResultContent::Image { source: ImageSource::Base64 { media_type, data: base64 } }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The decision after every answer, pure.
+
+use super::ending::Ending;
+use crate::model::{ModelResponse, StopReason, ToolUse};
+
+/// Continuations of a paused answer that are granted; the vendor's advice.
+pub(super) const MAX_PAUSES: u32 = 5;
+
+/// What to do about an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Step {
+    Finish(Ending),
+    RunTools(Vec<ToolUse>),
+    /// Send the answer back unchanged and let the model go on.
+    Continue,
+    /// The answer cannot be acted on; a stable word and a sentence.
+    Fail(&'static str, String),
+}
+
+/// Decides by the stop reason; every one has its own case, and none falls through as success. `pauses` counts the
+/// `pause_turn` answers in a row before this one.
+pub(super) fn next_step(response: &ModelResponse, pauses: u32) -> Step {
+    match &response.stop_reason {
+        StopReason::EndTurn | StopReason::StopSequence => Step::Finish(Ending::Completed),
+        StopReason::ToolUse => {
+            let calls: Vec<ToolUse> = response.tool_uses().cloned().collect();
+            if calls.is_empty() {
+                Step::Fail("malformed_answer", "the model stopped to use a tool and named none".to_owned())
+            } else {
+                Step::RunTools(calls)
+            }
+        }
+        // Whatever tool call it was writing is cut off, so none is run.
+        StopReason::MaxTokens => Step::Finish(Ending::Truncated),
+        StopReason::PauseTurn if pauses < MAX_PAUSES => Step::Continue,
+        StopReason::PauseTurn => {
+            Step::Fail("too_many_pauses", format!("the model paused {} times in a row", pauses + 1))
+        }
+        StopReason::Refusal => Step::Finish(Ending::Refused),
+        StopReason::ContextWindowExceeded => Step::Finish(Ending::ContextOverflow),
+        StopReason::Unknown(reason) => {
+            let reason: String = reason.escape_debug().take(80).collect();
+            Step::Fail("unknown_stop_reason", format!("the model stopped for a reason unknown to this host: {reason}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::{Block, Usage};
+
+    fn response(stop_reason: &str, content: Vec<Block>) -> ModelResponse {
+        ModelResponse {
+            model: "m".to_owned(),
+            content,
+            stop_reason: StopReason::from_wire(stop_reason),
+            usage: Usage::default(),
+            request_id: None,
+        }
+    }
+
+    fn tool_use() -> ToolUse {
+        ToolUse { id: "t".to_owned(), name: "n".to_owned(), input: json!({}), extra: Default::default() }
+    }
+
+    #[test]
+    fn every_stop_reason_has_its_decision() {
+        for (reason, step) in [
+            ("end_turn", Step::Finish(Ending::Completed)),
+            ("stop_sequence", Step::Finish(Ending::Completed)),
+            ("max_tokens", Step::Finish(Ending::Truncated)),
+            ("refusal", Step::Finish(Ending::Refused)),
+            ("model_context_window_exceeded", Step::Finish(Ending::ContextOverflow)),
+            ("pause_turn", Step::Continue),
+            ("tool_use", Step::RunTools(vec![tool_use()])),
+        ] {
+            assert_eq!(next_step(&response(reason, vec![Block::ToolUse(tool_use())]), 0), step, "{reason}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_acted_on_fails() {
+        for (reason, pauses, kind) in
+            [("tool_use", 0, "malformed_answer"), ("pause_turn", 5, "too_many_pauses"), ("sideways", 0, "unknown_stop_reason")]
+        {
+            let step = next_step(&response(reason, vec![Block::text("…")]), pauses);
+            assert!(matches!(step, Step::Fail(found, _) if found == kind), "{reason}: {step:?}");
+        }
+    }
+}

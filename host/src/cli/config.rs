@@ -1,0 +1,35 @@
+//! `cofferdam config …`: the configuration, checked and shown.
+
+use clap::Subcommand;
+
+use super::{CliError, Context, Output};
+use crate::config;
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Report every problem at once
+    Check,
+    /// Print the configuration in force: defaults, file and environment together; secrets never
+    Show,
+    /// Print the JSON Schema of the configuration file
+    Schema,
+}
+
+pub fn config(cx: &Context, command: ConfigCommand) -> Result<u8, CliError> {
+    match command {
+        ConfigCommand::Check => {
+            cx.config()?;
+            cx.stderr.line("the configuration is valid");
+        }
+        ConfigCommand::Show => {
+            let config = cx.config()?;
+            match cx.global.output {
+                Output::Text => cx.stdout.write(&config.to_toml()),
+                Output::Json => cx.stdout.json_pretty(&config.to_json()),
+                Output::StreamJson => cx.stdout.json_line(&config.to_json()),
+            }
+        }
+        ConfigCommand::Schema => cx.stdout.json_pretty(&config::schema()),
+    }
+    Ok(0)
+}

@@ -1,0 +1,161 @@
+//! What stops a command before it has a result, and how that looks: the cause chain, then what to do about it.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anstyle::{AnsiColor, Style};
+
+use super::format;
+use crate::agent::HostError;
+use crate::config::ConfigError;
+use crate::ledger::LedgerError;
+use crate::sandbox::ComponentError;
+use crate::simulator::ScriptError;
+use crate::telemetry::{ErrorInfo, LoggingError};
+
+/// A command that could not do what was asked. Every variant means exit code 2: usage or configuration, before a run
+/// exists. What goes wrong within a run is in its report.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Arguments that are well-formed to the parser and still make no sense.
+    #[error("{message}")]
+    Usage { message: String, hint: String },
+    #[error("there is no API key: the environment variable {variable} is not set")]
+    NoApiKey { variable: String },
+    #[error("cannot read {}", .path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("cannot read the prompt from stdin")]
+    Stdin(#[source] std::io::Error),
+    #[error("the output could not be written, part of it is lost")]
+    Output(#[source] std::io::Error),
+    #[error("cannot set up {what}")]
+    System { what: &'static str, source: std::io::Error },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Logging(#[from] LoggingError),
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error("cannot start the {what}")]
+    Listen { what: &'static str, source: std::io::Error },
+    #[error("cannot inspect {name}")]
+    Component { name: String, source: ComponentError },
+    #[error(transparent)]
+    Script(#[from] ScriptError),
+}
+
+impl CliError {
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: hint.into() }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Usage { hint, .. } => Some(hint.clone()),
+            Self::NoApiKey { variable } => {
+                Some(format!("set {variable}, or try `cofferdam demo`, which needs neither a key nor a network"))
+            }
+            Self::Read { .. } => Some("check that the file exists and that you may read it".to_owned()),
+            Self::Stdin(_) => Some("the prompt must be UTF-8 text".to_owned()),
+            Self::Output(_) => Some("check the space on the disk that stdout goes to".to_owned()),
+            Self::System { .. } => None,
+            Self::Config(error) => error.hint(),
+            Self::Logging(error) => error.hint().map(str::to_owned),
+            Self::Host(error) => error.hint(),
+            Self::Ledger(error) => error.hint(),
+            Self::Listen { .. } => Some("it listens on loopback addresses only, and the port must be free".to_owned()),
+            Self::Script(error) => Some(error.hint().to_owned()),
+            Self::Component { source, .. } => source.hint(),
+        }
+    }
+}
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+const HINT: Style = AnsiColor::Cyan.on_default().bold();
+
+/// An error, its causes and its hint, one line each unless a message has more.
+pub fn render(error: &dyn Error, hint: Option<&str>) -> String {
+    chain(format!("{ERROR}error{ERROR:#}"), error, hint)
+}
+
+/// The same for what does not stop the command.
+pub fn render_warning(error: &dyn Error, hint: Option<&str>) -> String {
+    chain(format!("{WARNING}warning{WARNING:#}"), error, hint)
+}
+
+fn chain(label: String, error: &dyn Error, hint: Option<&str>) -> String {
+    let mut out = format!("{label}: {}", format::escape(&error.to_string()));
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        // Some libraries repeat their source in their own message; once is enough.
+        if !said.contains(&message) {
+            let _ = write!(out, "\n  caused by: {}", format::escape(&message));
+        }
+        said = message;
+        cause = error.source();
+    }
+    push_hint(&mut out, hint);
+    out
+}
+
+/// The error of a run, as its report carries it.
+pub fn render_info(error: &ErrorInfo) -> String {
+    let mut out = format!("{ERROR}error{ERROR:#}: {}", format::escape(&error.message));
+    if let Some(request_id) = &error.request_id {
+        let _ = write!(out, "\n  request id: {}", format::escape(request_id));
+    }
+    push_hint(&mut out, error.hint.as_deref());
+    out
+}
+
+fn push_hint(out: &mut String, hint: Option<&str>) {
+    if let Some(hint) = hint {
+        let _ = write!(out, "\n{HINT}hint{HINT:#}: {}", format::escape(hint));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(text: &str) -> String {
+        anstream::adapter::strip_str(text).to_string()
+    }
+
+    #[test]
+    fn causes_and_hint_follow_the_error() {
+        let error = CliError::Read {
+            path: "missing.wasm".into(),
+            source: std::io::Error::new(std::io::ErrorKind::NotFound, "no such file"),
+        };
+        assert_eq!(
+            plain(&render(&error, error.hint().as_deref())),
+            "error: cannot read missing.wasm\n  caused by: no such file\nhint: check that the file exists and that you may read it"
+        );
+    }
+
+    #[test]
+    fn a_missing_key_says_what_to_do() {
+        let error = CliError::NoApiKey { variable: "ANTHROPIC_API_KEY".into() };
+        let text = plain(&render(&error, error.hint().as_deref()));
+        assert!(text.contains("ANTHROPIC_API_KEY") && text.contains("cofferdam demo"), "{text}");
+    }
+
+    #[test]
+    fn an_error_of_the_api_cannot_drive_the_terminal() {
+        let info = ErrorInfo {
+            kind: "api_error".into(),
+            message: "a\u{1b}[2Jb".into(),
+            hint: None,
+            request_id: Some("req_1".into()),
+        };
+        assert_eq!(plain(&render_info(&info)), "error: a\\u{1b}[2Jb\n  request id: req_1");
+    }
+}

@@ -1,0 +1,161 @@
+//! How figures and foreign text look to a person. Pure functions, shared by narration and summary.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// `1234567` -> `1,234,567`.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `3` and `"call"` -> `3 calls`.
+pub fn counted(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// Milliseconds in the unit a person reads best: `0.42 ms`, `12 ms`, `1.8 s`, `2 min 05 s`.
+pub fn millis(milliseconds: f64) -> String {
+    if milliseconds < 10.0 {
+        format!("{milliseconds:.2} ms")
+    } else if milliseconds < 999.5 {
+        format!("{milliseconds:.0} ms")
+    } else if milliseconds < 59_950.0 {
+        format!("{:.1} s", milliseconds / 1000.0)
+    } else {
+        let seconds = (milliseconds / 1000.0).round() as u64;
+        format!("{} min {:02} s", seconds / 60, seconds % 60)
+    }
+}
+
+/// A delay or a bound, without needless decimals: `1 s`, `0.5 s`, `60 s`.
+pub fn seconds(milliseconds: u64) -> String {
+    let tenths = (milliseconds + 50) / 100;
+    if milliseconds > 0 && tenths == 0 {
+        format!("{milliseconds} ms")
+    } else if tenths.is_multiple_of(10) {
+        format!("{} s", tenths / 10)
+    } else {
+        format!("{}.{} s", tenths / 10, tenths % 10)
+    }
+}
+
+/// Bytes in binary units: `512 B`, `1.1 MiB`.
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut size = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while size >= 1023.95 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.1} {}", UNITS[unit])
+}
+
+/// Text of a model or a tool made safe for a terminal: every control character but newline and tab is written out,
+/// and so are the marks that change the reading direction, because either could make a terminal show what was never
+/// said. A carriage return of a `\r\n` goes the same way: alone it would overwrite the line.
+pub fn escape(text: &str) -> Cow<'_, str> {
+    let harmful = |c: char| (c.is_control() && c != '\n' && c != '\t') || is_bidi_mark(c);
+    if !text.contains(harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if harmful(c) {
+            let _ = write!(out, "{}", c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Embeddings, overrides and isolates of the bidirectional algorithm.
+fn is_bidi_mark(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Foreign text as one line of at most `max` characters, for a table cell or a line of narration.
+pub fn one_line(text: &str, max: usize) -> String {
+    let flat: String = text.trim().chars().map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c }).collect();
+    let flat = escape(&flat);
+    if flat.chars().count() <= max {
+        return flat.into_owned();
+    }
+    let mut cut: String = flat.chars().take(max.saturating_sub(1)).collect();
+    cut.push('…');
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_grouped() {
+        for (number, shown) in [(0, "0"), (999, "999"), (1000, "1,000"), (10_000_000_000, "10,000,000,000")] {
+            assert_eq!(count(number), shown);
+        }
+        assert_eq!(counted(1, "call"), "1 call");
+        assert_eq!(counted(1200, "call"), "1,200 calls");
+    }
+
+    #[test]
+    fn durations_use_the_unit_a_person_reads() {
+        for (milliseconds, shown) in [
+            (0.42, "0.42 ms"),
+            (12.3, "12 ms"),
+            (999.4, "999 ms"),
+            (999.9, "1.0 s"),
+            (1830.0, "1.8 s"),
+            (59_999.0, "1 min 00 s"),
+            (125_000.0, "2 min 05 s"),
+        ] {
+            assert_eq!(millis(milliseconds), shown);
+        }
+        for (milliseconds, shown) in [(0, "0 s"), (3, "3 ms"), (500, "0.5 s"), (1000, "1 s"), (60_000, "60 s")] {
+            assert_eq!(seconds(milliseconds), shown);
+        }
+    }
+
+    #[test]
+    fn sizes_use_binary_units() {
+        for (size, shown) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1_114_112, "1.1 MiB"),
+            (1024 * 1024 - 1, "1.0 MiB"),
+            (8 << 30, "8.0 GiB"),
+        ] {
+            assert_eq!(bytes(size), shown);
+        }
+    }
+
+    #[test]
+    fn a_terminal_is_not_driven_by_a_model() {
+        assert_eq!(escape("a\tb\nc"), "a\tb\nc");
+        assert_eq!(escape("\u{1b}[2Jgone"), "\\u{1b}[2Jgone");
+        assert_eq!(escape("50%\r100%"), "50%\\u{d}100%");
+        assert_eq!(escape("\u{9b}31m"), "\\u{9b}31m");
+        assert_eq!(escape("ab\u{202e}cd"), "ab\\u{202e}cd");
+    }
+
+    #[test]
+    fn a_line_stays_a_line() {
+        assert_eq!(one_line(" a\nb\tc ", 10), "a b c");
+        assert_eq!(one_line("abcdefgh", 5), "abcd…");
+        assert_eq!(one_line("\u{1b}x", 20), "\\u{1b}x");
+    }
+}

@@ -1,0 +1,128 @@
+//! What `run`, `chat` and `demo` share: a host whose events are shown as they happen, and the report at the end.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::output::Sink;
+use super::printer::{Printer, Render};
+use super::progress::{JsonLines, Narrator};
+use super::{CliError, Context, Output, error, summary};
+use crate::agent::{Host, RunOptions, RunReport, Session};
+use crate::config::Config;
+use crate::telemetry::Observer;
+
+/// The terminal's name among the observers of the event bus.
+const OBSERVER: &str = "terminal";
+
+/// How long the end of a run waits for its last events to reach the terminal's thread.
+const FLUSH_WAIT: Duration = Duration::from_secs(5);
+
+/// A host and the thread that shows its events.
+#[derive(Debug)]
+pub struct Live {
+    host: Host,
+    printer: Option<Printer>,
+    output: Output,
+    stderr: Sink,
+}
+
+impl Live {
+    /// # Errors
+    /// The host cannot be built from this configuration.
+    pub async fn start(cx: &Context, config: Config, narrate: bool) -> Result<Self, CliError> {
+        let output = cx.global.output;
+        let mut renders: Vec<Box<dyn Render>> = Vec::new();
+        if output == Output::StreamJson {
+            renders.push(Box::new(JsonLines(cx.stdout.clone())));
+        }
+        let answer = output == Output::Text;
+        if answer || narrate {
+            renders.push(Box::new(Narrator::new(cx.stdout.clone(), cx.stderr.clone(), answer, narrate)));
+        }
+        let printer = match renders.is_empty() {
+            true => None,
+            false => Some(Printer::start(renders).map_err(|source| CliError::System { what: "a thread for the output", source })?),
+        };
+        let mut builder = Host::builder(config);
+        if let Some(printer) = &printer {
+            builder = builder.observer(OBSERVER, printer.observer());
+        }
+        let host = builder.build().await?;
+        for problem in host.tools().problems() {
+            cx.stderr.line(&error::render_warning(problem, problem.hint().as_deref()));
+        }
+        Ok(Self { host, printer, output, stderr: cx.stderr.clone() })
+    }
+
+    pub fn observe(&self, name: &str, observer: impl Observer) {
+        self.host.events().add_observer(name, observer);
+    }
+
+    pub fn session(&self) -> Session {
+        self.host.session()
+    }
+
+    /// Runs the prompt and returns when all of its events are shown.
+    pub async fn run(&self, session: &mut Session, prompt: &str, cancel: CancellationToken) -> RunReport {
+        let options = RunOptions { cancel, text_reaches_a_person: self.output.reaches_a_person() };
+        let report = session.run(prompt, options).await;
+        self.host.events().flush(FLUSH_WAIT).await;
+        if let Some(printer) = &self.printer {
+            printer.flush().await;
+        }
+        for (observer, dropped) in self.host.events().dropped() {
+            if observer == OBSERVER && dropped > 0 {
+                self.stderr.line(&format!("warning: {dropped} events were too fast for the output and are missing in it"));
+            }
+        }
+        report
+    }
+
+    pub async fn shutdown(self) {
+        self.host.shutdown().await;
+    }
+}
+
+/// The last line of `stream-json`.
+#[derive(Serialize)]
+struct ReportLine<'a> {
+    event: &'static str,
+    #[serde(flatten)]
+    report: &'a RunReport,
+}
+
+/// The report in the form that was asked for; in `text` the answer is already there, and the summary goes to stderr.
+pub fn print_report(cx: &Context, report: &RunReport) {
+    match cx.global.output {
+        Output::Json => cx.stdout.json_pretty(report),
+        Output::StreamJson => cx.stdout.json_line(&ReportLine { event: "report", report }),
+        Output::Text => {
+            cx.note(&format!("\n{}", summary::summary(report).trim_end()));
+            print_error(cx, report);
+        }
+    }
+}
+
+/// Why a run did not complete, for people.
+pub fn print_error(cx: &Context, report: &RunReport) {
+    if let Some(error) = &report.error {
+        cx.stderr.line(&error::render_info(error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_report_line_is_an_event_with_the_fields_of_the_report() {
+        let report = summary::tests::report();
+        let line = serde_json::to_value(ReportLine { event: "report", report: &report }).unwrap();
+        let mut expected = serde_json::to_value(&report).unwrap();
+        expected["event"] = "report".into();
+        assert_eq!(line, expected);
+    }
+}

@@ -1,0 +1,367 @@
+//! The run told while it happens: the answer as it streams to stdout, everything else a line each on stderr.
+
+use anstyle::{AnsiColor, Style};
+
+use super::format;
+use super::output::Sink;
+use super::printer::Render;
+use crate::resilience::BreakerState;
+use crate::telemetry::{Event, EventKind, ToolCallFinished};
+use crate::tools::Outcome;
+
+/// Columns of an input, an output or a reason that a line of narration shows.
+const SHOWN: usize = 100;
+
+const PLAIN: Style = Style::new();
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default();
+const WARN: Style = AnsiColor::Yellow.on_default();
+const LABEL: Style = AnsiColor::Cyan.on_default().bold();
+
+/// Renders one run, or several of one session, in the `text` form.
+#[derive(Debug)]
+pub struct Narrator {
+    pub stdout: Sink,
+    pub stderr: Sink,
+    /// Streams the model's text to stdout.
+    pub answer: bool,
+    /// Writes a line to stderr for what else happens.
+    pub narrate: bool,
+    /// Whether this turn's text was streamed; where it was not, the whole of it is written when the turn ends.
+    streamed: bool,
+}
+
+impl Narrator {
+    pub const fn new(stdout: Sink, stderr: Sink, answer: bool, narrate: bool) -> Self {
+        Self { stdout, stderr, answer, narrate, streamed: false }
+    }
+
+    fn say(&self, line: &Line) {
+        // On a terminal both streams share a screen, and a line of narration must not continue a line of the answer.
+        if self.stdout.is_terminal() {
+            self.stdout.end_line();
+        }
+        self.stderr.line(&line.render());
+    }
+}
+
+impl Render for Narrator {
+    fn event(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::TurnStarted {} => self.streamed = false,
+            EventKind::TextDelta { text } if self.answer => {
+                self.streamed = true;
+                self.stdout.write_foreign(text);
+            }
+            EventKind::ModelResponse { text, .. } if self.answer => {
+                if !self.streamed {
+                    self.stdout.write_foreign(text);
+                }
+                self.stdout.end_line();
+            }
+            // A cut or cancelled answer leaves its line open.
+            EventKind::SessionFinished { .. } => self.stdout.end_line(),
+            _ => {}
+        }
+        if self.narrate
+            && let Some(line) = narrate(&event.kind)
+        {
+            self.say(&line);
+        }
+    }
+}
+
+/// Every event a line of JSON on stdout.
+#[derive(Debug)]
+pub struct JsonLines(pub Sink);
+
+impl Render for JsonLines {
+    fn event(&mut self, event: &Event) {
+        self.0.json_line(event);
+    }
+}
+
+/// One line of narration: who speaks, and what is said.
+#[derive(Debug)]
+pub struct Line {
+    label: &'static str,
+    style: Style,
+    text: String,
+}
+
+impl Line {
+    pub fn new(label: &'static str, text: impl Into<String>) -> Self {
+        Self { label, style: PLAIN, text: text.into() }
+    }
+
+    const fn styled(mut self, style: Style) -> Self {
+        self.style = style;
+        self
+    }
+
+    /// The line with its styles, which the sink strips where none are wanted.
+    pub fn render(&self) -> String {
+        let (style, text) = (self.style, &self.text);
+        format!("{LABEL}{:>8}{LABEL:#}  {style}{text}{style:#}", self.label)
+    }
+}
+
+/// What a person wants to read about an event; most events say nothing that another does not say better.
+pub fn narrate(event: &EventKind) -> Option<Line> {
+    Some(match event {
+        EventKind::SessionStarted { model, tools, .. } => {
+            let names = format::one_line(&tools.join(", "), SHOWN);
+            let tools = format::counted(tools.len() as u64, "tool");
+            Line::new("session", format!("model {}, {tools}: {names}", format::escape(model)))
+        }
+        EventKind::ModelRetry { attempt, max_attempts, delay_ms, error } => Line::new(
+            "retry",
+            format!(
+                "attempt {attempt} of {max_attempts} failed: {}; next attempt in {}",
+                format::one_line(&error.message, SHOWN).trim_end_matches('.'),
+                format::seconds(*delay_ms)
+            ),
+        )
+        .styled(WARN),
+        EventKind::ModelResponse { stop_reason, usage, duration_ms, .. } => Line::new(
+            "model",
+            format!(
+                "{} after {}, {} tokens in, {} out",
+                format::one_line(stop_reason, SHOWN),
+                format::millis(*duration_ms as f64),
+                format::count(usage.prompt_tokens()),
+                format::count(usage.output_tokens)
+            ),
+        ),
+        EventKind::ToolCallStarted { tool, input, .. } => {
+            Line::new("tool", format!("{} {}", format::escape(tool), format::one_line(&input.to_string(), SHOWN)))
+        }
+        EventKind::ToolCallFinished(finished) => tool_finished(finished),
+        EventKind::BreakerChanged { name, from, to, retry_after_ms } => {
+            let then = retry_after_ms
+                .map(|delay| format!("; a probe is let through in {}", format::seconds(delay)))
+                .unwrap_or_default();
+            let style = if *to == BreakerState::Closed { GOOD } else { WARN };
+            Line::new("breaker", format!("{} went from {from} to {to}{then}", format::escape(name))).styled(style)
+        }
+        EventKind::Alert { rule, message } => {
+            Line::new("alert", format!("{rule}: {}", format::one_line(message, SHOWN))).styled(WARN)
+        }
+        // An alert follows a budget's threshold and says the same.
+        EventKind::BudgetAlert { .. }
+        | EventKind::TurnStarted {}
+        | EventKind::ModelAttempt { .. }
+        | EventKind::TextDelta { .. }
+        | EventKind::BudgetReserved { .. }
+        | EventKind::BudgetSettled { .. }
+        | EventKind::SessionFinished { .. } => return None,
+    })
+}
+
+fn tool_finished(call: &ToolCallFinished) -> Line {
+    let said = if call.degraded || call.outcome == Outcome::Ok { &call.output } else { reason(call) };
+    let link = match (call.degraded, call.outcome) {
+        (true, _) => "; the model reads instead:",
+        (false, Outcome::Ok) => " ->",
+        (false, _) => ":",
+    };
+    let text = format!("{}{link} {}", took(call), format::one_line(said, SHOWN));
+    Line::new("tool", text).styled(style(call))
+}
+
+/// How a tool call ended and what it took, without what it said.
+pub fn figures(call: &ToolCallFinished) -> Line {
+    Line::new("tool", took(call)).styled(style(call))
+}
+
+fn style(call: &ToolCallFinished) -> Style {
+    if call.outcome == Outcome::Ok { GOOD } else { BAD }
+}
+
+fn took(call: &ToolCallFinished) -> String {
+    let mut text = format!("{} {}", format::escape(&call.tool), verdict(call));
+    if call.tries > 0 {
+        text += &format!(" after {}, fuel {}", format::millis(call.duration_ms), format::count(call.fuel));
+    }
+    if call.tries > 1 {
+        text += &format!(", {} tries", call.tries);
+    }
+    text
+}
+
+/// Why a call failed: a backtrace tells its cause last.
+fn reason(call: &ToolCallFinished) -> &str {
+    let detail = call.detail.as_deref().unwrap_or(&call.output);
+    detail.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default()
+}
+
+/// The outcome in words, with its name where the words are not the name.
+fn verdict(call: &ToolCallFinished) -> String {
+    let outcome = call.outcome;
+    let words = match outcome {
+        Outcome::Timeout => "stopped by its time limit",
+        Outcome::OutOfFuel => "stopped by its fuel limit",
+        Outcome::OutOfMemory => "stopped by its memory limit",
+        Outcome::StackOverflow => "stopped by the stack limit",
+        Outcome::Trapped => "crashed in its sandbox",
+        Outcome::BreakerOpen if call.tries == 0 => "not run, its breaker is open",
+        Outcome::BreakerOpen => "not tried again, its breaker is open",
+        _ => return outcome.name().to_owned(),
+    };
+    format!("{words} ({outcome})")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::output::tests::memory;
+    use crate::model::Usage;
+    use crate::telemetry::ErrorInfo;
+
+    pub(crate) fn event(kind: EventKind) -> Event {
+        Event {
+            at: jiff::Timestamp::UNIX_EPOCH,
+            session_id: Arc::from("s"),
+            tenant: Arc::from("default"),
+            turn: 1,
+            kind,
+        }
+    }
+
+    fn finished(outcome: Outcome) -> ToolCallFinished {
+        ToolCallFinished {
+            call_id: "toolu_1".into(),
+            tool: "get_weather".into(),
+            plugin: "weather".into(),
+            outcome,
+            degraded: false,
+            tries: 1,
+            duration_ms: 12.4,
+            fuel: 81_234,
+            peak_memory_bytes: 1 << 20,
+            host_calls: 3,
+            log_bytes_dropped: 0,
+            detail: None,
+            output: "said".into(),
+            replaced_output: None,
+            log: String::new(),
+        }
+    }
+
+    fn delta(text: &str) -> Event {
+        event(EventKind::TextDelta { text: text.into() })
+    }
+
+    fn response(text: &str) -> Event {
+        event(EventKind::ModelResponse {
+            model: "m".into(),
+            stop_reason: "end_turn".into(),
+            usage: Usage { input_tokens: 1200, output_tokens: 52, ..Usage::default() },
+            duration_ms: 640,
+            request_id: None,
+            text: text.into(),
+        })
+    }
+
+    fn told(kind: EventKind) -> String {
+        narrate(&kind).map(|line| anstream::adapter::strip_str(&line.render()).to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_happens_is_told() {
+        let error = ErrorInfo { kind: "overloaded".into(), message: "try later.".into(), hint: None, request_id: None };
+        assert_eq!(
+            told(EventKind::ModelRetry { attempt: 1, max_attempts: 3, delay_ms: 500, error }),
+            "   retry  attempt 1 of 3 failed: try later; next attempt in 0.5 s"
+        );
+        assert_eq!(told(response("x").kind), "   model  end_turn after 640 ms, 1,200 tokens in, 52 out");
+        assert_eq!(
+            told(EventKind::ToolCallStarted {
+                call_id: "c".into(),
+                tool: "get_weather".into(),
+                input: json!({ "location": "Boston" }),
+            }),
+            "    tool  get_weather {\"location\":\"Boston\"}"
+        );
+        assert_eq!(
+            told(EventKind::BreakerChanged {
+                name: "tool:get_weather".into(),
+                from: BreakerState::Closed,
+                to: BreakerState::Open,
+                retry_after_ms: Some(60_000),
+            }),
+            " breaker  tool:get_weather went from closed to open; a probe is let through in 60 s"
+        );
+    }
+
+    #[test]
+    fn an_outcome_is_told_with_what_it_took() {
+        let told = |call| told(EventKind::ToolCallFinished(Box::new(call)));
+        assert_eq!(told(finished(Outcome::Ok)), "    tool  get_weather ok after 12 ms, fuel 81,234 -> said");
+        let detail = Some("wasm backtrace:\n  0: 0x7f\n\nCaused by:\n    limit of 1 s\n".to_owned());
+        assert_eq!(
+            told(ToolCallFinished { detail, ..finished(Outcome::Timeout) }),
+            "    tool  get_weather stopped by its time limit (timeout) after 12 ms, fuel 81,234: limit of 1 s"
+        );
+        assert_eq!(
+            told(ToolCallFinished { tries: 3, degraded: true, ..finished(Outcome::Unavailable) }),
+            "    tool  get_weather unavailable after 12 ms, fuel 81,234, 3 tries; the model reads instead: said"
+        );
+        assert_eq!(
+            told(ToolCallFinished { tries: 0, ..finished(Outcome::BreakerOpen) }),
+            "    tool  get_weather not run, its breaker is open (breaker_open): said"
+        );
+        assert_eq!(
+            told(ToolCallFinished { tries: 2, ..finished(Outcome::BreakerOpen) }),
+            "    tool  get_weather not tried again, its breaker is open (breaker_open) after 12 ms, fuel 81,234, 2 tries: said"
+        );
+    }
+
+    #[test]
+    fn a_tool_cannot_drive_the_terminal() {
+        let call = ToolCallFinished { tool: "a\u{1b}[2J".into(), output: "\u{1b}]0;x".into(), ..finished(Outcome::Ok) };
+        let line = narrate(&EventKind::ToolCallFinished(Box::new(call))).unwrap();
+        assert!(line.text.contains("a\\u{1b}[2J") && line.text.contains("\\u{1b}]0;x"), "{}", line.text);
+    }
+
+    #[test]
+    fn the_answer_streams_and_ends_its_line() {
+        let ((stdout, out), (stderr, err)) = (memory(false), memory(false));
+        let mut narrator = Narrator::new(stdout, stderr, true, false);
+        for event in [delta("25 * 17 "), delta("= 425."), response("25 * 17 = 425.")] {
+            narrator.event(&event);
+        }
+        assert_eq!((out.text().as_str(), err.text().as_str()), ("25 * 17 = 425.\n", ""));
+    }
+
+    #[test]
+    fn an_answer_that_did_not_stream_is_written_whole() {
+        let ((stdout, out), (stderr, _)) = (memory(false), memory(false));
+        let mut narrator = Narrator::new(stdout, stderr, true, false);
+        for event in [
+            delta("one"),
+            response("one"),
+            event(EventKind::TurnStarted {}),
+            response("two"),
+        ] {
+            narrator.event(&event);
+        }
+        assert_eq!(out.text(), "one\ntwo\n");
+    }
+
+    #[test]
+    fn narration_begins_a_line_of_its_own_on_a_terminal() {
+        for (terminal, answer) in [(true, "half\n"), (false, "half")] {
+            let ((stdout, out), (stderr, err)) = (memory(terminal), memory(true));
+            let mut narrator = Narrator::new(stdout, stderr, true, true);
+            narrator.event(&delta("half"));
+            narrator.event(&event(EventKind::Alert { rule: "cost".into(), message: "much".into() }));
+            assert_eq!((out.text().as_str(), err.text().as_str()), (answer, "   alert  cost: much\n"));
+        }
+    }
+}

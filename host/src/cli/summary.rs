@@ -1,0 +1,315 @@
+//! The summary that ends a run. Pure functions from figures to text.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::format;
+use super::table::{Column, Table};
+use crate::agent::RunReport;
+use crate::ledger::{BudgetStatus, NanoUsd, Scope};
+use crate::resilience::{BreakerState, BreakerStats};
+use crate::telemetry::SessionMetrics;
+
+/// Columns a tool's name may take.
+const NAME: usize = 64;
+
+/// Everything a person wants to know when a run is over.
+pub fn summary(report: &RunReport) -> String {
+    let mut sections = vec![figures(report)];
+    if !report.metrics.tools.is_empty() {
+        sections.push(tools(&report.metrics));
+    }
+    if !report.breakers.is_empty() {
+        sections.push(breakers(report));
+    }
+    if !report.budget.is_empty() {
+        sections.push(budget(&report.budget.iter().map(BudgetLine::from).collect::<Vec<_>>()));
+    }
+    sections.join("\n")
+}
+
+/// A line between two answers of a conversation. Metrics are the session's, so the cost is the conversation's so far.
+pub fn brief(report: &RunReport) -> String {
+    format!(
+        "{}: {}, ${} so far",
+        report.outcome,
+        format::counted(report.iterations.into(), "iteration"),
+        report.metrics.estimated_cost_usd
+    )
+}
+
+fn figures(report: &RunReport) -> String {
+    let metrics = &report.metrics;
+    let mut out = String::new();
+    let mut line = |label: &str, text: String| {
+        let _ = writeln!(out, "{label:<10}  {text}");
+    };
+    let degraded = if report.degraded { " (degraded: a fallback stood in for a tool)" } else { "" };
+    line("outcome", format!("{}{degraded}", report.outcome));
+    line("session", report.session_id.clone());
+    line("model", format::escape(&report.model).into_owned());
+    line(
+        "iterations",
+        format!(
+            "{} ({}, {} failed, retries: {})",
+            report.iterations,
+            format::counted(metrics.model_attempts, "model attempt"),
+            metrics.model_errors,
+            metrics.retries
+        ),
+    );
+    line(
+        "tokens",
+        format!(
+            "{} input, {} output, {} cache write, {} cache read",
+            format::count(metrics.input_tokens),
+            format::count(metrics.output_tokens),
+            format::count(metrics.cache_creation_input_tokens),
+            format::count(metrics.cache_read_input_tokens)
+        ),
+    );
+    line("cost", format!("${}", metrics.estimated_cost_usd));
+    let first_token = metrics
+        .time_to_first_token_ms
+        .map(|wait| format!(", first token after {}", format::millis(wait as f64)))
+        .unwrap_or_default();
+    line(
+        "duration",
+        format!(
+            "{} ({} in the model{first_token})",
+            format::millis(metrics.duration_ms as f64),
+            format::millis(metrics.model_duration_ms as f64)
+        ),
+    );
+    out
+}
+
+fn tools(metrics: &SessionMetrics) -> String {
+    let mut table = Table::new([
+        Column::Left("tool"),
+        Column::Right("calls"),
+        Column::Right("ok"),
+        Column::Right("failed"),
+        Column::Right("degraded"),
+        Column::Right("avg time"),
+        Column::Right("fuel"),
+        Column::Right("peak memory"),
+        Column::Left("outcomes"),
+    ]);
+    for (name, tool) in &metrics.tools {
+        let outcomes: Vec<String> = tool.outcomes.iter().map(|(outcome, times)| format!("{outcome} {times}")).collect();
+        table.row([
+            format::one_line(name, NAME),
+            format::count(tool.calls),
+            format::count(tool.successes),
+            format::count(tool.failures),
+            format::count(tool.degraded),
+            format::millis(tool.avg_duration_ms),
+            format::count(tool.fuel),
+            format::bytes(tool.peak_memory_bytes),
+            outcomes.join(", "),
+        ]);
+    }
+    table.render()
+}
+
+/// Breakers of what this session used, and those that are not as a new one is; a host may have many more.
+fn breakers(report: &RunReport) -> String {
+    let used = |name: &str| name.strip_prefix("tool:").is_none_or(|tool| report.metrics.tools.contains_key(tool));
+    let untouched = |breaker: &BreakerStats| {
+        breaker.state == BreakerState::Closed && breaker.failure_count == 0 && breaker.opened_count == 0
+    };
+    let (hidden, shown): (Vec<_>, Vec<_>) =
+        report.breakers.iter().partition(|breaker| untouched(breaker) && !used(&breaker.name));
+    let mut table = Table::new([
+        Column::Left("breaker"),
+        Column::Left("state"),
+        Column::Right("failures"),
+        Column::Right("opened"),
+        Column::Right("rejected"),
+        Column::Right("next probe"),
+    ]);
+    for breaker in shown {
+        table.row([
+            format::one_line(&breaker.name, NAME),
+            breaker.state.to_string(),
+            format!("{} of {}", breaker.failure_count, breaker.failure_threshold),
+            breaker.opened_count.to_string(),
+            breaker.rejected_count.to_string(),
+            breaker
+                .time_until_retry_seconds
+                .map(|wait| format!("in {}", format::seconds((wait * 1000.0) as u64)))
+                .unwrap_or_default(),
+        ]);
+    }
+    let mut out = table.render();
+    if !hidden.is_empty() {
+        let _ = writeln!(out, "and {} closed, unused", format::counted(hidden.len() as u64, "breaker"));
+    }
+    out
+}
+
+/// The budget table. Where nothing is known to be spent, the scope has a limit and no window yet.
+pub fn budget<'a>(scopes: impl IntoIterator<Item = &'a BudgetLine>) -> String {
+    let limited = |amount: Option<NanoUsd>| amount.map_or_else(|| "unlimited".to_owned(), |usd| format!("${usd}"));
+    let known = |amount: Option<NanoUsd>| amount.map_or_else(|| "-".to_owned(), |usd| format!("${usd}"));
+    let mut table = Table::new([
+        Column::Left("budget"),
+        Column::Right("limit"),
+        Column::Right("spent"),
+        Column::Right("reserved"),
+        Column::Right("remaining"),
+    ]);
+    for line in scopes {
+        table.row([
+            line.scope.to_string(),
+            limited(line.limit_usd),
+            known(line.spent_usd),
+            known(line.reserved_usd),
+            if line.spent_usd.is_none() { known(None) } else { limited(line.remaining_usd) },
+        ]);
+    }
+    table.render()
+}
+
+/// A scope's standing, or its limit alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BudgetLine {
+    pub scope: Scope,
+    pub limit_usd: Option<NanoUsd>,
+    pub spent_usd: Option<NanoUsd>,
+    pub reserved_usd: Option<NanoUsd>,
+    pub remaining_usd: Option<NanoUsd>,
+}
+
+impl From<&BudgetStatus> for BudgetLine {
+    fn from(status: &BudgetStatus) -> Self {
+        Self {
+            scope: status.scope,
+            limit_usd: status.limit_usd,
+            spent_usd: Some(status.spent_usd),
+            reserved_usd: Some(status.reserved_usd),
+            remaining_usd: status.remaining_usd,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::agent::Ending;
+    use crate::telemetry::ToolMetrics;
+    use crate::tools::Outcome;
+
+    fn usd(text: &str) -> NanoUsd {
+        text.parse().unwrap()
+    }
+
+    pub(crate) fn tool(calls: u64, successes: u64, outcomes: &[(Outcome, u64)]) -> ToolMetrics {
+        ToolMetrics {
+            calls,
+            successes,
+            failures: calls - successes,
+            degraded: calls - successes,
+            success_rate: successes as f64 / calls as f64,
+            avg_duration_ms: 0.42,
+            fuel: 81_234 * calls,
+            peak_memory_bytes: 1_114_112,
+            outcomes: outcomes.iter().copied().collect(),
+        }
+    }
+
+    pub(crate) fn breaker(name: &str, state: BreakerState) -> BreakerStats {
+        let open = state == BreakerState::Open;
+        BreakerStats {
+            name: name.to_owned(),
+            state,
+            failure_count: if open { 3 } else { 0 },
+            success_count: 0,
+            failure_threshold: 3,
+            success_threshold: 2,
+            open_for_seconds: 60.0,
+            opened_at: None,
+            opened_count: u64::from(open),
+            time_until_retry_seconds: open.then_some(59.2),
+            rejected_count: if open { 5 } else { 0 },
+        }
+    }
+
+    pub(crate) fn report() -> RunReport {
+        RunReport {
+            session_id: "0193".into(),
+            tenant: "default".into(),
+            outcome: Ending::Completed,
+            answer: "25 * 17 = 425.".into(),
+            model: "claude-sonnet-5-5".into(),
+            iterations: 2,
+            degraded: true,
+            metrics: SessionMetrics {
+                input_tokens: 1700,
+                output_tokens: 52,
+                model_attempts: 4,
+                model_errors: 2,
+                retries: 2,
+                estimated_cost_usd: usd("0.00392"),
+                duration_ms: 1830,
+                model_duration_ms: 1790,
+                time_to_first_token_ms: Some(210),
+                tools: [
+                    ("calculate".to_owned(), tool(1, 1, &[(Outcome::Ok, 1)])),
+                    ("get_weather".to_owned(), tool(6, 1, &[(Outcome::Ok, 1), (Outcome::BreakerOpen, 5)])),
+                ]
+                .into(),
+                ..SessionMetrics::default()
+            },
+            breakers: vec![
+                breaker("model:claude-sonnet-5-5", BreakerState::Closed),
+                breaker("tool:get_weather", BreakerState::Open),
+                breaker("tool:never_called", BreakerState::Closed),
+            ],
+            budget: vec![
+                BudgetStatus {
+                    scope: Scope::Session,
+                    limit_usd: Some(usd("1")),
+                    spent_usd: usd("0.00392"),
+                    reserved_usd: NanoUsd::ZERO,
+                    remaining_usd: Some(usd("0.99608")),
+                },
+                BudgetStatus {
+                    scope: Scope::HostDay,
+                    limit_usd: None,
+                    spent_usd: usd("0.00392"),
+                    reserved_usd: NanoUsd::ZERO,
+                    remaining_usd: None,
+                },
+            ],
+            error: None,
+        }
+    }
+
+    #[test]
+    fn the_whole_run_at_a_glance() {
+        insta::assert_snapshot!(summary(&report()), @"");
+    }
+
+    #[test]
+    fn a_run_without_tools_has_no_empty_tables() {
+        let mut report = report();
+        report.metrics.tools.clear();
+        report.breakers.clear();
+        report.budget.clear();
+        report.degraded = false;
+        let text = summary(&report);
+        assert!(!text.contains("tool ") && !text.contains("breaker") && !text.contains("budget"), "{text}");
+        assert!(text.starts_with("outcome     completed\n"), "{text}");
+    }
+
+    #[test]
+    fn a_hostile_name_stays_in_its_cell() {
+        let mut report = report();
+        report.metrics.tools = [("a\u{1b}[2J\nb".to_owned(), tool(1, 1, &[(Outcome::Ok, 1)]))].into();
+        assert!(summary(&report).contains("a\\u{1b}[2J b"));
+    }
+}

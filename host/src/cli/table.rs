@@ -1,0 +1,89 @@
+//! Tables of aligned columns for the terminal.
+
+/// A column's heading and the side its cells stand at.
+#[derive(Clone, Copy, Debug)]
+pub enum Column {
+    Left(&'static str),
+    Right(&'static str),
+}
+
+impl Column {
+    const fn heading(self) -> &'static str {
+        match self {
+            Self::Left(heading) | Self::Right(heading) => heading,
+        }
+    }
+}
+
+/// Rows under headings. Cells are expected to be single lines of safe text.
+#[derive(Debug)]
+pub struct Table {
+    columns: Vec<Column>,
+    rows: Vec<Vec<String>>,
+}
+
+const GAP: &str = "  ";
+
+impl Table {
+    pub fn new(columns: impl IntoIterator<Item = Column>) -> Self {
+        Self { columns: columns.into_iter().collect(), rows: Vec::new() }
+    }
+
+    /// Adds a row; missing cells are empty, surplus cells are not shown.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+
+    /// The table, each line ended by a newline and free of trailing blanks.
+    pub fn render(&self) -> String {
+        let cell = |row: &[String], index: usize| row.get(index).cloned().unwrap_or_default();
+        let headings: Vec<String> = self.columns.iter().map(|column| column.heading().to_owned()).collect();
+        let lines: Vec<&[String]> =
+            std::iter::once(headings.as_slice()).chain(self.rows.iter().map(Vec::as_slice)).collect();
+        let widths: Vec<usize> = (0..self.columns.len())
+            .map(|index| lines.iter().map(|row| cell(row, index).chars().count()).max().unwrap_or(0))
+            .collect();
+
+        let mut out = String::new();
+        for row in lines {
+            let cells: Vec<String> = self
+                .columns
+                .iter()
+                .zip(&widths)
+                .enumerate()
+                .map(|(index, (column, &width))| match column {
+                    Column::Left(_) => format!("{:<width$}", cell(row, index)),
+                    Column::Right(_) => format!("{:>width$}", cell(row, index)),
+                })
+                .collect();
+            out.push_str(cells.join(GAP).trim_end());
+            out.push('\n');
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let mut table = Table::new([Column::Left("tool"), Column::Right("calls"), Column::Left("note")]);
+        table.row(["calculate".into(), "1".into(), String::new()]);
+        table.row(["wetter_für_köln".into(), "1,000".into(), "ok".into()]);
+        assert_eq!(
+            table.render(),
+            "tool             calls  note\n\
+             calculate            1\n\
+             wetter_für_köln  1,000  ok\n"
+        );
+    }
+
+    #[test]
+    fn a_short_row_is_filled() {
+        let mut table = Table::new([Column::Left("a"), Column::Right("b")]);
+        table.row(["x".into()]);
+        assert_eq!(table.render(), "a  b\nx\n");
+    }
+}

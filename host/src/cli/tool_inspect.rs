@@ -1,0 +1,201 @@
+//! `cofferdam tool inspect`: what a component asks for beside what the configuration grants it. Nothing of it is run.
+
+use std::path::Path;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::table::{Column, Table};
+use super::tool_call::source_of;
+use super::{CliError, Context, Output, format};
+use crate::config::Config;
+use crate::agent::{self, HostError};
+use crate::sandbox::{ComponentError, HttpGrant, Import, Inspection, Scheme};
+use crate::tools::{ComponentSource, PluginSettings, read_component};
+
+/// Characters of a component's own names that are shown.
+const NAME: usize = 80;
+
+#[derive(Args, Debug)]
+pub struct InspectArgs {
+    /// A component file, or builtin:NAME
+    #[arg(value_name = "FILE")]
+    component: String,
+}
+
+pub async fn inspect(cx: &Context, args: InspectArgs) -> Result<u8, CliError> {
+    let config = cx.config()?;
+    let _logging = cx.logging(&config, false)?;
+    let source = source_of(&args.component);
+    let inspection = look(&config, &source).await?;
+    let plugins: Vec<&PluginSettings> =
+        config.plugins.iter().filter(|plugin| is_for(plugin, &source, &inspection.digest)).collect();
+    match cx.global.output {
+        Output::Text => cx.stdout.write_foreign(&text(&args.component, &inspection, &plugins)),
+        Output::Json => cx.stdout.json_pretty(&json(&args.component, &inspection, &plugins)),
+        Output::StreamJson => cx.stdout.json_line(&json(&args.component, &inspection, &plugins)),
+    }
+    Ok(0)
+}
+
+async fn look(config: &Config, source: &ComponentSource) -> Result<Inspection, CliError> {
+    let component = |error: ComponentError| CliError::Component { name: show(source), source: error };
+    let bytes = read_component(source, config.limits.component_bytes).map_err(component)?;
+    let tls = crate::tls::client_config().map_err(HostError::from)?;
+    let sandbox = agent::open_sandbox(config, None, tls)?;
+    sandbox.inspect(&bytes, &config.limits).await.map_err(component)
+}
+
+fn show(source: &ComponentSource) -> String {
+    match source {
+        ComponentSource::Builtin(name) => format!("builtin:{name}"),
+        ComponentSource::Path(path) => path.display().to_string(),
+    }
+}
+
+/// Whether the configuration's plugin is this component: by its pinned digest, else by where it comes from.
+fn is_for(plugin: &PluginSettings, source: &ComponentSource, digest: &str) -> bool {
+    match (&plugin.digest, &plugin.source, source) {
+        (Some(pinned), _, _) => pinned == digest,
+        (None, ComponentSource::Builtin(configured), ComponentSource::Builtin(name)) => configured == name,
+        (None, ComponentSource::Path(configured), ComponentSource::Path(path)) => same_file(configured, path),
+        _ => false,
+    }
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => a == b,
+    }
+}
+
+/// What of an import the plugin is granted; `None` where there is nothing to grant.
+fn granted(import: &Import, plugin: &PluginSettings) -> Option<Vec<String>> {
+    let interface = import.name.as_str();
+    if interface.starts_with("wasi:http/outgoing-handler") {
+        Some(plugin.http.iter().map(show_grant).collect())
+    } else if interface.starts_with("wasi:config/") {
+        Some(plugin.config.keys().map(|key| format!("key {key}")).collect())
+    } else if ["wasi:filesystem/", "wasi:sockets/"].iter().any(|denied| interface.starts_with(denied)) {
+        Some(Vec::new())
+    } else {
+        None
+    }
+}
+
+fn show_grant(grant: &HttpGrant) -> String {
+    let HttpGrant { scheme, host, port, path_prefix, methods } = grant;
+    let port = match (scheme, port) {
+        (Scheme::Http, 80) | (Scheme::Https, 443) => String::new(),
+        (_, port) => format!(":{port}"),
+    };
+    format!("{} {}://{host}{port}{path_prefix}", methods.join("|"), scheme.as_str())
+}
+
+fn text(name: &str, inspection: &Inspection, plugins: &[&PluginSettings]) -> String {
+    let contract = inspection.contract.as_deref().unwrap_or("none: it exports no tools of this contract");
+    let exports: Vec<String> = inspection.exports.iter().map(|name| format::one_line(name, NAME)).collect();
+    let mut out = format!(
+        "component  {name}\ndigest     {}\nsize       {}\ncontract   {}\nexports    {}\n",
+        inspection.digest,
+        format::bytes(inspection.size),
+        format::one_line(contract, NAME),
+        exports.join(", ")
+    );
+    out.push('\n');
+    if inspection.imports.is_empty() {
+        out.push_str("It asks for nothing.\n");
+    } else {
+        out.push_str(&requests(&inspection.imports, plugins).render());
+    }
+    if let Some(problem) = &inspection.problem {
+        out.push_str(&format!("\nThis host cannot run it: {problem}\n"));
+    }
+    if plugins.is_empty() {
+        out.push_str("\nNo plugin of the configuration uses it, so nothing is granted.\n");
+    }
+    out
+}
+
+/// A row per import; a column per plugin says what it is granted.
+fn requests(imports: &[Import], plugins: &[&PluginSettings]) -> Table {
+    let mut table = Table::new([Column::Left("asks for"), Column::Left("which means"), Column::Left("is granted")]);
+    for import in imports {
+        let grants: Vec<String> = plugins
+            .iter()
+            .filter_map(|plugin| {
+                let granted = granted(import, plugin)?;
+                let granted = if granted.is_empty() { "nothing".to_owned() } else { granted.join(", ") };
+                Some(format!("{}: {granted}", plugin.name))
+            })
+            .collect();
+        table.row([format::one_line(&import.name, NAME), import.meaning.to_owned(), grants.join("; ")]);
+    }
+    table
+}
+
+fn json(name: &str, inspection: &Inspection, plugins: &[&PluginSettings]) -> Value {
+    let imports: Vec<Value> = inspection
+        .imports
+        .iter()
+        .map(|import| {
+            let grants: serde_json::Map<String, Value> = plugins
+                .iter()
+                .filter_map(|plugin| Some((plugin.name.clone(), json!(granted(import, plugin)?))))
+                .collect();
+            json!({ "name": import.name, "meaning": import.meaning, "granted": grants })
+        })
+        .collect();
+    json!({
+        "component": name,
+        "digest": inspection.digest,
+        "size_bytes": inspection.size,
+        "contract": inspection.contract,
+        "exports": inspection.exports,
+        "imports": imports,
+        "problem": inspection.problem,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn weather() -> PluginSettings {
+        PluginSettings {
+            http: vec![HttpGrant::parse("https://api.open-meteo.com/", &["GET"]).unwrap()],
+            config: [("forecast_url".to_owned(), "https://api.open-meteo.com".to_owned())].into(),
+            ..PluginSettings::new("weather", ComponentSource::Builtin("weather".to_owned()))
+        }
+    }
+
+    fn import(name: &str) -> Import {
+        Import { name: name.to_owned(), meaning: "meaning" }
+    }
+
+    #[test]
+    fn requests_and_grants_stand_side_by_side() {
+        let imports = ["wasi:http/outgoing-handler@0.2.0", "wasi:config/store@0.2.0-rc.1", "wasi:io/streams@0.2.0"];
+        let imports: Vec<Import> = imports.into_iter().map(import).collect();
+        insta::assert_snapshot!(requests(&imports, &[&weather()]).render(), @"");
+    }
+
+    #[test]
+    fn what_is_asked_for_and_not_granted_is_said() {
+        let bare = PluginSettings { http: Vec::new(), ..weather() };
+        assert_eq!(granted(&import("wasi:http/outgoing-handler@0.2.0"), &bare), Some(Vec::new()));
+        assert_eq!(granted(&import("wasi:sockets/tcp@0.2.0"), &weather()), Some(Vec::new()));
+        assert_eq!(granted(&import("wasi:clocks/wall-clock@0.2.0"), &weather()), None);
+    }
+
+    #[test]
+    fn a_pinned_digest_decides_which_plugin_it_is() {
+        let builtin = ComponentSource::Builtin("weather".to_owned());
+        assert!(is_for(&weather(), &builtin, "sha256:aa"));
+        let pinned = PluginSettings { digest: Some("sha256:bb".to_owned()), ..weather() };
+        assert!(!is_for(&pinned, &builtin, "sha256:aa"));
+        assert!(is_for(&pinned, &ComponentSource::Path("elsewhere.wasm".into()), "sha256:bb"));
+    }
+}

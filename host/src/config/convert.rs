@@ -1,0 +1,352 @@
+//! Between the keys and the settings that the modules own. One direction gives the keys their defaults and writes
+//! `config show`; the other is for values that need no check beyond the schema's.
+
+use std::path::Path;
+
+use super::Config;
+use super::duration::DurationText;
+use super::format::BUILTIN_PREFIX;
+use super::overlay::Overlay;
+use super::raw::*;
+use super::size::ByteSize;
+use super::usd::{Usd, UsdLimit};
+use crate::agent::AgentSettings;
+use crate::ledger::BudgetSettings;
+use crate::model::{ModelSettings, ProviderKind};
+use crate::resilience::{BreakerSettings, RetrySettings};
+use crate::sandbox::{HttpGrant, Limits};
+use crate::telemetry::{AlertSettings, LogLevel, LoggingSettings};
+use crate::tools::{ComponentSource, PluginSettings, ToolSettings};
+
+impl From<&Config> for RawConfig {
+    fn from(config: &Config) -> Self {
+        Self {
+            model: RawModel {
+                api_key_env: config.api_key_env.clone(),
+                ..RawModel::from(&config.model)
+            },
+            agent: RawAgent::from(&config.agent),
+            retry: RawRetry::from(&config.retry),
+            breaker: RawBreaker::from(&config.breaker),
+            budget: RawBudget::from(&config.budget),
+            limits: RawLimits {
+                call: RawCallLimits::from(&config.limits),
+                stack: ByteSize(config.engine.stack),
+                host_concurrency: config.engine.host_concurrency,
+                queue_timeout: DurationText(config.queue_timeout),
+            },
+            logging: RawLogging::from(&config.logging),
+            alerts: RawAlerts::from(&config.alerts),
+            storage: RawStorage {
+                path: optional_path(config.storage.path.as_deref()),
+            },
+            plugins: config
+                .plugins
+                .iter()
+                .map(|plugin| (plugin.name.clone(), RawPlugin::from(plugin)))
+                .collect(),
+        }
+    }
+}
+
+/// A section on its own has the defaults that it has in a whole configuration.
+macro_rules! defaults {
+    ($($section:ident: $raw:ty),* $(,)?) => {
+        $(impl Default for $raw {
+            fn default() -> Self {
+                RawConfig::default().$section
+            }
+        })*
+    };
+}
+
+defaults! {
+    model: RawModel,
+    agent: RawAgent,
+    retry: RawRetry,
+    breaker: RawBreaker,
+    budget: RawBudget,
+    limits: RawLimits,
+    logging: RawLogging,
+    alerts: RawAlerts,
+    storage: RawStorage,
+}
+
+impl Default for RawCallLimits {
+    fn default() -> Self {
+        Self::from(&Limits::default())
+    }
+}
+
+/// No path is an empty text, as in the file.
+fn optional_path(path: Option<&Path>) -> String {
+    path.map(|path| path.display().to_string()).unwrap_or_default()
+}
+
+impl From<&ModelSettings> for RawModel {
+    fn from(settings: &ModelSettings) -> Self {
+        Self {
+            provider: match settings.provider {
+                ProviderKind::Anthropic => RawProvider::Anthropic,
+                ProviderKind::Simulated => RawProvider::Simulated,
+            },
+            model: settings.model.clone(),
+            api_key_env: String::new(),
+            base_url: settings.base_url.as_str().trim_end_matches('/').to_owned(),
+            max_tokens: settings.max_tokens,
+            stream: settings.stream,
+            connect_timeout: DurationText(settings.connect_timeout),
+            idle_timeout: DurationText(settings.idle_timeout),
+            attempt_timeout: DurationText(settings.attempt_timeout),
+            temperature: settings.temperature,
+        }
+    }
+}
+
+impl From<RawProvider> for ProviderKind {
+    fn from(raw: RawProvider) -> Self {
+        match raw {
+            RawProvider::Anthropic => Self::Anthropic,
+            RawProvider::Simulated => Self::Simulated,
+        }
+    }
+}
+
+impl From<&AgentSettings> for RawAgent {
+    fn from(settings: &AgentSettings) -> Self {
+        Self {
+            name: settings.name.clone(),
+            system: settings.system.clone(),
+            max_iterations: settings.max_iterations,
+            max_tool_calls: settings.max_tool_calls,
+            parallel_tool_calls: settings.parallel_tool_calls,
+            deadline: DurationText(settings.deadline),
+        }
+    }
+}
+
+impl From<RawAgent> for AgentSettings {
+    fn from(raw: RawAgent) -> Self {
+        Self {
+            name: raw.name,
+            system: raw.system,
+            max_iterations: raw.max_iterations,
+            max_tool_calls: raw.max_tool_calls,
+            parallel_tool_calls: raw.parallel_tool_calls,
+            deadline: raw.deadline.0,
+        }
+    }
+}
+
+impl From<&RetrySettings> for RawRetry {
+    fn from(settings: &RetrySettings) -> Self {
+        Self {
+            max_attempts: settings.max_attempts,
+            initial_delay: DurationText(settings.initial_delay),
+            max_delay: DurationText(settings.max_delay),
+            multiplier: settings.multiplier,
+            jitter: settings.jitter,
+        }
+    }
+}
+
+impl From<RawRetry> for RetrySettings {
+    fn from(raw: RawRetry) -> Self {
+        Self {
+            max_attempts: raw.max_attempts,
+            initial_delay: raw.initial_delay.0,
+            max_delay: raw.max_delay.0,
+            multiplier: raw.multiplier,
+            jitter: raw.jitter,
+        }
+    }
+}
+
+impl From<&BreakerSettings> for RawBreaker {
+    fn from(settings: &BreakerSettings) -> Self {
+        Self {
+            failure_threshold: settings.failure_threshold,
+            open_for: DurationText(settings.open_for),
+            success_threshold: settings.success_threshold,
+        }
+    }
+}
+
+impl From<RawBreaker> for BreakerSettings {
+    fn from(raw: RawBreaker) -> Self {
+        Self {
+            failure_threshold: raw.failure_threshold,
+            open_for: raw.open_for.0,
+            success_threshold: raw.success_threshold,
+        }
+    }
+}
+
+impl From<&BudgetSettings> for RawBudget {
+    fn from(settings: &BudgetSettings) -> Self {
+        Self {
+            session_usd: UsdLimit(settings.session),
+            daily_usd: UsdLimit(settings.daily),
+            prices: optional_path(settings.prices.as_deref()),
+        }
+    }
+}
+
+impl From<&Limits> for RawCallLimits {
+    fn from(limits: &Limits) -> Self {
+        // TOML has no larger integers, and nobody runs that long.
+        let integer = |value: u64| value.min(i64::MAX as u64);
+        Self {
+            fuel: integer(limits.fuel),
+            timeout: DurationText(limits.timeout),
+            memory: ByteSize(limits.memory),
+            table_elements: limits.table_elements,
+            core_instances: limits.core_instances,
+            host_calls: integer(limits.host_calls),
+            handles: limits.handles,
+            input_bytes: ByteSize(limits.input_bytes),
+            output_bytes: ByteSize(limits.output_bytes),
+            log_bytes: ByteSize(limits.log_bytes),
+            http_requests: limits.http_requests,
+            http_response_bytes: ByteSize(limits.http_response_bytes),
+            concurrency: limits.concurrency,
+            component_bytes: ByteSize(limits.component_bytes),
+            compile_timeout: DurationText(limits.compile_timeout),
+            compile_memory: ByteSize(limits.compile_memory),
+        }
+    }
+}
+
+impl From<RawCallLimits> for Limits {
+    fn from(raw: RawCallLimits) -> Self {
+        Self {
+            fuel: raw.fuel,
+            timeout: raw.timeout.0,
+            memory: raw.memory.0,
+            table_elements: raw.table_elements,
+            core_instances: raw.core_instances,
+            host_calls: raw.host_calls,
+            handles: raw.handles,
+            input_bytes: raw.input_bytes.0,
+            output_bytes: raw.output_bytes.0,
+            log_bytes: raw.log_bytes.0,
+            http_requests: raw.http_requests,
+            http_response_bytes: raw.http_response_bytes.0,
+            concurrency: raw.concurrency,
+            component_bytes: raw.component_bytes.0,
+            compile_timeout: raw.compile_timeout.0,
+            compile_memory: raw.compile_memory.0,
+        }
+    }
+}
+
+impl From<&LoggingSettings> for RawLogging {
+    fn from(settings: &LoggingSettings) -> Self {
+        Self {
+            console: settings.console.into(),
+            file: settings.file.into(),
+            directory: optional_path(settings.directory.as_deref()),
+            contents: settings.contents,
+        }
+    }
+}
+
+impl From<LogLevel> for RawLevel {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Off => Self::Off,
+            LogLevel::Error => Self::Error,
+            LogLevel::Warn => Self::Warn,
+            LogLevel::Info => Self::Info,
+            LogLevel::Debug => Self::Debug,
+            LogLevel::Trace => Self::Trace,
+        }
+    }
+}
+
+impl From<RawLevel> for LogLevel {
+    fn from(raw: RawLevel) -> Self {
+        match raw {
+            RawLevel::Off => Self::Off,
+            RawLevel::Error => Self::Error,
+            RawLevel::Warn => Self::Warn,
+            RawLevel::Info => Self::Info,
+            RawLevel::Debug => Self::Debug,
+            RawLevel::Trace => Self::Trace,
+        }
+    }
+}
+
+impl From<&AlertSettings> for RawAlerts {
+    fn from(settings: &AlertSettings) -> Self {
+        Self {
+            error_rate: settings.error_rate,
+            session_cost_usd: Usd(settings.session_cost_usd),
+        }
+    }
+}
+
+impl From<RawAlerts> for AlertSettings {
+    fn from(raw: RawAlerts) -> Self {
+        Self {
+            error_rate: raw.error_rate,
+            session_cost_usd: raw.session_cost_usd.0,
+        }
+    }
+}
+
+impl From<&PluginSettings> for RawPlugin {
+    fn from(settings: &PluginSettings) -> Self {
+        Self {
+            component: Some(match &settings.source {
+                ComponentSource::Builtin(name) => format!("{BUILTIN_PREFIX}{name}"),
+                ComponentSource::Path(path) => path.display().to_string(),
+            }),
+            digest: settings.digest.clone().unwrap_or_default(),
+            required: settings.required,
+            http: settings.http.iter().map(RawHttpGrant::from).collect(),
+            config: settings.config.clone(),
+            limits: Overlay::of(&RawCallLimits::from(&settings.limits)),
+            breaker: Overlay::of(&RawBreaker::from(&settings.breaker)),
+            tools: settings
+                .tools
+                .iter()
+                .map(|(name, tool)| (name.clone(), RawTool::from(tool)))
+                .collect(),
+        }
+    }
+}
+
+impl From<&ToolSettings> for RawTool {
+    fn from(settings: &ToolSettings) -> Self {
+        Self {
+            name: settings.name.clone(),
+            fallback: settings.fallback.clone(),
+            breaker: settings
+                .breaker
+                .as_ref()
+                .map(|breaker| Overlay::of(&breaker.into()))
+                .unwrap_or_default(),
+        }
+    }
+}
+
+impl From<&HttpGrant> for RawHttpGrant {
+    fn from(grant: &HttpGrant) -> Self {
+        let HttpGrant {
+            scheme,
+            host,
+            port,
+            path_prefix,
+            methods,
+        } = grant;
+        let port = match (scheme.as_str(), port) {
+            ("http", 80) | ("https", 443) => String::new(),
+            (_, port) => format!(":{port}"),
+        };
+        Self {
+            url: Some(format!("{}://{host}{port}{path_prefix}", scheme.as_str())),
+            methods: methods.iter().filter_map(|method| RawMethod::named(method)).collect(),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Overrides from the environment: `COFFERDAM_SECTION__KEY`, deeper keys with more `__`.
+
+use std::collections::BTreeMap;
+
+use super::problem::{Origin, Problem};
+use super::source::{Node, Value, read_variable};
+
+const PRODUCT: &str = "COFFERDAM";
+
+/// The parts of a key that a variable's name spells, or `None` where the name is not meant as one: without `__` it is
+/// some other variable of ours, or nobody's.
+fn segments(name: &str) -> Option<Result<Vec<&str>, ()>> {
+    let rest = name.strip_prefix(PRODUCT)?.strip_prefix('_')?;
+    if !name[PRODUCT.len()..].contains("__") {
+        return None;
+    }
+    let is_legal = |segment: &&str| {
+        let legal = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
+        !segment.is_empty() && !segment.starts_with('_') && !segment.ends_with('_') && segment.bytes().all(legal)
+    };
+    let segments: Vec<&str> = rest.split("__").collect();
+    Some(if segments.len() > 1 && segments.iter().all(is_legal) {
+        Ok(segments)
+    } else {
+        Err(())
+    })
+}
+
+/// Puts every override into the tree; a name that spells no key is a problem.
+pub(super) fn apply(root: &mut Node, variables: &BTreeMap<String, String>, problems: &mut Vec<Problem>) {
+    // In the order of names a table comes before its own keys, which can then refine it.
+    for (name, text) in variables {
+        let (key, message, hint) = match segments(name) {
+            None => continue,
+            Some(Err(())) => {
+                let hint = format!("write {PRODUCT}_SECTION__KEY in capitals, for example {PRODUCT}_MODEL__MAX_TOKENS");
+                (String::new(), "is not a configuration key".to_owned(), Some(hint))
+            }
+            Some(Ok(segments)) => match insert(root, &segments, read_variable(name, text)) {
+                Ok(()) => continue,
+                Err(Misfit { key, message }) => (key, message, None),
+            },
+        };
+        problems.push(Problem {
+            origin: Origin::Env { name: name.clone() },
+            key,
+            message,
+            hint,
+        });
+    }
+}
+
+/// Why a variable finds no place in the tree.
+struct Misfit {
+    key: String,
+    message: String,
+}
+
+fn insert(root: &mut Node, segments: &[&str], leaf: Node) -> Result<(), Misfit> {
+    let Some((last, parents)) = segments.split_last() else {
+        return Ok(());
+    };
+    let mut node = root;
+    let mut path: Vec<String> = Vec::new();
+    for parent in parents {
+        let entries = entries(node, &path)?;
+        let key = match_key(entries, parent)?;
+        path.push(key.clone());
+        node = entries.entry(key).or_insert_with(|| {
+            let mut table = Node::table(leaf.origin.clone());
+            table.key = Some(leaf.origin.clone());
+            table
+        });
+    }
+    let entries = entries(node, &path)?;
+    let key = match_key(entries, last)?;
+    entries.insert(key, leaf);
+    Ok(())
+}
+
+fn entries<'a>(node: &'a mut Node, path: &[String]) -> Result<&'a mut BTreeMap<String, Node>, Misfit> {
+    match &mut node.value {
+        Value::Table(entries) => Ok(entries),
+        _ => Err(Misfit {
+            key: path.join("."),
+            message: "has no keys below it".to_owned(),
+        }),
+    }
+}
+
+/// The existing key that a variable can only spell in capitals and, in most shells, without `-`; else a new one.
+fn match_key(entries: &BTreeMap<String, Node>, segment: &str) -> Result<String, Misfit> {
+    let lower = segment.to_ascii_lowercase();
+    if entries.contains_key(&lower) {
+        return Ok(lower);
+    }
+    let folded = |key: &str| key.to_ascii_lowercase().replace('-', "_");
+    let mut candidates = entries.keys().filter(|key| folded(key) == folded(&lower));
+    match (candidates.next(), candidates.next()) {
+        (None, _) => Ok(lower),
+        (Some(only), None) => Ok(only.clone()),
+        (Some(first), Some(second)) => Err(Misfit {
+            key: String::new(),
+            message: format!("could mean `{first}` or `{second}`"),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::path::Path;
+
+    use super::super::source::Source;
+    use super::*;
+
+    fn applied(text: &str, variables: &[(&str, &str)]) -> (Node, Vec<String>) {
+        let mut problems = Vec::new();
+        let mut root = Source::file(Path::new("c.toml"), text.to_owned())
+            .parse(&mut problems)
+            .unwrap();
+        let variables = variables
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+            .collect();
+        apply(&mut root, &variables, &mut problems);
+        (
+            root,
+            problems
+                .iter()
+                .map(|problem| format!("{}: {}", problem.origin, problem.message))
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn only_names_with_two_underscores_are_keys() {
+        let (root, problems) = applied(
+            "",
+            &[("COFFERDAM_MODEL", "x"), ("PATH__X", "y"), ("COFFERDAMX__Y", "z")],
+        );
+        assert!(matches!(&root.value, Value::Table(entries) if entries.is_empty()));
+        assert_eq!(problems, [""; 0]);
+    }
+
+    #[test]
+    fn overrides_reach_existing_and_new_keys() {
+        let (root, problems) = applied(
+            "[plugins.My-Tool.limits]\nfuel = 1\n[model]\nmodel = \"a\"\n",
+            &[
+                ("COFFERDAM_MODEL__MODEL", "b"),
+                ("COFFERDAM_PLUGINS__MY_TOOL__LIMITS__FUEL", "2"),
+                ("COFFERDAM_BUDGET__SESSION_USD", "0.5"),
+            ],
+        );
+        assert_eq!(problems, [""; 0]);
+        assert!(matches!(&root.find(&["model", "model"]).unwrap().value, Value::String(text) if text == "b"));
+        let fuel = root.find(&["plugins", "My-Tool", "limits", "fuel"]).unwrap();
+        assert!(matches!(&fuel.value, Value::Number { text, .. } if text == "2"));
+        assert_eq!(
+            fuel.origin,
+            Origin::Env {
+                name: "COFFERDAM_PLUGINS__MY_TOOL__LIMITS__FUEL".to_owned()
+            }
+        );
+        assert!(root.find(&["budget", "session_usd"]).is_some());
+    }
+
+    #[test]
+    fn malformed_names_are_problems() {
+        for name in [
+            "COFFERDAM__MODEL",
+            "COFFERDAM_MODEL__",
+            "COFFERDAM___MODEL__MODEL",
+            "COFFERDAM_MODEL____MODEL",
+            "COFFERDAM_MODEL___MODEL",
+            "COFFERDAM_model__model",
+            "COFFERDAM_MODEL__MÖDEL",
+        ] {
+            assert_eq!(
+                applied("", &[(name, "x")]).1,
+                [format!("{name}: is not a configuration key")]
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_below_a_value_and_an_ambiguous_key_are_problems() {
+        let (_, problems) = applied(
+            "model = 1\n[plugins]\na-b = {}\nA_B = {}\n",
+            &[("COFFERDAM_MODEL__X", "1"), ("COFFERDAM_PLUGINS__A_B__DIGEST", "1")],
+        );
+        assert_eq!(
+            problems,
+            [
+                "COFFERDAM_MODEL__X: has no keys below it",
+                "COFFERDAM_PLUGINS__A_B__DIGEST: could mean `A_B` or `a-b`"
+            ]
+        );
+    }
+}

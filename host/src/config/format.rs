@@ -1,0 +1,226 @@
+//! Texts with a grammar of their own. The schema names the grammar as a `format`; this table says how to check it, and
+//! what to call it when something else stands there.
+
+use url::Url;
+
+use super::problem::Wrong;
+use super::redact::{looks_secret, quote};
+use super::{duration, size, usd};
+use crate::tools::{BUILTIN_NAMES, is_tool_name};
+
+pub(super) struct Format {
+    pub(super) name: &'static str,
+    /// Completes "expected …".
+    pub(super) expected: &'static str,
+    pub(super) check: fn(&str) -> Result<(), Wrong>,
+}
+
+pub(super) const NAME: &str = "cofferdam-name";
+pub(super) const ENV_NAME: &str = "cofferdam-env-name";
+pub(super) const BASE_URL: &str = "cofferdam-base-url";
+pub(super) const COMPONENT: &str = "cofferdam-component";
+pub(super) const DIGEST: &str = "cofferdam-digest";
+
+pub(super) const FORMATS: [Format; 9] = [
+    Format {
+        name: duration::FORMAT,
+        expected: "a duration such as \"10s\"",
+        check: |text| text.parse::<duration::DurationText>().map(drop),
+    },
+    Format {
+        name: size::FORMAT,
+        expected: "a size such as \"128MiB\", or a whole number of bytes",
+        check: |text| text.parse::<size::ByteSize>().map(drop),
+    },
+    Format {
+        name: usd::FORMAT,
+        expected: "an amount in US dollars such as 1.50",
+        check: |text| text.parse::<usd::Usd>().map(drop),
+    },
+    Format {
+        name: usd::LIMIT_FORMAT,
+        expected: "an amount in US dollars such as 1.50, or \"unlimited\"",
+        check: |text| text.parse::<usd::UsdLimit>().map(drop),
+    },
+    Format {
+        name: NAME,
+        expected: "a name (a string)",
+        check: check_name,
+    },
+    Format {
+        name: ENV_NAME,
+        expected: "the name of an environment variable (a string)",
+        check: check_env_name,
+    },
+    Format {
+        name: BASE_URL,
+        expected: "a URL (a string)",
+        check: |text| base_url(text).map(drop),
+    },
+    Format {
+        name: COMPONENT,
+        expected: "a path or \"builtin:NAME\" (a string)",
+        check: check_component,
+    },
+    Format {
+        name: DIGEST,
+        expected: "a digest \"sha256:…\" (a string)",
+        check: check_digest,
+    },
+];
+
+pub(super) fn find(name: &str) -> Option<&'static Format> {
+    FORMATS.iter().find(|format| format.name == name)
+}
+
+/// Plugins and tools are named alike, for the model's API knows no other names.
+pub(super) fn check_name(name: &str) -> Result<(), Wrong> {
+    if is_tool_name(name) {
+        return Ok(());
+    }
+    Err(Wrong::new(format!("{} is not a legal name", quote(name)))
+        .hint("use 1 to 64 letters, digits, `_` and `-`, without accents"))
+}
+
+fn check_env_name(name: &str) -> Result<(), Wrong> {
+    let mut bytes = name.bytes();
+    let starts_well = bytes
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    if starts_well && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && !looks_secret(name) {
+        return Ok(());
+    }
+    // Whatever stands here instead of a name may well be the key itself.
+    Err(
+        Wrong::new("is not the name of an environment variable (the value is not shown)")
+            .hint("write the variable's name, such as \"ANTHROPIC_API_KEY\", and put the key into that variable"),
+    )
+}
+
+pub(super) fn base_url(text: &str) -> Result<Url, Wrong> {
+    let wrong = |why: &str| {
+        Wrong::new(format!("{} is not a usable URL: {why}", quote(text)))
+            .hint("use scheme, host and where needed port and path, such as \"https://api.anthropic.com\"")
+    };
+    let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong("it must start with http:// or https://"));
+    }
+    if !url.has_host() {
+        return Err(wrong("it names no host"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Wrong::new(
+            "a URL must not hold a user name or a password (the value is not shown)",
+        ));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("a query and a fragment have no place in it"));
+    }
+    Ok(url)
+}
+
+pub(super) const BUILTIN_PREFIX: &str = "builtin:";
+
+fn check_component(text: &str) -> Result<(), Wrong> {
+    if text.is_empty() {
+        return Err(Wrong::new("is empty").hint("write the path of a component, or \"builtin:NAME\""));
+    }
+    match text.strip_prefix(BUILTIN_PREFIX) {
+        Some(name) if !BUILTIN_NAMES.contains(&name) => {
+            let known: Vec<_> = BUILTIN_NAMES
+                .iter()
+                .map(|name| format!("`{BUILTIN_PREFIX}{name}`"))
+                .collect();
+            Err(Wrong::new(format!("there is no built-in plugin {}", quote(name)))
+                .hint(format!("there are {}", known.join(", "))))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_digest(text: &str) -> Result<(), Wrong> {
+    const HEX_DIGITS: usize = 64;
+    let is_digest = |hex: &str| hex.len() == HEX_DIGITS && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if text.is_empty() || text.strip_prefix("sha256:").is_some_and(is_digest) {
+        return Ok(());
+    }
+    Err(Wrong::new(format!("{} is not a digest", quote(text)))
+        .hint("use `sha256:` and 64 hexadecimal digits, as `cofferdam tool inspect` prints it; empty: no pin"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `check` says to each text: "" where it has nothing to say.
+    fn verdicts<const N: usize>(name: &str, texts: [&str; N]) -> [String; N] {
+        let check = find(name).map(|format| format.check);
+        texts.map(|text| {
+            check
+                .and_then(|check| check(text).err())
+                .map(|wrong| wrong.message)
+                .unwrap_or_default()
+        })
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(verdicts(NAME, ["weather", "A-b_9"]), ["", ""]);
+        assert_eq!(
+            verdicts(NAME, ["", "a b", "é"]),
+            [
+                "`` is not a legal name",
+                "`a b` is not a legal name",
+                "`é` is not a legal name"
+            ]
+        );
+        assert!(check_name(&"x".repeat(64)).is_ok());
+        assert!(check_name(&"x".repeat(65)).is_err());
+    }
+
+    #[test]
+    fn an_api_key_in_the_place_of_its_variable_is_not_shown() {
+        assert_eq!(verdicts(ENV_NAME, ["ANTHROPIC_API_KEY", "_x"]), ["", ""]);
+        for verdict in verdicts(
+            ENV_NAME,
+            ["sk-ant-api03-abcdefgh", "", "9x", "AbCdEfGh1234567890IjKlMnOp"],
+        ) {
+            assert_eq!(
+                verdict,
+                "is not the name of an environment variable (the value is not shown)"
+            );
+        }
+    }
+
+    #[test]
+    fn urls() {
+        assert_eq!(
+            verdicts(BASE_URL, ["https://api.anthropic.com", "http://[::1]:8080/v1/"]),
+            ["", ""]
+        );
+        for (text, why) in [
+            ("", "relative URL"),
+            ("api.anthropic.com", "relative URL"),
+            ("ftp://x/", "http:// or https://"),
+            ("https://", "host"),
+            ("https://u:p@x/", "not shown"),
+            ("https://x/?q=1", "a query"),
+        ] {
+            assert!(verdicts(BASE_URL, [text])[0].contains(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn digests_and_components() {
+        let digest = format!("sha256:{}", "0aF".repeat(22).split_at(64).0);
+        assert_eq!(verdicts(DIGEST, ["", &digest]), ["", ""]);
+        assert_eq!(verdicts(DIGEST, ["sha256:abc"]), ["`sha256:abc` is not a digest"]);
+        assert!(check_digest(&digest.replace("sha256", "sha512")).is_err());
+        assert_eq!(verdicts(COMPONENT, ["builtin:weather", "a/b.wasm"]), ["", ""]);
+        assert_eq!(
+            verdicts(COMPONENT, ["", "builtin:wether"]),
+            ["is empty", "there is no built-in plugin `wether`"]
+        );
+    }
+}

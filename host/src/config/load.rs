@@ -1,0 +1,155 @@
+//! Finding, reading, merging and checking: from files and variables to a [`Config`] or to everything that is wrong.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use super::Config;
+use super::folders::Folders;
+use super::problem::{ConfigError, Origin, Problem};
+use super::raw::RawConfig;
+use super::resolve::Resolver;
+use super::schema::Schema;
+use super::source::{Node, Source};
+use super::{env, violations};
+
+const FILE_NAME: &str = "cofferdam.toml";
+
+/// A configuration is written by hand; a larger file is some other one.
+const LARGEST_FILE: u64 = 1024 * 1024;
+
+const BUILT_IN: &str = include_str!("builtin.toml");
+
+/// What a configuration is loaded from.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// The file to read. `None`: `cofferdam.toml` in `cwd`, else in the user's configuration folder, else none.
+    pub file: Option<PathBuf>,
+    /// The environment: overrides, and the variable that holds the API key.
+    pub env: BTreeMap<String, String>,
+    /// The current folder.
+    pub cwd: PathBuf,
+    pub folders: Option<Folders>,
+}
+
+impl LoadOptions {
+    /// Those of this process.
+    pub fn of_process(file: Option<&Path>) -> Self {
+        // What is not Unicode can be no key of ours; its text is kept as far as it can be read, so that it is reported.
+        let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        Self {
+            file: file.map(Path::to_owned),
+            env: std::env::vars_os()
+                .map(|(name, value)| (text(name), text(value)))
+                .collect(),
+            cwd: std::env::current_dir().unwrap_or_default(),
+            folders: Folders::of_user(),
+        }
+    }
+}
+
+pub(super) fn load(options: &LoadOptions) -> Result<Config, ConfigError> {
+    let file = find(options)?;
+    let source = match &file {
+        Some((path, text)) => Source::file(path.strip_prefix(&options.cwd).unwrap_or(path), text.clone()),
+        None => Source::built_in(BUILT_IN),
+    };
+    let file = file.map(|(path, _)| path);
+    let folder = file.as_deref().and_then(Path::parent).unwrap_or(&options.cwd);
+    let mut config = read(&source, folder, options)?;
+    config.origins.file = file;
+    config.engine.cache_dir = options.folders.as_ref().map(|folders| folders.cache.clone());
+    Ok(config)
+}
+
+/// The file and its text.
+fn find(options: &LoadOptions) -> Result<Option<(PathBuf, String)>, ConfigError> {
+    if let Some(file) = &options.file {
+        let path = options.cwd.join(file);
+        return match read_file(&path) {
+            Ok(text) => Ok(Some((path, text))),
+            Err(error) => Err(unreadable(file, &error)),
+        };
+    }
+    let in_folder = options.folders.as_ref().map(|folders| folders.config.join(FILE_NAME));
+    for path in [Some(options.cwd.join(FILE_NAME)), in_folder].into_iter().flatten() {
+        match read_file(&path) {
+            Ok(text) => return Ok(Some((path, text))),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(unreadable(&path, &error)),
+        }
+    }
+    Ok(None)
+}
+
+fn read_file(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?
+        .take(LARGEST_FILE + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > LARGEST_FILE {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
+    Ok(text)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
+    let hint = match error.kind() {
+        ErrorKind::NotFound => "check the path that is given with --config",
+        ErrorKind::InvalidData => "a configuration file is UTF-8 text",
+        _ => "check that it is a file and that you may read it",
+    };
+    ConfigError::new(vec![Problem {
+        origin: Origin::WholeFile { path: path.to_owned() },
+        key: String::new(),
+        message: format!("cannot be read: {error}"),
+        hint: Some(hint.to_owned()),
+    }])
+}
+
+/// Reads, merges and checks; every problem is found before any is reported.
+pub(super) fn read(source: &Source, folder: &Path, options: &LoadOptions) -> Result<Config, ConfigError> {
+    let mut problems = Vec::new();
+    let parsed = source.parse(&mut problems);
+    let syntax_is_wrong = parsed.is_none();
+    let mut root = parsed.unwrap_or_else(|| Node::table(Origin::BuiltIn));
+    env::apply(&mut root, &options.env, &mut problems);
+    if syntax_is_wrong {
+        // Half a file would only be the cause of more complaints.
+        return Err(ConfigError::new(problems));
+    }
+    let raw = raw(&root, &mut problems);
+    let config = raw.map(|raw| {
+        let variables = &options.env;
+        Resolver {
+            root: &root,
+            folder,
+            cwd: &options.cwd,
+            variables,
+            problems: &mut problems,
+        }
+        .config(raw)
+    });
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        _ => Err(ConfigError::new(problems)),
+    }
+}
+
+fn raw(root: &Node, problems: &mut Vec<Problem>) -> Option<RawConfig> {
+    // Neither can happen: the schema is ours and tested, and what it lets through deserialises.
+    let internal = |message: String| Problem {
+        origin: root.origin.clone(),
+        key: String::new(),
+        message,
+        hint: None,
+    };
+    let schema = Schema::new()
+        .map_err(|error| problems.push(internal(error.to_string())))
+        .ok()?;
+    let mut json = schema.shape(root);
+    violations::remove(&schema, root, &mut json, problems);
+    serde_json::from_value(json)
+        .map_err(|error| problems.push(internal(error.to_string())))
+        .ok()
+}

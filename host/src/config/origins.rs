@@ -1,0 +1,61 @@
+//! Where each value of a configuration in force came from.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::problem::Origin;
+use super::source::{Node, Value};
+
+/// What `config show` says beside each value. A configuration made by a program has none.
+#[derive(Clone, Debug, Default)]
+pub struct Origins {
+    pub(super) file: Option<PathBuf>,
+    values: BTreeMap<Vec<String>, Origin>,
+}
+
+impl Origins {
+    pub(super) fn of(root: &Node) -> Self {
+        let mut origins = Self::default();
+        origins.collect(root, &mut Vec::new());
+        origins
+    }
+
+    /// The file that was read, if there was one.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    fn collect(&mut self, node: &Node, path: &mut Vec<String>) {
+        let children: Vec<(String, &Node)> = match &node.value {
+            Value::Table(entries) => entries.iter().map(|(key, child)| (key.clone(), child)).collect(),
+            Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .map(|(at, item)| (at.to_string(), item))
+                .collect(),
+            _ => Vec::new(),
+        };
+        if !matches!(node.value, Value::Table(_)) {
+            self.values.insert(path.clone(), node.origin.clone());
+        }
+        for (segment, child) in children {
+            path.push(segment);
+            self.collect(child, path);
+            path.pop();
+        }
+    }
+
+    /// Where the value at `path` came from, its own key or the one that it inherits; `None`: it is the default.
+    pub(super) fn find(&self, path: &[String]) -> Option<&Origin> {
+        let own = self.values.get(path);
+        own.or_else(|| match path {
+            [plugins, _, limits, key] if plugins == "plugins" && limits == "limits" => {
+                self.values.get(&[limits.clone(), key.clone()][..])
+            }
+            [plugins, plugin, tools, _, breaker, key] if tools == "tools" && breaker == "breaker" => self
+                .values
+                .get(&[plugins.clone(), plugin.clone(), breaker.clone(), key.clone()][..]),
+            _ => None,
+        })
+    }
+}

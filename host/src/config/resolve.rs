@@ -1,0 +1,289 @@
+//! From keys to settings: what no schema can say, because it takes two values, a file or a folder to know it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::format::{BUILTIN_PREFIX, base_url, check_name};
+use super::origins::Origins;
+use super::problem::{Origin, Problem, Wrong};
+use super::raw::*;
+use super::redact::quote;
+use super::size::{ByteSize, GIB, KIB, MIB};
+use super::source::Node;
+use super::{Config, StorageSettings};
+use crate::ledger::BudgetSettings;
+use crate::model::ModelSettings;
+use crate::resilience::BreakerSettings;
+use crate::sandbox::{EngineSettings, HttpGrant, Limits};
+use crate::secret::Secret;
+use crate::telemetry::LoggingSettings;
+use crate::tools::{ComponentSource, PluginSettings, ToolSettings};
+
+/// What a configuration is read against.
+pub(super) struct Resolver<'a> {
+    pub(super) root: &'a Node,
+    /// What paths in the file are relative to.
+    pub(super) folder: &'a Path,
+    /// What paths in variables are relative to.
+    pub(super) cwd: &'a Path,
+    pub(super) variables: &'a BTreeMap<String, String>,
+    pub(super) problems: &'a mut Vec<Problem>,
+}
+
+impl Resolver<'_> {
+    /// The settings. Only where there is no problem in the end do they mean anything.
+    pub(super) fn config(&mut self, raw: RawConfig) -> Config {
+        self.check_delays(&raw.retry);
+        self.check_call_limits(&["limits"], &raw.limits.call);
+        self.check_size(&["limits", "stack"], raw.limits.stack, 64 * KIB, 16 * MIB);
+        let plugins = self.plugins(raw.plugins, &raw.limits.call);
+        self.check_tool_names(&plugins);
+        Config {
+            api_key_env: raw.model.api_key_env.clone(),
+            model: self.model(raw.model),
+            agent: raw.agent.into(),
+            retry: raw.retry.into(),
+            breaker: raw.breaker.into(),
+            budget: BudgetSettings {
+                session: raw.budget.session_usd.0,
+                daily: raw.budget.daily_usd.0,
+                prices: self.file(&["budget", "prices"], &raw.budget.prices),
+            },
+            engine: EngineSettings {
+                stack: raw.limits.stack.0,
+                host_concurrency: raw.limits.host_concurrency,
+                ..EngineSettings::default()
+            },
+            queue_timeout: raw.limits.queue_timeout.0,
+            limits: raw.limits.call.into(),
+            logging: LoggingSettings {
+                console: raw.logging.console.into(),
+                file: raw.logging.file.into(),
+                directory: self.directory(&["logging", "directory"], &raw.logging.directory),
+                contents: raw.logging.contents,
+            },
+            alerts: raw.alerts.into(),
+            storage: StorageSettings {
+                path: self.directory(&["storage", "path"], &raw.storage.path),
+            },
+            plugins,
+            origins: Origins::of(self.root),
+        }
+    }
+
+    fn model(&mut self, raw: RawModel) -> ModelSettings {
+        let api_key = self
+            .variables
+            .get(&raw.api_key_env)
+            .map(|key| key.trim())
+            .filter(|key| !key.is_empty());
+        let defaults = ModelSettings::default();
+        ModelSettings {
+            provider: raw.provider.into(),
+            model: raw.model,
+            api_key: api_key.map(Secret::new),
+            base_url: base_url(&raw.base_url).unwrap_or(defaults.base_url),
+            max_tokens: raw.max_tokens,
+            stream: raw.stream,
+            connect_timeout: raw.connect_timeout.0,
+            idle_timeout: raw.idle_timeout.0,
+            attempt_timeout: raw.attempt_timeout.0,
+            temperature: raw.temperature,
+        }
+    }
+
+    fn plugins(&mut self, raw: BTreeMap<String, RawPlugin>, limits: &RawCallLimits) -> Vec<PluginSettings> {
+        raw.into_iter()
+            .filter_map(|(name, plugin)| self.plugin(name, plugin, limits))
+            .collect()
+    }
+
+    fn plugin(&mut self, name: String, raw: RawPlugin, limits: &RawCallLimits) -> Option<PluginSettings> {
+        let path = ["plugins", &name];
+        if let Err(wrong) = check_name(&name) {
+            self.report(&path, wrong);
+        }
+        let limits = self.inherited(raw.limits.over(limits))?;
+        self.check_call_limits(&[path[0], path[1], "limits"], &limits);
+        let breaker = self.inherited(raw.breaker.over(&RawBreaker::from(&BreakerSettings::default())))?;
+        let http = self.http(&path, &raw.http);
+        // A plugin without a component is a problem already, and looked at no further.
+        let source = match raw.component {
+            Some(component) => self.source(&[path[0], path[1], "component"], &component),
+            None => ComponentSource::Path(PathBuf::new()),
+        };
+        let mut tools = BTreeMap::new();
+        for (tool, raw) in raw.tools {
+            let own_breaker = match raw.breaker.is_empty() {
+                true => None,
+                false => Some(self.inherited(raw.breaker.over(&breaker))?.into()),
+            };
+            tools.insert(
+                tool,
+                ToolSettings {
+                    name: raw.name,
+                    fallback: raw.fallback,
+                    breaker: own_breaker,
+                },
+            );
+        }
+        Some(PluginSettings {
+            source,
+            digest: Some(raw.digest.to_ascii_lowercase()).filter(|digest| !digest.is_empty()),
+            required: raw.required,
+            http,
+            config: raw.config,
+            limits: Limits::from(limits),
+            breaker: breaker.into(),
+            tools,
+            name,
+        })
+    }
+
+    fn source(&mut self, path: &[&str], component: &str) -> ComponentSource {
+        match component.strip_prefix(BUILTIN_PREFIX) {
+            Some(name) => ComponentSource::Builtin(name.to_owned()),
+            None => ComponentSource::Path(self.file(path, component).unwrap_or_default()),
+        }
+    }
+
+    fn http(&mut self, plugin: &[&str; 2], raw: &[RawHttpGrant]) -> Vec<HttpGrant> {
+        let mut grants = Vec::new();
+        for (index, grant) in raw.iter().enumerate() {
+            let Some(url) = &grant.url else { continue };
+            let methods: Vec<&str> = grant.methods.iter().map(|method| method.as_str()).collect();
+            match HttpGrant::parse(url, &methods) {
+                Ok(grant) => grants.push(grant),
+                Err(error) => {
+                    // The error quotes the URL as it is, which may hold a password.
+                    let message = error.to_string().replace(&format!("`{url}`"), &quote(url));
+                    let wrong = Wrong::new(message).hint("a grant is scheme://host[:port][/path-prefix]");
+                    self.report(&[plugin[0], plugin[1], "http", &index.to_string(), "url"], wrong);
+                }
+            }
+        }
+        grants
+    }
+
+    fn check_delays(&mut self, retry: &RawRetry) {
+        if retry.max_delay.0 < retry.initial_delay.0 {
+            let key = ["max_delay", "initial_delay"]
+                .into_iter()
+                .find(|key| self.root.find(&["retry", key]).is_some());
+            let message = format!(
+                "max_delay ({}) is shorter than initial_delay ({})",
+                retry.max_delay, retry.initial_delay
+            );
+            self.report(&["retry", key.unwrap_or("max_delay")], Wrong::new(message));
+        }
+    }
+
+    fn check_call_limits(&mut self, path: &[&str], limits: &RawCallLimits) {
+        for (key, size, least, most) in [
+            ("memory", limits.memory, 64 * KIB, 4 * GIB),
+            ("input_bytes", limits.input_bytes, 1, GIB),
+            ("output_bytes", limits.output_bytes, 1, GIB),
+            ("log_bytes", limits.log_bytes, 1, GIB),
+            ("http_response_bytes", limits.http_response_bytes, 1, 4 * GIB),
+            ("component_bytes", limits.component_bytes, 1, 4 * GIB),
+            ("compile_memory", limits.compile_memory, 16 * MIB, 1024 * GIB),
+        ] {
+            let path: Vec<&str> = path.iter().copied().chain([key]).collect();
+            self.check_size(&path, size, least, most);
+        }
+    }
+
+    /// A size that is inherited was checked where it stands.
+    fn check_size(&mut self, path: &[&str], size: ByteSize, least: u64, most: u64) {
+        if self.root.find(path).is_some() && !(least..=most).contains(&size.0) {
+            let (least, most) = (ByteSize(least), ByteSize(most));
+            self.report(
+                path,
+                Wrong::new(format!("must be between {least} and {most}, found {size}")),
+            );
+        }
+    }
+
+    /// The model knows tools by their names alone, so no two may share one.
+    fn check_tool_names(&mut self, plugins: &[PluginSettings]) {
+        let mut taken: BTreeMap<&str, String> = BTreeMap::new();
+        for plugin in plugins {
+            for (own_name, tool) in &plugin.tools {
+                let path = ["plugins", &plugin.name, "tools", own_name, "name"];
+                let path = if tool.name.is_some() { &path[..] } else { &path[..4] };
+                let name = tool.name.as_ref().unwrap_or(own_name);
+                if tool.name.is_none()
+                    && let Err(wrong) = check_name(name)
+                {
+                    self.report(path, wrong.hint("give it another with `name = \"…\"`"));
+                }
+                let key = self.root.key_of(path);
+                if let Some(first) = taken.get(name.as_str()) {
+                    let message = format!("the tool name {} is taken by {first}", quote(name));
+                    self.report(
+                        path,
+                        Wrong::new(message).hint("give one of the two another name with `name = \"…\"`"),
+                    );
+                } else {
+                    taken.insert(name, key);
+                }
+            }
+        }
+    }
+
+    /// An existing file, or `None` where nothing is set.
+    fn file(&mut self, path: &[&str], text: &str) -> Option<PathBuf> {
+        let file = self.path(path, text)?;
+        let why = match std::fs::metadata(&file) {
+            Ok(metadata) if metadata.is_file() => return Some(file),
+            Ok(_) => "is not a file".to_owned(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            Err(error) => format!("cannot be read ({error})"),
+        };
+        self.report(
+            path,
+            Wrong::new(format!("{}: {why}", quote(text)))
+                .hint(format!("relative paths start at {}", self.base(path).display())),
+        );
+        None
+    }
+
+    /// A folder that exists or can be made, or `None` where nothing is set.
+    fn directory(&mut self, path: &[&str], text: &str) -> Option<PathBuf> {
+        let folder = self.path(path, text)?;
+        if std::fs::metadata(&folder).is_ok_and(|metadata| !metadata.is_dir()) {
+            self.report(path, Wrong::new(format!("{} is not a folder", quote(text))));
+        }
+        Some(folder)
+    }
+
+    fn path(&self, path: &[&str], text: &str) -> Option<PathBuf> {
+        // Without the `.` that a relative path may have in it.
+        (!text.is_empty()).then(|| self.base(path).join(text).components().collect())
+    }
+
+    fn base(&self, path: &[&str]) -> &Path {
+        match self.root.find(path).map(|node| &node.origin) {
+            Some(Origin::Env { .. }) => self.cwd,
+            _ => self.folder,
+        }
+    }
+
+    fn report(&mut self, path: &[&str], wrong: Wrong) {
+        let origin = self.root.nearest(path).place().clone();
+        let Wrong { message, hint } = wrong;
+        self.problems.push(Problem {
+            origin,
+            key: self.root.key_of(path),
+            message,
+            hint,
+        });
+    }
+
+    /// The schema was checked, so this is our fault if anything; still it must not pass.
+    fn inherited<T>(&mut self, result: serde_json::Result<T>) -> Option<T> {
+        result
+            .map_err(|error| self.report(&["plugins"], Wrong::new(error.to_string())))
+            .ok()
+    }
+}

@@ -1,0 +1,235 @@
+//! The JSON Schema of the configuration: made of the raw types, checked against, and printed by `config schema`.
+
+use std::borrow::Cow;
+
+use jsonschema::Validator;
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use serde_json::{Value as Json, json};
+
+use super::format::FORMATS;
+use super::problem::Origin;
+use super::raw::RawConfig;
+use super::source::{Node, Value};
+use super::usd;
+
+/// The schema of `cofferdam.toml`, with a description for every key and the default where there is one.
+pub fn schema() -> Json {
+    let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(tidy));
+    settings.into_generator().into_root_schema_for::<RawConfig>().to_value()
+}
+
+/// What schemars says beyond what TOML can say: it has no null, and a default of a whole section is that of its keys.
+fn tidy(schema: &mut schemars::Schema) {
+    let Some(keywords) = schema.as_object_mut() else { return };
+    let optional = keywords
+        .get("anyOf")
+        .and_then(Json::as_array)
+        .and_then(|options| match options.as_slice() {
+            [some, null] if *null == json!({ "type": "null" }) => some.as_object().cloned(),
+            _ => None,
+        });
+    if let Some(some) = optional {
+        keywords.remove("anyOf");
+        keywords.extend(some);
+    }
+    if let Some(Json::Array(types)) = keywords.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            keywords.insert("type".to_owned(), only);
+        }
+    }
+    if keywords
+        .get("default")
+        .is_some_and(|default| default.is_null() || default.is_object())
+    {
+        keywords.remove("default");
+    }
+    // A doc comment is broken into lines for the source's sake.
+    if let Some(Json::String(description)) = keywords.get_mut("description") {
+        *description = description.replace('\n', " ");
+    }
+    // Rust's own number formats mean nothing to others.
+    if keywords
+        .get("format")
+        .and_then(Json::as_str)
+        .is_some_and(|name| name.starts_with("uint") || name == "double")
+    {
+        keywords.remove("format");
+    }
+}
+
+/// The schema, ready to be checked against.
+pub(super) struct Schema {
+    document: Json,
+    validator: Validator,
+}
+
+impl Schema {
+    pub(super) fn new() -> Result<Self, jsonschema::ValidationError<'static>> {
+        let document = schema();
+        let options = FORMATS.iter().fold(
+            jsonschema::options().should_validate_formats(true),
+            |options, format| options.with_format(format.name, |text: &str| (format.check)(text).is_ok()),
+        );
+        let validator = options.build(&document)?;
+        Ok(Self { document, validator })
+    }
+
+    pub(super) fn validator(&self) -> &Validator {
+        &self.validator
+    }
+
+    pub(super) fn document(&self) -> &Json {
+        &self.document
+    }
+
+    /// The part of the schema at a path of its keywords.
+    pub(super) fn at(&self, pointer: &str) -> Option<&Json> {
+        self.document.pointer(pointer)
+    }
+
+    /// A schema, or the one that it refers to.
+    pub(super) fn follow<'a>(&'a self, schema: &'a Json) -> &'a Json {
+        let target = schema
+            .get("$ref")
+            .and_then(Json::as_str)
+            .and_then(|reference| reference.strip_prefix('#'));
+        target.and_then(|pointer| self.at(pointer)).unwrap_or(schema)
+    }
+
+    /// The tree as JSON, each value in the form that the schema wants of it: money as the text it was written in, a
+    /// variable's text as it is where only a text will do.
+    pub(super) fn shape(&self, root: &Node) -> Json {
+        self.shape_as(root, Some(&self.document))
+    }
+
+    fn shape_as(&self, node: &Node, schema: Option<&Json>) -> Json {
+        let schema = schema.map(|schema| self.follow(schema));
+        match &node.value {
+            Value::Table(entries) => {
+                let entry = |(key, value): (&String, &Node)| {
+                    let schema = schema.and_then(|schema| property(schema, key));
+                    (key.clone(), self.shape_as(value, schema))
+                };
+                Json::Object(entries.iter().map(entry).collect())
+            }
+            Value::Array(items) => {
+                let schema = schema.and_then(|schema| schema.get("items"));
+                Json::Array(items.iter().map(|item| self.shape_as(item, schema)).collect())
+            }
+            Value::String(text) => Json::String(text.clone()),
+            _ if is_variable(node) && schema.is_some_and(wants_text) => node.text.clone().into(),
+            Value::Boolean(value) => Json::Bool(*value),
+            Value::Number { text, .. } if schema.is_some_and(wants_money) => Json::String(text.clone()),
+            Value::Number { number, .. } => match (number, schema) {
+                (Some(number), Some(schema)) if wants_integer(schema) => whole(number),
+                (number, _) => number.clone().map_or(Json::Null, Json::Number),
+            },
+            // Nothing here is a date, and null is refused everywhere.
+            Value::Datetime => Json::Null,
+        }
+    }
+}
+
+fn is_variable(node: &Node) -> bool {
+    matches!(node.origin, Origin::Env { .. })
+}
+
+fn property<'a>(schema: &'a Json, key: &str) -> Option<&'a Json> {
+    let named = schema.get("properties").and_then(|properties| properties.get(key));
+    named.or_else(|| schema.get("additionalProperties"))
+}
+
+fn wants_text(schema: &Json) -> bool {
+    schema.get("type").and_then(Json::as_str) == Some("string")
+}
+
+fn wants_money(schema: &Json) -> bool {
+    let format = schema.get("format").and_then(Json::as_str);
+    format.is_some_and(|format| [usd::FORMAT, usd::LIMIT_FORMAT].contains(&format))
+}
+
+fn wants_integer(schema: &Json) -> bool {
+    match schema.get("type") {
+        Some(Json::String(name)) => name == "integer",
+        Some(Json::Array(names)) => names.iter().any(|name| name == "integer"),
+        _ => false,
+    }
+}
+
+/// JSON Schema takes `5.0` for an integer, which our readers do not.
+fn whole(number: &serde_json::Number) -> Json {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match number.as_f64() {
+        Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < EXACT => Json::from(float as i64),
+        _ => Json::Number(number.clone()),
+    }
+}
+
+/// The values that a schema of names allows.
+pub(super) fn names(schema: &Json) -> Vec<Cow<'_, str>> {
+    let names = schema.get("enum").and_then(Json::as_array);
+    names
+        .into_iter()
+        .flatten()
+        .filter_map(Json::as_str)
+        .map(Cow::from)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Calls `see` with every schema within `schema`.
+    fn visit(schema: &Json, see: &mut dyn FnMut(&Json)) {
+        match schema {
+            Json::Object(keywords) => {
+                see(schema);
+                keywords.values().for_each(|value| visit(value, see));
+            }
+            Json::Array(items) => items.iter().for_each(|item| visit(item, see)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn it_is_a_valid_schema() {
+        assert!(jsonschema::meta::is_valid(&schema()));
+        Schema::new().unwrap();
+    }
+
+    #[test]
+    fn no_table_takes_unknown_keys() {
+        let mut tables = 0;
+        visit(&schema(), &mut |schema| {
+            if schema.get("type") == Some(&json!("object")) {
+                tables += 1;
+                assert!(
+                    schema
+                        .get("additionalProperties")
+                        .is_some_and(|more| *more != json!(true)),
+                    "{schema}"
+                );
+            }
+        });
+        assert!(tables > 12, "{tables}");
+    }
+
+    #[test]
+    fn every_key_is_described_and_none_can_be_null() {
+        visit(&schema(), &mut |schema| {
+            assert!(!schema.to_string().contains("\"null\""), "{schema}");
+            let properties = schema.get("properties").and_then(Json::as_object);
+            for (key, property) in properties.into_iter().flatten() {
+                assert!(
+                    property.get("description").is_some() || property.get("$ref").is_some(),
+                    "{key}"
+                );
+            }
+        });
+    }
+}

@@ -1,0 +1,94 @@
+//! The configuration in force, as TOML that can be loaded again and as JSON. Secrets are left out.
+
+use std::ops::Range;
+
+use serde_json::Value as Json;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::Config;
+use super::origins::Origins;
+use super::raw::RawConfig;
+use super::redact::{looks_secret, names_secret};
+use crate::telemetry::redact::MASK;
+
+pub(super) fn to_json(config: &Config) -> Json {
+    let mut json = serde_json::to_value(RawConfig::from(config)).unwrap_or_default();
+    redact(&mut json, "");
+    json
+}
+
+fn redact(json: &mut Json, key: &str) {
+    match json {
+        Json::String(text) if is_secret(key, text) => MASK.clone_into(text),
+        Json::Object(entries) => entries.iter_mut().for_each(|(key, value)| redact(value, key)),
+        Json::Array(items) => items.iter_mut().for_each(|item| redact(item, key)),
+        _ => {}
+    }
+}
+
+/// `api_key_env` holds a name, whatever it is called.
+fn is_secret(key: &str, text: &str) -> bool {
+    !text.is_empty() && ((names_secret(key) && key != "api_key_env") || looks_secret(text))
+}
+
+pub(super) fn to_toml(config: &Config) -> String {
+    // All of it is tables, texts and numbers in range, which TOML can say.
+    let text = toml::to_string(&RawConfig::from(config)).unwrap_or_default();
+    let mut annotations = Annotations {
+        origins: &config.origins,
+        edits: Vec::new(),
+    };
+    if let Ok(table) = DeTable::parse(&text) {
+        annotations.table(table.get_ref(), &mut Vec::new());
+    }
+    annotations.apply(text)
+}
+
+/// What is put into the plain text: a comment behind each value, and something else in the place of a secret.
+struct Annotations<'a> {
+    origins: &'a Origins,
+    edits: Vec<(Range<usize>, String)>,
+}
+
+impl Annotations<'_> {
+    fn table(&mut self, table: &DeTable<'_>, path: &mut Vec<String>) {
+        for (key, value) in table {
+            path.push(key.get_ref().to_string());
+            self.value(value, path);
+            path.pop();
+        }
+    }
+
+    fn value(&mut self, value: &Spanned<DeValue<'_>>, path: &mut Vec<String>) {
+        match value.get_ref() {
+            DeValue::Table(table) => return self.table(table, path),
+            DeValue::Array(items) if items.iter().any(|item| item.get_ref().is_table()) => {
+                for (index, item) in items.iter().enumerate() {
+                    path.push(index.to_string());
+                    self.value(item, path);
+                    path.pop();
+                }
+                return;
+            }
+            DeValue::String(text) if is_secret(path.last().map_or("", String::as_str), text) => {
+                self.edits.push((value.span(), format!("\"{MASK}\"")));
+            }
+            _ => {}
+        }
+        let end = value.span().end;
+        let origin = self
+            .origins
+            .find(path)
+            .map_or_else(|| "default".to_owned(), ToString::to_string);
+        self.edits.push((end..end, format!("  # {}", origin.escape_debug())));
+    }
+
+    fn apply(mut self, mut text: String) -> String {
+        self.edits.sort_by_key(|(range, _)| (range.start, range.end));
+        for (range, replacement) in self.edits.into_iter().rev() {
+            text.replace_range(range, &replacement);
+        }
+        text
+    }
+}

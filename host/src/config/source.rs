@@ -1,0 +1,381 @@
+//! The tree of values that the sources of a configuration add up to. Every value knows where it came from, and numbers
+//! keep their text, so that money stays exact.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde_json::Number;
+use toml::Spanned;
+use toml::de::{DeInteger, DeTable, DeValue};
+
+use super::problem::{Origin, Problem};
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) value: Value,
+    pub(super) origin: Origin,
+    /// Where the key stands that names the value; an item of a list has none.
+    pub(super) key: Option<Origin>,
+    /// An environment variable's own text, of which `value` is one reading.
+    pub(super) text: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Boolean(bool),
+    /// `number` is absent for what JSON cannot hold: `nan`, `inf`.
+    Number {
+        text: String,
+        number: Option<Number>,
+    },
+    String(String),
+    Datetime,
+    Array(Vec<Node>),
+    Table(BTreeMap<String, Node>),
+}
+
+impl Node {
+    pub(super) fn table(origin: Origin) -> Self {
+        Self {
+            value: Value::Table(BTreeMap::new()),
+            origin,
+            key: None,
+            text: None,
+        }
+    }
+
+    /// Where to point when the key is meant.
+    pub(super) fn key_place(&self) -> &Origin {
+        self.key.as_ref().unwrap_or(&self.origin)
+    }
+
+    /// Where to point when the value is meant: a table's place is its key.
+    pub(super) fn place(&self) -> &Origin {
+        match self.value {
+            Value::Table(_) => self.key_place(),
+            _ => &self.origin,
+        }
+    }
+
+    pub(super) fn child(&self, segment: &str) -> Option<&Self> {
+        match &self.value {
+            Value::Table(entries) => entries.get(segment),
+            Value::Array(items) => items.get(segment.parse::<usize>().ok()?),
+            _ => None,
+        }
+    }
+
+    pub(super) fn find<S: AsRef<str>>(&self, path: &[S]) -> Option<&Self> {
+        path.iter().try_fold(self, |node, segment| node.child(segment.as_ref()))
+    }
+
+    /// The nearest existing value on the way to `path`.
+    pub(super) fn nearest<S: AsRef<str>>(&self, path: &[S]) -> &Self {
+        let mut node = self;
+        for segment in path {
+            match node.child(segment.as_ref()) {
+                Some(child) => node = child,
+                None => break,
+            }
+        }
+        node
+    }
+
+    /// `path` as TOML writes it; indices of lists in brackets.
+    pub(super) fn key_of<S: AsRef<str>>(&self, path: &[S]) -> String {
+        let mut key = String::new();
+        let mut node = Some(self);
+        for segment in path {
+            let segment = segment.as_ref();
+            if matches!(
+                node,
+                Some(Self {
+                    value: Value::Array(_),
+                    ..
+                })
+            ) {
+                key.push_str(&format!("[{segment}]"));
+            } else {
+                if !key.is_empty() {
+                    key.push('.');
+                }
+                push_key(&mut key, segment);
+            }
+            node = node.and_then(|node| node.child(segment));
+        }
+        key
+    }
+}
+
+fn push_key(out: &mut String, segment: &str) {
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if !segment.is_empty() && segment.bytes().all(is_bare) {
+        out.push_str(segment);
+    } else {
+        out.push_str(&format!("{segment:?}"));
+    }
+}
+
+/// A TOML text and what to call it.
+pub(super) struct Source {
+    text: String,
+    /// `None`: the built-in text.
+    path: Option<PathBuf>,
+    line_starts: Vec<usize>,
+}
+
+impl Source {
+    /// `path` is how messages name the file.
+    pub(super) fn file(path: &Path, text: String) -> Self {
+        Self::new(text, Some(path.to_owned()))
+    }
+
+    pub(super) fn built_in(text: &str) -> Self {
+        Self::new(text.to_owned(), None)
+    }
+
+    fn new(text: String, path: Option<PathBuf>) -> Self {
+        let line_starts = std::iter::once(0)
+            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
+            .collect();
+        Self {
+            text,
+            path,
+            line_starts,
+        }
+    }
+
+    /// Reads the text. Where its syntax is wrong, what could be read is not to be trusted and is left out; the parser
+    /// goes on as far as it can, to find the other errors too.
+    pub(super) fn parse(&self, problems: &mut Vec<Problem>) -> Option<Node> {
+        let (table, errors) = DeTable::parse_recoverable(&self.text);
+        let mut last_line = None;
+        for error in &errors {
+            let origin = self.origin(error.span().unwrap_or(0..0));
+            // A parser that lost its way complains about the rest of the line too.
+            let line = match &origin {
+                Origin::File { line, .. } => Some(*line),
+                _ => None,
+            };
+            if line.is_some() && line == last_line {
+                continue;
+            }
+            last_line = line;
+            problems.push(Problem {
+                origin,
+                key: String::new(),
+                message: format!("not valid TOML: {}", error.message()),
+                hint: None,
+            });
+        }
+        errors.is_empty().then(|| {
+            let whole = self.origin(0..0);
+            Node {
+                value: self.entries(table.into_inner()),
+                origin: whole,
+                key: None,
+                text: None,
+            }
+        })
+    }
+
+    fn entries(&self, table: DeTable<'_>) -> Value {
+        let entry = |(key, value): (Spanned<_>, Spanned<_>)| {
+            let mut node = self.node(value);
+            node.key = Some(self.origin(key.span()));
+            let name: std::borrow::Cow<'_, str> = key.into_inner();
+            (name.into_owned(), node)
+        };
+        Value::Table(table.into_iter().map(entry).collect())
+    }
+
+    fn node(&self, value: Spanned<DeValue<'_>>) -> Node {
+        let origin = self.origin(value.span());
+        let value = read(value.into_inner(), &mut |table| self.entries(table), &mut |item| {
+            self.node(item)
+        });
+        Node {
+            value,
+            origin,
+            key: None,
+            text: None,
+        }
+    }
+
+    fn origin(&self, span: Range<usize>) -> Origin {
+        let Some(path) = &self.path else { return Origin::BuiltIn };
+        let line = self.line_starts.partition_point(|start| *start <= span.start).max(1);
+        let line_start = self.line_starts[line - 1];
+        let column = self
+            .text
+            .get(line_start..span.start)
+            .map_or(0, |before| before.chars().count())
+            + 1;
+        Origin::File {
+            path: path.clone(),
+            line,
+            column,
+        }
+    }
+}
+
+/// The value of an environment variable: TOML where it reads as such, else the text itself.
+pub(super) fn read_variable(name: &str, text: &str) -> Node {
+    let value = match DeValue::parse(text.trim()) {
+        Ok(value) => variable_value(name, value.into_inner()),
+        Err(_) => Value::String(text.to_owned()),
+    };
+    let origin = Origin::Env { name: name.to_owned() };
+    Node {
+        value,
+        key: Some(origin.clone()),
+        origin,
+        text: Some(text.to_owned()),
+    }
+}
+
+fn variable_value(name: &str, value: DeValue<'_>) -> Value {
+    let node = |value: Spanned<DeValue<'_>>| Node {
+        value: variable_value(name, value.into_inner()),
+        origin: Origin::Env { name: name.to_owned() },
+        key: None,
+        text: None,
+    };
+    let mut table = |table: DeTable<'_>| {
+        Value::Table(
+            table
+                .into_iter()
+                .map(|(key, value)| (key.into_inner().into_owned(), node(value)))
+                .collect(),
+        )
+    };
+    read(value, &mut table, &mut |item| node(item))
+}
+
+fn read(
+    value: DeValue<'_>,
+    table: &mut dyn FnMut(DeTable<'_>) -> Value,
+    item: &mut dyn FnMut(Spanned<DeValue<'_>>) -> Node,
+) -> Value {
+    match value {
+        DeValue::String(text) => Value::String(text.into_owned()),
+        DeValue::Boolean(value) => Value::Boolean(value),
+        DeValue::Datetime(_) => Value::Datetime,
+        DeValue::Integer(integer) => Value::Number {
+            text: integer.to_string(),
+            number: number(&integer),
+        },
+        DeValue::Float(float) => {
+            let number = float.as_str().parse().ok().and_then(Number::from_f64);
+            Value::Number {
+                text: float.as_str().to_owned(),
+                number,
+            }
+        }
+        DeValue::Array(items) => Value::Array(items.into_iter().map(item).collect()),
+        DeValue::Table(entries) => table(entries),
+    }
+}
+
+fn number(integer: &DeInteger<'_>) -> Option<Number> {
+    let (digits, radix) = (integer.as_str(), integer.radix());
+    if let Ok(value) = i64::from_str_radix(digits, radix) {
+        return Some(value.into());
+    }
+    if let Ok(value) = u64::from_str_radix(digits, radix) {
+        return Some(value.into());
+    }
+    digits.parse().ok().and_then(Number::from_f64)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    fn parse(text: &str) -> Node {
+        let mut problems = Vec::new();
+        let node = Source::file(Path::new("c.toml"), text.to_owned()).parse(&mut problems);
+        assert_eq!(problems, []);
+        node.unwrap()
+    }
+
+    fn at(line: usize, column: usize) -> Origin {
+        Origin::File {
+            path: "c.toml".into(),
+            line,
+            column,
+        }
+    }
+
+    #[test]
+    fn values_know_their_place() {
+        let root = parse("# é\n[a.b]\n  k = [1,\n \"é\", 2]\nt = { x = 0x10 }\n");
+        assert_eq!(root.find(&["a", "b"]).unwrap().place(), &at(2, 4));
+        assert_eq!(root.find(&["a", "b", "k"]).unwrap().key_place(), &at(3, 3));
+        assert_eq!(root.find(&["a", "b", "k"]).unwrap().place(), &at(3, 7));
+        assert_eq!(root.find(&["a", "b", "k", "2"]).unwrap().origin, at(4, 7));
+        assert_eq!(root.key_of(&["a", "b", "k", "2"]), "a.b.k[2]");
+        assert_eq!(root.key_of(&["a", "x y", ""]), "a.\"x y\".\"\"");
+        assert_eq!(root.nearest(&["a", "b", "none", "at all"]).place(), &at(2, 4));
+        let Value::Number { text, number } = &root.find(&["a", "b", "t", "x"]).unwrap().value else {
+            panic!()
+        };
+        assert_eq!((text.as_str(), number.clone()), ("0x10", Some(16.into())));
+    }
+
+    #[test]
+    fn numbers_keep_their_text() {
+        for text in [
+            "0.1",
+            "0.10000000000000000000000001",
+            "1e400",
+            "nan",
+            "99999999999999999999",
+        ] {
+            let root = parse(&format!("x = {text}"));
+            let Value::Number { text: kept, .. } = &root.find(&["x"]).unwrap().value else {
+                panic!("{text}")
+            };
+            assert_eq!(kept, text);
+        }
+    }
+
+    #[test]
+    fn syntax_errors_are_reported_together_one_a_line() {
+        let mut problems = Vec::new();
+        let text = "[model\nx = 1\ny = = = 2\n";
+        assert!(
+            Source::file(Path::new("c.toml"), text.to_owned())
+                .parse(&mut problems)
+                .is_none()
+        );
+        let lines: Vec<_> = problems
+            .iter()
+            .map(|problem| match problem.origin {
+                Origin::File { line, .. } => line,
+                _ => 0,
+            })
+            .collect();
+        assert_eq!(lines, [1, 3], "{problems:?}");
+    }
+
+    #[test]
+    fn a_variable_is_toml_or_else_text() {
+        let value = |text: &str| read_variable("X", text).value;
+        assert!(matches!(value("5"), Value::Number { .. }));
+        assert!(matches!(value(" true "), Value::Boolean(true)));
+        assert!(matches!(value("[1, { a = 2 }]"), Value::Array(items) if items.len() == 2));
+        for (text, read) in [
+            ("claude-x", "claude-x"),
+            ("\"quoted\"", "quoted"),
+            ("10s", "10s"),
+            ("", ""),
+            ("[open", "[open"),
+        ] {
+            assert!(matches!(value(text), Value::String(text) if text == read), "{text}");
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! What is wrong with a file is said with its place, its key and a hint, and all of it at once.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::Problem;
+
+#[track_caller]
+fn check(text: &str, expected: &[&str]) {
+    assert_eq!(problems(text, &[]), expected, "{text}");
+}
+
+#[test]
+fn unknown_keys() {
+    check(
+        "[model]\nmodle = \"x\"",
+        &["c.toml:2:1: model.modle: unknown key | did you mean `model`?"],
+    );
+    check(
+        "[model]\nfuel = 1",
+        &["c.toml:2:1: model.fuel: unknown key | `fuel` belongs to [limits]"],
+    );
+    check(
+        "[breakr]",
+        &["c.toml:1:2: breakr: unknown key | did you mean `breaker`?"],
+    );
+    check(
+        "[alerts]\n\"a b\" = 1",
+        &["c.toml:2:1: alerts.\"a b\": unknown key | the keys here are `error_rate` and `session_cost_usd`"],
+    );
+    check(
+        "[plugins.p]\ncomponent = \"builtin:faulty\"\nlimits = { stack = 1, timeuot = 2 }",
+        &[
+            "c.toml:3:12: plugins.p.limits.stack: unknown key | `stack` belongs to [limits]",
+            "c.toml:3:23: plugins.p.limits.timeuot: unknown key | did you mean `timeout`?",
+        ],
+    );
+}
+
+#[test]
+fn types() {
+    check(
+        "[model]\nmodel = 5\nmax_tokens = \"4096\"\nstream = \"yes\"\nidle_timeout = 2026-11-24\ntemperature = \"hot\"",
+        &[
+            "c.toml:2:9: model.model: expected a string, found the number `5` | put it in quotes",
+            "c.toml:3:14: model.max_tokens: expected a whole number, found the string `4096` | remove the quotes",
+            "c.toml:4:10: model.stream: expected true or false, found the string `yes`",
+            "c.toml:5:16: model.idle_timeout: expected a duration such as \"10s\", found a date",
+            "c.toml:6:15: model.temperature: expected a number, found the string `hot`",
+        ],
+    );
+    check(
+        "model = 1\nplugins = []",
+        &[
+            "c.toml:1:9: model: expected a table, found the number `1` | a table is written as [section] and keys below it, or as { key = value }",
+            "c.toml:2:11: plugins: expected a table, found a list | a table is written as [section] and keys below it, or as { key = value }",
+        ],
+    );
+    check(
+        "[agent]\nmax_iterations = 1.5",
+        &["c.toml:2:18: agent.max_iterations: expected a whole number, found the number `1.5`"],
+    );
+    check(
+        "[retry]\nmultiplier = nan",
+        &["c.toml:2:14: retry.multiplier: expected a number, found `nan`"],
+    );
+    check(
+        "[logging]\nconsole = \"Warn\"\nfile = 3",
+        &[
+            "c.toml:2:11: logging.console: expected `off`, `error`, `warn`, `info`, `debug` or `trace`, found the string `Warn` | did you mean \"warn\"?",
+            "c.toml:3:8: logging.file: expected `off`, `error`, `warn`, `info`, `debug` or `trace`, found the number `3`",
+        ],
+    );
+}
+
+#[test]
+fn units() {
+    check(
+        "[limits]\ntimeout = 10\nqueue_timeout = \"5 sec\"\nmemory = \"128 mb\"",
+        &[
+            "c.toml:2:11: limits.timeout: expected a duration such as \"10s\", found the number `10` | a duration needs a unit and quotes",
+            "c.toml:3:17: limits.queue_timeout: `5 sec` is not a duration: its unit is unknown | use whole numbers with the units h, m, s and ms, for example \"1h30m\", \"10s\", \"500ms\"",
+            "c.toml:4:10: limits.memory: `128 mb` is not a size: its unit is unknown | use a whole number with a unit: KiB, MiB, GiB (of 1024), KB, MB, GB (of 1000), for example \"128MiB\"",
+        ],
+    );
+}
+
+#[test]
+fn zero_and_nonsense() {
+    check(
+        "[limits]\nfuel = 0\ntimeout = \"0s\"\nmemory = 0\nhandles = -1\nlog_bytes = \"0B\"\nstack = \"1GiB\"\nhost_concurrency = 99999999999999999999",
+        &[
+            "c.toml:2:8: limits.fuel: must not be zero, but at least 1",
+            "c.toml:3:11: limits.timeout: must be longer than zero",
+            "c.toml:4:10: limits.memory: must not be zero, but at least 1",
+            "c.toml:5:11: limits.handles: must be at least 1, found the number `-1`",
+            "c.toml:6:13: limits.log_bytes: must be more than zero bytes",
+            "c.toml:7:9: limits.stack: must be between 64KiB and 16MiB, found 1GiB",
+            "c.toml:8:20: limits.host_concurrency: must be at most 10000, found the number `99999999999999999999`",
+        ],
+    );
+    check("[agent]\nname = \"\"", &["c.toml:2:8: agent.name: must not be empty"]);
+    check(
+        "[plugins.p]\ncomponent = \"builtin:faulty\"\nlimits = { memory = \"1KiB\" }\ntools.t.breaker.failure_threshold = 0",
+        &[
+            "c.toml:3:21: plugins.p.limits.memory: must be between 64KiB and 4GiB, found 1KiB",
+            "c.toml:4:37: plugins.p.tools.t.breaker.failure_threshold: must not be zero, but at least 1",
+        ],
+    );
+}
+
+#[test]
+fn an_inherited_value_is_blamed_once() {
+    let text = "[limits]\nmemory = 1\n[plugins.a]\ncomponent = \"builtin:faulty\"\n[plugins.b]\ncomponent = \"builtin:faulty\"";
+    check(
+        text,
+        &["c.toml:2:10: limits.memory: must be between 64KiB and 4GiB, found 1B"],
+    );
+}
+
+#[test]
+fn contradictions() {
+    check(
+        "[retry]\nmax_delay = \"500ms\"",
+        &["c.toml:2:13: retry.max_delay: max_delay (500ms) is shorter than initial_delay (1s)"],
+    );
+    check(
+        "[retry]\ninitial_delay = \"1h\"",
+        &["c.toml:2:17: retry.initial_delay: max_delay (30s) is shorter than initial_delay (1h)"],
+    );
+}
+
+#[test]
+fn money() {
+    check(
+        "[budget]\nsession_usd = 0\ndaily_usd = -1.5\n[alerts]\nsession_cost_usd = 1e-3",
+        &[
+            "c.toml:2:15: budget.session_usd: a limit of nothing would refuse every request | set an amount, or \"unlimited\" for no limit",
+            "c.toml:3:13: budget.daily_usd: `-1.5` is not an amount in US dollars | use a decimal such as 1.50, or \"unlimited\" for no limit",
+            "c.toml:5:20: alerts.session_cost_usd: `1e-3` is not an amount in US dollars | use a decimal without sign and exponent, such as 1.50",
+        ],
+    );
+    check(
+        "[budget]\nsession_usd = 0.0000000001\ndaily_usd = true",
+        &[
+            "c.toml:2:15: budget.session_usd: `0.0000000001` has more than nine decimals | use a decimal such as 1.50, or \"unlimited\" for no limit",
+            "c.toml:3:13: budget.daily_usd: expected an amount in US dollars such as 1.50, or \"unlimited\", found `true`",
+        ],
+    );
+}
+
+#[test]
+fn missing_files_and_wrong_folders() {
+    let hint = "relative paths start at /nowhere";
+    check(
+        "[plugins.p]\ncomponent = \"./plugins/x.wasm\"",
+        &[&format!(
+            "c.toml:2:13: plugins.p.component: `./plugins/x.wasm`: there is no such file | {hint}"
+        )],
+    );
+    check(
+        "[budget]\nprices = \"/\"",
+        &["c.toml:2:10: budget.prices: `/`: is not a file | relative paths start at /nowhere"],
+    );
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().display();
+    let text = format!("[storage]\npath = \"{path}\"\n[logging]\ndirectory = \"{path}\"");
+    let found = problems(&text, &[]);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found[0].ends_with("is not a folder") && found[1].ends_with("is not a folder"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn plugins() {
+    check(
+        "[plugins.p]\nrequired = true",
+        &[
+            "c.toml:1:10: plugins.p.component: this key is missing | The component's file, relative to the configuration file, or `builtin:NAME`",
+        ],
+    );
+    check(
+        "[plugins.\"a b\"]\ncomponent = \"builtin:wether\"\ndigest = \"sha256:12\"\nconfig = { n = 1 }",
+        &[
+            "c.toml:1:10: plugins.\"a b\": `a b` is not a legal name | use 1 to 64 letters, digits, `_` and `-`, without accents",
+            "c.toml:2:13: plugins.\"a b\".component: there is no built-in plugin `wether` | there are `builtin:calculator`, `builtin:weather`, `builtin:faulty`",
+            "c.toml:3:10: plugins.\"a b\".digest: `sha256:12` is not a digest | use `sha256:` and 64 hexadecimal digits, as `cofferdam tool inspect` prints it; empty: no pin",
+            "c.toml:4:16: plugins.\"a b\".config.n: expected a string, found the number `1` | put it in quotes",
+        ],
+    );
+}
+
+#[test]
+fn grants_after_a_wrong_one_are_still_checked() {
+    let text = "[plugins.p]\ncomponent = \"builtin:weather\"\nhttp = [\n\"https://x/\",\n{ url = \"ftp://x/\" },\n{ methods = [\"get\"] },\n{ url = \"https://\", methods = [] },\n]";
+    let grant = "a grant is scheme://host[:port][/path-prefix]";
+    check(
+        text,
+        &[
+            "c.toml:4:1: plugins.p.http[0]: expected a table, found the string `https://x/` | a table is written as [section] and keys below it, or as { key = value }",
+            &format!("c.toml:5:9: plugins.p.http[1].url: `ftp://x/` must start with http:// or https:// | {grant}"),
+            "c.toml:6:1: plugins.p.http[2].url: this key is missing | `scheme://host[:port][/path-prefix]`",
+            "c.toml:6:14: plugins.p.http[2].methods[0]: expected `GET`, `HEAD`, `POST`, `PUT`, `DELETE`, `PATCH` or `OPTIONS`, found the string `get` | did you mean \"GET\"?",
+            &format!("c.toml:7:9: plugins.p.http[3].url: `https://` is not a URL: empty host | {grant}"),
+            "c.toml:7:31: plugins.p.http[3].methods: must not be empty",
+        ],
+    );
+}
+
+#[test]
+fn two_tools_of_one_name() {
+    let text = "[plugins.a]\ncomponent = \"builtin:faulty\"\ntools.x.name = \"same\"\n[plugins.b]\ncomponent = \"builtin:faulty\"\ntools.same = {}\ntools.\"b c\" = {}\ntools.\"é\".name = \"ok\"";
+    check(
+        text,
+        &[
+            "c.toml:6:7: plugins.b.tools.same: the tool name `same` is taken by plugins.a.tools.x.name | give one of the two another name with `name = \"…\"`",
+            "c.toml:7:7: plugins.b.tools.\"b c\": `b c` is not a legal name | give it another with `name = \"…\"`",
+        ],
+    );
+}
+
+#[test]
+fn syntax_errors_come_all_at_once_and_alone() {
+    let found = problems(
+        "[model]\nmodel = \nmodle = 1\n[agent\nname = \"x\"\n",
+        &[("COFFERDAM_X__", "1")],
+    );
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert!(
+        found[0].starts_with("c.toml:2:") && found[0].contains(": not valid TOML: "),
+        "{found:#?}"
+    );
+    assert!(found[1].starts_with("c.toml:4:"), "{found:#?}");
+    assert!(
+        found[2].starts_with("COFFERDAM_X__: is not a configuration key"),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn problems_of_every_kind_come_together_in_the_order_of_the_file() {
+    let text = "[retry]\nmax_delay = \"1ms\"\n[model]\nmodle = 1\nstream = 1\n[limits]\nfuel = 0\n[plugins.p]\ncomponent = \"none\"\n";
+    let found = problems(text, &[("COFFERDAM_MODEL__MAX_TOKENS", "0")]);
+    let places: Vec<_> = found
+        .iter()
+        .map(|problem| problem.split(": ").next().unwrap())
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "c.toml:2:13",
+            "c.toml:4:1",
+            "c.toml:5:10",
+            "c.toml:7:8",
+            "c.toml:9:13",
+            "COFFERDAM_MODEL__MAX_TOKENS"
+        ]
+    );
+    let error = load_with(text, &[]).unwrap_err().to_string();
+    assert!(
+        error.starts_with("the configuration has 5 problems\n  c.toml:2:13: retry.max_delay: "),
+        "{error}"
+    );
+}
+
+#[test]
+fn secrets_are_not_repeated() {
+    let key = "sk-ant-api03-abcdefghijklmnopqrstuvwxyz";
+    let text = format!(
+        "[model]\napi_key = \"{key}\"\napi_key_env = \"{key}\"\nbase_url = \"https://user:hunter22@x/\"\nprovider = \"{key}\"\nidle_timeout = \"{key}\"\n[budget]\nprices = \"{key}\"\n[plugins.p]\ncomponent = \"builtin:faulty\"\nhttp = [{{ url = \"https://user:hunter22@x/\" }}]"
+    );
+    let found = problems(&text, &[("COFFERDAM_MODEL__TOKEN", key)]).join("\n");
+    assert_eq!(found.lines().count(), 8, "{found}");
+    assert!(!found.contains("abcdef") && !found.contains("hunter22"), "{found}");
+    assert!(
+        found.contains("model.api_key: an API key has no place in a configuration file"),
+        "{found}"
+    );
+    assert!(found.contains("api_key_env = \"ANTHROPIC_API_KEY\""), "{found}");
+}
+
+/// Lines that are nearly a configuration.
+fn nearly_toml() -> impl Strategy<Value = String> {
+    let name = prop::sample::select(vec![
+        "model",
+        "max_tokens",
+        "limits",
+        "fuel",
+        "memory",
+        "timeout",
+        "plugins",
+        "p",
+        "component",
+        "http",
+        "url",
+        "methods",
+        "config",
+        "tools",
+        "breaker",
+        "open_for",
+        "budget",
+        "session_usd",
+        "daily_usd",
+        "retry",
+        "\"a b\"",
+        "name",
+        "digest",
+        "storage",
+        "path",
+        "logging",
+        "console",
+        "temperature",
+        "multiplier",
+        "host_concurrency",
+    ]);
+    let key = prop::collection::vec(name, 1..4).prop_map(|names| names.join("."));
+    let value = prop_oneof![
+        prop::sample::select(vec![
+            "0",
+            "1",
+            "-1",
+            "1.0",
+            "5.0",
+            "1e400",
+            "nan",
+            "-inf",
+            "true",
+            "2026-11-24",
+            "99999999999999999999",
+            "18446744073709551615",
+            "0xff",
+            "\"\"",
+            "\"x\"",
+            "\"10s\"",
+            "\"1MiB\"",
+            "\"builtin:faulty\"",
+            "[]",
+            "{}",
+            "[1, \"GET\"]",
+            "[{ url = \"https://x/\" }, 1]",
+            "{ a = [{ b = 1 }] }",
+            "\"unlimited\"",
+            "\"é\\u0000\"",
+        ])
+        .prop_map(str::to_owned),
+        any::<i64>().prop_map(|number| number.to_string()),
+        any::<f64>().prop_map(|number| format!("{number:?}")),
+        any::<String>(),
+    ];
+    let line = prop_oneof![
+        4 => (key.clone(), value).prop_map(|(key, value)| format!("{key} = {value}")),
+        2 => key.clone().prop_map(|key| format!("[{key}]")),
+        1 => key.prop_map(|key| format!("[[{key}]]")),
+        1 => any::<String>(),
+    ];
+    prop::collection::vec(line, 0..12).prop_map(|lines| lines.join("\n"))
+}
+
+proptest! {
+    /// It may be refused, but with a reason of ours: what the schema lets through is always understood.
+    #[test]
+    fn no_text_is_too_strange(text in nearly_toml(), variable in any::<String>()) {
+        let variables = [("COFFERDAM_PLUGINS__P", variable.as_str()), ("COFFERDAM_MODEL__MAX_TOKENS", &variable)];
+        match load_with(&text, &variables) {
+            Ok(config) => drop(config.to_toml()),
+            Err(error) => {
+                let ours = |problem: &Problem| problem.message.starts_with("not valid TOML: ") || !problem.key.is_empty();
+                prop_assert!(error.problems().iter().all(ours), "{}", error);
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The documented defaults are the defaults.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value as Json;
+
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../../examples/cofferdam.toml");
+
+/// The settings themselves; origins differ where they should.
+fn settings(config: Config) -> String {
+    format!(
+        "{:#?}",
+        Config {
+            origins: crate::config::Origins::default(),
+            ..config
+        }
+    )
+}
+
+#[test]
+fn an_empty_file_is_the_default_without_tools() {
+    assert_eq!(settings(load_text("")), settings(Config::default()));
+    assert!(Config::default().plugins.is_empty());
+}
+
+#[test]
+fn the_example_is_what_holds_without_a_file() {
+    let without_file = Config::load_from(&nowhere(&[])).unwrap();
+    assert_eq!(settings(load_text(EXAMPLE)), settings(without_file));
+}
+
+#[test]
+fn the_example_has_every_key() {
+    let schema = crate::config::schema();
+    let mut keys = BTreeSet::new();
+    collect_keys(&schema, &mut keys);
+    assert!(keys.len() > 60, "{keys:?}");
+    for key in keys {
+        let is_set = EXAMPLE
+            .lines()
+            .any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} = ")));
+        let is_table = EXAMPLE.contains(&format!("[{key}]")) || EXAMPLE.contains(&format!(".{key}]"));
+        let is_above = EXAMPLE.contains(&format!("[{key}.")) || EXAMPLE.contains(&format!(".{key}."));
+        let is_inline = EXAMPLE.contains(&format!("{{ {key} = ")) || EXAMPLE.contains(&format!(", {key} = "));
+        assert!(is_set || is_table || is_above || is_inline, "{key}");
+    }
+}
+
+fn collect_keys(schema: &Json, keys: &mut BTreeSet<String>) {
+    match schema {
+        Json::Object(entries) => {
+            let properties = entries.get("properties").and_then(Json::as_object);
+            keys.extend(properties.into_iter().flat_map(|properties| properties.keys().cloned()));
+            entries.values().for_each(|value| collect_keys(value, keys));
+        }
+        Json::Array(items) => items.iter().for_each(|item| collect_keys(item, keys)),
+        _ => {}
+    }
+}
+
+/// A key that is not what its default is, is refused or has an effect: else it would be parsed and forgotten.
+#[test]
+fn every_key_reaches_the_settings() {
+    let text = r#"
+        [model]
+        provider = "simulated"
+        model = "m"
+        api_key_env = "KEY"
+        base_url = "http://localhost:1/x"
+        max_tokens = 1
+        stream = false
+        connect_timeout = "1ms"
+        idle_timeout = "2ms"
+        attempt_timeout = "3ms"
+        temperature = 0.5
+        [agent]
+        name = "n"
+        system = "s"
+        max_iterations = 1
+        max_tool_calls = 2
+        parallel_tool_calls = 3
+        deadline = "4ms"
+        [retry]
+        max_attempts = 1
+        initial_delay = "5ms"
+        max_delay = "6ms"
+        multiplier = 1.5
+        jitter = false
+        [breaker]
+        failure_threshold = 1
+        open_for = "7ms"
+        success_threshold = 1
+        [budget]
+        session_usd = 0.123456789
+        daily_usd = "unlimited"
+        [limits]
+        fuel = 1
+        timeout = "8ms"
+        memory = "1MiB"
+        table_elements = 3
+        core_instances = 4
+        host_calls = 5
+        handles = 6
+        input_bytes = 7
+        output_bytes = 8
+        log_bytes = 9
+        http_requests = 10
+        http_response_bytes = 11
+        concurrency = 12
+        component_bytes = 13
+        compile_timeout = "9ms"
+        compile_memory = "1GiB"
+        stack = "1MiB"
+        host_concurrency = 14
+        queue_timeout = "10ms"
+        [logging]
+        console = "off"
+        file = "trace"
+        directory = "logs"
+        contents = true
+        [alerts]
+        error_rate = 0.5
+        session_cost_usd = 2
+        [storage]
+        path = "data"
+        [plugins.p]
+        component = "builtin:faulty"
+        digest = "sha256:ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef0123456789"
+        required = true
+        http = [{ url = "http://[::1]:8080/v1", methods = ["POST"] }]
+        config = { k = "v" }
+        limits = { fuel = 99 }
+        breaker = { failure_threshold = 8, open_for = "1s" }
+        tools.t = { name = "u", fallback = "f", breaker = { open_for = "2s" } }
+    "#;
+    let config = load_with(text, &[("KEY", " secret\n")]).unwrap();
+    // All at once: the keys written back are those that were read, so none was lost on the way to the settings.
+    let mut written = keys(&config);
+    assert_eq!(
+        (written.logging.directory.as_str(), written.storage.path.as_str()),
+        ("/nowhere/logs", "/nowhere/data")
+    );
+    written.logging.directory = "logs".to_owned();
+    written.storage.path = "data".to_owned();
+    let mut read: RawConfig = toml::from_str(
+        &text
+            .replace("0.123456789", "\"0.123456789\"")
+            .replace("usd = 2", "usd = \"2\""),
+    )
+    .unwrap();
+    let plugin = &config.plugins[0];
+    let raw = read.plugins.get_mut("p").unwrap();
+    raw.digest = raw.digest.to_lowercase();
+    raw.limits = written.plugins["p"].limits.clone();
+    raw.breaker = written.plugins["p"].breaker.clone();
+    raw.tools = written.plugins["p"].tools.clone();
+    assert_eq!(written, read);
+    // What a plugin and a tool inherit.
+    assert_eq!((plugin.limits.fuel, plugin.limits.handles), (99, 6));
+    let breaker = |breaker: &crate::resilience::BreakerSettings| {
+        (
+            breaker.failure_threshold,
+            breaker.success_threshold,
+            breaker.open_for.as_secs(),
+        )
+    };
+    assert_eq!(breaker(&plugin.breaker), (8, 2, 1));
+    let tool = &plugin.tools["t"];
+    assert_eq!(breaker(tool.breaker.as_ref().unwrap()), (8, 2, 2));
+    assert_eq!((tool.name.as_deref(), tool.fallback.as_deref()), (Some("u"), Some("f")));
+    assert_eq!(config.model.api_key.as_ref().map(|key| key.expose()), Some("secret"));
+}
+
+#[test]
+fn builtin_plugins_in_a_file_get_nothing_by_themselves() {
+    let config = load_text("[plugins.weather]\ncomponent = \"builtin:weather\"");
+    assert!(config.plugins[0].http.is_empty() && config.plugins[0].config.is_empty());
+}

@@ -1,0 +1,82 @@
+//! `config show`: what it prints is a configuration, and the same one.
+
+use super::*;
+
+#[test]
+fn what_is_shown_loads_to_the_same() {
+    let text = "
+        [agent]
+        system = \"\"\"several \\\"lines\\\"\n# of text\n\"\"\"
+        [model]
+        base_url = \"https://gateway.example/v1/\"
+        temperature = 0.1
+        [budget]
+        session_usd = 0.123456789
+        daily_usd = \"unlimited\"
+        [limits]
+        memory = 1_000_001
+        [plugins.p]
+        component = \"builtin:faulty\"
+        http = [{ url = \"http://[::1]:8080/v1\", methods = [\"POST\"] }, { url = \"https://x:443\" }]
+        config = { \"a b\" = \"v\" }
+        tools.\"odd name\" = { name = \"u\", breaker = { open_for = \"2s\" } }
+    ";
+    let config = load_text(text);
+    let shown = config.to_toml();
+    let again = load_text(&shown);
+    assert_eq!(keys(&again), keys(&config), "{shown}");
+    assert_eq!(again.budget, config.budget);
+    let without_file = Config::load_from(&nowhere(&[])).unwrap();
+    assert_eq!(keys(&load_text(&without_file.to_toml())), keys(&without_file));
+}
+
+#[test]
+fn every_value_says_where_it_came_from() {
+    let text = "[limits]\nfuel = 5\n[plugins.p]\ncomponent = \"builtin:faulty\"\nbreaker.open_for = \"9s\"\ntools.t.breaker.failure_threshold = 1";
+    let shown = load_with(text, &[("COFFERDAM_MODEL__MODEL", "m")]).unwrap().to_toml();
+    let limits = &shown[shown.find("[plugins.p.limits]").unwrap()..];
+    let tool = &shown[shown.find("[plugins.p.tools.t.breaker]").unwrap()..];
+    for (part, line) in [
+        (shown.as_str(), "model = \"m\"  # COFFERDAM_MODEL__MODEL\n"),
+        (shown.as_str(), "stream = true  # default\n"),
+        (limits, "fuel = 5  # c.toml:2:8\n"),
+        (limits, "handles = 1000  # default\n"),
+        (tool, "failure_threshold = 1  # c.toml:6:37\n"),
+        (tool, "open_for = \"9s\"  # c.toml:5:20\n"),
+    ] {
+        assert!(part.contains(line), "{line}{shown}");
+    }
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let key = "sk-ant-api03-abcdefghijklmnop";
+    let text = format!(
+        "[agent]\nsystem = \"the key is {key}\"\n[plugins.p]\ncomponent = \"builtin:faulty\"\nconfig = {{ password = \"hunter2\", url = \"https://u:p4ss@x/\", x = \"{key}\" }}"
+    );
+    let config = load_with(&text, &[("ANTHROPIC_API_KEY", key)]).unwrap();
+    assert!(config.model.api_key.is_some());
+    for shown in [
+        config.to_toml(),
+        config.to_json().to_string(),
+        format!("{:?}", config.model),
+    ] {
+        assert!(
+            !["abcdef", "hunter2", "p4ss"]
+                .iter()
+                .any(|secret| shown.contains(secret)),
+            "{shown}"
+        );
+    }
+    let shown = config.to_toml();
+    assert!(shown.contains("password = \"[redacted]\"  # c.toml:5:23\n"), "{shown}");
+    assert!(shown.contains("api_key_env = \"ANTHROPIC_API_KEY\""), "{shown}");
+    load_text(&shown);
+}
+
+#[test]
+fn json_has_the_same_keys() {
+    let json = Config::load_from(&nowhere(&[])).unwrap().to_json();
+    assert_eq!(json["plugins"]["weather"]["limits"]["timeout"], "5s");
+    assert_eq!(json["budget"]["session_usd"], "1.00");
+}

@@ -1,0 +1,250 @@
+//! The decisions about money, pure: may this be reserved, and which thresholds are reached?
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::{NanoUsd, Scope};
+
+/// `[budget]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BudgetSettings {
+    /// What one session may spend. Default $1.00; `None`: no limit.
+    pub session: Option<NanoUsd>,
+    /// What the host may spend in one UTC day. Default $10.00; `None`: no limit.
+    pub daily: Option<NanoUsd>,
+    /// A price table that replaces the built-in one. Default `None`.
+    pub prices: Option<PathBuf>,
+}
+
+impl Default for BudgetSettings {
+    fn default() -> Self {
+        let dollars = |dollars: u64| Some(NanoUsd::from_nanos(dollars * 1_000_000_000));
+        Self {
+            session: dollars(1),
+            daily: dollars(10),
+            prices: None,
+        }
+    }
+}
+
+impl BudgetSettings {
+    /// The limit of a scope; `None`: no limit.
+    pub const fn limit(&self, scope: Scope) -> Option<NanoUsd> {
+        match scope {
+            Scope::Session => self.session,
+            Scope::HostDay => self.daily,
+        }
+    }
+
+    /// Whether any scope has a limit. Then an attempt whose price is unknown must be refused.
+    pub fn in_force(&self) -> bool {
+        Scope::ALL.into_iter().any(|scope| self.limit(scope).is_some())
+    }
+
+    pub(super) const fn set(&mut self, scope: Scope, limit: Option<NanoUsd>) {
+        match scope {
+            Scope::Session => self.session = limit,
+            Scope::HostDay => self.daily = limit,
+        }
+    }
+}
+
+/// What one window holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    /// Settled, and charged in full for want of a settlement.
+    pub(super) spent: NanoUsd,
+    /// Reserved and still open.
+    pub(super) reserved: NanoUsd,
+}
+
+impl Totals {
+    pub(super) const fn spent(amount: NanoUsd) -> Self {
+        Self {
+            spent: amount,
+            reserved: NanoUsd::ZERO,
+        }
+    }
+
+    pub(super) const fn reserved(amount: NanoUsd) -> Self {
+        Self {
+            spent: NanoUsd::ZERO,
+            reserved: amount,
+        }
+    }
+}
+
+/// An attempt was refused because it might cost more than a scope has left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error(
+    "the {scope} budget of ${limit} does not allow up to ${asked} more: ${spent} is spent and ${reserved} is reserved"
+)]
+pub struct BudgetExceeded {
+    pub scope: Scope,
+    pub limit: NanoUsd,
+    pub spent: NanoUsd,
+    pub reserved: NanoUsd,
+    pub asked: NanoUsd,
+}
+
+/// May `asked` be reserved? What costs nothing is always allowed, even where an earlier settlement overshot the limit.
+pub(super) fn admit(
+    scope: Scope,
+    limit: Option<NanoUsd>,
+    totals: Totals,
+    asked: NanoUsd,
+) -> Result<(), BudgetExceeded> {
+    let Some(limit) = limit else { return Ok(()) };
+    let Totals { spent, reserved } = totals;
+    // The sums are exact: a saturated one would pass a limit of `NanoUsd::MAX`.
+    let needed = [spent, reserved, asked]
+        .map(|amount| u128::from(amount.as_nanos()))
+        .iter()
+        .sum::<u128>();
+    if asked == NanoUsd::ZERO || needed <= u128::from(limit.as_nanos()) {
+        Ok(())
+    } else {
+        Err(BudgetExceeded {
+            scope,
+            limit,
+            spent,
+            reserved,
+            asked,
+        })
+    }
+}
+
+/// Spending has reached a threshold of a limit for the first time in its window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BudgetAlert {
+    pub scope: Scope,
+    /// 50, 75, 90 or 100.
+    pub percent: u8,
+    pub spent_usd: NanoUsd,
+    pub limit_usd: NanoUsd,
+}
+
+/// The thresholds, in percent of the limit, that `spent` has reached.
+pub(super) fn thresholds(spent: NanoUsd, limit: NanoUsd) -> impl Iterator<Item = u8> {
+    let reached =
+        move |percent: &u8| u128::from(spent.as_nanos()) * 100 >= u128::from(limit.as_nanos()) * u128::from(*percent);
+    // Under a limit of zero nothing spent is no news.
+    [50, 75, 90, 100]
+        .into_iter()
+        .filter(move |percent| spent > NanoUsd::ZERO && reached(percent))
+}
+
+/// One scope's standing, as reports show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BudgetStatus {
+    pub scope: Scope,
+    /// `None`: no limit.
+    pub limit_usd: Option<NanoUsd>,
+    pub spent_usd: NanoUsd,
+    pub reserved_usd: NanoUsd,
+    /// What may still be reserved; `None`: no limit.
+    pub remaining_usd: Option<NanoUsd>,
+}
+
+impl BudgetStatus {
+    pub(super) fn new(scope: Scope, limit: Option<NanoUsd>, totals: Totals) -> Self {
+        let Totals { spent, reserved } = totals;
+        let remaining_usd = limit.map(|limit| limit.saturating_sub(spent).saturating_sub(reserved));
+        Self {
+            scope,
+            limit_usd: limit,
+            spent_usd: spent,
+            reserved_usd: reserved,
+            remaining_usd,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    const fn nanos(nanos: u64) -> NanoUsd {
+        NanoUsd::from_nanos(nanos)
+    }
+
+    #[test]
+    fn admission_table() {
+        let max = u64::MAX;
+        for (limit, spent, reserved, asked, admitted) in [
+            (Some(100), 0, 0, 100, true),
+            (Some(100), 0, 0, 101, false),
+            (Some(100), 40, 40, 20, true),
+            (Some(100), 40, 40, 21, false),
+            (Some(100), 100, 0, 1, false),
+            (Some(0), 0, 0, 1, false),
+            (Some(0), 0, 0, 0, true),
+            // A settlement overshot; what is free may still go on.
+            (Some(100), 150, 0, 0, true),
+            (Some(max), max, 0, 1, false),
+            (Some(max), max, max, max, false),
+            (None, max, max, max, true),
+        ] {
+            let totals = Totals {
+                spent: nanos(spent),
+                reserved: nanos(reserved),
+            };
+            let verdict = admit(Scope::Session, limit.map(nanos), totals, nanos(asked));
+            assert_eq!(verdict.is_ok(), admitted, "{limit:?} {spent} {reserved} {asked}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_everything() {
+        let totals = Totals {
+            spent: nanos(970_000_000),
+            reserved: nanos(10_000_000),
+        };
+        let refusal = admit(Scope::HostDay, Some(nanos(1_000_000_000)), totals, nanos(50_000_000)).unwrap_err();
+        assert_eq!(
+            refusal.to_string(),
+            "the host_day budget of $1.000000 does not allow up to $0.050000 more: \
+             $0.970000 is spent and $0.010000 is reserved"
+        );
+    }
+
+    #[test]
+    fn threshold_table() {
+        let max = u64::MAX;
+        for (spent, limit, reached) in [
+            (0, 0, &[][..]),
+            (1, 0, &[50, 75, 90, 100]),
+            (49, 100, &[]),
+            (50, 100, &[50]),
+            (89, 100, &[50, 75]),
+            (90, 100, &[50, 75, 90]),
+            (250, 100, &[50, 75, 90, 100]),
+            // Half of an odd limit is reached exactly, not a nano early.
+            (50, 101, &[]),
+            (51, 101, &[50]),
+            (max, max, &[50, 75, 90, 100]),
+        ] {
+            assert_eq!(
+                thresholds(nanos(spent), nanos(limit)).collect::<Vec<_>>(),
+                reached,
+                "{spent} of {limit}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_status_has_the_fields_of_the_report() {
+        let totals = Totals {
+            spent: nanos(2_880_000),
+            reserved: NanoUsd::ZERO,
+        };
+        let status = BudgetStatus::new(Scope::Session, Some(nanos(1_000_000_000)), totals);
+        assert_eq!(
+            serde_json::to_string(&status).unwrap(),
+            r#"{"scope":"session","limit_usd":"1.000000","spent_usd":"0.002880","reserved_usd":"0.000000","remaining_usd":"0.997120"}"#
+        );
+        assert_eq!(BudgetStatus::new(Scope::Session, None, totals).remaining_usd, None);
+    }
+}

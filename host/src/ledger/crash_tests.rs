@@ -1,0 +1,220 @@
+//! Real processes on one ledger, some of which are killed in the middle of what they do.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use super::*;
+
+const LEDGER: &str = "COFFERDAM_TEST_LEDGER";
+const ROLE: &str = "COFFERDAM_TEST_ROLE";
+const NOW: &str = "2026-11-24T12:00:00Z";
+const LIMIT: NanoUsd = NanoUsd::from_nanos(800);
+
+fn limits() -> BudgetSettings {
+    BudgetSettings {
+        session: None,
+        daily: Some(LIMIT),
+        prices: None,
+    }
+}
+
+/// The body of the other processes: nothing when run as a test of its own.
+///
+/// It says `reserved ID`, then `settled ID NANOS` or `released ID`, and `refused`, each after the fact. The role `hold`
+/// stops in the middle of its third reservation, says `holding` and waits until it is killed; the others wait for a line
+/// on stdin before they begin.
+#[test]
+fn child() {
+    let (Some(path), Ok(role)) = (std::env::var_os(LEDGER), std::env::var(ROLE)) else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let ledger = Ledger::open(Path::new(&path)).unwrap();
+    if role != "hold" {
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+    }
+    for round in 0..40_u64 {
+        let request = ReserveRequest {
+            tenant: "default".to_owned(),
+            session_id: role.clone(),
+            model: "m".to_owned(),
+            amount: NanoUsd::from_nanos(40 + round),
+            limits: limits(),
+            now: NOW.parse().unwrap(),
+        };
+        let reservation = match runtime.block_on(ledger.reserve(request)) {
+            Ok(reservation) => reservation,
+            Err(LedgerError::Exceeded(_)) => {
+                say("refused");
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let id = reservation.id().clone();
+        say(&format!("reserved {id}"));
+        if role == "hold" && round == 2 {
+            say("holding");
+            std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+            unreachable!("its parent kills it first");
+        }
+        if round % 3 == 0 {
+            runtime.block_on(reservation.release()).unwrap();
+            say(&format!("released {id}"));
+        } else {
+            let settled = runtime
+                .block_on(reservation.settle(NanoUsd::from_nanos(round), &()))
+                .unwrap();
+            say(&format!("settled {id} {}", settled.amount.as_nanos()));
+        }
+    }
+}
+
+/// On a line of its own, whatever the test harness has printed before.
+fn say(line: &str) {
+    let mut stdout = std::io::stdout().lock();
+    write!(stdout, "\n> {line}\n").unwrap();
+    stdout.flush().unwrap();
+}
+
+fn start(path: &Path, role: &str) -> (Child, impl Iterator<Item = String> + use<>) {
+    let (_, module) = module_path!().split_once("::").unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("{module}::child"), "--nocapture"])
+        .env(LEDGER, path)
+        .env(ROLE, role)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let stdout: ChildStdout = child.stdout.take().unwrap();
+    let lines = BufReader::new(stdout).lines().map_while(Result::ok);
+    (
+        child,
+        lines.filter_map(|line| line.strip_prefix("> ").map(str::to_owned)),
+    )
+}
+
+#[test]
+fn killed_processes_leave_the_books_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let mut said = Vec::new();
+
+    // All open the same new database at the same time.
+    let (mut holder, held) = start(&path, "hold");
+    let (mut victim, victims) = start(&path, "victim");
+    let mut survivors = ["first", "second"].map(|role| start(&path, role));
+
+    let mut holding = held.take_while(|line| line != "holding").collect::<Vec<_>>();
+    let open = holding.last().unwrap().strip_prefix("reserved ").unwrap().to_owned();
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    said.append(&mut holding);
+    for child in [&mut victim]
+        .into_iter()
+        .chain(survivors.iter_mut().map(|(child, _)| child))
+    {
+        child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+    }
+
+    // Wherever it happens to be: waiting for the lock, inside a transaction, between two.
+    let mut victims = victims;
+    said.extend(victims.by_ref().take(12));
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    said.extend(victims);
+
+    for (mut child, lines) in survivors {
+        said.extend(lines);
+        assert!(child.wait().unwrap().success());
+    }
+    assert!(said.contains(&"refused".to_owned()), "the limit was never felt");
+
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let ledger = Ledger::open(&path).unwrap();
+    let rows = runtime.block_on(ledger.export(None)).unwrap();
+    let day = runtime
+        .block_on(ledger.status("default", None, &limits(), NOW.parse().unwrap()))
+        .unwrap()
+        .remove(0);
+
+    let spent: NanoUsd = rows.iter().filter_map(|row| row.spent_usd).sum();
+    assert_eq!((day.spent_usd, day.reserved_usd), (spent, NanoUsd::ZERO));
+    assert!(spent <= LIMIT, "{spent}");
+    let rows = rows
+        .into_iter()
+        .map(|row| (row.id.to_string(), row))
+        .collect::<BTreeMap<_, _>>();
+    let held = &rows[&open];
+    assert_eq!(
+        (held.state.as_str(), held.spent_usd),
+        ("charged", Some(held.reserved_usd))
+    );
+    for line in said {
+        match line.split(' ').collect::<Vec<_>>()[..] {
+            ["refused"] => {}
+            ["reserved", id] => assert_ne!(rows[id].state, "open"),
+            ["released", id] => assert_eq!(rows[id].state, "released"),
+            ["settled", id, nanos] => {
+                assert_eq!(rows[id].state, "settled");
+                assert_eq!(rows[id].spent_usd.unwrap().as_nanos().to_string(), nanos);
+            }
+            _ => panic!("{line}"),
+        }
+    }
+    // Nobody's lock file is left but ours.
+    let locks = std::fs::read_dir(folder.path()).unwrap().flatten();
+    assert_eq!(
+        locks
+            .filter(|entry| entry.file_name().to_string_lossy().contains("-owner-"))
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn the_living_see_at_once_that_another_died() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let ledger = Ledger::open(&path).unwrap();
+    let day = || {
+        runtime
+            .block_on(ledger.status("default", None, &limits(), NOW.parse().unwrap()))
+            .unwrap()
+            .remove(0)
+    };
+    let reserve = || {
+        let request = ReserveRequest {
+            tenant: "default".to_owned(),
+            session_id: "parent".to_owned(),
+            model: "m".to_owned(),
+            amount: NanoUsd::ZERO,
+            limits: limits(),
+            now: NOW.parse().unwrap(),
+        };
+        runtime
+            .block_on(async { ledger.reserve(request).await.unwrap().release().await })
+            .unwrap();
+    };
+
+    let (mut holder, held) = start(&path, "hold");
+    assert!(held.take_while(|line| line != "holding").count() > 0);
+    reserve();
+    let before = day();
+    assert!(
+        before.reserved_usd > NanoUsd::ZERO,
+        "it is alive, and holds its reservation"
+    );
+
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    reserve();
+    let after = day();
+    assert_eq!(after.reserved_usd, NanoUsd::ZERO);
+    assert_eq!(after.spent_usd, before.spent_usd.saturating_add(before.reserved_usd));
+}

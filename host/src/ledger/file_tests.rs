@@ -1,0 +1,158 @@
+//! The database file: whose it is, and what is said about one that can't be used.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+
+use rusqlite::Connection;
+
+use super::*;
+
+fn request() -> ReserveRequest {
+    ReserveRequest {
+        tenant: "default".to_owned(),
+        session_id: "s".to_owned(),
+        model: "m".to_owned(),
+        amount: NanoUsd::from_nanos(1),
+        limits: BudgetSettings::default(),
+        now: "2026-11-24T12:00:00Z".parse().unwrap(),
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_file_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data").join("ledger.db");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let ledger = Ledger::open(&path).unwrap();
+    drop(ledger.reserve(request()).await.unwrap());
+    assert_eq!(mode(path.parent().unwrap()), 0o700);
+    let mut files = 0;
+    for entry in fs::read_dir(path.parent().unwrap()).unwrap() {
+        let entry = entry.unwrap().path();
+        assert_eq!(mode(&entry), 0o600, "{}", entry.display());
+        files += 1;
+    }
+    assert!(files >= 3, "the database, its log and this process's lock");
+
+    drop(ledger);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let _ledger = Ledger::open(&path).unwrap();
+    assert_eq!(mode(&path), 0o600);
+}
+
+/// Opening fails with the kind, has a hint, and names the path.
+#[track_caller]
+fn refused(path: &Path, kind: &str) {
+    let error = Ledger::open_within(path, Duration::ZERO).unwrap_err();
+    assert_eq!(
+        error.kind(),
+        kind,
+        "{error}: {:?}",
+        std::error::Error::source(&error).map(ToString::to_string)
+    );
+    assert!(error.hint().is_some());
+    assert!(
+        error
+            .to_string()
+            .contains(&path.file_name().unwrap().to_string_lossy().into_owned()),
+        "{error}"
+    );
+}
+
+#[test]
+fn bad_files_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().canonicalize().unwrap().join(name);
+
+    fs::write(path("garbage"), [0xA5; 8_192]).unwrap();
+    refused(&path("garbage"), "ledger_corrupt");
+    assert_eq!(fs::read(path("garbage")).unwrap(), [0xA5; 8_192]);
+
+    fs::create_dir(path("folder")).unwrap();
+    refused(&path("folder"), "ledger_not_a_file");
+    #[cfg(unix)]
+    refused(Path::new("/dev/null"), "ledger_not_a_file");
+    refused(&path("garbage").join("ledger.db"), "ledger_failed");
+
+    Connection::open(path("foreign"))
+        .unwrap()
+        .execute_batch("CREATE TABLE recipes (name TEXT)")
+        .unwrap();
+    refused(&path("foreign"), "ledger_foreign");
+
+    drop(Ledger::open(&path("newer")).unwrap());
+    Connection::open(path("newer"))
+        .unwrap()
+        .execute("UPDATE schema_version SET version = 99", [])
+        .unwrap();
+    refused(&path("newer"), "ledger_newer");
+
+    drop(Ledger::open(&path("locked")).unwrap());
+    let other = Connection::open(path("locked")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    refused(&path("locked"), "ledger_locked");
+    drop(other);
+    Ledger::open(&path("locked")).unwrap();
+}
+
+#[tokio::test]
+async fn damage_inside_the_file_is_an_error_and_not_a_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data").join("ledger.db");
+    let ledger = Ledger::open(&path).unwrap();
+    ledger.reserve(request()).await.unwrap().release().await.unwrap();
+    drop(ledger);
+    // All pages but the first, which holds the header and the schema.
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[4_096..].fill(0xA5);
+    fs::write(&path, bytes).unwrap();
+    let error = match Ledger::open(&path) {
+        Err(error) => error,
+        Ok(ledger) => ledger.reserve(request()).await.unwrap_err(),
+    };
+    assert!(matches!(error, LedgerError::Corrupt { .. }), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_read_only_folder_is_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap().join("ledger.db");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o500)).unwrap();
+    // Permissions don't bind the superuser, who may well run the tests.
+    if fs::write(folder.path().join("probe"), "").is_err() {
+        refused(&path, "ledger_unwritable");
+    }
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn errors_are_sorted_by_what_can_be_done_about_them() {
+    use rusqlite::ffi;
+    let path = Path::new("ledger.db");
+    for (code, kind) in [
+        (ffi::SQLITE_CORRUPT, "ledger_corrupt"),
+        (ffi::SQLITE_NOTADB, "ledger_corrupt"),
+        (ffi::SQLITE_BUSY, "ledger_locked"),
+        (ffi::SQLITE_BUSY_SNAPSHOT, "ledger_locked"),
+        (ffi::SQLITE_LOCKED, "ledger_locked"),
+        (ffi::SQLITE_READONLY_DIRECTORY, "ledger_unwritable"),
+        (ffi::SQLITE_CANTOPEN, "ledger_unwritable"),
+        (ffi::SQLITE_FULL, "ledger_disk_full"),
+        (ffi::SQLITE_IOERR, "ledger_failed"),
+    ] {
+        let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        assert_eq!(LedgerError::from_sqlite(path, error).kind(), kind, "{code}");
+    }
+    for (io, kind) in [
+        (std::io::ErrorKind::PermissionDenied, "ledger_unwritable"),
+        (std::io::ErrorKind::ReadOnlyFilesystem, "ledger_unwritable"),
+        (std::io::ErrorKind::NotFound, "ledger_failed"),
+    ] {
+        assert_eq!(LedgerError::from_io(path, io.into()).kind(), kind, "{io:?}");
+    }
+}

@@ -1,0 +1,176 @@
+//! Money as an exact number: nano-dollars in a `u64`, never a float.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+const NANOS_PER_USD: u64 = 1_000_000_000;
+const NANOS_PER_MICRO: u64 = 1_000;
+
+/// An amount of US dollars in billionths. Holds up to about 18.4 billion dollars; arithmetic saturates, so an absurd
+/// price makes a request unaffordable instead of free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NanoUsd(u64);
+
+impl NanoUsd {
+    pub const ZERO: Self = Self(0);
+    pub const MAX: Self = Self(u64::MAX);
+
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    pub const fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
+    pub const fn saturating_mul(self, factor: u64) -> Self {
+        Self(self.0.saturating_mul(factor))
+    }
+
+    /// `percent` of this amount, rounded down.
+    pub const fn percent(self, percent: u64) -> Self {
+        let exact = self.0 as u128 * percent as u128 / 100;
+        Self(if exact > u64::MAX as u128 {
+            u64::MAX
+        } else {
+            exact as u64
+        })
+    }
+
+    /// All nine decimals, for programs that add amounts up; [`Display`](fmt::Display) rounds for people.
+    pub fn exact(self) -> String {
+        format!("{}.{:09}", self.0 / NANOS_PER_USD, self.0 % NANOS_PER_USD)
+    }
+}
+
+impl std::iter::Sum for NanoUsd {
+    fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
+        amounts.fold(Self::ZERO, Self::saturating_add)
+    }
+}
+
+/// Six decimals, rounded up: what is shown is never less than what was spent.
+impl fmt::Display for NanoUsd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0.div_ceil(NANOS_PER_MICRO);
+        write!(f, "{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+    }
+}
+
+/// Why a text is not an amount of money.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MoneyError {
+    #[error("`{0}` is not a decimal amount such as 1.50")]
+    NotDecimal(String),
+    #[error("`{0}` has more than nine decimals")]
+    TooPrecise(String),
+    #[error("`{0}` is too large")]
+    TooLarge(String),
+}
+
+/// Exact decimals only: no sign, no exponent, at most nine places; `_` may group digits as TOML allows.
+impl FromStr for NanoUsd {
+    type Err = MoneyError;
+
+    fn from_str(text: &str) -> Result<Self, MoneyError> {
+        let not_decimal = || MoneyError::NotDecimal(text.to_owned());
+        let digits = text.replace('_', "");
+        let (whole, fraction) = match digits.split_once('.') {
+            Some((_, "")) => return Err(not_decimal()),
+            Some((whole, fraction)) => (whole, fraction),
+            None => (digits.as_str(), ""),
+        };
+        let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        if whole.is_empty() || !all_digits(whole) || !all_digits(fraction) {
+            return Err(not_decimal());
+        }
+        if fraction.len() > 9 {
+            return Err(MoneyError::TooPrecise(text.to_owned()));
+        }
+        let too_large = || MoneyError::TooLarge(text.to_owned());
+        let whole: u64 = whole.parse().map_err(|_| too_large())?;
+        let fraction: u64 = format!("{fraction:0<9}").parse().map_err(|_| not_decimal())?;
+        whole
+            .checked_mul(NANOS_PER_USD)
+            .and_then(|nanos| nanos.checked_add(fraction))
+            .map(Self)
+            .ok_or_else(too_large)
+    }
+}
+
+/// On the wire money is a string of six decimals, the form people read.
+impl Serialize for NanoUsd {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for NanoUsd {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_exact() {
+        for (text, nanos) in [
+            ("0", 0),
+            ("1", 1_000_000_000),
+            ("0.1", 100_000_000),
+            ("1.50", 1_500_000_000),
+            ("0.000000001", 1),
+            ("1_000.25", 1_000_250_000_000),
+        ] {
+            assert_eq!(text.parse(), Ok(NanoUsd::from_nanos(nanos)), "{text}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in [
+            "",
+            ".",
+            "1.",
+            ".5",
+            "-1",
+            "+1",
+            "1e3",
+            "nan",
+            "inf",
+            "1,5",
+            "0x10",
+            "0.0000000001",
+            "99999999999999",
+        ] {
+            assert!(text.parse::<NanoUsd>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn shown_amounts_round_up() {
+        assert_eq!(NanoUsd::from_nanos(2_880_000).to_string(), "0.002880");
+        assert_eq!(NanoUsd::from_nanos(1).to_string(), "0.000001");
+        assert_eq!(NanoUsd::MAX.to_string(), "18446744073.709552");
+    }
+
+    #[test]
+    fn exact_amounts_are_not_rounded() {
+        assert_eq!(NanoUsd::from_nanos(1).exact(), "0.000000001");
+        assert_eq!(NanoUsd::MAX.exact().parse(), Ok(NanoUsd::MAX));
+    }
+}

@@ -1,0 +1,398 @@
+//! The books, in SQLite. Everything here blocks.
+//!
+//! Whatever changes money is one `BEGIN IMMEDIATE` transaction over all scopes, so two processes never decide on the
+//! same balance, and a crash leaves either all of a change or none.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use uuid::Uuid;
+
+use super::budget::{Totals, admit, thresholds};
+use super::error::Fault;
+use super::liveness::{DeadOwner, Owner};
+use super::row::{LedgerRow, Settlement};
+use super::scope::{Place, Window, utc_day};
+use super::{BudgetAlert, BudgetSettings, BudgetStatus, LedgerError, NanoUsd, ReservationId, ReserveRequest, Scope};
+use super::{row, schema};
+
+/// The largest amount and the largest total.
+const LARGEST: NanoUsd = NanoUsd::from_nanos(i64::MAX as u64);
+
+/// How a reservation ends.
+#[derive(Clone, Debug)]
+pub(super) enum Closing {
+    /// It cost this much.
+    Settle(Settlement),
+    /// It cost nothing.
+    Release,
+    /// Nobody can say what it cost: it counts in full.
+    Charge,
+}
+
+/// One database and this process's place in it.
+#[derive(Debug)]
+pub(super) struct Store {
+    // Before the owner, so that the database is closed while this process still counts as alive.
+    connection: Connection,
+    owner: Arc<Owner>,
+    path: PathBuf,
+}
+
+impl Store {
+    pub(super) fn open(path: &Path, busy: Duration) -> Result<Self, LedgerError> {
+        let (mut connection, path) = schema::open(path, busy)?;
+        let at = |error| LedgerError::from_sqlite(&path, error);
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(at)?;
+        let owner = Owner::of_this_process(&path).map_err(|error| LedgerError::from_io(&path, error))?;
+        let mut dead = charge_the_dead(&transaction, &owner).map_err(at)?;
+        // Who is dead and has nothing open has still left a file.
+        dead.extend(owner.others().iter().filter_map(|id| owner.find_dead(id)));
+        transaction.commit().map_err(at)?;
+        dead.into_iter().for_each(DeadOwner::bury);
+        Ok(Self {
+            connection,
+            owner,
+            path,
+        })
+    }
+
+    pub(super) fn in_memory() -> Result<Self, LedgerError> {
+        let path = PathBuf::from("(in memory)");
+        let connection = schema::in_memory().map_err(|fault| fault.at(&path))?;
+        Ok(Self {
+            connection,
+            owner: Owner::in_memory(),
+            path,
+        })
+    }
+
+    pub(super) fn reserve(&mut self, request: &ReserveRequest) -> Result<ReservationId, LedgerError> {
+        let owner = Arc::clone(&self.owner);
+        let (dead, decision) = self.write(|transaction| {
+            let dead = charge_the_dead(transaction, &owner)?;
+            let decision = match book(transaction, &owner, request) {
+                Err(Fault::Refused(error)) => Err(error),
+                other => Ok(other?),
+            };
+            Ok((dead, decision))
+        })?;
+        dead.into_iter().for_each(DeadOwner::bury);
+        decision
+    }
+
+    /// Ends a reservation that is open, or that was charged in full while its owner seemed dead. With `limits`, returns
+    /// the thresholds that it was the first to reach.
+    pub(super) fn close(
+        &mut self,
+        id: &ReservationId,
+        closing: &Closing,
+        limits: Option<&BudgetSettings>,
+    ) -> Result<Vec<BudgetAlert>, LedgerError> {
+        self.write(|transaction| {
+            let Some(entry) = Entry::find(transaction, id)? else { return Err(not_open(id)) };
+            let charged = match entry.state.as_str() {
+                "open" => false,
+                "charged" => true,
+                _ => return Err(not_open(id)),
+            };
+            let (state, spent) = match closing {
+                Closing::Settle(settlement) => ("settled", settlement.amount),
+                Closing::Release => ("released", NanoUsd::ZERO),
+                Closing::Charge => ("charged", entry.reserved),
+            };
+            let before = if charged { Totals::spent(entry.reserved) } else { Totals::reserved(entry.reserved) };
+            rebook(transaction, &entry.place(), before, Totals::spent(spent))?;
+            let settlement = match closing {
+                Closing::Settle(settlement) => Some(settlement),
+                _ => None,
+            };
+            transaction.execute(
+                "UPDATE reservations SET state = ?2, spent = ?3, estimated = ?4, usage = ?5, closed_at = ?6 WHERE id = ?1",
+                params![
+                    id.as_str(),
+                    state,
+                    spent,
+                    settlement.map_or(matches!(closing, Closing::Charge), |settlement| settlement.estimated),
+                    settlement.and_then(|settlement| settlement.usage.as_deref()),
+                    Timestamp::now().to_string(),
+                ],
+            )?;
+            limits.map_or(Ok(Vec::new()), |limits| announce(transaction, &entry.place(), limits))
+        })
+    }
+
+    /// The configured limits, with those that were set by hand in their place.
+    pub(super) fn effective(&mut self, settings: &BudgetSettings) -> Result<BudgetSettings, LedgerError> {
+        self.read(|transaction| Ok(effective(transaction, settings)?))
+    }
+
+    pub(super) fn set_limit(&mut self, scope: Scope, limit: Option<NanoUsd>) -> Result<(), LedgerError> {
+        self.write(|transaction| {
+            match limit {
+                None => transaction.execute("DELETE FROM limits WHERE scope = ?1", [scope.name()])?,
+                Some(amount) if amount > LARGEST => return Err(Fault::Refused(LedgerError::TooLarge { amount })),
+                Some(amount) => transaction.execute(
+                    "INSERT OR REPLACE INTO limits (scope, amount) VALUES (?1, ?2)",
+                    params![scope.name(), amount],
+                )?,
+            };
+            Ok(())
+        })
+    }
+
+    pub(super) fn status(
+        &mut self,
+        tenant: &str,
+        session_id: Option<&str>,
+        settings: &BudgetSettings,
+        now: Timestamp,
+    ) -> Result<Vec<BudgetStatus>, LedgerError> {
+        let day = utc_day(now);
+        self.read(|transaction| {
+            let limits = effective(transaction, settings)?;
+            let place = Place {
+                tenant,
+                session_id: session_id.unwrap_or_default(),
+                day: &day,
+            };
+            Scope::ALL
+                .into_iter()
+                .filter(|scope| *scope != Scope::Session || session_id.is_some())
+                .map(|scope| {
+                    Ok(BudgetStatus::new(
+                        scope,
+                        limits.limit(scope),
+                        totals(transaction, &scope.window(&place))?,
+                    ))
+                })
+                .collect()
+        })
+    }
+
+    pub(super) fn export(&mut self, after: Option<&ReservationId>, count: u32) -> Result<Vec<LedgerRow>, LedgerError> {
+        self.read(|transaction| Ok(row::page(transaction, after, count)?))
+    }
+
+    fn write<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, LedgerError> {
+        self.transact(TransactionBehavior::Immediate, work)
+    }
+
+    fn read<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>) -> Result<T, LedgerError> {
+        self.transact(TransactionBehavior::Deferred, work)
+    }
+
+    fn transact<T>(
+        &mut self,
+        behavior: TransactionBehavior,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
+    ) -> Result<T, LedgerError> {
+        let run = || {
+            let transaction = self.connection.transaction_with_behavior(behavior)?;
+            let result = work(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
+        };
+        run().map_err(|fault: Fault| fault.at(&self.path))
+    }
+}
+
+/// Checks every scope and charges every scope, or refuses.
+fn book(transaction: &Transaction<'_>, owner: &Owner, request: &ReserveRequest) -> Result<ReservationId, Fault> {
+    let ReserveRequest {
+        tenant,
+        session_id,
+        model,
+        amount,
+        limits,
+        now,
+    } = request;
+    let day = utc_day(*now);
+    let place = Place {
+        tenant,
+        session_id,
+        day: &day,
+    };
+    let limits = effective(transaction, limits)?;
+    for scope in Scope::ALL {
+        let before = totals(transaction, &scope.window(&place))?;
+        admit(scope, limits.limit(scope), before, *amount).map_err(|refusal| Fault::Refused(refusal.into()))?;
+        let needed = before.spent.saturating_add(before.reserved).saturating_add(*amount);
+        if needed > LARGEST {
+            return Err(Fault::Refused(LedgerError::TooLarge { amount: needed }));
+        }
+    }
+    rebook(transaction, &place, Totals::default(), Totals::reserved(*amount))?;
+    let id = Uuid::now_v7().to_string();
+    transaction.execute(
+        "INSERT INTO reservations (id, owner, tenant, session_id, model, day, reserved_at, state, reserved)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'open', ?8)",
+        params![id, owner.id(), tenant, session_id, model, day, now.to_string(), amount],
+    )?;
+    Ok(ReservationId::new(id))
+}
+
+/// Charges in full what dead owners had reserved. Their files may go once this is committed.
+fn charge_the_dead(transaction: &Transaction<'_>, owner: &Owner) -> rusqlite::Result<Vec<DeadOwner>> {
+    let mut owners =
+        transaction.prepare("SELECT DISTINCT owner FROM reservations WHERE state = 'open' AND owner <> ?1")?;
+    let owners = owners
+        .query_map([owner.id()], |row| row.get::<_, String>(0))?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut dead = Vec::new();
+    for id in owners {
+        let Some(proof) = owner.find_dead(&id) else { continue };
+        for entry in Entry::open_of(transaction, &id)? {
+            let (before, after) = (Totals::reserved(entry.reserved), Totals::spent(entry.reserved));
+            rebook(transaction, &entry.place(), before, after)?;
+        }
+        let count = transaction.execute(
+            "UPDATE reservations SET state = 'charged', spent = reserved, estimated = 1, closed_at = ?2
+             WHERE state = 'open' AND owner = ?1",
+            params![id, Timestamp::now().to_string()],
+        )?;
+        tracing::warn!(
+            owner = id,
+            reservations = count,
+            "a process ended with open reservations: charged in full"
+        );
+        dead.push(proof);
+    }
+    Ok(dead)
+}
+
+/// The thresholds that the place's windows have reached and that were not announced before.
+fn announce(
+    transaction: &Transaction<'_>,
+    place: &Place<'_>,
+    settings: &BudgetSettings,
+) -> Result<Vec<BudgetAlert>, Fault> {
+    let limits = effective(transaction, settings)?;
+    let mut alerts = Vec::new();
+    for scope in Scope::ALL {
+        let Some(limit) = limits.limit(scope) else { continue };
+        let window = scope.window(place);
+        let Totals { spent, .. } = totals(transaction, &window)?;
+        for percent in thresholds(spent, limit) {
+            let first = transaction.execute(
+                "INSERT OR IGNORE INTO alerts (scope, tenant, period, percent) VALUES (?1, ?2, ?3, ?4)",
+                params![window.scope.name(), window.tenant, window.period, percent],
+            )?;
+            if first == 1 {
+                alerts.push(BudgetAlert {
+                    scope,
+                    percent,
+                    spent_usd: spent,
+                    limit_usd: limit,
+                });
+            }
+        }
+    }
+    Ok(alerts)
+}
+
+fn effective(transaction: &Transaction<'_>, settings: &BudgetSettings) -> rusqlite::Result<BudgetSettings> {
+    let mut limits = settings.clone();
+    for scope in Scope::ALL {
+        let set = transaction
+            .query_row("SELECT amount FROM limits WHERE scope = ?1", [scope.name()], |row| {
+                row.get(0)
+            })
+            .optional()?;
+        if set.is_some() {
+            limits.set(scope, set);
+        }
+    }
+    Ok(limits)
+}
+
+fn totals(transaction: &Transaction<'_>, window: &Window<'_>) -> rusqlite::Result<Totals> {
+    let found = transaction
+        .query_row(
+            "SELECT spent, reserved FROM totals WHERE scope = ?1 AND tenant = ?2 AND period = ?3",
+            params![window.scope.name(), window.tenant, window.period],
+            |row| {
+                Ok(Totals {
+                    spent: row.get(0)?,
+                    reserved: row.get(1)?,
+                })
+            },
+        )
+        .optional()?;
+    Ok(found.unwrap_or_default())
+}
+
+/// Replaces one reservation's share of every window that it counts in.
+fn rebook(transaction: &Transaction<'_>, place: &Place<'_>, before: Totals, after: Totals) -> rusqlite::Result<()> {
+    for scope in Scope::ALL {
+        let window = scope.window(place);
+        let Totals { spent, reserved } = totals(transaction, &window)?;
+        transaction.execute(
+            "INSERT OR REPLACE INTO totals (scope, tenant, period, spent, reserved) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                window.scope.name(),
+                window.tenant,
+                window.period,
+                spent.saturating_sub(before.spent).saturating_add(after.spent),
+                reserved.saturating_sub(before.reserved).saturating_add(after.reserved),
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+fn not_open(id: &ReservationId) -> Fault {
+    Fault::Refused(LedgerError::NotOpen { id: id.to_string() })
+}
+
+/// What closing a reservation needs to know of it.
+struct Entry {
+    tenant: String,
+    session_id: String,
+    day: String,
+    state: String,
+    reserved: NanoUsd,
+}
+
+impl Entry {
+    const COLUMNS: &'static str = "tenant, session_id, day, state, reserved";
+
+    fn find(transaction: &Transaction<'_>, id: &ReservationId) -> rusqlite::Result<Option<Self>> {
+        let query = format!("SELECT {} FROM reservations WHERE id = ?1", Self::COLUMNS);
+        transaction.query_row(&query, [id.as_str()], Self::from_row).optional()
+    }
+
+    fn open_of(transaction: &Transaction<'_>, owner: &str) -> rusqlite::Result<Vec<Self>> {
+        let query = format!(
+            "SELECT {} FROM reservations WHERE state = 'open' AND owner = ?1",
+            Self::COLUMNS
+        );
+        transaction
+            .prepare(&query)?
+            .query_map([owner], Self::from_row)?
+            .collect()
+    }
+
+    fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            tenant: row.get(0)?,
+            session_id: row.get(1)?,
+            day: row.get(2)?,
+            state: row.get(3)?,
+            reserved: row.get(4)?,
+        })
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place {
+            tenant: &self.tenant,
+            session_id: &self.session_id,
+            day: &self.day,
+        }
+    }
+}

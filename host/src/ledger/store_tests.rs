@@ -1,0 +1,272 @@
+//! The books against a model that is too simple to be wrong.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::row::Settlement;
+use super::store::{Closing, Store};
+use super::*;
+
+const TENANTS: [&str; 2] = ["default", "other"];
+const SESSIONS: [&str; 3] = ["a", "b", "c"];
+const DAYS: [&str; 2] = ["2026-11-24", "2026-11-25"];
+
+#[derive(Clone, Debug)]
+enum Step {
+    Reserve {
+        tenant: usize,
+        session: usize,
+        day: usize,
+        amount: u64,
+    },
+    Settle {
+        pick: prop::sample::Index,
+        amount: u64,
+    },
+    Release {
+        pick: prop::sample::Index,
+    },
+    Charge {
+        pick: prop::sample::Index,
+    },
+    SetLimit {
+        scope: usize,
+        limit: Option<u64>,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let pick = any::<prop::sample::Index>;
+    prop_oneof![
+        6 => (0..2_usize, 0..3_usize, 0..2_usize, 0..60_u64)
+            .prop_map(|(tenant, session, day, amount)| Step::Reserve { tenant, session, day, amount }),
+        4 => (pick(), 0..80_u64).prop_map(|(pick, amount)| Step::Settle { pick, amount }),
+        2 => pick().prop_map(|pick| Step::Release { pick }),
+        1 => pick().prop_map(|pick| Step::Charge { pick }),
+        1 => (0..2_usize, prop::option::of(0..200_u64)).prop_map(|(scope, limit)| Step::SetLimit { scope, limit }),
+    ]
+}
+
+fn settings() -> BudgetSettings {
+    let nanos = |nanos| Some(NanoUsd::from_nanos(nanos));
+    BudgetSettings {
+        session: nanos(100),
+        daily: nanos(180),
+        prices: None,
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Booked {
+    id: ReservationId,
+    windows: [(Scope, &'static str, &'static str); 2],
+    amount: u64,
+    /// What it adds to (spent, reserved).
+    share: (u64, u64),
+    open: bool,
+}
+
+#[derive(Debug)]
+struct Model {
+    booked: Vec<Booked>,
+    limits: BTreeMap<Scope, u64>,
+    announced: BTreeSet<((Scope, &'static str, &'static str), u8)>,
+}
+
+impl Model {
+    fn totals(&self, window: (Scope, &str, &str)) -> (u64, u64) {
+        let shares = self
+            .booked
+            .iter()
+            .filter(|booked| booked.windows.contains(&window))
+            .map(|booked| booked.share);
+        shares.fold((0, 0), |sum, share| (sum.0 + share.0, sum.1 + share.1))
+    }
+
+    fn limit(&self, scope: Scope) -> u64 {
+        let configured = settings().limit(scope).unwrap().as_nanos();
+        self.limits.get(&scope).copied().unwrap_or(configured)
+    }
+}
+
+fn windows(tenant: usize, session: usize, day: usize) -> [(Scope, &'static str, &'static str); 2] {
+    [
+        (Scope::Session, TENANTS[tenant], SESSIONS[session]),
+        (Scope::HostDay, "", DAYS[day]),
+    ]
+}
+
+fn noon(day: &str) -> jiff::Timestamp {
+    format!("{day}T12:00:00Z").parse().unwrap()
+}
+
+/// Every tenant, session and day, by index.
+fn places() -> impl Iterator<Item = (usize, usize, usize)> {
+    (0..12).map(|place| (place % 2, place / 2 % 3, place / 6))
+}
+
+fn request(tenant: usize, session: usize, day: usize, amount: u64) -> ReserveRequest {
+    ReserveRequest {
+        tenant: TENANTS[tenant].to_owned(),
+        session_id: SESSIONS[session].to_owned(),
+        model: "m".to_owned(),
+        amount: NanoUsd::from_nanos(amount),
+        limits: settings(),
+        now: noon(DAYS[day]),
+    }
+}
+
+fn take(store: &mut Store, model: &mut Model, step: Step) {
+    match step {
+        Step::Reserve {
+            tenant,
+            session,
+            day,
+            amount,
+        } => {
+            let windows = windows(tenant, session, day);
+            let refused = windows.into_iter().find(|window| {
+                let (spent, reserved) = model.totals(*window);
+                amount > 0 && spent + reserved + amount > model.limit(window.0)
+            });
+            let result = store.reserve(&request(tenant, session, day, amount));
+            match (refused, result) {
+                (None, Ok(id)) => {
+                    model.booked.push(Booked {
+                        id,
+                        windows,
+                        amount,
+                        share: (0, amount),
+                        open: true,
+                    });
+                }
+                (Some((scope, ..)), Err(LedgerError::Exceeded(refusal))) => assert_eq!(refusal.scope, scope),
+                (refused, result) => panic!("expected refusal by {refused:?}, got {result:?}"),
+            }
+        }
+        Step::Settle { pick, amount } => {
+            let settlement = Settlement {
+                amount: NanoUsd::from_nanos(amount),
+                estimated: false,
+                usage: None,
+            };
+            close(store, model, &pick, &Closing::Settle(settlement), Some(amount));
+        }
+        Step::Release { pick } => close(store, model, &pick, &Closing::Release, Some(0)),
+        Step::Charge { pick } => close(store, model, &pick, &Closing::Charge, None),
+        Step::SetLimit { scope, limit } => {
+            let scope = Scope::ALL[scope];
+            store.set_limit(scope, limit.map(NanoUsd::from_nanos)).unwrap();
+            match limit {
+                Some(limit) => drop(model.limits.insert(scope, limit)),
+                None => drop(model.limits.remove(&scope)),
+            }
+        }
+    }
+}
+
+/// Closes the picked reservation, for `spent` or else in full.
+fn close(store: &mut Store, model: &mut Model, pick: &prop::sample::Index, closing: &Closing, spent: Option<u64>) {
+    if model.booked.is_empty() {
+        return;
+    }
+    let picked = pick.index(model.booked.len());
+    let booked = &mut model.booked[picked];
+    let result = store.close(&booked.id, closing, Some(&settings()));
+    if !booked.open {
+        assert!(matches!(result, Err(LedgerError::NotOpen { .. })), "{result:?}");
+        return;
+    }
+    booked.share = (spent.unwrap_or(booked.amount), 0);
+    // What was charged for want of a report may still be settled by one that comes late.
+    booked.open = spent.is_none();
+
+    let mut expected = Vec::new();
+    for window in booked.windows {
+        let (spent, _) = model.totals(window);
+        for percent in [50_u8, 75, 90, 100] {
+            let reached = spent > 0 && spent * 100 >= model.limit(window.0) * u64::from(percent);
+            if reached && model.announced.insert((window, percent)) {
+                expected.push((window.0, percent));
+            }
+        }
+    }
+    let alerts = result
+        .unwrap()
+        .into_iter()
+        .map(|alert| (alert.scope, alert.percent))
+        .collect::<Vec<_>>();
+    assert_eq!(alerts, expected);
+}
+
+fn compare(store: &mut Store, model: &Model) {
+    for (tenant, session, day) in places() {
+        let now = noon(DAYS[day]);
+        let status = store
+            .status(TENANTS[tenant], Some(SESSIONS[session]), &settings(), now)
+            .unwrap();
+        for (status, window) in status.iter().zip(windows(tenant, session, day)) {
+            let found = (status.spent_usd.as_nanos(), status.reserved_usd.as_nanos());
+            assert_eq!((status.scope, found), (window.0, model.totals(window)));
+            assert_eq!(status.limit_usd.unwrap().as_nanos(), model.limit(window.0));
+        }
+    }
+    // The totals are the sum of the rows, and no row is missing.
+    let rows = store.export(None, u32::MAX).unwrap();
+    assert_eq!(rows.len(), model.booked.len());
+    let spent: NanoUsd = rows.iter().filter_map(|row| row.spent_usd).sum();
+    assert_eq!(
+        spent.as_nanos(),
+        model.booked.iter().map(|booked| booked.share.0).sum::<u64>()
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_books_agree_with_the_model(steps in prop::collection::vec(step(), 1..60)) {
+        let mut store = Store::in_memory().unwrap();
+        let mut model = Model { booked: Vec::new(), limits: BTreeMap::new(), announced: BTreeSet::new() };
+        for step in steps {
+            take(&mut store, &mut model, step);
+            compare(&mut store, &model);
+        }
+    }
+
+    /// Settlements within their reservations, whatever their order, never take a window past its limit.
+    #[test]
+    fn no_limit_is_ever_exceeded(steps in prop::collection::vec(step(), 1..80)) {
+        let mut store = Store::in_memory().unwrap();
+        let mut open = Vec::new();
+        for step in steps {
+            match step {
+                Step::Reserve { tenant, session, day, amount } => {
+                    let request = request(tenant, session, day, amount);
+                    open.extend(store.reserve(&request).ok().map(|id| (id, amount)));
+                }
+                Step::Settle { pick, amount } if !open.is_empty() => {
+                    let (id, reserved) = open.swap_remove(pick.index(open.len()));
+                    let amount = NanoUsd::from_nanos(amount.min(reserved));
+                    let settlement = Settlement { amount, estimated: false, usage: None };
+                    store.close(&id, &Closing::Settle(settlement), None).unwrap();
+                }
+                Step::Charge { pick } if !open.is_empty() => {
+                    let (id, _) = open.swap_remove(pick.index(open.len()));
+                    store.close(&id, &Closing::Charge, None).unwrap();
+                }
+                _ => {}
+            }
+            for (tenant, session, day) in places() {
+                let now = noon(DAYS[day]);
+                for status in store.status(TENANTS[tenant], Some(SESSIONS[session]), &settings(), now).unwrap() {
+                    let used = status.spent_usd.saturating_add(status.reserved_usd);
+                    prop_assert!(used <= status.limit_usd.unwrap(), "{status:?}");
+                }
+            }
+        }
+    }
+}

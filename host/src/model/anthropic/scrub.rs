@@ -1,0 +1,71 @@
+//! The last thing that happens to an error: texts that others wrote are made safe to show.
+
+use super::super::{ApiError, ModelError};
+use crate::secret::Secret;
+
+/// The longest message of the API that is passed on, in characters.
+const MAX_MESSAGE: usize = 1_000;
+
+/// Masks the key wherever a server or a library echoed it, and makes one bounded line of what came from outside.
+pub(super) fn scrub(mut error: ModelError, key: Option<&Secret>) -> ModelError {
+    match &mut error {
+        ModelError::Api(error) | ModelError::SpendLimit(error) | ModelError::ContextOverflow(error) => {
+            let ApiError {
+                error_type,
+                message,
+                error_code,
+                request_id,
+                ..
+            } = &mut **error;
+            for text in [
+                Some(error_type),
+                Some(message),
+                error_code.as_mut(),
+                request_id.as_mut(),
+            ]
+            .into_iter()
+            .flatten()
+            {
+                clean(text, key);
+            }
+        }
+        ModelError::Connect { reason, .. }
+        | ModelError::Connection { reason, .. }
+        | ModelError::Cut { reason, .. }
+        | ModelError::Malformed { reason, .. } => clean(reason, key),
+        _ => {}
+    }
+    error
+}
+
+fn clean(text: &mut String, key: Option<&Secret>) {
+    let masked = key.map_or_else(|| text.clone(), |key| text.replace(key.expose(), "[redacted]"));
+    *text = masked
+        .chars()
+        .take(MAX_MESSAGE)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn the_key_is_masked_and_the_text_is_one_bounded_line() {
+        let key = Secret::new("sk-ant-secret");
+        let reason = format!("bad\u{1b}[31m key sk-ant-secret\n{}", "x".repeat(2_000));
+        let error = scrub(
+            ModelError::Cut {
+                reason,
+                request_id: None,
+            },
+            Some(&key),
+        );
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("sk-ant-secret"), "{shown}");
+        assert!(shown.contains("bad [31m key [redacted] x"), "{shown}");
+        assert!(shown.len() < 2_300);
+    }
+}

@@ -1,0 +1,440 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+//! The client against a server that speaks bytes, so that every fault of a wire can be made.
+
+use std::sync::Mutex;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::super::{Measured, Message, Usage, Verdict, classify, counts_for_breaker};
+use super::*;
+use crate::tls;
+
+const KEY: &str = "sk-ant-test-key";
+
+/// What the server does with the connection after it has read the request.
+enum Then {
+    Close,
+    Reset,
+    Hold,
+}
+
+/// Serves one connection: reads one request, writes `answer`, and goes on as told. Yields the request's text.
+async fn serve(listener: TcpListener, answer: Vec<u8>, then: Then) -> String {
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let request = read_request(&mut socket).await;
+    socket.write_all(&answer).await.unwrap();
+    match then {
+        Then::Close => socket.shutdown().await.unwrap(),
+        Then::Reset => {
+            // Bytes that arrived must be read before the reset overtakes them.
+            tokio::task::yield_now().await;
+            socket.set_zero_linger().unwrap();
+        }
+        Then::Hold => std::future::pending().await,
+    }
+    request
+}
+
+async fn read_request(socket: &mut TcpStream) -> String {
+    let mut request = Vec::new();
+    loop {
+        let mut piece = [0; 4096];
+        let read = socket.read(&mut piece).await.unwrap();
+        request.extend_from_slice(&piece[..read]);
+        let text = String::from_utf8_lossy(&request).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "))
+                .unwrap();
+            if body.len() == length.parse::<usize>().unwrap() {
+                return text;
+            }
+        }
+        assert_ne!(read, 0, "the client hung up: {text}");
+    }
+}
+
+fn settings(address: &str) -> ModelSettings {
+    ModelSettings {
+        model: "claude-x".to_owned(),
+        api_key: Some(Secret::new(KEY)),
+        base_url: Url::parse(address).unwrap(),
+        idle_timeout: Duration::from_secs(30),
+        ..ModelSettings::default()
+    }
+}
+
+fn client(settings: &ModelSettings) -> AnthropicClient {
+    AnthropicClient::new(settings, &tls::client_config().unwrap()).unwrap()
+}
+
+fn request() -> ModelRequest {
+    ModelRequest {
+        system: String::new(),
+        messages: vec![Message::user("hi")],
+        tools: Vec::new(),
+        max_tokens: 16,
+        temperature: None,
+    }
+}
+
+struct Seen {
+    result: Result<ModelResponse, ModelError>,
+    shown: String,
+    measured: Measured,
+    request_id: Option<String>,
+}
+
+impl Seen {
+    fn error(self) -> ModelError {
+        self.result.expect_err("an error")
+    }
+}
+
+async fn ask(client: &AnthropicClient) -> Seen {
+    let shown = Mutex::new(String::new());
+    let progress = Progress::new(|text| shown.lock().unwrap().push_str(text));
+    progress.begin();
+    let result = client.attempt(&request(), &progress).await;
+    let (measured, request_id) = (progress.measured(), progress.request_id());
+    drop(progress);
+    Seen {
+        result,
+        shown: shown.into_inner().unwrap(),
+        measured,
+        request_id,
+    }
+}
+
+/// One attempt against one answer, with the settings changed first.
+async fn attempt_with(
+    answer: impl Into<Vec<u8>>,
+    then: Then,
+    change: impl FnOnce(&mut ModelSettings),
+) -> (Seen, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut settings = settings(&format!("http://{}", listener.local_addr().unwrap()));
+    change(&mut settings);
+    let server = serve(listener, answer.into(), then);
+    let client = client(&settings);
+    let (server, asking) = (pin!(server), pin!(ask(&client)));
+    match futures_util::future::select(server, asking).await {
+        futures_util::future::Either::Left((request, asking)) => (asking.await, request),
+        futures_util::future::Either::Right((seen, _)) => (seen, String::new()),
+    }
+}
+
+async fn attempt(answer: impl Into<Vec<u8>>, then: Then) -> Seen {
+    attempt_with(answer, then, |_| ()).await.0
+}
+
+fn http(status: &str, headers: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n{body}",
+        body.len()
+    )
+}
+
+/// The head of a stream whose end is the end of the connection.
+const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\nrequest-id: req_1\r\n\r\n";
+
+const BEGINNING: &str = "event: message_start\n\
+    data: {\"type\":\"message_start\",\"message\":{\"model\":\"claude-x\",\"usage\":{\"input_tokens\":9,\"output_tokens\":1}}}\n\n\
+    data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n\
+    data: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"hello\"}}\n\n";
+
+const END: &str = "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":3}}\n\n\
+    data: {\"type\":\"message_stop\"}\n\n";
+
+#[tokio::test]
+async fn a_stream_is_read_to_its_end_mark_and_not_beyond() {
+    // The server holds the connection open: waiting for its end would be waiting for ever.
+    let (seen, _) = attempt_with(format!("{STREAM}{BEGINNING}{END}"), Then::Hold, |_| ()).await;
+    let answer = seen.result.unwrap();
+    assert_eq!((answer.text().as_str(), seen.shown.as_str()), ("hello", "hello"));
+    assert_eq!(answer.request_id.as_deref(), Some("req_1"));
+    let usage = Usage {
+        input_tokens: 9,
+        output_tokens: 3,
+        ..Usage::default()
+    };
+    assert_eq!(seen.measured, Measured::Complete(usage));
+}
+
+#[tokio::test]
+async fn the_request_is_what_the_api_wants() {
+    let (_, request) = attempt_with(http("400 Bad Request", "", ""), Then::Close, |settings| {
+        settings.base_url.set_path("/gateway/");
+    })
+    .await;
+    assert!(
+        request.starts_with("POST /gateway/v1/messages HTTP/1.1\r\n"),
+        "{request}"
+    );
+    for header in [
+        "x-api-key: sk-ant-test-key",
+        "anthropic-version: 2023-06-01",
+        "content-type: application/json",
+        concat!("user-agent: cofferdam/", env!("CARGO_PKG_VERSION")),
+    ] {
+        assert!(
+            request.contains(&format!("\r\n{header}\r\n")),
+            "{header} is missing in {request}"
+        );
+    }
+    assert!(request.ends_with(r#"{"model":"claude-x","max_tokens":16,"stream":true,"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}]}"#));
+}
+
+#[tokio::test]
+async fn a_whole_answer_is_read_where_no_stream_comes() {
+    let body = r#"{"model":"claude-x","content":[{"type":"text","text":"hello"}],"stop_reason":"end_turn","usage":{"input_tokens":9,"output_tokens":3}}"#;
+    for stream in [false, true] {
+        let answer = http(
+            "200 OK",
+            "content-type: application/json\r\nrequest-id: req_1\r\n",
+            body,
+        );
+        let (seen, request) = attempt_with(answer, Then::Close, |settings| settings.stream = stream).await;
+        assert!(request.contains(&format!("\"stream\":{stream}")), "{request}");
+        assert_eq!(seen.shown, "", "nothing was streamed");
+        assert!(matches!(seen.measured, Measured::Complete(usage) if usage.output_tokens == 3));
+        assert_eq!(seen.result.unwrap().text(), "hello");
+    }
+}
+
+#[tokio::test]
+async fn a_rate_limit_keeps_everything_it_said() {
+    let body = r#"{"type":"error","error":{"type":"rate_limit_error","message":"slow down"},"request_id":"req_body"}"#;
+    let headers = "retry-after: 2.5\r\nx-should-retry: true\r\nrequest-id: req_header\r\n";
+    let seen = attempt(http("429 Too Many Requests", headers, body), Then::Close).await;
+    assert_eq!(seen.request_id.as_deref(), Some("req_header"));
+    let error = seen.error();
+    assert_eq!(error.to_string(), "HTTP 429, rate_limit_error: slow down");
+    assert_eq!((error.kind(), error.request_id()), ("rate_limited", Some("req_header")));
+    assert_eq!(classify(&error), Verdict::RetryAfter(Duration::from_millis(2_500)));
+    let ModelError::Api(error) = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!((error.status, error.should_retry), (Some(429), Some(true)));
+}
+
+#[tokio::test]
+async fn a_gateways_page_is_an_error_of_its_status() {
+    let seen = attempt(http("502 Bad Gateway", "", "<html><h1>oops</h1>"), Then::Close).await;
+    let error = seen.error();
+    assert_eq!(error.to_string(), "HTTP 502: Bad Gateway");
+    assert_eq!(classify(&error), Verdict::Retry);
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let seen = attempt(
+        http("307 Temporary Redirect", "location: http://127.0.0.1:1/\r\n", ""),
+        Then::Close,
+    )
+    .await;
+    assert_eq!(seen.error().to_string(), "HTTP 307: Temporary Redirect");
+}
+
+#[tokio::test]
+async fn a_key_that_is_echoed_is_masked() {
+    let body = format!(r#"{{"error":{{"type":"authentication_error","message":"invalid key {KEY}"}}}}"#);
+    let error = attempt(http("401 Unauthorized", "", &body), Then::Close).await.error();
+    assert_eq!(
+        error.to_string(),
+        "HTTP 401, authentication_error: invalid key [redacted]"
+    );
+    assert!(!format!("{error:?}").contains(KEY));
+}
+
+#[tokio::test]
+async fn an_endless_error_body_does_not_hide_the_status() {
+    let answer = format!("HTTP/1.1 529 Overloaded\r\n\r\n{}", "x".repeat(1024 * 1024));
+    let error = attempt(answer, Then::Hold).await.error();
+    assert_eq!(error.kind(), "overloaded");
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_early_is_cut() {
+    for (answer, then) in [
+        (format!("{STREAM}{BEGINNING}"), Then::Close),
+        (format!("{STREAM}{BEGINNING}"), Then::Reset),
+        (STREAM.to_owned(), Then::Close),
+        // A chunked body that stops inside a chunk.
+        (
+            format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\nffff\r\n{BEGINNING}"
+            ),
+            Then::Close,
+        ),
+    ] {
+        let seen = attempt(answer, then).await;
+        assert!(!matches!(seen.measured, Measured::Complete(_)));
+        let error = seen.error();
+        assert_eq!(error.kind(), "stream_cut", "{error:?}");
+        assert!(counts_for_breaker(&error));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_stalls_is_left() {
+    let (seen, _) = attempt_with(format!("{STREAM}{BEGINNING}"), Then::Hold, |settings| {
+        settings.idle_timeout = Duration::from_millis(50);
+    })
+    .await;
+    assert_eq!(seen.shown, "hello");
+    assert!(matches!(seen.measured, Measured::Partial(usage) if usage.input_tokens == 9));
+    let error = seen.error();
+    assert_eq!((error.kind(), error.request_id()), ("stream_stalled", Some("req_1")));
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_left() {
+    let (seen, _) = attempt_with("", Then::Hold, |settings| {
+        settings.idle_timeout = Duration::from_millis(50)
+    })
+    .await;
+    assert_eq!(seen.error().kind(), "stream_stalled");
+}
+
+#[tokio::test]
+async fn pings_and_comments_are_signs_of_life() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut settings = settings(&format!("http://{}", listener.local_addr().unwrap()));
+    settings.idle_timeout = Duration::from_millis(400);
+    let server = async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        read_request(&mut socket).await;
+        socket.write_all(STREAM.as_bytes()).await.unwrap();
+        // Silent for longer than the limit all together, but never at once.
+        for piece in [
+            ": keep-alive\n\n",
+            "event: ping\ndata: {\"type\":\"ping\"}\n\n",
+            BEGINNING,
+            ": x\n\n",
+            END,
+        ] {
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            socket.write_all(piece.as_bytes()).await.unwrap();
+        }
+    };
+    let client = client(&settings);
+    let (seen, ()) = tokio::join!(ask(&client), server);
+    assert_eq!(seen.result.unwrap().text(), "hello");
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_before_an_answer_may_have_cost_something() {
+    for then in [Then::Close, Then::Reset] {
+        let seen = attempt("", then).await;
+        assert_eq!(seen.measured, Measured::Nothing);
+        assert_eq!(seen.error().kind(), "connection_lost");
+    }
+    // Not HTTP at all.
+    assert_eq!(
+        attempt("SSH-2.0-OpenSSH\r\n\r\n", Then::Close).await.error().kind(),
+        "connection_lost"
+    );
+}
+
+#[tokio::test]
+async fn nobody_there_is_told_from_an_answer_lost() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let error = ask(&client(&settings(&format!(
+        "http://user:pa55word@{address}/?token=pa55word"
+    ))))
+    .await
+    .error();
+    assert_eq!(error.kind(), "connect_failed");
+    let shown = format!("{error} {error:?}");
+    assert!(
+        shown.contains(&format!("http://{address}")) && !shown.contains("pa55word"),
+        "{shown}"
+    );
+}
+
+#[tokio::test]
+async fn an_error_after_200_has_its_type() {
+    let error_event =
+        "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"busy\"}}\n\n";
+    let seen = attempt(format!("{STREAM}{BEGINNING}{error_event}"), Then::Hold).await;
+    assert_eq!(seen.shown, "hello");
+    let error = seen.error();
+    assert_eq!((error.kind(), error.request_id()), ("overloaded", Some("req_1")));
+    assert_eq!(classify(&error), Verdict::Retry);
+}
+
+#[tokio::test]
+async fn garbage_is_malformed() {
+    for answer in [
+        http("200 OK", "content-type: text/html\r\n", "<html>sign in to the network"),
+        http("200 OK", "content-type: application/json\r\n", "{\"content\": 7}"),
+        http(
+            "200 OK",
+            "content-type: text/event-stream\r\n",
+            "event: message_start\ndata: {{{\n\n",
+        ),
+    ] {
+        assert_eq!(attempt(answer, Then::Close).await.error().kind(), "malformed_answer");
+    }
+    let mut not_utf8 = STREAM.as_bytes().to_vec();
+    not_utf8.extend_from_slice(b"data: \xff\xfe\n\n");
+    assert_eq!(attempt(not_utf8, Then::Hold).await.error().kind(), "malformed_answer");
+}
+
+#[tokio::test]
+async fn lengths_have_limits() {
+    // One event that never ends.
+    let endless = format!("{STREAM}data: {}", "x".repeat(5 * 1024 * 1024));
+    let error = attempt(endless, Then::Hold).await.error();
+    assert!(error.to_string().contains("one event is longer"), "{error}");
+    // Events without end.
+    let ping = format!(
+        "event: ping\ndata: {{\"type\":\"ping\",\"x\":\"{}\"}}\n\n",
+        "x".repeat(1024 * 1024)
+    );
+    let error = attempt(format!("{STREAM}{}", ping.repeat(33)), Then::Hold)
+        .await
+        .error();
+    assert!(error.to_string().contains("longer than 33554432 bytes"), "{error}");
+}
+
+#[test]
+fn a_client_needs_a_key_and_a_url() {
+    let tls = tls::client_config().unwrap();
+    let error = |change: fn(&mut ModelSettings)| {
+        let mut settings = settings("http://127.0.0.1:1");
+        change(&mut settings);
+        AnthropicClient::new(&settings, &tls)
+            .map(|client| format!("{client:?}"))
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(
+        error(|settings| settings.api_key = None).unwrap_err(),
+        "no API key is set"
+    );
+    assert_eq!(
+        error(|settings| settings.api_key = Some(Secret::new(""))).unwrap_err(),
+        "no API key is set"
+    );
+    assert!(
+        error(|settings| settings.api_key = Some(Secret::new("a\nb")))
+            .unwrap_err()
+            .contains("API key")
+    );
+    assert!(
+        error(|settings| settings.base_url = Url::parse("ftp://x/").unwrap())
+            .unwrap_err()
+            .contains("ftp://x")
+    );
+    let simulated = error(|settings| {
+        settings.api_key = None;
+        settings.provider = ProviderKind::Simulated;
+    });
+    assert!(simulated.is_ok());
+    assert!(!error(|_| ()).unwrap().contains(KEY));
+}

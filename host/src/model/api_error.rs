@@ -1,0 +1,176 @@
+//! An error that the API itself reports, and the taxonomy its statuses and types fall into.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::ModelError;
+
+/// What the API reported, and what it said about trying again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApiError {
+    pub kind: ApiErrorKind,
+    /// `None` for an error inside an answer that began with 200, such as the `error` event of a stream.
+    pub status: Option<u16>,
+    /// `error.type`, as sent; empty where the body had none.
+    pub error_type: String,
+    pub message: String,
+    /// `error.details.error_code`.
+    pub error_code: Option<String>,
+    /// The header `request-id`, else the body's `request_id`.
+    pub request_id: Option<String>,
+    /// The server's wish, whatever its size; it is honoured or not by [`classify`](super::classify).
+    pub retry_after: Option<Duration>,
+    /// The header `x-should-retry`.
+    pub should_retry: Option<bool>,
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.status {
+            Some(status) => write!(f, "HTTP {status}")?,
+            None => f.write_str("error inside the answer")?,
+        }
+        if !self.error_type.is_empty() {
+            write!(f, ", {}", self.error_type)?;
+        }
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+/// The rows of the API's error table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApiErrorKind {
+    InvalidRequest,
+    Authentication,
+    Billing,
+    Permission,
+    NotFound,
+    RequestTimeout,
+    Conflict,
+    RequestTooLarge,
+    RateLimited,
+    ServerError,
+    GatewayTimeout,
+    Overloaded,
+    /// A status below 500, or a type, that nobody has told us about.
+    Unknown,
+}
+
+impl ApiErrorKind {
+    pub const fn from_status(status: u16) -> Self {
+        match status {
+            400 => Self::InvalidRequest,
+            401 => Self::Authentication,
+            402 => Self::Billing,
+            403 => Self::Permission,
+            404 => Self::NotFound,
+            408 => Self::RequestTimeout,
+            409 => Self::Conflict,
+            413 => Self::RequestTooLarge,
+            429 => Self::RateLimited,
+            504 => Self::GatewayTimeout,
+            529 => Self::Overloaded,
+            500.. => Self::ServerError,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// By `error.type`, which decides only inside a stream, where there is no status to go by.
+    pub fn from_type(error_type: &str) -> Self {
+        match error_type {
+            "invalid_request_error" => Self::InvalidRequest,
+            "authentication_error" => Self::Authentication,
+            "billing_error" => Self::Billing,
+            "permission_error" => Self::Permission,
+            "not_found_error" => Self::NotFound,
+            "conflict_error" => Self::Conflict,
+            "request_too_large" => Self::RequestTooLarge,
+            "rate_limit_error" => Self::RateLimited,
+            "api_error" => Self::ServerError,
+            "timeout_error" => Self::GatewayTimeout,
+            "overloaded_error" => Self::Overloaded,
+            _ => Self::Unknown,
+        }
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::Authentication => "authentication",
+            Self::Billing => "billing",
+            Self::Permission => "permission",
+            Self::NotFound => "not_found",
+            Self::RequestTimeout => "request_timeout",
+            Self::Conflict => "conflict",
+            Self::RequestTooLarge => "request_too_large",
+            Self::RateLimited => "rate_limited",
+            Self::ServerError => "server_error",
+            Self::GatewayTimeout => "gateway_timeout",
+            Self::Overloaded => "overloaded",
+            Self::Unknown => "api_error",
+        }
+    }
+
+    pub(super) const fn hint(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Authentication => "check the API key in the variable that `[model] api_key_env` names",
+            Self::Billing => "check the account's billing in the vendor's console",
+            Self::Permission => "the API key may not use this model or feature",
+            Self::NotFound => "check `[model] model` and `[model] base_url`",
+            Self::RequestTooLarge => "the request is larger than the API takes; shorten the prompt",
+            Self::RateLimited => "the account's rate limit is reached; wait, or raise it in the vendor's console",
+            Self::ServerError | Self::GatewayTimeout | Self::Overloaded => "the API has trouble; try again later",
+            Self::InvalidRequest | Self::RequestTimeout | Self::Conflict | Self::Unknown => return None,
+        })
+    }
+}
+
+/// `error_code` of a monthly tier cap, which arrives as a 429 that no waiting cures.
+const ENFORCED_SPEND_LIMIT: &str = "enforced_spend_limit_reached";
+
+/// How a spend limit that the customer set reads. It arrives as a 400 with no code of its own.
+const SELF_SET_SPEND_LIMIT: [&str; 4] = [
+    "specified api usage limit",
+    "specified workspace api usage limit",
+    "spend limit",
+    "spending limit",
+];
+
+/// How an empty account reads. It arrives as a 400 as well.
+const OUT_OF_CREDIT: &str = "credit balance is too low";
+
+/// How a prompt that does not fit reads, over the versions of the API.
+const CONTEXT_OVERFLOW: [&str; 4] = [
+    "prompt is too long",
+    "exceed context limit",
+    "context window",
+    "maximum context length",
+];
+
+impl From<ApiError> for ModelError {
+    /// Sorts out what shares a status with something else: spend caps, an empty account, a prompt that does not fit.
+    fn from(mut error: ApiError) -> Self {
+        let message = error.message.to_lowercase();
+        let says = |phrases: &[&str]| phrases.iter().any(|phrase| message.contains(phrase));
+        if error.error_code.as_deref() == Some(ENFORCED_SPEND_LIMIT) {
+            return Self::SpendLimit(Box::new(error));
+        }
+        if error.kind == ApiErrorKind::InvalidRequest {
+            if says(&SELF_SET_SPEND_LIMIT) {
+                return Self::SpendLimit(Box::new(error));
+            }
+            if says(&CONTEXT_OVERFLOW) {
+                return Self::ContextOverflow(Box::new(error));
+            }
+            if says(&[OUT_OF_CREDIT]) {
+                error.kind = ApiErrorKind::Billing;
+            }
+        }
+        Self::Api(Box::new(error))
+    }
+}

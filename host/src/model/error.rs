@@ -1,0 +1,175 @@
+//! What can go wrong with a model call. Variants are facts; what they mean for a retry or a breaker is decided in
+//! `classify`, and what they mean for the run in the agent loop.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::api_error::ApiError;
+use crate::ledger::{BudgetExceeded, LedgerError};
+use crate::telemetry::ErrorInfo;
+
+/// Why there is no answer. No variant ever holds the API key, nor the user part of the base URL.
+#[derive(Debug, Error)]
+pub enum ModelError {
+    /// The API said no: an HTTP status outside 2xx, or an `error` event inside a stream.
+    #[error(transparent)]
+    Api(Box<ApiError>),
+    /// The vendor's own spend cap is reached. Never worth a retry, whatever status it comes with.
+    #[error("the API account's own spend limit is reached: {0}")]
+    SpendLimit(Box<ApiError>),
+    /// The prompt does not fit into the model's context. The loop may trim and ask again.
+    #[error("the prompt is too long for the model: {0}")]
+    ContextOverflow(Box<ApiError>),
+    /// No connection, so nothing was sent and nothing is owed.
+    #[error("cannot connect to {endpoint}: {reason}")]
+    Connect { endpoint: String, reason: String },
+    /// The connection broke between sending the request and the start of an answer.
+    #[error("the connection to {endpoint} broke before an answer came: {reason}")]
+    Connection { endpoint: String, reason: String },
+    /// The answer ended before its end mark.
+    #[error("the answer was cut off: {reason}")]
+    Cut { reason: String, request_id: Option<String> },
+    /// Nothing came for a whole `idle_timeout`.
+    #[error("the answer stalled: nothing came for {idle:?}")]
+    Stalled { idle: Duration, request_id: Option<String> },
+    #[error("the model did not finish its answer within the {limit:?} of one attempt")]
+    AttemptTimeout {
+        limit: Duration,
+        request_id: Option<String>,
+    },
+    /// The API answered with something that is no answer.
+    #[error("the API sent a malformed answer: {reason}")]
+    Malformed { reason: String, request_id: Option<String> },
+    #[error("the breaker `{breaker}` is open{}{}", next_try(*retry_after), after(last))]
+    BreakerOpen {
+        breaker: String,
+        /// Zero while another call finds out whether the endpoint is back.
+        retry_after: Duration,
+        last: Option<Box<ModelError>>,
+    },
+    /// Our own ledger refused the attempt.
+    #[error(transparent)]
+    Budget(BudgetExceeded),
+    /// A budget is in force and the model has no price, so its cost cannot be bounded.
+    #[error("no price is known for the model `{model}`, and a budget is in force")]
+    UnknownPrice {
+        model: String,
+        /// The line to add to the price table.
+        add: String,
+    },
+    #[error("the budget could not be checked: {0}")]
+    Ledger(#[source] LedgerError),
+    /// The run's time is over, or would be before a retry.
+    #[error("the run's deadline has passed{}", after(last))]
+    DeadlineExceeded { last: Option<Box<ModelError>> },
+    #[error("cancelled")]
+    Cancelled,
+    /// A failure that a retry might have cured, and why none follows.
+    #[error("{why}: {last}")]
+    GaveUp { why: GaveUp, last: Box<ModelError> },
+}
+
+/// Why a curable failure is not retried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum GaveUp {
+    #[error("gave up after {0} attempts")]
+    Attempts(u32),
+    #[error("not retried, for too many calls to this endpoint are being retried already")]
+    RetryBudget,
+    #[error("not retried, for part of the answer was already shown")]
+    TextShown,
+}
+
+fn after(last: &Option<Box<ModelError>>) -> String {
+    last.as_ref()
+        .map(|error| format!("; before that, {error}"))
+        .unwrap_or_default()
+}
+
+/// In tenths of a second, for nobody reads nanoseconds.
+fn next_try(retry_after: Duration) -> String {
+    if retry_after.is_zero() {
+        return String::new();
+    }
+    format!(", next try in {:.1} s", retry_after.as_secs_f64())
+}
+
+impl ModelError {
+    /// A stable word, for programs.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Api(error) => error.kind.name(),
+            Self::SpendLimit(_) => "spend_limit",
+            Self::ContextOverflow(_) => "context_overflow",
+            Self::Connect { .. } => "connect_failed",
+            Self::Connection { .. } => "connection_lost",
+            Self::Cut { .. } => "stream_cut",
+            Self::Stalled { .. } => "stream_stalled",
+            Self::AttemptTimeout { .. } => "attempt_timeout",
+            Self::Malformed { .. } => "malformed_answer",
+            Self::BreakerOpen { .. } => "breaker_open",
+            Self::Budget(_) => "budget_exceeded",
+            Self::UnknownPrice { .. } => "unknown_price",
+            Self::Ledger(_) => "ledger",
+            Self::DeadlineExceeded { .. } => "deadline_exceeded",
+            Self::Cancelled => "cancelled",
+            Self::GaveUp { last, .. } => last.kind(),
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Api(error) => return error.kind.hint().map(str::to_owned),
+            Self::SpendLimit(_) => "raise the limit in the vendor's console, or wait until its window ends",
+            Self::ContextOverflow(_) => "shorten the prompt, or choose a model with a larger context",
+            Self::Connect { .. } => "check the network and `[model] base_url`",
+            Self::Stalled { .. } => "if the model needs longer between two events, raise `[model] idle_timeout`",
+            Self::AttemptTimeout { .. } => "raise `[model] attempt_timeout`, or lower `[model] max_tokens`",
+            Self::Malformed { .. } => "check that `[model] base_url` speaks the Messages API",
+            Self::BreakerOpen { .. } => "the endpoint failed several times in a row; try again later",
+            Self::Budget(_) => {
+                "see `cofferdam budget show`; raise the limit with `cofferdam budget set` or in `[budget]`"
+            }
+            Self::UnknownPrice { add, .. } => {
+                return Some(format!(
+                    "add `{add}` to the price table that `[budget] prices` names, with `free = true` in the braces for a \
+                     model that costs nothing"
+                ));
+            }
+            Self::Ledger(error) => return error.hint(),
+            Self::DeadlineExceeded { .. } => "raise `[agent] deadline`",
+            Self::GaveUp {
+                why: GaveUp::RetryBudget,
+                ..
+            } => "the endpoint seems to be down for everyone; try again later",
+            Self::GaveUp { last, .. } => return last.hint(),
+            Self::Connection { .. } | Self::Cut { .. } | Self::Cancelled => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    /// The API's id of the request, for its support.
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Self::Api(error) | Self::SpendLimit(error) | Self::ContextOverflow(error) => error.request_id.as_deref(),
+            Self::Cut { request_id, .. }
+            | Self::Stalled { request_id, .. }
+            | Self::AttemptTimeout { request_id, .. }
+            | Self::Malformed { request_id, .. } => request_id.as_deref(),
+            Self::BreakerOpen { last, .. } | Self::DeadlineExceeded { last } => last.as_ref()?.request_id(),
+            Self::GaveUp { last, .. } => last.request_id(),
+            _ => None,
+        }
+    }
+
+    pub fn info(&self) -> ErrorInfo {
+        ErrorInfo {
+            kind: self.kind().to_owned(),
+            message: self.to_string(),
+            hint: self.hint(),
+            request_id: self.request_id().map(str::to_owned),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Asking a model: the stack of layers around one HTTP attempt, the Messages API client, prices.
+//!
+//! [`ModelStack`] is what a run uses; [`Provider`] is what a vendor must supply. This module knows nothing of tools but
+//! their definitions.
+
+mod anthropic;
+mod api_error;
+mod classify;
+mod error;
+mod estimate;
+mod message;
+mod prices;
+mod provider;
+mod stack;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use anthropic::{AnthropicClient, ClientError};
+pub use api_error::{ApiError, ApiErrorKind};
+pub use classify::{MAX_RETRY_AFTER, Verdict, classify, counts_for_breaker};
+pub use error::{GaveUp, ModelError};
+pub use message::*;
+pub use prices::*;
+pub use provider::{Measured, ModelSettings, Progress, Provider, ProviderKind};
+pub use stack::ModelStack;
+
+use crate::resilience::BreakerStats;
+use crate::telemetry::Emitter;
+
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A model as the agent loop sees it: whatever can be done about a failure has been done when it returns.
+pub trait Model: std::fmt::Debug + Send + Sync + 'static {
+    /// The model's id, as requests name it.
+    fn model(&self) -> &str;
+
+    fn respond<'a>(
+        &'a self,
+        request: &'a ModelRequest,
+        cx: &'a ModelContext<'a>,
+    ) -> BoxFuture<'a, Result<ModelResponse, ModelError>>;
+
+    fn breakers(&self) -> Vec<BreakerStats>;
+}
+
+/// What one call needs of the run around it.
+#[derive(Debug)]
+pub struct ModelContext<'a> {
+    pub emitter: &'a Emitter,
+    /// The run's deadline: no attempt and no delay outlives it.
+    pub deadline: Instant,
+    pub cancel: &'a CancellationToken,
+    /// Somebody reads the deltas as they come, so an attempt that has shown text cannot be taken back.
+    pub text_reaches_a_person: bool,
+}

@@ -1,0 +1,164 @@
+//! What tokens cost: a table that is data (`prices.toml`, where its format is described) and that an operator can
+//! replace.
+
+mod table;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::civil::Date;
+
+use super::Usage;
+use crate::ledger::NanoUsd;
+use table::Table;
+
+/// Every known price, by exact model id.
+#[derive(Clone, Debug)]
+pub struct Prices {
+    table: Arc<Table>,
+}
+
+/// Why a price table can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PriceError {
+    #[error("the price table {path} can't be read")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    /// Every problem that was found, one a line.
+    #[error("the price table {path} is not valid: {}", .problems.join("; "))]
+    Invalid { path: PathBuf, problems: Vec<String> },
+}
+
+impl PriceError {
+    /// What to do about it.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "check `[budget] prices`; leave it out for the built-in table",
+            Self::Invalid { .. } => "the built-in table, host/src/model/prices.toml, describes the format at its top",
+        }
+    }
+}
+
+impl Prices {
+    /// The built-in table, as text.
+    pub const BUILTIN: &'static str = include_str!("prices.toml");
+
+    /// The built-in table.
+    pub fn builtin() -> Self {
+        // A test holds that it parses. Were it broken, no model would have a price, and none be run under a budget.
+        Self {
+            table: Arc::new(table::parse(Self::BUILTIN).unwrap_or_default()),
+        }
+    }
+
+    /// The table in a file, which replaces the built-in one as a whole.
+    ///
+    /// # Errors
+    ///
+    /// An unreadable file; or every problem in it at once.
+    pub fn load(path: &Path) -> Result<Self, PriceError> {
+        let text = fs::read_to_string(path).map_err(|source| PriceError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        match table::parse(&text) {
+            Ok(table) => Ok(Self { table: Arc::new(table) }),
+            Err(problems) => Err(PriceError::Invalid {
+                path: path.to_owned(),
+                problems,
+            }),
+        }
+    }
+
+    /// The price of a model on a UTC day: by its exact id, else by its id without a date suffix (`-YYYYMMDD`). `None`:
+    /// unknown, which is not free.
+    pub fn find(&self, model: &str, on: Date) -> Option<Price> {
+        let dated = self.table.get(model).or_else(|| self.table.get(without_date(model)?))?;
+        // Newest first: the first that has begun is in force.
+        dated
+            .iter()
+            .find(|(from, _)| from.is_none_or(|from| from <= on))
+            .map(|(_, price)| price.clone())
+    }
+
+    /// The line of a price table that would give `model` a price, for a person to fill in.
+    pub fn line_to_add(model: &str) -> String {
+        let key = toml::Value::from(model);
+        format!("{key} = [{{ input = \"$ PER MILLION TOKENS\", output = \"$ PER MILLION TOKENS\" }}]")
+    }
+}
+
+fn without_date(model: &str) -> Option<&str> {
+    let (name, date) = model.rsplit_once('-')?;
+    (date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
+}
+
+/// What one model costs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Price {
+    /// Longest prompts first; the last holds for every prompt.
+    tiers: Arc<[Tier]>,
+}
+
+/// Prices for prompts above a length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tier {
+    above_prompt_tokens: u64,
+    /// Per token, as all that follow.
+    input: NanoUsd,
+    cache_write_5m: NanoUsd,
+    cache_write_1h: NanoUsd,
+    cache_read: NanoUsd,
+    output: NanoUsd,
+}
+
+impl Tier {
+    const fn covers(&self, prompt_tokens: u64) -> bool {
+        self.above_prompt_tokens == 0 || prompt_tokens > self.above_prompt_tokens
+    }
+
+    fn dearest_input(&self) -> NanoUsd {
+        self.input
+            .max(self.cache_write_5m)
+            .max(self.cache_write_1h)
+            .max(self.cache_read)
+    }
+}
+
+impl Price {
+    /// What this usage costs. Saturates, so an absurd usage is unaffordable and never free.
+    pub fn cost(&self, usage: &Usage) -> NanoUsd {
+        let prompt_tokens = usage.prompt_tokens();
+        let Some(tier) = self.tiers.iter().find(|tier| tier.covers(prompt_tokens)) else {
+            return NanoUsd::MAX;
+        };
+        [
+            tier.input.saturating_mul(usage.input_tokens),
+            tier.cache_write_5m.saturating_mul(usage.cache_creation_5m_input_tokens),
+            tier.cache_write_1h.saturating_mul(usage.cache_creation_1h_input_tokens),
+            tier.cache_read.saturating_mul(usage.cache_read_input_tokens),
+            tier.output.saturating_mul(usage.output_tokens),
+        ]
+        .into_iter()
+        .sum()
+    }
+
+    /// The most that a request can cost whose prompt has at most `prompt_tokens` and whose answer at most `max_tokens`:
+    /// every prompt token at the dearest price it could be billed at (a cache write, a shorter prompt's tier), every
+    /// answer token at the dearest output price.
+    pub fn worst_case(&self, prompt_tokens: u64, max_tokens: u64) -> NanoUsd {
+        let possible = || self.tiers.iter().filter(|tier| tier.covers(prompt_tokens));
+        let dearest = |price: fn(&Tier) -> NanoUsd| possible().map(price).max().unwrap_or(NanoUsd::MAX);
+        let input = dearest(Tier::dearest_input).saturating_mul(prompt_tokens);
+        let output = dearest(|tier| tier.output).saturating_mul(max_tokens);
+        input.saturating_add(output)
+    }
+
+    /// Whether it costs nothing at all.
+    pub fn is_free(&self) -> bool {
+        self.worst_case(u64::MAX, u64::MAX) == NanoUsd::ZERO
+    }
+}
+
+#[cfg(test)]
+mod tests;

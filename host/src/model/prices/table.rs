@@ -1,0 +1,145 @@
+//! Reading a price table. Every problem is reported, not only the first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::civil::Date;
+use serde::Deserialize;
+use toml::{Spanned, Value};
+
+use super::{Price, Tier};
+use crate::ledger::NanoUsd;
+
+/// By model id: its prices and from when they hold, newest first; `None`, always, is the oldest.
+pub(super) type Table = BTreeMap<String, Vec<(Option<Date>, Price)>>;
+
+/// Prices are given per million tokens and kept per token.
+const TOKENS: u64 = 1_000_000;
+
+/// A row as it is written. A price keeps its place in the text, where a number still has all its digits.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    from: Option<toml::value::Datetime>,
+    #[serde(default)]
+    above_prompt_tokens: u64,
+    #[serde(default)]
+    free: bool,
+    input: Option<Spanned<Value>>,
+    cache_write_5m: Option<Spanned<Value>>,
+    cache_write_1h: Option<Spanned<Value>>,
+    cache_read: Option<Spanned<Value>>,
+    output: Option<Spanned<Value>>,
+}
+
+pub(super) fn parse(text: &str) -> Result<Table, Vec<String>> {
+    let rows: BTreeMap<String, Vec<Row>> =
+        toml::from_str(text).map_err(|error| vec![error.to_string().trim_end().to_owned()])?;
+    let mut problems = Vec::new();
+    let mut table = Table::new();
+    for (model, rows) in rows {
+        match dated(&rows, text) {
+            Ok(dated) => drop(table.insert(model, dated)),
+            Err(reasons) => problems.extend(reasons.into_iter().map(|reason| format!("`{model}`: {reason}"))),
+        }
+    }
+    if problems.is_empty() { Ok(table) } else { Err(problems) }
+}
+
+/// One model's rows, sorted into dates and tiers.
+fn dated(rows: &[Row], text: &str) -> Result<Vec<(Option<Date>, Price)>, Vec<String>> {
+    let mut problems = Vec::new();
+    let mut tiers: BTreeMap<Option<Date>, Vec<Tier>> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for row in rows {
+        match (from(row), tier(row, text)) {
+            (Ok(from), Ok(tier)) => {
+                if !seen.insert((from, tier.above_prompt_tokens)) {
+                    problems.push("two rows apply to the same days and prompts".to_owned());
+                }
+                tiers.entry(from).or_default().push(tier);
+            }
+            (from, tier) => problems.extend(from.err().into_iter().chain(tier.err())),
+        }
+    }
+    if rows.is_empty() {
+        problems.push("it needs a row".to_owned());
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut dated = Vec::new();
+    for (from, mut tiers) in tiers.into_iter().rev() {
+        tiers.sort_by_key(|tier| std::cmp::Reverse(tier.above_prompt_tokens));
+        if tiers.last().is_none_or(|tier| tier.above_prompt_tokens != 0) {
+            problems.push("short prompts need a row without `above_prompt_tokens`".to_owned());
+        }
+        dated.push((from, Price { tiers: tiers.into() }));
+    }
+    if problems.is_empty() { Ok(dated) } else { Err(problems) }
+}
+
+fn from(row: &Row) -> Result<Option<Date>, String> {
+    let Some(from) = row.from else { return Ok(None) };
+    match from.date {
+        Some(_) if from.time.is_none() && from.offset.is_none() => from
+            .to_string()
+            .parse()
+            .map(Some)
+            .map_err(|error| format!("`from`: {error}")),
+        _ => Err("`from` is a date such as 2026-10-07, without a time".to_owned()),
+    }
+}
+
+fn tier(row: &Row, text: &str) -> Result<Tier, String> {
+    let prices = [
+        &row.input,
+        &row.cache_write_5m,
+        &row.cache_write_1h,
+        &row.cache_read,
+        &row.output,
+    ];
+    let above_prompt_tokens = row.above_prompt_tokens;
+    if row.free {
+        if prices.into_iter().any(Option::is_some) {
+            return Err("a row is free or has prices, not both".to_owned());
+        }
+        return Ok(Tier {
+            above_prompt_tokens,
+            ..Tier::default()
+        });
+    }
+    let given = |name: &str, price: &Option<Spanned<Value>>| {
+        price
+            .as_ref()
+            .map(|price| per_token(price, text).map_err(|reason| format!("`{name}`: {reason}")))
+            .transpose()
+    };
+    let required = |name: &str, price| given(name, price)?.ok_or_else(|| format!("`{name}` is missing"));
+    let input = required("input", &row.input)?;
+    Ok(Tier {
+        above_prompt_tokens,
+        input,
+        // Where nothing is said, a cached token is a token.
+        cache_write_5m: given("cache_write_5m", &row.cache_write_5m)?.unwrap_or(input),
+        cache_write_1h: given("cache_write_1h", &row.cache_write_1h)?.unwrap_or(input),
+        cache_read: given("cache_read", &row.cache_read)?.unwrap_or(input),
+        output: required("output", &row.output)?,
+    })
+}
+
+/// The exact price of one token.
+fn per_token(price: &Spanned<Value>, text: &str) -> Result<NanoUsd, String> {
+    let decimal = match price.get_ref() {
+        Value::String(decimal) => decimal.as_str(),
+        Value::Integer(_) | Value::Float(_) => text.get(price.span()).unwrap_or_default(),
+        _ => return Err("a price is a decimal such as 2.50".to_owned()),
+    };
+    let per_million: NanoUsd = decimal
+        .parse()
+        .map_err(|error: crate::ledger::MoneyError| error.to_string())?;
+    if per_million.as_nanos().is_multiple_of(TOKENS) {
+        Ok(NanoUsd::from_nanos(per_million.as_nanos() / TOKENS))
+    } else {
+        Err(format!("`{decimal}` has more than three decimals"))
+    }
+}

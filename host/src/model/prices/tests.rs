@@ -1,0 +1,259 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use jiff::civil::date;
+
+use super::*;
+
+const TODAY: Date = date(2026, 11, 24);
+
+fn parse(text: &str) -> Result<Prices, Vec<String>> {
+    table::parse(text).map(|table| Prices { table: Arc::new(table) })
+}
+
+fn usage(input: u64, write_5m: u64, write_1h: u64, read: u64, output: u64) -> Usage {
+    Usage {
+        input_tokens: input,
+        output_tokens: output,
+        cache_creation_5m_input_tokens: write_5m,
+        cache_creation_1h_input_tokens: write_1h,
+        cache_read_input_tokens: read,
+    }
+}
+
+/// What a million tokens of each kind cost on a day, in dollars; of a prompt that is as short as can be.
+fn per_million(model: &str, on: Date) -> [String; 5] {
+    let price = Prices::builtin().find(model, on).unwrap();
+    [
+        usage(1, 0, 0, 0, 0),
+        usage(0, 1, 0, 0, 0),
+        usage(0, 0, 1, 0, 0),
+        usage(0, 0, 0, 1, 0),
+        usage(0, 0, 0, 0, 1),
+    ]
+    .map(|one| {
+        price
+            .cost(&one)
+            .saturating_mul(1_000_000)
+            .to_string()
+            .trim_end_matches('0')
+            .to_owned()
+    })
+}
+
+#[test]
+fn the_builtin_table_is_the_vendors() {
+    parse(Prices::BUILTIN).unwrap();
+    for (models, prices) in [
+        (
+            &["claude-fable-5-1", "claude-mythos-5-1"][..],
+            ["10.", "12.5", "20.", "0.25", "50."],
+        ),
+        (
+            &["claude-fable-5", "claude-mythos-5"],
+            ["10.", "12.5", "20.", "1.", "50."],
+        ),
+        (&["claude-opus-5-5"], ["4.", "5.", "8.", "0.2", "20."]),
+        (
+            &[
+                "claude-opus-4-5",
+                "claude-opus-4-6",
+                "claude-opus-4-7",
+                "claude-opus-4-8",
+                "claude-opus-5",
+            ],
+            ["5.", "6.25", "10.", "0.5", "25."],
+        ),
+        (&["claude-sonnet-5-5"], ["2.", "2.5", "4.", "0.1", "10."]),
+        (&["claude-sonnet-5", "simulated-1"], ["2.", "2.5", "4.", "0.2", "10."]),
+        (
+            &[
+                "claude-sonnet-4-20250514",
+                "claude-sonnet-4-0",
+                "claude-sonnet-4-5",
+                "claude-sonnet-4-6",
+            ],
+            ["3.", "3.75", "6.", "0.3", "15."],
+        ),
+        (&["claude-haiku-5-5"], ["0.1", "0.125", "0.2", "0.01", "0.5"]),
+        (
+            &["claude-haiku-4-5", "claude-haiku-4-5-20251001"],
+            ["1.", "1.25", "2.", "0.1", "5."],
+        ),
+    ] {
+        for model in models {
+            assert_eq!(per_million(model, TODAY), prices, "{model}");
+        }
+    }
+}
+
+#[test]
+fn prices_change_on_their_day() {
+    assert_eq!(per_million("claude-sonnet-5-5", date(2026, 10, 6))[3], "0.2");
+    assert_eq!(per_million("claude-sonnet-5-5", date(2026, 10, 7))[3], "0.1");
+
+    let dated =
+        parse(r#""m" = [{ from = 2026-02-01, input = 2, output = 2 }, { from = 2026-01-01, input = 1, output = 1 }]"#)
+            .unwrap();
+    let cost = |on| {
+        dated
+            .find("m", on)
+            .map(|price| price.cost(&usage(1, 0, 0, 0, 0)).as_nanos())
+    };
+    assert_eq!(cost(date(2025, 12, 31)), None);
+    assert_eq!(cost(date(2026, 1, 31)), Some(1_000));
+    assert_eq!(cost(date(2026, 2, 1)), Some(2_000));
+}
+
+#[test]
+fn a_long_prompt_pays_its_tier_for_everything() {
+    let price = Prices::builtin().find("claude-haiku-5-5", TODAY).unwrap();
+    // The whole prompt counts, cached parts included.
+    assert_eq!(
+        price.cost(&usage(60_000, 0, 0, 40_000, 10)).as_nanos(),
+        60_000 * 100 + 40_000 * 10 + 10 * 500
+    );
+    assert_eq!(
+        price.cost(&usage(60_001, 0, 0, 40_000, 10)).as_nanos(),
+        60_001 * 500 + 40_000 * 50 + 10 * 2_500
+    );
+}
+
+#[test]
+fn the_worst_case_bounds_every_usage_within_it() {
+    // Here the short prompts are the dear ones.
+    let falling = parse(r#""m" = [{ input = 9, output = 9 }, { above_prompt_tokens = 100, input = 1, output = 1 }]"#);
+    let falling = falling.unwrap().find("m", TODAY).unwrap();
+    let haiku = Prices::builtin().find("claude-haiku-5-5", TODAY).unwrap();
+    for price in [falling, haiku] {
+        for prompt in [0, 1, 100, 101, 100_000, 100_001] {
+            for length in [prompt, prompt / 2] {
+                for usage in [
+                    usage(length, 0, 0, 0, 7),
+                    usage(0, length, 0, 0, 7),
+                    usage(0, 0, length, 0, 7),
+                ] {
+                    assert!(
+                        price.cost(&usage) <= price.worst_case(prompt, 7),
+                        "{usage:?} of {prompt}"
+                    );
+                }
+            }
+        }
+    }
+    let sonnet = Prices::builtin().find("claude-sonnet-5-5", TODAY).unwrap();
+    assert_eq!(
+        sonnet.worst_case(1_000, 4_096).as_nanos(),
+        1_000 * 4_000 + 4_096 * 10_000
+    );
+}
+
+#[test]
+fn absurd_usage_saturates() {
+    let price = Prices::builtin().find("claude-opus-5", TODAY).unwrap();
+    assert_eq!(price.cost(&usage(u64::MAX, u64::MAX, 0, 0, u64::MAX)), NanoUsd::MAX);
+    assert_eq!(price.worst_case(u64::MAX, 0), NanoUsd::MAX);
+}
+
+#[test]
+fn only_a_date_may_be_missing_from_an_id() {
+    let prices = Prices::builtin();
+    for (model, known) in [
+        ("claude-sonnet-4-5-20250929", true),
+        ("claude-sonnet-4-5-2025092", false),
+        ("claude-sonnet-4-5-latest", false),
+        ("claude-sonnet", false),
+        ("Claude-Sonnet-4-5", false),
+        ("", false),
+    ] {
+        assert_eq!(prices.find(model, TODAY).is_some(), known, "{model}");
+    }
+    // An exact row stands above that of the id without a date.
+    let both = parse("m-20260101 = [{ input = 1, output = 1 }]\nm = [{ input = 2, output = 2 }]").unwrap();
+    assert_eq!(
+        both.find("m-20260101", TODAY)
+            .unwrap()
+            .cost(&usage(1, 0, 0, 0, 0))
+            .as_nanos(),
+        1_000
+    );
+}
+
+#[test]
+fn free_is_free_and_unknown_is_not() {
+    let prices = parse("\"llama3.1\" = [{ free = true }]").unwrap();
+    let price = prices.find("llama3.1", TODAY).unwrap();
+    assert!(price.is_free());
+    assert_eq!(price.worst_case(1_000_000, 1_000_000), NanoUsd::ZERO);
+    assert!(prices.find("claude-sonnet-5-5", TODAY).is_none());
+    assert!(!Prices::builtin().find("claude-haiku-5-5", TODAY).unwrap().is_free());
+}
+
+#[test]
+fn numbers_and_strings_are_equally_exact() {
+    let prices = parse("m = [{ input = 0.125, cache_read = 1_000, output = \"2.50\" }]").unwrap();
+    let price = prices.find("m", TODAY).unwrap();
+    assert_eq!(price.cost(&usage(1, 0, 0, 1, 1)).as_nanos(), 125 + 1_000_000 + 2_500);
+    // What is not said about caches is the plain price.
+    assert_eq!(price.cost(&usage(0, 1, 1, 0, 0)).as_nanos(), 250);
+}
+
+#[test]
+fn every_problem_is_reported() {
+    let problems = parse(
+        r#"
+        a = []
+        b = [{ input = 1 }]
+        c = [{ input = 0.0001, output = 1 }]
+        d = [{ input = -1, output = 1 }]
+        e = [{ input = 1e3, output = 1 }]
+        f = [{ free = true, input = 1 }]
+        g = [{ above_prompt_tokens = 5, input = 1, output = 1 }]
+        h = [{ input = 1, output = 1 }, { input = 2, output = 2 }]
+        i = [{ from = 2026-01-01T00:00:00Z, input = 1, output = 1 }]
+        j = [{ input = true, output = 1 }]
+        "#,
+    )
+    .unwrap_err();
+    let expected = [
+        "`a`: it needs a row",
+        "`b`: `output` is missing",
+        "`c`: `input`: `0.0001` has more than three decimals",
+        "`d`: `input`: `-1` is not a decimal amount such as 1.50",
+        "`e`: `input`: `1e3` is not a decimal amount such as 1.50",
+        "`f`: a row is free or has prices, not both",
+        "`g`: short prompts need a row without `above_prompt_tokens`",
+        "`h`: two rows apply to the same days and prompts",
+        "`i`: `from` is a date such as 2026-10-07, without a time",
+        "`j`: `input`: a price is a decimal such as 2.50",
+    ];
+    assert_eq!(problems, expected);
+    // A slip of the pen must not make a model cheaper.
+    assert!(parse("m = [{ input = 1, output = 1, cached_read = 1 }]").is_err());
+    assert!(parse("m = [{ input = 1, output = 1 }]\nm = [{ input = 2, output = 2 }]").is_err());
+}
+
+#[test]
+fn files_are_loaded_or_say_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("prices.toml");
+    assert!(matches!(Prices::load(&path), Err(PriceError::Unreadable { .. })));
+    fs::write(&path, "m = 1").unwrap();
+    let error = Prices::load(&path).unwrap_err();
+    assert!(
+        matches!(&error, PriceError::Invalid { problems, .. } if problems.len() == 1),
+        "{error}"
+    );
+    fs::write(&path, Prices::BUILTIN).unwrap();
+    assert!(Prices::load(&path).unwrap().find("claude-sonnet-5-5", TODAY).is_some());
+}
+
+#[test]
+fn the_line_to_add_is_refused_until_it_is_filled_in() {
+    let line = Prices::line_to_add("a \"b\"");
+    assert!(
+        parse(&line).unwrap_err()[0].contains("is not a decimal amount"),
+        "{line}"
+    );
+    let filled = line.replace("$ PER MILLION TOKENS", "1.5");
+    assert!(parse(&filled).unwrap().find("a \"b\"", TODAY).is_some());
+}

@@ -1,0 +1,209 @@
+//! What a vendor must supply: one attempt at one request, and nothing around it.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use url::Url;
+
+use super::{BoxFuture, ModelError, ModelRequest, ModelResponse, Usage};
+use crate::secret::Secret;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderKind {
+    /// The Anthropic Messages API.
+    Anthropic,
+    /// The same API, spoken by the built-in simulator.
+    Simulated,
+}
+
+/// `[model]` of the configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelSettings {
+    pub provider: ProviderKind,
+    pub model: String,
+    pub api_key: Option<Secret>,
+    /// Without the path `/v1/messages`.
+    pub base_url: Url,
+    /// The most tokens of one answer; default 4096.
+    pub max_tokens: u32,
+    pub stream: bool,
+    /// Default 5 s.
+    pub connect_timeout: Duration,
+    /// The longest silence within an answer, default 60 s. It does not bound a server that keeps sending.
+    pub idle_timeout: Duration,
+    /// The longest that one attempt may take as a whole, default 5 min.
+    pub attempt_timeout: Duration,
+    /// Unset by default, for the newest models refuse it.
+    pub temperature: Option<f64>,
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self {
+            provider: ProviderKind::Anthropic,
+            model: "claude-sonnet-5-5".to_owned(),
+            api_key: None,
+            base_url: default_base_url(),
+            max_tokens: 4_096,
+            stream: true,
+            connect_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(60),
+            attempt_timeout: Duration::from_secs(300),
+            temperature: None,
+        }
+    }
+}
+
+#[allow(clippy::expect_used)] // A constant, held by the test below.
+fn default_base_url() -> Url {
+    Url::parse("https://api.anthropic.com").expect("the default base URL is a URL")
+}
+
+/// One vendor's API. An implementation makes exactly one attempt per call: retries, time-outs, money and breakers stand
+/// around it, in [`ModelStack`](super::ModelStack). Dropping the future must stop the attempt.
+pub trait Provider: fmt::Debug + Send + Sync + 'static {
+    /// The model's id, as requests name it.
+    fn model(&self) -> &str;
+
+    /// Where requests go, for messages: no user part, no query.
+    fn endpoint(&self) -> String;
+
+    /// What is learnt on the way is told to `progress`, which outlives an attempt that is cut short.
+    fn attempt<'a>(
+        &'a self,
+        request: &'a ModelRequest,
+        progress: &'a Progress<'a>,
+    ) -> BoxFuture<'a, Result<ModelResponse, ModelError>>;
+}
+
+/// How much is known of what an attempt cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Measured {
+    /// The attempt never began, so nothing was sent.
+    #[default]
+    NotBegun,
+    /// The request went out, and the API has said nothing about usage.
+    Nothing,
+    /// So many tokens so far.
+    Partial(Usage),
+    /// The API's last word.
+    Complete(Usage),
+}
+
+/// What one attempt has shown so far.
+pub struct Progress<'a> {
+    on_text: Box<dyn Fn(&str) + Send + Sync + 'a>,
+    started: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct State {
+    measured: Measured,
+    request_id: Option<String>,
+    time_to_first_token: Option<Duration>,
+    text_shown: bool,
+}
+
+impl<'a> Progress<'a> {
+    /// `on_text` gets every piece of the answer's text as it arrives.
+    pub fn new(on_text: impl Fn(&str) + Send + Sync + 'a) -> Self {
+        Self {
+            on_text: Box::new(on_text),
+            started: Instant::now(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// From here on the request may reach the API and may cost something.
+    pub fn begin(&self) {
+        self.state().measured = Measured::Nothing;
+    }
+
+    /// A piece of a streamed answer that is not text: thinking, the input of a tool call.
+    pub fn token(&self) {
+        self.state()
+            .time_to_first_token
+            .get_or_insert_with(|| self.started.elapsed());
+    }
+
+    /// A piece of a streamed answer's text.
+    pub fn text(&self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        self.token();
+        self.state().text_shown = true;
+        (self.on_text)(text);
+    }
+
+    pub fn usage_so_far(&self, usage: Usage) {
+        self.state().measured = Measured::Partial(usage);
+    }
+
+    pub fn final_usage(&self, usage: Usage) {
+        self.state().measured = Measured::Complete(usage);
+    }
+
+    pub fn set_request_id(&self, id: &str) {
+        self.state().request_id = Some(id.to_owned());
+    }
+
+    pub fn measured(&self) -> Measured {
+        self.state().measured
+    }
+
+    pub fn request_id(&self) -> Option<String> {
+        self.state().request_id.clone()
+    }
+
+    pub fn time_to_first_token(&self) -> Option<Duration> {
+        self.state().time_to_first_token
+    }
+
+    pub fn text_shown(&self) -> bool {
+        self.state().text_shown
+    }
+
+    /// Since the attempt was prepared.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// A panic elsewhere leaves plain data behind, so a poisoned lock is as good as any.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Progress<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Progress")
+            .field("state", &*self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn the_default_settings_exist() {
+        assert_eq!(ModelSettings::default().base_url.as_str(), "https://api.anthropic.com/");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_token_is_the_first_of_any_kind() {
+        let progress = Progress::new(|_| ());
+        tokio::time::advance(Duration::from_millis(200)).await;
+        progress.token();
+        tokio::time::advance(Duration::from_millis(100)).await;
+        progress.text("hello");
+        assert_eq!(progress.time_to_first_token(), Some(Duration::from_millis(200)));
+        assert!(progress.text_shown());
+    }
+}

@@ -1,0 +1,263 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+//! A scripted provider, and a stack on top of it whose every event is heard.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use tokio_util::sync::CancellationToken;
+
+use super::super::{ApiError, ApiErrorKind, Block, Message, StopReason, Usage};
+use super::*;
+use crate::ledger::{BudgetStatus, NanoUsd};
+use crate::resilience::BreakerSettings;
+use crate::telemetry::{AlertSettings, Emitter, Event, EventBus, SessionMetrics};
+
+pub(super) const MODEL: &str = "claude-sonnet-5-5";
+
+/// One attempt of the script: what is shown and measured on the way, how long it takes, how it ends.
+#[derive(Default)]
+pub(super) struct Step {
+    pub(super) text: &'static str,
+    pub(super) measured: Option<Usage>,
+    pub(super) takes: Duration,
+    pub(super) fails: Option<ModelError>,
+}
+
+impl Step {
+    pub(super) fn ok() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn fails(error: impl Into<ModelError>) -> Self {
+        Self {
+            fails: Some(error.into()),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn status(status: u16) -> Self {
+        Self::fails(api(status))
+    }
+
+    pub(super) fn after(self, seconds: u64) -> Self {
+        Self {
+            takes: Duration::from_secs(seconds),
+            ..self
+        }
+    }
+
+    pub(super) fn showing(self, text: &'static str) -> Self {
+        Self { text, ..self }
+    }
+}
+
+pub(super) fn api(status: u16) -> ApiError {
+    ApiError {
+        kind: ApiErrorKind::from_status(status),
+        status: Some(status),
+        error_type: String::new(),
+        message: String::new(),
+        error_code: None,
+        request_id: Some(format!("req_{status}")),
+        retry_after: None,
+        should_retry: None,
+    }
+}
+
+pub(super) fn cut() -> ModelError {
+    ModelError::Cut {
+        reason: "the end".to_owned(),
+        request_id: None,
+    }
+}
+
+pub(super) const USAGE: Usage = Usage {
+    input_tokens: 1_000,
+    output_tokens: 100,
+    cache_creation_5m_input_tokens: 0,
+    cache_creation_1h_input_tokens: 0,
+    cache_read_input_tokens: 0,
+};
+
+/// 1,000 tokens at $2 and 100 at $10 per million.
+pub(super) const COST: NanoUsd = NanoUsd::from_nanos(3_000_000);
+
+#[derive(Debug)]
+struct Scripted {
+    model: String,
+    steps: Mutex<VecDeque<Step>>,
+}
+
+impl std::fmt::Debug for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Step")
+    }
+}
+
+impl Provider for Scripted {
+    fn model(&self) -> &str {
+        &self.model
+    }
+
+    fn endpoint(&self) -> String {
+        "http://scripted".to_owned()
+    }
+
+    fn attempt<'a>(
+        &'a self,
+        _request: &'a ModelRequest,
+        progress: &'a Progress<'a>,
+    ) -> BoxFuture<'a, Result<ModelResponse, ModelError>> {
+        Box::pin(async move {
+            let step = self
+                .steps
+                .lock()
+                .unwrap()
+                .pop_front()
+                .expect("more attempts than the script has");
+            progress.text(step.text);
+            if let Some(usage) = step.measured {
+                progress.usage_so_far(usage);
+            }
+            tokio::time::sleep(step.takes).await;
+            match step.fails {
+                Some(error) => Err(error),
+                None => {
+                    progress.final_usage(USAGE);
+                    Ok(ModelResponse {
+                        model: self.model.clone(),
+                        content: vec![Block::text("hello")],
+                        stop_reason: StopReason::EndTurn,
+                        usage: USAGE,
+                        request_id: Some("req_ok".to_owned()),
+                    })
+                }
+            }
+        })
+    }
+}
+
+/// A stack, a session to use it in, and everything that was heard.
+pub(super) struct Bench {
+    pub(super) stack: ModelStack,
+    bus: EventBus,
+    emitter: Emitter,
+    events: Arc<Mutex<Vec<EventKind>>>,
+    pub(super) cancel: CancellationToken,
+    pub(super) deadline: Duration,
+    pub(super) text_reaches_a_person: bool,
+}
+
+impl Bench {
+    pub(super) fn new(steps: impl IntoIterator<Item = Step>) -> Self {
+        Self::of(MODEL, steps)
+    }
+
+    pub(super) fn of(model: &str, steps: impl IntoIterator<Item = Step>) -> Self {
+        let bus = EventBus::new();
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&events);
+        bus.add_observer("test", move |event: &Event| {
+            sink.lock().unwrap().push(event.kind.clone())
+        });
+        let emitter = Emitter::new(&bus, "s1", "default", AlertSettings::default());
+        let provider = Scripted {
+            model: model.to_owned(),
+            steps: Mutex::new(steps.into_iter().collect()),
+        };
+        let stack = ModelStack {
+            provider: Arc::new(provider),
+            retry: RetrySettings {
+                jitter: false,
+                ..RetrySettings::default()
+            },
+            retry_budget: Arc::new(RetryBudget::new()),
+            breaker: Arc::new(Breaker::new(format!("model:{model}"), BreakerSettings::default())),
+            ledger: Ledger::in_memory().unwrap(),
+            budget: BudgetSettings::default(),
+            prices: Arc::new(Prices::builtin()),
+            attempt_timeout: Duration::from_secs(300),
+        };
+        let (cancel, deadline) = (CancellationToken::new(), Duration::from_secs(600));
+        Self {
+            stack,
+            bus,
+            emitter,
+            events,
+            cancel,
+            deadline,
+            text_reaches_a_person: true,
+        }
+    }
+
+    /// One call, and how long it took.
+    pub(super) async fn call(&self) -> (Result<ModelResponse, ModelError>, Duration) {
+        let started = Instant::now();
+        let cx = ModelContext {
+            emitter: &self.emitter,
+            deadline: started + self.deadline,
+            cancel: &self.cancel,
+            text_reaches_a_person: self.text_reaches_a_person,
+        };
+        let result = self.stack.respond(&request(), &cx).await;
+        (result, started.elapsed())
+    }
+
+    pub(super) async fn fails(&self) -> ModelError {
+        self.call().await.0.expect_err("a failure")
+    }
+
+    pub(super) async fn heard(&self) -> Vec<EventKind> {
+        self.bus.flush(Duration::from_secs(5)).await;
+        self.events.lock().unwrap().clone()
+    }
+
+    pub(super) async fn heard_names(&self) -> Vec<&'static str> {
+        self.heard().await.iter().map(EventKind::name).collect()
+    }
+
+    pub(super) async fn settlements(&self) -> Vec<(NanoUsd, bool)> {
+        let settled = |event| match event {
+            EventKind::BudgetSettled {
+                amount_usd, estimated, ..
+            } => Some((amount_usd, estimated)),
+            _ => None,
+        };
+        self.heard().await.into_iter().filter_map(settled).collect()
+    }
+
+    pub(super) async fn session(&self) -> BudgetStatus {
+        let now = jiff::Timestamp::now();
+        self.stack
+            .ledger
+            .status("default", Some("s1"), &self.stack.budget, now)
+            .await
+            .unwrap()
+            .remove(0)
+    }
+
+    pub(super) fn metrics(&self) -> SessionMetrics {
+        self.emitter.metrics()
+    }
+
+    pub(super) fn steps_left(&self) -> usize {
+        // The only provider there is.
+        format!("{:?}", self.stack.provider).matches("Step").count()
+    }
+}
+
+fn request() -> ModelRequest {
+    ModelRequest {
+        system: String::new(),
+        messages: vec![Message::user("hi")],
+        tools: Vec::new(),
+        max_tokens: 1_000,
+        temperature: None,
+    }
+}
+
+/// What an attempt at [`request`] sets aside.
+pub(super) fn reserved() -> NanoUsd {
+    let price = Prices::builtin().find(MODEL, jiff::civil::date(2026, 11, 24)).unwrap();
+    price.worst_case(super::super::estimate::prompt_tokens(&request()), 1_000)
+}

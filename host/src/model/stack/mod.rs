@@ -1,0 +1,206 @@
+//! The layers around an attempt, and the one place where their order is seen.
+
+#[cfg(test)]
+mod bench;
+mod retrying;
+mod spending;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use self::retrying::Retrying;
+use super::{
+    BoxFuture, Model, ModelContext, ModelError, ModelRequest, ModelResponse, Prices, Progress, Provider,
+    counts_for_breaker,
+};
+use crate::ledger::{BudgetSettings, Ledger};
+use crate::resilience::{Breaker, BreakerStats, RetryBudget, RetrySettings, Transition};
+use crate::telemetry::EventKind;
+
+/// A provider with everything around it that makes it dependable.
+#[derive(Clone, Debug)]
+pub struct ModelStack {
+    pub provider: Arc<dyn Provider>,
+    pub retry: RetrySettings,
+    /// Shared by all who call the same endpoint.
+    pub retry_budget: Arc<RetryBudget>,
+    /// Of the base URL, model and API key.
+    pub breaker: Arc<Breaker>,
+    pub ledger: Ledger,
+    pub budget: BudgetSettings,
+    pub prices: Arc<Prices>,
+    pub attempt_timeout: Duration,
+}
+
+impl ModelStack {
+    /// One call of the loop: as many attempts as it takes and is allowed, one answer. Read the layers from the outside in.
+    async fn call(&self, request: &ModelRequest, cx: &ModelContext<'_>) -> Result<ModelResponse, ModelError> {
+        // Event span: outermost, for the time that the loop waited includes every attempt and every delay.
+        let started = Instant::now();
+        // Deadline and retry: a deadline inside the retries would start anew with each of them. It has no code of its own
+        // here, for it is kept where time goes by: in the delay before a retry and around the attempt itself.
+        let mut retrying = Retrying::new(&self.retry, &self.retry_budget, cx);
+        let (response, text_shown) = loop {
+            retrying.check_still_wanted()?;
+            let progress = Progress::new(|text| cx.emitter.emit(EventKind::TextDelta { text: text.to_owned() }));
+            let number = retrying.next_attempt();
+            let result = self
+                // Breaker: inside the retries, so that each attempt asks anew and each failure counts; outside the money,
+                // so that a call which is not made reserves nothing.
+                .through_breaker(
+                    cx,
+                    // Budget: one reservation per attempt, since each may be billed; outside the time-out, so that an
+                    // attempt that is cut short is still settled.
+                    self.within_budget(
+                        request,
+                        cx,
+                        &progress,
+                        // The attempt's own event: only for attempts that were made.
+                        self.reported(
+                            cx,
+                            number,
+                            &progress,
+                            // Attempt time-out, deadline and cancellation: around nothing but the network.
+                            self.bounded(cx, &progress, self.provider.attempt(request, &progress)),
+                        ),
+                    ),
+                )
+                .await;
+            match result {
+                Ok(response) => break (response, progress.text_shown()),
+                Err(error) => retrying.wait_after(error, progress.text_shown()).await?,
+            }
+        };
+        let text = response.text();
+        if !text_shown && !text.is_empty() {
+            // An answer that was not streamed is one delta, so that listeners need not know the difference.
+            cx.emitter.emit(EventKind::TextDelta { text: text.clone() });
+        }
+        cx.emitter.emit(EventKind::ModelResponse {
+            model: response.model.clone(),
+            stop_reason: response.stop_reason.as_str().to_owned(),
+            usage: response.usage,
+            duration_ms: millis(started.elapsed()),
+            request_id: response.request_id.clone(),
+            text,
+        });
+        Ok(response)
+    }
+
+    /// Asks the breaker for leave and tells it how the attempt went.
+    async fn through_breaker(
+        &self,
+        cx: &ModelContext<'_>,
+        attempt: impl Future<Output = Result<ModelResponse, ModelError>>,
+    ) -> Result<ModelResponse, ModelError> {
+        let (permit, transition) = self.breaker.try_acquire().map_err(|rejected| ModelError::BreakerOpen {
+            breaker: rejected.name,
+            retry_after: rejected.retry_after,
+            last: None,
+        })?;
+        report(cx, transition);
+        let result = attempt.await;
+        let transition = match &result {
+            Ok(_) => permit.success(),
+            Err(error) if counts_for_breaker(error) => permit.failure(),
+            Err(_) => {
+                permit.neutral();
+                None
+            }
+        };
+        report(cx, transition);
+        result
+    }
+
+    /// Emits the attempt's event when it ends.
+    async fn reported(
+        &self,
+        cx: &ModelContext<'_>,
+        number: u32,
+        progress: &Progress<'_>,
+        attempt: impl Future<Output = Result<ModelResponse, ModelError>>,
+    ) -> Result<ModelResponse, ModelError> {
+        let started = Instant::now();
+        let result = attempt.await;
+        cx.emitter.emit(EventKind::ModelAttempt {
+            attempt: number,
+            model: self.provider.model().to_owned(),
+            duration_ms: millis(started.elapsed()),
+            time_to_first_token_ms: progress.time_to_first_token().map(millis),
+            request_id: progress.request_id().or_else(|| match &result {
+                Ok(response) => response.request_id.clone(),
+                Err(error) => error.request_id().map(str::to_owned),
+            }),
+            error: result.as_ref().err().map(ModelError::info),
+        });
+        result
+    }
+
+    /// Ends the attempt with whatever comes first: its own end, its time-out, the run's deadline, a cancellation.
+    async fn bounded(
+        &self,
+        cx: &ModelContext<'_>,
+        progress: &Progress<'_>,
+        attempt: BoxFuture<'_, Result<ModelResponse, ModelError>>,
+    ) -> Result<ModelResponse, ModelError> {
+        let limit = self.attempt_timeout;
+        let begun = async {
+            progress.begin();
+            attempt.await
+        };
+        tokio::select! {
+            // In this order, so that an attempt which is not wanted any more is never begun.
+            biased;
+            () = cx.cancel.cancelled() => Err(ModelError::Cancelled),
+            () = tokio::time::sleep_until(cx.deadline) => Err(ModelError::DeadlineExceeded { last: None }),
+            () = tokio::time::sleep(limit) => {
+                Err(ModelError::AttemptTimeout { limit, request_id: progress.request_id() })
+            }
+            result = begun => result,
+        }
+    }
+}
+
+impl Model for ModelStack {
+    fn model(&self) -> &str {
+        self.provider.model()
+    }
+
+    fn respond<'a>(
+        &'a self,
+        request: &'a ModelRequest,
+        cx: &'a ModelContext<'a>,
+    ) -> BoxFuture<'a, Result<ModelResponse, ModelError>> {
+        Box::pin(self.call(request, cx))
+    }
+
+    fn breakers(&self) -> Vec<BreakerStats> {
+        vec![self.breaker.stats()]
+    }
+}
+
+fn report(cx: &ModelContext<'_>, transition: Option<Transition>) {
+    if let Some(Transition {
+        name,
+        from,
+        to,
+        retry_after,
+    }) = transition
+    {
+        cx.emitter.emit(EventKind::BreakerChanged {
+            name,
+            from,
+            to,
+            retry_after_ms: retry_after.map(millis),
+        });
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

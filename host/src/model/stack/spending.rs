@@ -1,0 +1,246 @@
+//! The money layer: what an attempt reserves, and what becomes of the reservation.
+
+use std::future::Future;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::super::{
+    Measured, ModelContext, ModelError, ModelRequest, ModelResponse, Price, Prices, Progress, Usage, estimate,
+};
+use super::ModelStack;
+use crate::ledger::{BudgetAlert, LedgerError, NanoUsd, Reservation, ReserveRequest};
+use crate::telemetry::EventKind;
+
+/// What a reservation turns into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Charge {
+    /// It cost nothing.
+    Release,
+    Exact {
+        amount: NanoUsd,
+        usage: Usage,
+    },
+    /// The cost is unknown: what was measured so far or the reservation, whichever is larger.
+    Unknown {
+        measured: NanoUsd,
+    },
+}
+
+impl ModelStack {
+    /// Reserves the worst case before the attempt and settles after it, however it ended. Where this future is dropped
+    /// half-way the attempt may have been billed, so the reservation, dropped with it, is charged in full.
+    pub(super) async fn within_budget(
+        &self,
+        request: &ModelRequest,
+        cx: &ModelContext<'_>,
+        progress: &Progress<'_>,
+        attempt: impl Future<Output = Result<ModelResponse, ModelError>>,
+    ) -> Result<ModelResponse, ModelError> {
+        // Neither this nor the settlement is raced against a cancellation: both are short, and both must be known to have
+        // happened.
+        let account = self.reserve(request, cx).await?;
+        let result = attempt.await;
+        if let Some((reservation, price)) = account {
+            settle(cx, reservation, charge(&price, progress.measured(), &result)).await;
+        }
+        result
+    }
+
+    /// `None` where the model has no price and no limit is in force.
+    async fn reserve(
+        &self,
+        request: &ModelRequest,
+        cx: &ModelContext<'_>,
+    ) -> Result<Option<(Reservation, Price)>, ModelError> {
+        let now = Timestamp::now();
+        let model = self.provider.model();
+        let Some(price) = self.prices.find(model, TimeZone::UTC.to_datetime(now).date()) else {
+            let limits = self
+                .ledger
+                .effective_limits(&self.budget)
+                .await
+                .map_err(ModelError::Ledger)?;
+            if !limits.in_force() {
+                return Ok(None);
+            }
+            return Err(ModelError::UnknownPrice {
+                model: model.to_owned(),
+                add: Prices::line_to_add(model),
+            });
+        };
+        let amount = price.worst_case(estimate::prompt_tokens(request), u64::from(request.max_tokens));
+        let request = ReserveRequest {
+            tenant: cx.emitter.tenant().to_owned(),
+            session_id: cx.emitter.session_id().to_owned(),
+            model: model.to_owned(),
+            amount,
+            limits: self.budget.clone(),
+            now,
+        };
+        let reservation = self.ledger.reserve(request).await.map_err(|error| match error {
+            LedgerError::Exceeded(exceeded) => ModelError::Budget(exceeded),
+            error => ModelError::Ledger(error),
+        })?;
+        cx.emitter.emit(EventKind::BudgetReserved {
+            reservation: reservation.id().to_string(),
+            amount_usd: reservation.amount(),
+        });
+        Ok(Some((reservation, price)))
+    }
+}
+
+/// Pure, so that every ending of an attempt can be seen in one table.
+fn charge(price: &Price, measured: Measured, result: &Result<ModelResponse, ModelError>) -> Charge {
+    // A refusal with a status costs nothing, and neither does a request that never left.
+    let is_free = match result {
+        Err(ModelError::Api(error) | ModelError::SpendLimit(error) | ModelError::ContextOverflow(error)) => {
+            error.status.is_some()
+        }
+        Err(ModelError::Connect { .. }) => true,
+        Err(_) => measured == Measured::NotBegun,
+        Ok(_) => false,
+    };
+    if is_free {
+        return Charge::Release;
+    }
+    let exact = |usage: Usage| Charge::Exact {
+        amount: price.cost(&usage),
+        usage,
+    };
+    match (measured, result) {
+        (Measured::Complete(usage), _) => exact(usage),
+        // A provider that reports nothing on the way has its last word in the answer.
+        (Measured::Nothing | Measured::NotBegun, Ok(response)) => exact(response.usage),
+        (Measured::Partial(usage), _) => Charge::Unknown {
+            measured: price.cost(&usage),
+        },
+        (Measured::Nothing | Measured::NotBegun, Err(_)) => Charge::Unknown {
+            measured: NanoUsd::ZERO,
+        },
+    }
+}
+
+async fn settle(cx: &ModelContext<'_>, reservation: Reservation, charge: Charge) {
+    let id = reservation.id().to_string();
+    let (amount_usd, estimated, settled) = match charge {
+        Charge::Release => {
+            if let Err(error) = reservation.release().await {
+                warn(&id, &error);
+            }
+            return;
+        }
+        Charge::Exact { amount, usage } => (amount, false, reservation.settle(amount, &usage).await),
+        Charge::Unknown { measured } => (
+            measured.max(reservation.amount()),
+            true,
+            reservation.settle_unknown(measured).await,
+        ),
+    };
+    // The money is spent whether or not the ledger could write it down yet, which it will try again.
+    cx.emitter.emit(EventKind::BudgetSettled {
+        reservation: id.clone(),
+        amount_usd,
+        estimated,
+    });
+    match settled {
+        Ok(settled) => settled.alerts.into_iter().for_each(|alert| announce(cx, alert)),
+        Err(error) => warn(&id, &error),
+    }
+}
+
+fn announce(
+    cx: &ModelContext<'_>,
+    BudgetAlert {
+        scope,
+        percent,
+        spent_usd,
+        limit_usd,
+    }: BudgetAlert,
+) {
+    cx.emitter.emit(EventKind::BudgetAlert {
+        scope: scope.to_string(),
+        percent,
+        spent_usd,
+        limit_usd,
+    });
+}
+
+/// The answer is there and paid for, so it is used; a ledger that still cannot write refuses the next reservation.
+fn warn(reservation: &str, error: &LedgerError) {
+    tracing::warn!(%error, reservation, "a reservation could not be closed yet");
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::time::Duration;
+
+    use super::super::super::{StopReason, Usage};
+    use super::super::bench::{COST, MODEL, USAGE, api, cut};
+    use super::*;
+
+    #[test]
+    fn every_ending_of_an_attempt_has_its_charge() {
+        let price = Prices::builtin().find(MODEL, jiff::civil::date(2026, 11, 24)).unwrap();
+        let answer = || {
+            Ok(ModelResponse {
+                model: MODEL.to_owned(),
+                content: Vec::new(),
+                stop_reason: StopReason::EndTurn,
+                usage: USAGE,
+                request_id: None,
+            })
+        };
+        let in_stream = || {
+            ModelError::from(crate::model::ApiError {
+                status: None,
+                ..api(529)
+            })
+        };
+        let refused = || ModelError::Connect {
+            endpoint: String::new(),
+            reason: String::new(),
+        };
+        let reset = || ModelError::Connection {
+            endpoint: String::new(),
+            reason: String::new(),
+        };
+        let malformed = || ModelError::Malformed {
+            reason: String::new(),
+            request_id: None,
+        };
+        let timeout = || ModelError::AttemptTimeout {
+            limit: Duration::ZERO,
+            request_id: None,
+        };
+        let exact = Charge::Exact {
+            amount: COST,
+            usage: USAGE,
+        };
+        let nothing_known = Charge::Unknown {
+            measured: NanoUsd::ZERO,
+        };
+        let partly_known = Charge::Unknown { measured: COST };
+        use Measured::{Complete, NotBegun, Nothing, Partial};
+        for (measured, result, expected) in [
+            (Complete(USAGE), answer(), exact),
+            (Nothing, answer(), exact),
+            (Partial(USAGE), answer(), partly_known),
+            (Complete(USAGE), Err(malformed()), exact),
+            (Nothing, Err(malformed()), nothing_known),
+            (Nothing, Err(api(529).into()), Charge::Release),
+            (Nothing, Err(api(400).into()), Charge::Release),
+            (Nothing, Err(refused()), Charge::Release),
+            (NotBegun, Err(ModelError::Cancelled), Charge::Release),
+            (Nothing, Err(ModelError::Cancelled), nothing_known),
+            (Partial(USAGE), Err(ModelError::Cancelled), partly_known),
+            (Nothing, Err(reset()), nothing_known),
+            (Nothing, Err(timeout()), nothing_known),
+            (Partial(USAGE), Err(cut()), partly_known),
+            (Partial(Usage::default()), Err(in_stream()), nothing_known),
+        ] {
+            assert_eq!(charge(&price, measured, &result), expected, "{measured:?} {result:?}");
+        }
+    }
+}

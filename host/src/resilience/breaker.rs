@@ -1,0 +1,422 @@
+//! A circuit breaker: after enough failures in a row a dependency is left alone for a while.
+//!
+//! # Why a breaker and not only retries?
+//!
+//! Retries help against a fault that is gone a second later. Against a dependency that is down they make things worse:
+//! each caller waits out a time-out before it learns what the caller before it already knew, and the dependency is hit
+//! hardest while it tries to come back. A breaker remembers. While it is open, calls are refused at once, at no cost to
+//! either side; after [`BreakerSettings::open_for`] **one** probe at a time finds out whether the dependency is back.
+//!
+//! ```text
+//!            failure_threshold failures in a row
+//!   closed ────────────────────────────────────────▶ open ◀─────────┐
+//!     ▲                                               │             │ the probe fails
+//!     │                                               │ open_for    │
+//!     └──────────── success_threshold probes ─── half_open ─────────┘
+//!                   in a row succeed
+//! ```
+//!
+//! # Generations
+//!
+//! Calls overlap: one admitted while the breaker was closed may end after it opened, or after it closed again. Each
+//! change of state starts a new generation, and an outcome is counted only in the generation that admitted the call. So a
+//! late failure can't reopen a breaker that has just recovered, nor a late success pass for a probe.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::lock;
+
+/// When a breaker opens and how it closes again. A threshold of 0 acts as 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakerSettings {
+    /// Failures in a row that open it; default 5.
+    pub failure_threshold: u32,
+    /// Probes in a row that must succeed to close it; default 2.
+    pub success_threshold: u32,
+    /// How long it stays open before a probe is let through; default 60 s.
+    pub open_for: Duration,
+}
+
+impl Default for BreakerSettings {
+    fn default() -> Self {
+        Self {
+            failure_threshold: 5,
+            success_threshold: 2,
+            open_for: Duration::from_secs(60),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    Closed,
+    Open,
+    HalfOpen,
+}
+
+impl BreakerState {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+impl fmt::Display for BreakerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A breaker at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BreakerStats {
+    pub name: String,
+    /// An open breaker whose time is up stays `open` until a call comes to be its probe.
+    pub state: BreakerState,
+    /// Failures in a row while closed; failed probes add to it; 0 after it closed.
+    pub failure_count: u32,
+    /// Successful probes in a row while half-open, else 0.
+    pub success_count: u32,
+    pub failure_threshold: u32,
+    pub success_threshold: u32,
+    pub open_for_seconds: f64,
+    /// When it last opened, by the wall clock; `None` while closed.
+    pub opened_at: Option<jiff::Timestamp>,
+    /// How often it opened since the host started or the breaker was reset.
+    pub opened_count: u64,
+    /// Until a probe is let through; `None` unless it is open, and for one that is held open.
+    pub time_until_retry_seconds: Option<f64>,
+    /// Calls refused since the host started or the breaker was reset.
+    pub rejected_count: u64,
+}
+
+/// The breaker let no call through.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("breaker `{name}` is {state}, next try in {retry_after:?}")]
+pub struct Rejected {
+    pub name: String,
+    pub state: BreakerState,
+    /// When it makes sense to ask again. Zero while another call's probe is out: its outcome decides. For a breaker that
+    /// is held open by hand it is `open_for`, for want of a better figure.
+    pub retry_after: Duration,
+}
+
+/// A change of state, for whoever made it happen to report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    pub name: String,
+    pub from: BreakerState,
+    pub to: BreakerState,
+    /// Until a probe is let through, for a breaker that opened by itself.
+    pub retry_after: Option<Duration>,
+}
+
+/// One dependency's breaker. Shared as `Arc<Breaker>`; every method takes a short lock and never waits.
+#[derive(Debug)]
+pub struct Breaker {
+    name: String,
+    settings: BreakerSettings,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    phase: Phase,
+    /// Grows with each change of state; see the module's documentation.
+    generation: u64,
+    failures: u32,
+    opened_at: Option<jiff::Timestamp>,
+    opened_count: u64,
+    rejected_count: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Closed,
+    /// `until` is `None` where an operator holds the breaker open.
+    Open {
+        until: Option<Instant>,
+    },
+    HalfOpen {
+        successes: u32,
+        probe_out: bool,
+    },
+}
+
+impl Phase {
+    const fn state(self) -> BreakerState {
+        match self {
+            Self::Closed => BreakerState::Closed,
+            Self::Open { .. } => BreakerState::Open,
+            Self::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
+    }
+}
+
+impl Breaker {
+    /// A closed breaker. The name is what reports and events call it, such as `tool:calculate`.
+    pub fn new(name: impl Into<String>, settings: BreakerSettings) -> Self {
+        Self {
+            name: name.into(),
+            settings,
+            inner: Mutex::new(Inner {
+                phase: Phase::Closed,
+                generation: 0,
+                failures: 0,
+                opened_at: None,
+                opened_count: 0,
+                rejected_count: 0,
+            }),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn settings(&self) -> &BreakerSettings {
+        &self.settings
+    }
+
+    pub fn state(&self) -> BreakerState {
+        lock(&self.inner).phase.state()
+    }
+
+    /// Asks to make one call. The permit must be told how the call went; one that is dropped (the call was cancelled)
+    /// counts as nothing and makes room for the next probe.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] while the breaker is open, and while it is half-open and a probe is out.
+    pub fn try_acquire(self: &Arc<Self>) -> Result<(Permit, Option<Transition>), Rejected> {
+        let mut inner = lock(&self.inner);
+        let mut transition = None;
+        match inner.phase {
+            Phase::Closed => {}
+            Phase::Open { until } => {
+                let now = Instant::now();
+                if until.is_none_or(|until| now < until) {
+                    let retry_after = until.map_or(self.settings.open_for, |until| until - now);
+                    return Err(self.reject(&mut inner, retry_after));
+                }
+                transition = self.change(
+                    &mut inner,
+                    Phase::HalfOpen {
+                        successes: 0,
+                        probe_out: true,
+                    },
+                );
+            }
+            Phase::HalfOpen { probe_out: true, .. } => return Err(self.reject(&mut inner, Duration::ZERO)),
+            Phase::HalfOpen {
+                successes,
+                probe_out: false,
+            } => {
+                inner.phase = Phase::HalfOpen {
+                    successes,
+                    probe_out: true,
+                };
+            }
+        }
+        let generation = inner.generation;
+        drop(inner);
+        Ok((
+            Permit {
+                breaker: Arc::clone(self),
+                generation,
+                settled: false,
+            },
+            transition,
+        ))
+    }
+
+    pub fn stats(&self) -> BreakerStats {
+        let inner = lock(&self.inner);
+        BreakerStats {
+            name: self.name.clone(),
+            state: inner.phase.state(),
+            failure_count: inner.failures,
+            success_count: match inner.phase {
+                Phase::HalfOpen { successes, .. } => successes,
+                Phase::Closed | Phase::Open { .. } => 0,
+            },
+            failure_threshold: self.settings.failure_threshold,
+            success_threshold: self.settings.success_threshold,
+            open_for_seconds: self.settings.open_for.as_secs_f64(),
+            opened_at: inner.opened_at,
+            opened_count: inner.opened_count,
+            time_until_retry_seconds: match inner.phase {
+                Phase::Open { until: Some(until) } => {
+                    Some(until.saturating_duration_since(Instant::now()).as_secs_f64())
+                }
+                Phase::Open { until: None } | Phase::Closed | Phase::HalfOpen { .. } => None,
+            },
+            rejected_count: inner.rejected_count,
+        }
+    }
+
+    /// Holds the breaker open, without probes, until [`Self::force_closed`] or [`Self::reset`]: an operator who takes a
+    /// dependency out of service does not want it back a minute later.
+    pub fn force_open(&self) -> Option<Transition> {
+        self.change(&mut lock(&self.inner), Phase::Open { until: None })
+    }
+
+    /// Closes the breaker now, with no failure counted; it opens again on new failures.
+    pub fn force_closed(&self) -> Option<Transition> {
+        self.change(&mut lock(&self.inner), Phase::Closed)
+    }
+
+    /// Makes the breaker as good as new: closed, and every count zero.
+    pub fn reset(&self) -> Option<Transition> {
+        let mut inner = lock(&self.inner);
+        let transition = self.change(&mut inner, Phase::Closed);
+        inner.opened_count = 0;
+        inner.rejected_count = 0;
+        transition
+    }
+
+    fn reject(&self, inner: &mut Inner, retry_after: Duration) -> Rejected {
+        inner.rejected_count = inner.rejected_count.saturating_add(1);
+        Rejected {
+            name: self.name.clone(),
+            state: inner.phase.state(),
+            retry_after,
+        }
+    }
+
+    /// The only way from one state to another. Where the state stays the same (a breaker forced open twice) there is a
+    /// new generation and no transition.
+    fn change(&self, inner: &mut Inner, to: Phase) -> Option<Transition> {
+        let from = inner.phase.state();
+        inner.phase = to;
+        inner.generation = inner.generation.wrapping_add(1);
+        match to {
+            Phase::Closed => {
+                inner.failures = 0;
+                inner.opened_at = None;
+            }
+            Phase::Open { .. } if from != BreakerState::Open => {
+                inner.opened_at = Some(jiff::Timestamp::now());
+                inner.opened_count = inner.opened_count.saturating_add(1);
+            }
+            Phase::Open { .. } | Phase::HalfOpen { .. } => {}
+        }
+        let retry_after = matches!(to, Phase::Open { until: Some(_) }).then_some(self.settings.open_for);
+        (from != to.state()).then(|| Transition {
+            name: self.name.clone(),
+            from,
+            to: to.state(),
+            retry_after,
+        })
+    }
+
+    fn open(&self, inner: &mut Inner) -> Option<Transition> {
+        // A time beyond what an `Instant` holds is for ever, which is what holding open means.
+        let until = Instant::now().checked_add(self.settings.open_for);
+        self.change(inner, Phase::Open { until })
+    }
+
+    fn settle(&self, generation: u64, verdict: Verdict) -> Option<Transition> {
+        let mut inner = lock(&self.inner);
+        if inner.generation != generation {
+            return None;
+        }
+        match (inner.phase, verdict) {
+            // Nobody holds a permit of an open breaker's generation.
+            (Phase::Open { .. }, _) | (Phase::Closed, Verdict::Neutral) => None,
+            (Phase::Closed, Verdict::Success) => {
+                inner.failures = 0;
+                None
+            }
+            (Phase::Closed, Verdict::Failure) => {
+                inner.failures = inner.failures.saturating_add(1);
+                if inner.failures < self.settings.failure_threshold {
+                    None
+                } else {
+                    self.open(&mut inner)
+                }
+            }
+            (Phase::HalfOpen { successes, .. }, Verdict::Neutral) => {
+                inner.phase = Phase::HalfOpen {
+                    successes,
+                    probe_out: false,
+                };
+                None
+            }
+            (Phase::HalfOpen { successes, .. }, Verdict::Success) => {
+                let successes = successes.saturating_add(1);
+                if successes < self.settings.success_threshold {
+                    inner.phase = Phase::HalfOpen {
+                        successes,
+                        probe_out: false,
+                    };
+                    None
+                } else {
+                    self.change(&mut inner, Phase::Closed)
+                }
+            }
+            (Phase::HalfOpen { .. }, Verdict::Failure) => {
+                inner.failures = inner.failures.saturating_add(1);
+                self.open(&mut inner)
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Verdict {
+    Success,
+    Failure,
+    Neutral,
+}
+
+/// Leave to make one call. Dropping it is the same as [`Permit::neutral`].
+#[derive(Debug)]
+#[must_use = "a permit that is dropped counts as a call that told nothing"]
+pub struct Permit {
+    breaker: Arc<Breaker>,
+    generation: u64,
+    settled: bool,
+}
+
+impl Permit {
+    /// The dependency works.
+    pub fn success(self) -> Option<Transition> {
+        self.settle(Verdict::Success)
+    }
+
+    /// The dependency failed.
+    pub fn failure(self) -> Option<Transition> {
+        self.settle(Verdict::Failure)
+    }
+
+    /// Nothing was learnt about the dependency: the caller's own mistake, or a call cut short.
+    pub fn neutral(self) {}
+
+    fn settle(mut self, verdict: Verdict) -> Option<Transition> {
+        self.settled = true;
+        self.breaker.settle(self.generation, verdict)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if !self.settled {
+            // A neutral verdict changes no state, so there is no transition to report.
+            let _ = self.breaker.settle(self.generation, Verdict::Neutral);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "breaker_tests.rs"]
+mod tests;

@@ -1,0 +1,341 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use proptest::prelude::*;
+use tokio::time::advance;
+
+use super::*;
+
+const OPEN_FOR: Duration = Duration::from_secs(60);
+
+fn breaker() -> Arc<Breaker> {
+    Arc::new(Breaker::new(
+        "tool:weather",
+        BreakerSettings {
+            failure_threshold: 3,
+            success_threshold: 2,
+            open_for: OPEN_FOR,
+        },
+    ))
+}
+
+fn permit(breaker: &Arc<Breaker>) -> Permit {
+    breaker.try_acquire().expect("the breaker lets the call through").0
+}
+
+fn fail(breaker: &Arc<Breaker>, times: u32) -> Option<Transition> {
+    (0..times).fold(None, |_, _| permit(breaker).failure())
+}
+
+/// Failures until it opens, then the wait until it would let a probe through.
+async fn opened_and_waited() -> Arc<Breaker> {
+    let breaker = breaker();
+    fail(&breaker, 3);
+    advance(OPEN_FOR).await;
+    breaker
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_in_a_row_open_it_and_calls_are_refused_at_once() {
+    let breaker = breaker();
+    assert_eq!(fail(&breaker, 2), None);
+    let opened = permit(&breaker).failure().unwrap();
+    assert_eq!((opened.from, opened.to), (BreakerState::Closed, BreakerState::Open));
+    assert_eq!(opened.retry_after, Some(OPEN_FOR));
+
+    advance(Duration::from_secs(20)).await;
+    let rejected = breaker.try_acquire().unwrap_err();
+    assert_eq!(rejected.retry_after, Duration::from_secs(40));
+    assert_eq!(breaker.stats().rejected_count, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_ends_the_row() {
+    let breaker = breaker();
+    fail(&breaker, 2);
+    assert_eq!(permit(&breaker).success(), None);
+    assert_eq!(breaker.stats().failure_count, 0);
+    fail(&breaker, 2);
+    assert_eq!(breaker.state(), BreakerState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn neutral_calls_count_neither_way() {
+    let breaker = breaker();
+    fail(&breaker, 2);
+    permit(&breaker).neutral();
+    drop(permit(&breaker));
+    assert_eq!(breaker.stats().failure_count, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_probe_at_a_time_and_enough_of_them_close_it() {
+    let breaker = opened_and_waited().await;
+    let (probe, transition) = breaker.try_acquire().unwrap();
+    assert_eq!(transition.unwrap().to, BreakerState::HalfOpen);
+    assert_eq!(breaker.try_acquire().unwrap_err().state, BreakerState::HalfOpen);
+
+    assert_eq!(probe.success(), None, "one success is not enough");
+    assert_eq!(breaker.stats().success_count, 1);
+    let closed = permit(&breaker).success().unwrap();
+    assert_eq!(
+        (closed.from, closed.to, closed.retry_after),
+        (BreakerState::HalfOpen, BreakerState::Closed, None)
+    );
+    let stats = breaker.stats();
+    assert_eq!(
+        (stats.failure_count, stats.success_count, stats.opened_at),
+        (0, 0, None)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_probe_opens_it_for_the_full_time_again() {
+    let breaker = opened_and_waited().await;
+    let reopened = permit(&breaker).failure().unwrap();
+    assert_eq!(
+        (reopened.from, reopened.to),
+        (BreakerState::HalfOpen, BreakerState::Open)
+    );
+    advance(OPEN_FOR - Duration::from_millis(1)).await;
+    assert!(breaker.try_acquire().is_err());
+    advance(Duration::from_millis(1)).await;
+    assert!(breaker.try_acquire().is_ok());
+    assert_eq!(breaker.stats().opened_count, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_probe_makes_room_for_the_next() {
+    let breaker = opened_and_waited().await;
+    permit(&breaker).success();
+    let cancelled = permit(&breaker);
+    assert!(breaker.try_acquire().is_err());
+    drop(cancelled);
+    assert_eq!(
+        breaker.stats().success_count,
+        1,
+        "the cancelled call counted for nothing"
+    );
+    assert!(permit(&breaker).success().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_an_older_generation_changes_nothing() {
+    let breaker = breaker();
+    let (late_failure, late_success, late_drop) = (permit(&breaker), permit(&breaker), permit(&breaker));
+    fail(&breaker, 3);
+    advance(OPEN_FOR).await;
+    let probe = permit(&breaker);
+    assert_eq!(late_success.success(), None);
+    drop(late_drop);
+    assert_eq!(breaker.stats().success_count, 0, "a call from before is no probe");
+    assert!(breaker.try_acquire().is_err(), "and frees nobody's probe");
+    assert_eq!(late_failure.failure(), None);
+    assert_eq!(breaker.state(), BreakerState::HalfOpen);
+    assert_eq!(probe.success(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_forgets_the_calls_under_way() {
+    let breaker = breaker();
+    let under_way = permit(&breaker);
+    fail(&breaker, 2);
+    assert_eq!(breaker.reset(), None);
+    under_way.failure();
+    assert_eq!(breaker.stats().failure_count, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn held_open_it_sends_no_probe_until_told() {
+    let breaker = breaker();
+    let forced = breaker.force_open().unwrap();
+    assert_eq!((forced.to, forced.retry_after), (BreakerState::Open, None));
+    advance(OPEN_FOR * 10).await;
+    assert!(breaker.try_acquire().is_err());
+    assert_eq!(breaker.stats().time_until_retry_seconds, None);
+    assert_eq!(breaker.force_open(), None, "it was open already");
+
+    assert_eq!(breaker.force_closed().unwrap().to, BreakerState::Closed);
+    assert_eq!(breaker.stats().opened_count, 1);
+    assert!(fail(&breaker, 3).is_some(), "closed by force, it still counts");
+    breaker.reset();
+    let stats = breaker.stats();
+    assert_eq!(
+        (stats.state, stats.opened_count, stats.rejected_count),
+        (BreakerState::Closed, 0, 0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn stats_have_the_agreed_names() {
+    let breaker = breaker();
+    fail(&breaker, 3);
+    advance(Duration::from_millis(1500)).await;
+    let stats = serde_json::to_value(breaker.stats()).unwrap();
+    let names: Vec<_> = stats.as_object().unwrap().keys().map(String::as_str).collect();
+    for name in [
+        "name",
+        "state",
+        "failure_count",
+        "success_count",
+        "failure_threshold",
+        "success_threshold",
+        "open_for_seconds",
+        "opened_at",
+        "opened_count",
+        "time_until_retry_seconds",
+        "rejected_count",
+    ] {
+        assert!(names.contains(&name), "{name}");
+    }
+    assert_eq!(names.len(), 11);
+    assert_eq!(stats["state"], "open");
+    assert_eq!(stats["time_until_retry_seconds"], 58.5);
+    assert!(stats["opened_at"].as_str().unwrap().ends_with('Z'));
+}
+
+/// What can happen to a breaker, with the calls under way numbered by age.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Acquire,
+    Success(usize),
+    Failure(usize),
+    Drop(usize),
+    Wait(u64),
+    ForceOpen,
+    ForceClosed,
+    Reset,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => Just(Step::Acquire),
+        3 => (0..4_usize).prop_map(Step::Success),
+        5 => (0..4_usize).prop_map(Step::Failure),
+        2 => (0..4_usize).prop_map(Step::Drop),
+        3 => (1..90_u64).prop_map(Step::Wait),
+        1 => Just(Step::ForceOpen),
+        1 => Just(Step::ForceClosed),
+        1 => Just(Step::Reset),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+/// The breaker told as simply as possible: a state word, whole seconds, and for each call under way whether it still
+/// counts. When the state changes, no call under way counts any more.
+#[derive(Debug)]
+struct Reference {
+    state: BreakerState,
+    failures: u32,
+    successes: u32,
+    clock: u64,
+    opens_at: Option<u64>,
+    calls: Vec<bool>,
+}
+
+impl Reference {
+    fn go(&mut self, state: BreakerState) {
+        self.state = state;
+        self.successes = 0;
+        self.calls.fill(false);
+        self.opens_at = (state == BreakerState::Open).then(|| self.clock + OPEN_FOR.as_secs());
+        if state == BreakerState::Closed {
+            self.failures = 0;
+        }
+    }
+
+    fn acquire(&mut self) -> bool {
+        if self.state == BreakerState::Open && self.opens_at.is_some_and(|at| at <= self.clock) {
+            self.go(BreakerState::HalfOpen);
+        }
+        let admitted = match self.state {
+            BreakerState::Closed => true,
+            BreakerState::Open => false,
+            BreakerState::HalfOpen => !self.calls.contains(&true),
+        };
+        if admitted {
+            self.calls.push(true);
+        }
+        admitted
+    }
+
+    fn end(&mut self, call: usize, success: Option<bool>) {
+        if !self.calls.remove(call) {
+            return;
+        }
+        match (self.state, success) {
+            (BreakerState::Closed, Some(true)) => self.failures = 0,
+            (BreakerState::HalfOpen, Some(true)) => {
+                self.successes += 1;
+                if self.successes == 2 {
+                    self.go(BreakerState::Closed);
+                }
+            }
+            (_, Some(false)) => {
+                self.failures += 1;
+                if self.state == BreakerState::HalfOpen || self.failures == 3 {
+                    self.go(BreakerState::Open);
+                }
+            }
+            (_, None) | (BreakerState::Open, _) => {}
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn it_behaves_as_the_reference(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let breaker = breaker();
+            let mut permits: Vec<Permit> = Vec::new();
+            let mut reference = Reference {
+                state: BreakerState::Closed, failures: 0, successes: 0, clock: 0, opens_at: None, calls: Vec::new(),
+            };
+            for step in steps {
+                match step {
+                    Step::Acquire => {
+                        let acquired = breaker.try_acquire();
+                        prop_assert_eq!(acquired.is_ok(), reference.acquire());
+                        permits.extend(acquired.map(|(permit, _)| permit));
+                    }
+                    Step::Success(call) if call < permits.len() => {
+                        permits.remove(call).success();
+                        reference.end(call, Some(true));
+                    }
+                    Step::Failure(call) if call < permits.len() => {
+                        permits.remove(call).failure();
+                        reference.end(call, Some(false));
+                    }
+                    Step::Drop(call) if call < permits.len() => {
+                        drop(permits.remove(call));
+                        reference.end(call, None);
+                    }
+                    Step::Success(_) | Step::Failure(_) | Step::Drop(_) => {}
+                    Step::Wait(seconds) => {
+                        advance(Duration::from_secs(seconds)).await;
+                        reference.clock += seconds;
+                    }
+                    Step::ForceOpen => {
+                        breaker.force_open();
+                        reference.go(BreakerState::Open);
+                        reference.opens_at = None;
+                    }
+                    Step::ForceClosed => {
+                        breaker.force_closed();
+                        reference.go(BreakerState::Closed);
+                    }
+                    Step::Reset => {
+                        breaker.reset();
+                        reference.go(BreakerState::Closed);
+                    }
+                }
+                let stats = breaker.stats();
+                prop_assert_eq!(stats.state, reference.state);
+                prop_assert_eq!(stats.failure_count, reference.failures);
+                prop_assert_eq!(stats.success_count, reference.successes);
+                prop_assert_eq!(stats.opened_at.is_some(), reference.state != BreakerState::Closed);
+            }
+            Ok(())
+        })?;
+    }
+}

@@ -1,0 +1,160 @@
+//! A limit on the retries of all callers of one endpoint together.
+//!
+//! # Why a budget and not only max attempts?
+//!
+//! Max attempts bound what *one* call does. They say nothing about the sum: with three attempts per call, an outage
+//! triples the traffic to an endpoint that is already failing, and the retries of many sessions at once can be what keeps
+//! it down (a retry storm). A budget bounds the sum. In any ten seconds the endpoint sees at most 10 retries plus one for
+//! every ten calls: the floor lets a quiet host ride out a fault, the share lets a busy one retry the odd failure freely,
+//! and an outage costs the endpoint 10 % more calls, not 200 %.
+//!
+//! A breaker does not replace it: a breaker sees one dependency fail completely, a budget also holds while every third
+//! call fails and no breaker opens.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::lock;
+
+const WINDOW: Duration = Duration::from_secs(10);
+const FLOOR: u64 = 10;
+/// One retry for so many calls.
+const CALLS_PER_RETRY: u64 = 10;
+
+/// The retries that callers of one endpoint share: in any 10 s, 10 plus 10 % of the calls.
+#[derive(Debug)]
+pub struct RetryBudget {
+    origin: Instant,
+    window: Mutex<Window>,
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    /// Exact, for they are few: never more than the budget allows.
+    retries: VecDeque<Instant>,
+    /// (second since the origin, calls in it). Calls may be many, so they are counted by the second, of which at most ten
+    /// are kept; the oldest, which is only partly inside the window, is left out. That errs to the safe side.
+    calls: VecDeque<(u64, u64)>,
+}
+
+impl RetryBudget {
+    pub fn new() -> Self {
+        Self {
+            origin: Instant::now(),
+            window: Mutex::default(),
+        }
+    }
+
+    /// Counts a call (its first attempt; retries are not calls).
+    pub fn record_call(&self) {
+        let second = self.second(Instant::now());
+        let mut window = lock(&self.window);
+        window.forget_calls(second);
+        match window.calls.back_mut() {
+            Some((newest, count)) if *newest == second => *count = count.saturating_add(1),
+            _ => window.calls.push_back((second, 1)),
+        }
+    }
+
+    /// Takes one retry out of the budget. False means: give the caller its error now.
+    pub fn try_retry(&self) -> bool {
+        let now = Instant::now();
+        let mut window = lock(&self.window);
+        window.forget_calls(self.second(now));
+        while window
+            .retries
+            .front()
+            .is_some_and(|&at| now.saturating_duration_since(at) >= WINDOW)
+        {
+            window.retries.pop_front();
+        }
+        let calls: u64 = window.calls.iter().map(|(_, count)| count).sum();
+        let allowed = (window.retries.len() as u64) < FLOOR + calls / CALLS_PER_RETRY;
+        if allowed {
+            window.retries.push_back(now);
+        }
+        allowed
+    }
+
+    fn second(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.origin).as_secs()
+    }
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Window {
+    fn forget_calls(&mut self, current_second: u64) {
+        while self
+            .calls
+            .front()
+            .is_some_and(|&(second, _)| second + WINDOW.as_secs() <= current_second)
+        {
+            self.calls.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn retries_left(budget: &RetryBudget) -> u32 {
+        (0..).take_while(|_| budget.try_retry()).count() as u32
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_host_has_ten_retries_in_ten_seconds() {
+        let budget = RetryBudget::new();
+        assert_eq!(retries_left(&budget), 10);
+        advance(WINDOW - Duration::from_millis(1)).await;
+        assert_eq!(retries_left(&budget), 0);
+        advance(Duration::from_millis(1)).await;
+        assert_eq!(retries_left(&budget), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_tenth_call_adds_one() {
+        let budget = RetryBudget::new();
+        for _ in 0..99 {
+            budget.record_call();
+        }
+        assert_eq!(retries_left(&budget), 19);
+        budget.record_call();
+        assert_eq!(retries_left(&budget), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_of_long_ago_earn_nothing() {
+        let budget = RetryBudget::new();
+        for _ in 0..1_000 {
+            budget.record_call();
+        }
+        advance(WINDOW).await;
+        assert_eq!(retries_left(&budget), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_adds_a_tenth_to_the_traffic_at_most() {
+        let budget = RetryBudget::new();
+        let mut retries = 0;
+        // 100 calls a second for a minute, each of which wants two retries.
+        for _ in 0..6_000 {
+            budget.record_call();
+            retries += (0..2).filter(|_| budget.try_retry()).count();
+            advance(Duration::from_millis(10)).await;
+        }
+        assert!((500..=660).contains(&retries), "{retries}");
+    }
+}

@@ -1,0 +1,140 @@
+//! One call: a fresh store and instance, every limit applied in this one place, and everything dropped at the end,
+//! whatever happened. A store is never used twice.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::time::Instant;
+use wasmtime::{Engine, Store};
+use wasmtime_wasi_config::WasiConfigVariables;
+
+use super::contract::PluginPre;
+use super::engine::YIELD_INTERVAL;
+use super::failure::CallFailure;
+use super::http::{Egress, HttpGrant, HttpUse};
+use super::limits::Limits;
+use super::log::GuestLog;
+use super::state::CallState;
+
+/// Room in a host call, beyond the result itself, for what is not payload: list elements, names, tags.
+const HOST_CALL_SLACK: u64 = 64 * 1024;
+
+/// What a plugin's calls may do and use. Prepared once, shared by all of them.
+#[derive(Clone)]
+pub(super) struct CallSetup {
+    pub(super) limits: Limits,
+    pub(super) stack: u64,
+    pub(super) grants: Arc<[HttpGrant]>,
+    pub(super) config: Arc<WasiConfigVariables>,
+    pub(super) tls: Arc<rustls::ClientConfig>,
+}
+
+/// What one call used.
+#[derive(Clone, Debug, Default)]
+pub struct CallUse {
+    pub duration: Duration,
+    pub fuel: u64,
+    pub peak_memory: u64,
+    pub host_calls: u64,
+    /// Standard output and standard error, as far as they were kept.
+    pub log: String,
+    pub log_bytes_dropped: u64,
+    pub http: HttpUse,
+}
+
+/// A view of the store and the instance in it, for the function to call.
+pub(super) struct Call<'a> {
+    pub(super) store: &'a mut Store<CallState>,
+    pub(super) plugin: &'a super::contract::Plugin,
+}
+
+/// Instantiates `pre` and runs `function` in it, under all limits of `setup` and until `deadline` at the latest.
+pub(super) async fn run<T>(
+    pre: &PluginPre<CallState>,
+    setup: &CallSetup,
+    deadline: Instant,
+    function: impl AsyncFnOnce(Call<'_>) -> wasmtime::Result<T>,
+) -> (Result<T, CallFailure>, CallUse) {
+    let started = Instant::now();
+    let limits = &setup.limits;
+    let log = GuestLog::new(limits.log_bytes);
+    let egress =
+        Egress::new(setup.grants.clone(), setup.tls.clone(), limits.http_requests, limits.http_response_bytes);
+    let state = CallState::new(limits, deadline, log.clone(), egress, setup.config.clone());
+    let mut store = match prepare_store(pre.engine(), state, limits) {
+        Ok(store) => store,
+        Err(error) => return (Err(CallFailure::Host(format!("{error:#}"))), CallUse::default()),
+    };
+
+    let guest = async {
+        let plugin = pre.instantiate_async(&mut store).await?;
+        function(Call { store: &mut store, plugin: &plugin }).await
+    };
+    // A panic of a host function ends this call and nothing else. The store it may have left in disorder is read for
+    // its figures and dropped.
+    let guest = AssertUnwindSafe(until(deadline, guest)).catch_unwind();
+    let ended = guest.await;
+
+    let usage = CallUse {
+        duration: started.elapsed(),
+        fuel: limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0)),
+        peak_memory: store.data().limiter.peak_memory(),
+        host_calls: store.data().host_calls,
+        http: store.data().egress.take_use(),
+        ..CallUse::default()
+    };
+    let refused = store.data().limiter.refused();
+    drop(store);
+    let (log, log_bytes_dropped) = log.take();
+    let usage = CallUse { log, log_bytes_dropped, ..usage };
+
+    let result = match ended {
+        Ok(Some(Ok(value))) => Ok(value),
+        Ok(Some(Err(error))) => Err(CallFailure::of(&error, refused, limits, setup.stack)),
+        Ok(None) => Err(CallFailure::timeout(limits.timeout)),
+        Err(panic) => Err(CallFailure::Host(format!("a host function panicked: {}", panic_text(&*panic)))),
+    };
+    (result, usage)
+}
+
+fn prepare_store(engine: &Engine, state: CallState, limits: &Limits) -> wasmtime::Result<Store<CallState>> {
+    let mut store = Store::try_new(engine, state)?;
+    store.limiter(|state| &mut state.limiter);
+    store.call_hook(|store, hook| Ok(store.data().before(hook)?));
+    store.set_fuel(limits.fuel)?;
+    store.fuel_async_yield_interval(Some(YIELD_INTERVAL))?;
+    store.set_max_component_handles(limits.handles as usize);
+    let host_call_bytes = limits.output_bytes.saturating_add(HOST_CALL_SLACK);
+    store.set_hostcall_fuel(usize::try_from(host_call_bytes).unwrap_or(usize::MAX));
+    Ok(store)
+}
+
+/// Runs `guest` until it ends or the deadline passes. A guest that computes comes by here at each of its yields, and is
+/// checked then, for a timer alone could be late on a busy executor; one that waits is woken by the timer.
+async fn until<F: Future>(deadline: Instant, guest: F) -> Option<F::Output> {
+    let mut guest = pin!(guest);
+    let mut timer = pin!(tokio::time::sleep_until(deadline));
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(output) = guest.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        if Instant::now() >= deadline || timer.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

@@ -1,0 +1,180 @@
+//! Compiling a stranger's bytes, in a process of its own: compilation cannot be interrupted, takes as much memory as the
+//! bytes ask for, and must not take the host with it.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+
+use super::component::ComponentError;
+use super::engine::{Parallel, config};
+use super::limits::Limits;
+
+/// The argument that turns the program into a compiler. Internal: neither documented nor stable.
+const CHILD_ARGUMENT: &str = "__compile-component";
+
+/// Bytes of the child's error output that are kept.
+const ERROR_BYTES: u64 = 16 * 1024;
+
+/// Components compiled at the same time; each is bounded in memory, all together by this.
+const AT_ONCE: usize = 2;
+
+/// Where components are compiled.
+#[derive(Debug)]
+pub(super) struct Compiler {
+    place: CompilePlace,
+    stack: u64,
+    gate: Semaphore,
+}
+
+/// Where components are compiled.
+#[derive(Clone, Debug)]
+pub enum CompilePlace {
+    /// In a child of this program, which must call [`become_compiler_if_asked`] first thing in `main`.
+    Child(PathBuf),
+    /// In this process: for programs that trust their components. `compile_timeout` and `compile_memory` then bound
+    /// nothing.
+    ThisProcess,
+}
+
+impl Compiler {
+    pub(super) fn new(place: CompilePlace, stack: u64) -> Self {
+        Self { place, stack, gate: Semaphore::new(AT_ONCE) }
+    }
+
+    /// Returns the compiled form, which loads into every engine of [`super::engine`].
+    pub(super) async fn compile(&self, bytes: &[u8], limits: &Limits) -> Result<Vec<u8>, ComponentError> {
+        // The semaphore is never closed; if it were, compiling without it is still right.
+        let _permit = self.gate.acquire().await.ok();
+        match &self.place {
+            CompilePlace::Child(program) => self.compile_in_child(program, bytes, limits).await,
+            CompilePlace::ThisProcess => {
+                let (bytes, stack) = (bytes.to_vec(), self.stack);
+                tokio::task::spawn_blocking(move || precompile(&bytes, stack, Parallel::Yes))
+                    .await
+                    .map_err(|error| ComponentError::CompilerFailed(error.to_string()))?
+                    .map_err(ComponentError::Invalid)
+            }
+        }
+    }
+
+    async fn compile_in_child(
+        &self,
+        program: &PathBuf,
+        bytes: &[u8],
+        limits: &Limits,
+    ) -> Result<Vec<u8>, ComponentError> {
+        let failed = |what: &str, error: std::io::Error| ComponentError::CompilerFailed(format!("{what}: {error}"));
+        let mut child = Command::new(program)
+            .arg(CHILD_ARGUMENT)
+            .args([self.stack, limits.compile_memory, limits.compile_timeout.as_secs()].map(|number| number.to_string()))
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| failed(&format!("cannot start {}", program.display()), error))?;
+        let (Some(mut input), Some(mut output), Some(errors)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(ComponentError::CompilerFailed("the child has no pipes".to_owned()));
+        };
+        let mut compiled = Vec::new();
+        let mut message = Vec::new();
+        let talk = async {
+            let send = async {
+                // A child that gives up early closes its end; its exit status says why.
+                let _ = input.write_all(bytes).await;
+                drop(input);
+            };
+            let mut errors = errors.take(ERROR_BYTES);
+            let (_, read, _) =
+                tokio::join!(send, output.read_to_end(&mut compiled), errors.read_to_end(&mut message));
+            read.map_err(|error| failed("cannot read the compiled component", error))?;
+            child.wait().await.map_err(|error| failed("cannot wait for the child", error))
+        };
+        let status = match tokio::time::timeout(limits.compile_timeout, talk).await {
+            Ok(status) => status?,
+            Err(_) => {
+                // Dropping the child would kill it as well; waiting for its end leaves no process behind.
+                let _ = child.kill().await;
+                return Err(ComponentError::CompileTimeout(limits.compile_timeout));
+            }
+        };
+        let message = String::from_utf8_lossy(&message).trim().to_owned();
+        if status.success() {
+            Ok(compiled)
+        } else if status.code() == Some(INVALID) {
+            Err(ComponentError::Invalid(message))
+        } else if message.contains("memory allocation") || message.contains("Cannot allocate memory") {
+            Err(ComponentError::CompileMemory(limits.compile_memory))
+        } else {
+            Err(ComponentError::CompilerFailed(format!("{status}: {message}")))
+        }
+    }
+}
+
+/// Exit status of a child that found the component not valid.
+const INVALID: i32 = 3;
+
+/// Compiles one component from standard input to standard output and exits, where the program was started for that;
+/// returns at once otherwise. To be called first thing in `main`, before threads and runtimes.
+pub fn become_compiler_if_asked() {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() != Some(CHILD_ARGUMENT) {
+        return;
+    }
+    let mut number = || arguments.next().and_then(|text| text.parse::<u64>().ok());
+    let code = match (number(), number(), number()) {
+        (Some(stack), Some(memory), Some(seconds)) => child(stack, memory, Duration::from_secs(seconds)),
+        _ => fail(2, "this command is internal"),
+    };
+    // The process exists for this one thing, and nothing else may run in it.
+    #[allow(clippy::exit)]
+    std::process::exit(code);
+}
+
+fn child(stack: u64, memory: u64, time: Duration) -> i32 {
+    // The parent kills at the same deadline; this one holds where the parent is gone.
+    let seconds = time.as_secs().saturating_add(1);
+    let limit = |resource, value| setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) });
+    if let Err(error) = limit(Resource::As, memory).and_then(|()| limit(Resource::Cpu, seconds)) {
+        return fail(1, &format!("cannot limit the compiler: {error}"));
+    }
+    let mut bytes = Vec::new();
+    if let Err(error) = std::io::stdin().lock().read_to_end(&mut bytes) {
+        return fail(1, &format!("cannot read the component: {error}"));
+    }
+    match precompile(&bytes, stack, Parallel::No) {
+        Ok(compiled) => match std::io::stdout().lock().write_all(&compiled) {
+            Ok(()) => 0,
+            Err(error) => fail(1, &format!("cannot hand over the compiled component: {error}")),
+        },
+        Err(message) => fail(INVALID, &message),
+    }
+}
+
+fn fail(code: i32, message: &str) -> i32 {
+    let _ = writeln!(std::io::stderr(), "{message}");
+    code
+}
+
+fn precompile(bytes: &[u8], stack: u64, parallel: Parallel) -> Result<Vec<u8>, String> {
+    let engine = Engine::new(&config(stack, parallel)).map_err(|error| format!("{error:#}"))?;
+    engine.precompile_component(bytes).map_err(|error| explain(&format!("{error:#}")))
+}
+
+/// The engine's words for two common cases, in ours.
+fn explain(message: &str) -> String {
+    if message.contains("component model async feature") {
+        return "it uses the async functions of WASI 0.3, and this host runs WASI 0.2".to_owned();
+    }
+    message.to_owned()
+}

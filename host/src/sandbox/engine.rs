@@ -1,0 +1,142 @@
+//! The engine: one configuration for every component, so that one compiled form serves all of them.
+//!
+//! Fuel is the only instrumentation. It is the limit, and because the guest yields to the executor every
+//! [`YIELD_INTERVAL`] units, it is also what keeps calls fair to each other and the point at which a deadline is seen.
+//! Epochs would add a second check to every loop and buy nothing.
+
+use wasmtime::component::Component;
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
+
+use super::limits::{EngineSettings, Limits};
+
+/// Units of fuel between two yields to the executor. A spinning guest is seen about this often, so its deadline is
+/// overshot by little even where many spin on few threads.
+pub(super) const YIELD_INTERVAL: u64 = 100_000;
+
+/// Host functions run on the same stack as the guest, above its limit.
+const HOST_STACK: usize = 1536 * 1024;
+
+/// Dirty pages of a slot that are cleared in place rather than given back to the system.
+const KEEP_RESIDENT: usize = 64 * 1024;
+
+/// Core instances per call that the pool sets aside: what Python needs, with room.
+const POOLED_CORE_INSTANCES: u32 = 16;
+const POOLED_TABLES: u32 = 16;
+const POOLED_MEMORIES: u32 = 2;
+
+/// The engines of a host. Both run the same compiled code; they differ in where instances come from.
+#[derive(Clone)]
+pub struct Engines {
+    /// Instances from slots that are mapped once and reset between calls; `None` where the address space is too small.
+    pooling: Option<Engine>,
+    /// Instances mapped anew for each call: several times slower, for components that fit no slot.
+    on_demand: Engine,
+}
+
+impl std::fmt::Debug for Engines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engines").field("pooling", &self.pooling.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Engines {
+    /// Sizes the pool for `settings` and the largest of `limits`.
+    pub fn new<'a>(
+        settings: &EngineSettings,
+        limits: impl IntoIterator<Item = &'a Limits>,
+    ) -> wasmtime::Result<Self> {
+        let on_demand = Engine::new(&config(settings.stack, Parallel::Yes))?;
+        let pooling = match pooling_engine(settings, limits) {
+            Ok(engine) => Some(engine),
+            Err(error) => {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "no room for pooled instances: tool calls are slower; lower [limits] host_concurrency or raise `ulimit -v`"
+                );
+                None
+            }
+        };
+        if pooling.is_some() && !PoolingAllocationConfig::is_pagemap_scan_available() {
+            tracing::info!("the kernel lacks PAGEMAP_SCAN (Linux 6.7): a tool call costs about two and a half times as much");
+        }
+        Ok(Self { pooling, on_demand })
+    }
+
+    /// The engine whose settings decide whether compiled code fits.
+    pub(super) fn reference(&self) -> &Engine {
+        &self.on_demand
+    }
+
+    /// Loads compiled code into the pool if it fits, else into the on-demand engine.
+    pub(super) fn load(
+        &self,
+        load: impl Fn(&Engine) -> wasmtime::Result<Component>,
+    ) -> wasmtime::Result<Component> {
+        if let Some(pooling) = &self.pooling {
+            match load(pooling) {
+                Ok(component) => return Ok(component),
+                Err(error) => tracing::debug!(error = format!("{error:#}"), "component does not fit the pool"),
+            }
+        }
+        load(&self.on_demand)
+    }
+}
+
+pub(super) enum Parallel {
+    Yes,
+    /// For the compiling child, whose address space is limited.
+    No,
+}
+
+/// The settings that compiled code is bound to. The compiling child and the host must agree on all of them.
+pub(super) fn config(stack: u64, parallel: Parallel) -> Config {
+    let stack = usize::try_from(stack).unwrap_or(usize::MAX);
+    let mut config = Config::new();
+    config
+        .strategy(Strategy::Cranelift)
+        .consume_fuel(true)
+        .max_wasm_stack(stack)
+        .async_stack_size(stack.saturating_add(HOST_STACK))
+        .async_stack_zeroing(false)
+        .memory_init_cow(true)
+        .wasm_component_model(true)
+        .wasm_relaxed_simd(false)
+        .cranelift_nan_canonicalization(false)
+        .parallel_compilation(matches!(parallel, Parallel::Yes));
+    config
+}
+
+fn pooling_engine<'a>(
+    settings: &EngineSettings,
+    limits: impl IntoIterator<Item = &'a Limits>,
+) -> wasmtime::Result<Engine> {
+    let (mut memory, mut table_elements, mut core_instances) = (0, 0, POOLED_CORE_INSTANCES);
+    for limits in limits {
+        memory = memory.max(limits.memory);
+        table_elements = table_elements.max(limits.table_elements);
+        core_instances = core_instances.max(limits.core_instances);
+    }
+    // One more than may run at once: a slot is free a moment after its permit.
+    let calls = settings.host_concurrency.saturating_add(1);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(calls)
+        .total_core_instances(calls.saturating_mul(POOLED_CORE_INSTANCES))
+        .total_memories(calls.saturating_mul(POOLED_MEMORIES))
+        .total_tables(calls.saturating_mul(POOLED_TABLES))
+        .total_stacks(calls)
+        .max_core_instances_per_component(core_instances)
+        .max_core_instance_size(4 << 20)
+        .max_component_instance_size(4 << 20)
+        .max_memories_per_component(16)
+        .max_memories_per_module(4)
+        .max_tables_per_component(64)
+        .max_tables_per_module(16)
+        .table_elements(table_elements as usize)
+        .max_memory_size(usize::try_from(memory).unwrap_or(usize::MAX))
+        .linear_memory_keep_resident(KEEP_RESIDENT)
+        .table_keep_resident(KEEP_RESIDENT)
+        .pagemap_scan(Enabled::Auto);
+    let mut config = config(settings.stack, Parallel::Yes);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    Engine::new(&config)
+}

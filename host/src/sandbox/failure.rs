@@ -1,0 +1,115 @@
+//! Why a call has no result: the engine's many ways of ending, told apart.
+
+use std::time::Duration;
+
+use wasmtime::component::ResourceTableError;
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use super::limits::Limits;
+
+/// Our own reasons to stop a guest, carried through the engine as its error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Stopped {
+    #[error("the call's deadline has passed")]
+    Deadline,
+    #[error("the guest made more host calls than host_calls allows")]
+    HostCalls,
+}
+
+/// A limit of the call, with the value that was in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitHit {
+    /// Its name in the configuration.
+    pub name: &'static str,
+    pub value: String,
+}
+
+impl std::fmt::Display for LimitHit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} = {}", self.name, self.value)
+    }
+}
+
+/// Why a call has no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallFailure {
+    /// The tool says the model's input makes no sense.
+    InvalidInput(String),
+    /// The tool says it cannot work right now.
+    Unavailable { message: String, retry_after: Option<Duration> },
+    /// The tool says it failed for good.
+    Failed(String),
+    Timeout(LimitHit),
+    OutOfFuel(LimitHit),
+    OutOfMemory(LimitHit),
+    StackOverflow(LimitHit),
+    /// The guest crashed or left; the text is for the operator alone.
+    Trapped(String),
+    /// The result breaks the contract.
+    InvalidOutput(String),
+    /// No room for another instance.
+    Overloaded(String),
+    /// A fault of ours; the text is for the operator alone.
+    Host(String),
+}
+
+impl CallFailure {
+    pub(super) fn timeout(limit: Duration) -> Self {
+        Self::Timeout(LimitHit { name: "timeout", value: format!("{limit:?}") })
+    }
+
+    /// Reads the engine's error. `refused` is the limit at which memory or tables were last denied to the guest.
+    pub(super) fn of(error: &wasmtime::Error, refused: Option<&'static str>, limits: &Limits, stack: u64) -> Self {
+        if let Some(stopped) = error.downcast_ref::<Stopped>() {
+            return match stopped {
+                Stopped::Deadline => Self::timeout(limits.timeout),
+                Stopped::HostCalls => Self::OutOfFuel(hit("host_calls", limits.host_calls)),
+            };
+        }
+        if let Some(exit) = error.downcast_ref::<I32Exit>() {
+            return Self::Trapped(format!("the guest exited with status {}", exit.0));
+        }
+        if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+            return Self::Overloaded(format!("{error:#}"));
+        }
+        if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) || mentions(error, "handle limit exceeded") {
+            return Self::OutOfMemory(hit("handles", limits.handles));
+        }
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::OutOfFuel) => return Self::OutOfFuel(hit("fuel", limits.fuel)),
+            Some(Trap::StackOverflow) => return Self::StackOverflow(hit("stack", stack)),
+            _ => {}
+        }
+        // The guest sees a failed growth and commonly aborts: its crash is then the consequence, not the cause.
+        match refused {
+            Some("memory") => return Self::OutOfMemory(hit("memory", limits.memory)),
+            Some("table_elements") => return Self::OutOfMemory(hit("table_elements", limits.table_elements)),
+            _ => {}
+        }
+        if mentions(error, "resource limit exceeded: instance count") {
+            return Self::OutOfMemory(hit("core_instances", limits.core_instances));
+        }
+        let in_guest = error.downcast_ref::<WasmBacktrace>().is_some() || error.downcast_ref::<Trap>().is_some();
+        if mentions(error, "fuel allocated for hostcalls") {
+            return match in_guest {
+                true => Self::OutOfMemory(hit("output_bytes", limits.output_bytes)),
+                false => Self::InvalidOutput(format!("the result is larger than {} bytes", limits.output_bytes)),
+            };
+        }
+        match in_guest {
+            true => Self::Trapped(format!("{error:?}")),
+            // No guest code was running: what it returned could not be read.
+            false => Self::InvalidOutput(format!("the result cannot be read: {error:#}")),
+        }
+    }
+}
+
+fn hit(name: &'static str, value: impl ToString) -> LimitHit {
+    LimitHit { name, value: value.to_string() }
+}
+
+/// Some of the engine's errors are private types, known only by their words; the tests cause each of them.
+fn mentions(error: &wasmtime::Error, words: &str) -> bool {
+    error.chain().any(|cause| cause.to_string().contains(words))
+}

@@ -1,0 +1,89 @@
+//! Addresses that no tool may reach unless the operator named them: everything that is not the public internet.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Whether `address` belongs to the public internet, by the special-purpose registries of IANA (RFC 6890 and its
+/// successors). Addresses that carry an IPv4 address inside are judged by that one.
+pub(super) fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => match embedded_v4(address) {
+            Some(inner) => is_public_v4(inner),
+            None => is_public_v6(address),
+        },
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    !(a == 0                                     // "this network", RFC 791
+        || address.is_private()
+        || address.is_loopback()
+        || address.is_link_local()               // 169.254/16: the metadata services of clouds live here
+        || address.is_multicast()
+        || address.is_broadcast()
+        || address.is_documentation()
+        || (a == 100 && (64..128).contains(&b))  // shared address space of carriers, RFC 6598
+        || (a == 192 && b == 0 && c == 0)        // protocol assignments, RFC 6890
+        || (a == 192 && b == 88 && c == 99)      // 6to4 relays, RFC 7526
+        || (a == 198 && (18..20).contains(&b))   // benchmarking, RFC 2544
+        || a >= 240) // reserved, RFC 1112
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let segments = address.segments();
+    // Only 2000::/3 is given out as global unicast; unique-local, link-local, multicast and all else lie outside.
+    (segments[0] & 0xe000) == 0x2000
+        && !(segments[0] == 0x2001 && segments[1] < 0x0200) // protocol assignments, Teredo and ORCHID among them
+        && !(segments[0] == 0x2001 && segments[1] == 0x0db8) // documentation
+        && !(segments[0] == 0x3fff && segments[1] < 0x1000) // documentation, RFC 9637
+}
+
+/// The IPv4 address inside a mapped, compatible, translated (NAT64, RFC 6052 and RFC 8215) or 6to4 address.
+fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let segments = address.segments();
+    let pair = |high: u16, low: u16| {
+        let [a, b] = high.to_be_bytes();
+        let [c, d] = low.to_be_bytes();
+        Ipv4Addr::new(a, b, c, d)
+    };
+    match segments {
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(pair(high, low)),
+        [0, 0, 0, 0, 0, 0, high, low] => Some(pair(high, low)),
+        // Where a local NAT64 prefix puts the address depends on its length; none of them is public.
+        [0x64, 0xff9b, 1, ..] => Some(Ipv4Addr::UNSPECIFIED),
+        [0x2002, high, low, ..] => Some(pair(high, low)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn special_addresses_are_not_public() {
+        for address in [
+            "0.0.0.0", "10.1.2.3", "100.64.0.1", "100.127.255.255", "127.0.0.1", "127.9.9.9", "169.254.169.254",
+            "172.16.0.1", "172.31.255.255", "192.0.0.8", "192.0.2.1", "192.88.99.1", "192.168.0.1", "198.18.0.1",
+            "198.51.100.1", "203.0.113.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "::127.0.0.1",
+            "::ffff:10.0.0.1", "::ffff:0:10.0.0.1", "64:ff9b::a00:1", "64:ff9b:1::1", "2002:7f00:1::", "fc00::1",
+            "fd00:ec2::254", "fe80::1", "fec0::1", "ff02::1", "2001::1", "2001:db8::1", "3fff::1", "100::1",
+        ] {
+            assert!(!is_public(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn the_internet_is_public() {
+        for address in [
+            "1.1.1.1", "8.8.8.8", "100.63.255.255", "100.128.0.1", "172.32.0.1", "192.0.1.1", "2606:4700::1111",
+            "2a00:1450::1", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1",
+        ] {
+            assert!(is_public(address.parse().unwrap()), "{address}");
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! The one way out of a guest: authorise, resolve once, check the address, connect to the checked address, send.
+//! Redirects are answers like any other and are not followed; proxies of the environment are not consulted.
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, Uri, header};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use url::{Host, Url};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+use super::address;
+use super::grant::HttpGrant;
+
+/// How long a connection may take where the guest does not ask for less. The deadline of the call holds beside it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most response headers, by number and by bytes of the header section.
+const MAX_RESPONSE_HEADERS: usize = 128;
+const MAX_RESPONSE_HEADER_BYTES: usize = 64 * 1024;
+
+type Sent = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
+type Sending = Box<dyn Future<Output = Result<Sent, Error>> + Send>;
+
+/// What a call did over HTTP, for the operator.
+#[derive(Clone, Debug, Default)]
+pub struct HttpUse {
+    pub requests: u32,
+    /// Why requests were refused, one sentence each; at most sixteen are kept.
+    pub refused: Vec<String>,
+}
+
+/// The egress of one call.
+pub(in crate::sandbox) struct Egress {
+    grants: Arc<[HttpGrant]>,
+    tls: Arc<rustls::ClientConfig>,
+    max_requests: u32,
+    requests: u32,
+    /// Bytes of response bodies that may still come in, over all requests of the call.
+    body_budget: Arc<AtomicU64>,
+    max_response_bytes: u64,
+    refused: Arc<Mutex<Vec<String>>>,
+}
+
+impl Egress {
+    pub(in crate::sandbox) fn new(
+        grants: Arc<[HttpGrant]>,
+        tls: Arc<rustls::ClientConfig>,
+        max_requests: u32,
+        max_response_bytes: u64,
+    ) -> Self {
+        Self {
+            grants,
+            tls,
+            max_requests,
+            requests: 0,
+            body_budget: Arc::new(AtomicU64::new(max_response_bytes)),
+            max_response_bytes,
+            refused: Arc::default(),
+        }
+    }
+
+    pub(in crate::sandbox) fn take_use(&self) -> HttpUse {
+        let refused = std::mem::take(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner));
+        HttpUse { requests: self.requests, refused }
+    }
+
+    /// Decides about a request before anything is resolved or sent. Returns its URL, canonical, and the grant.
+    fn authorise(&mut self, request: &Request<WasiBody>) -> Result<(Url, HttpGrant), String> {
+        self.requests = self.requests.saturating_add(1);
+        if self.requests > self.max_requests {
+            return Err(format!("more than {} requests in one call (limit http_requests)", self.max_requests));
+        }
+        let url = canonical_url(request.uri())?;
+        let method = request.method().as_str();
+        let grant = self.grants.iter().find(|grant| grant.covers(method, &url));
+        let grant = grant.ok_or_else(|| self.explain_refusal(method, &url))?;
+        Ok((url, grant.clone()))
+    }
+
+    /// For the operator. A path or query may hold what a user or the model said, so neither is repeated.
+    fn explain_refusal(&self, method: &str, url: &Url) -> String {
+        let origin = url.origin().ascii_serialization();
+        match self.grants.iter().any(|grant| grant.covers_origin(url)) {
+            true => format!("{method} {origin} is granted, but not with this method or below this path"),
+            false => format!("{method} {origin} is not granted"),
+        }
+    }
+}
+
+impl WasiHttpHooks for Egress {
+    // The header is made from the canonical host, not from what the guest wrote as its authority.
+    fn set_host_header(&mut self) -> bool {
+        false
+    }
+
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Sending {
+        let (url, grant) = match self.authorise(&request) {
+            Ok(authorised) => authorised,
+            Err(reason) => {
+                note(&self.refused, reason);
+                return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
+            }
+        };
+        let exchange = Exchange {
+            url,
+            grant,
+            tls: self.tls.clone(),
+            options: options.unwrap_or_default(),
+            body_budget: self.body_budget.clone(),
+            max_response_bytes: self.max_response_bytes,
+            refused: self.refused.clone(),
+        };
+        Box::new(exchange.run(request))
+    }
+
+    // The defaults of these three write the error to the log at `warn`; it is the guest's to handle.
+    fn p2_error_from_hyper(&mut self, error: &hyper::Error) -> wasmtime_wasi_http::p2::bindings::http::types::ErrorCode {
+        use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
+        match error {
+            error if error.is_timeout() => ErrorCode::ConnectionTimeout,
+            error if error.is_incomplete_message() => ErrorCode::HttpResponseIncomplete,
+            error if error.is_canceled() || error.is_closed() => ErrorCode::ConnectionTerminated,
+            error if error.is_parse_too_large() => ErrorCode::HttpResponseHeaderSectionSize(None),
+            _ => ErrorCode::HttpProtocolError,
+        }
+    }
+
+    fn p2_error_from_connect(&mut self, _: &std::io::Error) -> wasmtime_wasi_http::p2::bindings::http::types::ErrorCode {
+        wasmtime_wasi_http::p2::bindings::http::types::ErrorCode::ConnectionRefused
+    }
+
+    fn p2_error_from_tls(&mut self, _: &std::io::Error) -> wasmtime_wasi_http::p2::bindings::http::types::ErrorCode {
+        wasmtime_wasi_http::p2::bindings::http::types::ErrorCode::TlsProtocolError
+    }
+}
+
+/// One request that was authorised.
+struct Exchange {
+    url: Url,
+    grant: HttpGrant,
+    tls: Arc<rustls::ClientConfig>,
+    options: RequestOptions,
+    body_budget: Arc<AtomicU64>,
+    max_response_bytes: u64,
+    refused: Arc<Mutex<Vec<String>>>,
+}
+
+impl Exchange {
+    async fn run(self, mut request: Request<WasiBody>) -> Result<Sent, Error> {
+        prepare(&mut request, &self.url)?;
+        let connect_timeout = self.options.connect_timeout.unwrap_or(CONNECT_TIMEOUT).min(CONNECT_TIMEOUT);
+        let stream = tokio::time::timeout(connect_timeout, self.connect())
+            .await
+            .map_err(|_| Error::ConnectionTimeout)??;
+        match self.url.scheme() {
+            "https" => {
+                let handshake = TlsConnector::from(self.tls.clone()).connect(server_name(&self.url)?, stream);
+                let stream = tokio::time::timeout(connect_timeout, handshake)
+                    .await
+                    .map_err(|_| Error::ConnectionTimeout)?
+                    .map_err(Error::Tls)?;
+                self.exchange(request, TokioIo::new(stream)).await
+            }
+            _ => self.exchange(request, TokioIo::new(stream)).await,
+        }
+    }
+
+    /// Resolves once and connects to an address that was checked: a second answer of the name server changes nothing.
+    async fn connect(&self) -> Result<TcpStream, Error> {
+        let port = self.url.port_or_known_default().ok_or(Error::HttpRequestUriInvalid)?;
+        let addresses: Vec<SocketAddr> = match self.url.host().ok_or(Error::HttpRequestUriInvalid)? {
+            Host::Ipv4(address) => vec![(address, port).into()],
+            Host::Ipv6(address) => vec![(address, port).into()],
+            Host::Domain(name) => tokio::net::lookup_host((name, port))
+                .await
+                .map_err(|_| Error::DnsError { rcode: None, info_code: None })?
+                .collect(),
+        };
+        let allowed = |address: IpAddr| address::is_public(address) || self.grant.names_address(address);
+        let mut last_error = None;
+        let mut prohibited = false;
+        for address in addresses {
+            if !allowed(address.ip()) {
+                prohibited = true;
+                continue;
+            }
+            match TcpStream::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last_error = Some(error),
+            }
+        }
+        match last_error {
+            Some(error) => Err(Error::Connect(error)),
+            None if prohibited => {
+                let host = self.url.host_str().unwrap_or_default();
+                note(&self.refused, format!("{host} resolves to an address that is not public"));
+                Err(Error::DestinationIpProhibited)
+            }
+            None => Err(Error::DestinationNotFound),
+        }
+    }
+
+    async fn exchange<S>(self, request: Request<WasiBody>, stream: TokioIo<S>) -> Result<Sent, Error>
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+    {
+        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+            .max_headers(MAX_RESPONSE_HEADERS)
+            .max_buf_size(MAX_RESPONSE_HEADER_BYTES)
+            .handshake(stream)
+            .await?;
+        let mut connection = Box::pin(connection);
+        let mut response = Box::pin(async {
+            match self.options.first_byte_timeout {
+                Some(limit) => tokio::time::timeout(limit, sender.send_request(request))
+                    .await
+                    .map_err(|_| Error::ConnectionReadTimeout)?,
+                None => sender.send_request(request).await,
+            }
+            .map_err(Error::from)
+        });
+        // The connection moves bytes only while it is polled, so it is driven beside the response, and afterwards by
+        // the worker that the caller keeps for as long as the body is read.
+        let mut connected = true;
+        let answer = std::future::poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(answer) = response.as_mut().poll(cx) {
+                    return Poll::Ready(answer);
+                }
+                if !connected {
+                    return Poll::Pending;
+                }
+                let ended = ready!(connection.as_mut().poll(cx));
+                connected = false;
+                if let Err(error) = ended {
+                    return Poll::Ready(Err(error.into()));
+                }
+            }
+        })
+        .await?;
+        drop(response);
+        let body = |incoming| MeteredBody {
+            incoming,
+            budget: self.body_budget,
+            limit: self.max_response_bytes,
+            pause: self.options.between_bytes_timeout,
+            timer: None,
+        };
+        let worker = async move {
+            if connected {
+                connection.await?;
+            }
+            Ok(())
+        };
+        Ok((answer.map(|incoming| body(incoming).boxed_unsync()), Box::new(worker)))
+    }
+}
+
+/// Response bytes are charged as they arrive, over all responses of the call.
+struct MeteredBody {
+    incoming: Incoming,
+    budget: Arc<AtomicU64>,
+    limit: u64,
+    pause: Option<Duration>,
+    timer: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Body for MeteredBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.timer = None;
+                let size = frame.data_ref().map_or(0, Bytes::len) as u64;
+                let charge = |left: u64| left.checked_sub(size);
+                if self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, charge).is_err() {
+                    return Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(self.limit)))));
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => {
+                let Some(pause) = self.pause else { return Poll::Pending };
+                let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
+                ready!(timer.as_mut().poll(cx));
+                Poll::Ready(Some(Err(Error::ConnectionReadTimeout)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+}
+
+/// The request's URL as a browser would read it: one notation per address, no dot segments, lower-case host. What is
+/// authorised is what is sent.
+fn canonical_url(uri: &Uri) -> Result<Url, String> {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    if authority.contains('@') {
+        return Err("the request names a user in its authority".to_owned());
+    }
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let text = format!("{}://{authority}{path}", uri.scheme_str().unwrap_or_default());
+    match Url::parse(&text) {
+        Ok(url) if url.has_host() => Ok(url),
+        Ok(_) => Err("the request names no host".to_owned()),
+        Err(error) => Err(format!("the request's URL is not valid: {error}")),
+    }
+}
+
+/// Puts the canonical target into the request, in the form that is sent to an origin server.
+fn prepare(request: &mut Request<WasiBody>, url: &Url) -> Result<(), Error> {
+    let target = match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    };
+    *request.uri_mut() = target.parse().map_err(|_| Error::HttpRequestUriInvalid)?;
+    let host = url.host_str().unwrap_or_default();
+    let host = match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    let host = HeaderValue::try_from(host).map_err(|_| Error::HttpRequestUriInvalid)?;
+    request.headers_mut().insert(header::HOST, host);
+    Ok(())
+}
+
+fn server_name(url: &Url) -> Result<ServerName<'static>, Error> {
+    let name = match url.host().ok_or(Error::HttpRequestUriInvalid)? {
+        Host::Ipv4(address) => ServerName::from(IpAddr::V4(address)),
+        Host::Ipv6(address) => ServerName::from(IpAddr::V6(address)),
+        Host::Domain(name) => ServerName::try_from(name.to_owned()).map_err(|_| Error::HttpRequestUriInvalid)?,
+    };
+    Ok(name)
+}
+
+fn note(refused: &Mutex<Vec<String>>, reason: String) {
+    const KEPT: usize = 16;
+    let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+    if refused.len() < KEPT {
+        refused.push(reason);
+    }
+}

@@ -1,0 +1,206 @@
+//! One entry of a plugin's allow-list.
+
+use std::net::IpAddr;
+
+use url::{Host, Url};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    fn of(url: &Url) -> Option<Self> {
+        match url.scheme() {
+            "http" => Some(Self::Http),
+            "https" => Some(Self::Https),
+            _ => None,
+        }
+    }
+}
+
+/// Requests to one origin, below one path, with the listed methods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpGrant {
+    pub scheme: Scheme,
+    /// Lower case, an IP literal in its canonical form.
+    pub host: String,
+    pub port: u16,
+    /// Starts with `/`. Covers itself and what lies below it: `/v1` allows `/v1` and `/v1/x`, not `/v10`.
+    pub path_prefix: String,
+    /// Upper case.
+    pub methods: Vec<String>,
+}
+
+/// Why an entry of an allow-list is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GrantError {
+    #[error("`{0}` is not a URL: {1}")]
+    NotAUrl(String, String),
+    #[error("`{0}` must start with http:// or https://")]
+    Scheme(String),
+    #[error("`{0}` names no host")]
+    NoHost(String),
+    #[error("`{0}` must not hold a user name, a password, a query or a fragment")]
+    Extra(String),
+    #[error("`{0}` must not hold an encoded slash, backslash or dot in its path")]
+    EncodedPath(String),
+    #[error("`{0}` is not an HTTP method that can be granted")]
+    Method(String),
+    #[error("no method is granted for `{0}`")]
+    NoMethods(String),
+}
+
+impl HttpGrant {
+    /// Reads `scheme://host[:port][/path-prefix]` and the methods to allow there.
+    ///
+    /// # Errors
+    ///
+    /// For anything a grant cannot mean: another scheme, no host, user information, a query, an unknown method.
+    pub fn parse<M: AsRef<str>>(text: &str, methods: &[M]) -> Result<Self, GrantError> {
+        let url = Url::parse(text).map_err(|error| GrantError::NotAUrl(text.to_owned(), error.to_string()))?;
+        let scheme = Scheme::of(&url).ok_or_else(|| GrantError::Scheme(text.to_owned()))?;
+        let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
+            return Err(GrantError::NoHost(text.to_owned()));
+        };
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        if has_user || url.query().is_some() || url.fragment().is_some() {
+            return Err(GrantError::Extra(text.to_owned()));
+        }
+        if has_encoded_separator(url.path()) {
+            return Err(GrantError::EncodedPath(text.to_owned()));
+        }
+        let methods = methods.iter().map(|method| grantable(method.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        if methods.is_empty() {
+            return Err(GrantError::NoMethods(text.to_owned()));
+        }
+        Ok(Self { scheme, host: canonical_host(&host), port, path_prefix: url.path().to_owned(), methods })
+    }
+
+    /// Whether `method` on `url` is covered. `url` must be parsed, so that its path holds no dot segments.
+    pub(super) fn covers(&self, method: &str, url: &Url) -> bool {
+        self.covers_origin(url)
+            && self.methods.iter().any(|granted| granted == method)
+            && self.covers_path(url.path())
+    }
+
+    pub(super) fn covers_origin(&self, url: &Url) -> bool {
+        Scheme::of(url) == Some(self.scheme)
+            && url.host().is_some_and(|host| canonical_host(&host) == self.host)
+            && url.port_or_known_default() == Some(self.port)
+    }
+
+    fn covers_path(&self, path: &str) -> bool {
+        if self.path_prefix == "/" {
+            return true;
+        }
+        // A server may decode what we left encoded, and climb out of the prefix.
+        if has_encoded_separator(path) {
+            return false;
+        }
+        let Some(rest) = path.strip_prefix(&self.path_prefix) else { return false };
+        rest.is_empty() || self.path_prefix.ends_with('/') || rest.starts_with('/')
+    }
+
+    /// Whether the operator named this very address, which lifts the ban on private ones for it.
+    pub(super) fn names_address(&self, address: IpAddr) -> bool {
+        if self.host == "localhost" {
+            return address.is_loopback();
+        }
+        self.host.trim_matches(['[', ']']).parse() == Ok(address)
+    }
+}
+
+impl std::fmt::Display for HttpGrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { scheme, host, port, path_prefix, methods } = self;
+        write!(f, "{} {}://{host}:{port}{path_prefix}", methods.join(","), scheme.as_str())
+    }
+}
+
+/// The host as a URL writes it: IPv6 in brackets, names in lower case without the dot of the root.
+pub(super) fn canonical_host(host: &Host<&str>) -> String {
+    let text = host.to_string();
+    text.strip_suffix('.').map_or(text.clone(), str::to_owned)
+}
+
+fn has_encoded_separator(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    ["%2f", "%5c", "%2e"].iter().any(|encoded| path.contains(encoded))
+}
+
+/// CONNECT would turn the grant into a tunnel, TRACE into a mirror of injected headers.
+fn grantable(method: &str) -> Result<String, GrantError> {
+    match method.to_ascii_uppercase().as_str() {
+        upper @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "PATCH" | "OPTIONS") => Ok(upper.to_owned()),
+        _ => Err(GrantError::Method(method.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn covers(grant: &str, method: &str, url: &str) -> bool {
+        HttpGrant::parse(grant, &["GET"]).unwrap().covers(method, &Url::parse(url).unwrap())
+    }
+
+    #[test]
+    fn only_the_granted_origin_path_and_method() {
+        let grant = "https://api.example.com/v1";
+        for url in ["https://api.example.com/v1", "https://API.example.com:443/v1/x?q=1", "https://api.example.com./v1/"] {
+            assert!(covers(grant, "GET", url), "{url}");
+        }
+        for url in [
+            "http://api.example.com/v1",
+            "https://api.example.com:8443/v1",
+            "https://api.example.com.evil.test/v1",
+            "https://evil.test/v1",
+            "https://api.example.com/v10",
+            "https://api.example.com/v1/../admin",
+            "https://api.example.com/v1/%2e%2e/admin",
+            "https://api.example.com/v1/..%2fadmin",
+            "https://api.example.com/",
+        ] {
+            assert!(!covers(grant, "GET", url), "{url}");
+        }
+        assert!(!covers(grant, "POST", "https://api.example.com/v1"));
+    }
+
+    #[test]
+    fn addresses_are_compared_by_value() {
+        for url in ["http://127.0.0.1:80/", "http://2130706433/", "http://0x7f.1/", "http://0177.0.0.1/"] {
+            assert!(covers("http://127.0.0.1/", "GET", url), "{url}");
+        }
+        assert!(!covers("http://127.0.0.1/", "GET", "http://[::ffff:127.0.0.1]/"));
+        assert!(covers("http://[::1]:8080/", "GET", "http://[0:0::1]:8080/x"));
+    }
+
+    #[test]
+    fn a_literal_address_is_named_only_by_itself() {
+        let grant = HttpGrant::parse("http://[::1]:8080/", &["GET"]).unwrap();
+        assert!(grant.names_address("::1".parse().unwrap()));
+        assert!(!grant.names_address("127.0.0.1".parse().unwrap()));
+        let grant = HttpGrant::parse("http://localhost/", &["GET"]).unwrap();
+        assert!(grant.names_address("127.0.0.1".parse().unwrap()));
+        assert!(!grant.names_address("10.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for url in ["", "example.com", "ftp://x/", "https://", "https://u:p@x/", "https://x/?q", "https://x/#f", "https://x/a%2fb"] {
+            assert!(HttpGrant::parse(url, &["GET"]).is_err(), "{url}");
+        }
+        assert!(HttpGrant::parse("https://x/", &["CONNECT"]).is_err());
+        assert!(HttpGrant::parse::<&str>("https://x/", &[]).is_err());
+    }
+}

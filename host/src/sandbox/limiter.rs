@@ -1,0 +1,101 @@
+//! Memory and tables of one call, summed over everything the component brings.
+
+use wasmtime::ResourceLimiter;
+
+use super::limits::Limits;
+
+/// Counts what the instance holds and remembers which limit it ran into: the engine turns a refused growth into an
+/// ordinary failure inside the guest, whose crash then looks like any other.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    memory_limit: usize,
+    memory: usize,
+    peak_memory: usize,
+    table_limit: usize,
+    tables: usize,
+    instance_limit: usize,
+    refused: Option<&'static str>,
+}
+
+impl Limiter {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            memory_limit: usize::try_from(limits.memory).unwrap_or(usize::MAX),
+            memory: 0,
+            peak_memory: 0,
+            table_limit: limits.table_elements as usize,
+            tables: 0,
+            instance_limit: limits.core_instances as usize,
+            refused: None,
+        }
+    }
+
+    /// The most that all memories together ever held, in bytes.
+    pub(super) fn peak_memory(&self) -> u64 {
+        self.peak_memory as u64
+    }
+
+    /// The limit that was refused last, by its name in the configuration.
+    pub(super) fn refused(&self) -> Option<&'static str> {
+        self.refused
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let memory = self.memory.saturating_add(desired.saturating_sub(current));
+        if memory > self.memory_limit {
+            self.refused = Some("memory");
+            return Ok(false);
+        }
+        self.memory = memory;
+        self.peak_memory = self.peak_memory.max(memory);
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let tables = self.tables.saturating_add(desired.saturating_sub(current));
+        if tables > self.table_limit {
+            self.refused = Some("table_elements");
+            return Ok(false);
+        }
+        self.tables = tables;
+        Ok(true)
+    }
+
+    // These three count what the engine itself makes of the component; the elements and bytes are counted above.
+    fn instances(&self) -> usize {
+        self.instance_limit
+    }
+
+    fn tables(&self) -> usize {
+        self.table_limit
+    }
+
+    fn memories(&self) -> usize {
+        self.instance_limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn memories_share_one_limit() {
+        let mut limiter = Limiter::new(&Limits { memory: 100, ..Limits::default() });
+        assert!(limiter.memory_growing(0, 60, None).unwrap());
+        assert!(limiter.memory_growing(0, 40, None).unwrap());
+        assert!(!limiter.memory_growing(40, 41, None).unwrap());
+        assert_eq!((limiter.peak_memory(), limiter.refused()), (100, Some("memory")));
+    }
+
+    #[test]
+    fn tables_share_one_limit() {
+        let mut limiter = Limiter::new(&Limits { table_elements: 10, ..Limits::default() });
+        assert!(limiter.table_growing(0, 10, None).unwrap());
+        assert!(!limiter.table_growing(0, 1, None).unwrap());
+        assert_eq!(limiter.refused(), Some("table_elements"));
+    }
+}

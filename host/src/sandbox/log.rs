@@ -1,0 +1,120 @@
+//! What a guest prints, kept up to a limit.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// The most a guest may write at once, in bytes; it asks before it writes.
+const WRITE_PERMIT: usize = 64 * 1024;
+
+/// Standard output and standard error of one call, in the order in which they were written.
+#[derive(Clone, Debug)]
+pub(super) struct GuestLog(Arc<Mutex<Buffer>>);
+
+#[derive(Debug)]
+struct Buffer {
+    kept: Vec<u8>,
+    limit: usize,
+    dropped: u64,
+}
+
+impl GuestLog {
+    pub(super) fn new(limit: u64) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Self(Arc::new(Mutex::new(Buffer { kept: Vec::new(), limit, dropped: 0 })))
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = buffer.limit - buffer.kept.len();
+        let kept = bytes.len().min(room);
+        buffer.kept.extend_from_slice(&bytes[..kept]);
+        buffer.dropped += (bytes.len() - kept) as u64;
+    }
+
+    /// The kept text, with whatever was not UTF-8 replaced, and the number of bytes that were dropped.
+    pub(super) fn take(&self) -> (String, u64) {
+        let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = std::mem::take(&mut buffer.kept);
+        (String::from_utf8_lossy(&kept).into_owned(), buffer.dropped)
+    }
+}
+
+impl IsTerminal for GuestLog {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for GuestLog {
+    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for GuestLog {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        GuestLog::write(self, &bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_PERMIT)
+    }
+}
+
+impl Pollable for GuestLog {
+    // Always ready: what exceeds the limit is dropped, never awaited.
+    fn ready<'a, 'b>(&'a mut self) -> Pin<Box<dyn Future<Output = ()> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl tokio::io::AsyncWrite for GuestLog {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        GuestLog::write(&self, bytes);
+        std::task::Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_is_dropped_and_counted() {
+        let log = GuestLog::new(5);
+        log.write(b"abc");
+        log.write(b"defg");
+        log.write(b"h");
+        assert_eq!(log.take(), ("abcde".to_owned(), 3));
+    }
+}

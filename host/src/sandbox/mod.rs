@@ -1,0 +1,30 @@
+//! The sandbox: where the code of strangers runs. Knows nothing of agents, models or money.
+//!
+//! [`Sandbox`] turns bytes into a [`Plugin`]; [`Plugin::call`] runs one tool once, in an instance that exists for that
+//! call alone, under [`Limits`] and with nothing but its [`Grants`].
+
+mod cache;
+mod call;
+mod compile;
+mod component;
+mod contract;
+mod engine;
+mod failure;
+mod http;
+mod inspect;
+mod limiter;
+mod limits;
+mod log;
+mod plugin;
+mod precompiled;
+mod state;
+
+pub use call::CallUse;
+pub use compile::{CompilePlace, become_compiler_if_asked};
+pub use component::{ComponentError, Digest, read_file};
+pub use contract::{Annotations, Content, Image, Tool as ToolExport};
+pub use failure::{CallFailure, LimitHit};
+pub use http::{GrantError, HttpGrant, HttpUse, Scheme};
+pub use inspect::{Import, Inspection};
+pub use limits::{EngineSettings, Limits};
+pub use plugin::{Grants, Plugin, Sandbox};

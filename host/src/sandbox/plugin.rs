@@ -1,0 +1,192 @@
+//! A loaded component: compiled, linked, bound to its grants and limits, ready to be called any number of times.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wasmtime::component::Component;
+use wasmtime_wasi_config::WasiConfigVariables;
+
+use super::cache::CompileCache;
+use super::call::{self, CallSetup, CallUse};
+use super::compile::{CompilePlace, Compiler};
+use super::component::{self, ComponentError, Digest};
+use super::contract::{Content, Error, INTERFACE, PluginPre, Tool};
+use super::engine::Engines;
+use super::failure::CallFailure;
+use super::http::HttpGrant;
+use super::inspect::{self, Inspection};
+use super::limits::{EngineSettings, Limits};
+use super::state::{CallState, linker};
+
+/// Everything that loads components: engines, compiler and cache. One per host.
+#[derive(Debug)]
+pub struct Sandbox {
+    engines: Engines,
+    cache: CompileCache,
+    compiler: Compiler,
+    stack: u64,
+    tls: Arc<rustls::ClientConfig>,
+}
+
+/// What an operator grants a plugin, and what its calls may use.
+#[derive(Clone, Debug, Default)]
+pub struct Grants {
+    pub http: Vec<HttpGrant>,
+    /// What `wasi:config/store` answers.
+    pub config: BTreeMap<String, String>,
+    pub limits: Limits,
+}
+
+impl Sandbox {
+    /// Makes the engines, with a pool for the largest of `limits`.
+    ///
+    /// # Errors
+    ///
+    /// Where the engine does not work on this machine at all.
+    pub fn new<'a>(
+        settings: &EngineSettings,
+        limits: impl IntoIterator<Item = &'a Limits>,
+        place: CompilePlace,
+        tls: Arc<rustls::ClientConfig>,
+    ) -> wasmtime::Result<Self> {
+        Ok(Self {
+            engines: Engines::new(settings, limits)?,
+            cache: CompileCache::open(settings.cache_dir.as_deref()),
+            compiler: Compiler::new(place, settings.stack),
+            stack: settings.stack,
+            tls,
+        })
+    }
+
+    /// Compiles and links a component, and asks it for its tools.
+    ///
+    /// # Errors
+    ///
+    /// Every reason for which a component cannot serve; see [`ComponentError`].
+    pub async fn load(&self, bytes: &[u8], grants: &Grants) -> Result<Plugin, ComponentError> {
+        let (component, digest) = self.compile(bytes, &grants.limits).await?;
+        let pre = self.link(&component)?;
+        let setup = CallSetup {
+            limits: grants.limits.clone(),
+            stack: self.stack,
+            grants: grants.http.clone().into(),
+            config: Arc::new(grants.config.clone().into_iter().collect::<WasiConfigVariables>()),
+            tls: self.tls.clone(),
+        };
+        Ok(Plugin { pre, setup, digest })
+    }
+
+    /// What a component asks for and offers, without running any of its code.
+    ///
+    /// # Errors
+    ///
+    /// Where the bytes are not a component that compiles.
+    pub async fn inspect(&self, bytes: &[u8], limits: &Limits) -> Result<Inspection, ComponentError> {
+        let (component, digest) = self.compile(bytes, limits).await?;
+        let linkable = linker(component.engine()).and_then(|linker| linker.instantiate_pre(&component));
+        let problem = linkable.err().map(|error| format!("{error:#}"));
+        Ok(inspect::inspect(&component, digest, bytes.len() as u64, problem))
+    }
+
+    async fn compile(&self, bytes: &[u8], limits: &Limits) -> Result<(Component, Digest), ComponentError> {
+        component::compile(&self.engines, &self.cache, &self.compiler, bytes, limits).await
+    }
+
+    fn link(&self, component: &Component) -> Result<PluginPre<CallState>, ComponentError> {
+        let exports = inspect::export_names(component);
+        if !exports.iter().any(|name| name == INTERFACE) {
+            let package = INTERFACE.split_once('@').map_or(INTERFACE, |(package, _)| package);
+            let other = exports.iter().find(|name| name.split_once('@').is_some_and(|(name, _)| name == package));
+            return Err(match other {
+                Some(found) => ComponentError::ContractVersion { found: found.clone() },
+                None => ComponentError::NoTools { exports },
+            });
+        }
+        let host_error = |error: wasmtime::Error| ComponentError::CompilerFailed(format!("{error:#}"));
+        let linker = linker(component.engine()).map_err(host_error)?;
+        let pre = linker
+            .instantiate_pre(component)
+            .map_err(|error| ComponentError::UnknownImport(format!("{error:#}")))?;
+        PluginPre::new(pre).map_err(|error| ComponentError::Invalid(format!("{error:#}")))
+    }
+}
+
+/// A component that can be called.
+#[derive(Clone)]
+pub struct Plugin {
+    pre: PluginPre<CallState>,
+    setup: CallSetup,
+    digest: Digest,
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin").field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+impl Plugin {
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.setup.limits
+    }
+
+    /// Asks the component for its tools, under the limits of a call.
+    ///
+    /// # Errors
+    ///
+    /// [`ComponentError::ListTools`] where it fails, however it does.
+    pub async fn list_tools(&self) -> Result<Vec<Tool>, ComponentError> {
+        let deadline = Instant::now() + self.setup.limits.timeout;
+        let (listed, _) = call::run(&self.pre, &self.setup, deadline, async |call| {
+            call.plugin.cofferdam_tool_tools().call_list_tools(call.store).await
+        })
+        .await;
+        match listed {
+            Ok(Ok(tools)) => Ok(tools),
+            Ok(Err(message)) => Err(ComponentError::ListTools(message)),
+            Err(failure) => Err(ComponentError::ListTools(format!("{failure:?}"))),
+        }
+    }
+
+    /// Calls a tool by the component's own name for it, in an instance of its own. `input` is JSON text; `deadline` is
+    /// the end whatever happens.
+    pub async fn call(
+        &self,
+        tool: &str,
+        input: &str,
+        deadline: Instant,
+    ) -> (Result<Vec<Content>, CallFailure>, CallUse) {
+        let (called, usage) = call::run(&self.pre, &self.setup, deadline, async |call| {
+            call.plugin.cofferdam_tool_tools().call_call_tool(call.store, tool, input).await
+        })
+        .await;
+        let result = match called {
+            Ok(Ok(content)) => Ok(content),
+            Ok(Err(Error::InvalidInput(message))) => Err(CallFailure::InvalidInput(message)),
+            Ok(Err(Error::Failed(message))) => Err(CallFailure::Failed(message)),
+            Ok(Err(Error::Unavailable(unavailable))) => Err(CallFailure::Unavailable {
+                message: unavailable.message,
+                retry_after: unavailable.retry_after_ms.map(Duration::from_millis),
+            }),
+            Err(failure) => Err(failure),
+        };
+        (result, usage)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_can_move_between_threads() {
+        fn is_send<T: Send>(_: &T) {}
+        let _ = |plugin: &Plugin| is_send(&plugin.call("", "", Instant::now()));
+    }
+}

@@ -1,0 +1,108 @@
+//! What the host keeps for one call, and the count of the guest's calls into it.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use wasmtime::CallHook;
+use wasmtime::component::{Linker, ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use super::failure::Stopped;
+use super::http::Egress;
+use super::limiter::Limiter;
+use super::limits::Limits;
+use super::log::GuestLog;
+
+/// Bytes of random data that one host call may ask for: it holds the thread while it makes them.
+const MAX_RANDOM: u64 = 64 * 1024;
+
+/// The data of one store.
+pub(super) struct CallState {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    table: ResourceTable,
+    pub(super) egress: Egress,
+    config: Arc<WasiConfigVariables>,
+    pub(super) limiter: Limiter,
+    pub(super) host_calls: u64,
+    max_host_calls: u64,
+    deadline: Instant,
+}
+
+impl CallState {
+    pub(super) fn new(
+        limits: &Limits,
+        deadline: Instant,
+        log: GuestLog,
+        egress: Egress,
+        config: Arc<WasiConfigVariables>,
+    ) -> Self {
+        // Nothing is granted here: no file, no variable, no argument, no socket, no standard input.
+        let wasi = WasiCtx::builder()
+            .stdout(log.clone())
+            .stderr(log)
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false)
+            .max_random_size(MAX_RANDOM)
+            .build();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits.handles as usize);
+        Self {
+            wasi,
+            http: WasiHttpCtx::new(),
+            table,
+            egress,
+            config,
+            limiter: Limiter::new(limits),
+            host_calls: 0,
+            max_host_calls: limits.host_calls,
+            deadline,
+        }
+    }
+
+    /// Runs before every host function: the place where a guest that only calls the host is stopped.
+    pub(super) fn before(&self, hook: CallHook) -> Result<(), Stopped> {
+        if !matches!(hook, CallHook::CallingHost) {
+            return Ok(());
+        }
+        if self.host_calls > self.max_host_calls {
+            return Err(Stopped::HostCalls);
+        }
+        if Instant::now() >= self.deadline {
+            return Err(Stopped::Deadline);
+        }
+        Ok(())
+    }
+}
+
+// Generated code asks for a view once per host function, and the engine's own calls never do, so counting here counts
+// exactly the calls of the guest.
+
+impl WasiView for CallState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.host_calls += 1;
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for CallState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.host_calls += 1;
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.egress }
+    }
+}
+
+/// Everything a guest may import. All of it is always there; what was not granted answers with an error of its own.
+pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<CallState>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut CallState| {
+        state.host_calls += 1;
+        WasiConfig::from(&*state.config)
+    })?;
+    Ok(linker)
+}

@@ -1,0 +1,362 @@
+//! From an answer of the script and a request to what goes over the wire.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::body::Part;
+use super::connection::Hangup;
+use super::error::{self, ApiError};
+use super::placeholder;
+use super::request::RequestView;
+use super::script::{
+    Answer, AnswerKind, ErrorAnswer, Fault, FaultKind, FaultPoint, MessageAnswer, ToolInput, UsageAnswer,
+};
+use super::sse;
+
+const GARBAGE: &[u8] = b"\xff\xfe<html>upstream connect error\0{\"type\":";
+
+/// What a request gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    Response(ReplyResponse),
+    /// No head either: the connection ends, or nothing ever comes.
+    Silence(Option<Hangup>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ReplyResponse {
+    pub(super) status: u16,
+    pub(super) content_type: String,
+    pub(super) parts: Vec<Part>,
+}
+
+/// The request as an answer needs it.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) view: RequestView<'a>,
+    /// Size of the request's body.
+    pub(super) bytes: usize,
+    /// Counted from 1.
+    pub(super) number: u64,
+    pub(super) request_id: &'a str,
+}
+
+pub(super) fn reply(answer: &Answer, asked: &Asked<'_>) -> Reply {
+    let fault = answer.fault.as_ref();
+    if let Some(Fault {
+        kind,
+        at: FaultPoint::Accept | FaultPoint::Request,
+    }) = fault
+    {
+        return Reply::Silence(hangup_of(kind));
+    }
+    let streams = asked.view.streams();
+    let (status, content_type, pieces) = match (&answer.kind, fault.map(|fault| &fault.kind)) {
+        (AnswerKind::Message(_), Some(FaultKind::ErrorEvent { kind, message })) if !streams => {
+            let error = ApiError {
+                status: error::status_of(kind),
+                kind: kind.clone(),
+                message: message.clone(),
+                error_code: None,
+            };
+            return Reply::Response(json_reply(error.status, &error.body(asked.request_id)));
+        }
+        (AnswerKind::Message(answer_message), _) => {
+            let message = compose(answer_message, asked);
+            if streams {
+                (
+                    200,
+                    "text/event-stream; charset=utf-8",
+                    sse::events(&message, &answer.stream),
+                )
+            } else {
+                (200, "application/json", vec![whole(message.complete().to_string())])
+            }
+        }
+        (AnswerKind::Error(error), _) => {
+            let body = api_error(error).body(asked.request_id);
+            (error.status, "application/json", vec![whole(body.to_string())])
+        }
+        (AnswerKind::Raw(raw), _) => (raw.status, raw.content_type.as_str(), vec![whole(raw.body.clone())]),
+    };
+    let parts = match fault {
+        None => pieces.into_iter().flat_map(parts_of).collect(),
+        Some(fault) => break_off(pieces, fault, asked.request_id),
+    };
+    Reply::Response(ReplyResponse {
+        status,
+        content_type: content_type.to_owned(),
+        parts,
+    })
+}
+
+pub(super) fn json_reply(status: u16, body: &Value) -> ReplyResponse {
+    ReplyResponse {
+        status,
+        content_type: "application/json".to_owned(),
+        parts: vec![Part::Data(Bytes::from(body.to_string()))],
+    }
+}
+
+fn whole(body: String) -> sse::Event {
+    sse::Event {
+        delay: Duration::ZERO,
+        bytes: Bytes::from(body),
+    }
+}
+
+fn parts_of(event: sse::Event) -> impl Iterator<Item = Part> {
+    let pause = (!event.delay.is_zero()).then_some(Part::Wait(event.delay));
+    pause.into_iter().chain([Part::Data(event.bytes)])
+}
+
+fn api_error(answer: &ErrorAnswer) -> ApiError {
+    let kind = answer
+        .kind
+        .clone()
+        .unwrap_or_else(|| error::kind_of(answer.status).to_owned());
+    ApiError {
+        status: answer.status,
+        message: answer
+            .message
+            .clone()
+            .unwrap_or_else(|| error::message_of(&kind).to_owned()),
+        kind,
+        error_code: answer.error_code.clone(),
+    }
+}
+
+/// What is sent until the fault strikes, and the fault.
+fn break_off(events: Vec<sse::Event>, fault: &Fault, request_id: &str) -> Vec<Part> {
+    let (mut events_left, mut bytes_left) = match fault.at {
+        FaultPoint::Events(events) => (events, usize::MAX),
+        FaultPoint::Bytes(bytes) => (usize::MAX, bytes),
+        FaultPoint::Accept | FaultPoint::Request => (0, 0),
+    };
+    let mut parts = Vec::new();
+    for mut event in events {
+        if events_left == 0 || bytes_left == 0 {
+            break;
+        }
+        event.bytes.truncate(bytes_left);
+        events_left = events_left.saturating_sub(1);
+        bytes_left = bytes_left.saturating_sub(event.bytes.len());
+        parts.extend(parts_of(event));
+    }
+    parts.extend(match &fault.kind {
+        FaultKind::Cut => None,
+        FaultKind::Close => Some(Part::HangUp(Hangup::Close)),
+        FaultKind::Reset => Some(Part::HangUp(Hangup::Reset)),
+        FaultKind::Stall => Some(Part::Stall),
+        FaultKind::Garbage => Some(Part::Data(Bytes::from_static(GARBAGE))),
+        FaultKind::ErrorEvent { kind, message } => Some(Part::Data(sse::event(&json!({
+            "type": "error", "error": { "type": kind, "message": message }, "request_id": request_id,
+        })))),
+    });
+    parts
+}
+
+fn hangup_of(kind: &FaultKind) -> Option<Hangup> {
+    match kind {
+        FaultKind::Reset => Some(Hangup::Reset),
+        FaultKind::Close => Some(Hangup::Close),
+        _ => None,
+    }
+}
+
+/// A message, ready to be sent whole or as a stream.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Message {
+    id: String,
+    model: String,
+    pub(super) content: Vec<ContentBlock>,
+    stop_reason: String,
+    stop_sequence: Option<String>,
+    /// As the API writes it; none: left out.
+    usage: Option<Value>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ContentBlock {
+    Thinking {
+        text: String,
+        signature: String,
+    },
+    Text(String),
+    /// `input` is JSON text, or what a script says instead of it.
+    ToolUse {
+        id: String,
+        name: String,
+        input: String,
+    },
+}
+
+fn compose(answer: &MessageAnswer, asked: &Asked<'_>) -> Message {
+    let mut content = Vec::new();
+    if let Some(text) = &answer.thinking {
+        content.push(ContentBlock::Thinking {
+            text: text.clone(),
+            signature: thinking_signature(text),
+        });
+    }
+    let text = placeholder::expand(&answer.text, &asked.view);
+    if !text.is_empty() {
+        content.push(ContentBlock::Text(text));
+    }
+    for (index, tool) in answer.tools.iter().enumerate() {
+        let input = match &tool.input {
+            ToolInput::Json(value) => value.to_string(),
+            ToolInput::Text(text) => text.clone(),
+        };
+        let id = tool.id.clone().unwrap_or_else(|| fresh_id(asked, index));
+        content.push(ContentBlock::ToolUse {
+            id,
+            name: tool.name.clone(),
+            input,
+        });
+    }
+    let default_reason = if answer.tools.is_empty() {
+        "end_turn"
+    } else {
+        "tool_use"
+    };
+    Message {
+        id: format!("msg_sim_{:06}", asked.number),
+        model: answer.model.clone().unwrap_or_else(|| asked.view.model().to_owned()),
+        stop_reason: answer.stop_reason.clone().unwrap_or_else(|| default_reason.to_owned()),
+        stop_sequence: answer.stop_sequence.clone(),
+        usage: usage(&answer.usage, &content, asked),
+        content,
+    }
+}
+
+/// The same in every run of a script, and unlike any id that the conversation already holds (it may have begun with an
+/// earlier simulator).
+fn fresh_id(asked: &Asked<'_>, index: usize) -> String {
+    let base = format!("toolu_sim_{:06}_{index}", asked.number);
+    let taken = |id: &String| asked.view.has_tool_use(id);
+    if !taken(&base) {
+        return base;
+    }
+    (1_u64..)
+        .map(|again| format!("{base}_{again}"))
+        .find(|id| !taken(id))
+        .unwrap_or(base)
+}
+
+/// The simulator's own proof that a thinking block came from it, unchanged.
+pub(super) fn thinking_signature(text: &str) -> String {
+    STANDARD.encode(Sha256::digest(text.as_bytes()))
+}
+
+fn usage(answer: &UsageAnswer, content: &[ContentBlock], asked: &Asked<'_>) -> Option<Value> {
+    let figures = match answer {
+        UsageAnswer::Omitted => return None,
+        UsageAnswer::Computed => Default::default(),
+        UsageAnswer::Given(figures) => *figures,
+    };
+    let said: usize = content
+        .iter()
+        .map(|block| match block {
+            ContentBlock::Thinking { text, .. } | ContentBlock::Text(text) => text.len(),
+            ContentBlock::ToolUse { name, input, .. } => name.len().saturating_add(input.len()),
+        })
+        .sum();
+    let output = tokens(said).max(1).min(asked.view.max_tokens());
+    Some(json!({
+        "input_tokens": figures.input_tokens.unwrap_or_else(|| tokens(asked.bytes)),
+        "cache_creation_input_tokens":
+            figures.cache_creation_5m_input_tokens.saturating_add(figures.cache_creation_1h_input_tokens),
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": figures.cache_creation_5m_input_tokens,
+            "ephemeral_1h_input_tokens": figures.cache_creation_1h_input_tokens,
+        },
+        "cache_read_input_tokens": figures.cache_read_input_tokens,
+        "output_tokens": figures.output_tokens.unwrap_or(output),
+        "service_tier": "standard",
+    }))
+}
+
+/// The simulator's idea of a token: four bytes.
+pub(super) fn tokens(bytes: usize) -> u64 {
+    bytes.div_ceil(4) as u64
+}
+
+impl Message {
+    /// The body of an answer that is no stream.
+    fn complete(&self) -> Value {
+        let content = self.content.iter().map(ContentBlock::complete).collect();
+        self.render(
+            content,
+            json!(self.stop_reason),
+            json!(self.stop_sequence),
+            self.usage.clone(),
+        )
+    }
+
+    /// What `message_start` holds: no content yet, and the usage that is known at the start.
+    pub(super) fn started(&self) -> Value {
+        let usage = self.usage.clone().map(|mut usage| {
+            usage["output_tokens"] = json!(1);
+            usage
+        });
+        self.render(Vec::new(), Value::Null, Value::Null, usage)
+    }
+
+    /// The `message_delta`, with the cumulative usage.
+    pub(super) fn ended(&self) -> Value {
+        let mut event = json!({
+            "type": "message_delta",
+            "delta": { "stop_reason": self.stop_reason, "stop_sequence": self.stop_sequence },
+        });
+        if let Some(usage) = &self.usage {
+            let mut usage = usage.clone();
+            if let Some(usage) = usage.as_object_mut() {
+                usage.retain(|key, _| key.ends_with("_tokens"));
+            }
+            event["usage"] = usage;
+        }
+        event
+    }
+
+    fn render(&self, content: Vec<Value>, stop_reason: Value, stop_sequence: Value, usage: Option<Value>) -> Value {
+        let mut message = json!({
+            "id": self.id, "type": "message", "role": "assistant", "model": self.model, "content": content,
+            "stop_reason": stop_reason, "stop_sequence": stop_sequence,
+        });
+        if let Some(usage) = usage {
+            message["usage"] = usage;
+        }
+        message
+    }
+}
+
+impl ContentBlock {
+    fn complete(&self) -> Value {
+        match self {
+            Self::Text(text) => json!({ "type": "text", "text": text }),
+            Self::Thinking { text, signature } => {
+                json!({ "type": "thinking", "thinking": text, "signature": signature })
+            }
+            // Outside a stream there is no way to say half a JSON text.
+            Self::ToolUse { id, name, input } => {
+                let input: Value = serde_json::from_str(input).unwrap_or_else(|_| json!({}));
+                json!({ "type": "tool_use", "id": id, "name": name, "input": input })
+            }
+        }
+    }
+
+    /// What `content_block_start` holds.
+    pub(super) fn started(&self) -> Value {
+        match self {
+            Self::Text(_) => json!({ "type": "text", "text": "" }),
+            Self::Thinking { .. } => json!({ "type": "thinking", "thinking": "", "signature": "" }),
+            Self::ToolUse { id, name, .. } => json!({ "type": "tool_use", "id": id, "name": name, "input": {} }),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! What the real API refuses, refused here with its words. Sources: the vendor's API reference and error pages, and the
+//! messages that users quote in public issue threads; where no wording is known, ours follows the same pattern.
+
+mod messages;
+mod tools;
+
+use http::HeaderMap;
+use serde_json::Value;
+
+use super::error::ApiError;
+
+/// The largest request body, in bytes: 32 MB, as the API's reference says.
+pub(super) const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
+
+/// Every top-level field that the API knows.
+const FIELDS: [&str; 23] = [
+    "model",
+    "messages",
+    "max_tokens",
+    "system",
+    "tools",
+    "tool_choice",
+    "stream",
+    "temperature",
+    "top_p",
+    "top_k",
+    "stop_sequences",
+    "metadata",
+    "thinking",
+    "service_tier",
+    "container",
+    "context_management",
+    "mcp_servers",
+    "output_config",
+    "output_format",
+    "inference_geo",
+    "speed",
+    "cache_control",
+    "user_profile_id",
+];
+
+/// Those of them that only make sense for a request that is run.
+const RUN_FIELDS: [&str; 9] = [
+    "max_tokens",
+    "stream",
+    "temperature",
+    "top_p",
+    "top_k",
+    "stop_sequences",
+    "metadata",
+    "service_tier",
+    "container",
+];
+
+const MAX_CACHE_MARKS: usize = 4;
+
+type Checked = Result<(), ApiError>;
+
+/// What is asked of a request body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Run,
+    CountTokens,
+}
+
+pub(super) fn headers(headers: &HeaderMap, has_body: bool) -> Checked {
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .trim()
+    };
+    if text("x-api-key").is_empty() {
+        return Err(ApiError::new(401, "x-api-key header is required"));
+    }
+    match text("anthropic-version") {
+        "" => return Err(ApiError::invalid("anthropic-version: header is required")),
+        "2023-06-01" | "2023-01-01" => {}
+        other => {
+            return Err(ApiError::invalid(format!(
+                "anthropic-version: \"{other}\" is not a valid version"
+            )));
+        }
+    }
+    let media_type = text("content-type")
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    if has_body && media_type != "application/json" {
+        return Err(ApiError::invalid("content-type: header must be application/json"));
+    }
+    Ok(())
+}
+
+pub(super) fn parse(body: &[u8]) -> Result<Value, ApiError> {
+    let value: Value = serde_json::from_slice(body).map_err(|problem| {
+        let words = problem.to_string();
+        let words = words.split(" at line ").next().unwrap_or_default();
+        let (line, column) = (problem.line(), problem.column());
+        ApiError::invalid(format!(
+            "The request body is not valid JSON: {words}: line {line} column {column}"
+        ))
+    })?;
+    if value.is_object() {
+        Ok(value)
+    } else {
+        Err(ApiError::invalid("Input should be a valid dictionary"))
+    }
+}
+
+/// The first rule that a request breaks.
+pub(super) fn body(body: &Value, purpose: Purpose) -> Checked {
+    let Some(fields) = body.as_object() else {
+        return Err(ApiError::invalid("Input should be a valid dictionary"));
+    };
+    for field in fields.keys() {
+        let known = FIELDS.contains(&field.as_str());
+        let foreign = purpose == Purpose::CountTokens && RUN_FIELDS.contains(&field.as_str());
+        if !known || foreign {
+            return Err(extra(field));
+        }
+    }
+    required_text(body, "model", "model")?;
+    if purpose == Purpose::Run {
+        max_tokens(body)?;
+    }
+    optional(body, "stream", Value::is_boolean, "a valid boolean")?;
+    optional(body, "stop_sequences", Value::is_array, "a valid list")?;
+    optional(body, "metadata", Value::is_object, "a valid dictionary")?;
+    sampling(body)?;
+    system(body)?;
+    tools::check(body)?;
+    messages::check(body)?;
+    let marks = cache_marks(body);
+    if marks > MAX_CACHE_MARKS {
+        return Err(ApiError::invalid(format!(
+            "A maximum of {MAX_CACHE_MARKS} blocks with cache_control may be provided. Found {marks}."
+        )));
+    }
+    Ok(())
+}
+
+fn max_tokens(body: &Value) -> Checked {
+    let wrong = |problem: &str| Err(ApiError::invalid(format!("max_tokens: {problem}")));
+    match &body["max_tokens"] {
+        Value::Null => wrong("Field required"),
+        Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+            (Some(1..), _) => Ok(()),
+            (Some(0), _) | (None, Some(_)) => wrong("Input should be greater than or equal to 1"),
+            (None, None) => wrong("Input should be a valid integer"),
+        },
+        _ => wrong("Input should be a valid integer"),
+    }
+}
+
+fn sampling(body: &Value) -> Checked {
+    let newest = body["model"].as_str().is_some_and(is_newest);
+    for field in ["temperature", "top_p", "top_k"] {
+        match &body[field] {
+            Value::Null => {}
+            Value::Number(_) if newest => {
+                return Err(ApiError::invalid(format!("`{field}` is deprecated for this model.")));
+            }
+            Value::Number(number) if field != "top_k" => {
+                if !number.as_f64().is_some_and(|number| (0.0..=1.0).contains(&number)) {
+                    return Err(ApiError::invalid(format!("{field}: range: 0..1")));
+                }
+            }
+            Value::Number(_) => {}
+            _ => return Err(ApiError::invalid(format!("{field}: Input should be a valid number"))),
+        }
+    }
+    let choice = body["tool_choice"]["type"].as_str().unwrap_or_default();
+    if newest && matches!(choice, "any" | "tool") {
+        return Err(ApiError::invalid(
+            "tool_choice: forced tool use is not supported by this model",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a model refuses sampling parameters and a forced tool: Opus from 4.7 on, Sonnet and Haiku from 5 on, and all
+/// newer families. Names without the vendor's prefix are nobody's business.
+fn is_newest(model: &str) -> bool {
+    let Some(name) = model.strip_prefix("claude-") else {
+        return false;
+    };
+    let mut parts = name.split('-');
+    let family = parts.next().unwrap_or_default();
+    // A part of eight digits is a date, not a version.
+    let mut version = parts.map_while(|part| part.parse::<u32>().ok().filter(|number| *number < 1_000));
+    let version = (version.next().unwrap_or(0), version.next().unwrap_or(0));
+    match family {
+        "opus" => version >= (4, 7),
+        "sonnet" | "haiku" => version >= (5, 0),
+        // `claude-3-5-sonnet-…` and older put the version first.
+        _ => family.parse::<u32>().is_err() && !matches!(family, "instant" | "v1" | "2.0" | "2.1"),
+    }
+}
+
+fn system(body: &Value) -> Checked {
+    match &body["system"] {
+        Value::Null | Value::String(_) => Ok(()),
+        Value::Array(blocks) => blocks.iter().enumerate().try_for_each(|(index, block)| {
+            let at = format!("system.{index}");
+            if block["type"] != "text" {
+                return Err(ApiError::invalid(format!("{at}.type: Input should be 'text'")));
+            }
+            match block["text"].as_str() {
+                None => Err(ApiError::invalid(format!("{at}.text: Field required"))),
+                Some(text) if text.trim().is_empty() => {
+                    Err(ApiError::invalid("system: text content blocks must be non-empty"))
+                }
+                Some(_) => known_fields(block, &["type", "text", "cache_control", "citations"], &at),
+            }
+        }),
+        _ => Err(ApiError::invalid("system: Input should be a valid string")),
+    }
+}
+
+/// Counts the marks where the API accepts them: on blocks and tools, never inside a tool's input or schema.
+fn cache_marks(body: &Value) -> usize {
+    let marked = |value: &Value| usize::from(value["cache_control"].is_object());
+    let list = |value: &Value| {
+        value
+            .as_array()
+            .map(|items| items.iter().map(marked).sum::<usize>())
+            .unwrap_or(0)
+    };
+    let conversation = body["messages"].as_array().map(|messages| {
+        let blocks = messages.iter().map(|message| list(&message["content"]));
+        blocks.sum::<usize>()
+    });
+    list(&body["system"]) + list(&body["tools"]) + conversation.unwrap_or(0)
+}
+
+fn extra(path: &str) -> ApiError {
+    ApiError::invalid(format!("{path}: Extra inputs are not permitted"))
+}
+
+/// Refuses any field of an object that is not among the known ones.
+fn known_fields(value: &Value, known: &[&str], at: &str) -> Checked {
+    let unknown = value
+        .as_object()
+        .and_then(|fields| fields.keys().find(|field| !known.contains(&field.as_str())));
+    match unknown {
+        Some(field) => Err(extra(&format!("{at}.{field}"))),
+        None => Ok(()),
+    }
+}
+
+/// A field that must be a text of at least one character.
+fn required_text<'a>(value: &'a Value, field: &str, at: &str) -> Result<&'a str, ApiError> {
+    match &value[field] {
+        Value::Null => Err(ApiError::invalid(format!("{at}: Field required"))),
+        Value::String(text) if text.is_empty() => Err(ApiError::invalid(format!(
+            "{at}: String should have at least 1 character"
+        ))),
+        Value::String(text) => Ok(text),
+        _ => Err(ApiError::invalid(format!("{at}: Input should be a valid string"))),
+    }
+}
+
+fn optional(body: &Value, field: &str, is: impl Fn(&Value) -> bool, what: &str) -> Checked {
+    match body.get(field) {
+        Some(value) if !value.is_null() && !is(value) => {
+            Err(ApiError::invalid(format!("{field}: Input should be {what}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use serde_json::json;
+
+use super::*;
+
+fn problems(text: &str) -> Vec<String> {
+    match Script::parse(text, "t.toml") {
+        Ok(_) => Vec::new(),
+        Err(error) => error.to_string().lines().map(str::to_owned).collect(),
+    }
+}
+
+#[test]
+fn a_script_with_every_key() {
+    let script = Script::parse(
+        r#"
+after = "repeat_last"
+
+[[answer]]
+when = { last_user_contains = "25 * 17", has_tool_result = "calculate" }
+repeat = 3
+delay = "250ms"
+headers = { x-a = "b" }
+thinking = "hm"
+text = "so {{result:calculate}}"
+tools = [
+  { name = "calculate", input = { expression = "1", deep = [1, 2.5, true, { at = 2026-11-24 }] } },
+  { name = "broken", input_text = '{"a', id = "toolu_x" },
+  { name = "bare" },
+]
+stop_reason = "max_tokens"
+stop_sequence = "END"
+model = "m"
+usage = { input_tokens = 7, cache_read_input_tokens = 2 }
+stream = { chunk = 3, chunk_delay = "1s", ping_every = 2, unknown_events = true, write_bytes = 5 }
+fault = { kind = "error_event", after_events = 4, error_type = "api_error", message = "no" }
+
+[[answer]]
+repeat = "forever"
+error = { status = 429, type = "rate_limit_error", message = "slow", error_code = "enforced_spend_limit_reached" }
+
+[[answer]]
+raw = { body = "<html>" }
+
+[[answer]]
+text = ""
+usage = "omit"
+delay = "1m"
+
+[[answer]]
+fault = { kind = "reset", at = "accept" }
+"#,
+        "t.toml",
+    )
+    .unwrap();
+    let mut first = Answer::message(MessageAnswer {
+        thinking: Some("hm".into()),
+        text: "so {{result:calculate}}".into(),
+        tools: vec![
+            ToolCall::new(
+                "calculate",
+                json!({ "expression": "1", "deep": [1, 2.5, true, { "at": "2026-11-24" }] }),
+            ),
+            ToolCall {
+                id: Some("toolu_x".into()),
+                ..ToolCall::truncated("broken", "{\"a")
+            },
+            ToolCall::new("bare", json!({})),
+        ],
+        stop_reason: Some("max_tokens".into()),
+        stop_sequence: Some("END".into()),
+        model: Some("m".into()),
+        usage: UsageAnswer::Given(UsageFigures {
+            input_tokens: Some(7),
+            cache_read_input_tokens: 2,
+            ..UsageFigures::default()
+        }),
+    })
+    .when_last_user_contains("25 * 17")
+    .when_tool_result("calculate")
+    .times(3)
+    .delay(Duration::from_millis(250))
+    .header("x-a", "b")
+    .streamed(StreamOptions {
+        chunk: 3,
+        chunk_delay: Duration::from_secs(1),
+        ping_every: 2,
+        unknown_events: true,
+        write_bytes: 5,
+    });
+    first.fault = Some(Fault {
+        kind: FaultKind::ErrorEvent {
+            kind: "api_error".into(),
+            message: "no".into(),
+        },
+        at: FaultPoint::Events(4),
+    });
+    let expected = Script::new()
+        .after(After::RepeatLast)
+        .answer(first)
+        .answer(
+            Answer::error_with(ErrorAnswer {
+                status: 429,
+                kind: Some("rate_limit_error".into()),
+                message: Some("slow".into()),
+                error_code: Some("enforced_spend_limit_reached".into()),
+            })
+            .forever(),
+        )
+        .answer(Answer::raw(200, "text/html", "<html>"))
+        .answer(
+            Answer::message(MessageAnswer {
+                usage: UsageAnswer::Omitted,
+                ..MessageAnswer::default()
+            })
+            .delay(Duration::from_secs(60)),
+        )
+        .answer(Answer::fault(FaultKind::Reset, FaultPoint::Accept));
+    assert_eq!(script, expected);
+}
+
+#[test]
+fn the_place_of_a_fault_has_a_default() {
+    for (kind, expected) in [
+        ("reset", FaultPoint::Request),
+        ("close", FaultPoint::Request),
+        ("stall", FaultPoint::Request),
+        ("cut", FaultPoint::Bytes(0)),
+        ("error_event", FaultPoint::Bytes(0)),
+        ("garbage", FaultPoint::Bytes(0)),
+    ] {
+        let script = Script::parse(&format!("[[answer]]\nfault = {{ kind = \"{kind}\" }}"), "t").unwrap();
+        assert_eq!(script.answers[0].fault.as_ref().unwrap().at, expected, "{kind}");
+    }
+}
+
+#[test]
+fn problems_of_form_name_their_line() {
+    for (text, line, words) in [
+        ("answer = 3", 1, "invalid type"),
+        ("\n[[answer]]\ntext = \"a\"\ntxet = \"b\"", 4, "unknown field `txet`"),
+        ("[[answer]]\ntext = 1", 2, "expected a string"),
+        ("[[answer]]\ntext = \"a\"\ndelay = \"5\"", 3, "is no duration"),
+        ("[[answer]]\ntext = \"a\"\ndelay = \"5h\"", 3, "is no duration"),
+        (
+            "[[answer]]\ntext = \"a\"\nrepeat = \"often\"",
+            3,
+            "number or \"forever\"",
+        ),
+        ("[[answer]]\ntext = \"a\"\nusage = \"none\"", 3, "\"omit\" or a table"),
+        (
+            "[[answer]]\ntext = \"a\"\nfault = { kind = \"explode\" }",
+            3,
+            "unknown variant `explode`",
+        ),
+        ("after = \"never\"", 1, "unknown variant `never`"),
+        ("[[answer]\n", 1, ""),
+    ] {
+        let found = problems(text);
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        assert!(found[0].starts_with(&format!("t.toml:{line}: ")), "{text}: {found:?}");
+        assert!(found[0].contains(words), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn broken_rules_are_reported_all_at_once() {
+    let text = r#"
+[[answer]]
+text = "{{what}}"
+repeat = 0
+delay = "61m"
+
+[[answer]]
+
+[[answer]]
+error = { status = 200 }
+headers = { "a b" = "c", content-length = "1" }
+
+[[answer]]
+text = "a"
+error = { status = 400 }
+
+[[answer]]
+fault = { kind = "cut", at = "request" }
+
+[[answer]]
+fault = { kind = "stall", at = "request", after_bytes = 1 }
+
+[[answer]]
+fault = { kind = "reset", message = "m" }
+
+[[answer]]
+tools = [{ name = "", input = { x = nan } }]
+
+[[answer]]
+tools = [{ name = "a", input = {}, input_text = "" }]
+stream = { chunk = 0 }
+"#;
+    let found = problems(text).join("\n");
+    for expected in [
+        "t.toml:2: `repeat` must be at least 1",
+        "t.toml:2: `delay` is 3660 s",
+        "t.toml:2: `text` has an unknown placeholder {{what}}",
+        "t.toml:7: this answer says nothing",
+        "t.toml:9: `headers` has an illegal name \"a b\"",
+        "t.toml:9: `headers` must not set content-length",
+        "t.toml:9: `error.status` is 200",
+        "t.toml:13: `error` and `raw` exclude the keys",
+        "t.toml:17: `fault.at` is for reset, close and stall",
+        "t.toml:20: `fault.at`, `fault.after_events` and `fault.after_bytes` exclude",
+        "t.toml:23: `fault.error_type` and `fault.message`",
+        "t.toml:26: tool call \"\": NaN has no form in JSON",
+        "t.toml:29: tool call \"a\" has both",
+    ] {
+        assert!(found.contains(expected), "{expected}\nnot in\n{found}");
+    }
+    assert_eq!(problems("").join(""), "t.toml: the script has no [[answer]]");
+}

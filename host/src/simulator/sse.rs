@@ -1,0 +1,154 @@
+//! A composed message as the events of a stream.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::answer::{ContentBlock, Message};
+use super::script::StreamOptions;
+
+/// No block is cut into more deltas than this.
+const MAX_DELTAS: usize = 20_000;
+
+/// An event and the pause before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Event {
+    pub(super) delay: Duration,
+    pub(super) bytes: Bytes,
+}
+
+/// An event on the wire; its name is the `type` of its data.
+pub(super) fn event(data: &Value) -> Bytes {
+    let name = data["type"].as_str().unwrap_or("message");
+    Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
+}
+
+/// The whole stream of a message, from `message_start` to `message_stop`.
+pub(super) fn events(message: &Message, options: &StreamOptions) -> Vec<Event> {
+    let mut stream = Stream {
+        events: Vec::new(),
+        options,
+        deltas: 0,
+    };
+    stream.push(&json!({ "type": "message_start", "message": message.started() }));
+    if options.unknown_events {
+        stream.push(&json!({ "type": "future_event", "detail": "a client skips what it does not know" }));
+    }
+    for (index, block) in message.content.iter().enumerate() {
+        stream.push(&json!({ "type": "content_block_start", "index": index, "content_block": block.started() }));
+        if index == 0 {
+            stream.push(&json!({ "type": "ping" }));
+            if options.unknown_events {
+                stream.push(&delta(index, json!({ "type": "future_delta", "value": 1 })));
+            }
+        }
+        stream.block(index, block);
+        stream.push(&json!({ "type": "content_block_stop", "index": index }));
+    }
+    stream.push(&message.ended());
+    stream.push(&json!({ "type": "message_stop" }));
+    stream.events
+}
+
+struct Stream<'a> {
+    events: Vec<Event>,
+    options: &'a StreamOptions,
+    deltas: usize,
+}
+
+impl Stream<'_> {
+    fn push(&mut self, data: &Value) {
+        self.events.push(Event {
+            delay: Duration::ZERO,
+            bytes: event(data),
+        });
+    }
+
+    fn block(&mut self, index: usize, block: &ContentBlock) {
+        match block {
+            ContentBlock::Text(text) => {
+                self.deltas(index, text, |piece| json!({ "type": "text_delta", "text": piece }));
+            }
+            ContentBlock::Thinking { text, signature } => {
+                self.deltas(
+                    index,
+                    text,
+                    |piece| json!({ "type": "thinking_delta", "thinking": piece }),
+                );
+                self.push(&delta(
+                    index,
+                    json!({ "type": "signature_delta", "signature": signature }),
+                ));
+            }
+            ContentBlock::ToolUse { input, .. } => {
+                self.deltas(
+                    index,
+                    input,
+                    |piece| json!({ "type": "input_json_delta", "partial_json": piece }),
+                );
+            }
+        }
+    }
+
+    fn deltas(&mut self, index: usize, text: &str, name: impl Fn(&str) -> Value) {
+        let characters = text.chars().count();
+        let size = self.options.chunk.max(characters.div_ceil(MAX_DELTAS)).max(1);
+        for piece in pieces(text, size) {
+            let bytes = event(&delta(index, name(piece)));
+            self.events.push(Event {
+                delay: self.options.chunk_delay,
+                bytes,
+            });
+            self.deltas = self.deltas.saturating_add(1);
+            if self.options.ping_every > 0 && self.deltas.is_multiple_of(self.options.ping_every) {
+                self.push(&json!({ "type": "ping" }));
+            }
+        }
+    }
+}
+
+fn delta(index: usize, delta: Value) -> Value {
+    json!({ "type": "content_block_delta", "index": index, "delta": delta })
+}
+
+/// Cuts a text after every `size` characters.
+fn pieces(text: &str, size: usize) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let end = rest.char_indices().nth(size).map_or(rest.len(), |(offset, _)| offset);
+        let (piece, after) = rest.split_at(end);
+        rest = after;
+        Some(piece)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(pieces("aäß𝄞x", 2).collect::<Vec<_>>(), ["aä", "ß𝄞", "x"]);
+        assert_eq!(pieces("ab", 2).collect::<Vec<_>>(), ["ab"]);
+        assert_eq!(pieces("", 2).count(), 0);
+    }
+
+    #[test]
+    fn a_long_text_has_a_bounded_number_of_deltas() {
+        let options = StreamOptions {
+            chunk: 1,
+            ..StreamOptions::default()
+        };
+        let mut stream = Stream {
+            events: Vec::new(),
+            options: &options,
+            deltas: 0,
+        };
+        stream.block(0, &ContentBlock::Text("x".repeat(MAX_DELTAS * 3 + 1)));
+        assert!(stream.events.len() <= MAX_DELTAS, "{}", stream.events.len());
+    }
+}

@@ -1,0 +1,459 @@
+//! The simulator as its clients meet it: real sockets, a client of thirty lines that hides nothing.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod client;
+mod faults;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::*;
+use client::{Client, call, header_lines, request};
+
+fn start(script: Script) -> Simulator {
+    Simulator::start(script, SimulatorOptions::default()).unwrap()
+}
+
+fn streamed() -> Value {
+    let mut body = request();
+    body["stream"] = json!(true);
+    body
+}
+
+#[tokio::test]
+async fn a_whole_answer() {
+    let simulator = start(Script::new().answer(Answer::message(MessageAnswer {
+        thinking: Some("hm".into()),
+        text: "I shall calculate.".into(),
+        tools: vec![
+            ToolCall::new("calculate", json!({ "expression": "25 * 17" })),
+            ToolCall::new("get_weather", json!({})),
+        ],
+        usage: UsageAnswer::Given(UsageFigures {
+            input_tokens: Some(350),
+            output_tokens: Some(26),
+            cache_creation_1h_input_tokens: 7,
+            ..UsageFigures::default()
+        }),
+        ..MessageAnswer::default()
+    })));
+    let response = call(&simulator, &request()).await;
+    assert_eq!(response.status, 200);
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    assert_eq!(response.header("request-id"), Some("req_sim_000001"));
+    assert_eq!(
+        response.json(),
+        json!({
+            "id": "msg_sim_000001", "type": "message", "role": "assistant", "model": "claude-sonnet-5-5",
+            "content": [
+                { "type": "thinking", "thinking": "hm", "signature": answer::thinking_signature("hm") },
+                { "type": "text", "text": "I shall calculate." },
+                { "type": "tool_use", "id": "toolu_sim_000001_0", "name": "calculate",
+                  "input": { "expression": "25 * 17" } },
+                { "type": "tool_use", "id": "toolu_sim_000001_1", "name": "get_weather", "input": {} },
+            ],
+            "stop_reason": "tool_use", "stop_sequence": null,
+            "usage": {
+                "input_tokens": 350, "output_tokens": 26, "cache_creation_input_tokens": 7, "cache_read_input_tokens": 0,
+                "cache_creation": { "ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 7 },
+                "service_tier": "standard",
+            },
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_streamed_answer() {
+    let simulator = start(
+        Script::new().answer(
+            Answer::message(MessageAnswer {
+                text: "Grüße".into(),
+                tools: vec![ToolCall::new("calculate", json!({ "x": 1 }))],
+                ..MessageAnswer::default()
+            })
+            .streamed(StreamOptions {
+                chunk: 3,
+                ..StreamOptions::default()
+            }),
+        ),
+    );
+    let response = call(&simulator, &streamed()).await;
+    assert_eq!(
+        response.header("content-type"),
+        Some("text/event-stream; charset=utf-8")
+    );
+    let events = response.events();
+    let names: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        [
+            "message_start",
+            "content_block_start",
+            "ping",
+            "content_block_delta",
+            "content_block_delta",
+            "content_block_stop",
+            "content_block_start",
+            "content_block_delta",
+            "content_block_delta",
+            "content_block_delta",
+            "content_block_stop",
+            "message_delta",
+            "message_stop",
+        ]
+    );
+    assert_eq!(events[0]["message"]["content"], json!([]));
+    assert_eq!(events[0]["message"]["usage"]["output_tokens"], 1);
+    assert_eq!(events[3]["delta"], json!({ "type": "text_delta", "text": "Grü" }));
+    assert_eq!(events[4]["delta"]["text"], "ße");
+    assert_eq!(events[6]["content_block"]["input"], json!({}));
+    let input: String = (7..10)
+        .map(|index| events[index]["delta"]["partial_json"].as_str().unwrap())
+        .collect();
+    assert_eq!(input, r#"{"x":1}"#);
+    assert_eq!(events[11]["delta"]["stop_reason"], "tool_use");
+    // Computed: a token for every four bytes.
+    let sent = serde_json::to_vec(&streamed()).unwrap().len().div_ceil(4);
+    assert_eq!(events[11]["usage"]["input_tokens"], sent);
+    assert_eq!(events[11]["usage"]["output_tokens"], (7 + 9 + 7_usize).div_ceil(4));
+}
+
+#[tokio::test]
+async fn a_stream_may_be_as_odd_as_it_likes() {
+    let simulator = start(
+        Script::new().answer(
+            Answer::message(MessageAnswer {
+                text: "äöü".into(),
+                usage: UsageAnswer::Omitted,
+                stop_reason: Some("new_reason".into()),
+                model: Some("other".into()),
+                ..MessageAnswer::default()
+            })
+            .streamed(StreamOptions {
+                chunk: 1,
+                ping_every: 2,
+                unknown_events: true,
+                write_bytes: 3,
+                chunk_delay: Duration::from_millis(1),
+            }),
+        ),
+    );
+    let response = call(&simulator, &streamed()).await;
+    assert!(
+        response.chunks.iter().all(|chunk| chunk.len() <= 3),
+        "{:?}",
+        response.chunks
+    );
+    let events = response.events();
+    let names: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert_eq!(names.iter().filter(|name| **name == "ping").count(), 2);
+    assert!(names.contains(&"future_event"));
+    assert!(events.iter().any(|event| event["delta"]["type"] == "future_delta"));
+    assert!(
+        events
+            .iter()
+            .all(|event| event.get("usage").is_none() && event["message"].get("usage").is_none())
+    );
+    assert_eq!(events[0]["message"]["model"], "other");
+    let end = events.iter().find(|event| event["type"] == "message_delta").unwrap();
+    assert_eq!(end["delta"]["stop_reason"], "new_reason");
+}
+
+#[tokio::test]
+async fn errors_have_the_shape_of_the_api() {
+    let simulator = start(
+        Script::new()
+            .answer(Answer::error(529))
+            .answer(
+                Answer::error_with(ErrorAnswer {
+                    status: 429,
+                    kind: None,
+                    message: Some("no more money".into()),
+                    error_code: Some("enforced_spend_limit_reached".into()),
+                })
+                .header("retry-after", "7"),
+            )
+            .answer(Answer::raw(502, "text/html", "<html>bad gateway")),
+    );
+    let first = call(&simulator, &request()).await;
+    assert_eq!(first.status, 529);
+    let overloaded = json!({ "type": "error", "error": { "type": "overloaded_error", "message": "Overloaded" },
+        "request_id": "req_sim_000001" });
+    assert_eq!(first.json(), overloaded);
+    let second = call(&simulator, &request()).await;
+    assert_eq!((second.status, second.header("retry-after")), (429, Some("7")));
+    assert_eq!(second.json()["error"]["type"], "rate_limit_error");
+    assert_eq!(
+        second.json()["error"]["details"]["error_code"],
+        "enforced_spend_limit_reached"
+    );
+    let third = call(&simulator, &request()).await;
+    assert_eq!((third.status, third.header("content-type")), (502, Some("text/html")));
+    assert_eq!(third.body(), b"<html>bad gateway");
+}
+
+#[tokio::test]
+async fn a_script_comes_to_its_end() {
+    let simulator = start(Script::new().answer(Answer::text("once")));
+    assert_eq!(call(&simulator, &request()).await.status, 200);
+    let response = call(&simulator, &request()).await;
+    assert_eq!(response.status, 500);
+    assert!(
+        response.json()["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("script is exhausted")
+    );
+
+    let simulator = start(Script::new().answer(Answer::text("again")).after(After::RepeatLast));
+    for number in 1..=3 {
+        let response = call(&simulator, &request()).await;
+        assert_eq!(response.json()["content"][0]["text"], "again");
+        assert_eq!(response.json()["id"], format!("msg_sim_{number:06}"));
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_over_one_connection() {
+    let simulator = start(
+        Script::new()
+            .answer(Answer::text("It is {{result:calculate}}.").when_tool_result("calculate"))
+            .answer(Answer::tools([ToolCall::new(
+                "calculate",
+                json!({ "expression": "25 * 17" }),
+            )])),
+    );
+    let mut client = Client::connect(&simulator.url()).await;
+    let mut body = request();
+    let first = client.post("/v1/messages", &body, &[]).await;
+    let call = first.json()["content"][0].clone();
+    body["messages"].as_array_mut().unwrap().extend([
+        json!({ "role": "assistant", "content": [call] }),
+        json!({ "role": "user", "content": [
+            { "type": "tool_result", "tool_use_id": call["id"], "content": [{ "type": "text", "text": "425" }] },
+        ] }),
+    ]);
+    let second = client.post("/v1/messages?beta=true", &body, &[]).await;
+    assert_eq!(
+        second.json()["content"],
+        json!([{ "type": "text", "text": "It is 425." }])
+    );
+    let requests = simulator.requests();
+    assert_eq!(
+        requests.iter().map(|request| request.answer).collect::<Vec<_>>(),
+        [Some(1), Some(0)]
+    );
+    assert_eq!(requests[1].path, "/v1/messages?beta=true");
+    assert_eq!(requests[1].body, body);
+}
+
+#[tokio::test]
+async fn an_id_is_never_one_that_the_conversation_holds() {
+    let simulator = start(Script::new().answer(Answer::tools([ToolCall::new("calculate", json!({}))])));
+    let mut body = request();
+    body["messages"].as_array_mut().unwrap().extend([
+        json!({ "role": "assistant", "content": [
+            { "type": "tool_use", "id": "toolu_sim_000001_0", "name": "calculate", "input": {} },
+        ] }),
+        json!({ "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "toolu_sim_000001_0" }] }),
+    ]);
+    assert_eq!(
+        call(&simulator, &body).await.json()["content"][0]["id"],
+        "toolu_sim_000001_0_1"
+    );
+}
+
+#[tokio::test]
+async fn a_refused_request_spends_no_answer_and_keeps_no_secret() {
+    let simulator = start(Script::new().answer(Answer::text("ok")));
+    let mut client = Client::connect(&simulator.url()).await;
+    let good = request();
+    for (method, path, headers, body, status) in [
+        ("POST", "/v1/messages", &[("x-api-key", "")][..], good.to_string(), 401),
+        (
+            "POST",
+            "/v1/messages",
+            &[("anthropic-version", "")],
+            good.to_string(),
+            400,
+        ),
+        (
+            "POST",
+            "/v1/messages",
+            &[("content-type", "text/plain")],
+            good.to_string(),
+            400,
+        ),
+        ("POST", "/v1/messages", &[], "{".to_owned(), 400),
+        ("POST", "/v1/messages", &[], "{}".to_owned(), 400),
+        ("GET", "/v1/messages", &[], String::new(), 405),
+        ("POST", "/v1/nothing", &[], good.to_string(), 404),
+        ("GET", "/v1/models/nobody", &[], String::new(), 404),
+    ] {
+        let response = client.send(method, path, &header_lines(headers), body.as_bytes()).await;
+        assert_eq!(response.status, status, "{method} {path} {headers:?}");
+        assert_eq!(response.json()["type"], "error");
+        assert_eq!(response.json()["request_id"].as_str(), response.header("request-id"));
+    }
+    assert_eq!(
+        client
+            .post("/v1/messages", &good, &[("authorization", "Bearer hush")])
+            .await
+            .status,
+        200
+    );
+    let requests = simulator.requests();
+    assert_eq!(requests.len(), 9);
+    assert!(!format!("{requests:?}").contains("hush"), "{requests:?}");
+    assert_eq!(requests[8].header("x-api-key"), Some("[redacted]"));
+    assert_eq!(
+        (requests[8].status, requests[8].answer, requests[0].answer),
+        (Some(200), Some(0), None)
+    );
+}
+
+#[tokio::test]
+async fn counting_and_models() {
+    let simulator = start(Script::new().answer(Answer::text("ok")));
+    let mut client = Client::connect(&simulator.url()).await;
+    let count = json!({ "model": "m", "messages": [{ "role": "user", "content": "hello" }] });
+    let response = client.post("/v1/messages/count_tokens", &count, &[]).await;
+    assert_eq!(
+        response.json(),
+        json!({ "input_tokens": count.to_string().len().div_ceil(4) })
+    );
+    let models = client.send("GET", "/v1/models", &header_lines(&[]), b"").await.json();
+    assert_eq!(models["has_more"], false);
+    assert!(
+        models["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|model| model["id"] == "claude-sonnet-5-5")
+    );
+    let one = client
+        .send("GET", "/v1/models/claude-opus-5-5", &header_lines(&[]), b"")
+        .await
+        .json();
+    assert_eq!(one["type"], "model");
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused() {
+    let simulator = start(Script::new().answer(Answer::text("ok")));
+    let mut client = Client::connect(&simulator.url()).await;
+    let large = vec![b'x'; check::MAX_BODY_BYTES + 1];
+    let response = client.send("POST", "/v1/messages", &header_lines(&[]), &large).await;
+    assert_eq!(
+        (response.status, response.json()["error"]["type"].as_str()),
+        (413, Some("request_too_large"))
+    );
+
+    let long = "y".repeat(100 * 1024);
+    let mut client = Client::connect(&simulator.url()).await;
+    let response = client
+        .send("POST", "/v1/messages", &header_lines(&[("x-long", &long)]), b"")
+        .await;
+    assert_eq!(response.status, 431);
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_http_hurt_nobody() {
+    let simulator = start(Script::new().answer(Answer::text("ok")));
+    for garbage in [
+        &b"\0\xff\xfe\r\n\r\n"[..],
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /v1/messages HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+    ] {
+        let mut client = Client::connect(&simulator.url()).await;
+        client.write(garbage).await;
+        let _ = client.read_all().await;
+    }
+    assert_eq!(call(&simulator, &request()).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_may_be_late() {
+    let simulator = start(Script::new().answer(Answer::text("late").delay(Duration::from_secs(50))));
+    let began = tokio::time::Instant::now();
+    assert_eq!(call(&simulator, &request()).await.status, 200);
+    assert!(began.elapsed() >= Duration::from_secs(50));
+}
+
+#[tokio::test]
+async fn connections_are_bounded() {
+    let options = SimulatorOptions {
+        max_connections: 1,
+        ..SimulatorOptions::default()
+    };
+    let simulator = Simulator::start(Script::new().answer(Answer::text("ok").forever()), options).unwrap();
+    let mut first = Client::connect(&simulator.url()).await;
+    assert_eq!(first.post("/v1/messages", &request(), &[]).await.status, 200);
+    let mut second = Client::connect(&simulator.url()).await;
+    second
+        .write(&client::bytes(
+            "POST",
+            "/v1/messages",
+            &header_lines(&[]),
+            request().to_string().as_bytes(),
+        ))
+        .await;
+    assert_eq!(first.post("/v1/messages", &request(), &[]).await.status, 200);
+    assert_eq!(simulator.requests().len(), 2, "the second connection must wait");
+    drop(first);
+    assert_eq!(second.response("POST").await.status, 200);
+    assert_eq!(simulator.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn only_loopback_and_only_good_scripts() {
+    let script = || Script::new().answer(Answer::text("ok"));
+    let open = SimulatorOptions {
+        address: ([0, 0, 0, 0], 0).into(),
+        ..SimulatorOptions::default()
+    };
+    let error = Simulator::start(script(), open).unwrap_err();
+    assert_eq!(error.to_string(), "0.0.0.0:0 is no loopback address");
+    assert!(WeatherService::start(([0, 0, 0, 0], 0).into(), WeatherMode::Healthy).is_err());
+    let error = Simulator::start(script().answer(Answer::error(200)), SimulatorOptions::default()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "answer 2: `error.status` is 200, but must lie within 400 and 599"
+    );
+}
+
+#[tokio::test]
+async fn the_weather_service_has_moods() {
+    let service = WeatherService::start(any_port(), WeatherMode::Healthy).unwrap();
+    let mut client = Client::connect(&service.url()).await;
+    let found = client
+        .send("GET", "/v1/search?name=Boston&count=1", "", b"")
+        .await
+        .json();
+    assert_eq!(found["results"][0]["country"], "United States");
+    let forecast = "/v1/forecast?latitude=42.35843&longitude=-71.05977&current=temperature_2m";
+    assert_eq!(
+        client.send("GET", forecast, "", b"").await.json()["current"]["temperature_2m"],
+        7.2
+    );
+    service.set_mode(WeatherMode::Down(503));
+    let down = client.send("GET", forecast, "", b"").await;
+    assert_eq!((down.status, down.json()["error"].clone()), (503, json!(true)));
+    service.set_mode(WeatherMode::Garbage);
+    let garbage = client.send("GET", forecast, "", b"").await;
+    assert_eq!(garbage.status, 200);
+    assert!(serde_json::from_slice::<Value>(&garbage.body()).is_err());
+    assert_eq!(service.requests(), 4);
+    service.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_weather_service_can_be_slow() {
+    let service = WeatherService::start(any_port(), WeatherMode::Slow(Duration::from_secs(20))).unwrap();
+    let began = tokio::time::Instant::now();
+    let mut client = Client::connect(&service.url()).await;
+    assert_eq!(client.send("GET", "/v1/search?name=Paris", "", b"").await.status, 200);
+    assert!(began.elapsed() >= Duration::from_secs(20));
+}

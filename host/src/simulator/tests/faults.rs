@@ -1,0 +1,208 @@
+//! What can go wrong between an API and its client, byte by byte.
+
+use std::io::ErrorKind;
+
+use super::*;
+
+fn broken(kind: FaultKind, at: FaultPoint) -> Simulator {
+    let options = StreamOptions {
+        chunk: 4,
+        ..StreamOptions::default()
+    };
+    start(Script::new().answer(Answer::text("hello world").streamed(options).with_fault(kind, at)))
+}
+
+/// Sends a request and reads until the connection ends.
+async fn exchange(simulator: &Simulator, body: &Value) -> (String, io::Result<usize>) {
+    let mut client = Client::connect(&simulator.url()).await;
+    client
+        .write(&client::bytes(
+            "POST",
+            "/v1/messages",
+            &header_lines(&[]),
+            body.to_string().as_bytes(),
+        ))
+        .await;
+    let (bytes, ended) = client.read_all().await;
+    (String::from_utf8_lossy(&bytes).into_owned(), ended)
+}
+
+fn was_reset(ended: &io::Result<usize>) -> bool {
+    ended
+        .as_ref()
+        .is_err_and(|error| error.kind() == ErrorKind::ConnectionReset)
+}
+
+#[tokio::test]
+async fn a_connection_may_be_reset_as_it_is_accepted() {
+    let simulator = start(
+        Script::new()
+            .answer(Answer::fault(FaultKind::Reset, FaultPoint::Accept))
+            .answer(Answer::fault(FaultKind::Close, FaultPoint::Accept))
+            .answer(Answer::text("better")),
+    );
+    let mut client = Client::connect(&simulator.url()).await;
+    let (bytes, ended) = client.read_all().await;
+    assert!(bytes.is_empty() && was_reset(&ended), "{ended:?}");
+    let mut client = Client::connect(&simulator.url()).await;
+    assert!(matches!(client.read_all().await, (bytes, Ok(0)) if bytes.is_empty()));
+    assert_eq!(call(&simulator, &request()).await.status, 200);
+    assert_eq!(simulator.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn an_open_connection_is_struck_when_the_request_arrives() {
+    let simulator = start(
+        Script::new()
+            .answer(Answer::text("fine"))
+            .answer(Answer::fault(FaultKind::Reset, FaultPoint::Accept)),
+    );
+    let mut client = Client::connect(&simulator.url()).await;
+    assert_eq!(client.post("/v1/messages", &request(), &[]).await.status, 200);
+    client
+        .write(&client::bytes(
+            "POST",
+            "/v1/messages",
+            &header_lines(&[]),
+            request().to_string().as_bytes(),
+        ))
+        .await;
+    let (bytes, ended) = client.read_all().await;
+    assert!(bytes.is_empty() && was_reset(&ended), "{ended:?}");
+    assert_eq!(simulator.requests()[1].status, None);
+}
+
+#[tokio::test]
+async fn before_any_byte_of_the_answer() {
+    let (text, ended) = exchange(&broken(FaultKind::Reset, FaultPoint::Request), &request()).await;
+    assert!(text.is_empty() && was_reset(&ended), "{text} {ended:?}");
+    let (text, ended) = exchange(&broken(FaultKind::Close, FaultPoint::Request), &request()).await;
+    assert!(text.is_empty() && ended.is_ok(), "{text} {ended:?}");
+}
+
+#[tokio::test]
+async fn after_so_many_bytes() {
+    for (kind, reset) in [(FaultKind::Reset, true), (FaultKind::Close, false)] {
+        for body in [streamed(), request()] {
+            let (text, ended) = exchange(&broken(kind.clone(), FaultPoint::Bytes(20)), &body).await;
+            let (head, rest) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
+            // One chunk of twenty bytes, and no last chunk: the message is incomplete.
+            assert!(rest.starts_with("14\r\n") && rest.len() == 4 + 20 + 2, "{rest:?}");
+            assert_eq!(was_reset(&ended), reset, "{kind:?}: {ended:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cut_stream_is_complete_http() {
+    let simulator = broken(FaultKind::Cut, FaultPoint::Events(4));
+    let events = call(&simulator, &streamed()).await.events();
+    let names: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        ["message_start", "content_block_start", "ping", "content_block_delta"]
+    );
+
+    let simulator = broken(FaultKind::Cut, FaultPoint::Bytes(30));
+    assert_eq!(call(&simulator, &request()).await.body().len(), 30);
+}
+
+#[tokio::test]
+async fn a_stalled_stream_stays_open_and_silent() {
+    let simulator = broken(FaultKind::Stall, FaultPoint::Events(1));
+    let mut client = Client::connect(&simulator.url()).await;
+    client
+        .write(&client::bytes(
+            "POST",
+            "/v1/messages",
+            &header_lines(&[]),
+            streamed().to_string().as_bytes(),
+        ))
+        .await;
+    let head = client.read_until(b"\n\n\r\n").await;
+    assert!(String::from_utf8_lossy(&head).contains("message_start"));
+    // Only the end of the simulator ends it, and nothing more has come until then.
+    simulator.shutdown().await;
+    let (rest, _) = client.read_all().await;
+    assert_eq!(rest, b"");
+
+    let simulator = broken(FaultKind::Stall, FaultPoint::Request);
+    let mut client = Client::connect(&simulator.url()).await;
+    client
+        .write(&client::bytes(
+            "POST",
+            "/v1/messages",
+            &header_lines(&[]),
+            streamed().to_string().as_bytes(),
+        ))
+        .await;
+    while simulator.requests().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    drop(simulator);
+    assert_eq!(client.read_all().await.0, b"");
+}
+
+#[tokio::test]
+async fn an_error_within_a_stream() {
+    let simulator = broken(FaultKind::overloaded(), FaultPoint::Events(4));
+    let response = call(&simulator, &streamed()).await;
+    assert_eq!(response.status, 200);
+    let events = response.events();
+    let error = json!({ "type": "error", "error": { "type": "overloaded_error", "message": "Overloaded" },
+        "request_id": "req_sim_000001" });
+    assert_eq!(events.len(), 5);
+    assert_eq!(events.last(), Some(&error));
+
+    let response = call(&broken(FaultKind::overloaded(), FaultPoint::Events(4)), &request()).await;
+    assert_eq!((response.status, response.json()), (529, error));
+}
+
+#[tokio::test]
+async fn garbage_and_truncated_input() {
+    let body = call(&broken(FaultKind::Garbage, FaultPoint::Bytes(0)), &streamed())
+        .await
+        .body();
+    assert!(std::str::from_utf8(&body).is_err());
+
+    let half = || {
+        Script::new().answer(Answer::message(MessageAnswer {
+            tools: vec![ToolCall::truncated("calculate", "{\"expr")],
+            stop_reason: Some("max_tokens".into()),
+            ..MessageAnswer::default()
+        }))
+    };
+    let events = call(&start(half()), &streamed()).await.events();
+    assert_eq!(events[3]["delta"]["partial_json"], "{\"expr");
+    assert_eq!(
+        call(&start(half()), &request()).await.json()["content"][0]["input"],
+        json!({})
+    );
+}
+
+#[tokio::test]
+async fn a_large_answer_is_written_in_full_before_the_connection_is_given_up() {
+    let text = "x".repeat(1024 * 1024);
+    let after_text = FaultPoint::Bytes(1024 * 1024);
+    let simulator = start(Script::new().answer(Answer::text(text).with_fault(FaultKind::Close, after_text)));
+    let (received, ended) = exchange(&simulator, &request()).await;
+    assert!(ended.is_ok(), "{ended:?}");
+    let body = received.split_once("\r\n\r\n").unwrap().1;
+    assert_eq!(body.len(), "100000\r\n".len() + 1024 * 1024 + "\r\n".len());
+}
+
+#[tokio::test]
+async fn an_ended_simulator_answers_nobody() {
+    let simulator = start(Script::new().answer(Answer::text("ok").forever()));
+    let mut client = Client::connect(&simulator.url()).await;
+    assert_eq!(client.post("/v1/messages", &request(), &[]).await.status, 200);
+    let address = simulator.url();
+    simulator.shutdown().await;
+    assert_eq!(client.read_all().await.0, b"");
+    assert!(
+        tokio::net::TcpStream::connect(address.trim_start_matches("http://"))
+            .await
+            .is_err()
+    );
+}

@@ -1,0 +1,182 @@
+//! The rules of a script that its types cannot say. Every violation is reported, not only the first.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+use super::placeholder;
+use super::script::{
+    Answer, AnswerKind, ErrorAnswer, FaultKind, FaultPoint, MessageAnswer, RawAnswer, Repeat, Script, ToolInput,
+};
+
+const MAX_ANSWERS: usize = 1_000;
+const MAX_TEXT_BYTES: usize = 1024 * 1024;
+const MAX_TOOLS: usize = 64;
+const MAX_HEADERS: usize = 32;
+const MAX_DELAY: Duration = Duration::from_secs(60 * 60);
+
+/// A rule that a script breaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Violation {
+    /// Index of the answer; none: the script as a whole.
+    pub(super) answer: Option<usize>,
+    pub(super) message: String,
+}
+
+pub(super) fn validate(script: &Script) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let whole = |message: String| Violation { answer: None, message };
+    if script.answers.is_empty() {
+        violations.push(whole("the script has no [[answer]]".to_owned()));
+    }
+    if script.answers.len() > MAX_ANSWERS {
+        violations.push(whole(format!(
+            "{} answers, but at most {MAX_ANSWERS} are allowed",
+            script.answers.len()
+        )));
+    }
+    for (index, answer) in script.answers.iter().enumerate() {
+        let mut report = |message: String| {
+            violations.push(Violation {
+                answer: Some(index),
+                message,
+            })
+        };
+        check_answer(answer, &mut report);
+    }
+    violations
+}
+
+fn check_answer(answer: &Answer, report: &mut dyn FnMut(String)) {
+    if answer.repeat == Repeat::Times(0) {
+        report("`repeat` must be at least 1, or \"forever\"".to_owned());
+    }
+    check_duration("delay", answer.delay, report);
+    check_duration("stream.chunk_delay", answer.stream.chunk_delay, report);
+    if answer.stream.chunk == 0 {
+        report("`stream.chunk` must be at least 1 character".to_owned());
+    }
+    for (key, text) in [
+        ("when.last_user_contains", &answer.when.last_user_contains),
+        ("when.has_tool_result", &answer.when.has_tool_result),
+    ] {
+        if text.as_deref() == Some("") {
+            report(format!("`{key}` is empty; leave it out to match every request"));
+        }
+    }
+    check_headers(answer, report);
+    match &answer.kind {
+        AnswerKind::Message(message) => check_message(message, report),
+        AnswerKind::Error(error) => check_error(error, report),
+        AnswerKind::Raw(raw) => check_raw(raw, report),
+    }
+    if let Some(fault) = &answer.fault {
+        match (&fault.kind, fault.at) {
+            (FaultKind::Reset | FaultKind::Close, _)
+            | (FaultKind::Stall, FaultPoint::Request)
+            | (_, FaultPoint::Events(_) | FaultPoint::Bytes(_)) => {}
+            (FaultKind::Stall, FaultPoint::Accept) => {
+                report("a stall needs a request to wait for: use `fault.at = \"request\"`".to_owned());
+            }
+            (FaultKind::Cut | FaultKind::ErrorEvent { .. } | FaultKind::Garbage, _) => {
+                report("`fault.at` is for reset, close and stall; use `after_events` or `after_bytes`".to_owned());
+            }
+        }
+    }
+}
+
+fn check_duration(key: &str, value: Duration, report: &mut dyn FnMut(String)) {
+    if value > MAX_DELAY {
+        report(format!(
+            "`{key}` is {} s, but at most {} s are allowed",
+            value.as_secs(),
+            MAX_DELAY.as_secs()
+        ));
+    }
+}
+
+fn check_headers(answer: &Answer, report: &mut dyn FnMut(String)) {
+    if answer.headers.len() > MAX_HEADERS {
+        report(format!(
+            "{} headers, but at most {MAX_HEADERS} are allowed",
+            answer.headers.len()
+        ));
+    }
+    for (name, value) in &answer.headers {
+        match HeaderName::try_from(name.as_str()) {
+            Err(_) => report(format!("`headers` has an illegal name {name:?}")),
+            // Framing is the server's business: a script that could lie about it would test the HTTP library.
+            Ok(name) if [http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING].contains(&name) => {
+                report(format!("`headers` must not set {name}; use `fault` to break an answer"));
+            }
+            Ok(_) => {}
+        }
+        if HeaderValue::try_from(value.as_str()).is_err() {
+            report(format!("`headers` has an illegal value for {name:?}"));
+        }
+    }
+}
+
+fn check_message(message: &MessageAnswer, report: &mut dyn FnMut(String)) {
+    check_text("text", &message.text, report);
+    check_text("thinking", message.thinking.as_deref().unwrap_or_default(), report);
+    if let Err(problem) = placeholder::check(&message.text) {
+        report(format!("`text` {problem}"));
+    }
+    if message.thinking.as_deref() == Some("") {
+        report("`thinking` is empty; leave it out for an answer without".to_owned());
+    }
+    if message.tools.len() > MAX_TOOLS {
+        report(format!(
+            "{} tool calls, but at most {MAX_TOOLS} are allowed",
+            message.tools.len()
+        ));
+    }
+    for tool in &message.tools {
+        if tool.name.is_empty() {
+            report("a tool call has an empty `name`".to_owned());
+        }
+        if tool.id.as_deref() == Some("") {
+            report("a tool call has an empty `id`".to_owned());
+        }
+        match &tool.input {
+            ToolInput::Json(value) if !value.is_object() => {
+                report(format!("the `input` of tool call {:?} must be a table", tool.name));
+            }
+            ToolInput::Json(_) => {}
+            ToolInput::Text(text) => check_text("input_text", text, report),
+        }
+    }
+}
+
+fn check_error(error: &ErrorAnswer, report: &mut dyn FnMut(String)) {
+    if !(400..=599).contains(&error.status) {
+        report(format!(
+            "`error.status` is {}, but must lie within 400 and 599",
+            error.status
+        ));
+    }
+    check_text("error.message", error.message.as_deref().unwrap_or_default(), report);
+}
+
+fn check_raw(raw: &RawAnswer, report: &mut dyn FnMut(String)) {
+    if !(200..=599).contains(&raw.status) {
+        report(format!(
+            "`raw.status` is {}, but must lie within 200 and 599",
+            raw.status
+        ));
+    }
+    if HeaderValue::try_from(raw.content_type.as_str()).is_err() {
+        report("`raw.content_type` is no legal header value".to_owned());
+    }
+    check_text("raw.body", &raw.body, report);
+}
+
+fn check_text(key: &str, text: &str, report: &mut dyn FnMut(String)) {
+    if text.len() > MAX_TEXT_BYTES {
+        report(format!(
+            "`{key}` has {} bytes, but at most {MAX_TEXT_BYTES} are allowed",
+            text.len()
+        ));
+    }
+}

@@ -1,0 +1,222 @@
+//! The rules that call for a person. Pure: they see an event and the session's figures, and answer with alerts.
+//!
+//! An alert that repeats is one that people learn to ignore, so each rule fires once per window: the error rate and the
+//! cost once per session, a breaker once from closing to closing however many probes fail in between, a budget once per
+//! scope, window and threshold (the ledger sees to that).
+
+use super::event::{Event, EventKind};
+use super::metrics::SessionMetrics;
+use crate::ledger::NanoUsd;
+use crate::resilience::BreakerState;
+
+/// Below so many model attempts and tool calls a rate says nothing.
+const ERROR_RATE_MINIMUM: u64 = 5;
+
+/// Where the alert rules fire.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertSettings {
+    /// (model errors + tool errors) / (model attempts + tool calls) above which a session alerts, once there were five
+    /// of them; default 0.1.
+    pub error_rate: f64,
+    /// What a session may cost before it alerts; default $1.00.
+    pub session_cost_usd: NanoUsd,
+}
+
+impl Default for AlertSettings {
+    fn default() -> Self {
+        Self {
+            error_rate: 0.1,
+            session_cost_usd: NanoUsd::from_nanos(1_000_000_000),
+        }
+    }
+}
+
+/// The rules of one session, and which of them have fired.
+#[derive(Debug)]
+pub(super) struct AlertRules {
+    settings: AlertSettings,
+    error_rate_fired: bool,
+    cost_fired: bool,
+}
+
+impl AlertRules {
+    pub(super) fn new(settings: AlertSettings) -> Self {
+        Self {
+            settings,
+            error_rate_fired: false,
+            cost_fired: false,
+        }
+    }
+
+    /// The alert that an event gives rise to; the metrics include the event already. An alert gives rise to none.
+    pub(super) fn evaluate(&mut self, event: &Event, metrics: &SessionMetrics) -> Option<EventKind> {
+        let (rule, message) = match &event.kind {
+            EventKind::ModelAttempt { .. } | EventKind::ToolCallFinished(_) => {
+                let total = metrics.model_attempts.saturating_add(metrics.tool_calls);
+                let errors = metrics.model_errors.saturating_add(metrics.tool_errors);
+                let above = errors as f64 > self.settings.error_rate * total as f64;
+                if total < ERROR_RATE_MINIMUM || !above || std::mem::replace(&mut self.error_rate_fired, true) {
+                    return None;
+                }
+                let limit = self.settings.error_rate * 100.0;
+                (
+                    "error_rate",
+                    format!("{errors} of {total} model attempts and tool calls failed, more than {limit} %"),
+                )
+            }
+            // Only the first opening: from half-open it was open all along, and a person knows.
+            EventKind::BreakerChanged {
+                name,
+                from: BreakerState::Closed,
+                to: BreakerState::Open,
+                ..
+            } => ("breaker_opened", format!("breaker {name} opened")),
+            EventKind::BudgetSettled { .. } => {
+                let (spent, limit) = (metrics.estimated_cost_usd, self.settings.session_cost_usd);
+                if spent <= limit || std::mem::replace(&mut self.cost_fired, true) {
+                    return None;
+                }
+                (
+                    "session_cost",
+                    format!("the session cost ${spent} so far, more than ${limit}"),
+                )
+            }
+            EventKind::BudgetAlert {
+                scope,
+                percent,
+                spent_usd,
+                limit_usd,
+            } => (
+                "budget",
+                format!("budget {scope}: {percent} % used, ${spent_usd} of ${limit_usd}"),
+            ),
+            _ => return None,
+        };
+        Some(EventKind::Alert {
+            rule: rule.to_owned(),
+            message,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    /// The rules that fire for a row of events, by name.
+    fn fired(settings: AlertSettings, kinds: Vec<EventKind>) -> Vec<String> {
+        let mut rules = AlertRules::new(settings);
+        let mut metrics = SessionMetrics::default();
+        let mut fired = Vec::new();
+        for kind in kinds {
+            let at = jiff::Timestamp::UNIX_EPOCH;
+            let event = Event {
+                at,
+                session_id: "s".into(),
+                tenant: "default".into(),
+                turn: 1,
+                kind,
+            };
+            metrics.apply(&event);
+            if let Some(EventKind::Alert { rule, .. }) = rules.evaluate(&event, &metrics) {
+                fired.push(rule);
+            }
+        }
+        fired
+    }
+
+    fn attempts(failed: usize, succeeded: usize) -> Vec<EventKind> {
+        let error = super::super::ErrorInfo {
+            kind: "overloaded".to_owned(),
+            message: "the API is overloaded".to_owned(),
+            hint: None,
+            request_id: None,
+        };
+        let attempt = |error| EventKind::ModelAttempt {
+            attempt: 1,
+            model: "m".to_owned(),
+            duration_ms: 1,
+            time_to_first_token_ms: None,
+            request_id: None,
+            error,
+        };
+        let failures = std::iter::repeat_n(attempt(Some(error)), failed);
+        failures.chain(std::iter::repeat_n(attempt(None), succeeded)).collect()
+    }
+
+    #[test]
+    fn the_error_rate_needs_five_and_fires_once() {
+        assert!(fired(AlertSettings::default(), attempts(4, 0)).is_empty());
+        assert_eq!(fired(AlertSettings::default(), attempts(4, 1)), ["error_rate"]);
+        assert_eq!(fired(AlertSettings::default(), attempts(20, 0)), ["error_rate"]);
+        let exactly_a_tenth = [attempts(0, 9), attempts(1, 0)].concat();
+        assert!(fired(AlertSettings::default(), exactly_a_tenth).is_empty());
+    }
+
+    #[test]
+    fn a_breaker_alerts_once_until_it_closed() {
+        use BreakerState::{Closed, HalfOpen, Open};
+        let changed = |(from, to)| EventKind::BreakerChanged {
+            name: "tool:x".to_owned(),
+            from,
+            to,
+            retry_after_ms: None,
+        };
+        let changes = [
+            (Closed, Open),
+            (Open, HalfOpen),
+            (HalfOpen, Open),
+            (Open, HalfOpen),
+            (HalfOpen, Closed),
+        ];
+        let once: Vec<_> = changes.into_iter().map(changed).collect();
+        assert_eq!(fired(AlertSettings::default(), once.clone()), ["breaker_opened"]);
+        assert_eq!(fired(AlertSettings::default(), [once.clone(), once].concat()).len(), 2);
+    }
+
+    #[test]
+    fn cost_alerts_above_the_limit_once() {
+        let settled = |nanos| EventKind::BudgetSettled {
+            reservation: "r".to_owned(),
+            amount_usd: NanoUsd::from_nanos(nanos),
+            estimated: false,
+        };
+        assert!(fired(AlertSettings::default(), vec![settled(1_000_000_000)]).is_empty());
+        let dear = vec![settled(1_000_000_000), settled(1), settled(1)];
+        assert_eq!(fired(AlertSettings::default(), dear), ["session_cost"]);
+    }
+
+    #[test]
+    fn every_budget_threshold_alerts() {
+        let crossed = |percent| EventKind::BudgetAlert {
+            scope: "session".to_owned(),
+            percent,
+            spent_usd: NanoUsd::ZERO,
+            limit_usd: NanoUsd::ZERO,
+        };
+        assert_eq!(
+            fired(AlertSettings::default(), vec![crossed(50), crossed(75)]),
+            ["budget", "budget"]
+        );
+    }
+
+    #[test]
+    fn an_alert_gives_rise_to_none() {
+        let alert = EventKind::Alert {
+            rule: "budget".to_owned(),
+            message: String::new(),
+        };
+        assert!(
+            fired(
+                AlertSettings {
+                    error_rate: 0.0,
+                    ..AlertSettings::default()
+                },
+                vec![alert]
+            )
+            .is_empty()
+        );
+    }
+}

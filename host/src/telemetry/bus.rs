@@ -1,0 +1,258 @@
+//! Where events go: to every observer, each behind a queue and a thread of its own.
+//!
+//! # Why a thread per observer?
+//!
+//! An observer is somebody else's code: it may write to a socket that hangs, compute for a second or panic. On a run's
+//! own task each of those would be the run's problem, and on a task of the runtime a blocking observer would hold an
+//! executor thread. With a thread and a bounded queue each, a slow observer loses events and a panicking one is removed;
+//! nobody else notices. Observers are few, and an idle thread costs nothing.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use super::event::{Event, EventKind};
+use super::queue::{Bounds, Queue, ServeNext};
+
+/// What waits for one observer at most; beyond it the observer loses events.
+const OBSERVER_BOUNDS: Bounds = Bounds {
+    items: 1024 * 8,
+    bytes: 64 * 1024 * 1024,
+};
+
+/// Gets every event of the host, in order within a session. Runs on a thread of its own: it may block, and a panic
+/// removes it and hurts nobody else.
+pub trait Observer: Send + 'static {
+    fn on_event(&mut self, event: &Event);
+}
+
+impl<F: FnMut(&Event) + Send + 'static> Observer for F {
+    fn on_event(&mut self, event: &Event) {
+        self(event);
+    }
+}
+
+/// The host's observers. Cloning it shares them.
+#[derive(Clone)]
+pub struct EventBus {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    log_contents: bool,
+    observers: RwLock<Vec<Registered>>,
+}
+
+struct Registered {
+    name: String,
+    queue: Arc<Queue<Arc<Event>>>,
+}
+
+impl EventBus {
+    /// A bus without observers, whose log lines hold no contents.
+    pub fn new() -> Self {
+        Self::with_contents(false)
+    }
+
+    /// A bus that says whether what users, models and tools say (`EventKind::CONTENT_FIELDS`) enters the log;
+    /// observers always get all of it.
+    pub fn with_contents(log_contents: bool) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                log_contents,
+                observers: RwLock::default(),
+            }),
+        }
+    }
+
+    /// Adds an observer, which sees the events emitted from now on. The name stands in the report of what it lost.
+    pub fn add_observer(&self, name: &str, observer: impl Observer) {
+        self.add_bounded(name, observer, OBSERVER_BOUNDS);
+    }
+
+    fn add_bounded(&self, name: &str, observer: impl Observer, bounds: Bounds) {
+        let queue = Arc::new(Queue::new(bounds));
+        let worker = {
+            let (queue, name) = (Arc::clone(&queue), name.to_owned());
+            move || serve(&name, &queue, observer)
+        };
+        match std::thread::Builder::new()
+            .name(format!("observer-{name}"))
+            .spawn(worker)
+        {
+            Ok(_) => {
+                let mut observers = self.inner.observers.write().unwrap_or_else(PoisonError::into_inner);
+                observers.push(Registered {
+                    name: name.to_owned(),
+                    queue,
+                });
+            }
+            Err(error) => tracing::error!(observer = name, %error, "no thread for the observer, it gets no events"),
+        }
+    }
+
+    /// Waits until the observers have seen what was emitted before, but no longer than `wait`. Returns how many events
+    /// observers lost so far. The waiting is real time, on a blocking thread: paused tests may call it too.
+    pub async fn flush(&self, wait: Duration) -> u64 {
+        let inner = Arc::clone(&self.inner);
+        let drained = tokio::task::spawn_blocking(move || inner.drain(wait));
+        // An error means that the runtime shuts down: there is nothing left to wait for.
+        drained.await.ok();
+        self.inner.read(|observer| observer.queue.lost()).into_iter().sum()
+    }
+
+    /// The observers that lost events, and how many.
+    pub fn dropped(&self) -> Vec<(String, u64)> {
+        let mut all = self
+            .inner
+            .read(|observer| (observer.name.clone(), observer.queue.lost()));
+        all.retain(|(_, lost)| *lost > 0);
+        all
+    }
+
+    pub(super) fn publish(&self, event: &Arc<Event>) {
+        let observers = self.inner.observers.read().unwrap_or_else(PoisonError::into_inner);
+        if observers.is_empty() {
+            return;
+        }
+        let bytes = weight(&event.kind);
+        for observer in observers.iter() {
+            observer.queue.push(bytes, Arc::clone(event));
+        }
+    }
+
+    pub(super) fn log_contents(&self) -> bool {
+        self.inner.log_contents
+    }
+}
+
+impl Default for EventBus {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for EventBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventBus")
+            .field("log_contents", &self.inner.log_contents)
+            .field("observers", &self.inner.read(|observer| observer.name.clone()))
+            .finish()
+    }
+}
+
+impl Inner {
+    #[allow(
+        clippy::disallowed_types,
+        clippy::disallowed_methods,
+        reason = "observers live in real time"
+    )]
+    fn drain(&self, wait: Duration) {
+        let begin = std::time::Instant::now();
+        for (name, queue) in self.read(|observer| (observer.name.clone(), Arc::clone(&observer.queue))) {
+            if !queue.drain(wait.saturating_sub(begin.elapsed())) {
+                let events = queue.waiting();
+                tracing::warn!(
+                    observer = name,
+                    events,
+                    "the observer has not seen the latest events yet"
+                );
+            }
+        }
+    }
+
+    fn read<T>(&self, of: impl Fn(&Registered) -> T) -> Vec<T> {
+        self.observers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .map(of)
+            .collect()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for queue in self.read(|observer| Arc::clone(&observer.queue)) {
+            queue.close();
+        }
+    }
+}
+
+/// The observer's thread: until the bus is gone, or the observer panicked.
+fn serve(name: &str, queue: &Queue<Arc<Event>>, mut observer: impl Observer) {
+    let mut reported_loss = false;
+    queue.consume(|event| {
+        if queue.lost() > 0 && !reported_loss {
+            reported_loss = true;
+            tracing::warn!(observer = name, "the observer is too slow and loses events");
+        }
+        match catch_unwind(AssertUnwindSafe(|| observer.on_event(&event))) {
+            Ok(()) => ServeNext::Yes,
+            Err(panic) => {
+                let message = panic_message(panic.as_ref());
+                tracing::error!(
+                    observer = name,
+                    panic = message,
+                    "the observer panicked and was removed"
+                );
+                // Whatever the panic holds may panic again when dropped, and this thread is nobody's.
+                std::mem::forget(panic);
+                ServeNext::No
+            }
+        }
+    });
+    if catch_unwind(AssertUnwindSafe(|| drop(observer))).is_err() {
+        tracing::error!(observer = name, "the observer panicked while it was dropped");
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+/// About how much memory an event holds: its contents, and a little for the rest.
+fn weight(kind: &EventKind) -> usize {
+    let contents = match kind {
+        EventKind::SessionStarted { prompt, .. } => prompt.len(),
+        EventKind::ModelResponse { text, .. } | EventKind::TextDelta { text } => text.len(),
+        EventKind::ToolCallStarted { input, .. } => json_weight(input),
+        EventKind::ToolCallFinished(finished) => {
+            finished.output.len() + finished.log.len() + finished.detail.as_ref().map_or(0, String::len)
+        }
+        EventKind::SessionFinished { answer, .. } => answer.len(),
+        EventKind::TurnStarted {}
+        | EventKind::ModelAttempt { .. }
+        | EventKind::ModelRetry { .. }
+        | EventKind::BreakerChanged { .. }
+        | EventKind::BudgetReserved { .. }
+        | EventKind::BudgetSettled { .. }
+        | EventKind::BudgetAlert { .. }
+        | EventKind::Alert { .. } => 0,
+    };
+    contents.saturating_add(256)
+}
+
+fn json_weight(value: &serde_json::Value) -> usize {
+    let own = size_of::<serde_json::Value>();
+    match value {
+        serde_json::Value::String(text) => own + text.len(),
+        serde_json::Value::Array(items) => own + items.iter().map(json_weight).sum::<usize>(),
+        serde_json::Value::Object(fields) => {
+            own + fields
+                .iter()
+                .map(|(name, field)| name.len() + json_weight(field))
+                .sum::<usize>()
+        }
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => own,
+    }
+}
+
+#[cfg(test)]
+#[path = "bus_tests.rs"]
+mod tests;

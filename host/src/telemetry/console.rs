@@ -1,0 +1,104 @@
+//! How a log line looks to a person: time, level, message, fields.
+//!
+//! A line is a line: control characters in messages and values are escaped, for they may come from a tool or a model, and
+//! a terminal obeys them (as may whoever reads a forged line).
+
+use std::fmt::{self, Write as _};
+
+use anstyle::{AnsiColor, Style};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::redact::escape_controls;
+
+/// Formats events for the console; colours the level where the writer has colour.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConsoleFormat;
+
+/// Formats the fields of events and spans for the console.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConsoleFields;
+
+impl<S, N> FormatEvent<S, N> for ConsoleFormat
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let level = *event.metadata().level();
+        let style = if writer.has_ansi_escapes() {
+            level_style(level)
+        } else {
+            Style::new()
+        };
+        write!(writer, "{:.3} {style}{level:>5}{style:#} ", jiff::Timestamp::now())?;
+        context.format_fields(writer.by_ref(), event)?;
+        for span in context.event_scope().into_iter().flatten() {
+            if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
+                // Formatted, and so escaped, when the span was made.
+                write!(writer, "{}", fields.fields)?;
+            }
+        }
+        writeln!(writer)
+    }
+}
+
+impl<'writer> FormatFields<'writer> for ConsoleFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut visitor = FieldVisitor { writer, result: Ok(()) };
+        fields.record(&mut visitor);
+        visitor.result
+    }
+}
+
+const fn level_style(level: Level) -> Style {
+    match level {
+        Level::ERROR => AnsiColor::Red.on_default().bold(),
+        Level::WARN => AnsiColor::Yellow.on_default(),
+        Level::INFO => AnsiColor::Green.on_default(),
+        _ => Style::new().dimmed(),
+    }
+}
+
+struct FieldVisitor<'writer> {
+    writer: Writer<'writer>,
+    result: fmt::Result,
+}
+
+impl FieldVisitor<'_> {
+    fn write(&mut self, field: &Field, value: &str, quoted: bool) {
+        let value = escape_controls(value);
+        let written = match (field.name(), quoted) {
+            ("message", _) => write!(self.writer, "{value}"),
+            // The message says it already.
+            ("event", _) => Ok(()),
+            // What the `log` crate's records bring along.
+            (name, _) if name.starts_with("log.") => Ok(()),
+            (name, true) if value.is_empty() || value.contains([' ', '"', '=']) => {
+                write!(self.writer, " {name}=\"{}\"", value.replace('"', "\\\""))
+            }
+            (name, _) => write!(self.writer, " {name}={value}"),
+        };
+        self.result = self.result.and(written);
+    }
+}
+
+impl Visit for FieldVisitor<'_> {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.write(field, &format!("{value:.3}"), false);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.write(field, value, true);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let mut text = String::new();
+        self.result = self.result.and(write!(text, "{value:?}"));
+        self.write(field, &text, false);
+    }
+}

@@ -1,0 +1,110 @@
+//! A file per day that only its owner can read.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use jiff::civil::Date;
+use jiff::{Timestamp, tz::Offset};
+
+/// Appends to `cofferdam.YYYY-MM-DD.jsonl`, by the UTC day of the write. Several processes may append to the same file:
+/// a line is one write, and appending keeps writes whole.
+///
+/// Old files are kept; removing them is the operator's decision.
+#[derive(Debug)]
+pub(super) struct DailyFile<Clock> {
+    directory: PathBuf,
+    clock: Clock,
+    day: Date,
+    file: File,
+}
+
+impl<Clock: Fn() -> Timestamp> DailyFile<Clock> {
+    /// Creates the folder if need be, and opens today's file.
+    pub(super) fn open(directory: &Path, clock: Clock) -> io::Result<Self> {
+        create_private_folder(directory)?;
+        let day = utc_day(&clock);
+        Ok(Self {
+            directory: directory.to_owned(),
+            day,
+            file: open_day(directory, day)?,
+            clock,
+        })
+    }
+}
+
+impl<Clock: Fn() -> Timestamp> Write for DailyFile<Clock> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let today = utc_day(&self.clock);
+        if today != self.day {
+            // If there can be no new file, the lines go on into yesterday's: better there than nowhere.
+            if let Ok(file) = open_day(&self.directory, today) {
+                self.file = file;
+                self.day = today;
+            }
+        }
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn utc_day(clock: impl Fn() -> Timestamp) -> Date {
+    Offset::UTC.to_datetime(clock()).date()
+}
+
+fn open_day(directory: &Path, day: Date) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(directory.join(format!("cofferdam.{day}.jsonl")))
+}
+
+fn create_private_folder(directory: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn each_day_has_a_file_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = folder.path().join("a/logs");
+        let now: Cell<Timestamp> = Cell::new("2026-11-24T23:59:59Z".parse().unwrap());
+        let mut file = DailyFile::open(&logs, || now.get()).unwrap();
+        file.write_all(b"monday\n").unwrap();
+        now.set("2026-11-25T00:00:00Z".parse().unwrap());
+        file.write_all(b"tuesday\n").unwrap();
+        drop(file);
+        let mut again = DailyFile::open(&logs, || now.get()).unwrap();
+        again.write_all(b"appended\n").unwrap();
+        let read = |name| std::fs::read_to_string(logs.join(name)).unwrap();
+        assert_eq!(read("cofferdam.2026-11-24.jsonl"), "monday\n");
+        assert_eq!(read("cofferdam.2026-11-25.jsonl"), "tuesday\nappended\n");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_owner_can_read_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let logs = folder.path().join("logs");
+        DailyFile::open(&logs, || Timestamp::UNIX_EPOCH).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&logs), 0o700);
+        assert_eq!(mode(&logs.join("cofferdam.1970-01-01.jsonl")), 0o600);
+    }
+}

@@ -1,0 +1,154 @@
+//! The one door through which a session's events leave.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::alerts::{AlertRules, AlertSettings};
+use super::bus::EventBus;
+use super::event::{Event, EventKind};
+use super::log_line;
+use super::metrics::SessionMetrics;
+
+/// Emits the events of one session. Cheap to clone, and shared by the tasks of the session.
+///
+/// Figures, alert rules and the log line are dealt with inside [`Emitter::emit`], so that no caller can forget them;
+/// observers get the event through their queues. Nothing here waits or fails.
+#[derive(Clone, Debug)]
+pub struct Emitter {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    bus: EventBus,
+    session_id: Arc<str>,
+    tenant: Arc<str>,
+    turn: AtomicU32,
+    record: Mutex<Record>,
+}
+
+#[derive(Debug)]
+struct Record {
+    metrics: SessionMetrics,
+    alerts: AlertRules,
+}
+
+impl Emitter {
+    /// An emitter at turn 0, with all figures zero and every alert rule armed.
+    pub fn new(bus: &EventBus, session_id: &str, tenant: &str, alerts: AlertSettings) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                bus: bus.clone(),
+                session_id: session_id.into(),
+                tenant: tenant.into(),
+                turn: AtomicU32::new(0),
+                record: Mutex::new(Record {
+                    metrics: SessionMetrics::default(),
+                    alerts: AlertRules::new(alerts),
+                }),
+            }),
+        }
+    }
+
+    /// Says that something happened, now, in the current turn.
+    pub fn emit(&self, kind: EventKind) {
+        let (event, alert) = {
+            // Stamped, counted and queued under one lock: every listener sees the session in the same order. An alert
+            // follows its cause at once, and goes through no rule itself.
+            let mut record = self.record();
+            let event = self.stamp(kind);
+            record.metrics.apply(&event);
+            let Record { metrics, alerts } = &mut *record;
+            let alert = alerts.evaluate(&event, metrics).map(|alert| self.stamp(alert));
+            self.inner.bus.publish(&event);
+            alert.iter().for_each(|alert| self.inner.bus.publish(alert));
+            (event, alert)
+        };
+        // Outside the lock, for the subscriber is the embedder's and may do anything, even emit.
+        let contents = self.inner.bus.log_contents();
+        log_line::write(&event, contents);
+        alert.iter().for_each(|alert| log_line::write(alert, contents));
+    }
+
+    /// Says which model call, counted from 1, the events from now on belong to.
+    pub fn set_turn(&self, turn: u32) {
+        self.inner.turn.store(turn, Ordering::Relaxed);
+    }
+
+    pub fn session_id(&self) -> &str {
+        &self.inner.session_id
+    }
+
+    pub fn tenant(&self) -> &str {
+        &self.inner.tenant
+    }
+
+    /// The session's figures so far.
+    pub fn metrics(&self) -> SessionMetrics {
+        self.record().metrics.clone()
+    }
+
+    fn stamp(&self, kind: EventKind) -> Arc<Event> {
+        Arc::new(Event {
+            at: jiff::Timestamp::now(),
+            session_id: Arc::clone(&self.inner.session_id),
+            tenant: Arc::clone(&self.inner.tenant),
+            turn: self.inner.turn.load(Ordering::Relaxed),
+            kind,
+        })
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.inner.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ledger::NanoUsd;
+
+    fn settled(nanos: u64) -> EventKind {
+        EventKind::BudgetSettled {
+            reservation: "r".to_owned(),
+            amount_usd: NanoUsd::from_nanos(nanos),
+            estimated: false,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_are_stamped_counted_and_followed_by_their_alert() {
+        let bus = EventBus::new();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&seen);
+        bus.add_observer("test", move |event: &Event| {
+            sink.lock().unwrap().push(format!(
+                "{} {} {} {}",
+                event.session_id,
+                event.tenant,
+                event.turn,
+                event.kind.name()
+            ));
+        });
+        let emitter = Emitter::new(&bus, "s1", "default", AlertSettings::default());
+        emitter.emit(settled(1));
+        emitter.set_turn(2);
+        emitter.clone().emit(settled(1_000_000_000));
+        emitter.emit(settled(1));
+        bus.flush(Duration::from_secs(60)).await;
+        assert_eq!(
+            *seen.lock().unwrap(),
+            [
+                "s1 default 0 budget_settled",
+                "s1 default 2 budget_settled",
+                "s1 default 2 alert",
+                "s1 default 2 budget_settled"
+            ]
+        );
+        assert_eq!(emitter.metrics().estimated_cost_usd, NanoUsd::from_nanos(1_000_000_002));
+    }
+}

@@ -1,0 +1,260 @@
+//! An event as one line of the log: which level, which words, which fields.
+//!
+//! Fields are named alike in every line (`event`, `session`, `tenant`, `turn`, `tool`, `request_id`, `outcome`, …), so
+//! that a log can be searched by them. What users, models and tools said is a field only if contents were asked for.
+
+use tracing::Level;
+
+use super::event::{ErrorInfo, Event, EventKind, ToolCallFinished};
+use crate::tools::Outcome;
+
+/// The target of all event lines. It lies below the crate's own, so the crate's level applies.
+const TARGET: &str = "cofferdam::event";
+
+/// `tracing` wants level, message and field names at compile time; this adds what every line has.
+macro_rules! line {
+    ($level:ident, $event:ident, $message:literal $(, $($fields:tt)+)?) => {
+        tracing::event!(
+            target: TARGET,
+            Level::$level,
+            event = $event.kind.name(),
+            $($($fields)+,)?
+            session = &*$event.session_id,
+            tenant = &*$event.tenant,
+            turn = $event.turn,
+            $message
+        )
+    };
+}
+
+/// Writes the event to whatever subscriber the process has.
+pub(super) fn write(event: &Event, contents: bool) {
+    let shown = |text| contents.then_some(text);
+    match &event.kind {
+        EventKind::SessionStarted {
+            agent,
+            model,
+            tools,
+            prompt,
+        } => {
+            let (agent, model, prompt) = (agent.as_str(), model.as_str(), shown(prompt.as_str()));
+            line!(
+                INFO,
+                event,
+                "session started",
+                agent,
+                model,
+                tools = tools.len(),
+                prompt
+            );
+        }
+        EventKind::TurnStarted {} => line!(DEBUG, event, "turn started"),
+        EventKind::ModelAttempt {
+            attempt,
+            model,
+            duration_ms,
+            time_to_first_token_ms,
+            request_id,
+            error,
+        } => {
+            let (model, request_id) = (model.as_str(), request_id.as_deref());
+            match error {
+                None => line!(
+                    DEBUG,
+                    event,
+                    "model answered",
+                    attempt,
+                    model,
+                    duration_ms,
+                    time_to_first_token_ms,
+                    request_id
+                ),
+                Some(ErrorInfo {
+                    kind, message, hint, ..
+                }) => line!(
+                    WARN,
+                    event,
+                    "model attempt failed",
+                    error_kind = kind.as_str(),
+                    error = message.as_str(),
+                    hint = hint.as_deref(),
+                    attempt,
+                    model,
+                    duration_ms,
+                    request_id
+                ),
+            }
+        }
+        EventKind::ModelRetry {
+            attempt,
+            max_attempts,
+            delay_ms,
+            error,
+        } => line!(
+            WARN,
+            event,
+            "retrying the model",
+            attempt,
+            max_attempts,
+            delay_ms,
+            error_kind = error.kind.as_str(),
+            request_id = error.request_id.as_deref()
+        ),
+        EventKind::ModelResponse {
+            model,
+            stop_reason,
+            usage,
+            duration_ms,
+            request_id,
+            text,
+        } => line!(
+            DEBUG,
+            event,
+            "model response",
+            model = model.as_str(),
+            stop_reason = stop_reason.as_str(),
+            input_tokens = usage.input_tokens,
+            output_tokens = usage.output_tokens,
+            cache_creation_input_tokens = usage.cache_creation_input_tokens(),
+            cache_read_input_tokens = usage.cache_read_input_tokens,
+            duration_ms,
+            request_id = request_id.as_deref(),
+            text = shown(text.as_str())
+        ),
+        EventKind::TextDelta { text } => {
+            line!(TRACE, event, "text", bytes = text.len(), text = shown(text.as_str()));
+        }
+        EventKind::ToolCallStarted { call_id, tool, input } => {
+            let input = contents.then(|| tracing::field::display(input));
+            line!(
+                DEBUG,
+                event,
+                "tool started",
+                tool = tool.as_str(),
+                call_id = call_id.as_str(),
+                input
+            );
+        }
+        EventKind::ToolCallFinished(finished) => tool_finished(event, finished, contents),
+        EventKind::BreakerChanged {
+            name,
+            from,
+            to,
+            retry_after_ms,
+        } => line!(
+            DEBUG,
+            event,
+            "breaker changed",
+            breaker = name.as_str(),
+            from = from.name(),
+            to = to.name(),
+            retry_after_ms
+        ),
+        EventKind::BudgetReserved {
+            reservation,
+            amount_usd,
+        } => line!(
+            DEBUG, event, "budget reserved", reservation = reservation.as_str(), amount_usd = %amount_usd
+        ),
+        EventKind::BudgetSettled {
+            reservation,
+            amount_usd,
+            estimated,
+        } => line!(
+            DEBUG, event, "budget settled", reservation = reservation.as_str(), amount_usd = %amount_usd, estimated
+        ),
+        // The alert that follows from it is the warning.
+        EventKind::BudgetAlert {
+            scope,
+            percent,
+            spent_usd,
+            limit_usd,
+        } => line!(
+            DEBUG, event, "budget threshold", scope = scope.as_str(), percent, spent_usd = %spent_usd,
+            limit_usd = %limit_usd
+        ),
+        EventKind::Alert { rule, message } => {
+            line!(WARN, event, "alert", rule = rule.as_str(), alert = message.as_str());
+        }
+        EventKind::SessionFinished {
+            outcome,
+            duration_ms,
+            error,
+            answer,
+        } => {
+            let (outcome, answer) = (outcome.name(), shown(answer.as_str()));
+            match error {
+                None => line!(INFO, event, "session finished", outcome, duration_ms, answer),
+                Some(ErrorInfo {
+                    kind,
+                    message,
+                    hint,
+                    request_id,
+                }) => line!(
+                    WARN,
+                    event,
+                    "session finished",
+                    outcome,
+                    duration_ms,
+                    error_kind = kind.as_str(),
+                    error = message.as_str(),
+                    hint = hint.as_deref(),
+                    request_id = request_id.as_deref(),
+                    answer
+                ),
+            }
+        }
+    }
+}
+
+fn tool_finished(event: &Event, finished: &ToolCallFinished, contents: bool) {
+    let ToolCallFinished {
+        call_id,
+        tool,
+        plugin,
+        outcome,
+        degraded,
+        tries,
+        duration_ms,
+        fuel,
+        peak_memory_bytes,
+        host_calls,
+        log_bytes_dropped,
+        detail,
+        output,
+        replaced_output,
+        log,
+    } = finished;
+    macro_rules! finished {
+        ($level:ident) => {
+            line!(
+                $level,
+                event,
+                "tool finished",
+                tool = tool.as_str(),
+                outcome = outcome.name(),
+                duration_ms,
+                fuel,
+                peak_memory_bytes,
+                tries,
+                degraded,
+                detail = detail.as_deref(),
+                plugin = plugin.as_str(),
+                call_id = call_id.as_str(),
+                host_calls,
+                log_bytes_dropped,
+                output = contents.then_some(output.as_str()),
+                replaced_output = contents.then_some(replaced_output.as_deref()).flatten(),
+                log = contents.then_some(log.as_str())
+            )
+        };
+    }
+    match outcome {
+        Outcome::Ok | Outcome::Cancelled => finished!(INFO),
+        _ => finished!(WARN),
+    }
+}
+
+#[cfg(test)]
+#[path = "log_line_tests.rs"]
+mod tests;

@@ -1,0 +1,244 @@
+//! The log of the command line: people read the console, programs read the file.
+//!
+//! Two outputs with a level each. A level applies to Cofferdam's own lines; its dependencies are heard from `warn` up
+//! only, for at `debug` an HTTP library alone would fill the file. An embedder that has a subscriber of its own needs
+//! none of this.
+
+use std::fmt;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tracing::Subscriber;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt as log_fmt};
+
+use super::console::{ConsoleFields, ConsoleFormat};
+use super::daily_file::DailyFile;
+use super::sink::Sink;
+
+/// The target that all of our own lines begin with: library and binary are crates of this name.
+const OWN_TARGET: &str = "cofferdam";
+/// How long the end of the process waits for lines to be written.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// What is logged where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggingSettings {
+    /// On standard error, for people; default `info`.
+    pub console: LogLevel,
+    /// In the file, JSON, a line per event; default `debug`.
+    pub file: LogLevel,
+    /// Where the daily files are; default none: no file is written.
+    pub directory: Option<PathBuf>,
+    /// Whether what users, models and tools say is logged; default false. Takes effect through
+    /// [`EventBus::with_contents`](super::EventBus::with_contents).
+    pub contents: bool,
+}
+
+impl Default for LoggingSettings {
+    fn default() -> Self {
+        Self {
+            console: LogLevel::Info,
+            file: LogLevel::Debug,
+            directory: None,
+            contents: false,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    pub const ALL: [Self; 6] = [Self::Off, Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+
+    const fn filter(self) -> LevelFilter {
+        match self {
+            Self::Off => LevelFilter::OFF,
+            Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Trace => LevelFilter::TRACE,
+        }
+    }
+
+    fn targets(self) -> Targets {
+        let dependencies = self.min(Self::Warn);
+        Targets::new()
+            .with_target(OWN_TARGET, self.filter())
+            .with_default(dependencies.filter())
+    }
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The text names no log level.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not one of off, error, warn, info, debug, trace")]
+pub struct UnknownLogLevel(String);
+
+impl FromStr for LogLevel {
+    type Err = UnknownLogLevel;
+
+    fn from_str(text: &str) -> Result<Self, UnknownLogLevel> {
+        Self::ALL
+            .into_iter()
+            .find(|level| level.name() == text)
+            .ok_or_else(|| UnknownLogLevel(text.to_owned()))
+    }
+}
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    #[error("cannot write logs in `{}`", directory.display())]
+    Unwritable { directory: PathBuf, source: io::Error },
+    #[error("cannot start the thread that writes logs")]
+    NoThread { source: io::Error },
+    #[error("the process has a log already")]
+    AlreadyInstalled,
+}
+
+impl LoggingError {
+    /// What an operator can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Unwritable { .. } => Some(
+                "make the folder writable, name another one as `[logging] directory`, or leave it empty for no file",
+            ),
+            Self::NoThread { .. } => Some("the process may have reached its limit of threads (`ulimit -u`)"),
+            Self::AlreadyInstalled => None,
+        }
+    }
+}
+
+/// Sets up the log of this process: the only place that installs a `tracing` subscriber. `console` stands in for the
+/// configured level of the console, as `--quiet` and `--verbose` ask for.
+///
+/// # Errors
+///
+/// The log folder can't be written, or the process has a subscriber already. Nothing is installed then.
+pub fn init(settings: &LoggingSettings, console: Option<LogLevel>) -> Result<LoggingGuard, LoggingError> {
+    let no_thread = |source| LoggingError::NoThread { source };
+    let mut guard = LoggingGuard { sinks: Vec::new() };
+    let console = console.unwrap_or(settings.console);
+    let console_output = if console == LogLevel::Off {
+        None
+    } else {
+        let colour = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
+        let sink = Sink::start("the console", io::stderr()).map_err(no_thread)?;
+        guard.sinks.push(sink.clone());
+        Some(Console {
+            sink,
+            level: console,
+            colour,
+        })
+    };
+    let file_output = match &settings.directory {
+        Some(directory) if settings.file != LogLevel::Off => {
+            let file = DailyFile::open(directory, jiff::Timestamp::now).map_err(|source| LoggingError::Unwritable {
+                directory: directory.clone(),
+                source,
+            })?;
+            let sink = Sink::start(directory.display().to_string(), file).map_err(no_thread)?;
+            guard.sinks.push(sink.clone());
+            Some((sink, settings.file))
+        }
+        Some(_) | None => None,
+    };
+    subscriber(console_output, file_output)
+        .try_init()
+        .map_err(|_| LoggingError::AlreadyInstalled)?;
+    Ok(guard)
+}
+
+/// Keeps the log open. Dropping it writes what is left, for 2 s at most, and says on standard error if lines were lost;
+/// nothing is logged after that.
+#[derive(Debug)]
+#[must_use = "the log ends when its guard is dropped"]
+pub struct LoggingGuard {
+    sinks: Vec<Sink>,
+}
+
+impl LoggingGuard {
+    /// Waits until the lines logged so far are written, but no longer than `wait`: for whoever is about to write to the
+    /// console as well.
+    pub fn flush(&self, wait: Duration) {
+        for sink in &self.sinks {
+            sink.flush_within(wait);
+        }
+    }
+}
+
+impl Drop for LoggingGuard {
+    fn drop(&mut self) {
+        for sink in &self.sinks {
+            if let Some(report) = sink.finish(LAST_LINES) {
+                // Nobody is left to hear that standard error is gone as well.
+                let _ = writeln!(io::stderr(), "warning: {report}");
+            }
+        }
+    }
+}
+
+struct Console {
+    sink: Sink,
+    level: LogLevel,
+    colour: bool,
+}
+
+fn subscriber(console: Option<Console>, file: Option<(Sink, LogLevel)>) -> impl Subscriber + Send + Sync {
+    let console = console.map(|Console { sink, level, colour }| {
+        log_fmt::layer()
+            .event_format(ConsoleFormat)
+            .fmt_fields(ConsoleFields)
+            .with_ansi(colour)
+            .with_writer(sink)
+            .log_internal_errors(false)
+            .with_filter(level.targets())
+    });
+    let file = file.map(|(sink, level)| {
+        log_fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .with_writer(sink)
+            .log_internal_errors(false)
+            .with_filter(level.targets())
+    });
+    tracing_subscriber::registry().with(console).with(file)
+}
+
+#[cfg(test)]
+#[path = "logging_tests.rs"]
+pub(super) mod tests;

@@ -1,0 +1,200 @@
+//! The last line of defence for texts that leave the process: what looks like a credential is masked, and what would
+//! speak to the terminal instead of the reader is escaped.
+//!
+//! Neither is the first: a secret belongs in a `Secret`, which has no text to leak. But an error message of somebody
+//! else's library may quote a header, and a tool's output may be anything.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// What stands where a credential stood.
+pub const MASK: &str = "[redacted]";
+
+/// What the keys of well-known services begin with.
+const KEY_PREFIXES: [&str; 12] = [
+    "sk-",
+    "sk_live_",
+    "sk_test_",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "AKIA",
+    "AIza",
+];
+/// A shorter rest is a word, not a key (`sk-learn`).
+const KEY_MINIMUM: usize = 12;
+/// What stands before a credential whose own form is unknown; case is ignored. A name needs `:` or `=` after it, the
+/// scheme only a space.
+const NAMES: [&str; 4] = ["x-api-key", "api-key", "api_key", "apikey"];
+const SCHEME: &str = "bearer";
+const NAMED_MINIMUM: usize = 8;
+
+/// Masks what looks like an API key or a bearer token. Only characters that such a token may have are replaced, so a
+/// line of JSON stays one.
+pub fn scrub(text: &str) -> Cow<'_, str> {
+    let mut scrubbed = String::new();
+    let mut copied = 0;
+    let mut at = 0;
+    while at < text.len() {
+        match credential_at(text, at) {
+            Some((start, end)) => {
+                scrubbed.push_str(&text[copied..start]);
+                scrubbed.push_str(MASK);
+                (copied, at) = (end, end);
+            }
+            None => at += text[at..].chars().next().map_or(1, char::len_utf8),
+        }
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    scrubbed.push_str(&text[copied..]);
+    Cow::Owned(scrubbed)
+}
+
+/// Where a credential stands that begins, or is named, at this byte.
+fn credential_at(text: &str, at: usize) -> Option<(usize, usize)> {
+    let rest = &text.as_bytes()[at..];
+    // Cheap first: every key, name and scheme begins with a letter, and at the beginning of a word.
+    if !rest[0].is_ascii_alphabetic() || !begins_word(&text.as_bytes()[..at]) {
+        return None;
+    }
+    let token_length = |bytes: &[u8]| bytes.iter().take_while(|byte| is_token(**byte)).count();
+    if let Some(prefix) = KEY_PREFIXES.iter().find(|prefix| rest.starts_with(prefix.as_bytes())) {
+        let length = token_length(rest);
+        return (length >= prefix.len() + KEY_MINIMUM).then_some((at, at + length));
+    }
+    let starts_with = |name: &&&str| {
+        rest.get(..name.len())
+            .is_some_and(|it| it.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    let (name, separator): (_, &[u8]) = match NAMES.iter().find(starts_with) {
+        Some(name) => (*name, b":="),
+        None => (starts_with(&&SCHEME).then_some(SCHEME)?, b" "),
+    };
+    // Between name and value stand quotes and spaces, as JSON, TOML or a debug print put them.
+    let gap = rest[name.len()..]
+        .iter()
+        .take_while(|byte| b":= \"'\\".contains(byte))
+        .count();
+    let start = name.len() + gap;
+    let length = token_length(&rest[start..]);
+    let separated = rest[name.len()..start].iter().any(|byte| separator.contains(byte));
+    (separated && length >= NAMED_MINIMUM).then_some((at + start, at + start + length))
+}
+
+/// Whether a word may begin after this text: not inside another one, but for an escape such as `\n` or `\u001b` that a
+/// JSON string shows before it.
+fn begins_word(before: &[u8]) -> bool {
+    match before {
+        [.., b'\\', b'u', _, _, _, _] | [.., b'\\', _] => true,
+        [.., last] => !(last.is_ascii_alphanumeric() || matches!(last, b'-' | b'_')),
+        [] => true,
+    }
+}
+
+/// The alphabet of keys: base64 in both its forms, and what joins their parts.
+const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'+' | b'/' | b'=')
+}
+
+/// Escapes everything that a terminal obeys instead of showing: control characters (so escape sequences and line breaks
+/// too) and the marks that reorder text.
+pub fn escape_controls(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if is_control(character) {
+            // Writing to a string cannot fail.
+            let _ = write!(escaped, "{}", character.escape_default());
+        } else {
+            escaped.push(character);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// Control characters, line and paragraph separators, and the bidirectional marks of "Trojan Source" (CVE-2021-42574).
+const fn is_control(character: char) -> bool {
+    matches!(
+        character,
+        '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_looks_like_a_credential_is_masked() {
+        for (text, scrubbed) in [
+            ("key sk-ant-api03-AbCdEfGh_1234567890 refused", "key [redacted] refused"),
+            (r#"{"key":"sk-ant-api03-AbCdEfGh"}"#, r#"{"key":"[redacted]"}"#),
+            (
+                "Authorization: Bearer abcdef1234567890==, next",
+                "Authorization: Bearer [redacted], next",
+            ),
+            ("authorization: bearer abcdef12", "authorization: bearer [redacted]"),
+            ("X-Api-Key: 0123456789", "X-Api-Key: [redacted]"),
+            ("?key=AIzaSyA1234567890abcdef&x=1", "?key=[redacted]&x=1"),
+            (
+                "ghp_0123456789abcdef and sk-0123456789abcdef",
+                "[redacted] and [redacted]",
+            ),
+            (
+                "näive Bearer äbc sk-0123456789abcdef ü",
+                "näive Bearer äbc [redacted] ü",
+            ),
+        ] {
+            assert_eq!(scrub(text), scrubbed);
+        }
+    }
+
+    #[test]
+    fn ordinary_text_is_left_alone() {
+        for text in [
+            "",
+            "sk-learn and task-0123456789abcdef",
+            "a bearer of news",
+            "x-api-key authentication",
+            "api_key_env = ANTHROPIC_API_KEY",
+            "Bearer",
+            "25 * 17 = 425",
+            "ünïcode sk-",
+        ] {
+            assert!(matches!(scrub(text), Cow::Borrowed(same) if same == text), "{text}");
+        }
+    }
+
+    #[test]
+    fn terminals_are_not_spoken_to() {
+        assert_eq!(
+            escape_controls("\x1b[2Jgone\r\n\u{9b}31m"),
+            r"\u{1b}[2Jgone\r\n\u{9b}31m"
+        );
+        assert_eq!(escape_controls("abc\u{202e}cba"), r"abc\u{202e}cba");
+        assert!(matches!(escape_controls("Grüße, 世界 🌊"), Cow::Borrowed(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_taken_and_json_stays_json(text in any::<String>(), key in "sk-[a-zA-Z0-9]{20}") {
+            let line = serde_json::to_string(&serde_json::json!({ "text": format!("{text} {key} {text}") })).unwrap();
+            let scrubbed = scrub(&line);
+            prop_assert!(!scrubbed.contains(&key));
+            prop_assert!(serde_json::from_str::<serde_json::Value>(&scrubbed).is_ok());
+            prop_assert!(!escape_controls(&text).contains(is_control));
+        }
+    }
+}

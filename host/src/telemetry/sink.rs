@@ -1,0 +1,204 @@
+//! Where log lines go: through a bounded queue to a thread that writes them.
+//!
+//! A disk may be full or hang, and the reader of a terminal may have pressed Ctrl-S. None of this may stop a run, so lines
+//! that can't be kept or written are lost, and counted, and said at the end. (`tracing-appender` has such a writer too; it
+//! swallows errors of the disk uncounted and prints its own to standard output, which belongs to the data here.)
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::queue::{Bounds, Queue, ServeNext};
+use super::redact::scrub;
+
+const SINK_BOUNDS: Bounds = Bounds {
+    items: 64 * 1024,
+    bytes: 32 * 1024 * 1024,
+};
+
+/// A writer of log lines that never waits and never fails. Every line is scrubbed of what looks like a credential.
+#[derive(Clone, Debug)]
+pub(super) struct Sink {
+    /// For the report: the name of the file or stream.
+    name: Arc<str>,
+    queue: Arc<Queue<Vec<u8>>>,
+    failures: Arc<Mutex<Failures>>,
+}
+
+#[derive(Debug, Default)]
+struct Failures {
+    lines: u64,
+    last: Option<io::Error>,
+}
+
+impl Sink {
+    /// Starts the thread that writes.
+    pub(super) fn start(name: impl Into<Arc<str>>, writer: impl Write + Send + 'static) -> io::Result<Self> {
+        let sink = Self {
+            name: name.into(),
+            queue: Arc::new(Queue::new(SINK_BOUNDS)),
+            failures: Arc::default(),
+        };
+        let (queue, failures) = (Arc::clone(&sink.queue), Arc::clone(&sink.failures));
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || write_lines(&queue, &failures, writer))?;
+        Ok(sink)
+    }
+
+    /// Waits until the lines taken so far are written, but no longer than `wait`.
+    pub(super) fn flush_within(&self, wait: Duration) {
+        self.queue.drain(wait);
+    }
+
+    /// Writes what is left, but no longer than `wait`, and takes nothing more. Returns what there is to say about lines
+    /// that were lost.
+    pub(super) fn finish(&self, wait: Duration) -> Option<String> {
+        self.queue.close();
+        self.queue.drain(wait);
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let late = self.queue.waiting();
+        let lost = self.queue.lost().saturating_add(failures.lines).saturating_add(late);
+        let why = match &failures.last {
+            Some(error) => error.to_string(),
+            None => "it is too slow".to_owned(),
+        };
+        (lost > 0).then(|| format!("log lines lost for {}: {lost} ({why})", self.name))
+    }
+}
+
+fn write_lines(queue: &Queue<Vec<u8>>, failures: &Mutex<Failures>, mut writer: impl Write) {
+    // After a failed write part of a line may stand in the file: the next one must not continue it.
+    let mut torn = false;
+    queue.consume(|line| {
+        let line = String::from_utf8_lossy(&line);
+        let scrubbed = scrub(&line);
+        let lead = if torn { "\n" } else { "" };
+        match writer
+            .write_all(format!("{lead}{scrubbed}").as_bytes())
+            .and_then(|()| writer.flush())
+        {
+            Ok(()) => torn = false,
+            Err(error) => {
+                torn = true;
+                let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+                failures.lines = failures.lines.saturating_add(1);
+                failures.last = Some(error);
+            }
+        }
+        ServeNext::Yes
+    });
+}
+
+/// One call is one line: that is how `tracing-subscriber` writes.
+impl Write for Sink {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.queue.push(line.len(), line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Sink {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_costs_lines_only_and_is_reported() {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut sink = Sink::start("app.jsonl", full).unwrap();
+        for _ in 0..3 {
+            sink.write_all(b"line\n").unwrap();
+        }
+        let report = sink.finish(LONG).unwrap();
+        assert!(
+            report.starts_with("log lines lost for app.jsonl: 3 (No space left on device"),
+            "{report}"
+        );
+    }
+
+    #[derive(Clone, Default)]
+    struct Disk(Arc<Mutex<(bool, Vec<u8>)>>);
+
+    impl Write for Disk {
+        /// While full, it takes three bytes before it notices.
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (full, content) = &mut *self.0.lock().unwrap();
+            match (*full, bytes.len()) {
+                (true, ..=3) => Err(io::ErrorKind::StorageFull.into()),
+                (true, _) => {
+                    content.extend(&bytes[..3]);
+                    Ok(3)
+                }
+                (false, length) => {
+                    content.extend(bytes);
+                    Ok(length)
+                }
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_are_scrubbed_and_a_torn_one_stands_alone() {
+        let disk = Disk::default();
+        let mut sink = Sink::start("app.jsonl", disk.clone()).unwrap();
+        let mut write_while = |full: bool, line: &str| {
+            disk.0.lock().unwrap().0 = full;
+            sink.write_all(line.as_bytes()).unwrap();
+            assert!(sink.queue.drain(LONG));
+        };
+        write_while(false, "key sk-ant-api03-0123456789\n");
+        write_while(true, "torn\n");
+        write_while(false, "whole\n");
+        assert!(
+            sink.finish(LONG)
+                .unwrap()
+                .starts_with("log lines lost for app.jsonl: 1 ")
+        );
+        let content = String::from_utf8(disk.0.lock().unwrap().1.clone()).unwrap();
+        assert_eq!(content, "key [redacted]\ntor\nwhole\n");
+    }
+
+    #[test]
+    fn a_sink_that_hangs_is_not_waited_for() {
+        struct Hangs(std::sync::mpsc::Receiver<()>);
+        impl Write for Hangs {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.recv().ok();
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (_go_on, gate) = std::sync::mpsc::channel();
+        let mut sink = Sink::start("app.jsonl", Hangs(gate)).unwrap();
+        sink.write_all(b"line\n").unwrap();
+        assert_eq!(
+            sink.finish(Duration::ZERO).unwrap(),
+            "log lines lost for app.jsonl: 1 (it is too slow)"
+        );
+    }
+}

@@ -1,0 +1,89 @@
+//! What a tool returned, made into what a model may read.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use serde::Serialize;
+
+use crate::sandbox::Content;
+
+/// The image types that models can see.
+const IMAGE_TYPES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
+
+/// A piece of a result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Part {
+    Text { text: String },
+    Image { media_type: String, base64: String },
+}
+
+/// Checks the result against the contract and the limit, and converts it.
+pub(super) fn convert(content: Vec<Content>, output_bytes: u64) -> Result<Vec<Part>, String> {
+    let size: u64 = content.iter().map(|part| size(part) as u64).sum();
+    if size > output_bytes {
+        return Err(format!("the result has {size} bytes, more than output_bytes allows ({output_bytes})"));
+    }
+    content.into_iter().map(convert_part).collect()
+}
+
+fn size(part: &Content) -> usize {
+    match part {
+        Content::Text(text) | Content::Json(text) => text.len(),
+        Content::Image(image) => image.mime_type.len() + image.data.len(),
+    }
+}
+
+fn convert_part(part: Content) -> Result<Part, String> {
+    match part {
+        Content::Text(text) => Ok(Part::Text { text }),
+        Content::Json(text) => match serde_json::from_str::<serde_json::Value>(&text) {
+            Ok(_) => Ok(Part::Text { text }),
+            Err(error) => Err(format!("the result is not JSON: {error}")),
+        },
+        Content::Image(image) if IMAGE_TYPES.contains(&image.mime_type.as_str()) => {
+            Ok(Part::Image { media_type: image.mime_type, base64: STANDARD.encode(image.data) })
+        }
+        Content::Image(_) => Err(format!("the image is none of {}", IMAGE_TYPES.join(", "))),
+    }
+}
+
+/// The text of a result, for logs and terminals.
+pub(super) fn text_of(content: &[Part]) -> String {
+    let texts: Vec<&str> = content
+        .iter()
+        .map(|part| match part {
+            Part::Text { text } => text.as_str(),
+            Part::Image { .. } => "[image]",
+        })
+        .collect();
+    texts.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::Image;
+
+    fn image(mime_type: &str) -> Content {
+        Content::Image(Image { mime_type: mime_type.to_owned(), data: vec![1, 2, 3] })
+    }
+
+    #[test]
+    fn all_parts_together_are_bounded() {
+        let text = || Content::Text("12345".to_owned());
+        assert!(convert(vec![text(), text()], 10).is_ok());
+        assert!(convert(vec![text(), text()], 9).is_err());
+    }
+
+    #[test]
+    fn json_is_parsed_and_images_are_known() {
+        let json = |text: &str| convert(vec![Content::Json(text.to_owned())], 1 << 20);
+        assert_eq!(json("[1]"), Ok(vec![Part::Text { text: "[1]".to_owned() }]));
+        assert!(json("{").is_err());
+        assert!(json(&"[".repeat(100_000)).is_err());
+        let png = Part::Image { media_type: "image/png".to_owned(), base64: "AQID".to_owned() };
+        assert_eq!(convert(vec![image("image/png")], 100), Ok(vec![png]));
+        assert!(convert(vec![image("image/svg+xml")], 100).is_err());
+    }
+}

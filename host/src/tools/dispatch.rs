@@ -1,0 +1,328 @@
+//! One tool call, from the model's request to the model's answer, in the order of the design: look up, validate, policy,
+//! breaker, concurrency, run, convert, report.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use serde_json::Value;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::content::{self, Part};
+use super::outcome::{Health, Outcome};
+use super::policy::Decision;
+use super::registry::Tool;
+use super::toolset::{Slot, ToolSet};
+use crate::resilience::{Permit, Transition};
+use crate::sandbox::{CallFailure, CallUse, LimitHit};
+use crate::telemetry::{Emitter, EventKind, ToolCallFinished};
+
+/// Pause before the first repetition of a call that was `unavailable`; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// Repetitions of a call that was `unavailable`.
+const MAX_REPETITIONS: u32 = 2;
+
+/// A call as the model made it.
+#[derive(Clone, Debug)]
+pub struct ToolCall {
+    pub id: String,
+    pub name: String,
+    pub input: Value,
+}
+
+/// The run that a call belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct ToolContext<'a> {
+    pub emitter: &'a Emitter,
+    /// The end of the run; the call's own deadline holds beside it.
+    pub deadline: Instant,
+    pub cancel: &'a CancellationToken,
+}
+
+/// What the model is told, and what it cost.
+#[derive(Clone, Debug)]
+pub struct ToolResult {
+    pub call_id: String,
+    pub outcome: Outcome,
+    /// The fallback text stands in for the result.
+    pub degraded: bool,
+    /// Whether the model is told that the call failed.
+    pub is_error: bool,
+    pub content: Vec<Part>,
+    /// The figures of the event.
+    pub finished: ToolCallFinished,
+}
+
+/// How a call ended, before anybody was told.
+struct Ended {
+    outcome: Outcome,
+    /// What the model reads.
+    content: Vec<Part>,
+    /// What only the operator reads.
+    detail: Option<String>,
+}
+
+impl Ended {
+    fn error(outcome: Outcome, text: impl Into<String>) -> Self {
+        Self { outcome, content: vec![Part::Text { text: text.into() }], detail: None }
+    }
+
+    fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+}
+
+/// What all tries of a call used together.
+#[derive(Default)]
+struct Spent {
+    tries: u32,
+    fuel: u64,
+    peak_memory: u64,
+    host_calls: u64,
+    log: String,
+    log_bytes_dropped: u64,
+    refused: Vec<String>,
+}
+
+impl Spent {
+    fn add(&mut self, usage: CallUse) {
+        self.tries += 1;
+        self.fuel = self.fuel.saturating_add(usage.fuel);
+        self.peak_memory = self.peak_memory.max(usage.peak_memory);
+        self.host_calls = self.host_calls.saturating_add(usage.host_calls);
+        self.log = usage.log;
+        self.log_bytes_dropped += usage.log_bytes_dropped;
+        self.refused = usage.http.refused;
+    }
+}
+
+impl ToolResult {
+    /// For a call that the host lost.
+    pub(crate) fn host_error(call: ToolCall, detail: &str) -> Self {
+        finish(call, None, host_error(detail), Spent::default(), Duration::ZERO)
+    }
+}
+
+impl ToolSet {
+    /// Runs one call. Never fails: whatever happens becomes a result for the model and an event for the operator.
+    pub async fn call(&self, call: ToolCall, cx: &ToolContext<'_>) -> ToolResult {
+        let started = Instant::now();
+        cx.emitter.emit(EventKind::ToolCallStarted {
+            call_id: call.id.clone(),
+            tool: call.name.clone(),
+            input: call.input.clone(),
+        });
+        let slot = self.slot(&call.name);
+        let mut spent = Spent::default();
+        let ended = match slot {
+            None => self.unknown(&call.name),
+            Some(slot) => {
+                let deadline = cx.deadline.min(started + slot.tool.limits().timeout);
+                tokio::select! {
+                    biased;
+                    () = cx.cancel.cancelled() => Ended::error(Outcome::Cancelled, "the run was cancelled"),
+                    // A panic of ours ends this call and nothing else.
+                    ended = AssertUnwindSafe(self.attempt(slot, &call, deadline, cx, &mut spent)).catch_unwind() => {
+                        ended.unwrap_or_else(|_| host_error("the host panicked while it ran the call"))
+                    }
+                }
+            }
+        };
+        let result = finish(call, slot.map(|slot| &slot.tool), ended, spent, started.elapsed());
+        cx.emitter.emit(EventKind::ToolCallFinished(Box::new(result.finished.clone())));
+        result
+    }
+
+    fn unknown(&self, name: &str) -> Ended {
+        let known: Vec<&str> = self.tools().map(|tool| tool.name.as_str()).collect();
+        let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
+        let name: String = name.escape_debug().take(80).collect();
+        Ended::error(Outcome::UnknownTool, format!("There is no tool `{name}`. Known tools: {known}."))
+    }
+
+    /// Validates, then runs the tool, again where that may help.
+    async fn attempt(
+        &self,
+        slot: &Slot,
+        call: &ToolCall,
+        deadline: Instant,
+        cx: &ToolContext<'_>,
+        spent: &mut Spent,
+    ) -> Ended {
+        let tool = &slot.tool;
+        let input = call.input.to_string();
+        let limit = tool.limits().input_bytes;
+        if input.len() as u64 > limit {
+            let text = format!("The input has {} bytes, more than input_bytes allows ({limit}).", input.len());
+            return Ended::error(Outcome::InvalidInput, text);
+        }
+        let violations = tool.schema.violations(&call.input);
+        if !violations.is_empty() {
+            let text = format!("The input does not fit the tool's schema:\n- {}", violations.join("\n- "));
+            return Ended::error(Outcome::InvalidInput, text);
+        }
+        if let Some(policy) = self.policy()
+            && let Decision::Deny(reason) = policy.decide(cx.emitter.tenant(), tool, &call.input)
+        {
+            return Ended::error(Outcome::Denied, format!("The call was denied by {}: {reason}.", policy.name()));
+        }
+        for repetition in 0.. {
+            let (ended, pause) = self.run_once(slot, &input, deadline, cx, spent).await;
+            let pause = match pause {
+                Some(asked) if tool.may_repeat() && repetition < MAX_REPETITIONS => {
+                    asked.unwrap_or(FIRST_PAUSE * 2_u32.pow(repetition))
+                }
+                _ => return ended,
+            };
+            // A pause of a stranger's choosing may be absurd; one that ends after the deadline is pointless.
+            match Instant::now().checked_add(pause) {
+                Some(wake) if wake < deadline => tokio::time::sleep_until(wake).await,
+                _ => return ended,
+            }
+        }
+        host_error("a call was repeated without end")
+    }
+
+    /// Breaker, concurrency, one instance. The second value is `Some` where the tool was unavailable and a repetition
+    /// may help: after the pause the tool asked for, if it did.
+    async fn run_once(
+        &self,
+        slot: &Slot,
+        input: &str,
+        deadline: Instant,
+        cx: &ToolContext<'_>,
+        spent: &mut Spent,
+    ) -> (Ended, Option<Option<Duration>>) {
+        let breaker = slot.breaker(cx.emitter.tenant());
+        let permit = match breaker.try_acquire() {
+            Ok((permit, transition)) => {
+                report(cx.emitter, transition);
+                permit
+            }
+            Err(rejected) => {
+                let seconds = rejected.retry_after.as_secs_f64().ceil();
+                let text = format!("The tool is temporarily unavailable. Try again in {seconds:.0} seconds.");
+                return (Ended::error(Outcome::BreakerOpen, text), None);
+            }
+        };
+        let wait = self.queue_timeout().min(deadline.saturating_duration_since(Instant::now()));
+        let _places = match self.acquire(slot, wait).await {
+            Ok(places) => places,
+            Err(saturated) => {
+                permit.neutral();
+                let text = "The host is busy and could not run the tool. Try again later.";
+                return (Ended::error(Outcome::Overloaded, text).with_detail(saturated.to_string()), None);
+            }
+        };
+        let tool = &slot.tool;
+        let (called, usage) = tool.component.call(&tool.export, input, deadline).await;
+        spent.add(usage);
+        let mut pause = None;
+        let ended = match called {
+            Ok(result) => match content::convert(result, tool.limits().output_bytes) {
+                Ok(content) => Ended { outcome: Outcome::Ok, content, detail: None },
+                Err(reason) => invalid_output(&reason),
+            },
+            Err(CallFailure::Unavailable { message, retry_after }) => {
+                pause = Some(retry_after);
+                Ended::error(Outcome::Unavailable, or(message, "The tool is unavailable."))
+            }
+            Err(failure) => failed(failure),
+        };
+        report(cx.emitter, settle(permit, ended.outcome));
+        (ended, pause)
+    }
+}
+
+fn settle(permit: Permit, outcome: Outcome) -> Option<Transition> {
+    match outcome.health() {
+        Health::Success => permit.success(),
+        Health::Failure => permit.failure(),
+        Health::Neutral => {
+            permit.neutral();
+            None
+        }
+    }
+}
+
+fn report(emitter: &Emitter, transition: Option<Transition>) {
+    if let Some(transition) = transition {
+        emitter.emit(EventKind::BreakerChanged {
+            name: transition.name,
+            from: transition.from,
+            to: transition.to,
+            retry_after_ms: transition.retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+        });
+    }
+}
+
+fn invalid_output(reason: &str) -> Ended {
+    Ended::error(Outcome::InvalidOutput, format!("The tool returned a result that cannot be used: {reason}."))
+}
+
+fn failed(failure: CallFailure) -> Ended {
+    let stopped = |outcome, limit: LimitHit| {
+        Ended::error(outcome, format!("The tool was stopped at a limit: {limit}.")).with_detail(limit.to_string())
+    };
+    match failure {
+        CallFailure::InvalidInput(message) => {
+            Ended::error(Outcome::InvalidInput, or(message, "The tool does not accept this input."))
+        }
+        CallFailure::Unavailable { message, .. } => Ended::error(Outcome::Unavailable, message),
+        CallFailure::Failed(message) => Ended::error(Outcome::Failed, or(message, "The tool failed.")),
+        CallFailure::Timeout(limit) => stopped(Outcome::Timeout, limit),
+        CallFailure::OutOfFuel(limit) => stopped(Outcome::OutOfFuel, limit),
+        CallFailure::OutOfMemory(limit) => stopped(Outcome::OutOfMemory, limit),
+        CallFailure::StackOverflow(limit) => stopped(Outcome::StackOverflow, limit),
+        CallFailure::Trapped(detail) => Ended::error(Outcome::Trapped, "The tool crashed.").with_detail(detail),
+        CallFailure::InvalidOutput(reason) => invalid_output(&reason),
+        CallFailure::Overloaded(detail) => {
+            let text = "The host is busy and could not run the tool. Try again later.";
+            Ended::error(Outcome::Overloaded, text).with_detail(detail)
+        }
+        CallFailure::Host(detail) => host_error(&detail),
+    }
+}
+
+/// The model gets an id to quote, the operator the id and the reason.
+fn host_error(detail: &str) -> Ended {
+    let id = uuid::Uuid::now_v7();
+    Ended::error(Outcome::HostError, format!("Internal error {id}.")).with_detail(format!("{id}: {detail}"))
+}
+
+fn or(message: String, otherwise: &str) -> String {
+    if message.trim().is_empty() { otherwise.to_owned() } else { message }
+}
+
+/// Puts the fallback in place, where there is one, and gathers the figures.
+fn finish(call: ToolCall, tool: Option<&Tool>, ended: Ended, spent: Spent, duration: Duration) -> ToolResult {
+    let Ended { outcome, mut content, detail } = ended;
+    let fallback = tool.and_then(|tool| tool.fallback.as_ref()).filter(|_| outcome.may_fall_back());
+    let degraded = fallback.is_some();
+    let details: Vec<String> = detail.into_iter().chain(spent.refused).collect();
+    let mut replaced_output = None;
+    if let Some(text) = fallback {
+        replaced_output = Some(content::text_of(&content));
+        content = vec![Part::Text { text: format!("[degraded] {text}") }];
+    }
+    let finished = ToolCallFinished {
+        call_id: call.id.clone(),
+        tool: call.name,
+        plugin: tool.map(|tool| tool.plugin.clone()).unwrap_or_default(),
+        outcome,
+        degraded,
+        tries: spent.tries,
+        duration_ms: duration.as_secs_f64() * 1000.0,
+        fuel: spent.fuel,
+        peak_memory_bytes: spent.peak_memory,
+        host_calls: spent.host_calls,
+        log_bytes_dropped: spent.log_bytes_dropped,
+        detail: (!details.is_empty()).then(|| details.join("; ")),
+        output: content::text_of(&content),
+        replaced_output,
+        log: spent.log,
+    };
+    ToolResult { call_id: call.id, outcome, degraded, is_error: outcome != Outcome::Ok && !degraded, content, finished }
+}

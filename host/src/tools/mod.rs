@@ -1,0 +1,21 @@
+//! Tools: what the model may call, and what becomes of each call. Runs them in the [sandbox](crate::sandbox); knows
+//! nothing of agents and models.
+
+mod builtin;
+mod content;
+mod dispatch;
+mod outcome;
+mod policy;
+mod registry;
+mod schema;
+mod settings;
+mod toolset;
+
+pub use builtin::{BUILTIN_NAMES, builtin};
+pub use content::Part;
+pub use dispatch::{ToolCall, ToolContext, ToolResult};
+pub use outcome::{Health, Outcome};
+pub use policy::{Decision, ToolPolicy};
+pub use registry::{PluginError, PluginProblem, Tool, is_tool_name, read_component};
+pub use settings::{ComponentSource, PluginSettings, ToolSettings};
+pub use toolset::{LoadError, ToolSet};

@@ -1,0 +1,115 @@
+//! The closed list of what can become of a tool call, and what each means.
+
+use serde::{Deserialize, Serialize};
+
+/// What became of one tool call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Ok,
+    UnknownTool,
+    InvalidInput,
+    /// A policy or a person refused the call.
+    Denied,
+    /// The tool says it failed for good.
+    Failed,
+    /// The tool says it cannot work right now.
+    Unavailable,
+    Timeout,
+    OutOfFuel,
+    OutOfMemory,
+    StackOverflow,
+    Trapped,
+    InvalidOutput,
+    BreakerOpen,
+    Overloaded,
+    Cancelled,
+    /// A fault of ours, not of the tool's.
+    HostError,
+}
+
+/// What an outcome says about the health of the tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    Success,
+    Failure,
+    /// Nothing was learnt about the tool.
+    Neutral,
+}
+
+impl Outcome {
+    pub const ALL: [Self; 16] = [
+        Self::Ok,
+        Self::UnknownTool,
+        Self::InvalidInput,
+        Self::Denied,
+        Self::Failed,
+        Self::Unavailable,
+        Self::Timeout,
+        Self::OutOfFuel,
+        Self::OutOfMemory,
+        Self::StackOverflow,
+        Self::Trapped,
+        Self::InvalidOutput,
+        Self::BreakerOpen,
+        Self::Overloaded,
+        Self::Cancelled,
+        Self::HostError,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::UnknownTool => "unknown_tool",
+            Self::InvalidInput => "invalid_input",
+            Self::Denied => "denied",
+            Self::Failed => "failed",
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::OutOfFuel => "out_of_fuel",
+            Self::OutOfMemory => "out_of_memory",
+            Self::StackOverflow => "stack_overflow",
+            Self::Trapped => "trapped",
+            Self::InvalidOutput => "invalid_output",
+            Self::BreakerOpen => "breaker_open",
+            Self::Overloaded => "overloaded",
+            Self::Cancelled => "cancelled",
+            Self::HostError => "host_error",
+        }
+    }
+
+    /// How the breaker of the tool counts this outcome.
+    pub const fn health(self) -> Health {
+        match self {
+            Self::Ok => Health::Success,
+            Self::Failed
+            | Self::Unavailable
+            | Self::Timeout
+            | Self::OutOfFuel
+            | Self::OutOfMemory
+            | Self::StackOverflow
+            | Self::Trapped
+            | Self::InvalidOutput => Health::Failure,
+            Self::UnknownTool
+            | Self::InvalidInput
+            | Self::Denied
+            | Self::BreakerOpen
+            | Self::Overloaded
+            | Self::Cancelled
+            | Self::HostError => Health::Neutral,
+        }
+    }
+
+    /// Whether a configured fallback text stands in for the result: the tool's failures and its absence, never the
+    /// model's own mistakes and never a call that somebody refused or cancelled.
+    pub const fn may_fall_back(self) -> bool {
+        matches!(self.health(), Health::Failure)
+            || matches!(self, Self::BreakerOpen | Self::Overloaded | Self::HostError)
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,207 @@
+//! Loading plugins and giving each tool a place: names are checked, schemas compiled, duplicates refused.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+
+use super::builtin::builtin;
+use super::schema::InputSchema;
+use super::settings::{ComponentSource, PluginSettings, ToolSettings};
+use crate::sandbox::{Annotations, ComponentError, Grants, Plugin, Sandbox, ToolExport, read_file};
+
+/// Tools of one plugin, bytes of one description: bounds of this host, not of the contract.
+const MAX_TOOLS: usize = 256;
+const MAX_DESCRIPTION_BYTES: usize = 8 * 1024;
+const MAX_NAME_CHARS: usize = 64;
+
+/// One tool, ready to be called.
+#[derive(Debug)]
+pub struct Tool {
+    /// What the model calls it.
+    pub name: String,
+    /// What the component calls it.
+    pub export: String,
+    /// The plugin's name in the configuration.
+    pub plugin: String,
+    pub description: String,
+    pub annotations: Annotations,
+    pub fallback: Option<String>,
+    pub breaker: crate::resilience::BreakerSettings,
+    pub(super) schema: InputSchema,
+    pub(super) component: Plugin,
+}
+
+impl Tool {
+    pub fn input_schema(&self) -> &serde_json::Value {
+        &self.schema.document
+    }
+
+    /// The digest of the component that serves it.
+    pub fn digest(&self) -> String {
+        self.component.digest().to_string()
+    }
+
+    pub fn limits(&self) -> &crate::sandbox::Limits {
+        self.component.limits()
+    }
+
+    /// Whether a call may be made again after it failed, by the tool's own promise.
+    pub(super) fn may_repeat(&self) -> bool {
+        self.annotations.idempotent || self.annotations.read_only
+    }
+}
+
+/// What is wrong with one plugin.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("plugin `{plugin}`: {error}")]
+pub struct PluginError {
+    pub plugin: String,
+    pub error: PluginProblem,
+    /// Whether the host starts without the plugin.
+    pub fatal: bool,
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PluginProblem {
+    #[error(transparent)]
+    Component(#[from] ComponentError),
+    #[error("[plugins.{plugin}.tools.{tool}] names a tool that the component does not have; it has {known}")]
+    NoSuchTool { plugin: String, tool: String, known: String },
+    #[error("the tool name `{tool}` is taken by plugin `{other}`")]
+    Duplicate { tool: String, other: String },
+}
+
+impl PluginError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match &self.error {
+            PluginProblem::Component(error) => error.hint(),
+            PluginProblem::NoSuchTool { .. } => Some("correct the name, or remove the section".to_owned()),
+            PluginProblem::Duplicate { tool, .. } => {
+                Some(format!("rename one of them: [plugins.{}.tools.{tool}] name = \"…\"", self.plugin))
+            }
+        }
+    }
+}
+
+/// Loads every plugin at once. Returns the tools in a fixed order, and what could not be loaded.
+pub(super) async fn load(sandbox: &Sandbox, plugins: &[PluginSettings]) -> (Vec<Tool>, Vec<PluginError>) {
+    let loaded = join_all(plugins.iter().map(|settings| load_plugin(sandbox, settings))).await;
+    let mut tools = Vec::new();
+    let mut problems = Vec::new();
+    let mut owners: BTreeMap<String, String> = BTreeMap::new();
+    for (settings, loaded) in plugins.iter().zip(loaded) {
+        let problem = |error, fatal| PluginError { plugin: settings.name.clone(), error, fatal };
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                // A section for a tool that does not exist is the operator's mistake, whatever the plugin is worth.
+                let fatal = settings.required || matches!(error, PluginProblem::NoSuchTool { .. });
+                problems.push(problem(error, fatal));
+                continue;
+            }
+        };
+        for tool in loaded {
+            match owners.get(&tool.name) {
+                Some(other) => {
+                    let error = PluginProblem::Duplicate { tool: tool.name.clone(), other: other.clone() };
+                    problems.push(problem(error, true));
+                }
+                None => {
+                    owners.insert(tool.name.clone(), settings.name.clone());
+                    tools.push(tool);
+                }
+            }
+        }
+    }
+    (tools, problems)
+}
+
+/// Reads the component that `source` names.
+pub fn read_component(source: &ComponentSource, limit: u64) -> Result<std::borrow::Cow<'static, [u8]>, ComponentError> {
+    match source {
+        ComponentSource::Builtin(name) => {
+            builtin(name).map(Into::into).ok_or_else(|| ComponentError::UnknownBuiltin(name.clone()))
+        }
+        ComponentSource::Path(path) => read_file(path, limit).map(Into::into),
+    }
+}
+
+async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Vec<Tool>, PluginProblem> {
+    let source = settings.source.clone();
+    let limit = settings.limits.component_bytes;
+    let bytes = tokio::task::spawn_blocking(move || read_component(&source, limit))
+        .await
+        .map_err(|error| ComponentError::CompilerFailed(error.to_string()))??;
+    if let Some(expected) = &settings.digest {
+        let found = crate::sandbox::Digest::of(&bytes);
+        if !found.to_string().eq_ignore_ascii_case(expected) {
+            return Err(ComponentError::DigestMismatch { expected: expected.clone(), found }.into());
+        }
+    }
+    let grants = Grants {
+        http: settings.http.clone(),
+        config: settings.config.clone(),
+        limits: settings.limits.clone(),
+    };
+    let component = sandbox.load(&bytes, &grants).await?;
+    let exports = component.list_tools().await?;
+    if exports.len() > MAX_TOOLS {
+        let found = exports.len();
+        return Err(ComponentError::ListTools(format!("it lists {found} tools, more than {MAX_TOOLS}")).into());
+    }
+    if let Some(tool) = settings.tools.keys().find(|tool| !exports.iter().any(|export| &&export.name == tool)) {
+        let known: Vec<&str> = exports.iter().map(|export| export.name.as_str()).collect();
+        return Err(PluginProblem::NoSuchTool {
+            plugin: settings.name.clone(),
+            tool: tool.clone(),
+            known: known.join(", "),
+        });
+    }
+    let default = ToolSettings::default();
+    exports
+        .into_iter()
+        .map(|export| {
+            let tool_settings = settings.tools.get(&export.name).unwrap_or(&default);
+            make_tool(export, settings, tool_settings, &component).map_err(PluginProblem::from)
+        })
+        .collect()
+}
+
+fn make_tool(
+    export: ToolExport,
+    settings: &PluginSettings,
+    tool_settings: &ToolSettings,
+    component: &Plugin,
+) -> Result<Tool, ComponentError> {
+    // What a stranger calls itself goes into an error only in its escaped form.
+    let bad = |reason: String| ComponentError::BadTool { tool: export.name.escape_debug().take(80).collect(), reason };
+    let name = tool_settings.name.clone().unwrap_or_else(|| export.name.clone());
+    if !is_tool_name(&name) {
+        return Err(bad(format!("a name is 1 to {MAX_NAME_CHARS} of the characters a-z A-Z 0-9 _ -")));
+    }
+    if export.description.len() > MAX_DESCRIPTION_BYTES {
+        return Err(bad(format!("its description has more than {MAX_DESCRIPTION_BYTES} bytes")));
+    }
+    if export.description.chars().any(|character| character.is_control() && !matches!(character, '\n' | '\t')) {
+        return Err(bad("its description holds control characters".to_owned()));
+    }
+    let schema = InputSchema::parse(&export.input_schema).map_err(bad)?;
+    Ok(Tool {
+        name,
+        plugin: settings.name.clone(),
+        description: export.description,
+        annotations: export.annotations,
+        fallback: tool_settings.fallback.clone(),
+        breaker: tool_settings.breaker.clone().unwrap_or_else(|| settings.breaker.clone()),
+        schema,
+        component: component.clone(),
+        export: export.name,
+    })
+}
+
+/// Whether `name` is one that every model accepts.
+pub fn is_tool_name(name: &str) -> bool {
+    (1..=MAX_NAME_CHARS).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}

@@ -1,0 +1,107 @@
+//! The JSON Schema of a tool's input: a stranger's text, compiled without fetching anything and checked against every input.
+
+use jsonschema::{PatternOptions, Validator};
+use serde_json::Value;
+
+/// Bytes of a schema's text. Default bound of this host, not of the contract.
+const MAX_SCHEMA_BYTES: usize = 64 * 1024;
+/// Violations that are listed; the rest is counted.
+const MAX_VIOLATIONS: usize = 20;
+/// Characters of one violation.
+const MAX_VIOLATION_CHARS: usize = 300;
+
+#[derive(Debug)]
+pub(super) struct InputSchema {
+    pub(super) document: Value,
+    validator: Validator,
+}
+
+impl InputSchema {
+    /// Parses and compiles a schema.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if text.len() > MAX_SCHEMA_BYTES {
+            return Err(format!("its input schema has more than {MAX_SCHEMA_BYTES} bytes"));
+        }
+        let document: Value =
+            serde_json::from_str(text).map_err(|error| format!("its input schema is not JSON: {error}"))?;
+        if document.get("type").and_then(Value::as_str) != Some("object") {
+            return Err("the root of its input schema does not say \"type\": \"object\"".to_owned());
+        }
+        // Patterns come from a stranger: the engine that cannot backtrack takes linear time on every input.
+        let validator = jsonschema::options()
+            .offline()
+            .with_pattern_options(PatternOptions::regex())
+            .build(&document)
+            .map_err(|error| format!("its input schema is not usable: {}", shorten(&error.to_string())))?;
+        Ok(Self { document, validator })
+    }
+
+    /// Every way in which `input` breaks the schema, each with the JSON pointer of its place.
+    pub(super) fn violations(&self, input: &Value) -> Vec<String> {
+        let mut errors = self.validator.iter_errors(input);
+        let mut violations: Vec<String> = errors
+            .by_ref()
+            .take(MAX_VIOLATIONS)
+            .map(|error| match error.instance_path().as_str() {
+                "" => shorten(&error.to_string()),
+                pointer => format!("{pointer}: {}", shorten(&error.to_string())),
+            })
+            .collect();
+        let rest = errors.count();
+        if rest > 0 {
+            violations.push(format!("and {rest} more"));
+        }
+        violations
+    }
+}
+
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(MAX_VIOLATION_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    const SCHEMA: &str = r#"{ "type": "object", "properties": { "a": { "type": "integer", "minimum": 1 }, "b": { "type": "string" } },
+        "required": ["a", "b"], "additionalProperties": false }"#;
+
+    #[test]
+    fn every_violation_has_its_place() {
+        let schema = InputSchema::parse(SCHEMA).unwrap();
+        assert!(schema.violations(&json!({ "a": 1, "b": "x" })).is_empty());
+        let violations = schema.violations(&json!({ "a": 0, "c": true }));
+        assert_eq!(violations.len(), 3, "{violations:?}");
+        assert!(violations.iter().any(|violation| violation.starts_with("/a: ")), "{violations:?}");
+    }
+
+    #[test]
+    fn broken_schemas_are_refused() {
+        for text in [
+            "",
+            "[]",
+            "true",
+            "{}",
+            r#"{ "type": "array" }"#,
+            r#"{ "type": "object", "properties": { "a": { "type": "nonsense" } } }"#,
+            r#"{ "type": "object", "properties": { "a": { "pattern": "(" } } }"#,
+            r#"{ "type": "object", "$ref": "https://example.com/schema.json" }"#,
+            r#"{ "type": "object", "$ref": "file:///etc/passwd" }"#,
+        ] {
+            assert!(InputSchema::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn long_lists_are_cut_and_counted() {
+        let schema = InputSchema::parse(r#"{ "type": "object", "additionalProperties": { "type": "string" } }"#).unwrap();
+        let input: serde_json::Map<String, Value> = (0..50).map(|i| (format!("k{i}"), json!(i))).collect();
+        let violations = schema.violations(&Value::Object(input));
+        assert_eq!((violations.len(), violations.last().unwrap().as_str()), (21, "and 30 more"));
+    }
+}

@@ -1,0 +1,182 @@
+//! The functions and constants an expression can name.
+
+use std::cmp::Ordering;
+use std::f64::consts;
+
+use dashu_int::IBig;
+use dashu_int::ops::{Gcd, UnsignedAbs};
+use dashu_ratio::RBig;
+
+use crate::number::{Meter, Number, bits, ten_to};
+
+/// Every name, for the message about one that is none.
+pub const NAMES: &str = "abs, acos, asin, atan, cbrt, ceil, cos, exp, factorial, floor, gcd, lcm, ln, log, log2, log10, \
+                         max, min, mod, round, sin, sqrt, tan, trunc; constants: pi, tau, e";
+
+/// The largest argument of `factorial`: its result has 9,998 digits.
+const MAX_FACTORIAL: u32 = 3_248;
+
+/// The constant `name`, if it is one.
+pub fn constant(name: &str) -> Option<Number> {
+    match name.to_ascii_lowercase().as_str() {
+        "pi" | "π" => Some(Number::Approximate(consts::PI)),
+        "tau" => Some(Number::Approximate(consts::TAU)),
+        "e" => Some(Number::Approximate(consts::E)),
+        _ => None,
+    }
+}
+
+/// Calls the function `name`.
+pub fn call(name: &str, arguments: &[Number], meter: &mut Meter) -> Result<Number, String> {
+    let name = name.to_ascii_lowercase();
+    match (name.as_str(), arguments) {
+        ("abs", [x]) => Ok(if x.is_negative() { x.clone().negate() } else { x.clone() }),
+        ("floor", [x]) => Ok(Number::integer(x.to_exact()?.floor())),
+        ("ceil", [x]) => Ok(Number::integer(x.to_exact()?.ceil())),
+        ("trunc", [x]) => Ok(Number::integer(x.to_exact()?.trunc())),
+        ("round", [x]) => Ok(Number::integer(x.to_exact()?.round())),
+        ("round", [x, digits]) => round(x, digits, meter),
+        ("mod", [a, b]) => meter.remainder(a.clone(), b.clone()),
+        ("min", [first, rest @ ..]) => extreme(first, rest, Ordering::Less),
+        ("max", [first, rest @ ..]) => extreme(first, rest, Ordering::Greater),
+        ("gcd", [first, rest @ ..]) => rest
+            .iter()
+            .try_fold(integer(first)?, |a, b| gcd(&a, &integer(b)?, meter))
+            .map(whole),
+        ("lcm", [first, rest @ ..]) => rest.iter().try_fold(whole(integer(first)?), |a, b| lcm(&a, b, meter)),
+        ("factorial", [n]) => factorial(n, meter),
+        ("sqrt", [x]) => meter.square_root(x.clone()),
+        ("cbrt", [x]) => float(x, f64::cbrt),
+        ("exp", [x]) => float(x, f64::exp),
+        ("ln", [x]) => logarithm(x, f64::ln),
+        ("log" | "log10", [x]) => logarithm(x, f64::log10),
+        ("log2", [x]) => logarithm(x, f64::log2),
+        ("log", [x, base]) => {
+            let base = logarithm(base, f64::ln)?;
+            if base.is_zero() {
+                return Err("1 is no base of a logarithm".to_owned());
+            }
+            meter.divide(logarithm(x, f64::ln)?, base)
+        }
+        ("sin", [x]) => periodic(x, f64::sin),
+        ("cos", [x]) => periodic(x, f64::cos),
+        ("tan", [x]) if periodic(x, f64::cos)?.is_zero() => {
+            Err("tan has no value there: its argument is an odd multiple of pi/2".to_owned())
+        }
+        ("tan", [x]) => periodic(x, f64::tan),
+        ("asin" | "acos", [x]) if x.to_f64()?.abs() > 1.0 => Err(format!("`{name}` takes numbers from -1 to 1")),
+        ("asin", [x]) => float(x, f64::asin),
+        ("acos", [x]) => float(x, f64::acos),
+        ("atan", [x]) => float(x, f64::atan),
+        (name, _) => Err(match parameters(name) {
+            Some(usage) => format!("`{name}` is used as {usage}, not with {} arguments", arguments.len()),
+            None => unknown(name),
+        }),
+    }
+}
+
+/// The message about a name that means nothing here.
+pub fn unknown(name: &str) -> String {
+    if parameters(&name.to_ascii_lowercase()).is_some() {
+        return format!("`{name}` is used with parentheses around its arguments, like {name}(2)");
+    }
+    let shown: String = name.chars().take(40).collect();
+    format!("`{shown}` is not known; functions: {NAMES}")
+}
+
+fn parameters(name: &str) -> Option<&'static str> {
+    match name {
+        "mod" => Some("mod(a, b)"),
+        "min" | "max" | "gcd" | "lcm" => Some("a function of one or more numbers"),
+        "round" => Some("round(x) or round(x, digits)"),
+        "log" => Some("log(x), to the base of 10, or log(x, base)"),
+        "abs" | "acos" | "asin" | "atan" | "cbrt" | "ceil" | "cos" | "exp" | "factorial" | "floor" | "ln" | "log2"
+        | "log10" | "sin" | "sqrt" | "tan" | "trunc" => Some("a function of one number"),
+        _ => None,
+    }
+}
+
+fn float(x: &Number, function: fn(f64) -> f64) -> Result<Number, String> {
+    Number::approximate(function(x.to_f64()?))
+}
+
+fn logarithm(x: &Number, function: fn(f64) -> f64) -> Result<Number, String> {
+    if x.is_negative() || x.is_zero() {
+        return Err("a logarithm takes numbers above 0".to_owned());
+    }
+    float(x, function)
+}
+
+/// A multiple of pi is not exact, so `sin(pi)` comes out as 1e-16: noise that no reader wants.
+fn periodic(x: &Number, function: fn(f64) -> f64) -> Result<Number, String> {
+    let x = x.to_f64()?;
+    let y = function(x);
+    let noise = x.abs() > 1.0 && y.abs() < x.abs() * f64::EPSILON;
+    Number::approximate(if noise { 0.0 } else { y })
+}
+
+fn extreme(first: &Number, rest: &[Number], wanted: Ordering) -> Result<Number, String> {
+    let mut best = first;
+    for number in rest {
+        if number.compare(best)? == wanted {
+            best = number;
+        }
+    }
+    Ok(best.clone())
+}
+
+fn round(x: &Number, digits: &Number, meter: &mut Meter) -> Result<Number, String> {
+    let digits = integer(digits)?;
+    let digits = usize::try_from(digits).ok().filter(|digits| *digits <= 1_000);
+    let digits = digits.ok_or("`round` takes 0 to 1000 digits after the point as its second argument")?;
+    let scale = RBig::from(ten_to(digits));
+    let x = x.to_exact()?;
+    meter.charge(bits(&x), bits(&scale))?;
+    Ok(Number::Exact(RBig::from((x * &scale).round()) / scale))
+}
+
+fn whole(value: IBig) -> Number {
+    Number::integer(value)
+}
+
+fn integer(x: &Number) -> Result<IBig, String> {
+    match x {
+        Number::Exact(value) if value.is_int() => Ok(value.numerator().clone()),
+        _ => Err(format!("{x} is not a whole number")),
+    }
+}
+
+fn gcd(a: &IBig, b: &IBig, meter: &mut Meter) -> Result<IBig, String> {
+    meter.charge(bits(&RBig::from(a.clone())), bits(&RBig::from(b.clone())))?;
+    if b.is_zero() || a.is_zero() {
+        // dashu panics at gcd(0, 0).
+        return Ok(IBig::from(
+            if b.is_zero() { a.clone() } else { b.clone() }.unsigned_abs(),
+        ));
+    }
+    Ok(a.gcd(b).into())
+}
+
+fn lcm(a: &Number, b: &Number, meter: &mut Meter) -> Result<Number, String> {
+    let divisor = whole(gcd(&integer(a)?, &integer(b)?, meter)?);
+    if divisor.is_zero() {
+        return Ok(divisor);
+    }
+    let quotient = meter.divide(a.clone(), divisor)?;
+    let product = meter.multiply(quotient, b.clone())?;
+    Ok(if product.is_negative() {
+        product.negate()
+    } else {
+        product
+    })
+}
+
+fn factorial(n: &Number, meter: &mut Meter) -> Result<Number, String> {
+    let n = u32::try_from(integer(n)?).ok().filter(|n| *n <= MAX_FACTORIAL);
+    let n = n.ok_or_else(|| format!("`factorial` takes whole numbers from 0 to {MAX_FACTORIAL}"))?;
+    // No factor is longer than 12 bits, and there are `n` multiplications by one.
+    meter.charge(12 * n as usize, 64 * n as usize)?;
+    Ok(Number::integer(
+        (2..=n).fold(IBig::ONE, |product, factor| product * factor),
+    ))
+}

@@ -1,0 +1,184 @@
+//! What the tool answers, told in tables.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use calculator::calculate;
+
+#[track_caller]
+fn check(expression: &str, expected: &str) {
+    assert_eq!(calculate(expression).as_deref(), Ok(expected), "{expression}");
+}
+
+#[track_caller]
+fn check_error(expression: &str, part: &str) {
+    match calculate(expression) {
+        Err(message) => assert!(message.contains(part), "{expression}: {message}"),
+        Ok(value) => panic!("{expression} is {value}"),
+    }
+}
+
+#[test]
+fn precedence_and_associativity() {
+    check("25 * 17", "425");
+    check("1 + 2 * 3", "7");
+    check("(1 + 2) * 3", "9");
+    check("2 ^ 3 ^ 2", "512");
+    check("2 ** 10", "1024");
+    check("-2 ^ 2", "-4");
+    check("(-2) ^ 2", "4");
+    check("2 ^ -2 * 3", "0.75");
+    check("10 - 4 - 3", "3");
+    check("100 / 10 / 5", "2");
+    check("- - -5", "-5");
+    check("3 - -2", "5");
+    check("2 * -3", "-6");
+    check("25 × 17 ÷ 5 − 5", "80");
+}
+
+#[test]
+fn remainder_has_the_sign_of_the_divisor() {
+    check("17 % 5", "2");
+    check("-7 % 3", "2");
+    check("7 % -3", "-2");
+    check("5.5 % 2", "1.5");
+    check("mod(17, 5)", "2");
+}
+
+#[test]
+fn exact_numbers() {
+    check("0.1 + 0.2", "0.3");
+    check("2^64 + 1", "18446744073709551617");
+    check(
+        "12345678901234567890 * 98765432109876543210",
+        "1219326311370217952237463801111263526900",
+    );
+    check("1/3 * 3", "1");
+    check("1.10 * 3", "3.3");
+    check("1e-3", "0.001");
+    check("6.02e23", "602000000000000000000000");
+    check("1_000_000 / 8", "125000");
+    check(".5 + 5.", "5.5");
+    check("-1/8", "-0.125");
+    check("factorial(25)", "15511210043330985984000000");
+    assert_eq!(calculate("factorial(3248)").map(|digits| digits.len()), Ok(9_998));
+    check("sqrt(2^200)", "1267650600228229401496703205376");
+    check("4 ^ 0.5", "2");
+    check("0 ^ 0", "1");
+    check("(-1) ^ (2^100 + 1)", "-1");
+}
+
+#[test]
+fn rounded_fractions() {
+    check("1/3", "0.333333333333333333333333333333");
+    check("2/3", "0.666666666666666666666666666667");
+    check("-20/3", "-6.66666666666666666666666666667");
+    check("1e12/7", "142857142857.142857142857142857");
+    check("1/3^100", "1.9403252174826328375885060288e-48");
+    check("(10^40 + 1)/3", "3.33333333333333333333333333333e39");
+}
+
+#[test]
+fn functions_and_constants() {
+    check("sqrt(16)", "4");
+    check("sqrt(2)", "1.4142135623731");
+    check("sin(pi / 6)", "0.5");
+    check("sin(pi)", "0");
+    check("cos(0) + tan(0)", "1");
+    check("ln(e)", "1");
+    check("log(1000)", "3");
+    check("log(8, 2)", "3");
+    check("log2(1024)", "10");
+    check("exp(1)", "2.71828182845905");
+    check("abs(-3.5)", "3.5");
+    check("min(3, 1, 2) + max(3, 1, 2)", "4");
+    check("floor(-1.5)", "-2");
+    check("ceil(1.2)", "2");
+    check("round(2.5)", "3");
+    check("round(2.675, 2)", "2.68");
+    check("round(pi, 4)", "3.1416");
+    check("trunc(-1.9)", "-1");
+    check("gcd(12, 18) + lcm(4, 6)", "18");
+    check("gcd(0, 0)", "0");
+    check("SQRT(9) + PI - π", "3");
+    check("exp(100)", "2.68811714181614e43");
+}
+
+#[test]
+fn what_has_no_value_says_why() {
+    check_error("1 / 0", "division by zero");
+    check_error("1 % (2 - 2)", "division by zero");
+    check_error("0 ^ -1", "division by zero");
+    check_error("sqrt(-1)", "negative");
+    check_error("(-8) ^ (1/3)", "negative");
+    check_error("ln(0)", "above 0");
+    check_error("asin(2)", "-1 to 1");
+    check_error("tan(pi / 2)", "tan has no value");
+    check_error("log(5, 1)", "base");
+    check_error("factorial(1.5)", "whole");
+    check_error("factorial(-1)", "whole numbers from 0");
+    check_error("exp(1000)", "too large");
+    check_error("10^400 + pi", "too large");
+}
+
+#[test]
+fn nonsense_is_pointed_at() {
+    check_error("", "empty");
+    check_error("  ", "empty");
+    check_error("2 +", "ends where");
+    check_error("(1 + 2", "ends where");
+    check_error("1 + 2)", "unexpected `)` at character 6");
+    check_error("2 + * 3", "unexpected `*` at character 5");
+    check_error("2 (3)", "unexpected `(` at character 3: an operator");
+    check_error("1,000", "never thousands");
+    check_error("20%", "ends where");
+    check_error("x + 1", "`x` is not known");
+    check_error("sin(1, 2)", "a function of one number");
+    check_error("sqrt()", "a function of one number");
+    check_error("sin 1", "`sin` is used with parentheses");
+    check_error("1 = 1", "equation");
+    check_error("import os", "`import` is not known");
+    check_error("1; 2", "unexpected `;` at character 2");
+    check_error("\u{1b}[31m", "unexpected `\\u{1b}`");
+    check_error("ππ", "`ππ` is not known");
+}
+
+#[test]
+fn hostile_sizes_are_refused_at_once() {
+    check_error("9^9^9^9", "too large");
+    check_error("9^-9^9^9", "too large");
+    check_error("(1/3)^99999999999999999999999", "too large");
+    check_error("1e999999999", "exponent");
+    check_error("1e99999999999999999999999999", "exponent");
+    check_error("factorial(factorial(20))", "whole numbers from 0");
+    check_error(&"(".repeat(100_000), "too long");
+    check_error(&format!("{}1{}", "(".repeat(33), ")".repeat(33)), "nest 33 deep");
+    check_error(&"2^".repeat(65), "powers");
+    check_error(&format!("{}1", "1+".repeat(6_000)), "too long");
+    check_error(&vec!["(9^9999/7^9999)"; 600].join("+"), "powers");
+    check_error(&vec!["9^9000"; 60].join("*"), "too large");
+    check_error(
+        &format!("max({})", vec!["1e9999"; 1_400].join(",")),
+        "too much computing",
+    );
+    check_error(
+        &vec!["factorial(3000)/factorial(2999)"; 300].join("+"),
+        "too much computing",
+    );
+}
+
+#[test]
+fn the_deepest_allowed_recursion_fits_a_small_stack() {
+    // Per level one frame for each precedence; the guest has 512 KiB, a debug build's frames are larger than that of a release.
+    let open = "1 + 2 * -3 ^ min(".repeat(32);
+    let expression = format!("{open}1{}", ")".repeat(32));
+    let signs = format!("{}1", "-".repeat(9_000));
+    let powers = format!("1{}", "^-1".repeat(64));
+    let run = move || [expression, signs, powers].map(|expression| calculate(&expression).is_ok());
+    let results = std::thread::Builder::new()
+        .stack_size(1 << 20)
+        .spawn(run)
+        .unwrap()
+        .join()
+        .unwrap();
+    assert_eq!(results, [true, true, true]);
+}

@@ -1,0 +1,130 @@
+//! The exchange with the host. Resources are dropped child before parent, or the host would trap.
+
+use std::time::Duration;
+
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{
+    ErrorCode, Fields, IncomingBody, IncomingResponse, Method, OutgoingRequest, Scheme, http_error_code,
+};
+use wasip2::io::streams::StreamError;
+
+use super::{Fault, Request, Response, split};
+
+/// The most bytes asked for in one host call.
+const CHUNK: u64 = 64 * 1024;
+
+/// Sends `request` and waits for the whole answer, or for the host to end the call.
+pub fn send(request: &Request) -> Result<Response, Fault> {
+    let pending = outgoing_handler::handle(prepare(request)?, None).map_err(fault)?;
+    let response = loop {
+        if let Some(answer) = pending.get() {
+            // The outer error says that the answer was taken before, which happens nowhere here.
+            break answer
+                .map_err(|()| Fault::Failed("response already taken".to_owned()))?
+                .map_err(fault)?;
+        }
+        pending.subscribe().block();
+    };
+    let (status, retry_after) = (response.status(), retry_after(&response));
+    let body = response
+        .consume()
+        .map_err(|()| Fault::Failed("body already taken".to_owned()))?;
+    Ok(Response {
+        status,
+        retry_after,
+        body: read(&body, request.max_body_bytes)?,
+    })
+}
+
+fn prepare(request: &Request) -> Result<OutgoingRequest, Fault> {
+    let url = split(&request.url)?;
+    let bad_url = |()| Fault::BadUrl(request.url.clone());
+    let headers: Vec<_> = request
+        .headers
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone().into_bytes()))
+        .collect();
+    let headers = Fields::from_list(&headers).map_err(|error| Fault::Failed(format!("{error:?}")))?;
+    let outgoing = OutgoingRequest::new(headers);
+    let method = method(&request.method);
+    outgoing
+        .set_method(&method)
+        .map_err(|()| Fault::Failed("HttpRequestMethodInvalid".to_owned()))?;
+    outgoing
+        .set_scheme(Some(if url.https { &Scheme::Https } else { &Scheme::Http }))
+        .map_err(bad_url)?;
+    outgoing.set_authority(Some(url.authority)).map_err(bad_url)?;
+    outgoing
+        .set_path_with_query(Some(&url.path_with_query))
+        .map_err(bad_url)?;
+    Ok(outgoing)
+}
+
+fn method(name: &str) -> Method {
+    match name {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        "POST" => Method::Post,
+        "PUT" => Method::Put,
+        "DELETE" => Method::Delete,
+        "CONNECT" => Method::Connect,
+        "OPTIONS" => Method::Options,
+        "TRACE" => Method::Trace,
+        "PATCH" => Method::Patch,
+        other => Method::Other(other.to_owned()),
+    }
+}
+
+fn retry_after(response: &IncomingResponse) -> Option<Duration> {
+    let value = response.headers().get("retry-after").into_iter().next()?;
+    std::str::from_utf8(&value)
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+        .map(Duration::from_secs)
+}
+
+fn read(body: &IncomingBody, max_bytes: usize) -> Result<Vec<u8>, Fault> {
+    let stream = body
+        .stream()
+        .map_err(|()| Fault::Failed("body already taken".to_owned()))?;
+    let mut bytes = Vec::new();
+    loop {
+        match stream.blocking_read(CHUNK) {
+            Ok(chunk) if bytes.len() + chunk.len() > max_bytes => return Err(Fault::TooLarge),
+            Ok(chunk) => bytes.extend(chunk),
+            Err(StreamError::Closed) => return Ok(bytes),
+            Err(StreamError::LastOperationFailed(error)) => {
+                let unknown = || Fault::Unreachable(error.to_debug_string());
+                return Err(http_error_code(&error).map_or_else(unknown, fault));
+            }
+        }
+    }
+}
+
+/// Sorts the host's errors by what a caller can do about them.
+fn fault(code: ErrorCode) -> Fault {
+    let debug = format!("{code:?}");
+    let name = debug.trim_start_matches("ErrorCode::").to_owned();
+    match code {
+        ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => Fault::Denied(name),
+        ErrorCode::HttpResponseBodySize(_) => Fault::TooLarge,
+        ErrorCode::DnsTimeout
+        | ErrorCode::DnsError(_)
+        | ErrorCode::DestinationNotFound
+        | ErrorCode::DestinationUnavailable
+        | ErrorCode::DestinationIpUnroutable
+        | ErrorCode::ConnectionRefused
+        | ErrorCode::ConnectionTerminated
+        | ErrorCode::ConnectionTimeout
+        | ErrorCode::ConnectionReadTimeout
+        | ErrorCode::ConnectionWriteTimeout
+        | ErrorCode::ConnectionLimitReached
+        | ErrorCode::HttpResponseIncomplete
+        | ErrorCode::HttpResponseTimeout
+        | ErrorCode::HttpProtocolError
+        | ErrorCode::InternalError(_) => Fault::Unreachable(name),
+        _ => Fault::Failed(name),
+    }
+}

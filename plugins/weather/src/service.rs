@@ -1,0 +1,57 @@
+//! Asking a JSON service, and telling apart whose fault it is when there is no answer.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use support::http::{Fault, Request, Response};
+
+/// The longest answer that is read. Real ones have about 1 KiB.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+
+/// Why there is no weather; the same three cases as in the contract.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    InvalidInput(String),
+    Unavailable {
+        message: String,
+        retry_after: Option<Duration>,
+    },
+    Failed(String),
+}
+
+/// Something that sends requests.
+pub trait Send: Fn(&Request) -> Result<Response, Fault> {}
+impl<F: Fn(&Request) -> Result<Response, Fault>> Send for F {}
+
+/// Asks `url`, which belongs to the service that messages call `service`.
+pub fn ask(send: &impl Send, service: &str, url: String) -> Result<Value, Problem> {
+    let response = send(&Request::get(url, MAX_BODY_BYTES)).map_err(|fault| explain(service, fault))?;
+    match response.status {
+        200 => serde_json::from_slice(&response.body)
+            .map_err(|error| Problem::Failed(format!("the {service} service answered with malformed JSON: {error}"))),
+        status @ (429 | 500..=599) => Err(Problem::Unavailable {
+            message: format!("the {service} service is not available right now (HTTP status {status})"),
+            retry_after: response.retry_after,
+        }),
+        status => Err(Problem::Failed(format!(
+            "the {service} service refused the question (HTTP status {status})"
+        ))),
+    }
+}
+
+fn explain(service: &str, fault: Fault) -> Problem {
+    match fault {
+        Fault::Unreachable(name) => Problem::Unavailable {
+            message: format!("the {service} service can't be reached right now ({name})"),
+            retry_after: None,
+        },
+        Fault::Denied(name) => Problem::Failed(format!(
+            "this tool may not contact the {service} service ({name}): the operator has to grant its address to this plugin"
+        )),
+        Fault::BadUrl(_) => Problem::Failed(format!(
+            "the configured address of the {service} service is no http or https URL: the operator has to mend it"
+        )),
+        Fault::TooLarge => Problem::Failed(format!("the {service} service sent more than this tool reads")),
+        Fault::Failed(name) => Problem::Failed(format!("the {service} service can't be asked ({name})")),
+    }
+}
