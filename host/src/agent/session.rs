@@ -225,7 +225,7 @@ impl Run<'_> {
         }
         self.tool_calls += wanted;
         // Lazily, so that no more run than may; in order, so that the answer is in order.
-        let running = stream::iter(calls.iter().map(|call| self.run_tool(call)));
+        let running = stream::iter(calls.clone().into_iter().map(|call| self.run_tool(call)));
         let results: Vec<ToolResult> = running.buffered(settings.parallel_tool_calls.max(1) as usize).collect().await;
         let mut ending = None;
         let mut blocks = Vec::with_capacity(results.len());
@@ -246,12 +246,9 @@ impl Run<'_> {
     }
 
     /// One call, on a task of its own: calls of a turn run side by side, on as many threads as there are.
-    async fn run_tool(&self, tool_use: &ToolUse) -> ToolResult {
-        let call = ToolCall {
-            id: tool_use.id.clone(),
-            name: tool_use.name.clone(),
-            input: tool_use.input.clone(),
-        };
+    async fn run_tool(&self, tool_use: ToolUse) -> ToolResult {
+        let ToolUse { id, name, input, .. } = tool_use;
+        let call = ToolCall { id, name, input };
         let (host, emitter, cancel) = (self.host.clone(), self.emitter.clone(), self.options.cancel.clone());
         let (deadline, in_task) = (self.deadline, call.clone());
         let task = tokio::spawn(async move {
@@ -286,5 +283,16 @@ fn for_model(part: Part) -> ResultContent {
         Part::Image { media_type, base64 } => {
             ResultContent::Image { source: ImageSource::Base64 { media_type, data: base64 } }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_can_move_between_threads() {
+        fn is_send<T: Send>(_: &T) {}
+        let _ = |session: &mut Session| is_send(&session.run("", RunOptions::default()));
     }
 }

@@ -53,7 +53,11 @@ fn parse_scope(text: &str) -> Result<Scope, String> {
 }
 
 fn parse_amount(text: &str) -> Result<Amount, MoneyError> {
-    if text == "default" { Ok(Amount::Default) } else { text.parse().map(Amount::Usd) }
+    if text == "default" {
+        Ok(Amount::Default)
+    } else {
+        text.parse().map(Amount::Usd)
+    }
 }
 
 pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
@@ -80,7 +84,9 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
 /// Every scope: the day as it stands, and the limit that each session has for itself.
 async fn standing(ledger: &Ledger, settings: &BudgetSettings) -> Result<Vec<BudgetLine>, LedgerError> {
     let limits = ledger.effective_limits(settings).await?;
-    let known = ledger.status(DEFAULT_TENANT, None, settings, jiff::Timestamp::now()).await?;
+    let known = ledger
+        .status(DEFAULT_TENANT, None, settings, jiff::Timestamp::now())
+        .await?;
     let line = |scope: Scope| match known.iter().find(|status| status.scope == scope) {
         Some(status) => BudgetLine::from(status),
         None => BudgetLine {
@@ -96,7 +102,9 @@ async fn standing(ledger: &Ledger, settings: &BudgetSettings) -> Result<Vec<Budg
 
 /// Opening may wait for another program's lock.
 async fn open(path: PathBuf) -> Result<Ledger, LedgerError> {
-    tokio::task::spawn_blocking(move || Ledger::open(&path)).await.unwrap_or(Err(LedgerError::Interrupted))
+    tokio::task::spawn_blocking(move || Ledger::open(&path))
+        .await
+        .unwrap_or(Err(LedgerError::Interrupted))
 }
 
 /// Page by page, for the books grow for ever.
@@ -121,7 +129,10 @@ mod tests {
     fn scopes_and_amounts_are_exact() {
         assert_eq!(parse_scope("host_day"), Ok(Scope::HostDay));
         assert_eq!(parse_scope("week").unwrap_err(), "the scopes are session and host_day");
-        assert_eq!(parse_amount("2.50"), Ok(Amount::Usd(NanoUsd::from_nanos(2_500_000_000))));
+        assert_eq!(
+            parse_amount("2.50"),
+            Ok(Amount::Usd(NanoUsd::from_nanos(2_500_000_000)))
+        );
         assert_eq!(parse_amount("default").map(Amount::limit), Ok(None));
         assert!(parse_amount("-1").is_err() && parse_amount("much").is_err());
     }
@@ -129,7 +140,10 @@ mod tests {
     #[tokio::test]
     async fn a_limit_that_was_set_is_shown() {
         let ledger = Ledger::in_memory().unwrap();
-        ledger.set_limit(Scope::Session, parse_amount("2.5").unwrap().limit()).await.unwrap();
+        ledger
+            .set_limit(Scope::Session, parse_amount("2.5").unwrap().limit())
+            .await
+            .unwrap();
         let shown = summary::budget(&standing(&ledger, &BudgetSettings::default()).await.unwrap());
         assert_eq!(
             shown,

@@ -45,8 +45,10 @@ pub async fn chat(cx: &Context) -> Result<u8, CliError> {
     };
 
     cx.stderr.end_line();
-    if let (Output::Text, Some(report)) = (cx.global.output, &last) {
-        cx.note(&format!("\n{}", summary::summary(report).trim_end()));
+    if let (Output::Text, Some(mut report)) = (cx.global.output, last) {
+        // Its other figures are those of the conversation already.
+        report.iterations = report.metrics.iterations;
+        cx.note(&format!("\n{}", summary::summary(&report).trim_end()));
     }
     live.shutdown().await;
     Ok(code)
@@ -79,6 +81,9 @@ fn lines() -> Result<mpsc::Receiver<Result<String, CliError>>, CliError> {
                 }
             }
         })
-        .map_err(|source| CliError::System { what: "a thread for stdin", source })?;
+        .map_err(|source| CliError::System {
+            what: "a thread for stdin",
+            source,
+        })?;
     Ok(receiver)
 }

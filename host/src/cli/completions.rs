@@ -33,7 +33,16 @@ mod tests {
     fn every_shell_completes_every_command() {
         for shell in Shell::value_variants() {
             let script = script(*shell);
-            for command in ["run", "chat", "demo", "simulate", "tool", "budget", "config", "completions"] {
+            for command in [
+                "run",
+                "chat",
+                "demo",
+                "simulate",
+                "tool",
+                "budget",
+                "config",
+                "completions",
+            ] {
                 assert!(script.contains(command), "{shell}: {command}");
             }
         }

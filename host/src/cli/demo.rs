@@ -39,9 +39,15 @@ const DEADLINE: Duration = Duration::from_secs(25);
 
 pub async fn demo(cx: &Context) -> Result<u8, CliError> {
     if cx.global.config.is_some() {
-        return Err(CliError::usage("the demo brings its own configuration", "leave --config out"));
+        return Err(CliError::usage(
+            "the demo brings its own configuration",
+            "leave --config out",
+        ));
     }
-    let folder = tempfile::tempdir().map_err(|source| CliError::System { what: "a temporary folder", source })?;
+    let folder = tempfile::tempdir().map_err(|source| CliError::System {
+        what: "a temporary folder",
+        source,
+    })?;
     let listen = |what| move |source| CliError::Listen { what, source };
     let options = SimulatorOptions::default();
     let weather = WeatherService::start(options.address, WeatherMode::Healthy).map_err(listen("weather service"))?;
@@ -53,7 +59,10 @@ pub async fn demo(cx: &Context) -> Result<u8, CliError> {
 
     cx.note(INTRO);
     let live = Live::start(cx, config, narrate).await?;
-    let outage = Outage { weather: weather.clone(), stderr: narrate.then(|| cx.stderr.clone()) };
+    let outage = Outage {
+        weather: weather.clone(),
+        stderr: narrate.then(|| cx.stderr.clone()),
+    };
     live.observe("outage", outage);
     cx.note(&Line::new("prompt", PROMPT).render());
 
@@ -104,7 +113,8 @@ impl Observer for Outage {
 
 /// Three plugins, each with what it needs and no more; limits tight enough to be seen at work.
 fn config(model: &str, weather: &str, folder: &Path) -> Result<Config, CliError> {
-    let not_ours = |what: &str| CliError::usage(format!("the {what} of the demo has no usable address"), "this is a bug");
+    let not_ours =
+        |what: &str| CliError::usage(format!("the {what} of the demo has no usable address"), "this is a bug");
     let base_url = Url::parse(model).map_err(|_| not_ours("model"))?;
     let http = vec![HttpGrant::parse(weather, &["GET"]).map_err(|_| not_ours("weather service"))?];
     let addresses = ["geocoding_url", "forecast_url"].map(|key| (key.to_owned(), weather.to_owned()));
@@ -114,27 +124,53 @@ fn config(model: &str, weather: &str, folder: &Path) -> Result<Config, CliError>
     let weather = PluginSettings {
         http,
         config: addresses.into(),
-        breaker: BreakerSettings { failure_threshold: 3, ..BreakerSettings::default() },
+        breaker: BreakerSettings {
+            failure_threshold: 3,
+            ..BreakerSettings::default()
+        },
         tools: BTreeMap::from([(
             "get_weather".to_owned(),
-            ToolSettings { fallback: Some(fallback), ..ToolSettings::default() },
+            ToolSettings {
+                fallback: Some(fallback),
+                ..ToolSettings::default()
+            },
         )]),
         ..builtin("weather")
     };
     let faulty = PluginSettings {
-        limits: Limits { fuel: 5_000_000_000, timeout: Duration::from_secs(1), ..Limits::default() },
+        limits: Limits {
+            fuel: 5_000_000_000,
+            timeout: Duration::from_secs(1),
+            ..Limits::default()
+        },
         ..builtin("faulty")
     };
     Ok(Config {
-        model: ModelSettings { provider: ProviderKind::Simulated, base_url, ..ModelSettings::default() },
-        agent: AgentSettings { name: "demo".to_owned(), deadline: DEADLINE, ..AgentSettings::default() },
-        retry: RetrySettings { initial_delay: Duration::from_millis(500), ..RetrySettings::default() },
-        storage: StorageSettings { path: Some(folder.to_owned()) },
+        model: ModelSettings {
+            provider: ProviderKind::Simulated,
+            base_url,
+            ..ModelSettings::default()
+        },
+        agent: AgentSettings {
+            name: "demo".to_owned(),
+            deadline: DEADLINE,
+            ..AgentSettings::default()
+        },
+        retry: RetrySettings {
+            initial_delay: Duration::from_millis(500),
+            ..RetrySettings::default()
+        },
+        storage: StorageSettings {
+            path: Some(folder.to_owned()),
+        },
         plugins: vec![calculator, weather, faulty],
         ..config_in_code()
     })
 }
 
 fn builtin(name: &str) -> PluginSettings {
-    PluginSettings { required: true, ..PluginSettings::new(name, ComponentSource::Builtin(name.to_owned())) }
+    PluginSettings {
+        required: true,
+        ..PluginSettings::new(name, ComponentSource::Builtin(name.to_owned()))
+    }
 }

@@ -49,16 +49,19 @@ pub enum CliError {
 
 impl CliError {
     pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Usage { message: message.into(), hint: hint.into() }
+        Self::Usage {
+            message: message.into(),
+            hint: hint.into(),
+        }
     }
 
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Usage { hint, .. } => Some(hint.clone()),
-            Self::NoApiKey { variable } => {
-                Some(format!("set {variable}, or try `cofferdam demo`, which needs neither a key nor a network"))
-            }
+            Self::NoApiKey { variable } => Some(format!(
+                "set {variable}, or try `cofferdam demo`, which needs neither a key nor a network"
+            )),
             Self::Read { .. } => Some("check that the file exists and that you may read it".to_owned()),
             Self::Stdin(_) => Some("the prompt must be UTF-8 text".to_owned()),
             Self::Output(_) => Some("check the space on the disk that stdout goes to".to_owned()),
@@ -143,9 +146,14 @@ mod tests {
 
     #[test]
     fn a_missing_key_says_what_to_do() {
-        let error = CliError::NoApiKey { variable: "ANTHROPIC_API_KEY".into() };
+        let error = CliError::NoApiKey {
+            variable: "ANTHROPIC_API_KEY".into(),
+        };
         let text = plain(&render(&error, error.hint().as_deref()));
-        assert!(text.contains("ANTHROPIC_API_KEY") && text.contains("cofferdam demo"), "{text}");
+        assert!(
+            text.contains("ANTHROPIC_API_KEY") && text.contains("cofferdam demo"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -66,19 +66,36 @@ pub fn bytes(bytes: u64) -> String {
 /// and so are the marks that change the reading direction, because either could make a terminal show what was never
 /// said. A carriage return of a `\r\n` goes the same way: alone it would overwrite the line.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    let harmful = |c: char| (c.is_control() && c != '\n' && c != '\t') || is_bidi_mark(c);
-    if !text.contains(harmful) {
+    replace_harmful(text, |out, c| {
+        let _ = write!(out, "{}", c.escape_unicode());
+    })
+}
+
+/// The same for a JSON document, whose meaning stays: JSON leaves the upper control characters and the marks as they
+/// are, and they can stand nowhere but in strings.
+pub fn escape_json(document: &str) -> Cow<'_, str> {
+    replace_harmful(document, |out, c| {
+        let _ = write!(out, "\\u{:04x}", u32::from(c));
+    })
+}
+
+fn replace_harmful(text: &str, replace: impl Fn(&mut String, char)) -> Cow<'_, str> {
+    if !text.contains(is_harmful) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        if harmful(c) {
-            let _ = write!(out, "{}", c.escape_unicode());
+        if is_harmful(c) {
+            replace(&mut out, c)
         } else {
-            out.push(c);
+            out.push(c)
         }
     }
     Cow::Owned(out)
+}
+
+fn is_harmful(c: char) -> bool {
+    (c.is_control() && c != '\n' && c != '\t') || is_bidi_mark(c)
 }
 
 /// Embeddings, overrides and isolates of the bidirectional algorithm.
@@ -88,7 +105,11 @@ fn is_bidi_mark(c: char) -> bool {
 
 /// Foreign text as one line of at most `max` characters, for a table cell or a line of narration.
 pub fn one_line(text: &str, max: usize) -> String {
-    let flat: String = text.trim().chars().map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c }).collect();
+    let flat: String = text
+        .trim()
+        .chars()
+        .map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c })
+        .collect();
     let flat = escape(&flat);
     if flat.chars().count() <= max {
         return flat.into_owned();
@@ -104,7 +125,12 @@ mod tests {
 
     #[test]
     fn counts_are_grouped() {
-        for (number, shown) in [(0, "0"), (999, "999"), (1000, "1,000"), (10_000_000_000, "10,000,000,000")] {
+        for (number, shown) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (10_000_000_000, "10,000,000,000"),
+        ] {
             assert_eq!(count(number), shown);
         }
         assert_eq!(counted(1, "call"), "1 call");
@@ -150,6 +176,15 @@ mod tests {
         assert_eq!(escape("50%\r100%"), "50%\\u{d}100%");
         assert_eq!(escape("\u{9b}31m"), "\\u{9b}31m");
         assert_eq!(escape("ab\u{202e}cd"), "ab\\u{202e}cd");
+    }
+
+    #[test]
+    fn an_escaped_document_means_the_same() {
+        let value = serde_json::json!({ "text": "\u{9b}31m\u{7f}\u{202e}\u{1b}" });
+        let document = value.to_string();
+        let escaped = escape_json(&document);
+        assert!(!escaped.contains(is_harmful), "{escaped}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).ok(), Some(value));
     }
 
     #[test]

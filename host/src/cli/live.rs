@@ -9,7 +9,7 @@ use super::output::Sink;
 use super::printer::{Printer, Render};
 use super::progress::{JsonLines, Narrator};
 use super::{CliError, Context, Output, error, summary};
-use crate::agent::{Host, RunOptions, RunReport, Session};
+use crate::agent::{Ending, Host, RunOptions, RunReport, Session};
 use crate::config::Config;
 use crate::telemetry::Observer;
 
@@ -39,11 +39,19 @@ impl Live {
         }
         let answer = output == Output::Text;
         if answer || narrate {
-            renders.push(Box::new(Narrator::new(cx.stdout.clone(), cx.stderr.clone(), answer, narrate)));
+            renders.push(Box::new(Narrator::new(
+                cx.stdout.clone(),
+                cx.stderr.clone(),
+                answer,
+                narrate,
+            )));
         }
         let printer = match renders.is_empty() {
             true => None,
-            false => Some(Printer::start(renders).map_err(|source| CliError::System { what: "a thread for the output", source })?),
+            false => Some(Printer::start(renders).map_err(|source| CliError::System {
+                what: "a thread for the output",
+                source,
+            })?),
         };
         let mut builder = Host::builder(config);
         if let Some(printer) = &printer {
@@ -51,9 +59,15 @@ impl Live {
         }
         let host = builder.build().await?;
         for problem in host.tools().problems() {
-            cx.stderr.line(&error::render_warning(problem, problem.hint().as_deref()));
+            cx.stderr
+                .line(&error::render_warning(problem, problem.hint().as_deref()));
         }
-        Ok(Self { host, printer, output, stderr: cx.stderr.clone() })
+        Ok(Self {
+            host,
+            printer,
+            output,
+            stderr: cx.stderr.clone(),
+        })
     }
 
     pub fn observe(&self, name: &str, observer: impl Observer) {
@@ -66,7 +80,10 @@ impl Live {
 
     /// Runs the prompt and returns when all of its events are shown.
     pub async fn run(&self, session: &mut Session, prompt: &str, cancel: CancellationToken) -> RunReport {
-        let options = RunOptions { cancel, text_reaches_a_person: self.output.reaches_a_person() };
+        let options = RunOptions {
+            cancel,
+            text_reaches_a_person: self.output.reaches_a_person(),
+        };
         let report = session.run(prompt, options).await;
         self.host.events().flush(FLUSH_WAIT).await;
         if let Some(printer) = &self.printer {
@@ -74,7 +91,9 @@ impl Live {
         }
         for (observer, dropped) in self.host.events().dropped() {
             if observer == OBSERVER && dropped > 0 {
-                self.stderr.line(&format!("warning: {dropped} events were too fast for the output and are missing in it"));
+                self.stderr.line(&format!(
+                    "warning: {dropped} events were too fast for the output and are missing in it"
+                ));
             }
         }
         report
@@ -97,7 +116,10 @@ struct ReportLine<'a> {
 pub fn print_report(cx: &Context, report: &RunReport) {
     match cx.global.output {
         Output::Json => cx.stdout.json_pretty(report),
-        Output::StreamJson => cx.stdout.json_line(&ReportLine { event: "report", report }),
+        Output::StreamJson => cx.stdout.json_line(&ReportLine {
+            event: "report",
+            report,
+        }),
         Output::Text => {
             cx.note(&format!("\n{}", summary::summary(report).trim_end()));
             print_error(cx, report);
@@ -107,7 +129,8 @@ pub fn print_report(cx: &Context, report: &RunReport) {
 
 /// Why a run did not complete, for people.
 pub fn print_error(cx: &Context, report: &RunReport) {
-    if let Some(error) = &report.error {
+    // Whoever pressed Ctrl-C knows why.
+    if let Some(error) = report.error.as_ref().filter(|_| report.outcome != Ending::Cancelled) {
         cx.stderr.line(&error::render_info(error));
     }
 }
@@ -120,7 +143,11 @@ mod tests {
     #[test]
     fn the_report_line_is_an_event_with_the_fields_of_the_report() {
         let report = summary::tests::report();
-        let line = serde_json::to_value(ReportLine { event: "report", report: &report }).unwrap();
+        let line = serde_json::to_value(ReportLine {
+            event: "report",
+            report: &report,
+        })
+        .unwrap();
         let mut expected = serde_json::to_value(&report).unwrap();
         expected["event"] = "report".into();
         assert_eq!(line, expected);

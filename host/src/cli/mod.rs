@@ -155,10 +155,18 @@ pub async fn main() -> ExitCode {
         Err(usage) => {
             // Help and version are data, on stdout; a reader that went away is no fault.
             let _ = usage.print();
-            return if usage.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+            return if usage.use_stderr() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
-    let context = Context { global: cli.global, stdout: Sink::stdout(), stderr: Sink::stderr() };
+    let context = Context {
+        global: cli.global,
+        stdout: Sink::stdout(),
+        stderr: Sink::stderr(),
+    };
     let code = match dispatch(cli.command, &context).await {
         Ok(code) => code,
         Err(error) => {
@@ -209,7 +217,11 @@ mod tests {
             ["cofferdam", "run", "--output", "stream-json", "hello"],
             ["cofferdam", "run", "hello", "--output", "stream-json"],
         ] {
-            assert_eq!(Cli::try_parse_from(args).unwrap().global.output, Output::StreamJson, "{args:?}");
+            assert_eq!(
+                Cli::try_parse_from(args).unwrap().global.output,
+                Output::StreamJson,
+                "{args:?}"
+            );
         }
     }
 

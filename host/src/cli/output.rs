@@ -42,8 +42,16 @@ impl Sink {
     }
 
     fn new(writer: Box<dyn Write + Send>, terminal: bool) -> Self {
-        let state = State { writer, closed: false, failure: None, mid_line: false };
-        Self { state: Arc::new(Mutex::new(state)), terminal }
+        let state = State {
+            writer,
+            closed: false,
+            failure: None,
+            mid_line: false,
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            terminal,
+        }
     }
 
     pub const fn is_terminal(&self) -> bool {
@@ -56,7 +64,10 @@ impl Sink {
         if state.closed || text.is_empty() {
             return;
         }
-        let written = state.writer.write_all(text.as_bytes()).and_then(|()| state.writer.flush());
+        let written = state
+            .writer
+            .write_all(text.as_bytes())
+            .and_then(|()| state.writer.flush());
         match written {
             Ok(()) => state.mid_line = !text.ends_with('\n'),
             Err(error) => {
@@ -105,6 +116,7 @@ impl Sink {
 
     fn json(&self, text: serde_json::Result<String>) {
         match text {
+            Ok(text) if self.terminal => self.line(&super::format::escape_json(&text)),
             Ok(text) => self.line(&text),
             Err(error) => {
                 self.lock().failure.get_or_insert(error.into());
@@ -124,7 +136,9 @@ impl Sink {
 
 impl std::fmt::Debug for Sink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sink").field("terminal", &self.terminal).finish_non_exhaustive()
+        f.debug_struct("Sink")
+            .field("terminal", &self.terminal)
+            .finish_non_exhaustive()
     }
 }
 

@@ -95,7 +95,9 @@ mod tests {
         let printer = Printer::start(vec![Box::new(Slow(seen.clone()))]).unwrap();
         let mut observer = printer.observer();
         for digit in 0..1000 {
-            observer.on_event(&event(EventKind::TextDelta { text: (digit % 10).to_string() }));
+            observer.on_event(&event(EventKind::TextDelta {
+                text: (digit % 10).to_string(),
+            }));
         }
         printer.flush().await;
         assert_eq!(*seen.lock().unwrap(), "0123456789".repeat(100));

@@ -33,7 +33,13 @@ pub struct Narrator {
 
 impl Narrator {
     pub const fn new(stdout: Sink, stderr: Sink, answer: bool, narrate: bool) -> Self {
-        Self { stdout, stderr, answer, narrate, streamed: false }
+        Self {
+            stdout,
+            stderr,
+            answer,
+            narrate,
+            streamed: false,
+        }
     }
 
     fn say(&self, line: &Line) {
@@ -91,7 +97,11 @@ pub struct Line {
 
 impl Line {
     pub fn new(label: &'static str, text: impl Into<String>) -> Self {
-        Self { label, style: PLAIN, text: text.into() }
+        Self {
+            label,
+            style: PLAIN,
+            text: text.into(),
+        }
     }
 
     const fn styled(mut self, style: Style) -> Self {
@@ -114,7 +124,12 @@ pub fn narrate(event: &EventKind) -> Option<Line> {
             let tools = format::counted(tools.len() as u64, "tool");
             Line::new("session", format!("model {}, {tools}: {names}", format::escape(model)))
         }
-        EventKind::ModelRetry { attempt, max_attempts, delay_ms, error } => Line::new(
+        EventKind::ModelRetry {
+            attempt,
+            max_attempts,
+            delay_ms,
+            error,
+        } => Line::new(
             "retry",
             format!(
                 "attempt {attempt} of {max_attempts} failed: {}; next attempt in {}",
@@ -123,7 +138,12 @@ pub fn narrate(event: &EventKind) -> Option<Line> {
             ),
         )
         .styled(WARN),
-        EventKind::ModelResponse { stop_reason, usage, duration_ms, .. } => Line::new(
+        EventKind::ModelResponse {
+            stop_reason,
+            usage,
+            duration_ms,
+            ..
+        } => Line::new(
             "model",
             format!(
                 "{} after {}, {} tokens in, {} out",
@@ -133,16 +153,30 @@ pub fn narrate(event: &EventKind) -> Option<Line> {
                 format::count(usage.output_tokens)
             ),
         ),
-        EventKind::ToolCallStarted { tool, input, .. } => {
-            Line::new("tool", format!("{} {}", format::escape(tool), format::one_line(&input.to_string(), SHOWN)))
-        }
+        EventKind::ToolCallStarted { tool, input, .. } => Line::new(
+            "tool",
+            format!(
+                "{} {}",
+                format::escape(tool),
+                format::one_line(&input.to_string(), SHOWN)
+            ),
+        ),
         EventKind::ToolCallFinished(finished) => tool_finished(finished),
-        EventKind::BreakerChanged { name, from, to, retry_after_ms } => {
+        EventKind::BreakerChanged {
+            name,
+            from,
+            to,
+            retry_after_ms,
+        } => {
             let then = retry_after_ms
                 .map(|delay| format!("; a probe is let through in {}", format::seconds(delay)))
                 .unwrap_or_default();
             let style = if *to == BreakerState::Closed { GOOD } else { WARN };
-            Line::new("breaker", format!("{} went from {from} to {to}{then}", format::escape(name))).styled(style)
+            Line::new(
+                "breaker",
+                format!("{} went from {from} to {to}{then}", format::escape(name)),
+            )
+            .styled(style)
         }
         EventKind::Alert { rule, message } => {
             Line::new("alert", format!("{rule}: {}", format::one_line(message, SHOWN))).styled(WARN)
@@ -159,7 +193,11 @@ pub fn narrate(event: &EventKind) -> Option<Line> {
 }
 
 fn tool_finished(call: &ToolCallFinished) -> Line {
-    let said = if call.degraded || call.outcome == Outcome::Ok { &call.output } else { reason(call) };
+    let said = if call.degraded || call.outcome == Outcome::Ok {
+        &call.output
+    } else {
+        reason(call)
+    };
     let link = match (call.degraded, call.outcome) {
         (true, _) => "; the model reads instead:",
         (false, Outcome::Ok) => " ->",
@@ -181,7 +219,11 @@ fn style(call: &ToolCallFinished) -> Style {
 fn took(call: &ToolCallFinished) -> String {
     let mut text = format!("{} {}", format::escape(&call.tool), verdict(call));
     if call.tries > 0 {
-        text += &format!(" after {}, fuel {}", format::millis(call.duration_ms), format::count(call.fuel));
+        text += &format!(
+            " after {}, fuel {}",
+            format::millis(call.duration_ms),
+            format::count(call.fuel)
+        );
     }
     if call.tries > 1 {
         text += &format!(", {} tries", call.tries);
@@ -261,7 +303,11 @@ pub(crate) mod tests {
         event(EventKind::ModelResponse {
             model: "m".into(),
             stop_reason: "end_turn".into(),
-            usage: Usage { input_tokens: 1200, output_tokens: 52, ..Usage::default() },
+            usage: Usage {
+                input_tokens: 1200,
+                output_tokens: 52,
+                ..Usage::default()
+            },
             duration_ms: 640,
             request_id: None,
             text: text.into(),
@@ -269,17 +315,32 @@ pub(crate) mod tests {
     }
 
     fn told(kind: EventKind) -> String {
-        narrate(&kind).map(|line| anstream::adapter::strip_str(&line.render()).to_string()).unwrap_or_default()
+        narrate(&kind)
+            .map(|line| anstream::adapter::strip_str(&line.render()).to_string())
+            .unwrap_or_default()
     }
 
     #[test]
     fn what_happens_is_told() {
-        let error = ErrorInfo { kind: "overloaded".into(), message: "try later.".into(), hint: None, request_id: None };
+        let error = ErrorInfo {
+            kind: "overloaded".into(),
+            message: "try later.".into(),
+            hint: None,
+            request_id: None,
+        };
         assert_eq!(
-            told(EventKind::ModelRetry { attempt: 1, max_attempts: 3, delay_ms: 500, error }),
+            told(EventKind::ModelRetry {
+                attempt: 1,
+                max_attempts: 3,
+                delay_ms: 500,
+                error
+            }),
             "   retry  attempt 1 of 3 failed: try later; next attempt in 0.5 s"
         );
-        assert_eq!(told(response("x").kind), "   model  end_turn after 640 ms, 1,200 tokens in, 52 out");
+        assert_eq!(
+            told(response("x").kind),
+            "   model  end_turn after 640 ms, 1,200 tokens in, 52 out"
+        );
         assert_eq!(
             told(EventKind::ToolCallStarted {
                 call_id: "c".into(),
@@ -302,31 +363,55 @@ pub(crate) mod tests {
     #[test]
     fn an_outcome_is_told_with_what_it_took() {
         let told = |call| told(EventKind::ToolCallFinished(Box::new(call)));
-        assert_eq!(told(finished(Outcome::Ok)), "    tool  get_weather ok after 12 ms, fuel 81,234 -> said");
+        assert_eq!(
+            told(finished(Outcome::Ok)),
+            "    tool  get_weather ok after 12 ms, fuel 81,234 -> said"
+        );
         let detail = Some("wasm backtrace:\n  0: 0x7f\n\nCaused by:\n    limit of 1 s\n".to_owned());
         assert_eq!(
-            told(ToolCallFinished { detail, ..finished(Outcome::Timeout) }),
+            told(ToolCallFinished {
+                detail,
+                ..finished(Outcome::Timeout)
+            }),
             "    tool  get_weather stopped by its time limit (timeout) after 12 ms, fuel 81,234: limit of 1 s"
         );
         assert_eq!(
-            told(ToolCallFinished { tries: 3, degraded: true, ..finished(Outcome::Unavailable) }),
+            told(ToolCallFinished {
+                tries: 3,
+                degraded: true,
+                ..finished(Outcome::Unavailable)
+            }),
             "    tool  get_weather unavailable after 12 ms, fuel 81,234, 3 tries; the model reads instead: said"
         );
         assert_eq!(
-            told(ToolCallFinished { tries: 0, ..finished(Outcome::BreakerOpen) }),
+            told(ToolCallFinished {
+                tries: 0,
+                ..finished(Outcome::BreakerOpen)
+            }),
             "    tool  get_weather not run, its breaker is open (breaker_open): said"
         );
         assert_eq!(
-            told(ToolCallFinished { tries: 2, ..finished(Outcome::BreakerOpen) }),
+            told(ToolCallFinished {
+                tries: 2,
+                ..finished(Outcome::BreakerOpen)
+            }),
             "    tool  get_weather not tried again, its breaker is open (breaker_open) after 12 ms, fuel 81,234, 2 tries: said"
         );
     }
 
     #[test]
     fn a_tool_cannot_drive_the_terminal() {
-        let call = ToolCallFinished { tool: "a\u{1b}[2J".into(), output: "\u{1b}]0;x".into(), ..finished(Outcome::Ok) };
+        let call = ToolCallFinished {
+            tool: "a\u{1b}[2J".into(),
+            output: "\u{1b}]0;x".into(),
+            ..finished(Outcome::Ok)
+        };
         let line = narrate(&EventKind::ToolCallFinished(Box::new(call))).unwrap();
-        assert!(line.text.contains("a\\u{1b}[2J") && line.text.contains("\\u{1b}]0;x"), "{}", line.text);
+        assert!(
+            line.text.contains("a\\u{1b}[2J") && line.text.contains("\\u{1b}]0;x"),
+            "{}",
+            line.text
+        );
     }
 
     #[test]
@@ -360,8 +445,14 @@ pub(crate) mod tests {
             let ((stdout, out), (stderr, err)) = (memory(terminal), memory(true));
             let mut narrator = Narrator::new(stdout, stderr, true, true);
             narrator.event(&delta("half"));
-            narrator.event(&event(EventKind::Alert { rule: "cost".into(), message: "much".into() }));
-            assert_eq!((out.text().as_str(), err.text().as_str()), (answer, "   alert  cost: much\n"));
+            narrator.event(&event(EventKind::Alert {
+                rule: "cost".into(),
+                message: "much".into(),
+            }));
+            assert_eq!(
+                (out.text().as_str(), err.text().as_str()),
+                (answer, "   alert  cost: much\n")
+            );
         }
     }
 }

@@ -14,16 +14,20 @@ pub const MAX_PROMPT_BYTES: u64 = 16 << 20;
 pub fn read(argument: Option<String>) -> Result<String, CliError> {
     match argument {
         Some(text) if text != "-" => check(text),
-        None if io::stdin().is_terminal() => {
-            Err(CliError::usage("no prompt given", "write it as an argument, or pipe it into stdin: `cofferdam run -`"))
-        }
+        None if io::stdin().is_terminal() => Err(CliError::usage(
+            "no prompt given",
+            "write it as an argument, or pipe it into stdin: `cofferdam run -`",
+        )),
         _ => from_reader(io::stdin().lock()),
     }
 }
 
 fn from_reader(reader: impl Read) -> Result<String, CliError> {
     let mut text = String::new();
-    reader.take(MAX_PROMPT_BYTES + 1).read_to_string(&mut text).map_err(CliError::Stdin)?;
+    reader
+        .take(MAX_PROMPT_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(CliError::Stdin)?;
     check(text)
 }
 
@@ -33,7 +37,10 @@ fn from_reader(reader: impl Read) -> Result<String, CliError> {
 /// As [`read`].
 pub fn read_line(reader: &mut impl BufRead) -> Result<Option<String>, CliError> {
     let mut line = String::new();
-    let read = reader.take(MAX_PROMPT_BYTES + 1).read_line(&mut line).map_err(CliError::Stdin)?;
+    let read = reader
+        .take(MAX_PROMPT_BYTES + 1)
+        .read_line(&mut line)
+        .map_err(CliError::Stdin)?;
     if read as u64 > MAX_PROMPT_BYTES {
         return Err(too_long());
     }
@@ -84,6 +91,9 @@ mod tests {
             lines.push(line);
         }
         assert_eq!(lines, ["one", "", "two"]);
-        assert!(matches!(read_line(&mut io::BufReader::new(io::repeat(b'a'))), Err(CliError::Usage { .. })));
+        assert!(matches!(
+            read_line(&mut io::BufReader::new(io::repeat(b'a'))),
+            Err(CliError::Usage { .. })
+        ));
     }
 }

@@ -35,7 +35,9 @@ pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
 /// A missing key is said before anything is built, for it is the first thing a newcomer meets.
 pub fn require_key(config: &Config) -> Result<(), CliError> {
     match (config.model.provider, &config.model.api_key) {
-        (ProviderKind::Anthropic, None) => Err(CliError::NoApiKey { variable: config.api_key_env.clone() }),
+        (ProviderKind::Anthropic, None) => Err(CliError::NoApiKey {
+            variable: config.api_key_env.clone(),
+        }),
         _ => Ok(()),
     }
 }

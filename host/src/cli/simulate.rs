@@ -25,10 +25,22 @@ pub struct SimulateArgs {
 pub async fn simulate(cx: &Context, args: SimulateArgs) -> Result<u8, CliError> {
     let _logging = cx.logging(&Config::default(), false)?;
     let origin = args.script.display().to_string();
-    let text = std::fs::read_to_string(&args.script).map_err(|source| CliError::Read { path: args.script, source })?;
+    let text = std::fs::read_to_string(&args.script).map_err(|source| CliError::Read {
+        path: args.script,
+        source,
+    })?;
     let script = Script::parse(&text, &origin)?;
-    let simulator = Simulator::start(script, SimulatorOptions { address: args.listen, ..SimulatorOptions::default() })
-        .map_err(|source| CliError::Listen { what: "simulator", source })?;
+    let simulator = Simulator::start(
+        script,
+        SimulatorOptions {
+            address: args.listen,
+            ..SimulatorOptions::default()
+        },
+    )
+    .map_err(|source| CliError::Listen {
+        what: "simulator",
+        source,
+    })?;
     let url = simulator.url();
     match cx.global.output {
         Output::Text => cx.stdout.line(&url),

@@ -45,7 +45,11 @@ fn figures(report: &RunReport) -> String {
     let mut line = |label: &str, text: String| {
         let _ = writeln!(out, "{label:<10}  {text}");
     };
-    let degraded = if report.degraded { " (degraded: a fallback stood in for a tool)" } else { "" };
+    let degraded = if report.degraded {
+        " (degraded: a fallback stood in for a tool)"
+    } else {
+        ""
+    };
     line("outcome", format!("{}{degraded}", report.outcome));
     line("session", report.session_id.clone());
     line("model", format::escape(&report.model).into_owned());
@@ -98,7 +102,11 @@ fn tools(metrics: &SessionMetrics) -> String {
         Column::Left("outcomes"),
     ]);
     for (name, tool) in &metrics.tools {
-        let outcomes: Vec<String> = tool.outcomes.iter().map(|(outcome, times)| format!("{outcome} {times}")).collect();
+        let outcomes: Vec<String> = tool
+            .outcomes
+            .iter()
+            .map(|(outcome, times)| format!("{outcome} {times}"))
+            .collect();
         table.row([
             format::one_line(name, NAME),
             format::count(tool.calls),
@@ -116,12 +124,17 @@ fn tools(metrics: &SessionMetrics) -> String {
 
 /// Breakers of what this session used, and those that are not as a new one is; a host may have many more.
 fn breakers(report: &RunReport) -> String {
-    let used = |name: &str| name.strip_prefix("tool:").is_none_or(|tool| report.metrics.tools.contains_key(tool));
+    let used = |name: &str| {
+        name.strip_prefix("tool:")
+            .is_none_or(|tool| report.metrics.tools.contains_key(tool))
+    };
     let untouched = |breaker: &BreakerStats| {
         breaker.state == BreakerState::Closed && breaker.failure_count == 0 && breaker.opened_count == 0
     };
-    let (hidden, shown): (Vec<_>, Vec<_>) =
-        report.breakers.iter().partition(|breaker| untouched(breaker) && !used(&breaker.name));
+    let (hidden, shown): (Vec<_>, Vec<_>) = report
+        .breakers
+        .iter()
+        .partition(|breaker| untouched(breaker) && !used(&breaker.name));
     let mut table = Table::new([
         Column::Left("breaker"),
         Column::Left("state"),
@@ -145,7 +158,11 @@ fn breakers(report: &RunReport) -> String {
     }
     let mut out = table.render();
     if !hidden.is_empty() {
-        let _ = writeln!(out, "and {} closed, unused", format::counted(hidden.len() as u64, "breaker"));
+        let _ = writeln!(
+            out,
+            "and {} closed, unused",
+            format::counted(hidden.len() as u64, "breaker")
+        );
     }
     out
 }
@@ -167,7 +184,11 @@ pub fn budget<'a>(scopes: impl IntoIterator<Item = &'a BudgetLine>) -> String {
             limited(line.limit_usd),
             known(line.spent_usd),
             known(line.reserved_usd),
-            if line.spent_usd.is_none() { known(None) } else { limited(line.remaining_usd) },
+            if line.spent_usd.is_none() {
+                known(None)
+            } else {
+                limited(line.remaining_usd)
+            },
         ]);
     }
     table.render()
@@ -259,7 +280,10 @@ pub(crate) mod tests {
                 time_to_first_token_ms: Some(210),
                 tools: [
                     ("calculate".to_owned(), tool(1, 1, &[(Outcome::Ok, 1)])),
-                    ("get_weather".to_owned(), tool(6, 1, &[(Outcome::Ok, 1), (Outcome::BreakerOpen, 5)])),
+                    (
+                        "get_weather".to_owned(),
+                        tool(6, 1, &[(Outcome::Ok, 1), (Outcome::BreakerOpen, 5)]),
+                    ),
                 ]
                 .into(),
                 ..SessionMetrics::default()
@@ -291,7 +315,28 @@ pub(crate) mod tests {
 
     #[test]
     fn the_whole_run_at_a_glance() {
-        insta::assert_snapshot!(summary(&report()), @"");
+        insta::assert_snapshot!(summary(&report()), @"
+        outcome     completed (degraded: a fallback stood in for a tool)
+        session     0193
+        model       claude-sonnet-5-5
+        iterations  2 (4 model attempts, 2 failed, retries: 2)
+        tokens      1,700 input, 52 output, 0 cache write, 0 cache read
+        cost        $0.003920
+        duration    1.8 s (1.8 s in the model, first token after 210 ms)
+
+        tool         calls  ok  failed  degraded  avg time     fuel  peak memory  outcomes
+        calculate        1   1       0         0   0.42 ms   81,234      1.1 MiB  ok 1
+        get_weather      6   1       5         5   0.42 ms  487,404      1.1 MiB  ok 1, breaker_open 5
+
+        breaker                  state   failures  opened  rejected  next probe
+        model:claude-sonnet-5-5  closed    0 of 3       0         0
+        tool:get_weather         open      3 of 3       1         5   in 59.2 s
+        and 1 breaker closed, unused
+
+        budget        limit      spent   reserved  remaining
+        session   $1.000000  $0.003920  $0.000000  $0.996080
+        host_day  unlimited  $0.003920  $0.000000  unlimited
+        ");
     }
 
     #[test]
@@ -302,7 +347,10 @@ pub(crate) mod tests {
         report.budget.clear();
         report.degraded = false;
         let text = summary(&report);
-        assert!(!text.contains("tool ") && !text.contains("breaker") && !text.contains("budget"), "{text}");
+        assert!(
+            !text.contains("tool ") && !text.contains("breaker") && !text.contains("budget"),
+            "{text}"
+        );
         assert!(text.starts_with("outcome     completed\n"), "{text}");
     }
 

@@ -26,7 +26,10 @@ const GAP: &str = "  ";
 
 impl Table {
     pub fn new(columns: impl IntoIterator<Item = Column>) -> Self {
-        Self { columns: columns.into_iter().collect(), rows: Vec::new() }
+        Self {
+            columns: columns.into_iter().collect(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row; missing cells are empty, surplus cells are not shown.
@@ -38,10 +41,17 @@ impl Table {
     pub fn render(&self) -> String {
         let cell = |row: &[String], index: usize| row.get(index).cloned().unwrap_or_default();
         let headings: Vec<String> = self.columns.iter().map(|column| column.heading().to_owned()).collect();
-        let lines: Vec<&[String]> =
-            std::iter::once(headings.as_slice()).chain(self.rows.iter().map(Vec::as_slice)).collect();
+        let lines: Vec<&[String]> = std::iter::once(headings.as_slice())
+            .chain(self.rows.iter().map(Vec::as_slice))
+            .collect();
         let widths: Vec<usize> = (0..self.columns.len())
-            .map(|index| lines.iter().map(|row| cell(row, index).chars().count()).max().unwrap_or(0))
+            .map(|index| {
+                lines
+                    .iter()
+                    .map(|row| cell(row, index).chars().count())
+                    .max()
+                    .unwrap_or(0)
+            })
             .collect();
 
         let mut out = String::new();

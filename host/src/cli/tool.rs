@@ -25,7 +25,8 @@ pub async fn load(cx: &Context, config: &Config) -> Result<ToolSet, CliError> {
     let tls = crate::tls::client_config().map_err(HostError::from)?;
     let tools = agent::load_tools(config, None, tls).await?;
     for problem in tools.problems() {
-        cx.stderr.line(&error::render_warning(problem, problem.hint().as_deref()));
+        cx.stderr
+            .line(&error::render_warning(problem, problem.hint().as_deref()));
     }
     Ok(tools)
 }

@@ -17,7 +17,7 @@ use crate::config::Config;
 
 use crate::sandbox::HttpGrant;
 use crate::telemetry::{Emitter, EventBus};
-use crate::tools::{Part, ComponentSource, Outcome, PluginSettings, ToolCall, ToolContext, ToolResult};
+use crate::tools::{ComponentSource, Outcome, Part, PluginSettings, ToolCall, ToolContext, ToolResult};
 
 /// What `--allow-http` grants: the user named the address, and a test of a tool should not fail on its verb.
 const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
@@ -50,7 +50,10 @@ impl Target {
     fn parse(text: &str) -> Self {
         match text.rsplit_once('#') {
             None => Self::Configured { tool: text.to_owned() },
-            Some((source, tool)) => Self::Component { source: source_of(source), tool: tool.to_owned() },
+            Some((source, tool)) => Self::Component {
+                source: source_of(source),
+                tool: tool.to_owned(),
+            },
         }
     }
 }
@@ -65,9 +68,17 @@ pub fn source_of(text: &str) -> ComponentSource {
 
 /// Exit code 0 where the outcome is `ok`, else 1, also where a fallback stood in.
 pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
-    let text = if args.input == "-" { prompt::read(Some(args.input))? } else { args.input };
-    let input: Value = serde_json::from_str(&text)
-        .map_err(|error| CliError::usage(format!("the input is not JSON: {error}"), r#"for example '{"expression": "25 * 17"}'"#))?;
+    let text = if args.input == "-" {
+        prompt::read(Some(args.input))?
+    } else {
+        args.input
+    };
+    let input: Value = serde_json::from_str(&text).map_err(|error| {
+        CliError::usage(
+            format!("the input is not JSON: {error}"),
+            r#"for example '{"expression": "25 * 17"}'"#,
+        )
+    })?;
     let (config, name) = match Target::parse(&args.target) {
         Target::Configured { .. } if !args.allow_http.is_empty() => {
             return Err(CliError::usage(
@@ -85,8 +96,11 @@ pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
     let tools = tool::load(cx, &config).await?;
     let printer = match cx.global.output {
         Output::StreamJson => {
-            let printer = Printer::start(vec![Box::new(JsonLines(cx.stdout.clone()))])
-                .map_err(|source| CliError::System { what: "a thread for the output", source })?;
+            let printer =
+                Printer::start(vec![Box::new(JsonLines(cx.stdout.clone()))]).map_err(|source| CliError::System {
+                    what: "a thread for the output",
+                    source,
+                })?;
             events.add_observer("terminal", printer.observer());
             Some(printer)
         }
@@ -97,7 +111,11 @@ pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
     let _interrupt = Interrupt::cancels(cancel.clone(), cx.stderr.clone());
     let id = uuid::Uuid::now_v7().to_string();
     let emitter = Emitter::new(&events, &id, DEFAULT_TENANT, config.alerts.clone());
-    let context = ToolContext { emitter: &emitter, deadline, cancel: &cancel };
+    let context = ToolContext {
+        emitter: &emitter,
+        deadline,
+        cancel: &cancel,
+    };
     let result = tools.call(ToolCall { id, name, input }, &context).await;
     events.flush(FLUSH_WAIT).await;
     if let Some(printer) = printer {
@@ -113,16 +131,28 @@ fn lone_component(source: ComponentSource, allow_http: &[String]) -> Result<Conf
         .iter()
         .map(|url| HttpGrant::parse(url, &METHODS))
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| CliError::usage(format!("--allow-http: {error}"), "write scheme://host[:port][/path-prefix]"))?;
+        .map_err(|error| {
+            CliError::usage(
+                format!("--allow-http: {error}"),
+                "write scheme://host[:port][/path-prefix]",
+            )
+        })?;
     let name = match &source {
         ComponentSource::Builtin(name) => name.clone(),
-        ComponentSource::Path(path) => {
-            path.file_stem().map_or_else(|| "component".to_owned(), |stem| stem.to_string_lossy().into_owned())
-        }
+        ComponentSource::Path(path) => path
+            .file_stem()
+            .map_or_else(|| "component".to_owned(), |stem| stem.to_string_lossy().into_owned()),
     };
     // Nothing can be left out here: without this plugin there is no call.
-    let plugin = PluginSettings { required: true, http, ..PluginSettings::new(name, source) };
-    Ok(Config { plugins: vec![plugin], ..config_in_code() })
+    let plugin = PluginSettings {
+        required: true,
+        http,
+        ..PluginSettings::new(name, source)
+    };
+    Ok(Config {
+        plugins: vec![plugin],
+        ..config_in_code()
+    })
 }
 
 fn print(cx: &Context, result: &ToolResult) {
@@ -171,12 +201,26 @@ mod tests {
 
     #[test]
     fn a_target_is_a_tool_or_a_file_with_one() {
-        let component = |source, tool: &str| Target::Component { source, tool: tool.to_owned() };
+        let component = |source, tool: &str| Target::Component {
+            source,
+            tool: tool.to_owned(),
+        };
         for (text, target) in [
-            ("calculate", Target::Configured { tool: "calculate".to_owned() }),
+            (
+                "calculate",
+                Target::Configured {
+                    tool: "calculate".to_owned(),
+                },
+            ),
             ("a.wasm#add", component(ComponentSource::Path("a.wasm".into()), "add")),
-            ("odd#name.wasm#add", component(ComponentSource::Path("odd#name.wasm".into()), "add")),
-            ("builtin:faulty#loop", component(ComponentSource::Builtin("faulty".to_owned()), "loop")),
+            (
+                "odd#name.wasm#add",
+                component(ComponentSource::Path("odd#name.wasm".into()), "add"),
+            ),
+            (
+                "builtin:faulty#loop",
+                component(ComponentSource::Builtin("faulty".to_owned()), "loop"),
+            ),
         ] {
             assert_eq!(Target::parse(text), target, "{text}");
         }
@@ -186,10 +230,20 @@ mod tests {
     fn a_lone_component_gets_what_was_allowed_and_nothing_else() {
         let source = ComponentSource::Path("dir/my tool.wasm".into());
         let config = lone_component(source, &["https://api.example/v1".to_owned()]).unwrap();
-        let [plugin] = config.plugins.as_slice() else { unreachable!("one plugin") };
-        assert_eq!((plugin.name.as_str(), plugin.required, plugin.config.len()), ("my tool", true, 0));
-        let [grant] = plugin.http.as_slice() else { unreachable!("one grant") };
-        assert_eq!((grant.host.as_str(), grant.path_prefix.as_str()), ("api.example", "/v1"));
+        let [plugin] = config.plugins.as_slice() else {
+            unreachable!("one plugin")
+        };
+        assert_eq!(
+            (plugin.name.as_str(), plugin.required, plugin.config.len()),
+            ("my tool", true, 0)
+        );
+        let [grant] = plugin.http.as_slice() else {
+            unreachable!("one grant")
+        };
+        assert_eq!(
+            (grant.host.as_str(), grant.path_prefix.as_str()),
+            ("api.example", "/v1")
+        );
     }
 
     #[test]

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::table::{Column, Table};
 use super::tool_call::source_of;
 use super::{CliError, Context, Output, format};
-use crate::config::Config;
 use crate::agent::{self, HostError};
+use crate::config::Config;
 use crate::sandbox::{ComponentError, HttpGrant, Import, Inspection, Scheme};
 use crate::tools::{ComponentSource, PluginSettings, read_component};
 
@@ -28,8 +28,11 @@ pub async fn inspect(cx: &Context, args: InspectArgs) -> Result<u8, CliError> {
     let _logging = cx.logging(&config, false)?;
     let source = source_of(&args.component);
     let inspection = look(&config, &source).await?;
-    let plugins: Vec<&PluginSettings> =
-        config.plugins.iter().filter(|plugin| is_for(plugin, &source, &inspection.digest)).collect();
+    let plugins: Vec<&PluginSettings> = config
+        .plugins
+        .iter()
+        .filter(|plugin| is_for(plugin, &source, &inspection.digest))
+        .collect();
     match cx.global.output {
         Output::Text => cx.stdout.write_foreign(&text(&args.component, &inspection, &plugins)),
         Output::Json => cx.stdout.json_pretty(&json(&args.component, &inspection, &plugins)),
@@ -39,7 +42,10 @@ pub async fn inspect(cx: &Context, args: InspectArgs) -> Result<u8, CliError> {
 }
 
 async fn look(config: &Config, source: &ComponentSource) -> Result<Inspection, CliError> {
-    let component = |error: ComponentError| CliError::Component { name: show(source), source: error };
+    let component = |error: ComponentError| CliError::Component {
+        name: show(source),
+        source: error,
+    };
     let bytes = read_component(source, config.limits.component_bytes).map_err(component)?;
     let tls = crate::tls::client_config().map_err(HostError::from)?;
     let sandbox = agent::open_sandbox(config, None, tls)?;
@@ -77,7 +83,10 @@ fn granted(import: &Import, plugin: &PluginSettings) -> Option<Vec<String>> {
         Some(plugin.http.iter().map(show_grant).collect())
     } else if interface.starts_with("wasi:config/") {
         Some(plugin.config.keys().map(|key| format!("key {key}")).collect())
-    } else if ["wasi:filesystem/", "wasi:sockets/"].iter().any(|denied| interface.starts_with(denied)) {
+    } else if ["wasi:filesystem/", "wasi:sockets/"]
+        .iter()
+        .any(|denied| interface.starts_with(denied))
+    {
         Some(Vec::new())
     } else {
         None
@@ -85,7 +94,13 @@ fn granted(import: &Import, plugin: &PluginSettings) -> Option<Vec<String>> {
 }
 
 fn show_grant(grant: &HttpGrant) -> String {
-    let HttpGrant { scheme, host, port, path_prefix, methods } = grant;
+    let HttpGrant {
+        scheme,
+        host,
+        port,
+        path_prefix,
+        methods,
+    } = grant;
     let port = match (scheme, port) {
         (Scheme::Http, 80) | (Scheme::Https, 443) => String::new(),
         (_, port) => format!(":{port}"),
@@ -94,8 +109,15 @@ fn show_grant(grant: &HttpGrant) -> String {
 }
 
 fn text(name: &str, inspection: &Inspection, plugins: &[&PluginSettings]) -> String {
-    let contract = inspection.contract.as_deref().unwrap_or("none: it exports no tools of this contract");
-    let exports: Vec<String> = inspection.exports.iter().map(|name| format::one_line(name, NAME)).collect();
+    let contract = inspection
+        .contract
+        .as_deref()
+        .unwrap_or("none: it exports no tools of this contract");
+    let exports: Vec<String> = inspection
+        .exports
+        .iter()
+        .map(|name| format::one_line(name, NAME))
+        .collect();
     let mut out = format!(
         "component  {name}\ndigest     {}\nsize       {}\ncontract   {}\nexports    {}\n",
         inspection.digest,
@@ -120,17 +142,29 @@ fn text(name: &str, inspection: &Inspection, plugins: &[&PluginSettings]) -> Str
 
 /// A row per import; a column per plugin says what it is granted.
 fn requests(imports: &[Import], plugins: &[&PluginSettings]) -> Table {
-    let mut table = Table::new([Column::Left("asks for"), Column::Left("which means"), Column::Left("is granted")]);
+    let mut table = Table::new([
+        Column::Left("asks for"),
+        Column::Left("which means"),
+        Column::Left("is granted"),
+    ]);
     for import in imports {
         let grants: Vec<String> = plugins
             .iter()
             .filter_map(|plugin| {
                 let granted = granted(import, plugin)?;
-                let granted = if granted.is_empty() { "nothing".to_owned() } else { granted.join(", ") };
+                let granted = if granted.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    granted.join(", ")
+                };
                 Some(format!("{}: {granted}", plugin.name))
             })
             .collect();
-        table.row([format::one_line(&import.name, NAME), import.meaning.to_owned(), grants.join("; ")]);
+        table.row([
+            format::one_line(&import.name, NAME),
+            import.meaning.to_owned(),
+            grants.join("; "),
+        ]);
     }
     table
 }
@@ -172,20 +206,38 @@ mod tests {
     }
 
     fn import(name: &str) -> Import {
-        Import { name: name.to_owned(), meaning: "meaning" }
+        Import {
+            name: name.to_owned(),
+            meaning: "meaning",
+        }
     }
 
     #[test]
     fn requests_and_grants_stand_side_by_side() {
-        let imports = ["wasi:http/outgoing-handler@0.2.0", "wasi:config/store@0.2.0-rc.1", "wasi:io/streams@0.2.0"];
+        let imports = [
+            "wasi:http/outgoing-handler@0.2.0",
+            "wasi:config/store@0.2.0-rc.1",
+            "wasi:io/streams@0.2.0",
+        ];
         let imports: Vec<Import> = imports.into_iter().map(import).collect();
-        insta::assert_snapshot!(requests(&imports, &[&weather()]).render(), @"");
+        insta::assert_snapshot!(requests(&imports, &[&weather()]).render(), @"
+        asks for                          which means  is granted
+        wasi:http/outgoing-handler@0.2.0  meaning      weather: GET https://api.open-meteo.com/
+        wasi:config/store@0.2.0-rc.1      meaning      weather: key forecast_url
+        wasi:io/streams@0.2.0             meaning
+        ");
     }
 
     #[test]
     fn what_is_asked_for_and_not_granted_is_said() {
-        let bare = PluginSettings { http: Vec::new(), ..weather() };
-        assert_eq!(granted(&import("wasi:http/outgoing-handler@0.2.0"), &bare), Some(Vec::new()));
+        let bare = PluginSettings {
+            http: Vec::new(),
+            ..weather()
+        };
+        assert_eq!(
+            granted(&import("wasi:http/outgoing-handler@0.2.0"), &bare),
+            Some(Vec::new())
+        );
         assert_eq!(granted(&import("wasi:sockets/tcp@0.2.0"), &weather()), Some(Vec::new()));
         assert_eq!(granted(&import("wasi:clocks/wall-clock@0.2.0"), &weather()), None);
     }
@@ -194,8 +246,15 @@ mod tests {
     fn a_pinned_digest_decides_which_plugin_it_is() {
         let builtin = ComponentSource::Builtin("weather".to_owned());
         assert!(is_for(&weather(), &builtin, "sha256:aa"));
-        let pinned = PluginSettings { digest: Some("sha256:bb".to_owned()), ..weather() };
+        let pinned = PluginSettings {
+            digest: Some("sha256:bb".to_owned()),
+            ..weather()
+        };
         assert!(!is_for(&pinned, &builtin, "sha256:aa"));
-        assert!(is_for(&pinned, &ComponentSource::Path("elsewhere.wasm".into()), "sha256:bb"));
+        assert!(is_for(
+            &pinned,
+            &ComponentSource::Path("elsewhere.wasm".into()),
+            "sha256:bb"
+        ));
     }
 }

@@ -38,20 +38,31 @@ fn json(tool: &Tool) -> Value {
 }
 
 fn table<'a>(tools: impl Iterator<Item = &'a Tool>) -> String {
-    let mut table =
-        Table::new([Column::Left("tool"), Column::Left("plugin"), Column::Left("says it is"), Column::Left("description")]);
+    let mut table = Table::new([
+        Column::Left("tool"),
+        Column::Left("plugin"),
+        Column::Left("says it is"),
+        Column::Left("description"),
+    ]);
     for tool in tools {
         let claims = [
             (tool.annotations.read_only, "read-only"),
             (tool.annotations.idempotent, "idempotent"),
             (tool.annotations.destructive, "destructive"),
         ];
-        let claims: Vec<&str> = claims.into_iter().filter_map(|(claimed, word)| claimed.then_some(word)).collect();
+        let claims: Vec<&str> = claims
+            .into_iter()
+            .filter_map(|(claimed, word)| claimed.then_some(word))
+            .collect();
         let description = tool.description.lines().next().unwrap_or_default();
         table.row([
             tool.name.clone(),
             tool.plugin.clone(),
-            if claims.is_empty() { "-".to_owned() } else { claims.join(", ") },
+            if claims.is_empty() {
+                "-".to_owned()
+            } else {
+                claims.join(", ")
+            },
             format::one_line(description, DESCRIPTION),
         ]);
     }

@@ -1,9 +1,9 @@
 //! A scripted Messages API on loopback, over real HTTP, for the demo, for tests and for anybody's client; and a
 //! simulated weather service beside it.
 //!
-//! The simulator checks what it receives as the real API does ([`check`]), takes the script's next answer for it
-//! ([`cursor`]) and sends that, well or badly ([`answer`], [`body`], [`connection`]). The format of a script file is told
-//! in `docs/simulator.md`. Nothing here leaves the machine: only loopback addresses are bound.
+//! The simulator checks what it receives as the real API does (`check`), takes the script's next answer for it
+//! (`cursor`) and sends that, well or badly (`answer`, `body`, `connection`). The format of a script file is told in
+//! `docs/simulator.md`. Nothing here leaves the machine: only loopback addresses are bound.
 
 mod answer;
 mod body;
@@ -27,6 +27,8 @@ mod tests;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+
+use tokio::sync::broadcast;
 
 pub use format::{ScriptError, ScriptProblem};
 pub use record::ReceivedRequest;
@@ -101,6 +103,11 @@ impl Simulator {
     /// The newest requests, oldest first. A request is here before its answer is sent.
     pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.api.requests()
+    }
+
+    /// Every request from now on, as it is answered. Who is more than 64 requests behind misses the oldest.
+    pub fn watch(&self) -> broadcast::Receiver<ReceivedRequest> {
+        self.api.watch()
     }
 
     /// Stops listening and ends every connection.

@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::sync::broadcast;
 
 use super::answer::{self, Asked, Reply, ReplyResponse};
 use super::body::PlannedBody;
@@ -28,6 +29,9 @@ const MODELS: [(&str, &str); 4] = [
     ("claude-haiku-4-5-20251001", "Claude Haiku 4.5"),
 ];
 
+/// So many requests a watcher may be behind before it misses the oldest.
+const WATCHED_REQUESTS: usize = 64;
+
 /// The state of one simulator.
 #[derive(Debug)]
 pub(super) struct Api {
@@ -35,6 +39,7 @@ pub(super) struct Api {
     cursor: Mutex<Cursor>,
     recorder: Mutex<Recorder>,
     received: AtomicU64,
+    watchers: broadcast::Sender<ReceivedRequest>,
 }
 
 /// What a request is to get, before it is bytes.
@@ -57,12 +62,17 @@ impl Api {
             cursor: Mutex::new(Cursor::new(&script)),
             recorder: Mutex::new(Recorder::new(keep_requests)),
             received: AtomicU64::new(0),
+            watchers: broadcast::Sender::new(WATCHED_REQUESTS),
             script,
         }
     }
 
     pub(super) fn requests(&self) -> Vec<ReceivedRequest> {
         self.recorder.lock().unwrap_or_else(PoisonError::into_inner).all()
+    }
+
+    pub(super) fn watch(&self) -> broadcast::Receiver<ReceivedRequest> {
+        self.watchers.subscribe()
     }
 
     fn decide(
@@ -116,15 +126,15 @@ impl Api {
 
     fn exhausted(&self) -> String {
         format!(
-            "the simulator's script is exhausted: none of its {} answers is left for this request; add an [[answer]], give \
-             one `repeat = \"forever\"`, or set `after = \"repeat_last\"`",
+            "the simulator's script is exhausted: none of its {} answers is left for this request; add an [[answer]], \
+             give one `repeat = \"forever\"`, or set `after = \"repeat_last\"`",
             self.script.answers.len()
         )
     }
 
     fn record(&self, head: &Parts, body: Value, bytes: usize, answer: Option<usize>, status: Option<u16>) {
         let path = head.uri.path_and_query().map_or("", |path| path.as_str());
-        tracing::info!(method = %head.method, path, answer, status, "the simulator received a request");
+        tracing::debug!(method = %head.method, path, answer, status, "the simulator received a request");
         let request = ReceivedRequest {
             at: Timestamp::now(),
             method: head.method.to_string(),
@@ -134,6 +144,10 @@ impl Api {
             answer,
             status,
         };
+        if self.watchers.receiver_count() > 0 {
+            // The last watcher may be gone by now, which is no harm.
+            let _ = self.watchers.send(request.clone());
+        }
         self.recorder
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -148,7 +162,7 @@ impl Handler for Api {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take_at_accept(&self.script)?;
-        tracing::info!(answer = index, "the simulator gives a connection up as it is accepted");
+        tracing::debug!(answer = index, "the simulator gives a connection up as it is accepted");
         match self.script.answers.get(index)?.fault.as_ref()?.kind {
             FaultKind::Reset => Some(Hangup::Reset),
             _ => Some(Hangup::Close),

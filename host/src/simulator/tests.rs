@@ -315,6 +315,18 @@ async fn a_refused_request_spends_no_answer_and_keeps_no_secret() {
 }
 
 #[tokio::test]
+async fn requests_can_be_watched() {
+    let simulator = start(Script::new().answer(Answer::error(529)));
+    let mut watched = simulator.watch();
+    call(&simulator, &request()).await;
+    let seen = watched.recv().await.unwrap();
+    assert_eq!(
+        (seen.method.as_str(), seen.status, seen.answer),
+        ("POST", Some(529), Some(0))
+    );
+}
+
+#[tokio::test]
 async fn counting_and_models() {
     let simulator = start(Script::new().answer(Answer::text("ok")));
     let mut client = Client::connect(&simulator.url()).await;
@@ -344,12 +356,21 @@ async fn counting_and_models() {
 async fn what_is_too_large_is_refused() {
     let simulator = start(Script::new().answer(Answer::text("ok")));
     let mut client = Client::connect(&simulator.url()).await;
-    let large = vec![b'x'; check::MAX_BODY_BYTES + 1];
+    // 32 MB is the API's bound; a body far above it is still read, so that its sender gets to see why.
+    let large = vec![b'x'; 48 * 1024 * 1024];
     let response = client.send("POST", "/v1/messages", &header_lines(&[]), &large).await;
     assert_eq!(
         (response.status, response.json()["error"]["type"].as_str()),
         (413, Some("request_too_large"))
     );
+
+    let most = vec![b' '; 32 * 1024 * 1024];
+    let response = client.send("POST", "/v1/messages", &header_lines(&[]), &most).await;
+    assert_eq!(response.status, 400, "as large as is allowed, but no JSON");
+    let response = client
+        .send("POST", "/v1/messages", &header_lines(&[]), &[&most[..], b" "].concat())
+        .await;
+    assert_eq!(response.status, 413);
 
     let long = "y".repeat(100 * 1024);
     let mut client = Client::connect(&simulator.url()).await;

@@ -2,7 +2,7 @@
 //! to nobody else.
 //!
 //! Each tool does what its description says and no more, so a test that sees something else has found a bug of the host.
-//! [`catalog`] lists them. Everything here needs the host, so nothing but the catalog's shape can be tested natively.
+//! [`catalog`] lists them. Everything here needs the host, so there is nothing to test natively: the host's tests are the test.
 //!
 //! The listing itself misbehaves, too, where the operator's configuration asks for it: see `listing`.
 

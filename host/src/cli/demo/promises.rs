@@ -21,18 +21,30 @@ pub fn promises(report: &RunReport) -> Vec<Promise> {
         outcomes.iter().filter_map(|outcome| counted?.get(outcome)).sum()
     };
     let weather = metrics.tools.get("get_weather");
-    let opened = report.breakers.iter().any(|breaker| breaker.name == BREAKER && breaker.opened_count > 0);
+    let opened = report
+        .breakers
+        .iter()
+        .any(|breaker| breaker.name == BREAKER && breaker.opened_count > 0);
     [
-        ("an overloaded (529) and a rate-limited (429) answer of the API were retried", metrics.retries >= 2),
+        (
+            "an overloaded (529) and a rate-limited (429) answer of the API were retried",
+            metrics.retries >= 2,
+        ),
         ("two sandboxed tools answered the question", {
             times("calculate", &[Outcome::Ok]) > 0 && times("get_weather", &[Outcome::Ok]) > 0
         }),
         ("a tool that loops for ever was stopped by its limit", {
             times(LOOPING, &[Outcome::Timeout, Outcome::OutOfFuel]) > 0
         }),
-        ("a tool that crashes was contained", times(CRASHING, &[Outcome::Trapped]) > 0),
+        (
+            "a tool that crashes was contained",
+            times(CRASHING, &[Outcome::Trapped]) > 0,
+        ),
         ("the breaker of a tool whose service is down opened", opened),
-        ("the fallback stood in for it", weather.is_some_and(|tool| tool.degraded > 0)),
+        (
+            "the fallback stood in for it",
+            weather.is_some_and(|tool| tool.degraded > 0),
+        ),
         ("the run completed, and the answer holds 425", {
             report.outcome == Ending::Completed && report.answer.contains("425")
         }),
@@ -52,7 +64,14 @@ mod tests {
         let mut report = report();
         report.metrics.tools = [
             ("calculate", tool(1, 1, &[(Outcome::Ok, 1)])),
-            ("get_weather", tool(6, 1, &[(Outcome::Ok, 1), (Outcome::Unavailable, 3), (Outcome::BreakerOpen, 2)])),
+            (
+                "get_weather",
+                tool(
+                    6,
+                    1,
+                    &[(Outcome::Ok, 1), (Outcome::Unavailable, 3), (Outcome::BreakerOpen, 2)],
+                ),
+            ),
             (LOOPING, tool(1, 0, &[(Outcome::Timeout, 1)])),
             (CRASHING, tool(1, 0, &[(Outcome::Trapped, 1)])),
         ]
@@ -63,7 +82,11 @@ mod tests {
     }
 
     fn broken(report: &RunReport) -> Vec<&'static str> {
-        promises(report).into_iter().filter(|promise| !promise.kept).map(|promise| promise.what).collect()
+        promises(report)
+            .into_iter()
+            .filter(|promise| !promise.kept)
+            .map(|promise| promise.what)
+            .collect()
     }
 
     #[test]

@@ -46,6 +46,15 @@ fn weather(city: &str) -> ToolCall {
 }
 
 fn says(text: &str, tools: Vec<ToolCall>) -> Answer {
-    let stream = StreamOptions { chunk: 12, chunk_delay: Duration::from_millis(25), ..StreamOptions::default() };
-    Answer::message(MessageAnswer { text: text.to_owned(), tools, ..MessageAnswer::default() }).streamed(stream)
+    let stream = StreamOptions {
+        chunk: 12,
+        chunk_delay: Duration::from_millis(25),
+        ..StreamOptions::default()
+    };
+    Answer::message(MessageAnswer {
+        text: text.to_owned(),
+        tools,
+        ..MessageAnswer::default()
+    })
+    .streamed(stream)
 }

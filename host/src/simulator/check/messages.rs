@@ -272,8 +272,8 @@ fn pairs(messages: &[Value]) -> Checked {
 
 fn unanswered(index: usize, ids: &[&str]) -> ApiError {
     ApiError::invalid(format!(
-        "messages.{index}: `tool_use` ids were found without `tool_result` blocks immediately after: {}. Each `tool_use` \
-         block must have a corresponding `tool_result` block in the next message.",
+        "messages.{index}: `tool_use` ids were found without `tool_result` blocks immediately after: {}. Each \
+         `tool_use` block must have a corresponding `tool_result` block in the next message.",
         ids.join(", ")
     ))
 }

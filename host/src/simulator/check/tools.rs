@@ -96,8 +96,8 @@ fn choice(choice: &Value, names: &HashSet<&str>) -> Checked {
     let kind = required_text(choice, "type", "tool_choice.type")?;
     if !CHOICES.contains(&kind) {
         return Err(ApiError::invalid(format!(
-            "tool_choice: Input tag '{kind}' found using 'type' does not match any of the expected tags: 'auto', 'any', \
-             'tool', 'none'"
+            "tool_choice: Input tag '{kind}' found using 'type' does not match any of the expected tags: 'auto', \
+             'any', 'tool', 'none'"
         )));
     }
     if names.is_empty() {

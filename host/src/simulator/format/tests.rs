@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use super::*;
+use super::super::script::*;
 
 fn problems(text: &str) -> Vec<String> {
     match Script::parse(text, "t.toml") {

@@ -105,8 +105,14 @@ fn read(body: &IncomingBody, max_bytes: usize) -> Result<Vec<u8>, Fault> {
 
 /// Sorts the host's errors by what a caller can do about them.
 fn fault(code: ErrorCode) -> Fault {
+    // The name alone: what comes with some codes is the host's detail, and no help to a model.
     let debug = format!("{code:?}");
-    let name = debug.trim_start_matches("ErrorCode::").to_owned();
+    let name = debug
+        .trim_start_matches("ErrorCode::")
+        .split([' ', '(', '{'])
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     match code {
         ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => Fault::Denied(name),
         ErrorCode::HttpResponseBodySize(_) => Fault::TooLarge,

@@ -1,0 +1,321 @@
+//! The keys of a script file, as they stand there, and what they become.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer};
+use serde_json::Value;
+use toml::Spanned;
+
+use super::super::script::{
+    After, Answer, AnswerKind, ErrorAnswer, Fault, FaultKind, FaultPoint, MessageAnswer, RawAnswer, Repeat,
+    StreamOptions, ToolCall, ToolInput, UsageAnswer, UsageFigures, When,
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawScript {
+    #[serde(default)]
+    pub(super) after: After,
+    #[serde(default)]
+    pub(super) answer: Vec<Spanned<RawStep>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawStep {
+    #[serde(default)]
+    when: RawWhen,
+    repeat: Option<RawRepeat>,
+    #[serde(default, deserialize_with = "duration")]
+    delay: Duration,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    text: Option<String>,
+    thinking: Option<String>,
+    #[serde(default)]
+    tools: Vec<RawTool>,
+    stop_reason: Option<String>,
+    stop_sequence: Option<String>,
+    model: Option<String>,
+    usage: Option<RawUsage>,
+    error: Option<RawError>,
+    raw: Option<RawBody>,
+    #[serde(default)]
+    stream: RawStream,
+    fault: Option<RawFault>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWhen {
+    last_user_contains: Option<String>,
+    has_tool_result: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "`repeat` must be a number or \"forever\"")]
+enum RawRepeat {
+    Times(u32),
+    Word(Forever),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Forever {
+    Forever,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTool {
+    name: String,
+    input: Option<toml::Table>,
+    input_text: Option<String>,
+    id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "`usage` must be \"omit\" or a table of token counts")]
+enum RawUsage {
+    Word(Omit),
+    Figures(UsageFigures),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Omit {
+    Omit,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawError {
+    status: u16,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    message: Option<String>,
+    error_code: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBody {
+    #[serde(default = "ok")]
+    status: u16,
+    #[serde(default = "html")]
+    content_type: String,
+    body: String,
+}
+
+fn ok() -> u16 {
+    200
+}
+
+fn html() -> String {
+    "text/html".to_owned()
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawStream {
+    chunk: Option<usize>,
+    #[serde(default, deserialize_with = "duration")]
+    chunk_delay: Duration,
+    #[serde(default)]
+    ping_every: usize,
+    #[serde(default)]
+    unknown_events: bool,
+    #[serde(default)]
+    write_bytes: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFault {
+    kind: RawFaultKind,
+    at: Option<RawFaultPoint>,
+    after_events: Option<usize>,
+    after_bytes: Option<usize>,
+    error_type: Option<String>,
+    message: Option<String>,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+enum RawFaultKind {
+    Cut,
+    Close,
+    Reset,
+    Stall,
+    ErrorEvent,
+    Garbage,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RawFaultPoint {
+    Accept,
+    Request,
+}
+
+impl RawStep {
+    pub(super) fn into_answer(self) -> Result<Answer, String> {
+        let fault = self.fault.map(RawFault::into_fault).transpose()?;
+        let speaks = self.text.is_some() || self.thinking.is_some() || !self.tools.is_empty();
+        let shapes =
+            self.stop_reason.is_some() || self.stop_sequence.is_some() || self.model.is_some() || self.usage.is_some();
+        let kind = match (self.error, self.raw) {
+            (Some(_), Some(_)) => return Err("`error` and `raw` exclude each other".to_owned()),
+            (Some(_), None) | (None, Some(_)) if speaks || shapes => {
+                return Err(
+                    "`error` and `raw` exclude the keys of a model's answer (`text`, `thinking`, `tools`, \
+                            `stop_reason`, `stop_sequence`, `model`, `usage`)"
+                        .to_owned(),
+                );
+            }
+            (Some(error), None) => AnswerKind::Error(ErrorAnswer {
+                status: error.status,
+                kind: error.kind,
+                message: error.message,
+                error_code: error.error_code,
+            }),
+            (None, Some(raw)) => AnswerKind::Raw(RawAnswer {
+                status: raw.status,
+                content_type: raw.content_type,
+                body: raw.body,
+            }),
+            (None, None) if !speaks && fault.is_none() => {
+                return Err(
+                    "this answer says nothing: give `text` (it may be empty), `thinking`, `tools`, `error`, \
+                            `raw` or `fault`"
+                        .to_owned(),
+                );
+            }
+            (None, None) => AnswerKind::Message(MessageAnswer {
+                thinking: self.thinking,
+                text: self.text.unwrap_or_default(),
+                tools: self
+                    .tools
+                    .into_iter()
+                    .map(RawTool::into_tool)
+                    .collect::<Result<_, _>>()?,
+                stop_reason: self.stop_reason,
+                stop_sequence: self.stop_sequence,
+                model: self.model,
+                usage: match self.usage {
+                    None => UsageAnswer::Computed,
+                    Some(RawUsage::Word(Omit::Omit)) => UsageAnswer::Omitted,
+                    Some(RawUsage::Figures(figures)) => UsageAnswer::Given(figures),
+                },
+            }),
+        };
+        Ok(Answer {
+            when: When {
+                last_user_contains: self.when.last_user_contains,
+                has_tool_result: self.when.has_tool_result,
+            },
+            repeat: match self.repeat {
+                None => Repeat::Times(1),
+                Some(RawRepeat::Times(times)) => Repeat::Times(times),
+                Some(RawRepeat::Word(Forever::Forever)) => Repeat::Forever,
+            },
+            delay: self.delay,
+            headers: self.headers.into_iter().collect(),
+            kind,
+            stream: StreamOptions {
+                chunk: self.stream.chunk.unwrap_or(StreamOptions::default().chunk),
+                chunk_delay: self.stream.chunk_delay,
+                ping_every: self.stream.ping_every,
+                unknown_events: self.stream.unknown_events,
+                write_bytes: self.stream.write_bytes,
+            },
+            fault,
+        })
+    }
+}
+
+impl RawTool {
+    fn into_tool(self) -> Result<ToolCall, String> {
+        let input = match (self.input, self.input_text) {
+            (Some(_), Some(_)) => {
+                return Err(format!("tool call {:?} has both `input` and `input_text`", self.name));
+            }
+            (None, Some(text)) => ToolInput::Text(text),
+            (input, None) => {
+                let table = toml::Value::Table(input.unwrap_or_default());
+                ToolInput::Json(json(table).map_err(|problem| format!("tool call {:?}: {problem}", self.name))?)
+            }
+        };
+        Ok(ToolCall {
+            name: self.name,
+            input,
+            id: self.id,
+        })
+    }
+}
+
+impl RawFault {
+    fn into_fault(self) -> Result<Fault, String> {
+        if self.kind != RawFaultKind::ErrorEvent && (self.error_type.is_some() || self.message.is_some()) {
+            return Err("`fault.error_type` and `fault.message` are for `kind = \"error_event\"`".to_owned());
+        }
+        let kind = match self.kind {
+            RawFaultKind::Cut => FaultKind::Cut,
+            RawFaultKind::Close => FaultKind::Close,
+            RawFaultKind::Reset => FaultKind::Reset,
+            RawFaultKind::Stall => FaultKind::Stall,
+            RawFaultKind::Garbage => FaultKind::Garbage,
+            RawFaultKind::ErrorEvent => FaultKind::ErrorEvent {
+                kind: self.error_type.unwrap_or_else(|| "overloaded_error".to_owned()),
+                message: self.message.unwrap_or_else(|| "Overloaded".to_owned()),
+            },
+        };
+        let at = match (self.at, self.after_events, self.after_bytes) {
+            (None, None, None) => match kind {
+                FaultKind::Close | FaultKind::Reset | FaultKind::Stall => FaultPoint::Request,
+                FaultKind::Cut | FaultKind::ErrorEvent { .. } | FaultKind::Garbage => FaultPoint::Bytes(0),
+            },
+            (Some(RawFaultPoint::Accept), None, None) => FaultPoint::Accept,
+            (Some(RawFaultPoint::Request), None, None) => FaultPoint::Request,
+            (None, Some(events), None) => FaultPoint::Events(events),
+            (None, None, Some(bytes)) => FaultPoint::Bytes(bytes),
+            _ => return Err("`fault.at`, `fault.after_events` and `fault.after_bytes` exclude each other".to_owned()),
+        };
+        Ok(Fault { kind, at })
+    }
+}
+
+fn json(value: toml::Value) -> Result<Value, String> {
+    Ok(match value {
+        toml::Value::String(text) => Value::String(text),
+        toml::Value::Integer(number) => Value::from(number),
+        toml::Value::Float(number) => serde_json::Number::from_f64(number)
+            .map(Value::Number)
+            .ok_or_else(|| format!("{number} has no form in JSON; use `input_text`"))?,
+        toml::Value::Boolean(truth) => Value::Bool(truth),
+        toml::Value::Datetime(time) => Value::String(time.to_string()),
+        toml::Value::Array(items) => Value::Array(items.into_iter().map(json).collect::<Result<_, _>>()?),
+        toml::Value::Table(table) => Value::Object(
+            table
+                .into_iter()
+                .map(|(key, value)| Ok((key, json(value)?)))
+                .collect::<Result<_, String>>()?,
+        ),
+    })
+}
+
+/// A whole number with its unit: `250ms`, `2s`, `1m`.
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+    let number = digits.trim().parse::<u64>().ok();
+    let parsed = match (number, text.get(digits.len()..)) {
+        (Some(number), Some("ms")) => Some(Duration::from_millis(number)),
+        (Some(number), Some("s")) => Some(Duration::from_secs(number)),
+        (Some(number), Some("m")) => number.checked_mul(60).map(Duration::from_secs),
+        _ => None,
+    };
+    parsed.ok_or_else(|| de::Error::custom(format!("{text:?} is no duration; write a whole number and ms, s or m")))
+}

@@ -1,0 +1,245 @@
+//! Bad input: each a clear error with a hint and the right exit code; nothing lost, no panic.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+use cofferdam::simulator::Answer;
+use cofferdam_tests::{Lab, WatGuest, WatTool, finish};
+
+use crate::lab;
+
+async fn refused<'a>(lab: &Lab, arguments: impl IntoIterator<Item = &'a str>, says: &[&str]) {
+    let ran = lab.call(arguments).await.expect_code(2);
+    for words in says {
+        assert!(ran.stderr.contains(words), "`{words}` is missing: {ran}");
+    }
+    assert!(ran.stdout.is_empty(), "nothing but errors for code 2: {ran}");
+}
+
+fn plugin(component: &str, required: bool) -> String {
+    format!("[plugins.bad]\ncomponent = \"{component}\"\nrequired = {required}\n")
+}
+
+#[tokio::test]
+async fn components_that_are_none() {
+    let lab = lab([]);
+    lab.write("core.wasm", wat::parse_str("(module)").unwrap());
+    lab.write("text.wasm", "#!/bin/sh\necho hello\n");
+    lab.write("empty.wasm", "");
+    let mut garbage = b"\0asm\x0d\0\x01\0".to_vec();
+    garbage.extend((0..1000_u32).map(|number| u8::try_from(number.wrapping_mul(2_654_435_761) >> 24).unwrap()));
+    lab.write("garbage.wasm", garbage);
+    lab.write("nothing.wasm", wat::parse_str("(component)").unwrap());
+    let mut cut = WatGuest::named("x").build();
+    cut.truncate(cut.len() / 2);
+    lab.write("cut.wasm", cut);
+    let text = wat::parse_str(r#"(component (type $t (instance)) (instance (export "cofferdam:tool/tools@9.0.0")))"#).unwrap();
+    lab.write("future.wasm", text);
+    lab.write(
+        "unknown.wasm",
+        wat::parse_str(r#"(component (import "acme:rockets/launch@1.0.0" (instance (export "go" (func)))))"#).unwrap(),
+    );
+    for (file, says) in [
+        ("core.wasm", ["core WebAssembly module", "hint:"]),
+        ("text.wasm", ["not WebAssembly", "hint:"]),
+        ("empty.wasm", ["not WebAssembly", "hint:"]),
+        ("garbage.wasm", ["not valid", "hint:"]),
+        ("cut.wasm", ["not valid", "hint:"]),
+        ("nothing.wasm", ["does not export", "hint:"]),
+        ("future.wasm", ["9.0.0", "hint:"]),
+    ] {
+        let target = format!("{file}#x");
+        refused(&lab, ["tool", "call", &target, "{}"], &says).await;
+    }
+    refused(&lab, ["tool", "call", "unknown.wasm#x", "{}"], &["does not export"]).await;
+    refused(&lab, ["tool", "inspect", "core.wasm"], &["core WebAssembly module"]).await;
+    refused(&lab, ["tool", "inspect", "missing.wasm"], &["missing.wasm"]).await;
+    refused(&lab, ["tool", "inspect", "."], &["hint:"]).await;
+}
+
+#[tokio::test]
+async fn an_unknown_import_is_named() {
+    let lab = lab([]);
+    let bytes = WatGuest::named("x").build();
+    // The same component inside another that wants something nobody offers.
+    let inner: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
+    drop(inner);
+    lab.write(
+        "rockets.wasm",
+        wat::parse_str(r#"(component (import "acme:rockets/launch@1.0.0" (instance (export "go" (func)))))"#).unwrap(),
+    );
+    let ran = lab.call(["tool", "inspect", "rockets.wasm"]).await;
+    assert!(ran.stdout.contains("acme:rockets/launch@1.0.0"), "{ran}");
+}
+
+#[tokio::test]
+async fn a_missing_component_is_said_and_the_others_serve_on() {
+    let lab = lab([Answer::text("Fine without.")]);
+    lab.write("core.wasm", wat::parse_str("(module)").unwrap());
+    lab.configure(&format!("[plugins.calculator]\ncomponent = \"builtin:calculator\"\n{}", plugin("core.wasm", false)));
+    let ran = lab.call(["run", "Go."]).await.expect_code(0);
+    assert!(ran.stderr.contains("core WebAssembly module"), "{ran}");
+    assert!(lab.simulator.requests()[0].body["tools"].to_string().contains("calculate"));
+    lab.configure(&plugin("core.wasm", true));
+    refused(&lab, ["run", "--output", "json", "Go."], &["core WebAssembly module", "hint:"]).await;
+}
+
+#[tokio::test]
+async fn an_unreadable_component() {
+    let lab = lab([]);
+    lab.configure(&plugin("missing.wasm", true));
+    refused(&lab, ["run", "Go."], &["missing.wasm"]).await;
+}
+
+#[tokio::test]
+async fn a_pinned_digest_holds() {
+    let lab = lab([]);
+    let digest = format!("sha256:{}", "0".repeat(64));
+    lab.configure(&format!("[plugins.c]\ncomponent = \"builtin:calculator\"\nrequired = true\ndigest = \"{digest}\"\n"));
+    refused(&lab, ["tool", "list"], &["digest", "hint:"]).await;
+}
+
+#[tokio::test]
+async fn duplicate_tool_names_are_refused_and_can_be_renamed() {
+    let lab = lab([]);
+    let two = "[plugins.a]\ncomponent = \"builtin:calculator\"\n[plugins.b]\ncomponent = \"builtin:calculator\"\n";
+    lab.configure(two);
+    refused(&lab, ["tool", "list"], &["calculate", "hint:"]).await;
+    lab.configure(&format!("{two}[plugins.b.tools.calculate]\nname = \"compute\"\n"));
+    let ran = lab.call(["tool", "list"]).await.expect_code(0);
+    assert!(ran.stdout.contains("calculate") && ran.stdout.contains("compute"), "{ran}");
+    let ran = lab.call(["tool", "call", "compute", r#"{"expression":"6*7"}"#]).await.expect_code(0);
+    assert!(ran.stdout.contains("42"), "{ran}");
+}
+
+#[tokio::test]
+async fn a_section_for_a_tool_that_does_not_exist() {
+    let lab = lab([]);
+    lab.configure("[plugins.c]\ncomponent = \"builtin:calculator\"\n[plugins.c.tools.calcualte]\nfallback = \"x\"\n");
+    refused(&lab, ["tool", "list"], &["calcualte", "calculate"]).await;
+}
+
+#[tokio::test]
+async fn tools_that_lie_about_themselves() {
+    let schema = |schema: &str| WatTool { schema: schema.to_owned(), ..WatTool::named("x") };
+    let described = |description: &str| WatTool { description: description.to_owned(), ..WatTool::named("x") };
+    for (tool, says) in [
+        (schema("{"), "not JSON"),
+        (schema(r#"{"type":"string"}"#), "object"),
+        (schema(r#"{"type":"object","properties":{"a":{"pattern":"("}}}"#), "not usable"),
+        (schema(r#"{"type":"object","$ref":"https://example.com/x"}"#), "not usable"),
+        (schema(&format!(r#"{{"type":"object","title":"{}"}}"#, "x".repeat(70_000))), "65536"),
+        (WatTool::named(""), "a name is"),
+        (WatTool::named("a b"), "a name is"),
+        (WatTool::named("\u{1b}[31mred"), "a name is"),
+        (WatTool::named(&"x".repeat(65)), "a name is"),
+        (described("\u{1b}]0;title\u{7}"), "control characters"),
+        (described(&"x".repeat(9000)), "8192"),
+    ] {
+        let lab = lab([]);
+        lab.write("guest.wasm", WatGuest::new([tool]).build());
+        lab.configure(&plugin("guest.wasm", true));
+        let ran = lab.call(["tool", "list"]).await.expect_code(2);
+        assert!(ran.stderr.contains(says) && !ran.stderr.contains('\u{1b}'), "{says}: {ran}");
+    }
+}
+
+#[tokio::test]
+async fn every_problem_of_a_configuration_at_once() {
+    let lab = lab([]);
+    lab.write(
+        "cofferdam.toml",
+        "[model]\nmodle = \"x\"\nmax_tokens = \"many\"\n[agent]\ndeadline = \"10 parsecs\"\n[limits]\nfuel = 0\n[plugins.p]\ncomponent = \"gone.wasm\"\n",
+    );
+    let says = ["modle", "max_tokens", "deadline", "fuel", "gone.wasm", "cofferdam.toml"];
+    refused(&lab, ["run", "Go."], &says).await;
+    refused(&lab, ["config", "check"], &says).await;
+    lab.write("cofferdam.toml", "[model\n");
+    refused(&lab, ["run", "Go."], &["cofferdam.toml"]).await;
+    refused(&lab, ["--config", "nowhere.toml", "run", "Go."], &["nowhere.toml"]).await;
+}
+
+#[tokio::test]
+async fn ledgers_that_cannot_be_used() {
+    let lab = lab([Answer::text("never").forever()]);
+    std::fs::create_dir_all(lab.path("data/cofferdam")).unwrap();
+    lab.write("data/cofferdam/ledger.sqlite3", vec![b'x'; 8192]);
+    refused(&lab, ["run", "--output", "json", "Go."], &["ledger", "hint:"]).await;
+    assert_eq!(std::fs::read(lab.path("data/cofferdam/ledger.sqlite3")).unwrap(), vec![b'x'; 8192], "left as it was");
+    std::fs::remove_dir_all(lab.path("data")).unwrap();
+    lab.write("data", "a file where a folder should be");
+    refused(&lab, ["run", "Go."], &["hint:"]).await;
+    assert_eq!(lab.simulator.requests().len(), 0, "nothing was asked that could not be booked");
+}
+
+#[tokio::test]
+async fn no_key() {
+    let lab = lab([]);
+    let mut command = lab.command(["run", "Go."]);
+    command.env_remove("ANTHROPIC_API_KEY");
+    let ran = finish(command.spawn().unwrap()).await.expect_code(2);
+    assert!(ran.stderr.contains("ANTHROPIC_API_KEY") && ran.stderr.contains("cofferdam demo"), "{ran}");
+}
+
+#[tokio::test]
+async fn a_closed_stdout_is_no_panic() {
+    let lab = lab([Answer::text("word ".repeat(20_000))]);
+    for arguments in [vec!["run", "Go."], vec!["config", "schema"], vec!["--help"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = lab.command(arguments.iter().copied());
+        command.stdout(Stdio::from(writer));
+        let ran = finish(command.spawn().unwrap()).await;
+        assert!(ran.status.code().is_some() && !ran.stderr.contains("panicked"), "{arguments:?}: {ran}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_for_output_is_an_error() {
+    let lab = lab([]);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = lab.command(["config", "schema"]);
+    command.stdout(Stdio::from(full));
+    let ran = finish(command.spawn().unwrap()).await.expect_code(1);
+    assert!(!ran.stderr.is_empty(), "{ran}");
+}
+
+#[tokio::test]
+async fn an_unwritable_log_folder() {
+    let lab = lab([]);
+    lab.write("logs", "a file where a folder should be");
+    lab.configure("[logging]\ndirectory = \"logs\"\n");
+    refused(&lab, ["run", "Go."], &["logs", "hint:"]).await;
+}
+
+#[tokio::test]
+async fn a_cache_that_others_can_write_to_is_not_used() {
+    let lab = lab([]);
+    let cache = lab.path("cache");
+    std::fs::create_dir_all(cache.join("cofferdam")).unwrap();
+    std::fs::set_permissions(cache.join("cofferdam"), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let mut command = lab.command(["tool", "call", "builtin:calculator#calculate", r#"{"expression":"6*7"}"#]);
+    command.env("XDG_CACHE_HOME", &cache);
+    let ran = finish(command.spawn().unwrap()).await.expect_code(0);
+    assert!(ran.stdout.contains("42"), "{ran}");
+    assert_eq!(std::fs::read_dir(cache.join("cofferdam")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_damaged_cache_entry_is_compiled_again() {
+    let lab = lab([]);
+    let cache = lab.path("cache");
+    let call = async || {
+        let mut command = lab.command(["tool", "call", "builtin:calculator#calculate", r#"{"expression":"6*7"}"#]);
+        command.env("XDG_CACHE_HOME", &cache);
+        finish(command.spawn().unwrap()).await.expect_code(0)
+    };
+    call().await;
+    let entries = || std::fs::read_dir(cache.join("cofferdam")).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let [entry] = &entries()[..] else { panic!("{:?}", entries()) };
+    let whole = std::fs::read(entry).unwrap();
+    std::fs::write(entry, &whole[..whole.len() / 2]).unwrap();
+    let ran = call().await;
+    assert!(ran.stdout.contains("42"), "{ran}");
+    assert_eq!(std::fs::read(entry).unwrap().len(), whole.len());
+}

@@ -1,0 +1,191 @@
+//! Every ending of a run, through the real binary: its name, its exit code, its report.
+
+use std::time::Duration;
+
+use cofferdam::agent::Ending;
+use cofferdam::simulator::{Answer, ErrorAnswer, FaultKind, FaultPoint, MessageAnswer, ToolCall};
+use cofferdam_tests::{faulty, finish, tool_call};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::lab;
+
+fn stopped(reason: &str) -> Answer {
+    let message =
+        MessageAnswer { text: "So far.".to_owned(), stop_reason: Some(reason.to_owned()), ..MessageAnswer::default() };
+    Answer::message(message)
+}
+
+#[track_caller]
+fn check(report: &Value, ending: Ending) {
+    assert_eq!(report["outcome"], ending.name(), "{report:#}");
+    for key in ["session_id", "tenant", "answer", "model", "iterations", "degraded", "metrics", "breakers", "budget"] {
+        assert!(!report[key].is_null(), "{key}: {report:#}");
+    }
+}
+
+#[tokio::test]
+async fn completed() {
+    for reason in ["end_turn", "stop_sequence"] {
+        let lab = lab([stopped(reason)]);
+        let report = lab.report(0).await;
+        check(&report, Ending::Completed);
+        assert_eq!((&report["answer"], &report["error"]), (&json!("So far."), &Value::Null));
+    }
+}
+
+#[tokio::test]
+async fn truncated_and_the_cut_off_call_is_not_made() {
+    let message = MessageAnswer {
+        text: "I will".to_owned(),
+        tools: vec![ToolCall::truncated("echo", r#"{"a": "b"#)],
+        stop_reason: Some("max_tokens".to_owned()),
+        ..MessageAnswer::default()
+    };
+    let lab = lab([Answer::message(message)]);
+    lab.configure(&faulty(""));
+    let report = lab.report(1).await;
+    check(&report, Ending::Truncated);
+    assert_eq!((&report["metrics"]["tool_calls"], &report["answer"]), (&json!(0), &json!("I will")));
+}
+
+#[tokio::test]
+async fn refused() {
+    let lab = lab([stopped("refusal")]);
+    check(&lab.report(1).await, Ending::Refused);
+}
+
+#[tokio::test]
+async fn context_overflow_by_stop_reason() {
+    let lab = lab([stopped("model_context_window_exceeded")]);
+    check(&lab.report(1).await, Ending::ContextOverflow);
+}
+
+fn too_long() -> Answer {
+    Answer::error_with(ErrorAnswer {
+        status: 400,
+        kind: None,
+        message: Some("prompt is too long: 210000 tokens > 200000 maximum".to_owned()),
+        error_code: None,
+    })
+}
+
+#[tokio::test]
+async fn context_overflow_where_nothing_is_left_to_trim() {
+    let lab = lab([too_long()]);
+    let report = lab.report(1).await;
+    check(&report, Ending::ContextOverflow);
+    assert_eq!(report["error"]["kind"], "context_overflow");
+}
+
+#[tokio::test]
+async fn a_long_result_is_trimmed_and_the_run_goes_on() {
+    let lab = lab([tool_call("big_output", json!({ "bytes": 10_000 })), too_long(), Answer::text("Fine.")]);
+    lab.configure(&faulty(""));
+    check(&lab.report(0).await, Ending::Completed);
+    let requests = lab.simulator.requests();
+    let result = |index: usize| requests[index].body["messages"][2]["content"][0]["content"][0]["text"].clone();
+    assert_eq!(result(1).as_str().unwrap().len(), 10_000);
+    assert!(result(2).as_str().unwrap().contains("[trimmed: "), "{}", result(2));
+}
+
+#[tokio::test]
+async fn context_overflow_after_two_trims() {
+    let lab = lab([tool_call("big_output", json!({ "bytes": 10_000 })), too_long().forever()]);
+    lab.configure(&faulty(""));
+    check(&lab.report(1).await, Ending::ContextOverflow);
+    assert!(lab.simulator.requests().len() <= 4, "trimmed at most twice");
+}
+
+#[tokio::test]
+async fn model_failed() {
+    for (answer, kind) in [
+        (Answer::error(401), "authentication_error"),
+        (Answer::error(400), "invalid_request_error"),
+        (Answer::error(500).forever(), "api_error"),
+        (stopped("sideways"), "unknown_stop_reason"),
+        (stopped("tool_use"), "malformed_answer"),
+        (stopped("pause_turn").forever(), "too_many_pauses"),
+        (Answer::raw(200, "text/event-stream", "no events here").forever(), "stream_cut"),
+    ] {
+        let lab = lab([answer]);
+        let report = lab.report(1).await;
+        check(&report, Ending::ModelFailed);
+        assert_eq!(report["error"]["kind"], kind, "{report:#}");
+    }
+}
+
+#[tokio::test]
+async fn a_paused_answer_goes_on_five_times() {
+    let lab = lab([stopped("pause_turn").times(5), Answer::text(" Done.")]);
+    let report = lab.report(0).await;
+    assert_eq!(report["answer"], "So far.So far.So far.So far.So far. Done.");
+    let last = &lab.simulator.requests()[5].body["messages"];
+    assert_eq!(last.as_array().unwrap().last().unwrap()["role"], "assistant", "no user text was added: {last:#}");
+}
+
+#[tokio::test]
+async fn max_iterations() {
+    let calls = (0..4).map(|number| tool_call("echo", json!({ "n": number })));
+    let lab = lab(calls);
+    lab.configure(&format!("[agent]\nmax_iterations = 3\n{}", faulty("")));
+    let report = lab.report(4).await;
+    check(&report, Ending::MaxIterations);
+    assert_eq!((&report["iterations"], lab.simulator.requests().len()), (&json!(3), 3));
+}
+
+#[tokio::test]
+async fn max_tool_calls() {
+    let three = Answer::tools((0..3).map(|number| ToolCall::new("echo", json!({ "n": number }))));
+    let lab = lab([three]);
+    lab.configure(&format!("[agent]\nmax_tool_calls = 2\n{}", faulty("")));
+    let report = lab.report(4).await;
+    check(&report, Ending::MaxToolCalls);
+    assert_eq!(report["metrics"]["tool_calls"], 0, "a turn that goes over is not begun");
+}
+
+#[tokio::test]
+async fn deadline_exceeded_in_the_model_and_in_a_tool() {
+    let waiting = lab([Answer::text("late").delay(Duration::from_secs(60))]);
+    waiting.configure("[agent]\ndeadline = \"1s\"\n");
+    check(&waiting.report(4).await, Ending::DeadlineExceeded);
+
+    let calling = lab([tool_call("sleep", json!({ "ms": 60_000 })), Answer::text("never asked for")]);
+    calling.configure(&format!("[agent]\ndeadline = \"1s\"\n{}", faulty("timeout = \"30s\"")));
+    let report = calling.report(4).await;
+    check(&report, Ending::DeadlineExceeded);
+    assert_eq!(report["metrics"]["tools"]["sleep"]["outcomes"], json!({ "timeout": 1 }));
+}
+
+#[tokio::test]
+async fn loop_detected_at_five_and_the_model_is_told_at_three() {
+    let lab = lab([tool_call("fail", json!({ "message": "no" })).forever()]);
+    lab.configure(&faulty(""));
+    let report = lab.report(4).await;
+    check(&report, Ending::LoopDetected);
+    assert_eq!(report["metrics"]["tool_calls"], 5);
+    let told = |request: usize| lab.simulator.requests()[request].body.to_string().contains("the same call three times");
+    assert_eq!((told(2), told(3)), (false, true));
+}
+
+#[tokio::test]
+async fn budget_exceeded() {
+    let lab = lab([Answer::text("too dear")]);
+    lab.configure("[budget]\nsession_usd = 0.0001\n");
+    let report = lab.report(3).await;
+    check(&report, Ending::BudgetExceeded);
+    assert_eq!((&report["error"]["kind"], lab.simulator.requests().len()), (&json!("budget_exceeded"), 0));
+}
+
+#[tokio::test]
+async fn cancelled_by_ctrl_c() {
+    let lab = lab([Answer::text("never ends").with_fault(FaultKind::Stall, FaultPoint::Events(3))]);
+    let child = lab.command(["run", "--output", "json", "Go."]).spawn().unwrap();
+    let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+    while lab.simulator.requests().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    kill_process(pid, Signal::INT).unwrap();
+    let ran = finish(child).await.expect_code(130);
+    check(&ran.json(), Ending::Cancelled);
+}

@@ -1,0 +1,196 @@
+//! The library, as an embedder uses it: builder, observers, policy, and the outcomes that only it can cause.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cofferdam::agent::{Ending, Host, HostBuilder, RunOptions, RunReport};
+use cofferdam::config::Config;
+use cofferdam::ledger::Ledger;
+use cofferdam::model::ModelSettings;
+use cofferdam::sandbox::CompilePlace;
+use cofferdam::secret::Secret;
+use cofferdam::simulator::{Answer, Script, Simulator, SimulatorOptions, ToolCall};
+use cofferdam::telemetry::{Event, EventKind};
+use cofferdam::tools::{ComponentSource, Decision, Outcome, PluginSettings, Tool, ToolPolicy};
+use cofferdam_tests::tool_call;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+fn model(answers: impl IntoIterator<Item = Answer>) -> Simulator {
+    let script = answers.into_iter().fold(Script::new(), Script::answer);
+    Simulator::start(script, SimulatorOptions::default()).unwrap()
+}
+
+/// A host with the faulty plugin, asking `model`.
+fn builder(model: &Simulator) -> HostBuilder {
+    let mut config = Config::default();
+    config.model = ModelSettings {
+        base_url: model.url().parse().unwrap(),
+        api_key: Some(Secret::new("test")),
+        ..ModelSettings::default()
+    };
+    config.plugins = vec![PluginSettings::new("faulty", ComponentSource::Builtin("faulty".to_owned()))];
+    config.engine.cache_dir = Some(std::env::temp_dir().join("cofferdam-tests-cache/cofferdam"));
+    // This program is no compiler: the product's own is.
+    let place = CompilePlace::Child(PathBuf::from(env!("CARGO_BIN_EXE_cofferdam-under-test")));
+    Host::builder(config).ledger(Ledger::in_memory().unwrap()).compile_place(place)
+}
+
+async fn run(host: &Host) -> RunReport {
+    host.session().run("Go.", RunOptions::default()).await
+}
+
+fn outcomes(report: &RunReport, tool: &str) -> Value {
+    serde_json::to_value(report).unwrap()["metrics"]["tools"][tool]["outcomes"].clone()
+}
+
+/// Allows nothing that its name says.
+#[derive(Debug)]
+struct NoEcho;
+
+impl ToolPolicy for NoEcho {
+    fn name(&self) -> &str {
+        "the house rules"
+    }
+
+    fn decide(&self, tenant: &str, tool: &Tool, input: &Value) -> Decision {
+        match tool.name == "echo" && tenant == "default" && input["a"] == 1 {
+            true => Decision::Deny("no echo of 1".to_owned()),
+            false => Decision::Allow,
+        }
+    }
+}
+
+/// A policy with a bug.
+#[derive(Debug)]
+struct Panics;
+
+impl ToolPolicy for Panics {
+    fn name(&self) -> &str {
+        "panics"
+    }
+
+    fn decide(&self, _: &str, _: &Tool, _: &Value) -> Decision {
+        panic!("a bug of the embedder")
+    }
+}
+
+#[tokio::test]
+async fn denied_by_policy() {
+    let model = model([tool_call("echo", json!({ "a": 1 })), tool_call("echo", json!({ "a": 2 })), Answer::text("Fine.")]);
+    let host = builder(&model).tool_policy(Arc::new(NoEcho)).build().await.unwrap();
+    let report = run(&host).await;
+    assert_eq!(outcomes(&report, "echo"), json!({ "denied": 1, "ok": 1 }));
+    let told = model.requests()[1].body.to_string();
+    assert!(told.contains("the house rules") && told.contains("no echo of 1"), "{told}");
+}
+
+#[tokio::test]
+async fn host_error_for_a_fault_of_ours_and_the_run_goes_on() {
+    let model = model([tool_call("echo", json!({})), Answer::text("Fine.")]);
+    let host = builder(&model).tool_policy(Arc::new(Panics)).build().await.unwrap();
+    let report = run(&host).await;
+    assert_eq!((report.outcome, outcomes(&report, "echo")), (Ending::Completed, json!({ "host_error": 1 })));
+    let told = model.requests()[1].body.to_string();
+    assert!(told.contains("Internal error") && !told.contains("a bug of the embedder"), "{told}");
+}
+
+#[tokio::test]
+async fn cancelled_while_a_tool_runs() {
+    let model = model([Answer::tools(["loop_forever", "never_ready"].map(|name| ToolCall::new(name, json!({}))))]);
+    let cancel = CancellationToken::new();
+    let when_started = cancel.clone();
+    let host = builder(&model)
+        .observer("canceller", move |event: &Event| {
+            if matches!(&event.kind, EventKind::ToolCallStarted { .. }) {
+                when_started.cancel();
+            }
+        })
+        .build()
+        .await
+        .unwrap();
+    let options = RunOptions { cancel, ..RunOptions::default() };
+    let report = host.session().run("Go.", options).await;
+    assert_eq!(report.outcome, Ending::Cancelled);
+    for tool in ["loop_forever", "never_ready"] {
+        assert_eq!(outcomes(&report, tool), json!({ Outcome::Cancelled.name(): 1 }));
+    }
+}
+
+#[tokio::test]
+async fn observers_see_every_event_and_hurt_nobody() {
+    let model = model([tool_call("echo", json!({})), Answer::text("Fine.")]);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let names = seen.clone();
+    let host = builder(&model)
+        .observer("broken", |_: &Event| panic!("a bug of the embedder"))
+        .observer("slow", |_: &Event| std::thread::park_timeout(Duration::from_millis(200)))
+        .observer("recorder", move |event: &Event| names.lock().unwrap().push(event.kind.name()))
+        .build()
+        .await
+        .unwrap();
+    let report = run(&host).await;
+    assert_eq!(report.outcome, Ending::Completed);
+    assert!(report.metrics.duration_ms < 2000, "nobody waits for a slow observer: {}", report.metrics.duration_ms);
+    host.shutdown().await;
+    let seen = seen.lock().unwrap();
+    assert_eq!((seen.first(), seen.last()), (Some(&"session_started"), Some(&"session_finished")));
+    assert!(seen.contains(&"tool_call_finished"), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_session_remembers_and_sessions_do_not_share() {
+    let model = model([Answer::text("One."), Answer::text("Two."), Answer::text("Three.")]);
+    let host = builder(&model).build().await.unwrap();
+    let mut session = host.session();
+    session.run("First.", RunOptions::default()).await;
+    session.run("Second.", RunOptions::default()).await;
+    run(&host).await;
+    let lengths: Vec<usize> =
+        model.requests().iter().map(|request| request.body["messages"].as_array().unwrap().len()).collect();
+    assert_eq!(lengths, [1, 3, 1]);
+}
+
+#[tokio::test]
+async fn a_builder_refuses_nonsense() {
+    let model = model([Answer::text("unused")]);
+    for spoil in [
+        (|config: &mut Config| config.agent.max_iterations = 0) as fn(&mut Config),
+        |config| config.agent.deadline = Duration::ZERO,
+        |config| config.retry.max_attempts = 0,
+        |config| config.engine.host_concurrency = 0,
+        |config| config.plugins[0].limits.fuel = 0,
+    ] {
+        let mut config = Config::default();
+        config.model.base_url = model.url().parse().unwrap();
+        config.plugins = vec![PluginSettings::new("faulty", ComponentSource::Builtin("faulty".to_owned()))];
+        spoil(&mut config);
+        let built = Host::builder(config).ledger(Ledger::in_memory().unwrap()).build().await;
+        assert!(built.is_err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runaways_do_not_keep_the_others_waiting() {
+    let calls = (0..16).map(|_| ToolCall::new("loop_forever", json!({})));
+    let spinning = model([Answer::tools(calls).forever()]);
+    let quick = model([tool_call("echo", json!({})), Answer::text("Fine.")]);
+    let mut config = Config::default();
+    config.agent.parallel_tool_calls = 16;
+    config.agent.deadline = Duration::from_secs(3);
+    let host = builder(&spinning).build().await.unwrap();
+    let neighbour = builder(&quick).build().await.unwrap();
+    let cancel = CancellationToken::new();
+    let options = RunOptions { cancel: cancel.clone(), ..RunOptions::default() };
+    let mut session = host.session();
+    let runaway = tokio::spawn(async move { session.run("Spin.", options).await });
+    while spinning.requests().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let report = run(&neighbour).await;
+    assert_eq!(report.outcome, Ending::Completed);
+    assert!(report.metrics.duration_ms < 1500, "{} ms beside runaways", report.metrics.duration_ms);
+    cancel.cancel();
+    assert_eq!(runaway.await.unwrap().outcome, Ending::Cancelled);
+}

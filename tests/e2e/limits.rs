@@ -1,0 +1,183 @@
+//! Every limit of a call is hit at least once, through `cofferdam tool call`, and named in what the model would read.
+
+use cofferdam_tests::{Behaviour, HttpServer, Lab, WatGuest, WatTool, faulty};
+use serde_json::{Value, json};
+
+use crate::lab;
+
+/// `tool call` with the configured faulty plugin.
+async fn call(lab: &Lab, tool: &str, input: &Value) -> Value {
+    let ran = lab.call(["tool", "call", tool, &input.to_string(), "--output", "json"]).await;
+    assert!(ran.code() < 2, "{ran}");
+    ran.json()
+}
+
+async fn check(limits: &str, tool: &str, input: Value, outcome: &str, says: &str) -> Value {
+    let lab = lab([]);
+    lab.configure(&faulty(limits));
+    let result = call(&lab, tool, &input).await;
+    assert_eq!(result["outcome"], outcome, "{result:#}");
+    assert!(result["content"].to_string().contains(says), "{result:#}");
+    result
+}
+
+#[tokio::test]
+async fn host_calls() {
+    check("host_calls = 1000", "spin_clock", json!({ "count": 500 }), "ok", "").await;
+    let result = check("host_calls = 1000", "spin_clock", json!({}), "out_of_fuel", "host_calls = 1000").await;
+    let calls = result["host_calls"].as_u64().unwrap();
+    assert!((1000..=1001).contains(&calls), "{calls}");
+}
+
+#[tokio::test]
+async fn fuel_yields_do_not_count_as_host_calls() {
+    let result = check("fuel = 100_000_000", "loop_forever", json!({}), "out_of_fuel", "fuel").await;
+    assert!(result["host_calls"].as_u64().unwrap() < 100, "{result:#}");
+}
+
+#[tokio::test]
+async fn handles() {
+    check("handles = 100", "leak_handles", json!({ "count": 50 }), "ok", "").await;
+    for kind in ["pollable", "fields"] {
+        check("handles = 100", "leak_handles", json!({ "kind": kind }), "out_of_memory", "handles = 100").await;
+    }
+}
+
+#[tokio::test]
+async fn input_bytes() {
+    check("input_bytes = \"1KiB\"", "echo", json!({ "a": "x".repeat(900) }), "ok", "xxx").await;
+    check("input_bytes = \"1KiB\"", "echo", json!({ "a": "x".repeat(1100) }), "invalid_input", "input_bytes").await;
+}
+
+#[tokio::test]
+async fn output_bytes() {
+    check("output_bytes = \"10KiB\"", "big_output", json!({ "bytes": 10_240 }), "ok", "").await;
+    check("output_bytes = \"10KiB\"", "big_output", json!({ "bytes": 10_241 }), "invalid_output", "output_bytes").await;
+    // Far more than the limit is not even copied out of the guest.
+    check("output_bytes = \"10KiB\"", "big_output", json!({ "bytes": 20_000_000 }), "invalid_output", "10240").await;
+}
+
+#[tokio::test]
+async fn one_host_call_may_carry_no_more_than_a_result() {
+    let result = check("", "random", json!({ "bytes": 1_000_000 }), "trapped", "crashed").await;
+    assert!(result["detail"].as_str().unwrap().contains("random"), "{result:#}");
+}
+
+#[tokio::test]
+async fn log_bytes() {
+    for stream in ["stdout", "stderr"] {
+        let input = json!({ "bytes": 100_000, "stream": stream });
+        let result = check("log_bytes = \"1KiB\"", "flood_log", input, "ok", "").await;
+        let dropped = result["log_bytes_dropped"].as_u64().unwrap();
+        assert!(dropped >= 100_000 - 1024, "{dropped}");
+    }
+}
+
+async fn with_server(limits: &str, tool: &str, behaviour: Behaviour, input: impl FnOnce(&str) -> Value) -> (Value, u32) {
+    let server = HttpServer::start(behaviour).await;
+    let lab = lab([]);
+    let grant = format!("[plugins.faulty]\ncomponent = \"builtin:faulty\"\nhttp = [{{ url = \"{}/\" }}]\n", server.url());
+    lab.configure(&format!("{grant}[plugins.faulty.limits]\n{limits}\n"));
+    (call(&lab, tool, &input(&server.url())).await, server.requests())
+}
+
+#[tokio::test]
+async fn http_requests() {
+    let input = |url: &str| json!({ "url": url, "count": 5 });
+    let (result, requests) = with_server("http_requests = 3", "many_http", Behaviour::body("hi"), input).await;
+    let text = result["content"][0]["text"].as_str().unwrap();
+    assert_eq!(text, r#"[200,200,200,"HttpRequestDenied","HttpRequestDenied"]"#, "{result:#}");
+    assert_eq!(requests, 3);
+    assert!(result["detail"].as_str().unwrap().contains("http_requests"), "{result:#}");
+}
+
+#[tokio::test]
+async fn http_response_bytes() {
+    let fetch = |url: &str| json!({ "url": url });
+    let body = |bytes: usize| Behaviour::body("x".repeat(bytes));
+    let limits = "http_response_bytes = \"10KiB\"";
+    let (result, _) = with_server(limits, "fetch", body(10_240), fetch).await;
+    assert!(result["content"].to_string().contains("10240"), "{result:#}");
+    let (result, _) = with_server(limits, "fetch", body(10_241), fetch).await;
+    assert!(result["content"].to_string().contains("HttpResponseBodySize"), "{result:#}");
+}
+
+/// A lab with a handwritten component as the plugin `wat`.
+fn wat_lab(guest: &WatGuest, limits: &str) -> Lab {
+    let lab = lab([]);
+    lab.write("guest.wasm", guest.build());
+    lab.configure(&format!(
+        "[plugins.wat]\ncomponent = \"guest.wasm\"\nrequired = true\n[plugins.wat.limits]\n{limits}\n"
+    ));
+    lab
+}
+
+#[tokio::test]
+async fn table_elements() {
+    let guest = WatGuest::named("grow")
+        .items("(table $table 10 funcref)")
+        // Grows the table until it is refused, then crashes over it.
+        .call("(loop $again (br_if $again (i32.ne (table.grow $table (ref.null func) (i32.const 10)) (i32.const -1)))) unreachable");
+    let lab = wat_lab(&guest, "table_elements = 100");
+    let result = call(&lab, "grow", &json!({})).await;
+    assert_eq!(result["outcome"], "out_of_memory", "{result:#}");
+    assert!(result["content"].to_string().contains("table_elements = 100"), "{result:#}");
+}
+
+#[tokio::test]
+async fn core_instances() {
+    // Even the smallest component is made of several.
+    let lab = wat_lab(&WatGuest::named("tiny"), "core_instances = 1");
+    let ran = lab.call(["tool", "call", "tiny", "{}"]).await.expect_code(2);
+    assert!(ran.stderr.contains("core_instances"), "{ran}");
+}
+
+#[tokio::test]
+async fn memory_that_is_too_large_from_the_start() {
+    let lab = wat_lab(&WatGuest::named("tiny"), "memory = \"64KiB\"");
+    let ran = lab.call(["tool", "call", "tiny", "{}"]).await.expect_code(2);
+    assert!(ran.stderr.contains("memory"), "{ran}");
+}
+
+#[tokio::test]
+async fn list_tools_runs_under_the_same_limits() {
+    for (list, limits, says) in [
+        ("(loop $again (br $again))", "timeout = \"200ms\"", "timeout"),
+        ("(loop $again (br $again))", "fuel = 1_000_000", "fuel"),
+        ("unreachable", "", "list-tools"),
+    ] {
+        let lab = wat_lab(&WatGuest::named("never").list(list), limits);
+        let ran = lab.call(["tool", "list"]).await.expect_code(2);
+        assert!(ran.stderr.contains(says), "{ran}");
+    }
+}
+
+#[tokio::test]
+async fn component_bytes() {
+    let lab = wat_lab(&WatGuest::named("tiny"), "component_bytes = 100");
+    let ran = lab.call(["tool", "list"]).await.expect_code(2);
+    assert!(ran.stderr.contains("component_bytes") && ran.stderr.contains("hint:"), "{ran}");
+}
+
+/// A component that nobody compiled before, so that the cache has none of it.
+fn fresh_guest() -> WatGuest {
+    let unique = format!("fresh_{}", std::process::id());
+    WatGuest::new([WatTool { description: format!("{unique} {:?}", std::time::SystemTime::now()), ..WatTool::named("fresh") }])
+}
+
+#[tokio::test]
+async fn compile_timeout() {
+    // Thousands of functions with a long body each.
+    let body = "(local.set 0 (i32.mul (i32.add (local.get 0) (i32.const 7)) (local.get 0)))".repeat(200);
+    let functions: String = (0..2000).map(|_| format!("(func (param i32) {body})")).collect();
+    let lab = wat_lab(&fresh_guest().items(&functions), "compile_timeout = \"1s\"");
+    let ran = lab.call(["tool", "list"]).await.expect_code(2);
+    assert!(ran.stderr.contains("compile_timeout"), "{ran}");
+}
+
+#[tokio::test]
+async fn compile_memory() {
+    let lab = wat_lab(&fresh_guest(), "compile_memory = \"64MiB\"");
+    let ran = lab.call(["tool", "list"]).await.expect_code(2);
+    assert!(ran.stderr.contains("compile_memory"), "{ran}");
+}

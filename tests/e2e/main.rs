@@ -1,0 +1,24 @@
+//! What crosses a boundary: the real binary, real components, real sockets.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bad_input;
+mod cli;
+mod demo;
+mod endings;
+mod library;
+mod limits;
+mod logs;
+mod model_failures;
+mod money;
+mod network;
+mod outcomes;
+mod repository;
+
+use cofferdam::simulator::Answer;
+use cofferdam_tests::Lab;
+
+/// A lab around the binary of this build.
+fn lab(answers: impl IntoIterator<Item = Answer>) -> Lab {
+    Lab::new(env!("CARGO_BIN_EXE_cofferdam-under-test"), answers)
+}

@@ -1,0 +1,129 @@
+//! Money through the real binary: what is reserved, settled, refused, and what survives a kill.
+
+use cofferdam::simulator::{Answer, FaultKind, FaultPoint, MessageAnswer, UsageAnswer, UsageFigures};
+use cofferdam_tests::{Lab, finish};
+use serde_json::{Value, json};
+
+use crate::lab;
+
+fn costing(input: u64, output: u64) -> Answer {
+    let figures = UsageFigures { input_tokens: Some(input), output_tokens: Some(output), ..UsageFigures::default() };
+    Answer::message(MessageAnswer {
+        text: "Paid.".to_owned(),
+        usage: UsageAnswer::Given(figures),
+        ..MessageAnswer::default()
+    })
+}
+
+async fn budget(lab: &Lab) -> Value {
+    lab.call(["budget", "show", "--output", "json"]).await.expect_code(0).json()
+}
+
+fn scope<'a>(budget: &'a Value, name: &str) -> &'a Value {
+    let scopes = budget.as_array().or_else(|| budget["budget"].as_array()).unwrap_or_else(|| panic!("{budget:#}"));
+    scopes.iter().find(|scope| scope["scope"] == name).unwrap_or_else(|| panic!("{budget:#}"))
+}
+
+#[tokio::test]
+async fn a_run_costs_what_the_api_reported() {
+    let lab = lab([costing(700, 52)]);
+    let report = lab.report(0).await;
+    // 700 tokens at $2 and 52 at $10 a million.
+    assert_eq!(report["metrics"]["estimated_cost_usd"], "0.001920");
+    let session = scope(&report["budget"], "session");
+    assert_eq!((&session["spent_usd"], &session["reserved_usd"]), (&json!("0.001920"), &json!("0.000000")));
+    assert_eq!(scope(&budget(&lab).await, "host_day")["spent_usd"], "0.001920");
+}
+
+#[tokio::test]
+async fn the_days_budget_outlives_the_process() {
+    let lab = lab([costing(100_000, 4000).forever()]);
+    // $0.24 a run; the worst case of the next one no longer fits after the first.
+    lab.configure("[budget]\ndaily_usd = 0.25\n");
+    lab.report(0).await;
+    let report = lab.report(3).await;
+    let message = report["error"]["message"].as_str().unwrap();
+    assert!(message.contains("host_day") && message.contains("0.25"), "{message}");
+    assert_eq!(lab.simulator.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_failed_request_costs_nothing_and_a_cut_one_its_reservation() {
+    let refused = lab([Answer::error(401)]);
+    let report = refused.report(1).await;
+    assert_eq!(scope(&report["budget"], "session")["spent_usd"], "0.000000");
+
+    let cut = lab([Answer::text("Half of").with_fault(FaultKind::Close, FaultPoint::Events(4)).forever()]);
+    cut.configure("[model]\nmax_tokens = 1000\n".strip_prefix("[model]\n").unwrap());
+    let report = cut.report(1).await;
+    let session = scope(&report["budget"], "session");
+    // Three attempts, each with 1000 output tokens at $10 a million in its worst case.
+    let spent: f64 = session["spent_usd"].as_str().unwrap().parse().unwrap();
+    assert!(spent >= 0.03, "{session}");
+    assert_eq!(session["reserved_usd"], "0.000000");
+}
+
+#[tokio::test]
+async fn a_killed_process_is_charged_in_full() {
+    let lab = lab([Answer::text("never").with_fault(FaultKind::Stall, FaultPoint::Events(2))]);
+    let mut child = lab.command(["run", "--output", "json", "Go."]).spawn().unwrap();
+    while lab.simulator.requests().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    child.kill().await.unwrap();
+    let day = budget(&lab).await;
+    let day = scope(&day, "host_day");
+    let spent: f64 = day["spent_usd"].as_str().unwrap().parse().unwrap();
+    assert!(spent >= 0.04 && day["reserved_usd"] == "0.000000", "4096 output tokens at $10 a million: {day}");
+}
+
+#[tokio::test]
+async fn concurrent_processes_share_one_limit() {
+    let lab = lab([costing(100, 4096).forever()]);
+    // Each run reserves a little over $0.04 and spends as much: two fit, however many try at once.
+    lab.configure("[budget]\ndaily_usd = 0.10\n");
+    let children: Vec<_> = (0..6).map(|_| lab.command(["run", "--output", "json", "Go."]).spawn().unwrap()).collect();
+    let mut codes = Vec::new();
+    for child in children {
+        codes.push(finish(child).await.code());
+    }
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 0, 3, 3, 3, 3]);
+    let spent: f64 = scope(&budget(&lab).await, "host_day")["spent_usd"].as_str().unwrap().parse().unwrap();
+    assert!(spent <= 0.10, "{spent}");
+}
+
+#[tokio::test]
+async fn an_unknown_price_is_refused_while_a_budget_is_in_force() {
+    let lab = lab([costing(1, 1)]);
+    lab.configure("model = \"nobody-knows-1\"\n");
+    let report = lab.report(1).await;
+    assert_eq!((&report["error"]["kind"], lab.simulator.requests().len()), (&json!("unknown_price"), 0));
+    let hint = report["error"]["hint"].as_str().unwrap();
+    assert!(hint.contains("nobody-knows-1") && hint.contains("free = true"), "{hint}");
+    lab.configure("model = \"nobody-knows-1\"\n[budget]\nsession_usd = \"unlimited\"\ndaily_usd = \"unlimited\"\n");
+    lab.report(0).await;
+}
+
+#[tokio::test]
+async fn alerts_fire_once_at_each_threshold() {
+    let lab = lab([costing(10_000, 4096).forever()]);
+    lab.configure("[budget]\nsession_usd = 0.11\ndaily_usd = \"unlimited\"\n");
+    let ran = lab.call(["run", "--output", "stream-json", "Go."]).await.expect_code(0);
+    let alerts: Vec<Value> = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|event| event["event"] == "budget_alert")
+        .map(|event| event["percent"].clone())
+        .collect();
+    assert_eq!(alerts, [json!(50)], "$0.061 of $0.11: {}", ran.stdout);
+}
+
+#[tokio::test]
+async fn a_limit_that_was_set_overrides_the_configuration() {
+    let lab = lab([costing(1, 1).forever()]);
+    lab.call(["budget", "set", "host_day", "0.001"]).await.expect_code(0);
+    let report = lab.report(3).await;
+    assert!(report["error"]["message"].as_str().unwrap().contains("host_day"), "{report:#}");
+}

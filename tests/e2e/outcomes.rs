@@ -1,0 +1,236 @@
+//! Every outcome of a tool call, caused for real: what the model reads, what the breaker learns, whether it is retried.
+//!
+//! The calls go through a run of the real binary, so that what is checked is what a model was sent.
+
+use cofferdam::simulator::{Answer, ToolCall};
+use cofferdam::tools::Outcome;
+use cofferdam_tests::{Lab, faulty, tool_call};
+use serde_json::{Value, json};
+
+use crate::lab;
+
+/// What became of the one call of a run.
+struct Told {
+    outcome: String,
+    text: String,
+    is_error: bool,
+    stats: Value,
+    breaker_failures: u64,
+}
+
+async fn told(lab: &Lab, tool: &str) -> Told {
+    let report = lab.report(0).await;
+    let requests = lab.simulator.requests();
+    let result = &requests.last().unwrap().body["messages"][2]["content"][0];
+    let stats = report["metrics"]["tools"][tool].clone();
+    let outcomes = stats["outcomes"].as_object().unwrap();
+    assert_eq!(outcomes.len(), 1, "{stats:#}");
+    let breaker = report["breakers"].as_array().unwrap().iter().find(|breaker| breaker["name"] == format!("tool:{tool}"));
+    Told {
+        outcome: outcomes.keys().next().unwrap().clone(),
+        text: result["content"][0]["text"].as_str().unwrap_or_default().to_owned(),
+        is_error: result["is_error"].as_bool().unwrap_or(false),
+        stats,
+        breaker_failures: breaker.map_or(0, |breaker| breaker["failure_count"].as_u64().unwrap()),
+    }
+}
+
+fn calling(tool: &str, input: Value) -> Lab {
+    lab([tool_call(tool, input), Answer::text("I see.")])
+}
+
+/// Runs one call of the faulty plugin under these limits and checks what came of it.
+async fn check(tool: &str, input: Value, limits: &str, outcome: Outcome, says: &str) -> Told {
+    let lab = calling(tool, input);
+    lab.configure(&faulty(limits));
+    let told = told(&lab, tool).await;
+    assert_eq!(told.outcome, outcome.name(), "{tool}: {}", told.text);
+    assert!(told.text.contains(says), "{tool}: {}", told.text);
+    assert_eq!(told.is_error, outcome != Outcome::Ok, "{tool}");
+    told
+}
+
+#[tokio::test]
+async fn ok() {
+    let told = check("echo", json!({ "a": 1 }), "", Outcome::Ok, r#"{"a":1}"#).await;
+    assert_eq!((&told.stats["successes"], told.breaker_failures), (&json!(1), 0));
+    assert!(told.stats["fuel"].as_u64().unwrap() > 0 && told.stats["peak_memory_bytes"].as_u64().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn unknown_tool() {
+    let lab = calling("no_such_tool", json!({}));
+    lab.configure(&faulty(""));
+    let told = told(&lab, "no_such_tool").await;
+    assert_eq!((told.outcome.as_str(), told.is_error), ("unknown_tool", true));
+    assert!(told.text.contains("loop_forever"), "{}", told.text);
+}
+
+#[tokio::test]
+async fn invalid_input_names_every_violation() {
+    let told = check("exit", json!({ "code": 256, "also": 1 }), "", Outcome::InvalidInput, "/code").await;
+    assert!(told.text.contains("also"), "{}", told.text);
+    assert_eq!((told.breaker_failures, &told.stats["fuel"]), (0, &json!(0)));
+}
+
+#[tokio::test]
+async fn invalid_input_by_the_tools_own_word() {
+    let told = check("reject_input", json!({ "message": "not today" }), "", Outcome::InvalidInput, "not today").await;
+    assert_eq!(told.breaker_failures, 0);
+}
+
+#[tokio::test]
+async fn failed() {
+    let told = check("fail", json!({ "message": "the disk is gone" }), "", Outcome::Failed, "the disk is gone").await;
+    assert_eq!(told.breaker_failures, 1);
+}
+
+#[tokio::test]
+async fn unavailable_is_repeated_only_where_the_tool_may_be() {
+    let limits = "timeout = \"5s\"";
+    let input = json!({ "message": "try later", "retry_after_ms": 1 });
+    let repeated = check("unavailable", input.clone(), limits, Outcome::Unavailable, "try later").await;
+    assert_eq!(repeated.breaker_failures, 3, "each try counts");
+    let once = check("unavailable_once_only", input, limits, Outcome::Unavailable, "try later").await;
+    assert_eq!(once.breaker_failures, 1);
+}
+
+#[tokio::test]
+async fn unavailable_can_heal_between_two_tries() {
+    let in_a_moment = std::time::SystemTime::now() + std::time::Duration::from_millis(1500);
+    let until = in_a_moment.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let input = json!({ "retry_after_ms": 1600, "until_unix_ms": u64::try_from(until).unwrap() });
+    check("unavailable", input, "", Outcome::Ok, "available").await;
+}
+
+#[tokio::test]
+async fn an_absurd_pause_is_not_waited_for() {
+    let input = json!({ "retry_after_ms": u64::MAX });
+    let told = check("unavailable", input, "timeout = \"5s\"", Outcome::Unavailable, "").await;
+    assert_eq!(told.breaker_failures, 1);
+}
+
+#[tokio::test]
+async fn timeout_while_it_computes_and_while_it_waits() {
+    for (tool, input) in [("loop_forever", json!({})), ("never_ready", json!({})), ("sleep", json!({ "ms": 60_000 }))] {
+        let limits = "timeout = \"300ms\"\nfuel = 1_000_000_000_000_000";
+        let told = check(tool, input, limits, Outcome::Timeout, "timeout = 300ms").await;
+        let took = told.stats["avg_duration_ms"].as_f64().unwrap();
+        assert!((300.0..2000.0).contains(&took), "{tool} was stopped after {took} ms");
+        assert_eq!(told.breaker_failures, 1);
+    }
+}
+
+#[tokio::test]
+async fn out_of_fuel() {
+    let told = check("loop_forever", json!({}), "fuel = 50_000_000", Outcome::OutOfFuel, "fuel = 50000000").await;
+    assert_eq!((&told.stats["fuel"], told.breaker_failures), (&json!(50_000_000), 1));
+}
+
+#[tokio::test]
+async fn out_of_memory() {
+    let told = check("eat_memory", json!({}), "memory = \"16MiB\"", Outcome::OutOfMemory, "memory = 16777216").await;
+    let peak = told.stats["peak_memory_bytes"].as_u64().unwrap();
+    assert!((8 << 20..=16 << 20).contains(&peak), "{peak}");
+}
+
+#[tokio::test]
+async fn a_guest_may_live_with_a_refused_growth() {
+    check("eat_memory", json!({ "graceful": true }), "memory = \"16MiB\"", Outcome::Ok, "").await;
+}
+
+#[tokio::test]
+async fn stack_overflow() {
+    check("recurse", json!({}), "", Outcome::StackOverflow, "stack = 524288").await;
+}
+
+#[tokio::test]
+async fn trapped_tells_the_model_nothing_of_the_inside() {
+    for tool in ["panic", "unreachable", "exit"] {
+        let told = check(tool, json!({}), "", Outcome::Trapped, "The tool crashed.").await;
+        assert_eq!(told.text, "The tool crashed.");
+        assert_eq!(told.breaker_failures, 1);
+    }
+    check("exit", json!({ "code": 0 }), "", Outcome::Trapped, "The tool crashed.").await;
+}
+
+#[tokio::test]
+async fn invalid_output() {
+    for (tool, input, says) in [
+        ("bad_json", json!({}), "not JSON"),
+        ("deep_json", json!({ "depth": 10_000 }), "recursion limit"),
+        ("bad_image", json!({}), "image"),
+    ] {
+        let told = check(tool, input, "", Outcome::InvalidOutput, says).await;
+        assert_eq!(told.breaker_failures, 1);
+    }
+}
+
+#[tokio::test]
+async fn breaker_open_after_the_threshold_and_nothing_is_run() {
+    let fail = |number: u32| tool_call("fail", json!({ "message": number.to_string() }));
+    let lab = lab([fail(1), fail(2), fail(3), Answer::text("I give up.")]);
+    lab.configure(&format!("{}[plugins.faulty.breaker]\nfailure_threshold = 2\n", faulty("")));
+    let report = lab.report(0).await;
+    assert_eq!(report["metrics"]["tools"]["fail"]["outcomes"], json!({ "failed": 2, "breaker_open": 1 }));
+    let requests = lab.simulator.requests();
+    let text = requests[3].body["messages"][6]["content"][0]["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains("temporarily unavailable") && text.contains("60 seconds"), "{text}");
+}
+
+#[tokio::test]
+async fn overloaded_where_the_tools_places_are_taken() {
+    let two = Answer::tools((0..2).map(|number| ToolCall::new("sleep", json!({ "ms": 900 + number }))));
+    let lab = lab([two, Answer::text("One of two.")]);
+    let limits = faulty("concurrency = 1");
+    lab.configure(&format!("[limits]\nqueue_timeout = \"100ms\"\n{limits}"));
+    let report = lab.report(0).await;
+    assert_eq!(report["metrics"]["tools"]["sleep"]["outcomes"], json!({ "ok": 1, "overloaded": 1 }));
+}
+
+#[tokio::test]
+async fn a_fallback_stands_in_for_failures_and_is_marked() {
+    let lab = calling("panic", json!({}));
+    lab.configure(&format!("{}[plugins.faulty.tools.panic]\nfallback = \"Ask me later.\"\n", faulty("")));
+    let report = lab.report(0).await;
+    let requests = lab.simulator.requests();
+    let result = &requests[1].body["messages"][2]["content"][0];
+    assert_eq!(result["content"][0]["text"], "[degraded] Ask me later.");
+    assert!(result["is_error"].is_null(), "a fallback is a normal result: {result}");
+    let stats = &report["metrics"]["tools"]["panic"];
+    assert_eq!((&report["degraded"], &stats["degraded"], &stats["successes"]), (&json!(true), &json!(1), &json!(0)));
+}
+
+#[tokio::test]
+async fn a_fallback_does_not_hide_the_models_own_mistake() {
+    let lab = calling("exit", json!({ "code": "x" }));
+    lab.configure(&format!("{}[plugins.faulty.tools.exit]\nfallback = \"Ask me later.\"\n", faulty("")));
+    let told = told(&lab, "exit").await;
+    assert!(told.is_error && told.text.contains("/code"), "{}", told.text);
+}
+
+#[tokio::test]
+async fn a_turns_calls_run_side_by_side_and_are_answered_in_order() {
+    let calls = [("sleep", json!({ "ms": 600 })), ("fail", json!({})), ("echo", json!({ "n": 1 })), ("sleep", json!({ "ms": 601 }))];
+    let lab = lab([Answer::tools(calls.map(|(name, input)| ToolCall::new(name, input))), Answer::text("All four.")]);
+    lab.configure(&faulty(""));
+    let report = lab.report(0).await;
+    let requests = lab.simulator.requests();
+    let uses = requests[1].body["messages"][1]["content"].as_array().unwrap();
+    let results = requests[1].body["messages"][2]["content"].as_array().unwrap();
+    let ids = |blocks: &[Value], key: &str| blocks.iter().map(|block| block[key].clone()).collect::<Vec<_>>();
+    assert_eq!(ids(uses, "id"), ids(results, "tool_use_id"));
+    // Two of 600 ms each, with a model that answers at once: one after the other they would take longer.
+    assert!(report["metrics"]["duration_ms"].as_u64().unwrap() < 1200, "{report:#}");
+}
+
+#[tokio::test]
+async fn no_state_survives_a_call() {
+    let lab = lab([
+        Answer::tools((0..4).map(|_| ToolCall::new("state", json!({})))),
+        Answer::text("{{result:state}}"),
+    ]);
+    lab.configure(&faulty(""));
+    let report = lab.report(0).await;
+    assert_eq!(report["answer"], "1");
+}

@@ -1,0 +1,98 @@
+//! A server on loopback that answers every request in one way, good or bad.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// What every request gets.
+#[derive(Clone, Debug)]
+pub enum Behaviour {
+    /// These bytes, then the end of the connection.
+    Answer(Vec<u8>),
+    /// Nothing, for ever.
+    Silence,
+}
+
+impl Behaviour {
+    /// HTTP 200 with this body.
+    pub fn body(body: impl AsRef<[u8]>) -> Self {
+        Self::with_headers("", body)
+    }
+
+    /// HTTP 200 with these header lines, each ended by CR LF, and this body.
+    pub fn with_headers(headers: &str, body: impl AsRef<[u8]>) -> Self {
+        let body = body.as_ref();
+        let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n{headers}\r\n", body.len()).into_bytes();
+        answer.extend_from_slice(body);
+        Self::Answer(answer)
+    }
+
+    pub fn redirect(to: &str) -> Self {
+        Self::Answer(format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n").into_bytes())
+    }
+}
+
+/// A running server; stops when it is dropped.
+#[derive(Debug)]
+pub struct HttpServer {
+    address: SocketAddr,
+    requests: Arc<AtomicU32>,
+    task: JoinHandle<()>,
+}
+
+impl HttpServer {
+    pub async fn start(behaviour: Behaviour) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(AtomicU32::new(0));
+        let counter = requests.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                counter.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(serve(stream, behaviour.clone()));
+            }
+        });
+        Self { address, requests, task }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Connections that were made.
+    pub fn requests(&self) -> u32 {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for HttpServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(mut stream: TcpStream, behaviour: Behaviour) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return,
+        }
+    }
+    match behaviour {
+        Behaviour::Answer(bytes) => {
+            // A client that has read enough may be gone.
+            let _ = stream.write_all(&bytes).await;
+            let _ = stream.shutdown().await;
+        }
+        Behaviour::Silence => std::future::pending().await,
+    }
+}

@@ -1,0 +1,128 @@
+//! Components written by hand, for what no compiler would make: chosen names and schemas, odd memories and tables.
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// A tool as a guest lists it, true or not.
+#[derive(Clone, Debug)]
+pub struct WatTool {
+    pub name: String,
+    pub description: String,
+    pub schema: String,
+}
+
+impl WatTool {
+    /// A tool that takes any object.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), description: "Does nothing.".to_owned(), schema: r#"{"type":"object"}"#.to_owned() }
+    }
+}
+
+/// A guest with the given tools, whose `call-tool` runs `call` and then answers `done`.
+#[derive(Clone, Debug)]
+pub struct WatGuest {
+    pub tools: Vec<WatTool>,
+    /// Instructions of `call-tool`, which may use the local `$i`.
+    pub call: String,
+    /// Instructions of `list-tools`, before it answers.
+    pub list: String,
+    /// Further items of the module: tables, functions, globals.
+    pub items: String,
+}
+
+/// Where text starts in memory; below lie the results.
+const TEXT: usize = 64;
+const PAGE: usize = 65_536;
+
+impl WatGuest {
+    pub fn new(tools: impl IntoIterator<Item = WatTool>) -> Self {
+        Self { tools: tools.into_iter().collect(), call: String::new(), list: String::new(), items: String::new() }
+    }
+
+    pub fn named(name: &str) -> Self {
+        Self::new([WatTool::named(name)])
+    }
+
+    pub fn call(mut self, instructions: &str) -> Self {
+        self.call = instructions.to_owned();
+        self
+    }
+
+    pub fn list(mut self, instructions: &str) -> Self {
+        self.list = instructions.to_owned();
+        self
+    }
+
+    pub fn items(mut self, items: &str) -> Self {
+        self.items = items.to_owned();
+        self
+    }
+
+    /// The component.
+    pub fn build(&self) -> Vec<u8> {
+        let mut resolve = Resolve::default();
+        let (package, _) = resolve.push_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit/0.1.0")).unwrap();
+        let world = resolve.select_world(&[package], Some("plugin")).unwrap();
+        let mut module = wat::parse_str(self.module()).unwrap();
+        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
+        ComponentEncoder::default().validate(true).module(&module).unwrap().encode().unwrap()
+    }
+
+    /// The core module. Memory: at 0 the result of `list-tools`, at 16 that of `call-tool`, then texts and records.
+    fn module(&self) -> String {
+        let mut memory = vec![0_u8; TEXT];
+        let mut place = |text: &str| {
+            let at = memory.len();
+            memory.extend_from_slice(text.as_bytes());
+            [at, text.len()].map(|number| u32::try_from(number).unwrap())
+        };
+        let done = place("done");
+        let records: Vec<[u32; 7]> = self
+            .tools
+            .iter()
+            .map(|tool| {
+                let [name, name_len] = place(&tool.name);
+                let [description, description_len] = place(&tool.description);
+                let [schema, schema_len] = place(&tool.schema);
+                [name, name_len, description, description_len, schema, schema_len, 0]
+            })
+            .collect();
+        memory.resize(memory.len().next_multiple_of(8), 0);
+        let list = u32::try_from(memory.len()).unwrap();
+        memory.extend(records.iter().flatten().flat_map(|word| word.to_le_bytes()));
+        // content `text`: its tag, then pointer and length.
+        memory.resize(memory.len().next_multiple_of(8), 0);
+        let content = u32::try_from(memory.len()).unwrap();
+        memory.extend([0, done[0], done[1], 0, 0].iter().flat_map(|word: &u32| word.to_le_bytes()));
+        // Results: the tag `ok`, then pointer and length, aligned to 4 for `list-tools` and to 8 for `call-tool`.
+        let mut write = |at: usize, words: &[u32]| {
+            for (index, word) in words.iter().enumerate() {
+                memory[at + index * 4..][..4].copy_from_slice(&word.to_le_bytes());
+            }
+        };
+        write(0, &[0, list, u32::try_from(records.len()).unwrap()]);
+        write(16, &[0, 0, content, 1]);
+        let data: String = memory.iter().map(|byte| format!("\\{byte:02x}")).collect();
+        let pages = memory.len().div_ceil(PAGE) + 1;
+        let heap = (pages - 1) * PAGE;
+        let Self { call, list, items, .. } = self;
+        format!(
+            r#"(module
+                (memory (export "memory") {pages})
+                (data (i32.const 0) "{data}")
+                (global $heap (mut i32) (i32.const {heap}))
+                {items}
+                (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+                    (local $at i32)
+                    (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))
+                    (global.set $heap (i32.add (local.get $at) (local.get 3)))
+                    (local.get $at))
+                (func (export "cofferdam:tool/tools@0.1.0#list-tools") (result i32) (local $i i32)
+                    {list}
+                    (i32.const 0))
+                (func (export "cofferdam:tool/tools@0.1.0#call-tool") (param i32 i32 i32 i32) (result i32) (local $i i32)
+                    {call}
+                    (i32.const 16)))"#
+        )
+    }
+}
