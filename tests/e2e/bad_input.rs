@@ -31,9 +31,10 @@ async fn components_that_are_none() {
     lab.write("garbage.wasm", garbage);
     lab.write("nothing.wasm", wat::parse_str("(component)").unwrap());
     let mut cut = WatGuest::named("x").build();
-    cut.truncate(cut.len() / 2);
+    cut.truncate(cut.len() - 3);
     lab.write("cut.wasm", cut);
-    let text = wat::parse_str(r#"(component (type $t (instance)) (instance (export "cofferdam:tool/tools@9.0.0")))"#).unwrap();
+    let text =
+        wat::parse_str(r#"(component (type $t (instance)) (instance (export "cofferdam:tool/tools@9.0.0")))"#).unwrap();
     lab.write("future.wasm", text);
     lab.write(
         "unknown.wasm",
@@ -60,10 +61,6 @@ async fn components_that_are_none() {
 #[tokio::test]
 async fn an_unknown_import_is_named() {
     let lab = lab([]);
-    let bytes = WatGuest::named("x").build();
-    // The same component inside another that wants something nobody offers.
-    let inner: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
-    drop(inner);
     lab.write(
         "rockets.wasm",
         wat::parse_str(r#"(component (import "acme:rockets/launch@1.0.0" (instance (export "go" (func)))))"#).unwrap(),
@@ -76,12 +73,24 @@ async fn an_unknown_import_is_named() {
 async fn a_missing_component_is_said_and_the_others_serve_on() {
     let lab = lab([Answer::text("Fine without.")]);
     lab.write("core.wasm", wat::parse_str("(module)").unwrap());
-    lab.configure(&format!("[plugins.calculator]\ncomponent = \"builtin:calculator\"\n{}", plugin("core.wasm", false)));
+    lab.configure(&format!(
+        "[plugins.calculator]\ncomponent = \"builtin:calculator\"\n{}",
+        plugin("core.wasm", false)
+    ));
     let ran = lab.call(["run", "Go."]).await.expect_code(0);
     assert!(ran.stderr.contains("core WebAssembly module"), "{ran}");
-    assert!(lab.simulator.requests()[0].body["tools"].to_string().contains("calculate"));
+    assert!(
+        lab.simulator.requests()[0].body["tools"]
+            .to_string()
+            .contains("calculate")
+    );
     lab.configure(&plugin("core.wasm", true));
-    refused(&lab, ["run", "--output", "json", "Go."], &["core WebAssembly module", "hint:"]).await;
+    refused(
+        &lab,
+        ["run", "--output", "json", "Go."],
+        &["core WebAssembly module", "hint:"],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -95,7 +104,9 @@ async fn an_unreadable_component() {
 async fn a_pinned_digest_holds() {
     let lab = lab([]);
     let digest = format!("sha256:{}", "0".repeat(64));
-    lab.configure(&format!("[plugins.c]\ncomponent = \"builtin:calculator\"\nrequired = true\ndigest = \"{digest}\"\n"));
+    lab.configure(&format!(
+        "[plugins.c]\ncomponent = \"builtin:calculator\"\nrequired = true\ndigest = \"{digest}\"\n"
+    ));
     refused(&lab, ["tool", "list"], &["digest", "hint:"]).await;
 }
 
@@ -107,8 +118,14 @@ async fn duplicate_tool_names_are_refused_and_can_be_renamed() {
     refused(&lab, ["tool", "list"], &["calculate", "hint:"]).await;
     lab.configure(&format!("{two}[plugins.b.tools.calculate]\nname = \"compute\"\n"));
     let ran = lab.call(["tool", "list"]).await.expect_code(0);
-    assert!(ran.stdout.contains("calculate") && ran.stdout.contains("compute"), "{ran}");
-    let ran = lab.call(["tool", "call", "compute", r#"{"expression":"6*7"}"#]).await.expect_code(0);
+    assert!(
+        ran.stdout.contains("calculate") && ran.stdout.contains("compute"),
+        "{ran}"
+    );
+    let ran = lab
+        .call(["tool", "call", "compute", r#"{"expression":"6*7"}"#])
+        .await
+        .expect_code(0);
     assert!(ran.stdout.contains("42"), "{ran}");
 }
 
@@ -121,14 +138,29 @@ async fn a_section_for_a_tool_that_does_not_exist() {
 
 #[tokio::test]
 async fn tools_that_lie_about_themselves() {
-    let schema = |schema: &str| WatTool { schema: schema.to_owned(), ..WatTool::named("x") };
-    let described = |description: &str| WatTool { description: description.to_owned(), ..WatTool::named("x") };
+    let schema = |schema: &str| WatTool {
+        schema: schema.to_owned(),
+        ..WatTool::named("x")
+    };
+    let described = |description: &str| WatTool {
+        description: description.to_owned(),
+        ..WatTool::named("x")
+    };
     for (tool, says) in [
         (schema("{"), "not JSON"),
         (schema(r#"{"type":"string"}"#), "object"),
-        (schema(r#"{"type":"object","properties":{"a":{"pattern":"("}}}"#), "not usable"),
-        (schema(r#"{"type":"object","$ref":"https://example.com/x"}"#), "not usable"),
-        (schema(&format!(r#"{{"type":"object","title":"{}"}}"#, "x".repeat(70_000))), "65536"),
+        (
+            schema(r#"{"type":"object","properties":{"a":{"pattern":"("}}}"#),
+            "not usable",
+        ),
+        (
+            schema(r#"{"type":"object","$ref":"https://example.com/x"}"#),
+            "not usable",
+        ),
+        (
+            schema(&format!(r#"{{"type":"object","title":"{}"}}"#, "x".repeat(70_000))),
+            "65536",
+        ),
         (WatTool::named(""), "a name is"),
         (WatTool::named("a b"), "a name is"),
         (WatTool::named("\u{1b}[31mred"), "a name is"),
@@ -140,7 +172,10 @@ async fn tools_that_lie_about_themselves() {
         lab.write("guest.wasm", WatGuest::new([tool]).build());
         lab.configure(&plugin("guest.wasm", true));
         let ran = lab.call(["tool", "list"]).await.expect_code(2);
-        assert!(ran.stderr.contains(says) && !ran.stderr.contains('\u{1b}'), "{says}: {ran}");
+        assert!(
+            ran.stderr.contains(says) && !ran.stderr.contains('\u{1b}'),
+            "{says}: {ran}"
+        );
     }
 }
 
@@ -165,11 +200,19 @@ async fn ledgers_that_cannot_be_used() {
     std::fs::create_dir_all(lab.path("data/cofferdam")).unwrap();
     lab.write("data/cofferdam/ledger.sqlite3", vec![b'x'; 8192]);
     refused(&lab, ["run", "--output", "json", "Go."], &["ledger", "hint:"]).await;
-    assert_eq!(std::fs::read(lab.path("data/cofferdam/ledger.sqlite3")).unwrap(), vec![b'x'; 8192], "left as it was");
+    assert_eq!(
+        std::fs::read(lab.path("data/cofferdam/ledger.sqlite3")).unwrap(),
+        vec![b'x'; 8192],
+        "left as it was"
+    );
     std::fs::remove_dir_all(lab.path("data")).unwrap();
     lab.write("data", "a file where a folder should be");
     refused(&lab, ["run", "Go."], &["hint:"]).await;
-    assert_eq!(lab.simulator.requests().len(), 0, "nothing was asked that could not be booked");
+    assert_eq!(
+        lab.simulator.requests().len(),
+        0,
+        "nothing was asked that could not be booked"
+    );
 }
 
 #[tokio::test]
@@ -178,7 +221,10 @@ async fn no_key() {
     let mut command = lab.command(["run", "Go."]);
     command.env_remove("ANTHROPIC_API_KEY");
     let ran = finish(command.spawn().unwrap()).await.expect_code(2);
-    assert!(ran.stderr.contains("ANTHROPIC_API_KEY") && ran.stderr.contains("cofferdam demo"), "{ran}");
+    assert!(
+        ran.stderr.contains("ANTHROPIC_API_KEY") && ran.stderr.contains("cofferdam demo"),
+        "{ran}"
+    );
 }
 
 #[tokio::test]
@@ -190,7 +236,10 @@ async fn a_closed_stdout_is_no_panic() {
         let mut command = lab.command(arguments.iter().copied());
         command.stdout(Stdio::from(writer));
         let ran = finish(command.spawn().unwrap()).await;
-        assert!(ran.status.code().is_some() && !ran.stderr.contains("panicked"), "{arguments:?}: {ran}");
+        assert!(
+            ran.status.code().is_some() && !ran.stderr.contains("panicked"),
+            "{arguments:?}: {ran}"
+        );
     }
 }
 
@@ -218,7 +267,12 @@ async fn a_cache_that_others_can_write_to_is_not_used() {
     let cache = lab.path("cache");
     std::fs::create_dir_all(cache.join("cofferdam")).unwrap();
     std::fs::set_permissions(cache.join("cofferdam"), std::fs::Permissions::from_mode(0o777)).unwrap();
-    let mut command = lab.command(["tool", "call", "builtin:calculator#calculate", r#"{"expression":"6*7"}"#]);
+    let mut command = lab.command([
+        "tool",
+        "call",
+        "builtin:calculator#calculate",
+        r#"{"expression":"6*7"}"#,
+    ]);
     command.env("XDG_CACHE_HOME", &cache);
     let ran = finish(command.spawn().unwrap()).await.expect_code(0);
     assert!(ran.stdout.contains("42"), "{ran}");
@@ -230,13 +284,25 @@ async fn a_damaged_cache_entry_is_compiled_again() {
     let lab = lab([]);
     let cache = lab.path("cache");
     let call = async || {
-        let mut command = lab.command(["tool", "call", "builtin:calculator#calculate", r#"{"expression":"6*7"}"#]);
+        let mut command = lab.command([
+            "tool",
+            "call",
+            "builtin:calculator#calculate",
+            r#"{"expression":"6*7"}"#,
+        ]);
         command.env("XDG_CACHE_HOME", &cache);
         finish(command.spawn().unwrap()).await.expect_code(0)
     };
     call().await;
-    let entries = || std::fs::read_dir(cache.join("cofferdam")).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
-    let [entry] = &entries()[..] else { panic!("{:?}", entries()) };
+    let entries = || {
+        std::fs::read_dir(cache.join("cofferdam"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect::<Vec<_>>()
+    };
+    let [entry] = &entries()[..] else {
+        panic!("{:?}", entries())
+    };
     let whole = std::fs::read(entry).unwrap();
     std::fs::write(entry, &whole[..whole.len() / 2]).unwrap();
     let ran = call().await;

@@ -11,7 +11,10 @@ async fn run_streams_the_answer_to_stdout_and_the_rest_to_stderr() {
     let lab = lab([Answer::text("The answer is 42.")]);
     let ran = lab.call(["run", "Go."]).await.expect_code(0);
     assert_eq!(ran.stdout, "The answer is 42.\n");
-    assert!(ran.stderr.contains("completed") && ran.stderr.contains("tokens"), "{ran}");
+    assert!(
+        ran.stderr.contains("completed") && ran.stderr.contains("tokens"),
+        "{ran}"
+    );
     let quiet = crate::lab([Answer::text("The answer is 42.")]);
     let ran = quiet.call(["run", "--quiet", "Go."]).await.expect_code(0);
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("The answer is 42.\n", ""));
@@ -30,26 +33,54 @@ async fn the_prompt_may_come_from_stdin() {
 
 #[tokio::test]
 async fn stream_json_is_a_json_event_a_line_and_the_report_last() {
-    let lab = lab([cofferdam_tests::tool_call("echo", json!({ "a": 1 })), Answer::text("Done and done.")]);
+    let lab = lab([
+        cofferdam_tests::tool_call("echo", json!({ "a": 1 })),
+        Answer::text("Done and done."),
+    ]);
     lab.configure(&faulty(""));
     let ran = lab.call(["run", "--output", "stream-json", "Go."]).await.expect_code(0);
-    let lines: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     let names: Vec<&str> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
     assert_eq!((names[0], names[names.len() - 1]), ("session_started", "report"));
     for name in [
-        "turn_started", "model_attempt", "model_response", "text_delta", "tool_call_started", "tool_call_finished",
-        "budget_reserved", "budget_settled", "session_finished",
+        "turn_started",
+        "model_attempt",
+        "model_response",
+        "text_delta",
+        "tool_call_started",
+        "tool_call_finished",
+        "budget_reserved",
+        "budget_settled",
+        "session_finished",
     ] {
         assert!(names.contains(&name), "{name}: {names:?}");
     }
-    let said: String = lines.iter().filter(|line| line["event"] == "text_delta").map(|line| line["text"].as_str().unwrap()).collect();
-    assert_eq!((said.as_str(), &lines[lines.len() - 1]["answer"]), ("Done and done.", &json!("Done and done.")));
-    assert!(lines.iter().all(|line| line["event"] == "report" || line["session_id"] == lines[0]["session_id"]));
+    let said: String = lines
+        .iter()
+        .filter(|line| line["event"] == "text_delta")
+        .map(|line| line["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        (said.as_str(), &lines[lines.len() - 1]["answer"]),
+        ("Done and done.", &json!("Done and done."))
+    );
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["event"] == "report" || line["session_id"] == lines[0]["session_id"])
+    );
 }
 
 #[tokio::test]
 async fn the_report_has_the_documented_shape() {
-    let lab = lab([cofferdam_tests::tool_call("calculate", json!({ "expression": "25 * 17" })), Answer::text("425")]);
+    let lab = lab([
+        cofferdam_tests::tool_call("calculate", json!({ "expression": "25 * 17" })),
+        Answer::text("425"),
+    ]);
     lab.configure("[plugins.calculator]\ncomponent = \"builtin:calculator\"\n");
     let report = lab.report(0).await;
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
@@ -58,31 +89,81 @@ async fn the_report_has_the_documented_shape() {
         names.sort();
         names
     };
-    let top = ["session_id", "tenant", "outcome", "answer", "model", "iterations", "degraded", "metrics", "breakers", "budget", "error"];
+    let top = [
+        "session_id",
+        "tenant",
+        "outcome",
+        "answer",
+        "model",
+        "iterations",
+        "degraded",
+        "metrics",
+        "breakers",
+        "budget",
+        "error",
+    ];
     assert_eq!(keys(&report), sorted(&top));
     let metrics = [
-        "input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "tool_calls",
-        "model_attempts", "model_errors", "tool_errors", "retries", "estimated_cost_usd", "duration_ms",
-        "model_duration_ms", "time_to_first_token_ms", "request_ids", "tools",
+        "input_tokens",
+        "output_tokens",
+        "cache_creation_input_tokens",
+        "cache_read_input_tokens",
+        "tool_calls",
+        "model_attempts",
+        "model_errors",
+        "tool_errors",
+        "retries",
+        "estimated_cost_usd",
+        "duration_ms",
+        "model_duration_ms",
+        "time_to_first_token_ms",
+        "request_ids",
+        "tools",
     ];
     assert_eq!(keys(&report["metrics"]), sorted(&metrics));
     let tool = [
-        "calls", "successes", "failures", "degraded", "success_rate", "avg_duration_ms", "fuel", "peak_memory_bytes", "outcomes",
+        "calls",
+        "successes",
+        "failures",
+        "degraded",
+        "success_rate",
+        "avg_duration_ms",
+        "fuel",
+        "peak_memory_bytes",
+        "outcomes",
     ];
     assert_eq!(keys(&report["metrics"]["tools"]["calculate"]), sorted(&tool));
     let breaker = [
-        "name", "state", "failure_count", "success_count", "failure_threshold", "success_threshold", "open_for_seconds",
-        "opened_at", "opened_count", "time_until_retry_seconds", "rejected_count",
+        "name",
+        "state",
+        "failure_count",
+        "success_count",
+        "failure_threshold",
+        "success_threshold",
+        "open_for_seconds",
+        "opened_at",
+        "opened_count",
+        "time_until_retry_seconds",
+        "rejected_count",
     ];
     assert_eq!(keys(&report["breakers"][0]), sorted(&breaker));
-    assert_eq!(keys(&report["budget"][0]), sorted(&["scope", "limit_usd", "spent_usd", "reserved_usd", "remaining_usd"]));
+    assert_eq!(
+        keys(&report["budget"][0]),
+        sorted(&["scope", "limit_usd", "spent_usd", "reserved_usd", "remaining_usd"])
+    );
 }
 
 #[tokio::test]
 async fn chat_keeps_the_conversation() {
     let lab = lab([Answer::text("Hello Ada."), Answer::text("Ada.")]);
-    let ran = lab.call_with_input(["chat"], "I am Ada.\nWho am I?\n").await.expect_code(0);
-    assert!(ran.stdout.contains("Hello Ada.") && ran.stdout.contains("\nAda."), "{ran}");
+    let ran = lab
+        .call_with_input(["chat"], "I am Ada.\nWho am I?\n")
+        .await
+        .expect_code(0);
+    assert!(
+        ran.stdout.contains("Hello Ada.") && ran.stdout.contains("\nAda."),
+        "{ran}"
+    );
     let second = &lab.simulator.requests()[1].body["messages"];
     assert_eq!(second.as_array().unwrap().len(), 3, "{second:#}");
 }
@@ -93,11 +174,17 @@ async fn tool_list_and_call() {
     lab.configure("[plugins.calculator]\ncomponent = \"builtin:calculator\"\n");
     let ran = lab.call(["tool", "list", "--output", "json"]).await.expect_code(0);
     assert!(ran.json().to_string().contains("calculate"), "{ran}");
-    let ran = lab.call(["tool", "call", "calculate", r#"{"expression":"2^100"}"#]).await.expect_code(0);
+    let ran = lab
+        .call(["tool", "call", "calculate", r#"{"expression":"2^100"}"#])
+        .await
+        .expect_code(0);
     assert_eq!(ran.stdout.trim(), "1267650600228229401496703205376");
     for expression in ["1/0", "import os", "9^9^9^9^9", &"(".repeat(10_000)] {
         let input = json!({ "expression": expression }).to_string();
-        let ran = lab.call(["tool", "call", "calculate", &input, "--output", "json"]).await.expect_code(1);
+        let ran = lab
+            .call(["tool", "call", "calculate", &input, "--output", "json"])
+            .await
+            .expect_code(1);
         assert_eq!(ran.json()["outcome"], "invalid_input", "{ran}");
     }
     lab.call(["tool", "call", "calculate", "not json"]).await.expect_code(2);
@@ -111,9 +198,22 @@ async fn a_lone_component_needs_no_configuration() {
     std::fs::remove_file(lab.path("cofferdam.toml")).unwrap();
     let server = HttpServer::start(Behaviour::body("hello")).await;
     let input = json!({ "url": server.url() }).to_string();
-    let denied = lab.call(["tool", "call", "builtin:faulty#fetch", &input]).await.expect_code(0);
+    let denied = lab
+        .call(["tool", "call", "builtin:faulty#fetch", &input])
+        .await
+        .expect_code(0);
     assert!(denied.stdout.contains("HttpRequestDenied"), "{denied}");
-    let allowed = lab.call(["tool", "call", "builtin:faulty#fetch", &input, "--allow-http", &server.url()]).await.expect_code(0);
+    let allowed = lab
+        .call([
+            "tool",
+            "call",
+            "builtin:faulty#fetch",
+            &input,
+            "--allow-http",
+            &server.url(),
+        ])
+        .await
+        .expect_code(0);
     assert!(allowed.stdout.contains("hello"), "{allowed}");
 }
 
@@ -121,7 +221,12 @@ async fn a_lone_component_needs_no_configuration() {
 async fn inspect_shows_what_is_asked_for_and_what_is_granted() {
     let lab = lab([]);
     let ran = lab.call(["tool", "inspect", "builtin:weather"]).await.expect_code(0);
-    for words in ["wasi:http/outgoing-handler", "send HTTP requests", "sha256:", "get_weather"] {
+    for words in [
+        "wasi:http/outgoing-handler",
+        "send HTTP requests",
+        "sha256:",
+        "cofferdam:tool/tools@0.1.0",
+    ] {
         assert!(ran.stdout.contains(words), "{words}: {ran}");
     }
 }
@@ -137,10 +242,15 @@ async fn the_weather_plugin_against_a_service_of_its_shape() {
     ));
     let ask = async |location: &str| {
         let input = json!({ "location": location }).to_string();
-        lab.call(["tool", "call", "get_weather", &input, "--output", "json"]).await.json()
+        lab.call(["tool", "call", "get_weather", &input, "--output", "json"])
+            .await
+            .json()
     };
     let boston = ask("Boston").await;
-    assert!(boston["content"][0]["text"].as_str().unwrap().contains("°C"), "{boston:#}");
+    assert!(
+        boston["content"][0]["text"].as_str().unwrap().contains("°C"),
+        "{boston:#}"
+    );
     assert_eq!(ask("Atlantis-on-Sea").await["outcome"], "invalid_input");
     weather.set_mode(WeatherMode::Down(503));
     assert_eq!(ask("Boston").await["outcome"], "unavailable");
@@ -157,9 +267,15 @@ async fn simulate_serves_a_script() {
         use tokio::io::{AsyncBufReadExt, BufReader};
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = lines.next_line().await.unwrap().expect("it says where it listens");
-        line.split_whitespace().find(|word| word.starts_with("http://")).unwrap_or_else(|| panic!("{line}")).to_owned()
+        line.split_whitespace()
+            .find(|word| word.starts_with("http://"))
+            .unwrap_or_else(|| panic!("{line}"))
+            .to_owned()
     };
-    lab.write("cofferdam.toml", format!("[model]\nprovider = \"simulated\"\nbase_url = \"{url}\"\n"));
+    lab.write(
+        "cofferdam.toml",
+        format!("[model]\nprovider = \"simulated\"\nbase_url = \"{url}\"\n"),
+    );
     assert_eq!(lab.report(0).await["answer"], "From the script.");
     child.kill().await.unwrap();
     let bad = lab.write("bad.toml", "[[answer]]\ntxet = \"x\"\n");
@@ -174,7 +290,13 @@ async fn budget_commands() {
     let ran = lab.call(["budget"]).await.expect_code(0);
     assert!(ran.stdout.contains("host_day"), "{ran}");
     let ran = lab.call(["budget", "export"]).await.expect_code(0);
-    assert!(ran.stdout.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()) && !ran.stdout.is_empty(), "{ran}");
+    assert!(
+        ran.stdout
+            .lines()
+            .all(|line| serde_json::from_str::<Value>(line).is_ok())
+            && !ran.stdout.is_empty(),
+        "{ran}"
+    );
     lab.call(["budget", "set", "host_day", "-1"]).await.expect_code(2);
     lab.call(["budget", "set", "galaxy", "1"]).await.expect_code(2);
 }
@@ -187,7 +309,9 @@ async fn config_commands() {
     let shown = lab.call(["config", "show"]).await.expect_code(0);
     assert!(shown.stdout.contains("tester"), "{shown}");
     lab.write("shown.toml", &shown.stdout);
-    lab.call(["--config", "shown.toml", "config", "check"]).await.expect_code(0);
+    lab.call(["--config", "shown.toml", "config", "check"])
+        .await
+        .expect_code(0);
     let schema = lab.call(["config", "schema"]).await.expect_code(0).json();
     assert!(schema["properties"]["limits"].is_object(), "{schema:#}");
     let mut command = lab.command(["config", "show"]);
@@ -202,7 +326,16 @@ async fn usage_errors_and_help() {
     lab.call(["frobnicate"]).await.expect_code(2);
     lab.call(["run", "--output", "yaml", "x"]).await.expect_code(2);
     let help = lab.call(["--help"]).await.expect_code(0);
-    for command in ["run", "chat", "demo", "simulate", "tool", "budget", "config", "completions"] {
+    for command in [
+        "run",
+        "chat",
+        "demo",
+        "simulate",
+        "tool",
+        "budget",
+        "config",
+        "completions",
+    ] {
         assert!(help.stdout.contains(command), "{command}: {help}");
     }
     for shell in ["bash", "zsh", "fish"] {

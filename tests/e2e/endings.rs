@@ -11,15 +11,28 @@ use serde_json::{Value, json};
 use crate::lab;
 
 fn stopped(reason: &str) -> Answer {
-    let message =
-        MessageAnswer { text: "So far.".to_owned(), stop_reason: Some(reason.to_owned()), ..MessageAnswer::default() };
+    let message = MessageAnswer {
+        text: "So far.".to_owned(),
+        stop_reason: Some(reason.to_owned()),
+        ..MessageAnswer::default()
+    };
     Answer::message(message)
 }
 
 #[track_caller]
 fn check(report: &Value, ending: Ending) {
     assert_eq!(report["outcome"], ending.name(), "{report:#}");
-    for key in ["session_id", "tenant", "answer", "model", "iterations", "degraded", "metrics", "breakers", "budget"] {
+    for key in [
+        "session_id",
+        "tenant",
+        "answer",
+        "model",
+        "iterations",
+        "degraded",
+        "metrics",
+        "breakers",
+        "budget",
+    ] {
         assert!(!report[key].is_null(), "{key}: {report:#}");
     }
 }
@@ -46,7 +59,10 @@ async fn truncated_and_the_cut_off_call_is_not_made() {
     lab.configure(&faulty(""));
     let report = lab.report(1).await;
     check(&report, Ending::Truncated);
-    assert_eq!((&report["metrics"]["tool_calls"], &report["answer"]), (&json!(0), &json!("I will")));
+    assert_eq!(
+        (&report["metrics"]["tool_calls"], &report["answer"]),
+        (&json!(0), &json!("I will"))
+    );
 }
 
 #[tokio::test]
@@ -80,7 +96,11 @@ async fn context_overflow_where_nothing_is_left_to_trim() {
 
 #[tokio::test]
 async fn a_long_result_is_trimmed_and_the_run_goes_on() {
-    let lab = lab([tool_call("big_output", json!({ "bytes": 10_000 })), too_long(), Answer::text("Fine.")]);
+    let lab = lab([
+        tool_call("big_output", json!({ "bytes": 10_000 })),
+        too_long(),
+        Answer::text("Fine."),
+    ]);
     lab.configure(&faulty(""));
     check(&lab.report(0).await, Ending::Completed);
     let requests = lab.simulator.requests();
@@ -91,7 +111,10 @@ async fn a_long_result_is_trimmed_and_the_run_goes_on() {
 
 #[tokio::test]
 async fn context_overflow_after_two_trims() {
-    let lab = lab([tool_call("big_output", json!({ "bytes": 10_000 })), too_long().forever()]);
+    let lab = lab([
+        tool_call("big_output", json!({ "bytes": 10_000 })),
+        too_long().forever(),
+    ]);
     lab.configure(&faulty(""));
     check(&lab.report(1).await, Ending::ContextOverflow);
     assert!(lab.simulator.requests().len() <= 4, "trimmed at most twice");
@@ -100,13 +123,16 @@ async fn context_overflow_after_two_trims() {
 #[tokio::test]
 async fn model_failed() {
     for (answer, kind) in [
-        (Answer::error(401), "authentication_error"),
-        (Answer::error(400), "invalid_request_error"),
-        (Answer::error(500).forever(), "api_error"),
+        (Answer::error(401), "authentication"),
+        (Answer::error(400), "invalid_request"),
+        (Answer::error(500).forever(), "server_error"),
         (stopped("sideways"), "unknown_stop_reason"),
         (stopped("tool_use"), "malformed_answer"),
         (stopped("pause_turn").forever(), "too_many_pauses"),
-        (Answer::raw(200, "text/event-stream", "no events here").forever(), "stream_cut"),
+        (
+            Answer::raw(200, "text/event-stream", "no events here").forever(),
+            "stream_cut",
+        ),
     ] {
         let lab = lab([answer]);
         let report = lab.report(1).await;
@@ -121,7 +147,11 @@ async fn a_paused_answer_goes_on_five_times() {
     let report = lab.report(0).await;
     assert_eq!(report["answer"], "So far.So far.So far.So far.So far. Done.");
     let last = &lab.simulator.requests()[5].body["messages"];
-    assert_eq!(last.as_array().unwrap().last().unwrap()["role"], "assistant", "no user text was added: {last:#}");
+    assert_eq!(
+        last.as_array().unwrap().last().unwrap()["role"],
+        "assistant",
+        "no user text was added: {last:#}"
+    );
 }
 
 #[tokio::test]
@@ -150,7 +180,10 @@ async fn deadline_exceeded_in_the_model_and_in_a_tool() {
     waiting.configure("[agent]\ndeadline = \"1s\"\n");
     check(&waiting.report(4).await, Ending::DeadlineExceeded);
 
-    let calling = lab([tool_call("sleep", json!({ "ms": 60_000 })), Answer::text("never asked for")]);
+    let calling = lab([
+        tool_call("sleep", json!({ "ms": 60_000 })),
+        Answer::text("never asked for"),
+    ]);
     calling.configure(&format!("[agent]\ndeadline = \"1s\"\n{}", faulty("timeout = \"30s\"")));
     let report = calling.report(4).await;
     check(&report, Ending::DeadlineExceeded);
@@ -164,7 +197,12 @@ async fn loop_detected_at_five_and_the_model_is_told_at_three() {
     let report = lab.report(4).await;
     check(&report, Ending::LoopDetected);
     assert_eq!(report["metrics"]["tool_calls"], 5);
-    let told = |request: usize| lab.simulator.requests()[request].body.to_string().contains("the same call three times");
+    let told = |request: usize| {
+        lab.simulator.requests()[request]
+            .body
+            .to_string()
+            .contains("this same call three times")
+    };
     assert_eq!((told(2), told(3)), (false, true));
 }
 
@@ -174,7 +212,10 @@ async fn budget_exceeded() {
     lab.configure("[budget]\nsession_usd = 0.0001\n");
     let report = lab.report(3).await;
     check(&report, Ending::BudgetExceeded);
-    assert_eq!((&report["error"]["kind"], lab.simulator.requests().len()), (&json!("budget_exceeded"), 0));
+    assert_eq!(
+        (&report["error"]["kind"], lab.simulator.requests().len()),
+        (&json!("budget_exceeded"), 0)
+    );
 }
 
 #[tokio::test]

@@ -24,17 +24,27 @@ fn model(answers: impl IntoIterator<Item = Answer>) -> Simulator {
 
 /// A host with the faulty plugin, asking `model`.
 fn builder(model: &Simulator) -> HostBuilder {
+    builder_with(model, |_| ())
+}
+
+fn builder_with(model: &Simulator, change: impl FnOnce(&mut Config)) -> HostBuilder {
     let mut config = Config::default();
     config.model = ModelSettings {
         base_url: model.url().parse().unwrap(),
         api_key: Some(Secret::new("test")),
         ..ModelSettings::default()
     };
-    config.plugins = vec![PluginSettings::new("faulty", ComponentSource::Builtin("faulty".to_owned()))];
+    config.plugins = vec![PluginSettings::new(
+        "faulty",
+        ComponentSource::Builtin("faulty".to_owned()),
+    )];
     config.engine.cache_dir = Some(std::env::temp_dir().join("cofferdam-tests-cache/cofferdam"));
+    change(&mut config);
     // This program is no compiler: the product's own is.
     let place = CompilePlace::Child(PathBuf::from(env!("CARGO_BIN_EXE_cofferdam-under-test")));
-    Host::builder(config).ledger(Ledger::in_memory().unwrap()).compile_place(place)
+    Host::builder(config)
+        .ledger(Ledger::in_memory().unwrap())
+        .compile_place(place)
 }
 
 async fn run(host: &Host) -> RunReport {
@@ -78,12 +88,19 @@ impl ToolPolicy for Panics {
 
 #[tokio::test]
 async fn denied_by_policy() {
-    let model = model([tool_call("echo", json!({ "a": 1 })), tool_call("echo", json!({ "a": 2 })), Answer::text("Fine.")]);
+    let model = model([
+        tool_call("echo", json!({ "a": 1 })),
+        tool_call("echo", json!({ "a": 2 })),
+        Answer::text("Fine."),
+    ]);
     let host = builder(&model).tool_policy(Arc::new(NoEcho)).build().await.unwrap();
     let report = run(&host).await;
     assert_eq!(outcomes(&report, "echo"), json!({ "denied": 1, "ok": 1 }));
     let told = model.requests()[1].body.to_string();
-    assert!(told.contains("the house rules") && told.contains("no echo of 1"), "{told}");
+    assert!(
+        told.contains("the house rules") && told.contains("no echo of 1"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -91,14 +108,22 @@ async fn host_error_for_a_fault_of_ours_and_the_run_goes_on() {
     let model = model([tool_call("echo", json!({})), Answer::text("Fine.")]);
     let host = builder(&model).tool_policy(Arc::new(Panics)).build().await.unwrap();
     let report = run(&host).await;
-    assert_eq!((report.outcome, outcomes(&report, "echo")), (Ending::Completed, json!({ "host_error": 1 })));
+    assert_eq!(
+        (report.outcome, outcomes(&report, "echo")),
+        (Ending::Completed, json!({ "host_error": 1 }))
+    );
     let told = model.requests()[1].body.to_string();
-    assert!(told.contains("Internal error") && !told.contains("a bug of the embedder"), "{told}");
+    assert!(
+        told.contains("Internal error") && !told.contains("a bug of the embedder"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
 async fn cancelled_while_a_tool_runs() {
-    let model = model([Answer::tools(["loop_forever", "never_ready"].map(|name| ToolCall::new(name, json!({}))))]);
+    let model = model([Answer::tools(
+        ["loop_forever", "never_ready"].map(|name| ToolCall::new(name, json!({}))),
+    )]);
     let cancel = CancellationToken::new();
     let when_started = cancel.clone();
     let host = builder(&model)
@@ -110,7 +135,10 @@ async fn cancelled_while_a_tool_runs() {
         .build()
         .await
         .unwrap();
-    let options = RunOptions { cancel, ..RunOptions::default() };
+    let options = RunOptions {
+        cancel,
+        ..RunOptions::default()
+    };
     let report = host.session().run("Go.", options).await;
     assert_eq!(report.outcome, Ending::Cancelled);
     for tool in ["loop_forever", "never_ready"] {
@@ -125,17 +153,28 @@ async fn observers_see_every_event_and_hurt_nobody() {
     let names = seen.clone();
     let host = builder(&model)
         .observer("broken", |_: &Event| panic!("a bug of the embedder"))
-        .observer("slow", |_: &Event| std::thread::park_timeout(Duration::from_millis(200)))
-        .observer("recorder", move |event: &Event| names.lock().unwrap().push(event.kind.name()))
+        .observer("slow", |_: &Event| {
+            std::thread::park_timeout(Duration::from_millis(200))
+        })
+        .observer("recorder", move |event: &Event| {
+            names.lock().unwrap().push(event.kind.name())
+        })
         .build()
         .await
         .unwrap();
     let report = run(&host).await;
     assert_eq!(report.outcome, Ending::Completed);
-    assert!(report.metrics.duration_ms < 2000, "nobody waits for a slow observer: {}", report.metrics.duration_ms);
+    assert!(
+        report.metrics.duration_ms < 2000,
+        "nobody waits for a slow observer: {}",
+        report.metrics.duration_ms
+    );
     host.shutdown().await;
     let seen = seen.lock().unwrap();
-    assert_eq!((seen.first(), seen.last()), (Some(&"session_started"), Some(&"session_finished")));
+    assert_eq!(
+        (seen.first(), seen.last()),
+        (Some(&"session_started"), Some(&"session_finished"))
+    );
     assert!(seen.contains(&"tool_call_finished"), "{seen:?}");
 }
 
@@ -147,8 +186,11 @@ async fn a_session_remembers_and_sessions_do_not_share() {
     session.run("First.", RunOptions::default()).await;
     session.run("Second.", RunOptions::default()).await;
     run(&host).await;
-    let lengths: Vec<usize> =
-        model.requests().iter().map(|request| request.body["messages"].as_array().unwrap().len()).collect();
+    let lengths: Vec<usize> = model
+        .requests()
+        .iter()
+        .map(|request| request.body["messages"].as_array().unwrap().len())
+        .collect();
     assert_eq!(lengths, [1, 3, 1]);
 }
 
@@ -162,12 +204,7 @@ async fn a_builder_refuses_nonsense() {
         |config| config.engine.host_concurrency = 0,
         |config| config.plugins[0].limits.fuel = 0,
     ] {
-        let mut config = Config::default();
-        config.model.base_url = model.url().parse().unwrap();
-        config.plugins = vec![PluginSettings::new("faulty", ComponentSource::Builtin("faulty".to_owned()))];
-        spoil(&mut config);
-        let built = Host::builder(config).ledger(Ledger::in_memory().unwrap()).build().await;
-        assert!(built.is_err());
+        assert!(builder_with(&model, spoil).build().await.is_err());
     }
 }
 
@@ -176,13 +213,17 @@ async fn runaways_do_not_keep_the_others_waiting() {
     let calls = (0..16).map(|_| ToolCall::new("loop_forever", json!({})));
     let spinning = model([Answer::tools(calls).forever()]);
     let quick = model([tool_call("echo", json!({})), Answer::text("Fine.")]);
-    let mut config = Config::default();
-    config.agent.parallel_tool_calls = 16;
-    config.agent.deadline = Duration::from_secs(3);
-    let host = builder(&spinning).build().await.unwrap();
+    let endless = |config: &mut Config| {
+        config.agent.parallel_tool_calls = 16;
+        config.plugins[0].limits.fuel = 1_000_000_000_000_000;
+    };
+    let host = builder_with(&spinning, endless).build().await.unwrap();
     let neighbour = builder(&quick).build().await.unwrap();
     let cancel = CancellationToken::new();
-    let options = RunOptions { cancel: cancel.clone(), ..RunOptions::default() };
+    let options = RunOptions {
+        cancel: cancel.clone(),
+        ..RunOptions::default()
+    };
     let mut session = host.session();
     let runaway = tokio::spawn(async move { session.run("Spin.", options).await });
     while spinning.requests().is_empty() {
@@ -190,7 +231,11 @@ async fn runaways_do_not_keep_the_others_waiting() {
     }
     let report = run(&neighbour).await;
     assert_eq!(report.outcome, Ending::Completed);
-    assert!(report.metrics.duration_ms < 1500, "{} ms beside runaways", report.metrics.duration_ms);
+    assert!(
+        report.metrics.duration_ms < 1500,
+        "{} ms beside runaways",
+        report.metrics.duration_ms
+    );
     cancel.cancel();
     assert_eq!(runaway.await.unwrap().outcome, Ending::Cancelled);
 }

@@ -12,11 +12,16 @@ const SAID: &str = "the moon is made of cheese";
 
 async fn log_of(lab: &Lab) -> Vec<Value> {
     lab.call(["run", "--output", "json", SAID]).await.expect_code(0);
-    let files: Vec<_> = std::fs::read_dir(lab.path("logs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let files: Vec<_> = std::fs::read_dir(lab.path("logs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     let [file] = &files[..] else { panic!("{files:?}") };
     assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
     let text = std::fs::read_to_string(file).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
 }
 
 fn talking() -> Lab {
@@ -30,25 +35,48 @@ async fn the_file_tells_the_run_without_its_contents() {
     let lines = log_of(&lab).await;
     let text = serde_json::to_string(&lines).unwrap();
     assert!(!text.contains(SAID), "{text}");
-    for event in ["session_started", "model_attempt", "model_response", "tool_call_finished", "budget_settled", "session_finished"] {
-        let line = lines.iter().find(|line| line.to_string().contains(event)).unwrap_or_else(|| panic!("{event}: {text}"));
+    for event in [
+        "session_started",
+        "model_attempt",
+        "model_response",
+        "tool_call_finished",
+        "budget_settled",
+        "session_finished",
+    ] {
+        let line = lines
+            .iter()
+            .find(|line| line.to_string().contains(event))
+            .unwrap_or_else(|| panic!("{event}: {text}"));
         assert!(line.to_string().contains("session"), "{line}");
     }
-    let finished = lines.iter().find(|line| line.to_string().contains("tool_call_finished")).unwrap().to_string();
-    assert!(finished.contains("echo") && finished.contains("fuel") && finished.contains("default"), "{finished}");
+    let finished = lines
+        .iter()
+        .find(|line| line.to_string().contains("tool_call_finished"))
+        .unwrap()
+        .to_string();
+    assert!(
+        finished.contains("echo") && finished.contains("fuel") && finished.contains("default"),
+        "{finished}"
+    );
 }
 
 #[tokio::test]
 async fn contents_appear_when_they_are_asked_for() {
     let lab = talking();
-    lab.configure(&format!("{}[logging]\ndirectory = \"logs\"\ncontents = true\n", faulty("")));
+    lab.configure(&format!(
+        "{}[logging]\ndirectory = \"logs\"\ncontents = true\n",
+        faulty("")
+    ));
     assert!(serde_json::to_string(&log_of(&lab).await).unwrap().contains(SAID));
 }
 
 #[tokio::test]
 async fn each_output_has_its_own_level() {
     let lab = talking();
-    lab.configure(&format!("{}[logging]\ndirectory = \"logs\"\nfile = \"warn\"\nconsole = \"debug\"\n", faulty("")));
+    lab.configure(&format!(
+        "{}[logging]\ndirectory = \"logs\"\nfile = \"warn\"\nconsole = \"debug\"\n",
+        faulty("")
+    ));
     let ran = lab.call(["run", "--output", "json", "Go."]).await.expect_code(0);
     assert!(ran.stderr.contains("tool finished"), "{ran}");
     for entry in std::fs::read_dir(lab.path("logs")).unwrap() {
@@ -58,16 +86,31 @@ async fn each_output_has_its_own_level() {
 
 #[tokio::test]
 async fn escapes_of_a_tool_do_not_reach_the_terminal() {
-    let lab = lab([tool_call("escape_sequences", json!({})), Answer::text("{{result:escape_sequences}}")]);
-    lab.configure(&format!("{}[logging]\ncontents = true\nconsole = \"trace\"\n", faulty("")));
+    let lab = lab([
+        tool_call("escape_sequences", json!({})),
+        Answer::text("{{result:escape_sequences}}"),
+    ]);
+    lab.configure(&format!(
+        "{}[logging]\ncontents = true\nconsole = \"trace\"\n",
+        faulty("")
+    ));
     let ran = lab.call(["run", "Go."]).await.expect_code(0);
     assert!(!ran.stderr.contains('\u{1b}'), "{ran}");
 }
 
 #[tokio::test]
 async fn alerts_go_to_the_log() {
-    let lab = lab([Answer::error(529), Answer::error(529), tool_call("panic", json!({})), tool_call("echo", json!({})), Answer::text("So.")]);
-    lab.configure(&format!("{}[alerts]\nsession_cost_usd = 0.0001\n[plugins.faulty.breaker]\nfailure_threshold = 1\n", faulty("")));
+    let lab = lab([
+        Answer::error(529),
+        Answer::error(529),
+        tool_call("panic", json!({})),
+        tool_call("echo", json!({})),
+        Answer::text("So."),
+    ]);
+    lab.configure(&format!(
+        "{}[alerts]\nsession_cost_usd = 0.0001\n[plugins.faulty.breaker]\nfailure_threshold = 1\n",
+        faulty("")
+    ));
     let ran = lab.call(["run", "--output", "stream-json", "Go."]).await.expect_code(0);
     let rules: Vec<String> = ran
         .stdout
@@ -77,7 +120,11 @@ async fn alerts_go_to_the_log() {
         .map(|event| event["rule"].as_str().unwrap().to_owned())
         .collect();
     for rule in ["error_rate", "breaker_opened", "session_cost"] {
-        assert_eq!(rules.iter().filter(|found| *found == rule).count(), 1, "{rule} of {rules:?}");
+        assert_eq!(
+            rules.iter().filter(|found| *found == rule).count(),
+            1,
+            "{rule} of {rules:?}"
+        );
         assert!(ran.stderr.contains(rule), "{ran}");
     }
 }

@@ -22,7 +22,11 @@ async fn transient_errors_are_retried() {
         assert_eq!((&report["answer"], requests), (&json!("Here."), 2), "{status}");
         let metrics = &report["metrics"];
         assert_eq!(
-            (&metrics["model_attempts"], &metrics["model_errors"], &metrics["retries"]),
+            (
+                &metrics["model_attempts"],
+                &metrics["model_errors"],
+                &metrics["retries"]
+            ),
             (&json!(2), &json!(1), &json!(1))
         );
     }
@@ -31,11 +35,11 @@ async fn transient_errors_are_retried() {
 #[tokio::test]
 async fn fatal_errors_are_not() {
     for (status, kind) in [
-        (400, "invalid_request_error"),
-        (401, "authentication_error"),
-        (402, "billing_error"),
-        (403, "permission_error"),
-        (404, "not_found_error"),
+        (400, "invalid_request"),
+        (401, "authentication"),
+        (402, "billing"),
+        (403, "permission"),
+        (404, "not_found"),
         (413, "request_too_large"),
     ] {
         let (report, requests) = report(vec![Answer::error(status).forever()], "", 1).await;
@@ -47,7 +51,7 @@ async fn fatal_errors_are_not() {
 #[tokio::test]
 async fn three_attempts_in_all() {
     let (report, requests) = report(vec![Answer::error(529).forever()], "", 1).await;
-    assert_eq!((&report["error"]["kind"], requests), (&json!("overloaded_error"), 3));
+    assert_eq!((&report["error"]["kind"], requests), (&json!("overloaded"), 3));
 }
 
 #[tokio::test]
@@ -60,7 +64,12 @@ async fn retry_after_is_honoured() {
 
 #[tokio::test]
 async fn should_retry_of_the_server_overrides_either_way() {
-    let (_, requests) = report(vec![Answer::error(500).header("x-should-retry", "false").forever()], "", 1).await;
+    let (_, requests) = report(
+        vec![Answer::error(500).header("x-should-retry", "false").forever()],
+        "",
+        1,
+    )
+    .await;
     assert_eq!(requests, 1);
     let again = Answer::error(400).header("x-should-retry", "true");
     let (_, requests) = report(vec![again, Answer::text("Here.")], "", 0).await;
@@ -81,14 +90,24 @@ async fn the_vendors_spend_cap_is_terminal() {
 
 #[tokio::test]
 async fn transport_faults_are_retried_where_nobody_read_along() {
-    for fault in [FaultKind::Reset, FaultKind::Close, FaultKind::Cut, FaultKind::Garbage, FaultKind::overloaded()] {
+    for fault in [
+        FaultKind::Reset,
+        FaultKind::Close,
+        FaultKind::Cut,
+        FaultKind::Garbage,
+        FaultKind::overloaded(),
+    ] {
         for at in [FaultPoint::Request, FaultPoint::Events(4)] {
             let broken = Answer::text("Half an answer that").with_fault(fault.clone(), at);
-            if matches!(fault, FaultKind::Garbage) && at == FaultPoint::Request {
-                continue; // An answer of nothing but garbage is the endpoint's nature, tested with the endings.
+            if at == FaultPoint::Request && !matches!(fault, FaultKind::Reset | FaultKind::Close) {
+                continue; // The others need an answer to happen in.
             }
             let (report, requests) = report(vec![broken, Answer::text("A whole one.")], "", 0).await;
-            assert_eq!((&report["answer"], requests), (&json!("A whole one."), 2), "{fault:?} {at:?}");
+            assert_eq!(
+                (&report["answer"], requests),
+                (&json!("A whole one."), 2),
+                "{fault:?} {at:?}"
+            );
         }
     }
 }
@@ -99,7 +118,11 @@ async fn a_stalled_stream_is_given_up() {
     let (report, requests) = report(vec![stalled, Answer::text("Whole.")], "idle_timeout = \"300ms\"\n", 0).await;
     assert_eq!((&report["answer"], requests), (&json!("Whole."), 2));
     let (report, _) = self::report(
-        vec![Answer::text("Half an").with_fault(FaultKind::Stall, FaultPoint::Events(4)).forever()],
+        vec![
+            Answer::text("Half an")
+                .with_fault(FaultKind::Stall, FaultPoint::Events(4))
+                .forever(),
+        ],
         "idle_timeout = \"200ms\"\n",
         1,
     )
@@ -109,7 +132,11 @@ async fn a_stalled_stream_is_given_up() {
 
 #[tokio::test]
 async fn an_attempt_has_an_end_even_where_bytes_keep_coming() {
-    let drip = StreamOptions { chunk: 1, chunk_delay: Duration::from_millis(50), ..StreamOptions::default() };
+    let drip = StreamOptions {
+        chunk: 1,
+        chunk_delay: Duration::from_millis(50),
+        ..StreamOptions::default()
+    };
     let endless = Answer::text("x".repeat(2000)).streamed(drip).forever();
     let (report, _) = report(vec![endless], "attempt_timeout = \"400ms\"\n", 1).await;
     assert_eq!(report["error"]["kind"], "attempt_timeout");
@@ -122,31 +149,54 @@ async fn what_a_person_has_read_is_not_said_again() {
         Answer::text("A whole one."),
     ]);
     let ran = lab.call(["run", "Go."]).await.expect_code(1);
-    assert!(ran.stdout.starts_with("Half an") && !ran.stdout.contains("whole"), "{ran}");
+    assert!(
+        ran.stdout.starts_with("Half an") && !ran.stdout.contains("whole"),
+        "{ran}"
+    );
     assert_eq!(lab.simulator.requests().len(), 1);
 }
 
 #[tokio::test]
 async fn nobody_listens() {
     let lab = lab([]);
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    lab.write("cofferdam.toml", format!("[model]\nbase_url = \"http://127.0.0.1:{port}\"\n[retry]\ninitial_delay = \"1ms\"\n"));
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    lab.write(
+        "cofferdam.toml",
+        format!("[model]\nbase_url = \"http://127.0.0.1:{port}\"\n[retry]\ninitial_delay = \"1ms\"\n"),
+    );
     let report = lab.report(1).await;
     assert_eq!(report["error"]["kind"], "connect_failed");
-    assert_eq!(report["budget"][0]["spent_usd"], "0.000000", "nothing was sent, so nothing is owed");
+    assert_eq!(
+        report["budget"][0]["spent_usd"], "0.000000",
+        "nothing was sent, so nothing is owed"
+    );
 }
 
 #[tokio::test]
 async fn the_models_breaker_opens_and_the_run_says_so() {
     let answers = vec![Answer::error(500).forever()];
     let (report, requests) = report(answers, "[breaker]\nfailure_threshold = 2\n", 1).await;
-    assert_eq!((requests, &report["error"]["kind"]), (2, &json!("breaker_open")), "{report:#}");
+    assert_eq!(
+        (requests, &report["error"]["kind"]),
+        (2, &json!("breaker_open")),
+        "{report:#}"
+    );
     assert_eq!(report["breakers"][0]["state"], "open");
 }
 
 #[tokio::test]
 async fn unknown_events_and_odd_pieces_change_nothing() {
-    let odd = StreamOptions { chunk: 1, ping_every: 2, unknown_events: true, write_bytes: 3, ..StreamOptions::default() };
+    let odd = StreamOptions {
+        chunk: 1,
+        ping_every: 2,
+        unknown_events: true,
+        write_bytes: 3,
+        ..StreamOptions::default()
+    };
     let (report, _) = report(vec![Answer::text("Grüße, 世界 🎉!").streamed(odd)], "", 0).await;
     assert_eq!(report["answer"], "Grüße, 世界 🎉!");
 }
@@ -161,29 +211,44 @@ async fn without_streaming_the_answer_is_the_same() {
 async fn the_request_is_as_the_api_wants_it_and_the_key_is_nowhere_else() {
     let lab = lab([Answer::error(401)]);
     let mut command = lab.command(["run", "--verbose", "--output", "json", "Go."]);
-    command.env("COFFERDAM_LOGGING__FILE", "trace").env("COFFERDAM_LOGGING__DIRECTORY", "logs");
+    command
+        .env("COFFERDAM_LOGGING__FILE", "trace")
+        .env("COFFERDAM_LOGGING__DIRECTORY", "logs");
     let ran = finish(command.spawn().unwrap()).await.expect_code(1);
     let request = &lab.simulator.requests()[0];
     assert_eq!(request.header("anthropic-version"), Some("2023-06-01"));
-    assert_eq!((&request.body["model"], &request.body["stream"]), (&json!("claude-sonnet-5-5"), &json!(true)));
+    assert_eq!(
+        (&request.body["model"], &request.body["stream"]),
+        (&json!("claude-sonnet-5-5"), &json!(true))
+    );
     assert!(request.body.get("temperature").is_none());
     for entry in std::fs::read_dir(lab.path("logs")).unwrap() {
         let log = std::fs::read_to_string(entry.unwrap().path()).unwrap();
         assert!(!log.is_empty() && !log.contains(KEY), "{log}");
     }
-    assert!(ran.stderr.contains("authentication_error"), "{ran}");
+    assert!(ran.stderr.contains("authentication"), "{ran}");
 }
 
 #[tokio::test]
 async fn tools_are_sent_in_the_same_bytes_every_time() {
-    let answers = || vec![cofferdam_tests::tool_call("calculate", json!({ "expression": "1+1" })), Answer::text("2")];
+    let answers = || {
+        vec![
+            cofferdam_tests::tool_call("calculate", json!({ "expression": "1+1" })),
+            Answer::text("2"),
+        ]
+    };
     let more = "[plugins.calculator]\ncomponent = \"builtin:calculator\"\n[plugins.weather]\ncomponent = \"builtin:weather\"\n";
     let mut seen = Vec::new();
     for _ in 0..2 {
         let lab = lab(answers());
         lab.configure(more);
         lab.report(0).await;
-        seen.extend(lab.simulator.requests().iter().map(|request| request.body["tools"].to_string()));
+        seen.extend(
+            lab.simulator
+                .requests()
+                .iter()
+                .map(|request| request.body["tools"].to_string()),
+        );
     }
     assert!(seen.windows(2).all(|pair| pair[0] == pair[1]) && seen.len() == 4 && seen[0].contains("get_weather"));
 }

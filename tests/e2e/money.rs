@@ -7,7 +7,11 @@ use serde_json::{Value, json};
 use crate::lab;
 
 fn costing(input: u64, output: u64) -> Answer {
-    let figures = UsageFigures { input_tokens: Some(input), output_tokens: Some(output), ..UsageFigures::default() };
+    let figures = UsageFigures {
+        input_tokens: Some(input),
+        output_tokens: Some(output),
+        ..UsageFigures::default()
+    };
     Answer::message(MessageAnswer {
         text: "Paid.".to_owned(),
         usage: UsageAnswer::Given(figures),
@@ -16,12 +20,21 @@ fn costing(input: u64, output: u64) -> Answer {
 }
 
 async fn budget(lab: &Lab) -> Value {
-    lab.call(["budget", "show", "--output", "json"]).await.expect_code(0).json()
+    lab.call(["budget", "show", "--output", "json"])
+        .await
+        .expect_code(0)
+        .json()
 }
 
 fn scope<'a>(budget: &'a Value, name: &str) -> &'a Value {
-    let scopes = budget.as_array().or_else(|| budget["budget"].as_array()).unwrap_or_else(|| panic!("{budget:#}"));
-    scopes.iter().find(|scope| scope["scope"] == name).unwrap_or_else(|| panic!("{budget:#}"))
+    let scopes = budget
+        .as_array()
+        .or_else(|| budget["budget"].as_array())
+        .unwrap_or_else(|| panic!("{budget:#}"));
+    scopes
+        .iter()
+        .find(|scope| scope["scope"] == name)
+        .unwrap_or_else(|| panic!("{budget:#}"))
 }
 
 #[tokio::test]
@@ -31,7 +44,10 @@ async fn a_run_costs_what_the_api_reported() {
     // 700 tokens at $2 and 52 at $10 a million.
     assert_eq!(report["metrics"]["estimated_cost_usd"], "0.001920");
     let session = scope(&report["budget"], "session");
-    assert_eq!((&session["spent_usd"], &session["reserved_usd"]), (&json!("0.001920"), &json!("0.000000")));
+    assert_eq!(
+        (&session["spent_usd"], &session["reserved_usd"]),
+        (&json!("0.001920"), &json!("0.000000"))
+    );
     assert_eq!(scope(&budget(&lab).await, "host_day")["spent_usd"], "0.001920");
 }
 
@@ -53,7 +69,9 @@ async fn a_failed_request_costs_nothing_and_a_cut_one_its_reservation() {
     let report = refused.report(1).await;
     assert_eq!(scope(&report["budget"], "session")["spent_usd"], "0.000000");
 
-    let cut = lab([Answer::text("Half of").with_fault(FaultKind::Close, FaultPoint::Events(4)).forever()]);
+    let cut = lab([Answer::text("Half of")
+        .with_fault(FaultKind::Close, FaultPoint::Events(4))
+        .forever()]);
     cut.configure("[model]\nmax_tokens = 1000\n".strip_prefix("[model]\n").unwrap());
     let report = cut.report(1).await;
     let session = scope(&report["budget"], "session");
@@ -74,7 +92,10 @@ async fn a_killed_process_is_charged_in_full() {
     let day = budget(&lab).await;
     let day = scope(&day, "host_day");
     let spent: f64 = day["spent_usd"].as_str().unwrap().parse().unwrap();
-    assert!(spent >= 0.04 && day["reserved_usd"] == "0.000000", "4096 output tokens at $10 a million: {day}");
+    assert!(
+        spent >= 0.04 && day["reserved_usd"] == "0.000000",
+        "4096 output tokens at $10 a million: {day}"
+    );
 }
 
 #[tokio::test]
@@ -82,14 +103,20 @@ async fn concurrent_processes_share_one_limit() {
     let lab = lab([costing(100, 4096).forever()]);
     // Each run reserves a little over $0.04 and spends as much: two fit, however many try at once.
     lab.configure("[budget]\ndaily_usd = 0.10\n");
-    let children: Vec<_> = (0..6).map(|_| lab.command(["run", "--output", "json", "Go."]).spawn().unwrap()).collect();
+    let children: Vec<_> = (0..6)
+        .map(|_| lab.command(["run", "--output", "json", "Go."]).spawn().unwrap())
+        .collect();
     let mut codes = Vec::new();
     for child in children {
         codes.push(finish(child).await.code());
     }
     codes.sort_unstable();
     assert_eq!(codes, [0, 0, 3, 3, 3, 3]);
-    let spent: f64 = scope(&budget(&lab).await, "host_day")["spent_usd"].as_str().unwrap().parse().unwrap();
+    let spent: f64 = scope(&budget(&lab).await, "host_day")["spent_usd"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
     assert!(spent <= 0.10, "{spent}");
 }
 
@@ -98,9 +125,15 @@ async fn an_unknown_price_is_refused_while_a_budget_is_in_force() {
     let lab = lab([costing(1, 1)]);
     lab.configure("model = \"nobody-knows-1\"\n");
     let report = lab.report(1).await;
-    assert_eq!((&report["error"]["kind"], lab.simulator.requests().len()), (&json!("unknown_price"), 0));
+    assert_eq!(
+        (&report["error"]["kind"], lab.simulator.requests().len()),
+        (&json!("unknown_price"), 0)
+    );
     let hint = report["error"]["hint"].as_str().unwrap();
-    assert!(hint.contains("nobody-knows-1") && hint.contains("free = true"), "{hint}");
+    assert!(
+        hint.contains("nobody-knows-1") && hint.contains("free = true"),
+        "{hint}"
+    );
     lab.configure("model = \"nobody-knows-1\"\n[budget]\nsession_usd = \"unlimited\"\ndaily_usd = \"unlimited\"\n");
     lab.report(0).await;
 }
@@ -125,5 +158,8 @@ async fn a_limit_that_was_set_overrides_the_configuration() {
     let lab = lab([costing(1, 1).forever()]);
     lab.call(["budget", "set", "host_day", "0.001"]).await.expect_code(0);
     let report = lab.report(3).await;
-    assert!(report["error"]["message"].as_str().unwrap().contains("host_day"), "{report:#}");
+    assert!(
+        report["error"]["message"].as_str().unwrap().contains("host_day"),
+        "{report:#}"
+    );
 }

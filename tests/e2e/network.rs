@@ -8,14 +8,21 @@ use crate::lab;
 /// A lab whose faulty plugin has these entries in `http`.
 fn granted(grants: &str) -> Lab {
     let lab = lab([]);
-    lab.configure(&format!("[plugins.faulty]\ncomponent = \"builtin:faulty\"\nhttp = [{grants}]\n"));
+    lab.configure(&format!(
+        "[plugins.faulty]\ncomponent = \"builtin:faulty\"\nhttp = [{grants}]\n"
+    ));
     lab
 }
 
 async fn fetch(lab: &Lab, input: Value) -> Value {
-    let ran = lab.call(["tool", "call", "fetch", &input.to_string(), "--output", "json"]).await.expect_code(0);
+    let ran = lab
+        .call(["tool", "call", "fetch", &input.to_string(), "--output", "json"])
+        .await
+        .expect_code(0);
     let result = ran.json();
-    let text = result["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{result:#}"));
+    let text = result["content"][0]["text"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{result:#}"));
     serde_json::from_str(text).unwrap()
 }
 
@@ -68,7 +75,10 @@ async fn other_notations_of_a_granted_address_are_the_same_address() {
 async fn a_granted_name_does_not_open_private_addresses() {
     let server = HttpServer::start(Behaviour::body("secret")).await;
     // The name of this machine commonly resolves to a private address; the special name always does.
-    let lab = granted(&format!("{{ url = \"http://ip6-localhost:{0}/\" }}, {{ url = \"http://x.localhost:{0}/\" }}", server.port()));
+    let lab = granted(&format!(
+        "{{ url = \"http://ip6-localhost:{0}/\" }}, {{ url = \"http://x.localhost:{0}/\" }}",
+        server.port()
+    ));
     for host in ["ip6-localhost", "x.localhost"] {
         let answer = fetch(&lab, json!({ "url": format!("http://{host}:{}/", server.port()) })).await;
         assert!(answer["error"].is_string(), "{host}: {answer}");
@@ -80,7 +90,11 @@ async fn a_granted_name_does_not_open_private_addresses() {
 async fn redirects_are_answers_and_are_not_followed() {
     let target = HttpServer::start(Behaviour::body("secret")).await;
     let server = HttpServer::start(Behaviour::redirect(&target.url())).await;
-    let lab = granted(&format!("{{ url = \"{}/\" }}, {{ url = \"{}/\" }}", server.url(), target.url()));
+    let lab = granted(&format!(
+        "{{ url = \"{}/\" }}, {{ url = \"{}/\" }}",
+        server.url(),
+        target.url()
+    ));
     let answer = fetch(&lab, json!({ "url": server.url() })).await;
     assert_eq!((&answer["status"], target.requests()), (&json!(302), 0));
 }
@@ -120,7 +134,11 @@ async fn a_server_that_never_answers_is_left_at_the_deadline() {
         server.url()
     ));
     let input = json!({ "url": server.url() }).to_string();
-    let result = lab.call(["tool", "call", "fetch", &input, "--output", "json"]).await.expect_code(1).json();
+    let result = lab
+        .call(["tool", "call", "fetch", &input, "--output", "json"])
+        .await
+        .expect_code(1)
+        .json();
     assert_eq!((&result["outcome"], server.requests()), (&json!("timeout"), 1));
 }
 
@@ -143,8 +161,15 @@ async fn sockets_and_the_environment_are_empty() {
     let input = json!({ "port": server.port() }).to_string();
     let ran = lab.call(["tool", "call", "sockets", &input]).await.expect_code(0);
     let seen: Value = serde_json::from_str(&ran.stdout).unwrap();
-    assert_eq!((&seen["connected"], &seen["resolved"]), (&json!(false), &json!(false)), "{seen}");
+    assert_eq!(
+        (&seen["connected"], &seen["resolved"]),
+        (&json!(false), &json!(false)),
+        "{seen}"
+    );
     assert_eq!(server.requests(), 0);
     let ran = lab.call(["tool", "call", "read_env", "{}"]).await.expect_code(0);
-    assert!(!ran.stdout.contains("ANTHROPIC") && !ran.stdout.contains("HOME"), "{ran}");
+    assert!(
+        !ran.stdout.contains("ANTHROPIC") && !ran.stdout.contains("HOME"),
+        "{ran}"
+    );
 }

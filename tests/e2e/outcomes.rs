@@ -25,7 +25,11 @@ async fn told(lab: &Lab, tool: &str) -> Told {
     let stats = report["metrics"]["tools"][tool].clone();
     let outcomes = stats["outcomes"].as_object().unwrap();
     assert_eq!(outcomes.len(), 1, "{stats:#}");
-    let breaker = report["breakers"].as_array().unwrap().iter().find(|breaker| breaker["name"] == format!("tool:{tool}"));
+    let breaker = report["breakers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|breaker| breaker["name"] == format!("tool:{tool}"));
     Told {
         outcome: outcomes.keys().next().unwrap().clone(),
         text: result["content"][0]["text"].as_str().unwrap_or_default().to_owned(),
@@ -58,6 +62,11 @@ async fn ok() {
 }
 
 #[tokio::test]
+async fn nothing_is_a_result_too() {
+    check("empty_output", json!({}), "", Outcome::Ok, "returned nothing").await;
+}
+
+#[tokio::test]
 async fn unknown_tool() {
     let lab = calling("no_such_tool", json!({}));
     lab.configure(&faulty(""));
@@ -68,20 +77,41 @@ async fn unknown_tool() {
 
 #[tokio::test]
 async fn invalid_input_names_every_violation() {
-    let told = check("exit", json!({ "code": 256, "also": 1 }), "", Outcome::InvalidInput, "/code").await;
+    let told = check(
+        "exit",
+        json!({ "code": 256, "also": 1 }),
+        "",
+        Outcome::InvalidInput,
+        "/code",
+    )
+    .await;
     assert!(told.text.contains("also"), "{}", told.text);
     assert_eq!((told.breaker_failures, &told.stats["fuel"]), (0, &json!(0)));
 }
 
 #[tokio::test]
 async fn invalid_input_by_the_tools_own_word() {
-    let told = check("reject_input", json!({ "message": "not today" }), "", Outcome::InvalidInput, "not today").await;
+    let told = check(
+        "reject_input",
+        json!({ "message": "not today" }),
+        "",
+        Outcome::InvalidInput,
+        "not today",
+    )
+    .await;
     assert_eq!(told.breaker_failures, 0);
 }
 
 #[tokio::test]
 async fn failed() {
-    let told = check("fail", json!({ "message": "the disk is gone" }), "", Outcome::Failed, "the disk is gone").await;
+    let told = check(
+        "fail",
+        json!({ "message": "the disk is gone" }),
+        "",
+        Outcome::Failed,
+        "the disk is gone",
+    )
+    .await;
     assert_eq!(told.breaker_failures, 1);
 }
 
@@ -91,7 +121,14 @@ async fn unavailable_is_repeated_only_where_the_tool_may_be() {
     let input = json!({ "message": "try later", "retry_after_ms": 1 });
     let repeated = check("unavailable", input.clone(), limits, Outcome::Unavailable, "try later").await;
     assert_eq!(repeated.breaker_failures, 3, "each try counts");
-    let once = check("unavailable_once_only", input, limits, Outcome::Unavailable, "try later").await;
+    let once = check(
+        "unavailable_once_only",
+        input,
+        limits,
+        Outcome::Unavailable,
+        "try later",
+    )
+    .await;
     assert_eq!(once.breaker_failures, 1);
 }
 
@@ -112,7 +149,11 @@ async fn an_absurd_pause_is_not_waited_for() {
 
 #[tokio::test]
 async fn timeout_while_it_computes_and_while_it_waits() {
-    for (tool, input) in [("loop_forever", json!({})), ("never_ready", json!({})), ("sleep", json!({ "ms": 60_000 }))] {
+    for (tool, input) in [
+        ("loop_forever", json!({})),
+        ("never_ready", json!({})),
+        ("sleep", json!({ "ms": 60_000 })),
+    ] {
         let limits = "timeout = \"300ms\"\nfuel = 1_000_000_000_000_000";
         let told = check(tool, input, limits, Outcome::Timeout, "timeout = 300ms").await;
         let took = told.stats["avg_duration_ms"].as_f64().unwrap();
@@ -123,20 +164,41 @@ async fn timeout_while_it_computes_and_while_it_waits() {
 
 #[tokio::test]
 async fn out_of_fuel() {
-    let told = check("loop_forever", json!({}), "fuel = 50_000_000", Outcome::OutOfFuel, "fuel = 50000000").await;
+    let told = check(
+        "loop_forever",
+        json!({}),
+        "fuel = 50_000_000",
+        Outcome::OutOfFuel,
+        "fuel = 50000000",
+    )
+    .await;
     assert_eq!((&told.stats["fuel"], told.breaker_failures), (&json!(50_000_000), 1));
 }
 
 #[tokio::test]
 async fn out_of_memory() {
-    let told = check("eat_memory", json!({}), "memory = \"16MiB\"", Outcome::OutOfMemory, "memory = 16777216").await;
+    let told = check(
+        "eat_memory",
+        json!({}),
+        "memory = \"16MiB\"",
+        Outcome::OutOfMemory,
+        "memory = 16777216",
+    )
+    .await;
     let peak = told.stats["peak_memory_bytes"].as_u64().unwrap();
     assert!((8 << 20..=16 << 20).contains(&peak), "{peak}");
 }
 
 #[tokio::test]
 async fn a_guest_may_live_with_a_refused_growth() {
-    check("eat_memory", json!({ "graceful": true }), "memory = \"16MiB\"", Outcome::Ok, "").await;
+    check(
+        "eat_memory",
+        json!({ "graceful": true }),
+        "memory = \"16MiB\"",
+        Outcome::Ok,
+        "",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -170,12 +232,23 @@ async fn invalid_output() {
 async fn breaker_open_after_the_threshold_and_nothing_is_run() {
     let fail = |number: u32| tool_call("fail", json!({ "message": number.to_string() }));
     let lab = lab([fail(1), fail(2), fail(3), Answer::text("I give up.")]);
-    lab.configure(&format!("{}[plugins.faulty.breaker]\nfailure_threshold = 2\n", faulty("")));
+    lab.configure(&format!(
+        "{}[plugins.faulty.breaker]\nfailure_threshold = 2\n",
+        faulty("")
+    ));
     let report = lab.report(0).await;
-    assert_eq!(report["metrics"]["tools"]["fail"]["outcomes"], json!({ "failed": 2, "breaker_open": 1 }));
+    assert_eq!(
+        report["metrics"]["tools"]["fail"]["outcomes"],
+        json!({ "failed": 2, "breaker_open": 1 })
+    );
     let requests = lab.simulator.requests();
-    let text = requests[3].body["messages"][6]["content"][0]["content"][0]["text"].as_str().unwrap();
-    assert!(text.contains("temporarily unavailable") && text.contains("60 seconds"), "{text}");
+    let text = requests[3].body["messages"][6]["content"][0]["content"][0]["text"]
+        .as_str()
+        .unwrap();
+    assert!(
+        text.contains("temporarily unavailable") && text.contains("60 seconds"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -185,34 +258,54 @@ async fn overloaded_where_the_tools_places_are_taken() {
     let limits = faulty("concurrency = 1");
     lab.configure(&format!("[limits]\nqueue_timeout = \"100ms\"\n{limits}"));
     let report = lab.report(0).await;
-    assert_eq!(report["metrics"]["tools"]["sleep"]["outcomes"], json!({ "ok": 1, "overloaded": 1 }));
+    assert_eq!(
+        report["metrics"]["tools"]["sleep"]["outcomes"],
+        json!({ "ok": 1, "overloaded": 1 })
+    );
 }
 
 #[tokio::test]
 async fn a_fallback_stands_in_for_failures_and_is_marked() {
     let lab = calling("panic", json!({}));
-    lab.configure(&format!("{}[plugins.faulty.tools.panic]\nfallback = \"Ask me later.\"\n", faulty("")));
+    lab.configure(&format!(
+        "{}[plugins.faulty.tools.panic]\nfallback = \"Ask me later.\"\n",
+        faulty("")
+    ));
     let report = lab.report(0).await;
     let requests = lab.simulator.requests();
     let result = &requests[1].body["messages"][2]["content"][0];
     assert_eq!(result["content"][0]["text"], "[degraded] Ask me later.");
     assert!(result["is_error"].is_null(), "a fallback is a normal result: {result}");
     let stats = &report["metrics"]["tools"]["panic"];
-    assert_eq!((&report["degraded"], &stats["degraded"], &stats["successes"]), (&json!(true), &json!(1), &json!(0)));
+    assert_eq!(
+        (&report["degraded"], &stats["degraded"], &stats["successes"]),
+        (&json!(true), &json!(1), &json!(0))
+    );
 }
 
 #[tokio::test]
 async fn a_fallback_does_not_hide_the_models_own_mistake() {
     let lab = calling("exit", json!({ "code": "x" }));
-    lab.configure(&format!("{}[plugins.faulty.tools.exit]\nfallback = \"Ask me later.\"\n", faulty("")));
+    lab.configure(&format!(
+        "{}[plugins.faulty.tools.exit]\nfallback = \"Ask me later.\"\n",
+        faulty("")
+    ));
     let told = told(&lab, "exit").await;
     assert!(told.is_error && told.text.contains("/code"), "{}", told.text);
 }
 
 #[tokio::test]
 async fn a_turns_calls_run_side_by_side_and_are_answered_in_order() {
-    let calls = [("sleep", json!({ "ms": 600 })), ("fail", json!({})), ("echo", json!({ "n": 1 })), ("sleep", json!({ "ms": 601 }))];
-    let lab = lab([Answer::tools(calls.map(|(name, input)| ToolCall::new(name, input))), Answer::text("All four.")]);
+    let calls = [
+        ("sleep", json!({ "ms": 600 })),
+        ("fail", json!({})),
+        ("echo", json!({ "n": 1 })),
+        ("sleep", json!({ "ms": 601 })),
+    ];
+    let lab = lab([
+        Answer::tools(calls.map(|(name, input)| ToolCall::new(name, input))),
+        Answer::text("All four."),
+    ]);
     lab.configure(&faulty(""));
     let report = lab.report(0).await;
     let requests = lab.simulator.requests();

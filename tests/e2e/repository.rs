@@ -23,14 +23,20 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 fn imports(module: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     for file in rust_files(&root().join("host/src").join(module)) {
-        if file.file_stem().is_some_and(|name| name.to_string_lossy().ends_with("tests")) {
+        if file
+            .file_stem()
+            .is_some_and(|name| name.to_string_lossy().ends_with("tests"))
+        {
             continue;
         }
         let text = std::fs::read_to_string(&file).unwrap();
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
             for part in line.split("crate::").skip(1) {
-                let name: String = part.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+                let name: String = part
+                    .chars()
+                    .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                    .collect();
                 found.push((file.clone(), name));
             }
         }
@@ -41,18 +47,72 @@ fn imports(module: &str) -> Vec<(PathBuf, String)> {
 #[test]
 fn imports_run_one_way() {
     for (module, forbidden) in [
-        ("sandbox", &["agent", "cli", "config", "ledger", "model", "simulator", "telemetry", "tools"][..]),
+        (
+            "sandbox",
+            &[
+                "agent",
+                "cli",
+                "config",
+                "ledger",
+                "model",
+                "simulator",
+                "telemetry",
+                "tools",
+            ][..],
+        ),
         ("tools", &["agent", "cli", "config", "ledger", "model", "simulator"]),
         ("model", &["agent", "cli", "config", "sandbox", "simulator", "tools"]),
         ("agent", &["cli", "simulator"]),
-        ("resilience", &["agent", "cli", "config", "ledger", "model", "sandbox", "simulator", "telemetry", "tools"]),
-        ("ledger", &["agent", "cli", "config", "model", "sandbox", "simulator", "telemetry", "tools", "resilience"]),
+        (
+            "resilience",
+            &[
+                "agent",
+                "cli",
+                "config",
+                "ledger",
+                "model",
+                "sandbox",
+                "simulator",
+                "telemetry",
+                "tools",
+            ],
+        ),
+        (
+            "ledger",
+            &[
+                "agent",
+                "cli",
+                "config",
+                "model",
+                "sandbox",
+                "simulator",
+                "telemetry",
+                "tools",
+                "resilience",
+            ],
+        ),
         ("telemetry", &["cli", "config", "sandbox", "simulator"]),
-        ("simulator", &["agent", "cli", "config", "ledger", "model", "sandbox", "tools", "resilience"]),
+        (
+            "simulator",
+            &[
+                "agent",
+                "cli",
+                "config",
+                "ledger",
+                "model",
+                "sandbox",
+                "tools",
+                "resilience",
+            ],
+        ),
         ("config", &["cli", "simulator"]),
     ] {
         for (file, import) in imports(module) {
-            assert!(!forbidden.contains(&import.as_str()), "{} imports crate::{import}", file.display());
+            assert!(
+                !forbidden.contains(&import.as_str()),
+                "{} imports crate::{import}",
+                file.display()
+            );
         }
     }
 }
@@ -65,8 +125,13 @@ fn telemetry_knows_only_the_words_of_events() {
             continue;
         }
         let text = std::fs::read_to_string(&file).unwrap();
-        for line in text.lines().filter(|line| line.starts_with(&format!("use crate::{import}::"))) {
-            let names = line.trim_start_matches(&format!("use crate::{import}::")).trim_matches(['{', '}', ';']);
+        for line in text
+            .lines()
+            .filter(|line| line.starts_with(&format!("use crate::{import}::")))
+        {
+            let names = line
+                .trim_start_matches(&format!("use crate::{import}::"))
+                .trim_matches(['{', '}', ';']);
             for name in names.split(", ").map(|name| name.trim_matches(['{', '}', ';'])) {
                 assert!(allowed.contains(&name), "{}: {line}", file.display());
             }
@@ -78,8 +143,14 @@ fn telemetry_knows_only_the_words_of_events() {
 fn unsafe_code_has_one_home() {
     for file in rust_files(&root().join("host/src")) {
         let text = std::fs::read_to_string(&file).unwrap();
-        let unsafe_code = text.lines().any(|line| line.trim_start().starts_with("unsafe ") || line.contains("= unsafe {"));
-        assert!(!unsafe_code || file.ends_with("sandbox/precompiled.rs"), "{}", file.display());
+        let unsafe_code = text
+            .lines()
+            .any(|line| line.trim_start().starts_with("unsafe ") || line.contains("= unsafe {"));
+        assert!(
+            !unsafe_code || file.ends_with("sandbox/precompiled.rs"),
+            "{}",
+            file.display()
+        );
     }
 }
 
@@ -89,15 +160,26 @@ fn the_readme_names_every_folder_of_the_house() {
     for entry in std::fs::read_dir(root().join("host/src")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if !name.contains('.') {
-            assert!(readme.contains(&format!("{name}/")), "README.md does not mention {name}/");
+            assert!(
+                readme.contains(&format!("{name}/")),
+                "README.md does not mention {name}/"
+            );
         }
     }
 }
 
 #[test]
 fn relative_links_of_the_documents_lead_somewhere() {
-    let mut documents = vec![root().join("README.md"), root().join("CHANGELOG.md"), root().join("wit/README.md")];
-    documents.extend(std::fs::read_dir(root().join("host/docs")).unwrap().map(|entry| entry.unwrap().path()));
+    let mut documents = vec![
+        root().join("README.md"),
+        root().join("CHANGELOG.md"),
+        root().join("wit/README.md"),
+    ];
+    documents.extend(
+        std::fs::read_dir(root().join("host/docs"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path()),
+    );
     for document in documents {
         let text = std::fs::read_to_string(&document).unwrap();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

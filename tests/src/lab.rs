@@ -34,7 +34,9 @@ pub struct Ran {
 
 impl Ran {
     pub fn code(&self) -> i32 {
-        self.status.code().unwrap_or_else(|| panic!("ended by a signal: {self}"))
+        self.status
+            .code()
+            .unwrap_or_else(|| panic!("ended by a signal: {self}"))
     }
 
     /// Standard output as one JSON document.
@@ -46,7 +48,10 @@ impl Ran {
     #[track_caller]
     pub fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code(), code, "{self}");
-        assert!(!self.stdout.contains(KEY) && !self.stderr.contains(KEY), "the key was shown: {self}");
+        assert!(
+            !self.stdout.contains(KEY) && !self.stderr.contains(KEY),
+            "the key was shown: {self}"
+        );
         assert!(!self.stderr.contains("panicked at"), "{self}");
         self
     }
@@ -54,7 +59,11 @@ impl Ran {
 
 impl std::fmt::Display for Ran {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}\n-- stdout\n{}\n-- stderr\n{}", self.status, self.stdout, self.stderr)
+        write!(
+            f,
+            "{}\n-- stdout\n{}\n-- stderr\n{}",
+            self.status, self.stdout, self.stderr
+        )
     }
 }
 
@@ -67,7 +76,11 @@ impl Lab {
             script = script.answer(Answer::error(500));
         }
         let simulator = Simulator::start(script, SimulatorOptions::default()).unwrap();
-        let lab = Self { folder: tempfile::tempdir().unwrap(), simulator, program: program.into() };
+        let lab = Self {
+            folder: tempfile::tempdir().unwrap(),
+            simulator,
+            program: program.into(),
+        };
         lab.configure("");
         lab
     }
@@ -133,7 +146,10 @@ impl Lab {
 
 /// Waits for the end of a command.
 pub async fn finish(child: Child) -> Ran {
-    let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("the command hangs").unwrap();
+    let output = tokio::time::timeout(PATIENCE, child.wait_with_output())
+        .await
+        .expect("the command hangs")
+        .unwrap();
     Ran {
         status: output.status,
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -56,7 +56,11 @@ impl HttpServer {
                 tokio::spawn(serve(stream, behaviour.clone()));
             }
         });
-        Self { address, requests, task }
+        Self {
+            address,
+            requests,
+            task,
+        }
     }
 
     pub fn url(&self) -> String {

@@ -14,7 +14,11 @@ pub struct WatTool {
 impl WatTool {
     /// A tool that takes any object.
     pub fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), description: "Does nothing.".to_owned(), schema: r#"{"type":"object"}"#.to_owned() }
+        Self {
+            name: name.to_owned(),
+            description: "Does nothing.".to_owned(),
+            schema: r#"{"type":"object"}"#.to_owned(),
+        }
     }
 }
 
@@ -36,7 +40,12 @@ const PAGE: usize = 65_536;
 
 impl WatGuest {
     pub fn new(tools: impl IntoIterator<Item = WatTool>) -> Self {
-        Self { tools: tools.into_iter().collect(), call: String::new(), list: String::new(), items: String::new() }
+        Self {
+            tools: tools.into_iter().collect(),
+            call: String::new(),
+            list: String::new(),
+            items: String::new(),
+        }
     }
 
     pub fn named(name: &str) -> Self {
@@ -61,11 +70,18 @@ impl WatGuest {
     /// The component.
     pub fn build(&self) -> Vec<u8> {
         let mut resolve = Resolve::default();
-        let (package, _) = resolve.push_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit/0.1.0")).unwrap();
+        let (package, _) = resolve
+            .push_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit/0.1.0"))
+            .unwrap();
         let world = resolve.select_world(&[package], Some("plugin")).unwrap();
         let mut module = wat::parse_str(self.module()).unwrap();
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
-        ComponentEncoder::default().validate(true).module(&module).unwrap().encode().unwrap()
+        ComponentEncoder::default()
+            .validate(true)
+            .module(&module)
+            .unwrap()
+            .encode()
+            .unwrap()
     }
 
     /// The core module. Memory: at 0 the result of `list-tools`, at 16 that of `call-tool`, then texts and records.
@@ -93,7 +109,11 @@ impl WatGuest {
         // content `text`: its tag, then pointer and length.
         memory.resize(memory.len().next_multiple_of(8), 0);
         let content = u32::try_from(memory.len()).unwrap();
-        memory.extend([0, done[0], done[1], 0, 0].iter().flat_map(|word: &u32| word.to_le_bytes()));
+        memory.extend(
+            [0, done[0], done[1], 0, 0]
+                .iter()
+                .flat_map(|word: &u32| word.to_le_bytes()),
+        );
         // Results: the tag `ok`, then pointer and length, aligned to 4 for `list-tools` and to 8 for `call-tool`.
         let mut write = |at: usize, words: &[u32]| {
             for (index, word) in words.iter().enumerate() {

@@ -20,24 +20,39 @@ impl Conversation {
     pub(super) fn ask(&mut self, prompt: &str) {
         let mut content = self.close_open_uses();
         content.push(Block::text(prompt));
-        self.messages.push(Message { role: Role::User, content });
+        self.messages.push(Message {
+            role: Role::User,
+            content,
+        });
     }
 
     /// Adds an answer as it came. An empty one is left out: the API refuses it in a history.
     pub(super) fn answered(&mut self, content: Vec<Block>) {
         if !content.is_empty() {
-            self.messages.push(Message { role: Role::Assistant, content });
+            self.messages.push(Message {
+                role: Role::Assistant,
+                content,
+            });
         }
     }
 
     /// Adds the results of a turn's calls, all in one message and in the order of the calls.
     pub(super) fn results(&mut self, results: Vec<ToolResultBlock>) {
         let content = results.into_iter().map(Block::ToolResult).collect();
-        self.messages.push(Message { role: Role::User, content });
+        self.messages.push(Message {
+            role: Role::User,
+            content,
+        });
     }
 
     fn close_open_uses(&self) -> Vec<Block> {
-        let Some(Message { role: Role::Assistant, content }) = self.messages.last() else { return Vec::new() };
+        let Some(Message {
+            role: Role::Assistant,
+            content,
+        }) = self.messages.last()
+        else {
+            return Vec::new();
+        };
         content
             .iter()
             .filter_map(|block| match block {
@@ -61,12 +76,16 @@ impl Conversation {
         if trimmed > 0 {
             return true;
         }
-        rest.first_mut().is_some_and(|message| trim_message(message, KEPT_BYTES) > 0)
+        rest.first_mut()
+            .is_some_and(|message| trim_message(message, KEPT_BYTES) > 0)
     }
 }
 
 fn holds_results(message: &Message) -> bool {
-    message.content.iter().any(|block| matches!(block, Block::ToolResult(_)))
+    message
+        .content
+        .iter()
+        .any(|block| matches!(block, Block::ToolResult(_)))
 }
 
 /// Cuts every result of the message that is worth it to its first `kept` bytes. Returns how many were cut.
@@ -91,7 +110,9 @@ fn trim_message(message: &mut Message, kept: usize) -> usize {
 fn size(content: &ResultContent) -> usize {
     match content {
         ResultContent::Text { text } => text.len(),
-        ResultContent::Image { source: crate::model::ImageSource::Base64 { data, .. } } => data.len(),
+        ResultContent::Image {
+            source: crate::model::ImageSource::Base64 { data, .. },
+        } => data.len(),
     }
 }
 
@@ -104,7 +125,10 @@ fn text(content: &ResultContent) -> Option<&str> {
 
 fn floor_char_boundary(text: &str, index: usize) -> usize {
     let index = index.min(text.len());
-    (0..=index).rev().find(|index| text.is_char_boundary(*index)).unwrap_or(0)
+    (0..=index)
+        .rev()
+        .find(|index| text.is_char_boundary(*index))
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -125,7 +149,12 @@ mod tests {
     }
 
     fn tool_use(id: &str) -> Block {
-        Block::ToolUse(ToolUse { id: id.to_owned(), name: "n".to_owned(), input: json!({}), extra: Default::default() })
+        Block::ToolUse(ToolUse {
+            id: id.to_owned(),
+            name: "n".to_owned(),
+            input: json!({}),
+            extra: Default::default(),
+        })
     }
 
     fn result_text(message: &Message) -> &str {
@@ -146,12 +175,18 @@ mod tests {
         exchange(&mut conversation, "b", "short");
         exchange(&mut conversation, "c", &"é".repeat(5000));
         assert!(conversation.trim());
-        assert_eq!(result_text(&conversation.messages()[2]), "[trimmed: 5000 bytes of an earlier result]");
+        assert_eq!(
+            result_text(&conversation.messages()[2]),
+            "[trimmed: 5000 bytes of an earlier result]"
+        );
         assert_eq!(result_text(&conversation.messages()[4]), "short");
         assert_eq!(result_text(&conversation.messages()[6]).len(), 10_000);
         assert!(conversation.trim());
         let cut = result_text(&conversation.messages()[6]);
-        assert!(cut.starts_with("éé") && cut.ends_with("[trimmed: 8976 bytes of an earlier result]"), "{cut}");
+        assert!(
+            cut.starts_with("éé") && cut.ends_with("[trimmed: 8976 bytes of an earlier result]"),
+            "{cut}"
+        );
         assert!(!conversation.trim());
         assert_eq!(conversation.messages().len(), 7);
     }
@@ -162,7 +197,13 @@ mod tests {
         conversation.ask("go");
         conversation.answered(vec![tool_use("a"), tool_use("b")]);
         conversation.ask("again");
-        let Some(Message { role: Role::User, content }) = conversation.messages().last() else { panic!("no message") };
+        let Some(Message {
+            role: Role::User,
+            content,
+        }) = conversation.messages().last()
+        else {
+            panic!("no message")
+        };
         assert!(matches!(
             &content[..],
             [Block::ToolResult(a), Block::ToolResult(b), Block::Text { .. }]

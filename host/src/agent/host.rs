@@ -77,7 +77,11 @@ impl HostError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Tools(error) => {
-                let hints: Vec<String> = error.problems.iter().filter_map(crate::tools::PluginError::hint).collect();
+                let hints: Vec<String> = error
+                    .problems
+                    .iter()
+                    .filter_map(crate::tools::PluginError::hint)
+                    .collect();
                 (!hints.is_empty()).then(|| hints.join("\n"))
             }
             Self::Ledger(error) => error.hint(),
@@ -104,7 +108,14 @@ impl Host {
     /// Starts with a configuration, from a file or [`Config::default`].
     pub fn builder(config: Config) -> HostBuilder {
         let events = EventBus::with_contents(config.logging.contents);
-        HostBuilder { config, events, provider: None, ledger: None, place: None, policy: None }
+        HostBuilder {
+            config,
+            events,
+            provider: None,
+            ledger: None,
+            place: None,
+            policy: None,
+        }
     }
 
     /// Opens a conversation.
@@ -178,7 +189,14 @@ impl HostBuilder {
     /// See [`HostError`]. A plugin that does not load is no error unless it is `required`; it is in
     /// [`ToolSet::problems`].
     pub async fn build(self) -> Result<Host, HostError> {
-        let Self { config, events, provider, ledger, place, policy } = self;
+        let Self {
+            config,
+            events,
+            provider,
+            ledger,
+            place,
+            policy,
+        } = self;
         check(&config)?;
         let tls = crate::tls::client_config()?;
         let provider: Arc<dyn Provider> = match provider {
@@ -195,7 +213,10 @@ impl HostBuilder {
         };
         let tools = Arc::new(load_tools(&config, place, tls).await?.with_policy(policy));
         let model = Arc::new(ModelStack {
-            breaker: Arc::new(Breaker::new(format!("model:{}", provider.model()), config.breaker.clone())),
+            breaker: Arc::new(Breaker::new(
+                format!("model:{}", provider.model()),
+                config.breaker.clone(),
+            )),
             provider,
             retry: config.retry.clone(),
             retry_budget: Arc::new(RetryBudget::new()),
@@ -205,7 +226,17 @@ impl HostBuilder {
             attempt_timeout: config.model.attempt_timeout,
         });
         let tenant = DEFAULT_TENANT.to_owned();
-        Ok(Host { parts: Arc::new(HostParts { config, tenant, model, definitions: definitions(&tools), tools, ledger, events }) })
+        Ok(Host {
+            parts: Arc::new(HostParts {
+                config,
+                tenant,
+                model,
+                definitions: definitions(&tools),
+                tools,
+                ledger,
+                events,
+            }),
+        })
     }
 }
 
@@ -249,8 +280,12 @@ pub fn open_sandbox(
         Some(place) => place,
         None => CompilePlace::Child(std::env::current_exe().map_err(HostError::Program)?),
     };
-    let limits: Vec<&Limits> =
-        config.plugins.iter().map(|plugin| &plugin.limits).chain(std::iter::once(&config.limits)).collect();
+    let limits: Vec<&Limits> = config
+        .plugins
+        .iter()
+        .map(|plugin| &plugin.limits)
+        .chain(std::iter::once(&config.limits))
+        .collect();
     Sandbox::new(&config.engine, limits, place, tls).map_err(|error| HostError::Engine(format!("{error:#}")))
 }
 
@@ -268,6 +303,12 @@ fn check(config: &Config) -> Result<(), HostError> {
         if value == 0 {
             return Err(HostError::Settings(format!("{name} is 0")));
         }
+    }
+    for plugin in &config.plugins {
+        plugin
+            .limits
+            .check()
+            .map_err(|reason| HostError::Settings(format!("plugin `{}`: {reason}", plugin.name)))?;
     }
     if agent.deadline.is_zero() {
         return Err(HostError::Settings("agent.deadline is 0".to_owned()));

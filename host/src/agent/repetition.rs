@@ -46,8 +46,7 @@ impl Repetition {
 }
 
 /// What the model reads beside the result.
-pub(super) const WARNING: &str =
-    "You have made this same call three times with the same outcome. Making it again will not help: try something else, or answer with what you have.";
+pub(super) const WARNING: &str = "You have made this same call three times with the same outcome. Making it again will not help: try something else, or answer with what you have.";
 
 #[cfg(test)]
 mod tests {
@@ -74,12 +73,22 @@ mod tests {
             replaced_output: None,
             log: String::new(),
         };
-        ToolResult { call_id: String::new(), outcome, degraded: false, is_error: false, content: vec![], finished }
+        ToolResult {
+            call_id: String::new(),
+            outcome,
+            degraded: false,
+            is_error: false,
+            content: vec![],
+            finished,
+        }
     }
 
     fn verdicts(calls: &[(i32, Outcome, &str)]) -> Vec<Verdict> {
         let mut repetition = Repetition::default();
-        calls.iter().map(|(input, outcome, said)| repetition.observe(&json!(input), &result(*outcome, said))).collect()
+        calls
+            .iter()
+            .map(|(input, outcome, said)| repetition.observe(&json!(input), &result(*outcome, said)))
+            .collect()
     }
 
     #[test]
@@ -99,9 +108,17 @@ mod tests {
 
     #[test]
     fn failures_are_alike_whatever_they_say_and_successes_are_not() {
-        let failing = [(1, Outcome::Failed, "a"), (1, Outcome::Failed, "b"), (1, Outcome::Failed, "c")];
+        let failing = [
+            (1, Outcome::Failed, "a"),
+            (1, Outcome::Failed, "b"),
+            (1, Outcome::Failed, "c"),
+        ];
         assert_eq!(verdicts(&failing)[2], Verdict::Warn);
-        let polling = [(1, Outcome::Ok, "10%"), (1, Outcome::Ok, "20%"), (1, Outcome::Ok, "30%")];
+        let polling = [
+            (1, Outcome::Ok, "10%"),
+            (1, Outcome::Ok, "20%"),
+            (1, Outcome::Ok, "30%"),
+        ];
         assert_eq!(verdicts(&polling)[2], Verdict::Fine);
     }
 }

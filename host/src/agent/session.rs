@@ -58,7 +58,12 @@ impl Session {
     pub(super) fn new(host: Arc<HostParts>) -> Self {
         let id = uuid::Uuid::now_v7().to_string();
         let emitter = Emitter::new(&host.events, &id, &host.tenant, host.config.alerts.clone());
-        Self { host, id, emitter, conversation: Conversation::default() }
+        Self {
+            host,
+            id,
+            emitter,
+            conversation: Conversation::default(),
+        }
     }
 
     pub fn id(&self) -> &str {
@@ -104,7 +109,12 @@ impl Session {
         let host = &self.host;
         let budget = host
             .ledger
-            .status(&host.tenant, Some(&self.id), &host.config.budget, jiff::Timestamp::now())
+            .status(
+                &host.tenant,
+                Some(&self.id),
+                &host.config.budget,
+                jiff::Timestamp::now(),
+            )
             .await
             .unwrap_or_else(|error| {
                 tracing::warn!(%error, "the ledger could not be read for the report");
@@ -199,7 +209,12 @@ impl Run<'_> {
             match self.host.model.respond(&request, &cx).await {
                 Ok(response) => return Ok(response),
                 Err(ModelError::ContextOverflow(_)) if trims < MAX_TRIMS && self.conversation.trim() => {}
-                Err(error) => return Err(Ended { ending: ending_for(&error), error: Some(error.info()) }),
+                Err(error) => {
+                    return Err(Ended {
+                        ending: ending_for(&error),
+                        error: Some(error.info()),
+                    });
+                }
             }
         }
         Err(Ending::ContextOverflow.into())
@@ -226,23 +241,32 @@ impl Run<'_> {
         self.tool_calls += wanted;
         // Lazily, so that no more run than may; in order, so that the answer is in order.
         let running = stream::iter(calls.clone().into_iter().map(|call| self.run_tool(call)));
-        let results: Vec<ToolResult> = running.buffered(settings.parallel_tool_calls.max(1) as usize).collect().await;
+        let results: Vec<ToolResult> = running
+            .buffered(settings.parallel_tool_calls.max(1) as usize)
+            .collect()
+            .await;
         let mut ending = None;
         let mut blocks = Vec::with_capacity(results.len());
         for (call, mut result) in calls.iter().zip(results) {
             match self.repetition.observe(&call.input, &result) {
                 Verdict::Fine => {}
-                Verdict::Warn => result.content.push(Part::Text { text: WARNING.to_owned() }),
+                Verdict::Warn => result.content.push(Part::Text {
+                    text: WARNING.to_owned(),
+                }),
                 Verdict::Stop => ending = Some(Ending::LoopDetected),
             }
             blocks.push(ToolResultBlock {
                 tool_use_id: call.id.clone(),
-                content: result.content.into_iter().map(for_model).collect(),
+                content: for_model(result.content),
                 is_error: result.is_error,
             });
         }
         self.conversation.results(blocks);
-        ending
+        // What cut the calls short is the reason, not that they were all cut short alike.
+        match self.options.cancel.is_cancelled() || Instant::now() >= self.deadline {
+            true => None,
+            false => ending,
+        }
     }
 
     /// One call, on a task of its own: calls of a turn run side by side, on as many threads as there are.
@@ -252,7 +276,11 @@ impl Run<'_> {
         let (host, emitter, cancel) = (self.host.clone(), self.emitter.clone(), self.options.cancel.clone());
         let (deadline, in_task) = (self.deadline, call.clone());
         let task = tokio::spawn(async move {
-            let cx = ToolContext { emitter: &emitter, deadline, cancel: &cancel };
+            let cx = ToolContext {
+                emitter: &emitter,
+                deadline,
+                cancel: &cancel,
+            };
             host.tools.call(in_task, &cx).await
         });
         match AbortOnDropHandle::new(task).await {
@@ -263,8 +291,16 @@ impl Run<'_> {
 }
 
 fn failed(kind: &str, message: String) -> Ended {
-    let error = ErrorInfo { kind: kind.to_owned(), message, hint: None, request_id: None };
-    Ended { ending: Ending::ModelFailed, error: Some(error) }
+    let error = ErrorInfo {
+        kind: kind.to_owned(),
+        message,
+        hint: None,
+        request_id: None,
+    };
+    Ended {
+        ending: Ending::ModelFailed,
+        error: Some(error),
+    }
 }
 
 fn ending_for(error: &ModelError) -> Ending {
@@ -277,13 +313,25 @@ fn ending_for(error: &ModelError) -> Ending {
     }
 }
 
-fn for_model(part: Part) -> ResultContent {
-    match part {
-        Part::Text { text } => ResultContent::Text { text },
-        Part::Image { media_type, base64 } => {
-            ResultContent::Image { source: ImageSource::Base64 { media_type, data: base64 } }
-        }
+/// The API refuses blank texts, and a model is helped by knowing that there was nothing.
+fn for_model(parts: Vec<Part>) -> Vec<ResultContent> {
+    let mut content: Vec<ResultContent> = parts
+        .into_iter()
+        .filter(|part| !matches!(part, Part::Text { text } if text.trim().is_empty()))
+        .map(|part| match part {
+            Part::Text { text } => ResultContent::Text { text },
+            Part::Image { media_type, base64 } => ResultContent::Image {
+                source: ImageSource::Base64 {
+                    media_type,
+                    data: base64,
+                },
+            },
+        })
+        .collect();
+    if content.is_empty() {
+        content.push(ResultContent::text("(The tool succeeded and returned nothing.)"));
     }
+    content
 }
 
 #[cfg(test)]

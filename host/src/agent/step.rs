@@ -25,7 +25,10 @@ pub(super) fn next_step(response: &ModelResponse, pauses: u32) -> Step {
         StopReason::ToolUse => {
             let calls: Vec<ToolUse> = response.tool_uses().cloned().collect();
             if calls.is_empty() {
-                Step::Fail("malformed_answer", "the model stopped to use a tool and named none".to_owned())
+                Step::Fail(
+                    "malformed_answer",
+                    "the model stopped to use a tool and named none".to_owned(),
+                )
             } else {
                 Step::RunTools(calls)
             }
@@ -33,14 +36,18 @@ pub(super) fn next_step(response: &ModelResponse, pauses: u32) -> Step {
         // Whatever tool call it was writing is cut off, so none is run.
         StopReason::MaxTokens => Step::Finish(Ending::Truncated),
         StopReason::PauseTurn if pauses < MAX_PAUSES => Step::Continue,
-        StopReason::PauseTurn => {
-            Step::Fail("too_many_pauses", format!("the model paused {} times in a row", pauses + 1))
-        }
+        StopReason::PauseTurn => Step::Fail(
+            "too_many_pauses",
+            format!("the model paused {} times in a row", pauses + 1),
+        ),
         StopReason::Refusal => Step::Finish(Ending::Refused),
         StopReason::ContextWindowExceeded => Step::Finish(Ending::ContextOverflow),
         StopReason::Unknown(reason) => {
             let reason: String = reason.escape_debug().take(80).collect();
-            Step::Fail("unknown_stop_reason", format!("the model stopped for a reason unknown to this host: {reason}"))
+            Step::Fail(
+                "unknown_stop_reason",
+                format!("the model stopped for a reason unknown to this host: {reason}"),
+            )
         }
     }
 }
@@ -63,7 +70,12 @@ mod tests {
     }
 
     fn tool_use() -> ToolUse {
-        ToolUse { id: "t".to_owned(), name: "n".to_owned(), input: json!({}), extra: Default::default() }
+        ToolUse {
+            id: "t".to_owned(),
+            name: "n".to_owned(),
+            input: json!({}),
+            extra: Default::default(),
+        }
     }
 
     #[test]
@@ -77,17 +89,26 @@ mod tests {
             ("pause_turn", Step::Continue),
             ("tool_use", Step::RunTools(vec![tool_use()])),
         ] {
-            assert_eq!(next_step(&response(reason, vec![Block::ToolUse(tool_use())]), 0), step, "{reason}");
+            assert_eq!(
+                next_step(&response(reason, vec![Block::ToolUse(tool_use())]), 0),
+                step,
+                "{reason}"
+            );
         }
     }
 
     #[test]
     fn what_cannot_be_acted_on_fails() {
-        for (reason, pauses, kind) in
-            [("tool_use", 0, "malformed_answer"), ("pause_turn", 5, "too_many_pauses"), ("sideways", 0, "unknown_stop_reason")]
-        {
+        for (reason, pauses, kind) in [
+            ("tool_use", 0, "malformed_answer"),
+            ("pause_turn", 5, "too_many_pauses"),
+            ("sideways", 0, "unknown_stop_reason"),
+        ] {
             let step = next_step(&response(reason, vec![Block::text("…")]), pauses);
-            assert!(matches!(step, Step::Fail(found, _) if found == kind), "{reason}: {step:?}");
+            assert!(
+                matches!(step, Step::Fail(found, _) if found == kind),
+                "{reason}: {step:?}"
+            );
         }
     }
 }

@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::interrupt::Interrupt;
 use super::printer::Printer;
-use super::progress::{JsonLines, figures};
+use super::progress::{JsonLines, Line, figures};
 use super::{CliError, Context, Output, config_in_code, prompt, tool};
 use crate::agent::DEFAULT_TENANT;
 use crate::config::Config;
 
 use crate::sandbox::HttpGrant;
+use crate::telemetry::redact::escape_controls;
 use crate::telemetry::{Emitter, EventBus};
 use crate::tools::{ComponentSource, Outcome, Part, PluginSettings, ToolCall, ToolContext, ToolResult};
 
@@ -165,6 +166,10 @@ fn print(cx: &Context, result: &ToolResult) {
                 }
                 cx.stdout.end_line();
             }
+            // What the tool printed: its author is the one who calls it like this.
+            for line in result.finished.log.lines() {
+                cx.note(&Line::new("printed", escape_controls(line)).render());
+            }
             cx.note(&figures(&result.finished).render());
         }
         Output::Json => cx.stdout.json_pretty(&json(result)),
@@ -191,6 +196,8 @@ fn json(result: &ToolResult) -> Value {
         "peak_memory_bytes": figures.peak_memory_bytes,
         "host_calls": figures.host_calls,
         "detail": figures.detail,
+        "log": figures.log,
+        "log_bytes_dropped": figures.log_bytes_dropped,
     })
 }
 

@@ -51,7 +51,8 @@ pub(super) enum RawProvider {
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Model")]
 pub(super) struct RawModel {
-    /// `anthropic`: the Messages API at `base_url`. `simulated`: a scripted stand-in inside the program.
+    /// `anthropic`: the Messages API at `base_url`. `simulated`: the same API without a key, as
+    /// `cofferdam simulate` serves it; set `base_url` to where it listens.
     pub(super) provider: RawProvider,
     /// The model's id.
     #[schemars(length(min = 1))]

@@ -477,3 +477,19 @@ async fn reservations_of_the_dead_are_charged_and_a_late_report_still_counts() {
     assert_eq!(totals(&ledger).await, [(7, 0); 2]);
     assert_eq!(only_row(&ledger).await, ("settled".to_owned(), Some(7)));
 }
+
+#[tokio::test]
+async fn opening_looks_after_the_dead() {
+    let (_folder, path) = file();
+    let ledger = Ledger::open(&path).unwrap();
+    let reservation = ledger.reserve(request(60)).await.unwrap();
+    let other = Connection::open(&path).unwrap();
+    other
+        .execute("UPDATE reservations SET owner = ?1", [uuid::Uuid::now_v7().to_string()])
+        .unwrap();
+    let reopened = Ledger::open(&path).unwrap();
+    assert_eq!(only_row(&reopened).await, ("charged".to_owned(), Some(60)));
+    assert_eq!(totals(&reopened).await, [(60, 0); 2]);
+    reservation.release().await.unwrap();
+    assert_eq!(totals(&reopened).await, [(0, 0); 2]);
+}

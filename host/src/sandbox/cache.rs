@@ -21,9 +21,13 @@ impl CompileCache {
     /// Opens the folder, creating it where it is missing. One that others could write to is not used, for what lies in
     /// it would run as our own code.
     pub(super) fn open(folder: Option<&Path>) -> Self {
-        let Some(folder) = folder else { return Self { folder: None } };
+        let Some(folder) = folder else {
+            return Self { folder: None };
+        };
         match prepare_folder(folder) {
-            Ok(()) => Self { folder: Some(folder.to_owned()) },
+            Ok(()) => Self {
+                folder: Some(folder.to_owned()),
+            },
             Err(error) => {
                 tracing::warn!(
                     folder = %folder.display(), %error,
@@ -53,7 +57,9 @@ impl CompileCache {
 
     /// Keeps `compiled`. A full disk costs the next start its speed and this one nothing.
     pub(super) fn put(&self, engines: &Engines, digest: &Digest, compiled: &[u8]) {
-        let Some(path) = self.entry(engines, digest) else { return };
+        let Some(path) = self.entry(engines, digest) else {
+            return;
+        };
         if let Err(error) = write_whole(&path, compiled) {
             tracing::warn!(path = %path.display(), %error, "the compiled component is not kept");
         }

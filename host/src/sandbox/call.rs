@@ -63,8 +63,12 @@ pub(super) async fn run<T>(
     let started = Instant::now();
     let limits = &setup.limits;
     let log = GuestLog::new(limits.log_bytes);
-    let egress =
-        Egress::new(setup.grants.clone(), setup.tls.clone(), limits.http_requests, limits.http_response_bytes);
+    let egress = Egress::new(
+        setup.grants.clone(),
+        setup.tls.clone(),
+        limits.http_requests,
+        limits.http_response_bytes,
+    );
     let state = CallState::new(limits, deadline, log.clone(), egress, setup.config.clone());
     let mut store = match prepare_store(pre.engine(), state, limits) {
         Ok(store) => store,
@@ -73,7 +77,11 @@ pub(super) async fn run<T>(
 
     let guest = async {
         let plugin = pre.instantiate_async(&mut store).await?;
-        function(Call { store: &mut store, plugin: &plugin }).await
+        function(Call {
+            store: &mut store,
+            plugin: &plugin,
+        })
+        .await
     };
     // A panic of a host function ends this call and nothing else. The store it may have left in disorder is read for
     // its figures and dropped.
@@ -91,13 +99,20 @@ pub(super) async fn run<T>(
     let refused = store.data().limiter.refused();
     drop(store);
     let (log, log_bytes_dropped) = log.take();
-    let usage = CallUse { log, log_bytes_dropped, ..usage };
+    let usage = CallUse {
+        log,
+        log_bytes_dropped,
+        ..usage
+    };
 
     let result = match ended {
         Ok(Some(Ok(value))) => Ok(value),
         Ok(Some(Err(error))) => Err(CallFailure::of(&error, refused, limits, setup.stack)),
         Ok(None) => Err(CallFailure::timeout(limits.timeout)),
-        Err(panic) => Err(CallFailure::Host(format!("a host function panicked: {}", panic_text(&*panic)))),
+        Err(panic) => Err(CallFailure::Host(format!(
+            "a host function panicked: {}",
+            panic_text(&*panic)
+        ))),
     };
     (result, usage)
 }

@@ -45,7 +45,11 @@ pub enum CompilePlace {
 
 impl Compiler {
     pub(super) fn new(place: CompilePlace, stack: u64) -> Self {
-        Self { place, stack, gate: Semaphore::new(AT_ONCE) }
+        Self {
+            place,
+            stack,
+            gate: Semaphore::new(AT_ONCE),
+        }
     }
 
     /// Returns the compiled form, which loads into every engine of [`super::engine`].
@@ -73,7 +77,9 @@ impl Compiler {
         let failed = |what: &str, error: std::io::Error| ComponentError::CompilerFailed(format!("{what}: {error}"));
         let mut child = Command::new(program)
             .arg(CHILD_ARGUMENT)
-            .args([self.stack, limits.compile_memory, limits.compile_timeout.as_secs()].map(|number| number.to_string()))
+            .args(
+                [self.stack, limits.compile_memory, limits.compile_timeout.as_secs()].map(|number| number.to_string()),
+            )
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -95,10 +101,16 @@ impl Compiler {
                 drop(input);
             };
             let mut errors = errors.take(ERROR_BYTES);
-            let (_, read, _) =
-                tokio::join!(send, output.read_to_end(&mut compiled), errors.read_to_end(&mut message));
+            let (_, read, _) = tokio::join!(
+                send,
+                output.read_to_end(&mut compiled),
+                errors.read_to_end(&mut message)
+            );
             read.map_err(|error| failed("cannot read the compiled component", error))?;
-            child.wait().await.map_err(|error| failed("cannot wait for the child", error))
+            child
+                .wait()
+                .await
+                .map_err(|error| failed("cannot wait for the child", error))
         };
         let status = match tokio::time::timeout(limits.compile_timeout, talk).await {
             Ok(status) => status?,
@@ -144,7 +156,15 @@ pub fn become_compiler_if_asked() {
 fn child(stack: u64, memory: u64, time: Duration) -> i32 {
     // The parent kills at the same deadline; this one holds where the parent is gone.
     let seconds = time.as_secs().saturating_add(1);
-    let limit = |resource, value| setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) });
+    let limit = |resource, value| {
+        setrlimit(
+            resource,
+            Rlimit {
+                current: Some(value),
+                maximum: Some(value),
+            },
+        )
+    };
     if let Err(error) = limit(Resource::As, memory).and_then(|()| limit(Resource::Cpu, seconds)) {
         return fail(1, &format!("cannot limit the compiler: {error}"));
     }
@@ -168,7 +188,9 @@ fn fail(code: i32, message: &str) -> i32 {
 
 fn precompile(bytes: &[u8], stack: u64, parallel: Parallel) -> Result<Vec<u8>, String> {
     let engine = Engine::new(&config(stack, parallel)).map_err(|error| format!("{error:#}"))?;
-    engine.precompile_component(bytes).map_err(|error| explain(&format!("{error:#}")))
+    engine
+        .precompile_component(bytes)
+        .map_err(|error| explain(&format!("{error:#}")))
 }
 
 /// The engine's words for two common cases, in ours.

@@ -95,7 +95,9 @@ impl ComponentError {
             Self::NoTools { .. } | Self::ContractVersion { .. } => {
                 "build it against the world `plugin` of the contract in the folder `wit/`"
             }
-            Self::UnknownImport(_) => "this host offers WASI 0.2, wasi:http and wasi:config; see `cofferdam tool inspect`",
+            Self::UnknownImport(_) => {
+                "this host offers WASI 0.2, wasi:http and wasi:config; see `cofferdam tool inspect`"
+            }
             Self::ListTools(_) => "ask the plugin's author; `cofferdam tool inspect` shows what the component imports",
             Self::BadTool { .. } => "ask the plugin's author, or rename the tool with `[plugins.X.tools.T] name`",
         };
@@ -117,27 +119,40 @@ fn others(exports: &[String]) -> String {
 /// [`ComponentError::Unreadable`] or [`ComponentError::TooLarge`].
 pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, ComponentError> {
     use std::io::Read;
-    let unreadable = |source: std::io::Error| ComponentError::Unreadable { path: path.to_owned(), source: Arc::new(source) };
+    let unreadable = |source: std::io::Error| ComponentError::Unreadable {
+        path: path.to_owned(),
+        source: Arc::new(source),
+    };
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let size = file.metadata().map_err(unreadable)?.len();
     if size > limit {
         return Err(ComponentError::TooLarge { size, limit });
     }
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
+    file.take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
     check_size(&bytes, limit)?;
     Ok(bytes)
 }
 
 fn check_size(bytes: &[u8], limit: u64) -> Result<(), ComponentError> {
     let size = bytes.len() as u64;
-    if size > limit { Err(ComponentError::TooLarge { size, limit }) } else { Ok(()) }
+    if size > limit {
+        Err(ComponentError::TooLarge { size, limit })
+    } else {
+        Ok(())
+    }
 }
 
 /// Tells a component from the other things that end in `.wasm`, by the eight bytes of its header.
 fn check_header(bytes: &[u8]) -> Result<(), ComponentError> {
-    let Some((header, _)) = bytes.split_first_chunk::<8>() else { return Err(ComponentError::NotWasm) };
-    let [0x00, b'a', b's', b'm', version @ ..] = header else { return Err(ComponentError::NotWasm) };
+    let Some((header, _)) = bytes.split_first_chunk::<8>() else {
+        return Err(ComponentError::NotWasm);
+    };
+    let [0x00, b'a', b's', b'm', version @ ..] = header else {
+        return Err(ComponentError::NotWasm);
+    };
     match *version {
         [0x0d, 0x00, 0x01, 0x00] => Ok(()),
         [0x01, 0x00, 0x00, 0x00] => Err(ComponentError::CoreModule),
@@ -174,8 +189,14 @@ mod tests {
     #[test]
     fn headers_are_told_apart() {
         assert!(check_header(b"\0asm\x0d\0\x01\0rest").is_ok());
-        assert!(matches!(check_header(b"\0asm\x01\0\0\0"), Err(ComponentError::CoreModule)));
-        assert!(matches!(check_header(b"\0asm\x02\0\0\0"), Err(ComponentError::UnknownVersion(2))));
+        assert!(matches!(
+            check_header(b"\0asm\x01\0\0\0"),
+            Err(ComponentError::CoreModule)
+        ));
+        assert!(matches!(
+            check_header(b"\0asm\x02\0\0\0"),
+            Err(ComponentError::UnknownVersion(2))
+        ));
         for bytes in [&b""[..], b"\0asm", b"#!/bin/sh\n", b"\x7fELF\x02\x01\x01\x00"] {
             assert!(matches!(check_header(bytes), Err(ComponentError::NotWasm)));
         }

@@ -35,16 +35,15 @@ pub struct Engines {
 
 impl std::fmt::Debug for Engines {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engines").field("pooling", &self.pooling.is_some()).finish_non_exhaustive()
+        f.debug_struct("Engines")
+            .field("pooling", &self.pooling.is_some())
+            .finish_non_exhaustive()
     }
 }
 
 impl Engines {
     /// Sizes the pool for `settings` and the largest of `limits`.
-    pub fn new<'a>(
-        settings: &EngineSettings,
-        limits: impl IntoIterator<Item = &'a Limits>,
-    ) -> wasmtime::Result<Self> {
+    pub fn new<'a>(settings: &EngineSettings, limits: impl IntoIterator<Item = &'a Limits>) -> wasmtime::Result<Self> {
         let on_demand = Engine::new(&config(settings.stack, Parallel::Yes))?;
         let pooling = match pooling_engine(settings, limits) {
             Ok(engine) => Some(engine),
@@ -57,7 +56,9 @@ impl Engines {
             }
         };
         if pooling.is_some() && !PoolingAllocationConfig::is_pagemap_scan_available() {
-            tracing::info!("the kernel lacks PAGEMAP_SCAN (Linux 6.7): a tool call costs about two and a half times as much");
+            tracing::info!(
+                "the kernel lacks PAGEMAP_SCAN (Linux 6.7): a tool call costs about two and a half times as much"
+            );
         }
         Ok(Self { pooling, on_demand })
     }
@@ -68,10 +69,7 @@ impl Engines {
     }
 
     /// Loads compiled code into the pool if it fits, else into the on-demand engine.
-    pub(super) fn load(
-        &self,
-        load: impl Fn(&Engine) -> wasmtime::Result<Component>,
-    ) -> wasmtime::Result<Component> {
+    pub(super) fn load(&self, load: impl Fn(&Engine) -> wasmtime::Result<Component>) -> wasmtime::Result<Component> {
         if let Some(pooling) = &self.pooling {
             match load(pooling) {
                 Ok(component) => return Ok(component),

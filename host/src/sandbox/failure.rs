@@ -37,7 +37,10 @@ pub enum CallFailure {
     /// The tool says the model's input makes no sense.
     InvalidInput(String),
     /// The tool says it cannot work right now.
-    Unavailable { message: String, retry_after: Option<Duration> },
+    Unavailable {
+        message: String,
+        retry_after: Option<Duration>,
+    },
     /// The tool says it failed for good.
     Failed(String),
     Timeout(LimitHit),
@@ -56,7 +59,10 @@ pub enum CallFailure {
 
 impl CallFailure {
     pub(super) fn timeout(limit: Duration) -> Self {
-        Self::Timeout(LimitHit { name: "timeout", value: format!("{limit:?}") })
+        Self::Timeout(LimitHit {
+            name: "timeout",
+            value: format!("{limit:?}"),
+        })
     }
 
     /// Reads the engine's error. `refused` is the limit at which memory or tables were last denied to the guest.
@@ -106,7 +112,10 @@ impl CallFailure {
 }
 
 fn hit(name: &'static str, value: impl ToString) -> LimitHit {
-    LimitHit { name, value: value.to_string() }
+    LimitHit {
+        name,
+        value: value.to_string(),
+    }
 }
 
 /// Some of the engine's errors are private types, known only by their words; the tests cause each of them.

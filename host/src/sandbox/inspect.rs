@@ -30,20 +30,38 @@ pub struct Import {
 
 pub(super) fn inspect(component: &Component, digest: Digest, size: u64, problem: Option<String>) -> Inspection {
     let engine = component.engine();
-    let imports = component.component_type().imports(engine).map(|(name, _)| Import::named(name)).collect();
+    let imports = component
+        .component_type()
+        .imports(engine)
+        .map(|(name, _)| Import::named(name))
+        .collect();
     let exports = export_names(component);
     let contract = exports.iter().find(|name| *name == INTERFACE).cloned();
-    Inspection { digest: digest.to_string(), size, contract, imports, exports, problem }
+    Inspection {
+        digest: digest.to_string(),
+        size,
+        contract,
+        imports,
+        exports,
+        problem,
+    }
 }
 
 pub(super) fn export_names(component: &Component) -> Vec<String> {
-    component.component_type().exports(component.engine()).map(|(name, _)| name.to_owned()).collect()
+    component
+        .component_type()
+        .exports(component.engine())
+        .map(|(name, _)| name.to_owned())
+        .collect()
 }
 
 impl Import {
     fn named(name: &str) -> Self {
         let interface = name.split_once('@').map_or(name, |(interface, _)| interface);
-        Self { name: name.to_owned(), meaning: meaning(interface) }
+        Self {
+            name: name.to_owned(),
+            meaning: meaning(interface),
+        }
     }
 }
 

@@ -84,7 +84,10 @@ mod tests {
 
     #[test]
     fn memories_share_one_limit() {
-        let mut limiter = Limiter::new(&Limits { memory: 100, ..Limits::default() });
+        let mut limiter = Limiter::new(&Limits {
+            memory: 100,
+            ..Limits::default()
+        });
         assert!(limiter.memory_growing(0, 60, None).unwrap());
         assert!(limiter.memory_growing(0, 40, None).unwrap());
         assert!(!limiter.memory_growing(40, 41, None).unwrap());
@@ -93,7 +96,10 @@ mod tests {
 
     #[test]
     fn tables_share_one_limit() {
-        let mut limiter = Limiter::new(&Limits { table_elements: 10, ..Limits::default() });
+        let mut limiter = Limiter::new(&Limits {
+            table_elements: 10,
+            ..Limits::default()
+        });
         assert!(limiter.table_growing(0, 10, None).unwrap());
         assert!(!limiter.table_growing(0, 1, None).unwrap());
         assert_eq!(limiter.refused(), Some("table_elements"));

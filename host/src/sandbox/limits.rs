@@ -69,6 +69,41 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The first value that no call could run under; every one must be above zero.
+    ///
+    /// # Errors
+    ///
+    /// Names the limit.
+    pub fn check(&self) -> Result<(), String> {
+        let numbers = [
+            ("fuel", self.fuel),
+            ("memory", self.memory),
+            ("table_elements", self.table_elements.into()),
+            ("core_instances", self.core_instances.into()),
+            ("host_calls", self.host_calls),
+            ("handles", self.handles.into()),
+            ("input_bytes", self.input_bytes),
+            ("output_bytes", self.output_bytes),
+            ("log_bytes", self.log_bytes),
+            ("http_requests", self.http_requests.into()),
+            ("http_response_bytes", self.http_response_bytes),
+            ("concurrency", self.concurrency.into()),
+            ("component_bytes", self.component_bytes),
+            ("compile_memory", self.compile_memory),
+        ];
+        let zero = numbers.into_iter().find(|(_, value)| *value == 0).map(|(name, _)| name);
+        let instant = [("timeout", self.timeout), ("compile_timeout", self.compile_timeout)];
+        let zero = zero.or_else(|| {
+            instant
+                .into_iter()
+                .find(|(_, value)| value.is_zero())
+                .map(|(name, _)| name)
+        });
+        zero.map_or(Ok(()), |name| Err(format!("the limit {name} is 0")))
+    }
+}
+
 /// What holds for the engine as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineSettings {
@@ -82,6 +117,10 @@ pub struct EngineSettings {
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self { stack: 512 * KIB, host_concurrency: 256, cache_dir: None }
+        Self {
+            stack: 512 * KIB,
+            host_concurrency: 256,
+            cache_dir: None,
+        }
     }
 }

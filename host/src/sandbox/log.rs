@@ -25,7 +25,11 @@ struct Buffer {
 impl GuestLog {
     pub(super) fn new(limit: u64) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        Self(Arc::new(Mutex::new(Buffer { kept: Vec::new(), limit, dropped: 0 })))
+        Self(Arc::new(Mutex::new(Buffer {
+            kept: Vec::new(),
+            limit,
+            dropped: 0,
+        })))
     }
 
     fn write(&self, bytes: &[u8]) {

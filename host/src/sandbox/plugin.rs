@@ -98,7 +98,9 @@ impl Sandbox {
         let exports = inspect::export_names(component);
         if !exports.iter().any(|name| name == INTERFACE) {
             let package = INTERFACE.split_once('@').map_or(INTERFACE, |(package, _)| package);
-            let other = exports.iter().find(|name| name.split_once('@').is_some_and(|(name, _)| name == package));
+            let other = exports
+                .iter()
+                .find(|name| name.split_once('@').is_some_and(|(name, _)| name == package));
             return Err(match other {
                 Some(found) => ComponentError::ContractVersion { found: found.clone() },
                 None => ComponentError::NoTools { exports },
@@ -123,7 +125,9 @@ pub struct Plugin {
 
 impl std::fmt::Debug for Plugin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Plugin").field("digest", &self.digest).finish_non_exhaustive()
+        f.debug_struct("Plugin")
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
     }
 }
 
@@ -163,7 +167,10 @@ impl Plugin {
         deadline: Instant,
     ) -> (Result<Vec<Content>, CallFailure>, CallUse) {
         let (called, usage) = call::run(&self.pre, &self.setup, deadline, async |call| {
-            call.plugin.cofferdam_tool_tools().call_call_tool(call.store, tool, input).await
+            call.plugin
+                .cofferdam_tool_tools()
+                .call_call_tool(call.store, tool, input)
+                .await
         })
         .await;
         let result = match called {

@@ -56,7 +56,8 @@ async fn a_whole_answer() {
             ],
             "stop_reason": "tool_use", "stop_sequence": null,
             "usage": {
-                "input_tokens": 350, "output_tokens": 26, "cache_creation_input_tokens": 7, "cache_read_input_tokens": 0,
+                "input_tokens": 350, "output_tokens": 26,
+                "cache_creation_input_tokens": 7, "cache_read_input_tokens": 0,
                 "cache_creation": { "ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 7 },
                 "service_tier": "standard",
             },

@@ -113,7 +113,7 @@ impl Handler for State {
                 }
             }
         };
-        tracing::debug!(method = %head.method, path = head.uri.path(), status, "the weather service received a request");
+        tracing::debug!(method = %head.method, path = head.uri.path(), status, "the weather service was asked");
         let mut response = Response::new(PlannedBody::new([Part::Data(body)], 0, line));
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         let json = HeaderValue::from_static("application/json; charset=utf-8");

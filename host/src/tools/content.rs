@@ -22,7 +22,9 @@ pub enum Part {
 pub(super) fn convert(content: Vec<Content>, output_bytes: u64) -> Result<Vec<Part>, String> {
     let size: u64 = content.iter().map(|part| size(part) as u64).sum();
     if size > output_bytes {
-        return Err(format!("the result has {size} bytes, more than output_bytes allows ({output_bytes})"));
+        return Err(format!(
+            "the result has {size} bytes, more than output_bytes allows ({output_bytes})"
+        ));
     }
     content.into_iter().map(convert_part).collect()
 }
@@ -41,9 +43,10 @@ fn convert_part(part: Content) -> Result<Part, String> {
             Ok(_) => Ok(Part::Text { text }),
             Err(error) => Err(format!("the result is not JSON: {error}")),
         },
-        Content::Image(image) if IMAGE_TYPES.contains(&image.mime_type.as_str()) => {
-            Ok(Part::Image { media_type: image.mime_type, base64: STANDARD.encode(image.data) })
-        }
+        Content::Image(image) if IMAGE_TYPES.contains(&image.mime_type.as_str()) => Ok(Part::Image {
+            media_type: image.mime_type,
+            base64: STANDARD.encode(image.data),
+        }),
         Content::Image(_) => Err(format!("the image is none of {}", IMAGE_TYPES.join(", "))),
     }
 }
@@ -66,7 +69,10 @@ mod tests {
     use crate::sandbox::Image;
 
     fn image(mime_type: &str) -> Content {
-        Content::Image(Image { mime_type: mime_type.to_owned(), data: vec![1, 2, 3] })
+        Content::Image(Image {
+            mime_type: mime_type.to_owned(),
+            data: vec![1, 2, 3],
+        })
     }
 
     #[test]
@@ -82,7 +88,10 @@ mod tests {
         assert_eq!(json("[1]"), Ok(vec![Part::Text { text: "[1]".to_owned() }]));
         assert!(json("{").is_err());
         assert!(json(&"[".repeat(100_000)).is_err());
-        let png = Part::Image { media_type: "image/png".to_owned(), base64: "AQID".to_owned() };
+        let png = Part::Image {
+            media_type: "image/png".to_owned(),
+            base64: "AQID".to_owned(),
+        };
         assert_eq!(convert(vec![image("image/png")], 100), Ok(vec![png]));
         assert!(convert(vec![image("image/svg+xml")], 100).is_err());
     }

@@ -65,7 +65,11 @@ struct Ended {
 
 impl Ended {
     fn error(outcome: Outcome, text: impl Into<String>) -> Self {
-        Self { outcome, content: vec![Part::Text { text: text.into() }], detail: None }
+        Self {
+            outcome,
+            content: vec![Part::Text { text: text.into() }],
+            detail: None,
+        }
     }
 
     fn with_detail(mut self, detail: impl Into<String>) -> Self {
@@ -131,15 +135,23 @@ impl ToolSet {
             }
         };
         let result = finish(call, slot.map(|slot| &slot.tool), ended, spent, started.elapsed());
-        cx.emitter.emit(EventKind::ToolCallFinished(Box::new(result.finished.clone())));
+        cx.emitter
+            .emit(EventKind::ToolCallFinished(Box::new(result.finished.clone())));
         result
     }
 
     fn unknown(&self, name: &str) -> Ended {
         let known: Vec<&str> = self.tools().map(|tool| tool.name.as_str()).collect();
-        let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
+        let known = if known.is_empty() {
+            "there are none".to_owned()
+        } else {
+            known.join(", ")
+        };
         let name: String = name.escape_debug().take(80).collect();
-        Ended::error(Outcome::UnknownTool, format!("There is no tool `{name}`. Known tools: {known}."))
+        Ended::error(
+            Outcome::UnknownTool,
+            format!("There is no tool `{name}`. Known tools: {known}."),
+        )
     }
 
     /// Validates, then runs the tool, again where that may help.
@@ -155,18 +167,27 @@ impl ToolSet {
         let input = call.input.to_string();
         let limit = tool.limits().input_bytes;
         if input.len() as u64 > limit {
-            let text = format!("The input has {} bytes, more than input_bytes allows ({limit}).", input.len());
+            let text = format!(
+                "The input has {} bytes, more than input_bytes allows ({limit}).",
+                input.len()
+            );
             return Ended::error(Outcome::InvalidInput, text);
         }
         let violations = tool.schema.violations(&call.input);
         if !violations.is_empty() {
-            let text = format!("The input does not fit the tool's schema:\n- {}", violations.join("\n- "));
+            let text = format!(
+                "The input does not fit the tool's schema:\n- {}",
+                violations.join("\n- ")
+            );
             return Ended::error(Outcome::InvalidInput, text);
         }
         if let Some(policy) = self.policy()
             && let Decision::Deny(reason) = policy.decide(cx.emitter.tenant(), tool, &call.input)
         {
-            return Ended::error(Outcome::Denied, format!("The call was denied by {}: {reason}.", policy.name()));
+            return Ended::error(
+                Outcome::Denied,
+                format!("The call was denied by {}: {reason}.", policy.name()),
+            );
         }
         for repetition in 0.. {
             let (ended, pause) = self.run_once(slot, &input, deadline, cx, spent).await;
@@ -207,13 +228,18 @@ impl ToolSet {
                 return (Ended::error(Outcome::BreakerOpen, text), None);
             }
         };
-        let wait = self.queue_timeout().min(deadline.saturating_duration_since(Instant::now()));
+        let wait = self
+            .queue_timeout()
+            .min(deadline.saturating_duration_since(Instant::now()));
         let _places = match self.acquire(slot, wait).await {
             Ok(places) => places,
             Err(saturated) => {
                 permit.neutral();
                 let text = "The host is busy and could not run the tool. Try again later.";
-                return (Ended::error(Outcome::Overloaded, text).with_detail(saturated.to_string()), None);
+                return (
+                    Ended::error(Outcome::Overloaded, text).with_detail(saturated.to_string()),
+                    None,
+                );
             }
         };
         let tool = &slot.tool;
@@ -222,7 +248,11 @@ impl ToolSet {
         let mut pause = None;
         let ended = match called {
             Ok(result) => match content::convert(result, tool.limits().output_bytes) {
-                Ok(content) => Ended { outcome: Outcome::Ok, content, detail: None },
+                Ok(content) => Ended {
+                    outcome: Outcome::Ok,
+                    content,
+                    detail: None,
+                },
                 Err(reason) => invalid_output(&reason),
             },
             Err(CallFailure::Unavailable { message, retry_after }) => {
@@ -253,13 +283,18 @@ fn report(emitter: &Emitter, transition: Option<Transition>) {
             name: transition.name,
             from: transition.from,
             to: transition.to,
-            retry_after_ms: transition.retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+            retry_after_ms: transition
+                .retry_after
+                .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
         });
     }
 }
 
 fn invalid_output(reason: &str) -> Ended {
-    Ended::error(Outcome::InvalidOutput, format!("The tool returned a result that cannot be used: {reason}."))
+    Ended::error(
+        Outcome::InvalidOutput,
+        format!("The tool returned a result that cannot be used: {reason}."),
+    )
 }
 
 fn failed(failure: CallFailure) -> Ended {
@@ -267,9 +302,10 @@ fn failed(failure: CallFailure) -> Ended {
         Ended::error(outcome, format!("The tool was stopped at a limit: {limit}.")).with_detail(limit.to_string())
     };
     match failure {
-        CallFailure::InvalidInput(message) => {
-            Ended::error(Outcome::InvalidInput, or(message, "The tool does not accept this input."))
-        }
+        CallFailure::InvalidInput(message) => Ended::error(
+            Outcome::InvalidInput,
+            or(message, "The tool does not accept this input."),
+        ),
         CallFailure::Unavailable { message, .. } => Ended::error(Outcome::Unavailable, message),
         CallFailure::Failed(message) => Ended::error(Outcome::Failed, or(message, "The tool failed.")),
         CallFailure::Timeout(limit) => stopped(Outcome::Timeout, limit),
@@ -293,19 +329,31 @@ fn host_error(detail: &str) -> Ended {
 }
 
 fn or(message: String, otherwise: &str) -> String {
-    if message.trim().is_empty() { otherwise.to_owned() } else { message }
+    if message.trim().is_empty() {
+        otherwise.to_owned()
+    } else {
+        message
+    }
 }
 
 /// Puts the fallback in place, where there is one, and gathers the figures.
 fn finish(call: ToolCall, tool: Option<&Tool>, ended: Ended, spent: Spent, duration: Duration) -> ToolResult {
-    let Ended { outcome, mut content, detail } = ended;
-    let fallback = tool.and_then(|tool| tool.fallback.as_ref()).filter(|_| outcome.may_fall_back());
+    let Ended {
+        outcome,
+        mut content,
+        detail,
+    } = ended;
+    let fallback = tool
+        .and_then(|tool| tool.fallback.as_ref())
+        .filter(|_| outcome.may_fall_back());
     let degraded = fallback.is_some();
     let details: Vec<String> = detail.into_iter().chain(spent.refused).collect();
     let mut replaced_output = None;
     if let Some(text) = fallback {
         replaced_output = Some(content::text_of(&content));
-        content = vec![Part::Text { text: format!("[degraded] {text}") }];
+        content = vec![Part::Text {
+            text: format!("[degraded] {text}"),
+        }];
     }
     let finished = ToolCallFinished {
         call_id: call.id.clone(),
@@ -324,5 +372,12 @@ fn finish(call: ToolCall, tool: Option<&Tool>, ended: Ended, spent: Spent, durat
         replaced_output,
         log: spent.log,
     };
-    ToolResult { call_id: call.id, outcome, degraded, is_error: outcome != Outcome::Ok && !degraded, content, finished }
+    ToolResult {
+        call_id: call.id,
+        outcome,
+        degraded,
+        is_error: outcome != Outcome::Ok && !degraded,
+        content,
+        finished,
+    }
 }

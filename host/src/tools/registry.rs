@@ -66,7 +66,11 @@ pub enum PluginProblem {
     #[error(transparent)]
     Component(#[from] ComponentError),
     #[error("[plugins.{plugin}.tools.{tool}] names a tool that the component does not have; it has {known}")]
-    NoSuchTool { plugin: String, tool: String, known: String },
+    NoSuchTool {
+        plugin: String,
+        tool: String,
+        known: String,
+    },
     #[error("the tool name `{tool}` is taken by plugin `{other}`")]
     Duplicate { tool: String, other: String },
 }
@@ -77,9 +81,10 @@ impl PluginError {
         match &self.error {
             PluginProblem::Component(error) => error.hint(),
             PluginProblem::NoSuchTool { .. } => Some("correct the name, or remove the section".to_owned()),
-            PluginProblem::Duplicate { tool, .. } => {
-                Some(format!("rename one of them: [plugins.{}.tools.{tool}] name = \"…\"", self.plugin))
-            }
+            PluginProblem::Duplicate { tool, .. } => Some(format!(
+                "rename one of them: [plugins.{}.tools.{tool}] name = \"…\"",
+                self.plugin
+            )),
         }
     }
 }
@@ -91,7 +96,11 @@ pub(super) async fn load(sandbox: &Sandbox, plugins: &[PluginSettings]) -> (Vec<
     let mut problems = Vec::new();
     let mut owners: BTreeMap<String, String> = BTreeMap::new();
     for (settings, loaded) in plugins.iter().zip(loaded) {
-        let problem = |error, fatal| PluginError { plugin: settings.name.clone(), error, fatal };
+        let problem = |error, fatal| PluginError {
+            plugin: settings.name.clone(),
+            error,
+            fatal,
+        };
         let loaded = match loaded {
             Ok(loaded) => loaded,
             Err(error) => {
@@ -104,7 +113,10 @@ pub(super) async fn load(sandbox: &Sandbox, plugins: &[PluginSettings]) -> (Vec<
         for tool in loaded {
             match owners.get(&tool.name) {
                 Some(other) => {
-                    let error = PluginProblem::Duplicate { tool: tool.name.clone(), other: other.clone() };
+                    let error = PluginProblem::Duplicate {
+                        tool: tool.name.clone(),
+                        other: other.clone(),
+                    };
                     problems.push(problem(error, true));
                 }
                 None => {
@@ -120,9 +132,9 @@ pub(super) async fn load(sandbox: &Sandbox, plugins: &[PluginSettings]) -> (Vec<
 /// Reads the component that `source` names.
 pub fn read_component(source: &ComponentSource, limit: u64) -> Result<std::borrow::Cow<'static, [u8]>, ComponentError> {
     match source {
-        ComponentSource::Builtin(name) => {
-            builtin(name).map(Into::into).ok_or_else(|| ComponentError::UnknownBuiltin(name.clone()))
-        }
+        ComponentSource::Builtin(name) => builtin(name)
+            .map(Into::into)
+            .ok_or_else(|| ComponentError::UnknownBuiltin(name.clone())),
         ComponentSource::Path(path) => read_file(path, limit).map(Into::into),
     }
 }
@@ -136,7 +148,11 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Vec
     if let Some(expected) = &settings.digest {
         let found = crate::sandbox::Digest::of(&bytes);
         if !found.to_string().eq_ignore_ascii_case(expected) {
-            return Err(ComponentError::DigestMismatch { expected: expected.clone(), found }.into());
+            return Err(ComponentError::DigestMismatch {
+                expected: expected.clone(),
+                found,
+            }
+            .into());
         }
     }
     let grants = Grants {
@@ -150,7 +166,11 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Vec
         let found = exports.len();
         return Err(ComponentError::ListTools(format!("it lists {found} tools, more than {MAX_TOOLS}")).into());
     }
-    if let Some(tool) = settings.tools.keys().find(|tool| !exports.iter().any(|export| &&export.name == tool)) {
+    if let Some(tool) = settings
+        .tools
+        .keys()
+        .find(|tool| !exports.iter().any(|export| &&export.name == tool))
+    {
         let known: Vec<&str> = exports.iter().map(|export| export.name.as_str()).collect();
         return Err(PluginProblem::NoSuchTool {
             plugin: settings.name.clone(),
@@ -175,15 +195,26 @@ fn make_tool(
     component: &Plugin,
 ) -> Result<Tool, ComponentError> {
     // What a stranger calls itself goes into an error only in its escaped form.
-    let bad = |reason: String| ComponentError::BadTool { tool: export.name.escape_debug().take(80).collect(), reason };
+    let bad = |reason: String| ComponentError::BadTool {
+        tool: export.name.escape_debug().take(80).collect(),
+        reason,
+    };
     let name = tool_settings.name.clone().unwrap_or_else(|| export.name.clone());
     if !is_tool_name(&name) {
-        return Err(bad(format!("a name is 1 to {MAX_NAME_CHARS} of the characters a-z A-Z 0-9 _ -")));
+        return Err(bad(format!(
+            "a name is 1 to {MAX_NAME_CHARS} of the characters a-z A-Z 0-9 _ -"
+        )));
     }
     if export.description.len() > MAX_DESCRIPTION_BYTES {
-        return Err(bad(format!("its description has more than {MAX_DESCRIPTION_BYTES} bytes")));
+        return Err(bad(format!(
+            "its description has more than {MAX_DESCRIPTION_BYTES} bytes"
+        )));
     }
-    if export.description.chars().any(|character| character.is_control() && !matches!(character, '\n' | '\t')) {
+    if export
+        .description
+        .chars()
+        .any(|character| character.is_control() && !matches!(character, '\n' | '\t'))
+    {
         return Err(bad("its description holds control characters".to_owned()));
     }
     let schema = InputSchema::parse(&export.input_schema).map_err(bad)?;
@@ -193,7 +224,10 @@ fn make_tool(
         description: export.description,
         annotations: export.annotations,
         fallback: tool_settings.fallback.clone(),
-        breaker: tool_settings.breaker.clone().unwrap_or_else(|| settings.breaker.clone()),
+        breaker: tool_settings
+            .breaker
+            .clone()
+            .unwrap_or_else(|| settings.breaker.clone()),
         schema,
         component: component.clone(),
         export: export.name,
@@ -203,5 +237,7 @@ fn make_tool(
 /// Whether `name` is one that every model accepts.
 pub fn is_tool_name(name: &str) -> bool {
     (1..=MAX_NAME_CHARS).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }

@@ -27,6 +27,15 @@ impl InputSchema {
         if document.get("type").and_then(Value::as_str) != Some("object") {
             return Err("the root of its input schema does not say \"type\": \"object\"".to_owned());
         }
+        // The Messages API accepts these everywhere but here, and would refuse every request that lists the tool.
+        if let Some(keyword) = ["oneOf", "anyOf", "allOf"]
+            .into_iter()
+            .find(|keyword| document.get(keyword).is_some())
+        {
+            return Err(format!(
+                "the root of its input schema uses {keyword}, which models do not accept there"
+            ));
+        }
         // Patterns come from a stranger: the engine that cannot backtrack takes linear time on every input.
         let validator = jsonschema::options()
             .offline()
@@ -77,7 +86,10 @@ mod tests {
         assert!(schema.violations(&json!({ "a": 1, "b": "x" })).is_empty());
         let violations = schema.violations(&json!({ "a": 0, "c": true }));
         assert_eq!(violations.len(), 3, "{violations:?}");
-        assert!(violations.iter().any(|violation| violation.starts_with("/a: ")), "{violations:?}");
+        assert!(
+            violations.iter().any(|violation| violation.starts_with("/a: ")),
+            "{violations:?}"
+        );
     }
 
     #[test]
@@ -88,6 +100,7 @@ mod tests {
             "true",
             "{}",
             r#"{ "type": "array" }"#,
+            r#"{ "type": "object", "oneOf": [{}] }"#,
             r#"{ "type": "object", "properties": { "a": { "type": "nonsense" } } }"#,
             r#"{ "type": "object", "properties": { "a": { "pattern": "(" } } }"#,
             r#"{ "type": "object", "$ref": "https://example.com/schema.json" }"#,
@@ -99,9 +112,13 @@ mod tests {
 
     #[test]
     fn long_lists_are_cut_and_counted() {
-        let schema = InputSchema::parse(r#"{ "type": "object", "additionalProperties": { "type": "string" } }"#).unwrap();
+        let schema =
+            InputSchema::parse(r#"{ "type": "object", "additionalProperties": { "type": "string" } }"#).unwrap();
         let input: serde_json::Map<String, Value> = (0..50).map(|i| (format!("k{i}"), json!(i))).collect();
         let violations = schema.violations(&Value::Object(input));
-        assert_eq!((violations.len(), violations.last().unwrap().as_str()), (21, "and 30 more"));
+        assert_eq!(
+            (violations.len(), violations.last().unwrap().as_str()),
+            (21, "and 30 more")
+        );
     }
 }

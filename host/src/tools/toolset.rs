@@ -34,7 +34,11 @@ pub(super) struct Slot {
 impl Slot {
     fn new(tool: Tool) -> Self {
         let places = ConcurrencyLimit::new(format!("tool:{}", tool.name), tool.limits().concurrency as usize);
-        Self { breakers: Mutex::default(), places, tool }
+        Self {
+            breakers: Mutex::default(),
+            places,
+            tool,
+        }
     }
 
     pub(super) fn breaker(&self, tenant: &str) -> Arc<Breaker> {
@@ -42,7 +46,10 @@ impl Slot {
         if let Some(breaker) = breakers.get(tenant) {
             return breaker.clone();
         }
-        let breaker = Arc::new(Breaker::new(format!("tool:{}", self.tool.name), self.tool.breaker.clone()));
+        let breaker = Arc::new(Breaker::new(
+            format!("tool:{}", self.tool.name),
+            self.tool.breaker.clone(),
+        ));
         breakers.insert(tenant.to_owned(), breaker.clone());
         breaker
     }
@@ -76,7 +83,11 @@ impl ToolSet {
         if problems.iter().any(|problem| problem.fatal) {
             return Err(LoadError { problems });
         }
-        let names = tools.iter().enumerate().map(|(position, tool)| (tool.name.clone(), position)).collect();
+        let names = tools
+            .iter()
+            .enumerate()
+            .map(|(position, tool)| (tool.name.clone(), position))
+            .collect();
         Ok(Self {
             slots: tools.into_iter().map(Slot::new).collect(),
             names,

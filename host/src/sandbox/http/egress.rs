@@ -73,14 +73,20 @@ impl Egress {
 
     pub(in crate::sandbox) fn take_use(&self) -> HttpUse {
         let refused = std::mem::take(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner));
-        HttpUse { requests: self.requests, refused }
+        HttpUse {
+            requests: self.requests,
+            refused,
+        }
     }
 
     /// Decides about a request before anything is resolved or sent. Returns its URL, canonical, and the grant.
     fn authorise(&mut self, request: &Request<WasiBody>) -> Result<(Url, HttpGrant), String> {
         self.requests = self.requests.saturating_add(1);
         if self.requests > self.max_requests {
-            return Err(format!("more than {} requests in one call (limit http_requests)", self.max_requests));
+            return Err(format!(
+                "more than {} requests in one call (limit http_requests)",
+                self.max_requests
+            ));
         }
         let url = canonical_url(request.uri())?;
         let method = request.method().as_str();
@@ -131,7 +137,10 @@ impl WasiHttpHooks for Egress {
     }
 
     // The defaults of these three write the error to the log at `warn`; it is the guest's to handle.
-    fn p2_error_from_hyper(&mut self, error: &hyper::Error) -> wasmtime_wasi_http::p2::bindings::http::types::ErrorCode {
+    fn p2_error_from_hyper(
+        &mut self,
+        error: &hyper::Error,
+    ) -> wasmtime_wasi_http::p2::bindings::http::types::ErrorCode {
         use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
         match error {
             error if error.is_timeout() => ErrorCode::ConnectionTimeout,
@@ -142,7 +151,10 @@ impl WasiHttpHooks for Egress {
         }
     }
 
-    fn p2_error_from_connect(&mut self, _: &std::io::Error) -> wasmtime_wasi_http::p2::bindings::http::types::ErrorCode {
+    fn p2_error_from_connect(
+        &mut self,
+        _: &std::io::Error,
+    ) -> wasmtime_wasi_http::p2::bindings::http::types::ErrorCode {
         wasmtime_wasi_http::p2::bindings::http::types::ErrorCode::ConnectionRefused
     }
 
@@ -165,7 +177,11 @@ struct Exchange {
 impl Exchange {
     async fn run(self, mut request: Request<WasiBody>) -> Result<Sent, Error> {
         prepare(&mut request, &self.url)?;
-        let connect_timeout = self.options.connect_timeout.unwrap_or(CONNECT_TIMEOUT).min(CONNECT_TIMEOUT);
+        let connect_timeout = self
+            .options
+            .connect_timeout
+            .unwrap_or(CONNECT_TIMEOUT)
+            .min(CONNECT_TIMEOUT);
         let stream = tokio::time::timeout(connect_timeout, self.connect())
             .await
             .map_err(|_| Error::ConnectionTimeout)??;
@@ -190,7 +206,10 @@ impl Exchange {
             Host::Ipv6(address) => vec![(address, port).into()],
             Host::Domain(name) => tokio::net::lookup_host((name, port))
                 .await
-                .map_err(|_| Error::DnsError { rcode: None, info_code: None })?
+                .map_err(|_| Error::DnsError {
+                    rcode: None,
+                    info_code: None,
+                })?
                 .collect(),
         };
         let allowed = |address: IpAddr| address::is_public(address) || self.grant.names_address(address);
@@ -210,7 +229,10 @@ impl Exchange {
             Some(error) => Err(Error::Connect(error)),
             None if prohibited => {
                 let host = self.url.host_str().unwrap_or_default();
-                note(&self.refused, format!("{host} resolves to an address that is not public"));
+                note(
+                    &self.refused,
+                    format!("{host} resolves to an address that is not public"),
+                );
                 Err(Error::DestinationIpProhibited)
             }
             None => Err(Error::DestinationNotFound),
@@ -292,7 +314,11 @@ impl Body for MeteredBody {
                 self.timer = None;
                 let size = frame.data_ref().map_or(0, Bytes::len) as u64;
                 let charge = |left: u64| left.checked_sub(size);
-                if self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, charge).is_err() {
+                if self
+                    .budget
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, charge)
+                    .is_err()
+                {
                     return Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(self.limit)))));
                 }
                 Poll::Ready(Some(Ok(frame)))

@@ -78,18 +78,25 @@ impl HttpGrant {
         if has_encoded_separator(url.path()) {
             return Err(GrantError::EncodedPath(text.to_owned()));
         }
-        let methods = methods.iter().map(|method| grantable(method.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        let methods = methods
+            .iter()
+            .map(|method| grantable(method.as_ref()))
+            .collect::<Result<Vec<_>, _>>()?;
         if methods.is_empty() {
             return Err(GrantError::NoMethods(text.to_owned()));
         }
-        Ok(Self { scheme, host: canonical_host(&host), port, path_prefix: url.path().to_owned(), methods })
+        Ok(Self {
+            scheme,
+            host: canonical_host(&host),
+            port,
+            path_prefix: url.path().to_owned(),
+            methods,
+        })
     }
 
     /// Whether `method` on `url` is covered. `url` must be parsed, so that its path holds no dot segments.
     pub(super) fn covers(&self, method: &str, url: &Url) -> bool {
-        self.covers_origin(url)
-            && self.methods.iter().any(|granted| granted == method)
-            && self.covers_path(url.path())
+        self.covers_origin(url) && self.methods.iter().any(|granted| granted == method) && self.covers_path(url.path())
     }
 
     pub(super) fn covers_origin(&self, url: &Url) -> bool {
@@ -106,7 +113,9 @@ impl HttpGrant {
         if has_encoded_separator(path) {
             return false;
         }
-        let Some(rest) = path.strip_prefix(&self.path_prefix) else { return false };
+        let Some(rest) = path.strip_prefix(&self.path_prefix) else {
+            return false;
+        };
         rest.is_empty() || self.path_prefix.ends_with('/') || rest.starts_with('/')
     }
 
@@ -121,8 +130,19 @@ impl HttpGrant {
 
 impl std::fmt::Display for HttpGrant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { scheme, host, port, path_prefix, methods } = self;
-        write!(f, "{} {}://{host}:{port}{path_prefix}", methods.join(","), scheme.as_str())
+        let Self {
+            scheme,
+            host,
+            port,
+            path_prefix,
+            methods,
+        } = self;
+        write!(
+            f,
+            "{} {}://{host}:{port}{path_prefix}",
+            methods.join(","),
+            scheme.as_str()
+        )
     }
 }
 
@@ -151,13 +171,19 @@ mod tests {
     use super::*;
 
     fn covers(grant: &str, method: &str, url: &str) -> bool {
-        HttpGrant::parse(grant, &["GET"]).unwrap().covers(method, &Url::parse(url).unwrap())
+        HttpGrant::parse(grant, &["GET"])
+            .unwrap()
+            .covers(method, &Url::parse(url).unwrap())
     }
 
     #[test]
     fn only_the_granted_origin_path_and_method() {
         let grant = "https://api.example.com/v1";
-        for url in ["https://api.example.com/v1", "https://API.example.com:443/v1/x?q=1", "https://api.example.com./v1/"] {
+        for url in [
+            "https://api.example.com/v1",
+            "https://API.example.com:443/v1/x?q=1",
+            "https://api.example.com./v1/",
+        ] {
             assert!(covers(grant, "GET", url), "{url}");
         }
         for url in [
@@ -178,7 +204,12 @@ mod tests {
 
     #[test]
     fn addresses_are_compared_by_value() {
-        for url in ["http://127.0.0.1:80/", "http://2130706433/", "http://0x7f.1/", "http://0177.0.0.1/"] {
+        for url in [
+            "http://127.0.0.1:80/",
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://0177.0.0.1/",
+        ] {
             assert!(covers("http://127.0.0.1/", "GET", url), "{url}");
         }
         assert!(!covers("http://127.0.0.1/", "GET", "http://[::ffff:127.0.0.1]/"));
@@ -197,7 +228,16 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for url in ["", "example.com", "ftp://x/", "https://", "https://u:p@x/", "https://x/?q", "https://x/#f", "https://x/a%2fb"] {
+        for url in [
+            "",
+            "example.com",
+            "ftp://x/",
+            "https://",
+            "https://u:p@x/",
+            "https://x/?q",
+            "https://x/#f",
+            "https://x/a%2fb",
+        ] {
             assert!(HttpGrant::parse(url, &["GET"]).is_err(), "{url}");
         }
         assert!(HttpGrant::parse("https://x/", &["CONNECT"]).is_err());

@@ -281,7 +281,11 @@ fn every_rule_has_its_words() {
         ),
         (
             "/messages/3/content",
-            json!([text("first"), { "type": "tool_result", "tool_use_id": "a" }, { "type": "tool_result", "tool_use_id": "b" }]),
+            json!([
+                text("first"),
+                { "type": "tool_result", "tool_use_id": "a" },
+                { "type": "tool_result", "tool_use_id": "b" },
+            ]),
             &format!("{unanswered}a."),
         ),
         (

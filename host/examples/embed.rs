@@ -1,0 +1,98 @@
+//! Cofferdam as a library: a host, an observer, a policy, one prompt.
+//!
+//! ```text
+//! ANTHROPIC_API_KEY=… cargo run --example embed -- "What is 25 * 17?"
+//! ```
+//!
+//! Without a key it starts the simulator and asks that.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::sync::Arc;
+
+use cofferdam::agent::{Host, RunOptions};
+use cofferdam::config::Config;
+use cofferdam::model::ProviderKind;
+use cofferdam::secret::Secret;
+use cofferdam::simulator::{Answer, Script, Simulator, SimulatorOptions, ToolCall};
+use cofferdam::telemetry::{Event, EventKind};
+use cofferdam::tools::{ComponentSource, Decision, PluginSettings, Tool, ToolPolicy};
+use serde_json::{Value, json};
+
+/// Refuses whatever says that it can destroy something.
+#[derive(Debug)]
+struct NothingDestructive;
+
+impl ToolPolicy for NothingDestructive {
+    fn name(&self) -> &str {
+        "the policy of this example"
+    }
+
+    fn decide(&self, _tenant: &str, tool: &Tool, _input: &Value) -> Decision {
+        match tool.annotations.destructive {
+            true => Decision::Deny("destructive tools are not allowed here".to_owned()),
+            false => Decision::Allow,
+        }
+    }
+}
+
+/// Prints what happens. Any type with a method for events will do, and closures as well.
+fn narrate(event: &Event) {
+    match &event.kind {
+        EventKind::ModelRetry { delay_ms, error, .. } => eprintln!("retry in {delay_ms} ms: {}", error.message),
+        EventKind::ToolCallFinished(finished) => {
+            eprintln!(
+                "{} {} after {:.1} ms, fuel {}",
+                finished.tool, finished.outcome, finished.duration_ms, finished.fuel
+            );
+        }
+        _ => {}
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    // Components are compiled in a child of this program: this line must come before anything else does.
+    cofferdam::sandbox::become_compiler_if_asked();
+
+    let prompt = std::env::args().nth(1).unwrap_or_else(|| "What is 25 * 17?".to_owned());
+    let mut config = Config::default();
+    config.plugins.push(PluginSettings {
+        required: true,
+        ..PluginSettings::new("calculator", ComponentSource::Builtin("calculator".to_owned()))
+    });
+    // Kept until the end of the run, where there is no key.
+    let _simulator = match std::env::var("ANTHROPIC_API_KEY") {
+        Ok(key) => {
+            config.model.api_key = Some(Secret::new(key));
+            None
+        }
+        Err(_) => {
+            let script = Script::new()
+                .answer(Answer::error(529))
+                .answer(Answer::tools([ToolCall::new(
+                    "calculate",
+                    json!({ "expression": "25 * 17" }),
+                )]))
+                .answer(Answer::text("25 * 17 = {{result:calculate}}."));
+            let simulator = Simulator::start(script, SimulatorOptions::default())?;
+            config.model.provider = ProviderKind::Simulated;
+            config.model.base_url = simulator.url().parse()?;
+            Some(simulator)
+        }
+    };
+
+    let host = Host::builder(config)
+        .observer("narrator", narrate)
+        .tool_policy(Arc::new(NothingDestructive))
+        .build()
+        .await?;
+    let report = host.session().run(&prompt, RunOptions::default()).await;
+    println!("{}", report.answer);
+    eprintln!(
+        "{}: ${} for {} model calls",
+        report.outcome, report.metrics.estimated_cost_usd, report.iterations
+    );
+    host.shutdown().await;
+    Ok(())
+}
