@@ -1,8 +1,9 @@
 //! The demo keeps its promises, within its time, with no key and no network.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::lab;
 

@@ -28,16 +28,15 @@ fn builder(model: &Simulator) -> HostBuilder {
 }
 
 fn builder_with(model: &Simulator, change: impl FnOnce(&mut Config)) -> HostBuilder {
-    let mut config = Config::default();
-    config.model = ModelSettings {
-        base_url: model.url().parse().unwrap(),
-        api_key: Some(Secret::new("test")),
-        ..ModelSettings::default()
+    let mut config = Config {
+        model: ModelSettings {
+            base_url: model.url().parse().unwrap(),
+            api_key: Some(Secret::new("test")),
+            ..ModelSettings::default()
+        },
+        plugins: vec![PluginSettings::new("faulty", ComponentSource::Builtin("faulty".to_owned()))],
+        ..Config::default()
     };
-    config.plugins = vec![PluginSettings::new(
-        "faulty",
-        ComponentSource::Builtin("faulty".to_owned()),
-    )];
     config.engine.cache_dir = Some(std::env::temp_dir().join("cofferdam-tests-cache/cofferdam"));
     change(&mut config);
     // This program is no compiler: the product's own is.

@@ -93,7 +93,7 @@ impl Session {
             repetition: Repetition::default(),
             answer: String::new(),
         };
-        let Ended { ending, error } = run.to_its_end().await;
+        let Ended { ending, error } = run.drive().await;
         let Run { iterations, answer, .. } = run;
         let duration = started.elapsed();
         self.emitter.emit(EventKind::SessionFinished {
@@ -155,7 +155,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Asks the model, does what it wants, and asks again, until something says stop.
-    async fn to_its_end(&mut self) -> Ended {
+    async fn drive(&mut self) -> Ended {
         let settings = &self.host.config.agent;
         loop {
             if self.options.cancel.is_cancelled() {
