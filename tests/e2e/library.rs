@@ -146,6 +146,18 @@ async fn cancelled_while_a_tool_runs() {
 }
 
 #[tokio::test]
+async fn a_program_that_is_no_compiler_is_told_so() {
+    let model = model([Answer::text("unused")]);
+    let host = builder_with(&model, |config| {
+        config.engine.cache_dir = None;
+        config.plugins[0].required = true;
+    });
+    let this_test = std::env::current_exe().unwrap();
+    let error = host.compile_place(CompilePlace::Child(this_test)).build().await.unwrap_err().to_string();
+    assert!(error.contains("become_compiler_if_asked"), "{error}");
+}
+
+#[tokio::test]
 async fn observers_see_every_event_and_hurt_nobody() {
     let model = model([tool_call("echo", json!({})), Answer::text("Fine.")]);
     let seen = Arc::new(Mutex::new(Vec::new()));

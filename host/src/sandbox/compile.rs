@@ -2,7 +2,7 @@
 //! bytes ask for, and must not take the host with it.
 
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -18,6 +18,9 @@ use super::limits::Limits;
 
 /// The argument that turns the program into a compiler. Internal: neither documented nor stable.
 const CHILD_ARGUMENT: &str = "__compile-component";
+
+/// What the child's answer begins with, so that the output of a program which is no compiler is never taken for code.
+const ANSWER: &[u8] = b"cofferdam-compiled\n";
 
 /// Bytes of the child's error output that are kept.
 const ERROR_BYTES: u64 = 16 * 1024;
@@ -70,10 +73,14 @@ impl Compiler {
 
     async fn compile_in_child(
         &self,
-        program: &PathBuf,
+        program: &Path,
         bytes: &[u8],
         limits: &Limits,
     ) -> Result<Vec<u8>, ComponentError> {
+        if asked_to_compile() {
+            // A program that was started as a compiler and went on as itself would start the next, and so without end.
+            return Err(no_compiler(program));
+        }
         let failed = |what: &str, error: std::io::Error| ComponentError::CompilerFailed(format!("{what}: {error}"));
         let mut child = Command::new(program)
             .arg(CHILD_ARGUMENT)
@@ -122,7 +129,10 @@ impl Compiler {
         };
         let message = String::from_utf8_lossy(&message).trim().to_owned();
         if status.success() {
-            Ok(compiled)
+            match compiled.strip_prefix(ANSWER) {
+                Some(code) => Ok(code.to_vec()),
+                None => Err(no_compiler(program)),
+            }
         } else if status.code() == Some(INVALID) {
             Err(ComponentError::Invalid(message))
         } else if message.contains("memory allocation") || message.contains("Cannot allocate memory") {
@@ -133,16 +143,28 @@ impl Compiler {
     }
 }
 
+fn no_compiler(program: &Path) -> ComponentError {
+    ComponentError::CompilerFailed(format!(
+        "{} does not compile when it is asked to; its `main` must begin with \
+         cofferdam::sandbox::become_compiler_if_asked()",
+        program.display()
+    ))
+}
+
+fn asked_to_compile() -> bool {
+    std::env::args_os().nth(1).is_some_and(|argument| argument == CHILD_ARGUMENT)
+}
+
 /// Exit status of a child that found the component not valid.
 const INVALID: i32 = 3;
 
 /// Compiles one component from standard input to standard output and exits, where the program was started for that;
 /// returns at once otherwise. To be called first thing in `main`, before threads and runtimes.
 pub fn become_compiler_if_asked() {
-    let mut arguments = std::env::args().skip(1);
-    if arguments.next().as_deref() != Some(CHILD_ARGUMENT) {
+    if !asked_to_compile() {
         return;
     }
+    let mut arguments = std::env::args().skip(2);
     let mut number = || arguments.next().and_then(|text| text.parse::<u64>().ok());
     let code = match (number(), number(), number()) {
         (Some(stack), Some(memory), Some(seconds)) => child(stack, memory, Duration::from_secs(seconds)),
@@ -173,12 +195,19 @@ fn child(stack: u64, memory: u64, time: Duration) -> i32 {
         return fail(1, &format!("cannot read the component: {error}"));
     }
     match precompile(&bytes, stack, Parallel::No) {
-        Ok(compiled) => match std::io::stdout().lock().write_all(&compiled) {
+        Ok(compiled) => match answer(&compiled) {
             Ok(()) => 0,
             Err(error) => fail(1, &format!("cannot hand over the compiled component: {error}")),
         },
         Err(message) => fail(INVALID, &message),
     }
+}
+
+fn answer(compiled: &[u8]) -> std::io::Result<()> {
+    let mut output = std::io::stdout().lock();
+    output.write_all(ANSWER)?;
+    output.write_all(compiled)?;
+    output.flush()
 }
 
 fn fail(code: i32, message: &str) -> i32 {
