@@ -34,7 +34,10 @@ fn builder_with(model: &Simulator, change: impl FnOnce(&mut Config)) -> HostBuil
             api_key: Some(Secret::new("test")),
             ..ModelSettings::default()
         },
-        plugins: vec![PluginSettings::new("faulty", ComponentSource::Builtin("faulty".to_owned()))],
+        plugins: vec![PluginSettings::new(
+            "faulty",
+            ComponentSource::Builtin("faulty".to_owned()),
+        )],
         ..Config::default()
     };
     config.engine.cache_dir = Some(std::env::temp_dir().join("cofferdam-tests-cache/cofferdam"));
@@ -153,7 +156,12 @@ async fn a_program_that_is_no_compiler_is_told_so() {
         config.plugins[0].required = true;
     });
     let this_test = std::env::current_exe().unwrap();
-    let error = host.compile_place(CompilePlace::Child(this_test)).build().await.unwrap_err().to_string();
+    let error = host
+        .compile_place(CompilePlace::Child(this_test))
+        .build()
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("become_compiler_if_asked"), "{error}");
 }
 

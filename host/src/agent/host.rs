@@ -310,8 +310,11 @@ fn check(config: &Config) -> Result<(), HostError> {
             .check()
             .map_err(|reason| HostError::Settings(format!("plugin `{}`: {reason}", plugin.name)))?;
     }
-    if agent.deadline.is_zero() {
-        return Err(HostError::Settings("agent.deadline is 0".to_owned()));
+    // Beyond the upper bound arithmetic on instants could overflow.
+    if agent.deadline.is_zero() || agent.deadline > Duration::from_secs(30 * 24 * 3600) {
+        return Err(HostError::Settings(
+            "agent.deadline is not between 0 and 30 days".to_owned(),
+        ));
     }
     Ok(())
 }

@@ -71,12 +71,7 @@ impl Compiler {
         }
     }
 
-    async fn compile_in_child(
-        &self,
-        program: &Path,
-        bytes: &[u8],
-        limits: &Limits,
-    ) -> Result<Vec<u8>, ComponentError> {
+    async fn compile_in_child(&self, program: &Path, bytes: &[u8], limits: &Limits) -> Result<Vec<u8>, ComponentError> {
         if asked_to_compile() {
             // A program that was started as a compiler and went on as itself would start the next, and so without end.
             return Err(no_compiler(program));
@@ -152,7 +147,9 @@ fn no_compiler(program: &Path) -> ComponentError {
 }
 
 fn asked_to_compile() -> bool {
-    std::env::args_os().nth(1).is_some_and(|argument| argument == CHILD_ARGUMENT)
+    std::env::args_os()
+        .nth(1)
+        .is_some_and(|argument| argument == CHILD_ARGUMENT)
 }
 
 /// Exit status of a child that found the component not valid.

@@ -87,8 +87,14 @@ impl CallFailure {
             Some(Trap::StackOverflow) => return Self::StackOverflow(hit("stack", stack)),
             _ => {}
         }
-        // The guest sees a failed growth and commonly aborts: its crash is then the consequence, not the cause.
-        match refused {
+        // The guest sees a failed growth and commonly aborts, or follows the null pointer: its crash is then the
+        // consequence, not the cause. So is an instance that could not be made.
+        let trap = error.downcast_ref::<Trap>();
+        let consequence = match trap {
+            Some(trap) => matches!(trap, Trap::UnreachableCodeReached | Trap::MemoryOutOfBounds),
+            None => error.downcast_ref::<WasmBacktrace>().is_none(),
+        };
+        match refused.filter(|_| consequence) {
             Some("memory") => return Self::OutOfMemory(hit("memory", limits.memory)),
             Some("table_elements") => return Self::OutOfMemory(hit("table_elements", limits.table_elements)),
             _ => {}
@@ -96,7 +102,7 @@ impl CallFailure {
         if mentions(error, "resource limit exceeded: instance count") {
             return Self::OutOfMemory(hit("core_instances", limits.core_instances));
         }
-        let in_guest = error.downcast_ref::<WasmBacktrace>().is_some() || error.downcast_ref::<Trap>().is_some();
+        let in_guest = trap.is_some() || error.downcast_ref::<WasmBacktrace>().is_some();
         if mentions(error, "fuel allocated for hostcalls") {
             return match in_guest {
                 true => Self::OutOfMemory(hit("output_bytes", limits.output_bytes)),

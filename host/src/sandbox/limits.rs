@@ -5,6 +5,8 @@ use std::time::Duration;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
+/// No duration of a limit may be longer; beyond it arithmetic on instants could overflow.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The limits of one tool call. Defaults hold host-wide; a plugin can have its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +102,13 @@ impl Limits {
                 .find(|(_, value)| value.is_zero())
                 .map(|(name, _)| name)
         });
-        zero.map_or(Ok(()), |name| Err(format!("the limit {name} is 0")))
+        if let Some(name) = zero {
+            return Err(format!("the limit {name} is 0"));
+        }
+        match instant.into_iter().find(|(_, value)| *value > LONGEST) {
+            Some((name, _)) => Err(format!("the limit {name} is longer than 30 days")),
+            None => Ok(()),
+        }
     }
 }
 
