@@ -155,7 +155,14 @@ async fn tools_that_lie_about_themselves() {
         ),
         (
             schema(r#"{"type":"object","$ref":"https://example.com/x"}"#),
-            "not usable",
+            "only places within it",
+        ),
+        // Two references to itself: the work would double with every level of the input.
+        (
+            schema(
+                r##"{"type":"object","properties":{"a":{"properties":{"a":{"allOf":[{"$ref":"#/properties/a"},{"$ref":"#/properties/a"}]}}}}}"##,
+            ),
+            "refers to itself",
         ),
         (
             schema(&format!(r#"{{"type":"object","title":"{}"}}"#, "x".repeat(70_000))),

@@ -187,7 +187,16 @@ async fn deadline_exceeded_in_the_model_and_in_a_tool() {
     calling.configure(&format!("[agent]\ndeadline = \"1s\"\n{}", faulty("timeout = \"30s\"")));
     let report = calling.report(4).await;
     check(&report, Ending::DeadlineExceeded);
-    assert_eq!(report["metrics"]["tools"]["sleep"]["outcomes"], json!({ "timeout": 1 }));
+    assert_eq!(
+        report["metrics"]["tools"]["sleep"]["outcomes"],
+        json!({ "cancelled": 1 }),
+        "the tool is not to blame"
+    );
+    let breakers = report["breakers"].as_array().unwrap();
+    assert!(
+        breakers.iter().all(|breaker| breaker["failure_count"] == 0),
+        "{report:#}"
+    );
 }
 
 #[tokio::test]
@@ -201,7 +210,7 @@ async fn loop_detected_at_five_and_the_model_is_told_at_three() {
         lab.simulator.requests()[request]
             .body
             .to_string()
-            .contains("this same call three times")
+            .contains("same call three times in a row")
     };
     assert_eq!((told(2), told(3)), (false, true));
 }

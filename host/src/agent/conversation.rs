@@ -26,6 +26,21 @@ impl Conversation {
         });
     }
 
+    /// Takes a prompt back that got no answer at all. Results of tools that stand before it stay.
+    pub(super) fn forget_unanswered_prompt(&mut self) {
+        let Some(Message {
+            role: Role::User,
+            content,
+        }) = self.messages.last_mut()
+        else {
+            return;
+        };
+        content.retain(|block| matches!(block, Block::ToolResult(_)));
+        if content.is_empty() {
+            self.messages.pop();
+        }
+    }
+
     /// Adds an answer as it came. An empty one is left out: the API refuses it in a history.
     pub(super) fn answered(&mut self, content: Vec<Block>) {
         if !content.is_empty() {
@@ -189,6 +204,24 @@ mod tests {
         );
         assert!(!conversation.trim());
         assert_eq!(conversation.messages().len(), 7);
+    }
+
+    #[test]
+    fn a_prompt_without_an_answer_is_taken_back() {
+        let mut conversation = Conversation::default();
+        conversation.ask("too long");
+        conversation.forget_unanswered_prompt();
+        assert_eq!(conversation.messages().len(), 0);
+        conversation.ask("go");
+        conversation.answered(vec![tool_use("a")]);
+        conversation.ask("too long");
+        conversation.forget_unanswered_prompt();
+        let last = conversation.messages().last().map(|message| message.content.len());
+        assert_eq!(
+            (conversation.messages().len(), last),
+            (3, Some(1)),
+            "the result for `a` stays"
+        );
     }
 
     #[test]

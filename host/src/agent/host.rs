@@ -86,7 +86,7 @@ impl HostError {
             }
             Self::Ledger(error) => error.hint(),
             Self::Client(error) => error.hint().map(str::to_owned),
-            Self::Prices(_) => Some("correct the file that `[budget] prices` names, or remove the key".to_owned()),
+            Self::Prices(error) => Some(error.hint().to_owned()),
             Self::Program(_) => Some("name it with HostBuilder::compile_place".to_owned()),
             Self::Settings(_) | Self::Tls(_) | Self::Engine(_) => None,
         }

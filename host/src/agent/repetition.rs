@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use crate::tools::{Outcome, ToolResult};
 
-/// Equal calls in a row after which the model is told.
+/// Turns in a row with the same call after which the model is told.
 const WARN_AT: u32 = 3;
-/// Equal calls in a row after which the run ends.
+/// Turns in a row with the same call after which the run ends.
 const STOP_AT: u32 = 5;
 
 /// What to do about a call.
@@ -19,34 +19,55 @@ pub(super) enum Verdict {
     Stop,
 }
 
-/// The last call and how often it was made in a row: same tool, same input, same outcome. Successes are the same only if
-/// they said the same, so that a model may wait for something to change.
+/// The calls of the last turn and for how many turns in a row each was made: same tool, same input, same outcome. Several in
+/// one turn count once, for the model had not read the first one's result. Successes are the same only if they said the
+/// same, so that a model may wait for something to change.
 #[derive(Debug, Default)]
 pub(super) struct Repetition {
-    last: Option<(String, Value, Outcome, Option<String>)>,
-    in_a_row: u32,
+    calls: Vec<(Call, u32)>,
+}
+
+#[derive(Debug, PartialEq)]
+struct Call {
+    tool: String,
+    input: Value,
+    outcome: Outcome,
+    said: Option<String>,
 }
 
 impl Repetition {
-    pub(super) fn observe(&mut self, input: &Value, result: &ToolResult) -> Verdict {
-        let said = (result.outcome == Outcome::Ok).then(|| result.finished.output.clone());
-        let call = (result.finished.tool.clone(), input.clone(), result.outcome, said);
-        if self.last.as_ref() == Some(&call) {
-            self.in_a_row += 1;
-        } else {
-            self.last = Some(call);
-            self.in_a_row = 1;
+    /// A verdict for each call of a turn, in order.
+    pub(super) fn observe(&mut self, turn: &[(&Value, &ToolResult)]) -> Vec<Verdict> {
+        let before = std::mem::take(&mut self.calls);
+        let mut verdicts = Vec::with_capacity(turn.len());
+        for (input, result) in turn {
+            let call = Call {
+                tool: result.finished.tool.clone(),
+                input: (*input).clone(),
+                outcome: result.outcome,
+                said: (result.outcome == Outcome::Ok).then(|| result.finished.output.clone()),
+            };
+            if self.calls.iter().any(|(known, _)| *known == call) {
+                verdicts.push(Verdict::Fine);
+                continue;
+            }
+            let turns = before
+                .iter()
+                .find(|(known, _)| *known == call)
+                .map_or(1, |(_, turns)| turns + 1);
+            self.calls.push((call, turns));
+            verdicts.push(match turns {
+                WARN_AT => Verdict::Warn,
+                STOP_AT.. => Verdict::Stop,
+                _ => Verdict::Fine,
+            });
         }
-        match self.in_a_row {
-            WARN_AT => Verdict::Warn,
-            STOP_AT.. => Verdict::Stop,
-            _ => Verdict::Fine,
-        }
+        verdicts
     }
 }
 
 /// What the model reads beside the result.
-pub(super) const WARNING: &str = "You have made this same call three times with the same outcome. Making it again will not help: try something else, or answer with what you have.";
+pub(super) const WARNING: &str = "You have made this same call three times in a row with the same outcome. Making it again will not help: try something else, or answer with what you have.";
 
 #[cfg(test)]
 mod tests {
@@ -83,12 +104,18 @@ mod tests {
         }
     }
 
+    /// One call a turn.
     fn verdicts(calls: &[(i32, Outcome, &str)]) -> Vec<Verdict> {
         let mut repetition = Repetition::default();
-        calls
+        calls.iter().flat_map(|call| turn(&mut repetition, &[*call])).collect()
+    }
+
+    fn turn(repetition: &mut Repetition, calls: &[(i32, Outcome, &str)]) -> Vec<Verdict> {
+        let calls: Vec<_> = calls
             .iter()
-            .map(|(input, outcome, said)| repetition.observe(&json!(input), &result(*outcome, said)))
-            .collect()
+            .map(|(input, outcome, said)| (json!(input), result(*outcome, said)))
+            .collect();
+        repetition.observe(&calls.iter().map(|(input, result)| (input, result)).collect::<Vec<_>>())
     }
 
     #[test]
@@ -99,11 +126,30 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_between_starts_anew() {
+    fn a_turn_without_the_call_starts_anew() {
         let failed = (1, Outcome::Failed, "");
         let other = (2, Outcome::Failed, "");
         let calls = [failed, failed, other, failed, failed];
         assert!(verdicts(&calls).iter().all(|verdict| *verdict == Verdict::Fine));
+    }
+
+    #[test]
+    fn company_does_not_hide_a_repeated_call_and_one_turn_counts_once() {
+        let mut repetition = Repetition::default();
+        let two = [
+            (1, Outcome::Failed, ""),
+            (2, Outcome::Failed, ""),
+            (1, Outcome::Failed, ""),
+        ];
+        for expected in [
+            Verdict::Fine,
+            Verdict::Fine,
+            Verdict::Warn,
+            Verdict::Fine,
+            Verdict::Stop,
+        ] {
+            assert_eq!(turn(&mut repetition, &two), [expected, expected, Verdict::Fine]);
+        }
     }
 
     #[test]

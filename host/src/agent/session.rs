@@ -74,13 +74,18 @@ impl Session {
     pub async fn run(&mut self, prompt: &str, options: RunOptions) -> RunReport {
         let started = Instant::now();
         let host = self.host.clone();
+        self.emitter.set_turn(0);
         self.emitter.emit(EventKind::SessionStarted {
             agent: host.config.agent.name.clone(),
             model: host.model.model().to_owned(),
             tools: host.tools.tools().map(|tool| tool.name.clone()).collect(),
             prompt: prompt.to_owned(),
         });
-        self.conversation.ask(prompt);
+        // The API refuses a blank text, in this request and in every later one that holds it.
+        let blank = prompt.trim().is_empty();
+        if !blank {
+            self.conversation.ask(prompt);
+        }
         let mut run = Run {
             host: &host,
             emitter: &self.emitter,
@@ -93,8 +98,13 @@ impl Session {
             repetition: Repetition::default(),
             answer: String::new(),
         };
-        let Ended { ending, error } = run.drive().await;
+        let Ended { ending, error } = match blank {
+            true => failed("blank_prompt", "the prompt is blank".to_owned()),
+            false => run.drive().await,
+        };
         let Run { iterations, answer, .. } = run;
+        // A prompt that nobody answered would be asked again with the next one, and fail it the same way.
+        self.conversation.forget_unanswered_prompt();
         let duration = started.elapsed();
         self.emitter.emit(EventKind::SessionFinished {
             outcome: ending,
@@ -245,15 +255,15 @@ impl Run<'_> {
             .buffered(settings.parallel_tool_calls.max(1) as usize)
             .collect()
             .await;
-        let mut ending = None;
+        let inputs = calls.iter().map(|call| &call.input);
+        let verdicts = self.repetition.observe(&inputs.zip(&results).collect::<Vec<_>>());
+        let ending = verdicts.contains(&Verdict::Stop).then_some(Ending::LoopDetected);
         let mut blocks = Vec::with_capacity(results.len());
-        for (call, mut result) in calls.iter().zip(results) {
-            match self.repetition.observe(&call.input, &result) {
-                Verdict::Fine => {}
-                Verdict::Warn => result.content.push(Part::Text {
+        for ((call, mut result), verdict) in calls.iter().zip(results).zip(verdicts) {
+            if verdict == Verdict::Warn {
+                result.content.push(Part::Text {
                     text: WARNING.to_owned(),
-                }),
-                Verdict::Stop => ending = Some(Ending::LoopDetected),
+                });
             }
             blocks.push(ToolResultBlock {
                 tool_use_id: call.id.clone(),

@@ -28,8 +28,16 @@ pub async fn chat(cx: &Context) -> Result<u8, CliError> {
             cx.stderr.write("\n> ");
         }
         let line = tokio::select! {
-            line = lines.recv() => line.transpose()?,
+            line = lines.recv() => line.transpose(),
             () = interrupted() => break Ending::Cancelled.exit_code(),
+        };
+        let line = match line {
+            Ok(line) => line,
+            // What was said and paid before stands, and so does how it ended.
+            Err(error) => {
+                cx.report_error(&error);
+                break last.as_ref().map_or(2, |report| report.outcome.exit_code());
+            }
         };
         let prompt = match line.as_deref().map(str::trim) {
             None | Some("/exit" | "/quit") => break last.as_ref().map_or(0, |report| report.outcome.exit_code()),

@@ -36,14 +36,16 @@ fn from_reader(reader: impl Read) -> Result<String, CliError> {
 /// # Errors
 /// As [`read`].
 pub fn read_line(reader: &mut impl BufRead) -> Result<Option<String>, CliError> {
-    let mut line = String::new();
+    let mut line = Vec::new();
     let read = reader
         .take(MAX_PROMPT_BYTES + 1)
-        .read_line(&mut line)
+        .read_until(b'\n', &mut line)
         .map_err(CliError::Stdin)?;
     if read as u64 > MAX_PROMPT_BYTES {
         return Err(too_long());
     }
+    // A stray byte is no reason to end a conversation.
+    let line = String::from_utf8_lossy(&line);
     Ok((read > 0).then(|| line.trim_end_matches(['\n', '\r']).to_owned()))
 }
 

@@ -92,9 +92,10 @@ pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
     };
     // In the text form the figures of the call are told below.
     let _logging = cx.logging(&config, cx.global.output == Output::Text)?;
-    let deadline = Instant::now() + config.agent.deadline;
     let events = EventBus::with_contents(config.logging.contents);
     let tools = tool::load(cx, &config).await?;
+    // From here on: compiling is not the call's time.
+    let deadline = Instant::now() + config.agent.deadline;
     let printer = match cx.global.output {
         Output::StreamJson => {
             let printer =

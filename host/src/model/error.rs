@@ -61,7 +61,7 @@ pub enum ModelError {
     #[error("the budget could not be checked: {0}")]
     Ledger(#[source] LedgerError),
     /// The run's time is over, or would be before a retry.
-    #[error("the run's deadline has passed{}", after(last))]
+    #[error("the run's deadline leaves no time for another attempt{}", after(last))]
     DeadlineExceeded { last: Option<Box<ModelError>> },
     #[error("cancelled")]
     Cancelled,

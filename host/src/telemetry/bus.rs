@@ -223,7 +223,9 @@ fn weight(kind: &EventKind) -> usize {
         EventKind::ModelResponse { text, .. } | EventKind::TextDelta { text } => text.len(),
         EventKind::ToolCallStarted { input, .. } => json_weight(input),
         EventKind::ToolCallFinished(finished) => {
-            finished.output.len() + finished.log.len() + finished.detail.as_ref().map_or(0, String::len)
+            let texts = [&finished.detail, &finished.replaced_output];
+            let texts = texts.into_iter().flatten().map(String::len).sum::<usize>();
+            texts + finished.output.len() + finished.log.len() + finished.tool.len() + finished.call_id.len()
         }
         EventKind::SessionFinished { answer, .. } => answer.len(),
         EventKind::TurnStarted {}

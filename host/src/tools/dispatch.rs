@@ -23,6 +23,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Repetitions of a call that was `unavailable`.
 const MAX_REPETITIONS: u32 = 2;
 
+/// Steps of checking an input that are taken at once, on the thread that runs the call: a few milliseconds.
+const QUICK_CHECK: u64 = 500_000;
+/// Steps of checking an input that are taken at all.
+const LONGEST_CHECK: u64 = 200_000_000;
+
 /// A call as the model made it.
 #[derive(Clone, Debug)]
 pub struct ToolCall {
@@ -173,7 +178,24 @@ impl ToolSet {
             );
             return Ended::error(Outcome::InvalidInput, text);
         }
-        let violations = tool.schema.violations(&call.input);
+        let violations = match tool.schema.work(input.len()) {
+            ..=QUICK_CHECK => tool.schema.violations(&call.input),
+            ..=LONGEST_CHECK => {
+                // Too long to hold a thread that others wait for.
+                let (schema, value) = (tool.schema.clone(), call.input.clone());
+                match tokio::task::spawn_blocking(move || schema.violations(&value)).await {
+                    Ok(violations) => violations,
+                    Err(error) => return host_error(&error.to_string()),
+                }
+            }
+            _ => {
+                let text = format!(
+                    "The input has {} bytes, too many to be checked against the tool's schema.",
+                    input.len()
+                );
+                return Ended::error(Outcome::InvalidInput, text);
+            }
+        };
         if !violations.is_empty() {
             let text = format!(
                 "The input does not fit the tool's schema:\n- {}",
@@ -223,7 +245,7 @@ impl ToolSet {
                 permit
             }
             Err(rejected) => {
-                let seconds = rejected.retry_after.as_secs_f64().ceil();
+                let seconds = rejected.retry_after.as_secs_f64().ceil().max(1.0);
                 let text = format!("The tool is temporarily unavailable. Try again in {seconds:.0} seconds.");
                 return (Ended::error(Outcome::BreakerOpen, text), None);
             }
@@ -231,6 +253,7 @@ impl ToolSet {
         let wait = self
             .queue_timeout()
             .min(deadline.saturating_duration_since(Instant::now()));
+        let waiting = Instant::now();
         let _places = match self.acquire(slot, wait).await {
             Ok(places) => places,
             Err(saturated) => {
@@ -243,6 +266,7 @@ impl ToolSet {
             }
         };
         let tool = &slot.tool;
+        let queued = waiting.elapsed();
         let (called, usage) = tool.component.call(&tool.export, input, deadline).await;
         spent.add(usage);
         let mut pause = None;
@@ -258,6 +282,16 @@ impl ToolSet {
             Err(CallFailure::Unavailable { message, retry_after }) => {
                 pause = Some(retry_after);
                 Ended::error(Outcome::Unavailable, or(message, "The tool is unavailable."))
+            }
+            // A call that others cut short says nothing about the tool.
+            Err(CallFailure::Timeout(_)) if Instant::now() >= cx.deadline => {
+                Ended::error(Outcome::Cancelled, "The run's time was over before the tool was done.")
+                    .with_detail("the run's deadline has passed")
+            }
+            Err(CallFailure::Timeout(limit)) if queued > tool.limits().timeout / 2 => {
+                let text = "The host is busy and could not give the tool its time. Try again later.";
+                Ended::error(Outcome::Overloaded, text)
+                    .with_detail(format!("{limit}, of which {queued:?} in the queue"))
             }
             Err(failure) => failed(failure),
         };

@@ -8,6 +8,7 @@ mod outcome;
 mod policy;
 mod registry;
 mod schema;
+mod schema_bounds;
 mod settings;
 mod toolset;
 

@@ -1,6 +1,7 @@
 //! Loading plugins and giving each tool a place: names are checked, schemas compiled, duplicates refused.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 
@@ -27,7 +28,7 @@ pub struct Tool {
     pub annotations: Annotations,
     pub fallback: Option<String>,
     pub breaker: crate::resilience::BreakerSettings,
-    pub(super) schema: InputSchema,
+    pub(super) schema: Arc<InputSchema>,
     pub(super) component: Plugin,
 }
 
@@ -104,8 +105,14 @@ pub(super) async fn load(sandbox: &Sandbox, plugins: &[PluginSettings]) -> (Vec<
         let loaded = match loaded {
             Ok(loaded) => loaded,
             Err(error) => {
-                // A section for a tool that does not exist is the operator's mistake, whatever the plugin is worth.
-                let fatal = settings.required || matches!(error, PluginProblem::NoSuchTool { .. });
+                // A section for a tool that does not exist is the operator's mistake, whatever the plugin is worth; and
+                // a component other than the pinned one is never passed over in silence.
+                let fatal = settings.required
+                    || matches!(
+                        error,
+                        PluginProblem::NoSuchTool { .. }
+                            | PluginProblem::Component(ComponentError::DigestMismatch { .. })
+                    );
                 problems.push(problem(error, fatal));
                 continue;
             }
@@ -228,7 +235,7 @@ fn make_tool(
             .breaker
             .clone()
             .unwrap_or_else(|| settings.breaker.clone()),
-        schema,
+        schema: Arc::new(schema),
         component: component.clone(),
         export: export.name,
     })

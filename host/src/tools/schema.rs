@@ -3,6 +3,8 @@
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
+use super::schema_bounds::expanded_size;
+
 /// Bytes of a schema's text. Default bound of this host, not of the contract.
 const MAX_SCHEMA_BYTES: usize = 64 * 1024;
 /// Violations that are listed; the rest is counted.
@@ -14,6 +16,8 @@ const MAX_VIOLATION_CHARS: usize = 300;
 pub(super) struct InputSchema {
     pub(super) document: Value,
     validator: Validator,
+    /// Its parts, with every reference written out.
+    size: usize,
 }
 
 impl InputSchema {
@@ -36,16 +40,26 @@ impl InputSchema {
                 "the root of its input schema uses {keyword}, which models do not accept there"
             ));
         }
+        let size = expanded_size(&document)?;
         // Patterns come from a stranger: the engine that cannot backtrack takes linear time on every input.
         let validator = jsonschema::options()
             .offline()
             .with_pattern_options(PatternOptions::regex())
             .build(&document)
             .map_err(|error| format!("its input schema is not usable: {}", shorten(&error.to_string())))?;
-        Ok(Self { document, validator })
+        Ok(Self {
+            document,
+            validator,
+            size,
+        })
     }
 
-    /// Every way in which `input` breaks the schema, each with the JSON pointer of its place.
+    /// The most steps that checking an input of so many bytes can take.
+    pub(super) fn work(&self, input_bytes: usize) -> u64 {
+        (self.size as u64).saturating_mul(input_bytes as u64)
+    }
+
+    /// Every way in which `input` breaks the schema, each with the JSON pointer of its place, up to a number that helps.
     pub(super) fn violations(&self, input: &Value) -> Vec<String> {
         let mut errors = self.validator.iter_errors(input);
         let mut violations: Vec<String> = errors
@@ -56,9 +70,8 @@ impl InputSchema {
                 pointer => format!("{pointer}: {}", shorten(&error.to_string())),
             })
             .collect();
-        let rest = errors.count();
-        if rest > 0 {
-            violations.push(format!("and {rest} more"));
+        if errors.next().is_some() {
+            violations.push("and more".to_owned());
         }
         violations
     }
@@ -118,7 +131,7 @@ mod tests {
         let violations = schema.violations(&Value::Object(input));
         assert_eq!(
             (violations.len(), violations.last().unwrap().as_str()),
-            (21, "and 30 more")
+            (21, "and more")
         );
     }
 }

@@ -80,6 +80,13 @@ impl ToolSet {
         queue_timeout: Duration,
     ) -> Result<Self, LoadError> {
         let (tools, problems) = registry::load(sandbox, plugins).await;
+        for problem in problems.iter().filter(|problem| !problem.fatal) {
+            tracing::warn!(
+                plugin = problem.plugin,
+                hint = problem.hint(),
+                "{problem}; it is left out"
+            );
+        }
         if problems.iter().any(|problem| problem.fatal) {
             return Err(LoadError { problems });
         }

@@ -111,11 +111,13 @@ fn charge(price: &Price, measured: Measured, result: &Result<ModelResponse, Mode
     match (measured, result) {
         (Measured::Complete(usage), _) => exact(usage),
         // A provider that reports nothing on the way has its last word in the answer.
-        (Measured::Nothing | Measured::NotBegun, Ok(response)) => exact(response.usage),
+        (Measured::Nothing | Measured::NotBegun, Ok(response)) if response.usage.prompt_tokens() > 0 => {
+            exact(response.usage)
+        }
         (Measured::Partial(usage), _) => Charge::Unknown {
             measured: price.cost(&usage),
         },
-        (Measured::Nothing | Measured::NotBegun, Err(_)) => Charge::Unknown {
+        (Measured::Nothing | Measured::NotBegun, _) => Charge::Unknown {
             measured: NanoUsd::ZERO,
         },
     }

@@ -140,7 +140,7 @@ async fn a_delay_past_the_deadline_is_not_begun() {
     assert_eq!(took, Duration::ZERO);
     assert_eq!(
         error.to_string(),
-        "the run's deadline has passed; before that, HTTP 429"
+        "the run's deadline leaves no time for another attempt; before that, HTTP 429"
     );
     assert_eq!(
         (error.kind(), error.request_id()),
@@ -157,7 +157,7 @@ async fn the_deadline_ends_an_attempt_and_says_nothing_of_the_endpoint() {
     assert_eq!(took, Duration::from_secs(10));
     assert_eq!(
         error.to_string(),
-        "the run's deadline has passed; before that, HTTP 500"
+        "the run's deadline leaves no time for another attempt; before that, HTTP 500"
     );
     assert_eq!(bench.stack.breaker.stats().failure_count, 1, "the 500 alone");
     assert_eq!(bench.settlements().await, [(reserved(), true)]);

@@ -1,0 +1,132 @@
+//! How much work a schema can make. It comes from a stranger, checking an input against it is not metered by anything, and a
+//! few lines of references can ask for more steps than there are atoms. So only schemas whose work is known beforehand
+//! are accepted: no recursion, no reference out of the document, a bounded number of steps.
+
+use serde_json::Value;
+
+/// Subschemas and values that a schema may come to when every reference is written out.
+const MAX_EXPANDED: usize = 2_000;
+/// Nesting of a written-out schema.
+const MAX_DEPTH: usize = 128;
+/// Keywords that make a validator look at the same values again and again, or resolve references at run time.
+const REFUSED: [&str; 5] = [
+    "$dynamicRef",
+    "$recursiveRef",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "$dynamicAnchor",
+];
+
+/// The number of steps that one look at a value can take.
+///
+/// # Errors
+///
+/// A sentence that says what makes the schema unbounded.
+pub(super) fn expanded_size(document: &Value) -> Result<usize, String> {
+    let mut walk = Walk {
+        document,
+        references: Vec::new(),
+        size: 0,
+    };
+    walk.visit(document, 0)?;
+    Ok(walk.size)
+}
+
+struct Walk<'a> {
+    document: &'a Value,
+    /// The references that are being written out, outermost first.
+    references: Vec<&'a str>,
+    size: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn visit(&mut self, value: &'a Value, depth: usize) -> Result<(), String> {
+        self.size += 1;
+        if self.size > MAX_EXPANDED {
+            return Err(format!(
+                "its input schema comes to more than {MAX_EXPANDED} parts when references are written out"
+            ));
+        }
+        if depth > MAX_DEPTH {
+            return Err(format!("its input schema is nested more than {MAX_DEPTH} deep"));
+        }
+        match value {
+            Value::Object(object) => {
+                for (key, part) in object {
+                    if REFUSED.contains(&key.as_str()) || (key == "$id" && depth > 0 && part.is_string()) {
+                        return Err(format!("its input schema uses {key}, which this host does not accept"));
+                    }
+                    match (key.as_str(), part) {
+                        ("$ref", Value::String(reference)) => self.follow(reference, depth)?,
+                        // Definitions cost where they are used.
+                        ("$defs" | "definitions", Value::Object(_)) if depth == 0 => {}
+                        _ => self.visit(part, depth + 1)?,
+                    }
+                }
+                Ok(())
+            }
+            Value::Array(items) => items.iter().try_for_each(|item| self.visit(item, depth + 1)),
+            _ => Ok(()),
+        }
+    }
+
+    fn follow(&mut self, reference: &'a str, depth: usize) -> Result<(), String> {
+        let shown: String = reference.escape_debug().take(80).collect();
+        if self.references.contains(&reference) {
+            return Err(format!("its input schema refers to itself ({shown})"));
+        }
+        let target = reference
+            .strip_prefix('#')
+            .filter(|pointer| pointer.is_empty() || pointer.starts_with('/'));
+        let target = target.and_then(|pointer| self.document.pointer(pointer));
+        let Some(target) = target else {
+            return Err(format!(
+                "its input schema refers to `{shown}`; only places within it, such as #/$defs/x, are accepted"
+            ));
+        };
+        self.references.push(reference);
+        self.visit(target, depth + 1)?;
+        self.references.pop();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn references_are_counted_where_they_are_used() {
+        let schema = json!({ "type": "object", "$defs": { "a": { "type": "string" } },
+            "properties": { "x": { "$ref": "#/$defs/a" }, "y": { "$ref": "#/$defs/a" } } });
+        assert_eq!(expanded_size(&schema), Ok(9));
+    }
+
+    #[test]
+    fn bombs_are_refused() {
+        let chain: serde_json::Map<String, Value> = (0..40)
+            .map(|n| {
+                let next = json!({ "$ref": format!("#/$defs/a{}", n + 1) });
+                (format!("a{n}"), json!({ "allOf": [next, next] }))
+            })
+            .chain([("a40".to_owned(), json!({}))])
+            .collect();
+        let twice = json!({ "$ref": "#/properties/a" });
+        let pointer = |depth: usize| (0..depth).fold(json!({}), |inner, _| json!({ "not": inner }));
+        for schema in [
+            json!({ "$defs": chain, "properties": { "x": { "$ref": "#/$defs/a0" } } }),
+            json!({ "properties": { "a": { "properties": { "a": { "allOf": [twice, twice] } } } } }),
+            json!({ "properties": { "a": { "$ref": "#" } } }),
+            json!({ "properties": { "a": { "$ref": "#name" } } }),
+            json!({ "properties": { "a": { "$ref": "other.json" } } }),
+            json!({ "properties": { "a": { "$id": "x", "$ref": "#/$defs/a" } } }),
+            json!({ "unevaluatedProperties": false }),
+            pointer(200),
+            json!({ "enum": (0..3000).collect::<Vec<_>>() }),
+        ] {
+            assert!(expanded_size(&schema).is_err(), "{schema}");
+        }
+    }
+}
