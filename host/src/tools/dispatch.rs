@@ -179,8 +179,8 @@ impl ToolSet {
             return Ended::error(Outcome::InvalidInput, text);
         }
         let violations = match tool.schema.work(input.len()) {
-            ..=QUICK_CHECK => tool.schema.violations(&call.input),
-            ..=LONGEST_CHECK => {
+            work if work <= QUICK_CHECK => tool.schema.violations(&call.input),
+            work if work <= LONGEST_CHECK => {
                 // Too long to hold a thread that others wait for.
                 let (schema, value) = (tool.schema.clone(), call.input.clone());
                 match tokio::task::spawn_blocking(move || schema.violations(&value)).await {
