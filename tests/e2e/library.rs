@@ -214,6 +214,24 @@ async fn a_session_remembers_and_sessions_do_not_share() {
 }
 
 #[tokio::test]
+async fn a_prompt_that_failed_does_not_fail_the_next_one() {
+    let model = model([Answer::error(400), Answer::text("Hello.")]);
+    let host = builder(&model).build().await.unwrap();
+    let mut session = host.session();
+    for prompt in ["too much", " "] {
+        let report = session.run(prompt, RunOptions::default()).await;
+        assert_eq!(report.outcome, Ending::ModelFailed, "{prompt}");
+    }
+    let report = session.run("hello", RunOptions::default()).await;
+    assert_eq!((report.outcome, report.answer.as_str()), (Ending::Completed, "Hello."));
+    let messages = model.requests()[1].body["messages"].clone();
+    assert_eq!(
+        messages,
+        json!([{ "role": "user", "content": [{ "type": "text", "text": "hello" }] }])
+    );
+}
+
+#[tokio::test]
 async fn a_builder_refuses_nonsense() {
     let model = model([Answer::text("unused")]);
     for spoil in [

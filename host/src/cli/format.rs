@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use crate::telemetry::redact::steers_a_terminal;
+
 /// `1234567` -> `1,234,567`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -95,12 +97,7 @@ fn replace_harmful(text: &str, replace: impl Fn(&mut String, char)) -> Cow<'_, s
 }
 
 fn is_harmful(c: char) -> bool {
-    (c.is_control() && c != '\n' && c != '\t') || is_bidi_mark(c)
-}
-
-/// Embeddings, overrides and isolates of the bidirectional algorithm.
-fn is_bidi_mark(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    steers_a_terminal(c) && c != '\n' && c != '\t'
 }
 
 /// Foreign text as one line of at most `max` characters, for a table cell or a line of narration.

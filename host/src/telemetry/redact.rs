@@ -105,12 +105,12 @@ const fn is_token(byte: u8) -> bool {
 /// Escapes everything that a terminal obeys instead of showing: control characters (so escape sequences and line breaks
 /// too) and the marks that reorder text.
 pub fn escape_controls(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_control) {
+    if !text.contains(steers_a_terminal) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 16);
     for character in text.chars() {
-        if is_control(character) {
+        if steers_a_terminal(character) {
             // Writing to a string cannot fail.
             let _ = write!(escaped, "{}", character.escape_default());
         } else {
@@ -121,7 +121,7 @@ pub fn escape_controls(text: &str) -> Cow<'_, str> {
 }
 
 /// Control characters, line and paragraph separators, and the bidirectional marks of "Trojan Source" (CVE-2021-42574).
-const fn is_control(character: char) -> bool {
+pub const fn steers_a_terminal(character: char) -> bool {
     matches!(
         character,
         '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
@@ -194,7 +194,7 @@ mod tests {
             let scrubbed = scrub(&line);
             prop_assert!(!scrubbed.contains(&key));
             prop_assert!(serde_json::from_str::<serde_json::Value>(&scrubbed).is_ok());
-            prop_assert!(!escape_controls(&text).contains(is_control));
+            prop_assert!(!escape_controls(&text).contains(steers_a_terminal));
         }
     }
 }
