@@ -108,11 +108,10 @@ fn pooling_engine<'a>(
     settings: &EngineSettings,
     limits: impl IntoIterator<Item = &'a Limits>,
 ) -> wasmtime::Result<Engine> {
-    let (mut memory, mut table_elements, mut core_instances) = (0, 0, POOLED_CORE_INSTANCES);
+    let (mut memory, mut table_elements) = (0, 0);
     for limits in limits {
         memory = memory.max(limits.memory);
         table_elements = table_elements.max(limits.table_elements);
-        core_instances = core_instances.max(limits.core_instances);
     }
     // One more than may run at once: a slot is free a moment after its permit.
     let calls = settings.host_concurrency.saturating_add(1);
@@ -122,13 +121,14 @@ fn pooling_engine<'a>(
         .total_memories(calls.saturating_mul(POOLED_MEMORIES))
         .total_tables(calls.saturating_mul(POOLED_TABLES))
         .total_stacks(calls)
-        .max_core_instances_per_component(core_instances)
+        // No component may take more than its share of the totals: one that wants more gets its instances on demand.
+        .max_core_instances_per_component(POOLED_CORE_INSTANCES)
         .max_core_instance_size(4 << 20)
         .max_component_instance_size(4 << 20)
-        .max_memories_per_component(16)
-        .max_memories_per_module(4)
-        .max_tables_per_component(64)
-        .max_tables_per_module(16)
+        .max_memories_per_component(POOLED_MEMORIES)
+        .max_memories_per_module(POOLED_MEMORIES)
+        .max_tables_per_component(POOLED_TABLES)
+        .max_tables_per_module(POOLED_TABLES)
         .table_elements(table_elements as usize)
         .max_memory_size(usize::try_from(memory).unwrap_or(usize::MAX))
         .linear_memory_keep_resident(KEEP_RESIDENT)

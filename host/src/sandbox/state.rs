@@ -18,6 +18,9 @@ use super::log::GuestLog;
 /// Bytes of random data that one host call may ask for: it holds the thread while it makes them.
 const MAX_RANDOM: u64 = 64 * 1024;
 
+/// Bytes of one set of HTTP headers that a guest builds, as the host holds it. With `handles` it bounds all of them.
+const FIELD_BYTES: usize = 16 * 1024;
+
 /// The data of one store.
 pub(super) struct CallState {
     wasi: WasiCtx,
@@ -48,11 +51,13 @@ impl CallState {
             .allow_ip_name_lookup(false)
             .max_random_size(MAX_RANDOM)
             .build();
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(FIELD_BYTES);
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles as usize);
         Self {
             wasi,
-            http: WasiHttpCtx::new(),
+            http,
             table,
             egress,
             config,
@@ -68,7 +73,7 @@ impl CallState {
         if !matches!(hook, CallHook::CallingHost) {
             return Ok(());
         }
-        if self.host_calls > self.max_host_calls {
+        if self.host_calls >= self.max_host_calls {
             return Err(Stopped::HostCalls);
         }
         if Instant::now() >= self.deadline {

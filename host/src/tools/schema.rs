@@ -7,6 +7,8 @@ use super::schema_bounds::expanded_size;
 
 /// Bytes of a schema's text. Default bound of this host, not of the contract.
 const MAX_SCHEMA_BYTES: usize = 64 * 1024;
+/// Bytes of one compiled pattern.
+const PATTERN_BYTES: usize = 64 * 1024;
 /// Violations that are listed; the rest is counted.
 const MAX_VIOLATIONS: usize = 20;
 /// Characters of one violation.
@@ -44,7 +46,11 @@ impl InputSchema {
         // Patterns come from a stranger: the engine that cannot backtrack takes linear time on every input.
         let validator = jsonschema::options()
             .offline()
-            .with_pattern_options(PatternOptions::regex())
+            .with_pattern_options(
+                PatternOptions::regex()
+                    .size_limit(PATTERN_BYTES)
+                    .dfa_size_limit(PATTERN_BYTES * 4),
+            )
             .build(&document)
             .map_err(|error| format!("its input schema is not usable: {}", shorten(&error.to_string())))?;
         Ok(Self {

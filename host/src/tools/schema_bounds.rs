@@ -8,6 +8,11 @@ use serde_json::Value;
 const MAX_EXPANDED: usize = 2_000;
 /// Nesting of a written-out schema.
 const MAX_DEPTH: usize = 128;
+/// Regular expressions of a written-out schema, and bytes of one.
+const MAX_PATTERNS: usize = 32;
+const MAX_PATTERN_BYTES: usize = 1_000;
+/// What trying a pattern counts for, in steps.
+const PATTERN_WEIGHT: usize = 50;
 /// Keywords that make a validator look at the same values again and again, or resolve references at run time.
 const REFUSED: [&str; 5] = [
     "$dynamicRef",
@@ -27,6 +32,7 @@ pub(super) fn expanded_size(document: &Value) -> Result<usize, String> {
         document,
         references: Vec::new(),
         size: 0,
+        patterns: 0,
     };
     walk.visit(document, 0)?;
     Ok(walk.size)
@@ -37,6 +43,7 @@ struct Walk<'a> {
     /// The references that are being written out, outermost first.
     references: Vec<&'a str>,
     size: usize,
+    patterns: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -57,6 +64,12 @@ impl<'a> Walk<'a> {
                         return Err(format!("its input schema uses {key}, which this host does not accept"));
                     }
                     match (key.as_str(), part) {
+                        ("$schema", Value::String(dialect)) if depth == 0 => check_dialect(dialect)?,
+                        ("pattern", Value::String(pattern)) => self.pattern(pattern)?,
+                        ("patternProperties", Value::Object(patterns)) => {
+                            patterns.keys().try_for_each(|pattern| self.pattern(pattern))?;
+                            self.visit(part, depth + 1)?;
+                        }
                         ("$ref", Value::String(reference)) => self.follow(reference, depth)?,
                         // Definitions cost where they are used.
                         ("$defs" | "definitions", Value::Object(_)) if depth == 0 => {}
@@ -70,6 +83,18 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Trying one pattern takes longer than any other step, so it weighs more.
+    fn pattern(&mut self, pattern: &str) -> Result<(), String> {
+        self.size += PATTERN_WEIGHT;
+        self.patterns += 1;
+        if self.patterns > MAX_PATTERNS || pattern.len() > MAX_PATTERN_BYTES {
+            return Err(format!(
+                "its input schema has more than {MAX_PATTERNS} patterns, or one of more than {MAX_PATTERN_BYTES} bytes"
+            ));
+        }
+        Ok(())
+    }
+
     fn follow(&mut self, reference: &'a str, depth: usize) -> Result<(), String> {
         let shown: String = reference.escape_debug().take(80).collect();
         if self.references.contains(&reference) {
@@ -77,7 +102,8 @@ impl<'a> Walk<'a> {
         }
         let target = reference
             .strip_prefix('#')
-            .filter(|pointer| pointer.is_empty() || pointer.starts_with('/'));
+            // A percent sign would be decoded by the validator, which then looks elsewhere than we did.
+            .filter(|pointer| (pointer.is_empty() || pointer.starts_with('/')) && !pointer.contains('%'));
         let target = target.and_then(|pointer| self.document.pointer(pointer));
         let Some(target) = target else {
             return Err(format!(
@@ -88,6 +114,17 @@ impl<'a> Walk<'a> {
         self.visit(target, depth + 1)?;
         self.references.pop();
         Ok(())
+    }
+}
+
+/// Older drafts name the base of references differently, and would be resolved otherwise than they were counted.
+fn check_dialect(dialect: &str) -> Result<(), String> {
+    match ["draft/2020-12", "draft/2019-09", "draft-07"]
+        .iter()
+        .any(|known| dialect.contains(known))
+    {
+        true => Ok(()),
+        false => Err("its input schema is of a JSON Schema draft that this host does not accept".to_owned()),
     }
 }
 
@@ -122,6 +159,10 @@ mod tests {
             json!({ "properties": { "a": { "$ref": "#name" } } }),
             json!({ "properties": { "a": { "$ref": "other.json" } } }),
             json!({ "properties": { "a": { "$id": "x", "$ref": "#/$defs/a" } } }),
+            json!({ "$defs": { "%78": {}, "x": {} }, "properties": { "a": { "$ref": "#/$defs/%78" } } }),
+            json!({ "$schema": "http://json-schema.org/draft-04/schema#" }),
+            json!({ "properties": { "a": { "pattern": "x".repeat(2000) } } }),
+            json!({ "not": { "anyOf": vec![json!({ "pattern": "a" }); 100] } }),
             json!({ "unevaluatedProperties": false }),
             pointer(200),
             json!({ "enum": (0..3000).collect::<Vec<_>>() }),

@@ -30,6 +30,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_RESPONSE_HEADERS: usize = 128;
 const MAX_RESPONSE_HEADER_BYTES: usize = 64 * 1024;
 
+/// Bytes of a request's body that are taken from the guest at once.
+const BODY_CHUNK_BYTES: usize = 16 * 1024;
+
 type Sent = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
 type Sending = Box<dyn Future<Output = Result<Sent, Error>> + Send>;
 
@@ -134,6 +137,12 @@ impl WasiHttpHooks for Egress {
             refused: self.refused.clone(),
         };
         Box::new(exchange.run(request))
+    }
+
+    // A request that is never sent keeps what was written to its body, two pieces of it, for one handle: with `handles`
+    // this bounds what a guest can make the host hold.
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK_BYTES
     }
 
     // The defaults of these three write the error to the log at `warn`; it is the guest's to handle.
