@@ -59,6 +59,26 @@ async fn components_that_are_none() {
 }
 
 #[tokio::test]
+async fn a_long_complaint_of_the_compiler_is_no_time_out() {
+    let lab = lab([]);
+    let name = "x".repeat(98_000);
+    let import = format!("(import \"{name}\" (func))");
+    let mut bytes = wat::parse_str(format!("(component {import})")).unwrap();
+    // The same import section once more: the validator repeats the name when it refuses it.
+    let again = bytes[8..].to_vec();
+    bytes.extend(again);
+    lab.write("long.wasm", bytes);
+    let started = tokio::time::Instant::now();
+    let ran = lab.call(["tool", "inspect", "long.wasm"]).await.expect_code(2);
+    assert!(
+        ran.stderr.contains("not valid"),
+        "{}",
+        ran.stderr.chars().take(300).collect::<String>()
+    );
+    assert!(started.elapsed() < std::time::Duration::from_secs(30));
+}
+
+#[tokio::test]
 async fn an_unknown_import_is_named() {
     let lab = lab([]);
     lab.write(

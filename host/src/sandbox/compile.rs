@@ -102,12 +102,13 @@ impl Compiler {
                 let _ = input.write_all(bytes).await;
                 drop(input);
             };
-            let mut errors = errors.take(ERROR_BYTES);
-            let (_, read, _) = tokio::join!(
-                send,
-                output.read_to_end(&mut compiled),
-                errors.read_to_end(&mut message)
-            );
+            let complain = async {
+                let mut errors = errors.take(ERROR_BYTES);
+                let _ = errors.read_to_end(&mut message).await;
+                // The rest is read and dropped, for a child that cannot write it out would never end.
+                let _ = tokio::io::copy(&mut errors.into_inner(), &mut tokio::io::sink()).await;
+            };
+            let (_, read, ()) = tokio::join!(send, output.read_to_end(&mut compiled), complain);
             read.map_err(|error| failed("cannot read the compiled component", error))?;
             child
                 .wait()

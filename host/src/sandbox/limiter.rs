@@ -45,7 +45,11 @@ impl Limiter {
 }
 
 impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            // The guest's own bound: nothing grows, so nothing is counted, and no limit of ours was met.
+            return Ok(false);
+        }
         let memory = self.memory.saturating_add(desired.saturating_sub(current));
         if memory > self.memory_limit {
             self.refused = Some("memory");
@@ -56,7 +60,10 @@ impl ResourceLimiter for Limiter {
         Ok(true)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
         let tables = self.tables.saturating_add(desired.saturating_sub(current));
         if tables > self.table_limit {
             self.refused = Some("table_elements");
@@ -95,6 +102,14 @@ mod tests {
         assert!(limiter.memory_growing(0, 40, None).unwrap());
         assert!(!limiter.memory_growing(40, 41, None).unwrap());
         assert_eq!((limiter.peak_memory(), limiter.refused()), (100, Some("memory")));
+    }
+
+    #[test]
+    fn a_guests_own_maximum_is_not_our_limit() {
+        let mut limiter = Limiter::new(&Limits::default());
+        assert!(!limiter.memory_growing(0, 60, Some(50)).unwrap());
+        assert!(!limiter.table_growing(0, 60, Some(50)).unwrap());
+        assert_eq!((limiter.peak_memory(), limiter.refused()), (0, None));
     }
 
     #[test]
