@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{AnthropicClient, ClientError, Model, ModelStack, PriceError, Prices, Provider, ToolDefinition};
 use crate::resilience::{Breaker, RetryBudget};
-use crate::sandbox::{CompilePlace, Limits, Sandbox};
+use crate::sandbox::{CompilePlace, LONGEST, Limits, Sandbox};
 use crate::telemetry::{EventBus, Observer};
 use crate::tools::{LoadError, ToolPolicy, ToolSet};
 
@@ -310,8 +310,7 @@ fn check(config: &Config) -> Result<(), HostError> {
             .check()
             .map_err(|reason| HostError::Settings(format!("plugin `{}`: {reason}", plugin.name)))?;
     }
-    // Beyond the upper bound arithmetic on instants could overflow.
-    if agent.deadline.is_zero() || agent.deadline > Duration::from_secs(30 * 24 * 3600) {
+    if agent.deadline.is_zero() || agent.deadline > LONGEST {
         return Err(HostError::Settings(
             "agent.deadline is not between 0 and 30 days".to_owned(),
         ));

@@ -1,6 +1,5 @@
 //! `cofferdam tool call`: one tool call through the whole dispatch path, of the configuration or of a lone component.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -52,18 +51,10 @@ impl Target {
         match text.rsplit_once('#') {
             None => Self::Configured { tool: text.to_owned() },
             Some((source, tool)) => Self::Component {
-                source: source_of(source),
+                source: ComponentSource::parse(source),
                 tool: tool.to_owned(),
             },
         }
-    }
-}
-
-/// `builtin:NAME` or a path, as in the configuration.
-pub fn source_of(text: &str) -> ComponentSource {
-    match text.strip_prefix("builtin:") {
-        Some(name) => ComponentSource::Builtin(name.to_owned()),
-        None => ComponentSource::Path(PathBuf::from(text)),
     }
 }
 

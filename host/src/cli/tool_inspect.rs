@@ -6,11 +6,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::table::{Column, Table};
-use super::tool_call::source_of;
 use super::{CliError, Context, Output, format};
 use crate::agent::{self, HostError};
 use crate::config::Config;
-use crate::sandbox::{ComponentError, HttpGrant, Import, Inspection, Scheme};
+use crate::sandbox::{ComponentError, Import, Inspection};
 use crate::tools::{ComponentSource, PluginSettings, read_component};
 
 /// Characters of a component's own names that are shown.
@@ -26,7 +25,7 @@ pub struct InspectArgs {
 pub async fn inspect(cx: &Context, args: InspectArgs) -> Result<u8, CliError> {
     let config = cx.config()?;
     let _logging = cx.logging(&config, false)?;
-    let source = source_of(&args.component);
+    let source = ComponentSource::parse(&args.component);
     let inspection = look(&config, &source).await?;
     let plugins: Vec<&PluginSettings> = config
         .plugins
@@ -80,7 +79,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
 fn granted(import: &Import, plugin: &PluginSettings) -> Option<Vec<String>> {
     let interface = import.name.as_str();
     if interface.starts_with("wasi:http/outgoing-handler") {
-        Some(plugin.http.iter().map(show_grant).collect())
+        Some(plugin.http.iter().map(ToString::to_string).collect())
     } else if interface.starts_with("wasi:config/") {
         Some(plugin.config.keys().map(|key| format!("key {key}")).collect())
     } else if ["wasi:filesystem/", "wasi:sockets/"]
@@ -91,21 +90,6 @@ fn granted(import: &Import, plugin: &PluginSettings) -> Option<Vec<String>> {
     } else {
         None
     }
-}
-
-fn show_grant(grant: &HttpGrant) -> String {
-    let HttpGrant {
-        scheme,
-        host,
-        port,
-        path_prefix,
-        methods,
-    } = grant;
-    let port = match (scheme, port) {
-        (Scheme::Http, 80) | (Scheme::Https, 443) => String::new(),
-        (_, port) => format!(":{port}"),
-    };
-    format!("{} {}://{host}{port}{path_prefix}", methods.join("|"), scheme.as_str())
 }
 
 fn text(name: &str, inspection: &Inspection, plugins: &[&PluginSettings]) -> String {
@@ -196,6 +180,7 @@ fn json(name: &str, inspection: &Inspection, plugins: &[&PluginSettings]) -> Val
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::sandbox::HttpGrant;
 
     fn weather() -> PluginSettings {
         PluginSettings {

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use super::Config;
 use super::duration::DurationText;
-use super::format::BUILTIN_PREFIX;
 use super::overlay::Overlay;
 use super::raw::*;
 use super::size::ByteSize;
@@ -16,7 +15,7 @@ use crate::model::{ModelSettings, ProviderKind};
 use crate::resilience::{BreakerSettings, RetrySettings};
 use crate::sandbox::{HttpGrant, Limits};
 use crate::telemetry::{AlertSettings, LogLevel, LoggingSettings};
-use crate::tools::{ComponentSource, PluginSettings, ToolSettings};
+use crate::tools::{PluginSettings, ToolSettings};
 
 impl From<&Config> for RawConfig {
     fn from(config: &Config) -> Self {
@@ -298,10 +297,7 @@ impl From<RawAlerts> for AlertSettings {
 impl From<&PluginSettings> for RawPlugin {
     fn from(settings: &PluginSettings) -> Self {
         Self {
-            component: Some(match &settings.source {
-                ComponentSource::Builtin(name) => format!("{BUILTIN_PREFIX}{name}"),
-                ComponentSource::Path(path) => path.display().to_string(),
-            }),
+            component: Some(settings.source.to_string()),
             digest: settings.digest.clone().unwrap_or_default(),
             required: settings.required,
             http: settings.http.iter().map(RawHttpGrant::from).collect(),
@@ -333,20 +329,13 @@ impl From<&ToolSettings> for RawTool {
 
 impl From<&HttpGrant> for RawHttpGrant {
     fn from(grant: &HttpGrant) -> Self {
-        let HttpGrant {
-            scheme,
-            host,
-            port,
-            path_prefix,
-            methods,
-        } = grant;
-        let port = match (scheme.as_str(), port) {
-            ("http", 80) | ("https", 443) => String::new(),
-            (_, port) => format!(":{port}"),
-        };
         Self {
-            url: Some(format!("{}://{host}{port}{path_prefix}", scheme.as_str())),
-            methods: methods.iter().filter_map(|method| RawMethod::named(method)).collect(),
+            url: Some(grant.url()),
+            methods: grant
+                .methods
+                .iter()
+                .filter_map(|method| RawMethod::named(method))
+                .collect(),
         }
     }
 }

@@ -10,14 +10,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::problem::Wrong;
 use super::redact::quote;
+use crate::sandbox::LONGEST;
 
 pub(super) const FORMAT: &str = "cofferdam-duration";
 
 /// In milliseconds, the largest first.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
-
-/// Timers overflow somewhere; nothing here is meant to last that long.
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// A duration above zero and up to 30 days: whole numbers with the units h, m, s and ms, each at most once, the larger
 /// first.

@@ -6,7 +6,7 @@ use url::Url;
 use super::problem::Wrong;
 use super::redact::{looks_secret, quote};
 use super::{duration, size, usd};
-use crate::tools::{BUILTIN_NAMES, is_tool_name};
+use crate::tools::{BUILTIN_NAMES, ComponentSource, is_tool_name};
 
 pub(super) struct Format {
     pub(super) name: &'static str,
@@ -120,19 +120,17 @@ pub(super) fn base_url(text: &str) -> Result<Url, Wrong> {
     Ok(url)
 }
 
-pub(super) const BUILTIN_PREFIX: &str = "builtin:";
-
 fn check_component(text: &str) -> Result<(), Wrong> {
     if text.is_empty() {
         return Err(Wrong::new("is empty").hint("write the path of a component, or \"builtin:NAME\""));
     }
-    match text.strip_prefix(BUILTIN_PREFIX) {
-        Some(name) if !BUILTIN_NAMES.contains(&name) => {
+    match ComponentSource::parse(text) {
+        ComponentSource::Builtin(name) if !BUILTIN_NAMES.contains(&name.as_str()) => {
             let known: Vec<_> = BUILTIN_NAMES
                 .iter()
-                .map(|name| format!("`{BUILTIN_PREFIX}{name}`"))
+                .map(|name| format!("`{}{name}`", ComponentSource::BUILTIN_PREFIX))
                 .collect();
-            Err(Wrong::new(format!("there is no built-in plugin {}", quote(name)))
+            Err(Wrong::new(format!("there is no built-in plugin {}", quote(&name)))
                 .hint(format!("there are {}", known.join(", "))))
         }
         _ => Ok(()),

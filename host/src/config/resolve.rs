@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::format::{BUILTIN_PREFIX, base_url, check_name};
+use super::format::{base_url, check_name};
 use super::origins::Origins;
 use super::problem::{Origin, Problem, Wrong};
 use super::raw::*;
@@ -141,9 +141,9 @@ impl Resolver<'_> {
     }
 
     fn source(&mut self, path: &[&str], component: &str) -> ComponentSource {
-        match component.strip_prefix(BUILTIN_PREFIX) {
-            Some(name) => ComponentSource::Builtin(name.to_owned()),
-            None => ComponentSource::Path(self.file(path, component).unwrap_or_default()),
+        match ComponentSource::parse(component) {
+            ComponentSource::Path(_) => ComponentSource::Path(self.file(path, component).unwrap_or_default()),
+            builtin => builtin,
         }
     }
 

@@ -75,10 +75,10 @@ pub(super) async fn run<T>(
         Err(error) => return (Err(CallFailure::Host(format!("{error:#}"))), CallUse::default()),
     };
 
-    let mut instantiated = false;
+    let mut called = false;
     let guest = async {
         let plugin = pre.instantiate_async(&mut store).await?;
-        instantiated = true;
+        called = true;
         function(Call {
             store: &mut store,
             plugin: &plugin,
@@ -109,11 +109,7 @@ pub(super) async fn run<T>(
 
     let result = match ended {
         Ok(Some(Ok(value))) => Ok(value),
-        Ok(Some(Err(error))) => match CallFailure::of(&error, refused, limits, setup.stack) {
-            // Nothing was called yet, so there is no output to blame.
-            CallFailure::InvalidOutput(reason) if !instantiated => Err(CallFailure::Host(reason)),
-            failure => Err(failure),
-        },
+        Ok(Some(Err(error))) => Err(CallFailure::of(&error, called, refused, limits, setup.stack)),
         Ok(None) => Err(CallFailure::timeout(limits.timeout)),
         Err(panic) => Err(CallFailure::Host(format!(
             "a host function panicked: {}",

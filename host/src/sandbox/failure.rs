@@ -66,7 +66,14 @@ impl CallFailure {
     }
 
     /// Reads the engine's error. `refused` is the limit at which memory or tables were last denied to the guest.
-    pub(super) fn of(error: &wasmtime::Error, refused: Option<&'static str>, limits: &Limits, stack: u64) -> Self {
+    /// `called` says whether the instance was made and its function entered.
+    pub(super) fn of(
+        error: &wasmtime::Error,
+        called: bool,
+        refused: Option<&'static str>,
+        limits: &Limits,
+        stack: u64,
+    ) -> Self {
         if let Some(stopped) = error.downcast_ref::<Stopped>() {
             return match stopped {
                 Stopped::Deadline => Self::timeout(limits.timeout),
@@ -118,6 +125,8 @@ impl CallFailure {
         match (trap, in_guest) {
             (Some(trap), _) => Self::Trapped(format!("{trap}{}", frames(error))),
             (None, true) => Self::Trapped(format!("{words}{}", frames(error))),
+            // Nothing was called yet, so there is no output to blame.
+            (None, false) if !called => Self::Host(words),
             // No guest code was running: what it returned could not be read.
             (None, false) => Self::InvalidOutput(format!("the result cannot be read: {words}")),
         }

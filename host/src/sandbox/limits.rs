@@ -5,8 +5,8 @@ use std::time::Duration;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
-/// No duration of a limit may be longer; beyond it arithmetic on instants could overflow.
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+/// No duration of a limit or a run may be longer; beyond it arithmetic on instants could overflow.
+pub const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The limits of one tool call. Defaults hold host-wide; a plugin can have its own.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -26,5 +26,5 @@ pub use contract::{Annotations, Content, Image, Tool as ToolExport};
 pub use failure::{CallFailure, LimitHit};
 pub use http::{GrantError, HttpGrant, HttpUse, Scheme};
 pub use inspect::{Import, Inspection};
-pub use limits::{EngineSettings, Limits};
+pub use limits::{EngineSettings, LONGEST, Limits};
 pub use plugin::{Grants, Plugin, Sandbox};

@@ -258,11 +258,7 @@ impl ToolSet {
             Ok(places) => places,
             Err(saturated) => {
                 permit.neutral();
-                let text = "The host is busy and could not run the tool. Try again later.";
-                return (
-                    Ended::error(Outcome::Overloaded, text).with_detail(saturated.to_string()),
-                    None,
-                );
+                return (busy(saturated.to_string()), None);
             }
         };
         let tool = &slot.tool;
@@ -348,12 +344,14 @@ fn failed(failure: CallFailure) -> Ended {
         CallFailure::StackOverflow(limit) => stopped(Outcome::StackOverflow, limit),
         CallFailure::Trapped(detail) => Ended::error(Outcome::Trapped, "The tool crashed.").with_detail(detail),
         CallFailure::InvalidOutput(reason) => invalid_output(&reason),
-        CallFailure::Overloaded(detail) => {
-            let text = "The host is busy and could not run the tool. Try again later.";
-            Ended::error(Outcome::Overloaded, text).with_detail(detail)
-        }
+        CallFailure::Overloaded(detail) => busy(detail),
         CallFailure::Host(detail) => host_error(&detail),
     }
+}
+
+fn busy(detail: String) -> Ended {
+    let text = "The host is busy and could not run the tool. Try again later.";
+    Ended::error(Outcome::Overloaded, text).with_detail(detail)
 }
 
 /// The model gets an id to quote, the operator the id and the reason.

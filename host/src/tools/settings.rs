@@ -14,6 +14,28 @@ pub enum ComponentSource {
     Path(PathBuf),
 }
 
+impl ComponentSource {
+    /// What stands before the name of a plugin that is inside the program.
+    pub const BUILTIN_PREFIX: &'static str = "builtin:";
+
+    /// Reads `builtin:NAME` or a path.
+    pub fn parse(text: &str) -> Self {
+        match text.strip_prefix(Self::BUILTIN_PREFIX) {
+            Some(name) => Self::Builtin(name.to_owned()),
+            None => Self::Path(PathBuf::from(text)),
+        }
+    }
+}
+
+impl std::fmt::Display for ComponentSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Builtin(name) => write!(f, "{}{name}", Self::BUILTIN_PREFIX),
+            Self::Path(path) => path.display().fmt(f),
+        }
+    }
+}
+
 /// One plugin of the configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PluginSettings {

@@ -94,6 +94,22 @@ impl HttpGrant {
         })
     }
 
+    /// The origin and path, as [`HttpGrant::parse`] reads them; the port where it is not the scheme's own.
+    pub fn url(&self) -> String {
+        let Self {
+            scheme,
+            host,
+            port,
+            path_prefix,
+            ..
+        } = self;
+        let port = match (scheme, port) {
+            (Scheme::Http, 80) | (Scheme::Https, 443) => String::new(),
+            (_, port) => format!(":{port}"),
+        };
+        format!("{}://{host}{port}{path_prefix}", scheme.as_str())
+    }
+
     /// Whether `method` on `url` is covered. `url` must be parsed, so that its path holds no dot segments.
     pub(super) fn covers(&self, method: &str, url: &Url) -> bool {
         self.covers_origin(url) && self.methods.iter().any(|granted| granted == method) && self.covers_path(url.path())
@@ -128,21 +144,10 @@ impl HttpGrant {
     }
 }
 
+/// `GET|POST https://host/path`.
 impl std::fmt::Display for HttpGrant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            scheme,
-            host,
-            port,
-            path_prefix,
-            methods,
-        } = self;
-        write!(
-            f,
-            "{} {}://{host}:{port}{path_prefix}",
-            methods.join(","),
-            scheme.as_str()
-        )
+        write!(f, "{} {}", self.methods.join("|"), self.url())
     }
 }
 
