@@ -19,7 +19,7 @@ use super::failure::CallFailure;
 use super::http::{Egress, HttpGrant, HttpUse};
 use super::limits::Limits;
 use super::log::GuestLog;
-use super::state::CallState;
+use super::state::{CallState, HostCallGate};
 
 /// Room in a host call, beyond the result itself, for what is not payload: list elements, names, tags.
 const HOST_CALL_SLACK: u64 = 64 * 1024;
@@ -122,7 +122,7 @@ pub(super) async fn run<T>(
 fn prepare_store(engine: &Engine, state: CallState, limits: &Limits) -> wasmtime::Result<Store<CallState>> {
     let mut store = Store::try_new(engine, state)?;
     store.limiter(|state| &mut state.limiter);
-    store.call_hook(|store, hook| Ok(store.data().before(hook)?));
+    store.call_hook_async(HostCallGate);
     store.set_fuel(limits.fuel)?;
     store.fuel_async_yield_interval(Some(YIELD_INTERVAL))?;
     store.set_max_component_handles(limits.handles as usize);

@@ -1,10 +1,11 @@
 //! What the host keeps for one call, and the count of the guest's calls into it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
-use wasmtime::CallHook;
 use wasmtime::component::{Linker, ResourceTable};
+use wasmtime::{CallHook, CallHookHandler, StoreContextMut};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -21,6 +22,10 @@ const MAX_RANDOM: u64 = 64 * 1024;
 /// Bytes of one set of HTTP headers that a guest builds, as the host holds it. With `handles` it bounds all of them.
 const FIELD_BYTES: usize = 16 * 1024;
 
+/// How long a guest may go from host call to host call before others get their turn. Fuel makes it yield while it
+/// computes; what the host does for it costs no fuel.
+const TURN: Duration = Duration::from_millis(1);
+
 /// The data of one store.
 pub(super) struct CallState {
     wasi: WasiCtx,
@@ -32,6 +37,8 @@ pub(super) struct CallState {
     pub(super) host_calls: u64,
     max_host_calls: u64,
     deadline: Instant,
+    /// When a host call last let others have their turn.
+    yielded: Instant,
 }
 
 impl CallState {
@@ -65,19 +72,39 @@ impl CallState {
             host_calls: 0,
             max_host_calls: limits.host_calls,
             deadline,
+            yielded: Instant::now(),
         }
     }
 
-    /// Runs before every host function: the place where a guest that only calls the host is stopped.
-    pub(super) fn before(&self, hook: CallHook) -> Result<(), Stopped> {
-        if !matches!(hook, CallHook::CallingHost) {
-            return Ok(());
-        }
+    /// Whether the guest may go on into the host, and whether it should let others have their turn first.
+    fn enter_host(&mut self) -> Result<bool, Stopped> {
         if self.host_calls >= self.max_host_calls {
             return Err(Stopped::HostCalls);
         }
-        if Instant::now() >= self.deadline {
+        let now = Instant::now();
+        if now >= self.deadline {
             return Err(Stopped::Deadline);
+        }
+        let turn_is_over = now.duration_since(self.yielded) >= TURN;
+        if turn_is_over {
+            self.yielded = now;
+        }
+        Ok(turn_is_over)
+    }
+}
+
+/// Runs before every host function: the place where a guest that only calls the host is held back and stopped.
+pub(super) struct HostCallGate;
+
+#[async_trait::async_trait]
+impl CallHookHandler<CallState> for HostCallGate {
+    async fn handle_call_event(
+        &self,
+        mut store: StoreContextMut<'_, CallState>,
+        hook: CallHook,
+    ) -> wasmtime::Result<()> {
+        if matches!(hook, CallHook::CallingHost) && store.data_mut().enter_host()? {
+            tokio::task::yield_now().await;
         }
         Ok(())
     }

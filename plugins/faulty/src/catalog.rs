@@ -81,8 +81,8 @@ pub const MISDEEDS: &[Misdeed] = &[
         }"#,
         &[],
     ),
-    misdeed("random", "Asks the host for random bytes in one call and answers with how many came.", hosting::random)
-        .takes(BYTES, &["bytes"]),
+    misdeed("random", "Asks the host for random bytes, once or often, and answers with how many came last.", hosting::random)
+        .takes(r#"{ "bytes": { "type": "integer", "minimum": 0 }, "count": { "type": "integer", "minimum": 0 } }"#, &["bytes"]),
     misdeed("read_env", "Answers with all it sees of its environment: variables, arguments, preopened folders.", hosting::read_env),
     misdeed("read_config", "Answers with a value of its configuration.", hosting::read_config)
         .takes(r#"{ "key": { "type": "string" } }"#, &["key"]),

@@ -43,7 +43,10 @@ pub fn leak_handles(input: &Value) -> Outcome {
 }
 
 pub fn random(input: &Value) -> Outcome {
-    let bytes = wasip2::random::random::get_random_bytes(number(input, "bytes", 0));
+    let mut bytes = Vec::new();
+    for _ in 0..number(input, "count", 1) {
+        bytes = wasip2::random::random::get_random_bytes(number(input, "bytes", 0));
+    }
     text(format!("{} random bytes", bytes.len()))
 }
 
