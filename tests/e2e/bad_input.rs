@@ -206,6 +206,30 @@ async fn tools_that_lie_about_themselves() {
     }
 }
 
+/// Patterns stay compiled as long as the host runs; no single tool has too many here.
+#[tokio::test]
+async fn patterns_are_bounded_for_all_tools_of_a_plugin() {
+    let properties = |first: usize| -> Vec<String> {
+        (first..first + 30)
+            .map(|number| format!(r#""p{number}":{{"pattern":"^x{number}$"}}"#))
+            .collect()
+    };
+    for (tools, code) in [(8, 0), (9, 2)] {
+        let tools = (0..tools).map(|number| WatTool {
+            schema: format!(
+                r#"{{"type":"object","properties":{{{}}}}}"#,
+                properties(number * 30).join(",")
+            ),
+            ..WatTool::named(&format!("t{number}"))
+        });
+        let lab = lab([]);
+        lab.write("guest.wasm", WatGuest::new(tools).build());
+        lab.configure(&plugin("guest.wasm", true));
+        let ran = lab.call(["tool", "list"]).await.expect_code(code);
+        assert_eq!(ran.stderr.contains("256 patterns"), code == 2, "{ran}");
+    }
+}
+
 #[tokio::test]
 async fn every_problem_of_a_configuration_at_once() {
     let lab = lab([]);

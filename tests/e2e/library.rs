@@ -128,11 +128,19 @@ async fn cancelled_while_a_tool_runs() {
     )]);
     let cancel = CancellationToken::new();
     let when_started = cancel.clone();
+    let finished = Arc::new(Mutex::new(Vec::new()));
+    let seen = finished.clone();
     let host = builder(&model)
-        .observer("canceller", move |event: &Event| {
-            if matches!(&event.kind, EventKind::ToolCallStarted { .. }) {
-                when_started.cancel();
+        .observer("canceller", move |event: &Event| match &event.kind {
+            EventKind::ToolCallStarted { .. } => {
+                let cancel = when_started.clone();
+                std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_millis(300));
+                    cancel.cancel();
+                });
             }
+            EventKind::ToolCallFinished(call) => seen.lock().unwrap().push(call.clone()),
+            _ => {}
         })
         .build()
         .await
@@ -145,6 +153,16 @@ async fn cancelled_while_a_tool_runs() {
     assert_eq!(report.outcome, Ending::Cancelled);
     for tool in ["loop_forever", "never_ready"] {
         assert_eq!(outcomes(&report, tool), json!({ Outcome::Cancelled.name(): 1 }));
+    }
+    host.shutdown().await;
+    // What they used until then is not lost.
+    let finished = finished.lock().unwrap();
+    assert_eq!(finished.len(), 2);
+    for call in finished.iter() {
+        assert!(
+            call.tries == 1 && call.fuel > 0 && call.peak_memory_bytes > 0,
+            "{call:?}"
+        );
     }
 }
 

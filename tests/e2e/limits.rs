@@ -109,6 +109,21 @@ async fn output_bytes() {
 }
 
 #[tokio::test]
+async fn the_text_of_an_error_is_output_too() {
+    for tool in ["fail", "reject_input", "unavailable"] {
+        let input = json!({ "message": "x".repeat(1025) });
+        check(
+            "output_bytes = \"1KiB\"",
+            tool,
+            input,
+            "invalid_output",
+            "error has 1025 bytes",
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn one_host_call_may_carry_no_more_than_a_result() {
     let result = check("", "random", json!({ "bytes": 1_000_000 }), "trapped", "crashed").await;
     assert!(
@@ -279,4 +294,27 @@ async fn the_names_in_a_guest_decide_nothing_and_cost_nothing() {
         let detail = result["detail"].as_str().unwrap();
         assert!(detail.contains("unreachable") && detail.len() < 5_000, "{detail}");
     }
+}
+
+/// Checking the input is work for the call like any other: it may not go on past the call's time.
+#[tokio::test]
+async fn the_timeout_holds_while_the_input_is_checked() {
+    let choices: Vec<String> = (0..600).map(|number| format!(r#"{{"const":"c{number}"}}"#)).collect();
+    let tool = WatTool {
+        schema: format!(
+            r#"{{"type":"object","additionalProperties":{{"anyOf":[{}]}}}}"#,
+            choices.join(",")
+        ),
+        ..WatTool::named("choose")
+    };
+    let guest = WatGuest::new([tool]);
+    let input: serde_json::Map<String, Value> =
+        (0..6_000).map(|number| (format!("k{number}"), json!("c599"))).collect();
+    let input = Value::Object(input);
+    let quick = call(&wat_lab(&guest, "timeout = \"10s\""), "choose", &input).await;
+    assert_eq!(quick["outcome"], "ok", "{quick:#}");
+    let slow = call(&wat_lab(&guest, "timeout = \"1ms\""), "choose", &input).await;
+    assert_eq!(slow["outcome"], "overloaded", "{slow:#}");
+    let detail = slow["detail"].as_str().unwrap();
+    assert!(detail.contains("before the tool could run"), "{slow:#}");
 }

@@ -136,6 +136,9 @@ impl WatGuest {
                     (local $at i32)
                     (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))
                     (global.set $heap (i32.add (local.get $at) (local.get 3)))
+                    (block $fits
+                        (br_if $fits (i32.le_u (global.get $heap) (i32.mul (memory.size) (i32.const 65536))))
+                        (drop (memory.grow (i32.add (i32.const 1) (i32.div_u (local.get 3) (i32.const 65536))))))
                     (local.get $at))
                 (func (export "cofferdam:tool/tools@0.1.0#list-tools") (result i32) (local $i i32)
                     {list}

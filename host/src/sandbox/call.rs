@@ -1,11 +1,8 @@
 //! One call: a fresh store and instance, every limit applied in this one place, and everything dropped at the end,
 //! whatever happened. A store is never used twice.
 
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -16,6 +13,7 @@ use wasmtime_wasi_config::WasiConfigVariables;
 use super::contract::PluginPre;
 use super::engine::YIELD_INTERVAL;
 use super::failure::CallFailure;
+use super::halt::{Halt, Halted};
 use super::http::{Egress, HttpGrant, HttpUse};
 use super::limits::Limits;
 use super::log::GuestLog;
@@ -53,11 +51,11 @@ pub(super) struct Call<'a> {
     pub(super) plugin: &'a super::contract::Plugin,
 }
 
-/// Instantiates `pre` and runs `function` in it, under all limits of `setup` and until `deadline` at the latest.
+/// Instantiates `pre` and runs `function` in it, under all limits of `setup` and until `halt` at the latest.
 pub(super) async fn run<T>(
     pre: &PluginPre<CallState>,
     setup: &CallSetup,
-    deadline: Instant,
+    halt: Halt<'_>,
     function: impl AsyncFnOnce(Call<'_>) -> wasmtime::Result<T>,
 ) -> (Result<T, CallFailure>, CallUse) {
     let started = Instant::now();
@@ -69,7 +67,7 @@ pub(super) async fn run<T>(
         limits.http_requests,
         limits.http_response_bytes,
     );
-    let state = CallState::new(limits, deadline, log.clone(), egress, setup.config.clone());
+    let state = CallState::new(limits, halt.deadline, log.clone(), egress, setup.config.clone());
     let mut store = match prepare_store(pre.engine(), state, limits) {
         Ok(store) => store,
         Err(error) => return (Err(CallFailure::Host(format!("{error:#}"))), CallUse::default()),
@@ -87,7 +85,7 @@ pub(super) async fn run<T>(
     };
     // A panic of a host function ends this call and nothing else. The store it may have left in disorder is read for
     // its figures and dropped.
-    let guest = AssertUnwindSafe(until(deadline, guest)).catch_unwind();
+    let guest = AssertUnwindSafe(halt.bound(guest)).catch_unwind();
     let ended = guest.await;
 
     let usage = CallUse {
@@ -108,9 +106,10 @@ pub(super) async fn run<T>(
     };
 
     let result = match ended {
-        Ok(Some(Ok(value))) => Ok(value),
-        Ok(Some(Err(error))) => Err(CallFailure::of(&error, called, refused, limits, setup.stack)),
-        Ok(None) => Err(CallFailure::timeout(limits.timeout)),
+        Ok(Ok(Ok(value))) => Ok(value),
+        Ok(Ok(Err(error))) => Err(CallFailure::of(&error, called, refused, limits, setup.stack)),
+        Ok(Err(Halted::Deadline)) => Err(CallFailure::timeout(limits.timeout)),
+        Ok(Err(Halted::Cancelled)) => Err(CallFailure::Cancelled),
         Err(panic) => Err(CallFailure::Host(format!(
             "a host function panicked: {}",
             panic_text(&*panic)
@@ -129,23 +128,6 @@ fn prepare_store(engine: &Engine, state: CallState, limits: &Limits) -> wasmtime
     let host_call_bytes = limits.output_bytes.saturating_add(HOST_CALL_SLACK);
     store.set_hostcall_fuel(usize::try_from(host_call_bytes).unwrap_or(usize::MAX));
     Ok(store)
-}
-
-/// Runs `guest` until it ends or the deadline passes. A guest that computes comes by here at each of its yields, and is
-/// checked then, for a timer alone could be late on a busy executor; one that waits is woken by the timer.
-async fn until<F: Future>(deadline: Instant, guest: F) -> Option<F::Output> {
-    let mut guest = pin!(guest);
-    let mut timer = pin!(tokio::time::sleep_until(deadline));
-    std::future::poll_fn(|cx| {
-        if let Poll::Ready(output) = guest.as_mut().poll(cx) {
-            return Poll::Ready(Some(output));
-        }
-        if Instant::now() >= deadline || timer.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(None);
-        }
-        Poll::Pending
-    })
-    .await
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {

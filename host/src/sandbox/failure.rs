@@ -53,6 +53,8 @@ pub enum CallFailure {
     InvalidOutput(String),
     /// No room for another instance.
     Overloaded(String),
+    /// The run that wanted it was cancelled.
+    Cancelled,
     /// A fault of ours; the text is for the operator alone.
     Host(String),
 }

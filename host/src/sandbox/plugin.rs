@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use wasmtime::component::Component;
 use wasmtime_wasi_config::WasiConfigVariables;
 
@@ -15,6 +16,7 @@ use super::component::{self, ComponentError, Digest};
 use super::contract::{Content, Error, INTERFACE, PluginPre, Tool};
 use super::engine::Engines;
 use super::failure::CallFailure;
+use super::halt::Halt;
 use super::http::HttpGrant;
 use super::inspect::{self, Inspection};
 use super::limits::{EngineSettings, Limits};
@@ -146,8 +148,11 @@ impl Plugin {
     ///
     /// [`ComponentError::ListTools`] where it fails, however it does.
     pub async fn list_tools(&self) -> Result<Vec<Tool>, ComponentError> {
-        let deadline = Instant::now() + self.setup.limits.timeout;
-        let (listed, _) = call::run(&self.pre, &self.setup, deadline, async |call| {
+        let halt = Halt {
+            deadline: Instant::now() + self.setup.limits.timeout,
+            cancel: &CancellationToken::new(),
+        };
+        let (listed, _) = call::run(&self.pre, &self.setup, halt, async |call| {
             call.plugin.cofferdam_tool_tools().call_list_tools(call.store).await
         })
         .await;
@@ -158,15 +163,10 @@ impl Plugin {
         }
     }
 
-    /// Calls a tool by the component's own name for it, in an instance of its own. `input` is JSON text; `deadline` is
-    /// the end whatever happens.
-    pub async fn call(
-        &self,
-        tool: &str,
-        input: &str,
-        deadline: Instant,
-    ) -> (Result<Vec<Content>, CallFailure>, CallUse) {
-        let (called, usage) = call::run(&self.pre, &self.setup, deadline, async |call| {
+    /// Calls a tool by the component's own name for it, in an instance of its own. `input` is JSON text; `halt` is the
+    /// end whatever happens.
+    pub async fn call(&self, tool: &str, input: &str, halt: Halt<'_>) -> (Result<Vec<Content>, CallFailure>, CallUse) {
+        let (called, usage) = call::run(&self.pre, &self.setup, halt, async |call| {
             call.plugin
                 .cofferdam_tool_tools()
                 .call_call_tool(call.store, tool, input)
@@ -175,15 +175,33 @@ impl Plugin {
         .await;
         let result = match called {
             Ok(Ok(content)) => Ok(content),
-            Ok(Err(Error::InvalidInput(message))) => Err(CallFailure::InvalidInput(message)),
-            Ok(Err(Error::Failed(message))) => Err(CallFailure::Failed(message)),
-            Ok(Err(Error::Unavailable(unavailable))) => Err(CallFailure::Unavailable {
-                message: unavailable.message,
-                retry_after: unavailable.retry_after_ms.map(Duration::from_millis),
-            }),
+            Ok(Err(error)) => Err(self.said(error)),
             Err(failure) => Err(failure),
         };
         (result, usage)
+    }
+
+    /// An error that the tool chose to return. Its text is output like any other.
+    fn said(&self, error: Error) -> CallFailure {
+        let text = match &error {
+            Error::InvalidInput(text) | Error::Failed(text) => text,
+            Error::Unavailable(unavailable) => &unavailable.message,
+        };
+        let limit = self.setup.limits.output_bytes;
+        if text.len() as u64 > limit {
+            return CallFailure::InvalidOutput(format!(
+                "the text of its error has {} bytes, more than output_bytes allows ({limit})",
+                text.len()
+            ));
+        }
+        match error {
+            Error::InvalidInput(message) => CallFailure::InvalidInput(message),
+            Error::Failed(message) => CallFailure::Failed(message),
+            Error::Unavailable(unavailable) => CallFailure::Unavailable {
+                message: unavailable.message,
+                retry_after: unavailable.retry_after_ms.map(Duration::from_millis),
+            },
+        }
     }
 }
 
@@ -194,6 +212,6 @@ mod tests {
     #[test]
     fn calls_can_move_between_threads() {
         fn is_send<T: Send>(_: &T) {}
-        let _ = |plugin: &Plugin| is_send(&plugin.call("", "", Instant::now()));
+        let _ = |plugin: &Plugin, halt: Halt<'_>| is_send(&plugin.call("", "", halt));
     }
 }

@@ -15,7 +15,7 @@ use super::policy::Decision;
 use super::registry::Tool;
 use super::toolset::{Slot, ToolSet};
 use crate::resilience::{Permit, Transition};
-use crate::sandbox::{CallFailure, CallUse, LimitHit};
+use crate::sandbox::{CallFailure, CallUse, Halt, Halted, LimitHit};
 use crate::telemetry::{Emitter, EventKind, ToolCallFinished};
 
 /// Pause before the first repetition of a call that was `unavailable`; it doubles.
@@ -25,8 +25,10 @@ const MAX_REPETITIONS: u32 = 2;
 
 /// Steps of checking an input that are taken at once, on the thread that runs the call: a few milliseconds.
 const QUICK_CHECK: u64 = 500_000;
-/// Steps of checking an input that are taken at all.
+/// Steps of checking an input that are taken at all: a second or so.
 const LONGEST_CHECK: u64 = 200_000_000;
+/// Reasons of refused requests that are kept, over all tries.
+const MAX_REFUSED: usize = 16;
 
 /// A call as the model made it.
 #[derive(Clone, Debug)]
@@ -96,14 +98,20 @@ struct Spent {
 }
 
 impl Spent {
-    fn add(&mut self, usage: CallUse) {
+    /// Of what the tries printed, `log_bytes` are kept, the first ones.
+    fn add(&mut self, usage: CallUse, log_bytes: u64) {
         self.tries += 1;
         self.fuel = self.fuel.saturating_add(usage.fuel);
         self.peak_memory = self.peak_memory.max(usage.peak_memory);
         self.host_calls = self.host_calls.saturating_add(usage.host_calls);
-        self.log = usage.log;
-        self.log_bytes_dropped += usage.log_bytes_dropped;
-        self.refused = usage.http.refused;
+        let room = usize::try_from(log_bytes)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(self.log.len());
+        let kept = usage.log.floor_char_boundary(room);
+        self.log.push_str(&usage.log[..kept]);
+        self.log_bytes_dropped += usage.log_bytes_dropped + (usage.log.len() - kept) as u64;
+        let room = MAX_REFUSED.saturating_sub(self.refused.len());
+        self.refused.extend(usage.http.refused.into_iter().take(room));
     }
 }
 
@@ -128,15 +136,15 @@ impl ToolSet {
         let ended = match slot {
             None => self.unknown(&call.name),
             Some(slot) => {
-                let deadline = cx.deadline.min(started + slot.tool.limits().timeout);
-                tokio::select! {
-                    biased;
-                    () = cx.cancel.cancelled() => Ended::error(Outcome::Cancelled, "the run was cancelled"),
-                    // A panic of ours ends this call and nothing else.
-                    ended = AssertUnwindSafe(self.attempt(slot, &call, deadline, cx, &mut spent)).catch_unwind() => {
-                        ended.unwrap_or_else(|_| host_error("the host panicked while it ran the call"))
-                    }
-                }
+                let halt = Halt {
+                    deadline: cx.deadline.min(started + slot.tool.limits().timeout),
+                    cancel: cx.cancel,
+                };
+                // A panic of ours ends this call and nothing else.
+                AssertUnwindSafe(self.attempt(slot, &call, halt, cx, &mut spent))
+                    .catch_unwind()
+                    .await
+                    .unwrap_or_else(|_| host_error("the host panicked while it ran the call"))
             }
         };
         let result = finish(call, slot.map(|slot| &slot.tool), ended, spent, started.elapsed());
@@ -164,7 +172,7 @@ impl ToolSet {
         &self,
         slot: &Slot,
         call: &ToolCall,
-        deadline: Instant,
+        halt: Halt<'_>,
         cx: &ToolContext<'_>,
         spent: &mut Spent,
     ) -> Ended {
@@ -180,14 +188,11 @@ impl ToolSet {
         }
         let violations = match tool.schema.work(input.len()) {
             work if work <= QUICK_CHECK => tool.schema.violations(&call.input),
-            work if work <= LONGEST_CHECK => {
-                // Too long to hold a thread that others wait for.
-                let (schema, value) = (tool.schema.clone(), call.input.clone());
-                match tokio::task::spawn_blocking(move || schema.violations(&value)).await {
-                    Ok(violations) => violations,
-                    Err(error) => return host_error(&error.to_string()),
-                }
-            }
+            work if work <= LONGEST_CHECK => match halt.bound(self.long_check(tool, &call.input)).await {
+                Ok(Ok(violations)) => violations,
+                Ok(Err(ended)) => return ended,
+                Err(halted) => return not_begun(halted, cx),
+            },
             _ => {
                 let text = format!(
                     "The input has {} bytes, too many to be checked against the tool's schema.",
@@ -212,7 +217,7 @@ impl ToolSet {
             );
         }
         for repetition in 0.. {
-            let (ended, pause) = self.run_once(slot, &input, deadline, cx, spent).await;
+            let (ended, pause) = self.run_once(slot, &input, halt, cx, spent).await;
             let pause = match pause {
                 Some(asked) if tool.may_repeat() && repetition < MAX_REPETITIONS => {
                     asked.unwrap_or(FIRST_PAUSE * 2_u32.pow(repetition))
@@ -221,11 +226,29 @@ impl ToolSet {
             };
             // A pause of a stranger's choosing may be absurd; one that ends after the deadline is pointless.
             match Instant::now().checked_add(pause) {
-                Some(wake) if wake < deadline => tokio::time::sleep_until(wake).await,
+                Some(wake) if wake < halt.deadline => {
+                    if let Err(halted) = halt.bound(tokio::time::sleep_until(wake)).await {
+                        return not_begun(halted, cx);
+                    }
+                }
                 _ => return ended,
             }
         }
         host_error("a call was repeated without end")
+    }
+
+    /// A check that takes too long to hold a thread that others wait for. What nobody waits for any more goes on to its
+    /// end, and holds its place until then.
+    async fn long_check(&self, tool: &Tool, input: &Value) -> Result<Vec<String>, Ended> {
+        let place = self.checks.acquire(self.queue_timeout()).await;
+        let place = place.map_err(|saturated| busy(saturated.to_string()))?;
+        let (schema, input) = (tool.schema.clone(), input.clone());
+        let check = tokio::task::spawn_blocking(move || {
+            let violations = schema.violations(&input);
+            drop(place);
+            violations
+        });
+        check.await.map_err(|error| host_error(&error.to_string()))
     }
 
     /// Breaker, concurrency, one instance. The second value is `Some` where the tool was unavailable and a repetition
@@ -234,7 +257,7 @@ impl ToolSet {
         &self,
         slot: &Slot,
         input: &str,
-        deadline: Instant,
+        halt: Halt<'_>,
         cx: &ToolContext<'_>,
         spent: &mut Spent,
     ) -> (Ended, Option<Option<Duration>>) {
@@ -250,21 +273,22 @@ impl ToolSet {
                 return (Ended::error(Outcome::BreakerOpen, text), None);
             }
         };
-        let wait = self
-            .queue_timeout()
-            .min(deadline.saturating_duration_since(Instant::now()));
         let waiting = Instant::now();
-        let _places = match self.acquire(slot, wait).await {
-            Ok(places) => places,
-            Err(saturated) => {
+        let _places = match halt.bound(self.acquire(slot)).await {
+            Ok(Ok(places)) => places,
+            Ok(Err(saturated)) => {
                 permit.neutral();
                 return (busy(saturated.to_string()), None);
+            }
+            Err(halted) => {
+                permit.neutral();
+                return (not_begun(halted, cx), None);
             }
         };
         let tool = &slot.tool;
         let queued = waiting.elapsed();
-        let (called, usage) = tool.component.call(&tool.export, input, deadline).await;
-        spent.add(usage);
+        let (called, usage) = tool.component.call(&tool.export, input, halt).await;
+        spent.add(usage, tool.limits().log_bytes);
         let mut pause = None;
         let ended = match called {
             Ok(result) => match content::convert(result, tool.limits().output_bytes) {
@@ -280,10 +304,7 @@ impl ToolSet {
                 Ended::error(Outcome::Unavailable, or(message, "The tool is unavailable."))
             }
             // A call that others cut short says nothing about the tool.
-            Err(CallFailure::Timeout(_)) if Instant::now() >= cx.deadline => {
-                Ended::error(Outcome::Cancelled, "The run's time was over before the tool was done.")
-                    .with_detail("the run's deadline has passed")
-            }
+            Err(CallFailure::Timeout(_)) if Instant::now() >= cx.deadline => run_is_over(),
             Err(CallFailure::Timeout(limit)) if queued > tool.limits().timeout / 2 => {
                 let text = "The host is busy and could not give the tool its time. Try again later.";
                 Ended::error(Outcome::Overloaded, text)
@@ -345,7 +366,26 @@ fn failed(failure: CallFailure) -> Ended {
         CallFailure::Trapped(detail) => Ended::error(Outcome::Trapped, "The tool crashed.").with_detail(detail),
         CallFailure::InvalidOutput(reason) => invalid_output(&reason),
         CallFailure::Overloaded(detail) => busy(detail),
+        CallFailure::Cancelled => cancelled(),
         CallFailure::Host(detail) => host_error(&detail),
+    }
+}
+
+fn cancelled() -> Ended {
+    Ended::error(Outcome::Cancelled, "The run was cancelled.")
+}
+
+fn run_is_over() -> Ended {
+    Ended::error(Outcome::Cancelled, "The run's time was over before the tool was done.")
+        .with_detail("the run's deadline has passed")
+}
+
+/// For a call that was stopped while the tool was not running.
+fn not_begun(halted: Halted, cx: &ToolContext<'_>) -> Ended {
+    match halted {
+        Halted::Cancelled => cancelled(),
+        Halted::Deadline if Instant::now() >= cx.deadline => run_is_over(),
+        Halted::Deadline => busy("the call's time was over before the tool could run".to_owned()),
     }
 }
 
@@ -411,5 +451,39 @@ fn finish(call: ToolCall, tool: Option<&Tool>, ended: Ended, spent: Spent, durat
         is_error: outcome != Outcome::Ok && !degraded,
         content,
         finished,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::HttpUse;
+
+    #[test]
+    fn tries_add_up_and_stay_bounded() {
+        let mut spent = Spent::default();
+        for log in ["first ", "second ", "third"] {
+            let usage = CallUse {
+                fuel: 10,
+                host_calls: 1,
+                peak_memory: 7,
+                log: log.to_owned(),
+                http: HttpUse {
+                    requests: 9,
+                    refused: vec![log.to_owned(); 9],
+                },
+                ..CallUse::default()
+            };
+            spent.add(usage, 15);
+        }
+        assert_eq!(
+            (spent.tries, spent.fuel, spent.host_calls, spent.peak_memory),
+            (3, 30, 3, 7)
+        );
+        assert_eq!((spent.log.as_str(), spent.log_bytes_dropped), ("first second th", 3));
+        assert_eq!(
+            (spent.refused.len(), spent.refused[9].as_str()),
+            (MAX_REFUSED, "second ")
+        );
     }
 }

@@ -14,6 +14,8 @@ use crate::sandbox::{Annotations, ComponentError, Grants, Plugin, Sandbox, ToolE
 const MAX_TOOLS: usize = 256;
 const MAX_DESCRIPTION_BYTES: usize = 8 * 1024;
 const MAX_NAME_CHARS: usize = 64;
+/// Regular expressions in the schemas of one plugin: each stays compiled for as long as the host runs.
+const MAX_PATTERNS: usize = 256;
 
 /// One tool, ready to be called.
 #[derive(Debug)]
@@ -185,14 +187,36 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Vec
             known: known.join(", "),
         });
     }
+    // Compiling the schemas of a stranger can take long enough for others to notice.
+    let settings = settings.clone();
+    let tools = tokio::task::spawn_blocking(move || make_tools(exports, &settings, &component));
+    let tools = tools
+        .await
+        .map_err(|error| ComponentError::CompilerFailed(error.to_string()))?;
+    Ok(tools?)
+}
+
+fn make_tools(
+    exports: Vec<ToolExport>,
+    settings: &PluginSettings,
+    component: &Plugin,
+) -> Result<Vec<Tool>, ComponentError> {
     let default = ToolSettings::default();
-    exports
-        .into_iter()
-        .map(|export| {
-            let tool_settings = settings.tools.get(&export.name).unwrap_or(&default);
-            make_tool(export, settings, tool_settings, &component).map_err(PluginProblem::from)
-        })
-        .collect()
+    let mut tools = Vec::with_capacity(exports.len());
+    let mut patterns = 0;
+    for export in exports {
+        let tool_settings = settings.tools.get(&export.name).unwrap_or(&default);
+        let tool = make_tool(export, settings, tool_settings, component)?;
+        patterns += tool.schema.patterns();
+        if patterns > MAX_PATTERNS {
+            return Err(ComponentError::BadTool {
+                tool: tool.export.escape_debug().take(80).collect(),
+                reason: format!("the input schemas up to its own have more than {MAX_PATTERNS} patterns"),
+            });
+        }
+        tools.push(tool);
+    }
+    Ok(tools)
 }
 
 fn make_tool(

@@ -3,7 +3,7 @@
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
-use super::schema_bounds::expanded_size;
+use super::schema_bounds::{self, Cost};
 
 /// Bytes of a schema's text. Default bound of this host, not of the contract.
 const MAX_SCHEMA_BYTES: usize = 64 * 1024;
@@ -18,8 +18,7 @@ const MAX_VIOLATION_CHARS: usize = 300;
 pub(super) struct InputSchema {
     pub(super) document: Value,
     validator: Validator,
-    /// Its parts, with every reference written out.
-    size: usize,
+    cost: Cost,
 }
 
 impl InputSchema {
@@ -42,7 +41,7 @@ impl InputSchema {
                 "the root of its input schema uses {keyword}, which models do not accept there"
             ));
         }
-        let size = expanded_size(&document)?;
+        let cost = schema_bounds::cost(&document)?;
         // Patterns come from a stranger: the engine that cannot backtrack takes linear time on every input.
         let validator = jsonschema::options()
             .offline()
@@ -56,13 +55,18 @@ impl InputSchema {
         Ok(Self {
             document,
             validator,
-            size,
+            cost,
         })
     }
 
     /// The most steps that checking an input of so many bytes can take.
     pub(super) fn work(&self, input_bytes: usize) -> u64 {
-        (self.size as u64).saturating_mul(input_bytes as u64)
+        (self.cost.size as u64).saturating_mul(input_bytes as u64)
+    }
+
+    /// Regular expressions that it keeps compiled.
+    pub(super) fn patterns(&self) -> usize {
+        self.cost.patterns
     }
 
     /// Every way in which `input` breaks the schema, each with the JSON pointer of its place, up to a number that helps.

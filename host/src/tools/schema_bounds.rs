@@ -22,12 +22,21 @@ const REFUSED: [&str; 5] = [
     "$dynamicAnchor",
 ];
 
-/// The number of steps that one look at a value can take.
+/// What a schema can cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cost {
+    /// Steps that one look at a value can take.
+    pub(super) size: usize,
+    /// Regular expressions that are kept compiled.
+    pub(super) patterns: usize,
+}
+
+/// Adds up what `document` can cost.
 ///
 /// # Errors
 ///
 /// A sentence that says what makes the schema unbounded.
-pub(super) fn expanded_size(document: &Value) -> Result<usize, String> {
+pub(super) fn cost(document: &Value) -> Result<Cost, String> {
     let mut walk = Walk {
         document,
         references: Vec::new(),
@@ -35,7 +44,10 @@ pub(super) fn expanded_size(document: &Value) -> Result<usize, String> {
         patterns: 0,
     };
     walk.visit(document, 0)?;
-    Ok(walk.size)
+    Ok(Cost {
+        size: walk.size,
+        patterns: walk.patterns,
+    })
 }
 
 struct Walk<'a> {
@@ -138,7 +150,7 @@ mod tests {
     fn references_are_counted_where_they_are_used() {
         let schema = json!({ "type": "object", "$defs": { "a": { "type": "string" } },
             "properties": { "x": { "$ref": "#/$defs/a" }, "y": { "$ref": "#/$defs/a" } } });
-        assert_eq!(expanded_size(&schema), Ok(9));
+        assert_eq!(cost(&schema), Ok(Cost { size: 9, patterns: 0 }));
     }
 
     #[test]
@@ -167,7 +179,7 @@ mod tests {
             pointer(200),
             json!({ "enum": (0..3000).collect::<Vec<_>>() }),
         ] {
-            assert!(expanded_size(&schema).is_err(), "{schema}");
+            assert!(cost(&schema).is_err(), "{schema}");
         }
     }
 }

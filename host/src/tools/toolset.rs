@@ -17,6 +17,8 @@ pub struct ToolSet {
     /// Positions in `slots`, by name.
     names: HashMap<String, usize>,
     host: ConcurrencyLimit,
+    /// Long checks of inputs against schemas: they compute, so more than there are cores would only get in each other's way.
+    pub(super) checks: ConcurrencyLimit,
     queue_timeout: Duration,
     problems: Vec<PluginError>,
     policy: Option<Arc<dyn ToolPolicy>>,
@@ -62,6 +64,10 @@ pub struct LoadError {
     pub problems: Vec<PluginError>,
 }
 
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 fn list(problems: &[PluginError]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
@@ -99,6 +105,7 @@ impl ToolSet {
             slots: tools.into_iter().map(Slot::new).collect(),
             names,
             host: ConcurrencyLimit::new("host", host_concurrency as usize),
+            checks: ConcurrencyLimit::new("schema checks", cores()),
             queue_timeout,
             problems,
             policy: None,
@@ -144,10 +151,11 @@ impl ToolSet {
     }
 
     /// A place at the tool, then one at the host, so that a queue at one tool takes no places from the others.
-    pub(super) async fn acquire(&self, slot: &Slot, wait: Duration) -> Result<[ConcurrencyPermit; 2], Saturated> {
+    pub(super) async fn acquire(&self, slot: &Slot) -> Result<[ConcurrencyPermit; 2], Saturated> {
         let started = tokio::time::Instant::now();
-        let tool = slot.places.acquire(wait).await?;
-        let host = self.host.acquire(wait.saturating_sub(started.elapsed())).await?;
+        let tool = slot.places.acquire(self.queue_timeout).await?;
+        let wait = self.queue_timeout.saturating_sub(started.elapsed());
+        let host = self.host.acquire(wait).await?;
         Ok([tool, host])
     }
 }

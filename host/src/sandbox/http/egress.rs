@@ -84,13 +84,13 @@ impl Egress {
 
     /// Decides about a request before anything is resolved or sent. Returns its URL, canonical, and the grant.
     fn authorise(&mut self, request: &Request<WasiBody>) -> Result<(Url, HttpGrant), String> {
-        self.requests = self.requests.saturating_add(1);
-        if self.requests > self.max_requests {
+        if self.requests >= self.max_requests {
             return Err(format!(
                 "more than {} requests in one call (limit http_requests)",
                 self.max_requests
             ));
         }
+        self.requests += 1;
         let url = canonical_url(request.uri())?;
         let method = request.method().as_str();
         let grant = self.grants.iter().find(|grant| grant.covers(method, &url));
@@ -322,12 +322,7 @@ impl Body for MeteredBody {
             Poll::Ready(Some(Ok(frame))) => {
                 self.timer = None;
                 let size = frame.data_ref().map_or(0, Bytes::len) as u64;
-                let charge = |left: u64| left.checked_sub(size);
-                if self
-                    .budget
-                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, charge)
-                    .is_err()
-                {
+                if !charge(&self.budget, size) {
                     return Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(self.limit)))));
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -346,6 +341,14 @@ impl Body for MeteredBody {
     fn is_end_stream(&self) -> bool {
         self.incoming.is_end_stream()
     }
+}
+
+/// Takes `size` from the budget. What does not fit uses up the rest: a guest can't go on with pieces that would.
+fn charge(budget: &AtomicU64, size: u64) -> bool {
+    let take = |left: u64| Some(left.saturating_sub(size));
+    budget
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+        .is_ok_and(|left| left >= size)
 }
 
 /// The request's URL as a browser would read it: one notation per address, no dot segments, lower-case host. What is
@@ -395,5 +398,19 @@ fn note(refused: &Mutex<Vec<String>>, reason: String) {
     let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
     if refused.len() < KEPT {
         refused.push(reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_that_does_not_fit_uses_up_the_budget() {
+        let budget = AtomicU64::new(10);
+        assert!(charge(&budget, 4) && charge(&budget, 6) && charge(&budget, 0));
+        let budget = AtomicU64::new(10);
+        assert!(!charge(&budget, 11));
+        assert!(!charge(&budget, 1));
     }
 }
