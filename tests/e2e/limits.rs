@@ -296,6 +296,25 @@ async fn the_names_in_a_guest_decide_nothing_and_cost_nothing() {
     }
 }
 
+/// Segments that are written over each other fit the memory, and cost what they weigh all the same.
+#[tokio::test]
+async fn what_is_written_to_make_an_instance() {
+    let segments = |number: usize| {
+        let segment = format!(r#"(data (i32.const 0) "{}")"#, "x".repeat(60_000));
+        WatGuest::named("made").items(&segment.repeat(number))
+    };
+    let fits = call(&wat_lab(&segments(3), "memory = \"512KiB\""), "made", &json!({})).await;
+    assert_eq!(fits["outcome"], "ok", "{fits:#}");
+    let ran = wat_lab(&segments(10), "memory = \"512KiB\"")
+        .call(["tool", "list"])
+        .await
+        .expect_code(2);
+    assert!(
+        ran.stderr.contains("making one instance") && ran.stderr.contains("memory allows (524288)"),
+        "{ran}"
+    );
+}
+
 /// Checking the input is work for the call like any other: it may not go on past the call's time.
 #[tokio::test]
 async fn the_timeout_holds_while_the_input_is_checked() {

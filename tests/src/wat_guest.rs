@@ -129,9 +129,9 @@ impl WatGuest {
         format!(
             r#"(module
                 (memory (export "memory") {pages})
+                {items}
                 (data (i32.const 0) "{data}")
                 (global $heap (mut i32) (i32.const {heap}))
-                {items}
                 (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
                     (local $at i32)
                     (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))

@@ -63,6 +63,8 @@ pub enum ComponentError {
     CompileMemory(u64),
     #[error("the compiler failed: {0}")]
     CompilerFailed(String),
+    #[error("making one instance of the component writes {needs} bytes, more than memory allows ({limit})")]
+    InstanceTooLarge { needs: u64, limit: u64 },
     #[error("the component does not export `{}`{}", super::contract::INTERFACE, others(.exports))]
     NoTools { exports: Vec<String> },
     #[error("the component speaks `{found}`, this host speaks `{}`", super::contract::INTERFACE)]
@@ -91,6 +93,7 @@ impl ComponentError {
             Self::DigestMismatch { .. } => "if the new component is wanted, put its digest into `digest`",
             Self::CompileTimeout(_) => "raise compile_timeout in the plugin's limits if you trust it",
             Self::CompileMemory(_) => "raise compile_memory in the plugin's limits if you trust it",
+            Self::InstanceTooLarge { .. } => "raise memory in the plugin's limits if you trust it",
             Self::CompilerFailed(_) => return None,
             Self::NoTools { .. } | Self::ContractVersion { .. } => {
                 "build it against the world `plugin` of the contract in the folder `wit/`"

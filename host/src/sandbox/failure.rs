@@ -59,6 +59,25 @@ pub enum CallFailure {
     Host(String),
 }
 
+/// For the operator.
+impl std::fmt::Display for CallFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::InvalidInput(text) => write!(f, "the tool does not accept the input: {text}"),
+            Self::Unavailable { message, .. } => write!(f, "the tool is unavailable: {message}"),
+            Self::Failed(text) => write!(f, "the tool failed: {text}"),
+            Self::Timeout(limit) | Self::OutOfFuel(limit) | Self::OutOfMemory(limit) | Self::StackOverflow(limit) => {
+                write!(f, "it was stopped at the limit {limit}")
+            }
+            Self::Trapped(detail) => write!(f, "it crashed: {detail}"),
+            Self::InvalidOutput(detail) => f.write_str(detail),
+            Self::Overloaded(detail) => write!(f, "the host has no room: {detail}"),
+            Self::Cancelled => f.write_str("it was cancelled"),
+            Self::Host(detail) => write!(f, "the host failed: {detail}"),
+        }
+    }
+}
+
 impl CallFailure {
     pub(super) fn timeout(limit: Duration) -> Self {
         Self::Timeout(LimitHit {

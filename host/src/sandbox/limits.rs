@@ -11,14 +11,14 @@ pub const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The limits of one tool call. Defaults hold host-wide; a plugin can have its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Units of wasm fuel, about one per instruction. Default 10,000,000,000. Host functions and bulk-memory operations
-    /// cost next to nothing, whatever they move; `timeout` bounds those.
+    /// Units of wasm fuel, about one per instruction and one per byte of a bulk-memory operation. Default
+    /// 10,000,000,000. Host functions cost next to nothing, whatever they do; `timeout` and `host_calls` bound those.
     pub fuel: u64,
     /// From dispatch to the answer, waiting included. Default 10 s. Overshoot is bounded by one bulk-memory operation or
     /// one host call, for neither can be interrupted.
     pub timeout: Duration,
-    /// Bytes of all linear memories of the instance together. Default 128 MiB. Does not bound what the host holds on
-    /// the guest's behalf: `handles`, `output_bytes` and `log_bytes` do.
+    /// Bytes of all linear memories of the instance together, and of what is written to make an instance. Default
+    /// 128 MiB. Does not bound what the host holds on the guest's behalf: `handles`, `output_bytes` and `log_bytes` do.
     pub memory: u64,
     /// Elements of all tables of the instance together. Default 20,000.
     pub table_elements: u32,

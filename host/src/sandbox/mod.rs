@@ -13,6 +13,7 @@ mod failure;
 mod halt;
 mod http;
 mod inspect;
+mod instantiation;
 mod limiter;
 mod limits;
 mod log;

@@ -19,6 +19,7 @@ use super::failure::CallFailure;
 use super::halt::Halt;
 use super::http::HttpGrant;
 use super::inspect::{self, Inspection};
+use super::instantiation;
 use super::limits::{EngineSettings, Limits};
 use super::state::{CallState, linker};
 
@@ -69,6 +70,13 @@ impl Sandbox {
     /// Every reason for which a component cannot serve; see [`ComponentError`].
     pub async fn load(&self, bytes: &[u8], grants: &Grants) -> Result<Plugin, ComponentError> {
         let (component, digest) = self.compile(bytes, &grants.limits).await?;
+        let needs = instantiation::bytes_written(bytes).map_err(|error| ComponentError::Invalid(error.to_string()))?;
+        if needs > grants.limits.memory {
+            return Err(ComponentError::InstanceTooLarge {
+                needs,
+                limit: grants.limits.memory,
+            });
+        }
         let pre = self.link(&component)?;
         let setup = CallSetup {
             limits: grants.limits.clone(),
@@ -158,8 +166,8 @@ impl Plugin {
         .await;
         match listed {
             Ok(Ok(tools)) => Ok(tools),
-            Ok(Err(message)) => Err(ComponentError::ListTools(message)),
-            Err(failure) => Err(ComponentError::ListTools(format!("{failure:?}"))),
+            Ok(Err(message)) => Err(ComponentError::ListTools(message.escape_debug().take(500).collect())),
+            Err(failure) => Err(ComponentError::ListTools(failure.to_string())),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whether `address` belongs to the public internet, by the special-purpose registries of IANA (RFC 6890 and its
-/// successors). Addresses that carry an IPv4 address inside are judged by that one.
+/// successors) and is no metadata service of a cloud. Addresses that carry an IPv4 address inside are judged by that one.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -15,8 +15,11 @@ pub(super) fn is_public(address: IpAddr) -> bool {
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
+    /// Azure's platform services, virtual machine configuration among them, behind an address that looks public.
+    const AZURE_WIRE_SERVER: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
     let [a, b, c, _] = address.octets();
     !(a == 0                                     // "this network", RFC 791
+        || address == AZURE_WIRE_SERVER
         || address.is_private()
         || address.is_loopback()
         || address.is_link_local()               // 169.254/16: the metadata services of clouds live here
@@ -73,6 +76,7 @@ mod tests {
             "100.127.255.255",
             "127.0.0.1",
             "127.9.9.9",
+            "168.63.129.16",
             "169.254.169.254",
             "172.16.0.1",
             "172.31.255.255",
