@@ -1,5 +1,7 @@
 //! Every limit of a call is hit at least once, through `cofferdam tool call`, and named in what the model would read.
 
+use std::time::Duration;
+
 use cofferdam_tests::{Behaviour, HttpServer, Lab, WatGuest, WatTool, faulty};
 use serde_json::{Value, json};
 
@@ -313,6 +315,58 @@ async fn what_is_written_to_make_an_instance() {
         ran.stderr.contains("making one instance") && ran.stderr.contains("memory allows (524288)"),
         "{ran}"
     );
+}
+
+/// The most memory that the host ever took while a tool hoards, in bytes, and what the tool says it holds.
+async fn memory_while_hoarding(kind: &str, count: u64) -> (u64, u64) {
+    let lab = lab([]);
+    lab.configure(&faulty(""));
+    // The component is compiled beforehand.
+    lab.call(["tool", "list"]).await.expect_code(0);
+    let input = json!({ "kind": kind, "count": count, "hold_ms": 500 }).to_string();
+    let child = lab
+        .command(["tool", "call", "hoard", &input, "--output", "json"])
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", child.id().unwrap());
+    let peak = tokio::spawn(async move {
+        let mut peak = 0;
+        // Until the process has gone.
+        while let Ok(status) = std::fs::read_to_string(&status) {
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let Some(line) = line else { break };
+            peak = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        peak
+    });
+    let result = cofferdam_tests::finish(child).await.json();
+    assert_eq!(result["outcome"], "ok", "{result:#}");
+    let held = result["content"][0]["text"].as_str().unwrap().parse().unwrap();
+    (peak.await.unwrap(), held)
+}
+
+/// A guest that pays with one handle for each can make the host hold little for it: `handles` bounds the sum.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_the_host_holds_for_requests_that_are_never_sent() {
+    let too_much = json!({ "kind": "fields", "headers": 5 });
+    let result = check("", "hoard", too_much, "trapped", "crashed").await;
+    assert!(
+        result["detail"].to_string().contains("total size of fields"),
+        "{result:#}"
+    );
+    for (kind, count) in [("fields", 900), ("bodies", 300)] {
+        let (idle, little) = memory_while_hoarding(kind, 1).await;
+        assert!(little <= 64 * 1024, "one of {kind} holds {little} bytes");
+        let (peak, held) = memory_while_hoarding(kind, count).await;
+        assert_eq!(held, little * count);
+        let grown = peak.saturating_sub(idle);
+        assert!(
+            grown < held + (16 << 20),
+            "the host took {grown} bytes to hold {held} of {kind}"
+        );
+    }
 }
 
 /// Checking the input is work for the call like any other: it may not go on past the call's time.

@@ -138,3 +138,40 @@ fn pooling_engine<'a>(
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A component of one module with so many memories and tables, and so many instances of it.
+    fn component(memories: u32, tables: u32, instances: u32) -> Vec<u8> {
+        let repeat = |text: &str, times: u32| text.repeat(times as usize);
+        let text = format!(
+            "(component (core module $m {}{}) {})",
+            repeat("(memory 1)", memories),
+            repeat("(table 1 funcref)", tables),
+            repeat("(core instance (instantiate $m))", instances),
+        );
+        wat::parse_str(text).unwrap()
+    }
+
+    #[test]
+    fn no_component_takes_more_than_its_share_of_the_pool() {
+        let settings = EngineSettings {
+            host_concurrency: 2,
+            ..EngineSettings::default()
+        };
+        let engines = Engines::new(&settings, [&Limits::default()]).unwrap();
+        let pooled = |memories, tables, instances| {
+            let bytes = component(memories, tables, instances);
+            let component = engines.load(|engine| Component::new(engine, &bytes)).unwrap();
+            Engine::same(component.engine(), engines.pooling.as_ref().unwrap())
+        };
+        assert!(pooled(1, 1, 2) && pooled(0, 1, 16) && pooled(0, 0, 16));
+        assert!(!pooled(3, 0, 1), "memories");
+        assert!(!pooled(1, 0, 3), "memories of all instances");
+        assert!(!pooled(0, 1, 17), "tables");
+        assert!(!pooled(0, 0, 17), "instances");
+    }
+}

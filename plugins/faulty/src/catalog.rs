@@ -81,6 +81,15 @@ pub const MISDEEDS: &[Misdeed] = &[
         }"#,
         &[],
     ),
+    misdeed("hoard", "Fills sets of headers or bodies of requests that it never sends, and holds them for a while.", hosting::hoard).takes(
+        r#"{
+            "kind": { "enum": ["fields", "bodies"], "default": "fields" },
+            "count": { "type": "integer", "minimum": 0, "default": 1 },
+            "headers": { "type": "integer", "minimum": 0, "default": 3 },
+            "hold_ms": { "type": "integer", "minimum": 0, "maximum": 60000, "default": 0 }
+        }"#,
+        &[],
+    ),
     misdeed("random", "Asks the host for random bytes, once or often, and answers with how many came last.", hosting::random)
         .takes(r#"{ "bytes": { "type": "integer", "minimum": 0 }, "count": { "type": "integer", "minimum": 0 } }"#, &["bytes"]),
     misdeed("read_env", "Answers with all it sees of its environment: variables, arguments, preopened folders.", hosting::read_env),

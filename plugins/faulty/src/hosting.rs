@@ -5,7 +5,7 @@ use std::mem::forget;
 
 use serde_json::{Value, json};
 use wasip2::clocks::monotonic_clock;
-use wasip2::http::types::Fields;
+use wasip2::http::types::{Fields, OutgoingRequest};
 
 use crate::component::exports::cofferdam::tool::tools::Error;
 use crate::{Outcome, number, size, string, text};
@@ -40,6 +40,44 @@ pub fn leak_handles(input: &Value) -> Outcome {
         }
     }
     text(format!("leaked {count} handles"))
+}
+
+pub fn hoard(input: &Value) -> Outcome {
+    const HEADER_BYTES: usize = 4096;
+    let bytes = vec![b'x'; 64 * 1024];
+    let bodies = string(input, "kind", "fields") == "bodies";
+    let mut held: u64 = 0;
+    for _ in 0..number(input, "count", 1) {
+        let fields = Fields::new();
+        if bodies {
+            let request = OutgoingRequest::new(fields);
+            if let Ok(body) = request.body() {
+                if let Ok(stream) = body.write() {
+                    while let Ok(room @ 1..) = stream.check_write() {
+                        let piece = bytes
+                            .get(..usize::try_from(room).unwrap_or(usize::MAX))
+                            .unwrap_or(&bytes);
+                        if stream.write(piece).is_err() {
+                            break;
+                        }
+                        held += piece.len() as u64;
+                    }
+                    forget(stream);
+                }
+                forget(body);
+            }
+            forget(request);
+        } else {
+            for _ in 0..number(input, "headers", 3) {
+                if fields.append("x", &bytes[..HEADER_BYTES]).is_ok() {
+                    held += HEADER_BYTES as u64;
+                }
+            }
+            forget(fields);
+        }
+    }
+    monotonic_clock::subscribe_duration(number(input, "hold_ms", 0) * 1_000_000).block();
+    text(held.to_string())
 }
 
 pub fn random(input: &Value) -> Outcome {
