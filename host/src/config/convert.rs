@@ -38,6 +38,7 @@ impl From<&Config> for RawConfig {
             alerts: RawAlerts::from(&config.alerts),
             storage: RawStorage {
                 path: optional_path(config.storage.path.as_deref()),
+                cache_bytes: ByteSize(config.engine.cache_bytes),
             },
             plugins: config
                 .plugins

@@ -258,6 +258,8 @@ pub(super) struct RawAlerts {
 pub(super) struct RawStorage {
     /// The folder of the ledger; empty: `cofferdam` in the XDG data folder.
     pub(super) path: String,
+    /// How large the folder of compiled components may grow; then those not used for longest go.
+    pub(super) cache_bytes: ByteSize,
 }
 
 /// One plugin: a component, what it is granted, and the limits of its calls.

@@ -52,6 +52,7 @@ impl Resolver<'_> {
             engine: EngineSettings {
                 stack: raw.limits.stack.0,
                 host_concurrency: raw.limits.host_concurrency,
+                cache_bytes: raw.storage.cache_bytes.0,
                 ..EngineSettings::default()
             },
             queue_timeout: raw.limits.queue_timeout.0,

@@ -1,9 +1,13 @@
 //! Compiled components on disk, by digest of the component and settings of the engine.
+//!
+//! Loading compiled code does not notice when it was damaged, so an entry carries the digest of its own bytes in its name:
+//! `COMPONENT-SETTINGS-CONTENT.cwasm`. One name, one content; an entry is never changed, only replaced or removed.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use wasmtime::component::Component;
 
@@ -11,41 +15,50 @@ use super::component::Digest;
 use super::engine::Engines;
 use super::precompiled;
 
+const SUFFIX: &str = ".cwasm";
+const TEMPORARY_PREFIX: &str = ".writing-";
+/// A file that is still being written by then was left behind by a process that died.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
 /// A folder of compiled components that only its owner can reach. Without a folder every start compiles again.
 #[derive(Debug)]
 pub(super) struct CompileCache {
     folder: Option<PathBuf>,
+    max_bytes: u64,
 }
 
 impl CompileCache {
     /// Opens the folder, creating it where it is missing. One that others could write to is not used, for what lies in
-    /// it would run as our own code.
-    pub(super) fn open(folder: Option<&Path>) -> Self {
-        let Some(folder) = folder else {
-            return Self { folder: None };
-        };
-        match prepare_folder(folder) {
-            Ok(()) => Self {
-                folder: Some(folder.to_owned()),
-            },
+    /// it would run as our own code. It grows to `max_bytes`; then what was not used for longest goes.
+    pub(super) fn open(folder: Option<&Path>, max_bytes: u64) -> Self {
+        let folder = folder.filter(|folder| match prepare_folder(folder) {
+            Ok(()) => true,
             Err(error) => {
                 tracing::warn!(
                     folder = %folder.display(), %error,
                     "compiled components are not kept, so every start compiles again; make the folder writable by you alone"
                 );
-                Self { folder: None }
+                false
             }
+        });
+        Self {
+            folder: folder.map(Path::to_owned),
+            max_bytes,
         }
     }
 
-    /// The compiled form of `digest`, if it is there and loads. A damaged entry is removed, to be compiled again.
+    /// The compiled form of `digest`, if it is there and whole. A damaged entry is removed, to be compiled again.
     pub(super) fn get(&self, engines: &Engines, digest: &Digest) -> Option<Component> {
-        let path = self.entry(engines, digest)?;
-        if !path.exists() {
-            return None;
-        }
-        match engines.load(|engine| precompiled::load_file(engine, &path)) {
-            Ok(component) => Some(component),
+        let folder = self.folder.as_deref()?;
+        let stem = stem(engines, digest);
+        let path = entries(folder).find(|path| name(path).starts_with(&stem))?;
+        match load(engines, &path) {
+            Ok(component) => {
+                // How recently it was used decides what goes when the folder is full. Where the time can't be written,
+                // the entry may go too early, and is compiled again.
+                let _ = std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+                Some(component)
+            }
             Err(error) => {
                 tracing::debug!(path = %path.display(), error = format!("{error:#}"), "cache entry does not load");
                 // Should it not go away, the next start tries it again: slower, never wrong.
@@ -57,20 +70,49 @@ impl CompileCache {
 
     /// Keeps `compiled`. A full disk costs the next start its speed and this one nothing.
     pub(super) fn put(&self, engines: &Engines, digest: &Digest, compiled: &[u8]) {
-        let Some(path) = self.entry(engines, digest) else {
+        let Some(folder) = self.folder.as_deref() else {
             return;
         };
-        if let Err(error) = write_whole(&path, compiled) {
-            tracing::warn!(path = %path.display(), %error, "the compiled component is not kept");
+        if compiled.len() as u64 > self.max_bytes {
+            tracing::warn!(
+                bytes = compiled.len(),
+                "the compiled component is larger than [storage] cache_bytes and not kept, so every start compiles it again"
+            );
+            return;
+        }
+        let name = format!("{}{}{SUFFIX}", stem(engines, digest), Digest::of(compiled).hex());
+        let kept = write_whole(&folder.join(&name), compiled).and_then(|()| make_room(folder, self.max_bytes, &name));
+        if let Err(error) = kept {
+            tracing::warn!(folder = %folder.display(), %error, "the compiled component is not kept");
         }
     }
+}
 
-    fn entry(&self, engines: &Engines, digest: &Digest) -> Option<PathBuf> {
-        let folder = self.folder.as_ref()?;
-        let mut settings = DefaultHasher::new();
-        engines.reference().precompile_compatibility_hash().hash(&mut settings);
-        Some(folder.join(format!("{}-{:016x}.cwasm", digest.hex(), settings.finish())))
+/// The part of an entry's name that says what it is the compiled form of.
+fn stem(engines: &Engines, digest: &Digest) -> String {
+    let mut settings = DefaultHasher::new();
+    engines.reference().precompile_compatibility_hash().hash(&mut settings);
+    format!("{}-{:016x}-", digest.hex(), settings.finish())
+}
+
+fn name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    files
+        .map(|file| file.path())
+        .filter(|path| name(path).ends_with(SUFFIX))
+}
+
+/// Loads an entry whose content is what its name says.
+fn load(engines: &Engines, path: &Path) -> wasmtime::Result<Component> {
+    let content = Digest::of(&std::fs::read(path)?).hex();
+    if !name(path).ends_with(&format!("-{content}{SUFFIX}")) {
+        return Err(wasmtime::format_err!("its content is not what was written"));
     }
+    engines.load(|engine| precompiled::load_file(engine, path))
 }
 
 fn prepare_folder(folder: &Path) -> io::Result<()> {
@@ -88,8 +130,132 @@ fn prepare_folder(folder: &Path) -> io::Result<()> {
 /// A reader sees the whole entry or none.
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
+}
+
+/// Removes what was not used for longest until the folder holds no more than `max_bytes`, and what was left half written.
+/// `newest` stays. A process that runs a component whose entry goes keeps its own mapping of the file.
+fn make_room(folder: &Path, max_bytes: u64, newest: &str) -> io::Result<()> {
+    let mut entries = Vec::new();
+    for file in std::fs::read_dir(folder)?.flatten() {
+        let path = file.path();
+        // Another process may have removed it meanwhile.
+        let Ok(metadata) = file.metadata() else { continue };
+        let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        if name(&path).ends_with(SUFFIX) {
+            entries.push((name(&path) == newest, used, metadata.len(), path));
+        } else if name(&path).starts_with(TEMPORARY_PREFIX) && used.elapsed().is_ok_and(|age| age > ABANDONED) {
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+    entries.sort();
+    let mut held: u64 = entries.iter().map(|(_, _, bytes, _)| bytes).sum();
+    for (_, _, bytes, path) in entries {
+        if held <= max_bytes {
+            break;
+        }
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => held -= bytes,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::sandbox::{EngineSettings, Limits};
+
+    struct Lab {
+        folder: tempfile::TempDir,
+        engines: Engines,
+    }
+
+    impl Lab {
+        fn new() -> Self {
+            let settings = EngineSettings {
+                host_concurrency: 1,
+                ..EngineSettings::default()
+            };
+            Self {
+                folder: tempfile::tempdir().unwrap(),
+                engines: Engines::new(&settings, [&Limits::default()]).unwrap(),
+            }
+        }
+
+        /// A component that no other number gives, and its compiled form.
+        fn compiled(&self, number: u32) -> (Digest, Vec<u8>) {
+            let text = format!("(component (core module (global i32 (i32.const {number}))))");
+            let bytes = wat::parse_str(text).unwrap();
+            let compiled = self.engines.reference().precompile_component(&bytes).unwrap();
+            (Digest::of(&bytes), compiled)
+        }
+
+        fn cache(&self, max_bytes: u64) -> CompileCache {
+            std::fs::set_permissions(self.folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+            CompileCache::open(Some(self.folder.path()), max_bytes)
+        }
+
+        fn files(&self) -> Vec<PathBuf> {
+            let files = std::fs::read_dir(self.folder.path()).unwrap();
+            files.map(|file| file.unwrap().path()).collect()
+        }
+    }
+
+    #[test]
+    fn any_damage_is_noticed() {
+        let lab = Lab::new();
+        let cache = lab.cache(u64::MAX);
+        let (digest, compiled) = lab.compiled(1);
+        for position in [0, compiled.len() / 2, compiled.len() - 1] {
+            cache.put(&lab.engines, &digest, &compiled);
+            assert!(cache.get(&lab.engines, &digest).is_some());
+            let [path] = &lab.files()[..] else { panic!("one entry") };
+            let mut damaged = compiled.clone();
+            damaged[position] ^= 1;
+            std::fs::write(path, damaged).unwrap();
+            assert!(cache.get(&lab.engines, &digest).is_none(), "byte {position}");
+            assert!(lab.files().is_empty());
+        }
+        assert!(cache.get(&lab.engines, &lab.compiled(2).0).is_none());
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_goes() {
+        let lab = Lab::new();
+        let [(one, first), (two, second), (three, third)] = [1, 2, 3].map(|number| lab.compiled(number));
+        let cache = lab.cache((first.len() + second.len()) as u64);
+        let age = |seconds: u64| {
+            for path in lab.files() {
+                let file = std::fs::File::open(path).unwrap();
+                let before = file.metadata().unwrap().modified().unwrap();
+                file.set_modified(before - Duration::from_secs(seconds)).unwrap();
+            }
+        };
+        cache.put(&lab.engines, &one, &first);
+        age(100);
+        cache.put(&lab.engines, &two, &second);
+        age(100);
+        // The older one is used once more.
+        assert!(cache.get(&lab.engines, &one).is_some());
+        let abandoned = lab.folder.path().join(format!("{TEMPORARY_PREFIX}x"));
+        std::fs::write(&abandoned, "half").unwrap();
+        std::fs::File::open(&abandoned)
+            .unwrap()
+            .set_modified(SystemTime::now() - 2 * ABANDONED)
+            .unwrap();
+        cache.put(&lab.engines, &three, &third);
+        let kept = [&one, &two, &three].map(|digest| cache.get(&lab.engines, digest).is_some());
+        assert_eq!(kept, [true, false, true]);
+        assert!(!abandoned.exists());
+        // What does not fit at all drives nothing out.
+        let small = lab.cache(first.len() as u64 / 2);
+        small.put(&lab.engines, &two, &second);
+        assert_eq!(lab.files().len(), 2);
+    }
 }

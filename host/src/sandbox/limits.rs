@@ -121,6 +121,8 @@ pub struct EngineSettings {
     pub host_concurrency: u32,
     /// Where compiled components are kept; `None`: nowhere, so that every start compiles again.
     pub cache_dir: Option<PathBuf>,
+    /// Bytes that the folder grows to; then what was not used for longest goes. Default 1 GiB.
+    pub cache_bytes: u64,
 }
 
 impl Default for EngineSettings {
@@ -129,6 +131,7 @@ impl Default for EngineSettings {
             stack: 512 * KIB,
             host_concurrency: 256,
             cache_dir: None,
+            cache_bytes: 1024 * MIB,
         }
     }
 }

@@ -56,7 +56,7 @@ impl Sandbox {
     ) -> wasmtime::Result<Self> {
         Ok(Self {
             engines: Engines::new(settings, limits)?,
-            cache: CompileCache::open(settings.cache_dir.as_deref()),
+            cache: CompileCache::open(settings.cache_dir.as_deref(), settings.cache_bytes),
             compiler: Compiler::new(place, settings.stack),
             stack: settings.stack,
             tls,
