@@ -14,6 +14,7 @@ mod money;
 mod network;
 mod outcomes;
 mod repository;
+mod simulated;
 
 use cofferdam::simulator::Answer;
 use cofferdam_tests::Lab;

@@ -52,7 +52,7 @@ pub(super) enum RawProvider {
 #[schemars(rename = "Model")]
 pub(super) struct RawModel {
     /// `anthropic`: the Messages API at `base_url`. `simulated`: the same API without a key, as
-    /// `cofferdam simulate` serves it; set `base_url` to where it listens.
+    /// `cofferdam simulate` serves it; `base_url` must be the loopback address where it listens.
     pub(super) provider: RawProvider,
     /// The model's id.
     #[schemars(length(min = 1))]

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use url::Url;
+
 use super::format::{base_url, check_name};
 use super::origins::Origins;
 use super::problem::{Origin, Problem, Wrong};
@@ -12,7 +14,7 @@ use super::size::{ByteSize, GIB, KIB, MIB};
 use super::source::Node;
 use super::{Config, StorageSettings};
 use crate::ledger::BudgetSettings;
-use crate::model::ModelSettings;
+use crate::model::{ModelSettings, ProviderKind, is_loopback};
 use crate::resilience::BreakerSettings;
 use crate::sandbox::{EngineSettings, HttpGrant, Limits};
 use crate::secret::Secret;
@@ -73,17 +75,22 @@ impl Resolver<'_> {
     }
 
     fn model(&mut self, raw: RawModel) -> ModelSettings {
-        let api_key = self
-            .variables
-            .get(&raw.api_key_env)
-            .map(|key| key.trim())
-            .filter(|key| !key.is_empty());
-        let defaults = ModelSettings::default();
+        let provider = ProviderKind::from(raw.provider);
+        // A text that is no URL is a problem already.
+        let base_url = base_url(&raw.base_url).ok();
+        let api_key = match provider {
+            ProviderKind::Anthropic => self.variables.get(&raw.api_key_env),
+            ProviderKind::Simulated => {
+                self.check_simulator(base_url.as_ref());
+                None
+            }
+        };
+        let api_key = api_key.map(|key| key.trim()).filter(|key| !key.is_empty());
         ModelSettings {
-            provider: raw.provider.into(),
+            provider,
             model: raw.model,
             api_key: api_key.map(Secret::new),
-            base_url: base_url(&raw.base_url).unwrap_or(defaults.base_url),
+            base_url: base_url.unwrap_or(ModelSettings::default().base_url),
             max_tokens: raw.max_tokens,
             stream: raw.stream,
             connect_timeout: raw.connect_timeout.0,
@@ -91,6 +98,29 @@ impl Resolver<'_> {
             attempt_timeout: raw.attempt_timeout.0,
             temperature: raw.temperature,
         }
+    }
+
+    /// What is meant for the simulator must not leave this machine, so the default address will not do.
+    fn check_simulator(&mut self, base_url: Option<&Url>) {
+        let Some(base_url) = base_url.filter(|url| !is_loopback(url)) else {
+            return;
+        };
+        let (key, message) = match self.root.find(&["model", "base_url"]) {
+            Some(_) => {
+                let url = quote(base_url.as_str().trim_end_matches('/'));
+                (
+                    "base_url",
+                    format!("{url} is not on this machine, where the simulator listens"),
+                )
+            }
+            None => (
+                "provider",
+                "\"simulated\" needs the simulator's address in base_url".to_owned(),
+            ),
+        };
+        let hint =
+            "`cofferdam simulate SCRIPT` starts a simulator and prints its address; `cofferdam demo` has its own";
+        self.report(&["model", key], Wrong::new(message).hint(hint));
     }
 
     fn plugins(&mut self, raw: BTreeMap<String, RawPlugin>, limits: &RawCallLimits) -> Vec<PluginSettings> {

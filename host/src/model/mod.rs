@@ -25,6 +25,7 @@ pub use classify::{MAX_RETRY_AFTER, Verdict, classify, counts_for_breaker};
 pub use error::{GaveUp, ModelError};
 pub use message::*;
 pub use prices::*;
+pub(crate) use provider::is_loopback;
 pub use provider::{Measured, ModelSettings, Progress, Provider, ProviderKind};
 pub use stack::ModelStack;
 

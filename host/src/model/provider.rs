@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use url::Url;
+use url::{Host, Url};
 
 use super::{BoxFuture, ModelError, ModelRequest, ModelResponse, Usage};
 use crate::secret::Secret;
@@ -14,8 +14,18 @@ use crate::secret::Secret;
 pub enum ProviderKind {
     /// The Anthropic Messages API.
     Anthropic,
-    /// The same API, spoken by the built-in simulator.
+    /// The same API, spoken by the simulator: on this machine alone, and without the key.
     Simulated,
+}
+
+/// Whether requests to `url` stay on this machine.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
 }
 
 /// `[model]` of the configuration.
@@ -23,6 +33,7 @@ pub enum ProviderKind {
 pub struct ModelSettings {
     pub provider: ProviderKind,
     pub model: String,
+    /// Not used with [`ProviderKind::Simulated`].
     pub api_key: Option<Secret>,
     /// Without the path `/v1/messages`.
     pub base_url: Url,
@@ -194,6 +205,29 @@ mod tests {
     #[test]
     fn the_default_settings_exist() {
         assert_eq!(ModelSettings::default().base_url.as_str(), "https://api.anthropic.com/");
+    }
+
+    #[test]
+    fn loopback_is_what_stays_on_this_machine() {
+        let loopback = |url: &&str| is_loopback(&Url::parse(url).unwrap());
+        let here = [
+            "http://127.0.0.1:8080/v1",
+            "http://127.8.9.1",
+            "http://[::1]:1",
+            "https://LOCALHOST",
+            "http://0x7f.1",
+        ];
+        let elsewhere = [
+            "https://api.anthropic.com",
+            "http://localhost.example.com",
+            "http://127.0.0.1.example.com",
+            "http://0.0.0.0",
+            "http://[::]",
+            "http://192.168.0.1",
+            "file:///",
+        ];
+        assert!(here.iter().all(loopback));
+        assert!(!elsewhere.iter().any(loopback));
     }
 
     #[tokio::test(start_paused = true)]

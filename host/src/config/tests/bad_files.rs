@@ -131,6 +131,25 @@ fn contradictions() {
 }
 
 #[test]
+fn the_simulator_is_on_this_machine() {
+    let hint = "`cofferdam simulate SCRIPT` starts a simulator and prints its address; `cofferdam demo` has its own";
+    check(
+        "[model]\nprovider = \"simulated\"",
+        &[&format!(
+            "c.toml:2:12: model.provider: \"simulated\" needs the simulator's address in base_url | {hint}"
+        )],
+    );
+    check(
+        "[model]\nbase_url = \"https://x/v1/\"\nprovider = \"simulated\"",
+        &[&format!(
+            "c.toml:2:12: model.base_url: `https://x/v1` is not on this machine, where the simulator listens | {hint}"
+        )],
+    );
+    let here = "[model]\nprovider = \"simulated\"\nbase_url = \"http://[::1]:1\"";
+    assert_eq!(problems(here, &[]), [""; 0]);
+}
+
+#[test]
 fn money() {
     check(
         "[budget]\nsession_usd = 0\ndaily_usd = -1.5\n[alerts]\nsession_cost_usd = 1e-3",

@@ -170,7 +170,11 @@ fn every_key_reaches_the_settings() {
     let tool = &plugin.tools["t"];
     assert_eq!(breaker(tool.breaker.as_ref().unwrap()), (8, 2, 2));
     assert_eq!((tool.name.as_deref(), tool.fallback.as_deref()), (Some("u"), Some("f")));
-    assert_eq!(config.model.api_key.as_ref().map(|key| key.expose()), Some("secret"));
+    // The simulator never gets the key.
+    assert_eq!(config.model.api_key, None);
+    let real = text.replace("\"simulated\"", "\"anthropic\"");
+    let real = load_with(&real, &[("KEY", " secret\n")]).unwrap();
+    assert_eq!(real.model.api_key.as_ref().map(|key| key.expose()), Some("secret"));
 }
 
 #[test]

@@ -22,7 +22,9 @@ use url::Url;
 
 use self::body::{Body, BodyError};
 use self::stream::{Assembler, Step};
-use super::{BoxFuture, ModelError, ModelRequest, ModelResponse, ModelSettings, Progress, Provider, ProviderKind};
+use super::{
+    BoxFuture, ModelError, ModelRequest, ModelResponse, ModelSettings, Progress, Provider, ProviderKind, is_loopback,
+};
 use crate::secret::Secret;
 
 const API_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
@@ -31,7 +33,7 @@ const USER_AGENT: &str = concat!("cofferdam/", env!("CARGO_PKG_VERSION"));
 /// Finds dead peers under a stream that is quiet for good reasons.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// The simulator checks that there is a key, as the real API does, and takes any.
+/// The simulator checks that there is a key, as the real API does, and takes any. It never gets a real one.
 const SIMULATED_KEY: &str = "simulated";
 
 /// Why there can be no client.
@@ -43,6 +45,8 @@ pub enum ClientError {
     BadApiKey,
     #[error("the base URL `{0}` is not an http or https URL")]
     BadBaseUrl(String),
+    #[error("the base URL `{0}` is not on this machine, where the simulator listens")]
+    NotASimulator(String),
     #[error("the HTTP client cannot be built: {0}")]
     Http(String),
 }
@@ -56,6 +60,9 @@ impl ClientError {
             }
             Self::BadApiKey => Some("set the variable that `[model] api_key_env` names to the key alone, on one line"),
             Self::BadBaseUrl(_) => Some("set `[model] base_url` to something like `https://api.anthropic.com`"),
+            Self::NotASimulator(_) => Some(
+                "set `[model] base_url` to the address that `cofferdam simulate` prints, or `Simulator::url` returns",
+            ),
             Self::Http(_) => None,
         }
     }
@@ -68,7 +75,7 @@ pub struct AnthropicClient {
     url: Url,
     endpoint: String,
     model: String,
-    /// Kept to be masked where it is echoed; requests have it in `headers`.
+    /// The real key, kept to be masked where it is echoed; requests have it in `headers`.
     api_key: Option<Secret>,
     headers: HeaderMap,
     stream: bool,
@@ -78,12 +85,15 @@ pub struct AnthropicClient {
 impl AnthropicClient {
     /// `tls` is normally [`tls::client_config`](crate::tls::client_config).
     pub fn new(settings: &ModelSettings, tls: &ClientConfig) -> Result<Self, ClientError> {
-        let api_key = settings.api_key.clone().filter(|key| !key.is_empty());
-        let key = match (&api_key, settings.provider) {
-            (Some(key), _) => key.expose(),
-            (None, ProviderKind::Simulated) => SIMULATED_KEY,
-            (None, ProviderKind::Anthropic) => return Err(ClientError::MissingApiKey),
+        let api_key = match settings.provider {
+            ProviderKind::Anthropic => {
+                let key = settings.api_key.clone().filter(|key| !key.is_empty());
+                Some(key.ok_or(ClientError::MissingApiKey)?)
+            }
+            ProviderKind::Simulated if is_loopback(&settings.base_url) => None,
+            ProviderKind::Simulated => return Err(ClientError::NotASimulator(shown(&settings.base_url))),
         };
+        let key = api_key.as_ref().map_or(SIMULATED_KEY, Secret::expose);
         let mut key_header = HeaderValue::from_str(key).map_err(|_| ClientError::BadApiKey)?;
         key_header.set_sensitive(true);
         let headers = HeaderMap::from_iter([

@@ -436,5 +436,10 @@ fn a_client_needs_a_key_and_a_url() {
         settings.provider = ProviderKind::Simulated;
     });
     assert!(simulated.is_ok());
+    let elsewhere = error(|settings| {
+        settings.provider = ProviderKind::Simulated;
+        settings.base_url = ModelSettings::default().base_url;
+    });
+    assert!(elsewhere.unwrap_err().contains("https://api.anthropic.com"));
     assert!(!error(|_| ()).unwrap().contains(KEY));
 }
