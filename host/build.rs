@@ -2,14 +2,18 @@
 //!
 //! They are a cargo workspace of their own, built by a cargo of their own in a target folder of their own (`OUT_DIR`): the
 //! outer cargo holds a lock on its target folder while it waits for this script. What the outer build was told about
-//! flags, wrappers and targets is meant for the host, and is kept from the guests.
+//! flags, wrappers, folders and targets is meant for the host, and is kept from the guests, whether it was told by the
+//! environment, the command line or a configuration file of cargo.
+//!
+//! A script cannot know whether the outer cargo was started with `--offline`. It matters only while a crate of the guests
+//! is missing on this machine; `CARGO_NET_OFFLINE=true` then reaches both builds.
 
 use std::env;
 use std::error::Error;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
 const TARGET: &str = "wasm32-wasip2";
 /// Folders of `plugins/` whose component is embedded.
@@ -71,6 +75,10 @@ fn build() -> Result<(), Box<dyn Error>> {
     let target_dir = out.join("guests");
     let mut cargo = guest_command(variable("CARGO")?);
     cargo
+        // Set and empty: above the configuration files that the guests' cargo reads too.
+        .envs(["CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"].map(|name| (name, "")))
+        // A folder that they name would be the one that the outer cargo has locked.
+        .env("CARGO_BUILD_BUILD_DIR", &target_dir)
         .args(["build", "--release", "--locked", "--target", TARGET, "--target-dir"])
         .arg(&target_dir);
     for component in COMPONENTS {
@@ -122,29 +130,22 @@ fn watch(plugins: &Path, wit: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Adds the standard library for the guests' target where it is missing, or says how to.
+/// Looks for the guests' standard library. `rust-toolchain.toml` names the target, so rustup has added it by now, unless it
+/// was told not to or to use another toolchain. What it was told is not for a build to change: this says how to.
 fn ensure_target() -> Result<(), Box<dyn Error>> {
     if has_target()? {
         return Ok(());
     }
-    let rustup = Command::new("rustup")
-        .args(["target", "add", TARGET])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status();
-    match rustup {
-        Ok(status) if status.success() && has_target()? => Ok(()),
-        Ok(_) => Err(format!(
-            "the Rust target {TARGET} is missing, and rustup could not add it; once the network is there, run:\n\
+    Err(match env::var("RUSTUP_TOOLCHAIN") {
+        Ok(toolchain) => {
+            format!("the Rust target {TARGET} is missing; run:\nrustup target add --toolchain {toolchain} {TARGET}")
+        }
+        Err(_) => format!(
+            "the Rust target {TARGET} is missing, and this Rust was not started by rustup (https://rustup.rs); with it, run:\n\
              rustup target add {TARGET}"
-        )
-        .into()),
-        Err(_) => Err(format!(
-            "the Rust target {TARGET} is missing, and this Rust was not installed by rustup (https://rustup.rs); with it, run:\n\
-             rustup target add {TARGET}"
-        )
-        .into()),
+        ),
     }
+    .into())
 }
 
 fn has_target() -> Result<bool, Box<dyn Error>> {
