@@ -188,6 +188,16 @@ async fn the_request_is_what_the_api_wants() {
 }
 
 #[tokio::test]
+async fn the_simulator_does_not_get_the_key() {
+    let (_, request) = attempt_with(http("400 Bad Request", "", ""), Then::Close, |settings| {
+        settings.provider = ProviderKind::Simulated;
+    })
+    .await;
+    assert!(request.contains("\r\nx-api-key: simulated\r\n"), "{request}");
+    assert!(!request.contains(KEY), "{request}");
+}
+
+#[tokio::test]
 async fn a_whole_answer_is_read_where_no_stream_comes() {
     let body = r#"{"model":"claude-x","content":[{"type":"text","text":"hello"}],"stop_reason":"end_turn","usage":{"input_tokens":9,"output_tokens":3}}"#;
     for stream in [false, true] {
