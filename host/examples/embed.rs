@@ -8,10 +8,12 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use cofferdam::agent::{Host, RunOptions};
 use cofferdam::config::Config;
+use cofferdam::ledger::Ledger;
 use cofferdam::model::ProviderKind;
 use cofferdam::secret::Secret;
 use cofferdam::simulator::{Answer, Script, Simulator, SimulatorOptions, ToolCall};
@@ -51,7 +53,7 @@ fn narrate(event: &Event) {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<ExitCode> {
     // Components are compiled in a child of this program: this line must come before anything else does.
     cofferdam::sandbox::become_compiler_if_asked();
 
@@ -62,7 +64,7 @@ async fn main() -> anyhow::Result<()> {
         ..PluginSettings::new("calculator", ComponentSource::Builtin("calculator".to_owned()))
     });
     // Kept until the end of the run, where there is no key.
-    let _simulator = match std::env::var("ANTHROPIC_API_KEY") {
+    let simulator = match std::env::var("ANTHROPIC_API_KEY") {
         Ok(key) => {
             config.model.api_key = Some(Secret::new(key));
             None
@@ -82,11 +84,14 @@ async fn main() -> anyhow::Result<()> {
         }
     };
 
-    let host = Host::builder(config)
+    let mut builder = Host::builder(config)
         .observer("narrator", narrate)
-        .tool_policy(Arc::new(NothingDestructive))
-        .build()
-        .await?;
+        .tool_policy(Arc::new(NothingDestructive));
+    if simulator.is_some() {
+        // What nobody pays has no place in the user's books.
+        builder = builder.ledger(Ledger::in_memory()?);
+    }
+    let host = builder.build().await?;
     let report = host.session().run(&prompt, RunOptions::default()).await;
     println!("{}", report.answer);
     eprintln!(
@@ -94,5 +99,5 @@ async fn main() -> anyhow::Result<()> {
         report.outcome, report.metrics.estimated_cost_usd, report.iterations
     );
     host.shutdown().await;
-    Ok(())
+    Ok(ExitCode::from(report.outcome.exit_code()))
 }
