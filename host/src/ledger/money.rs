@@ -37,16 +37,6 @@ impl NanoUsd {
         Self(self.0.saturating_mul(factor))
     }
 
-    /// `percent` of this amount, rounded down.
-    pub const fn percent(self, percent: u64) -> Self {
-        let exact = self.0 as u128 * percent as u128 / 100;
-        Self(if exact > u64::MAX as u128 {
-            u64::MAX
-        } else {
-            exact as u64
-        })
-    }
-
     /// All nine decimals, for programs that add amounts up; [`Display`](fmt::Display) rounds for people.
     pub fn exact(self) -> String {
         format!("{}.{:09}", self.0 / NANOS_PER_USD, self.0 % NANOS_PER_USD)

@@ -153,11 +153,6 @@ impl Price {
         let output = dearest(|tier| tier.output).saturating_mul(max_tokens);
         input.saturating_add(output)
     }
-
-    /// Whether it costs nothing at all.
-    pub fn is_free(&self) -> bool {
-        self.worst_case(u64::MAX, u64::MAX) == NanoUsd::ZERO
-    }
 }
 
 #[cfg(test)]
