@@ -89,12 +89,13 @@ impl Live {
         if let Some(printer) = &self.printer {
             printer.flush().await;
         }
-        for (observer, dropped) in self.host.events().dropped() {
-            if observer == OBSERVER && dropped > 0 {
-                self.stderr.line(&format!(
-                    "warning: {dropped} events were too fast for the output and are missing in it"
-                ));
-            }
+        let dropped = self.host.events().dropped().into_iter();
+        let dropped = dropped.filter_map(|(name, lost)| (name == OBSERVER).then_some(lost));
+        let lost = dropped.sum::<u64>() + self.printer.as_ref().map_or(0, Printer::lost);
+        if lost > 0 {
+            self.stderr.line(&format!(
+                "warning: {lost} events were too fast for the output and are missing in it"
+            ));
         }
         report
     }

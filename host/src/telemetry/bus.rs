@@ -116,7 +116,7 @@ impl EventBus {
         if observers.is_empty() {
             return;
         }
-        let bytes = weight(&event.kind);
+        let bytes = event.kind.weight();
         for observer in observers.iter() {
             observer.queue.push(bytes, Arc::clone(event));
         }
@@ -216,28 +216,30 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("no message")
 }
 
-/// About how much memory an event holds: its contents, and a little for the rest.
-fn weight(kind: &EventKind) -> usize {
-    let contents = match kind {
-        EventKind::SessionStarted { prompt, .. } => prompt.len(),
-        EventKind::ModelResponse { text, .. } | EventKind::TextDelta { text } => text.len(),
-        EventKind::ToolCallStarted { input, .. } => json_weight(input),
-        EventKind::ToolCallFinished(finished) => {
-            let texts = [&finished.detail, &finished.replaced_output];
-            let texts = texts.into_iter().flatten().map(String::len).sum::<usize>();
-            texts + finished.output.len() + finished.log.len() + finished.tool.len() + finished.call_id.len()
-        }
-        EventKind::SessionFinished { answer, .. } => answer.len(),
-        EventKind::TurnStarted {}
-        | EventKind::ModelAttempt { .. }
-        | EventKind::ModelRetry { .. }
-        | EventKind::BreakerChanged { .. }
-        | EventKind::BudgetReserved { .. }
-        | EventKind::BudgetSettled { .. }
-        | EventKind::BudgetAlert { .. }
-        | EventKind::Alert { .. } => 0,
-    };
-    contents.saturating_add(256)
+impl EventKind {
+    /// About how much memory an event holds: its contents, and a little for the rest.
+    pub(crate) fn weight(&self) -> usize {
+        let contents = match self {
+            Self::SessionStarted { prompt, .. } => prompt.len(),
+            Self::ModelResponse { text, .. } | Self::TextDelta { text } => text.len(),
+            Self::ToolCallStarted { input, .. } => json_weight(input),
+            Self::ToolCallFinished(finished) => {
+                let texts = [&finished.detail, &finished.replaced_output];
+                let texts = texts.into_iter().flatten().map(String::len).sum::<usize>();
+                texts + finished.output.len() + finished.log.len() + finished.tool.len() + finished.call_id.len()
+            }
+            Self::SessionFinished { answer, .. } => answer.len(),
+            Self::TurnStarted {}
+            | Self::ModelAttempt { .. }
+            | Self::ModelRetry { .. }
+            | Self::BreakerChanged { .. }
+            | Self::BudgetReserved { .. }
+            | Self::BudgetSettled { .. }
+            | Self::BudgetAlert { .. }
+            | Self::Alert { .. } => 0,
+        };
+        contents.saturating_add(256)
+    }
 }
 
 fn json_weight(value: &serde_json::Value) -> usize {

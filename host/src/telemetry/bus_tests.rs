@@ -90,14 +90,14 @@ async fn a_slow_observer_loses_events_which_are_counted() {
 
 #[test]
 fn large_contents_weigh_what_they_are() {
-    assert!(weight(&event(&"x".repeat(10_000)).kind) >= 10_000);
+    assert!(event(&"x".repeat(10_000)).kind.weight() >= 10_000);
     let input = serde_json::json!({ "text": ["x".repeat(10_000)] });
     let started = EventKind::ToolCallStarted {
         call_id: String::new(),
         tool: String::new(),
         input,
     };
-    assert!(weight(&started) >= 10_000);
+    assert!(started.weight() >= 10_000);
 }
 
 #[test]
