@@ -360,3 +360,26 @@ async fn a_damaged_cache_entry_is_compiled_again() {
     assert!(ran.stdout.contains("42"), "{ran}");
     assert_eq!(std::fs::read(entry).unwrap().len(), whole.len());
 }
+
+/// A plugin that is left out is said once: by the log, or where that is silent or off, by the command.
+#[tokio::test]
+async fn a_plugin_that_is_left_out_is_said_once() {
+    let lab = lab(std::iter::repeat_n(Answer::text("Done."), 5));
+    let bad = lab.write("bad.wasm", "this is no component");
+    for (console, arguments) in [
+        ("info", vec!["run", "--output", "json", "Go."]),
+        ("off", vec!["run", "--output", "json", "Go."]),
+        ("info", vec!["run", "--quiet", "Go."]),
+        ("info", vec!["run", "--verbose", "Go."]),
+        ("warn", vec!["tool", "list"]),
+        ("error", vec!["tool", "list"]),
+    ] {
+        lab.configure(&format!(
+            "[logging]\nconsole = \"{console}\"\n[plugins.bad]\ncomponent = \"{}\"\n",
+            bad.display()
+        ));
+        let ran = lab.call(arguments.iter().copied()).await.expect_code(0);
+        let said = ran.stderr.matches("plugin `bad`").count();
+        assert_eq!(said, 1, "console = {console}, {arguments:?}: {ran}");
+    }
+}

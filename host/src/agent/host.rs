@@ -88,7 +88,12 @@ impl HostError {
             Self::Client(error) => error.hint().map(str::to_owned),
             Self::Prices(error) => Some(error.hint().to_owned()),
             Self::Program(_) => Some("name it with HostBuilder::compile_place".to_owned()),
-            Self::Settings(_) | Self::Tls(_) | Self::Engine(_) => None,
+            Self::Settings(_) => Some("correct that value of the `Config` that `Host::builder` was given".to_owned()),
+            Self::Tls(_) => Some("no setting changes that: this build of the program lacks what TLS needs".to_owned()),
+            Self::Engine(_) => Some(
+                "lower `[limits] stack`; if that is no help, this processor or system is none that wasmtime runs on"
+                    .to_owned(),
+            ),
         }
     }
 }
@@ -322,6 +327,6 @@ async fn open_ledger(path: PathBuf) -> Result<Ledger, HostError> {
     let open = move || Ledger::open(Path::new(&path));
     match tokio::task::spawn_blocking(open).await {
         Ok(ledger) => Ok(ledger?),
-        Err(error) => Err(HostError::Engine(error.to_string())),
+        Err(_) => Err(LedgerError::Interrupted.into()),
     }
 }

@@ -89,9 +89,6 @@ fn lines() -> Result<mpsc::Receiver<Result<String, CliError>>, CliError> {
                 }
             }
         })
-        .map_err(|source| CliError::System {
-            what: "a thread for stdin",
-            source,
-        })?;
+        .map_err(|source| CliError::Thread { what: "stdin", source })?;
     Ok(receiver)
 }

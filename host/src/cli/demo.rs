@@ -44,10 +44,7 @@ pub async fn demo(cx: &Context) -> Result<u8, CliError> {
             "leave --config out",
         ));
     }
-    let folder = tempfile::tempdir().map_err(|source| CliError::System {
-        what: "a temporary folder",
-        source,
-    })?;
+    let folder = tempfile::tempdir().map_err(CliError::TemporaryFolder)?;
     let listen = |what| move |source| CliError::Listen { what, source };
     let options = SimulatorOptions::default();
     let weather = WeatherService::start(options.address, WeatherMode::Healthy).map_err(listen("weather service"))?;

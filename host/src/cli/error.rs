@@ -29,8 +29,10 @@ pub enum CliError {
     Stdin(#[source] std::io::Error),
     #[error("the output could not be written, part of it is lost")]
     Output(#[source] std::io::Error),
-    #[error("cannot set up {what}")]
-    System { what: &'static str, source: std::io::Error },
+    #[error("cannot set up a temporary folder")]
+    TemporaryFolder(#[source] std::io::Error),
+    #[error("cannot start a thread for {what}")]
+    Thread { what: &'static str, source: std::io::Error },
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
@@ -65,7 +67,10 @@ impl CliError {
             Self::Read { .. } => Some("check that the file exists and that you may read it".to_owned()),
             Self::Stdin(_) => Some("the prompt must be UTF-8 text".to_owned()),
             Self::Output(_) => Some("check the space on the disk that stdout goes to".to_owned()),
-            Self::System { .. } => None,
+            Self::TemporaryFolder(_) => {
+                Some("set TMPDIR to a folder that you may write to and whose disk has space".to_owned())
+            }
+            Self::Thread { .. } => Some("the process may have reached its limit of threads (`ulimit -u`)".to_owned()),
             Self::Config(error) => error.hint(),
             Self::Logging(error) => error.hint().map(str::to_owned),
             Self::Host(error) => error.hint(),

@@ -48,20 +48,18 @@ impl Live {
         }
         let printer = match renders.is_empty() {
             true => None,
-            false => Some(Printer::start(renders).map_err(|source| CliError::System {
-                what: "a thread for the output",
+            false => Some(Printer::start(renders).map_err(|source| CliError::Thread {
+                what: "the output",
                 source,
             })?),
         };
+        let log = cx.log_level(&config, narrate);
         let mut builder = Host::builder(config);
         if let Some(printer) = &printer {
             builder = builder.observer(OBSERVER, printer.observer());
         }
         let host = builder.build().await?;
-        for problem in host.tools().problems() {
-            cx.stderr
-                .line(&error::render_warning(problem, problem.hint().as_deref()));
-        }
+        cx.report_left_out(host.tools(), log);
         Ok(Self {
             host,
             printer,

@@ -31,6 +31,7 @@ pub use error::CliError;
 
 use crate::config::{Config, Folders};
 use crate::telemetry::{LogLevel, LoggingGuard, logging};
+use crate::tools::ToolSet;
 use output::Sink;
 
 /// A native host for LLM agents whose tools are untrusted WebAssembly components.
@@ -112,15 +113,30 @@ impl Context {
     /// Starts logging. Narration tells the same as the console log at its default level, in friendlier words, so a
     /// narrated run logs only errors to the console, unless the operator asked for more than the default.
     fn logging(&self, config: &Config, narrated: bool) -> Result<LoggingGuard, CliError> {
+        Ok(logging::init(&config.logging, Some(self.log_level(config, narrated)))?)
+    }
+
+    /// The level of the log on stderr.
+    fn log_level(&self, config: &Config, narrated: bool) -> LogLevel {
         let told = matches!(config.logging.console, LogLevel::Info | LogLevel::Warn);
-        let console = if self.global.verbose {
-            Some(LogLevel::Debug)
+        if self.global.verbose {
+            LogLevel::Debug
         } else if self.global.quiet || (narrated && told) {
-            Some(LogLevel::Error)
+            LogLevel::Error
         } else {
-            None
-        };
-        Ok(logging::init(&config.logging, console)?)
+            config.logging.console
+        }
+    }
+
+    /// Says which plugins were left out, unless the log on stderr has said so.
+    fn report_left_out(&self, tools: &ToolSet, log: LogLevel) {
+        if log >= LogLevel::Warn {
+            return;
+        }
+        for problem in tools.problems() {
+            self.stderr
+                .line(&error::render_warning(problem, problem.hint().as_deref()));
+        }
     }
 
     /// Progress is for a person who watches: text on a terminal.

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{CliError, Context, error, tool_call, tool_inspect};
+use super::{CliError, Context, tool_call, tool_inspect};
 use crate::agent::{self, HostError};
 use crate::config::Config;
 use crate::tools::ToolSet;
@@ -21,12 +21,9 @@ pub enum ToolCommand {
 ///
 /// # Errors
 /// The sandbox does not work here, or a `required` plugin does not load; one that is not is reported and left out.
-pub async fn load(cx: &Context, config: &Config) -> Result<ToolSet, CliError> {
+pub async fn load(cx: &Context, config: &Config, narrated: bool) -> Result<ToolSet, CliError> {
     let tls = crate::tls::client_config().map_err(HostError::from)?;
     let tools = agent::load_tools(config, None, tls).await?;
-    for problem in tools.problems() {
-        cx.stderr
-            .line(&error::render_warning(problem, problem.hint().as_deref()));
-    }
+    cx.report_left_out(&tools, cx.log_level(config, narrated));
     Ok(tools)
 }

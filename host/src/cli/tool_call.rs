@@ -82,16 +82,17 @@ pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
         Target::Component { source, tool } => (lone_component(source, &args.allow_http)?, tool),
     };
     // In the text form the figures of the call are told below.
-    let _logging = cx.logging(&config, cx.global.output == Output::Text)?;
+    let narrated = cx.global.output == Output::Text;
+    let _logging = cx.logging(&config, narrated)?;
     let events = EventBus::with_contents(config.logging.contents);
-    let tools = tool::load(cx, &config).await?;
+    let tools = tool::load(cx, &config, narrated).await?;
     // From here on: compiling is not the call's time.
     let deadline = Instant::now() + config.agent.deadline;
     let printer = match cx.global.output {
         Output::StreamJson => {
             let printer =
-                Printer::start(vec![Box::new(JsonLines(cx.stdout.clone()))]).map_err(|source| CliError::System {
-                    what: "a thread for the output",
+                Printer::start(vec![Box::new(JsonLines(cx.stdout.clone()))]).map_err(|source| CliError::Thread {
+                    what: "the output",
                     source,
                 })?;
             events.add_observer("terminal", printer.observer());

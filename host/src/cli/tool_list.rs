@@ -12,7 +12,7 @@ const DESCRIPTION: usize = 70;
 pub async fn list(cx: &Context) -> Result<u8, CliError> {
     let config = cx.config()?;
     let _logging = cx.logging(&config, false)?;
-    let tools = tool::load(cx, &config).await?;
+    let tools = tool::load(cx, &config, false).await?;
     match cx.global.output {
         Output::Text => cx.stdout.write(&table(tools.tools())),
         Output::Json => cx.stdout.json_pretty(&tools.tools().map(json).collect::<Vec<_>>()),

@@ -205,7 +205,8 @@ impl Resolver<'_> {
                 "max_delay ({}) is shorter than initial_delay ({})",
                 retry.max_delay, retry.initial_delay
             );
-            self.report(&["retry", key.unwrap_or("max_delay")], Wrong::new(message));
+            let wrong = Wrong::new(message).hint("raise max_delay, or lower initial_delay");
+            self.report(&["retry", key.unwrap_or("max_delay")], wrong);
         }
     }
 

@@ -145,7 +145,14 @@ impl ModelError {
                 ..
             } => "the endpoint seems to be down for everyone; try again later",
             Self::GaveUp { last, .. } => return last.hint(),
-            Self::Connection { .. } | Self::Cut { .. } | Self::Cancelled => return None,
+            Self::Connection { .. } => {
+                "try again later; if it happens every time, check what stands between here and `[model] base_url`"
+            }
+            Self::Cut { .. } => {
+                "try again; if it happens every time, check whether a gateway at `[model] base_url` ends long answers"
+            }
+            // Whoever cancelled knows what to do.
+            Self::Cancelled => return None,
         };
         Some(hint.to_owned())
     }
@@ -170,6 +177,33 @@ impl ModelError {
             message: self.to_string(),
             hint: self.hint(),
             request_id: self.request_id().map(str::to_owned),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_connection_and_a_cut_answer_say_what_to_do() {
+        let lost = ModelError::Connection {
+            endpoint: "https://x".to_owned(),
+            reason: "reset".to_owned(),
+        };
+        let cut = ModelError::Cut {
+            reason: "reset".to_owned(),
+            request_id: None,
+        };
+        for error in [lost, cut] {
+            let error = ModelError::GaveUp {
+                why: GaveUp::Attempts(3),
+                last: Box::new(error),
+            };
+            assert!(
+                error.hint().is_some_and(|hint| hint.contains("`[model] base_url`")),
+                "{error}"
+            );
         }
     }
 }

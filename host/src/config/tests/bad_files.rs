@@ -122,11 +122,15 @@ fn an_inherited_value_is_blamed_once() {
 fn contradictions() {
     check(
         "[retry]\nmax_delay = \"500ms\"",
-        &["c.toml:2:13: retry.max_delay: max_delay (500ms) is shorter than initial_delay (1s)"],
+        &[
+            "c.toml:2:13: retry.max_delay: max_delay (500ms) is shorter than initial_delay (1s) | raise max_delay, or lower initial_delay",
+        ],
     );
     check(
         "[retry]\ninitial_delay = \"1h\"",
-        &["c.toml:2:17: retry.initial_delay: max_delay (30s) is shorter than initial_delay (1h)"],
+        &[
+            "c.toml:2:17: retry.initial_delay: max_delay (30s) is shorter than initial_delay (1h) | raise max_delay, or lower initial_delay",
+        ],
     );
 }
 
