@@ -1,8 +1,8 @@
 //! A server on loopback that answers every request in one way, good or bad.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -36,11 +36,15 @@ impl Behaviour {
     }
 }
 
+/// Request line and headers of every request, as they came.
+type Heads = Arc<Mutex<Vec<String>>>;
+
 /// A running server; stops when it is dropped.
 #[derive(Debug)]
 pub struct HttpServer {
     address: SocketAddr,
     requests: Arc<AtomicU32>,
+    heads: Heads,
     task: JoinHandle<()>,
 }
 
@@ -49,16 +53,18 @@ impl HttpServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(AtomicU32::new(0));
-        let counter = requests.clone();
+        let heads = Heads::default();
+        let (counter, seen) = (requests.clone(), heads.clone());
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 counter.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(serve(stream, behaviour.clone()));
+                tokio::spawn(serve(stream, behaviour.clone(), seen.clone()));
             }
         });
         Self {
             address,
             requests,
+            heads,
             task,
         }
     }
@@ -75,6 +81,11 @@ impl HttpServer {
     pub fn requests(&self) -> u32 {
         self.requests.load(Ordering::SeqCst)
     }
+
+    /// Request line and headers of every request, as they came.
+    pub fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
 }
 
 impl Drop for HttpServer {
@@ -83,7 +94,7 @@ impl Drop for HttpServer {
     }
 }
 
-async fn serve(mut stream: TcpStream, behaviour: Behaviour) {
+async fn serve(mut stream: TcpStream, behaviour: Behaviour, seen: Heads) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
@@ -91,6 +102,7 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour) {
             Err(_) => return,
         }
     }
+    seen.lock().unwrap().push(String::from_utf8_lossy(&head).into_owned());
     match behaviour {
         Behaviour::Answer(bytes) => {
             // A client that has read enough may be gone.

@@ -2,6 +2,7 @@
 //! Redirects are answers like any other and are not followed; proxies of the environment are not consulted.
 
 use std::future::Future;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -160,14 +161,11 @@ impl WasiHttpHooks for Egress {
         }
     }
 
-    fn p2_error_from_connect(
-        &mut self,
-        _: &std::io::Error,
-    ) -> wasmtime_wasi_http::p2::bindings::http::types::ErrorCode {
+    fn p2_error_from_connect(&mut self, _: &io::Error) -> wasmtime_wasi_http::p2::bindings::http::types::ErrorCode {
         wasmtime_wasi_http::p2::bindings::http::types::ErrorCode::ConnectionRefused
     }
 
-    fn p2_error_from_tls(&mut self, _: &std::io::Error) -> wasmtime_wasi_http::p2::bindings::http::types::ErrorCode {
+    fn p2_error_from_tls(&mut self, _: &io::Error) -> wasmtime_wasi_http::p2::bindings::http::types::ErrorCode {
         wasmtime_wasi_http::p2::bindings::http::types::ErrorCode::TlsProtocolError
     }
 }
@@ -191,7 +189,7 @@ impl Exchange {
             .connect_timeout
             .unwrap_or(CONNECT_TIMEOUT)
             .min(CONNECT_TIMEOUT);
-        let stream = tokio::time::timeout(connect_timeout, self.connect())
+        let stream = tokio::time::timeout(connect_timeout, self.connect(system_lookup))
             .await
             .map_err(|_| Error::ConnectionTimeout)??;
         match self.url.scheme() {
@@ -207,45 +205,44 @@ impl Exchange {
         }
     }
 
-    /// Resolves once and connects to an address that was checked: a second answer of the name server changes nothing.
-    async fn connect(&self) -> Result<TcpStream, Error> {
+    /// Resolves once, for `lookup` cannot be asked again, and connects to an address that was checked: a second answer of
+    /// the name server changes nothing.
+    async fn connect(
+        &self,
+        lookup: impl AsyncFnOnce(String, u16) -> io::Result<Vec<SocketAddr>>,
+    ) -> Result<TcpStream, Error> {
         let port = self.url.port_or_known_default().ok_or(Error::HttpRequestUriInvalid)?;
-        let addresses: Vec<SocketAddr> = match self.url.host().ok_or(Error::HttpRequestUriInvalid)? {
+        let addresses = match self.url.host().ok_or(Error::HttpRequestUriInvalid)? {
             Host::Ipv4(address) => vec![(address, port).into()],
             Host::Ipv6(address) => vec![(address, port).into()],
-            Host::Domain(name) => tokio::net::lookup_host((name, port))
-                .await
-                .map_err(|_| Error::DnsError {
-                    rcode: None,
-                    info_code: None,
-                })?
-                .collect(),
+            Host::Domain(name) => lookup(name.to_owned(), port).await.map_err(|_| Error::DnsError {
+                rcode: None,
+                info_code: None,
+            })?,
         };
-        let allowed = |address: IpAddr| address::is_public(address) || self.grant.names_address(address);
         let mut last_error = None;
-        let mut prohibited = false;
-        for address in addresses {
-            if !allowed(address.ip()) {
-                prohibited = true;
-                continue;
-            }
+        for address in self.permitted(addresses)? {
             match TcpStream::connect(address).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last_error = Some(error),
             }
         }
-        match last_error {
-            Some(error) => Err(Error::Connect(error)),
-            None if prohibited => {
-                let host = self.url.host_str().unwrap_or_default();
-                note(
-                    &self.refused,
-                    format!("{host} resolves to an address that is not public"),
-                );
-                Err(Error::DestinationIpProhibited)
-            }
-            None => Err(Error::DestinationNotFound),
+        Err(last_error.map_or(Error::DestinationNotFound, Error::Connect))
+    }
+
+    /// The addresses that this guest may be connected to: public ones, and what the operator named.
+    fn permitted(&self, mut addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Error> {
+        let resolved = addresses.len();
+        addresses.retain(|address| address::is_public(address.ip()) || self.grant.names_address(address.ip()));
+        if addresses.is_empty() && resolved > 0 {
+            let host = self.url.host_str().unwrap_or_default();
+            note(
+                &self.refused,
+                format!("{host} resolves to an address that is not public"),
+            );
+            return Err(Error::DestinationIpProhibited);
         }
+        Ok(addresses)
     }
 
     async fn exchange<S>(self, request: Request<WasiBody>, stream: TokioIo<S>) -> Result<Sent, Error>
@@ -384,6 +381,11 @@ fn prepare(request: &mut Request<WasiBody>, url: &Url) -> Result<(), Error> {
     Ok(())
 }
 
+/// Asks the system's resolver.
+async fn system_lookup(name: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(tokio::net::lookup_host((name, port)).await?.collect())
+}
+
 fn server_name(url: &Url) -> Result<ServerName<'static>, Error> {
     let name = match url.host().ok_or(Error::HttpRequestUriInvalid)? {
         Host::Ipv4(address) => ServerName::from(IpAddr::V4(address)),
@@ -403,7 +405,95 @@ fn note(refused: &Mutex<Vec<String>>, reason: String) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    /// A request to `url` that a grant of the same origin covers.
+    fn exchange(url: &str) -> Exchange {
+        Exchange {
+            url: Url::parse(url).unwrap(),
+            grant: HttpGrant::parse(url, &["GET"]).unwrap(),
+            tls: crate::tls::client_config().unwrap(),
+            options: RequestOptions::default(),
+            body_budget: Arc::default(),
+            max_response_bytes: 0,
+            refused: Arc::default(),
+        }
+    }
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn of_what_a_name_resolves_to_only_public_addresses_are_permitted() {
+        let exchange = exchange("http://example.test/");
+        let public = addresses(&["93.184.215.14:80", "[2606:4700::1111]:80"]);
+        let mixed = [addresses(&["127.0.0.1:80", "169.254.169.254:80"]), public.clone()].concat();
+        assert_eq!(exchange.permitted(mixed).unwrap(), public);
+        assert!(exchange.permitted(Vec::new()).unwrap().is_empty());
+        for private in [
+            "127.0.0.1:80",
+            "10.0.0.1:80",
+            "169.254.169.254:80",
+            "[::1]:80",
+            "[::ffff:127.0.0.1]:80",
+        ] {
+            let refused = exchange.permitted(addresses(&[private]));
+            assert!(
+                matches!(refused, Err(Error::DestinationIpProhibited)),
+                "{private}: {refused:?}"
+            );
+        }
+        assert!(exchange.refused.lock().unwrap()[0].contains("example.test resolves to an address that is not public"));
+    }
+
+    #[tokio::test]
+    async fn a_granted_name_does_not_open_private_addresses() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let exchange = exchange(&format!("http://rebound.test:{}/", address.port()));
+        let refused = exchange.connect(async |_, _| Ok(vec![address])).await;
+        assert!(matches!(refused, Err(Error::DestinationIpProhibited)), "{refused:?}");
+        // Nobody knocked: the first to come is this test.
+        let own = TcpStream::connect(address).await.unwrap();
+        assert_eq!(listener.accept().await.unwrap().1, own.local_addr().unwrap());
+    }
+
+    /// A name server that changes its mind finds nobody asking: the connection goes to what was resolved and checked.
+    #[tokio::test]
+    async fn the_connection_goes_to_the_address_that_was_checked() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // The system's resolver would say the same of the host, but knows nothing of this port.
+        let exchange = exchange("http://localhost:9/");
+        let asked = async |name: String, port| {
+            assert_eq!((name.as_str(), port), ("localhost", 9));
+            Ok([addresses(&["10.0.0.1:9"]), vec![address]].concat())
+        };
+        let stream = exchange.connect(asked).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), address);
+    }
+
+    #[tokio::test]
+    async fn a_literal_address_is_not_looked_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let exchange = exchange(&format!("http://{address}/"));
+        let stream = exchange.connect(async |name, _| panic!("{name} was looked up")).await;
+        assert_eq!(stream.unwrap().peer_addr().unwrap(), address);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_means_nothing_is_an_error_of_its_own() {
+        let exchange = exchange("http://example.test/");
+        let nothing = exchange.connect(async |_, _| Ok(Vec::new())).await;
+        assert!(matches!(nothing, Err(Error::DestinationNotFound)), "{nothing:?}");
+        let failed = exchange.connect(async |_, _| Err(io::ErrorKind::NotFound.into())).await;
+        assert!(matches!(failed, Err(Error::DnsError { .. })), "{failed:?}");
+    }
 
     #[test]
     fn a_response_that_does_not_fit_uses_up_the_budget() {
