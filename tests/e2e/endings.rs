@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cofferdam::agent::Ending;
-use cofferdam::simulator::{Answer, ErrorAnswer, FaultKind, FaultPoint, MessageAnswer, ToolCall};
+use cofferdam::simulator::{Answer, ErrorAnswer, FaultKind, FaultPoint, MessageAnswer, ReceivedRequest, ToolCall};
 use cofferdam_tests::{faulty, finish, tool_call};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -113,11 +113,27 @@ async fn a_long_result_is_trimmed_and_the_run_goes_on() {
 async fn context_overflow_after_two_trims() {
     let lab = lab([
         tool_call("big_output", json!({ "bytes": 10_000 })),
+        tool_call("big_output", json!({ "bytes": 20_000 })),
         too_long().forever(),
     ]);
     lab.configure(&faulty(""));
     check(&lab.report(1).await, Ending::ContextOverflow);
-    assert!(lab.simulator.requests().len() <= 4, "trimmed at most twice");
+    let results = |request: &ReceivedRequest| {
+        [2, 4].map(|message| {
+            let text = &request.body["messages"][message]["content"][0]["content"][0]["text"];
+            text.as_str().map_or(0, str::len)
+        })
+    };
+    let requests = lab.simulator.requests();
+    let [_, _, whole, older, newest] = &requests[..] else {
+        panic!("two calls, then three attempts: {} requests", requests.len())
+    };
+    // The older result is dropped first; of the newest one some is kept.
+    assert_eq!(results(whole), [10_000, 20_000]);
+    let [first, second] = results(older);
+    assert!(first < 100 && second == 20_000, "{first}, {second}");
+    let [first, second] = results(newest);
+    assert!(first < 100 && (1_000..1_200).contains(&second), "{first}, {second}");
 }
 
 #[tokio::test]
@@ -231,10 +247,8 @@ async fn budget_exceeded() {
 async fn cancelled_by_ctrl_c() {
     let lab = lab([Answer::text("never ends").with_fault(FaultKind::Stall, FaultPoint::Events(3))]);
     let child = lab.command(["run", "--output", "json", "Go."]).spawn().unwrap();
+    lab.asked().await;
     let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
-    while lab.simulator.requests().is_empty() {
-        tokio::task::yield_now().await;
-    }
     kill_process(pid, Signal::INT).unwrap();
     let ran = finish(child).await.expect_code(130);
     check(&ran.json(), Ending::Cancelled);

@@ -105,9 +105,14 @@ async fn output_bytes() {
         "big_output",
         json!({ "bytes": 20_000_000 }),
         "invalid_output",
-        "10240",
+        "the result is larger than 10240 bytes",
     )
     .await;
+    // What a guest hands over in a host call is bounded alike.
+    let limits = "output_bytes = \"10KiB\"";
+    check(limits, "long_key", json!({ "bytes": 70_000 }), "ok", "null").await;
+    let says = "output_bytes = 10240";
+    check(limits, "long_key", json!({ "bytes": 80_000 }), "out_of_memory", says).await;
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod model_failures;
 mod money;
 mod network;
 mod outcomes;
+mod places;
 mod repository;
 mod simulated;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cofferdam::simulator::{Answer, ErrorAnswer, FaultKind, FaultPoint, StreamOptions};
-use cofferdam_tests::{KEY, finish};
+use cofferdam_tests::{Behaviour, HttpServer, KEY, finish};
 use serde_json::{Value, json};
 
 use crate::lab;
@@ -174,6 +174,44 @@ async fn nobody_listens() {
         report["budget"][0]["spent_usd"], "0.000000",
         "nothing was sent, so nothing is owed"
     );
+}
+
+/// The kernel answers for a listener until its queue is full; then it answers nobody, as a host that is gone does.
+#[tokio::test]
+async fn a_host_that_does_not_answer_at_all_is_given_up() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queued = Vec::new();
+    while let Ok(stream) =
+        tokio::time::timeout(Duration::from_millis(500), tokio::net::TcpStream::connect(address)).await
+    {
+        queued.push(stream.unwrap());
+        assert!(queued.len() < 1000, "the listener's queue has no end");
+    }
+    let lab = lab([]);
+    lab.write(
+        "cofferdam.toml",
+        format!(
+            "[model]\nbase_url = \"http://{address}\"\nconnect_timeout = \"300ms\"\nattempt_timeout = \"30s\"\n\
+             idle_timeout = \"30s\"\n[retry]\nmax_attempts = 1\n"
+        ),
+    );
+    let report = lab.report(1).await;
+    assert_eq!(report["error"]["kind"], "connect_failed", "{report:#}");
+}
+
+#[tokio::test]
+async fn proxies_of_the_environment_never_see_the_key() {
+    let proxy = HttpServer::start(Behaviour::body("from the proxy")).await;
+    let lab = lab([Answer::text("Straight.")]);
+    let mut command = lab.command(["run", "Go."]);
+    for name in ["http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"] {
+        command.env(name, proxy.url());
+    }
+    let ran = finish(command.spawn().unwrap()).await.expect_code(0);
+    assert_eq!((ran.stdout.as_str(), proxy.requests()), ("Straight.\n", 0), "{ran}");
 }
 
 #[tokio::test]

@@ -85,9 +85,7 @@ async fn a_failed_request_costs_nothing_and_a_cut_one_its_reservation() {
 async fn a_killed_process_is_charged_in_full() {
     let lab = lab([Answer::text("never").with_fault(FaultKind::Stall, FaultPoint::Events(2))]);
     let mut child = lab.command(["run", "--output", "json", "Go."]).spawn().unwrap();
-    while lab.simulator.requests().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    lab.asked().await;
     child.kill().await.unwrap();
     let day = budget(&lab).await;
     let day = scope(&day, "host_day");

@@ -136,6 +136,15 @@ impl Lab {
         finish(child).await
     }
 
+    /// Waits until the model has been asked.
+    pub async fn asked(&self) {
+        let mut requests = self.simulator.watch();
+        if self.simulator.requests().is_empty() {
+            let request = tokio::time::timeout(PATIENCE, requests.recv()).await;
+            request.expect("the model is never asked").unwrap();
+        }
+    }
+
     /// `run --output json`, and its report.
     #[track_caller]
     pub fn report(&self, code: i32) -> impl Future<Output = Value> {

@@ -118,6 +118,7 @@ pub const MISDEEDS: &[Misdeed] = &[
     misdeed("read_env", "Answers with all it sees of its environment: variables, arguments, preopened folders.", hosting::read_env),
     misdeed("read_config", "Answers with a value of its configuration.", hosting::read_config)
         .takes(r#"{ "key": { "type": "string" } }"#, &["key"]),
+    misdeed("long_key", "Asks for a value of its configuration by a name of this length.", hosting::long_key).takes(BYTES, &["bytes"]),
     misdeed("flood_log", "Writes lines to stdout or stderr, then answers.", hosting::flood_log).takes(
         r#"{
             "bytes": { "type": "integer", "minimum": 0 },

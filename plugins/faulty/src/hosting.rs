@@ -101,7 +101,15 @@ pub fn read_env(_: &Value) -> Outcome {
 }
 
 pub fn read_config(input: &Value) -> Outcome {
-    match support::config::value(string(input, "key", "")) {
+    config_value(string(input, "key", ""))
+}
+
+pub fn long_key(input: &Value) -> Outcome {
+    config_value(&"k".repeat(size(input, "bytes", 0)))
+}
+
+fn config_value(key: &str) -> Outcome {
+    match support::config::value(key) {
         Ok(value) => crate::json(&json!({ "value": value })),
         Err(message) => Err(Error::Failed(message)),
     }

@@ -1,0 +1,85 @@
+//! Who may run beside whom: the places of a tool, of a host and of a turn.
+
+use cofferdam::simulator::{Answer, ToolCall};
+use cofferdam_tests::{Lab, faulty};
+use serde_json::{Value, json};
+
+use crate::lab;
+
+/// A lab whose model calls these tools in one turn.
+fn calling<const N: usize>(calls: [(&str, Value); N]) -> Lab {
+    let calls = calls.map(|(name, input)| ToolCall::new(name, input));
+    lab([Answer::tools(calls), Answer::text("So.")])
+}
+
+/// The events of a run that say when a call began and how it ended.
+async fn calls(lab: &Lab) -> Vec<Value> {
+    let ran = lab.call(["run", "--output", "stream-json", "Go."]).await.expect_code(0);
+    let events = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    events
+        .filter(|event| event["event"].as_str().unwrap().starts_with("tool_call_"))
+        .collect()
+}
+
+/// The most calls that ran at the same time.
+fn most_at_once(events: &[Value]) -> usize {
+    let mut running = 0;
+    let running = events.iter().map(|event| {
+        match event["event"] == "tool_call_started" {
+            true => running += 1,
+            false => running -= 1,
+        }
+        running
+    });
+    running.max().unwrap_or(0)
+}
+
+#[tokio::test]
+async fn a_turns_calls_run_as_many_at_once_as_they_may() {
+    for (allowed, most) in [(1, 1), (2, 2), (8, 4)] {
+        let lab = calling([500, 501, 502, 503].map(|ms| ("sleep", json!({ "ms": ms }))));
+        lab.configure(&format!("[agent]\nparallel_tool_calls = {allowed}\n{}", faulty("")));
+        let events = calls(&lab).await;
+        assert_eq!((events.len(), most_at_once(&events)), (8, most), "{events:#?}");
+    }
+}
+
+/// Two tools with places of their own to spare.
+#[tokio::test]
+async fn a_host_has_no_more_places_than_host_concurrency() {
+    for (places, refused) in [(1, 1), (2, 0)] {
+        let lab = calling([("sleep", json!({ "ms": 1500 })), ("never_ready", json!({}))]);
+        lab.configure(&format!(
+            "[limits]\nhost_concurrency = {places}\nqueue_timeout = \"100ms\"\n{}",
+            faulty("timeout = \"1500ms\"")
+        ));
+        let events = calls(&lab).await;
+        // Whichever came first has the place.
+        let overloaded: Vec<&Value> = events.iter().filter(|event| event["outcome"] == "overloaded").collect();
+        assert_eq!(overloaded.len(), refused, "{events:#?}");
+        for event in overloaded {
+            assert_eq!(event["detail"], "all 1 places of `host` are taken");
+        }
+    }
+}
+
+/// Whoever waited in the queue for most of its time did not fail: there was no time for it to work.
+#[tokio::test]
+async fn time_lost_in_the_queue_is_the_hosts_fault() {
+    let lab = calling([2000, 2001].map(|ms| ("sleep", json!({ "ms": ms }))));
+    lab.configure(&faulty("concurrency = 1\ntimeout = \"3s\""));
+    let report = lab.report(0).await;
+    assert_eq!(
+        report["metrics"]["tools"]["sleep"]["outcomes"],
+        json!({ "ok": 1, "overloaded": 1 }),
+        "{report:#}"
+    );
+    let breakers = report["breakers"].as_array().unwrap();
+    assert!(
+        breakers.iter().all(|breaker| breaker["failure_count"] == 0),
+        "{report:#}"
+    );
+}
