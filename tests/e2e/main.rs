@@ -15,6 +15,7 @@ mod network;
 mod outcomes;
 mod places;
 mod repository;
+mod secrets;
 mod simulated;
 
 use cofferdam::simulator::Answer;

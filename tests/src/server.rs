@@ -13,6 +13,8 @@ use tokio::task::JoinHandle;
 pub enum Behaviour {
     /// These bytes, then the end of the connection.
     Answer(Vec<u8>),
+    /// The request's own head, as the body.
+    Echo,
     /// Nothing, for ever.
     Silence,
 }
@@ -25,15 +27,18 @@ impl Behaviour {
 
     /// HTTP 200 with these header lines, each ended by CR LF, and this body.
     pub fn with_headers(headers: &str, body: impl AsRef<[u8]>) -> Self {
-        let body = body.as_ref();
-        let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n{headers}\r\n", body.len()).into_bytes();
-        answer.extend_from_slice(body);
-        Self::Answer(answer)
+        Self::Answer(answer_of(headers, body.as_ref()))
     }
 
     pub fn redirect(to: &str) -> Self {
         Self::Answer(format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n").into_bytes())
     }
+}
+
+fn answer_of(headers: &str, body: &[u8]) -> Vec<u8> {
+    let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n{headers}\r\n", body.len()).into_bytes();
+    answer.extend_from_slice(body);
+    answer
 }
 
 /// Request line and headers of every request, as they came.
@@ -103,12 +108,12 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour, seen: Heads) {
         }
     }
     seen.lock().unwrap().push(String::from_utf8_lossy(&head).into_owned());
-    match behaviour {
-        Behaviour::Answer(bytes) => {
-            // A client that has read enough may be gone.
-            let _ = stream.write_all(&bytes).await;
-            let _ = stream.shutdown().await;
-        }
+    let answer = match behaviour {
+        Behaviour::Answer(bytes) => bytes,
+        Behaviour::Echo => answer_of("", &head),
         Behaviour::Silence => std::future::pending().await,
-    }
+    };
+    // A client that has read enough may be gone.
+    let _ = stream.write_all(&answer).await;
+    let _ = stream.shutdown().await;
 }

@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use super::Config;
 use super::duration::DurationText;
 use super::overlay::Overlay;
 use super::raw::*;
 use super::size::ByteSize;
 use super::usd::{Usd, UsdLimit};
+use super::{Config, SecretSource};
 use crate::agent::AgentSettings;
 use crate::ledger::BudgetSettings;
 use crate::model::{ModelSettings, ProviderKind};
@@ -40,6 +40,11 @@ impl From<&Config> for RawConfig {
                 path: optional_path(config.storage.path.as_deref()),
                 cache_bytes: ByteSize(config.engine.cache_bytes),
             },
+            secrets: config
+                .secrets
+                .iter()
+                .map(|(name, source)| (name.clone(), RawSecret::from(source)))
+                .collect(),
             plugins: config
                 .plugins
                 .iter()
@@ -328,6 +333,21 @@ impl From<&ToolSettings> for RawTool {
     }
 }
 
+impl From<&SecretSource> for RawSecret {
+    fn from(source: &SecretSource) -> Self {
+        match source {
+            SecretSource::Env(name) => Self {
+                env: Some(name.clone()),
+                file: None,
+            },
+            SecretSource::File(path) => Self {
+                env: None,
+                file: Some(path.display().to_string()),
+            },
+        }
+    }
+}
+
 impl From<&HttpGrant> for RawHttpGrant {
     fn from(grant: &HttpGrant) -> Self {
         Self {
@@ -336,6 +356,11 @@ impl From<&HttpGrant> for RawHttpGrant {
                 .methods
                 .iter()
                 .filter_map(|method| RawMethod::named(method))
+                .collect(),
+            headers: grant
+                .headers
+                .iter()
+                .map(|header| (header.name().to_owned(), header.template().to_owned()))
                 .collect(),
         }
     }

@@ -28,6 +28,7 @@ mod violations;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -65,6 +66,8 @@ pub struct Config {
     pub logging: LoggingSettings,
     pub alerts: AlertSettings,
     pub storage: StorageSettings,
+    /// Where the secrets come from; the grants that use them hold them.
+    pub secrets: BTreeMap<String, SecretSource>,
     /// In the order of their names.
     pub plugins: Vec<PluginSettings>,
     /// Where the values came from, for [`Config::to_toml`].
@@ -86,6 +89,7 @@ impl Default for Config {
             logging: LoggingSettings::default(),
             alerts: AlertSettings::default(),
             storage: StorageSettings::default(),
+            secrets: BTreeMap::new(),
             plugins: Vec::new(),
             origins: Origins::default(),
         }
@@ -123,6 +127,14 @@ impl Config {
     pub fn to_json(&self) -> serde_json::Value {
         show::to_json(self)
     }
+}
+
+/// Where a secret comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A variable of the environment.
+    Env(String),
+    File(PathBuf),
 }
 
 /// `[storage]`.

@@ -28,6 +28,9 @@ pub(super) struct RawConfig {
     pub(super) logging: RawLogging,
     pub(super) alerts: RawAlerts,
     pub(super) storage: RawStorage,
+    /// Secrets by the names under which grants use them: `${secret:NAME}`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) secrets: BTreeMap<String, RawSecret>,
     /// The plugins by name: 1 to 64 letters, digits, `_` and `-`. A file without any has no tools.
     pub(super) plugins: BTreeMap<String, RawPlugin>,
 }
@@ -303,6 +306,25 @@ pub(super) struct RawHttpGrant {
     /// The methods allowed there.
     #[schemars(length(min = 1))]
     pub(super) methods: Vec<RawMethod>,
+    /// Headers that the host adds to each of these requests, `"Bearer ${secret:NAME}"` for example. The plugin never sees
+    /// them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) headers: BTreeMap<String, String>,
+}
+
+/// Where a secret comes from: either of the two.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Secret")]
+pub(super) struct RawSecret {
+    /// The environment variable that holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = format::ENV_NAME))]
+    pub(super) env: Option<String>,
+    /// The file that holds it, relative to the configuration file; a line break at its end is not part of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub(super) file: Option<String>,
 }
 
 impl Default for RawHttpGrant {
@@ -310,6 +332,7 @@ impl Default for RawHttpGrant {
         Self {
             url: None,
             methods: vec![RawMethod::Get],
+            headers: BTreeMap::new(),
         }
     }
 }

@@ -12,14 +12,17 @@ use super::raw::*;
 use super::redact::quote;
 use super::size::{ByteSize, GIB, KIB, MIB};
 use super::source::Node;
-use super::{Config, StorageSettings};
+use super::{Config, SecretSource, StorageSettings};
 use crate::ledger::BudgetSettings;
 use crate::model::{ModelSettings, ProviderKind, is_loopback};
 use crate::resilience::BreakerSettings;
-use crate::sandbox::{EngineSettings, HttpGrant, Limits};
+use crate::sandbox::{AttachedHeader, EngineSettings, HttpGrant, Limits};
 use crate::secret::Secret;
 use crate::telemetry::LoggingSettings;
 use crate::tools::{ComponentSource, PluginSettings, ToolSettings};
+
+/// Secrets by name; nothing stands for one that could not be had.
+type KnownSecrets = BTreeMap<String, Option<Secret>>;
 
 /// What a configuration is read against.
 pub(super) struct Resolver<'a> {
@@ -38,7 +41,8 @@ impl Resolver<'_> {
         self.check_delays(&raw.retry);
         self.check_call_limits(&["limits"], &raw.limits.call);
         self.check_size(&["limits", "stack"], raw.limits.stack, 64 * KIB, 16 * MIB);
-        let plugins = self.plugins(raw.plugins, &raw.limits.call);
+        let (sources, secrets) = self.secrets(raw.secrets);
+        let plugins = self.plugins(raw.plugins, &raw.limits.call, &secrets);
         self.check_tool_names(&plugins);
         Config {
             api_key_env: raw.model.api_key_env.clone(),
@@ -69,6 +73,7 @@ impl Resolver<'_> {
             storage: StorageSettings {
                 path: self.directory(&["storage", "path"], &raw.storage.path),
             },
+            secrets: sources,
             plugins,
             origins: Origins::of(self.root),
         }
@@ -123,13 +128,82 @@ impl Resolver<'_> {
         self.report(&["model", key], Wrong::new(message).hint(hint));
     }
 
-    fn plugins(&mut self, raw: BTreeMap<String, RawPlugin>, limits: &RawCallLimits) -> Vec<PluginSettings> {
+    /// Where each secret comes from, and what it is. Nothing stands for one that can't be had.
+    fn secrets(&mut self, raw: BTreeMap<String, RawSecret>) -> (BTreeMap<String, SecretSource>, KnownSecrets) {
+        let mut sources = BTreeMap::new();
+        let mut secrets = BTreeMap::new();
+        for (name, raw) in raw {
+            let path = ["secrets", &name];
+            if let Err(wrong) = check_name(&name) {
+                self.report(&path, wrong);
+            }
+            let found = match (raw.env, raw.file) {
+                (Some(variable), None) => {
+                    let value = self.variables.get(&variable).filter(|value| !value.is_empty());
+                    let value = value.map(Secret::new);
+                    if value.is_none() {
+                        let message = format!("the environment variable {} is not set", quote(&variable));
+                        self.report(
+                            &[path[0], path[1], "env"],
+                            Wrong::new(message).hint("set it to the secret"),
+                        );
+                    }
+                    sources.insert(name.clone(), SecretSource::Env(variable));
+                    value
+                }
+                (None, Some(file)) => {
+                    let value = self.secret_file(&[path[0], path[1], "file"], &file);
+                    let file = self.path(&[path[0], path[1], "file"], &file).unwrap_or_default();
+                    sources.insert(name.clone(), SecretSource::File(file));
+                    value
+                }
+                _ => {
+                    let hint = "write { env = \"VARIABLE\" } or { file = \"path\" }";
+                    self.report(&path, Wrong::new("must have either env or file").hint(hint));
+                    None
+                }
+            };
+            secrets.insert(name, found);
+        }
+        (sources, secrets)
+    }
+
+    fn secret_file(&mut self, path: &[&str], text: &str) -> Option<Secret> {
+        const LONGEST: u64 = 64 * KIB;
+        let file = self.file(path, text)?;
+        let read = std::fs::File::open(&file).and_then(|file| {
+            let mut secret = String::new();
+            std::io::Read::read_to_string(&mut std::io::Read::take(file, LONGEST), &mut secret)?;
+            Ok(secret)
+        });
+        match read {
+            Ok(secret) => Some(Secret::new(secret.trim_end_matches(['\r', '\n']))),
+            Err(error) => {
+                let wrong = Wrong::new(format!("{} cannot be read ({error})", quote(text)));
+                self.report(path, wrong.hint("make it a text file that this user can read"));
+                None
+            }
+        }
+    }
+
+    fn plugins(
+        &mut self,
+        raw: BTreeMap<String, RawPlugin>,
+        limits: &RawCallLimits,
+        secrets: &KnownSecrets,
+    ) -> Vec<PluginSettings> {
         raw.into_iter()
-            .filter_map(|(name, plugin)| self.plugin(name, plugin, limits))
+            .filter_map(|(name, plugin)| self.plugin(name, plugin, limits, secrets))
             .collect()
     }
 
-    fn plugin(&mut self, name: String, raw: RawPlugin, limits: &RawCallLimits) -> Option<PluginSettings> {
+    fn plugin(
+        &mut self,
+        name: String,
+        raw: RawPlugin,
+        limits: &RawCallLimits,
+        secrets: &KnownSecrets,
+    ) -> Option<PluginSettings> {
         let path = ["plugins", &name];
         if let Err(wrong) = check_name(&name) {
             self.report(&path, wrong);
@@ -137,7 +211,7 @@ impl Resolver<'_> {
         let limits = self.inherited(raw.limits.over(limits))?;
         self.check_call_limits(&[path[0], path[1], "limits"], &limits);
         let breaker = self.inherited(raw.breaker.over(&RawBreaker::from(&BreakerSettings::default())))?;
-        let http = self.http(&path, &raw.http);
+        let http = self.http(&path, &raw.http, secrets);
         // A plugin without a component is a problem already, and looked at no further.
         let source = match raw.component {
             Some(component) => self.source(&[path[0], path[1], "component"], &component),
@@ -178,13 +252,17 @@ impl Resolver<'_> {
         }
     }
 
-    fn http(&mut self, plugin: &[&str; 2], raw: &[RawHttpGrant]) -> Vec<HttpGrant> {
+    fn http(&mut self, plugin: &[&str; 2], raw: &[RawHttpGrant], secrets: &KnownSecrets) -> Vec<HttpGrant> {
         let mut grants = Vec::new();
         for (index, grant) in raw.iter().enumerate() {
             let Some(url) = &grant.url else { continue };
             let methods: Vec<&str> = grant.methods.iter().map(|method| method.as_str()).collect();
             match HttpGrant::parse(url, &methods) {
-                Ok(grant) => grants.push(grant),
+                Ok(mut parsed) => {
+                    let path = [plugin[0], plugin[1], "http", &index.to_string(), "headers"];
+                    parsed.headers = self.headers(&path, &grant.headers, secrets);
+                    grants.push(parsed);
+                }
                 Err(error) => {
                     // The error quotes the URL as it is, which may hold a password.
                     let message = error.to_string().replace(&format!("`{url}`"), &quote(url));
@@ -194,6 +272,33 @@ impl Resolver<'_> {
             }
         }
         grants
+    }
+
+    fn headers(
+        &mut self,
+        path: &[&str; 5],
+        raw: &BTreeMap<String, String>,
+        secrets: &KnownSecrets,
+    ) -> Vec<AttachedHeader> {
+        // What could not be had was reported where it is defined.
+        let stand_in = Secret::new("unavailable");
+        let known = secrets
+            .iter()
+            .map(|(name, secret)| (name.clone(), secret.clone().unwrap_or_else(|| stand_in.clone())))
+            .collect();
+        let mut headers = Vec::new();
+        for (name, template) in raw {
+            match AttachedHeader::new(name, template, &known) {
+                Ok(header) => headers.push(header),
+                Err(error) => {
+                    let hint =
+                        "a header is `Name = \"Bearer ${secret:KEY}\"`, and [secrets] KEY says where it comes from";
+                    let path: Vec<&str> = path.iter().copied().chain([name.as_str()]).collect();
+                    self.report(&path, Wrong::new(error.to_string()).hint(hint));
+                }
+            }
+        }
+        headers
     }
 
     fn check_delays(&mut self, retry: &RawRetry) {

@@ -27,9 +27,23 @@ fn redact(json: &mut Json, key: &str) {
     }
 }
 
-/// `api_key_env` holds a name, whatever it is called.
+/// `api_key_env` holds a name, whatever it is called, and so does `Bearer ${secret:NAME}`.
 fn is_secret(key: &str, text: &str) -> bool {
-    !text.is_empty() && ((names_secret(key) && key != "api_key_env") || looks_secret(text))
+    !text.is_empty() && !refers_to_secret(text) && ((names_secret(key) && key != "api_key_env") || looks_secret(text))
+}
+
+/// Whether the text is nothing but references to secrets, perhaps behind a word that says how they are used.
+fn refers_to_secret(text: &str) -> bool {
+    let mut pieces = text.split("${secret:");
+    let is_word = |text: &str| {
+        text.chars()
+            .all(|character| character.is_ascii_alphabetic() || character == ' ')
+    };
+    let starts_well = pieces.next().is_some_and(is_word);
+    let mut references = pieces.peekable();
+    starts_well
+        && references.peek().is_some()
+        && references.all(|piece| piece.split_once('}').is_some_and(|(_, after)| is_word(after)))
 }
 
 pub(super) fn to_toml(config: &Config) -> String {

@@ -14,7 +14,7 @@ use super::contract::PluginPre;
 use super::engine::YIELD_INTERVAL;
 use super::failure::CallFailure;
 use super::halt::{Halt, Halted};
-use super::http::{Egress, HttpGrant, HttpUse};
+use super::http::{Egress, HttpGrant, HttpUse, Masker};
 use super::limits::Limits;
 use super::log::GuestLog;
 use super::state::{CallState, HostCallGate};
@@ -28,6 +28,7 @@ pub(super) struct CallSetup {
     pub(super) limits: Limits,
     pub(super) stack: u64,
     pub(super) grants: Arc<[HttpGrant]>,
+    pub(super) masker: Masker,
     pub(super) config: Arc<WasiConfigVariables>,
     pub(super) tls: Arc<rustls::ClientConfig>,
 }
@@ -63,6 +64,7 @@ pub(super) async fn run<T>(
     let log = GuestLog::new(limits.log_bytes);
     let egress = Egress::new(
         setup.grants.clone(),
+        setup.masker.clone(),
         setup.tls.clone(),
         limits.http_requests,
         limits.http_response_bytes,
@@ -100,7 +102,7 @@ pub(super) async fn run<T>(
     drop(store);
     let (log, log_bytes_dropped) = log.take();
     let usage = CallUse {
-        log,
+        log: setup.masker.text(log),
         log_bytes_dropped,
         ..usage
     };

@@ -17,7 +17,7 @@ use super::contract::{Content, Error, INTERFACE, PluginPre, Tool};
 use super::engine::Engines;
 use super::failure::CallFailure;
 use super::halt::Halt;
-use super::http::HttpGrant;
+use super::http::{HttpGrant, Masker};
 use super::inspect::{self, Inspection};
 use super::instantiation;
 use super::limits::{EngineSettings, Limits};
@@ -81,6 +81,7 @@ impl Sandbox {
         let setup = CallSetup {
             limits: grants.limits.clone(),
             stack: self.stack,
+            masker: Masker::new(&grants.http).map_err(|error| ComponentError::CompilerFailed(error.to_string()))?,
             grants: grants.http.clone().into(),
             config: Arc::new(grants.config.clone().into_iter().collect::<WasiConfigVariables>()),
             tls: self.tls.clone(),
@@ -182,11 +183,20 @@ impl Plugin {
         })
         .await;
         let result = match called {
-            Ok(Ok(content)) => Ok(content),
+            Ok(Ok(content)) => Ok(content.into_iter().map(|part| self.masked(part)).collect()),
             Ok(Err(error)) => Err(self.said(error)),
             Err(failure) => Err(failure),
         };
         (result, usage)
+    }
+
+    /// A guest gets no secret from us; should it have one all the same, it ends here.
+    fn masked(&self, content: Content) -> Content {
+        match content {
+            Content::Text(text) => Content::Text(self.setup.masker.text(text)),
+            Content::Json(text) => Content::Json(self.setup.masker.text(text)),
+            image @ Content::Image(_) => image,
+        }
     }
 
     /// An error that the tool chose to return. Its text is output like any other.
@@ -202,11 +212,12 @@ impl Plugin {
                 text.len()
             ));
         }
+        let masked = |text| self.setup.masker.text(text);
         match error {
-            Error::InvalidInput(message) => CallFailure::InvalidInput(message),
-            Error::Failed(message) => CallFailure::Failed(message),
+            Error::InvalidInput(message) => CallFailure::InvalidInput(masked(message)),
+            Error::Failed(message) => CallFailure::Failed(masked(message)),
             Error::Unavailable(unavailable) => CallFailure::Unavailable {
-                message: unavailable.message,
+                message: masked(unavailable.message),
                 retry_after: unavailable.retry_after_ms.map(Duration::from_millis),
             },
         }

@@ -125,17 +125,21 @@ fn every_key_reaches_the_settings() {
         session_cost_usd = 2
         [storage]
         path = "data"
+        cache_bytes = 15
+        [secrets]
+        S = { env = "S3CRET" }
         [plugins.p]
         component = "builtin:faulty"
         digest = "sha256:ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef0123456789"
         required = true
-        http = [{ url = "http://[::1]:8080/v1", methods = ["POST"] }]
+        http = [{ url = "http://[::1]:8080/v1", methods = ["POST"], headers = { authorization = "Bearer ${secret:S}" } }]
         config = { k = "v" }
         limits = { fuel = 99 }
         breaker = { failure_threshold = 8, open_for = "1s" }
         tools.t = { name = "u", fallback = "f", breaker = { open_for = "2s" } }
     "#;
-    let config = load_with(text, &[("KEY", " secret\n")]).unwrap();
+    let variables = [("KEY", " secret\n"), ("S3CRET", "long enough")];
+    let config = load_with(text, &variables).unwrap();
     // All at once: the keys written back are those that were read, so none was lost on the way to the settings.
     let mut written = keys(&config);
     assert_eq!(
@@ -173,7 +177,7 @@ fn every_key_reaches_the_settings() {
     // The simulator never gets the key.
     assert_eq!(config.model.api_key, None);
     let real = text.replace("\"simulated\"", "\"anthropic\"");
-    let real = load_with(&real, &[("KEY", " secret\n")]).unwrap();
+    let real = load_with(&real, &variables).unwrap();
     assert_eq!(real.model.api_key.as_ref().map(|key| key.expose()), Some("secret"));
 }
 

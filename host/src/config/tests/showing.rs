@@ -80,3 +80,21 @@ fn json_has_the_same_keys() {
     assert_eq!(json["plugins"]["weather"]["limits"]["timeout"], "5s");
     assert_eq!(json["budget"]["session_usd"], "1.00");
 }
+
+#[test]
+fn references_to_secrets_are_shown_and_what_stands_beside_them_is_not() {
+    let headers = r#"Authorization = "Bearer ${secret:S}", x-token = "hunter2 ${secret:S}", x-password = "${secret:S}${secret:S}""#;
+    let text = format!(
+        "[secrets]\nS = {{ env = \"S3CRET\" }}\n[plugins.p]\ncomponent = \"builtin:faulty\"\nhttp = [{{ url = \"https://x/\", headers = {{ {headers} }} }}]"
+    );
+    let config = load_with(&text, &[("S3CRET", "long enough")]).unwrap();
+    for shown in [config.to_toml(), config.to_json().to_string(), format!("{config:?}")] {
+        assert!(!shown.contains("long enough"), "{shown}");
+    }
+    let shown = config.to_toml();
+    assert!(
+        shown.contains("Bearer ${secret:S}") && shown.contains("\"${secret:S}${secret:S}\""),
+        "{shown}"
+    );
+    assert!(!shown.contains("hunter2"), "{shown}");
+}

@@ -24,6 +24,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::address;
 use super::grant::HttpGrant;
+use super::mask::Masker;
 
 /// How long a connection may take where the guest does not ask for less. The deadline of the call holds beside it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,6 +49,7 @@ pub struct HttpUse {
 /// The egress of one call.
 pub(in crate::sandbox) struct Egress {
     grants: Arc<[HttpGrant]>,
+    masker: Masker,
     tls: Arc<rustls::ClientConfig>,
     max_requests: u32,
     requests: u32,
@@ -60,12 +62,14 @@ pub(in crate::sandbox) struct Egress {
 impl Egress {
     pub(in crate::sandbox) fn new(
         grants: Arc<[HttpGrant]>,
+        masker: Masker,
         tls: Arc<rustls::ClientConfig>,
         max_requests: u32,
         max_response_bytes: u64,
     ) -> Self {
         Self {
             grants,
+            masker,
             tls,
             max_requests,
             requests: 0,
@@ -131,6 +135,7 @@ impl WasiHttpHooks for Egress {
         let exchange = Exchange {
             url,
             grant,
+            masker: self.masker.clone(),
             tls: self.tls.clone(),
             options: options.unwrap_or_default(),
             body_budget: self.body_budget.clone(),
@@ -174,6 +179,8 @@ impl WasiHttpHooks for Egress {
 struct Exchange {
     url: Url,
     grant: HttpGrant,
+    /// For the secrets of all grants, whichever host they were sent to before.
+    masker: Masker,
     tls: Arc<rustls::ClientConfig>,
     options: RequestOptions,
     body_budget: Arc<AtomicU64>,
@@ -184,6 +191,13 @@ struct Exchange {
 impl Exchange {
     async fn run(self, mut request: Request<WasiBody>) -> Result<Sent, Error> {
         prepare(&mut request, &self.url)?;
+        for header in &self.grant.headers {
+            header.attach(request.headers_mut());
+        }
+        if self.masker.is_needed() {
+            let identity = HeaderValue::from_static("identity");
+            request.headers_mut().insert(header::ACCEPT_ENCODING, identity);
+        }
         let connect_timeout = self
             .options
             .connect_timeout
@@ -284,12 +298,15 @@ impl Exchange {
         })
         .await?;
         drop(response);
-        let body = |incoming| MeteredBody {
-            incoming,
-            budget: self.body_budget,
-            limit: self.max_response_bytes,
-            pause: self.options.between_bytes_timeout,
-            timer: None,
+        let answer = check_coding(&self.masker, answer)?;
+        let body = |incoming| {
+            self.masker.body(MeteredBody {
+                incoming,
+                budget: self.body_budget,
+                limit: self.max_response_bytes,
+                pause: self.options.between_bytes_timeout,
+                timer: None,
+            })
         };
         let worker = async move {
             if connected {
@@ -298,6 +315,26 @@ impl Exchange {
             Ok(())
         };
         Ok((answer.map(|incoming| body(incoming).boxed_unsync()), Box::new(worker)))
+    }
+}
+
+/// Masks the headers of an answer. Secrets could not be found in a body that is encoded although it was asked not to be.
+fn check_coding<B>(masker: &Masker, mut answer: Response<B>) -> Result<Response<B>, Error> {
+    if !masker.is_needed() {
+        return Ok(answer);
+    }
+    masker.headers(answer.headers_mut());
+    let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    match answer
+        .headers()
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .find(|value| !plain(value))
+    {
+        Some(coding) => Err(Error::HttpResponseContentCoding(
+            coding.to_str().ok().map(str::to_owned),
+        )),
+        None => Ok(answer),
     }
 }
 
@@ -415,6 +452,7 @@ mod tests {
         Exchange {
             url: Url::parse(url).unwrap(),
             grant: HttpGrant::parse(url, &["GET"]).unwrap(),
+            masker: Masker::default(),
             tls: crate::tls::client_config().unwrap(),
             options: RequestOptions::default(),
             body_budget: Arc::default(),

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use url::{Host, Url};
 
+use super::attach::AttachedHeader;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     Http,
@@ -38,6 +40,8 @@ pub struct HttpGrant {
     pub path_prefix: String,
     /// Upper case.
     pub methods: Vec<String>,
+    /// Added to every request; the guest sees none of them.
+    pub headers: Vec<AttachedHeader>,
 }
 
 /// Why an entry of an allow-list is refused.
@@ -91,6 +95,7 @@ impl HttpGrant {
             port,
             path_prefix: url.path().to_owned(),
             methods,
+            headers: Vec::new(),
         })
     }
 
@@ -144,10 +149,15 @@ impl HttpGrant {
     }
 }
 
-/// `GET|POST https://host/path`.
+/// `GET|POST https://host/path`, and the names of attached headers.
 impl std::fmt::Display for HttpGrant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.methods.join("|"), self.url())
+        write!(f, "{} {}", self.methods.join("|"), self.url())?;
+        let names: Vec<&str> = self.headers.iter().map(AttachedHeader::name).collect();
+        match names.is_empty() {
+            true => Ok(()),
+            false => write!(f, " with {}", names.join(", ")),
+        }
     }
 }
 

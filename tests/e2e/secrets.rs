@@ -1,0 +1,119 @@
+//! A secret is put into a request as it leaves, and comes back to nobody.
+
+use cofferdam::simulator::Answer;
+use cofferdam_tests::{Behaviour, HttpServer, Lab, finish, tool_call};
+use serde_json::{Value, json};
+
+use crate::lab;
+
+const SECRET: &str = "s3cr3t-of-the-operator";
+
+/// A lab that grants `server`, with the secret attached, and sees everything that may be written down.
+fn granted(answers: Vec<Answer>, server: &HttpServer) -> Lab {
+    let lab = lab(answers);
+    lab.write("key.txt", format!("{SECRET}\n"));
+    lab.configure(&format!(
+        r#"
+        [logging]
+        directory = "logs"
+        contents = true
+        file = "trace"
+        [secrets]
+        KEY = {{ file = "key.txt" }}
+        [plugins.faulty]
+        component = "builtin:faulty"
+        http = [{{ url = "{}/", headers = {{ Authorization = "Bearer ${{secret:KEY}}" }} }}]
+        "#,
+        server.url()
+    ));
+    lab
+}
+
+fn fetch(server: &HttpServer) -> Value {
+    json!({ "url": format!("{}/x", server.url()), "headers": { "authorization": "Bearer of-the-guest", "accept-encoding": "br" } })
+}
+
+#[tokio::test]
+async fn the_server_gets_the_secret_and_nobody_else_sees_it() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = granted(vec![tool_call("fetch", fetch(&server)), Answer::text("Fine.")], &server);
+    let ran = lab.call(["run", "--output", "stream-json", "Go."]).await.expect_code(0);
+
+    let heads = server.heads();
+    let head = heads[0].to_ascii_lowercase();
+    assert!(head.contains(&format!("authorization: bearer {SECRET}\r\n")), "{head}");
+    assert!(head.contains("accept-encoding: identity\r\n"), "{head}");
+    assert!(!head.contains("of-the-guest") && !head.contains("br\r\n"), "{head}");
+
+    let told = lab.simulator.requests()[1].body.to_string();
+    assert!(told.contains(&"*".repeat(SECRET.len())), "{told}");
+    let logs: String = std::fs::read_dir(lab.path("logs"))
+        .unwrap()
+        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    assert!(logs.contains("fetch"), "{logs}");
+    let shown = lab.call(["config", "show"]).await.expect_code(0).stdout;
+    assert!(shown.contains("key.txt") && shown.contains("${secret:KEY}"), "{shown}");
+    let inspected = lab
+        .call(["tool", "inspect", "builtin:faulty"])
+        .await
+        .expect_code(0)
+        .stdout;
+    assert!(inspected.contains("with authorization"), "{inspected}");
+    for text in [&told, &logs, &ran.stdout, &ran.stderr, &shown, &inspected] {
+        assert!(!text.contains(SECRET), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_in_which_no_secret_could_be_found_is_refused() {
+    let server = HttpServer::start(Behaviour::with_headers("content-encoding: gzip\r\n", b"not read")).await;
+    let lab = granted(Vec::new(), &server);
+    let input = fetch(&server).to_string();
+    let ran = lab
+        .call(["tool", "call", "fetch", &input, "--output", "json"])
+        .await
+        .expect_code(0);
+    assert!(
+        ran.json()["content"].to_string().contains("HttpResponseContentCoding"),
+        "{ran}"
+    );
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_had_is_said_before_anything_starts() {
+    let lab = lab([]);
+    let configure = |secret: &str| {
+        lab.configure(&format!(
+            "[secrets]\nKEY = {secret}\n[plugins.faulty]\ncomponent = \"builtin:faulty\"\nhttp = [{{ url = \"https://x/\", headers = {{ A = \"${{secret:KEY}}\", B = \"${{secret:OTHER}}\", Host = \"x\" }} }}]\n"
+        ));
+    };
+    lab.write("short", "1234567\n");
+    for (secret, says) in [
+        (
+            "{ env = \"NOT_SET\" }",
+            "secrets.KEY.env: the environment variable `NOT_SET` is not set",
+        ),
+        ("{ file = \"gone\" }", "`gone`: there is no such file"),
+        ("{ file = \"short\" }", "the secret `KEY` has 7 bytes"),
+        ("{ env = \"A\", file = \"b\" }", "must have either env or file"),
+        ("{}", "must have either env or file"),
+    ] {
+        configure(secret);
+        let ran = lab.call(["config", "check"]).await.expect_code(2);
+        for says in [
+            says,
+            "there is no secret `OTHER`",
+            "the header host is the host's own business",
+            "hint:",
+        ] {
+            assert!(ran.stderr.contains(says), "{says}: {ran}");
+        }
+        assert!(!ran.stderr.contains("1234567"), "{ran}");
+    }
+    configure("{ env = \"MY_KEY\" }");
+    let mut command = lab.command(["config", "check"]);
+    command.env("MY_KEY", "long enough");
+    let ran = finish(command.spawn().unwrap()).await.expect_code(2);
+    assert!(!ran.stderr.contains("MY_KEY") && ran.stderr.contains("OTHER"), "{ran}");
+}
