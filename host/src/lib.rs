@@ -23,8 +23,8 @@
 //! # Who may know whom
 //!
 //! Imports run one way: [`cli`] → [`agent`] → ([`model`], [`tools`]) → [`sandbox`]. [`resilience`], [`ledger`] and
-//! [`telemetry`] know none of these but the plain words that events and prices are made of. [`model`] never imports
-//! [`tools`]; only [`agent`] knows both. A test holds this (`tests/repository.rs`).
+//! [`telemetry`] know none of these but the plain words that events and prices are made of. [`model`] and [`tools`] do not
+//! know each other: [`agent`] brings them together. A test holds this (`tests/e2e/repository.rs`).
 
 pub mod agent;
 pub mod cli;

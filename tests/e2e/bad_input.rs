@@ -1,10 +1,11 @@
 //! Bad input: each a clear error with a hint and the right exit code; nothing lost, no panic.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use cofferdam::simulator::Answer;
-use cofferdam_tests::{Lab, WatGuest, WatTool, finish};
+use cofferdam_tests::{Lab, Ran, WatGuest, WatTool, finish};
 
 use crate::lab;
 
@@ -312,48 +313,66 @@ async fn an_unwritable_log_folder() {
     refused(&lab, ["run", "Go."], &["logs", "hint:"]).await;
 }
 
+/// Calls a tool of a component whose compiled form is kept in `cache`.
+async fn cached(lab: &Lab, cache: &Path, tool: &str, input: &str) -> Ran {
+    let mut command = lab.command(["tool", "call", tool, input]);
+    command.env("XDG_CACHE_HOME", cache);
+    finish(command.spawn().unwrap()).await.expect_code(0)
+}
+
+/// The one file that lies in `cache`.
+fn only_entry(cache: &Path) -> PathBuf {
+    let entries: Vec<PathBuf> = std::fs::read_dir(cache.join("cofferdam"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    let [entry] = &entries[..] else { panic!("{entries:?}") };
+    entry.clone()
+}
+
 #[tokio::test]
 async fn a_cache_that_others_can_write_to_is_not_used() {
     let lab = lab([]);
-    let cache = lab.path("cache");
-    std::fs::create_dir_all(cache.join("cofferdam")).unwrap();
-    std::fs::set_permissions(cache.join("cofferdam"), std::fs::Permissions::from_mode(0o777)).unwrap();
-    let mut command = lab.command([
-        "tool",
-        "call",
-        "builtin:calculator#calculate",
-        r#"{"expression":"6*7"}"#,
-    ]);
-    command.env("XDG_CACHE_HOME", &cache);
-    let ran = finish(command.spawn().unwrap()).await.expect_code(0);
-    assert!(ran.stdout.contains("42"), "{ran}");
-    assert_eq!(std::fs::read_dir(cache.join("cofferdam")).unwrap().count(), 0);
+    // One guest says `done`, the other crashes; the cache holds the second one under the name of the first.
+    lab.write("good.wasm", WatGuest::named("x").build());
+    lab.write("evil.wasm", WatGuest::named("x").call("unreachable").build());
+    let (good, evil, open) = (lab.path("good"), lab.path("evil"), lab.path("open"));
+    assert!(cached(&lab, &good, "good.wasm#x", "{}").await.stdout.contains("done"));
+    let mut command = lab.command(["tool", "call", "evil.wasm#x", "{}"]);
+    command.env("XDG_CACHE_HOME", &evil);
+    finish(command.spawn().unwrap()).await.expect_code(1);
+    let planted = open.join("cofferdam").join(only_entry(&good).file_name().unwrap());
+    std::fs::create_dir_all(planted.parent().unwrap()).unwrap();
+    std::fs::copy(only_entry(&evil), &planted).unwrap();
+    let mode = |mode| {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(planted.parent().unwrap(), permissions).unwrap();
+    };
+
+    mode(0o777);
+    let ran = cached(&lab, &open, "good.wasm#x", "{}").await;
+    assert!(ran.stdout.contains("done"), "{ran}");
+    let evil = std::fs::read(only_entry(&evil)).unwrap();
+    assert_eq!(
+        std::fs::read(only_entry(&open)).unwrap(),
+        evil,
+        "nothing was written there"
+    );
+
+    // The entry was good enough to run: in a folder of one's own it does.
+    mode(0o700);
+    let mut command = lab.command(["tool", "call", "good.wasm#x", "{}"]);
+    command.env("XDG_CACHE_HOME", &open);
+    finish(command.spawn().unwrap()).await.expect_code(1);
 }
 
 #[tokio::test]
 async fn a_damaged_cache_entry_is_compiled_again() {
     let lab = lab([]);
     let cache = lab.path("cache");
-    let call = async || {
-        let mut command = lab.command([
-            "tool",
-            "call",
-            "builtin:calculator#calculate",
-            r#"{"expression":"6*7"}"#,
-        ]);
-        command.env("XDG_CACHE_HOME", &cache);
-        finish(command.spawn().unwrap()).await.expect_code(0)
-    };
+    let call = async || cached(&lab, &cache, "builtin:calculator#calculate", r#"{"expression":"6*7"}"#).await;
     call().await;
-    let entries = || {
-        std::fs::read_dir(cache.join("cofferdam"))
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect::<Vec<_>>()
-    };
-    let [entry] = &entries()[..] else {
-        panic!("{:?}", entries())
-    };
+    let entry = &only_entry(&cache);
     let whole = std::fs::read(entry).unwrap();
     std::fs::write(entry, &whole[..whole.len() / 2]).unwrap();
     let ran = call().await;

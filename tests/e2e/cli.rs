@@ -220,6 +220,11 @@ async fn a_lone_component_needs_no_configuration() {
 #[tokio::test]
 async fn inspect_shows_what_is_asked_for_and_what_is_granted() {
     let lab = lab([]);
+    lab.configure(
+        "[plugins.sky]\ncomponent = \"builtin:weather\"\nconfig = { units = \"secret-value\" }\n\
+         http = [{ url = \"https://weather.example/v1\", methods = [\"GET\", \"HEAD\"] }]\n\
+         [plugins.other]\ncomponent = \"builtin:calculator\"\nhttp = [{ url = \"https://other.example/\" }]\n",
+    );
     let ran = lab.call(["tool", "inspect", "builtin:weather"]).await.expect_code(0);
     for words in [
         "wasi:http/outgoing-handler",
@@ -229,6 +234,27 @@ async fn inspect_shows_what_is_asked_for_and_what_is_granted() {
     ] {
         assert!(ran.stdout.contains(words), "{words}: {ran}");
     }
+    let row = |import: &str| {
+        ran.stdout
+            .lines()
+            .find(|line| line.contains(import))
+            .unwrap_or_else(|| panic!("{ran}"))
+    };
+    let http = row("wasi:http/outgoing-handler");
+    assert!(http.contains("sky: GET|HEAD https://weather.example/v1"), "{ran}");
+    assert!(row("wasi:config/store").contains("sky: key units"), "{ran}");
+    // Not what the key holds, nor what another component may do.
+    assert!(
+        !ran.stdout.contains("secret-value") && !ran.stdout.contains("other"),
+        "{ran}"
+    );
+
+    lab.configure("[plugins.sky]\ncomponent = \"builtin:weather\"\n");
+    let ran = lab.call(["tool", "inspect", "builtin:weather"]).await.expect_code(0);
+    assert!(ran.stdout.contains("sky: nothing"), "{ran}");
+    lab.configure("");
+    let ran = lab.call(["tool", "inspect", "builtin:weather"]).await.expect_code(0);
+    assert!(ran.stdout.contains("nothing is granted"), "{ran}");
 }
 
 #[tokio::test]

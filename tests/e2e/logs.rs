@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use cofferdam::simulator::Answer;
-use cofferdam_tests::{Lab, faulty, tool_call};
+use cofferdam_tests::{Lab, faulty, finish, tool_call};
 use serde_json::{Value, json};
 
 use crate::lab;
@@ -84,8 +84,8 @@ async fn each_output_has_its_own_level() {
     }
 }
 
-#[tokio::test]
-async fn escapes_of_a_tool_do_not_reach_the_terminal() {
+/// What a tool says when it would steer a terminal, as part of the answer and, with contents, of the log.
+fn steering() -> Lab {
     let lab = lab([
         tool_call("escape_sequences", json!({})),
         Answer::text("{{result:escape_sequences}}"),
@@ -94,8 +94,53 @@ async fn escapes_of_a_tool_do_not_reach_the_terminal() {
         "{}[logging]\ncontents = true\nconsole = \"trace\"\n",
         faulty("")
     ));
+    lab
+}
+
+/// Escape, bell, carriage return, upper control characters and turned writing among them.
+fn steers(c: char) -> bool {
+    (c.is_control() && c != '\n' && c != '\t') || ('\u{202a}'..='\u{202e}').contains(&c)
+}
+
+#[tokio::test]
+async fn escapes_of_a_tool_do_not_reach_the_terminal() {
+    for arguments in [
+        "run Go.",
+        "run --output json Go.",
+        "run --output stream-json Go.",
+        "tool call escape_sequences {}",
+    ] {
+        let lab = steering();
+        // `script`, of util-linux, runs a command on a terminal and copies what is shown there.
+        let line = format!("{} {arguments}", env!("CARGO_BIN_EXE_cofferdam-under-test"));
+        let mut command = lab.command_of("script", ["-qec", &line, "/dev/null"]);
+        command.env("PATH", env!("PATH")).env("NO_COLOR", "1");
+        let child = command.spawn().expect("this test needs `script`, of util-linux");
+        let ran = finish(child).await.expect_code(0);
+        // The terminal itself ends lines so.
+        let shown = ran.stdout.replace("\r\n", "\n");
+        let found: Vec<char> = shown.chars().filter(|c| steers(*c)).collect();
+        assert!(found.is_empty(), "{arguments}: {found:?} in {shown:?}");
+        for escaped in ["31mred", "202e"] {
+            assert!(
+                shown.contains(escaped),
+                "it is there, written out: {arguments}: {shown}"
+            );
+        }
+    }
+}
+
+/// A pipe gets the answer's bytes as they are; the log is for people, wherever it goes.
+#[tokio::test]
+async fn escapes_of_a_tool_never_reach_the_log() {
+    let lab = steering();
     let ran = lab.call(["run", "Go."]).await.expect_code(0);
-    assert!(!ran.stderr.contains('\u{1b}'), "{ran}");
+    let found: Vec<char> = ran.stderr.chars().filter(|c| steers(*c)).collect();
+    assert!(found.is_empty() && ran.stderr.contains("31mred"), "{found:?} in {ran}");
+    assert!(
+        ran.stdout.contains("\u{1b}[31mred") && ran.stdout.contains('\u{202e}'),
+        "{ran}"
+    );
 }
 
 #[tokio::test]

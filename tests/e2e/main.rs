@@ -18,10 +18,17 @@ mod repository;
 mod secrets;
 mod simulated;
 
+use std::path::{Path, PathBuf};
+
 use cofferdam::simulator::Answer;
 use cofferdam_tests::Lab;
 
 /// A lab around the binary of this build.
 fn lab(answers: impl IntoIterator<Item = Answer>) -> Lab {
-    Lab::new(env!("CARGO_BIN_EXE_cofferdam-under-test"), answers)
+    Lab::new(env!("CARGO_BIN_EXE_cofferdam-under-test"), cache(), answers)
+}
+
+/// Where all tests keep what they compile: in the folder that cargo sets aside for them, not where anybody could write.
+fn cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
 }

@@ -59,7 +59,7 @@ async fn retry_after_is_honoured() {
     let busy = Answer::error(429).header("retry-after", "1");
     let (report, _) = report(vec![busy, Answer::text("Here.")], "", 0).await;
     let waited = report["metrics"]["duration_ms"].as_u64().unwrap();
-    assert!((1000..3000).contains(&waited), "{waited}");
+    assert!(waited >= 1000, "{waited}");
 }
 
 #[tokio::test]

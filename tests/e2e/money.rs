@@ -1,7 +1,7 @@
 //! Money through the real binary: what is reserved, settled, refused, and what survives a kill.
 
-use cofferdam::simulator::{Answer, FaultKind, FaultPoint, MessageAnswer, UsageAnswer, UsageFigures};
-use cofferdam_tests::{Lab, finish};
+use cofferdam::simulator::{Answer, FaultKind, FaultPoint, MessageAnswer, ToolCall, UsageAnswer, UsageFigures};
+use cofferdam_tests::{Lab, Ran, faulty, finish};
 use serde_json::{Value, json};
 
 use crate::lab;
@@ -37,10 +37,30 @@ fn scope<'a>(budget: &'a Value, name: &str) -> &'a Value {
         .unwrap_or_else(|| panic!("{budget:#}"))
 }
 
+/// What `measure` sees, where it began and ended on the same UTC day: at midnight the day's budget begins anew.
+async fn on_one_day<T>(measure: impl AsyncFn() -> T) -> T {
+    let today = || std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() / (24 * 60 * 60);
+    loop {
+        let day = today();
+        let measured = measure().await;
+        if today() == day {
+            return measured;
+        }
+    }
+}
+
+/// A run that may end in any way.
+async fn run(lab: &Lab) -> Ran {
+    lab.call(["run", "--output", "json", "Go."]).await
+}
+
 #[tokio::test]
 async fn a_run_costs_what_the_api_reported() {
-    let lab = lab([costing(700, 52)]);
-    let report = lab.report(0).await;
+    let (report, budget) = on_one_day(async || {
+        let lab = lab([costing(700, 52)]);
+        (lab.report(0).await, budget(&lab).await)
+    })
+    .await;
     // 700 tokens at $2 and 52 at $10 a million.
     assert_eq!(report["metrics"]["estimated_cost_usd"], "0.001920");
     let session = scope(&report["budget"], "session");
@@ -48,19 +68,23 @@ async fn a_run_costs_what_the_api_reported() {
         (&session["spent_usd"], &session["reserved_usd"]),
         (&json!("0.001920"), &json!("0.000000"))
     );
-    assert_eq!(scope(&budget(&lab).await, "host_day")["spent_usd"], "0.001920");
+    assert_eq!(scope(&budget, "host_day")["spent_usd"], "0.001920");
 }
 
 #[tokio::test]
 async fn the_days_budget_outlives_the_process() {
-    let lab = lab([costing(100_000, 4000).forever()]);
-    // $0.24 a run; the worst case of the next one no longer fits after the first.
-    lab.configure("[budget]\ndaily_usd = 0.25\n");
-    lab.report(0).await;
-    let report = lab.report(3).await;
+    let (first, second, requests) = on_one_day(async || {
+        let lab = lab([costing(100_000, 4000).forever()]);
+        // $0.24 a run; the worst case of the next one no longer fits after the first.
+        lab.configure("[budget]\ndaily_usd = 0.25\n");
+        (run(&lab).await, run(&lab).await, lab.simulator.requests().len())
+    })
+    .await;
+    first.expect_code(0);
+    let report = second.expect_code(3).json();
     let message = report["error"]["message"].as_str().unwrap();
     assert!(message.contains("host_day") && message.contains("0.25"), "{message}");
-    assert_eq!(lab.simulator.requests().len(), 1);
+    assert_eq!(requests, 1);
 }
 
 #[tokio::test]
@@ -83,11 +107,14 @@ async fn a_failed_request_costs_nothing_and_a_cut_one_its_reservation() {
 
 #[tokio::test]
 async fn a_killed_process_is_charged_in_full() {
-    let lab = lab([Answer::text("never").with_fault(FaultKind::Stall, FaultPoint::Events(2))]);
-    let mut child = lab.command(["run", "--output", "json", "Go."]).spawn().unwrap();
-    lab.asked().await;
-    child.kill().await.unwrap();
-    let day = budget(&lab).await;
+    let day = on_one_day(async || {
+        let lab = lab([Answer::text("never").with_fault(FaultKind::Stall, FaultPoint::Events(2))]);
+        let mut child = lab.command(["run", "--output", "json", "Go."]).spawn().unwrap();
+        lab.asked().await;
+        child.kill().await.unwrap();
+        budget(&lab).await
+    })
+    .await;
     let day = scope(&day, "host_day");
     let spent: f64 = day["spent_usd"].as_str().unwrap().parse().unwrap();
     assert!(
@@ -98,19 +125,23 @@ async fn a_killed_process_is_charged_in_full() {
 
 #[tokio::test]
 async fn concurrent_processes_share_one_limit() {
-    let lab = lab([costing(100, 4096).forever()]);
-    // Each run reserves a little over $0.04 and spends as much: two fit, however many try at once.
-    lab.configure("[budget]\ndaily_usd = 0.10\n");
-    let children: Vec<_> = (0..6)
-        .map(|_| lab.command(["run", "--output", "json", "Go."]).spawn().unwrap())
-        .collect();
-    let mut codes = Vec::new();
-    for child in children {
-        codes.push(finish(child).await.code());
-    }
-    codes.sort_unstable();
+    let (codes, budget) = on_one_day(async || {
+        let lab = lab([costing(100, 4096).forever()]);
+        // Each run reserves a little over $0.04 and spends as much: two fit, however many try at once.
+        lab.configure("[budget]\ndaily_usd = 0.10\n");
+        let children: Vec<_> = (0..6)
+            .map(|_| lab.command(["run", "--output", "json", "Go."]).spawn().unwrap())
+            .collect();
+        let mut codes = Vec::new();
+        for child in children {
+            codes.push(finish(child).await.code());
+        }
+        codes.sort_unstable();
+        (codes, budget(&lab).await)
+    })
+    .await;
     assert_eq!(codes, [0, 0, 3, 3, 3, 3]);
-    let spent: f64 = scope(&budget(&lab).await, "host_day")["spent_usd"]
+    let spent: f64 = scope(&budget, "host_day")["spent_usd"]
         .as_str()
         .unwrap()
         .parse()
@@ -138,17 +169,42 @@ async fn an_unknown_price_is_refused_while_a_budget_is_in_force() {
 
 #[tokio::test]
 async fn alerts_fire_once_at_each_threshold() {
-    let lab = lab([costing(10_000, 4096).forever()]);
-    lab.configure("[budget]\nsession_usd = 0.11\ndaily_usd = \"unlimited\"\n");
+    // Turns at $2 a million: 54 % of the limit, then 90 %, a little over it, all of it.
+    let turn = |tokens: u64, tools: Vec<ToolCall>| {
+        let figures = UsageFigures {
+            input_tokens: Some(tokens),
+            output_tokens: Some(0),
+            ..UsageFigures::default()
+        };
+        Answer::message(MessageAnswer {
+            text: "Paid.".to_owned(),
+            tools,
+            usage: UsageAnswer::Given(figures),
+            ..MessageAnswer::default()
+        })
+    };
+    let echo = |number: u32| vec![ToolCall::new("echo", json!({ "n": number }))];
+    let lab = lab([
+        turn(300_000, echo(1)),
+        turn(200_000, echo(2)),
+        turn(5_000, echo(3)),
+        turn(45_000, Vec::new()),
+    ]);
+    lab.configure(&format!(
+        "max_tokens = 10\n[budget]\nsession_usd = 1.10\ndaily_usd = \"unlimited\"\n{}",
+        faulty("")
+    ));
     let ran = lab.call(["run", "--output", "stream-json", "Go."]).await.expect_code(0);
-    let alerts: Vec<Value> = ran
+    let events = ran
         .stdout
         .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let alerts: Vec<(Value, Value)> = events
         .filter(|event| event["event"] == "budget_alert")
-        .map(|event| event["percent"].clone())
+        .map(|event| (event["turn"].clone(), event["percent"].clone()))
         .collect();
-    assert_eq!(alerts, [json!(50)], "$0.061 of $0.11: {}", ran.stdout);
+    let expected = [(1, 50), (2, 75), (2, 90), (4, 100)].map(|(turn, percent)| (json!(turn), json!(percent)));
+    assert_eq!(alerts, expected, "{}", ran.stdout);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A place to run the real binary in: folders of its own, a configuration, a scripted model.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub struct Lab {
     pub folder: TempDir,
     pub simulator: Simulator,
     program: PathBuf,
+    cache: PathBuf,
 }
 
 /// What a command did.
@@ -68,8 +70,9 @@ impl std::fmt::Display for Ran {
 }
 
 impl Lab {
-    /// `program` is the binary: `env!("CARGO_BIN_EXE_cofferdam-under-test")`.
-    pub fn new(program: &str, answers: impl IntoIterator<Item = Answer>) -> Self {
+    /// `program` is the binary: `env!("CARGO_BIN_EXE_cofferdam-under-test")`. What it compiles is the same for all tests
+    /// and is kept in `cache`.
+    pub fn new(program: &str, cache: PathBuf, answers: impl IntoIterator<Item = Answer>) -> Self {
         let mut script = answers.into_iter().fold(Script::new(), Script::answer);
         if script.answers.is_empty() {
             // A script needs an answer; a test that asks no model needs none.
@@ -80,6 +83,7 @@ impl Lab {
             folder: tempfile::tempdir().unwrap(),
             simulator,
             program: program.into(),
+            cache,
         };
         lab.configure("");
         lab
@@ -106,7 +110,12 @@ impl Lab {
 
     /// The command, in the lab's folder and with an environment of its own.
     pub fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
-        let mut command = Command::new(&self.program);
+        self.command_of(&self.program, arguments)
+    }
+
+    /// Another program in the same place.
+    pub fn command_of<'a>(&self, program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = &'a str>) -> Command {
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .current_dir(self.folder.path())
@@ -115,8 +124,7 @@ impl Lab {
             .env("HOME", self.folder.path())
             .env("XDG_DATA_HOME", self.path("data"))
             .env("XDG_CONFIG_HOME", self.path("config"))
-            // Compiled plugins are the same for all tests.
-            .env("XDG_CACHE_HOME", std::env::temp_dir().join("cofferdam-tests-cache"))
+            .env("XDG_CACHE_HOME", &self.cache)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
