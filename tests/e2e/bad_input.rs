@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use cofferdam::simulator::Answer;
 use cofferdam_tests::{Lab, Ran, WatGuest, WatTool, finish};
+use serde_json::{Value, json};
 
 use crate::lab;
 
@@ -105,6 +106,27 @@ async fn a_missing_component_is_said_and_the_others_serve_on() {
             .to_string()
             .contains("calculate")
     );
+    let lab = crate::lab([Answer::text("Fine without.")]);
+    lab.write("core.wasm", wat::parse_str("(module)").unwrap());
+    lab.configure(&format!(
+        "{}[logging]\ndirectory = \"logs\"\n",
+        plugin("core.wasm", false)
+    ));
+    lab.report(0).await;
+    let file = std::fs::read_dir(lab.path("logs")).unwrap().next().unwrap().unwrap();
+    let log = std::fs::read_to_string(file.path()).unwrap();
+    let line = log.lines().find(|line| line.contains("it is left out"));
+    let line: Value = serde_json::from_str(line.unwrap_or_else(|| panic!("{log}"))).unwrap();
+    assert_eq!(
+        (&line["level"], &line["plugin"]),
+        (&json!("WARN"), &json!("bad")),
+        "{line:#}"
+    );
+    assert!(
+        line["hint"].is_string() && line.to_string().contains("core WebAssembly module"),
+        "{line:#}"
+    );
+
     lab.configure(&plugin("core.wasm", true));
     refused(
         &lab,
@@ -125,10 +147,15 @@ async fn an_unreadable_component() {
 async fn a_pinned_digest_holds() {
     let lab = lab([]);
     let digest = format!("sha256:{}", "0".repeat(64));
-    lab.configure(&format!(
-        "[plugins.c]\ncomponent = \"builtin:calculator\"\nrequired = true\ndigest = \"{digest}\"\n"
-    ));
-    refused(&lab, ["tool", "list"], &["digest", "hint:"]).await;
+    // Another component than the one that was pinned is no mishap to go on without.
+    for required in [true, false] {
+        lab.configure(&format!(
+            "[plugins.c]\ncomponent = \"builtin:calculator\"\nrequired = {required}\ndigest = \"{digest}\"\n"
+        ));
+        refused(&lab, ["tool", "list"], &["digest", "hint:"]).await;
+        refused(&lab, ["run", "Go."], &["digest", "hint:"]).await;
+    }
+    assert_eq!(lab.simulator.requests().len(), 0);
 }
 
 #[tokio::test]

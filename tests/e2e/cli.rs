@@ -169,6 +169,21 @@ async fn chat_keeps_the_conversation() {
 }
 
 #[tokio::test]
+async fn a_stray_byte_does_not_end_a_conversation() {
+    let lab = lab([Answer::text("Hello."), Answer::text("Still here.")]);
+    let ran = lab
+        .call_with_input(["chat"], b"I am \xff\xfeAda.\nAre you there?\n")
+        .await
+        .expect_code(0);
+    assert!(ran.stdout.contains("Still here."), "{ran}");
+    let first = &lab.simulator.requests()[0].body["messages"][0]["content"][0]["text"];
+    assert_eq!(first, "I am \u{fffd}\u{fffd}Ada.");
+    lab.call_with_input(["run", "-"], b"I am \xff\xfeAda.")
+        .await
+        .expect_code(2);
+}
+
+#[tokio::test]
 async fn tool_list_and_call() {
     let lab = lab([]);
     lab.configure("[plugins.calculator]\ncomponent = \"builtin:calculator\"\n");

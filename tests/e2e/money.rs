@@ -106,6 +106,40 @@ async fn a_failed_request_costs_nothing_and_a_cut_one_its_reservation() {
 }
 
 #[tokio::test]
+async fn an_answer_that_names_no_usage_costs_its_reservation() {
+    let answer = MessageAnswer {
+        text: "For free?".to_owned(),
+        usage: UsageAnswer::Omitted,
+        ..MessageAnswer::default()
+    };
+    for stream in [true, false] {
+        let lab = lab([Answer::message(answer.clone())]);
+        lab.configure(&format!("stream = {stream}\nmax_tokens = 1000\n"));
+        let ran = lab.call(["run", "--output", "stream-json", "Go."]).await.expect_code(0);
+        let events: Vec<Value> = ran
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let event = |name: &str| events.iter().find(|event| event["event"] == name).unwrap();
+        let (reserved, settled) = (event("budget_reserved"), event("budget_settled"));
+        assert_eq!(
+            (&settled["amount_usd"], &settled["estimated"]),
+            (&reserved["amount_usd"], &json!(true)),
+            "{ran}"
+        );
+        let session = scope(&event("report")["budget"], "session");
+        assert_eq!(
+            (&session["spent_usd"], &session["reserved_usd"]),
+            (&reserved["amount_usd"], &json!("0.000000"))
+        );
+        // 1000 output tokens at $10 a million, and the prompt.
+        let spent: f64 = session["spent_usd"].as_str().unwrap().parse().unwrap();
+        assert!((0.01..0.02).contains(&spent), "{session}");
+    }
+}
+
+#[tokio::test]
 async fn a_killed_process_is_charged_in_full() {
     let day = on_one_day(async || {
         let lab = lab([Answer::text("never").with_fault(FaultKind::Stall, FaultPoint::Events(2))]);

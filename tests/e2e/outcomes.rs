@@ -2,10 +2,14 @@
 //!
 //! The calls go through a run of the real binary, so that what is checked is what a model was sent.
 
+use std::process::Stdio;
+
 use cofferdam::simulator::{Answer, ToolCall};
 use cofferdam::tools::Outcome;
-use cofferdam_tests::{Lab, faulty, tool_call};
+use cofferdam_tests::{Lab, WatGuest, faulty, finish, tool_call};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 use crate::lab;
 
@@ -247,6 +251,50 @@ async fn invalid_output() {
         let told = check(tool, input, "", Outcome::InvalidOutput, says).await;
         assert_eq!(told.breaker_failures, 1);
     }
+}
+
+/// The instance's memory is a few gigabytes of address space, and suddenly the host has none.
+#[tokio::test]
+async fn host_error_where_no_instance_can_be_made() {
+    let lab = lab([
+        Answer::text("Hello."),
+        tool_call("x", json!({})),
+        Answer::text("I see."),
+    ]);
+    // More tables than a place in the pool has, so that memory is mapped for each call.
+    let guest = WatGuest::named("x").items(&"(table 1 funcref)".repeat(64));
+    lab.write("guest.wasm", guest.build());
+    lab.configure("[plugins.wat]\ncomponent = \"guest.wasm\"\nrequired = true\n");
+    let mut command = lab.command(["chat", "--output", "stream-json"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"Hello.\n").await.unwrap();
+    lab.asked().await;
+
+    let pid = child.id().unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
+    let kib: u64 = size.trim().trim_end_matches(" kB").parse().unwrap();
+    let limit = Rlimit {
+        current: Some((kib << 10) + (1 << 30)),
+        maximum: None,
+    };
+    prlimit(Pid::from_raw(i32::try_from(pid).unwrap()), Resource::As, limit).unwrap();
+    stdin.write_all(b"Go.\n").await.unwrap();
+    drop(stdin);
+
+    let ran = finish(child).await.expect_code(0);
+    let mut events = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let finished = events.find(|event| event["event"] == "tool_call_finished").unwrap();
+    assert_eq!(finished["outcome"], Outcome::HostError.name(), "{finished:#}");
+    // The model gets a number to quote, and the operator the number and the reason.
+    let told = finished["output"].as_str().unwrap();
+    let id = told.strip_prefix("Internal error ").unwrap().trim_end_matches('.');
+    let detail = finished["detail"].as_str().unwrap();
+    assert!(detail.starts_with(id) && detail.len() > id.len() + 2, "{finished:#}");
 }
 
 #[tokio::test]

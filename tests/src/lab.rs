@@ -136,10 +136,14 @@ impl Lab {
         finish(self.command(arguments).spawn().unwrap()).await
     }
 
-    pub async fn call_with_input<'a>(&self, arguments: impl IntoIterator<Item = &'a str>, input: &str) -> Ran {
+    pub async fn call_with_input<'a>(
+        &self,
+        arguments: impl IntoIterator<Item = &'a str>,
+        input: impl AsRef<[u8]>,
+    ) -> Ran {
         let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(input.as_bytes()).await.unwrap();
+        stdin.write_all(input.as_ref()).await.unwrap();
         drop(stdin);
         finish(child).await
     }
