@@ -368,7 +368,11 @@ async fn a_cache_that_others_can_write_to_is_not_used() {
     let mut command = lab.command(["tool", "call", "evil.wasm#x", "{}"]);
     command.env("XDG_CACHE_HOME", &evil);
     finish(command.spawn().unwrap()).await.expect_code(1);
-    let planted = open.join("cofferdam").join(only_entry(&good).file_name().unwrap());
+    // `COMPONENT-SETTINGS-CONTENT.cwasm`: of the one component, with the content of the other.
+    let [of_good, of_evil] = [&good, &evil].map(|cache| only_entry(cache).file_name().unwrap().to_owned());
+    let [of_good, of_evil] = [of_good.to_str().unwrap(), of_evil.to_str().unwrap()];
+    let (component, content) = (of_good.rsplit_once('-').unwrap().0, of_evil.rsplit_once('-').unwrap().1);
+    let planted = open.join("cofferdam").join(format!("{component}-{content}"));
     std::fs::create_dir_all(planted.parent().unwrap()).unwrap();
     std::fs::copy(only_entry(&evil), &planted).unwrap();
     let mode = |mode| {

@@ -82,6 +82,16 @@ fn granted(import: &Import, plugin: &PluginSettings) -> Option<Vec<String>> {
         Some(plugin.http.iter().map(ToString::to_string).collect())
     } else if interface.starts_with("wasi:config/") {
         Some(plugin.config.keys().map(|key| format!("key {key}")).collect())
+    } else if interface.starts_with("wasi:cli/environment") {
+        let variables = plugin.environment.keys().map(|name| format!("variable {name}"));
+        let arguments = plugin.arguments.iter().map(|argument| format!("argument {argument}"));
+        Some(variables.chain(arguments).collect())
+    } else if plugin.deterministic
+        && ["wasi:clocks/", "wasi:random/"]
+            .iter()
+            .any(|source| interface.starts_with(source))
+    {
+        Some(vec!["the same in every call".to_owned()])
     } else if ["wasi:filesystem/", "wasi:sockets/"]
         .iter()
         .any(|denied| interface.starts_with(denied))

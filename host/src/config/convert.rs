@@ -308,6 +308,9 @@ impl From<&PluginSettings> for RawPlugin {
             required: settings.required,
             http: settings.http.iter().map(RawHttpGrant::from).collect(),
             config: settings.config.clone(),
+            env: settings.environment.clone(),
+            args: settings.arguments.clone(),
+            deterministic: settings.deterministic,
             limits: Overlay::of(&RawCallLimits::from(&settings.limits)),
             breaker: Overlay::of(&RawBreaker::from(&settings.breaker)),
             tools: settings

@@ -284,6 +284,14 @@ pub(super) struct RawPlugin {
     /// What it reads through `wasi:config/store`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) config: BTreeMap<String, String>,
+    /// Its environment variables; it sees no other, and none of the host's.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) env: BTreeMap<String, String>,
+    /// Its arguments; it sees no other.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) args: Vec<String>,
+    /// Whether its clocks and random numbers are the same in every call.
+    pub(super) deterministic: bool,
     /// Limits of its calls; what is absent is inherited from the root's `limits`.
     #[serde(skip_serializing_if = "Overlay::is_empty")]
     pub(super) limits: Overlay<RawCallLimits>,

@@ -30,6 +30,9 @@ pub(super) struct CallSetup {
     pub(super) grants: Arc<[HttpGrant]>,
     pub(super) masker: Masker,
     pub(super) config: Arc<WasiConfigVariables>,
+    pub(super) environment: Arc<[(String, String)]>,
+    pub(super) arguments: Arc<[String]>,
+    pub(super) deterministic: bool,
     pub(super) tls: Arc<rustls::ClientConfig>,
 }
 
@@ -69,7 +72,7 @@ pub(super) async fn run<T>(
         limits.http_requests,
         limits.http_response_bytes,
     );
-    let state = CallState::new(limits, halt.deadline, log.clone(), egress, setup.config.clone());
+    let state = CallState::new(setup, halt.deadline, log.clone(), egress);
     let mut store = match prepare_store(pre.engine(), state, limits) {
         Ok(store) => store,
         Err(error) => return (Err(CallFailure::Host(format!("{error:#}"))), CallUse::default()),

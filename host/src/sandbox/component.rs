@@ -99,7 +99,7 @@ impl ComponentError {
                 "build it against the world `plugin` of the contract in the folder `wit/`"
             }
             Self::UnknownImport(_) => {
-                "this host offers WASI 0.2, wasi:http and wasi:config; see `cofferdam tool inspect`"
+                "this host offers WASI 0.2, wasi:http, wasi:config and wasi:logging; see `cofferdam tool inspect`"
             }
             Self::ListTools(_) => "ask the plugin's author; `cofferdam tool inspect` shows what the component imports",
             Self::BadTool { .. } => "ask the plugin's author, or rename the tool with `[plugins.X.tools.T] name`",

@@ -22,6 +22,15 @@ struct Buffer {
     dropped: u64,
 }
 
+impl Buffer {
+    fn write(&mut self, bytes: &[u8]) {
+        let room = self.limit - self.kept.len();
+        let kept = bytes.len().min(room);
+        self.kept.extend_from_slice(&bytes[..kept]);
+        self.dropped += (bytes.len() - kept) as u64;
+    }
+}
+
 impl GuestLog {
     pub(super) fn new(limit: u64) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -33,11 +42,14 @@ impl GuestLog {
     }
 
     fn write(&self, bytes: &[u8]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes);
+    }
+
+    /// Writes the parts and a line break, with nothing between them.
+    pub(super) fn write_line(&self, parts: &[&str]) {
         let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = buffer.limit - buffer.kept.len();
-        let kept = bytes.len().min(room);
-        buffer.kept.extend_from_slice(&bytes[..kept]);
-        buffer.dropped += (bytes.len() - kept) as u64;
+        parts.iter().for_each(|part| buffer.write(part.as_bytes()));
+        buffer.write(b"\n");
     }
 
     /// The kept text, with whatever was not UTF-8 replaced, and the number of bytes that were dropped.

@@ -39,6 +39,12 @@ pub struct Grants {
     pub http: Vec<HttpGrant>,
     /// What `wasi:config/store` answers.
     pub config: BTreeMap<String, String>,
+    /// Its environment variables; none of the host's are among them.
+    pub environment: BTreeMap<String, String>,
+    /// Its command line, as programs that were made for one expect it.
+    pub arguments: Vec<String>,
+    /// Whether clocks and random numbers are the same in every call.
+    pub deterministic: bool,
     pub limits: Limits,
 }
 
@@ -84,6 +90,9 @@ impl Sandbox {
             masker: Masker::new(&grants.http).map_err(|error| ComponentError::CompilerFailed(error.to_string()))?,
             grants: grants.http.clone().into(),
             config: Arc::new(grants.config.clone().into_iter().collect::<WasiConfigVariables>()),
+            environment: grants.environment.clone().into_iter().collect(),
+            arguments: grants.arguments.clone().into(),
+            deterministic: grants.deterministic,
             tls: self.tls.clone(),
         };
         Ok(Plugin { pre, setup, digest })

@@ -10,11 +10,13 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::call::CallSetup;
+use super::deterministic;
 use super::failure::Stopped;
 use super::http::Egress;
 use super::limiter::Limiter;
-use super::limits::Limits;
 use super::log::GuestLog;
+use super::logging;
 
 /// Bytes of random data that one host call may ask for: it holds the thread while it makes them.
 const MAX_RANDOM: u64 = 64 * 1024;
@@ -33,6 +35,7 @@ pub(super) struct CallState {
     table: ResourceTable,
     pub(super) egress: Egress,
     config: Arc<WasiConfigVariables>,
+    pub(super) log: GuestLog,
     pub(super) limiter: Limiter,
     pub(super) host_calls: u64,
     max_host_calls: u64,
@@ -42,32 +45,32 @@ pub(super) struct CallState {
 }
 
 impl CallState {
-    pub(super) fn new(
-        limits: &Limits,
-        deadline: Instant,
-        log: GuestLog,
-        egress: Egress,
-        config: Arc<WasiConfigVariables>,
-    ) -> Self {
-        // Nothing is granted here: no file, no variable, no argument, no socket, no standard input.
-        let wasi = WasiCtx::builder()
-            .stdout(log.clone())
-            .stderr(log)
+    pub(super) fn new(setup: &CallSetup, deadline: Instant, log: GuestLog, egress: Egress) -> Self {
+        let limits = &setup.limits;
+        // What is not said here is not granted: no file, no socket, no standard input.
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(log.clone())
+            .stderr(log.clone())
+            .envs(&setup.environment)
+            .args(&setup.arguments)
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
-            .max_random_size(MAX_RANDOM)
-            .build();
+            .max_random_size(MAX_RANDOM);
+        if setup.deterministic {
+            deterministic::apply(&mut wasi);
+        }
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELD_BYTES);
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles as usize);
         Self {
-            wasi,
+            wasi: wasi.build(),
             http,
             table,
             egress,
-            config,
+            config: setup.config.clone(),
+            log,
             limiter: Limiter::new(limits),
             host_calls: 0,
             max_host_calls: limits.host_calls,
@@ -143,5 +146,6 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<CallS
         state.host_calls += 1;
         WasiConfig::from(&*state.config)
     })?;
+    logging::add_to_linker(&mut linker)?;
     Ok(linker)
 }

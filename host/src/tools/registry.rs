@@ -167,6 +167,9 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Vec
     let grants = Grants {
         http: settings.http.clone(),
         config: settings.config.clone(),
+        environment: settings.environment.clone(),
+        arguments: settings.arguments.clone(),
+        deterministic: settings.deterministic,
         limits: settings.limits.clone(),
     };
     let component = sandbox.load(&bytes, &grants).await?;

@@ -48,6 +48,12 @@ pub struct PluginSettings {
     pub http: Vec<HttpGrant>,
     /// What `wasi:config/store` answers.
     pub config: BTreeMap<String, String>,
+    /// Its environment variables; it sees no other.
+    pub environment: BTreeMap<String, String>,
+    /// Its arguments; it sees no other.
+    pub arguments: Vec<String>,
+    /// Whether clocks and random numbers are the same in every call.
+    pub deterministic: bool,
     pub limits: Limits,
     pub breaker: BreakerSettings,
     /// By the component's own names for its tools.
@@ -64,6 +70,9 @@ impl PluginSettings {
             required: false,
             http: Vec::new(),
             config: BTreeMap::new(),
+            environment: BTreeMap::new(),
+            arguments: Vec::new(),
+            deterministic: false,
             limits: Limits::default(),
             breaker: BreakerSettings::default(),
             tools: BTreeMap::new(),

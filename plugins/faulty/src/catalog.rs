@@ -115,6 +115,15 @@ pub const MISDEEDS: &[Misdeed] = &[
     ),
     misdeed("random", "Asks the host for random bytes, once or often, and answers with how many came last.", hosting::random)
         .takes(r#"{ "bytes": { "type": "integer", "minimum": 0 }, "count": { "type": "integer", "minimum": 0 } }"#, &["bytes"]),
+    misdeed("log", "Logs a line at every level through wasi:logging, as often as told.", hosting::log).takes(
+        r#"{
+            "context": { "type": "string", "default": "" },
+            "message": { "type": "string", "default": "" },
+            "times": { "type": "integer", "minimum": 0, "default": 1 }
+        }"#,
+        &[],
+    ),
+    misdeed("chance", "Answers with what the clocks and the random numbers say.", hosting::chance),
     misdeed("read_env", "Answers with all it sees of its environment: variables, arguments, preopened folders.", hosting::read_env),
     misdeed("read_config", "Answers with a value of its configuration.", hosting::read_config)
         .takes(r#"{ "key": { "type": "string" } }"#, &["key"]),

@@ -8,6 +8,7 @@ use wasip2::clocks::monotonic_clock;
 use wasip2::http::types::{Fields, OutgoingRequest};
 
 use crate::component::exports::cofferdam::tool::tools::Error;
+use crate::logging::Level;
 use crate::{Outcome, number, size, string, text};
 
 pub fn sleep(input: &Value) -> Outcome {
@@ -113,6 +114,35 @@ fn config_value(key: &str) -> Outcome {
         Ok(value) => crate::json(&json!({ "value": value })),
         Err(message) => Err(Error::Failed(message)),
     }
+}
+
+pub fn log(input: &Value) -> Outcome {
+    let levels = [
+        Level::Trace,
+        Level::Debug,
+        Level::Info,
+        Level::Warn,
+        Level::Error,
+        Level::Critical,
+    ];
+    let message = string(input, "message", "");
+    for _ in 0..number(input, "times", 1) {
+        for level in levels {
+            crate::logging::log(level, string(input, "context", ""), message);
+        }
+    }
+    text("logged")
+}
+
+pub fn chance(_: &Value) -> Outcome {
+    let clock = wasip2::clocks::wall_clock::now();
+    crate::json(&json!({
+        "wall": [clock.seconds, u64::from(clock.nanoseconds)],
+        "monotonic": [monotonic_clock::now(), monotonic_clock::now()],
+        "random": wasip2::random::random::get_random_u64(),
+        "insecure": wasip2::random::insecure::get_insecure_random_u64(),
+        "seed": format!("{:?}", wasip2::random::insecure_seed::insecure_seed()),
+    }))
 }
 
 pub fn flood_log(input: &Value) -> Outcome {

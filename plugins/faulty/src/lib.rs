@@ -13,6 +13,7 @@ mod component;
 mod computing;
 mod hosting;
 mod listing;
+mod logging;
 mod network;
 mod replies;
 

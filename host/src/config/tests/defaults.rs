@@ -134,6 +134,9 @@ fn every_key_reaches_the_settings() {
         required = true
         http = [{ url = "http://[::1]:8080/v1", methods = ["POST"], headers = { authorization = "Bearer ${secret:S}" } }]
         config = { k = "v" }
+        env = { E = "e" }
+        args = ["a", "b"]
+        deterministic = true
         limits = { fuel = 99 }
         breaker = { failure_threshold = 8, open_for = "1s" }
         tools.t = { name = "u", fallback = "f", breaker = { open_for = "2s" } }

@@ -1,0 +1,5 @@
+//! `wasi:logging`, as any plugin may use it.
+
+wit_bindgen::generate!({ path: "../../wit/wasi-logging", world: "imports" });
+
+pub use wasi::logging::logging::{Level, log};

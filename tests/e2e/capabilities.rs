@@ -1,0 +1,89 @@
+//! What an operator can grant besides requests: variables, arguments, determinism; and the log that every plugin has.
+
+use cofferdam_tests::Lab;
+use serde_json::{Value, json};
+
+use crate::lab;
+
+fn configured(keys: &str) -> Lab {
+    let lab = lab([]);
+    lab.configure(&format!("[plugins.faulty]\ncomponent = \"builtin:faulty\"\n{keys}\n"));
+    lab
+}
+
+async fn call(lab: &Lab, tool: &str, input: Value) -> Value {
+    let ran = lab
+        .call(["tool", "call", tool, &input.to_string(), "--output", "json"])
+        .await;
+    ran.expect_code(0).json()
+}
+
+/// The JSON that a tool answered with.
+async fn answer(lab: &Lab, tool: &str) -> Value {
+    let result = call(lab, tool, json!({})).await;
+    serde_json::from_str(result["content"][0]["text"].as_str().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn variables_and_arguments_are_those_listed() {
+    let lab = configured("env = { LANG = \"C\", EMPTY = \"\" }\nargs = [\"tool\", \"--fast\"]");
+    let seen = answer(&lab, "read_env").await;
+    let expected = json!({ "env": { "LANG": "C", "EMPTY": "" }, "args": ["tool", "--fast"], "preopens": [] });
+    assert_eq!(seen, expected);
+    let inspected = lab
+        .call(["tool", "inspect", "builtin:faulty"])
+        .await
+        .expect_code(0)
+        .stdout;
+    assert!(
+        inspected.contains("variable EMPTY, variable LANG, argument tool, argument --fast"),
+        "{inspected}"
+    );
+}
+
+#[tokio::test]
+async fn a_deterministic_plugin_sees_the_same_in_every_call() {
+    let lab = configured("deterministic = true");
+    let [first, second] = [answer(&lab, "chance").await, answer(&lab, "chance").await];
+    assert_eq!(first, second);
+    // Clocks move on all the same, or a loop that waits for one would never end.
+    assert!(
+        first["monotonic"][0].as_u64() < first["monotonic"][1].as_u64(),
+        "{first}"
+    );
+    let inspected = lab
+        .call(["tool", "inspect", "builtin:faulty"])
+        .await
+        .expect_code(0)
+        .stdout;
+    assert!(inspected.contains("faulty: the same in every call"), "{inspected}");
+
+    let lab = configured("");
+    let [first, second] = [answer(&lab, "chance").await, answer(&lab, "chance").await];
+    for source in ["wall", "random", "insecure", "seed"] {
+        assert_ne!(first[source], second[source], "{source}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_logged_goes_where_prints_go_under_the_same_limit() {
+    let lab = configured("limits = { log_bytes = \"1KiB\", host_calls = 100 }");
+    let said = json!({ "context": "part", "message": "hello" });
+    let result = call(&lab, "log", said).await;
+    assert_eq!(
+        result["log"],
+        "trace part: hello\ndebug part: hello\ninfo part: hello\nwarn part: hello\nerror part: hello\ncritical part: hello\n"
+    );
+    assert_eq!(
+        (&result["log_bytes_dropped"], &result["host_calls"]),
+        (&json!(0), &json!(6))
+    );
+    let result = call(&lab, "log", json!({ "message": "x".repeat(300) })).await;
+    assert_eq!(result["log"].as_str().unwrap().len(), 1024);
+    assert!(result["log_bytes_dropped"].as_u64().unwrap() > 700, "{result:#}");
+    let ran = lab
+        .call(["tool", "call", "log", "{\"times\":100}", "--output", "json"])
+        .await
+        .expect_code(1);
+    assert_eq!(ran.json()["outcome"], "out_of_fuel", "{ran}");
+}
