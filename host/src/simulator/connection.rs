@@ -90,6 +90,13 @@ impl Server {
             let problem = format!("{address} is no loopback address");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
         }
+        if !(1..=Semaphore::MAX_PERMITS).contains(&max_connections) {
+            let problem = format!(
+                "max_connections is {max_connections}, not from 1 to {}",
+                Semaphore::MAX_PERMITS
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+        }
         let runtime = tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
@@ -129,7 +136,7 @@ impl Drop for Server {
 
 /// Never returns; dropped, it takes its connections with it.
 async fn accept<H: Handler>(listener: TcpListener, max_connections: usize, handler: Arc<H>) {
-    let free = Arc::new(Semaphore::new(max_connections.max(1)));
+    let free = Arc::new(Semaphore::new(max_connections));
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}

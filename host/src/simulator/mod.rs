@@ -46,7 +46,7 @@ use server::Api;
 pub struct SimulatorOptions {
     /// A loopback address; default `127.0.0.1:0`, any free port.
     pub address: SocketAddr,
-    /// Connections served at once, default 256; more wait in the system's queue.
+    /// Connections served at once, from 1, default 256; more wait in the system's queue.
     pub max_connections: usize,
     /// Requests kept for [`Simulator::requests`], default 1000; their bodies together at most 64 MiB.
     pub keep_requests: usize,
@@ -78,7 +78,7 @@ impl Simulator {
     /// Starts a simulator on the current tokio runtime.
     ///
     /// # Errors
-    /// `InvalidInput`: the address is not loopback, or the script breaks a rule (all of them are named). Otherwise what
+    /// `InvalidInput`: the address is not loopback, no connection may be served, or the script breaks a rule (all of them are named). Otherwise what
     /// binding the address failed with, or that there is no runtime.
     pub fn start(script: Script, options: SimulatorOptions) -> io::Result<Self> {
         let violations = validate::validate(&script);

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -52,8 +53,8 @@ pub(super) fn visible_headers(headers: &HeaderMap) -> Vec<(String, String)> {
 
 #[derive(Debug)]
 pub(super) struct Recorder {
-    /// With the size of each body.
-    requests: VecDeque<(ReceivedRequest, usize)>,
+    /// Each with its body as it came: parsed, some would take twenty times the memory.
+    requests: VecDeque<(ReceivedRequest, Bytes)>,
     bytes: usize,
     capacity: usize,
 }
@@ -67,20 +68,30 @@ impl Recorder {
         }
     }
 
-    /// Keeps a request; the oldest make room for it.
-    pub(super) fn keep(&mut self, request: ReceivedRequest, bytes: usize) {
-        self.bytes = self.bytes.saturating_add(bytes);
-        self.requests.push_back((request, bytes));
+    /// Keeps a request, whose own `body` is ignored; the oldest make room for it.
+    pub(super) fn keep(&mut self, request: ReceivedRequest, body: Bytes) {
+        self.bytes = self.bytes.saturating_add(body.len());
+        self.requests.push_back((
+            ReceivedRequest {
+                body: Value::Null,
+                ..request
+            },
+            body,
+        ));
         while self.requests.len() > self.capacity || self.bytes > MAX_KEPT_BYTES {
             let Some((_, freed)) = self.requests.pop_front() else {
                 break;
             };
-            self.bytes = self.bytes.saturating_sub(freed);
+            self.bytes = self.bytes.saturating_sub(freed.len());
         }
     }
 
     pub(super) fn all(&self) -> Vec<ReceivedRequest> {
-        self.requests.iter().map(|(request, _)| request.clone()).collect()
+        let whole = |(request, body): &(ReceivedRequest, Bytes)| ReceivedRequest {
+            body: serde_json::from_slice(body).unwrap_or_default(),
+            ..request.clone()
+        };
+        self.requests.iter().map(whole).collect()
     }
 }
 
@@ -108,12 +119,13 @@ mod tests {
     fn the_newest_are_kept_within_number_and_size() {
         let mut recorder = Recorder::new(2);
         for path in ["a", "b", "c"] {
-            recorder.keep(request(path), 1);
+            recorder.keep(request(path), Bytes::from_static(b"1"));
         }
         assert_eq!(paths(&recorder), ["b", "c"]);
-        recorder.keep(request("big"), MAX_KEPT_BYTES - 1);
+        assert_eq!(recorder.all()[0].body, Value::from(1));
+        recorder.keep(request("big"), vec![b'x'; MAX_KEPT_BYTES - 1].into());
         assert_eq!(paths(&recorder), ["c", "big"]);
-        recorder.keep(request("two"), 2);
+        recorder.keep(request("two"), Bytes::from_static(b"{}"));
         assert_eq!(paths(&recorder), ["two"]);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -132,7 +133,7 @@ impl Api {
         )
     }
 
-    fn record(&self, head: &Parts, body: Value, bytes: usize, answer: Option<usize>, status: Option<u16>) {
+    fn record(&self, head: &Parts, body: Value, raw: Bytes, answer: Option<usize>, status: Option<u16>) {
         let path = head.uri.path_and_query().map_or("", |path| path.as_str());
         tracing::debug!(method = %head.method, path, answer, status, "the simulator received a request");
         let request = ReceivedRequest {
@@ -151,7 +152,7 @@ impl Api {
         self.recorder
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .keep(request, bytes);
+            .keep(request, raw);
     }
 }
 
@@ -174,7 +175,7 @@ impl Handler for Api {
         let request_id = format!("req_sim_{number:06}");
         let (head, body) = request.into_parts();
         let body = read_body(body, check::MAX_BODY_BYTES).await;
-        let bytes = body.as_ref().map_or(0, |bytes| bytes.len());
+        let raw = body.as_ref().map_or_else(|_| Bytes::new(), Bytes::clone);
         let mut parsed = Value::Null;
         let body = body.as_deref().map_err(|problem| *problem);
         let decision = self
@@ -185,7 +186,7 @@ impl Handler for Api {
             Reply::Response(response) => Some(response.status),
             Reply::Silence(_) => None,
         };
-        self.record(&head, parsed, bytes, decision.answer.map(|(index, _)| index), status);
+        self.record(&head, parsed, raw, decision.answer.map(|(index, _)| index), status);
         let answer = decision.answer.map(|(_, answer)| answer);
         if let Some(delay) = answer
             .map(|answer| answer.delay)

@@ -405,6 +405,18 @@ async fn an_answer_may_be_late() {
 }
 
 #[tokio::test]
+async fn a_bound_that_means_nothing_is_refused() {
+    for max_connections in [0, usize::MAX] {
+        let options = SimulatorOptions {
+            max_connections,
+            ..SimulatorOptions::default()
+        };
+        let refused = Simulator::start(Script::new().answer(Answer::text("ok")), options).unwrap_err();
+        assert!(refused.to_string().contains("max_connections"), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn connections_are_bounded() {
     let options = SimulatorOptions {
         max_connections: 1,

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::f64::consts;
 
 use dashu_int::IBig;
-use dashu_int::ops::{Gcd, UnsignedAbs};
+use dashu_int::ops::{BitTest, Gcd, UnsignedAbs};
 use dashu_ratio::RBig;
 
 use crate::number::{Meter, Number, bits, ten_to};
@@ -51,19 +51,10 @@ pub fn call(name: &str, arguments: &[Number], meter: &mut Meter) -> Result<Numbe
         ("ln", [x]) => logarithm(x, f64::ln),
         ("log" | "log10", [x]) => logarithm(x, f64::log10),
         ("log2", [x]) => logarithm(x, f64::log2),
-        ("log", [x, base]) => {
-            let base = logarithm(base, f64::ln)?;
-            if base.is_zero() {
-                return Err("1 is no base of a logarithm".to_owned());
-            }
-            meter.divide(logarithm(x, f64::ln)?, base)
-        }
-        ("sin", [x]) => periodic(x, f64::sin),
-        ("cos", [x]) => periodic(x, f64::cos),
-        ("tan", [x]) if periodic(x, f64::cos)?.is_zero() => {
-            Err("tan has no value there: its argument is an odd multiple of pi/2".to_owned())
-        }
-        ("tan", [x]) => periodic(x, f64::tan),
+        ("log", [x, base]) => logarithm_to(x, base, meter),
+        ("sin", [x]) => sine(x, 0),
+        ("cos", [x]) => sine(x, 1),
+        ("tan", [x]) => tangent(x, meter),
         ("asin" | "acos", [x]) if x.to_f64()?.abs() > 1.0 => Err(format!("`{name}` takes numbers from -1 to 1")),
         ("asin", [x]) => float(x, f64::asin),
         ("acos", [x]) => float(x, f64::acos),
@@ -107,12 +98,84 @@ fn logarithm(x: &Number, function: fn(f64) -> f64) -> Result<Number, String> {
     float(x, function)
 }
 
-/// A multiple of pi is not exact, so `sin(pi)` comes out as 1e-16: noise that no reader wants.
-fn periodic(x: &Number, function: fn(f64) -> f64) -> Result<Number, String> {
-    let x = x.to_f64()?;
-    let y = function(x);
-    let noise = x.abs() > 1.0 && y.abs() < x.abs() * f64::EPSILON;
-    Number::approximate(if noise { 0.0 } else { y })
+/// A whole number where it is one: the quotient of two rounded logarithms would often miss it by a hair, and rounding it
+/// down would then be wrong by one.
+fn logarithm_to(x: &Number, base: &Number, meter: &mut Meter) -> Result<Number, String> {
+    let divisor = logarithm(base, f64::ln)?;
+    if divisor.is_zero() {
+        return Err("1 is no base of a logarithm".to_owned());
+    }
+    let quotient = logarithm(x, f64::ln)?.to_f64()? / divisor.to_f64()?;
+    if let (Number::Exact(value), Number::Exact(_)) = (x, base)
+        && (quotient - quotient.round()).abs() < 1e-6
+        && quotient.abs() < 1e6
+    {
+        let whole = Number::integer(quotient.round() as i64);
+        if let Ok(Number::Exact(power)) = meter.power(base.clone(), whole.clone())
+            && power == *value
+        {
+            return Ok(whole);
+        }
+    }
+    Number::approximate(quotient)
+}
+
+/// The functions of an angle, by the quarter turns that each is ahead of the sine.
+fn sine(x: &Number, ahead: usize) -> Result<Number, String> {
+    match x {
+        // Rounding to floating point comes last, so that the angle is right whatever its size.
+        Number::Exact(angle) => {
+            let (quarter, rest) = within_a_turn(angle)?;
+            Number::approximate(match (quarter + ahead) % 4 {
+                0 => rest.sin(),
+                1 => rest.cos(),
+                2 => -rest.sin(),
+                _ => -rest.cos(),
+            })
+        }
+        Number::Approximate(angle) if angle.abs() > LARGEST_ANGLE => Err(too_large_an_angle()),
+        // A multiple of pi is not exact, so `sin(pi)` comes out as 1e-16: noise that no reader wants. What is smaller than
+        // the angle's own error is nothing.
+        Number::Approximate(angle) => {
+            let y = if ahead == 0 { angle.sin() } else { angle.cos() };
+            let noise = angle.abs() > 1.0 && y.abs() < angle.abs() * f64::EPSILON;
+            Number::approximate(if noise { 0.0 } else { y })
+        }
+    }
+}
+
+fn tangent(x: &Number, meter: &mut Meter) -> Result<Number, String> {
+    let cosine = sine(x, 1)?;
+    if cosine.is_zero() {
+        return Err("tan has no value there: its argument is an odd multiple of pi/2".to_owned());
+    }
+    meter.divide(sine(x, 0)?, cosine)
+}
+
+/// Neighbouring floating-point numbers above this are further apart than one radian.
+const LARGEST_ANGLE: f64 = 9_007_199_254_740_992.0;
+/// 2 pi times 10^60.
+const TURN: &str = "6283185307179586476925286766559005768394338798750211641949889";
+const TURN_DECIMALS: usize = 60;
+/// As far as [`TURN`] is precise enough, in bits.
+const LONGEST_ANGLE: usize = 128;
+
+/// The quarter turns in an angle, up to whole turns, and what is left: at most an eighth of a turn, in radians.
+fn within_a_turn(angle: &RBig) -> Result<(usize, f64), String> {
+    if angle.trunc().bit_len() > LONGEST_ANGLE {
+        return Err(too_large_an_angle());
+    }
+    let turn: IBig = TURN.parse().map_err(|_| "2 pi is not a number".to_owned())?;
+    let quarter = RBig::from(turn) / RBig::from(ten_to(TURN_DECIMALS) * 4_u8);
+    let quarters = (angle / &quarter).round();
+    let rest = angle - RBig::from(quarters.clone()) * quarter;
+    let four = IBig::from(4);
+    let place = (quarters % &four + &four) % four;
+    Ok((usize::try_from(place).unwrap_or(0), rest.to_f64().value()))
+}
+
+fn too_large_an_angle() -> String {
+    "the angle is too large: nothing is known of where it lies within a turn".to_owned()
 }
 
 fn extreme(first: &Number, rest: &[Number], wanted: Ordering) -> Result<Number, String> {

@@ -12,7 +12,7 @@ use winnow::stream::{Stateful, Stream};
 use winnow::token::{one_of, take_while};
 
 use crate::functions;
-use crate::number::{MAX_DIGITS, Meter, Number, ten_to};
+use crate::number::{MAX_DIGITS, Meter, Number, checked, ten_to};
 
 /// The longest expression, in bytes.
 pub const MAX_LENGTH: usize = 10_000;
@@ -217,7 +217,7 @@ fn number(input: &mut Input<'_>) -> Parsed<Number> {
     cut(input.state.meter.charge(bits, bits))?;
     let scale = ten_to(shift.unsigned_abs() as usize);
     let digits = IBig::from(digits);
-    Ok(Number::Exact(if shift >= 0 {
+    cut(checked(if shift >= 0 {
         RBig::from(digits * scale)
     } else {
         RBig::from_parts(digits, scale)

@@ -10,7 +10,7 @@ use dashu_ratio::RBig;
 /// The most decimal digits a number may have on either side of its fraction bar.
 pub const MAX_DIGITS: usize = 10_000;
 /// The same in bits.
-const MAX_BITS: usize = 33_220;
+const MAX_BITS: usize = 33_219;
 /// How much computing one expression may cost, in products of 64-bit words: about 350 operations on numbers of the
 /// largest size, or millions on everyday ones. A unit takes one to six units of fuel.
 const MAX_WORK: u64 = 100_000_000;
@@ -130,7 +130,16 @@ impl Meter {
             let whole = RBig::from((&a / &b).floor());
             a - b * whole
         };
-        self.operate(a, b, exact, |a, b| a - b * (a / b).floor())
+        // The operator of floating-point numbers is exact, but has the sign of `a`.
+        let approximate = |a: f64, b: f64| {
+            let rest = a % b;
+            if rest != 0.0 && (rest < 0.0) != (b < 0.0) {
+                rest + b
+            } else {
+                rest
+            }
+        };
+        self.operate(a, b, exact, approximate)
     }
 
     /// `base` to the power of `exponent`; exact where the exponent is a whole number, or one half and the root is exact.
@@ -230,7 +239,8 @@ pub fn bits(value: &RBig) -> usize {
     value.numerator().bit_len().max(value.denominator().bit_len())
 }
 
-fn checked(value: RBig) -> Result<Number, String> {
+/// The number, if it is short enough.
+pub fn checked(value: RBig) -> Result<Number, String> {
     if bits(&value) > MAX_BITS {
         Err(too_long())
     } else {

@@ -103,6 +103,41 @@ fn functions_and_constants() {
     check("exp(100)", "2.68811714181614e43");
 }
 
+/// True values to fifteen digits, of angles whose floating-point form says nothing of where they lie within a turn.
+#[test]
+fn angles_of_any_size() {
+    check("sin(10^16)", "0.779688006606979");
+    check("cos(5*10^15)", "-0.432337716297638");
+    check("sin(10^22)", "-0.852200849767189");
+    check("sin(355)", "-0.0000301443533594885");
+    check("sin(10^12)", "-0.611238702376889");
+    check("sin(-1)", "-0.841470984807897");
+    check("sin(0)", "0");
+    check("sin(1000000 * pi)", "0");
+    check_error("sin(10^40)", "the angle is too large");
+    check_error("sin(exp(40))", "the angle is too large");
+    check_error("tan(pi / 2)", "tan has no value");
+    check("tan(10^16)", "-1.24517343571841");
+}
+
+#[test]
+fn logarithms_of_powers_are_whole() {
+    check("log(243, 3)", "5");
+    check("floor(log(243, 3))", "5");
+    check("ceil(log(125, 5))", "3");
+    check("floor(log(244, 3)) + ceil(log(242, 3))", "10");
+    check("log(1/8, 2)", "-3");
+    check("log(10^300, 10)", "300");
+}
+
+#[test]
+fn remainders_of_inexact_numbers_stay_below_the_divisor() {
+    check("floor(exp(45) % 7 / 7)", "0");
+    check("floor(-exp(45) % 7 / 7)", "0");
+    check("ceil(exp(45) % -7 / 7)", "0");
+    check("exp(0) % 1", "0");
+}
+
 #[test]
 fn what_has_no_value_says_why() {
     check_error("1 / 0", "division by zero");

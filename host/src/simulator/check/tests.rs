@@ -510,3 +510,27 @@ mod any_input {
         }
     }
 }
+
+#[test]
+fn tools_of_the_vendor_count_as_tools() {
+    let search = json!({ "type": "web_search_20250305", "name": "web_search" });
+    let with = |tools: Value| {
+        let mut request = request();
+        request["tools"] = tools;
+        body(&request, Purpose::Run).map_err(|error| error.message)
+    };
+    let calculate = request()["tools"][0].clone();
+    assert_eq!(with(json!([search, calculate])), Ok(()));
+    let named = json!({ "name": "web_search", "input_schema": { "type": "object" } });
+    assert!(with(json!([search, calculate, named])).unwrap_err().contains("unique"));
+    assert!(
+        with(json!([{ "type": "bash_20250124" }, calculate]))
+            .unwrap_err()
+            .contains("name")
+    );
+    assert!(
+        with(json!([{ "type": 7, "name": "x" }]))
+            .unwrap_err()
+            .contains("tools.0.type")
+    );
+}

@@ -17,11 +17,18 @@ pub(super) fn check(body: &Value) -> Checked {
     };
     let mut names = HashSet::new();
     for (index, tool) in tools.iter().enumerate() {
-        // A tool with a type of its own runs at the vendor's and has other fields.
-        if !tool["type"].is_null() && tool["type"] != "custom" {
-            continue;
-        }
-        let name = custom(tool, &format!("tools.{index}.custom"))?;
+        let name = match &tool["type"] {
+            // A tool with a type of its own runs at the vendor's and has other fields.
+            Value::String(kind) if kind != "custom" => {
+                required_text(tool, "name", &format!("tools.{index}.{kind}.name"))?
+            }
+            Value::String(_) | Value::Null => custom(tool, &format!("tools.{index}.custom"))?,
+            _ => {
+                return Err(ApiError::invalid(format!(
+                    "tools.{index}.type: Input should be a valid string"
+                )));
+            }
+        };
         if !names.insert(name) {
             return Err(ApiError::invalid("tools: Tool names must be unique."));
         }
