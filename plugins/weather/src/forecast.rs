@@ -1,5 +1,7 @@
 //! Two questions and a sentence. Shapes: <https://open-meteo.com/en/docs> and <https://open-meteo.com/en/docs/geocoding-api>.
 
+use std::ops::RangeInclusive;
+
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
@@ -84,6 +86,9 @@ fn place(result: &Value) -> Option<Place> {
             parts.push(part);
         }
     }
+    if parts.is_empty() {
+        return None;
+    }
     Some(Place {
         name: parts.join(", "),
         latitude,
@@ -92,28 +97,38 @@ fn place(result: &Value) -> Option<Place> {
 }
 
 fn describe(place: &str, current: &Value) -> Option<String> {
+    let temperature = within(&current["temperature_2m"], -100.0..=100.0)?;
     // Adding zero turns a rounded -0.0 into 0.0.
-    let temperature = (current["temperature_2m"].as_f64()? * 10.0).round() / 10.0 + 0.0;
+    let temperature = (temperature * 10.0).round() / 10.0 + 0.0;
     let mut sentence = format!("{place}: {temperature:.1} °C");
-    if let Some(sky) = current["weather_code"].as_u64().and_then(sky) {
+    if let Some(sky) = within(&current["weather_code"], 0.0..=99.0).and_then(sky) {
         sentence += &format!(", {sky}");
     }
-    if let Some(wind) = current["wind_speed_10m"].as_f64() {
+    if let Some(wind) = within(&current["wind_speed_10m"], 0.0..=500.0) {
         sentence += &format!(", wind {wind:.0} km/h");
     }
-    if let Some(humidity) = current["relative_humidity_2m"].as_f64() {
+    if let Some(humidity) = within(&current["relative_humidity_2m"], 0.0..=100.0) {
         sentence += &format!(", humidity {humidity:.0} %");
     }
     Some(sentence)
 }
 
+/// A number that weather on this planet can have.
+fn within(value: &Value, range: RangeInclusive<f64>) -> Option<f64> {
+    value.as_f64().filter(|value| range.contains(value))
+}
+
+/// The letters, digits and marks that names of places are made of. Whatever else a service sends, a model may read it as
+/// something else than a name: what steers a terminal, turns the direction of writing or cannot be seen goes first.
 fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect()
+    let belongs = |c: &char| c.is_alphanumeric() || " '’-.,()/&".contains(*c);
+    text.chars().filter(belongs).take(MAX_NAME).collect()
 }
 
 /// WMO code table 4677, as far as Open-Meteo uses it.
-fn sky(code: u64) -> Option<&'static str> {
-    Some(match code {
+fn sky(code: f64) -> Option<&'static str> {
+    // The cast is exact: the code is between 0 and 99.
+    Some(match code as u64 {
         0 => "clear sky",
         1 => "mainly clear",
         2 => "partly cloudy",

@@ -169,5 +169,36 @@ fn names_from_the_service_are_cleaned() {
         r#"{"current":{"temperature_2m":-0.04,"weather_code":1234}}"#,
     );
     let sentence = current_weather("Singapore", &services(), &send).unwrap();
-    assert_eq!(sentence, "[31mSingapore, Singapore: 0.0 °C");
+    assert_eq!(sentence, "31mSingapore, Singapore: 0.0 °C");
+}
+
+#[test]
+fn what_no_weather_can_be_is_not_passed_on() {
+    let failed = |geocoding, forecast| {
+        let answer = current_weather("Boston", &services(), &both(geocoding, forecast));
+        assert!(matches!(answer, Err(Problem::Failed(_))), "{answer:?}");
+    };
+    failed(r#"{"results":[{"latitude":1,"longitude":1}]}"#, CLOUDY);
+    failed(
+        r#"{"results":[{"name":"\u202e\u200b","latitude":1,"longitude":1}]}"#,
+        CLOUDY,
+    );
+    failed(BOSTON, r#"{"current":{"temperature_2m":1e308}}"#);
+    failed(BOSTON, r#"{"current":{"temperature_2m":"mild"}}"#);
+    let odd = r#"{"current":{"temperature_2m":1,"relative_humidity_2m":1e300,"weather_code":3.0,"wind_speed_10m":-4}}"#;
+    let sentence = current_weather("Boston", &services(), &both(BOSTON, odd)).unwrap();
+    assert_eq!(sentence, "Boston, United States: 1.0 °C, overcast");
+}
+
+#[test]
+fn names_are_letters_and_nothing_that_hides() {
+    let named = "{\"results\":[{\"name\":\"a\\u202eb\\u200b\\u2028c\\u001b[31m São-João d'Or\",\"latitude\":1,\"longitude\":1}]}";
+    let sentence = current_weather("x", &services(), &|request: &Request| {
+        ok(if request.url.contains("/v1/search") {
+            named
+        } else {
+            CLOUDY
+        })
+    });
+    assert!(sentence.unwrap().starts_with("abc31m São-João d'Or: 12.3"), "the name");
 }
