@@ -30,7 +30,7 @@ use cofferdam::telemetry::{AlertSettings, Emitter, Event, EventBus, EventKind, L
 use cofferdam::tools::{ComponentSource, Outcome, PluginSettings, ToolCall, ToolContext, ToolSet, builtin};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
-use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::component::{Component, HasSelf, Linker, ResourceTable};
 use wasmtime::{
     Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, StoreLimits, StoreLimitsBuilder,
 };
@@ -38,6 +38,11 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 mod contract {
     wasmtime::component::bindgen!({ path: "../wit/0.1.0", world: "plugin", exports: { default: async } });
+}
+
+#[allow(missing_debug_implementations)]
+mod logging_imports {
+    wasmtime::component::bindgen!({ path: "../wit/wasi-logging", world: "imports" });
 }
 
 const ROUNDS: usize = 15;
@@ -331,6 +336,12 @@ impl WasiView for Bare {
     }
 }
 
+impl logging_imports::wasi::logging::logging::Host for Bare {
+    fn log(&mut self, _: logging_imports::wasi::logging::logging::Level, _: String, _: String) {
+        panic!("the tool logs nothing")
+    }
+}
+
 impl wasmtime_wasi_http::WasiHttpView for Bare {
     fn http(&mut self) -> wasmtime_wasi_http::WasiHttpCtxView<'_> {
         panic!("the tool sends no requests")
@@ -362,6 +373,7 @@ impl Floor {
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).unwrap();
         wasmtime_wasi_config::add_to_linker(&mut linker, |_: &mut Bare| panic!("the tool reads no configuration"))
             .unwrap();
+        logging_imports::wasi::logging::logging::add_to_linker::<_, HasSelf<Bare>>(&mut linker, |data| data).unwrap();
         let pre = contract::PluginPre::new(linker.instantiate_pre(&component).unwrap()).unwrap();
         Self { pre }
     }

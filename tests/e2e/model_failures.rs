@@ -98,7 +98,10 @@ async fn transport_faults_are_retried_where_nobody_read_along() {
         FaultKind::overloaded(),
     ] {
         for at in [FaultPoint::Request, FaultPoint::Events(4)] {
-            let broken = Answer::text("Half an answer that").with_fault(fault.clone(), at);
+            let broken = match at {
+                FaultPoint::Request => Answer::fault(fault.clone(), at),
+                at => Answer::text("Half an answer that").with_fault(fault.clone(), at),
+            };
             if at == FaultPoint::Request && !matches!(fault, FaultKind::Reset | FaultKind::Close) {
                 continue; // The others need an answer to happen in.
             }

@@ -6,7 +6,8 @@ use http::{HeaderName, HeaderValue};
 
 use super::placeholder;
 use super::script::{
-    Answer, AnswerKind, ErrorAnswer, FaultKind, FaultPoint, MessageAnswer, RawAnswer, Repeat, Script, ToolInput,
+    Answer, AnswerKind, ErrorAnswer, Fault, FaultKind, FaultPoint, MessageAnswer, RawAnswer, Repeat, Script,
+    StreamOptions, ToolInput,
 };
 
 const MAX_ANSWERS: usize = 1_000;
@@ -63,6 +64,7 @@ fn check_answer(answer: &Answer, report: &mut dyn FnMut(String)) {
         if text.as_deref() == Some("") {
             report(format!("`{key}` is empty; leave it out to match every request"));
         }
+        check_text(key, text.as_deref().unwrap_or_default(), report);
     }
     check_headers(answer, report);
     match &answer.kind {
@@ -70,7 +72,13 @@ fn check_answer(answer: &Answer, report: &mut dyn FnMut(String)) {
         AnswerKind::Error(error) => check_error(error, report),
         AnswerKind::Raw(raw) => check_raw(raw, report),
     }
+    if let Some(key) = ignored_stream_key(answer) {
+        report(format!(
+            "`stream.{key}` is for a model's answer, and does nothing beside `error` and `raw`"
+        ));
+    }
     if let Some(fault) = &answer.fault {
+        check_fault(answer, fault, report);
         match (&fault.kind, fault.at) {
             (FaultKind::Reset | FaultKind::Close, _)
             | (FaultKind::Stall, FaultPoint::Request)
@@ -82,6 +90,46 @@ fn check_answer(answer: &Answer, report: &mut dyn FnMut(String)) {
                 report("`fault.at` is for reset, close and stall; use `after_events` or `after_bytes`".to_owned());
             }
         }
+    }
+}
+
+/// Only a model's answer is streamed; of the others, the body is merely cut into HTTP chunks.
+fn ignored_stream_key(answer: &Answer) -> Option<&'static str> {
+    let (own, default) = (&answer.stream, StreamOptions::default());
+    let set = [
+        ("chunk", own.chunk != default.chunk),
+        ("chunk_delay", own.chunk_delay != default.chunk_delay),
+        ("ping_every", own.ping_every != default.ping_every),
+        ("unknown_events", own.unknown_events != default.unknown_events),
+    ];
+    let is_message = matches!(answer.kind, AnswerKind::Message(_));
+    set.into_iter().find(|(_, set)| *set && !is_message).map(|(key, _)| key)
+}
+
+fn check_fault(answer: &Answer, fault: &Fault, report: &mut dyn FnMut(String)) {
+    if let FaultKind::ErrorEvent { kind, message } = &fault.kind {
+        check_text("fault.error_type", kind, report);
+        check_text("fault.message", message, report);
+        if !matches!(answer.kind, AnswerKind::Message(_)) {
+            report("an `error_event` is part of a model's answer, not of `error` or `raw`".to_owned());
+        }
+    }
+    let place = match fault.at {
+        FaultPoint::Accept => "accept",
+        FaultPoint::Request => "request",
+        FaultPoint::Events(_) | FaultPoint::Bytes(_) => return,
+    };
+    let says_nothing = answer.kind == AnswerKind::Message(MessageAnswer::default());
+    let ignored = [
+        ("an answer", !says_nothing),
+        ("`headers`", !answer.headers.is_empty()),
+        ("`stream`", answer.stream != StreamOptions::default()),
+        ("`delay`", fault.at == FaultPoint::Accept && !answer.delay.is_zero()),
+    ];
+    for (what, _) in ignored.into_iter().filter(|(_, set)| *set) {
+        report(format!(
+            "{what} beside `fault.at = \"{place}\"` would never be sent or waited for"
+        ));
     }
 }
 
@@ -109,8 +157,12 @@ fn check_headers(answer: &Answer, report: &mut dyn FnMut(String)) {
             Ok(name) if [http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING].contains(&name) => {
                 report(format!("`headers` must not set {name}; use `fault` to break an answer"));
             }
+            Ok(name) if name == "request-id" => {
+                report("`headers` must not set request-id: it is the one that the body names".to_owned());
+            }
             Ok(_) => {}
         }
+        check_text(&format!("headers.{name:?}"), value, report);
         if HeaderValue::try_from(value.as_str()).is_err() {
             report(format!("`headers` has an illegal value for {name:?}"));
         }
@@ -119,7 +171,14 @@ fn check_headers(answer: &Answer, report: &mut dyn FnMut(String)) {
 
 fn check_message(message: &MessageAnswer, report: &mut dyn FnMut(String)) {
     check_text("text", &message.text, report);
-    check_text("thinking", message.thinking.as_deref().unwrap_or_default(), report);
+    for (key, text) in [
+        ("thinking", &message.thinking),
+        ("stop_reason", &message.stop_reason),
+        ("stop_sequence", &message.stop_sequence),
+        ("model", &message.model),
+    ] {
+        check_text(key, text.as_deref().unwrap_or_default(), report);
+    }
     if let Err(problem) = placeholder::check(&message.text) {
         report(format!("`text` {problem}"));
     }
@@ -133,6 +192,8 @@ fn check_message(message: &MessageAnswer, report: &mut dyn FnMut(String)) {
         ));
     }
     for tool in &message.tools {
+        check_text("name", &tool.name, report);
+        check_text("id", tool.id.as_deref().unwrap_or_default(), report);
         if tool.name.is_empty() {
             report("a tool call has an empty `name`".to_owned());
         }
@@ -143,7 +204,7 @@ fn check_message(message: &MessageAnswer, report: &mut dyn FnMut(String)) {
             ToolInput::Json(value) if !value.is_object() => {
                 report(format!("the `input` of tool call {:?} must be a table", tool.name));
             }
-            ToolInput::Json(_) => {}
+            ToolInput::Json(value) => check_text("input", &value.to_string(), report),
             ToolInput::Text(text) => check_text("input_text", text, report),
         }
     }
@@ -156,13 +217,25 @@ fn check_error(error: &ErrorAnswer, report: &mut dyn FnMut(String)) {
             error.status
         ));
     }
-    check_text("error.message", error.message.as_deref().unwrap_or_default(), report);
+    for (key, text) in [
+        ("error.message", &error.message),
+        ("error.type", &error.kind),
+        ("error.error_code", &error.error_code),
+    ] {
+        check_text(key, text.as_deref().unwrap_or_default(), report);
+    }
 }
 
 fn check_raw(raw: &RawAnswer, report: &mut dyn FnMut(String)) {
     if !(200..=599).contains(&raw.status) {
         report(format!(
             "`raw.status` is {}, but must lie within 200 and 599",
+            raw.status
+        ));
+    }
+    if matches!(raw.status, 204 | 304) && !raw.body.is_empty() {
+        report(format!(
+            "an answer of status {} has no body; leave `raw.body` empty",
             raw.status
         ));
     }

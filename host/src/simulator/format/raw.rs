@@ -55,7 +55,10 @@ struct RawWhen {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "`repeat` must be a number or \"forever\"")]
+#[serde(
+    untagged,
+    expecting = "`repeat` must be a whole number or \"forever\"; the number is from 1 to 4294967295"
+)]
 enum RawRepeat {
     Times(u32),
     Word(Forever),
@@ -77,7 +80,10 @@ struct RawTool {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "`usage` must be \"omit\" or a table of token counts")]
+#[serde(
+    untagged,
+    expecting = "`usage` must be \"omit\" or a table of whole numbers with no keys but `input_tokens`, `output_tokens`, `cache_creation_5m_input_tokens`, `cache_creation_1h_input_tokens`, `cache_read_input_tokens`"
+)]
 enum RawUsage {
     Word(Omit),
     Figures(UsageFigures),

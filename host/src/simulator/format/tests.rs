@@ -234,3 +234,86 @@ fn the_examples_of_the_document_are_scripts() {
         assert_eq!(problems(example), Vec::<String>::new(), "{example}");
     }
 }
+
+#[test]
+fn what_would_have_no_effect_is_an_error() {
+    for (answer, says) in [
+        (
+            "text = \"a\"\nfault = { kind = \"reset\" }",
+            "an answer beside `fault.at = \"request\"`",
+        ),
+        (
+            "headers = { a = \"b\" }\nfault = { kind = \"stall\" }",
+            "`headers` beside",
+        ),
+        (
+            "stream = { chunk = 1 }\nfault = { kind = \"close\" }",
+            "`stream` beside",
+        ),
+        (
+            "delay = \"1s\"\nfault = { kind = \"reset\", at = \"accept\" }",
+            "`delay` beside",
+        ),
+        (
+            "error = { status = 529 }\nstream = { ping_every = 1 }",
+            "`stream.ping_every` is for",
+        ),
+        (
+            "raw = { body = \"x\" }\nstream = { unknown_events = true }",
+            "`stream.unknown_events` is for",
+        ),
+        (
+            "error = { status = 529 }\nfault = { kind = \"error_event\" }",
+            "an `error_event` is part of",
+        ),
+        (
+            "raw = { status = 204, body = \"x\" }",
+            "an answer of status 204 has no body",
+        ),
+        (
+            "text = \"a\"\nheaders = { Request-Id = \"x\" }",
+            "must not set request-id",
+        ),
+        ("text = \"a\"\nrepeat = -1", "from 1 to 4294967295"),
+        ("text = \"a\"\nusage = { input_tokns = 1 }", "`input_tokens`"),
+    ] {
+        let found = problems(&format!("[[answer]]\n{answer}"));
+        assert!(found.len() == 1 && found[0].contains(says), "{answer}: {found:?}");
+    }
+    for answer in [
+        "delay = \"1s\"\nfault = { kind = \"reset\" }",
+        "error = { status = 529 }\nstream = { write_bytes = 1 }",
+        "raw = { status = 204, body = \"\" }",
+    ] {
+        assert_eq!(problems(&format!("[[answer]]\n{answer}")), [""; 0], "{answer}");
+    }
+}
+
+#[test]
+fn every_text_is_bounded() {
+    let long = "x".repeat(1024 * 1024 + 1);
+    for (answer, key) in [
+        (format!("stop_reason = \"{long}\""), "`stop_reason`"),
+        (format!("model = \"{long}\""), "`model`"),
+        (
+            format!("tools = [{{ name = \"t\", input = {{ a = \"{long}\" }} }}]"),
+            "`input`",
+        ),
+        (format!("headers = {{ a = \"{long}\" }}"), "`headers."),
+        (
+            format!("when = {{ last_user_contains = \"{long}\" }}"),
+            "`when.last_user_contains`",
+        ),
+        (
+            format!("fault = {{ kind = \"error_event\", message = \"{long}\" }}"),
+            "`fault.message`",
+        ),
+    ] {
+        let found = problems(&format!("[[answer]]\ntext = \"a\"\n{answer}"));
+        assert!(
+            found.len() == 1 && found[0].contains(key) && found[0].contains("1048576"),
+            "{key}: {:.200}",
+            found[0]
+        );
+    }
+}

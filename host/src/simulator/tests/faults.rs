@@ -9,7 +9,12 @@ fn broken(kind: FaultKind, at: FaultPoint) -> Simulator {
         chunk: 4,
         ..StreamOptions::default()
     };
-    start(Script::new().answer(Answer::text("hello world").streamed(options).with_fault(kind, at)))
+    start(Script::new().answer(match at {
+        FaultPoint::Accept | FaultPoint::Request => Answer::fault(kind, at),
+        FaultPoint::Events(_) | FaultPoint::Bytes(_) => {
+            Answer::text("hello world").streamed(options).with_fault(kind, at)
+        }
+    }))
 }
 
 /// Sends a request and reads until the connection ends.
