@@ -35,6 +35,7 @@ pub mod resilience;
 pub mod sandbox;
 pub mod secret;
 pub mod simulator;
+mod sqlite;
 pub mod telemetry;
 pub mod tls;
 pub mod tools;

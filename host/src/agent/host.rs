@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{AnthropicClient, ClientError, Model, ModelStack, PriceError, Prices, Provider, ToolDefinition};
 use crate::resilience::{Breaker, RetryBudget};
-use crate::sandbox::{CompilePlace, LONGEST, Limits, Sandbox};
+use crate::sandbox::{CompilePlace, KeyValueError, KeyValueStore, LONGEST, Limits, Sandbox};
 use crate::telemetry::{EventBus, Observer};
 use crate::tools::{LoadError, ToolPolicy, ToolSet};
 
@@ -64,6 +64,8 @@ pub enum HostError {
     Prices(#[from] PriceError),
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error(transparent)]
+    KeyValue(#[from] KeyValueError),
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
     #[error("the WebAssembly engine does not work here: {0}")]
@@ -85,6 +87,7 @@ impl HostError {
                 (!hints.is_empty()).then(|| hints.join("\n"))
             }
             Self::Ledger(error) => error.hint(),
+            Self::KeyValue(error) => Some(error.hint()),
             Self::Client(error) => error.hint().map(str::to_owned),
             Self::Prices(error) => Some(error.hint().to_owned()),
             Self::Program(_) => Some("name it with HostBuilder::compile_place".to_owned()),
@@ -266,7 +269,12 @@ pub async fn load_tools(
     place: Option<CompilePlace>,
     tls: Arc<rustls::ClientConfig>,
 ) -> Result<ToolSet, HostError> {
-    let sandbox = open_sandbox(config, place, tls)?;
+    let mut sandbox = open_sandbox(config, place, tls)?;
+    if config.plugins.iter().any(|plugin| plugin.keyvalue) {
+        let path = config.storage.keyvalue_path();
+        let opened = tokio::task::spawn_blocking(move || KeyValueStore::open(&path)).await;
+        sandbox = sandbox.with_keyvalue(opened.map_err(|error| HostError::Engine(error.to_string()))??);
+    }
     let concurrency = config.engine.host_concurrency;
     Ok(ToolSet::load(&sandbox, &config.plugins, concurrency, config.queue_timeout).await?)
 }

@@ -82,6 +82,9 @@ fn granted(import: &Import, plugin: &PluginSettings) -> Option<Vec<String>> {
         Some(plugin.http.iter().map(ToString::to_string).collect())
     } else if interface.starts_with("wasi:config/") {
         Some(plugin.config.keys().map(|key| format!("key {key}")).collect())
+    } else if interface.starts_with("wasi:keyvalue/") {
+        let quota = format!("up to {} per tenant", format::bytes(plugin.limits.keyvalue_bytes));
+        Some(plugin.keyvalue.then_some(quota).into_iter().collect())
     } else if interface.starts_with("wasi:cli/environment") {
         let variables = plugin.environment.keys().map(|name| format!("variable {name}"));
         let arguments = plugin.arguments.iter().map(|argument| format!("argument {argument}"));

@@ -157,4 +157,9 @@ impl StorageSettings {
     pub fn ledger_path(&self) -> PathBuf {
         self.folder().join("ledger.sqlite3")
     }
+
+    /// What plugins keep between calls.
+    pub fn keyvalue_path(&self) -> PathBuf {
+        self.folder().join("keyvalue.sqlite3")
+    }
 }

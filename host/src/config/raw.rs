@@ -204,6 +204,8 @@ pub(super) struct RawCallLimits {
     pub(super) http_requests: u32,
     /// All HTTP response bodies together.
     pub(super) http_response_bytes: ByteSize,
+    /// Bytes that it keeps between calls for one tenant: keys, values, and 64 for each.
+    pub(super) keyvalue_bytes: ByteSize,
     /// Calls of one tool that run at the same time.
     #[schemars(range(min = 1, max = 10_000))]
     pub(super) concurrency: u32,
@@ -259,7 +261,7 @@ pub(super) struct RawAlerts {
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Storage")]
 pub(super) struct RawStorage {
-    /// The folder of the ledger; empty: `cofferdam` in the XDG data folder.
+    /// The folder of the ledger and of what plugins keep between calls; empty: `cofferdam` in the XDG data folder.
     pub(super) path: String,
     /// How large the folder of compiled components may grow; then those not used for longest go.
     pub(super) cache_bytes: ByteSize,
@@ -284,6 +286,8 @@ pub(super) struct RawPlugin {
     /// What it reads through `wasi:config/store`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) config: BTreeMap<String, String>,
+    /// Whether it may keep data between calls, through `wasi:keyvalue/store`.
+    pub(super) keyvalue: bool,
     /// Its environment variables; it sees no other, and none of the host's.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) env: BTreeMap<String, String>,

@@ -238,6 +238,7 @@ impl Resolver<'_> {
             required: raw.required,
             http,
             config: raw.config,
+            keyvalue: raw.keyvalue,
             environment: raw.env,
             arguments: raw.args,
             deterministic: raw.deterministic,
@@ -325,6 +326,7 @@ impl Resolver<'_> {
             ("output_bytes", limits.output_bytes, 1, GIB),
             ("log_bytes", limits.log_bytes, 1, GIB),
             ("http_response_bytes", limits.http_response_bytes, 1, 4 * GIB),
+            ("keyvalue_bytes", limits.keyvalue_bytes, 1, GIB),
             ("component_bytes", limits.component_bytes, 1, 4 * GIB),
             ("compile_memory", limits.compile_memory, 16 * MIB, 1024 * GIB),
         ] {

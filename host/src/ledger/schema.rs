@@ -1,15 +1,14 @@
 //! The database file: opening it, and bringing its schema up to date.
 
-use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::error::Fault;
 use super::{LedgerError, NanoUsd};
+use crate::sqlite::{self, OpenError};
 
 /// The steps from an empty database to the newest schema; the version of a database is the number of those it has
 /// taken. Never change one that was released: add the next.
@@ -34,14 +33,15 @@ impl FromSql for NanoUsd {
 /// Opens the database at `path`, creating it and the folders above it for their owner alone, and returns it with its
 /// canonical path. `busy` bounds how long another program's lock is waited for.
 pub(super) fn open(path: &Path, busy: Duration) -> Result<(Connection, PathBuf), LedgerError> {
-    let path = prepare_file(path)?;
+    let (mut connection, path) = sqlite::open(path, busy).map_err(|error| match error {
+        OpenError::NotAFile => LedgerError::NotAFile { path: path.to_owned() },
+        OpenError::Io(error) => LedgerError::from_io(path, error),
+        OpenError::Sqlite(error) => LedgerError::from_sqlite(path, error),
+    })?;
     let at = |error| LedgerError::from_sqlite(&path, error);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(&path, flags).map_err(at)?;
-    connection.busy_timeout(busy).map_err(at)?;
     // Before anything is written: a database that isn't ours, or is too new, stays as it was.
     look(&mut connection).map_err(|fault| fault.at(&path))?;
-    use_wal(&connection).map_err(at)?;
+    sqlite::use_wal(&connection).map_err(at)?;
     // A commit that a power cut could undo would be money spent and missing.
     connection.pragma_update(None, "synchronous", "FULL").map_err(at)?;
     migrate(&mut connection, MIGRATIONS).map_err(|fault| fault.at(&path))?;
@@ -53,53 +53,6 @@ pub(super) fn in_memory() -> Result<Connection, Fault> {
     let mut connection = Connection::open_in_memory()?;
     migrate(&mut connection, MIGRATIONS)?;
     Ok(connection)
-}
-
-/// Makes sure that `path` is a regular file that belongs to its owner alone.
-fn prepare_file(path: &Path) -> Result<PathBuf, LedgerError> {
-    let at = |error| LedgerError::from_io(path, error);
-    // Looked at before it is opened, for opening a pipe waits for its other end.
-    match fs::metadata(path) {
-        Ok(found) if !found.is_file() => return Err(LedgerError::NotAFile { path: path.to_owned() }),
-        Ok(_) => {}
-        Err(_) => {
-            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-                let mut builder = fs::DirBuilder::new();
-                builder.recursive(true);
-                #[cfg(unix)]
-                std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-                builder.create(folder).map_err(at)?;
-            }
-        }
-    }
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path).map_err(at)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        if file.metadata().map_err(at)?.permissions().mode() & 0o077 != 0 {
-            file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(at)?;
-        }
-    }
-    drop(file);
-    path.canonicalize().map_err(at)
-}
-
-/// Readers then never wait for writers. The switch needs the database for itself and does not wait for it, so processes
-/// that open a new database together have to take turns.
-fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
-    const TRIES: u32 = 100;
-    const PAUSE: Duration = Duration::from_millis(20);
-    for _ in 1..TRIES {
-        match connection.pragma_update(None, "journal_mode", "WAL") {
-            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => thread::sleep(PAUSE),
-            done => return done,
-        }
-    }
-    connection.pragma_update(None, "journal_mode", "WAL")
 }
 
 /// Refuses what this program must not touch. One snapshot, for another process may be creating the schema right now.

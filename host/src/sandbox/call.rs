@@ -15,6 +15,7 @@ use super::engine::YIELD_INTERVAL;
 use super::failure::CallFailure;
 use super::halt::{Halt, Halted};
 use super::http::{Egress, HttpGrant, HttpUse, Masker};
+use super::keyvalue::KeyValueStore;
 use super::limits::Limits;
 use super::log::GuestLog;
 use super::state::{CallState, HostCallGate};
@@ -30,6 +31,8 @@ pub(super) struct CallSetup {
     pub(super) grants: Arc<[HttpGrant]>,
     pub(super) masker: Masker,
     pub(super) config: Arc<WasiConfigVariables>,
+    /// Its store, and its name there.
+    pub(super) keyvalue: Option<(KeyValueStore, Arc<str>)>,
     pub(super) environment: Arc<[(String, String)]>,
     pub(super) arguments: Arc<[String]>,
     pub(super) deterministic: bool,
@@ -55,10 +58,11 @@ pub(super) struct Call<'a> {
     pub(super) plugin: &'a super::contract::Plugin,
 }
 
-/// Instantiates `pre` and runs `function` in it, under all limits of `setup` and until `halt` at the latest.
+/// Instantiates `pre` and runs `function` in it on behalf of `tenant`, under all limits of `setup` and until `halt` at the latest.
 pub(super) async fn run<T>(
     pre: &PluginPre<CallState>,
     setup: &CallSetup,
+    tenant: Option<&str>,
     halt: Halt<'_>,
     function: impl AsyncFnOnce(Call<'_>) -> wasmtime::Result<T>,
 ) -> (Result<T, CallFailure>, CallUse) {
@@ -72,7 +76,7 @@ pub(super) async fn run<T>(
         limits.http_requests,
         limits.http_response_bytes,
     );
-    let state = CallState::new(setup, halt.deadline, log.clone(), egress);
+    let state = CallState::new(setup, tenant, halt.deadline, log.clone(), egress);
     let mut store = match prepare_store(pre.engine(), state, limits) {
         Ok(store) => store,
         Err(error) => return (Err(CallFailure::Host(format!("{error:#}"))), CallUse::default()),

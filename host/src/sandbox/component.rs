@@ -71,6 +71,8 @@ pub enum ComponentError {
     ContractVersion { found: String },
     #[error("the component imports what this host does not offer: {0}")]
     UnknownImport(String),
+    #[error("it was granted a store for its data, and this sandbox has none")]
+    NoStore,
     #[error("`list-tools` failed: {0}")]
     ListTools(String),
     #[error("the tool `{tool}` is not usable: {reason}")]
@@ -99,8 +101,9 @@ impl ComponentError {
                 "build it against the world `plugin` of the contract in the folder `wit/`"
             }
             Self::UnknownImport(_) => {
-                "this host offers WASI 0.2, wasi:http, wasi:config and wasi:logging; see `cofferdam tool inspect`"
+                "this host offers WASI 0.2, wasi:http, wasi:config, wasi:keyvalue/store and wasi:logging; see `cofferdam tool inspect`"
             }
+            Self::NoStore => "open one with `Sandbox::with_keyvalue`",
             Self::ListTools(_) => "ask the plugin's author; `cofferdam tool inspect` shows what the component imports",
             Self::BadTool { .. } => "ask the plugin's author, or rename the tool with `[plugins.X.tools.T] name`",
         };

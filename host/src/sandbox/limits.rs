@@ -38,6 +38,8 @@ pub struct Limits {
     pub http_requests: u32,
     /// Bytes of all HTTP response bodies together. Default 8 MiB.
     pub http_response_bytes: u64,
+    /// Bytes that it keeps between calls, for one tenant: keys, values, and 64 for each. Default 1 MiB.
+    pub keyvalue_bytes: u64,
     /// Calls of one tool at the same time. Default 16.
     pub concurrency: u32,
     /// Bytes of the component itself. Default 64 MiB.
@@ -63,6 +65,7 @@ impl Default for Limits {
             log_bytes: 64 * KIB,
             http_requests: 16,
             http_response_bytes: 8 * MIB,
+            keyvalue_bytes: MIB,
             concurrency: 16,
             component_bytes: 64 * MIB,
             compile_timeout: Duration::from_secs(120),
@@ -90,6 +93,7 @@ impl Limits {
             ("log_bytes", self.log_bytes),
             ("http_requests", self.http_requests.into()),
             ("http_response_bytes", self.http_response_bytes),
+            ("keyvalue_bytes", self.keyvalue_bytes),
             ("concurrency", self.concurrency.into()),
             ("component_bytes", self.component_bytes),
             ("compile_memory", self.compile_memory),

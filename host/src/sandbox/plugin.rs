@@ -20,6 +20,7 @@ use super::halt::Halt;
 use super::http::{HttpGrant, Masker};
 use super::inspect::{self, Inspection};
 use super::instantiation;
+use super::keyvalue::KeyValueStore;
 use super::limits::{EngineSettings, Limits};
 use super::state::{CallState, linker};
 
@@ -31,6 +32,7 @@ pub struct Sandbox {
     compiler: Compiler,
     stack: u64,
     tls: Arc<rustls::ClientConfig>,
+    keyvalue: Option<KeyValueStore>,
 }
 
 /// What an operator grants a plugin, and what its calls may use.
@@ -39,6 +41,8 @@ pub struct Grants {
     pub http: Vec<HttpGrant>,
     /// What `wasi:config/store` answers.
     pub config: BTreeMap<String, String>,
+    /// The name under which it keeps data between calls, apart for every tenant; none: it keeps none.
+    pub keyvalue: Option<String>,
     /// Its environment variables; none of the host's are among them.
     pub environment: BTreeMap<String, String>,
     /// Its command line, as programs that were made for one expect it.
@@ -66,7 +70,15 @@ impl Sandbox {
             compiler: Compiler::new(place, settings.stack),
             stack: settings.stack,
             tls,
+            keyvalue: None,
         })
+    }
+
+    /// Keeps the data of plugins that may keep any here.
+    #[must_use]
+    pub fn with_keyvalue(mut self, store: KeyValueStore) -> Self {
+        self.keyvalue = Some(store);
+        self
     }
 
     /// Compiles and links a component, and asks it for its tools.
@@ -83,6 +95,13 @@ impl Sandbox {
                 limit: grants.limits.memory,
             });
         }
+        let keyvalue = match &grants.keyvalue {
+            None => None,
+            Some(name) => {
+                let store = self.keyvalue.clone().ok_or(ComponentError::NoStore)?;
+                Some((store, Arc::from(name.as_str())))
+            }
+        };
         let pre = self.link(&component)?;
         let setup = CallSetup {
             limits: grants.limits.clone(),
@@ -90,6 +109,7 @@ impl Sandbox {
             masker: Masker::new(&grants.http).map_err(|error| ComponentError::CompilerFailed(error.to_string()))?,
             grants: grants.http.clone().into(),
             config: Arc::new(grants.config.clone().into_iter().collect::<WasiConfigVariables>()),
+            keyvalue,
             environment: grants.environment.clone().into_iter().collect(),
             arguments: grants.arguments.clone().into(),
             deterministic: grants.deterministic,
@@ -170,7 +190,7 @@ impl Plugin {
             deadline: Instant::now() + self.setup.limits.timeout,
             cancel: &CancellationToken::new(),
         };
-        let (listed, _) = call::run(&self.pre, &self.setup, halt, async |call| {
+        let (listed, _) = call::run(&self.pre, &self.setup, None, halt, async |call| {
             call.plugin.cofferdam_tool_tools().call_list_tools(call.store).await
         })
         .await;
@@ -181,10 +201,16 @@ impl Plugin {
         }
     }
 
-    /// Calls a tool by the component's own name for it, in an instance of its own. `input` is JSON text; `halt` is the
-    /// end whatever happens.
-    pub async fn call(&self, tool: &str, input: &str, halt: Halt<'_>) -> (Result<Vec<Content>, CallFailure>, CallUse) {
-        let (called, usage) = call::run(&self.pre, &self.setup, halt, async |call| {
+    /// Calls a tool by the component's own name for it, in an instance of its own, on behalf of `tenant`. `input` is JSON
+    /// text; `halt` is the end whatever happens.
+    pub async fn call(
+        &self,
+        tenant: &str,
+        tool: &str,
+        input: &str,
+        halt: Halt<'_>,
+    ) -> (Result<Vec<Content>, CallFailure>, CallUse) {
+        let (called, usage) = call::run(&self.pre, &self.setup, Some(tenant), halt, async |call| {
             call.plugin
                 .cofferdam_tool_tools()
                 .call_call_tool(call.store, tool, input)
@@ -240,6 +266,6 @@ mod tests {
     #[test]
     fn calls_can_move_between_threads() {
         fn is_send<T: Send>(_: &T) {}
-        let _ = |plugin: &Plugin, halt: Halt<'_>| is_send(&plugin.call("", "", halt));
+        let _ = |plugin: &Plugin, halt: Halt<'_>| is_send(&plugin.call("", "", "", halt));
     }
 }

@@ -14,6 +14,7 @@ use super::call::CallSetup;
 use super::deterministic;
 use super::failure::Stopped;
 use super::http::Egress;
+use super::keyvalue::{self, KeyValueStore, Namespace};
 use super::limiter::Limiter;
 use super::log::GuestLog;
 use super::logging;
@@ -32,9 +33,11 @@ const TURN: Duration = Duration::from_millis(1);
 pub(super) struct CallState {
     wasi: WasiCtx,
     http: WasiHttpCtx,
-    table: ResourceTable,
+    pub(super) table: ResourceTable,
     pub(super) egress: Egress,
     config: Arc<WasiConfigVariables>,
+    /// Where it keeps data, if it may.
+    pub(super) keyvalue: Option<(KeyValueStore, Namespace)>,
     pub(super) log: GuestLog,
     pub(super) limiter: Limiter,
     pub(super) host_calls: u64,
@@ -45,7 +48,13 @@ pub(super) struct CallState {
 }
 
 impl CallState {
-    pub(super) fn new(setup: &CallSetup, deadline: Instant, log: GuestLog, egress: Egress) -> Self {
+    pub(super) fn new(
+        setup: &CallSetup,
+        tenant: Option<&str>,
+        deadline: Instant,
+        log: GuestLog,
+        egress: Egress,
+    ) -> Self {
         let limits = &setup.limits;
         // What is not said here is not granted: no file, no socket, no standard input.
         let mut wasi = WasiCtx::builder();
@@ -70,6 +79,14 @@ impl CallState {
             table,
             egress,
             config: setup.config.clone(),
+            keyvalue: setup.keyvalue.as_ref().zip(tenant).map(|((store, plugin), tenant)| {
+                let space = Namespace {
+                    tenant: tenant.into(),
+                    plugin: plugin.clone(),
+                    quota: limits.keyvalue_bytes,
+                };
+                (store.clone(), space)
+            }),
             log,
             limiter: Limiter::new(limits),
             host_calls: 0,
@@ -147,5 +164,6 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<CallS
         WasiConfig::from(&*state.config)
     })?;
     logging::add_to_linker(&mut linker)?;
+    keyvalue::add_to_linker(&mut linker)?;
     Ok(linker)
 }

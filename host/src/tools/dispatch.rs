@@ -287,7 +287,8 @@ impl ToolSet {
         };
         let tool = &slot.tool;
         let queued = waiting.elapsed();
-        let (called, usage) = tool.component.call(&tool.export, input, halt).await;
+        let tenant = cx.emitter.tenant();
+        let (called, usage) = tool.component.call(tenant, &tool.export, input, halt).await;
         spent.add(usage, tool.limits().log_bytes);
         let mut pause = None;
         let ended = match called {

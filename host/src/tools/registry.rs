@@ -167,6 +167,7 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Vec
     let grants = Grants {
         http: settings.http.clone(),
         config: settings.config.clone(),
+        keyvalue: settings.keyvalue.then(|| settings.name.clone()),
         environment: settings.environment.clone(),
         arguments: settings.arguments.clone(),
         deterministic: settings.deterministic,

@@ -48,6 +48,8 @@ pub struct PluginSettings {
     pub http: Vec<HttpGrant>,
     /// What `wasi:config/store` answers.
     pub config: BTreeMap<String, String>,
+    /// Whether it may keep data between calls.
+    pub keyvalue: bool,
     /// Its environment variables; it sees no other.
     pub environment: BTreeMap<String, String>,
     /// Its arguments; it sees no other.
@@ -70,6 +72,7 @@ impl PluginSettings {
             required: false,
             http: Vec::new(),
             config: BTreeMap::new(),
+            keyvalue: false,
             environment: BTreeMap::new(),
             arguments: Vec::new(),
             deterministic: false,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{Outcome, computing, hosting, network, replies};
+use crate::{Outcome, computing, hosting, keeping, network, replies};
 
 /// One tool.
 pub struct Misdeed {
@@ -124,6 +124,16 @@ pub const MISDEEDS: &[Misdeed] = &[
         &[],
     ),
     misdeed("chance", "Answers with what the clocks and the random numbers say.", hosting::chance),
+    misdeed("keep", "Does one thing with the data it keeps between calls, and answers with what came of it.", keeping::keep).takes(
+        r#"{
+            "do": { "enum": ["get", "set", "delete", "exists", "keys", "fill"], "default": "get" },
+            "store": { "type": "string", "default": "" },
+            "key": { "type": "string", "default": "key" },
+            "bytes": { "type": "integer", "minimum": 0, "default": 1 },
+            "count": { "type": "integer", "minimum": 0, "default": 0 }
+        }"#,
+        &[],
+    ),
     misdeed("read_env", "Answers with all it sees of its environment: variables, arguments, preopened folders.", hosting::read_env),
     misdeed("read_config", "Answers with a value of its configuration.", hosting::read_config)
         .takes(r#"{ "key": { "type": "string" } }"#, &["key"]),

@@ -12,6 +12,7 @@ mod catalog;
 mod component;
 mod computing;
 mod hosting;
+mod keeping;
 mod listing;
 mod logging;
 mod network;

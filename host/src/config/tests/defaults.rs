@@ -108,6 +108,7 @@ fn every_key_reaches_the_settings() {
         log_bytes = 9
         http_requests = 10
         http_response_bytes = 11
+        keyvalue_bytes = 16
         concurrency = 12
         component_bytes = 13
         compile_timeout = "9ms"
@@ -134,6 +135,7 @@ fn every_key_reaches_the_settings() {
         required = true
         http = [{ url = "http://[::1]:8080/v1", methods = ["POST"], headers = { authorization = "Bearer ${secret:S}" } }]
         config = { k = "v" }
+        keyvalue = true
         env = { E = "e" }
         args = ["a", "b"]
         deterministic = true

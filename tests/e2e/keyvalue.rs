@@ -1,0 +1,112 @@
+//! What plugins keep between calls: across processes, apart from each other, within a quota, and only if they may.
+
+use cofferdam_tests::Lab;
+use serde_json::{Value, json};
+
+use crate::lab;
+
+/// Asks the tool `keep` of the plugin `one`, in a process of its own.
+async fn keep(lab: &Lab, input: Value) -> Value {
+    let ran = lab
+        .call(["tool", "call", "keep", &input.to_string(), "--output", "json"])
+        .await
+        .expect_code(0);
+    serde_json::from_str(ran.json()["content"][0]["text"].as_str().unwrap()).unwrap()
+}
+
+fn configured(keys: &str) -> Lab {
+    let lab = lab([]);
+    lab.configure(&format!("[plugins.one]\ncomponent = \"builtin:faulty\"\n{keys}\n"));
+    lab
+}
+
+#[tokio::test]
+async fn data_outlives_the_process() {
+    let lab = configured("keyvalue = true");
+    assert_eq!(keep(&lab, json!({})).await, json!(null));
+    assert_eq!(keep(&lab, json!({ "do": "set", "bytes": 12 })).await, "done");
+    assert_eq!(keep(&lab, json!({ "store": "default" })).await, 12);
+    assert_eq!(keep(&lab, json!({ "do": "exists" })).await, true);
+    assert_eq!(
+        keep(&lab, json!({ "do": "set", "key": "other", "bytes": 0 })).await,
+        "done"
+    );
+    assert_eq!(keep(&lab, json!({ "do": "keys" })).await, json!(["key", "other"]));
+    assert_eq!(keep(&lab, json!({ "do": "delete" })).await, "done");
+    assert_eq!(keep(&lab, json!({ "do": "exists" })).await, false);
+    let inspected = lab
+        .call(["tool", "inspect", "builtin:faulty"])
+        .await
+        .expect_code(0)
+        .stdout;
+    assert!(inspected.contains("one: up to 1.0 MiB per tenant"), "{inspected}");
+}
+
+#[tokio::test]
+async fn plugins_do_not_see_each_others_data() {
+    let lab = configured("keyvalue = true");
+    assert_eq!(keep(&lab, json!({ "do": "set" })).await, "done");
+    // The same component under another name is another plugin.
+    lab.configure("[plugins.two]\ncomponent = \"builtin:faulty\"\nkeyvalue = true\n");
+    assert_eq!(keep(&lab, json!({})).await, json!(null));
+    assert_eq!(keep(&lab, json!({ "do": "keys" })).await, json!([]));
+    for store in ["one", "../one", "default\0one"] {
+        assert_eq!(
+            keep(&lab, json!({ "store": store })).await,
+            json!({ "error": "no such store" })
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_granted_is_denied() {
+    let lab = configured("");
+    assert_eq!(keep(&lab, json!({})).await, json!({ "error": "access denied" }));
+    assert!(!lab.path("data/cofferdam/keyvalue.sqlite3").exists());
+    let inspected = lab
+        .call(["tool", "inspect", "builtin:faulty"])
+        .await
+        .expect_code(0)
+        .stdout;
+    let row = inspected
+        .lines()
+        .find(|line| line.contains("wasi:keyvalue/store"))
+        .unwrap();
+    assert!(row.contains("one: nothing"), "{row}");
+}
+
+#[tokio::test]
+async fn keyvalue_bytes() {
+    let lab = configured("keyvalue = true\nlimits = { keyvalue_bytes = \"1KiB\", host_calls = 100 }");
+    let full = |answer: &Value| {
+        answer["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("keyvalue_bytes"))
+    };
+    let fits = 1024 - 64 - 3;
+    let answer = keep(&lab, json!({ "do": "set", "bytes": fits + 1 })).await;
+    assert!(full(&answer), "{answer}");
+    assert_eq!(keep(&lab, json!({ "do": "set", "bytes": fits })).await, "done");
+    let answer = keep(&lab, json!({ "do": "fill", "count": 1 })).await;
+    assert!(full(&answer), "{answer}");
+    // Nothing of what was refused is there.
+    assert_eq!(keep(&lab, json!({ "do": "keys" })).await, json!(["key"]));
+    // Entries without values are not free.
+    assert_eq!(keep(&lab, json!({ "do": "delete" })).await, "done");
+    let answer = keep(&lab, json!({ "do": "fill", "count": 50 })).await;
+    assert!(full(&answer), "{answer}");
+    let kept = keep(&lab, json!({ "do": "keys" })).await.as_array().unwrap().len();
+    assert!((10..16).contains(&kept), "{kept}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_store_is_said() {
+    let lab = configured("keyvalue = true");
+    let path = lab.path("data/cofferdam/keyvalue.sqlite3");
+    std::fs::create_dir_all(&path).unwrap();
+    let ran = lab.call(["tool", "list"]).await.expect_code(2);
+    assert!(
+        ran.stderr.contains("not a regular file") && ran.stderr.contains("hint:"),
+        "{ran}"
+    );
+}
