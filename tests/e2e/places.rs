@@ -1,7 +1,7 @@
 //! Who may run beside whom: the places of a tool, of a host and of a turn.
 
 use cofferdam::simulator::{Answer, ToolCall};
-use cofferdam_tests::{Lab, faulty};
+use cofferdam_tests::{Lab, WatGuest, faulty};
 use serde_json::{Value, json};
 
 use crate::lab;
@@ -82,4 +82,22 @@ async fn time_lost_in_the_queue_is_the_hosts_fault() {
         breakers.iter().all(|breaker| breaker["failure_count"] == 0),
         "{report:#}"
     );
+}
+
+/// Asking a plugin for its tools takes a place as a call does: plugins take turns, and none is left out for want of room.
+#[tokio::test]
+async fn plugins_are_loaded_with_one_place() {
+    let lab = lab([]);
+    // Long enough to let others have their turn in between.
+    let busy = "(loop $again
+        (local.set $i (i32.add (local.get $i) (i32.const 1)))
+        (br_if $again (i32.lt_u (local.get $i) (i32.const 1000000))))";
+    let mut plugins = "[limits]\nhost_concurrency = 1\n".to_owned();
+    for number in 0..6 {
+        let guest = WatGuest::named(&format!("t{number}")).list(busy);
+        lab.write(&format!("g{number}.wasm"), guest.build());
+        plugins += &format!("[plugins.p{number}]\ncomponent = \"g{number}.wasm\"\nrequired = true\n");
+    }
+    lab.configure(&plugins);
+    lab.call(["tool", "list"]).await.expect_code(0);
 }

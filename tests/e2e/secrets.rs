@@ -117,3 +117,30 @@ async fn a_secret_that_cannot_be_had_is_said_before_anything_starts() {
     let ran = finish(command.spawn().unwrap()).await.expect_code(2);
     assert!(!ran.stderr.contains("MY_KEY") && ran.stderr.contains("OTHER"), "{ran}");
 }
+
+/// The most natural mistake: the secret itself, where it should be said where it comes from.
+#[tokio::test]
+async fn a_secret_in_the_wrong_place_is_not_repeated() {
+    let lab = lab([]);
+    for secret in [
+        "\"rk-live-4eC39HqLyjWD\"",
+        "{ env = \"hunter6hunter6\" }",
+        "{ env = 7123456789 }",
+        "[\"hunter6hunter6\"]",
+    ] {
+        lab.configure(&format!("[secrets]\nSTRIPE = {secret}\n"));
+        let ran = lab.call(["config", "check"]).await.expect_code(2);
+        assert!(
+            ran.stderr.contains("not shown") && ran.stderr.contains("hint:"),
+            "{ran}"
+        );
+        for part in ["4eC39", "hunter6", "7123456789"] {
+            assert!(!ran.stderr.contains(part), "{ran}");
+        }
+    }
+    lab.configure("");
+    let mut command = lab.command(["config", "check"]);
+    command.env("COFFERDAM_SECRETS__STRIPE", "plainsecretvalue");
+    let ran = finish(command.spawn().unwrap()).await.expect_code(2);
+    assert!(!ran.stderr.contains("plainsecretvalue"), "{ran}");
+}

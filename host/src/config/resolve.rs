@@ -142,7 +142,12 @@ impl Resolver<'_> {
                     let value = self.variables.get(&variable).filter(|value| !value.is_empty());
                     let value = value.map(Secret::new);
                     if value.is_none() {
-                        let message = format!("the environment variable {} is not set", quote(&variable));
+                        // Where a secret was written in its place, it does not look like the name of a variable.
+                        let upper = |character: char| matches!(character, 'A'..='Z' | '0'..='9' | '_');
+                        let message = match variable.chars().all(upper) {
+                            true => format!("the environment variable {} is not set", quote(&variable)),
+                            false => "no environment variable of that name is set (it is not shown)".to_owned(),
+                        };
                         self.report(
                             &[path[0], path[1], "env"],
                             Wrong::new(message).hint("set it to the secret"),

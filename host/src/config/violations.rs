@@ -37,6 +37,13 @@ pub(super) fn remove(schema: &Schema, root: &Node, json: &mut Json, problems: &m
             Kind::Required { property } => problems.push(place.missing(property.as_str().unwrap_or_default())),
             // One word about a value is enough.
             _ if wrong_paths.contains(&path) => {}
+            // Whatever stands there may well be a secret itself.
+            _ if path.first().is_some_and(|section| section == "secrets") => {
+                let hint = "write NAME = { env = \"VARIABLE\" } or NAME = { file = \"path\" }";
+                let wrong = Wrong::new("is not where a secret comes from (the value is not shown)");
+                problems.push(place.problem(&path, wrong.hint(hint)));
+                wrong_paths.push(path);
+            }
             kind => {
                 problems.push(place.problem(&path, place.wrong(kind)));
                 wrong_paths.push(path);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 
 use super::builtin::builtin;
 use super::schema::InputSchema;
@@ -92,9 +92,15 @@ impl PluginError {
     }
 }
 
-/// Loads every plugin at once. Returns the tools in a fixed order, and what could not be loaded.
-pub(super) async fn load(sandbox: &Sandbox, plugins: &[PluginSettings]) -> (Vec<Tool>, Vec<PluginError>) {
-    let loaded = join_all(plugins.iter().map(|settings| load_plugin(sandbox, settings))).await;
+/// Loads the plugins, as many at once as may run at once. Returns the tools in a fixed order, and what could not be loaded.
+pub(super) async fn load(
+    sandbox: &Sandbox,
+    plugins: &[PluginSettings],
+    host_concurrency: u32,
+) -> (Vec<Tool>, Vec<PluginError>) {
+    let loading = plugins.iter().map(|settings| load_plugin(sandbox, settings));
+    let loading = stream::iter(loading.collect::<Vec<_>>()).buffered(host_concurrency.max(1) as usize);
+    let loaded: Vec<_> = loading.collect().await;
     let mut tools = Vec::new();
     let mut problems = Vec::new();
     let mut owners: BTreeMap<String, String> = BTreeMap::new();

@@ -85,7 +85,7 @@ impl ToolSet {
         host_concurrency: u32,
         queue_timeout: Duration,
     ) -> Result<Self, LoadError> {
-        let (tools, problems) = registry::load(sandbox, plugins).await;
+        let (tools, problems) = registry::load(sandbox, plugins, host_concurrency).await;
         for problem in problems.iter().filter(|problem| !problem.fatal) {
             tracing::warn!(
                 plugin = problem.plugin,

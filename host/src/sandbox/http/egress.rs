@@ -32,6 +32,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_RESPONSE_HEADERS: usize = 128;
 const MAX_RESPONSE_HEADER_BYTES: usize = 64 * 1024;
 
+/// Characters of a method or an origin that a message repeats.
+const MAX_NAMED_CHARS: usize = 100;
+
 /// Bytes of a request's body that are taken from the guest at once.
 const BODY_CHUNK_BYTES: usize = 16 * 1024;
 
@@ -105,7 +108,9 @@ impl Egress {
 
     /// For the operator. A path or query may hold what a user or the model said, so neither is repeated.
     fn explain_refusal(&self, method: &str, url: &Url) -> String {
-        let origin = url.origin().ascii_serialization();
+        // Both are the guest's choice, and go into a log.
+        let short = |text: &str| text.escape_debug().take(MAX_NAMED_CHARS).collect::<String>();
+        let (origin, method) = (short(&url.origin().ascii_serialization()), short(method));
         match self.grants.iter().any(|grant| grant.covers_origin(url)) {
             true => format!("{method} {origin} is granted, but not with this method or below this path"),
             false => format!("{method} {origin} is not granted"),
@@ -250,6 +255,7 @@ impl Exchange {
         addresses.retain(|address| address::is_public(address.ip()) || self.grant.names_address(address.ip()));
         if addresses.is_empty() && resolved > 0 {
             let host = self.url.host_str().unwrap_or_default();
+            let host: String = host.chars().take(MAX_NAMED_CHARS).collect();
             note(
                 &self.refused,
                 format!("{host} resolves to an address that is not public"),
