@@ -144,3 +144,54 @@ async fn a_secret_in_the_wrong_place_is_not_repeated() {
     let ran = finish(command.spawn().unwrap()).await.expect_code(2);
     assert!(!ran.stderr.contains("plainsecretvalue"), "{ran}");
 }
+
+#[tokio::test]
+async fn the_grant_that_says_most_about_a_place_decides() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = lab([]);
+    lab.write("key.txt", format!(" {SECRET} \n"));
+    let url = server.url();
+    lab.configure(&format!(
+        r#"
+        [secrets]
+        KEY = {{ file = "key.txt" }}
+        [plugins.faulty]
+        component = "builtin:faulty"
+        http = [
+            {{ url = "{url}/" }},
+            {{ url = "{url}/api", headers = {{ X-Key = "${{secret:KEY}}" }} }},
+        ]
+        "#
+    ));
+    for path in ["other", "api/x"] {
+        let input = json!({ "url": format!("{url}/{path}") }).to_string();
+        lab.call(["tool", "call", "fetch", &input]).await.expect_code(0);
+    }
+    let heads = server.heads();
+    assert!(!heads[0].contains(SECRET), "{}", heads[0]);
+    // Without the white space around it.
+    assert!(heads[1].contains(&format!("x-key: {SECRET}\r\n")), "{}", heads[1]);
+}
+
+#[tokio::test]
+async fn what_a_configuration_cannot_mean_is_refused() {
+    let lab = lab([]);
+    for (keys, says) in [
+        (
+            "http = [{ url = \"https://x/\", headers = { Authorization = \"Bearer abc\" } }]",
+            "put it into [secrets]",
+        ),
+        (
+            "http = [{ url = \"https://x/\", headers = { X-B = \"1\", x-b = \"2\" } }]",
+            "stands here twice",
+        ),
+        ("env = { \"A=B\" = \"x\" }", "no name of a variable"),
+        ("env = { \"\" = \"x\" }", "no name of a variable"),
+        ("env = { A = \"a\\u0000b\" }", "holds a NUL"),
+        ("args = [\"a\\u0000b\"]", "holds a NUL"),
+    ] {
+        lab.configure(&format!("[plugins.faulty]\ncomponent = \"builtin:faulty\"\n{keys}\n"));
+        let ran = lab.call(["config", "check"]).await.expect_code(2);
+        assert!(ran.stderr.contains(says), "{says}: {ran}");
+    }
+}

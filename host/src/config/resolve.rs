@@ -140,7 +140,7 @@ impl Resolver<'_> {
             let found = match (raw.env, raw.file) {
                 (Some(variable), None) => {
                     let value = self.variables.get(&variable).filter(|value| !value.is_empty());
-                    let value = value.map(Secret::new);
+                    let value = value.map(|value| Secret::new(value.trim()));
                     if value.is_none() {
                         // Where a secret was written in its place, it does not look like the name of a variable.
                         let upper = |character: char| matches!(character, 'A'..='Z' | '0'..='9' | '_');
@@ -182,7 +182,7 @@ impl Resolver<'_> {
             Ok(secret)
         });
         match read {
-            Ok(secret) => Some(Secret::new(secret.trim_end_matches(['\r', '\n']))),
+            Ok(secret) => Some(Secret::new(secret.trim())),
             Err(error) => {
                 let wrong = Wrong::new(format!("{} cannot be read ({error})", quote(text)));
                 self.report(path, wrong.hint("make it a text file that this user can read"));
@@ -216,6 +216,7 @@ impl Resolver<'_> {
         let limits = self.inherited(raw.limits.over(limits))?;
         self.check_call_limits(&[path[0], path[1], "limits"], &limits);
         let breaker = self.inherited(raw.breaker.over(&RawBreaker::from(&BreakerSettings::default())))?;
+        self.check_environment(&path, &raw.env, &raw.args);
         let http = self.http(&path, &raw.http, secrets);
         // A plugin without a component is a problem already, and looked at no further.
         let source = match raw.component {
@@ -252,6 +253,25 @@ impl Resolver<'_> {
             tools,
             name,
         })
+    }
+
+    /// A guest gets variables as `NAME=value` and texts that end at the first NUL.
+    fn check_environment(&mut self, plugin: &[&str; 2], env: &BTreeMap<String, String>, args: &[String]) {
+        for (name, value) in env {
+            let path = [plugin[0], plugin[1], "env", name.as_str()];
+            if name.is_empty() || name.contains(['=', '\0']) {
+                self.report(
+                    &path,
+                    Wrong::new("is no name of a variable: it is empty, or holds `=` or NUL"),
+                );
+            } else if value.contains('\0') {
+                self.report(&path, Wrong::new("holds a NUL, where a variable would end"));
+            }
+        }
+        for (index, _) in args.iter().enumerate().filter(|(_, argument)| argument.contains('\0')) {
+            let path = [plugin[0], plugin[1], "args", &index.to_string()];
+            self.report(&path, Wrong::new("holds a NUL, where an argument would end"));
+        }
     }
 
     fn source(&mut self, path: &[&str], component: &str) -> ComponentSource {
@@ -295,8 +315,14 @@ impl Resolver<'_> {
             .iter()
             .map(|(name, secret)| (name.clone(), secret.clone().unwrap_or_else(|| stand_in.clone())))
             .collect();
-        let mut headers = Vec::new();
+        let mut headers: Vec<AttachedHeader> = Vec::new();
         for (name, template) in raw {
+            if headers.iter().any(|header| header.name().eq_ignore_ascii_case(name)) {
+                let path: Vec<&str> = path.iter().copied().chain([name.as_str()]).collect();
+                let wrong = Wrong::new("the same header stands here twice, but for upper and lower case");
+                self.report(&path, wrong.hint("remove one of them"));
+                continue;
+            }
             match AttachedHeader::new(name, template, &known) {
                 Ok(header) => headers.push(header),
                 Err(error) => {

@@ -24,6 +24,17 @@ const RESERVED: [HeaderName; 11] = [
     HeaderName::from_static("keep-alive"),
 ];
 
+/// Headers whose names hold one of these carry credentials. Written out they would be neither masked nor redacted.
+const CREDENTIALS: [&str; 7] = [
+    "authorization",
+    "cookie",
+    "api-key",
+    "apikey",
+    "token",
+    "secret",
+    "password",
+];
+
 /// Secrets by name.
 pub type Secrets = BTreeMap<String, Secret>;
 
@@ -50,6 +61,10 @@ pub enum AttachError {
     Template,
     #[error("the secret `{0}` has {1} bytes; {min} to {max} can be kept out of answers and logs", min = SECRET_BYTES.start(), max = SECRET_BYTES.end())]
     Length(String, usize),
+    #[error(
+        "the header {0} holds a secret that stands in the configuration; put it into [secrets] and write ${{secret:NAME}}"
+    )]
+    Literal(HeaderName),
     #[error("its value holds characters that no header may have (it is not shown)")]
     Value,
 }
@@ -84,6 +99,9 @@ impl AttachedHeader {
             rest = after;
         }
         text.push_str(rest);
+        if used.is_empty() && CREDENTIALS.iter().any(|word| name.as_str().contains(word)) {
+            return Err(AttachError::Literal(name));
+        }
         let mut value = HeaderValue::try_from(text).map_err(|_| AttachError::Value)?;
         value.set_sensitive(true);
         Ok(Self {
@@ -158,6 +176,8 @@ mod tests {
             AttachError::Length("SHORT".to_owned(), 7)
         );
         assert_eq!(attach("x", "${secret:LINES}"), AttachError::Value);
+        assert!(matches!(attach("Authorization", "Bearer abc"), AttachError::Literal(_)));
+        assert!(matches!(attach("X-Api-Key", "abc"), AttachError::Literal(_)));
         for template in ["${", "${env:KEY}", "${secret:KEY"] {
             assert_eq!(attach("x", template), AttachError::Template, "{template}");
         }

@@ -101,7 +101,9 @@ impl Egress {
         self.requests += 1;
         let url = canonical_url(request.uri())?;
         let method = request.method().as_str();
-        let grant = self.grants.iter().find(|grant| grant.covers(method, &url));
+        // The grant that says most about the place, in whatever order they are listed.
+        let covering = self.grants.iter().filter(|grant| grant.covers(method, &url));
+        let grant = covering.max_by_key(|grant| grant.path_prefix.len());
         let grant = grant.ok_or_else(|| self.explain_refusal(method, &url))?;
         Ok((url, grant.clone()))
     }

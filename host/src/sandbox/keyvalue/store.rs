@@ -17,6 +17,10 @@ const PAGE: i64 = 256;
 /// How long another process that writes is waited for.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// A reader waits for no writer.
+const READ: TransactionBehavior = TransactionBehavior::Deferred;
+const WRITE: TransactionBehavior = TransactionBehavior::Immediate;
+
 /// Marks the file as ours: `CFKV`.
 const APPLICATION_ID: i64 = 0x4346_4b56;
 const VERSION: i64 = 1;
@@ -143,7 +147,7 @@ impl KeyValueStore {
     }
 
     pub(super) async fn get(&self, space: &Namespace, key: String) -> Result<Option<Vec<u8>>, Refusal> {
-        self.run(space, move |transaction, space| {
+        self.run(space, READ, move |transaction, space| {
             let value = transaction.query_row(
                 "SELECT value FROM entries WHERE tenant = ?1 AND plugin = ?2 AND key = ?3",
                 params![space.tenant, space.plugin, key],
@@ -158,7 +162,7 @@ impl KeyValueStore {
         if key.is_empty() || key.len() > MAX_KEY_BYTES {
             return Err(Refusal::Key);
         }
-        self.run(space, move |transaction, space| {
+        self.run(space, WRITE, move |transaction, space| {
             let before = weight(transaction, space, &key)?;
             let after = key.len() as u64 + value.len() as u64 + ENTRY_BYTES;
             let used = used(transaction, space)?.saturating_sub(before).saturating_add(after);
@@ -176,7 +180,7 @@ impl KeyValueStore {
     }
 
     pub(super) async fn delete(&self, space: &Namespace, key: String) -> Result<(), Refusal> {
-        self.run(space, move |transaction, space| {
+        self.run(space, WRITE, move |transaction, space| {
             let before = weight(transaction, space, &key)?;
             if before == 0 {
                 return Ok(());
@@ -192,7 +196,7 @@ impl KeyValueStore {
     }
 
     pub(super) async fn exists(&self, space: &Namespace, key: String) -> Result<bool, Refusal> {
-        self.run(space, move |transaction, space| {
+        self.run(space, READ, move |transaction, space| {
             Ok(weight(transaction, space, &key)? > 0)
         })
         .await
@@ -205,7 +209,7 @@ impl KeyValueStore {
         cursor: Option<u64>,
     ) -> Result<(Vec<String>, Option<u64>), Refusal> {
         let after = i64::try_from(cursor.unwrap_or(0)).unwrap_or(i64::MAX);
-        self.run(space, move |transaction, space| {
+        self.run(space, READ, move |transaction, space| {
             let mut statement = transaction.prepare(
                 "SELECT id, key FROM entries WHERE tenant = ?1 AND plugin = ?2 AND id > ?3 ORDER BY id LIMIT ?4",
             )?;
@@ -226,12 +230,13 @@ impl KeyValueStore {
     async fn run<T: Send + 'static>(
         &self,
         space: &Namespace,
+        access: TransactionBehavior,
         work: impl FnOnce(&Transaction<'_>, &Namespace) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
         let (connection, space) = (Arc::clone(&self.0), space.clone());
         let done = tokio::task::spawn_blocking(move || {
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction = connection.transaction_with_behavior(access)?;
             let result = work(&transaction, &space)?;
             transaction.commit()?;
             Ok(result)
