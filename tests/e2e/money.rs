@@ -1,7 +1,7 @@
 //! Money through the real binary: what is reserved, settled, refused, and what survives a kill.
 
 use cofferdam::simulator::{Answer, FaultKind, FaultPoint, MessageAnswer, ToolCall, UsageAnswer, UsageFigures};
-use cofferdam_tests::{Lab, Ran, faulty, finish};
+use cofferdam_tests::{Lab, Ran, faulty, finish, tool_call};
 use serde_json::{Value, json};
 
 use crate::lab;
@@ -249,5 +249,25 @@ async fn a_limit_that_was_set_overrides_the_configuration() {
     assert!(
         report["error"]["message"].as_str().unwrap().contains("host_day"),
         "{report:#}"
+    );
+}
+
+/// A result that is legal and longer than the budget can pay for degrades the answer; it does not end the run.
+#[tokio::test]
+async fn a_result_that_cannot_be_paid_for_is_trimmed_and_the_run_goes_on() {
+    let lab = lab([
+        tool_call("big_output", json!({ "bytes": 900_000 })),
+        Answer::text("Fine all the same."),
+    ]);
+    lab.configure(&faulty(""));
+    let report = lab.report(0).await;
+    assert_eq!(report["answer"], "Fine all the same.", "{report:#}");
+    let requests = lab.simulator.requests();
+    assert_eq!(requests.len(), 2);
+    let told = requests[1].body.to_string();
+    assert!(
+        told.contains("[trimmed: ") && told.len() < 20_000,
+        "{} bytes",
+        told.len()
     );
 }

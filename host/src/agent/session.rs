@@ -199,7 +199,8 @@ impl Run<'_> {
         }
     }
 
-    /// One answer. A history that the model finds too long is trimmed and sent again.
+    /// One answer. A history that the model finds too long, or that the budget can't pay for, is trimmed and sent again: one
+    /// long result of a tool must not be the end of the run.
     async fn ask_model(&mut self) -> Result<ModelResponse, Ended> {
         let settings = &self.host.config;
         for trims in 0.. {
@@ -218,7 +219,8 @@ impl Run<'_> {
             };
             match self.host.model.respond(&request, &cx).await {
                 Ok(response) => return Ok(response),
-                Err(ModelError::ContextOverflow(_)) if trims < MAX_TRIMS && self.conversation.trim() => {}
+                Err(ModelError::ContextOverflow(_) | ModelError::Budget(_))
+                    if trims < MAX_TRIMS && self.conversation.trim() => {}
                 Err(error) => {
                     return Err(Ended {
                         ending: ending_for(&error),
