@@ -234,6 +234,22 @@ async fn tools_that_lie_about_themselves() {
     }
 }
 
+/// Every request to the model carries the tools and pays for them; no single tool is too long here.
+#[tokio::test]
+async fn what_a_plugin_says_of_its_tools_is_bounded() {
+    for (tools, code) in [(7, 0), (9, 2)] {
+        let tools = (0..tools).map(|number| WatTool {
+            description: "x".repeat(8_000),
+            ..WatTool::named(&format!("t{number}"))
+        });
+        let lab = lab([]);
+        lab.write("guest.wasm", WatGuest::new(tools).build());
+        lab.configure(&plugin("guest.wasm", true));
+        let ran = lab.call(["tool", "list"]).await.expect_code(code);
+        assert_eq!(ran.stderr.contains("more than 65536 bytes"), code == 2, "{ran}");
+    }
+}
+
 /// Patterns stay compiled as long as the host runs; no single tool has too many here.
 #[tokio::test]
 async fn patterns_are_bounded_for_all_tools_of_a_plugin() {

@@ -16,6 +16,8 @@ const MAX_DESCRIPTION_BYTES: usize = 8 * 1024;
 const MAX_NAME_CHARS: usize = 64;
 /// Regular expressions in the schemas of one plugin: each stays compiled for as long as the host runs.
 const MAX_PATTERNS: usize = 256;
+/// Bytes of names, descriptions and schemas of one plugin: every request to the model carries them, and pays for them.
+const MAX_DEFINITION_BYTES: usize = 64 * 1024;
 
 /// One tool, ready to be called.
 #[derive(Debug)]
@@ -213,18 +215,27 @@ fn make_tools(
 ) -> Result<Vec<Tool>, ComponentError> {
     let default = ToolSettings::default();
     let mut tools = Vec::with_capacity(exports.len());
-    let mut patterns = 0;
+    let (mut patterns, mut bytes) = (0, 0);
     for export in exports {
+        bytes += export.name.len() + export.description.len() + export.input_schema.len();
         let tool_settings = settings.tools.get(&export.name).unwrap_or(&default);
         let tool = make_tool(export, settings, tool_settings, component)?;
         patterns += tool.schema.patterns();
-        if patterns > MAX_PATTERNS {
-            return Err(ComponentError::BadTool {
-                tool: tool.export.escape_debug().take(80).collect(),
-                reason: format!("the input schemas up to its own have more than {MAX_PATTERNS} patterns"),
-            });
-        }
-        tools.push(tool);
+        let reason = if patterns > MAX_PATTERNS {
+            format!("the input schemas up to its own have more than {MAX_PATTERNS} patterns")
+        } else if bytes > MAX_DEFINITION_BYTES {
+            format!(
+                "names, descriptions and schemas up to its own come to more than {MAX_DEFINITION_BYTES} bytes, which every request \
+                 to the model would carry"
+            )
+        } else {
+            tools.push(tool);
+            continue;
+        };
+        return Err(ComponentError::BadTool {
+            tool: tool.export.escape_debug().take(80).collect(),
+            reason,
+        });
     }
     Ok(tools)
 }
