@@ -521,6 +521,8 @@ fn tools_of_the_vendor_count_as_tools() {
     };
     let calculate = request()["tools"][0].clone();
     assert_eq!(with(json!([search, calculate])), Ok(()));
+    let toolset = json!({ "type": "mcp_toolset", "mcp_server_name": "s" });
+    assert_eq!(with(json!([toolset, calculate])), Ok(()));
     let named = json!({ "name": "web_search", "input_schema": { "type": "object" } });
     assert!(with(json!([search, calculate, named])).unwrap_err().contains("unique"));
     assert!(

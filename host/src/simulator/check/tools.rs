@@ -18,6 +18,8 @@ pub(super) fn check(body: &Value) -> Checked {
     let mut names = HashSet::new();
     for (index, tool) in tools.iter().enumerate() {
         let name = match &tool["type"] {
+            // It stands for all tools of a server, and has no name of its own.
+            Value::String(kind) if kind == "mcp_toolset" => continue,
             // A tool with a type of its own runs at the vendor's and has other fields.
             Value::String(kind) if kind != "custom" => {
                 required_text(tool, "name", &format!("tools.{index}.{kind}.name"))?
