@@ -7,7 +7,7 @@ use dashu_int::IBig;
 use dashu_int::ops::{BitTest, Gcd, UnsignedAbs};
 use dashu_ratio::RBig;
 
-use crate::number::{Meter, Number, bits, ten_to};
+use crate::number::{Meter, Number, bits, checked, ten_to};
 
 /// Every name, for the message about one that is none.
 pub const NAMES: &str = "abs, acos, asin, atan, cbrt, ceil, cos, exp, factorial, floor, gcd, lcm, ln, log, log2, log10, \
@@ -46,11 +46,11 @@ pub fn call(name: &str, arguments: &[Number], meter: &mut Meter) -> Result<Numbe
         ("lcm", [first, rest @ ..]) => rest.iter().try_fold(whole(integer(first)?), |a, b| lcm(&a, b, meter)),
         ("factorial", [n]) => factorial(n, meter),
         ("sqrt", [x]) => meter.square_root(x.clone()),
-        ("cbrt", [x]) => float(x, f64::cbrt),
+        ("cbrt", [x]) => meter.cube_root(x),
         ("exp", [x]) => float(x, f64::exp),
-        ("ln", [x]) => logarithm(x, f64::ln),
-        ("log" | "log10", [x]) => logarithm(x, f64::log10),
-        ("log2", [x]) => logarithm(x, f64::log2),
+        ("ln", [x]) => Number::approximate(logarithm(x, f64::ln, meter)?),
+        ("log" | "log10", [x]) => whole_logarithm(logarithm(x, f64::log10, meter)?, x, &Number::integer(10), meter),
+        ("log2", [x]) => whole_logarithm(logarithm(x, f64::log2, meter)?, x, &Number::integer(2), meter),
         ("log", [x, base]) => logarithm_to(x, base, meter),
         ("sin", [x]) => sine(x, 0),
         ("cos", [x]) => sine(x, 1),
@@ -91,33 +91,48 @@ fn float(x: &Number, function: fn(f64) -> f64) -> Result<Number, String> {
     Number::approximate(function(x.to_f64()?))
 }
 
-fn logarithm(x: &Number, function: fn(f64) -> f64) -> Result<Number, String> {
+/// `function` is the logarithm of floating-point numbers. They are too coarse near 1, where an exact number's distance from
+/// 1 tells more, and too short for an exact number with thousands of digits.
+fn logarithm(x: &Number, function: fn(f64) -> f64, meter: &mut Meter) -> Result<f64, String> {
     if x.is_negative() || x.is_zero() {
         return Err("a logarithm takes numbers above 0".to_owned());
     }
-    float(x, function)
+    let value = match x {
+        Number::Exact(value) => value,
+        Number::Approximate(value) => return Ok(function(*value)),
+    };
+    let (mantissa, exponent) = meter.scaled(value, 1)?;
+    if exponent == 0 && (mantissa - 1.0).abs() < 0.5 {
+        meter.charge(bits(value), bits(value))?;
+        let above_one = (value - RBig::ONE).to_f64().value();
+        return Ok(above_one.ln_1p() * function(consts::E));
+    }
+    Ok(function(mantissa) + f64::from(exponent) * function(2.0))
 }
 
-/// A whole number where it is one: the quotient of two rounded logarithms would often miss it by a hair, and rounding it
-/// down would then be wrong by one.
 fn logarithm_to(x: &Number, base: &Number, meter: &mut Meter) -> Result<Number, String> {
-    let divisor = logarithm(base, f64::ln)?;
-    if divisor.is_zero() {
+    let divisor = logarithm(base, f64::ln, meter)?;
+    if divisor == 0.0 {
         return Err("1 is no base of a logarithm".to_owned());
     }
-    let quotient = logarithm(x, f64::ln)?.to_f64()? / divisor.to_f64()?;
+    whole_logarithm(logarithm(x, f64::ln, meter)? / divisor, x, base, meter)
+}
+
+/// A whole number where it is one: what is computed from rounded logarithms would often miss it by a hair, and rounding it
+/// down would then be wrong by one.
+fn whole_logarithm(computed: f64, x: &Number, base: &Number, meter: &mut Meter) -> Result<Number, String> {
     if let (Number::Exact(value), Number::Exact(_)) = (x, base)
-        && (quotient - quotient.round()).abs() < 1e-6
-        && quotient.abs() < 1e6
+        && (computed - computed.round()).abs() < 1e-6
+        && computed.abs() < 1e6
     {
-        let whole = Number::integer(quotient.round() as i64);
+        let whole = Number::integer(computed.round() as i64);
         if let Ok(Number::Exact(power)) = meter.power(base.clone(), whole.clone())
             && power == *value
         {
             return Ok(whole);
         }
     }
-    Number::approximate(quotient)
+    Number::approximate(computed)
 }
 
 /// The functions of an angle, by the quarter turns that each is ahead of the sine.
@@ -152,8 +167,8 @@ fn tangent(x: &Number, meter: &mut Meter) -> Result<Number, String> {
     meter.divide(sine(x, 0)?, cosine)
 }
 
-/// Neighbouring floating-point numbers above this are further apart than one radian.
-const LARGEST_ANGLE: f64 = 9_007_199_254_740_992.0;
+/// The largest inexact angle: where it lies within a turn is uncertain by its size times 10^-16, so six digits are right.
+const LARGEST_ANGLE: f64 = 1e9;
 /// 2 pi times 10^60.
 const TURN: &str = "6283185307179586476925286766559005768394338798750211641949889";
 const TURN_DECIMALS: usize = 60;
@@ -175,7 +190,8 @@ fn within_a_turn(angle: &RBig) -> Result<(usize, f64), String> {
 }
 
 fn too_large_an_angle() -> String {
-    "the angle is too large: nothing is known of where it lies within a turn".to_owned()
+    "the angle is too large: inexact ones, such as multiples of pi, are taken up to 1e9, exact ones up to 3e38"
+        .to_owned()
 }
 
 fn extreme(first: &Number, rest: &[Number], wanted: Ordering) -> Result<Number, String> {
@@ -190,12 +206,15 @@ fn extreme(first: &Number, rest: &[Number], wanted: Ordering) -> Result<Number, 
 
 fn round(x: &Number, digits: &Number, meter: &mut Meter) -> Result<Number, String> {
     let digits = integer(digits)?;
-    let digits = usize::try_from(digits).ok().filter(|digits| *digits <= 1_000);
-    let digits = digits.ok_or("`round` takes 0 to 1000 digits after the point as its second argument")?;
-    let scale = RBig::from(ten_to(digits));
+    let digits = isize::try_from(digits)
+        .ok()
+        .filter(|digits| digits.unsigned_abs() <= 1_000);
+    let digits = digits.ok_or("`round` takes -1000 to 1000 digits after the point as its second argument")?;
+    let scale = RBig::from(ten_to(digits.unsigned_abs()));
+    let scale = if digits < 0 { RBig::ONE / scale } else { scale };
     let x = x.to_exact()?;
     meter.charge(bits(&x), bits(&scale))?;
-    Ok(Number::Exact(RBig::from((x * &scale).round()) / scale))
+    checked(RBig::from((x * &scale).round()) / scale)
 }
 
 fn whole(value: IBig) -> Number {

@@ -3,14 +3,14 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use dashu_int::ops::{BitTest, SquareRoot, UnsignedAbs};
+use dashu_int::ops::{BitTest, UnsignedAbs};
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
 /// The most decimal digits a number may have on either side of its fraction bar.
 pub const MAX_DIGITS: usize = 10_000;
 /// The same in bits.
-const MAX_BITS: usize = 33_219;
+const MAX_BITS: usize = 33_220;
 /// How much computing one expression may cost, in products of 64-bit words: about 350 operations on numbers of the
 /// largest size, or millions on everyday ones. A unit takes one to six units of fuel.
 const MAX_WORK: u64 = 100_000_000;
@@ -90,7 +90,7 @@ impl Number {
     pub fn compare(&self, other: &Self) -> Result<Ordering, String> {
         Ok(match (self, other) {
             (Exact(a), Exact(b)) => a.cmp(b),
-            (a, b) => a.to_f64()?.total_cmp(&b.to_f64()?),
+            (a, b) => a.to_exact()?.cmp(&b.to_exact()?),
         })
     }
 }
@@ -190,14 +190,54 @@ impl Meter {
         if number.is_negative() {
             return Err("a negative number has no real square root".to_owned());
         }
-        if let Exact(value) = &number {
-            self.charge(bits(value), bits(value))?;
-            let (numerator, denominator) = (value.numerator().sqrt(), value.denominator().sqrt());
-            if IBig::from(numerator.sqr()) == *value.numerator() && denominator.sqr() == *value.denominator() {
-                return Ok(Exact(RBig::from_parts(numerator.into(), denominator)));
-            }
+        self.root(&number, 2, f64::sqrt)
+    }
+
+    /// Exact for cubes of fractions, the nearest floating-point number otherwise.
+    pub fn cube_root(&mut self, number: &Number) -> Result<Number, String> {
+        self.root(number, 3, f64::cbrt)
+    }
+
+    fn root(&mut self, number: &Number, degree: u16, approximate: fn(f64) -> f64) -> Result<Number, String> {
+        let value = match number {
+            Exact(value) => value,
+            Approximate(value) => return Number::approximate(approximate(*value)),
+        };
+        // A cube root takes several divisions of the whole length.
+        self.charge(bits(value), usize::from(degree) * bits(value))?;
+        let numerator = value.numerator().nth_root(degree.into());
+        let denominator = value.denominator().nth_root(degree.into());
+        if numerator.pow(degree.into()) == *value.numerator() && denominator.pow(degree.into()) == *value.denominator()
+        {
+            return Ok(Exact(RBig::from_parts(numerator, denominator)));
         }
-        Number::approximate(number.to_f64()?.sqrt())
+        let (mantissa, exponent) = self.scaled(value, degree)?;
+        let root = approximate(mantissa) * 2_f64.powi(exponent / i32::from(degree));
+        if root == 0.0 {
+            return Err("the result is too small: inexact results reach down to about 1e-308".to_owned());
+        }
+        Number::approximate(root)
+    }
+
+    /// `value` as a floating-point number times 2 to the power of a multiple of `step`, which is 0 where floating point
+    /// reaches that far.
+    pub fn scaled(&mut self, value: &RBig, step: u16) -> Result<(f64, i32), String> {
+        let length = |bits: usize| i32::try_from(bits).map_err(|_| too_long());
+        let size = length(value.numerator().bit_len())? - length(value.denominator().bit_len())?;
+        let mut exponent = 0;
+        let mut mantissa = value.clone();
+        // Floating-point numbers lose digits below 2^-1022.
+        if size.abs() > 1_000 {
+            self.charge(bits(value), bits(value))?;
+            exponent = size - size % i32::from(step);
+            let scale = RBig::from(UBig::ONE << exponent.unsigned_abs() as usize);
+            mantissa = if exponent > 0 {
+                mantissa / scale
+            } else {
+                mantissa * scale
+            };
+        }
+        Ok((mantissa.to_f64().value(), exponent))
     }
 
     fn operate(
@@ -241,11 +281,12 @@ pub fn bits(value: &RBig) -> usize {
 
 /// The number, if it is short enough.
 pub fn checked(value: RBig) -> Result<Number, String> {
-    if bits(&value) > MAX_BITS {
-        Err(too_long())
-    } else {
-        Ok(Exact(value))
-    }
+    // Some numbers of 10,001 digits have no more bits than the longest that fits.
+    let fits = bits(&value) < MAX_BITS || {
+        let limit = ten_to(MAX_DIGITS);
+        value.numerator().clone().unsigned_abs() < limit && *value.denominator() < limit
+    };
+    if fits { Ok(Exact(value)) } else { Err(too_long()) }
 }
 
 fn too_long() -> String {

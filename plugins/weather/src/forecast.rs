@@ -61,33 +61,32 @@ fn find_place(location: &str, services: &Services, send: &impl Send) -> Result<P
         );
         let answer = ask(send, "geocoding", url)?;
         if let Some(result) = answer["results"].get(0) {
-            let place = place(result);
-            return place
-                .ok_or_else(|| Problem::Failed("the geocoding service left out where the place is".to_owned()));
+            return place(result).ok_or_else(|| {
+                Problem::Failed("the geocoding service left out the name of the place, or where it is".to_owned())
+            });
         }
     }
-    let shown: String = location.chars().take(MAX_NAME).collect();
     Err(Problem::InvalidInput(format!(
-        "no place named `{shown}` is known: give the name of a city, without street or state"
+        "no place named `{}` is known: give the name of a city, without street or state",
+        printable(location)
     )))
 }
 
 fn place(result: &Value) -> Option<Place> {
     let latitude = result["latitude"].as_f64().filter(|degrees| degrees.abs() <= 90.0)?;
     let longitude = result["longitude"].as_f64().filter(|degrees| degrees.abs() <= 180.0)?;
-    let mut parts: Vec<String> = Vec::new();
-    for key in ["name", "admin1", "country"] {
-        // A city state carries its name in every field.
-        if let Some(part) = result[key]
+    let text = |key: &str| {
+        result[key]
             .as_str()
             .map(printable)
-            .filter(|part| !part.is_empty() && !parts.contains(part))
-        {
+            .filter(|text| !text.trim().is_empty())
+    };
+    let mut parts = vec![text("name")?];
+    for part in ["admin1", "country"].into_iter().filter_map(text) {
+        // A city state carries its name in every field.
+        if !parts.contains(&part) {
             parts.push(part);
         }
-    }
-    if parts.is_empty() {
-        return None;
     }
     Some(Place {
         name: parts.join(", "),
@@ -121,7 +120,9 @@ fn within(value: &Value, range: RangeInclusive<f64>) -> Option<f64> {
 /// The letters, digits and marks that names of places are made of. Whatever else a service sends, a model may read it as
 /// something else than a name: what steers a terminal, turns the direction of writing or cannot be seen goes first.
 fn printable(text: &str) -> String {
-    let belongs = |c: &char| c.is_alphanumeric() || " '’-.,()/&".contains(*c);
+    // To Unicode the Hangul fillers are letters, though nobody sees them.
+    let filler = |c: char| matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}');
+    let belongs = |c: &char| (c.is_alphanumeric() && !filler(*c)) || " '’-.,()/&".contains(*c);
     text.chars().filter(belongs).take(MAX_NAME).collect()
 }
 

@@ -150,10 +150,10 @@ fn trouble_that_stays_is_a_failure() {
     check(status(302, ""), "302");
     check(status(404, ""), "404");
     check(ok("{\"results\": [{"), "malformed JSON");
-    check(ok(r#"{"results":[{"name":"Boston"}]}"#), "left out where the place is");
+    check(ok(r#"{"results":[{"name":"Boston"}]}"#), "or where it is");
     check(
         ok(r#"{"results":[{"name":"Boston","latitude":1e300,"longitude":0}]}"#),
-        "left out where the place is",
+        "or where it is",
     );
     let send = both(BOSTON, r#"{"current":{}}"#);
     assert!(matches!(
@@ -183,6 +183,14 @@ fn what_no_weather_can_be_is_not_passed_on() {
         r#"{"results":[{"name":"\u202e\u200b","latitude":1,"longitude":1}]}"#,
         CLOUDY,
     );
+    failed(
+        r#"{"results":[{"admin1":"Massachusetts","country":"United States","latitude":1,"longitude":1}]}"#,
+        CLOUDY,
+    );
+    failed(
+        r#"{"results":[{"name":" \u3164\u115f\u1160\uffa0","country":"United States","latitude":1,"longitude":1}]}"#,
+        CLOUDY,
+    );
     failed(BOSTON, r#"{"current":{"temperature_2m":1e308}}"#);
     failed(BOSTON, r#"{"current":{"temperature_2m":"mild"}}"#);
     let odd = r#"{"current":{"temperature_2m":1,"relative_humidity_2m":1e300,"weather_code":3.0,"wind_speed_10m":-4}}"#;
@@ -201,4 +209,13 @@ fn names_are_letters_and_nothing_that_hides() {
         })
     });
     assert!(sentence.unwrap().starts_with("abc31m São-João d'Or: 12.3"), "the name");
+}
+
+#[test]
+fn an_unknown_place_is_repeated_without_what_hides() {
+    let send = |_: &Request| ok("{}");
+    let Err(Problem::InvalidInput(message)) = current_weather("Xy\u{202e}z\u{1b}zy\u{3164}", &services(), &send) else {
+        panic!("nothing is known")
+    };
+    assert!(message.contains("`Xyzzy`"), "{message:?}");
 }
