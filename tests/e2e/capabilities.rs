@@ -12,10 +12,7 @@ fn configured(keys: &str) -> Lab {
 }
 
 async fn call(lab: &Lab, tool: &str, input: Value) -> Value {
-    let ran = lab
-        .call(["tool", "call", tool, &input.to_string(), "--output", "json"])
-        .await;
-    ran.expect_code(0).json()
+    lab.call_tool(tool, &input).await.expect_code(0).json()
 }
 
 /// The JSON that a tool answered with.
@@ -30,11 +27,7 @@ async fn variables_and_arguments_are_those_listed() {
     let seen = answer(&lab, "read_env").await;
     let expected = json!({ "env": { "LANG": "C", "EMPTY": "" }, "args": ["tool", "--fast"], "preopens": [] });
     assert_eq!(seen, expected);
-    let inspected = lab
-        .call(["tool", "inspect", "builtin:faulty"])
-        .await
-        .expect_code(0)
-        .stdout;
+    let inspected = lab.inspect("builtin:faulty").await;
     assert!(
         inspected.contains("variable EMPTY, variable LANG, argument tool, argument --fast"),
         "{inspected}"
@@ -51,11 +44,7 @@ async fn a_deterministic_plugin_sees_the_same_in_every_call() {
         first["monotonic"][0].as_u64() < first["monotonic"][1].as_u64(),
         "{first}"
     );
-    let inspected = lab
-        .call(["tool", "inspect", "builtin:faulty"])
-        .await
-        .expect_code(0)
-        .stdout;
+    let inspected = lab.inspect("builtin:faulty").await;
     assert!(inspected.contains("faulty: the same in every call"), "{inspected}");
 
     let lab = configured("");
@@ -81,9 +70,6 @@ async fn what_is_logged_goes_where_prints_go_under_the_same_limit() {
     let result = call(&lab, "log", json!({ "message": "x".repeat(300) })).await;
     assert_eq!(result["log"].as_str().unwrap().len(), 1024);
     assert!(result["log_bytes_dropped"].as_u64().unwrap() > 700, "{result:#}");
-    let ran = lab
-        .call(["tool", "call", "log", "{\"times\":100}", "--output", "json"])
-        .await
-        .expect_code(1);
+    let ran = lab.call_tool("log", &json!({ "times": 100 })).await.expect_code(1);
     assert_eq!(ran.json()["outcome"], "out_of_fuel", "{ran}");
 }

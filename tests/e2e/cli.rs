@@ -39,11 +39,7 @@ async fn stream_json_is_a_json_event_a_line_and_the_report_last() {
     ]);
     lab.configure(&faulty(""));
     let ran = lab.call(["run", "--output", "stream-json", "Go."]).await.expect_code(0);
-    let lines: Vec<Value> = ran
-        .stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let lines = ran.json_lines();
     let names: Vec<&str> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
     assert_eq!((names[0], names[names.len() - 1]), ("session_started", "report"));
     for name in [
@@ -195,11 +191,8 @@ async fn tool_list_and_call() {
         .expect_code(0);
     assert_eq!(ran.stdout.trim(), "1267650600228229401496703205376");
     for expression in ["1/0", "import os", "9^9^9^9^9", &"(".repeat(10_000)] {
-        let input = json!({ "expression": expression }).to_string();
-        let ran = lab
-            .call(["tool", "call", "calculate", &input, "--output", "json"])
-            .await
-            .expect_code(1);
+        let input = json!({ "expression": expression });
+        let ran = lab.call_tool("calculate", &input).await.expect_code(1);
         assert_eq!(ran.json()["outcome"], "invalid_input", "{ran}");
     }
     lab.call(["tool", "call", "calculate", "not json"]).await.expect_code(2);
@@ -282,10 +275,8 @@ async fn the_weather_plugin_against_a_service_of_its_shape() {
         "[plugins.weather]\ncomponent = \"builtin:weather\"\nhttp = [{{ url = \"{url}/\" }}]\nconfig = {{ geocoding_url = \"{url}\", forecast_url = \"{url}\" }}\n"
     ));
     let ask = async |location: &str| {
-        let input = json!({ "location": location }).to_string();
-        lab.call(["tool", "call", "get_weather", &input, "--output", "json"])
-            .await
-            .json()
+        let input = json!({ "location": location });
+        lab.call_tool("get_weather", &input).await.json()
     };
     let boston = ask("Boston").await;
     assert!(

@@ -7,10 +7,7 @@ use crate::lab;
 
 /// Asks the tool `keep` of the plugin `one`, in a process of its own.
 async fn keep(lab: &Lab, input: Value) -> Value {
-    let ran = lab
-        .call(["tool", "call", "keep", &input.to_string(), "--output", "json"])
-        .await
-        .expect_code(0);
+    let ran = lab.call_tool("keep", &input).await.expect_code(0);
     serde_json::from_str(ran.json()["content"][0]["text"].as_str().unwrap()).unwrap()
 }
 
@@ -34,11 +31,7 @@ async fn data_outlives_the_process() {
     assert_eq!(keep(&lab, json!({ "do": "keys" })).await, json!(["key", "other"]));
     assert_eq!(keep(&lab, json!({ "do": "delete" })).await, "done");
     assert_eq!(keep(&lab, json!({ "do": "exists" })).await, false);
-    let inspected = lab
-        .call(["tool", "inspect", "builtin:faulty"])
-        .await
-        .expect_code(0)
-        .stdout;
+    let inspected = lab.inspect("builtin:faulty").await;
     assert!(inspected.contains("one: up to 1.0 MiB per tenant"), "{inspected}");
 }
 
@@ -63,11 +56,7 @@ async fn what_was_not_granted_is_denied() {
     let lab = configured("");
     assert_eq!(keep(&lab, json!({})).await, json!({ "error": "access denied" }));
     assert!(!lab.path("data/cofferdam/keyvalue.sqlite3").exists());
-    let inspected = lab
-        .call(["tool", "inspect", "builtin:faulty"])
-        .await
-        .expect_code(0)
-        .stdout;
+    let inspected = lab.inspect("builtin:faulty").await;
     let row = inspected
         .lines()
         .find(|line| line.contains("wasi:keyvalue/store"))

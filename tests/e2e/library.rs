@@ -135,6 +135,7 @@ async fn cancelled_while_a_tool_runs() {
         .observer("canceller", move |event: &Event| match &event.kind {
             EventKind::ToolCallStarted { .. } => {
                 let cancel = when_started.clone();
+                // No event says that a guest computes by now: this is the time it has for it, far more than it needs.
                 std::thread::spawn(move || {
                     std::thread::sleep(Duration::from_millis(300));
                     cancel.cancel();

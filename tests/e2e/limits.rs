@@ -9,9 +9,7 @@ use crate::lab;
 
 /// `tool call` with the configured faulty plugin.
 async fn call(lab: &Lab, tool: &str, input: &Value) -> Value {
-    let ran = lab
-        .call(["tool", "call", tool, &input.to_string(), "--output", "json"])
-        .await;
+    let ran = lab.call_tool(tool, input).await;
     assert!(ran.code() < 2, "{ran}");
     ran.json()
 }
@@ -336,7 +334,7 @@ async fn memory_while_hoarding(kind: &str, count: u64) -> (u64, u64) {
     let status = format!("/proc/{}/status", child.id().unwrap());
     let peak = tokio::spawn(async move {
         let mut peak = 0;
-        // Until the process has gone.
+        // Until the process has gone. Another process's peak is told by nobody, so it is looked at again and again.
         while let Ok(status) = std::fs::read_to_string(&status) {
             let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
             let Some(line) = line else { break };

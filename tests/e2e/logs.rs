@@ -158,9 +158,8 @@ async fn alerts_go_to_the_log() {
     ));
     let ran = lab.call(["run", "--output", "stream-json", "Go."]).await.expect_code(0);
     let rules: Vec<String> = ran
-        .stdout
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .json_lines()
+        .into_iter()
         .filter(|event| event["event"] == "alert")
         .map(|event| event["rule"].as_str().unwrap().to_owned())
         .collect();

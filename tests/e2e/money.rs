@@ -116,11 +116,7 @@ async fn an_answer_that_names_no_usage_costs_its_reservation() {
         let lab = lab([Answer::message(answer.clone())]);
         lab.configure(&format!("stream = {stream}\nmax_tokens = 1000\n"));
         let ran = lab.call(["run", "--output", "stream-json", "Go."]).await.expect_code(0);
-        let events: Vec<Value> = ran
-            .stdout
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
+        let events = ran.json_lines();
         let event = |name: &str| events.iter().find(|event| event["event"] == name).unwrap();
         let (reserved, settled) = (event("budget_reserved"), event("budget_settled"));
         assert_eq!(
@@ -229,10 +225,7 @@ async fn alerts_fire_once_at_each_threshold() {
         faulty("")
     ));
     let ran = lab.call(["run", "--output", "stream-json", "Go."]).await.expect_code(0);
-    let events = ran
-        .stdout
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let events = ran.json_lines().into_iter();
     let alerts: Vec<(Value, Value)> = events
         .filter(|event| event["event"] == "budget_alert")
         .map(|event| (event["turn"].clone(), event["percent"].clone()))

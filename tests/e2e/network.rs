@@ -15,11 +15,7 @@ fn granted(grants: &str) -> Lab {
 }
 
 async fn fetch(lab: &Lab, input: Value) -> Value {
-    let ran = lab
-        .call(["tool", "call", "fetch", &input.to_string(), "--output", "json"])
-        .await
-        .expect_code(0);
-    let result = ran.json();
+    let result = lab.call_tool("fetch", &input).await.expect_code(0).json();
     let text = result["content"][0]["text"]
         .as_str()
         .unwrap_or_else(|| panic!("{result:#}"));
@@ -133,12 +129,8 @@ async fn a_server_that_never_answers_is_left_at_the_deadline() {
         "[plugins.faulty]\ncomponent = \"builtin:faulty\"\nhttp = [{{ url = \"{}/\" }}]\n[plugins.faulty.limits]\ntimeout = \"300ms\"\n",
         server.url()
     ));
-    let input = json!({ "url": server.url() }).to_string();
-    let result = lab
-        .call(["tool", "call", "fetch", &input, "--output", "json"])
-        .await
-        .expect_code(1)
-        .json();
+    let input = json!({ "url": server.url() });
+    let result = lab.call_tool("fetch", &input).await.expect_code(1).json();
     assert_eq!((&result["outcome"], server.requests()), (&json!("timeout"), 1));
 }
 

@@ -46,10 +46,7 @@ async fn told(lab: &Lab, tool: &str) -> Told {
 /// The events of a run, the report last.
 async fn events(lab: &Lab) -> Vec<Value> {
     let ran = lab.call(["run", "--output", "stream-json", "Go."]).await.expect_code(0);
-    ran.stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    ran.json_lines()
 }
 
 fn calling(tool: &str, input: Value) -> Lab {
@@ -284,11 +281,11 @@ async fn host_error_where_no_instance_can_be_made() {
     drop(stdin);
 
     let ran = finish(child).await.expect_code(0);
-    let mut events = ran
-        .stdout
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let finished = events.find(|event| event["event"] == "tool_call_finished").unwrap();
+    let events = ran.json_lines();
+    let finished = events
+        .iter()
+        .find(|event| event["event"] == "tool_call_finished")
+        .unwrap();
     assert_eq!(finished["outcome"], Outcome::HostError.name(), "{finished:#}");
     // The model gets a number to quote, and the operator the number and the reason.
     let told = finished["output"].as_str().unwrap();

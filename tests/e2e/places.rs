@@ -15,10 +15,7 @@ fn calling<const N: usize>(calls: [(&str, Value); N]) -> Lab {
 /// The events of a run that say when a call began and how it ended.
 async fn calls(lab: &Lab) -> Vec<Value> {
     let ran = lab.call(["run", "--output", "stream-json", "Go."]).await.expect_code(0);
-    let events = ran
-        .stdout
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let events = ran.json_lines().into_iter();
     events
         .filter(|event| event["event"].as_str().unwrap().starts_with("tool_call_"))
         .collect()

@@ -54,11 +54,7 @@ async fn the_server_gets_the_secret_and_nobody_else_sees_it() {
     assert!(logs.contains("fetch"), "{logs}");
     let shown = lab.call(["config", "show"]).await.expect_code(0).stdout;
     assert!(shown.contains("key.txt") && shown.contains("${secret:KEY}"), "{shown}");
-    let inspected = lab
-        .call(["tool", "inspect", "builtin:faulty"])
-        .await
-        .expect_code(0)
-        .stdout;
+    let inspected = lab.inspect("builtin:faulty").await;
     assert!(inspected.contains("with authorization"), "{inspected}");
     for text in [&told, &logs, &ran.stdout, &ran.stderr, &shown, &inspected] {
         assert!(!text.contains(SECRET), "{text}");
@@ -69,11 +65,7 @@ async fn the_server_gets_the_secret_and_nobody_else_sees_it() {
 async fn an_answer_in_which_no_secret_could_be_found_is_refused() {
     let server = HttpServer::start(Behaviour::with_headers("content-encoding: gzip\r\n", b"not read")).await;
     let lab = granted(Vec::new(), &server);
-    let input = fetch(&server).to_string();
-    let ran = lab
-        .call(["tool", "call", "fetch", &input, "--output", "json"])
-        .await
-        .expect_code(0);
+    let ran = lab.call_tool("fetch", &fetch(&server)).await.expect_code(0);
     assert!(
         ran.json()["content"].to_string().contains("HttpResponseContentCoding"),
         "{ran}"

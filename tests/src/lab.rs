@@ -46,6 +46,12 @@ impl Ran {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self}"))
     }
 
+    /// Standard output as a JSON document per line: what `--output stream-json` writes.
+    pub fn json_lines(&self) -> Vec<Value> {
+        let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {self}"));
+        self.stdout.lines().map(parse).collect()
+    }
+
     /// Checks the exit code, and that no secret was shown.
     #[track_caller]
     pub fn expect_code(self, code: i32) -> Self {
@@ -155,6 +161,17 @@ impl Lab {
             let request = tokio::time::timeout(PATIENCE, requests.recv()).await;
             request.expect("the model is never asked").unwrap();
         }
+    }
+
+    /// `tool call --output json`.
+    pub async fn call_tool(&self, tool: &str, input: &Value) -> Ran {
+        self.call(["tool", "call", tool, &input.to_string(), "--output", "json"])
+            .await
+    }
+
+    /// What `tool inspect` shows of a component.
+    pub async fn inspect(&self, component: &str) -> String {
+        self.call(["tool", "inspect", component]).await.expect_code(0).stdout
     }
 
     /// `run --output json`, and its report.
