@@ -34,6 +34,7 @@ pub mod model;
 pub mod resilience;
 pub mod sandbox;
 pub mod secret;
+mod shown;
 pub mod simulator;
 mod sqlite;
 pub mod telemetry;

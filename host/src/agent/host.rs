@@ -271,9 +271,7 @@ pub async fn load_tools(
 ) -> Result<ToolSet, HostError> {
     let mut sandbox = open_sandbox(config, place, tls)?;
     if config.plugins.iter().any(|plugin| plugin.keyvalue) {
-        let path = config.storage.keyvalue_path();
-        let opened = tokio::task::spawn_blocking(move || KeyValueStore::open(&path)).await;
-        sandbox = sandbox.with_keyvalue(opened.map_err(|error| HostError::Engine(error.to_string()))??);
+        sandbox = sandbox.with_keyvalue(open_keyvalue(config.storage.keyvalue_path()).await?);
     }
     let concurrency = config.engine.host_concurrency;
     Ok(ToolSet::load(&sandbox, &config.plugins, concurrency, config.queue_timeout).await?)
@@ -336,5 +334,13 @@ async fn open_ledger(path: PathBuf) -> Result<Ledger, HostError> {
     match tokio::task::spawn_blocking(open).await {
         Ok(ledger) => Ok(ledger?),
         Err(_) => Err(LedgerError::Interrupted.into()),
+    }
+}
+
+async fn open_keyvalue(path: PathBuf) -> Result<KeyValueStore, HostError> {
+    let open = move || KeyValueStore::open(&path);
+    match tokio::task::spawn_blocking(open).await {
+        Ok(store) => Ok(store?),
+        Err(_) => Err(KeyValueError::Interrupted.into()),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::ending::Ending;
 use crate::model::{ModelResponse, StopReason, ToolUse};
+use crate::shown::{NAME_CHARS, shown};
 
 /// Continuations of a paused answer that are granted; the vendor's advice.
 pub(super) const MAX_PAUSES: u32 = 5;
@@ -43,7 +44,7 @@ pub(super) fn next_step(response: &ModelResponse, pauses: u32) -> Step {
         StopReason::Refusal => Step::Finish(Ending::Refused),
         StopReason::ContextWindowExceeded => Step::Finish(Ending::ContextOverflow),
         StopReason::Unknown(reason) => {
-            let reason: String = reason.escape_debug().take(80).collect();
+            let reason = shown(reason, NAME_CHARS);
             Step::Fail(
                 "unknown_stop_reason",
                 format!("the model stopped for a reason unknown to this host: {reason}"),

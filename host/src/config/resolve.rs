@@ -16,13 +16,10 @@ use super::{Config, SecretSource, StorageSettings};
 use crate::ledger::BudgetSettings;
 use crate::model::{ModelSettings, ProviderKind, is_loopback};
 use crate::resilience::BreakerSettings;
-use crate::sandbox::{AttachedHeader, EngineSettings, HttpGrant, Limits};
+use crate::sandbox::{AttachedHeader, EngineSettings, HttpGrant, Limits, Secrets};
 use crate::secret::Secret;
 use crate::telemetry::LoggingSettings;
 use crate::tools::{ComponentSource, PluginSettings, ToolSettings};
-
-/// Secrets by name; nothing stands for one that could not be had.
-type KnownSecrets = BTreeMap<String, Option<Secret>>;
 
 /// What a configuration is read against.
 pub(super) struct Resolver<'a> {
@@ -128,8 +125,9 @@ impl Resolver<'_> {
         self.report(&["model", key], Wrong::new(message).hint(hint));
     }
 
-    /// Where each secret comes from, and what it is. Nothing stands for one that can't be had.
-    fn secrets(&mut self, raw: BTreeMap<String, RawSecret>) -> (BTreeMap<String, SecretSource>, KnownSecrets) {
+    /// Where each secret comes from, and what it is. One that can't be had is reported here and has a stand-in, so that
+    /// whoever uses it is not reported as well.
+    fn secrets(&mut self, raw: BTreeMap<String, RawSecret>) -> (BTreeMap<String, SecretSource>, Secrets) {
         let mut sources = BTreeMap::new();
         let mut secrets = BTreeMap::new();
         for (name, raw) in raw {
@@ -168,7 +166,7 @@ impl Resolver<'_> {
                     None
                 }
             };
-            secrets.insert(name, found);
+            secrets.insert(name, found.unwrap_or_else(|| Secret::new("unavailable")));
         }
         (sources, secrets)
     }
@@ -195,7 +193,7 @@ impl Resolver<'_> {
         &mut self,
         raw: BTreeMap<String, RawPlugin>,
         limits: &RawCallLimits,
-        secrets: &KnownSecrets,
+        secrets: &Secrets,
     ) -> Vec<PluginSettings> {
         raw.into_iter()
             .filter_map(|(name, plugin)| self.plugin(name, plugin, limits, secrets))
@@ -207,7 +205,7 @@ impl Resolver<'_> {
         name: String,
         raw: RawPlugin,
         limits: &RawCallLimits,
-        secrets: &KnownSecrets,
+        secrets: &Secrets,
     ) -> Option<PluginSettings> {
         let path = ["plugins", &name];
         if let Err(wrong) = check_name(&name) {
@@ -281,7 +279,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn http(&mut self, plugin: &[&str; 2], raw: &[RawHttpGrant], secrets: &KnownSecrets) -> Vec<HttpGrant> {
+    fn http(&mut self, plugin: &[&str; 2], raw: &[RawHttpGrant], secrets: &Secrets) -> Vec<HttpGrant> {
         let mut grants = Vec::new();
         for (index, grant) in raw.iter().enumerate() {
             let Some(url) = &grant.url else { continue };
@@ -303,32 +301,20 @@ impl Resolver<'_> {
         grants
     }
 
-    fn headers(
-        &mut self,
-        path: &[&str; 5],
-        raw: &BTreeMap<String, String>,
-        secrets: &KnownSecrets,
-    ) -> Vec<AttachedHeader> {
-        // What could not be had was reported where it is defined.
-        let stand_in = Secret::new("unavailable");
-        let known = secrets
-            .iter()
-            .map(|(name, secret)| (name.clone(), secret.clone().unwrap_or_else(|| stand_in.clone())))
-            .collect();
+    fn headers(&mut self, path: &[&str; 5], raw: &BTreeMap<String, String>, secrets: &Secrets) -> Vec<AttachedHeader> {
         let mut headers: Vec<AttachedHeader> = Vec::new();
         for (name, template) in raw {
+            let path: Vec<&str> = path.iter().copied().chain([name.as_str()]).collect();
             if headers.iter().any(|header| header.name().eq_ignore_ascii_case(name)) {
-                let path: Vec<&str> = path.iter().copied().chain([name.as_str()]).collect();
                 let wrong = Wrong::new("the same header stands here twice, but for upper and lower case");
                 self.report(&path, wrong.hint("remove one of them"));
                 continue;
             }
-            match AttachedHeader::new(name, template, &known) {
+            match AttachedHeader::new(name, template, secrets) {
                 Ok(header) => headers.push(header),
                 Err(error) => {
                     let hint =
                         "a header is `Name = \"Bearer ${secret:KEY}\"`, and [secrets] KEY says where it comes from";
-                    let path: Vec<&str> = path.iter().copied().chain([name.as_str()]).collect();
                     self.report(&path, Wrong::new(error.to_string()).hint(hint));
                 }
             }

@@ -58,7 +58,8 @@ pub(super) struct Call<'a> {
     pub(super) plugin: &'a super::contract::Plugin,
 }
 
-/// Instantiates `pre` and runs `function` in it on behalf of `tenant`, under all limits of `setup` and until `halt` at the latest.
+/// Instantiates `pre` and runs `function` in it on behalf of `tenant`, under all limits of `setup` and until `halt` at the
+/// latest.
 pub(super) async fn run<T>(
     pre: &PluginPre<CallState>,
     setup: &CallSetup,

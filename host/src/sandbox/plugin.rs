@@ -23,6 +23,7 @@ use super::instantiation;
 use super::keyvalue::KeyValueStore;
 use super::limits::{EngineSettings, Limits};
 use super::state::{CallState, linker};
+use crate::shown::shown;
 
 /// Everything that loads components: engines, compiler and cache. One per host.
 #[derive(Debug)]
@@ -196,7 +197,7 @@ impl Plugin {
         .await;
         match listed {
             Ok(Ok(tools)) => Ok(tools),
-            Ok(Err(message)) => Err(ComponentError::ListTools(message.escape_debug().take(500).collect())),
+            Ok(Err(message)) => Err(ComponentError::ListTools(shown(&message, 500))),
             Err(failure) => Err(ComponentError::ListTools(failure.to_string())),
         }
     }

@@ -78,8 +78,8 @@ impl Simulator {
     /// Starts a simulator on the current tokio runtime.
     ///
     /// # Errors
-    /// `InvalidInput`: the address is not loopback, no connection may be served, or the script breaks a rule (all of them are named). Otherwise what
-    /// binding the address failed with, or that there is no runtime.
+    /// `InvalidInput`: the address is not loopback, no connection may be served, or the script breaks a rule (all of them
+    /// are named). Otherwise what binding the address failed with, or that there is no runtime.
     pub fn start(script: Script, options: SimulatorOptions) -> io::Result<Self> {
         let violations = validate::validate(&script);
         if !violations.is_empty() {

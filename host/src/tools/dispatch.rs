@@ -16,6 +16,7 @@ use super::registry::Tool;
 use super::toolset::{Slot, ToolSet};
 use crate::resilience::{Permit, Transition};
 use crate::sandbox::{CallFailure, CallUse, Halt, Halted, LimitHit};
+use crate::shown::{NAME_CHARS, shown};
 use crate::telemetry::{Emitter, EventKind, ToolCallFinished};
 
 /// Pause before the first repetition of a call that was `unavailable`; it doubles.
@@ -160,7 +161,7 @@ impl ToolSet {
         } else {
             known.join(", ")
         };
-        let name: String = name.escape_debug().take(80).collect();
+        let name = shown(name, NAME_CHARS);
         Ended::error(
             Outcome::UnknownTool,
             format!("There is no tool `{name}`. Known tools: {known}."),

@@ -9,6 +9,7 @@ use super::builtin::builtin;
 use super::schema::InputSchema;
 use super::settings::{ComponentSource, PluginSettings, ToolSettings};
 use crate::sandbox::{Annotations, ComponentError, Grants, Plugin, Sandbox, ToolExport, read_file};
+use crate::shown::{NAME_CHARS, shown};
 
 /// Tools of one plugin, bytes of one description: bounds of this host, not of the contract.
 const MAX_TOOLS: usize = 256;
@@ -221,21 +222,18 @@ fn make_tools(
         let tool_settings = settings.tools.get(&export.name).unwrap_or(&default);
         let tool = make_tool(export, settings, tool_settings, component)?;
         patterns += tool.schema.patterns();
-        let reason = if patterns > MAX_PATTERNS {
-            format!("the input schemas up to its own have more than {MAX_PATTERNS} patterns")
-        } else if bytes > MAX_DEFINITION_BYTES {
-            format!(
+        if patterns > MAX_PATTERNS {
+            let reason = format!("the input schemas up to its own have more than {MAX_PATTERNS} patterns");
+            return Err(bad_tool(&tool.export, reason));
+        }
+        if bytes > MAX_DEFINITION_BYTES {
+            let reason = format!(
                 "names, descriptions and schemas up to its own come to more than {MAX_DEFINITION_BYTES} bytes, which every request \
                  to the model would carry"
-            )
-        } else {
-            tools.push(tool);
-            continue;
-        };
-        return Err(ComponentError::BadTool {
-            tool: tool.export.escape_debug().take(80).collect(),
-            reason,
-        });
+            );
+            return Err(bad_tool(&tool.export, reason));
+        }
+        tools.push(tool);
     }
     Ok(tools)
 }
@@ -246,11 +244,7 @@ fn make_tool(
     tool_settings: &ToolSettings,
     component: &Plugin,
 ) -> Result<Tool, ComponentError> {
-    // What a stranger calls itself goes into an error only in its escaped form.
-    let bad = |reason: String| ComponentError::BadTool {
-        tool: export.name.escape_debug().take(80).collect(),
-        reason,
-    };
+    let bad = |reason: String| bad_tool(&export.name, reason);
     let name = tool_settings.name.clone().unwrap_or_else(|| export.name.clone());
     if !is_tool_name(&name) {
         return Err(bad(format!(
@@ -284,6 +278,13 @@ fn make_tool(
         component: component.clone(),
         export: export.name,
     })
+}
+
+fn bad_tool(name: &str, reason: String) -> ComponentError {
+    ComponentError::BadTool {
+        tool: shown(name, NAME_CHARS),
+        reason,
+    }
 }
 
 /// Whether `name` is one that every model accepts.

@@ -4,6 +4,8 @@
 
 use serde_json::Value;
 
+use crate::shown::{NAME_CHARS, shown};
+
 /// Subschemas and values that a schema may come to when every reference is written out.
 const MAX_EXPANDED: usize = 2_000;
 /// Nesting of a written-out schema.
@@ -108,7 +110,7 @@ impl<'a> Walk<'a> {
     }
 
     fn follow(&mut self, reference: &'a str, depth: usize) -> Result<(), String> {
-        let shown: String = reference.escape_debug().take(80).collect();
+        let shown = shown(reference, NAME_CHARS);
         if self.references.contains(&reference) {
             return Err(format!("its input schema refers to itself ({shown})"));
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::secret::Secret;
+use crate::shown::{NAME_CHARS, shown};
 
 /// Shorter secrets would mask half of an ordinary text, and longer ones fit no header.
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 8..=8192;
@@ -76,7 +77,7 @@ impl AttachedHeader {
     ///
     /// For a header that can't be set, an unknown secret, and a secret that could not be masked.
     pub fn new(name: &str, template: &str, secrets: &Secrets) -> Result<Self, AttachError> {
-        let unusable = |_| AttachError::Name(name.escape_debug().take(80).collect());
+        let unusable = |_| AttachError::Name(shown(name, NAME_CHARS));
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(unusable)?;
         if RESERVED.contains(&name) {
             return Err(AttachError::Reserved(name));
@@ -87,7 +88,7 @@ impl AttachedHeader {
         while let Some((before, after)) = rest.split_once("${") {
             let reference = after.strip_prefix("secret:").and_then(|after| after.split_once('}'));
             let (secret_name, after) = reference.ok_or(AttachError::Template)?;
-            let unknown = || AttachError::UnknownSecret(secret_name.escape_debug().take(80).collect());
+            let unknown = || AttachError::UnknownSecret(shown(secret_name, NAME_CHARS));
             let secret = secrets.get(secret_name).ok_or_else(unknown)?;
             let length = secret.expose().len();
             if !SECRET_BYTES.contains(&length) {

@@ -25,6 +25,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use super::address;
 use super::grant::HttpGrant;
 use super::mask::Masker;
+use crate::shown::shown;
 
 /// How long a connection may take where the guest does not ask for less. The deadline of the call holds beside it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -111,8 +112,8 @@ impl Egress {
     /// For the operator. A path or query may hold what a user or the model said, so neither is repeated.
     fn explain_refusal(&self, method: &str, url: &Url) -> String {
         // Both are the guest's choice, and go into a log.
-        let short = |text: &str| text.escape_debug().take(MAX_NAMED_CHARS).collect::<String>();
-        let (origin, method) = (short(&url.origin().ascii_serialization()), short(method));
+        let origin = shown(&url.origin().ascii_serialization(), MAX_NAMED_CHARS);
+        let method = shown(method, MAX_NAMED_CHARS);
         match self.grants.iter().any(|grant| grant.covers_origin(url)) {
             true => format!("{method} {origin} is granted, but not with this method or below this path"),
             false => format!("{method} {origin} is not granted"),
@@ -306,7 +307,7 @@ impl Exchange {
         })
         .await?;
         drop(response);
-        let answer = check_coding(&self.masker, answer)?;
+        let answer = mask_head(&self.masker, answer)?;
         let body = |incoming| {
             self.masker.body(MeteredBody {
                 incoming,
@@ -327,7 +328,7 @@ impl Exchange {
 }
 
 /// Masks the headers of an answer. Secrets could not be found in a body that is encoded although it was asked not to be.
-fn check_coding<B>(masker: &Masker, mut answer: Response<B>) -> Result<Response<B>, Error> {
+fn mask_head<B>(masker: &Masker, mut answer: Response<B>) -> Result<Response<B>, Error> {
     if !masker.is_needed() {
         return Ok(answer);
     }

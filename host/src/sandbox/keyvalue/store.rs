@@ -39,8 +39,6 @@ const SCHEMA: &str = "
         bytes INTEGER NOT NULL,
         PRIMARY KEY (tenant, plugin)
     ) WITHOUT ROWID;
-    PRAGMA application_id = 0x43464b56;
-    PRAGMA user_version = 1;
 ";
 
 /// What plugins keep, in one file.
@@ -60,6 +58,8 @@ pub enum KeyValueError {
     Io { path: PathBuf, source: std::io::Error },
     #[error("{path}, where plugins keep data, failed: {source}")]
     Database { path: PathBuf, source: rusqlite::Error },
+    #[error("opening the file where plugins keep data was cut short")]
+    Interrupted,
 }
 
 impl KeyValueError {
@@ -256,7 +256,12 @@ fn prepare(transaction: &Transaction<'_>) -> rusqlite::Result<Found> {
     let number = |pragma: &str| transaction.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0));
     let is_new = transaction.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))?;
     match (is_new, number("application_id")?, number("user_version")?) {
-        (true, _, _) => transaction.execute_batch(SCHEMA).map(|()| Found::Ours),
+        (true, _, _) => {
+            transaction.execute_batch(SCHEMA)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+            Ok(Found::Ours)
+        }
         (false, APPLICATION_ID, VERSION) => Ok(Found::Ours),
         (false, APPLICATION_ID, found) if found > VERSION => Ok(Found::Newer(found)),
         (false, _, _) => Ok(Found::Foreign),
