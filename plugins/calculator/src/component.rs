@@ -29,10 +29,10 @@ impl Guest for Calculator {
             name: "calculate".to_owned(),
             description: format!(
                 "Computes an arithmetic expression. Use it for every calculation instead of doing it in your head. Whole \
-                 numbers, decimals and fractions are exact, up to 10,000 digits; a fraction without a finite decimal form is \
-                 rounded to 30 digits. Functions such as sin have 15 digits, fewer for large multiples of pi, and results up to \
-                 1.8e308. round(1234, -2) rounds to hundreds. Operators: + - * / ^ (power, from the right), % \
-                 (remainder, with the sign of the divisor), parentheses. Angles are in radians. log is to the base of 10. \
+                 numbers, decimals and fractions are exact, up to 10,000 digits; a fraction with no decimal form, or one of \
+                 more than 1,000 decimals, is rounded to 30 digits. Functions such as sin have about 15 digits, and results \
+                 from 2.2e-308 to 1.8e308. Operators: + - * / ^ (power, from the right), % (remainder, with the sign of \
+                 the divisor), parentheses. Angles are in radians. log is to the base of 10; round(x, -2) is to hundreds. \
                  Functions: {}. No variables, units, equations, percentages or thousands separators.",
                 crate::functions::NAMES
             ),

@@ -8,6 +8,7 @@
 
 pub mod functions;
 pub mod grammar;
+pub mod inexact;
 pub mod number;
 
 #[cfg(target_family = "wasm")]

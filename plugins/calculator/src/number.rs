@@ -2,22 +2,32 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::LazyLock;
 
 use dashu_int::ops::{BitTest, UnsignedAbs};
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
+use crate::inexact;
+
 /// The most decimal digits a number may have on either side of its fraction bar.
 pub const MAX_DIGITS: usize = 10_000;
-/// The same in bits.
+/// The same in bits; of the numbers with so many bits, some have a digit more: [`BEYOND`] and those after it.
 const MAX_BITS: usize = 33_220;
+/// The first number with more than [`MAX_DIGITS`].
+static BEYOND: LazyLock<UBig> = LazyLock::new(|| ten_to(MAX_DIGITS));
 /// How much computing one expression may cost, in products of 64-bit words: about 350 operations on numbers of the
-/// largest size, or millions on everyday ones. A unit takes one to six units of fuel.
+/// largest size, or millions on everyday ones. By measurement a unit takes at most some forty units of fuel.
 const MAX_WORK: u64 = 100_000_000;
 /// Fractions without a finite decimal form are rounded to this many significant digits.
 const SIGNIFICANT_DIGITS: usize = 30;
 /// Finite decimals are printed in full up to this many digits after the point.
-const MAX_DECIMALS: usize = 1_000;
+pub const MAX_DECIMALS: usize = 1_000;
+/// From 2^53 on every floating-point number is whole.
+pub const ALWAYS_WHOLE: f64 = 9_007_199_254_740_992.0;
+/// How many times its divisor an inexact dividend may be, and how many radians an inexact angle: at least six of its 15
+/// digits then say something about the remainder.
+pub const INEXACT_REACH: f64 = 1e9;
 
 /// A result so far.
 #[derive(Clone, Debug)]
@@ -34,23 +44,38 @@ impl Number {
         Exact(RBig::from(value.into()))
     }
 
-    /// A floating-point result, if it is one.
+    /// A floating-point result, if it is one with all its digits.
     pub fn approximate(value: f64) -> Result<Self, String> {
         if value.is_nan() {
             Err("the result is not a real number".to_owned())
         } else if value.is_infinite() {
             Err("the result is too large: inexact results reach up to about 1.8e308".to_owned())
+        } else if value.is_subnormal() {
+            Err(too_small())
         } else {
             Ok(Approximate(value))
         }
     }
 
-    /// The nearest floating-point number.
-    pub fn to_f64(&self) -> Result<f64, String> {
-        let value = match self {
+    /// The floating-point result of what is never zero.
+    pub fn nonzero(value: f64) -> Result<Self, String> {
+        if value == 0.0 {
+            return Err(too_small());
+        }
+        Self::approximate(value)
+    }
+
+    /// The nearest floating-point number; infinity and zero are among them.
+    pub fn nearest(&self) -> f64 {
+        match self {
             Exact(value) => value.to_f64().value(),
             Approximate(value) => *value,
-        };
+        }
+    }
+
+    /// The nearest floating-point number, if it is finite.
+    pub fn to_f64(&self) -> Result<f64, String> {
+        let value = self.nearest();
         if value.is_finite() {
             Ok(value)
         } else {
@@ -86,13 +111,6 @@ impl Number {
             Approximate(value) => Approximate(-value),
         }
     }
-
-    pub fn compare(&self, other: &Self) -> Result<Ordering, String> {
-        Ok(match (self, other) {
-            (Exact(a), Exact(b)) => a.cmp(b),
-            (a, b) => a.to_exact()?.cmp(&b.to_exact()?),
-        })
-    }
 }
 
 /// Does the arithmetic and keeps account of it.
@@ -103,22 +121,28 @@ pub struct Meter {
 
 impl Meter {
     pub fn add(&mut self, a: Number, b: Number) -> Result<Number, String> {
-        self.operate(a, b, |a, b| a + b, |a, b| a + b)
+        self.operate(a, b, |a, b| a + b, |a, b| Number::approximate(a + b))
     }
 
     pub fn subtract(&mut self, a: Number, b: Number) -> Result<Number, String> {
-        self.operate(a, b, |a, b| a - b, |a, b| a - b)
+        self.operate(a, b, |a, b| a - b, |a, b| Number::approximate(a - b))
     }
 
     pub fn multiply(&mut self, a: Number, b: Number) -> Result<Number, String> {
-        self.operate(a, b, |a, b| a * b, |a, b| a * b)
+        if a.is_zero() || b.is_zero() {
+            return Ok(Number::integer(0));
+        }
+        self.operate(a, b, |a, b| a * b, |a, b| Number::nonzero(a * b))
     }
 
     pub fn divide(&mut self, a: Number, b: Number) -> Result<Number, String> {
         if b.is_zero() {
             return Err("division by zero: the divisor of `/` is 0".to_owned());
         }
-        self.operate(a, b, |a, b| a / b, |a, b| a / b)
+        if a.is_zero() {
+            return Ok(a);
+        }
+        self.operate(a, b, |a, b| a / b, |a, b| Number::nonzero(a / b))
     }
 
     /// What is left of `a` after taking away as many whole `b` as fit; it has the sign of `b`, as in Python.
@@ -130,19 +154,11 @@ impl Meter {
             let whole = RBig::from((&a / &b).floor());
             a - b * whole
         };
-        // The operator of floating-point numbers is exact, but has the sign of `a`.
-        let approximate = |a: f64, b: f64| {
-            let rest = a % b;
-            if rest != 0.0 && (rest < 0.0) != (b < 0.0) {
-                rest + b
-            } else {
-                rest
-            }
-        };
-        self.operate(a, b, exact, approximate)
+        self.operate(a, b, exact, inexact_remainder)
     }
 
-    /// `base` to the power of `exponent`; exact where the exponent is a whole number, or one half and the root is exact.
+    /// `base` to the power of `exponent`; exact where the exponent is a whole number, and where it asks for
+    /// a root that is exact.
     pub fn power(&mut self, base: Number, exponent: Number) -> Result<Number, String> {
         if base.is_zero() && exponent.is_negative() {
             return Err("division by zero: 0 has no negative power".to_owned());
@@ -151,14 +167,19 @@ impl Meter {
             if exponent.is_int() {
                 return self.whole_power(base, exponent.numerator());
             }
-            if *exponent == RBig::from_parts(IBig::ONE, UBig::from(2_u8)) {
-                return self.square_root(Exact(base.clone()));
+            let degree = usize::try_from(exponent.denominator()).ok();
+            let degree = degree.filter(|degree| *exponent.numerator() == IBig::ONE && *degree <= inexact::MAX_DEGREE);
+            if let (Some(degree), false) = (degree, *base < RBig::ZERO) {
+                return inexact::root(&Exact(base.clone()), degree, self);
             }
         }
         if base.is_negative() && !exponent.to_exact()?.is_int() {
             return Err("a negative number has no real power with a fractional exponent".to_owned());
         }
-        Number::approximate(base.to_f64()?.powf(exponent.to_f64()?))
+        if base.is_zero() && !exponent.is_zero() {
+            return Ok(base);
+        }
+        Number::nonzero(base.to_f64()?.powf(exponent.to_f64()?))
     }
 
     fn whole_power(&mut self, base: &RBig, exponent: &IBig) -> Result<Number, String> {
@@ -185,67 +206,12 @@ impl Meter {
         }
     }
 
-    /// Exact for squares of fractions, the nearest floating-point number otherwise.
-    pub fn square_root(&mut self, number: Number) -> Result<Number, String> {
-        if number.is_negative() {
-            return Err("a negative number has no real square root".to_owned());
-        }
-        self.root(&number, 2, f64::sqrt)
-    }
-
-    /// Exact for cubes of fractions, the nearest floating-point number otherwise.
-    pub fn cube_root(&mut self, number: &Number) -> Result<Number, String> {
-        self.root(number, 3, f64::cbrt)
-    }
-
-    fn root(&mut self, number: &Number, degree: u16, approximate: fn(f64) -> f64) -> Result<Number, String> {
-        let value = match number {
-            Exact(value) => value,
-            Approximate(value) => return Number::approximate(approximate(*value)),
-        };
-        // A cube root takes several divisions of the whole length.
-        self.charge(bits(value), usize::from(degree) * bits(value))?;
-        let numerator = value.numerator().nth_root(degree.into());
-        let denominator = value.denominator().nth_root(degree.into());
-        if numerator.pow(degree.into()) == *value.numerator() && denominator.pow(degree.into()) == *value.denominator()
-        {
-            return Ok(Exact(RBig::from_parts(numerator, denominator)));
-        }
-        let (mantissa, exponent) = self.scaled(value, degree)?;
-        let root = approximate(mantissa) * 2_f64.powi(exponent / i32::from(degree));
-        if root == 0.0 {
-            return Err("the result is too small: inexact results reach down to about 1e-308".to_owned());
-        }
-        Number::approximate(root)
-    }
-
-    /// `value` as a floating-point number times 2 to the power of a multiple of `step`, which is 0 where floating point
-    /// reaches that far.
-    pub fn scaled(&mut self, value: &RBig, step: u16) -> Result<(f64, i32), String> {
-        let length = |bits: usize| i32::try_from(bits).map_err(|_| too_long());
-        let size = length(value.numerator().bit_len())? - length(value.denominator().bit_len())?;
-        let mut exponent = 0;
-        let mut mantissa = value.clone();
-        // Floating-point numbers lose digits below 2^-1022.
-        if size.abs() > 1_000 {
-            self.charge(bits(value), bits(value))?;
-            exponent = size - size % i32::from(step);
-            let scale = RBig::from(UBig::ONE << exponent.unsigned_abs() as usize);
-            mantissa = if exponent > 0 {
-                mantissa / scale
-            } else {
-                mantissa * scale
-            };
-        }
-        Ok((mantissa.to_f64().value(), exponent))
-    }
-
     fn operate(
         &mut self,
         a: Number,
         b: Number,
         exact: impl FnOnce(RBig, RBig) -> RBig,
-        approximate: impl FnOnce(f64, f64) -> f64,
+        approximate: impl FnOnce(f64, f64) -> Result<Number, String>,
     ) -> Result<Number, String> {
         match (a, b) {
             (Exact(a), Exact(b)) => {
@@ -257,7 +223,7 @@ impl Meter {
                 self.charge(shorter, longer)?;
                 checked(exact(a, b))
             }
-            (a, b) => Number::approximate(approximate(a.to_f64()?, b.to_f64()?)),
+            (a, b) => approximate(a.to_f64()?, b.to_f64()?),
         }
     }
 
@@ -279,14 +245,35 @@ pub fn bits(value: &RBig) -> usize {
     value.numerator().bit_len().max(value.denominator().bit_len())
 }
 
-/// The number, if it is short enough.
+/// The number, if its digits are not too many.
 pub fn checked(value: RBig) -> Result<Number, String> {
-    // Some numbers of 10,001 digits have no more bits than the longest that fits.
-    let fits = bits(&value) < MAX_BITS || {
-        let limit = ten_to(MAX_DIGITS);
-        value.numerator().clone().unsigned_abs() < limit && *value.denominator() < limit
+    let fits = match bits(&value).cmp(&MAX_BITS) {
+        Ordering::Less => true,
+        Ordering::Equal => value.numerator().clone().unsigned_abs() < *BEYOND && *value.denominator() < *BEYOND,
+        Ordering::Greater => false,
     };
     if fits { Ok(Exact(value)) } else { Err(too_long()) }
+}
+
+/// The remainder is exact, but the numbers are not: one that differs from none by their last digit is none.
+fn inexact_remainder(a: f64, b: f64) -> Result<Number, String> {
+    if (a / b).abs() > INEXACT_REACH {
+        return Err(format!(
+            "the remainder is not known: the numbers of `%` are inexact, and the dividend is more than {INEXACT_REACH:e} \
+             times the divisor"
+        ));
+    }
+    let rest = a % b;
+    let off = rest.abs().min(b.abs() - rest.abs());
+    if off < a.abs() * f64::EPSILON {
+        return Ok(Approximate(0.0));
+    }
+    let other_sign = rest != 0.0 && (rest < 0.0) != (b < 0.0);
+    Number::approximate(if other_sign { rest + b } else { rest })
+}
+
+pub fn too_small() -> String {
+    "the result is too close to 0: inexact results reach down to about 2.2e-308".to_owned()
 }
 
 fn too_long() -> String {
