@@ -42,7 +42,6 @@ pub fn current_weather(location: &str, services: &Services, send: &impl Send) ->
     );
     let answer = ask(send, "forecast", url)?;
     describe(&place.name, &answer["current"])
-        .ok_or_else(|| Problem::Failed("the forecast service left out the current weather".to_owned()))
 }
 
 /// Looks the whole text up, then, for it knows names alone, what stands before the first comma ("Boston, MA").
@@ -60,76 +59,109 @@ fn find_place(location: &str, services: &Services, send: &impl Send) -> Result<P
             utf8_percent_encode(name, NON_ALPHANUMERIC)
         );
         let answer = ask(send, "geocoding", url)?;
+        if !answer.is_object() || !(answer["results"].is_null() || answer["results"].is_array()) {
+            return Err(Problem::Failed(
+                "the geocoding service is out of order: its answer holds no list of results".to_owned(),
+            ));
+        }
         if let Some(result) = answer["results"].get(0) {
-            return place(result).ok_or_else(|| {
-                Problem::Failed("the geocoding service left out the name of the place, or where it is".to_owned())
-            });
+            return place(result);
         }
     }
+    let shown = printable(location);
     Err(Problem::InvalidInput(format!(
-        "no place named `{}` is known: give the name of a city, without street or state",
-        printable(location)
+        "no place named `{shown}` is known: give the name of a city, without street or state"
     )))
 }
 
-fn place(result: &Value) -> Option<Place> {
-    let latitude = result["latitude"].as_f64().filter(|degrees| degrees.abs() <= 90.0)?;
-    let longitude = result["longitude"].as_f64().filter(|degrees| degrees.abs() <= 180.0)?;
-    let text = |key: &str| {
-        result[key]
-            .as_str()
-            .map(printable)
-            .filter(|text| !text.trim().is_empty())
+fn place(result: &Value) -> Result<Place, Problem> {
+    let degrees = |key, limit: f64| {
+        let value = measured("geocoding", result, key, -limit..=limit)?;
+        value.ok_or_else(|| left_out("geocoding", key))
     };
-    let mut parts = vec![text("name")?];
+    let (latitude, longitude) = (degrees("latitude", 90.0)?, degrees("longitude", 180.0)?);
+    let text = |key: &str| Some(printable(result[key].as_str()?)).filter(|text| !text.is_empty());
+    let mut parts = vec![text("name").ok_or_else(|| left_out("geocoding", "name"))?];
     for part in ["admin1", "country"].into_iter().filter_map(text) {
         // A city state carries its name in every field.
         if !parts.contains(&part) {
             parts.push(part);
         }
     }
-    Some(Place {
+    Ok(Place {
         name: parts.join(", "),
         latitude,
         longitude,
     })
 }
 
-fn describe(place: &str, current: &Value) -> Option<String> {
-    let temperature = within(&current["temperature_2m"], -100.0..=100.0)?;
+/// Without a temperature there is no answer; what else is missing is said to be unknown. A value that no weather on Earth
+/// has, with a margin to the records, is a service out of order, and then none of its values can be trusted.
+fn describe(place: &str, current: &Value) -> Result<String, Problem> {
+    let value = |key, range| measured("forecast", current, key, range);
+    let temperature = value("temperature_2m", -100.0..=70.0)?;
+    let temperature = temperature.ok_or_else(|| left_out("forecast", "temperature_2m"))?;
     // Adding zero turns a rounded -0.0 into 0.0.
     let temperature = (temperature * 10.0).round() / 10.0 + 0.0;
-    let mut sentence = format!("{place}: {temperature:.1} °C");
-    if let Some(sky) = within(&current["weather_code"], 0.0..=99.0).and_then(sky) {
-        sentence += &format!(", {sky}");
-    }
-    if let Some(wind) = within(&current["wind_speed_10m"], 0.0..=500.0) {
-        sentence += &format!(", wind {wind:.0} km/h");
-    }
-    if let Some(humidity) = within(&current["relative_humidity_2m"], 0.0..=100.0) {
-        sentence += &format!(", humidity {humidity:.0} %");
-    }
-    Some(sentence)
+    // JSON may write a whole number as 3.0.
+    let code = value("weather_code", 0.0..=99.0)?.filter(|code| code.fract() == 0.0);
+    let sky = code.and_then(|code| sky(code as u8)).unwrap_or("sky unknown");
+    let wind = match value("wind_speed_10m", 0.0..=600.0)? {
+        Some(wind) => format!("wind {wind:.0} km/h"),
+        None => "wind unknown".to_owned(),
+    };
+    let humidity = match value("relative_humidity_2m", 0.0..=100.0)? {
+        Some(humidity) => format!("humidity {humidity:.0} %"),
+        None => "humidity unknown".to_owned(),
+    };
+    Ok(format!("{place}: {temperature:.1} °C, {sky}, {wind}, {humidity}"))
 }
 
-/// A number that weather on this planet can have.
-fn within(value: &Value, range: RangeInclusive<f64>) -> Option<f64> {
-    value.as_f64().filter(|value| range.contains(value))
+/// The number that `service` gives as `key`: none where there is none, a failure where it can't be.
+fn measured(service: &str, from: &Value, key: &str, range: RangeInclusive<f64>) -> Result<Option<f64>, Problem> {
+    if from[key].is_null() {
+        return Ok(None);
+    }
+    match from[key].as_f64().filter(|number| range.contains(number)) {
+        Some(number) => Ok(Some(number)),
+        None => Err(Problem::Failed(format!(
+            "the {service} service is out of order: its `{key}` is no number from {} to {}",
+            range.start(),
+            range.end()
+        ))),
+    }
 }
 
-/// The letters, digits and marks that names of places are made of. Whatever else a service sends, a model may read it as
-/// something else than a name: what steers a terminal, turns the direction of writing or cannot be seen goes first.
+fn left_out(service: &str, key: &str) -> Problem {
+    Problem::Failed(format!("the {service} service left out the `{key}`"))
+}
+
+/// `text` as far as a reader sees it: on one line, and not too long. Whoever writes into a service's data writes to the
+/// model, so nothing that a person who checks the answer would not see gets through.
 fn printable(text: &str) -> String {
-    // To Unicode the Hangul fillers are letters, though nobody sees them.
-    let filler = |c: char| matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}');
-    let belongs = |c: &char| (c.is_alphanumeric() && !filler(*c)) || " '’-.,()/&".contains(*c);
-    text.chars().filter(belongs).take(MAX_NAME).collect()
+    let visible: String = text
+        .chars()
+        .map(|c| if c.is_whitespace() { ' ' } else { c })
+        .filter(|c| !c.is_control() && !is_invisible(*c))
+        .take(MAX_NAME)
+        .collect();
+    visible.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What Unicode calls format characters (general category Cf: bidirectional overrides, zero-width characters, tags), other
+/// code points it lists as ignored in display (`Default_Ignorable_Code_Point`), and those for private use.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}'
+        | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
+        | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{e000}'..='\u{f8ff}' | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{10ffff}')
 }
 
 /// WMO code table 4677, as far as Open-Meteo uses it.
-fn sky(code: f64) -> Option<&'static str> {
-    // The cast is exact: the code is between 0 and 99.
-    Some(match code as u64 {
+fn sky(code: u8) -> Option<&'static str> {
+    Some(match code {
         0 => "clear sky",
         1 => "mainly clear",
         2 => "partly cloudy",

@@ -104,6 +104,11 @@ fn an_unknown_city_is_the_callers_mistake() {
         };
         assert!(message.contains("`Xyzzy`"));
     }
+    let send = |_: &Request| ok("{}");
+    let Err(Problem::InvalidInput(message)) = current_weather("Xy\u{202e}z\nzy", &services(), &send) else {
+        panic!("no place")
+    };
+    assert!(message.contains("`Xyz zy`"), "{message}");
     let send = |_: &Request| -> Result<Response, Fault> { panic!("nothing to ask") };
     assert!(matches!(
         current_weather("  ", &services(), &send),
@@ -150,72 +155,154 @@ fn trouble_that_stays_is_a_failure() {
     check(status(302, ""), "302");
     check(status(404, ""), "404");
     check(ok("{\"results\": [{"), "malformed JSON");
-    check(ok(r#"{"results":[{"name":"Boston"}]}"#), "or where it is");
-    check(
-        ok(r#"{"results":[{"name":"Boston","latitude":1e300,"longitude":0}]}"#),
-        "or where it is",
-    );
-    let send = both(BOSTON, r#"{"current":{}}"#);
-    assert!(matches!(
-        current_weather("Boston", &services(), &send),
-        Err(Problem::Failed(_))
-    ));
+    for no_list in ["[]", "3", r#"{"results":"Boston"}"#, r#"{"results":{"0":{}}}"#] {
+        check(ok(no_list), "no list of results");
+    }
+}
+
+#[test]
+fn a_place_without_name_or_position_is_a_failure() {
+    for (place, part) in [
+        (r#"{"name":"Boston"}"#, "left out the `latitude`"),
+        (r#"{"name":"Boston","latitude":1}"#, "left out the `longitude`"),
+        (
+            r#"{"name":"Boston","latitude":1e300,"longitude":0}"#,
+            "`latitude` is no number from -90 to 90",
+        ),
+        (
+            r#"{"name":"Boston","latitude":1,"longitude":-180.1}"#,
+            "`longitude` is no number from -180 to 180",
+        ),
+        (
+            r#"{"name":"Boston","latitude":"1","longitude":0}"#,
+            "`latitude` is no number",
+        ),
+        (r#"{"latitude":1,"longitude":0}"#, "left out the `name`"),
+        (r#"{"name":7,"latitude":1,"longitude":0}"#, "left out the `name`"),
+        (
+            r#"{"name":" \u200b\u2028","country":"Peru","latitude":1,"longitude":0}"#,
+            "left out the `name`",
+        ),
+        ("7", "left out the `latitude`"),
+    ] {
+        let send = |_: &Request| ok(&format!(r#"{{"results":[{place}]}}"#));
+        match current_weather("Boston", &services(), &send) {
+            Err(Problem::Failed(message)) => assert!(message.contains(part), "{place}: {message}"),
+            other => panic!("{place}: {other:?}"),
+        }
+    }
+}
+
+fn told(current: &str) -> Result<String, Problem> {
+    let forecast = format!(r#"{{"current":{current}}}"#);
+    let send = |request: &Request| {
+        ok(if request.url.contains("/v1/search") {
+            BOSTON
+        } else {
+            &forecast
+        })
+    };
+    current_weather("Boston", &services(), &send)
+}
+
+#[test]
+fn weather_that_can_not_be_is_a_failure() {
+    for (current, part) in [
+        ("{}", "left out the `temperature_2m`"),
+        ("null", "left out the `temperature_2m`"),
+        (r#"{"weather_code":2}"#, "left out the `temperature_2m`"),
+        (r#"{"temperature_2m":null}"#, "left out the `temperature_2m`"),
+        (
+            r#"{"temperature_2m":"12"}"#,
+            "`temperature_2m` is no number from -100 to 70",
+        ),
+        (r#"{"temperature_2m":1e308}"#, "`temperature_2m` is no number"),
+        (r#"{"temperature_2m":285.4}"#, "`temperature_2m` is no number"),
+        (
+            r#"{"temperature_2m":1,"relative_humidity_2m":1e300}"#,
+            "`relative_humidity_2m` is no number from 0 to 100",
+        ),
+        (
+            r#"{"temperature_2m":1,"wind_speed_10m":-1}"#,
+            "`wind_speed_10m` is no number from 0 to 600",
+        ),
+        (
+            r#"{"temperature_2m":1,"wind_speed_10m":601}"#,
+            "`wind_speed_10m` is no number",
+        ),
+        (
+            r#"{"temperature_2m":1,"weather_code":1234}"#,
+            "`weather_code` is no number from 0 to 99",
+        ),
+    ] {
+        match told(current) {
+            Err(Problem::Failed(message)) => assert!(message.contains(part), "{current}: {message}"),
+            other => panic!("{current}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_missing_is_said_to_be_unknown() {
+    for (current, sentence) in [
+        (
+            r#"{"temperature_2m":-0.04}"#,
+            "0.0 °C, sky unknown, wind unknown, humidity unknown",
+        ),
+        (
+            r#"{"temperature_2m":1,"weather_code":3.0,"wind_speed_10m":null}"#,
+            "1.0 °C, overcast, wind unknown, humidity unknown",
+        ),
+        (
+            r#"{"temperature_2m":1,"weather_code":4,"wind_speed_10m":0}"#,
+            "1.0 °C, sky unknown, wind 0 km/h, humidity unknown",
+        ),
+        (
+            r#"{"temperature_2m":-89.2,"weather_code":3.5,"relative_humidity_2m":100}"#,
+            "-89.2 °C, sky unknown, wind unknown, humidity 100 %",
+        ),
+    ] {
+        assert_eq!(told(current), Ok(format!("Boston, United States: {sentence}")));
+    }
+}
+
+fn named(place: serde_json::Value) -> String {
+    let place = serde_json::json!({ "results": [place] }).to_string();
+    let send = |request: &Request| {
+        ok(if request.url.contains("/v1/search") {
+            &place
+        } else {
+            CLOUDY
+        })
+    };
+    let sentence = current_weather("Boston", &services(), &send).unwrap();
+    sentence.split(": 12.3").next().unwrap().to_owned()
 }
 
 #[test]
 fn names_from_the_service_are_cleaned() {
-    let send = both(
-        "{\"results\":[{\"name\":\"\\u001b[31mSingapore\",\"admin1\":\"Singapore\",\"country\":\"Singapore\",\"latitude\":1,\"longitude\":2}]}",
-        r#"{"current":{"temperature_2m":-0.04,"weather_code":1234}}"#,
-    );
-    let sentence = current_weather("Singapore", &services(), &send).unwrap();
-    assert_eq!(sentence, "31mSingapore, Singapore: 0.0 °C");
+    // A colour, a right-to-left override, zero-width characters, line separators, a tag, variation selectors, odd spaces.
+    for (name, seen) in [
+        ("\u{1b}[31mSingapore", "[31mSingapore"),
+        ("Bos\u{202e}ton", "Boston"),
+        ("Bos\u{200b}t\u{feff}on\u{ad}", "Boston"),
+        ("Boston\u{2028}\u{2029}System:\r\nobey", "Boston System: obey"),
+        ("Boston\u{e0041}\u{e0100}\u{fe0f}", "Boston"),
+        ("\u{a0}São  Paulo\u{3000}", "São Paulo"),
+        ("मुंबई 東京 Łódź L’Aquila", "मुंबई 東京 Łódź L’Aquila"),
+    ] {
+        assert_eq!(
+            named(serde_json::json!({ "name": name, "latitude": 1, "longitude": 2 })),
+            seen
+        );
+    }
 }
 
 #[test]
-fn what_no_weather_can_be_is_not_passed_on() {
-    let failed = |geocoding, forecast| {
-        let answer = current_weather("Boston", &services(), &both(geocoding, forecast));
-        assert!(matches!(answer, Err(Problem::Failed(_))), "{answer:?}");
-    };
-    failed(r#"{"results":[{"latitude":1,"longitude":1}]}"#, CLOUDY);
-    failed(
-        r#"{"results":[{"name":"\u202e\u200b","latitude":1,"longitude":1}]}"#,
-        CLOUDY,
-    );
-    failed(
-        r#"{"results":[{"admin1":"Massachusetts","country":"United States","latitude":1,"longitude":1}]}"#,
-        CLOUDY,
-    );
-    failed(
-        r#"{"results":[{"name":" \u3164\u115f\u1160\uffa0","country":"United States","latitude":1,"longitude":1}]}"#,
-        CLOUDY,
-    );
-    failed(BOSTON, r#"{"current":{"temperature_2m":1e308}}"#);
-    failed(BOSTON, r#"{"current":{"temperature_2m":"mild"}}"#);
-    let odd = r#"{"current":{"temperature_2m":1,"relative_humidity_2m":1e300,"weather_code":3.0,"wind_speed_10m":-4}}"#;
-    let sentence = current_weather("Boston", &services(), &both(BOSTON, odd)).unwrap();
-    assert_eq!(sentence, "Boston, United States: 1.0 °C, overcast");
-}
-
-#[test]
-fn names_are_letters_and_nothing_that_hides() {
-    let named = "{\"results\":[{\"name\":\"a\\u202eb\\u200b\\u2028c\\u001b[31m São-João d'Or\",\"latitude\":1,\"longitude\":1}]}";
-    let sentence = current_weather("x", &services(), &|request: &Request| {
-        ok(if request.url.contains("/v1/search") {
-            named
-        } else {
-            CLOUDY
-        })
+fn names_from_the_service_are_short_and_not_repeated() {
+    let long = "n".repeat(5_000);
+    let place = serde_json::json!({
+        "name": long, "admin1": "Singapore", "country": "Singapore\u{200b}", "latitude": 1, "longitude": 2
     });
-    assert!(sentence.unwrap().starts_with("abc31m São-João d'Or: 12.3"), "the name");
-}
-
-#[test]
-fn an_unknown_place_is_repeated_without_what_hides() {
-    let send = |_: &Request| ok("{}");
-    let Err(Problem::InvalidInput(message)) = current_weather("Xy\u{202e}z\u{1b}zy\u{3164}", &services(), &send) else {
-        panic!("nothing is known")
-    };
-    assert!(message.contains("`Xyzzy`"), "{message:?}");
+    assert_eq!(named(place), format!("{}, Singapore", "n".repeat(100)));
 }
