@@ -39,4 +39,5 @@ pub mod simulator;
 mod sqlite;
 pub mod telemetry;
 pub mod tls;
+mod toml_text;
 pub mod tools;

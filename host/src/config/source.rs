@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::problem::{Origin, Problem};
+use crate::toml_text::{read_table, read_value};
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -150,10 +151,20 @@ impl Source {
     /// Reads the text. Where its syntax is wrong, what could be read is not to be trusted and is left out; the parser
     /// goes on as far as it can, to find the other errors too.
     pub(super) fn parse(&self, problems: &mut Vec<Problem>) -> Option<Node> {
-        let (table, errors) = DeTable::parse_recoverable(&self.text);
+        let errors = match read_table(&self.text) {
+            Ok(table) => {
+                return Some(Node {
+                    value: self.entries(table),
+                    origin: self.origin(0..0),
+                    key: None,
+                    text: None,
+                });
+            }
+            Err(errors) => errors,
+        };
         let mut last_line = None;
-        for error in &errors {
-            let origin = self.origin(error.span().unwrap_or(0..0));
+        for error in errors {
+            let origin = self.origin(error.span.unwrap_or(0..0));
             // A parser that lost its way complains about the rest of the line too.
             let line = match &origin {
                 Origin::File { line, .. } => Some(*line),
@@ -166,19 +177,11 @@ impl Source {
             problems.push(Problem {
                 origin,
                 key: String::new(),
-                message: format!("not valid TOML: {}", error.message()),
+                message: format!("not valid TOML: {}", error.message),
                 hint: None,
             });
         }
-        errors.is_empty().then(|| {
-            let whole = self.origin(0..0);
-            Node {
-                value: self.entries(table.into_inner()),
-                origin: whole,
-                key: None,
-                text: None,
-            }
-        })
+        None
     }
 
     fn entries(&self, table: DeTable<'_>) -> Value {
@@ -223,8 +226,8 @@ impl Source {
 
 /// The value of an environment variable: TOML where it reads as such, else the text itself.
 pub(super) fn read_variable(name: &str, text: &str) -> Node {
-    let value = match DeValue::parse(text.trim()) {
-        Ok(value) => variable_value(name, value.into_inner()),
+    let value = match read_value(text.trim()) {
+        Ok(value) => variable_value(name, value),
         Err(_) => Value::String(text.to_owned()),
     };
     let origin = Origin::Env { name: name.to_owned() };

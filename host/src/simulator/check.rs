@@ -1,7 +1,9 @@
 //! What the real API refuses, refused here with its words. Sources: the vendor's API reference and error pages, and the
 //! messages that users quote in public issue threads; where no wording is known, ours follows the same pattern.
 
+mod cache;
 mod messages;
+mod options;
 mod tools;
 
 use http::HeaderMap;
@@ -51,8 +53,6 @@ const RUN_FIELDS: [&str; 9] = [
     "service_tier",
     "container",
 ];
-
-const MAX_CACHE_MARKS: usize = 4;
 
 type Checked = Result<(), ApiError>;
 
@@ -123,37 +123,16 @@ pub(super) fn body(body: &Value, purpose: Purpose) -> Checked {
             return Err(extra(field));
         }
     }
-    required_text(body, "model", "model")?;
+    required_text(&body["model"], "model")?;
     if purpose == Purpose::Run {
-        max_tokens(body)?;
+        integer(&body["max_tokens"], "max_tokens", 1)?;
     }
-    optional(body, "stream", Value::is_boolean, "a valid boolean")?;
-    optional(body, "stop_sequences", Value::is_array, "a valid list")?;
-    optional(body, "metadata", Value::is_object, "a valid dictionary")?;
+    options::check(body)?;
     sampling(body)?;
     system(body)?;
     tools::check(body)?;
     messages::check(body)?;
-    let marks = cache_marks(body);
-    if marks > MAX_CACHE_MARKS {
-        return Err(ApiError::invalid(format!(
-            "A maximum of {MAX_CACHE_MARKS} blocks with cache_control may be provided. Found {marks}."
-        )));
-    }
-    Ok(())
-}
-
-fn max_tokens(body: &Value) -> Checked {
-    let wrong = |problem: &str| Err(ApiError::invalid(format!("max_tokens: {problem}")));
-    match &body["max_tokens"] {
-        Value::Null => wrong("Field required"),
-        Value::Number(number) => match (number.as_u64(), number.as_i64()) {
-            (Some(1..), _) => Ok(()),
-            (Some(0), _) | (None, Some(_)) => wrong("Input should be greater than or equal to 1"),
-            (None, None) => wrong("Input should be a valid integer"),
-        },
-        _ => wrong("Input should be a valid integer"),
-    }
+    cache::check(body)
 }
 
 fn sampling(body: &Value) -> Checked {
@@ -221,22 +200,6 @@ fn system(body: &Value) -> Checked {
     }
 }
 
-/// Counts the marks where the API accepts them: on blocks and tools, never inside a tool's input or schema.
-fn cache_marks(body: &Value) -> usize {
-    let marked = |value: &Value| usize::from(value["cache_control"].is_object());
-    let list = |value: &Value| {
-        value
-            .as_array()
-            .map(|items| items.iter().map(marked).sum::<usize>())
-            .unwrap_or(0)
-    };
-    let conversation = body["messages"].as_array().map(|messages| {
-        let blocks = messages.iter().map(|message| list(&message["content"]));
-        blocks.sum::<usize>()
-    });
-    list(&body["system"]) + list(&body["tools"]) + conversation.unwrap_or(0)
-}
-
 fn extra(path: &str) -> ApiError {
     ApiError::invalid(format!("{path}: Extra inputs are not permitted"))
 }
@@ -253,8 +216,8 @@ fn known_fields(value: &Value, known: &[&str], at: &str) -> Checked {
 }
 
 /// A field that must be a text of at least one character.
-fn required_text<'a>(value: &'a Value, field: &str, at: &str) -> Result<&'a str, ApiError> {
-    match &value[field] {
+fn required_text<'a>(value: &'a Value, at: &str) -> Result<&'a str, ApiError> {
+    match value {
         Value::Null => Err(ApiError::invalid(format!("{at}: Field required"))),
         Value::String(text) if text.is_empty() => Err(ApiError::invalid(format!(
             "{at}: String should have at least 1 character"
@@ -264,13 +227,43 @@ fn required_text<'a>(value: &'a Value, field: &str, at: &str) -> Result<&'a str,
     }
 }
 
-fn optional(body: &Value, field: &str, is: impl Fn(&Value) -> bool, what: &str) -> Checked {
-    match body.get(field) {
-        Some(value) if !value.is_null() && !is(value) => {
-            Err(ApiError::invalid(format!("{field}: Input should be {what}")))
-        }
-        _ => Ok(()),
+/// A field that must be there, and a whole number of at least this.
+fn integer(value: &Value, at: &str, least: u64) -> Checked {
+    let problem = match (value, value.as_u64(), value.as_i64()) {
+        (Value::Null, ..) => "Field required".to_owned(),
+        (_, Some(number), _) if number >= least => return Ok(()),
+        (_, Some(_), _) | (_, _, Some(_)) => format!("Input should be greater than or equal to {least}"),
+        _ => "Input should be a valid integer".to_owned(),
+    };
+    Err(ApiError::invalid(format!("{at}: {problem}")))
+}
+
+fn optional(value: &Value, at: &str, is: impl Fn(&Value) -> bool, what: &str) -> Checked {
+    if value.is_null() || is(value) {
+        return Ok(());
     }
+    Err(ApiError::invalid(format!("{at}: Input should be {what}")))
+}
+
+/// An optional field that must be one of two words.
+fn one_of(value: &Value, at: &str, [one, other]: [&str; 2]) -> Checked {
+    let is = |value: &Value| value == one || value == other;
+    optional(value, at, is, &format!("'{one}' or '{other}'"))
+}
+
+/// The `type` of an object that must have one of these.
+fn tagged<'a>(value: &'a Value, at: &str, tags: &[&str]) -> Result<&'a str, ApiError> {
+    if !value.is_object() {
+        return Err(ApiError::invalid(format!("{at}: Input should be a valid dictionary")));
+    }
+    let tag = required_text(&value["type"], &format!("{at}.type"))?;
+    if tags.contains(&tag) {
+        return Ok(tag);
+    }
+    Err(ApiError::invalid(format!(
+        "{at}: Input tag '{tag}' found using 'type' does not match any of the expected tags: '{}'",
+        tags.join("', '")
+    )))
 }
 
 #[cfg(test)]

@@ -4,8 +4,12 @@ mod raw;
 
 use std::fmt;
 
+use serde::Deserialize;
+use toml::Spanned;
+
 use super::script::{Answer, Script};
 use super::validate::validate;
+use crate::toml_text::{TomlProblem, line_of, problem_of, read_table};
 use raw::RawScript;
 
 const MAX_SCRIPT_BYTES: usize = 4 * 1024 * 1024;
@@ -67,13 +71,7 @@ impl Script {
             );
             return Err(error(vec![ScriptProblem { line: None, message }]));
         }
-        let raw: RawScript = toml::from_str(text).map_err(|cause| {
-            let line = cause.span().map(|span| line_of(text, span.start));
-            error(vec![ScriptProblem {
-                line,
-                message: cause.message().trim().to_owned(),
-            }])
-        })?;
+        let raw = read(text).map_err(error)?;
 
         let mut problems = Vec::new();
         let mut lines = Vec::new();
@@ -109,13 +107,22 @@ impl Script {
     }
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes()
-        .iter()
-        .take(offset)
-        .filter(|byte| **byte == b'\n')
-        .count()
-        + 1
+fn read(text: &str) -> Result<RawScript, Vec<ScriptProblem>> {
+    let table = read_table(text).map_err(|problems| {
+        let problems = problems.into_iter();
+        problems
+            .map(|problem| script_problem(text, problem))
+            .collect::<Vec<_>>()
+    })?;
+    RawScript::deserialize(toml::Deserializer::from(Spanned::new(0..text.len(), table)))
+        .map_err(|cause| vec![script_problem(text, problem_of(cause))])
+}
+
+fn script_problem(text: &str, problem: TomlProblem) -> ScriptProblem {
+    ScriptProblem {
+        line: problem.span.map(|span| line_of(text, span.start)),
+        message: problem.message,
+    }
 }
 
 #[cfg(test)]

@@ -28,10 +28,8 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use tokio::sync::broadcast;
-
 pub use format::{ScriptError, ScriptProblem};
-pub use record::ReceivedRequest;
+pub use record::{ReceivedRequest, Watcher};
 pub use script::{
     After, Answer, AnswerKind, ErrorAnswer, Fault, FaultKind, FaultPoint, MessageAnswer, RawAnswer, Repeat, Script,
     StreamOptions, ToolCall, ToolInput, UsageAnswer, UsageFigures, When,
@@ -48,7 +46,8 @@ pub struct SimulatorOptions {
     pub address: SocketAddr,
     /// Connections served at once, from 1, default 256; more wait in the system's queue.
     pub max_connections: usize,
-    /// Requests kept for [`Simulator::requests`], default 1000; their bodies together at most 64 MiB.
+    /// Requests kept for [`Simulator::requests`] and [`Simulator::watch`], default 1000; together at most 64 MiB, as
+    /// they came.
     pub keep_requests: usize,
 }
 
@@ -100,13 +99,14 @@ impl Simulator {
         self.server.url()
     }
 
-    /// The newest requests, oldest first. A request is here before its answer is sent.
+    /// The newest requests, oldest first. A request is here before its answer is sent. Every call parses anew the bodies
+    /// that are kept: one of many small values becomes many times as large, and that is the caller's.
     pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.api.requests()
     }
 
-    /// Every request from now on, as it is answered. Who is more than 64 requests behind misses the oldest.
-    pub fn watch(&self) -> broadcast::Receiver<ReceivedRequest> {
+    /// Every request from now on, as it is answered. Who falls behind the requests that are kept misses the oldest.
+    pub fn watch(&self) -> Watcher {
         self.api.watch()
     }
 

@@ -4,13 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::sync::broadcast;
 
 use super::answer::{self, Asked, Reply, ReplyResponse};
 use super::body::PlannedBody;
@@ -18,7 +16,7 @@ use super::check::{self, Purpose};
 use super::connection::{BodyProblem, Handler, Hangup, Line, read_body};
 use super::cursor::Cursor;
 use super::error::ApiError;
-use super::record::{ReceivedRequest, Recorder, visible_headers};
+use super::record::{ReceivedRequest, Recorder, Watcher, visible_headers};
 use super::request::RequestView;
 use super::script::{Answer, FaultKind, Script};
 
@@ -30,17 +28,13 @@ const MODELS: [(&str, &str); 4] = [
     ("claude-haiku-4-5-20251001", "Claude Haiku 4.5"),
 ];
 
-/// So many requests a watcher may be behind before it misses the oldest.
-const WATCHED_REQUESTS: usize = 64;
-
 /// The state of one simulator.
 #[derive(Debug)]
 pub(super) struct Api {
     script: Script,
     cursor: Mutex<Cursor>,
-    recorder: Mutex<Recorder>,
+    recorder: Recorder,
     received: AtomicU64,
-    watchers: broadcast::Sender<ReceivedRequest>,
 }
 
 /// What a request is to get, before it is bytes.
@@ -61,26 +55,24 @@ impl Api {
     pub(super) fn new(script: Script, keep_requests: usize) -> Self {
         Self {
             cursor: Mutex::new(Cursor::new(&script)),
-            recorder: Mutex::new(Recorder::new(keep_requests)),
+            recorder: Recorder::new(keep_requests),
             received: AtomicU64::new(0),
-            watchers: broadcast::Sender::new(WATCHED_REQUESTS),
             script,
         }
     }
 
     pub(super) fn requests(&self) -> Vec<ReceivedRequest> {
-        self.recorder.lock().unwrap_or_else(PoisonError::into_inner).all()
+        self.recorder.all()
     }
 
-    pub(super) fn watch(&self) -> broadcast::Receiver<ReceivedRequest> {
-        self.watchers.subscribe()
+    pub(super) fn watch(&self) -> Watcher {
+        self.recorder.watch()
     }
 
     fn decide(
         &self,
         head: &Parts,
         body: Result<&[u8], BodyProblem>,
-        parsed: &mut Value,
         number: u64,
         request_id: &str,
     ) -> Result<Decision<'_>, ApiError> {
@@ -98,13 +90,14 @@ impl Api {
             BodyProblem::TooLarge => ApiError::new(413, "Request exceeds the maximum size"),
             BodyProblem::Incomplete => ApiError::invalid("The request body could not be read"),
         })?;
-        *parsed = check::parse(bytes)?;
-        check::body(parsed, purpose)?;
+        // It may be many times as large as its bytes, so it lives no longer than this decision.
+        let parsed = check::parse(bytes)?;
+        check::body(&parsed, purpose)?;
         if purpose == Purpose::CountTokens {
             let count = json!({ "input_tokens": answer::tokens(bytes.len()) });
             return Ok(Decision::plain(answer::json_reply(200, &count)));
         }
-        let view = RequestView::new(parsed);
+        let view = RequestView::new(&parsed);
         let index = self
             .cursor
             .lock()
@@ -133,7 +126,7 @@ impl Api {
         )
     }
 
-    fn record(&self, head: &Parts, body: Value, raw: Bytes, answer: Option<usize>, status: Option<u16>) {
+    fn record(&self, head: &Parts, body: &[u8], answer: Option<usize>, status: Option<u16>) {
         let path = head.uri.path_and_query().map_or("", |path| path.as_str());
         tracing::debug!(method = %head.method, path, answer, status, "the simulator received a request");
         let request = ReceivedRequest {
@@ -141,18 +134,12 @@ impl Api {
             method: head.method.to_string(),
             path: path.to_owned(),
             headers: visible_headers(&head.headers),
-            body,
+            body: Value::Null,
+            body_bytes: 0,
             answer,
             status,
         };
-        if self.watchers.receiver_count() > 0 {
-            // The last watcher may be gone by now, which is no harm.
-            let _ = self.watchers.send(request.clone());
-        }
-        self.recorder
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .keep(request, raw);
+        self.recorder.keep(request, body);
     }
 }
 
@@ -175,18 +162,19 @@ impl Handler for Api {
         let request_id = format!("req_sim_{number:06}");
         let (head, body) = request.into_parts();
         let body = read_body(body, check::MAX_BODY_BYTES).await;
-        let raw = body.as_ref().map_or_else(|_| Bytes::new(), Bytes::clone);
-        let mut parsed = Value::Null;
-        let body = body.as_deref().map_err(|problem| *problem);
+        let bytes = body.as_deref().map_err(|problem| *problem);
         let decision = self
-            .decide(&head, body, &mut parsed, number, &request_id)
+            .decide(&head, bytes, number, &request_id)
             .unwrap_or_else(|error| Decision::plain(answer::json_reply(error.status, &error.body(&request_id))));
 
         let status = match &decision.reply {
             Reply::Response(response) => Some(response.status),
             Reply::Silence(_) => None,
         };
-        self.record(&head, parsed, raw, decision.answer.map(|(index, _)| index), status);
+        let index = decision.answer.map(|(index, _)| index);
+        self.record(&head, bytes.unwrap_or_default(), index, status);
+        // The answer may take an hour; the body is not held for so long.
+        drop(body);
         let answer = decision.answer.map(|(_, answer)| answer);
         if let Some(delay) = answer
             .map(|answer| answer.delay)

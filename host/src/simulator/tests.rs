@@ -325,6 +325,23 @@ async fn requests_can_be_watched() {
         (seen.method.as_str(), seen.status, seen.answer),
         ("POST", Some(529), Some(0))
     );
+    assert_eq!(seen.body, request());
+    simulator.shutdown().await;
+    assert_eq!(watched.recv().await, None);
+}
+
+#[tokio::test]
+async fn a_large_body_is_kept_unless_it_is_refused() {
+    let simulator = start(Script::new().answer(Answer::text("ok")));
+    let mut body = request();
+    body["messages"][0]["content"] = json!("x".repeat(2 * 1024 * 1024));
+    assert_eq!(call(&simulator, &body).await.status, 200);
+    body["max_tokens"] = json!(0);
+    assert_eq!(call(&simulator, &body).await.status, 400);
+    let requests = simulator.requests();
+    assert_eq!(requests[0].body["max_tokens"], 1000);
+    assert_eq!(requests[1].body, Value::Null);
+    assert_eq!(requests[1].body_bytes, body.to_string().len());
 }
 
 #[tokio::test]
@@ -379,6 +396,16 @@ async fn what_is_too_large_is_refused() {
         .send("POST", "/v1/messages", &header_lines(&[("x-long", &long)]), b"")
         .await;
     assert_eq!(response.status, 431);
+    assert_bare(&response);
+    assert_eq!(client.read_all().await.0, b"", "the connection ends");
+    assert_eq!(simulator.requests().len(), 3, "what could not be read is no request");
+}
+
+/// An answer of the HTTP server's own, given before there was a request to be answered.
+fn assert_bare(response: &client::Response) {
+    assert_eq!(response.header("request-id"), None);
+    assert_eq!(response.header("content-type"), None);
+    assert_eq!(response.body(), b"");
 }
 
 #[tokio::test]
@@ -391,7 +418,36 @@ async fn bytes_that_are_no_http_hurt_nobody() {
     ] {
         let mut client = Client::connect(&simulator.url()).await;
         client.write(garbage).await;
-        let _ = client.read_all().await;
+        let response = client.response("GET").await;
+        assert_eq!(response.status, 400, "{}", String::from_utf8_lossy(garbage));
+        assert_bare(&response);
+        assert_eq!(client.read_all().await.0, b"");
+    }
+    assert!(simulator.requests().is_empty());
+    assert_eq!(call(&simulator, &request()).await.status, 200);
+}
+
+#[tokio::test]
+async fn odd_requests_are_answered_like_any_other() {
+    let simulator = start(Script::new().answer(Answer::text("ok")));
+    for (line, status) in [
+        ("CONNECT example.com:443 HTTP/1.1", 404),
+        ("OPTIONS * HTTP/1.1", 404),
+        ("GET http://example.com/v1/models/x HTTP/1.1", 401),
+        ("HEAD /v1/messages HTTP/1.1", 405),
+        ("PUT /v1/messages HTTP/1.0", 405),
+        (
+            "POST /v1/messages?%ff HTTP/1.1\r\nupgrade: websocket\r\nconnection: upgrade",
+            401,
+        ),
+        ("POST /v1/messages HTTP/1.1\r\nexpect: 200-ok", 401),
+        ("GET /v1/models HTTP/1.1\r\nx-api-key: \u{e4}", 401),
+    ] {
+        let mut client = Client::connect(&simulator.url()).await;
+        client.write(format!("{line}\r\nhost: x\r\n\r\n").as_bytes()).await;
+        let response = client.response(line.split(' ').next().unwrap()).await;
+        assert_eq!(response.status, status, "{line}");
+        assert!(response.header("request-id").is_some(), "{line}");
     }
     assert_eq!(call(&simulator, &request()).await.status, 200);
 }
@@ -456,6 +512,56 @@ async fn only_loopback_and_only_good_scripts() {
         error.to_string(),
         "answer 2: `error.status` is 200, but must lie within 400 and 599"
     );
+}
+
+#[tokio::test]
+async fn a_script_that_was_built_is_held_to_the_same_rules() {
+    let nested = |levels: usize| (1..levels).fold(json!(1), |inner, _| json!({ "a": inner }));
+    let long = || "x".repeat(1024 * 1024 + 1);
+    let calls = |input: Value| Answer::tools([ToolCall::new("t", input)]);
+    let refused = |answer: Answer| {
+        let problem = Simulator::start(Script::new().answer(answer), SimulatorOptions::default());
+        problem.map_err(|problem| problem.to_string())
+    };
+    assert!(refused(calls(nested(100))).is_ok());
+    for (answer, words) in [
+        (
+            calls(nested(101)),
+            "the `input` of tool call \"t\" is nested deeper than 100 levels",
+        ),
+        (
+            calls(json!({ "a": vec![0; 600_000] })),
+            "`input` has 1200007 bytes, but at most 1048576 are allowed",
+        ),
+        (
+            Answer::text("a").header("x-a", long()),
+            "`headers.\"x-a\"` has 1048577 bytes",
+        ),
+        (
+            Answer::text("a").header(long(), "a"),
+            "`headers` has an illegal name \"xxx",
+        ),
+        (
+            Answer::text("a").header("x-a", "1").header("X-A", "2"),
+            "`headers` sets \"X-A\" twice",
+        ),
+        (Answer::raw(200, long(), "a"), "`raw.content_type` has 1048577 bytes"),
+        (
+            Answer::error(500).when_tool_result(long()),
+            "`when.has_tool_result` has 1048577 bytes",
+        ),
+        (
+            Answer::text("a").with_fault(FaultKind::Reset, FaultPoint::Request),
+            "an answer beside `fault.at",
+        ),
+    ] {
+        let problem = refused(answer).unwrap_err();
+        assert!(
+            problem.starts_with(&format!("answer 1: {words}")),
+            "{words}: {problem:.300}"
+        );
+        assert!(problem.len() < 1024, "{words}: names are not repeated in full");
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! The rules of a script that its types cannot say. Every violation is reported, not only the first.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, header};
+use serde_json::Value;
 
 use super::placeholder;
 use super::script::{
@@ -14,6 +16,8 @@ const MAX_ANSWERS: usize = 1_000;
 const MAX_TEXT_BYTES: usize = 1024 * 1024;
 const MAX_TOOLS: usize = 64;
 const MAX_HEADERS: usize = 32;
+/// Of a tool's input: a parser of JSON is not expected to go much deeper.
+const MAX_DEPTH: usize = 100;
 const MAX_DELAY: Duration = Duration::from_secs(60 * 60);
 
 /// A rule that a script breaks.
@@ -72,6 +76,7 @@ fn check_answer(answer: &Answer, report: &mut dyn FnMut(String)) {
         AnswerKind::Error(error) => check_error(error, report),
         AnswerKind::Raw(raw) => check_raw(raw, report),
     }
+    check_bodiless(answer, report);
     if let Some(key) = ignored_stream_key(answer) {
         report(format!(
             "`stream.{key}` is for a model's answer, and does nothing beside `error` and `raw`"
@@ -150,21 +155,30 @@ fn check_headers(answer: &Answer, report: &mut dyn FnMut(String)) {
             answer.headers.len()
         ));
     }
+    let is_raw = matches!(answer.kind, AnswerKind::Raw(_));
+    let mut names = HashSet::new();
     for (name, value) in &answer.headers {
-        match HeaderName::try_from(name.as_str()) {
-            Err(_) => report(format!("`headers` has an illegal name {name:?}")),
-            // Framing is the server's business: a script that could lie about it would test the HTTP library.
-            Ok(name) if [http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING].contains(&name) => {
-                report(format!("`headers` must not set {name}; use `fault` to break an answer"));
-            }
-            Ok(name) if name == "request-id" => {
-                report("`headers` must not set request-id: it is the one that the body names".to_owned());
-            }
-            Ok(_) => {}
-        }
-        check_text(&format!("headers.{name:?}"), value, report);
+        let shown = excerpt(name);
+        check_text(&format!("headers.{shown:?}"), value, report);
         if HeaderValue::try_from(value.as_str()).is_err() {
-            report(format!("`headers` has an illegal value for {name:?}"));
+            report(format!("`headers` has an illegal value for {shown:?}"));
+        }
+        let Ok(name) = HeaderName::try_from(name.as_str()) else {
+            report(format!("`headers` has an illegal name {shown:?}"));
+            continue;
+        };
+        if name == header::CONTENT_LENGTH || name == header::TRANSFER_ENCODING {
+            // Framing is the server's business: a script that could lie about it would test the HTTP library.
+            report(format!("`headers` must not set {name}; use `fault` to break an answer"));
+        } else if name == "request-id" {
+            report("`headers` must not set request-id: it is the one that the body names".to_owned());
+        } else if is_raw && name == header::CONTENT_TYPE {
+            report("`headers` must not set content-type beside `raw`; use `raw.content_type`".to_owned());
+        }
+        if !names.insert(name) {
+            report(format!(
+                "`headers` sets {shown:?} twice, and only the last would be sent"
+            ));
         }
     }
 }
@@ -202,11 +216,31 @@ fn check_message(message: &MessageAnswer, report: &mut dyn FnMut(String)) {
         }
         match &tool.input {
             ToolInput::Json(value) if !value.is_object() => {
-                report(format!("the `input` of tool call {:?} must be a table", tool.name));
+                report(format!(
+                    "the `input` of tool call {:?} must be a table",
+                    excerpt(&tool.name)
+                ));
             }
+            // Before it is written, for that goes as deep as the value does.
+            ToolInput::Json(value) if !is_within(value, MAX_DEPTH) => report(format!(
+                "the `input` of tool call {:?} is nested deeper than {MAX_DEPTH} levels",
+                excerpt(&tool.name)
+            )),
             ToolInput::Json(value) => check_text("input", &value.to_string(), report),
             ToolInput::Text(text) => check_text("input_text", text, report),
         }
+    }
+}
+
+/// Whether a value is nested no deeper than so many levels.
+fn is_within(value: &Value, levels: usize) -> bool {
+    let Some(inner) = levels.checked_sub(1) else {
+        return false;
+    };
+    match value {
+        Value::Array(items) => items.iter().all(|item| is_within(item, inner)),
+        Value::Object(fields) => fields.values().all(|field| is_within(field, inner)),
+        _ => true,
     }
 }
 
@@ -233,16 +267,24 @@ fn check_raw(raw: &RawAnswer, report: &mut dyn FnMut(String)) {
             raw.status
         ));
     }
-    if matches!(raw.status, 204 | 304) && !raw.body.is_empty() {
-        report(format!(
-            "an answer of status {} has no body; leave `raw.body` empty",
-            raw.status
-        ));
-    }
     if HeaderValue::try_from(raw.content_type.as_str()).is_err() {
         report("`raw.content_type` is no legal header value".to_owned());
     }
+    check_text("raw.content_type", &raw.content_type, report);
     check_text("raw.body", &raw.body, report);
+}
+
+/// HTTP has no body for these statuses, and the server would leave it out without a word, with all that happens to it.
+fn check_bodiless(answer: &Answer, report: &mut dyn FnMut(String)) {
+    let AnswerKind::Raw(raw @ RawAnswer { status: 204 | 304, .. }) = &answer.kind else {
+        return;
+    };
+    if !raw.body.is_empty() || answer.fault.is_some() || answer.stream.write_bytes != 0 {
+        report(format!(
+            "an answer of status {} has no body; leave `raw.body` empty, and `fault` and `stream.write_bytes` out",
+            raw.status
+        ));
+    }
 }
 
 fn check_text(key: &str, text: &str, report: &mut dyn FnMut(String)) {
@@ -252,4 +294,9 @@ fn check_text(key: &str, text: &str, report: &mut dyn FnMut(String)) {
             text.len()
         ));
     }
+}
+
+/// Enough of a name to know which one is meant.
+fn excerpt(name: &str) -> &str {
+    name.get(..name.floor_char_boundary(64)).unwrap_or(name)
 }

@@ -8,6 +8,7 @@ use toml::{Spanned, Value};
 
 use super::{Price, Tier};
 use crate::ledger::NanoUsd;
+use crate::toml_text::{TomlProblem, line_of, problem_of, read_table};
 
 /// By model id: its prices and from when they hold, newest first; `None`, always, is the oldest.
 pub(super) type Table = BTreeMap<String, Vec<(Option<Date>, Price)>>;
@@ -32,8 +33,10 @@ struct Row {
 }
 
 pub(super) fn parse(text: &str) -> Result<Table, Vec<String>> {
-    let rows: BTreeMap<String, Vec<Row>> =
-        toml::from_str(text).map_err(|error| vec![error.to_string().trim_end().to_owned()])?;
+    let rows = rows(text).map_err(|problems| {
+        let problems = problems.into_iter();
+        problems.map(|problem| said(text, problem)).collect::<Vec<_>>()
+    })?;
     let mut problems = Vec::new();
     let mut table = Table::new();
     for (model, rows) in rows {
@@ -43,6 +46,18 @@ pub(super) fn parse(text: &str) -> Result<Table, Vec<String>> {
         }
     }
     if problems.is_empty() { Ok(table) } else { Err(problems) }
+}
+
+fn rows(text: &str) -> Result<BTreeMap<String, Vec<Row>>, Vec<TomlProblem>> {
+    let table = Spanned::new(0..text.len(), read_table(text)?);
+    BTreeMap::deserialize(toml::Deserializer::from(table)).map_err(|cause| vec![problem_of(cause)])
+}
+
+fn said(text: &str, problem: TomlProblem) -> String {
+    match problem.span {
+        Some(span) => format!("line {}: {}", line_of(text, span.start), problem.message),
+        None => problem.message,
+    }
 }
 
 /// One model's rows, sorted into dates and tiers.

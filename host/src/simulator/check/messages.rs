@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::super::answer::thinking_signature;
-use super::{ApiError, Checked, known_fields, required_text};
+use super::{ApiError, Checked, known_fields, optional, required_text, tagged};
 
 /// Every type of content block that the API knows.
 const BLOCK_TYPES: [&str; 20] = [
@@ -100,89 +100,75 @@ fn content(message: &Value, index: usize, is_last: bool) -> Checked {
 
 fn block(block: &Value, role: &Value, index: usize, position: usize) -> Checked {
     let at = format!("messages.{index}.content.{position}");
-    if !block.is_object() {
-        return Err(ApiError::invalid(format!("{at}: Input should be a valid dictionary")));
+    let kind = tagged(block, &at, &BLOCK_TYPES)?;
+    let speaker = match kind {
+        "tool_use" | "thinking" | "redacted_thinking" => Some("assistant"),
+        "tool_result" => Some("user"),
+        _ => None,
+    };
+    if let Some(speaker) = speaker.filter(|speaker| role != speaker) {
+        return Err(ApiError::invalid(format!(
+            "messages.{index}: `{kind}` blocks can only be in `{speaker}` messages"
+        )));
     }
-    let kind = required_text(block, "type", &format!("{at}.type"))?;
-    let at = format!("{at}.{kind}");
+    let place = format!("{at}.{kind}");
     match kind {
-        "text" => {
-            match block["text"].as_str() {
-                None => return Err(ApiError::invalid(format!("{at}.text: Field required"))),
-                Some("") => return Err(ApiError::invalid("messages: text content blocks must be non-empty")),
-                Some(text) if text.trim().is_empty() => {
-                    return Err(ApiError::invalid(
-                        "messages: text content blocks must contain non-whitespace text",
-                    ));
-                }
-                Some(_) => {}
-            }
-            known_fields(block, &["type", "text", "cache_control", "citations"], &at)
-        }
-        "tool_use" if role != "assistant" => {
-            let words = "`tool_use` blocks can only be in `assistant` messages";
-            Err(ApiError::invalid(format!("messages.{index}: {words}")))
-        }
-        "tool_use" => {
-            identifier(block, "id", &at)?;
-            required_text(block, "name", &format!("{at}.name"))?;
-            match &block["input"] {
-                Value::Null => return Err(ApiError::invalid(format!("{at}.input: Field required"))),
-                Value::Object(_) => {}
-                _ => {
-                    return Err(ApiError::invalid(format!(
-                        "{at}.input: Input should be a valid dictionary"
-                    )));
-                }
-            }
-            known_fields(block, &["type", "id", "name", "input", "cache_control", "caller"], &at)
-        }
-        "tool_result" if role != "user" => Err(ApiError::invalid(format!(
-            "messages.{index}: `tool_result` blocks can only be in `user` messages"
-        ))),
-        "tool_result" => tool_result(block, &at),
+        "text" => text(block, &place),
+        "tool_use" => tool_use(block, &place),
+        "tool_result" => tool_result(block, &place),
         "thinking" => {
             let text = block["thinking"].as_str().unwrap_or_default();
-            if role != "assistant" || block["signature"].as_str() != Some(&thinking_signature(text)) {
+            if block["signature"].as_str() != Some(&thinking_signature(text)) {
                 return Err(ApiError::invalid(format!(
-                    "messages.{index}.content.{position}: Invalid `signature` in `thinking` block"
+                    "{at}: Invalid `signature` in `thinking` block"
                 )));
             }
-            known_fields(block, &["type", "thinking", "signature"], &at)
+            known_fields(block, &["type", "thinking", "signature"], &place)
         }
-        known if BLOCK_TYPES.contains(&known) => Ok(()),
-        unknown => Err(ApiError::invalid(format!(
-            "messages.{index}.content.{position}: Input tag '{unknown}' found using 'type' does not match any of the \
-             expected tags: '{}'",
-            BLOCK_TYPES.join("', '")
-        ))),
+        "redacted_thinking" => {
+            required_text(&block["data"], &format!("{place}.data"))?;
+            known_fields(block, &["type", "data"], &place)
+        }
+        // Of the other types nothing is checked but that the API knows them.
+        _ => Ok(()),
     }
+}
+
+fn text(block: &Value, at: &str) -> Checked {
+    let problem = match &block["text"] {
+        Value::Null => format!("{at}.text: Field required"),
+        Value::String(text) if text.is_empty() => "messages: text content blocks must be non-empty".to_owned(),
+        Value::String(text) if text.trim().is_empty() => {
+            "messages: text content blocks must contain non-whitespace text".to_owned()
+        }
+        Value::String(_) => return known_fields(block, &["type", "text", "cache_control", "citations"], at),
+        _ => format!("{at}.text: Input should be a valid string"),
+    };
+    Err(ApiError::invalid(problem))
+}
+
+fn tool_use(block: &Value, at: &str) -> Checked {
+    identifier(block, "id", at)?;
+    required_text(&block["name"], &format!("{at}.name"))?;
+    let input = format!("{at}.input");
+    if block["input"].is_null() {
+        return Err(ApiError::invalid(format!("{input}: Field required")));
+    }
+    optional(&block["input"], &input, Value::is_object, "a valid dictionary")?;
+    known_fields(block, &["type", "id", "name", "input", "cache_control", "caller"], at)
 }
 
 fn tool_result(block: &Value, at: &str) -> Checked {
     identifier(block, "tool_use_id", at)?;
-    match &block["is_error"] {
-        Value::Null | Value::Bool(_) => {}
-        _ => {
-            return Err(ApiError::invalid(format!(
-                "{at}.is_error: Input should be a valid boolean"
-            )));
-        }
-    }
+    let is_error = format!("{at}.is_error");
+    optional(&block["is_error"], &is_error, Value::is_boolean, "a valid boolean")?;
     match &block["content"] {
         Value::Null | Value::String(_) => {}
         Value::Array(parts) => {
             for (index, part) in parts.iter().enumerate() {
-                let kind = required_text(part, "type", &format!("{at}.content.{index}.type"))?;
-                if !RESULT_TYPES.contains(&kind) {
-                    return Err(ApiError::invalid(format!(
-                        "{at}.content.{index}: Input tag '{kind}' found using 'type' does not match any of the \
-                         expected tags: '{}'",
-                        RESULT_TYPES.join("', '")
-                    )));
-                }
-                if kind == "text" && part["text"].as_str().is_none_or(str::is_empty) {
-                    return Err(ApiError::invalid("messages: text content blocks must be non-empty"));
+                let at = format!("{at}.content.{index}");
+                if tagged(part, &at, &RESULT_TYPES)? == "text" {
+                    text(part, &format!("{at}.text"))?;
                 }
             }
         }
@@ -200,7 +186,7 @@ fn tool_result(block: &Value, at: &str) -> Checked {
 }
 
 fn identifier(block: &Value, field: &str, at: &str) -> Checked {
-    let id = required_text(block, field, &format!("{at}.{field}"))?;
+    let id = required_text(&block[field], &format!("{at}.{field}"))?;
     if id
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))

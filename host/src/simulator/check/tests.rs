@@ -71,6 +71,31 @@ fn what_is_allowed_though_it_looks_odd() {
         ),
         ("/system", json!("")),
         ("/model", json!("any-name")),
+        ("/thinking", json!({ "type": "enabled", "budget_tokens": 1024 })),
+        ("/thinking", json!({ "type": "adaptive", "display": "omitted" })),
+        ("/thinking", json!({ "type": "disabled" })),
+        ("/stop_sequences", json!(["END", " end"])),
+        ("/metadata", json!({ "user_id": null })),
+        ("/service_tier", json!("auto")),
+        ("/cache_control", json!({ "type": "ephemeral", "ttl": "1h" })),
+        (
+            "/tool_choice",
+            json!({ "type": "auto", "disable_parallel_tool_use": true }),
+        ),
+        ("/tools/0/type", json!("custom")),
+        (
+            "/tools",
+            json!([{ "type": "web_search_20250305", "name": "web_search", "max_uses": 3 }]),
+        ),
+        ("/tools", json!([{ "type": "mcp_toolset", "mcp_server_name": "m" }])),
+        (
+            "/messages/-",
+            json!({ "role": "assistant", "content": [{ "type": "redacted_thinking", "data": "x" }] }),
+        ),
+        (
+            "/messages/3/content/0/content/0/cache_control",
+            json!({ "type": "ephemeral" }),
+        ),
     ] {
         assert_eq!(
             body(&changed(pointer, value.clone()), Purpose::Run),
@@ -126,7 +151,151 @@ fn every_rule_has_its_words() {
             json!(" "),
             "system: text content blocks must be non-empty",
         ),
+        (
+            "/tool_choice",
+            json!({ "type": "auto", "bogus": 1 }),
+            "tool_choice.auto.bogus: Extra inputs are not permitted",
+        ),
+        (
+            "/tool_choice",
+            json!({ "type": "none", "disable_parallel_tool_use": true }),
+            "tool_choice.none.disable_parallel_tool_use: Extra inputs",
+        ),
+        (
+            "/tool_choice",
+            json!({ "type": "auto", "disable_parallel_tool_use": 1 }),
+            "tool_choice.auto.disable_parallel_tool_use: Input should be a valid boolean",
+        ),
+        (
+            "/tool_choice",
+            json!("auto"),
+            "tool_choice: Input should be a valid dictionary",
+        ),
+        (
+            "/tools",
+            json!([]),
+            "tool_choice may only be specified while providing tools.",
+        ),
+        // Options.
+        (
+            "/thinking",
+            json!("yes"),
+            "thinking: Input should be a valid dictionary",
+        ),
+        (
+            "/thinking",
+            json!({ "type": "some" }),
+            "thinking: Input tag 'some' found",
+        ),
+        (
+            "/thinking",
+            json!({ "type": "enabled" }),
+            "thinking.enabled.budget_tokens: Field required",
+        ),
+        (
+            "/thinking",
+            json!({ "type": "enabled", "budget_tokens": 1023 }),
+            "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024",
+        ),
+        (
+            "/thinking",
+            json!({ "type": "adaptive", "budget_tokens": 1024 }),
+            "thinking.adaptive.budget_tokens: Extra inputs",
+        ),
+        (
+            "/thinking",
+            json!({ "type": "adaptive", "display": "none" }),
+            "thinking.adaptive.display: Input should be 'summarized' or 'omitted'",
+        ),
+        (
+            "/thinking",
+            json!({ "type": "disabled", "display": "omitted" }),
+            "thinking.disabled.display: Extra inputs",
+        ),
+        (
+            "/stop_sequences",
+            json!("END"),
+            "stop_sequences: Input should be a valid list",
+        ),
+        (
+            "/stop_sequences",
+            json!(["a", 1]),
+            "stop_sequences.1: Input should be a valid string",
+        ),
+        (
+            "/stop_sequences",
+            json!([null]),
+            "stop_sequences.0: Input should be a valid string",
+        ),
+        (
+            "/stop_sequences",
+            json!([""]),
+            "stop_sequences: each stop sequence must be non-empty",
+        ),
+        (
+            "/stop_sequences",
+            json!(["\n"]),
+            "stop_sequences: each stop sequence must contain non-whitespace",
+        ),
+        ("/metadata", json!([]), "metadata: Input should be a valid dictionary"),
+        (
+            "/metadata",
+            json!({ "user_id": 1 }),
+            "metadata.user_id: Input should be a valid string",
+        ),
+        ("/metadata", json!({ "name": "x" }), "metadata.name: Extra inputs"),
+        (
+            "/service_tier",
+            json!("batch"),
+            "service_tier: Input should be 'auto' or 'standard_only'",
+        ),
+        // Cache marks.
+        (
+            "/cache_control",
+            json!("x"),
+            "cache_control: Input should be a valid dictionary",
+        ),
+        (
+            "/cache_control",
+            json!({ "type": "bogus" }),
+            "cache_control: Input tag 'bogus' found using 'type' does not match any of the expected tags: 'ephemeral'",
+        ),
+        (
+            "/system/0/cache_control",
+            json!("x"),
+            "system.0.cache_control: Input should be a valid dictionary",
+        ),
+        (
+            "/tools/0/cache_control",
+            json!({ "type": "ephemeral", "ttl": "2h" }),
+            "tools.0.cache_control.ephemeral.ttl: Input should be '5m' or '1h'",
+        ),
+        (
+            "/messages/2/content/1/cache_control",
+            json!({ "type": "ephemeral", "scope": "global" }),
+            "messages.2.content.1.text.cache_control.ephemeral.scope: Extra inputs",
+        ),
+        (
+            "/messages/3/content/0/content/0/cache_control",
+            json!({ "type": "bogus" }),
+            "messages.3.content.0.tool_result.content.0.cache_control: Input tag 'bogus'",
+        ),
+        (
+            "/messages/2/content/0/cache_control",
+            json!({ "type": "ephemeral" }),
+            "messages.2.content.0.thinking.cache_control: Extra inputs",
+        ),
         // Tools.
+        (
+            "/tools/0/type",
+            json!(7),
+            "tools.0.type: Input should be a valid string",
+        ),
+        (
+            "/tools/0",
+            json!("calculate"),
+            "tools.0: Input should be a valid dictionary",
+        ),
         (
             "/tools/0/name",
             json!("no spaces"),
@@ -226,7 +395,52 @@ fn every_rule_has_its_words() {
             json!("ha"),
             "messages.2.content.0: Invalid `signature` in `thinking` block",
         ),
+        (
+            "/messages/0/content",
+            json!([{ "type": "redacted_thinking", "data": "x" }]),
+            "messages.0: `redacted_thinking` blocks can only be in `assistant` messages",
+        ),
+        (
+            "/messages/0/content",
+            json!([request()["messages"][2]["content"][0]]),
+            "messages.0: `thinking` blocks can only be in `assistant` messages",
+        ),
+        (
+            "/messages/2/content/0",
+            json!({ "type": "redacted_thinking" }),
+            "messages.2.content.0.redacted_thinking.data: Field required",
+        ),
+        (
+            "/messages/2/content/0",
+            json!({ "type": "redacted_thinking", "data": "x", "signature": "x" }),
+            "messages.2.content.0.redacted_thinking.signature: Extra inputs",
+        ),
+        (
+            "/messages/2/content/1",
+            json!("x"),
+            "messages.2.content.1: Input should be a valid dictionary",
+        ),
+        (
+            "/messages/2/content/1/text",
+            json!(7),
+            "messages.2.content.1.text.text: Input should be a valid string",
+        ),
         // Calls and results.
+        (
+            "/messages/3/content/0/content/0/text",
+            json!(" "),
+            "messages: text content blocks must contain non-whitespace text",
+        ),
+        (
+            "/messages/3/content/0/content/0/bogus",
+            json!(1),
+            "messages.3.content.0.tool_result.content.0.text.bogus: Extra inputs",
+        ),
+        (
+            "/messages/3/content/0/content/0",
+            json!("no"),
+            "messages.3.content.0.tool_result.content.0: Input should be a valid dictionary",
+        ),
         (
             "/messages/2/content/2/id",
             json!("a b"),
@@ -338,11 +552,38 @@ fn at_most_four_cache_marks() {
     // A field of that name in a tool's input is no mark.
     body_with["messages"][2]["content"][2]["input"]["cache_control"] = mark.clone();
     assert_eq!(body(&body_with, Purpose::Run), Ok(()));
-    body_with["messages"][3]["content"][0]["cache_control"] = mark;
-    let problem = body(&body_with, Purpose::Run).unwrap_err();
+    for pointer in ["/messages/3/content/0", "/messages/3/content/0/content/0", ""] {
+        let mut body_with = body_with.clone();
+        body_with.pointer_mut(pointer).unwrap()["cache_control"] = mark.clone();
+        let problem = body(&body_with, Purpose::Run).unwrap_err();
+        assert_eq!(
+            problem.message, "A maximum of 4 blocks with cache_control may be provided. Found 5.",
+            "{pointer}"
+        );
+    }
+}
+
+#[test]
+fn a_forced_tool_must_be_among_the_tools() {
+    let mut forced = request();
+    forced["model"] = json!("claude-haiku-4-5");
+    let own = request()["tools"][0].clone();
+    let search = json!({ "type": "web_search_20250305", "name": "web_search" });
+    let server = json!({ "type": "mcp_toolset", "mcp_server_name": "m" });
+    let unknown = Err("Tool 'web_search' not found in provided tools".to_owned());
+    forced["tool_choice"] = json!({ "type": "tool", "name": "web_search" });
+    for (tools, expected) in [
+        (json!([own]), unknown),
+        (json!([own, search]), Ok(())),
+        (json!([own, server]), Ok(())),
+    ] {
+        forced["tools"] = tools;
+        assert_eq!(body(&forced, Purpose::Run).map_err(|problem| problem.message), expected);
+    }
+    forced["tool_choice"] = json!({ "type": "tool" });
     assert_eq!(
-        problem.message,
-        "A maximum of 4 blocks with cache_control may be provided. Found 5."
+        body(&forced, Purpose::Run).unwrap_err().message,
+        "tool_choice.tool.name: Field required"
     );
 }
 

@@ -4,10 +4,13 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{ApiError, Checked, known_fields, required_text};
+use super::{ApiError, Checked, known_fields, optional, required_text, tagged};
 
 const CHOICES: [&str; 4] = ["auto", "any", "tool", "none"];
+const PARALLEL: &str = "disable_parallel_tool_use";
 const MAX_NAME: usize = 128;
+/// Stands for all the tools of an MCP server, whose names only that server knows.
+const NAMELESS: &str = "mcp_toolset";
 
 pub(super) fn check(body: &Value) -> Checked {
     let tools = match &body["tools"] {
@@ -17,32 +20,28 @@ pub(super) fn check(body: &Value) -> Checked {
     };
     let mut names = HashSet::new();
     for (index, tool) in tools.iter().enumerate() {
+        let at = format!("tools.{index}");
+        if !tool.is_object() {
+            return Err(ApiError::invalid(format!("{at}: Input should be a valid dictionary")));
+        }
         let name = match &tool["type"] {
-            // It stands for all tools of a server, and has no name of its own.
-            Value::String(kind) if kind == "mcp_toolset" => continue,
-            // A tool with a type of its own runs at the vendor's and has other fields.
-            Value::String(kind) if kind != "custom" => {
-                required_text(tool, "name", &format!("tools.{index}.{kind}.name"))?
-            }
-            Value::String(_) | Value::Null => custom(tool, &format!("tools.{index}.custom"))?,
-            _ => {
-                return Err(ApiError::invalid(format!(
-                    "tools.{index}.type: Input should be a valid string"
-                )));
-            }
+            Value::Null => custom(tool, &format!("{at}.custom"))?,
+            kind => match required_text(kind, &format!("{at}.type"))? {
+                "custom" => custom(tool, &format!("{at}.custom"))?,
+                NAMELESS => continue,
+                // It runs at the vendor's and has other fields, but shares the names.
+                kind => required_text(&tool["name"], &format!("{at}.{kind}.name"))?,
+            },
         };
         if !names.insert(name) {
             return Err(ApiError::invalid("tools: Tool names must be unique."));
         }
     }
-    choice(&body["tool_choice"], &names)
+    choice(&body["tool_choice"], tools, &names)
 }
 
 fn custom<'a>(tool: &'a Value, at: &str) -> Result<&'a str, ApiError> {
-    if !tool.is_object() {
-        return Err(ApiError::invalid(format!("{at}: Input should be a valid dictionary")));
-    }
-    let name = required_text(tool, "name", &format!("{at}.name"))?;
+    let name = required_text(&tool["name"], &format!("{at}.name"))?;
     if name.len() > MAX_NAME
         || !name
             .bytes()
@@ -52,11 +51,8 @@ fn custom<'a>(tool: &'a Value, at: &str) -> Result<&'a str, ApiError> {
             "{at}.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'"
         )));
     }
-    if !tool["description"].is_null() && !tool["description"].is_string() {
-        return Err(ApiError::invalid(format!(
-            "{at}.description: Input should be a valid string"
-        )));
-    }
+    let description = format!("{at}.description");
+    optional(&tool["description"], &description, Value::is_string, "a valid string")?;
     schema(&tool["input_schema"], &format!("{at}.input_schema"))?;
     known_fields(
         tool,
@@ -98,25 +94,29 @@ fn schema(schema: &Value, at: &str) -> Checked {
     }
 }
 
-fn choice(choice: &Value, names: &HashSet<&str>) -> Checked {
+fn choice(choice: &Value, tools: &[Value], names: &HashSet<&str>) -> Checked {
     if choice.is_null() {
         return Ok(());
     }
-    let kind = required_text(choice, "type", "tool_choice.type")?;
-    if !CHOICES.contains(&kind) {
-        return Err(ApiError::invalid(format!(
-            "tool_choice: Input tag '{kind}' found using 'type' does not match any of the expected tags: 'auto', \
-             'any', 'tool', 'none'"
-        )));
-    }
-    if names.is_empty() {
+    let kind = tagged(choice, "tool_choice", &CHOICES)?;
+    let at = format!("tool_choice.{kind}");
+    let known = match kind {
+        "none" => &["type"][..],
+        "tool" => &["type", "name", PARALLEL],
+        _ => &["type", PARALLEL],
+    };
+    known_fields(choice, known, &at)?;
+    let parallel = format!("{at}.{PARALLEL}");
+    optional(&choice[PARALLEL], &parallel, Value::is_boolean, "a valid boolean")?;
+    if tools.is_empty() {
         return Err(ApiError::invalid(
             "tool_choice may only be specified while providing tools.",
         ));
     }
     if kind == "tool" {
-        let name = required_text(choice, "name", "tool_choice.tool.name")?;
-        if !names.contains(name) {
+        let name = required_text(&choice["name"], &format!("{at}.name"))?;
+        let is_known = names.contains(name) || tools.iter().any(|tool| tool["type"] == NAMELESS);
+        if !is_known {
             return Err(ApiError::invalid(format!("Tool '{name}' not found in provided tools")));
         }
     }

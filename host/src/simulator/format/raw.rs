@@ -1,10 +1,12 @@
 //! The keys of a script file, as they stand there, and what they become.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, Unexpected, Visitor};
 use serde_json::Value;
 use toml::Spanned;
 
@@ -27,7 +29,8 @@ pub(super) struct RawScript {
 pub(super) struct RawStep {
     #[serde(default)]
     when: RawWhen,
-    repeat: Option<RawRepeat>,
+    #[serde(default, deserialize_with = "repeat")]
+    repeat: Option<Repeat>,
     #[serde(default, deserialize_with = "duration")]
     delay: Duration,
     #[serde(default)]
@@ -39,7 +42,8 @@ pub(super) struct RawStep {
     stop_reason: Option<String>,
     stop_sequence: Option<String>,
     model: Option<String>,
-    usage: Option<RawUsage>,
+    #[serde(default, deserialize_with = "usage")]
+    usage: Option<UsageAnswer>,
     error: Option<RawError>,
     raw: Option<RawBody>,
     #[serde(default)]
@@ -55,44 +59,12 @@ struct RawWhen {
 }
 
 #[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "`repeat` must be a whole number or \"forever\"; the number is from 1 to 4294967295"
-)]
-enum RawRepeat {
-    Times(u32),
-    Word(Forever),
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Forever {
-    Forever,
-}
-
-#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawTool {
     name: String,
     input: Option<toml::Table>,
     input_text: Option<String>,
     id: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "`usage` must be \"omit\" or a table of whole numbers with no keys but `input_tokens`, `output_tokens`, `cache_creation_5m_input_tokens`, `cache_creation_1h_input_tokens`, `cache_read_input_tokens`"
-)]
-enum RawUsage {
-    Word(Omit),
-    Figures(UsageFigures),
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Omit {
-    Omit,
 }
 
 #[derive(Deserialize)]
@@ -210,11 +182,7 @@ impl RawStep {
                 stop_reason: self.stop_reason,
                 stop_sequence: self.stop_sequence,
                 model: self.model,
-                usage: match self.usage {
-                    None => UsageAnswer::Computed,
-                    Some(RawUsage::Word(Omit::Omit)) => UsageAnswer::Omitted,
-                    Some(RawUsage::Figures(figures)) => UsageAnswer::Given(figures),
-                },
+                usage: self.usage.unwrap_or_default(),
             }),
         };
         Ok(Answer {
@@ -222,11 +190,7 @@ impl RawStep {
                 last_user_contains: self.when.last_user_contains,
                 has_tool_result: self.when.has_tool_result,
             },
-            repeat: match self.repeat {
-                None => Repeat::Times(1),
-                Some(RawRepeat::Times(times)) => Repeat::Times(times),
-                Some(RawRepeat::Word(Forever::Forever)) => Repeat::Forever,
-            },
+            repeat: self.repeat.unwrap_or(Repeat::Times(1)),
             delay: self.delay,
             headers: self.headers.into_iter().collect(),
             kind,
@@ -310,6 +274,59 @@ fn json(value: toml::Value) -> Result<Value, String> {
                 .collect::<Result<_, String>>()?,
         ),
     })
+}
+
+/// A number of requests, or the word for all of them. No untagged enum, which would not say what is wrong.
+fn repeat<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Repeat>, D::Error> {
+    struct Reader;
+
+    impl Visitor<'_> for Reader {
+        type Value = Repeat;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a whole number from 1 to {} or \"forever\"", u32::MAX)
+        }
+
+        fn visit_i64<E: de::Error>(self, number: i64) -> Result<Repeat, E> {
+            let times = u32::try_from(number).map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))?;
+            Ok(Repeat::Times(times))
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Repeat, E> {
+            match text {
+                "forever" => Ok(Repeat::Forever),
+                _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+            }
+        }
+    }
+
+    deserializer.deserialize_any(Reader).map(Some)
+}
+
+/// Token counts, or the word for none at all.
+fn usage<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<UsageAnswer>, D::Error> {
+    struct Reader;
+
+    impl<'de> Visitor<'de> for Reader {
+        type Value = UsageAnswer;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("\"omit\" or a table of token counts")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<UsageAnswer, E> {
+            match text {
+                "omit" => Ok(UsageAnswer::Omitted),
+                _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+            }
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<UsageAnswer, A::Error> {
+            UsageFigures::deserialize(MapAccessDeserializer::new(map)).map(UsageAnswer::Given)
+        }
+    }
+
+    deserializer.deserialize_any(Reader).map(Some)
 }
 
 /// A whole number with its unit: `250ms`, `2s`, `1m`.

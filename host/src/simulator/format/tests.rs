@@ -148,7 +148,7 @@ fn problems_of_form_name_their_line() {
         (
             "[[answer]]\ntext = \"a\"\nrepeat = \"often\"",
             3,
-            "number or \"forever\"",
+            "`answer.repeat`: invalid value: string \"often\"",
         ),
         ("[[answer]]\ntext = \"a\"\nusage = \"none\"", 3, "\"omit\" or a table"),
         (
@@ -158,6 +158,41 @@ fn problems_of_form_name_their_line() {
         ),
         ("after = \"never\"", 1, "unknown variant `never`"),
         ("[[answer]\n", 1, ""),
+        (
+            "[[answer]]\ntext = \"a\"\nrepeat = -1",
+            3,
+            "`answer.repeat`: invalid value: integer `-1`, expected a whole number from 1 to 4294967295 or \"forever\"",
+        ),
+        (
+            "[[answer]]\ntext = \"a\"\nrepeat = 5000000000",
+            3,
+            "`answer.repeat`: invalid value: integer `5000000000`, expected a whole number from 1 to 4294967295",
+        ),
+        (
+            "[[answer]]\ntext = \"a\"\nrepeat = 1.5",
+            3,
+            "`answer.repeat`: invalid type: floating point `1.5`, expected a whole number from 1 to 4294967295",
+        ),
+        (
+            "[[answer]]\ntext = \"a\"\nusage = { input_tokns = 1 }",
+            3,
+            "`answer.usage`: unknown field `input_tokns`, expected one of `input_tokens`, `output_tokens`",
+        ),
+        (
+            "[[answer]]\ntext = \"a\"\nusage = { input_tokens = -1 }",
+            3,
+            "`answer.usage.input_tokens`: invalid value: integer `-1`, expected u64",
+        ),
+        (
+            "[[answer]]\ntext = \"a\"\nusage = 7",
+            3,
+            "`answer.usage`: invalid type: integer `7`, expected \"omit\" or a table of token counts",
+        ),
+        (
+            "[[answer]]\nraw = { status = 70000, body = \"a\" }",
+            2,
+            "`answer.raw.status`: invalid value: integer `70000`, expected u16",
+        ),
     ] {
         let found = problems(text);
         assert_eq!(found.len(), 1, "{text}: {found:?}");
@@ -221,6 +256,38 @@ stream = { chunk = 0 }
     assert_eq!(problems("").join(""), "t.toml: the script has no [[answer]]");
 }
 
+/// The reader of TOML bounds how deep a value goes and how long a path of keys is, but not both together.
+#[test]
+fn a_deep_script_is_refused() {
+    let path = ["a"; 79].join(".");
+    let mut input = "1".to_owned();
+    for _ in 0..70 {
+        input = format!("{{ {path} = {input} }}");
+    }
+    let deep = "a value is nested deeper than 100 levels";
+    for (text, expected) in [
+        (
+            format!("\n[[answer]]\ntools = [{{ name = \"a\", input = {input} }}]"),
+            format!("t.toml:3: {deep}"),
+        ),
+        (format!("{path} = {input}"), format!("t.toml:1: {deep}")),
+        (format!("[{path}]\n{path} = {input}"), format!("t.toml:2: {deep}")),
+    ] {
+        assert_eq!(problems(&text), [expected]);
+    }
+    for text in [
+        format!("[{path}.{path}]"),
+        "[".repeat(1_000_000),
+        format!("[[answer]]\nheaders = {}", "{ a = ".repeat(100_000)),
+    ] {
+        assert!(!problems(&text).is_empty());
+    }
+    let path = ["a"; 60].join(".");
+    let input = format!("{{ {path} = 1 }}");
+    let fits = problems(&format!("[[answer]]\ntools = [{{ name = \"a\", input = {input} }}]"));
+    assert_eq!(fits, Vec::<String>::new());
+}
+
 #[test]
 fn the_examples_of_the_document_are_scripts() {
     let document = include_str!("../../../docs/simulator.md");
@@ -269,6 +336,22 @@ fn what_would_have_no_effect_is_an_error() {
         (
             "raw = { status = 204, body = \"x\" }",
             "an answer of status 204 has no body",
+        ),
+        (
+            "raw = { status = 304, body = \"\" }\nfault = { kind = \"garbage\" }",
+            "an answer of status 304 has no body",
+        ),
+        (
+            "raw = { status = 204, body = \"\" }\nstream = { write_bytes = 1 }",
+            "an answer of status 204 has no body",
+        ),
+        (
+            "text = \"a\"\nheaders = { x-a = \"b\", X-A = \"c\" }",
+            "twice, and only the last would be sent",
+        ),
+        (
+            "raw = { body = \"a\" }\nheaders = { content-type = \"a/b\" }",
+            "use `raw.content_type`",
         ),
         (
             "text = \"a\"\nheaders = { Request-Id = \"x\" }",
