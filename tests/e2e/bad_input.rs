@@ -18,6 +18,13 @@ async fn refused<'a>(lab: &Lab, arguments: impl IntoIterator<Item = &'a str>, sa
     assert!(ran.stdout.is_empty(), "nothing but errors for code 2: {ran}");
 }
 
+/// The line that pins a plugin of ours to what it is.
+async fn pinned(lab: &Lab, name: &str) -> String {
+    let inspected = lab.inspect(&format!("builtin:{name}")).await;
+    let digest = inspected.lines().find_map(|line| line.strip_prefix("digest ")).unwrap();
+    format!("digest = \"{}\"\n", digest.trim())
+}
+
 fn plugin(component: &str, required: bool) -> String {
     format!("[plugins.bad]\ncomponent = \"{component}\"\nrequired = {required}\n")
 }
@@ -163,7 +170,30 @@ async fn duplicate_tool_names_are_refused_and_can_be_renamed() {
     let lab = lab([]);
     let two = "[plugins.a]\ncomponent = \"builtin:calculator\"\n[plugins.b]\ncomponent = \"builtin:calculator\"\n";
     lab.configure(two);
-    refused(&lab, ["tool", "list"], &["calculate", "hint:"]).await;
+    let ran = lab.call(["tool", "list"]).await.expect_code(0);
+    assert_eq!(ran.stdout.matches("calculate").count(), 1, "{ran}");
+    assert!(
+        ran.stderr
+            .contains("plugin `b`: the tool name `calculate` is taken by plugin `a`")
+            && ran.stderr.contains("hint"),
+        "{ran}"
+    );
+    // Who calls what it would have had learns why it is not there.
+    let ran = lab
+        .call_tool("compute", &json!({ "expression": "1" }))
+        .await
+        .expect_code(1);
+    assert!(
+        ran.json()["detail"]
+            .as_str()
+            .unwrap()
+            .contains("left out: plugin `b`: the tool name"),
+        "{ran}"
+    );
+    for fatal in ["required = true\n".to_owned(), pinned(&lab, "calculator").await] {
+        lab.configure(&format!("{two}{fatal}"));
+        refused(&lab, ["tool", "list"], &["calculate", "hint:"]).await;
+    }
     lab.configure(&format!("{two}[plugins.b.tools.calculate]\nname = \"compute\"\n"));
     let ran = lab.call(["tool", "list"]).await.expect_code(0);
     assert!(
@@ -180,8 +210,22 @@ async fn duplicate_tool_names_are_refused_and_can_be_renamed() {
 #[tokio::test]
 async fn a_section_for_a_tool_that_does_not_exist() {
     let lab = lab([]);
-    lab.configure("[plugins.c]\ncomponent = \"builtin:calculator\"\n[plugins.c.tools.calcualte]\nfallback = \"x\"\n");
-    refused(&lab, ["tool", "list"], &["calcualte", "calculate"]).await;
+    let configure = |fatal: &str| {
+        lab.configure(&format!(
+            "[plugins.c]\ncomponent = \"builtin:calculator\"\n{fatal}[plugins.c.tools.calcualte]\nfallback = \"x\"\n"
+        ));
+    };
+    // The component may have changed since that was written: it goes, the others stay.
+    configure("");
+    let ran = lab.call(["tool", "list"]).await.expect_code(0);
+    assert!(
+        ran.stderr.contains("calcualte") && ran.stderr.contains("it has calculate"),
+        "{ran}"
+    );
+    for fatal in ["required = true\n".to_owned(), pinned(&lab, "calculator").await] {
+        configure(&fatal);
+        refused(&lab, ["tool", "list"], &["calcualte", "calculate"]).await;
+    }
 }
 
 #[tokio::test]

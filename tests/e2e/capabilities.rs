@@ -29,7 +29,7 @@ async fn variables_and_arguments_are_those_listed() {
     assert_eq!(seen, expected);
     let inspected = lab.inspect("builtin:faulty").await;
     assert!(
-        inspected.contains("variable EMPTY, variable LANG, argument tool, argument --fast"),
+        inspected.contains("variable EMPTY, variable LANG, 2 arguments"),
         "{inspected}"
     );
 }
@@ -72,4 +72,19 @@ async fn what_is_logged_goes_where_prints_go_under_the_same_limit() {
     assert!(result["log_bytes_dropped"].as_u64().unwrap() > 700, "{result:#}");
     let ran = lab.call_tool("log", &json!({ "times": 100 })).await.expect_code(1);
     assert_eq!(ran.json()["outcome"], "out_of_fuel", "{ran}");
+}
+
+#[tokio::test]
+async fn what_a_plugin_prints_while_it_fails_to_list_its_tools_is_told() {
+    let lab = configured("config = { list_tools = \"error\" }");
+    let ran = lab.call(["tool", "list"]).await.expect_code(0);
+    let reason = ran
+        .stderr
+        .lines()
+        .find(|line| line.contains("`list-tools` failed"))
+        .unwrap();
+    assert!(
+        reason.contains("out of order; it printed: looked for the list in vain"),
+        "{ran}"
+    );
 }

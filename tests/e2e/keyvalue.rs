@@ -88,6 +88,22 @@ async fn keyvalue_bytes() {
     assert!((10..16).contains(&kept), "{kept}");
 }
 
+/// What is written over again takes no room, and is not free all the same.
+#[tokio::test]
+async fn a_call_may_write_four_times_what_it_may_keep() {
+    let lab = configured("keyvalue = true\nlimits = { keyvalue_bytes = \"1KiB\" }");
+    let again = async |count: u32| keep(&lab, json!({ "do": "again", "bytes": 509, "count": count })).await;
+    assert_eq!(again(8).await, "done");
+    let answer = again(9).await;
+    assert!(
+        answer["error"]
+            .as_str()
+            .unwrap()
+            .contains("more than 4096 bytes written in one call"),
+        "{answer}"
+    );
+}
+
 #[tokio::test]
 async fn a_file_that_is_no_store_is_said() {
     let lab = configured("keyvalue = true");

@@ -123,6 +123,28 @@ async fn host_error_for_a_fault_of_ours_and_the_run_goes_on() {
 }
 
 #[tokio::test]
+async fn a_tool_can_be_taken_out_of_service() {
+    let model = model([
+        tool_call("echo", json!({})),
+        Answer::text("Later."),
+        tool_call("echo", json!({})),
+        Answer::text("Fine."),
+    ]);
+    let host = builder(&model).build().await.unwrap();
+    let breakers = host.breakers();
+    let names: Vec<_> = breakers.iter().map(|breaker| breaker.stats().name).collect();
+    assert!(names[0].starts_with("model:"), "{names:?}");
+    let echo = breakers
+        .iter()
+        .find(|breaker| breaker.stats().name == "tool:echo")
+        .unwrap();
+    echo.force_open().unwrap();
+    assert_eq!(outcomes(&run(&host).await, "echo"), json!({ "breaker_open": 1 }));
+    echo.force_closed().unwrap();
+    assert_eq!(outcomes(&run(&host).await, "echo"), json!({ "ok": 1 }));
+}
+
+#[tokio::test]
 async fn cancelled_while_a_tool_runs() {
     let model = model([Answer::tools(
         ["loop_forever", "never_ready"].map(|name| ToolCall::new(name, json!({}))),
@@ -260,7 +282,7 @@ async fn a_builder_refuses_nonsense() {
         |config| config.agent.deadline = Duration::ZERO,
         |config| config.retry.max_attempts = 0,
         |config| config.engine.host_concurrency = 0,
-        |config| config.plugins[0].limits.fuel = 0,
+        |config| config.plugins[0].grants.limits.fuel = 0,
     ] {
         assert!(builder_with(&model, spoil).build().await.is_err());
     }
@@ -277,9 +299,9 @@ async fn neighbour_of(tool: &'static str, input: Value) -> RunReport {
     let quick = model([tool_call("echo", json!({})), Answer::text("Fine.")]);
     let endless = |config: &mut Config| {
         config.agent.parallel_tool_calls = 16;
-        config.plugins[0].limits.fuel = 1_000_000_000_000_000;
-        config.plugins[0].limits.host_calls = u64::MAX;
-        config.plugins[0].limits.timeout = RUNAWAY;
+        config.plugins[0].grants.limits.fuel = 1_000_000_000_000_000;
+        config.plugins[0].grants.limits.host_calls = u64::MAX;
+        config.plugins[0].grants.limits.timeout = RUNAWAY;
     };
     let begun = Arc::new(Semaphore::new(0));
     let begins = begun.clone();

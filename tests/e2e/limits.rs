@@ -167,6 +167,7 @@ async fn with_server(
 async fn http_requests() {
     let input = |url: &str| json!({ "url": url, "count": 5 });
     let (result, requests) = with_server("http_requests = 3", "many_http", Behaviour::body("hi"), input).await;
+    assert_eq!(result["http_requests"], 3, "{result:#}");
     let text = result["content"][0]["text"].as_str().unwrap();
     assert_eq!(
         text, r#"[200,200,200,"HttpRequestDenied","HttpRequestDenied"]"#,

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use cofferdam::simulator::{Answer, ToolCall};
 use cofferdam::tools::Outcome;
-use cofferdam_tests::{Lab, WatGuest, faulty, finish, tool_call};
+use cofferdam_tests::{Behaviour, HttpServer, Lab, WatGuest, faulty, finish, tool_call};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -158,6 +158,32 @@ async fn unavailable_can_heal_between_two_tries() {
         (&finished["outcome"], &finished["tries"], &finished["output"]),
         (&json!("ok"), &json!(2), &json!("available")),
         "{finished:#}"
+    );
+}
+
+/// The repetition has what is left of the call's time. That it was not enough hides nothing of what the tool said before.
+#[tokio::test]
+async fn a_repetition_without_time_does_not_hide_that_the_tool_was_unavailable() {
+    let busy = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
+    let server = HttpServer::start(Behaviour::AnswerOnce(busy.to_vec())).await;
+    let lab = lab([]);
+    lab.configure(&format!(
+        "[plugins.weather]\ncomponent = \"builtin:weather\"\nhttp = [{{ url = \"{0}\" }}]\nconfig = {{ geocoding_url = \"{0}\", forecast_url = \"{0}\" }}\nlimits = {{ timeout = \"2s\" }}\n",
+        server.url()
+    ));
+    let ran = lab.call_tool("get_weather", &json!({ "location": "Boston" })).await;
+    let told = ran.expect_code(1).json();
+    assert_eq!(
+        (&told["outcome"], &told["tries"]),
+        (&json!("unavailable"), &json!(2)),
+        "{told:#}"
+    );
+    assert!(
+        told["detail"]
+            .as_str()
+            .unwrap()
+            .contains("before a repetition was done"),
+        "{told:#}"
     );
 }
 

@@ -1,7 +1,7 @@
 //! A secret is put into a request as it leaves, and comes back to nobody.
 
 use cofferdam::simulator::Answer;
-use cofferdam_tests::{Behaviour, HttpServer, Lab, finish, tool_call};
+use cofferdam_tests::{Behaviour, HttpServer, Lab, Ran, finish, tool_call};
 use serde_json::{Value, json};
 
 use crate::lab;
@@ -55,7 +55,7 @@ async fn the_server_gets_the_secret_and_nobody_else_sees_it() {
     let shown = lab.call(["config", "show"]).await.expect_code(0).stdout;
     assert!(shown.contains("key.txt") && shown.contains("${secret:KEY}"), "{shown}");
     let inspected = lab.inspect("builtin:faulty").await;
-    assert!(inspected.contains("with authorization"), "{inspected}");
+    assert!(inspected.contains("with Authorization"), "{inspected}");
     for text in [&told, &logs, &ran.stdout, &ran.stderr, &shown, &inspected] {
         assert!(!text.contains(SECRET), "{text}");
     }
@@ -73,21 +73,14 @@ async fn an_answer_in_which_no_secret_could_be_found_is_refused() {
 }
 
 #[tokio::test]
-async fn a_secret_that_cannot_be_had_is_said_before_anything_starts() {
+async fn what_is_wrong_with_headers_is_said_before_anything_starts() {
     let lab = lab([]);
     let configure = |secret: &str| {
         lab.configure(&format!(
             "[secrets]\nKEY = {secret}\n[plugins.faulty]\ncomponent = \"builtin:faulty\"\nhttp = [{{ url = \"https://x/\", headers = {{ A = \"${{secret:KEY}}\", B = \"${{secret:OTHER}}\", Host = \"x\" }} }}]\n"
         ));
     };
-    lab.write("short", "1234567\n");
     for (secret, says) in [
-        (
-            "{ env = \"NOT_SET\" }",
-            "secrets.KEY.env: the environment variable `NOT_SET` is not set",
-        ),
-        ("{ file = \"gone\" }", "`gone`: there is no such file"),
-        ("{ file = \"short\" }", "the secret `KEY` has 7 bytes"),
         ("{ env = \"A\", file = \"b\" }", "must have either env or file"),
         ("{}", "must have either env or file"),
     ] {
@@ -101,13 +94,65 @@ async fn a_secret_that_cannot_be_had_is_said_before_anything_starts() {
         ] {
             assert!(ran.stderr.contains(says), "{says}: {ran}");
         }
-        assert!(!ran.stderr.contains("1234567"), "{ran}");
     }
     configure("{ env = \"MY_KEY\" }");
     let mut command = lab.command(["config", "check"]);
     command.env("MY_KEY", "long enough");
     let ran = finish(command.spawn().unwrap()).await.expect_code(2);
     assert!(!ran.stderr.contains("MY_KEY") && ran.stderr.contains("OTHER"), "{ran}");
+}
+
+/// The same file is checked, shown and used for budgets where its secrets are not; a plugin that needs one is left out there.
+#[tokio::test]
+async fn only_a_plugin_that_needs_a_secret_suffers_without_it() {
+    let lab = lab([]);
+    lab.write("short", "1234567\n");
+    for (secret, says) in [
+        ("{ env = \"NOT_SET\" }", "the environment variable `NOT_SET` is not set"),
+        ("{ file = \"gone\" }", "`gone`: there is no such file"),
+        ("{ file = \".\" }", "`.`: is not a file"),
+        ("{ file = \"short\" }", "the secret `KEY` has 7 bytes"),
+    ] {
+        let configure = |required: bool| {
+            lab.configure(&format!(
+                "[secrets]\nKEY = {secret}\n[plugins.calculator]\ncomponent = \"builtin:calculator\"\n[plugins.faulty]\ncomponent = \"builtin:faulty\"\nrequired = {required}\nhttp = [{{ url = \"https://x/\", headers = {{ A = \"${{secret:KEY}}\" }} }}]\n"
+            ));
+        };
+        configure(false);
+        for command in [&["budget"][..], &["config", "show"], &["config", "check"]] {
+            let ran = lab.call(command.iter().copied()).await.expect_code(0);
+            assert_eq!(ran.stderr.contains(says), command[1..] == ["check"], "{ran}");
+        }
+        let ran = lab.call(["tool", "list"]).await.expect_code(0);
+        assert!(
+            ran.stdout.contains("calculate") && !ran.stdout.contains("faulty"),
+            "{ran}"
+        );
+        assert!(ran.stderr.contains(says) && ran.stderr.contains("hint"), "{ran}");
+        configure(true);
+        let ran = lab.call(["tool", "list"]).await.expect_code(2);
+        assert!(ran.stderr.contains(says) && !ran.stderr.contains("1234567"), "{ran}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_goes_over_the_network_unencrypted_is_warned_of() {
+    let lab = lab([]);
+    lab.write("key.txt", SECRET);
+    let warned = async |url: &str, header: &str| {
+        lab.configure(&format!(
+            "[secrets]\nKEY = {{ file = \"key.txt\" }}\n[plugins.faulty]\ncomponent = \"builtin:faulty\"\nhttp = [{{ url = \"{url}\", headers = {{ A = \"{header}\" }} }}]\n"
+        ));
+        let checked = lab.call(["config", "check"]).await.expect_code(0);
+        let listed = lab.call(["tool", "list"]).await.expect_code(0);
+        let warns = |ran: &Ran| ran.stderr.contains("unencrypted");
+        assert_eq!(warns(&checked), warns(&listed), "{checked}{listed}");
+        warns(&checked)
+    };
+    assert!(warned("http://intranet.example/", "${secret:KEY}").await);
+    assert!(!warned("http://intranet.example/", "plain").await);
+    assert!(!warned("https://intranet.example/", "${secret:KEY}").await);
+    assert!(!warned("http://127.0.0.1:8080/", "${secret:KEY}").await);
 }
 
 /// The most natural mistake: the secret itself, where it should be said where it comes from.

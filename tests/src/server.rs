@@ -13,6 +13,8 @@ use tokio::task::JoinHandle;
 pub enum Behaviour {
     /// These bytes, then the end of the connection.
     Answer(Vec<u8>),
+    /// The first request gets these bytes, and every later one nothing, for ever.
+    AnswerOnce(Vec<u8>),
     /// The request's own head, as the body.
     Echo,
     /// Nothing, for ever.
@@ -107,11 +109,16 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour, seen: Heads) {
             Err(_) => return,
         }
     }
-    seen.lock().unwrap().push(String::from_utf8_lossy(&head).into_owned());
+    let first = {
+        let mut seen = seen.lock().unwrap();
+        seen.push(String::from_utf8_lossy(&head).into_owned());
+        seen.len() == 1
+    };
     let answer = match behaviour {
         Behaviour::Answer(bytes) => bytes,
+        Behaviour::AnswerOnce(bytes) if first => bytes,
         Behaviour::Echo => answer_of("", &head),
-        Behaviour::Silence => std::future::pending().await,
+        Behaviour::AnswerOnce(_) | Behaviour::Silence => std::future::pending().await,
     };
     // A client that has read enough may be gone.
     let _ = stream.write_all(&answer).await;

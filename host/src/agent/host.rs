@@ -51,6 +51,14 @@ pub(super) struct HostParts {
     pub(super) events: EventBus,
 }
 
+impl HostParts {
+    pub(super) fn breakers(&self) -> Vec<Arc<Breaker>> {
+        let mut breakers = self.model.breakers();
+        breakers.extend(self.tools.breakers(&self.tenant));
+        breakers
+    }
+}
+
 /// Why a host cannot be built. No run exists then, and nothing was spent.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
@@ -133,6 +141,12 @@ impl Host {
 
     pub fn tools(&self) -> &ToolSet {
         &self.parts.tools
+    }
+
+    /// The model's breaker and those of the tools, by their names `model:ID` and `tool:NAME`: to look at, and to hold open
+    /// while a dependency is out of service.
+    pub fn breakers(&self) -> Vec<Arc<Breaker>> {
+        self.parts.breakers()
     }
 
     pub fn ledger(&self) -> &Ledger {
@@ -270,7 +284,7 @@ pub async fn load_tools(
     tls: Arc<rustls::ClientConfig>,
 ) -> Result<ToolSet, HostError> {
     let mut sandbox = open_sandbox(config, place, tls)?;
-    if config.plugins.iter().any(|plugin| plugin.keyvalue) {
+    if config.plugins.iter().any(|plugin| plugin.grants.keyvalue) {
         sandbox = sandbox.with_keyvalue(open_keyvalue(config.storage.keyvalue_path()).await?);
     }
     let concurrency = config.engine.host_concurrency;
@@ -294,7 +308,7 @@ pub fn open_sandbox(
     let limits: Vec<&Limits> = config
         .plugins
         .iter()
-        .map(|plugin| &plugin.limits)
+        .map(|plugin| &plugin.grants.limits)
         .chain(std::iter::once(&config.limits))
         .collect();
     Sandbox::new(&config.engine, limits, place, tls).map_err(|error| HostError::Engine(format!("{error:#}")))
@@ -317,6 +331,7 @@ fn check(config: &Config) -> Result<(), HostError> {
     }
     for plugin in &config.plugins {
         plugin
+            .grants
             .limits
             .check()
             .map_err(|reason| HostError::Settings(format!("plugin `{}`: {reason}", plugin.name)))?;

@@ -88,6 +88,7 @@ mod tests {
             fuel: 0,
             peak_memory_bytes: 0,
             host_calls: 0,
+            http_requests: 0,
             log_bytes_dropped: 0,
             detail: None,
             output: output.to_owned(),

@@ -130,8 +130,7 @@ impl Session {
                 tracing::warn!(%error, "the ledger could not be read for the report");
                 Vec::new()
             });
-        let mut breakers = host.model.breakers();
-        breakers.extend(host.tools.breakers(&host.tenant));
+        let breakers = host.breakers().iter().map(|breaker| breaker.stats()).collect();
         let metrics = self.emitter.metrics();
         RunReport {
             session_id: self.id.clone(),

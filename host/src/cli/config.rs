@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{CliError, Context, Output};
+use super::{CliError, Context, Output, error};
 use crate::config;
 
 #[derive(Debug, Subcommand)]
@@ -18,8 +18,13 @@ pub enum ConfigCommand {
 pub fn config(cx: &Context, command: ConfigCommand) -> Result<u8, CliError> {
     match command {
         ConfigCommand::Check => {
-            cx.config()?;
+            let config = cx.config()?;
             cx.stderr.line("the configuration is valid");
+            for plugin in &config.plugins {
+                for remark in plugin.unavailable().into_iter().chain(plugin.warnings()) {
+                    cx.stderr.line(&error::warning(&remark));
+                }
+            }
         }
         ConfigCommand::Show => {
             let config = cx.config()?;

@@ -23,7 +23,7 @@ use crate::agent::{AgentSettings, Ending};
 use crate::config::{Config, StorageSettings};
 use crate::model::{ModelSettings, ProviderKind};
 use crate::resilience::{BreakerSettings, RetrySettings};
-use crate::sandbox::{HttpGrant, Limits};
+use crate::sandbox::{Grants, HttpGrant, Limits};
 use crate::simulator::{Simulator, SimulatorOptions, WeatherMode, WeatherService};
 use crate::telemetry::{Event, EventKind, Observer};
 use crate::tools::{ComponentSource, PluginSettings, ToolSettings};
@@ -38,12 +38,6 @@ circuit breakers, and the ledger, which books what the simulated model's tokens 
 const DEADLINE: Duration = Duration::from_secs(25);
 
 pub async fn demo(cx: &Context) -> Result<u8, CliError> {
-    if cx.global.config.is_some() {
-        return Err(CliError::usage(
-            "the demo brings its own configuration",
-            "leave --config out",
-        ));
-    }
     let folder = tempfile::tempdir().map_err(CliError::TemporaryFolder)?;
     let listen = |what| move |source| CliError::Listen { what, source };
     let options = SimulatorOptions::default();
@@ -119,8 +113,11 @@ fn config(model: &str, weather: &str, folder: &Path) -> Result<Config, CliError>
 
     let calculator = builtin("calculator");
     let weather = PluginSettings {
-        http,
-        config: addresses.into(),
+        grants: Grants {
+            http,
+            config: addresses.into(),
+            ..Grants::default()
+        },
         breaker: BreakerSettings {
             failure_threshold: 3,
             ..BreakerSettings::default()
@@ -135,11 +132,14 @@ fn config(model: &str, weather: &str, folder: &Path) -> Result<Config, CliError>
         ..builtin("weather")
     };
     let faulty = PluginSettings {
-        limits: Limits {
-            // Spent long before the time is over, also where the machine is slow: the demo ends the same way everywhere.
-            fuel: 1_000_000_000,
-            timeout: Duration::from_secs(10),
-            ..Limits::default()
+        grants: Grants {
+            limits: Limits {
+                // Spent long before the time is over, also where the machine is slow: the demo ends the same way everywhere.
+                fuel: 1_000_000_000,
+                timeout: Duration::from_secs(10),
+                ..Limits::default()
+            },
+            ..Grants::default()
         },
         ..builtin("faulty")
     };

@@ -91,7 +91,12 @@ pub fn render(error: &dyn Error, hint: Option<&str>) -> String {
     chain(format!("{ERROR}error{ERROR:#}"), error, hint)
 }
 
-/// The same for what does not stop the command.
+/// A warning in our own words.
+pub fn warning(text: &str) -> String {
+    format!("{WARNING}warning{WARNING:#}: {}", format::escape(text))
+}
+
+/// An error that does not stop the command.
 pub fn render_warning(error: &dyn Error, hint: Option<&str>) -> String {
     chain(format!("{WARNING}warning{WARNING:#}"), error, hint)
 }

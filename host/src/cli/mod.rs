@@ -199,7 +199,27 @@ pub async fn main() -> ExitCode {
     }
 }
 
+/// A configuration that a command does not read is a misunderstanding, not something to pass over.
+fn check_flags(command: &Command, global: &Global) -> Result<(), CliError> {
+    let what = match command {
+        Command::Demo => "the demo brings its own configuration",
+        Command::Simulate(_) => "the simulator reads its script and no configuration",
+        Command::Completions(_) | Command::Config(config::ConfigCommand::Schema) => {
+            "this command reads no configuration"
+        }
+        Command::Tool(tool::ToolCommand::Call(args)) if args.is_lone_component() => {
+            "FILE#TOOL is called with the defaults, whatever a configuration says"
+        }
+        _ => return Ok(()),
+    };
+    match global.config {
+        Some(_) => Err(CliError::usage(what, "leave --config out")),
+        None => Ok(()),
+    }
+}
+
 async fn dispatch(command: Command, cx: &Context) -> Result<u8, CliError> {
+    check_flags(&command, &cx.global)?;
     match command {
         Command::Run(args) => run::run(cx, args).await,
         Command::Chat => chat::chat(cx).await,
@@ -244,6 +264,26 @@ mod tests {
     #[test]
     fn quiet_and_verbose_exclude_each_other() {
         assert!(Cli::try_parse_from(["cofferdam", "demo", "--quiet", "--verbose"]).is_err());
+    }
+
+    #[test]
+    fn a_configuration_that_nothing_reads_is_refused() {
+        let check = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from([&["cofferdam", "--config", "x.toml"], arguments].concat()).unwrap();
+            check_flags(&cli.command, &cli.global)
+        };
+        for arguments in [
+            &["demo"][..],
+            &["simulate", "x"],
+            &["completions", "bash"],
+            &["config", "schema"],
+            &["tool", "call", "x.wasm#y", "{}"],
+        ] {
+            assert!(check(arguments).is_err(), "{arguments:?}");
+        }
+        for arguments in [&["config", "check"][..], &["tool", "call", "y", "{}"], &["run", "x"]] {
+            assert!(check(arguments).is_ok(), "{arguments:?}");
+        }
     }
 
     #[test]

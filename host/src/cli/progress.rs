@@ -287,6 +287,7 @@ pub(crate) mod tests {
             fuel: 81_234,
             peak_memory_bytes: 1 << 20,
             host_calls: 3,
+            http_requests: 0,
             log_bytes_dropped: 0,
             detail: None,
             output: "said".into(),

@@ -14,7 +14,7 @@ use super::{CliError, Context, Output, config_in_code, prompt, tool};
 use crate::agent::DEFAULT_TENANT;
 use crate::config::Config;
 
-use crate::sandbox::HttpGrant;
+use crate::sandbox::{Grants, HttpGrant};
 use crate::telemetry::redact::escape_controls;
 use crate::telemetry::{Emitter, EventBus};
 use crate::tools::{ComponentSource, Outcome, Part, PluginSettings, ToolCall, ToolContext, ToolResult};
@@ -27,7 +27,8 @@ const FLUSH_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Args, Debug)]
 pub struct CallArgs {
-    /// A tool of the configuration, or FILE#TOOL (also builtin:NAME#TOOL), which needs no configuration
+    /// A tool of the configuration, or FILE#TOOL (also builtin:NAME#TOOL), which reads no configuration: every limit has
+    /// its default
     #[arg(value_name = "TOOL")]
     target: String,
     /// The tool's input; `-` reads it from stdin
@@ -36,6 +37,13 @@ pub struct CallArgs {
     /// Let a FILE#TOOL make HTTP requests to this scheme://host[:port][/path-prefix], with any method
     #[arg(long, value_name = "URL")]
     allow_http: Vec<String>,
+}
+
+impl CallArgs {
+    /// Whether no configuration is read for it.
+    pub fn is_lone_component(&self) -> bool {
+        matches!(Target::parse(&self.target), Target::Component { .. })
+    }
 }
 
 /// Where the tool comes from.
@@ -140,7 +148,10 @@ fn lone_component(source: ComponentSource, allow_http: &[String]) -> Result<Conf
     // Nothing can be left out here: without this plugin there is no call.
     let plugin = PluginSettings {
         required: true,
-        http,
+        grants: Grants {
+            http,
+            ..Grants::default()
+        },
         ..PluginSettings::new(name, source)
     };
     Ok(Config {
@@ -188,6 +199,7 @@ fn json(result: &ToolResult) -> Value {
         "fuel": figures.fuel,
         "peak_memory_bytes": figures.peak_memory_bytes,
         "host_calls": figures.host_calls,
+        "http_requests": figures.http_requests,
         "detail": figures.detail,
         "log": figures.log,
         "log_bytes_dropped": figures.log_bytes_dropped,
@@ -234,10 +246,10 @@ mod tests {
             unreachable!("one plugin")
         };
         assert_eq!(
-            (plugin.name.as_str(), plugin.required, plugin.config.len()),
+            (plugin.name.as_str(), plugin.required, plugin.grants.config.len()),
             ("my tool", true, 0)
         );
-        let [grant] = plugin.http.as_slice() else {
+        let [grant] = plugin.grants.http.as_slice() else {
             unreachable!("one grant")
         };
         assert_eq!(

@@ -78,18 +78,24 @@ fn same_file(a: &Path, b: &Path) -> bool {
 /// What of an import the plugin is granted; `None` where there is nothing to grant.
 fn granted(import: &Import, plugin: &PluginSettings) -> Option<Vec<String>> {
     let interface = import.name.as_str();
+    let grants = &plugin.grants;
     if interface.starts_with("wasi:http/outgoing-handler") {
-        Some(plugin.http.iter().map(ToString::to_string).collect())
+        Some(grants.http.iter().map(ToString::to_string).collect())
     } else if interface.starts_with("wasi:config/") {
-        Some(plugin.config.keys().map(|key| format!("key {key}")).collect())
+        Some(grants.config.keys().map(|key| format!("key {key}")).collect())
     } else if interface.starts_with("wasi:keyvalue/") {
-        let quota = format!("up to {} per tenant", format::bytes(plugin.limits.keyvalue_bytes));
-        Some(plugin.keyvalue.then_some(quota).into_iter().collect())
+        let quota = format!("up to {} per tenant", format::bytes(grants.limits.keyvalue_bytes));
+        Some(grants.keyvalue.then_some(quota).into_iter().collect())
     } else if interface.starts_with("wasi:cli/environment") {
-        let variables = plugin.environment.keys().map(|name| format!("variable {name}"));
-        let arguments = plugin.arguments.iter().map(|argument| format!("argument {argument}"));
+        // Like the values of variables, arguments are nobody else's business.
+        let variables = grants.environment.keys().map(|name| format!("variable {name}"));
+        let arguments = match grants.arguments.len() {
+            0 => None,
+            1 => Some("1 argument".to_owned()),
+            number => Some(format!("{number} arguments")),
+        };
         Some(variables.chain(arguments).collect())
-    } else if plugin.deterministic
+    } else if grants.deterministic
         && ["wasi:clocks/", "wasi:random/"]
             .iter()
             .any(|source| interface.starts_with(source))
@@ -193,12 +199,15 @@ fn json(name: &str, inspection: &Inspection, plugins: &[&PluginSettings]) -> Val
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::sandbox::HttpGrant;
+    use crate::sandbox::{Grants, HttpGrant};
 
     fn weather() -> PluginSettings {
         PluginSettings {
-            http: vec![HttpGrant::parse("https://api.open-meteo.com/", &["GET"]).unwrap()],
-            config: [("forecast_url".to_owned(), "https://api.open-meteo.com".to_owned())].into(),
+            grants: Grants {
+                http: vec![HttpGrant::parse("https://api.open-meteo.com/", &["GET"]).unwrap()],
+                config: [("forecast_url".to_owned(), "https://api.open-meteo.com".to_owned())].into(),
+                ..Grants::default()
+            },
             ..PluginSettings::new("weather", ComponentSource::Builtin("weather".to_owned()))
         }
     }
@@ -229,7 +238,7 @@ mod tests {
     #[test]
     fn what_is_asked_for_and_not_granted_is_said() {
         let bare = PluginSettings {
-            http: Vec::new(),
+            grants: Grants::default(),
             ..weather()
         };
         assert_eq!(

@@ -304,17 +304,18 @@ impl From<RawAlerts> for AlertSettings {
 
 impl From<&PluginSettings> for RawPlugin {
     fn from(settings: &PluginSettings) -> Self {
+        let grants = &settings.grants;
         Self {
             component: Some(settings.source.to_string()),
             digest: settings.digest.clone().unwrap_or_default(),
             required: settings.required,
-            http: settings.http.iter().map(RawHttpGrant::from).collect(),
-            config: settings.config.clone(),
-            keyvalue: settings.keyvalue,
-            env: settings.environment.clone(),
-            args: settings.arguments.clone(),
-            deterministic: settings.deterministic,
-            limits: Overlay::of(&RawCallLimits::from(&settings.limits)),
+            http: grants.http.iter().map(RawHttpGrant::from).collect(),
+            config: grants.config.clone(),
+            keyvalue: grants.keyvalue,
+            env: grants.environment.clone(),
+            args: grants.arguments.clone(),
+            deterministic: grants.deterministic,
+            limits: Overlay::of(&RawCallLimits::from(&grants.limits)),
             breaker: Overlay::of(&RawBreaker::from(&settings.breaker)),
             tools: settings
                 .tools

@@ -16,7 +16,7 @@ use super::{Config, SecretSource, StorageSettings};
 use crate::ledger::BudgetSettings;
 use crate::model::{ModelSettings, ProviderKind, is_loopback};
 use crate::resilience::BreakerSettings;
-use crate::sandbox::{AttachedHeader, EngineSettings, HttpGrant, Limits, Secrets};
+use crate::sandbox::{AttachedHeader, EngineSettings, Grants, HttpGrant, Limits, Secrets};
 use crate::secret::Secret;
 use crate::telemetry::LoggingSettings;
 use crate::tools::{ComponentSource, PluginSettings, ToolSettings};
@@ -125,8 +125,8 @@ impl Resolver<'_> {
         self.report(&["model", key], Wrong::new(message).hint(hint));
     }
 
-    /// Where each secret comes from, and what it is. One that can't be had is reported here and has a stand-in, so that
-    /// whoever uses it is not reported as well.
+    /// Where each secret comes from, and what it is. One that can't be had here is no problem until something needs it:
+    /// the same file is checked and shown where the secrets are not.
     fn secrets(&mut self, raw: BTreeMap<String, RawSecret>) -> (BTreeMap<String, SecretSource>, Secrets) {
         let mut sources = BTreeMap::new();
         let mut secrets = BTreeMap::new();
@@ -137,56 +137,40 @@ impl Resolver<'_> {
             }
             let found = match (raw.env, raw.file) {
                 (Some(variable), None) => {
-                    let value = self.variables.get(&variable).filter(|value| !value.is_empty());
-                    let value = value.map(|value| Secret::new(value.trim()));
-                    if value.is_none() {
-                        // Where a secret was written in its place, it does not look like the name of a variable.
-                        let upper = |character: char| matches!(character, 'A'..='Z' | '0'..='9' | '_');
-                        let message = match variable.chars().all(upper) {
-                            true => format!("the environment variable {} is not set", quote(&variable)),
-                            false => "no environment variable of that name is set (it is not shown)".to_owned(),
-                        };
-                        self.report(
-                            &[path[0], path[1], "env"],
-                            Wrong::new(message).hint("set it to the secret"),
-                        );
-                    }
+                    let found = self.secret_variable(&[path[0], path[1], "env"], &variable);
                     sources.insert(name.clone(), SecretSource::Env(variable));
-                    value
+                    found
                 }
                 (None, Some(file)) => {
-                    let value = self.secret_file(&[path[0], path[1], "file"], &file);
-                    let file = self.path(&[path[0], path[1], "file"], &file).unwrap_or_default();
-                    sources.insert(name.clone(), SecretSource::File(file));
-                    value
+                    let path = self.path(&[path[0], path[1], "file"], &file).unwrap_or_default();
+                    let found = secret_file(&path).map_err(|reason| format!("{}: {reason}", quote(&file)));
+                    sources.insert(name.clone(), SecretSource::File(path));
+                    found
                 }
                 _ => {
                     let hint = "write { env = \"VARIABLE\" } or { file = \"path\" }";
                     self.report(&path, Wrong::new("must have either env or file").hint(hint));
-                    None
+                    Err("nothing is said of where it is".to_owned())
                 }
             };
-            secrets.insert(name, found.unwrap_or_else(|| Secret::new("unavailable")));
+            secrets.insert(name, found);
         }
         (sources, secrets)
     }
 
-    fn secret_file(&mut self, path: &[&str], text: &str) -> Option<Secret> {
-        const LONGEST: u64 = 64 * KIB;
-        let file = self.file(path, text)?;
-        let read = std::fs::File::open(&file).and_then(|file| {
-            let mut secret = String::new();
-            std::io::Read::read_to_string(&mut std::io::Read::take(file, LONGEST), &mut secret)?;
-            Ok(secret)
-        });
-        match read {
-            Ok(secret) => Some(Secret::new(secret.trim())),
-            Err(error) => {
-                let wrong = Wrong::new(format!("{} cannot be read ({error})", quote(text)));
-                self.report(path, wrong.hint("make it a text file that this user can read"));
-                None
-            }
+    fn secret_variable(&mut self, path: &[&str], variable: &str) -> Result<Secret, String> {
+        if let Some(value) = self.variables.get(variable).filter(|value| !value.is_empty()) {
+            return Ok(Secret::new(value.trim()));
         }
+        let is_conventional = |character: char| matches!(character, 'A'..='Z' | '0'..='9' | '_');
+        if variable.chars().all(is_conventional) {
+            return Err(format!("the environment variable {} is not set", quote(variable)));
+        }
+        // The most natural mistake: the secret itself, where its variable should be named.
+        let message = "no environment variable of that name is set (it is not shown)";
+        let hint = "`env` is the name of the variable that holds the secret";
+        self.report(path, Wrong::new(message).hint(hint));
+        Err(message.to_owned())
     }
 
     fn plugins(
@@ -240,13 +224,15 @@ impl Resolver<'_> {
             source,
             digest: Some(raw.digest.to_ascii_lowercase()).filter(|digest| !digest.is_empty()),
             required: raw.required,
-            http,
-            config: raw.config,
-            keyvalue: raw.keyvalue,
-            environment: raw.env,
-            arguments: raw.args,
-            deterministic: raw.deterministic,
-            limits: Limits::from(limits),
+            grants: Grants {
+                http,
+                config: raw.config,
+                keyvalue: raw.keyvalue,
+                environment: raw.env,
+                arguments: raw.args,
+                deterministic: raw.deterministic,
+                limits: Limits::from(limits),
+            },
             breaker: breaker.into(),
             tools,
             name,
@@ -284,12 +270,10 @@ impl Resolver<'_> {
         for (index, grant) in raw.iter().enumerate() {
             let Some(url) = &grant.url else { continue };
             let methods: Vec<&str> = grant.methods.iter().map(|method| method.as_str()).collect();
+            let path = [plugin[0], plugin[1], "http", &index.to_string(), "headers"];
+            let headers = self.headers(&path, &grant.headers, secrets);
             match HttpGrant::parse(url, &methods) {
-                Ok(mut parsed) => {
-                    let path = [plugin[0], plugin[1], "http", &index.to_string(), "headers"];
-                    parsed.headers = self.headers(&path, &grant.headers, secrets);
-                    grants.push(parsed);
-                }
+                Ok(parsed) => grants.push(HttpGrant { headers, ..parsed }),
                 Err(error) => {
                     // The error quotes the URL as it is, which may hold a password.
                     let message = error.to_string().replace(&format!("`{url}`"), &quote(url));
@@ -444,5 +428,25 @@ impl Resolver<'_> {
         result
             .map_err(|error| self.report(&["plugins"], Wrong::new(error.to_string())))
             .ok()
+    }
+}
+
+fn secret_file(file: &Path) -> Result<Secret, String> {
+    const LONGEST: u64 = 64 * KIB;
+    match std::fs::metadata(file) {
+        Ok(metadata) if !metadata.is_file() => return Err("is not a file".to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err("there is no such file".to_owned()),
+        _ => {}
+    }
+    let read = std::fs::File::open(file).and_then(|file| {
+        let mut secret = String::new();
+        std::io::Read::read_to_string(&mut std::io::Read::take(file, LONGEST), &mut secret)?;
+        Ok(secret)
+    });
+    match read {
+        Ok(secret) => Ok(Secret::new(secret.trim())),
+        Err(error) => Err(format!(
+            "cannot be read ({error}); it must be a text file that this user can read"
+        )),
     }
 }

@@ -22,14 +22,30 @@ fn redact(json: &mut Json, key: &str) {
     match json {
         Json::String(text) if is_secret(key, text) => MASK.clone_into(text),
         Json::Object(entries) => entries.iter_mut().for_each(|(key, value)| redact(value, key)),
-        Json::Array(items) => items.iter_mut().for_each(|item| redact(item, key)),
+        Json::Array(items) => {
+            let mut before = String::new();
+            for item in items {
+                // An option may stand apart from its value: `--token`, `…`.
+                let name = if before.starts_with('-') { before.as_str() } else { key };
+                let text = item.as_str().unwrap_or_default().to_owned();
+                redact(item, name);
+                before = text;
+            }
+        }
         _ => {}
     }
 }
 
 /// `api_key_env` holds a name, whatever it is called, and so does `Bearer ${secret:NAME}`.
 fn is_secret(key: &str, text: &str) -> bool {
-    !text.is_empty() && !refers_to_secret(text) && ((names_secret(key) && key != "api_key_env") || looks_secret(text))
+    let named = (names_secret(key) && key != "api_key_env") || assigns_secret(text);
+    !text.is_empty() && !refers_to_secret(text) && (named || looks_secret(text))
+}
+
+/// `--token=…`, `PASSWORD=…`.
+fn assigns_secret(text: &str) -> bool {
+    text.split_once('=')
+        .is_some_and(|(name, value)| !value.is_empty() && names_secret(name))
 }
 
 /// Whether the text is nothing but references to secrets, perhaps behind a word that says how they are used.
@@ -84,6 +100,17 @@ impl Annotations<'_> {
                     path.pop();
                 }
                 return;
+            }
+            DeValue::Array(items) => {
+                let key = path.last().map_or("", String::as_str);
+                let mut before = "";
+                for item in items {
+                    let text = item.get_ref().as_str().unwrap_or_default();
+                    if is_secret(if before.starts_with('-') { before } else { key }, text) {
+                        self.edits.push((item.span(), format!("\"{MASK}\"")));
+                    }
+                    before = text;
+                }
             }
             DeValue::String(text) if is_secret(path.last().map_or("", String::as_str), text) => {
                 self.edits.push((value.span(), format!("\"{MASK}\"")));

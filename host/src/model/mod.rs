@@ -15,6 +15,7 @@ mod stack;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +30,7 @@ pub(crate) use provider::is_loopback;
 pub use provider::{Measured, ModelSettings, Progress, Provider, ProviderKind};
 pub use stack::ModelStack;
 
-use crate::resilience::BreakerStats;
+use crate::resilience::Breaker;
 use crate::telemetry::Emitter;
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -45,7 +46,7 @@ pub trait Model: std::fmt::Debug + Send + Sync + 'static {
         cx: &'a ModelContext<'a>,
     ) -> BoxFuture<'a, Result<ModelResponse, ModelError>>;
 
-    fn breakers(&self) -> Vec<BreakerStats>;
+    fn breakers(&self) -> Vec<Arc<Breaker>>;
 }
 
 /// What one call needs of the run around it.

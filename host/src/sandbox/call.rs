@@ -14,10 +14,11 @@ use super::contract::PluginPre;
 use super::engine::YIELD_INTERVAL;
 use super::failure::CallFailure;
 use super::halt::{Halt, Halted};
-use super::http::{Egress, HttpGrant, HttpUse, Masker};
+use super::http::{Egress, HttpUse, Masker};
 use super::keyvalue::KeyValueStore;
 use super::limits::Limits;
 use super::log::GuestLog;
+use super::plugin::Grants;
 use super::state::{CallState, HostCallGate};
 
 /// Room in a host call, beyond the result itself, for what is not payload: list elements, names, tags.
@@ -26,17 +27,19 @@ const HOST_CALL_SLACK: u64 = 64 * 1024;
 /// What a plugin's calls may do and use. Prepared once, shared by all of them.
 #[derive(Clone)]
 pub(super) struct CallSetup {
-    pub(super) limits: Limits,
+    pub(super) grants: Arc<Grants>,
     pub(super) stack: u64,
-    pub(super) grants: Arc<[HttpGrant]>,
     pub(super) masker: Masker,
     pub(super) config: Arc<WasiConfigVariables>,
     /// Its store, and its name there.
     pub(super) keyvalue: Option<(KeyValueStore, Arc<str>)>,
-    pub(super) environment: Arc<[(String, String)]>,
-    pub(super) arguments: Arc<[String]>,
-    pub(super) deterministic: bool,
     pub(super) tls: Arc<rustls::ClientConfig>,
+}
+
+impl CallSetup {
+    pub(super) fn limits(&self) -> &Limits {
+        &self.grants.limits
+    }
 }
 
 /// What one call used.
@@ -68,15 +71,9 @@ pub(super) async fn run<T>(
     function: impl AsyncFnOnce(Call<'_>) -> wasmtime::Result<T>,
 ) -> (Result<T, CallFailure>, CallUse) {
     let started = Instant::now();
-    let limits = &setup.limits;
+    let limits = setup.limits();
     let log = GuestLog::new(limits.log_bytes);
-    let egress = Egress::new(
-        setup.grants.clone(),
-        setup.masker.clone(),
-        setup.tls.clone(),
-        limits.http_requests,
-        limits.http_response_bytes,
-    );
+    let egress = Egress::new(setup.grants.clone(), setup.masker.clone(), setup.tls.clone());
     let state = CallState::new(setup, tenant, halt.deadline, log.clone(), egress);
     let mut store = match prepare_store(pre.engine(), state, limits) {
         Ok(store) => store,

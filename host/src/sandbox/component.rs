@@ -10,6 +10,7 @@ use wasmtime::component::Component;
 use super::cache::CompileCache;
 use super::compile::Compiler;
 use super::engine::Engines;
+use super::http::SecretError;
 use super::limits::Limits;
 
 /// The SHA-256 of a component's bytes.
@@ -71,6 +72,8 @@ pub enum ComponentError {
     ContractVersion { found: String },
     #[error("the component imports what this host does not offer: {0}")]
     UnknownImport(String),
+    #[error(transparent)]
+    Secret(SecretError),
     #[error("it was granted a store for its data, and this sandbox has none")]
     NoStore,
     #[error("`list-tools` failed: {0}")]
@@ -103,6 +106,7 @@ impl ComponentError {
             Self::UnknownImport(_) => {
                 "this host offers WASI 0.2, wasi:http, wasi:config, wasi:keyvalue/store and wasi:logging; see `cofferdam tool inspect`"
             }
+            Self::Secret(_) => "correct `[secrets]`, or what it names: the environment variable or file",
             Self::NoStore => "open one with `Sandbox::with_keyvalue`",
             Self::ListTools(_) => "ask the plugin's author; `cofferdam tool inspect` shows what the component imports",
             Self::BadTool { .. } => "ask the plugin's author, or rename the tool with `[plugins.X.tools.T] name`",

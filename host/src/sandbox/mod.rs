@@ -30,7 +30,7 @@ pub use component::{ComponentError, Digest, read_file};
 pub use contract::{Annotations, Content, Image, Tool as ToolExport};
 pub use failure::{CallFailure, LimitHit};
 pub use halt::{Halt, Halted};
-pub use http::{AttachError, AttachedHeader, GrantError, HttpGrant, HttpUse, Scheme, Secrets};
+pub use http::{AttachError, AttachedHeader, GrantError, HttpGrant, HttpUse, Scheme, SecretError, Secrets};
 pub use inspect::{Import, Inspection};
 pub use keyvalue::{KeyValueError, KeyValueStore};
 pub use limits::{EngineSettings, LONGEST, Limits};

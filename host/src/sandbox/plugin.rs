@@ -36,14 +36,18 @@ pub struct Sandbox {
     keyvalue: Option<KeyValueStore>,
 }
 
-/// What an operator grants a plugin, and what its calls may use.
-#[derive(Clone, Debug, Default)]
+/// Characters that are repeated of what a component says about a failure.
+const MAX_SAID_CHARS: usize = 500;
+
+/// What an operator grants a plugin, and what its calls may use. By default nothing is granted, and every limit has its
+/// default.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Grants {
     pub http: Vec<HttpGrant>,
     /// What `wasi:config/store` answers.
     pub config: BTreeMap<String, String>,
-    /// The name under which it keeps data between calls, apart for every tenant; none: it keeps none.
-    pub keyvalue: Option<String>,
+    /// Whether it may keep data between calls, apart for every tenant.
+    pub keyvalue: bool,
     /// Its environment variables; none of the host's are among them.
     pub environment: BTreeMap<String, String>,
     /// Its command line, as programs that were made for one expect it.
@@ -82,12 +86,15 @@ impl Sandbox {
         self
     }
 
-    /// Compiles and links a component, and asks it for its tools.
+    /// Compiles and links a component, and prepares its calls. `name` is the one under which it keeps data.
     ///
     /// # Errors
     ///
     /// Every reason for which a component cannot serve; see [`ComponentError`].
-    pub async fn load(&self, bytes: &[u8], grants: &Grants) -> Result<Plugin, ComponentError> {
+    pub async fn load(&self, name: &str, bytes: &[u8], grants: &Grants) -> Result<Plugin, ComponentError> {
+        for header in grants.http.iter().flat_map(|grant| &grant.headers) {
+            header.check().map_err(ComponentError::Secret)?;
+        }
         let (component, digest) = self.compile(bytes, &grants.limits).await?;
         let needs = instantiation::bytes_written(bytes).map_err(|error| ComponentError::Invalid(error.to_string()))?;
         if needs > grants.limits.memory {
@@ -96,25 +103,19 @@ impl Sandbox {
                 limit: grants.limits.memory,
             });
         }
-        let keyvalue = match &grants.keyvalue {
-            None => None,
-            Some(name) => {
-                let store = self.keyvalue.clone().ok_or(ComponentError::NoStore)?;
-                Some((store, Arc::from(name.as_str())))
-            }
+        let keyvalue = match (grants.keyvalue, &self.keyvalue) {
+            (false, _) => None,
+            (true, Some(store)) => Some((store.clone(), Arc::from(name))),
+            (true, None) => return Err(ComponentError::NoStore),
         };
         let pre = self.link(&component)?;
         let setup = CallSetup {
-            limits: grants.limits.clone(),
             stack: self.stack,
             masker: Masker::new(&grants.http).map_err(|error| ComponentError::CompilerFailed(error.to_string()))?,
-            grants: grants.http.clone().into(),
             config: Arc::new(grants.config.clone().into_iter().collect::<WasiConfigVariables>()),
             keyvalue,
-            environment: grants.environment.clone().into_iter().collect(),
-            arguments: grants.arguments.clone().into(),
-            deterministic: grants.deterministic,
             tls: self.tls.clone(),
+            grants: Arc::new(grants.clone()),
         };
         Ok(Plugin { pre, setup, digest })
     }
@@ -178,7 +179,7 @@ impl Plugin {
     }
 
     pub fn limits(&self) -> &Limits {
-        &self.setup.limits
+        self.setup.limits()
     }
 
     /// Asks the component for its tools, under the limits of a call.
@@ -188,18 +189,19 @@ impl Plugin {
     /// [`ComponentError::ListTools`] where it fails, however it does.
     pub async fn list_tools(&self) -> Result<Vec<Tool>, ComponentError> {
         let halt = Halt {
-            deadline: Instant::now() + self.setup.limits.timeout,
+            deadline: Instant::now() + self.limits().timeout,
             cancel: &CancellationToken::new(),
         };
-        let (listed, _) = call::run(&self.pre, &self.setup, None, halt, async |call| {
+        let (listed, usage) = call::run(&self.pre, &self.setup, None, halt, async |call| {
             call.plugin.cofferdam_tool_tools().call_list_tools(call.store).await
         })
         .await;
-        match listed {
-            Ok(Ok(tools)) => Ok(tools),
-            Ok(Err(message)) => Err(ComponentError::ListTools(shown(&message, 500))),
-            Err(failure) => Err(ComponentError::ListTools(failure.to_string())),
-        }
+        let reason = match listed {
+            Ok(Ok(tools)) => return Ok(tools),
+            Ok(Err(message)) => shown(&message, MAX_SAID_CHARS),
+            Err(failure) => failure.to_string(),
+        };
+        Err(ComponentError::ListTools(explained(reason, &usage)))
     }
 
     /// Calls a tool by the component's own name for it, in an instance of its own, on behalf of `tenant`. `input` is JSON
@@ -241,7 +243,7 @@ impl Plugin {
             Error::InvalidInput(text) | Error::Failed(text) => text,
             Error::Unavailable(unavailable) => &unavailable.message,
         };
-        let limit = self.setup.limits.output_bytes;
+        let limit = self.limits().output_bytes;
         if text.len() as u64 > limit {
             return CallFailure::InvalidOutput(format!(
                 "the text of its error has {} bytes, more than output_bytes allows ({limit})",
@@ -258,6 +260,20 @@ impl Plugin {
             },
         }
     }
+}
+
+/// The reason, with what else may tell an operator why.
+fn explained(mut reason: String, usage: &CallUse) -> String {
+    if !usage.http.refused.is_empty() {
+        reason.push_str("; refused: ");
+        reason.push_str(&usage.http.refused.join(", "));
+    }
+    let printed = usage.log.trim();
+    if !printed.is_empty() {
+        reason.push_str("; it printed: ");
+        reason.push_str(&shown(printed, MAX_SAID_CHARS));
+    }
+    reason
 }
 
 #[cfg(test)]

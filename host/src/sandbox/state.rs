@@ -38,6 +38,8 @@ pub(super) struct CallState {
     config: Arc<WasiConfigVariables>,
     /// Where it keeps data, if it may.
     pub(super) keyvalue: Option<(KeyValueStore, Namespace)>,
+    /// Bytes of keys and values that it has written there.
+    pub(super) keyvalue_written: u64,
     pub(super) log: GuestLog,
     pub(super) limiter: Limiter,
     pub(super) host_calls: u64,
@@ -55,18 +57,21 @@ impl CallState {
         log: GuestLog,
         egress: Egress,
     ) -> Self {
-        let limits = &setup.limits;
+        let grants = &*setup.grants;
+        let limits = &grants.limits;
         // What is not said here is not granted: no file, no socket, no standard input.
         let mut wasi = WasiCtx::builder();
         wasi.stdout(log.clone())
             .stderr(log.clone())
-            .envs(&setup.environment)
-            .args(&setup.arguments)
+            .args(&grants.arguments)
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .max_random_size(MAX_RANDOM);
-        if setup.deterministic {
+        for (name, value) in &grants.environment {
+            wasi.env(name, value);
+        }
+        if grants.deterministic {
             deterministic::apply(&mut wasi);
         }
         let mut http = WasiHttpCtx::new();
@@ -87,6 +92,7 @@ impl CallState {
                 };
                 (store.clone(), space)
             }),
+            keyvalue_written: 0,
             log,
             limiter: Limiter::new(limits),
             host_calls: 0,

@@ -133,6 +133,8 @@ pub struct ToolCallFinished {
     /// The highest of all tries.
     pub peak_memory_bytes: u64,
     pub host_calls: u64,
+    /// Outgoing requests that it asked for, refused ones included.
+    pub http_requests: u32,
     pub log_bytes_dropped: u64,
     /// For the operator: the reason, never shown to the model where it differs from what the model reads.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,7 +144,7 @@ pub struct ToolCallFinished {
     /// What it would have read, where the fallback text stands in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replaced_output: Option<String>,
-    /// What the tool printed, of its last try.
+    /// What the tool printed.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub log: String,
 }

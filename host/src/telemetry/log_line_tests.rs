@@ -31,6 +31,7 @@ fn one_of_each() -> Vec<EventKind> {
             fuel: 81_234,
             peak_memory_bytes: 1_114_112,
             host_calls: 3,
+            http_requests: 0,
             log_bytes_dropped: 0,
             detail: None,
             output: said(),

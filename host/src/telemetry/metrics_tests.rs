@@ -54,6 +54,7 @@ fn tool(outcome: Outcome, degraded: bool, duration_ms: f64, peak_memory_bytes: u
         fuel: 1_000,
         peak_memory_bytes,
         host_calls: 0,
+        http_requests: 0,
         log_bytes_dropped: 0,
         detail: None,
         output: String::new(),

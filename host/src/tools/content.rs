@@ -10,6 +10,9 @@ use crate::sandbox::Content;
 /// The image types that models can see.
 const IMAGE_TYPES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 
+/// Images of one result: each takes a model hundreds of tokens, however few bytes it has, and a request holds a hundred.
+const MAX_IMAGES: usize = 20;
+
 /// A piece of a result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -25,6 +28,10 @@ pub(super) fn convert(content: Vec<Content>, output_bytes: u64) -> Result<Vec<Pa
         return Err(format!(
             "the result has {size} bytes, more than output_bytes allows ({output_bytes})"
         ));
+    }
+    let images = content.iter().filter(|part| matches!(part, Content::Image(_))).count();
+    if images > MAX_IMAGES {
+        return Err(format!("the result has {images} images, more than {MAX_IMAGES}"));
     }
     content.into_iter().map(convert_part).collect()
 }
@@ -94,5 +101,7 @@ mod tests {
         };
         assert_eq!(convert(vec![image("image/png")], 100), Ok(vec![png]));
         assert!(convert(vec![image("image/svg+xml")], 100).is_err());
+        assert!(convert(vec![image("image/png"); MAX_IMAGES], 1000).is_ok());
+        assert!(convert(vec![image("image/png"); MAX_IMAGES + 1], 1000).is_err());
     }
 }

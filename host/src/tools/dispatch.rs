@@ -93,6 +93,7 @@ struct Spent {
     fuel: u64,
     peak_memory: u64,
     host_calls: u64,
+    http_requests: u32,
     log: String,
     log_bytes_dropped: u64,
     refused: Vec<String>,
@@ -105,6 +106,7 @@ impl Spent {
         self.fuel = self.fuel.saturating_add(usage.fuel);
         self.peak_memory = self.peak_memory.max(usage.peak_memory);
         self.host_calls = self.host_calls.saturating_add(usage.host_calls);
+        self.http_requests = self.http_requests.saturating_add(usage.http.requests);
         let room = usize::try_from(log_bytes)
             .unwrap_or(usize::MAX)
             .saturating_sub(self.log.len());
@@ -162,10 +164,18 @@ impl ToolSet {
             known.join(", ")
         };
         let name = shown(name, NAME_CHARS);
-        Ended::error(
+        let ended = Ended::error(
             Outcome::UnknownTool,
             format!("There is no tool `{name}`. Known tools: {known}."),
-        )
+        );
+        // It may be one of a plugin that is not there: for the operator to know, not for the model.
+        match self.problems() {
+            [] => ended,
+            problems => {
+                let reasons: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                ended.with_detail(format!("left out: {}", reasons.join("; ")))
+            }
+        }
     }
 
     /// Validates, then runs the tool, again where that may help.
@@ -217,8 +227,16 @@ impl ToolSet {
                 format!("The call was denied by {}: {reason}.", policy.name()),
             );
         }
+        let mut before: Option<Ended> = None;
         for repetition in 0.. {
             let (ended, pause) = self.run_once(slot, &input, halt, cx, spent).await;
+            // A repetition has what is left of the call's time. That it was too little says less than the answer before.
+            let ended = match before.take() {
+                Some(before) if ended.outcome == Outcome::Timeout => {
+                    before.with_detail("the time was over before a repetition was done")
+                }
+                _ => ended,
+            };
             let pause = match pause {
                 Some(asked) if tool.may_repeat() && repetition < MAX_REPETITIONS => {
                     asked.unwrap_or(FIRST_PAUSE * 2_u32.pow(repetition))
@@ -231,6 +249,7 @@ impl ToolSet {
                     if let Err(halted) = halt.bound(tokio::time::sleep_until(wake)).await {
                         return not_begun(halted, cx);
                     }
+                    before = Some(ended);
                 }
                 _ => return ended,
             }
@@ -440,6 +459,7 @@ fn finish(call: ToolCall, tool: Option<&Tool>, ended: Ended, spent: Spent, durat
         fuel: spent.fuel,
         peak_memory_bytes: spent.peak_memory,
         host_calls: spent.host_calls,
+        http_requests: spent.http_requests,
         log_bytes_dropped: spent.log_bytes_dropped,
         detail: (!details.is_empty()).then(|| details.join("; ")),
         output: content::text_of(&content),
@@ -479,8 +499,14 @@ mod tests {
             spent.add(usage, 15);
         }
         assert_eq!(
-            (spent.tries, spent.fuel, spent.host_calls, spent.peak_memory),
-            (3, 30, 3, 7)
+            (
+                spent.tries,
+                spent.fuel,
+                spent.host_calls,
+                spent.peak_memory,
+                spent.http_requests
+            ),
+            (3, 30, 3, 7, 27)
         );
         assert_eq!((spent.log.as_str(), spent.log_bytes_dropped), ("first second th", 3));
         assert_eq!(

@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt};
 use super::builtin::builtin;
 use super::schema::InputSchema;
 use super::settings::{ComponentSource, PluginSettings, ToolSettings};
-use crate::sandbox::{Annotations, ComponentError, Grants, Plugin, Sandbox, ToolExport, read_file};
+use crate::sandbox::{Annotations, ComponentError, Plugin, Sandbox, ToolExport, read_file};
 use crate::shown::{NAME_CHARS, shown};
 
 /// Tools of one plugin, bytes of one description: bounds of this host, not of the contract.
@@ -19,6 +19,8 @@ const MAX_NAME_CHARS: usize = 64;
 const MAX_PATTERNS: usize = 256;
 /// Bytes of names, descriptions and schemas of one plugin: every request to the model carries them, and pays for them.
 const MAX_DEFINITION_BYTES: usize = 64 * 1024;
+/// The same for all plugins together: half of what a large model takes.
+const MAX_HOST_DEFINITION_BYTES: usize = 512 * 1024;
 
 /// One tool, ready to be called.
 #[derive(Debug)]
@@ -51,6 +53,11 @@ impl Tool {
         self.component.limits()
     }
 
+    /// Bytes of what every request to the model carries for it.
+    fn definition_bytes(&self) -> usize {
+        self.name.len() + self.description.len() + self.schema.document.to_string().len()
+    }
+
     /// Whether a call may be made again after it failed, by the tool's own promise.
     pub(super) fn may_repeat(&self) -> bool {
         self.annotations.idempotent || self.annotations.read_only
@@ -79,6 +86,11 @@ pub enum PluginProblem {
     },
     #[error("the tool name `{tool}` is taken by plugin `{other}`")]
     Duplicate { tool: String, other: String },
+    #[error(
+        "with its {0} bytes of names, descriptions and schemas all tools together would have more than {max}, which every \
+         request to the model would carry", max = MAX_HOST_DEFINITION_BYTES
+    )]
+    Definitions(usize),
 }
 
 impl PluginError {
@@ -91,6 +103,7 @@ impl PluginError {
                 "rename one of them: [plugins.{}.tools.{tool}] name = \"…\"",
                 self.plugin
             )),
+            PluginProblem::Definitions(_) => Some("remove plugins that this agent does not need".to_owned()),
         }
     }
 }
@@ -104,47 +117,60 @@ pub(super) async fn load(
     let loading = plugins.iter().map(|settings| load_plugin(sandbox, settings));
     let loading = stream::iter(loading.collect::<Vec<_>>()).buffered(host_concurrency.max(1) as usize);
     let loaded: Vec<_> = loading.collect().await;
-    let mut tools = Vec::new();
+    let mut tools: Vec<Tool> = Vec::new();
     let mut problems = Vec::new();
     let mut owners: BTreeMap<String, String> = BTreeMap::new();
+    let mut bytes = 0;
     for (settings, loaded) in plugins.iter().zip(loaded) {
-        let problem = |error, fatal| PluginError {
-            plugin: settings.name.clone(),
-            error,
-            fatal,
-        };
-        let loaded = match loaded {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                // A section for a tool that does not exist is the operator's mistake, whatever the plugin is worth; and
-                // a component other than the pinned one is never passed over in silence.
-                let fatal = settings.required
-                    || matches!(
-                        error,
-                        PluginProblem::NoSuchTool { .. }
-                            | PluginProblem::Component(ComponentError::DigestMismatch { .. })
-                    );
-                problems.push(problem(error, fatal));
-                continue;
+        let fits = loaded.and_then(|loaded| {
+            let own_bytes = loaded.iter().map(Tool::definition_bytes).sum();
+            check_beside(&loaded, own_bytes, &owners, bytes)?;
+            bytes += own_bytes;
+            Ok(loaded)
+        });
+        match fits {
+            Ok(loaded) => {
+                owners.extend(loaded.iter().map(|tool| (tool.name.clone(), settings.name.clone())));
+                tools.extend(loaded);
             }
-        };
-        for tool in loaded {
-            match owners.get(&tool.name) {
-                Some(other) => {
-                    let error = PluginProblem::Duplicate {
-                        tool: tool.name.clone(),
-                        other: other.clone(),
-                    };
-                    problems.push(problem(error, true));
-                }
-                None => {
-                    owners.insert(tool.name.clone(), settings.name.clone());
-                    tools.push(tool);
-                }
-            }
+            Err(error) => problems.push(PluginError {
+                plugin: settings.name.clone(),
+                fatal: settings.required || is_fatal(&error, settings),
+                error,
+            }),
         }
     }
     (tools, problems)
+}
+
+/// Whether nothing starts although the plugin is not required. A component other than the pinned one is never passed over
+/// in silence. Where the pinned one is there, its tools are known, and what does not fit them is the operator's mistake;
+/// any other component may have changed since the configuration was written, and takes down itself alone.
+fn is_fatal(error: &PluginProblem, settings: &PluginSettings) -> bool {
+    match error {
+        PluginProblem::Component(error) => matches!(error, ComponentError::DigestMismatch { .. }),
+        PluginProblem::NoSuchTool { .. } | PluginProblem::Duplicate { .. } => settings.digest.is_some(),
+        PluginProblem::Definitions(_) => false,
+    }
+}
+
+/// Whether the tools of a plugin can stand beside those of the plugins before it.
+fn check_beside(
+    loaded: &[Tool],
+    own_bytes: usize,
+    owners: &BTreeMap<String, String>,
+    bytes: usize,
+) -> Result<(), PluginProblem> {
+    if let Some((tool, other)) = loaded.iter().find_map(|tool| owners.get_key_value(&tool.name)) {
+        return Err(PluginProblem::Duplicate {
+            tool: tool.clone(),
+            other: other.clone(),
+        });
+    }
+    if bytes + own_bytes > MAX_HOST_DEFINITION_BYTES {
+        return Err(PluginProblem::Definitions(own_bytes));
+    }
+    Ok(())
 }
 
 /// Reads the component that `source` names.
@@ -159,7 +185,7 @@ pub fn read_component(source: &ComponentSource, limit: u64) -> Result<std::borro
 
 async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Vec<Tool>, PluginProblem> {
     let source = settings.source.clone();
-    let limit = settings.limits.component_bytes;
+    let limit = settings.grants.limits.component_bytes;
     let bytes = tokio::task::spawn_blocking(move || read_component(&source, limit))
         .await
         .map_err(|error| ComponentError::CompilerFailed(error.to_string()))??;
@@ -173,16 +199,10 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Vec
             .into());
         }
     }
-    let grants = Grants {
-        http: settings.http.clone(),
-        config: settings.config.clone(),
-        keyvalue: settings.keyvalue.then(|| settings.name.clone()),
-        environment: settings.environment.clone(),
-        arguments: settings.arguments.clone(),
-        deterministic: settings.deterministic,
-        limits: settings.limits.clone(),
-    };
-    let component = sandbox.load(&bytes, &grants).await?;
+    for warning in settings.warnings() {
+        tracing::warn!(plugin = settings.name, "{warning}");
+    }
+    let component = sandbox.load(&settings.name, &bytes, &settings.grants).await?;
     let exports = component.list_tools().await?;
     if exports.len() > MAX_TOOLS {
         let found = exports.len();
@@ -232,6 +252,12 @@ fn make_tools(
                  to the model would carry"
             );
             return Err(bad_tool(&tool.export, reason));
+        }
+        if tools.iter().any(|other: &Tool| other.name == tool.name) {
+            return Err(bad_tool(
+                &tool.export,
+                format!("two of its tools are called `{}`", tool.name),
+            ));
         }
         tools.push(tool);
     }

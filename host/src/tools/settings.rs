@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::resilience::BreakerSettings;
-use crate::sandbox::{HttpGrant, Limits};
+use crate::sandbox::Grants;
 
 /// Where a component comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,18 +45,8 @@ pub struct PluginSettings {
     pub digest: Option<String>,
     /// Whether the host refuses to start without it.
     pub required: bool,
-    pub http: Vec<HttpGrant>,
-    /// What `wasi:config/store` answers.
-    pub config: BTreeMap<String, String>,
-    /// Whether it may keep data between calls.
-    pub keyvalue: bool,
-    /// Its environment variables; it sees no other.
-    pub environment: BTreeMap<String, String>,
-    /// Its arguments; it sees no other.
-    pub arguments: Vec<String>,
-    /// Whether clocks and random numbers are the same in every call.
-    pub deterministic: bool,
-    pub limits: Limits,
+    /// What it may do, and the limits of its calls.
+    pub grants: Grants,
     pub breaker: BreakerSettings,
     /// By the component's own names for its tools.
     pub tools: BTreeMap<String, ToolSettings>,
@@ -70,16 +60,37 @@ impl PluginSettings {
             source,
             digest: None,
             required: false,
-            http: Vec::new(),
-            config: BTreeMap::new(),
-            keyvalue: false,
-            environment: BTreeMap::new(),
-            arguments: Vec::new(),
-            deterministic: false,
-            limits: Limits::default(),
+            grants: Grants::default(),
             breaker: BreakerSettings::default(),
             tools: BTreeMap::new(),
         }
+    }
+
+    /// Why it can't be loaded here, as far as that can be told without its component: secrets that can't be had.
+    pub fn unavailable(&self) -> Vec<String> {
+        let headers = self.grants.http.iter().flat_map(|grant| &grant.headers);
+        headers
+            .filter_map(|header| header.check().err())
+            .map(|error| format!("plugin `{}` can't be loaded here: {error}", self.name))
+            .collect()
+    }
+
+    /// What works, but should be known.
+    pub fn warnings(&self) -> Vec<String> {
+        let in_the_clear = self
+            .grants
+            .http
+            .iter()
+            .filter(|grant| grant.sends_secrets_in_the_clear());
+        in_the_clear
+            .map(|grant| {
+                format!(
+                    "plugin `{}`: a secret goes to {} unencrypted, where others on the way can read it; use https",
+                    self.name,
+                    grant.url()
+                )
+            })
+            .collect()
     }
 }
 

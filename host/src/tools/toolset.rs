@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::policy::ToolPolicy;
 use super::registry::{self, PluginError, Tool};
 use super::settings::PluginSettings;
-use crate::resilience::{Breaker, BreakerStats, ConcurrencyLimit, ConcurrencyPermit, Saturated};
+use crate::resilience::{Breaker, ConcurrencyLimit, ConcurrencyPermit, Saturated};
 use crate::sandbox::Sandbox;
 
 /// Every tool of a host.
@@ -77,8 +77,8 @@ impl ToolSet {
     ///
     /// # Errors
     ///
-    /// Where a required plugin does not load, two tools have one name, or a section names a tool that does not exist.
-    /// All problems are reported together.
+    /// Where a required plugin does not load, or a pinned one is another component or has not the tools that the
+    /// configuration expects. All problems are reported together.
     pub async fn load(
         sandbox: &Sandbox,
         plugins: &[PluginSettings],
@@ -133,8 +133,8 @@ impl ToolSet {
     }
 
     /// The breakers of a tenant's tools; a tool that was never called has a closed one.
-    pub fn breakers(&self, tenant: &str) -> Vec<BreakerStats> {
-        self.slots.iter().map(|slot| slot.breaker(tenant).stats()).collect()
+    pub fn breakers(&self, tenant: &str) -> Vec<Arc<Breaker>> {
+        self.slots.iter().map(|slot| slot.breaker(tenant)).collect()
     }
 
     /// Plugins that did not load, with the reason.

@@ -126,7 +126,7 @@ pub const MISDEEDS: &[Misdeed] = &[
     misdeed("chance", "Answers with what the clocks and the random numbers say.", hosting::chance),
     misdeed("keep", "Does one thing with the data it keeps between calls, and answers with what came of it.", keeping::keep).takes(
         r#"{
-            "do": { "enum": ["get", "set", "delete", "exists", "keys", "fill"], "default": "get" },
+            "do": { "enum": ["get", "set", "delete", "exists", "keys", "fill", "again"], "default": "get" },
             "store": { "type": "string", "default": "" },
             "key": { "type": "string", "default": "key" },
             "bytes": { "type": "integer", "minimum": 0, "default": 1 },

@@ -24,6 +24,11 @@ fn done(input: &Value) -> Result<Value, Error> {
         "delete" => bucket.delete(key)?,
         "exists" => return Ok(json!(bucket.exists(key)?)),
         "keys" => return keys(&bucket),
+        // The same entry, as often as told.
+        "again" => {
+            let value = vec![b'v'; size(input, "bytes", 1)];
+            (0..number(input, "count", 0)).try_for_each(|_| bucket.set(key, &value))?;
+        }
         // As many entries as told, without values.
         "fill" => (0..number(input, "count", 0)).try_for_each(|number| bucket.set(&format!("{key}{number}"), b""))?,
         _ => return Ok(json!(bucket.get(key)?.map(|value| value.len()))),

@@ -26,7 +26,10 @@ pub fn list() -> Result<Vec<Tool>, String> {
     };
     match wish.as_str() {
         "" => Ok(tools),
-        "error" => Err("the list of tools is out of order".to_owned()),
+        "error" => {
+            eprintln!("looked for the list in vain");
+            Err("the list of tools is out of order".to_owned())
+        }
         "loop" => computing::forever(),
         "panic" => computing::crash(),
         "empty" => Ok(Vec::new()),

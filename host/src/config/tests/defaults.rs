@@ -167,7 +167,7 @@ fn every_key_reaches_the_settings() {
     raw.tools = written.plugins["p"].tools.clone();
     assert_eq!(written, read);
     // What a plugin and a tool inherit.
-    assert_eq!((plugin.limits.fuel, plugin.limits.handles), (99, 6));
+    assert_eq!((plugin.grants.limits.fuel, plugin.grants.limits.handles), (99, 6));
     let breaker = |breaker: &crate::resilience::BreakerSettings| {
         (
             breaker.failure_threshold,
@@ -189,5 +189,5 @@ fn every_key_reaches_the_settings() {
 #[test]
 fn builtin_plugins_in_a_file_get_nothing_by_themselves() {
     let config = load_text("[plugins.weather]\ncomponent = \"builtin:weather\"");
-    assert!(config.plugins[0].http.is_empty() && config.plugins[0].config.is_empty());
+    assert!(config.plugins[0].grants.http.is_empty() && config.plugins[0].grants.config.is_empty());
 }

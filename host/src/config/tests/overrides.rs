@@ -36,8 +36,8 @@ fn every_kind_of_value_can_be_overridden() {
         (config.limits.timeout, config.limits.memory),
         (Duration::from_secs(3), 1 << 20)
     );
-    assert_eq!(config.plugins[0].limits.timeout, Duration::from_secs(2));
-    assert_eq!(config.plugins[0].http.len(), 1);
+    assert_eq!(config.plugins[0].grants.limits.timeout, Duration::from_secs(2));
+    assert_eq!(config.plugins[0].grants.http.len(), 1);
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn the_plugins_that_stand_in_for_a_file_can_be_overridden() {
     let timeouts: Vec<_> = config
         .plugins
         .iter()
-        .map(|plugin| (plugin.name.as_str(), plugin.limits.timeout.as_secs()))
+        .map(|plugin| (plugin.name.as_str(), plugin.grants.limits.timeout.as_secs()))
         .collect();
     assert_eq!(timeouts, [("calculator", 10), ("weather", 1)]);
 }
@@ -68,7 +68,10 @@ fn a_text_may_look_like_something_else() {
         ("true", "1.50")
     );
     assert_eq!(
-        (config.plugins[0].config["port"].as_str(), config.agent.name.as_str()),
+        (
+            config.plugins[0].grants.config["port"].as_str(),
+            config.agent.name.as_str()
+        ),
         ("8080", "2026-11-24")
     );
 }

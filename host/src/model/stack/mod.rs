@@ -19,7 +19,7 @@ use super::{
     counts_for_breaker,
 };
 use crate::ledger::{BudgetSettings, Ledger};
-use crate::resilience::{Breaker, BreakerStats, RetryBudget, RetrySettings, Transition};
+use crate::resilience::{Breaker, RetryBudget, RetrySettings, Transition};
 use crate::telemetry::EventKind;
 
 /// A provider with everything around it that makes it dependable.
@@ -179,8 +179,8 @@ impl Model for ModelStack {
         Box::pin(self.call(request, cx))
     }
 
-    fn breakers(&self) -> Vec<BreakerStats> {
-        vec![self.breaker.stats()]
+    fn breakers(&self) -> Vec<Arc<Breaker>> {
+        vec![self.breaker.clone()]
     }
 }
 

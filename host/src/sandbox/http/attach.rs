@@ -36,20 +36,27 @@ const CREDENTIALS: [&str; 7] = [
     "password",
 ];
 
-/// Secrets by name.
-pub type Secrets = BTreeMap<String, Secret>;
+/// Secrets by name; or why one can't be had here, which is no matter to whoever doesn't need it.
+pub type Secrets = BTreeMap<String, Result<Secret, String>>;
 
 /// A header of a grant, added to each of its requests in place of what the guest sent under that name.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AttachedHeader {
     name: HeaderName,
+    /// The name as the operator wrote it.
+    written: String,
     /// As the operator wrote it, with `${secret:NAME}` for each secret.
     template: String,
+    filled: Result<Filled, SecretError>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Filled {
     value: HeaderValue,
     secrets: Vec<Secret>,
 }
 
-/// Why a header can't be attached. No text of a secret is in it.
+/// Why a header can't be attached, wherever the configuration is used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttachError {
     #[error("`{0}` is not the name of a header")]
@@ -60,8 +67,6 @@ pub enum AttachError {
     UnknownSecret(String),
     #[error("`${{` must be followed by `secret:NAME}}`")]
     Template,
-    #[error("the secret `{0}` has {1} bytes; {min} to {max} can be kept out of answers and logs", min = SECRET_BYTES.start(), max = SECRET_BYTES.end())]
-    Length(String, usize),
     #[error(
         "the header {0} holds a secret that stands in the configuration; put it into [secrets] and write ${{secret:NAME}}"
     )]
@@ -70,51 +75,70 @@ pub enum AttachError {
     Value,
 }
 
+/// Why a secret can't be used here. No text of it is in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    #[error("the secret `{name}` can't be had: {reason}")]
+    Unavailable { name: String, reason: String },
+    #[error("the secret `{0}` has {1} bytes; {min} to {max} can be kept out of answers and logs", min = SECRET_BYTES.start(), max = SECRET_BYTES.end())]
+    Length(String, usize),
+    #[error("the secret `{0}` holds characters that no header may have")]
+    Characters(String),
+}
+
 impl AttachedHeader {
-    /// Puts `secrets` into `template`, where it says `${secret:NAME}`.
+    /// Puts `secrets` into `template`, where it says `${secret:NAME}`. Whether that can be done here is told by
+    /// [`check`](Self::check): the same configuration is read where a secret is at hand and where it is not.
     ///
     /// # Errors
     ///
-    /// For a header that can't be set, an unknown secret, and a secret that could not be masked.
+    /// For a header that can't be set, and for a secret that nothing is said of.
     pub fn new(name: &str, template: &str, secrets: &Secrets) -> Result<Self, AttachError> {
         let unusable = |_| AttachError::Name(shown(name, NAME_CHARS));
+        let written = name.to_owned();
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(unusable)?;
         if RESERVED.contains(&name) {
             return Err(AttachError::Reserved(name));
         }
         let mut text = String::new();
         let mut used = Vec::new();
+        let mut unusable = None;
         let mut rest = template;
         while let Some((before, after)) = rest.split_once("${") {
             let reference = after.strip_prefix("secret:").and_then(|after| after.split_once('}'));
             let (secret_name, after) = reference.ok_or(AttachError::Template)?;
             let unknown = || AttachError::UnknownSecret(shown(secret_name, NAME_CHARS));
-            let secret = secrets.get(secret_name).ok_or_else(unknown)?;
-            let length = secret.expose().len();
-            if !SECRET_BYTES.contains(&length) {
-                return Err(AttachError::Length(secret_name.to_owned(), length));
-            }
             text.push_str(before);
-            text.push_str(secret.expose());
-            used.push(secret.clone());
+            match usable(secret_name, secrets.get(secret_name).ok_or_else(unknown)?) {
+                Ok(secret) => {
+                    text.push_str(secret.expose());
+                    used.push(secret.clone());
+                }
+                Err(error) => unusable = unusable.or(Some(error)),
+            }
             rest = after;
         }
         text.push_str(rest);
-        if used.is_empty() && CREDENTIALS.iter().any(|word| name.as_str().contains(word)) {
+        let has_secret = !used.is_empty() || unusable.is_some();
+        if !has_secret && CREDENTIALS.iter().any(|word| name.as_str().contains(word)) {
             return Err(AttachError::Literal(name));
         }
         let mut value = HeaderValue::try_from(text).map_err(|_| AttachError::Value)?;
         value.set_sensitive(true);
         Ok(Self {
             name,
+            written,
             template: template.to_owned(),
-            value,
-            secrets: used,
+            filled: match unusable {
+                None => Ok(Filled { value, secrets: used }),
+                Some(error) => Err(error),
+            },
         })
     }
 
+    /// As the operator wrote it.
     pub fn name(&self) -> &str {
-        self.name.as_str()
+        &self.written
     }
 
     /// As the operator wrote it.
@@ -122,12 +146,42 @@ impl AttachedHeader {
         &self.template
     }
 
-    pub(super) fn secrets(&self) -> &[Secret] {
-        &self.secrets
+    /// Whether the header can be attached here.
+    ///
+    /// # Errors
+    ///
+    /// The first of its secrets that can't be used here.
+    pub fn check(&self) -> Result<(), SecretError> {
+        self.filled.as_ref().map(drop).map_err(Clone::clone)
     }
 
-    pub(super) fn attach(&self, headers: &mut HeaderMap) {
-        headers.insert(self.name.clone(), self.value.clone());
+    pub(super) fn has_secret(&self) -> bool {
+        self.filled.as_ref().map_or(true, |filled| !filled.secrets.is_empty())
+    }
+
+    pub(super) fn secrets(&self) -> &[Secret] {
+        self.filled.as_ref().map_or(&[], |filled| &filled.secrets)
+    }
+
+    pub(super) fn attach(&self, headers: &mut HeaderMap) -> Result<(), SecretError> {
+        let filled = self.filled.as_ref().map_err(Clone::clone)?;
+        headers.insert(self.name.clone(), filled.value.clone());
+        Ok(())
+    }
+}
+
+fn usable<'a>(name: &str, secret: &'a Result<Secret, String>) -> Result<&'a Secret, SecretError> {
+    let secret = secret.as_ref().map_err(|reason| SecretError::Unavailable {
+        name: name.to_owned(),
+        reason: reason.clone(),
+    })?;
+    let length = secret.expose().len();
+    if !SECRET_BYTES.contains(&length) {
+        return Err(SecretError::Length(name.to_owned(), length));
+    }
+    match HeaderValue::try_from(secret.expose()) {
+        Ok(_) => Ok(secret),
+        Err(_) => Err(SecretError::Characters(name.to_owned())),
     }
 }
 
@@ -144,11 +198,12 @@ mod tests {
 
     fn secrets() -> Secrets {
         [
-            ("KEY", "s3cr3t-value"),
-            ("SHORT", "1234567"),
-            ("LINES", "first\nsecond"),
+            ("KEY", Ok("s3cr3t-value")),
+            ("SHORT", Ok("1234567")),
+            ("LINES", Ok("first\nsecond")),
+            ("GONE", Err("no such file")),
         ]
-        .map(|(name, text)| (name.to_owned(), Secret::new(text)))
+        .map(|(name, text)| (name.to_owned(), text.map(Secret::new).map_err(str::to_owned)))
         .into()
     }
 
@@ -157,14 +212,14 @@ mod tests {
         let header = AttachedHeader::new("Authorization", "Bearer ${secret:KEY}, ${secret:KEY}", &secrets()).unwrap();
         let mut headers = HeaderMap::new();
         headers.append("authorization", HeaderValue::from_static("the guest's own"));
-        header.attach(&mut headers);
+        header.attach(&mut headers).unwrap();
         let values: Vec<_> = headers.get_all("authorization").iter().collect();
         assert_eq!(values, ["Bearer s3cr3t-value, s3cr3t-value"]);
         assert!(!format!("{header:?}{headers:?}").contains("s3cr3t"));
     }
 
     #[test]
-    fn what_cannot_be_attached_is_refused() {
+    fn what_cannot_be_attached_anywhere_is_refused() {
         let attach = |name, template| AttachedHeader::new(name, template, &secrets()).unwrap_err();
         assert_eq!(attach("a b", "x"), AttachError::Name("a b".to_owned()));
         assert_eq!(attach("Host", "x"), AttachError::Reserved(header::HOST));
@@ -172,15 +227,35 @@ mod tests {
             attach("x", "${secret:NONE}"),
             AttachError::UnknownSecret("NONE".to_owned())
         );
-        assert_eq!(
-            attach("x", "${secret:SHORT}"),
-            AttachError::Length("SHORT".to_owned(), 7)
-        );
-        assert_eq!(attach("x", "${secret:LINES}"), AttachError::Value);
+        assert_eq!(attach("x", "a\nb"), AttachError::Value);
         assert!(matches!(attach("Authorization", "Bearer abc"), AttachError::Literal(_)));
         assert!(matches!(attach("X-Api-Key", "abc"), AttachError::Literal(_)));
         for template in ["${", "${env:KEY}", "${secret:KEY"] {
             assert_eq!(attach("x", template), AttachError::Template, "{template}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_used_here_is_told_when_it_is_needed() {
+        for (name, error) in [
+            (
+                "GONE",
+                SecretError::Unavailable {
+                    name: "GONE".to_owned(),
+                    reason: "no such file".to_owned(),
+                },
+            ),
+            ("SHORT", SecretError::Length("SHORT".to_owned(), 7)),
+            ("LINES", SecretError::Characters("LINES".to_owned())),
+        ] {
+            let template = format!("${{secret:KEY}} ${{secret:{name}}}");
+            let header = AttachedHeader::new("Authorization", &template, &secrets()).unwrap();
+            let mut headers = HeaderMap::new();
+            assert_eq!(
+                (header.check(), header.attach(&mut headers)),
+                (Err(error.clone()), Err(error))
+            );
+            assert!(headers.is_empty() && header.has_secret() && header.secrets().is_empty());
         }
     }
 }

@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
@@ -25,6 +26,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use super::address;
 use super::grant::HttpGrant;
 use super::mask::Masker;
+use crate::sandbox::plugin::Grants;
 use crate::shown::shown;
 
 /// How long a connection may take where the guest does not ask for less. The deadline of the call holds beside it.
@@ -52,33 +54,23 @@ pub struct HttpUse {
 
 /// The egress of one call.
 pub(in crate::sandbox) struct Egress {
-    grants: Arc<[HttpGrant]>,
+    grants: Arc<Grants>,
     masker: Masker,
     tls: Arc<rustls::ClientConfig>,
-    max_requests: u32,
     requests: u32,
     /// Bytes of response bodies that may still come in, over all requests of the call.
     body_budget: Arc<AtomicU64>,
-    max_response_bytes: u64,
     refused: Arc<Mutex<Vec<String>>>,
 }
 
 impl Egress {
-    pub(in crate::sandbox) fn new(
-        grants: Arc<[HttpGrant]>,
-        masker: Masker,
-        tls: Arc<rustls::ClientConfig>,
-        max_requests: u32,
-        max_response_bytes: u64,
-    ) -> Self {
+    pub(in crate::sandbox) fn new(grants: Arc<Grants>, masker: Masker, tls: Arc<rustls::ClientConfig>) -> Self {
         Self {
-            grants,
             masker,
             tls,
-            max_requests,
             requests: 0,
-            body_budget: Arc::new(AtomicU64::new(max_response_bytes)),
-            max_response_bytes,
+            body_budget: Arc::new(AtomicU64::new(grants.limits.http_response_bytes)),
+            grants,
             refused: Arc::default(),
         }
     }
@@ -93,17 +85,15 @@ impl Egress {
 
     /// Decides about a request before anything is resolved or sent. Returns its URL, canonical, and the grant.
     fn authorise(&mut self, request: &Request<WasiBody>) -> Result<(Url, HttpGrant), String> {
-        if self.requests >= self.max_requests {
-            return Err(format!(
-                "more than {} requests in one call (limit http_requests)",
-                self.max_requests
-            ));
+        let limit = self.grants.limits.http_requests;
+        if self.requests >= limit {
+            return Err(format!("more than {limit} requests in one call (limit http_requests)"));
         }
         self.requests += 1;
         let url = canonical_url(request.uri())?;
         let method = request.method().as_str();
         // The grant that says most about the place, in whatever order they are listed.
-        let covering = self.grants.iter().filter(|grant| grant.covers(method, &url));
+        let covering = self.grants.http.iter().filter(|grant| grant.covers(method, &url));
         let grant = covering.max_by_key(|grant| grant.path_prefix.len());
         let grant = grant.ok_or_else(|| self.explain_refusal(method, &url))?;
         Ok((url, grant.clone()))
@@ -114,7 +104,7 @@ impl Egress {
         // Both are the guest's choice, and go into a log.
         let origin = shown(&url.origin().ascii_serialization(), MAX_NAMED_CHARS);
         let method = shown(method, MAX_NAMED_CHARS);
-        match self.grants.iter().any(|grant| grant.covers_origin(url)) {
+        match self.grants.http.iter().any(|grant| grant.covers_origin(url)) {
             true => format!("{method} {origin} is granted, but not with this method or below this path"),
             false => format!("{method} {origin} is not granted"),
         }
@@ -147,7 +137,7 @@ impl WasiHttpHooks for Egress {
             tls: self.tls.clone(),
             options: options.unwrap_or_default(),
             body_budget: self.body_budget.clone(),
-            max_response_bytes: self.max_response_bytes,
+            max_response_bytes: self.grants.limits.http_response_bytes,
             refused: self.refused.clone(),
         };
         Box::new(exchange.run(request))
@@ -200,7 +190,9 @@ impl Exchange {
     async fn run(self, mut request: Request<WasiBody>) -> Result<Sent, Error> {
         prepare(&mut request, &self.url)?;
         for header in &self.grant.headers {
-            header.attach(request.headers_mut());
+            header
+                .attach(request.headers_mut())
+                .map_err(|_| Error::HttpRequestDenied)?;
         }
         if self.masker.is_needed() {
             let identity = HeaderValue::from_static("identity");
@@ -211,7 +203,7 @@ impl Exchange {
             .connect_timeout
             .unwrap_or(CONNECT_TIMEOUT)
             .min(CONNECT_TIMEOUT);
-        let stream = tokio::time::timeout(connect_timeout, self.connect(system_lookup))
+        let stream = tokio::time::timeout(connect_timeout, self.connect(system_lookup, connect_timeout))
             .await
             .map_err(|_| Error::ConnectionTimeout)??;
         match self.url.scheme() {
@@ -232,7 +224,9 @@ impl Exchange {
     async fn connect(
         &self,
         lookup: impl AsyncFnOnce(String, u16) -> io::Result<Vec<SocketAddr>>,
+        limit: Duration,
     ) -> Result<TcpStream, Error> {
+        let deadline = Instant::now() + limit;
         let port = self.url.port_or_known_default().ok_or(Error::HttpRequestUriInvalid)?;
         let addresses = match self.url.host().ok_or(Error::HttpRequestUriInvalid)? {
             Host::Ipv4(address) => vec![(address, port).into()],
@@ -242,14 +236,18 @@ impl Exchange {
                 info_code: None,
             })?,
         };
-        let mut last_error = None;
-        for address in self.permitted(addresses)? {
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last_error = Some(error),
+        let mut last_error = Error::DestinationNotFound;
+        let addresses = self.permitted(addresses)?;
+        for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
+            // One that does not answer leaves the others their share of the time.
+            let share = deadline.saturating_duration_since(Instant::now()) / u32::try_from(left).unwrap_or(u32::MAX);
+            match tokio::time::timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last_error = Error::Connect(error),
+                Err(_) => last_error = Error::ConnectionTimeout,
             }
         }
-        Err(last_error.map_or(Error::DestinationNotFound, Error::Connect))
+        Err(last_error)
     }
 
     /// The addresses that this guest may be connected to: public ones, and what the operator named.
@@ -502,7 +500,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let exchange = exchange(&format!("http://rebound.test:{}/", address.port()));
-        let refused = exchange.connect(async |_, _| Ok(vec![address])).await;
+        let refused = exchange.connect(async |_, _| Ok(vec![address]), CONNECT_TIMEOUT).await;
         assert!(matches!(refused, Err(Error::DestinationIpProhibited)), "{refused:?}");
         // Nobody knocked: the first to come is this test.
         let own = TcpStream::connect(address).await.unwrap();
@@ -520,8 +518,32 @@ mod tests {
             assert_eq!((name.as_str(), port), ("localhost", 9));
             Ok([addresses(&["10.0.0.1:9"]), vec![address]].concat())
         };
-        let stream = exchange.connect(asked).await.unwrap();
+        let stream = exchange.connect(asked, CONNECT_TIMEOUT).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), address);
+    }
+
+    /// Connections to a full queue are neither made nor refused.
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_leaves_time_for_the_next() {
+        let silent = tokio::net::TcpSocket::new_v4().unwrap();
+        silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let silent = silent.listen(1).unwrap();
+        let silent_address = silent.local_addr().unwrap();
+        let mut queue = Vec::new();
+        while let Ok(stream) =
+            tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(silent_address)).await
+        {
+            queue.push(stream.unwrap());
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let exchange = exchange("http://localhost:9/");
+        let both = async |_, _| Ok(vec![silent_address, address]);
+        let stream = exchange.connect(both, Duration::from_secs(4)).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), address);
+        let silence = async |_, _| Ok(vec![silent_address]);
+        let timed_out = exchange.connect(silence, Duration::from_millis(300)).await;
+        assert!(matches!(timed_out, Err(Error::ConnectionTimeout)), "{timed_out:?}");
     }
 
     #[tokio::test]
@@ -529,16 +551,20 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let exchange = exchange(&format!("http://{address}/"));
-        let stream = exchange.connect(async |name, _| panic!("{name} was looked up")).await;
+        let stream = exchange
+            .connect(async |name, _| panic!("{name} was looked up"), CONNECT_TIMEOUT)
+            .await;
         assert_eq!(stream.unwrap().peer_addr().unwrap(), address);
     }
 
     #[tokio::test]
     async fn a_name_that_means_nothing_is_an_error_of_its_own() {
         let exchange = exchange("http://example.test/");
-        let nothing = exchange.connect(async |_, _| Ok(Vec::new())).await;
+        let nothing = exchange.connect(async |_, _| Ok(Vec::new()), CONNECT_TIMEOUT).await;
         assert!(matches!(nothing, Err(Error::DestinationNotFound)), "{nothing:?}");
-        let failed = exchange.connect(async |_, _| Err(io::ErrorKind::NotFound.into())).await;
+        let failed = exchange
+            .connect(async |_, _| Err(io::ErrorKind::NotFound.into()), CONNECT_TIMEOUT)
+            .await;
         assert!(matches!(failed, Err(Error::DnsError { .. })), "{failed:?}");
     }
 

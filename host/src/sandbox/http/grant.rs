@@ -120,6 +120,16 @@ impl HttpGrant {
         self.covers_origin(url) && self.methods.iter().any(|granted| granted == method) && self.covers_path(url.path())
     }
 
+    /// Whether a secret of it crosses a network that others may read.
+    pub fn sends_secrets_in_the_clear(&self) -> bool {
+        self.scheme == Scheme::Http && !self.is_loopback() && self.headers.iter().any(AttachedHeader::has_secret)
+    }
+
+    fn is_loopback(&self) -> bool {
+        let address = self.host.trim_matches(['[', ']']).parse::<IpAddr>();
+        self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    }
+
     pub(super) fn covers_origin(&self, url: &Url) -> bool {
         Scheme::of(url) == Some(self.scheme)
             && url.host().is_some_and(|host| canonical_host(&host) == self.host)
@@ -131,7 +141,7 @@ impl HttpGrant {
             return true;
         }
         // A server may decode what we left encoded, and climb out of the prefix.
-        if has_encoded_separator(path) {
+        if has_encoded_separator(path) || has_dots_with_parameters(path) {
             return false;
         }
         let Some(rest) = path.strip_prefix(&self.path_prefix) else {
@@ -173,6 +183,13 @@ fn has_encoded_separator(path: &str) -> bool {
 }
 
 /// CONNECT would turn the grant into a tunnel, TRACE into a mirror of injected headers.
+/// `/v1/..;x/admin`: to some servers a segment ends at its `;`, and then leads up.
+fn has_dots_with_parameters(path: &str) -> bool {
+    path.split('/')
+        .filter_map(|segment| segment.split_once(';'))
+        .any(|(name, _)| matches!(name, "." | ".."))
+}
+
 fn grantable(method: &str) -> Result<String, GrantError> {
     match method.to_ascii_uppercase().as_str() {
         upper @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "PATCH" | "OPTIONS") => Ok(upper.to_owned()),
@@ -210,6 +227,7 @@ mod tests {
             "https://api.example.com/v1/../admin",
             "https://api.example.com/v1/%2e%2e/admin",
             "https://api.example.com/v1/..%2fadmin",
+            "https://api.example.com/v1/..;x/admin",
             "https://api.example.com/",
         ] {
             assert!(!covers(grant, "GET", url), "{url}");

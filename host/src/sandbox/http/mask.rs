@@ -204,7 +204,7 @@ mod tests {
     fn masker(secrets: &[&str]) -> Masker {
         let mut grant = HttpGrant::parse("https://x/", &["GET"]).unwrap();
         for secret in secrets {
-            let named = [("S".to_owned(), Secret::new(*secret))].into();
+            let named = [("S".to_owned(), Ok(Secret::new(*secret)))].into();
             grant
                 .headers
                 .push(AttachedHeader::new("x", "${secret:S}", &named).unwrap());

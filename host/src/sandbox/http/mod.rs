@@ -6,7 +6,7 @@ mod egress;
 mod grant;
 mod mask;
 
-pub use attach::{AttachError, AttachedHeader, Secrets};
+pub use attach::{AttachError, AttachedHeader, SecretError, Secrets};
 pub(super) use egress::Egress;
 pub use egress::HttpUse;
 pub use grant::{GrantError, HttpGrant, Scheme};

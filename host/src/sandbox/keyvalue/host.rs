@@ -36,6 +36,10 @@ impl Host for CallState {
     }
 }
 
+/// How often a call may write over all that it may keep. What is written over again takes no room, but it wears the disk,
+/// and keeps others waiting for it.
+const WRITES_OF_ALL: u64 = 4;
+
 /// Does one operation on the store of the call.
 macro_rules! on_store {
     ($state:ident, $bucket:ident, $store:ident, $space:ident => $work:expr) => {{
@@ -59,6 +63,15 @@ impl HostBucket for CallState {
         key: String,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), Error>> {
+        if let Some((_, space)) = &self.keyvalue {
+            let written = self.keyvalue_written.saturating_add((key.len() + value.len()) as u64);
+            let limit = space.quota.saturating_mul(WRITES_OF_ALL);
+            if written > limit {
+                self.host_calls += 1;
+                return Ok(Err(Refusal::Written(limit).into()));
+            }
+            self.keyvalue_written = written;
+        }
         on_store!(self, bucket, store, space => store.set(space, key, value))
     }
 

@@ -86,6 +86,7 @@ pub(in crate::sandbox) struct Namespace {
 pub(super) enum Refusal {
     Key,
     Quota(u64),
+    Written(u64),
     /// The operator's log has the reason.
     Failed,
 }
@@ -95,6 +96,10 @@ impl std::fmt::Display for Refusal {
         match self {
             Self::Key => write!(f, "a key has 1 to {MAX_KEY_BYTES} bytes"),
             Self::Quota(quota) => write!(f, "the store would hold more than {quota} bytes (limit keyvalue_bytes)"),
+            Self::Written(limit) => write!(
+                f,
+                "more than {limit} bytes written in one call (four times keyvalue_bytes)"
+            ),
             Self::Failed => f.write_str("the host's store failed"),
         }
     }
