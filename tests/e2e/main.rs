@@ -7,6 +7,7 @@ mod capabilities;
 mod cli;
 mod demo;
 mod endings;
+mod files;
 mod keyvalue;
 mod library;
 mod limits;

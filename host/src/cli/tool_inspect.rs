@@ -101,10 +101,9 @@ fn granted(import: &Import, plugin: &PluginSettings) -> Option<Vec<String>> {
             .any(|source| interface.starts_with(source))
     {
         Some(vec!["the same in every call".to_owned()])
-    } else if ["wasi:filesystem/", "wasi:sockets/"]
-        .iter()
-        .any(|denied| interface.starts_with(denied))
-    {
+    } else if interface.starts_with("wasi:filesystem/") {
+        Some(grants.files.iter().map(ToString::to_string).collect())
+    } else if interface.starts_with("wasi:sockets/") {
         Some(Vec::new())
     } else {
         None

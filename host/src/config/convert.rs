@@ -13,7 +13,7 @@ use crate::agent::AgentSettings;
 use crate::ledger::BudgetSettings;
 use crate::model::{ModelSettings, ProviderKind};
 use crate::resilience::{BreakerSettings, RetrySettings};
-use crate::sandbox::{HttpGrant, Limits};
+use crate::sandbox::{FolderGrant, HttpGrant, Limits};
 use crate::telemetry::{AlertSettings, LogLevel, LoggingSettings};
 use crate::tools::{PluginSettings, ToolSettings};
 
@@ -215,6 +215,7 @@ impl From<&Limits> for RawCallLimits {
             http_requests: limits.http_requests,
             http_response_bytes: ByteSize(limits.http_response_bytes),
             keyvalue_bytes: ByteSize(limits.keyvalue_bytes),
+            file_bytes: ByteSize(limits.file_bytes),
             concurrency: limits.concurrency,
             component_bytes: ByteSize(limits.component_bytes),
             compile_timeout: DurationText(limits.compile_timeout),
@@ -239,6 +240,7 @@ impl From<RawCallLimits> for Limits {
             http_requests: raw.http_requests,
             http_response_bytes: raw.http_response_bytes.0,
             keyvalue_bytes: raw.keyvalue_bytes.0,
+            file_bytes: raw.file_bytes.0,
             concurrency: raw.concurrency,
             component_bytes: raw.component_bytes.0,
             compile_timeout: raw.compile_timeout.0,
@@ -312,6 +314,7 @@ impl From<&PluginSettings> for RawPlugin {
             http: grants.http.iter().map(RawHttpGrant::from).collect(),
             config: grants.config.clone(),
             keyvalue: grants.keyvalue,
+            files: grants.files.iter().map(RawFolder::from).collect(),
             env: grants.environment.clone(),
             args: grants.arguments.clone(),
             deterministic: grants.deterministic,
@@ -351,6 +354,16 @@ impl From<&SecretSource> for RawSecret {
                 env: None,
                 file: Some(path.display().to_string()),
             },
+        }
+    }
+}
+
+impl From<&FolderGrant> for RawFolder {
+    fn from(grant: &FolderGrant) -> Self {
+        Self {
+            folder: Some(grant.folder.display().to_string()),
+            at: Some(grant.at.clone()),
+            write: grant.write,
         }
     }
 }

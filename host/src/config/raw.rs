@@ -206,6 +206,8 @@ pub(super) struct RawCallLimits {
     pub(super) http_response_bytes: ByteSize,
     /// Bytes that it keeps between calls for one tenant: keys, values, and 64 for each.
     pub(super) keyvalue_bytes: ByteSize,
+    /// Bytes that it writes to files; a new file or folder counts for 4 KiB.
+    pub(super) file_bytes: ByteSize,
     /// Calls of one tool that run at the same time.
     #[schemars(range(min = 1, max = 10_000))]
     pub(super) concurrency: u32,
@@ -288,6 +290,9 @@ pub(super) struct RawPlugin {
     pub(super) config: BTreeMap<String, String>,
     /// Whether it may keep data between calls, through `wasi:keyvalue/store`.
     pub(super) keyvalue: bool,
+    /// Folders that it sees; none by default.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) files: Vec<RawFolder>,
     /// Its environment variables; it sees no other, and none of the host's.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) env: BTreeMap<String, String>,
@@ -322,6 +327,21 @@ pub(super) struct RawHttpGrant {
     /// them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) headers: BTreeMap<String, String>,
+}
+
+/// A folder that a plugin sees.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Folder", extend("required" = ["folder", "at"]))]
+pub(super) struct RawFolder {
+    /// The folder, relative to the configuration file.
+    #[schemars(length(min = 1))]
+    pub(super) folder: Option<String>,
+    /// What the plugin calls it: an absolute path.
+    #[schemars(length(min = 1))]
+    pub(super) at: Option<String>,
+    /// Whether the plugin may change what is in it.
+    pub(super) write: bool,
 }
 
 /// Where a secret comes from: either of the two.

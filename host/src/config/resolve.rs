@@ -16,7 +16,7 @@ use super::{Config, SecretSource, StorageSettings};
 use crate::ledger::BudgetSettings;
 use crate::model::{ModelSettings, ProviderKind, is_loopback};
 use crate::resilience::BreakerSettings;
-use crate::sandbox::{AttachedHeader, EngineSettings, Grants, HttpGrant, Limits, Secrets};
+use crate::sandbox::{AttachedHeader, EngineSettings, FolderGrant, Grants, HttpGrant, Limits, Secrets};
 use crate::secret::Secret;
 use crate::telemetry::LoggingSettings;
 use crate::tools::{ComponentSource, PluginSettings, ToolSettings};
@@ -200,6 +200,7 @@ impl Resolver<'_> {
         let breaker = self.inherited(raw.breaker.over(&RawBreaker::from(&BreakerSettings::default())))?;
         self.check_environment(&path, &raw.env, &raw.args);
         let http = self.http(&path, &raw.http, secrets);
+        let files = self.folders(&path, raw.files);
         // A plugin without a component is a problem already, and looked at no further.
         let source = match raw.component {
             Some(component) => self.source(&[path[0], path[1], "component"], &component),
@@ -228,6 +229,7 @@ impl Resolver<'_> {
                 http,
                 config: raw.config,
                 keyvalue: raw.keyvalue,
+                files,
                 environment: raw.env,
                 arguments: raw.args,
                 deterministic: raw.deterministic,
@@ -285,6 +287,36 @@ impl Resolver<'_> {
         grants
     }
 
+    /// Whether a folder is there is told when the plugin is loaded, like whether its secrets are.
+    fn folders(&mut self, plugin: &[&str; 2], raw: Vec<RawFolder>) -> Vec<FolderGrant> {
+        let mut grants: Vec<FolderGrant> = Vec::new();
+        for (index, raw) in raw.into_iter().enumerate() {
+            let index = index.to_string();
+            let path = [plugin[0], plugin[1], "files", &index];
+            // What is missing is a problem already.
+            let (Some(folder), Some(at)) = (raw.folder, raw.at) else {
+                continue;
+            };
+            let problem = FolderGrant::problem_of(&at).map(str::to_owned);
+            let taken = grants.iter().any(|grant| grant.at == at);
+            let problem = problem.or_else(|| taken.then(|| "is where another folder is".to_owned()));
+            if let Some(problem) = problem {
+                let wrong = Wrong::new(format!("{} {problem}", quote(&at)));
+                self.report(&[&path[..], &["at"]].concat(), wrong.hint("for example \"/data\""));
+                continue;
+            }
+            let folder = self
+                .path(&[&path[..], &["folder"]].concat(), &folder)
+                .unwrap_or_default();
+            grants.push(FolderGrant {
+                folder,
+                at,
+                write: raw.write,
+            });
+        }
+        grants
+    }
+
     fn headers(&mut self, path: &[&str; 5], raw: &BTreeMap<String, String>, secrets: &Secrets) -> Vec<AttachedHeader> {
         let mut headers: Vec<AttachedHeader> = Vec::new();
         for (name, template) in raw {
@@ -328,6 +360,7 @@ impl Resolver<'_> {
             ("log_bytes", limits.log_bytes, 1, GIB),
             ("http_response_bytes", limits.http_response_bytes, 1, 4 * GIB),
             ("keyvalue_bytes", limits.keyvalue_bytes, 1, GIB),
+            ("file_bytes", limits.file_bytes, 1, 1024 * GIB),
             ("component_bytes", limits.component_bytes, 1, 4 * GIB),
             ("compile_memory", limits.compile_memory, 16 * MIB, 1024 * GIB),
         ] {

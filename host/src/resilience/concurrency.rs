@@ -9,21 +9,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use super::fair::{FairPlace, FairPlaces, Standing};
 
-/// A named number of places. Waiters are served in the order in which they came.
+/// A named number of places, shared fairly between tenants.
 #[derive(Clone, Debug)]
 pub struct ConcurrencyLimit {
     name: Arc<str>,
     limit: usize,
-    places: Arc<Semaphore>,
-}
-
-/// A place. Dropping it frees it.
-#[derive(Debug)]
-#[must_use = "a place that is dropped is free again"]
-pub struct ConcurrencyPermit {
-    _permit: OwnedSemaphorePermit,
+    places: FairPlaces,
 }
 
 /// No place became free within the wait.
@@ -37,11 +30,10 @@ pub struct Saturated {
 impl ConcurrencyLimit {
     /// At most `permits` at once; the name tells an operator which limit was hit.
     pub fn new(name: impl Into<String>, permits: usize) -> Self {
-        let limit = permits.min(Semaphore::MAX_PERMITS);
         Self {
             name: name.into().into(),
-            limit,
-            places: Arc::new(Semaphore::new(limit)),
+            limit: permits,
+            places: FairPlaces::new(permits),
         }
     }
 
@@ -49,25 +41,22 @@ impl ConcurrencyLimit {
         &self.name
     }
 
-    /// Takes a place, waiting for one no longer than `wait`. Cancel-safe: dropping the future leaves the queue.
+    /// Takes a place for a tenant, waiting for one no longer than `wait`. Cancel-safe: dropping the future leaves the
+    /// queue.
     ///
     /// # Errors
     ///
     /// [`Saturated`] when the wait is over.
-    pub async fn acquire(&self, wait: Duration) -> Result<ConcurrencyPermit, Saturated> {
-        // The free place first: no timer is armed, and a wait of zero still gets it. This can't overtake a waiter, for a
-        // place that is given back goes to the oldest of them before it counts as free.
-        if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
-            return Ok(ConcurrencyPermit { _permit: permit });
+    pub async fn acquire(&self, tenant: &Arc<str>, wait: Duration) -> Result<FairPlace, Saturated> {
+        // The free place first: no timer is armed, and a wait of zero still gets it.
+        if let Some(place) = self.places.try_acquire(tenant) {
+            return Ok(place);
         }
-        match tokio::time::timeout(wait, Arc::clone(&self.places).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(ConcurrencyPermit { _permit: permit }),
-            // The semaphore is never closed, so the inner error stands for the wait as well.
-            Ok(Err(_)) | Err(_) => Err(Saturated {
-                name: self.name.to_string(),
-                limit: self.limit,
-            }),
-        }
+        let waiting = self.places.acquire(tenant, Standing::Newcomer);
+        tokio::time::timeout(wait, waiting).await.map_err(|_| Saturated {
+            name: self.name.to_string(),
+            limit: self.limit,
+        })
     }
 }
 
@@ -82,9 +71,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_wait_is_bounded() {
         let limit = ConcurrencyLimit::new("tool:weather", 1);
-        let _taken = limit.acquire(Duration::ZERO).await.unwrap();
+        let _taken = limit.acquire(&"t".into(), Duration::ZERO).await.unwrap();
         let begin = Instant::now();
-        let refused = limit.acquire(Duration::from_secs(5)).await.unwrap_err();
+        let refused = limit.acquire(&"t".into(), Duration::from_secs(5)).await.unwrap_err();
         assert_eq!(
             refused,
             Saturated {
@@ -98,29 +87,32 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_freed_place_goes_to_who_waits() {
         let limit = ConcurrencyLimit::new("host", 1);
-        let taken = limit.acquire(Duration::ZERO).await.unwrap();
+        let taken = limit.acquire(&"t".into(), Duration::ZERO).await.unwrap();
         let waiter = tokio::spawn({
             let limit = limit.clone();
-            async move { limit.acquire(Duration::from_secs(5)).await }
+            async move { limit.acquire(&"t".into(), Duration::from_secs(5)).await }
         });
         tokio::task::yield_now().await;
         drop(taken);
-        assert!(limit.acquire(Duration::ZERO).await.is_err(), "the waiter was first");
+        assert!(
+            limit.acquire(&"t".into(), Duration::ZERO).await.is_err(),
+            "the waiter was first"
+        );
         assert!(waiter.await.unwrap().is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_waiter_who_left_takes_no_place() {
         let limit = ConcurrencyLimit::new("host", 1);
-        let taken = limit.acquire(Duration::ZERO).await.unwrap();
+        let taken = limit.acquire(&"t".into(), Duration::ZERO).await.unwrap();
         let waiter = tokio::spawn({
             let limit = limit.clone();
-            async move { limit.acquire(Duration::from_secs(5)).await }
+            async move { limit.acquire(&"t".into(), Duration::from_secs(5)).await }
         });
         tokio::task::yield_now().await;
         waiter.abort();
         assert!(waiter.await.is_err());
         drop(taken);
-        assert!(limit.acquire(Duration::ZERO).await.is_ok());
+        assert!(limit.acquire(&"t".into(), Duration::ZERO).await.is_ok());
     }
 }

@@ -6,11 +6,13 @@
 
 mod breaker;
 mod concurrency;
+mod fair;
 mod retry;
 mod retry_budget;
 
 pub use breaker::{Breaker, BreakerSettings, BreakerState, BreakerStats, Permit, Rejected, Transition};
-pub use concurrency::{ConcurrencyLimit, ConcurrencyPermit, Saturated};
+pub use concurrency::{ConcurrencyLimit, Saturated};
+pub use fair::{Acquire, FairPlace, FairPlaces, Standing};
 pub use retry::RetrySettings;
 pub use retry_budget::RetryBudget;
 

@@ -20,6 +20,7 @@ use super::limits::Limits;
 use super::log::GuestLog;
 use super::plugin::Grants;
 use super::state::{CallState, HostCallGate};
+use super::turns::Turns;
 
 /// Room in a host call, beyond the result itself, for what is not payload: list elements, names, tags.
 const HOST_CALL_SLACK: u64 = 64 * 1024;
@@ -29,6 +30,7 @@ const HOST_CALL_SLACK: u64 = 64 * 1024;
 pub(super) struct CallSetup {
     pub(super) grants: Arc<Grants>,
     pub(super) stack: u64,
+    pub(super) turns: Turns,
     pub(super) masker: Masker,
     pub(super) config: Arc<WasiConfigVariables>,
     /// Its store, and its name there.
@@ -66,7 +68,7 @@ pub(super) struct Call<'a> {
 pub(super) async fn run<T>(
     pre: &PluginPre<CallState>,
     setup: &CallSetup,
-    tenant: Option<&str>,
+    tenant: Option<&Arc<str>>,
     halt: Halt<'_>,
     function: impl AsyncFnOnce(Call<'_>) -> wasmtime::Result<T>,
 ) -> (Result<T, CallFailure>, CallUse) {
@@ -75,7 +77,8 @@ pub(super) async fn run<T>(
     let log = GuestLog::new(limits.log_bytes);
     let egress = Egress::new(setup.grants.clone(), setup.masker.clone(), setup.tls.clone());
     let state = CallState::new(setup, tenant, halt.deadline, log.clone(), egress);
-    let mut store = match prepare_store(pre.engine(), state, limits) {
+    let store = state.and_then(|state| prepare_store(pre.engine(), state, limits));
+    let mut store = match store {
         Ok(store) => store,
         Err(error) => return (Err(CallFailure::Host(format!("{error:#}"))), CallUse::default()),
     };
@@ -92,6 +95,8 @@ pub(super) async fn run<T>(
     };
     // A panic of a host function ends this call and nothing else. The store it may have left in disorder is read for
     // its figures and dropped.
+    let nobody = Arc::from("");
+    let guest = setup.turns.run(tenant.unwrap_or(&nobody), guest);
     let guest = AssertUnwindSafe(halt.bound(guest)).catch_unwind();
     let ended = guest.await;
 

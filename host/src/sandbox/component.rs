@@ -72,6 +72,11 @@ pub enum ComponentError {
     ContractVersion { found: String },
     #[error("the component imports what this host does not offer: {0}")]
     UnknownImport(String),
+    #[error("the folder {folder} that it was granted can't be used: {source}")]
+    Folder {
+        folder: PathBuf,
+        source: Arc<std::io::Error>,
+    },
     #[error(transparent)]
     Secret(SecretError),
     #[error("it was granted a store for its data, and this sandbox has none")]
@@ -106,6 +111,7 @@ impl ComponentError {
             Self::UnknownImport(_) => {
                 "this host offers WASI 0.2, wasi:http, wasi:config, wasi:keyvalue/store and wasi:logging; see `cofferdam tool inspect`"
             }
+            Self::Folder { .. } => "make the folder, or correct `files` of the plugin",
             Self::Secret(_) => "correct `[secrets]`, or what it names: the environment variable or file",
             Self::NoStore => "open one with `Sandbox::with_keyvalue`",
             Self::ListTools(_) => "ask the plugin's author; `cofferdam tool inspect` shows what the component imports",

@@ -40,6 +40,8 @@ pub struct Limits {
     pub http_response_bytes: u64,
     /// Bytes that it keeps between calls, for one tenant: keys, values, and 64 for each. Default 1 MiB.
     pub keyvalue_bytes: u64,
+    /// Bytes that it writes to files of folders it may change; a new file or folder counts for 4 KiB. Default 64 MiB.
+    pub file_bytes: u64,
     /// Calls of one tool at the same time. Default 16.
     pub concurrency: u32,
     /// Bytes of the component itself. Default 64 MiB.
@@ -66,6 +68,7 @@ impl Default for Limits {
             http_requests: 16,
             http_response_bytes: 8 * MIB,
             keyvalue_bytes: MIB,
+            file_bytes: 64 * MIB,
             concurrency: 16,
             component_bytes: 64 * MIB,
             compile_timeout: Duration::from_secs(120),
@@ -94,6 +97,7 @@ impl Limits {
             ("http_requests", self.http_requests.into()),
             ("http_response_bytes", self.http_response_bytes),
             ("keyvalue_bytes", self.keyvalue_bytes),
+            ("file_bytes", self.file_bytes),
             ("concurrency", self.concurrency.into()),
             ("component_bytes", self.component_bytes),
             ("compile_memory", self.compile_memory),

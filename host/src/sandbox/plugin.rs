@@ -16,6 +16,7 @@ use super::component::{self, ComponentError, Digest};
 use super::contract::{Content, Error, INTERFACE, PluginPre, Tool};
 use super::engine::Engines;
 use super::failure::CallFailure;
+use super::files::FolderGrant;
 use super::halt::Halt;
 use super::http::{HttpGrant, Masker};
 use super::inspect::{self, Inspection};
@@ -23,6 +24,7 @@ use super::instantiation;
 use super::keyvalue::KeyValueStore;
 use super::limits::{EngineSettings, Limits};
 use super::state::{CallState, linker};
+use super::turns::Turns;
 use crate::shown::shown;
 
 /// Everything that loads components: engines, compiler and cache. One per host.
@@ -32,6 +34,7 @@ pub struct Sandbox {
     cache: CompileCache,
     compiler: Compiler,
     stack: u64,
+    turns: Turns,
     tls: Arc<rustls::ClientConfig>,
     keyvalue: Option<KeyValueStore>,
 }
@@ -48,6 +51,8 @@ pub struct Grants {
     pub config: BTreeMap<String, String>,
     /// Whether it may keep data between calls, apart for every tenant.
     pub keyvalue: bool,
+    /// Folders that it sees; no other.
+    pub files: Vec<FolderGrant>,
     /// Its environment variables; none of the host's are among them.
     pub environment: BTreeMap<String, String>,
     /// Its command line, as programs that were made for one expect it.
@@ -74,6 +79,7 @@ impl Sandbox {
             cache: CompileCache::open(settings.cache_dir.as_deref(), settings.cache_bytes),
             compiler: Compiler::new(place, settings.stack),
             stack: settings.stack,
+            turns: Turns::new(),
             tls,
             keyvalue: None,
         })
@@ -95,6 +101,12 @@ impl Sandbox {
         for header in grants.http.iter().flat_map(|grant| &grant.headers) {
             header.check().map_err(ComponentError::Secret)?;
         }
+        for grant in &grants.files {
+            grant.check().map_err(|source| ComponentError::Folder {
+                folder: grant.folder.clone(),
+                source: Arc::new(source),
+            })?;
+        }
         let (component, digest) = self.compile(bytes, &grants.limits).await?;
         let needs = instantiation::bytes_written(bytes).map_err(|error| ComponentError::Invalid(error.to_string()))?;
         if needs > grants.limits.memory {
@@ -111,6 +123,7 @@ impl Sandbox {
         let pre = self.link(&component)?;
         let setup = CallSetup {
             stack: self.stack,
+            turns: self.turns.clone(),
             masker: Masker::new(&grants.http).map_err(|error| ComponentError::CompilerFailed(error.to_string()))?,
             config: Arc::new(grants.config.clone().into_iter().collect::<WasiConfigVariables>()),
             keyvalue,
@@ -208,7 +221,7 @@ impl Plugin {
     /// text; `halt` is the end whatever happens.
     pub async fn call(
         &self,
-        tenant: &str,
+        tenant: &Arc<str>,
         tool: &str,
         input: &str,
         halt: Halt<'_>,
@@ -283,6 +296,6 @@ mod tests {
     #[test]
     fn calls_can_move_between_threads() {
         fn is_send<T: Send>(_: &T) {}
-        let _ = |plugin: &Plugin, halt: Halt<'_>| is_send(&plugin.call("", "", "", halt));
+        let _ = |plugin: &Plugin, halt: Halt<'_>| is_send(&plugin.call(&"".into(), "", "", halt));
     }
 }

@@ -13,6 +13,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::call::CallSetup;
 use super::deterministic;
 use super::failure::Stopped;
+use super::files::{self, FileBudget};
 use super::http::Egress;
 use super::keyvalue::{self, KeyValueStore, Namespace};
 use super::limiter::Limiter;
@@ -32,6 +33,7 @@ const TURN: Duration = Duration::from_millis(1);
 /// The data of one store.
 pub(super) struct CallState {
     wasi: WasiCtx,
+    pub(super) files: FileBudget,
     http: WasiHttpCtx,
     pub(super) table: ResourceTable,
     pub(super) egress: Egress,
@@ -50,16 +52,19 @@ pub(super) struct CallState {
 }
 
 impl CallState {
+    /// # Errors
+    ///
+    /// Where a folder that was granted can't be opened any more.
     pub(super) fn new(
         setup: &CallSetup,
-        tenant: Option<&str>,
+        tenant: Option<&Arc<str>>,
         deadline: Instant,
         log: GuestLog,
         egress: Egress,
-    ) -> Self {
+    ) -> wasmtime::Result<Self> {
         let grants = &*setup.grants;
         let limits = &grants.limits;
-        // What is not said here is not granted: no file, no socket, no standard input.
+        // What is not said here is not granted: no socket, no standard input.
         let mut wasi = WasiCtx::builder();
         wasi.stdout(log.clone())
             .stderr(log.clone())
@@ -71,6 +76,9 @@ impl CallState {
         for (name, value) in &grants.environment {
             wasi.env(name, value);
         }
+        for folder in &grants.files {
+            folder.open(&mut wasi)?;
+        }
         if grants.deterministic {
             deterministic::apply(&mut wasi);
         }
@@ -78,15 +86,16 @@ impl CallState {
         http.set_field_size_limit(FIELD_BYTES);
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles as usize);
-        Self {
+        Ok(Self {
             wasi: wasi.build(),
+            files: FileBudget::new(limits.file_bytes),
             http,
             table,
             egress,
             config: setup.config.clone(),
             keyvalue: setup.keyvalue.as_ref().zip(tenant).map(|((store, plugin), tenant)| {
                 let space = Namespace {
-                    tenant: tenant.into(),
+                    tenant: tenant.clone(),
                     plugin: plugin.clone(),
                     quota: limits.keyvalue_bytes,
                 };
@@ -99,7 +108,7 @@ impl CallState {
             max_host_calls: limits.host_calls,
             deadline,
             yielded: Instant::now(),
-        }
+        })
     }
 
     /// Whether the guest may go on into the host, and whether it should let others have their turn first.
@@ -169,6 +178,7 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<CallS
         state.host_calls += 1;
         WasiConfig::from(&*state.config)
     })?;
+    files::add_to_linker(&mut linker)?;
     logging::add_to_linker(&mut linker)?;
     keyvalue::add_to_linker(&mut linker)?;
     Ok(linker)

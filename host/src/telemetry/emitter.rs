@@ -79,7 +79,7 @@ impl Emitter {
         &self.inner.session_id
     }
 
-    pub fn tenant(&self) -> &str {
+    pub fn tenant(&self) -> &Arc<str> {
         &self.inner.tenant
     }
 

@@ -2,6 +2,7 @@
 //! breaker, concurrency, run, convert, report.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -199,7 +200,10 @@ impl ToolSet {
         }
         let violations = match tool.schema.work(input.len()) {
             work if work <= QUICK_CHECK => tool.schema.violations(&call.input),
-            work if work <= LONGEST_CHECK => match halt.bound(self.long_check(tool, &call.input)).await {
+            work if work <= LONGEST_CHECK => match halt
+                .bound(self.long_check(tool, &call.input, cx.emitter.tenant()))
+                .await
+            {
                 Ok(Ok(violations)) => violations,
                 Ok(Err(ended)) => return ended,
                 Err(halted) => return not_begun(halted, cx),
@@ -259,8 +263,8 @@ impl ToolSet {
 
     /// A check that takes too long to hold a thread that others wait for. What nobody waits for any more goes on to its
     /// end, and holds its place until then.
-    async fn long_check(&self, tool: &Tool, input: &Value) -> Result<Vec<String>, Ended> {
-        let place = self.checks.acquire(self.queue_timeout()).await;
+    async fn long_check(&self, tool: &Tool, input: &Value, tenant: &Arc<str>) -> Result<Vec<String>, Ended> {
+        let place = self.checks.acquire(tenant, self.queue_timeout()).await;
         let place = place.map_err(|saturated| busy(saturated.to_string()))?;
         let (schema, input) = (tool.schema.clone(), input.clone());
         let check = tokio::task::spawn_blocking(move || {
@@ -294,7 +298,7 @@ impl ToolSet {
             }
         };
         let waiting = Instant::now();
-        let _places = match halt.bound(self.acquire(slot)).await {
+        let _places = match halt.bound(self.acquire(slot, cx.emitter.tenant())).await {
             Ok(Ok(places)) => places,
             Ok(Err(saturated)) => {
                 permit.neutral();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::policy::ToolPolicy;
 use super::registry::{self, PluginError, Tool};
 use super::settings::PluginSettings;
-use crate::resilience::{Breaker, ConcurrencyLimit, ConcurrencyPermit, Saturated};
+use crate::resilience::{Breaker, ConcurrencyLimit, FairPlace, Saturated};
 use crate::sandbox::Sandbox;
 
 /// Every tool of a host.
@@ -151,11 +151,11 @@ impl ToolSet {
     }
 
     /// A place at the tool, then one at the host, so that a queue at one tool takes no places from the others.
-    pub(super) async fn acquire(&self, slot: &Slot) -> Result<[ConcurrencyPermit; 2], Saturated> {
+    pub(super) async fn acquire(&self, slot: &Slot, tenant: &Arc<str>) -> Result<[FairPlace; 2], Saturated> {
         let started = tokio::time::Instant::now();
-        let tool = slot.places.acquire(self.queue_timeout).await?;
+        let tool = slot.places.acquire(tenant, self.queue_timeout).await?;
         let wait = self.queue_timeout.saturating_sub(started.elapsed());
-        let host = self.host.acquire(wait).await?;
+        let host = self.host.acquire(tenant, wait).await?;
         Ok([tool, host])
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{Outcome, computing, hosting, keeping, network, replies};
+use crate::{Outcome, computing, filing, hosting, keeping, network, replies};
 
 /// One tool.
 pub struct Misdeed {
@@ -133,6 +133,20 @@ pub const MISDEEDS: &[Misdeed] = &[
             "count": { "type": "integer", "minimum": 0, "default": 0 }
         }"#,
         &[],
+    ),
+    misdeed("files", "Does one thing with a file or folder, and answers with what came of it.", filing::files).takes(
+        r#"{
+            "do": {
+                "enum": ["read", "write", "fill", "grow", "create", "folder", "remove", "rename", "hard_link", "symlink", "list"],
+                "default": "read"
+            },
+            "path": { "type": "string" },
+            "to": { "type": "string", "default": "" },
+            "text": { "type": "string", "default": "" },
+            "bytes": { "type": "integer", "minimum": 0, "default": 0 },
+            "count": { "type": "integer", "minimum": 0, "default": 1 }
+        }"#,
+        &["path"],
     ),
     misdeed("read_env", "Answers with all it sees of its environment: variables, arguments, preopened folders.", hosting::read_env),
     misdeed("read_config", "Answers with a value of its configuration.", hosting::read_config)

@@ -11,6 +11,7 @@
 mod catalog;
 mod component;
 mod computing;
+mod filing;
 mod hosting;
 mod keeping;
 mod listing;

@@ -109,6 +109,7 @@ fn every_key_reaches_the_settings() {
         http_requests = 10
         http_response_bytes = 11
         keyvalue_bytes = 16
+        file_bytes = 17
         concurrency = 12
         component_bytes = 13
         compile_timeout = "9ms"
@@ -136,6 +137,7 @@ fn every_key_reaches_the_settings() {
         http = [{ url = "http://[::1]:8080/v1", methods = ["POST"], headers = { authorization = "Bearer ${secret:S}" } }]
         config = { k = "v" }
         keyvalue = true
+        files = [{ folder = "/in", at = "/data", write = true }]
         env = { E = "e" }
         args = ["a", "b"]
         deterministic = true

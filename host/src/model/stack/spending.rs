@@ -71,7 +71,7 @@ impl ModelStack {
         };
         let amount = price.worst_case(estimate::prompt_tokens(request), u64::from(request.max_tokens));
         let request = ReserveRequest {
-            tenant: cx.emitter.tenant().to_owned(),
+            tenant: cx.emitter.tenant().to_string(),
             session_id: cx.emitter.session_id().to_owned(),
             model: model.to_owned(),
             amount,

@@ -1,0 +1,408 @@
+//! Places that are shared fairly between tenants.
+//!
+//! # Why not a semaphore?
+//!
+//! A semaphore serves waiters in the order in which they came: a tenant that sends a thousand calls at once is served a
+//! thousand times before the next tenant is served once. Here a place that becomes free goes to the waiting tenant that
+//! holds the fewest, and among equals to the one that was served longest ago. Within a tenant the first to come is the
+//! first to be served, but for those who come again and again for a short turn: they let newcomers pass.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// How long an idle tenant is remembered: those who come and go all the time cost no allocation each time.
+const IDLE_LINES: usize = 64;
+
+/// Places in a row that go to newcomers while others of the same tenant wait.
+const NEWCOMERS_IN_A_ROW: u32 = 3;
+
+/// Where in its tenant's line a waiter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Newcomer,
+    /// Has had its turns, and lets newcomers pass, but for every fourth place.
+    Regular,
+}
+
+/// A number of places. Clones share them.
+#[derive(Clone, Debug)]
+pub struct FairPlaces(Arc<Mutex<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    /// Above zero only where nobody waits.
+    free: usize,
+    lines: BTreeMap<Arc<str>, Line>,
+    /// Of those who wait, by ticket.
+    wakers: HashMap<u64, Waker>,
+    /// Tickets whose place is taken for them, until they come for it.
+    granted: HashSet<u64>,
+    tickets: u64,
+    /// Counts what was granted, so that it can be told who was served longest ago.
+    grants: u64,
+}
+
+/// What a tenant holds and waits for.
+#[derive(Debug, Default)]
+struct Line {
+    held: usize,
+    newcomers: VecDeque<u64>,
+    regulars: VecDeque<u64>,
+    /// Places that went to newcomers since the last one that went to a regular.
+    newcomers_served: u32,
+    served: u64,
+}
+
+impl Line {
+    fn is_empty(&self) -> bool {
+        self.newcomers.is_empty() && self.regulars.is_empty()
+    }
+
+    fn queue(&mut self, standing: Standing) -> &mut VecDeque<u64> {
+        match standing {
+            Standing::Newcomer => &mut self.newcomers,
+            Standing::Regular => &mut self.regulars,
+        }
+    }
+
+    fn next(&mut self) -> Option<u64> {
+        let regular_is_due = self.newcomers.is_empty() || self.newcomers_served >= NEWCOMERS_IN_A_ROW;
+        if regular_is_due && let Some(ticket) = self.regulars.pop_front() {
+            self.newcomers_served = 0;
+            return Some(ticket);
+        }
+        self.newcomers_served = self.newcomers_served.saturating_add(1);
+        self.newcomers.pop_front()
+    }
+}
+
+/// A place. Dropping it gives it to the next, or frees it.
+#[derive(Debug)]
+#[must_use = "a place that is dropped is free again"]
+pub struct FairPlace {
+    places: FairPlaces,
+    tenant: Arc<str>,
+}
+
+/// Waits for a place. Cancel-safe: dropping it leaves the line.
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is polled"]
+pub struct Acquire {
+    places: FairPlaces,
+    tenant: Arc<str>,
+    standing: Standing,
+    ticket: Option<u64>,
+}
+
+impl FairPlaces {
+    pub fn new(places: usize) -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            free: places,
+            lines: BTreeMap::new(),
+            wakers: HashMap::new(),
+            granted: HashSet::new(),
+            tickets: 0,
+            grants: 0,
+        })))
+    }
+
+    /// Takes a place at once. That overtakes nobody: while somebody waits, none is free.
+    pub fn try_acquire(&self, tenant: &Arc<str>) -> Option<FairPlace> {
+        self.lock().take_free(tenant).then(|| FairPlace {
+            places: self.clone(),
+            tenant: tenant.clone(),
+        })
+    }
+
+    pub fn acquire(&self, tenant: &Arc<str>, standing: Standing) -> Acquire {
+        Acquire {
+            places: self.clone(),
+            tenant: tenant.clone(),
+            standing,
+            ticket: None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn give_back(&self, tenant: &Arc<str>) {
+        let waker = self.lock().give_back(tenant);
+        // Outside the lock: what is woken may come here at once.
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Inner {
+    fn line(&mut self, tenant: &Arc<str>) -> &mut Line {
+        self.lines.entry(tenant.clone()).or_default()
+    }
+
+    fn take_free(&mut self, tenant: &Arc<str>) -> bool {
+        if self.free == 0 {
+            return false;
+        }
+        self.free -= 1;
+        self.grants += 1;
+        let now = self.grants;
+        let line = self.line(tenant);
+        line.held += 1;
+        line.served = now;
+        true
+    }
+
+    /// Takes a place from `tenant` and finds the next one for it. Returns who is to be woken.
+    fn give_back(&mut self, tenant: &Arc<str>) -> Option<Waker> {
+        let line = self.line(tenant);
+        line.held = line.held.saturating_sub(1);
+        let next = self
+            .lines
+            .iter()
+            .filter(|(_, line)| !line.is_empty())
+            .min_by_key(|(_, line)| (line.held, line.served))
+            .map(|(tenant, _)| tenant.clone());
+        let waker = match next {
+            None => {
+                self.free += 1;
+                None
+            }
+            Some(next) => {
+                self.grants += 1;
+                let now = self.grants;
+                let line = self.line(&next);
+                line.held += 1;
+                line.served = now;
+                line.next().and_then(|ticket| {
+                    self.granted.insert(ticket);
+                    self.wakers.remove(&ticket)
+                })
+            }
+        };
+        self.forget_if_idle(tenant);
+        waker
+    }
+
+    fn forget_if_idle(&mut self, tenant: &Arc<str>) {
+        let is_idle = |line: &Line| line.held == 0 && line.is_empty();
+        if self.lines.len() > IDLE_LINES && self.lines.get(tenant).is_some_and(is_idle) {
+            self.lines.remove(tenant);
+        }
+    }
+}
+
+impl Future for Acquire {
+    type Output = FairPlace;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<FairPlace> {
+        let this = &mut *self;
+        let mut inner = this.places.lock();
+        let is_served = match this.ticket {
+            None => inner.take_free(&this.tenant),
+            Some(ticket) => inner.granted.remove(&ticket),
+        };
+        if is_served {
+            drop(inner);
+            this.ticket = None;
+            return Poll::Ready(FairPlace {
+                places: this.places.clone(),
+                tenant: this.tenant.clone(),
+            });
+        }
+        let ticket = match this.ticket {
+            Some(ticket) => ticket,
+            None => {
+                inner.tickets += 1;
+                let ticket = inner.tickets;
+                inner.line(&this.tenant).queue(this.standing).push_back(ticket);
+                this.ticket = Some(ticket);
+                ticket
+            }
+        };
+        inner.wakers.insert(ticket, cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Acquire {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket else { return };
+        let mut inner = self.places.lock();
+        inner.wakers.remove(&ticket);
+        if inner.granted.remove(&ticket) {
+            drop(inner);
+            self.places.give_back(&self.tenant);
+            return;
+        }
+        let standing = self.standing;
+        inner
+            .line(&self.tenant)
+            .queue(standing)
+            .retain(|waiting| *waiting != ticket);
+        inner.forget_if_idle(&self.tenant);
+    }
+}
+
+impl Drop for FairPlace {
+    fn drop(&mut self) {
+        self.places.give_back(&self.tenant);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use futures_util::FutureExt;
+
+    use super::Standing::{Newcomer, Regular};
+    use super::*;
+
+    fn tenant(name: &str) -> Arc<str> {
+        name.into()
+    }
+
+    fn is_idle(places: &FairPlaces, free: usize) -> bool {
+        let inner = places.lock();
+        let rests = inner.lines.values().all(|line| line.held == 0 && line.is_empty());
+        inner.free == free && rests && inner.wakers.is_empty() && inner.granted.is_empty()
+    }
+
+    #[test]
+    fn a_flood_of_one_tenant_lets_the_other_in_every_second_time() {
+        let places = FairPlaces::new(2);
+        let (loud, quiet) = (tenant("loud"), tenant("quiet"));
+        let mut held = vec![places.try_acquire(&loud).unwrap(), places.try_acquire(&loud).unwrap()];
+        let mut waiting: Vec<_> = (0..10).map(|_| places.acquire(&loud, Newcomer)).collect();
+        waiting.extend((0..10).map(|_| places.acquire(&quiet, Newcomer)));
+        for acquire in &mut waiting {
+            assert!(acquire.now_or_never().is_none());
+        }
+        let mut served = Vec::new();
+        for _ in 0..20 {
+            drop(held.remove(0));
+            let place = waiting
+                .iter_mut()
+                .find_map(|acquire| acquire.ticket.and_then(|_| acquire.now_or_never()))
+                .unwrap();
+            served.push(place.tenant.to_string());
+            held.push(place);
+        }
+        // The first place goes to who holds none; from then on they hold one each, and it goes to and fro.
+        let quiet_of_first_ten = served.iter().take(10).filter(|name| *name == "quiet").count();
+        assert!((5..=6).contains(&quiet_of_first_ten), "{served:?}");
+        drop((held, waiting));
+        assert!(is_idle(&places, 2));
+    }
+
+    #[test]
+    fn within_a_tenant_the_first_to_come_is_the_first_to_be_served() {
+        let places = FairPlaces::new(1);
+        let one = tenant("one");
+        let held = places.try_acquire(&one).unwrap();
+        let [mut first, mut second] = [places.acquire(&one, Newcomer), places.acquire(&one, Newcomer)];
+        assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
+        drop(held);
+        assert!(places.try_acquire(&one).is_none(), "it is taken for the first");
+        assert!((&mut second).now_or_never().is_none());
+        let held = (&mut first).now_or_never().unwrap();
+        drop(held);
+        assert!((&mut second).now_or_never().is_some());
+    }
+
+    #[test]
+    fn regulars_let_newcomers_pass_but_not_for_ever() {
+        let places = FairPlaces::new(1);
+        let one = tenant("one");
+        let mut held = places.try_acquire(&one).unwrap();
+        let standings = [[Regular; 8], [Newcomer; 8]].concat();
+        let mut waiting: Vec<_> = standings
+            .iter()
+            .map(|standing| places.acquire(&one, *standing))
+            .collect();
+        for acquire in &mut waiting {
+            assert!(acquire.now_or_never().is_none());
+        }
+        let mut served = String::new();
+        while !waiting.is_empty() {
+            drop(held);
+            let (at, place) = waiting
+                .iter_mut()
+                .enumerate()
+                .find_map(|(at, acquire)| Some((at, acquire.now_or_never()?)))
+                .unwrap();
+            served.push(if waiting[at].standing == Newcomer { 'n' } else { 'r' });
+            drop(waiting.remove(at));
+            held = place;
+        }
+        assert_eq!(served, "nnnrnnnrnnrrrrrr");
+    }
+
+    #[test]
+    fn tenants_that_are_gone_are_forgotten() {
+        let places = FairPlaces::new(1);
+        for number in 0..1_000 {
+            drop(places.try_acquire(&tenant(&number.to_string())));
+        }
+        assert!(places.lock().lines.len() <= IDLE_LINES);
+    }
+
+    #[test]
+    fn who_leaves_takes_no_place_along() {
+        let places = FairPlaces::new(1);
+        let [one, two] = [tenant("one"), tenant("two")];
+        let held = places.try_acquire(&one).unwrap();
+        let [mut leaves, mut leaves_with_a_place, mut stays] = [
+            places.acquire(&one, Newcomer),
+            places.acquire(&two, Newcomer),
+            places.acquire(&two, Newcomer),
+        ];
+        for acquire in [&mut leaves, &mut leaves_with_a_place, &mut stays] {
+            assert!(acquire.now_or_never().is_none());
+        }
+        drop(leaves);
+        drop(held);
+        drop(leaves_with_a_place);
+        assert!((&mut stays).now_or_never().is_some());
+        assert!(is_idle(&places, 1));
+    }
+
+    /// Nothing is lost or made up when many threads come and go.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn places_add_up_under_contention() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let places = FairPlaces::new(3);
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let tasks: Vec<_> = (0..400)
+            .map(|number| {
+                let (places, running, most) = (places.clone(), running.clone(), most.clone());
+                tokio::spawn(async move {
+                    let tenant = tenant(["a", "b", "c"][number % 3]);
+                    let mut acquire = places.acquire(&tenant, Newcomer);
+                    if number % 5 == 0 {
+                        // Gives up at once, perhaps with a place in hand.
+                        let _ = (&mut acquire).now_or_never();
+                        tokio::task::yield_now().await;
+                        return;
+                    }
+                    let place = acquire.await;
+                    let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+                    most.fetch_max(now, Ordering::SeqCst);
+                    tokio::task::yield_now().await;
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    drop(place);
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(most.load(Ordering::SeqCst), 3);
+        assert!(is_idle(&places, 3));
+    }
+}

@@ -1,0 +1,312 @@
+//! Folders of the host that a guest may see. `wasmtime-wasi` keeps it within them, whatever the path or a link in it says;
+//! what is added here is that nothing but files and folders is opened, that no link is made, and that what one call
+//! writes is bounded.
+
+use std::io;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource, ResourceTable};
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::filesystem::{Descriptor, FsPerms, WasiFilesystemView};
+use wasmtime_wasi::p2::bindings::filesystem::types::{
+    DescriptorFlags, DescriptorType, ErrorCode, HostDescriptor, OpenFlags, PathFlags,
+};
+use wasmtime_wasi::p2::{DynOutputStream, FsResult, OutputStream, Pollable, StreamError, StreamResult};
+
+use super::state::CallState;
+
+/// The interface as `wasmtime-wasi` links it. Functions below take the place of some of its own.
+const INTERFACE: &str = "wasi:filesystem/types@0.2.12";
+
+/// What a new file or folder counts for, so that empty ones are not free: a block of a disk.
+const ENTRY_BYTES: u64 = 4096;
+
+/// A folder that a plugin may see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FolderGrant {
+    /// On the host.
+    pub folder: PathBuf,
+    /// What the guest calls it: an absolute path.
+    pub at: String,
+    /// Whether the guest may change what is in it.
+    pub write: bool,
+}
+
+impl FolderGrant {
+    /// What makes a path of a guest's one that it can't use.
+    pub fn problem_of(at: &str) -> Option<&'static str> {
+        let plain = |part: &str| !part.is_empty() && !matches!(part, "." | "..");
+        match at.strip_prefix('/') {
+            None => Some("must begin with `/`"),
+            Some("") => None,
+            Some(_) if at.contains('\0') => Some("holds a NUL"),
+            Some(rest) if rest.split('/').all(plain) => None,
+            Some(_) => Some("must have no empty part, `.` or `..`"),
+        }
+    }
+
+    /// Whether the folder is there.
+    pub(super) fn check(&self) -> io::Result<()> {
+        match std::fs::metadata(&self.folder)?.is_dir() {
+            true => Ok(()),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        }
+    }
+
+    /// Opens the folder for one call.
+    pub(super) fn open(&self, wasi: &mut WasiCtxBuilder) -> wasmtime::Result<()> {
+        let perms = match self.write {
+            true => FsPerms::ReadWrite,
+            false => FsPerms::ReadOnly,
+        };
+        wasi.preopened_dir(&self.folder, &self.at, perms)?;
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for FolderGrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let may = if self.write { "read and write" } else { "read" };
+        write!(f, "{may} {}", self.at)
+    }
+}
+
+/// Bytes that a call may still write to files.
+#[derive(Clone, Debug)]
+pub(super) struct FileBudget(std::sync::Arc<std::sync::atomic::AtomicU64>);
+
+impl FileBudget {
+    pub(super) fn new(bytes: u64) -> Self {
+        Self(std::sync::Arc::new(bytes.into()))
+    }
+
+    /// Takes `bytes`, if so many are left.
+    fn charge(&self, bytes: u64) -> Result<(), ErrorCode> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let take = |left: u64| left.checked_sub(bytes);
+        match self.0.fetch_update(Relaxed, Relaxed, take) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(ErrorCode::Quota),
+        }
+    }
+}
+
+/// Puts ours in the place of those functions that open, make and write.
+pub(super) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    let mut types = linker.instance(INTERFACE)?;
+    types.func_wrap_async(
+        "[method]descriptor.open-at",
+        |mut store: Store<'_>, (fd, path_flags, path, open_flags, flags): OpenAt| {
+            Box::new(async move { answer(open_at(store.data_mut(), fd, path_flags, path, open_flags, flags).await) })
+        },
+    )?;
+    types.func_wrap_async(
+        "[method]descriptor.create-directory-at",
+        |mut store: Store<'_>, (fd, path): (Fd, String)| {
+            Box::new(async move {
+                let state = store.data_mut();
+                let charged = state.files.charge(ENTRY_BYTES);
+                let mut files = state.filesystem();
+                answer(match charged {
+                    Ok(()) => files.create_directory_at(fd, path).await,
+                    Err(error) => Err(error.into()),
+                })
+            })
+        },
+    )?;
+    types.func_wrap_async(
+        "[method]descriptor.symlink-at",
+        |mut store: Store<'_>, (_, _, _): (Fd, String, String)| {
+            Box::new(async move {
+                // It would lead no guest out, but whoever else follows it.
+                store.data_mut().host_calls += 1;
+                answer::<()>(Err(ErrorCode::NotPermitted.into()))
+            })
+        },
+    )?;
+    types.func_wrap_async(
+        "[method]descriptor.set-size",
+        |mut store: Store<'_>, (fd, size): (Fd, u64)| {
+            Box::new(async move { answer(set_size(store.data_mut(), fd, size).await) })
+        },
+    )?;
+    types.func_wrap_async(
+        "[method]descriptor.write",
+        |mut store: Store<'_>, (fd, bytes, offset): (Fd, Vec<u8>, u64)| {
+            Box::new(async move {
+                let state = store.data_mut();
+                let charged = state.files.charge(bytes.len() as u64);
+                let mut files = state.filesystem();
+                answer(match charged {
+                    Ok(()) => files.write(fd, bytes, offset).await,
+                    Err(error) => Err(error.into()),
+                })
+            })
+        },
+    )?;
+    types.func_wrap(
+        "[method]descriptor.write-via-stream",
+        |mut store: Store<'_>, (fd, offset): (Fd, u64)| {
+            let state = store.data_mut();
+            let stream = state.filesystem().write_via_stream(fd, offset);
+            answer(bounded(state, stream))
+        },
+    )?;
+    types.func_wrap(
+        "[method]descriptor.append-via-stream",
+        |mut store: Store<'_>, (fd,): (Fd,)| {
+            let state = store.data_mut();
+            let stream = state.filesystem().append_via_stream(fd);
+            answer(bounded(state, stream))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+type Store<'a> = StoreContextMut<'a, CallState>;
+type Fd = Resource<Descriptor>;
+type OpenAt = (Fd, PathFlags, String, OpenFlags, DescriptorFlags);
+
+/// As the component's own: an error code is an answer, anything else ends the call.
+fn answer<T>(result: FsResult<T>) -> wasmtime::Result<(Result<T, ErrorCode>,)> {
+    match result {
+        Ok(value) => Ok((Ok(value),)),
+        Err(error) => Ok((Err(error.downcast()?),)),
+    }
+}
+
+/// Opening a FIFO waits for whoever opens its other end, on a thread that nobody can call back; a device does whatever it
+/// does.
+async fn open_at(
+    state: &mut CallState,
+    fd: Fd,
+    path_flags: PathFlags,
+    path: String,
+    open_flags: OpenFlags,
+    flags: DescriptorFlags,
+) -> FsResult<Fd> {
+    if open_flags.contains(OpenFlags::CREATE) {
+        state.files.charge(ENTRY_BYTES)?;
+    }
+    let mut files = state.filesystem();
+    let same = Resource::new_borrow(fd.rep());
+    match files.stat_at(same, path_flags, path.clone()).await {
+        Ok(found)
+            if !matches!(
+                found.type_,
+                DescriptorType::RegularFile | DescriptorType::Directory | DescriptorType::SymbolicLink
+            ) =>
+        {
+            return Err(ErrorCode::NotPermitted.into());
+        }
+        // What is wrong with the path, opening says as well.
+        _ => {}
+    }
+    files.open_at(fd, path_flags, path, open_flags, flags).await
+}
+
+/// A file that grows takes room, also where nothing is written into it.
+async fn set_size(state: &mut CallState, fd: Fd, size: u64) -> FsResult<()> {
+    let budget = state.files.clone();
+    let mut files = state.filesystem();
+    let now = files.stat(Resource::new_borrow(fd.rep())).await?.size;
+    budget.charge(size.saturating_sub(now))?;
+    files.set_size(fd, size).await
+}
+
+/// Puts a stream to a file under the budget.
+fn bounded(state: &mut CallState, stream: FsResult<Resource<DynOutputStream>>) -> FsResult<Resource<DynOutputStream>> {
+    let stream = stream?;
+    let budget = state.files.clone();
+    let table: &mut ResourceTable = &mut state.table;
+    let inner = table.get_mut(&stream)?;
+    let taken = std::mem::replace(inner, Box::new(Nowhere));
+    *inner = Box::new(Bounded { inner: taken, budget });
+    Ok(stream)
+}
+
+/// Charges what is written.
+struct Bounded {
+    inner: DynOutputStream,
+    budget: FileBudget,
+}
+
+#[async_trait]
+impl Pollable for Bounded {
+    async fn ready(&mut self) {
+        self.inner.ready().await;
+    }
+}
+
+#[async_trait]
+impl OutputStream for Bounded {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        if self.budget.charge(bytes.len() as u64).is_err() {
+            let full = io::Error::from(io::ErrorKind::StorageFull);
+            return Err(StreamError::LastOperationFailed(full.into()));
+        }
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        self.inner.flush()
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        self.inner.check_write()
+    }
+
+    async fn cancel(&mut self) {
+        self.inner.cancel().await;
+    }
+}
+
+/// Holds the place of a stream for a moment.
+struct Nowhere;
+
+#[async_trait]
+impl Pollable for Nowhere {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for Nowhere {
+    fn write(&mut self, _: Bytes) -> StreamResult<()> {
+        Err(StreamError::Closed)
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Err(StreamError::Closed)
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Err(StreamError::Closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guests_path_is_absolute_and_plain() {
+        for at in ["/", "/data", "/data/in put"] {
+            assert_eq!(FolderGrant::problem_of(at), None, "{at}");
+        }
+        for at in ["", "data", "./data", "//", "/data/", "/a//b", "/a/../b", "/./a", "/a\0"] {
+            assert!(FolderGrant::problem_of(at).is_some(), "{at:?}");
+        }
+    }
+
+    #[test]
+    fn the_budget_is_whole_or_not_at_all() {
+        let budget = FileBudget::new(10);
+        assert_eq!(budget.charge(11), Err(ErrorCode::Quota));
+        assert_eq!((budget.charge(4), budget.charge(6)), (Ok(()), Ok(())));
+        assert_eq!(budget.charge(1), Err(ErrorCode::Quota));
+    }
+}

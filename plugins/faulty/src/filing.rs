@@ -1,0 +1,55 @@
+//! Files, as any plugin may use them: whatever the standard library can be told to do, done as told.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+use crate::{Outcome, number, size, string};
+
+pub fn files(input: &Value) -> Outcome {
+    crate::json(&match done(input) {
+        Ok(value) => value,
+        Err(error) => json!({ "error": error.to_string() }),
+    })
+}
+
+fn done(input: &Value) -> io::Result<Value> {
+    let (path, to) = (string(input, "path", ""), string(input, "to", ""));
+    match string(input, "do", "read") {
+        "write" => fs::write(path, string(input, "text", ""))?,
+        // In pieces, so that a part may be there when the rest is refused.
+        "fill" => {
+            let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+            let piece = vec![b'x'; 4096];
+            (0..size(input, "bytes", 0).div_ceil(piece.len())).try_for_each(|_| file.write_all(&piece))?;
+        }
+        "grow" => OpenOptions::new()
+            .write(true)
+            .open(path)?
+            .set_len(number(input, "bytes", 0))?,
+        "create" => (0..number(input, "count", 1)).try_for_each(|number| fs::write(format!("{path}{number}"), ""))?,
+        "folder" => fs::create_dir(path)?,
+        "remove" => fs::remove_file(path)?,
+        "rename" => fs::rename(path, to)?,
+        "hard_link" => fs::hard_link(path, to)?,
+        // Within the first folder, past the standard library, which has no stable way to it.
+        "symlink" => {
+            let folders = wasip2::filesystem::preopens::get_directories();
+            let (folder, _) = folders.first().ok_or(io::ErrorKind::NotFound)?;
+            folder
+                .symlink_at(path, to)
+                .map_err(|code| io::Error::other(code.message()))?;
+        }
+        "list" => return list(path),
+        _ => return Ok(json!(fs::read_to_string(path)?)),
+    }
+    Ok(json!("done"))
+}
+
+fn list(path: &str) -> io::Result<Value> {
+    let names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let mut names = names.collect::<io::Result<Vec<_>>>()?;
+    names.sort();
+    Ok(json!(names))
+}

@@ -1,0 +1,229 @@
+//! Folders that a plugin was granted: what is in them and nothing else, whatever the path, and no more than may be written.
+
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use cofferdam_tests::Lab;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::lab;
+
+/// A plugin with a folder to read, `in`, and one to change, `out`; beside them a file that it must not see.
+fn configured(limits: &str) -> Lab {
+    let lab = lab([]);
+    for folder in ["in/deep", "out"] {
+        std::fs::create_dir_all(lab.path(folder)).unwrap();
+    }
+    lab.write("in/hello.txt", "hello");
+    lab.write("in/deep/down.txt", "deep");
+    lab.write("secret.txt", "not yours");
+    lab.configure(&format!(
+        "[plugins.faulty]\ncomponent = \"builtin:faulty\"\nfiles = [{{ folder = \"in\", at = \"/in\" }}, {{ folder = \"out\", at = \"/out\", write = true }}]\nlimits = {{ {limits} }}\n"
+    ));
+    lab
+}
+
+async fn files(lab: &Lab, input: Value) -> Value {
+    let ran = lab.call_tool("files", &input).await.expect_code(0);
+    serde_json::from_str(ran.json()["content"][0]["text"].as_str().unwrap()).unwrap()
+}
+
+async fn refused(lab: &Lab, input: Value) -> String {
+    let answer = files(lab, input.clone()).await;
+    let error = answer["error"].as_str();
+    error.unwrap_or_else(|| panic!("{input} was done: {answer}")).to_owned()
+}
+
+#[tokio::test]
+async fn what_was_granted_can_be_read_and_what_is_for_writing_written() {
+    let lab = configured("");
+    assert_eq!(files(&lab, json!({ "path": "/in/hello.txt" })).await, "hello");
+    assert_eq!(
+        files(&lab, json!({ "do": "list", "path": "/in" })).await,
+        json!(["deep", "hello.txt"])
+    );
+    let written = files(&lab, json!({ "do": "write", "path": "/out/a.txt", "text": "mine" })).await;
+    assert_eq!(written, "done");
+    assert_eq!(std::fs::read_to_string(lab.path("out/a.txt")).unwrap(), "mine");
+    // What one call leaves there the next one finds.
+    assert_eq!(files(&lab, json!({ "path": "/out/a.txt" })).await, "mine");
+    assert_eq!(
+        files(
+            &lab,
+            json!({ "do": "rename", "path": "/out/a.txt", "to": "/out/b.txt" })
+        )
+        .await,
+        "done"
+    );
+    assert_eq!(
+        files(&lab, json!({ "do": "remove", "path": "/out/b.txt" })).await,
+        "done"
+    );
+    let inspected = lab.inspect("builtin:faulty").await;
+    assert!(
+        inspected.contains("faulty: read /in, read and write /out"),
+        "{inspected}"
+    );
+}
+
+#[tokio::test]
+async fn a_folder_to_read_cannot_be_changed() {
+    let lab = configured("");
+    for input in [
+        json!({ "do": "write", "path": "/in/hello.txt", "text": "x" }),
+        json!({ "do": "write", "path": "/in/new.txt", "text": "x" }),
+        json!({ "do": "grow", "path": "/in/hello.txt", "bytes": 0 }),
+        json!({ "do": "folder", "path": "/in/new" }),
+        json!({ "do": "remove", "path": "/in/hello.txt" }),
+        json!({ "do": "rename", "path": "/in/hello.txt", "to": "/in/x.txt" }),
+        json!({ "do": "rename", "path": "/in/hello.txt", "to": "/out/x.txt" }),
+        // A name in the other folder would be a way to change it.
+        json!({ "do": "hard_link", "path": "/in/hello.txt", "to": "/out/x.txt" }),
+        json!({ "do": "hard_link", "path": "/in/hello.txt", "to": "/in/x.txt" }),
+    ] {
+        refused(&lab, input).await;
+    }
+    assert_eq!(files(&lab, json!({ "do": "list", "path": "/out" })).await, json!([]));
+    assert_eq!(std::fs::read_to_string(lab.path("in/hello.txt")).unwrap(), "hello");
+}
+
+#[tokio::test]
+async fn no_path_and_no_link_leads_out() {
+    let lab = configured("");
+    symlink(lab.path("secret.txt"), lab.path("in/absolute")).unwrap();
+    symlink("../secret.txt", lab.path("in/relative")).unwrap();
+    symlink("..", lab.path("in/up")).unwrap();
+    symlink("/proc/self", lab.path("in/proc")).unwrap();
+    symlink("deep/../../secret.txt", lab.path("in/winding")).unwrap();
+    symlink("deep/down.txt", lab.path("in/inside")).unwrap();
+    assert_eq!(files(&lab, json!({ "path": "/in/inside" })).await, "deep");
+    for path in [
+        "/in/../secret.txt",
+        "/in/deep/../../secret.txt",
+        "/in/absolute",
+        "/in/relative",
+        "/in/up/secret.txt",
+        "/in/proc/environ",
+        "/in/winding",
+        "/secret.txt",
+        "secret.txt",
+        "/etc/passwd",
+        "/proc/self/environ",
+        "/",
+        "",
+    ] {
+        let said = refused(&lab, json!({ "path": path })).await;
+        assert!(!said.contains("not yours"), "{path}: {said}");
+    }
+    // A way out that is made while the guest runs.
+    for (of, to) in [
+        ("../secret.txt", "link"),
+        ("/etc/passwd", "link"),
+        ("hello.txt", "link"),
+    ] {
+        refused(&lab, json!({ "do": "symlink", "path": of, "to": to })).await;
+    }
+    refused(
+        &lab,
+        json!({ "do": "rename", "path": "/in/../secret.txt", "to": "/out/x" }),
+    )
+    .await;
+    refused(
+        &lab,
+        json!({ "do": "hard_link", "path": "/in/../secret.txt", "to": "/out/x" }),
+    )
+    .await;
+    assert_eq!(std::fs::read_dir(lab.path("out")).unwrap().count(), 0);
+}
+
+/// Opening a FIFO would wait for its other end, on a thread that nobody gets back.
+#[tokio::test]
+async fn fifos_and_devices_are_not_opened() {
+    let lab = configured("");
+    let made = std::process::Command::new("mkfifo")
+        .arg(lab.path("in/fifo"))
+        .status()
+        .unwrap();
+    assert!(made.success());
+    symlink("fifo", lab.path("in/to_fifo")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(lab.path("in/socket")).unwrap();
+    let started = Instant::now();
+    for path in ["/in/fifo", "/in/to_fifo", "/in/socket"] {
+        refused(&lab, json!({ "path": path })).await;
+    }
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "nobody waited: {:?}",
+        started.elapsed()
+    );
+    // A folder of devices, if an operator grants one.
+    lab.configure("[plugins.faulty]\ncomponent = \"builtin:faulty\"\nfiles = [{ folder = \"/dev\", at = \"/dev\" }]\n");
+    refused(&lab, json!({ "path": "/dev/zero" })).await;
+}
+
+#[tokio::test]
+async fn file_bytes() {
+    let lab = configured("file_bytes = \"100KiB\"");
+    let size = |name: &str| std::fs::metadata(lab.path(name)).map_or(0, |metadata| metadata.len());
+    let fill = |bytes: u64| json!({ "do": "fill", "path": "/out/full", "bytes": bytes });
+    assert_eq!(files(&lab, fill(90_000)).await, "done");
+    refused(&lab, fill(1_000_000)).await;
+    assert!(
+        (90_000..90_000 + 102_400).contains(&size("out/full")),
+        "{}",
+        size("out/full")
+    );
+    // What grows without being written takes room as well.
+    assert_eq!(
+        files(&lab, json!({ "do": "grow", "path": "/out/full", "bytes": 0 })).await,
+        "done"
+    );
+    refused(&lab, json!({ "do": "grow", "path": "/out/full", "bytes": 102_401 })).await;
+    assert_eq!(size("out/full"), 0);
+    assert_eq!(
+        files(&lab, json!({ "do": "grow", "path": "/out/full", "bytes": 102_400 })).await,
+        "done"
+    );
+    // Neither are empty files free.
+    refused(&lab, json!({ "do": "create", "path": "/out/empty", "count": 100 })).await;
+    let made = std::fs::read_dir(lab.path("out")).unwrap().count();
+    assert!((20..=26).contains(&made), "{made}");
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_takes_its_plugin_down() {
+    let lab = lab([]);
+    let configure = |grant: &str| {
+        lab.configure(&format!(
+            "[plugins.calculator]\ncomponent = \"builtin:calculator\"\n[plugins.faulty]\ncomponent = \"builtin:faulty\"\nfiles = [{grant}]\n"
+        ));
+    };
+    lab.write("file", "");
+    for folder in ["gone", "file"] {
+        configure(&format!("{{ folder = \"{folder}\", at = \"/x\" }}"));
+        let ran = lab.call(["tool", "list"]).await.expect_code(0);
+        assert!(
+            ran.stdout.contains("calculate") && !ran.stdout.contains("faulty"),
+            "{ran}"
+        );
+        assert!(ran.stderr.contains(folder) && ran.stderr.contains("hint"), "{ran}");
+    }
+    for (grant, says) in [
+        ("{ folder = \".\", at = \"x\" }", "`x` must begin with `/`"),
+        ("{ folder = \".\", at = \"/a/../b\" }", "must have no empty part"),
+        ("{ folder = \".\" }", "files[0].at: this key is missing"),
+        ("{ at = \"/x\" }", "files[0].folder: this key is missing"),
+        (
+            "{ folder = \".\", at = \"/x\" }, { folder = \"..\", at = \"/x\" }",
+            "`/x` is where another folder is",
+        ),
+    ] {
+        configure(grant);
+        let ran = lab.call(["config", "check"]).await.expect_code(2);
+        assert!(
+            ran.stderr.contains(says) && ran.stderr.contains("hint:"),
+            "{says}: {ran}"
+        );
+    }
+}
