@@ -5,5 +5,16 @@ pub(crate) fn shown(text: &str, chars: usize) -> String {
     text.escape_debug().take(chars).collect()
 }
 
+/// A stranger's names, as far as they help.
+pub(crate) fn shown_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    const MOST: usize = 20;
+    let mut names = names.into_iter();
+    let mut list: Vec<String> = names.by_ref().take(MOST).map(|name| shown(name, NAME_CHARS)).collect();
+    if names.next().is_some() {
+        list.push("…".to_owned());
+    }
+    list.join(", ")
+}
+
 /// The most of a name that is worth reading.
 pub(crate) const NAME_CHARS: usize = 80;

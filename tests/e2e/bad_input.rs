@@ -170,30 +170,43 @@ async fn duplicate_tool_names_are_refused_and_can_be_renamed() {
     let lab = lab([]);
     let two = "[plugins.a]\ncomponent = \"builtin:calculator\"\n[plugins.b]\ncomponent = \"builtin:calculator\"\n";
     lab.configure(two);
+    // Nobody knows which of the two is meant.
     let ran = lab.call(["tool", "list"]).await.expect_code(0);
-    assert_eq!(ran.stdout.matches("calculate").count(), 1, "{ran}");
-    assert!(
-        ran.stderr
-            .contains("plugin `b`: the tool name `calculate` is taken by plugin `a`")
-            && ran.stderr.contains("hint"),
-        "{ran}"
-    );
-    // Who calls what it would have had learns why it is not there.
+    assert!(!ran.stdout.contains("calculate"), "{ran}");
+    for (plugin, other) in [("a", "b"), ("b", "a")] {
+        let says = format!("plugin `{plugin}`: plugin `{other}` has a tool `calculate` as well");
+        assert!(ran.stderr.contains(&says) && ran.stderr.contains("hint"), "{ran}");
+    }
+    // Who calls it learns why it is not there.
     let ran = lab
-        .call_tool("compute", &json!({ "expression": "1" }))
+        .call_tool("calculate", &json!({ "expression": "1" }))
         .await
         .expect_code(1);
     assert!(
         ran.json()["detail"]
             .as_str()
             .unwrap()
-            .contains("left out: plugin `b`: the tool name"),
+            .contains("left out: plugin `a`: plugin `b`"),
         "{ran}"
     );
-    for fatal in ["required = true\n".to_owned(), pinned(&lab, "calculator").await] {
-        lab.configure(&format!("{two}{fatal}"));
-        refused(&lab, ["tool", "list"], &["calculate", "hint:"]).await;
+    // The one that is pinned is meant, and before it the one whose tool the configuration names.
+    let named = "[plugins.a.tools.calculate]\nfallback = \"x\"\n";
+    for (text, owner) in [
+        (format!("{two}{named}"), "a"),
+        (format!("{two}{}", pinned(&lab, "calculator").await), "b"),
+        (format!("{two}{}{named}", pinned(&lab, "calculator").await), "b"),
+    ] {
+        lab.configure(&text);
+        let ran = lab.call(["tool", "list"]).await.expect_code(0);
+        let row = ran.stdout.lines().find(|line| line.starts_with("calculate")).unwrap();
+        assert_eq!(row.split_whitespace().nth(1), Some(owner), "{text}{ran}");
     }
+    // One that must be there, or is known to be what it is, is not left out in silence.
+    lab.configure(&format!("{two}required = true\n"));
+    refused(&lab, ["tool", "list"], &["calculate", "hint:"]).await;
+    let pin = pinned(&lab, "calculator").await;
+    lab.configure(&two.replace("[plugins.b]", &format!("{pin}[plugins.b]\n{pin}")));
+    refused(&lab, ["tool", "list"], &["calculate", "hint:"]).await;
     lab.configure(&format!("{two}[plugins.b.tools.calculate]\nname = \"compute\"\n"));
     let ran = lab.call(["tool", "list"]).await.expect_code(0);
     assert!(

@@ -200,7 +200,7 @@ async fn deadline_exceeded_in_the_model_and_in_a_tool() {
         tool_call("sleep", json!({ "ms": 60_000 })),
         Answer::text("never asked for"),
     ]);
-    calling.configure(&format!("[agent]\ndeadline = \"1s\"\n{}", faulty("timeout = \"30s\"")));
+    calling.configure(&format!("[agent]\ndeadline = \"5s\"\n{}", faulty("timeout = \"30s\"")));
     let report = calling.report(4).await;
     check(&report, Ending::DeadlineExceeded);
     assert_eq!(

@@ -88,18 +88,30 @@ async fn keyvalue_bytes() {
     assert!((10..16).contains(&kept), "{kept}");
 }
 
-/// What is written over again takes no room, and is not free all the same.
+/// What is written over again takes no room, and is not free all the same; neither are small writes.
 #[tokio::test]
 async fn a_call_may_write_four_times_what_it_may_keep() {
+    let lab = configured("keyvalue = true\nlimits = { keyvalue_bytes = \"1MiB\" }");
+    let again =
+        async |bytes: u32, count: u32| keep(&lab, json!({ "do": "again", "bytes": bytes, "count": count })).await;
+    let refused = |answer: Value| {
+        let error = answer["error"].as_str().unwrap_or_default().to_owned();
+        error.contains("more than 4194304 bytes written in one call")
+    };
+    assert_eq!(again(524_285, 8).await, "done");
+    assert!(refused(again(524_285, 9).await));
+    assert_eq!(again(0, 1024).await, "done");
+    assert!(refused(again(0, 1025).await));
+    // However little may be kept, some small writes are free.
     let lab = configured("keyvalue = true\nlimits = { keyvalue_bytes = \"1KiB\" }");
-    let again = async |count: u32| keep(&lab, json!({ "do": "again", "bytes": 509, "count": count })).await;
-    assert_eq!(again(8).await, "done");
-    let answer = again(9).await;
+    let again = async |count: u32| keep(&lab, json!({ "do": "again", "bytes": 1, "count": count })).await;
+    assert_eq!(again(256).await, "done");
+    let answer = again(257).await;
     assert!(
         answer["error"]
             .as_str()
             .unwrap()
-            .contains("more than 4096 bytes written in one call"),
+            .contains("more than 1048576 bytes written in one call"),
         "{answer}"
     );
 }

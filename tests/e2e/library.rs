@@ -130,18 +130,37 @@ async fn a_tool_can_be_taken_out_of_service() {
         tool_call("echo", json!({})),
         Answer::text("Fine."),
     ]);
-    let host = builder(&model).build().await.unwrap();
-    let breakers = host.breakers();
-    let names: Vec<_> = breakers.iter().map(|breaker| breaker.stats().name).collect();
-    assert!(names[0].starts_with("model:"), "{names:?}");
-    let echo = breakers
-        .iter()
-        .find(|breaker| breaker.stats().name == "tool:echo")
+    let moves = Arc::new(Mutex::new(Vec::new()));
+    let seen = moves.clone();
+    let host = builder(&model)
+        .observer("moves", move |event: &Event| {
+            if let EventKind::BreakerChanged { to, .. } = &event.kind {
+                seen.lock().unwrap().push(to.name());
+            }
+        })
+        .build()
+        .await
         .unwrap();
-    echo.force_open().unwrap();
+    let names: Vec<_> = host.breakers().into_iter().map(|breaker| breaker.name).collect();
+    assert!(
+        names[0].starts_with("model:") && names.contains(&"tool:echo".to_owned()),
+        "{names:?}"
+    );
+    assert!(!host.force_open("tool:none"));
+    assert!(host.force_open("tool:echo"));
     assert_eq!(outcomes(&run(&host).await, "echo"), json!({ "breaker_open": 1 }));
-    echo.force_closed().unwrap();
+    assert!(host.force_closed("tool:echo"));
     assert_eq!(outcomes(&run(&host).await, "echo"), json!({ "ok": 1 }));
+    assert!(host.force_open("tool:echo") && host.reset_breaker("tool:echo"));
+    let opened = host
+        .breakers()
+        .into_iter()
+        .map(|breaker| breaker.opened_count)
+        .sum::<u64>();
+    assert_eq!(opened, 0);
+    host.shutdown().await;
+    let moves: Vec<_> = moves.lock().unwrap().clone();
+    assert_eq!(moves, ["open", "closed", "open", "closed"]);
 }
 
 #[tokio::test]

@@ -118,8 +118,14 @@ async fn transport_faults_are_retried_where_nobody_read_along() {
 #[tokio::test]
 async fn a_stalled_stream_is_given_up() {
     let stalled = Answer::text("Half an").with_fault(FaultKind::Stall, FaultPoint::Events(4));
-    let (report, requests) = report(vec![stalled, Answer::text("Whole.")], "idle_timeout = \"300ms\"\n", 0).await;
-    assert_eq!((&report["answer"], requests), (&json!("Whole."), 2));
+    let (report, requests) = report(
+        vec![stalled, Answer::text("Whole.").forever()],
+        "idle_timeout = \"2s\"\n",
+        0,
+    )
+    .await;
+    assert_eq!(report["answer"], "Whole.");
+    assert!(requests >= 2, "{requests}");
     let (report, _) = self::report(
         vec![
             Answer::text("Half an")
@@ -162,11 +168,10 @@ async fn what_a_person_has_read_is_not_said_again() {
 #[tokio::test]
 async fn nobody_listens() {
     let lab = lab([]);
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    // Taken, so that nobody else can have it, and not listening.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
     lab.write(
         "cofferdam.toml",
         format!("[model]\nbase_url = \"http://127.0.0.1:{port}\"\n[retry]\ninitial_delay = \"1ms\"\n"),

@@ -89,6 +89,43 @@ fn identifier(text: &str) -> (String, &str) {
     (text[..end].to_owned(), &text[end..])
 }
 
+/// What every module may use can use none of them.
+#[test]
+fn files_beside_the_modules_know_no_module() {
+    let folder = root().join("host/src");
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let file = entry.unwrap().path();
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        if !name.ends_with(".rs") || matches!(name.as_str(), "lib.rs" | "main.rs") {
+            continue;
+        }
+        let found: Vec<_> = mentions(&code(&file)).collect();
+        assert!(found.is_empty(), "{name}: {found:?}");
+    }
+}
+
+/// A way around `crate::` would be a way around the rules below.
+#[test]
+fn super_leads_out_of_no_module() {
+    let folder = root().join("host/src");
+    let is_test = |file: &PathBuf| file.file_stem().unwrap().to_string_lossy().ends_with("tests");
+    for file in rust_files(&folder).into_iter().filter(|file| !is_test(file)) {
+        let path = file.strip_prefix(&folder).unwrap();
+        let is_module = path.file_stem().is_some_and(|name| name == "mod");
+        let depth = path.components().count() - usize::from(is_module);
+        let code = code(&file);
+        let longest = code.split(|c: char| !c.is_ascii_alphanumeric() && c != ':' && c != '_');
+        let longest = longest.map(|word| word.matches("super::").count()).max().unwrap_or(0);
+        // A module inside the file, for tests, may go up once more.
+        let inside = usize::from(code.contains("mod tests {"));
+        assert!(
+            longest < depth.max(2) + inside,
+            "{}: {longest} times `super::`",
+            path.display()
+        );
+    }
+}
+
 #[test]
 fn a_mention_is_found_wherever_it_stands() {
     let found = |code: &str| mentions(code).collect::<Vec<_>>();
@@ -209,7 +246,7 @@ fn only_the_agent_brings_model_and_tools_together() {
 
 #[test]
 fn telemetry_knows_only_the_words_of_events() {
-    let allowed = ["Ending", "NanoUsd", "Usage", "BreakerState", "Outcome"];
+    let allowed = ["Ending", "NanoUsd", "Usage", "BreakerState", "Transition", "Outcome"];
     for Import { file, module, names } in imports("telemetry") {
         if ["agent", "model", "tools", "ledger", "resilience"].contains(&module.as_str()) {
             let plain = !names.is_empty() && names.iter().all(|name| allowed.contains(&name.as_str()));

@@ -109,8 +109,12 @@ async fn only_a_plugin_that_needs_a_secret_suffers_without_it() {
     lab.write("short", "1234567\n");
     for (secret, says) in [
         ("{ env = \"NOT_SET\" }", "the environment variable `NOT_SET` is not set"),
-        ("{ file = \"gone\" }", "`gone`: there is no such file"),
-        ("{ file = \".\" }", "`.`: is not a file"),
+        ("{ file = \"gone\" }", "the file in `file` does not exist"),
+        (
+            "{ env = \"npm_token\" }",
+            "no environment variable of the name in `env` is set",
+        ),
+        ("{ file = \".\" }", "the file in `file` is none"),
         ("{ file = \"short\" }", "the secret `KEY` has 7 bytes"),
     ] {
         let configure = |required: bool| {
@@ -166,9 +170,12 @@ async fn a_secret_in_the_wrong_place_is_not_repeated() {
         "[\"hunter6hunter6\"]",
     ] {
         lab.configure(&format!("[secrets]\nSTRIPE = {secret}\n"));
-        let ran = lab.call(["config", "check"]).await.expect_code(2);
+        let ran = lab.call(["config", "check"]).await;
+        // A variable of that name may exist elsewhere.
+        let is_a_name = secret.contains("env = \"");
+        assert_eq!(ran.status.code(), Some(if is_a_name { 0 } else { 2 }), "{ran}");
         assert!(
-            ran.stderr.contains("not shown") && ran.stderr.contains("hint:"),
+            ran.stderr.contains("not shown") && (is_a_name || ran.stderr.contains("hint:")),
             "{ran}"
         );
         for part in ["4eC39", "hunter6", "7123456789"] {

@@ -2,6 +2,11 @@
 
 use crate::model::{Block, Message, ResultContent, Role, ToolResultBlock};
 
+/// Images that a request holds at most; older ones go. The API takes a hundred.
+const MAX_IMAGES: usize = 80;
+/// Bytes of all images of a request, as they are sent. The API takes 32 MiB of everything.
+const MAX_IMAGE_BYTES: usize = 20 * 1024 * 1024;
+
 /// Results shorter than this are not worth trimming; what stays of the newest ones when they must be cut.
 const KEPT_BYTES: usize = 1024;
 
@@ -58,6 +63,48 @@ impl Conversation {
             role: Role::User,
             content,
         });
+        self.keep_newest_images();
+    }
+
+    fn keep_newest_images(&mut self) {
+        let (mut images, mut bytes) = (0, 0);
+        for content in self.result_contents_newest_first() {
+            if !matches!(content, ResultContent::Image { .. }) {
+                continue;
+            }
+            images += 1;
+            bytes += size(content);
+            if images > MAX_IMAGES || bytes > MAX_IMAGE_BYTES {
+                *content = ResultContent::text("[an image of an earlier result is left out]");
+            }
+        }
+    }
+
+    /// Takes every image out, for one that the API refuses spoils all requests that hold it. Returns false where there
+    /// is none.
+    pub(super) fn drop_images(&mut self) -> bool {
+        let mut dropped = false;
+        for content in self.result_contents_newest_first() {
+            if matches!(content, ResultContent::Image { .. }) {
+                *content = ResultContent::text("[an image is left out: the model's API did not accept it]");
+                dropped = true;
+            }
+        }
+        dropped
+    }
+
+    fn result_contents_newest_first(&mut self) -> impl Iterator<Item = &mut ResultContent> {
+        let blocks = self
+            .messages
+            .iter_mut()
+            .rev()
+            .flat_map(|message| message.content.iter_mut().rev());
+        blocks
+            .filter_map(|block| match block {
+                Block::ToolResult(result) => Some(result.content.iter_mut().rev()),
+                _ => None,
+            })
+            .flatten()
     }
 
     fn close_open_uses(&self) -> Vec<Block> {

@@ -8,9 +8,9 @@ use super::session::Session;
 use crate::config::Config;
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{AnthropicClient, ClientError, Model, ModelStack, PriceError, Prices, Provider, ToolDefinition};
-use crate::resilience::{Breaker, RetryBudget};
+use crate::resilience::{Breaker, BreakerStats, RetryBudget, Transition};
 use crate::sandbox::{CompilePlace, KeyValueError, KeyValueStore, LONGEST, Limits, Sandbox};
-use crate::telemetry::{EventBus, Observer};
+use crate::telemetry::{Emitter, EventBus, Observer};
 use crate::tools::{LoadError, ToolPolicy, ToolSet};
 
 /// The tenant of a host that serves only one.
@@ -143,10 +143,40 @@ impl Host {
         &self.parts.tools
     }
 
-    /// The model's breaker and those of the tools, by their names `model:ID` and `tool:NAME`: to look at, and to hold open
-    /// while a dependency is out of service.
-    pub fn breakers(&self) -> Vec<Arc<Breaker>> {
-        self.parts.breakers()
+    /// How the model's breaker and those of the tools stand. Their names are `model:ID` and `tool:NAME`.
+    pub fn breakers(&self) -> Vec<BreakerStats> {
+        self.parts.breakers().iter().map(|breaker| breaker.stats()).collect()
+    }
+
+    /// Holds a breaker open, without probes, until it is closed by hand: while its dependency is out of service. Observers
+    /// are told, as of every other change. False: no breaker has this name.
+    pub fn force_open(&self, breaker: &str) -> bool {
+        self.move_breaker(breaker, Breaker::force_open)
+    }
+
+    /// Closes a breaker now, with no failure counted. False: no breaker has this name.
+    pub fn force_closed(&self, breaker: &str) -> bool {
+        self.move_breaker(breaker, Breaker::force_closed)
+    }
+
+    /// Makes a breaker as good as new: closed, and every count zero. False: no breaker has this name.
+    pub fn reset_breaker(&self, breaker: &str) -> bool {
+        self.move_breaker(breaker, Breaker::reset)
+    }
+
+    fn move_breaker(&self, name: &str, how: fn(&Breaker) -> Option<Transition>) -> bool {
+        let HostParts {
+            events, tenant, config, ..
+        } = &*self.parts;
+        let breakers = self.parts.breakers();
+        let Some(breaker) = breakers.iter().find(|breaker| breaker.stats().name == name) else {
+            return false;
+        };
+        if let Some(transition) = how(breaker) {
+            // It belongs to no session.
+            Emitter::new(events, "", tenant, config.alerts.clone()).emit(transition.into());
+        }
+        true
     }
 
     pub fn ledger(&self) -> &Ledger {
@@ -231,7 +261,7 @@ impl HostBuilder {
         };
         let ledger = match ledger {
             Some(ledger) => ledger,
-            None => open_ledger(config.storage.ledger_path()).await?,
+            None => open_ledger(config.ledger_path()).await?,
         };
         let tools = Arc::new(load_tools(&config, place, tls).await?.with_policy(policy));
         let model = Arc::new(ModelStack {

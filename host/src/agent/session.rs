@@ -14,8 +14,8 @@ use super::repetition::{Repetition, Verdict, WARNING};
 use super::report::RunReport;
 use super::step::{Step, next_step};
 use crate::model::{
-    ImageSource, ModelContext, ModelError, ModelRequest, ModelResponse, ResultContent, StopReason, ToolResultBlock,
-    ToolUse,
+    ApiErrorKind, ImageSource, ModelContext, ModelError, ModelRequest, ModelResponse, ResultContent, StopReason,
+    ToolResultBlock, ToolUse,
 };
 use crate::telemetry::{Emitter, ErrorInfo, EventKind};
 use crate::tools::{Part, ToolCall, ToolContext, ToolResult};
@@ -39,6 +39,22 @@ pub struct Session {
     id: String,
     emitter: Emitter,
     conversation: Conversation,
+}
+
+/// Whether less of a history would be accepted.
+fn is_too_large(error: &ModelError) -> bool {
+    match error {
+        ModelError::ContextOverflow(_) | ModelError::Budget(_) => true,
+        ModelError::Api(error) => error.kind == ApiErrorKind::RequestTooLarge,
+        _ => false,
+    }
+}
+
+fn refused(error: &ModelError) -> Ended {
+    Ended {
+        ending: ending_for(error),
+        error: Some(error.info()),
+    }
 }
 
 /// How a run ended.
@@ -97,12 +113,18 @@ impl Session {
             pauses: 0,
             repetition: Repetition::default(),
             answer: String::new(),
+            degraded: false,
         };
         let Ended { ending, error } = match blank {
             true => failed("blank_prompt", "the prompt is blank".to_owned()),
             false => run.drive().await,
         };
-        let Run { iterations, answer, .. } = run;
+        let Run {
+            iterations,
+            answer,
+            degraded,
+            ..
+        } = run;
         // A prompt that nobody answered would be asked again with the next one, and fail it the same way.
         self.conversation.forget_unanswered_prompt();
         let duration = started.elapsed();
@@ -112,10 +134,18 @@ impl Session {
             error: error.clone(),
             answer: answer.clone(),
         });
-        self.report(ending, error, answer, iterations).await
+        RunReport {
+            outcome: ending,
+            error,
+            answer,
+            iterations,
+            degraded,
+            ..self.standing().await
+        }
     }
 
-    async fn report(&self, ending: Ending, error: Option<ErrorInfo>, answer: String, iterations: u32) -> RunReport {
+    /// A report of everything but one run.
+    async fn standing(&self) -> RunReport {
         let host = &self.host;
         let budget = host
             .ledger
@@ -135,15 +165,15 @@ impl Session {
         RunReport {
             session_id: self.id.clone(),
             tenant: host.tenant.clone(),
-            outcome: ending,
-            answer,
+            outcome: Ending::Completed,
+            answer: String::new(),
             model: host.model.model().to_owned(),
-            iterations,
-            degraded: metrics.degraded,
+            iterations: 0,
+            degraded: false,
             metrics,
             breakers,
             budget,
-            error,
+            error: None,
         }
     }
 }
@@ -160,6 +190,7 @@ struct Run<'a> {
     pauses: u32,
     repetition: Repetition,
     answer: String,
+    degraded: bool,
 }
 
 impl Run<'_> {
@@ -202,6 +233,8 @@ impl Run<'_> {
     /// long result of a tool must not be the end of the run.
     async fn ask_model(&mut self) -> Result<ModelResponse, Ended> {
         let settings = &self.host.config;
+        let mut untrimmed = None;
+        let mut without_images = false;
         for trims in 0.. {
             let request = ModelRequest {
                 system: settings.agent.system.clone(),
@@ -218,13 +251,26 @@ impl Run<'_> {
             };
             match self.host.model.respond(&request, &cx).await {
                 Ok(response) => return Ok(response),
-                Err(ModelError::ContextOverflow(_) | ModelError::Budget(_))
-                    if trims < MAX_TRIMS && self.conversation.trim() => {}
+                Err(error) if is_too_large(&error) && trims < MAX_TRIMS => {
+                    let before = self.conversation.clone();
+                    if !self.conversation.trim() {
+                        return Err(refused(&error));
+                    }
+                    untrimmed.get_or_insert(before);
+                }
+                // An image is a stranger's bytes, and the API looks at it more closely than we do.
+                Err(ModelError::Api(error)) if error.kind == ApiErrorKind::InvalidRequest && !without_images => {
+                    without_images = true;
+                    if !self.conversation.drop_images() {
+                        return Err(refused(&ModelError::Api(error)));
+                    }
+                }
                 Err(error) => {
-                    return Err(Ended {
-                        ending: ending_for(&error),
-                        error: Some(error.info()),
-                    });
+                    // What was cut in vain comes back: the budget may be larger the next time.
+                    if let (ModelError::Budget(_), Some(before)) = (&error, untrimmed) {
+                        *self.conversation = before;
+                    }
+                    return Err(refused(&error));
                 }
             }
         }
@@ -256,6 +302,7 @@ impl Run<'_> {
             .buffered(settings.parallel_tool_calls.max(1) as usize)
             .collect()
             .await;
+        self.degraded |= results.iter().any(|result| result.degraded);
         let inputs = calls.iter().map(|call| &call.input);
         let verdicts = self.repetition.observe(&inputs.zip(&results).collect::<Vec<_>>());
         let ending = verdicts.contains(&Verdict::Stop).then_some(Ending::LoopDetected);

@@ -63,7 +63,7 @@ fn parse_amount(text: &str) -> Result<Amount, MoneyError> {
 pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
     let config = cx.config()?;
     let _logging = cx.logging(&config, false)?;
-    let ledger = open(config.storage.ledger_path()).await?;
+    let ledger = open(config.ledger_path()).await?;
     match args.command {
         None | Some(BudgetCommand::Show) => {}
         Some(BudgetCommand::Set { scope, amount }) => ledger.set_limit(scope, amount.limit()).await?,

@@ -20,10 +20,12 @@ pub fn config(cx: &Context, command: ConfigCommand) -> Result<u8, CliError> {
         ConfigCommand::Check => {
             let config = cx.config()?;
             cx.stderr.line("the configuration is valid");
-            for plugin in &config.plugins {
-                for remark in plugin.unavailable().into_iter().chain(plugin.warnings()) {
-                    cx.stderr.line(&error::warning(&remark));
-                }
+            let missing = config.missing_secrets.iter();
+            let missing = missing.map(|(name, reason)| format!("the secret `{name}` can't be had here: {reason}"));
+            let plugins = config.plugins.iter();
+            let of_plugins = plugins.flat_map(|plugin| plugin.unavailable().into_iter().chain(plugin.warnings()));
+            for remark in missing.chain(of_plugins) {
+                cx.stderr.line(&error::warning(&remark));
             }
         }
         ConfigCommand::Show => {

@@ -52,7 +52,7 @@ struct Global {
     /// What goes to stdout: text, the report as JSON, or a JSON event a line with the report last
     #[arg(long, global = true, value_enum, value_name = "FORM", default_value_t = Output::Text)]
     output: Output,
-    /// No progress, no summary, no log on stderr but errors
+    /// No progress, no summary, no log on stderr but errors and plugins that are left out
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
     /// Log at level debug on stderr

@@ -346,6 +346,7 @@ pub(crate) mod tests {
             told(EventKind::ToolCallStarted {
                 call_id: "c".into(),
                 tool: "get_weather".into(),
+                plugin: "weather".into(),
                 input: json!({ "location": "Boston" }),
             }),
             "    tool  get_weather {\"location\":\"Boston\"}"

@@ -174,6 +174,9 @@ fn print(cx: &Context, result: &ToolResult) {
             for line in result.finished.log.lines() {
                 cx.note(&Line::new("printed", escape_controls(line)).render());
             }
+            if let Some(detail) = &result.finished.detail {
+                cx.note(&Line::new("detail", escape_controls(detail)).render());
+            }
             cx.note(&figures(&result.finished).render());
         }
         Output::Json => cx.stdout.json_pretty(&json(result)),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::problem::{Origin, Problem};
 use super::source::{Node, Value, read_variable};
+use crate::toml_text::MAX_DEPTH;
 
 const PRODUCT: &str = "COFFERDAM";
 
@@ -18,8 +19,11 @@ fn segments(name: &str) -> Option<Result<Vec<&str>, ()>> {
         let legal = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
         !segment.is_empty() && !segment.starts_with('_') && !segment.ends_with('_') && segment.bytes().all(legal)
     };
-    let segments: Vec<&str> = rest.split("__").collect();
-    Some(if segments.len() > 1 && segments.iter().all(is_legal) {
+    // No key of ours is as deep by far.
+    let segments: Vec<&str> = rest.split("__").take(MAX_DEPTH).collect();
+    Some(if segments.len() == MAX_DEPTH {
+        Err(())
+    } else if segments.len() > 1 && segments.iter().all(is_legal) {
         Ok(segments)
     } else {
         Err(())

@@ -40,7 +40,7 @@ pub use schema::schema;
 
 use crate::agent::AgentSettings;
 use crate::ledger::BudgetSettings;
-use crate::model::ModelSettings;
+use crate::model::{ModelSettings, ProviderKind};
 use crate::resilience::{BreakerSettings, RetrySettings};
 use crate::sandbox::{EngineSettings, Limits};
 use crate::telemetry::{AlertSettings, LoggingSettings};
@@ -68,6 +68,8 @@ pub struct Config {
     pub storage: StorageSettings,
     /// Where the secrets come from; the grants that use them hold them.
     pub secrets: BTreeMap<String, SecretSource>,
+    /// Those that can't be had here, with the reason.
+    pub missing_secrets: BTreeMap<String, String>,
     /// In the order of their names.
     pub plugins: Vec<PluginSettings>,
     /// Where the values came from, for [`Config::to_toml`].
@@ -90,6 +92,7 @@ impl Default for Config {
             alerts: AlertSettings::default(),
             storage: StorageSettings::default(),
             secrets: BTreeMap::new(),
+            missing_secrets: BTreeMap::new(),
             plugins: Vec::new(),
             origins: Origins::default(),
         }
@@ -115,6 +118,14 @@ impl Config {
     /// As [`Config::load`].
     pub fn load_from(options: &LoadOptions) -> Result<Self, ConfigError> {
         load::load(options)
+    }
+
+    /// Where the books are kept. What a simulated model would have cost nobody pays, so it has books of its own.
+    pub fn ledger_path(&self) -> PathBuf {
+        self.storage.folder().join(match self.model.provider {
+            ProviderKind::Anthropic => "ledger.sqlite3",
+            ProviderKind::Simulated => "ledger-simulated.sqlite3",
+        })
     }
 
     /// As a file that can be loaded again, with the origin of each value as a comment. A secret is not shown, so where
@@ -152,10 +163,6 @@ impl StorageSettings {
             .clone()
             .or_else(of_user)
             .unwrap_or_else(|| PathBuf::from(".cofferdam"))
-    }
-
-    pub fn ledger_path(&self) -> PathBuf {
-        self.folder().join("ledger.sqlite3")
     }
 
     /// What plugins keep between calls.

@@ -70,6 +70,10 @@ impl Resolver<'_> {
             storage: StorageSettings {
                 path: self.directory(&["storage", "path"], &raw.storage.path),
             },
+            missing_secrets: secrets
+                .iter()
+                .filter_map(|(name, secret)| Some((name.clone(), secret.as_ref().err()?.clone())))
+                .collect(),
             secrets: sources,
             plugins,
             origins: Origins::of(self.root),
@@ -137,13 +141,13 @@ impl Resolver<'_> {
             }
             let found = match (raw.env, raw.file) {
                 (Some(variable), None) => {
-                    let found = self.secret_variable(&[path[0], path[1], "env"], &variable);
+                    let found = self.secret_variable(&variable);
                     sources.insert(name.clone(), SecretSource::Env(variable));
                     found
                 }
                 (None, Some(file)) => {
                     let path = self.path(&[path[0], path[1], "file"], &file).unwrap_or_default();
-                    let found = secret_file(&path).map_err(|reason| format!("{}: {reason}", quote(&file)));
+                    let found = secret_file(&path).map_err(|reason| format!("the file in `file` {reason}"));
                     sources.insert(name.clone(), SecretSource::File(path));
                     found
                 }
@@ -158,19 +162,16 @@ impl Resolver<'_> {
         (sources, secrets)
     }
 
-    fn secret_variable(&mut self, path: &[&str], variable: &str) -> Result<Secret, String> {
-        if let Some(value) = self.variables.get(variable).filter(|value| !value.is_empty()) {
-            return Ok(Secret::new(value.trim()));
-        }
+    fn secret_variable(&self, variable: &str) -> Result<Secret, String> {
         let is_conventional = |character: char| matches!(character, 'A'..='Z' | '0'..='9' | '_');
-        if variable.chars().all(is_conventional) {
-            return Err(format!("the environment variable {} is not set", quote(variable)));
+        match self.variables.get(variable).filter(|value| !value.is_empty()) {
+            Some(value) => Ok(Secret::new(value.trim())),
+            None if variable.chars().all(is_conventional) => {
+                Err(format!("the environment variable {} is not set", quote(variable)))
+            }
+            // The most natural mistake: the secret itself, where its variable should be named.
+            None => Err("no environment variable of the name in `env` is set (it is not shown)".to_owned()),
         }
-        // The most natural mistake: the secret itself, where its variable should be named.
-        let message = "no environment variable of that name is set (it is not shown)";
-        let hint = "`env` is the name of the variable that holds the secret";
-        self.report(path, Wrong::new(message).hint(hint));
-        Err(message.to_owned())
     }
 
     fn plugins(
@@ -467,8 +468,10 @@ impl Resolver<'_> {
 fn secret_file(file: &Path) -> Result<Secret, String> {
     const LONGEST: u64 = 64 * KIB;
     match std::fs::metadata(file) {
-        Ok(metadata) if !metadata.is_file() => return Err("is not a file".to_owned()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err("there is no such file".to_owned()),
+        Ok(metadata) if !metadata.is_file() => return Err("is none (it is not shown)".to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err("does not exist (it is not shown)".to_owned());
+        }
         _ => {}
     }
     let read = std::fs::File::open(file).and_then(|file| {

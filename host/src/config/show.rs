@@ -38,14 +38,20 @@ fn redact(json: &mut Json, key: &str) {
 
 /// `api_key_env` holds a name, whatever it is called, and so does `Bearer ${secret:NAME}`.
 fn is_secret(key: &str, text: &str) -> bool {
-    let named = (names_secret(key) && key != "api_key_env") || assigns_secret(text);
+    // What is written for a model to read is no setting.
+    let is_prose = matches!(key, "system" | "fallback");
+    let named = !is_prose && ((names_secret(key) && key != "api_key_env") || assigns_secret(text));
     !text.is_empty() && !refers_to_secret(text) && (named || looks_secret(text))
 }
 
-/// `--token=…`, `PASSWORD=…`.
+/// `--token=…`, `PASSWORD=…`, `https://…?user=7&token=…`, `Authorization: …`.
 fn assigns_secret(text: &str) -> bool {
-    text.split_once('=')
-        .is_some_and(|(name, value)| !value.is_empty() && names_secret(name))
+    let is_name = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_');
+    text.match_indices(['=', ':']).any(|(at, _)| {
+        let before = &text[..at];
+        let name = before.trim_end_matches(is_name).len();
+        text[at + 1..].chars().any(|character| !character.is_whitespace()) && names_secret(&before[name..])
+    })
 }
 
 /// Whether the text is nothing but references to secrets, perhaps behind a word that says how they are used.

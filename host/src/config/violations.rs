@@ -167,15 +167,36 @@ impl Place<'_> {
                     .or_else(|| similar(&text.to_ascii_uppercase(), known.iter().map(AsRef::as_ref)))
                     .map(|name| format!("did you mean \"{name}\"?"));
                 let options = list(known.iter().map(AsRef::as_ref), "or");
-                let message = format!("expected {options}, found {}", found(node));
+                let message = format!("expected {options}, found {}", self.found(node));
                 Wrong { message, hint }
             }
             Kind::Minimum { limit } if is_zero(node) => Wrong::new(format!("must not be zero, but at least {limit}")),
-            Kind::Minimum { limit } => Wrong::new(format!("must be at least {limit}, found {}", found(node))),
-            Kind::Maximum { limit } => Wrong::new(format!("must be at most {limit}, found {}", found(node))),
+            Kind::Minimum { limit } => Wrong::new(format!("must be at least {limit}, found {}", self.found(node))),
+            Kind::Maximum { limit } => Wrong::new(format!("must be at most {limit}, found {}", self.found(node))),
             Kind::MinLength { .. } | Kind::MinItems { .. } => Wrong::new("must not be empty"),
             Kind::MaxLength { limit } => Wrong::new(format!("must not be longer than {limit} characters")),
             _ => Wrong::new("is not allowed here"),
+        }
+    }
+
+    /// What stands there instead; the value itself only where it can hardly be a secret.
+    fn found(&self, node: &Node) -> String {
+        let holds = |section: &str| self.path.iter().any(|segment| segment == section);
+        let names_secret = self.path.last().is_some_and(|key| names_secret(key));
+        let is_private =
+            ["secrets", "env", "args", "headers"].into_iter().any(holds) || (holds("config") && names_secret);
+        let quote = |text: &str| match is_private {
+            true => "(it is not shown)".to_owned(),
+            false => quote(text),
+        };
+        match &node.value {
+            Value::Boolean(value) => format!("`{value}`"),
+            Value::Number { text, number: None } => quote(text),
+            Value::Number { text, .. } => format!("the number {}", quote(text)),
+            Value::String(text) => format!("the string {}", quote(text)),
+            Value::Datetime => "a date".to_owned(),
+            Value::Array(_) => "a list".to_owned(),
+            Value::Table(_) => "a table".to_owned(),
         }
     }
 
@@ -209,7 +230,7 @@ impl Place<'_> {
             ("a list", _) => Some("a list is written as [value, value]"),
             _ => None,
         };
-        let wrong = Wrong::new(format!("expected {expected}, found {}", found(node)));
+        let wrong = Wrong::new(format!("expected {expected}, found {}", self.found(node)));
         Wrong {
             hint: hint.map(str::to_owned),
             ..wrong
@@ -233,18 +254,6 @@ fn type_name(json: &str) -> &'static str {
         "boolean" => "true or false",
         "array" => "a list",
         _ => "a table",
-    }
-}
-
-fn found(node: &Node) -> String {
-    match &node.value {
-        Value::Boolean(value) => format!("`{value}`"),
-        Value::Number { text, number: None } => quote(text),
-        Value::Number { text, .. } => format!("the number {}", quote(text)),
-        Value::String(text) => format!("the string {}", quote(text)),
-        Value::Datetime => "a date".to_owned(),
-        Value::Array(_) => "a list".to_owned(),
-        Value::Table(_) => "a table".to_owned(),
     }
 }
 

@@ -280,8 +280,8 @@ fn announce(
         let Totals { spent, .. } = totals(transaction, &window)?;
         for percent in thresholds(spent, limit) {
             let first = transaction.execute(
-                "INSERT OR IGNORE INTO alerts (scope, tenant, period, percent) VALUES (?1, ?2, ?3, ?4)",
-                params![window.scope.name(), window.tenant, window.period, percent],
+                "INSERT OR IGNORE INTO alerts (scope, tenant, period, amount, percent) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![window.scope.name(), window.tenant, window.period, limit, percent],
             )?;
             if first == 1 {
                 alerts.push(BudgetAlert {

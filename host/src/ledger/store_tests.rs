@@ -73,7 +73,8 @@ struct Booked {
 struct Model {
     booked: Vec<Booked>,
     limits: BTreeMap<Scope, u64>,
-    announced: BTreeSet<((Scope, &'static str, &'static str), u8)>,
+    /// Of each window the limit and the share of it.
+    announced: BTreeSet<((Scope, &'static str, &'static str), u64, u8)>,
 }
 
 impl Model {
@@ -188,8 +189,9 @@ fn close(store: &mut Store, model: &mut Model, pick: &prop::sample::Index, closi
     for window in booked.windows {
         let (spent, _) = model.totals(window);
         for percent in [50_u8, 75, 90, 100] {
-            let reached = spent > 0 && spent * 100 >= model.limit(window.0) * u64::from(percent);
-            if reached && model.announced.insert((window, percent)) {
+            let limit = model.limit(window.0);
+            let reached = spent > 0 && spent * 100 >= limit * u64::from(percent);
+            if reached && model.announced.insert((window, limit, percent)) {
                 expected.push((window.0, percent));
             }
         }

@@ -14,9 +14,9 @@ const IMAGE_TOKENS: u64 = 5_000;
 
 /// An upper estimate of the prompt's tokens, for the reservation only; the settlement uses what the API counted.
 ///
-/// It is no proof: text of rare characters can hold more tokens than half of its bytes. The reservation
-/// multiplies it by the dearest input price, in the built-in table that of a one-hour cache write and twice the plain
-/// one; as no request of ours writes to the cache, that leaves room for one token in every byte.
+/// It is no proof: text of rare characters can hold more tokens than half of its bytes. The reservation multiplies it by
+/// the dearest input price and by twice the plain one at least; as no request of ours writes to the cache, that leaves
+/// room for one token in every byte.
 pub fn prompt_tokens(request: &ModelRequest) -> u64 {
     let mut counter = ByteCounter::default();
     let images: u64 = request

@@ -117,8 +117,10 @@ impl Tier {
         self.above_prompt_tokens == 0 || prompt_tokens > self.above_prompt_tokens
     }
 
+    /// Twice the plain price at least, for the number of tokens is an estimate.
     fn dearest_input(&self) -> NanoUsd {
         self.input
+            .saturating_mul(2)
             .max(self.cache_write_5m)
             .max(self.cache_write_1h)
             .max(self.cache_read)

@@ -12,6 +12,7 @@ use super::compile::Compiler;
 use super::engine::Engines;
 use super::http::SecretError;
 use super::limits::Limits;
+use crate::shown::shown_list;
 
 /// The SHA-256 of a component's bytes.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -124,7 +125,7 @@ impl ComponentError {
 fn others(exports: &[String]) -> String {
     match exports {
         [] => "; it exports nothing".to_owned(),
-        exports => format!("; it exports {}", exports.join(", ")),
+        exports => format!("; it exports {}", shown_list(exports.iter().map(String::as_str))),
     }
 }
 

@@ -25,7 +25,7 @@ use super::keyvalue::KeyValueStore;
 use super::limits::{EngineSettings, Limits};
 use super::state::{CallState, linker};
 use super::turns::Turns;
-use crate::shown::shown;
+use crate::shown::{NAME_CHARS, shown};
 
 /// Everything that loads components: engines, compiler and cache. One per host.
 #[derive(Debug)]
@@ -157,7 +157,9 @@ impl Sandbox {
                 .iter()
                 .find(|name| name.split_once('@').is_some_and(|(name, _)| name == package));
             return Err(match other {
-                Some(found) => ComponentError::ContractVersion { found: found.clone() },
+                Some(found) => ComponentError::ContractVersion {
+                    found: shown(found, NAME_CHARS),
+                },
                 None => ComponentError::NoTools { exports },
             });
         }
@@ -165,8 +167,8 @@ impl Sandbox {
         let linker = linker(component.engine()).map_err(host_error)?;
         let pre = linker
             .instantiate_pre(component)
-            .map_err(|error| ComponentError::UnknownImport(format!("{error:#}")))?;
-        PluginPre::new(pre).map_err(|error| ComponentError::Invalid(format!("{error:#}")))
+            .map_err(|error| ComponentError::UnknownImport(shown(&format!("{error:#}"), MAX_SAID_CHARS)))?;
+        PluginPre::new(pre).map_err(|error| ComponentError::Invalid(shown(&format!("{error:#}"), MAX_SAID_CHARS)))
     }
 }
 

@@ -58,7 +58,8 @@ impl Script {
     /// Reads a script; `origin` names it in errors (a path).
     ///
     /// # Errors
-    /// [`ScriptError`]: no TOML, unknown or ill-typed keys (the first of them), broken rules (all of them).
+    /// [`ScriptError`]: no TOML, unknown or ill-typed keys (the first of them), broken rules (all of them, but of an answer
+    /// that is none only that).
     pub fn parse(text: &str, origin: &str) -> Result<Self, ScriptError> {
         let error = |problems| ScriptError {
             origin: origin.to_owned(),

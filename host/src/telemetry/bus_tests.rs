@@ -95,6 +95,7 @@ fn large_contents_weigh_what_they_are() {
     let started = EventKind::ToolCallStarted {
         call_id: String::new(),
         tool: String::new(),
+        plugin: String::new(),
         input,
     };
     assert!(started.weight() >= 10_000);

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::agent::Ending;
 use crate::ledger::NanoUsd;
 use crate::model::Usage;
-use crate::resilience::BreakerState;
+use crate::resilience::{BreakerState, Transition};
 use crate::tools::Outcome;
 
 /// One event and where it belongs.
@@ -75,6 +75,8 @@ pub enum EventKind {
     ToolCallStarted {
         call_id: String,
         tool: String,
+        /// The plugin that serves the tool; empty for an unknown tool.
+        plugin: String,
         input: Value,
     },
     ToolCallFinished(Box<ToolCallFinished>),
@@ -147,6 +149,19 @@ pub struct ToolCallFinished {
     /// What the tool printed.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub log: String,
+}
+
+impl From<Transition> for EventKind {
+    fn from(transition: Transition) -> Self {
+        Self::BreakerChanged {
+            name: transition.name,
+            from: transition.from,
+            to: transition.to,
+            retry_after_ms: transition
+                .retry_after
+                .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
 }
 
 /// An error as the report and the events carry it.

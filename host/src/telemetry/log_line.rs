@@ -124,13 +124,18 @@ pub(super) fn write(event: &Event, contents: bool) {
         EventKind::TextDelta { text } => {
             line!(TRACE, event, "text", bytes = text.len(), text = shown(text.as_str()));
         }
-        EventKind::ToolCallStarted { call_id, tool, input } => {
+        EventKind::ToolCallStarted {
+            call_id,
+            tool,
+            plugin,
+            input,
+        } => {
             let input = contents.then(|| tracing::field::display(input));
             line!(
                 DEBUG,
                 event,
                 "tool started",
-                tool = tool.as_str(),
+                tool = known(tool, plugin, contents),
                 call_id = call_id.as_str(),
                 input
             );
@@ -207,6 +212,14 @@ pub(super) fn write(event: &Event, contents: bool) {
     }
 }
 
+/// What the model calls a tool that does not exist is content like any other.
+fn known<'a>(tool: &'a str, plugin: &str, contents: bool) -> &'a str {
+    match plugin.is_empty() && !contents {
+        true => "(unknown)",
+        false => tool,
+    }
+}
+
 fn tool_finished(event: &Event, finished: &ToolCallFinished, contents: bool) {
     let ToolCallFinished {
         call_id,
@@ -232,7 +245,7 @@ fn tool_finished(event: &Event, finished: &ToolCallFinished, contents: bool) {
                 $level,
                 event,
                 "tool finished",
-                tool = tool.as_str(),
+                tool = known(tool, plugin, contents),
                 outcome = outcome.name(),
                 duration_ms,
                 fuel,

@@ -81,6 +81,7 @@ fn one_of_each() -> Vec<EventKind> {
         EventKind::ToolCallStarted {
             call_id: "c".to_owned(),
             tool: "calculate".to_owned(),
+            plugin: "calculator".to_owned(),
             input: json!({ "expression": SAID }),
         },
         finished(Outcome::Ok),

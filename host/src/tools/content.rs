@@ -50,11 +50,27 @@ fn convert_part(part: Content) -> Result<Part, String> {
             Ok(_) => Ok(Part::Text { text }),
             Err(error) => Err(format!("the result is not JSON: {error}")),
         },
-        Content::Image(image) if IMAGE_TYPES.contains(&image.mime_type.as_str()) => Ok(Part::Image {
-            media_type: image.mime_type,
-            base64: STANDARD.encode(image.data),
-        }),
+        Content::Image(image) if IMAGE_TYPES.contains(&image.mime_type.as_str()) => {
+            if !begins_like(&image.data, &image.mime_type) {
+                return Err(format!("its image is no {}", image.mime_type));
+            }
+            Ok(Part::Image {
+                media_type: image.mime_type,
+                base64: STANDARD.encode(image.data),
+            })
+        }
         Content::Image(_) => Err(format!("the image is none of {}", IMAGE_TYPES.join(", "))),
+    }
+}
+
+/// By its first bytes: the API refuses every request that holds an image which is none.
+fn begins_like(data: &[u8], media_type: &str) -> bool {
+    match media_type {
+        "image/png" => data.starts_with(b"\x89PNG\r\n\x1a\n"),
+        "image/jpeg" => data.starts_with(b"\xff\xd8\xff"),
+        "image/gif" => data.starts_with(b"GIF87a") || data.starts_with(b"GIF89a"),
+        "image/webp" => data.starts_with(b"RIFF") && data.get(8..12) == Some(b"WEBP"),
+        _ => false,
     }
 }
 
@@ -78,7 +94,7 @@ mod tests {
     fn image(mime_type: &str) -> Content {
         Content::Image(Image {
             mime_type: mime_type.to_owned(),
-            data: vec![1, 2, 3],
+            data: b"\x89PNG\r\n\x1a\nabc".to_vec(),
         })
     }
 
@@ -97,10 +113,11 @@ mod tests {
         assert!(json(&"[".repeat(100_000)).is_err());
         let png = Part::Image {
             media_type: "image/png".to_owned(),
-            base64: "AQID".to_owned(),
+            base64: "iVBORw0KGgphYmM=".to_owned(),
         };
         assert_eq!(convert(vec![image("image/png")], 100), Ok(vec![png]));
         assert!(convert(vec![image("image/svg+xml")], 100).is_err());
+        assert!(convert(vec![image("image/jpeg")], 100).is_err());
         assert!(convert(vec![image("image/png"); MAX_IMAGES], 1000).is_ok());
         assert!(convert(vec![image("image/png"); MAX_IMAGES + 1], 1000).is_err());
     }

@@ -130,12 +130,21 @@ impl ToolSet {
     /// Runs one call. Never fails: whatever happens becomes a result for the model and an event for the operator.
     pub async fn call(&self, call: ToolCall, cx: &ToolContext<'_>) -> ToolResult {
         let started = Instant::now();
+        let slot = self.slot(&call.name);
+        // The name of a tool that does not exist is what the model says, and may be anything.
+        let call = match slot {
+            Some(_) => call,
+            None => ToolCall {
+                name: shown(&call.name, NAME_CHARS),
+                ..call
+            },
+        };
         cx.emitter.emit(EventKind::ToolCallStarted {
             call_id: call.id.clone(),
             tool: call.name.clone(),
+            plugin: slot.map(|slot| slot.tool.plugin.clone()).unwrap_or_default(),
             input: call.input.clone(),
         });
-        let slot = self.slot(&call.name);
         let mut spent = Spent::default();
         let ended = match slot {
             None => self.unknown(&call.name),
@@ -355,14 +364,7 @@ fn settle(permit: Permit, outcome: Outcome) -> Option<Transition> {
 
 fn report(emitter: &Emitter, transition: Option<Transition>) {
     if let Some(transition) = transition {
-        emitter.emit(EventKind::BreakerChanged {
-            name: transition.name,
-            from: transition.from,
-            to: transition.to,
-            retry_after_ms: transition
-                .retry_after
-                .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
-        });
+        emitter.emit(transition.into());
     }
 }
 

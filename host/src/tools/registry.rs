@@ -9,7 +9,7 @@ use super::builtin::builtin;
 use super::schema::InputSchema;
 use super::settings::{ComponentSource, PluginSettings, ToolSettings};
 use crate::sandbox::{Annotations, ComponentError, Plugin, Sandbox, ToolExport, read_file};
-use crate::shown::{NAME_CHARS, shown};
+use crate::shown::{NAME_CHARS, shown, shown_list};
 
 /// Tools of one plugin, bytes of one description: bounds of this host, not of the contract.
 const MAX_TOOLS: usize = 256;
@@ -84,7 +84,7 @@ pub enum PluginProblem {
         tool: String,
         known: String,
     },
-    #[error("the tool name `{tool}` is taken by plugin `{other}`")]
+    #[error("plugin `{other}` has a tool `{tool}` as well, and a model could not tell them apart")]
     Duplicate { tool: String, other: String },
     #[error(
         "with its {0} bytes of names, descriptions and schemas all tools together would have more than {max}, which every \
@@ -100,7 +100,7 @@ impl PluginError {
             PluginProblem::Component(error) => error.hint(),
             PluginProblem::NoSuchTool { .. } => Some("correct the name, or remove the section".to_owned()),
             PluginProblem::Duplicate { tool, .. } => Some(format!(
-                "rename one of them: [plugins.{}.tools.{tool}] name = \"…\"",
+                "rename one of them: [plugins.{}.tools.{tool}] name = \"…\"; or pin the one that is meant with `digest`",
                 self.plugin
             )),
             PluginProblem::Definitions(_) => Some("remove plugins that this agent does not need".to_owned()),
@@ -119,20 +119,22 @@ pub(super) async fn load(
     let loaded: Vec<_> = loading.collect().await;
     let mut tools: Vec<Tool> = Vec::new();
     let mut problems = Vec::new();
-    let mut owners: BTreeMap<String, String> = BTreeMap::new();
+    let losers = contests(plugins, &loaded);
     let mut bytes = 0;
     for (settings, loaded) in plugins.iter().zip(loaded) {
         let fits = loaded.and_then(|loaded| {
-            let own_bytes = loaded.iter().map(Tool::definition_bytes).sum();
-            check_beside(&loaded, own_bytes, &owners, bytes)?;
+            if let Some(lost) = losers.get(settings.name.as_str()) {
+                return Err(lost.clone());
+            }
+            let own_bytes: usize = loaded.iter().map(Tool::definition_bytes).sum();
+            if bytes + own_bytes > MAX_HOST_DEFINITION_BYTES {
+                return Err(PluginProblem::Definitions(own_bytes));
+            }
             bytes += own_bytes;
             Ok(loaded)
         });
         match fits {
-            Ok(loaded) => {
-                owners.extend(loaded.iter().map(|tool| (tool.name.clone(), settings.name.clone())));
-                tools.extend(loaded);
-            }
+            Ok(loaded) => tools.extend(loaded),
             Err(error) => problems.push(PluginError {
                 plugin: settings.name.clone(),
                 fatal: settings.required || is_fatal(&error, settings),
@@ -141,6 +143,56 @@ pub(super) async fn load(
         }
     }
     (tools, problems)
+}
+
+/// How good a plugin's claim to a name is. A component that is pinned is the one that the operator meant, and a name that
+/// stands in the configuration was meant for that plugin; any other component may list whatever it likes tomorrow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    ItsOwn,
+    Configured,
+    Pinned,
+}
+
+/// The plugins that lose a name to another. Where no claim is better than the others nobody gets it: calls that are meant
+/// for one plugin must not go to another.
+fn contests<'a>(
+    plugins: &'a [PluginSettings],
+    loaded: &[Result<Vec<Tool>, PluginProblem>],
+) -> BTreeMap<&'a str, PluginProblem> {
+    let mut claims: BTreeMap<&str, Vec<(Claim, &str)>> = BTreeMap::new();
+    for (settings, tools) in plugins.iter().zip(loaded) {
+        for tool in tools.iter().flatten() {
+            let claim = match (&settings.digest, settings.tools.contains_key(&tool.export)) {
+                (Some(_), _) => Claim::Pinned,
+                (None, true) => Claim::Configured,
+                (None, false) => Claim::ItsOwn,
+            };
+            claims.entry(&tool.name).or_default().push((claim, &settings.name));
+        }
+    }
+    let mut losers = BTreeMap::new();
+    for (tool, claimants) in claims {
+        let Some(best) = claimants.iter().map(|(claim, _)| *claim).max() else {
+            continue;
+        };
+        let is_decided = claimants.iter().filter(|(claim, _)| *claim == best).count() == 1;
+        for (claim, plugin) in &claimants {
+            let other = claimants.iter().find(|(_, other)| other != plugin);
+            if let Some((_, other)) = other
+                && !(is_decided && *claim == best)
+                && let Some(settings) = plugins.iter().find(|settings| settings.name == *plugin)
+            {
+                losers
+                    .entry(settings.name.as_str())
+                    .or_insert(PluginProblem::Duplicate {
+                        tool: tool.to_owned(),
+                        other: (*other).to_owned(),
+                    });
+            }
+        }
+    }
+    losers
 }
 
 /// Whether nothing starts although the plugin is not required. A component other than the pinned one is never passed over
@@ -152,25 +204,6 @@ fn is_fatal(error: &PluginProblem, settings: &PluginSettings) -> bool {
         PluginProblem::NoSuchTool { .. } | PluginProblem::Duplicate { .. } => settings.digest.is_some(),
         PluginProblem::Definitions(_) => false,
     }
-}
-
-/// Whether the tools of a plugin can stand beside those of the plugins before it.
-fn check_beside(
-    loaded: &[Tool],
-    own_bytes: usize,
-    owners: &BTreeMap<String, String>,
-    bytes: usize,
-) -> Result<(), PluginProblem> {
-    if let Some((tool, other)) = loaded.iter().find_map(|tool| owners.get_key_value(&tool.name)) {
-        return Err(PluginProblem::Duplicate {
-            tool: tool.clone(),
-            other: other.clone(),
-        });
-    }
-    if bytes + own_bytes > MAX_HOST_DEFINITION_BYTES {
-        return Err(PluginProblem::Definitions(own_bytes));
-    }
-    Ok(())
 }
 
 /// Reads the component that `source` names.
@@ -213,11 +246,11 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Vec
         .keys()
         .find(|tool| !exports.iter().any(|export| &&export.name == tool))
     {
-        let known: Vec<&str> = exports.iter().map(|export| export.name.as_str()).collect();
+        let known = exports.iter().map(|export| export.name.as_str());
         return Err(PluginProblem::NoSuchTool {
             plugin: settings.name.clone(),
             tool: tool.clone(),
-            known: known.join(", "),
+            known: shown_list(known),
         });
     }
     // Compiling the schemas of a stranger can take long enough for others to notice.

@@ -1,14 +1,17 @@
 //! The JSON Schema of a tool's input: a stranger's text, compiled without fetching anything and checked against every input.
 
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::Value;
 
 use super::schema_bounds::{self, Cost};
+use crate::shown::{NAME_CHARS, shown};
 
 /// Bytes of a schema's text. Default bound of this host, not of the contract.
 const MAX_SCHEMA_BYTES: usize = 64 * 1024;
 /// Bytes of one compiled pattern.
 const PATTERN_BYTES: usize = 64 * 1024;
+/// Steps of a check whose violations are listed: to list them takes a hundred bytes for each.
+const LISTED_WORK: u64 = 500_000;
 /// Violations that are listed; the rest is counted.
 const MAX_VIOLATIONS: usize = 20;
 /// Characters of one violation.
@@ -27,7 +30,7 @@ impl InputSchema {
         if text.len() > MAX_SCHEMA_BYTES {
             return Err(format!("its input schema has more than {MAX_SCHEMA_BYTES} bytes"));
         }
-        let document: Value =
+        let mut document: Value =
             serde_json::from_str(text).map_err(|error| format!("its input schema is not JSON: {error}"))?;
         if document.get("type").and_then(Value::as_str) != Some("object") {
             return Err("the root of its input schema does not say \"type\": \"object\"".to_owned());
@@ -41,10 +44,23 @@ impl InputSchema {
                 "the root of its input schema uses {keyword}, which models do not accept there"
             ));
         }
+        // Likewise.
+        let properties = document.get("properties").and_then(Value::as_object);
+        if let Some(name) = properties.and_then(|properties| properties.keys().find(|name| !is_property_name(name))) {
+            return Err(format!(
+                "its input schema has a property `{}`; models accept 1 to 64 of the characters a-z A-Z 0-9 _ . -",
+                shown(name, NAME_CHARS)
+            ));
+        }
         let cost = schema_bounds::cost(&document)?;
+        // The draft that the Messages API holds every schema to, whatever it says of itself.
+        if let Some(root) = document.as_object_mut() {
+            root.remove("$schema");
+        }
         // Patterns come from a stranger: the engine that cannot backtrack takes linear time on every input.
         let validator = jsonschema::options()
             .offline()
+            .with_draft(Draft::Draft202012)
             .with_pattern_options(
                 PatternOptions::regex()
                     .size_limit(PATTERN_BYTES)
@@ -71,6 +87,13 @@ impl InputSchema {
 
     /// Every way in which `input` breaks the schema, each with the JSON pointer of its place, up to a number that helps.
     pub(super) fn violations(&self, input: &Value) -> Vec<String> {
+        if self.validator.is_valid(input) {
+            return Vec::new();
+        }
+        // Every branch of a schema that does not fit is an error with a copy of the value in it.
+        if self.work(input.to_string().len()) > LISTED_WORK {
+            return vec!["it is too large for a list of what is wrong".to_owned()];
+        }
         let mut errors = self.validator.iter_errors(input);
         let mut violations: Vec<String> = errors
             .by_ref()
@@ -85,6 +108,13 @@ impl InputSchema {
         }
         violations
     }
+}
+
+fn is_property_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
 }
 
 fn shorten(text: &str) -> String {
@@ -128,9 +158,24 @@ mod tests {
             r#"{ "type": "object", "properties": { "a": { "pattern": "(" } } }"#,
             r#"{ "type": "object", "$ref": "https://example.com/schema.json" }"#,
             r#"{ "type": "object", "$ref": "file:///etc/passwd" }"#,
+            // What the Messages API would refuse.
+            r#"{ "type": "object", "properties": { "a b": {} } }"#,
+            r#"{ "type": "object", "properties": { "": {} } }"#,
+            r#"{ "type": "object", "$schema": "http://json-schema.org/draft-07/schema#", "properties": { "a": { "items": [{}] } } }"#,
         ] {
             assert!(InputSchema::parse(text).is_err(), "{text}");
         }
+    }
+
+    /// Many branches times a long input would be gigabytes of errors.
+    #[test]
+    fn what_is_wrong_with_a_large_input_is_not_listed() {
+        let branches: Vec<Value> = (0..400).map(|number| json!({ "const": number })).collect();
+        let text = json!({ "type": "object", "properties": { "a": { "items": { "anyOf": branches } } } }).to_string();
+        let schema = InputSchema::parse(&text).unwrap();
+        let violations = |length: usize| schema.violations(&json!({ "a": vec![-1; length] }));
+        assert!(violations(3)[0].starts_with("/a/0: "), "{:?}", violations(3));
+        assert_eq!(violations(2_000), ["it is too large for a list of what is wrong"]);
     }
 
     #[test]

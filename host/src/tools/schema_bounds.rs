@@ -15,8 +15,11 @@ const MAX_PATTERNS: usize = 32;
 const MAX_PATTERN_BYTES: usize = 1_000;
 /// What trying a pattern counts for, in steps.
 const PATTERN_WEIGHT: usize = 50;
-/// Keywords that make a validator look at the same values again and again, or resolve references at run time.
-const REFUSED: [&str; 5] = [
+/// Keywords that make a validator look at the same values again and again, or resolve references at run time or against
+/// another base than the document.
+const REFUSED: [&str; 7] = [
+    "$anchor",
+    "$schema",
     "$dynamicRef",
     "$recursiveRef",
     "unevaluatedItems",
@@ -39,6 +42,7 @@ pub(super) struct Cost {
 ///
 /// A sentence that says what makes the schema unbounded.
 pub(super) fn cost(document: &Value) -> Result<Cost, String> {
+    check_keywords(document, 0)?;
     let mut walk = Walk {
         document,
         references: Vec::new(),
@@ -50,6 +54,27 @@ pub(super) fn cost(document: &Value) -> Result<Cost, String> {
         size: walk.size,
         patterns: walk.patterns,
     })
+}
+
+/// Looks everywhere, also where the walk does not come: a reference may lead through any part of the document, and one with
+/// a name of its own changes what the references below it mean.
+fn check_keywords(value: &Value, depth: usize) -> Result<(), String> {
+    match value {
+        Value::Object(object) => object.iter().try_for_each(|(key, part)| {
+            match (key.as_str(), part) {
+                ("$schema", Value::String(dialect)) if depth == 0 => check_dialect(dialect)?,
+                ("$id" | "$anchor" | "$schema", part) if !part.is_string() => {}
+                ("$id", _) if depth == 0 => {}
+                (key, _) if key == "$id" || REFUSED.contains(&key) => {
+                    return Err(format!("its input schema uses {key}, which this host does not accept"));
+                }
+                _ => {}
+            }
+            check_keywords(part, depth + 1)
+        }),
+        Value::Array(items) => items.iter().try_for_each(|item| check_keywords(item, depth + 1)),
+        _ => Ok(()),
+    }
 }
 
 struct Walk<'a> {
@@ -74,11 +99,7 @@ impl<'a> Walk<'a> {
         match value {
             Value::Object(object) => {
                 for (key, part) in object {
-                    if REFUSED.contains(&key.as_str()) || (key == "$id" && depth > 0 && part.is_string()) {
-                        return Err(format!("its input schema uses {key}, which this host does not accept"));
-                    }
                     match (key.as_str(), part) {
-                        ("$schema", Value::String(dialect)) if depth == 0 => check_dialect(dialect)?,
                         ("pattern", Value::String(pattern)) => self.pattern(pattern)?,
                         ("patternProperties", Value::Object(patterns)) => {
                             patterns.keys().try_for_each(|pattern| self.pattern(pattern))?;
@@ -166,6 +187,12 @@ mod tests {
             .collect();
         let twice = json!({ "$ref": "#/properties/a" });
         let pointer = |depth: usize| (0..depth).fold(json!({}), |inner, _| json!({ "not": inner }));
+        for property in ["$id", "$anchor", "$schema"] {
+            assert!(
+                cost(&json!({ "properties": { property: { "type": "string" } } })).is_ok(),
+                "{property}"
+            );
+        }
         for schema in [
             json!({ "$defs": chain, "properties": { "x": { "$ref": "#/$defs/a0" } } }),
             json!({ "properties": { "a": { "properties": { "a": { "allOf": [twice, twice] } } } } }),
@@ -174,6 +201,9 @@ mod tests {
             json!({ "properties": { "a": { "$ref": "other.json" } } }),
             json!({ "properties": { "a": { "$id": "x", "$ref": "#/$defs/a" } } }),
             json!({ "$defs": { "%78": {}, "x": {} }, "properties": { "a": { "$ref": "#/$defs/%78" } } }),
+            json!({ "$defs": { "x": { "$id": "urn:x" } }, "properties": { "a": { "$ref": "#/$defs/x/properties/y" } } }),
+            json!({ "$defs": { "x": [{ "$anchor": "y" }] } }),
+            json!({ "properties": { "a": { "$schema": "http://json-schema.org/draft-07/schema#" } } }),
             json!({ "$schema": "http://json-schema.org/draft-04/schema#" }),
             json!({ "properties": { "a": { "pattern": "x".repeat(2000) } } }),
             json!({ "not": { "anyOf": vec![json!({ "pattern": "a" }); 100] } }),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::resilience::BreakerSettings;
-use crate::sandbox::Grants;
+use crate::sandbox::{Grants, SecretError};
 
 /// Where a component comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,11 +66,13 @@ impl PluginSettings {
         }
     }
 
-    /// Why it can't be loaded here, as far as that can be told without its component: secrets that can't be had.
+    /// Why it can't be loaded here, as far as that can be told without its component: secrets that are there and can't be
+    /// used.
     pub fn unavailable(&self) -> Vec<String> {
         let headers = self.grants.http.iter().flat_map(|grant| &grant.headers);
         headers
             .filter_map(|header| header.check().err())
+            .filter(|error| !matches!(error, SecretError::Unavailable { .. }))
             .map(|error| format!("plugin `{}` can't be loaded here: {error}", self.name))
             .collect()
     }

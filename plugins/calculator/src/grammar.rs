@@ -89,6 +89,9 @@ fn admit(text: &str) -> Result<(), String> {
             "parentheses nest {deepest} deep, at most {MAX_NESTING} levels are read"
         ));
     }
+    if let Some(at) = text.match_indices('%').map(|(at, _)| at).find(|at| is_percent(text, *at)) {
+        return Err(unexpected(text, text.len() - at));
+    }
     let powers = text.matches('^').count() + text.matches("**").count();
     if powers > MAX_POWERS {
         return Err(format!(
@@ -96,6 +99,15 @@ fn admit(text: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// `1000 + 5% - 20` means a percentage, and would be taken for a remainder: `5 % (-20)`. So the remainder of a number with
+/// a sign is written as one, `7 % -3`.
+fn is_percent(text: &str, at: usize) -> bool {
+    let (before, after) = (&text[..at], text[at + 1..].trim_start());
+    let is_sign = |c: char| matches!(c, '-' | '−' | '+');
+    let stands_alone = before.ends_with(char::is_whitespace);
+    after.starts_with(is_sign) && !(stands_alone && !after.trim_start_matches(is_sign).starts_with(char::is_whitespace))
 }
 
 fn unexpected(text: &str, rest: usize) -> String {

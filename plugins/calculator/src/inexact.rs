@@ -20,6 +20,8 @@ const PI_DECIMALS: usize = 100;
 const EXACT_REACH: f64 = 1e30;
 /// An exact angle that differs from a multiple of pi/2 by less than this part of itself is that multiple.
 const EXACT_NOISE: f64 = 1e-80;
+/// The longest power that a logarithm is compared with, in bits: the longest number that there is, and then some.
+const LONGEST_POWER: f64 = 50_000.0;
 /// The largest degree of a root.
 pub const MAX_DEGREE: usize = 64;
 
@@ -79,18 +81,19 @@ pub fn logarithm(x: &Number, log: fn(f64) -> f64, meter: &mut Meter) -> Result<f
     Ok(log(mantissa) + f64::from(exponent) * log(2.0))
 }
 
-/// The logarithm of `x` to `base`, which floating point says is `found`: exact if it is a whole number, and never on the
-/// wrong side of one.
+/// The logarithm of `x` to `base`, which floating point says is `found`: exact if it is a whole number, and not on the wrong
+/// side of one, as far as that power of the base can be computed.
 pub fn logarithm_to(x: &Number, base: &Number, found: f64, meter: &mut Meter) -> Result<Number, String> {
     let (Exact(x), Exact(base)) = (x, base) else {
         return Number::approximate(found);
     };
-    // A power of the base is at least this long, so a longer one is not `x`, and is not computed.
-    let shortest = found.round().abs() * bits(base).saturating_sub(1) as f64;
-    if shortest > bits(x) as f64 {
+    // Of a fraction both parts grow with each factor.
+    let length = found.round().abs() * bits(base) as f64;
+    if length > LONGEST_POWER {
         return Number::approximate(found);
     }
-    meter.charge(bits(x), bits(x))?;
+    let length = (length as usize).max(bits(x));
+    meter.charge(length, length)?;
     let nearest = found.round() as isize;
     let side = x.cmp(&base.pow(nearest));
     match if *base < RBig::ONE { side.reverse() } else { side } {

@@ -154,6 +154,7 @@ fn logarithms_of_powers_are_whole() {
     check("floor(log(10^400)) + log2(2^5000)", "5400");
     check("gcd(log2(1024), 4)", "2");
     check("ceil(log(10^302)) - floor(log10(1/10^302))", "604");
+    check("floor(log(2.716923932235892457, 1.001))", "999");
     // The power that would be compared has gigabytes.
     check("log(2, 1 + 10^-9)", "693147180.906519");
 }
@@ -232,6 +233,17 @@ fn nothing_becomes_zero_by_being_small() {
     );
     check("0 ^ sin(0)", "1");
     check("pi + 10^-400", "3.14159265358979");
+}
+
+#[test]
+fn a_percentage_is_no_remainder() {
+    for expression in ["1000 + 5% - 20", "200 + 10% + 5", "5%-20", "10 % + 5", "5% + 1"] {
+        check_error(expression, "it is the remainder; for 15 percent write 0.15");
+    }
+    check("7 % -3", "-2");
+    check("7 % +3", "1");
+    check("7%3 - 1", "0");
+    check("(7)%(-3)", "-2");
 }
 
 #[test]

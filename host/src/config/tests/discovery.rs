@@ -72,12 +72,7 @@ fn paths_are_relative_to_the_file() {
     let config = home.load(Some("sub/c.toml")).unwrap();
     let source = format!("{:?}", config.plugins[0].source);
     assert!(source.contains("work/sub/x.wasm"), "{source}");
-    assert!(
-        config
-            .storage
-            .ledger_path()
-            .ends_with("work/sub/../data/ledger.sqlite3")
-    );
+    assert!(config.ledger_path().ends_with("work/sub/../data/ledger.sqlite3"));
 }
 
 #[test]

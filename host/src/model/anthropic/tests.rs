@@ -313,7 +313,7 @@ async fn a_server_that_never_answers_is_left() {
 async fn pings_and_comments_are_signs_of_life() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut settings = settings(&format!("http://{}", listener.local_addr().unwrap()));
-    settings.idle_timeout = Duration::from_millis(400);
+    settings.idle_timeout = Duration::from_secs(2);
     let server = async move {
         let (mut socket, _) = listener.accept().await.unwrap();
         read_request(&mut socket).await;
@@ -326,7 +326,7 @@ async fn pings_and_comments_are_signs_of_life() {
             ": x\n\n",
             END,
         ] {
-            tokio::time::sleep(Duration::from_millis(150)).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
             socket.write_all(piece.as_bytes()).await.unwrap();
         }
     };

@@ -1,6 +1,8 @@
 //! The Messages API as bytes: what is sent, and what a whole answer holds. Reading is tolerant, for the wire may grow:
 //! what we do not know is data.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -68,9 +70,15 @@ impl WireUsage {
             usage.cache_read_input_tokens = tokens;
         }
         if let Some(total) = figure(value, "cache_creation_input_tokens") {
-            // Without a split all of it is of the default lifetime, five minutes.
-            usage.cache_creation_5m_input_tokens = total;
-            usage.cache_creation_1h_input_tokens = 0;
+            // Without a split all of it is of the default lifetime, five minutes; unless it is the sum of one that came
+            // before, as at the end of a stream.
+            let known = usage
+                .cache_creation_5m_input_tokens
+                .saturating_add(usage.cache_creation_1h_input_tokens);
+            if total != known {
+                usage.cache_creation_5m_input_tokens = total;
+                usage.cache_creation_1h_input_tokens = 0;
+            }
         }
         if let Some(split) = value.get("cache_creation").filter(|split| split.is_object()) {
             usage.cache_creation_5m_input_tokens = figure(split, "ephemeral_5m_input_tokens").unwrap_or(0);
@@ -125,6 +133,17 @@ pub(super) fn parse_response(
     (usage, finished.check())
 }
 
+fn text_of(block: &Block) -> Option<&str> {
+    match block {
+        Block::Text { text } => Some(text),
+        // A text with more to it, citations for example.
+        Block::Other(value) if value.get("type").is_some_and(|kind| kind == "text") => {
+            value.get("text").and_then(Value::as_str)
+        }
+        _ => None,
+    }
+}
+
 /// A block as the conversation keeps it.
 pub(super) fn to_block(value: &Value) -> Block {
     serde_json::from_value(value.clone()).unwrap_or_else(|_| Block::Other(value.clone()))
@@ -157,8 +176,8 @@ impl Finished {
         let Some(stop_reason) = stop_reason else {
             return Err(malformed("the answer has no stop reason"));
         };
-        // The API itself refuses empty text blocks when they are sent back.
-        content.retain(|block| !matches!(block, Block::Text { text } if text.is_empty()));
+        // The API itself refuses blank text blocks when they are sent back.
+        content.retain(|block| !text_of(block).is_some_and(|text| text.trim().is_empty()));
         let broken_call = content.iter().any(|block| match block {
             Block::ToolUse(tool_use) => !tool_use.input.is_object(),
             Block::Other(value) => value.get("type").is_none_or(|kind| kind == "tool_use"),
@@ -167,7 +186,16 @@ impl Finished {
         if broken_call {
             return Err(malformed("a tool call or another block is incomplete"));
         }
-        let calls = content.iter().any(|block| matches!(block, Block::ToolUse(_)));
+        // Neither does it take back calls that could not be told apart.
+        let mut ids = HashSet::new();
+        let mut uses = content.iter().filter_map(|block| match block {
+            Block::ToolUse(tool_use) => Some(tool_use),
+            _ => None,
+        });
+        if !uses.all(|tool_use| !tool_use.id.is_empty() && !tool_use.name.is_empty() && ids.insert(&tool_use.id)) {
+            return Err(malformed("a tool call has no id, no name, or the id of another"));
+        }
+        let calls = !ids.is_empty();
         if stop_reason == StopReason::ToolUse && !calls {
             return Err(malformed("the stop reason is `tool_use`, but there is no tool call"));
         }

@@ -185,19 +185,8 @@ impl Model for ModelStack {
 }
 
 fn report(cx: &ModelContext<'_>, transition: Option<Transition>) {
-    if let Some(Transition {
-        name,
-        from,
-        to,
-        retry_after,
-    }) = transition
-    {
-        cx.emitter.emit(EventKind::BreakerChanged {
-            name,
-            from,
-            to,
-            retry_after_ms: retry_after.map(millis),
-        });
+    if let Some(transition) = transition {
+        cx.emitter.emit(transition.into());
     }
 }
 

@@ -26,14 +26,8 @@ const RESERVED: [HeaderName; 11] = [
 ];
 
 /// Headers whose names hold one of these carry credentials. Written out they would be neither masked nor redacted.
-const CREDENTIALS: [&str; 7] = [
-    "authorization",
-    "cookie",
-    "api-key",
-    "apikey",
-    "token",
-    "secret",
-    "password",
+const CREDENTIALS: [&str; 8] = [
+    "auth", "cookie", "apikey", "-key", "_key", "token", "secret", "password",
 ];
 
 /// Secrets by name; or why one can't be had here, which is no matter to whoever doesn't need it.
@@ -229,7 +223,9 @@ mod tests {
         );
         assert_eq!(attach("x", "a\nb"), AttachError::Value);
         assert!(matches!(attach("Authorization", "Bearer abc"), AttachError::Literal(_)));
-        assert!(matches!(attach("X-Api-Key", "abc"), AttachError::Literal(_)));
+        for name in ["X-Api-Key", "X-Auth-Key", "Ocp-Apim-Subscription-Key", "X-Access-Token"] {
+            assert!(matches!(attach(name, "abc"), AttachError::Literal(_)), "{name}");
+        }
         for template in ["${", "${env:KEY}", "${secret:KEY"] {
             assert_eq!(attach("x", template), AttachError::Template, "{template}");
         }

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
@@ -18,7 +19,6 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
@@ -31,6 +31,9 @@ use crate::shown::shown;
 
 /// How long a connection may take where the guest does not ask for less. The deadline of the call holds beside it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one address may stay silent before the next is tried beside it, and how many are tried.
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(250);
+const MAX_ADDRESSES: usize = 16;
 /// Most response headers, by number and by bytes of the header section.
 const MAX_RESPONSE_HEADERS: usize = 128;
 const MAX_RESPONSE_HEADER_BYTES: usize = 64 * 1024;
@@ -203,7 +206,7 @@ impl Exchange {
             .connect_timeout
             .unwrap_or(CONNECT_TIMEOUT)
             .min(CONNECT_TIMEOUT);
-        let stream = tokio::time::timeout(connect_timeout, self.connect(system_lookup, connect_timeout))
+        let stream = tokio::time::timeout(connect_timeout, self.connect(system_lookup))
             .await
             .map_err(|_| Error::ConnectionTimeout)??;
         match self.url.scheme() {
@@ -224,9 +227,7 @@ impl Exchange {
     async fn connect(
         &self,
         lookup: impl AsyncFnOnce(String, u16) -> io::Result<Vec<SocketAddr>>,
-        limit: Duration,
     ) -> Result<TcpStream, Error> {
-        let deadline = Instant::now() + limit;
         let port = self.url.port_or_known_default().ok_or(Error::HttpRequestUriInvalid)?;
         let addresses = match self.url.host().ok_or(Error::HttpRequestUriInvalid)? {
             Host::Ipv4(address) => vec![(address, port).into()],
@@ -236,18 +237,22 @@ impl Exchange {
                 info_code: None,
             })?,
         };
+        let mut addresses = self.permitted(addresses)?.into_iter().take(MAX_ADDRESSES);
+        let mut attempts = FuturesUnordered::new();
         let mut last_error = Error::DestinationNotFound;
-        let addresses = self.permitted(addresses)?;
-        for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
-            // One that does not answer leaves the others their share of the time.
-            let share = deadline.saturating_duration_since(Instant::now()) / u32::try_from(left).unwrap_or(u32::MAX);
-            match tokio::time::timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => last_error = Error::Connect(error),
-                Err(_) => last_error = Error::ConnectionTimeout,
+        loop {
+            if attempts.is_empty() {
+                attempts.push(TcpStream::connect(addresses.next().ok_or(last_error)?));
             }
+            let next = tokio::time::timeout(ATTEMPT_PAUSE, attempts.next()).await;
+            last_error = match next {
+                Ok(Some(Ok(stream))) => return Ok(stream),
+                Ok(Some(Err(error))) => Error::Connect(error),
+                // What does not answer goes on beside the next.
+                Ok(None) | Err(_) => Error::ConnectionTimeout,
+            };
+            attempts.extend(addresses.next().map(TcpStream::connect));
         }
-        Err(last_error)
     }
 
     /// The addresses that this guest may be connected to: public ones, and what the operator named.
@@ -500,7 +505,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let exchange = exchange(&format!("http://rebound.test:{}/", address.port()));
-        let refused = exchange.connect(async |_, _| Ok(vec![address]), CONNECT_TIMEOUT).await;
+        let refused = exchange.connect(async |_, _| Ok(vec![address])).await;
         assert!(matches!(refused, Err(Error::DestinationIpProhibited)), "{refused:?}");
         // Nobody knocked: the first to come is this test.
         let own = TcpStream::connect(address).await.unwrap();
@@ -518,7 +523,7 @@ mod tests {
             assert_eq!((name.as_str(), port), ("localhost", 9));
             Ok([addresses(&["10.0.0.1:9"]), vec![address]].concat())
         };
-        let stream = exchange.connect(asked, CONNECT_TIMEOUT).await.unwrap();
+        let stream = exchange.connect(asked).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), address);
     }
 
@@ -539,11 +544,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let exchange = exchange("http://localhost:9/");
         let both = async |_, _| Ok(vec![silent_address, address]);
-        let stream = exchange.connect(both, Duration::from_secs(4)).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), address);
-        let silence = async |_, _| Ok(vec![silent_address]);
-        let timed_out = exchange.connect(silence, Duration::from_millis(300)).await;
-        assert!(matches!(timed_out, Err(Error::ConnectionTimeout)), "{timed_out:?}");
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, exchange.connect(both)).await;
+        assert_eq!(connected.unwrap().unwrap().peer_addr().unwrap(), address);
     }
 
     #[tokio::test]
@@ -551,20 +553,16 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let exchange = exchange(&format!("http://{address}/"));
-        let stream = exchange
-            .connect(async |name, _| panic!("{name} was looked up"), CONNECT_TIMEOUT)
-            .await;
+        let stream = exchange.connect(async |name, _| panic!("{name} was looked up")).await;
         assert_eq!(stream.unwrap().peer_addr().unwrap(), address);
     }
 
     #[tokio::test]
     async fn a_name_that_means_nothing_is_an_error_of_its_own() {
         let exchange = exchange("http://example.test/");
-        let nothing = exchange.connect(async |_, _| Ok(Vec::new()), CONNECT_TIMEOUT).await;
+        let nothing = exchange.connect(async |_, _| Ok(Vec::new())).await;
         assert!(matches!(nothing, Err(Error::DestinationNotFound)), "{nothing:?}");
-        let failed = exchange
-            .connect(async |_, _| Err(io::ErrorKind::NotFound.into()), CONNECT_TIMEOUT)
-            .await;
+        let failed = exchange.connect(async |_, _| Err(io::ErrorKind::NotFound.into())).await;
         assert!(matches!(failed, Err(Error::DnsError { .. })), "{failed:?}");
     }
 

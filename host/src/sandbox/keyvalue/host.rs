@@ -40,6 +40,27 @@ impl Host for CallState {
 /// and keeps others waiting for it.
 const WRITES_OF_ALL: u64 = 4;
 
+/// What a write counts for at least: the disk writes a page of the file at a time.
+const PAGE_BYTES: u64 = 4096;
+/// So many small writes every plugin may make, however little it may keep.
+const SMALL_WRITES: u64 = 256;
+
+impl CallState {
+    fn charge_write(&mut self, bytes: u64) -> Result<(), Refusal> {
+        let Some((_, space)) = &self.keyvalue else {
+            return Ok(());
+        };
+        let limit = space.quota.saturating_mul(WRITES_OF_ALL).max(SMALL_WRITES * PAGE_BYTES);
+        let written = self.keyvalue_written.saturating_add(bytes.max(PAGE_BYTES));
+        if written > limit {
+            self.host_calls += 1;
+            return Err(Refusal::Written(limit));
+        }
+        self.keyvalue_written = written;
+        Ok(())
+    }
+}
+
 /// Does one operation on the store of the call.
 macro_rules! on_store {
     ($state:ident, $bucket:ident, $store:ident, $space:ident => $work:expr) => {{
@@ -63,19 +84,16 @@ impl HostBucket for CallState {
         key: String,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), Error>> {
-        if let Some((_, space)) = &self.keyvalue {
-            let written = self.keyvalue_written.saturating_add((key.len() + value.len()) as u64);
-            let limit = space.quota.saturating_mul(WRITES_OF_ALL);
-            if written > limit {
-                self.host_calls += 1;
-                return Ok(Err(Refusal::Written(limit).into()));
-            }
-            self.keyvalue_written = written;
+        if let Err(refusal) = self.charge_write((key.len() + value.len()) as u64) {
+            return Ok(Err(refusal.into()));
         }
         on_store!(self, bucket, store, space => store.set(space, key, value))
     }
 
     async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> wasmtime::Result<Result<(), Error>> {
+        if let Err(refusal) = self.charge_write(0) {
+            return Ok(Err(refusal.into()));
+        }
         on_store!(self, bucket, store, space => store.delete(space, key))
     }
 

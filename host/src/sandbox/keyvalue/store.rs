@@ -17,21 +17,36 @@ const PAGE: i64 = 256;
 /// How long another process that writes is waited for.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// A reader waits for no writer.
-const READ: TransactionBehavior = TransactionBehavior::Deferred;
-const WRITE: TransactionBehavior = TransactionBehavior::Immediate;
+/// What an operation does. Each has a connection of its own, so a reader waits for no writer.
+#[derive(Clone, Copy, Debug)]
+enum Access {
+    Read,
+    Write,
+}
+
+impl Access {
+    const fn behavior(self) -> TransactionBehavior {
+        match self {
+            Self::Read => TransactionBehavior::Deferred,
+            Self::Write => TransactionBehavior::Immediate,
+        }
+    }
+}
 
 /// Marks the file as ours: `CFKV`.
 const APPLICATION_ID: i64 = 0x4346_4b56;
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
+/// An entry's number is its place in its own namespace: it becomes a cursor that the plugin sees, and must not tell how much
+/// others keep.
 const SCHEMA: &str = "
     CREATE TABLE entries (
-        id INTEGER PRIMARY KEY,
         tenant TEXT NOT NULL,
         plugin TEXT NOT NULL,
         key TEXT NOT NULL,
+        number INTEGER NOT NULL,
         value BLOB NOT NULL,
-        UNIQUE (tenant, plugin, key)
+        PRIMARY KEY (tenant, plugin, key),
+        UNIQUE (tenant, plugin, number)
     );
     CREATE TABLE used (
         tenant TEXT NOT NULL,
@@ -43,7 +58,10 @@ const SCHEMA: &str = "
 
 /// What plugins keep, in one file.
 #[derive(Clone, Debug)]
-pub struct KeyValueStore(Arc<Mutex<Connection>>);
+pub struct KeyValueStore {
+    reader: Arc<Mutex<Connection>>,
+    writer: Arc<Mutex<Connection>>,
+}
 
 /// Why the file can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +116,7 @@ impl std::fmt::Display for Refusal {
             Self::Quota(quota) => write!(f, "the store would hold more than {quota} bytes (limit keyvalue_bytes)"),
             Self::Written(limit) => write!(
                 f,
-                "more than {limit} bytes written in one call (four times keyvalue_bytes)"
+                "more than {limit} bytes written in one call, each write and each deletion counted as 4 KiB at least"
             ),
             Self::Failed => f.write_str("the host's store failed"),
         }
@@ -148,11 +166,17 @@ impl KeyValueStore {
         connection
             .pragma_update(None, "synchronous", "NORMAL")
             .map_err(database)?;
-        Ok(Self(Arc::new(Mutex::new(connection))))
+        let reader = Connection::open(path).map_err(database)?;
+        reader.busy_timeout(BUSY).map_err(database)?;
+        reader.pragma_update(None, "query_only", true).map_err(database)?;
+        Ok(Self {
+            reader: Arc::new(Mutex::new(reader)),
+            writer: Arc::new(Mutex::new(connection)),
+        })
     }
 
     pub(super) async fn get(&self, space: &Namespace, key: String) -> Result<Option<Vec<u8>>, Refusal> {
-        self.run(space, READ, move |transaction, space| {
+        self.run(space, Access::Read, move |transaction, space| {
             let value = transaction.query_row(
                 "SELECT value FROM entries WHERE tenant = ?1 AND plugin = ?2 AND key = ?3",
                 params![space.tenant, space.plugin, key],
@@ -167,7 +191,7 @@ impl KeyValueStore {
         if key.is_empty() || key.len() > MAX_KEY_BYTES {
             return Err(Refusal::Key);
         }
-        self.run(space, WRITE, move |transaction, space| {
+        self.run(space, Access::Write, move |transaction, space| {
             let before = weight(transaction, space, &key)?;
             let after = key.len() as u64 + value.len() as u64 + ENTRY_BYTES;
             let used = used(transaction, space)?.saturating_sub(before).saturating_add(after);
@@ -175,7 +199,8 @@ impl KeyValueStore {
                 return Err(Refusal::Quota(space.quota));
             }
             transaction.execute(
-                "INSERT INTO entries (tenant, plugin, key, value) VALUES (?1, ?2, ?3, ?4)
+                "INSERT INTO entries (tenant, plugin, key, number, value) VALUES (?1, ?2, ?3,
+                     (SELECT coalesce(max(number), 0) + 1 FROM entries WHERE tenant = ?1 AND plugin = ?2), ?4)
                  ON CONFLICT (tenant, plugin, key) DO UPDATE SET value = excluded.value",
                 params![space.tenant, space.plugin, key, value],
             )?;
@@ -185,7 +210,7 @@ impl KeyValueStore {
     }
 
     pub(super) async fn delete(&self, space: &Namespace, key: String) -> Result<(), Refusal> {
-        self.run(space, WRITE, move |transaction, space| {
+        self.run(space, Access::Write, move |transaction, space| {
             let before = weight(transaction, space, &key)?;
             if before == 0 {
                 return Ok(());
@@ -201,7 +226,7 @@ impl KeyValueStore {
     }
 
     pub(super) async fn exists(&self, space: &Namespace, key: String) -> Result<bool, Refusal> {
-        self.run(space, READ, move |transaction, space| {
+        self.run(space, Access::Read, move |transaction, space| {
             Ok(weight(transaction, space, &key)? > 0)
         })
         .await
@@ -214,9 +239,9 @@ impl KeyValueStore {
         cursor: Option<u64>,
     ) -> Result<(Vec<String>, Option<u64>), Refusal> {
         let after = i64::try_from(cursor.unwrap_or(0)).unwrap_or(i64::MAX);
-        self.run(space, READ, move |transaction, space| {
+        self.run(space, Access::Read, move |transaction, space| {
             let mut statement = transaction.prepare(
-                "SELECT id, key FROM entries WHERE tenant = ?1 AND plugin = ?2 AND id > ?3 ORDER BY id LIMIT ?4",
+                "SELECT number, key FROM entries WHERE tenant = ?1 AND plugin = ?2 AND number > ?3 ORDER BY number LIMIT ?4",
             )?;
             let rows = statement.query_map(params![space.tenant, space.plugin, after, PAGE + 1], |row| {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
@@ -224,7 +249,7 @@ impl KeyValueStore {
             let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
             let more = rows.len() as i64 > PAGE;
             rows.truncate(usize::try_from(PAGE).unwrap_or(0));
-            let last = rows.last().and_then(|(id, _)| u64::try_from(*id).ok());
+            let last = rows.last().and_then(|(number, _)| u64::try_from(*number).ok());
             Ok((rows.into_iter().map(|(_, key)| key).collect(), last.filter(|_| more)))
         })
         .await
@@ -235,13 +260,17 @@ impl KeyValueStore {
     async fn run<T: Send + 'static>(
         &self,
         space: &Namespace,
-        access: TransactionBehavior,
+        access: Access,
         work: impl FnOnce(&Transaction<'_>, &Namespace) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let (connection, space) = (Arc::clone(&self.0), space.clone());
+        let connection = match access {
+            Access::Read => Arc::clone(&self.reader),
+            Access::Write => Arc::clone(&self.writer),
+        };
+        let space = space.clone();
         let done = tokio::task::spawn_blocking(move || {
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-            let transaction = connection.transaction_with_behavior(access)?;
+            let transaction = connection.transaction_with_behavior(access.behavior())?;
             let result = work(&transaction, &space)?;
             transaction.commit()?;
             Ok(result)
@@ -374,6 +403,11 @@ mod tests {
         for name in &names {
             store.set(&mine, name.clone(), Vec::new()).await.unwrap();
         }
+        // What others keep moves no cursor.
+        let other = space("b", "p");
+        store.set(&other, "k".to_owned(), Vec::new()).await.unwrap();
+        let (_, cursor) = store.keys(&mine, None).await.unwrap();
+        assert_eq!(cursor, Some(256));
         let (mut seen, mut cursor) = (Vec::new(), None);
         loop {
             let (keys, next) = store.keys(&mine, cursor).await.unwrap();
@@ -412,11 +446,11 @@ mod tests {
         KeyValueStore::open(&path).unwrap();
         Connection::open(&path)
             .unwrap()
-            .pragma_update(None, "user_version", 2)
+            .pragma_update(None, "user_version", 3)
             .unwrap();
         assert!(matches!(
             KeyValueStore::open(&path),
-            Err(KeyValueError::Newer { found: 2, .. })
+            Err(KeyValueError::Newer { found: 3, .. })
         ));
     }
 }
