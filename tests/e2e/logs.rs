@@ -60,6 +60,18 @@ async fn the_file_tells_the_run_without_its_contents() {
     );
 }
 
+/// The name of a tool that does not exist is whatever the model says.
+#[tokio::test]
+async fn a_name_that_the_model_made_up_is_no_name_in_the_log() {
+    let lab = lab([tool_call(SAID, json!({})), Answer::text("No such tool.")]);
+    lab.configure(&format!("{}[logging]\ndirectory = \"logs\"\n", faulty("")));
+    let text = serde_json::to_string(&log_of(&lab).await).unwrap();
+    assert!(
+        text.contains("unknown_tool") && text.contains("(unknown)") && !text.contains(SAID),
+        "{text}"
+    );
+}
+
 #[tokio::test]
 async fn contents_appear_when_they_are_asked_for() {
     let lab = talking();

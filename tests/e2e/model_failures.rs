@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cofferdam::simulator::{Answer, ErrorAnswer, FaultKind, FaultPoint, StreamOptions};
-use cofferdam_tests::{Behaviour, HttpServer, KEY, finish};
+use cofferdam_tests::{Behaviour, HttpServer, KEY, faulty, finish, tool_call};
 use serde_json::{Value, json};
 
 use crate::lab;
@@ -46,6 +46,48 @@ async fn fatal_errors_are_not() {
         assert_eq!((&report["error"]["kind"], requests), (&json!(kind), 1), "{status}");
         assert!(report["error"]["request_id"].is_string(), "{report:#}");
     }
+}
+
+/// One long result must not be the end of a conversation, in whatever words the API says that it is too long.
+#[tokio::test]
+async fn a_history_that_is_too_large_is_trimmed() {
+    let lab = lab([
+        tool_call("big_output", json!({ "bytes": 100_000 })),
+        Answer::error(413),
+        Answer::text("Shorter."),
+    ]);
+    lab.configure(&faulty(""));
+    assert_eq!(lab.report(0).await["answer"], "Shorter.");
+    let sizes: Vec<usize> = lab
+        .simulator
+        .requests()
+        .iter()
+        .map(|request| request.body_bytes)
+        .collect();
+    assert!(sizes[1] > 100_000 && sizes[2] < sizes[1] - 90_000, "{sizes:?}");
+}
+
+/// An image is a stranger's bytes: one that the API refuses would spoil every request that holds it.
+#[tokio::test]
+async fn an_image_that_the_api_refuses_is_taken_out() {
+    let lab = lab([
+        tool_call("image", json!({})),
+        Answer::error(400),
+        Answer::text("Not seen."),
+    ]);
+    lab.configure(&faulty(""));
+    assert_eq!(lab.report(0).await["answer"], "Not seen.");
+    let bodies: Vec<String> = lab
+        .simulator
+        .requests()
+        .iter()
+        .map(|request| request.body.to_string())
+        .collect();
+    assert!(
+        bodies[1].contains("base64") && !bodies[2].contains("base64"),
+        "{bodies:?}"
+    );
+    assert!(bodies[2].contains("an image is left out"), "{}", bodies[2]);
 }
 
 #[tokio::test]
@@ -279,7 +321,7 @@ async fn the_request_is_as_the_api_wants_it_and_the_key_is_nowhere_else() {
 async fn tools_are_sent_in_the_same_bytes_every_time() {
     let answers = || {
         vec![
-            cofferdam_tests::tool_call("calculate", json!({ "expression": "1+1" })),
+            tool_call("calculate", json!({ "expression": "1+1" })),
             Answer::text("2"),
         ]
     };

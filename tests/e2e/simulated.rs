@@ -19,6 +19,26 @@ async fn it_needs_no_key() {
     assert!(ran.stdout.contains("From the simulator."), "{ran}");
 }
 
+/// Nobody pays for it, so it spends nobody's budget.
+#[tokio::test]
+async fn it_has_books_of_its_own() {
+    let lab = lab([Answer::text("Paid with nothing.").forever()]);
+    lab.configure(SIMULATED);
+    lab.call(["run", "Go."]).await.expect_code(0);
+    let spent = async || {
+        let budget = lab.call(["budget", "--output", "json"]).await.expect_code(0).json();
+        let day = budget
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|scope| scope["scope"] == "host_day");
+        day.unwrap()["spent_usd"].as_str().unwrap().to_owned()
+    };
+    assert_ne!(spent().await, "0.000000");
+    lab.configure("");
+    assert_eq!(spent().await, "0.000000");
+}
+
 /// Whoever listens there may be anyone.
 #[tokio::test]
 async fn it_never_gets_the_key() {

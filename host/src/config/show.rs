@@ -25,14 +25,21 @@ fn redact(json: &mut Json, key: &str) {
         Json::Array(items) => {
             let mut before = String::new();
             for item in items {
-                // An option may stand apart from its value: `--token`, `…`.
-                let name = if before.starts_with('-') { before.as_str() } else { key };
                 let text = item.as_str().unwrap_or_default().to_owned();
-                redact(item, name);
+                redact(item, name_of(key, &before, &text));
                 before = text;
             }
         }
         _ => {}
+    }
+}
+
+/// What names an item of a list: an option may stand apart from its value, `--token` before `…`.
+fn name_of<'a>(key: &'a str, before: &'a str, text: &str) -> &'a str {
+    let is_option = |text: &str| text.starts_with('-') && !text.contains('=');
+    match is_option(before) && !text.starts_with('-') {
+        true => before,
+        false => key,
     }
 }
 
@@ -112,7 +119,7 @@ impl Annotations<'_> {
                 let mut before = "";
                 for item in items {
                     let text = item.get_ref().as_str().unwrap_or_default();
-                    if is_secret(if before.starts_with('-') { before } else { key }, text) {
+                    if is_secret(name_of(key, before, text), text) {
                         self.edits.push((item.span(), format!("\"{MASK}\"")));
                     }
                     before = text;

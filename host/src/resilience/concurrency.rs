@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fair::{FairPlace, FairPlaces, Standing};
+use super::fair::{FairPlace, FairPlaces, Share, Standing};
 
 /// A named number of places, shared fairly between tenants.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ impl ConcurrencyLimit {
         Self {
             name: name.into().into(),
             limit: permits,
-            places: FairPlaces::new(permits),
+            places: FairPlaces::new(permits, Share::Places),
         }
     }
 

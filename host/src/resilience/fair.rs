@@ -3,15 +3,19 @@
 //! # Why not a semaphore?
 //!
 //! A semaphore serves waiters in the order in which they came: a tenant that sends a thousand calls at once is served a
-//! thousand times before the next tenant is served once. Here a place that becomes free goes to the waiting tenant that
-//! holds the fewest, and among equals to the one that was served longest ago. Within a tenant the first to come is the
-//! first to be served, but for those who come again and again for a short turn: they let newcomers pass.
+//! thousand times before the next tenant is served once. Here a place that becomes free goes to the waiting tenant that has
+//! had the least: that holds the fewest places or, where they are held for moments, has held them for the shortest time.
+//! Within a tenant the first to come is the first to be served, but for those who come again and again for a short turn:
+//! they let newcomers pass.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// How long an idle tenant is remembered: those who come and go all the time cost no allocation each time.
 const IDLE_LINES: usize = 64;
@@ -27,9 +31,21 @@ pub enum Standing {
     Regular,
 }
 
+/// What is shared fairly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// The places that are held.
+    Places,
+    /// The time for which places are held.
+    Time,
+}
+
 /// A number of places. Clones share them.
 #[derive(Clone, Debug)]
-pub struct FairPlaces(Arc<Mutex<Inner>>);
+pub struct FairPlaces {
+    share: Share,
+    inner: Arc<Mutex<Inner>>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -43,6 +59,8 @@ struct Inner {
     tickets: u64,
     /// Counts what was granted, so that it can be told who was served longest ago.
     grants: u64,
+    /// The time that tenants have used who are served now: who comes anew begins there, with no claim from before.
+    used: Duration,
 }
 
 /// What a tenant holds and waits for.
@@ -54,6 +72,7 @@ struct Line {
     /// Places that went to newcomers since the last one that went to a regular.
     newcomers_served: u32,
     served: u64,
+    used: Duration,
 }
 
 impl Line {
@@ -85,6 +104,10 @@ impl Line {
 pub struct FairPlace {
     places: FairPlaces,
     tenant: Arc<str>,
+    /// Since when it is held, where time is shared.
+    since: Option<Instant>,
+    /// How long it was, once that is settled.
+    held_for: Option<Duration>,
 }
 
 /// Waits for a place. Cancel-safe: dropping it leaves the line.
@@ -98,23 +121,34 @@ pub struct Acquire {
 }
 
 impl FairPlaces {
-    pub fn new(places: usize) -> Self {
-        Self(Arc::new(Mutex::new(Inner {
+    pub fn new(places: usize, share: Share) -> Self {
+        let inner = Inner {
             free: places,
             lines: BTreeMap::new(),
             wakers: HashMap::new(),
             granted: HashSet::new(),
             tickets: 0,
             grants: 0,
-        })))
+            used: Duration::ZERO,
+        };
+        Self {
+            share,
+            inner: Arc::new(Mutex::new(inner)),
+        }
     }
 
     /// Takes a place at once. That overtakes nobody: while somebody waits, none is free.
     pub fn try_acquire(&self, tenant: &Arc<str>) -> Option<FairPlace> {
-        self.lock().take_free(tenant).then(|| FairPlace {
+        self.lock().take_free(tenant).then(|| self.place(tenant))
+    }
+
+    fn place(&self, tenant: &Arc<str>) -> FairPlace {
+        FairPlace {
             places: self.clone(),
             tenant: tenant.clone(),
-        })
+            since: (self.share == Share::Time).then(Instant::now),
+            held_for: None,
+        }
     }
 
     pub fn acquire(&self, tenant: &Arc<str>, standing: Standing) -> Acquire {
@@ -127,11 +161,11 @@ impl FairPlaces {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn give_back(&self, tenant: &Arc<str>) {
-        let waker = self.lock().give_back(tenant);
+    fn give_back(&self, tenant: &Arc<str>, held_for: Duration) {
+        let waker = self.lock().give_back(tenant, held_for, self.share);
         // Outside the lock: what is woken may come here at once.
         if let Some(waker) = waker {
             waker.wake();
@@ -141,7 +175,12 @@ impl FairPlaces {
 
 impl Inner {
     fn line(&mut self, tenant: &Arc<str>) -> &mut Line {
-        self.lines.entry(tenant.clone()).or_default()
+        let used = self.used;
+        let line = self.lines.entry(tenant.clone()).or_default();
+        if line.held == 0 && line.is_empty() {
+            line.used = line.used.max(used);
+        }
+        line
     }
 
     fn take_free(&mut self, tenant: &Arc<str>) -> bool {
@@ -158,21 +197,24 @@ impl Inner {
     }
 
     /// Takes a place from `tenant` and finds the next one for it. Returns who is to be woken.
-    fn give_back(&mut self, tenant: &Arc<str>) -> Option<Waker> {
+    fn give_back(&mut self, tenant: &Arc<str>, held_for: Duration, share: Share) -> Option<Waker> {
         let line = self.line(tenant);
         line.held = line.held.saturating_sub(1);
-        let next = self
-            .lines
-            .iter()
-            .filter(|(_, line)| !line.is_empty())
-            .min_by_key(|(_, line)| (line.held, line.served))
-            .map(|(tenant, _)| tenant.clone());
+        line.used = line.used.saturating_add(held_for);
+        let has_had = |line: &Line| match share {
+            Share::Places => (line.held, Duration::ZERO, line.served),
+            Share::Time => (0, line.used, line.served),
+        };
+        let waiting = self.lines.iter().filter(|(_, line)| !line.is_empty());
+        let next = waiting.min_by_key(|(_, line)| has_had(line));
+        let next = next.map(|(tenant, line)| (tenant.clone(), line.used));
         let waker = match next {
             None => {
                 self.free += 1;
                 None
             }
-            Some(next) => {
+            Some((next, used)) => {
+                self.used = self.used.max(used);
                 self.grants += 1;
                 let now = self.grants;
                 let line = self.line(&next);
@@ -209,10 +251,7 @@ impl Future for Acquire {
         if is_served {
             drop(inner);
             this.ticket = None;
-            return Poll::Ready(FairPlace {
-                places: this.places.clone(),
-                tenant: this.tenant.clone(),
-            });
+            return Poll::Ready(this.places.place(&this.tenant));
         }
         let ticket = match this.ticket {
             Some(ticket) => ticket,
@@ -236,7 +275,7 @@ impl Drop for Acquire {
         inner.wakers.remove(&ticket);
         if inner.granted.remove(&ticket) {
             drop(inner);
-            self.places.give_back(&self.tenant);
+            self.places.give_back(&self.tenant, Duration::ZERO);
             return;
         }
         let standing = self.standing;
@@ -248,9 +287,20 @@ impl Drop for Acquire {
     }
 }
 
+impl FairPlace {
+    /// Keeps the place, but counts no more time for it.
+    pub fn stop_clock(&mut self) {
+        let since = self.since;
+        self.held_for
+            .get_or_insert_with(|| since.map_or(Duration::ZERO, |since| since.elapsed()));
+    }
+}
+
 impl Drop for FairPlace {
     fn drop(&mut self) {
-        self.places.give_back(&self.tenant);
+        self.stop_clock();
+        let held_for = self.held_for.unwrap_or_default();
+        self.places.give_back(&self.tenant, held_for);
     }
 }
 
@@ -275,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_one_tenant_lets_the_other_in_every_second_time() {
-        let places = FairPlaces::new(2);
+        let places = FairPlaces::new(2, Share::Places);
         let (loud, quiet) = (tenant("loud"), tenant("quiet"));
         let mut held = vec![places.try_acquire(&loud).unwrap(), places.try_acquire(&loud).unwrap()];
         let mut waiting: Vec<_> = (0..10).map(|_| places.acquire(&loud, Newcomer)).collect();
@@ -300,9 +350,68 @@ mod tests {
         assert!(is_idle(&places, 2));
     }
 
+    /// Who holds a place for longer each time is let in less often.
+    #[tokio::test(start_paused = true)]
+    async fn time_is_shared_by_the_time_that_is_held() {
+        let places = FairPlaces::new(1, Share::Time);
+        let (long, short) = (tenant("long"), tenant("short"));
+        let mut held = places.try_acquire(&long).unwrap();
+        let mut waiting: Vec<_> = (0..40)
+            .flat_map(|_| [places.acquire(&long, Newcomer), places.acquire(&short, Newcomer)])
+            .collect();
+        for acquire in &mut waiting {
+            assert!(acquire.now_or_never().is_none());
+        }
+        let mut times = [0, 0];
+        for _ in 0..40 {
+            let is_short = held.tenant == short;
+            times[usize::from(is_short)] += 1;
+            tokio::time::advance(Duration::from_millis(if is_short { 1 } else { 9 })).await;
+            drop(held);
+            held = waiting
+                .iter_mut()
+                .find_map(|acquire| acquire.ticket.and_then(|_| acquire.now_or_never()))
+                .unwrap();
+        }
+        assert!((3..=6).contains(&times[0]), "{times:?}");
+    }
+
+    /// A tenant that rested has saved up nothing.
+    #[tokio::test(start_paused = true)]
+    async fn time_is_no_capital() {
+        let places = FairPlaces::new(1, Share::Time);
+        let (busy, late) = (tenant("busy"), tenant("late"));
+        drop(places.try_acquire(&late).unwrap());
+        let mut held = places.try_acquire(&busy).unwrap();
+        for _ in 0..10 {
+            let mut next = places.acquire(&busy, Newcomer);
+            assert!((&mut next).now_or_never().is_none());
+            tokio::time::advance(Duration::from_secs(1)).await;
+            drop(held);
+            held = next.now_or_never().unwrap();
+        }
+        let mut served = String::new();
+        let mut waiting: Vec<_> = (0..6)
+            .flat_map(|_| [places.acquire(&busy, Newcomer), places.acquire(&late, Newcomer)])
+            .collect();
+        for acquire in &mut waiting {
+            assert!(acquire.now_or_never().is_none());
+        }
+        for _ in 0..8 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            drop(held);
+            held = waiting
+                .iter_mut()
+                .find_map(|acquire| acquire.ticket.and_then(|_| acquire.now_or_never()))
+                .unwrap();
+            served.push(if held.tenant == busy { 'b' } else { 'l' });
+        }
+        assert!(served.matches('b').count() >= 3, "{served}");
+    }
+
     #[test]
     fn within_a_tenant_the_first_to_come_is_the_first_to_be_served() {
-        let places = FairPlaces::new(1);
+        let places = FairPlaces::new(1, Share::Places);
         let one = tenant("one");
         let held = places.try_acquire(&one).unwrap();
         let [mut first, mut second] = [places.acquire(&one, Newcomer), places.acquire(&one, Newcomer)];
@@ -317,7 +426,7 @@ mod tests {
 
     #[test]
     fn regulars_let_newcomers_pass_but_not_for_ever() {
-        let places = FairPlaces::new(1);
+        let places = FairPlaces::new(1, Share::Places);
         let one = tenant("one");
         let mut held = places.try_acquire(&one).unwrap();
         let standings = [[Regular; 8], [Newcomer; 8]].concat();
@@ -345,7 +454,7 @@ mod tests {
 
     #[test]
     fn tenants_that_are_gone_are_forgotten() {
-        let places = FairPlaces::new(1);
+        let places = FairPlaces::new(1, Share::Places);
         for number in 0..1_000 {
             drop(places.try_acquire(&tenant(&number.to_string())));
         }
@@ -354,7 +463,7 @@ mod tests {
 
     #[test]
     fn who_leaves_takes_no_place_along() {
-        let places = FairPlaces::new(1);
+        let places = FairPlaces::new(1, Share::Places);
         let [one, two] = [tenant("one"), tenant("two")];
         let held = places.try_acquire(&one).unwrap();
         let [mut leaves, mut leaves_with_a_place, mut stays] = [
@@ -376,7 +485,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn places_add_up_under_contention() {
         use std::sync::atomic::{AtomicUsize, Ordering};
-        let places = FairPlaces::new(3);
+        let places = FairPlaces::new(3, Share::Places);
         let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let tasks: Vec<_> = (0..400)
             .map(|number| {

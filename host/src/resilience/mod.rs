@@ -12,7 +12,7 @@ mod retry_budget;
 
 pub use breaker::{Breaker, BreakerSettings, BreakerState, BreakerStats, Permit, Rejected, Transition};
 pub use concurrency::{ConcurrencyLimit, Saturated};
-pub use fair::{Acquire, FairPlace, FairPlaces, Standing};
+pub use fair::{Acquire, FairPlace, FairPlaces, Share, Standing};
 pub use retry::RetrySettings;
 pub use retry_budget::RetryBudget;
 

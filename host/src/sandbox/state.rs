@@ -19,6 +19,7 @@ use super::keyvalue::{self, KeyValueStore, Namespace};
 use super::limiter::Limiter;
 use super::log::GuestLog;
 use super::logging;
+use super::turns::yield_to_others;
 
 /// Bytes of random data that one host call may ask for: it holds the thread while it makes them.
 const MAX_RANDOM: u64 = 64 * 1024;
@@ -139,7 +140,7 @@ impl CallHookHandler<CallState> for HostCallGate {
         hook: CallHook,
     ) -> wasmtime::Result<()> {
         if matches!(hook, CallHook::CallingHost) && store.data_mut().enter_host()? {
-            tokio::task::yield_now().await;
+            yield_to_others().await;
         }
         Ok(())
     }

@@ -5,39 +5,127 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
-use crate::resilience::{Acquire, FairPlace, FairPlaces, Standing};
+use crate::resilience::{Acquire, FairPlace, FairPlaces, Share, Standing};
 
 /// Turns for which a call counts as new: most calls are over by then. Whoever computes for longer lets those pass.
 const NEW_FOR: u32 = 4;
 
+/// Calls that end one after the other before the runtime gets to look around.
+const CALLS_IN_A_ROW: u32 = 8;
+
 /// The turns of a host's guests.
 #[derive(Clone, Debug)]
-pub(super) struct Turns(FairPlaces);
+pub(super) struct Turns {
+    places: FairPlaces,
+    /// Calls that came to their end.
+    ended: Arc<AtomicU32>,
+}
 
 impl Turns {
-    /// One more than there are processors, so that the next guest is ready when a turn ends.
+    /// As many as there are processors.
     pub(super) fn new() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self(FairPlaces::new(processors.saturating_add(1)))
+        Self::of(processors)
+    }
+
+    fn of(turns: usize) -> Self {
+        Self {
+            places: FairPlaces::new(turns, Share::Time),
+            ended: Arc::new(AtomicU32::new(0)),
+        }
+    }
+
+    fn call_is_last_in_a_row(&self) -> bool {
+        self.ended
+            .fetch_add(1, Ordering::Relaxed)
+            .is_multiple_of(CALLS_IN_A_ROW)
     }
 
     /// Runs `guest` to its end, in turns.
     pub(super) async fn run<T>(&self, tenant: &Arc<str>, guest: impl Future<Output = T>) -> T {
         let mut guest = pin!(guest);
         let mut line = Line {
-            turns: &self.0,
+            turns: &self.places,
             tenant,
             taken: 0,
             waiting: None,
         };
-        std::future::poll_fn(move |cx| match line.poll_turn(cx) {
-            Poll::Ready(_turn) => guest.as_mut().poll(cx),
-            Poll::Pending => Poll::Pending,
+        let mut output = None;
+        // The turn of a guest that yielded, kept until the runtime comes back here. The runtime runs next whom it wakes, before
+        // the tasks that are ready: if the turn were passed on at once, those would stand in its queue instead of in this line.
+        let mut over: Option<FairPlace> = None;
+        let mut notice: Option<(Arc<Notice>, Waker)> = None;
+        std::future::poll_fn(move |cx| {
+            drop(over.take());
+            if let Some(output) = output.take() {
+                return Poll::Ready(output);
+            }
+            let mut turn = ready!(line.poll_turn(cx));
+            let (noticed, waker) = match &mut notice {
+                Some(notice) if notice.0.task.will_wake(cx.waker()) => notice,
+                stale => {
+                    let noticed = Arc::new(Notice {
+                        task: cx.waker().clone(),
+                        woken: AtomicBool::new(false),
+                    });
+                    let waker = noticed.clone().into();
+                    stale.insert((noticed, waker))
+                }
+            };
+            noticed.woken.store(false, Ordering::Relaxed);
+            let polled = guest.as_mut().poll(&mut Context::from_waker(waker));
+            turn.stop_clock();
+            match polled {
+                // Who makes one short call after the other waits for nothing, and would never let the runtime's other tasks
+                // come as far as the line.
+                Poll::Ready(value) if self.call_is_last_in_a_row() => {
+                    output = Some(value);
+                    cx.waker().wake_by_ref();
+                    over = Some(turn);
+                }
+                Poll::Ready(value) => return Poll::Ready(value),
+                Poll::Pending if noticed.woken.load(Ordering::Relaxed) => over = Some(turn),
+                Poll::Pending => {}
+            }
+            Poll::Pending
         })
         .await
     }
+}
+
+/// A waker that tells whether it was used.
+struct Notice {
+    task: Waker,
+    woken: AtomicBool,
+}
+
+impl Wake for Notice {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Relaxed);
+        self.task.wake_by_ref();
+    }
+}
+
+/// Lets the tasks that are ready have their turn. The runtime's own way to do that wakes the task only when the thread looks
+/// for events, after a few dozen others.
+pub(super) async fn yield_to_others() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Where one call stands.
@@ -88,13 +176,13 @@ mod tests {
     async fn compute(pieces: u32) {
         for _ in 0..pieces {
             std::hint::black_box((0..20_000_u64).fold(1_u64, |sum, number| sum.wrapping_mul(number | 1)));
-            tokio::task::yield_now().await;
+            yield_to_others().await;
         }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_flood_of_one_tenant_leaves_the_other_its_share() {
-        let turns = Turns(FairPlaces::new(3));
+        let turns = Turns::of(2);
         let loud: Arc<str> = "loud".into();
         let flood: Vec<_> = (0..64)
             .map(|_| {
@@ -123,7 +211,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_for_something_else_holds_no_turn() {
-        let turns = Turns(FairPlaces::new(1));
+        let turns = Turns::of(1);
         let one: Arc<str> = "one".into();
         let (send, receive) = tokio::sync::oneshot::channel::<u8>();
         let waits = tokio::spawn({

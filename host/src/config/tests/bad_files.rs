@@ -304,6 +304,33 @@ fn secrets_are_not_repeated() {
     assert!(found.contains("api_key_env = \"ANTHROPIC_API_KEY\""), "{found}");
 }
 
+#[test]
+fn values_that_may_be_secret_are_not_repeated() {
+    let text = r#"
+        [secrets]
+        S = { file = 83749271 }
+        [plugins.p]
+        component = "builtin:faulty"
+        env = { DB_PASSWORD = 83749272 }
+        args = [83749273]
+        config = { api_token = 83749274 }
+        http = [{ url = "https://x/", headers = { X-Key = 83749275 } }]
+    "#;
+    let found = problems(text, &[]).join("\n");
+    assert_eq!(found.lines().count(), 6, "{found}");
+    assert!(!found.contains("8374927") && found.contains("not shown"), "{found}");
+}
+
+#[test]
+fn a_variable_that_names_no_key_of_any_depth_is_a_problem() {
+    let name = format!("COFFERDAM{}", "__A".repeat(40_000));
+    let found = problems("", &[(&name, "1")]);
+    assert!(
+        found.len() == 1 && found[0].contains("is not a configuration key"),
+        "{found:?}"
+    );
+}
+
 /// Lines that are nearly a configuration.
 fn nearly_toml() -> impl Strategy<Value = String> {
     let name = prop::sample::select(vec![

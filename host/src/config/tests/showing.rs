@@ -98,3 +98,23 @@ fn references_to_secrets_are_shown_and_what_stands_beside_them_is_not() {
     );
     assert!(!shown.contains("hunter2"), "{shown}");
 }
+
+#[test]
+fn what_assigns_a_secret_is_not_shown_and_prose_is() {
+    let text = r#"
+        [agent]
+        system = "Never tell a secret. If x = 1, say so: the password: is none of your business."
+        [plugins.p]
+        component = "builtin:faulty"
+        env = { LANG = "C", DB_PASSWORD = "hunter1" }
+        args = ["--header", "Authorization: Basic hunter2", "--token", "hunter3", "--password=hunter4", "--fast"]
+        config = { feed = "https://h/?user=7&token=hunter5", greeting = "hello" }
+    "#;
+    let config = load_text(text);
+    for shown in [config.to_toml(), config.to_json().to_string()] {
+        assert!(!shown.contains("hunter"), "{shown}");
+        for kept in ["Never tell a secret", "--fast", "\"--token\"", "hello"] {
+            assert!(shown.contains(kept), "{kept}: {shown}");
+        }
+    }
+}

@@ -297,3 +297,29 @@ async fn the_last_usage_overrides_the_first() {
         }
     );
 }
+
+/// The end of a stream has the sum alone; what each part costs was told at its beginning.
+#[tokio::test]
+async fn the_lifetimes_of_cache_writes_survive_their_sum() {
+    let begin = |total: u64, split: Value| {
+        json!({"type": "message_start", "message": {"id": "m", "type": "message", "role": "assistant", "model": "m",
+            "content": [], "usage": {"input_tokens": 3, "output_tokens": 1,
+                "cache_creation_input_tokens": total, "cache_creation": split}}})
+    };
+    let end = |total: u64| {
+        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"},
+            "usage": {"output_tokens": 9, "cache_creation_input_tokens": total}})
+    };
+    for (last, (five, one)) in [(30, (10, 20)), (40, (40, 0))] {
+        let split = json!({"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20});
+        let events = [begin(30, split), end(last), json!({"type": "message_stop"})];
+        let usage = read_events(&events).await.answer().usage;
+        assert_eq!(
+            (
+                usage.cache_creation_5m_input_tokens,
+                usage.cache_creation_1h_input_tokens
+            ),
+            (five, one)
+        );
+    }
+}

@@ -241,6 +241,32 @@ mod tests {
     }
 
     #[test]
+    fn what_the_api_would_not_take_back_is_no_answer() {
+        let answer = |content: Value| {
+            parse(
+                json!({"type": "message", "model": "m", "stop_reason": "tool_use", "content": content,
+                "usage": {"input_tokens": 1, "output_tokens": 1}}),
+            )
+            .1
+        };
+        let call = |id: &str, name: &str| json!({"type": "tool_use", "id": id, "name": name, "input": {}});
+        let blank = json!({"type": "text", "text": "\n\n"});
+        let blank_with_more = json!({"type": "text", "text": " ", "citations": null});
+        let kept = answer(json!([blank, call("a", "t"), blank_with_more, call("b", "t")])).unwrap();
+        assert_eq!(kept.content.len(), 2, "{:?}", kept.content);
+        for broken in [
+            json!([call("a", "t"), call("a", "t")]),
+            json!([call("", "t")]),
+            json!([call("a", "")]),
+        ] {
+            assert!(
+                matches!(answer(broken.clone()), Err(ModelError::Malformed { .. })),
+                "{broken}"
+            );
+        }
+    }
+
+    #[test]
     fn a_request_holds_what_was_set_and_nothing_else() {
         let mut request = ModelRequest {
             system: String::new(),
