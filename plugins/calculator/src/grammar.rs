@@ -89,7 +89,11 @@ fn admit(text: &str) -> Result<(), String> {
             "parentheses nest {deepest} deep, at most {MAX_NESTING} levels are read"
         ));
     }
-    if let Some(at) = text.match_indices('%').map(|(at, _)| at).find(|at| is_percent(text, *at)) {
+    if let Some(at) = text
+        .match_indices('%')
+        .map(|(at, _)| at)
+        .find(|at| is_percent(text, *at))
+    {
         return Err(unexpected(text, text.len() - at));
     }
     let powers = text.matches('^').count() + text.matches("**").count();
