@@ -110,8 +110,9 @@ fn admit(text: &str) -> Result<(), String> {
 fn is_percent(text: &str, at: usize) -> bool {
     let (before, after) = (&text[..at], text[at + 1..].trim_start());
     let is_sign = |c: char| matches!(c, '-' | '−' | '+');
-    let stands_alone = before.ends_with(char::is_whitespace);
-    after.starts_with(is_sign) && !(stands_alone && !after.trim_start_matches(is_sign).starts_with(char::is_whitespace))
+    let is_attached = !after.trim_start_matches(is_sign).starts_with(char::is_whitespace);
+    let is_remainder = before.ends_with(char::is_whitespace) && is_attached;
+    after.starts_with(is_sign) && !is_remainder
 }
 
 fn unexpected(text: &str, rest: usize) -> String {
