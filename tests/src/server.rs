@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,6 +18,10 @@ pub enum Behaviour {
     AnswerOnce(Vec<u8>),
     /// The request's own head, as the body.
     Echo,
+    /// The head of an answer, and then a byte of its body a second.
+    Drip,
+    /// The head of an answer, and a body without end.
+    Endless,
     /// Nothing, for ever.
     Silence,
 }
@@ -118,9 +123,25 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour, seen: Heads) {
         Behaviour::Answer(bytes) => bytes,
         Behaviour::AnswerOnce(bytes) if first => bytes,
         Behaviour::Echo => answer_of("", &head),
-        Behaviour::AnswerOnce(_) | Behaviour::Silence => std::future::pending().await,
+        Behaviour::Drip => return pour(&mut stream, &[b'x'], Duration::from_secs(1)).await,
+        Behaviour::Endless => return pour(&mut stream, &[b'x'; 16 * 1024], Duration::ZERO).await,
+        Behaviour::AnswerOnce(_) | Behaviour::Silence => {
+            // Until the client gives up.
+            let _ = stream.read_u8().await;
+            return;
+        }
     };
     // A client that has read enough may be gone.
     let _ = stream.write_all(&answer).await;
     let _ = stream.shutdown().await;
+}
+
+/// A body of these pieces, until nobody reads it any more.
+async fn pour(stream: &mut TcpStream, piece: &[u8], pause: Duration) {
+    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n";
+    let mut written = stream.write_all(head).await;
+    while written.is_ok() {
+        tokio::time::sleep(pause).await;
+        written = stream.write_all(piece).await;
+    }
 }

@@ -30,6 +30,8 @@ pub struct WatGuest {
     pub call: String,
     /// Instructions of `list-tools`, before it answers.
     pub list: String,
+    /// Instructions of `cabi_realloc`, before it gives memory.
+    pub realloc: String,
     /// Further items of the module: tables, functions, globals.
     pub items: String,
 }
@@ -44,6 +46,7 @@ impl WatGuest {
             tools: tools.into_iter().collect(),
             call: String::new(),
             list: String::new(),
+            realloc: String::new(),
             items: String::new(),
         }
     }
@@ -59,6 +62,11 @@ impl WatGuest {
 
     pub fn list(mut self, instructions: &str) -> Self {
         self.list = instructions.to_owned();
+        self
+    }
+
+    pub fn realloc(mut self, instructions: &str) -> Self {
+        self.realloc = instructions.to_owned();
         self
     }
 
@@ -125,7 +133,13 @@ impl WatGuest {
         let data: String = memory.iter().map(|byte| format!("\\{byte:02x}")).collect();
         let pages = memory.len().div_ceil(PAGE) + 1;
         let heap = (pages - 1) * PAGE;
-        let Self { call, list, items, .. } = self;
+        let Self {
+            call,
+            list,
+            realloc,
+            items,
+            ..
+        } = self;
         format!(
             r#"(module
                 (memory (export "memory") {pages})
@@ -134,6 +148,7 @@ impl WatGuest {
                 (global $heap (mut i32) (i32.const {heap}))
                 (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
                     (local $at i32)
+                    {realloc}
                     (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))
                     (global.set $heap (i32.add (local.get $at) (local.get 3)))
                     (block $fits

@@ -46,13 +46,14 @@ impl Limiter {
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            // The guest's own bound: nothing grows, so nothing is counted, and no limit of ours was met.
-            return Ok(false);
-        }
+        // First, for the engine takes the size of the pool for a maximum as well.
         let memory = self.memory.saturating_add(desired.saturating_sub(current));
         if memory > self.memory_limit {
             self.refused = Some("memory");
+            return Ok(false);
+        }
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            // The guest's own bound: nothing grows, so nothing is counted, and no limit of ours was met.
             return Ok(false);
         }
         self.memory = memory;
@@ -61,12 +62,12 @@ impl ResourceLimiter for Limiter {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(false);
-        }
         let tables = self.tables.saturating_add(desired.saturating_sub(current));
         if tables > self.table_limit {
             self.refused = Some("table_elements");
+            return Ok(false);
+        }
+        if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
         self.tables = tables;

@@ -1,0 +1,64 @@
+//! Components that are none, or not for long.
+
+use cofferdam_tests::{WatGuest, WatTool};
+
+/// A component that does nothing wrong.
+pub(crate) fn good() -> Vec<u8> {
+    WatGuest::named("misdeed").build()
+}
+
+pub(crate) fn spoiled(how: &str) -> Vec<u8> {
+    match how {
+        "none" => Vec::new(),
+        "random" => {
+            let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
+            let mut state = 1_u64;
+            bytes.extend(
+                std::iter::repeat_with(|| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    u8::try_from(state >> 56).unwrap()
+                })
+                .take(100_000),
+            );
+            bytes
+        }
+        "truncated" => {
+            let mut bytes = good();
+            bytes.truncate(bytes.len() / 2);
+            bytes
+        }
+        "core module" => wat::parse_str("(module)").unwrap(),
+        "oversized" => {
+            // A section of its own that means nothing.
+            let mut bytes = good();
+            bytes.push(0);
+            let mut length = 2_u32 << 20;
+            while length >= 0x80 {
+                bytes.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
+                length >>= 7;
+            }
+            bytes.push(u8::try_from(length).unwrap());
+            bytes.extend([1, b'x']);
+            bytes.resize(bytes.len() + (2 << 20) - 2, 0);
+            bytes
+        }
+        // Thousands of functions with long bodies, different each time, so that no cache has it.
+        "slow" => {
+            let body = "(local.set 0 (i32.mul (i32.add (local.get 0) (i32.const 7)) (local.get 0)))".repeat(200);
+            let functions: String = (0..2000).map(|_| format!("(func (param i32) {body})")).collect();
+            let tool = WatTool {
+                description: format!("{:?}", std::time::SystemTime::now()),
+                ..WatTool::named("misdeed")
+            };
+            WatGuest::new([tool]).items(&functions).build()
+        }
+        "unknown import" => {
+            let text = r#"(component
+                (import "acme:secrets/vault@1.0.0" (instance (export "open" (func))))
+                (type $t (instance))
+                (instance (export "cofferdam:tool/tools@0.1.0")))"#;
+            wat::parse_str(text).unwrap()
+        }
+        other => panic!("`bytes = {other}` is not known"),
+    }
+}

@@ -1,0 +1,256 @@
+//! The corpus of hostile tools: each misdeed ends as it should, and nobody else notices. After each the same host is looked
+//! at: another tenant's calls of another plugin were served all along, and no thread, no file, no memory and no connection
+//! is left behind.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bytes;
+mod corpus;
+mod traces;
+
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use cofferdam::agent::load_tools;
+use cofferdam::config::{Config, Folders, LoadOptions};
+use cofferdam::sandbox::CompilePlace;
+use cofferdam::telemetry::{AlertSettings, Emitter, EventBus};
+use cofferdam::tools::{Outcome, Part, ToolCall, ToolContext, ToolResult, ToolSet};
+use cofferdam_tests::{Behaviour, HttpServer};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use self::corpus::Case;
+use self::traces::Traces;
+
+/// Threads that the runtime keeps for blocking work, at most.
+const BLOCKING_THREADS: usize = 8;
+
+/// The servers that a case may ask.
+struct Servers {
+    silent: HttpServer,
+    drip: HttpServer,
+    endless: HttpServer,
+    echo: HttpServer,
+}
+
+impl Servers {
+    async fn start() -> Self {
+        Self {
+            silent: HttpServer::start(Behaviour::Silence).await,
+            drip: HttpServer::start(Behaviour::Drip).await,
+            endless: HttpServer::start(Behaviour::Endless).await,
+            echo: HttpServer::start(Behaviour::Echo).await,
+        }
+    }
+
+    fn fill(&self, text: &str) -> String {
+        [
+            ("{silent}", &self.silent),
+            ("{drip}", &self.drip),
+            ("{endless}", &self.endless),
+            ("{echo}", &self.echo),
+        ]
+        .into_iter()
+        .fold(text.to_owned(), |text, (name, server)| {
+            text.replace(name, &server.url())
+        })
+    }
+}
+
+/// The host of one case: the plugin that misbehaves, and one that does not.
+struct Host {
+    tools: ToolSet,
+    bus: EventBus,
+}
+
+impl Host {
+    async fn start(case: &Case, servers: &Servers, folder: &Path) -> Self {
+        let component = match case.component() {
+            None => "builtin:faulty".to_owned(),
+            Some(bytes) => {
+                std::fs::write(folder.join("hostile.wasm"), bytes).unwrap();
+                "hostile.wasm".to_owned()
+            }
+        };
+        let text = format!(
+            "[storage]\npath = \"data\"\n[plugins.victim]\ncomponent = \"builtin:calculator\"\nrequired = true\n[plugins.hostile]\ncomponent = \"{component}\"\n{}\n",
+            servers.fill(&case.plugin)
+        );
+        std::fs::write(folder.join("cofferdam.toml"), text).unwrap();
+        let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cache");
+        let config = Config::load_from(&LoadOptions {
+            file: None,
+            env: Default::default(),
+            cwd: folder.to_owned(),
+            folders: Some(Folders {
+                config: folder.to_owned(),
+                data: folder.to_owned(),
+                cache: cache.join("cofferdam"),
+            }),
+        });
+        let config = config.unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        let place = CompilePlace::Child(PathBuf::from(env!("CARGO_BIN_EXE_cofferdam-under-test")));
+        let tls = cofferdam::tls::client_config().unwrap();
+        Self {
+            tools: load_tools(&config, Some(place), tls).await.unwrap(),
+            bus: EventBus::new(),
+        }
+    }
+
+    async fn call(&self, tenant: &str, tool: &str, input: Value) -> ToolResult {
+        let emitter = Emitter::new(&self.bus, "corpus", tenant, AlertSettings::default());
+        let context = ToolContext {
+            emitter: &emitter,
+            deadline: Instant::now() + Duration::from_secs(60),
+            cancel: &CancellationToken::new(),
+        };
+        let call = ToolCall {
+            id: "c".to_owned(),
+            name: tool.to_owned(),
+            input,
+        };
+        self.tools.call(call, &context).await
+    }
+}
+
+/// What the model and the operator read.
+fn said(result: &ToolResult) -> String {
+    let texts = result.content.iter().map(|part| match part {
+        Part::Text { text } => text.as_str(),
+        Part::Image { .. } => "[image]",
+    });
+    let detail = result.finished.detail.as_deref().unwrap_or_default();
+    texts.chain([detail]).collect::<Vec<_>>().join("\n")
+}
+
+async fn run(case: &Case, servers: &Servers) {
+    let folder = tempfile::tempdir().unwrap();
+    let host = Arc::new(Host::start(case, servers, folder.path()).await);
+    let problem = host
+        .tools
+        .problems()
+        .first()
+        .map(|problem| format!("{problem} {:?}", problem.hint()));
+    match (&problem, case.load) {
+        (Some(problem), true) => assert!(problem.contains(&case.says), "{}: {problem:.500}", case.name),
+        (None, true) => panic!("{}: it loads", case.name),
+        (Some(problem), false) => panic!("{}: {problem}", case.name),
+        (None, false) => {}
+    }
+
+    // The neighbour: another tenant, another plugin, all the while and once after it.
+    let over = Arc::new(AtomicBool::new(false));
+    let served = Arc::new(AtomicU64::new(0));
+    let neighbour = AbortOnDropHandle::new(tokio::spawn({
+        let (host, over, served) = (host.clone(), over.clone(), served.clone());
+        async move {
+            loop {
+                let last = over.load(Ordering::SeqCst);
+                let result = host
+                    .call("neighbour", "calculate", json!({ "expression": "6*7" }))
+                    .await;
+                assert_eq!((result.outcome, said(&result).trim()), (Outcome::Ok, "42"));
+                served.fetch_add(1, Ordering::SeqCst);
+                if last {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }));
+    // Until it was served once.
+    while served.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    if !case.load {
+        for input in &case.inputs {
+            let input: Value = serde_json::from_str(&servers.fill(input)).unwrap();
+            let result = host.call("hostile", &case.tool, input.clone()).await;
+            let text = said(&result);
+            assert!(
+                case.outcomes.contains(&result.outcome.name().to_owned()),
+                "{}: {input}: {:?}: {text:.500}",
+                case.name,
+                result.outcome
+            );
+            assert!(
+                text.contains(&servers.fill(&case.says)),
+                "{}: {input}: {text:.500}",
+                case.name
+            );
+        }
+    }
+    over.store(true, Ordering::SeqCst);
+    neighbour
+        .await
+        .unwrap_or_else(|error| panic!("{}: the neighbour: {error}", case.name));
+    assert!(served.load(Ordering::SeqCst) >= 2, "{}", case.name);
+}
+
+#[test]
+fn every_misdeed_ends_as_it_should_and_nobody_else_notices() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()
+        .unwrap();
+    let servers = runtime.block_on(Servers::start());
+    let cases = corpus::read();
+    // The first makes what stays: caches, threads, buffers.
+    runtime.block_on(run(&cases[0], &servers));
+    let before = Traces::now();
+    let mut failed = Vec::new();
+    for case in &cases {
+        let started = Instant::now();
+        let whole = async {
+            run(case, &servers).await;
+            traces::expect_none_since(&before, &case.name, BLOCKING_THREADS).await;
+        };
+        // One that fails hides none of the others.
+        if std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(whole))).is_err() {
+            failed.push(case.name.as_str());
+        }
+        println!("{:>6.2} s  {}", started.elapsed().as_secs_f64(), case.name);
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// One bit of a good component, turned over: whatever comes of it, the host goes on.
+#[test]
+fn flipped_bits_hurt_nobody() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let servers = Servers::start().await;
+        let good = bytes::good();
+        let mut loaded = 0;
+        for flip in 0..48_usize {
+            let mut spoiled = good.clone();
+            // Spread over the whole of it, a different bit each time.
+            let at = flip.wrapping_mul(2_654_435_761) % spoiled.len();
+            spoiled[at] ^= 1 << (flip % 8);
+            let case = Case::of_bytes(&format!("bit {} of byte {at}", flip % 8), spoiled);
+            let folder = tempfile::tempdir().unwrap();
+            let host = Host::start(&case, &servers, folder.path()).await;
+            loaded += usize::from(host.tools.problems().is_empty());
+            if host.tools.problems().is_empty() {
+                // It may do anything now, within its limits.
+                let names: Vec<String> = host.tools.tools().map(|tool| tool.name.clone()).collect();
+                for name in names.iter().filter(|name| *name != "calculate") {
+                    host.call("hostile", name, json!({})).await;
+                }
+            }
+            let result = host
+                .call("neighbour", "calculate", json!({ "expression": "6*7" }))
+                .await;
+            assert_eq!(result.outcome, Outcome::Ok, "{}", case.name);
+        }
+        assert!(loaded < 48, "some flip is noticed");
+    });
+}
