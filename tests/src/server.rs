@@ -123,7 +123,7 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour, seen: Heads) {
         Behaviour::Answer(bytes) => bytes,
         Behaviour::AnswerOnce(bytes) if first => bytes,
         Behaviour::Echo => answer_of("", &head),
-        Behaviour::Drip => return pour(&mut stream, &[b'x'], Duration::from_secs(1)).await,
+        Behaviour::Drip => return pour(&mut stream, b"x", Duration::from_secs(1)).await,
         Behaviour::Endless => return pour(&mut stream, &[b'x'; 16 * 1024], Duration::ZERO).await,
         Behaviour::AnswerOnce(_) | Behaviour::Silence => {
             // Until the client gives up.

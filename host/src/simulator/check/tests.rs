@@ -333,6 +333,11 @@ fn every_rule_has_its_words() {
             "tools.0.custom.input_schema: input_schema does not support oneOf",
         ),
         (
+            "/tools/0/input_schema/properties",
+            json!({ "a b": {} }),
+            "tools.0.custom.input_schema.properties: Property keys should match pattern",
+        ),
+        (
             "/tools/0/annotations",
             json!({}),
             "tools.0.custom.annotations: Extra inputs are not permitted",

@@ -84,6 +84,11 @@ fn schema(schema: &Value, at: &str) -> Checked {
             {
                 return wrong(": input_schema does not support oneOf, allOf, or anyOf at the top level");
             }
+            // Below the top any name will do.
+            let properties = fields.get("properties").and_then(Value::as_object);
+            if properties.is_some_and(|properties| !properties.keys().all(|name| is_property_name(name))) {
+                return wrong(".properties: Property keys should match pattern '^[a-zA-Z0-9_.-]{1,64}$'");
+            }
             match fields.get("type") {
                 None => wrong(".type: Field required"),
                 Some(kind) if kind == "object" => Ok(()),
@@ -92,6 +97,13 @@ fn schema(schema: &Value, at: &str) -> Checked {
         }
         _ => wrong(": Input should be a valid dictionary"),
     }
+}
+
+fn is_property_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
 fn choice(choice: &Value, tools: &[Value], names: &HashSet<&str>) -> Checked {
