@@ -12,7 +12,7 @@ use cofferdam::sandbox::CompilePlace;
 use cofferdam::secret::Secret;
 use cofferdam::simulator::{Answer, Script, Simulator, SimulatorOptions, ToolCall};
 use cofferdam::telemetry::{Event, EventKind};
-use cofferdam::tools::{ComponentSource, Decision, Outcome, PluginSettings, Tool, ToolPolicy};
+use cofferdam::tools::{ComponentSource, Decision, Outcome, PluginSettings, Tool, ToolPolicy, ToolSettings};
 use cofferdam_tests::tool_call;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -120,6 +120,31 @@ async fn host_error_for_a_fault_of_ours_and_the_run_goes_on() {
         told.contains("Internal error") && !told.contains("a bug of the embedder"),
         "{told}"
     );
+}
+
+/// A report tells of its own run, also in a conversation that had a worse one.
+#[tokio::test]
+async fn one_degraded_answer_does_not_mark_the_next() {
+    let model = model([
+        tool_call("panic", json!({})),
+        Answer::text("Perhaps."),
+        Answer::text("For sure."),
+    ]);
+    let host = builder_with(&model, |config| {
+        let fallback = Some("Ask me later.".to_owned());
+        let tool = ToolSettings {
+            fallback,
+            ..ToolSettings::default()
+        };
+        config.plugins[0].tools.insert("panic".to_owned(), tool);
+    });
+    let host = host.build().await.unwrap();
+    let mut session = host.session();
+    let mut degraded = Vec::new();
+    for prompt in ["One.", "Two."] {
+        degraded.push(session.run(prompt, RunOptions::default()).await.degraded);
+    }
+    assert_eq!(degraded, [true, false]);
 }
 
 #[tokio::test]

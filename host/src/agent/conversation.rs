@@ -290,4 +290,46 @@ mod tests {
                 if a.tool_use_id == "a" && b.tool_use_id == "b" && a.is_error
         ));
     }
+
+    fn with_images(conversation: &mut Conversation, id: &str, images: usize, bytes: usize) {
+        let image = || ResultContent::Image {
+            source: crate::model::ImageSource::Base64 {
+                media_type: "image/png".to_owned(),
+                data: "x".repeat(bytes),
+            },
+        };
+        conversation.answered(vec![tool_use(id)]);
+        conversation.results(vec![ToolResultBlock {
+            tool_use_id: id.to_owned(),
+            content: (0..images).map(|_| image()).collect(),
+            is_error: false,
+        }]);
+    }
+
+    fn images(conversation: &Conversation) -> Vec<usize> {
+        let results = conversation.messages().iter().filter(|message| holds_results(message));
+        results
+            .map(|message| match &message.content[..] {
+                [Block::ToolResult(result)] => {
+                    let images = result.content.iter().filter(|content| text(content).is_none());
+                    images.count()
+                }
+                content => panic!("{content:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_newest_images_stay_by_number_and_by_bytes() {
+        let mut conversation = Conversation::default();
+        conversation.ask("go");
+        for id in ["a", "b", "c", "d", "e"] {
+            with_images(&mut conversation, id, 20, 10);
+        }
+        assert_eq!(images(&conversation), [0, 20, 20, 20, 20]);
+        with_images(&mut conversation, "f", 3, MAX_IMAGE_BYTES / 3);
+        assert_eq!(images(&conversation), [0, 0, 0, 0, 0, 3]);
+        assert!(conversation.drop_images() && !conversation.drop_images());
+        assert_eq!(images(&conversation), [0; 6]);
+    }
 }
