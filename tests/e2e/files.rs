@@ -46,6 +46,12 @@ async fn what_was_granted_can_be_read_and_what_is_for_writing_written() {
     let written = files(&lab, json!({ "do": "write", "path": "/out/a.txt", "text": "mine" })).await;
     assert_eq!(written, "done");
     assert_eq!(std::fs::read_to_string(lab.path("out/a.txt")).unwrap(), "mine");
+    // A second name would outlive the grant of the first.
+    refused(
+        &lab,
+        json!({ "do": "hard_link", "path": "/out/a.txt", "to": "/out/h.txt" }),
+    )
+    .await;
     // What one call leaves there the next one finds.
     assert_eq!(files(&lab, json!({ "path": "/out/a.txt" })).await, "mine");
     assert_eq!(
@@ -163,6 +169,14 @@ async fn fifos_and_devices_are_not_opened() {
 }
 
 #[tokio::test]
+async fn so_many_files_at_once_and_no_more() {
+    let lab = configured("");
+    let hold = |count: u32| json!({ "do": "hold", "path": "/in/hello.txt", "count": count });
+    assert_eq!(files(&lab, hold(50)).await, 50);
+    refused(&lab, hold(64)).await;
+}
+
+#[tokio::test]
 async fn file_bytes() {
     let lab = configured("file_bytes = \"100KiB\"");
     let size = |name: &str| std::fs::metadata(lab.path(name)).map_or(0, |metadata| metadata.len());
@@ -170,7 +184,7 @@ async fn file_bytes() {
     assert_eq!(files(&lab, fill(90_000)).await, "done");
     refused(&lab, fill(1_000_000)).await;
     assert!(
-        (90_000..90_000 + 102_400).contains(&size("out/full")),
+        (90_000..=94_208 + 102_400).contains(&size("out/full")),
         "{}",
         size("out/full")
     );
@@ -185,6 +199,13 @@ async fn file_bytes() {
         files(&lab, json!({ "do": "grow", "path": "/out/full", "bytes": 102_400 })).await,
         "done"
     );
+    refused(&lab, json!({ "do": "gap", "path": "/out/full", "bytes": 300_000 })).await;
+    refused(
+        &lab,
+        json!({ "do": "gap", "path": "/out/other", "bytes": 8_796_093_022_208_u64 }),
+    )
+    .await;
+    std::fs::remove_file(lab.path("out/other")).unwrap();
     // Neither are empty files free.
     refused(&lab, json!({ "do": "create", "path": "/out/empty", "count": 100 })).await;
     let made = std::fs::read_dir(lab.path("out")).unwrap().count();

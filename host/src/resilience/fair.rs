@@ -193,6 +193,9 @@ impl Inner {
         let line = self.line(tenant);
         line.held += 1;
         line.served = now;
+        // Who was served while nobody waited owes nobody for that.
+        let used = line.used;
+        self.used = self.used.max(used);
         true
     }
 
@@ -263,7 +266,10 @@ impl Future for Acquire {
                 ticket
             }
         };
-        inner.wakers.insert(ticket, cx.waker().clone());
+        let replaced = inner.wakers.insert(ticket, cx.waker().clone());
+        drop(inner);
+        // A waker may hold what holds a place.
+        drop(replaced);
         Poll::Pending
     }
 }
@@ -272,7 +278,7 @@ impl Drop for Acquire {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
         let mut inner = self.places.lock();
-        inner.wakers.remove(&ticket);
+        let waker = inner.wakers.remove(&ticket);
         if inner.granted.remove(&ticket) {
             drop(inner);
             self.places.give_back(&self.tenant, Duration::ZERO);
@@ -284,6 +290,8 @@ impl Drop for Acquire {
             .queue(standing)
             .retain(|waiting| *waiting != ticket);
         inner.forget_if_idle(&self.tenant);
+        drop(inner);
+        drop(waker);
     }
 }
 
@@ -407,6 +415,39 @@ mod tests {
             served.push(if held.tenant == busy { 'b' } else { 'l' });
         }
         assert!(served.matches('b').count() >= 3, "{served}");
+    }
+
+    /// Time that was used while nobody wanted it is no debt.
+    #[tokio::test(start_paused = true)]
+    async fn who_worked_alone_is_not_made_to_wait_for_it() {
+        let places = FairPlaces::new(1, Share::Time);
+        let (first, late) = (tenant("first"), tenant("late"));
+        for _ in 0..100 {
+            let held = places.try_acquire(&first).unwrap();
+            tokio::time::advance(Duration::from_secs(1)).await;
+            drop(held);
+        }
+        let mut held = places.try_acquire(&late).unwrap();
+        let mut waiting: Vec<_> = (0..20).map(|_| places.acquire(&late, Newcomer)).collect();
+        let mut mine = places.acquire(&first, Newcomer);
+        for acquire in waiting.iter_mut().chain([&mut mine]) {
+            assert!(acquire.now_or_never().is_none());
+        }
+        let mut before = 0;
+        let place = loop {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            drop(held);
+            if let Some(place) = (&mut mine).now_or_never() {
+                break place;
+            }
+            held = waiting
+                .iter_mut()
+                .find_map(|acquire| acquire.ticket.and_then(|_| acquire.now_or_never()))
+                .unwrap();
+            before += 1;
+        };
+        drop(place);
+        assert!(before <= 2, "{before} turns of the other came first");
     }
 
     #[test]

@@ -10,11 +10,14 @@ use bytes::Bytes;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource, ResourceTable};
 use wasmtime_wasi::WasiCtxBuilder;
-use wasmtime_wasi::filesystem::{Descriptor, FsPerms, WasiFilesystemView};
+use wasmtime_wasi::filesystem::{Descriptor, FsPerms, WasiFilesystemCtxView, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    DescriptorFlags, DescriptorType, ErrorCode, HostDescriptor, OpenFlags, PathFlags,
+    DescriptorFlags, DescriptorType, DirectoryEntryStream, ErrorCode, HostDescriptor, NewTimestamp, OpenFlags,
+    PathFlags,
 };
-use wasmtime_wasi::p2::{DynOutputStream, FsResult, OutputStream, Pollable, StreamError, StreamResult};
+use wasmtime_wasi::p2::{
+    DynInputStream, DynOutputStream, FsError, FsResult, OutputStream, Pollable, StreamError, StreamResult,
+};
 
 use super::state::CallState;
 
@@ -23,6 +26,11 @@ const INTERFACE: &str = "wasi:filesystem/types@0.2.12";
 
 /// What a new file or folder counts for, so that empty ones are not free: a block of a disk.
 const ENTRY_BYTES: u64 = 4096;
+
+/// Files and streams that a call may have open when it opens another: the whole process has only so many.
+const MAX_OPEN: usize = 64;
+/// Listings of folders at the same time: each is held by the host as a whole.
+const MAX_LISTINGS: usize = 4;
 
 /// A folder that a plugin may see.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,6 +137,48 @@ pub(super) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<
         },
     )?;
     types.func_wrap_async(
+        "[method]descriptor.link-at",
+        |mut store: Store<'_>, (_, _, _, _, _): (Fd, PathFlags, String, Fd, String)| {
+            Box::new(async move {
+                // A second name outlives the grant of the first.
+                store.data_mut().host_calls += 1;
+                answer::<()>(Err(ErrorCode::NotPermitted.into()))
+            })
+        },
+    )?;
+    types.func_wrap_async(
+        "[method]descriptor.set-times-at",
+        |mut store: Store<'_>, (fd, _, path, accessed, modified): SetTimesAt| {
+            Box::new(async move {
+                // Following a link it would open what is there, and wait for the other end of a FIFO.
+                let mut files = store.data_mut().filesystem();
+                answer(
+                    files
+                        .set_times_at(fd, PathFlags::empty(), path, accessed, modified)
+                        .await,
+                )
+            })
+        },
+    )?;
+    types.func_wrap_async(
+        "[method]descriptor.read-directory",
+        |mut store: Store<'_>, (fd,): (Fd,)| {
+            Box::new(async move {
+                let state = store.data_mut();
+                let listings = state
+                    .table
+                    .iter_mut()
+                    .filter(|entry| entry.is::<DirectoryEntryStream>());
+                let full = listings.count() >= MAX_LISTINGS;
+                let mut files = state.filesystem();
+                answer(match full {
+                    true => Err(ErrorCode::Quota.into()),
+                    false => files.read_directory(fd).await,
+                })
+            })
+        },
+    )?;
+    types.func_wrap_async(
         "[method]descriptor.set-size",
         |mut store: Store<'_>, (fd, size): (Fd, u64)| {
             Box::new(async move { answer(set_size(store.data_mut(), fd, size).await) })
@@ -139,21 +189,29 @@ pub(super) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<
         |mut store: Store<'_>, (fd, bytes, offset): (Fd, Vec<u8>, u64)| {
             Box::new(async move {
                 let state = store.data_mut();
-                let charged = state.files.charge(bytes.len() as u64);
+                let budget = state.files.clone();
                 let mut files = state.filesystem();
+                let charged = charge_write(&mut files, &budget, &fd, offset, bytes.len() as u64).await;
                 answer(match charged {
                     Ok(()) => files.write(fd, bytes, offset).await,
-                    Err(error) => Err(error.into()),
+                    Err(error) => Err(error),
                 })
             })
         },
     )?;
-    types.func_wrap(
+    types.func_wrap_async(
         "[method]descriptor.write-via-stream",
         |mut store: Store<'_>, (fd, offset): (Fd, u64)| {
-            let state = store.data_mut();
-            let stream = state.filesystem().write_via_stream(fd, offset);
-            answer(bounded(state, stream))
+            Box::new(async move {
+                let state = store.data_mut();
+                let budget = state.files.clone();
+                let mut files = state.filesystem();
+                let stream = match charge_write(&mut files, &budget, &fd, offset, 0).await {
+                    Ok(()) => files.write_via_stream(fd, offset),
+                    Err(error) => Err(error),
+                };
+                answer(bounded(state, stream))
+            })
         },
     )?;
     types.func_wrap(
@@ -170,6 +228,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<
 
 type Store<'a> = StoreContextMut<'a, CallState>;
 type Fd = Resource<Descriptor>;
+type SetTimesAt = (Fd, PathFlags, String, NewTimestamp, NewTimestamp);
 type OpenAt = (Fd, PathFlags, String, OpenFlags, DescriptorFlags);
 
 /// As the component's own: an error code is an answer, anything else ends the call.
@@ -190,24 +249,42 @@ async fn open_at(
     open_flags: OpenFlags,
     flags: DescriptorFlags,
 ) -> FsResult<Fd> {
-    if open_flags.contains(OpenFlags::CREATE) {
-        state.files.charge(ENTRY_BYTES)?;
-    }
+    // A stream keeps its file open when the descriptor is gone.
+    let open = state
+        .table
+        .iter_mut()
+        .filter(|entry| entry.is::<Descriptor>() || entry.is::<DynInputStream>() || entry.is::<DynOutputStream>());
+    let full = open.count() >= MAX_OPEN;
+    let budget = state.files.clone();
     let mut files = state.filesystem();
+    if full {
+        return Err(ErrorCode::Quota.into());
+    }
     let same = Resource::new_borrow(fd.rep());
     match files.stat_at(same, path_flags, path.clone()).await {
-        Ok(found)
-            if !matches!(
-                found.type_,
-                DescriptorType::RegularFile | DescriptorType::Directory | DescriptorType::SymbolicLink
-            ) =>
-        {
-            return Err(ErrorCode::NotPermitted.into());
-        }
-        // What is wrong with the path, opening says as well.
-        _ => {}
+        Ok(found) => match found.type_ {
+            DescriptorType::RegularFile | DescriptorType::Directory | DescriptorType::SymbolicLink => {}
+            _ => return Err(ErrorCode::NotPermitted.into()),
+        },
+        Err(error) => match error.downcast().map_err(FsError::trap)? {
+            ErrorCode::NoEntry if open_flags.contains(OpenFlags::CREATE) => budget.charge(ENTRY_BYTES)?,
+            code => return Err(code.into()),
+        },
     }
     files.open_at(fd, path_flags, path, open_flags, flags).await
+}
+
+/// What is written, and the gap before it: a file that ends beyond its bytes takes room as well, sooner or later.
+async fn charge_write(
+    files: &mut WasiFilesystemCtxView<'_>,
+    budget: &FileBudget,
+    fd: &Fd,
+    offset: u64,
+    bytes: u64,
+) -> FsResult<()> {
+    let now = files.stat(Resource::new_borrow(fd.rep())).await?.size;
+    budget.charge(offset.saturating_sub(now).saturating_add(bytes))?;
+    Ok(())
 }
 
 /// A file that grows takes room, also where nothing is written into it.

@@ -137,7 +137,7 @@ pub const MISDEEDS: &[Misdeed] = &[
     misdeed("files", "Does one thing with a file or folder, and answers with what came of it.", filing::files).takes(
         r#"{
             "do": {
-                "enum": ["read", "write", "fill", "grow", "create", "folder", "remove", "rename", "hard_link", "symlink", "list"],
+                "enum": ["read", "write", "fill", "grow", "create", "hold", "gap", "folder", "remove", "rename", "hard_link", "symlink", "list"],
                 "default": "read"
             },
             "path": { "type": "string" },

@@ -1,7 +1,7 @@
 //! Files, as any plugin may use them: whatever the standard library can be told to do, done as told.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 
 use serde_json::{Value, json};
 
@@ -29,6 +29,19 @@ fn done(input: &Value) -> io::Result<Value> {
             .open(path)?
             .set_len(number(input, "bytes", 0))?,
         "create" => (0..number(input, "count", 1)).try_for_each(|number| fs::write(format!("{path}{number}"), ""))?,
+        // One file, opened as often as told, and never closed.
+        "hold" => {
+            let held = (0..number(input, "count", 1))
+                .map(|_| fs::File::open(path))
+                .collect::<io::Result<Vec<_>>>()?;
+            return Ok(json!(held.len()));
+        }
+        // One byte, far away.
+        "gap" => {
+            let mut file = OpenOptions::new().create(true).write(true).truncate(false).open(path)?;
+            file.seek(io::SeekFrom::Start(number(input, "bytes", 0)))?;
+            file.write_all(b"x")?;
+        }
         "folder" => fs::create_dir(path)?,
         "remove" => fs::remove_file(path)?,
         "rename" => fs::rename(path, to)?,
