@@ -37,6 +37,8 @@ struct Servers {
     drip: HttpServer,
     endless: HttpServer,
     echo: HttpServer,
+    redirect: HttpServer,
+    headers: HttpServer,
 }
 
 impl Servers {
@@ -46,6 +48,8 @@ impl Servers {
             drip: HttpServer::start(Behaviour::Drip).await,
             endless: HttpServer::start(Behaviour::Endless).await,
             echo: HttpServer::start(Behaviour::Echo).await,
+            redirect: HttpServer::start(Behaviour::redirect("http://169.254.169.254/latest/meta-data/")).await,
+            headers: HttpServer::start(Behaviour::with_headers(&"x-more: y\r\n".repeat(40_000), "")).await,
         }
     }
 
@@ -55,6 +59,8 @@ impl Servers {
             ("{drip}", &self.drip),
             ("{endless}", &self.endless),
             ("{echo}", &self.echo),
+            ("{redirect}", &self.redirect),
+            ("{headers}", &self.headers),
         ]
         .into_iter()
         .fold(text.to_owned(), |text, (name, server)| {
