@@ -115,15 +115,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<
     types.func_wrap_async(
         "[method]descriptor.create-directory-at",
         |mut store: Store<'_>, (fd, path): (Fd, String)| {
-            Box::new(async move {
-                let state = store.data_mut();
-                let charged = state.files.charge(ENTRY_BYTES);
-                let mut files = state.filesystem();
-                answer(match charged {
-                    Ok(()) => files.create_directory_at(fd, path).await,
-                    Err(error) => Err(error.into()),
-                })
-            })
+            Box::new(async move { answer(create_directory_at(store.data_mut(), fd, path).await) })
         },
     )?;
     types.func_wrap_async(
@@ -163,19 +155,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<
     types.func_wrap_async(
         "[method]descriptor.read-directory",
         |mut store: Store<'_>, (fd,): (Fd,)| {
-            Box::new(async move {
-                let state = store.data_mut();
-                let listings = state
-                    .table
-                    .iter_mut()
-                    .filter(|entry| entry.is::<DirectoryEntryStream>());
-                let full = listings.count() >= MAX_LISTINGS;
-                let mut files = state.filesystem();
-                answer(match full {
-                    true => Err(ErrorCode::Quota.into()),
-                    false => files.read_directory(fd).await,
-                })
-            })
+            Box::new(async move { answer(read_directory(store.data_mut(), fd).await) })
         },
     )?;
     types.func_wrap_async(
@@ -187,40 +167,18 @@ pub(super) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<
     types.func_wrap_async(
         "[method]descriptor.write",
         |mut store: Store<'_>, (fd, bytes, offset): (Fd, Vec<u8>, u64)| {
-            Box::new(async move {
-                let state = store.data_mut();
-                let budget = state.files.clone();
-                let mut files = state.filesystem();
-                let charged = charge_write(&mut files, &budget, &fd, offset, bytes.len() as u64).await;
-                answer(match charged {
-                    Ok(()) => files.write(fd, bytes, offset).await,
-                    Err(error) => Err(error),
-                })
-            })
+            Box::new(async move { answer(write(store.data_mut(), fd, bytes, offset).await) })
         },
     )?;
     types.func_wrap_async(
         "[method]descriptor.write-via-stream",
         |mut store: Store<'_>, (fd, offset): (Fd, u64)| {
-            Box::new(async move {
-                let state = store.data_mut();
-                let budget = state.files.clone();
-                let mut files = state.filesystem();
-                let stream = match charge_write(&mut files, &budget, &fd, offset, 0).await {
-                    Ok(()) => files.write_via_stream(fd, offset),
-                    Err(error) => Err(error),
-                };
-                answer(bounded(state, stream))
-            })
+            Box::new(async move { answer(write_via_stream(store.data_mut(), fd, offset).await) })
         },
     )?;
     types.func_wrap(
         "[method]descriptor.append-via-stream",
-        |mut store: Store<'_>, (fd,): (Fd,)| {
-            let state = store.data_mut();
-            let stream = state.filesystem().append_via_stream(fd);
-            answer(bounded(state, stream))
-        },
+        |mut store: Store<'_>, (fd,): (Fd,)| answer(append_via_stream(store.data_mut(), fd)),
     )?;
     linker.allow_shadowing(false);
     Ok(())
@@ -274,6 +232,43 @@ async fn open_at(
     files.open_at(fd, path_flags, path, open_flags, flags).await
 }
 
+async fn create_directory_at(state: &mut CallState, fd: Fd, path: String) -> FsResult<()> {
+    let budget = state.files.clone();
+    let mut files = state.filesystem();
+    budget.charge(ENTRY_BYTES)?;
+    files.create_directory_at(fd, path).await
+}
+
+async fn read_directory(state: &mut CallState, fd: Fd) -> FsResult<Resource<DirectoryEntryStream>> {
+    let entries = state.table.iter_mut();
+    let full = entries.filter(|entry| entry.is::<DirectoryEntryStream>()).count() >= MAX_LISTINGS;
+    let mut files = state.filesystem();
+    if full {
+        return Err(ErrorCode::Quota.into());
+    }
+    files.read_directory(fd).await
+}
+
+async fn write(state: &mut CallState, fd: Fd, bytes: Vec<u8>, offset: u64) -> FsResult<u64> {
+    let budget = state.files.clone();
+    let mut files = state.filesystem();
+    charge_write(&mut files, &budget, &fd, offset, bytes.len() as u64).await?;
+    files.write(fd, bytes, offset).await
+}
+
+async fn write_via_stream(state: &mut CallState, fd: Fd, offset: u64) -> FsResult<Resource<DynOutputStream>> {
+    let budget = state.files.clone();
+    let mut files = state.filesystem();
+    charge_write(&mut files, &budget, &fd, offset, 0).await?;
+    let stream = files.write_via_stream(fd, offset)?;
+    bounded(&mut state.table, stream, budget)
+}
+
+fn append_via_stream(state: &mut CallState, fd: Fd) -> FsResult<Resource<DynOutputStream>> {
+    let stream = state.filesystem().append_via_stream(fd)?;
+    bounded(&mut state.table, stream, state.files.clone())
+}
+
 /// What is written, and the gap before it: a file that ends beyond its bytes takes room as well, sooner or later.
 async fn charge_write(
     files: &mut WasiFilesystemCtxView<'_>,
@@ -291,20 +286,19 @@ async fn charge_write(
 async fn set_size(state: &mut CallState, fd: Fd, size: u64) -> FsResult<()> {
     let budget = state.files.clone();
     let mut files = state.filesystem();
-    let now = files.stat(Resource::new_borrow(fd.rep())).await?.size;
-    budget.charge(size.saturating_sub(now))?;
+    charge_write(&mut files, &budget, &fd, size, 0).await?;
     files.set_size(fd, size).await
 }
 
 /// Puts a stream to a file under the budget.
-fn bounded(state: &mut CallState, stream: FsResult<Resource<DynOutputStream>>) -> FsResult<Resource<DynOutputStream>> {
-    let stream = stream?;
-    let budget = state.files.clone();
-    let table: &mut ResourceTable = &mut state.table;
-    let inner = table.get_mut(&stream)?;
-    let taken = std::mem::replace(inner, Box::new(Nowhere));
-    *inner = Box::new(Bounded { inner: taken, budget });
-    Ok(stream)
+fn bounded(
+    table: &mut ResourceTable,
+    stream: Resource<DynOutputStream>,
+    budget: FileBudget,
+) -> FsResult<Resource<DynOutputStream>> {
+    let inner = table.delete(stream)?;
+    let bounded: DynOutputStream = Box::new(Bounded { inner, budget });
+    Ok(table.push(bounded)?)
 }
 
 /// Charges what is written.
@@ -340,28 +334,6 @@ impl OutputStream for Bounded {
 
     async fn cancel(&mut self) {
         self.inner.cancel().await;
-    }
-}
-
-/// Holds the place of a stream for a moment.
-struct Nowhere;
-
-#[async_trait]
-impl Pollable for Nowhere {
-    async fn ready(&mut self) {}
-}
-
-impl OutputStream for Nowhere {
-    fn write(&mut self, _: Bytes) -> StreamResult<()> {
-        Err(StreamError::Closed)
-    }
-
-    fn flush(&mut self) -> StreamResult<()> {
-        Err(StreamError::Closed)
-    }
-
-    fn check_write(&mut self) -> StreamResult<usize> {
-        Err(StreamError::Closed)
     }
 }
 

@@ -138,26 +138,14 @@ struct Line<'a> {
 
 impl Line<'_> {
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<FairPlace> {
-        let turn = match &mut self.waiting {
-            None => match self.turns.try_acquire(self.tenant) {
-                Some(turn) => turn,
-                None => {
-                    let standing = match self.taken < NEW_FOR {
-                        true => Standing::Newcomer,
-                        false => Standing::Regular,
-                    };
-                    let waiting = self.waiting.insert(self.turns.acquire(self.tenant, standing));
-                    match Pin::new(waiting).poll(cx) {
-                        Poll::Ready(turn) => turn,
-                        Poll::Pending => return Poll::Pending,
-                    }
-                }
-            },
-            Some(waiting) => match Pin::new(waiting).poll(cx) {
-                Poll::Ready(turn) => turn,
-                Poll::Pending => return Poll::Pending,
-            },
+        let standing = match self.taken < NEW_FOR {
+            true => Standing::Newcomer,
+            false => Standing::Regular,
         };
+        let waiting = self
+            .waiting
+            .get_or_insert_with(|| self.turns.acquire(self.tenant, standing));
+        let turn = ready!(Pin::new(waiting).poll(cx));
         self.waiting = None;
         self.taken = self.taken.saturating_add(1);
         Poll::Ready(turn)

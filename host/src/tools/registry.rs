@@ -160,7 +160,7 @@ fn contests<'a>(
     plugins: &'a [PluginSettings],
     loaded: &[Result<Vec<Tool>, PluginProblem>],
 ) -> BTreeMap<&'a str, PluginProblem> {
-    let mut claims: BTreeMap<&str, Vec<(Claim, &str)>> = BTreeMap::new();
+    let mut claims: BTreeMap<&str, Vec<(Claim, &'a str)>> = BTreeMap::new();
     for (settings, tools) in plugins.iter().zip(loaded) {
         for tool in tools.iter().flatten() {
             let claim = match (&settings.digest, settings.tools.contains_key(&tool.export)) {
@@ -181,14 +181,11 @@ fn contests<'a>(
             let other = claimants.iter().find(|(_, other)| other != plugin);
             if let Some((_, other)) = other
                 && !(is_decided && *claim == best)
-                && let Some(settings) = plugins.iter().find(|settings| settings.name == *plugin)
             {
-                losers
-                    .entry(settings.name.as_str())
-                    .or_insert(PluginProblem::Duplicate {
-                        tool: tool.to_owned(),
-                        other: (*other).to_owned(),
-                    });
+                losers.entry(*plugin).or_insert(PluginProblem::Duplicate {
+                    tool: tool.to_owned(),
+                    other: (*other).to_owned(),
+                });
             }
         }
     }
