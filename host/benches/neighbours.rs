@@ -3,8 +3,7 @@
 //! - **Neighbours.** Calls of a trivial tool that arrive at a steady rate from a thread outside the runtime, whether or not the
 //!   ones before are done: alone, and beside 64 guests that compute for ever. A load from inside the runtime would wait for
 //!   its own turn before it starts the clock, and hide the queue.
-//! - **Tenants.** What one tenant gets done alone, and while another floods the host. One call at a time waits for the end of
-//!   another guest's turn each time, so its share beside a flood of short calls is smaller, and shown only.
+//! - **Tenants.** What one tenant gets done alone, and while another floods the host.
 //! - **Kill.** By how much a runaway outlives its deadline: alone, and 64 at once.
 //!
 //! `cargo bench --bench neighbours`
@@ -17,30 +16,29 @@
     clippy::disallowed_types
 )]
 
+mod common;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cofferdam::agent::load_tools;
-use cofferdam::config::Config;
-use cofferdam::resilience::BreakerSettings;
-use cofferdam::sandbox::{CompilePlace, Grants, Limits};
-use cofferdam::telemetry::{AlertSettings, Emitter, EventBus};
-use cofferdam::tools::{ComponentSource, Outcome, PluginSettings, ToolCall, ToolContext, ToolSet};
+use cofferdam::sandbox::Limits as CallLimits;
+use cofferdam::telemetry::EventBus;
+use cofferdam::tools::Outcome;
 use serde_json::{Value, json};
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// A debug build shows that the benchmark works; its figures mean nothing, and no limit holds.
-const IS_BENCH: bool = !cfg!(debug_assertions);
+use self::common::dispatch::Dispatch;
+use self::common::{IS_BENCH, Limits, Sample, micros, runtime};
+
 const RUNAWAYS: usize = 64;
 /// How long each figure is measured.
 const SPAN: Duration = Duration::from_millis(if IS_BENCH { 4_000 } else { 200 });
 /// Between two arrivals.
 const ARRIVAL: Duration = Duration::from_millis(2);
-/// The limits: p99 beside runaways in quiet p99s, or at least this; the share of a tenant with several calls at a time; the
-/// overshoot of a kill at p99.
+/// The limits: p99 beside runaways in quiet p99s, or at least this; the share of a tenant; the overshoot of a kill at p99.
 const MOST_QUIET: f64 = 2.0;
 const ALWAYS_GOOD: Duration = Duration::from_millis(1);
 const LEAST_SHARE: f64 = 0.4;
@@ -48,38 +46,29 @@ const OVERSHOOT_ALONE: Duration = Duration::from_millis(5);
 const OVERSHOOT_CROWDED: Duration = Duration::from_millis(20);
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    let failures: Vec<String> = [neighbours(&runtime), tenants(&runtime), kill(&runtime)].concat();
-    if !IS_BENCH {
-        println!("a debug build: these figures mean nothing");
-        return;
-    }
-    assert!(failures.is_empty(), "{failures:?}");
+    let runtime = runtime();
+    let mut limits = Limits::default();
+    neighbours(&runtime, &mut limits);
+    tenants(&runtime, &mut limits);
+    kill(&runtime, &mut limits);
+    limits.enforce();
 }
 
-fn neighbours(runtime: &Runtime) -> Vec<String> {
+fn neighbours(runtime: &Runtime, limits: &mut Limits) {
     let host = Lab::new(runtime, Duration::from_secs(600));
-    let quiet = arrivals(runtime.handle(), &host);
+    let mut quiet = arrivals(runtime.handle(), &host);
     let crowd = Crowd::start(runtime.handle(), &host, "crowd");
-    let crowded = arrivals(runtime.handle(), &host);
+    let mut crowded = arrivals(runtime.handle(), &host);
     crowd.stop(runtime);
     println!(
         "calls that arrive every {ARRIVAL:?}: p50 {:.0} µs, p99 {:.0} µs; beside {RUNAWAYS} runaways of the same tenant p50 {:.0} µs, p99 {:.0} µs",
-        micros(quiet.at(50)),
-        micros(quiet.at(99)),
-        micros(crowded.at(50)),
-        micros(crowded.at(99))
+        micros(quiet.percentile(50)),
+        micros(quiet.percentile(99)),
+        micros(crowded.percentile(50)),
+        micros(crowded.percentile(99))
     );
-    let limit = quiet.at(99).mul_f64(MOST_QUIET).max(ALWAYS_GOOD);
-    let mut failures = Vec::new();
-    if crowded.at(99) > limit {
-        failures.push(format!("neighbours: p99 {:?}, at most {limit:?}", crowded.at(99)));
-    }
-    failures
+    let limit = quiet.percentile(99).mul_f64(MOST_QUIET).max(ALWAYS_GOOD);
+    limits.at_most("neighbours at p99, µs", micros(crowded.percentile(99)), micros(limit));
 }
 
 /// Calls that arrive at a steady rate; each is timed from when it was due.
@@ -108,9 +97,8 @@ fn arrivals(handle: &Handle, host: &Arc<Lab>) -> Sample {
     Sample::of(calls.into_iter().map(|call| handle.block_on(call).unwrap()).collect())
 }
 
-fn tenants(runtime: &Runtime) -> Vec<String> {
+fn tenants(runtime: &Runtime, limits: &mut Limits) {
     let host = Lab::new(runtime, Duration::from_secs(600));
-    let mut failures = Vec::new();
     for workers in [1, 4] {
         let alone = throughput(runtime, &host, "quiet", workers);
         let flood = Flood::start(runtime.handle(), &host);
@@ -124,12 +112,13 @@ fn tenants(runtime: &Runtime) -> Vec<String> {
             println!(
                 "a tenant with {workers} calls at a time: {alone:.0} a second alone, {beside:.0} beside {what} of another: {share:.2}"
             );
-            if workers > 1 && share < LEAST_SHARE {
-                failures.push(format!("tenants: {share:.2} beside {what}, at least {LEAST_SHARE}"));
-            }
+            limits.at_least(
+                &format!("share of {workers} at a time beside {what}"),
+                share,
+                LEAST_SHARE,
+            );
         }
     }
-    failures
 }
 
 /// Calls a second of so many at a time, one after the other.
@@ -154,10 +143,9 @@ fn throughput(runtime: &Runtime, host: &Arc<Lab>, tenant: &'static str, workers:
     done.load(Ordering::Relaxed) as f64 / begin.elapsed().as_secs_f64()
 }
 
-fn kill(runtime: &Runtime) -> Vec<String> {
+fn kill(runtime: &Runtime, limits: &mut Limits) {
     let timeout = Duration::from_millis(200);
     let host = Lab::new(runtime, timeout);
-    let mut failures = Vec::new();
     let rounds = if IS_BENCH { 20 } else { 1 };
     for (at_once, limit) in [(1, OVERSHOOT_ALONE), (RUNAWAYS, OVERSHOOT_CROWDED)] {
         let mut overshoots = Vec::new();
@@ -177,20 +165,15 @@ fn kill(runtime: &Runtime) -> Vec<String> {
                 .collect();
             overshoots.extend(calls.into_iter().map(|call| runtime.block_on(call).unwrap()));
         }
-        let overshoot = Sample::of(overshoots);
+        let mut overshoot = Sample::of(overshoots);
         println!(
             "a runaway outlives its deadline, {at_once} at once: p50 {:.1} ms, p99 {:.1} ms",
-            micros(overshoot.at(50)) / 1e3,
-            micros(overshoot.at(99)) / 1e3
+            micros(overshoot.percentile(50)) / 1e3,
+            micros(overshoot.percentile(99)) / 1e3
         );
-        if overshoot.at(99) > limit {
-            failures.push(format!(
-                "kill, {at_once} at once: p99 {:?}, at most {limit:?}",
-                overshoot.at(99)
-            ));
-        }
+        let what = format!("overshoot of {at_once} at once, µs");
+        limits.at_most(&what, micros(overshoot.percentile(99)), micros(limit));
     }
-    failures
 }
 
 /// Guests that compute for ever.
@@ -255,73 +238,20 @@ impl Flood {
 }
 
 /// The dispatch path, with nobody listening.
-struct Lab {
-    tools: ToolSet,
-    bus: EventBus,
-}
+struct Lab(Dispatch);
 
 impl Lab {
     fn new(runtime: &Runtime, timeout: Duration) -> Arc<Self> {
-        let grants = Grants {
-            limits: Limits {
-                fuel: i64::MAX as u64,
-                timeout,
-                concurrency: 1_000,
-                ..Limits::default()
-            },
-            ..Grants::default()
+        let limits = CallLimits {
+            fuel: i64::MAX as u64,
+            timeout,
+            concurrency: 1_000,
+            ..CallLimits::default()
         };
-        let config = Config {
-            plugins: vec![PluginSettings {
-                grants,
-                // The killed are many.
-                breaker: BreakerSettings {
-                    failure_threshold: u32::MAX,
-                    ..BreakerSettings::default()
-                },
-                ..PluginSettings::new("faulty", ComponentSource::Builtin("faulty".to_owned()))
-            }],
-            ..Config::default()
-        };
-        let tls = cofferdam::tls::client_config().unwrap();
-        let tools = runtime
-            .block_on(load_tools(&config, Some(CompilePlace::ThisProcess), tls))
-            .unwrap();
-        Arc::new(Self {
-            tools,
-            bus: EventBus::new(),
-        })
+        Arc::new(Self(runtime.block_on(Dispatch::new(&EventBus::new(), limits))))
     }
 
     async fn call(&self, tenant: &str, tool: &str, input: Value, cancel: &CancellationToken) -> Outcome {
-        let emitter = Emitter::new(&self.bus, "bench", tenant, AlertSettings::default());
-        let context = ToolContext {
-            emitter: &emitter,
-            deadline: tokio::time::Instant::now() + Duration::from_secs(3_600),
-            cancel,
-        };
-        let call = ToolCall {
-            id: String::new(),
-            name: tool.to_owned(),
-            input,
-        };
-        self.tools.call(call, &context).await.outcome
+        self.0.call(&self.0.emitter(tenant), tool, input, cancel).await
     }
-}
-
-struct Sample(Vec<Duration>);
-
-impl Sample {
-    fn of(mut durations: Vec<Duration>) -> Self {
-        durations.sort_unstable();
-        Self(durations)
-    }
-
-    fn at(&self, percent: usize) -> Duration {
-        self.0[(self.0.len() - 1) * percent / 100]
-    }
-}
-
-fn micros(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e6
 }

@@ -168,12 +168,27 @@ async fn fifos_and_devices_are_not_opened() {
     refused(&lab, json!({ "path": "/dev/zero" })).await;
 }
 
+/// The host holds a listing as a whole.
+#[tokio::test]
+async fn a_folder_of_too_many_entries_is_not_listed() {
+    let lab = configured("");
+    std::fs::create_dir(lab.path("in/many")).unwrap();
+    let create = |number: u32| std::fs::write(lab.path("in/many").join(number.to_string()), "").unwrap();
+    // With `.` and `..`.
+    (0..9_998).for_each(create);
+    let list = json!({ "do": "list", "path": "/in/many", "count": 0 });
+    assert_eq!(files(&lab, list.clone()).await, json!(9_998));
+    create(9_998);
+    refused(&lab, list).await;
+    assert_eq!(files(&lab, json!({ "path": "/in/hello.txt" })).await, "hello");
+}
+
 #[tokio::test]
 async fn so_many_files_at_once_and_no_more() {
     let lab = configured("");
     let hold = |count: u32| json!({ "do": "hold", "path": "/in/hello.txt", "count": count });
-    assert_eq!(files(&lab, hold(50)).await, 50);
-    refused(&lab, hold(64)).await;
+    assert_eq!(files(&lab, hold(100)).await, 100);
+    refused(&lab, hold(128)).await;
 }
 
 #[tokio::test]

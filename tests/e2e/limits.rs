@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cofferdam_tests::{Behaviour, HttpServer, Lab, WatGuest, WatTool, faulty};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::lab;
 
@@ -156,7 +157,7 @@ async fn with_server(
     let server = HttpServer::start(behaviour).await;
     let lab = lab([]);
     let grant = format!(
-        "[plugins.faulty]\ncomponent = \"builtin:faulty\"\nhttp = [{{ url = \"{}/\" }}]\n",
+        "[plugins.faulty]\ncomponent = \"builtin:faulty\"\nhttp = [{{ url = \"{}/\", methods = [\"GET\", \"POST\"] }}]\n",
         server.url()
     );
     lab.configure(&format!("{grant}[plugins.faulty.limits]\n{limits}\n"));
@@ -191,6 +192,43 @@ async fn http_response_bytes() {
     assert!(
         result["content"].to_string().contains("body size exceeds limit"),
         "{result:#}"
+    );
+}
+
+#[tokio::test]
+async fn http_request_bytes() {
+    let limits = "http_request_bytes = \"100KiB\"";
+    for (bytes, is_sent) in [(102_400, true), (102_401, false), (10_000_000, false)] {
+        let upload = |url: &str| json!({ "url": url, "bytes": bytes });
+        let (result, _) = with_server(limits, "upload", Behaviour::Swallow, upload).await;
+        let answer: Value = serde_json::from_str(result["content"][0]["text"].as_str().unwrap()).unwrap();
+        match is_sent {
+            true => assert_eq!(
+                (&answer["status"], &answer["sent"]),
+                (&json!(200), &json!(bytes)),
+                "{result:#}"
+            ),
+            false => {
+                let error = answer["error"].as_str().unwrap();
+                assert!(error.contains("HttpRequestBodySize(Some(102400))"), "{result:#}");
+                // What the host takes and has not sent yet is little.
+                assert!(answer["sent"].as_u64().unwrap() < 300_000, "{result:#}");
+            }
+        }
+    }
+}
+
+/// What comes before the answer is no body, and is not free either.
+#[tokio::test]
+async fn heads_without_end() {
+    let fetch = |url: &str| json!({ "url": url });
+    let started = Instant::now();
+    let (result, _) = with_server("http_response_bytes = \"1MiB\"", "fetch", Behaviour::Heads, fetch).await;
+    assert_eq!(result["outcome"], "ok", "{result:#}");
+    assert!(result["content"].to_string().contains("error"), "{result:#}");
+    assert!(
+        started.elapsed() < Duration::from_secs(8),
+        "it did not wait for its deadline"
     );
 }
 
@@ -360,7 +398,13 @@ async fn what_the_host_holds_for_requests_that_are_never_sent() {
         result["detail"].to_string().contains("total size of fields"),
         "{result:#}"
     );
-    for (kind, count) in [("fields", 900), ("bodies", 300)] {
+    for (kind, count) in [
+        ("fields", 900),
+        ("bodies", 300),
+        ("methods", 900),
+        ("authorities", 900),
+        ("paths", 900),
+    ] {
         let (idle, little) = memory_while_hoarding(kind, 1).await;
         assert!(little <= 64 * 1024, "one of {kind} holds {little} bytes");
         let (peak, held) = memory_while_hoarding(kind, count).await;

@@ -20,6 +20,7 @@ mod places;
 mod repository;
 mod secrets;
 mod simulated;
+mod slots;
 
 use std::path::{Path, PathBuf};
 

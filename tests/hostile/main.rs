@@ -39,6 +39,8 @@ struct Servers {
     echo: HttpServer,
     redirect: HttpServer,
     headers: HttpServer,
+    heads: HttpServer,
+    swallow: HttpServer,
 }
 
 impl Servers {
@@ -49,6 +51,8 @@ impl Servers {
             endless: HttpServer::start(Behaviour::Endless).await,
             echo: HttpServer::start(Behaviour::Echo).await,
             redirect: HttpServer::start(Behaviour::redirect("http://169.254.169.254/latest/meta-data/")).await,
+            heads: HttpServer::start(Behaviour::Heads).await,
+            swallow: HttpServer::start(Behaviour::Swallow).await,
             headers: HttpServer::start(Behaviour::with_headers(&"x-more: y\r\n".repeat(40_000), "")).await,
         }
     }
@@ -61,6 +65,8 @@ impl Servers {
             ("{echo}", &self.echo),
             ("{redirect}", &self.redirect),
             ("{headers}", &self.headers),
+            ("{heads}", &self.heads),
+            ("{swallow}", &self.swallow),
         ]
         .into_iter()
         .fold(text.to_owned(), |text, (name, server)| {

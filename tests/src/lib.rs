@@ -8,4 +8,4 @@ mod wat_guest;
 
 pub use lab::{KEY, Lab, Ran, faulty, finish, tool_call};
 pub use server::{Behaviour, HttpServer};
-pub use wat_guest::{WatGuest, WatTool};
+pub use wat_guest::{WatGuest, WatTool, component};

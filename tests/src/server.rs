@@ -22,6 +22,10 @@ pub enum Behaviour {
     Drip,
     /// The head of an answer, and a body without end.
     Endless,
+    /// Heads of answers that say there is more to come, without end.
+    Heads,
+    /// Takes the body, and answers with how many bytes it had.
+    Swallow,
     /// Nothing, for ever.
     Silence,
 }
@@ -125,6 +129,12 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour, seen: Heads) {
         Behaviour::Echo => answer_of("", &head),
         Behaviour::Drip => return pour(&mut stream, b"x", Duration::from_secs(1)).await,
         Behaviour::Endless => return pour(&mut stream, &[b'x'; 16 * 1024], Duration::ZERO).await,
+        Behaviour::Heads => {
+            let head = format!("HTTP/1.1 102 Processing\r\n{}\r\n", "x-more: y\r\n".repeat(100));
+            while stream.write_all(head.as_bytes()).await.is_ok() {}
+            return;
+        }
+        Behaviour::Swallow => return swallow(&mut stream).await,
         Behaviour::AnswerOnce(_) | Behaviour::Silence => {
             // Until the client gives up.
             let _ = stream.read_u8().await;
@@ -144,4 +154,22 @@ async fn pour(stream: &mut TcpStream, piece: &[u8], pause: Duration) {
         tokio::time::sleep(pause).await;
         written = stream.write_all(piece).await;
     }
+}
+
+/// Reads a body in chunks to its end, and answers with its bytes, framing included.
+async fn swallow(stream: &mut TcpStream) {
+    let (mut bytes, mut end) = (0, Vec::new());
+    let mut buffer = [0; 16 * 1024];
+    while !end.ends_with(b"0\r\n\r\n") {
+        match stream.read(&mut buffer).await {
+            Ok(read @ 1..) => {
+                bytes += read;
+                end.extend_from_slice(&buffer[..read]);
+                end.drain(..end.len().saturating_sub(5));
+            }
+            _ => return,
+        }
+    }
+    let _ = stream.write_all(&answer_of("", bytes.to_string().as_bytes())).await;
+    let _ = stream.shutdown().await;
 }

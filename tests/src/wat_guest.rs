@@ -36,6 +36,22 @@ pub struct WatGuest {
     pub items: String,
 }
 
+/// The component of a core module that exports the contract's functions under their canonical names.
+pub fn component(mut module: Vec<u8>) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve
+        .push_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit/0.1.0"))
+        .unwrap();
+    let world = resolve.select_world(&[package], Some("plugin")).unwrap();
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
+    ComponentEncoder::default()
+        .validate(true)
+        .module(&module)
+        .unwrap()
+        .encode()
+        .unwrap()
+}
+
 /// Where text starts in memory; below lie the results.
 const TEXT: usize = 64;
 const PAGE: usize = 65_536;
@@ -77,19 +93,7 @@ impl WatGuest {
 
     /// The component.
     pub fn build(&self) -> Vec<u8> {
-        let mut resolve = Resolve::default();
-        let (package, _) = resolve
-            .push_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit/0.1.0"))
-            .unwrap();
-        let world = resolve.select_world(&[package], Some("plugin")).unwrap();
-        let mut module = wat::parse_str(self.module()).unwrap();
-        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
-        ComponentEncoder::default()
-            .validate(true)
-            .module(&module)
-            .unwrap()
-            .encode()
-            .unwrap()
+        component(wat::parse_str(self.module()).unwrap())
     }
 
     /// The core module. Memory: at 0 the result of `list-tools`, at 16 that of `call-tool`, then texts and records.

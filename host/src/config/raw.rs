@@ -203,6 +203,7 @@ pub(super) struct RawCallLimits {
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) http_requests: u32,
     /// All HTTP response bodies together.
+    pub(super) http_request_bytes: ByteSize,
     pub(super) http_response_bytes: ByteSize,
     /// Bytes that it keeps between calls for one tenant: keys, values, and 64 for each.
     pub(super) keyvalue_bytes: ByteSize,

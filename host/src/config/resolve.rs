@@ -359,6 +359,7 @@ impl Resolver<'_> {
             ("input_bytes", limits.input_bytes, 1, GIB),
             ("output_bytes", limits.output_bytes, 1, GIB),
             ("log_bytes", limits.log_bytes, 1, GIB),
+            ("http_request_bytes", limits.http_request_bytes, 1, 4 * GIB),
             ("http_response_bytes", limits.http_response_bytes, 1, 4 * GIB),
             ("keyvalue_bytes", limits.keyvalue_bytes, 1, GIB),
             ("file_bytes", limits.file_bytes, 1, 1024 * GIB),

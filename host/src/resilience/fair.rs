@@ -49,8 +49,10 @@ pub struct FairPlaces {
 
 #[derive(Debug)]
 struct Inner {
-    /// Above zero only where nobody waits.
+    /// Above zero only where nobody waits who may have one.
     free: usize,
+    /// Places that one tenant may hold.
+    most_for_one: usize,
     lines: BTreeMap<Arc<str>, Line>,
     /// Of those who wait, by ticket.
     wakers: HashMap<u64, Waker>,
@@ -124,6 +126,7 @@ impl FairPlaces {
     pub fn new(places: usize, share: Share) -> Self {
         let inner = Inner {
             free: places,
+            most_for_one: places,
             lines: BTreeMap::new(),
             wakers: HashMap::new(),
             granted: HashSet::new(),
@@ -137,7 +140,14 @@ impl FairPlaces {
         }
     }
 
-    /// Takes a place at once. That overtakes nobody: while somebody waits, none is free.
+    /// Lets no tenant hold more than `most`, whether or not others want any.
+    #[must_use]
+    pub fn with_most_for_one(self, most: usize) -> Self {
+        self.lock().most_for_one = most;
+        self
+    }
+
+    /// Takes a place at once. That overtakes nobody: while somebody waits who may have one, none is free.
     pub fn try_acquire(&self, tenant: &Arc<str>) -> Option<FairPlace> {
         self.lock().take_free(tenant).then(|| self.place(tenant))
     }
@@ -184,7 +194,7 @@ impl Inner {
     }
 
     fn take_free(&mut self, tenant: &Arc<str>) -> bool {
-        if self.free == 0 {
+        if self.free == 0 || self.line(tenant).held >= self.most_for_one {
             return false;
         }
         self.free -= 1;
@@ -208,7 +218,9 @@ impl Inner {
             Share::Places => (line.held, Duration::ZERO, line.served),
             Share::Time => (0, line.used, line.served),
         };
-        let waiting = self.lines.iter().filter(|(_, line)| !line.is_empty());
+        let most = self.most_for_one;
+        let may_have_one = |line: &Line| !line.is_empty() && line.held < most;
+        let waiting = self.lines.iter().filter(|(_, line)| may_have_one(line));
         let next = waiting.min_by_key(|(_, line)| has_had(line));
         let next = next.map(|(tenant, line)| (tenant.clone(), line.used));
         let waker = match next {

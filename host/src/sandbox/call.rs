@@ -10,17 +10,17 @@ use tokio::time::Instant;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi_config::WasiConfigVariables;
 
+use super::blocking::BlockingWork;
 use super::contract::PluginPre;
 use super::engine::YIELD_INTERVAL;
 use super::failure::CallFailure;
 use super::halt::{Halt, Halted};
-use super::http::{Egress, HttpUse, Masker};
+use super::http::{Egress, HttpUse, Masker, Network};
 use super::keyvalue::KeyValueStore;
 use super::limits::Limits;
 use super::log::GuestLog;
 use super::plugin::Grants;
 use super::state::{CallState, HostCallGate};
-use super::turns::Turns;
 
 /// Room in a host call, beyond the result itself, for what is not payload: list elements, names, tags.
 const HOST_CALL_SLACK: u64 = 64 * 1024;
@@ -30,12 +30,12 @@ const HOST_CALL_SLACK: u64 = 64 * 1024;
 pub(super) struct CallSetup {
     pub(super) grants: Arc<Grants>,
     pub(super) stack: u64,
-    pub(super) turns: Turns,
     pub(super) masker: Masker,
     pub(super) config: Arc<WasiConfigVariables>,
     /// Its store, and its name there.
     pub(super) keyvalue: Option<(KeyValueStore, Arc<str>)>,
-    pub(super) tls: Arc<rustls::ClientConfig>,
+    pub(super) network: Network,
+    pub(super) files: BlockingWork,
 }
 
 impl CallSetup {
@@ -75,7 +75,15 @@ pub(super) async fn run<T>(
     let started = Instant::now();
     let limits = setup.limits();
     let log = GuestLog::new(limits.log_bytes);
-    let egress = Egress::new(setup.grants.clone(), setup.masker.clone(), setup.tls.clone());
+    let network = setup.network.clone();
+    // A component that lists its tools does so for nobody.
+    let on_behalf_of = tenant.cloned().unwrap_or_else(|| "".into());
+    let egress = Egress::new(
+        setup.grants.clone(),
+        setup.masker.clone(),
+        network,
+        on_behalf_of.clone(),
+    );
     let state = CallState::new(setup, tenant, halt.deadline, log.clone(), egress);
     let store = state.and_then(|state| prepare_store(pre.engine(), state, limits));
     let mut store = match store {
@@ -95,8 +103,7 @@ pub(super) async fn run<T>(
     };
     // A panic of a host function ends this call and nothing else. The store it may have left in disorder is read for
     // its figures and dropped.
-    let nobody = Arc::from("");
-    let guest = setup.turns.run(tenant.unwrap_or(&nobody), guest);
+    let guest = setup.network.turns.run(&on_behalf_of, guest);
     let guest = AssertUnwindSafe(halt.bound(guest)).catch_unwind();
     let ended = guest.await;
 

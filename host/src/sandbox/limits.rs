@@ -36,11 +36,15 @@ pub struct Limits {
     pub log_bytes: u64,
     /// Outgoing HTTP requests. Default 16.
     pub http_requests: u32,
-    /// Bytes of all HTTP response bodies together. Default 8 MiB.
+    /// Bytes of all HTTP request bodies together. Default 8 MiB.
+    pub http_request_bytes: u64,
+    /// Bytes of all HTTP response bodies together. Default 8 MiB. What else comes in over the connections is bounded by it,
+    /// a sixteenth more, and 128 KiB for each request.
     pub http_response_bytes: u64,
     /// Bytes that it keeps between calls, for one tenant: keys, values, and 64 for each. Default 1 MiB.
     pub keyvalue_bytes: u64,
-    /// Bytes that it writes to files of folders it may change; a new file or folder counts for 4 KiB. Default 64 MiB.
+    /// Bytes that it writes to files of folders it may change; a new file or folder, and any change that moves no bytes, counts
+    /// for 4 KiB. Default 64 MiB.
     pub file_bytes: u64,
     /// Calls of one tool at the same time. Default 16.
     pub concurrency: u32,
@@ -66,6 +70,7 @@ impl Default for Limits {
             output_bytes: MIB,
             log_bytes: 64 * KIB,
             http_requests: 16,
+            http_request_bytes: 8 * MIB,
             http_response_bytes: 8 * MIB,
             keyvalue_bytes: MIB,
             file_bytes: 64 * MIB,
@@ -95,6 +100,7 @@ impl Limits {
             ("output_bytes", self.output_bytes),
             ("log_bytes", self.log_bytes),
             ("http_requests", self.http_requests.into()),
+            ("http_request_bytes", self.http_request_bytes),
             ("http_response_bytes", self.http_response_bytes),
             ("keyvalue_bytes", self.keyvalue_bytes),
             ("file_bytes", self.file_bytes),

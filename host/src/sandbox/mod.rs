@@ -3,11 +3,13 @@
 //! [`Sandbox`] turns bytes into a [`Plugin`]; [`Plugin::call`] runs one tool once, in an instance that exists for that
 //! call alone, under [`Limits`] and with nothing but its [`Grants`].
 
+mod blocking;
 mod cache;
 mod call;
 mod compile;
 mod component;
 mod contract;
+mod descriptors;
 mod deterministic;
 mod engine;
 mod failure;

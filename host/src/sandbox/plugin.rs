@@ -9,16 +9,18 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::component::Component;
 use wasmtime_wasi_config::WasiConfigVariables;
 
+use super::blocking::BlockingWork;
 use super::cache::CompileCache;
 use super::call::{self, CallSetup, CallUse};
 use super::compile::{CompilePlace, Compiler};
 use super::component::{self, ComponentError, Digest};
 use super::contract::{Content, Error, INTERFACE, PluginPre, Tool};
+use super::descriptors;
 use super::engine::Engines;
 use super::failure::CallFailure;
-use super::files::FolderGrant;
+use super::files::{self, FolderGrant};
 use super::halt::Halt;
-use super::http::{HttpGrant, Masker};
+use super::http::{HttpGrant, Lookups, Masker, Network};
 use super::inspect::{self, Inspection};
 use super::instantiation;
 use super::keyvalue::KeyValueStore;
@@ -34,8 +36,8 @@ pub struct Sandbox {
     cache: CompileCache,
     compiler: Compiler,
     stack: u64,
-    turns: Turns,
-    tls: Arc<rustls::ClientConfig>,
+    network: Network,
+    files: BlockingWork,
     keyvalue: Option<KeyValueStore>,
 }
 
@@ -74,13 +76,19 @@ impl Sandbox {
         place: CompilePlace,
         tls: Arc<rustls::ClientConfig>,
     ) -> wasmtime::Result<Self> {
+        let limits: Vec<&Limits> = limits.into_iter().collect();
+        descriptors::make_room(settings.host_concurrency, limits.iter().copied());
         Ok(Self {
             engines: Engines::new(settings, limits)?,
             cache: CompileCache::open(settings.cache_dir.as_deref(), settings.cache_bytes),
             compiler: Compiler::new(place, settings.stack),
             stack: settings.stack,
-            turns: Turns::new(),
-            tls,
+            network: Network {
+                tls,
+                lookups: Lookups::new(),
+                turns: Turns::new(),
+            },
+            files: files::work(),
             keyvalue: None,
         })
     }
@@ -123,11 +131,11 @@ impl Sandbox {
         let pre = self.link(&component)?;
         let setup = CallSetup {
             stack: self.stack,
-            turns: self.turns.clone(),
             masker: Masker::new(&grants.http).map_err(|error| ComponentError::CompilerFailed(error.to_string()))?,
             config: Arc::new(grants.config.clone().into_iter().collect::<WasiConfigVariables>()),
             keyvalue,
-            tls: self.tls.clone(),
+            network: self.network.clone(),
+            files: self.files.clone(),
             grants: Arc::new(grants.clone()),
         };
         Ok(Plugin { pre, setup, digest })

@@ -13,8 +13,8 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::call::CallSetup;
 use super::deterministic;
 use super::failure::Stopped;
-use super::files::{self, FileBudget};
-use super::http::Egress;
+use super::files::{self, Files};
+use super::http::{self, Egress};
 use super::keyvalue::{self, KeyValueStore, Namespace};
 use super::limiter::Limiter;
 use super::log::GuestLog;
@@ -34,7 +34,7 @@ const TURN: Duration = Duration::from_millis(1);
 /// The data of one store.
 pub(super) struct CallState {
     wasi: WasiCtx,
-    pub(super) files: FileBudget,
+    pub(super) files: Files,
     http: WasiHttpCtx,
     pub(super) table: ResourceTable,
     pub(super) egress: Egress,
@@ -89,7 +89,11 @@ impl CallState {
         table.set_max_capacity(limits.handles as usize);
         Ok(Self {
             wasi: wasi.build(),
-            files: FileBudget::new(limits.file_bytes),
+            files: Files::new(
+                limits.file_bytes,
+                setup.files.clone(),
+                tenant.cloned().unwrap_or_default(),
+            ),
             http,
             table,
             egress,
@@ -180,6 +184,7 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<CallS
         WasiConfig::from(&*state.config)
     })?;
     files::add_to_linker(&mut linker)?;
+    http::add_to_linker(&mut linker)?;
     logging::add_to_linker(&mut linker)?;
     keyvalue::add_to_linker(&mut linker)?;
     Ok(linker)

@@ -3,7 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use serde::Serialize;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::sandbox::Content;
 
@@ -46,8 +47,8 @@ fn size(part: &Content) -> usize {
 fn convert_part(part: Content) -> Result<Part, String> {
     match part {
         Content::Text(text) => Ok(Part::Text { text }),
-        Content::Json(text) => match serde_json::from_str::<serde_json::Value>(&text) {
-            Ok(_) => Ok(Part::Text { text }),
+        Content::Json(text) => match serde_json::from_str::<Checked>(&text) {
+            Ok(Checked) => Ok(Part::Text { text }),
             Err(error) => Err(format!("the result is not JSON: {error}")),
         },
         Content::Image(image) if IMAGE_TYPES.contains(&image.mime_type.as_str()) => {
@@ -60,6 +61,57 @@ fn convert_part(part: Content) -> Result<Part, String> {
             })
         }
         Content::Image(_) => Err(format!("the image is none of {}", IMAGE_TYPES.join(", "))),
+    }
+}
+
+/// JSON that was read and not kept: a value of a megabyte of it can take a hundred. Bounded in depth like any other.
+struct Checked;
+
+impl<'de> Deserialize<'de> for Checked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Checked {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("any JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self, A::Error> {
+        while entries.next_entry::<IgnoredAny, Self>()?.is_some() {}
+        Ok(self)
     }
 }
 

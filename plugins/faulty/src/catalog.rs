@@ -90,7 +90,15 @@ pub const MISDEEDS: &[Misdeed] = &[
         }"#,
         &[],
     ),
-    misdeed("state", "Adds one to a global variable and answers with it: 1, unless state survives calls.", computing::state),
+    misdeed("work", "Computes for a while: a hash, Fibonacci numbers or the parse of a text.", computing::work).takes(
+        r#"{
+            "what": { "enum": ["sha256", "fib", "parse"], "default": "fib" },
+            "size": { "type": "integer", "minimum": 0, "description": "bytes, index or items" }
+        }"#,
+        &["size"],
+    ),
+    misdeed("state", "Leaves traces in all its memory, and answers with what it found of such: 1, unless state survives calls.", computing::state)
+        .takes(r#"{ "twice": { "type": "boolean", "default": false, "description": "looks again, and finds its own" } }"#, &[]),
     // The host's functions.
     misdeed("sleep", "Waits in a host call, then answers.", hosting::sleep)
         .takes(r#"{ "ms": { "type": "integer", "minimum": 0 } }"#, &["ms"]),
@@ -104,9 +112,9 @@ pub const MISDEEDS: &[Misdeed] = &[
         }"#,
         &[],
     ),
-    misdeed("hoard", "Fills sets of headers or bodies of requests that it never sends, and holds them for a while.", hosting::hoard).takes(
+    misdeed("hoard", "Fills parts of requests that it never sends, and holds them for a while.", hosting::hoard).takes(
         r#"{
-            "kind": { "enum": ["fields", "bodies"], "default": "fields" },
+            "kind": { "enum": ["fields", "bodies", "methods", "authorities", "paths"], "default": "fields" },
             "count": { "type": "integer", "minimum": 0, "default": 1 },
             "headers": { "type": "integer", "minimum": 0, "default": 3 },
             "hold_ms": { "type": "integer", "minimum": 0, "maximum": 60000, "default": 0 }
@@ -171,6 +179,8 @@ pub const MISDEEDS: &[Misdeed] = &[
     ),
     misdeed("many_http", "Sends several HTTP requests, one after the other; answers with what came of each.", network::many_http)
         .takes(r#"{ "url": { "type": "string" }, "count": { "type": "integer", "minimum": 0 } }"#, &["url", "count"]),
+    misdeed("upload", "Sends one HTTP request with a long body; answers with what came of it.", network::upload)
+        .takes(r#"{ "url": { "type": "string" }, "bytes": { "type": "integer", "minimum": 0 } }"#, &["url", "bytes"]),
     misdeed("sockets", "Resolves `localhost` and connects to a port of 127.0.0.1 past the HTTP grants.", network::sockets)
         .takes(r#"{ "port": { "type": "integer", "minimum": 1, "maximum": 65535 } }"#, &["port"]),
     // Answers.

@@ -4,8 +4,9 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
-use crate::{Outcome, size, text};
+use crate::{Outcome, size, string, text};
 
 pub fn loop_forever(_: &Value) -> Outcome {
     forever()
@@ -59,7 +60,55 @@ pub fn eat_memory(input: &Value) -> Outcome {
     }
 }
 
-pub fn state(_: &Value) -> Outcome {
+/// Work that is done by computing alone: the host's bench measures what stopping it costs.
+pub fn work(input: &Value) -> Outcome {
+    fn fib(number: u64) -> u64 {
+        match number {
+            0 | 1 => number,
+            _ => fib(number - 1) + fib(number - 2),
+        }
+    }
+    let size = size(input, "size", 0);
+    let result = match string(input, "what", "fib") {
+        "sha256" => Sha256::digest(black_box(vec![7_u8; size]))[0].into(),
+        "parse" => {
+            let item = r#"{"name":"Ångström","values":[1,-2.5,3e7,null,true],"nested":{"text":"a \"quoted\" line\n"}}"#;
+            let text = format!("[{}]", vec![item; size].join(","));
+            serde_json::from_str::<Value>(black_box(&text))
+                .map_or(0, |parsed| parsed.as_array().map_or(0, Vec::len) as u64)
+        }
+        _ => fib(black_box(size as u64)),
+    };
+    text(result.to_string())
+}
+
+/// What a call finds of an earlier one in the same memory, counting itself.
+pub fn state(input: &Value) -> Outcome {
+    let found = leave_traces();
+    let again = input["twice"].as_bool().unwrap_or(false);
+    text((if again { leave_traces() } else { found }).to_string())
+}
+
+fn leave_traces() -> u64 {
     static CALLS: AtomicU64 = AtomicU64::new(0);
-    text((CALLS.fetch_add(1, Ordering::Relaxed) + 1).to_string())
+    static MARKS: [AtomicU64; 8_192] = [const { AtomicU64::new(0) }; 8_192];
+    const PAGES: usize = 2;
+    let marked = MARKS
+        .iter()
+        .filter(|mark| mark.swap(u64::MAX, Ordering::Relaxed) != 0)
+        .count();
+    let pages = core::arch::wasm32::memory_grow::<0>(PAGES);
+    let begin = pages.saturating_mul(65_536) as *mut u8;
+    let stale = match pages {
+        usize::MAX => 0,
+        // SAFETY: these pages exist since the line above, and nobody else knows of them.
+        _ => unsafe {
+            let fresh = core::slice::from_raw_parts_mut(begin, PAGES * 65_536);
+            let stale = fresh.iter().filter(|byte| **byte != 0).count();
+            fresh.fill(0x5a);
+            black_box(fresh);
+            stale
+        },
+    };
+    CALLS.fetch_add(1, Ordering::Relaxed) + 1 + (marked + stale) as u64
 }

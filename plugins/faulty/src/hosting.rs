@@ -5,7 +5,7 @@ use std::mem::forget;
 
 use serde_json::{Value, json};
 use wasip2::clocks::monotonic_clock;
-use wasip2::http::types::{Fields, OutgoingRequest};
+use wasip2::http::types::{Fields, Method, OutgoingRequest};
 
 use crate::component::exports::cofferdam::tool::tools::Error;
 use crate::logging::Level;
@@ -44,41 +44,73 @@ pub fn leak_handles(input: &Value) -> Outcome {
 }
 
 pub fn hoard(input: &Value) -> Outcome {
-    const HEADER_BYTES: usize = 4096;
-    let bytes = vec![b'x'; 64 * 1024];
-    let bodies = string(input, "kind", "fields") == "bodies";
-    let mut held: u64 = 0;
-    for _ in 0..number(input, "count", 1) {
-        let fields = Fields::new();
-        if bodies {
-            let request = OutgoingRequest::new(fields);
-            if let Ok(body) = request.body() {
-                if let Ok(stream) = body.write() {
-                    while let Ok(room @ 1..) = stream.check_write() {
-                        let piece = bytes
-                            .get(..usize::try_from(room).unwrap_or(usize::MAX))
-                            .unwrap_or(&bytes);
-                        if stream.write(piece).is_err() {
-                            break;
-                        }
-                        held += piece.len() as u64;
-                    }
-                    forget(stream);
-                }
-                forget(body);
-            }
-            forget(request);
-        } else {
-            for _ in 0..number(input, "headers", 3) {
-                if fields.append("x", &bytes[..HEADER_BYTES]).is_ok() {
-                    held += HEADER_BYTES as u64;
-                }
-            }
-            forget(fields);
-        }
-    }
+    let hold = match string(input, "kind", "fields") {
+        "bodies" => hold_body,
+        "methods" => hold_method,
+        "authorities" => hold_authority,
+        "paths" => hold_path,
+        _ => hold_fields,
+    };
+    let held: usize = (0..number(input, "count", 1)).map(|_| hold(input)).sum();
     monotonic_clock::subscribe_duration(number(input, "hold_ms", 0) * 1_000_000).block();
     text(held.to_string())
+}
+
+/// As much as the host takes for one of each; returns how many bytes that were.
+fn hold_fields(input: &Value) -> usize {
+    const HEADER_BYTES: usize = 4096;
+    let fields = Fields::new();
+    let value = [b'x'; HEADER_BYTES];
+    let taken = (0..number(input, "headers", 3)).filter(|_| fields.append("x", &value).is_ok());
+    let held = taken.count() * HEADER_BYTES;
+    forget(fields);
+    held
+}
+
+fn hold_body(_: &Value) -> usize {
+    let bytes = vec![b'x'; 64 * 1024];
+    let mut held = 0;
+    let request = OutgoingRequest::new(Fields::new());
+    if let Ok(body) = request.body() {
+        if let Ok(stream) = body.write() {
+            while let Ok(room @ 1..) = stream.check_write() {
+                let room = usize::try_from(room).unwrap_or(usize::MAX);
+                let piece = bytes.get(..room).unwrap_or(&bytes);
+                if stream.write(piece).is_err() {
+                    break;
+                }
+                held += piece.len();
+            }
+            forget(stream);
+        }
+        forget(body);
+    }
+    forget(request);
+    held
+}
+
+fn hold_method(_: &Value) -> usize {
+    hold_part(|request, text| request.set_method(&Method::Other(text.to_owned())))
+}
+
+fn hold_authority(_: &Value) -> usize {
+    hold_part(|request, text| request.set_authority(Some(text)))
+}
+
+fn hold_path(_: &Value) -> usize {
+    hold_part(|request, text| request.set_path_with_query(Some(&format!("/{text}"))))
+}
+
+/// The longest text that a part of a request takes, of 1 MiB, half of it, and so on.
+fn hold_part(set: impl Fn(&OutgoingRequest, &str) -> Result<(), ()>) -> usize {
+    let request = OutgoingRequest::new(Fields::new());
+    let long = "A".repeat(1 << 20);
+    let lengths = (0..=20).map(|halved| long.len() >> halved);
+    let held = lengths
+        .into_iter()
+        .find(|length| set(&request, &long[..*length]).is_ok());
+    forget(request);
+    held.unwrap_or(0)
 }
 
 pub fn random(input: &Value) -> Outcome {

@@ -3,9 +3,11 @@
 use std::net::{TcpStream, ToSocketAddrs};
 
 use serde_json::{Value, json};
-use support::http::{Fault, Request, send};
+use support::http::{Fault, Request, send, split};
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{Fields, FutureIncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme};
 
-use crate::{Outcome, number, string};
+use crate::{Outcome, number, size, string};
 
 /// More than a host should let through.
 const MAX_BODY_BYTES: usize = 1 << 30;
@@ -39,6 +41,55 @@ pub fn many_http(input: &Value) -> Outcome {
         })
         .collect();
     crate::json(&json!(results))
+}
+
+/// A request with a long body, written piece by piece while the host sends it.
+pub fn upload(input: &Value) -> Outcome {
+    let sent = match begin_upload(string(input, "url", "")) {
+        Ok((pending, body)) => {
+            let sent = write(&body, size(input, "bytes", 0));
+            // Without its end the request is none; if the host has given up, it says so below.
+            let _ = OutgoingBody::finish(body, None);
+            pending.subscribe().block();
+            match pending.get() {
+                Some(Ok(Ok(response))) => json!({ "sent": sent, "status": response.status() }),
+                Some(Ok(Err(code))) => json!({ "sent": sent, "error": format!("{code:?}") }),
+                other => json!({ "sent": sent, "error": format!("{:?}", other.is_some()) }),
+            }
+        }
+        Err(error) => json!({ "error": error }),
+    };
+    crate::json(&sent)
+}
+
+fn begin_upload(url: &str) -> Result<(FutureIncomingResponse, OutgoingBody), String> {
+    let parts = split(url).map_err(|fault| format!("{fault:?}"))?;
+    let request = OutgoingRequest::new(Fields::new());
+    let scheme = if parts.https { Scheme::Https } else { Scheme::Http };
+    request
+        .set_method(&Method::Post)
+        .and_then(|()| request.set_scheme(Some(&scheme)))
+        .and_then(|()| request.set_authority(Some(parts.authority)))
+        .and_then(|()| request.set_path_with_query(Some(&parts.path_with_query)))
+        .map_err(|()| "bad request".to_owned())?;
+    let body = request.body().map_err(|()| "no body".to_owned())?;
+    let pending = outgoing_handler::handle(request, None).map_err(|code| format!("{code:?}"))?;
+    Ok((pending, body))
+}
+
+/// Returns how many bytes the host took.
+fn write(body: &OutgoingBody, bytes: usize) -> usize {
+    let piece = [b'x'; 4096];
+    let mut sent = 0;
+    let Ok(stream) = body.write() else { return 0 };
+    while sent < bytes {
+        let next = piece.len().min(bytes - sent);
+        if stream.blocking_write_and_flush(&piece[..next]).is_err() {
+            break;
+        }
+        sent += next;
+    }
+    sent
 }
 
 pub fn sockets(input: &Value) -> Outcome {

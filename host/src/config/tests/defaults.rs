@@ -107,6 +107,7 @@ fn every_key_reaches_the_settings() {
         output_bytes = 8
         log_bytes = 9
         http_requests = 10
+        http_request_bytes = 11
         http_response_bytes = 11
         keyvalue_bytes = 16
         file_bytes = 17

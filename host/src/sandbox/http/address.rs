@@ -62,6 +62,21 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
+/// Whether a packet to `address` would stay on this machine: a public address may be its own. Nothing is sent; the system is
+/// asked which of its addresses it would send from.
+pub(super) fn is_of_this_machine(address: IpAddr) -> bool {
+    let any: IpAddr = match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let routed = std::net::UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect((address, 9))?;
+        socket.local_addr()
+    });
+    // Without a route there is no connection either.
+    routed.is_ok_and(|local| local.ip() == address)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -128,6 +143,14 @@ mod tests {
             "2002:808:808::1",
         ] {
             assert!(is_public(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn this_machine_knows_its_own_addresses() {
+        assert!(is_of_this_machine("127.0.0.1".parse().unwrap()));
+        for other in ["93.184.215.14", "169.254.169.254", "2606:4700::1111"] {
+            assert!(!is_of_this_machine(other.parse().unwrap()), "{other}");
         }
     }
 }

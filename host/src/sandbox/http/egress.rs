@@ -5,15 +5,14 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use http::{HeaderValue, Request, Response, Uri, header};
-use http_body::{Body, Frame};
+use http::{HeaderName, HeaderValue, Request, Response, Uri, header};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -21,19 +20,26 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks,
+};
 
 use super::address;
+use super::budget::Budget;
 use super::grant::HttpGrant;
+use super::lookup::Lookups;
 use super::mask::Masker;
+use super::wire::Wire;
 use crate::sandbox::plugin::Grants;
+use crate::sandbox::turns::Turns;
 use crate::shown::shown;
 
 /// How long a connection may take where the guest does not ask for less. The deadline of the call holds beside it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long one address may stay silent before the next is tried beside it, and how many are tried.
+/// How long one address may stay silent before the next is tried beside it, how many are tried, and how many at once.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(250);
 const MAX_ADDRESSES: usize = 16;
+pub(in crate::sandbox) const MAX_ATTEMPTS: usize = 3;
 /// Most response headers, by number and by bytes of the header section.
 const MAX_RESPONSE_HEADERS: usize = 128;
 const MAX_RESPONSE_HEADER_BYTES: usize = 64 * 1024;
@@ -43,6 +49,15 @@ const MAX_NAMED_CHARS: usize = 100;
 
 /// Bytes of a request's body that are taken from the guest at once.
 const BODY_CHUNK_BYTES: usize = 16 * 1024;
+
+/// Headers by which servers let a request be told anew: as another method, or as one for another place.
+const RETELLING_HEADERS: [&str; 5] = [
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+];
 
 type Sent = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
 type Sending = Box<dyn Future<Output = Result<Sent, Error>> + Send>;
@@ -55,24 +70,50 @@ pub struct HttpUse {
     pub refused: Vec<String>,
 }
 
+/// What the calls of all guests reach the network with.
+#[derive(Clone, Debug)]
+pub(in crate::sandbox) struct Network {
+    pub(in crate::sandbox) tls: Arc<rustls::ClientConfig>,
+    pub(in crate::sandbox) lookups: Lookups,
+    /// What is done for a guest takes its tenant's turns, like what it does itself.
+    pub(in crate::sandbox) turns: Turns,
+}
+
 /// The egress of one call.
 pub(in crate::sandbox) struct Egress {
     grants: Arc<Grants>,
     masker: Masker,
-    tls: Arc<rustls::ClientConfig>,
+    network: Network,
+    tenant: Arc<str>,
     requests: u32,
-    /// Bytes of response bodies that may still come in, over all requests of the call.
-    body_budget: Arc<AtomicU64>,
+    budgets: Budgets,
     refused: Arc<Mutex<Vec<String>>>,
 }
 
+/// Bytes that may still be moved, over all requests of the call.
+#[derive(Clone)]
+struct Budgets {
+    /// Bodies of responses.
+    received: Budget,
+    /// Bodies of requests.
+    sent: Budget,
+    /// Whatever else comes in.
+    wire: Budget,
+}
+
 impl Egress {
-    pub(in crate::sandbox) fn new(grants: Arc<Grants>, masker: Masker, tls: Arc<rustls::ClientConfig>) -> Self {
+    pub(in crate::sandbox) fn new(grants: Arc<Grants>, masker: Masker, network: Network, tenant: Arc<str>) -> Self {
+        let limits = &grants.limits;
         Self {
             masker,
-            tls,
+            network,
+            tenant,
             requests: 0,
-            body_budget: Arc::new(AtomicU64::new(grants.limits.http_response_bytes)),
+            budgets: Budgets {
+                received: Budget::new(limits.http_response_bytes),
+                sent: Budget::new(limits.http_request_bytes),
+                wire: Wire::budget(limits.http_response_bytes, limits.http_requests),
+            },
             grants,
             refused: Arc::default(),
         }
@@ -137,13 +178,20 @@ impl WasiHttpHooks for Egress {
             url,
             grant,
             masker: self.masker.clone(),
-            tls: self.tls.clone(),
+            network: self.network.clone(),
+            tenant: self.tenant.clone(),
             options: options.unwrap_or_default(),
-            body_budget: self.body_budget.clone(),
-            max_response_bytes: self.grants.limits.http_response_bytes,
+            budgets: self.budgets.clone(),
             refused: self.refused.clone(),
         };
-        Box::new(exchange.run(request))
+        let (turns, tenant) = (self.network.turns.clone(), self.tenant.clone());
+        Box::new(async move { turns.run(&tenant, exchange.run(request)).await })
+    }
+
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        Arc::new(|name: &HeaderName| {
+            DEFAULT_FORBIDDEN_HEADERS.contains(name) || RETELLING_HEADERS.contains(&name.as_str())
+        })
     }
 
     // A request that is never sent keeps what was written to its body, two pieces of it, for one handle: with `handles`
@@ -182,10 +230,10 @@ struct Exchange {
     grant: HttpGrant,
     /// For the secrets of all grants, whichever host they were sent to before.
     masker: Masker,
-    tls: Arc<rustls::ClientConfig>,
+    network: Network,
+    tenant: Arc<str>,
     options: RequestOptions,
-    body_budget: Arc<AtomicU64>,
-    max_response_bytes: u64,
+    budgets: Budgets,
     refused: Arc<Mutex<Vec<String>>>,
 }
 
@@ -206,12 +254,23 @@ impl Exchange {
             .connect_timeout
             .unwrap_or(CONNECT_TIMEOUT)
             .min(CONNECT_TIMEOUT);
-        let stream = tokio::time::timeout(connect_timeout, self.connect(system_lookup))
+        let lookups = self.network.lookups.clone();
+        let lookup = async |name, port| lookups.of(&self.tenant, name, port).await;
+        let stream = tokio::time::timeout(connect_timeout, self.connect(lookup))
             .await
             .map_err(|_| Error::ConnectionTimeout)??;
-        match self.url.scheme() {
+        let stream = Wire::new(stream, self.budgets.wire.clone());
+        let uploads = self.budgets.sent.clone();
+        let request = request.map(|body| {
+            Upload {
+                body,
+                budget: uploads.clone(),
+            }
+            .boxed_unsync()
+        });
+        let sent = match self.url.scheme() {
             "https" => {
-                let handshake = TlsConnector::from(self.tls.clone()).connect(server_name(&self.url)?, stream);
+                let handshake = TlsConnector::from(self.network.tls.clone()).connect(server_name(&self.url)?, stream);
                 let stream = tokio::time::timeout(connect_timeout, handshake)
                     .await
                     .map_err(|_| Error::ConnectionTimeout)?
@@ -219,7 +278,12 @@ impl Exchange {
                 self.exchange(request, TokioIo::new(stream)).await
             }
             _ => self.exchange(request, TokioIo::new(stream)).await,
-        }
+        };
+        // Of the connection that this ended, hyper knows only that it did.
+        sent.map_err(|error| match uploads.is_exceeded() {
+            true => Error::HttpRequestBodySize(Some(uploads.limit())),
+            false => error,
+        })
     }
 
     /// Resolves once, for `lookup` cannot be asked again, and connects to an address that was checked: a second answer of
@@ -251,14 +315,19 @@ impl Exchange {
                 // What does not answer goes on beside the next.
                 Ok(None) | Err(_) => Error::ConnectionTimeout,
             };
-            attempts.extend(addresses.next().map(TcpStream::connect));
+            if attempts.len() < MAX_ATTEMPTS {
+                attempts.extend(addresses.next().map(TcpStream::connect));
+            }
         }
     }
 
     /// The addresses that this guest may be connected to: public ones, and what the operator named.
     fn permitted(&self, mut addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Error> {
         let resolved = addresses.len();
-        addresses.retain(|address| address::is_public(address.ip()) || self.grant.names_address(address.ip()));
+        addresses.retain(|address| {
+            let ip = address.ip();
+            self.grant.names_address(ip) || (address::is_public(ip) && !address::is_of_this_machine(ip))
+        });
         if addresses.is_empty() && resolved > 0 {
             let host = self.url.host_str().unwrap_or_default();
             let host: String = host.chars().take(MAX_NAMED_CHARS).collect();
@@ -314,15 +383,16 @@ impl Exchange {
         let body = |incoming| {
             self.masker.body(MeteredBody {
                 incoming,
-                budget: self.body_budget,
-                limit: self.max_response_bytes,
+                budget: self.budgets.received,
                 pause: self.options.between_bytes_timeout,
                 timer: None,
             })
         };
+        let (turns, tenant) = (self.network.turns, self.tenant);
         let worker = async move {
             if connected {
-                connection.await?;
+                // How it ends is told by the body; here it would go into the log, and is the server's choice.
+                let _ = turns.run(&tenant, connection).await;
             }
             Ok(())
         };
@@ -353,8 +423,7 @@ fn mask_head<B>(masker: &Masker, mut answer: Response<B>) -> Result<Response<B>,
 /// Response bytes are charged as they arrive, over all responses of the call.
 struct MeteredBody {
     incoming: Incoming,
-    budget: Arc<AtomicU64>,
-    limit: u64,
+    budget: Budget,
     pause: Option<Duration>,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
 }
@@ -367,9 +436,8 @@ impl Body for MeteredBody {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.timer = None;
-                let size = frame.data_ref().map_or(0, Bytes::len) as u64;
-                if !charge(&self.budget, size) {
-                    return Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(self.limit)))));
+                if !self.budget.charge(frame.data_ref().map_or(0, Bytes::len)) {
+                    return Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(self.budget.limit())))));
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -389,12 +457,33 @@ impl Body for MeteredBody {
     }
 }
 
-/// Takes `size` from the budget. What does not fit uses up the rest: a guest can't go on with pieces that would.
-fn charge(budget: &AtomicU64, size: u64) -> bool {
-    let take = |left: u64| Some(left.saturating_sub(size));
-    budget
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-        .is_ok_and(|left| left >= size)
+/// Request bytes are charged as they leave.
+struct Upload {
+    body: WasiBody,
+    budget: Budget,
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && !self.budget.charge(frame.data_ref().map_or(0, Bytes::len))
+        {
+            return Poll::Ready(Some(Err(Error::HttpRequestBodySize(Some(self.budget.limit())))));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// The request's URL as a browser would read it: one notation per address, no dot segments, lower-case host. What is
@@ -430,11 +519,6 @@ fn prepare(request: &mut Request<WasiBody>, url: &Url) -> Result<(), Error> {
     Ok(())
 }
 
-/// Asks the system's resolver.
-async fn system_lookup(name: String, port: u16) -> io::Result<Vec<SocketAddr>> {
-    Ok(tokio::net::lookup_host((name, port)).await?.collect())
-}
-
 fn server_name(url: &Url) -> Result<ServerName<'static>, Error> {
     let name = match url.host().ok_or(Error::HttpRequestUriInvalid)? {
         Host::Ipv4(address) => ServerName::from(IpAddr::V4(address)),
@@ -465,10 +549,18 @@ mod tests {
             url: Url::parse(url).unwrap(),
             grant: HttpGrant::parse(url, &["GET"]).unwrap(),
             masker: Masker::default(),
-            tls: crate::tls::client_config().unwrap(),
+            network: Network {
+                tls: crate::tls::client_config().unwrap(),
+                lookups: Lookups::new(),
+                turns: Turns::new(),
+            },
+            tenant: "t".into(),
             options: RequestOptions::default(),
-            body_budget: Arc::default(),
-            max_response_bytes: 0,
+            budgets: Budgets {
+                received: Budget::new(0),
+                sent: Budget::new(0),
+                wire: Budget::new(0),
+            },
             refused: Arc::default(),
         }
     }
@@ -564,14 +656,5 @@ mod tests {
         assert!(matches!(nothing, Err(Error::DestinationNotFound)), "{nothing:?}");
         let failed = exchange.connect(async |_, _| Err(io::ErrorKind::NotFound.into())).await;
         assert!(matches!(failed, Err(Error::DnsError { .. })), "{failed:?}");
-    }
-
-    #[test]
-    fn a_response_that_does_not_fit_uses_up_the_budget() {
-        let budget = AtomicU64::new(10);
-        assert!(charge(&budget, 4) && charge(&budget, 6) && charge(&budget, 0));
-        let budget = AtomicU64::new(10);
-        assert!(!charge(&budget, 11));
-        assert!(!charge(&budget, 1));
     }
 }

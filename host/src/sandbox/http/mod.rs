@@ -2,12 +2,18 @@
 
 mod address;
 mod attach;
+mod budget;
 mod egress;
 mod grant;
+mod lookup;
 mod mask;
+mod parts;
+mod wire;
 
 pub use attach::{AttachError, AttachedHeader, SecretError, Secrets};
-pub(super) use egress::Egress;
 pub use egress::HttpUse;
+pub(super) use egress::{Egress, MAX_ATTEMPTS, Network};
 pub use grant::{GrantError, HttpGrant, Scheme};
+pub(super) use lookup::Lookups;
 pub(super) use mask::Masker;
+pub(super) use parts::add_to_linker;

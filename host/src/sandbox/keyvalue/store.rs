@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use crate::sandbox::blocking::BlockingWork;
 use crate::sqlite::{self, OpenError};
 
 /// Bytes of a key.
@@ -16,22 +17,6 @@ const ENTRY_BYTES: u64 = 64;
 const PAGE: i64 = 256;
 /// How long another process that writes is waited for.
 const BUSY: Duration = Duration::from_secs(5);
-
-/// What an operation does. Each has a connection of its own, so a reader waits for no writer.
-#[derive(Clone, Copy, Debug)]
-enum Access {
-    Read,
-    Write,
-}
-
-impl Access {
-    const fn behavior(self) -> TransactionBehavior {
-        match self {
-            Self::Read => TransactionBehavior::Deferred,
-            Self::Write => TransactionBehavior::Immediate,
-        }
-    }
-}
 
 /// Marks the file as ours: `CFKV`.
 const APPLICATION_ID: i64 = 0x4346_4b56;
@@ -56,11 +41,54 @@ const SCHEMA: &str = "
     ) WITHOUT ROWID;
 ";
 
-/// What plugins keep, in one file.
+/// What plugins keep, in one file. A reader waits for no writer.
 #[derive(Clone, Debug)]
 pub struct KeyValueStore {
-    reader: Arc<Mutex<Connection>>,
-    writer: Arc<Mutex<Connection>>,
+    reader: Access,
+    writer: Access,
+}
+
+/// A connection. One transaction at a time, fairly between tenants, and each waits for its turn on no thread.
+#[derive(Clone)]
+struct Access {
+    connection: Arc<Mutex<Connection>>,
+    behavior: TransactionBehavior,
+    work: BlockingWork,
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Access").finish_non_exhaustive()
+    }
+}
+
+impl Access {
+    fn new(connection: Connection, behavior: TransactionBehavior) -> Self {
+        Self {
+            connection: Arc::new(Mutex::new(connection)),
+            behavior,
+            work: BlockingWork::one_at_a_time(),
+        }
+    }
+
+    /// One transaction, off the threads that run guests. A call that is over does not wait for it; it is done all the
+    /// same, whole or not at all.
+    async fn run<T: Send + 'static>(
+        &self,
+        space: &Namespace,
+        work: impl FnOnce(&Transaction<'_>, &Namespace) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (connection, behavior) = (Arc::clone(&self.connection), self.behavior);
+        let owned = space.clone();
+        let done = self.work.run(&space.tenant, move || {
+            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let transaction = connection.transaction_with_behavior(behavior)?;
+            let result = work(&transaction, &owned)?;
+            transaction.commit()?;
+            Ok(result)
+        });
+        done.await.unwrap_or(Err(Refusal::Failed))
+    }
 }
 
 /// Why the file can't be used.
@@ -170,66 +198,70 @@ impl KeyValueStore {
         reader.busy_timeout(BUSY).map_err(database)?;
         reader.pragma_update(None, "query_only", true).map_err(database)?;
         Ok(Self {
-            reader: Arc::new(Mutex::new(reader)),
-            writer: Arc::new(Mutex::new(connection)),
+            reader: Access::new(reader, TransactionBehavior::Deferred),
+            writer: Access::new(connection, TransactionBehavior::Immediate),
         })
     }
 
     pub(super) async fn get(&self, space: &Namespace, key: String) -> Result<Option<Vec<u8>>, Refusal> {
-        self.run(space, Access::Read, move |transaction, space| {
-            let value = transaction.query_row(
-                "SELECT value FROM entries WHERE tenant = ?1 AND plugin = ?2 AND key = ?3",
-                params![space.tenant, space.plugin, key],
-                |row| row.get(0),
-            );
-            Ok(value.optional()?)
-        })
-        .await
+        self.reader
+            .run(space, move |transaction, space| {
+                let value = transaction.query_row(
+                    "SELECT value FROM entries WHERE tenant = ?1 AND plugin = ?2 AND key = ?3",
+                    params![space.tenant, space.plugin, key],
+                    |row| row.get(0),
+                );
+                Ok(value.optional()?)
+            })
+            .await
     }
 
     pub(super) async fn set(&self, space: &Namespace, key: String, value: Vec<u8>) -> Result<(), Refusal> {
         if key.is_empty() || key.len() > MAX_KEY_BYTES {
             return Err(Refusal::Key);
         }
-        self.run(space, Access::Write, move |transaction, space| {
-            let before = weight(transaction, space, &key)?;
-            let after = key.len() as u64 + value.len() as u64 + ENTRY_BYTES;
-            let used = used(transaction, space)?.saturating_sub(before).saturating_add(after);
-            if used > space.quota && after > before {
-                return Err(Refusal::Quota(space.quota));
-            }
-            transaction.execute(
-                "INSERT INTO entries (tenant, plugin, key, number, value) VALUES (?1, ?2, ?3,
+        self.writer
+            .run(space, move |transaction, space| {
+                let before = weight(transaction, space, &key)?;
+                let after = key.len() as u64 + value.len() as u64 + ENTRY_BYTES;
+                let used = used(transaction, space)?.saturating_sub(before).saturating_add(after);
+                if used > space.quota && after > before {
+                    return Err(Refusal::Quota(space.quota));
+                }
+                transaction.execute(
+                    "INSERT INTO entries (tenant, plugin, key, number, value) VALUES (?1, ?2, ?3,
                      (SELECT coalesce(max(number), 0) + 1 FROM entries WHERE tenant = ?1 AND plugin = ?2), ?4)
                  ON CONFLICT (tenant, plugin, key) DO UPDATE SET value = excluded.value",
-                params![space.tenant, space.plugin, key, value],
-            )?;
-            set_used(transaction, space, used)
-        })
-        .await
+                    params![space.tenant, space.plugin, key, value],
+                )?;
+                set_used(transaction, space, used)
+            })
+            .await
     }
 
     pub(super) async fn delete(&self, space: &Namespace, key: String) -> Result<(), Refusal> {
-        self.run(space, Access::Write, move |transaction, space| {
-            let before = weight(transaction, space, &key)?;
-            if before == 0 {
-                return Ok(());
-            }
-            transaction.execute(
-                "DELETE FROM entries WHERE tenant = ?1 AND plugin = ?2 AND key = ?3",
-                params![space.tenant, space.plugin, key],
-            )?;
-            let used = used(transaction, space)?.saturating_sub(before);
-            set_used(transaction, space, used)
-        })
-        .await
+        self.writer
+            .run(space, move |transaction, space| {
+                let before = weight(transaction, space, &key)?;
+                if before == 0 {
+                    return Ok(());
+                }
+                transaction.execute(
+                    "DELETE FROM entries WHERE tenant = ?1 AND plugin = ?2 AND key = ?3",
+                    params![space.tenant, space.plugin, key],
+                )?;
+                let used = used(transaction, space)?.saturating_sub(before);
+                set_used(transaction, space, used)
+            })
+            .await
     }
 
     pub(super) async fn exists(&self, space: &Namespace, key: String) -> Result<bool, Refusal> {
-        self.run(space, Access::Read, move |transaction, space| {
-            Ok(weight(transaction, space, &key)? > 0)
-        })
-        .await
+        self.reader
+            .run(space, move |transaction, space| {
+                Ok(weight(transaction, space, &key)? > 0)
+            })
+            .await
     }
 
     /// A page of keys behind `cursor`, and the cursor of the next page.
@@ -239,7 +271,7 @@ impl KeyValueStore {
         cursor: Option<u64>,
     ) -> Result<(Vec<String>, Option<u64>), Refusal> {
         let after = i64::try_from(cursor.unwrap_or(0)).unwrap_or(i64::MAX);
-        self.run(space, Access::Read, move |transaction, space| {
+        self.reader.run(space, move |transaction, space| {
             let mut statement = transaction.prepare(
                 "SELECT number, key FROM entries WHERE tenant = ?1 AND plugin = ?2 AND number > ?3 ORDER BY number LIMIT ?4",
             )?;
@@ -253,29 +285,6 @@ impl KeyValueStore {
             Ok((rows.into_iter().map(|(_, key)| key).collect(), last.filter(|_| more)))
         })
         .await
-    }
-
-    /// One transaction, off the threads that run guests. A call that is over does not wait for it; it is done all the
-    /// same, whole or not at all.
-    async fn run<T: Send + 'static>(
-        &self,
-        space: &Namespace,
-        access: Access,
-        work: impl FnOnce(&Transaction<'_>, &Namespace) -> Result<T, Refusal> + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let connection = match access {
-            Access::Read => Arc::clone(&self.reader),
-            Access::Write => Arc::clone(&self.writer),
-        };
-        let space = space.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-            let transaction = connection.transaction_with_behavior(access.behavior())?;
-            let result = work(&transaction, &space)?;
-            transaction.commit()?;
-            Ok(result)
-        });
-        done.await.unwrap_or(Err(Refusal::Failed))
     }
 }
 

@@ -1,0 +1,99 @@
+//! The product: schema, policy, breaker, places, turns, sandbox, conversion, event.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cofferdam::agent::load_tools;
+use cofferdam::config::Config;
+use cofferdam::resilience::BreakerSettings;
+use cofferdam::sandbox::{CompilePlace, EngineSettings, Grants, Halt, Limits, Plugin, Sandbox};
+use cofferdam::telemetry::{AlertSettings, Emitter, EventBus};
+use cofferdam::tools::{ComponentSource, Outcome, PluginSettings, ToolCall, ToolContext, ToolSet, builtin};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+/// The plugin `faulty`, called as an agent calls it.
+pub struct Dispatch {
+    tools: ToolSet,
+    bus: EventBus,
+}
+
+impl Dispatch {
+    pub async fn new(bus: &EventBus, limits: Limits) -> Self {
+        Self::with(bus, limits, |_| ()).await
+    }
+
+    pub async fn with(bus: &EventBus, limits: Limits, change: impl FnOnce(&mut Config)) -> Self {
+        let grants = Grants {
+            limits,
+            ..Grants::default()
+        };
+        let mut config = Config {
+            plugins: vec![PluginSettings {
+                grants,
+                // Some are killed by the dozen.
+                breaker: BreakerSettings {
+                    failure_threshold: u32::MAX,
+                    ..BreakerSettings::default()
+                },
+                ..PluginSettings::new("faulty", ComponentSource::Builtin("faulty".to_owned()))
+            }],
+            ..Config::default()
+        };
+        change(&mut config);
+        let tls = cofferdam::tls::client_config().unwrap();
+        let tools = load_tools(&config, Some(CompilePlace::ThisProcess), tls).await.unwrap();
+        Self {
+            tools,
+            bus: bus.clone(),
+        }
+    }
+
+    /// What its calls are told by, which lives longer than one of them.
+    pub fn emitter(&self, tenant: &str) -> Emitter {
+        Emitter::new(&self.bus, "bench", tenant, AlertSettings::default())
+    }
+
+    pub async fn call(&self, emitter: &Emitter, tool: &str, input: Value, cancel: &CancellationToken) -> Outcome {
+        let context = ToolContext {
+            emitter,
+            deadline: tokio::time::Instant::now() + Duration::from_secs(3_600),
+            cancel,
+        };
+        let call = ToolCall {
+            id: "toolu_1".to_owned(),
+            name: tool.to_owned(),
+            input,
+        };
+        self.tools.call(call, &context).await.outcome
+    }
+}
+
+/// The sandbox alone, without what decides whether and when a tool is called.
+pub struct Sandboxed {
+    plugin: Plugin,
+    tenant: Arc<str>,
+}
+
+impl Sandboxed {
+    pub async fn new() -> Self {
+        let limits = Limits::default();
+        let tls = cofferdam::tls::client_config().unwrap();
+        let sandbox = Sandbox::new(&EngineSettings::default(), [&limits], CompilePlace::ThisProcess, tls).unwrap();
+        let bytes = builtin("faulty").unwrap();
+        let plugin = sandbox.load("faulty", bytes, &Grants::default()).await.unwrap();
+        Self {
+            plugin,
+            tenant: "default".into(),
+        }
+    }
+
+    pub async fn call(&self, tool: &str, input: &str) {
+        let halt = Halt {
+            deadline: tokio::time::Instant::now() + Duration::from_secs(60),
+            cancel: &CancellationToken::new(),
+        };
+        let (result, _) = self.plugin.call(&self.tenant, tool, input, halt).await;
+        assert!(result.is_ok(), "{result:?}");
+    }
+}

@@ -1,0 +1,81 @@
+//! What the benchmarks share: samples, limits, bare wasmtime, and the product.
+
+#![allow(dead_code, reason = "none of them needs all of it")]
+
+pub mod bare;
+pub mod dispatch;
+
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+
+/// A debug build shows that a benchmark works; its figures mean nothing, and no limit holds.
+pub const IS_BENCH: bool = !cfg!(debug_assertions);
+
+/// A tool that answers with its input, and 173 bytes of it: about what a tool call carries.
+pub const TOOL: &str = "echo_query";
+pub const INPUT: &str = r#"{"location":"Boston, Massachusetts","units":"metric","days":[1,2,3,5,8],"detail":{"wind":true,"humidity":true,"pressure":false},"language":"en","note":"short, please; thanks"}"#;
+
+pub fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+pub fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}
+
+/// Durations of the same thing.
+#[derive(Default)]
+pub struct Sample(Vec<Duration>);
+
+impl Sample {
+    pub fn of(durations: Vec<Duration>) -> Self {
+        Self(durations)
+    }
+
+    pub fn push(&mut self, duration: Duration) {
+        self.0.push(duration);
+    }
+
+    pub fn time<T>(&mut self, function: impl FnOnce() -> T) -> T {
+        let started = Instant::now();
+        let result = function();
+        self.push(started.elapsed());
+        result
+    }
+
+    pub fn percentile(&mut self, percent: usize) -> Duration {
+        self.0.sort_unstable();
+        self.0[(self.0.len() - 1) * percent / 100]
+    }
+}
+
+/// The figures that were over their limits.
+#[derive(Default)]
+pub struct Limits(Vec<String>);
+
+impl Limits {
+    pub fn at_most(&mut self, what: &str, figure: f64, limit: f64) {
+        if figure > limit {
+            self.0.push(format!("{what}: {figure:.2}, at most {limit:.2}"));
+        }
+    }
+
+    pub fn at_least(&mut self, what: &str, figure: f64, limit: f64) {
+        if figure < limit {
+            self.0.push(format!("{what}: {figure:.2}, at least {limit:.2}"));
+        }
+    }
+
+    /// Ends the benchmark.
+    pub fn enforce(self) {
+        match IS_BENCH {
+            true => assert!(self.0.is_empty(), "over the limits: {:#?}", self.0),
+            false => println!("a debug build: these figures mean nothing"),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What calls hold: memory of the process for each instance that is alive, and what many calls leave behind.
+//!
+//! `cargo bench --bench memory`
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_types
+)]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cofferdam::sandbox::Limits as CallLimits;
+use cofferdam::telemetry::EventBus;
+use cofferdam::tools::Outcome;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use self::common::dispatch::Dispatch;
+use self::common::{IS_BENCH, Limits, runtime};
+
+/// Instances that are alive at once.
+const LIVE: u32 = if IS_BENCH { 500 } else { 20 };
+const FEW_CALLS: u32 = if IS_BENCH { 1_000 } else { 10 };
+const MANY_CALLS: u32 = if IS_BENCH { 100_000 } else { 100 };
+/// The limits.
+const KIB_PER_INSTANCE: f64 = 100.0;
+const GROWTH: f64 = 1.05;
+
+fn main() {
+    let runtime = runtime();
+    let mut limits = Limits::default();
+    // First: what the live instances leave in the allocator would hide what grows.
+    runtime.block_on(many_calls(&mut limits));
+    runtime.block_on(live_instances(&mut limits));
+    limits.enforce();
+}
+
+async fn many_calls(limits: &mut Limits) {
+    let host = host(CallLimits::default()).await;
+    let call = async |times: u32| {
+        let emitter = host.emitter("default");
+        for number in 0..times {
+            let input = json!({ "number": number });
+            let outcome = host.call(&emitter, "echo", input, &CancellationToken::new()).await;
+            assert_eq!(outcome, Outcome::Ok);
+        }
+    };
+    call(FEW_CALLS).await;
+    let few = resident_kib();
+    call(MANY_CALLS - FEW_CALLS).await;
+    let many = resident_kib();
+    println!(
+        "resident after {FEW_CALLS} calls {few:.0} KiB, after {MANY_CALLS} {many:.0} KiB: {:.3} times",
+        many / few
+    );
+    limits.at_most(
+        "resident memory after many calls, in that after few",
+        many / few,
+        GROWTH,
+    );
+}
+
+async fn live_instances(limits: &mut Limits) {
+    let host = host(CallLimits {
+        concurrency: LIVE,
+        timeout: Duration::from_secs(120),
+        ..CallLimits::default()
+    })
+    .await;
+    let cancel = CancellationToken::new();
+    let before = resident_kib();
+    let calls: Vec<_> = (0..LIVE)
+        .map(|_| {
+            let (host, cancel) = (host.clone(), cancel.clone());
+            tokio::spawn(async move {
+                let emitter = host.emitter("default");
+                host.call(&emitter, "sleep", json!({ "ms": 60_000 }), &cancel).await
+            })
+        })
+        .collect();
+    // Until all of them sleep: nothing is added any more.
+    let mut alive = resident_kib();
+    loop {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let now = resident_kib();
+        if now <= alive {
+            break;
+        }
+        alive = now;
+    }
+    cancel.cancel();
+    for call in calls {
+        assert_eq!(call.await.unwrap(), Outcome::Cancelled, "all of them were alive");
+    }
+    let each = (alive - before) / f64::from(LIVE);
+    println!("a live instance of the Rust plugin `faulty`: {each:.0} KiB resident, {LIVE} at once");
+    limits.at_most("KiB for each live instance", each, KIB_PER_INSTANCE);
+}
+
+async fn host(limits: CallLimits) -> Arc<Dispatch> {
+    let bus = EventBus::new();
+    let host = Dispatch::with(&bus, limits, |config| {
+        config.engine.host_concurrency = config.engine.host_concurrency.max(LIVE);
+    });
+    Arc::new(host.await)
+}
+
+/// What the process has in memory.
+fn resident_kib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}

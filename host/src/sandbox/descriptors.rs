@@ -1,0 +1,64 @@
+//! Room for the files and connections that calls may have open: a process that runs out of descriptors can answer nobody.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::files::MAX_OPEN;
+use super::http::MAX_ATTEMPTS;
+use super::limits::Limits;
+
+/// What the rest of the process needs.
+const OWN: u64 = 256;
+
+/// Descriptors that one call may have.
+fn of_a_call(limits: &Limits, folders: usize) -> u64 {
+    let connections = u64::from(limits.http_requests).saturating_mul(MAX_ATTEMPTS as u64);
+    (MAX_OPEN + folders) as u64 + connections
+}
+
+/// Raises this process's own limit to what so many calls may need, as far as the system allows.
+pub(super) fn make_room<'a>(calls: u32, limits: impl IntoIterator<Item = &'a Limits>) {
+    const FOLDERS: usize = 16;
+    let each = limits.into_iter().map(|limits| of_a_call(limits, FOLDERS)).max();
+    let needed = u64::from(calls).saturating_mul(each.unwrap_or(0)).saturating_add(OWN);
+    let has = raise(needed);
+    if has < needed {
+        tracing::info!(
+            has,
+            needed,
+            "calls could use up the descriptors of this process: lower [limits] host_concurrency or raise `ulimit -n`"
+        );
+    }
+}
+
+/// Returns what there is then.
+fn raise(needed: u64) -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let (now, most) = (current.unwrap_or(u64::MAX), maximum.unwrap_or(u64::MAX));
+    let wanted = needed.min(most);
+    if wanted <= now {
+        return now;
+    }
+    let raised = Rlimit {
+        current: Some(wanted),
+        maximum,
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => wanted,
+        Err(_) => now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_raised_as_far_as_it_goes() {
+        let before = getrlimit(Resource::Nofile);
+        let has = raise(before.current.unwrap_or(0) + 1);
+        assert_eq!(Some(has), getrlimit(Resource::Nofile).current);
+        assert_eq!(before.maximum, getrlimit(Resource::Nofile).maximum);
+        // Nothing is ever taken away.
+        assert_eq!(raise(1), has);
+    }
+}

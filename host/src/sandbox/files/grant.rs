@@ -1,0 +1,72 @@
+//! Folders that an operator grants.
+
+use std::io;
+use std::path::PathBuf;
+
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::filesystem::FsPerms;
+
+/// A folder that a plugin may see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FolderGrant {
+    /// On the host.
+    pub folder: PathBuf,
+    /// What the guest calls it: an absolute path.
+    pub at: String,
+    /// Whether the guest may change what is in it.
+    pub write: bool,
+}
+
+impl FolderGrant {
+    /// What makes a path of a guest's one that it can't use.
+    pub fn problem_of(at: &str) -> Option<&'static str> {
+        let plain = |part: &str| !part.is_empty() && !matches!(part, "." | "..");
+        match at.strip_prefix('/') {
+            None => Some("must begin with `/`"),
+            Some("") => None,
+            Some(_) if at.contains('\0') => Some("holds a NUL"),
+            Some(rest) if rest.split('/').all(plain) => None,
+            Some(_) => Some("must have no empty part, `.` or `..`"),
+        }
+    }
+
+    /// Whether the folder is there.
+    pub(in crate::sandbox) fn check(&self) -> io::Result<()> {
+        match std::fs::metadata(&self.folder)?.is_dir() {
+            true => Ok(()),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        }
+    }
+
+    /// Opens the folder for one call.
+    pub(in crate::sandbox) fn open(&self, wasi: &mut WasiCtxBuilder) -> wasmtime::Result<()> {
+        let perms = match self.write {
+            true => FsPerms::ReadWrite,
+            false => FsPerms::ReadOnly,
+        };
+        wasi.preopened_dir(&self.folder, &self.at, perms)?;
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for FolderGrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let may = if self.write { "read and write" } else { "read" };
+        write!(f, "{may} {}", self.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guests_path_is_absolute_and_plain() {
+        for at in ["/", "/data", "/data/in put"] {
+            assert_eq!(FolderGrant::problem_of(at), None, "{at}");
+        }
+        for at in ["", "data", "./data", "//", "/data/", "/a//b", "/a/../b", "/./a", "/a\0"] {
+            assert!(FolderGrant::problem_of(at).is_some(), "{at:?}");
+        }
+    }
+}

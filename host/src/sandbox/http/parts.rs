@@ -1,0 +1,81 @@
+//! Bounds of a request's parts. `wasmtime-wasi-http` bounds the headers of a request and takes whatever else a guest writes
+//! into it: a thousand requests that are never sent would hold a gigabyte.
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi_http::WasiHttpView;
+use wasmtime_wasi_http::p2::bindings::http::types::{HostOutgoingRequest as _, Method, Scheme};
+use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
+
+use crate::sandbox::state::CallState;
+
+/// The interface as `wasmtime-wasi-http` links it. Functions below take the place of some of its own.
+const INTERFACE: &str = "wasi:http/types@0.2.12";
+
+/// No method and no scheme that can be granted is longer, no host name with a port, and no path that servers take.
+const MAX_METHOD_BYTES: usize = 32;
+const MAX_SCHEME_BYTES: usize = 32;
+const MAX_AUTHORITY_BYTES: usize = 512;
+const MAX_PATH_BYTES: usize = 16 * 1024;
+
+type Store<'a> = StoreContextMut<'a, CallState>;
+type Request = Resource<HostOutgoingRequest>;
+/// `result`, as the component sees it.
+type Answer = wasmtime::Result<(Result<(), ()>,)>;
+
+pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    let mut types = linker.instance(INTERFACE)?;
+    types.func_wrap(
+        "[method]outgoing-request.set-method",
+        |mut store: Store<'_>, (request, method): (Request, Method)| -> Answer {
+            let bytes = match &method {
+                Method::Other(method) => method.len(),
+                _ => 0,
+            };
+            let mut http = store.data_mut().http();
+            Ok((match bytes <= MAX_METHOD_BYTES {
+                true => http.set_method(request, method)?,
+                false => Err(()),
+            },))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-scheme",
+        |mut store: Store<'_>, (request, scheme): (Request, Option<Scheme>)| -> Answer {
+            let bytes = match &scheme {
+                Some(Scheme::Other(scheme)) => scheme.len(),
+                _ => 0,
+            };
+            let mut http = store.data_mut().http();
+            Ok((match bytes <= MAX_SCHEME_BYTES {
+                true => http.set_scheme(request, scheme)?,
+                false => Err(()),
+            },))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-authority",
+        |mut store: Store<'_>, (request, authority): (Request, Option<String>)| -> Answer {
+            let bytes = authority.as_ref().map_or(0, String::len);
+            let mut http = store.data_mut().http();
+            Ok((match bytes <= MAX_AUTHORITY_BYTES {
+                true => http.set_authority(request, authority)?,
+                false => Err(()),
+            },))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-path-with-query",
+        |mut store: Store<'_>, (request, path): (Request, Option<String>)| -> Answer {
+            let bytes = path.as_ref().map_or(0, String::len);
+            let mut http = store.data_mut().http();
+            Ok((match bytes <= MAX_PATH_BYTES {
+                true => http.set_path_with_query(request, path)?,
+                false => Err(()),
+            },))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}

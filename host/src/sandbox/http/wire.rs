@@ -1,0 +1,135 @@
+//! The connection below TLS and HTTP, where nothing that a server sends is free: heads before the last one, chunk sizes,
+//! session tickets and handshakes cost the host work, and none of them is part of a body.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::budget::Budget;
+
+/// Bytes that are taken in before others get their turn.
+const TURN_BYTES: usize = 64 * 1024;
+
+/// What a server may send beyond the bodies, for each request: the handshake, its head, and how its body is cut.
+const OVERHEAD_BYTES: u64 = 128 * 1024;
+/// The share of bodies that goes into cutting them.
+const FRAMING: u64 = 16;
+
+/// A stream whose incoming bytes are charged.
+pub(super) struct Wire {
+    stream: TcpStream,
+    budget: Budget,
+    since_pause: usize,
+}
+
+impl Wire {
+    pub(super) fn new(stream: TcpStream, budget: Budget) -> Self {
+        Self {
+            stream,
+            budget,
+            since_pause: 0,
+        }
+    }
+
+    /// What all connections of a call may take in.
+    pub(super) fn budget(body_bytes: u64, requests: u32) -> Budget {
+        let overhead = OVERHEAD_BYTES.saturating_mul(requests.into());
+        Budget::new(body_bytes.saturating_add(body_bytes / FRAMING).saturating_add(overhead))
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.since_pause >= TURN_BYTES {
+            this.since_pause = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buffer) else {
+            this.since_pause = 0;
+            return Poll::Pending;
+        };
+        read?;
+        let bytes = buffer.filled().len() - before;
+        this.since_pause += bytes;
+        Poll::Ready(match this.budget.charge(bytes) {
+            true => Ok(()),
+            false => Err(io::Error::other("the server sends too much")),
+        })
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_comes_in_is_charged_and_interrupted() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // The other end goes away in the middle of it.
+            let _ = stream.write_all(&vec![b'x'; 1 << 20]).await;
+        });
+        let budget = Budget::new(512 * 1024);
+        let mut wire = Wire::new(TcpStream::connect(address).await.unwrap(), budget.clone());
+        let mut taken = 0;
+        let mut buffer = vec![0; 16 * 1024];
+        let failed = loop {
+            let mut pauses = 0;
+            let read = std::future::poll_fn(|cx| {
+                let mut buffer = ReadBuf::new(&mut buffer);
+                let polled = Pin::new(&mut wire).poll_read(cx, &mut buffer);
+                pauses += usize::from(polled.is_pending());
+                polled.map_ok(|()| buffer.filled().len())
+            });
+            match read.await {
+                Ok(bytes) => taken += bytes,
+                Err(error) => break error,
+            }
+            assert!(wire.since_pause < TURN_BYTES + 16 * 1024);
+        };
+        assert_eq!(failed.to_string(), "the server sends too much");
+        assert!(taken <= 512 * 1024 && budget.is_exceeded(), "{taken}");
+        assert!(wire.read(&mut buffer).await.is_err(), "and nothing comes any more");
+        drop(wire);
+        server.await.unwrap();
+    }
+}
