@@ -29,6 +29,9 @@
 pub mod agent;
 pub mod cli;
 pub mod config;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod ledger;
 pub mod model;
 pub mod resilience;

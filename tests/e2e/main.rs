@@ -8,6 +8,7 @@ mod cli;
 mod demo;
 mod endings;
 mod files;
+mod fuzz;
 mod keyvalue;
 mod library;
 mod limits;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // It exists for tests alone.
 
+pub mod fuzz;
 mod lab;
 mod server;
 mod wat_guest;

@@ -11,6 +11,8 @@ mod duration;
 mod env;
 mod folders;
 mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod load;
 mod origins;
 mod overlay;

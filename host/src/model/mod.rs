@@ -13,6 +13,9 @@ mod prices;
 mod provider;
 mod stack;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::anthropic::fuzz;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -22,6 +22,9 @@ const CHILD_ARGUMENT: &str = "__compile-component";
 /// What the child's answer begins with, so that the output of a program which is no compiler is never taken for code.
 const ANSWER: &[u8] = b"cofferdam-compiled\n";
 
+/// Bytes of compiled code that are taken from the child: a Python component has 35 MiB.
+const MAX_COMPILED: u64 = 512 << 20;
+
 /// Bytes of the child's error output that are kept.
 const ERROR_BYTES: u64 = 16 * 1024;
 
@@ -89,7 +92,7 @@ impl Compiler {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| failed(&format!("cannot start {}", program.display()), error))?;
-        let (Some(mut input), Some(mut output), Some(errors)) =
+        let (Some(mut input), Some(output), Some(errors)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
             return Err(ComponentError::CompilerFailed("the child has no pipes".to_owned()));
@@ -108,8 +111,11 @@ impl Compiler {
                 // The rest is read and dropped, for a child that cannot write it out would never end.
                 let _ = tokio::io::copy(&mut errors.into_inner(), &mut tokio::io::sink()).await;
             };
+            let mut output = output.take(MAX_COMPILED + 1);
             let (_, read, ()) = tokio::join!(send, output.read_to_end(&mut compiled), complain);
             read.map_err(|error| failed("cannot read the compiled component", error))?;
+            // It waits for somebody to read the rest.
+            drop(output);
             child
                 .wait()
                 .await
@@ -124,11 +130,18 @@ impl Compiler {
             }
         };
         let message = String::from_utf8_lossy(&message).trim().to_owned();
+        if compiled.len() as u64 > MAX_COMPILED {
+            return Err(ComponentError::CompilerFailed(format!(
+                "it compiles to more than {} MiB",
+                MAX_COMPILED >> 20
+            )));
+        }
         if status.success() {
-            match compiled.strip_prefix(ANSWER) {
-                Some(code) => Ok(code.to_vec()),
-                None => Err(no_compiler(program)),
+            if !compiled.starts_with(ANSWER) {
+                return Err(no_compiler(program));
             }
+            compiled.drain(..ANSWER.len());
+            Ok(compiled)
         } else if status.code() == Some(INVALID) {
             Err(ComponentError::Invalid(message))
         } else if message.contains("memory allocation") || message.contains("Cannot allocate memory") {
@@ -185,7 +198,11 @@ fn child(stack: u64, memory: u64, time: Duration) -> i32 {
             },
         )
     };
-    if let Err(error) = limit(Resource::As, memory).and_then(|()| limit(Resource::Cpu, seconds)) {
+    // What it leaves behind when it crashes is a stranger's, and as large as its memory.
+    let limited = limit(Resource::Core, 0)
+        .and_then(|()| limit(Resource::As, memory))
+        .and_then(|()| limit(Resource::Cpu, seconds));
+    if let Err(error) = limited {
         return fail(1, &format!("cannot limit the compiler: {error}"));
     }
     let mut bytes = Vec::new();

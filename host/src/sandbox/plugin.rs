@@ -84,7 +84,7 @@ impl Sandbox {
             compiler: Compiler::new(place, settings.stack),
             stack: settings.stack,
             network: Network {
-                tls,
+                tls: without_memory(&tls),
                 lookups: Lookups::new(),
                 turns: Turns::new(),
             },
@@ -178,6 +178,13 @@ impl Sandbox {
             .map_err(|error| ComponentError::UnknownImport(shown(&format!("{error:#}"), MAX_SAID_CHARS)))?;
         PluginPre::new(pre).map_err(|error| ComponentError::Invalid(shown(&format!("{error:#}"), MAX_SAID_CHARS)))
     }
+}
+
+/// A session that is taken up again would tell a server that two tenants, or the host itself, are one and the same.
+fn without_memory(tls: &rustls::ClientConfig) -> Arc<rustls::ClientConfig> {
+    let mut own = tls.clone();
+    own.resumption = rustls::client::Resumption::disabled();
+    Arc::new(own)
 }
 
 /// A component that can be called.

@@ -4,6 +4,8 @@
 mod builtin;
 mod content;
 mod dispatch;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod outcome;
 mod policy;
 mod registry;

@@ -1,6 +1,8 @@
 //! The Anthropic Messages API over HTTP: one attempt, streamed or not.
 
 mod body;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod headers;
 mod scrub;
 mod stream;

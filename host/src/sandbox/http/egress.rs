@@ -406,18 +406,20 @@ fn mask_head<B>(masker: &Masker, mut answer: Response<B>) -> Result<Response<B>,
         return Ok(answer);
     }
     masker.headers(answer.headers_mut());
-    let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    match answer
-        .headers()
-        .get_all(header::CONTENT_ENCODING)
-        .iter()
-        .find(|value| !plain(value))
-    {
-        Some(coding) => Err(Error::HttpResponseContentCoding(
-            coding.to_str().ok().map(str::to_owned),
-        )),
-        None => Ok(answer),
+    if let Some(coding) = other_than(&answer, &header::CONTENT_ENCODING, b"identity") {
+        return Err(Error::HttpResponseContentCoding(Some(coding)));
     }
+    if let Some(coding) = other_than(&answer, &header::TRANSFER_ENCODING, b"chunked") {
+        return Err(Error::HttpResponseTransferCoding(Some(coding)));
+    }
+    Ok(answer)
+}
+
+/// The first value of a header that is not `plain`.
+fn other_than<B>(answer: &Response<B>, name: &HeaderName, plain: &[u8]) -> Option<String> {
+    let mut values = answer.headers().get_all(name).iter();
+    let other = values.find(|value| !value.as_bytes().eq_ignore_ascii_case(plain))?;
+    Some(String::from_utf8_lossy(other.as_bytes()).into_owned())
 }
 
 /// Response bytes are charged as they arrive, over all responses of the call.

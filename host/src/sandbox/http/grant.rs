@@ -79,7 +79,7 @@ impl HttpGrant {
         if has_user || url.query().is_some() || url.fragment().is_some() {
             return Err(GrantError::Extra(text.to_owned()));
         }
-        if has_encoded_separator(url.path()) {
+        if is_ambiguous(url.path()) {
             return Err(GrantError::EncodedPath(text.to_owned()));
         }
         let methods = methods
@@ -140,8 +140,8 @@ impl HttpGrant {
         if self.path_prefix == "/" {
             return true;
         }
-        // A server may decode what we left encoded, and climb out of the prefix.
-        if has_encoded_separator(path) || has_dots_with_parameters(path) {
+        // A server may climb out of the prefix.
+        if is_ambiguous(path) {
             return false;
         }
         let Some(rest) = path.strip_prefix(&self.path_prefix) else {
@@ -177,19 +177,36 @@ pub(super) fn canonical_host(host: &Host<&str>) -> String {
     text.strip_suffix('.').map_or(text.clone(), str::to_owned)
 }
 
+/// Whether a server that decodes what we left encoded, once or again and again, may find another path in it.
+fn is_ambiguous(path: &str) -> bool {
+    let mut path = path.to_ascii_lowercase();
+    loop {
+        if has_encoded_separator(&path) || has_dots_with_parameters(&path) {
+            return true;
+        }
+        let decoded = path.replace("%25", "%");
+        if decoded == path {
+            return false;
+        }
+        path = decoded;
+    }
+}
+
 fn has_encoded_separator(path: &str) -> bool {
-    let path = path.to_ascii_lowercase();
     ["%2f", "%5c", "%2e"].iter().any(|encoded| path.contains(encoded))
 }
 
-/// CONNECT would turn the grant into a tunnel, TRACE into a mirror of injected headers.
 /// `/v1/..;x/admin`: to some servers a segment ends at its `;`, and then leads up.
 fn has_dots_with_parameters(path: &str) -> bool {
-    path.split('/')
-        .filter_map(|segment| segment.split_once(';'))
-        .any(|(name, _)| matches!(name, "." | ".."))
+    let begins_up = |segment: &str| {
+        let name = segment.split(';').next().unwrap_or_default();
+        let name = name.split("%3b").next().unwrap_or_default();
+        matches!(name, "." | "..")
+    };
+    path.split('/').any(begins_up)
 }
 
+/// CONNECT would turn the grant into a tunnel, TRACE into a mirror of injected headers.
 fn grantable(method: &str) -> Result<String, GrantError> {
     match method.to_ascii_uppercase().as_str() {
         upper @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "PATCH" | "OPTIONS") => Ok(upper.to_owned()),
@@ -228,6 +245,8 @@ mod tests {
             "https://api.example.com/v1/%2e%2e/admin",
             "https://api.example.com/v1/..%2fadmin",
             "https://api.example.com/v1/..;x/admin",
+            "https://api.example.com/v1/..%3Bx/admin",
+            "https://api.example.com/v1/%252e%252E%25252fadmin",
             "https://api.example.com/",
         ] {
             assert!(!covers(grant, "GET", url), "{url}");

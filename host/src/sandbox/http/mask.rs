@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame};
 use wasmtime_wasi_http::Error;
 
@@ -70,6 +70,15 @@ impl Masker {
 
     pub(super) fn headers(&self, headers: &mut HeaderMap) {
         let Some(patterns) = &self.0 else { return };
+        // A name can't be masked and stay a name; it is in lower case, whatever the secret was in.
+        let told: Vec<HeaderName> = headers
+            .keys()
+            .filter(|name| patterns.is_in_name(name))
+            .cloned()
+            .collect();
+        for name in told {
+            headers.remove(name);
+        }
         for value in headers.values_mut() {
             let mut bytes = value.as_bytes().to_vec();
             if !patterns.mask(&mut bytes).is_empty() {
@@ -101,6 +110,13 @@ impl Patterns {
             bytes[range.clone()].fill(MASK);
         }
         found
+    }
+
+    fn is_in_name(&self, name: &HeaderName) -> bool {
+        let name = name.as_str();
+        self.secrets
+            .iter()
+            .any(|secret| name.contains(&secret.expose().to_ascii_lowercase()))
     }
 
     /// How many bytes at the end of what came in may be the beginning of a secret. The same whether they are or not: a
@@ -247,6 +263,12 @@ mod tests {
         let mut masked = headers();
         masker.headers(&mut masked);
         assert_eq!(masked[http::header::ETAG], "\"************\"");
+        let mut named = HeaderMap::from_iter([(
+            HeaderName::from_static("x-s3cr3t-value-x"),
+            HeaderValue::from_static("1"),
+        )]);
+        masker.headers(&mut named);
+        assert!(named.is_empty());
         let frames = [
             Ok(Frame::data(Bytes::from_static(b"s3cr3t"))),
             Ok(Frame::trailers(headers())),
