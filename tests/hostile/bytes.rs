@@ -1,6 +1,6 @@
 //! Components that are none, or not for long.
 
-use cofferdam_tests::{WatGuest, WatTool};
+use cofferdam_tests::{WatGuest, WatTool, component};
 
 /// A component that does nothing wrong.
 pub(crate) fn good() -> Vec<u8> {
@@ -51,6 +51,38 @@ pub(crate) fn spoiled(how: &str) -> Vec<u8> {
                 ..WatTool::named("misdeed")
             };
             WatGuest::new([tool]).items(&functions).build()
+        }
+        "made of C" => component(include_bytes!("../guests/slots.wasm").to_vec()),
+        // A plugin of another host, which imports that host's functions and exports its own.
+        "made for another host" => {
+            let text = r#"(module
+                (import "extism:host/env" "input_length" (func (result i64)))
+                (memory (export "memory") 1)
+                (func (export "call") (result i32) (i32.const 0)))"#;
+            wat::parse_str(text).unwrap()
+        }
+        "deeply nested" => {
+            let text = format!("{}{}", "(component ".repeat(2_000), ")".repeat(2_000));
+            wat::parse_str(text).unwrap()
+        }
+        "thousands of functions" => WatGuest::named("misdeed").items(&"(func)".repeat(20_000)).build(),
+        "too many functions" => WatGuest::named("misdeed").items(&"(func)".repeat(1_000_001)).build(),
+        "thousands of types" => {
+            let types: String = (0..20_000)
+                .map(|n| format!("(type (record (field \"f{n}\" u8)))"))
+                .collect();
+            wat::parse_str(format!("(component {types})")).unwrap()
+        }
+        "thousands of imports" => {
+            let imports: String = (0..20_000).map(|n| format!("(import \"f{n}\" (func))")).collect();
+            wat::parse_str(format!("(component {imports} (export \"f\" (func 0)))")).unwrap()
+        }
+        // Each doubles the one before: a type of 2^100 parts.
+        "an exponential type" => {
+            let types: String = (1..100)
+                .map(|n| format!("(type $t{n} (tuple $t{0} $t{0}))", n - 1))
+                .collect();
+            wat::parse_str(format!("(component (type $t0 (tuple u8 u8)) {types})")).unwrap()
         }
         "unknown import" => {
             let text = r#"(component

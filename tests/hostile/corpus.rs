@@ -14,6 +14,7 @@ pub(crate) struct Case {
     pub(crate) outcomes: Vec<String>,
     pub(crate) load: bool,
     pub(crate) says: String,
+    pub(crate) hides: Option<String>,
     component: Option<Vec<u8>>,
 }
 
@@ -32,13 +33,14 @@ impl Case {
             outcomes: Vec::new(),
             load: false,
             says: String::new(),
+            hides: None,
             component: Some(component),
         }
     }
 
     fn of(table: &toml::Table) -> Self {
-        const KEYS: [&str; 10] = [
-            "name", "tool", "inputs", "wat", "bytes", "plugin", "outcome", "also", "load", "says",
+        const KEYS: [&str; 11] = [
+            "name", "tool", "inputs", "wat", "bytes", "plugin", "outcome", "also", "load", "says", "hides",
         ];
         let name = table["name"].as_str().unwrap().to_owned();
         for key in table.keys() {
@@ -57,6 +59,7 @@ impl Case {
             inputs: inputs.unwrap_or_else(|| vec!["{}".to_owned()]),
             plugin: text("plugin").unwrap_or_default(),
             says: text("says").unwrap_or_default(),
+            hides: text("hides"),
             name,
             outcomes,
             load,
@@ -69,7 +72,7 @@ fn guest(wat: &toml::Table) -> Vec<u8> {
     let text = |key: &str| wat.get(key).map(|value| value.as_str().unwrap()).unwrap_or_default();
     for key in wat.keys() {
         assert!(
-            ["call", "list", "realloc", "items", "schema"].contains(&key.as_str()),
+            ["call", "list", "realloc", "items", "schema", "destructor"].contains(&key.as_str()),
             "unknown key `{key}` of `wat`"
         );
     }
@@ -77,12 +80,15 @@ fn guest(wat: &toml::Table) -> Vec<u8> {
     if wat.contains_key("schema") {
         tool.schema = text("schema").to_owned();
     }
-    WatGuest::new([tool])
+    let guest = WatGuest::new([tool])
         .call(text("call"))
         .list(text("list"))
         .realloc(text("realloc"))
-        .items(text("items"))
-        .build()
+        .items(text("items"));
+    match wat.contains_key("destructor") {
+        true => guest.destructor(text("destructor")).build(),
+        false => guest.build(),
+    }
 }
 
 pub(crate) fn read() -> Vec<Case> {

@@ -31,6 +31,9 @@ use self::traces::Traces;
 /// Threads that the runtime keeps for blocking work, at most.
 const BLOCKING_THREADS: usize = 8;
 
+/// What the file `key.txt` beside the folder `granted` holds.
+const SECRET: &str = "corpus-s3cr3t-key";
+
 /// The servers that a case may ask.
 struct Servers {
     silent: HttpServer,
@@ -91,9 +94,13 @@ impl Host {
             }
         };
         let text = format!(
-            "[storage]\npath = \"data\"\n[plugins.victim]\ncomponent = \"builtin:calculator\"\nrequired = true\n[plugins.hostile]\ncomponent = \"{component}\"\n{}\n",
+            "[storage]\npath = \"data\"\n[secrets]\nKEY = {{ file = \"key.txt\" }}\n[plugins.victim]\ncomponent = \"builtin:calculator\"\nrequired = true\n[plugins.hostile]\ncomponent = \"{component}\"\n{}\n",
             servers.fill(&case.plugin)
         );
+        std::fs::write(folder.join("key.txt"), SECRET).unwrap();
+        std::fs::create_dir(folder.join("granted")).unwrap();
+        std::fs::write(folder.join("granted/file"), "x".repeat(1000)).unwrap();
+        std::os::unix::fs::symlink("../key.txt", folder.join("granted/link")).unwrap();
         std::fs::write(folder.join("cofferdam.toml"), text).unwrap();
         let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cache");
         let config = Config::load_from(&LoadOptions {
@@ -190,6 +197,9 @@ async fn run(case: &Case, servers: &Servers) {
                 "{}: {input}: {text:.500}",
                 case.name
             );
+            if let Some(hidden) = &case.hides {
+                assert!(!text.contains(hidden), "{}: {input}: {text:.500}", case.name);
+            }
         }
     }
     over.store(true, Ordering::SeqCst);

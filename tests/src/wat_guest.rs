@@ -34,15 +34,25 @@ pub struct WatGuest {
     pub realloc: String,
     /// Further items of the module: tables, functions, globals.
     pub items: String,
+    /// Instructions of the destructor of a resource, of which `$new` makes one and `$drop` drops one.
+    pub destructor: Option<String>,
 }
 
 /// The component of a core module that exports the contract's functions under their canonical names.
-pub fn component(mut module: Vec<u8>) -> Vec<u8> {
+pub fn component(module: Vec<u8>) -> Vec<u8> {
+    component_of(
+        module,
+        "package test:guest; world guest { export cofferdam:tool/tools@0.1.0; }",
+    )
+}
+
+fn component_of(mut module: Vec<u8>, wit: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
-    let (package, _) = resolve
+    resolve
         .push_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit/0.1.0"))
         .unwrap();
-    let world = resolve.select_world(&[package], Some("plugin")).unwrap();
+    let package = resolve.push_str("guest.wit", wit).unwrap();
+    let world = resolve.select_world(&[package], Some("guest")).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
     ComponentEncoder::default()
         .validate(true)
@@ -64,6 +74,7 @@ impl WatGuest {
             list: String::new(),
             realloc: String::new(),
             items: String::new(),
+            destructor: None,
         }
     }
 
@@ -91,9 +102,21 @@ impl WatGuest {
         self
     }
 
+    pub fn destructor(mut self, instructions: &str) -> Self {
+        self.destructor = Some(instructions.to_owned());
+        self
+    }
+
     /// The component.
     pub fn build(&self) -> Vec<u8> {
-        component(wat::parse_str(self.module()).unwrap())
+        let module = wat::parse_str(self.module()).unwrap();
+        match self.destructor {
+            None => component(module),
+            Some(_) => component_of(
+                module,
+                "package test:guest; interface things { resource thing; } world guest { export things; export cofferdam:tool/tools@0.1.0; }",
+            ),
+        }
     }
 
     /// The core module. Memory: at 0 the result of `list-tools`, at 16 that of `call-tool`, then texts and records.
@@ -144,8 +167,19 @@ impl WatGuest {
             items,
             ..
         } = self;
+        let (resource, destructor) = match &self.destructor {
+            None => (String::new(), String::new()),
+            Some(destructor) => (
+                r#"(import "[export]test:guest/things" "[resource-new]thing" (func $new (param i32) (result i32)))
+                (import "[export]test:guest/things" "[resource-drop]thing" (func $drop (param i32)))"#
+                    .to_owned(),
+                format!(r#"(func (export "test:guest/things#[dtor]thing") (param i32) {destructor})"#),
+            ),
+        };
         format!(
             r#"(module
+                {resource}
+                {destructor}
                 (memory (export "memory") {pages})
                 {items}
                 (data (i32.const 0) "{data}")

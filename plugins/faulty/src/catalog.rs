@@ -102,7 +102,8 @@ pub const MISDEEDS: &[Misdeed] = &[
     // The host's functions.
     misdeed("sleep", "Waits in a host call, then answers.", hosting::sleep)
         .takes(r#"{ "ms": { "type": "integer", "minimum": 0 } }"#, &["ms"]),
-    misdeed("never_ready", "Waits in a host call for a timer of five centuries.", hosting::never_ready),
+    misdeed("never_ready", "Waits in a host call for timers of five centuries.", hosting::never_ready)
+        .takes(r#"{ "count": { "type": "integer", "minimum": 1, "default": 1, "description": "how many" } }"#, &[]),
     misdeed("spin_clock", "Reads the clock over and over: cheap host calls, without end or as often as told.", hosting::spin_clock)
         .takes(r#"{ "count": { "type": "integer", "minimum": 0 } }"#, &[]),
     misdeed("leak_handles", "Creates host resources and drops none, without end or as many as told.", hosting::leak_handles).takes(
@@ -145,7 +146,7 @@ pub const MISDEEDS: &[Misdeed] = &[
     misdeed("files", "Does one thing with a file or folder, and answers with what came of it.", filing::files).takes(
         r#"{
             "do": {
-                "enum": ["read", "write", "fill", "grow", "create", "hold", "gap", "folder", "remove", "rename", "hard_link", "symlink", "list"],
+                "enum": ["read", "write", "fill", "grow", "create", "hold", "streams", "sync", "gap", "folder", "remove", "rename", "hard_link", "symlink", "list"],
                 "default": "read"
             },
             "path": { "type": "string" },

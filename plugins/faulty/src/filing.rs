@@ -36,6 +36,12 @@ fn done(input: &Value) -> io::Result<Value> {
                 .collect::<io::Result<Vec<_>>>()?;
             return Ok(json!(held.len()));
         }
+        // One file of the first folder, read by as many streams as there may be.
+        "streams" => return streams(path, number(input, "count", 1)),
+        "sync" => {
+            let file = OpenOptions::new().write(true).open(path)?;
+            (0..number(input, "count", 1)).try_for_each(|_| file.sync_all())?;
+        }
         // One byte, far away.
         "gap" => {
             let mut file = OpenOptions::new().create(true).write(true).truncate(false).open(path)?;
@@ -44,7 +50,7 @@ fn done(input: &Value) -> io::Result<Value> {
         }
         "folder" => fs::create_dir(path)?,
         "remove" => fs::remove_file(path)?,
-        "rename" => fs::rename(path, to)?,
+        "rename" => (0..number(input, "count", 1)).try_for_each(|_| fs::rename(path, to))?,
         "hard_link" => fs::hard_link(path, to)?,
         // Within the first folder, past the standard library, which has no stable way to it.
         "symlink" => {
@@ -67,4 +73,23 @@ fn list(path: &str) -> io::Result<Value> {
     let mut names = names.collect::<io::Result<Vec<_>>>()?;
     names.sort();
     Ok(json!(names))
+}
+
+fn streams(path: &str, count: u64) -> io::Result<Value> {
+    use wasip2::filesystem::types::{DescriptorFlags, OpenFlags, PathFlags};
+    let other = |code: wasip2::filesystem::types::ErrorCode| io::Error::other(code.message());
+    let folders = wasip2::filesystem::preopens::get_directories();
+    let (folder, _) = folders.first().ok_or(io::ErrorKind::NotFound)?;
+    let file = folder
+        .open_at(PathFlags::empty(), path, OpenFlags::empty(), DescriptorFlags::READ)
+        .map_err(other)?;
+    let mut streams = Vec::new();
+    while (streams.len() as u64) < count
+        && let Ok(stream) = file.read_via_stream(0)
+    {
+        // Begun, and not waited for.
+        let _ = stream.read(65_536);
+        streams.push(stream);
+    }
+    Ok(json!(streams.len()))
 }

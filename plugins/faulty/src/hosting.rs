@@ -17,8 +17,11 @@ pub fn sleep(input: &Value) -> Outcome {
     text(format!("slept {ms} ms"))
 }
 
-pub fn never_ready(_: &Value) -> Outcome {
-    monotonic_clock::subscribe_duration(u64::MAX).block();
+pub fn never_ready(input: &Value) -> Outcome {
+    let timers: Vec<_> = (0..number(input, "count", 1))
+        .map(|_| monotonic_clock::subscribe_duration(u64::MAX))
+        .collect();
+    wasip2::io::poll::poll(&timers.iter().collect::<Vec<_>>());
     text("the timer fired")
 }
 

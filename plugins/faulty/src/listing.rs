@@ -2,7 +2,7 @@
 //!
 //! The configuration value `list_tools` chooses one, for tests of loading: `error`, `loop`, `panic`, `empty`, `bad_schema` (no
 //! JSON), `wrong_schema` (JSON, but no JSON Schema), `no_object` (a schema whose root is no object), `duplicate`, `long_name`,
-//! `illegal_name`, `empty_name`, `many` (10,000 tools), `huge` (a description of 64 MiB).
+//! `illegal_name`, `empty_name`, `changing` (a schema that is another one each time), `many` (10,000 tools), `huge` (a description of 64 MiB).
 
 use serde_json::{Value, json};
 
@@ -39,6 +39,15 @@ pub fn list() -> Result<Vec<Tool>, String> {
         "long_name" => echo(|tool| tool.name = "a".repeat(65)),
         "illegal_name" => echo(|tool| tool.name = "echo; rm -rf /".to_owned()),
         "empty_name" => echo(|tool| tool.name = String::new()),
+        // What it requires has another name in every call.
+        "changing" => echo(|tool| {
+            let now = std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .unwrap_or_default();
+            tool.input_schema =
+                json!({ "type": "object", "properties": { format!("p{}", now.as_nanos()): { "type": "string" } } })
+                    .to_string();
+        }),
         "huge" => echo(|tool| tool.description = "x".repeat(64 << 20)),
         "duplicate" => {
             tools.extend(MISDEEDS.iter().map(describe));
