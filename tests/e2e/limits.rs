@@ -232,6 +232,34 @@ async fn heads_without_end() {
     );
 }
 
+/// A plugin that is stopped by a clock: everything holds but the count.
+#[tokio::test]
+async fn metering() {
+    let lab = lab([]);
+    let configure = |metering: &str, limits: &str| {
+        lab.configure(&format!(
+            "[plugins.faulty]\ncomponent = \"builtin:faulty\"\nmetering = \"{metering}\"\nlimits = {{ {limits} }}\n"
+        ));
+    };
+    let work = json!({ "what": "fib", "size": 30 });
+    configure("fuel", "fuel = 3_000_000");
+    assert_eq!(call(&lab, "work", &work).await["outcome"], "out_of_fuel");
+    configure("epoch", "fuel = 3_000_000, timeout = \"500ms\", memory = \"8MiB\"");
+    let done = call(&lab, "work", &work).await;
+    assert_eq!((&done["outcome"], &done["fuel"]), (&json!("ok"), &json!(0)), "{done:#}");
+    let stopped = call(&lab, "loop_forever", &json!({})).await;
+    assert_eq!(stopped["outcome"], "timeout", "{stopped:#}");
+    let overshoot = stopped["duration_ms"].as_f64().unwrap() - 500.0;
+    assert!((0.0..200.0).contains(&overshoot), "{overshoot} ms");
+    assert_eq!(call(&lab, "eat_memory", &json!({})).await["outcome"], "out_of_memory");
+    assert_eq!(call(&lab, "recurse", &json!({})).await["outcome"], "stack_overflow");
+    let checked = lab.call(["config", "check"]).await.expect_code(0);
+    assert!(checked.stderr.contains("limits.fuel bounds nothing"), "{checked}");
+    configure("none", "");
+    let refused = lab.call(["config", "check"]).await.expect_code(2);
+    assert!(refused.stderr.contains("plugins.faulty.metering"), "{refused}");
+}
+
 /// A lab with a handwritten component as the plugin `wat`.
 fn wat_lab(guest: &WatGuest, limits: &str) -> Lab {
     let lab = lab([]);

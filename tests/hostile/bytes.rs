@@ -7,11 +7,25 @@ pub(crate) fn good() -> Vec<u8> {
     WatGuest::named("misdeed").build()
 }
 
+/// What every component begins with.
+const HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
+
+fn section(bytes: &mut Vec<u8>, id: u8, content: &[u8]) {
+    bytes.push(id);
+    let mut length = content.len();
+    while length >= 0x80 {
+        bytes.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
+        length >>= 7;
+    }
+    bytes.push(u8::try_from(length).unwrap());
+    bytes.extend_from_slice(content);
+}
+
 pub(crate) fn spoiled(how: &str) -> Vec<u8> {
     match how {
         "none" => Vec::new(),
         "random" => {
-            let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
+            let mut bytes = HEADER.to_vec();
             let mut state = 1_u64;
             bytes.extend(
                 std::iter::repeat_with(|| {
@@ -31,15 +45,9 @@ pub(crate) fn spoiled(how: &str) -> Vec<u8> {
         "oversized" => {
             // A section of its own that means nothing.
             let mut bytes = good();
-            bytes.push(0);
-            let mut length = 2_u32 << 20;
-            while length >= 0x80 {
-                bytes.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
-                length >>= 7;
-            }
-            bytes.push(u8::try_from(length).unwrap());
-            bytes.extend([1, b'x']);
-            bytes.resize(bytes.len() + (2 << 20) - 2, 0);
+            let mut nothing = vec![1, b'x'];
+            nothing.resize(2 << 20, 0);
+            section(&mut bytes, 0, &nothing);
             bytes
         }
         // Thousands of functions with long bodies, different each time, so that no cache has it.
@@ -61,12 +69,17 @@ pub(crate) fn spoiled(how: &str) -> Vec<u8> {
                 (func (export "call") (result i32) (i32.const 0)))"#;
             wat::parse_str(text).unwrap()
         }
-        "deeply nested" => {
-            let text = format!("{}{}", "(component ".repeat(2_000), ")".repeat(2_000));
+        // Deeper than a text of it can be read.
+        "deeply nested" => (0..2_000).fold(HEADER.to_vec(), |inner, _| {
+            let mut outer = HEADER.to_vec();
+            section(&mut outer, 4, &inner);
+            outer
+        }),
+        "thousands of functions" => WatGuest::named("misdeed").items(&"(func)".repeat(20_000)).build(),
+        "too many functions" => {
+            let text = format!("(component (core module {}))", "(func)".repeat(1_000_001));
             wat::parse_str(text).unwrap()
         }
-        "thousands of functions" => WatGuest::named("misdeed").items(&"(func)".repeat(20_000)).build(),
-        "too many functions" => WatGuest::named("misdeed").items(&"(func)".repeat(1_000_001)).build(),
         "thousands of types" => {
             let types: String = (0..20_000)
                 .map(|n| format!("(type (record (field \"f{n}\" u8)))"))

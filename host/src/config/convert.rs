@@ -13,7 +13,7 @@ use crate::agent::AgentSettings;
 use crate::ledger::BudgetSettings;
 use crate::model::{ModelSettings, ProviderKind};
 use crate::resilience::{BreakerSettings, RetrySettings};
-use crate::sandbox::{FolderGrant, HttpGrant, Limits};
+use crate::sandbox::{FolderGrant, HttpGrant, Limits, Metering};
 use crate::telemetry::{AlertSettings, LogLevel, LoggingSettings};
 use crate::tools::{PluginSettings, ToolSettings};
 
@@ -306,6 +306,24 @@ impl From<RawAlerts> for AlertSettings {
     }
 }
 
+impl From<Metering> for RawMetering {
+    fn from(metering: Metering) -> Self {
+        match metering {
+            Metering::Fuel => Self::Fuel,
+            Metering::Epoch => Self::Epoch,
+        }
+    }
+}
+
+impl From<RawMetering> for Metering {
+    fn from(raw: RawMetering) -> Self {
+        match raw {
+            RawMetering::Fuel => Self::Fuel,
+            RawMetering::Epoch => Self::Epoch,
+        }
+    }
+}
+
 impl From<&PluginSettings> for RawPlugin {
     fn from(settings: &PluginSettings) -> Self {
         let grants = &settings.grants;
@@ -320,6 +338,7 @@ impl From<&PluginSettings> for RawPlugin {
             env: grants.environment.clone(),
             args: grants.arguments.clone(),
             deterministic: grants.deterministic,
+            metering: grants.metering.into(),
             limits: Overlay::of(&RawCallLimits::from(&grants.limits)),
             breaker: Overlay::of(&RawBreaker::from(&settings.breaker)),
             tools: settings

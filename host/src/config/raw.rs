@@ -302,6 +302,9 @@ pub(super) struct RawPlugin {
     pub(super) args: Vec<String>,
     /// Whether its clocks and random numbers are the same in every call.
     pub(super) deterministic: bool,
+    /// What stops it while it computes. `fuel`: a count, the same on every machine. `epoch`: a clock; what computes for long
+    /// is somewhat faster, `limits.fuel` bounds nothing, and others get their turn less often: for plugins that are trusted.
+    pub(super) metering: RawMetering,
     /// Limits of its calls; what is absent is inherited from the root's `limits`.
     #[serde(skip_serializing_if = "Overlay::is_empty")]
     pub(super) limits: Overlay<RawCallLimits>,
@@ -311,6 +314,15 @@ pub(super) struct RawPlugin {
     /// Its tools, by the names that the component gives them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) tools: BTreeMap<String, RawTool>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Metering")]
+pub(super) enum RawMetering {
+    #[default]
+    Fuel,
+    Epoch,
 }
 
 /// Requests that a plugin may make to one place.

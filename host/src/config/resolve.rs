@@ -234,6 +234,7 @@ impl Resolver<'_> {
                 environment: raw.env,
                 arguments: raw.args,
                 deterministic: raw.deterministic,
+                metering: raw.metering.into(),
                 limits: Limits::from(limits),
             },
             breaker: breaker.into(),

@@ -169,7 +169,8 @@ fn make_room(folder: &Path, max_bytes: u64, newest: &str) -> io::Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::sandbox::{EngineSettings, Limits};
+    use crate::sandbox::engine::EngineSize;
+    use crate::sandbox::{EngineSettings, Limits, Metering};
 
     struct Lab {
         folder: tempfile::TempDir,
@@ -184,7 +185,7 @@ mod tests {
             };
             Self {
                 folder: tempfile::tempdir().unwrap(),
-                engines: Engines::new(&settings, [&Limits::default()]).unwrap(),
+                engines: Engines::new(&EngineSize::of(&settings, [&Limits::default()]), Metering::Fuel).unwrap(),
             }
         }
 

@@ -12,13 +12,13 @@ use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::blocking::BlockingWork;
 use super::contract::PluginPre;
-use super::engine::YIELD_INTERVAL;
 use super::failure::CallFailure;
 use super::halt::{Halt, Halted};
 use super::http::{Egress, HttpUse, Masker, Network};
 use super::keyvalue::KeyValueStore;
 use super::limits::Limits;
 use super::log::GuestLog;
+use super::metering::Metering;
 use super::plugin::Grants;
 use super::state::{CallState, HostCallGate};
 
@@ -48,6 +48,7 @@ impl CallSetup {
 #[derive(Clone, Debug, Default)]
 pub struct CallUse {
     pub duration: Duration,
+    /// None where a clock stops the guest.
     pub fuel: u64,
     pub peak_memory: u64,
     pub host_calls: u64,
@@ -73,7 +74,7 @@ pub(super) async fn run<T>(
     function: impl AsyncFnOnce(Call<'_>) -> wasmtime::Result<T>,
 ) -> (Result<T, CallFailure>, CallUse) {
     let started = Instant::now();
-    let limits = setup.limits();
+    let (limits, metering) = (setup.limits(), setup.grants.metering);
     let log = GuestLog::new(limits.log_bytes);
     let network = setup.network.clone();
     // A component that lists its tools does so for nobody.
@@ -85,7 +86,7 @@ pub(super) async fn run<T>(
         on_behalf_of.clone(),
     );
     let state = CallState::new(setup, tenant, halt.deadline, log.clone(), egress);
-    let store = state.and_then(|state| prepare_store(pre.engine(), state, limits));
+    let store = state.and_then(|state| prepare_store(pre.engine(), state, metering, limits));
     let mut store = match store {
         Ok(store) => store,
         Err(error) => return (Err(CallFailure::Host(format!("{error:#}"))), CallUse::default()),
@@ -109,7 +110,7 @@ pub(super) async fn run<T>(
 
     let usage = CallUse {
         duration: started.elapsed(),
-        fuel: limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0)),
+        fuel: metering.spent(&store, limits),
         peak_memory: store.data().limiter.peak_memory(),
         host_calls: store.data().host_calls,
         http: store.data().egress.take_use(),
@@ -137,12 +138,16 @@ pub(super) async fn run<T>(
     (result, usage)
 }
 
-fn prepare_store(engine: &Engine, state: CallState, limits: &Limits) -> wasmtime::Result<Store<CallState>> {
+fn prepare_store(
+    engine: &Engine,
+    state: CallState,
+    metering: Metering,
+    limits: &Limits,
+) -> wasmtime::Result<Store<CallState>> {
     let mut store = Store::try_new(engine, state)?;
     store.limiter(|state| &mut state.limiter);
     store.call_hook_async(HostCallGate);
-    store.set_fuel(limits.fuel)?;
-    store.fuel_async_yield_interval(Some(YIELD_INTERVAL))?;
+    metering.apply(&mut store, limits)?;
     store.set_max_component_handles(limits.handles as usize);
     let host_call_bytes = limits.output_bytes.saturating_add(HOST_CALL_SLACK);
     store.set_hostcall_fuel(usize::try_from(host_call_bytes).unwrap_or(usize::MAX));

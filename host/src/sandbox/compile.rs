@@ -15,6 +15,7 @@ use wasmtime::Engine;
 use super::component::ComponentError;
 use super::engine::{Parallel, config};
 use super::limits::Limits;
+use super::metering::Metering;
 
 /// The argument that turns the program into a compiler. Internal: neither documented nor stable.
 const CHILD_ARGUMENT: &str = "__compile-component";
@@ -59,14 +60,19 @@ impl Compiler {
     }
 
     /// Returns the compiled form, which loads into every engine of [`super::engine`].
-    pub(super) async fn compile(&self, bytes: &[u8], limits: &Limits) -> Result<Vec<u8>, ComponentError> {
+    pub(super) async fn compile(
+        &self,
+        bytes: &[u8],
+        metering: Metering,
+        limits: &Limits,
+    ) -> Result<Vec<u8>, ComponentError> {
         // The semaphore is never closed; if it were, compiling without it is still right.
         let _permit = self.gate.acquire().await.ok();
         match &self.place {
-            CompilePlace::Child(program) => self.compile_in_child(program, bytes, limits).await,
+            CompilePlace::Child(program) => self.compile_in_child(program, bytes, metering, limits).await,
             CompilePlace::ThisProcess => {
                 let (bytes, stack) = (bytes.to_vec(), self.stack);
-                tokio::task::spawn_blocking(move || precompile(&bytes, stack, Parallel::Yes))
+                tokio::task::spawn_blocking(move || precompile(&bytes, stack, metering, Parallel::Yes))
                     .await
                     .map_err(|error| ComponentError::CompilerFailed(error.to_string()))?
                     .map_err(ComponentError::Invalid)
@@ -74,7 +80,13 @@ impl Compiler {
         }
     }
 
-    async fn compile_in_child(&self, program: &Path, bytes: &[u8], limits: &Limits) -> Result<Vec<u8>, ComponentError> {
+    async fn compile_in_child(
+        &self,
+        program: &Path,
+        bytes: &[u8],
+        metering: Metering,
+        limits: &Limits,
+    ) -> Result<Vec<u8>, ComponentError> {
         if asked_to_compile() {
             // A program that was started as a compiler and went on as itself would start the next, and so without end.
             return Err(no_compiler(program));
@@ -85,6 +97,7 @@ impl Compiler {
             .args(
                 [self.stack, limits.compile_memory, limits.compile_timeout.as_secs()].map(|number| number.to_string()),
             )
+            .arg(metering.as_str())
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -144,13 +157,16 @@ impl Compiler {
             Ok(compiled)
         } else if status.code() == Some(INVALID) {
             Err(ComponentError::Invalid(message))
-        } else if message.contains("memory allocation") || message.contains("Cannot allocate memory") {
+        } else if OUT_OF_MEMORY.iter().any(|words| message.contains(words)) {
             Err(ComponentError::CompileMemory(limits.compile_memory))
         } else {
             Err(ComponentError::CompilerFailed(format!("{status}: {message}")))
         }
     }
 }
+
+/// How a process says that it got no memory: as it aborts, by the system, by the library.
+const OUT_OF_MEMORY: [&str; 3] = ["memory allocation", "Cannot allocate memory", "out of memory"];
 
 fn no_compiler(program: &Path) -> ComponentError {
     ComponentError::CompilerFailed(format!(
@@ -177,8 +193,12 @@ pub fn become_compiler_if_asked() {
     }
     let mut arguments = std::env::args().skip(2);
     let mut number = || arguments.next().and_then(|text| text.parse::<u64>().ok());
-    let code = match (number(), number(), number()) {
-        (Some(stack), Some(memory), Some(seconds)) => child(stack, memory, Duration::from_secs(seconds)),
+    let numbers = (number(), number(), number());
+    let metering = arguments.next().and_then(|text| Metering::parse(&text));
+    let code = match (numbers, metering) {
+        ((Some(stack), Some(memory), Some(seconds)), Some(metering)) => {
+            child(stack, metering, memory, Duration::from_secs(seconds))
+        }
         _ => fail(2, "this command is internal"),
     };
     // The process exists for this one thing, and nothing else may run in it.
@@ -186,7 +206,7 @@ pub fn become_compiler_if_asked() {
     std::process::exit(code);
 }
 
-fn child(stack: u64, memory: u64, time: Duration) -> i32 {
+fn child(stack: u64, metering: Metering, memory: u64, time: Duration) -> i32 {
     // The parent kills at the same deadline; this one holds where the parent is gone.
     let seconds = time.as_secs().saturating_add(1);
     let limit = |resource, value| {
@@ -209,7 +229,7 @@ fn child(stack: u64, memory: u64, time: Duration) -> i32 {
     if let Err(error) = std::io::stdin().lock().read_to_end(&mut bytes) {
         return fail(1, &format!("cannot read the component: {error}"));
     }
-    match precompile(&bytes, stack, Parallel::No) {
+    match precompile(&bytes, stack, metering, Parallel::No) {
         Ok(compiled) => match answer(&compiled) {
             Ok(()) => 0,
             Err(error) => fail(1, &format!("cannot hand over the compiled component: {error}")),
@@ -230,8 +250,8 @@ fn fail(code: i32, message: &str) -> i32 {
     code
 }
 
-fn precompile(bytes: &[u8], stack: u64, parallel: Parallel) -> Result<Vec<u8>, String> {
-    let engine = Engine::new(&config(stack, parallel)).map_err(|error| format!("{error:#}"))?;
+fn precompile(bytes: &[u8], stack: u64, metering: Metering, parallel: Parallel) -> Result<Vec<u8>, String> {
+    let engine = Engine::new(&config(stack, metering, parallel)).map_err(|error| format!("{error:#}"))?;
     engine
         .precompile_component(bytes)
         .map_err(|error| explain(&format!("{error:#}")))

@@ -191,7 +191,7 @@ pub(super) async fn compile(
     if let Some(component) = cache.get(engines, &digest) {
         return Ok((component, digest));
     }
-    let compiled = compiler.compile(bytes, limits).await?;
+    let compiled = compiler.compile(bytes, engines.metering(), limits).await?;
     let component = engines
         .load(|engine| super::precompiled::load_bytes(engine, &compiled))
         .map_err(|error| ComponentError::Invalid(format!("{error:#}")))?;

@@ -1,17 +1,13 @@
 //! The engine: one configuration for every component, so that one compiled form serves all of them.
 //!
-//! Fuel is the only instrumentation. It is the limit, and because the guest yields to the executor every
-//! [`YIELD_INTERVAL`] units, it is also what keeps calls fair to each other and the point at which a deadline is seen.
-//! Epochs would add a second check to every loop and buy nothing.
+//! Code has one instrumentation, not two. With fuel, the default, it is the limit, and because the guest yields to the
+//! executor again and again, it is also what keeps calls fair to each other and the point at which a deadline is seen.
 
 use wasmtime::component::Component;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
 
 use super::limits::{EngineSettings, Limits};
-
-/// Units of fuel between two yields to the executor. A spinning guest is seen about this often, so its deadline is
-/// overshot by little even where many spin on few threads.
-pub(super) const YIELD_INTERVAL: u64 = 100_000;
+use super::metering::Metering;
 
 /// Host functions run on the same stack as the guest, above its limit.
 const HOST_STACK: usize = 1536 * 1024;
@@ -24,9 +20,36 @@ const POOLED_CORE_INSTANCES: u32 = 16;
 const POOLED_TABLES: u32 = 16;
 const POOLED_MEMORIES: u32 = 2;
 
+/// What a host asks of its engines.
+#[derive(Clone, Debug)]
+pub(super) struct EngineSize {
+    stack: u64,
+    calls: u32,
+    memory: u64,
+    table_elements: u32,
+}
+
+impl EngineSize {
+    /// For `settings` and the largest of `limits`.
+    pub(super) fn of<'a>(settings: &EngineSettings, limits: impl IntoIterator<Item = &'a Limits>) -> Self {
+        let mut size = Self {
+            stack: settings.stack,
+            calls: settings.host_concurrency,
+            memory: 0,
+            table_elements: 0,
+        };
+        for limits in limits {
+            size.memory = size.memory.max(limits.memory);
+            size.table_elements = size.table_elements.max(limits.table_elements);
+        }
+        size
+    }
+}
+
 /// The engines of a host. Both run the same compiled code; they differ in where instances come from.
 #[derive(Clone)]
 pub struct Engines {
+    metering: Metering,
     /// Instances from slots that are mapped once and reset between calls; `None` where the address space is too small.
     pooling: Option<Engine>,
     /// Instances mapped anew for each call: several times slower, for components that fit no slot.
@@ -42,10 +65,9 @@ impl std::fmt::Debug for Engines {
 }
 
 impl Engines {
-    /// Sizes the pool for `settings` and the largest of `limits`.
-    pub fn new<'a>(settings: &EngineSettings, limits: impl IntoIterator<Item = &'a Limits>) -> wasmtime::Result<Self> {
-        let on_demand = Engine::new(&config(settings.stack, Parallel::Yes))?;
-        let pooling = match pooling_engine(settings, limits) {
+    pub(super) fn new(size: &EngineSize, metering: Metering) -> wasmtime::Result<Self> {
+        let on_demand = Engine::new(&config(size.stack, metering, Parallel::Yes))?;
+        let pooling = match pooling_engine(size, metering) {
             Ok(engine) => Some(engine),
             Err(error) => {
                 tracing::warn!(
@@ -60,7 +82,18 @@ impl Engines {
                 "the kernel lacks PAGEMAP_SCAN (Linux 6.7): a tool call costs about two and a half times as much"
             );
         }
-        Ok(Self { pooling, on_demand })
+        if metering == Metering::Epoch {
+            super::metering::tick(pooling.iter().chain([&on_demand]).cloned())?;
+        }
+        Ok(Self {
+            metering,
+            pooling,
+            on_demand,
+        })
+    }
+
+    pub(super) fn metering(&self) -> Metering {
+        self.metering
     }
 
     /// The engine whose settings decide whether compiled code fits.
@@ -87,12 +120,11 @@ pub(super) enum Parallel {
 }
 
 /// The settings that compiled code is bound to. The compiling child and the host must agree on all of them.
-pub(super) fn config(stack: u64, parallel: Parallel) -> Config {
+pub(super) fn config(stack: u64, metering: Metering, parallel: Parallel) -> Config {
     let stack = usize::try_from(stack).unwrap_or(usize::MAX);
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
-        .consume_fuel(true)
         .max_wasm_stack(stack)
         .async_stack_size(stack.saturating_add(HOST_STACK))
         .async_stack_zeroing(false)
@@ -101,20 +133,13 @@ pub(super) fn config(stack: u64, parallel: Parallel) -> Config {
         .wasm_relaxed_simd(false)
         .cranelift_nan_canonicalization(false)
         .parallel_compilation(matches!(parallel, Parallel::Yes));
+    metering.configure(&mut config);
     config
 }
 
-fn pooling_engine<'a>(
-    settings: &EngineSettings,
-    limits: impl IntoIterator<Item = &'a Limits>,
-) -> wasmtime::Result<Engine> {
-    let (mut memory, mut table_elements) = (0, 0);
-    for limits in limits {
-        memory = memory.max(limits.memory);
-        table_elements = table_elements.max(limits.table_elements);
-    }
+fn pooling_engine(size: &EngineSize, metering: Metering) -> wasmtime::Result<Engine> {
     // One more than may run at once: a slot is free a moment after its permit.
-    let calls = settings.host_concurrency.saturating_add(1);
+    let calls = size.calls.saturating_add(1);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(calls)
         .total_core_instances(calls.saturating_mul(POOLED_CORE_INSTANCES))
@@ -129,12 +154,12 @@ fn pooling_engine<'a>(
         .max_memories_per_module(POOLED_MEMORIES)
         .max_tables_per_component(POOLED_TABLES)
         .max_tables_per_module(POOLED_TABLES)
-        .table_elements(table_elements as usize)
-        .max_memory_size(usize::try_from(memory).unwrap_or(usize::MAX))
+        .table_elements(size.table_elements as usize)
+        .max_memory_size(usize::try_from(size.memory).unwrap_or(usize::MAX))
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(KEEP_RESIDENT)
         .pagemap_scan(Enabled::Auto);
-    let mut config = config(settings.stack, Parallel::Yes);
+    let mut config = config(size.stack, metering, Parallel::Yes);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)
 }
@@ -162,7 +187,8 @@ mod tests {
             host_concurrency: 2,
             ..EngineSettings::default()
         };
-        let engines = Engines::new(&settings, [&Limits::default()]).unwrap();
+        let size = EngineSize::of(&settings, [&Limits::default()]);
+        let engines = Engines::new(&size, Metering::Fuel).unwrap();
         let pooled = |memories, tables, instances| {
             let bytes = component(memories, tables, instances);
             let component = engines.load(|engine| Component::new(engine, &bytes)).unwrap();

@@ -12,7 +12,7 @@ pub const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Units of wasm fuel, about one per instruction and one per byte of a bulk-memory operation. Default
-    /// 10,000,000,000. Host functions cost next to nothing, whatever they do; `timeout` and `host_calls` bound those.
+    /// 10,000,000,000. Nothing is counted for a plugin with [`Metering::Epoch`](super::Metering). Host functions cost next to nothing, whatever they do; `timeout` and `host_calls` bound those.
     pub fuel: u64,
     /// From dispatch to the answer, waiting included. Default 10 s. Overshoot is bounded by one bulk-memory operation or
     /// one host call, for neither can be interrupted.

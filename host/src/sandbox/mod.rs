@@ -23,6 +23,7 @@ mod limiter;
 mod limits;
 mod log;
 mod logging;
+mod metering;
 mod plugin;
 mod precompiled;
 mod state;
@@ -39,4 +40,5 @@ pub use http::{AttachError, AttachedHeader, GrantError, HttpGrant, HttpUse, Sche
 pub use inspect::{Import, Inspection};
 pub use keyvalue::{KeyValueError, KeyValueStore};
 pub use limits::{EngineSettings, LONGEST, Limits};
+pub use metering::Metering;
 pub use plugin::{Grants, Plugin, Sandbox};

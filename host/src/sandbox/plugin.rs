@@ -1,7 +1,7 @@
 //! A loaded component: compiled, linked, bound to its grants and limits, ready to be called any number of times.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use super::compile::{CompilePlace, Compiler};
 use super::component::{self, ComponentError, Digest};
 use super::contract::{Content, Error, INTERFACE, PluginPre, Tool};
 use super::descriptors;
-use super::engine::Engines;
+use super::engine::{EngineSize, Engines};
 use super::failure::CallFailure;
 use super::files::{self, FolderGrant};
 use super::halt::Halt;
@@ -25,6 +25,7 @@ use super::inspect::{self, Inspection};
 use super::instantiation;
 use super::keyvalue::KeyValueStore;
 use super::limits::{EngineSettings, Limits};
+use super::metering::Metering;
 use super::state::{CallState, linker};
 use super::turns::Turns;
 use crate::shown::{NAME_CHARS, shown};
@@ -32,7 +33,10 @@ use crate::shown::{NAME_CHARS, shown};
 /// Everything that loads components: engines, compiler and cache. One per host.
 #[derive(Debug)]
 pub struct Sandbox {
+    size: EngineSize,
     engines: Engines,
+    /// Made when the first plugin asks for them.
+    epoch_engines: Mutex<Option<Engines>>,
     cache: CompileCache,
     compiler: Compiler,
     stack: u64,
@@ -61,6 +65,8 @@ pub struct Grants {
     pub arguments: Vec<String>,
     /// Whether clocks and random numbers are the same in every call.
     pub deterministic: bool,
+    /// What stops it while it computes.
+    pub metering: Metering,
     pub limits: Limits,
 }
 
@@ -78,8 +84,11 @@ impl Sandbox {
     ) -> wasmtime::Result<Self> {
         let limits: Vec<&Limits> = limits.into_iter().collect();
         descriptors::make_room(settings.host_concurrency, limits.iter().copied());
+        let size = EngineSize::of(settings, limits);
         Ok(Self {
-            engines: Engines::new(settings, limits)?,
+            engines: Engines::new(&size, Metering::Fuel)?,
+            epoch_engines: Mutex::default(),
+            size,
             cache: CompileCache::open(settings.cache_dir.as_deref(), settings.cache_bytes),
             compiler: Compiler::new(place, settings.stack),
             stack: settings.stack,
@@ -115,7 +124,7 @@ impl Sandbox {
                 source: Arc::new(source),
             })?;
         }
-        let (component, digest) = self.compile(bytes, &grants.limits).await?;
+        let (component, digest) = self.compile(bytes, grants.metering, &grants.limits).await?;
         let needs = instantiation::bytes_written(bytes).map_err(|error| ComponentError::Invalid(error.to_string()))?;
         if needs > grants.limits.memory {
             return Err(ComponentError::InstanceTooLarge {
@@ -147,14 +156,34 @@ impl Sandbox {
     ///
     /// Where the bytes are not a component that compiles.
     pub async fn inspect(&self, bytes: &[u8], limits: &Limits) -> Result<Inspection, ComponentError> {
-        let (component, digest) = self.compile(bytes, limits).await?;
+        let (component, digest) = self.compile(bytes, Metering::Fuel, limits).await?;
         let linkable = linker(component.engine()).and_then(|linker| linker.instantiate_pre(&component));
         let problem = linkable.err().map(|error| format!("{error:#}"));
         Ok(inspect::inspect(&component, digest, bytes.len() as u64, problem))
     }
 
-    async fn compile(&self, bytes: &[u8], limits: &Limits) -> Result<(Component, Digest), ComponentError> {
-        component::compile(&self.engines, &self.cache, &self.compiler, bytes, limits).await
+    async fn compile(
+        &self,
+        bytes: &[u8],
+        metering: Metering,
+        limits: &Limits,
+    ) -> Result<(Component, Digest), ComponentError> {
+        let engines = self.engines(metering);
+        let engines = engines.map_err(|error| ComponentError::CompilerFailed(format!("{error:#}")))?;
+        component::compile(&engines, &self.cache, &self.compiler, bytes, limits).await
+    }
+
+    fn engines(&self, metering: Metering) -> wasmtime::Result<Engines> {
+        match metering {
+            Metering::Fuel => Ok(self.engines.clone()),
+            Metering::Epoch => {
+                let mut engines = self.epoch_engines.lock().unwrap_or_else(PoisonError::into_inner);
+                match &*engines {
+                    Some(engines) => Ok(engines.clone()),
+                    None => Ok(engines.insert(Engines::new(&self.size, metering)?).clone()),
+                }
+            }
+        }
     }
 
     fn link(&self, component: &Component) -> Result<PluginPre<CallState>, ComponentError> {

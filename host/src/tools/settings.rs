@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::resilience::BreakerSettings;
-use crate::sandbox::{Grants, SecretError};
+use crate::sandbox::{Grants, Limits, Metering, SecretError};
 
 /// Where a component comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,15 +84,22 @@ impl PluginSettings {
             .http
             .iter()
             .filter(|grant| grant.sends_secrets_in_the_clear());
-        in_the_clear
-            .map(|grant| {
-                format!(
-                    "plugin `{}`: a secret goes to {} unencrypted, where others on the way can read it; use https",
-                    self.name,
-                    grant.url()
-                )
-            })
-            .collect()
+        let in_the_clear = in_the_clear.map(|grant| {
+            format!(
+                "plugin `{}`: a secret goes to {} unencrypted, where others on the way can read it; use https",
+                self.name,
+                grant.url()
+            )
+        });
+        let grants = &self.grants;
+        let bounds_nothing = grants.metering == Metering::Epoch && grants.limits.fuel != Limits::default().fuel;
+        let no_fuel = bounds_nothing.then(|| {
+            format!(
+                "plugin `{}`: limits.fuel bounds nothing where metering is \"epoch\"; `timeout` does",
+                self.name
+            )
+        });
+        in_the_clear.chain(no_fuel).collect()
     }
 }
 

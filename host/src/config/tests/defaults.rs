@@ -142,6 +142,7 @@ fn every_key_reaches_the_settings() {
         env = { E = "e" }
         args = ["a", "b"]
         deterministic = true
+        metering = "epoch"
         limits = { fuel = 99 }
         breaker = { failure_threshold = 8, open_for = "1s" }
         tools.t = { name = "u", fallback = "f", breaker = { open_for = "2s" } }
