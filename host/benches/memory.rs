@@ -1,4 +1,7 @@
-//! What calls hold: memory of the process for each instance that is alive, and what many calls leave behind.
+//! What calls hold: memory for each instance that is alive, and what many calls leave behind.
+//!
+//! Pages of a component's image are mapped by each of its instances and are there once, so they are counted once: what is
+//! measured is the proportional set size (`Pss`), which is the resident set size where nothing is mapped twice.
 //!
 //! `cargo bench --bench memory`
 
@@ -105,15 +108,15 @@ async fn live_instances(limits: &mut Limits) {
 
 async fn host(limits: CallLimits) -> Arc<Dispatch> {
     let bus = EventBus::new();
-    let host = Dispatch::with(&bus, limits, |config| {
+    let host = Dispatch::with(&bus, "faulty", limits, |config| {
         config.engine.host_concurrency = config.engine.host_concurrency.max(LIVE);
     });
     Arc::new(host.await)
 }
 
-/// What the process has in memory.
+/// What the process has in memory; what is mapped several times is counted once.
 fn resident_kib() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
+    let line = rollup.lines().find(|line| line.starts_with("Pss:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

@@ -248,7 +248,11 @@ impl Lab {
             concurrency: 1_000,
             ..CallLimits::default()
         };
-        Arc::new(Self(runtime.block_on(Dispatch::new(&EventBus::new(), limits))))
+        Arc::new(Self(runtime.block_on(Dispatch::new(
+            &EventBus::new(),
+            "faulty",
+            limits,
+        ))))
     }
 
     async fn call(&self, tenant: &str, tool: &str, input: Value, cancel: &CancellationToken) -> Outcome {

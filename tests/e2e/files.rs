@@ -159,7 +159,7 @@ async fn fifos_and_devices_are_not_opened() {
         refused(&lab, json!({ "path": path })).await;
     }
     assert!(
-        started.elapsed() < Duration::from_secs(5),
+        started.elapsed() < Duration::from_secs(20),
         "nobody waited: {:?}",
         started.elapsed()
     );

@@ -1,4 +1,5 @@
-//! Slots of the pool are used again and again, by whoever comes. Nothing of one call is found in another: not in memory, that
+//! Slots of the pool are used again and again, by whoever comes, although the pool prefers who was there last: there are more
+//! memories to put into them than slots. Nothing of one call is found in another: not in memory, that
 //! was there from the start or grown, not in tables, not in globals.
 
 use std::path::PathBuf;
@@ -15,11 +16,19 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Two calls run at the same time, in few slots, so that each slot sees all guests.
+/// Calls at the same time; the pool has six memories then.
 const AT_ONCE: usize = 2;
+/// Guests in WAT, alike but for a constant, each with two memories.
+const VARIANTS: usize = 8;
 
-/// Tools that look for what others left, answer `1` if they find nothing, and leave something themselves.
-const TOOLS: [&str; 3] = ["state", "slots_wat", "slots_c"];
+/// The tool of a round: it looks for what others left, and leaves something itself.
+fn tool(round: usize) -> String {
+    match round % 3 {
+        0 => "state".to_owned(),
+        1 => "slots_c".to_owned(),
+        _ => format!("slots_wat_{}", round / 3 % VARIANTS),
+    }
+}
 
 /// Traps where something is left.
 const LOOK: &str = r#"
@@ -63,9 +72,10 @@ const LEAVE: &str = r#"
     (elem.drop $more)
 "#;
 
-fn wat_guest(call: &str) -> Vec<u8> {
-    let tool = WatTool::named("slots_wat");
+fn wat_guest(variant: usize, call: &str) -> Vec<u8> {
+    let tool = WatTool::named(&format!("slots_wat_{variant}"));
     let items = r#"
+        (global $variant i32 (i32.const VARIANT))
         (type $number (func (result i32)))
         (func $one (result i32) (i32.const 1))
         (func $two (result i32) (i32.const 2))
@@ -77,7 +87,8 @@ fn wat_guest(call: &str) -> Vec<u8> {
         (memory $other 2)
         (data (memory $other) (i32.const 70000) "\11\11\11\11\22\22\22\22")
         (data $passive "\01\02\03\04\05\06\07\08")"#;
-    WatGuest::new([tool]).items(items).call(call).build()
+    let items = items.replace("VARIANT", &variant.to_string());
+    WatGuest::new([tool]).items(&items).call(call).build()
 }
 
 struct Host {
@@ -86,22 +97,26 @@ struct Host {
 }
 
 impl Host {
-    async fn start(wat: Vec<u8>) -> Self {
+    async fn start(call: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let written = |name: &str, bytes: Vec<u8>| {
             let path = folder.path().join(name);
             std::fs::write(&path, bytes).unwrap();
             ComponentSource::Path(path)
         };
+        let mut plugins = vec![
+            PluginSettings::new("rust", ComponentSource::Builtin("faulty".to_owned())),
+            PluginSettings::new(
+                "c",
+                written("c.wasm", component(include_bytes!("../guests/slots.wasm").to_vec())),
+            ),
+        ];
+        plugins.extend((0..VARIANTS).map(|variant| {
+            let bytes = wat_guest(variant, call);
+            PluginSettings::new(&format!("wat-{variant}"), written(&format!("{variant}.wasm"), bytes))
+        }));
         let mut config = Config {
-            plugins: vec![
-                PluginSettings::new("rust", ComponentSource::Builtin("faulty".to_owned())),
-                PluginSettings::new("wat", written("wat.wasm", wat)),
-                PluginSettings::new(
-                    "c",
-                    written("c.wasm", component(include_bytes!("../guests/slots.wasm").to_vec())),
-                ),
-            ],
+            plugins,
             ..Config::default()
         };
         config.engine.host_concurrency = u32::try_from(AT_ONCE).unwrap();
@@ -138,17 +153,17 @@ impl Host {
     }
 }
 
-/// So many calls of each guest.
+/// So many calls of each kind of guest.
 async fn expect_nothing_found(calls: usize) {
-    let host = Arc::new(Host::start(wat_guest(&format!("{LOOK}{LEAVE}"))).await);
+    let host = Arc::new(Host::start(&format!("{LOOK}{LEAVE}")).await);
     let tasks: Vec<_> = (0..AT_ONCE)
         .map(|task| {
             let host = host.clone();
             tokio::spawn(async move {
-                for round in 0..calls / AT_ONCE * TOOLS.len() {
-                    let tool = TOOLS[(round + task) % TOOLS.len()];
-                    let (outcome, found) = host.call(tool, json!({})).await;
-                    let is_clean = outcome == Outcome::Ok && (found == "1" || tool == "slots_wat");
+                for round in 0..calls / AT_ONCE * 3 {
+                    let tool = tool(round + task);
+                    let (outcome, found) = host.call(&tool, json!({})).await;
+                    let is_clean = outcome == Outcome::Ok && matches!(found.as_str(), "1" | "done");
                     assert!(is_clean, "{tool}, {round} calls later: {outcome:?}: {found}");
                 }
             })
@@ -173,10 +188,10 @@ async fn nor_on_two_processors() {
 /// They would find it.
 #[tokio::test]
 async fn guests_that_look_twice_find_what_they_left() {
-    let host = Host::start(wat_guest(&format!("{LOOK}{LEAVE}{LOOK}"))).await;
+    let host = Host::start(&format!("{LOOK}{LEAVE}{LOOK}")).await;
     let (outcome, found) = host.call("state", json!({ "twice": true })).await;
     assert_eq!((outcome, found.as_str()), (Outcome::Ok, "8194"));
-    let (outcome, found) = host.call("slots_wat", json!({})).await;
+    let (outcome, found) = host.call("slots_wat_0", json!({})).await;
     assert_eq!(outcome, Outcome::Trapped, "{found}");
     let (outcome, found) = host.call("slots_c", json!({ "twice": true })).await;
     assert_eq!(outcome, Outcome::Trapped, "{found}");

@@ -15,6 +15,7 @@ pub(crate) struct Case {
     pub(crate) load: bool,
     pub(crate) says: String,
     pub(crate) hides: Option<String>,
+    pub(crate) answers: Option<String>,
     component: Option<Vec<u8>>,
 }
 
@@ -34,13 +35,14 @@ impl Case {
             load: false,
             says: String::new(),
             hides: None,
+            answers: None,
             component: Some(component),
         }
     }
 
     fn of(table: &toml::Table) -> Self {
-        const KEYS: [&str; 11] = [
-            "name", "tool", "inputs", "wat", "bytes", "plugin", "outcome", "also", "load", "says", "hides",
+        const KEYS: [&str; 12] = [
+            "name", "tool", "inputs", "wat", "bytes", "plugin", "outcome", "also", "load", "says", "hides", "answers",
         ];
         let name = table["name"].as_str().unwrap().to_owned();
         for key in table.keys() {
@@ -60,6 +62,7 @@ impl Case {
             plugin: text("plugin").unwrap_or_default(),
             says: text("says").unwrap_or_default(),
             hides: text("hides"),
+            answers: text("answers"),
             name,
             outcomes,
             load,
@@ -72,7 +75,7 @@ fn guest(wat: &toml::Table) -> Vec<u8> {
     let text = |key: &str| wat.get(key).map(|value| value.as_str().unwrap()).unwrap_or_default();
     for key in wat.keys() {
         assert!(
-            ["call", "list", "realloc", "items", "schema", "destructor"].contains(&key.as_str()),
+            ["call", "list", "realloc", "items", "schema", "destructor", "tools"].contains(&key.as_str()),
             "unknown key `{key}` of `wat`"
         );
     }
@@ -80,7 +83,9 @@ fn guest(wat: &toml::Table) -> Vec<u8> {
     if wat.contains_key("schema") {
         tool.schema = text("schema").to_owned();
     }
-    let guest = WatGuest::new([tool])
+    let tools: usize = text("tools").parse().unwrap_or(1);
+    let numbered = (1..tools).map(|number| WatTool::named(&format!("misdeed_{number}")));
+    let guest = WatGuest::new(std::iter::once(tool).chain(numbered))
         .call(text("call"))
         .list(text("list"))
         .realloc(text("realloc"))

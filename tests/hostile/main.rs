@@ -10,8 +10,8 @@ mod traces;
 
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cofferdam::agent::load_tools;
@@ -27,6 +27,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::corpus::Case;
 use self::traces::Traces;
+
+/// What a neighbour's call may take, on a machine that is busy with other tests: far below any deadline.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The figures of a process are counted, so one test has it for itself.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Threads that the runtime keeps for blocking work, at most.
 const BLOCKING_THREADS: usize = 8;
@@ -72,7 +78,7 @@ impl Servers {
             ("{swallow}", &self.swallow),
         ]
         .into_iter()
-        .fold(text.to_owned(), |text, (name, server)| {
+        .fold(text.replace("{deep}", &"25".repeat(3_000)), |text, (name, server)| {
             text.replace(name, &server.url())
         })
     }
@@ -148,8 +154,48 @@ fn said(result: &ToolResult) -> String {
     texts.chain([detail]).collect::<Vec<_>>().join("\n")
 }
 
-async fn run(case: &Case, servers: &Servers) {
+/// Calls of another tenant and another plugin, one after the other, until they are stopped.
+struct Neighbour {
+    over: Arc<AtomicBool>,
+    task: AbortOnDropHandle<u64>,
+}
+
+impl Neighbour {
+    fn of(host: &Arc<Host>) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let task = tokio::spawn({
+            let (host, over) = (host.clone(), over.clone());
+            async move {
+                let mut served = 0;
+                loop {
+                    let last = over.load(Ordering::SeqCst);
+                    serve_neighbour(&host).await;
+                    served += 1;
+                    if last {
+                        return served;
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+        });
+        Self {
+            over,
+            task: AbortOnDropHandle::new(task),
+        }
+    }
+
+    /// Serves one more, and tells how many were served.
+    async fn stop(self, case: &Case) -> u64 {
+        self.over.store(true, Ordering::SeqCst);
+        let served = self.task.await;
+        served.unwrap_or_else(|error| panic!("{}: the neighbour: {error}", case.name))
+    }
+}
+
+async fn run(case: &Case, servers: &Servers, bystander: &Arc<Host>) {
     let folder = tempfile::tempdir().unwrap();
+    // Somebody is served while the plugin is loaded as well.
+    let before = Neighbour::of(bystander);
     let host = Arc::new(Host::start(case, servers, folder.path()).await);
     let problem = host
         .tools
@@ -162,58 +208,43 @@ async fn run(case: &Case, servers: &Servers) {
         (Some(problem), false) => panic!("{}: {problem}", case.name),
         (None, false) => {}
     }
-
-    // The neighbour: another tenant, another plugin, all the while and once after it.
-    serve_neighbour(&host).await;
-    let over = Arc::new(AtomicBool::new(false));
-    let served = Arc::new(AtomicU64::new(1));
-    let neighbour = AbortOnDropHandle::new(tokio::spawn({
-        let (host, over, served) = (host.clone(), over.clone(), served.clone());
-        async move {
-            loop {
-                let last = over.load(Ordering::SeqCst);
-                serve_neighbour(&host).await;
-                served.fetch_add(1, Ordering::SeqCst);
-                if last {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+    let neighbour = Neighbour::of(&host);
+    let inputs = if case.load { &[][..] } else { &case.inputs };
+    for input in inputs {
+        let input: Value = serde_json::from_str(&servers.fill(input)).unwrap();
+        let result = host.call("hostile", &case.tool, input.clone()).await;
+        let text = said(&result);
+        assert!(
+            case.outcomes.contains(&result.outcome.name().to_owned()),
+            "{}: {input}: {:?}: {text:.500}",
+            case.name,
+            result.outcome
+        );
+        assert!(
+            text.contains(&servers.fill(&case.says)),
+            "{}: {input}: {text:.500}",
+            case.name
+        );
+        if let Some(answer) = &case.answers {
+            assert_eq!(text.trim(), answer, "{}: {input}", case.name);
         }
-    }));
-    if !case.load {
-        for input in &case.inputs {
-            let input: Value = serde_json::from_str(&servers.fill(input)).unwrap();
-            let result = host.call("hostile", &case.tool, input.clone()).await;
-            let text = said(&result);
-            assert!(
-                case.outcomes.contains(&result.outcome.name().to_owned()),
-                "{}: {input}: {:?}: {text:.500}",
-                case.name,
-                result.outcome
-            );
-            assert!(
-                text.contains(&servers.fill(&case.says)),
-                "{}: {input}: {text:.500}",
-                case.name
-            );
-            if let Some(hidden) = &case.hides {
-                assert!(!text.contains(hidden), "{}: {input}: {text:.500}", case.name);
-            }
+        if let Some(hidden) = &case.hides {
+            assert!(!text.contains(hidden), "{}: {input}: {text:.500}", case.name);
         }
     }
-    over.store(true, Ordering::SeqCst);
-    neighbour
-        .await
-        .unwrap_or_else(|error| panic!("{}: the neighbour: {error}", case.name));
-    assert!(served.load(Ordering::SeqCst) >= 2, "{}", case.name);
+    for neighbour in [before, neighbour] {
+        assert!(neighbour.stop(case).await >= 1, "{}", case.name);
+    }
 }
 
 async fn serve_neighbour(host: &Host) {
+    let started = Instant::now();
     let result = host
         .call("neighbour", "calculate", json!({ "expression": "6*7" }))
         .await;
     assert_eq!((result.outcome, said(&result).trim()), (Outcome::Ok, "42"));
+    let waited = started.elapsed();
+    assert!(waited < PATIENCE, "it waited {waited:?}");
 }
 
 #[test]
@@ -224,16 +255,20 @@ fn every_misdeed_ends_as_it_should_and_nobody_else_notices() {
         .enable_all()
         .build()
         .unwrap();
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let servers = runtime.block_on(Servers::start());
     let cases = corpus::read();
+    let folder = tempfile::tempdir().unwrap();
+    let good = Case::of_bytes("bystander", bytes::good());
+    let bystander = Arc::new(runtime.block_on(Host::start(&good, &servers, folder.path())));
     // The first makes what stays: caches, threads, buffers.
-    runtime.block_on(run(&cases[0], &servers));
+    runtime.block_on(run(&cases[0], &servers, &bystander));
     let before = Traces::now();
     let mut failed = Vec::new();
     for case in &cases {
         let started = Instant::now();
         let whole = async {
-            run(case, &servers).await;
+            run(case, &servers, &bystander).await;
             traces::expect_none_since(&before, &case.name, BLOCKING_THREADS).await;
         };
         // One that fails hides none of the others.
@@ -248,6 +283,7 @@ fn every_misdeed_ends_as_it_should_and_nobody_else_notices() {
 /// One bit of a good component, turned over: whatever comes of it, the host goes on.
 #[test]
 fn flipped_bits_hurt_nobody() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let servers = Servers::start().await;

@@ -50,21 +50,21 @@ pub struct Metering {
 /// Units of fuel between two yields, as the product has it.
 const YIELD_INTERVAL: u64 = 100_000;
 
-/// The plugin `faulty` on wasmtime and nothing else.
+/// A plugin on wasmtime and nothing else.
 pub struct Bare {
     pre: contract::PluginPre<State>,
     metering: Metering,
 }
 
 impl Bare {
-    pub fn new(instances: Instances, metering: Metering) -> Self {
+    pub fn new(plugin: &str, instances: Instances, metering: Metering) -> Self {
         let mut config = Config::new();
         config.consume_fuel(metering.fuel).epoch_interruption(metering.epoch);
         if instances == Instances::Pooled {
             config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
         }
         let engine = Engine::new(&config).unwrap();
-        let component = Component::new(&engine, builtin("faulty").unwrap()).unwrap();
+        let component = Component::new(&engine, builtin(plugin).unwrap()).unwrap();
         let pre = contract::PluginPre::new(linker(&engine).instantiate_pre(&component).unwrap()).unwrap();
         Self { pre, metering }
     }

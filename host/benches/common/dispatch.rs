@@ -12,18 +12,18 @@ use cofferdam::tools::{ComponentSource, Outcome, PluginSettings, ToolCall, ToolC
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-/// The plugin `faulty`, called as an agent calls it.
+/// A plugin, called as an agent calls it.
 pub struct Dispatch {
     tools: ToolSet,
     bus: EventBus,
 }
 
 impl Dispatch {
-    pub async fn new(bus: &EventBus, limits: Limits) -> Self {
-        Self::with(bus, limits, |_| ()).await
+    pub async fn new(bus: &EventBus, plugin: &str, limits: Limits) -> Self {
+        Self::with(bus, plugin, limits, |_| ()).await
     }
 
-    pub async fn with(bus: &EventBus, limits: Limits, change: impl FnOnce(&mut Config)) -> Self {
+    pub async fn with(bus: &EventBus, plugin: &str, limits: Limits, change: impl FnOnce(&mut Config)) -> Self {
         let grants = Grants {
             limits,
             ..Grants::default()
@@ -36,7 +36,7 @@ impl Dispatch {
                     failure_threshold: u32::MAX,
                     ..BreakerSettings::default()
                 },
-                ..PluginSettings::new("faulty", ComponentSource::Builtin("faulty".to_owned()))
+                ..PluginSettings::new(plugin, ComponentSource::Builtin(plugin.to_owned()))
             }],
             ..Config::default()
         };
@@ -76,12 +76,12 @@ pub struct Sandboxed {
 }
 
 impl Sandboxed {
-    pub async fn new() -> Self {
+    pub async fn new(plugin: &str) -> Self {
         let limits = Limits::default();
         let tls = cofferdam::tls::client_config().unwrap();
         let sandbox = Sandbox::new(&EngineSettings::default(), [&limits], CompilePlace::ThisProcess, tls).unwrap();
-        let bytes = builtin("faulty").unwrap();
-        let plugin = sandbox.load("faulty", bytes, &Grants::default()).await.unwrap();
+        let bytes = builtin(plugin).unwrap();
+        let plugin = sandbox.load(plugin, bytes, &Grants::default()).await.unwrap();
         Self {
             plugin,
             tenant: "default".into(),

@@ -12,9 +12,10 @@ use tokio::runtime::Runtime;
 /// A debug build shows that a benchmark works; its figures mean nothing, and no limit holds.
 pub const IS_BENCH: bool = !cfg!(debug_assertions);
 
-/// A tool that answers with its input, and 173 bytes of it: about what a tool call carries.
-pub const TOOL: &str = "echo_query";
-pub const INPUT: &str = r#"{"location":"Boston, Massachusetts","units":"metric","days":[1,2,3,5,8],"detail":{"wind":true,"humidity":true,"pressure":false},"language":"en","note":"short, please; thanks"}"#;
+/// An ordinary tool, and a call of it.
+pub const PLUGIN: &str = "calculator";
+pub const TOOL: &str = "calculate";
+pub const INPUT: &str = r#"{"expression":"25 * 17"}"#;
 
 pub fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread()

@@ -202,12 +202,13 @@ pub(super) struct RawCallLimits {
     /// Outgoing HTTP requests.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) http_requests: u32,
-    /// All HTTP response bodies together.
+    /// All HTTP request bodies together.
     pub(super) http_request_bytes: ByteSize,
+    /// All HTTP response bodies together.
     pub(super) http_response_bytes: ByteSize,
     /// Bytes that it keeps between calls for one tenant: keys, values, and 64 for each.
     pub(super) keyvalue_bytes: ByteSize,
-    /// Bytes that it writes to files; a new file or folder counts for 4 KiB.
+    /// Bytes that it writes to files; a new file or folder counts for 4 KiB. Changes that move no bytes are counted apart: 16,384.
     pub(super) file_bytes: ByteSize,
     /// Calls of one tool that run at the same time.
     #[schemars(range(min = 1, max = 10_000))]

@@ -221,14 +221,17 @@ mod tests {
 
     #[test]
     fn every_key_is_described_and_none_can_be_null() {
-        visit(&schema(), &mut |schema| {
+        let root = schema();
+        // A table says what it is itself, once for all keys that hold it.
+        let is_table = |property: &Json| {
+            let name = property["$ref"].as_str().and_then(|name| name.strip_prefix("#/$defs/"));
+            name.is_some_and(|name| root["$defs"][name].get("properties").is_some())
+        };
+        visit(&root, &mut |schema| {
             assert!(!schema.to_string().contains("\"null\""), "{schema}");
             let properties = schema.get("properties").and_then(Json::as_object);
             for (key, property) in properties.into_iter().flatten() {
-                assert!(
-                    property.get("description").is_some() || property.get("$ref").is_some(),
-                    "{key}"
-                );
+                assert!(property.get("description").is_some() || is_table(property), "{key}");
             }
         });
     }

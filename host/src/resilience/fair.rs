@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long an idle tenant is remembered: those who come and go all the time cost no allocation each time.
+/// How many idle tenants are remembered: those who come and go all the time cost no allocation each time.
 const IDLE_LINES: usize = 64;
 
 /// Places in a row that go to newcomers while others of the same tenant wait.

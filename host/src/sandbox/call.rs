@@ -13,6 +13,7 @@ use wasmtime_wasi_config::WasiConfigVariables;
 use super::blocking::BlockingWork;
 use super::contract::PluginPre;
 use super::failure::CallFailure;
+use super::files::Folder;
 use super::halt::{Halt, Halted};
 use super::http::{Egress, HttpUse, Masker, Network};
 use super::keyvalue::KeyValueStore;
@@ -36,6 +37,7 @@ pub(super) struct CallSetup {
     pub(super) keyvalue: Option<(KeyValueStore, Arc<str>)>,
     pub(super) network: Network,
     pub(super) files: BlockingWork,
+    pub(super) folders: Arc<[Folder]>,
 }
 
 impl CallSetup {
@@ -86,8 +88,7 @@ pub(super) async fn run<T>(
         on_behalf_of.clone(),
     );
     let state = CallState::new(setup, tenant, halt.deadline, log.clone(), egress);
-    let store = state.and_then(|state| prepare_store(pre.engine(), state, metering, limits));
-    let mut store = match store {
+    let mut store = match prepare_store(pre.engine(), state, metering, limits) {
         Ok(store) => store,
         Err(error) => return (Err(CallFailure::Host(format!("{error:#}"))), CallUse::default()),
     };

@@ -124,11 +124,13 @@ impl Compiler {
                 // The rest is read and dropped, for a child that cannot write it out would never end.
                 let _ = tokio::io::copy(&mut errors.into_inner(), &mut tokio::io::sink()).await;
             };
-            let mut output = output.take(MAX_COMPILED + 1);
-            let (_, read, ()) = tokio::join!(send, output.read_to_end(&mut compiled), complain);
+            let receive = async {
+                let mut output = output.take(MAX_COMPILED + 1);
+                // What is more is read by nobody: with this end of the pipe the child's write ends as well.
+                output.read_to_end(&mut compiled).await
+            };
+            let (_, read, ()) = tokio::join!(send, receive, complain);
             read.map_err(|error| failed("cannot read the compiled component", error))?;
-            // It waits for somebody to read the rest.
-            drop(output);
             child
                 .wait()
                 .await

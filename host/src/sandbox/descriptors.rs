@@ -1,37 +1,40 @@
 //! Room for the files and connections that calls may have open: a process that runs out of descriptors can answer nobody.
 
+use std::sync::{Mutex, PoisonError};
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::files::MAX_OPEN;
 use super::http::MAX_ATTEMPTS;
 use super::limits::Limits;
 
-/// What the rest of the process needs.
-const OWN: u64 = 256;
+/// What the rest of the process needs: its own files, connections to models, lookups of names.
+const OWN: u64 = 512;
 
-/// Descriptors that one call may have.
-fn of_a_call(limits: &Limits, folders: usize) -> u64 {
-    let connections = u64::from(limits.http_requests).saturating_mul(MAX_ATTEMPTS as u64);
-    (MAX_OPEN + folders) as u64 + connections
-}
+/// One at a time: reading the limit and raising it are two steps.
+static RAISING: Mutex<()> = Mutex::new(());
 
 /// Raises this process's own limit to what so many calls may need, as far as the system allows.
 pub(super) fn make_room<'a>(calls: u32, limits: impl IntoIterator<Item = &'a Limits>) {
-    const FOLDERS: usize = 16;
-    let each = limits.into_iter().map(|limits| of_a_call(limits, FOLDERS)).max();
-    let needed = u64::from(calls).saturating_mul(each.unwrap_or(0)).saturating_add(OWN);
+    let of_a_call = |limits: &Limits| {
+        let connections = u64::from(limits.http_requests).saturating_mul(MAX_ATTEMPTS as u64);
+        (MAX_OPEN as u64).saturating_add(connections)
+    };
+    let each = limits.into_iter().map(of_a_call).max().unwrap_or(0);
+    let needed = u64::from(calls).saturating_mul(each).saturating_add(OWN);
     let has = raise(needed);
     if has < needed {
         tracing::info!(
             has,
             needed,
-            "calls could use up the descriptors of this process: lower [limits] host_concurrency or raise `ulimit -n`"
+            "calls could use up the descriptors of this process: lower [limits] host_concurrency, or raise `ulimit -Hn`"
         );
     }
 }
 
 /// Returns what there is then.
 fn raise(needed: u64) -> u64 {
+    let _raising = RAISING.lock().unwrap_or_else(PoisonError::into_inner);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let (now, most) = (current.unwrap_or(u64::MAX), maximum.unwrap_or(u64::MAX));
     let wanted = needed.min(most);

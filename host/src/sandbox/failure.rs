@@ -6,6 +6,7 @@ use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use super::limiter::MAX_TABLES;
 use super::limits::Limits;
 
 /// Our own reasons to stop a guest, carried through the engine as its error.
@@ -134,8 +135,13 @@ impl CallFailure {
             Some("table_elements") => return Self::OutOfMemory(hit("table_elements", limits.table_elements)),
             _ => {}
         }
-        if words.contains("resource limit exceeded: instance count") {
-            return Self::OutOfMemory(hit("core_instances", limits.core_instances));
+        for counted in ["instance", "memory"] {
+            if words.contains(&format!("resource limit exceeded: {counted} count")) {
+                return Self::OutOfMemory(hit("core_instances", limits.core_instances));
+            }
+        }
+        if words.contains("resource limit exceeded: table count") {
+            return Self::OutOfMemory(hit("tables", MAX_TABLES));
         }
         if words.contains("fuel allocated for hostcalls") {
             return match in_guest {

@@ -5,7 +5,7 @@ use wasmtime::ResourceLimiter;
 use super::limits::Limits;
 
 /// Tables of one instance, empty ones included: the engine keeps a record of each.
-const MAX_TABLES: usize = 1_000;
+pub(super) const MAX_TABLES: usize = 1_000;
 
 /// Counts what the instance holds and remembers which limit it ran into: the engine turns a refused growth into an
 /// ordinary failure inside the guest, whose crash then looks like any other.

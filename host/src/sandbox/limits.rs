@@ -22,7 +22,7 @@ pub struct Limits {
     pub memory: u64,
     /// Elements of all tables of the instance together. Default 20,000.
     pub table_elements: u32,
-    /// Core instances that one component may be made of. Default 64; a Python component needs about 14.
+    /// Core instances that one component may be made of. Default 64; a Python component needs about 14. It bounds the memories as well.
     pub core_instances: u32,
     /// Calls from the guest into host functions. Default 1,000,000. The engine's own calls do not count.
     pub host_calls: u64,
@@ -43,8 +43,9 @@ pub struct Limits {
     pub http_response_bytes: u64,
     /// Bytes that it keeps between calls, for one tenant: keys, values, and 64 for each. Default 1 MiB.
     pub keyvalue_bytes: u64,
-    /// Bytes that it writes to files of folders it may change; a new file or folder, and any change that moves no bytes, counts
-    /// for 4 KiB. Default 64 MiB.
+    /// Bytes that it writes to files of folders it may change; a new file or folder counts for 4 KiB. Changes that move no
+    /// bytes (names, times, what is removed or cut off, orders to write everything out) are counted apart: 16,384. Default
+    /// 64 MiB.
     pub file_bytes: u64,
     /// Calls of one tool at the same time. Default 16.
     pub concurrency: u32,

@@ -18,9 +18,9 @@ use super::contract::{Content, Error, INTERFACE, PluginPre, Tool};
 use super::descriptors;
 use super::engine::{EngineSize, Engines};
 use super::failure::CallFailure;
-use super::files::{self, FolderGrant};
+use super::files::{self, Folder, FolderGrant};
 use super::halt::Halt;
-use super::http::{HttpGrant, Lookups, Masker, Network};
+use super::http::{self, HttpGrant, Masker, Network};
 use super::inspect::{self, Inspection};
 use super::instantiation;
 use super::keyvalue::KeyValueStore;
@@ -71,7 +71,8 @@ pub struct Grants {
 }
 
 impl Sandbox {
-    /// Makes the engines, with a pool for the largest of `limits`.
+    /// Makes the engines, with a pool for the largest of `limits`. Raises the process's own limit of open files
+    /// (`RLIMIT_NOFILE`) to what so many calls may need, as far as the system lets it.
     ///
     /// # Errors
     ///
@@ -94,7 +95,7 @@ impl Sandbox {
             stack: settings.stack,
             network: Network {
                 tls: without_memory(&tls),
-                lookups: Lookups::new(),
+                lookups: http::lookups(),
                 turns: Turns::new(),
             },
             files: files::work(),
@@ -118,12 +119,13 @@ impl Sandbox {
         for header in grants.http.iter().flat_map(|grant| &grant.headers) {
             header.check().map_err(ComponentError::Secret)?;
         }
-        for grant in &grants.files {
-            grant.check().map_err(|source| ComponentError::Folder {
+        let folders = grants.files.iter().map(|grant| {
+            grant.open().map_err(|source| ComponentError::Folder {
                 folder: grant.folder.clone(),
                 source: Arc::new(source),
-            })?;
-        }
+            })
+        });
+        let folders = folders.collect::<Result<Arc<[Folder]>, _>>()?;
         let (component, digest) = self.compile(bytes, grants.metering, &grants.limits).await?;
         let needs = instantiation::bytes_written(bytes).map_err(|error| ComponentError::Invalid(error.to_string()))?;
         if needs > grants.limits.memory {
@@ -143,8 +145,9 @@ impl Sandbox {
             masker: Masker::new(&grants.http).map_err(|error| ComponentError::CompilerFailed(error.to_string()))?,
             config: Arc::new(grants.config.clone().into_iter().collect::<WasiConfigVariables>()),
             keyvalue,
-            network: self.network.clone(),
-            files: self.files.clone(),
+            network: self.network.of_a_plugin(),
+            files: self.files.of_a_plugin(),
+            folders,
             grants: Arc::new(grants.clone()),
         };
         Ok(Plugin { pre, setup, digest })

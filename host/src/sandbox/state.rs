@@ -13,7 +13,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::call::CallSetup;
 use super::deterministic;
 use super::failure::Stopped;
-use super::files::{self, Files};
+use super::files::{self, Files, Folder};
 use super::http::{self, Egress};
 use super::keyvalue::{self, KeyValueStore, Namespace};
 use super::limiter::Limiter;
@@ -35,6 +35,7 @@ const TURN: Duration = Duration::from_millis(1);
 pub(super) struct CallState {
     wasi: WasiCtx,
     pub(super) files: Files,
+    pub(super) folders: Arc<[Folder]>,
     http: WasiHttpCtx,
     pub(super) table: ResourceTable,
     pub(super) egress: Egress,
@@ -53,16 +54,13 @@ pub(super) struct CallState {
 }
 
 impl CallState {
-    /// # Errors
-    ///
-    /// Where a folder that was granted can't be opened any more.
     pub(super) fn new(
         setup: &CallSetup,
         tenant: Option<&Arc<str>>,
         deadline: Instant,
         log: GuestLog,
         egress: Egress,
-    ) -> wasmtime::Result<Self> {
+    ) -> Self {
         let grants = &*setup.grants;
         let limits = &grants.limits;
         // What is not said here is not granted: no socket, no standard input.
@@ -77,9 +75,6 @@ impl CallState {
         for (name, value) in &grants.environment {
             wasi.env(name, value);
         }
-        for folder in &grants.files {
-            folder.open(&mut wasi)?;
-        }
         if grants.deterministic {
             deterministic::apply(&mut wasi);
         }
@@ -87,13 +82,14 @@ impl CallState {
         http.set_field_size_limit(FIELD_BYTES);
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles as usize);
-        Ok(Self {
+        Self {
             wasi: wasi.build(),
             files: Files::new(
                 limits.file_bytes,
                 setup.files.clone(),
                 tenant.cloned().unwrap_or_default(),
             ),
+            folders: setup.folders.clone(),
             http,
             table,
             egress,
@@ -113,7 +109,7 @@ impl CallState {
             max_host_calls: limits.host_calls,
             deadline,
             yielded: Instant::now(),
-        })
+        }
     }
 
     /// Whether the guest may go on into the host, and whether it should let others have their turn first.
@@ -125,11 +121,7 @@ impl CallState {
         if now >= self.deadline {
             return Err(Stopped::Deadline);
         }
-        let turn_is_over = now.duration_since(self.yielded) >= TURN;
-        if turn_is_over {
-            self.yielded = now;
-        }
-        Ok(turn_is_over)
+        Ok(now.duration_since(self.yielded) >= TURN)
     }
 }
 
@@ -145,6 +137,8 @@ impl CallHookHandler<CallState> for HostCallGate {
     ) -> wasmtime::Result<()> {
         if matches!(hook, CallHook::CallingHost) && store.data_mut().enter_host()? {
             yield_to_others().await;
+            // What it waited is none of its time.
+            store.data_mut().yielded = Instant::now();
         }
         Ok(())
     }

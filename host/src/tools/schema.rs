@@ -12,7 +12,7 @@ const MAX_SCHEMA_BYTES: usize = 64 * 1024;
 const PATTERN_BYTES: usize = 64 * 1024;
 /// Steps of a check whose violations are listed: to list them takes a hundred bytes for each.
 const LISTED_WORK: u64 = 500_000;
-/// Violations that are listed; the rest is counted.
+/// Violations that are listed; of the rest it is said that there is more.
 const MAX_VIOLATIONS: usize = 20;
 /// Characters of one violation.
 const MAX_VIOLATION_CHARS: usize = 300;
@@ -100,7 +100,8 @@ impl InputSchema {
             .take(MAX_VIOLATIONS)
             .map(|error| match error.instance_path().as_str() {
                 "" => shorten(&error.to_string()),
-                pointer => format!("{pointer}: {}", shorten(&error.to_string())),
+                // Where it stands is made of the input's own keys.
+                pointer => format!("{}: {}", shorten(pointer), shorten(&error.to_string())),
             })
             .collect();
         if errors.next().is_some() {

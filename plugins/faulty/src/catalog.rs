@@ -51,30 +51,6 @@ const UNAVAILABLE: &str = r#"{
     "retry_after_ms": { "type": "integer", "minimum": 0, "description": "when to try again" },
     "until_unix_ms": { "type": "integer", "minimum": 0, "description": "from then on it answers \"available\"" }
 }"#;
-/// What the schema of an ordinary tool is made of, a rule of each kind.
-const QUERY: &str = r#"{
-    "location": { "type": "string", "minLength": 1, "maxLength": 200, "description": "a place" },
-    "units": { "enum": ["metric", "imperial"], "default": "metric" },
-    "days": {
-        "type": "array",
-        "items": { "type": "integer", "minimum": 1, "maximum": 16 },
-        "minItems": 1,
-        "maxItems": 16,
-        "uniqueItems": true
-    },
-    "detail": {
-        "type": "object",
-        "properties": {
-            "wind": { "type": "boolean" },
-            "humidity": { "type": "boolean" },
-            "pressure": { "type": "boolean" }
-        },
-        "additionalProperties": false
-    },
-    "language": { "type": "string", "pattern": "^[a-z]{2}$" },
-    "note": { "type": "string", "maxLength": 1000 }
-}"#;
-
 pub const MISDEEDS: &[Misdeed] = &[
     // Computing.
     misdeed("loop_forever", "Computes without end and without a host call.", computing::loop_forever),
@@ -201,8 +177,4 @@ pub const MISDEEDS: &[Misdeed] = &[
     misdeed("image", "Answers with a picture of one pixel.", replies::image),
     misdeed("bad_image", "Answers with a picture of an unknown type that is none.", replies::bad_image),
     misdeed("escape_sequences", "Answers with, and logs, text that would steer a terminal.", replies::escape_sequences),
-    // Behaves, and has a schema to behave by: the host's bench measures calls of it.
-    misdeed("echo_query", "Answers with its input, a query with a schema like that of any tool.", replies::echo)
-        .takes(QUERY, &["location", "units", "days"])
-        .idempotent(),
 ];

@@ -6,25 +6,42 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 
-/// What a new file or folder counts for, and a change that moves no bytes: a block of a disk.
+/// What a new file or folder counts for: a block of a disk.
 pub(super) const ENTRY_BYTES: u64 = 4096;
 
-/// Bytes that a call may still write to files.
+/// Changes that move no bytes: names, times, what is removed or cut off, and orders to write everything out.
+const MAX_CHANGES: u64 = 16_384;
+
+/// Bytes that a call may still write to files, and changes that it may still make. Apart, so that who has written all that it
+/// may can still tidy up.
 #[derive(Clone, Debug)]
-pub(super) struct FileBudget(Arc<AtomicU64>);
+pub(super) struct FileBudget {
+    bytes: Arc<AtomicU64>,
+    changes: Arc<AtomicU64>,
+}
 
 impl FileBudget {
     pub(super) fn new(bytes: u64) -> Self {
-        Self(Arc::new(bytes.into()))
+        Self {
+            bytes: Arc::new(bytes.into()),
+            changes: Arc::new(MAX_CHANGES.into()),
+        }
     }
 
     /// Takes `bytes`, if so many are left.
     pub(super) fn charge(&self, bytes: u64) -> Result<(), ErrorCode> {
-        let take = |left: u64| left.checked_sub(bytes);
-        match self.0.fetch_update(Relaxed, Relaxed, take) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(ErrorCode::Quota),
-        }
+        take(&self.bytes, bytes)
+    }
+
+    pub(super) fn charge_change(&self) -> Result<(), ErrorCode> {
+        take(&self.changes, 1)
+    }
+}
+
+fn take(left: &AtomicU64, count: u64) -> Result<(), ErrorCode> {
+    match left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(count)) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(ErrorCode::Quota),
     }
 }
 
@@ -38,5 +55,7 @@ mod tests {
         assert_eq!(budget.charge(11), Err(ErrorCode::Quota));
         assert_eq!((budget.charge(4), budget.charge(6)), (Ok(()), Ok(())));
         assert_eq!(budget.charge(1), Err(ErrorCode::Quota));
+        assert!((0..MAX_CHANGES).all(|_| budget.charge_change().is_ok()));
+        assert_eq!(budget.charge_change(), Err(ErrorCode::Quota));
     }
 }

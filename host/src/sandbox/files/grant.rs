@@ -3,8 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use wasmtime_wasi::WasiCtxBuilder;
-use wasmtime_wasi::filesystem::FsPerms;
+use wasmtime_wasi::filesystem::{Dir, FsPerms, OpenMode};
 
 /// A folder that a plugin may see.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,23 +29,28 @@ impl FolderGrant {
         }
     }
 
-    /// Whether the folder is there.
-    pub(in crate::sandbox) fn check(&self) -> io::Result<()> {
-        match std::fs::metadata(&self.folder)?.is_dir() {
-            true => Ok(()),
-            false => Err(io::ErrorKind::NotADirectory.into()),
+    /// Opens the folder, for all calls: it stays the one that it is now.
+    pub(in crate::sandbox) fn open(&self) -> io::Result<Folder> {
+        let opened = std::fs::File::open(&self.folder)?;
+        if !opened.metadata()?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
         }
-    }
-
-    /// Opens the folder for one call.
-    pub(in crate::sandbox) fn open(&self, wasi: &mut WasiCtxBuilder) -> wasmtime::Result<()> {
-        let perms = match self.write {
-            true => FsPerms::ReadWrite,
-            false => FsPerms::ReadOnly,
+        let (perms, mode) = match self.write {
+            true => (FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE),
+            false => (FsPerms::ReadOnly, OpenMode::READ),
         };
-        wasi.preopened_dir(&self.folder, &self.at, perms)?;
-        Ok(())
+        Ok(Folder {
+            dir: Dir::new(opened, perms, mode, false),
+            at: self.at.clone(),
+        })
     }
+}
+
+/// A folder that was granted, open.
+#[derive(Clone)]
+pub(in crate::sandbox) struct Folder {
+    pub(super) dir: Dir,
+    pub(super) at: String,
 }
 
 impl std::fmt::Display for FolderGrant {

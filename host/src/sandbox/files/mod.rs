@@ -14,14 +14,14 @@ use std::sync::Arc;
 use wasmtime_wasi::p2::{FsError, FsResult};
 
 use self::budget::FileBudget;
+pub(super) use self::grant::Folder;
 pub use self::grant::FolderGrant;
 pub(super) use self::operations::{MAX_OPEN, add_to_linker};
-use super::blocking::BlockingWork;
-use crate::resilience::FairPlace;
+use super::blocking::{BlockingWork, Ordered, on_a_thread};
 
-/// Reads, writes and the like at the same time: in all, and for one tenant. A disk that hangs holds no more threads.
-const AT_ONCE: usize = 64;
-const AT_ONCE_FOR_ONE: usize = 16;
+/// What is done with files at the same time: in all, and for one tenant. A disk that hangs holds no more threads.
+const AT_ONCE: usize = 32;
+const AT_ONCE_FOR_ONE: usize = 8;
 
 /// Places for what guests do with files.
 pub(super) fn work() -> BlockingWork {
@@ -45,16 +45,17 @@ impl Files {
         }
     }
 
-    async fn place(&self) -> FairPlace {
-        self.work.place(&self.tenant).await
+    /// Has something done on a thread for it.
+    fn order<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Ordered<io::Result<T>> {
+        self.work.order(&self.tenant, on_a_thread(work))
     }
 
-    fn try_place(&self) -> Option<FairPlace> {
-        self.work.try_place(&self.tenant)
-    }
-
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> io::Result<T> + Send + 'static) -> FsResult<T> {
+    /// Waits for what `wasmtime-wasi` does, on a thread of its own choice.
+    async fn run<T: Send + 'static>(&self, work: impl Future<Output = FsResult<T>> + Send + 'static) -> FsResult<T> {
         let done = self.work.run(&self.tenant, work).await;
-        Ok(done.map_err(|error| FsError::trap(wasmtime::Error::from(error)))??)
+        done.map_err(|error| FsError::trap(wasmtime::Error::from(error)))?
     }
 }

@@ -1,23 +1,26 @@
-//! The functions of `wasi:filesystem` that open, make, change and write, in place of those of `wasmtime-wasi`.
+//! The functions of `wasi:filesystem`, in place of those of `wasmtime-wasi`: each waits for a place, in which that one then
+//! does the work, and what opens, makes, changes or writes something is bounded.
 
 use std::any::Any;
 
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource};
-use wasmtime_wasi::filesystem::{Descriptor, Dir, File, OpenMode, WasiFilesystemCtxView, WasiFilesystemView};
+use wasmtime::component::{Linker, Resource, ResourceTable};
+use wasmtime_wasi::filesystem::{Descriptor, Dir, File, OpenMode, WasiFilesystemCtx, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    DescriptorFlags, DescriptorType, DirectoryEntryStream, ErrorCode, HostDescriptor, NewTimestamp, OpenFlags,
-    PathFlags,
+    Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntryStream, ErrorCode, HostDescriptor,
+    MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
-use super::budget::{ENTRY_BYTES, FileBudget};
+use super::budget::ENTRY_BYTES;
 use super::open::{Opened, Opening};
 use super::streams::{FileReader, FileWriter, Place};
+use crate::sandbox::blocking::on_a_thread;
 use crate::sandbox::state::CallState;
 
-/// The interface as `wasmtime-wasi` links it. Functions below take the place of some of its own.
-const INTERFACE: &str = "wasi:filesystem/types@0.2.12";
+/// The interfaces as `wasmtime-wasi` links them.
+const TYPES: &str = "wasi:filesystem/types@0.2.12";
+const PREOPENS: &str = "wasi:filesystem/preopens@0.2.12";
 
 /// Descriptors and streams that a call may have when it opens another: the whole process has only so many.
 pub(in crate::sandbox) const MAX_OPEN: usize = 128;
@@ -26,118 +29,102 @@ const MAX_LISTINGS: usize = 4;
 /// Entries of a folder that can be listed.
 const MAX_ENTRIES: usize = 10_000;
 
-/// Puts ours in the place of those functions that open, make and write.
+type Store<'a> = StoreContextMut<'a, CallState>;
+type Fd = Resource<Descriptor>;
+
+/// Links functions of this file as methods of a descriptor.
+macro_rules! methods {
+    ($types:ident: $($name:literal = $function:ident($($argument:ident: $type:ty),*);)*) => {$(
+        $types.func_wrap_async(
+            concat!("[method]descriptor.", $name),
+            |mut store: Store<'_>, ($($argument,)*): ($($type,)*)| {
+                Box::new(async move {
+                    let state = store.data_mut();
+                    state.host_calls += 1;
+                    answer($function(state, $($argument),*).await)
+                })
+            },
+        )?;
+    )*};
+}
+
+/// Has `wasmtime-wasi` do something in a task of its own, with descriptors in a table of its own: what it began goes on when
+/// the call is over, and keeps its place until then.
+macro_rules! apart {
+    ($state:ident, $($fd:ident),+; |$files:ident| $work:expr) => {{
+        let ours = $state.files.clone();
+        $(let $fd = $state.table.get(&$fd)?.clone();)+
+        ours.run(async move {
+            let (mut ctx, mut table) = (WasiFilesystemCtx::default(), ResourceTable::new());
+            $(let $fd = table.push($fd)?;)+
+            let mut $files = WasiFilesystemCtxView {
+                ctx: &mut ctx,
+                table: &mut table,
+            };
+            $work
+        })
+        .await
+    }};
+}
+
 pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
-    let mut types = linker.instance(INTERFACE)?;
+    let mut preopens = linker.instance(PREOPENS)?;
+    preopens.func_wrap("get-directories", |mut store: Store<'_>, (): ()| {
+        let state = store.data_mut();
+        state.host_calls += 1;
+        let mut directories = Vec::new();
+        for folder in state.folders.clone().iter() {
+            let fd = state.table.push(Descriptor::Dir(folder.dir.clone()))?;
+            directories.push((fd, folder.at.clone()));
+        }
+        Ok((directories,))
+    })?;
+    let mut types = linker.instance(TYPES)?;
+    methods! { types:
+        "advise" = advise(fd: Fd, offset: u64, length: u64, advice: Advice);
+        "create-directory-at" = create_directory_at(fd: Fd, path: String);
+        "get-flags" = get_flags(fd: Fd);
+        "get-type" = get_type(fd: Fd);
+        "link-at" = link_at(fd: Fd, flags: PathFlags, path: String, to: Fd, name: String);
+        "metadata-hash" = metadata_hash(fd: Fd);
+        "metadata-hash-at" = metadata_hash_at(fd: Fd, flags: PathFlags, path: String);
+        "open-at" = open_at(fd: Fd, path_flags: PathFlags, path: String, open_flags: OpenFlags, flags: DescriptorFlags);
+        "read" = read(fd: Fd, length: u64, offset: u64);
+        "read-directory" = read_directory(fd: Fd);
+        "readlink-at" = readlink_at(fd: Fd, path: String);
+        "remove-directory-at" = remove_directory_at(fd: Fd, path: String);
+        "rename-at" = rename_at(fd: Fd, path: String, to: Fd, name: String);
+        "set-size" = set_size(fd: Fd, size: u64);
+        "set-times" = set_times(fd: Fd, accessed: NewTimestamp, modified: NewTimestamp);
+        "set-times-at" = set_times_at(fd: Fd, flags: PathFlags, path: String, accessed: NewTimestamp, modified: NewTimestamp);
+        "stat" = stat(fd: Fd);
+        "stat-at" = stat_at(fd: Fd, flags: PathFlags, path: String);
+        "symlink-at" = symlink_at(fd: Fd, path: String, name: String);
+        "sync" = sync(fd: Fd);
+        "sync-data" = sync(fd: Fd);
+        "unlink-file-at" = unlink_file_at(fd: Fd, path: String);
+        "write" = write(fd: Fd, bytes: Vec<u8>, offset: u64);
+        "read-via-stream" = read_via_stream(fd: Fd, offset: u64);
+        "write-via-stream" = write_via_stream(fd: Fd, offset: u64);
+        "append-via-stream" = append_via_stream(fd: Fd);
+    }
     types.func_wrap_async(
-        "[method]descriptor.open-at",
-        |mut store: Store<'_>, (fd, path_flags, path, open_flags, flags): OpenAt| {
-            Box::new(async move { answer(open_at(store.data_mut(), fd, path_flags, path, open_flags, flags).await) })
-        },
-    )?;
-    types.func_wrap_async(
-        "[method]descriptor.create-directory-at",
-        |mut store: Store<'_>, (fd, path): (Fd, String)| {
-            Box::new(async move { answer(create_directory_at(store.data_mut(), fd, path).await) })
-        },
-    )?;
-    types.func_wrap_async(
-        "[method]descriptor.symlink-at",
-        |mut store: Store<'_>, (_, _, _): (Fd, String, String)| {
+        "[method]descriptor.is-same-object",
+        |mut store: Store<'_>, (fd, other): (Fd, Fd)| {
             Box::new(async move {
-                // It would lead no guest out, but whoever else follows it.
-                store.data_mut().host_calls += 1;
-                answer::<()>(Err(ErrorCode::NotPermitted.into()))
+                let state = store.data_mut();
+                state.host_calls += 1;
+                match is_same_object(state, fd, other).await {
+                    Ok(same) => Ok((same,)),
+                    Err(error) => Err(error.downcast().map_or_else(|trap| trap, wasmtime::Error::from)),
+                }
             })
         },
-    )?;
-    types.func_wrap_async(
-        "[method]descriptor.link-at",
-        |mut store: Store<'_>, (_, _, _, _, _): (Fd, PathFlags, String, Fd, String)| {
-            Box::new(async move {
-                // A second name outlives the grant of the first.
-                store.data_mut().host_calls += 1;
-                answer::<()>(Err(ErrorCode::NotPermitted.into()))
-            })
-        },
-    )?;
-    types.func_wrap_async(
-        "[method]descriptor.set-times-at",
-        |mut store: Store<'_>, (fd, _, path, accessed, modified): SetTimesAt| {
-            Box::new(async move { answer(set_times_at(store.data_mut(), fd, path, accessed, modified).await) })
-        },
-    )?;
-    types.func_wrap_async(
-        "[method]descriptor.set-times",
-        |mut store: Store<'_>, (fd, accessed, modified): (Fd, NewTimestamp, NewTimestamp)| {
-            Box::new(async move { answer(set_times(store.data_mut(), fd, accessed, modified).await) })
-        },
-    )?;
-    types.func_wrap_async("[method]descriptor.sync", |mut store: Store<'_>, (fd,): (Fd,)| {
-        Box::new(async move { answer(sync(store.data_mut(), fd).await) })
-    })?;
-    types.func_wrap_async("[method]descriptor.sync-data", |mut store: Store<'_>, (fd,): (Fd,)| {
-        Box::new(async move { answer(sync(store.data_mut(), fd).await) })
-    })?;
-    types.func_wrap_async(
-        "[method]descriptor.rename-at",
-        |mut store: Store<'_>, (fd, path, to, name): (Fd, String, Fd, String)| {
-            Box::new(async move { answer(rename_at(store.data_mut(), fd, path, to, name).await) })
-        },
-    )?;
-    types.func_wrap_async(
-        "[method]descriptor.unlink-file-at",
-        |mut store: Store<'_>, (fd, path): (Fd, String)| {
-            Box::new(async move { answer(unlink_file_at(store.data_mut(), fd, path).await) })
-        },
-    )?;
-    types.func_wrap_async(
-        "[method]descriptor.remove-directory-at",
-        |mut store: Store<'_>, (fd, path): (Fd, String)| {
-            Box::new(async move { answer(remove_directory_at(store.data_mut(), fd, path).await) })
-        },
-    )?;
-    types.func_wrap_async(
-        "[method]descriptor.read-directory",
-        |mut store: Store<'_>, (fd,): (Fd,)| {
-            Box::new(async move { answer(read_directory(store.data_mut(), fd).await) })
-        },
-    )?;
-    types.func_wrap_async(
-        "[method]descriptor.set-size",
-        |mut store: Store<'_>, (fd, size): (Fd, u64)| {
-            Box::new(async move { answer(set_size(store.data_mut(), fd, size).await) })
-        },
-    )?;
-    types.func_wrap_async(
-        "[method]descriptor.write",
-        |mut store: Store<'_>, (fd, bytes, offset): (Fd, Vec<u8>, u64)| {
-            Box::new(async move { answer(write(store.data_mut(), fd, bytes, offset).await) })
-        },
-    )?;
-    types.func_wrap(
-        "[method]descriptor.read-via-stream",
-        |mut store: Store<'_>, (fd, offset): (Fd, u64)| answer(read_via_stream(store.data_mut(), &fd, offset)),
-    )?;
-    types.func_wrap_async(
-        "[method]descriptor.write-via-stream",
-        |mut store: Store<'_>, (fd, offset): (Fd, u64)| {
-            Box::new(async move { answer(write_via_stream(store.data_mut(), &fd, offset).await) })
-        },
-    )?;
-    types.func_wrap(
-        "[method]descriptor.append-via-stream",
-        |mut store: Store<'_>, (fd,): (Fd,)| answer(append_via_stream(store.data_mut(), &fd)),
     )?;
     linker.allow_shadowing(false);
     Ok(())
 }
-
-type Store<'a> = StoreContextMut<'a, CallState>;
-type Fd = Resource<Descriptor>;
-type SetTimesAt = (Fd, PathFlags, String, NewTimestamp, NewTimestamp);
-type OpenAt = (Fd, PathFlags, String, OpenFlags, DescriptorFlags);
 
 /// As the component's own: an error code is an answer, anything else ends the call.
 fn answer<T>(result: FsResult<T>) -> wasmtime::Result<(Result<T, ErrorCode>,)> {
@@ -147,6 +134,54 @@ fn answer<T>(result: FsResult<T>) -> wasmtime::Result<(Result<T, ErrorCode>,)> {
     }
 }
 
+async fn advise(state: &mut CallState, fd: Fd, offset: u64, length: u64, advice: Advice) -> FsResult<()> {
+    // It may make a disk read.
+    state.files.budget.charge_change()?;
+    apart!(state, fd; |files| files.advise(fd, offset, length, advice).await)
+}
+
+async fn get_flags(state: &mut CallState, fd: Fd) -> FsResult<DescriptorFlags> {
+    apart!(state, fd; |files| files.get_flags(fd).await)
+}
+
+async fn get_type(state: &mut CallState, fd: Fd) -> FsResult<DescriptorType> {
+    apart!(state, fd; |files| files.get_type(fd).await)
+}
+
+async fn stat(state: &mut CallState, fd: Fd) -> FsResult<DescriptorStat> {
+    apart!(state, fd; |files| files.stat(fd).await)
+}
+
+async fn stat_at(state: &mut CallState, fd: Fd, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
+    apart!(state, fd; |files| files.stat_at(fd, flags, path).await)
+}
+
+async fn metadata_hash(state: &mut CallState, fd: Fd) -> FsResult<MetadataHashValue> {
+    apart!(state, fd; |files| files.metadata_hash(fd).await)
+}
+
+async fn metadata_hash_at(
+    state: &mut CallState,
+    fd: Fd,
+    flags: PathFlags,
+    path: String,
+) -> FsResult<MetadataHashValue> {
+    apart!(state, fd; |files| files.metadata_hash_at(fd, flags, path).await)
+}
+
+async fn is_same_object(state: &mut CallState, fd: Fd, other: Fd) -> FsResult<bool> {
+    apart!(state, fd, other; |files| Ok(files.is_same_object(fd, other).await.map_err(FsError::trap)?))
+}
+
+async fn readlink_at(state: &mut CallState, fd: Fd, path: String) -> FsResult<String> {
+    apart!(state, fd; |files| files.readlink_at(fd, path).await)
+}
+
+async fn read(state: &mut CallState, fd: Fd, length: u64, offset: u64) -> FsResult<(Vec<u8>, bool)> {
+    apart!(state, fd; |files| files.read(fd, length, offset).await)
+}
+
+/// Opening a FIFO would wait for whoever opens its other end; a device does whatever it does.
 async fn open_at(
     state: &mut CallState,
     fd: Fd,
@@ -155,33 +190,36 @@ async fn open_at(
     open_flags: OpenFlags,
     flags: DescriptorFlags,
 ) -> FsResult<Fd> {
-    let may_open = may_open(state);
-    let ours = state.files.clone();
-    let mut files = state.filesystem();
-    may_open?;
+    may_open(state)?;
     let opening = Opening::new(path_flags, open_flags, flags)?;
-    let folder = match files.table.get(&fd)? {
+    let folder = match state.table.get(&fd)? {
         Descriptor::Dir(folder) => folder.clone(),
         Descriptor::File(_) => return Err(ErrorCode::NotDirectory.into()),
     };
     if folder.perms.write_not_permitted() && opening.mode.contains(OpenMode::WRITE) {
         return Err(ErrorCode::NotPermitted.into());
     }
-    match files.stat_at(fd, path_flags, path.clone()).await {
+    if open_flags.contains(OpenFlags::TRUNCATE) {
+        state.files.budget.charge_change()?;
+    }
+    match stat_at(state, fd, path_flags, path.clone()).await {
         Ok(found) => match found.type_ {
             DescriptorType::RegularFile | DescriptorType::Directory | DescriptorType::SymbolicLink => {}
             _ => return Err(ErrorCode::NotPermitted.into()),
         },
         Err(error) => match error.downcast().map_err(FsError::trap)? {
-            ErrorCode::NoEntry if open_flags.contains(OpenFlags::CREATE) => ours.budget.charge(ENTRY_BYTES)?,
+            ErrorCode::NoEntry if open_flags.contains(OpenFlags::CREATE) => state.files.budget.charge(ENTRY_BYTES)?,
             code => return Err(code.into()),
         },
     }
     let mode = opening.mode;
     let folder_only = open_flags.contains(OpenFlags::DIRECTORY);
     let within = folder.dir.clone();
-    let opened = ours.run(move || opening.open(&within, &path)).await?;
-    Ok(files.table.push(match opened {
+    let ours = state.files.clone();
+    let opened = ours
+        .run(async move { Ok(on_a_thread(move || opening.open(&within, &path)).await?) })
+        .await?;
+    Ok(state.table.push(match opened {
         Opened::Folder(opened) => Descriptor::Dir(Dir::new(opened, folder.perms, mode, false)),
         Opened::File(_) if folder_only => return Err(ErrorCode::NotDirectory.into()),
         Opened::File(opened) => Descriptor::File(File::new(opened, folder.perms, mode, false)),
@@ -200,118 +238,123 @@ fn may_open(state: &mut CallState) -> Result<(), ErrorCode> {
     }
 }
 
-/// For what changes something and moves no bytes.
-fn charged(state: &mut CallState) -> Result<WasiFilesystemCtxView<'_>, ErrorCode> {
-    let budget = state.files.budget.clone();
-    let files = state.filesystem();
-    budget.charge(ENTRY_BYTES)?;
-    Ok(files)
-}
-
 async fn create_directory_at(state: &mut CallState, fd: Fd, path: String) -> FsResult<()> {
-    charged(state)?.create_directory_at(fd, path).await
+    state.files.budget.charge(ENTRY_BYTES)?;
+    apart!(state, fd; |files| files.create_directory_at(fd, path).await)
 }
 
 async fn remove_directory_at(state: &mut CallState, fd: Fd, path: String) -> FsResult<()> {
-    charged(state)?.remove_directory_at(fd, path).await
+    state.files.budget.charge_change()?;
+    apart!(state, fd; |files| files.remove_directory_at(fd, path).await)
 }
 
 async fn unlink_file_at(state: &mut CallState, fd: Fd, path: String) -> FsResult<()> {
-    charged(state)?.unlink_file_at(fd, path).await
+    state.files.budget.charge_change()?;
+    apart!(state, fd; |files| files.unlink_file_at(fd, path).await)
 }
 
 async fn rename_at(state: &mut CallState, fd: Fd, path: String, to: Fd, name: String) -> FsResult<()> {
-    charged(state)?.rename_at(fd, path, to, name).await
+    state.files.budget.charge_change()?;
+    apart!(state, fd, to; |files| files.rename_at(fd, path, to, name).await)
+}
+
+/// It would lead no guest out, but whoever else follows it.
+async fn symlink_at(_: &mut CallState, _: Fd, _: String, _: String) -> FsResult<()> {
+    Err(ErrorCode::NotPermitted.into())
+}
+
+/// A second name outlives the grant of the first.
+async fn link_at(_: &mut CallState, _: Fd, _: PathFlags, _: String, _: Fd, _: String) -> FsResult<()> {
+    Err(ErrorCode::NotPermitted.into())
 }
 
 async fn set_times(state: &mut CallState, fd: Fd, accessed: NewTimestamp, modified: NewTimestamp) -> FsResult<()> {
-    charged(state)?.set_times(fd, accessed, modified).await
+    state.files.budget.charge_change()?;
+    apart!(state, fd; |files| files.set_times(fd, accessed, modified).await)
 }
 
 async fn set_times_at(
     state: &mut CallState,
     fd: Fd,
+    _: PathFlags,
     path: String,
     accessed: NewTimestamp,
     modified: NewTimestamp,
 ) -> FsResult<()> {
+    state.files.budget.charge_change()?;
     // Following a link it would open what is there, and wait for the other end of a FIFO.
-    let mut files = charged(state)?;
-    files
-        .set_times_at(fd, PathFlags::empty(), path, accessed, modified)
-        .await
+    let flags = PathFlags::empty();
+    apart!(state, fd; |files| files.set_times_at(fd, flags, path, accessed, modified).await)
 }
 
 /// All of it, or the data alone: the same work for the disk.
 async fn sync(state: &mut CallState, fd: Fd) -> FsResult<()> {
-    charged(state)?.sync(fd).await
+    state.files.budget.charge_change()?;
+    apart!(state, fd; |files| files.sync(fd).await)
 }
 
 async fn read_directory(state: &mut CallState, fd: Fd) -> FsResult<Resource<DirectoryEntryStream>> {
     let entries = state.table.iter_mut();
-    let full = entries.filter(|entry| entry.is::<DirectoryEntryStream>()).count() >= MAX_LISTINGS;
-    let ours = state.files.clone();
-    let mut files = state.filesystem();
-    if full {
+    if entries.filter(|entry| entry.is::<DirectoryEntryStream>()).count() >= MAX_LISTINGS {
         return Err(ErrorCode::Quota.into());
     }
-    if let Descriptor::Dir(folder) = files.table.get(&fd)? {
-        let folder = folder.dir.clone();
-        let is_too_large = ours.run(move || {
-            let entries = rustix::fs::Dir::read_from(&folder)?;
-            Ok(entries.take(MAX_ENTRIES + 1).count() > MAX_ENTRIES)
-        });
-        if is_too_large.await? {
-            return Err(ErrorCode::Overflow.into());
+    let listing = apart!(state, fd; |files| {
+        if let Descriptor::Dir(folder) = files.table.get(&fd)? {
+            let folder = folder.dir.clone();
+            let count = move || Ok::<_, std::io::Error>(rustix::fs::Dir::read_from(&folder)?.take(MAX_ENTRIES + 1).count());
+            if on_a_thread(count).await? > MAX_ENTRIES {
+                return Err(ErrorCode::Overflow.into());
+            }
         }
-    }
-    files.read_directory(fd).await
+        let listing = files.read_directory(fd).await?;
+        Ok(files.table.delete(listing)?)
+    })?;
+    Ok(state.table.push(listing)?)
+}
+
+/// Charges what is written, and the gap before it: a file that ends beyond its bytes takes room as well, sooner or later.
+async fn charge_write(state: &mut CallState, fd: &Fd, offset: u64, bytes: u64) -> FsResult<()> {
+    let now = stat(state, Resource::new_borrow(fd.rep())).await?.size;
+    let gap = offset.saturating_sub(now);
+    state.files.budget.charge(gap.saturating_add(bytes))?;
+    Ok(())
 }
 
 async fn write(state: &mut CallState, fd: Fd, bytes: Vec<u8>, offset: u64) -> FsResult<u64> {
-    let budget = state.files.budget.clone();
-    let mut files = state.filesystem();
-    charge_write(&mut files, &budget, &fd, offset, bytes.len() as u64).await?;
-    files.write(fd, bytes, offset).await
+    charge_write(state, &fd, offset, bytes.len() as u64).await?;
+    apart!(state, fd; |files| files.write(fd, bytes, offset).await)
 }
 
-fn read_via_stream(state: &mut CallState, fd: &Fd, offset: u64) -> FsResult<Resource<DynInputStream>> {
-    let may_open = may_open(state);
-    let ours = state.files.clone();
-    let files = state.filesystem();
-    may_open?;
-    let file = match files.table.get(fd)? {
-        Descriptor::File(file) => file,
-        Descriptor::Dir(_) => return Err(ErrorCode::IsDirectory.into()),
-    };
+/// A file that grows takes room, also where nothing is written into it.
+async fn set_size(state: &mut CallState, fd: Fd, size: u64) -> FsResult<()> {
+    state.files.budget.charge_change()?;
+    charge_write(state, &fd, size, 0).await?;
+    apart!(state, fd; |files| files.set_size(fd, size).await)
+}
+
+async fn read_via_stream(state: &mut CallState, fd: Fd, offset: u64) -> FsResult<Resource<DynInputStream>> {
+    may_open(state)?;
+    let file = file(state, &fd)?;
     if !file.open_mode.contains(OpenMode::READ) {
         return Err(ErrorCode::BadDescriptor.into());
     }
-    let stream: DynInputStream = Box::new(FileReader::new(&ours, &file.file, offset));
-    Ok(files.table.push(stream)?)
+    let stream: DynInputStream = Box::new(FileReader::new(&state.files, &file.file, offset));
+    Ok(state.table.push(stream)?)
 }
 
-async fn write_via_stream(state: &mut CallState, fd: &Fd, offset: u64) -> FsResult<Resource<DynOutputStream>> {
-    let may_open = may_open(state);
-    let budget = state.files.budget.clone();
-    let mut files = state.filesystem();
-    may_open?;
-    charge_write(&mut files, &budget, fd, offset, 0).await?;
-    writer(state, fd, Place::From(offset))
+async fn write_via_stream(state: &mut CallState, fd: Fd, offset: u64) -> FsResult<Resource<DynOutputStream>> {
+    may_open(state)?;
+    charge_write(state, &fd, offset, 0).await?;
+    writer(state, &fd, Place::From(offset))
 }
 
-fn append_via_stream(state: &mut CallState, fd: &Fd) -> FsResult<Resource<DynOutputStream>> {
-    let may_open = may_open(state);
-    state.filesystem();
-    may_open?;
-    writer(state, fd, Place::End)
+async fn append_via_stream(state: &mut CallState, fd: Fd) -> FsResult<Resource<DynOutputStream>> {
+    may_open(state)?;
+    writer(state, &fd, Place::End)
 }
 
 fn writer(state: &mut CallState, fd: &Fd, place: Place) -> FsResult<Resource<DynOutputStream>> {
-    let file = match state.table.get(fd)? {
-        Descriptor::File(file) => file,
-        Descriptor::Dir(_) => return Err(ErrorCode::IsDirectory.into()),
-    };
+    let file = file(state, fd)?;
     if file.perms.write_not_permitted() || !file.open_mode.contains(OpenMode::WRITE) {
         return Err(ErrorCode::BadDescriptor.into());
     }
@@ -319,23 +362,9 @@ fn writer(state: &mut CallState, fd: &Fd, place: Place) -> FsResult<Resource<Dyn
     Ok(state.table.push(stream)?)
 }
 
-/// What is written, and the gap before it: a file that ends beyond its bytes takes room as well, sooner or later.
-async fn charge_write(
-    files: &mut WasiFilesystemCtxView<'_>,
-    budget: &FileBudget,
-    fd: &Fd,
-    offset: u64,
-    bytes: u64,
-) -> FsResult<()> {
-    let now = files.stat(Resource::new_borrow(fd.rep())).await?.size;
-    budget.charge(offset.saturating_sub(now).saturating_add(bytes))?;
-    Ok(())
-}
-
-/// A file that grows takes room, also where nothing is written into it.
-async fn set_size(state: &mut CallState, fd: Fd, size: u64) -> FsResult<()> {
-    let budget = state.files.budget.clone();
-    let mut files = state.filesystem();
-    charge_write(&mut files, &budget, &fd, size, 0).await?;
-    files.set_size(fd, size).await
+fn file<'a>(state: &'a CallState, fd: &Fd) -> FsResult<&'a File> {
+    match state.table.get(fd)? {
+        Descriptor::File(file) => Ok(file),
+        Descriptor::Dir(_) => Err(ErrorCode::IsDirectory.into()),
+    }
 }

@@ -1,5 +1,5 @@
-//! Streams over files. Those of `wasmtime-wasi` begin to read and write at once, on a thread for each, as many as a guest has
-//! streams; these wait for their place. What is written is charged.
+//! Streams over files. Those of `wasmtime-wasi` read and write on a thread for each, as many as a guest has streams; these wait
+//! for their place. What is written is charged.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -9,20 +9,17 @@ use std::task::{Context, Poll, Waker, ready};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::task::JoinHandle;
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
-use super::Files;
-use crate::resilience::FairPlace;
-use crate::sandbox::blocking::start;
+use super::{Files, Ordered};
 
 /// Bytes that one read or write moves, at most.
 const PIECE: usize = 64 * 1024;
-/// Bytes that are read for who waits before it says how many it wants.
-const FIRST_PIECE: usize = 4096;
+/// Bytes that are read for who waits and has not said how many it wants.
+const UNASKED: usize = 4096;
 
-/// Work that was begun.
-struct Running<T>(JoinHandle<io::Result<T>>);
+/// Work that was ordered, and may be done.
+struct Running<T>(Ordered<io::Result<T>>);
 
 impl<T> Running<T> {
     /// Looks whether it is done, without waiting.
@@ -31,7 +28,7 @@ impl<T> Running<T> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        let done = ready!(Pin::new(&mut self.0).poll(cx));
+        let done = ready!(Pin::new(&mut self.0).poll(cx)).flatten();
         Poll::Ready(done.map_err(io::Error::other).flatten())
     }
 
@@ -65,9 +62,12 @@ impl FileReader {
         }
     }
 
-    fn begin(&mut self, place: FairPlace, bytes: usize) {
-        let (file, at) = (self.file.clone(), self.at);
-        self.state = Reading::Running(Running(start(place, move || read(&file, at, bytes))));
+    /// Begins to read, if nothing was begun or read yet.
+    fn begin(&mut self, bytes: usize) {
+        if let Reading::Idle = self.state {
+            let (file, at) = (self.file.clone(), self.at);
+            self.state = Reading::Running(Running(self.files.order(move || read(&file, at, bytes))));
+        }
     }
 }
 
@@ -88,10 +88,7 @@ fn read(file: &std::fs::File, at: u64, bytes: usize) -> io::Result<Bytes> {
 #[async_trait]
 impl Pollable for FileReader {
     async fn ready(&mut self) {
-        if let Reading::Idle = self.state {
-            let place = self.files.place().await;
-            self.begin(place, FIRST_PIECE);
-        }
+        self.begin(UNASKED);
         if let Reading::Running(running) = &mut self.state {
             self.state = Reading::Done(running.wait().await);
         }
@@ -104,11 +101,7 @@ impl InputStream for FileReader {
         if size == 0 {
             return Ok(Bytes::new());
         }
-        if let Reading::Idle = self.state
-            && let Some(place) = self.files.try_place()
-        {
-            self.begin(place, size);
-        }
+        self.begin(size);
         if let Reading::Running(running) = &mut self.state
             && let Poll::Ready(done) = running.look()
         {
@@ -132,6 +125,12 @@ impl InputStream for FileReader {
             }
         }
     }
+
+    async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
+        self.begin(size);
+        self.ready().await;
+        self.read(size)
+    }
 }
 
 /// Where a stream writes.
@@ -151,8 +150,6 @@ pub(super) struct FileWriter {
 
 enum Writing {
     Idle,
-    /// For a place.
-    Waiting(Bytes),
     Running(Running<()>),
     Failed(io::Error),
     Ended,
@@ -168,33 +165,6 @@ impl FileWriter {
         }
     }
 
-    fn begin(&mut self, turn: FairPlace, bytes: Bytes) {
-        let (file, place) = (self.file.clone(), self.place);
-        if let Place::From(at) = &mut self.place {
-            *at = at.saturating_add(bytes.len() as u64);
-        }
-        let work = move || match place {
-            Place::From(at) => file.write_all_at(&bytes, at),
-            Place::End => append(&file, &bytes),
-        };
-        self.state = Writing::Running(Running(start(turn, work)));
-    }
-
-    /// Gets on as far as that goes without waiting.
-    fn look(&mut self) {
-        if let Writing::Waiting(bytes) = &mut self.state
-            && let Some(turn) = self.files.try_place()
-        {
-            let bytes = std::mem::take(bytes);
-            self.begin(turn, bytes);
-        }
-        if let Writing::Running(running) = &mut self.state
-            && let Poll::Ready(done) = running.look()
-        {
-            self.settle(done);
-        }
-    }
-
     fn settle(&mut self, done: io::Result<()>) {
         self.state = match done {
             Ok(()) => Writing::Idle,
@@ -203,16 +173,18 @@ impl FileWriter {
     }
 }
 
+/// What a guest wrote is written, also where it does not wait for that.
+impl Drop for FileWriter {
+    fn drop(&mut self) {
+        if let Writing::Running(running) = std::mem::replace(&mut self.state, Writing::Ended) {
+            running.0.detach();
+        }
+    }
+}
+
 #[async_trait]
 impl Pollable for FileWriter {
     async fn ready(&mut self) {
-        if let Writing::Waiting(_) = self.state {
-            let turn = self.files.place().await;
-            if let Writing::Waiting(bytes) = &mut self.state {
-                let bytes = std::mem::take(bytes);
-                self.begin(turn, bytes);
-            }
-        }
         if let Writing::Running(running) = &mut self.state {
             let done = running.wait().await;
             self.settle(done);
@@ -233,8 +205,14 @@ impl OutputStream for FileWriter {
             let full = io::Error::from(io::ErrorKind::StorageFull);
             return Err(StreamError::LastOperationFailed(full.into()));
         }
-        self.state = Writing::Waiting(bytes);
-        self.look();
+        let (file, place) = (self.file.clone(), self.place);
+        if let Place::From(at) = &mut self.place {
+            *at = at.saturating_add(bytes.len() as u64);
+        }
+        self.state = Writing::Running(Running(self.files.order(move || match place {
+            Place::From(at) => file.write_all_at(&bytes, at),
+            Place::End => append(&file, &bytes),
+        })));
         Ok(())
     }
 
@@ -244,7 +222,11 @@ impl OutputStream for FileWriter {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        self.look();
+        if let Writing::Running(running) = &mut self.state
+            && let Poll::Ready(done) = running.look()
+        {
+            self.settle(done);
+        }
         match std::mem::replace(&mut self.state, Writing::Ended) {
             Writing::Idle => {
                 self.state = Writing::Idle;
@@ -257,6 +239,11 @@ impl OutputStream for FileWriter {
                 Ok(0)
             }
         }
+    }
+
+    /// What is dropped was written before; whoever opens the file next finds it there.
+    async fn cancel(&mut self) {
+        self.ready().await;
     }
 }
 
@@ -276,7 +263,7 @@ fn append(file: &std::fs::File, mut bytes: &[u8]) -> io::Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::sandbox::files::work;
+    use crate::sandbox::files::{AT_ONCE_FOR_ONE, work};
 
     fn files(bytes: u64) -> Files {
         Files::new(bytes, work(), "t".into())
@@ -338,6 +325,54 @@ mod tests {
         let refused = writer.write("three".into());
         assert!(matches!(refused, Err(StreamError::LastOperationFailed(_))));
         assert_eq!(io::read_to_string(&*file).unwrap(), "begin onetwo");
+    }
+
+    /// All places are taken while it writes, and it does not wait.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn what_was_written_is_not_lost_with_its_stream() {
+        let file = file("");
+        let files = files(10);
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let ended = Arc::new(std::sync::Mutex::new(ended));
+        let busy: Vec<_> = (0..AT_ONCE_FOR_ONE)
+            .map(|_| {
+                let ended = ended.clone();
+                files.order(move || {
+                    let _ = ended.lock().unwrap().recv();
+                    Ok(())
+                })
+            })
+            .collect();
+        let mut writer = FileWriter::new(&files, &file, Place::From(0));
+        writer.write("text".into()).unwrap();
+        assert_eq!(writer.check_write().unwrap(), 0, "not yet");
+        drop(writer);
+        drop(end);
+        for work in busy {
+            work.await.unwrap().unwrap().unwrap();
+        }
+        let written = async {
+            while file.metadata().unwrap().len() < 4 {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), written)
+            .await
+            .unwrap();
+        // Whoever drops it in order waits for it.
+        let mut writer = FileWriter::new(&files, &file, Place::End);
+        writer.write("more".into()).unwrap();
+        writer.cancel().await;
+        assert_eq!(io::read_to_string(&*file).unwrap(), "textmore");
+    }
+
+    #[tokio::test]
+    async fn as_much_is_read_as_is_asked_for() {
+        let file = file(&"x".repeat(100_000));
+        let mut reader = FileReader::new(&files(0), &file, 0);
+        assert_eq!(reader.blocking_read(50_000).await.unwrap().len(), 50_000);
+        assert_eq!(reader.blocking_read(1_000_000).await.unwrap().len(), 50_000);
+        assert!(matches!(reader.blocking_read(1).await, Err(StreamError::Closed)));
     }
 
     #[tokio::test]

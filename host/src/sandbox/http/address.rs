@@ -1,6 +1,8 @@
 //! Addresses that no tool may reach unless the operator named them: everything that is not the public internet.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+
+use rustix::io::Errno;
 
 /// Whether `address` belongs to the public internet, by the special-purpose registries of IANA (RFC 6890 and its
 /// successors) and is no metadata service of a cloud. Addresses that carry an IPv4 address inside are judged by that one.
@@ -62,18 +64,39 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// Whether a packet to `address` would stay on this machine: a public address may be its own. Nothing is sent; the system is
-/// asked which of its addresses it would send from.
+/// Whether `address` is one of this machine: a public one may be. Nothing is sent; the system lets a socket have its own
+/// addresses and no others.
 pub(super) fn is_of_this_machine(address: IpAddr) -> bool {
+    match UdpSocket::bind((address, 0)) {
+        Ok(_) => !may_have_any_address(address) || is_its_own_source(address),
+        // Whatever else is wrong, it is not known to be another's.
+        Err(error) => {
+            let others = [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT].map(Errno::raw_os_error);
+            error.raw_os_error().is_none_or(|code| !others.contains(&code))
+        }
+    }
+}
+
+/// Whether sockets may have addresses of other machines, as those that stand in for them do. Asked with an address that
+/// belongs to nobody.
+fn may_have_any_address(like: IpAddr) -> bool {
+    let nobodys: IpAddr = match like {
+        IpAddr::V4(_) => Ipv4Addr::new(192, 0, 2, 1).into(),
+        IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+    };
+    UdpSocket::bind((nobodys, 0)).is_ok()
+}
+
+/// Whether what is sent to `address` comes from it.
+fn is_its_own_source(address: IpAddr) -> bool {
     let any: IpAddr = match address {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let routed = std::net::UdpSocket::bind((any, 0)).and_then(|socket| {
+    let routed = UdpSocket::bind((any, 0)).and_then(|socket| {
         socket.connect((address, 9))?;
         socket.local_addr()
     });
-    // Without a route there is no connection either.
     routed.is_ok_and(|local| local.ip() == address)
 }
 
@@ -148,7 +171,10 @@ mod tests {
 
     #[test]
     fn this_machine_knows_its_own_addresses() {
-        assert!(is_of_this_machine("127.0.0.1".parse().unwrap()));
+        for own in ["127.0.0.1", "127.0.0.2"] {
+            assert!(is_of_this_machine(own.parse().unwrap()), "{own}");
+        }
+        assert!(is_its_own_source("127.0.0.1".parse().unwrap()));
         for other in ["93.184.215.14", "169.254.169.254", "2606:4700::1111"] {
             assert!(!is_of_this_machine(other.parse().unwrap()), "{other}");
         }

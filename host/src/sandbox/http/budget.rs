@@ -1,7 +1,7 @@
 //! Bytes that a call may still move.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Clones share what is left.
 #[derive(Clone, Debug)]
@@ -11,7 +11,6 @@ pub(super) struct Budget(Arc<Inner>);
 struct Inner {
     limit: u64,
     left: AtomicU64,
-    exceeded: AtomicBool,
 }
 
 impl Budget {
@@ -19,7 +18,6 @@ impl Budget {
         Self(Arc::new(Inner {
             limit,
             left: limit.into(),
-            exceeded: false.into(),
         }))
     }
 
@@ -28,19 +26,11 @@ impl Budget {
         let bytes = bytes as u64;
         let take = |left: u64| Some(left.saturating_sub(bytes));
         let taken = self.0.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
-        let fits = taken.is_ok_and(|left| left >= bytes);
-        if !fits {
-            self.0.exceeded.store(true, Ordering::Relaxed);
-        }
-        fits
+        taken.is_ok_and(|left| left >= bytes)
     }
 
     pub(super) fn limit(&self) -> u64 {
         self.0.limit
-    }
-
-    pub(super) fn is_exceeded(&self) -> bool {
-        self.0.exceeded.load(Ordering::Relaxed)
     }
 }
 
@@ -52,9 +42,8 @@ mod tests {
     fn what_does_not_fit_uses_up_the_budget() {
         let budget = Budget::new(10);
         assert!(budget.charge(4) && budget.charge(6) && budget.charge(0));
-        assert!(!budget.is_exceeded());
         let budget = Budget::new(10);
         assert!(!budget.charge(11));
-        assert!(!budget.charge(1) && budget.is_exceeded());
+        assert!(!budget.charge(1));
     }
 }

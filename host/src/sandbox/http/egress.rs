@@ -4,17 +4,13 @@
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::{HeaderName, HeaderValue, Request, Response, Uri, header};
-use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -25,20 +21,20 @@ use wasmtime_wasi_http::{
 };
 
 use super::address;
-use super::budget::Budget;
+use super::bodies::{Budgets, Exceeded, MeteredBody, Upload};
 use super::grant::HttpGrant;
-use super::lookup::Lookups;
+use super::lookup::{MAX_ADDRESSES, look_up};
 use super::mask::Masker;
 use super::wire::Wire;
+use crate::sandbox::blocking::BlockingWork;
 use crate::sandbox::plugin::Grants;
 use crate::sandbox::turns::Turns;
 use crate::shown::shown;
 
 /// How long a connection may take where the guest does not ask for less. The deadline of the call holds beside it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long one address may stay silent before the next is tried beside it, how many are tried, and how many at once.
+/// How long one address may stay silent before the next is tried beside it, and how many are tried at once.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(250);
-const MAX_ADDRESSES: usize = 16;
 pub(in crate::sandbox) const MAX_ATTEMPTS: usize = 3;
 /// Most response headers, by number and by bytes of the header section.
 const MAX_RESPONSE_HEADERS: usize = 128;
@@ -74,9 +70,18 @@ pub struct HttpUse {
 #[derive(Clone, Debug)]
 pub(in crate::sandbox) struct Network {
     pub(in crate::sandbox) tls: Arc<rustls::ClientConfig>,
-    pub(in crate::sandbox) lookups: Lookups,
+    pub(in crate::sandbox) lookups: BlockingWork,
     /// What is done for a guest takes its tenant's turns, like what it does itself.
     pub(in crate::sandbox) turns: Turns,
+}
+
+impl Network {
+    pub(in crate::sandbox) fn of_a_plugin(&self) -> Self {
+        Self {
+            lookups: self.lookups.of_a_plugin(),
+            ..self.clone()
+        }
+    }
 }
 
 /// The egress of one call.
@@ -90,17 +95,6 @@ pub(in crate::sandbox) struct Egress {
     refused: Arc<Mutex<Vec<String>>>,
 }
 
-/// Bytes that may still be moved, over all requests of the call.
-#[derive(Clone)]
-struct Budgets {
-    /// Bodies of responses.
-    received: Budget,
-    /// Bodies of requests.
-    sent: Budget,
-    /// Whatever else comes in.
-    wire: Budget,
-}
-
 impl Egress {
     pub(in crate::sandbox) fn new(grants: Arc<Grants>, masker: Masker, network: Network, tenant: Arc<str>) -> Self {
         let limits = &grants.limits;
@@ -109,11 +103,7 @@ impl Egress {
             network,
             tenant,
             requests: 0,
-            budgets: Budgets {
-                received: Budget::new(limits.http_response_bytes),
-                sent: Budget::new(limits.http_request_bytes),
-                wire: Wire::budget(limits.http_response_bytes, limits.http_requests),
-            },
+            budgets: Budgets::of(limits),
             grants,
             refused: Arc::default(),
         }
@@ -190,7 +180,9 @@ impl WasiHttpHooks for Egress {
 
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
         Arc::new(|name: &HeaderName| {
-            DEFAULT_FORBIDDEN_HEADERS.contains(name) || RETELLING_HEADERS.contains(&name.as_str())
+            // To some servers both are the same sign.
+            let alike = name.as_str().replace('_', "-");
+            DEFAULT_FORBIDDEN_HEADERS.contains(name) || RETELLING_HEADERS.contains(&alike.as_str())
         })
     }
 
@@ -254,20 +246,15 @@ impl Exchange {
             .connect_timeout
             .unwrap_or(CONNECT_TIMEOUT)
             .min(CONNECT_TIMEOUT);
-        let lookups = self.network.lookups.clone();
-        let lookup = async |name, port| lookups.of(&self.tenant, name, port).await;
+        let lookup = async |name, port| look_up(&self.network.lookups, &self.tenant, name, port).await;
         let stream = tokio::time::timeout(connect_timeout, self.connect(lookup))
             .await
             .map_err(|_| Error::ConnectionTimeout)??;
-        let stream = Wire::new(stream, self.budgets.wire.clone());
-        let uploads = self.budgets.sent.clone();
-        let request = request.map(|body| {
-            Upload {
-                body,
-                budget: uploads.clone(),
-            }
-            .boxed_unsync()
-        });
+        let exceeded = Exceeded::default();
+        let stream = Wire::new(stream, self.budgets.wire.clone(), exceeded.clone());
+        let budget = self.budgets.sent.clone();
+        let request = request.map(|body| Upload::new(body, budget, exceeded.clone()).boxed_unsync());
+        let (limits, refused) = (self.budgets.clone(), self.refused.clone());
         let sent = match self.url.scheme() {
             "https" => {
                 let handshake = TlsConnector::from(self.network.tls.clone()).connect(server_name(&self.url)?, stream);
@@ -275,15 +262,12 @@ impl Exchange {
                     .await
                     .map_err(|_| Error::ConnectionTimeout)?
                     .map_err(Error::Tls)?;
-                self.exchange(request, TokioIo::new(stream)).await
+                self.exchange(request, TokioIo::new(stream), exceeded.clone()).await
             }
-            _ => self.exchange(request, TokioIo::new(stream)).await,
+            _ => self.exchange(request, TokioIo::new(stream), exceeded.clone()).await,
         };
-        // Of the connection that this ended, hyper knows only that it did.
-        sent.map_err(|error| match uploads.is_exceeded() {
-            true => Error::HttpRequestBodySize(Some(uploads.limit())),
-            false => error,
-        })
+        // Of a connection that ended over a limit, hyper knows only that it did.
+        sent.map_err(|error| exceeded.explain(error, &limits, &refused))
     }
 
     /// Resolves once, for `lookup` cannot be asked again, and connects to an address that was checked: a second answer of
@@ -340,7 +324,12 @@ impl Exchange {
         Ok(addresses)
     }
 
-    async fn exchange<S>(self, request: Request<WasiBody>, stream: TokioIo<S>) -> Result<Sent, Error>
+    async fn exchange<S>(
+        self,
+        request: Request<WasiBody>,
+        stream: TokioIo<S>,
+        exceeded: Exceeded,
+    ) -> Result<Sent, Error>
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
     {
@@ -381,12 +370,9 @@ impl Exchange {
         drop(response);
         let answer = mask_head(&self.masker, answer)?;
         let body = |incoming| {
-            self.masker.body(MeteredBody {
-                incoming,
-                budget: self.budgets.received,
-                pause: self.options.between_bytes_timeout,
-                timer: None,
-            })
+            let pause = self.options.between_bytes_timeout;
+            let body = MeteredBody::new(incoming, self.budgets, exceeded, pause, self.refused);
+            self.masker.body(body)
         };
         let (turns, tenant) = (self.network.turns, self.tenant);
         let worker = async move {
@@ -420,72 +406,6 @@ fn other_than<B>(answer: &Response<B>, name: &HeaderName, plain: &[u8]) -> Optio
     let mut values = answer.headers().get_all(name).iter();
     let other = values.find(|value| !value.as_bytes().eq_ignore_ascii_case(plain))?;
     Some(String::from_utf8_lossy(other.as_bytes()).into_owned())
-}
-
-/// Response bytes are charged as they arrive, over all responses of the call.
-struct MeteredBody {
-    incoming: Incoming,
-    budget: Budget,
-    pause: Option<Duration>,
-    timer: Option<Pin<Box<tokio::time::Sleep>>>,
-}
-
-impl Body for MeteredBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.timer = None;
-                if !self.budget.charge(frame.data_ref().map_or(0, Bytes::len)) {
-                    return Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(self.budget.limit())))));
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => {
-                let Some(pause) = self.pause else { return Poll::Pending };
-                let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
-                ready!(timer.as_mut().poll(cx));
-                Poll::Ready(Some(Err(Error::ConnectionReadTimeout)))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
-    }
-}
-
-/// Request bytes are charged as they leave.
-struct Upload {
-    body: WasiBody,
-    budget: Budget,
-}
-
-impl Body for Upload {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame
-            && !self.budget.charge(frame.data_ref().map_or(0, Bytes::len))
-        {
-            return Poll::Ready(Some(Err(Error::HttpRequestBodySize(Some(self.budget.limit())))));
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 /// The request's URL as a browser would read it: one notation per address, no dot segments, lower-case host. What is
@@ -530,7 +450,7 @@ fn server_name(url: &Url) -> Result<ServerName<'static>, Error> {
     Ok(name)
 }
 
-fn note(refused: &Mutex<Vec<String>>, reason: String) {
+pub(super) fn note(refused: &Mutex<Vec<String>>, reason: String) {
     const KEPT: usize = 16;
     let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
     if refused.len() < KEPT {
@@ -544,6 +464,8 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::sandbox::Limits;
+    use crate::sandbox::http::lookup;
 
     /// A request to `url` that a grant of the same origin covers.
     fn exchange(url: &str) -> Exchange {
@@ -553,16 +475,12 @@ mod tests {
             masker: Masker::default(),
             network: Network {
                 tls: crate::tls::client_config().unwrap(),
-                lookups: Lookups::new(),
+                lookups: lookup::work(),
                 turns: Turns::new(),
             },
             tenant: "t".into(),
             options: RequestOptions::default(),
-            budgets: Budgets {
-                received: Budget::new(0),
-                sent: Budget::new(0),
-                wire: Budget::new(0),
-            },
+            budgets: Budgets::of(&Limits::default()),
             refused: Arc::default(),
         }
     }

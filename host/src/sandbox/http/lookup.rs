@@ -4,26 +4,49 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
-use crate::sandbox::blocking::BlockingWork;
+use crate::sandbox::blocking::{BlockingWork, on_a_thread};
 
 /// Names that are looked up at the same time: in all, and for one tenant.
 const AT_ONCE: usize = 32;
 const AT_ONCE_FOR_ONE: usize = 8;
 
-/// The lookups of all guests of a host.
-#[derive(Clone, Debug)]
-pub(in crate::sandbox) struct Lookups(BlockingWork);
+/// Addresses of a name that are looked at: an answer may have thousands.
+pub(super) const MAX_ADDRESSES: usize = 16;
 
-impl Lookups {
-    pub(in crate::sandbox) fn new() -> Self {
-        Self(BlockingWork::new(AT_ONCE, AT_ONCE_FOR_ONE))
-    }
+/// Places for the lookups of all guests of a host.
+pub(in crate::sandbox) fn work() -> BlockingWork {
+    BlockingWork::new(AT_ONCE, AT_ONCE_FOR_ONE)
+}
 
-    /// Asks the system's resolver on behalf of `tenant`.
-    pub(super) async fn of(&self, tenant: &Arc<str>, name: String, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let ask = move || Ok((name.as_str(), port).to_socket_addrs()?.collect());
-        self.0.run(tenant, ask).await.map_err(io::Error::other)?
+/// Asks the system's resolver on behalf of `tenant`.
+pub(super) async fn look_up(
+    work: &BlockingWork,
+    tenant: &Arc<str>,
+    name: String,
+    port: u16,
+) -> io::Result<Vec<SocketAddr>> {
+    let ask = move || Ok(first((name.as_str(), port).to_socket_addrs()?));
+    work.run(tenant, on_a_thread(ask)).await.map_err(io::Error::other)?
+}
+
+/// The first of each family in turn: where the network of one of them swallows everything, the other is tried soon.
+fn first(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let (first, second): (Vec<_>, Vec<_>) = {
+        let mut addresses = addresses.peekable();
+        let is_v6 = addresses.peek().is_some_and(SocketAddr::is_ipv6);
+        addresses.partition(|address| address.is_ipv6() == is_v6)
+    };
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut mixed = Vec::new();
+    while mixed.len() < MAX_ADDRESSES {
+        let pair = [first.next(), second.next()];
+        if pair == [None, None] {
+            break;
+        }
+        mixed.extend(pair.into_iter().flatten());
     }
+    mixed.truncate(MAX_ADDRESSES);
+    mixed
 }
 
 #[cfg(test)]
@@ -33,11 +56,20 @@ mod tests {
 
     #[tokio::test]
     async fn names_have_addresses() {
-        let found = Lookups::new()
-            .of(&"t".into(), "localhost".to_owned(), 80)
-            .await
-            .unwrap();
+        let found = look_up(&work(), &"t".into(), "localhost".to_owned(), 80).await.unwrap();
         let is_local = |address: &SocketAddr| address.ip().is_loopback() && address.port() == 80;
         assert!(!found.is_empty() && found.iter().all(is_local), "{found:?}");
+    }
+
+    #[test]
+    fn families_take_turns_and_few_addresses_are_looked_at() {
+        let v6 = (1..100).map(|n| SocketAddr::from(([0x2606, 0, 0, 0, 0, 0, 0, n], 80)));
+        let v4 = (1..100).map(|n| SocketAddr::from(([93, 184, 215, n], 80)));
+        let found = first(v6.clone().chain(v4));
+        assert_eq!(found.len(), MAX_ADDRESSES);
+        let families: Vec<bool> = found.iter().take(4).map(SocketAddr::is_ipv6).collect();
+        assert_eq!(families, [true, false, true, false]);
+        assert_eq!(first(v6.clone()).len(), MAX_ADDRESSES);
+        assert_eq!(first(v6.take(3)).len(), 3);
     }
 }

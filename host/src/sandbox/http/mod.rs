@@ -2,6 +2,7 @@
 
 mod address;
 mod attach;
+mod bodies;
 mod budget;
 mod egress;
 mod grant;
@@ -14,6 +15,6 @@ pub use attach::{AttachError, AttachedHeader, SecretError, Secrets};
 pub use egress::HttpUse;
 pub(super) use egress::{Egress, MAX_ATTEMPTS, Network};
 pub use grant::{GrantError, HttpGrant, Scheme};
-pub(super) use lookup::Lookups;
+pub(super) use lookup::work as lookups;
 pub(super) use mask::Masker;
 pub(super) use parts::add_to_linker;

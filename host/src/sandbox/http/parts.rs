@@ -16,7 +16,7 @@ const INTERFACE: &str = "wasi:http/types@0.2.12";
 const MAX_METHOD_BYTES: usize = 32;
 const MAX_SCHEME_BYTES: usize = 32;
 const MAX_AUTHORITY_BYTES: usize = 512;
-const MAX_PATH_BYTES: usize = 16 * 1024;
+const MAX_PATH_BYTES: usize = 8 * 1024;
 
 type Store<'a> = StoreContextMut<'a, CallState>;
 type Request = Resource<HostOutgoingRequest>;

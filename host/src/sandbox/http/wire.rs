@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::bodies::{Direction, Exceeded};
 use super::budget::Budget;
 
 /// Bytes that are taken in before others get their turn.
@@ -22,14 +23,16 @@ const FRAMING: u64 = 16;
 pub(super) struct Wire {
     stream: TcpStream,
     budget: Budget,
+    exceeded: Exceeded,
     since_pause: usize,
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream, budget: Budget) -> Self {
+    pub(super) fn new(stream: TcpStream, budget: Budget, exceeded: Exceeded) -> Self {
         Self {
             stream,
             budget,
+            exceeded,
             since_pause: 0,
         }
     }
@@ -59,7 +62,10 @@ impl AsyncRead for Wire {
         this.since_pause += bytes;
         Poll::Ready(match this.budget.charge(bytes) {
             true => Ok(()),
-            false => Err(io::Error::other("the server sends too much")),
+            false => {
+                this.exceeded.set(Direction::In);
+                Err(io::Error::other("the server sends too much"))
+            }
         })
     }
 }
@@ -109,11 +115,11 @@ mod tests {
             let _ = stream.write_all(&vec![b'x'; 1 << 20]).await;
         });
         let budget = Budget::new(512 * 1024);
-        let mut wire = Wire::new(TcpStream::connect(address).await.unwrap(), budget.clone());
+        let mut wire = Wire::new(TcpStream::connect(address).await.unwrap(), budget, Exceeded::default());
         let mut taken = 0;
         let mut buffer = vec![0; 16 * 1024];
+        let mut pauses = 0;
         let failed = loop {
-            let mut pauses = 0;
             let read = std::future::poll_fn(|cx| {
                 let mut buffer = ReadBuf::new(&mut buffer);
                 let polled = Pin::new(&mut wire).poll_read(cx, &mut buffer);
@@ -127,7 +133,8 @@ mod tests {
             assert!(wire.since_pause < TURN_BYTES + 16 * 1024);
         };
         assert_eq!(failed.to_string(), "the server sends too much");
-        assert!(taken <= 512 * 1024 && budget.is_exceeded(), "{taken}");
+        assert!(taken <= 512 * 1024, "{taken}");
+        assert!(pauses >= 7, "one for each 64 KiB: {pauses}");
         assert!(wire.read(&mut buffer).await.is_err(), "and nothing comes any more");
         drop(wire);
         server.await.unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use crate::sandbox::blocking::BlockingWork;
+use crate::sandbox::blocking::{BlockingWork, on_a_thread};
 use crate::sqlite::{self, OpenError};
 
 /// Bytes of a key.
@@ -80,14 +80,14 @@ impl Access {
     ) -> Result<T, Refusal> {
         let (connection, behavior) = (Arc::clone(&self.connection), self.behavior);
         let owned = space.clone();
-        let done = self.work.run(&space.tenant, move || {
+        let done = on_a_thread(move || {
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
             let transaction = connection.transaction_with_behavior(behavior)?;
             let result = work(&transaction, &owned)?;
             transaction.commit()?;
             Ok(result)
         });
-        done.await.unwrap_or(Err(Refusal::Failed))
+        self.work.run(&space.tenant, done).await.unwrap_or(Err(Refusal::Failed))
     }
 }
 
