@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     /// Work that hangs until its `Sender` is dropped, and how much of it was begun.
-    fn hanging() -> (impl Fn() -> (), Arc<AtomicUsize>, Sender<()>) {
+    fn hanging() -> (impl Fn(), Arc<AtomicUsize>, Sender<()>) {
         let begun = Arc::new(AtomicUsize::new(0));
         let (end, ended) = channel::<()>();
         let ended = Mutex::new(ended);

@@ -170,7 +170,7 @@ async fn metadata_hash_at(
 }
 
 async fn is_same_object(state: &mut CallState, fd: Fd, other: Fd) -> FsResult<bool> {
-    apart!(state, fd, other; |files| Ok(files.is_same_object(fd, other).await.map_err(FsError::trap)?))
+    apart!(state, fd, other; |files| files.is_same_object(fd, other).await.map_err(FsError::trap))
 }
 
 async fn readlink_at(state: &mut CallState, fd: Fd, path: String) -> FsResult<String> {
