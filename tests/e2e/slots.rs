@@ -113,7 +113,7 @@ impl Host {
         ];
         plugins.extend((0..VARIANTS).map(|variant| {
             let bytes = wat_guest(variant, call);
-            PluginSettings::new(&format!("wat-{variant}"), written(&format!("{variant}.wasm"), bytes))
+            PluginSettings::new(format!("wat-{variant}"), written(&format!("{variant}.wasm"), bytes))
         }));
         let mut config = Config {
             plugins,
