@@ -41,7 +41,7 @@ const WARM_STARTS: usize = if IS_BENCH { 200 } else { 1 };
 /// The limits: ratios at p50, throughput of two threads, a warm start at p99.
 const SANDBOX_IN_FLOORS: f64 = 1.25;
 const DISPATCH_IN_FLOORS: f64 = 2.0;
-const HEARD_IN_FLOORS: f64 = 3.0;
+const HEARD_IN_FLOORS: f64 = 4.0;
 const SANDBOX_IN_ON_DEMAND: f64 = 0.3;
 const TWO_THREADS: f64 = 1.8;
 const SLOWEST_START: Duration = Duration::from_millis(100);

@@ -66,6 +66,13 @@ impl Servers {
         }
     }
 
+    fn plain(&self, text: &str) -> String {
+        let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        text.replace("{deep}", &"25".repeat(3_000))
+            .replace("{hostname}", hostname.trim())
+            .replace("{port}", &self.echo.port().to_string())
+    }
+
     fn fill(&self, text: &str) -> String {
         [
             ("{silent}", &self.silent),
@@ -78,7 +85,7 @@ impl Servers {
             ("{swallow}", &self.swallow),
         ]
         .into_iter()
-        .fold(text.replace("{deep}", &"25".repeat(3_000)), |text, (name, server)| {
+        .fold(self.plain(text), |text, (name, server)| {
             text.replace(name, &server.url())
         })
     }

@@ -77,7 +77,9 @@ impl Engines {
                 None
             }
         };
-        if pooling.is_some() && !PoolingAllocationConfig::is_pagemap_scan_available() {
+        // Said once, by the engines that every host has.
+        let is_first = metering == Metering::Fuel;
+        if is_first && pooling.is_some() && !PoolingAllocationConfig::is_pagemap_scan_available() {
             tracing::info!(
                 "the kernel lacks PAGEMAP_SCAN (Linux 6.7): a tool call costs about two and a half times as much"
             );
