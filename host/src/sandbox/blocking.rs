@@ -19,35 +19,46 @@ pub(super) struct BlockingWork {
     shared: FairPlaces,
     /// Those of one plugin.
     own: Option<FairPlaces>,
-    at_once: usize,
+    places: Places,
+}
+
+/// How much is done at the same time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Places {
+    pub(super) in_all: usize,
+    /// Whatever plugins a tenant uses.
+    pub(super) for_a_tenant: usize,
+    /// Whatever tenants it works for; half of them for one of these, which may wait for places elsewhere.
+    pub(super) for_a_plugin: usize,
 }
 
 /// Work that was ordered. Dropping it takes back the order; what was begun is done all the same, and keeps its place.
 pub(super) type Ordered<T> = AbortOnDropHandle<Result<T, JoinError>>;
 
 impl BlockingWork {
-    /// At most so many at the same time, in all and for one tenant.
-    pub(super) fn new(at_once: usize, for_one_tenant: usize) -> Self {
+    pub(super) fn new(places: Places, share: Share) -> Self {
         Self {
-            shared: FairPlaces::new(at_once, Share::Places).with_most_for_one(for_one_tenant),
+            shared: FairPlaces::new(places.in_all, share).with_most_for_one(places.for_a_tenant),
             own: None,
-            at_once,
+            places,
         }
     }
 
     /// One after the other, by time.
     pub(super) fn one_at_a_time() -> Self {
-        Self {
-            shared: FairPlaces::new(1, Share::Time),
-            own: None,
-            at_once: 1,
-        }
+        let one = Places {
+            in_all: 1,
+            for_a_tenant: 1,
+            for_a_plugin: 1,
+        };
+        Self::new(one, Share::Time)
     }
 
-    /// For one plugin: a quarter of the places at most, whatever tenants it works for.
     pub(super) fn of_a_plugin(&self) -> Self {
+        let places = self.places.for_a_plugin;
+        let own = FairPlaces::new(places, Share::Places).with_most_for_one(places.div_ceil(2));
         Self {
-            own: Some(FairPlaces::new(self.at_once.div_ceil(4), Share::Places)),
+            own: Some(own),
             ..self.clone()
         }
     }
@@ -73,21 +84,25 @@ impl BlockingWork {
         }))
     }
 
-    /// Waits for it.
+    /// Waits for it. Where it panics, so does this.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         tenant: &Arc<str>,
         work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, JoinError> {
-        self.order(tenant, work).await.flatten()
+    ) -> T {
+        done(self.order(tenant, work).await.flatten()).await
     }
 }
 
 /// What blocks, on a thread for it.
 pub(super) async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
+    done(tokio::task::spawn_blocking(work).await).await
+}
+
+/// What is waited for is never aborted, so it is done or panicked.
+async fn done<T>(result: Result<T, JoinError>) -> T {
+    match result {
         Ok(done) => done,
-        // It is never aborted, so it panicked; and so does whoever asked for it.
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             // The runtime ends, and everything in it.
@@ -104,7 +119,17 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
     use std::time::Duration;
 
+    use futures_util::FutureExt;
+
     use super::*;
+
+    const fn places(in_all: usize, for_a_tenant: usize, for_a_plugin: usize) -> Places {
+        Places {
+            in_all,
+            for_a_tenant,
+            for_a_plugin,
+        }
+    }
 
     /// Work that hangs until its `Sender` is dropped, and how much of it was begun.
     fn hanging() -> (impl Fn(), Arc<AtomicUsize>, Sender<()>) {
@@ -141,17 +166,17 @@ mod tests {
 
     #[tokio::test]
     async fn what_nobody_waits_for_takes_no_more_than_its_places() {
-        let work = BlockingWork::new(32, 8);
+        let work = BlockingWork::new(places(32, 8, 8), Share::Places);
         let (hang, begun, end) = hanging();
         let hang = Arc::new(hang);
         let [loud, quiet]: [Arc<str>; 2] = ["loud".into(), "quiet".into()];
         give_up(&work, &loud, &hang, 50).await;
         until(&begun, 8).await;
         // Somebody else is served, and nothing more was begun meanwhile.
-        assert_eq!(work.run(&quiet, async { 7 }).await.unwrap(), 7);
+        assert_eq!(work.run(&quiet, async { 7 }).await, 7);
         assert_eq!(begun.load(Ordering::SeqCst), 8);
         drop(end);
-        assert_eq!(work.run(&loud, async { 7 }).await.unwrap(), 7);
+        assert_eq!(work.run(&loud, async { 7 }).await, 7);
         assert_eq!(
             begun.load(Ordering::SeqCst),
             8,
@@ -161,7 +186,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_plugin_that_works_for_many_tenants_leaves_places_for_others() {
-        let work = BlockingWork::new(8, 4);
+        let work = BlockingWork::new(places(8, 4, 2), Share::Places);
         let (bad, good) = (work.of_a_plugin(), work.of_a_plugin());
         let (hang, begun, end) = hanging();
         let hang = Arc::new(hang);
@@ -169,17 +194,34 @@ mod tests {
             give_up(&bad, &tenant.into(), &hang, 4).await;
         }
         until(&begun, 2).await;
-        assert_eq!(good.run(&"a".into(), async { 7 }).await.unwrap(), 7);
+        assert_eq!(good.run(&"a".into(), async { 7 }).await, 7);
         assert_eq!(begun.load(Ordering::SeqCst), 2);
         drop(end);
     }
 
+    /// It waits for places in all while it has some of its plugin's.
     #[tokio::test]
-    async fn a_panic_is_an_error_and_gives_its_place_back() {
+    async fn a_tenant_without_places_leaves_some_of_each_plugin() {
+        let work = BlockingWork::new(places(8, 2, 4), Share::Places);
+        let (bad, good) = (work.of_a_plugin(), work.of_a_plugin());
+        let (hang, begun, end) = hanging();
+        let hang = Arc::new(hang);
+        let [loud, quiet]: [Arc<str>; 2] = ["loud".into(), "quiet".into()];
+        give_up(&bad, &loud, &hang, 2).await;
+        until(&begun, 2).await;
+        let waiting: Vec<_> = (0..8).map(|_| good.order(&loud, async {})).collect();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(good.run(&quiet, async { 7 }).await, 7);
+        drop(waiting);
+        drop(end);
+    }
+
+    #[tokio::test]
+    async fn a_panic_comes_back_and_gives_its_place_back() {
         let work = BlockingWork::one_at_a_time();
         let tenant: Arc<str> = "t".into();
-        let panicked = work.run(&tenant, on_a_thread(|| panic!("as told"))).await;
-        assert!(panicked.is_err_and(|error: JoinError| error.is_panic()));
-        assert_eq!(work.run(&tenant, async { 7 }).await.unwrap(), 7);
+        let panics = work.run(&tenant, on_a_thread(|| panic!("as told")));
+        assert!(std::panic::AssertUnwindSafe(panics).catch_unwind().await.is_err());
+        assert_eq!(work.run(&tenant, async { 7 }).await, 7);
     }
 }

@@ -93,6 +93,7 @@ pub(super) async fn run<T>(
         Err(error) => return (Err(CallFailure::Host(format!("{error:#}"))), CallUse::default()),
     };
 
+    let clock = store.data().clock.clone();
     let mut called = false;
     let guest = async {
         let plugin = pre.instantiate_async(&mut store).await?;
@@ -105,7 +106,7 @@ pub(super) async fn run<T>(
     };
     // A panic of a host function ends this call and nothing else. The store it may have left in disorder is read for
     // its figures and dropped.
-    let guest = setup.network.turns.run(&on_behalf_of, guest);
+    let guest = setup.network.turns.run(&on_behalf_of, &clock, guest);
     let guest = AssertUnwindSafe(halt.bound(guest)).catch_unwind();
     let ended = guest.await;
 
@@ -118,6 +119,9 @@ pub(super) async fn run<T>(
         ..CallUse::default()
     };
     let refused = store.data().limiter.refused();
+    let state = store.data_mut();
+    let table = std::mem::take(&mut state.table);
+    state.files.close_all(table);
     drop(store);
     let (log, log_bytes_dropped) = log.take();
     let usage = CallUse {

@@ -19,7 +19,7 @@ use super::keyvalue::{self, KeyValueStore, Namespace};
 use super::limiter::Limiter;
 use super::log::GuestLog;
 use super::logging;
-use super::turns::yield_to_others;
+use super::turns::{TurnClock, yield_to_others};
 
 /// Bytes of random data that one host call may ask for: it holds the thread while it makes them.
 const MAX_RANDOM: u64 = 64 * 1024;
@@ -49,8 +49,8 @@ pub(super) struct CallState {
     pub(super) host_calls: u64,
     max_host_calls: u64,
     deadline: Instant,
-    /// When a host call last let others have their turn.
-    yielded: Instant,
+    /// How long it has had its turn.
+    pub(super) clock: TurnClock,
 }
 
 impl CallState {
@@ -108,7 +108,7 @@ impl CallState {
             host_calls: 0,
             max_host_calls: limits.host_calls,
             deadline,
-            yielded: Instant::now(),
+            clock: TurnClock::new(),
         }
     }
 
@@ -121,7 +121,7 @@ impl CallState {
         if now >= self.deadline {
             return Err(Stopped::Deadline);
         }
-        Ok(now.duration_since(self.yielded) >= TURN)
+        Ok(self.clock.elapsed() >= TURN)
     }
 }
 
@@ -137,8 +137,6 @@ impl CallHookHandler<CallState> for HostCallGate {
     ) -> wasmtime::Result<()> {
         if matches!(hook, CallHook::CallingHost) && store.data_mut().enter_host()? {
             yield_to_others().await;
-            // What it waited is none of its time.
-            store.data_mut().yielded = Instant::now();
         }
         Ok(())
     }

@@ -5,8 +5,11 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker, ready};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::resilience::{Acquire, FairPlace, FairPlaces, Share, Standing};
 
@@ -44,8 +47,8 @@ impl Turns {
             .is_multiple_of(CALLS_IN_A_ROW)
     }
 
-    /// Runs `guest` to its end, in turns.
-    pub(super) async fn run<T>(&self, tenant: &Arc<str>, guest: impl Future<Output = T>) -> T {
+    /// Runs `guest` to its end, in turns, each of which `clock` tells.
+    pub(super) async fn run<T>(&self, tenant: &Arc<str>, clock: &TurnClock, guest: impl Future<Output = T>) -> T {
         let mut guest = pin!(guest);
         let mut line = Line {
             turns: &self.places,
@@ -76,6 +79,7 @@ impl Turns {
                 }
             };
             noticed.woken.store(false, Ordering::Relaxed);
+            clock.begin();
             let polled = guest.as_mut().poll(&mut Context::from_waker(waker));
             turn.stop_clock();
             match polled {
@@ -93,6 +97,29 @@ impl Turns {
             Poll::Pending
         })
         .await
+    }
+}
+
+/// Tells how long the present turn has lasted: what a guest waited for is none of its time.
+#[derive(Clone, Debug)]
+pub(super) struct TurnClock(Arc<(Instant, AtomicU64)>);
+
+impl TurnClock {
+    pub(super) fn new() -> Self {
+        Self(Arc::new((Instant::now(), AtomicU64::new(0))))
+    }
+
+    fn begin(&self) {
+        self.0.1.store(self.microseconds(), Ordering::Relaxed);
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        let began = self.0.1.load(Ordering::Relaxed);
+        Duration::from_micros(self.microseconds().saturating_sub(began))
+    }
+
+    fn microseconds(&self) -> u64 {
+        u64::try_from(self.0.0.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 }
 
@@ -156,8 +183,6 @@ impl Line<'_> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::time::Duration;
-
     use super::*;
 
     /// Computes for a while, in pieces, as a guest does.
@@ -175,17 +200,21 @@ mod tests {
         let flood: Vec<_> = (0..64)
             .map(|_| {
                 let (turns, loud) = (turns.clone(), loud.clone());
-                tokio::spawn(async move { turns.run(&loud, compute(u32::MAX)).await })
+                tokio::spawn(async move { turns.run(&loud, &TurnClock::new(), compute(u32::MAX)).await })
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(50)).await;
         // It stands behind two of the flood at most, every time: of 64 equals it would get a piece in 32 rounds.
         let quiet: Arc<str> = "quiet".into();
-        let alone = tokio::time::Instant::now();
+        let alone = Instant::now();
         compute(300).await;
         let alone = alone.elapsed();
-        let beside = tokio::time::Instant::now();
-        let done = tokio::time::timeout(Duration::from_secs(60), turns.run(&quiet, compute(300))).await;
+        let beside = Instant::now();
+        let done = tokio::time::timeout(
+            Duration::from_secs(60),
+            turns.run(&quiet, &TurnClock::new(), compute(300)),
+        )
+        .await;
         assert!(done.is_ok());
         let beside = beside.elapsed();
         for task in flood {
@@ -204,11 +233,24 @@ mod tests {
         let (send, receive) = tokio::sync::oneshot::channel::<u8>();
         let waits = tokio::spawn({
             let (turns, one) = (turns.clone(), one.clone());
-            async move { turns.run(&one, receive).await.unwrap() }
+            async move { turns.run(&one, &TurnClock::new(), receive).await.unwrap() }
         });
         tokio::task::yield_now().await;
-        turns.run(&one, compute(3)).await;
+        turns.run(&one, &TurnClock::new(), compute(3)).await;
         send.send(7).unwrap();
         assert_eq!(waits.await.unwrap(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_guest_waits_for_is_no_time_of_its_turn() {
+        let turns = Turns::of(1);
+        let clock = TurnClock::new();
+        let guest = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            clock.elapsed()
+        };
+        assert!(turns.run(&"t".into(), &clock, guest).await < Duration::from_millis(1));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(clock.elapsed(), Duration::from_secs(1));
     }
 }

@@ -33,6 +33,11 @@ impl FileBudget {
         take(&self.bytes, bytes)
     }
 
+    /// Gives back what was not used after all.
+    pub(super) fn refund(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Relaxed);
+    }
+
     pub(super) fn charge_change(&self) -> Result<(), ErrorCode> {
         take(&self.changes, 1)
     }

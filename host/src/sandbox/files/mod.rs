@@ -8,24 +8,32 @@ mod open;
 mod operations;
 mod streams;
 
+use std::any::Any;
 use std::io;
 use std::sync::Arc;
 
-use wasmtime_wasi::p2::{FsError, FsResult};
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::filesystem::Descriptor;
+use wasmtime_wasi::p2::FsResult;
 
 use self::budget::FileBudget;
 pub(super) use self::grant::Folder;
 pub use self::grant::FolderGrant;
 pub(super) use self::operations::{MAX_OPEN, add_to_linker};
-use super::blocking::{BlockingWork, Ordered, on_a_thread};
+use super::blocking::{BlockingWork, Ordered, Places, on_a_thread};
+use crate::resilience::Share;
 
-/// What is done with files at the same time: in all, and for one tenant. A disk that hangs holds no more threads.
-const AT_ONCE: usize = 32;
-const AT_ONCE_FOR_ONE: usize = 8;
-
-/// Places for what guests do with files.
+/// Places for what guests do with files. It takes the processor from guests that compute as well, so there are few, shared
+/// by time. A disk that hangs holds no more threads.
 pub(super) fn work() -> BlockingWork {
-    BlockingWork::new(AT_ONCE, AT_ONCE_FOR_ONE)
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let some = processors.saturating_mul(2).max(4);
+    let places = Places {
+        in_all: some * 2,
+        for_a_tenant: some,
+        for_a_plugin: some,
+    };
+    BlockingWork::new(places, Share::Time)
 }
 
 /// What one call may do with files.
@@ -55,7 +63,37 @@ impl Files {
 
     /// Waits for what `wasmtime-wasi` does, on a thread of its own choice.
     async fn run<T: Send + 'static>(&self, work: impl Future<Output = FsResult<T>> + Send + 'static) -> FsResult<T> {
-        let done = self.work.run(&self.tenant, work).await;
-        done.map_err(|error| FsError::trap(wasmtime::Error::from(error)))?
+        self.work.run(&self.tenant, work).await
+    }
+
+    /// Lets go of a file or a folder. The last to do so closes it, which takes its time where there is much to write out, or
+    /// where it has no name any more.
+    fn close(&self, file: Arc<std::fs::File>) {
+        if let Some(file) = Arc::into_inner(file) {
+            self.drop_elsewhere(file);
+        }
+    }
+
+    fn drop_elsewhere<T: Send + 'static>(&self, it: T) {
+        // Where the runtime has ended there is nobody to wait for, and no thread to do it.
+        if tokio::runtime::Handle::try_current().is_ok() {
+            self.order(move || {
+                drop(it);
+                Ok(())
+            })
+            .detach();
+        }
+    }
+
+    /// Lets go of what a call has left. Nearly always that is nothing, and costs nothing.
+    pub(super) fn close_all(&self, mut table: ResourceTable) {
+        let is_last = |entry: &mut (dyn Any + Send)| match entry.downcast_ref::<Descriptor>() {
+            Some(Descriptor::File(file)) => Arc::strong_count(&file.file) == 1,
+            Some(Descriptor::Dir(folder)) => Arc::strong_count(&folder.dir) == 1,
+            None => false,
+        };
+        if table.iter_mut().any(is_last) {
+            self.drop_elsewhere(table);
+        }
     }
 }

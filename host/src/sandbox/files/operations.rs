@@ -4,7 +4,7 @@
 use std::any::Any;
 
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource, ResourceTable};
+use wasmtime::component::{Linker, Resource, ResourceTable, ResourceType};
 use wasmtime_wasi::filesystem::{Descriptor, Dir, File, OpenMode, WasiFilesystemCtx, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntryStream, ErrorCode, HostDescriptor,
@@ -53,15 +53,22 @@ macro_rules! methods {
 macro_rules! apart {
     ($state:ident, $($fd:ident),+; |$files:ident| $work:expr) => {{
         let ours = $state.files.clone();
+        let closing = ours.clone();
         $(let $fd = $state.table.get(&$fd)?.clone();)+
         ours.run(async move {
             let (mut ctx, mut table) = (WasiFilesystemCtx::default(), ResourceTable::new());
             $(let $fd = table.push($fd)?;)+
-            let mut $files = WasiFilesystemCtxView {
-                ctx: &mut ctx,
-                table: &mut table,
+            let work = async {
+                let mut $files = WasiFilesystemCtxView {
+                    ctx: &mut ctx,
+                    table: &mut table,
+                };
+                $work
             };
-            $work
+            let done = work.await;
+            // The call may have ended meanwhile, and this be the last to hold what it had open.
+            closing.close_all(table);
+            done
         })
         .await
     }};
@@ -122,6 +129,15 @@ pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmt
             })
         },
     )?;
+    types.resource("descriptor", ResourceType::host::<Descriptor>(), |mut store, rep| {
+        let state = store.data_mut();
+        state.host_calls += 1;
+        match state.table.delete(Resource::<Descriptor>::new_own(rep))? {
+            Descriptor::File(file) => state.files.close(file.file),
+            Descriptor::Dir(folder) => state.files.close(folder.dir),
+        }
+        Ok(())
+    })?;
     linker.allow_shadowing(false);
     Ok(())
 }
@@ -239,8 +255,15 @@ fn may_open(state: &mut CallState) -> Result<(), ErrorCode> {
 }
 
 async fn create_directory_at(state: &mut CallState, fd: Fd, path: String) -> FsResult<()> {
-    state.files.budget.charge(ENTRY_BYTES)?;
-    apart!(state, fd; |files| files.create_directory_at(fd, path).await)
+    let budget = state.files.budget.clone();
+    budget.charge_change()?;
+    budget.charge(ENTRY_BYTES)?;
+    let made = apart!(state, fd; |files| files.create_directory_at(fd, path).await);
+    if made.is_err() {
+        // It is there already, most of the time.
+        budget.refund(ENTRY_BYTES);
+    }
+    made
 }
 
 async fn remove_directory_at(state: &mut CallState, fd: Fd, path: String) -> FsResult<()> {

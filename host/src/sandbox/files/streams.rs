@@ -37,10 +37,44 @@ impl<T> Running<T> {
     }
 }
 
+/// A file that a stream keeps open.
+struct Held {
+    files: Files,
+    file: Option<Arc<std::fs::File>>,
+}
+
+impl Held {
+    fn new(files: &Files, file: &Arc<std::fs::File>) -> Self {
+        Self {
+            files: files.clone(),
+            file: Some(file.clone()),
+        }
+    }
+
+    /// Has something done with the file.
+    fn order<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&std::fs::File) -> io::Result<T> + Send + 'static,
+    ) -> Running<T> {
+        let file = self.file.clone();
+        Running(self.files.order(move || match file {
+            Some(file) => work(&file),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take() {
+            self.files.close(file);
+        }
+    }
+}
+
 /// Reads from a place on.
 pub(super) struct FileReader {
-    files: Files,
-    file: Arc<std::fs::File>,
+    held: Held,
     at: u64,
     state: Reading,
 }
@@ -55,8 +89,7 @@ enum Reading {
 impl FileReader {
     pub(super) fn new(files: &Files, file: &Arc<std::fs::File>, at: u64) -> Self {
         Self {
-            files: files.clone(),
-            file: file.clone(),
+            held: Held::new(files, file),
             at,
             state: Reading::Idle,
         }
@@ -65,8 +98,8 @@ impl FileReader {
     /// Begins to read, if nothing was begun or read yet.
     fn begin(&mut self, bytes: usize) {
         if let Reading::Idle = self.state {
-            let (file, at) = (self.file.clone(), self.at);
-            self.state = Reading::Running(Running(self.files.order(move || read(&file, at, bytes))));
+            let at = self.at;
+            self.state = Reading::Running(self.held.order(move |file| read(file, at, bytes)));
         }
     }
 }
@@ -142,8 +175,7 @@ pub(super) enum Place {
 
 /// Writes, one piece after the other.
 pub(super) struct FileWriter {
-    files: Files,
-    file: Arc<std::fs::File>,
+    held: Held,
     place: Place,
     state: Writing,
 }
@@ -158,8 +190,7 @@ enum Writing {
 impl FileWriter {
     pub(super) fn new(files: &Files, file: &Arc<std::fs::File>, place: Place) -> Self {
         Self {
-            files: files.clone(),
-            file: file.clone(),
+            held: Held::new(files, file),
             place,
             state: Writing::Idle,
         }
@@ -201,18 +232,18 @@ impl OutputStream for FileWriter {
             Writing::Ended => return Err(StreamError::Closed),
             _ => return Err(StreamError::trap("a write that was not permitted")),
         }
-        if self.files.budget.charge(bytes.len() as u64).is_err() {
+        if self.held.files.budget.charge(bytes.len() as u64).is_err() {
             let full = io::Error::from(io::ErrorKind::StorageFull);
             return Err(StreamError::LastOperationFailed(full.into()));
         }
-        let (file, place) = (self.file.clone(), self.place);
+        let place = self.place;
         if let Place::From(at) = &mut self.place {
             *at = at.saturating_add(bytes.len() as u64);
         }
-        self.state = Writing::Running(Running(self.files.order(move || match place {
+        self.state = Writing::Running(self.held.order(move |file| match place {
             Place::From(at) => file.write_all_at(&bytes, at),
-            Place::End => append(&file, &bytes),
-        })));
+            Place::End => append(file, &bytes),
+        }));
         Ok(())
     }
 
@@ -263,7 +294,7 @@ fn append(file: &std::fs::File, mut bytes: &[u8]) -> io::Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::sandbox::files::{AT_ONCE_FOR_ONE, work};
+    use crate::sandbox::files::work;
 
     fn files(bytes: u64) -> Files {
         Files::new(bytes, work(), "t".into())
@@ -334,7 +365,7 @@ mod tests {
         let files = files(10);
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let ended = Arc::new(std::sync::Mutex::new(ended));
-        let busy: Vec<_> = (0..AT_ONCE_FOR_ONE)
+        let busy: Vec<_> = (0..100)
             .map(|_| {
                 let ended = ended.clone();
                 files.order(move || {

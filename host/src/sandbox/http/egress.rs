@@ -28,7 +28,7 @@ use super::mask::Masker;
 use super::wire::Wire;
 use crate::sandbox::blocking::BlockingWork;
 use crate::sandbox::plugin::Grants;
-use crate::sandbox::turns::Turns;
+use crate::sandbox::turns::{TurnClock, Turns};
 use crate::shown::shown;
 
 /// How long a connection may take where the guest does not ask for less. The deadline of the call holds beside it.
@@ -175,7 +175,7 @@ impl WasiHttpHooks for Egress {
             refused: self.refused.clone(),
         };
         let (turns, tenant) = (self.network.turns.clone(), self.tenant.clone());
-        Box::new(async move { turns.run(&tenant, exchange.run(request)).await })
+        Box::new(async move { turns.run(&tenant, &TurnClock::new(), exchange.run(request)).await })
     }
 
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
@@ -378,7 +378,7 @@ impl Exchange {
         let worker = async move {
             if connected {
                 // How it ends is told by the body; here it would go into the log, and is the server's choice.
-                let _ = turns.run(&tenant, connection).await;
+                let _ = turns.run(&tenant, &TurnClock::new(), connection).await;
             }
             Ok(())
         };

@@ -4,18 +4,22 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
-use crate::sandbox::blocking::{BlockingWork, on_a_thread};
+use crate::resilience::Share;
+use crate::sandbox::blocking::{BlockingWork, Places, on_a_thread};
 
-/// Names that are looked up at the same time: in all, and for one tenant.
-const AT_ONCE: usize = 32;
-const AT_ONCE_FOR_ONE: usize = 8;
+/// Names that are looked up at the same time.
+const PLACES: Places = Places {
+    in_all: 32,
+    for_a_tenant: 8,
+    for_a_plugin: 8,
+};
 
 /// Addresses of a name that are looked at: an answer may have thousands.
 pub(super) const MAX_ADDRESSES: usize = 16;
 
 /// Places for the lookups of all guests of a host.
 pub(in crate::sandbox) fn work() -> BlockingWork {
-    BlockingWork::new(AT_ONCE, AT_ONCE_FOR_ONE)
+    BlockingWork::new(PLACES, Share::Places)
 }
 
 /// Asks the system's resolver on behalf of `tenant`.
@@ -26,7 +30,7 @@ pub(super) async fn look_up(
     port: u16,
 ) -> io::Result<Vec<SocketAddr>> {
     let ask = move || Ok(first((name.as_str(), port).to_socket_addrs()?));
-    work.run(tenant, on_a_thread(ask)).await.map_err(io::Error::other)?
+    work.run(tenant, on_a_thread(ask)).await
 }
 
 /// The first of each family in turn: where the network of one of them swallows everything, the other is tried soon.

@@ -87,7 +87,7 @@ impl Access {
             transaction.commit()?;
             Ok(result)
         });
-        self.work.run(&space.tenant, done).await.unwrap_or(Err(Refusal::Failed))
+        self.work.run(&space.tenant, done).await
     }
 }
 
