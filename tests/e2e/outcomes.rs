@@ -144,9 +144,9 @@ async fn unavailable_is_repeated_only_where_the_tool_may_be() {
 
 #[tokio::test]
 async fn unavailable_can_heal_between_two_tries() {
-    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(3);
+    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(6);
     let until = soon.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
-    let input = json!({ "retry_after_ms": 3100, "until_unix_ms": u64::try_from(until).unwrap() });
+    let input = json!({ "retry_after_ms": 6100, "until_unix_ms": u64::try_from(until).unwrap() });
     let lab = calling("unavailable", input);
     lab.configure(&faulty(""));
     let events = events(&lab).await;

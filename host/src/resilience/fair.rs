@@ -20,6 +20,9 @@ use tokio::time::Instant;
 /// How many idle tenants are remembered: those who come and go all the time cost no allocation each time.
 const IDLE_LINES: usize = 64;
 
+/// What one place is charged for at most: who had the bad luck of a disk that hung is not to wait for as long afterwards.
+const MOST_CHARGED: Duration = Duration::from_millis(100);
+
 /// Places in a row that go to newcomers while others of the same tenant wait.
 const NEWCOMERS_IN_A_ROW: u32 = 3;
 
@@ -213,7 +216,7 @@ impl Inner {
     fn give_back(&mut self, tenant: &Arc<str>, held_for: Duration, share: Share) -> Option<Waker> {
         let line = self.line(tenant);
         line.held = line.held.saturating_sub(1);
-        line.used = line.used.saturating_add(held_for);
+        line.used = line.used.saturating_add(held_for.min(MOST_CHARGED));
         let has_had = |line: &Line| match share {
             Share::Places => (line.held, Duration::ZERO, line.served),
             Share::Time => (0, line.used, line.served),

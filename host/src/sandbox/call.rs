@@ -10,10 +10,9 @@ use tokio::time::Instant;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi_config::WasiConfigVariables;
 
-use super::blocking::BlockingWork;
 use super::contract::PluginPre;
 use super::failure::CallFailure;
-use super::files::Folder;
+use super::files::{FileWork, Folder};
 use super::halt::{Halt, Halted};
 use super::http::{Egress, HttpUse, Masker, Network};
 use super::keyvalue::KeyValueStore;
@@ -36,7 +35,7 @@ pub(super) struct CallSetup {
     /// Its store, and its name there.
     pub(super) keyvalue: Option<(KeyValueStore, Arc<str>)>,
     pub(super) network: Network,
-    pub(super) files: BlockingWork,
+    pub(super) files: FileWork,
     pub(super) folders: Arc<[Folder]>,
 }
 
@@ -119,9 +118,6 @@ pub(super) async fn run<T>(
         ..CallUse::default()
     };
     let refused = store.data().limiter.refused();
-    let state = store.data_mut();
-    let table = std::mem::take(&mut state.table);
-    state.files.close_all(table);
     drop(store);
     let (log, log_bytes_dropped) = log.take();
     let usage = CallUse {

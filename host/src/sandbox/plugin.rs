@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::component::Component;
 use wasmtime_wasi_config::WasiConfigVariables;
 
-use super::blocking::BlockingWork;
 use super::cache::CompileCache;
 use super::call::{self, CallSetup, CallUse};
 use super::compile::{CompilePlace, Compiler};
@@ -18,7 +17,7 @@ use super::contract::{Content, Error, INTERFACE, PluginPre, Tool};
 use super::descriptors;
 use super::engine::{EngineSize, Engines};
 use super::failure::CallFailure;
-use super::files::{self, Folder, FolderGrant};
+use super::files::{self, FileWork, Folder, FolderGrant};
 use super::halt::Halt;
 use super::http::{self, HttpGrant, Masker, Network};
 use super::inspect::{self, Inspection};
@@ -41,7 +40,7 @@ pub struct Sandbox {
     compiler: Compiler,
     stack: u64,
     network: Network,
-    files: BlockingWork,
+    files: FileWork,
     keyvalue: Option<KeyValueStore>,
 }
 

@@ -125,6 +125,13 @@ impl CallState {
     }
 }
 
+/// However a call ends, and whoever ends it.
+impl Drop for CallState {
+    fn drop(&mut self) {
+        self.files.close_all(std::mem::take(&mut self.table));
+    }
+}
+
 /// Runs before every host function: the place where a guest that only calls the host is held back and stopped.
 pub(super) struct HostCallGate;
 

@@ -91,7 +91,7 @@ pub const MISDEEDS: &[Misdeed] = &[
     ),
     misdeed("hoard", "Fills parts of requests that it never sends, and holds them for a while.", hosting::hoard).takes(
         r#"{
-            "kind": { "enum": ["fields", "bodies", "methods", "authorities", "paths"], "default": "fields" },
+            "kind": { "enum": ["fields", "bodies", "methods", "authorities", "paths", "schemes"], "default": "fields" },
             "count": { "type": "integer", "minimum": 0, "default": 1 },
             "headers": { "type": "integer", "minimum": 0, "default": 3 },
             "hold_ms": { "type": "integer", "minimum": 0, "maximum": 60000, "default": 0 }
@@ -122,7 +122,7 @@ pub const MISDEEDS: &[Misdeed] = &[
     misdeed("files", "Does one thing with a file or folder, and answers with what came of it.", filing::files).takes(
         r#"{
             "do": {
-                "enum": ["read", "write", "fill", "grow", "create", "hold", "streams", "sync", "gap", "folder", "remove", "rename", "hard_link", "symlink", "list"],
+                "enum": ["read", "write", "fill", "grow", "create", "fill_nameless", "hold", "streams", "sync", "list_again", "listings", "gap", "folder", "remove", "rename", "hard_link", "symlink", "list"],
                 "default": "read"
             },
             "path": { "type": "string" },

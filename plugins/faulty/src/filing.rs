@@ -24,6 +24,16 @@ fn done(input: &Value) -> io::Result<Value> {
             let piece = vec![b'x'; 4096];
             (0..size(input, "bytes", 0).div_ceil(piece.len())).try_for_each(|_| file.write_all(&piece))?;
         }
+        // The last to have it open is the end of this call.
+        "fill_nameless" => {
+            let mut file = fs::File::create(path)?;
+            fs::remove_file(path)?;
+            let piece = vec![b'x'; 65_536];
+            (0..size(input, "bytes", 0).div_ceil(piece.len())).try_for_each(|_| file.write_all(&piece))?;
+        }
+        "list_again" => {
+            (0..number(input, "count", 1)).try_for_each(|_| fs::read_dir(path).map(|entries| drop(entries.count())))?
+        }
         "grow" => OpenOptions::new()
             .write(true)
             .open(path)?
@@ -38,6 +48,7 @@ fn done(input: &Value) -> io::Result<Value> {
         }
         // One file of the first folder, read by as many streams as there may be.
         "streams" => return streams(path, number(input, "count", 1)),
+        "listings" => return listings(number(input, "count", 1)),
         "sync" => {
             let file = OpenOptions::new().write(true).open(path)?;
             (0..number(input, "count", 1)).try_for_each(|_| file.sync_all())?;
@@ -73,6 +84,19 @@ fn list(path: &str) -> io::Result<Value> {
     let mut names = names.collect::<io::Result<Vec<_>>>()?;
     names.sort();
     Ok(json!(names))
+}
+
+/// The first folder, listed as often at the same time as may be.
+fn listings(count: u64) -> io::Result<Value> {
+    let folders = wasip2::filesystem::preopens::get_directories();
+    let (folder, _) = folders.first().ok_or(io::ErrorKind::NotFound)?;
+    let mut listings = Vec::new();
+    while (listings.len() as u64) < count
+        && let Ok(listing) = folder.read_directory()
+    {
+        listings.push(listing);
+    }
+    Ok(json!(listings.len()))
 }
 
 fn streams(path: &str, count: u64) -> io::Result<Value> {

@@ -5,7 +5,7 @@ use std::mem::forget;
 
 use serde_json::{Value, json};
 use wasip2::clocks::monotonic_clock;
-use wasip2::http::types::{Fields, Method, OutgoingRequest};
+use wasip2::http::types::{Fields, Method, OutgoingRequest, Scheme};
 
 use crate::component::exports::cofferdam::tool::tools::Error;
 use crate::logging::Level;
@@ -52,6 +52,7 @@ pub fn hoard(input: &Value) -> Outcome {
         "methods" => hold_method,
         "authorities" => hold_authority,
         "paths" => hold_path,
+        "schemes" => hold_scheme,
         _ => hold_fields,
     };
     let held: usize = (0..number(input, "count", 1)).map(|_| hold(input)).sum();
@@ -98,6 +99,10 @@ fn hold_method(_: &Value) -> usize {
 
 fn hold_authority(_: &Value) -> usize {
     hold_part(|request, text| request.set_authority(Some(text)))
+}
+
+fn hold_scheme(_: &Value) -> usize {
+    hold_part(|request, text| request.set_scheme(Some(&Scheme::Other(text.to_owned()))))
 }
 
 fn hold_path(_: &Value) -> usize {

@@ -4,11 +4,11 @@
 
 mod budget;
 mod grant;
+mod held;
 mod open;
 mod operations;
 mod streams;
 
-use std::any::Any;
 use std::io;
 use std::sync::Arc;
 
@@ -19,13 +19,14 @@ use wasmtime_wasi::p2::FsResult;
 use self::budget::FileBudget;
 pub(super) use self::grant::Folder;
 pub use self::grant::FolderGrant;
+use self::held::Held;
 pub(super) use self::operations::{MAX_OPEN, add_to_linker};
 use super::blocking::{BlockingWork, Ordered, Places, on_a_thread};
 use crate::resilience::Share;
 
-/// Places for what guests do with files. It takes the processor from guests that compute as well, so there are few, shared
+/// It takes the processor from guests that compute as well, so there are few, shared
 /// by time. A disk that hangs holds no more threads.
-pub(super) fn work() -> BlockingWork {
+pub(super) fn work() -> FileWork {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let some = processors.saturating_mul(2).max(4);
     let places = Places {
@@ -33,19 +34,43 @@ pub(super) fn work() -> BlockingWork {
         for_a_tenant: some,
         for_a_plugin: some,
     };
-    BlockingWork::new(places, Share::Time)
+    let few = Places {
+        in_all: 2,
+        for_a_tenant: 1,
+        for_a_plugin: 1,
+    };
+    FileWork {
+        usual: BlockingWork::new(places, Share::Time),
+        syncs: BlockingWork::new(few, Share::Time),
+    }
+}
+
+/// Places for what guests do with files.
+#[derive(Clone, Debug)]
+pub(super) struct FileWork {
+    usual: BlockingWork,
+    syncs: BlockingWork,
+}
+
+impl FileWork {
+    pub(super) fn of_a_plugin(&self) -> Self {
+        Self {
+            usual: self.usual.of_a_plugin(),
+            syncs: self.syncs.of_a_plugin(),
+        }
+    }
 }
 
 /// What one call may do with files.
 #[derive(Clone, Debug)]
 pub(super) struct Files {
     budget: FileBudget,
-    work: BlockingWork,
+    work: FileWork,
     tenant: Arc<str>,
 }
 
 impl Files {
-    pub(super) fn new(bytes: u64, work: BlockingWork, tenant: Arc<str>) -> Self {
+    pub(super) fn new(bytes: u64, work: FileWork, tenant: Arc<str>) -> Self {
         Self {
             budget: FileBudget::new(bytes),
             work,
@@ -58,17 +83,20 @@ impl Files {
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Ordered<io::Result<T>> {
-        self.work.order(&self.tenant, on_a_thread(work))
+        self.work.usual.order(&self.tenant, on_a_thread(work))
     }
 
     /// Waits for what `wasmtime-wasi` does, on a thread of its own choice.
     async fn run<T: Send + 'static>(&self, work: impl Future<Output = FsResult<T>> + Send + 'static) -> FsResult<T> {
-        self.work.run(&self.tenant, work).await
+        self.work.usual.run(&self.tenant, work).await
     }
 
-    /// Lets go of a file or a folder. The last to do so closes it, which takes its time where there is much to write out, or
-    /// where it has no name any more.
-    fn close(&self, file: Arc<std::fs::File>) {
+    /// Lets go of a file or a folder; exactly one of those who do is the last, and has it closed.
+    fn close(&self, descriptor: Descriptor) {
+        let file = match descriptor {
+            Descriptor::File(file) => file.file,
+            Descriptor::Dir(folder) => folder.dir,
+        };
         if let Some(file) = Arc::into_inner(file) {
             self.drop_elsewhere(file);
         }
@@ -85,15 +113,27 @@ impl Files {
         }
     }
 
-    /// Lets go of what a call has left. Nearly always that is nothing, and costs nothing.
+    /// Lets go of all that a table holds.
     pub(super) fn close_all(&self, mut table: ResourceTable) {
-        let is_last = |entry: &mut (dyn Any + Send)| match entry.downcast_ref::<Descriptor>() {
-            Some(Descriptor::File(file)) => Arc::strong_count(&file.file) == 1,
-            Some(Descriptor::Dir(folder)) => Arc::strong_count(&folder.dir) == 1,
-            None => false,
-        };
-        if table.iter_mut().any(is_last) {
-            self.drop_elsewhere(table);
+        let descriptors = table
+            .iter_mut()
+            .filter_map(|entry| entry.downcast_ref::<Descriptor>().cloned());
+        let descriptors: Vec<Descriptor> = descriptors.collect();
+        // None of these is the last that is held: the clones are.
+        drop(table);
+        for descriptor in descriptors {
+            self.close(descriptor);
+        }
+    }
+
+    /// The same, for orders to write everything out: they take long, and have places of their own.
+    fn for_syncs(&self) -> Self {
+        Self {
+            work: FileWork {
+                usual: self.work.syncs.clone(),
+                ..self.work.clone()
+            },
+            ..self.clone()
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use cap_fs_ext::OpenOptionsFollowExt;
 use cap_primitives::fs::{FollowSymlinks, OpenOptions, OpenOptionsExt};
-use wasmtime_wasi::filesystem::OpenMode;
+use wasmtime_wasi::filesystem::{Descriptor, Dir, File, OpenMode};
 use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
 
 const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -13,13 +13,8 @@ const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 /// and that a name stood for a file a moment ago says nothing, for a guest may rename one over the other.
 pub(super) struct Opening {
     pub(super) mode: OpenMode,
+    folder_only: bool,
     options: OpenOptions,
-}
-
-pub(super) enum Opened {
-    Folder(std::fs::File),
-    File(std::fs::File),
-    Other,
 }
 
 impl Opening {
@@ -55,16 +50,25 @@ impl Opening {
             .create_new(create && open_flags.contains(OpenFlags::EXCLUSIVE))
             .custom_flags(NONBLOCK)
             .follow(follow);
-        Ok(Self { mode, options })
+        Ok(Self {
+            mode,
+            folder_only: open_flags.contains(OpenFlags::DIRECTORY),
+            options,
+        })
     }
 
-    pub(super) fn open(&self, within: &std::fs::File, path: &str) -> io::Result<Opened> {
-        let opened = cap_primitives::fs::open(within, path.as_ref(), &self.options)?;
+    /// Opens what the path names. Blocks.
+    pub(super) fn open(&self, folder: Option<&Descriptor>, path: &str) -> io::Result<Result<Descriptor, ErrorCode>> {
+        let Some(Descriptor::Dir(folder)) = folder else {
+            return Ok(Err(ErrorCode::NotDirectory));
+        };
+        let opened = cap_primitives::fs::open(&folder.dir, path.as_ref(), &self.options)?;
         let kind = opened.metadata()?.file_type();
         Ok(match (kind.is_dir(), kind.is_file()) {
-            (true, _) => Opened::Folder(opened),
-            (_, true) => Opened::File(opened),
-            _ => Opened::Other,
+            (true, _) => Ok(Descriptor::Dir(Dir::new(opened, folder.perms, self.mode, false))),
+            (_, true) if self.folder_only => Err(ErrorCode::NotDirectory),
+            (_, true) => Ok(Descriptor::File(File::new(opened, folder.perms, self.mode, false))),
+            _ => Err(ErrorCode::NotPermitted),
         })
     }
 }
@@ -72,6 +76,8 @@ impl Opening {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use wasmtime_wasi::filesystem::FsPerms;
+
     use super::*;
 
     #[test]
@@ -81,15 +87,16 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         std::fs::write(folder.path().join("file"), "").unwrap();
         let within = std::fs::File::open(folder.path()).unwrap();
+        let within = Descriptor::Dir(Dir::new(within, FsPerms::ReadWrite, OpenMode::READ, false));
         let opened = |name: &str, flags| {
             let opening = Opening::new(PathFlags::SYMLINK_FOLLOW, OpenFlags::empty(), flags).unwrap();
-            opening.open(&within, name)
+            opening.open(Some(&within), name)
         };
         let (read, write) = (DescriptorFlags::READ, DescriptorFlags::WRITE);
-        assert!(matches!(opened("file", read), Ok(Opened::File(_))));
-        assert!(matches!(opened(".", read), Ok(Opened::Folder(_))));
-        assert!(matches!(opened("fifo", read), Ok(Opened::Other)));
-        assert!(matches!(opened("fifo", read | write), Ok(Opened::Other)));
+        assert!(matches!(opened("file", read), Ok(Ok(Descriptor::File(_)))));
+        assert!(matches!(opened(".", read), Ok(Ok(Descriptor::Dir(_)))));
+        assert!(matches!(opened("fifo", read), Ok(Err(ErrorCode::NotPermitted))));
+        assert!(matches!(opened("fifo", read | write), Ok(Err(ErrorCode::NotPermitted))));
         assert!(opened("fifo", write).is_err(), "nobody reads it");
     }
 }

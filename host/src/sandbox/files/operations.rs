@@ -5,15 +5,16 @@ use std::any::Any;
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource, ResourceTable, ResourceType};
-use wasmtime_wasi::filesystem::{Descriptor, Dir, File, OpenMode, WasiFilesystemCtx, WasiFilesystemCtxView};
+use wasmtime_wasi::filesystem::{Descriptor, File, OpenMode, WasiFilesystemCtx, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntryStream, ErrorCode, HostDescriptor,
     MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
+use super::Held;
 use super::budget::ENTRY_BYTES;
-use super::open::{Opened, Opening};
+use super::open::Opening;
 use super::streams::{FileReader, FileWriter, Place};
 use crate::sandbox::blocking::on_a_thread;
 use crate::sandbox::state::CallState;
@@ -51,14 +52,17 @@ macro_rules! methods {
 /// Has `wasmtime-wasi` do something in a task of its own, with descriptors in a table of its own: what it began goes on when
 /// the call is over, and keeps its place until then.
 macro_rules! apart {
-    ($state:ident, $($fd:ident),+; |$files:ident| $work:expr) => {{
-        let ours = $state.files.clone();
+    ($state:ident, $($fd:ident),+; |$files:ident| $work:expr) => {
+        apart!($state.files.clone(), $state, $($fd),+; |$files| $work)
+    };
+    ($ours:expr, $state:ident, $($fd:ident),+; |$files:ident| $work:expr) => {{
+        let ours = $ours;
+        $(let $fd = Held::new(&ours, $state.table.get(&$fd)?.clone());)+
         let closing = ours.clone();
-        $(let $fd = $state.table.get(&$fd)?.clone();)+
         ours.run(async move {
             let (mut ctx, mut table) = (WasiFilesystemCtx::default(), ResourceTable::new());
-            $(let $fd = table.push($fd)?;)+
             let work = async {
+                $(let $fd = table.push($fd.descriptor().ok_or(ErrorCode::BadDescriptor)?.clone())?;)+
                 let mut $files = WasiFilesystemCtxView {
                     ctx: &mut ctx,
                     table: &mut table,
@@ -66,7 +70,6 @@ macro_rules! apart {
                 $work
             };
             let done = work.await;
-            // The call may have ended meanwhile, and this be the last to hold what it had open.
             closing.close_all(table);
             done
         })
@@ -132,10 +135,8 @@ pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmt
     types.resource("descriptor", ResourceType::host::<Descriptor>(), |mut store, rep| {
         let state = store.data_mut();
         state.host_calls += 1;
-        match state.table.delete(Resource::<Descriptor>::new_own(rep))? {
-            Descriptor::File(file) => state.files.close(file.file),
-            Descriptor::Dir(folder) => state.files.close(folder.dir),
-        }
+        let descriptor = state.table.delete(Resource::<Descriptor>::new_own(rep))?;
+        state.files.close(descriptor);
         Ok(())
     })?;
     linker.allow_shadowing(false);
@@ -228,19 +229,16 @@ async fn open_at(
             code => return Err(code.into()),
         },
     }
-    let mode = opening.mode;
-    let folder_only = open_flags.contains(OpenFlags::DIRECTORY);
-    let within = folder.dir.clone();
+    let folder = Held::new(&state.files, Descriptor::Dir(folder));
     let ours = state.files.clone();
-    let opened = ours
-        .run(async move { Ok(on_a_thread(move || opening.open(&within, &path)).await?) })
-        .await?;
-    Ok(state.table.push(match opened {
-        Opened::Folder(opened) => Descriptor::Dir(Dir::new(opened, folder.perms, mode, false)),
-        Opened::File(_) if folder_only => return Err(ErrorCode::NotDirectory.into()),
-        Opened::File(opened) => Descriptor::File(File::new(opened, folder.perms, mode, false)),
-        Opened::Other => return Err(ErrorCode::NotPermitted.into()),
-    })?)
+    let opened = async move {
+        let files = folder.files().clone();
+        let opened = on_a_thread(move || opening.open(folder.descriptor(), &path)).await?;
+        Ok(Held::new(&files, opened?))
+    };
+    let opened = ours.run(opened).await?;
+    let opened = opened.into_descriptor().ok_or(ErrorCode::BadDescriptor)?;
+    Ok(state.table.push(opened)?)
 }
 
 /// A stream keeps its file open when the descriptor is gone.
@@ -313,7 +311,7 @@ async fn set_times_at(
 /// All of it, or the data alone: the same work for the disk.
 async fn sync(state: &mut CallState, fd: Fd) -> FsResult<()> {
     state.files.budget.charge_change()?;
-    apart!(state, fd; |files| files.sync(fd).await)
+    apart!(state.files.for_syncs(), state, fd; |files| files.sync(fd).await)
 }
 
 async fn read_directory(state: &mut CallState, fd: Fd) -> FsResult<Resource<DirectoryEntryStream>> {
@@ -361,7 +359,7 @@ async fn read_via_stream(state: &mut CallState, fd: Fd, offset: u64) -> FsResult
     if !file.open_mode.contains(OpenMode::READ) {
         return Err(ErrorCode::BadDescriptor.into());
     }
-    let stream: DynInputStream = Box::new(FileReader::new(&state.files, &file.file, offset));
+    let stream: DynInputStream = Box::new(FileReader::new(&state.files, file, offset));
     Ok(state.table.push(stream)?)
 }
 
@@ -381,7 +379,7 @@ fn writer(state: &mut CallState, fd: &Fd, place: Place) -> FsResult<Resource<Dyn
     if file.perms.write_not_permitted() || !file.open_mode.contains(OpenMode::WRITE) {
         return Err(ErrorCode::BadDescriptor.into());
     }
-    let stream: DynOutputStream = Box::new(FileWriter::new(&state.files, &file.file, place));
+    let stream: DynOutputStream = Box::new(FileWriter::new(&state.files, file, place));
     Ok(state.table.push(stream)?)
 }
 

@@ -4,14 +4,14 @@
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use wasmtime_wasi::filesystem::{Descriptor, File};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
-use super::{Files, Ordered};
+use super::{Files, Held, Ordered};
 
 /// Bytes that one read or write moves, at most.
 const PIECE: usize = 64 * 1024;
@@ -37,39 +37,16 @@ impl<T> Running<T> {
     }
 }
 
-/// A file that a stream keeps open.
-struct Held {
-    files: Files,
-    file: Option<Arc<std::fs::File>>,
-}
-
-impl Held {
-    fn new(files: &Files, file: &Arc<std::fs::File>) -> Self {
-        Self {
-            files: files.clone(),
-            file: Some(file.clone()),
-        }
-    }
-
-    /// Has something done with the file.
-    fn order<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&std::fs::File) -> io::Result<T> + Send + 'static,
-    ) -> Running<T> {
-        let file = self.file.clone();
-        Running(self.files.order(move || match file {
-            Some(file) => work(&file),
-            None => Err(io::ErrorKind::NotConnected.into()),
-        }))
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if let Some(file) = self.file.take() {
-            self.files.close(file);
-        }
-    }
+/// Has something done with a file. Who takes the order back lets go of it like any other.
+fn order<T: Send + 'static>(
+    held: &Held,
+    work: impl FnOnce(&std::fs::File) -> io::Result<T> + Send + 'static,
+) -> Running<T> {
+    let own = held.clone();
+    Running(held.files().order(move || match own.descriptor() {
+        Some(Descriptor::File(file)) => work(&file.file),
+        _ => Err(io::ErrorKind::NotConnected.into()),
+    }))
 }
 
 /// Reads from a place on.
@@ -87,9 +64,9 @@ enum Reading {
 }
 
 impl FileReader {
-    pub(super) fn new(files: &Files, file: &Arc<std::fs::File>, at: u64) -> Self {
+    pub(super) fn new(files: &Files, file: &File, at: u64) -> Self {
         Self {
-            held: Held::new(files, file),
+            held: Held::new(files, Descriptor::File(file.clone())),
             at,
             state: Reading::Idle,
         }
@@ -99,7 +76,7 @@ impl FileReader {
     fn begin(&mut self, bytes: usize) {
         if let Reading::Idle = self.state {
             let at = self.at;
-            self.state = Reading::Running(self.held.order(move |file| read(file, at, bytes)));
+            self.state = Reading::Running(order(&self.held, move |file| read(file, at, bytes)));
         }
     }
 }
@@ -188,9 +165,9 @@ enum Writing {
 }
 
 impl FileWriter {
-    pub(super) fn new(files: &Files, file: &Arc<std::fs::File>, place: Place) -> Self {
+    pub(super) fn new(files: &Files, file: &File, place: Place) -> Self {
         Self {
-            held: Held::new(files, file),
+            held: Held::new(files, Descriptor::File(file.clone())),
             place,
             state: Writing::Idle,
         }
@@ -232,7 +209,7 @@ impl OutputStream for FileWriter {
             Writing::Ended => return Err(StreamError::Closed),
             _ => return Err(StreamError::trap("a write that was not permitted")),
         }
-        if self.held.files.budget.charge(bytes.len() as u64).is_err() {
+        if self.held.files().budget.charge(bytes.len() as u64).is_err() {
             let full = io::Error::from(io::ErrorKind::StorageFull);
             return Err(StreamError::LastOperationFailed(full.into()));
         }
@@ -240,7 +217,7 @@ impl OutputStream for FileWriter {
         if let Place::From(at) = &mut self.place {
             *at = at.saturating_add(bytes.len() as u64);
         }
-        self.state = Writing::Running(self.held.order(move |file| match place {
+        self.state = Writing::Running(order(&self.held, move |file| match place {
             Place::From(at) => file.write_all_at(&bytes, at),
             Place::End => append(file, &bytes),
         }));
@@ -293,6 +270,8 @@ fn append(file: &std::fs::File, mut bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use wasmtime_wasi::filesystem::{FsPerms, OpenMode};
+
     use super::*;
     use crate::sandbox::files::work;
 
@@ -300,10 +279,14 @@ mod tests {
         Files::new(bytes, work(), "t".into())
     }
 
-    fn file(text: &str) -> Arc<std::fs::File> {
+    fn file(text: &str) -> File {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(text.as_bytes(), 0).unwrap();
-        Arc::new(file)
+        opened(file)
+    }
+
+    fn opened(file: std::fs::File) -> File {
+        File::new(file, FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE, false)
     }
 
     #[tokio::test]
@@ -342,7 +325,7 @@ mod tests {
             writer.write(piece.into()).unwrap();
         }
         writer.ready().await;
-        assert_eq!(io::read_to_string(&*file).unwrap(), "abcd");
+        assert_eq!(io::read_to_string(&*file.file).unwrap(), "abcd");
     }
 
     #[tokio::test]
@@ -355,7 +338,7 @@ mod tests {
         }
         let refused = writer.write("three".into());
         assert!(matches!(refused, Err(StreamError::LastOperationFailed(_))));
-        assert_eq!(io::read_to_string(&*file).unwrap(), "begin onetwo");
+        assert_eq!(io::read_to_string(&*file.file).unwrap(), "begin onetwo");
     }
 
     /// All places are taken while it writes, and it does not wait.
@@ -364,7 +347,7 @@ mod tests {
         let file = file("");
         let files = files(10);
         let (end, ended) = std::sync::mpsc::channel::<()>();
-        let ended = Arc::new(std::sync::Mutex::new(ended));
+        let ended = std::sync::Arc::new(std::sync::Mutex::new(ended));
         let busy: Vec<_> = (0..100)
             .map(|_| {
                 let ended = ended.clone();
@@ -383,7 +366,7 @@ mod tests {
             work.await.unwrap().unwrap().unwrap();
         }
         let written = async {
-            while file.metadata().unwrap().len() < 4 {
+            while file.file.metadata().unwrap().len() < 4 {
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;
             }
         };
@@ -394,7 +377,7 @@ mod tests {
         let mut writer = FileWriter::new(&files, &file, Place::End);
         writer.write("more".into()).unwrap();
         writer.cancel().await;
-        assert_eq!(io::read_to_string(&*file).unwrap(), "textmore");
+        assert_eq!(io::read_to_string(&*file.file).unwrap(), "textmore");
     }
 
     #[tokio::test]
@@ -411,7 +394,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         std::fs::write(&path, "x").unwrap();
-        let only_to_read = Arc::new(std::fs::File::open(&path).unwrap());
+        let only_to_read = opened(std::fs::File::open(&path).unwrap());
         let mut writer = FileWriter::new(&files(1 << 20), &only_to_read, Place::From(0));
         assert!(matches!(
             writer.write(vec![0; PIECE + 1].into()),
@@ -425,5 +408,39 @@ mod tests {
         writer.ready().await;
         assert!(matches!(writer.check_write(), Err(StreamError::LastOperationFailed(_))));
         assert!(matches!(writer.check_write(), Err(StreamError::Closed)));
+    }
+
+    /// What an order held that is taken back is closed in a place for it, and not by who takes it back.
+    #[tokio::test]
+    async fn a_file_is_closed_in_a_place_for_it() {
+        let files = files(0);
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let ended = std::sync::Arc::new(std::sync::Mutex::new(ended));
+        let busy: Vec<_> = (0..100)
+            .map(|_| {
+                let ended = ended.clone();
+                files.order(move || {
+                    let _ = ended.lock().unwrap().recv();
+                    Ok(())
+                })
+            })
+            .collect();
+        let file = file("text");
+        let open = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&*file.file));
+        let target = std::fs::read_link(&open).unwrap();
+        let is_open = || std::fs::read_link(&open).is_ok_and(|now| now == target);
+        let mut reader = FileReader::new(&files, &file, 0);
+        assert!(reader.read(1).unwrap().is_empty());
+        drop(file);
+        drop(reader);
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        assert!(is_open(), "nobody has closed it yet");
+        drop(end);
+        drop(busy);
+        while is_open() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
     }
 }

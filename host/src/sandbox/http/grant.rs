@@ -192,12 +192,14 @@ fn is_ambiguous(path: &str) -> bool {
             decoded.push(byte);
         }
     }
-    // `/v1/..;x/admin`: to some servers a segment ends at its `;`, and then leads up.
+    // `/v1/..;x/admin`: to some servers a segment ends at its `;` or the like, and then leads up.
     let mut segments = decoded.split(|byte| *byte == b'/');
-    segments.any(|segment| {
-        let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
+    let leads_up = |segment: &[u8]| {
+        let name = segment.split(|byte| b";\0?#".contains(byte)).next().unwrap_or_default();
         matches!(name, b"." | b"..")
-    })
+    };
+    // Bytes that stand in no text; to some servers they begin a long way to write a dot.
+    decoded.iter().any(|byte| matches!(byte, 0xc0 | 0xc1)) || segments.any(leads_up)
 }
 
 /// CONNECT would turn the grant into a tunnel, TRACE into a mirror of injected headers.
@@ -243,6 +245,8 @@ mod tests {
             "https://api.example.com/v1/%252e%252E%25252fadmin",
             "https://api.example.com/v1/%25%32%65%25%32%65/admin",
             "https://api.example.com/v1/%2%66admin",
+            "https://api.example.com/v1/..%00/admin",
+            "https://api.example.com/v1/%c0%ae%c0%ae/admin",
             "https://api.example.com/v1/%%32%66admin",
             "https://api.example.com/",
         ] {

@@ -1,0 +1,51 @@
+//! Files and folders that are open on behalf of a call.
+
+use wasmtime_wasi::filesystem::Descriptor;
+
+use super::Files;
+
+/// One of them. Wherever it is let go, also with work that is never begun, it is closed on a thread for it: closing takes its
+/// time where there is much to write out, or where a file has no name any more.
+pub(super) struct Held {
+    files: Files,
+    descriptor: Option<Descriptor>,
+}
+
+impl Held {
+    pub(super) fn new(files: &Files, descriptor: Descriptor) -> Self {
+        Self {
+            files: files.clone(),
+            descriptor: Some(descriptor),
+        }
+    }
+
+    /// Gives it to who lets go of it in the same way.
+    pub(super) fn into_descriptor(mut self) -> Option<Descriptor> {
+        self.descriptor.take()
+    }
+
+    pub(super) fn files(&self) -> &Files {
+        &self.files
+    }
+
+    pub(super) fn descriptor(&self) -> Option<&Descriptor> {
+        self.descriptor.as_ref()
+    }
+}
+
+impl Clone for Held {
+    fn clone(&self) -> Self {
+        Self {
+            files: self.files.clone(),
+            descriptor: self.descriptor.clone(),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(descriptor) = self.descriptor.take() {
+            self.files.close(descriptor);
+        }
+    }
+}
