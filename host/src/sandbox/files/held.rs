@@ -19,11 +19,6 @@ impl Held {
         }
     }
 
-    /// Gives it to who lets go of it in the same way.
-    pub(super) fn into_descriptor(mut self) -> Option<Descriptor> {
-        self.descriptor.take()
-    }
-
     pub(super) fn files(&self) -> &Files {
         &self.files
     }

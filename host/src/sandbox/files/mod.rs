@@ -35,9 +35,9 @@ pub(super) fn work() -> FileWork {
         for_a_plugin: some,
     };
     let few = Places {
-        in_all: 2,
+        in_all: 4,
         for_a_tenant: 1,
-        for_a_plugin: 1,
+        for_a_plugin: 2,
     };
     FileWork {
         usual: BlockingWork::new(places, Share::Time),

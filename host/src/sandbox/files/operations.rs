@@ -57,8 +57,8 @@ macro_rules! apart {
     };
     ($ours:expr, $state:ident, $($fd:ident),+; |$files:ident| $work:expr) => {{
         let ours = $ours;
-        $(let $fd = Held::new(&ours, $state.table.get(&$fd)?.clone());)+
-        let closing = ours.clone();
+        let closing = $state.files.clone();
+        $(let $fd = Held::new(&closing, $state.table.get(&$fd)?.clone());)+
         ours.run(async move {
             let (mut ctx, mut table) = (WasiFilesystemCtx::default(), ResourceTable::new());
             let work = async {
@@ -237,8 +237,9 @@ async fn open_at(
         Ok(Held::new(&files, opened?))
     };
     let opened = ours.run(opened).await?;
-    let opened = opened.into_descriptor().ok_or(ErrorCode::BadDescriptor)?;
-    Ok(state.table.push(opened)?)
+    // Held until it stands in the table, which may be full.
+    let descriptor = opened.descriptor().ok_or(ErrorCode::BadDescriptor)?.clone();
+    Ok(state.table.push(descriptor)?)
 }
 
 /// A stream keeps its file open when the descriptor is gone.

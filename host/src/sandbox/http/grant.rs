@@ -192,14 +192,16 @@ fn is_ambiguous(path: &str) -> bool {
             decoded.push(byte);
         }
     }
-    // `/v1/..;x/admin`: to some servers a segment ends at its `;` or the like, and then leads up.
+    // `%u002e` is a way to write a dot as well, and what is no text may be to who reads it leniently.
+    if std::str::from_utf8(&decoded).is_err() || decoded.windows(2).any(|pair| pair.eq_ignore_ascii_case(b"%u")) {
+        return true;
+    }
+    // `/v1/..;x/admin`: to some servers a segment ends at its `;` or the like, or at its last visible byte, and then leads up.
     let mut segments = decoded.split(|byte| *byte == b'/');
-    let leads_up = |segment: &[u8]| {
+    segments.any(|segment| {
         let name = segment.split(|byte| b";\0?#".contains(byte)).next().unwrap_or_default();
-        matches!(name, b"." | b"..")
-    };
-    // Bytes that stand in no text; to some servers they begin a long way to write a dot.
-    decoded.iter().any(|byte| matches!(byte, 0xc0 | 0xc1)) || segments.any(leads_up)
+        matches!(name.trim_ascii(), b"." | b"..")
+    })
 }
 
 /// CONNECT would turn the grant into a tunnel, TRACE into a mirror of injected headers.
@@ -227,6 +229,7 @@ mod tests {
         for url in [
             "https://api.example.com/v1",
             "https://API.example.com:443/v1/x?q=1",
+            "https://api.example.com/v1/100%25/%C3%A9t%C3%A9%20a;b",
             "https://api.example.com./v1/",
         ] {
             assert!(covers(grant, "GET", url), "{url}");
@@ -247,6 +250,9 @@ mod tests {
             "https://api.example.com/v1/%2%66admin",
             "https://api.example.com/v1/..%00/admin",
             "https://api.example.com/v1/%c0%ae%c0%ae/admin",
+            "https://api.example.com/v1/%e0%80%ae%e0%80%ae/admin",
+            "https://api.example.com/v1/%u002e%u002e/admin",
+            "https://api.example.com/v1/..%20/admin",
             "https://api.example.com/v1/%%32%66admin",
             "https://api.example.com/",
         ] {
