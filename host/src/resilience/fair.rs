@@ -197,17 +197,20 @@ impl Inner {
     }
 
     fn take_free(&mut self, tenant: &Arc<str>) -> bool {
-        if self.free == 0 || self.line(tenant).held >= self.most_for_one {
+        if self.free == 0 {
             return false;
         }
-        self.free -= 1;
-        self.grants += 1;
-        let now = self.grants;
+        let (most, now) = (self.most_for_one, self.grants + 1);
         let line = self.line(tenant);
+        if line.held >= most {
+            return false;
+        }
         line.held += 1;
         line.served = now;
         // Who was served while nobody waited owes nobody for that.
         let used = line.used;
+        self.free -= 1;
+        self.grants = now;
         self.used = self.used.max(used);
         true
     }

@@ -24,8 +24,8 @@ pub(super) use self::operations::{MAX_OPEN, add_to_linker};
 use super::blocking::{BlockingWork, Ordered, Places, on_a_thread};
 use crate::resilience::Share;
 
-/// It takes the processor from guests that compute as well, so there are few, shared
-/// by time. A disk that hangs holds no more threads.
+/// Places for all guests of a host. Work with files takes the processor from guests that compute as well, so there are few,
+/// shared by time. A disk that hangs holds no more threads.
 pub(super) fn work() -> FileWork {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let some = processors.saturating_mul(2).max(4);
@@ -45,7 +45,7 @@ pub(super) fn work() -> FileWork {
     }
 }
 
-/// Places for what guests do with files.
+/// What is done with files, and the orders to write everything out.
 #[derive(Clone, Debug)]
 pub(super) struct FileWork {
     usual: BlockingWork,

@@ -270,6 +270,10 @@ fn append(file: &std::fs::File, mut bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::sync::mpsc::{Sender, channel};
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
     use wasmtime_wasi::filesystem::{FsPerms, OpenMode};
 
     use super::*;
@@ -287,6 +291,30 @@ mod tests {
 
     fn opened(file: std::fs::File) -> File {
         File::new(file, FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE, false)
+    }
+
+    /// Work for more than all places, which hangs until the `Sender` is dropped.
+    fn all_places_taken(files: &Files) -> (Vec<Ordered<io::Result<()>>>, Sender<()>) {
+        let (end, ended) = channel();
+        let ended = Arc::new(Mutex::new(ended));
+        let hangs = || {
+            let ended = ended.clone();
+            files.order(move || {
+                let _ = ended.lock().unwrap().recv();
+                Ok(())
+            })
+        };
+        (std::iter::repeat_with(hangs).take(100).collect(), end)
+    }
+
+    /// Waits until it is so.
+    async fn until(is_so: impl Fn() -> bool) {
+        let waits = async {
+            while !is_so() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), waits).await.unwrap();
     }
 
     #[tokio::test]
@@ -346,17 +374,7 @@ mod tests {
     async fn what_was_written_is_not_lost_with_its_stream() {
         let file = file("");
         let files = files(10);
-        let (end, ended) = std::sync::mpsc::channel::<()>();
-        let ended = std::sync::Arc::new(std::sync::Mutex::new(ended));
-        let busy: Vec<_> = (0..100)
-            .map(|_| {
-                let ended = ended.clone();
-                files.order(move || {
-                    let _ = ended.lock().unwrap().recv();
-                    Ok(())
-                })
-            })
-            .collect();
+        let (busy, end) = all_places_taken(&files);
         let mut writer = FileWriter::new(&files, &file, Place::From(0));
         writer.write("text".into()).unwrap();
         assert_eq!(writer.check_write().unwrap(), 0, "not yet");
@@ -365,14 +383,7 @@ mod tests {
         for work in busy {
             work.await.unwrap().unwrap().unwrap();
         }
-        let written = async {
-            while file.file.metadata().unwrap().len() < 4 {
-                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-            }
-        };
-        tokio::time::timeout(std::time::Duration::from_secs(30), written)
-            .await
-            .unwrap();
+        until(|| file.file.metadata().unwrap().len() == 4).await;
         // Whoever drops it in order waits for it.
         let mut writer = FileWriter::new(&files, &file, Place::End);
         writer.write("more".into()).unwrap();
@@ -414,17 +425,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_is_closed_in_a_place_for_it() {
         let files = files(0);
-        let (end, ended) = std::sync::mpsc::channel::<()>();
-        let ended = std::sync::Arc::new(std::sync::Mutex::new(ended));
-        let busy: Vec<_> = (0..100)
-            .map(|_| {
-                let ended = ended.clone();
-                files.order(move || {
-                    let _ = ended.lock().unwrap().recv();
-                    Ok(())
-                })
-            })
-            .collect();
+        let (busy, end) = all_places_taken(&files);
         let file = file("text");
         let open = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&*file.file));
         let target = std::fs::read_link(&open).unwrap();
@@ -439,8 +440,6 @@ mod tests {
         assert!(is_open(), "nobody has closed it yet");
         drop(end);
         drop(busy);
-        while is_open() {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
+        until(|| !is_open()).await;
     }
 }

@@ -23,6 +23,14 @@ type Request = Resource<HostOutgoingRequest>;
 /// `result`, as the component sees it.
 type Answer = wasmtime::Result<(Result<(), ()>,)>;
 
+/// Sets a part that is no longer than it may be.
+fn within(bytes: usize, most: usize, set: impl FnOnce() -> wasmtime::Result<Result<(), ()>>) -> Answer {
+    match bytes <= most {
+        true => Ok((set()?,)),
+        false => Ok((Err(()),)),
+    }
+}
+
 pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut types = linker.instance(INTERFACE)?;
@@ -34,10 +42,7 @@ pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmt
                 _ => 0,
             };
             let mut http = store.data_mut().http();
-            Ok((match bytes <= MAX_METHOD_BYTES {
-                true => http.set_method(request, method)?,
-                false => Err(()),
-            },))
+            within(bytes, MAX_METHOD_BYTES, || http.set_method(request, method))
         },
     )?;
     types.func_wrap(
@@ -48,10 +53,7 @@ pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmt
                 _ => 0,
             };
             let mut http = store.data_mut().http();
-            Ok((match bytes <= MAX_SCHEME_BYTES {
-                true => http.set_scheme(request, scheme)?,
-                false => Err(()),
-            },))
+            within(bytes, MAX_SCHEME_BYTES, || http.set_scheme(request, scheme))
         },
     )?;
     types.func_wrap(
@@ -59,10 +61,7 @@ pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmt
         |mut store: Store<'_>, (request, authority): (Request, Option<String>)| -> Answer {
             let bytes = authority.as_ref().map_or(0, String::len);
             let mut http = store.data_mut().http();
-            Ok((match bytes <= MAX_AUTHORITY_BYTES {
-                true => http.set_authority(request, authority)?,
-                false => Err(()),
-            },))
+            within(bytes, MAX_AUTHORITY_BYTES, || http.set_authority(request, authority))
         },
     )?;
     types.func_wrap(
@@ -70,10 +69,7 @@ pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmt
         |mut store: Store<'_>, (request, path): (Request, Option<String>)| -> Answer {
             let bytes = path.as_ref().map_or(0, String::len);
             let mut http = store.data_mut().http();
-            Ok((match bytes <= MAX_PATH_BYTES {
-                true => http.set_path_with_query(request, path)?,
-                false => Err(()),
-            },))
+            within(bytes, MAX_PATH_BYTES, || http.set_path_with_query(request, path))
         },
     )?;
     linker.allow_shadowing(false);
