@@ -4,6 +4,7 @@
 
 pub use crate::config::fuzz::configuration;
 pub use crate::model::fuzz::{response, stream};
+pub use crate::sandbox::fuzz::destination;
 pub use crate::tools::fuzz::{result, schema};
 
 #[cfg(test)]
@@ -49,5 +50,10 @@ mod tests {
     #[test]
     fn configurations() {
         replay("configuration", super::configuration);
+    }
+
+    #[test]
+    fn destinations() {
+        replay("destination", super::destination);
     }
 }

@@ -4,7 +4,11 @@ mod address;
 mod attach;
 mod bodies;
 mod budget;
+mod destination;
 mod egress;
+mod exchange;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod grant;
 mod lookup;
 mod mask;
@@ -13,7 +17,8 @@ mod wire;
 
 pub use attach::{AttachError, AttachedHeader, SecretError, Secrets};
 pub use egress::HttpUse;
-pub(super) use egress::{Egress, MAX_ATTEMPTS, Network};
+pub(super) use egress::{Egress, Network};
+pub(super) use exchange::MAX_ATTEMPTS;
 pub use grant::{GrantError, HttpGrant, Scheme};
 pub(super) use lookup::work as lookups;
 pub(super) use mask::Masker;
