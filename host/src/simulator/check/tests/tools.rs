@@ -1,0 +1,161 @@
+//! Tools and which of them must be used.
+
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn every_rule_has_its_words() {
+    for (pointer, value, expected) in [
+        (
+            "/tool_choice",
+            json!({ "type": "any" }),
+            "tool_choice: forced tool use is not supported by this model",
+        ),
+        (
+            "/tool_choice",
+            json!({ "type": "some" }),
+            "tool_choice: Input tag 'some'",
+        ),
+        (
+            "/tool_choice",
+            json!({ "type": "auto", "bogus": 1 }),
+            "tool_choice.auto.bogus: Extra inputs are not permitted",
+        ),
+        (
+            "/tool_choice",
+            json!({ "type": "none", "disable_parallel_tool_use": true }),
+            "tool_choice.none.disable_parallel_tool_use: Extra inputs",
+        ),
+        (
+            "/tool_choice",
+            json!({ "type": "auto", "disable_parallel_tool_use": 1 }),
+            "tool_choice.auto.disable_parallel_tool_use: Input should be a valid boolean",
+        ),
+        (
+            "/tool_choice",
+            json!("auto"),
+            "tool_choice: Input should be a valid dictionary",
+        ),
+        (
+            "/tools",
+            json!([]),
+            "tool_choice may only be specified while providing tools.",
+        ),
+        // Options.
+        (
+            "/tools/0/cache_control",
+            json!({ "type": "ephemeral", "ttl": "2h" }),
+            "tools.0.cache_control.ephemeral.ttl: Input should be '5m' or '1h'",
+        ),
+        (
+            "/tools/0/type",
+            json!(7),
+            "tools.0.type: Input should be a valid string",
+        ),
+        (
+            "/tools/0",
+            json!("calculate"),
+            "tools.0: Input should be a valid dictionary",
+        ),
+        (
+            "/tools/0/name",
+            json!("no spaces"),
+            "tools.0.custom.name: String should match pattern",
+        ),
+        (
+            "/tools/0/name",
+            json!("x".repeat(129)),
+            "tools.0.custom.name: String should match pattern",
+        ),
+        ("/tools/0/name", Value::Null, "tools.0.custom.name: Field required"),
+        (
+            "/tools/-",
+            request()["tools"][0].clone(),
+            "tools: Tool names must be unique.",
+        ),
+        (
+            "/tools/0/input_schema",
+            Value::Null,
+            "tools.0.custom.input_schema: Field required",
+        ),
+        (
+            "/tools/0/input_schema/type",
+            Value::Null,
+            "tools.0.custom.input_schema.type: Field required",
+        ),
+        (
+            "/tools/0/input_schema/type",
+            json!("array"),
+            "tools.0.custom.input_schema.type: Input should be 'object'",
+        ),
+        (
+            "/tools/0/input_schema/oneOf",
+            json!([]),
+            "tools.0.custom.input_schema: input_schema does not support oneOf",
+        ),
+        (
+            "/tools/0/input_schema/properties",
+            json!({ "a b": {} }),
+            "tools.0.custom.input_schema.properties: Property keys should match pattern",
+        ),
+        (
+            "/tools/0/annotations",
+            json!({}),
+            "tools.0.custom.annotations: Extra inputs are not permitted",
+        ),
+        // Roles and contents.
+    ] {
+        assert_refused(pointer, value, expected);
+    }
+}
+
+#[test]
+fn a_forced_tool_must_be_among_the_tools() {
+    let mut forced = request();
+    forced["model"] = json!("claude-haiku-4-5");
+    let own = request()["tools"][0].clone();
+    let search = json!({ "type": "web_search_20250305", "name": "web_search" });
+    let server = json!({ "type": "mcp_toolset", "mcp_server_name": "m" });
+    let unknown = Err("Tool 'web_search' not found in provided tools".to_owned());
+    forced["tool_choice"] = json!({ "type": "tool", "name": "web_search" });
+    for (tools, expected) in [
+        (json!([own]), unknown),
+        (json!([own, search]), Ok(())),
+        (json!([own, server]), Ok(())),
+    ] {
+        forced["tools"] = tools;
+        assert_eq!(body(&forced, Purpose::Run).map_err(|problem| problem.message), expected);
+    }
+    forced["tool_choice"] = json!({ "type": "tool" });
+    assert_eq!(
+        body(&forced, Purpose::Run).unwrap_err().message,
+        "tool_choice.tool.name: Field required"
+    );
+}
+
+#[test]
+fn tools_of_the_vendor_count_as_tools() {
+    let search = json!({ "type": "web_search_20250305", "name": "web_search" });
+    let with = |tools: Value| {
+        let mut request = request();
+        request["tools"] = tools;
+        body(&request, Purpose::Run).map_err(|error| error.message)
+    };
+    let calculate = request()["tools"][0].clone();
+    assert_eq!(with(json!([search, calculate])), Ok(()));
+    let toolset = json!({ "type": "mcp_toolset", "mcp_server_name": "s" });
+    assert_eq!(with(json!([toolset, calculate])), Ok(()));
+    let named = json!({ "name": "web_search", "input_schema": { "type": "object" } });
+    assert!(with(json!([search, calculate, named])).unwrap_err().contains("unique"));
+    assert!(
+        with(json!([{ "type": "bash_20250124" }, calculate]))
+            .unwrap_err()
+            .contains("name")
+    );
+    assert!(
+        with(json!([{ "type": 7, "name": "x" }]))
+            .unwrap_err()
+            .contains("tools.0.type")
+    );
+}
