@@ -1,86 +1,403 @@
-//! Opening SQLite files the way this program keeps them: for their owner alone, and so that readers never wait for writers.
+//! SQLite files the way this program keeps them: known by a mark, brought up to date step by step, for their owner
+//! alone, and so that readers never wait for writers.
 
+use std::error::Error;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
-/// Why a file can't be opened as a database.
+/// One kind of database.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Schema<'a> {
+    pub(crate) mark: Mark,
+    /// The steps from an empty database to the newest; the version of a database is the number of those it has taken.
+    /// Never change one that was released: add the next.
+    pub(crate) steps: &'a [&'a str],
+}
+
+/// Where a database says whose it is, and how many steps it has taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Mark {
+    /// In its header: this `application_id`, and the version as `user_version`.
+    Header(i64),
+    /// In the one row of a table `schema_version`, which the first step makes.
+    Table,
+}
+
+/// Why a file can't be used, sorted by what can be done about it.
 #[derive(Debug)]
-pub(crate) enum OpenError {
+pub(crate) enum Failure {
     /// A folder, a pipe, a device.
     NotAFile,
+    /// A database without the mark.
+    Foreign,
+    Newer {
+        found: i64,
+        supported: i64,
+    },
+    Corrupt(rusqlite::Error),
+    /// Another program held it for longer than was waited.
+    Locked,
+    Unwritable(Box<dyn Error + Send + Sync>),
+    DiskFull(rusqlite::Error),
     Io(io::Error),
-    Sqlite(rusqlite::Error),
+    Database(rusqlite::Error),
 }
 
-impl From<io::Error> for OpenError {
+/// What to do about a failure, where that is the same whatever the file holds.
+pub(crate) mod hints {
+    pub(crate) const NOT_OURS: &str = "choose another `[storage] path`, or move what is there away";
+    pub(crate) const LOCKED: &str = "close the program that has it open, such as a database browser, and try again";
+    pub(crate) const UNWRITABLE: &str =
+        "make the file and its folder writable for this user, or choose another `[storage] path`";
+    pub(crate) const DISK_FULL: &str = "free some space and try again";
+    pub(crate) const IO: &str =
+        "check that the folder exists and the disk is sound, or choose another `[storage] path`";
+}
+
+impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self::Io(error)
+        match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Unwritable(Box::new(error)),
+            io::ErrorKind::IsADirectory => Self::NotAFile,
+            _ => Self::Io(error),
+        }
     }
 }
 
-impl From<rusqlite::Error> for OpenError {
+impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked,
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+                Self::Unwritable(Box::new(error))
+            }
+            Some(ErrorCode::DiskFull) => Self::DiskFull(error),
+            _ if holds_nonsense(&error) => Self::Corrupt(error),
+            _ => Self::Database(error),
+        }
     }
 }
 
-/// Opens the database at `path`, creating it and the folders above it for their owner alone, and returns it with its
-/// canonical path. `busy` bounds how long another program's lock is waited for. Nothing is written to what is there.
-pub(crate) fn open(path: &Path, busy: Duration) -> Result<(Connection, PathBuf), OpenError> {
-    let path = prepare_file(path)?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(&path, flags)?;
-    connection.busy_timeout(busy)?;
-    Ok((connection, path))
+/// Whether a stored value was not of the kind that this program writes.
+const fn holds_nonsense(error: &rusqlite::Error) -> bool {
+    matches!(
+        error,
+        rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::InvalidColumnType(..)
+    )
 }
 
-/// Makes sure that `path` is a regular file that belongs to its owner alone.
-fn prepare_file(path: &Path) -> Result<PathBuf, OpenError> {
-    // Looked at before it is opened, for opening a pipe waits for its other end.
-    match fs::metadata(path) {
-        Ok(found) if !found.is_file() => return Err(OpenError::NotAFile),
-        Ok(_) => {}
-        Err(_) => {
-            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-                let mut builder = fs::DirBuilder::new();
-                builder.recursive(true);
-                #[cfg(unix)]
-                std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-                builder.create(folder)?;
+impl Schema<'_> {
+    /// Opens the database at `path`, creating it and the folders above it for their owner alone, brings it up to date,
+    /// and returns it with its canonical path. `busy` bounds how long another program's lock is waited for.
+    ///
+    /// What is not ours, or is newer than this program, stays as it was, its permissions too.
+    pub(crate) fn open(&self, path: &Path, busy: Duration) -> Result<(Connection, PathBuf), Failure> {
+        let path = prepare_file(path)?;
+        let mut connection = connect(&path, busy)?;
+        self.look(&mut connection)?;
+        #[cfg(unix)]
+        keep_to_owner(&path)?;
+        use_wal(&connection)?;
+        self.migrate(&mut connection)?;
+        Ok((connection, path))
+    }
+
+    /// Takes the steps that the database lacks, all or none.
+    pub(crate) fn migrate(&self, connection: &mut Connection) -> Result<(), Failure> {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let taken = self.taken(&transaction)?;
+        for step in self.steps.iter().skip(taken) {
+            transaction.execute_batch(step)?;
+        }
+        if taken < self.steps.len() {
+            self.mark.set_version(&transaction, self.newest())?;
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// Refuses what this program must not touch. One snapshot, for another process may be creating the schema right
+    /// now.
+    fn look(&self, connection: &mut Connection) -> Result<(), Failure> {
+        let snapshot = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
+        self.taken(&snapshot).map(drop)
+    }
+
+    /// How many of the steps the database has taken; 0 for an empty one.
+    fn taken(&self, connection: &Connection) -> Result<usize, Failure> {
+        if is_empty(connection)? {
+            return Ok(0);
+        }
+        let found = self.mark.version(connection)?;
+        match found.map(|found| (found, usize::try_from(found))) {
+            Some((_, Ok(taken))) if (1..=self.steps.len()).contains(&taken) => Ok(taken),
+            Some((found, Ok(taken))) if taken > self.steps.len() => Err(Failure::Newer {
+                found,
+                supported: self.newest(),
+            }),
+            _ => Err(Failure::Foreign),
+        }
+    }
+
+    fn newest(&self) -> i64 {
+        i64::try_from(self.steps.len()).unwrap_or(i64::MAX)
+    }
+}
+
+impl Mark {
+    /// `None` where a database does not have it.
+    fn version(self, connection: &Connection) -> rusqlite::Result<Option<i64>> {
+        match self {
+            Self::Header(id) => {
+                let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+                if number("application_id")? == id {
+                    number("user_version").map(Some)
+                } else {
+                    Ok(None)
+                }
+            }
+            Self::Table => {
+                let has_table = connection.query_row(
+                    "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_version')",
+                    [],
+                    |row| row.get::<_, bool>(0),
+                )?;
+                if !has_table {
+                    return Ok(None);
+                }
+                connection
+                    .query_row("SELECT version FROM schema_version", [], |row| row.get::<_, i64>(0))
+                    .optional()
             }
         }
     }
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        if file.metadata()?.permissions().mode() & 0o077 != 0 {
-            file.set_permissions(fs::Permissions::from_mode(0o600))?;
+
+    fn set_version(self, transaction: &Transaction<'_>, version: i64) -> rusqlite::Result<()> {
+        match self {
+            Self::Header(id) => {
+                transaction.pragma_update(None, "application_id", id)?;
+                transaction.pragma_update(None, "user_version", version)
+            }
+            Self::Table => {
+                transaction.execute("DELETE FROM schema_version", [])?;
+                transaction.execute("INSERT INTO schema_version (version) VALUES (?1)", [version])?;
+                Ok(())
+            }
         }
     }
-    drop(file);
+}
+
+fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))
+}
+
+/// A connection to a file that is there, the first to it or one more.
+pub(crate) fn connect(path: &Path, busy: Duration) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(busy)?;
+    Ok(connection)
+}
+
+/// Makes sure that `path` is a regular file. What is there is not opened: a pipe waits for its other end, and whoever
+/// closes a database gives up the locks that SQLite holds on it for this process.
+fn prepare_file(path: &Path) -> Result<PathBuf, Failure> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => return Err(Failure::NotAFile),
+        Ok(_) => {}
+        Err(_) => create_file(path)?,
+    }
     Ok(path.canonicalize()?)
+}
+
+/// Creates the file and the folders above it, for their owner alone.
+fn create_file(path: &Path) -> io::Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(folder)?;
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+/// Takes the database at `path` from everybody but its owner, and with it what SQLite keeps beside it while it is open.
+#[cfg(unix)]
+fn keep_to_owner(path: &Path) -> io::Result<()> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        match keep_file_to_owner(Path::new(&file)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !suffix.is_empty() => {}
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn keep_file_to_owner(file: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = fs::metadata(file)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        fs::set_permissions(file, fs::Permissions::from_mode(mode & 0o600))?;
+    }
+    Ok(())
 }
 
 /// Readers then never wait for writers. The switch needs the database for itself and does not wait for it, so processes
 /// that open a new database together have to take turns.
-pub(crate) fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
+fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
     const TRIES: u32 = 100;
     const PAUSE: Duration = Duration::from_millis(20);
     for _ in 1..TRIES {
         match connection.pragma_update(None, "journal_mode", "WAL") {
-            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => thread::sleep(PAUSE),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => thread::sleep(PAUSE),
             done => return done,
         }
     }
     connection.pragma_update(None, "journal_mode", "WAL")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    const STEPS: &[&str] = &[
+        "CREATE TABLE schema_version (version INTEGER NOT NULL); CREATE TABLE things (name TEXT)",
+        "ALTER TABLE things ADD COLUMN colour TEXT",
+    ];
+    const MARKS: [Mark; 2] = [Mark::Header(7), Mark::Table];
+
+    fn schema<'a>(mark: Mark, steps: &'a [&'a str]) -> Schema<'a> {
+        Schema { mark, steps }
+    }
+
+    #[test]
+    fn a_database_of_an_older_version_is_brought_up_to_date_with_what_it_holds() {
+        for mark in MARKS {
+            let mut connection = Connection::open_in_memory().unwrap();
+            schema(mark, &STEPS[..1]).migrate(&mut connection).unwrap();
+            connection
+                .execute("INSERT INTO things (name) VALUES ('a')", [])
+                .unwrap();
+            // The second time nothing is left to do.
+            for _ in 0..2 {
+                schema(mark, STEPS).migrate(&mut connection).unwrap();
+                assert_eq!(schema(mark, STEPS).taken(&connection).unwrap(), STEPS.len());
+                let row = connection.query_row("SELECT name, colour FROM things", [], |row| {
+                    Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?))
+                });
+                assert_eq!(row.unwrap(), ("a".to_owned(), None), "{mark:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_that_fails_takes_none() {
+        for mark in MARKS {
+            let mut connection = Connection::open_in_memory().unwrap();
+            schema(mark, &STEPS[..1]).migrate(&mut connection).unwrap();
+            let broken = [STEPS, &["CREATE NONSENSE"]].concat();
+            assert!(schema(mark, &broken).migrate(&mut connection).is_err());
+            assert_eq!(schema(mark, STEPS).taken(&connection).unwrap(), 1, "{mark:?}");
+            assert!(connection.prepare("SELECT colour FROM things").is_err());
+        }
+    }
+
+    #[test]
+    fn databases_are_known_by_their_marks() {
+        for (made, opened) in [
+            (Mark::Header(7), Mark::Header(8)),
+            (Mark::Header(7), Mark::Table),
+            (Mark::Table, Mark::Header(7)),
+        ] {
+            let mut connection = Connection::open_in_memory().unwrap();
+            schema(made, STEPS).migrate(&mut connection).unwrap();
+            let refused = schema(opened, STEPS).migrate(&mut connection);
+            assert!(matches!(refused, Err(Failure::Foreign)), "{made:?} {refused:?}");
+        }
+    }
+
+    #[cfg(unix)]
+    fn mode(file: &Path) -> u32 {
+        use std::os::unix::fs::PermissionsExt;
+        fs::metadata(file).unwrap().permissions().mode() & 0o777
+    }
+
+    #[cfg(unix)]
+    fn let_others_read(file: &Path) {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_not_ours_or_too_new_stays_as_it_was() {
+        for mark in MARKS {
+            let folder = tempfile::tempdir().unwrap();
+            let path = |name: &str| folder.path().join(name);
+            Connection::open(path("foreign"))
+                .unwrap()
+                .execute_batch("CREATE TABLE recipes (name TEXT)")
+                .unwrap();
+            fs::write(path("garbage"), "x".repeat(5_000)).unwrap();
+            let more = [STEPS, &["CREATE TABLE more (name TEXT)"]].concat();
+            drop(schema(mark, &more).open(&path("newer"), Duration::ZERO).unwrap());
+            for name in ["foreign", "garbage", "newer"] {
+                let_others_read(&path(name));
+                let before = fs::read(path(name)).unwrap();
+                let failure = schema(mark, STEPS).open(&path(name), Duration::ZERO).unwrap_err();
+                let is_expected = match &failure {
+                    Failure::Foreign => name == "foreign",
+                    Failure::Corrupt(_) => name == "garbage",
+                    Failure::Newer { found: 3, supported: 2 } => name == "newer",
+                    _ => false,
+                };
+                assert!(is_expected, "{mark:?} {name}: {failure:?}");
+                assert_eq!(mode(&path(name)), 0o644, "{mark:?} {name}");
+                assert!(fs::read(path(name)).unwrap() == before, "{mark:?} {name}");
+            }
+            assert_eq!(
+                fs::read_dir(folder.path()).unwrap().count(),
+                3,
+                "nothing is left beside them"
+            );
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_ours_is_taken_from_everybody_else() {
+        for mark in MARKS {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("ours");
+            drop(schema(mark, STEPS).open(&path, Duration::ZERO).unwrap());
+            let_others_read(&path);
+            let (connection, _) = schema(mark, STEPS).open(&path, Duration::ZERO).unwrap();
+            connection
+                .execute("INSERT INTO things (name) VALUES ('a')", [])
+                .unwrap();
+            let mut files = 0;
+            for entry in fs::read_dir(folder.path()).unwrap() {
+                let file = entry.unwrap().path();
+                assert_eq!(mode(&file), 0o600, "{}", file.display());
+                files += 1;
+            }
+            assert_eq!(files, 3, "the database, its log and the index of that");
+        }
+    }
 }

@@ -116,14 +116,43 @@ async fn a_call_may_write_four_times_what_it_may_keep() {
     );
 }
 
+/// A store that can't be opened takes down the plugins that keep data in it, and no other.
 #[tokio::test]
-async fn a_file_that_is_no_store_is_said() {
-    let lab = configured("keyvalue = true");
-    let path = lab.path("data/cofferdam/keyvalue.sqlite3");
-    std::fs::create_dir_all(&path).unwrap();
-    let ran = lab.call(["tool", "list"]).await.expect_code(2);
-    assert!(
-        ran.stderr.contains("not a regular file") && ran.stderr.contains("hint:"),
-        "{ran}"
-    );
+async fn only_a_plugin_that_keeps_data_suffers_where_there_is_no_store() {
+    let garbage = "x".repeat(5_000);
+    for (is_folder, says) in [(true, "is not a regular file"), (false, "is damaged")] {
+        let lab = lab([]);
+        let path = lab.path("data/cofferdam/keyvalue.sqlite3");
+        if is_folder {
+            std::fs::create_dir_all(&path).unwrap();
+        } else {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &garbage).unwrap();
+        }
+        let configure = |required: bool| {
+            lab.configure(&format!(
+                "[plugins.one]\ncomponent = \"builtin:faulty\"\nkeyvalue = true\nrequired = {required}\n\
+                 [plugins.two]\ncomponent = \"builtin:calculator\"\n"
+            ));
+        };
+        configure(false);
+        let ran = lab.call(["tool", "list"]).await.expect_code(0);
+        assert!(
+            ran.stdout.contains("calculate") && !ran.stdout.contains("loop_forever"),
+            "{ran}"
+        );
+        assert!(
+            ran.stderr.contains("plugin `one`") && ran.stderr.contains(says) && ran.stderr.contains("hint"),
+            "{ran}"
+        );
+        let ran = lab
+            .call_tool("calculate", &json!({ "expression": "6 * 7" }))
+            .await
+            .expect_code(0);
+        assert!(ran.stdout.contains("42"), "{ran}");
+        configure(true);
+        let ran = lab.call(["tool", "list"]).await.expect_code(2);
+        assert!(ran.stderr.contains(says) && ran.stderr.contains("hint:"), "{ran}");
+        assert!(is_folder || std::fs::read_to_string(&path).unwrap() == garbage);
+    }
 }

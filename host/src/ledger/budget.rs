@@ -88,6 +88,13 @@ pub struct BudgetExceeded {
     pub asked: NanoUsd,
 }
 
+impl BudgetExceeded {
+    /// Whether there will be room for it once what is reserved is settled for less.
+    pub fn may_fit_later(&self) -> bool {
+        self.reserved > NanoUsd::ZERO && self.spent.saturating_add(self.asked) <= self.limit
+    }
+}
+
 /// May `asked` be reserved? What costs nothing is always allowed, even where an earlier settlement overshot the limit.
 pub(super) fn admit(
     scope: Scope,

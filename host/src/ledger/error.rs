@@ -3,9 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::ErrorCode;
-
 use super::{BudgetExceeded, NanoUsd};
+use crate::sqlite::{Failure, hints};
 
 /// Why the ledger could not do what was asked. Whatever the error, what is booked stays booked.
 #[derive(Debug, thiserror::Error)]
@@ -76,18 +75,14 @@ impl LedgerError {
             Self::Corrupt { .. } => {
                 "restore it from a backup, or move it away to begin an empty one; today's spending is then forgotten"
             }
-            Self::Locked { .. } => "close the program that has it open, such as a database browser, and try again",
+            Self::Locked { .. } => hints::LOCKED,
             Self::NewerSchema { .. } => {
                 "a newer cofferdam wrote it: update this one, or choose another `[storage] path`"
             }
-            Self::Unwritable { .. } => {
-                "make the file and its folder writable for this user, or choose another `[storage] path`"
-            }
-            Self::NotAFile { .. } | Self::NotALedger { .. } => {
-                "choose another `[storage] path`, or move what is there away"
-            }
-            Self::DiskFull { .. } => "free some space and try again",
-            Self::Io { .. } => "check that the folder exists and the disk is sound, or choose another `[storage] path`",
+            Self::Unwritable { .. } => hints::UNWRITABLE,
+            Self::NotAFile { .. } | Self::NotALedger { .. } => hints::NOT_OURS,
+            Self::DiskFull { .. } => hints::DISK_FULL,
+            Self::Io { .. } => hints::IO,
             Self::Database { .. } => "check that the disk is sound; the log has the details",
             Self::TooLarge { .. } => "check the amount or the price table",
             Self::NotOpen { .. } | Self::Interrupted => return None,
@@ -95,69 +90,40 @@ impl LedgerError {
         Some(hint.to_owned())
     }
 
-    pub(super) fn from_sqlite(path: &Path, source: rusqlite::Error) -> Self {
+    /// What is wrong with the file at `path`.
+    pub(super) fn at(path: &Path, failure: impl Into<Failure>) -> Self {
         let path = path.to_owned();
-        match source.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt { path, source },
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { path },
-            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => Self::Unwritable {
-                path,
-                source: Box::new(source),
-            },
-            Some(ErrorCode::DiskFull) => Self::DiskFull { path, source },
-            _ if holds_nonsense(&source) => Self::Corrupt { path, source },
-            _ => Self::Database { path, source },
+        match failure.into() {
+            Failure::NotAFile => Self::NotAFile { path },
+            Failure::Foreign => Self::NotALedger { path },
+            Failure::Newer { found, supported } => Self::NewerSchema { path, found, supported },
+            Failure::Corrupt(source) => Self::Corrupt { path, source },
+            Failure::Locked => Self::Locked { path },
+            Failure::Unwritable(source) => Self::Unwritable { path, source },
+            Failure::DiskFull(source) => Self::DiskFull { path, source },
+            Failure::Io(source) => Self::Io { path, source },
+            Failure::Database(source) => Self::Database { path, source },
         }
     }
-
-    pub(super) fn from_io(path: &Path, source: io::Error) -> Self {
-        let path = path.to_owned();
-        match source.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Unwritable {
-                path,
-                source: Box::new(source),
-            },
-            io::ErrorKind::IsADirectory => Self::NotAFile { path },
-            _ => Self::Io { path, source },
-        }
-    }
-}
-
-/// Whether a stored value was not of the kind that this program writes.
-const fn holds_nonsense(error: &rusqlite::Error) -> bool {
-    matches!(
-        error,
-        rusqlite::Error::FromSqlConversionFailure(..)
-            | rusqlite::Error::IntegralValueOutOfRange(..)
-            | rusqlite::Error::InvalidColumnType(..)
-    )
 }
 
 /// What ends the work inside a transaction: the database, or a decision. Either rolls it back.
 #[derive(Debug)]
 pub(super) enum Fault {
-    Sqlite(rusqlite::Error),
-    NotALedger,
-    Newer { found: i64, supported: i64 },
+    Database(Failure),
     Refused(LedgerError),
 }
 
 impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
+        Self::Database(error.into())
     }
 }
 
 impl Fault {
     pub(super) fn at(self, path: &Path) -> LedgerError {
         match self {
-            Self::Sqlite(error) => LedgerError::from_sqlite(path, error),
-            Self::NotALedger => LedgerError::NotALedger { path: path.to_owned() },
-            Self::Newer { found, supported } => LedgerError::NewerSchema {
-                path: path.to_owned(),
-                found,
-                supported,
-            },
+            Self::Database(failure) => LedgerError::at(path, failure),
             Self::Refused(error) => error,
         }
     }

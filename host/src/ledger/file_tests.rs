@@ -40,7 +40,10 @@ async fn the_file_is_its_owners_alone() {
     drop(ledger);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let _ledger = Ledger::open(&path).unwrap();
-    assert_eq!(mode(&path), 0o600);
+    for suffix in ["", "-wal", "-shm"] {
+        let file = format!("{}{suffix}", path.display());
+        assert_eq!(mode(Path::new(&file)), 0o600, "{file}");
+    }
 }
 
 /// Opening fails with the kind, has a hint, and names the path.
@@ -146,13 +149,14 @@ fn errors_are_sorted_by_what_can_be_done_about_them() {
         (ffi::SQLITE_IOERR, "ledger_failed"),
     ] {
         let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
-        assert_eq!(LedgerError::from_sqlite(path, error).kind(), kind, "{code}");
+        assert_eq!(LedgerError::at(path, error).kind(), kind, "{code}");
     }
     for (io, kind) in [
         (std::io::ErrorKind::PermissionDenied, "ledger_unwritable"),
         (std::io::ErrorKind::ReadOnlyFilesystem, "ledger_unwritable"),
         (std::io::ErrorKind::NotFound, "ledger_failed"),
     ] {
-        assert_eq!(LedgerError::from_io(path, io.into()).kind(), kind, "{io:?}");
+        let error = std::io::Error::from(io);
+        assert_eq!(LedgerError::at(path, error).kind(), kind, "{io:?}");
     }
 }

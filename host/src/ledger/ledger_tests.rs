@@ -241,6 +241,68 @@ async fn a_settlement_that_the_database_refuses_is_made_up_for() {
     assert_eq!(only_row(&ledger).await, ("settled".to_owned(), Some(70)));
 }
 
+/// Reserves without a guard, so that nothing is closed but by hand.
+fn left_open<const N: usize>(ledger: &Ledger, sessions: [&str; N]) -> [ReservationId; N] {
+    let ids = sessions.map(|session| {
+        let mut request = request(10);
+        request.session_id = session.to_owned();
+        ledger.inner.store().reserve(&request).unwrap()
+    });
+    let closings = ids.iter().map(|id| (id.clone(), Closing::Charge));
+    ledger.inner.unfinished().extend(closings);
+    ids
+}
+
+fn unfinished(ledger: &Ledger) -> Vec<ReservationId> {
+    ledger.inner.unfinished().iter().map(|(id, _)| id.clone()).collect()
+}
+
+#[tokio::test]
+async fn a_reservation_that_cannot_be_closed_holds_up_no_other() {
+    let (_folder, path) = file();
+    let ledger = Ledger::open(&path).unwrap();
+    let [stuck, _, also_stuck, _, stuck_too] = left_open(&ledger, ["stuck", "s", "stuck", "t", "stuck"]);
+    let other = Connection::open(&path).unwrap();
+    other
+        .execute_batch(
+            "CREATE TRIGGER stuck BEFORE UPDATE ON reservations WHEN old.session_id = 'stuck'
+             BEGIN SELECT RAISE(ABORT, 'stuck'); END",
+        )
+        .unwrap();
+    ledger.inner.finish();
+    assert_eq!(unfinished(&ledger), [stuck, also_stuck, stuck_too]);
+    for row in ledger.export(None).await.unwrap() {
+        let expected = if row.session_id == "stuck" { "open" } else { "charged" };
+        assert_eq!(row.state, expected, "{row:?}");
+    }
+    other.execute_batch("DROP TRIGGER stuck").unwrap();
+    ledger.inner.finish();
+    assert!(unfinished(&ledger).is_empty());
+    assert!(
+        ledger
+            .export(None)
+            .await
+            .unwrap()
+            .iter()
+            .all(|row| row.state == "charged")
+    );
+}
+
+#[test]
+fn a_lock_is_waited_for_once_and_not_with_every_reservation() {
+    let (_folder, path) = file();
+    let ledger = Ledger::open_within(&path, Duration::ZERO).unwrap();
+    let [first, second, third] = left_open(&ledger, ["s", "t", "u"]);
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    ledger.inner.finish();
+    // Only the first was tried, and had to go to the end.
+    assert_eq!(unfinished(&ledger), [second, third, first]);
+    other.execute_batch("COMMIT").unwrap();
+    ledger.inner.finish();
+    assert!(unfinished(&ledger).is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_tasks_on_several_handles_never_overdraw() {
     let (_folder, path) = file();

@@ -33,6 +33,7 @@ mod ledger_tests;
 #[cfg(test)]
 mod store_tests;
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -68,7 +69,7 @@ pub struct Ledger {
 struct Inner {
     store: Mutex<Store>,
     /// What could not be closed yet: dropped guards, and settlements that the database refused.
-    unfinished: Mutex<Vec<(ReservationId, Closing)>>,
+    unfinished: Mutex<VecDeque<(ReservationId, Closing)>>,
     /// Waiting for the store happens here and not on blocking threads, which are few.
     turn: Arc<Semaphore>,
 }
@@ -192,7 +193,7 @@ impl Ledger {
 
     /// Closes a reservation without anybody waiting for it: now if there is a runtime, else with the next work.
     fn close_later(&self, id: ReservationId, closing: Closing) {
-        self.inner.unfinished().push((id, closing));
+        self.inner.unfinished().push_back((id, closing));
         if let Ok(runtime) = Handle::try_current() {
             let inner = Arc::clone(&self.inner);
             runtime.spawn_blocking(move || inner.finish());
@@ -206,23 +207,28 @@ impl Inner {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn unfinished(&self) -> MutexGuard<'_, Vec<(ReservationId, Closing)>> {
+    fn unfinished(&self) -> MutexGuard<'_, VecDeque<(ReservationId, Closing)>> {
         self.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closes what is unfinished. What fails stays so. Thresholds are left to the next settlement: here nobody listens.
+    /// Tries once to close what is unfinished, oldest first. What fails stays so, behind the others, and holds up none
+    /// of them. Thresholds are left to the next settlement: here nobody listens.
     fn finish(&self) {
-        loop {
-            let Some((id, closing)) = self.unfinished().pop() else {
+        let count = self.unfinished().len();
+        for _ in 0..count {
+            let Some((id, closing)) = self.unfinished().pop_front() else {
                 return;
             };
-            match self.store().close(&id, &closing, None) {
-                Ok(_) | Err(LedgerError::NotOpen { .. }) => {}
-                Err(error) => {
-                    tracing::warn!(reservation = %id, error = %error, "a reservation could not be closed yet");
-                    self.unfinished().push((id, closing));
-                    return;
-                }
+            let closed = self.store().close(&id, &closing, None);
+            let error = match closed {
+                Ok(_) | Err(LedgerError::NotOpen { .. }) => continue,
+                Err(error) => error,
+            };
+            tracing::warn!(reservation = %id, error = %error, "a reservation could not be closed yet");
+            self.unfinished().push_back((id, closing));
+            // It would be waited for anew with each of the others.
+            if matches!(error, LedgerError::Locked { .. }) {
+                return;
             }
         }
     }

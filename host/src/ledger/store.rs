@@ -45,11 +45,11 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn open(path: &Path, busy: Duration) -> Result<Self, LedgerError> {
         let (mut connection, path) = schema::open(path, busy)?;
-        let at = |error| LedgerError::from_sqlite(&path, error);
+        let at = |error: rusqlite::Error| LedgerError::at(&path, error);
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(at)?;
-        let owner = Owner::of_this_process(&path).map_err(|error| LedgerError::from_io(&path, error))?;
+        let owner = Owner::of_this_process(&path).map_err(|error| LedgerError::at(&path, error))?;
         let mut dead = charge_the_dead(&transaction, &owner).map_err(at)?;
         // Who is dead and has nothing open has still left a file.
         dead.extend(owner.others().iter().filter_map(|id| owner.find_dead(id)));
@@ -64,7 +64,7 @@ impl Store {
 
     pub(super) fn in_memory() -> Result<Self, LedgerError> {
         let path = PathBuf::from("(in memory)");
-        let connection = schema::in_memory().map_err(|fault| fault.at(&path))?;
+        let connection = schema::in_memory().map_err(|failure| LedgerError::at(&path, failure))?;
         Ok(Self {
             connection,
             owner: Owner::in_memory(),

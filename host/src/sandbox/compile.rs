@@ -38,6 +38,7 @@ pub(super) struct Compiler {
     place: CompilePlace,
     stack: u64,
     gate: Semaphore,
+    most: u64,
 }
 
 /// Where components are compiled.
@@ -56,6 +57,7 @@ impl Compiler {
             place,
             stack,
             gate: Semaphore::new(AT_ONCE),
+            most: MAX_COMPILED,
         }
     }
 
@@ -89,7 +91,7 @@ impl Compiler {
     ) -> Result<Vec<u8>, ComponentError> {
         if asked_to_compile() {
             // A program that was started as a compiler and went on as itself would start the next, and so without end.
-            return Err(no_compiler(program));
+            return Err(ComponentError::NoCompiler(program.to_owned()));
         }
         let failed = |what: &str, error: std::io::Error| ComponentError::CompilerFailed(format!("{what}: {error}"));
         let mut child = Command::new(program)
@@ -125,7 +127,7 @@ impl Compiler {
                 let _ = tokio::io::copy(&mut errors.into_inner(), &mut tokio::io::sink()).await;
             };
             let receive = async {
-                let mut output = output.take(MAX_COMPILED + 1);
+                let mut output = output.take(self.most.saturating_add(1));
                 // What is more is read by nobody: with this end of the pipe the child's write ends as well.
                 output.read_to_end(&mut compiled).await
             };
@@ -145,15 +147,12 @@ impl Compiler {
             }
         };
         let message = String::from_utf8_lossy(&message).trim().to_owned();
-        if compiled.len() as u64 > MAX_COMPILED {
-            return Err(ComponentError::CompilerFailed(format!(
-                "it compiles to more than {} MiB",
-                MAX_COMPILED >> 20
-            )));
+        if compiled.len() as u64 > self.most {
+            return Err(ComponentError::CompiledTooLarge(self.most));
         }
         if status.success() {
             if !compiled.starts_with(ANSWER) {
-                return Err(no_compiler(program));
+                return Err(ComponentError::NoCompiler(program.to_owned()));
             }
             compiled.drain(..ANSWER.len());
             Ok(compiled)
@@ -169,14 +168,6 @@ impl Compiler {
 
 /// How a process says that it got no memory: as it aborts, by the system, by the library.
 const OUT_OF_MEMORY: [&str; 3] = ["memory allocation", "Cannot allocate memory", "out of memory"];
-
-fn no_compiler(program: &Path) -> ComponentError {
-    ComponentError::CompilerFailed(format!(
-        "{} does not compile when it is asked to; its `main` must begin with \
-         cofferdam::sandbox::become_compiler_if_asked()",
-        program.display()
-    ))
-}
 
 fn asked_to_compile() -> bool {
     std::env::args_os()
@@ -265,4 +256,35 @@ fn explain(message: &str) -> String {
         return "it uses the async functions of WASI 0.3, and this host runs WASI 0.2".to_owned();
     }
     message.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    async fn compiled_by(program: &str, most: u64) -> ComponentError {
+        let compiler = Compiler {
+            most,
+            ..Compiler::new(CompilePlace::Child(program.into()), 1 << 20)
+        };
+        let compiled = compiler.compile(b"\0asm", Metering::Fuel, &Limits::default()).await;
+        compiled.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_compiler_that_writes_without_end_is_read_no_further() {
+        let error = compiled_by("/usr/bin/yes", 1 << 20).await;
+        assert_eq!(error.to_string(), "it compiles to more than 1 MiB");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_no_compiler_is_told_from_one_that_fails() {
+        let error = compiled_by("/bin/true", MAX_COMPILED).await;
+        assert!(matches!(error, ComponentError::NoCompiler(_)), "{error}");
+        let error = compiled_by("/bin/false", MAX_COMPILED).await;
+        assert!(matches!(error, ComponentError::CompilerFailed(_)), "{error}");
+        let error = compiled_by("/nowhere/at/all", MAX_COMPILED).await;
+        assert!(error.to_string().contains("cannot start /nowhere/at/all"), "{error}");
+    }
 }

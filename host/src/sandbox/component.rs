@@ -11,6 +11,7 @@ use super::cache::CompileCache;
 use super::compile::Compiler;
 use super::engine::Engines;
 use super::http::SecretError;
+use super::keyvalue::KeyValueError;
 use super::limits::Limits;
 use crate::shown::shown_list;
 
@@ -63,8 +64,14 @@ pub enum ComponentError {
     CompileTimeout(Duration),
     #[error("compiling needed more memory than compile_memory allows ({0} bytes)")]
     CompileMemory(u64),
+    #[error("it compiles to more than {} MiB", .0 >> 20)]
+    CompiledTooLarge(u64),
     #[error("the compiler failed: {0}")]
     CompilerFailed(String),
+    #[error("{} does not compile when it is asked to", .0.display())]
+    NoCompiler(PathBuf),
+    #[error("the host could not prepare it: {0}")]
+    Host(String),
     #[error("making one instance of the component writes {needs} bytes, more than memory allows ({limit})")]
     InstanceTooLarge { needs: u64, limit: u64 },
     #[error("the component does not export `{}`{}", super::contract::INTERFACE, others(.exports))]
@@ -82,6 +89,8 @@ pub enum ComponentError {
     Secret(SecretError),
     #[error("it was granted a store for its data, and this sandbox has none")]
     NoStore,
+    #[error("it was granted a store for its data, and there is none: {0}")]
+    Store(#[source] Arc<KeyValueError>),
     #[error("`list-tools` failed: {0}")]
     ListTools(String),
     #[error("the tool `{tool}` is not usable: {reason}")]
@@ -105,7 +114,12 @@ impl ComponentError {
             Self::CompileTimeout(_) => "raise compile_timeout in the plugin's limits if you trust it",
             Self::CompileMemory(_) => "raise compile_memory in the plugin's limits if you trust it",
             Self::InstanceTooLarge { .. } => "raise memory in the plugin's limits if you trust it",
-            Self::CompilerFailed(_) => return None,
+            Self::CompiledTooLarge(_) => "ask the plugin's author for a smaller one; this bound can't be raised",
+            Self::CompilerFailed(_) => {
+                "try again; if it fails each time, the component brings down the compiler: do without it"
+            }
+            Self::NoCompiler(_) => "its `main` must begin with cofferdam::sandbox::become_compiler_if_asked()",
+            Self::Host(_) => return None,
             Self::NoTools { .. } | Self::ContractVersion { .. } => {
                 "build it against the world `plugin` of the contract in the folder `wit/`"
             }
@@ -115,6 +129,7 @@ impl ComponentError {
             Self::Folder { .. } => "make the folder, or correct `files` of the plugin",
             Self::Secret(_) => "correct `[secrets]`, or what it names: the environment variable or file",
             Self::NoStore => "open one with `Sandbox::with_keyvalue`",
+            Self::Store(error) => return Some(error.hint()),
             Self::ListTools(_) => "ask the plugin's author; `cofferdam tool inspect` shows what the component imports",
             Self::BadTool { .. } => "ask the plugin's author, or rename the tool with `[plugins.X.tools.T] name`",
         };

@@ -1,8 +1,14 @@
 //! Data that plugins keep between calls: bytes by key, apart for every tenant and plugin, within a quota.
 
+mod error;
 mod host;
+mod schema;
 mod store;
 
+#[cfg(test)]
+mod file_tests;
+
+pub use error::KeyValueError;
 pub(super) use host::add_to_linker;
+pub use store::KeyValueStore;
 pub(super) use store::Namespace;
-pub use store::{KeyValueError, KeyValueStore};

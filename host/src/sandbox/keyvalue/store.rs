@@ -1,13 +1,13 @@
 //! The file behind `wasi:keyvalue`. One for the host; no query leaves the namespace of a tenant and a plugin.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::{KeyValueError, schema};
 use crate::sandbox::blocking::{BlockingWork, on_a_thread};
-use crate::sqlite::{self, OpenError};
 
 /// Bytes of a key.
 const MAX_KEY_BYTES: usize = 1024;
@@ -17,29 +17,6 @@ const ENTRY_BYTES: u64 = 64;
 const PAGE: i64 = 256;
 /// How long another process that writes is waited for.
 const BUSY: Duration = Duration::from_secs(5);
-
-/// Marks the file as ours: `CFKV`.
-const APPLICATION_ID: i64 = 0x4346_4b56;
-const VERSION: i64 = 2;
-/// An entry's number is its place in its own namespace: it becomes a cursor that the plugin sees, and must not tell how much
-/// others keep.
-const SCHEMA: &str = "
-    CREATE TABLE entries (
-        tenant TEXT NOT NULL,
-        plugin TEXT NOT NULL,
-        key TEXT NOT NULL,
-        number INTEGER NOT NULL,
-        value BLOB NOT NULL,
-        PRIMARY KEY (tenant, plugin, key),
-        UNIQUE (tenant, plugin, number)
-    );
-    CREATE TABLE used (
-        tenant TEXT NOT NULL,
-        plugin TEXT NOT NULL,
-        bytes INTEGER NOT NULL,
-        PRIMARY KEY (tenant, plugin)
-    ) WITHOUT ROWID;
-";
 
 /// What plugins keep, in one file. A reader waits for no writer.
 #[derive(Clone, Debug)]
@@ -91,33 +68,6 @@ impl Access {
     }
 }
 
-/// Why the file can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyValueError {
-    #[error("{0} is not a regular file, so plugins can't keep data in it")]
-    NotAFile(PathBuf),
-    #[error("{0} is a database, but not one of plugins' data")]
-    Foreign(PathBuf),
-    #[error("{path} was written by a newer version (schema {found})")]
-    Newer { path: PathBuf, found: i64 },
-    #[error("{path}, where plugins keep data, can't be opened: {source}")]
-    Io { path: PathBuf, source: std::io::Error },
-    #[error("{path}, where plugins keep data, failed: {source}")]
-    Database { path: PathBuf, source: rusqlite::Error },
-    #[error("opening the file where plugins keep data was cut short")]
-    Interrupted,
-}
-
-impl KeyValueError {
-    /// What to do about it.
-    pub fn hint(&self) -> String {
-        match self {
-            Self::Newer { .. } => "update cofferdam, or choose another `[storage] path`".to_owned(),
-            _ => "make the file sound and writable, move it away, or choose another `[storage] path`".to_owned(),
-        }
-    }
-}
-
 /// Whose data it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::sandbox) struct Namespace {
@@ -163,43 +113,17 @@ impl KeyValueStore {
     ///
     /// # Errors
     ///
-    /// See [`KeyValueError`]. A file that is not ours stays as it was.
+    /// See [`KeyValueError`]. A file that is not ours, or is too new, stays as it was. A lock of another program is
+    /// waited for up to 5 s.
     pub fn open(path: &Path) -> Result<Self, KeyValueError> {
-        let database = |source| KeyValueError::Database {
-            path: path.to_owned(),
-            source,
-        };
-        let (mut connection, _) = sqlite::open(path, BUSY).map_err(|error| match error {
-            OpenError::NotAFile => KeyValueError::NotAFile(path.to_owned()),
-            OpenError::Io(source) => KeyValueError::Io {
-                path: path.to_owned(),
-                source,
-            },
-            OpenError::Sqlite(source) => database(source),
-        })?;
-        let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
-        let transaction = begun.map_err(database)?;
-        match prepare(&transaction).map_err(database)? {
-            Found::Ours => transaction.commit().map_err(database)?,
-            Found::Foreign => return Err(KeyValueError::Foreign(path.to_owned())),
-            Found::Newer(found) => {
-                return Err(KeyValueError::Newer {
-                    path: path.to_owned(),
-                    found,
-                });
-            }
-        }
-        sqlite::use_wal(&connection).map_err(database)?;
-        // What the last calls wrote may be lost when the power fails, never when a process does.
-        connection
-            .pragma_update(None, "synchronous", "NORMAL")
-            .map_err(database)?;
-        let reader = Connection::open(path).map_err(database)?;
-        reader.busy_timeout(BUSY).map_err(database)?;
-        reader.pragma_update(None, "query_only", true).map_err(database)?;
+        Self::open_within(path, BUSY)
+    }
+
+    pub(super) fn open_within(path: &Path, busy: Duration) -> Result<Self, KeyValueError> {
+        let (reader, writer) = schema::open(path, busy).map_err(|failure| KeyValueError::at(path, failure))?;
         Ok(Self {
             reader: Access::new(reader, TransactionBehavior::Deferred),
-            writer: Access::new(connection, TransactionBehavior::Immediate),
+            writer: Access::new(writer, TransactionBehavior::Immediate),
         })
     }
 
@@ -285,29 +209,6 @@ impl KeyValueStore {
             Ok((rows.into_iter().map(|(_, key)| key).collect(), last.filter(|_| more)))
         })
         .await
-    }
-}
-
-enum Found {
-    Ours,
-    Foreign,
-    Newer(i64),
-}
-
-/// Looks whose file it is, and makes a new one ours.
-fn prepare(transaction: &Transaction<'_>) -> rusqlite::Result<Found> {
-    let number = |pragma: &str| transaction.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0));
-    let is_new = transaction.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))?;
-    match (is_new, number("application_id")?, number("user_version")?) {
-        (true, _, _) => {
-            transaction.execute_batch(SCHEMA)?;
-            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-            transaction.pragma_update(None, "user_version", VERSION)?;
-            Ok(Found::Ours)
-        }
-        (false, APPLICATION_ID, VERSION) => Ok(Found::Ours),
-        (false, APPLICATION_ID, found) if found > VERSION => Ok(Found::Newer(found)),
-        (false, _, _) => Ok(Found::Foreign),
     }
 }
 
@@ -428,38 +329,5 @@ mod tests {
         }
         assert_eq!(seen, names);
         assert_eq!(store.keys(&mine, Some(u64::MAX)).await, Ok((Vec::new(), None)));
-    }
-
-    #[test]
-    fn other_files_are_refused_and_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("other.db");
-        Connection::open(&path)
-            .unwrap()
-            .execute_batch("CREATE TABLE recipes (name TEXT)")
-            .unwrap();
-        assert!(matches!(KeyValueStore::open(&path), Err(KeyValueError::Foreign(_))));
-        let recipes = Connection::open(&path).unwrap();
-        assert!(recipes.prepare("SELECT name FROM recipes").is_ok() && recipes.prepare("SELECT * FROM used").is_err());
-        assert!(matches!(
-            KeyValueStore::open(folder.path()),
-            Err(KeyValueError::NotAFile(_))
-        ));
-        let path = folder.path().join("garbage.db");
-        std::fs::write(&path, "x".repeat(5_000)).unwrap();
-        assert!(matches!(
-            KeyValueStore::open(&path),
-            Err(KeyValueError::Database { .. })
-        ));
-        let path = folder.path().join("newer.db");
-        KeyValueStore::open(&path).unwrap();
-        Connection::open(&path)
-            .unwrap()
-            .pragma_update(None, "user_version", 3)
-            .unwrap();
-        assert!(matches!(
-            KeyValueStore::open(&path),
-            Err(KeyValueError::Newer { found: 3, .. })
-        ));
     }
 }
