@@ -33,7 +33,7 @@ impl Dispatch {
                 grants,
                 // Some are killed by the dozen.
                 breaker: BreakerSettings {
-                    failure_threshold: u32::MAX,
+                    failure_threshold: 1_000_000,
                     ..BreakerSettings::default()
                 },
                 ..PluginSettings::new(plugin, ComponentSource::Builtin(plugin.to_owned()))

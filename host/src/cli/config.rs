@@ -24,7 +24,7 @@ pub fn config(cx: &Context, command: ConfigCommand) -> Result<u8, CliError> {
             let missing = missing.map(|(name, reason)| format!("the secret `{name}` can't be had here: {reason}"));
             let plugins = config.plugins.iter();
             let of_plugins = plugins.flat_map(|plugin| plugin.unavailable().into_iter().chain(plugin.warnings()));
-            for remark in missing.chain(of_plugins) {
+            for remark in config.model.warnings().into_iter().chain(missing).chain(of_plugins) {
                 cx.stderr.line(&error::warning(&remark));
             }
         }

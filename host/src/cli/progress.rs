@@ -6,7 +6,7 @@ use super::format;
 use super::output::Sink;
 use super::printer::Render;
 use crate::resilience::BreakerState;
-use crate::telemetry::{Event, EventKind, ToolCallFinished};
+use crate::telemetry::{Event, EventKind, ToolCallFinished, TrimReason};
 use crate::tools::Outcome;
 
 /// Columns of an input, an output or a reason that a line of narration shows.
@@ -180,6 +180,20 @@ pub fn narrate(event: &EventKind) -> Option<Line> {
         }
         EventKind::Alert { rule, message } => {
             Line::new("alert", format!("{rule}: {}", format::one_line(message, SHOWN))).styled(WARN)
+        }
+        EventKind::HistoryTrimmed {
+            reason, bytes, images, ..
+        } => {
+            let why = match reason {
+                TrimReason::TooLong => "the conversation is too long for the model",
+                TrimReason::Budget => "the budget can't pay for the whole conversation",
+                TrimReason::Images => "the API refused the request, perhaps for its images",
+            };
+            let what = match images {
+                0 => format!("{bytes} bytes of results are left out"),
+                images => format!("{images} images are left out"),
+            };
+            Line::new("model", format!("{why}: {what}")).styled(WARN)
         }
         // An alert follows a budget's threshold and says the same.
         EventKind::BudgetAlert { .. }

@@ -139,12 +139,7 @@ fn lone_component(source: ComponentSource, allow_http: &[String]) -> Result<Conf
                 "write scheme://host[:port][/path-prefix]",
             )
         })?;
-    let name = match &source {
-        ComponentSource::Builtin(name) => name.clone(),
-        ComponentSource::Path(path) => path
-            .file_stem()
-            .map_or_else(|| "component".to_owned(), |stem| stem.to_string_lossy().into_owned()),
-    };
+    let name = source.plugin_name();
     // Nothing can be left out here: without this plugin there is no call.
     let plugin = PluginSettings {
         required: true,
@@ -250,7 +245,7 @@ mod tests {
         };
         assert_eq!(
             (plugin.name.as_str(), plugin.required, plugin.grants.config.len()),
-            ("my tool", true, 0)
+            ("my_tool", true, 0)
         );
         let [grant] = plugin.grants.http.as_slice() else {
             unreachable!("one grant")

@@ -29,9 +29,10 @@ impl From<&Config> for RawConfig {
             breaker: RawBreaker::from(&config.breaker),
             budget: RawBudget::from(&config.budget),
             limits: RawLimits {
-                call: RawCallLimits::from(&config.limits),
+                call: RawCallLimits::from(&config.limits.0),
                 stack: ByteSize(config.engine.stack),
                 host_concurrency: config.engine.host_concurrency,
+                host_memory: config.engine.host_memory.map(ByteSize),
                 queue_timeout: DurationText(config.queue_timeout),
             },
             logging: RawLogging::from(&config.logging),
@@ -125,6 +126,7 @@ impl From<&AgentSettings> for RawAgent {
             max_iterations: settings.max_iterations,
             max_tool_calls: settings.max_tool_calls,
             parallel_tool_calls: settings.parallel_tool_calls,
+            max_result_bytes: ByteSize(settings.max_result_bytes),
             deadline: DurationText(settings.deadline),
         }
     }
@@ -138,6 +140,7 @@ impl From<RawAgent> for AgentSettings {
             max_iterations: raw.max_iterations,
             max_tool_calls: raw.max_tool_calls,
             parallel_tool_calls: raw.parallel_tool_calls,
+            max_result_bytes: raw.max_result_bytes.0,
             deadline: raw.deadline.0,
         }
     }

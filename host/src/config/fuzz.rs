@@ -18,6 +18,7 @@ pub fn configuration(data: &[u8]) {
     let source = Source::file(Path::new("cofferdam.toml"), text);
     match read(&source, Path::new("/"), &options) {
         Ok(config) => {
+            assert_eq!(config.check(), Ok(()), "what a file may say a program may say");
             let shown = config.to_toml();
             let again: Result<toml::Table, _> = shown.parse();
             assert!(again.is_ok(), "what is shown is no TOML: {again:?}");

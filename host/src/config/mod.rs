@@ -4,8 +4,11 @@
 //!
 //! The keys are listed once, in `raw.rs`. A file is read into a tree that remembers where each value stands
 //! (`source.rs`), variables are put over it (`env.rs`), the schema made of the keys finds what is unknown or ill-typed
-//! (`schema.rs`, `violations.rs`), and `resolve.rs` checks what takes more than one value to judge.
+//! (`schema.rs`, `violations.rs`), and `resolve.rs` checks what takes a look around. What settings must be whoever made
+//! them is in `check.rs`, with the bounds of each in `bounds.rs`.
 
+mod bounds;
+mod check;
 mod convert;
 mod duration;
 mod env;
@@ -31,6 +34,7 @@ mod violations;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,8 +64,7 @@ pub struct Config {
     /// The model's breaker.
     pub breaker: BreakerSettings,
     pub budget: BudgetSettings,
-    /// What plugins without limits of their own have.
-    pub limits: Limits,
+    pub limits: FileLimits,
     pub engine: EngineSettings,
     /// How long a tool call may wait for its turn. Default 5 s.
     pub queue_timeout: Duration,
@@ -87,7 +90,7 @@ impl Default for Config {
             retry: RetrySettings::default(),
             breaker: BreakerSettings::default(),
             budget: BudgetSettings::default(),
-            limits: Limits::default(),
+            limits: FileLimits::default(),
             engine: EngineSettings::default(),
             queue_timeout: Duration::from_secs(5),
             logging: LoggingSettings::default(),
@@ -122,6 +125,15 @@ impl Config {
         load::load(options)
     }
 
+    /// Whether it makes sense: a program can set what no file may say. Hosts, tools and sandboxes are made of no other.
+    ///
+    /// # Errors
+    ///
+    /// All problems together, each with its key as a file names it; their origin is [`Origin::Code`].
+    pub fn check(&self) -> Result<(), ConfigError> {
+        check::check(self)
+    }
+
     /// Where the books are kept. What a simulated model would have cost nobody pays, so it has books of its own.
     pub fn ledger_path(&self) -> PathBuf {
         self.storage.folder().join(match self.model.provider {
@@ -139,6 +151,19 @@ impl Config {
     /// As the same keys in JSON, without secrets.
     pub fn to_json(&self) -> serde_json::Value {
         show::to_json(self)
+    }
+}
+
+/// `[limits]` of a file. Its plugins have inherited them already, each where it has none of its own, so nobody can set
+/// them any more: a plugin that a program makes has the limits in its grants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileLimits(Limits);
+
+impl Deref for FileLimits {
+    type Target = Limits;
+
+    fn deref(&self) -> &Limits {
+        &self.0
     }
 }
 

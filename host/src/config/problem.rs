@@ -14,6 +14,8 @@ pub enum Origin {
     Env { name: String },
     /// The plugins that stand in where there is no file.
     BuiltIn,
+    /// A program that made the settings itself.
+    Code,
 }
 
 impl fmt::Display for Origin {
@@ -23,6 +25,7 @@ impl fmt::Display for Origin {
             Self::WholeFile { path } => write!(f, "{}", path.display()),
             Self::Env { name } => f.write_str(name),
             Self::BuiltIn => f.write_str("built-in configuration"),
+            Self::Code => f.write_str("in code"),
         }
     }
 }
@@ -52,8 +55,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a configuration, in the order of the file. Its text lists all problems, a line each,
-/// with their hints.
+/// Everything that is wrong with a configuration, in the order of the file, or else of the keys. Its text lists all
+/// problems, a line each, with their hints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     problems: Vec<Problem>,

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
+use super::bounds;
 use super::duration::DurationText;
 use super::format;
 use super::overlay::Overlay;
@@ -67,7 +68,7 @@ pub(super) struct RawModel {
     #[schemars(extend("format" = format::BASE_URL))]
     pub(super) base_url: String,
     /// The longest answer, in tokens.
-    #[schemars(range(min = 1, max = 10_000_000))]
+    #[schemars(range(min = bounds::MAX_TOKENS.least, max = bounds::MAX_TOKENS.most))]
     pub(super) max_tokens: u32,
     /// Whether answers are streamed.
     pub(super) stream: bool,
@@ -79,7 +80,7 @@ pub(super) struct RawModel {
     pub(super) attempt_timeout: DurationText,
     /// The sampling temperature. Unset by default, for the newest models refuse it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(range(min = bounds::TEMPERATURE.least, max = bounds::TEMPERATURE.most))]
     pub(super) temperature: Option<f64>,
 }
 
@@ -89,19 +90,21 @@ pub(super) struct RawModel {
 #[schemars(rename = "Agent")]
 pub(super) struct RawAgent {
     /// What the agent is called in events and logs.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = bounds::AGENT_NAME_CHARS))]
     pub(super) name: String,
     /// The system prompt; empty: none.
     pub(super) system: String,
     /// Model calls of one run.
-    #[schemars(range(min = 1, max = 10_000))]
+    #[schemars(range(min = bounds::MAX_ITERATIONS.least, max = bounds::MAX_ITERATIONS.most))]
     pub(super) max_iterations: u32,
     /// Tool calls of one run.
-    #[schemars(range(min = 1, max = 100_000))]
+    #[schemars(range(min = bounds::MAX_TOOL_CALLS.least, max = bounds::MAX_TOOL_CALLS.most))]
     pub(super) max_tool_calls: u32,
     /// Tool calls of one turn that run at the same time.
-    #[schemars(range(min = 1, max = 10_000))]
+    #[schemars(range(min = bounds::PARALLEL_TOOL_CALLS.least, max = bounds::PARALLEL_TOOL_CALLS.most))]
     pub(super) parallel_tool_calls: u32,
+    /// Bytes of text of one result that the model is given; the rest is cut.
+    pub(super) max_result_bytes: ByteSize,
     /// How long one run may take.
     pub(super) deadline: DurationText,
 }
@@ -112,14 +115,14 @@ pub(super) struct RawAgent {
 #[schemars(rename = "Retry")]
 pub(super) struct RawRetry {
     /// Attempts in all; 1: no retry.
-    #[schemars(range(min = 1, max = 100))]
+    #[schemars(range(min = bounds::MAX_ATTEMPTS.least, max = bounds::MAX_ATTEMPTS.most))]
     pub(super) max_attempts: u32,
     /// The delay before the first retry.
     pub(super) initial_delay: DurationText,
     /// The longest delay, but for one that the server asks for.
     pub(super) max_delay: DurationText,
     /// By how much each delay is longer than the one before.
-    #[schemars(range(min = 1.0, max = 100.0))]
+    #[schemars(range(min = bounds::MULTIPLIER.least, max = bounds::MULTIPLIER.most))]
     pub(super) multiplier: f64,
     /// Whether a delay is drawn at random between zero and its full length.
     pub(super) jitter: bool,
@@ -131,12 +134,12 @@ pub(super) struct RawRetry {
 #[schemars(rename = "Breaker")]
 pub(super) struct RawBreaker {
     /// Failures in a row that open it.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[schemars(range(min = bounds::THRESHOLD.least, max = bounds::THRESHOLD.most))]
     pub(super) failure_threshold: u32,
     /// How long it stays open before it lets a probe through.
     pub(super) open_for: DurationText,
     /// Successful probes that close it.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[schemars(range(min = bounds::THRESHOLD.least, max = bounds::THRESHOLD.most))]
     pub(super) success_threshold: u32,
 }
 
@@ -163,8 +166,12 @@ pub(super) struct RawLimits {
     /// The wasm stack of one call. It belongs to the engine, so a plugin has none of its own.
     pub(super) stack: ByteSize,
     /// Calls of all tools that run at the same time.
-    #[schemars(range(min = 1, max = 10_000))]
+    #[schemars(range(min = bounds::HOST_CONCURRENCY.least, max = bounds::HOST_CONCURRENCY.most))]
     pub(super) host_concurrency: u32,
+    /// All memories of all calls together; a tenant has three quarters of it at most. Unset: three quarters of what the machine,
+    /// or the control group of this process, has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) host_memory: Option<ByteSize>,
     /// How long a call may wait for its turn before the model is told that the host is overloaded.
     pub(super) queue_timeout: DurationText,
 }
@@ -175,23 +182,23 @@ pub(super) struct RawLimits {
 #[schemars(rename = "CallLimits")]
 pub(super) struct RawCallLimits {
     /// Units of wasm fuel, about one per instruction.
-    #[schemars(range(min = 1, max = i64::MAX))]
+    #[schemars(range(min = bounds::FUEL.least, max = i64::MAX))]
     pub(super) fuel: u64,
     /// From dispatch to the answer, waiting included.
     pub(super) timeout: DurationText,
     /// All memories of the instance together.
     pub(super) memory: ByteSize,
     /// Elements of all tables of the instance together.
-    #[schemars(range(min = 1, max = 10_000_000))]
+    #[schemars(range(min = bounds::TABLE_ELEMENTS.least, max = bounds::TABLE_ELEMENTS.most))]
     pub(super) table_elements: u32,
     /// Core instances that one component may be made of.
-    #[schemars(range(min = 1, max = 10_000))]
+    #[schemars(range(min = bounds::CORE_INSTANCES.least, max = bounds::CORE_INSTANCES.most))]
     pub(super) core_instances: u32,
     /// Calls from the guest into host functions.
-    #[schemars(range(min = 1, max = i64::MAX))]
+    #[schemars(range(min = bounds::HOST_CALLS.least, max = i64::MAX))]
     pub(super) host_calls: u64,
     /// Live host resources of the instance.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[schemars(range(min = bounds::HANDLES.least, max = bounds::HANDLES.most))]
     pub(super) handles: u32,
     /// The input's JSON text.
     pub(super) input_bytes: ByteSize,
@@ -200,7 +207,7 @@ pub(super) struct RawCallLimits {
     /// What is kept of standard output, standard error and logging together.
     pub(super) log_bytes: ByteSize,
     /// Outgoing HTTP requests.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[schemars(range(min = bounds::HTTP_REQUESTS.least, max = bounds::HTTP_REQUESTS.most))]
     pub(super) http_requests: u32,
     /// All HTTP request bodies together.
     pub(super) http_request_bytes: ByteSize,
@@ -211,7 +218,7 @@ pub(super) struct RawCallLimits {
     /// Bytes that it writes to files; a new file or folder counts for 4 KiB. Changes that move no bytes are counted apart: 16,384.
     pub(super) file_bytes: ByteSize,
     /// Calls of one tool that run at the same time.
-    #[schemars(range(min = 1, max = 10_000))]
+    #[schemars(range(min = bounds::CONCURRENCY.least, max = bounds::CONCURRENCY.most))]
     pub(super) concurrency: u32,
     /// The component itself.
     pub(super) component_bytes: ByteSize,
@@ -254,7 +261,7 @@ pub(super) struct RawLogging {
 #[schemars(rename = "Alerts")]
 pub(super) struct RawAlerts {
     /// The share of failed model attempts and tool calls in a run, above which it is.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(range(min = bounds::ERROR_RATE.least, max = bounds::ERROR_RATE.most))]
     pub(super) error_rate: f64,
     /// The cost of a session, above which it is.
     pub(super) session_cost_usd: Usd,

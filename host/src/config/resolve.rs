@@ -1,20 +1,19 @@
-//! From keys to settings: what no schema can say, because it takes two values, a file or a folder to know it.
+//! From keys to settings, and what no schema can say of them, because it takes a file, a folder or a secret to know it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use url::Url;
-
+use super::check::{self, Finding};
 use super::format::{base_url, check_name};
 use super::origins::Origins;
 use super::problem::{Origin, Problem, Wrong};
 use super::raw::*;
 use super::redact::quote;
-use super::size::{ByteSize, GIB, KIB, MIB};
+use super::size::KIB;
 use super::source::Node;
-use super::{Config, SecretSource, StorageSettings};
+use super::{Config, FileLimits, SecretSource, StorageSettings};
 use crate::ledger::BudgetSettings;
-use crate::model::{ModelSettings, ProviderKind, is_loopback};
+use crate::model::{ModelSettings, ProviderKind};
 use crate::resilience::BreakerSettings;
 use crate::sandbox::{AttachedHeader, EngineSettings, FolderGrant, Grants, HttpGrant, Limits, Secrets};
 use crate::secret::Secret;
@@ -35,13 +34,9 @@ pub(super) struct Resolver<'a> {
 impl Resolver<'_> {
     /// The settings. Only where there is no problem in the end do they mean anything.
     pub(super) fn config(&mut self, raw: RawConfig) -> Config {
-        self.check_delays(&raw.retry);
-        self.check_call_limits(&["limits"], &raw.limits.call);
-        self.check_size(&["limits", "stack"], raw.limits.stack, 64 * KIB, 16 * MIB);
         let (sources, secrets) = self.secrets(raw.secrets);
         let plugins = self.plugins(raw.plugins, &raw.limits.call, &secrets);
-        self.check_tool_names(&plugins);
-        Config {
+        let config = Config {
             api_key_env: raw.model.api_key_env.clone(),
             model: self.model(raw.model),
             agent: raw.agent.into(),
@@ -55,11 +50,12 @@ impl Resolver<'_> {
             engine: EngineSettings {
                 stack: raw.limits.stack.0,
                 host_concurrency: raw.limits.host_concurrency,
+                host_memory: raw.limits.host_memory.map(|size| size.0),
                 cache_bytes: raw.storage.cache_bytes.0,
                 ..EngineSettings::default()
             },
             queue_timeout: raw.limits.queue_timeout.0,
-            limits: raw.limits.call.into(),
+            limits: FileLimits(raw.limits.call.into()),
             logging: LoggingSettings {
                 console: raw.logging.console.into(),
                 file: raw.logging.file.into(),
@@ -77,6 +73,20 @@ impl Resolver<'_> {
             secrets: sources,
             plugins,
             origins: Origins::of(self.root),
+        };
+        self.check(&config);
+        config
+    }
+
+    /// What holds for all settings, whoever made them. No default is wrong, and what is inherited is blamed where it
+    /// stands.
+    fn check(&mut self, config: &Config) {
+        for Finding { path, other, wrong } in check::findings(config) {
+            let is_set = |path: &Vec<String>| self.root.find(path.as_slice()).is_some();
+            if let Some(path) = [Some(path), other].into_iter().flatten().find(is_set) {
+                let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                self.report(&path, wrong);
+            }
         }
     }
 
@@ -87,7 +97,7 @@ impl Resolver<'_> {
         let api_key = match provider {
             ProviderKind::Anthropic => self.variables.get(&raw.api_key_env),
             ProviderKind::Simulated => {
-                self.check_simulator(base_url.as_ref());
+                self.check_simulator();
                 None
             }
         };
@@ -106,27 +116,12 @@ impl Resolver<'_> {
         }
     }
 
-    /// What is meant for the simulator must not leave this machine, so the default address will not do.
-    fn check_simulator(&mut self, base_url: Option<&Url>) {
-        let Some(base_url) = base_url.filter(|url| !is_loopback(url)) else {
-            return;
-        };
-        let (key, message) = match self.root.find(&["model", "base_url"]) {
-            Some(_) => {
-                let url = quote(base_url.as_str().trim_end_matches('/'));
-                (
-                    "base_url",
-                    format!("{url} is not on this machine, where the simulator listens"),
-                )
-            }
-            None => (
-                "provider",
-                "\"simulated\" needs the simulator's address in base_url".to_owned(),
-            ),
-        };
-        let hint =
-            "`cofferdam simulate SCRIPT` starts a simulator and prints its address; `cofferdam demo` has its own";
-        self.report(&["model", key], Wrong::new(message).hint(hint));
+    /// The default address is no simulator's; one that is set is looked at like all settings.
+    fn check_simulator(&mut self) {
+        if self.root.find(&["model", "base_url"]).is_none() {
+            let wrong = Wrong::new("\"simulated\" needs the simulator's address in base_url");
+            self.report(&["model", "provider"], wrong.hint(check::SIMULATOR_HINT));
+        }
     }
 
     /// Where each secret comes from, and what it is. One that can't be had here is no problem until something needs it:
@@ -193,13 +188,8 @@ impl Resolver<'_> {
         secrets: &Secrets,
     ) -> Option<PluginSettings> {
         let path = ["plugins", &name];
-        if let Err(wrong) = check_name(&name) {
-            self.report(&path, wrong);
-        }
         let limits = self.inherited(raw.limits.over(limits))?;
-        self.check_call_limits(&[path[0], path[1], "limits"], &limits);
         let breaker = self.inherited(raw.breaker.over(&RawBreaker::from(&BreakerSettings::default())))?;
-        self.check_environment(&path, &raw.env, &raw.args);
         let http = self.http(&path, &raw.http, secrets);
         let files = self.folders(&path, raw.files);
         // A plugin without a component is a problem already, and looked at no further.
@@ -243,25 +233,6 @@ impl Resolver<'_> {
         })
     }
 
-    /// A guest gets variables as `NAME=value` and texts that end at the first NUL.
-    fn check_environment(&mut self, plugin: &[&str; 2], env: &BTreeMap<String, String>, args: &[String]) {
-        for (name, value) in env {
-            let path = [plugin[0], plugin[1], "env", name.as_str()];
-            if name.is_empty() || name.contains(['=', '\0']) {
-                self.report(
-                    &path,
-                    Wrong::new("is no name of a variable: it is empty, or holds `=` or NUL"),
-                );
-            } else if value.contains('\0') {
-                self.report(&path, Wrong::new("holds a NUL, where a variable would end"));
-            }
-        }
-        for (index, _) in args.iter().enumerate().filter(|(_, argument)| argument.contains('\0')) {
-            let path = [plugin[0], plugin[1], "args", &index.to_string()];
-            self.report(&path, Wrong::new("holds a NUL, where an argument would end"));
-        }
-    }
-
     fn source(&mut self, path: &[&str], component: &str) -> ComponentSource {
         match ComponentSource::parse(component) {
             ComponentSource::Path(_) => ComponentSource::Path(self.file(path, component).unwrap_or_default()),
@@ -299,12 +270,9 @@ impl Resolver<'_> {
             let (Some(folder), Some(at)) = (raw.folder, raw.at) else {
                 continue;
             };
-            let problem = FolderGrant::problem_of(&at).map(str::to_owned);
-            let taken = grants.iter().any(|grant| grant.at == at);
-            let problem = problem.or_else(|| taken.then(|| "is where another folder is".to_owned()));
-            if let Some(problem) = problem {
-                let wrong = Wrong::new(format!("{} {problem}", quote(&at)));
-                self.report(&[&path[..], &["at"]].concat(), wrong.hint("for example \"/data\""));
+            // One that is wrong is left out, and those behind it are no longer where the file has them.
+            if let Some(wrong) = check::wrong_folder(&at, &grants) {
+                self.report(&[&path[..], &["at"]].concat(), wrong);
                 continue;
             }
             let folder = self
@@ -338,76 +306,6 @@ impl Resolver<'_> {
             }
         }
         headers
-    }
-
-    fn check_delays(&mut self, retry: &RawRetry) {
-        if retry.max_delay.0 < retry.initial_delay.0 {
-            let key = ["max_delay", "initial_delay"]
-                .into_iter()
-                .find(|key| self.root.find(&["retry", key]).is_some());
-            let message = format!(
-                "max_delay ({}) is shorter than initial_delay ({})",
-                retry.max_delay, retry.initial_delay
-            );
-            let wrong = Wrong::new(message).hint("raise max_delay, or lower initial_delay");
-            self.report(&["retry", key.unwrap_or("max_delay")], wrong);
-        }
-    }
-
-    fn check_call_limits(&mut self, path: &[&str], limits: &RawCallLimits) {
-        for (key, size, least, most) in [
-            ("memory", limits.memory, 64 * KIB, 4 * GIB),
-            ("input_bytes", limits.input_bytes, 1, GIB),
-            ("output_bytes", limits.output_bytes, 1, GIB),
-            ("log_bytes", limits.log_bytes, 1, GIB),
-            ("http_request_bytes", limits.http_request_bytes, 1, 4 * GIB),
-            ("http_response_bytes", limits.http_response_bytes, 1, 4 * GIB),
-            ("keyvalue_bytes", limits.keyvalue_bytes, 1, GIB),
-            ("file_bytes", limits.file_bytes, 1, 1024 * GIB),
-            ("component_bytes", limits.component_bytes, 1, 4 * GIB),
-            ("compile_memory", limits.compile_memory, 16 * MIB, 1024 * GIB),
-        ] {
-            let path: Vec<&str> = path.iter().copied().chain([key]).collect();
-            self.check_size(&path, size, least, most);
-        }
-    }
-
-    /// A size that is inherited was checked where it stands.
-    fn check_size(&mut self, path: &[&str], size: ByteSize, least: u64, most: u64) {
-        if self.root.find(path).is_some() && !(least..=most).contains(&size.0) {
-            let (least, most) = (ByteSize(least), ByteSize(most));
-            self.report(
-                path,
-                Wrong::new(format!("must be between {least} and {most}, found {size}")),
-            );
-        }
-    }
-
-    /// The model knows tools by their names alone, so no two may share one.
-    fn check_tool_names(&mut self, plugins: &[PluginSettings]) {
-        let mut taken: BTreeMap<&str, String> = BTreeMap::new();
-        for plugin in plugins {
-            for (own_name, tool) in &plugin.tools {
-                let path = ["plugins", &plugin.name, "tools", own_name, "name"];
-                let path = if tool.name.is_some() { &path[..] } else { &path[..4] };
-                let name = tool.name.as_ref().unwrap_or(own_name);
-                if tool.name.is_none()
-                    && let Err(wrong) = check_name(name)
-                {
-                    self.report(path, wrong.hint("give it another with `name = \"…\"`"));
-                }
-                let key = self.root.key_of(path);
-                if let Some(first) = taken.get(name.as_str()) {
-                    let message = format!("the tool name {} is taken by {first}", quote(name));
-                    self.report(
-                        path,
-                        Wrong::new(message).hint("give one of the two another name with `name = \"…\"`"),
-                    );
-                } else {
-                    taken.insert(name, key);
-                }
-            }
-        }
     }
 
     /// An existing file, or `None` where nothing is set.

@@ -31,7 +31,7 @@ const UNITS: [(&str, u64); 8] = [
 const BINARY_UNITS: usize = 3;
 
 /// A number of bytes above zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ByteSize(pub(super) u64);
 
 impl FromStr for ByteSize {

@@ -90,27 +90,29 @@ impl Node {
         let mut node = Some(self);
         for segment in path {
             let segment = segment.as_ref();
-            if matches!(
+            let is_index = matches!(
                 node,
                 Some(Self {
                     value: Value::Array(_),
                     ..
                 })
-            ) {
-                key.push_str(&format!("[{segment}]"));
-            } else {
-                if !key.is_empty() {
-                    key.push('.');
-                }
-                push_key(&mut key, segment);
-            }
+            );
+            push_segment(&mut key, segment, is_index);
             node = node.and_then(|node| node.child(segment));
         }
         key
     }
 }
 
-fn push_key(out: &mut String, segment: &str) {
+/// Goes one step further down a path.
+pub(super) fn push_segment(out: &mut String, segment: &str, is_index: bool) {
+    if is_index {
+        out.push_str(&format!("[{segment}]"));
+        return;
+    }
+    if !out.is_empty() {
+        out.push('.');
+    }
     let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     if !segment.is_empty() && segment.bytes().all(is_bare) {
         out.push_str(segment);

@@ -46,11 +46,21 @@ impl FromStr for UsdLimit {
             return Ok(Self(None));
         }
         match text.parse::<Usd>() {
-            Ok(Usd(NanoUsd::ZERO)) => Err(Wrong::new("a limit of nothing would refuse every request")
-                .hint("set an amount, or \"unlimited\" for no limit")),
-            Ok(Usd(amount)) => Ok(Self(Some(amount))),
+            Ok(Usd(amount)) => {
+                let limit = Self(Some(amount));
+                limit.wrong().map_or(Ok(limit), Err)
+            }
             Err(wrong) => Err(wrong.hint("use a decimal such as 1.50, or \"unlimited\" for no limit")),
         }
+    }
+}
+
+impl UsdLimit {
+    /// What is wrong with a limit that is an amount.
+    pub(super) fn wrong(self) -> Option<Wrong> {
+        let hint = "set an amount, or \"unlimited\" for no limit";
+        let nothing = || Wrong::new("a limit of nothing would refuse every request").hint(hint);
+        (self.0 == Some(NanoUsd::ZERO)).then(nothing)
     }
 }
 

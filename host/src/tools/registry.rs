@@ -119,12 +119,12 @@ pub(super) async fn load(
     let loaded: Vec<_> = loading.collect().await;
     let mut tools: Vec<Tool> = Vec::new();
     let mut problems = Vec::new();
-    let losers = contests(plugins, &loaded);
+    let mut losers = contests(plugins, &loaded);
     let mut bytes = 0;
-    for (settings, loaded) in plugins.iter().zip(loaded) {
+    for (position, (settings, loaded)) in plugins.iter().zip(loaded).enumerate() {
         let fits = loaded.and_then(|loaded| {
-            if let Some(lost) = losers.get(settings.name.as_str()) {
-                return Err(lost.clone());
+            if let Some(lost) = losers.remove(&position) {
+                return Err(lost);
             }
             let own_bytes: usize = loaded.iter().map(Tool::definition_bytes).sum();
             if bytes + own_bytes > MAX_HOST_DEFINITION_BYTES {
@@ -154,21 +154,18 @@ enum Claim {
     Pinned,
 }
 
-/// The plugins that lose a name to another. Where no claim is better than the others nobody gets it: calls that are meant
-/// for one plugin must not go to another.
-fn contests<'a>(
-    plugins: &'a [PluginSettings],
-    loaded: &[Result<Vec<Tool>, PluginProblem>],
-) -> BTreeMap<&'a str, PluginProblem> {
-    let mut claims: BTreeMap<&str, Vec<(Claim, &'a str)>> = BTreeMap::new();
-    for (settings, tools) in plugins.iter().zip(loaded) {
+/// The plugins that lose a name to another, by their positions: two that are called alike are rivals like any others.
+/// Where no claim is better than the others nobody gets it: calls that are meant for one plugin must not go to another.
+fn contests(plugins: &[PluginSettings], loaded: &[Result<Vec<Tool>, PluginProblem>]) -> BTreeMap<usize, PluginProblem> {
+    let mut claims: BTreeMap<&str, Vec<(Claim, usize)>> = BTreeMap::new();
+    for (position, (settings, tools)) in plugins.iter().zip(loaded).enumerate() {
         for tool in tools.iter().flatten() {
             let claim = match (&settings.digest, settings.tools.contains_key(&tool.export)) {
                 (Some(_), _) => Claim::Pinned,
                 (None, true) => Claim::Configured,
                 (None, false) => Claim::ItsOwn,
             };
-            claims.entry(&tool.name).or_default().push((claim, &settings.name));
+            claims.entry(&tool.name).or_default().push((claim, position));
         }
     }
     let mut losers = BTreeMap::new();
@@ -184,7 +181,7 @@ fn contests<'a>(
             {
                 losers.entry(*plugin).or_insert(PluginProblem::Duplicate {
                     tool: tool.to_owned(),
-                    other: (*other).to_owned(),
+                    other: plugins[*other].name.clone(),
                 });
             }
         }
@@ -218,7 +215,7 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Vec
     let limit = settings.grants.limits.component_bytes;
     let bytes = tokio::task::spawn_blocking(move || read_component(&source, limit))
         .await
-        .map_err(|error| ComponentError::CompilerFailed(error.to_string()))??;
+        .map_err(|error| ComponentError::Host(error.to_string()))??;
     if let Some(expected) = &settings.digest {
         let found = crate::sandbox::Digest::of(&bytes);
         if !found.to_string().eq_ignore_ascii_case(expected) {
@@ -253,9 +250,7 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Vec
     // Compiling the schemas of a stranger can take long enough for others to notice.
     let settings = settings.clone();
     let tools = tokio::task::spawn_blocking(move || make_tools(exports, &settings, &component));
-    let tools = tools
-        .await
-        .map_err(|error| ComponentError::CompilerFailed(error.to_string()))?;
+    let tools = tools.await.map_err(|error| ComponentError::Host(error.to_string()))?;
     Ok(tools?)
 }
 

@@ -1,10 +1,14 @@
 //! What an operator says about a plugin and its tools.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::resilience::BreakerSettings;
 use crate::sandbox::{Grants, Limits, Metering, SecretError};
+
+/// As long as a name may be.
+const MAX_NAME_CHARS: usize = 64;
 
 /// Where a component comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +29,23 @@ impl ComponentSource {
             None => Self::Path(PathBuf::from(text)),
         }
     }
+
+    /// What a plugin is called that nobody gave a name: as its file is, as far as a plugin may be called that.
+    pub fn plugin_name(&self) -> String {
+        let own: Cow<'_, str> = match self {
+            Self::Builtin(name) => name.as_str().into(),
+            Self::Path(path) => path.file_stem().unwrap_or_default().to_string_lossy(),
+        };
+        let legal = |character: char| match character {
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '-' => character,
+            _ => '_',
+        };
+        let name: String = own.chars().map(legal).take(MAX_NAME_CHARS).collect();
+        match name.is_empty() {
+            true => "component".to_owned(),
+            false => name,
+        }
+    }
 }
 
 impl std::fmt::Display for ComponentSource {
@@ -39,13 +60,14 @@ impl std::fmt::Display for ComponentSource {
 /// One plugin of the configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PluginSettings {
+    /// 1 to 64 letters, digits, `_` and `-`; no other plugin of the host has it.
     pub name: String,
     pub source: ComponentSource,
     /// `sha256:…`: any other component is refused.
     pub digest: Option<String>,
     /// Whether the host refuses to start without it.
     pub required: bool,
-    /// What it may do, and the limits of its calls.
+    /// What it may do, and the limits of its calls: these, whatever others have.
     pub grants: Grants,
     pub breaker: BreakerSettings,
     /// By the component's own names for its tools.
@@ -112,4 +134,27 @@ pub struct ToolSettings {
     pub fallback: Option<String>,
     /// Instead of the plugin's.
     pub breaker: Option<BreakerSettings>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::is_tool_name;
+
+    #[test]
+    fn a_component_without_a_name_is_called_as_its_file() {
+        let long = format!("{}.wasm", "x".repeat(100));
+        for (source, name) in [
+            ("builtin:weather", "weather"),
+            ("a/b/calc-2.wasm", "calc-2"),
+            ("my tool.v1.wasm", "my_tool_v1"),
+            ("é.wasm", "_"),
+            ("/", "component"),
+            (long.as_str(), "x".repeat(64).as_str()),
+        ] {
+            let found = ComponentSource::parse(source).plugin_name();
+            assert_eq!(found, name);
+            assert!(is_tool_name(&found), "{found}");
+        }
+    }
 }

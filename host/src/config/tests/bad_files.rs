@@ -414,7 +414,10 @@ proptest! {
     fn no_text_is_too_strange(text in nearly_toml(), variable in any::<String>()) {
         let variables = [("COFFERDAM_PLUGINS__P", variable.as_str()), ("COFFERDAM_MODEL__MAX_TOKENS", &variable)];
         match load_with(&text, &variables) {
-            Ok(config) => drop(config.to_toml()),
+            Ok(config) => {
+                prop_assert_eq!(config.check(), Ok(()));
+                drop(config.to_toml());
+            }
             Err(error) => {
                 let ours = |problem: &Problem| problem.message.starts_with("not valid TOML: ") || !problem.key.is_empty();
                 prop_assert!(error.problems().iter().all(ours), "{}", error);

@@ -117,6 +117,7 @@ fn every_key_reaches_the_settings() {
         compile_memory = "1GiB"
         stack = "1MiB"
         host_concurrency = 14
+        host_memory = "15MiB"
         queue_timeout = "10ms"
         [logging]
         console = "off"

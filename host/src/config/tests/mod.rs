@@ -3,6 +3,7 @@
 //! Whole configurations, from text to settings or problems.
 
 mod bad_files;
+mod checking;
 mod defaults;
 mod discovery;
 mod overrides;
