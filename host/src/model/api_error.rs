@@ -36,6 +36,9 @@ impl fmt::Display for ApiError {
         if !self.message.is_empty() {
             write!(f, ": {}", self.message)?;
         }
+        if let Some(retry_after) = self.retry_after {
+            write!(f, " (it asks for a pause of {} s)", retry_after.as_secs_f64().ceil())?;
+        }
         Ok(())
     }
 }

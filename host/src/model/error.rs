@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::api_error::ApiError;
+use super::api_error::{ApiError, ApiErrorKind};
 use crate::ledger::{BudgetExceeded, LedgerError};
 use crate::telemetry::ErrorInfo;
 
@@ -140,6 +140,13 @@ impl ModelError {
             }
             Self::Ledger(error) => return error.hint(),
             Self::DeadlineExceeded { .. } => "raise `[agent] deadline`",
+            Self::GaveUp {
+                why: GaveUp::RetryBudget,
+                last,
+            } if last.kind() == ApiErrorKind::RateLimited.name() => {
+                "the account's rate limit is reached for many calls at once; try again later, run fewer at the same time, \
+                 or raise it in the vendor's console"
+            }
             Self::GaveUp {
                 why: GaveUp::RetryBudget,
                 ..

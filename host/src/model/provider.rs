@@ -50,6 +50,19 @@ pub struct ModelSettings {
     pub temperature: Option<f64>,
 }
 
+impl ModelSettings {
+    /// What works, but should be known.
+    pub fn warnings(&self) -> Vec<String> {
+        let Self { provider, base_url, .. } = self;
+        let in_the_clear =
+            *provider == ProviderKind::Anthropic && base_url.scheme() == "http" && !is_loopback(base_url);
+        let warning = in_the_clear.then(|| {
+            format!("the API key goes to {base_url} unencrypted, where others on the way can read it; use https")
+        });
+        warning.into_iter().collect()
+    }
+}
+
 impl Default for ModelSettings {
     fn default() -> Self {
         Self {

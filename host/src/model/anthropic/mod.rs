@@ -150,7 +150,11 @@ impl AnthropicClient {
         }
         .map_err(|error| self.send_error(error))?;
 
-        let request_id = headers::request_id(response.headers());
+        // It goes into events and reports, and a gateway may send back anything in it.
+        let request_id = headers::request_id(response.headers()).map(|mut id| {
+            scrub::clean(&mut id, self.api_key.as_ref());
+            id
+        });
         if let Some(id) = &request_id {
             progress.set_request_id(id);
         }

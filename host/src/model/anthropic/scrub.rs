@@ -38,7 +38,8 @@ pub(super) fn scrub(mut error: ModelError, key: Option<&Secret>) -> ModelError {
     error
 }
 
-fn clean(text: &mut String, key: Option<&Secret>) {
+/// One bounded line without the key.
+pub(super) fn clean(text: &mut String, key: Option<&Secret>) {
     let masked = key.map_or_else(|| text.clone(), |key| text.replace(key.expose(), "[redacted]"));
     *text = masked
         .chars()

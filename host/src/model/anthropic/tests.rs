@@ -221,7 +221,10 @@ async fn a_rate_limit_keeps_everything_it_said() {
     let seen = attempt(http("429 Too Many Requests", headers, body), Then::Close).await;
     assert_eq!(seen.request_id.as_deref(), Some("req_header"));
     let error = seen.error();
-    assert_eq!(error.to_string(), "HTTP 429, rate_limit_error: slow down");
+    assert_eq!(
+        error.to_string(),
+        "HTTP 429, rate_limit_error: slow down (it asks for a pause of 3 s)"
+    );
     assert_eq!((error.kind(), error.request_id()), ("rate_limited", Some("req_header")));
     assert_eq!(classify(&error), Verdict::RetryAfter(Duration::from_millis(2_500)));
     let ModelError::Api(error) = error else {
@@ -251,7 +254,10 @@ async fn a_redirect_is_not_followed() {
 #[tokio::test]
 async fn a_key_that_is_echoed_is_masked() {
     let body = format!(r#"{{"error":{{"type":"authentication_error","message":"invalid key {KEY}"}}}}"#);
-    let error = attempt(http("401 Unauthorized", "", &body), Then::Close).await.error();
+    let headers = format!("request-id: {KEY}\r\n");
+    let seen = attempt(http("401 Unauthorized", &headers, &body), Then::Close).await;
+    assert_eq!(seen.request_id.as_deref(), Some("[redacted]"));
+    let error = seen.error();
     assert_eq!(
         error.to_string(),
         "HTTP 401, authentication_error: invalid key [redacted]"

@@ -9,12 +9,17 @@ use super::millis;
 use crate::resilience::{RetryBudget, RetrySettings};
 use crate::telemetry::EventKind;
 
+/// The least pause before it is asked again whether a probe has succeeded.
+const PROBE_PAUSE: Duration = Duration::from_millis(100);
+
 /// The retries of one call.
 pub(super) struct Retrying<'a> {
     settings: &'a RetrySettings,
     budget: &'a RetryBudget,
     cx: &'a ModelContext<'a>,
     attempts: u32,
+    /// How often the breaker was open.
+    refusals: u32,
     /// Why the last attempt failed.
     last: Option<Box<ModelError>>,
 }
@@ -27,6 +32,7 @@ impl<'a> Retrying<'a> {
             budget,
             cx,
             attempts: 0,
+            refusals: 0,
             last: None,
         }
     }
@@ -52,6 +58,9 @@ impl<'a> Retrying<'a> {
     pub(super) async fn wait_after(&mut self, error: ModelError, text_shown: bool) -> Result<(), ModelError> {
         let verdict = classify(&error);
         let error = self.with_history(error);
+        if let ModelError::BreakerOpen { retry_after, .. } = error {
+            return self.wait_for_breaker(retry_after, error).await;
+        }
         if verdict == Verdict::Fatal {
             return Err(error);
         }
@@ -71,14 +80,10 @@ impl<'a> Retrying<'a> {
             });
         }
         let delay = match verdict {
-            Verdict::RetryAfter(delay) => delay,
+            Verdict::RetryAfter(delay) => delay + self.scatter(delay),
             _ => self.settings.delay(self.attempts, fastrand::f64()),
         };
-        if matches!(&error, ModelError::BreakerOpen { retry_after, .. } if delay < *retry_after) {
-            // It would still be open then.
-            return Err(error);
-        }
-        if delay >= self.cx.deadline.saturating_duration_since(Instant::now()) {
+        if self.is_too_late_after(delay) {
             return Err(ModelError::DeadlineExceeded {
                 last: Some(Box::new(error)),
             });
@@ -98,6 +103,41 @@ impl<'a> Retrying<'a> {
         });
         self.last = Some(Box::new(error));
         self.sleep(delay).await
+    }
+
+    /// A refusal was no attempt: it counts as none, and takes nothing from the budget for retries.
+    async fn wait_for_breaker(&mut self, retry_after: Duration, error: ModelError) -> Result<(), ModelError> {
+        self.attempts -= 1;
+        let delay = if retry_after.is_zero() {
+            // Somebody else's attempt tries the endpoint out, and lets everybody know how it went.
+            self.settings.delay(1, fastrand::f64()).max(PROBE_PAUSE)
+        } else {
+            self.refusals += 1;
+            self.settings.delay(self.attempts + self.refusals, fastrand::f64())
+        };
+        // An open breaker would still be open after a shorter delay.
+        let is_in_vain = delay < retry_after || self.refusals >= self.settings.max_attempts;
+        if is_in_vain || self.is_too_late_after(delay) {
+            return Err(error);
+        }
+        if self.last.is_none()
+            && let ModelError::BreakerOpen { last, .. } = error
+        {
+            self.last = last;
+        }
+        self.sleep(delay).await
+    }
+
+    fn is_too_late_after(&self, delay: Duration) -> bool {
+        delay >= self.cx.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// What is added to a delay that the server asked for: it asks many for the same, and all would come back at once.
+    fn scatter(&self, delay: Duration) -> Duration {
+        match self.settings.jitter {
+            true => (delay / 10).max(Duration::from_millis(100)).mul_f64(fastrand::f64()),
+            false => Duration::ZERO,
+        }
     }
 
     async fn sleep(&self, delay: Duration) -> Result<(), ModelError> {

@@ -140,7 +140,7 @@ async fn a_delay_past_the_deadline_is_not_begun() {
     assert_eq!(took, Duration::ZERO);
     assert_eq!(
         error.to_string(),
-        "the run's deadline leaves no time for another attempt; before that, HTTP 429"
+        "the run's deadline leaves no time for another attempt; before that, HTTP 429 (it asks for a pause of 30 s)"
     );
     assert_eq!(
         (error.kind(), error.request_id()),
@@ -290,6 +290,95 @@ async fn an_open_breaker_is_waited_for_only_if_the_delay_covers_it() {
         "the breaker `model:m` is open, next try in 59.0 s; before that, HTTP 500"
     );
     assert_eq!(error.request_id(), Some("req_500"));
+}
+
+/// One call tries the endpoint out for longer than all retries would take, and the others are served after it.
+#[tokio::test(start_paused = true)]
+async fn who_comes_while_the_endpoint_is_tried_out_waits_and_pays_for_no_retry() {
+    let probe = Step::ok().after(20);
+    let mut bench = Bench::new([Step::status(500), probe, Step::ok(), Step::ok()]);
+    bench.stack.retry.max_attempts = 1;
+    let settings = BreakerSettings {
+        failure_threshold: 1,
+        open_for: Duration::from_secs(1),
+        ..BreakerSettings::default()
+    };
+    bench.stack.breaker = Arc::new(Breaker::new("model:m", settings));
+    bench.fails().await;
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let ((first, _), (second, took), (third, _)) = tokio::join!(bench.call(), bench.call(), bench.call());
+    for result in [first, second, third] {
+        result.unwrap();
+    }
+    assert!(
+        took >= Duration::from_secs(20) && took < Duration::from_secs(25),
+        "{took:?}"
+    );
+    let metrics = bench.metrics();
+    assert_eq!((metrics.model_attempts, metrics.retries), (4, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_are_not_sent_back_at_the_same_moment() {
+    let limited = || {
+        Step::fails(ApiError {
+            retry_after: Some(Duration::from_secs(20)),
+            ..api(429)
+        })
+    };
+    let mut delays = Vec::new();
+    for _ in 0..20 {
+        let mut bench = Bench::new([limited(), Step::ok()]);
+        bench.stack.retry.jitter = true;
+        let (result, took) = bench.call().await;
+        result.unwrap();
+        assert!(
+            took >= Duration::from_secs(20) && took <= Duration::from_secs(22),
+            "{took:?}"
+        );
+        delays.push(took);
+    }
+    delays.sort_unstable();
+    delays.dedup();
+    assert!(delays.len() > 10, "{delays:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn money_that_others_will_not_have_spent_is_waited_for() {
+    let mut bench = Bench::new([Step::ok(), Step::ok()]);
+    bench.stack.budget.daily = Some(reserved().saturating_add(reserved()));
+    let other = |amount| crate::ledger::ReserveRequest {
+        tenant: "default".to_owned(),
+        session_id: "another".to_owned(),
+        model: "m".to_owned(),
+        amount,
+        limits: bench.stack.budget.clone(),
+        now: jiff::Timestamp::now(),
+    };
+    let most = NanoUsd::from_nanos(reserved().as_nanos() + 1);
+    let held = bench.stack.ledger.reserve(other(most)).await.unwrap();
+    // It is given up some time.
+    let (result, took) = bench.call().await;
+    assert_eq!(result.unwrap_err().kind(), "budget_exceeded");
+    assert!(
+        took > Duration::from_secs(29) && took <= Duration::from_secs(30),
+        "{took:?}"
+    );
+    let settles = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        held.settle(COST, &USAGE).await.unwrap();
+    };
+    let ((result, took), ()) = tokio::join!(bench.call(), settles);
+    result.unwrap();
+    assert!(
+        took >= Duration::from_secs(5) && took < Duration::from_secs(6),
+        "{took:?}"
+    );
+    // What is spent does not come back.
+    let spent = bench.stack.ledger.reserve(other(reserved())).await.unwrap();
+    spent.settle(reserved(), &USAGE).await.unwrap();
+    let (result, took) = bench.call().await;
+    assert_eq!((result.unwrap_err().kind(), took), ("budget_exceeded", Duration::ZERO));
 }
 
 #[tokio::test(start_paused = true)]
