@@ -99,6 +99,17 @@ pub struct BreakerStats {
     pub rejected_count: u64,
 }
 
+/// What an operator does with a breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByHand {
+    /// Held open, without probes, until it is closed or reset.
+    Open,
+    /// Closed, with no failure counted.
+    Closed,
+    /// As good as new: closed, and every count zero.
+    Reset,
+}
+
 /// The breaker let no call through.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("breaker `{name}` is {state}, next try in {retry_after:?}")]
@@ -261,6 +272,14 @@ impl Breaker {
                 Phase::Open { until: None } | Phase::Closed | Phase::HalfOpen { .. } => None,
             },
             rejected_count: inner.rejected_count,
+        }
+    }
+
+    pub fn move_by_hand(&self, to: ByHand) -> Option<Transition> {
+        match to {
+            ByHand::Open => self.force_open(),
+            ByHand::Closed => self.force_closed(),
+            ByHand::Reset => self.reset(),
         }
     }
 

@@ -37,6 +37,13 @@ impl ConcurrencyLimit {
         }
     }
 
+    /// Lets no tenant hold more than `most`, whether or not others want any.
+    #[must_use]
+    pub fn with_most_for_one(mut self, most: usize) -> Self {
+        self.places = self.places.with_most_for_one(most);
+        self
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -20,9 +20,6 @@ use tokio::time::Instant;
 /// How many idle tenants are remembered: those who come and go all the time cost no allocation each time.
 const IDLE_LINES: usize = 64;
 
-/// What one place is charged for at most: who had the bad luck of a disk that hung is not to wait for as long afterwards.
-const MOST_CHARGED: Duration = Duration::from_millis(100);
-
 /// Places in a row that go to newcomers while others of the same tenant wait.
 const NEWCOMERS_IN_A_ROW: u32 = 3;
 
@@ -56,6 +53,8 @@ struct Inner {
     free: usize,
     /// Places that one tenant may hold.
     most_for_one: usize,
+    /// Time that one place is charged for.
+    most_charged: Duration,
     lines: BTreeMap<Arc<str>, Line>,
     /// Of those who wait, by ticket.
     wakers: HashMap<u64, Waker>,
@@ -130,6 +129,7 @@ impl FairPlaces {
         let inner = Inner {
             free: places,
             most_for_one: places,
+            most_charged: Duration::MAX,
             lines: BTreeMap::new(),
             wakers: HashMap::new(),
             granted: HashSet::new(),
@@ -147,6 +147,14 @@ impl FairPlaces {
     #[must_use]
     pub fn with_most_for_one(self, most: usize) -> Self {
         self.lock().most_for_one = most;
+        self
+    }
+
+    /// Charges nobody for more than `most` of the time that one place was held: where others decide how long that is, who
+    /// had bad luck is not to wait for as long afterwards.
+    #[must_use]
+    pub fn with_most_charged(self, most: Duration) -> Self {
+        self.lock().most_charged = most;
         self
     }
 
@@ -217,9 +225,10 @@ impl Inner {
 
     /// Takes a place from `tenant` and finds the next one for it. Returns who is to be woken.
     fn give_back(&mut self, tenant: &Arc<str>, held_for: Duration, share: Share) -> Option<Waker> {
+        let most_charged = self.most_charged;
         let line = self.line(tenant);
         line.held = line.held.saturating_sub(1);
-        line.used = line.used.saturating_add(held_for.min(MOST_CHARGED));
+        line.used = line.used.saturating_add(held_for.min(most_charged));
         let has_had = |line: &Line| match share {
             Share::Places => (line.held, Duration::ZERO, line.served),
             Share::Time => (0, line.used, line.served),
@@ -509,6 +518,34 @@ mod tests {
             held = place;
         }
         assert_eq!(served, "nnnrnnnrnnrrrrrr");
+    }
+
+    /// Whoever can't be interrupted pays for all of it, but where others decide how long it takes.
+    #[tokio::test(start_paused = true)]
+    async fn a_place_is_charged_for_all_its_time_or_for_the_most() {
+        for (most, expected) in [(Duration::MAX, 2..=3), (Duration::from_millis(100), 6..=9)] {
+            let places = FairPlaces::new(1, Share::Time).with_most_charged(most);
+            let (slow, quick) = (tenant("slow"), tenant("quick"));
+            let mut held = places.try_acquire(&quick).unwrap();
+            let mut waiting: Vec<_> = (0..100)
+                .flat_map(|_| [places.acquire(&slow, Newcomer), places.acquire(&quick, Newcomer)])
+                .collect();
+            for acquire in &mut waiting {
+                assert!(acquire.now_or_never().is_none());
+            }
+            let mut turns_of_slow = 0;
+            for _ in 0..82 {
+                let is_slow = held.tenant == slow;
+                turns_of_slow += u32::from(is_slow);
+                tokio::time::advance(Duration::from_millis(if is_slow { 400 } else { 10 })).await;
+                drop(held);
+                held = waiting
+                    .iter_mut()
+                    .find_map(|acquire| acquire.ticket.and_then(|_| acquire.now_or_never()))
+                    .unwrap();
+            }
+            assert!(expected.contains(&turns_of_slow), "{turns_of_slow}");
+        }
     }
 
     #[test]

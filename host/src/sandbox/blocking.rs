@@ -7,11 +7,15 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::resilience::{FairPlaces, Share, Standing};
+
+/// A disk that hangs is nobody's fault.
+const MOST_CHARGED: Duration = Duration::from_millis(100);
 
 /// A kind of such work. Clones share its places.
 #[derive(Clone, Debug)]
@@ -38,7 +42,9 @@ pub(super) type Ordered<T> = AbortOnDropHandle<Result<T, JoinError>>;
 impl BlockingWork {
     pub(super) fn new(places: Places, share: Share) -> Self {
         Self {
-            shared: FairPlaces::new(places.in_all, share).with_most_for_one(places.for_a_tenant),
+            shared: FairPlaces::new(places.in_all, share)
+                .with_most_for_one(places.for_a_tenant)
+                .with_most_charged(MOST_CHARGED),
             own: None,
             places,
         }
@@ -117,7 +123,6 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc::{Sender, channel};
-    use std::time::Duration;
 
     use futures_util::FutureExt;
 

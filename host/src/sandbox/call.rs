@@ -13,6 +13,7 @@ use wasmtime_wasi_config::WasiConfigVariables;
 use super::contract::PluginPre;
 use super::failure::CallFailure;
 use super::files::{FileWork, Folder};
+use super::guest_memory::GuestMemory;
 use super::halt::{Halt, Halted};
 use super::http::{Egress, HttpUse, Masker, Network};
 use super::keyvalue::KeyValueStore;
@@ -35,6 +36,7 @@ pub(super) struct CallSetup {
     /// Its store, and its name there.
     pub(super) keyvalue: Option<(KeyValueStore, Arc<str>)>,
     pub(super) network: Network,
+    pub(super) memory: GuestMemory,
     pub(super) files: FileWork,
     pub(super) folders: Arc<[Folder]>,
 }
@@ -86,7 +88,8 @@ pub(super) async fn run<T>(
         network,
         on_behalf_of.clone(),
     );
-    let state = CallState::new(setup, tenant, halt.deadline, log.clone(), egress);
+    let share = setup.memory.share(on_behalf_of.clone());
+    let state = CallState::new(setup, tenant, share, halt.deadline, log.clone(), egress);
     let mut store = match prepare_store(pre.engine(), state, metering, limits) {
         Ok(store) => store,
         Err(error) => return (Err(CallFailure::Host(format!("{error:#}"))), CallUse::default()),

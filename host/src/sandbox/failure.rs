@@ -6,7 +6,7 @@ use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use super::limiter::MAX_TABLES;
+use super::limiter::{MAX_MEMORIES, MAX_TABLES};
 use super::limits::Limits;
 
 /// Our own reasons to stop a guest, carried through the engine as its error.
@@ -132,16 +132,21 @@ impl CallFailure {
         };
         match refused.filter(|_| consequence) {
             Some("memory") => return Self::OutOfMemory(hit("memory", limits.memory)),
+            Some("host_memory") => {
+                return Self::Overloaded("all guests together hold as much memory as host_memory allows".to_owned());
+            }
             Some("table_elements") => return Self::OutOfMemory(hit("table_elements", limits.table_elements)),
             _ => {}
         }
-        for counted in ["instance", "memory"] {
+        let too_many = [
+            ("instance", hit("core_instances", limits.core_instances)),
+            ("memory", hit("memories", MAX_MEMORIES)),
+            ("table", hit("tables", MAX_TABLES)),
+        ];
+        for (counted, limit) in too_many {
             if words.contains(&format!("resource limit exceeded: {counted} count")) {
-                return Self::OutOfMemory(hit("core_instances", limits.core_instances));
+                return Self::OutOfMemory(limit);
             }
-        }
-        if words.contains("resource limit exceeded: table count") {
-            return Self::OutOfMemory(hit("tables", MAX_TABLES));
         }
         if words.contains("fuel allocated for hostcalls") {
             return match in_guest {

@@ -7,7 +7,7 @@
 
 use wasmparser::{
     BinaryReaderError, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
-    ComponentTypeRef, DataKind, ElementItems, ElementKind, Instance, Parser, Payload,
+    ComponentType, ComponentTypeRef, DataKind, ElementItems, ElementKind, Instance, Parser, Payload,
 };
 
 /// Bytes per element of an active segment.
@@ -167,6 +167,17 @@ fn component_part(payload: &Payload<'_>, scopes: &mut [Scope]) -> Result<(), Bin
                 }
             }
         }
+        // Of functions and resources of its own it keeps records as well.
+        Payload::ComponentCanonicalSection(section) => {
+            scope.cost.add(Cost::known(u64::from(section.count()) * RECORD));
+        }
+        Payload::ComponentTypeSection(section) => {
+            for ty in section.clone() {
+                if matches!(ty?, ComponentType::Resource { .. }) {
+                    scope.cost.add(Cost::known(RECORD));
+                }
+            }
+        }
         Payload::ComponentImportSection(section) => {
             for import in section.clone() {
                 match import?.ty {
@@ -284,6 +295,13 @@ mod tests {
             (component $c)
             (instance (instantiate $a (with \"c\" (component $c)))))";
         assert_eq!(written(component), u64::MAX);
+    }
+
+    #[test]
+    fn what_a_component_keeps_itself_counts() {
+        let drops = "(core func (canon resource.drop $r))".repeat(9);
+        let text = format!("(component (type $r (resource (rep i32))) {drops})");
+        assert_eq!(bytes_written(&wat::parse_str(text).unwrap()).unwrap(), 10 * RECORD);
     }
 
     #[test]

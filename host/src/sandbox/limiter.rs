@@ -2,10 +2,14 @@
 
 use wasmtime::ResourceLimiter;
 
+use super::guest_memory::MemoryShare;
 use super::limits::Limits;
 
 /// Tables of one instance, empty ones included: the engine keeps a record of each.
 pub(super) const MAX_TABLES: usize = 1_000;
+
+/// Memories of one instance. Each takes several pieces of the address space, of which the system gives a process only so many.
+pub(super) const MAX_MEMORIES: usize = 8;
 
 /// Counts what the instance holds and remembers which limit it ran into: the engine turns a refused growth into an
 /// ordinary failure inside the guest, whose crash then looks like any other.
@@ -18,10 +22,12 @@ pub(super) struct Limiter {
     tables: usize,
     instance_limit: usize,
     refused: Option<&'static str>,
+    /// Of what all guests have.
+    share: MemoryShare,
 }
 
 impl Limiter {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits, share: MemoryShare) -> Self {
         Self {
             memory_limit: usize::try_from(limits.memory).unwrap_or(usize::MAX),
             memory: 0,
@@ -30,6 +36,7 @@ impl Limiter {
             tables: 0,
             instance_limit: limits.core_instances as usize,
             refused: None,
+            share,
         }
     }
 
@@ -54,6 +61,10 @@ impl ResourceLimiter for Limiter {
         }
         if maximum.is_some_and(|maximum| desired > maximum) {
             // The guest's own bound: nothing grows, so nothing is counted, and no limit of ours was met.
+            return Ok(false);
+        }
+        if !self.share.take(memory - self.memory) {
+            self.refused = Some("host_memory");
             return Ok(false);
         }
         self.memory = memory;
@@ -84,7 +95,7 @@ impl ResourceLimiter for Limiter {
     }
 
     fn memories(&self) -> usize {
-        self.instance_limit
+        MAX_MEMORIES
     }
 }
 
@@ -92,13 +103,27 @@ impl ResourceLimiter for Limiter {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::sandbox::guest_memory::GuestMemory;
+
+    fn limiter(limits: &Limits, host_memory: u64) -> Limiter {
+        Limiter::new(limits, GuestMemory::new(Some(host_memory)).share("t".into()))
+    }
+
+    #[test]
+    fn what_all_guests_have_bounds_each() {
+        let mut limiter = limiter(&Limits::default(), 400);
+        assert!(limiter.memory_growing(0, 300, None).unwrap());
+        assert!(!limiter.memory_growing(300, 301, None).unwrap());
+        assert_eq!((limiter.peak_memory(), limiter.refused()), (300, Some("host_memory")));
+    }
 
     #[test]
     fn memories_share_one_limit() {
-        let mut limiter = Limiter::new(&Limits {
+        let limits = Limits {
             memory: 100,
             ..Limits::default()
-        });
+        };
+        let mut limiter = limiter(&limits, u64::MAX);
         assert!(limiter.memory_growing(0, 60, None).unwrap());
         assert!(limiter.memory_growing(0, 40, None).unwrap());
         assert!(!limiter.memory_growing(40, 41, None).unwrap());
@@ -107,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_guests_own_maximum_is_not_our_limit() {
-        let mut limiter = Limiter::new(&Limits::default());
+        let mut limiter = limiter(&Limits::default(), u64::MAX);
         assert!(!limiter.memory_growing(0, 60, Some(50)).unwrap());
         assert!(!limiter.table_growing(0, 60, Some(50)).unwrap());
         assert_eq!((limiter.peak_memory(), limiter.refused()), (0, None));
@@ -115,10 +140,11 @@ mod tests {
 
     #[test]
     fn tables_share_one_limit() {
-        let mut limiter = Limiter::new(&Limits {
+        let limits = Limits {
             table_elements: 10,
             ..Limits::default()
-        });
+        };
+        let mut limiter = limiter(&limits, u64::MAX);
         assert!(limiter.table_growing(0, 10, None).unwrap());
         assert!(!limiter.table_growing(0, 1, None).unwrap());
         assert_eq!(limiter.refused(), Some("table_elements"));

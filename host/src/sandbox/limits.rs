@@ -22,7 +22,7 @@ pub struct Limits {
     pub memory: u64,
     /// Elements of all tables of the instance together. Default 20,000.
     pub table_elements: u32,
-    /// Core instances that one component may be made of. Default 64; a Python component needs about 14. It bounds the memories as well.
+    /// Core instances that one component may be made of. Default 64; a Python component needs about 14. It may have 8 memories.
     pub core_instances: u32,
     /// Calls from the guest into host functions. Default 1,000,000. The engine's own calls do not count.
     pub host_calls: u64,
@@ -83,50 +83,6 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
-    /// The first value that no call could run under; every one must be above zero.
-    ///
-    /// # Errors
-    ///
-    /// Names the limit.
-    pub fn check(&self) -> Result<(), String> {
-        let numbers = [
-            ("fuel", self.fuel),
-            ("memory", self.memory),
-            ("table_elements", self.table_elements.into()),
-            ("core_instances", self.core_instances.into()),
-            ("host_calls", self.host_calls),
-            ("handles", self.handles.into()),
-            ("input_bytes", self.input_bytes),
-            ("output_bytes", self.output_bytes),
-            ("log_bytes", self.log_bytes),
-            ("http_requests", self.http_requests.into()),
-            ("http_request_bytes", self.http_request_bytes),
-            ("http_response_bytes", self.http_response_bytes),
-            ("keyvalue_bytes", self.keyvalue_bytes),
-            ("file_bytes", self.file_bytes),
-            ("concurrency", self.concurrency.into()),
-            ("component_bytes", self.component_bytes),
-            ("compile_memory", self.compile_memory),
-        ];
-        let zero = numbers.into_iter().find(|(_, value)| *value == 0).map(|(name, _)| name);
-        let instant = [("timeout", self.timeout), ("compile_timeout", self.compile_timeout)];
-        let zero = zero.or_else(|| {
-            instant
-                .into_iter()
-                .find(|(_, value)| value.is_zero())
-                .map(|(name, _)| name)
-        });
-        if let Some(name) = zero {
-            return Err(format!("the limit {name} is 0"));
-        }
-        match instant.into_iter().find(|(_, value)| *value > LONGEST) {
-            Some((name, _)) => Err(format!("the limit {name} is longer than 30 days")),
-            None => Ok(()),
-        }
-    }
-}
-
 /// What holds for the engine as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineSettings {
@@ -134,6 +90,9 @@ pub struct EngineSettings {
     pub stack: u64,
     /// Calls of all tools at the same time. Default 256.
     pub host_concurrency: u32,
+    /// Bytes of the memories of all calls together, of which a tenant has three quarters at most. Default `None`: three
+    /// quarters of what the machine, or this process's control group, has.
+    pub host_memory: Option<u64>,
     /// Where compiled components are kept; `None`: nowhere, so that every start compiles again.
     pub cache_dir: Option<PathBuf>,
     /// Bytes that the folder grows to; then what was not used for longest goes. Default 1 GiB.
@@ -145,6 +104,7 @@ impl Default for EngineSettings {
         Self {
             stack: 512 * KIB,
             host_concurrency: 256,
+            host_memory: None,
             cache_dir: None,
             cache_bytes: 1024 * MIB,
         }

@@ -18,12 +18,14 @@ use super::descriptors;
 use super::engine::{EngineSize, Engines};
 use super::failure::CallFailure;
 use super::files::{self, FileWork, Folder, FolderGrant};
+use super::guest_memory::GuestMemory;
 use super::halt::Halt;
 use super::http::{self, HttpGrant, Masker, Network};
 use super::inspect::{self, Inspection};
 use super::instantiation;
-use super::keyvalue::KeyValueStore;
+use super::keyvalue::{KeyValueError, KeyValueStore};
 use super::limits::{EngineSettings, Limits};
+use super::mappings;
 use super::metering::Metering;
 use super::state::{CallState, linker};
 use super::turns::Turns;
@@ -40,8 +42,10 @@ pub struct Sandbox {
     compiler: Compiler,
     stack: u64,
     network: Network,
+    memory: GuestMemory,
     files: FileWork,
-    keyvalue: Option<KeyValueStore>,
+    /// Or why there is none.
+    keyvalue: Option<Result<KeyValueStore, Arc<KeyValueError>>>,
 }
 
 /// Characters that are repeated of what a component says about a failure.
@@ -84,6 +88,7 @@ impl Sandbox {
     ) -> wasmtime::Result<Self> {
         let limits: Vec<&Limits> = limits.into_iter().collect();
         descriptors::make_room(settings.host_concurrency, limits.iter().copied());
+        mappings::check(settings.host_concurrency);
         let size = EngineSize::of(settings, limits);
         Ok(Self {
             engines: Engines::new(&size, Metering::Fuel)?,
@@ -97,6 +102,7 @@ impl Sandbox {
                 lookups: http::lookups(),
                 turns: Turns::new(),
             },
+            memory: GuestMemory::new(settings.host_memory),
             files: files::work(),
             keyvalue: None,
         })
@@ -105,7 +111,14 @@ impl Sandbox {
     /// Keeps the data of plugins that may keep any here.
     #[must_use]
     pub fn with_keyvalue(mut self, store: KeyValueStore) -> Self {
-        self.keyvalue = Some(store);
+        self.keyvalue = Some(Ok(store));
+        self
+    }
+
+    /// Plugins that may keep data do not load, for this reason; all others do.
+    #[must_use]
+    pub fn without_keyvalue(mut self, reason: KeyValueError) -> Self {
+        self.keyvalue = Some(Err(Arc::new(reason)));
         self
     }
 
@@ -135,16 +148,18 @@ impl Sandbox {
         }
         let keyvalue = match (grants.keyvalue, &self.keyvalue) {
             (false, _) => None,
-            (true, Some(store)) => Some((store.clone(), Arc::from(name))),
+            (true, Some(Ok(store))) => Some((store.clone(), Arc::from(name))),
+            (true, Some(Err(reason))) => return Err(ComponentError::Store(reason.clone())),
             (true, None) => return Err(ComponentError::NoStore),
         };
         let pre = self.link(&component)?;
         let setup = CallSetup {
             stack: self.stack,
-            masker: Masker::new(&grants.http).map_err(|error| ComponentError::CompilerFailed(error.to_string()))?,
+            masker: Masker::new(&grants.http).map_err(|error| ComponentError::Host(error.to_string()))?,
             config: Arc::new(grants.config.clone().into_iter().collect::<WasiConfigVariables>()),
             keyvalue,
             network: self.network.of_a_plugin(),
+            memory: self.memory.clone(),
             files: self.files.of_a_plugin(),
             folders,
             grants: Arc::new(grants.clone()),
@@ -171,7 +186,7 @@ impl Sandbox {
         limits: &Limits,
     ) -> Result<(Component, Digest), ComponentError> {
         let engines = self.engines(metering);
-        let engines = engines.map_err(|error| ComponentError::CompilerFailed(format!("{error:#}")))?;
+        let engines = engines.map_err(|error| ComponentError::Host(format!("{error:#}")))?;
         component::compile(&engines, &self.cache, &self.compiler, bytes, limits).await
     }
 
@@ -202,7 +217,7 @@ impl Sandbox {
                 None => ComponentError::NoTools { exports },
             });
         }
-        let host_error = |error: wasmtime::Error| ComponentError::CompilerFailed(format!("{error:#}"));
+        let host_error = |error: wasmtime::Error| ComponentError::Host(format!("{error:#}"));
         let linker = linker(component.engine()).map_err(host_error)?;
         let pre = linker
             .instantiate_pre(component)

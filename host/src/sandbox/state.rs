@@ -14,6 +14,7 @@ use super::call::CallSetup;
 use super::deterministic;
 use super::failure::Stopped;
 use super::files::{self, Files, Folder};
+use super::guest_memory::MemoryShare;
 use super::http::{self, Egress};
 use super::keyvalue::{self, KeyValueStore, Namespace};
 use super::limiter::Limiter;
@@ -57,6 +58,7 @@ impl CallState {
     pub(super) fn new(
         setup: &CallSetup,
         tenant: Option<&Arc<str>>,
+        share: MemoryShare,
         deadline: Instant,
         log: GuestLog,
         egress: Egress,
@@ -104,7 +106,7 @@ impl CallState {
             }),
             keyvalue_written: 0,
             log,
-            limiter: Limiter::new(limits),
+            limiter: Limiter::new(limits, share),
             host_calls: 0,
             max_host_calls: limits.host_calls,
             deadline,

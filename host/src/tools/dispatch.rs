@@ -14,6 +14,7 @@ use super::content::{self, Part};
 use super::outcome::{Health, Outcome};
 use super::policy::Decision;
 use super::registry::Tool;
+use super::schema::{LONGEST_CHECK, QUICK_CHECK};
 use super::toolset::{Slot, ToolSet};
 use crate::resilience::{Permit, Transition};
 use crate::sandbox::{CallFailure, CallUse, Halt, Halted, LimitHit};
@@ -25,10 +26,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Repetitions of a call that was `unavailable`.
 const MAX_REPETITIONS: u32 = 2;
 
-/// Steps of checking an input that are taken at once, on the thread that runs the call: a few milliseconds.
-const QUICK_CHECK: u64 = 500_000;
-/// Steps of checking an input that are taken at all: a second or so.
-const LONGEST_CHECK: u64 = 200_000_000;
 /// Reasons of refused requests that are kept, over all tries.
 const MAX_REFUSED: usize = 16;
 
@@ -210,7 +207,7 @@ impl ToolSet {
         let violations = match tool.schema.work(input.len()) {
             work if work <= QUICK_CHECK => tool.schema.violations(&call.input),
             work if work <= LONGEST_CHECK => match halt
-                .bound(self.long_check(tool, &call.input, cx.emitter.tenant()))
+                .bound(self.long_check(slot, &call.input, cx.emitter.tenant()))
                 .await
             {
                 Ok(Ok(violations)) => violations,
@@ -272,13 +269,13 @@ impl ToolSet {
 
     /// A check that takes too long to hold a thread that others wait for. What nobody waits for any more goes on to its
     /// end, and holds its place until then.
-    async fn long_check(&self, tool: &Tool, input: &Value, tenant: &Arc<str>) -> Result<Vec<String>, Ended> {
-        let place = self.checks.acquire(tenant, self.queue_timeout()).await;
-        let place = place.map_err(|saturated| busy(saturated.to_string()))?;
-        let (schema, input) = (tool.schema.clone(), input.clone());
+    async fn long_check(&self, slot: &Slot, input: &Value, tenant: &Arc<str>) -> Result<Vec<String>, Ended> {
+        let places = self.acquire_check(slot, tenant).await;
+        let places = places.map_err(|saturated| busy(saturated.to_string()))?;
+        let (schema, input) = (slot.tool.schema.clone(), input.clone());
         let check = tokio::task::spawn_blocking(move || {
             let violations = schema.violations(&input);
-            drop(place);
+            drop(places);
             violations
         });
         check.await.map_err(|error| host_error(&error.to_string()))

@@ -1,6 +1,7 @@
 //! Tools: what the model may call, and what becomes of each call. Runs them in the [sandbox](crate::sandbox); knows
 //! nothing of agents and models.
 
+mod breakers;
 mod builtin;
 mod content;
 mod dispatch;

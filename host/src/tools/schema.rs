@@ -1,6 +1,6 @@
 //! The JSON Schema of a tool's input: a stranger's text, compiled without fetching anything and checked against every input.
 
-use jsonschema::{Draft, PatternOptions, Validator};
+use jsonschema::{Draft, PatternOptions, ValidationOptions, Validator};
 use serde_json::Value;
 
 use super::schema_bounds::{self, Cost};
@@ -9,7 +9,11 @@ use crate::shown::{NAME_CHARS, shown};
 /// Bytes of a schema's text. Default bound of this host, not of the contract.
 const MAX_SCHEMA_BYTES: usize = 64 * 1024;
 /// Bytes of one compiled pattern.
-const PATTERN_BYTES: usize = 64 * 1024;
+pub(super) const PATTERN_BYTES: usize = 64 * 1024;
+/// Steps of checking an input that are taken at once, on the thread that runs the call: a few milliseconds.
+pub(super) const QUICK_CHECK: u64 = 500_000;
+/// Steps of checking an input that are taken at all: a second or so.
+pub(super) const LONGEST_CHECK: u64 = 200_000_000;
 /// Steps of a check whose violations are listed: to list them takes a hundred bytes for each.
 const LISTED_WORK: u64 = 500_000;
 /// Violations that are listed; of the rest it is said that there is more.
@@ -57,15 +61,7 @@ impl InputSchema {
         if let Some(root) = document.as_object_mut() {
             root.remove("$schema");
         }
-        // Patterns come from a stranger: the engine that cannot backtrack takes linear time on every input.
-        let validator = jsonschema::options()
-            .offline()
-            .with_draft(Draft::Draft202012)
-            .with_pattern_options(
-                PatternOptions::regex()
-                    .size_limit(PATTERN_BYTES)
-                    .dfa_size_limit(PATTERN_BYTES * 4),
-            )
+        let validator = options(PATTERN_BYTES)
             .build(&document)
             .map_err(|error| format!("its input schema is not usable: {}", shorten(&error.to_string())))?;
         Ok(Self {
@@ -77,7 +73,7 @@ impl InputSchema {
 
     /// The most steps that checking an input of so many bytes can take.
     pub(super) fn work(&self, input_bytes: usize) -> u64 {
-        (self.cost.size as u64).saturating_mul(input_bytes as u64)
+        (self.cost.steps as u64).saturating_mul(input_bytes as u64)
     }
 
     /// Regular expressions that it keeps compiled.
@@ -111,6 +107,18 @@ impl InputSchema {
     }
 }
 
+/// How schemas are compiled. Patterns come from a stranger: the engine that cannot backtrack takes linear time on every input.
+pub(super) fn options(pattern_bytes: usize) -> ValidationOptions<'static> {
+    jsonschema::options()
+        .offline()
+        .with_draft(Draft::Draft202012)
+        .with_pattern_options(
+            PatternOptions::regex()
+                .size_limit(pattern_bytes)
+                .dfa_size_limit(PATTERN_BYTES * 4),
+        )
+}
+
 fn is_property_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name
@@ -128,8 +136,12 @@ fn shorten(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
+    use std::time::Duration;
+
     use serde_json::json;
+    use tokio::time::Instant;
+
+    use super::*;
 
     const SCHEMA: &str = r#"{ "type": "object", "properties": { "a": { "type": "integer", "minimum": 1 }, "b": { "type": "string" } },
         "required": ["a", "b"], "additionalProperties": false }"#;
@@ -166,6 +178,54 @@ mod tests {
         ] {
             assert!(InputSchema::parse(text).is_err(), "{text}");
         }
+    }
+
+    /// How many bytes of `text`, repeated, make the longest check, and how long it takes.
+    fn longest_check(schema: &Value, input: impl Fn(&str) -> Value, text: &str) -> Duration {
+        let schema = InputSchema::parse(&schema.to_string()).unwrap();
+        let input = |times: usize| input(&text.repeat(times));
+        let work = |times: usize| schema.work(input(times).to_string().len());
+        let mut times = 1;
+        while work(times * 2) <= LONGEST_CHECK {
+            times *= 2;
+        }
+        let input = input(times);
+        let started = Instant::now();
+        schema.violations(&input);
+        started.elapsed()
+    }
+
+    /// The automaton of such a pattern has more states than atoms are in the universe.
+    #[test]
+    fn the_worst_patterns_take_no_longer_than_they_were_weighed() {
+        let patterns: Vec<Value> = (0..32)
+            .map(|less| json!({ "pattern": format!("a[ab]{{{}}}c", 840 - less) }))
+            .collect();
+        let one = json!({ "type": "object", "properties": { "a": patterns[0] } });
+        let all = json!({ "type": "object", "properties": { "a": { "anyOf": patterns } } });
+        // As good as random.
+        let text: String = (0_u32..1_000)
+            .map(|n| {
+                if n.wrapping_mul(2_654_435_761).is_multiple_of(5) {
+                    'a'
+                } else {
+                    'b'
+                }
+            })
+            .collect();
+        for schema in [one, all] {
+            let took = longest_check(&schema, |text| json!({ "a": text }), &text);
+            assert!(took < Duration::from_secs(5), "{took:?}");
+        }
+    }
+
+    #[test]
+    fn fractions_take_no_longer_than_they_were_weighed() {
+        let fractions: Vec<Value> = (0..900).map(|_| json!({ "multipleOf": 1.1 })).collect();
+        let schema = json!({ "type": "object", "properties": { "a": { "items": { "not": { "anyOf": fractions } } } } });
+        let numbers = |text: &str| json!({ "a": text.chars().map(|_| 1.7e308).collect::<Vec<_>>() });
+        let took = longest_check(&schema, numbers, "x");
+        assert!(took < Duration::from_secs(5), "{took:?}");
     }
 
     /// Many branches times a long input would be gigabytes of errors.

@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use super::schema::{PATTERN_BYTES, options};
 use crate::shown::{NAME_CHARS, shown};
 
 /// Subschemas and values that a schema may come to when every reference is written out.
@@ -13,8 +14,12 @@ const MAX_DEPTH: usize = 128;
 /// Regular expressions of a written-out schema, and bytes of one.
 const MAX_PATTERNS: usize = 32;
 const MAX_PATTERN_BYTES: usize = 1_000;
-/// What trying a pattern counts for, in steps.
-const PATTERN_WEIGHT: usize = 50;
+/// What trying a pattern counts for, in steps for each byte of the input, by the bytes that it comes to when it is compiled:
+/// where its automaton grows too large for its memory, each of its states is looked at for each byte. Twice what was
+/// measured.
+const PATTERN_WEIGHTS: [(usize, usize); 4] = [(1 << 10, 60), (4 << 10, 240), (16 << 10, 960), (PATTERN_BYTES, 3_840)];
+/// What a division by a fraction counts for: it is done in numbers of any length.
+const FRACTION_WEIGHT: usize = 4_000;
 /// Keywords that make a validator look at the same values again and again, or resolve references at run time or against
 /// another base than the document.
 const REFUSED: [&str; 7] = [
@@ -30,8 +35,8 @@ const REFUSED: [&str; 7] = [
 /// What a schema can cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cost {
-    /// Steps that one look at a value can take.
-    pub(super) size: usize,
+    /// Steps that it can take for each byte of an input.
+    pub(super) steps: usize,
     /// Regular expressions that are kept compiled.
     pub(super) patterns: usize,
 }
@@ -46,12 +51,13 @@ pub(super) fn cost(document: &Value) -> Result<Cost, String> {
     let mut walk = Walk {
         document,
         references: Vec::new(),
-        size: 0,
+        parts: 0,
+        weights: 0,
         patterns: 0,
     };
     walk.visit(document, 0)?;
     Ok(Cost {
-        size: walk.size,
+        steps: walk.parts + walk.weights,
         patterns: walk.patterns,
     })
 }
@@ -81,14 +87,16 @@ struct Walk<'a> {
     document: &'a Value,
     /// The references that are being written out, outermost first.
     references: Vec<&'a str>,
-    size: usize,
+    parts: usize,
+    /// What some of them take beyond one step.
+    weights: usize,
     patterns: usize,
 }
 
 impl<'a> Walk<'a> {
     fn visit(&mut self, value: &'a Value, depth: usize) -> Result<(), String> {
-        self.size += 1;
-        if self.size > MAX_EXPANDED {
+        self.parts += 1;
+        if self.parts > MAX_EXPANDED {
             return Err(format!(
                 "its input schema comes to more than {MAX_EXPANDED} parts when references are written out"
             ));
@@ -105,6 +113,9 @@ impl<'a> Walk<'a> {
                             patterns.keys().try_for_each(|pattern| self.pattern(pattern))?;
                             self.visit(part, depth + 1)?;
                         }
+                        ("multipleOf", Value::Number(number)) if !(number.is_u64() || number.is_i64()) => {
+                            self.weights += FRACTION_WEIGHT;
+                        }
                         ("$ref", Value::String(reference)) => self.follow(reference, depth)?,
                         // Definitions cost where they are used.
                         ("$defs" | "definitions", Value::Object(_)) if depth == 0 => {}
@@ -118,15 +129,14 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Trying one pattern takes longer than any other step, so it weighs more.
     fn pattern(&mut self, pattern: &str) -> Result<(), String> {
-        self.size += PATTERN_WEIGHT;
         self.patterns += 1;
         if self.patterns > MAX_PATTERNS || pattern.len() > MAX_PATTERN_BYTES {
             return Err(format!(
                 "its input schema has more than {MAX_PATTERNS} patterns, or one of more than {MAX_PATTERN_BYTES} bytes"
             ));
         }
+        self.weights += weight(pattern);
         Ok(())
     }
 
@@ -152,6 +162,14 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// The least of the weights within whose bytes it compiles. What compiles within none is refused with the whole schema.
+fn weight(pattern: &str) -> usize {
+    let schema = serde_json::json!({ "pattern": pattern });
+    let fits = |bytes| options(bytes).build(&schema).is_ok();
+    let known = PATTERN_WEIGHTS.into_iter().find(|(bytes, _)| fits(*bytes));
+    known.map_or(0, |(_, weight)| weight)
+}
+
 /// Older drafts name the base of references differently, and would be resolved otherwise than they were counted.
 fn check_dialect(dialect: &str) -> Result<(), String> {
     match ["draft/2020-12", "draft/2019-09", "draft-07"]
@@ -173,7 +191,24 @@ mod tests {
     fn references_are_counted_where_they_are_used() {
         let schema = json!({ "type": "object", "$defs": { "a": { "type": "string" } },
             "properties": { "x": { "$ref": "#/$defs/a" }, "y": { "$ref": "#/$defs/a" } } });
-        assert_eq!(cost(&schema), Ok(Cost { size: 9, patterns: 0 }));
+        assert_eq!(cost(&schema), Ok(Cost { steps: 9, patterns: 0 }));
+    }
+
+    #[test]
+    fn patterns_weigh_what_they_come_to_and_fractions_are_heavy() {
+        let steps = |schema: Value| cost(&schema).map(|cost| cost.steps);
+        let [letter, address, long, longest] = [
+            "^[a-z]+$",
+            r"^[\w.+-]{1,64}@[\w-]+\.[\w.]+$",
+            "a[ab]{100}c",
+            "a[ab]{840}c",
+        ]
+        .map(|pattern| steps(json!({ "pattern": pattern })).unwrap());
+        assert!(letter < 100 && address < 1_000, "{letter} {address}");
+        assert!(long > letter && longest > 3_000, "{long} {longest}");
+        assert_eq!(steps(json!({ "multipleOf": 5 })), Ok(2));
+        assert!(steps(json!({ "multipleOf": 0.1 })).unwrap() > FRACTION_WEIGHT);
+        assert!(steps(json!({ "multipleOf": 1e300 })).unwrap() > FRACTION_WEIGHT);
     }
 
     #[test]

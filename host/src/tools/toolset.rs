@@ -1,13 +1,14 @@
 //! The tools of a host, each with its breaker and its places.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::breakers::ToolBreakers;
 use super::policy::ToolPolicy;
 use super::registry::{self, PluginError, Tool};
 use super::settings::PluginSettings;
-use crate::resilience::{Breaker, ConcurrencyLimit, FairPlace, Saturated};
+use crate::resilience::{Breaker, ByHand, ConcurrencyLimit, FairPlace, Saturated, Transition};
 use crate::sandbox::Sandbox;
 
 /// Every tool of a host.
@@ -18,7 +19,7 @@ pub struct ToolSet {
     names: HashMap<String, usize>,
     host: ConcurrencyLimit,
     /// Long checks of inputs against schemas: they compute, so more than there are cores would only get in each other's way.
-    pub(super) checks: ConcurrencyLimit,
+    checks: ConcurrencyLimit,
     queue_timeout: Duration,
     problems: Vec<PluginError>,
     policy: Option<Arc<dyn ToolPolicy>>,
@@ -28,32 +29,25 @@ pub struct ToolSet {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) tool: Tool,
-    /// By tenant: one tenant's bad luck with a tool closes it to nobody else.
-    breakers: Mutex<BTreeMap<String, Arc<Breaker>>>,
+    breakers: ToolBreakers,
     places: ConcurrencyLimit,
+    /// Long checks for all tools of the plugin.
+    checks: ConcurrencyLimit,
 }
 
 impl Slot {
-    fn new(tool: Tool) -> Self {
+    fn new(tool: Tool, checks: ConcurrencyLimit) -> Self {
         let places = ConcurrencyLimit::new(format!("tool:{}", tool.name), tool.limits().concurrency as usize);
         Self {
-            breakers: Mutex::default(),
+            breakers: ToolBreakers::new(&tool.name, tool.breaker.clone()),
             places,
+            checks,
             tool,
         }
     }
 
     pub(super) fn breaker(&self, tenant: &str) -> Arc<Breaker> {
-        let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(breaker) = breakers.get(tenant) {
-            return breaker.clone();
-        }
-        let breaker = Arc::new(Breaker::new(
-            format!("tool:{}", self.tool.name),
-            self.tool.breaker.clone(),
-        ));
-        breakers.insert(tenant.to_owned(), breaker.clone());
-        breaker
+        self.breakers.of(tenant)
     }
 }
 
@@ -101,11 +95,21 @@ impl ToolSet {
             .enumerate()
             .map(|(position, tool)| (tool.name.clone(), position))
             .collect();
+        // A check goes on although nobody waits for it any more: neither a tenant nor a plugin ever has all places.
+        let checks = cores().max(2);
+        let mut of_plugins: HashMap<String, ConcurrencyLimit> = HashMap::new();
+        let slots = tools.into_iter().map(|tool| {
+            let of_plugin = of_plugins
+                .entry(tool.plugin.clone())
+                .or_insert_with_key(|plugin| ConcurrencyLimit::new(format!("schema checks of {plugin}"), checks / 2));
+            let of_plugin = of_plugin.clone();
+            Slot::new(tool, of_plugin)
+        });
         Ok(Self {
-            slots: tools.into_iter().map(Slot::new).collect(),
+            slots: slots.collect(),
             names,
             host: ConcurrencyLimit::new("host", host_concurrency as usize),
-            checks: ConcurrencyLimit::new("schema checks", cores()),
+            checks: ConcurrencyLimit::new("schema checks", checks).with_most_for_one(checks / 2),
             queue_timeout,
             problems,
             policy: None,
@@ -137,6 +141,12 @@ impl ToolSet {
         self.slots.iter().map(|slot| slot.breaker(tenant)).collect()
     }
 
+    /// Moves the breaker of this name for all tenants. Returns what changed, and for whom; `None`: none has this name.
+    pub fn move_breaker(&self, name: &str, to: ByHand) -> Option<Vec<(Arc<str>, Transition)>> {
+        let slot = self.slots.iter().find(|slot| slot.breakers.name() == name)?;
+        Some(slot.breakers.move_by_hand(to))
+    }
+
     /// Plugins that did not load, with the reason.
     pub fn problems(&self) -> &[PluginError] {
         &self.problems
@@ -146,16 +156,27 @@ impl ToolSet {
         self.names.get(name).and_then(|position| self.slots.get(*position))
     }
 
-    pub(super) fn queue_timeout(&self) -> Duration {
-        self.queue_timeout
+    /// Places for a call.
+    pub(super) async fn acquire(&self, slot: &Slot, tenant: &Arc<str>) -> Result<[FairPlace; 2], Saturated> {
+        self.acquire_both(&slot.places, &self.host, tenant).await
     }
 
-    /// A place at the tool, then one at the host, so that a queue at one tool takes no places from the others.
-    pub(super) async fn acquire(&self, slot: &Slot, tenant: &Arc<str>) -> Result<[FairPlace; 2], Saturated> {
+    /// Places for a long check.
+    pub(super) async fn acquire_check(&self, slot: &Slot, tenant: &Arc<str>) -> Result<[FairPlace; 2], Saturated> {
+        self.acquire_both(&slot.checks, &self.checks, tenant).await
+    }
+
+    /// First the place of which there are fewer, so that a queue for those takes no places from the others.
+    async fn acquire_both(
+        &self,
+        own: &ConcurrencyLimit,
+        shared: &ConcurrencyLimit,
+        tenant: &Arc<str>,
+    ) -> Result<[FairPlace; 2], Saturated> {
         let started = tokio::time::Instant::now();
-        let tool = slot.places.acquire(tenant, self.queue_timeout).await?;
+        let own = own.acquire(tenant, self.queue_timeout).await?;
         let wait = self.queue_timeout.saturating_sub(started.elapsed());
-        let host = self.host.acquire(tenant, wait).await?;
-        Ok([tool, host])
+        let shared = shared.acquire(tenant, wait).await?;
+        Ok([own, shared])
     }
 }
