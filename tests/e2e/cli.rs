@@ -109,6 +109,7 @@ async fn the_report_has_the_documented_shape() {
         "model_errors",
         "tool_errors",
         "retries",
+        "history_trims",
         "estimated_cost_usd",
         "duration_ms",
         "model_duration_ms",

@@ -109,6 +109,30 @@ async fn a_long_result_is_trimmed_and_the_run_goes_on() {
     assert!(result(2).as_str().unwrap().contains("[trimmed: "), "{}", result(2));
 }
 
+/// What a tool says at length is paid for with every later call, and would push out what others said.
+#[tokio::test]
+async fn a_flood_is_cut_and_an_honest_result_beside_it_stays() {
+    let both = Answer::tools([
+        ToolCall::new("echo", json!({ "text": "honest" })),
+        ToolCall::new("big_output", json!({ "bytes": 900_000 })),
+    ]);
+    for (key, most) in [("", 65_536), ("[agent]\nmax_result_bytes = \"2KiB\"\n", 2_048)] {
+        let lab = lab([both.clone(), Answer::text("Fine.")]);
+        lab.configure(&format!("{key}{}", faulty("")));
+        let report = lab.report(0).await;
+        check(&report, Ending::Completed);
+        assert_eq!(report["metrics"]["history_trims"], 0);
+        let results = &lab.simulator.requests()[1].body["messages"][2]["content"];
+        assert!(results[0].to_string().contains("honest"), "{}", results[0]);
+        let [text, note] = [0, 1].map(|part| results[1]["content"][part]["text"].as_str().unwrap());
+        assert_eq!(text.len(), most);
+        assert_eq!(
+            note,
+            format!("[cut: {} of 900000 bytes; ask for less at a time]", 900_000 - most)
+        );
+    }
+}
+
 #[tokio::test]
 async fn context_overflow_after_two_trims() {
     let lab = lab([
@@ -117,7 +141,9 @@ async fn context_overflow_after_two_trims() {
         too_long().forever(),
     ]);
     lab.configure(&faulty(""));
-    check(&lab.report(1).await, Ending::ContextOverflow);
+    let report = lab.report(1).await;
+    check(&report, Ending::ContextOverflow);
+    assert_eq!(report["metrics"]["history_trims"], 2);
     let results = |request: &ReceivedRequest| {
         [2, 4].map(|message| {
             let text = &request.body["messages"][message]["content"][0]["content"][0]["text"];
@@ -178,6 +204,7 @@ async fn max_iterations() {
     let report = lab.report(4).await;
     check(&report, Ending::MaxIterations);
     assert_eq!((&report["iterations"], lab.simulator.requests().len()), (&json!(3), 3));
+    assert_eq!(report["metrics"]["tool_calls"], 2, "nobody would read the third result");
 }
 
 #[tokio::test]

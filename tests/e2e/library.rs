@@ -1,5 +1,7 @@
 //! The library, as an embedder uses it: builder, observers, policy, and the outcomes that only it can cause.
 
+mod nonsense;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,25 +31,33 @@ fn builder(model: &Simulator) -> HostBuilder {
 }
 
 fn builder_with(model: &Simulator, change: impl FnOnce(&mut Config)) -> HostBuilder {
+    Host::builder(config_with(model, change))
+        .ledger(Ledger::in_memory().unwrap())
+        .compile_place(place())
+}
+
+fn config_with(model: &Simulator, change: impl FnOnce(&mut Config)) -> Config {
     let mut config = Config {
         model: ModelSettings {
             base_url: model.url().parse().unwrap(),
             api_key: Some(Secret::new("test")),
             ..ModelSettings::default()
         },
-        plugins: vec![PluginSettings::new(
-            "faulty",
-            ComponentSource::Builtin("faulty".to_owned()),
-        )],
+        plugins: vec![faulty()],
         ..Config::default()
     };
     config.engine.cache_dir = Some(crate::cache().join("cofferdam"));
     change(&mut config);
-    // This program is no compiler: the product's own is.
-    let place = CompilePlace::Child(PathBuf::from(env!("CARGO_BIN_EXE_cofferdam-under-test")));
-    Host::builder(config)
-        .ledger(Ledger::in_memory().unwrap())
-        .compile_place(place)
+    config
+}
+
+fn faulty() -> PluginSettings {
+    PluginSettings::new("faulty", ComponentSource::Builtin("faulty".to_owned()))
+}
+
+/// This program is no compiler: the product's own is.
+fn place() -> CompilePlace {
+    CompilePlace::Child(PathBuf::from(env!("CARGO_BIN_EXE_cofferdam-under-test")))
 }
 
 async fn run(host: &Host) -> RunReport {
@@ -246,9 +256,13 @@ async fn a_program_that_is_no_compiler_is_told_so() {
         .compile_place(CompilePlace::Child(this_test))
         .build()
         .await
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("become_compiler_if_asked"), "{error}");
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("does not compile when it is asked to"),
+        "{error}"
+    );
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("become_compiler_if_asked"), "{hint}");
 }
 
 #[tokio::test]
@@ -318,20 +332,6 @@ async fn a_prompt_that_failed_does_not_fail_the_next_one() {
     );
 }
 
-#[tokio::test]
-async fn a_builder_refuses_nonsense() {
-    let model = model([Answer::text("unused")]);
-    for spoil in [
-        (|config: &mut Config| config.agent.max_iterations = 0) as fn(&mut Config),
-        |config| config.agent.deadline = Duration::ZERO,
-        |config| config.retry.max_attempts = 0,
-        |config| config.engine.host_concurrency = 0,
-        |config| config.plugins[0].grants.limits.fuel = 0,
-    ] {
-        assert!(builder_with(&model, spoil).build().await.is_err());
-    }
-}
-
 /// How long each of the runaways may take.
 const RUNAWAY: Duration = Duration::from_secs(60);
 
@@ -386,5 +386,88 @@ async fn runaways_do_not_keep_the_others_waiting() {
         assert_eq!(report.outcome, Ending::Completed, "beside {tool}");
         let waited = Duration::from_millis(report.metrics.duration_ms);
         assert!(waited < RUNAWAY / 4, "{waited:?} beside {tool}");
+    }
+}
+
+/// The API may have refused the request for another reason, and the images are wanted when that is mended.
+#[tokio::test]
+async fn images_that_were_left_out_in_vain_come_back() {
+    let model = model([
+        tool_call("image", json!({})),
+        Answer::error(400).times(2),
+        Answer::text("Seen."),
+    ]);
+    let host = builder(&model).build().await.unwrap();
+    let mut session = host.session();
+    let report = session.run("Look.", RunOptions::default()).await;
+    assert_eq!(report.outcome, Ending::ModelFailed);
+    let report = session.run("And now?", RunOptions::default()).await;
+    assert_eq!(report.answer, "Seen.");
+    let images: Vec<bool> = model
+        .requests()
+        .iter()
+        .map(|request| request.body.to_string().contains("base64"))
+        .collect();
+    assert_eq!(images, [false, true, false, true]);
+}
+
+#[tokio::test]
+async fn a_run_that_is_dropped_has_an_end_and_leaves_nothing_behind() {
+    let model = model([
+        Answer::text("Too late.").delay(Duration::from_secs(60)),
+        Answer::text("Here."),
+    ]);
+    let endings = Arc::new(Mutex::new(Vec::new()));
+    let seen = endings.clone();
+    let host = builder(&model)
+        .observer("endings", move |event: &Event| {
+            if let EventKind::SessionFinished { outcome, .. } = &event.kind {
+                seen.lock().unwrap().push(*outcome);
+            }
+        })
+        .build()
+        .await
+        .unwrap();
+    let mut session = host.session();
+    let dropped = session.run("First.", RunOptions::default());
+    assert!(tokio::time::timeout(Duration::from_millis(500), dropped).await.is_err());
+    assert_eq!(session.run("Second.", RunOptions::default()).await.answer, "Here.");
+    let last = model.requests().pop().unwrap().body["messages"].clone();
+    assert!(
+        last.as_array().unwrap().len() == 1 && last.to_string().contains("Second."),
+        "{last}"
+    );
+    host.shutdown().await;
+    assert_eq!(*endings.lock().unwrap(), [Ending::Cancelled, Ending::Completed]);
+}
+
+/// What one tenant's breaker has seen closes the tool to nobody else; what an operator holds open is so for everybody.
+#[tokio::test]
+async fn each_tenant_has_its_own_sessions_and_breakers() {
+    let failing = || Answer::tools((0..5).map(|_| ToolCall::new("panic", json!({}))));
+    let model = model([
+        failing(),
+        Answer::text("Broken."),
+        tool_call("panic", json!({})),
+        Answer::text("Open."),
+        tool_call("panic", json!({})),
+        Answer::text("Tried."),
+        tool_call("echo", json!({})),
+        Answer::text("Held."),
+    ]);
+    let host = builder(&model).build().await.unwrap();
+    let run = async |tenant: &str| {
+        let mut session = host.session_of(tenant).unwrap();
+        let report = session.run("Go.", RunOptions::default()).await;
+        assert_eq!(report.tenant, tenant);
+        report
+    };
+    run("a").await;
+    assert_eq!(outcomes(&run("a").await, "panic"), json!({ "breaker_open": 1 }));
+    assert_eq!(outcomes(&run("b").await, "panic"), json!({ "trapped": 1 }));
+    assert!(host.force_open("tool:echo"));
+    assert_eq!(outcomes(&run("c").await, "echo"), json!({ "breaker_open": 1 }));
+    for name in ["", " ", "a b", "a\n", "ä", &"x".repeat(65)] {
+        assert!(host.session_of(name).is_err(), "{name:?}");
     }
 }

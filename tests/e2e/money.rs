@@ -252,7 +252,7 @@ async fn a_result_that_cannot_be_paid_for_is_trimmed_and_the_run_goes_on() {
         tool_call("big_output", json!({ "bytes": 900_000 })),
         Answer::text("Fine all the same."),
     ]);
-    lab.configure(&faulty(""));
+    lab.configure(&format!("[agent]\nmax_result_bytes = \"1MiB\"\n{}", faulty("")));
     let report = lab.report(0).await;
     assert_eq!(report["answer"], "Fine all the same.", "{report:#}");
     let requests = lab.simulator.requests();

@@ -81,6 +81,26 @@ async fn time_lost_in_the_queue_is_the_hosts_fault() {
     );
 }
 
+/// What all guests together may have is no fault of the one that comes last.
+#[tokio::test]
+async fn a_call_that_gets_none_of_the_hosts_memory_is_told_that_the_host_is_busy() {
+    let lab = calling([("eat_memory", json!({}))]);
+    lab.configure(&format!("[limits]\nhost_memory = \"32MiB\"\n{}", faulty("")));
+    let report = lab.report(0).await;
+    let tool = &report["metrics"]["tools"]["eat_memory"];
+    assert_eq!(tool["outcomes"], json!({ "overloaded": 1 }), "{report:#}");
+    let peak = tool["peak_memory_bytes"].as_u64().unwrap();
+    assert!(
+        peak > 16 << 20 && peak <= 24 << 20,
+        "three quarters for one tenant: {peak}"
+    );
+    let breakers = report["breakers"].as_array().unwrap();
+    assert!(
+        breakers.iter().all(|breaker| breaker["failure_count"] == 0),
+        "{report:#}"
+    );
+}
+
 /// Asking a plugin for its tools takes a place as a call does: plugins take turns, and none is left out for want of room.
 #[tokio::test]
 async fn plugins_are_loaded_with_one_place() {

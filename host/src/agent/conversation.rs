@@ -10,6 +10,20 @@ const MAX_IMAGE_BYTES: usize = 20 * 1024 * 1024;
 /// Results shorter than this are not worth trimming; what stays of the newest ones when they must be cut.
 const KEPT_BYTES: usize = 1024;
 
+/// What the model is not shown any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Trimmed {
+    pub(super) results: usize,
+    pub(super) bytes: usize,
+    pub(super) images: usize,
+}
+
+impl Trimmed {
+    pub(super) fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Conversation {
     messages: Vec<Message>,
@@ -80,14 +94,14 @@ impl Conversation {
         }
     }
 
-    /// Takes every image out, for one that the API refuses spoils all requests that hold it. Returns false where there
-    /// is none.
-    pub(super) fn drop_images(&mut self) -> bool {
-        let mut dropped = false;
+    /// Takes every image out, for one that the API refuses spoils all requests that hold it.
+    pub(super) fn drop_images(&mut self) -> Trimmed {
+        let mut dropped = Trimmed::default();
         for content in self.result_contents_newest_first() {
             if matches!(content, ResultContent::Image { .. }) {
+                dropped.images += 1;
+                dropped.bytes += size(content);
                 *content = ResultContent::text("[an image is left out: the model's API did not accept it]");
-                dropped = true;
             }
         }
         dropped
@@ -129,17 +143,20 @@ impl Conversation {
     }
 
     /// Makes room: first the results of earlier turns go, then the newest ones are cut. Nothing but the text of results
-    /// is touched, so every pair stays whole. Returns false where nothing is left to trim.
-    pub(super) fn trim(&mut self) -> bool {
+    /// is touched, so every pair stays whole.
+    pub(super) fn trim(&mut self) -> Trimmed {
+        let mut trimmed = Trimmed::default();
         let newest = self.messages.iter().rposition(holds_results);
-        let Some(newest) = newest else { return false };
-        let (older, rest) = self.messages.split_at_mut(newest);
-        let trimmed = older.iter_mut().map(|message| trim_message(message, 0)).sum::<usize>();
-        if trimmed > 0 {
-            return true;
+        let (older, rest) = self.messages.split_at_mut(newest.unwrap_or(0));
+        for message in older {
+            trim_message(message, 0, &mut trimmed);
         }
-        rest.first_mut()
-            .is_some_and(|message| trim_message(message, KEPT_BYTES) > 0)
+        if trimmed.is_nothing()
+            && let Some(newest) = rest.first_mut()
+        {
+            trim_message(newest, KEPT_BYTES, &mut trimmed);
+        }
+        trimmed
     }
 }
 
@@ -150,23 +167,27 @@ fn holds_results(message: &Message) -> bool {
         .any(|block| matches!(block, Block::ToolResult(_)))
 }
 
-/// Cuts every result of the message that is worth it to its first `kept` bytes. Returns how many were cut.
-fn trim_message(message: &mut Message, kept: usize) -> usize {
-    let mut trimmed = 0;
+/// Cuts every result of the message that is worth it to its first `kept` bytes.
+fn trim_message(message: &mut Message, kept: usize, trimmed: &mut Trimmed) {
     for block in &mut message.content {
         let Block::ToolResult(result) = block else { continue };
         let size: usize = result.content.iter().map(size).sum();
         if size <= KEPT_BYTES * 2 {
             continue;
         }
-        let text: String = result.content.iter().filter_map(text).collect();
-        let head = &text[..floor_char_boundary(&text, kept)];
+        let text: String = result.content.iter().filter_map(text_of).collect();
+        let head = &text[..text.floor_char_boundary(kept)];
         let gap = if head.is_empty() { "" } else { "…\n" };
         let marked = format!("{head}{gap}[trimmed: {} bytes of an earlier result]", size - head.len());
+        trimmed.results += 1;
+        trimmed.bytes += size - head.len();
+        trimmed.images += result
+            .content
+            .iter()
+            .filter(|content| text_of(content).is_none())
+            .count();
         result.content = vec![ResultContent::text(marked)];
-        trimmed += 1;
     }
-    trimmed
 }
 
 fn size(content: &ResultContent) -> usize {
@@ -178,19 +199,11 @@ fn size(content: &ResultContent) -> usize {
     }
 }
 
-fn text(content: &ResultContent) -> Option<&str> {
+fn text_of(content: &ResultContent) -> Option<&str> {
     match content {
         ResultContent::Text { text } => Some(text),
         ResultContent::Image { .. } => None,
     }
-}
-
-fn floor_char_boundary(text: &str, index: usize) -> usize {
-    let index = index.min(text.len());
-    (0..=index)
-        .rev()
-        .find(|index| text.is_char_boundary(*index))
-        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -236,20 +249,25 @@ mod tests {
         exchange(&mut conversation, "a", &"x".repeat(5000));
         exchange(&mut conversation, "b", "short");
         exchange(&mut conversation, "c", &"é".repeat(5000));
-        assert!(conversation.trim());
+        let trimmed = |results, bytes| Trimmed {
+            results,
+            bytes,
+            images: 0,
+        };
+        assert_eq!(conversation.trim(), trimmed(1, 5_000));
         assert_eq!(
             result_text(&conversation.messages()[2]),
             "[trimmed: 5000 bytes of an earlier result]"
         );
         assert_eq!(result_text(&conversation.messages()[4]), "short");
         assert_eq!(result_text(&conversation.messages()[6]).len(), 10_000);
-        assert!(conversation.trim());
+        assert_eq!(conversation.trim(), trimmed(1, 8_976));
         let cut = result_text(&conversation.messages()[6]);
         assert!(
             cut.starts_with("éé") && cut.ends_with("[trimmed: 8976 bytes of an earlier result]"),
             "{cut}"
         );
-        assert!(!conversation.trim());
+        assert!(conversation.trim().is_nothing());
         assert_eq!(conversation.messages().len(), 7);
     }
 
@@ -311,7 +329,7 @@ mod tests {
         results
             .map(|message| match &message.content[..] {
                 [Block::ToolResult(result)] => {
-                    let images = result.content.iter().filter(|content| text(content).is_none());
+                    let images = result.content.iter().filter(|content| text_of(content).is_none());
                     images.count()
                 }
                 content => panic!("{content:?}"),
@@ -329,7 +347,8 @@ mod tests {
         assert_eq!(images(&conversation), [0, 20, 20, 20, 20]);
         with_images(&mut conversation, "f", 3, MAX_IMAGE_BYTES / 3);
         assert_eq!(images(&conversation), [0, 0, 0, 0, 0, 3]);
-        assert!(conversation.drop_images() && !conversation.drop_images());
+        assert_eq!(conversation.drop_images().images, 3);
+        assert!(conversation.drop_images().is_nothing());
         assert_eq!(images(&conversation), [0; 6]);
     }
 }

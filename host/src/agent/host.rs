@@ -4,17 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 use super::session::Session;
-use crate::config::Config;
+use super::tenant::{self, DEFAULT_TENANT, TenantNameError};
+use crate::config::{Config, ConfigError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{AnthropicClient, ClientError, Model, ModelStack, PriceError, Prices, Provider, ToolDefinition};
-use crate::resilience::{Breaker, BreakerStats, RetryBudget, Transition};
-use crate::sandbox::{CompilePlace, KeyValueError, KeyValueStore, LONGEST, Limits, Sandbox};
+use crate::resilience::{Breaker, BreakerStats, ByHand, RetryBudget};
+use crate::sandbox::{CompilePlace, KeyValueError, KeyValueStore, Limits, Sandbox};
 use crate::telemetry::{Emitter, EventBus, Observer};
 use crate::tools::{LoadError, ToolPolicy, ToolSet};
-
-/// The tenant of a host that serves only one.
-pub const DEFAULT_TENANT: &str = "default";
 
 /// How long a host waits at its end for observers that lag behind.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -42,7 +43,6 @@ pub struct Host {
 #[derive(Debug)]
 pub(super) struct HostParts {
     pub(super) config: Config,
-    pub(super) tenant: String,
     pub(super) model: Arc<dyn Model>,
     pub(super) tools: Arc<ToolSet>,
     /// The tools as the model sees them.
@@ -52,9 +52,10 @@ pub(super) struct HostParts {
 }
 
 impl HostParts {
-    pub(super) fn breakers(&self) -> Vec<Arc<Breaker>> {
+    /// Those that a tenant's calls ask: the model's, which all share, and its own of each tool.
+    pub(super) fn breakers(&self, tenant: &str) -> Vec<Arc<Breaker>> {
         let mut breakers = self.model.breakers();
-        breakers.extend(self.tools.breakers(&self.tenant));
+        breakers.extend(self.tools.breakers(tenant));
         breakers
     }
 }
@@ -62,8 +63,8 @@ impl HostParts {
 /// Why a host cannot be built. No run exists then, and nothing was spent.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    #[error("the agent's settings make no sense: {0}")]
-    Settings(String),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error(transparent)]
     Tools(#[from] LoadError),
     #[error(transparent)]
@@ -72,8 +73,6 @@ pub enum HostError {
     Prices(#[from] PriceError),
     #[error(transparent)]
     Client(#[from] ClientError),
-    #[error(transparent)]
-    KeyValue(#[from] KeyValueError),
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
     #[error("the WebAssembly engine does not work here: {0}")]
@@ -95,11 +94,10 @@ impl HostError {
                 (!hints.is_empty()).then(|| hints.join("\n"))
             }
             Self::Ledger(error) => error.hint(),
-            Self::KeyValue(error) => Some(error.hint()),
             Self::Client(error) => error.hint().map(str::to_owned),
             Self::Prices(error) => Some(error.hint().to_owned()),
             Self::Program(_) => Some("name it with HostBuilder::compile_place".to_owned()),
-            Self::Settings(_) => Some("correct that value of the `Config` that `Host::builder` was given".to_owned()),
+            Self::Config(error) => error.hint(),
             Self::Tls(_) => Some("no setting changes that: this build of the program lacks what TLS needs".to_owned()),
             Self::Engine(_) => Some(
                 "lower `[limits] stack`; if that is no help, this processor or system is none that wasmtime runs on"
@@ -134,47 +132,75 @@ impl Host {
         }
     }
 
-    /// Opens a conversation.
+    /// Opens a conversation of the default tenant.
     pub fn session(&self) -> Session {
-        Session::new(self.parts.clone())
+        Session::new(self.parts.clone(), DEFAULT_TENANT)
+    }
+
+    /// Opens a conversation on behalf of a tenant, who shares places and turns fairly with the others, and whose kept data and
+    /// breakers of tools are its own.
+    ///
+    /// # Errors
+    ///
+    /// Where the name is none that a tenant can have.
+    pub fn session_of(&self, tenant: &str) -> Result<Session, TenantNameError> {
+        tenant::check(tenant)?;
+        Ok(Session::new(self.parts.clone(), tenant))
     }
 
     pub fn tools(&self) -> &ToolSet {
         &self.parts.tools
     }
 
-    /// How the model's breaker and those of the tools stand. Their names are `model:ID` and `tool:NAME`.
+    /// How the model's breaker and those of the default tenant's tools stand. Their names are `model:ID` and `tool:NAME`.
     pub fn breakers(&self) -> Vec<BreakerStats> {
-        self.parts.breakers().iter().map(|breaker| breaker.stats()).collect()
+        self.breakers_of(DEFAULT_TENANT)
     }
 
-    /// Holds a breaker open, without probes, until it is closed by hand: while its dependency is out of service. Observers
-    /// are told, as of every other change. False: no breaker has this name.
+    /// Likewise for another tenant.
+    pub fn breakers_of(&self, tenant: &str) -> Vec<BreakerStats> {
+        let breakers = self.parts.breakers(tenant);
+        breakers.iter().map(|breaker| breaker.stats()).collect()
+    }
+
+    /// Holds a breaker open, without probes, until it is closed by hand: while its dependency is out of service. That of a
+    /// tool is held open for all tenants. Observers are told, as of every other change. False: no breaker has this name.
     pub fn force_open(&self, breaker: &str) -> bool {
-        self.move_breaker(breaker, Breaker::force_open)
+        self.move_breaker(breaker, ByHand::Open)
     }
 
-    /// Closes a breaker now, with no failure counted. False: no breaker has this name.
+    /// Closes a breaker now, for all tenants, with no failure counted. False: no breaker has this name.
     pub fn force_closed(&self, breaker: &str) -> bool {
-        self.move_breaker(breaker, Breaker::force_closed)
+        self.move_breaker(breaker, ByHand::Closed)
     }
 
-    /// Makes a breaker as good as new: closed, and every count zero. False: no breaker has this name.
+    /// Makes a breaker as good as new, for all tenants: closed, and every count zero. False: no breaker has this name.
     pub fn reset_breaker(&self, breaker: &str) -> bool {
-        self.move_breaker(breaker, Breaker::reset)
+        self.move_breaker(breaker, ByHand::Reset)
     }
 
-    fn move_breaker(&self, name: &str, how: fn(&Breaker) -> Option<Transition>) -> bool {
+    fn move_breaker(&self, name: &str, to: ByHand) -> bool {
         let HostParts {
-            events, tenant, config, ..
+            events,
+            model,
+            tools,
+            config,
+            ..
         } = &*self.parts;
-        let breakers = self.parts.breakers();
-        let Some(breaker) = breakers.iter().find(|breaker| breaker.stats().name == name) else {
+        let of_model = model.breakers().into_iter().find(|breaker| breaker.name() == name);
+        let of_model = of_model.map(|breaker| {
+            let transition = breaker.move_by_hand(to);
+            transition
+                .map(|transition| (DEFAULT_TENANT.into(), transition))
+                .into_iter()
+                .collect()
+        });
+        let Some(moved) = of_model.or_else(|| tools.move_breaker(name, to)) else {
             return false;
         };
-        if let Some(transition) = how(breaker) {
+        for (tenant, transition) in moved {
             // It belongs to no session.
-            Emitter::new(events, "", tenant, config.alerts.clone()).emit(transition.into());
+            Emitter::new(events, "", &tenant, config.alerts.clone()).emit(transition.into());
         }
         true
     }
@@ -249,7 +275,7 @@ impl HostBuilder {
             place,
             policy,
         } = self;
-        check(&config)?;
+        config.check()?;
         let tls = crate::tls::client_config()?;
         let provider: Arc<dyn Provider> = match provider {
             Some(provider) => provider,
@@ -259,6 +285,17 @@ impl HostBuilder {
             Some(path) => Prices::load(path)?,
             None => Prices::builtin(),
         };
+        let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
+        if prices.find(provider.model(), today).is_none() && !config.budget.in_force() {
+            tracing::warn!(
+                hint = Prices::line_to_add(provider.model()),
+                "the model `{}` has no price, so what it costs is not counted",
+                provider.model()
+            );
+        }
+        for warning in config.model.warnings() {
+            tracing::warn!("{warning}");
+        }
         let ledger = match ledger {
             Some(ledger) => ledger,
             None => open_ledger(config.ledger_path()).await?,
@@ -277,11 +314,9 @@ impl HostBuilder {
             prices: Arc::new(prices),
             attempt_timeout: config.model.attempt_timeout,
         });
-        let tenant = DEFAULT_TENANT.to_owned();
         Ok(Host {
             parts: Arc::new(HostParts {
                 config,
-                tenant,
                 model,
                 definitions: definitions(&tools),
                 tools,
@@ -313,9 +348,14 @@ pub async fn load_tools(
     place: Option<CompilePlace>,
     tls: Arc<rustls::ClientConfig>,
 ) -> Result<ToolSet, HostError> {
+    // This checks the configuration, too.
     let mut sandbox = open_sandbox(config, place, tls)?;
     if config.plugins.iter().any(|plugin| plugin.grants.keyvalue) {
-        sandbox = sandbox.with_keyvalue(open_keyvalue(config.storage.keyvalue_path()).await?);
+        // Whatever is wrong with the file concerns the plugins that would keep data in it, and no other.
+        sandbox = match open_keyvalue(config.storage.keyvalue_path()).await {
+            Ok(store) => sandbox.with_keyvalue(store),
+            Err(reason) => sandbox.without_keyvalue(reason),
+        };
     }
     let concurrency = config.engine.host_concurrency;
     Ok(ToolSet::load(&sandbox, &config.plugins, concurrency, config.queue_timeout).await?)
@@ -331,6 +371,7 @@ pub fn open_sandbox(
     place: Option<CompilePlace>,
     tls: Arc<rustls::ClientConfig>,
 ) -> Result<Sandbox, HostError> {
+    config.check()?;
     let place = match place {
         Some(place) => place,
         None => CompilePlace::Child(std::env::current_exe().map_err(HostError::Program)?),
@@ -339,39 +380,9 @@ pub fn open_sandbox(
         .plugins
         .iter()
         .map(|plugin| &plugin.grants.limits)
-        .chain(std::iter::once(&config.limits))
+        .chain(std::iter::once(&*config.limits))
         .collect();
     Sandbox::new(&config.engine, limits, place, tls).map_err(|error| HostError::Engine(format!("{error:#}")))
-}
-
-/// What a file's values are checked for when it is read holds for a configuration made in code as well.
-fn check(config: &Config) -> Result<(), HostError> {
-    let agent = &config.agent;
-    for (name, value) in [
-        ("agent.max_iterations", agent.max_iterations),
-        ("agent.max_tool_calls", agent.max_tool_calls),
-        ("agent.parallel_tool_calls", agent.parallel_tool_calls),
-        ("model.max_tokens", config.model.max_tokens),
-        ("retry.max_attempts", config.retry.max_attempts),
-        ("limits.host_concurrency", config.engine.host_concurrency),
-    ] {
-        if value == 0 {
-            return Err(HostError::Settings(format!("{name} is 0")));
-        }
-    }
-    for plugin in &config.plugins {
-        plugin
-            .grants
-            .limits
-            .check()
-            .map_err(|reason| HostError::Settings(format!("plugin `{}`: {reason}", plugin.name)))?;
-    }
-    if agent.deadline.is_zero() || agent.deadline > LONGEST {
-        return Err(HostError::Settings(
-            "agent.deadline is not between 0 and 30 days".to_owned(),
-        ));
-    }
-    Ok(())
 }
 
 async fn open_ledger(path: PathBuf) -> Result<Ledger, HostError> {
@@ -382,10 +393,9 @@ async fn open_ledger(path: PathBuf) -> Result<Ledger, HostError> {
     }
 }
 
-async fn open_keyvalue(path: PathBuf) -> Result<KeyValueStore, HostError> {
+async fn open_keyvalue(path: PathBuf) -> Result<KeyValueStore, KeyValueError> {
     let open = move || KeyValueStore::open(&path);
-    match tokio::task::spawn_blocking(open).await {
-        Ok(store) => Ok(store?),
-        Err(_) => Err(KeyValueError::Interrupted.into()),
-    }
+    tokio::task::spawn_blocking(open)
+        .await
+        .unwrap_or(Err(KeyValueError::Interrupted))
 }

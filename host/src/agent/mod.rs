@@ -2,15 +2,18 @@
 
 mod conversation;
 mod ending;
+mod given;
 mod host;
 mod repetition;
 mod report;
 mod session;
 mod settings;
 mod step;
+mod tenant;
 
 pub use ending::Ending;
-pub use host::{DEFAULT_TENANT, Host, HostBuilder, HostError, load_tools, open_sandbox};
+pub use host::{Host, HostBuilder, HostError, load_tools, open_sandbox};
 pub use report::RunReport;
 pub use session::{RunOptions, Session};
 pub use settings::AgentSettings;
+pub use tenant::{DEFAULT_TENANT, TenantNameError};

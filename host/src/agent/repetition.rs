@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::tools::{Outcome, ToolResult};
+use crate::tools::{Outcome, Part, ToolResult};
 
 /// Turns in a row with the same call after which the model is told.
 const WARN_AT: u32 = 3;
@@ -32,7 +32,7 @@ struct Call {
     tool: String,
     input: Value,
     outcome: Outcome,
-    said: Option<String>,
+    said: Option<Vec<Part>>,
 }
 
 impl Repetition {
@@ -45,7 +45,7 @@ impl Repetition {
                 tool: result.finished.tool.clone(),
                 input: (*input).clone(),
                 outcome: result.outcome,
-                said: (result.outcome == Outcome::Ok).then(|| result.finished.output.clone()),
+                said: (result.outcome == Outcome::Ok).then(|| result.content.clone()),
             };
             if self.calls.iter().any(|(known, _)| *known == call) {
                 verdicts.push(Verdict::Fine);
@@ -91,7 +91,7 @@ mod tests {
             http_requests: 0,
             log_bytes_dropped: 0,
             detail: None,
-            output: output.to_owned(),
+            output: String::new(),
             replaced_output: None,
             log: String::new(),
         };
@@ -100,7 +100,9 @@ mod tests {
             outcome,
             degraded: false,
             is_error: false,
-            content: vec![],
+            content: vec![Part::Text {
+                text: output.to_owned(),
+            }],
             finished,
         }
     }
@@ -167,5 +169,18 @@ mod tests {
             (1, Outcome::Ok, "30%"),
         ];
         assert_eq!(verdicts(&polling)[2], Verdict::Fine);
+    }
+
+    #[test]
+    fn another_image_is_another_result() {
+        let mut repetition = Repetition::default();
+        for index in 0..5 {
+            let mut seen = result(Outcome::Ok, "");
+            seen.content = vec![Part::Image {
+                media_type: "image/png".to_owned(),
+                base64: index.to_string(),
+            }];
+            assert_eq!(repetition.observe(&[(&json!({}), &seen)]), [Verdict::Fine]);
+        }
     }
 }

@@ -9,16 +9,17 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::conversation::Conversation;
 use super::ending::Ending;
+use super::given::for_model;
 use super::host::HostParts;
 use super::repetition::{Repetition, Verdict, WARNING};
 use super::report::RunReport;
 use super::step::{Step, next_step};
 use crate::model::{
-    ApiErrorKind, ImageSource, ModelContext, ModelError, ModelRequest, ModelResponse, ResultContent, StopReason,
-    ToolResultBlock, ToolUse,
+    ApiErrorKind, ModelContext, ModelError, ModelRequest, ModelResponse, ResultContent, StopReason, ToolResultBlock,
+    ToolUse,
 };
-use crate::telemetry::{Emitter, ErrorInfo, EventKind};
-use crate::tools::{Part, ToolCall, ToolContext, ToolResult};
+use crate::telemetry::{Emitter, ErrorInfo, EventKind, TrimReason};
+use crate::tools::{ToolCall, ToolContext, ToolResult};
 
 /// Times that a turn's history is trimmed because the model refused it as too long.
 const MAX_TRIMS: u32 = 2;
@@ -36,25 +37,24 @@ pub struct RunOptions {
 #[derive(Debug)]
 pub struct Session {
     host: Arc<HostParts>,
+    tenant: String,
     id: String,
     emitter: Emitter,
     conversation: Conversation,
 }
 
-/// Whether less of a history would be accepted.
-fn is_too_large(error: &ModelError) -> bool {
+/// Whether less of a history would be accepted, and why not all of it.
+fn too_large(error: &ModelError) -> Option<TrimReason> {
     match error {
-        ModelError::ContextOverflow(_) | ModelError::Budget(_) => true,
-        ModelError::Api(error) => error.kind == ApiErrorKind::RequestTooLarge,
-        _ => false,
+        ModelError::ContextOverflow(_) => Some(TrimReason::TooLong),
+        ModelError::Api(error) if error.kind == ApiErrorKind::RequestTooLarge => Some(TrimReason::TooLong),
+        ModelError::Budget(_) => Some(TrimReason::Budget),
+        _ => None,
     }
 }
 
-fn refused(error: &ModelError) -> Ended {
-    Ended {
-        ending: ending_for(error),
-        error: Some(error.info()),
-    }
+fn is_invalid(error: &ModelError) -> bool {
+    matches!(error, ModelError::Api(error) if error.kind == ApiErrorKind::InvalidRequest)
 }
 
 /// How a run ended.
@@ -71,11 +71,12 @@ impl From<Ending> for Ended {
 }
 
 impl Session {
-    pub(super) fn new(host: Arc<HostParts>) -> Self {
+    pub(super) fn new(host: Arc<HostParts>, tenant: &str) -> Self {
         let id = uuid::Uuid::now_v7().to_string();
-        let emitter = Emitter::new(&host.events, &id, &host.tenant, host.config.alerts.clone());
+        let emitter = Emitter::new(&host.events, &id, tenant, host.config.alerts.clone());
         Self {
             host,
+            tenant: tenant.to_owned(),
             id,
             emitter,
             conversation: Conversation::default(),
@@ -97,8 +98,15 @@ impl Session {
             tools: host.tools.tools().map(|tool| tool.name.clone()).collect(),
             prompt: prompt.to_owned(),
         });
+        let mut unfinished = Unfinished {
+            emitter: &self.emitter,
+            started,
+            is_over: false,
+        };
         // The API refuses a blank text, in this request and in every later one that holds it.
         let blank = prompt.trim().is_empty();
+        // That of a run that was dropped.
+        self.conversation.forget_unanswered_prompt();
         if !blank {
             self.conversation.ask(prompt);
         }
@@ -127,13 +135,8 @@ impl Session {
         } = run;
         // A prompt that nobody answered would be asked again with the next one, and fail it the same way.
         self.conversation.forget_unanswered_prompt();
-        let duration = started.elapsed();
-        self.emitter.emit(EventKind::SessionFinished {
-            outcome: ending,
-            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-            error: error.clone(),
-            answer: answer.clone(),
-        });
+        unfinished.finish(ending, error.clone(), answer.clone());
+        drop(unfinished);
         RunReport {
             outcome: ending,
             error,
@@ -150,7 +153,7 @@ impl Session {
         let budget = host
             .ledger
             .status(
-                &host.tenant,
+                &self.tenant,
                 Some(&self.id),
                 &host.config.budget,
                 jiff::Timestamp::now(),
@@ -160,11 +163,15 @@ impl Session {
                 tracing::warn!(%error, "the ledger could not be read for the report");
                 Vec::new()
             });
-        let breakers = host.breakers().iter().map(|breaker| breaker.stats()).collect();
+        let breakers = host
+            .breakers(&self.tenant)
+            .iter()
+            .map(|breaker| breaker.stats())
+            .collect();
         let metrics = self.emitter.metrics();
         RunReport {
             session_id: self.id.clone(),
-            tenant: host.tenant.clone(),
+            tenant: self.tenant.clone(),
             outcome: Ending::Completed,
             answer: String::new(),
             model: host.model.model().to_owned(),
@@ -174,6 +181,33 @@ impl Session {
             breakers,
             budget,
             error: None,
+        }
+    }
+}
+
+/// A run that has begun. Whoever drops it in the middle has cancelled it, and everybody who listens is told.
+struct Unfinished<'a> {
+    emitter: &'a Emitter,
+    started: Instant,
+    is_over: bool,
+}
+
+impl Unfinished<'_> {
+    fn finish(&mut self, outcome: Ending, error: Option<ErrorInfo>, answer: String) {
+        self.is_over = true;
+        self.emitter.emit(EventKind::SessionFinished {
+            outcome,
+            duration_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            error,
+            answer,
+        });
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.finish(Ending::Cancelled, None, String::new());
         }
     }
 }
@@ -220,6 +254,8 @@ impl Run<'_> {
                 Step::Finish(ending) => return ending.into(),
                 Step::Fail(kind, message) => return failed(kind, message),
                 Step::Continue => {}
+                // Nobody would read their results.
+                Step::RunTools(_) if self.iterations >= settings.max_iterations => return Ending::MaxIterations.into(),
                 Step::RunTools(calls) => {
                     if let Some(ending) = self.run_tools(calls).await {
                         return ending.into();
@@ -229,13 +265,28 @@ impl Run<'_> {
         }
     }
 
-    /// One answer. A history that the model finds too long, or that the budget can't pay for, is trimmed and sent again: one
-    /// long result of a tool must not be the end of the run.
+    /// One answer. What was left out of the history in vain comes back: the budget may be larger the next time, and another
+    /// reason than its images may be mended.
     async fn ask_model(&mut self) -> Result<ModelResponse, Ended> {
+        let mut before = None;
+        self.ask_with_less_and_less(&mut before).await.map_err(|error| {
+            if let Some(before) = before {
+                *self.conversation = before;
+            }
+            Ended {
+                ending: ending_for(&error),
+                error: Some(error.info()),
+            }
+        })
+    }
+
+    /// A history that the model finds too long, or that the budget can't pay for, is trimmed and sent again: one long result
+    /// of a tool must not be the end of the run. `before` is what it was before anything was left out that the model might
+    /// have taken.
+    async fn ask_with_less_and_less(&mut self, before: &mut Option<Conversation>) -> Result<ModelResponse, ModelError> {
         let settings = &self.host.config;
-        let mut untrimmed = None;
-        let mut without_images = false;
-        for trims in 0.. {
+        let (mut trims, mut with_images) = (0, true);
+        loop {
             let request = ModelRequest {
                 system: settings.agent.system.clone(),
                 messages: self.conversation.messages().to_vec(),
@@ -249,32 +300,37 @@ impl Run<'_> {
                 cancel: &self.options.cancel,
                 text_reaches_a_person: self.options.text_reaches_a_person,
             };
-            match self.host.model.respond(&request, &cx).await {
+            let error = match self.host.model.respond(&request, &cx).await {
                 Ok(response) => return Ok(response),
-                Err(error) if is_too_large(&error) && trims < MAX_TRIMS => {
-                    let before = self.conversation.clone();
-                    if !self.conversation.trim() {
-                        return Err(refused(&error));
-                    }
-                    untrimmed.get_or_insert(before);
+                Err(error) => error,
+            };
+            let whole = self.conversation.clone();
+            let (reason, trimmed) = match too_large(&error) {
+                Some(reason) if trims < MAX_TRIMS => {
+                    trims += 1;
+                    (reason, self.conversation.trim())
                 }
                 // An image is a stranger's bytes, and the API looks at it more closely than we do.
-                Err(ModelError::Api(error)) if error.kind == ApiErrorKind::InvalidRequest && !without_images => {
-                    without_images = true;
-                    if !self.conversation.drop_images() {
-                        return Err(refused(&ModelError::Api(error)));
-                    }
+                None if with_images && is_invalid(&error) => {
+                    with_images = false;
+                    (TrimReason::Images, self.conversation.drop_images())
                 }
-                Err(error) => {
-                    // What was cut in vain comes back: the budget may be larger the next time.
-                    if let (ModelError::Budget(_), Some(before)) = (&error, untrimmed) {
-                        *self.conversation = before;
-                    }
-                    return Err(refused(&error));
-                }
+                _ => return Err(error),
+            };
+            if trimmed.is_nothing() {
+                return Err(error);
             }
+            // What is too long for the model stays so.
+            if reason != TrimReason::TooLong {
+                before.get_or_insert(whole);
+            }
+            self.emitter.emit(EventKind::HistoryTrimmed {
+                reason,
+                results: u32::try_from(trimmed.results).unwrap_or(u32::MAX),
+                bytes: trimmed.bytes as u64,
+                images: u32::try_from(trimmed.images).unwrap_or(u32::MAX),
+            });
         }
-        Err(Ending::ContextOverflow.into())
     }
 
     fn remember(&mut self, response: ModelResponse) {
@@ -307,15 +363,14 @@ impl Run<'_> {
         let verdicts = self.repetition.observe(&inputs.zip(&results).collect::<Vec<_>>());
         let ending = verdicts.contains(&Verdict::Stop).then_some(Ending::LoopDetected);
         let mut blocks = Vec::with_capacity(results.len());
-        for ((call, mut result), verdict) in calls.iter().zip(results).zip(verdicts) {
+        for ((call, result), verdict) in calls.iter().zip(results).zip(verdicts) {
+            let mut content = for_model(result.content, settings.max_result_bytes);
             if verdict == Verdict::Warn {
-                result.content.push(Part::Text {
-                    text: WARNING.to_owned(),
-                });
+                content.push(ResultContent::text(WARNING));
             }
             blocks.push(ToolResultBlock {
                 tool_use_id: call.id.clone(),
-                content: for_model(result.content),
+                content,
                 is_error: result.is_error,
             });
         }
@@ -369,27 +424,6 @@ fn ending_for(error: &ModelError) -> Ending {
         ModelError::ContextOverflow(_) => Ending::ContextOverflow,
         _ => Ending::ModelFailed,
     }
-}
-
-/// The API refuses blank texts, and a model is helped by knowing that there was nothing.
-fn for_model(parts: Vec<Part>) -> Vec<ResultContent> {
-    let mut content: Vec<ResultContent> = parts
-        .into_iter()
-        .filter(|part| !matches!(part, Part::Text { text } if text.trim().is_empty()))
-        .map(|part| match part {
-            Part::Text { text } => ResultContent::Text { text },
-            Part::Image { media_type, base64 } => ResultContent::Image {
-                source: ImageSource::Base64 {
-                    media_type,
-                    data: base64,
-                },
-            },
-        })
-        .collect();
-    if content.is_empty() {
-        content.push(ResultContent::text("(The tool succeeded and returned nothing.)"));
-    }
-    content
 }
 
 #[cfg(test)]

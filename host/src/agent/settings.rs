@@ -14,6 +14,9 @@ pub struct AgentSettings {
     pub max_tool_calls: u32,
     /// Tool calls of one turn that run at the same time. Default 8.
     pub parallel_tool_calls: u32,
+    /// Bytes of text of one result that the model is given; the rest is cut. Default 64 KiB. Every later call pays for them
+    /// again.
+    pub max_result_bytes: u64,
     /// Of one run, everything included. Default 10 min.
     pub deadline: Duration,
 }
@@ -26,6 +29,7 @@ impl Default for AgentSettings {
             max_iterations: 10,
             max_tool_calls: 50,
             parallel_tool_calls: 8,
+            max_result_bytes: 64 * 1024,
             deadline: Duration::from_secs(600),
         }
     }

@@ -230,6 +230,7 @@ impl EventKind {
             }
             Self::SessionFinished { answer, .. } => answer.len(),
             Self::TurnStarted {}
+            | Self::HistoryTrimmed { .. }
             | Self::ModelAttempt { .. }
             | Self::ModelRetry { .. }
             | Self::BreakerChanged { .. }

@@ -109,6 +109,16 @@ pub enum EventKind {
         rule: String,
         message: String,
     },
+    /// The model is shown less of the conversation than was said: its API or the budget refused it all.
+    HistoryTrimmed {
+        reason: TrimReason,
+        /// Results that were cut or left out.
+        results: u32,
+        /// Bytes of them that the model is not shown any more.
+        bytes: u64,
+        /// Images that were left out.
+        images: u32,
+    },
     SessionFinished {
         outcome: Ending,
         duration_ms: u64,
@@ -116,6 +126,28 @@ pub enum EventKind {
         error: Option<ErrorInfo>,
         answer: String,
     },
+}
+
+/// Why a history was trimmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrimReason {
+    /// It is longer than the model or its API takes.
+    TooLong,
+    /// The budget can't pay for all of it.
+    Budget,
+    /// The API refused the request, and its images may be why.
+    Images,
+}
+
+impl TrimReason {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLong => "too_long",
+            Self::Budget => "budget",
+            Self::Images => "images",
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -186,6 +218,7 @@ impl EventKind {
         match self {
             Self::SessionStarted { .. } => "session_started",
             Self::TurnStarted {} => "turn_started",
+            Self::HistoryTrimmed { .. } => "history_trimmed",
             Self::ModelAttempt { .. } => "model_attempt",
             Self::ModelRetry { .. } => "model_retry",
             Self::ModelResponse { .. } => "model_response",

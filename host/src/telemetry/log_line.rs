@@ -49,6 +49,20 @@ pub(super) fn write(event: &Event, contents: bool) {
             );
         }
         EventKind::TurnStarted {} => line!(DEBUG, event, "turn started"),
+        EventKind::HistoryTrimmed {
+            reason,
+            results,
+            bytes,
+            images,
+        } => line!(
+            WARN,
+            event,
+            "history trimmed",
+            reason = reason.as_str(),
+            results,
+            bytes,
+            images
+        ),
         EventKind::ModelAttempt {
             attempt,
             model,

@@ -7,6 +7,7 @@ use crate::agent::Ending;
 use crate::ledger::NanoUsd;
 use crate::model::Usage;
 use crate::resilience::BreakerState;
+use crate::telemetry::TrimReason;
 
 const SAID: &str = "what somebody said";
 
@@ -61,6 +62,12 @@ fn one_of_each() -> Vec<EventKind> {
             prompt: said(),
         },
         EventKind::TurnStarted {},
+        EventKind::HistoryTrimmed {
+            reason: TrimReason::TooLong,
+            results: 2,
+            bytes: 5_000,
+            images: 0,
+        },
         attempt(None),
         attempt(Some(error())),
         EventKind::ModelRetry {
@@ -148,7 +155,7 @@ fn every_event_is_one_line_with_its_fields_and_level() {
     let levels: Vec<_> = lines.iter().map(|line| line["level"].as_str().unwrap()).collect();
     assert_eq!(
         levels.join(" "),
-        "INFO DEBUG DEBUG WARN WARN DEBUG TRACE DEBUG INFO WARN DEBUG DEBUG DEBUG DEBUG WARN INFO WARN"
+        "INFO DEBUG WARN DEBUG WARN WARN DEBUG TRACE DEBUG INFO WARN DEBUG DEBUG DEBUG DEBUG WARN INFO WARN"
     );
     for line in &lines {
         assert_eq!(
@@ -156,15 +163,15 @@ fn every_event_is_one_line_with_its_fields_and_level() {
             (&json!("s1"), &json!("default"), &json!(2))
         );
     }
-    let tool = &lines[8];
+    let tool = &lines[9];
     assert_eq!((&tool["tool"], &tool["outcome"]), (&json!("calculate"), &json!("ok")));
     assert_eq!(
         (&tool["duration_ms"], &tool["fuel"], &tool["degraded"]),
         (&json!(0.4), &json!(81_234), &json!(false))
     );
-    assert_eq!(lines[2]["request_id"], "req_1");
-    assert_eq!(lines[3]["error"], "the API is overloaded");
-    assert_eq!(lines[14]["alert"], "half is gone");
+    assert_eq!(lines[3]["request_id"], "req_1");
+    assert_eq!(lines[4]["error"], "the API is overloaded");
+    assert_eq!(lines[15]["alert"], "half is gone");
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub struct SessionMetrics {
     /// Calls whose outcome is neither `ok` nor `cancelled`, also those that a fallback covered.
     pub tool_errors: u64,
     pub retries: u64,
+    /// How often the model was shown less of the conversation than was said.
+    pub history_trims: u64,
     /// What the ledger was charged.
     pub estimated_cost_usd: NanoUsd,
     pub duration_ms: u64,
@@ -83,6 +85,7 @@ impl SessionMetrics {
                 self.request_ids.extend(request_id.clone());
             }
             EventKind::ModelRetry { .. } => count(&mut self.retries, 1),
+            EventKind::HistoryTrimmed { .. } => count(&mut self.history_trims, 1),
             EventKind::ModelResponse { usage, .. } => {
                 count(&mut self.input_tokens, usage.input_tokens);
                 count(&mut self.output_tokens, usage.output_tokens);

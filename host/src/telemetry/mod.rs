@@ -22,6 +22,6 @@ mod sink;
 pub use alerts::AlertSettings;
 pub use bus::{EventBus, Observer};
 pub use emitter::Emitter;
-pub use event::{ErrorInfo, Event, EventKind, ToolCallFinished};
+pub use event::{ErrorInfo, Event, EventKind, ToolCallFinished, TrimReason};
 pub use logging::{LogLevel, LoggingError, LoggingGuard, LoggingSettings};
 pub use metrics::{SessionMetrics, ToolMetrics};
