@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
+use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
 /// One kind of database.
@@ -101,8 +103,12 @@ impl Schema<'_> {
     /// What is not ours, or is newer than this program, stays as it was, its permissions too.
     pub(crate) fn open(&self, path: &Path, busy: Duration) -> Result<(Connection, PathBuf), Failure> {
         let path = prepare_file(path)?;
+        // What another program left in its log is for it to write into its file.
+        let has_log = log_of(&path).exists();
         let mut connection = connect(&path, busy)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log)?;
         self.look(&mut connection)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         #[cfg(unix)]
         keep_to_owner(&path)?;
         use_wal(&connection)?;
@@ -164,17 +170,22 @@ impl Mark {
                 }
             }
             Self::Table => {
-                let has_table = connection.query_row(
-                    "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_version')",
+                // Others have tables of that name, too.
+                let has_column = connection.query_row(
+                    "SELECT EXISTS (SELECT 1 FROM pragma_table_info('schema_version') WHERE name = 'version')",
                     [],
                     |row| row.get::<_, bool>(0),
                 )?;
-                if !has_table {
+                if !has_column {
                     return Ok(None);
                 }
-                connection
-                    .query_row("SELECT version FROM schema_version", [], |row| row.get::<_, i64>(0))
-                    .optional()
+                let version = connection
+                    .query_row("SELECT version FROM schema_version", [], |row| row.get::<_, Value>(0))
+                    .optional()?;
+                Ok(match version {
+                    Some(Value::Integer(version)) => Some(version),
+                    _ => None,
+                })
             }
         }
     }
@@ -192,6 +203,13 @@ impl Mark {
             }
         }
     }
+}
+
+/// Where a database has what is not in its file yet.
+fn log_of(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
 }
 
 fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
@@ -376,6 +394,40 @@ mod tests {
                 3,
                 "nothing is left beside them"
             );
+        }
+    }
+
+    #[test]
+    fn what_a_program_that_crashed_left_in_its_log_stays_there() {
+        for mark in MARKS {
+            let folder = tempfile::tempdir().unwrap();
+            let path = |name: &str| folder.path().join(name);
+            let foreign = Connection::open(path("alive")).unwrap();
+            use_wal(&foreign).unwrap();
+            foreign.execute_batch("CREATE TABLE recipes (name TEXT)").unwrap();
+            let files = [path("left"), path("left-wal")];
+            for (from, to) in [path("alive"), path("alive-wal")].iter().zip(&files) {
+                fs::copy(from, to).unwrap();
+            }
+            let before = files.each_ref().map(|file| fs::read(file).unwrap());
+            let failure = schema(mark, STEPS).open(&files[0], Duration::ZERO).unwrap_err();
+            assert!(matches!(failure, Failure::Foreign), "{mark:?}: {failure:?}");
+            assert!(before == files.map(|file| fs::read(file).unwrap()), "{mark:?}");
+        }
+    }
+
+    /// As tools for migrations name theirs.
+    #[test]
+    fn another_programs_table_of_versions_is_no_damage() {
+        for table in [
+            "CREATE TABLE schema_version (version TEXT); INSERT INTO schema_version VALUES ('1.2')",
+            "CREATE TABLE schema_version (installed_rank INTEGER)",
+            "CREATE TABLE schema_version (version INTEGER)",
+        ] {
+            let mut connection = Connection::open_in_memory().unwrap();
+            connection.execute_batch(table).unwrap();
+            let refused = schema(Mark::Table, STEPS).migrate(&mut connection);
+            assert!(matches!(refused, Err(Failure::Foreign)), "{table}: {refused:?}");
         }
     }
 

@@ -10,6 +10,9 @@ const MAX_IMAGE_BYTES: usize = 20 * 1024 * 1024;
 /// Results shorter than this are not worth trimming; what stays of the newest ones when they must be cut.
 const KEPT_BYTES: usize = 1024;
 
+/// Bytes of text that an image costs as much as, at least.
+const IMAGE_WEIGHT: usize = 10_000;
+
 /// What the model is not shown any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Trimmed {
@@ -27,11 +30,30 @@ impl Trimmed {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Conversation {
     messages: Vec<Message>,
+    /// What it was before anything was left out that the model might have taken.
+    whole: Option<Vec<Message>>,
 }
 
 impl Conversation {
     pub(super) fn messages(&self) -> &[Message] {
         &self.messages
+    }
+
+    /// Remembers what there is, before some of it is left out for now.
+    pub(super) fn set_aside(&mut self) {
+        self.whole.get_or_insert_with(|| self.messages.clone());
+    }
+
+    /// What was left out stays so.
+    pub(super) fn keep_shortened(&mut self) {
+        self.whole = None;
+    }
+
+    /// What was left out for now comes back.
+    pub(super) fn take_back(&mut self) {
+        if let Some(whole) = self.whole.take() {
+            self.messages = whole;
+        }
     }
 
     /// Adds what a person says. Tool uses that an earlier run left open are answered first, for the API refuses a history
@@ -171,10 +193,10 @@ fn holds_results(message: &Message) -> bool {
 fn trim_message(message: &mut Message, kept: usize, trimmed: &mut Trimmed) {
     for block in &mut message.content {
         let Block::ToolResult(result) = block else { continue };
-        let size: usize = result.content.iter().map(size).sum();
-        if size <= KEPT_BYTES * 2 {
+        if result.content.iter().map(weight).sum::<usize>() <= KEPT_BYTES * 2 {
             continue;
         }
+        let size: usize = result.content.iter().map(size).sum();
         let text: String = result.content.iter().filter_map(text_of).collect();
         let head = &text[..text.floor_char_boundary(kept)];
         let gap = if head.is_empty() { "" } else { "…\n" };
@@ -187,6 +209,14 @@ fn trim_message(message: &mut Message, kept: usize, trimmed: &mut Trimmed) {
             .filter(|content| text_of(content).is_none())
             .count();
         result.content = vec![ResultContent::text(marked)];
+    }
+}
+
+/// What it costs to show it: the smallest image takes a model as long as pages of text.
+fn weight(content: &ResultContent) -> usize {
+    match content {
+        ResultContent::Text { text } => text.len(),
+        ResultContent::Image { .. } => size(content).max(IMAGE_WEIGHT),
     }
 }
 
@@ -269,6 +299,19 @@ mod tests {
         );
         assert!(conversation.trim().is_nothing());
         assert_eq!(conversation.messages().len(), 7);
+    }
+
+    /// A budget is used up by images of a few bytes as well.
+    #[test]
+    fn small_images_are_trimmed_like_long_texts() {
+        let mut conversation = Conversation::default();
+        conversation.ask("go");
+        with_images(&mut conversation, "a", 3, 12);
+        exchange(&mut conversation, "b", "short");
+        with_images(&mut conversation, "c", 2, 12);
+        assert_eq!(conversation.trim().images, 3);
+        assert_eq!(conversation.trim().images, 2);
+        assert!(conversation.trim().is_nothing());
     }
 
     #[test]

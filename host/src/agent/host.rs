@@ -53,10 +53,10 @@ pub(super) struct HostParts {
 
 impl HostParts {
     /// Those that a tenant's calls ask: the model's, which all share, and its own of each tool.
-    pub(super) fn breakers(&self, tenant: &str) -> Vec<Arc<Breaker>> {
-        let mut breakers = self.model.breakers();
-        breakers.extend(self.tools.breakers(tenant));
-        breakers
+    pub(super) fn breakers(&self, tenant: &str) -> Vec<BreakerStats> {
+        let of_model = self.model.breakers();
+        let of_model = of_model.iter().map(|breaker| breaker.stats());
+        of_model.chain(self.tools.breakers(tenant)).collect()
     }
 }
 
@@ -159,8 +159,7 @@ impl Host {
 
     /// Likewise for another tenant.
     pub fn breakers_of(&self, tenant: &str) -> Vec<BreakerStats> {
-        let breakers = self.parts.breakers(tenant);
-        breakers.iter().map(|breaker| breaker.stats()).collect()
+        self.parts.breakers(tenant)
     }
 
     /// Holds a breaker open, without probes, until it is closed by hand: while its dependency is out of service. That of a
@@ -195,7 +194,7 @@ impl Host {
                 .into_iter()
                 .collect()
         });
-        let Some(moved) = of_model.or_else(|| tools.move_breaker(name, to)) else {
+        let Some(moved) = of_model.or_else(|| tools.move_breaker(DEFAULT_TENANT, name, to)) else {
             return false;
         };
         for (tenant, transition) in moved {

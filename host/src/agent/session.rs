@@ -48,7 +48,8 @@ fn too_large(error: &ModelError) -> Option<TrimReason> {
     match error {
         ModelError::ContextOverflow(_) => Some(TrimReason::TooLong),
         ModelError::Api(error) if error.kind == ApiErrorKind::RequestTooLarge => Some(TrimReason::TooLong),
-        ModelError::Budget(_) => Some(TrimReason::Budget),
+        // What others have reserved is no reason to leave out anything for good.
+        ModelError::Budget(exceeded) if !exceeded.may_fit_later() => Some(TrimReason::Budget),
         _ => None,
     }
 }
@@ -105,7 +106,8 @@ impl Session {
         };
         // The API refuses a blank text, in this request and in every later one that holds it.
         let blank = prompt.trim().is_empty();
-        // That of a run that was dropped.
+        // Of a run that was dropped.
+        self.conversation.take_back();
         self.conversation.forget_unanswered_prompt();
         if !blank {
             self.conversation.ask(prompt);
@@ -163,11 +165,7 @@ impl Session {
                 tracing::warn!(%error, "the ledger could not be read for the report");
                 Vec::new()
             });
-        let breakers = host
-            .breakers(&self.tenant)
-            .iter()
-            .map(|breaker| breaker.stats())
-            .collect();
+        let breakers = host.breakers(&self.tenant);
         let metrics = self.emitter.metrics();
         RunReport {
             session_id: self.id.clone(),
@@ -206,8 +204,15 @@ impl Unfinished<'_> {
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.finish(Ending::Cancelled, None, String::new());
+        if self.is_over {
+            return;
+        }
+        match std::thread::panicking() {
+            true => {
+                let Ended { ending, error } = failed("panic", "the host panicked while it ran".to_owned());
+                self.finish(ending, error, String::new());
+            }
+            false => self.finish(Ending::Cancelled, None, String::new()),
         }
     }
 }
@@ -265,25 +270,22 @@ impl Run<'_> {
         }
     }
 
-    /// One answer. What was left out of the history in vain comes back: the budget may be larger the next time, and another
-    /// reason than its images may be mended.
+    /// One answer. A history that the model finds too long, or that the budget can't pay for, is trimmed and sent again: one
+    /// long result of a tool must not be the end of the run. What was left out in vain comes back: the budget may be larger the
+    /// next time, and another reason than its images may be mended.
     async fn ask_model(&mut self) -> Result<ModelResponse, Ended> {
-        let mut before = None;
-        self.ask_with_less_and_less(&mut before).await.map_err(|error| {
-            if let Some(before) = before {
-                *self.conversation = before;
-            }
-            Ended {
-                ending: ending_for(&error),
-                error: Some(error.info()),
-            }
+        let answered = self.ask_with_less_and_less().await;
+        match &answered {
+            Ok(_) => self.conversation.keep_shortened(),
+            Err(_) => self.conversation.take_back(),
+        }
+        answered.map_err(|error| Ended {
+            ending: ending_for(&error),
+            error: Some(error.info()),
         })
     }
 
-    /// A history that the model finds too long, or that the budget can't pay for, is trimmed and sent again: one long result
-    /// of a tool must not be the end of the run. `before` is what it was before anything was left out that the model might
-    /// have taken.
-    async fn ask_with_less_and_less(&mut self, before: &mut Option<Conversation>) -> Result<ModelResponse, ModelError> {
+    async fn ask_with_less_and_less(&mut self) -> Result<ModelResponse, ModelError> {
         let settings = &self.host.config;
         let (mut trims, mut with_images) = (0, true);
         loop {
@@ -304,25 +306,29 @@ impl Run<'_> {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
-            let whole = self.conversation.clone();
-            let (reason, trimmed) = match too_large(&error) {
-                Some(reason) if trims < MAX_TRIMS => {
-                    trims += 1;
-                    (reason, self.conversation.trim())
-                }
+            let reason = match too_large(&error) {
+                Some(reason) if trims < MAX_TRIMS => reason,
                 // An image is a stranger's bytes, and the API looks at it more closely than we do.
-                None if with_images && is_invalid(&error) => {
-                    with_images = false;
-                    (TrimReason::Images, self.conversation.drop_images())
-                }
+                None if with_images && is_invalid(&error) => TrimReason::Images,
                 _ => return Err(error),
+            };
+            match reason {
+                // What is too long for the model stays so.
+                TrimReason::TooLong => self.conversation.keep_shortened(),
+                TrimReason::Budget | TrimReason::Images => self.conversation.set_aside(),
+            }
+            let trimmed = match reason {
+                TrimReason::Images => {
+                    with_images = false;
+                    self.conversation.drop_images()
+                }
+                TrimReason::TooLong | TrimReason::Budget => {
+                    trims += 1;
+                    self.conversation.trim()
+                }
             };
             if trimmed.is_nothing() {
                 return Err(error);
-            }
-            // What is too long for the model stays so.
-            if reason != TrimReason::TooLong {
-                before.get_or_insert(whole);
             }
             self.emitter.emit(EventKind::HistoryTrimmed {
                 reason,

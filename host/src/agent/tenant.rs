@@ -1,5 +1,7 @@
 //! On whose behalf a conversation is held.
 
+use crate::shown::{NAME_CHARS, shown};
+
 /// The tenant of a host that serves only one.
 pub const DEFAULT_TENANT: &str = "default";
 
@@ -8,14 +10,14 @@ const MAX_CHARS: usize = 64;
 
 /// A name that no tenant can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a tenant's name has 1 to {MAX_CHARS} of the characters a-z A-Z 0-9 _ . -, and this is none of that kind")]
-pub struct TenantNameError;
+#[error("`{0}` is no tenant's name: it has 1 to {MAX_CHARS} of the characters a-z A-Z 0-9 _ . -")]
+pub struct TenantNameError(String);
 
 /// Names are keys of the books and of kept data, and stand in events and logs.
 pub(super) fn check(name: &str) -> Result<(), TenantNameError> {
     let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     match (1..=MAX_CHARS).contains(&name.len()) && name.bytes().all(is_legal) {
         true => Ok(()),
-        false => Err(TenantNameError),
+        false => Err(TenantNameError(shown(name, NAME_CHARS))),
     }
 }

@@ -189,11 +189,15 @@ pub fn narrate(event: &EventKind) -> Option<Line> {
                 TrimReason::Budget => "the budget can't pay for the whole conversation",
                 TrimReason::Images => "the API refused the request, perhaps for its images",
             };
-            let what = match images {
-                0 => format!("{bytes} bytes of results are left out"),
-                images => format!("{images} images are left out"),
+            let with = match images {
+                0 => String::new(),
+                images => format!(", images among them: {images}"),
             };
-            Line::new("model", format!("{why}: {what}")).styled(WARN)
+            Line::new("model", format!("{why}: {bytes} bytes of results are left out{with}")).styled(WARN)
+        }
+        EventKind::ModelWaiting { error } => {
+            let what = format::one_line(&error.message, SHOWN);
+            Line::new("model", format!("waiting: {what}")).styled(WARN)
         }
         // An alert follows a budget's threshold and says the same.
         EventKind::BudgetAlert { .. }

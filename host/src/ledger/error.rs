@@ -90,6 +90,18 @@ impl LedgerError {
         Some(hint.to_owned())
     }
 
+    /// Whether whatever is tried next would fail the same way.
+    pub(super) const fn is_of_the_file(&self) -> bool {
+        matches!(
+            self,
+            Self::Locked { .. }
+                | Self::DiskFull { .. }
+                | Self::Unwritable { .. }
+                | Self::Io { .. }
+                | Self::Corrupt { .. }
+        )
+    }
+
     /// What is wrong with the file at `path`.
     pub(super) fn at(path: &Path, failure: impl Into<Failure>) -> Self {
         let path = path.to_owned();

@@ -226,8 +226,8 @@ impl Inner {
             };
             tracing::warn!(reservation = %id, error = %error, "a reservation could not be closed yet");
             self.unfinished().push_back((id, closing));
-            // It would be waited for anew with each of the others.
-            if matches!(error, LedgerError::Locked { .. }) {
+            // What ails the file ails the others as well.
+            if error.is_of_the_file() {
                 return;
             }
         }

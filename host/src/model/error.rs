@@ -143,7 +143,7 @@ impl ModelError {
             Self::GaveUp {
                 why: GaveUp::RetryBudget,
                 last,
-            } if last.kind() == ApiErrorKind::RateLimited.name() => {
+            } if matches!(&**last, Self::Api(error) if error.kind == ApiErrorKind::RateLimited) => {
                 "the account's rate limit is reached for many calls at once; try again later, run fewer at the same time, \
                  or raise it in the vendor's console"
             }

@@ -285,17 +285,17 @@ impl Breaker {
 
     /// Holds the breaker open, without probes, until [`Self::force_closed`] or [`Self::reset`]: an operator who takes a
     /// dependency out of service does not want it back a minute later.
-    pub fn force_open(&self) -> Option<Transition> {
+    fn force_open(&self) -> Option<Transition> {
         self.change(&mut lock(&self.inner), Phase::Open { until: None })
     }
 
     /// Closes the breaker now, with no failure counted; it opens again on new failures.
-    pub fn force_closed(&self) -> Option<Transition> {
+    fn force_closed(&self) -> Option<Transition> {
         self.change(&mut lock(&self.inner), Phase::Closed)
     }
 
     /// Makes the breaker as good as new: closed, and every count zero.
-    pub fn reset(&self) -> Option<Transition> {
+    fn reset(&self) -> Option<Transition> {
         let mut inner = lock(&self.inner);
         let transition = self.change(&mut inner, Phase::Closed);
         inner.opened_count = 0;

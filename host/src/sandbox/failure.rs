@@ -6,7 +6,8 @@ use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use super::limiter::{MAX_MEMORIES, MAX_TABLES};
+use super::guest_memory::NoMemory;
+use super::limiter::{MAX_MEMORIES, MAX_TABLES, Refused};
 use super::limits::Limits;
 
 /// Our own reasons to stop a guest, carried through the engine as its error.
@@ -87,12 +88,21 @@ impl CallFailure {
         })
     }
 
+    fn no_memory(none: NoMemory) -> Self {
+        match none {
+            NoMemory::TooMuch { most } => Self::OutOfMemory(hit("host_memory for one call", most)),
+            NoMemory::TakenByOthers => {
+                Self::Overloaded("other calls hold the memory that host_memory allows".to_owned())
+            }
+        }
+    }
+
     /// Reads the engine's error. `refused` is the limit at which memory or tables were last denied to the guest.
     /// `called` says whether the instance was made and its function entered.
     pub(super) fn of(
         error: &wasmtime::Error,
         called: bool,
-        refused: Option<&'static str>,
+        refused: Option<Refused>,
         limits: &Limits,
         stack: u64,
     ) -> Self {
@@ -101,6 +111,9 @@ impl CallFailure {
                 Stopped::Deadline => Self::timeout(limits.timeout),
                 Stopped::HostCalls => Self::OutOfFuel(hit("host_calls", limits.host_calls)),
             };
+        }
+        if let Some(none) = error.downcast_ref::<NoMemory>() {
+            return Self::no_memory(*none);
         }
         if let Some(exit) = error.downcast_ref::<I32Exit>() {
             return Self::Trapped(format!("the guest exited with status {}", exit.0));
@@ -131,12 +144,10 @@ impl CallFailure {
             None => !in_guest,
         };
         match refused.filter(|_| consequence) {
-            Some("memory") => return Self::OutOfMemory(hit("memory", limits.memory)),
-            Some("host_memory") => {
-                return Self::Overloaded("all guests together hold as much memory as host_memory allows".to_owned());
-            }
-            Some("table_elements") => return Self::OutOfMemory(hit("table_elements", limits.table_elements)),
-            _ => {}
+            Some(Refused::Memory) => return Self::OutOfMemory(hit("memory", limits.memory)),
+            Some(Refused::HostMemory(none)) => return Self::no_memory(none),
+            Some(Refused::TableElements) => return Self::OutOfMemory(hit("table_elements", limits.table_elements)),
+            None => {}
         }
         let too_many = [
             ("instance", hit("core_instances", limits.core_instances)),

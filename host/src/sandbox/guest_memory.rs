@@ -3,19 +3,23 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The memory of a host's guests. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct GuestMemory {
     most: u64,
     held: Arc<Mutex<Held>>,
+    /// Whose guests these are.
+    plugin: Arc<str>,
 }
 
+/// By whom how much is held; who holds none stands in neither.
 #[derive(Debug, Default)]
 struct Held {
     all: u64,
     by_tenant: HashMap<Arc<str>, u64>,
+    by_plugin: HashMap<Arc<str>, u64>,
 }
 
 /// What one call holds of it. Dropping it gives it back.
@@ -26,18 +30,37 @@ pub(super) struct MemoryShare {
     held: u64,
 }
 
+/// Why there is no more for a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoMemory {
+    #[error("no call may have more than {most} bytes of the host's memory")]
+    TooMuch { most: u64 },
+    #[error("others hold the host's memory")]
+    TakenByOthers,
+}
+
 impl GuestMemory {
     /// `most` bytes, or three quarters of what this process may have.
     pub(super) fn new(most: Option<u64>) -> Self {
+        let most = most.unwrap_or_else(|| match available() {
+            Some(bytes) => bytes / 4 * 3,
+            None => {
+                tracing::warn!("this machine does not say how much memory it has: set [limits] host_memory");
+                u64::MAX
+            }
+        });
         Self {
-            most: most.unwrap_or_else(|| available() / 4 * 3),
+            most,
             held: Arc::default(),
+            plugin: "".into(),
         }
     }
 
-    /// A tenant always leaves some to others.
-    const fn most_for_one(&self) -> u64 {
-        self.most / 4 * 3
+    pub(super) fn of_plugin(&self, name: &str) -> Self {
+        Self {
+            plugin: name.into(),
+            ..self.clone()
+        }
     }
 
     pub(super) fn share(&self, tenant: Arc<str>) -> MemoryShare {
@@ -47,49 +70,75 @@ impl GuestMemory {
             held: 0,
         }
     }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl MemoryShare {
     /// Takes so many bytes more, if there are as many.
-    pub(super) fn take(&mut self, bytes: usize) -> bool {
+    pub(super) fn take(&mut self, bytes: usize) -> Result<(), NoMemory> {
         let bytes = bytes as u64;
-        let mut held = self.memory.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = held.all.saturating_add(bytes);
-        let of_tenant = held.by_tenant.get(&self.tenant).copied().unwrap_or(0);
-        let of_tenant = of_tenant.saturating_add(bytes);
-        if all > self.memory.most || of_tenant > self.memory.most_for_one() {
-            return false;
+        if bytes == 0 {
+            return Ok(());
+        }
+        let Self { memory, tenant, .. } = self;
+        let most = memory.most / 2;
+        let own = self.held.saturating_add(bytes);
+        if own > most {
+            return Err(NoMemory::TooMuch { most });
+        }
+        let mut held = memory.lock();
+        let after = |held: &HashMap<Arc<str>, u64>, whose: &str| held.get(whose).map_or(bytes, |held| held + bytes);
+        let all = held.all + bytes;
+        let of_tenant = after(&held.by_tenant, tenant);
+        let of_plugin = after(&held.by_plugin, &memory.plugin);
+        // A tenant holds three times what it leaves free at most, and a plugin as much as it leaves: so there is some for the
+        // next, however many hold some.
+        let Some(free) = memory.most.checked_sub(all) else {
+            return Err(NoMemory::TakenByOthers);
+        };
+        if of_tenant > free.saturating_mul(3) || of_plugin > free {
+            return Err(NoMemory::TakenByOthers);
         }
         held.all = all;
-        held.by_tenant.insert(self.tenant.clone(), of_tenant);
-        self.held += bytes;
-        true
+        held.by_tenant.insert(tenant.clone(), of_tenant);
+        held.by_plugin.insert(memory.plugin.clone(), of_plugin);
+        self.held = own;
+        Ok(())
     }
 }
 
 impl Drop for MemoryShare {
     fn drop(&mut self) {
-        if self.held == 0 {
+        let Self { memory, tenant, held } = self;
+        if *held == 0 {
             return;
         }
-        let mut held = self.memory.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.all = held.all.saturating_sub(self.held);
-        let left = held.by_tenant.get(&self.tenant).copied().unwrap_or(0);
-        match left.saturating_sub(self.held) {
-            0 => held.by_tenant.remove(&self.tenant),
-            left => held.by_tenant.insert(self.tenant.clone(), left),
-        };
+        let all = &mut *memory.lock();
+        all.all = all.all.saturating_sub(*held);
+        give_back(&mut all.by_tenant, tenant, *held);
+        give_back(&mut all.by_plugin, &memory.plugin, *held);
     }
 }
 
+fn give_back(held: &mut HashMap<Arc<str>, u64>, whose: &Arc<str>, bytes: u64) {
+    let left = held.get(whose).copied().unwrap_or(0).saturating_sub(bytes);
+    match left {
+        0 => held.remove(whose),
+        left => held.insert(whose.clone(), left),
+    };
+}
+
 /// Bytes that this process may have: those of the machine, or fewer where its control group says so.
-fn available() -> u64 {
+fn available() -> Option<u64> {
     let machine = std::fs::read_to_string("/proc/meminfo")
         .ok()
         .and_then(|text| total(&text));
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limits = group_files(&groups).filter_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok());
-    limits.chain(machine).min().unwrap_or(u64::MAX)
+    limits.chain(machine).min()
 }
 
 /// `MemTotal:       24689708 kB`
@@ -133,18 +182,30 @@ mod tests {
     #[test]
     fn calls_share_it_and_give_it_back() {
         let memory = GuestMemory::new(Some(100));
-        let [a, b]: [Arc<str>; 2] = ["a".into(), "b".into()];
-        let (mut first, mut second) = (memory.share(a.clone()), memory.share(a));
-        assert!(first.take(50) && second.take(25));
-        assert!(!second.take(1), "a tenant leaves a quarter to others");
-        let mut other = memory.share(b.clone());
-        assert!(other.take(25));
-        assert!(!memory.share(b).take(1), "there is no more");
+        let [p, q, r] = ["p", "q", "r"].map(|plugin| memory.of_plugin(plugin));
+        let [a, b, c]: [Arc<str>; 3] = ["a".into(), "b".into(), "c".into()];
+        let (mut first, mut second) = (p.share(a.clone()), q.share(a.clone()));
+        assert_eq!((first.take(50), second.take(25)), (Ok(()), Ok(())));
+        assert_eq!(
+            second.take(1),
+            Err(NoMemory::TakenByOthers),
+            "a tenant leaves some to others"
+        );
+        assert_eq!(p.share(b.clone()).take(1), Err(NoMemory::TakenByOthers), "and a plugin");
+        assert_eq!(p.share(b.clone()).take(51), Err(NoMemory::TooMuch { most: 50 }));
+        let mut other = r.share(b.clone());
+        assert_eq!(other.take(13), Err(NoMemory::TakenByOthers), "however many they are");
+        assert_eq!(other.take(12), Ok(()));
+        assert_eq!(memory.share(c).take(6), Ok(()));
         drop(first);
-        assert!(second.take(50) && !second.take(1));
+        assert_eq!(p.share(a).take(30), Ok(()));
         drop((second, other));
-        let held = memory.held.lock().unwrap();
-        assert!(held.all == 0 && held.by_tenant.is_empty(), "{held:?}");
+        assert_eq!(memory.share("c".into()).take(0), Ok(()));
+        let held = memory.lock();
+        assert!(
+            held.all == 0 && held.by_tenant.is_empty() && held.by_plugin.is_empty(),
+            "{held:?}"
+        );
     }
 
     #[test]
@@ -163,6 +224,10 @@ mod tests {
             "/sys/fs/cgroup/memory.max",
         ];
         assert_eq!(files, expected.map(PathBuf::from));
-        assert!(available() > 1 << 28, "this test itself needs some: {}", available());
+        assert!(
+            available() > Some(1 << 28),
+            "this test itself needs some: {:?}",
+            available()
+        );
     }
 }

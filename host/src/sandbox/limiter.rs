@@ -2,7 +2,7 @@
 
 use wasmtime::ResourceLimiter;
 
-use super::guest_memory::MemoryShare;
+use super::guest_memory::{MemoryShare, NoMemory};
 use super::limits::Limits;
 
 /// Tables of one instance, empty ones included: the engine keeps a record of each.
@@ -10,6 +10,15 @@ pub(super) const MAX_TABLES: usize = 1_000;
 
 /// Memories of one instance. Each takes several pieces of the address space, of which the system gives a process only so many.
 pub(super) const MAX_MEMORIES: usize = 8;
+
+/// The limit at which growth was denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    Memory,
+    TableElements,
+    /// Of what all guests have.
+    HostMemory(NoMemory),
+}
 
 /// Counts what the instance holds and remembers which limit it ran into: the engine turns a refused growth into an
 /// ordinary failure inside the guest, whose crash then looks like any other.
@@ -21,7 +30,7 @@ pub(super) struct Limiter {
     table_limit: usize,
     tables: usize,
     instance_limit: usize,
-    refused: Option<&'static str>,
+    refused: Option<Refused>,
     /// Of what all guests have.
     share: MemoryShare,
 }
@@ -45,8 +54,13 @@ impl Limiter {
         self.peak_memory as u64
     }
 
-    /// The limit that was refused last, by its name in the configuration.
-    pub(super) fn refused(&self) -> Option<&'static str> {
+    /// Takes what the host holds for the guest from what all guests have.
+    pub(super) fn hold(&mut self, bytes: usize) -> Result<(), NoMemory> {
+        self.share.take(bytes)
+    }
+
+    /// The limit that was met last.
+    pub(super) fn refused(&self) -> Option<Refused> {
         self.refused
     }
 }
@@ -56,15 +70,15 @@ impl ResourceLimiter for Limiter {
         // First, for the engine takes the size of the pool for a maximum as well.
         let memory = self.memory.saturating_add(desired.saturating_sub(current));
         if memory > self.memory_limit {
-            self.refused = Some("memory");
+            self.refused = Some(Refused::Memory);
             return Ok(false);
         }
         if maximum.is_some_and(|maximum| desired > maximum) {
             // The guest's own bound: nothing grows, so nothing is counted, and no limit of ours was met.
             return Ok(false);
         }
-        if !self.share.take(memory - self.memory) {
-            self.refused = Some("host_memory");
+        if let Err(none) = self.share.take(memory - self.memory) {
+            self.refused = Some(Refused::HostMemory(none));
             return Ok(false);
         }
         self.memory = memory;
@@ -75,7 +89,7 @@ impl ResourceLimiter for Limiter {
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let tables = self.tables.saturating_add(desired.saturating_sub(current));
         if tables > self.table_limit {
-            self.refused = Some("table_elements");
+            self.refused = Some(Refused::TableElements);
             return Ok(false);
         }
         if maximum.is_some_and(|maximum| desired > maximum) {
@@ -112,9 +126,10 @@ mod tests {
     #[test]
     fn what_all_guests_have_bounds_each() {
         let mut limiter = limiter(&Limits::default(), 400);
-        assert!(limiter.memory_growing(0, 300, None).unwrap());
-        assert!(!limiter.memory_growing(300, 301, None).unwrap());
-        assert_eq!((limiter.peak_memory(), limiter.refused()), (300, Some("host_memory")));
+        assert!(limiter.memory_growing(0, 200, None).unwrap());
+        assert!(!limiter.memory_growing(200, 201, None).unwrap());
+        let none = Refused::HostMemory(NoMemory::TooMuch { most: 200 });
+        assert_eq!((limiter.peak_memory(), limiter.refused()), (200, Some(none)));
     }
 
     #[test]
@@ -127,7 +142,7 @@ mod tests {
         assert!(limiter.memory_growing(0, 60, None).unwrap());
         assert!(limiter.memory_growing(0, 40, None).unwrap());
         assert!(!limiter.memory_growing(40, 41, None).unwrap());
-        assert_eq!((limiter.peak_memory(), limiter.refused()), (100, Some("memory")));
+        assert_eq!((limiter.peak_memory(), limiter.refused()), (100, Some(Refused::Memory)));
     }
 
     #[test]
@@ -147,6 +162,6 @@ mod tests {
         let mut limiter = limiter(&limits, u64::MAX);
         assert!(limiter.table_growing(0, 10, None).unwrap());
         assert!(!limiter.table_growing(0, 1, None).unwrap());
-        assert_eq!(limiter.refused(), Some("table_elements"));
+        assert_eq!(limiter.refused(), Some(Refused::TableElements));
     }
 }

@@ -90,7 +90,8 @@ pub struct EngineSettings {
     pub stack: u64,
     /// Calls of all tools at the same time. Default 256.
     pub host_concurrency: u32,
-    /// Bytes of the memories of all calls together, of which a tenant has three quarters at most. Default `None`: three
+    /// Bytes of the memories of all calls together, and of what the host
+    /// builds for them out of HTTP requests. A tenant has at most three times what it leaves free, a plugin as much as it leaves. Default `None`: three
     /// quarters of what the machine, or this process's control group, has.
     pub host_memory: Option<u64>,
     /// Where compiled components are kept; `None`: nowhere, so that every start compiles again.

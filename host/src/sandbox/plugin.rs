@@ -159,7 +159,7 @@ impl Sandbox {
             config: Arc::new(grants.config.clone().into_iter().collect::<WasiConfigVariables>()),
             keyvalue,
             network: self.network.of_a_plugin(),
-            memory: self.memory.clone(),
+            memory: self.memory.of_plugin(name),
             files: self.files.of_a_plugin(),
             folders,
             grants: Arc::new(grants.clone()),

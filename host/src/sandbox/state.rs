@@ -14,7 +14,7 @@ use super::call::CallSetup;
 use super::deterministic;
 use super::failure::Stopped;
 use super::files::{self, Files, Folder};
-use super::guest_memory::MemoryShare;
+use super::guest_memory::{MemoryShare, NoMemory};
 use super::http::{self, Egress};
 use super::keyvalue::{self, KeyValueStore, Namespace};
 use super::limiter::Limiter;
@@ -26,7 +26,7 @@ use super::turns::{TurnClock, yield_to_others};
 const MAX_RANDOM: u64 = 64 * 1024;
 
 /// Bytes of one set of HTTP headers that a guest builds, as the host holds it. With `handles` it bounds all of them.
-const FIELD_BYTES: usize = 16 * 1024;
+pub(super) const FIELD_BYTES: usize = 16 * 1024;
 
 /// How long a guest may go from host call to host call before others get their turn. Fuel makes it yield while it
 /// computes; what the host does for it costs no fuel.
@@ -47,6 +47,8 @@ pub(super) struct CallState {
     pub(super) keyvalue_written: u64,
     pub(super) log: GuestLog,
     pub(super) limiter: Limiter,
+    /// Parts of requests that it may still have built before there are as many as it may hold.
+    uncharged_parts: u32,
     pub(super) host_calls: u64,
     max_host_calls: u64,
     deadline: Instant,
@@ -107,11 +109,22 @@ impl CallState {
             keyvalue_written: 0,
             log,
             limiter: Limiter::new(limits, share),
+            uncharged_parts: limits.handles,
             host_calls: 0,
             max_host_calls: limits.host_calls,
             deadline,
             clock: TurnClock::new(),
         }
+    }
+
+    /// Takes room for a part of a request, filled as much as it may be. It is given back at the end of the call: a guest that
+    /// builds and drops them pays for no more than it may hold at once.
+    pub(super) fn hold_part(&mut self, bytes: usize) -> Result<(), NoMemory> {
+        if self.uncharged_parts == 0 {
+            return Ok(());
+        }
+        self.uncharged_parts -= 1;
+        self.limiter.hold(bytes)
     }
 
     /// Whether the guest may go on into the host, and whether it should let others have their turn first.

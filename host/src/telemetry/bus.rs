@@ -231,6 +231,7 @@ impl EventKind {
             Self::SessionFinished { answer, .. } => answer.len(),
             Self::TurnStarted {}
             | Self::HistoryTrimmed { .. }
+            | Self::ModelWaiting { .. }
             | Self::ModelAttempt { .. }
             | Self::ModelRetry { .. }
             | Self::BreakerChanged { .. }

@@ -59,6 +59,10 @@ pub enum EventKind {
         delay_ms: u64,
         error: ErrorInfo,
     },
+    /// No attempt is made yet: the breaker or the budget lets none through, and may in a while. Said once for each reason.
+    ModelWaiting {
+        error: ErrorInfo,
+    },
     ModelResponse {
         model: String,
         stop_reason: String,
@@ -218,6 +222,7 @@ impl EventKind {
         match self {
             Self::SessionStarted { .. } => "session_started",
             Self::TurnStarted {} => "turn_started",
+            Self::ModelWaiting { .. } => "model_waiting",
             Self::HistoryTrimmed { .. } => "history_trimmed",
             Self::ModelAttempt { .. } => "model_attempt",
             Self::ModelRetry { .. } => "model_retry",

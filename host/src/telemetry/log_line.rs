@@ -49,6 +49,13 @@ pub(super) fn write(event: &Event, contents: bool) {
             );
         }
         EventKind::TurnStarted {} => line!(DEBUG, event, "turn started"),
+        EventKind::ModelWaiting { error } => line!(
+            INFO,
+            event,
+            "model waiting",
+            error_kind = error.kind.as_str(),
+            error = error.message.as_str()
+        ),
         EventKind::HistoryTrimmed {
             reason,
             results,

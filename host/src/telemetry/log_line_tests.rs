@@ -62,6 +62,7 @@ fn one_of_each() -> Vec<EventKind> {
             prompt: said(),
         },
         EventKind::TurnStarted {},
+        EventKind::ModelWaiting { error: error() },
         EventKind::HistoryTrimmed {
             reason: TrimReason::TooLong,
             results: 2,
@@ -155,7 +156,7 @@ fn every_event_is_one_line_with_its_fields_and_level() {
     let levels: Vec<_> = lines.iter().map(|line| line["level"].as_str().unwrap()).collect();
     assert_eq!(
         levels.join(" "),
-        "INFO DEBUG WARN DEBUG WARN WARN DEBUG TRACE DEBUG INFO WARN DEBUG DEBUG DEBUG DEBUG WARN INFO WARN"
+        "INFO DEBUG INFO WARN DEBUG WARN WARN DEBUG TRACE DEBUG INFO WARN DEBUG DEBUG DEBUG DEBUG WARN INFO WARN"
     );
     for line in &lines {
         assert_eq!(
@@ -163,15 +164,15 @@ fn every_event_is_one_line_with_its_fields_and_level() {
             (&json!("s1"), &json!("default"), &json!(2))
         );
     }
-    let tool = &lines[9];
+    let tool = &lines[10];
     assert_eq!((&tool["tool"], &tool["outcome"]), (&json!("calculate"), &json!("ok")));
     assert_eq!(
         (&tool["duration_ms"], &tool["fuel"], &tool["degraded"]),
         (&json!(0.4), &json!(81_234), &json!(false))
     );
-    assert_eq!(lines[3]["request_id"], "req_1");
-    assert_eq!(lines[4]["error"], "the API is overloaded");
-    assert_eq!(lines[15]["alert"], "half is gone");
+    assert_eq!(lines[4]["request_id"], "req_1");
+    assert_eq!(lines[5]["error"], "the API is overloaded");
+    assert_eq!(lines[16]["alert"], "half is gone");
 }
 
 #[test]

@@ -109,6 +109,7 @@ impl SessionMetrics {
             }
             EventKind::SessionFinished { duration_ms, .. } => count(&mut self.duration_ms, *duration_ms),
             EventKind::SessionStarted { .. }
+            | EventKind::ModelWaiting { .. }
             | EventKind::TextDelta { .. }
             | EventKind::ToolCallStarted { .. }
             | EventKind::BreakerChanged { .. }

@@ -12,7 +12,7 @@ use crate::sandbox::Content;
 const IMAGE_TYPES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 
 /// Images of one result: each takes a model hundreds of tokens, however few bytes it has, and a request holds a hundred.
-const MAX_IMAGES: usize = 20;
+const MAX_IMAGES: usize = 8;
 
 /// A piece of a result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -116,6 +116,24 @@ impl Spent {
     }
 }
 
+/// A call that has begun. Whoever drops it in the middle has cancelled it, and everybody who listens is told.
+struct Unfinished<'a> {
+    /// Its input is told when it starts.
+    call: Option<ToolCall>,
+    tool: Option<&'a Tool>,
+    started: Instant,
+    emitter: &'a Emitter,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        let Some(call) = self.call.take() else { return };
+        let result = finish(call, self.tool, cancelled(), Spent::default(), self.started.elapsed());
+        self.emitter
+            .emit(EventKind::ToolCallFinished(Box::new(result.finished)));
+    }
+}
+
 impl ToolResult {
     /// For a call that the host lost.
     pub(crate) fn host_error(call: ToolCall, detail: &str) -> Self {
@@ -142,6 +160,16 @@ impl ToolSet {
             plugin: slot.map(|slot| slot.tool.plugin.clone()).unwrap_or_default(),
             input: call.input.clone(),
         });
+        let mut unfinished = Unfinished {
+            call: Some(ToolCall {
+                id: call.id.clone(),
+                name: call.name.clone(),
+                input: Value::Null,
+            }),
+            tool: slot.map(|slot| &slot.tool),
+            started,
+            emitter: cx.emitter,
+        };
         let mut spent = Spent::default();
         let ended = match slot {
             None => self.unknown(&call.name),
@@ -157,6 +185,7 @@ impl ToolSet {
                     .unwrap_or_else(|_| host_error("the host panicked while it ran the call"))
             }
         };
+        unfinished.call = None;
         let result = finish(call, slot.map(|slot| &slot.tool), ended, spent, started.elapsed());
         cx.emitter
             .emit(EventKind::ToolCallFinished(Box::new(result.finished.clone())));

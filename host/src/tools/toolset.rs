@@ -8,7 +8,7 @@ use super::breakers::ToolBreakers;
 use super::policy::ToolPolicy;
 use super::registry::{self, PluginError, Tool};
 use super::settings::PluginSettings;
-use crate::resilience::{Breaker, ByHand, ConcurrencyLimit, FairPlace, Saturated, Transition};
+use crate::resilience::{Breaker, BreakerStats, ByHand, ConcurrencyLimit, FairPlace, Saturated, Transition};
 use crate::sandbox::Sandbox;
 
 /// Every tool of a host.
@@ -136,15 +136,16 @@ impl ToolSet {
         self.slot(name).map(|slot| &slot.tool)
     }
 
-    /// The breakers of a tenant's tools; a tool that was never called has a closed one.
-    pub fn breakers(&self, tenant: &str) -> Vec<Arc<Breaker>> {
-        self.slots.iter().map(|slot| slot.breaker(tenant)).collect()
+    /// How the breakers of a tenant's tools stand.
+    pub fn breakers(&self, tenant: &str) -> Vec<BreakerStats> {
+        self.slots.iter().map(|slot| slot.breakers.stats(tenant)).collect()
     }
 
-    /// Moves the breaker of this name for all tenants. Returns what changed, and for whom; `None`: none has this name.
-    pub fn move_breaker(&self, name: &str, to: ByHand) -> Option<Vec<(Arc<str>, Transition)>> {
+    /// Moves the breaker of this name for all tenants, `tenant` among them. Returns what changed, and for whom; `None`: none has
+    /// this name.
+    pub fn move_breaker(&self, tenant: &str, name: &str, to: ByHand) -> Option<Vec<(Arc<str>, Transition)>> {
         let slot = self.slots.iter().find(|slot| slot.breakers.name() == name)?;
-        Some(slot.breakers.move_by_hand(to))
+        Some(slot.breakers.move_by_hand(tenant, to))
     }
 
     /// Plugins that did not load, with the reason.
@@ -166,7 +167,7 @@ impl ToolSet {
         self.acquire_both(&slot.checks, &self.checks, tenant).await
     }
 
-    /// First the place of which there are fewer, so that a queue for those takes no places from the others.
+    /// First its own, so that a queue for those takes no places from others.
     async fn acquire_both(
         &self,
         own: &ConcurrencyLimit,

@@ -43,7 +43,7 @@ impl ModelStack {
         // Event span: outermost, for the time that the loop waited includes every attempt and every delay.
         let started = Instant::now();
         // Deadline and retry: a deadline inside the retries would start anew with each of them. It has no code of its own
-        // here, for it is kept where time goes by: in the delay before a retry and around the attempt itself.
+        // here, for it is kept where time goes by: in the delay before a retry, in the wait for leave and around the attempt.
         let mut retrying = Retrying::new(&self.retry, &self.retry_budget, cx);
         let (response, text_shown) = loop {
             retrying.check_still_wanted()?;

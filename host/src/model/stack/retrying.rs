@@ -12,6 +12,41 @@ use crate::telemetry::EventKind;
 /// The least pause before it is asked again whether a probe has succeeded.
 const PROBE_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long money is waited for that others have reserved, and how often it is asked for meanwhile: other processes reserve
+/// as well, and tell nobody when they settle.
+const MOST_WAITED_FOR_MONEY: Duration = Duration::from_secs(30);
+const MONEY_PAUSE: Duration = Duration::from_millis(250);
+
+/// Why no attempt was made, though there may be one later.
+#[derive(Clone, Copy, Debug)]
+enum Obstacle {
+    /// The breaker is open for so long.
+    Open(Duration),
+    /// The breaker waits for how a probe goes.
+    Probe,
+    /// Others have reserved the money.
+    Reserved,
+}
+
+impl Obstacle {
+    fn of(error: &ModelError) -> Option<Self> {
+        match error {
+            ModelError::BreakerOpen { retry_after, .. } if retry_after.is_zero() => Some(Self::Probe),
+            ModelError::BreakerOpen { retry_after, .. } => Some(Self::Open(*retry_after)),
+            ModelError::Budget(exceeded) if exceeded.may_fit_later() => Some(Self::Reserved),
+            _ => None,
+        }
+    }
+
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::Open(_) => "open",
+            Self::Probe => "probe",
+            Self::Reserved => "reserved",
+        }
+    }
+}
+
 /// The retries of one call.
 pub(super) struct Retrying<'a> {
     settings: &'a RetrySettings,
@@ -20,6 +55,10 @@ pub(super) struct Retrying<'a> {
     attempts: u32,
     /// How often the breaker was open.
     refusals: u32,
+    /// When waiting for money ends.
+    money_until: Option<Instant>,
+    /// What was last told to be waited for.
+    waits_for: Option<&'static str>,
     /// Why the last attempt failed.
     last: Option<Box<ModelError>>,
 }
@@ -33,6 +72,8 @@ impl<'a> Retrying<'a> {
             cx,
             attempts: 0,
             refusals: 0,
+            money_until: None,
+            waits_for: None,
             last: None,
         }
     }
@@ -58,8 +99,8 @@ impl<'a> Retrying<'a> {
     pub(super) async fn wait_after(&mut self, error: ModelError, text_shown: bool) -> Result<(), ModelError> {
         let verdict = classify(&error);
         let error = self.with_history(error);
-        if let ModelError::BreakerOpen { retry_after, .. } = error {
-            return self.wait_for_breaker(retry_after, error).await;
+        if let Some(obstacle) = Obstacle::of(&error) {
+            return self.wait_for_leave(obstacle, error).await;
         }
         if verdict == Verdict::Fatal {
             return Err(error);
@@ -105,25 +146,42 @@ impl<'a> Retrying<'a> {
         self.sleep(delay).await
     }
 
-    /// A refusal was no attempt: it counts as none, and takes nothing from the budget for retries.
-    async fn wait_for_breaker(&mut self, retry_after: Duration, error: ModelError) -> Result<(), ModelError> {
+    /// Where no attempt was made, for the breaker or the budget let none through: that counts as none, and takes nothing from
+    /// the budget for retries. Both are asked anew after the wait.
+    async fn wait_for_leave(&mut self, obstacle: Obstacle, error: ModelError) -> Result<(), ModelError> {
         self.attempts -= 1;
-        let delay = if retry_after.is_zero() {
+        let now = Instant::now();
+        let delay = match obstacle {
+            // An open breaker would still be open after a shorter delay.
+            Obstacle::Open(retry_after) => {
+                self.refusals += 1;
+                let delay = self.settings.delay(self.attempts + self.refusals, fastrand::f64());
+                if delay < retry_after || self.refusals >= self.settings.max_attempts {
+                    return Err(error);
+                }
+                delay
+            }
             // Somebody else's attempt tries the endpoint out, and lets everybody know how it went.
-            self.settings.delay(1, fastrand::f64()).max(PROBE_PAUSE)
-        } else {
-            self.refusals += 1;
-            self.settings.delay(self.attempts + self.refusals, fastrand::f64())
+            Obstacle::Probe => self.settings.delay(1, fastrand::f64()).max(PROBE_PAUSE),
+            // Others reserve several times what they will have cost, and it is there again in seconds.
+            Obstacle::Reserved => {
+                let give_up = *self.money_until.get_or_insert(now + MOST_WAITED_FOR_MONEY);
+                let delay = MONEY_PAUSE.mul_f64(0.5 + fastrand::f64());
+                if now + delay > give_up {
+                    return Err(error);
+                }
+                delay
+            }
         };
-        // An open breaker would still be open after a shorter delay.
-        let is_in_vain = delay < retry_after || self.refusals >= self.settings.max_attempts;
-        if is_in_vain || self.is_too_late_after(delay) {
+        if self.is_too_late_after(delay) {
             return Err(error);
         }
-        if self.last.is_none()
-            && let ModelError::BreakerOpen { last, .. } = error
-        {
-            self.last = last;
+        if self.waits_for != Some(obstacle.kind()) {
+            self.waits_for = Some(obstacle.kind());
+            self.cx.emitter.emit(EventKind::ModelWaiting { error: error.info() });
+        }
+        if let ModelError::BreakerOpen { last: Some(last), .. } = error {
+            self.last = Some(last);
         }
         self.sleep(delay).await
     }

@@ -1,11 +1,9 @@
 //! The money layer: what an attempt reserves, and what becomes of the reservation.
 
 use std::future::Future;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tokio::time::Instant;
 
 use super::super::{
     Measured, ModelContext, ModelError, ModelRequest, ModelResponse, Price, Prices, Progress, Usage, estimate,
@@ -13,11 +11,6 @@ use super::super::{
 use super::ModelStack;
 use crate::ledger::{BudgetAlert, LedgerError, NanoUsd, Reservation, ReserveRequest};
 use crate::telemetry::EventKind;
-
-/// How long money is waited for that others have reserved: they reserve several times what they will have cost.
-const MOST_WAITED: Duration = Duration::from_secs(30);
-/// How often it is asked for meanwhile: other processes reserve as well, and tell nobody when they settle.
-const ASKED_EVERY: Duration = Duration::from_millis(250);
 
 /// What a reservation turns into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +53,9 @@ impl ModelStack {
         request: &ModelRequest,
         cx: &ModelContext<'_>,
     ) -> Result<Option<(Reservation, Price)>, ModelError> {
+        let now = Timestamp::now();
         let model = self.provider.model();
-        let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
-        let Some(price) = self.prices.find(model, today) else {
+        let Some(price) = self.prices.find(model, TimeZone::UTC.to_datetime(now).date()) else {
             let limits = self
                 .ledger
                 .effective_limits(&self.budget)
@@ -77,46 +70,23 @@ impl ModelStack {
             });
         };
         let amount = price.worst_case(estimate::prompt_tokens(request), u64::from(request.max_tokens));
-        let reservation = self.reserve_when_there_is_room(amount, cx).await?;
+        let request = ReserveRequest {
+            tenant: cx.emitter.tenant().to_string(),
+            session_id: cx.emitter.session_id().to_owned(),
+            model: model.to_owned(),
+            amount,
+            limits: self.budget.clone(),
+            now,
+        };
+        let reservation = self.ledger.reserve(request).await.map_err(|error| match error {
+            LedgerError::Exceeded(exceeded) => ModelError::Budget(exceeded),
+            error => ModelError::Ledger(error),
+        })?;
         cx.emitter.emit(EventKind::BudgetReserved {
             reservation: reservation.id().to_string(),
             amount_usd: reservation.amount(),
         });
         Ok(Some((reservation, price)))
-    }
-
-    /// Waits for what other runs have reserved and will not have spent: it is there again in seconds, and no reason to end
-    /// a run.
-    async fn reserve_when_there_is_room(
-        &self,
-        amount: NanoUsd,
-        cx: &ModelContext<'_>,
-    ) -> Result<Reservation, ModelError> {
-        let give_up = cx.deadline.min(Instant::now() + MOST_WAITED);
-        loop {
-            let request = ReserveRequest {
-                tenant: cx.emitter.tenant().to_string(),
-                session_id: cx.emitter.session_id().to_owned(),
-                model: self.provider.model().to_owned(),
-                amount,
-                limits: self.budget.clone(),
-                now: Timestamp::now(),
-            };
-            let exceeded = match self.ledger.reserve(request).await {
-                Ok(reservation) => return Ok(reservation),
-                Err(LedgerError::Exceeded(exceeded)) => exceeded,
-                Err(error) => return Err(ModelError::Ledger(error)),
-            };
-            let next = Instant::now() + ASKED_EVERY.mul_f64(0.5 + fastrand::f64());
-            if !exceeded.may_fit_later() || next > give_up {
-                return Err(ModelError::Budget(exceeded));
-            }
-            tokio::select! {
-                biased;
-                () = cx.cancel.cancelled() => return Err(ModelError::Cancelled),
-                () = tokio::time::sleep_until(next) => {}
-            }
-        }
     }
 }
 

@@ -316,6 +316,52 @@ async fn who_comes_while_the_endpoint_is_tried_out_waits_and_pays_for_no_retry()
     );
     let metrics = bench.metrics();
     assert_eq!((metrics.model_attempts, metrics.retries), (4, 0));
+    let told = bench
+        .heard_names()
+        .await
+        .into_iter()
+        .filter(|name| *name == "model_waiting");
+    assert_eq!(told.count(), 2, "once by each who waited");
+}
+
+/// Whoever waits for money is no probe, and keeps nobody from being one.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_money_does_not_hold_the_breaker() {
+    let mut bench = Bench::new([Step::status(500)]);
+    bench.stack.retry.max_attempts = 1;
+    let settings = BreakerSettings {
+        failure_threshold: 1,
+        open_for: Duration::from_secs(1),
+        ..BreakerSettings::default()
+    };
+    bench.stack.breaker = Arc::new(Breaker::new("model:m", settings));
+    bench.fails().await;
+    tokio::time::advance(Duration::from_secs(1)).await;
+    bench.stack.budget.daily = Some(reserved());
+    let other = crate::ledger::ReserveRequest {
+        tenant: "default".to_owned(),
+        session_id: "another".to_owned(),
+        model: "m".to_owned(),
+        amount: NanoUsd::from_nanos(1),
+        limits: bench.stack.budget.clone(),
+        now: jiff::Timestamp::now(),
+    };
+    let _held = bench.stack.ledger.reserve(other).await.unwrap();
+    let probe = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        // Each time it is asked for a moment; in between the place is free.
+        for _ in 0..100 {
+            if let Ok((permit, _)) = bench.stack.breaker.try_acquire() {
+                permit.neutral();
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        false
+    };
+    let ((result, _), was_free) = tokio::join!(bench.call(), probe);
+    assert_eq!(result.unwrap_err().kind(), "budget_exceeded");
+    assert!(was_free);
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,7 +25,7 @@ use crate::shown::shown;
 pub(super) const MAX_NAMED_CHARS: usize = 100;
 
 /// Bytes of a request's body that are taken from the guest at once.
-const BODY_CHUNK_BYTES: usize = 16 * 1024;
+pub(super) const BODY_CHUNK_BYTES: usize = 16 * 1024;
 
 /// Headers by which servers let a request be told anew: as another method, or as one for another place.
 const RETELLING_HEADERS: [&str; 5] = [

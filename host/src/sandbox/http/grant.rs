@@ -75,6 +75,11 @@ impl HttpGrant {
         let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
             return Err(GrantError::NoHost(text.to_owned()));
         };
+        // `.` is the root of all names and no host, and `a..` is no name.
+        let host = canonical_host(&host);
+        if host.is_empty() || host.ends_with('.') {
+            return Err(GrantError::NoHost(text.to_owned()));
+        }
         let has_user = !url.username().is_empty() || url.password().is_some();
         if has_user || url.query().is_some() || url.fragment().is_some() {
             return Err(GrantError::Extra(text.to_owned()));
@@ -91,7 +96,7 @@ impl HttpGrant {
         }
         Ok(Self {
             scheme,
-            host: canonical_host(&host),
+            host,
             port,
             path_prefix: url.path().to_owned(),
             methods,
@@ -306,6 +311,8 @@ mod tests {
             "https://x/?q",
             "https://x/#f",
             "https://x/a%2fb",
+            "http:.//1270.0.1:8080/",
+            "http://a../",
         ] {
             assert!(HttpGrant::parse(url, &["GET"]).is_err(), "{url}");
         }

@@ -1,13 +1,14 @@
-//! Bounds of a request's parts. `wasmtime-wasi-http` bounds the headers of a request and takes whatever else a guest writes
+//! Bounds of a request's parts, and what they are charged. `wasmtime-wasi-http` bounds the headers of a request and takes whatever else a guest writes
 //! into it: a thousand requests that are never sent would hold a gigabyte.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
-use wasmtime_wasi_http::WasiHttpView;
-use wasmtime_wasi_http::p2::bindings::http::types::{HostOutgoingRequest as _, Method, Scheme};
-use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
+use wasmtime_wasi_http::p2::bindings::http::types::{Host as _, HostFields, HostOutgoingRequest, Method, Scheme};
+use wasmtime_wasi_http::p2::types;
+use wasmtime_wasi_http::{FieldMap, WasiHttpView};
 
-use crate::sandbox::state::CallState;
+use super::egress::BODY_CHUNK_BYTES;
+use crate::sandbox::state::{CallState, FIELD_BYTES};
 
 /// The interface as `wasmtime-wasi-http` links it. Functions below take the place of some of its own.
 const INTERFACE: &str = "wasi:http/types@0.2.12";
@@ -18,8 +19,15 @@ const MAX_SCHEME_BYTES: usize = 32;
 const MAX_AUTHORITY_BYTES: usize = 512;
 const MAX_PATH_BYTES: usize = 8 * 1024;
 
+/// What headers take at most, measured: each value of a byte counts for a few dozen bytes in their own bound, and takes a
+/// hundred.
+const HELD_FOR_FIELDS: usize = 3 * FIELD_BYTES;
+/// Method, scheme, authority and path, and two pieces of a body that nobody takes.
+const HELD_FOR_A_REQUEST: usize =
+    MAX_METHOD_BYTES + MAX_SCHEME_BYTES + MAX_AUTHORITY_BYTES + MAX_PATH_BYTES + 2 * BODY_CHUNK_BYTES;
+
 type Store<'a> = StoreContextMut<'a, CallState>;
-type Request = Resource<HostOutgoingRequest>;
+type Request = Resource<types::HostOutgoingRequest>;
 /// `result`, as the component sees it.
 type Answer = wasmtime::Result<(Result<(), ()>,)>;
 
@@ -33,8 +41,37 @@ fn within(bytes: usize, most: usize, set: impl FnOnce() -> wasmtime::Result<Resu
 
 pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
-    let mut types = linker.instance(INTERFACE)?;
-    types.func_wrap(
+    let mut interface = linker.instance(INTERFACE)?;
+    interface.func_wrap("[constructor]fields", |mut store: Store<'_>, (): ()| {
+        store.data_mut().hold_part(HELD_FOR_FIELDS)?;
+        Ok((HostFields::new(&mut store.data_mut().http())?,))
+    })?;
+    interface.func_wrap(
+        "[static]fields.from-list",
+        |mut store: Store<'_>, (entries,): (Vec<(String, Vec<u8>)>,)| {
+            store.data_mut().hold_part(HELD_FOR_FIELDS)?;
+            let mut http = store.data_mut().http();
+            Ok((match http.from_list(entries) {
+                Ok(fields) => Ok(fields),
+                Err(error) => Err(http.convert_header_error(error)?),
+            },))
+        },
+    )?;
+    interface.func_wrap(
+        "[method]fields.clone",
+        |mut store: Store<'_>, (fields,): (Resource<FieldMap>,)| {
+            store.data_mut().hold_part(HELD_FOR_FIELDS)?;
+            Ok((HostFields::clone(&mut store.data_mut().http(), fields)?,))
+        },
+    )?;
+    interface.func_wrap(
+        "[constructor]outgoing-request",
+        |mut store: Store<'_>, (headers,): (Resource<FieldMap>,)| {
+            store.data_mut().hold_part(HELD_FOR_A_REQUEST)?;
+            Ok((HostOutgoingRequest::new(&mut store.data_mut().http(), headers)?,))
+        },
+    )?;
+    interface.func_wrap(
         "[method]outgoing-request.set-method",
         |mut store: Store<'_>, (request, method): (Request, Method)| -> Answer {
             let bytes = match &method {
@@ -45,7 +82,7 @@ pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmt
             within(bytes, MAX_METHOD_BYTES, || http.set_method(request, method))
         },
     )?;
-    types.func_wrap(
+    interface.func_wrap(
         "[method]outgoing-request.set-scheme",
         |mut store: Store<'_>, (request, scheme): (Request, Option<Scheme>)| -> Answer {
             let bytes = match &scheme {
@@ -56,7 +93,7 @@ pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmt
             within(bytes, MAX_SCHEME_BYTES, || http.set_scheme(request, scheme))
         },
     )?;
-    types.func_wrap(
+    interface.func_wrap(
         "[method]outgoing-request.set-authority",
         |mut store: Store<'_>, (request, authority): (Request, Option<String>)| -> Answer {
             let bytes = authority.as_ref().map_or(0, String::len);
@@ -64,7 +101,7 @@ pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmt
             within(bytes, MAX_AUTHORITY_BYTES, || http.set_authority(request, authority))
         },
     )?;
-    types.func_wrap(
+    interface.func_wrap(
         "[method]outgoing-request.set-path-with-query",
         |mut store: Store<'_>, (request, path): (Request, Option<String>)| -> Answer {
             let bytes = path.as_ref().map_or(0, String::len);
