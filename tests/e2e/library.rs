@@ -478,3 +478,31 @@ async fn each_tenant_has_its_own_sessions_and_breakers() {
         assert!(host.session_of(name).is_err(), "{name:?}");
     }
 }
+
+#[tokio::test]
+async fn a_call_of_a_run_that_is_dropped_has_an_end() {
+    let model = model([tool_call("never_ready", json!({}))]);
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let seen = heard.clone();
+    let host = builder(&model)
+        .observer("calls", move |event: &Event| match &event.kind {
+            EventKind::ToolCallStarted { .. } => seen.lock().unwrap().push(None),
+            EventKind::ToolCallFinished(call) => seen.lock().unwrap().push(Some(call.outcome)),
+            _ => {}
+        })
+        .build()
+        .await
+        .unwrap();
+    let until = async |count| {
+        while heard.lock().unwrap().len() < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let mut session = host.session();
+    tokio::select! {
+        report = session.run("Go.", RunOptions::default()) => panic!("{report:?}"),
+        () = until(1) => {}
+    }
+    tokio::time::timeout(Duration::from_secs(10), until(2)).await.unwrap();
+    assert_eq!(*heard.lock().unwrap(), [None, Some(Outcome::Cancelled)]);
+}

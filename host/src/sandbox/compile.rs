@@ -258,7 +258,7 @@ fn explain(message: &str) -> String {
     message.to_owned()
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;

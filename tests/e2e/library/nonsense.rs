@@ -16,7 +16,7 @@ use super::{builder_with, config_with, faulty, model, place};
 /// What is set in code, the key that a file has for it, and what is said of it.
 type Nonsense = (fn(&mut Config), &'static str, &'static str);
 
-/// Every value that a file has bounds for.
+/// Of every section of a file some; each limit of a call is tried where the bounds are.
 const NONSENSE: &[Nonsense] = &[
     (|config| config.model.model.clear(), "model.model", "must not be empty"),
     (

@@ -93,3 +93,109 @@ fn a_program_is_told_what_a_file_is_told() {
         "{first}"
     );
 }
+
+/// A name, how it is set, and the least and the most that it may be.
+type Limit = (&'static str, fn(&mut Limits, u64), u64, u64);
+
+#[test]
+fn each_limit_has_bounds_of_its_own() {
+    const KIB: u64 = 1 << 10;
+    const MIB: u64 = 1 << 20;
+    const GIB: u64 = 1 << 30;
+    let numbers: [Limit; 15] = [
+        (
+            "table_elements",
+            |limits, value| limits.table_elements = u32::try_from(value).unwrap(),
+            1,
+            10_000_000,
+        ),
+        (
+            "core_instances",
+            |limits, value| limits.core_instances = u32::try_from(value).unwrap(),
+            1,
+            10_000,
+        ),
+        (
+            "handles",
+            |limits, value| limits.handles = u32::try_from(value).unwrap(),
+            1,
+            1_000_000,
+        ),
+        (
+            "http_requests",
+            |limits, value| limits.http_requests = u32::try_from(value).unwrap(),
+            1,
+            1_000_000,
+        ),
+        (
+            "concurrency",
+            |limits, value| limits.concurrency = u32::try_from(value).unwrap(),
+            1,
+            10_000,
+        ),
+        ("memory", |limits, value| limits.memory = value, 64 * KIB, 4 * GIB),
+        ("input_bytes", |limits, value| limits.input_bytes = value, 1, GIB),
+        ("output_bytes", |limits, value| limits.output_bytes = value, 1, GIB),
+        ("log_bytes", |limits, value| limits.log_bytes = value, 1, GIB),
+        (
+            "http_request_bytes",
+            |limits, value| limits.http_request_bytes = value,
+            1,
+            4 * GIB,
+        ),
+        (
+            "http_response_bytes",
+            |limits, value| limits.http_response_bytes = value,
+            1,
+            4 * GIB,
+        ),
+        ("keyvalue_bytes", |limits, value| limits.keyvalue_bytes = value, 1, GIB),
+        ("file_bytes", |limits, value| limits.file_bytes = value, 1, 1024 * GIB),
+        (
+            "component_bytes",
+            |limits, value| limits.component_bytes = value,
+            1,
+            4 * GIB,
+        ),
+        (
+            "compile_memory",
+            |limits, value| limits.compile_memory = value,
+            16 * MIB,
+            1024 * GIB,
+        ),
+    ];
+    let with = |set: fn(&mut Limits, u64), value: u64| {
+        let mut config = Config::default();
+        let mut plugin = PluginSettings::new("p", ComponentSource::Builtin("faulty".to_owned()));
+        set(&mut plugin.grants.limits, value);
+        config.plugins = vec![plugin];
+        config.check()
+    };
+    for (name, set, least, most) in numbers {
+        for fits in [least, most] {
+            assert_eq!(with(set, fits), Ok(()), "{name} {fits}");
+        }
+        for beyond in [least - 1, most + 1] {
+            let error = with(set, beyond).unwrap_err();
+            let key = format!("plugins.p.limits.{name}");
+            assert!(
+                matches!(&told(&error)[..], [(told, _, _)] if *told == key),
+                "{name} {beyond}: {error}"
+            );
+        }
+    }
+    for name in ["timeout", "compile_timeout"] {
+        for beyond in [Duration::ZERO, Duration::MAX] {
+            let mut config = Config::default();
+            let mut plugin = PluginSettings::new("p", ComponentSource::Builtin("faulty".to_owned()));
+            let limits = &mut plugin.grants.limits;
+            match name {
+                "timeout" => limits.timeout = beyond,
+                _ => limits.compile_timeout = beyond,
+            }
+            config.plugins = vec![plugin];
+            let error = config.check().unwrap_err();
+            assert!(told(&error)[0].0.ends_with(&format!("limits.{name}")), "{error}");
+        }
+    }
+}
