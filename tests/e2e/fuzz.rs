@@ -25,5 +25,11 @@ fn components() {
 
 #[test]
 fn values() {
-    replay("values", fuzz::values);
+    replay("values", |data| {
+        fuzz::values(data);
+    });
+    // What is tried is what the bytes say.
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/values");
+    let has_result = |name: &str| fuzz::values(&std::fs::read(folder.join(name)).unwrap());
+    assert!(has_result("call_text") && !has_result("call_utf8"));
 }

@@ -1,3 +1,5 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| cofferdam_tests::fuzz::values(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    cofferdam_tests::fuzz::values(data);
+});
