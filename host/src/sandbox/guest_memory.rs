@@ -2,6 +2,7 @@
 //! machine has, and the system then ends the process that asked for most: this one.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +21,8 @@ struct Held {
     all: u64,
     by_tenant: HashMap<Arc<str>, u64>,
     by_plugin: HashMap<Arc<str>, u64>,
+    /// Of a tenant with a plugin.
+    by_both: HashMap<(Arc<str>, Arc<str>), u64>,
 }
 
 /// What one call holds of it. Dropping it gives it back.
@@ -84,27 +87,31 @@ impl MemoryShare {
             return Ok(());
         }
         let Self { memory, tenant, .. } = self;
-        let most = memory.most / 2;
+        // What the rules below come to for who is alone.
+        let most = memory.most / 8 * 3;
         let own = self.held.saturating_add(bytes);
         if own > most {
             return Err(NoMemory::TooMuch { most });
         }
         let mut held = memory.lock();
-        let after = |held: &HashMap<Arc<str>, u64>, whose: &str| held.get(whose).map_or(bytes, |held| held + bytes);
+        let both = (tenant.clone(), memory.plugin.clone());
         let all = held.all + bytes;
-        let of_tenant = after(&held.by_tenant, tenant);
-        let of_plugin = after(&held.by_plugin, &memory.plugin);
+        let of_tenant = held.by_tenant.get(tenant).unwrap_or(&0) + bytes;
+        let of_plugin = held.by_plugin.get(&memory.plugin).unwrap_or(&0) + bytes;
+        let of_both = held.by_both.get(&both).unwrap_or(&0) + bytes;
         // A tenant holds three times what it leaves free at most, and a plugin as much as it leaves: so there is some for the
-        // next, however many hold some.
-        let Some(free) = memory.most.checked_sub(all) else {
-            return Err(NoMemory::TakenByOthers);
-        };
-        if of_tenant > free.saturating_mul(3) || of_plugin > free {
+        // next, however many hold some. The same holds for the tenants of a plugin and what that could still take.
+        let free = memory.most.checked_sub(all);
+        let left_to_plugin = free.and_then(|free| free.checked_sub(of_plugin)).map(|left| left / 2);
+        let fits = free.is_some_and(|free| of_tenant <= free.saturating_mul(3))
+            && left_to_plugin.is_some_and(|left| of_both <= left.saturating_mul(3));
+        if !fits {
             return Err(NoMemory::TakenByOthers);
         }
         held.all = all;
         held.by_tenant.insert(tenant.clone(), of_tenant);
         held.by_plugin.insert(memory.plugin.clone(), of_plugin);
+        held.by_both.insert(both, of_both);
         self.held = own;
         Ok(())
     }
@@ -120,10 +127,11 @@ impl Drop for MemoryShare {
         all.all = all.all.saturating_sub(*held);
         give_back(&mut all.by_tenant, tenant, *held);
         give_back(&mut all.by_plugin, &memory.plugin, *held);
+        give_back(&mut all.by_both, &(tenant.clone(), memory.plugin.clone()), *held);
     }
 }
 
-fn give_back(held: &mut HashMap<Arc<str>, u64>, whose: &Arc<str>, bytes: u64) {
+fn give_back<K: Clone + Eq + Hash>(held: &mut HashMap<K, u64>, whose: &K, bytes: u64) {
     let left = held.get(whose).copied().unwrap_or(0).saturating_sub(bytes);
     match left {
         0 => held.remove(whose),
@@ -181,31 +189,52 @@ mod tests {
 
     #[test]
     fn calls_share_it_and_give_it_back() {
-        let memory = GuestMemory::new(Some(100));
-        let [p, q, r] = ["p", "q", "r"].map(|plugin| memory.of_plugin(plugin));
-        let [a, b, c]: [Arc<str>; 3] = ["a".into(), "b".into(), "c".into()];
-        let (mut first, mut second) = (p.share(a.clone()), q.share(a.clone()));
-        assert_eq!((first.take(50), second.take(25)), (Ok(()), Ok(())));
-        assert_eq!(
-            second.take(1),
-            Err(NoMemory::TakenByOthers),
-            "a tenant leaves some to others"
-        );
-        assert_eq!(p.share(b.clone()).take(1), Err(NoMemory::TakenByOthers), "and a plugin");
-        assert_eq!(p.share(b.clone()).take(51), Err(NoMemory::TooMuch { most: 50 }));
-        let mut other = r.share(b.clone());
-        assert_eq!(other.take(13), Err(NoMemory::TakenByOthers), "however many they are");
-        assert_eq!(other.take(12), Ok(()));
-        assert_eq!(memory.share(c).take(6), Ok(()));
+        let memory = GuestMemory::new(Some(800));
+        let [a, b]: [Arc<str>; 2] = ["a".into(), "b".into()];
+        let plugin = memory.of_plugin("p");
+        let mut first = plugin.share(a.clone());
+        assert_eq!(first.take(301), Err(NoMemory::TooMuch { most: 300 }));
+        assert_eq!(first.take(300), Ok(()));
+        assert_eq!(plugin.share(a.clone()).take(1), Err(NoMemory::TakenByOthers));
         drop(first);
-        assert_eq!(p.share(a).take(30), Ok(()));
-        drop((second, other));
-        assert_eq!(memory.share("c".into()).take(0), Ok(()));
+        assert_eq!(plugin.share(a).take(300), Ok(()));
+        assert_eq!(memory.share(b).take(0), Ok(()));
         let held = memory.lock();
         assert!(
-            held.all == 0 && held.by_tenant.is_empty() && held.by_plugin.is_empty(),
+            held.all == 0 && held.by_tenant.is_empty() && held.by_plugin.is_empty() && held.by_both.is_empty(),
             "{held:?}"
         );
+    }
+
+    /// Each takes as much as it gets, and none is the last that gets some: of tenants that work together with a plugin each, and
+    /// of the tenants of one plugin.
+    #[test]
+    fn there_is_some_for_the_next() {
+        let greedy = |tenant: &dyn Fn(u32) -> String, plugin: &dyn Fn(u32) -> String| {
+            let memory = GuestMemory::new(Some(1 << 30));
+            let mut shares = Vec::new();
+            for number in 0..5 {
+                let mut share = memory.of_plugin(&plugin(number)).share(tenant(number).into());
+                let mut got = 0;
+                let mut step = 1 << 30;
+                while step > 0 {
+                    match share.take(step) {
+                        Ok(()) => got += step,
+                        Err(_) => step /= 2,
+                    }
+                }
+                shares.push((share, got));
+            }
+            shares.iter().map(|(_, got)| *got).collect::<Vec<_>>()
+        };
+        let one = |_| "one".to_owned();
+        let many = |number: u32| number.to_string();
+        for got in [greedy(&many, &one), greedy(&many, &many)] {
+            assert!(got[0] > 350 << 20, "{got:?}");
+            assert!(got.iter().all(|got| *got > 512 << 10), "{got:?}");
+        }
+        let of_one_tenant: usize = greedy(&one, &many).iter().sum();
+        assert_eq!(of_one_tenant, 768 << 20, "a quarter is for others");
     }
 
     #[test]

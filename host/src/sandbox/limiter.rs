@@ -125,11 +125,11 @@ mod tests {
 
     #[test]
     fn what_all_guests_have_bounds_each() {
-        let mut limiter = limiter(&Limits::default(), 400);
-        assert!(limiter.memory_growing(0, 200, None).unwrap());
-        assert!(!limiter.memory_growing(200, 201, None).unwrap());
-        let none = Refused::HostMemory(NoMemory::TooMuch { most: 200 });
-        assert_eq!((limiter.peak_memory(), limiter.refused()), (200, Some(none)));
+        let mut limiter = limiter(&Limits::default(), 800);
+        assert!(limiter.memory_growing(0, 300, None).unwrap());
+        assert!(!limiter.memory_growing(300, 301, None).unwrap());
+        let none = Refused::HostMemory(NoMemory::TooMuch { most: 300 });
+        assert_eq!((limiter.peak_memory(), limiter.refused()), (300, Some(none)));
     }
 
     #[test]

@@ -47,8 +47,8 @@ pub(super) struct CallState {
     pub(super) keyvalue_written: u64,
     pub(super) log: GuestLog,
     pub(super) limiter: Limiter,
-    /// Parts of requests that it may still have built before there are as many as it may hold.
-    uncharged_parts: u32,
+    /// Bytes that the host may hold for it beyond what was charged.
+    uncharged: usize,
     pub(super) host_calls: u64,
     max_host_calls: u64,
     deadline: Instant,
@@ -109,7 +109,7 @@ impl CallState {
             keyvalue_written: 0,
             log,
             limiter: Limiter::new(limits, share),
-            uncharged_parts: limits.handles,
+            uncharged: http::most_held(limits.handles).saturating_add(files::MOST_HELD),
             host_calls: 0,
             max_host_calls: limits.host_calls,
             deadline,
@@ -117,13 +117,11 @@ impl CallState {
         }
     }
 
-    /// Takes room for a part of a request, filled as much as it may be. It is given back at the end of the call: a guest that
-    /// builds and drops them pays for no more than it may hold at once.
-    pub(super) fn hold_part(&mut self, bytes: usize) -> Result<(), NoMemory> {
-        if self.uncharged_parts == 0 {
-            return Ok(());
-        }
-        self.uncharged_parts -= 1;
+    /// Charges what the host holds for the guest from now on. It is given back at the end of the call: whoever lets go of one
+    /// thing after the other pays for no more than could be held at once.
+    pub(super) fn hold(&mut self, bytes: usize) -> Result<(), NoMemory> {
+        let bytes = bytes.min(self.uncharged);
+        self.uncharged -= bytes;
         self.limiter.hold(bytes)
     }
 

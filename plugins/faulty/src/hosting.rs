@@ -5,7 +5,7 @@ use std::mem::forget;
 
 use serde_json::{Value, json};
 use wasip2::clocks::monotonic_clock;
-use wasip2::http::types::{Fields, Method, OutgoingRequest, Scheme};
+use wasip2::http::types::{Fields, Method, OutgoingBody, OutgoingRequest, Scheme};
 
 use crate::component::exports::cofferdam::tool::tools::Error;
 use crate::logging::Level;
@@ -53,6 +53,7 @@ pub fn hoard(input: &Value) -> Outcome {
         "authorities" => hold_authority,
         "paths" => hold_path,
         "schemes" => hold_scheme,
+        "everything" => hold_everything,
         _ => hold_fields,
     };
     let held: usize = (0..number(input, "count", 1)).map(|_| hold(input)).sum();
@@ -91,6 +92,39 @@ fn hold_body(_: &Value) -> usize {
     }
     forget(request);
     held
+}
+
+/// All that one handle can be worth: headers of tiny values, which take the host most, a path, a body and trailers.
+fn hold_everything(_: &Value) -> usize {
+    const VALUES: usize = 390;
+    let fields = || {
+        let fields = Fields::new();
+        let set = fields.set("a", &vec![vec![b'v']; VALUES]);
+        (fields, set.map_or(0, |()| VALUES))
+    };
+    let (headers, in_headers) = fields();
+    let request = OutgoingRequest::new(headers);
+    let path = "/".repeat(8 * 1024);
+    let in_path = request.set_path_with_query(Some(&path)).map_or(0, |()| path.len());
+    let mut in_body = 0;
+    let mut in_trailers = 0;
+    if let Ok(body) = request.body() {
+        if let Ok(stream) = body.write() {
+            while let Ok(room @ 1..) = stream.check_write() {
+                let piece = vec![b'x'; usize::try_from(room).unwrap_or(0)];
+                if stream.write(&piece).is_err() {
+                    break;
+                }
+                in_body += piece.len();
+            }
+        }
+        let (trailers, taken) = fields();
+        if OutgoingBody::finish(body, Some(trailers)).is_ok() {
+            in_trailers = taken;
+        }
+    }
+    forget(request);
+    in_headers + in_path + in_body + in_trailers
 }
 
 fn hold_method(_: &Value) -> usize {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::retrying::Retrying;
+use self::spending::Weighed;
 use super::{
     BoxFuture, Model, ModelContext, ModelError, ModelRequest, ModelResponse, Prices, Progress, Provider,
     counts_for_breaker,
@@ -44,6 +45,7 @@ impl ModelStack {
         let started = Instant::now();
         // Deadline and retry: a deadline inside the retries would start anew with each of them. It has no code of its own
         // here, for it is kept where time goes by: in the delay before a retry, in the wait for leave and around the attempt.
+        let weighed = Weighed::new(request);
         let mut retrying = Retrying::new(&self.retry, &self.retry_budget, cx);
         let (response, text_shown) = loop {
             retrying.check_still_wanted()?;
@@ -57,7 +59,7 @@ impl ModelStack {
                     // Budget: one reservation per attempt, since each may be billed; outside the time-out, so that an
                     // attempt that is cut short is still settled.
                     self.within_budget(
-                        request,
+                        &weighed,
                         cx,
                         &progress,
                         // The attempt's own event: only for attempts that were made.

@@ -12,6 +12,21 @@ use super::ModelStack;
 use crate::ledger::{BudgetAlert, LedgerError, NanoUsd, Reservation, ReserveRequest};
 use crate::telemetry::EventKind;
 
+/// A request, and what it may come to: to weigh it takes as long as to write it out, and it may be asked for many times.
+pub(super) struct Weighed<'a> {
+    request: &'a ModelRequest,
+    prompt_tokens: u64,
+}
+
+impl<'a> Weighed<'a> {
+    pub(super) fn new(request: &'a ModelRequest) -> Self {
+        Self {
+            request,
+            prompt_tokens: estimate::prompt_tokens(request),
+        }
+    }
+}
+
 /// What a reservation turns into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Charge {
@@ -32,7 +47,7 @@ impl ModelStack {
     /// half-way the attempt may have been billed, so the reservation, dropped with it, is charged in full.
     pub(super) async fn within_budget(
         &self,
-        request: &ModelRequest,
+        request: &Weighed<'_>,
         cx: &ModelContext<'_>,
         progress: &Progress<'_>,
         attempt: impl Future<Output = Result<ModelResponse, ModelError>>,
@@ -50,7 +65,7 @@ impl ModelStack {
     /// `None` where the model has no price and no limit is in force.
     async fn reserve(
         &self,
-        request: &ModelRequest,
+        request: &Weighed<'_>,
         cx: &ModelContext<'_>,
     ) -> Result<Option<(Reservation, Price)>, ModelError> {
         let now = Timestamp::now();
@@ -69,7 +84,7 @@ impl ModelStack {
                 add: Prices::line_to_add(model),
             });
         };
-        let amount = price.worst_case(estimate::prompt_tokens(request), u64::from(request.max_tokens));
+        let amount = price.worst_case(request.prompt_tokens, u64::from(request.request.max_tokens));
         let request = ReserveRequest {
             tenant: cx.emitter.tenant().to_string(),
             session_id: cx.emitter.session_id().to_owned(),

@@ -20,7 +20,7 @@ use self::budget::FileBudget;
 pub(super) use self::grant::Folder;
 pub use self::grant::FolderGrant;
 use self::held::Held;
-pub(super) use self::operations::{MAX_OPEN, add_to_linker};
+pub(super) use self::operations::{MAX_OPEN, MOST_HELD, add_to_linker};
 use super::blocking::{BlockingWork, Ordered, Places, on_a_thread};
 use crate::resilience::Share;
 

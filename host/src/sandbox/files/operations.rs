@@ -15,7 +15,7 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 use super::Held;
 use super::budget::ENTRY_BYTES;
 use super::open::Opening;
-use super::streams::{FileReader, FileWriter, Place};
+use super::streams::{FileReader, FileWriter, PIECE, Place};
 use crate::sandbox::blocking::on_a_thread;
 use crate::sandbox::state::CallState;
 
@@ -27,8 +27,11 @@ const PREOPENS: &str = "wasi:filesystem/preopens@0.2.12";
 pub(in crate::sandbox) const MAX_OPEN: usize = 128;
 /// Listings of folders at the same time: each is held by the host as a whole.
 const MAX_LISTINGS: usize = 4;
-/// Entries of a folder that can be listed.
+/// Entries of a folder that can be listed, and what the host holds for one: a name of 255 bytes and what is known of it.
 const MAX_ENTRIES: usize = 10_000;
+const HELD_FOR_AN_ENTRY: usize = 384;
+/// Bytes that the host holds for what a call may have open and listed.
+pub(in crate::sandbox) const MOST_HELD: usize = MAX_OPEN * PIECE + MAX_LISTINGS * MAX_ENTRIES * HELD_FOR_AN_ENTRY;
 
 type Store<'a> = StoreContextMut<'a, CallState>;
 type Fd = Resource<Descriptor>;
@@ -320,17 +323,20 @@ async fn read_directory(state: &mut CallState, fd: Fd) -> FsResult<Resource<Dire
     if entries.filter(|entry| entry.is::<DirectoryEntryStream>()).count() >= MAX_LISTINGS {
         return Err(ErrorCode::Quota.into());
     }
-    let listing = apart!(state, fd; |files| {
+    let (listing, entries) = apart!(state, fd; |files| {
+        let mut entries = 0;
         if let Descriptor::Dir(folder) = files.table.get(&fd)? {
             let folder = folder.dir.clone();
             let count = move || Ok::<_, std::io::Error>(rustix::fs::Dir::read_from(&folder)?.take(MAX_ENTRIES + 1).count());
-            if on_a_thread(count).await? > MAX_ENTRIES {
+            entries = on_a_thread(count).await?;
+            if entries > MAX_ENTRIES {
                 return Err(ErrorCode::Overflow.into());
             }
         }
         let listing = files.read_directory(fd).await?;
-        Ok(files.table.delete(listing)?)
+        Ok((files.table.delete(listing)?, entries))
     })?;
+    state.hold(entries * HELD_FOR_AN_ENTRY).map_err(FsError::trap)?;
     Ok(state.table.push(listing)?)
 }
 
@@ -361,6 +367,7 @@ async fn read_via_stream(state: &mut CallState, fd: Fd, offset: u64) -> FsResult
         return Err(ErrorCode::BadDescriptor.into());
     }
     let stream: DynInputStream = Box::new(FileReader::new(&state.files, file, offset));
+    state.hold(PIECE).map_err(FsError::trap)?;
     Ok(state.table.push(stream)?)
 }
 
@@ -381,6 +388,7 @@ fn writer(state: &mut CallState, fd: &Fd, place: Place) -> FsResult<Resource<Dyn
         return Err(ErrorCode::BadDescriptor.into());
     }
     let stream: DynOutputStream = Box::new(FileWriter::new(&state.files, file, place));
+    state.hold(PIECE).map_err(FsError::trap)?;
     Ok(state.table.push(stream)?)
 }
 

@@ -14,7 +14,7 @@ use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, Stream
 use super::{Files, Held, Ordered};
 
 /// Bytes that one read or write moves, at most.
-const PIECE: usize = 64 * 1024;
+pub(super) const PIECE: usize = 64 * 1024;
 /// Bytes that are read for who waits and has not said how many it wants.
 const UNASKED: usize = 4096;
 

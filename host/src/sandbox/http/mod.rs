@@ -22,4 +22,4 @@ pub(super) use exchange::MAX_ATTEMPTS;
 pub use grant::{GrantError, HttpGrant, Scheme};
 pub(super) use lookup::work as lookups;
 pub(super) use mask::Masker;
-pub(super) use parts::add_to_linker;
+pub(super) use parts::{add_to_linker, most_held};

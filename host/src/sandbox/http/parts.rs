@@ -3,7 +3,9 @@
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
-use wasmtime_wasi_http::p2::bindings::http::types::{Host as _, HostFields, HostOutgoingRequest, Method, Scheme};
+use wasmtime_wasi_http::p2::bindings::http::types::{
+    Host as _, HostFields, HostOutgoingRequest, HostOutgoingResponse, Method, Scheme,
+};
 use wasmtime_wasi_http::p2::types;
 use wasmtime_wasi_http::{FieldMap, WasiHttpView};
 
@@ -19,12 +21,17 @@ const MAX_SCHEME_BYTES: usize = 32;
 const MAX_AUTHORITY_BYTES: usize = 512;
 const MAX_PATH_BYTES: usize = 8 * 1024;
 
-/// What headers take at most, measured: each value of a byte counts for a few dozen bytes in their own bound, and takes a
-/// hundred.
-const HELD_FOR_FIELDS: usize = 3 * FIELD_BYTES;
+/// What headers take at most: each value of a byte counts for a few dozen bytes in their own bound, and takes a hundred; what
+/// was removed leaves its place behind.
+const HELD_FOR_FIELDS: usize = 5 * FIELD_BYTES;
 /// Method, scheme, authority and path, and two pieces of a body that nobody takes.
 const HELD_FOR_A_REQUEST: usize =
     MAX_METHOD_BYTES + MAX_SCHEME_BYTES + MAX_AUTHORITY_BYTES + MAX_PATH_BYTES + 2 * BODY_CHUNK_BYTES;
+
+/// What so many handles may be worth: a request holds its headers and its trailers.
+pub(in crate::sandbox) const fn most_held(handles: u32) -> usize {
+    (handles as usize).saturating_mul(2 * HELD_FOR_FIELDS + HELD_FOR_A_REQUEST)
+}
 
 type Store<'a> = StoreContextMut<'a, CallState>;
 type Request = Resource<types::HostOutgoingRequest>;
@@ -43,13 +50,13 @@ pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmt
     linker.allow_shadowing(true);
     let mut interface = linker.instance(INTERFACE)?;
     interface.func_wrap("[constructor]fields", |mut store: Store<'_>, (): ()| {
-        store.data_mut().hold_part(HELD_FOR_FIELDS)?;
+        store.data_mut().hold(HELD_FOR_FIELDS)?;
         Ok((HostFields::new(&mut store.data_mut().http())?,))
     })?;
     interface.func_wrap(
         "[static]fields.from-list",
         |mut store: Store<'_>, (entries,): (Vec<(String, Vec<u8>)>,)| {
-            store.data_mut().hold_part(HELD_FOR_FIELDS)?;
+            store.data_mut().hold(HELD_FOR_FIELDS)?;
             let mut http = store.data_mut().http();
             Ok((match http.from_list(entries) {
                 Ok(fields) => Ok(fields),
@@ -60,15 +67,23 @@ pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmt
     interface.func_wrap(
         "[method]fields.clone",
         |mut store: Store<'_>, (fields,): (Resource<FieldMap>,)| {
-            store.data_mut().hold_part(HELD_FOR_FIELDS)?;
+            store.data_mut().hold(HELD_FOR_FIELDS)?;
             Ok((HostFields::clone(&mut store.data_mut().http(), fields)?,))
         },
     )?;
     interface.func_wrap(
         "[constructor]outgoing-request",
         |mut store: Store<'_>, (headers,): (Resource<FieldMap>,)| {
-            store.data_mut().hold_part(HELD_FOR_A_REQUEST)?;
+            store.data_mut().hold(HELD_FOR_A_REQUEST)?;
             Ok((HostOutgoingRequest::new(&mut store.data_mut().http(), headers)?,))
+        },
+    )?;
+    // No guest answers requests, but it may make believe.
+    interface.func_wrap(
+        "[constructor]outgoing-response",
+        |mut store: Store<'_>, (headers,): (Resource<FieldMap>,)| {
+            store.data_mut().hold(HELD_FOR_A_REQUEST)?;
+            Ok((HostOutgoingResponse::new(&mut store.data_mut().http(), headers)?,))
         },
     )?;
     interface.func_wrap(
