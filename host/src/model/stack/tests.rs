@@ -4,7 +4,7 @@
 use super::super::{ApiError, GaveUp, Usage};
 use super::bench::{Bench, COST, Step, USAGE, api, cut, reserved};
 use super::*;
-use crate::ledger::NanoUsd;
+use crate::ledger::{NanoUsd, Reservation, ReserveRequest};
 use crate::resilience::{BreakerSettings, BreakerState};
 
 #[tokio::test(start_paused = true)]
@@ -292,11 +292,8 @@ async fn an_open_breaker_is_waited_for_only_if_the_delay_covers_it() {
     assert_eq!(error.request_id(), Some("req_500"));
 }
 
-/// One call tries the endpoint out for longer than all retries would take, and the others are served after it.
-#[tokio::test(start_paused = true)]
-async fn who_comes_while_the_endpoint_is_tried_out_waits_and_pays_for_no_retry() {
-    let probe = Step::ok().after(20);
-    let mut bench = Bench::new([Step::status(500), probe, Step::ok(), Step::ok()]);
+/// Uses up the first step, which fails, and waits until the breaker lets a probe through.
+async fn half_open(bench: &mut Bench) {
     bench.stack.retry.max_attempts = 1;
     let settings = BreakerSettings {
         failure_threshold: 1,
@@ -306,6 +303,27 @@ async fn who_comes_while_the_endpoint_is_tried_out_waits_and_pays_for_no_retry()
     bench.stack.breaker = Arc::new(Breaker::new("model:m", settings));
     bench.fails().await;
     tokio::time::advance(Duration::from_secs(1)).await;
+}
+
+/// Another session takes so much of the day's budget.
+async fn another_reserves(bench: &Bench, amount: NanoUsd) -> Reservation {
+    let request = ReserveRequest {
+        tenant: "default".to_owned(),
+        session_id: "another".to_owned(),
+        model: "m".to_owned(),
+        amount,
+        limits: bench.stack.budget.clone(),
+        now: jiff::Timestamp::now(),
+    };
+    bench.stack.ledger.reserve(request).await.unwrap()
+}
+
+/// One call tries the endpoint out for longer than all retries would take, and the others are served after it.
+#[tokio::test(start_paused = true)]
+async fn who_comes_while_the_endpoint_is_tried_out_waits_and_pays_for_no_retry() {
+    let probe = Step::ok().after(20);
+    let mut bench = Bench::new([Step::status(500), probe, Step::ok(), Step::ok()]);
+    half_open(&mut bench).await;
     let ((first, _), (second, took), (third, _)) = tokio::join!(bench.call(), bench.call(), bench.call());
     for result in [first, second, third] {
         result.unwrap();
@@ -328,25 +346,9 @@ async fn who_comes_while_the_endpoint_is_tried_out_waits_and_pays_for_no_retry()
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_money_does_not_hold_the_breaker() {
     let mut bench = Bench::new([Step::status(500)]);
-    bench.stack.retry.max_attempts = 1;
-    let settings = BreakerSettings {
-        failure_threshold: 1,
-        open_for: Duration::from_secs(1),
-        ..BreakerSettings::default()
-    };
-    bench.stack.breaker = Arc::new(Breaker::new("model:m", settings));
-    bench.fails().await;
-    tokio::time::advance(Duration::from_secs(1)).await;
+    half_open(&mut bench).await;
     bench.stack.budget.daily = Some(reserved());
-    let other = crate::ledger::ReserveRequest {
-        tenant: "default".to_owned(),
-        session_id: "another".to_owned(),
-        model: "m".to_owned(),
-        amount: NanoUsd::from_nanos(1),
-        limits: bench.stack.budget.clone(),
-        now: jiff::Timestamp::now(),
-    };
-    let _held = bench.stack.ledger.reserve(other).await.unwrap();
+    let _held = another_reserves(&bench, NanoUsd::from_nanos(1)).await;
     let probe = async {
         tokio::time::sleep(Duration::from_secs(5)).await;
         // Each time it is asked for a moment; in between the place is free.
@@ -393,16 +395,8 @@ async fn many_are_not_sent_back_at_the_same_moment() {
 async fn money_that_others_will_not_have_spent_is_waited_for() {
     let mut bench = Bench::new([Step::ok(), Step::ok()]);
     bench.stack.budget.daily = Some(reserved().saturating_add(reserved()));
-    let other = |amount| crate::ledger::ReserveRequest {
-        tenant: "default".to_owned(),
-        session_id: "another".to_owned(),
-        model: "m".to_owned(),
-        amount,
-        limits: bench.stack.budget.clone(),
-        now: jiff::Timestamp::now(),
-    };
     let most = NanoUsd::from_nanos(reserved().as_nanos() + 1);
-    let held = bench.stack.ledger.reserve(other(most)).await.unwrap();
+    let held = another_reserves(&bench, most).await;
     // It is given up some time.
     let (result, took) = bench.call().await;
     assert_eq!(result.unwrap_err().kind(), "budget_exceeded");
@@ -421,7 +415,7 @@ async fn money_that_others_will_not_have_spent_is_waited_for() {
         "{took:?}"
     );
     // What is spent does not come back.
-    let spent = bench.stack.ledger.reserve(other(reserved())).await.unwrap();
+    let spent = another_reserves(&bench, reserved()).await;
     spent.settle(reserved(), &USAGE).await.unwrap();
     let (result, took) = bench.call().await;
     assert_eq!((result.unwrap_err().kind(), took), ("budget_exceeded", Duration::ZERO));
