@@ -120,6 +120,8 @@ async fn parts_of_requests_are_charged_to_the_hosts_memory() {
         ("fields", "40MiB", "out_of_memory"),
         ("fields", "1GiB", "ok"),
         ("everything", "256MiB", "out_of_memory"),
+        ("trailers", "350MiB", "out_of_memory"),
+        ("trailers", "1GiB", "ok"),
         ("everything", "1GiB", "ok"),
     ] {
         let lab = calling([("hoard", json!({ "kind": kind, "count": 900 }))]);

@@ -168,7 +168,7 @@ pub(super) struct RawLimits {
     /// Calls of all tools that run at the same time.
     #[schemars(range(min = bounds::HOST_CONCURRENCY.least, max = bounds::HOST_CONCURRENCY.most))]
     pub(super) host_concurrency: u32,
-    /// All memories of all calls together; a tenant has at most three times what it leaves free, a plugin as much as it leaves. Unset: three quarters of what the machine,
+    /// All memories of all calls together; a plugin has half of it, and a tenant three times what it leaves free at most. Unset: three quarters of what the machine,
     /// or the control group of this process, has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) host_memory: Option<ByteSize>,

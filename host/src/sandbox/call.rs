@@ -87,6 +87,7 @@ pub(super) async fn run<T>(
         setup.masker.clone(),
         network,
         on_behalf_of.clone(),
+        setup.memory.share(on_behalf_of.clone()),
     );
     let share = setup.memory.share(on_behalf_of.clone());
     let state = CallState::new(setup, tenant, share, halt.deadline, log.clone(), egress);

@@ -87,6 +87,7 @@ impl MemoryShare {
             return Ok(());
         }
         let Self { memory, tenant, .. } = self;
+        let for_a_plugin = memory.most / 2;
         // What the rules below come to for who is alone.
         let most = memory.most / 8 * 3;
         let own = self.held.saturating_add(bytes);
@@ -99,13 +100,13 @@ impl MemoryShare {
         let of_tenant = held.by_tenant.get(tenant).unwrap_or(&0) + bytes;
         let of_plugin = held.by_plugin.get(&memory.plugin).unwrap_or(&0) + bytes;
         let of_both = held.by_both.get(&both).unwrap_or(&0) + bytes;
-        // A tenant holds three times what it leaves free at most, and a plugin as much as it leaves: so there is some for the
-        // next, however many hold some. The same holds for the tenants of a plugin and what that could still take.
+        // A tenant holds three times what it leaves free at most, of everything and of each plugin's half: so there is some for
+        // the next, however many hold some. What one plugin holds takes nothing from another's half, or a tenant could close
+        // one to everybody by the others.
+        let leaves_some = |held: u64, left: Option<u64>| left.is_some_and(|left| held <= left.saturating_mul(3));
         let free = memory.most.checked_sub(all);
-        let left_to_plugin = free.and_then(|free| free.checked_sub(of_plugin)).map(|left| left / 2);
-        let fits = free.is_some_and(|free| of_tenant <= free.saturating_mul(3))
-            && left_to_plugin.is_some_and(|left| of_both <= left.saturating_mul(3));
-        if !fits {
+        let left_to_plugin = for_a_plugin.checked_sub(of_plugin);
+        if !leaves_some(of_tenant, free) || !leaves_some(of_both, left_to_plugin) {
             return Err(NoMemory::TakenByOthers);
         }
         held.all = all;
@@ -235,6 +236,20 @@ mod tests {
         }
         let of_one_tenant: usize = greedy(&one, &many).iter().sum();
         assert_eq!(of_one_tenant, 768 << 20, "a quarter is for others");
+    }
+
+    /// Whatever a tenant holds by other plugins, each of them is there for the others.
+    #[test]
+    fn no_plugin_is_closed_by_what_others_hold() {
+        let memory = GuestMemory::new(Some(800));
+        let plugins = ["p", "q", "r"].map(|plugin| memory.of_plugin(plugin));
+        let mut shares = plugins.each_ref().map(|plugin| plugin.share("greedy".into()));
+        for (share, bytes) in shares.iter_mut().zip([300, 200, 100]) {
+            assert_eq!(share.take(bytes), Ok(()));
+        }
+        for plugin in &plugins {
+            assert_eq!(plugin.share("modest".into()).take(70), Ok(()));
+        }
     }
 
     #[test]

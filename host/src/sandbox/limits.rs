@@ -91,7 +91,8 @@ pub struct EngineSettings {
     /// Calls of all tools at the same time. Default 256.
     pub host_concurrency: u32,
     /// Bytes of the memories of all calls together, and of what the host
-    /// holds for them of HTTP requests and files. A tenant has at most three times what it leaves free, a plugin as much as it leaves. Default `None`: three
+    /// holds for them of HTTP requests and files. A plugin has half of it, and a tenant three times what it leaves free at
+    /// most. Default `None`: three
     /// quarters of what the machine, or this process's control group, has.
     pub host_memory: Option<u64>,
     /// Where compiled components are kept; `None`: nowhere, so that every start compiles again.

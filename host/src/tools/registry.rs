@@ -263,9 +263,10 @@ fn make_tools(
     let mut tools = Vec::with_capacity(exports.len());
     let (mut patterns, mut bytes) = (0, 0);
     for export in exports {
-        bytes += export.name.len() + export.description.len() + export.input_schema.len();
         let tool_settings = settings.tools.get(&export.name).unwrap_or(&default);
         let tool = make_tool(export, settings, tool_settings, component)?;
+        // As they are sent: a number of four bytes may be one of eighteen then.
+        bytes += tool.definition_bytes();
         patterns += tool.schema.patterns();
         if patterns > MAX_PATTERNS {
             let reason = format!("the input schemas up to its own have more than {MAX_PATTERNS} patterns");

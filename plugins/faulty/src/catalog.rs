@@ -91,7 +91,7 @@ pub const MISDEEDS: &[Misdeed] = &[
     ),
     misdeed("hoard", "Fills parts of requests that it never sends, and holds them for a while.", hosting::hoard).takes(
         r#"{
-            "kind": { "enum": ["fields", "bodies", "methods", "authorities", "paths", "schemes", "everything"], "default": "fields" },
+            "kind": { "enum": ["fields", "bodies", "methods", "authorities", "paths", "schemes", "everything", "trailers"], "default": "fields" },
             "count": { "type": "integer", "minimum": 0, "default": 1 },
             "headers": { "type": "integer", "minimum": 0, "default": 3 },
             "hold_ms": { "type": "integer", "minimum": 0, "maximum": 60000, "default": 0 }

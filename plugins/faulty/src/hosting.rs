@@ -54,6 +54,7 @@ pub fn hoard(input: &Value) -> Outcome {
         "paths" => hold_path,
         "schemes" => hold_scheme,
         "everything" => hold_everything,
+        "trailers" => return hold_trailers(input),
         _ => hold_fields,
     };
     let held: usize = (0..number(input, "count", 1)).map(|_| hold(input)).sum();
@@ -125,6 +126,25 @@ fn hold_everything(_: &Value) -> usize {
     }
     forget(request);
     in_headers + in_path + in_body + in_trailers
+}
+
+/// The headers of one request are the trailers of many: each has a copy of them then.
+fn hold_trailers(input: &Value) -> Outcome {
+    let fields = Fields::new();
+    let values = vec![Vec::new(); 400];
+    if fields.set("a", &values).is_err() {
+        return text("refused");
+    }
+    let first = OutgoingRequest::new(fields);
+    let mut copies = 0;
+    for _ in 0..number(input, "count", 1) {
+        let request = OutgoingRequest::new(Fields::new());
+        if let Ok(body) = request.body() {
+            copies += u64::from(OutgoingBody::finish(body, Some(first.headers())).is_ok());
+        }
+        forget(request);
+    }
+    text(copies.to_string())
 }
 
 fn hold_method(_: &Value) -> usize {

@@ -57,8 +57,8 @@ pub(super) struct Retrying<'a> {
     refusals: u32,
     /// When waiting for money ends.
     money_until: Option<Instant>,
-    /// What was last told to be waited for.
-    waits_for: Option<&'static str>,
+    /// What was told to be waited for.
+    told: Vec<&'static str>,
     /// Why the last attempt failed.
     last: Option<Box<ModelError>>,
 }
@@ -73,7 +73,7 @@ impl<'a> Retrying<'a> {
             attempts: 0,
             refusals: 0,
             money_until: None,
-            waits_for: None,
+            told: Vec::new(),
             last: None,
         }
     }
@@ -176,8 +176,8 @@ impl<'a> Retrying<'a> {
         if self.is_too_late_after(delay) {
             return Err(error);
         }
-        if self.waits_for != Some(obstacle.kind()) {
-            self.waits_for = Some(obstacle.kind());
+        if !self.told.contains(&obstacle.kind()) {
+            self.told.push(obstacle.kind());
             self.cx.emitter.emit(EventKind::ModelWaiting { error: error.info() });
         }
         if let ModelError::BreakerOpen { last: Some(last), .. } = error {

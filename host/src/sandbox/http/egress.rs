@@ -17,9 +17,13 @@ use super::exchange::{Exchange, Sent};
 use super::grant::HttpGrant;
 use super::mask::Masker;
 use crate::sandbox::blocking::BlockingWork;
+use crate::sandbox::guest_memory::MemoryShare;
 use crate::sandbox::plugin::Grants;
 use crate::sandbox::turns::{TurnClock, Turns};
 use crate::shown::shown;
+
+/// Bytes that the host holds for one request: buffers of the connection and of TLS, the heads, pieces of the bodies.
+const HELD_FOR_AN_EXCHANGE: usize = 256 * 1024;
 
 /// Characters of a method or an origin that a message repeats.
 pub(super) const MAX_NAMED_CHARS: usize = 100;
@@ -72,17 +76,26 @@ pub(in crate::sandbox) struct Egress {
     tenant: Arc<str>,
     requests: u32,
     budgets: Budgets,
+    /// Of what all guests have: for what is in flight.
+    memory: MemoryShare,
     refused: Arc<Mutex<Vec<String>>>,
 }
 
 impl Egress {
-    pub(in crate::sandbox) fn new(grants: Arc<Grants>, masker: Masker, network: Network, tenant: Arc<str>) -> Self {
+    pub(in crate::sandbox) fn new(
+        grants: Arc<Grants>,
+        masker: Masker,
+        network: Network,
+        tenant: Arc<str>,
+        memory: MemoryShare,
+    ) -> Self {
         let limits = &grants.limits;
         Self {
             masker,
             network,
             tenant,
             requests: 0,
+            memory,
             budgets: Budgets::of(limits),
             grants,
             refused: Arc::default(),
@@ -144,6 +157,10 @@ impl WasiHttpHooks for Egress {
                 return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
             }
         };
+        if let Err(none) = self.memory.take(HELD_FOR_AN_EXCHANGE) {
+            note(&self.refused, none.to_string());
+            return Box::new(std::future::ready(Err(Error::ConnectionLimitReached)));
+        }
         let exchange = Exchange {
             url,
             grant,

@@ -4,9 +4,10 @@
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi_http::p2::bindings::http::types::{
-    Host as _, HostFields, HostOutgoingRequest, HostOutgoingResponse, Method, Scheme,
+    self, Host as _, HostFields, HostOutgoingRequest, HostOutgoingResponse, Method, Scheme,
 };
-use wasmtime_wasi_http::p2::types;
+use wasmtime_wasi_http::p2::body::HostOutgoingBody;
+use wasmtime_wasi_http::p2::types as kept;
 use wasmtime_wasi_http::{FieldMap, WasiHttpView};
 
 use super::egress::BODY_CHUNK_BYTES;
@@ -34,7 +35,7 @@ pub(in crate::sandbox) const fn most_held(handles: u32) -> usize {
 }
 
 type Store<'a> = StoreContextMut<'a, CallState>;
-type Request = Resource<types::HostOutgoingRequest>;
+type Request = Resource<kept::HostOutgoingRequest>;
 /// `result`, as the component sees it.
 type Answer = wasmtime::Result<(Result<(), ()>,)>;
 
@@ -76,6 +77,20 @@ pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmt
         |mut store: Store<'_>, (headers,): (Resource<FieldMap>,)| {
             store.data_mut().hold(HELD_FOR_A_REQUEST)?;
             Ok((HostOutgoingRequest::new(&mut store.data_mut().http(), headers)?,))
+        },
+    )?;
+    // Trailers may be the headers of another request, of which they are a copy from then on.
+    interface.func_wrap(
+        "[static]outgoing-body.finish",
+        |mut store: Store<'_>, (body, trailers): (Resource<HostOutgoingBody>, Option<Resource<FieldMap>>)| {
+            if trailers.is_some() {
+                store.data_mut().hold(HELD_FOR_FIELDS)?;
+            }
+            let mut http = store.data_mut().http();
+            Ok((match types::HostOutgoingBody::finish(&mut http, body, trailers) {
+                Ok(()) => Ok(()),
+                Err(error) => Err(http.convert_error_code(error)?),
+            },))
         },
     )?;
     // No guest answers requests, but it may make believe.
