@@ -74,7 +74,7 @@ async fn calls(limits: &mut Limits) {
     for _ in 0..ROUNDS {
         let [native, bare, slow, sandboxed, whole] = &mut samples;
         for _ in 0..CALLS {
-            native.time(|| std::hint::black_box(reserialise(std::hint::black_box(INPUT))));
+            native.time(|| black_box(reserialise(black_box(INPUT))));
         }
         timed(bare, async || floor.call(TOOL, INPUT).await).await;
         timed(slow, async || on_demand.call(TOOL, INPUT).await).await;
