@@ -87,9 +87,12 @@ pub(super) async fn run<T>(
         setup.masker.clone(),
         network,
         on_behalf_of.clone(),
-        setup.memory.share(on_behalf_of.clone()),
+        setup.memory.clone(),
     );
-    let share = setup.memory.share(on_behalf_of.clone());
+    let share = match tenant {
+        Some(tenant) => setup.memory.share(tenant.clone()),
+        None => setup.memory.share_for_list(),
+    };
     let state = CallState::new(setup, tenant, share, halt.deadline, log.clone(), egress);
     let mut store = match prepare_store(pre.engine(), state, metering, limits) {
         Ok(store) => store,

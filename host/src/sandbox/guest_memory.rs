@@ -66,6 +66,12 @@ impl GuestMemory {
         }
     }
 
+    /// For a component that is asked for its tools, on nobody's behalf: for each by itself, and none stands in another's way. No
+    /// tenant has such a name.
+    pub(super) fn share_for_list(&self) -> MemoryShare {
+        self.share(format!("\n{}", self.plugin).into())
+    }
+
     pub(super) fn share(&self, tenant: Arc<str>) -> MemoryShare {
         MemoryShare {
             memory: self.clone(),
@@ -100,13 +106,13 @@ impl MemoryShare {
         let of_tenant = held.by_tenant.get(tenant).unwrap_or(&0) + bytes;
         let of_plugin = held.by_plugin.get(&memory.plugin).unwrap_or(&0) + bytes;
         let of_both = held.by_both.get(&both).unwrap_or(&0) + bytes;
-        // A tenant holds three times what it leaves free at most, of everything and of each plugin's half: so there is some for
-        // the next, however many hold some. What one plugin holds takes nothing from another's half, or a tenant could close
-        // one to everybody by the others.
-        let leaves_some = |held: u64, left: Option<u64>| left.is_some_and(|left| held <= left.saturating_mul(3));
-        let free = memory.most.checked_sub(all);
-        let left_to_plugin = for_a_plugin.checked_sub(of_plugin);
-        if !leaves_some(of_tenant, free) || !leaves_some(of_both, left_to_plugin) {
+        // There is always some for the next, however many hold some: a tenant leaves a third of what it holds free, a plugin
+        // leaves as much to its tenant's other plugins as it holds for it, and a tenant a third of what it holds of a plugin's
+        // half. What one plugin holds takes nothing from another's half, or a tenant could close one to everybody by the others.
+        let left_to_tenants = memory.most.checked_sub(all).map(|free| free.saturating_mul(3));
+        let left_to_tenant = left_to_tenants.and_then(|left| left.checked_sub(of_tenant));
+        let left_of_plugin = for_a_plugin.checked_sub(of_plugin).map(|left| left.saturating_mul(3));
+        if left_to_tenant.is_none_or(|left| of_both > left) || left_of_plugin.is_none_or(|left| of_both > left) {
             return Err(NoMemory::TakenByOthers);
         }
         held.all = all;
@@ -207,8 +213,8 @@ mod tests {
         );
     }
 
-    /// Each takes as much as it gets, and none is the last that gets some: of tenants that work together with a plugin each, and
-    /// of the tenants of one plugin.
+    /// Each takes as much as it gets, and none is the last that gets some: of tenants that work together with a plugin each, of the
+    /// tenants of one plugin, and of the plugins of one tenant.
     #[test]
     fn there_is_some_for_the_next() {
         let greedy = |tenant: &dyn Fn(u32) -> String, plugin: &dyn Fn(u32) -> String| {
@@ -230,12 +236,12 @@ mod tests {
         };
         let one = |_| "one".to_owned();
         let many = |number: u32| number.to_string();
-        for got in [greedy(&many, &one), greedy(&many, &many)] {
+        for got in [greedy(&many, &one), greedy(&many, &many), greedy(&one, &many)] {
             assert!(got[0] > 350 << 20, "{got:?}");
             assert!(got.iter().all(|got| *got > 512 << 10), "{got:?}");
         }
         let of_one_tenant: usize = greedy(&one, &many).iter().sum();
-        assert_eq!(of_one_tenant, 768 << 20, "a quarter is for others");
+        assert!(of_one_tenant <= 768 << 20, "a quarter is for others: {of_one_tenant}");
     }
 
     /// Whatever a tenant holds by other plugins, each of them is there for the others.
@@ -244,11 +250,11 @@ mod tests {
         let memory = GuestMemory::new(Some(800));
         let plugins = ["p", "q", "r"].map(|plugin| memory.of_plugin(plugin));
         let mut shares = plugins.each_ref().map(|plugin| plugin.share("greedy".into()));
-        for (share, bytes) in shares.iter_mut().zip([300, 200, 100]) {
+        for (share, bytes) in shares.iter_mut().zip([300, 200, 50]) {
             assert_eq!(share.take(bytes), Ok(()));
         }
         for plugin in &plugins {
-            assert_eq!(plugin.share("modest".into()).take(70), Ok(()));
+            assert_eq!(plugin.share("modest".into()).take(60), Ok(()));
         }
     }
 

@@ -48,9 +48,6 @@ pub struct Sandbox {
     keyvalue: Option<Result<KeyValueStore, Arc<KeyValueError>>>,
 }
 
-/// How long a component that found no room for its list waits for some.
-const LISTED_AGAIN_AFTER: Duration = Duration::from_millis(250);
-
 /// Characters that are repeated of what a component says about a failure.
 const MAX_SAID_CHARS: usize = 500;
 
@@ -271,19 +268,10 @@ impl Plugin {
             deadline: Instant::now() + self.limits().timeout,
             cancel: &CancellationToken::new(),
         };
-        let (listed, usage) = loop {
-            let (listed, usage) = call::run(&self.pre, &self.setup, None, halt, async |call| {
-                call.plugin.cofferdam_tool_tools().call_list_tools(call.store).await
-            })
-            .await;
-            // Others that are asked at the same time will be done in a moment.
-            match listed {
-                Err(CallFailure::Overloaded(_)) if Instant::now() + LISTED_AGAIN_AFTER < halt.deadline => {
-                    tokio::time::sleep(LISTED_AGAIN_AFTER).await;
-                }
-                listed => break (listed, usage),
-            }
-        };
+        let (listed, usage) = call::run(&self.pre, &self.setup, None, halt, async |call| {
+            call.plugin.cofferdam_tool_tools().call_list_tools(call.store).await
+        })
+        .await;
         let reason = match listed {
             Ok(Ok(tools)) => return Ok(tools),
             Ok(Err(message)) => shown(&message, MAX_SAID_CHARS),

@@ -17,7 +17,7 @@ use super::exchange::{Exchange, Sent};
 use super::grant::HttpGrant;
 use super::mask::Masker;
 use crate::sandbox::blocking::BlockingWork;
-use crate::sandbox::guest_memory::MemoryShare;
+use crate::sandbox::guest_memory::GuestMemory;
 use crate::sandbox::plugin::Grants;
 use crate::sandbox::turns::{TurnClock, Turns};
 use crate::shown::shown;
@@ -76,8 +76,7 @@ pub(in crate::sandbox) struct Egress {
     tenant: Arc<str>,
     requests: u32,
     budgets: Budgets,
-    /// Of what all guests have: for what is in flight.
-    memory: MemoryShare,
+    memory: GuestMemory,
     refused: Arc<Mutex<Vec<String>>>,
 }
 
@@ -87,7 +86,7 @@ impl Egress {
         masker: Masker,
         network: Network,
         tenant: Arc<str>,
-        memory: MemoryShare,
+        memory: GuestMemory,
     ) -> Self {
         let limits = &grants.limits;
         Self {
@@ -157,7 +156,8 @@ impl WasiHttpHooks for Egress {
                 return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
             }
         };
-        if let Err(none) = self.memory.take(HELD_FOR_AN_EXCHANGE) {
+        let mut held = self.memory.share(self.tenant.clone());
+        if let Err(none) = held.take(HELD_FOR_AN_EXCHANGE) {
             note(&self.refused, none.to_string());
             return Box::new(std::future::ready(Err(Error::ConnectionLimitReached)));
         }
@@ -170,6 +170,7 @@ impl WasiHttpHooks for Egress {
             options: options.unwrap_or_default(),
             budgets: self.budgets.clone(),
             refused: self.refused.clone(),
+            held,
         };
         let (turns, tenant) = (self.network.turns.clone(), self.tenant.clone());
         Box::new(async move { turns.run(&tenant, &TurnClock::new(), exchange.run(request)).await })
@@ -224,7 +225,53 @@ pub(super) fn note(refused: &Mutex<Vec<String>>, reason: String) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use http_body_util::BodyExt as _;
+
     use super::*;
+    use crate::sandbox::http::lookups;
+
+    #[tokio::test]
+    async fn what_is_in_flight_is_charged_until_it_ends() {
+        let refused_with = async |bytes: u64| {
+            let grants = Grants {
+                http: vec![HttpGrant::parse("http://127.0.0.1:9/", &["GET"]).unwrap()],
+                ..Grants::default()
+            };
+            let network = Network {
+                tls: crate::tls::client_config().unwrap(),
+                lookups: lookups(),
+                turns: Turns::new(),
+            };
+            let memory = GuestMemory::new(Some(bytes));
+            let mut egress = Egress::new(Arc::new(grants), Masker::default(), network, "t".into(), memory.clone());
+            let mut errors = Vec::new();
+            for _ in 0..3 {
+                let body = http_body_util::Empty::new()
+                    .map_err(|never| match never {})
+                    .boxed_unsync();
+                let mut request = Request::new(body);
+                *request.uri_mut() = "http://127.0.0.1:9/".parse().unwrap();
+                let sending = Box::into_pin(egress.send_request(request, None, Box::new(std::future::ready(Ok(())))));
+                errors.push(sending.await.map(|_| "sent").unwrap_err());
+            }
+            (errors, egress.take_use().refused)
+        };
+        // Three in a row have room where one has; nobody listens there.
+        let (errors, refused) = refused_with(1 << 20).await;
+        assert!(
+            errors.iter().all(|error| matches!(error, Error::Connect(_))),
+            "{errors:?}"
+        );
+        assert!(refused.is_empty(), "{refused:?}");
+        let (errors, refused) = refused_with(1 << 19).await;
+        assert!(
+            errors
+                .iter()
+                .all(|error| matches!(error, Error::ConnectionLimitReached)),
+            "{errors:?}"
+        );
+        assert_eq!(refused.len(), 3, "{refused:?}");
+    }
 
     #[test]
     fn a_guest_that_is_refused_again_and_again_fills_no_log() {

@@ -25,6 +25,7 @@ use super::grant::HttpGrant;
 use super::lookup::{MAX_ADDRESSES, look_up};
 use super::mask::Masker;
 use super::wire::Wire;
+use crate::sandbox::guest_memory::MemoryShare;
 use crate::sandbox::turns::TurnClock;
 
 /// How long a connection may take where the guest does not ask for less. The deadline of the call holds beside it.
@@ -50,6 +51,8 @@ pub(super) struct Exchange {
     pub(super) options: RequestOptions,
     pub(super) budgets: Budgets,
     pub(super) refused: Arc<Mutex<Vec<String>>>,
+    /// Of what all guests have, for as long as there is a connection.
+    pub(super) held: MemoryShare,
 }
 
 impl Exchange {
@@ -197,8 +200,9 @@ impl Exchange {
             let body = MeteredBody::new(incoming, self.budgets, exceeded, pause, self.refused);
             self.masker.body(body)
         };
-        let (turns, tenant) = (self.network.turns, self.tenant);
+        let (turns, tenant, held) = (self.network.turns, self.tenant, self.held);
         let worker = async move {
+            let _held = held;
             if connected {
                 // How it ends is told by the body; here it would go into the log, and is the server's choice.
                 let _ = turns.run(&tenant, &TurnClock::new(), connection).await;
@@ -238,6 +242,7 @@ mod tests {
 
     use super::*;
     use crate::sandbox::Limits;
+    use crate::sandbox::guest_memory::GuestMemory;
     use crate::sandbox::http::lookup;
     use crate::sandbox::turns::Turns;
 
@@ -256,6 +261,7 @@ mod tests {
             options: RequestOptions::default(),
             budgets: Budgets::of(&Limits::default()),
             refused: Arc::default(),
+            held: GuestMemory::new(None).share("t".into()),
         }
     }
 
