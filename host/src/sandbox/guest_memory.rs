@@ -66,8 +66,8 @@ impl GuestMemory {
         }
     }
 
-    /// For a component that is asked for its tools, on nobody's behalf: for each by itself, and none stands in another's way. No
-    /// tenant has such a name.
+    /// For a component that is asked for its tools, on nobody's behalf: for each by itself, as for a tenant of its own. No tenant
+    /// has such a name.
     pub(super) fn share_for_list(&self) -> MemoryShare {
         self.share(format!("\n{}", self.plugin).into())
     }

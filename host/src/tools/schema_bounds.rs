@@ -18,8 +18,10 @@ const MAX_PATTERN_BYTES: usize = 1_000;
 /// where its automaton grows too large for its memory, each of its states is looked at for each byte. Twice what was
 /// measured.
 const PATTERN_WEIGHTS: [(usize, usize); 4] = [(1 << 10, 60), (4 << 10, 240), (16 << 10, 960), (PATTERN_BYTES, 3_840)];
-/// What a division by a fraction counts for: it is done in numbers of any length.
+/// What a division by a fraction counts for: it is done in numbers of any length. One by an integer may find a number that is
+/// none.
 const FRACTION_WEIGHT: usize = 4_000;
+const DIVISION_WEIGHT: usize = 200;
 /// Keywords that make a validator look at the same values again and again, or resolve references at run time or against
 /// another base than the document.
 const REFUSED: [&str; 7] = [
@@ -113,8 +115,9 @@ impl<'a> Walk<'a> {
                             patterns.keys().try_for_each(|pattern| self.pattern(pattern))?;
                             self.visit(part, depth + 1)?;
                         }
-                        ("multipleOf", Value::Number(number)) if !(number.is_u64() || number.is_i64()) => {
-                            self.weights += FRACTION_WEIGHT;
+                        ("multipleOf", Value::Number(number)) => {
+                            let is_whole = number.is_u64() || number.is_i64();
+                            self.weights += if is_whole { DIVISION_WEIGHT } else { FRACTION_WEIGHT };
                         }
                         ("$ref", Value::String(reference)) => self.follow(reference, depth)?,
                         // Definitions cost where they are used.
@@ -206,7 +209,7 @@ mod tests {
         .map(|pattern| steps(json!({ "pattern": pattern })).unwrap());
         assert!(letter < 100 && address < 1_000, "{letter} {address}");
         assert!(long > letter && longest > 3_000, "{long} {longest}");
-        assert_eq!(steps(json!({ "multipleOf": 5 })), Ok(2));
+        assert_eq!(steps(json!({ "multipleOf": 5 })), Ok(1 + DIVISION_WEIGHT));
         assert!(steps(json!({ "multipleOf": 0.1 })).unwrap() > FRACTION_WEIGHT);
         assert!(steps(json!({ "multipleOf": 1e300 })).unwrap() > FRACTION_WEIGHT);
     }

@@ -15,6 +15,7 @@ use super::budget::Budget;
 use super::egress::note;
 use super::wire::Wire;
 use crate::sandbox::Limits;
+use crate::sandbox::guest_memory::MemoryShare;
 
 /// Bytes that may still be moved, over all requests of the call.
 #[derive(Clone)]
@@ -78,6 +79,8 @@ pub(super) struct MeteredBody {
     pause: Option<Duration>,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
     refused: Arc<Mutex<Vec<String>>>,
+    /// Of what all guests have: what has come in is here, whatever became of the connection.
+    _held: Arc<MemoryShare>,
 }
 
 impl MeteredBody {
@@ -87,6 +90,7 @@ impl MeteredBody {
         exceeded: Exceeded,
         pause: Option<Duration>,
         refused: Arc<Mutex<Vec<String>>>,
+        held: Arc<MemoryShare>,
     ) -> Self {
         Self {
             incoming,
@@ -95,6 +99,7 @@ impl MeteredBody {
             pause,
             timer: None,
             refused,
+            _held: held,
         }
     }
 }

@@ -17,13 +17,16 @@ use super::exchange::{Exchange, Sent};
 use super::grant::HttpGrant;
 use super::mask::Masker;
 use crate::sandbox::blocking::BlockingWork;
-use crate::sandbox::guest_memory::GuestMemory;
+use crate::sandbox::guest_memory::{GuestMemory, MemoryShare};
 use crate::sandbox::plugin::Grants;
 use crate::sandbox::turns::{TurnClock, Turns};
 use crate::shown::shown;
 
 /// Bytes that the host holds for one request: buffers of the connection and of TLS, the heads, pieces of the bodies.
 const HELD_FOR_AN_EXCHANGE: usize = 256 * 1024;
+
+/// And for the head and the trailers of its answer.
+const HELD_FOR_A_HEAD: usize = 80 * 1024;
 
 /// Characters of a method or an origin that a message repeats.
 pub(super) const MAX_NAMED_CHARS: usize = 100;
@@ -77,6 +80,8 @@ pub(in crate::sandbox) struct Egress {
     requests: u32,
     budgets: Budgets,
     memory: GuestMemory,
+    /// For the heads of answers, which a guest may keep to the end.
+    heads: MemoryShare,
     refused: Arc<Mutex<Vec<String>>>,
 }
 
@@ -92,6 +97,7 @@ impl Egress {
         Self {
             masker,
             network,
+            heads: memory.share(tenant.clone()),
             tenant,
             requests: 0,
             memory,
@@ -157,7 +163,13 @@ impl WasiHttpHooks for Egress {
             }
         };
         let mut held = self.memory.share(self.tenant.clone());
-        if let Err(none) = held.take(HELD_FOR_AN_EXCHANGE) {
+        // No more heads than handles.
+        let head = match self.requests <= self.grants.limits.handles {
+            true => HELD_FOR_A_HEAD,
+            false => 0,
+        };
+        let taken = held.take(HELD_FOR_AN_EXCHANGE).and_then(|()| self.heads.take(head));
+        if let Err(none) = taken {
             note(&self.refused, none.to_string());
             return Box::new(std::future::ready(Err(Error::ConnectionLimitReached)));
         }
@@ -170,7 +182,7 @@ impl WasiHttpHooks for Egress {
             options: options.unwrap_or_default(),
             budgets: self.budgets.clone(),
             refused: self.refused.clone(),
-            held,
+            held: Arc::new(held),
         };
         let (turns, tenant) = (self.network.turns.clone(), self.tenant.clone());
         Box::new(async move { turns.run(&tenant, &TurnClock::new(), exchange.run(request)).await })
@@ -256,8 +268,8 @@ mod tests {
             }
             (errors, egress.take_use().refused)
         };
-        // Three in a row have room where one has; nobody listens there.
-        let (errors, refused) = refused_with(1 << 20).await;
+        // Three in a row have room where two together have none; nobody listens there.
+        let (errors, refused) = refused_with(1_400 << 10).await;
         assert!(
             errors.iter().all(|error| matches!(error, Error::Connect(_))),
             "{errors:?}"

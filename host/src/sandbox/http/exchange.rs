@@ -51,8 +51,8 @@ pub(super) struct Exchange {
     pub(super) options: RequestOptions,
     pub(super) budgets: Budgets,
     pub(super) refused: Arc<Mutex<Vec<String>>>,
-    /// Of what all guests have, for as long as there is a connection.
-    pub(super) held: MemoryShare,
+    /// Of what all guests have, for as long as there is a connection or a body.
+    pub(super) held: Arc<MemoryShare>,
 }
 
 impl Exchange {
@@ -195,12 +195,13 @@ impl Exchange {
         .await?;
         drop(response);
         let answer = mask_head(&self.masker, answer)?;
+        let held = self.held.clone();
         let body = |incoming| {
             let pause = self.options.between_bytes_timeout;
-            let body = MeteredBody::new(incoming, self.budgets, exceeded, pause, self.refused);
+            let body = MeteredBody::new(incoming, self.budgets, exceeded, pause, self.refused, self.held);
             self.masker.body(body)
         };
-        let (turns, tenant, held) = (self.network.turns, self.tenant, self.held);
+        let (turns, tenant) = (self.network.turns, self.tenant);
         let worker = async move {
             let _held = held;
             if connected {
@@ -261,7 +262,7 @@ mod tests {
             options: RequestOptions::default(),
             budgets: Budgets::of(&Limits::default()),
             refused: Arc::default(),
-            held: GuestMemory::new(None).share("t".into()),
+            held: Arc::new(GuestMemory::new(None).share("t".into())),
         }
     }
 
