@@ -312,20 +312,18 @@ impl Run<'_> {
                 None if with_images && is_invalid(&error) => TrimReason::Images,
                 _ => return Err(error),
             };
-            match reason {
-                // What is too long for the model stays so.
-                TrimReason::TooLong => self.conversation.keep_shortened(),
-                TrimReason::Budget | TrimReason::Images => self.conversation.set_aside(),
+            if reason == TrimReason::TooLong {
+                // It stays so.
+                self.conversation.keep_shortened();
+            } else {
+                self.conversation.set_aside();
             }
-            let trimmed = match reason {
-                TrimReason::Images => {
-                    with_images = false;
-                    self.conversation.drop_images()
-                }
-                TrimReason::TooLong | TrimReason::Budget => {
-                    trims += 1;
-                    self.conversation.trim()
-                }
+            let trimmed = if reason == TrimReason::Images {
+                with_images = false;
+                self.conversation.drop_images()
+            } else {
+                trims += 1;
+                self.conversation.trim()
             };
             if trimmed.is_nothing() {
                 return Err(error);

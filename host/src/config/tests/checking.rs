@@ -96,6 +96,8 @@ fn a_program_is_told_what_a_file_is_told() {
 
 /// A name, how it is set, and the least and the most that it may be.
 type Limit = (&'static str, fn(&mut Limits, u64), u64, u64);
+/// Those of time, whose bounds are the same for all.
+type TimeLimit = (&'static str, fn(&mut Limits, Duration));
 
 #[test]
 fn each_limit_has_bounds_of_its_own() {
@@ -164,19 +166,21 @@ fn each_limit_has_bounds_of_its_own() {
             1024 * GIB,
         ),
     ];
-    let with = |set: fn(&mut Limits, u64), value: u64| {
-        let mut config = Config::default();
+    let with = |set: &dyn Fn(&mut Limits)| {
         let mut plugin = PluginSettings::new("p", ComponentSource::Builtin("faulty".to_owned()));
-        set(&mut plugin.grants.limits, value);
-        config.plugins = vec![plugin];
+        set(&mut plugin.grants.limits);
+        let config = Config {
+            plugins: vec![plugin],
+            ..Config::default()
+        };
         config.check()
     };
     for (name, set, least, most) in numbers {
         for fits in [least, most] {
-            assert_eq!(with(set, fits), Ok(()), "{name} {fits}");
+            assert_eq!(with(&|limits| set(limits, fits)), Ok(()), "{name} {fits}");
         }
         for beyond in [least - 1, most + 1] {
-            let error = with(set, beyond).unwrap_err();
+            let error = with(&|limits| set(limits, beyond)).unwrap_err();
             let key = format!("plugins.p.limits.{name}");
             assert!(
                 matches!(&told(&error)[..], [(told, _, _)] if *told == key),
@@ -184,17 +188,13 @@ fn each_limit_has_bounds_of_its_own() {
             );
         }
     }
-    for name in ["timeout", "compile_timeout"] {
+    let durations: [TimeLimit; 2] = [
+        ("timeout", |limits, value| limits.timeout = value),
+        ("compile_timeout", |limits, value| limits.compile_timeout = value),
+    ];
+    for (name, set) in durations {
         for beyond in [Duration::ZERO, Duration::MAX] {
-            let mut config = Config::default();
-            let mut plugin = PluginSettings::new("p", ComponentSource::Builtin("faulty".to_owned()));
-            let limits = &mut plugin.grants.limits;
-            match name {
-                "timeout" => limits.timeout = beyond,
-                _ => limits.compile_timeout = beyond,
-            }
-            config.plugins = vec![plugin];
-            let error = config.check().unwrap_err();
+            let error = with(&|limits| set(limits, beyond)).unwrap_err();
             assert!(told(&error)[0].0.ends_with(&format!("limits.{name}")), "{error}");
         }
     }

@@ -1,5 +1,5 @@
-//! Bounds of a request's parts, and what they are charged. `wasmtime-wasi-http` bounds the headers of a request and takes whatever else a guest writes
-//! into it: a thousand requests that are never sent would hold a gigabyte.
+//! Bounds of a request's parts, and what they are charged. `wasmtime-wasi-http` bounds the headers of a request and takes
+//! whatever else a guest writes into it: a thousand requests that are never sent would hold a gigabyte.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
