@@ -279,7 +279,7 @@ async fn usage_without_the_last_figure_is_not_complete() {
 }
 
 #[tokio::test]
-async fn the_last_usage_overrides_the_first() {
+async fn the_largest_figure_of_each_kind_counts() {
     let events = [
         start(),
         json!({"type": "message_delta", "delta": {}, "usage": {"output_tokens": 5}}),
@@ -293,9 +293,34 @@ async fn the_last_usage_overrides_the_first() {
         Usage {
             input_tokens: 30,
             output_tokens: 9,
+            cache_read_input_tokens: 4,
             ..Usage::default()
         }
     );
+}
+
+/// Gateways end a stream with figures that they do not have. What the API reported before is still known, so the attempt
+/// costs that and not its whole reservation.
+#[tokio::test]
+async fn a_later_zero_or_null_replaces_no_figure() {
+    for missing in [json!(0), json!(null), json!("n/a"), json!(-1)] {
+        let events = [
+            start(),
+            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"},
+                "usage": {"input_tokens": missing, "output_tokens": 9, "cache_read_input_tokens": missing,
+                    "cache_creation_input_tokens": missing, "cache_creation": missing}}),
+            json!({"type": "message_delta", "delta": {}, "usage": {"input_tokens": missing, "output_tokens": missing}}),
+            json!({"type": "message_stop"}),
+        ];
+        let seen = read_events(&events).await;
+        let usage = Usage {
+            input_tokens: 25,
+            output_tokens: 9,
+            cache_read_input_tokens: 4,
+            ..Usage::default()
+        };
+        assert_eq!(seen.measured, Measured::Complete(usage), "{missing}");
+    }
 }
 
 /// The end of a stream has the sum alone; what each part costs was told at its beginning.
@@ -310,7 +335,7 @@ async fn the_lifetimes_of_cache_writes_survive_their_sum() {
         json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"},
             "usage": {"output_tokens": 9, "cache_creation_input_tokens": total}})
     };
-    for (last, (five, one)) in [(30, (10, 20)), (40, (40, 0))] {
+    for (last, (five, one)) in [(30, (10, 20)), (40, (20, 20)), (0, (10, 20))] {
         let split = json!({"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20});
         let events = [begin(30, split), end(last), json!({"type": "message_stop"})];
         let usage = read_events(&events).await.answer().usage;

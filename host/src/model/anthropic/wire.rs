@@ -55,34 +55,28 @@ impl WireUsage {
         self.has_output && self.usage.prompt_tokens() > 0
     }
 
-    /// Takes over what `value` reports. Figures are cumulative, so a later one replaces an earlier one, and an absent one
-    /// leaves it alone.
+    /// Takes over what `value` reports. Figures are cumulative, so the larger of two is the true one: gateways send zero or
+    /// `null` in a later event for a figure that an earlier one reported.
     pub(super) fn update(&mut self, value: &Value) {
-        let figure = |value: &Value, name: &str| value.get(name).and_then(Value::as_u64);
+        let figure = |value: &Value, name: &str| value.get(name).and_then(Value::as_u64).unwrap_or(0);
         let usage = &mut self.usage;
-        if let Some(tokens) = figure(value, "input_tokens") {
-            usage.input_tokens = tokens;
+        usage.input_tokens = usage.input_tokens.max(figure(value, "input_tokens"));
+        usage.output_tokens = usage.output_tokens.max(figure(value, "output_tokens"));
+        usage.cache_read_input_tokens = usage
+            .cache_read_input_tokens
+            .max(figure(value, "cache_read_input_tokens"));
+        // Without a split, tokens that are not known to live for an hour have the default lifetime, five minutes.
+        let total = figure(value, "cache_creation_input_tokens");
+        if total > usage.cache_creation_input_tokens() {
+            usage.cache_creation_5m_input_tokens = total - usage.cache_creation_1h_input_tokens;
         }
-        if let Some(tokens) = figure(value, "output_tokens") {
-            usage.output_tokens = tokens;
-        }
-        if let Some(tokens) = figure(value, "cache_read_input_tokens") {
-            usage.cache_read_input_tokens = tokens;
-        }
-        if let Some(total) = figure(value, "cache_creation_input_tokens") {
-            // Without a split all of it is of the default lifetime, five minutes; unless it is the sum of one that came
-            // before, as at the end of a stream.
-            let known = usage
-                .cache_creation_5m_input_tokens
-                .saturating_add(usage.cache_creation_1h_input_tokens);
-            if total != known {
-                usage.cache_creation_5m_input_tokens = total;
-                usage.cache_creation_1h_input_tokens = 0;
-            }
-        }
-        if let Some(split) = value.get("cache_creation").filter(|split| split.is_object()) {
-            usage.cache_creation_5m_input_tokens = figure(split, "ephemeral_5m_input_tokens").unwrap_or(0);
-            usage.cache_creation_1h_input_tokens = figure(split, "ephemeral_1h_input_tokens").unwrap_or(0);
+        // A split of the same total says more than the total did; a smaller one says less.
+        let split = value.get("cache_creation").unwrap_or(&Value::Null);
+        let short = figure(split, "ephemeral_5m_input_tokens");
+        let long = figure(split, "ephemeral_1h_input_tokens");
+        if short.saturating_add(long) >= usage.cache_creation_input_tokens() {
+            usage.cache_creation_5m_input_tokens = short;
+            usage.cache_creation_1h_input_tokens = long;
         }
     }
 
@@ -390,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn later_figures_replace_earlier_ones() {
+    fn the_largest_figure_of_each_kind_is_kept() {
         let mut wire = WireUsage::default();
         wire.update(&json!({"input_tokens": 10, "output_tokens": 1, "cache_creation_input_tokens": 5}));
         wire.update_final(&json!({"output_tokens": 40}));
@@ -404,6 +398,18 @@ mod tests {
                 ..Usage::default()
             }
         );
+    }
+
+    /// The total comes first, what it is made of later.
+    #[test]
+    fn a_split_of_the_total_refines_it() {
+        let mut wire = WireUsage::default();
+        wire.update(&json!({"cache_creation_input_tokens": 30}));
+        assert_eq!(wire.usage().cache_creation_5m_input_tokens, 30);
+        let split = json!({"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20});
+        wire.update(&json!({"cache_creation_input_tokens": 30, "cache_creation": split}));
+        assert_eq!(wire.usage().cache_creation_5m_input_tokens, 10);
+        assert_eq!(wire.usage().cache_creation_1h_input_tokens, 20);
     }
 
     #[test]
