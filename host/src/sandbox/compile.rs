@@ -51,8 +51,14 @@ pub enum CompilePlace {
     ThisProcess,
 }
 
+/// Whether the system keeps `RLIMIT_AS`. macOS knows the limit and ignores it, so there only the deadline stops a compiler.
+const BOUNDS_MEMORY: bool = cfg!(target_os = "linux");
+
 impl Compiler {
     pub(super) fn new(place: CompilePlace, stack: u64) -> Self {
+        if !BOUNDS_MEMORY {
+            tracing::info!("this system doesn't bound the memory of a process: [limits] compile_memory is not kept");
+        }
         Self {
             place,
             stack,
@@ -213,7 +219,10 @@ fn child(stack: u64, metering: Metering, memory: u64, time: Duration) -> i32 {
     };
     // What it leaves behind when it crashes is a stranger's, and as large as its memory.
     let limited = limit(Resource::Core, 0)
-        .and_then(|()| limit(Resource::As, memory))
+        .and_then(|()| match BOUNDS_MEMORY {
+            true => limit(Resource::As, memory),
+            false => Ok(()),
+        })
         .and_then(|()| limit(Resource::Cpu, seconds));
     if let Err(error) = limited {
         return fail(1, &format!("cannot limit the compiler: {error}"));

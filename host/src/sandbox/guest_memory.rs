@@ -146,7 +146,18 @@ fn give_back<K: Clone + Eq + Hash>(held: &mut HashMap<K, u64>, whose: &K, bytes:
     };
 }
 
+/// Bytes that this process may have: those of the machine.
+#[cfg(target_os = "macos")]
+fn available() -> Option<u64> {
+    let output = std::process::Command::new("/usr/sbin/sysctl")
+        .args(["-n", "hw.memsize"])
+        .output()
+        .ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}
+
 /// Bytes that this process may have: those of the machine, or fewer where its control group says so.
+#[cfg(not(target_os = "macos"))]
 fn available() -> Option<u64> {
     let machine = std::fs::read_to_string("/proc/meminfo")
         .ok()
@@ -157,6 +168,7 @@ fn available() -> Option<u64> {
 }
 
 /// `MemTotal:       24689708 kB`
+#[cfg(any(not(target_os = "macos"), test))]
 fn total(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
@@ -165,6 +177,7 @@ fn total(meminfo: &str) -> Option<u64> {
 
 /// The limits of this process's group and of all groups around it; of both versions of control groups. What is none, or says
 /// `max`, is none.
+#[cfg(any(not(target_os = "macos"), test))]
 fn group_files(groups: &str) -> impl Iterator<Item = PathBuf> {
     let file = |line: &str| {
         let (hierarchy, path) = line.split_once(':')?.1.split_once(':')?;

@@ -256,6 +256,7 @@ impl OutputStream for FileWriter {
 }
 
 /// Writes to wherever the end is, whoever else writes there.
+#[cfg(target_os = "linux")]
 fn append(file: &std::fs::File, mut bytes: &[u8]) -> io::Result<()> {
     use rustix::io::{ReadWriteFlags, pwritev2};
     while !bytes.is_empty() {
@@ -265,6 +266,13 @@ fn append(file: &std::fs::File, mut bytes: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Writes to where the end is now. Other systems append in one step only to a file that was opened for nothing else, so
+/// somebody else's bytes may land in the same place.
+#[cfg(not(target_os = "linux"))]
+fn append(file: &std::fs::File, bytes: &[u8]) -> io::Result<()> {
+    file.write_all_at(bytes, file.metadata()?.len())
 }
 
 #[cfg(test)]
