@@ -26,8 +26,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use cofferdam::telemetry::{Emitter, Event, EventBus, EventKind, LogLevel, LoggingSettings, logging};
-use cofferdam::tools::Outcome;
+use cofferdam::events::Outcome;
+use cofferdam::events::{Event, EventKind};
+use cofferdam::telemetry::{Emitter, EventBus, LogLevel, LoggingSettings, logging};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 

@@ -18,9 +18,9 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cofferdam::events::Outcome;
 use cofferdam::sandbox::Limits as CallLimits;
 use cofferdam::telemetry::EventBus;
-use cofferdam::tools::Outcome;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 

@@ -22,9 +22,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use cofferdam::events::Outcome;
 use cofferdam::sandbox::Limits as CallLimits;
 use cofferdam::telemetry::EventBus;
-use cofferdam::tools::Outcome;
 use serde_json::{Value, json};
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinHandle;

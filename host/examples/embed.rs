@@ -11,13 +11,14 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use cofferdam::agent::{Host, RunOptions};
+use cofferdam::agent::RunOptions;
+use cofferdam::assembly::Host;
 use cofferdam::config::Config;
+use cofferdam::events::{Event, EventKind};
 use cofferdam::ledger::Ledger;
 use cofferdam::model::ProviderKind;
 use cofferdam::secret::Secret;
 use cofferdam::simulator::{Answer, Script, Simulator, SimulatorOptions, ToolCall};
-use cofferdam::telemetry::{Event, EventKind};
 use cofferdam::tools::{ComponentSource, Decision, PluginSettings, Tool, ToolPolicy};
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cofferdam::agent::Ending;
+use cofferdam::events::Ending;
 use cofferdam::simulator::{Answer, ErrorAnswer, FaultKind, FaultPoint, MessageAnswer, ReceivedRequest, ToolCall};
 use cofferdam_tests::{faulty, finish, tool_call};
 use rustix::process::{Pid, Signal, kill_process};

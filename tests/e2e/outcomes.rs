@@ -4,8 +4,8 @@
 
 use std::process::Stdio;
 
+use cofferdam::events::Outcome;
 use cofferdam::simulator::{Answer, ToolCall};
-use cofferdam::tools::Outcome;
 use cofferdam_tests::{Behaviour, HttpServer, Lab, WatGuest, faulty, finish, tool_call};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};

@@ -1,5 +1,6 @@
 //! Rules of the repository that are easier to hold by a test than by memory.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
@@ -28,80 +29,38 @@ fn code(file: &Path) -> String {
     lines.flat_map(|line| [line, "\n"]).collect()
 }
 
-/// A mention of a module of the crate, in a `use` or in the middle of an expression.
-#[derive(Debug)]
-struct Import {
-    file: PathBuf,
-    module: String,
-    /// What is taken from the module: `A` and `B` of `crate::module::{A, B::C}`.
-    names: Vec<String>,
-}
-
-/// What files below `module` mention of the crate, tests aside.
-fn imports(module: &str) -> Vec<Import> {
-    let files = rust_files(&root().join("host/src").join(module));
+/// The modules that a module, a folder or a file, mentions: in a `use` or in the middle of an expression; tests aside.
+fn imports(module: &str) -> BTreeSet<String> {
+    let folder = root().join("host/src").join(module);
+    let files = match folder.is_dir() {
+        true => rust_files(&folder),
+        false => vec![folder.with_extension("rs")],
+    };
     let is_test = |file: &PathBuf| file.file_stem().unwrap().to_string_lossy().ends_with("tests");
+    let files = files.into_iter().filter(|file| !is_test(file));
     files
-        .into_iter()
-        .filter(|file| !is_test(file))
-        .flat_map(|file| {
-            mentions(&code(&file))
-                .map(|(module, names)| Import {
-                    file: file.clone(),
-                    module,
-                    names,
-                })
-                .collect::<Vec<_>>()
-        })
+        .flat_map(|file| mentions(&code(&file)).collect::<Vec<_>>())
+        .filter(|mentioned| mentioned != module)
         .collect()
 }
 
-/// The modules behind every `crate::`, each with what is taken from it. A list or a star behind `crate::` is refused, as
-/// it would need more of a parser than this.
-fn mentions(code: &str) -> impl Iterator<Item = (String, Vec<String>)> {
+/// The module behind every `crate::`. A list or a star there is refused, as it would need more of a parser than this.
+fn mentions(code: &str) -> impl Iterator<Item = String> {
     code.split("crate::").skip(1).map(|rest| {
-        let (module, rest) = identifier(rest);
+        let module = identifier(rest);
         assert!(
             !module.is_empty(),
             "name the module right behind `crate::`: crate::{}",
             rest.lines().next().unwrap()
         );
-        let names = match rest.strip_prefix("::") {
-            None => vec![],
-            Some(rest) => match rest.strip_prefix('{') {
-                None => vec![identifier(rest).0],
-                Some(list) => {
-                    let list = list.split('}').next().unwrap();
-                    let names = list.split(',').map(|item| identifier(item.trim()).0);
-                    names.filter(|name| !name.is_empty()).collect()
-                }
-            },
-        };
-        (module, names)
+        module
     })
 }
 
-/// The identifier that `text` begins with, and what follows.
-fn identifier(text: &str) -> (String, &str) {
-    let end = text
-        .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .unwrap_or(text.len());
-    (text[..end].to_owned(), &text[end..])
-}
-
-/// What every module may use can use none of them.
-#[test]
-fn files_beside_the_modules_know_no_module() {
-    let folder = root().join("host/src");
-    for entry in std::fs::read_dir(&folder).unwrap() {
-        let file = entry.unwrap().path();
-        let name = file.file_name().unwrap().to_string_lossy().into_owned();
-        if !name.ends_with(".rs") || matches!(name.as_str(), "lib.rs" | "main.rs") {
-            continue;
-        }
-        let found: Vec<_> = mentions(&code(&file)).collect();
-        assert!(found.is_empty(), "{name}: {found:?}");
-    }
+/// The identifier that `text` begins with.
+fn identifier(text: &str) -> String {
+    let is_part = |character: &char| character.is_ascii_alphanumeric() || *character == '_';
+    text.chars().take_while(is_part).collect()
 }
 
 /// A way around `crate::` would be a way around the rules below.
@@ -129,130 +88,151 @@ fn super_leads_out_of_no_module() {
 #[test]
 fn a_mention_is_found_wherever_it_stands() {
     let found = |code: &str| mentions(code).collect::<Vec<_>>();
-    let expected = |module: &str, names: &[&str]| {
-        vec![(
-            module.to_owned(),
-            names.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        )]
-    };
-    assert_eq!(found("use crate::agent::Host;"), expected("agent", &["Host"]));
-    assert_eq!(
-        found("    fn f() -> crate::agent::Host {"),
-        expected("agent", &["Host"])
-    );
-    assert_eq!(
-        found("use crate::model::{\n    Usage, stack::Deep,\n};"),
-        expected("model", &["Usage", "stack"])
-    );
-    assert_eq!(found("use crate::model;"), expected("model", &[]));
+    assert_eq!(found("use crate::agent::Host;"), ["agent"]);
+    assert_eq!(found("    fn f() -> crate::agent::Host {"), ["agent"]);
+    assert_eq!(found("use crate::model::{\n    Usage, stack::Deep,\n};"), ["model"]);
+    assert_eq!(found("use crate::model;\nuse crate::tools::Tool;"), ["model", "tools"]);
     for hidden in ["use crate::{cli, agent::Host};", "use crate::*;"] {
         assert!(std::panic::catch_unwind(|| found(hidden)).is_err(), "{hidden}");
     }
 }
 
+/// Every module of the product, from the bottom up, with the modules that it imports. None is above it in this list, so
+/// there are no circles. A new module has to be placed here.
+const IMPORTS: [(&str, &[&str]); 19] = [
+    // Leaves.
+    ("money", &[]),
+    ("secret", &[]),
+    ("untrusted", &[]),
+    ("tls", &[]),
+    ("toml_text", &[]),
+    ("sqlite", &[]),
+    ("events", &["money"]),
+    // What a part of the product is made of.
+    ("resilience", &["events"]),
+    ("ledger", &["money", "sqlite"]),
+    ("telemetry", &["events", "money"]),
+    ("simulator", &["toml_text"]),
+    ("sandbox", &["resilience", "secret", "sqlite", "tls", "untrusted"]),
+    // Neither of these two knows the other.
+    (
+        "model",
+        &[
+            "events",
+            "ledger",
+            "money",
+            "resilience",
+            "secret",
+            "telemetry",
+            "tls",
+            "toml_text",
+            "untrusted",
+        ],
+    ),
+    ("tools", &["events", "resilience", "sandbox", "telemetry", "untrusted"]),
+    // Where they meet.
+    (
+        "agent",
+        &[
+            "events",
+            "ledger",
+            "model",
+            "resilience",
+            "telemetry",
+            "tools",
+            "untrusted",
+        ],
+    ),
+    (
+        "config",
+        &[
+            "agent",
+            "ledger",
+            "model",
+            "money",
+            "resilience",
+            "sandbox",
+            "secret",
+            "telemetry",
+            "toml_text",
+            "tools",
+        ],
+    ),
+    (
+        "assembly",
+        &[
+            "agent",
+            "config",
+            "ledger",
+            "model",
+            "resilience",
+            "sandbox",
+            "telemetry",
+            "tls",
+            "tools",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "agent",
+            "assembly",
+            "config",
+            "events",
+            "ledger",
+            "model",
+            "money",
+            "resilience",
+            "sandbox",
+            "simulator",
+            "telemetry",
+            "tls",
+            "tools",
+        ],
+    ),
+    // In no build that users get.
+    ("fuzz", &["config", "model", "sandbox", "tools"]),
+];
+
+/// What is in `host/src`: folders, and files without a folder.
+fn modules() -> BTreeSet<String> {
+    let entries = std::fs::read_dir(root().join("host/src")).unwrap();
+    let names = entries.map(|entry| {
+        entry
+            .unwrap()
+            .path()
+            .file_stem()
+            .unwrap()
+            .to_string_lossy()
+            .into_owned()
+    });
+    names.filter(|name| name != "lib" && name != "main").collect()
+}
+
+#[test]
+fn imports_are_those_that_are_listed() {
+    let listed: BTreeSet<String> = IMPORTS.iter().map(|(module, _)| (*module).to_owned()).collect();
+    assert_eq!(modules(), listed, "left: host/src, right: IMPORTS");
+    for (module, allowed) in IMPORTS {
+        let found = imports(module);
+        let allowed = allowed.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(
+            found, allowed,
+            "left: what `{module}` imports, right: what IMPORTS allows"
+        );
+    }
+}
+
 #[test]
 fn imports_run_one_way() {
-    for (module, forbidden) in [
-        (
-            "sandbox",
-            &[
-                "agent",
-                "cli",
-                "config",
-                "ledger",
-                "model",
-                "simulator",
-                "telemetry",
-                "tools",
-            ][..],
-        ),
-        ("tools", &["agent", "cli", "config", "ledger", "model", "simulator"]),
-        ("model", &["agent", "cli", "config", "sandbox", "simulator", "tools"]),
-        ("agent", &["cli", "simulator"]),
-        (
-            "resilience",
-            &[
-                "agent",
-                "cli",
-                "config",
-                "ledger",
-                "model",
-                "sandbox",
-                "simulator",
-                "telemetry",
-                "tools",
-            ],
-        ),
-        (
-            "ledger",
-            &[
-                "agent",
-                "cli",
-                "config",
-                "model",
-                "sandbox",
-                "simulator",
-                "telemetry",
-                "tools",
-                "resilience",
-            ],
-        ),
-        ("telemetry", &["cli", "config", "sandbox", "simulator"]),
-        (
-            "simulator",
-            &[
-                "agent",
-                "cli",
-                "config",
-                "ledger",
-                "model",
-                "sandbox",
-                "tools",
-                "resilience",
-            ],
-        ),
-        ("config", &["cli", "simulator"]),
-    ] {
-        for Import { file, module, .. } in imports(module) {
-            assert!(
-                !forbidden.contains(&module.as_str()),
-                "{} imports crate::{module}",
-                file.display()
-            );
+    for (position, (module, imported)) in IMPORTS.iter().enumerate() {
+        for name in *imported {
+            let below = IMPORTS[..position].iter().any(|(module, _)| module == name);
+            assert!(below, "`{module}` imports `{name}`, which isn't below it");
         }
     }
-}
-
-#[test]
-fn only_the_agent_brings_model_and_tools_together() {
-    let knows_both = |module: &str| {
-        let imports = imports(module);
-        let knows = |other: &str| imports.iter().any(|import| import.module == other);
-        knows("model") && knows("tools")
-    };
-    let modules = std::fs::read_dir(root().join("host/src"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let mut both: Vec<String> = modules
-        .filter(|path| path.is_dir())
-        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
-        .filter(|module| knows_both(module))
-        .collect();
-    both.sort();
-    // The command line shows what a run did; the configuration holds the settings of both; events are made of words of
-    // both, and which ones is checked below. What a fuzzer calls is in no build that users get.
-    assert_eq!(both, ["agent", "cli", "config", "fuzz", "telemetry"]);
-}
-
-#[test]
-fn telemetry_knows_only_the_words_of_events() {
-    let allowed = ["Ending", "NanoUsd", "Usage", "BreakerState", "Transition", "Outcome"];
-    for Import { file, module, names } in imports("telemetry") {
-        if ["agent", "model", "tools", "ledger", "resilience"].contains(&module.as_str()) {
-            let plain = !names.is_empty() && names.iter().all(|name| allowed.contains(&name.as_str()));
-            assert!(plain, "{}: crate::{module} {names:?}", file.display());
-        }
-    }
+    let of = |module: &str| IMPORTS.iter().find(|(name, _)| *name == module).unwrap().1;
+    assert!(!of("model").contains(&"tools") && !of("tools").contains(&"model"));
 }
 
 #[test]

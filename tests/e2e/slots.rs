@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cofferdam::agent::load_tools;
+use cofferdam::assembly::load_tools;
 use cofferdam::config::Config;
+use cofferdam::events::Outcome;
 use cofferdam::sandbox::CompilePlace;
 use cofferdam::telemetry::{AlertSettings, Emitter, EventBus};
-use cofferdam::tools::{ComponentSource, Outcome, Part, PluginSettings, ToolCall, ToolContext, ToolSet};
+use cofferdam::tools::{ComponentSource, Part, PluginSettings, ToolCall, ToolContext, ToolSet};
 use cofferdam_tests::{WatGuest, WatTool, component};
 use serde_json::{Value, json};
 use tokio::time::Instant;

@@ -14,11 +14,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cofferdam::agent::load_tools;
+use cofferdam::assembly::load_tools;
 use cofferdam::config::{Config, Folders, LoadOptions};
+use cofferdam::events::Outcome;
 use cofferdam::sandbox::CompilePlace;
 use cofferdam::telemetry::{AlertSettings, Emitter, EventBus};
-use cofferdam::tools::{Outcome, Part, ToolCall, ToolContext, ToolResult, ToolSet};
+use cofferdam::tools::{Part, ToolCall, ToolContext, ToolResult, ToolSet};
 use cofferdam_tests::{Behaviour, HttpServer};
 use serde_json::{Value, json};
 use tokio::time::Instant;

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cofferdam::agent::load_tools;
+use cofferdam::assembly::load_tools;
 use cofferdam::config::Config;
+use cofferdam::events::Outcome;
 use cofferdam::resilience::BreakerSettings;
 use cofferdam::sandbox::{CompilePlace, EngineSettings, Grants, Halt, Limits, Plugin, Sandbox};
 use cofferdam::telemetry::{AlertSettings, Emitter, EventBus};
-use cofferdam::tools::{ComponentSource, Outcome, PluginSettings, ToolCall, ToolContext, ToolSet, builtin};
+use cofferdam::tools::{ComponentSource, PluginSettings, ToolCall, ToolContext, ToolSet, builtin};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::tools::{Outcome, Part, ToolResult};
+use crate::events::Outcome;
+use crate::tools::{Part, ToolResult};
 
 /// Turns in a row with the same call after which the model is told.
 const WARN_AT: u32 = 3;
@@ -74,7 +75,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::telemetry::ToolCallFinished;
+    use crate::events::ToolCallFinished;
 
     fn result(outcome: Outcome, output: &str) -> ToolResult {
         let finished = ToolCallFinished {

@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
-use super::ending::Ending;
+use crate::events::Ending;
+use crate::events::ErrorInfo;
 use crate::ledger::BudgetStatus;
 use crate::resilience::BreakerStats;
-use crate::telemetry::{ErrorInfo, SessionMetrics};
+use crate::telemetry::SessionMetrics;
 
 /// The report of a run, as `run --output json` prints it. In a conversation of several prompts the metrics cover the
 /// session so far.

@@ -1,24 +1,23 @@
 //! The agent loop.
 
-use std::sync::Arc;
-
 use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::agent::Agent;
 use super::conversation::Conversation;
-use super::ending::Ending;
 use super::given::for_model;
-use super::host::HostParts;
 use super::repetition::{Repetition, Verdict, WARNING};
 use super::report::RunReport;
 use super::step::{Step, next_step};
+use crate::events::Ending;
+use crate::events::{ErrorInfo, EventKind, TrimReason};
 use crate::model::{
     ApiErrorKind, ModelContext, ModelError, ModelRequest, ModelResponse, ResultContent, StopReason, ToolResultBlock,
     ToolUse,
 };
-use crate::telemetry::{Emitter, ErrorInfo, EventKind, TrimReason};
+use crate::telemetry::Emitter;
 use crate::tools::{ToolCall, ToolContext, ToolResult};
 
 /// Times that a turn's history is trimmed because the model refused it as too long.
@@ -36,7 +35,7 @@ pub struct RunOptions {
 /// A conversation with an agent: one run per prompt.
 #[derive(Debug)]
 pub struct Session {
-    host: Arc<HostParts>,
+    agent: Agent,
     tenant: String,
     id: String,
     emitter: Emitter,
@@ -72,11 +71,11 @@ impl From<Ending> for Ended {
 }
 
 impl Session {
-    pub(super) fn new(host: Arc<HostParts>, tenant: &str) -> Self {
+    pub(super) fn new(agent: Agent, tenant: &str) -> Self {
         let id = uuid::Uuid::now_v7().to_string();
-        let emitter = Emitter::new(&host.events, &id, tenant, host.config.alerts.clone());
+        let emitter = Emitter::new(agent.events(), &id, tenant, agent.parts().alerts.clone());
         Self {
-            host,
+            agent,
             tenant: tenant.to_owned(),
             id,
             emitter,
@@ -91,12 +90,13 @@ impl Session {
     /// Answers one prompt. Never fails: whatever happens is in the report.
     pub async fn run(&mut self, prompt: &str, options: RunOptions) -> RunReport {
         let started = Instant::now();
-        let host = self.host.clone();
+        let agent = self.agent.clone();
+        let parts = agent.parts();
         self.emitter.set_turn(0);
         self.emitter.emit(EventKind::SessionStarted {
-            agent: host.config.agent.name.clone(),
-            model: host.model.model().to_owned(),
-            tools: host.tools.tools().map(|tool| tool.name.clone()).collect(),
+            agent: parts.settings.name.clone(),
+            model: parts.model.model().to_owned(),
+            tools: parts.tools.tools().map(|tool| tool.name.clone()).collect(),
             prompt: prompt.to_owned(),
         });
         let mut unfinished = Unfinished {
@@ -113,11 +113,11 @@ impl Session {
             self.conversation.ask(prompt);
         }
         let mut run = Run {
-            host: &host,
+            agent: &agent,
             emitter: &self.emitter,
             conversation: &mut self.conversation,
             options: &options,
-            deadline: started + host.config.agent.deadline,
+            deadline: started + parts.settings.deadline,
             iterations: 0,
             tool_calls: 0,
             pauses: 0,
@@ -151,28 +151,23 @@ impl Session {
 
     /// A report of everything but one run.
     async fn standing(&self) -> RunReport {
-        let host = &self.host;
-        let budget = host
+        let parts = self.agent.parts();
+        let budget = parts
             .ledger
-            .status(
-                &self.tenant,
-                Some(&self.id),
-                &host.config.budget,
-                jiff::Timestamp::now(),
-            )
+            .status(&self.tenant, Some(&self.id), &parts.budget, jiff::Timestamp::now())
             .await
             .unwrap_or_else(|error| {
                 tracing::warn!(%error, "the ledger could not be read for the report");
                 Vec::new()
             });
-        let breakers = host.breakers(&self.tenant);
+        let breakers = self.agent.breakers(&self.tenant);
         let metrics = self.emitter.metrics();
         RunReport {
             session_id: self.id.clone(),
             tenant: self.tenant.clone(),
             outcome: Ending::Completed,
             answer: String::new(),
-            model: host.model.model().to_owned(),
+            model: parts.model.model().to_owned(),
             iterations: 0,
             degraded: false,
             metrics,
@@ -219,7 +214,7 @@ impl Drop for Unfinished<'_> {
 
 /// One run: what it may use and how far it got.
 struct Run<'a> {
-    host: &'a Arc<HostParts>,
+    agent: &'a Agent,
     emitter: &'a Emitter,
     conversation: &'a mut Conversation,
     options: &'a RunOptions,
@@ -235,7 +230,7 @@ struct Run<'a> {
 impl Run<'_> {
     /// Asks the model, does what it wants, and asks again, until something says stop.
     async fn drive(&mut self) -> Ended {
-        let settings = &self.host.config.agent;
+        let settings = &self.agent.parts().settings;
         loop {
             if self.options.cancel.is_cancelled() {
                 return Ending::Cancelled.into();
@@ -286,15 +281,15 @@ impl Run<'_> {
     }
 
     async fn ask_with_less_and_less(&mut self) -> Result<ModelResponse, ModelError> {
-        let settings = &self.host.config;
+        let parts = self.agent.parts();
         let (mut trims, mut with_images) = (0, true);
         loop {
             let request = ModelRequest {
-                system: settings.agent.system.clone(),
+                system: parts.settings.system.clone(),
                 messages: self.conversation.messages().to_vec(),
-                tools: self.host.definitions.clone(),
-                max_tokens: settings.model.max_tokens,
-                temperature: settings.model.temperature,
+                tools: self.agent.definitions().to_vec(),
+                max_tokens: parts.max_tokens,
+                temperature: parts.temperature,
             };
             let cx = ModelContext {
                 emitter: self.emitter,
@@ -302,7 +297,7 @@ impl Run<'_> {
                 cancel: &self.options.cancel,
                 text_reaches_a_person: self.options.text_reaches_a_person,
             };
-            let error = match self.host.model.respond(&request, &cx).await {
+            let error = match parts.model.respond(&request, &cx).await {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
@@ -350,7 +345,7 @@ impl Run<'_> {
 
     /// Runs a turn's calls and adds their results. Returns how the run ends, if it does.
     async fn run_tools(&mut self, calls: Vec<ToolUse>) -> Option<Ending> {
-        let settings = &self.host.config.agent;
+        let settings = &self.agent.parts().settings;
         let wanted = u32::try_from(calls.len()).unwrap_or(u32::MAX);
         if wanted > settings.max_tool_calls.saturating_sub(self.tool_calls) {
             return Some(Ending::MaxToolCalls);
@@ -390,7 +385,7 @@ impl Run<'_> {
     async fn run_tool(&self, tool_use: ToolUse) -> ToolResult {
         let ToolUse { id, name, input, .. } = tool_use;
         let call = ToolCall { id, name, input };
-        let (host, emitter, cancel) = (self.host.clone(), self.emitter.clone(), self.options.cancel.clone());
+        let (agent, emitter, cancel) = (self.agent.clone(), self.emitter.clone(), self.options.cancel.clone());
         let (deadline, in_task) = (self.deadline, call.clone());
         let task = tokio::spawn(async move {
             let cx = ToolContext {
@@ -398,7 +393,7 @@ impl Run<'_> {
                 deadline,
                 cancel: &cancel,
             };
-            host.tools.call(in_task, &cx).await
+            agent.tools().call(in_task, &cx).await
         });
         match AbortOnDropHandle::new(task).await {
             Ok(result) => result,

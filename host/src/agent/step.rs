@@ -1,8 +1,8 @@
 //! The decision after every answer, pure.
 
-use super::ending::Ending;
+use crate::events::Ending;
 use crate::model::{ModelResponse, StopReason, ToolUse};
-use crate::shown::{NAME_CHARS, shown};
+use crate::untrusted::{NAME_CHARS, display_untrusted};
 
 /// Continuations of a paused answer that are granted; the vendor's advice.
 pub(super) const MAX_PAUSES: u32 = 5;
@@ -44,7 +44,7 @@ pub(super) fn next_step(response: &ModelResponse, pauses: u32) -> Step {
         StopReason::Refusal => Step::Finish(Ending::Refused),
         StopReason::ContextWindowExceeded => Step::Finish(Ending::ContextOverflow),
         StopReason::Unknown(reason) => {
-            let reason = shown(reason, NAME_CHARS);
+            let reason = display_untrusted(reason, NAME_CHARS);
             Step::Fail(
                 "unknown_stop_reason",
                 format!("the model stopped for a reason unknown to this host: {reason}"),
@@ -58,7 +58,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::{Block, Usage};
+    use crate::events::Usage;
+    use crate::model::Block;
 
     fn response(stop_reason: &str, content: Vec<Block>) -> ModelResponse {
         ModelResponse {

@@ -1,6 +1,6 @@
 //! On whose behalf a conversation is held.
 
-use crate::shown::{NAME_CHARS, shown};
+use crate::untrusted::{NAME_CHARS, display_untrusted};
 
 /// The tenant of a host that serves only one.
 pub const DEFAULT_TENANT: &str = "default";
@@ -18,6 +18,6 @@ pub(super) fn check(name: &str) -> Result<(), TenantNameError> {
     let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     match (1..=MAX_CHARS).contains(&name.len()) && name.bytes().all(is_legal) {
         true => Ok(()),
-        false => Err(TenantNameError(shown(name, NAME_CHARS))),
+        false => Err(TenantNameError(display_untrusted(name, NAME_CHARS))),
     }
 }

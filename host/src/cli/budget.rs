@@ -7,7 +7,8 @@ use clap::{Args, Subcommand};
 use super::summary::{self, BudgetLine};
 use super::{CliError, Context, Output};
 use crate::agent::DEFAULT_TENANT;
-use crate::ledger::{BudgetSettings, Ledger, LedgerError, MoneyError, NanoUsd, Scope};
+use crate::ledger::{BudgetSettings, Ledger, LedgerError, Scope};
+use crate::money::{MoneyError, NanoUsd};
 
 #[derive(Args, Debug)]
 pub struct BudgetArgs {

@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 use super::interrupt::{Interrupt, interrupted};
 use super::live::{Live, print_error};
 use super::{CliError, Context, Output, prompt, run, summary};
-use crate::agent::{Ending, RunReport};
+use crate::agent::RunReport;
+use crate::events::Ending;
 
 /// Talks until the input ends. The exit code is that of the last run; Ctrl-C during a run cancels that run alone, and at
 /// the prompt it ends the conversation.

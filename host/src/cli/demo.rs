@@ -19,13 +19,15 @@ use super::live::{Live, print_report};
 use super::output::Sink;
 use super::progress::Line;
 use super::{CliError, Context, config_in_code};
-use crate::agent::{AgentSettings, Ending};
+use crate::agent::AgentSettings;
 use crate::config::{Config, StorageSettings};
+use crate::events::Ending;
+use crate::events::{Event, EventKind};
 use crate::model::{ModelSettings, ProviderKind};
 use crate::resilience::{BreakerSettings, RetrySettings};
 use crate::sandbox::{Grants, HttpGrant, Limits};
 use crate::simulator::{Simulator, SimulatorOptions, WeatherMode, WeatherService};
-use crate::telemetry::{Event, EventKind, Observer};
+use crate::telemetry::Observer;
 use crate::tools::{ComponentSource, PluginSettings, ToolSettings};
 
 const INTRO: &str = "\

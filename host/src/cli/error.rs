@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use anstyle::{AnsiColor, Style};
 
 use super::format;
-use crate::agent::HostError;
+use crate::assembly::HostError;
 use crate::config::ConfigError;
+use crate::events::ErrorInfo;
 use crate::ledger::LedgerError;
 use crate::sandbox::ComponentError;
 use crate::simulator::ScriptError;
-use crate::telemetry::{ErrorInfo, LoggingError};
+use crate::telemetry::LoggingError;
 
 /// A command that could not do what was asked. Every variant means exit code 2: usage or configuration, before a run
 /// exists. What goes wrong within a run is in its report.

@@ -4,7 +4,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::output::Sink;
-use crate::agent::Ending;
+use crate::events::Ending;
 
 /// While it lives, the first interruption cancels the token and the second ends the process at once. What the ledger
 /// had reserved then is charged in full by whoever opens it next.

@@ -9,8 +9,10 @@ use super::output::Sink;
 use super::printer::{Printer, Render};
 use super::progress::{JsonLines, Narrator};
 use super::{CliError, Context, Output, error, summary};
-use crate::agent::{Ending, Host, RunOptions, RunReport, Session};
+use crate::agent::{RunOptions, RunReport, Session};
+use crate::assembly::Host;
 use crate::config::Config;
+use crate::events::Ending;
 use crate::telemetry::Observer;
 
 /// The terminal's name among the observers of the event bus.

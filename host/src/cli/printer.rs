@@ -12,7 +12,8 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
-use crate::telemetry::{Event, Observer};
+use crate::events::Event;
+use crate::telemetry::Observer;
 
 /// Turns events into output.
 pub trait Render: Send + 'static {
@@ -132,7 +133,7 @@ mod tests {
 
     use super::*;
     use crate::cli::progress::tests::event;
-    use crate::telemetry::EventKind;
+    use crate::events::EventKind;
 
     struct Slow(Arc<Mutex<String>>);
 

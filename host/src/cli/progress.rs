@@ -5,9 +5,9 @@ use anstyle::{AnsiColor, Style};
 use super::format;
 use super::output::Sink;
 use super::printer::Render;
-use crate::resilience::BreakerState;
-use crate::telemetry::{Event, EventKind, ToolCallFinished, TrimReason};
-use crate::tools::Outcome;
+use crate::events::BreakerState;
+use crate::events::Outcome;
+use crate::events::{Event, EventKind, ToolCallFinished, TrimReason};
 
 /// Columns of an input, an output or a reason that a line of narration shows.
 const SHOWN: usize = 100;
@@ -280,8 +280,8 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::cli::output::tests::memory;
-    use crate::model::Usage;
-    use crate::telemetry::ErrorInfo;
+    use crate::events::ErrorInfo;
+    use crate::events::Usage;
 
     pub(crate) fn event(kind: EventKind) -> Event {
         Event {

@@ -7,8 +7,10 @@ use serde::Serialize;
 use super::format;
 use super::table::{Column, Table};
 use crate::agent::RunReport;
-use crate::ledger::{BudgetStatus, NanoUsd, Scope};
-use crate::resilience::{BreakerState, BreakerStats};
+use crate::events::BreakerState;
+use crate::ledger::{BudgetStatus, Scope};
+use crate::money::NanoUsd;
+use crate::resilience::BreakerStats;
 use crate::telemetry::SessionMetrics;
 
 /// Columns a tool's name may take.
@@ -220,9 +222,9 @@ impl From<&BudgetStatus> for BudgetLine {
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::agent::Ending;
+    use crate::events::Ending;
+    use crate::events::Outcome;
     use crate::telemetry::ToolMetrics;
-    use crate::tools::Outcome;
 
     fn usd(text: &str) -> NanoUsd {
         text.parse().unwrap()

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use super::{CliError, Context, tool_call, tool_inspect};
-use crate::agent::{self, HostError};
+use crate::assembly::{self, HostError};
 use crate::config::Config;
 use crate::tools::ToolSet;
 
@@ -23,7 +23,7 @@ pub enum ToolCommand {
 /// The sandbox does not work here, or a `required` plugin does not load; one that is not is reported and left out.
 pub async fn load(cx: &Context, config: &Config, narrated: bool) -> Result<ToolSet, CliError> {
     let tls = crate::tls::client_config().map_err(HostError::from)?;
-    let tools = agent::load_tools(config, None, tls).await?;
+    let tools = assembly::load_tools(config, None, tls).await?;
     cx.report_left_out(&tools, cx.log_level(config, narrated));
     Ok(tools)
 }

@@ -14,10 +14,11 @@ use super::{CliError, Context, Output, config_in_code, prompt, tool};
 use crate::agent::DEFAULT_TENANT;
 use crate::config::Config;
 
+use crate::events::Outcome;
 use crate::sandbox::{Grants, HttpGrant};
 use crate::telemetry::redact::escape_controls;
 use crate::telemetry::{Emitter, EventBus};
-use crate::tools::{ComponentSource, Outcome, Part, PluginSettings, ToolCall, ToolContext, ToolResult};
+use crate::tools::{ComponentSource, Part, PluginSettings, ToolCall, ToolContext, ToolResult};
 
 /// What `--allow-http` grants: the user named the address, and a test of a tool should not fail on its verb.
 const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];

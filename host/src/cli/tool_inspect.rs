@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::table::{Column, Table};
 use super::{CliError, Context, Output, format};
-use crate::agent::{self, HostError};
+use crate::assembly::{self, HostError};
 use crate::config::Config;
 use crate::sandbox::{ComponentError, Import, Inspection};
 use crate::tools::{ComponentSource, PluginSettings, read_component};
@@ -47,7 +47,7 @@ async fn look(config: &Config, source: &ComponentSource) -> Result<Inspection, C
     };
     let bytes = read_component(source, config.limits.component_bytes).map_err(component)?;
     let tls = crate::tls::client_config().map_err(HostError::from)?;
-    let sandbox = agent::open_sandbox(config, None, tls)?;
+    let sandbox = assembly::open_sandbox(config, None, tls)?;
     sandbox.inspect(&bytes, &config.limits).await.map_err(component)
 }
 

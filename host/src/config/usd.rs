@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::problem::Wrong;
 use super::redact::quote;
-use crate::ledger::{MoneyError, NanoUsd};
+use crate::money::{MoneyError, NanoUsd};
 
 /// Values of these formats reach us as the text in the source, numbers too: a float would not be exact.
 pub(super) const FORMAT: &str = "cofferdam-usd";

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{NanoUsd, Scope};
+use super::Scope;
+use crate::money::NanoUsd;
 
 /// `[budget]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

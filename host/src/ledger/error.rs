@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{BudgetExceeded, NanoUsd};
+use super::BudgetExceeded;
+use crate::money::NanoUsd;
 use crate::sqlite::{Failure, hints};
 
 /// Why the ledger could not do what was asked. Whatever the error, what is booked stays booked.

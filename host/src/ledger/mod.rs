@@ -17,7 +17,6 @@
 mod budget;
 mod error;
 mod liveness;
-mod money;
 mod reservation;
 mod row;
 mod schema;
@@ -43,11 +42,11 @@ use tokio::sync::Semaphore;
 
 pub use budget::{BudgetAlert, BudgetExceeded, BudgetSettings, BudgetStatus};
 pub use error::LedgerError;
-pub use money::{MoneyError, NanoUsd};
 pub use reservation::{Reservation, ReservationId, ReserveRequest, Settled};
 pub use row::LedgerRow;
 pub use scope::Scope;
 
+use crate::money::NanoUsd;
 use store::{Closing, Store};
 
 /// How long another program's lock on the database is waited for.

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::row::Settlement;
 use super::store::Closing;
-use super::{BudgetAlert, BudgetSettings, Inner, Ledger, LedgerError, NanoUsd};
+use super::{BudgetAlert, BudgetSettings, Inner, Ledger, LedgerError};
+use crate::money::NanoUsd;
 
 /// What an attempt asks for before it is made.
 #[derive(Clone, Debug)]

@@ -4,7 +4,8 @@ use rusqlite::{Transaction, params};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::{NanoUsd, ReservationId};
+use super::ReservationId;
+use crate::money::NanoUsd;
 
 /// What an attempt cost.
 #[derive(Clone, Debug)]

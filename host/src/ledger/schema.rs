@@ -6,7 +6,8 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
-use super::{LedgerError, NanoUsd};
+use super::LedgerError;
+use crate::money::NanoUsd;
 use crate::sqlite::{Failure, Mark, Schema};
 
 const SCHEMA: Schema<'static> = Schema {

@@ -16,8 +16,9 @@ use super::error::Fault;
 use super::liveness::{DeadOwner, Owner};
 use super::row::{LedgerRow, Settlement};
 use super::scope::{Place, Window, utc_day};
-use super::{BudgetAlert, BudgetSettings, BudgetStatus, LedgerError, NanoUsd, ReservationId, ReserveRequest, Scope};
+use super::{BudgetAlert, BudgetSettings, BudgetStatus, LedgerError, ReservationId, ReserveRequest, Scope};
 use super::{row, schema};
+use crate::money::NanoUsd;
 
 /// The largest amount and the largest total.
 const LARGEST: NanoUsd = NanoUsd::from_nanos(i64::MAX as u64);

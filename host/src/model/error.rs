@@ -6,8 +6,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::api_error::{ApiError, ApiErrorKind};
+use crate::events::ErrorInfo;
 use crate::ledger::{BudgetExceeded, LedgerError};
-use crate::telemetry::ErrorInfo;
 
 /// Why there is no answer. No variant ever holds the API key, nor the user part of the base URL.
 #[derive(Debug, Error)]

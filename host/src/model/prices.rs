@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 
-use super::Usage;
-use crate::ledger::NanoUsd;
+use crate::events::Usage;
+use crate::money::NanoUsd;
 use table::Table;
 
 /// Every known price, by exact model id.

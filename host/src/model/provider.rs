@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use url::{Host, Url};
 
-use super::{BoxFuture, ModelError, ModelRequest, ModelResponse, Usage};
+use super::{BoxFuture, ModelError, ModelRequest, ModelResponse};
+use crate::events::Usage;
 use crate::secret::Secret;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,14 +22,14 @@
 //! change of state starts a new generation, and an outcome is counted only in the generation that admitted the call. So a
 //! late failure can't reopen a breaker that has just recovered, nor a late success pass for a probe.
 
-use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::time::Instant;
 
 use super::lock;
+use crate::events::{BreakerState, Transition};
 
 /// When a breaker opens and how it closes again. A threshold of 0 acts as 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,30 +49,6 @@ impl Default for BreakerSettings {
             success_threshold: 2,
             open_for: Duration::from_secs(60),
         }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BreakerState {
-    Closed,
-    Open,
-    HalfOpen,
-}
-
-impl BreakerState {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half_open",
-        }
-    }
-}
-
-impl fmt::Display for BreakerState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
     }
 }
 
@@ -119,16 +95,6 @@ pub struct Rejected {
     /// When it makes sense to ask again. Zero while another call's probe is out: its outcome decides. For a breaker that
     /// is held open by hand it is `open_for`, for want of a better figure.
     pub retry_after: Duration,
-}
-
-/// A change of state, for whoever made it happen to report.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transition {
-    pub name: String,
-    pub from: BreakerState,
-    pub to: BreakerState,
-    /// Until a probe is let through, for a breaker that opened by itself.
-    pub retry_after: Option<Duration>,
 }
 
 /// One dependency's breaker. Shared as `Arc<Breaker>`; every method takes a short lock and never waits.

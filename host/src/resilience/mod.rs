@@ -10,7 +10,7 @@ mod fair;
 mod retry;
 mod retry_budget;
 
-pub use breaker::{Breaker, BreakerSettings, BreakerState, BreakerStats, ByHand, Permit, Rejected, Transition};
+pub use breaker::{Breaker, BreakerSettings, BreakerStats, ByHand, Permit, Rejected};
 pub use concurrency::{ConcurrencyLimit, Saturated};
 pub use fair::{Acquire, FairPlace, FairPlaces, Share, Standing};
 pub use retry::RetrySettings;

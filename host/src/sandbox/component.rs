@@ -13,7 +13,7 @@ use super::engine::Engines;
 use super::http::SecretError;
 use super::keyvalue::KeyValueError;
 use super::limits::Limits;
-use crate::shown::shown_list;
+use crate::untrusted::display_untrusted_list;
 
 /// The SHA-256 of a component's bytes.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -140,7 +140,10 @@ impl ComponentError {
 fn others(exports: &[String]) -> String {
     match exports {
         [] => "; it exports nothing".to_owned(),
-        exports => format!("; it exports {}", shown_list(exports.iter().map(String::as_str))),
+        exports => format!(
+            "; it exports {}",
+            display_untrusted_list(exports.iter().map(String::as_str))
+        ),
     }
 }
 

@@ -29,7 +29,7 @@ use super::mappings;
 use super::metering::Metering;
 use super::state::{CallState, linker};
 use super::turns::Turns;
-use crate::shown::{NAME_CHARS, shown};
+use crate::untrusted::{NAME_CHARS, display_untrusted};
 
 /// Everything that loads components: engines, compiler and cache. One per host.
 #[derive(Debug)]
@@ -212,7 +212,7 @@ impl Sandbox {
                 .find(|name| name.split_once('@').is_some_and(|(name, _)| name == package));
             return Err(match other {
                 Some(found) => ComponentError::ContractVersion {
-                    found: shown(found, NAME_CHARS),
+                    found: display_untrusted(found, NAME_CHARS),
                 },
                 None => ComponentError::NoTools { exports },
             });
@@ -221,8 +221,9 @@ impl Sandbox {
         let linker = linker(component.engine()).map_err(host_error)?;
         let pre = linker
             .instantiate_pre(component)
-            .map_err(|error| ComponentError::UnknownImport(shown(&format!("{error:#}"), MAX_SAID_CHARS)))?;
-        PluginPre::new(pre).map_err(|error| ComponentError::Invalid(shown(&format!("{error:#}"), MAX_SAID_CHARS)))
+            .map_err(|error| ComponentError::UnknownImport(display_untrusted(&format!("{error:#}"), MAX_SAID_CHARS)))?;
+        PluginPre::new(pre)
+            .map_err(|error| ComponentError::Invalid(display_untrusted(&format!("{error:#}"), MAX_SAID_CHARS)))
     }
 }
 
@@ -274,7 +275,7 @@ impl Plugin {
         .await;
         let reason = match listed {
             Ok(Ok(tools)) => return Ok(tools),
-            Ok(Err(message)) => shown(&message, MAX_SAID_CHARS),
+            Ok(Err(message)) => display_untrusted(&message, MAX_SAID_CHARS),
             Err(failure) => failure.to_string(),
         };
         Err(ComponentError::ListTools(explained(reason, &usage)))
@@ -347,7 +348,7 @@ fn explained(mut reason: String, usage: &CallUse) -> String {
     let printed = usage.log.trim();
     if !printed.is_empty() {
         reason.push_str("; it printed: ");
-        reason.push_str(&shown(printed, MAX_SAID_CHARS));
+        reason.push_str(&display_untrusted(printed, MAX_SAID_CHARS));
     }
     reason
 }

@@ -4,10 +4,10 @@
 //! cost once per session, a breaker once from closing to closing however many probes fail in between, a budget once per
 //! scope, window and threshold (the ledger sees to that).
 
-use super::event::{Event, EventKind};
 use super::metrics::SessionMetrics;
-use crate::ledger::NanoUsd;
-use crate::resilience::BreakerState;
+use crate::events::BreakerState;
+use crate::events::{Event, EventKind};
+use crate::money::NanoUsd;
 
 /// Below so many model attempts and tool calls a rate says nothing.
 const ERROR_RATE_MINIMUM: u64 = 5;
@@ -128,7 +128,7 @@ mod tests {
     }
 
     fn attempts(failed: usize, succeeded: usize) -> Vec<EventKind> {
-        let error = super::super::ErrorInfo {
+        let error = crate::events::ErrorInfo {
             kind: "overloaded".to_owned(),
             message: "the API is overloaded".to_owned(),
             hint: None,

@@ -12,8 +12,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use super::event::{Event, EventKind};
 use super::queue::{Bounds, Queue, ServeNext};
+use crate::events::{Event, EventKind};
 
 /// What waits for one observer at most; beyond it the observer loses events.
 const OBSERVER_BOUNDS: Bounds = Bounds {

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::alerts::{AlertRules, AlertSettings};
 use super::bus::EventBus;
-use super::event::{Event, EventKind};
 use super::log_line;
 use super::metrics::SessionMetrics;
+use crate::events::{Event, EventKind};
 
 /// Emits the events of one session. Cheap to clone, and shared by the tasks of the session.
 ///
@@ -110,7 +110,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ledger::NanoUsd;
+    use crate::money::NanoUsd;
 
     fn settled(nanos: u64) -> EventKind {
         EventKind::BudgetSettled {

@@ -5,8 +5,8 @@
 
 use tracing::Level;
 
-use super::event::{ErrorInfo, Event, EventKind, ToolCallFinished};
-use crate::tools::Outcome;
+use crate::events::Outcome;
+use crate::events::{ErrorInfo, Event, EventKind, ToolCallFinished};
 
 /// The target of all event lines. It lies below the crate's own, so the crate's level applies.
 const TARGET: &str = "cofferdam::event";

@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::agent::Ending;
-use crate::ledger::NanoUsd;
-use crate::model::Usage;
-use crate::resilience::BreakerState;
-use crate::telemetry::TrimReason;
+use crate::events::BreakerState;
+use crate::events::Ending;
+use crate::events::TrimReason;
+use crate::events::Usage;
+use crate::money::NanoUsd;
 
 const SAID: &str = "what somebody said";
 

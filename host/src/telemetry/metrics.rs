@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use super::event::{Event, EventKind, ToolCallFinished};
-use crate::ledger::NanoUsd;
-use crate::tools::Outcome;
+use crate::events::Outcome;
+use crate::events::{Event, EventKind, ToolCallFinished};
+use crate::money::NanoUsd;
 
 /// Everything counted over a session; serialises as the `metrics` of a run report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::*;
-use crate::agent::Ending;
-use crate::model::Usage;
-use crate::telemetry::ErrorInfo;
+use crate::events::Ending;
+use crate::events::ErrorInfo;
+use crate::events::Usage;
 
 fn metrics_of(kinds: Vec<EventKind>) -> SessionMetrics {
     let mut metrics = SessionMetrics::default();

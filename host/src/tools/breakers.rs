@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::resilience::{Breaker, BreakerSettings, BreakerState, BreakerStats, ByHand, Transition};
+use crate::events::{BreakerState, Transition};
+use crate::resilience::{Breaker, BreakerSettings, BreakerStats, ByHand};
 
 /// Breakers that are kept without a look at who has left. Beyond, those that have nothing to tell are forgotten.
 const REMEMBERED: usize = 1_024;

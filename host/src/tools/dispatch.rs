@@ -11,15 +11,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::content::{self, Part};
-use super::outcome::{Health, Outcome};
 use super::policy::Decision;
 use super::registry::Tool;
 use super::schema::{LONGEST_CHECK, QUICK_CHECK};
 use super::toolset::{Slot, ToolSet};
-use crate::resilience::{Permit, Transition};
+use crate::events::Transition;
+use crate::events::{EventKind, ToolCallFinished};
+use crate::events::{Health, Outcome};
+use crate::resilience::Permit;
 use crate::sandbox::{CallFailure, CallUse, Halt, Halted, LimitHit};
-use crate::shown::{NAME_CHARS, shown};
-use crate::telemetry::{Emitter, EventKind, ToolCallFinished};
+use crate::telemetry::Emitter;
+use crate::untrusted::{NAME_CHARS, display_untrusted};
 
 /// Pause before the first repetition of a call that was `unavailable`; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -150,7 +152,7 @@ impl ToolSet {
         let call = match slot {
             Some(_) => call,
             None => ToolCall {
-                name: shown(&call.name, NAME_CHARS),
+                name: display_untrusted(&call.name, NAME_CHARS),
                 ..call
             },
         };
@@ -199,7 +201,7 @@ impl ToolSet {
         } else {
             known.join(", ")
         };
-        let name = shown(name, NAME_CHARS);
+        let name = display_untrusted(name, NAME_CHARS);
         let ended = Ended::error(
             Outcome::UnknownTool,
             format!("There is no tool `{name}`. Known tools: {known}."),

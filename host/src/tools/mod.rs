@@ -7,7 +7,6 @@ mod content;
 mod dispatch;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
-mod outcome;
 mod policy;
 mod registry;
 mod schema;
@@ -18,7 +17,6 @@ mod toolset;
 pub use builtin::{BUILTIN_NAMES, builtin};
 pub use content::Part;
 pub use dispatch::{ToolCall, ToolContext, ToolResult};
-pub use outcome::{Health, Outcome};
 pub use policy::{Decision, ToolPolicy};
 pub use registry::{PluginError, PluginProblem, Tool, is_tool_name, read_component};
 pub use settings::{ComponentSource, PluginSettings, ToolSettings};

@@ -9,7 +9,7 @@ use super::builtin::builtin;
 use super::schema::InputSchema;
 use super::settings::{ComponentSource, PluginSettings, ToolSettings};
 use crate::sandbox::{Annotations, ComponentError, Plugin, Sandbox, ToolExport, read_file};
-use crate::shown::{NAME_CHARS, shown, shown_list};
+use crate::untrusted::{NAME_CHARS, display_untrusted, display_untrusted_list};
 
 /// Tools of one plugin, bytes of one description: bounds of this host, not of the contract.
 const MAX_TOOLS: usize = 256;
@@ -244,7 +244,7 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Vec
         return Err(PluginProblem::NoSuchTool {
             plugin: settings.name.clone(),
             tool: tool.clone(),
-            known: shown_list(known),
+            known: display_untrusted_list(known),
         });
     }
     // Compiling the schemas of a stranger can take long enough for others to notice.
@@ -334,7 +334,7 @@ fn make_tool(
 
 fn bad_tool(name: &str, reason: String) -> ComponentError {
     ComponentError::BadTool {
-        tool: shown(name, NAME_CHARS),
+        tool: display_untrusted(name, NAME_CHARS),
         reason,
     }
 }

@@ -4,7 +4,7 @@ use jsonschema::{Draft, PatternOptions, ValidationOptions, Validator};
 use serde_json::Value;
 
 use super::schema_bounds::{self, Cost};
-use crate::shown::{NAME_CHARS, shown};
+use crate::untrusted::{NAME_CHARS, display_untrusted};
 
 /// Bytes of a schema's text. Default bound of this host, not of the contract.
 const MAX_SCHEMA_BYTES: usize = 64 * 1024;
@@ -53,7 +53,7 @@ impl InputSchema {
         if let Some(name) = properties.and_then(|properties| properties.keys().find(|name| !is_property_name(name))) {
             return Err(format!(
                 "its input schema has a property `{}`; models accept 1 to 64 of the characters a-z A-Z 0-9 _ . -",
-                shown(name, NAME_CHARS)
+                display_untrusted(name, NAME_CHARS)
             ));
         }
         let cost = schema_bounds::cost(&document)?;

@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::schema::{PATTERN_BYTES, options};
-use crate::shown::{NAME_CHARS, shown};
+use crate::untrusted::{NAME_CHARS, display_untrusted};
 
 /// Subschemas and values that a schema may come to when every reference is written out.
 const MAX_EXPANDED: usize = 2_000;
@@ -144,7 +144,7 @@ impl<'a> Walk<'a> {
     }
 
     fn follow(&mut self, reference: &'a str, depth: usize) -> Result<(), String> {
-        let shown = shown(reference, NAME_CHARS);
+        let shown = display_untrusted(reference, NAME_CHARS);
         if self.references.contains(&reference) {
             return Err(format!("its input schema refers to itself ({shown})"));
         }

@@ -8,7 +8,8 @@ use super::breakers::ToolBreakers;
 use super::policy::ToolPolicy;
 use super::registry::{self, PluginError, Tool};
 use super::settings::PluginSettings;
-use crate::resilience::{Breaker, BreakerStats, ByHand, ConcurrencyLimit, FairPlace, Saturated, Transition};
+use crate::events::Transition;
+use crate::resilience::{Breaker, BreakerStats, ByHand, ConcurrencyLimit, FairPlace, Saturated};
 use crate::sandbox::Sandbox;
 
 /// Every tool of a host.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use cofferdam::agent::{HostError, load_tools, open_sandbox};
+use cofferdam::assembly::{HostError, load_tools, open_sandbox};
 use cofferdam::config::{Config, Origin};
-use cofferdam::ledger::NanoUsd;
 use cofferdam::model::ProviderKind;
+use cofferdam::money::NanoUsd;
 use cofferdam::resilience::BreakerSettings;
 use cofferdam::sandbox::{Digest, FolderGrant};
 use cofferdam::simulator::Answer;

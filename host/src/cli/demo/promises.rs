@@ -1,8 +1,9 @@
 //! What the demo promises to show, checked against the report of its run, so that it cannot boast.
 
 use super::script::{CRASHING, LOOPING};
-use crate::agent::{Ending, RunReport};
-use crate::tools::Outcome;
+use crate::agent::RunReport;
+use crate::events::Ending;
+use crate::events::Outcome;
 
 /// The breaker that has to open.
 const BREAKER: &str = "tool:get_weather";
@@ -58,7 +59,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::cli::summary::tests::{breaker, report, tool};
-    use crate::resilience::BreakerState;
+    use crate::events::BreakerState;
 
     fn good() -> RunReport {
         let mut report = report();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::ledger::NanoUsd;
+use crate::money::NanoUsd;
 
 #[test]
 fn every_kind_of_value_can_be_overridden() {

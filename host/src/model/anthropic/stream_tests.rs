@@ -7,8 +7,9 @@ use futures_util::{StreamExt, stream};
 use serde_json::json;
 use sse_stream::SseByteStream;
 
-use super::super::super::{Block, Measured, Usage};
+use super::super::super::{Block, Measured};
 use super::*;
+use crate::events::Usage;
 
 /// What came of a stream: the answer, the text as it was shown, what was measured.
 struct Seen {

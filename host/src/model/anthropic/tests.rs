@@ -6,8 +6,9 @@ use std::sync::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::super::{Measured, Message, Usage, Verdict, classify, counts_for_breaker};
+use super::super::{Measured, Message, Verdict, classify, counts_for_breaker};
 use super::*;
+use crate::events::Usage;
 use crate::tls;
 
 const KEY: &str = "sk-ant-test-key";

@@ -7,8 +7,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::super::{
-    ApiError, ApiErrorKind, Block, Message, ModelError, ModelRequest, ModelResponse, StopReason, ToolDefinition, Usage,
+    ApiError, ApiErrorKind, Block, Message, ModelError, ModelRequest, ModelResponse, StopReason, ToolDefinition,
 };
+use crate::events::Usage;
 
 /// The request's body. Field order is fixed and so equal requests are equal bytes, which prompt caching needs.
 #[derive(Serialize)]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::{Spanned, Value};
 
 use super::{Price, Tier};
-use crate::ledger::NanoUsd;
+use crate::money::NanoUsd;
 use crate::toml_text::{TomlProblem, line_of, problem_of, read_table};
 
 /// By model id: its prices and from when they hold, newest first; `None`, always, is the oldest.
@@ -151,7 +151,7 @@ fn per_token(price: &Spanned<Value>, text: &str) -> Result<NanoUsd, String> {
     };
     let per_million: NanoUsd = decimal
         .parse()
-        .map_err(|error: crate::ledger::MoneyError| error.to_string())?;
+        .map_err(|error: crate::money::MoneyError| error.to_string())?;
     if per_million.as_nanos().is_multiple_of(TOKENS) {
         Ok(NanoUsd::from_nanos(per_million.as_nanos() / TOKENS))
     } else {

@@ -6,11 +6,14 @@ use std::sync::Mutex;
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::{ApiError, ApiErrorKind, Block, Message, StopReason, Usage};
+use super::super::{ApiError, ApiErrorKind, Block, Message, StopReason};
 use super::*;
-use crate::ledger::{BudgetStatus, NanoUsd};
+use crate::events::Event;
+use crate::events::Usage;
+use crate::ledger::BudgetStatus;
+use crate::money::NanoUsd;
 use crate::resilience::BreakerSettings;
-use crate::telemetry::{AlertSettings, Emitter, Event, EventBus, SessionMetrics};
+use crate::telemetry::{AlertSettings, Emitter, EventBus, SessionMetrics};
 
 pub(super) const MODEL: &str = "claude-sonnet-5-5";
 

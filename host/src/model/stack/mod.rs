@@ -19,9 +19,10 @@ use super::{
     BoxFuture, Model, ModelContext, ModelError, ModelRequest, ModelResponse, Prices, Progress, Provider,
     counts_for_breaker,
 };
+use crate::events::EventKind;
+use crate::events::Transition;
 use crate::ledger::{BudgetSettings, Ledger};
-use crate::resilience::{Breaker, RetryBudget, RetrySettings, Transition};
-use crate::telemetry::EventKind;
+use crate::resilience::{Breaker, RetryBudget, RetrySettings};
 
 /// A provider with everything around it that makes it dependable.
 #[derive(Clone, Debug)]

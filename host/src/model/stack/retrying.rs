@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::super::{GaveUp, ModelContext, ModelError, Verdict, classify};
 use super::millis;
+use crate::events::EventKind;
 use crate::resilience::{RetryBudget, RetrySettings};
-use crate::telemetry::EventKind;
 
 /// The least pause before it is asked again whether a probe has succeeded.
 const PROBE_PAUSE: Duration = Duration::from_millis(100);

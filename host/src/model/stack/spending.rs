@@ -6,11 +6,13 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::super::{
-    Measured, ModelContext, ModelError, ModelRequest, ModelResponse, Price, Prices, Progress, Usage, estimate,
+    Measured, ModelContext, ModelError, ModelRequest, ModelResponse, Price, Prices, Progress, estimate,
 };
 use super::ModelStack;
-use crate::ledger::{BudgetAlert, LedgerError, NanoUsd, Reservation, ReserveRequest};
-use crate::telemetry::EventKind;
+use crate::events::EventKind;
+use crate::events::Usage;
+use crate::ledger::{BudgetAlert, LedgerError, Reservation, ReserveRequest};
+use crate::money::NanoUsd;
 
 /// A request, and what it may come to: to weigh it takes as long as to write it out, and it may be asked for many times.
 pub(super) struct Weighed<'a> {
@@ -193,9 +195,10 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use std::time::Duration;
 
-    use super::super::super::{StopReason, Usage};
+    use super::super::super::StopReason;
     use super::super::bench::{COST, MODEL, USAGE, api, cut};
     use super::*;
+    use crate::events::Usage;
 
     #[test]
     fn every_ending_of_an_attempt_has_its_charge() {

@@ -1,11 +1,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 //! The whole stack over a scripted provider, on paused time: a test takes as long as the model it tells of would.
 
-use super::super::{ApiError, GaveUp, Usage};
+use super::super::{ApiError, GaveUp};
 use super::bench::{Bench, COST, Step, USAGE, api, cut, reserved};
 use super::*;
-use crate::ledger::{NanoUsd, Reservation, ReserveRequest};
-use crate::resilience::{BreakerSettings, BreakerState};
+use crate::events::BreakerState;
+use crate::events::Usage;
+use crate::ledger::{Reservation, ReserveRequest};
+use crate::money::NanoUsd;
+use crate::resilience::BreakerSettings;
 
 #[tokio::test(start_paused = true)]
 async fn one_good_attempt_tells_its_story_in_order() {

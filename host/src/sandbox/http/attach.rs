@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::secret::Secret;
-use crate::shown::{NAME_CHARS, shown};
+use crate::untrusted::{NAME_CHARS, display_untrusted};
 
 /// Shorter secrets would mask half of an ordinary text, and longer ones fit no header.
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 8..=8192;
@@ -88,7 +88,7 @@ impl AttachedHeader {
     ///
     /// For a header that can't be set, and for a secret that nothing is said of.
     pub fn new(name: &str, template: &str, secrets: &Secrets) -> Result<Self, AttachError> {
-        let unusable = |_| AttachError::Name(shown(name, NAME_CHARS));
+        let unusable = |_| AttachError::Name(display_untrusted(name, NAME_CHARS));
         let written = name.to_owned();
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(unusable)?;
         if RESERVED.contains(&name) {
@@ -101,7 +101,7 @@ impl AttachedHeader {
         while let Some((before, after)) = rest.split_once("${") {
             let reference = after.strip_prefix("secret:").and_then(|after| after.split_once('}'));
             let (secret_name, after) = reference.ok_or(AttachError::Template)?;
-            let unknown = || AttachError::UnknownSecret(shown(secret_name, NAME_CHARS));
+            let unknown = || AttachError::UnknownSecret(display_untrusted(secret_name, NAME_CHARS));
             text.push_str(before);
             match usable(secret_name, secrets.get(secret_name).ok_or_else(unknown)?) {
                 Ok(secret) => {

@@ -20,7 +20,7 @@ use crate::sandbox::blocking::BlockingWork;
 use crate::sandbox::guest_memory::{GuestMemory, MemoryShare};
 use crate::sandbox::plugin::Grants;
 use crate::sandbox::turns::{TurnClock, Turns};
-use crate::shown::shown;
+use crate::untrusted::display_untrusted;
 
 /// Bytes that the host holds for one request: buffers of the connection and of TLS, the heads, pieces of the bodies.
 const HELD_FOR_AN_EXCHANGE: usize = 256 * 1024;
@@ -134,8 +134,8 @@ impl Egress {
     /// For the operator. A path or query may hold what a user or the model said, so neither is repeated.
     fn explain_refusal(&self, method: &str, url: &Url) -> String {
         // Both are the guest's choice, and go into a log.
-        let origin = shown(&url.origin().ascii_serialization(), MAX_NAMED_CHARS);
-        let method = shown(method, MAX_NAMED_CHARS);
+        let origin = display_untrusted(&url.origin().ascii_serialization(), MAX_NAMED_CHARS);
+        let method = display_untrusted(method, MAX_NAMED_CHARS);
         match self.grants.http.iter().any(|grant| grant.covers_origin(url)) {
             true => format!("{method} {origin} is granted, but not with this method or below this path"),
             false => format!("{method} {origin} is not granted"),

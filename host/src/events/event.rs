@@ -5,11 +5,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::agent::Ending;
-use crate::ledger::NanoUsd;
-use crate::model::Usage;
-use crate::resilience::{BreakerState, Transition};
-use crate::tools::Outcome;
+use super::{BreakerState, Ending, Outcome, Transition, Usage};
+use crate::money::NanoUsd;
 
 /// One event and where it belongs.
 #[derive(Clone, Debug, Serialize)]

@@ -1,0 +1,130 @@
+//! What all sessions of a host share: a model, tools, and the money that they may spend.
+
+use std::sync::Arc;
+
+use super::session::Session;
+use super::settings::AgentSettings;
+use super::tenant::{self, DEFAULT_TENANT, TenantNameError};
+use crate::ledger::{BudgetSettings, Ledger};
+use crate::model::{Model, ToolDefinition};
+use crate::resilience::{BreakerStats, ByHand};
+use crate::telemetry::{AlertSettings, Emitter, EventBus};
+use crate::tools::ToolSet;
+
+/// A model with tools, ready to hold conversations. Cheap to clone: clones share everything.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    shared: Arc<Shared>,
+}
+
+/// What an agent is made of.
+#[derive(Debug)]
+pub struct AgentParts {
+    pub settings: AgentSettings,
+    /// The most tokens of one answer.
+    pub max_tokens: u32,
+    pub temperature: Option<f64>,
+    pub model: Arc<dyn Model>,
+    pub tools: Arc<ToolSet>,
+    pub ledger: Ledger,
+    /// The limits that a report compares the books with.
+    pub budget: BudgetSettings,
+    pub alerts: AlertSettings,
+    pub events: EventBus,
+}
+
+#[derive(Debug)]
+struct Shared {
+    parts: AgentParts,
+    /// The tools as the model sees them.
+    definitions: Vec<ToolDefinition>,
+}
+
+impl Agent {
+    pub fn new(parts: AgentParts) -> Self {
+        let definitions = definitions(&parts.tools);
+        Self {
+            shared: Arc::new(Shared { parts, definitions }),
+        }
+    }
+
+    /// Opens a conversation of the default tenant.
+    pub fn session(&self) -> Session {
+        Session::new(self.clone(), DEFAULT_TENANT)
+    }
+
+    /// Opens a conversation on behalf of a tenant.
+    ///
+    /// # Errors
+    ///
+    /// Where the name is none that a tenant can have.
+    pub fn session_of(&self, tenant: &str) -> Result<Session, TenantNameError> {
+        tenant::check(tenant)?;
+        Ok(Session::new(self.clone(), tenant))
+    }
+
+    pub fn tools(&self) -> &ToolSet {
+        &self.shared.parts.tools
+    }
+
+    pub fn ledger(&self) -> &Ledger {
+        &self.shared.parts.ledger
+    }
+
+    pub fn events(&self) -> &EventBus {
+        &self.shared.parts.events
+    }
+
+    pub(super) fn parts(&self) -> &AgentParts {
+        &self.shared.parts
+    }
+
+    pub(super) fn definitions(&self) -> &[ToolDefinition] {
+        &self.shared.definitions
+    }
+
+    /// Those that a tenant's calls ask: the model's, which all share, and its own of each tool.
+    pub fn breakers(&self, tenant: &str) -> Vec<BreakerStats> {
+        let of_model = self.parts().model.breakers();
+        let of_model = of_model.iter().map(|breaker| breaker.stats());
+        of_model.chain(self.tools().breakers(tenant)).collect()
+    }
+
+    /// Moves the breaker of this name by hand, for all tenants, and tells the listeners. False: no breaker has this name.
+    pub fn move_breaker(&self, name: &str, to: ByHand) -> bool {
+        let AgentParts {
+            model,
+            tools,
+            alerts,
+            events,
+            ..
+        } = &self.shared.parts;
+        let of_model = model.breakers().into_iter().find(|breaker| breaker.name() == name);
+        let of_model = of_model.map(|breaker| {
+            let transition = breaker.move_by_hand(to);
+            transition
+                .map(|transition| (DEFAULT_TENANT.into(), transition))
+                .into_iter()
+                .collect()
+        });
+        let Some(moved) = of_model.or_else(|| tools.move_breaker(DEFAULT_TENANT, name, to)) else {
+            return false;
+        };
+        for (tenant, transition) in moved {
+            // It belongs to no session.
+            Emitter::new(events, "", &tenant, alerts.clone()).emit(transition.into());
+        }
+        true
+    }
+}
+
+fn definitions(tools: &ToolSet) -> Vec<ToolDefinition> {
+    tools
+        .tools()
+        .map(|tool| ToolDefinition {
+            name: tool.name.clone(),
+            description: tool.description.clone(),
+            input_schema: tool.input_schema().clone(),
+        })
+        .collect()
+}

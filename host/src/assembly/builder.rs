@@ -1,0 +1,156 @@
+//! Puts a host together: tools first, then the model and the money on top.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::error::HostError;
+use super::host::Host;
+use super::tools::load_tools;
+use crate::agent::{Agent, AgentParts};
+use crate::config::Config;
+use crate::ledger::{Ledger, LedgerError};
+use crate::model::{AnthropicClient, ModelStack, Prices, Provider};
+use crate::resilience::{Breaker, RetryBudget};
+use crate::sandbox::CompilePlace;
+use crate::telemetry::{EventBus, Observer};
+use crate::tools::ToolPolicy;
+
+/// Puts a [`Host`] together.
+#[derive(Debug)]
+pub struct HostBuilder {
+    config: Config,
+    events: EventBus,
+    provider: Option<Arc<dyn Provider>>,
+    ledger: Option<Ledger>,
+    place: Option<CompilePlace>,
+    policy: Option<Arc<dyn ToolPolicy>>,
+}
+
+impl HostBuilder {
+    pub(super) fn new(config: Config) -> Self {
+        let events = EventBus::with_contents(config.logging.contents);
+        Self {
+            config,
+            events,
+            provider: None,
+            ledger: None,
+            place: None,
+            policy: None,
+        }
+    }
+
+    /// Adds a listener for the events of all sessions. It runs apart from them: however slow or broken, it hurts no run.
+    #[must_use]
+    pub fn observer(self, name: &str, observer: impl Observer) -> Self {
+        self.events.add_observer(name, observer);
+        self
+    }
+
+    /// Asks this provider instead of the one in the configuration. Retries, breaker and budget stay around it.
+    #[must_use]
+    pub fn provider(mut self, provider: Arc<dyn Provider>) -> Self {
+        self.provider = Some(provider);
+        self
+    }
+
+    /// Keeps the books here instead of in the configured file.
+    #[must_use]
+    pub fn ledger(mut self, ledger: Ledger) -> Self {
+        self.ledger = Some(ledger);
+        self
+    }
+
+    /// Where components are compiled. By default in a child of this program, whose `main` must then begin with
+    /// [`become_compiler_if_asked`](crate::sandbox::become_compiler_if_asked).
+    #[must_use]
+    pub fn compile_place(mut self, place: CompilePlace) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    /// Asks `policy` before every tool call.
+    #[must_use]
+    pub fn tool_policy(mut self, policy: Arc<dyn ToolPolicy>) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// Loads the plugins and opens the ledger.
+    ///
+    /// # Errors
+    ///
+    /// See [`HostError`]. A plugin that does not load is no error unless it is `required`; it is in
+    /// [`ToolSet::problems`].
+    pub async fn build(self) -> Result<Host, HostError> {
+        let Self {
+            config,
+            events,
+            provider,
+            ledger,
+            place,
+            policy,
+        } = self;
+        config.check()?;
+        let tls = crate::tls::client_config()?;
+        let provider: Arc<dyn Provider> = match provider {
+            Some(provider) => provider,
+            None => Arc::new(AnthropicClient::new(&config.model, &tls)?),
+        };
+        let prices = match &config.budget.prices {
+            Some(path) => Prices::load(path)?,
+            None => Prices::builtin(),
+        };
+        let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
+        if prices.find(provider.model(), today).is_none() && !config.budget.in_force() {
+            tracing::warn!(
+                hint = Prices::line_to_add(provider.model()),
+                "the model `{}` has no price, so what it costs is not counted",
+                provider.model()
+            );
+        }
+        for warning in config.model.warnings() {
+            tracing::warn!("{warning}");
+        }
+        let ledger = match ledger {
+            Some(ledger) => ledger,
+            None => open_ledger(config.ledger_path()).await?,
+        };
+        let tools = Arc::new(load_tools(&config, place, tls).await?.with_policy(policy));
+        let model = Arc::new(ModelStack {
+            breaker: Arc::new(Breaker::new(
+                format!("model:{}", provider.model()),
+                config.breaker.clone(),
+            )),
+            provider,
+            retry: config.retry.clone(),
+            retry_budget: Arc::new(RetryBudget::new()),
+            ledger: ledger.clone(),
+            budget: config.budget.clone(),
+            prices: Arc::new(prices),
+            attempt_timeout: config.model.attempt_timeout,
+        });
+        let agent = Agent::new(AgentParts {
+            settings: config.agent.clone(),
+            max_tokens: config.model.max_tokens,
+            temperature: config.model.temperature,
+            model,
+            tools,
+            ledger,
+            budget: config.budget.clone(),
+            alerts: config.alerts.clone(),
+            events,
+        });
+        Ok(Host::new(config, agent))
+    }
+}
+
+async fn open_ledger(path: PathBuf) -> Result<Ledger, HostError> {
+    let open = move || Ledger::open(Path::new(&path));
+    match tokio::task::spawn_blocking(open).await {
+        Ok(ledger) => Ok(ledger?),
+        Err(_) => Err(LedgerError::Interrupted.into()),
+    }
+}

@@ -1,0 +1,63 @@
+//! The tools of a configuration: sandbox, plugins, kept data. No model, key or ledger is needed for them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::error::HostError;
+use crate::config::Config;
+use crate::sandbox::{CompilePlace, KeyValueError, KeyValueStore, Limits, Sandbox};
+use crate::tools::ToolSet;
+
+/// Loads the plugins of a configuration, without model or money: what `cofferdam tool` needs.
+///
+/// # Errors
+///
+/// As [`HostBuilder::build`].
+pub async fn load_tools(
+    config: &Config,
+    place: Option<CompilePlace>,
+    tls: Arc<rustls::ClientConfig>,
+) -> Result<ToolSet, HostError> {
+    // This checks the configuration, too.
+    let mut sandbox = open_sandbox(config, place, tls)?;
+    if config.plugins.iter().any(|plugin| plugin.grants.keyvalue) {
+        // Whatever is wrong with the file concerns the plugins that would keep data in it, and no other.
+        sandbox = match open_keyvalue(config.storage.keyvalue_path()).await {
+            Ok(store) => sandbox.with_keyvalue(store),
+            Err(reason) => sandbox.without_keyvalue(reason),
+        };
+    }
+    let concurrency = config.engine.host_concurrency;
+    Ok(ToolSet::load(&sandbox, &config.plugins, concurrency, config.queue_timeout).await?)
+}
+
+/// The sandbox of a configuration, without its plugins.
+///
+/// # Errors
+///
+/// As [`HostBuilder::build`].
+pub fn open_sandbox(
+    config: &Config,
+    place: Option<CompilePlace>,
+    tls: Arc<rustls::ClientConfig>,
+) -> Result<Sandbox, HostError> {
+    config.check()?;
+    let place = match place {
+        Some(place) => place,
+        None => CompilePlace::Child(std::env::current_exe().map_err(HostError::Program)?),
+    };
+    let limits: Vec<&Limits> = config
+        .plugins
+        .iter()
+        .map(|plugin| &plugin.grants.limits)
+        .chain(std::iter::once(&*config.limits))
+        .collect();
+    Sandbox::new(&config.engine, limits, place, tls).map_err(|error| HostError::Engine(format!("{error:#}")))
+}
+
+async fn open_keyvalue(path: PathBuf) -> Result<KeyValueStore, KeyValueError> {
+    let open = move || KeyValueStore::open(&path);
+    tokio::task::spawn_blocking(open)
+        .await
+        .unwrap_or(Err(KeyValueError::Interrupted))
+}

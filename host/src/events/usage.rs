@@ -1,0 +1,44 @@
+//! What an answer cost, in tokens.
+
+use serde::{Deserialize, Serialize};
+
+/// Tokens by kind, as the API bills them; `input_tokens` is the uncached remainder only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub cache_creation_5m_input_tokens: u64,
+    pub cache_creation_1h_input_tokens: u64,
+    pub cache_read_input_tokens: u64,
+}
+
+impl Usage {
+    pub const fn cache_creation_input_tokens(&self) -> u64 {
+        self.cache_creation_5m_input_tokens
+            .saturating_add(self.cache_creation_1h_input_tokens)
+    }
+
+    /// The length of the prompt, by which tiered prices are chosen.
+    pub const fn prompt_tokens(&self) -> u64 {
+        self.input_tokens
+            .saturating_add(self.cache_creation_input_tokens())
+            .saturating_add(self.cache_read_input_tokens)
+    }
+
+    pub const fn add(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
+            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
+            cache_creation_5m_input_tokens: self
+                .cache_creation_5m_input_tokens
+                .saturating_add(other.cache_creation_5m_input_tokens),
+            cache_creation_1h_input_tokens: self
+                .cache_creation_1h_input_tokens
+                .saturating_add(other.cache_creation_1h_input_tokens),
+            cache_read_input_tokens: self
+                .cache_read_input_tokens
+                .saturating_add(other.cache_read_input_tokens),
+        }
+    }
+}
