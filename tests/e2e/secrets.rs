@@ -158,6 +158,28 @@ async fn without_a_secret_parts_may_be_asked_for() {
     assert_eq!((&answer["status"], body.as_str()), (&json!(206), "GET "), "{answer}");
 }
 
+/// What the host holds back may be the beginning of a secret, and stays back where the rest never comes.
+#[tokio::test]
+async fn an_echo_that_a_guests_own_limit_cuts_is_held_back() {
+    for (goes_on, input, limits, error) in [
+        (false, json!({ "between_bytes_ms": 50 }), "", "ConnectionReadTimeout"),
+        (
+            true,
+            json!({}),
+            "limits = { http_response_bytes = \"1KiB\" }",
+            "HttpResponseBodySize",
+        ),
+    ] {
+        let server = HttpServer::start(Behaviour::CutEcho { goes_on }).await;
+        let lab = granted_with(Vec::new(), &server, limits);
+        let mut input = input;
+        input["url"] = json!(server.url());
+        let (answer, body) = taken(&lab, &input).await;
+        assert!(answer["error"].to_string().contains(error), "{answer}");
+        assert!(body.starts_with("GET / HTTP/1.1") && !shows_a_part(&body), "{body}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_wrong_with_headers_is_said_before_anything_starts() {
     let lab = lab([]);

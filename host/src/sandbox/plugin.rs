@@ -274,7 +274,7 @@ impl Plugin {
         .await;
         let reason = match listed {
             Ok(Ok(tools)) => return Ok(tools),
-            Ok(Err(message)) => shown(&message, MAX_SAID_CHARS),
+            Ok(Err(message)) => shown(&self.setup.masker.text(message), MAX_SAID_CHARS),
             Err(failure) => failure.to_string(),
         };
         Err(ComponentError::ListTools(explained(reason, &usage)))
