@@ -180,6 +180,64 @@ async fn an_echo_that_a_guests_own_limit_cuts_is_held_back() {
     }
 }
 
+/// Editors write a byte order mark, and copied text brings blanks of no width. Neither is sent, so neither hides an echo.
+#[tokio::test]
+async fn invisible_characters_around_a_secret_are_no_part_of_it() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = granted(Vec::new(), &server);
+    let input = fetch(&server).to_string();
+    let configuration = std::fs::read_to_string(lab.path("cofferdam.toml")).unwrap();
+    for (before, after) in [
+        ("\u{feff}", ""),
+        ("\u{feff} ", "\u{200b}\r\n"),
+        ("\u{2060}", "\u{a0}\u{feff}"),
+    ] {
+        let stored = format!("{before}{SECRET}{after}");
+        for (source, variable) in [
+            ("{ file = \"key.txt\" }", ""),
+            ("{ env = \"MY_KEY\" }", stored.as_str()),
+        ] {
+            lab.write("key.txt", &stored);
+            lab.write(
+                "cofferdam.toml",
+                configuration.replace("{ file = \"key.txt\" }", source),
+            );
+            let mut command = lab.command(["tool", "call", "fetch", &input, "--output", "json"]);
+            command.env("MY_KEY", variable);
+            let ran = finish(command.spawn().unwrap()).await.expect_code(0);
+            assert!(!ran.stdout.contains(SECRET), "{ran}");
+            assert!(ran.stdout.contains(&"*".repeat(SECRET.len())), "{ran}");
+            let head = server.heads().pop().unwrap();
+            assert!(
+                head.contains(&format!("authorization: Bearer {SECRET}\r\n")),
+                "{head:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_no_header_carries_unchanged_is_refused_by_its_name() {
+    let lab = lab([]);
+    lab.configure(
+        "[secrets]\nKEY = { file = \"key.txt\" }\n[plugins.faulty]\ncomponent = \"builtin:faulty\"\nrequired = true\nhttp = [{ url = \"https://x/\", headers = { Authorization = \"Bearer ${secret:KEY}\" } }]\n",
+    );
+    for secret in [
+        "s3cr3t\u{feff}of-the-operator",
+        "schl\u{fc}ssel-of-the-operator",
+        "Bearer s3cr3t-of-the",
+        "s3cr3t\nof-the",
+    ] {
+        lab.write("key.txt", secret);
+        let checked = lab.call(["config", "check"]).await;
+        let listed = lab.call(["tool", "list"]).await.expect_code(2);
+        for ran in [checked, listed] {
+            assert!(ran.stderr.contains("the secret `KEY` must be visible ASCII"), "{ran}");
+            assert!(!ran.stderr.contains("of-the"), "{ran}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_is_wrong_with_headers_is_said_before_anything_starts() {
     let lab = lab([]);
