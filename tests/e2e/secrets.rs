@@ -10,6 +10,11 @@ const SECRET: &str = "s3cr3t-of-the-operator";
 
 /// A lab that grants `server`, with the secret attached, and sees everything that may be written down.
 fn granted(answers: Vec<Answer>, server: &HttpServer) -> Lab {
+    granted_with(answers, server, "")
+}
+
+/// The same, with `more` lines in the plugin's section.
+fn granted_with(answers: Vec<Answer>, server: &HttpServer, more: &str) -> Lab {
     let lab = lab(answers);
     lab.write("key.txt", format!("{SECRET}\n"));
     lab.configure(&format!(
@@ -22,11 +27,30 @@ fn granted(answers: Vec<Answer>, server: &HttpServer) -> Lab {
         KEY = {{ file = "key.txt" }}
         [plugins.faulty]
         component = "builtin:faulty"
-        http = [{{ url = "{}/", headers = {{ Authorization = "Bearer ${{secret:KEY}}" }} }}]
+        http = [{{ url = "{}/", methods = ["GET", "PUT"], headers = {{ Authorization = "Bearer ${{secret:KEY}}" }} }}]
+        {more}
         "#,
         server.url()
     ));
     lab
+}
+
+/// What a guest gets that asks as `input` says: the answer of `fetch_raw`, and the body in it.
+async fn taken(lab: &Lab, input: &Value) -> (Value, String) {
+    let ran = lab.call_tool("fetch_raw", input).await.expect_code(0);
+    let answer: Value = serde_json::from_str(ran.json()["content"][0]["text"].as_str().unwrap()).unwrap();
+    let hex = answer["body"].as_str().unwrap_or_default().as_bytes().chunks(2);
+    let body = hex.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
+    let body = String::from_utf8_lossy(&body.collect::<Vec<_>>()).into_owned();
+    (answer, body)
+}
+
+/// Whether four characters in a row are the secret's. The test's own words have none of them.
+fn shows_a_part(text: &str) -> bool {
+    SECRET
+        .as_bytes()
+        .windows(4)
+        .any(|part| text.as_bytes().windows(4).any(|four| four == part))
 }
 
 fn fetch(server: &HttpServer) -> Value {
@@ -70,6 +94,148 @@ async fn an_answer_in_which_no_secret_could_be_found_is_refused() {
         ran.json()["content"].to_string().contains("HttpResponseContentCoding"),
         "{ran}"
     );
+}
+
+/// Half an echo holds half a secret, which no masker recognises.
+#[tokio::test]
+async fn an_echo_cannot_be_asked_for_in_parts() {
+    let server = HttpServer::start(Behaviour::RangedEcho).await;
+    let lab = granted(Vec::new(), &server);
+    let ask = |method: &str, headers: Value| json!({ "url": server.url(), "method": method, "headers": headers });
+    // As long as a range, so that the secret is in the same place. The mask says where.
+    let (_, whole) = taken(&lab, &ask("GET", json!({ "xange": "bytes=0-100" }))).await;
+    let begin = whole.find("***").unwrap();
+    assert!((90..=180).contains(&begin), "{whole}");
+    let middle = begin + SECRET.len() / 2;
+    for range in [
+        json!({ "range": format!("bytes=0-{middle:03}") }),
+        json!({ "range": format!("bytes=-{}", whole.len() - middle) }),
+        json!({ "Range": format!("bytes=-{}", whole.len() - middle), "If-Range": "\"x\"" }),
+    ] {
+        let (answer, body) = taken(&lab, &ask("GET", range.clone())).await;
+        assert!(!shows_a_part(&body), "{range}: {body}");
+        assert!(body.contains(&"*".repeat(SECRET.len())), "{range}: {body}");
+        assert_eq!(answer["status"], 200, "{range}: {answer}");
+        // A server may ignore the range of a GET, but not that of a change.
+        let (answer, _) = taken(&lab, &ask("PUT", range.clone())).await;
+        assert!(answer.to_string().contains("HttpRequestDenied"), "{range}: {answer}");
+    }
+    let heads = server.heads();
+    assert_eq!(heads.len(), 4, "{heads:?}");
+    assert!(!heads.concat().to_ascii_lowercase().contains("range:"), "{heads:?}");
+}
+
+#[tokio::test]
+async fn a_part_of_an_answer_that_nobody_asked_for_is_refused() {
+    for head in [
+        "206 Partial Content\r\ncontent-range: bytes 0-3/9",
+        "206 Partial Content",
+        "200 OK\r\ncontent-range: bytes 0-3/9",
+        "416 Range Not Satisfiable\r\ncontent-range: bytes */9",
+        "200 OK\r\ncontent-type: multipart/byteranges; boundary=x",
+        "226 IM Used\r\nim: range",
+    ] {
+        let answer = format!("HTTP/1.1 {head}\r\ncontent-length: 4\r\n\r\n{}", &SECRET[..4]);
+        let server = HttpServer::start(Behaviour::Answer(answer.into_bytes())).await;
+        let lab = granted(Vec::new(), &server);
+        let (answer, body) = taken(&lab, &json!({ "url": server.url() })).await;
+        assert!(answer.to_string().contains("HttpProtocolError"), "{head}: {answer}");
+        assert_eq!(body, "", "{head}");
+    }
+}
+
+/// A plugin without a secret has nothing to hide, and may ask for parts.
+#[tokio::test]
+async fn without_a_secret_parts_may_be_asked_for() {
+    let server = HttpServer::start(Behaviour::RangedEcho).await;
+    let lab = lab([]);
+    lab.configure(&format!(
+        "[plugins.faulty]\ncomponent = \"builtin:faulty\"\nhttp = [{{ url = \"{}/\" }}]\n",
+        server.url()
+    ));
+    let input = json!({ "url": server.url(), "headers": { "range": "bytes=0-3" } });
+    let (answer, body) = taken(&lab, &input).await;
+    assert_eq!((&answer["status"], body.as_str()), (&json!(206), "GET "), "{answer}");
+}
+
+/// What the host holds back may be the beginning of a secret, and stays back where the rest never comes.
+#[tokio::test]
+async fn an_echo_that_a_guests_own_limit_cuts_is_held_back() {
+    for (goes_on, input, limits, error) in [
+        (false, json!({ "between_bytes_ms": 50 }), "", "ConnectionReadTimeout"),
+        (
+            true,
+            json!({}),
+            "limits = { http_response_bytes = \"1KiB\" }",
+            "HttpResponseBodySize",
+        ),
+    ] {
+        let server = HttpServer::start(Behaviour::CutEcho { goes_on }).await;
+        let lab = granted_with(Vec::new(), &server, limits);
+        let mut input = input;
+        input["url"] = json!(server.url());
+        let (answer, body) = taken(&lab, &input).await;
+        assert!(answer["error"].to_string().contains(error), "{answer}");
+        assert!(body.starts_with("GET / HTTP/1.1") && !shows_a_part(&body), "{body}");
+    }
+}
+
+/// Editors write a byte order mark, and copied text brings blanks of no width. Neither is sent, so neither hides an echo.
+#[tokio::test]
+async fn invisible_characters_around_a_secret_are_no_part_of_it() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = granted(Vec::new(), &server);
+    let input = fetch(&server).to_string();
+    let configuration = std::fs::read_to_string(lab.path("cofferdam.toml")).unwrap();
+    for (before, after) in [
+        ("\u{feff}", ""),
+        ("\u{feff} ", "\u{200b}\r\n"),
+        ("\u{2060}", "\u{a0}\u{feff}"),
+    ] {
+        let stored = format!("{before}{SECRET}{after}");
+        for (source, variable) in [
+            ("{ file = \"key.txt\" }", ""),
+            ("{ env = \"MY_KEY\" }", stored.as_str()),
+        ] {
+            lab.write("key.txt", &stored);
+            lab.write(
+                "cofferdam.toml",
+                configuration.replace("{ file = \"key.txt\" }", source),
+            );
+            let mut command = lab.command(["tool", "call", "fetch", &input, "--output", "json"]);
+            command.env("MY_KEY", variable);
+            let ran = finish(command.spawn().unwrap()).await.expect_code(0);
+            assert!(!ran.stdout.contains(SECRET), "{ran}");
+            assert!(ran.stdout.contains(&"*".repeat(SECRET.len())), "{ran}");
+            let head = server.heads().pop().unwrap();
+            assert!(
+                head.contains(&format!("authorization: Bearer {SECRET}\r\n")),
+                "{head:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_no_header_carries_unchanged_is_refused_by_its_name() {
+    let lab = lab([]);
+    lab.configure(
+        "[secrets]\nKEY = { file = \"key.txt\" }\n[plugins.faulty]\ncomponent = \"builtin:faulty\"\nrequired = true\nhttp = [{ url = \"https://x/\", headers = { Authorization = \"Bearer ${secret:KEY}\" } }]\n",
+    );
+    for secret in [
+        "s3cr3t\u{feff}of-the-operator",
+        "schl\u{fc}ssel-of-the-operator",
+        "Bearer s3cr3t-of-the",
+        "s3cr3t\nof-the",
+    ] {
+        lab.write("key.txt", secret);
+        let checked = lab.call(["config", "check"]).await;
+        let listed = lab.call(["tool", "list"]).await.expect_code(2);
+        for ran in [checked, listed] {
+            assert!(ran.stderr.contains("the secret `KEY` must be visible ASCII"), "{ran}");
+            assert!(!ran.stderr.contains("of-the"), "{ran}");
+        }
+    }
 }
 
 #[tokio::test]

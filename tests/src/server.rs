@@ -18,6 +18,11 @@ pub enum Behaviour {
     AnswerOnce(Vec<u8>),
     /// The request's own head, as the body.
     Echo,
+    /// The same, or the part of it that the header `range` asks for.
+    RangedEcho,
+    /// The request's own head in two chunks: the first ends ten bytes into the credentials of `authorization`. The second
+    /// has the rest and 64 KiB more, or never comes.
+    CutEcho { goes_on: bool },
     /// The head of an answer, and then a byte of its body a second.
     Drip,
     /// The head of an answer, and a body without end.
@@ -44,6 +49,40 @@ impl Behaviour {
     pub fn redirect(to: &str) -> Self {
         Self::Answer(format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n").into_bytes())
     }
+}
+
+/// Where the credentials of the header `authorization` begin, behind their scheme.
+fn credentials(head: &[u8]) -> usize {
+    const NAME: &str = "authorization: bearer ";
+    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+    head.find(NAME).map_or(0, |at| at + NAME.len())
+}
+
+/// The body, or the part of it that its own header `range` asks for: `bytes=FIRST-LAST`, `bytes=FIRST-` or `bytes=-COUNT`.
+fn ranged(body: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(body).to_ascii_lowercase();
+    let range = text.lines().find_map(|line| line.strip_prefix("range: bytes="));
+    let Some((first, last)) = range.and_then(|range| range.split_once('-')) else {
+        return answer_of("", body);
+    };
+    let end = body.len();
+    let (first, last) = match (first.parse::<usize>(), last.parse::<usize>()) {
+        (Ok(first), Ok(last)) => (first, (last + 1).min(end)),
+        (Ok(first), Err(_)) => (first, end),
+        (Err(_), Ok(count)) => (end.saturating_sub(count), end),
+        (Err(_), Err(_)) => (0, end),
+    };
+    let part = &body[first.min(last)..last];
+    let head = format!(
+        "HTTP/1.1 206 Partial Content\r\ncontent-length: {}\r\ncontent-range: bytes {first}-{}/{end}\r\n\r\n",
+        part.len(),
+        last.saturating_sub(1)
+    );
+    [head.as_bytes(), part].concat()
+}
+
+fn chunk(bytes: &[u8]) -> Vec<u8> {
+    [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
 }
 
 fn answer_of(headers: &str, body: &[u8]) -> Vec<u8> {
@@ -127,6 +166,21 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour, seen: Heads) {
         Behaviour::Answer(bytes) => bytes,
         Behaviour::AnswerOnce(bytes) if first => bytes,
         Behaviour::Echo => answer_of("", &head),
+        Behaviour::RangedEcho => ranged(&head),
+        Behaviour::CutEcho { goes_on } => {
+            let (begin, rest) = head.split_at(credentials(&head) + 10);
+            let mut answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+            answer.extend(chunk(begin));
+            if goes_on {
+                answer.extend(chunk(&[rest, &[b'x'; 64 * 1024]].concat()));
+                answer.extend(chunk(b""));
+            }
+            if stream.write_all(&answer).await.is_ok() {
+                // Until the client gives up.
+                let _ = stream.read_u8().await;
+            }
+            return;
+        }
         Behaviour::Drip => return pour(&mut stream, b"x", Duration::from_secs(1)).await,
         Behaviour::Endless => return pour(&mut stream, &[b'x'; 16 * 1024], Duration::ZERO).await,
         Behaviour::Heads => {

@@ -374,7 +374,7 @@ pub(super) struct RawSecret {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = format::ENV_NAME))]
     pub(super) env: Option<String>,
-    /// The file that holds it, relative to the configuration file; white space around it is not part of it.
+    /// The file that holds it, relative to the configuration file; blanks around it, visible or not, are not part of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub(super) file: Option<String>,

@@ -101,11 +101,11 @@ impl Resolver<'_> {
                 None
             }
         };
-        let api_key = api_key.map(|key| key.trim()).filter(|key| !key.is_empty());
+        let api_key = api_key.map(|key| Secret::trimmed(key)).filter(|key| !key.is_empty());
         ModelSettings {
             provider,
             model: raw.model,
-            api_key: api_key.map(Secret::new),
+            api_key,
             base_url: base_url.unwrap_or(ModelSettings::default().base_url),
             max_tokens: raw.max_tokens,
             stream: raw.stream,
@@ -160,7 +160,7 @@ impl Resolver<'_> {
     fn secret_variable(&self, variable: &str) -> Result<Secret, String> {
         let is_conventional = |character: char| matches!(character, 'A'..='Z' | '0'..='9' | '_');
         match self.variables.get(variable).filter(|value| !value.is_empty()) {
-            Some(value) => Ok(Secret::new(value.trim())),
+            Some(value) => Ok(Secret::trimmed(value)),
             None if variable.chars().all(is_conventional) => {
                 Err(format!("the environment variable {} is not set", quote(variable)))
             }
@@ -380,9 +380,9 @@ fn secret_file(file: &Path) -> Result<Secret, String> {
         Ok(secret)
     });
     match read {
-        Ok(secret) => Ok(Secret::new(secret.trim())),
+        Ok(secret) => Ok(Secret::trimmed(&secret)),
         Err(error) => Err(format!(
-            "cannot be read ({error}); it must be a text file that this user can read"
+            "cannot be read ({error}); it must be a text file in UTF-8 that this user can read"
         )),
     }
 }

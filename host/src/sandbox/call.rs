@@ -78,7 +78,7 @@ pub(super) async fn run<T>(
 ) -> (Result<T, CallFailure>, CallUse) {
     let started = Instant::now();
     let (limits, metering) = (setup.limits(), setup.grants.metering);
-    let log = GuestLog::new(limits.log_bytes);
+    let log = GuestLog::new(limits.log_bytes, setup.masker.clone());
     let network = setup.network.clone();
     // A component that lists its tools does so for nobody.
     let on_behalf_of = tenant.cloned().unwrap_or_else(|| "".into());
@@ -128,7 +128,7 @@ pub(super) async fn run<T>(
     drop(store);
     let (log, log_bytes_dropped) = log.take();
     let usage = CallUse {
-        log: setup.masker.text(log),
+        log,
         log_bytes_dropped,
         ..usage
     };

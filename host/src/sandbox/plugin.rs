@@ -275,7 +275,7 @@ impl Plugin {
         .await;
         let reason = match listed {
             Ok(Ok(tools)) => return Ok(tools),
-            Ok(Err(message)) => display_untrusted(&message, MAX_SAID_CHARS),
+            Ok(Err(message)) => display_untrusted(&self.setup.masker.text(message), MAX_SAID_CHARS),
             Err(failure) => failure.to_string(),
         };
         Err(ComponentError::ListTools(explained(reason, &usage)))

@@ -154,6 +154,15 @@ pub const MISDEEDS: &[Misdeed] = &[
         }"#,
         &["url"],
     ),
+    misdeed("fetch_raw", "Sends one HTTP request; answers with every byte that came back, in hexadecimal, also if the answer breaks off.", network::fetch_raw).takes(
+        r#"{
+            "url": { "type": "string" },
+            "method": { "type": "string", "default": "GET" },
+            "headers": { "type": "object", "additionalProperties": { "type": "string" } },
+            "between_bytes_ms": { "type": "integer", "minimum": 1 }
+        }"#,
+        &["url"],
+    ),
     misdeed("many_http", "Sends several HTTP requests, one after the other; answers with what came of each.", network::many_http)
         .takes(r#"{ "url": { "type": "string" }, "count": { "type": "integer", "minimum": 0 } }"#, &["url", "count"]),
     misdeed("upload", "Sends one HTTP request with a long body; answers with what came of it.", network::upload)

@@ -5,7 +5,11 @@ use std::net::{TcpStream, ToSocketAddrs};
 use serde_json::{Value, json};
 use support::http::{Fault, Request, send, split};
 use wasip2::http::outgoing_handler;
-use wasip2::http::types::{Fields, FutureIncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme};
+use wasip2::http::types::{
+    Fields, FutureIncomingResponse, IncomingBody, IncomingResponse, Method, OutgoingBody, OutgoingRequest,
+    RequestOptions, Scheme, http_error_code,
+};
+use wasip2::io::streams::StreamError;
 
 use crate::{Outcome, number, size, string};
 
@@ -30,6 +34,83 @@ pub fn fetch(input: &Value) -> Outcome {
         }
         Err(fault) => json!({ "error": name(fault) }),
     })
+}
+
+/// The host masks texts of results, so bytes are written as digits: a test sees what the guest saw.
+pub fn fetch_raw(input: &Value) -> Outcome {
+    let exchanged = ask(input).map(|response| {
+        let headers = entries(&response.headers());
+        let status = response.status();
+        match response.consume() {
+            Ok(body) => {
+                let (bytes, error) = read_until_it_ends(&body);
+                json!({ "status": status, "headers": headers, "body": hex(&bytes), "error": error, "trailers": trailers(body) })
+            }
+            Err(()) => json!({ "status": status, "headers": headers, "error": "no body" }),
+        }
+    });
+    crate::json(&exchanged.unwrap_or_else(|error| json!({ "error": error })))
+}
+
+fn ask(input: &Value) -> Result<IncomingResponse, String> {
+    let method = match string(input, "method", "GET") {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        "PUT" => Method::Put,
+        other => Method::Other(other.to_owned()),
+    };
+    let headers = input["headers"].as_object().into_iter().flatten();
+    let headers = headers.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().as_bytes().to_vec()));
+    let headers = Fields::from_list(&headers.collect::<Vec<_>>()).map_err(|error| format!("{error:?}"))?;
+    let request = outgoing(string(input, "url", ""), &method, headers)?;
+    let options = RequestOptions::new();
+    if let Some(pause) = input["between_bytes_ms"].as_u64() {
+        let set = options.set_between_bytes_timeout(Some(pause.saturating_mul(1_000_000)));
+        set.map_err(|()| "no such option".to_owned())?;
+    }
+    let pending = outgoing_handler::handle(request, Some(options)).map_err(|code| format!("{code:?}"))?;
+    pending.subscribe().block();
+    match pending.get() {
+        Some(Ok(answer)) => answer.map_err(|code| format!("{code:?}")),
+        other => Err(format!("{:?}", other.is_some())),
+    }
+}
+
+/// All that came in, and why no more did.
+fn read_until_it_ends(body: &IncomingBody) -> (Vec<u8>, Option<String>) {
+    let mut bytes = Vec::new();
+    let Ok(stream) = body.stream() else {
+        return (bytes, Some("no stream".to_owned()));
+    };
+    loop {
+        match stream.blocking_read(MAX_SHOWN_BYTES as u64) {
+            Ok(piece) => bytes.extend(piece),
+            Err(StreamError::Closed) => return (bytes, None),
+            Err(StreamError::LastOperationFailed(error)) => {
+                return (bytes, Some(format!("{:?}", http_error_code(&error))));
+            }
+        }
+    }
+}
+
+fn trailers(body: IncomingBody) -> Value {
+    let pending = IncomingBody::finish(body);
+    pending.subscribe().block();
+    match pending.get() {
+        Some(Ok(Ok(Some(fields)))) => entries(&fields),
+        _ => Value::Null,
+    }
+}
+
+fn entries(fields: &Fields) -> Value {
+    let entries = fields.entries().into_iter();
+    entries
+        .map(|(name, value)| json!([hex(name.as_bytes()), hex(&value)]))
+        .collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub fn many_http(input: &Value) -> Outcome {
@@ -63,18 +144,23 @@ pub fn upload(input: &Value) -> Outcome {
 }
 
 fn begin_upload(url: &str) -> Result<(FutureIncomingResponse, OutgoingBody), String> {
+    let request = outgoing(url, &Method::Post, Fields::new())?;
+    let body = request.body().map_err(|()| "no body".to_owned())?;
+    let pending = outgoing_handler::handle(request, None).map_err(|code| format!("{code:?}"))?;
+    Ok((pending, body))
+}
+
+fn outgoing(url: &str, method: &Method, headers: Fields) -> Result<OutgoingRequest, String> {
     let parts = split(url).map_err(|fault| format!("{fault:?}"))?;
-    let request = OutgoingRequest::new(Fields::new());
+    let request = OutgoingRequest::new(headers);
     let scheme = if parts.https { Scheme::Https } else { Scheme::Http };
     request
-        .set_method(&Method::Post)
+        .set_method(method)
         .and_then(|()| request.set_scheme(Some(&scheme)))
         .and_then(|()| request.set_authority(Some(parts.authority)))
         .and_then(|()| request.set_path_with_query(Some(&parts.path_with_query)))
         .map_err(|()| "bad request".to_owned())?;
-    let body = request.body().map_err(|()| "no body".to_owned())?;
-    let pending = outgoing_handler::handle(request, None).map_err(|code| format!("{code:?}"))?;
-    Ok((pending, body))
+    Ok(request)
 }
 
 /// Returns how many bytes the host took.

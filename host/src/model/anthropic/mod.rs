@@ -43,7 +43,7 @@ const SIMULATED_KEY: &str = "simulated";
 pub enum ClientError {
     #[error("no API key is set")]
     MissingApiKey,
-    #[error("the API key holds characters that no header can carry")]
+    #[error("the API key must be visible ASCII without spaces")]
     BadApiKey,
     #[error("the base URL `{0}` is not an http or https URL")]
     BadBaseUrl(String),
@@ -95,6 +95,9 @@ impl AnthropicClient {
             ProviderKind::Simulated if is_loopback(&settings.base_url) => None,
             ProviderKind::Simulated => return Err(ClientError::NotASimulator(shown(&settings.base_url))),
         };
+        if api_key.as_ref().is_some_and(|key| !key.is_visible_ascii()) {
+            return Err(ClientError::BadApiKey);
+        }
         let key = api_key.as_ref().map_or(SIMULATED_KEY, Secret::expose);
         let mut key_header = HeaderValue::from_str(key).map_err(|_| ClientError::BadApiKey)?;
         key_header.set_sensitive(true);

@@ -133,9 +133,10 @@ impl Egress {
 
     /// For the operator. A path or query may hold what a user or the model said, so neither is repeated.
     fn explain_refusal(&self, method: &str, url: &Url) -> String {
-        // Both are the guest's choice, and go into a log.
-        let origin = display_untrusted(&url.origin().ascii_serialization(), MAX_NAMED_CHARS);
-        let method = display_untrusted(method, MAX_NAMED_CHARS);
+        // Both are the guest's choice, and go into a log. Masked before they are cut, or a cut secret is not recognised.
+        let named = |text: String| display_untrusted(&self.masker.text(text), MAX_NAMED_CHARS);
+        let origin = named(url.origin().ascii_serialization());
+        let method = named(method.to_owned());
         match self.grants.http.iter().any(|grant| grant.covers_origin(url)) {
             true => format!("{method} {origin} is granted, but not with this method or below this path"),
             false => format!("{method} {origin} is not granted"),

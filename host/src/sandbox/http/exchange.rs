@@ -9,7 +9,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use http::{HeaderName, HeaderValue, Request, Response, header};
+use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -20,6 +20,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 use super::address;
 use super::bodies::{Budgets, Exceeded, MeteredBody, Upload};
 use super::destination::{prepare, server_name};
+use super::echo::{self, Refused};
 use super::egress::{MAX_NAMED_CHARS, Network, note};
 use super::grant::HttpGrant;
 use super::lookup::{MAX_ADDRESSES, look_up};
@@ -58,14 +59,13 @@ pub(super) struct Exchange {
 impl Exchange {
     pub(super) async fn run(self, mut request: Request<WasiBody>) -> Result<Sent, Error> {
         prepare(&mut request, &self.url)?;
+        if self.masker.is_needed() {
+            echo::ask_for_all(&mut request).map_err(|refused| self.refuse(refused))?;
+        }
         for header in &self.grant.headers {
             header
                 .attach(request.headers_mut())
                 .map_err(|_| Error::HttpRequestDenied)?;
-        }
-        if self.masker.is_needed() {
-            let identity = HeaderValue::from_static("identity");
-            request.headers_mut().insert(header::ACCEPT_ENCODING, identity);
         }
         let connect_timeout = self
             .options
@@ -150,6 +150,12 @@ impl Exchange {
         Ok(addresses)
     }
 
+    /// The guest's error; the operator gets the reason.
+    fn refuse(&self, refused: Refused) -> Error {
+        note(&self.refused, refused.reason);
+        refused.error
+    }
+
     async fn exchange<S>(
         self,
         request: Request<WasiBody>,
@@ -177,7 +183,7 @@ impl Exchange {
         // The connection moves bytes only while it is polled, so it is driven beside the response, and afterwards by
         // the worker that the caller keeps for as long as the body is read.
         let mut connected = true;
-        let answer = std::future::poll_fn(|cx| {
+        let mut answer = std::future::poll_fn(|cx| {
             loop {
                 if let Poll::Ready(answer) = response.as_mut().poll(cx) {
                     return Poll::Ready(answer);
@@ -194,7 +200,10 @@ impl Exchange {
         })
         .await?;
         drop(response);
-        let answer = mask_head(&self.masker, answer)?;
+        if self.masker.is_needed() {
+            self.masker.headers(answer.headers_mut());
+            echo::check_answer(&answer).map_err(|refused| self.refuse(refused))?;
+        }
         let held = self.held.clone();
         let body = |incoming| {
             let pause = self.options.between_bytes_timeout;
@@ -212,28 +221,6 @@ impl Exchange {
         };
         Ok((answer.map(|incoming| body(incoming).boxed_unsync()), Box::new(worker)))
     }
-}
-
-/// Masks the headers of an answer. Secrets could not be found in a body that is encoded although it was asked not to be.
-fn mask_head<B>(masker: &Masker, mut answer: Response<B>) -> Result<Response<B>, Error> {
-    if !masker.is_needed() {
-        return Ok(answer);
-    }
-    masker.headers(answer.headers_mut());
-    if let Some(coding) = other_than(&answer, &header::CONTENT_ENCODING, b"identity") {
-        return Err(Error::HttpResponseContentCoding(Some(coding)));
-    }
-    if let Some(coding) = other_than(&answer, &header::TRANSFER_ENCODING, b"chunked") {
-        return Err(Error::HttpResponseTransferCoding(Some(coding)));
-    }
-    Ok(answer)
-}
-
-/// The first value of a header that is not `plain`.
-fn other_than<B>(answer: &Response<B>, name: &HeaderName, plain: &[u8]) -> Option<String> {
-    let mut values = answer.headers().get_all(name).iter();
-    let other = values.find(|value| !value.as_bytes().eq_ignore_ascii_case(plain))?;
-    Some(String::from_utf8_lossy(other.as_bytes()).into_owned())
 }
 
 #[cfg(test)]

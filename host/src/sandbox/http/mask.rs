@@ -1,5 +1,6 @@
-//! Takes secrets out of what comes back: a server may echo the header that the host attached. What is masked is the secret
-//! itself, byte for byte; an encoded or cut echo is beyond this.
+//! Masks secrets in everything that comes back, because a server may echo the header that the host attached. Only a
+//! verbatim echo is found: an encoded one is not, nor one that the server itself cuts. `echo.rs` keeps guests from asking
+//! for either.
 
 use std::ops::Range;
 use std::pin::Pin;
@@ -62,21 +63,38 @@ impl Masker {
 
     /// Masks a whole text. What was UTF-8 stays so: a secret is visible ASCII, and so is the mask.
     pub(in crate::sandbox) fn text(&self, text: String) -> String {
-        let Some(patterns) = &self.0 else { return text };
+        if self.0.is_none() {
+            return text;
+        }
         let mut bytes = text.into_bytes();
-        patterns.mask(&mut bytes);
+        self.bytes(&mut bytes);
         String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    }
+
+    pub(in crate::sandbox) fn bytes(&self, bytes: &mut [u8]) {
+        if let Some(patterns) = &self.0 {
+            patterns.mask(bytes);
+        }
+    }
+
+    /// How many bytes of a secret may lie beyond a place where a text is cut. Whoever cuts one keeps that many more until
+    /// it is masked, or the cut hides the secret from the masker and shows its beginning.
+    pub(in crate::sandbox) fn overlap(&self) -> usize {
+        self.0
+            .as_ref()
+            .map_or(0, |patterns| patterns.longest().saturating_sub(1))
     }
 
     pub(super) fn headers(&self, headers: &mut HeaderMap) {
         let Some(patterns) = &self.0 else { return };
-        // A name can't be masked and stay a name; it is in lower case, whatever the secret was in.
-        let told: Vec<HeaderName> = headers
+        // A masked name would no longer be a name, and a secret that is spread over several values has no one value to
+        // mask. Such headers are removed.
+        let unmaskable: Vec<HeaderName> = headers
             .keys()
-            .filter(|name| patterns.is_in_name(name))
+            .filter(|name| patterns.is_in_name(name) || patterns.is_across_values(headers, name))
             .cloned()
             .collect();
-        for name in told {
+        for name in unmaskable {
             headers.remove(name);
         }
         for value in headers.values_mut() {
@@ -95,7 +113,7 @@ impl Masker {
             patterns: self.0.clone(),
             carry: Vec::new(),
             masked: 0,
-            after: None,
+            trailers: None,
             ended: false,
         }
     }
@@ -112,6 +130,7 @@ impl Patterns {
         found
     }
 
+    /// Whether `name` holds a secret. Names are in lower case, whatever the secret is in.
     fn is_in_name(&self, name: &HeaderName) -> bool {
         let name = name.as_str();
         self.secrets
@@ -119,36 +138,60 @@ impl Patterns {
             .any(|secret| name.contains(&secret.expose().to_ascii_lowercase()))
     }
 
-    /// How many bytes at the end of what came in may be the beginning of a secret. The same whether they are or not: a
-    /// guest sees how a body is cut, and could guess its way through a secret if the cut depended on it.
+    /// Whether a secret begins in one value of `name` and goes on in the next: a server may have split a list at its commas.
+    fn is_across_values(&self, headers: &HeaderMap, name: &HeaderName) -> bool {
+        let values: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+        if values.len() < 2 {
+            return false;
+        }
+        let separators: [&[u8]; 3] = [b"", b",", b", "];
+        let alone = || {
+            values
+                .iter()
+                .map(|value| self.automaton.find_overlapping_iter(value).count())
+        };
+        separators.iter().any(|separator| {
+            let joined = values.join(*separator);
+            self.automaton.find_overlapping_iter(&joined).count() > alone().sum::<usize>()
+        })
+    }
+
+    fn longest(&self) -> usize {
+        let lengths = self.secrets.iter().map(|secret| secret.expose().len());
+        lengths.max().unwrap_or(0)
+    }
+
+    /// How many bytes at the end of what arrived may be the beginning of a secret. The number does not depend on whether
+    /// they are: a guest sees how a body is cut, and could otherwise guess its way through a secret.
     fn held(&self, arrived: usize) -> usize {
-        let longest = self.secrets.iter().map(|secret| secret.expose().len()).max();
-        arrived.min(longest.unwrap_or(0).saturating_sub(1))
+        arrived.min(self.longest().saturating_sub(1))
     }
 }
 
-/// A body whose secrets are masked, also where one comes in pieces.
+/// A body whose secrets are masked, also where one arrives in several frames.
 pub(super) struct MaskedBody<B> {
     body: B,
     patterns: Option<Arc<Patterns>>,
-    /// Held back, for it may be the beginning of a secret.
+    /// Bytes held back because they may be the beginning of a secret. They are released only where the body goes on or
+    /// ends properly: after an error nobody knows whether the rest of a secret would have followed.
     carry: Vec<u8>,
-    /// How many of them, from the first, belong to a secret that is complete.
+    /// How many bytes of the carry, from its first, belong to a secret that has been found.
     masked: usize,
-    /// What comes after the carry: trailers, or an error.
-    after: Option<Result<Frame<Bytes>, Error>>,
+    /// Sent after the carry.
+    trailers: Option<HeaderMap>,
+    /// Whether the inner body has ended or failed; it is not polled again.
     ended: bool,
 }
 
 impl<B> MaskedBody<B> {
-    /// Takes in what arrived and gives out what can't belong to a secret any more.
+    /// Takes in `data` and releases what can no longer belong to a secret.
     fn pass(&mut self, patterns: &Patterns, data: &[u8]) -> Bytes {
         self.carry.extend_from_slice(data);
         let held = patterns.held(self.carry.len());
         self.release(patterns, held)
     }
 
-    /// Gives out all but the last `held` bytes.
+    /// Releases all but the last `held` bytes.
     fn release(&mut self, patterns: &Patterns, held: usize) -> Bytes {
         let free = self.carry.len() - held;
         let rest = self.carry[free..].to_vec();
@@ -156,7 +199,7 @@ impl<B> MaskedBody<B> {
         let found = patterns.mask(&mut out);
         out[..self.masked].fill(MASK);
         out.truncate(free);
-        // What begins in the rest will be found again; what began before it will not.
+        // A secret that begins in the rest will be found again; one that began before it will not.
         let begun = found
             .into_iter()
             .filter(|range| range.start < free)
@@ -176,15 +219,19 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for MaskedBody<B> {
             return Pin::new(&mut this.body).poll_frame(cx);
         };
         loop {
-            if this.ended || this.after.is_some() {
+            if this.ended {
                 if !this.carry.is_empty() {
                     return Poll::Ready(Some(Ok(Frame::data(this.release(&patterns, 0)))));
                 }
-                return Poll::Ready(this.after.take());
+                return Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
             }
             match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
                 None => this.ended = true,
-                Some(Err(error)) => this.after = Some(Err(error)),
+                Some(Err(error)) => {
+                    this.carry.clear();
+                    this.ended = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         let out = this.pass(&patterns, &data);
@@ -193,10 +240,11 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for MaskedBody<B> {
                         }
                     }
                     Err(frame) => {
-                        if let Ok(mut trailers) = frame.into_trailers() {
+                        this.ended = true;
+                        this.trailers = frame.into_trailers().ok().map(|mut trailers| {
                             Masker(Some(patterns.clone())).headers(&mut trailers);
-                            this.after = Some(Ok(Frame::trailers(trailers)));
-                        }
+                            trailers
+                        });
                     }
                 },
             }
@@ -204,7 +252,7 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for MaskedBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.carry.is_empty() && self.after.is_none() && (self.ended || self.body.is_end_stream())
+        self.carry.is_empty() && self.trailers.is_none() && (self.ended || self.body.is_end_stream())
     }
 }
 
@@ -277,6 +325,59 @@ mod tests {
         let collected = futures_util::FutureExt::now_or_never(body.collect()).unwrap().unwrap();
         assert_eq!(collected.trailers().unwrap()[http::header::ETAG], "\"************\"");
         assert_eq!(collected.to_bytes(), "s3cr3t");
+    }
+
+    #[test]
+    fn a_secret_across_values_of_one_header_is_removed() {
+        let masker = masker(&["s3cr3t,value"]);
+        let masked = |values: &[&'static str]| {
+            let name = || HeaderName::from_static("x-echo");
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(name(), HeaderValue::from_static(value));
+            }
+            masker.headers(&mut headers);
+            let values = headers.get_all(name()).iter();
+            values
+                .map(|value| value.to_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        for split in [&["a s3cr3t", "value b"][..], &["s3", "cr3t,", "value"]] {
+            assert_eq!(masked(split), Vec::<String>::new(), "{split:?}");
+        }
+        assert_eq!(masked(&["s3cr3t,value", "x"]), ["************", "x"]);
+        assert_eq!(masked(&["s3cr3t", "other value"]), ["s3cr3t", "other value"]);
+    }
+
+    /// What a guest gets of a body that breaks off: the bytes, and how many frames came after the error.
+    fn broken(masker: &Masker, pieces: &[&'static str]) -> (Vec<u8>, usize) {
+        let frames = pieces
+            .iter()
+            .map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes()))));
+        // A body that is polled again after its error would go on.
+        let rest = [
+            Err(Error::ConnectionReadTimeout),
+            Ok(Frame::data(Bytes::from_static(b"t-value after"))),
+        ];
+        let mut body = masker.body(StreamBody::new(futures_util::stream::iter(frames.chain(rest))));
+        let mut next = || futures_util::FutureExt::now_or_never(body.frame()).unwrap();
+        let mut taken = Vec::new();
+        while let Some(Ok(frame)) = next() {
+            taken.extend_from_slice(&frame.into_data().unwrap());
+        }
+        (taken, usize::from(next().is_some()))
+    }
+
+    #[test]
+    fn what_was_held_back_is_dropped_when_the_body_breaks_off() {
+        let masker = masker(&["s3cr3t-value"]);
+        assert_eq!(broken(&masker, &["before it s3cr3"]), (b"befo".to_vec(), 0));
+        assert_eq!(broken(&masker, &["before it s3cr3", "t-va"]), (b"before i".to_vec(), 0));
+        // The same for what is no secret, or the length would tell the two apart.
+        assert_eq!(broken(&masker, &["before it abcde"]), (b"befo".to_vec(), 0));
+        assert_eq!(broken(&masker, &["short"]), (Vec::new(), 0));
+        let without = Masker::default();
+        assert_eq!(broken(&without, &["before it s3cr3"]).0, b"before it s3cr3");
     }
 
     /// The sizes of the pieces that a guest gets.

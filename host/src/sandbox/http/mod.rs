@@ -5,6 +5,7 @@ mod attach;
 mod bodies;
 mod budget;
 mod destination;
+mod echo;
 mod egress;
 mod exchange;
 #[cfg(any(test, feature = "fuzzing"))]

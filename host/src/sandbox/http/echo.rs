@@ -1,0 +1,249 @@
+//! Keeps an echo of a secret in one piece. Masking finds a secret only where all its bytes arrive in a row and in clear, so
+//! no request of a plugin that has one may ask for a part of a resource or for another encoding, and no answer that is a
+//! part or is encoded reaches the guest.
+//!
+//! This holds for every request of such a plugin, also for those that attach nothing: a server may store what it got in one
+//! request and hand it out in another.
+//!
+//! What passes, and why:
+//!
+//! - `If-Match`, `If-None-Match`, `If-Modified-Since`: the answer is the whole resource or no body at all.
+//! - `HEAD` and `Content-Length`: the mask has the secret's length, so lengths are no secret.
+//! - `Content-Range` in a request: it says what part of an upload follows, and selects nothing of an answer.
+//! - `Want-Repr-Digest` and the like: a digest is no part of what it was made of.
+//! - `Accept-Ranges` in an answer: it promises what the guest can't ask for.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use wasmtime_wasi_http::Error;
+
+/// Headers that ask for an encoding, a delta or another character set. A server may always ignore them, so they are
+/// removed.
+const ENCODING_HEADERS: [&str; 4] = ["a-im", "accept-charset", "accept-encoding", "te"];
+
+/// Character sets in which ASCII text is not written as ASCII bytes begin with one of these.
+const UNREADABLE_CHARSETS: [&str; 5] = ["utf-7", "utf-16", "utf-32", "ucs-", "iso-10646-ucs"];
+
+/// Why a request is not sent, or its answer not handed out.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// For the guest.
+    pub(super) error: Error,
+    /// For the operator.
+    pub(super) reason: String,
+}
+
+/// Removes from a request what could make its answer partial or encoded.
+///
+/// # Errors
+///
+/// Where a header selects a range and the method is neither GET nor HEAD. A server may ignore the ranges of these two; any
+/// other request could mean something else without its range, such as to overwrite all of a file.
+pub(super) fn ask_for_all<B>(request: &mut Request<B>) -> Result<(), Refused> {
+    let may_be_ignored = matches!(*request.method(), Method::GET | Method::HEAD);
+    let headers = request.headers_mut();
+    if let Some(name) = remove(headers, selects_a_range)
+        && !may_be_ignored
+    {
+        return Err(Refused {
+            error: Error::HttpRequestDenied,
+            reason: format!("the header {name} selects a part of what a secret may be echoed in"),
+        });
+    }
+    remove(headers, |name| ENCODING_HEADERS.contains(&name));
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    Ok(())
+}
+
+/// Removes the headers of a kind, and returns one of them. To some servers `_` and `-` are the same sign.
+fn remove(headers: &mut HeaderMap, is_of_kind: impl Fn(&str) -> bool) -> Option<HeaderName> {
+    let of_kind = |name: &&HeaderName| is_of_kind(&name.as_str().replace('_', "-"));
+    let names: Vec<HeaderName> = headers.keys().filter(of_kind).cloned().collect();
+    for name in &names {
+        headers.remove(name);
+    }
+    names.into_iter().next()
+}
+
+/// `Range` and `If-Range`, and what takes their place with one server or the other: `Request-Range`, `X-MS-Range`,
+/// `X-Amz-Copy-Source-Range`.
+fn selects_a_range(name: &str) -> bool {
+    !name.ends_with("content-range") && name.split('-').any(|word| matches!(word, "range" | "ranges"))
+}
+
+/// Refuses an answer that is a part of something, or is encoded although the request asked for neither.
+pub(super) fn check_answer<B>(answer: &Response<B>) -> Result<(), Refused> {
+    let refused = |what: &str, error| {
+        let reason = format!("an answer {what}, so a secret that it echoes could not be found");
+        Err(Refused { error, reason })
+    };
+    let headers = answer.headers();
+    let is_partial = answer.status() == StatusCode::PARTIAL_CONTENT
+        || headers.contains_key(header::CONTENT_RANGE)
+        || content_types(headers).any(|text| text.trim_start().starts_with("multipart/byteranges"));
+    if is_partial {
+        return refused("holds only a part", Error::HttpProtocolError);
+    }
+    if answer.status() == StatusCode::IM_USED || headers.contains_key("im") {
+        return refused("holds only the difference to another", Error::HttpProtocolError);
+    }
+    if let Some(coding) = other_than(headers, &header::CONTENT_ENCODING, b"identity") {
+        return refused("is encoded", Error::HttpResponseContentCoding(Some(coding)));
+    }
+    if let Some(coding) = other_than(headers, &header::TRANSFER_ENCODING, b"chunked") {
+        return refused("is encoded", Error::HttpResponseTransferCoding(Some(coding)));
+    }
+    if let Some(charset) = content_types(headers).find_map(|text| unreadable_charset(&text)) {
+        return refused(
+            "is not in a character set that holds ASCII",
+            Error::HttpResponseContentCoding(Some(charset)),
+        );
+    }
+    Ok(())
+}
+
+fn content_types(headers: &HeaderMap) -> impl Iterator<Item = String> {
+    let values = headers.get_all(header::CONTENT_TYPE).iter();
+    values.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase())
+}
+
+/// The character set that a content type in lower case names, if a secret could not be found in it.
+fn unreadable_charset(content_type: &str) -> Option<String> {
+    content_type.split(';').skip(1).find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        let value = value.trim_matches(|sign: char| sign.is_whitespace() || matches!(sign, '"' | '\''));
+        let is_unreadable = UNREADABLE_CHARSETS.iter().any(|charset| value.starts_with(charset));
+        (name.trim() == "charset" && is_unreadable).then(|| value.to_owned())
+    })
+}
+
+/// The first value of a header that is not `plain`.
+fn other_than(headers: &HeaderMap, name: &HeaderName, plain: &[u8]) -> Option<String> {
+    let mut values = headers.get_all(name).iter();
+    let other = values.find(|value| !value.as_bytes().eq_ignore_ascii_case(plain))?;
+    Some(String::from_utf8_lossy(other.as_bytes()).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// The names of headers that are left of a request, besides `accept-encoding`.
+    fn left(method: Method, names: &[&str]) -> Result<Vec<String>, Refused> {
+        let builder = Request::builder().method(method);
+        let builder = names
+            .iter()
+            .fold(builder, |builder, name| builder.header(*name, "bytes=0-9"));
+        let mut request = builder.body(()).unwrap();
+        ask_for_all(&mut request)?;
+        let headers = request.headers();
+        assert_eq!(headers[header::ACCEPT_ENCODING], "identity");
+        let names = headers.keys().filter(|name| *name != header::ACCEPT_ENCODING);
+        Ok(names.map(|name| name.as_str().to_owned()).collect())
+    }
+
+    #[test]
+    fn a_request_asks_for_no_part_and_no_encoding() {
+        for name in [
+            "Range",
+            "If-Range",
+            "Request-Range",
+            "X-MS-Range",
+            "x_range",
+            "Accept-Ranges",
+            "Accept-Encoding",
+            "Accept_Encoding",
+            "Accept-Charset",
+            "A-IM",
+            "TE",
+        ] {
+            for method in [Method::GET, Method::HEAD] {
+                assert_eq!(left(method, &[name, "x"]).unwrap(), ["x"], "{name}");
+            }
+        }
+        for name in [
+            "content-range",
+            "x-upload-content-range",
+            "if-none-match",
+            "x-arrange",
+            "orange",
+            "accept",
+        ] {
+            assert_eq!(left(Method::GET, &[name]).unwrap(), [name]);
+            assert_eq!(left(Method::PUT, &[name]).unwrap(), [name]);
+        }
+    }
+
+    #[test]
+    fn a_range_that_a_server_must_not_ignore_is_refused() {
+        for name in [
+            "Range",
+            "X-MS-Source-Range",
+            "x_amz_copy_source_range",
+            "X-Update-Range",
+        ] {
+            let refused = left(Method::PUT, &["x", name]).unwrap_err();
+            assert!(matches!(refused.error, Error::HttpRequestDenied), "{refused:?}");
+            assert!(refused.reason.contains(&name.to_ascii_lowercase()), "{refused:?}");
+        }
+    }
+
+    fn answered(status: u16, name: &str, value: &str) -> Result<(), Refused> {
+        let answer = Response::builder().status(status).header(name, value);
+        check_answer(&answer.body(()).unwrap())
+    }
+
+    #[test]
+    fn an_answer_that_is_only_a_part_is_refused() {
+        for (status, name, value) in [
+            (206, "x", "y"),
+            (206, "content-range", "bytes 0-9/100"),
+            (200, "content-range", "bytes 0-9/100"),
+            (416, "content-range", "bytes */100"),
+            (200, "content-type", " Multipart/Byteranges; boundary=x"),
+            (226, "x", "y"),
+            (200, "im", "vcdiff"),
+        ] {
+            let refused = answered(status, name, value).unwrap_err();
+            assert!(matches!(refused.error, Error::HttpProtocolError), "{name}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_encoded_is_refused() {
+        for (name, value) in [
+            ("content-encoding", "gzip"),
+            ("content-encoding", "identity, br"),
+            ("content-type", "text/plain; charset=UTF-16"),
+            ("content-type", "text/plain;format=flowed; Charset = \"utf-32le\""),
+            ("content-type", "text/html;charset=utf-7"),
+        ] {
+            let refused = answered(200, name, value).unwrap_err();
+            assert!(
+                matches!(refused.error, Error::HttpResponseContentCoding(Some(_))),
+                "{refused:?}"
+            );
+        }
+        let refused = answered(200, "transfer-encoding", "gzip").unwrap_err();
+        assert!(
+            matches!(refused.error, Error::HttpResponseTransferCoding(Some(_))),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
+    fn an_ordinary_answer_passes() {
+        for (status, name, value) in [
+            (200, "accept-ranges", "bytes"),
+            (200, "content-encoding", "identity"),
+            (200, "transfer-encoding", "Chunked"),
+            (200, "content-type", "text/plain; charset=utf-8"),
+            (200, "content-type", "text/plain; charset=\"iso-8859-1\""),
+            (304, "etag", "\"x\""),
+            (416, "x", "y"),
+        ] {
+            assert!(answered(status, name, value).is_ok(), "{status} {name}: {value}");
+        }
+    }
+}
