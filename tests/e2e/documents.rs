@@ -185,3 +185,21 @@ fn the_map_names_every_folder_of_the_host() {
         }
     }
 }
+
+/// Code spans with a slash that end like a file or a folder are paths, of the repository or of `host/src`.
+#[test]
+fn the_map_names_no_path_that_is_gone() {
+    let map = read(MAP);
+    let spans = prose(&map).flat_map(|line| line.split('`').skip(1).step_by(2));
+    let paths: Vec<&str> = spans
+        .filter(|span| span.contains('/') && !span.contains(' '))
+        .filter(|span| span.ends_with('/') || [".rs", ".toml"].iter().any(|end| span.ends_with(end)))
+        .collect();
+    assert!(paths.len() > 40, "{paths:?}");
+    let places = ["host/src", ""].map(|folder| root().join(folder));
+    let gone: Vec<&str> = paths
+        .into_iter()
+        .filter(|path| !places.iter().any(|place| place.join(path).exists()))
+        .collect();
+    assert_eq!(gone, Vec::<&str>::new());
+}
