@@ -1,4 +1,4 @@
-//! What a call costs, as ratios within one run: these are the figures of the README. Fails where one is over its limit.
+//! What a call costs, as ratios within one run: these are the figures of `docs/benchmarks.md`. Fails where one is over its limit.
 //!
 //! The floor is bare wasmtime with the same component and the limits that wasmtime itself enforces: pooling, copy-on-write,
 //! pagemap scan, fuel, a limiter, handles, a fresh store and instance per call, and nothing else. Beside it stand native

@@ -6,6 +6,7 @@ mod bad_input;
 mod capabilities;
 mod cli;
 mod demo;
+mod documents;
 mod endings;
 mod files;
 mod first_build;
