@@ -1,16 +1,16 @@
 //! Builds the guests in `plugins/` for WebAssembly, so that `src/tools/builtin.rs` can embed them.
 //!
-//! They are a cargo workspace of their own, built by a cargo of their own in a target folder of their own (`OUT_DIR`): the
-//! outer cargo holds a lock on its target folder while it waits for this script. What the outer build was told about
-//! flags, wrappers, folders and targets is meant for the host, and is kept from the guests, whether it was told by the
-//! environment, the command line or a configuration file of cargo.
+//! The guests are a separate cargo workspace. This script builds them with a separate cargo process and a separate target
+//! folder in `OUT_DIR`, because the outer cargo locks its target folder while it waits for this script. The outer build's
+//! flags, wrappers, folders and targets are meant for the host. The script hides them from the guests' build, whether they come
+//! from the environment, the command line or cargo's configuration files.
 //!
-//! Where the Rust target of the guests is missing, this script has rustup add it, unless `COFFERDAM_BUILD_NO_RUSTUP` is set.
-//! `rust-toolchain.toml` names the target as well, but rustup ignores that file's wishes where `RUSTUP_AUTO_INSTALL=0`, and cargo
-//! runs this script minutes into a first build: too late to send anybody away.
+//! If the guests' Rust target is missing, this script runs `rustup target add`, unless `COFFERDAM_BUILD_NO_RUSTUP` is set.
+//! `rust-toolchain.toml` lists the target as well, but rustup doesn't install it if `RUSTUP_AUTO_INSTALL=0`. Failing instead
+//! would waste the user's time: cargo runs this script minutes into a first build.
 //!
-//! A script cannot know whether the outer cargo was started with `--offline`. It matters only while a crate of the guests
-//! is missing on this machine; `CARGO_NET_OFFLINE=true` then reaches both builds.
+//! A build script can't tell whether the outer cargo runs with `--offline`. That matters only if one of the guests' crates
+//! isn't downloaded yet; set `CARGO_NET_OFFLINE=true`, which applies to both builds.
 
 use std::env;
 use std::error::Error;
@@ -20,14 +20,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const TARGET: &str = "wasm32-wasip2";
-/// Set to anything but `0` or nothing, it keeps this script from changing the toolchain.
+/// If set to anything except `0` or the empty string, this script doesn't change the toolchain.
 const NO_RUSTUP: &str = "COFFERDAM_BUILD_NO_RUSTUP";
-/// Folders of `plugins/` whose component is embedded.
+/// Folders of `plugins/` whose components are embedded.
 const COMPONENTS: [&str; 3] = ["calculator", "weather", "faulty"];
 /// The first bytes of a component; a core module differs in the last four.
 const COMPONENT_MAGIC: &[u8] = b"\0asm\x0d\x00\x01\x00";
 
-/// The outer build's own business, in the environment of every build script it runs.
+/// Environment variables that concern only the outer build. Cargo passes them to every build script.
 const HOST_ONLY: [&str; 13] = [
     "CARGO_ENCODED_RUSTFLAGS",
     "CARGO_INCREMENTAL",
@@ -43,8 +43,8 @@ const HOST_ONLY: [&str; 13] = [
     "RUSTFLAGS",
     "TARGET",
 ];
-/// The same, by the beginning of the name. `CARGO_HOME`, `CARGO_NET_*`, `CARGO_HTTP_*`, `CARGO_REGISTRIES_*` and the job server
-/// in `CARGO_MAKEFLAGS` stay: the guests come from the same registry, and share the processors.
+/// The same, by prefix. `CARGO_HOME`, `CARGO_NET_*`, `CARGO_HTTP_*`, `CARGO_REGISTRIES_*` and the job server in
+/// `CARGO_MAKEFLAGS` stay: the guests' crates come from the same registry, and both builds share the processors.
 const HOST_ONLY_PREFIXES: [&str; 8] = [
     "CARGO_BUILD_",
     "CARGO_CFG_",
@@ -74,7 +74,7 @@ fn build() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(variable("OUT_DIR")?);
     let repository = host
         .parent()
-        .ok_or("the package `cofferdam` must lie in its repository")?;
+        .ok_or("the package `cofferdam` must be inside its repository")?;
     let plugins = repository.join("plugins");
     watch(&plugins, &repository.join("wit"))?;
 
@@ -82,9 +82,9 @@ fn build() -> Result<(), Box<dyn Error>> {
     let target_dir = out.join("guests");
     let mut cargo = guest_command(variable("CARGO")?);
     cargo
-        // Set and empty: above the configuration files that the guests' cargo reads too.
+        // Set to the empty string, because that overrides cargo's configuration files, which the guests' cargo reads too.
         .envs(["CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"].map(|name| (name, "")))
-        // A folder that they name would be the one that the outer cargo has locked.
+        // Configuration files could set it to the folder that the outer cargo has locked.
         .env("CARGO_BUILD_BUILD_DIR", &target_dir)
         .args(["build", "--release", "--locked", "--target", TARGET, "--target-dir"])
         .arg(&target_dir);
@@ -96,8 +96,8 @@ fn build() -> Result<(), Box<dyn Error>> {
         .status()
         .map_err(|error| format!("cargo can't be started: {error}"))?;
     if !status.success() {
-        let error = "the plugins could not be built for WebAssembly: the messages of their cargo stand below\n\
-                     to repeat that build alone: cd plugins && cargo build --release --locked --target wasm32-wasip2";
+        let error = "can't build the plugins for WebAssembly: cargo's messages follow below\n\
+                     to repeat only that build: cd plugins && cargo build --release --locked --target wasm32-wasip2";
         return Err(error.into());
     }
     for component in COMPONENTS {
@@ -106,30 +106,30 @@ fn build() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Before the compiler says the same in a hundred messages about sockets, folders and limits of processes.
+/// Fails early: the compiler would otherwise report a hundred errors about sockets, folders and process limits.
 fn refuse_windows() -> Result<(), Box<dyn Error>> {
     match env::var("CARGO_CFG_TARGET_OS").as_deref() {
         Ok("windows") => Err("Cofferdam runs on Linux and macOS, not on Windows\n\
-             on a Windows machine, use WSL 2, which is a Linux: https://learn.microsoft.com/windows/wsl/install"
+             on Windows, use WSL 2, which runs Linux: https://learn.microsoft.com/windows/wsl/install"
             .into()),
         _ => Ok(()),
     }
 }
 
-/// Puts one component where `include_bytes!` looks for it.
+/// Copies one component to where `include_bytes!` expects it.
 fn embed(target_dir: &Path, component: &str, out: &Path) -> Result<(), Box<dyn Error>> {
     let file = format!("{component}.wasm");
     let built = target_dir.join(TARGET).join("release").join(&file);
     let bytes = fs::read(&built).map_err(|error| format!("{}: {error}", built.display()))?;
     if !bytes.starts_with(COMPONENT_MAGIC) {
-        return Err(format!("{} is no WebAssembly component", built.display()).into());
+        return Err(format!("{} isn't a WebAssembly component", built.display()).into());
     }
     let embedded = out.join(file);
     fs::write(&embedded, bytes).map_err(|error| format!("{}: {error}", embedded.display()).into())
 }
 
-/// Tells cargo what the guests are made of. Whole folders would do, but for a `target` folder that someone who builds
-/// the plugins by hand leaves among them.
+/// Tells cargo to rerun this script if the guests' sources change. Lists their parts and not whole folders, because manual
+/// builds of the plugins leave a `target` folder there.
 fn watch(plugins: &Path, wit: &Path) -> Result<(), Box<dyn Error>> {
     let mut sources = vec![wit.to_owned(), plugins.join("Cargo.toml"), plugins.join("Cargo.lock")];
     let packages = fs::read_dir(plugins).map_err(|error| format!("{}: {error}", plugins.display()))?;
@@ -147,13 +147,13 @@ fn watch(plugins: &Path, wit: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sees to it that the guests' standard library is installed.
+/// Makes sure that the guests' standard library is installed.
 fn ensure_target() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-env-changed={NO_RUSTUP}");
     if has_target()? {
         return Ok(());
     }
-    // rustup sets it for every cargo that it starts.
+    // rustup sets this variable for every cargo that it starts.
     let Ok(toolchain) = env::var("RUSTUP_TOOLCHAIN") else {
         return Err(format!(
             "the Rust target {TARGET} is missing, and this Rust was not started by rustup (https://rustup.rs)\n\
@@ -161,18 +161,18 @@ fn ensure_target() -> Result<(), Box<dyn Error>> {
         )
         .into());
     };
-    let by_hand = format!("rustup target add --toolchain {toolchain} {TARGET}");
+    let command = format!("rustup target add --toolchain {toolchain} {TARGET}");
     if env::var_os(NO_RUSTUP).is_some_and(|value| !value.is_empty() && value != "0") {
         return Err(
-            format!("the Rust target {TARGET} is missing, and {NO_RUSTUP} forbids to add it\nrun: {by_hand}").into(),
+            format!("the Rust target {TARGET} is missing, and {NO_RUSTUP} forbids adding it\nrun: {command}").into(),
         );
     }
     add_target(&toolchain).map_err(|reason| {
-        format!("the Rust target {TARGET} is missing, and rustup could not add it\nrun: {by_hand}\n{reason}").into()
+        format!("the Rust target {TARGET} is missing, and rustup couldn't add it\nrun: {command}\n{reason}").into()
     })
 }
 
-/// Has rustup add the target. Nothing is said where that works: it is what `rust-toolchain.toml` asks for.
+/// Runs rustup to add the target. Silent on success, because `rust-toolchain.toml` requests the target anyway.
 fn add_target(toolchain: &str) -> Result<(), String> {
     let output = guest_command(rustup())
         .args(["target", "add", "--toolchain", toolchain, TARGET])
@@ -185,7 +185,7 @@ fn add_target(toolchain: &str) -> Result<(), String> {
     }
 }
 
-/// The rustup that belongs to this cargo, or whichever is on the path.
+/// The rustup beside this cargo, or else the one on `PATH`.
 fn rustup() -> PathBuf {
     let name = format!("rustup{}", env::consts::EXE_SUFFIX);
     let own = env::var_os("CARGO_HOME").map(|home| Path::new(&home).join("bin").join(&name));
@@ -199,12 +199,12 @@ fn has_target() -> Result<bool, Box<dyn Error>> {
         .output()
         .map_err(|error| format!("rustc can't be started: {error}"))?;
     let folder = String::from_utf8_lossy(&output.stdout);
-    // A toolchain without the target still prints where it would be.
+    // A toolchain without the target still prints the folder where it would be.
     let mut files = fs::read_dir(folder.trim()).into_iter().flatten().flatten();
     Ok(output.status.success() && files.any(|file| file.file_name().to_string_lossy().starts_with("libstd-")))
 }
 
-/// A command that knows nothing of the build around it.
+/// A command without the outer build's environment variables.
 fn guest_command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in env::vars_os() {
@@ -217,5 +217,5 @@ fn guest_command(program: impl AsRef<OsStr>) -> Command {
 }
 
 fn variable(name: &str) -> Result<std::ffi::OsString, Box<dyn Error>> {
-    env::var_os(name).ok_or_else(|| format!("{name} is not set: this script is run by cargo").into())
+    env::var_os(name).ok_or_else(|| format!("{name} isn't set: run this script with cargo").into())
 }

@@ -2,29 +2,29 @@
 //!
 //! # One run, from end to end
 //!
-//! [`assembly::Host`] is built once from a [`config::Config`]: it compiles the plugins' components (or takes them from the
-//! cache), asks each for its tools, opens the ledger and sets up the model client. An [`agent::Session`] is one conversation;
-//! [`agent::Session::run`] answers one prompt:
+//! [`assembly::Host`] is built once from a [`config::Config`]: it compiles the plugins' components (or loads them from the
+//! cache), lists each plugin's tools, opens the ledger and sets up the model client. An [`agent::Session`] is one
+//! conversation; [`agent::Session::run`] answers one prompt:
 //!
-//! 1. The agent loop sends the conversation and the tools' definitions to the **model**. [`model::ModelStack`] is the one
-//!    place where the layers around an attempt are ordered: deadline, retry, breaker, budget, time-out, HTTP. Before an
-//!    attempt its worst case is reserved in the [`ledger`]; afterwards what the API reported is settled.
-//! 2. On any other stop reason than `tool_use` the run ends, each reason with a decision of its own ([`events::Ending`]). On
-//!    `tool_use` all calls of the turn run side by side.
-//! 3. Each call goes through [`tools::ToolSet::call`]: looked up, validated against the tool's JSON Schema, allowed by
-//!    policy, breaker and concurrency limits, then run in the [`sandbox`]: a fresh store and instance with fuel, a deadline,
-//!    a memory cap and nothing but the operator's grants. Every call ends in one of sixteen [`events::Outcome`]s, and in a
-//!    result that the model can read.
+//! 1. The agent loop sends the conversation and the tool definitions to the **model**. [`model::ModelStack`] orders the layers
+//!    around an attempt in one place: deadline, retry, breaker, budget, timeout, HTTP. It reserves an attempt's maximum cost
+//!    in the [`ledger`] before the attempt, and settles the cost that the API reported afterwards.
+//! 2. On `tool_use`, all calls of the turn run concurrently. On any other stop reason the run ends, and each reason maps to its
+//!    own [`events::Ending`].
+//! 3. Each call goes through [`tools::ToolSet::call`]: it looks the tool up, validates the input against the tool's JSON
+//!    Schema, and checks the policy, the breaker and the concurrency limits. Then it runs the call in the [`sandbox`]: a fresh
+//!    store and instance with fuel, a deadline, a memory cap and only the operator's grants. Every call ends in one of sixteen
+//!    [`events::Outcome`]s, with a result that the model can read.
 //! 4. The results go back in one message, in order, and the loop starts again.
 //!
-//! Every step emits an [`events::Event`]; metrics, alerts, logs, the terminal and observers listen to those ([`telemetry`]),
-//! so no caller can forget one of them.
+//! Every step emits an [`events::Event`]. Metrics, alerts, logs, the terminal and observers subscribe to these events
+//! ([`telemetry`]), so no caller has to update each of them.
 //!
-//! # Who may import whom
+//! # Allowed imports
 //!
 //! Imports run one way: [`cli`] → [`assembly`] → [`config`] → [`agent`] → ([`model`], [`tools`]) → [`sandbox`]. [`resilience`],
-//! [`ledger`] and [`telemetry`] know none of these, and [`events`] and [`money`] know nobody. [`model`] and [`tools`] don't
-//! know each other: [`agent`] brings them together. A test lists every allowed edge (`tests/e2e/repository.rs`).
+//! [`ledger`] and [`telemetry`] import none of these, and [`events`] and [`money`] import nothing. [`model`] and [`tools`] don't
+//! import each other: [`agent`] connects them. A test lists every allowed edge (`tests/e2e/repository.rs`).
 
 pub mod agent;
 pub mod assembly;

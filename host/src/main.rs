@@ -1,4 +1,4 @@
-//! The binary: a runtime, the command line on it, an exit code.
+//! The binary: starts a Tokio runtime, runs the command line and returns its exit code.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-/// How long the end of the process waits for work that a command left behind.
+/// How long to wait at exit for work that a command left running.
 const SHUTDOWN: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    // Components are compiled in a child of this program, and this may be one.
+    // The host compiles components in child processes of this program, and this process can be one of them.
     cofferdam::sandbox::become_compiler_if_asked();
     match run() {
         Ok(code) => code,
         Err(error) => {
-            // Nothing else is left to tell where stderr is closed.
+            // If stderr is closed, there is nowhere left to report the error.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::from(2)
         }
@@ -26,7 +26,7 @@ fn run() -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("cannot start the threads of the runtime")?;
+        .context("can't start the async runtime's threads")?;
     let code = runtime.block_on(cofferdam::cli::main());
     runtime.shutdown_timeout(SHUTDOWN);
     Ok(code)

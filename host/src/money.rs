@@ -1,4 +1,4 @@
-//! Money as an exact number: nano-dollars in a `u64`, never a float.
+//! Exact money: nano-dollars in a `u64`, never a float.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 const NANOS_PER_USD: u64 = 1_000_000_000;
 const NANOS_PER_MICRO: u64 = 1_000;
 
-/// An amount of US dollars in billionths. Holds up to about 18.4 billion dollars; arithmetic saturates, so an absurd
-/// price makes a request unaffordable instead of free.
+/// An amount in billionths of a US dollar. Holds up to about 18.4 billion dollars. Arithmetic saturates, so an absurd price
+/// makes a request unaffordable instead of free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NanoUsd(u64);
 
@@ -37,7 +37,7 @@ impl NanoUsd {
         Self(self.0.saturating_mul(factor))
     }
 
-    /// All nine decimals, for programs that add amounts up; [`Display`](fmt::Display) rounds for people.
+    /// All nine decimals, for programs that sum amounts. [`Display`](fmt::Display) rounds for people.
     pub fn exact(self) -> String {
         format!("{}.{:09}", self.0 / NANOS_PER_USD, self.0 % NANOS_PER_USD)
     }
@@ -49,7 +49,7 @@ impl std::iter::Sum for NanoUsd {
     }
 }
 
-/// Six decimals, rounded up: what is shown is never less than what was spent.
+/// Six decimals, rounded up: the displayed amount is never less than the amount spent.
 impl fmt::Display for NanoUsd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let micros = self.0.div_ceil(NANOS_PER_MICRO);
@@ -57,7 +57,7 @@ impl fmt::Display for NanoUsd {
     }
 }
 
-/// Why a text is not an amount of money.
+/// Why a text isn't an amount of money.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
     #[error("`{0}` is not a decimal amount such as 1.50")]
@@ -68,7 +68,7 @@ pub enum MoneyError {
     TooLarge(String),
 }
 
-/// Exact decimals only: no sign, no exponent, at most nine places; `_` may group digits as TOML allows.
+/// Exact decimals only: no sign, no exponent, at most nine decimals. `_` can group digits, as in TOML.
 impl FromStr for NanoUsd {
     type Err = MoneyError;
 
@@ -98,7 +98,7 @@ impl FromStr for NanoUsd {
     }
 }
 
-/// On the wire money is a string of six decimals, the form people read.
+/// Serialises as a string with six decimals, like `Display`.
 impl Serialize for NanoUsd {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn malformed_amounts_are_refused() {
         for text in [
             "",
             ".",
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn shown_amounts_round_up() {
+    fn displayed_amounts_round_up() {
         assert_eq!(NanoUsd::from_nanos(2_880_000).to_string(), "0.002880");
         assert_eq!(NanoUsd::from_nanos(1).to_string(), "0.000001");
         assert_eq!(NanoUsd::MAX.to_string(), "18446744073.709552");

@@ -1,9 +1,9 @@
-//! A text that must not be seen.
+//! Text that must not be printed.
 
 use std::fmt;
 
-/// A secret. It prints, debugs and serialises as `[redacted]`; [`Secret::expose`] is the only way to the text, so every
-/// use can be found by name.
+/// A secret. `Display`, `Debug` and `Serialize` write `[redacted]`. Only [`Secret::expose`] returns the text, so a search for
+/// it finds every use.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

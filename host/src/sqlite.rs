@@ -1,5 +1,5 @@
-//! SQLite files the way this program keeps them: known by a mark, brought up to date step by step, for their owner
-//! alone, and so that readers never wait for writers.
+//! Opens this program's SQLite files: identifies them by a mark, migrates them step by step, restricts them to their owner,
+//! and uses WAL mode so that readers never wait for writers.
 
 use std::error::Error;
 use std::fs::{self, OpenOptions};
@@ -16,33 +16,33 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction,
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Schema<'a> {
     pub(crate) mark: Mark,
-    /// The steps from an empty database to the newest; the version of a database is the number of those it has taken.
-    /// Never change one that was released: add the next.
+    /// The migration steps from an empty database to the newest version. A database's version is the number of steps it has
+    /// taken. Never change a released step: add another.
     pub(crate) steps: &'a [&'a str],
 }
 
-/// Where a database says whose it is, and how many steps it has taken.
+/// Where a database stores which application it belongs to, and its version.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Mark {
     /// In its header: this `application_id`, and the version as `user_version`.
     Header(i64),
-    /// In the one row of a table `schema_version`, which the first step makes.
+    /// In the only row of a table `schema_version`, which the first step creates.
     Table,
 }
 
-/// Why a file can't be used, sorted by what can be done about it.
+/// Why a file can't be used. Each variant needs a different remedy.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// A folder, a pipe, a device.
     NotAFile,
-    /// A database without the mark.
+    /// A database without our mark.
     Foreign,
     Newer {
         found: i64,
         supported: i64,
     },
     Corrupt(rusqlite::Error),
-    /// Another program held it for longer than was waited.
+    /// Another program held its lock for longer than the busy timeout.
     Locked,
     Unwritable(Box<dyn Error + Send + Sync>),
     DiskFull(rusqlite::Error),
@@ -50,9 +50,9 @@ pub(crate) enum Failure {
     Database(rusqlite::Error),
 }
 
-/// What to do about a failure, where that is the same whatever the file holds.
+/// Hints that apply to every kind of database.
 pub(crate) mod hints {
-    pub(crate) const NOT_OURS: &str = "choose another `[storage] path`, or move what is there away";
+    pub(crate) const NOT_OURS: &str = "choose another `[storage] path`, or move the existing file away";
     pub(crate) const LOCKED: &str = "close the program that has it open, such as a database browser, and try again";
     pub(crate) const UNWRITABLE: &str =
         "make the file and its folder writable for this user, or choose another `[storage] path`";
@@ -80,14 +80,14 @@ impl From<rusqlite::Error> for Failure {
                 Self::Unwritable(Box::new(error))
             }
             Some(ErrorCode::DiskFull) => Self::DiskFull(error),
-            _ if holds_nonsense(&error) => Self::Corrupt(error),
+            _ if has_unexpected_value(&error) => Self::Corrupt(error),
             _ => Self::Database(error),
         }
     }
 }
 
-/// Whether a stored value was not of the kind that this program writes.
-const fn holds_nonsense(error: &rusqlite::Error) -> bool {
+/// Whether a stored value has a type or range that this program never writes.
+const fn has_unexpected_value(error: &rusqlite::Error) -> bool {
     matches!(
         error,
         rusqlite::Error::FromSqlConversionFailure(..)
@@ -97,26 +97,26 @@ const fn holds_nonsense(error: &rusqlite::Error) -> bool {
 }
 
 impl Schema<'_> {
-    /// Opens the database at `path`, creating it and the folders above it for their owner alone, brings it up to date,
-    /// and returns it with its canonical path. `busy` bounds how long another program's lock is waited for.
+    /// Opens the database at `path`, or creates it and its parent folders, accessible only to their owner. Migrates it, and
+    /// returns it with its canonical path. `busy` bounds the wait for another program's lock.
     ///
-    /// What is not ours, or is newer than this program, stays as it was, its permissions too.
+    /// A foreign or newer file is left unchanged, including its permissions.
     pub(crate) fn open(&self, path: &Path, busy: Duration) -> Result<(Connection, PathBuf), Failure> {
         let path = prepare_file(path)?;
-        // What another program left in its log is for it to write into its file.
-        let has_log = log_of(&path).exists();
+        // Closing a connection checkpoints the WAL. If another program left one, only that program may write it into its file.
+        let has_wal = wal_path(&path).exists();
         let mut connection = connect(&path, busy)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log)?;
-        self.look(&mut connection)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_wal)?;
+        self.check(&mut connection)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         #[cfg(unix)]
-        keep_to_owner(&path)?;
+        restrict_to_owner(&path)?;
         use_wal(&connection)?;
         self.migrate(&mut connection)?;
         Ok((connection, path))
     }
 
-    /// Takes the steps that the database lacks, all or none.
+    /// Applies the missing steps, all or none.
     pub(crate) fn migrate(&self, connection: &mut Connection) -> Result<(), Failure> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let taken = self.taken(&transaction)?;
@@ -129,9 +129,9 @@ impl Schema<'_> {
         Ok(transaction.commit()?)
     }
 
-    /// Refuses what this program must not touch. One snapshot, for another process may be creating the schema right
-    /// now.
-    fn look(&self, connection: &mut Connection) -> Result<(), Failure> {
+    /// Refuses a foreign or newer database. Reads one snapshot, because another process could be creating the schema at this
+    /// moment.
+    fn check(&self, connection: &mut Connection) -> Result<(), Failure> {
         let snapshot = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
         self.taken(&snapshot).map(drop)
     }
@@ -158,7 +158,7 @@ impl Schema<'_> {
 }
 
 impl Mark {
-    /// `None` where a database does not have it.
+    /// `None` if the database lacks the mark.
     fn version(self, connection: &Connection) -> rusqlite::Result<Option<i64>> {
         match self {
             Self::Header(id) => {
@@ -170,7 +170,7 @@ impl Mark {
                 }
             }
             Self::Table => {
-                // Others have tables of that name, too.
+                // Other programs have tables with this name, too.
                 let has_column = connection.query_row(
                     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('schema_version') WHERE name = 'version')",
                     [],
@@ -205,18 +205,18 @@ impl Mark {
     }
 }
 
-/// Where a database has what is not in its file yet.
-fn log_of(path: &Path) -> PathBuf {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    log.into()
+/// The write-ahead log: changes that are not in the database file yet.
+fn wal_path(path: &Path) -> PathBuf {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    wal.into()
 }
 
 fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))
 }
 
-/// A connection to a file that is there, the first to it or one more.
+/// Opens a connection to an existing file.
 pub(crate) fn connect(path: &Path, busy: Duration) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -224,8 +224,8 @@ pub(crate) fn connect(path: &Path, busy: Duration) -> rusqlite::Result<Connectio
     Ok(connection)
 }
 
-/// Makes sure that `path` is a regular file. What is there is not opened: a pipe waits for its other end, and whoever
-/// closes a database gives up the locks that SQLite holds on it for this process.
+/// Makes sure that `path` is a regular file. Doesn't open an existing one: opening a pipe waits for its other end, and closing
+/// a database file drops the POSIX locks that SQLite holds on it for this process.
 fn prepare_file(path: &Path) -> Result<PathBuf, Failure> {
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => return Err(Failure::NotAFile),
@@ -235,7 +235,7 @@ fn prepare_file(path: &Path) -> Result<PathBuf, Failure> {
     Ok(path.canonicalize()?)
 }
 
-/// Creates the file and the folders above it, for their owner alone.
+/// Creates the file and its parent folders, accessible only to their owner.
 fn create_file(path: &Path) -> io::Result<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         let mut builder = fs::DirBuilder::new();
@@ -251,13 +251,13 @@ fn create_file(path: &Path) -> io::Result<()> {
     options.open(path).map(drop)
 }
 
-/// Takes the database at `path` from everybody but its owner, and with it what SQLite keeps beside it while it is open.
+/// Restricts the database at `path`, and the files that SQLite keeps beside it while it is open, to its owner.
 #[cfg(unix)]
-fn keep_to_owner(path: &Path) -> io::Result<()> {
+fn restrict_to_owner(path: &Path) -> io::Result<()> {
     for suffix in ["", "-wal", "-shm"] {
         let mut file = path.as_os_str().to_owned();
         file.push(suffix);
-        match keep_file_to_owner(Path::new(&file)) {
+        match restrict_file_to_owner(Path::new(&file)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !suffix.is_empty() => {}
             done => done?,
         }
@@ -266,7 +266,7 @@ fn keep_to_owner(path: &Path) -> io::Result<()> {
 }
 
 #[cfg(unix)]
-fn keep_file_to_owner(file: &Path) -> io::Result<()> {
+fn restrict_file_to_owner(file: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let mode = fs::metadata(file)?.permissions().mode();
     if mode & 0o077 != 0 {
@@ -275,8 +275,8 @@ fn keep_file_to_owner(file: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Readers then never wait for writers. The switch needs the database for itself and does not wait for it, so processes
-/// that open a new database together have to take turns.
+/// Switches to WAL mode, in which readers never wait for writers. The switch needs an exclusive lock and ignores the busy
+/// timeout, so it retries while other processes open the same new database.
 fn use_wal(connection: &Connection) -> rusqlite::Result<()> {
     const TRIES: u32 = 100;
     const PAUSE: Duration = Duration::from_millis(20);
@@ -305,14 +305,14 @@ mod tests {
     }
 
     #[test]
-    fn a_database_of_an_older_version_is_brought_up_to_date_with_what_it_holds() {
+    fn a_database_of_an_older_version_is_migrated_with_its_data() {
         for mark in MARKS {
             let mut connection = Connection::open_in_memory().unwrap();
             schema(mark, &STEPS[..1]).migrate(&mut connection).unwrap();
             connection
                 .execute("INSERT INTO things (name) VALUES ('a')", [])
                 .unwrap();
-            // The second time nothing is left to do.
+            // The second migration has nothing left to do.
             for _ in 0..2 {
                 schema(mark, STEPS).migrate(&mut connection).unwrap();
                 assert_eq!(schema(mark, STEPS).taken(&connection).unwrap(), STEPS.len());
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_fails_takes_none() {
+    fn a_failing_step_rolls_back_the_whole_migration() {
         for mark in MARKS {
             let mut connection = Connection::open_in_memory().unwrap();
             schema(mark, &STEPS[..1]).migrate(&mut connection).unwrap();
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn databases_are_known_by_their_marks() {
+    fn a_database_with_another_mark_is_foreign() {
         for (made, opened) in [
             (Mark::Header(7), Mark::Header(8)),
             (Mark::Header(7), Mark::Table),
@@ -364,7 +364,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_is_not_ours_or_too_new_stays_as_it_was() {
+    fn foreign_and_newer_files_are_left_unchanged() {
         for mark in MARKS {
             let folder = tempfile::tempdir().unwrap();
             let path = |name: &str| folder.path().join(name);
@@ -392,13 +392,13 @@ mod tests {
             assert_eq!(
                 fs::read_dir(folder.path()).unwrap().count(),
                 3,
-                "nothing is left beside them"
+                "no file is left beside them"
             );
         }
     }
 
     #[test]
-    fn what_a_program_that_crashed_left_in_its_log_stays_there() {
+    fn a_crashed_programs_wal_is_not_checkpointed() {
         for mark in MARKS {
             let folder = tempfile::tempdir().unwrap();
             let path = |name: &str| folder.path().join(name);
@@ -416,9 +416,9 @@ mod tests {
         }
     }
 
-    /// As tools for migrations name theirs.
+    /// Migration tools use this table name.
     #[test]
-    fn another_programs_table_of_versions_is_no_damage() {
+    fn another_programs_schema_version_table_is_foreign_and_not_corrupt() {
         for table in [
             "CREATE TABLE schema_version (version TEXT); INSERT INTO schema_version VALUES ('1.2')",
             "CREATE TABLE schema_version (installed_rank INTEGER)",
@@ -433,7 +433,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_is_ours_is_taken_from_everybody_else() {
+    fn our_files_become_accessible_only_to_their_owner() {
         for mark in MARKS {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("ours");
@@ -449,7 +449,7 @@ mod tests {
                 assert_eq!(mode(&file), 0o600, "{}", file.display());
                 files += 1;
             }
-            assert_eq!(files, 3, "the database, its log and the index of that");
+            assert_eq!(files, 3, "the database, its WAL and the WAL index");
         }
     }
 }

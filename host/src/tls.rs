@@ -1,12 +1,13 @@
-//! The one TLS configuration of the process: rustls with ring and the system's roots. The model client and the
-//! sandbox's egress share it.
+//! The process's single TLS configuration: rustls with ring and the system's root certificates. The model client and the
+//! sandbox's outgoing HTTP share it.
 
 use std::sync::{Arc, OnceLock};
 
 use rustls::{ClientConfig, RootCertStore};
 
-/// The shared configuration, made on first use, for reading the system's roots takes milliseconds. A system without
-/// readable roots is no error here: plain HTTP on loopback works without, and TLS then fails with the reason.
+/// The shared configuration, built on first use because reading the system's roots takes milliseconds. Missing root
+/// certificates are not an error here: plain HTTP on loopback works without them, and TLS connections then fail with the
+/// reason.
 pub fn client_config() -> Result<Arc<ClientConfig>, rustls::Error> {
     static CONFIG: OnceLock<Result<Arc<ClientConfig>, rustls::Error>> = OnceLock::new();
     CONFIG.get_or_init(build).clone()
@@ -19,7 +20,7 @@ fn build() -> Result<Arc<ClientConfig>, rustls::Error> {
     if added == 0 {
         tracing::warn!(errors = ?found.errors, ignored, "no usable root certificates on this system: TLS will fail");
     }
-    // The provider is named here and not installed for the process: a library has no business doing that.
+    // The provider is passed explicitly. Installing a process-wide default is the application's choice, not a library's.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

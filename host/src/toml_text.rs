@@ -1,6 +1,5 @@
-//! Reads TOML that somebody else wrote, whatever its shape. The parser bounds how deep a value goes and how long a
-//! dotted key is, but not both together: a file of 11 KB can name levels by the thousand, more than a stack holds even to
-//! let go of them.
+//! Parses untrusted TOML of any shape. The parser bounds the nesting of values and the length of dotted keys, but not their
+//! product: a file of 11 KB can nest thousands of levels, and even dropping the result would overflow a normal stack.
 
 use std::ops::Range;
 use std::thread;
@@ -8,24 +7,24 @@ use std::thread;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// More than anybody writes by hand, and less than any reader minds.
+/// The deepest accepted nesting: more than hand-written files need, and safe for every recursive reader.
 pub(crate) const MAX_DEPTH: usize = 100;
 
-/// Room for all levels that the parser lets through, with ten times to spare; pages that are not used cost nothing.
+/// Ten times the stack needed for the deepest value that the parser accepts. Unused pages cost nothing.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
 
-/// What is wrong with a text, and where.
+/// A problem in a text, and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TomlProblem {
     pub(crate) span: Option<Range<usize>>,
     pub(crate) message: String,
 }
 
-/// Reads a file. All errors of its syntax are found, as far as the parser can go on behind one.
+/// Parses a file. Reports every syntax error that the parser can recover from.
 pub(crate) fn read_table(text: &str) -> Result<DeTable<'_>, Vec<TomlProblem>> {
     on_a_deep_stack(|| {
         let (table, errors) = DeTable::parse_recoverable(text);
-        sound(DeValue::Table(table.into_inner()), errors)
+        check_parsed(DeValue::Table(table.into_inner()), errors)
     })
     .map(|value| match value {
         DeValue::Table(table) => table,
@@ -33,29 +32,29 @@ pub(crate) fn read_table(text: &str) -> Result<DeTable<'_>, Vec<TomlProblem>> {
     })
 }
 
-/// Reads a single value, as it would stand behind a key.
+/// Parses a single value, such as the right-hand side of a key.
 pub(crate) fn read_value(text: &str) -> Result<DeValue<'_>, Vec<TomlProblem>> {
     on_a_deep_stack(|| {
         let (value, errors) = DeValue::parse_recoverable(text);
-        sound(value.into_inner(), errors)
+        check_parsed(value.into_inner(), errors)
     })
 }
 
-/// The line of a place in a text, counted from 1.
+/// The line number at a byte offset, counted from 1.
 pub(crate) fn line_of(text: &str, offset: usize) -> usize {
     let before = text.as_bytes().iter().take(offset);
     before.filter(|byte| **byte == b'\n').count() + 1
 }
 
-/// What is wrong, behind the key that it is about: that a number was expected does not say where.
+/// Formats a parser error as `KEY: MESSAGE`, because a message such as "expected a number" doesn't name its key.
 pub(crate) fn problem_of(mut cause: toml::de::Error) -> TomlProblem {
     let span = cause.span();
-    // Without a text to quote from, the error ends with its key.
+    // Without the input to quote, the error ends with its key.
     cause.set_input(None);
-    let words = cause.to_string();
-    let message = match words.trim_end().rsplit_once("\nin ") {
-        Some((words, key)) => format!("{key}: {words}"),
-        None => words.trim_end().to_owned(),
+    let text = cause.to_string();
+    let message = match text.trim_end().rsplit_once("\nin ") {
+        Some((message, key)) => format!("{key}: {message}"),
+        None => text.trim_end().to_owned(),
     };
     TomlProblem { span, message }
 }
@@ -63,24 +62,24 @@ pub(crate) fn problem_of(mut cause: toml::de::Error) -> TomlProblem {
 fn on_a_deep_stack<'a>(
     read: impl FnOnce() -> Result<DeValue<'a>, Vec<TomlProblem>> + Send,
 ) -> Result<DeValue<'a>, Vec<TomlProblem>> {
-    let no_thread = |message: String| vec![TomlProblem { span: None, message }];
+    let problem = |message: String| vec![TomlProblem { span: None, message }];
     thread::scope(|scope| {
         let reader = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, read);
         match reader {
             Ok(reader) => reader
                 .join()
-                .unwrap_or_else(|_| Err(no_thread("the parser failed".to_owned()))),
-            Err(error) => Err(no_thread(format!("no thread could be started to read it: {error}"))),
+                .unwrap_or_else(|_| Err(problem("the parser panicked".to_owned()))),
+            Err(error) => Err(problem(format!("can't start a thread to parse it: {error}"))),
         }
     })
 }
 
-/// The value, unless something is wrong with it: then it ends here, where the stack is deep enough for that.
-fn sound(value: DeValue<'_>, errors: Vec<toml::de::Error>) -> Result<DeValue<'_>, Vec<TomlProblem>> {
+/// Returns the value if it is valid. Otherwise drops it here, where the stack is large enough for that.
+fn check_parsed(value: DeValue<'_>, errors: Vec<toml::de::Error>) -> Result<DeValue<'_>, Vec<TomlProblem>> {
     if !errors.is_empty() {
         return Err(errors.into_iter().map(problem_of).collect());
     }
-    match below(&value, MAX_DEPTH) {
+    match find_deeper_than(&value, MAX_DEPTH) {
         Some(span) => Err(vec![TomlProblem {
             span: Some(span),
             message: format!("a value is nested deeper than {MAX_DEPTH} levels"),
@@ -89,10 +88,10 @@ fn sound(value: DeValue<'_>, errors: Vec<toml::de::Error>) -> Result<DeValue<'_>
     }
 }
 
-/// Where a value stands that is nested deeper than so many levels below this one.
-fn below(value: &DeValue<'_>, levels: usize) -> Option<Range<usize>> {
+/// The position of a value nested more than `levels` below this one.
+fn find_deeper_than(value: &DeValue<'_>, levels: usize) -> Option<Range<usize>> {
     let inner = |value: &Spanned<DeValue<'_>>| match levels.checked_sub(1) {
-        Some(levels) => below(value.get_ref(), levels),
+        Some(levels) => find_deeper_than(value.get_ref(), levels),
         None => Some(value.span()),
     };
     match value {
@@ -108,7 +107,7 @@ mod tests {
 
     use super::*;
 
-    /// Thousands of levels: dotted keys as long as the parser allows, each holding the next.
+    /// Thousands of levels: nested tables whose dotted keys are as long as the parser allows.
     fn deep(end: &str) -> String {
         let path = vec!["a"; 78].join(".");
         let depth = 70;
@@ -119,7 +118,7 @@ mod tests {
     fn no_depth_overflows_the_stack() {
         let problem = |text: &str| read_table(text).unwrap_err().remove(0).message;
         assert_eq!(problem(&deep("b = 1")), "a value is nested deeper than 100 levels");
-        // What is wrong otherwise is said instead, and what was read till then let go.
+        // Syntax errors take precedence, and the partial value is dropped safely.
         assert!(problem(&deep("b =")).contains("expected"));
         assert!(problem(&format!("{}\nc = ", deep("b = 1"))).contains("expected"));
         let value = read_value(&format!("{{ {} }}", deep("b = 1"))).unwrap_err();
@@ -127,12 +126,12 @@ mod tests {
     }
 
     #[test]
-    fn depth_counts_to_its_limit() {
+    fn values_up_to_the_depth_limit_are_accepted() {
         let path = |levels: usize| vec!["b"; levels].join(".");
         let mixed = |levels: usize| format!("x = 1\n{} = {{ {} = 1 }}", path(50), path(levels - 50));
         assert!(read_table(&mixed(MAX_DEPTH)).is_ok());
         let problems = read_table(&mixed(MAX_DEPTH + 1)).unwrap_err();
-        let place = problems[0].span.clone().unwrap();
-        assert_eq!(line_of(&mixed(MAX_DEPTH + 1), place.start), 2);
+        let span = problems[0].span.clone().unwrap();
+        assert_eq!(line_of(&mixed(MAX_DEPTH + 1), span.start), 2);
     }
 }

@@ -1,17 +1,17 @@
-//! How the text of a stranger stands in a message of ours.
+//! Quotes untrusted text in the host's own messages.
 
-/// On one line, with whatever steers a terminal written out, and no longer than `chars`.
+/// The text on one line, with control characters escaped, truncated to `chars` characters.
 pub(crate) fn display_untrusted(text: &str, chars: usize) -> String {
     text.escape_debug().take(chars).collect()
 }
 
-/// A stranger's names, as far as they help.
+/// The first 20 untrusted names as a comma-separated list, followed by `…` if there are more.
 pub(crate) fn display_untrusted_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    const MOST: usize = 20;
+    const MAX_NAMES: usize = 20;
     let mut names = names.into_iter();
     let mut list: Vec<String> = names
         .by_ref()
-        .take(MOST)
+        .take(MAX_NAMES)
         .map(|name| display_untrusted(name, NAME_CHARS))
         .collect();
     if names.next().is_some() {
@@ -20,5 +20,5 @@ pub(crate) fn display_untrusted_list<'a>(names: impl IntoIterator<Item = &'a str
     list.join(", ")
 }
 
-/// The most of a name that is worth reading.
+/// Untrusted names are truncated to this many characters.
 pub(crate) const NAME_CHARS: usize = 80;

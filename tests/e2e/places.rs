@@ -58,7 +58,7 @@ async fn a_host_has_no_more_places_than_host_concurrency() {
         let overloaded: Vec<&Value> = events.iter().filter(|event| event["outcome"] == "overloaded").collect();
         assert_eq!(overloaded.len(), refused, "{events:#?}");
         for event in overloaded {
-            assert_eq!(event["detail"], "all 1 places of `host` are taken");
+            assert_eq!(event["detail"], "all 1 permits of `host` are in use");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Puts a host together: tools first, then the model and the money on top.
+//! Builds a host: first the tools, then the model, the ledger and the agent.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::sandbox::CompilePlace;
 use crate::telemetry::{EventBus, Observer};
 use crate::tools::ToolPolicy;
 
-/// Puts a [`Host`] together.
+/// Builds a [`Host`].
 #[derive(Debug)]
 pub struct HostBuilder {
     config: Config,
@@ -42,28 +42,28 @@ impl HostBuilder {
         }
     }
 
-    /// Adds a listener for the events of all sessions. It runs apart from them: however slow or broken, it hurts no run.
+    /// Adds an observer of all sessions' events. It runs on its own thread, so a slow or broken one affects no run.
     #[must_use]
     pub fn observer(self, name: &str, observer: impl Observer) -> Self {
         self.events.add_observer(name, observer);
         self
     }
 
-    /// Asks this provider instead of the one in the configuration. Retries, breaker and budget stay around it.
+    /// Uses this provider instead of the configured one. Retries, breaker and budget still apply.
     #[must_use]
     pub fn provider(mut self, provider: Arc<dyn Provider>) -> Self {
         self.provider = Some(provider);
         self
     }
 
-    /// Keeps the books here instead of in the configured file.
+    /// Uses this ledger instead of the configured file.
     #[must_use]
     pub fn ledger(mut self, ledger: Ledger) -> Self {
         self.ledger = Some(ledger);
         self
     }
 
-    /// Where components are compiled. By default in a child of this program, whose `main` must then begin with
+    /// Sets where to compile components. The default is a child process of this program, whose `main` must then start with
     /// [`become_compiler_if_asked`](crate::sandbox::become_compiler_if_asked).
     #[must_use]
     pub fn compile_place(mut self, place: CompilePlace) -> Self {
@@ -71,7 +71,7 @@ impl HostBuilder {
         self
     }
 
-    /// Asks `policy` before every tool call.
+    /// Consults `policy` before every tool call.
     #[must_use]
     pub fn tool_policy(mut self, policy: Arc<dyn ToolPolicy>) -> Self {
         self.policy = Some(policy);
@@ -82,7 +82,7 @@ impl HostBuilder {
     ///
     /// # Errors
     ///
-    /// See [`HostError`]. A plugin that does not load is no error unless it is `required`; it is in
+    /// See [`HostError`]. A plugin that fails to load is an error only if it is `required`. Otherwise it is listed in
     /// [`ToolSet::problems`].
     pub async fn build(self) -> Result<Host, HostError> {
         let Self {
@@ -107,7 +107,7 @@ impl HostBuilder {
         if prices.find(provider.model(), today).is_none() && !config.budget.in_force() {
             tracing::warn!(
                 hint = Prices::line_to_add(provider.model()),
-                "the model `{}` has no price, so what it costs is not counted",
+                "the model `{}` has no price, so its cost isn't counted",
                 provider.model()
             );
         }

@@ -1,11 +1,11 @@
-//! Why nothing could be put together.
+//! Why a host can't be built.
 
 use crate::config::ConfigError;
 use crate::ledger::LedgerError;
 use crate::model::{ClientError, PriceError};
 use crate::tools::{LoadError, PluginError};
 
-/// Why a host cannot be built. No run exists then, and nothing was spent.
+/// Why a host can't be built. No run has started and nothing was spent.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     #[error(transparent)]
@@ -18,11 +18,11 @@ pub enum HostError {
     Prices(#[from] PriceError),
     #[error(transparent)]
     Client(#[from] ClientError),
-    #[error("TLS cannot be set up: {0}")]
+    #[error("can't set up TLS: {0}")]
     Tls(#[from] rustls::Error),
-    #[error("the WebAssembly engine does not work here: {0}")]
+    #[error("can't start the WebAssembly engine: {0}")]
     Engine(String),
-    #[error("this program's own path is not known, and components are compiled in a child of it: {0}")]
+    #[error("can't find this program's path, which is needed to start the child process that compiles components: {0}")]
     Program(#[source] std::io::Error),
 }
 
@@ -37,11 +37,11 @@ impl HostError {
             Self::Ledger(error) => error.hint(),
             Self::Client(error) => error.hint().map(str::to_owned),
             Self::Prices(error) => Some(error.hint().to_owned()),
-            Self::Program(_) => Some("name it with HostBuilder::compile_place".to_owned()),
+            Self::Program(_) => Some("set it with HostBuilder::compile_place".to_owned()),
             Self::Config(error) => error.hint(),
-            Self::Tls(_) => Some("no setting changes that: this build of the program lacks what TLS needs".to_owned()),
+            Self::Tls(_) => Some("no setting fixes this: this build of the program lacks what TLS needs".to_owned()),
             Self::Engine(_) => Some(
-                "lower `[limits] stack`; if that is no help, this processor or system is none that wasmtime runs on"
+                "lower `[limits] stack`; if that doesn't help, wasmtime doesn't support this processor or system"
                     .to_owned(),
             ),
         }

@@ -11,10 +11,10 @@ use crate::resilience::{BreakerStats, ByHand};
 use crate::telemetry::EventBus;
 use crate::tools::ToolSet;
 
-/// How long a host waits at its end for observers that lag behind.
-const FLUSH: Duration = Duration::from_secs(5);
+/// How long a host waits at shutdown for slow observers.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs agents. Cheap to share: sessions of one host use one pool of instances, one ledger and the same breakers.
+/// Runs agents. Cheap to clone: a host's sessions share its instance pool, ledger and breakers.
 ///
 /// ```no_run
 /// use cofferdam::agent::RunOptions;
@@ -43,22 +43,22 @@ impl Host {
         }
     }
 
-    /// Starts with a configuration, from a file or [`Config::default`].
+    /// Starts from a configuration, loaded from a file or [`Config::default`].
     pub fn builder(config: Config) -> HostBuilder {
         HostBuilder::new(config)
     }
 
-    /// Opens a conversation of the default tenant.
+    /// Opens a conversation for the default tenant.
     pub fn session(&self) -> Session {
         self.agent.session()
     }
 
-    /// Opens a conversation on behalf of a tenant, who shares places and turns fairly with the others, and whose kept data and
-    /// breakers of tools are its own.
+    /// Opens a conversation for a tenant. Tenants share permits and timeslices fairly. Stored data and tool breakers are per
+    /// tenant.
     ///
     /// # Errors
     ///
-    /// Where the name is none that a tenant can have.
+    /// If the tenant name is invalid.
     pub fn session_of(&self, tenant: &str) -> Result<Session, TenantNameError> {
         self.agent.session_of(tenant)
     }
@@ -67,28 +67,29 @@ impl Host {
         self.agent.tools()
     }
 
-    /// How the model's breaker and those of the default tenant's tools stand. Their names are `model:ID` and `tool:NAME`.
+    /// The status of the model's breaker and of the default tenant's tool breakers, named `model:ID` and `tool:NAME`.
     pub fn breakers(&self) -> Vec<BreakerStats> {
         self.breakers_of(DEFAULT_TENANT)
     }
 
-    /// Likewise for another tenant.
+    /// The same for another tenant.
     pub fn breakers_of(&self, tenant: &str) -> Vec<BreakerStats> {
         self.agent.breakers(tenant)
     }
 
-    /// Holds a breaker open, without probes, until it is closed by hand: while its dependency is out of service. That of a
-    /// tool is held open for all tenants. Observers are told, as of every other change. False: no breaker has this name.
+    /// Holds a breaker open, without probes, until it is closed or reset. Use it while a dependency is out of service. A tool's
+    /// breaker is held open for all tenants. Observers get the event, as for every other change. Returns false if no breaker has
+    /// this name.
     pub fn force_open(&self, breaker: &str) -> bool {
         self.agent.move_breaker(breaker, ByHand::Open)
     }
 
-    /// Closes a breaker now, for all tenants, with no failure counted. False: no breaker has this name.
+    /// Closes a breaker now, for all tenants, with a failure count of 0. Returns false if no breaker has this name.
     pub fn force_closed(&self, breaker: &str) -> bool {
         self.agent.move_breaker(breaker, ByHand::Closed)
     }
 
-    /// Makes a breaker as good as new, for all tenants: closed, and every count zero. False: no breaker has this name.
+    /// Closes a breaker and sets its counters to 0, for all tenants. Returns false if no breaker has this name.
     pub fn reset_breaker(&self, breaker: &str) -> bool {
         self.agent.move_breaker(breaker, ByHand::Reset)
     }
@@ -105,8 +106,8 @@ impl Host {
         &self.config
     }
 
-    /// Waits a moment for observers to catch up. Returns the number of events that observers lost.
+    /// Waits up to 5 s for observers to catch up. Returns the number of events that observers lost.
     pub async fn shutdown(self) -> u64 {
-        self.agent.events().flush(FLUSH).await
+        self.agent.events().flush(FLUSH_TIMEOUT).await
     }
 }

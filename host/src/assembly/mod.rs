@@ -1,5 +1,5 @@
-//! From a configuration to what it describes: the one place where the parts are put together. [`load_tools`] makes what
-//! serves tools, [`Host::builder`] puts model and money on top.
+//! Builds everything that a configuration describes, in one place. [`load_tools`] builds the tools; [`Host::builder`] adds the
+//! model, the ledger and the agent.
 
 mod builder;
 mod error;

@@ -1,4 +1,4 @@
-//! The tools of a configuration: sandbox, plugins, kept data. No model, key or ledger is needed for them.
+//! Builds a configuration's tools: sandbox, plugins and the key-value store. They need no model, API key or ledger.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::sandbox::{CompilePlace, KeyValueError, KeyValueStore, Limits, Sandbox};
 use crate::tools::ToolSet;
 
-/// Loads the plugins of a configuration, without model or money: what `cofferdam tool` needs.
+/// Loads a configuration's plugins without model and ledger, for `cofferdam tool`.
 ///
 /// # Errors
 ///
@@ -18,10 +18,10 @@ pub async fn load_tools(
     place: Option<CompilePlace>,
     tls: Arc<rustls::ClientConfig>,
 ) -> Result<ToolSet, HostError> {
-    // This checks the configuration, too.
+    // This also checks the configuration.
     let mut sandbox = open_sandbox(config, place, tls)?;
     if config.plugins.iter().any(|plugin| plugin.grants.keyvalue) {
-        // Whatever is wrong with the file concerns the plugins that would keep data in it, and no other.
+        // A problem with the file must only affect the plugins that store data in it.
         sandbox = match open_keyvalue(config.storage.keyvalue_path()).await {
             Ok(store) => sandbox.with_keyvalue(store),
             Err(reason) => sandbox.without_keyvalue(reason),
@@ -31,7 +31,7 @@ pub async fn load_tools(
     Ok(ToolSet::load(&sandbox, &config.plugins, concurrency, config.queue_timeout).await?)
 }
 
-/// The sandbox of a configuration, without its plugins.
+/// Builds a configuration's sandbox, without its plugins.
 ///
 /// # Errors
 ///

@@ -30,12 +30,12 @@ impl fmt::Display for BreakerState {
     }
 }
 
-/// A change of state, for whoever made it happen to report.
+/// A change of state. The caller that triggered it reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {
     pub name: String,
     pub from: BreakerState,
     pub to: BreakerState,
-    /// Until a probe is let through, for a breaker that opened by itself.
+    /// Time until the breaker admits a probe; `None` unless failures opened it.
     pub retry_after: Option<Duration>,
 }

@@ -1,4 +1,4 @@
-//! The one way in which a run ends.
+//! How a run ended.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,9 +11,9 @@ pub enum Ending {
     MaxIterations,
     MaxToolCalls,
     DeadlineExceeded,
-    /// The same tool, with the same input and the same outcome, five times in a row.
+    /// The model called the same tool five times in a row, with the same input and the same outcome.
     LoopDetected,
-    /// Our own ledger refused an attempt.
+    /// The host's ledger refused an attempt.
     BudgetExceeded,
     /// The answer hit `max_tokens`.
     Truncated,
@@ -55,7 +55,7 @@ impl Ending {
         }
     }
 
-    /// The process's exit code for a run that ended so. Code 2 is not here: it means that no run ever existed.
+    /// The process's exit code for a run with this ending. Code 2 isn't used here: it means that no run started.
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::Completed => 0,

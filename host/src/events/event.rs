@@ -1,4 +1,4 @@
-//! The events of a run. Every step emits one; logs, metrics, alerts, the terminal and streams to clients are listeners.
+//! The events of a run. Every step emits one; logs, metrics, alerts, the terminal and client streams subscribe to them.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{BreakerState, Ending, Outcome, Transition, Usage};
 use crate::money::NanoUsd;
 
-/// One event and where it belongs.
+/// One event, with its session, tenant and turn.
 #[derive(Clone, Debug, Serialize)]
 pub struct Event {
     /// RFC 3339, UTC.
@@ -22,8 +22,8 @@ pub struct Event {
     pub kind: EventKind,
 }
 
-/// What happened. Fields named in [`EventKind::CONTENT_FIELDS`] hold what users, models and tools said, and never enter
-/// a log unless the operator asked for contents.
+/// What happened. Fields named in [`EventKind::CONTENT_FIELDS`] hold text from users, models and tools. They are logged only if
+/// the operator enables contents.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum EventKind {
@@ -34,13 +34,13 @@ pub enum EventKind {
         prompt: String,
     },
     TurnStarted {},
-    /// An attempt at the model API came to its end, well or not.
+    /// An attempt at the model API succeeded or failed.
     ModelAttempt {
         /// Counted from 1 within the turn.
         attempt: u32,
         model: String,
         duration_ms: u64,
-        /// Milliseconds until the first token of a streamed answer.
+        /// Milliseconds until the first token, for a streamed answer.
         #[serde(skip_serializing_if = "Option::is_none")]
         time_to_first_token_ms: Option<u64>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,7 +48,7 @@ pub enum EventKind {
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<ErrorInfo>,
     },
-    /// The attempt failed and another follows after the delay.
+    /// The attempt failed, and another follows after the delay.
     ModelRetry {
         /// The attempt that failed, counted from 1.
         attempt: u32,
@@ -56,7 +56,7 @@ pub enum EventKind {
         delay_ms: u64,
         error: ErrorInfo,
     },
-    /// No attempt is made yet: the breaker or the budget lets none through, and may in a while. Said once for each reason.
+    /// The request waits, because the breaker or the budget refuses attempts for now. Emitted once per reason.
     ModelWaiting {
         error: ErrorInfo,
     },
@@ -86,7 +86,7 @@ pub enum EventKind {
         name: String,
         from: BreakerState,
         to: BreakerState,
-        /// Until a probe is let through, for a breaker that opened.
+        /// Milliseconds until the breaker admits a probe, for a breaker that opened.
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_after_ms: Option<u64>,
     },
@@ -97,7 +97,7 @@ pub enum EventKind {
     BudgetSettled {
         reservation: String,
         amount_usd: NanoUsd,
-        /// True where the API's figures were missing or incomplete and the reservation stands in for them.
+        /// True if the API's figures were missing or incomplete and the reservation is used instead.
         estimated: bool,
     },
     BudgetAlert {
@@ -110,14 +110,14 @@ pub enum EventKind {
         rule: String,
         message: String,
     },
-    /// The model is shown less of the conversation than was said: its API or the budget refused it all.
+    /// Part of the conversation is no longer sent to the model, because its API or the budget refused the whole.
     HistoryTrimmed {
         reason: TrimReason,
-        /// Results that were cut or left out.
+        /// Tool results that were truncated or removed.
         results: u32,
-        /// Bytes of them that the model is not shown any more.
+        /// Bytes removed from them.
         bytes: u64,
-        /// Images that were left out.
+        /// Images that were removed.
         images: u32,
     },
     SessionFinished {
@@ -133,11 +133,11 @@ pub enum EventKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrimReason {
-    /// It is longer than the model or its API takes.
+    /// It is longer than the model or its API accepts.
     TooLong,
     /// The budget can't pay for all of it.
     Budget,
-    /// The API refused the request, and its images may be why.
+    /// The API refused the request, possibly because of its images.
     Images,
 }
 
@@ -158,25 +158,25 @@ pub struct ToolCallFinished {
     /// The plugin that serves the tool; empty for an unknown tool.
     pub plugin: String,
     pub outcome: Outcome,
-    /// The fallback text stands in for the result.
+    /// The fallback text replaces the result.
     pub degraded: bool,
-    /// How often the tool was run: 0 where it never was, above 1 after retries.
+    /// How often the tool ran: 0 if it never did, above 1 after retries.
     pub tries: u32,
     pub duration_ms: f64,
-    /// Fuel of all tries together.
+    /// Total fuel of all tries.
     pub fuel: u64,
-    /// The highest of all tries.
+    /// The highest peak of all tries.
     pub peak_memory_bytes: u64,
     pub host_calls: u64,
-    /// Outgoing requests that it asked for, refused ones included.
+    /// Outgoing requests, including refused ones.
     pub http_requests: u32,
     pub log_bytes_dropped: u64,
-    /// For the operator: the reason, never shown to the model where it differs from what the model reads.
+    /// The reason, for the operator. If it differs from `output`, the model never sees it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// What the model reads.
+    /// The result that the model reads.
     pub output: String,
-    /// What it would have read, where the fallback text stands in.
+    /// The result that the fallback text replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replaced_output: Option<String>,
     /// What the tool printed.
@@ -197,10 +197,10 @@ impl From<Transition> for EventKind {
     }
 }
 
-/// An error as the report and the events carry it.
+/// An error, as in reports and events.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ErrorInfo {
-    /// A stable word, for programs.
+    /// A stable identifier, for programs.
     pub kind: String,
     /// What happened and where, for people.
     pub message: String,
@@ -210,7 +210,7 @@ pub struct ErrorInfo {
 }
 
 impl EventKind {
-    /// Names of the fields that hold contents.
+    /// The fields that hold contents.
     pub const CONTENT_FIELDS: [&'static str; 7] =
         ["prompt", "text", "input", "output", "replaced_output", "log", "answer"];
 

@@ -1,5 +1,5 @@
-//! The words that everybody shares: what happens in a run, how a call and a run end, what an answer cost. A leaf, so that
-//! whoever reports, listens or prints needs to know nobody else.
+//! Types shared by all modules: the events of a run, the outcomes of calls and runs, token usage. A leaf module, so that
+//! observers, reports and printers depend on nothing else.
 
 mod breaker;
 mod ending;

@@ -1,8 +1,8 @@
-//! The closed list of what can become of a tool call, and what each means.
+//! The closed list of tool call outcomes, and what each means.
 
 use serde::{Deserialize, Serialize};
 
-/// What became of one tool call.
+/// How a tool call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -11,9 +11,9 @@ pub enum Outcome {
     InvalidInput,
     /// A policy or a person refused the call.
     Denied,
-    /// The tool says it failed for good.
+    /// The tool reported a permanent failure.
     Failed,
-    /// The tool says it cannot work right now.
+    /// The tool reported that it is temporarily unavailable.
     Unavailable,
     Timeout,
     OutOfFuel,
@@ -24,7 +24,7 @@ pub enum Outcome {
     BreakerOpen,
     Overloaded,
     Cancelled,
-    /// A fault of ours, not of the tool's.
+    /// The host failed, not the tool.
     HostError,
 }
 
@@ -33,7 +33,7 @@ pub enum Outcome {
 pub enum Health {
     Success,
     Failure,
-    /// Nothing was learnt about the tool.
+    /// The outcome says nothing about the tool.
     Neutral,
 }
 
@@ -78,7 +78,7 @@ impl Outcome {
         }
     }
 
-    /// How the breaker of the tool counts this outcome.
+    /// How the tool's breaker counts this outcome.
     pub const fn health(self) -> Health {
         match self {
             Self::Ok => Health::Success,
@@ -100,8 +100,8 @@ impl Outcome {
         }
     }
 
-    /// Whether a configured fallback text stands in for the result: the tool's failures and its absence, never the
-    /// model's own mistakes and never a call that somebody refused or cancelled.
+    /// Whether a configured fallback text replaces the result. True if the tool failed or couldn't run. False for the model's
+    /// own mistakes and for denied or cancelled calls.
     pub const fn may_fall_back(self) -> bool {
         matches!(self.health(), Health::Failure)
             || matches!(self, Self::BreakerOpen | Self::Overloaded | Self::HostError)

@@ -1,8 +1,8 @@
-//! What an answer cost, in tokens.
+//! The tokens that an answer used.
 
 use serde::{Deserialize, Serialize};
 
-/// Tokens by kind, as the API bills them; `input_tokens` is the uncached remainder only.
+/// Token counts by kind, as the API bills them. `input_tokens` counts only uncached input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Usage {
@@ -19,7 +19,7 @@ impl Usage {
             .saturating_add(self.cache_creation_1h_input_tokens)
     }
 
-    /// The length of the prompt, by which tiered prices are chosen.
+    /// The length of the prompt, which selects the tier of tiered prices.
     pub const fn prompt_tokens(&self) -> u64 {
         self.input_tokens
             .saturating_add(self.cache_creation_input_tokens())

@@ -1,4 +1,4 @@
-//! The decisions about money, pure: may this be reserved, and which thresholds are reached?
+//! Pure budget decisions: whether to admit a reservation, and which thresholds spending has reached.
 
 use std::path::PathBuf;
 
@@ -10,9 +10,9 @@ use crate::money::NanoUsd;
 /// `[budget]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetSettings {
-    /// What one session may spend. Default $1.00; `None`: no limit.
+    /// The most that one session can spend. Default $1.00; `None`: no limit.
     pub session: Option<NanoUsd>,
-    /// What the host may spend in one UTC day. Default $10.00; `None`: no limit.
+    /// The most that the host can spend in one UTC day. Default $10.00; `None`: no limit.
     pub daily: Option<NanoUsd>,
     /// A price table that replaces the built-in one. Default `None`.
     pub prices: Option<PathBuf>,
@@ -38,7 +38,7 @@ impl BudgetSettings {
         }
     }
 
-    /// Whether any scope has a limit. Then an attempt whose price is unknown must be refused.
+    /// Whether any scope has a limit. If so, attempts with an unknown price must be refused.
     pub fn in_force(&self) -> bool {
         Scope::ALL.into_iter().any(|scope| self.limit(scope).is_some())
     }
@@ -51,10 +51,10 @@ impl BudgetSettings {
     }
 }
 
-/// What one window holds.
+/// The totals of one window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
-    /// Settled, and charged in full for want of a settlement.
+    /// Settled, or charged in full because no settlement was reported.
     pub(super) spent: NanoUsd,
     /// Reserved and still open.
     pub(super) reserved: NanoUsd,
@@ -76,7 +76,7 @@ impl Totals {
     }
 }
 
-/// An attempt was refused because it might cost more than a scope has left.
+/// An attempt was refused because it could cost more than a scope has left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error(
     "the {scope} budget of ${limit} does not allow up to ${asked} more: ${spent} is spent and ${reserved} is reserved"
@@ -90,13 +90,14 @@ pub struct BudgetExceeded {
 }
 
 impl BudgetExceeded {
-    /// Whether there will be room for it once what is reserved is settled for less.
+    /// Whether it could fit once open reservations are settled for less.
     pub fn may_fit_later(&self) -> bool {
         self.reserved > NanoUsd::ZERO && self.spent.saturating_add(self.asked) <= self.limit
     }
 }
 
-/// May `asked` be reserved? What costs nothing is always allowed, even where an earlier settlement overshot the limit.
+/// Decides whether `asked` can be reserved. An amount of zero is always admitted, even if an earlier settlement overshot the
+/// limit.
 pub(super) fn admit(
     scope: Scope,
     limit: Option<NanoUsd>,
@@ -105,7 +106,7 @@ pub(super) fn admit(
 ) -> Result<(), BudgetExceeded> {
     let Some(limit) = limit else { return Ok(()) };
     let Totals { spent, reserved } = totals;
-    // The sums are exact: a saturated one would pass a limit of `NanoUsd::MAX`.
+    // Exact sums: a saturated sum would pass a limit of `NanoUsd::MAX`.
     let needed = [spent, reserved, asked]
         .map(|amount| u128::from(amount.as_nanos()))
         .iter()
@@ -137,13 +138,13 @@ pub struct BudgetAlert {
 pub(super) fn thresholds(spent: NanoUsd, limit: NanoUsd) -> impl Iterator<Item = u8> {
     let reached =
         move |percent: &u8| u128::from(spent.as_nanos()) * 100 >= u128::from(limit.as_nanos()) * u128::from(*percent);
-    // Under a limit of zero nothing spent is no news.
+    // Under a limit of zero, zero spending would reach every threshold.
     [50, 75, 90, 100]
         .into_iter()
         .filter(move |percent| spent > NanoUsd::ZERO && reached(percent))
 }
 
-/// One scope's standing, as reports show it.
+/// One scope's status, as in reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BudgetStatus {
     pub scope: Scope,
@@ -151,7 +152,7 @@ pub struct BudgetStatus {
     pub limit_usd: Option<NanoUsd>,
     pub spent_usd: NanoUsd,
     pub reserved_usd: NanoUsd,
-    /// What may still be reserved; `None`: no limit.
+    /// What can still be reserved; `None`: no limit.
     pub remaining_usd: Option<NanoUsd>,
 }
 
@@ -189,7 +190,7 @@ mod tests {
             (Some(100), 100, 0, 1, false),
             (Some(0), 0, 0, 1, false),
             (Some(0), 0, 0, 0, true),
-            // A settlement overshot; what is free may still go on.
+            // A settlement overshot; requests that cost nothing still pass.
             (Some(100), 150, 0, 0, true),
             (Some(max), max, 0, 1, false),
             (Some(max), max, max, max, false),
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_everything() {
+    fn a_refusal_names_scope_limit_and_totals() {
         let totals = Totals {
             spent: nanos(970_000_000),
             reserved: nanos(10_000_000),
@@ -229,7 +230,7 @@ mod tests {
             (89, 100, &[50, 75]),
             (90, 100, &[50, 75, 90]),
             (250, 100, &[50, 75, 90, 100]),
-            // Half of an odd limit is reached exactly, not a nano early.
+            // Half of an odd limit isn't rounded down.
             (50, 101, &[]),
             (51, 101, &[50]),
             (max, max, &[50, 75, 90, 100]),
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_has_the_fields_of_the_report() {
+    fn a_status_serializes_the_report_fields() {
         let totals = Totals {
             spent: nanos(2_880_000),
             reserved: NanoUsd::ZERO,

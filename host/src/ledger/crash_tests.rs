@@ -1,4 +1,4 @@
-//! Real processes on one ledger, some of which are killed in the middle of what they do.
+//! Real processes share one ledger, and some are killed mid-operation.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -21,11 +21,11 @@ fn limits() -> BudgetSettings {
     }
 }
 
-/// The body of the other processes: nothing when run as a test of its own.
+/// The body of the child processes. Run as an ordinary test, it does nothing.
 ///
-/// It says `reserved ID`, then `settled ID NANOS` or `released ID`, and `refused`, each after the fact. The role `hold`
-/// stops in the middle of its third reservation, says `holding` and waits until it is killed; the others wait for a line
-/// on stdin before they begin.
+/// It prints `reserved ID`, then `settled ID NANOS` or `released ID`, and `refused`, each after the fact. The role `hold`
+/// stops with its third reservation open, prints `holding` and waits to be killed. The other roles wait for a line on stdin
+/// before they start.
 #[test]
 fn child() {
     let (Some(path), Ok(role)) = (std::env::var_os(LEDGER), std::env::var(ROLE)) else {
@@ -72,7 +72,7 @@ fn child() {
     }
 }
 
-/// On a line of its own, whatever the test harness has printed before.
+/// Prints on a separate line, even if the test harness has printed without a newline.
 fn say(line: &str) {
     let mut stdout = std::io::stdout().lock();
     write!(stdout, "\n> {line}\n").unwrap();
@@ -99,7 +99,7 @@ fn start(path: &Path, role: &str) -> (Child, impl Iterator<Item = String> + use<
 }
 
 #[test]
-fn killed_processes_leave_the_books_whole() {
+fn killed_processes_leave_the_ledger_consistent() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
     let mut said = Vec::new();
@@ -121,7 +121,7 @@ fn killed_processes_leave_the_books_whole() {
         child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
     }
 
-    // Wherever it happens to be: waiting for the lock, inside a transaction, between two.
+    // It can be anywhere: waiting for the lock, inside a transaction, or between two.
     let mut victims = victims;
     said.extend(victims.by_ref().take(12));
     victim.kill().unwrap();
@@ -132,7 +132,7 @@ fn killed_processes_leave_the_books_whole() {
         said.extend(lines);
         assert!(child.wait().unwrap().success());
     }
-    assert!(said.contains(&"refused".to_owned()), "the limit was never felt");
+    assert!(said.contains(&"refused".to_owned()), "the limit was never reached");
 
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let ledger = Ledger::open(&path).unwrap();
@@ -166,7 +166,7 @@ fn killed_processes_leave_the_books_whole() {
             _ => panic!("{line}"),
         }
     }
-    // Nobody's lock file is left but ours.
+    // Only this process's lock file is left.
     let locks = std::fs::read_dir(folder.path()).unwrap().flatten();
     assert_eq!(
         locks
@@ -177,7 +177,7 @@ fn killed_processes_leave_the_books_whole() {
 }
 
 #[test]
-fn the_living_see_at_once_that_another_died() {
+fn a_running_process_charges_a_dead_one_at_its_next_reservation() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -208,7 +208,7 @@ fn the_living_see_at_once_that_another_died() {
     let before = day();
     assert!(
         before.reserved_usd > NanoUsd::ZERO,
-        "it is alive, and holds its reservation"
+        "a live process keeps its reservation"
     );
 
     holder.kill().unwrap();

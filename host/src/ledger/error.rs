@@ -1,4 +1,4 @@
-//! What can go wrong with the ledger, and what to do about it.
+//! The ledger's errors and their hints.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,18 +7,18 @@ use super::BudgetExceeded;
 use crate::money::NanoUsd;
 use crate::sqlite::{Failure, hints};
 
-/// Why the ledger could not do what was asked. Whatever the error, what is booked stays booked.
+/// Why a ledger operation failed. No error undoes what is already booked.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// The attempt might cost more than a scope has left. Nothing was reserved.
+    /// The attempt could cost more than a scope has left. Nothing was reserved.
     #[error(transparent)]
     Exceeded(#[from] BudgetExceeded),
     #[error("the ledger {path} is damaged")]
     Corrupt { path: PathBuf, source: rusqlite::Error },
-    /// Another program held the database for longer than the busy time-out.
+    /// Another program held the database for longer than the busy timeout.
     #[error("the ledger {path} is locked by another program")]
     Locked { path: PathBuf },
-    #[error("the ledger {path} has schema version {found}, and this version knows none above {supported}")]
+    #[error("the ledger {path} has schema version {found}, but this program supports only up to {supported}")]
     NewerSchema { path: PathBuf, found: i64, supported: i64 },
     #[error("the ledger {path} can't be written")]
     Unwritable {
@@ -29,7 +29,7 @@ pub enum LedgerError {
     #[error("{path} is not a regular file, so it can't be the ledger")]
     NotAFile { path: PathBuf },
     /// A database of another application.
-    #[error("{path} is a database, but not a ledger")]
+    #[error("{path} is a database, but isn't a ledger")]
     NotALedger { path: PathBuf },
     #[error("no space is left for the ledger {path}")]
     DiskFull { path: PathBuf, source: rusqlite::Error },
@@ -40,16 +40,16 @@ pub enum LedgerError {
     /// An amount or a total beyond 2^63 - 1 nano-dollars, about $9.2 billion.
     #[error("${amount} is more than the ledger can hold")]
     TooLarge { amount: NanoUsd },
-    /// Settled or released before, or never made.
-    #[error("the reservation {id} is not open")]
+    /// It was settled or released before, or never existed.
+    #[error("the reservation {id} isn't open")]
     NotOpen { id: String },
-    /// The runtime shut down, or the work panicked. What was reserved stays reserved.
-    #[error("the ledger's work was cut short")]
+    /// The runtime shut down, or the operation panicked. What was reserved stays reserved.
+    #[error("the ledger operation was interrupted")]
     Interrupted,
 }
 
 impl LedgerError {
-    /// A stable word, for programs.
+    /// A stable identifier, for programs.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Exceeded(_) => "budget_exceeded",
@@ -74,7 +74,7 @@ impl LedgerError {
                 "see `cofferdam budget show`; raise the limit with `cofferdam budget set` or in `[budget]`"
             }
             Self::Corrupt { .. } => {
-                "restore it from a backup, or move it away to begin an empty one; today's spending is then forgotten"
+                "restore it from a backup, or move it away to start an empty one, which forgets today's spending"
             }
             Self::Locked { .. } => hints::LOCKED,
             Self::NewerSchema { .. } => {
@@ -84,15 +84,15 @@ impl LedgerError {
             Self::NotAFile { .. } | Self::NotALedger { .. } => hints::NOT_OURS,
             Self::DiskFull { .. } => hints::DISK_FULL,
             Self::Io { .. } => hints::IO,
-            Self::Database { .. } => "check that the disk is sound; the log has the details",
+            Self::Database { .. } => "check that the disk works; the log has the details",
             Self::TooLarge { .. } => "check the amount or the price table",
             Self::NotOpen { .. } | Self::Interrupted => return None,
         };
         Some(hint.to_owned())
     }
 
-    /// Whether whatever is tried next would fail the same way.
-    pub(super) const fn is_of_the_file(&self) -> bool {
+    /// Whether every other operation would fail the same way.
+    pub(super) const fn affects_whole_file(&self) -> bool {
         matches!(
             self,
             Self::Locked { .. }
@@ -103,7 +103,7 @@ impl LedgerError {
         )
     }
 
-    /// What is wrong with the file at `path`.
+    /// The error for a failure of the file at `path`.
     pub(super) fn at(path: &Path, failure: impl Into<Failure>) -> Self {
         let path = path.to_owned();
         match failure.into() {
@@ -120,7 +120,7 @@ impl LedgerError {
     }
 }
 
-/// What ends the work inside a transaction: the database, or a decision. Either rolls it back.
+/// Aborts a transaction: the database failed, or the ledger refused. Both roll it back.
 #[derive(Debug)]
 pub(super) enum Fault {
     Database(Failure),

@@ -1,4 +1,4 @@
-//! The database file: whose it is, and what is said about one that can't be used.
+//! The database file: its permissions, and the errors for unusable files.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -21,7 +21,7 @@ fn request() -> ReserveRequest {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_file_is_its_owners_alone() {
+async fn only_the_owner_can_access_the_files() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data").join("ledger.db");
@@ -46,9 +46,9 @@ async fn the_file_is_its_owners_alone() {
     }
 }
 
-/// Opening fails with the kind, has a hint, and names the path.
+/// Asserts that opening fails with this kind, a hint, and a message that names the path.
 #[track_caller]
-fn refused(path: &Path, kind: &str) {
+fn assert_refused(path: &Path, kind: &str) {
     let error = Ledger::open_within(path, Duration::ZERO).unwrap_err();
     assert_eq!(
         error.kind(),
@@ -66,37 +66,37 @@ fn refused(path: &Path, kind: &str) {
 }
 
 #[test]
-fn bad_files_are_told_apart() {
+fn each_kind_of_bad_file_has_its_own_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().canonicalize().unwrap().join(name);
 
     fs::write(path("garbage"), [0xA5; 8_192]).unwrap();
-    refused(&path("garbage"), "ledger_corrupt");
+    assert_refused(&path("garbage"), "ledger_corrupt");
     assert_eq!(fs::read(path("garbage")).unwrap(), [0xA5; 8_192]);
 
     fs::create_dir(path("folder")).unwrap();
-    refused(&path("folder"), "ledger_not_a_file");
+    assert_refused(&path("folder"), "ledger_not_a_file");
     #[cfg(unix)]
-    refused(Path::new("/dev/null"), "ledger_not_a_file");
-    refused(&path("garbage").join("ledger.db"), "ledger_failed");
+    assert_refused(Path::new("/dev/null"), "ledger_not_a_file");
+    assert_refused(&path("garbage").join("ledger.db"), "ledger_failed");
 
     Connection::open(path("foreign"))
         .unwrap()
         .execute_batch("CREATE TABLE recipes (name TEXT)")
         .unwrap();
-    refused(&path("foreign"), "ledger_foreign");
+    assert_refused(&path("foreign"), "ledger_foreign");
 
     drop(Ledger::open(&path("newer")).unwrap());
     Connection::open(path("newer"))
         .unwrap()
         .execute("UPDATE schema_version SET version = 99", [])
         .unwrap();
-    refused(&path("newer"), "ledger_newer");
+    assert_refused(&path("newer"), "ledger_newer");
 
     drop(Ledger::open(&path("locked")).unwrap());
     let other = Connection::open(path("locked")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    refused(&path("locked"), "ledger_locked");
+    assert_refused(&path("locked"), "ledger_locked");
     drop(other);
     Ledger::open(&path("locked")).unwrap();
 }
@@ -108,7 +108,7 @@ async fn damage_inside_the_file_is_an_error_and_not_a_panic() {
     let ledger = Ledger::open(&path).unwrap();
     ledger.reserve(request()).await.unwrap().release().await.unwrap();
     drop(ledger);
-    // All pages but the first, which holds the header and the schema.
+    // Overwrites all pages except the first, which holds the header and the schema.
     let mut bytes = fs::read(&path).unwrap();
     bytes[4_096..].fill(0xA5);
     fs::write(&path, bytes).unwrap();
@@ -121,20 +121,20 @@ async fn damage_inside_the_file_is_an_error_and_not_a_panic() {
 
 #[cfg(unix)]
 #[test]
-fn a_read_only_folder_is_told() {
+fn a_read_only_folder_is_reported_as_unwritable() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().canonicalize().unwrap().join("ledger.db");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o500)).unwrap();
-    // Permissions don't bind the superuser, who may well run the tests.
+    // The superuser ignores permissions, and the tests can run as the superuser.
     if fs::write(folder.path().join("probe"), "").is_err() {
-        refused(&path, "ledger_unwritable");
+        assert_refused(&path, "ledger_unwritable");
     }
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
 }
 
 #[test]
-fn errors_are_sorted_by_what_can_be_done_about_them() {
+fn sqlite_and_io_errors_map_to_error_kinds() {
     use rusqlite::ffi;
     let path = Path::new("ledger.db");
     for (code, kind) in [

@@ -1,4 +1,4 @@
-//! What callers rely on: the guard, the limits and the thresholds.
+//! The ledger's public behaviour: the guard, the limits and the thresholds.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -57,8 +57,8 @@ async fn totals(ledger: &Ledger) -> [(u64, u64); 2] {
     })
 }
 
-/// Waits until work in the background has brought the books to this.
-async fn spent_in_the_end(ledger: &Ledger, spent: u64) {
+/// Waits until background work has settled exactly `spent` and nothing is reserved.
+async fn wait_until_spent(ledger: &Ledger, spent: u64) {
     let wait = async {
         while totals(ledger).await != [(spent, 0); 2] {
             tokio::task::yield_now().await;
@@ -67,7 +67,7 @@ async fn spent_in_the_end(ledger: &Ledger, spent: u64) {
     tokio::time::timeout(Duration::from_secs(30), wait).await.unwrap();
 }
 
-/// The one row of the books, as (state, spent).
+/// The ledger's only row, as (state, spent).
 async fn only_row(ledger: &Ledger) -> (String, Option<u64>) {
     let rows = ledger.export(None).await.unwrap();
     assert_eq!(rows.len(), 1, "{rows:?}");
@@ -79,7 +79,7 @@ fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
 }
 
 #[tokio::test]
-async fn what_is_settled_replaces_what_was_reserved() {
+async fn a_settlement_replaces_its_reservation() {
     let ledger = Ledger::in_memory().unwrap();
     let reservation = ledger.reserve(request(60)).await.unwrap();
     assert_eq!(reservation.amount(), nanos(60));
@@ -112,7 +112,7 @@ async fn what_is_settled_replaces_what_was_reserved() {
 }
 
 #[tokio::test]
-async fn unknown_usage_keeps_the_larger_figure() {
+async fn unknown_usage_settles_for_the_larger_amount() {
     let ledger = Ledger::in_memory().unwrap();
     let settled = ledger
         .reserve(request(10))
@@ -134,7 +134,7 @@ async fn unknown_usage_keeps_the_larger_figure() {
 }
 
 #[tokio::test]
-async fn a_settlement_above_its_reservation_is_booked_and_closes_the_scope() {
+async fn a_settlement_above_its_reservation_is_booked_and_exhausts_the_scope() {
     let ledger = Ledger::in_memory().unwrap();
     ledger
         .reserve(request(60))
@@ -148,7 +148,7 @@ async fn a_settlement_above_its_reservation_is_booked_and_closes_the_scope() {
         ledger.reserve(request(1)).await,
         Err(LedgerError::Exceeded(_))
     ));
-    // What costs nothing goes on.
+    // Requests that cost nothing still pass.
     ledger
         .reserve(request(0))
         .await
@@ -159,18 +159,18 @@ async fn a_settlement_above_its_reservation_is_booked_and_closes_the_scope() {
 }
 
 #[tokio::test]
-async fn a_dropped_reservation_is_charged_in_full_without_further_ado() {
+async fn a_dropped_reservation_is_charged_in_full_in_the_background() {
     let (_folder, path) = file();
     let ledger = Ledger::open(&path).unwrap();
     drop(ledger.reserve(request(60)).await.unwrap());
-    // Seen from another handle, which does not do the work itself.
+    // Observed through another handle, which doesn't close the reservation itself.
     let other = Ledger::open(&path).unwrap();
-    spent_in_the_end(&other, 60).await;
+    wait_until_spent(&other, 60).await;
     assert_eq!(only_row(&other).await, ("charged".to_owned(), Some(60)));
 }
 
 #[tokio::test]
-async fn a_reservation_whose_caller_left_while_it_was_made_is_not_lost() {
+async fn a_reservation_whose_caller_is_cancelled_during_the_transaction_is_not_leaked() {
     let ledger = Ledger::in_memory().unwrap();
     {
         let busy = ledger.inner.store();
@@ -179,41 +179,41 @@ async fn a_reservation_whose_caller_left_while_it_was_made_is_not_lost() {
         drop(reserve);
         drop(busy);
     }
-    spent_in_the_end(&ledger, 60).await;
+    wait_until_spent(&ledger, 60).await;
     assert_eq!(only_row(&ledger).await, ("charged".to_owned(), Some(60)));
 }
 
 #[tokio::test]
-async fn a_caller_that_leaves_while_it_waits_its_turn_reserves_nothing() {
+async fn a_caller_cancelled_in_the_queue_reserves_nothing() {
     let ledger = Ledger::in_memory().unwrap();
-    let turn = Arc::clone(&ledger.inner.turn).acquire_owned().await.unwrap();
+    let permit = Arc::clone(&ledger.inner.semaphore).acquire_owned().await.unwrap();
     {
         let mut reserve = pin!(ledger.reserve(request(60)));
         assert!(poll_once(reserve.as_mut()).is_pending());
     }
-    drop(turn);
+    drop(permit);
     assert!(ledger.export(None).await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn a_settlement_happens_even_if_nobody_waits_for_it() {
+async fn a_settlement_takes_effect_even_if_its_future_is_dropped() {
     let ledger = Ledger::in_memory().unwrap();
     // Never polled.
     drop(ledger.reserve(request(60)).await.unwrap().settle(nanos(7), &()));
     drop(ledger.reserve(request(20)).await.unwrap().release());
-    // Dropped while it waits its turn.
+    // Dropped while it waits in the queue.
     let reservation = ledger.reserve(request(20)).await.unwrap();
-    let turn = Arc::clone(&ledger.inner.turn).acquire_owned().await.unwrap();
+    let permit = Arc::clone(&ledger.inner.semaphore).acquire_owned().await.unwrap();
     {
         let mut settle = pin!(reservation.settle(nanos(30), &()));
         assert!(poll_once(settle.as_mut()).is_pending());
     }
-    drop(turn);
-    spent_in_the_end(&ledger, 37).await;
+    drop(permit);
+    wait_until_spent(&ledger, 37).await;
 }
 
 #[test]
-fn without_a_runtime_the_last_handle_closes_what_is_open() {
+fn without_a_runtime_the_last_handle_closes_pending_reservations() {
     let (_folder, path) = file();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let ledger = Ledger::open(&path).unwrap();
@@ -228,7 +228,7 @@ fn without_a_runtime_the_last_handle_closes_what_is_open() {
 }
 
 #[tokio::test]
-async fn a_settlement_that_the_database_refuses_is_made_up_for() {
+async fn a_settlement_that_the_database_refuses_is_retried() {
     let (_folder, path) = file();
     let ledger = Ledger::open_within(&path, Duration::ZERO).unwrap();
     let reservation = ledger.reserve(request(60)).await.unwrap();
@@ -237,31 +237,31 @@ async fn a_settlement_that_the_database_refuses_is_made_up_for() {
     let error = reservation.settle(nanos(70), &()).await.unwrap_err();
     assert!(matches!(error, LedgerError::Locked { .. }), "{error}");
     other.execute_batch("COMMIT").unwrap();
-    spent_in_the_end(&ledger, 70).await;
+    wait_until_spent(&ledger, 70).await;
     assert_eq!(only_row(&ledger).await, ("settled".to_owned(), Some(70)));
 }
 
-/// Reserves without a guard, so that nothing is closed but by hand.
-fn left_open<const N: usize>(ledger: &Ledger, sessions: [&str; N]) -> [ReservationId; N] {
+/// Reserves without a guard, so that only an explicit call closes the reservations.
+fn reserve_unguarded<const N: usize>(ledger: &Ledger, sessions: [&str; N]) -> [ReservationId; N] {
     let ids = sessions.map(|session| {
         let mut request = request(10);
         request.session_id = session.to_owned();
         ledger.inner.store().reserve(&request).unwrap()
     });
     let closings = ids.iter().map(|id| (id.clone(), Closing::Charge));
-    ledger.inner.unfinished().extend(closings);
+    ledger.inner.pending().extend(closings);
     ids
 }
 
-fn unfinished(ledger: &Ledger) -> Vec<ReservationId> {
-    ledger.inner.unfinished().iter().map(|(id, _)| id.clone()).collect()
+fn pending(ledger: &Ledger) -> Vec<ReservationId> {
+    ledger.inner.pending().iter().map(|(id, _)| id.clone()).collect()
 }
 
 #[tokio::test]
-async fn a_reservation_that_cannot_be_closed_holds_up_no_other() {
+async fn a_reservation_that_cannot_be_closed_does_not_block_the_others() {
     let (_folder, path) = file();
     let ledger = Ledger::open(&path).unwrap();
-    let [stuck, _, also_stuck, _, stuck_too] = left_open(&ledger, ["stuck", "s", "stuck", "t", "stuck"]);
+    let [stuck, _, also_stuck, _, stuck_too] = reserve_unguarded(&ledger, ["stuck", "s", "stuck", "t", "stuck"]);
     let other = Connection::open(&path).unwrap();
     other
         .execute_batch(
@@ -269,15 +269,15 @@ async fn a_reservation_that_cannot_be_closed_holds_up_no_other() {
              BEGIN SELECT RAISE(ABORT, 'stuck'); END",
         )
         .unwrap();
-    ledger.inner.finish();
-    assert_eq!(unfinished(&ledger), [stuck, also_stuck, stuck_too]);
+    ledger.inner.close_pending();
+    assert_eq!(pending(&ledger), [stuck, also_stuck, stuck_too]);
     for row in ledger.export(None).await.unwrap() {
         let expected = if row.session_id == "stuck" { "open" } else { "charged" };
         assert_eq!(row.state, expected, "{row:?}");
     }
     other.execute_batch("DROP TRIGGER stuck").unwrap();
-    ledger.inner.finish();
-    assert!(unfinished(&ledger).is_empty());
+    ledger.inner.close_pending();
+    assert!(pending(&ledger).is_empty());
     assert!(
         ledger
             .export(None)
@@ -289,18 +289,18 @@ async fn a_reservation_that_cannot_be_closed_holds_up_no_other() {
 }
 
 #[test]
-fn a_lock_is_waited_for_once_and_not_with_every_reservation() {
+fn a_locked_database_is_waited_for_once_and_not_per_reservation() {
     let (_folder, path) = file();
     let ledger = Ledger::open_within(&path, Duration::ZERO).unwrap();
-    let [first, second, third] = left_open(&ledger, ["s", "t", "u"]);
+    let [first, second, third] = reserve_unguarded(&ledger, ["s", "t", "u"]);
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    ledger.inner.finish();
-    // Only the first was tried, and had to go to the end.
-    assert_eq!(unfinished(&ledger), [second, third, first]);
+    ledger.inner.close_pending();
+    // Only the first was tried, and moved to the back of the queue.
+    assert_eq!(pending(&ledger), [second, third, first]);
     other.execute_batch("COMMIT").unwrap();
-    ledger.inner.finish();
-    assert!(unfinished(&ledger).is_empty());
+    ledger.inner.close_pending();
+    assert!(pending(&ledger).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -354,18 +354,18 @@ async fn many_tasks_on_several_handles_never_overdraw() {
     assert_eq!(rows.len(), granted);
     let spent: NanoUsd = rows.iter().filter_map(|row| row.spent_usd).sum();
     assert!(spent <= nanos(400), "{spent}");
-    assert!(granted < 48 * 4, "the limit was never felt");
+    assert!(granted < 48 * 4, "the limit was never reached");
     assert_eq!(totals(&handles[0]).await[1], (spent.as_nanos(), 0));
 }
 
 #[tokio::test]
-async fn a_session_outlives_its_process_and_a_day_ends_at_midnight_utc() {
+async fn a_session_budget_survives_restarts_and_a_day_ends_at_midnight_utc() {
     let (_folder, path) = file();
     let ledger = Ledger::open(&path).unwrap();
     let mut late = request(60);
     late.now = "2026-11-24T23:59:59Z".parse().unwrap();
     let reservation = ledger.reserve(late).await.unwrap();
-    // It is settled on the next day, and counts for the day that it was reserved on.
+    // Settled on the next day, it counts for the day on which it was reserved.
     reservation.settle(nanos(50), &()).await.unwrap();
     drop(ledger);
 
@@ -425,7 +425,7 @@ async fn thresholds_are_announced_once() {
 }
 
 #[tokio::test]
-async fn limits_set_by_hand_stand_above_the_configuration_until_taken_back() {
+async fn set_limits_override_the_configuration_until_removed() {
     let (_folder, path) = file();
     let ledger = Ledger::open(&path).unwrap();
     ledger.set_limit(Scope::Session, Some(nanos(20))).await.unwrap();
@@ -455,7 +455,7 @@ async fn limits_set_by_hand_stand_above_the_configuration_until_taken_back() {
 }
 
 #[tokio::test]
-async fn amounts_beyond_the_store_are_refused_before_and_saturate_after() {
+async fn oversized_amounts_are_refused_when_reserved_and_saturate_when_settled() {
     let ledger = Ledger::in_memory().unwrap();
     let unlimited = BudgetSettings {
         session: None,
@@ -481,7 +481,7 @@ async fn amounts_beyond_the_store_are_refused_before_and_saturate_after() {
 }
 
 #[tokio::test]
-async fn exports_are_exact_and_paged() {
+async fn exports_have_exact_amounts_and_pages() {
     let ledger = Ledger::in_memory().unwrap();
     ledger
         .reserve(request(60))
@@ -514,7 +514,7 @@ async fn exports_are_exact_and_paged() {
 }
 
 #[tokio::test]
-async fn reservations_of_the_dead_are_charged_and_a_late_report_still_counts() {
+async fn reservations_of_dead_owners_are_charged_and_a_late_report_still_counts() {
     let (_folder, path) = file();
     let ledger = Ledger::open(&path).unwrap();
     let reservation = ledger.reserve(request(60)).await.unwrap();
@@ -526,7 +526,7 @@ async fn reservations_of_the_dead_are_charged_and_a_late_report_still_counts() {
         .execute("UPDATE reservations SET owner = ?1", [dead.to_string()])
         .unwrap();
 
-    // Even an attempt that is refused looks after the dead.
+    // Even a refused attempt charges dead owners.
     assert!(matches!(
         ledger.reserve(request(41)).await,
         Err(LedgerError::Exceeded(_))
@@ -541,7 +541,7 @@ async fn reservations_of_the_dead_are_charged_and_a_late_report_still_counts() {
 }
 
 #[tokio::test]
-async fn opening_looks_after_the_dead() {
+async fn opening_the_ledger_charges_dead_owners() {
     let (_folder, path) = file();
     let ledger = Ledger::open(&path).unwrap();
     let reservation = ledger.reserve(request(60)).await.unwrap();

@@ -1,8 +1,9 @@
-//! Which processes are alive, told by the operating system and not by process ids, which are used again.
+//! Detects dead processes by file locks, because process ids are reused.
 //!
-//! Each process that books in a database holds a lock on a file of its own beside it, `DATABASE-owner-UUID`, for as long
-//! as it lives. The system frees the lock when the process ends, however it ends; so whoever can take it knows that its
-//! owner is gone. A missing file means the same, for an owner has its file before it has its first reservation.
+//! Each process that writes to a database holds a lock on its own file beside it, `DATABASE-owner-UUID`, for as long as it
+//! lives. The operating system releases the lock when the process ends, however it ends. So a process that can take the lock
+//! knows that the owner is dead. A missing file means the same, because an owner creates its file before its first
+//! reservation.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -14,21 +15,22 @@ use uuid::Uuid;
 
 const INFIX: &str = "-owner-";
 
-/// The owners that this process is. All handles to one database share one.
+/// This process's owners, one per database. All handles to one database share it.
 static OWNERS: Mutex<Vec<Weak<Owner>>> = Mutex::new(Vec::new());
 
-/// This process, in the eyes of those who share a database with it. Dropped, it counts as dead.
+/// This process's identity in a database that it shares with others. Once dropped, it counts as dead.
 #[derive(Debug)]
 pub(super) struct Owner {
     id: String,
     database: PathBuf,
-    /// `None` in memory, where nobody else can see the reservations.
+    /// `None` for an in-memory database, which no other process can see.
     lock: Option<File>,
 }
 
 impl Owner {
-    /// This process as an owner in `database`, whose path is canonical. The caller holds the database's write lock, as
-    /// everybody does who looks for dead owners: else one could be taken for dead between creating and locking its file.
+    /// Registers this process as an owner in `database`, whose path is canonical. The caller must hold the database's write
+    /// lock. Everyone who looks for dead owners holds it too, so an owner can't look dead between creating and locking its
+    /// file.
     pub(super) fn of_this_process(database: &Path) -> io::Result<Arc<Self>> {
         let mut owners = OWNERS.lock().unwrap_or_else(PoisonError::into_inner);
         owners.retain(|owner| owner.strong_count() > 0);
@@ -55,7 +57,7 @@ impl Owner {
         Ok(owner)
     }
 
-    /// The owner in a database that lives in memory.
+    /// The owner of an in-memory database.
     pub(super) fn in_memory() -> Arc<Self> {
         Arc::new(Self {
             id: Uuid::now_v7().to_string(),
@@ -68,14 +70,14 @@ impl Owner {
         &self.id
     }
 
-    /// The owner of that id, if it is dead. Where the system gives no clear answer it counts as alive: its reservations
-    /// then stay reserved, and money that is reserved can't be spent twice either.
+    /// Returns the owner with this id if it is dead. If the operating system gives no clear answer, the owner counts as alive.
+    /// That is safe: its reservations stay reserved, so that money can't be spent twice.
     pub(super) fn find_dead(&self, id: &str) -> Option<DeadOwner> {
         self.lock.as_ref()?;
         if id == self.id {
             return None;
         }
-        // Ids come from the database and the folder: one that is no UUID must not become part of a path.
+        // Ids come from the database and from file names. One that isn't a UUID must not become part of a path.
         let Ok(id) = Uuid::parse_str(id) else {
             return Some(DeadOwner { lock: None });
         };
@@ -93,8 +95,8 @@ impl Owner {
         }
     }
 
-    /// The ids of everybody whose lock file lies beside the database.
-    pub(super) fn others(&self) -> Vec<String> {
+    /// The ids of all other owners with a lock file beside the database.
+    pub(super) fn other_ids(&self) -> Vec<String> {
         let Some(name) = self.database.file_name().and_then(|name| name.to_str()) else {
             return Vec::new();
         };
@@ -116,21 +118,21 @@ impl Owner {
 impl Drop for Owner {
     fn drop(&mut self) {
         if self.lock.is_some() {
-            // A file that stays behind is found to be a dead owner's at the next opening.
+            // If this fails, the next open finds the file and treats its owner as dead.
             let _ = fs::remove_file(lock_path(&self.database, &self.id));
         }
     }
 }
 
-/// Proof that an owner is dead: nobody can hold its lock while this is held.
+/// Proof that an owner is dead: while this exists, it holds the owner's lock.
 #[derive(Debug)]
 pub(super) struct DeadOwner {
     lock: Option<(File, PathBuf)>,
 }
 
 impl DeadOwner {
-    /// Removes what it left. Only after its reservations were charged and that was committed.
-    pub(super) fn bury(self) {
+    /// Removes its lock file. Call this only after the charges for its reservations are committed.
+    pub(super) fn remove_lock_file(self) {
         if let Some((_lock, path)) = self.lock {
             let _ = fs::remove_file(path);
         }
@@ -155,8 +157,8 @@ mod tests {
         (folder, path)
     }
 
-    /// Somebody else's lock file, held or not.
-    fn stranger(database: &Path, alive: bool) -> (String, File) {
+    /// Another process's lock file, locked if `alive`.
+    fn other_process(database: &Path, alive: bool) -> (String, File) {
         let id = Uuid::now_v7().to_string();
         let file = File::create(lock_path(database, &id)).unwrap();
         if alive {
@@ -171,7 +173,7 @@ mod tests {
         let first = Owner::of_this_process(&database).unwrap();
         let second = Owner::of_this_process(&database).unwrap();
         assert!(Arc::ptr_eq(&first, &second));
-        assert!(first.others().is_empty());
+        assert!(first.other_ids().is_empty());
 
         let id = first.id().to_owned();
         drop((first, second));
@@ -180,37 +182,37 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_its_lock_is_alive_and_who_does_not_is_dead() {
+    fn an_owner_is_alive_while_it_holds_its_lock() {
         let (_folder, database) = database();
         let me = Owner::of_this_process(&database).unwrap();
-        let (alive, lock) = stranger(&database, true);
-        let (dead, _) = stranger(&database, false);
-        assert_eq!(me.others().len(), 2);
+        let (alive, lock) = other_process(&database, true);
+        let (dead, _) = other_process(&database, false);
+        assert_eq!(me.other_ids().len(), 2);
 
         assert!(me.find_dead(&alive).is_none());
         assert!(me.find_dead(me.id()).is_none());
-        me.find_dead(&dead).unwrap().bury();
-        assert_eq!(me.others().iter().collect::<Vec<_>>(), [&alive]);
+        me.find_dead(&dead).unwrap().remove_lock_file();
+        assert_eq!(me.other_ids().iter().collect::<Vec<_>>(), [&alive]);
 
-        // A process that another test is just starting may hold a copy of the handle, so closing ours would not do.
+        // A process that another test is starting can hold a copy of the handle, so closing ours isn't enough.
         lock.unlock().unwrap();
         assert!(me.find_dead(&alive).is_some());
     }
 
     #[test]
-    fn who_has_no_file_is_dead_and_no_id_leaves_the_folder() {
+    fn an_owner_without_a_file_is_dead_and_ids_cannot_escape_the_folder() {
         let (folder, database) = database();
         let me = Owner::of_this_process(&database).unwrap();
         let outside = folder.path().join("outside");
         fs::write(&outside, "").unwrap();
 
-        me.find_dead(&Uuid::now_v7().to_string()).unwrap().bury();
-        me.find_dead("x/../outside").unwrap().bury();
+        me.find_dead(&Uuid::now_v7().to_string()).unwrap().remove_lock_file();
+        me.find_dead("x/../outside").unwrap().remove_lock_file();
         assert!(outside.exists());
     }
 
     #[test]
-    fn in_memory_nobody_dies() {
+    fn an_in_memory_database_has_no_dead_owners() {
         let me = Owner::in_memory();
         assert!(me.find_dead(&Uuid::now_v7().to_string()).is_none());
     }

@@ -1,18 +1,22 @@
-//! Money: what every attempt may cost is reserved before it is made, and settled or released after.
+//! The ledger reserves the maximum cost of each attempt before the attempt starts, and settles or releases it afterwards.
 //!
 //! ```text
 //! reserve ──> settle          what the API reported
 //!    │    ──> settle_unknown  the larger of measured and reserved
 //!    │    ──> release         nothing
-//!    └ dropped, or its process died: in full
+//!    └ dropped, or its process died: charged in full
 //! ```
 //!
-//! Two things hold whatever happens, concurrently or in a crash. What is settled and reserved together never exceeds a
-//! limit, but for a settlement above its own reservation, which is booked as it is. And nothing that was spent is
-//! missing. Both rest on one transaction over all scopes per change (`store`), on a guard that can't be forgotten
-//! ([`Reservation`]), and on the operating system's word about who is alive (`liveness`).
+//! Two invariants hold under concurrency and across crashes:
 //!
-//! This module knows nothing of models, tools or agents.
+//! - Settled plus reserved amounts never exceed a limit. The one exception is a settlement above its own reservation, which is
+//!   booked as reported.
+//! - No spending is lost.
+//!
+//! Both rest on one transaction over all scopes per change (`store`), on a guard that charges on drop ([`Reservation`]), and on
+//! file locks that show which processes are alive (`liveness`).
+//!
+//! This module is independent of models, tools and agents.
 
 mod budget;
 mod error;
@@ -49,16 +53,15 @@ pub use scope::Scope;
 use crate::money::NanoUsd;
 use store::{Closing, Store};
 
-/// How long another program's lock on the database is waited for.
+/// How long to wait for another program's lock on the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many rows one call of [`Ledger::export`] returns at most.
+/// The most rows that one call of [`Ledger::export`] returns.
 pub const EXPORT_PAGE: u32 = 1_000;
 
-/// The books of this host, shared by every process that opens the same file. A handle is cheap to clone.
+/// The host's ledger, shared by every process that opens the same file. A handle is cheap to clone.
 ///
-/// The database is worked on by one thread at a time, on the runtime's blocking threads. The async methods need a Tokio
-/// runtime.
+/// One thread at a time works on the database, on the runtime's blocking threads. The async methods need a Tokio runtime.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     inner: Arc<Inner>,
@@ -67,20 +70,20 @@ pub struct Ledger {
 #[derive(Debug)]
 struct Inner {
     store: Mutex<Store>,
-    /// What could not be closed yet: dropped guards, and settlements that the database refused.
-    unfinished: Mutex<VecDeque<(ReservationId, Closing)>>,
-    /// Waiting for the store happens here and not on blocking threads, which are few.
-    turn: Arc<Semaphore>,
+    /// Reservations still to be closed: dropped guards, and settlements that the database refused.
+    pending: Mutex<VecDeque<(ReservationId, Closing)>>,
+    /// One permit. Callers queue for the store here, so that they don't occupy the few blocking threads.
+    semaphore: Arc<Semaphore>,
 }
 
 impl Ledger {
-    /// Opens the ledger at `path`, or creates it, readable by its owner alone (file 0600, new folders 0700). Reservations
-    /// of processes that died are charged in full. Blocks: inside a runtime, call it from `spawn_blocking`.
+    /// Opens the ledger at `path`, or creates it, accessible only to its owner (file 0600, new folders 0700). Charges the
+    /// reservations of dead processes in full. Blocks: inside a runtime, call it from `spawn_blocking`.
     ///
     /// # Errors
     ///
-    /// Whatever is wrong with the file has an own variant of [`LedgerError`]; the file is then left as it was. A lock of
-    /// another program is waited for up to 5 s.
+    /// [`LedgerError`] has a variant for each problem with the file, and leaves the file unchanged. Waits up to 5 s for
+    /// another program's lock.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
         Self::open_within(path, BUSY_TIMEOUT)
     }
@@ -89,7 +92,7 @@ impl Ledger {
         Store::open(path, busy).map(Self::new)
     }
 
-    /// A ledger that ends with its last handle: for demos and tests.
+    /// An in-memory ledger for demos and tests. It is lost with its last handle.
     ///
     /// # Errors
     ///
@@ -99,12 +102,12 @@ impl Ledger {
     }
 
     fn new(store: Store) -> Self {
-        let turn = Arc::new(Semaphore::new(1));
+        let semaphore = Arc::new(Semaphore::new(1));
         Self {
             inner: Arc::new(Inner {
                 store: Mutex::new(store),
-                unfinished: Mutex::default(),
-                turn,
+                pending: Mutex::default(),
+                semaphore,
             }),
         }
     }
@@ -113,10 +116,10 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Exceeded`] where a scope has not enough left; nothing is reserved after any error.
+    /// [`LedgerError::Exceeded`] if a scope hasn't enough left. On any error, nothing is reserved.
     pub async fn reserve(&self, request: ReserveRequest) -> Result<Reservation, LedgerError> {
         let ledger = self.clone();
-        // The guard is made where the reservation is: nobody waiting for it any more is no reason to lose it.
+        // The guard is created in the same closure as the reservation, so a cancelled caller can't leak the reservation.
         self.run(move |inner| {
             let id = inner.store().reserve(&request)?;
             Ok(Reservation::new(id, request.amount, request.limits, ledger))
@@ -124,11 +127,11 @@ impl Ledger {
         .await?
     }
 
-    /// How each scope stands: the host's day, and the session if one is named.
+    /// The status of each scope: the host's day, and the session if `session_id` is given.
     ///
     /// # Errors
     ///
-    /// Where the database fails.
+    /// If the database fails.
     pub async fn status(
         &self,
         tenant: &str,
@@ -141,18 +144,17 @@ impl Ledger {
             .await?
     }
 
-    /// The limits in force: those of the configuration, with those set by hand in their place.
+    /// The limits in force: the configured ones, unless [`Self::set_limit`] overrides them.
     ///
     /// # Errors
     ///
-    /// Where the database fails.
+    /// If the database fails.
     pub async fn effective_limits(&self, settings: &BudgetSettings) -> Result<BudgetSettings, LedgerError> {
         let settings = settings.clone();
         self.run(move |inner| inner.store().effective(&settings)).await?
     }
 
-    /// Sets the limit of a scope above whatever the configuration says, for every process and until it is set anew.
-    /// `None` gives the scope back to the configuration.
+    /// Overrides a scope's configured limit, for every process, until the next call. `None` removes the override.
     ///
     /// # Errors
     ///
@@ -161,28 +163,28 @@ impl Ledger {
         self.run(move |inner| inner.store().set_limit(scope, limit)).await?
     }
 
-    /// The books, oldest reservation first, up to [`EXPORT_PAGE`] rows from the one that follows `after`; empty at the
-    /// end.
+    /// One page of reservations, oldest first: up to [`EXPORT_PAGE`] rows that follow `after`. Empty at the end.
     ///
     /// # Errors
     ///
-    /// Where the database fails.
+    /// If the database fails.
     pub async fn export(&self, after: Option<&ReservationId>) -> Result<Vec<LedgerRow>, LedgerError> {
         let after = after.cloned();
         self.run(move |inner| inner.store().export(after.as_ref(), EXPORT_PAGE))
             .await?
     }
 
-    /// Runs `work` on a blocking thread when it is its turn. Once begun, it ends, whether or not anybody waits for it.
+    /// Runs `work` on a blocking thread once it has the permit. Once started, `work` runs to completion even if the caller is
+    /// cancelled.
     async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Inner) -> T + Send + 'static) -> Result<T, LedgerError> {
-        let turn = Arc::clone(&self.inner.turn)
+        let permit = Arc::clone(&self.inner.semaphore)
             .acquire_owned()
             .await
             .map_err(|_| LedgerError::Interrupted)?;
         let inner = Arc::clone(&self.inner);
         let work = move || {
-            let _turn = turn;
-            inner.finish();
+            let _permit = permit;
+            inner.close_pending();
             work(&inner)
         };
         tokio::task::spawn_blocking(work)
@@ -190,12 +192,12 @@ impl Ledger {
             .map_err(|_| LedgerError::Interrupted)
     }
 
-    /// Closes a reservation without anybody waiting for it: now if there is a runtime, else with the next work.
+    /// Closes a reservation in the background: now if there is a runtime, else with the next operation.
     fn close_later(&self, id: ReservationId, closing: Closing) {
-        self.inner.unfinished().push_back((id, closing));
+        self.inner.pending().push_back((id, closing));
         if let Ok(runtime) = Handle::try_current() {
             let inner = Arc::clone(&self.inner);
-            runtime.spawn_blocking(move || inner.finish());
+            runtime.spawn_blocking(move || inner.close_pending());
         }
     }
 }
@@ -206,16 +208,16 @@ impl Inner {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn unfinished(&self) -> MutexGuard<'_, VecDeque<(ReservationId, Closing)>> {
-        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, VecDeque<(ReservationId, Closing)>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tries once to close what is unfinished, oldest first. What fails stays so, behind the others, and holds up none
-    /// of them. Thresholds are left to the next settlement: here nobody listens.
-    fn finish(&self) {
-        let count = self.unfinished().len();
+    /// Tries once to close each pending reservation, oldest first. A failed one moves to the back of the queue, so that it
+    /// doesn't block the others. Alerts wait for the next settlement, because here no caller receives them.
+    fn close_pending(&self) {
+        let count = self.pending().len();
         for _ in 0..count {
-            let Some((id, closing)) = self.unfinished().pop_front() else {
+            let Some((id, closing)) = self.pending().pop_front() else {
                 return;
             };
             let closed = self.store().close(&id, &closing, None);
@@ -223,10 +225,10 @@ impl Inner {
                 Ok(_) | Err(LedgerError::NotOpen { .. }) => continue,
                 Err(error) => error,
             };
-            tracing::warn!(reservation = %id, error = %error, "a reservation could not be closed yet");
-            self.unfinished().push_back((id, closing));
-            // What ails the file ails the others as well.
-            if error.is_of_the_file() {
+            tracing::warn!(reservation = %id, error = %error, "could not close a reservation yet, will try again");
+            self.pending().push_back((id, closing));
+            // The others would fail the same way.
+            if error.affects_whole_file() {
                 return;
             }
         }
@@ -235,7 +237,7 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Reached with something unfinished only where no runtime was left to do it.
-        self.finish();
+        // Reservations are still pending here only if no runtime was left to close them.
+        self.close_pending();
     }
 }

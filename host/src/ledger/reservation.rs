@@ -1,4 +1,4 @@
-//! The right to spend up to an amount, and how it ends.
+//! Permission to spend up to an amount, and how it is closed.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::store::Closing;
 use super::{BudgetAlert, BudgetSettings, Inner, Ledger, LedgerError};
 use crate::money::NanoUsd;
 
-/// What an attempt asks for before it is made.
+/// The reservation that an attempt needs before it starts.
 #[derive(Clone, Debug)]
 pub struct ReserveRequest {
     pub tenant: String,
@@ -17,13 +17,13 @@ pub struct ReserveRequest {
     pub model: String,
     /// The most that the attempt can cost.
     pub amount: NanoUsd,
-    /// The configured limits. One that was set by hand stands above its configured one.
+    /// The configured limits. [`Ledger::set_limit`] overrides them.
     pub limits: BudgetSettings,
-    /// Decides the UTC day that the attempt counts for, even if it ends on the next.
+    /// Decides the UTC day that the attempt counts for, even if it ends on the next day.
     pub now: jiff::Timestamp,
 }
 
-/// Names a reservation in events, errors and exports: a UUID of version 7.
+/// Identifies a reservation in events, errors and exports: a version 7 UUID.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ReservationId(String);
@@ -44,24 +44,24 @@ impl fmt::Display for ReservationId {
     }
 }
 
-/// What a settlement booked.
+/// A booked settlement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
     pub id: ReservationId,
     pub amount: NanoUsd,
-    /// True where the API's figures were missing or incomplete and the reservation stands in for them.
+    /// True if the API's figures were missing or incomplete and the reservation is used instead.
     pub estimated: bool,
-    /// The thresholds that were reached for the first time in their window.
+    /// Thresholds reached for the first time in their window.
     pub alerts: Vec<BudgetAlert>,
 }
 
-/// The right to spend up to an amount, and the duty to say what was spent.
+/// Permission to spend up to an amount, and the obligation to report what was spent.
 ///
-/// Dropped without a word it counts in full: its attempt may have been billed. That is booked in the background; should
-/// the process end before, the next one that opens the ledger books it. The same holds where the future of
-/// [`Ledger::reserve`] is dropped after the reservation was committed. A future of [`settle`](Self::settle),
-/// [`settle_unknown`](Self::settle_unknown) or [`release`](Self::release) that is dropped, even before its first poll,
-/// still does its work.
+/// Dropping it without a report charges it in full, because the API could have billed the attempt. The charge happens in the
+/// background; if the process ends first, the next process that opens the ledger makes it. The same applies if the future of
+/// [`Ledger::reserve`] is dropped after the reservation was committed. Futures of [`settle`](Self::settle),
+/// [`settle_unknown`](Self::settle_unknown) and [`release`](Self::release) take effect even if they are dropped before their
+/// first poll.
 #[must_use = "a reservation that is neither settled nor released is charged in full"]
 #[derive(Debug)]
 pub struct Reservation {
@@ -69,7 +69,7 @@ pub struct Reservation {
     amount: NanoUsd,
     limits: BudgetSettings,
     ledger: Ledger,
-    /// How it will end if nothing else happens; `None` once it has ended.
+    /// How a drop would close it; `None` once it is closed.
     closing: Option<Closing>,
 }
 
@@ -88,18 +88,18 @@ impl Reservation {
         &self.id
     }
 
-    /// What is reserved.
+    /// The reserved amount.
     pub const fn amount(&self) -> NanoUsd {
         self.amount
     }
 
-    /// Books what the API reported, in place of the reservation. An amount above it is booked as well, for it was spent.
-    /// `usage` is kept as JSON for the export.
+    /// Replaces the reservation with the cost that the API reported. An amount above the reservation is booked too, because it
+    /// was spent. `usage` is stored as JSON for the export.
     ///
     /// # Errors
     ///
-    /// Where the database fails the settlement is kept and tried again with the ledger's next work; until then the
-    /// reservation stands.
+    /// If the database fails, the settlement is kept and retried with the ledger's next operation. Until then the amount stays
+    /// reserved.
     pub fn settle<U: Serialize>(
         self,
         amount: NanoUsd,
@@ -113,8 +113,8 @@ impl Reservation {
         })
     }
 
-    /// Books an attempt whose usage is unknown or incomplete (a time-out, a cut stream): the larger of what was measured
-    /// and what is reserved.
+    /// Settles an attempt with unknown or incomplete usage (a timeout, an interrupted stream) for the larger of the measured
+    /// and the reserved amount.
     ///
     /// # Errors
     ///
@@ -131,7 +131,7 @@ impl Reservation {
         })
     }
 
-    /// Gives the reservation back: the attempt cost nothing.
+    /// Releases the reservation: the attempt cost nothing.
     ///
     /// # Errors
     ///
@@ -157,7 +157,7 @@ impl Reservation {
         }
     }
 
-    /// The guard goes along, so wherever this is cut short, its drop sees to the rest.
+    /// Moves the guard into the work: if this future is dropped at any point, the guard's drop closes the reservation.
     async fn close(self) -> Result<Vec<BudgetAlert>, LedgerError> {
         let ledger = self.ledger.clone();
         ledger.run(move |inner| self.close_now(inner)).await?

@@ -1,4 +1,4 @@
-//! The books as others read them.
+//! The ledger's rows, as exported.
 
 use rusqlite::{Transaction, params};
 use serde::{Serialize, Serializer};
@@ -7,17 +7,17 @@ use serde_json::Value;
 use super::ReservationId;
 use crate::money::NanoUsd;
 
-/// What an attempt cost.
+/// The cost of an attempt.
 #[derive(Clone, Debug)]
 pub(super) struct Settlement {
     pub(super) amount: NanoUsd,
-    /// The reservation stands in for figures that the API did not give.
+    /// True if the API's figures were missing or incomplete and the reservation is used instead.
     pub(super) estimated: bool,
-    /// Tokens by kind, as JSON text.
+    /// Token counts by kind, as JSON text.
     pub(super) usage: Option<String>,
 }
 
-/// One reservation, as `budget export` prints it. Amounts are exact, with nine decimals, so that they can be added up.
+/// One reservation, as `budget export` prints it. Amounts have all nine decimals, so that sums are exact.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LedgerRow {
     /// The reservation's id, as in the events.
@@ -25,26 +25,26 @@ pub struct LedgerRow {
     pub tenant: String,
     pub session_id: String,
     pub model: String,
-    /// The UTC day it counts for: that of the reservation.
+    /// The UTC day that it counts for: the day of the reservation.
     pub day: String,
     /// RFC 3339, UTC.
     pub reserved_at: String,
     /// RFC 3339, UTC; `None` while open.
     pub closed_at: Option<String>,
-    /// `open`, `settled`, `released`, or `charged`: in full, because its process or its caller went away.
+    /// `open`, `settled`, `released`, or `charged` (in full, because its process died or its caller dropped it).
     pub state: String,
     #[serde(serialize_with = "exact")]
     pub reserved_usd: NanoUsd,
     /// `None` while open.
     #[serde(serialize_with = "exact_if_any")]
     pub spent_usd: Option<NanoUsd>,
-    /// True where `spent_usd` is not what the API reported.
+    /// True if `spent_usd` isn't what the API reported.
     pub estimated: bool,
-    /// Tokens by kind, where they are known.
+    /// Token counts by kind, if known.
     pub usage: Option<Value>,
 }
 
-/// The first `count` rows in order of their ids, from the one that follows `after`.
+/// Up to `count` rows that follow `after`, in order of their ids.
 pub(super) fn page(
     transaction: &Transaction<'_>,
     after: Option<&ReservationId>,

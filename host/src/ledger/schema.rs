@@ -1,4 +1,4 @@
-//! The database file: opening it, and bringing its schema up to date.
+//! Opens the database file and migrates its schema.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +15,7 @@ const SCHEMA: Schema<'static> = Schema {
     steps: &[include_str!("schema/0001.sql"), include_str!("schema/0002.sql")],
 };
 
-/// Amounts are nano-dollars in SQLite's signed integers. What is larger (beyond $9.2 billion) saturates.
+/// Amounts are stored as nano-dollars in SQLite's signed integers. Larger ones (above $9.2 billion) saturate.
 impl ToSql for NanoUsd {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(i64::try_from(self.as_nanos()).unwrap_or(i64::MAX).into())
@@ -31,20 +31,20 @@ impl FromSql for NanoUsd {
     }
 }
 
-/// Opens the database at `path`, creating it and the folders above it for their owner alone, and returns it with its
-/// canonical path. `busy` bounds how long another program's lock is waited for.
+/// Opens the database at `path`, or creates it and its parent folders, accessible only to their owner. Returns it with its
+/// canonical path. `busy` bounds the wait for another program's lock.
 pub(super) fn open(path: &Path, busy: Duration) -> Result<(Connection, PathBuf), LedgerError> {
     let (connection, path) = SCHEMA
         .open(path, busy)
         .map_err(|failure| LedgerError::at(path, failure))?;
-    // A commit that a power cut could undo would be money spent and missing.
+    // Without this, a power failure could undo a commit and lose spending.
     connection
         .pragma_update(None, "synchronous", "FULL")
         .map_err(|error| LedgerError::at(&path, error))?;
     Ok((connection, path))
 }
 
-/// A database of its own, gone with its connection.
+/// A private in-memory database, lost with its connection.
 pub(super) fn in_memory() -> Result<Connection, Failure> {
     let mut connection = Connection::open_in_memory()?;
     SCHEMA.migrate(&mut connection)?;
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_of_every_older_version_is_brought_up_to_date_with_what_it_holds() {
+    fn databases_of_every_older_version_are_migrated_with_their_data() {
         let newest = [SCHEMA.steps, &[NEXT]].concat();
         for older in 1..newest.len() {
             let mut connection = Connection::open_in_memory().unwrap();
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_database_is_refused_and_left_alone() {
+    fn a_newer_database_is_refused_and_left_unchanged() {
         let mut connection = Connection::open_in_memory().unwrap();
         migrate(&mut connection, &[SCHEMA.steps, &[NEXT]].concat()).unwrap();
         assert!(matches!(
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn other_databases_are_no_ledgers() {
+    fn other_databases_are_refused_as_foreign() {
         for schema in [
             "CREATE TABLE recipes (name TEXT)",
             "CREATE TABLE schema_version (version TEXT)",

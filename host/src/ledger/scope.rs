@@ -1,19 +1,19 @@
-//! What a limit applies to, and over what stretch.
+//! What a limit applies to, and over which period.
 
 use serde::Serialize;
 
-/// What a limit applies to. Each scope adds its charges up in windows of its own.
+/// What a limit applies to. Each scope totals its charges in its own windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// One session of one tenant, from its first attempt to its last, however many processes that takes.
+    /// One session of one tenant, from its first attempt to its last, even across processes.
     Session,
-    /// Everything this ledger books in one UTC day, whoever asked for it.
+    /// Everything this ledger books in one UTC day, for all tenants.
     HostDay,
 }
 
 impl Scope {
-    /// Every scope, narrowest first: the order in which they are checked, so that a refusal names the narrowest.
+    /// Every scope, narrowest first. Checks run in this order, so that a refusal names the narrowest scope.
     pub const ALL: [Self; 2] = [Self::Session, Self::HostDay];
 
     /// The name on the wire, on the command line and in the store.
@@ -24,16 +24,16 @@ impl Scope {
         }
     }
 
-    /// The scope of that name.
+    /// The scope with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.name() == name)
     }
 
     /// The window in which this scope books an attempt.
-    pub(super) fn window<'a>(self, place: &Place<'a>) -> Window<'a> {
+    pub(super) fn window<'a>(self, attribution: &Attribution<'a>) -> Window<'a> {
         let (tenant, period) = match self {
-            Self::Session => (place.tenant, place.session_id),
-            Self::HostDay => ("", place.day),
+            Self::Session => (attribution.tenant, attribution.session_id),
+            Self::HostDay => ("", attribution.day),
         };
         Window {
             scope: self,
@@ -49,16 +49,16 @@ impl std::fmt::Display for Scope {
     }
 }
 
-/// Where an attempt belongs: all that any scope could want to know.
+/// The tenant, session and day that an attempt is charged to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct Attribution<'a> {
     pub(super) tenant: &'a str,
     pub(super) session_id: &'a str,
-    /// `YYYY-MM-DD`, UTC: the day of the reservation, also where it is settled after midnight.
+    /// `YYYY-MM-DD`, UTC: the day of the reservation, even if it is settled after midnight.
     pub(super) day: &'a str,
 }
 
-/// One stretch of one scope, with a total of its own. A scope that is not per tenant leaves `tenant` empty.
+/// One period of one scope, with its own totals. A scope that isn't per tenant leaves `tenant` empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Window<'a> {
     pub(super) scope: Scope,
@@ -66,7 +66,7 @@ pub(super) struct Window<'a> {
     pub(super) period: &'a str,
 }
 
-/// The UTC day of a moment, as `YYYY-MM-DD`.
+/// The UTC day of a timestamp, as `YYYY-MM-DD`.
 pub(super) fn utc_day(at: jiff::Timestamp) -> String {
     jiff::tz::TimeZone::UTC.to_datetime(at).date().to_string()
 }
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_scopes_are_each_others_inverse() {
+    fn scope_names_round_trip() {
         for scope in Scope::ALL {
             assert_eq!(Scope::from_name(scope.name()), Some(scope));
             assert_eq!(serde_json::to_value(scope).unwrap(), scope.name());
@@ -86,13 +86,13 @@ mod tests {
     }
 
     #[test]
-    fn equal_session_ids_of_two_tenants_are_two_windows() {
-        let ours = Place {
+    fn equal_session_ids_of_two_tenants_have_separate_windows() {
+        let ours = Attribution {
             tenant: "a",
             session_id: "s",
             day: "2026-11-24",
         };
-        let theirs = Place { tenant: "b", ..ours };
+        let theirs = Attribution { tenant: "b", ..ours };
         assert_ne!(Scope::Session.window(&ours), Scope::Session.window(&theirs));
         assert_eq!(Scope::HostDay.window(&ours), Scope::HostDay.window(&theirs));
     }

@@ -1,7 +1,7 @@
-//! The books, in SQLite. Everything here blocks.
+//! The ledger's SQLite store. Everything here blocks.
 //!
-//! Whatever changes money is one `BEGIN IMMEDIATE` transaction over all scopes, so two processes never decide on the
-//! same balance, and a crash leaves either all of a change or none.
+//! Every change of an amount is one `BEGIN IMMEDIATE` transaction over all scopes. So two processes never decide on the same
+//! balance, and a crash leaves either the whole change or none of it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::budget::{Totals, admit, thresholds};
 use super::error::Fault;
 use super::liveness::{DeadOwner, Owner};
 use super::row::{LedgerRow, Settlement};
-use super::scope::{Place, Window, utc_day};
+use super::scope::{Attribution, Window, utc_day};
 use super::{BudgetAlert, BudgetSettings, BudgetStatus, LedgerError, ReservationId, ReserveRequest, Scope};
 use super::{row, schema};
 use crate::money::NanoUsd;
@@ -30,14 +30,14 @@ pub(super) enum Closing {
     Settle(Settlement),
     /// It cost nothing.
     Release,
-    /// Nobody can say what it cost: it counts in full.
+    /// Its cost is unknown, so it is charged in full.
     Charge,
 }
 
-/// One database and this process's place in it.
+/// One database, and this process's identity in it.
 #[derive(Debug)]
 pub(super) struct Store {
-    // Before the owner, so that the database is closed while this process still counts as alive.
+    // Declared before the owner, so that the database closes while this process still counts as alive.
     connection: Connection,
     owner: Arc<Owner>,
     path: PathBuf,
@@ -51,11 +51,11 @@ impl Store {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(at)?;
         let owner = Owner::of_this_process(&path).map_err(|error| LedgerError::at(&path, error))?;
-        let mut dead = charge_the_dead(&transaction, &owner).map_err(at)?;
-        // Who is dead and has nothing open has still left a file.
-        dead.extend(owner.others().iter().filter_map(|id| owner.find_dead(id)));
+        let mut dead = charge_dead_owners(&transaction, &owner).map_err(at)?;
+        // Dead owners without open reservations still leave a lock file.
+        dead.extend(owner.other_ids().iter().filter_map(|id| owner.find_dead(id)));
         transaction.commit().map_err(at)?;
-        dead.into_iter().for_each(DeadOwner::bury);
+        dead.into_iter().for_each(DeadOwner::remove_lock_file);
         Ok(Self {
             connection,
             owner,
@@ -76,19 +76,19 @@ impl Store {
     pub(super) fn reserve(&mut self, request: &ReserveRequest) -> Result<ReservationId, LedgerError> {
         let owner = Arc::clone(&self.owner);
         let (dead, decision) = self.write(|transaction| {
-            let dead = charge_the_dead(transaction, &owner)?;
-            let decision = match book(transaction, &owner, request) {
+            let dead = charge_dead_owners(transaction, &owner)?;
+            let decision = match admit_and_reserve(transaction, &owner, request) {
                 Err(Fault::Refused(error)) => Err(error),
                 other => Ok(other?),
             };
             Ok((dead, decision))
         })?;
-        dead.into_iter().for_each(DeadOwner::bury);
+        dead.into_iter().for_each(DeadOwner::remove_lock_file);
         decision
     }
 
-    /// Ends a reservation that is open, or that was charged in full while its owner seemed dead. With `limits`, returns
-    /// the thresholds that it was the first to reach.
+    /// Closes a reservation that is open, or that was charged in full while its owner seemed dead. With `limits`, returns the
+    /// thresholds that it is the first to reach.
     pub(super) fn close(
         &mut self,
         id: &ReservationId,
@@ -108,7 +108,7 @@ impl Store {
                 Closing::Charge => ("charged", entry.reserved),
             };
             let before = if charged { Totals::spent(entry.reserved) } else { Totals::reserved(entry.reserved) };
-            rebook(transaction, &entry.place(), before, Totals::spent(spent))?;
+            update_totals(transaction, &entry.attribution(), before, Totals::spent(spent))?;
             let settlement = match closing {
                 Closing::Settle(settlement) => Some(settlement),
                 _ => None,
@@ -124,11 +124,11 @@ impl Store {
                     Timestamp::now().to_string(),
                 ],
             )?;
-            limits.map_or(Ok(Vec::new()), |limits| announce(transaction, &entry.place(), limits))
+            limits.map_or(Ok(Vec::new()), |limits| new_alerts(transaction, &entry.attribution(), limits))
         })
     }
 
-    /// The configured limits, with those that were set by hand in their place.
+    /// The configured limits, with overrides applied.
     pub(super) fn effective(&mut self, settings: &BudgetSettings) -> Result<BudgetSettings, LedgerError> {
         self.read(|transaction| Ok(effective(transaction, settings)?))
     }
@@ -157,7 +157,7 @@ impl Store {
         let day = utc_day(now);
         self.read(|transaction| {
             let limits = effective(transaction, settings)?;
-            let place = Place {
+            let attribution = Attribution {
                 tenant,
                 session_id: session_id.unwrap_or_default(),
                 day: &day,
@@ -169,7 +169,7 @@ impl Store {
                     Ok(BudgetStatus::new(
                         scope,
                         limits.limit(scope),
-                        totals(transaction, &scope.window(&place))?,
+                        totals(transaction, &scope.window(&attribution))?,
                     ))
                 })
                 .collect()
@@ -203,8 +203,12 @@ impl Store {
     }
 }
 
-/// Checks every scope and charges every scope, or refuses.
-fn book(transaction: &Transaction<'_>, owner: &Owner, request: &ReserveRequest) -> Result<ReservationId, Fault> {
+/// Checks every scope, then reserves in every scope, or refuses.
+fn admit_and_reserve(
+    transaction: &Transaction<'_>,
+    owner: &Owner,
+    request: &ReserveRequest,
+) -> Result<ReservationId, Fault> {
     let ReserveRequest {
         tenant,
         session_id,
@@ -214,21 +218,21 @@ fn book(transaction: &Transaction<'_>, owner: &Owner, request: &ReserveRequest) 
         now,
     } = request;
     let day = utc_day(*now);
-    let place = Place {
+    let attribution = Attribution {
         tenant,
         session_id,
         day: &day,
     };
     let limits = effective(transaction, limits)?;
     for scope in Scope::ALL {
-        let before = totals(transaction, &scope.window(&place))?;
+        let before = totals(transaction, &scope.window(&attribution))?;
         admit(scope, limits.limit(scope), before, *amount).map_err(|refusal| Fault::Refused(refusal.into()))?;
         let needed = before.spent.saturating_add(before.reserved).saturating_add(*amount);
         if needed > LARGEST {
             return Err(Fault::Refused(LedgerError::TooLarge { amount: needed }));
         }
     }
-    rebook(transaction, &place, Totals::default(), Totals::reserved(*amount))?;
+    update_totals(transaction, &attribution, Totals::default(), Totals::reserved(*amount))?;
     let id = Uuid::now_v7().to_string();
     transaction.execute(
         "INSERT INTO reservations (id, owner, tenant, session_id, model, day, reserved_at, state, reserved)
@@ -238,8 +242,8 @@ fn book(transaction: &Transaction<'_>, owner: &Owner, request: &ReserveRequest) 
     Ok(ReservationId::new(id))
 }
 
-/// Charges in full what dead owners had reserved. Their files may go once this is committed.
-fn charge_the_dead(transaction: &Transaction<'_>, owner: &Owner) -> rusqlite::Result<Vec<DeadOwner>> {
+/// Charges the open reservations of dead owners in full. Remove their lock files only after this is committed.
+fn charge_dead_owners(transaction: &Transaction<'_>, owner: &Owner) -> rusqlite::Result<Vec<DeadOwner>> {
     let mut owners =
         transaction.prepare("SELECT DISTINCT owner FROM reservations WHERE state = 'open' AND owner <> ?1")?;
     let owners = owners
@@ -248,9 +252,9 @@ fn charge_the_dead(transaction: &Transaction<'_>, owner: &Owner) -> rusqlite::Re
     let mut dead = Vec::new();
     for id in owners {
         let Some(proof) = owner.find_dead(&id) else { continue };
-        for entry in Entry::open_of(transaction, &id)? {
+        for entry in Entry::open_of_owner(transaction, &id)? {
             let (before, after) = (Totals::reserved(entry.reserved), Totals::spent(entry.reserved));
-            rebook(transaction, &entry.place(), before, after)?;
+            update_totals(transaction, &entry.attribution(), before, after)?;
         }
         let count = transaction.execute(
             "UPDATE reservations SET state = 'charged', spent = reserved, estimated = 1, closed_at = ?2
@@ -260,24 +264,24 @@ fn charge_the_dead(transaction: &Transaction<'_>, owner: &Owner) -> rusqlite::Re
         tracing::warn!(
             owner = id,
             reservations = count,
-            "a process ended with open reservations: charged in full"
+            "a process ended with open reservations, which are charged in full"
         );
         dead.push(proof);
     }
     Ok(dead)
 }
 
-/// The thresholds that the place's windows have reached and that were not announced before.
-fn announce(
+/// Records the thresholds that the windows have reached, and returns those that were not announced before.
+fn new_alerts(
     transaction: &Transaction<'_>,
-    place: &Place<'_>,
+    attribution: &Attribution<'_>,
     settings: &BudgetSettings,
 ) -> Result<Vec<BudgetAlert>, Fault> {
     let limits = effective(transaction, settings)?;
     let mut alerts = Vec::new();
     for scope in Scope::ALL {
         let Some(limit) = limits.limit(scope) else { continue };
-        let window = scope.window(place);
+        let window = scope.window(attribution);
         let Totals { spent, .. } = totals(transaction, &window)?;
         for percent in thresholds(spent, limit) {
             let first = transaction.execute(
@@ -328,10 +332,15 @@ fn totals(transaction: &Transaction<'_>, window: &Window<'_>) -> rusqlite::Resul
     Ok(found.unwrap_or_default())
 }
 
-/// Replaces one reservation's share of every window that it counts in.
-fn rebook(transaction: &Transaction<'_>, place: &Place<'_>, before: Totals, after: Totals) -> rusqlite::Result<()> {
+/// Replaces one reservation's contribution to the totals of each of its windows.
+fn update_totals(
+    transaction: &Transaction<'_>,
+    attribution: &Attribution<'_>,
+    before: Totals,
+    after: Totals,
+) -> rusqlite::Result<()> {
     for scope in Scope::ALL {
-        let window = scope.window(place);
+        let window = scope.window(attribution);
         let Totals { spent, reserved } = totals(transaction, &window)?;
         transaction.execute(
             "INSERT OR REPLACE INTO totals (scope, tenant, period, spent, reserved) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -351,7 +360,7 @@ fn not_open(id: &ReservationId) -> Fault {
     Fault::Refused(LedgerError::NotOpen { id: id.to_string() })
 }
 
-/// What closing a reservation needs to know of it.
+/// The columns that closing a reservation needs.
 struct Entry {
     tenant: String,
     session_id: String,
@@ -368,7 +377,7 @@ impl Entry {
         transaction.query_row(&query, [id.as_str()], Self::from_row).optional()
     }
 
-    fn open_of(transaction: &Transaction<'_>, owner: &str) -> rusqlite::Result<Vec<Self>> {
+    fn open_of_owner(transaction: &Transaction<'_>, owner: &str) -> rusqlite::Result<Vec<Self>> {
         let query = format!(
             "SELECT {} FROM reservations WHERE state = 'open' AND owner = ?1",
             Self::COLUMNS
@@ -389,8 +398,8 @@ impl Entry {
         })
     }
 
-    fn place(&self) -> Place<'_> {
-        Place {
+    fn attribution(&self) -> Attribution<'_> {
+        Attribution {
             tenant: &self.tenant,
             session_id: &self.session_id,
             day: &self.day,

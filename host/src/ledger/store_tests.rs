@@ -1,4 +1,4 @@
-//! The books against a model that is too simple to be wrong.
+//! Compares the store with a simple reference model.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -64,7 +64,7 @@ struct Booked {
     id: ReservationId,
     windows: [(Scope, &'static str, &'static str); 2],
     amount: u64,
-    /// What it adds to (spent, reserved).
+    /// Its contribution to (spent, reserved).
     share: (u64, u64),
     open: bool,
 }
@@ -73,7 +73,7 @@ struct Booked {
 struct Model {
     booked: Vec<Booked>,
     limits: BTreeMap<Scope, u64>,
-    /// Of each window the limit and the share of it.
+    /// (window, limit, percent).
     announced: BTreeSet<((Scope, &'static str, &'static str), u64, u8)>,
 }
 
@@ -104,9 +104,9 @@ fn noon(day: &str) -> jiff::Timestamp {
     format!("{day}T12:00:00Z").parse().unwrap()
 }
 
-/// Every tenant, session and day, by index.
-fn places() -> impl Iterator<Item = (usize, usize, usize)> {
-    (0..12).map(|place| (place % 2, place / 2 % 3, place / 6))
+/// Every combination of tenant, session and day, by index.
+fn combinations() -> impl Iterator<Item = (usize, usize, usize)> {
+    (0..12).map(|number| (number % 2, number / 2 % 3, number / 6))
 }
 
 fn request(tenant: usize, session: usize, day: usize, amount: u64) -> ReserveRequest {
@@ -169,7 +169,7 @@ fn take(store: &mut Store, model: &mut Model, step: Step) {
     }
 }
 
-/// Closes the picked reservation, for `spent` or else in full.
+/// Closes the picked reservation for `spent`, or in full if that is `None`.
 fn close(store: &mut Store, model: &mut Model, pick: &prop::sample::Index, closing: &Closing, spent: Option<u64>) {
     if model.booked.is_empty() {
         return;
@@ -182,7 +182,7 @@ fn close(store: &mut Store, model: &mut Model, pick: &prop::sample::Index, closi
         return;
     }
     booked.share = (spent.unwrap_or(booked.amount), 0);
-    // What was charged for want of a report may still be settled by one that comes late.
+    // A late report can still settle a reservation that was charged in full.
     booked.open = spent.is_none();
 
     let mut expected = Vec::new();
@@ -205,7 +205,7 @@ fn close(store: &mut Store, model: &mut Model, pick: &prop::sample::Index, closi
 }
 
 fn compare(store: &mut Store, model: &Model) {
-    for (tenant, session, day) in places() {
+    for (tenant, session, day) in combinations() {
         let now = noon(DAYS[day]);
         let status = store
             .status(TENANTS[tenant], Some(SESSIONS[session]), &settings(), now)
@@ -216,7 +216,7 @@ fn compare(store: &mut Store, model: &Model) {
             assert_eq!(status.limit_usd.unwrap().as_nanos(), model.limit(window.0));
         }
     }
-    // The totals are the sum of the rows, and no row is missing.
+    // The totals equal the sum of the rows, and no row is missing.
     let rows = store.export(None, u32::MAX).unwrap();
     assert_eq!(rows.len(), model.booked.len());
     let spent: NanoUsd = rows.iter().filter_map(|row| row.spent_usd).sum();
@@ -230,7 +230,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_books_agree_with_the_model(steps in prop::collection::vec(step(), 1..60)) {
+    fn the_store_matches_the_reference_model(steps in prop::collection::vec(step(), 1..60)) {
         let mut store = Store::in_memory().unwrap();
         let mut model = Model { booked: Vec::new(), limits: BTreeMap::new(), announced: BTreeSet::new() };
         for step in steps {
@@ -239,7 +239,7 @@ proptest! {
         }
     }
 
-    /// Settlements within their reservations, whatever their order, never take a window past its limit.
+    /// Settlements within their reservations never take a window past its limit, in any order.
     #[test]
     fn no_limit_is_ever_exceeded(steps in prop::collection::vec(step(), 1..80)) {
         let mut store = Store::in_memory().unwrap();
@@ -262,7 +262,7 @@ proptest! {
                 }
                 _ => {}
             }
-            for (tenant, session, day) in places() {
+            for (tenant, session, day) in combinations() {
                 let now = noon(DAYS[day]);
                 for status in store.status(TENANTS[tenant], Some(SESSIONS[session]), &settings(), now).unwrap() {
                     let used = status.spent_usd.saturating_add(status.reserved_usd);

@@ -1,11 +1,11 @@
-//! A circuit breaker: after enough failures in a row a dependency is left alone for a while.
+//! A circuit breaker: after enough consecutive failures it stops calls to a dependency for a while.
 //!
 //! # Why a breaker and not only retries?
 //!
-//! Retries help against a fault that is gone a second later. Against a dependency that is down they make things worse:
-//! each caller waits out a time-out before it learns what the caller before it already knew, and the dependency is hit
-//! hardest while it tries to come back. A breaker remembers. While it is open, calls are refused at once, at no cost to
-//! either side; after [`BreakerSettings::open_for`] **one** probe at a time finds out whether the dependency is back.
+//! Retries help against a fault that is gone a second later. When a dependency is down they make things worse: every caller
+//! waits for its own timeout, and the dependency gets the most traffic while it tries to recover. A breaker remembers. While
+//! open, it refuses calls immediately, at no cost to either side. After [`BreakerSettings::open_for`] it lets **one** probe
+//! at a time through to find out whether the dependency has recovered.
 //!
 //! ```text
 //!            failure_threshold failures in a row
@@ -18,9 +18,9 @@
 //!
 //! # Generations
 //!
-//! Calls overlap: one admitted while the breaker was closed may end after it opened, or after it closed again. Each
-//! change of state starts a new generation, and an outcome is counted only in the generation that admitted the call. So a
-//! late failure can't reopen a breaker that has just recovered, nor a late success pass for a probe.
+//! Calls overlap: a call admitted while the breaker was closed can end after it opened, or after it closed again. Each
+//! change of state starts a new generation, and an outcome counts only in the generation that admitted the call. So a late
+//! failure can't reopen a breaker that has just recovered, and a late success can't count as a probe.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,14 +31,14 @@ use tokio::time::Instant;
 use super::lock;
 use crate::events::{BreakerState, Transition};
 
-/// When a breaker opens and how it closes again. A threshold of 0 acts as 1.
+/// When a breaker opens and closes. A threshold of 0 acts as 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
-    /// Failures in a row that open it; default 5.
+    /// Consecutive failures that open it; default 5.
     pub failure_threshold: u32,
-    /// Probes in a row that must succeed to close it; default 2.
+    /// Consecutive successful probes that close it; default 2.
     pub success_threshold: u32,
-    /// How long it stays open before a probe is let through; default 60 s.
+    /// How long it stays open before it admits a probe; default 60 s.
     pub open_for: Duration,
 }
 
@@ -52,48 +52,48 @@ impl Default for BreakerSettings {
     }
 }
 
-/// A breaker at one moment.
+/// A snapshot of a breaker.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BreakerStats {
     pub name: String,
-    /// An open breaker whose time is up stays `open` until a call comes to be its probe.
+    /// An open breaker stays `open` after `open_for` until a call arrives to be its probe.
     pub state: BreakerState,
-    /// Failures in a row while closed; failed probes add to it; 0 after it closed.
+    /// Consecutive failures while closed. Failed probes add to it; closing sets it to 0.
     pub failure_count: u32,
-    /// Successful probes in a row while half-open, else 0.
+    /// Consecutive successful probes while half-open, else 0.
     pub success_count: u32,
     pub failure_threshold: u32,
     pub success_threshold: u32,
     pub open_for_seconds: f64,
-    /// When it last opened, by the wall clock; `None` while closed.
+    /// Wall-clock time at which it last opened; `None` while closed.
     pub opened_at: Option<jiff::Timestamp>,
-    /// How often it opened since the host started or the breaker was reset.
+    /// How often it has opened since the host started or the breaker was reset.
     pub opened_count: u64,
-    /// Until a probe is let through; `None` unless it is open, and for one that is held open.
+    /// Time until it admits a probe; `None` unless it is open, and `None` while an operator holds it open.
     pub time_until_retry_seconds: Option<f64>,
     /// Calls refused since the host started or the breaker was reset.
     pub rejected_count: u64,
 }
 
-/// What an operator does with a breaker.
+/// An operator's manual override of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByHand {
-    /// Held open, without probes, until it is closed or reset.
+    /// Hold it open, without probes, until it is closed or reset.
     Open,
-    /// Closed, with no failure counted.
+    /// Close it with a failure count of 0.
     Closed,
-    /// As good as new: closed, and every count zero.
+    /// Close it and set every counter to 0.
     Reset,
 }
 
-/// The breaker let no call through.
+/// The breaker refused the call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("breaker `{name}` is {state}, next try in {retry_after:?}")]
 pub struct Rejected {
     pub name: String,
     pub state: BreakerState,
-    /// When it makes sense to ask again. Zero while another call's probe is out: its outcome decides. For a breaker that
-    /// is held open by hand it is `open_for`, for want of a better figure.
+    /// How long to wait before trying again. Zero while a probe is in flight, because its outcome decides. While an operator
+    /// holds the breaker open the end is unknown, so this is `open_for`.
     pub retry_after: Duration,
 }
 
@@ -108,7 +108,7 @@ pub struct Breaker {
 #[derive(Debug)]
 struct Inner {
     phase: Phase,
-    /// Grows with each change of state; see the module's documentation.
+    /// Incremented by each change of state; see the module's documentation.
     generation: u64,
     failures: u32,
     opened_at: Option<jiff::Timestamp>,
@@ -119,13 +119,13 @@ struct Inner {
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Closed,
-    /// `until` is `None` where an operator holds the breaker open.
+    /// `until` is `None` while an operator holds the breaker open.
     Open {
         until: Option<Instant>,
     },
     HalfOpen {
         successes: u32,
-        probe_out: bool,
+        probe_in_flight: bool,
     },
 }
 
@@ -140,7 +140,7 @@ impl Phase {
 }
 
 impl Breaker {
-    /// A closed breaker. The name is what reports and events call it, such as `tool:calculate`.
+    /// A closed breaker. Reports and events use its name, such as `tool:calculate`.
     pub fn new(name: impl Into<String>, settings: BreakerSettings) -> Self {
         Self {
             name: name.into(),
@@ -168,12 +168,12 @@ impl Breaker {
         lock(&self.inner).phase.state()
     }
 
-    /// Asks to make one call. The permit must be told how the call went; one that is dropped (the call was cancelled)
-    /// counts as nothing and makes room for the next probe.
+    /// Requests a permit for one call. Report the outcome on the permit. Dropping it, as a cancelled call does, counts
+    /// neither way and lets the next probe through.
     ///
     /// # Errors
     ///
-    /// [`Rejected`] while the breaker is open, and while it is half-open and a probe is out.
+    /// [`Rejected`] while the breaker is open, and while it is half-open with a probe in flight.
     pub fn try_acquire(self: &Arc<Self>) -> Result<(Permit, Option<Transition>), Rejected> {
         let mut inner = lock(&self.inner);
         let mut transition = None;
@@ -189,18 +189,20 @@ impl Breaker {
                     &mut inner,
                     Phase::HalfOpen {
                         successes: 0,
-                        probe_out: true,
+                        probe_in_flight: true,
                     },
                 );
             }
-            Phase::HalfOpen { probe_out: true, .. } => return Err(self.reject(&mut inner, Duration::ZERO)),
+            Phase::HalfOpen {
+                probe_in_flight: true, ..
+            } => return Err(self.reject(&mut inner, Duration::ZERO)),
             Phase::HalfOpen {
                 successes,
-                probe_out: false,
+                probe_in_flight: false,
             } => {
                 inner.phase = Phase::HalfOpen {
                     successes,
-                    probe_out: true,
+                    probe_in_flight: true,
                 };
             }
         }
@@ -249,18 +251,18 @@ impl Breaker {
         }
     }
 
-    /// Holds the breaker open, without probes, until [`Self::force_closed`] or [`Self::reset`]: an operator who takes a
-    /// dependency out of service does not want it back a minute later.
+    /// Holds the breaker open, without probes, until [`Self::force_closed`] or [`Self::reset`]. An operator who takes a
+    /// dependency out of service doesn't want it back a minute later.
     fn force_open(&self) -> Option<Transition> {
         self.change(&mut lock(&self.inner), Phase::Open { until: None })
     }
 
-    /// Closes the breaker now, with no failure counted; it opens again on new failures.
+    /// Closes the breaker now with a failure count of 0. New failures open it again.
     fn force_closed(&self) -> Option<Transition> {
         self.change(&mut lock(&self.inner), Phase::Closed)
     }
 
-    /// Makes the breaker as good as new: closed, and every count zero.
+    /// Closes the breaker and sets every counter to 0.
     fn reset(&self) -> Option<Transition> {
         let mut inner = lock(&self.inner);
         let transition = self.change(&mut inner, Phase::Closed);
@@ -278,8 +280,8 @@ impl Breaker {
         }
     }
 
-    /// The only way from one state to another. Where the state stays the same (a breaker forced open twice) there is a
-    /// new generation and no transition.
+    /// The only place that changes the state. If the state stays the same (a breaker forced open twice), it starts a new
+    /// generation but returns no transition.
     fn change(&self, inner: &mut Inner, to: Phase) -> Option<Transition> {
         let from = inner.phase.state();
         inner.phase = to;
@@ -305,7 +307,7 @@ impl Breaker {
     }
 
     fn open(&self, inner: &mut Inner) -> Option<Transition> {
-        // A time beyond what an `Instant` holds is for ever, which is what holding open means.
+        // An `open_for` too long for an `Instant` means forever, so `None` (held open) fits.
         let until = Instant::now().checked_add(self.settings.open_for);
         self.change(inner, Phase::Open { until })
     }
@@ -316,7 +318,7 @@ impl Breaker {
             return None;
         }
         match (inner.phase, verdict) {
-            // Nobody holds a permit of an open breaker's generation.
+            // While open, a breaker issues no permits, so none of this generation exists.
             (Phase::Open { .. }, _) | (Phase::Closed, Verdict::Neutral) => None,
             (Phase::Closed, Verdict::Success) => {
                 inner.failures = 0;
@@ -333,7 +335,7 @@ impl Breaker {
             (Phase::HalfOpen { successes, .. }, Verdict::Neutral) => {
                 inner.phase = Phase::HalfOpen {
                     successes,
-                    probe_out: false,
+                    probe_in_flight: false,
                 };
                 None
             }
@@ -342,7 +344,7 @@ impl Breaker {
                 if successes < self.settings.success_threshold {
                     inner.phase = Phase::HalfOpen {
                         successes,
-                        probe_out: false,
+                        probe_in_flight: false,
                     };
                     None
                 } else {
@@ -364,9 +366,9 @@ enum Verdict {
     Neutral,
 }
 
-/// Leave to make one call. Dropping it is the same as [`Permit::neutral`].
+/// Permission to make one call. Dropping it is the same as [`Permit::neutral`].
 #[derive(Debug)]
-#[must_use = "a permit that is dropped counts as a call that told nothing"]
+#[must_use = "a dropped permit counts as neither a success nor a failure"]
 pub struct Permit {
     breaker: Arc<Breaker>,
     generation: u64,
@@ -384,7 +386,7 @@ impl Permit {
         self.settle(Verdict::Failure)
     }
 
-    /// Nothing was learnt about the dependency: the caller's own mistake, or a call cut short.
+    /// The call says nothing about the dependency: the caller made a mistake, or cancelled.
     pub fn neutral(self) {}
 
     fn settle(mut self, verdict: Verdict) -> Option<Transition> {

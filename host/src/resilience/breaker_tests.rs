@@ -26,8 +26,8 @@ fn fail(breaker: &Arc<Breaker>, times: u32) -> Option<Transition> {
     (0..times).fold(None, |_, _| permit(breaker).failure())
 }
 
-/// Failures until it opens, then the wait until it would let a probe through.
-async fn opened_and_waited() -> Arc<Breaker> {
+/// A breaker that has opened and is ready to admit a probe.
+async fn ready_to_probe() -> Arc<Breaker> {
     let breaker = breaker();
     fail(&breaker, 3);
     advance(OPEN_FOR).await;
@@ -35,7 +35,7 @@ async fn opened_and_waited() -> Arc<Breaker> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_in_a_row_open_it_and_calls_are_refused_at_once() {
+async fn consecutive_failures_open_it_and_calls_are_refused_immediately() {
     let breaker = breaker();
     assert_eq!(fail(&breaker, 2), None);
     let opened = permit(&breaker).failure().unwrap();
@@ -49,7 +49,7 @@ async fn failures_in_a_row_open_it_and_calls_are_refused_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_success_ends_the_row() {
+async fn a_success_resets_the_failure_count() {
     let breaker = breaker();
     fail(&breaker, 2);
     assert_eq!(permit(&breaker).success(), None);
@@ -59,7 +59,7 @@ async fn a_success_ends_the_row() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn neutral_calls_count_neither_way() {
+async fn neutral_and_dropped_permits_are_not_counted() {
     let breaker = breaker();
     fail(&breaker, 2);
     permit(&breaker).neutral();
@@ -68,8 +68,8 @@ async fn neutral_calls_count_neither_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_probe_at_a_time_and_enough_of_them_close_it() {
-    let breaker = opened_and_waited().await;
+async fn probes_run_one_at_a_time_and_enough_successes_close_it() {
+    let breaker = ready_to_probe().await;
     let (probe, transition) = breaker.try_acquire().unwrap();
     assert_eq!(transition.unwrap().to, BreakerState::HalfOpen);
     assert_eq!(breaker.try_acquire().unwrap_err().state, BreakerState::HalfOpen);
@@ -89,8 +89,8 @@ async fn one_probe_at_a_time_and_enough_of_them_close_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_probe_opens_it_for_the_full_time_again() {
-    let breaker = opened_and_waited().await;
+async fn a_failed_probe_reopens_it_for_the_full_time() {
+    let breaker = ready_to_probe().await;
     let reopened = permit(&breaker).failure().unwrap();
     assert_eq!(
         (reopened.from, reopened.to),
@@ -104,22 +104,18 @@ async fn a_failed_probe_opens_it_for_the_full_time_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_probe_makes_room_for_the_next() {
-    let breaker = opened_and_waited().await;
+async fn a_cancelled_probe_frees_the_slot_for_the_next() {
+    let breaker = ready_to_probe().await;
     permit(&breaker).success();
     let cancelled = permit(&breaker);
     assert!(breaker.try_acquire().is_err());
     drop(cancelled);
-    assert_eq!(
-        breaker.stats().success_count,
-        1,
-        "the cancelled call counted for nothing"
-    );
+    assert_eq!(breaker.stats().success_count, 1, "the cancelled call is not counted");
     assert!(permit(&breaker).success().is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_of_an_older_generation_changes_nothing() {
+async fn outcomes_from_an_older_generation_are_ignored() {
     let breaker = breaker();
     let (late_failure, late_success, late_drop) = (permit(&breaker), permit(&breaker), permit(&breaker));
     fail(&breaker, 3);
@@ -127,15 +123,18 @@ async fn a_call_of_an_older_generation_changes_nothing() {
     let probe = permit(&breaker);
     assert_eq!(late_success.success(), None);
     drop(late_drop);
-    assert_eq!(breaker.stats().success_count, 0, "a call from before is no probe");
-    assert!(breaker.try_acquire().is_err(), "and frees nobody's probe");
+    assert_eq!(breaker.stats().success_count, 0, "a late success isn't a probe");
+    assert!(
+        breaker.try_acquire().is_err(),
+        "a late drop doesn't free the probe slot"
+    );
     assert_eq!(late_failure.failure(), None);
     assert_eq!(breaker.state(), BreakerState::HalfOpen);
     assert_eq!(probe.success(), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reset_forgets_the_calls_under_way() {
+async fn a_reset_ignores_calls_in_flight() {
     let breaker = breaker();
     let under_way = permit(&breaker);
     fail(&breaker, 2);
@@ -145,7 +144,7 @@ async fn a_reset_forgets_the_calls_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn held_open_it_sends_no_probe_until_told() {
+async fn a_forced_open_breaker_admits_no_probe_until_closed_or_reset() {
     let breaker = breaker();
     let forced = breaker.force_open().unwrap();
     assert_eq!((forced.to, forced.retry_after), (BreakerState::Open, None));
@@ -156,7 +155,10 @@ async fn held_open_it_sends_no_probe_until_told() {
 
     assert_eq!(breaker.force_closed().unwrap().to, BreakerState::Closed);
     assert_eq!(breaker.stats().opened_count, 1);
-    assert!(fail(&breaker, 3).is_some(), "closed by force, it still counts");
+    assert!(
+        fail(&breaker, 3).is_some(),
+        "a forced-closed breaker still counts failures"
+    );
     breaker.reset();
     let stats = breaker.stats();
     assert_eq!(
@@ -166,7 +168,7 @@ async fn held_open_it_sends_no_probe_until_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stats_have_the_agreed_names() {
+async fn stats_have_the_documented_field_names() {
     let breaker = breaker();
     fail(&breaker, 3);
     advance(Duration::from_millis(1500)).await;
@@ -193,7 +195,7 @@ async fn stats_have_the_agreed_names() {
     assert!(stats["opened_at"].as_str().unwrap().ends_with('Z'));
 }
 
-/// What can happen to a breaker, with the calls under way numbered by age.
+/// An operation on a breaker. Calls in flight are numbered by age.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Acquire,
@@ -220,8 +222,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..120)
 }
 
-/// The breaker told as simply as possible: a state word, whole seconds, and for each call under way whether it still
-/// counts. When the state changes, no call under way counts any more.
+/// A minimal reference model: the state, whole seconds, and for each call in flight whether it still counts. When the state
+/// changes, no call in flight counts any longer.
 #[derive(Debug)]
 struct Reference {
     state: BreakerState,
@@ -283,7 +285,7 @@ impl Reference {
 
 proptest! {
     #[test]
-    fn it_behaves_as_the_reference(steps in steps()) {
+    fn the_breaker_matches_the_reference_model(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let breaker = breaker();

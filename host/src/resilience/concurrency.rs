@@ -1,46 +1,46 @@
-//! A limit on how many calls run at once, with a bounded wait.
+//! Limits how many calls run concurrently, with a bounded wait for a permit.
 //!
 //! # Why bound the wait as well?
 //!
-//! A semaphore alone turns overload into latency: the queue grows, every caller waits longer than the one before, and by
-//! the time a call runs nobody needs its answer any more. With a bounded wait an overloaded host says so while the caller
-//! can still do something else.
+//! A semaphore alone turns overload into latency: the queue grows, each caller waits longer than the one before, and by the
+//! time a call runs its caller no longer needs the answer. With a bounded wait, an overloaded host fails fast, while the
+//! caller can still do something else.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::fair::{FairPlace, FairPlaces, Share, Standing};
 
-/// A named number of places, shared fairly between tenants.
+/// A named semaphore, shared fairly between tenants.
 #[derive(Clone, Debug)]
 pub struct ConcurrencyLimit {
     name: Arc<str>,
     limit: usize,
-    places: FairPlaces,
+    semaphore: FairPlaces,
 }
 
-/// No place became free within the wait.
+/// No permit became free within the wait.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("all {limit} places of `{name}` are taken")]
+#[error("all {limit} permits of `{name}` are in use")]
 pub struct Saturated {
     pub name: String,
     pub limit: usize,
 }
 
 impl ConcurrencyLimit {
-    /// At most `permits` at once; the name tells an operator which limit was hit.
+    /// Admits at most `permits` calls at once. Errors carry the name, so that an operator knows which limit was hit.
     pub fn new(name: impl Into<String>, permits: usize) -> Self {
         Self {
             name: name.into().into(),
             limit: permits,
-            places: FairPlaces::new(permits, Share::Places),
+            semaphore: FairPlaces::new(permits, Share::Places),
         }
     }
 
-    /// Lets no tenant hold more than `most`, whether or not others want any.
+    /// Caps one tenant's permits at `most`, even when no other tenant waits.
     #[must_use]
     pub fn with_most_for_one(mut self, most: usize) -> Self {
-        self.places = self.places.with_most_for_one(most);
+        self.semaphore = self.semaphore.with_most_for_one(most);
         self
     }
 
@@ -48,18 +48,17 @@ impl ConcurrencyLimit {
         &self.name
     }
 
-    /// Takes a place for a tenant, waiting for one no longer than `wait`. Cancel-safe: dropping the future leaves the
-    /// queue.
+    /// Acquires a permit for a tenant, waiting for at most `wait`. Cancel-safe: dropping the future leaves the queue.
     ///
     /// # Errors
     ///
-    /// [`Saturated`] when the wait is over.
+    /// [`Saturated`] if no permit became free in time.
     pub async fn acquire(&self, tenant: &Arc<str>, wait: Duration) -> Result<FairPlace, Saturated> {
-        // The free place first: no timer is armed, and a wait of zero still gets it.
-        if let Some(place) = self.places.try_acquire(tenant) {
-            return Ok(place);
+        // Try without waiting first: this arms no timer, and even a wait of zero gets a free permit.
+        if let Some(permit) = self.semaphore.try_acquire(tenant) {
+            return Ok(permit);
         }
-        let waiting = self.places.acquire(tenant, Standing::Newcomer);
+        let waiting = self.semaphore.acquire(tenant, Standing::Newcomer);
         tokio::time::timeout(wait, waiting).await.map_err(|_| Saturated {
             name: self.name.to_string(),
             limit: self.limit,
@@ -92,7 +91,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_freed_place_goes_to_who_waits() {
+    async fn a_freed_permit_goes_to_the_waiter() {
         let limit = ConcurrencyLimit::new("host", 1);
         let taken = limit.acquire(&"t".into(), Duration::ZERO).await.unwrap();
         let waiter = tokio::spawn({
@@ -109,7 +108,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_waiter_who_left_takes_no_place() {
+    async fn a_cancelled_waiter_takes_no_permit() {
         let limit = ConcurrencyLimit::new("host", 1);
         let taken = limit.acquire(&"t".into(), Duration::ZERO).await.unwrap();
         let waiter = tokio::spawn({

@@ -1,12 +1,12 @@
-//! Places that are shared fairly between tenants.
+//! A semaphore that is fair between tenants.
 //!
-//! # Why not a semaphore?
+//! # Why not a plain semaphore?
 //!
-//! A semaphore serves waiters in the order in which they came: a tenant that sends a thousand calls at once is served a
-//! thousand times before the next tenant is served once. Here a place that becomes free goes to the waiting tenant that has
-//! had the least: that holds the fewest places or, where they are held for moments, has held them for the shortest time.
-//! Within a tenant the first to come is the first to be served, but for those who come again and again for a short turn:
-//! they let newcomers pass.
+//! A plain semaphore serves waiters in order of arrival: a tenant that sends a thousand calls at once is served a thousand
+//! times before the next tenant is served once. Here a freed permit goes to the waiting tenant that has received the least:
+//! the one that holds the fewest permits or, for short timeslices, the one that has held permits for the shortest total time.
+//! Within a tenant the queue is first in, first out, with one exception: waiters that come back for another timeslice let new
+//! waiters go first.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::future::Future;
@@ -17,30 +17,31 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many idle tenants are remembered: those who come and go all the time cost no allocation each time.
-const IDLE_LINES: usize = 64;
+/// Tenants to remember before idle ones are removed, so that a tenant that comes and goes costs no allocation each time.
+const MAX_IDLE_TENANTS: usize = 64;
 
-/// Places in a row that go to newcomers while others of the same tenant wait.
-const NEWCOMERS_IN_A_ROW: u32 = 3;
+/// Consecutive permits that go to new waiters while requeued ones of the same tenant wait.
+const MAX_NEW_IN_A_ROW: u32 = 3;
 
-/// Where in its tenant's line a waiter stands.
+/// A waiter's priority within its tenant's queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
+    /// Waits for its first permit.
     Newcomer,
-    /// Has had its turns, and lets newcomers pass, but for every fourth place.
+    /// Has had a permit before. It lets new waiters go first, except for every fourth permit.
     Regular,
 }
 
-/// What is shared fairly.
+/// The quantity that is shared fairly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
-    /// The places that are held.
+    /// The number of permits held.
     Places,
-    /// The time for which places are held.
+    /// The total time for which permits are held.
     Time,
 }
 
-/// A number of places. Clones share them.
+/// A semaphore that is fair between tenants. Clones share its permits.
 #[derive(Clone, Debug)]
 pub struct FairPlaces {
     share: Share,
@@ -49,93 +50,95 @@ pub struct FairPlaces {
 
 #[derive(Debug)]
 struct Inner {
-    /// Above zero only where nobody waits who may have one.
+    /// Free permits. Above zero only while no eligible waiter exists.
     free: usize,
-    /// Places that one tenant may hold.
-    most_for_one: usize,
-    /// Time that one place is charged for.
-    most_charged: Duration,
-    lines: BTreeMap<Arc<str>, Line>,
-    /// Of those who wait, by ticket.
+    /// The cap on one tenant's permits.
+    max_per_tenant: usize,
+    /// The cap on the time charged per permit.
+    max_charge: Duration,
+    tenants: BTreeMap<Arc<str>, TenantQueue>,
+    /// Wakers of the waiters, by ticket.
     wakers: HashMap<u64, Waker>,
-    /// Tickets whose place is taken for them, until they come for it.
+    /// Tickets that have been granted a permit but haven't been polled since.
     granted: HashSet<u64>,
     tickets: u64,
-    /// Counts what was granted, so that it can be told who was served longest ago.
+    /// Incremented by each grant, so that ties go to the tenant served longest ago.
     grants: u64,
-    /// The time that tenants have used who are served now: who comes anew begins there, with no claim from before.
-    used: Duration,
+    /// The highest `used` of any tenant served so far. An idle tenant that returns starts from here, without credit for its
+    /// idle time.
+    virtual_time: Duration,
 }
 
-/// What a tenant holds and waits for.
+/// One tenant's permits and waiters.
 #[derive(Debug, Default)]
-struct Line {
+struct TenantQueue {
     held: usize,
-    newcomers: VecDeque<u64>,
-    regulars: VecDeque<u64>,
-    /// Places that went to newcomers since the last one that went to a regular.
-    newcomers_served: u32,
-    served: u64,
+    new: VecDeque<u64>,
+    requeued: VecDeque<u64>,
+    /// Permits granted to new waiters since the last one granted to a requeued waiter.
+    new_in_a_row: u32,
+    last_grant: u64,
+    /// Time charged so far.
     used: Duration,
 }
 
-impl Line {
+impl TenantQueue {
     fn is_empty(&self) -> bool {
-        self.newcomers.is_empty() && self.regulars.is_empty()
+        self.new.is_empty() && self.requeued.is_empty()
     }
 
-    fn queue(&mut self, standing: Standing) -> &mut VecDeque<u64> {
+    fn tickets(&mut self, standing: Standing) -> &mut VecDeque<u64> {
         match standing {
-            Standing::Newcomer => &mut self.newcomers,
-            Standing::Regular => &mut self.regulars,
+            Standing::Newcomer => &mut self.new,
+            Standing::Regular => &mut self.requeued,
         }
     }
 
     fn next(&mut self) -> Option<u64> {
-        let regular_is_due = self.newcomers.is_empty() || self.newcomers_served >= NEWCOMERS_IN_A_ROW;
-        if regular_is_due && let Some(ticket) = self.regulars.pop_front() {
-            self.newcomers_served = 0;
+        let requeued_is_due = self.new.is_empty() || self.new_in_a_row >= MAX_NEW_IN_A_ROW;
+        if requeued_is_due && let Some(ticket) = self.requeued.pop_front() {
+            self.new_in_a_row = 0;
             return Some(ticket);
         }
-        self.newcomers_served = self.newcomers_served.saturating_add(1);
-        self.newcomers.pop_front()
+        self.new_in_a_row = self.new_in_a_row.saturating_add(1);
+        self.new.pop_front()
     }
 }
 
-/// A place. Dropping it gives it to the next, or frees it.
+/// A permit. Dropping it passes it to the next waiter, or frees it.
 #[derive(Debug)]
-#[must_use = "a place that is dropped is free again"]
+#[must_use = "dropping a permit releases it immediately"]
 pub struct FairPlace {
-    places: FairPlaces,
+    semaphore: FairPlaces,
     tenant: Arc<str>,
-    /// Since when it is held, where time is shared.
+    /// When it was acquired; `None` unless time is shared.
     since: Option<Instant>,
-    /// How long it was, once that is settled.
+    /// How long it was held, once the clock has stopped.
     held_for: Option<Duration>,
 }
 
-/// Waits for a place. Cancel-safe: dropping it leaves the line.
+/// Waits for a permit. Cancel-safe: dropping it leaves the queue.
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Acquire {
-    places: FairPlaces,
+    semaphore: FairPlaces,
     tenant: Arc<str>,
     standing: Standing,
     ticket: Option<u64>,
 }
 
 impl FairPlaces {
-    pub fn new(places: usize, share: Share) -> Self {
+    pub fn new(permits: usize, share: Share) -> Self {
         let inner = Inner {
-            free: places,
-            most_for_one: places,
-            most_charged: Duration::MAX,
-            lines: BTreeMap::new(),
+            free: permits,
+            max_per_tenant: permits,
+            max_charge: Duration::MAX,
+            tenants: BTreeMap::new(),
             wakers: HashMap::new(),
             granted: HashSet::new(),
             tickets: 0,
             grants: 0,
-            used: Duration::ZERO,
+            virtual_time: Duration::ZERO,
         };
         Self {
             share,
@@ -143,29 +146,29 @@ impl FairPlaces {
         }
     }
 
-    /// Lets no tenant hold more than `most`, whether or not others want any.
+    /// Caps one tenant's permits at `most`, even when no other tenant waits.
     #[must_use]
     pub fn with_most_for_one(self, most: usize) -> Self {
-        self.lock().most_for_one = most;
+        self.lock().max_per_tenant = most;
         self
     }
 
-    /// Charges nobody for more than `most` of the time that one place was held: where others decide how long that is, who
-    /// had bad luck is not to wait for as long afterwards.
+    /// Caps the time charged per permit at `most`. Where the holder doesn't control how long it holds a permit (a hung disk),
+    /// this keeps one slow operation from starving its tenant afterwards.
     #[must_use]
     pub fn with_most_charged(self, most: Duration) -> Self {
-        self.lock().most_charged = most;
+        self.lock().max_charge = most;
         self
     }
 
-    /// Takes a place at once. That overtakes nobody: while somebody waits who may have one, none is free.
+    /// Takes a permit if one is free. This overtakes no waiter: no permit is free while an eligible waiter exists.
     pub fn try_acquire(&self, tenant: &Arc<str>) -> Option<FairPlace> {
-        self.lock().take_free(tenant).then(|| self.place(tenant))
+        self.lock().take_free(tenant).then(|| self.permit(tenant))
     }
 
-    fn place(&self, tenant: &Arc<str>) -> FairPlace {
+    fn permit(&self, tenant: &Arc<str>) -> FairPlace {
         FairPlace {
-            places: self.clone(),
+            semaphore: self.clone(),
             tenant: tenant.clone(),
             since: (self.share == Share::Time).then(Instant::now),
             held_for: None,
@@ -174,7 +177,7 @@ impl FairPlaces {
 
     pub fn acquire(&self, tenant: &Arc<str>, standing: Standing) -> Acquire {
         Acquire {
-            places: self.clone(),
+            semaphore: self.clone(),
             tenant: tenant.clone(),
             standing,
             ticket: None,
@@ -185,9 +188,9 @@ impl FairPlaces {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn give_back(&self, tenant: &Arc<str>, held_for: Duration) {
-        let waker = self.lock().give_back(tenant, held_for, self.share);
-        // Outside the lock: what is woken may come here at once.
+    fn release(&self, tenant: &Arc<str>, held_for: Duration) {
+        let waker = self.lock().release(tenant, held_for, self.share);
+        // Wake outside the lock: the woken task can call back into this semaphore immediately.
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -195,75 +198,75 @@ impl FairPlaces {
 }
 
 impl Inner {
-    fn line(&mut self, tenant: &Arc<str>) -> &mut Line {
-        let used = self.used;
-        let line = self.lines.entry(tenant.clone()).or_default();
-        if line.held == 0 && line.is_empty() {
-            line.used = line.used.max(used);
+    fn queue(&mut self, tenant: &Arc<str>) -> &mut TenantQueue {
+        let virtual_time = self.virtual_time;
+        let queue = self.tenants.entry(tenant.clone()).or_default();
+        if queue.held == 0 && queue.is_empty() {
+            queue.used = queue.used.max(virtual_time);
         }
-        line
+        queue
     }
 
     fn take_free(&mut self, tenant: &Arc<str>) -> bool {
         if self.free == 0 {
             return false;
         }
-        let (most, now) = (self.most_for_one, self.grants + 1);
-        let line = self.line(tenant);
-        if line.held >= most {
+        let (max, grant) = (self.max_per_tenant, self.grants + 1);
+        let queue = self.queue(tenant);
+        if queue.held >= max {
             return false;
         }
-        line.held += 1;
-        line.served = now;
-        // Who was served while nobody waited owes nobody for that.
-        let used = line.used;
+        queue.held += 1;
+        queue.last_grant = grant;
+        // Time used without competition is no debt: advancing the virtual time lets the others start level.
+        let used = queue.used;
         self.free -= 1;
-        self.grants = now;
-        self.used = self.used.max(used);
+        self.grants = grant;
+        self.virtual_time = self.virtual_time.max(used);
         true
     }
 
-    /// Takes a place from `tenant` and finds the next one for it. Returns who is to be woken.
-    fn give_back(&mut self, tenant: &Arc<str>, held_for: Duration, share: Share) -> Option<Waker> {
-        let most_charged = self.most_charged;
-        let line = self.line(tenant);
-        line.held = line.held.saturating_sub(1);
-        line.used = line.used.saturating_add(held_for.min(most_charged));
-        let has_had = |line: &Line| match share {
-            Share::Places => (line.held, Duration::ZERO, line.served),
-            Share::Time => (0, line.used, line.served),
+    /// Takes a permit back from `tenant` and grants it to the next waiter, if any. Returns the waker to call.
+    fn release(&mut self, tenant: &Arc<str>, held_for: Duration, share: Share) -> Option<Waker> {
+        let max_charge = self.max_charge;
+        let queue = self.queue(tenant);
+        queue.held = queue.held.saturating_sub(1);
+        queue.used = queue.used.saturating_add(held_for.min(max_charge));
+        let service_received = |queue: &TenantQueue| match share {
+            Share::Places => (queue.held, Duration::ZERO, queue.last_grant),
+            Share::Time => (0, queue.used, queue.last_grant),
         };
-        let most = self.most_for_one;
-        let may_have_one = |line: &Line| !line.is_empty() && line.held < most;
-        let waiting = self.lines.iter().filter(|(_, line)| may_have_one(line));
-        let next = waiting.min_by_key(|(_, line)| has_had(line));
-        let next = next.map(|(tenant, line)| (tenant.clone(), line.used));
+        let max = self.max_per_tenant;
+        let is_eligible = |queue: &TenantQueue| !queue.is_empty() && queue.held < max;
+        let waiting = self.tenants.iter().filter(|(_, queue)| is_eligible(queue));
+        let next = waiting.min_by_key(|(_, queue)| service_received(queue));
+        let next = next.map(|(tenant, queue)| (tenant.clone(), queue.used));
         let waker = match next {
             None => {
                 self.free += 1;
                 None
             }
             Some((next, used)) => {
-                self.used = self.used.max(used);
+                self.virtual_time = self.virtual_time.max(used);
                 self.grants += 1;
-                let now = self.grants;
-                let line = self.line(&next);
-                line.held += 1;
-                line.served = now;
-                line.next().and_then(|ticket| {
+                let grant = self.grants;
+                let queue = self.queue(&next);
+                queue.held += 1;
+                queue.last_grant = grant;
+                queue.next().and_then(|ticket| {
                     self.granted.insert(ticket);
                     self.wakers.remove(&ticket)
                 })
             }
         };
-        self.forget_if_idle(tenant);
+        self.remove_if_idle(tenant);
         waker
     }
 
-    fn forget_if_idle(&mut self, tenant: &Arc<str>) {
-        let is_idle = |line: &Line| line.held == 0 && line.is_empty();
-        if self.lines.len() > IDLE_LINES && self.lines.get(tenant).is_some_and(is_idle) {
-            self.lines.remove(tenant);
+    fn remove_if_idle(&mut self, tenant: &Arc<str>) {
+        let is_idle = |queue: &TenantQueue| queue.held == 0 && queue.is_empty();
+        if self.tenants.len() > MAX_IDLE_TENANTS && self.tenants.get(tenant).is_some_and(is_idle) {
+            self.tenants.remove(tenant);
         }
     }
 }
@@ -273,29 +276,29 @@ impl Future for Acquire {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<FairPlace> {
         let this = &mut *self;
-        let mut inner = this.places.lock();
-        let is_served = match this.ticket {
+        let mut inner = this.semaphore.lock();
+        let is_granted = match this.ticket {
             None => inner.take_free(&this.tenant),
             Some(ticket) => inner.granted.remove(&ticket),
         };
-        if is_served {
+        if is_granted {
             drop(inner);
             this.ticket = None;
-            return Poll::Ready(this.places.place(&this.tenant));
+            return Poll::Ready(this.semaphore.permit(&this.tenant));
         }
         let ticket = match this.ticket {
             Some(ticket) => ticket,
             None => {
                 inner.tickets += 1;
                 let ticket = inner.tickets;
-                inner.line(&this.tenant).queue(this.standing).push_back(ticket);
+                inner.queue(&this.tenant).tickets(this.standing).push_back(ticket);
                 this.ticket = Some(ticket);
                 ticket
             }
         };
         let replaced = inner.wakers.insert(ticket, cx.waker().clone());
         drop(inner);
-        // A waker may hold what holds a place.
+        // Dropped outside the lock: a waker's task can own a permit, whose drop takes the lock.
         drop(replaced);
         Poll::Pending
     }
@@ -304,26 +307,26 @@ impl Future for Acquire {
 impl Drop for Acquire {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
-        let mut inner = self.places.lock();
+        let mut inner = self.semaphore.lock();
         let waker = inner.wakers.remove(&ticket);
         if inner.granted.remove(&ticket) {
             drop(inner);
-            self.places.give_back(&self.tenant, Duration::ZERO);
+            self.semaphore.release(&self.tenant, Duration::ZERO);
             return;
         }
         let standing = self.standing;
         inner
-            .line(&self.tenant)
-            .queue(standing)
+            .queue(&self.tenant)
+            .tickets(standing)
             .retain(|waiting| *waiting != ticket);
-        inner.forget_if_idle(&self.tenant);
+        inner.remove_if_idle(&self.tenant);
         drop(inner);
         drop(waker);
     }
 }
 
 impl FairPlace {
-    /// Keeps the place, but counts no more time for it.
+    /// Keeps the permit but stops charging time for it.
     pub fn stop_clock(&mut self) {
         let since = self.since;
         self.held_for
@@ -335,7 +338,7 @@ impl Drop for FairPlace {
     fn drop(&mut self) {
         self.stop_clock();
         let held_for = self.held_for.unwrap_or_default();
-        self.places.give_back(&self.tenant, held_for);
+        self.semaphore.release(&self.tenant, held_for);
     }
 }
 
@@ -352,47 +355,49 @@ mod tests {
         name.into()
     }
 
-    fn is_idle(places: &FairPlaces, free: usize) -> bool {
-        let inner = places.lock();
-        let rests = inner.lines.values().all(|line| line.held == 0 && line.is_empty());
-        inner.free == free && rests && inner.wakers.is_empty() && inner.granted.is_empty()
+    fn is_idle(semaphore: &FairPlaces, free: usize) -> bool {
+        let inner = semaphore.lock();
+        let no_tenant_is_active = inner.tenants.values().all(|queue| queue.held == 0 && queue.is_empty());
+        inner.free == free && no_tenant_is_active && inner.wakers.is_empty() && inner.granted.is_empty()
     }
 
     #[test]
-    fn a_flood_of_one_tenant_lets_the_other_in_every_second_time() {
-        let places = FairPlaces::new(2, Share::Places);
+    fn a_flooding_tenant_gets_only_every_second_permit() {
+        let semaphore = FairPlaces::new(2, Share::Places);
         let (loud, quiet) = (tenant("loud"), tenant("quiet"));
-        let mut held = vec![places.try_acquire(&loud).unwrap(), places.try_acquire(&loud).unwrap()];
-        let mut waiting: Vec<_> = (0..10).map(|_| places.acquire(&loud, Newcomer)).collect();
-        waiting.extend((0..10).map(|_| places.acquire(&quiet, Newcomer)));
+        let mut held = vec![
+            semaphore.try_acquire(&loud).unwrap(),
+            semaphore.try_acquire(&loud).unwrap(),
+        ];
+        let mut waiting: Vec<_> = (0..10).map(|_| semaphore.acquire(&loud, Newcomer)).collect();
+        waiting.extend((0..10).map(|_| semaphore.acquire(&quiet, Newcomer)));
         for acquire in &mut waiting {
             assert!(acquire.now_or_never().is_none());
         }
         let mut served = Vec::new();
         for _ in 0..20 {
             drop(held.remove(0));
-            let place = waiting
+            let permit = waiting
                 .iter_mut()
                 .find_map(|acquire| acquire.ticket.and_then(|_| acquire.now_or_never()))
                 .unwrap();
-            served.push(place.tenant.to_string());
-            held.push(place);
+            served.push(permit.tenant.to_string());
+            held.push(permit);
         }
-        // The first place goes to who holds none; from then on they hold one each, and it goes to and fro.
+        // The first permit goes to the tenant that holds none. From then on each holds one, and they alternate.
         let quiet_of_first_ten = served.iter().take(10).filter(|name| *name == "quiet").count();
         assert!((5..=6).contains(&quiet_of_first_ten), "{served:?}");
         drop((held, waiting));
-        assert!(is_idle(&places, 2));
+        assert!(is_idle(&semaphore, 2));
     }
 
-    /// Who holds a place for longer each time is let in less often.
     #[tokio::test(start_paused = true)]
-    async fn time_is_shared_by_the_time_that_is_held() {
-        let places = FairPlaces::new(1, Share::Time);
+    async fn a_tenant_that_holds_permits_longer_gets_fewer() {
+        let semaphore = FairPlaces::new(1, Share::Time);
         let (long, short) = (tenant("long"), tenant("short"));
-        let mut held = places.try_acquire(&long).unwrap();
+        let mut held = semaphore.try_acquire(&long).unwrap();
         let mut waiting: Vec<_> = (0..40)
-            .flat_map(|_| [places.acquire(&long, Newcomer), places.acquire(&short, Newcomer)])
+            .flat_map(|_| [semaphore.acquire(&long, Newcomer), semaphore.acquire(&short, Newcomer)])
             .collect();
         for acquire in &mut waiting {
             assert!(acquire.now_or_never().is_none());
@@ -411,15 +416,14 @@ mod tests {
         assert!((3..=6).contains(&times[0]), "{times:?}");
     }
 
-    /// A tenant that rested has saved up nothing.
     #[tokio::test(start_paused = true)]
-    async fn time_is_no_capital() {
-        let places = FairPlaces::new(1, Share::Time);
+    async fn an_idle_tenant_accumulates_no_credit() {
+        let semaphore = FairPlaces::new(1, Share::Time);
         let (busy, late) = (tenant("busy"), tenant("late"));
-        drop(places.try_acquire(&late).unwrap());
-        let mut held = places.try_acquire(&busy).unwrap();
+        drop(semaphore.try_acquire(&late).unwrap());
+        let mut held = semaphore.try_acquire(&busy).unwrap();
         for _ in 0..10 {
-            let mut next = places.acquire(&busy, Newcomer);
+            let mut next = semaphore.acquire(&busy, Newcomer);
             assert!((&mut next).now_or_never().is_none());
             tokio::time::advance(Duration::from_secs(1)).await;
             drop(held);
@@ -427,7 +431,7 @@ mod tests {
         }
         let mut served = String::new();
         let mut waiting: Vec<_> = (0..6)
-            .flat_map(|_| [places.acquire(&busy, Newcomer), places.acquire(&late, Newcomer)])
+            .flat_map(|_| [semaphore.acquire(&busy, Newcomer), semaphore.acquire(&late, Newcomer)])
             .collect();
         for acquire in &mut waiting {
             assert!(acquire.now_or_never().is_none());
@@ -444,28 +448,27 @@ mod tests {
         assert!(served.matches('b').count() >= 3, "{served}");
     }
 
-    /// Time that was used while nobody wanted it is no debt.
     #[tokio::test(start_paused = true)]
-    async fn who_worked_alone_is_not_made_to_wait_for_it() {
-        let places = FairPlaces::new(1, Share::Time);
+    async fn time_used_without_competition_is_no_debt() {
+        let semaphore = FairPlaces::new(1, Share::Time);
         let (first, late) = (tenant("first"), tenant("late"));
         for _ in 0..100 {
-            let held = places.try_acquire(&first).unwrap();
+            let held = semaphore.try_acquire(&first).unwrap();
             tokio::time::advance(Duration::from_secs(1)).await;
             drop(held);
         }
-        let mut held = places.try_acquire(&late).unwrap();
-        let mut waiting: Vec<_> = (0..20).map(|_| places.acquire(&late, Newcomer)).collect();
-        let mut mine = places.acquire(&first, Newcomer);
+        let mut held = semaphore.try_acquire(&late).unwrap();
+        let mut waiting: Vec<_> = (0..20).map(|_| semaphore.acquire(&late, Newcomer)).collect();
+        let mut mine = semaphore.acquire(&first, Newcomer);
         for acquire in waiting.iter_mut().chain([&mut mine]) {
             assert!(acquire.now_or_never().is_none());
         }
         let mut before = 0;
-        let place = loop {
+        let permit = loop {
             tokio::time::advance(Duration::from_secs(1)).await;
             drop(held);
-            if let Some(place) = (&mut mine).now_or_never() {
-                break place;
+            if let Some(permit) = (&mut mine).now_or_never() {
+                break permit;
             }
             held = waiting
                 .iter_mut()
@@ -473,19 +476,22 @@ mod tests {
                 .unwrap();
             before += 1;
         };
-        drop(place);
-        assert!(before <= 2, "{before} turns of the other came first");
+        drop(permit);
+        assert!(before <= 2, "the other tenant had {before} turns first");
     }
 
     #[test]
-    fn within_a_tenant_the_first_to_come_is_the_first_to_be_served() {
-        let places = FairPlaces::new(1, Share::Places);
+    fn a_tenants_queue_is_first_in_first_out() {
+        let semaphore = FairPlaces::new(1, Share::Places);
         let one = tenant("one");
-        let held = places.try_acquire(&one).unwrap();
-        let [mut first, mut second] = [places.acquire(&one, Newcomer), places.acquire(&one, Newcomer)];
+        let held = semaphore.try_acquire(&one).unwrap();
+        let [mut first, mut second] = [semaphore.acquire(&one, Newcomer), semaphore.acquire(&one, Newcomer)];
         assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
         drop(held);
-        assert!(places.try_acquire(&one).is_none(), "it is taken for the first");
+        assert!(
+            semaphore.try_acquire(&one).is_none(),
+            "the permit is granted to the first waiter"
+        );
         assert!((&mut second).now_or_never().is_none());
         let held = (&mut first).now_or_never().unwrap();
         drop(held);
@@ -493,14 +499,14 @@ mod tests {
     }
 
     #[test]
-    fn regulars_let_newcomers_pass_but_not_for_ever() {
-        let places = FairPlaces::new(1, Share::Places);
+    fn requeued_waiters_let_new_ones_go_first_but_are_not_starved() {
+        let semaphore = FairPlaces::new(1, Share::Places);
         let one = tenant("one");
-        let mut held = places.try_acquire(&one).unwrap();
+        let mut held = semaphore.try_acquire(&one).unwrap();
         let standings = [[Regular; 8], [Newcomer; 8]].concat();
         let mut waiting: Vec<_> = standings
             .iter()
-            .map(|standing| places.acquire(&one, *standing))
+            .map(|standing| semaphore.acquire(&one, *standing))
             .collect();
         for acquire in &mut waiting {
             assert!(acquire.now_or_never().is_none());
@@ -508,27 +514,26 @@ mod tests {
         let mut served = String::new();
         while !waiting.is_empty() {
             drop(held);
-            let (at, place) = waiting
+            let (at, permit) = waiting
                 .iter_mut()
                 .enumerate()
                 .find_map(|(at, acquire)| Some((at, acquire.now_or_never()?)))
                 .unwrap();
             served.push(if waiting[at].standing == Newcomer { 'n' } else { 'r' });
             drop(waiting.remove(at));
-            held = place;
+            held = permit;
         }
         assert_eq!(served, "nnnrnnnrnnrrrrrr");
     }
 
-    /// Whoever can't be interrupted pays for all of it, but where others decide how long it takes.
     #[tokio::test(start_paused = true)]
-    async fn a_place_is_charged_for_all_its_time_or_for_the_most() {
+    async fn a_permit_is_charged_its_full_time_up_to_the_cap() {
         for (most, expected) in [(Duration::MAX, 2..=3), (Duration::from_millis(100), 6..=9)] {
-            let places = FairPlaces::new(1, Share::Time).with_most_charged(most);
+            let semaphore = FairPlaces::new(1, Share::Time).with_most_charged(most);
             let (slow, quick) = (tenant("slow"), tenant("quick"));
-            let mut held = places.try_acquire(&quick).unwrap();
+            let mut held = semaphore.try_acquire(&quick).unwrap();
             let mut waiting: Vec<_> = (0..100)
-                .flat_map(|_| [places.acquire(&slow, Newcomer), places.acquire(&quick, Newcomer)])
+                .flat_map(|_| [semaphore.acquire(&slow, Newcomer), semaphore.acquire(&quick, Newcomer)])
                 .collect();
             for acquire in &mut waiting {
                 assert!(acquire.now_or_never().is_none());
@@ -549,58 +554,57 @@ mod tests {
     }
 
     #[test]
-    fn tenants_that_are_gone_are_forgotten() {
-        let places = FairPlaces::new(1, Share::Places);
+    fn idle_tenants_are_removed() {
+        let semaphore = FairPlaces::new(1, Share::Places);
         for number in 0..1_000 {
-            drop(places.try_acquire(&tenant(&number.to_string())));
+            drop(semaphore.try_acquire(&tenant(&number.to_string())));
         }
-        assert!(places.lock().lines.len() <= IDLE_LINES);
+        assert!(semaphore.lock().tenants.len() <= MAX_IDLE_TENANTS);
     }
 
     #[test]
-    fn who_leaves_takes_no_place_along() {
-        let places = FairPlaces::new(1, Share::Places);
+    fn a_cancelled_waiter_leaks_no_permit() {
+        let semaphore = FairPlaces::new(1, Share::Places);
         let [one, two] = [tenant("one"), tenant("two")];
-        let held = places.try_acquire(&one).unwrap();
-        let [mut leaves, mut leaves_with_a_place, mut stays] = [
-            places.acquire(&one, Newcomer),
-            places.acquire(&two, Newcomer),
-            places.acquire(&two, Newcomer),
+        let held = semaphore.try_acquire(&one).unwrap();
+        let [mut leaves, mut leaves_with_a_permit, mut stays] = [
+            semaphore.acquire(&one, Newcomer),
+            semaphore.acquire(&two, Newcomer),
+            semaphore.acquire(&two, Newcomer),
         ];
-        for acquire in [&mut leaves, &mut leaves_with_a_place, &mut stays] {
+        for acquire in [&mut leaves, &mut leaves_with_a_permit, &mut stays] {
             assert!(acquire.now_or_never().is_none());
         }
         drop(leaves);
         drop(held);
-        drop(leaves_with_a_place);
+        drop(leaves_with_a_permit);
         assert!((&mut stays).now_or_never().is_some());
-        assert!(is_idle(&places, 1));
+        assert!(is_idle(&semaphore, 1));
     }
 
-    /// Nothing is lost or made up when many threads come and go.
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn places_add_up_under_contention() {
+    async fn permits_are_neither_lost_nor_duplicated_under_contention() {
         use std::sync::atomic::{AtomicUsize, Ordering};
-        let places = FairPlaces::new(3, Share::Places);
+        let semaphore = FairPlaces::new(3, Share::Places);
         let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let tasks: Vec<_> = (0..400)
             .map(|number| {
-                let (places, running, most) = (places.clone(), running.clone(), most.clone());
+                let (semaphore, running, most) = (semaphore.clone(), running.clone(), most.clone());
                 tokio::spawn(async move {
                     let tenant = tenant(["a", "b", "c"][number % 3]);
-                    let mut acquire = places.acquire(&tenant, Newcomer);
+                    let mut acquire = semaphore.acquire(&tenant, Newcomer);
                     if number % 5 == 0 {
-                        // Gives up at once, perhaps with a place in hand.
+                        // Gives up immediately, perhaps after it was granted a permit.
                         let _ = (&mut acquire).now_or_never();
                         tokio::task::yield_now().await;
                         return;
                     }
-                    let place = acquire.await;
+                    let permit = acquire.await;
                     let now = running.fetch_add(1, Ordering::SeqCst) + 1;
                     most.fetch_max(now, Ordering::SeqCst);
                     tokio::task::yield_now().await;
                     running.fetch_sub(1, Ordering::SeqCst);
-                    drop(place);
+                    drop(permit);
                 })
             })
             .collect();
@@ -608,6 +612,6 @@ mod tests {
             task.await.unwrap();
         }
         assert_eq!(most.load(Ordering::SeqCst), 3);
-        assert!(is_idle(&places, 3));
+        assert!(is_idle(&semaphore, 3));
     }
 }

@@ -1,8 +1,8 @@
-//! What keeps one failing dependency from becoming everybody's failure: retry with backoff, a budget for retries, circuit
-//! breakers and concurrency limits.
+//! Keeps one failing dependency from taking the host down: retry with backoff, retry budgets, circuit breakers and
+//! concurrency limits.
 //!
-//! Mechanism only. Nothing here knows a model, a tool or an event: the callers decide what counts as a failure, wait the
-//! delays themselves and tell the world about transitions. All time is `tokio::time::Instant`, so tests run on paused time.
+//! Mechanism only, independent of models, tools and events. Callers decide what counts as a failure, sleep the delays and
+//! report transitions. All time is `tokio::time::Instant`, so tests run on paused time.
 
 mod breaker;
 mod concurrency;
@@ -18,7 +18,8 @@ pub use retry_budget::RetryBudget;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks a mutex whose data is valid between any two statements: a panic elsewhere must not take the breaker with it.
+/// Locks a mutex and ignores poisoning. The data is valid between any two statements, so a panic elsewhere must not disable
+/// the breaker.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

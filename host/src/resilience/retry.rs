@@ -1,29 +1,29 @@
-//! How long to wait before the next attempt.
+//! Computes the delay before the next attempt.
 //!
 //! # Why full jitter?
 //!
-//! Clients that fail together retry together: after an outage of a second, everybody who waits exactly one second comes
-//! back in the same instant, and the dependency falls over again. Exponential backoff alone only spaces those waves. With
-//! *full* jitter the delay is drawn evenly between nothing and the backoff, which spreads the retries over the whole
-//! interval and needs the fewest calls in total (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+//! Clients that fail together retry together: if all of them wait exactly one second after an outage, they return in the same
+//! instant, and the dependency falls over again. Exponential backoff alone only spaces those waves. *Full* jitter draws the
+//! delay uniformly between zero and the backoff. That spreads the retries over the whole interval and needs the fewest calls
+//! in total (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
 //!
-//! The delay is a pure function of the attempt and a random number, so it is tested as a table; who calls it owns the
-//! dice and the waiting.
+//! The delay is a pure function of the attempt and a random number, so a table tests it. The caller supplies the random
+//! number and sleeps.
 
 use std::time::Duration;
 
-/// How often and how patiently a call is retried.
+/// How often to retry a call, and after what delays.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetrySettings {
-    /// Attempts in all, the first included; default 3. 1 means no retry.
+    /// Total attempts, including the first; default 3. 1 means no retry.
     pub max_attempts: u32,
     /// The backoff after the first failure; default 1 s.
     pub initial_delay: Duration,
-    /// No backoff is longer than this; default 30 s.
+    /// The cap on the backoff; default 30 s.
     pub max_delay: Duration,
-    /// What each further failure multiplies the backoff by; default 2.
+    /// Each further failure multiplies the backoff by this; default 2.
     pub multiplier: f64,
-    /// Whether the delay is drawn from zero up to the backoff (full jitter) or is the backoff itself; default true.
+    /// If true, the delay is drawn between zero and the backoff (full jitter); if false, it is the backoff. Default true.
     pub jitter: bool,
 }
 
@@ -40,12 +40,12 @@ impl Default for RetrySettings {
 }
 
 impl RetrySettings {
-    /// The delay after so many failed attempts (1 after the first), with `random` drawn evenly from 0 to 1. Never more
+    /// The delay after `failed_attempts` (1 after the first failure), with `random` drawn uniformly from 0 to 1. Never more
     /// than `max_delay`, whatever the settings.
     pub fn delay(&self, failed_attempts: u32, random: f64) -> Duration {
         let exponent = i32::try_from(failed_attempts.saturating_sub(1)).unwrap_or(i32::MAX);
         let seconds = self.initial_delay.as_secs_f64() * self.multiplier.powi(exponent);
-        // A backoff too long for a `Duration` (or one that overflowed to infinity, or is no number) is beyond any cap.
+        // A backoff that is too long for a `Duration`, infinite or NaN is capped as well.
         let backoff = Duration::try_from_secs_f64(seconds)
             .unwrap_or(self.max_delay)
             .min(self.max_delay);
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn full_jitter_spans_from_nothing_to_the_backoff() {
+    fn full_jitter_ranges_from_zero_to_the_backoff() {
         let settings = RetrySettings::default();
         assert_eq!(settings.delay(3, 0.0), Duration::ZERO);
         assert_eq!(settings.delay(3, 0.25), Duration::from_secs(1));
@@ -102,7 +102,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_setting_makes_it_panic_or_exceed_the_cap(
+        fn no_settings_make_it_panic_or_exceed_the_cap(
             failed_attempts in any::<u32>(), random in any::<f64>(), multiplier in any::<f64>(),
             initial in any::<u64>(), max in any::<u64>(), jitter in any::<bool>(),
         ) {

@@ -1,15 +1,15 @@
-//! A limit on the retries of all callers of one endpoint together.
+//! Limits the total retries of all callers of one endpoint.
 //!
 //! # Why a budget and not only max attempts?
 //!
-//! Max attempts bound what *one* call does. They say nothing about the sum: with three attempts per call, an outage
-//! triples the traffic to an endpoint that is already failing, and the retries of many sessions at once can be what keeps
-//! it down (a retry storm). A budget bounds the sum. In any ten seconds the endpoint sees at most 10 retries plus one for
-//! every ten calls: the floor lets a quiet host ride out a fault, the share lets a busy one retry the odd failure freely,
-//! and an outage costs the endpoint 10 % more calls, not 200 %.
+//! Max attempts bound *one* call, not the sum. With three attempts per call, an outage triples the traffic to an endpoint
+//! that is already failing, and the retries of many sessions can keep it down (a retry storm). A budget bounds the sum. In any
+//! ten seconds the endpoint gets at most 10 retries plus one for every ten calls. The floor of 10 lets a quiet host ride out a
+//! fault; the share lets a busy host retry occasional failures freely. An outage costs the endpoint 10 % more calls, not
+//! 200 %.
 //!
-//! A breaker does not replace it: a breaker sees one dependency fail completely, a budget also holds while every third
-//! call fails and no breaker opens.
+//! A breaker is no substitute: it opens only when a dependency fails consistently. A budget still holds when every third call
+//! fails and no breaker opens.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -21,10 +21,10 @@ use super::lock;
 
 const WINDOW: Duration = Duration::from_secs(10);
 const FLOOR: u64 = 10;
-/// One retry for so many calls.
+/// This many calls earn one retry.
 const CALLS_PER_RETRY: u64 = 10;
 
-/// The retries that callers of one endpoint share: in any 10 s, 10 plus 10 % of the calls.
+/// The retry budget that all callers of one endpoint share: in any 10 s, 10 plus 10 % of the calls.
 #[derive(Debug)]
 pub struct RetryBudget {
     origin: Instant,
@@ -33,10 +33,10 @@ pub struct RetryBudget {
 
 #[derive(Debug, Default)]
 struct Window {
-    /// Exact, for they are few: never more than the budget allows.
+    /// One entry per retry: the budget keeps them few.
     retries: VecDeque<Instant>,
-    /// (second since the origin, calls in it). Calls may be many, so they are counted by the second, of which at most ten
-    /// are kept; the oldest, which is only partly inside the window, is left out. That errs to the safe side.
+    /// (second since the origin, calls in it). Calls can be many, so they are counted per second, for at most ten seconds. The
+    /// oldest second is only partly inside the window and is left out, which errs on the safe side.
     calls: VecDeque<(u64, u64)>,
 }
 
@@ -48,7 +48,7 @@ impl RetryBudget {
         }
     }
 
-    /// Counts a call (its first attempt; retries are not calls).
+    /// Counts a call. Call it for the first attempt, not for retries.
     pub fn record_call(&self) {
         let second = self.second(Instant::now());
         let mut window = lock(&self.window);
@@ -59,7 +59,7 @@ impl RetryBudget {
         }
     }
 
-    /// Takes one retry out of the budget. False means: give the caller its error now.
+    /// Takes one retry from the budget. On `false`, return the error to the caller instead of retrying.
     pub fn try_retry(&self) -> bool {
         let now = Instant::now();
         let mut window = lock(&self.window);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn calls_of_long_ago_earn_nothing() {
+    async fn calls_outside_the_window_earn_no_retries() {
         let budget = RetryBudget::new();
         for _ in 0..1_000 {
             budget.record_call();
@@ -146,10 +146,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_outage_adds_a_tenth_to_the_traffic_at_most() {
+    async fn an_outage_adds_at_most_a_tenth_to_the_traffic() {
         let budget = RetryBudget::new();
         let mut retries = 0;
-        // 100 calls a second for a minute, each of which wants two retries.
+        // 100 calls a second for a minute, each requesting two retries.
         for _ in 0..6_000 {
             budget.record_call();
             retries += (0..2).filter(|_| budget.try_retry()).count();

@@ -1,8 +1,8 @@
--- How many of the migrations this database has taken: one row.
+-- How many migrations have been applied to this database: one row.
 CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT;
 
--- What each window of each scope holds, in nano-dollars. Always the sum of its reservations, kept so that a check costs
--- one row and not a day's. `tenant` is empty where the scope is not per tenant.
+-- The totals of each scope's windows, in nano-dollars. Always the sum of the window's reservations, stored so that a check
+-- reads one row and not a whole day's. `tenant` is empty if the scope isn't per tenant.
 CREATE TABLE totals (
     scope TEXT NOT NULL,
     tenant TEXT NOT NULL,
@@ -12,7 +12,7 @@ CREATE TABLE totals (
     PRIMARY KEY (scope, tenant, period)
 ) STRICT, WITHOUT ROWID;
 
--- One row per attempt, for ever: the books.
+-- One row per attempt, never deleted.
 CREATE TABLE reservations (
     -- A UUID of version 7, so rows sort by the time of their reservation.
     id TEXT PRIMARY KEY NOT NULL,
@@ -41,7 +41,7 @@ CREATE TABLE reservations (
 
 CREATE INDEX open_reservations ON reservations (owner) WHERE state = 'open';
 
--- Thresholds that were announced, so that none is announced twice in its window.
+-- Thresholds already announced, so that none is announced twice in its window.
 CREATE TABLE alerts (
     scope TEXT NOT NULL,
     tenant TEXT NOT NULL,
@@ -50,7 +50,7 @@ CREATE TABLE alerts (
     PRIMARY KEY (scope, tenant, period, percent)
 ) STRICT, WITHOUT ROWID;
 
--- Limits set by hand, in nano-dollars. They stand above the configuration.
+-- Limits that override the configuration, in nano-dollars.
 CREATE TABLE limits (
     scope TEXT PRIMARY KEY NOT NULL,
     amount INTEGER NOT NULL CHECK (amount >= 0)

@@ -1,5 +1,5 @@
--- A threshold belongs to a limit: where that is raised, the same share of it is another sum, and worth another word. What was
--- announced before is not kept, so it may be announced once more in its window.
+-- A threshold belongs to a limit: after the limit is raised, the same percentage is a different amount and is announced again.
+-- Earlier announcements are not kept, so each can be repeated once in its window.
 DROP TABLE alerts;
 CREATE TABLE alerts (
     scope TEXT NOT NULL,
