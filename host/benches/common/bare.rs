@@ -9,6 +9,8 @@ use wasmtime::{
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use self::contract::exports::cofferdam::tool::tools::Content;
+
 mod contract {
     wasmtime::component::bindgen!({ path: "../wit/0.1.0", world: "plugin", exports: { default: async } });
 }
@@ -75,6 +77,18 @@ impl Bare {
 
     /// Calls a tool in an instance of its own.
     pub async fn call(&self, tool: &str, input: &str) {
+        self.call_for_content(tool, input).await;
+    }
+
+    /// The same for a tool that answers with one text.
+    pub async fn call_for_text(&self, tool: &str, input: &str) -> String {
+        match self.call_for_content(tool, input).await.pop() {
+            Some(Content::Text(text)) => text,
+            content => panic!("no text: {content:?}"),
+        }
+    }
+
+    async fn call_for_content(&self, tool: &str, input: &str) -> Vec<Content> {
         let limits = Limits::default();
         let data = State {
             wasi: WasiCtx::builder().build(),
@@ -105,7 +119,7 @@ impl Bare {
             .call_call_tool(&mut store, tool, input)
             .await
             .unwrap();
-        assert!(result.is_ok(), "{result:?}");
+        result.unwrap()
     }
 }
 

@@ -1,9 +1,11 @@
-//! What the benchmarks share: samples, limits, bare wasmtime, and the product.
+//! What the benchmarks share: samples, limits, bare wasmtime, a bare agent, a scripted model, and the product.
 
 #![allow(dead_code, reason = "none of them needs all of it")]
 
 pub mod bare;
+pub mod bare_agent;
 pub mod dispatch;
+pub mod messages_api;
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,188 @@
+//! The least that an agent can be: the same requests as the host's on the same HTTP client, the whole answer read as a
+//! stream, and the tool called on bare wasmtime. No retries, time-outs, budget, breaker, schema, policy or events.
+
+use std::pin::pin;
+
+use futures_util::StreamExt;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sse_stream::SseByteStream;
+use url::Url;
+
+use super::PLUGIN;
+use super::bare::{Bare, Instances, Metering};
+
+/// A tool as the model sees it.
+#[derive(Serialize)]
+pub struct Tool {
+    pub name: String,
+    pub description: String,
+    pub input_schema: Value,
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    model: &'a str,
+    max_tokens: u32,
+    stream: bool,
+    tools: &'a [Tool],
+    messages: &'a [Message],
+}
+
+#[derive(Serialize)]
+struct Message {
+    role: &'static str,
+    content: Vec<Block>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Block {
+    Text { text: String },
+    ToolUse { id: String, name: String, input: Value },
+    ToolResult { tool_use_id: String, content: Vec<Block> },
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Event {
+    ContentBlockStart {
+        content_block: Block,
+    },
+    ContentBlockDelta {
+        delta: Delta,
+    },
+    ContentBlockStop,
+    MessageStop,
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Delta {
+    TextDelta { text: String },
+    InputJsonDelta { partial_json: String },
+}
+
+pub struct BareAgent {
+    http: reqwest::Client,
+    url: Url,
+    headers: HeaderMap,
+    model: String,
+    max_tokens: u32,
+    tools: Vec<Tool>,
+    plugin: Bare,
+}
+
+impl BareAgent {
+    pub fn new(api: &Url, model: &str, max_tokens: u32, tools: Vec<Tool>) -> Self {
+        let tls = cofferdam::tls::client_config().unwrap();
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured((*tls).clone())
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .user_agent("bare")
+            .build()
+            .unwrap();
+        let metering = Metering {
+            fuel: true,
+            epoch: false,
+        };
+        Self {
+            http,
+            url: api.join("/v1/messages").unwrap(),
+            headers: HeaderMap::from_iter([
+                (HeaderName::from_static("x-api-key"), HeaderValue::from_static("bare")),
+                (
+                    HeaderName::from_static("anthropic-version"),
+                    HeaderValue::from_static("2023-06-01"),
+                ),
+                (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            ]),
+            model: model.to_owned(),
+            max_tokens,
+            tools,
+            plugin: Bare::new(PLUGIN, Instances::Pooled, metering),
+        }
+    }
+
+    /// Answers one prompt in a conversation of its own.
+    pub async fn run(&self, prompt: &str) -> String {
+        let mut messages = vec![Message {
+            role: "user",
+            content: vec![Block::Text {
+                text: prompt.to_owned(),
+            }],
+        }];
+        loop {
+            let content = self.ask(&messages).await;
+            let mut results = Vec::new();
+            for block in &content {
+                if let Block::ToolUse { id, name, input } = block {
+                    let text = self.plugin.call_for_text(name, &input.to_string()).await;
+                    results.push(Block::ToolResult {
+                        tool_use_id: id.clone(),
+                        content: vec![Block::Text { text }],
+                    });
+                }
+            }
+            if results.is_empty() {
+                return content.into_iter().filter_map(text).collect();
+            }
+            messages.push(Message {
+                role: "assistant",
+                content,
+            });
+            messages.push(Message {
+                role: "user",
+                content: results,
+            });
+        }
+    }
+
+    async fn ask(&self, messages: &[Message]) -> Vec<Block> {
+        let body = Request {
+            model: &self.model,
+            max_tokens: self.max_tokens,
+            stream: true,
+            tools: &self.tools,
+            messages,
+        };
+        let request = self.http.post(self.url.clone()).headers(self.headers.clone());
+        let sent = request.body(serde_json::to_vec(&body).unwrap()).send();
+        let response = sent.await.unwrap().error_for_status().unwrap();
+        let mut events = pin!(SseByteStream::new(response.bytes_stream()));
+        let (mut blocks, mut input, mut is_whole) = (Vec::new(), String::new(), false);
+        // To the end, so that the connection can be used again.
+        while let Some(event) = events.next().await {
+            let data = event.unwrap().data.unwrap();
+            match serde_json::from_str(&data).unwrap() {
+                Event::ContentBlockStart { content_block } => blocks.push(content_block),
+                Event::ContentBlockDelta { delta } => match (delta, blocks.last_mut()) {
+                    (Delta::TextDelta { text: piece }, Some(Block::Text { text })) => text.push_str(&piece),
+                    (Delta::InputJsonDelta { partial_json }, Some(_)) => input.push_str(&partial_json),
+                    _ => panic!("a delta of no block: {data}"),
+                },
+                Event::ContentBlockStop => {
+                    if let Some(Block::ToolUse { input: whole, .. }) = blocks.last_mut() {
+                        *whole = serde_json::from_str(&std::mem::take(&mut input)).unwrap();
+                    }
+                }
+                Event::MessageStop => is_whole = true,
+                Event::Other => {}
+            }
+        }
+        assert!(is_whole, "the answer was cut");
+        blocks
+    }
+}
+
+fn text(block: Block) -> Option<String> {
+    match block {
+        Block::Text { text } => Some(text),
+        _ => None,
+    }
+}

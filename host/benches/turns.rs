@@ -1,0 +1,268 @@
+//! What the host adds to a turn of an agent, as ratios within one run. Fails where one is over its limit.
+//!
+//! A session is two turns: the model asks for a calculation, the tool runs in its sandbox, and the model answers. The floor is
+//! a bare agent that sends the same requests, byte for byte, reads the same streams to their end and calls the same tool on
+//! bare wasmtime; it has no retries, time-outs, budget, breaker, schema check, policy or events. Both ask the same server over
+//! real HTTP. The server is a child process, so the CPU time is that of the agents alone.
+//!
+//! The host runs with its ledger in memory and on disk, where every reservation and settlement is synced. Nobody listens to
+//! its events. Rounds are interleaved, for machines are shared.
+//!
+//! `cargo bench --bench turns`
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_types
+)]
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cofferdam::agent::{Ending, Host, RunOptions};
+use cofferdam::config::Config;
+use cofferdam::ledger::{Ledger, NanoUsd};
+use cofferdam::model::ProviderKind;
+use cofferdam::sandbox::CompilePlace;
+use cofferdam::tools::{ComponentSource, PluginSettings};
+use serde_json::Value;
+use url::Url;
+
+use self::common::bare_agent::{BareAgent, Tool};
+use self::common::messages_api::{ANSWER, MessagesApi, become_server_if_asked};
+use self::common::{IS_BENCH, Limits, PLUGIN, Sample, runtime};
+
+const PROMPT: &str = "What is 25 * 17?";
+/// Model calls of a session.
+const TURNS: u32 = 2;
+const ROUNDS: usize = if IS_BENCH { 5 } else { 1 };
+/// Sessions that run at the same time.
+const AT_ONCE: [usize; 3] = [1, 50, 200];
+/// The limits: CPU time of a turn, in that of the bare agent.
+const IN_MEMORY_IN_FLOORS: f64 = 28.0;
+const ON_DISK_IN_FLOORS: f64 = 40.0;
+
+fn main() {
+    become_server_if_asked();
+    let runtime = runtime();
+    let mut limits = Limits::default();
+    runtime.block_on(turns(&mut limits));
+    limits.enforce();
+}
+
+async fn turns(limits: &mut Limits) {
+    let mut api = MessagesApi::start();
+    // Not in `/tmp`, which may be memory.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let on_disk = Ledger::open(&folder.path().join("ledger.sqlite3")).unwrap();
+    let in_memory = host(api.url(), folder.path(), Ledger::in_memory().unwrap()).await;
+    let on_disk = host(api.url(), folder.path(), on_disk).await;
+    let agents = [
+        ("bare agent", Agent::Bare(Box::new(bare_agent(api.url(), &in_memory)))),
+        ("host, ledger in memory", Agent::Host(in_memory)),
+        ("host, ledger on disk", Agent::Host(on_disk)),
+    ]
+    .map(|(name, agent)| (name, Arc::new(agent)));
+
+    let mut figures: [[Figures; 3]; 3] = Default::default();
+    let mut requests = None;
+    // The first round opens the connections and doesn't count.
+    for round in 0..=ROUNDS {
+        for (figures, at_once) in figures.iter_mut().zip(AT_ONCE) {
+            for (figures, (name, agent)) in figures.iter_mut().zip(&agents) {
+                let measured = measure(agent, at_once).await;
+                check_requests(&mut api, name, sessions(at_once), &mut requests);
+                if round > 0 {
+                    figures.add(measured);
+                }
+            }
+        }
+    }
+
+    println!(
+        "one turn of an agent, {ROUNDS} interleaved rounds; a session is {TURNS} turns and a call of the calculator"
+    );
+    println!(
+        "{:<42} {:>10} {:>10} {:>10} {:>9} {:>9} {:>10}",
+        "", "p50", "p99", "CPU", "p50/bare", "CPU/bare", "sessions/s"
+    );
+    for (figures, at_once) in figures.into_iter().zip(AT_ONCE) {
+        let [bare, in_memory, on_disk] = figures.map(Row::from);
+        for (row, (name, _)) in [&bare, &in_memory, &on_disk].into_iter().zip(&agents) {
+            row.print(&format!("{at_once:>3} at once, {name}"), &bare);
+        }
+        for (name, row, limit) in [
+            ("in memory", &in_memory, IN_MEMORY_IN_FLOORS),
+            ("on disk", &on_disk, ON_DISK_IN_FLOORS),
+        ] {
+            let what = format!("CPU time of a turn in bare ones, {at_once} at once, ledger {name}");
+            limits.at_most(&what, row.cpu / bare.cpu, limit);
+        }
+    }
+}
+
+/// Sessions of one round, shared out evenly among those that run at once.
+const fn sessions(at_once: usize) -> usize {
+    if IS_BENCH { 600 } else { at_once.max(10) }
+}
+
+enum Agent {
+    Bare(Box<BareAgent>),
+    Host(Host),
+}
+
+impl Agent {
+    async fn run(&self) -> String {
+        match self {
+            Self::Bare(agent) => agent.run(PROMPT).await,
+            Self::Host(host) => {
+                let report = host.session().run(PROMPT, RunOptions::default()).await;
+                assert_eq!(report.outcome, Ending::Completed, "{report:?}");
+                report.answer
+            }
+        }
+    }
+}
+
+async fn host(api: &Url, folder: &Path, ledger: Ledger) -> Host {
+    let mut config = Config {
+        plugins: vec![PluginSettings {
+            required: true,
+            ..PluginSettings::new(PLUGIN, ComponentSource::Builtin(PLUGIN.to_owned()))
+        }],
+        ..Config::default()
+    };
+    config.model.provider = ProviderKind::Simulated;
+    config.model.base_url = api.clone();
+    config.storage.path = Some(folder.to_owned());
+    // In force, but out of reach: all sessions are of one day.
+    config.budget.daily = Some(NanoUsd::from_nanos(1_000_000_000_000_000));
+    let builder = Host::builder(config).ledger(ledger);
+    builder.compile_place(CompilePlace::ThisProcess).build().await.unwrap()
+}
+
+/// A bare agent that asks for the same as the host.
+fn bare_agent(api: &Url, host: &Host) -> BareAgent {
+    let tools = host.tools().tools().map(|tool| Tool {
+        name: tool.name.clone(),
+        description: tool.description.clone(),
+        input_schema: tool.input_schema().clone(),
+    });
+    let model = &host.config().model;
+    BareAgent::new(api, &model.model, model.max_tokens, tools.collect())
+}
+
+async fn measure(agent: &Arc<Agent>, at_once: usize) -> Figures {
+    let each = sessions(at_once) / at_once;
+    let (started, cpu) = (Instant::now(), cpu_time());
+    let tasks: Vec<_> = (0..at_once)
+        .map(|_| {
+            let agent = agent.clone();
+            tokio::spawn(async move {
+                let mut turns = Vec::with_capacity(each);
+                for _ in 0..each {
+                    let started = Instant::now();
+                    assert_eq!(agent.run().await, ANSWER);
+                    turns.push(started.elapsed() / TURNS);
+                }
+                turns
+            })
+        })
+        .collect();
+    let mut turns = Vec::with_capacity(sessions(at_once));
+    for task in tasks {
+        turns.extend(task.await.unwrap());
+    }
+    Figures {
+        wall: started.elapsed(),
+        cpu: cpu_time() - cpu,
+        turns,
+    }
+}
+
+/// Checks that the server received two requests for each session, the same two from everybody, the second with the result.
+fn check_requests(api: &mut MessagesApi, name: &str, sessions: usize, expected: &mut Option<[String; 2]>) {
+    let received = api.take_received();
+    let [(first, first_count), (second, second_count)] = <[_; 2]>::try_from(received)
+        .unwrap_or_else(|received| panic!("{name}: not two different requests, but {received:#?}"));
+    assert_eq!(
+        (first_count, second_count),
+        (sessions, sessions),
+        "{name}: one of each for each session"
+    );
+    let body: Value = serde_json::from_str(&second).unwrap();
+    assert_eq!(
+        body["messages"][2]["content"][0]["content"][0]["text"], "425",
+        "{name}: {body}"
+    );
+    let expected = expected.get_or_insert_with(|| [first.clone(), second.clone()]);
+    assert_eq!(*expected, [first, second], "{name}: the same requests as the others'");
+}
+
+/// The CPU time of this process, in user mode and in the kernel, of all its threads.
+fn cpu_time() -> Duration {
+    /// Linux counts in hundredths of a second here, whatever the kernel's own tick is.
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    // The program's name is in parentheses and may hold anything. `utime` and `stime` are fields 14 and 15 of proc(5).
+    let fields = stat.rsplit_once(')').unwrap().1.split_whitespace().skip(11);
+    let ticks: u32 = fields.take(2).map(|field| field.parse::<u32>().unwrap()).sum();
+    TICK * ticks
+}
+
+/// What was measured of sessions with one agent, so many at once.
+#[derive(Default)]
+struct Figures {
+    /// How long each turn took.
+    turns: Vec<Duration>,
+    wall: Duration,
+    cpu: Duration,
+}
+
+impl Figures {
+    fn add(&mut self, other: Self) {
+        self.turns.extend(other.turns);
+        self.wall += other.wall;
+        self.cpu += other.cpu;
+    }
+}
+
+/// The figures of one row, in seconds.
+struct Row {
+    median: f64,
+    slow: f64,
+    cpu: f64,
+    sessions: f64,
+}
+
+impl From<Figures> for Row {
+    fn from(Figures { turns, wall, cpu }: Figures) -> Self {
+        let sessions = turns.len() as f64;
+        let mut turns = Sample::of(turns);
+        Self {
+            median: turns.percentile(50).as_secs_f64(),
+            slow: turns.percentile(99).as_secs_f64(),
+            cpu: cpu.as_secs_f64() / sessions / f64::from(TURNS),
+            sessions: sessions / wall.as_secs_f64(),
+        }
+    }
+}
+
+impl Row {
+    fn print(&self, name: &str, bare: &Self) {
+        println!(
+            "{name:<42} {:>7.3} ms {:>7.3} ms {:>7.3} ms {:>9.2} {:>9.2} {:>10.0}",
+            self.median * 1e3,
+            self.slow * 1e3,
+            self.cpu * 1e3,
+            self.median / bare.median,
+            self.cpu / bare.cpu,
+            self.sessions
+        );
+    }
+}
