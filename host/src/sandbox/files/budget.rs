@@ -6,6 +6,19 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 
+/// Bytes that one read or write moves, at most.
+pub(super) const PIECE: usize = 64 * 1024;
+
+/// Descriptors and streams that a call may have when it opens another: the whole process has only so many.
+pub(in crate::sandbox) const MAX_OPEN: usize = 128;
+/// Listings of folders at the same time: each is held by the host as a whole.
+pub(super) const MAX_LISTINGS: usize = 4;
+/// Entries of a folder that can be listed, and what the host holds for one: a name of 255 bytes and what is known of it.
+pub(super) const MAX_ENTRIES: usize = 10_000;
+pub(super) const HELD_FOR_AN_ENTRY: usize = 384;
+/// Bytes that the host holds for what a call may have open and listed.
+pub(in crate::sandbox) const MOST_HELD: usize = MAX_OPEN * PIECE + MAX_LISTINGS * MAX_ENTRIES * HELD_FOR_AN_ENTRY;
+
 /// What a new file or folder counts for: a block of a disk.
 pub(super) const ENTRY_BYTES: u64 = 4096;
 

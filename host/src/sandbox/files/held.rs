@@ -2,7 +2,7 @@
 
 use wasmtime_wasi::filesystem::Descriptor;
 
-use super::Files;
+use super::state::Files;
 
 /// One of them. Wherever it is let go, also with work that is never begun, it is closed on a thread for it: closing takes its
 /// time where there is much to write out, or where a file has no name any more.

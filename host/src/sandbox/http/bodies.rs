@@ -15,7 +15,7 @@ use super::budget::Budget;
 use super::egress::note;
 use super::wire::Wire;
 use crate::sandbox::Limits;
-use crate::sandbox::guest_memory::MemoryShare;
+use crate::sandbox::fairness::MemoryShare;
 
 /// Bytes that may still be moved, over all requests of the call.
 #[derive(Clone)]

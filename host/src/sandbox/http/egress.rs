@@ -16,10 +16,8 @@ use super::destination::canonical_url;
 use super::exchange::{Exchange, Sent};
 use super::grant::HttpGrant;
 use super::mask::Masker;
-use crate::sandbox::blocking::BlockingWork;
-use crate::sandbox::guest_memory::{GuestMemory, MemoryShare};
-use crate::sandbox::plugin::Grants;
-use crate::sandbox::turns::{TurnClock, Turns};
+use crate::sandbox::fairness::{BlockingWork, GuestMemory, MemoryShare, TurnClock, Turns};
+use crate::sandbox::grants::Grants;
 use crate::shown::shown;
 
 /// Bytes that the host holds for one request: buffers of the connection and of TLS, the heads, pieces of the bodies.

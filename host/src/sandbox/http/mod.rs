@@ -10,9 +10,9 @@ mod exchange;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod grant;
+mod linked;
 mod lookup;
 mod mask;
-mod parts;
 mod wire;
 
 pub use attach::{AttachError, AttachedHeader, SecretError, Secrets};
@@ -20,6 +20,6 @@ pub use egress::HttpUse;
 pub(super) use egress::{Egress, Network};
 pub(super) use exchange::MAX_ATTEMPTS;
 pub use grant::{GrantError, HttpGrant, Scheme};
+pub(super) use linked::{FIELD_BYTES, add_to_linker, most_held};
 pub(super) use lookup::work as lookups;
 pub(super) use mask::Masker;
-pub(super) use parts::{add_to_linker, most_held};

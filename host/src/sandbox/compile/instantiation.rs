@@ -20,7 +20,7 @@ const RECORD: u64 = 32;
 /// # Errors
 ///
 /// Where the bytes cannot be read.
-pub(super) fn bytes_written(bytes: &[u8]) -> Result<u64, BinaryReaderError> {
+pub(in crate::sandbox) fn bytes_written(bytes: &[u8]) -> Result<u64, BinaryReaderError> {
     let mut scopes: Vec<Scope> = Vec::new();
     let mut largest_module = 0;
     for payload in Parser::new(0).parse_all(bytes) {

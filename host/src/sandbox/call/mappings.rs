@@ -11,7 +11,7 @@ const OF_A_CALL: u64 = 8;
 const OWN: u64 = 8_192;
 
 /// Tells the operator where so many calls could use up what the system gives.
-pub(super) fn check(calls: u32) {
+pub(in crate::sandbox) fn check(calls: u32) {
     let Ok(text) = std::fs::read_to_string("/proc/sys/vm/max_map_count") else {
         return;
     };

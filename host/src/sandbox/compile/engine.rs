@@ -6,8 +6,8 @@
 use wasmtime::component::Component;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
 
-use super::limits::{EngineSettings, Limits};
-use super::metering::Metering;
+use crate::sandbox::call::{Metering, tick};
+use crate::sandbox::limits::{EngineSettings, Limits};
 
 /// Host functions run on the same stack as the guest, above its limit.
 const HOST_STACK: usize = 1536 * 1024;
@@ -22,7 +22,7 @@ const POOLED_MEMORIES: u32 = 2;
 
 /// What a host asks of its engines.
 #[derive(Clone, Debug)]
-pub(super) struct EngineSize {
+pub(in crate::sandbox) struct EngineSize {
     stack: u64,
     calls: u32,
     memory: u64,
@@ -31,7 +31,7 @@ pub(super) struct EngineSize {
 
 impl EngineSize {
     /// For `settings` and the largest of `limits`.
-    pub(super) fn of<'a>(settings: &EngineSettings, limits: impl IntoIterator<Item = &'a Limits>) -> Self {
+    pub(in crate::sandbox) fn of<'a>(settings: &EngineSettings, limits: impl IntoIterator<Item = &'a Limits>) -> Self {
         let mut size = Self {
             stack: settings.stack,
             calls: settings.host_concurrency,
@@ -65,7 +65,7 @@ impl std::fmt::Debug for Engines {
 }
 
 impl Engines {
-    pub(super) fn new(size: &EngineSize, metering: Metering) -> wasmtime::Result<Self> {
+    pub(in crate::sandbox) fn new(size: &EngineSize, metering: Metering) -> wasmtime::Result<Self> {
         let on_demand = Engine::new(&config(size.stack, metering, Parallel::Yes))?;
         let pooling = match pooling_engine(size, metering) {
             Ok(engine) => Some(engine),
@@ -85,7 +85,7 @@ impl Engines {
             );
         }
         if metering == Metering::Epoch {
-            super::metering::tick(pooling.iter().chain([&on_demand]).cloned())?;
+            tick(pooling.iter().chain([&on_demand]).cloned())?;
         }
         Ok(Self {
             metering,

@@ -11,10 +11,13 @@ use wasmtime_wasi_http::p2::types as kept;
 use wasmtime_wasi_http::{FieldMap, WasiHttpView};
 
 use super::egress::BODY_CHUNK_BYTES;
-use crate::sandbox::state::{CallState, FIELD_BYTES};
+use crate::sandbox::call::CallState;
 
 /// The interface as `wasmtime-wasi-http` links it. Functions below take the place of some of its own.
 const INTERFACE: &str = "wasi:http/types@0.2.12";
+
+/// Bytes of one set of HTTP headers that a guest builds, as the host holds it. With `handles` it bounds all of them.
+pub(in crate::sandbox) const FIELD_BYTES: usize = 16 * 1024;
 
 /// No method and no scheme that can be granted is longer, no host name with a port, and no path that servers take.
 const MAX_METHOD_BYTES: usize = 32;

@@ -12,26 +12,16 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
-use super::Held;
-use super::budget::ENTRY_BYTES;
+use super::budget::{ENTRY_BYTES, HELD_FOR_AN_ENTRY, MAX_ENTRIES, MAX_LISTINGS, MAX_OPEN, PIECE};
+use super::held::Held;
 use super::open::Opening;
-use super::streams::{FileReader, FileWriter, PIECE, Place};
-use crate::sandbox::blocking::on_a_thread;
-use crate::sandbox::state::CallState;
+use super::streams::{FileReader, FileWriter, Place};
+use crate::sandbox::call::CallState;
+use crate::sandbox::fairness::on_a_thread;
 
 /// The interfaces as `wasmtime-wasi` links them.
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
 const PREOPENS: &str = "wasi:filesystem/preopens@0.2.12";
-
-/// Descriptors and streams that a call may have when it opens another: the whole process has only so many.
-pub(in crate::sandbox) const MAX_OPEN: usize = 128;
-/// Listings of folders at the same time: each is held by the host as a whole.
-const MAX_LISTINGS: usize = 4;
-/// Entries of a folder that can be listed, and what the host holds for one: a name of 255 bytes and what is known of it.
-const MAX_ENTRIES: usize = 10_000;
-const HELD_FOR_AN_ENTRY: usize = 384;
-/// Bytes that the host holds for what a call may have open and listed.
-pub(in crate::sandbox) const MOST_HELD: usize = MAX_OPEN * PIECE + MAX_LISTINGS * MAX_ENTRIES * HELD_FOR_AN_ENTRY;
 
 type Store<'a> = StoreContextMut<'a, CallState>;
 type Fd = Resource<Descriptor>;

@@ -1,18 +1,13 @@
-//! From bytes of a stranger to a component that can be run.
+//! The bytes of a stranger, and why they may not be a component that can be run.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use wasmtime::component::Component;
 
-use super::cache::CompileCache;
-use super::compile::Compiler;
-use super::engine::Engines;
-use super::http::SecretError;
-use super::keyvalue::KeyValueError;
-use super::limits::Limits;
+use crate::sandbox::http::SecretError;
+use crate::sandbox::keyvalue::KeyValueError;
 use crate::shown::shown_list;
 
 /// The SHA-256 of a component's bytes.
@@ -74,9 +69,12 @@ pub enum ComponentError {
     Host(String),
     #[error("making one instance of the component writes {needs} bytes, more than memory allows ({limit})")]
     InstanceTooLarge { needs: u64, limit: u64 },
-    #[error("the component does not export `{}`{}", super::contract::INTERFACE, others(.exports))]
+    #[error("the component does not export `{}`{}", crate::sandbox::contract::INTERFACE, others(.exports))]
     NoTools { exports: Vec<String> },
-    #[error("the component speaks `{found}`, this host speaks `{}`", super::contract::INTERFACE)]
+    #[error(
+        "the component speaks `{found}`, this host speaks `{}`",
+        crate::sandbox::contract::INTERFACE
+    )]
     ContractVersion { found: String },
     #[error("the component imports what this host does not offer: {0}")]
     UnknownImport(String),
@@ -168,7 +166,7 @@ pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, ComponentError> {
     Ok(bytes)
 }
 
-fn check_size(bytes: &[u8], limit: u64) -> Result<(), ComponentError> {
+pub(super) fn check_size(bytes: &[u8], limit: u64) -> Result<(), ComponentError> {
     let size = bytes.len() as u64;
     if size > limit {
         Err(ComponentError::TooLarge { size, limit })
@@ -178,7 +176,7 @@ fn check_size(bytes: &[u8], limit: u64) -> Result<(), ComponentError> {
 }
 
 /// Tells a component from the other things that end in `.wasm`, by the eight bytes of its header.
-fn check_header(bytes: &[u8]) -> Result<(), ComponentError> {
+pub(super) fn check_header(bytes: &[u8]) -> Result<(), ComponentError> {
     let Some((header, _)) = bytes.split_first_chunk::<8>() else {
         return Err(ComponentError::NotWasm);
     };
@@ -190,28 +188,6 @@ fn check_header(bytes: &[u8]) -> Result<(), ComponentError> {
         [0x01, 0x00, 0x00, 0x00] => Err(ComponentError::CoreModule),
         version => Err(ComponentError::UnknownVersion(u32::from_le_bytes(version))),
     }
-}
-
-/// Compiles a component, or takes its compiled form from the cache.
-pub(super) async fn compile(
-    engines: &Engines,
-    cache: &CompileCache,
-    compiler: &Compiler,
-    bytes: &[u8],
-    limits: &Limits,
-) -> Result<(Component, Digest), ComponentError> {
-    check_size(bytes, limits.component_bytes)?;
-    check_header(bytes)?;
-    let digest = Digest::of(bytes);
-    if let Some(component) = cache.get(engines, &digest) {
-        return Ok((component, digest));
-    }
-    let compiled = compiler.compile(bytes, engines.metering(), limits).await?;
-    let component = engines
-        .load(|engine| super::precompiled::load_bytes(engine, &compiled))
-        .map_err(|error| ComponentError::Invalid(format!("{error:#}")))?;
-    cache.put(engines, &digest, &compiled);
-    Ok((component, digest))
 }
 
 #[cfg(test)]

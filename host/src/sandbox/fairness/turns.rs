@@ -21,7 +21,7 @@ const CALLS_IN_A_ROW: u32 = 8;
 
 /// The turns of a host's guests.
 #[derive(Clone, Debug)]
-pub(super) struct Turns {
+pub(in crate::sandbox) struct Turns {
     places: FairPlaces,
     /// Calls that came to their end.
     ended: Arc<AtomicU32>,
@@ -29,7 +29,7 @@ pub(super) struct Turns {
 
 impl Turns {
     /// As many as there are processors.
-    pub(super) fn new() -> Self {
+    pub(in crate::sandbox) fn new() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self::of(processors)
     }
@@ -48,7 +48,12 @@ impl Turns {
     }
 
     /// Runs `guest` to its end, in turns, each of which `clock` tells.
-    pub(super) async fn run<T>(&self, tenant: &Arc<str>, clock: &TurnClock, guest: impl Future<Output = T>) -> T {
+    pub(in crate::sandbox) async fn run<T>(
+        &self,
+        tenant: &Arc<str>,
+        clock: &TurnClock,
+        guest: impl Future<Output = T>,
+    ) -> T {
         let mut guest = pin!(guest);
         let mut line = Line {
             turns: &self.places,
@@ -102,10 +107,10 @@ impl Turns {
 
 /// Tells how long the present turn has lasted: what a guest waited for is none of its time.
 #[derive(Clone, Debug)]
-pub(super) struct TurnClock(Arc<(Instant, AtomicU64)>);
+pub(in crate::sandbox) struct TurnClock(Arc<(Instant, AtomicU64)>);
 
 impl TurnClock {
-    pub(super) fn new() -> Self {
+    pub(in crate::sandbox) fn new() -> Self {
         Self(Arc::new((Instant::now(), AtomicU64::new(0))))
     }
 
@@ -113,7 +118,7 @@ impl TurnClock {
         self.0.1.store(self.microseconds(), Ordering::Relaxed);
     }
 
-    pub(super) fn elapsed(&self) -> Duration {
+    pub(in crate::sandbox) fn elapsed(&self) -> Duration {
         let began = self.0.1.load(Ordering::Relaxed);
         Duration::from_micros(self.microseconds().saturating_sub(began))
     }
@@ -142,7 +147,7 @@ impl Wake for Notice {
 
 /// Lets the tasks that are ready have their turn. The runtime's own way to do that wakes the task only when the thread looks
 /// for events, after a few dozen others.
-pub(super) async fn yield_to_others() {
+pub(in crate::sandbox) async fn yield_to_others() {
     let mut yielded = false;
     std::future::poll_fn(|cx| {
         if yielded {

@@ -4,9 +4,9 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::files::MAX_OPEN;
-use super::http::MAX_ATTEMPTS;
-use super::limits::Limits;
+use crate::sandbox::files::MAX_OPEN;
+use crate::sandbox::http::MAX_ATTEMPTS;
+use crate::sandbox::limits::Limits;
 
 /// What the rest of the process needs: its own files, connections to models, lookups of names.
 const OWN: u64 = 512;
@@ -15,7 +15,7 @@ const OWN: u64 = 512;
 static RAISING: Mutex<()> = Mutex::new(());
 
 /// Raises this process's own limit to what so many calls may need, as far as the system allows.
-pub(super) fn make_room<'a>(calls: u32, limits: impl IntoIterator<Item = &'a Limits>) {
+pub(in crate::sandbox) fn make_room<'a>(calls: u32, limits: impl IntoIterator<Item = &'a Limits>) {
     let of_a_call = |limits: &Limits| {
         let connections = u64::from(limits.http_requests).saturating_mul(MAX_ATTEMPTS as u64);
         (MAX_OPEN as u64).saturating_add(connections)

@@ -4,52 +4,47 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wasmtime::component::{Linker, ResourceTable};
+use wasmtime::component::ResourceTable;
 use wasmtime::{CallHook, CallHookHandler, StoreContextMut};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
+use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::call::CallSetup;
-use super::deterministic;
 use super::failure::Stopped;
-use super::files::{self, Files, Folder};
-use super::guest_memory::{MemoryShare, NoMemory};
-use super::http::{self, Egress};
-use super::keyvalue::{self, KeyValueStore, Namespace};
 use super::limiter::Limiter;
 use super::log::GuestLog;
-use super::logging;
-use super::turns::{TurnClock, yield_to_others};
+use super::setup::CallSetup;
+use crate::sandbox::clocks::deterministic;
+use crate::sandbox::fairness::{MemoryShare, NoMemory, TurnClock, yield_to_others};
+use crate::sandbox::files::{self, Files, Folder};
+use crate::sandbox::http::{self, Egress, FIELD_BYTES};
+use crate::sandbox::keyvalue::{KeyValueStore, Namespace};
 
 /// Bytes of random data that one host call may ask for: it holds the thread while it makes them.
 const MAX_RANDOM: u64 = 64 * 1024;
-
-/// Bytes of one set of HTTP headers that a guest builds, as the host holds it. With `handles` it bounds all of them.
-pub(super) const FIELD_BYTES: usize = 16 * 1024;
 
 /// How long a guest may go from host call to host call before others get their turn. Fuel makes it yield while it
 /// computes; what the host does for it costs no fuel.
 const TURN: Duration = Duration::from_millis(1);
 
 /// The data of one store.
-pub(super) struct CallState {
+pub(in crate::sandbox) struct CallState {
     wasi: WasiCtx,
-    pub(super) files: Files,
-    pub(super) folders: Arc<[Folder]>,
+    pub(in crate::sandbox) files: Files,
+    pub(in crate::sandbox) folders: Arc<[Folder]>,
     http: WasiHttpCtx,
-    pub(super) table: ResourceTable,
-    pub(super) egress: Egress,
-    config: Arc<WasiConfigVariables>,
+    pub(in crate::sandbox) table: ResourceTable,
+    pub(in crate::sandbox) egress: Egress,
+    pub(in crate::sandbox) config: Arc<WasiConfigVariables>,
     /// Where it keeps data, if it may.
-    pub(super) keyvalue: Option<(KeyValueStore, Namespace)>,
+    pub(in crate::sandbox) keyvalue: Option<(KeyValueStore, Namespace)>,
     /// Bytes of keys and values that it has written there.
-    pub(super) keyvalue_written: u64,
-    pub(super) log: GuestLog,
+    pub(in crate::sandbox) keyvalue_written: u64,
+    pub(in crate::sandbox) log: GuestLog,
     pub(super) limiter: Limiter,
     /// Bytes that the host may hold for it beyond what was charged.
     uncharged: usize,
-    pub(super) host_calls: u64,
+    pub(in crate::sandbox) host_calls: u64,
     max_host_calls: u64,
     deadline: Instant,
     /// How long it has had its turn.
@@ -119,7 +114,7 @@ impl CallState {
 
     /// Charges what the host holds for the guest from now on. It is given back at the end of the call: whoever lets go of one
     /// thing after the other pays for no more than could be held at once.
-    pub(super) fn hold(&mut self, bytes: usize) -> Result<(), NoMemory> {
+    pub(in crate::sandbox) fn hold(&mut self, bytes: usize) -> Result<(), NoMemory> {
         let bytes = bytes.min(self.uncharged);
         self.uncharged -= bytes;
         self.limiter.hold(bytes)
@@ -184,20 +179,4 @@ impl WasiHttpView for CallState {
             hooks: &mut self.egress,
         }
     }
-}
-
-/// Everything a guest may import. All of it is always there; what was not granted answers with an error of its own.
-pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<CallState>> {
-    let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut CallState| {
-        state.host_calls += 1;
-        WasiConfig::from(&*state.config)
-    })?;
-    files::add_to_linker(&mut linker)?;
-    http::add_to_linker(&mut linker)?;
-    logging::add_to_linker(&mut linker)?;
-    keyvalue::add_to_linker(&mut linker)?;
-    Ok(linker)
 }

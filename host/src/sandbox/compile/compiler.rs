@@ -14,8 +14,8 @@ use wasmtime::Engine;
 
 use super::component::ComponentError;
 use super::engine::{Parallel, config};
-use super::limits::Limits;
-use super::metering::Metering;
+use crate::sandbox::call::Metering;
+use crate::sandbox::limits::Limits;
 
 /// The argument that turns the program into a compiler. Internal: neither documented nor stable.
 const CHILD_ARGUMENT: &str = "__compile-component";
@@ -34,7 +34,7 @@ const AT_ONCE: usize = 2;
 
 /// Where components are compiled.
 #[derive(Debug)]
-pub(super) struct Compiler {
+pub(in crate::sandbox) struct Compiler {
     place: CompilePlace,
     stack: u64,
     gate: Semaphore,
@@ -52,7 +52,7 @@ pub enum CompilePlace {
 }
 
 impl Compiler {
-    pub(super) fn new(place: CompilePlace, stack: u64) -> Self {
+    pub(in crate::sandbox) fn new(place: CompilePlace, stack: u64) -> Self {
         Self {
             place,
             stack,

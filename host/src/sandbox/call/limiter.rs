@@ -2,8 +2,8 @@
 
 use wasmtime::ResourceLimiter;
 
-use super::guest_memory::{MemoryShare, NoMemory};
-use super::limits::Limits;
+use crate::sandbox::fairness::{MemoryShare, NoMemory};
+use crate::sandbox::limits::Limits;
 
 /// Tables of one instance, empty ones included: the engine keeps a record of each.
 pub(super) const MAX_TABLES: usize = 1_000;
@@ -117,7 +117,7 @@ impl ResourceLimiter for Limiter {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::sandbox::guest_memory::GuestMemory;
+    use crate::sandbox::fairness::GuestMemory;
 
     fn limiter(limits: &Limits, host_memory: u64) -> Limiter {
         Limiter::new(limits, GuestMemory::new(Some(host_memory)).share("t".into()))

@@ -6,9 +6,9 @@ use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use super::guest_memory::NoMemory;
 use super::limiter::{MAX_MEMORIES, MAX_TABLES, Refused};
-use super::limits::Limits;
+use crate::sandbox::fairness::NoMemory;
+use crate::sandbox::limits::Limits;
 
 /// Our own reasons to stop a guest, carried through the engine as its error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

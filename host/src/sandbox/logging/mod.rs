@@ -2,7 +2,7 @@
 
 use wasmtime::component::{HasSelf, Linker};
 
-use super::state::CallState;
+use super::call::CallState;
 
 wasmtime::component::bindgen!({ path: "../wit/wasi-logging", world: "imports" });
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The memory of a host's guests. Clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct GuestMemory {
+pub(in crate::sandbox) struct GuestMemory {
     most: u64,
     held: Arc<Mutex<Held>>,
     /// Whose guests these are.
@@ -27,7 +27,7 @@ struct Held {
 
 /// What one call holds of it. Dropping it gives it back.
 #[derive(Debug)]
-pub(super) struct MemoryShare {
+pub(in crate::sandbox) struct MemoryShare {
     memory: GuestMemory,
     tenant: Arc<str>,
     held: u64,
@@ -35,7 +35,7 @@ pub(super) struct MemoryShare {
 
 /// Why there is no more for a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoMemory {
+pub(in crate::sandbox) enum NoMemory {
     #[error("no call may have more than {most} bytes of the host's memory")]
     TooMuch { most: u64 },
     #[error("others hold the host's memory")]
@@ -44,7 +44,7 @@ pub(super) enum NoMemory {
 
 impl GuestMemory {
     /// `most` bytes, or three quarters of what this process may have.
-    pub(super) fn new(most: Option<u64>) -> Self {
+    pub(in crate::sandbox) fn new(most: Option<u64>) -> Self {
         let most = most.unwrap_or_else(|| match available() {
             Some(bytes) => bytes / 4 * 3,
             None => {
@@ -59,7 +59,7 @@ impl GuestMemory {
         }
     }
 
-    pub(super) fn of_plugin(&self, name: &str) -> Self {
+    pub(in crate::sandbox) fn of_plugin(&self, name: &str) -> Self {
         Self {
             plugin: name.into(),
             ..self.clone()
@@ -68,11 +68,11 @@ impl GuestMemory {
 
     /// For a component that is asked for its tools, on nobody's behalf: for each by itself, as for a tenant of its own. No tenant
     /// has such a name.
-    pub(super) fn share_for_list(&self) -> MemoryShare {
+    pub(in crate::sandbox) fn share_for_list(&self) -> MemoryShare {
         self.share(format!("\n{}", self.plugin).into())
     }
 
-    pub(super) fn share(&self, tenant: Arc<str>) -> MemoryShare {
+    pub(in crate::sandbox) fn share(&self, tenant: Arc<str>) -> MemoryShare {
         MemoryShare {
             memory: self.clone(),
             tenant,
@@ -87,7 +87,7 @@ impl GuestMemory {
 
 impl MemoryShare {
     /// Takes so many bytes more, if there are as many.
-    pub(super) fn take(&mut self, bytes: usize) -> Result<(), NoMemory> {
+    pub(in crate::sandbox) fn take(&mut self, bytes: usize) -> Result<(), NoMemory> {
         let bytes = bytes as u64;
         if bytes == 0 {
             return Ok(());

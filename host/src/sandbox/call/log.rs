@@ -13,7 +13,7 @@ const WRITE_PERMIT: usize = 64 * 1024;
 
 /// Standard output and standard error of one call, in the order in which they were written.
 #[derive(Clone, Debug)]
-pub(super) struct GuestLog(Arc<Mutex<Buffer>>);
+pub(in crate::sandbox) struct GuestLog(Arc<Mutex<Buffer>>);
 
 #[derive(Debug)]
 struct Buffer {
@@ -46,7 +46,7 @@ impl GuestLog {
     }
 
     /// Writes the parts and a line break, with nothing between them.
-    pub(super) fn write_line(&self, parts: &[&str]) {
+    pub(in crate::sandbox) fn write_line(&self, parts: &[&str]) {
         let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         parts.iter().for_each(|part| buffer.write(part.as_bytes()));
         buffer.write(b"\n");

@@ -19,7 +19,7 @@ const MOST_CHARGED: Duration = Duration::from_millis(100);
 
 /// A kind of such work. Clones share its places.
 #[derive(Clone, Debug)]
-pub(super) struct BlockingWork {
+pub(in crate::sandbox) struct BlockingWork {
     shared: FairPlaces,
     /// Those of one plugin.
     own: Option<FairPlaces>,
@@ -28,19 +28,19 @@ pub(super) struct BlockingWork {
 
 /// How much is done at the same time.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Places {
-    pub(super) in_all: usize,
+pub(in crate::sandbox) struct Places {
+    pub(in crate::sandbox) in_all: usize,
     /// Whatever plugins a tenant uses.
-    pub(super) for_a_tenant: usize,
+    pub(in crate::sandbox) for_a_tenant: usize,
     /// Whatever tenants it works for; half of them for one of these, which may wait for places elsewhere.
-    pub(super) for_a_plugin: usize,
+    pub(in crate::sandbox) for_a_plugin: usize,
 }
 
 /// Work that was ordered. Dropping it takes back the order; what was begun is done all the same, and keeps its place.
-pub(super) type Ordered<T> = AbortOnDropHandle<Result<T, JoinError>>;
+pub(in crate::sandbox) type Ordered<T> = AbortOnDropHandle<Result<T, JoinError>>;
 
 impl BlockingWork {
-    pub(super) fn new(places: Places, share: Share) -> Self {
+    pub(in crate::sandbox) fn new(places: Places, share: Share) -> Self {
         Self {
             shared: FairPlaces::new(places.in_all, share)
                 .with_most_for_one(places.for_a_tenant)
@@ -51,7 +51,7 @@ impl BlockingWork {
     }
 
     /// One after the other, by time.
-    pub(super) fn one_at_a_time() -> Self {
+    pub(in crate::sandbox) fn one_at_a_time() -> Self {
         let one = Places {
             in_all: 1,
             for_a_tenant: 1,
@@ -60,7 +60,7 @@ impl BlockingWork {
         Self::new(one, Share::Time)
     }
 
-    pub(super) fn of_a_plugin(&self) -> Self {
+    pub(in crate::sandbox) fn of_a_plugin(&self) -> Self {
         let places = self.places.for_a_plugin;
         let own = FairPlaces::new(places, Share::Places).with_most_for_one(places.div_ceil(2));
         Self {
@@ -70,7 +70,7 @@ impl BlockingWork {
     }
 
     /// Has `work` done on behalf of `tenant`, as soon as there is a place.
-    pub(super) fn order<T: Send + 'static>(
+    pub(in crate::sandbox) fn order<T: Send + 'static>(
         &self,
         tenant: &Arc<str>,
         work: impl Future<Output = T> + Send + 'static,
@@ -91,7 +91,7 @@ impl BlockingWork {
     }
 
     /// Waits for it. Where it panics, so does this.
-    pub(super) async fn run<T: Send + 'static>(
+    pub(in crate::sandbox) async fn run<T: Send + 'static>(
         &self,
         tenant: &Arc<str>,
         work: impl Future<Output = T> + Send + 'static,
@@ -101,7 +101,7 @@ impl BlockingWork {
 }
 
 /// What blocks, on a thread for it.
-pub(super) async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(in crate::sandbox) async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     done(tokio::task::spawn_blocking(work).await).await
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wasmtime::{Engine, EngineWeak, Store, UpdateDeadline};
 
-use super::limits::Limits;
+use crate::sandbox::limits::Limits;
 
 /// Units of fuel between two yields to the executor. A spinning guest is seen about this often, so its deadline is
 /// overshot by little even where many spin on few threads.
@@ -32,14 +32,14 @@ impl Metering {
         }
     }
 
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(in crate::sandbox) fn parse(text: &str) -> Option<Self> {
         [Self::Fuel, Self::Epoch]
             .into_iter()
             .find(|metering| metering.as_str() == text)
     }
 
     /// Makes the code of an engine one that can be stopped.
-    pub(super) fn configure(self, config: &mut wasmtime::Config) {
+    pub(in crate::sandbox) fn configure(self, config: &mut wasmtime::Config) {
         match self {
             Self::Fuel => config.consume_fuel(true),
             Self::Epoch => config.epoch_interruption(true),
@@ -71,7 +71,7 @@ impl Metering {
 }
 
 /// Lets time pass for these engines, for as long as one of them is used. On a thread of its own: guests keep all others busy.
-pub(super) fn tick(engines: impl IntoIterator<Item = Engine>) -> std::io::Result<()> {
+pub(in crate::sandbox) fn tick(engines: impl IntoIterator<Item = Engine>) -> std::io::Result<()> {
     let engines: Vec<EngineWeak> = engines.into_iter().map(|engine| engine.weak()).collect();
     let ticks = move || {
         loop {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use wasmtime::component::Component;
 
 use super::component::Digest;
-use super::contract::INTERFACE;
+use crate::sandbox::contract::INTERFACE;
 
 /// What is known about a component without running it.
 #[derive(Clone, Debug, Serialize)]
@@ -28,7 +28,12 @@ pub struct Import {
     pub meaning: &'static str,
 }
 
-pub(super) fn inspect(component: &Component, digest: Digest, size: u64, problem: Option<String>) -> Inspection {
+pub(in crate::sandbox) fn inspect(
+    component: &Component,
+    digest: Digest,
+    size: u64,
+    problem: Option<String>,
+) -> Inspection {
     let engine = component.engine();
     let imports = component
         .component_type()
@@ -47,7 +52,7 @@ pub(super) fn inspect(component: &Component, digest: Digest, size: u64, problem:
     }
 }
 
-pub(super) fn export_names(component: &Component) -> Vec<String> {
+pub(in crate::sandbox) fn export_names(component: &Component) -> Vec<String> {
     component
         .component_type()
         .exports(component.engine())

@@ -22,7 +22,7 @@ const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// A folder of compiled components that only its owner can reach. Without a folder every start compiles again.
 #[derive(Debug)]
-pub(super) struct CompileCache {
+pub(in crate::sandbox) struct CompileCache {
     folder: Option<PathBuf>,
     max_bytes: u64,
 }
@@ -30,7 +30,7 @@ pub(super) struct CompileCache {
 impl CompileCache {
     /// Opens the folder, creating it where it is missing. One that others could write to is not used, for what lies in
     /// it would run as our own code. It grows to `max_bytes`; then what was not used for longest goes.
-    pub(super) fn open(folder: Option<&Path>, max_bytes: u64) -> Self {
+    pub(in crate::sandbox) fn open(folder: Option<&Path>, max_bytes: u64) -> Self {
         let folder = folder.filter(|folder| match prepare_folder(folder) {
             Ok(()) => true,
             Err(error) => {
@@ -169,7 +169,7 @@ fn make_room(folder: &Path, max_bytes: u64, newest: &str) -> io::Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::sandbox::engine::EngineSize;
+    use crate::sandbox::compile::engine::EngineSize;
     use crate::sandbox::{EngineSettings, Limits, Metering};
 
     struct Lab {

@@ -3,7 +3,7 @@
 use wasmtime::component::{HasSelf, Linker, Resource};
 
 use super::store::Refusal;
-use crate::sandbox::state::CallState;
+use crate::sandbox::call::CallState;
 
 wasmtime::component::bindgen!({
     path: "../wit/wasi-keyvalue",

@@ -8,44 +8,19 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 use wasmtime::{Engine, Store};
-use wasmtime_wasi_config::WasiConfigVariables;
 
-use super::contract::PluginPre;
 use super::failure::CallFailure;
-use super::files::{FileWork, Folder};
-use super::guest_memory::GuestMemory;
 use super::halt::{Halt, Halted};
-use super::http::{Egress, HttpUse, Masker, Network};
-use super::keyvalue::KeyValueStore;
-use super::limits::Limits;
 use super::log::GuestLog;
 use super::metering::Metering;
-use super::plugin::Grants;
+use super::setup::CallSetup;
 use super::state::{CallState, HostCallGate};
+use crate::sandbox::contract::{Plugin, PluginPre};
+use crate::sandbox::http::{Egress, HttpUse};
+use crate::sandbox::limits::Limits;
 
 /// Room in a host call, beyond the result itself, for what is not payload: list elements, names, tags.
 const HOST_CALL_SLACK: u64 = 64 * 1024;
-
-/// What a plugin's calls may do and use. Prepared once, shared by all of them.
-#[derive(Clone)]
-pub(super) struct CallSetup {
-    pub(super) grants: Arc<Grants>,
-    pub(super) stack: u64,
-    pub(super) masker: Masker,
-    pub(super) config: Arc<WasiConfigVariables>,
-    /// Its store, and its name there.
-    pub(super) keyvalue: Option<(KeyValueStore, Arc<str>)>,
-    pub(super) network: Network,
-    pub(super) memory: GuestMemory,
-    pub(super) files: FileWork,
-    pub(super) folders: Arc<[Folder]>,
-}
-
-impl CallSetup {
-    pub(super) fn limits(&self) -> &Limits {
-        &self.grants.limits
-    }
-}
 
 /// What one call used.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +39,7 @@ pub struct CallUse {
 /// A view of the store and the instance in it, for the function to call.
 pub(super) struct Call<'a> {
     pub(super) store: &'a mut Store<CallState>,
-    pub(super) plugin: &'a super::contract::Plugin,
+    pub(super) plugin: &'a Plugin,
 }
 
 /// Instantiates `pre` and runs `function` in it on behalf of `tenant`, under all limits of `setup` and until `halt` at the

@@ -15,7 +15,7 @@ const STEP: Duration = Duration::from_millis(1);
 const SEED: u64 = 0;
 
 /// Replaces all five sources of chance: two clocks, two kinds of random numbers, and the seed for tables.
-pub(super) fn apply(wasi: &mut WasiCtxBuilder) {
+pub(in crate::sandbox) fn apply(wasi: &mut WasiCtxBuilder) {
     wasi.wall_clock(Ticks::default())
         .monotonic_clock(Ticks::default())
         .secure_random(ChaCha12Rng::seed_from_u64(SEED))
