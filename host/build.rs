@@ -5,6 +5,10 @@
 //! flags, wrappers, folders and targets is meant for the host, and is kept from the guests, whether it was told by the
 //! environment, the command line or a configuration file of cargo.
 //!
+//! Where the Rust target of the guests is missing, this script has rustup add it, unless `COFFERDAM_BUILD_NO_RUSTUP` is set.
+//! `rust-toolchain.toml` names the target as well, but rustup ignores that file's wishes where `RUSTUP_AUTO_INSTALL=0`, and cargo
+//! runs this script minutes into a first build: too late to send anybody away.
+//!
 //! A script cannot know whether the outer cargo was started with `--offline`. It matters only while a crate of the guests
 //! is missing on this machine; `CARGO_NET_OFFLINE=true` then reaches both builds.
 
@@ -16,6 +20,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const TARGET: &str = "wasm32-wasip2";
+/// Set to anything but `0` or nothing, it keeps this script from changing the toolchain.
+const NO_RUSTUP: &str = "COFFERDAM_BUILD_NO_RUSTUP";
 /// Folders of `plugins/` whose component is embedded.
 const COMPONENTS: [&str; 3] = ["calculator", "weather", "faulty"];
 /// The first bytes of a component; a core module differs in the last four.
@@ -63,6 +69,7 @@ fn main() -> ExitCode {
 }
 
 fn build() -> Result<(), Box<dyn Error>> {
+    refuse_windows()?;
     let host = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(variable("OUT_DIR")?);
     let repository = host
@@ -99,6 +106,16 @@ fn build() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Before the compiler says the same in a hundred messages about sockets, folders and limits of processes.
+fn refuse_windows() -> Result<(), Box<dyn Error>> {
+    match env::var("CARGO_CFG_TARGET_OS").as_deref() {
+        Ok("windows") => Err("Cofferdam runs on Linux and macOS, not on Windows\n\
+             on a Windows machine, use WSL 2, which is a Linux: https://learn.microsoft.com/windows/wsl/install"
+            .into()),
+        _ => Ok(()),
+    }
+}
+
 /// Puts one component where `include_bytes!` looks for it.
 fn embed(target_dir: &Path, component: &str, out: &Path) -> Result<(), Box<dyn Error>> {
     let file = format!("{component}.wasm");
@@ -130,22 +147,49 @@ fn watch(plugins: &Path, wit: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Looks for the guests' standard library. `rust-toolchain.toml` names the target, so rustup has added it by now, unless it
-/// was told not to or to use another toolchain. What it was told is not for a build to change: this says how to.
+/// Sees to it that the guests' standard library is installed.
 fn ensure_target() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-env-changed={NO_RUSTUP}");
     if has_target()? {
         return Ok(());
     }
-    Err(match env::var("RUSTUP_TOOLCHAIN") {
-        Ok(toolchain) => {
-            format!("the Rust target {TARGET} is missing; run:\nrustup target add --toolchain {toolchain} {TARGET}")
-        }
-        Err(_) => format!(
-            "the Rust target {TARGET} is missing, and this Rust was not started by rustup (https://rustup.rs); with it, run:\n\
-             rustup target add {TARGET}"
-        ),
+    // rustup sets it for every cargo that it starts.
+    let Ok(toolchain) = env::var("RUSTUP_TOOLCHAIN") else {
+        return Err(format!(
+            "the Rust target {TARGET} is missing, and this Rust was not started by rustup (https://rustup.rs)\n\
+             install the target the way this Rust was installed, or, with rustup, run: rustup target add {TARGET}"
+        )
+        .into());
+    };
+    let by_hand = format!("rustup target add --toolchain {toolchain} {TARGET}");
+    if env::var_os(NO_RUSTUP).is_some_and(|value| !value.is_empty() && value != "0") {
+        return Err(
+            format!("the Rust target {TARGET} is missing, and {NO_RUSTUP} forbids to add it\nrun: {by_hand}").into(),
+        );
     }
-    .into())
+    add_target(&toolchain).map_err(|reason| {
+        format!("the Rust target {TARGET} is missing, and rustup could not add it\nrun: {by_hand}\n{reason}").into()
+    })
+}
+
+/// Has rustup add the target. Nothing is said where that works: it is what `rust-toolchain.toml` asks for.
+fn add_target(toolchain: &str) -> Result<(), String> {
+    let output = guest_command(rustup())
+        .args(["target", "add", "--toolchain", toolchain, TARGET])
+        .output()
+        .map_err(|error| format!("rustup can't be started: {error}"))?;
+    match (output.status.success(), has_target()) {
+        (true, Ok(true)) => Ok(()),
+        (true, _) => Err("rustup reported success, but the target's standard library isn't there".to_owned()),
+        (false, _) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    }
+}
+
+/// The rustup that belongs to this cargo, or whichever is on the path.
+fn rustup() -> PathBuf {
+    let name = format!("rustup{}", env::consts::EXE_SUFFIX);
+    let own = env::var_os("CARGO_HOME").map(|home| Path::new(&home).join("bin").join(&name));
+    own.filter(|path| path.is_file()).unwrap_or_else(|| name.into())
 }
 
 fn has_target() -> Result<bool, Box<dyn Error>> {

@@ -8,6 +8,7 @@ mod cli;
 mod demo;
 mod endings;
 mod files;
+mod first_build;
 mod fuzz;
 mod keyvalue;
 mod library;
