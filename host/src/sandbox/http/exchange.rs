@@ -18,12 +18,14 @@ use url::{Host, Url};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use super::address;
-use super::bodies::{Budgets, Exceeded, MeteredBody, Upload};
+use super::bodies::{MeteredBody, Upload};
+use super::budget::{Budgets, Exceeded};
 use super::destination::{prepare, server_name};
-use super::egress::{MAX_NAMED_CHARS, Network, note};
 use super::grant::HttpGrant;
 use super::lookup::{MAX_ADDRESSES, look_up};
 use super::mask::Masker;
+use super::prepared::Network;
+use super::refusals::{MAX_NAMED_CHARS, note};
 use super::wire::Wire;
 use crate::sandbox::fairness::{MemoryShare, TurnClock};
 

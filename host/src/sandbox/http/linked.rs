@@ -10,32 +10,13 @@ use wasmtime_wasi_http::p2::body::HostOutgoingBody;
 use wasmtime_wasi_http::p2::types as kept;
 use wasmtime_wasi_http::{FieldMap, WasiHttpView};
 
-use super::egress::BODY_CHUNK_BYTES;
+use super::held::{
+    HELD_FOR_A_REQUEST, HELD_FOR_FIELDS, MAX_AUTHORITY_BYTES, MAX_METHOD_BYTES, MAX_PATH_BYTES, MAX_SCHEME_BYTES,
+};
 use crate::sandbox::call::CallState;
 
 /// The interface as `wasmtime-wasi-http` links it. Functions below take the place of some of its own.
 const INTERFACE: &str = "wasi:http/types@0.2.12";
-
-/// Bytes of one set of HTTP headers that a guest builds, as the host holds it. With `handles` it bounds all of them.
-pub(in crate::sandbox) const FIELD_BYTES: usize = 16 * 1024;
-
-/// No method and no scheme that can be granted is longer, no host name with a port, and no path that servers take.
-const MAX_METHOD_BYTES: usize = 32;
-const MAX_SCHEME_BYTES: usize = 32;
-const MAX_AUTHORITY_BYTES: usize = 512;
-const MAX_PATH_BYTES: usize = 8 * 1024;
-
-/// What headers take at most: each value of a byte counts for a few dozen bytes in their own bound, and takes a hundred; what
-/// was removed leaves its place behind.
-const HELD_FOR_FIELDS: usize = 5 * FIELD_BYTES;
-/// Method, scheme, authority and path, and two pieces of a body that nobody takes.
-const HELD_FOR_A_REQUEST: usize =
-    MAX_METHOD_BYTES + MAX_SCHEME_BYTES + MAX_AUTHORITY_BYTES + MAX_PATH_BYTES + 2 * BODY_CHUNK_BYTES;
-
-/// What so many handles may be worth: a request holds its headers and its trailers.
-pub(in crate::sandbox) const fn most_held(handles: u32) -> usize {
-    (handles as usize).saturating_mul(2 * HELD_FOR_FIELDS + HELD_FOR_A_REQUEST)
-}
 
 type Store<'a> = StoreContextMut<'a, CallState>;
 type Request = Resource<kept::HostOutgoingRequest>;
