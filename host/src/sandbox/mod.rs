@@ -23,7 +23,7 @@ mod sandbox;
 
 pub use call::{CallFailure, CallUse, Halt, Halted, LimitHit, Metering, Plugin};
 pub use compile::{CompilePlace, ComponentError, Digest, Import, Inspection, become_compiler_if_asked, read_file};
-pub use contract::{Annotations, Content, Image, Tool as ToolExport};
+pub use contract::{Annotations, Content, Image, ToolInfo};
 pub use files::FolderGrant;
 pub use grants::Grants;
 #[cfg(any(test, feature = "fuzzing"))]

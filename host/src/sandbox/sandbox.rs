@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use wasmtime::component::Component;
+use wasmtime::component::{Component, InstancePre};
 
 use super::call::{self, CallSetup, CallState, MAX_SAID_CHARS, Metering, Plugin, linker};
 use super::compile::{
     self, CompileCache, CompilePlace, Compiler, ComponentError, Digest, EngineSize, Engines, Inspection,
 };
 use super::config;
-use super::contract::{INTERFACE, PluginPre};
+use super::contract::{INTERFACE, Indices};
 use super::fairness::{GuestMemory, Turns};
 use super::files::{self, FileWork, Folder};
 use super::grants::Grants;
@@ -114,7 +114,7 @@ impl Sandbox {
             (true, Some(Err(reason))) => return Err(ComponentError::Store(reason.clone())),
             (true, None) => return Err(ComponentError::NoStore),
         };
-        let pre = self.link(&component)?;
+        let (pre, tools) = self.link(&component)?;
         let setup = CallSetup {
             stack: self.stack,
             masker: Masker::new(&grants.http).map_err(|error| ComponentError::Host(error.to_string()))?,
@@ -126,7 +126,7 @@ impl Sandbox {
             folders,
             grants: Arc::new(grants.clone()),
         };
-        Ok(Plugin::new(pre, setup, digest))
+        Ok(Plugin::new(pre, tools, setup, digest))
     }
 
     /// What a component asks for and offers, without running any of its code.
@@ -165,7 +165,7 @@ impl Sandbox {
         }
     }
 
-    fn link(&self, component: &Component) -> Result<PluginPre<CallState>, ComponentError> {
+    fn link(&self, component: &Component) -> Result<(InstancePre<CallState>, Indices), ComponentError> {
         let exports = compile::export_names(component);
         if !exports.iter().any(|name| name == INTERFACE) {
             let package = INTERFACE.split_once('@').map_or(INTERFACE, |(package, _)| package);
@@ -184,7 +184,9 @@ impl Sandbox {
         let pre = linker
             .instantiate_pre(component)
             .map_err(|error| ComponentError::UnknownImport(shown(&format!("{error:#}"), MAX_SAID_CHARS)))?;
-        PluginPre::new(pre).map_err(|error| ComponentError::Invalid(shown(&format!("{error:#}"), MAX_SAID_CHARS)))
+        let tools = Indices::new(&pre);
+        let tools = tools.map_err(|error| ComponentError::Invalid(shown(&format!("{error:#}"), MAX_SAID_CHARS)))?;
+        Ok((pre, tools))
     }
 }
 

@@ -1,10 +1,10 @@
 //! A loaded component, ready to be called any number of times.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use wasmtime::component::InstancePre;
 
 use super::failure::CallFailure;
 use super::halt::Halt;
@@ -12,7 +12,7 @@ use super::run::{CallUse, run};
 use super::setup::CallSetup;
 use super::state::CallState;
 use crate::sandbox::compile::{ComponentError, Digest};
-use crate::sandbox::contract::{Content, Error, PluginPre, Tool};
+use crate::sandbox::contract::{Content, Indices, ToolError, ToolInfo};
 use crate::sandbox::limits::Limits;
 use crate::shown::shown;
 
@@ -22,7 +22,8 @@ pub(in crate::sandbox) const MAX_SAID_CHARS: usize = 500;
 /// A component that can be called.
 #[derive(Clone)]
 pub struct Plugin {
-    pre: PluginPre<CallState>,
+    pre: InstancePre<CallState>,
+    tools: Indices,
     setup: CallSetup,
     digest: Digest,
 }
@@ -36,8 +37,18 @@ impl std::fmt::Debug for Plugin {
 }
 
 impl Plugin {
-    pub(in crate::sandbox) fn new(pre: PluginPre<CallState>, setup: CallSetup, digest: Digest) -> Self {
-        Self { pre, setup, digest }
+    pub(in crate::sandbox) fn new(
+        pre: InstancePre<CallState>,
+        tools: Indices,
+        setup: CallSetup,
+        digest: Digest,
+    ) -> Self {
+        Self {
+            pre,
+            tools,
+            setup,
+            digest,
+        }
     }
 
     pub fn digest(&self) -> &Digest {
@@ -53,14 +64,19 @@ impl Plugin {
     /// # Errors
     ///
     /// [`ComponentError::ListTools`] where it fails, however it does.
-    pub async fn list_tools(&self) -> Result<Vec<Tool>, ComponentError> {
+    pub async fn list_tools(&self) -> Result<Vec<ToolInfo>, ComponentError> {
         let halt = Halt {
             deadline: Instant::now() + self.limits().timeout,
             cancel: &CancellationToken::new(),
         };
-        let (listed, usage) = run(&self.pre, &self.setup, None, halt, async |call| {
-            call.plugin.cofferdam_tool_tools().call_list_tools(call.store).await
-        })
+        let (listed, usage) = run(
+            &self.pre,
+            &self.setup,
+            None,
+            halt,
+            |store, instance| self.tools.load(store, instance),
+            async |store, tools| tools.list_tools(store).await,
+        )
         .await;
         let reason = match listed {
             Ok(Ok(tools)) => return Ok(tools),
@@ -79,12 +95,14 @@ impl Plugin {
         input: &str,
         halt: Halt<'_>,
     ) -> (Result<Vec<Content>, CallFailure>, CallUse) {
-        let (called, usage) = run(&self.pre, &self.setup, Some(tenant), halt, async |call| {
-            call.plugin
-                .cofferdam_tool_tools()
-                .call_call_tool(call.store, tool, input)
-                .await
-        })
+        let (called, usage) = run(
+            &self.pre,
+            &self.setup,
+            Some(tenant),
+            halt,
+            |store, instance| self.tools.load(store, instance),
+            async |store, tools| tools.call_tool(store, tool, input).await,
+        )
         .await;
         let result = match called {
             Ok(Ok(content)) => Ok(content.into_iter().map(|part| self.masked(part)).collect()),
@@ -104,11 +122,8 @@ impl Plugin {
     }
 
     /// An error that the tool chose to return. Its text is output like any other.
-    fn said(&self, error: Error) -> CallFailure {
-        let text = match &error {
-            Error::InvalidInput(text) | Error::Failed(text) => text,
-            Error::Unavailable(unavailable) => &unavailable.message,
-        };
+    fn said(&self, error: ToolError) -> CallFailure {
+        let text = error.message();
         let limit = self.limits().output_bytes;
         if text.len() as u64 > limit {
             return CallFailure::InvalidOutput(format!(
@@ -118,11 +133,11 @@ impl Plugin {
         }
         let masked = |text| self.setup.masker.text(text);
         match error {
-            Error::InvalidInput(message) => CallFailure::InvalidInput(masked(message)),
-            Error::Failed(message) => CallFailure::Failed(masked(message)),
-            Error::Unavailable(unavailable) => CallFailure::Unavailable {
-                message: masked(unavailable.message),
-                retry_after: unavailable.retry_after_ms.map(Duration::from_millis),
+            ToolError::InvalidInput(message) => CallFailure::InvalidInput(masked(message)),
+            ToolError::Failed(message) => CallFailure::Failed(masked(message)),
+            ToolError::Unavailable { message, retry_after } => CallFailure::Unavailable {
+                message: masked(message),
+                retry_after,
             },
         }
     }

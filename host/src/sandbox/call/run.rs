@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::time::Instant;
+use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{Engine, Store};
 
 use super::failure::CallFailure;
@@ -15,7 +16,6 @@ use super::log::GuestLog;
 use super::metering::Metering;
 use super::setup::CallSetup;
 use super::state::{CallState, HostCallGate};
-use crate::sandbox::contract::{Plugin, PluginPre};
 use crate::sandbox::http::{Egress, HttpUse};
 use crate::sandbox::limits::Limits;
 
@@ -36,20 +36,16 @@ pub struct CallUse {
     pub http: HttpUse,
 }
 
-/// A view of the store and the instance in it, for the function to call.
-pub(super) struct Call<'a> {
-    pub(super) store: &'a mut Store<CallState>,
-    pub(super) plugin: &'a Plugin,
-}
-
-/// Instantiates `pre` and runs `function` in it on behalf of `tenant`, under all limits of `setup` and until `halt` at the
-/// latest.
-pub(super) async fn run<T>(
-    pre: &PluginPre<CallState>,
+/// Instantiates `pre`, takes from the instance what `load` finds there, and runs `function` with it on behalf of `tenant`,
+/// under all limits of `setup` and until `halt` at the latest. An error of `load` is the host's; only `function` calls the
+/// guest.
+pub(super) async fn run<F, T>(
+    pre: &InstancePre<CallState>,
     setup: &CallSetup,
     tenant: Option<&Arc<str>>,
     halt: Halt<'_>,
-    function: impl AsyncFnOnce(Call<'_>) -> wasmtime::Result<T>,
+    load: impl FnOnce(&mut Store<CallState>, &Instance) -> wasmtime::Result<F>,
+    function: impl AsyncFnOnce(&mut Store<CallState>, F) -> wasmtime::Result<T>,
 ) -> (Result<T, CallFailure>, CallUse) {
     let started = Instant::now();
     let (limits, metering) = (setup.limits(), setup.grants.metering);
@@ -77,13 +73,10 @@ pub(super) async fn run<T>(
     let clock = store.data().clock.clone();
     let mut called = false;
     let guest = async {
-        let plugin = pre.instantiate_async(&mut store).await?;
+        let instance = pre.instantiate_async(&mut store).await?;
+        let functions = load(&mut store, &instance)?;
         called = true;
-        function(Call {
-            store: &mut store,
-            plugin: &plugin,
-        })
-        .await
+        function(&mut store, functions).await
     };
     // A panic of a host function ends this call and nothing else. The store it may have left in disorder is read for
     // its figures and dropped.
