@@ -31,4 +31,5 @@ pub(crate) use http::fuzz;
 pub use http::{AttachError, AttachedHeader, GrantError, HttpGrant, HttpUse, Scheme, SecretError, Secrets};
 pub use keyvalue::{KeyValueError, KeyValueStore};
 pub use limits::{EngineSettings, LONGEST, Limits};
+pub(crate) use limits::{Limit, LimitValue};
 pub use sandbox::Sandbox;
