@@ -1,5 +1,5 @@
-//! Clocks and random numbers that are the same in every call, for plugins whose results must be repeatable: the only
-//! things that differ between two calls with one input are then what servers answer and when.
+//! Clocks and random numbers that are the same in every call, for plugins whose results must be repeatable. Two calls with
+//! the same input then differ only in what servers answer, and when.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,11 +10,11 @@ use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtxBuilder};
 
 /// 2020-01-01T00:00:00Z, in seconds since 1970.
 const START: Duration = Duration::from_secs(1_577_836_800);
-/// What a clock has moved on by its next reading: one that stood still would hang loops that wait.
+/// How far a clock advances with each reading; a clock that stood still would hang loops that wait for it.
 const STEP: Duration = Duration::from_millis(1);
 const SEED: u64 = 0;
 
-/// Replaces all five sources of chance: two clocks, two kinds of random numbers, and the seed for tables.
+/// Replaces all five sources of nondeterminism: two clocks, two random generators and the seed for hash tables.
 pub(in crate::sandbox) fn apply(wasi: &mut WasiCtxBuilder) {
     wasi.wall_clock(Ticks::default())
         .monotonic_clock(Ticks::default())
@@ -23,7 +23,7 @@ pub(in crate::sandbox) fn apply(wasi: &mut WasiCtxBuilder) {
         .insecure_random_seed(SEED.into());
 }
 
-/// A clock that moves on when it is read.
+/// A clock that advances when it is read.
 #[derive(Default)]
 struct Ticks(AtomicU64);
 

@@ -1,3 +1,3 @@
-//! Clocks and random numbers: those of the host, or some that are the same in every call.
+//! Clocks and random numbers: the host's own, or deterministic ones.
 
 pub(super) mod deterministic;

@@ -1,7 +1,7 @@
 //! Compiled components on disk, by digest of the component and settings of the engine.
 //!
-//! Loading compiled code does not notice when it was damaged, so an entry carries the digest of its own bytes in its name:
-//! `COMPONENT-SETTINGS-CONTENT.cwasm`. One name, one content; an entry is never changed, only replaced or removed.
+//! The engine doesn't notice damaged code when it loads it, so each entry has the digest of its own bytes in its name:
+//! `COMPONENT-SETTINGS-CONTENT.cwasm`. An entry is never changed, only replaced or removed.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
@@ -17,7 +17,7 @@ use super::precompiled;
 
 const SUFFIX: &str = ".cwasm";
 const TEMPORARY_PREFIX: &str = ".writing-";
-/// A file that is still being written by then was left behind by a process that died.
+/// A temporary file older than this was left behind by a process that died.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// A folder of compiled components that only its owner can reach. Without a folder every start compiles again.
@@ -28,8 +28,8 @@ pub(in crate::sandbox) struct CompileCache {
 }
 
 impl CompileCache {
-    /// Opens the folder, creating it where it is missing. One that others could write to is not used, for what lies in
-    /// it would run as our own code. It grows to `max_bytes`; then what was not used for longest goes.
+    /// Opens the folder, creating it if it is missing. A folder that other users can write to is not used, because its
+    /// content runs as our own code. Beyond `max_bytes` the least recently used entries are removed.
     pub(in crate::sandbox) fn open(folder: Option<&Path>, max_bytes: u64) -> Self {
         let folder = folder.filter(|folder| match prepare_folder(folder) {
             Ok(()) => true,
@@ -47,28 +47,28 @@ impl CompileCache {
         }
     }
 
-    /// The compiled form of `digest`, if it is there and whole. A damaged entry is removed, to be compiled again.
+    /// The compiled form of `digest`, if the cache has it intact. A damaged entry is removed, to be compiled again.
     pub(super) fn get(&self, engines: &Engines, digest: &Digest) -> Option<Component> {
         let folder = self.folder.as_deref()?;
         let stem = stem(engines, digest);
         let path = entries(folder).find(|path| name(path).starts_with(&stem))?;
         match load(engines, &path) {
             Ok(component) => {
-                // How recently it was used decides what goes when the folder is full. Where the time can't be written,
-                // the entry may go too early, and is compiled again.
+                // Eviction goes by the time of last use. If it can't be written, the entry may be evicted too early and
+                // is compiled again.
                 let _ = std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
                 Some(component)
             }
             Err(error) => {
                 tracing::debug!(path = %path.display(), error = format!("{error:#}"), "cache entry does not load");
-                // Should it not go away, the next start tries it again: slower, never wrong.
+                // If it can't be removed, the next start tries it again: slower, never wrong.
                 let _ = std::fs::remove_file(&path);
                 None
             }
         }
     }
 
-    /// Keeps `compiled`. A full disk costs the next start its speed and this one nothing.
+    /// Stores `compiled`. A full disk only makes the next start slower.
     pub(super) fn put(&self, engines: &Engines, digest: &Digest, compiled: &[u8]) {
         let Some(folder) = self.folder.as_deref() else {
             return;
@@ -88,7 +88,7 @@ impl CompileCache {
     }
 }
 
-/// The part of an entry's name that says what it is the compiled form of.
+/// The part of an entry's name that identifies the component and the engine's settings.
 fn stem(engines: &Engines, digest: &Digest) -> String {
     let mut settings = DefaultHasher::new();
     engines.reference().precompile_compatibility_hash().hash(&mut settings);
@@ -106,7 +106,7 @@ fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
         .filter(|path| name(path).ends_with(SUFFIX))
 }
 
-/// Loads an entry whose content is what its name says.
+/// Loads an entry after checking its content against the digest in its name.
 fn load(engines: &Engines, path: &Path) -> wasmtime::Result<Component> {
     let content = Digest::of(&std::fs::read(path)?).hex();
     if !name(path).ends_with(&format!("-{content}{SUFFIX}")) {
@@ -127,7 +127,7 @@ fn prepare_folder(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A reader sees the whole entry or none.
+/// Writes atomically: a reader sees the whole entry or none.
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     let mut file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder)?;
@@ -136,13 +136,13 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes what was not used for longest until the folder holds no more than `max_bytes`, and what was left half written.
-/// `newest` stays. A process that runs a component whose entry goes keeps its own mapping of the file.
+/// Removes the least recently used entries until the folder holds at most `max_bytes`, and abandoned temporary files.
+/// `newest` stays. A process that runs a component keeps its own mapping of the file when the entry is removed.
 fn make_room(folder: &Path, max_bytes: u64, newest: &str) -> io::Result<()> {
     let mut entries = Vec::new();
     for file in std::fs::read_dir(folder)?.flatten() {
         let path = file.path();
-        // Another process may have removed it meanwhile.
+        // Another process may have removed it in the meantime.
         let Ok(metadata) = file.metadata() else { continue };
         let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         if name(&path).ends_with(SUFFIX) {

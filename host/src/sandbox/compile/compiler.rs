@@ -1,5 +1,5 @@
-//! Compiling a stranger's bytes, in a process of its own: compilation cannot be interrupted, takes as much memory as the
-//! bytes ask for, and must not take the host with it.
+//! Compiles untrusted bytes in a child process: compilation can't be interrupted, uses as much memory as the bytes demand,
+//! and must not crash the host.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -20,16 +20,16 @@ use crate::sandbox::limits::Limits;
 /// The argument that turns the program into a compiler. Internal: neither documented nor stable.
 const CHILD_ARGUMENT: &str = "__compile-component";
 
-/// What the child's answer begins with, so that the output of a program which is no compiler is never taken for code.
+/// The child's answer begins with this, so that the output of another program is never mistaken for code.
 const ANSWER: &[u8] = b"cofferdam-compiled\n";
 
-/// Bytes of compiled code that are taken from the child: a Python component has 35 MiB.
+/// The most compiled code that the host reads from the child, in bytes; a Python component has 35 MiB.
 const MAX_COMPILED: u64 = 512 << 20;
 
 /// Bytes of the child's error output that are kept.
 const ERROR_BYTES: u64 = 16 * 1024;
 
-/// Components compiled at the same time; each is bounded in memory, all together by this.
+/// Components compiled at the same time. `compile_memory` bounds each; this bounds all of them together.
 const AT_ONCE: usize = 2;
 
 /// Where components are compiled.
@@ -90,7 +90,7 @@ impl Compiler {
         limits: &Limits,
     ) -> Result<Vec<u8>, ComponentError> {
         if asked_to_compile() {
-            // A program that was started as a compiler and went on as itself would start the next, and so without end.
+            // A program that ignored the request to compile would start another child of itself, and so on without end.
             return Err(ComponentError::NoCompiler(program.to_owned()));
         }
         let failed = |what: &str, error: std::io::Error| ComponentError::CompilerFailed(format!("{what}: {error}"));
@@ -116,19 +116,19 @@ impl Compiler {
         let mut message = Vec::new();
         let talk = async {
             let send = async {
-                // A child that gives up early closes its end; its exit status says why.
+                // A child that gives up early closes its end of the pipe; its exit status says why.
                 let _ = input.write_all(bytes).await;
                 drop(input);
             };
             let complain = async {
                 let mut errors = errors.take(ERROR_BYTES);
                 let _ = errors.read_to_end(&mut message).await;
-                // The rest is read and dropped, for a child that cannot write it out would never end.
+                // Drain the rest, because a child that blocks on a full pipe would never exit.
                 let _ = tokio::io::copy(&mut errors.into_inner(), &mut tokio::io::sink()).await;
             };
             let receive = async {
                 let mut output = output.take(self.most.saturating_add(1));
-                // What is more is read by nobody: with this end of the pipe the child's write ends as well.
+                // Nobody reads what exceeds the limit: closing this end of the pipe makes the child's write fail.
                 output.read_to_end(&mut compiled).await
             };
             let (_, read, ()) = tokio::join!(send, receive, complain);
@@ -141,7 +141,7 @@ impl Compiler {
         let status = match tokio::time::timeout(limits.compile_timeout, talk).await {
             Ok(status) => status?,
             Err(_) => {
-                // Dropping the child would kill it as well; waiting for its end leaves no process behind.
+                // Dropping the child would kill it as well; `kill` also waits, so that no zombie remains.
                 let _ = child.kill().await;
                 return Err(ComponentError::CompileTimeout(limits.compile_timeout));
             }
@@ -166,7 +166,7 @@ impl Compiler {
     }
 }
 
-/// How a process says that it got no memory: as it aborts, by the system, by the library.
+/// How a process reports that an allocation failed: Rust's abort, the operating system, the C library.
 const OUT_OF_MEMORY: [&str; 3] = ["memory allocation", "Cannot allocate memory", "out of memory"];
 
 fn asked_to_compile() -> bool {
@@ -175,11 +175,11 @@ fn asked_to_compile() -> bool {
         .is_some_and(|argument| argument == CHILD_ARGUMENT)
 }
 
-/// Exit status of a child that found the component not valid.
+/// The exit status of a child that found the component invalid.
 const INVALID: i32 = 3;
 
-/// Compiles one component from standard input to standard output and exits, where the program was started for that;
-/// returns at once otherwise. To be called first thing in `main`, before threads and runtimes.
+/// If the program was started as a compiler, compiles one component from standard input to standard output and exits;
+/// otherwise returns at once. Call it first in `main`, before any thread or runtime starts.
 pub fn become_compiler_if_asked() {
     if !asked_to_compile() {
         return;
@@ -194,13 +194,13 @@ pub fn become_compiler_if_asked() {
         }
         _ => fail(2, "this command is internal"),
     };
-    // The process exists for this one thing, and nothing else may run in it.
+    // The process exists only to compile; nothing else may run in it.
     #[allow(clippy::exit)]
     std::process::exit(code);
 }
 
 fn child(stack: u64, metering: Metering, memory: u64, time: Duration) -> i32 {
-    // The parent kills at the same deadline; this one holds where the parent is gone.
+    // The parent kills the child at the same deadline; this limit holds if the parent has died.
     let seconds = time.as_secs().saturating_add(1);
     let limit = |resource, value| {
         setrlimit(
@@ -211,7 +211,7 @@ fn child(stack: u64, metering: Metering, memory: u64, time: Duration) -> i32 {
             },
         )
     };
-    // What it leaves behind when it crashes is a stranger's, and as large as its memory.
+    // No core dump: it would hold untrusted data and be as large as the child's memory.
     let limited = limit(Resource::Core, 0)
         .and_then(|()| limit(Resource::As, memory))
         .and_then(|()| limit(Resource::Cpu, seconds));
@@ -250,7 +250,7 @@ fn precompile(bytes: &[u8], stack: u64, metering: Metering, parallel: Parallel) 
         .map_err(|error| explain(&format!("{error:#}")))
 }
 
-/// The engine's words for two common cases, in ours.
+/// Explains a common error of the engine in words of our own.
 fn explain(message: &str) -> String {
     if message.contains("component model async feature") {
         return "it uses the async functions of WASI 0.3, and this host runs WASI 0.2".to_owned();

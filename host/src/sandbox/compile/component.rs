@@ -1,4 +1,4 @@
-//! The bytes of a stranger, and why they may not be a component that can be run.
+//! Untrusted bytes: their digest, the first checks, and why they can't be used as a component.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl std::fmt::Debug for Digest {
     }
 }
 
-/// Why a component cannot be used.
+/// Why a component can't be used.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ComponentError {
     #[error("cannot read {path}: {source}")]
@@ -175,7 +175,7 @@ pub(super) fn check_size(bytes: &[u8], limit: u64) -> Result<(), ComponentError>
     }
 }
 
-/// Tells a component from the other things that end in `.wasm`, by the eight bytes of its header.
+/// Tells a component from other `.wasm` files by the eight bytes of its header.
 pub(super) fn check_header(bytes: &[u8]) -> Result<(), ComponentError> {
     let Some((header, _)) = bytes.split_first_chunk::<8>() else {
         return Err(ComponentError::NotWasm);

@@ -1,7 +1,7 @@
-//! The engine: one configuration for every component, so that one compiled form serves all of them.
+//! The engine: one configuration for every component, so that compiled code fits all engines of a host.
 //!
-//! Code has one instrumentation, not two. With fuel, the default, it is the limit, and because the guest yields to the
-//! executor again and again, it is also what keeps calls fair to each other and the point at which a deadline is seen.
+//! Code carries one instrumentation, not two. Fuel, the default, is a limit of its own. It also makes the guest yield to the
+//! executor regularly, which keeps calls fair to each other and lets the host check deadlines.
 
 use wasmtime::component::Component;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
@@ -15,12 +15,12 @@ const HOST_STACK: usize = 1536 * 1024;
 /// Dirty pages of a slot that are cleared in place rather than given back to the system.
 const KEEP_RESIDENT: usize = 64 * 1024;
 
-/// Core instances per call that the pool sets aside: what Python needs, with room.
+/// Core instances that the pool reserves per call: what a Python component needs, with room to spare.
 const POOLED_CORE_INSTANCES: u32 = 16;
 const POOLED_TABLES: u32 = 16;
 const POOLED_MEMORIES: u32 = 2;
 
-/// What a host asks of its engines.
+/// The sizes that a host's engines are made for.
 #[derive(Clone, Debug)]
 pub(in crate::sandbox) struct EngineSize {
     stack: u64,
@@ -52,7 +52,7 @@ pub struct Engines {
     metering: Metering,
     /// Instances from slots that are mapped once and reset between calls; `None` where the address space is too small.
     pooling: Option<Engine>,
-    /// Instances mapped anew for each call: several times slower, for components that fit no slot.
+    /// Maps each instance afresh: several times slower, for components that don't fit a slot.
     on_demand: Engine,
 }
 
@@ -77,7 +77,7 @@ impl Engines {
                 None
             }
         };
-        // Said once, by the engines that every host has.
+        // Logged once, by the engines that every host has.
         let is_first = metering == Metering::Fuel;
         if is_first && pooling.is_some() && !PoolingAllocationConfig::is_pagemap_scan_available() {
             tracing::info!(
@@ -98,7 +98,7 @@ impl Engines {
         self.metering
     }
 
-    /// The engine whose settings decide whether compiled code fits.
+    /// The engine whose settings decide whether compiled code is compatible.
     pub(super) fn reference(&self) -> &Engine {
         &self.on_demand
     }
@@ -121,7 +121,7 @@ pub(super) enum Parallel {
     No,
 }
 
-/// The settings that compiled code is bound to. The compiling child and the host must agree on all of them.
+/// The settings that compiled code depends on. The compiling child and the host must agree on all of them.
 pub(super) fn config(stack: u64, metering: Metering, parallel: Parallel) -> Config {
     let stack = usize::try_from(stack).unwrap_or(usize::MAX);
     let mut config = Config::new();
@@ -140,7 +140,7 @@ pub(super) fn config(stack: u64, metering: Metering, parallel: Parallel) -> Conf
 }
 
 fn pooling_engine(size: &EngineSize, metering: Metering) -> wasmtime::Result<Engine> {
-    // One more than may run at once: a slot is free a moment after its permit.
+    // One more than the permits: a slot becomes free a moment after its permit.
     let calls = size.calls.saturating_add(1);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(calls)
@@ -148,7 +148,7 @@ fn pooling_engine(size: &EngineSize, metering: Metering) -> wasmtime::Result<Eng
         .total_memories(calls.saturating_mul(POOLED_MEMORIES))
         .total_tables(calls.saturating_mul(POOLED_TABLES))
         .total_stacks(calls)
-        // No component may take more than its share of the totals: one that wants more gets its instances on demand.
+        // No component may take more than its share of the totals; larger ones get their instances on demand.
         .max_core_instances_per_component(POOLED_CORE_INSTANCES)
         .max_core_instance_size(4 << 20)
         .max_component_instance_size(4 << 20)

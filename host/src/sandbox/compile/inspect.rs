@@ -12,11 +12,11 @@ pub struct Inspection {
     pub digest: String,
     /// In bytes.
     pub size: u64,
-    /// The contract it speaks; `None` where it is no plugin.
+    /// The contract it implements; `None` if it isn't a plugin.
     pub contract: Option<String>,
     pub imports: Vec<Import>,
     pub exports: Vec<String>,
-    /// Why this host cannot link it.
+    /// Why this host can't link it.
     pub problem: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! From bytes of a stranger to a component that can be run.
+//! Turns untrusted bytes into a component that can be instantiated.
 
 mod cache;
 mod compiler;

@@ -1,4 +1,4 @@
-//! `wasi:config/store`: what an operator wrote for a plugin to read.
+//! `wasi:config/store`: the values that an operator set for a plugin.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 
 use super::call::CallState;
 
-/// What a plugin's calls read.
+/// Made once per plugin, shared by its calls.
 pub(super) fn prepare(granted: &BTreeMap<String, String>) -> Arc<WasiConfigVariables> {
     Arc::new(granted.clone().into_iter().collect::<WasiConfigVariables>())
 }

@@ -1,4 +1,4 @@
-//! What all guests share, and how no tenant and no plugin gets more than its part: the processor, threads, memory.
+//! Resources that all guests share (processors, threads, memory), divided fairly between tenants and plugins.
 
 mod blocking;
 mod guest_memory;

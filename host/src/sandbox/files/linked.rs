@@ -1,5 +1,5 @@
-//! The functions of `wasi:filesystem`, in place of those of `wasmtime-wasi`: each waits for a place, in which that one then
-//! does the work, and what opens, makes, changes or writes something is bounded.
+//! The functions of `wasi:filesystem`, wrapping those of `wasmtime-wasi`: each first waits for a permit, and opening, creating,
+//! changing and writing are bounded.
 
 use std::any::Any;
 
@@ -42,8 +42,8 @@ macro_rules! methods {
     )*};
 }
 
-/// Has `wasmtime-wasi` do something in a task of its own, with descriptors in a table of its own: what it began goes on when
-/// the call is over, and keeps its place until then.
+/// Lets `wasmtime-wasi` work in a separate task, on a separate table of descriptors: work that has started goes on when the
+/// call is over, and keeps its permit until it is done.
 macro_rules! apart {
     ($state:ident, $($fd:ident),+; |$files:ident| $work:expr) => {
         apart!($state.files.clone(), $state, $($fd),+; |$files| $work)
@@ -136,7 +136,7 @@ pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmt
     Ok(())
 }
 
-/// As the component's own: an error code is an answer, anything else ends the call.
+/// An error code is a result for the component; any other error ends the call.
 fn answer<T>(result: FsResult<T>) -> wasmtime::Result<(Result<T, ErrorCode>,)> {
     match result {
         Ok(value) => Ok((Ok(value),)),
@@ -145,7 +145,7 @@ fn answer<T>(result: FsResult<T>) -> wasmtime::Result<(Result<T, ErrorCode>,)> {
 }
 
 async fn advise(state: &mut CallState, fd: Fd, offset: u64, length: u64, advice: Advice) -> FsResult<()> {
-    // It may make a disk read.
+    // It can cause reads from the disk.
     state.files.budget.charge_change()?;
     apart!(state, fd; |files| files.advise(fd, offset, length, advice).await)
 }
@@ -191,7 +191,7 @@ async fn read(state: &mut CallState, fd: Fd, length: u64, offset: u64) -> FsResu
     apart!(state, fd; |files| files.read(fd, length, offset).await)
 }
 
-/// Opening a FIFO would wait for whoever opens its other end; a device does whatever it does.
+/// Opening a FIFO would block until someone opens its other end; opening a device can have any effect.
 async fn open_at(
     state: &mut CallState,
     fd: Fd,
@@ -230,12 +230,12 @@ async fn open_at(
         Ok(Held::new(&files, opened?))
     };
     let opened = ours.run(opened).await?;
-    // Held until it stands in the table, which may be full.
+    // Held until it is in the table, which may be full.
     let descriptor = opened.descriptor().ok_or(ErrorCode::BadDescriptor)?.clone();
     Ok(state.table.push(descriptor)?)
 }
 
-/// A stream keeps its file open when the descriptor is gone.
+/// A stream keeps its file open after the descriptor is dropped.
 fn may_open(state: &mut CallState) -> Result<(), ErrorCode> {
     let is_open = |entry: &&mut (dyn Any + Send)| {
         entry.is::<Descriptor>() || entry.is::<DynInputStream>() || entry.is::<DynOutputStream>()
@@ -252,7 +252,7 @@ async fn create_directory_at(state: &mut CallState, fd: Fd, path: String) -> FsR
     budget.charge(ENTRY_BYTES)?;
     let made = apart!(state, fd; |files| files.create_directory_at(fd, path).await);
     if made.is_err() {
-        // It is there already, most of the time.
+        // Usually it exists already.
         budget.refund(ENTRY_BYTES);
     }
     made
@@ -273,12 +273,12 @@ async fn rename_at(state: &mut CallState, fd: Fd, path: String, to: Fd, name: St
     apart!(state, fd, to; |files| files.rename_at(fd, path, to, name).await)
 }
 
-/// It would lead no guest out, but whoever else follows it.
+/// Refused: a link would not lead a guest out of its folder, but it could lead other programs that follow it.
 async fn symlink_at(_: &mut CallState, _: Fd, _: String, _: String) -> FsResult<()> {
     Err(ErrorCode::NotPermitted.into())
 }
 
-/// A second name outlives the grant of the first.
+/// Refused: a second name would outlive the grant of the first.
 async fn link_at(_: &mut CallState, _: Fd, _: PathFlags, _: String, _: Fd, _: String) -> FsResult<()> {
     Err(ErrorCode::NotPermitted.into())
 }
@@ -297,12 +297,12 @@ async fn set_times_at(
     modified: NewTimestamp,
 ) -> FsResult<()> {
     state.files.budget.charge_change()?;
-    // Following a link it would open what is there, and wait for the other end of a FIFO.
+    // Following a link would open its target, and block on a FIFO.
     let flags = PathFlags::empty();
     apart!(state, fd; |files| files.set_times_at(fd, flags, path, accessed, modified).await)
 }
 
-/// All of it, or the data alone: the same work for the disk.
+/// Syncs data and metadata; syncing the data alone is the same work for the disk.
 async fn sync(state: &mut CallState, fd: Fd) -> FsResult<()> {
     state.files.budget.charge_change()?;
     apart!(state.files.for_syncs(), state, fd; |files| files.sync(fd).await)
@@ -330,7 +330,7 @@ async fn read_directory(state: &mut CallState, fd: Fd) -> FsResult<Resource<Dire
     Ok(state.table.push(listing)?)
 }
 
-/// Charges what is written, and the gap before it: a file that ends beyond its bytes takes room as well, sooner or later.
+/// Charges the bytes written and the gap before them: a sparse file takes up space as well, sooner or later.
 async fn charge_write(state: &mut CallState, fd: &Fd, offset: u64, bytes: u64) -> FsResult<()> {
     let now = stat(state, Resource::new_borrow(fd.rep())).await?.size;
     let gap = offset.saturating_sub(now);
@@ -343,7 +343,7 @@ async fn write(state: &mut CallState, fd: Fd, bytes: Vec<u8>, offset: u64) -> Fs
     apart!(state, fd; |files| files.write(fd, bytes, offset).await)
 }
 
-/// A file that grows takes room, also where nothing is written into it.
+/// Growing a file takes up space even if nothing is written into it.
 async fn set_size(state: &mut CallState, fd: Fd, size: u64) -> FsResult<()> {
     state.files.budget.charge_change()?;
     charge_write(state, &fd, size, 0).await?;

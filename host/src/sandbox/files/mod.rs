@@ -1,6 +1,6 @@
-//! Folders of the host that a guest may see. `wasmtime-wasi` keeps it within them, whatever the path or a link in it says;
-//! what is added here is that nothing but files and folders is opened, that no link is made, and that what one call does to
-//! a disk is bounded.
+//! Folders of the host that a guest may access. `wasmtime-wasi` confines the guest to them, whatever a path or a link says.
+//! This module adds that only files and folders can be opened, that no links can be created, and that the load of one call
+//! on the disk is bounded.
 
 mod budget;
 mod grant;

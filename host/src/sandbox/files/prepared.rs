@@ -1,10 +1,10 @@
-//! Who works with files for the guests, and how much at the same time.
+//! The permits for work with files.
 
 use crate::resilience::Share;
 use crate::sandbox::fairness::{BlockingWork, Places};
 
-/// Places for all guests of a host. Work with files takes the processor from guests that compute as well, so there are few,
-/// shared by time. A disk that hangs holds no more threads.
+/// The permits of all guests of a host. Work with files competes for the processor with guests that compute, so there are
+/// few permits, shared by time. They also bound the threads that a hung disk can hold.
 pub(in crate::sandbox) fn work() -> FileWork {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let some = processors.saturating_mul(2).max(4);
@@ -24,7 +24,7 @@ pub(in crate::sandbox) fn work() -> FileWork {
     }
 }
 
-/// What is done with files, and the orders to write everything out.
+/// Permits for ordinary work, and separate ones for syncs.
 #[derive(Clone, Debug)]
 pub(in crate::sandbox) struct FileWork {
     pub(super) usual: BlockingWork,

@@ -1,4 +1,4 @@
-//! What one call may do with files, and who does it.
+//! The state of one call: its budget for files, and the threads that do its work.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::budget::FileBudget;
 use super::prepared::FileWork;
 use crate::sandbox::fairness::{Ordered, on_a_thread};
 
-/// What one call may do with files.
+/// The file access of one call.
 #[derive(Clone, Debug)]
 pub(in crate::sandbox) struct Files {
     pub(super) budget: FileBudget,
@@ -28,7 +28,7 @@ impl Files {
         }
     }
 
-    /// Has something done on a thread for it.
+    /// Runs `work` on a blocking thread.
     pub(super) fn order<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -36,7 +36,7 @@ impl Files {
         self.work.usual.order(&self.tenant, on_a_thread(work))
     }
 
-    /// Waits for what `wasmtime-wasi` does, on a thread of its own choice.
+    /// Awaits `work` of `wasmtime-wasi`, which chooses a thread itself.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = FsResult<T>> + Send + 'static,
@@ -44,7 +44,7 @@ impl Files {
         self.work.usual.run(&self.tenant, work).await
     }
 
-    /// Lets go of a file or a folder; exactly one of those who do is the last, and has it closed.
+    /// Releases a file or a folder; exactly one holder is the last, and that one closes it.
     pub(super) fn close(&self, descriptor: Descriptor) {
         let file = match descriptor {
             Descriptor::File(file) => file.file,
@@ -56,7 +56,7 @@ impl Files {
     }
 
     fn drop_elsewhere<T: Send + 'static>(&self, it: T) {
-        // Where the runtime has ended there is nobody to wait for, and no thread to do it.
+        // When the runtime has shut down, nobody waits, and there is no thread to close it on.
         if tokio::runtime::Handle::try_current().is_ok() {
             self.order(move || {
                 drop(it);
@@ -66,20 +66,20 @@ impl Files {
         }
     }
 
-    /// Lets go of all that a table holds.
+    /// Releases every descriptor of a table.
     pub(in crate::sandbox) fn close_all(&self, mut table: ResourceTable) {
         let descriptors = table
             .iter_mut()
             .filter_map(|entry| entry.downcast_ref::<Descriptor>().cloned());
         let descriptors: Vec<Descriptor> = descriptors.collect();
-        // None of these is the last that is held: the clones are.
+        // The clones keep every descriptor open, so dropping the table closes nothing.
         drop(table);
         for descriptor in descriptors {
             self.close(descriptor);
         }
     }
 
-    /// The same, for orders to write everything out: they take long, and have places of their own.
+    /// The same, for syncs: they take long and have permits of their own.
     pub(super) fn for_syncs(&self) -> Self {
         Self {
             work: FileWork {

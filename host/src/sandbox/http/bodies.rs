@@ -1,4 +1,4 @@
-//! Bodies that are charged as they are moved.
+//! Bodies that charge their bytes to the call's budgets as they pass.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ pub(super) struct MeteredBody {
     pause: Option<Duration>,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
     refused: Arc<Mutex<Vec<String>>>,
-    /// Of what all guests have: what has come in is here, whatever became of the connection.
+    /// The exchange's share of guest memory: buffered bytes are still held after the connection has closed.
     _held: Arc<MemoryShare>,
 }
 

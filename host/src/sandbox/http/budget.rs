@@ -1,4 +1,4 @@
-//! Bytes that a call may still move, and which limit it met.
+//! Bytes that a call may still send and receive, and the limit that it hit.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,12 +8,12 @@ use wasmtime_wasi_http::Error;
 use super::refusals::note;
 use crate::sandbox::limits::Limits;
 
-/// What a server may send beyond the bodies, for each request: the handshake, its head, and how its body is cut.
+/// Bytes that a server may send beyond bodies, for each request: the handshake, the head and the framing of the body.
 const OVERHEAD_BYTES: u64 = 128 * 1024;
-/// The share of bodies that goes into cutting them.
+/// The framing of bodies may take one part in this many.
 const FRAMING: u64 = 16;
 
-/// Clones share what is left.
+/// Clones share the remaining bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Budget(Arc<Inner>);
 
@@ -31,7 +31,7 @@ impl Budget {
         }))
     }
 
-    /// Takes `bytes`. What does not fit uses up the rest: a guest can't go on with pieces that would.
+    /// Takes `bytes`. A charge that doesn't fit uses up the rest, so that a guest can't go on with smaller ones.
     pub(super) fn charge(&self, bytes: usize) -> bool {
         let bytes = bytes as u64;
         let take = |left: u64| Some(left.saturating_sub(bytes));
@@ -51,7 +51,7 @@ pub(super) struct Budgets {
     pub(super) received: Budget,
     /// Bodies of requests.
     pub(super) sent: Budget,
-    /// All that comes in over the connections, bodies among it.
+    /// Everything that comes in over the connections, bodies included.
     pub(super) wire: Budget,
 }
 
@@ -65,13 +65,13 @@ impl Budgets {
     }
 }
 
-/// What all connections of a call may take in.
+/// The bytes that all connections of a call may receive.
 fn wire(body_bytes: u64, requests: u32) -> Budget {
     let overhead = OVERHEAD_BYTES.saturating_mul(requests.into());
     Budget::new(body_bytes.saturating_add(body_bytes / FRAMING).saturating_add(overhead))
 }
 
-/// Which way the bytes went that were too many.
+/// In which direction a limit was exceeded.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 pub(super) enum Direction {
@@ -79,7 +79,7 @@ pub(super) enum Direction {
     Out = 2,
 }
 
-/// Whether one exchange met a limit. Clones tell each other.
+/// Whether an exchange exceeded a limit; shared by clones.
 #[derive(Clone, Default)]
 pub(super) struct Exceeded(Arc<AtomicU8>);
 
@@ -88,7 +88,7 @@ impl Exceeded {
         self.0.store(direction as u8, Ordering::Relaxed);
     }
 
-    /// The error that says so, to the guest and to the operator; any other stays what it is.
+    /// Replaces `error` by one that names the exceeded limit and notes it for the operator; without one, returns `error`.
     pub(super) fn explain(&self, error: Error, budgets: &Budgets, refused: &Mutex<Vec<String>>) -> Error {
         const IN: u8 = Direction::In as u8;
         const OUT: u8 = Direction::Out as u8;

@@ -1,5 +1,5 @@
-//! Bounds of a request's parts, and what they are charged. `wasmtime-wasi-http` bounds the headers of a request and takes
-//! whatever else a guest writes into it: a thousand requests that are never sent would hold a gigabyte.
+//! Bounds the parts of a request and charges the memory they take. `wasmtime-wasi-http` bounds only the headers of a request;
+//! without these functions, a thousand requests that are never sent could hold a gigabyte.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
@@ -15,7 +15,7 @@ use super::held::{
 };
 use crate::sandbox::call::CallState;
 
-/// The interface as `wasmtime-wasi-http` links it. Functions below take the place of some of its own.
+/// The interface as `wasmtime-wasi-http` links it. The functions below replace some of its own.
 const INTERFACE: &str = "wasi:http/types@0.2.12";
 
 type Store<'a> = StoreContextMut<'a, CallState>;
@@ -23,7 +23,7 @@ type Request = Resource<kept::HostOutgoingRequest>;
 /// `result`, as the component sees it.
 type Answer = wasmtime::Result<(Result<(), ()>,)>;
 
-/// Sets a part that is no longer than it may be.
+/// Sets a part of a request unless it is too long.
 fn within(bytes: usize, most: usize, set: impl FnOnce() -> wasmtime::Result<Result<(), ()>>) -> Answer {
     match bytes <= most {
         true => Ok((set()?,)),
@@ -63,7 +63,7 @@ pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmt
             Ok((HostOutgoingRequest::new(&mut store.data_mut().http(), headers)?,))
         },
     )?;
-    // Trailers may be the headers of another request, of which they are a copy from then on.
+    // Trailers can be the headers of another request, which are copied here.
     interface.func_wrap(
         "[static]outgoing-body.finish",
         |mut store: Store<'_>, (body, trailers): (Resource<HostOutgoingBody>, Option<Resource<FieldMap>>)| {
@@ -77,7 +77,7 @@ pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmt
             },))
         },
     )?;
-    // No guest answers requests, but it may make believe.
+    // No guest serves requests, but it can still build responses.
     interface.func_wrap(
         "[constructor]outgoing-response",
         |mut store: Store<'_>, (headers,): (Resource<FieldMap>,)| {

@@ -1,15 +1,15 @@
-//! What the calls of a plugin reach the network with.
+//! What the calls of a plugin share to reach the network.
 
 use std::sync::Arc;
 
 use crate::sandbox::fairness::{BlockingWork, Turns};
 
-/// What the calls of all guests reach the network with.
+/// Access to the network; TLS and turns are the host's, the permits for lookups a plugin's own.
 #[derive(Clone, Debug)]
 pub(in crate::sandbox) struct Network {
     pub(in crate::sandbox) tls: Arc<rustls::ClientConfig>,
     pub(in crate::sandbox) lookups: BlockingWork,
-    /// What is done for a guest takes its tenant's turns, like what it does itself.
+    /// Work on behalf of a guest takes turns of the guest's tenant, like the guest itself.
     pub(in crate::sandbox) turns: Turns,
 }
 

@@ -1,8 +1,8 @@
-//! What the operator reads of requests that were refused.
+//! Why requests were refused, for the operator.
 
 use std::sync::{Mutex, PoisonError};
 
-/// Characters of a method or an origin that a message repeats.
+/// Characters of a method or an origin that a message quotes.
 pub(super) const MAX_NAMED_CHARS: usize = 100;
 
 pub(super) fn note(refused: &Mutex<Vec<String>>, reason: String) {

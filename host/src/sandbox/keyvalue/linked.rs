@@ -14,7 +14,7 @@ wasmtime::component::bindgen!({
 
 use wasi::keyvalue::store::{Error, Host, HostBucket, KeyResponse, add_to_linker as add};
 
-/// An open store. A call has only one to open, so there is nothing to tell them apart by.
+/// An open store. A call has only one, so the handle carries no data.
 pub struct Bucket;
 
 impl From<Refusal> for Error {
@@ -36,13 +36,12 @@ impl Host for CallState {
     }
 }
 
-/// How often a call may write over all that it may keep. What is written over again takes no room, but it wears the disk,
-/// and keeps others waiting for it.
+/// How many times its quota a call may write. Overwriting takes up no space, but it wears the disk and makes others wait.
 const WRITES_OF_ALL: u64 = 4;
 
-/// What a write counts for at least: the disk writes a page of the file at a time.
+/// The least that a write is charged, in bytes: the disk writes whole pages.
 const PAGE_BYTES: u64 = 4096;
-/// So many small writes every plugin may make, however little it may keep.
+/// Small writes that every plugin may make, however small its quota.
 const SMALL_WRITES: u64 = 256;
 
 impl CallState {
@@ -61,7 +60,7 @@ impl CallState {
     }
 }
 
-/// Does one operation on the store of the call.
+/// Runs one operation on the store of the call.
 macro_rules! on_store {
     ($state:ident, $bucket:ident, $store:ident, $space:ident => $work:expr) => {{
         $state.host_calls += 1;
