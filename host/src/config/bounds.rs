@@ -15,7 +15,7 @@ pub(super) struct Bounds<T> {
     pub(super) most: T,
 }
 
-const fn between<T: Copy>(least: T, most: T) -> Bounds<T> {
+pub(super) const fn between<T: Copy>(least: T, most: T) -> Bounds<T> {
     Bounds { least, most }
 }
 
@@ -63,26 +63,6 @@ pub(super) const STACK: Bounds<ByteSize> = sizes(64 * KIB, 16 * MIB);
 pub(super) const HOST_CONCURRENCY: Bounds<u32> = between(1, 10_000);
 
 pub(super) const HOST_MEMORY: Bounds<ByteSize> = sizes(MIB, 1024 * 1024 * GIB);
-
-/// TOML has no integers beyond `i64::MAX`, so a file can't say the most.
-pub(super) const FUEL: Bounds<u64> = between(1, u64::MAX);
-pub(super) const MEMORY: Bounds<ByteSize> = sizes(64 * KIB, 4 * GIB);
-pub(super) const TABLE_ELEMENTS: Bounds<u32> = between(1, 10_000_000);
-pub(super) const CORE_INSTANCES: Bounds<u32> = between(1, 10_000);
-/// As with [`FUEL`].
-pub(super) const HOST_CALLS: Bounds<u64> = between(1, u64::MAX);
-pub(super) const HANDLES: Bounds<u32> = between(1, 1_000_000);
-pub(super) const INPUT_BYTES: Bounds<ByteSize> = sizes(1, GIB);
-pub(super) const OUTPUT_BYTES: Bounds<ByteSize> = sizes(1, GIB);
-pub(super) const LOG_BYTES: Bounds<ByteSize> = sizes(1, GIB);
-pub(super) const HTTP_REQUESTS: Bounds<u32> = between(1, 1_000_000);
-pub(super) const HTTP_REQUEST_BYTES: Bounds<ByteSize> = sizes(1, 4 * GIB);
-pub(super) const HTTP_RESPONSE_BYTES: Bounds<ByteSize> = sizes(1, 4 * GIB);
-pub(super) const KEYVALUE_BYTES: Bounds<ByteSize> = sizes(1, GIB);
-pub(super) const FILE_BYTES: Bounds<ByteSize> = sizes(1, 1024 * GIB);
-pub(super) const CONCURRENCY: Bounds<u32> = between(1, 10_000);
-pub(super) const COMPONENT_BYTES: Bounds<ByteSize> = sizes(1, 4 * GIB);
-pub(super) const COMPILE_MEMORY: Bounds<ByteSize> = sizes(16 * MIB, 1024 * GIB);
 
 pub(super) const ERROR_RATE: Bounds<f64> = between(0.0, 1.0);
 

@@ -7,6 +7,7 @@ use super::Config;
 use super::bounds::{self, wrong_duration};
 use super::duration::DurationText;
 use super::format::{base_url, check_name};
+use super::limits::wrong_limit;
 use super::problem::{ConfigError, Origin, Problem, Wrong};
 use super::redact::quote;
 use super::size::ByteSize;
@@ -212,61 +213,10 @@ impl Findings {
     }
 
     fn limits(&mut self, section: &[&str], limits: &Limits) {
-        // All of them, or this does not compile.
-        let &Limits {
-            fuel,
-            timeout,
-            memory,
-            table_elements,
-            core_instances,
-            host_calls,
-            handles,
-            input_bytes,
-            output_bytes,
-            log_bytes,
-            http_requests,
-            http_request_bytes,
-            http_response_bytes,
-            keyvalue_bytes,
-            file_bytes,
-            concurrency,
-            component_bytes,
-            compile_timeout,
-            compile_memory,
-        } = limits;
-        self.section(
-            section,
-            [
-                ("fuel", bounds::FUEL.wrong(fuel)),
-                ("timeout", wrong_duration(timeout)),
-                ("memory", bounds::MEMORY.wrong(ByteSize(memory))),
-                ("table_elements", bounds::TABLE_ELEMENTS.wrong(table_elements)),
-                ("core_instances", bounds::CORE_INSTANCES.wrong(core_instances)),
-                ("host_calls", bounds::HOST_CALLS.wrong(host_calls)),
-                ("handles", bounds::HANDLES.wrong(handles)),
-                ("input_bytes", bounds::INPUT_BYTES.wrong(ByteSize(input_bytes))),
-                ("output_bytes", bounds::OUTPUT_BYTES.wrong(ByteSize(output_bytes))),
-                ("log_bytes", bounds::LOG_BYTES.wrong(ByteSize(log_bytes))),
-                ("http_requests", bounds::HTTP_REQUESTS.wrong(http_requests)),
-                (
-                    "http_request_bytes",
-                    bounds::HTTP_REQUEST_BYTES.wrong(ByteSize(http_request_bytes)),
-                ),
-                (
-                    "http_response_bytes",
-                    bounds::HTTP_RESPONSE_BYTES.wrong(ByteSize(http_response_bytes)),
-                ),
-                ("keyvalue_bytes", bounds::KEYVALUE_BYTES.wrong(ByteSize(keyvalue_bytes))),
-                ("file_bytes", bounds::FILE_BYTES.wrong(ByteSize(file_bytes))),
-                ("concurrency", bounds::CONCURRENCY.wrong(concurrency)),
-                (
-                    "component_bytes",
-                    bounds::COMPONENT_BYTES.wrong(ByteSize(component_bytes)),
-                ),
-                ("compile_timeout", wrong_duration(compile_timeout)),
-                ("compile_memory", bounds::COMPILE_MEMORY.wrong(ByteSize(compile_memory))),
-            ],
-        );
+        for limit in Limits::ALL {
+            let path: Vec<&str> = section.iter().copied().chain([limit.name]).collect();
+            self.add(&path, wrong_limit(limit, limits));
+        }
     }
 
     fn plugins(&mut self, plugins: &[PluginSettings]) {

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::duration::DurationText;
+use super::limits::RawCallLimits;
 use super::overlay::Overlay;
 use super::raw::*;
 use super::size::ByteSize;
@@ -13,7 +14,7 @@ use crate::agent::AgentSettings;
 use crate::ledger::BudgetSettings;
 use crate::model::{ModelSettings, ProviderKind};
 use crate::resilience::{BreakerSettings, RetrySettings};
-use crate::sandbox::{FolderGrant, HttpGrant, Limits, Metering};
+use crate::sandbox::{FolderGrant, HttpGrant, Metering};
 use crate::telemetry::{AlertSettings, LogLevel, LoggingSettings};
 use crate::tools::{PluginSettings, ToolSettings};
 
@@ -29,7 +30,7 @@ impl From<&Config> for RawConfig {
             breaker: RawBreaker::from(&config.breaker),
             budget: RawBudget::from(&config.budget),
             limits: RawLimits {
-                call: RawCallLimits::from(&config.limits.0),
+                call: RawCallLimits(config.limits.0.clone()),
                 stack: ByteSize(config.engine.stack),
                 host_concurrency: config.engine.host_concurrency,
                 host_memory: config.engine.host_memory.map(ByteSize),
@@ -76,12 +77,6 @@ defaults! {
     logging: RawLogging,
     alerts: RawAlerts,
     storage: RawStorage,
-}
-
-impl Default for RawCallLimits {
-    fn default() -> Self {
-        Self::from(&Limits::default())
-    }
 }
 
 /// No path is an empty text, as in the file.
@@ -200,60 +195,6 @@ impl From<&BudgetSettings> for RawBudget {
     }
 }
 
-impl From<&Limits> for RawCallLimits {
-    fn from(limits: &Limits) -> Self {
-        // TOML has no larger integers, and nobody runs that long.
-        let integer = |value: u64| value.min(i64::MAX as u64);
-        Self {
-            fuel: integer(limits.fuel),
-            timeout: DurationText(limits.timeout),
-            memory: ByteSize(limits.memory),
-            table_elements: limits.table_elements,
-            core_instances: limits.core_instances,
-            host_calls: integer(limits.host_calls),
-            handles: limits.handles,
-            input_bytes: ByteSize(limits.input_bytes),
-            output_bytes: ByteSize(limits.output_bytes),
-            log_bytes: ByteSize(limits.log_bytes),
-            http_requests: limits.http_requests,
-            http_request_bytes: ByteSize(limits.http_request_bytes),
-            http_response_bytes: ByteSize(limits.http_response_bytes),
-            keyvalue_bytes: ByteSize(limits.keyvalue_bytes),
-            file_bytes: ByteSize(limits.file_bytes),
-            concurrency: limits.concurrency,
-            component_bytes: ByteSize(limits.component_bytes),
-            compile_timeout: DurationText(limits.compile_timeout),
-            compile_memory: ByteSize(limits.compile_memory),
-        }
-    }
-}
-
-impl From<RawCallLimits> for Limits {
-    fn from(raw: RawCallLimits) -> Self {
-        Self {
-            fuel: raw.fuel,
-            timeout: raw.timeout.0,
-            memory: raw.memory.0,
-            table_elements: raw.table_elements,
-            core_instances: raw.core_instances,
-            host_calls: raw.host_calls,
-            handles: raw.handles,
-            input_bytes: raw.input_bytes.0,
-            output_bytes: raw.output_bytes.0,
-            log_bytes: raw.log_bytes.0,
-            http_requests: raw.http_requests,
-            http_request_bytes: raw.http_request_bytes.0,
-            http_response_bytes: raw.http_response_bytes.0,
-            keyvalue_bytes: raw.keyvalue_bytes.0,
-            file_bytes: raw.file_bytes.0,
-            concurrency: raw.concurrency,
-            component_bytes: raw.component_bytes.0,
-            compile_timeout: raw.compile_timeout.0,
-            compile_memory: raw.compile_memory.0,
-        }
-    }
-}
-
 impl From<&LoggingSettings> for RawLogging {
     fn from(settings: &LoggingSettings) -> Self {
         Self {
@@ -342,7 +283,7 @@ impl From<&PluginSettings> for RawPlugin {
             args: grants.arguments.clone(),
             deterministic: grants.deterministic,
             metering: grants.metering.into(),
-            limits: Overlay::of(&RawCallLimits::from(&grants.limits)),
+            limits: Overlay::of(&RawCallLimits(grants.limits.clone())),
             breaker: Overlay::of(&RawBreaker::from(&settings.breaker)),
             tools: settings
                 .tools

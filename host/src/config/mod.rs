@@ -2,7 +2,7 @@
 //! the other modules own. All that is wrong is found at once, each problem with its place, its key and a hint, and
 //! nothing starts half-configured.
 //!
-//! The keys are listed once, in `raw.rs`. A file is read into a tree that remembers where each value stands
+//! The keys are listed once, in `raw.rs`, but for the limits of a call, which the sandbox lists (`limits.rs`). A file is read into a tree that remembers where each value stands
 //! (`source.rs`), variables are put over it (`env.rs`), the schema made of the keys finds what is unknown or ill-typed
 //! (`schema.rs`, `violations.rs`), and `resolve.rs` checks what takes a look around. What settings must be whoever made
 //! them is in `check.rs`, with the bounds of each in `bounds.rs`.
@@ -16,6 +16,7 @@ mod folders;
 mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+mod limits;
 mod load;
 mod origins;
 mod overlay;

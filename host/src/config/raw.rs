@@ -10,6 +10,7 @@ use super::Config;
 use super::bounds;
 use super::duration::DurationText;
 use super::format;
+use super::limits::RawCallLimits;
 use super::overlay::Overlay;
 use super::size::ByteSize;
 use super::usd::{Usd, UsdLimit};
@@ -174,58 +175,6 @@ pub(super) struct RawLimits {
     pub(super) host_memory: Option<ByteSize>,
     /// How long a call may wait for its turn before the model is told that the host is overloaded.
     pub(super) queue_timeout: DurationText,
-}
-
-/// The limits of one tool call.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(rename = "CallLimits")]
-pub(super) struct RawCallLimits {
-    /// Units of wasm fuel, about one per instruction.
-    #[schemars(range(min = bounds::FUEL.least, max = i64::MAX))]
-    pub(super) fuel: u64,
-    /// From dispatch to the answer, waiting included.
-    pub(super) timeout: DurationText,
-    /// All memories of the instance together.
-    pub(super) memory: ByteSize,
-    /// Elements of all tables of the instance together.
-    #[schemars(range(min = bounds::TABLE_ELEMENTS.least, max = bounds::TABLE_ELEMENTS.most))]
-    pub(super) table_elements: u32,
-    /// Core instances that one component may be made of.
-    #[schemars(range(min = bounds::CORE_INSTANCES.least, max = bounds::CORE_INSTANCES.most))]
-    pub(super) core_instances: u32,
-    /// Calls from the guest into host functions.
-    #[schemars(range(min = bounds::HOST_CALLS.least, max = i64::MAX))]
-    pub(super) host_calls: u64,
-    /// Live host resources of the instance.
-    #[schemars(range(min = bounds::HANDLES.least, max = bounds::HANDLES.most))]
-    pub(super) handles: u32,
-    /// The input's JSON text.
-    pub(super) input_bytes: ByteSize,
-    /// The result, and what the guest may hand over in one host call.
-    pub(super) output_bytes: ByteSize,
-    /// What is kept of standard output, standard error and logging together.
-    pub(super) log_bytes: ByteSize,
-    /// Outgoing HTTP requests.
-    #[schemars(range(min = bounds::HTTP_REQUESTS.least, max = bounds::HTTP_REQUESTS.most))]
-    pub(super) http_requests: u32,
-    /// All HTTP request bodies together.
-    pub(super) http_request_bytes: ByteSize,
-    /// All HTTP response bodies together.
-    pub(super) http_response_bytes: ByteSize,
-    /// Bytes that it keeps between calls for one tenant: keys, values, and 64 for each.
-    pub(super) keyvalue_bytes: ByteSize,
-    /// Bytes that it writes to files; a new file or folder counts for 4 KiB. Changes that move no bytes are counted apart: 16,384.
-    pub(super) file_bytes: ByteSize,
-    /// Calls of one tool that run at the same time.
-    #[schemars(range(min = bounds::CONCURRENCY.least, max = bounds::CONCURRENCY.most))]
-    pub(super) concurrency: u32,
-    /// The component itself.
-    pub(super) component_bytes: ByteSize,
-    /// How long compiling the component may take.
-    pub(super) compile_timeout: DurationText,
-    /// The address space of the process that compiles.
-    pub(super) compile_memory: ByteSize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

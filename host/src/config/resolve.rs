@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::check::{self, Finding};
 use super::format::{base_url, check_name};
+use super::limits::RawCallLimits;
 use super::origins::Origins;
 use super::problem::{Origin, Problem, Wrong};
 use super::raw::*;
@@ -15,7 +16,7 @@ use super::{Config, FileLimits, SecretSource, StorageSettings};
 use crate::ledger::BudgetSettings;
 use crate::model::{ModelSettings, ProviderKind};
 use crate::resilience::BreakerSettings;
-use crate::sandbox::{AttachedHeader, EngineSettings, FolderGrant, Grants, HttpGrant, Limits, Secrets};
+use crate::sandbox::{AttachedHeader, EngineSettings, FolderGrant, Grants, HttpGrant, Secrets};
 use crate::secret::Secret;
 use crate::telemetry::LoggingSettings;
 use crate::tools::{ComponentSource, PluginSettings, ToolSettings};
@@ -55,7 +56,7 @@ impl Resolver<'_> {
                 ..EngineSettings::default()
             },
             queue_timeout: raw.limits.queue_timeout.0,
-            limits: FileLimits(raw.limits.call.into()),
+            limits: FileLimits(raw.limits.call.0),
             logging: LoggingSettings {
                 console: raw.logging.console.into(),
                 file: raw.logging.file.into(),
@@ -225,7 +226,7 @@ impl Resolver<'_> {
                 arguments: raw.args,
                 deterministic: raw.deterministic,
                 metering: raw.metering.into(),
-                limits: Limits::from(limits),
+                limits: limits.0,
             },
             breaker: breaker.into(),
             tools,

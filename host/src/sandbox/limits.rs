@@ -5,82 +5,160 @@ use std::time::Duration;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
 /// No duration of a limit or a run may be longer; beyond it arithmetic on instants could overflow.
 pub const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+const SHORTEST: Duration = Duration::from_nanos(1);
 
-/// The limits of one tool call. Defaults hold host-wide; a plugin can have its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Units of wasm fuel, about one per instruction and one per byte of a bulk-memory operation. Default
-    /// 10,000,000,000. Nothing is counted for a plugin with [`Metering::Epoch`](super::Metering). Host functions cost next to nothing, whatever they do; `timeout` and `host_calls` bound those.
-    pub fuel: u64,
-    /// From dispatch to the answer, waiting included. Default 10 s. Overshoot is bounded by one bulk-memory operation or
-    /// one host call, for neither can be interrupted.
-    pub timeout: Duration,
-    /// Bytes of all linear memories of the instance together, and of what is written to make an instance. Default
-    /// 128 MiB. Does not bound what the host holds on the guest's behalf: `handles`, `output_bytes` and `log_bytes` do.
-    pub memory: u64,
-    /// Elements of all tables of the instance together. Default 20,000.
-    pub table_elements: u32,
-    /// Core instances that one component may be made of. Default 64; a Python component needs about 14. It may have 8 memories.
-    pub core_instances: u32,
-    /// Calls from the guest into host functions. Default 1,000,000. The engine's own calls do not count.
-    pub host_calls: u64,
-    /// Live host resources of the instance: streams, pollables, requests, descriptors. Default 1,000.
-    pub handles: u32,
-    /// Bytes of the input's JSON text. Default 1 MiB.
-    pub input_bytes: u64,
-    /// Bytes of the result, and of what the guest may hand over in one host call. Default 1 MiB.
-    pub output_bytes: u64,
-    /// Bytes kept of standard output and standard error together. Default 64 KiB; the rest is dropped and counted.
-    pub log_bytes: u64,
-    /// Outgoing HTTP requests. Default 16.
-    pub http_requests: u32,
-    /// Bytes of all HTTP request bodies together. Default 8 MiB.
-    pub http_request_bytes: u64,
-    /// Bytes of all HTTP response bodies together. Default 8 MiB. What else comes in over the connections is bounded by it,
-    /// a sixteenth more, and 128 KiB for each request.
-    pub http_response_bytes: u64,
-    /// Bytes that it keeps between calls, for one tenant: keys, values, and 64 for each. Default 1 MiB.
-    pub keyvalue_bytes: u64,
-    /// Bytes that it writes to files of folders it may change; a new file or folder counts for 4 KiB. Changes that move no
-    /// bytes (names, times, what is removed or cut off, orders to write everything out) are counted apart: 16,384. Default
-    /// 64 MiB.
-    pub file_bytes: u64,
-    /// Calls of one tool at the same time. Default 16.
-    pub concurrency: u32,
-    /// Bytes of the component itself. Default 64 MiB.
-    pub component_bytes: u64,
-    /// Default 120 s, once per component.
-    pub compile_timeout: Duration,
-    /// Bytes of address space of the process that compiles. Default 2 GiB, once per component.
-    pub compile_memory: u64,
+/// A limit of one call: all that the configuration needs to read, check, describe and show it.
+#[derive(Debug)]
+pub(crate) struct Limit {
+    /// The field of [`Limits`], and the key in a file.
+    pub(crate) name: &'static str,
+    /// The doc comment, line by line.
+    pub(crate) doc: &'static [&'static str],
+    pub(crate) least: LimitValue,
+    pub(crate) most: LimitValue,
+    pub(crate) get: fn(&Limits) -> LimitValue,
+    /// Returns whether the field can hold the value.
+    pub(crate) set: fn(&mut Limits, LimitValue) -> bool,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            fuel: 10_000_000_000,
-            timeout: Duration::from_secs(10),
-            memory: 128 * MIB,
-            table_elements: 20_000,
-            core_instances: 64,
-            host_calls: 1_000_000,
-            handles: 1_000,
-            input_bytes: MIB,
-            output_bytes: MIB,
-            log_bytes: 64 * KIB,
-            http_requests: 16,
-            http_request_bytes: 8 * MIB,
-            http_response_bytes: 8 * MIB,
-            keyvalue_bytes: MIB,
-            file_bytes: 64 * MIB,
-            concurrency: 16,
-            component_bytes: 64 * MIB,
-            compile_timeout: Duration::from_secs(120),
-            compile_memory: 2 * 1024 * MIB,
+/// The value of a limit. Two are compared only where both have the same unit.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub(crate) enum LimitValue {
+    Count(u64),
+    Bytes(u64),
+    Time(Duration),
+}
+
+/// The type of a field of [`Limits`].
+trait Field: Sized {
+    fn from_value(value: LimitValue) -> Option<Self>;
+}
+
+impl Field for u64 {
+    fn from_value(value: LimitValue) -> Option<Self> {
+        match value {
+            LimitValue::Count(number) | LimitValue::Bytes(number) => Some(number),
+            LimitValue::Time(_) => None,
         }
     }
+}
+
+impl Field for u32 {
+    fn from_value(value: LimitValue) -> Option<Self> {
+        u64::from_value(value)?.try_into().ok()
+    }
+}
+
+impl Field for Duration {
+    fn from_value(value: LimitValue) -> Option<Self> {
+        match value {
+            LimitValue::Time(time) => Some(time),
+            LimitValue::Count(_) | LimitValue::Bytes(_) => None,
+        }
+    }
+}
+
+/// Makes [`Limits`] and [`Limits::ALL`] of lines `name: type = default, unit in least, most;`, both ends included.
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr, $unit:ident in $least:expr, $most:expr;)+) => {
+        /// The limits of one tool call. Defaults hold host-wide; a plugin can have its own.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Limits {
+            $(
+                $(#[doc = $doc])+
+                #[doc = concat!("\n\nDefault: `", stringify!($default), "`.")]
+                pub $name: $type,
+            )+
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        impl Limits {
+            /// Every limit, in the order of the fields.
+            pub(crate) const ALL: &'static [Limit] = &[$(Limit {
+                name: stringify!($name),
+                doc: &[$($doc),+],
+                least: LimitValue::$unit($least),
+                most: LimitValue::$unit($most),
+                get: |limits| LimitValue::$unit(limits.$name.into()),
+                set: |limits, value| Field::from_value(value).map(|value| limits.$name = value).is_some(),
+            },)+];
+
+            pub(crate) const NAMES: &'static [&'static str] = &[$(stringify!($name)),+];
+        }
+    };
+}
+
+limits! {
+    /// Units of wasm fuel, about one per instruction and one per byte of a bulk-memory operation. Nothing is counted for
+    /// a plugin with `metering = "epoch"`. Host functions cost next to no fuel; `timeout` and `host_calls` bound those.
+    fuel: u64 = 10_000_000_000, Count in 1, u64::MAX;
+
+    /// The time from dispatch to the answer, waiting included. One bulk-memory operation or one host call can overshoot
+    /// it, because neither can be interrupted.
+    timeout: Duration = Duration::from_secs(10), Time in SHORTEST, LONGEST;
+
+    /// Bytes of all linear memories of the instance together, and of what is written to make an instance. Doesn't bound
+    /// what the host holds on the guest's behalf: `handles`, `output_bytes` and `log_bytes` do.
+    memory: u64 = 128 * MIB, Bytes in 64 * KIB, 4 * GIB;
+
+    /// Elements of all tables of the instance together.
+    table_elements: u32 = 20_000, Count in 1, 10_000_000;
+
+    /// Core instances that one component may consist of; a Python component needs about 14. The number of memories is
+    /// bounded apart: 8.
+    core_instances: u32 = 64, Count in 1, 10_000;
+
+    /// Calls from the guest into host functions. The engine's own calls don't count.
+    host_calls: u64 = 1_000_000, Count in 1, u64::MAX;
+
+    /// Live host resources of the instance: streams, pollables, requests, descriptors.
+    handles: u32 = 1_000, Count in 1, 1_000_000;
+
+    /// Bytes of the input's JSON text.
+    input_bytes: u64 = MIB, Bytes in 1, GIB;
+
+    /// Bytes of the result, and of what the guest may hand over in one host call.
+    output_bytes: u64 = MIB, Bytes in 1, GIB;
+
+    /// Bytes kept of standard output, standard error and logging together; the rest is dropped and counted.
+    log_bytes: u64 = 64 * KIB, Bytes in 1, GIB;
+
+    /// Outgoing HTTP requests.
+    http_requests: u32 = 16, Count in 1, 1_000_000;
+
+    /// Bytes of all HTTP request bodies together.
+    http_request_bytes: u64 = 8 * MIB, Bytes in 1, 4 * GIB;
+
+    /// Bytes of all HTTP response bodies together. Everything that comes in over the connections is bounded by this
+    /// number, a sixteenth more, and 128 KiB for each request.
+    http_response_bytes: u64 = 8 * MIB, Bytes in 1, 4 * GIB;
+
+    /// Bytes that the plugin keeps between calls, for one tenant: keys, values, and 64 for each pair.
+    keyvalue_bytes: u64 = MIB, Bytes in 1, GIB;
+
+    /// Bytes written to files of folders that the plugin may change; a new file or folder counts for 4 KiB. Changes that
+    /// move no bytes (names, times, removing, truncating, syncing) are counted apart: 16,384.
+    file_bytes: u64 = 64 * MIB, Bytes in 1, 1024 * GIB;
+
+    /// Calls of one tool at the same time.
+    concurrency: u32 = 16, Count in 1, 10_000;
+
+    /// Bytes of the component itself.
+    component_bytes: u64 = 64 * MIB, Bytes in 1, 4 * GIB;
+
+    /// How long compiling the component may take, once per component.
+    compile_timeout: Duration = Duration::from_secs(120), Time in SHORTEST, LONGEST;
+
+    /// Bytes of address space of the process that compiles the component.
+    compile_memory: u64 = 2 * GIB, Bytes in 16 * MIB, 1024 * GIB;
 }
 
 /// What holds for the engine as a whole.

@@ -3,46 +3,33 @@
 //! [`Sandbox`] turns bytes into a [`Plugin`]; [`Plugin::call`] runs one tool once, in an instance that exists for that
 //! call alone, under [`Limits`] and with nothing but its [`Grants`].
 
-mod blocking;
-mod cache;
 mod call;
+mod clocks;
 mod compile;
-mod component;
+mod config;
 mod contract;
-mod descriptors;
-mod deterministic;
-mod engine;
-mod failure;
+mod fairness;
 mod files;
-mod guest_memory;
-mod halt;
+mod grants;
 mod http;
-mod inspect;
-mod instantiation;
 mod keyvalue;
-mod limiter;
 mod limits;
-mod log;
 mod logging;
-mod mappings;
-mod metering;
-mod plugin;
-mod precompiled;
-mod state;
-mod turns;
+#[expect(
+    clippy::module_inception,
+    reason = "it holds the type that the folder is named after"
+)]
+mod sandbox;
 
-pub use call::CallUse;
-pub use compile::{CompilePlace, become_compiler_if_asked};
-pub use component::{ComponentError, Digest, read_file};
-pub use contract::{Annotations, Content, Image, Tool as ToolExport};
-pub use failure::{CallFailure, LimitHit};
+pub use call::{CallFailure, CallUse, Halt, Halted, LimitHit, Metering, Plugin};
+pub use compile::{CompilePlace, ComponentError, Digest, Import, Inspection, become_compiler_if_asked, read_file};
+pub use contract::{Annotations, Content, Image, ToolInfo};
 pub use files::FolderGrant;
-pub use halt::{Halt, Halted};
+pub use grants::Grants;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use http::fuzz;
 pub use http::{AttachError, AttachedHeader, GrantError, HttpGrant, HttpUse, Scheme, SecretError, Secrets};
-pub use inspect::{Import, Inspection};
 pub use keyvalue::{KeyValueError, KeyValueStore};
 pub use limits::{EngineSettings, LONGEST, Limits};
-pub use metering::Metering;
-pub use plugin::{Grants, Plugin, Sandbox};
+pub(crate) use limits::{Limit, LimitValue};
+pub use sandbox::Sandbox;

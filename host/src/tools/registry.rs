@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt};
 use super::builtin::builtin;
 use super::schema::InputSchema;
 use super::settings::{ComponentSource, PluginSettings, ToolSettings};
-use crate::sandbox::{Annotations, ComponentError, Plugin, Sandbox, ToolExport, read_file};
+use crate::sandbox::{Annotations, ComponentError, Plugin, Sandbox, ToolInfo, read_file};
 use crate::untrusted::{NAME_CHARS, display_untrusted, display_untrusted_list};
 
 /// Tools of one plugin, bytes of one description: bounds of this host, not of the contract.
@@ -255,7 +255,7 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Vec
 }
 
 fn make_tools(
-    exports: Vec<ToolExport>,
+    exports: Vec<ToolInfo>,
     settings: &PluginSettings,
     component: &Plugin,
 ) -> Result<Vec<Tool>, ComponentError> {
@@ -291,7 +291,7 @@ fn make_tools(
 }
 
 fn make_tool(
-    export: ToolExport,
+    export: ToolInfo,
     settings: &PluginSettings,
     tool_settings: &ToolSettings,
     component: &Plugin,

@@ -192,6 +192,15 @@ fn each_limit_has_bounds_of_its_own() {
         ("timeout", |limits, value| limits.timeout = value),
         ("compile_timeout", |limits, value| limits.compile_timeout = value),
     ];
+    // Those that no file and no program can set too high.
+    let unbounded = ["fuel", "host_calls"];
+    let mut names: Vec<&str> = numbers.iter().map(|(name, ..)| *name).collect();
+    names.extend(durations.iter().map(|(name, _)| *name));
+    names.extend(unbounded);
+    names.sort_unstable();
+    let mut all = Limits::NAMES.to_vec();
+    all.sort_unstable();
+    assert_eq!(names, all);
     for (name, set) in durations {
         for beyond in [Duration::ZERO, Duration::MAX] {
             let error = with(&|limits| set(limits, beyond)).unwrap_err();

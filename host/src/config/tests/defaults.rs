@@ -150,6 +150,9 @@ fn every_key_reaches_the_settings() {
     "#;
     let variables = [("KEY", " secret\n"), ("S3CRET", "long enough")];
     let config = load_with(text, &variables).unwrap();
+    for limit in crate::sandbox::Limits::NAMES {
+        assert!(text.contains(&format!("        {limit} = ")), "{limit}");
+    }
     // All at once: the keys written back are those that were read, so none was lost on the way to the settings.
     let mut written = keys(&config);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! What one call may do to a disk.
+//! Bounds on what one call may do to the disk and hold open.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -6,14 +6,27 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 
+/// Bytes that one read or write moves, at most.
+pub(super) const PIECE: usize = 64 * 1024;
+
+/// Descriptors and streams that a call may hold open; the process as a whole has a limit on them.
+pub(in crate::sandbox) const MAX_OPEN: usize = 128;
+/// Folder listings at the same time; the host holds each one completely.
+pub(super) const MAX_LISTINGS: usize = 4;
+/// Entries of a folder that can be listed, and the bytes that the host holds for each: a name of 255 bytes and its metadata.
+pub(super) const MAX_ENTRIES: usize = 10_000;
+pub(super) const HELD_FOR_AN_ENTRY: usize = 384;
+/// The most bytes that the host holds for the open files and listings of a call.
+pub(in crate::sandbox) const MOST_HELD: usize = MAX_OPEN * PIECE + MAX_LISTINGS * MAX_ENTRIES * HELD_FOR_AN_ENTRY;
+
 /// What a new file or folder counts for: a block of a disk.
 pub(super) const ENTRY_BYTES: u64 = 4096;
 
-/// Changes that move no bytes: names, times, what is removed or cut off, and orders to write everything out.
+/// Changes that move no bytes: renaming, setting times, removing, truncating, syncing.
 const MAX_CHANGES: u64 = 16_384;
 
-/// Bytes that a call may still write to files, and changes that it may still make. Apart, so that who has written all that it
-/// may can still tidy up.
+/// Bytes that a call may still write to files, and changes that it may still make. Counted apart, so that a call that has
+/// used up its bytes can still clean up.
 #[derive(Clone, Debug)]
 pub(super) struct FileBudget {
     bytes: Arc<AtomicU64>,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use wasmtime_wasi::filesystem::{Dir, FsPerms, OpenMode};
 
-/// A folder that a plugin may see.
+/// A folder that a plugin may access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FolderGrant {
     /// On the host.
@@ -17,7 +17,7 @@ pub struct FolderGrant {
 }
 
 impl FolderGrant {
-    /// What makes a path of a guest's one that it can't use.
+    /// Why a guest can't use `at` as a path, if so.
     pub fn problem_of(at: &str) -> Option<&'static str> {
         let plain = |part: &str| !part.is_empty() && !matches!(part, "." | "..");
         match at.strip_prefix('/') {
@@ -29,7 +29,7 @@ impl FolderGrant {
         }
     }
 
-    /// Opens the folder, for all calls: it stays the one that it is now.
+    /// Opens the folder once, for all calls, so that it stays the same folder even if it is renamed or replaced.
     pub(in crate::sandbox) fn open(&self) -> io::Result<Folder> {
         let opened = std::fs::File::open(&self.folder)?;
         if !opened.metadata()?.is_dir() {
@@ -46,7 +46,7 @@ impl FolderGrant {
     }
 }
 
-/// A folder that was granted, open.
+/// A granted folder, open.
 #[derive(Clone)]
 pub(in crate::sandbox) struct Folder {
     pub(super) dir: Dir,

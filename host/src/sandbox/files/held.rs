@@ -2,10 +2,10 @@
 
 use wasmtime_wasi::filesystem::Descriptor;
 
-use super::Files;
+use super::state::Files;
 
-/// One of them. Wherever it is let go, also with work that is never begun, it is closed on a thread for it: closing takes its
-/// time where there is much to write out, or where a file has no name any more.
+/// One of them. However it is dropped, even together with work that never started, it is closed on a blocking thread: closing
+/// can take long if there is much to flush or if the file was unlinked.
 pub(super) struct Held {
     files: Files,
     descriptor: Option<Descriptor>,

@@ -11,10 +11,11 @@ use bytes::Bytes;
 use wasmtime_wasi::filesystem::{Descriptor, File};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
-use super::{Files, Held, Ordered};
+use super::budget::PIECE;
+use super::held::Held;
+use super::state::Files;
+use crate::sandbox::fairness::Ordered;
 
-/// Bytes that one read or write moves, at most.
-pub(super) const PIECE: usize = 64 * 1024;
 /// Bytes that are read for who waits and has not said how many it wants.
 const UNASKED: usize = 4096;
 

@@ -1,7 +1,6 @@
-//! What a call may send and receive, and which limit it met.
+//! Bodies that charge their bytes to the call's budgets as they pass.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,65 +10,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::budget::Budget;
-use super::egress::note;
-use super::wire::Wire;
-use crate::sandbox::Limits;
-use crate::sandbox::guest_memory::MemoryShare;
-
-/// Bytes that may still be moved, over all requests of the call.
-#[derive(Clone)]
-pub(super) struct Budgets {
-    /// Bodies of responses.
-    received: Budget,
-    /// Bodies of requests.
-    pub(super) sent: Budget,
-    /// All that comes in over the connections, bodies among it.
-    pub(super) wire: Budget,
-}
-
-impl Budgets {
-    pub(super) fn of(limits: &Limits) -> Self {
-        Self {
-            received: Budget::new(limits.http_response_bytes),
-            sent: Budget::new(limits.http_request_bytes),
-            wire: Wire::budget(limits.http_response_bytes, limits.http_requests),
-        }
-    }
-}
-
-/// Which way the bytes went that were too many.
-#[derive(Clone, Copy)]
-#[repr(u8)]
-pub(super) enum Direction {
-    In = 1,
-    Out = 2,
-}
-
-/// Whether one exchange met a limit. Clones tell each other.
-#[derive(Clone, Default)]
-pub(super) struct Exceeded(Arc<AtomicU8>);
-
-impl Exceeded {
-    pub(super) fn set(&self, direction: Direction) {
-        self.0.store(direction as u8, Ordering::Relaxed);
-    }
-
-    /// The error that says so, to the guest and to the operator; any other stays what it is.
-    pub(super) fn explain(&self, error: Error, budgets: &Budgets, refused: &Mutex<Vec<String>>) -> Error {
-        const IN: u8 = Direction::In as u8;
-        const OUT: u8 = Direction::Out as u8;
-        let told = |name: &str, limit: u64| {
-            note(refused, format!("more than {limit} bytes in one call (limit {name})"));
-            Some(limit)
-        };
-        match self.0.load(Ordering::Relaxed) {
-            IN => Error::HttpResponseBodySize(told("http_response_bytes", budgets.received.limit())),
-            OUT => Error::HttpRequestBodySize(told("http_request_bytes", budgets.sent.limit())),
-            _ => error,
-        }
-    }
-}
+use super::budget::{Budget, Budgets, Direction, Exceeded};
+use crate::sandbox::fairness::MemoryShare;
 
 /// Response bytes are charged as they arrive, over all responses of the call.
 pub(super) struct MeteredBody {
@@ -79,7 +21,7 @@ pub(super) struct MeteredBody {
     pause: Option<Duration>,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
     refused: Arc<Mutex<Vec<String>>>,
-    /// Of what all guests have: what has come in is here, whatever became of the connection.
+    /// The exchange's share of guest memory: buffered bytes are still held after the connection has closed.
     _held: Arc<MemoryShare>,
 }
 

@@ -1,9 +1,19 @@
-//! Bytes that a call may still move.
+//! Bytes that a call may still send and receive, and the limit that it hit.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-/// Clones share what is left.
+use wasmtime_wasi_http::Error;
+
+use super::refusals::note;
+use crate::sandbox::limits::Limits;
+
+/// Bytes that a server may send beyond bodies, for each request: the handshake, the head and the framing of the body.
+const OVERHEAD_BYTES: u64 = 128 * 1024;
+/// The framing of bodies may take one part in this many.
+const FRAMING: u64 = 16;
+
+/// Clones share the remaining bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Budget(Arc<Inner>);
 
@@ -21,7 +31,7 @@ impl Budget {
         }))
     }
 
-    /// Takes `bytes`. What does not fit uses up the rest: a guest can't go on with pieces that would.
+    /// Takes `bytes`. A charge that doesn't fit uses up the rest, so that a guest can't go on with smaller ones.
     pub(super) fn charge(&self, bytes: usize) -> bool {
         let bytes = bytes as u64;
         let take = |left: u64| Some(left.saturating_sub(bytes));
@@ -31,6 +41,66 @@ impl Budget {
 
     pub(super) fn limit(&self) -> u64 {
         self.0.limit
+    }
+}
+
+/// Bytes that may still be moved, over all requests of the call.
+#[derive(Clone)]
+pub(super) struct Budgets {
+    /// Bodies of responses.
+    pub(super) received: Budget,
+    /// Bodies of requests.
+    pub(super) sent: Budget,
+    /// Everything that comes in over the connections, bodies included.
+    pub(super) wire: Budget,
+}
+
+impl Budgets {
+    pub(super) fn of(limits: &Limits) -> Self {
+        Self {
+            received: Budget::new(limits.http_response_bytes),
+            sent: Budget::new(limits.http_request_bytes),
+            wire: wire(limits.http_response_bytes, limits.http_requests),
+        }
+    }
+}
+
+/// The bytes that all connections of a call may receive.
+fn wire(body_bytes: u64, requests: u32) -> Budget {
+    let overhead = OVERHEAD_BYTES.saturating_mul(requests.into());
+    Budget::new(body_bytes.saturating_add(body_bytes / FRAMING).saturating_add(overhead))
+}
+
+/// In which direction a limit was exceeded.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+pub(super) enum Direction {
+    In = 1,
+    Out = 2,
+}
+
+/// Whether an exchange exceeded a limit; shared by clones.
+#[derive(Clone, Default)]
+pub(super) struct Exceeded(Arc<AtomicU8>);
+
+impl Exceeded {
+    pub(super) fn set(&self, direction: Direction) {
+        self.0.store(direction as u8, Ordering::Relaxed);
+    }
+
+    /// Replaces `error` by one that names the exceeded limit and notes it for the operator; without one, returns `error`.
+    pub(super) fn explain(&self, error: Error, budgets: &Budgets, refused: &Mutex<Vec<String>>) -> Error {
+        const IN: u8 = Direction::In as u8;
+        const OUT: u8 = Direction::Out as u8;
+        let told = |name: &str, limit: u64| {
+            note(refused, format!("more than {limit} bytes in one call (limit {name})"));
+            Some(limit)
+        };
+        match self.0.load(Ordering::Relaxed) {
+            IN => Error::HttpResponseBodySize(told("http_response_bytes", budgets.received.limit())),
+            OUT => Error::HttpRequestBodySize(told("http_request_bytes", budgets.sent.limit())),
+            _ => error,
+        }
     }
 }
 

@@ -11,15 +11,16 @@ use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks,
 };
 
-use super::bodies::Budgets;
+use super::budget::Budgets;
 use super::destination::canonical_url;
 use super::exchange::{Exchange, Sent};
 use super::grant::HttpGrant;
+use super::held::BODY_CHUNK_BYTES;
 use super::mask::Masker;
-use crate::sandbox::blocking::BlockingWork;
-use crate::sandbox::guest_memory::{GuestMemory, MemoryShare};
-use crate::sandbox::plugin::Grants;
-use crate::sandbox::turns::{TurnClock, Turns};
+use super::prepared::Network;
+use super::refusals::{MAX_NAMED_CHARS, note};
+use crate::sandbox::fairness::{GuestMemory, MemoryShare, TurnClock};
+use crate::sandbox::grants::Grants;
 use crate::untrusted::display_untrusted;
 
 /// Bytes that the host holds for one request: buffers of the connection and of TLS, the heads, pieces of the bodies.
@@ -27,12 +28,6 @@ const HELD_FOR_AN_EXCHANGE: usize = 256 * 1024;
 
 /// And for the head and the trailers of its answer.
 const HELD_FOR_A_HEAD: usize = 80 * 1024;
-
-/// Characters of a method or an origin that a message repeats.
-pub(super) const MAX_NAMED_CHARS: usize = 100;
-
-/// Bytes of a request's body that are taken from the guest at once.
-pub(super) const BODY_CHUNK_BYTES: usize = 16 * 1024;
 
 /// Headers by which servers let a request be told anew: as another method, or as one for another place.
 const RETELLING_HEADERS: [&str; 5] = [
@@ -51,24 +46,6 @@ pub struct HttpUse {
     pub requests: u32,
     /// Why requests were refused, one sentence each; at most sixteen are kept.
     pub refused: Vec<String>,
-}
-
-/// What the calls of all guests reach the network with.
-#[derive(Clone, Debug)]
-pub(in crate::sandbox) struct Network {
-    pub(in crate::sandbox) tls: Arc<rustls::ClientConfig>,
-    pub(in crate::sandbox) lookups: BlockingWork,
-    /// What is done for a guest takes its tenant's turns, like what it does itself.
-    pub(in crate::sandbox) turns: Turns,
-}
-
-impl Network {
-    pub(in crate::sandbox) fn of_a_plugin(&self) -> Self {
-        Self {
-            lookups: self.lookups.of_a_plugin(),
-            ..self.clone()
-        }
-    }
 }
 
 /// The egress of one call.
@@ -227,20 +204,13 @@ impl WasiHttpHooks for Egress {
     }
 }
 
-pub(super) fn note(refused: &Mutex<Vec<String>>, reason: String) {
-    const KEPT: usize = 16;
-    let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
-    if refused.len() < KEPT {
-        refused.push(reason);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use http_body_util::BodyExt as _;
 
     use super::*;
+    use crate::sandbox::fairness::Turns;
     use crate::sandbox::http::lookups;
 
     #[tokio::test]
@@ -284,13 +254,5 @@ mod tests {
             "{errors:?}"
         );
         assert_eq!(refused.len(), 3, "{refused:?}");
-    }
-
-    #[test]
-    fn a_guest_that_is_refused_again_and_again_fills_no_log() {
-        let refused = Mutex::default();
-        (0..100).for_each(|index| note(&refused, index.to_string()));
-        let kept = refused.into_inner().unwrap();
-        assert_eq!((kept.len(), kept[15].as_str()), (16, "15"));
     }
 }

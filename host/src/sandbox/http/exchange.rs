@@ -18,16 +18,17 @@ use url::{Host, Url};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use super::address;
-use super::bodies::{Budgets, Exceeded, MeteredBody, Upload};
+use super::bodies::{MeteredBody, Upload};
+use super::budget::{Budgets, Exceeded};
 use super::destination::{prepare, server_name};
 use super::echo::{self, Refused};
-use super::egress::{MAX_NAMED_CHARS, Network, note};
 use super::grant::HttpGrant;
 use super::lookup::{MAX_ADDRESSES, look_up};
 use super::mask::Masker;
+use super::prepared::Network;
+use super::refusals::{MAX_NAMED_CHARS, note};
 use super::wire::Wire;
-use crate::sandbox::guest_memory::MemoryShare;
-use crate::sandbox::turns::TurnClock;
+use crate::sandbox::fairness::{MemoryShare, TurnClock};
 
 /// How long a connection may take where the guest does not ask for less. The deadline of the call holds beside it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -230,9 +231,9 @@ mod tests {
 
     use super::*;
     use crate::sandbox::Limits;
-    use crate::sandbox::guest_memory::GuestMemory;
+    use crate::sandbox::fairness::GuestMemory;
+    use crate::sandbox::fairness::Turns;
     use crate::sandbox::http::lookup;
-    use crate::sandbox::turns::Turns;
 
     /// A request to `url` that a grant of the same origin covers.
     fn exchange(url: &str) -> Exchange {

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use crate::resilience::Share;
-use crate::sandbox::blocking::{BlockingWork, Places, on_a_thread};
+use crate::sandbox::fairness::{BlockingWork, Places, on_a_thread};
 
 /// Names that are looked up at the same time.
 const PLACES: Places = Places {

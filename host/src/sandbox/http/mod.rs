@@ -11,16 +11,21 @@ mod exchange;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod grant;
+mod held;
+mod linked;
 mod lookup;
 mod mask;
-mod parts;
+mod prepared;
+mod refusals;
 mod wire;
 
 pub use attach::{AttachError, AttachedHeader, SecretError, Secrets};
+pub(super) use egress::Egress;
 pub use egress::HttpUse;
-pub(super) use egress::{Egress, Network};
 pub(super) use exchange::MAX_ATTEMPTS;
 pub use grant::{GrantError, HttpGrant, Scheme};
+pub(super) use held::{FIELD_BYTES, most_held};
+pub(super) use linked::add_to_linker;
 pub(super) use lookup::work as lookups;
 pub(super) use mask::Masker;
-pub(super) use parts::{add_to_linker, most_held};
+pub(super) use prepared::Network;

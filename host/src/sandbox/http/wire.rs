@@ -8,16 +8,10 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::bodies::{Direction, Exceeded};
-use super::budget::Budget;
+use super::budget::{Budget, Direction, Exceeded};
 
 /// Bytes that are taken in before others get their turn.
 const TURN_BYTES: usize = 64 * 1024;
-
-/// What a server may send beyond the bodies, for each request: the handshake, its head, and how its body is cut.
-const OVERHEAD_BYTES: u64 = 128 * 1024;
-/// The share of bodies that goes into cutting them.
-const FRAMING: u64 = 16;
 
 /// A stream whose incoming bytes are charged.
 pub(super) struct Wire {
@@ -35,12 +29,6 @@ impl Wire {
             exceeded,
             since_pause: 0,
         }
-    }
-
-    /// What all connections of a call may take in.
-    pub(super) fn budget(body_bytes: u64, requests: u32) -> Budget {
-        let overhead = OVERHEAD_BYTES.saturating_mul(requests.into());
-        Budget::new(body_bytes.saturating_add(body_bytes / FRAMING).saturating_add(overhead))
     }
 }
 

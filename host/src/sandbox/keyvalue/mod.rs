@@ -1,7 +1,7 @@
-//! Data that plugins keep between calls: bytes by key, apart for every tenant and plugin, within a quota.
+//! Data that plugins keep between calls: bytes by key, in a namespace per tenant and plugin, within a quota.
 
 mod error;
-mod host;
+mod linked;
 mod schema;
 mod store;
 
@@ -9,6 +9,6 @@ mod store;
 mod file_tests;
 
 pub use error::KeyValueError;
-pub(super) use host::add_to_linker;
+pub(super) use linked::add_to_linker;
 pub use store::KeyValueStore;
 pub(super) use store::Namespace;

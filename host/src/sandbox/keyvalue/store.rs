@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::{KeyValueError, schema};
-use crate::sandbox::blocking::{BlockingWork, on_a_thread};
+use crate::sandbox::fairness::{BlockingWork, on_a_thread};
 
 /// Bytes of a key.
 const MAX_KEY_BYTES: usize = 1024;

@@ -1,0 +1,19 @@
+//! What a guest may import.
+
+use wasmtime::component::Linker;
+
+use super::state::CallState;
+use crate::sandbox::{config, files, http, keyvalue, logging};
+
+/// Everything a guest may import. All of it is always there; what was not granted answers with an error of its own.
+pub(in crate::sandbox) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<CallState>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    config::add_to_linker(&mut linker)?;
+    files::add_to_linker(&mut linker)?;
+    http::add_to_linker(&mut linker)?;
+    logging::add_to_linker(&mut linker)?;
+    keyvalue::add_to_linker(&mut linker)?;
+    Ok(linker)
+}

@@ -1,0 +1,27 @@
+//! One call of a plugin: what it may use, how it runs, and how it ends.
+
+mod descriptors;
+mod failure;
+mod halt;
+mod limiter;
+mod linker;
+mod log;
+mod mappings;
+mod metering;
+mod plugin;
+mod run;
+mod setup;
+mod state;
+
+pub(super) use self::descriptors::make_room;
+pub use self::failure::{CallFailure, LimitHit};
+pub use self::halt::{Halt, Halted};
+pub(super) use self::linker::linker;
+pub(super) use self::mappings::check as check_mappings;
+pub use self::metering::Metering;
+pub(super) use self::metering::tick;
+pub(super) use self::plugin::MAX_SAID_CHARS;
+pub use self::plugin::Plugin;
+pub use self::run::CallUse;
+pub(super) use self::setup::CallSetup;
+pub(super) use self::state::CallState;

@@ -1,0 +1,169 @@
+//! A loaded component, ready to be called any number of times.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::InstancePre;
+
+use super::failure::CallFailure;
+use super::halt::Halt;
+use super::run::{CallUse, run};
+use super::setup::CallSetup;
+use super::state::CallState;
+use crate::sandbox::compile::{ComponentError, Digest};
+use crate::sandbox::contract::{Content, Indices, ToolError, ToolInfo};
+use crate::sandbox::limits::Limits;
+use crate::untrusted::display_untrusted;
+
+/// Characters that are repeated of what a component says about a failure.
+pub(in crate::sandbox) const MAX_SAID_CHARS: usize = 500;
+
+/// A component that can be called.
+#[derive(Clone)]
+pub struct Plugin {
+    pre: InstancePre<CallState>,
+    tools: Indices,
+    setup: CallSetup,
+    digest: Digest,
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin")
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Plugin {
+    pub(in crate::sandbox) fn new(
+        pre: InstancePre<CallState>,
+        tools: Indices,
+        setup: CallSetup,
+        digest: Digest,
+    ) -> Self {
+        Self {
+            pre,
+            tools,
+            setup,
+            digest,
+        }
+    }
+
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    pub fn limits(&self) -> &Limits {
+        self.setup.limits()
+    }
+
+    /// Asks the component for its tools, under the limits of a call.
+    ///
+    /// # Errors
+    ///
+    /// [`ComponentError::ListTools`] where it fails, however it does.
+    pub async fn list_tools(&self) -> Result<Vec<ToolInfo>, ComponentError> {
+        let halt = Halt {
+            deadline: Instant::now() + self.limits().timeout,
+            cancel: &CancellationToken::new(),
+        };
+        let (listed, usage) = run(
+            &self.pre,
+            &self.setup,
+            None,
+            halt,
+            |store, instance| self.tools.load(store, instance),
+            async |store, tools| tools.list_tools(store).await,
+        )
+        .await;
+        let reason = match listed {
+            Ok(Ok(tools)) => return Ok(tools),
+            Ok(Err(message)) => display_untrusted(&self.setup.masker.text(message), MAX_SAID_CHARS),
+            Err(failure) => failure.to_string(),
+        };
+        Err(ComponentError::ListTools(explained(reason, &usage)))
+    }
+
+    /// Calls a tool by the component's own name for it, in an instance of its own, on behalf of `tenant`. `input` is JSON
+    /// text; `halt` is the end whatever happens.
+    pub async fn call(
+        &self,
+        tenant: &Arc<str>,
+        tool: &str,
+        input: &str,
+        halt: Halt<'_>,
+    ) -> (Result<Vec<Content>, CallFailure>, CallUse) {
+        let (called, usage) = run(
+            &self.pre,
+            &self.setup,
+            Some(tenant),
+            halt,
+            |store, instance| self.tools.load(store, instance),
+            async |store, tools| tools.call_tool(store, tool, input).await,
+        )
+        .await;
+        let result = match called {
+            Ok(Ok(content)) => Ok(content.into_iter().map(|part| self.masked(part)).collect()),
+            Ok(Err(error)) => Err(self.said(error)),
+            Err(failure) => Err(failure),
+        };
+        (result, usage)
+    }
+
+    /// A guest gets no secret from us; should it have one all the same, it ends here.
+    fn masked(&self, content: Content) -> Content {
+        match content {
+            Content::Text(text) => Content::Text(self.setup.masker.text(text)),
+            Content::Json(text) => Content::Json(self.setup.masker.text(text)),
+            image @ Content::Image(_) => image,
+        }
+    }
+
+    /// An error that the tool chose to return. Its text is output like any other.
+    fn said(&self, error: ToolError) -> CallFailure {
+        let text = error.message();
+        let limit = self.limits().output_bytes;
+        if text.len() as u64 > limit {
+            return CallFailure::InvalidOutput(format!(
+                "the text of its error has {} bytes, more than output_bytes allows ({limit})",
+                text.len()
+            ));
+        }
+        let masked = |text| self.setup.masker.text(text);
+        match error {
+            ToolError::InvalidInput(message) => CallFailure::InvalidInput(masked(message)),
+            ToolError::Failed(message) => CallFailure::Failed(masked(message)),
+            ToolError::Unavailable { message, retry_after } => CallFailure::Unavailable {
+                message: masked(message),
+                retry_after,
+            },
+        }
+    }
+}
+
+/// The reason, with what else may tell an operator why.
+fn explained(mut reason: String, usage: &CallUse) -> String {
+    if !usage.http.refused.is_empty() {
+        reason.push_str("; refused: ");
+        reason.push_str(&usage.http.refused.join(", "));
+    }
+    let printed = usage.log.trim();
+    if !printed.is_empty() {
+        reason.push_str("; it printed: ");
+        reason.push_str(&display_untrusted(printed, MAX_SAID_CHARS));
+    }
+    reason
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_can_move_between_threads() {
+        fn is_send<T: Send>(_: &T) {}
+        let _ = |plugin: &Plugin, halt: Halt<'_>| is_send(&plugin.call(&"".into(), "", "", halt));
+    }
+}

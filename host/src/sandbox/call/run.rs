@@ -1,0 +1,139 @@
+//! One call: a fresh store and instance, every limit applied in this one place, and everything dropped at the end,
+//! whatever happened. A store is never used twice.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::time::Instant;
+use wasmtime::component::{Instance, InstancePre};
+use wasmtime::{Engine, Store};
+
+use super::failure::CallFailure;
+use super::halt::{Halt, Halted};
+use super::log::GuestLog;
+use super::metering::Metering;
+use super::setup::CallSetup;
+use super::state::{CallState, HostCallGate};
+use crate::sandbox::http::{Egress, HttpUse};
+use crate::sandbox::limits::Limits;
+
+/// Room in a host call, beyond the result itself, for what is not payload: list elements, names, tags.
+const HOST_CALL_SLACK: u64 = 64 * 1024;
+
+/// What one call used.
+#[derive(Clone, Debug, Default)]
+pub struct CallUse {
+    pub duration: Duration,
+    /// None where a clock stops the guest.
+    pub fuel: u64,
+    pub peak_memory: u64,
+    pub host_calls: u64,
+    /// Standard output and standard error, as far as they were kept.
+    pub log: String,
+    pub log_bytes_dropped: u64,
+    pub http: HttpUse,
+}
+
+/// Instantiates `pre`, takes from the instance what `load` finds there, and runs `function` with it on behalf of `tenant`,
+/// under all limits of `setup` and until `halt` at the latest. An error of `load` is the host's; only `function` calls the
+/// guest.
+pub(super) async fn run<F, T>(
+    pre: &InstancePre<CallState>,
+    setup: &CallSetup,
+    tenant: Option<&Arc<str>>,
+    halt: Halt<'_>,
+    load: impl FnOnce(&mut Store<CallState>, &Instance) -> wasmtime::Result<F>,
+    function: impl AsyncFnOnce(&mut Store<CallState>, F) -> wasmtime::Result<T>,
+) -> (Result<T, CallFailure>, CallUse) {
+    let started = Instant::now();
+    let (limits, metering) = (setup.limits(), setup.grants.metering);
+    let log = GuestLog::new(limits.log_bytes, setup.masker.clone());
+    let network = setup.network.clone();
+    // A component that lists its tools does so for nobody.
+    let on_behalf_of = tenant.cloned().unwrap_or_else(|| "".into());
+    let egress = Egress::new(
+        setup.grants.clone(),
+        setup.masker.clone(),
+        network,
+        on_behalf_of.clone(),
+        setup.memory.clone(),
+    );
+    let share = match tenant {
+        Some(tenant) => setup.memory.share(tenant.clone()),
+        None => setup.memory.share_for_list(),
+    };
+    let state = CallState::new(setup, tenant, share, halt.deadline, log.clone(), egress);
+    let mut store = match prepare_store(pre.engine(), state, metering, limits) {
+        Ok(store) => store,
+        Err(error) => return (Err(CallFailure::Host(format!("{error:#}"))), CallUse::default()),
+    };
+
+    let clock = store.data().clock.clone();
+    let mut called = false;
+    let guest = async {
+        let instance = pre.instantiate_async(&mut store).await?;
+        let functions = load(&mut store, &instance)?;
+        called = true;
+        function(&mut store, functions).await
+    };
+    // A panic of a host function ends this call and nothing else. The store it may have left in disorder is read for
+    // its figures and dropped.
+    let guest = setup.network.turns.run(&on_behalf_of, &clock, guest);
+    let guest = AssertUnwindSafe(halt.bound(guest)).catch_unwind();
+    let ended = guest.await;
+
+    let usage = CallUse {
+        duration: started.elapsed(),
+        fuel: metering.spent(&store, limits),
+        peak_memory: store.data().limiter.peak_memory(),
+        host_calls: store.data().host_calls,
+        http: store.data().egress.take_use(),
+        ..CallUse::default()
+    };
+    let refused = store.data().limiter.refused();
+    drop(store);
+    let (log, log_bytes_dropped) = log.take();
+    let usage = CallUse {
+        log,
+        log_bytes_dropped,
+        ..usage
+    };
+
+    let result = match ended {
+        Ok(Ok(Ok(value))) => Ok(value),
+        Ok(Ok(Err(error))) => Err(CallFailure::of(&error, called, refused, limits, setup.stack)),
+        Ok(Err(Halted::Deadline)) => Err(CallFailure::timeout(limits.timeout)),
+        Ok(Err(Halted::Cancelled)) => Err(CallFailure::Cancelled),
+        Err(panic) => Err(CallFailure::Host(format!(
+            "a host function panicked: {}",
+            panic_text(&*panic)
+        ))),
+    };
+    (result, usage)
+}
+
+fn prepare_store(
+    engine: &Engine,
+    state: CallState,
+    metering: Metering,
+    limits: &Limits,
+) -> wasmtime::Result<Store<CallState>> {
+    let mut store = Store::try_new(engine, state)?;
+    store.limiter(|state| &mut state.limiter);
+    store.call_hook_async(HostCallGate);
+    metering.apply(&mut store, limits)?;
+    store.set_max_component_handles(limits.handles as usize);
+    let host_call_bytes = limits.output_bytes.saturating_add(HOST_CALL_SLACK);
+    store.set_hostcall_fuel(usize::try_from(host_call_bytes).unwrap_or(usize::MAX));
+    Ok(store)
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

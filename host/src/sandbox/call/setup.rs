@@ -1,0 +1,33 @@
+//! What the calls of one plugin have in common.
+
+use std::sync::Arc;
+
+use wasmtime_wasi_config::WasiConfigVariables;
+
+use crate::sandbox::fairness::GuestMemory;
+use crate::sandbox::files::{FileWork, Folder};
+use crate::sandbox::grants::Grants;
+use crate::sandbox::http::{Masker, Network};
+use crate::sandbox::keyvalue::KeyValueStore;
+use crate::sandbox::limits::Limits;
+
+/// What a plugin's calls may do and use. Prepared once, shared by all of them.
+#[derive(Clone)]
+pub(in crate::sandbox) struct CallSetup {
+    pub(in crate::sandbox) grants: Arc<Grants>,
+    pub(in crate::sandbox) stack: u64,
+    pub(in crate::sandbox) masker: Masker,
+    pub(in crate::sandbox) config: Arc<WasiConfigVariables>,
+    /// Its store, and its name there.
+    pub(in crate::sandbox) keyvalue: Option<(KeyValueStore, Arc<str>)>,
+    pub(in crate::sandbox) network: Network,
+    pub(in crate::sandbox) memory: GuestMemory,
+    pub(in crate::sandbox) files: FileWork,
+    pub(in crate::sandbox) folders: Arc<[Folder]>,
+}
+
+impl CallSetup {
+    pub(in crate::sandbox) fn limits(&self) -> &Limits {
+        &self.grants.limits
+    }
+}

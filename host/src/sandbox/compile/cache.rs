@@ -1,0 +1,262 @@
+//! Compiled components on disk, by digest of the component and settings of the engine.
+//!
+//! The engine doesn't notice damaged code when it loads it, so each entry has the digest of its own bytes in its name:
+//! `COMPONENT-SETTINGS-CONTENT.cwasm`. An entry is never changed, only replaced or removed.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use wasmtime::component::Component;
+
+use super::component::Digest;
+use super::engine::Engines;
+use super::precompiled;
+
+const SUFFIX: &str = ".cwasm";
+const TEMPORARY_PREFIX: &str = ".writing-";
+/// A temporary file older than this was left behind by a process that died.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
+/// A folder of compiled components that only its owner can reach. Without a folder every start compiles again.
+#[derive(Debug)]
+pub(in crate::sandbox) struct CompileCache {
+    folder: Option<PathBuf>,
+    max_bytes: u64,
+}
+
+impl CompileCache {
+    /// Opens the folder, creating it if it is missing. A folder that other users can write to is not used, because its
+    /// content runs as our own code. Beyond `max_bytes` the least recently used entries are removed.
+    pub(in crate::sandbox) fn open(folder: Option<&Path>, max_bytes: u64) -> Self {
+        let folder = folder.filter(|folder| match prepare_folder(folder) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(
+                    folder = %folder.display(), %error,
+                    "compiled components are not kept, so every start compiles again; make the folder writable by you alone"
+                );
+                false
+            }
+        });
+        Self {
+            folder: folder.map(Path::to_owned),
+            max_bytes,
+        }
+    }
+
+    /// The compiled form of `digest`, if the cache has it intact. A damaged entry is removed, to be compiled again.
+    pub(super) fn get(&self, engines: &Engines, digest: &Digest) -> Option<Component> {
+        let folder = self.folder.as_deref()?;
+        let stem = stem(engines, digest);
+        let path = entries(folder).find(|path| name(path).starts_with(&stem))?;
+        match load(engines, &path) {
+            Ok(component) => {
+                // Eviction goes by the time of last use. If it can't be written, the entry may be evicted too early and
+                // is compiled again.
+                let _ = std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+                Some(component)
+            }
+            Err(error) => {
+                tracing::debug!(path = %path.display(), error = format!("{error:#}"), "cache entry does not load");
+                // If it can't be removed, the next start tries it again: slower, never wrong.
+                let _ = std::fs::remove_file(&path);
+                None
+            }
+        }
+    }
+
+    /// Stores `compiled`. A full disk only makes the next start slower.
+    pub(super) fn put(&self, engines: &Engines, digest: &Digest, compiled: &[u8]) {
+        let Some(folder) = self.folder.as_deref() else {
+            return;
+        };
+        if compiled.len() as u64 > self.max_bytes {
+            tracing::warn!(
+                bytes = compiled.len(),
+                "the compiled component is larger than [storage] cache_bytes and not kept, so every start compiles it again"
+            );
+            return;
+        }
+        let name = format!("{}{}{SUFFIX}", stem(engines, digest), Digest::of(compiled).hex());
+        let kept = write_whole(&folder.join(&name), compiled).and_then(|()| make_room(folder, self.max_bytes, &name));
+        if let Err(error) = kept {
+            tracing::warn!(folder = %folder.display(), %error, "the compiled component is not kept");
+        }
+    }
+}
+
+/// The part of an entry's name that identifies the component and the engine's settings.
+fn stem(engines: &Engines, digest: &Digest) -> String {
+    let mut settings = DefaultHasher::new();
+    engines.reference().precompile_compatibility_hash().hash(&mut settings);
+    format!("{}-{:016x}-", digest.hex(), settings.finish())
+}
+
+fn name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    files
+        .map(|file| file.path())
+        .filter(|path| name(path).ends_with(SUFFIX))
+}
+
+/// Loads an entry after checking its content against the digest in its name.
+fn load(engines: &Engines, path: &Path) -> wasmtime::Result<Component> {
+    let content = Digest::of(&std::fs::read(path)?).hex();
+    if !name(path).ends_with(&format!("-{content}{SUFFIX}")) {
+        return Err(wasmtime::format_err!("its content is not what was written"));
+    }
+    engines.load(|engine| precompiled::load_file(engine, path))
+}
+
+fn prepare_folder(folder: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let metadata = std::fs::metadata(folder)?;
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::other("the folder belongs to another user"));
+    }
+    if metadata.permissions().mode() & 0o022 != 0 {
+        return Err(io::Error::other("others can write to the folder"));
+    }
+    Ok(())
+}
+
+/// Writes atomically: a reader sees the whole entry or none.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// Removes the least recently used entries until the folder holds at most `max_bytes`, and abandoned temporary files.
+/// `newest` stays. A process that runs a component keeps its own mapping of the file when the entry is removed.
+fn make_room(folder: &Path, max_bytes: u64, newest: &str) -> io::Result<()> {
+    let mut entries = Vec::new();
+    for file in std::fs::read_dir(folder)?.flatten() {
+        let path = file.path();
+        // Another process may have removed it in the meantime.
+        let Ok(metadata) = file.metadata() else { continue };
+        let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        if name(&path).ends_with(SUFFIX) {
+            entries.push((name(&path) == newest, used, metadata.len(), path));
+        } else if name(&path).starts_with(TEMPORARY_PREFIX) && used.elapsed().is_ok_and(|age| age > ABANDONED) {
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+    entries.sort();
+    let mut held: u64 = entries.iter().map(|(_, _, bytes, _)| bytes).sum();
+    for (_, _, bytes, path) in entries {
+        if held <= max_bytes {
+            break;
+        }
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => held -= bytes,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::sandbox::compile::engine::EngineSize;
+    use crate::sandbox::{EngineSettings, Limits, Metering};
+
+    struct Lab {
+        folder: tempfile::TempDir,
+        engines: Engines,
+    }
+
+    impl Lab {
+        fn new() -> Self {
+            let settings = EngineSettings {
+                host_concurrency: 1,
+                ..EngineSettings::default()
+            };
+            Self {
+                folder: tempfile::tempdir().unwrap(),
+                engines: Engines::new(&EngineSize::of(&settings, [&Limits::default()]), Metering::Fuel).unwrap(),
+            }
+        }
+
+        /// A component that no other number gives, and its compiled form.
+        fn compiled(&self, number: u32) -> (Digest, Vec<u8>) {
+            let text = format!("(component (core module (global i32 (i32.const {number}))))");
+            let bytes = wat::parse_str(text).unwrap();
+            let compiled = self.engines.reference().precompile_component(&bytes).unwrap();
+            (Digest::of(&bytes), compiled)
+        }
+
+        fn cache(&self, max_bytes: u64) -> CompileCache {
+            std::fs::set_permissions(self.folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+            CompileCache::open(Some(self.folder.path()), max_bytes)
+        }
+
+        fn files(&self) -> Vec<PathBuf> {
+            let files = std::fs::read_dir(self.folder.path()).unwrap();
+            files.map(|file| file.unwrap().path()).collect()
+        }
+    }
+
+    #[test]
+    fn any_damage_is_noticed() {
+        let lab = Lab::new();
+        let cache = lab.cache(u64::MAX);
+        let (digest, compiled) = lab.compiled(1);
+        for position in [0, compiled.len() / 2, compiled.len() - 1] {
+            cache.put(&lab.engines, &digest, &compiled);
+            assert!(cache.get(&lab.engines, &digest).is_some());
+            let [path] = &lab.files()[..] else { panic!("one entry") };
+            let mut damaged = compiled.clone();
+            damaged[position] ^= 1;
+            std::fs::write(path, damaged).unwrap();
+            assert!(cache.get(&lab.engines, &digest).is_none(), "byte {position}");
+            assert!(lab.files().is_empty());
+        }
+        assert!(cache.get(&lab.engines, &lab.compiled(2).0).is_none());
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_goes() {
+        let lab = Lab::new();
+        let [(one, first), (two, second), (three, third)] = [1, 2, 3].map(|number| lab.compiled(number));
+        let cache = lab.cache((first.len() + second.len()) as u64);
+        let age = |seconds: u64| {
+            for path in lab.files() {
+                let file = std::fs::File::open(path).unwrap();
+                let before = file.metadata().unwrap().modified().unwrap();
+                file.set_modified(before - Duration::from_secs(seconds)).unwrap();
+            }
+        };
+        cache.put(&lab.engines, &one, &first);
+        age(100);
+        cache.put(&lab.engines, &two, &second);
+        age(100);
+        // The older one is used once more.
+        assert!(cache.get(&lab.engines, &one).is_some());
+        let abandoned = lab.folder.path().join(format!("{TEMPORARY_PREFIX}x"));
+        std::fs::write(&abandoned, "half").unwrap();
+        std::fs::File::open(&abandoned)
+            .unwrap()
+            .set_modified(SystemTime::now() - 2 * ABANDONED)
+            .unwrap();
+        cache.put(&lab.engines, &three, &third);
+        let kept = [&one, &two, &three].map(|digest| cache.get(&lab.engines, digest).is_some());
+        assert_eq!(kept, [true, false, true]);
+        assert!(!abandoned.exists());
+        // What does not fit at all drives nothing out.
+        let small = lab.cache(first.len() as u64 / 2);
+        small.put(&lab.engines, &two, &second);
+        assert_eq!(lab.files().len(), 2);
+    }
+}

@@ -1,0 +1,299 @@
+//! Compiles untrusted bytes in a child process: compilation can't be interrupted, uses as much memory as the bytes demand,
+//! and must not crash the host.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+
+use super::component::ComponentError;
+use super::engine::{Parallel, config};
+use crate::sandbox::call::Metering;
+use crate::sandbox::limits::Limits;
+
+/// The argument that turns the program into a compiler. Internal: neither documented nor stable.
+const CHILD_ARGUMENT: &str = "__compile-component";
+
+/// The child's answer begins with this, so that the output of another program is never mistaken for code.
+const ANSWER: &[u8] = b"cofferdam-compiled\n";
+
+/// The most compiled code that the host reads from the child, in bytes; a Python component has 35 MiB.
+const MAX_COMPILED: u64 = 512 << 20;
+
+/// Bytes of the child's error output that are kept.
+const ERROR_BYTES: u64 = 16 * 1024;
+
+/// Components compiled at the same time. `compile_memory` bounds each; this bounds all of them together.
+const AT_ONCE: usize = 2;
+
+/// Where components are compiled.
+#[derive(Debug)]
+pub(in crate::sandbox) struct Compiler {
+    place: CompilePlace,
+    stack: u64,
+    gate: Semaphore,
+    most: u64,
+}
+
+/// Where components are compiled.
+#[derive(Clone, Debug)]
+pub enum CompilePlace {
+    /// In a child of this program, which must call [`become_compiler_if_asked`] first thing in `main`.
+    Child(PathBuf),
+    /// In this process: for programs that trust their components. `compile_timeout` and `compile_memory` then bound
+    /// nothing.
+    ThisProcess,
+}
+
+/// Whether the system keeps `RLIMIT_AS`. macOS knows the limit and ignores it, so there only the deadline stops a compiler.
+const BOUNDS_MEMORY: bool = cfg!(target_os = "linux");
+
+impl Compiler {
+    pub(in crate::sandbox) fn new(place: CompilePlace, stack: u64) -> Self {
+        if !BOUNDS_MEMORY {
+            tracing::info!("this system doesn't bound the memory of a process: [limits] compile_memory is not kept");
+        }
+        Self {
+            place,
+            stack,
+            gate: Semaphore::new(AT_ONCE),
+            most: MAX_COMPILED,
+        }
+    }
+
+    /// Returns the compiled form, which loads into every engine of [`super::engine`].
+    pub(super) async fn compile(
+        &self,
+        bytes: &[u8],
+        metering: Metering,
+        limits: &Limits,
+    ) -> Result<Vec<u8>, ComponentError> {
+        // The semaphore is never closed; if it were, compiling without it is still right.
+        let _permit = self.gate.acquire().await.ok();
+        match &self.place {
+            CompilePlace::Child(program) => self.compile_in_child(program, bytes, metering, limits).await,
+            CompilePlace::ThisProcess => {
+                let (bytes, stack) = (bytes.to_vec(), self.stack);
+                tokio::task::spawn_blocking(move || precompile(&bytes, stack, metering, Parallel::Yes))
+                    .await
+                    .map_err(|error| ComponentError::CompilerFailed(error.to_string()))?
+                    .map_err(ComponentError::Invalid)
+            }
+        }
+    }
+
+    async fn compile_in_child(
+        &self,
+        program: &Path,
+        bytes: &[u8],
+        metering: Metering,
+        limits: &Limits,
+    ) -> Result<Vec<u8>, ComponentError> {
+        if asked_to_compile() {
+            // A program that ignored the request to compile would start another child of itself, and so on without end.
+            return Err(ComponentError::NoCompiler(program.to_owned()));
+        }
+        let failed = |what: &str, error: std::io::Error| ComponentError::CompilerFailed(format!("{what}: {error}"));
+        let mut child = Command::new(program)
+            .arg(CHILD_ARGUMENT)
+            .args(
+                [self.stack, limits.compile_memory, limits.compile_timeout.as_secs()].map(|number| number.to_string()),
+            )
+            .arg(metering.as_str())
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| failed(&format!("cannot start {}", program.display()), error))?;
+        let (Some(mut input), Some(output), Some(errors)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(ComponentError::CompilerFailed("the child has no pipes".to_owned()));
+        };
+        let mut compiled = Vec::new();
+        let mut message = Vec::new();
+        let talk = async {
+            let send = async {
+                // A child that gives up early closes its end of the pipe; its exit status says why.
+                let _ = input.write_all(bytes).await;
+                drop(input);
+            };
+            let complain = async {
+                let mut errors = errors.take(ERROR_BYTES);
+                let _ = errors.read_to_end(&mut message).await;
+                // Drain the rest, because a child that blocks on a full pipe would never exit.
+                let _ = tokio::io::copy(&mut errors.into_inner(), &mut tokio::io::sink()).await;
+            };
+            let receive = async {
+                let mut output = output.take(self.most.saturating_add(1));
+                // Nobody reads what exceeds the limit: closing this end of the pipe makes the child's write fail.
+                output.read_to_end(&mut compiled).await
+            };
+            let (_, read, ()) = tokio::join!(send, receive, complain);
+            read.map_err(|error| failed("cannot read the compiled component", error))?;
+            child
+                .wait()
+                .await
+                .map_err(|error| failed("cannot wait for the child", error))
+        };
+        let status = match tokio::time::timeout(limits.compile_timeout, talk).await {
+            Ok(status) => status?,
+            Err(_) => {
+                // Dropping the child would kill it as well; `kill` also waits, so that no zombie remains.
+                let _ = child.kill().await;
+                return Err(ComponentError::CompileTimeout(limits.compile_timeout));
+            }
+        };
+        let message = String::from_utf8_lossy(&message).trim().to_owned();
+        if compiled.len() as u64 > self.most {
+            return Err(ComponentError::CompiledTooLarge(self.most));
+        }
+        if status.success() {
+            if !compiled.starts_with(ANSWER) {
+                return Err(ComponentError::NoCompiler(program.to_owned()));
+            }
+            compiled.drain(..ANSWER.len());
+            Ok(compiled)
+        } else if status.code() == Some(INVALID) {
+            Err(ComponentError::Invalid(message))
+        } else if OUT_OF_MEMORY.iter().any(|words| message.contains(words)) {
+            Err(ComponentError::CompileMemory(limits.compile_memory))
+        } else {
+            Err(ComponentError::CompilerFailed(format!("{status}: {message}")))
+        }
+    }
+}
+
+/// How a process reports that an allocation failed: Rust's abort, the operating system, the C library.
+const OUT_OF_MEMORY: [&str; 3] = ["memory allocation", "Cannot allocate memory", "out of memory"];
+
+fn asked_to_compile() -> bool {
+    std::env::args_os()
+        .nth(1)
+        .is_some_and(|argument| argument == CHILD_ARGUMENT)
+}
+
+/// The exit status of a child that found the component invalid.
+const INVALID: i32 = 3;
+
+/// If the program was started as a compiler, compiles one component from standard input to standard output and exits;
+/// otherwise returns at once. Call it first in `main`, before any thread or runtime starts.
+pub fn become_compiler_if_asked() {
+    if !asked_to_compile() {
+        return;
+    }
+    let mut arguments = std::env::args().skip(2);
+    let mut number = || arguments.next().and_then(|text| text.parse::<u64>().ok());
+    let numbers = (number(), number(), number());
+    let metering = arguments.next().and_then(|text| Metering::parse(&text));
+    let code = match (numbers, metering) {
+        ((Some(stack), Some(memory), Some(seconds)), Some(metering)) => {
+            child(stack, metering, memory, Duration::from_secs(seconds))
+        }
+        _ => fail(2, "this command is internal"),
+    };
+    // The process exists only to compile; nothing else may run in it.
+    #[allow(clippy::exit)]
+    std::process::exit(code);
+}
+
+fn child(stack: u64, metering: Metering, memory: u64, time: Duration) -> i32 {
+    // The parent kills the child at the same deadline; this limit holds if the parent has died.
+    let seconds = time.as_secs().saturating_add(1);
+    let limit = |resource, value| {
+        setrlimit(
+            resource,
+            Rlimit {
+                current: Some(value),
+                maximum: Some(value),
+            },
+        )
+    };
+    // No core dump: it would hold untrusted data and be as large as the child's memory.
+    let limited = limit(Resource::Core, 0)
+        .and_then(|()| match BOUNDS_MEMORY {
+            true => limit(Resource::As, memory),
+            false => Ok(()),
+        })
+        .and_then(|()| limit(Resource::Cpu, seconds));
+    if let Err(error) = limited {
+        return fail(1, &format!("cannot limit the compiler: {error}"));
+    }
+    let mut bytes = Vec::new();
+    if let Err(error) = std::io::stdin().lock().read_to_end(&mut bytes) {
+        return fail(1, &format!("cannot read the component: {error}"));
+    }
+    match precompile(&bytes, stack, metering, Parallel::No) {
+        Ok(compiled) => match answer(&compiled) {
+            Ok(()) => 0,
+            Err(error) => fail(1, &format!("cannot hand over the compiled component: {error}")),
+        },
+        Err(message) => fail(INVALID, &message),
+    }
+}
+
+fn answer(compiled: &[u8]) -> std::io::Result<()> {
+    let mut output = std::io::stdout().lock();
+    output.write_all(ANSWER)?;
+    output.write_all(compiled)?;
+    output.flush()
+}
+
+fn fail(code: i32, message: &str) -> i32 {
+    let _ = writeln!(std::io::stderr(), "{message}");
+    code
+}
+
+fn precompile(bytes: &[u8], stack: u64, metering: Metering, parallel: Parallel) -> Result<Vec<u8>, String> {
+    let engine = Engine::new(&config(stack, metering, parallel)).map_err(|error| format!("{error:#}"))?;
+    engine
+        .precompile_component(bytes)
+        .map_err(|error| explain(&format!("{error:#}")))
+}
+
+/// Explains a common error of the engine in words of our own.
+fn explain(message: &str) -> String {
+    if message.contains("component model async feature") {
+        return "it uses the async functions of WASI 0.3, and this host runs WASI 0.2".to_owned();
+    }
+    message.to_owned()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    async fn compiled_by(program: &str, most: u64) -> ComponentError {
+        let compiler = Compiler {
+            most,
+            ..Compiler::new(CompilePlace::Child(program.into()), 1 << 20)
+        };
+        let compiled = compiler.compile(b"\0asm", Metering::Fuel, &Limits::default()).await;
+        compiled.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_compiler_that_writes_without_end_is_read_no_further() {
+        let error = compiled_by("/usr/bin/yes", 1 << 20).await;
+        assert_eq!(error.to_string(), "it compiles to more than 1 MiB");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_no_compiler_is_told_from_one_that_fails() {
+        let error = compiled_by("/bin/true", MAX_COMPILED).await;
+        assert!(matches!(error, ComponentError::NoCompiler(_)), "{error}");
+        let error = compiled_by("/bin/false", MAX_COMPILED).await;
+        assert!(matches!(error, ComponentError::CompilerFailed(_)), "{error}");
+        let error = compiled_by("/nowhere/at/all", MAX_COMPILED).await;
+        assert!(error.to_string().contains("cannot start /nowhere/at/all"), "{error}");
+    }
+}

@@ -1,0 +1,221 @@
+//! Untrusted bytes: their digest, the first checks, and why they can't be used as a component.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::sandbox::http::SecretError;
+use crate::sandbox::keyvalue::KeyValueError;
+use crate::untrusted::display_untrusted_list;
+
+/// The SHA-256 of a component's bytes.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    pub(super) fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "sha256:{}", self.hex())
+    }
+}
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Why a component can't be used.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ComponentError {
+    #[error("cannot read {path}: {source}")]
+    Unreadable { path: PathBuf, source: Arc<std::io::Error> },
+    #[error("there is no built-in plugin `{0}`")]
+    UnknownBuiltin(String),
+    #[error("the component has {size} bytes, more than component_bytes allows ({limit})")]
+    TooLarge { size: u64, limit: u64 },
+    #[error("this is a core WebAssembly module, not a component")]
+    CoreModule,
+    #[error("this is not WebAssembly")]
+    NotWasm,
+    #[error("this is WebAssembly of a kind this host does not know (version {0:#010x})")]
+    UnknownVersion(u32),
+    #[error("the component is not valid: {0}")]
+    Invalid(String),
+    #[error("the digest is {found}, but the configuration pins {expected}")]
+    DigestMismatch { expected: String, found: Digest },
+    #[error("compiling took longer than compile_timeout allows ({0:?})")]
+    CompileTimeout(Duration),
+    #[error("compiling needed more memory than compile_memory allows ({0} bytes)")]
+    CompileMemory(u64),
+    #[error("it compiles to more than {} MiB", .0 >> 20)]
+    CompiledTooLarge(u64),
+    #[error("the compiler failed: {0}")]
+    CompilerFailed(String),
+    #[error("{} does not compile when it is asked to", .0.display())]
+    NoCompiler(PathBuf),
+    #[error("the host could not prepare it: {0}")]
+    Host(String),
+    #[error("making one instance of the component writes {needs} bytes, more than memory allows ({limit})")]
+    InstanceTooLarge { needs: u64, limit: u64 },
+    #[error("the component does not export `{}`{}", crate::sandbox::contract::INTERFACE, others(.exports))]
+    NoTools { exports: Vec<String> },
+    #[error(
+        "the component speaks `{found}`, this host speaks `{}`",
+        crate::sandbox::contract::INTERFACE
+    )]
+    ContractVersion { found: String },
+    #[error("the component imports what this host does not offer: {0}")]
+    UnknownImport(String),
+    #[error("the folder {folder} that it was granted can't be used: {source}")]
+    Folder {
+        folder: PathBuf,
+        source: Arc<std::io::Error>,
+    },
+    #[error(transparent)]
+    Secret(SecretError),
+    #[error("it was granted a store for its data, and this sandbox has none")]
+    NoStore,
+    #[error("it was granted a store for its data, and there is none: {0}")]
+    Store(#[source] Arc<KeyValueError>),
+    #[error("`list-tools` failed: {0}")]
+    ListTools(String),
+    #[error("the tool `{tool}` is not usable: {reason}")]
+    BadTool { tool: String, reason: String },
+}
+
+impl ComponentError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Unreadable { .. } => "check the path; relative paths start at the folder of the configuration file",
+            Self::UnknownBuiltin(_) => "built-in plugins are `calculator`, `weather` and `faulty`",
+            Self::TooLarge { .. } => "raise component_bytes in the plugin's limits if you trust it",
+            Self::CoreModule => {
+                "wrap it with `wasm-tools component new`, or build for the target wasm32-wasip2, which makes components"
+            }
+            Self::NotWasm | Self::UnknownVersion(_) | Self::Invalid(_) => {
+                "expected a WebAssembly component, such as `cargo build --target wasm32-wasip2` makes"
+            }
+            Self::DigestMismatch { .. } => "if the new component is wanted, put its digest into `digest`",
+            Self::CompileTimeout(_) => "raise compile_timeout in the plugin's limits if you trust it",
+            Self::CompileMemory(_) => "raise compile_memory in the plugin's limits if you trust it",
+            Self::InstanceTooLarge { .. } => "raise memory in the plugin's limits if you trust it",
+            Self::CompiledTooLarge(_) => "ask the plugin's author for a smaller one; this bound can't be raised",
+            Self::CompilerFailed(_) => {
+                "try again; if it fails each time, the component brings down the compiler: do without it"
+            }
+            Self::NoCompiler(_) => "its `main` must begin with cofferdam::sandbox::become_compiler_if_asked()",
+            Self::Host(_) => return None,
+            Self::NoTools { .. } | Self::ContractVersion { .. } => {
+                "build it against the world `plugin` of the contract in the folder `wit/`"
+            }
+            Self::UnknownImport(_) => {
+                "this host offers WASI 0.2, wasi:http, wasi:config, wasi:keyvalue/store and wasi:logging; see `cofferdam tool inspect`"
+            }
+            Self::Folder { .. } => "make the folder, or correct `files` of the plugin",
+            Self::Secret(_) => "correct `[secrets]`, or what it names: the environment variable or file",
+            Self::NoStore => "open one with `Sandbox::with_keyvalue`",
+            Self::Store(error) => return Some(error.hint()),
+            Self::ListTools(_) => "ask the plugin's author; `cofferdam tool inspect` shows what the component imports",
+            Self::BadTool { .. } => "ask the plugin's author, or rename the tool with `[plugins.X.tools.T] name`",
+        };
+        Some(hint.to_owned())
+    }
+}
+
+fn others(exports: &[String]) -> String {
+    match exports {
+        [] => "; it exports nothing".to_owned(),
+        exports => format!(
+            "; it exports {}",
+            display_untrusted_list(exports.iter().map(String::as_str))
+        ),
+    }
+}
+
+/// Reads a component file, at most one byte past the limit.
+///
+/// # Errors
+///
+/// [`ComponentError::Unreadable`] or [`ComponentError::TooLarge`].
+pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, ComponentError> {
+    use std::io::Read;
+    let unreadable = |source: std::io::Error| ComponentError::Unreadable {
+        path: path.to_owned(),
+        source: Arc::new(source),
+    };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let size = file.metadata().map_err(unreadable)?.len();
+    if size > limit {
+        return Err(ComponentError::TooLarge { size, limit });
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    file.take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    check_size(&bytes, limit)?;
+    Ok(bytes)
+}
+
+pub(super) fn check_size(bytes: &[u8], limit: u64) -> Result<(), ComponentError> {
+    let size = bytes.len() as u64;
+    if size > limit {
+        Err(ComponentError::TooLarge { size, limit })
+    } else {
+        Ok(())
+    }
+}
+
+/// Tells a component from other `.wasm` files by the eight bytes of its header.
+pub(super) fn check_header(bytes: &[u8]) -> Result<(), ComponentError> {
+    let Some((header, _)) = bytes.split_first_chunk::<8>() else {
+        return Err(ComponentError::NotWasm);
+    };
+    let [0x00, b'a', b's', b'm', version @ ..] = header else {
+        return Err(ComponentError::NotWasm);
+    };
+    match *version {
+        [0x0d, 0x00, 0x01, 0x00] => Ok(()),
+        [0x01, 0x00, 0x00, 0x00] => Err(ComponentError::CoreModule),
+        version => Err(ComponentError::UnknownVersion(u32::from_le_bytes(version))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_told_apart() {
+        assert!(check_header(b"\0asm\x0d\0\x01\0rest").is_ok());
+        assert!(matches!(
+            check_header(b"\0asm\x01\0\0\0"),
+            Err(ComponentError::CoreModule)
+        ));
+        assert!(matches!(
+            check_header(b"\0asm\x02\0\0\0"),
+            Err(ComponentError::UnknownVersion(2))
+        ));
+        for bytes in [&b""[..], b"\0asm", b"#!/bin/sh\n", b"\x7fELF\x02\x01\x01\x00"] {
+            assert!(matches!(check_header(bytes), Err(ComponentError::NotWasm)));
+        }
+    }
+
+    #[test]
+    fn digests_are_sha256() {
+        let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(Digest::of(b"").to_string(), empty);
+    }
+}

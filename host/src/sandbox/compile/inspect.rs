@@ -1,0 +1,94 @@
+//! What a component asks for and offers, read from its types.
+
+use serde::Serialize;
+use wasmtime::component::Component;
+
+use super::component::Digest;
+use crate::sandbox::contract::INTERFACE;
+
+/// What is known about a component without running it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Inspection {
+    pub digest: String,
+    /// In bytes.
+    pub size: u64,
+    /// The contract it implements; `None` if it isn't a plugin.
+    pub contract: Option<String>,
+    pub imports: Vec<Import>,
+    pub exports: Vec<String>,
+    /// Why this host can't link it.
+    pub problem: Option<String>,
+}
+
+/// An interface that a component imports.
+#[derive(Clone, Debug, Serialize)]
+pub struct Import {
+    pub name: String,
+    /// What it lets the component do, in plain words.
+    pub meaning: &'static str,
+}
+
+pub(in crate::sandbox) fn inspect(
+    component: &Component,
+    digest: Digest,
+    size: u64,
+    problem: Option<String>,
+) -> Inspection {
+    let engine = component.engine();
+    let imports = component
+        .component_type()
+        .imports(engine)
+        .map(|(name, _)| Import::named(name))
+        .collect();
+    let exports = export_names(component);
+    let contract = exports.iter().find(|name| *name == INTERFACE).cloned();
+    Inspection {
+        digest: digest.to_string(),
+        size,
+        contract,
+        imports,
+        exports,
+        problem,
+    }
+}
+
+pub(in crate::sandbox) fn export_names(component: &Component) -> Vec<String> {
+    component
+        .component_type()
+        .exports(component.engine())
+        .map(|(name, _)| name.to_owned())
+        .collect()
+}
+
+impl Import {
+    fn named(name: &str) -> Self {
+        let interface = name.split_once('@').map_or(name, |(interface, _)| interface);
+        Self {
+            name: name.to_owned(),
+            meaning: meaning(interface),
+        }
+    }
+}
+
+fn meaning(interface: &str) -> &'static str {
+    match interface {
+        "wasi:http/outgoing-handler" => "send HTTP requests",
+        "wasi:http/types" => "build HTTP requests and read answers",
+        "wasi:config/store" => "read its configuration",
+        "wasi:keyvalue/store" => "keep data between calls",
+        "wasi:logging/logging" => "write log lines",
+        "wasi:random/random" => "get secure random bytes",
+        "wasi:random/insecure" | "wasi:random/insecure-seed" => "get random numbers",
+        "wasi:clocks/wall-clock" => "read the date and time",
+        "wasi:clocks/monotonic-clock" => "measure time and wait",
+        "wasi:cli/environment" => "read environment variables and arguments",
+        "wasi:cli/stdout" | "wasi:cli/stderr" => "print",
+        "wasi:cli/stdin" => "read standard input",
+        "wasi:cli/exit" => "end its own call",
+        name if name.starts_with("wasi:cli/terminal") => "ask whether it writes to a terminal",
+        "wasi:filesystem/types" | "wasi:filesystem/preopens" => "open files",
+        "wasi:io/error" | "wasi:io/poll" | "wasi:io/streams" => "move bytes and wait",
+        name if name.starts_with("wasi:sockets/") => "open network connections",
+        _ => "unknown to this host",
+    }
+}

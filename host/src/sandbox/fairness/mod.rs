@@ -1,0 +1,9 @@
+//! Resources that all guests share (processors, threads, memory), divided fairly between tenants and plugins.
+
+mod blocking;
+mod guest_memory;
+mod turns;
+
+pub(super) use self::blocking::{BlockingWork, Ordered, Places, on_a_thread};
+pub(super) use self::guest_memory::{GuestMemory, MemoryShare, NoMemory};
+pub(super) use self::turns::{TurnClock, Turns, yield_to_others};

@@ -1,0 +1,261 @@
+//! Guests take turns at the processor, fairly between tenants. A guest gives its turn up whenever it waits or yields, a
+//! fraction of a millisecond at most; so many have a turn as keep every processor busy, and the others stand in line here
+//! instead of in the runtime's queue, which knows no tenants.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::resilience::{Acquire, FairPlace, FairPlaces, Share, Standing};
+
+/// Turns for which a call counts as new: most calls are over by then. Whoever computes for longer lets those pass.
+const NEW_FOR: u32 = 4;
+
+/// Calls that end one after the other before the runtime gets to look around.
+const CALLS_IN_A_ROW: u32 = 8;
+
+/// The turns of a host's guests.
+#[derive(Clone, Debug)]
+pub(in crate::sandbox) struct Turns {
+    places: FairPlaces,
+    /// Calls that came to their end.
+    ended: Arc<AtomicU32>,
+}
+
+impl Turns {
+    /// As many as there are processors.
+    pub(in crate::sandbox) fn new() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self::of(processors)
+    }
+
+    fn of(turns: usize) -> Self {
+        Self {
+            places: FairPlaces::new(turns, Share::Time),
+            ended: Arc::new(AtomicU32::new(0)),
+        }
+    }
+
+    fn call_is_last_in_a_row(&self) -> bool {
+        self.ended
+            .fetch_add(1, Ordering::Relaxed)
+            .is_multiple_of(CALLS_IN_A_ROW)
+    }
+
+    /// Runs `guest` to its end, in turns, each of which `clock` tells.
+    pub(in crate::sandbox) async fn run<T>(
+        &self,
+        tenant: &Arc<str>,
+        clock: &TurnClock,
+        guest: impl Future<Output = T>,
+    ) -> T {
+        let mut guest = pin!(guest);
+        let mut line = Line {
+            turns: &self.places,
+            tenant,
+            taken: 0,
+            waiting: None,
+        };
+        let mut output = None;
+        // The turn of a guest that yielded, kept until the runtime comes back here. The runtime runs next whom it wakes, before
+        // the tasks that are ready: if the turn were passed on at once, those would stand in its queue instead of in this line.
+        let mut over: Option<FairPlace> = None;
+        let mut notice: Option<(Arc<Notice>, Waker)> = None;
+        std::future::poll_fn(move |cx| {
+            drop(over.take());
+            if let Some(output) = output.take() {
+                return Poll::Ready(output);
+            }
+            let mut turn = ready!(line.poll_turn(cx));
+            let (noticed, waker) = match &mut notice {
+                Some(notice) if notice.0.task.will_wake(cx.waker()) => notice,
+                stale => {
+                    let noticed = Arc::new(Notice {
+                        task: cx.waker().clone(),
+                        woken: AtomicBool::new(false),
+                    });
+                    let waker = noticed.clone().into();
+                    stale.insert((noticed, waker))
+                }
+            };
+            noticed.woken.store(false, Ordering::Relaxed);
+            clock.begin();
+            let polled = guest.as_mut().poll(&mut Context::from_waker(waker));
+            turn.stop_clock();
+            match polled {
+                // Who makes one short call after the other waits for nothing, and would never let the runtime's other tasks
+                // come as far as the line.
+                Poll::Ready(value) if self.call_is_last_in_a_row() => {
+                    output = Some(value);
+                    cx.waker().wake_by_ref();
+                    over = Some(turn);
+                }
+                Poll::Ready(value) => return Poll::Ready(value),
+                Poll::Pending if noticed.woken.load(Ordering::Relaxed) => over = Some(turn),
+                Poll::Pending => {}
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// Tells how long the present turn has lasted: what a guest waited for is none of its time.
+#[derive(Clone, Debug)]
+pub(in crate::sandbox) struct TurnClock(Arc<(Instant, AtomicU64)>);
+
+impl TurnClock {
+    pub(in crate::sandbox) fn new() -> Self {
+        Self(Arc::new((Instant::now(), AtomicU64::new(0))))
+    }
+
+    fn begin(&self) {
+        self.0.1.store(self.microseconds(), Ordering::Relaxed);
+    }
+
+    pub(in crate::sandbox) fn elapsed(&self) -> Duration {
+        let began = self.0.1.load(Ordering::Relaxed);
+        Duration::from_micros(self.microseconds().saturating_sub(began))
+    }
+
+    fn microseconds(&self) -> u64 {
+        u64::try_from(self.0.0.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A waker that tells whether it was used.
+struct Notice {
+    task: Waker,
+    woken: AtomicBool,
+}
+
+impl Wake for Notice {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Relaxed);
+        self.task.wake_by_ref();
+    }
+}
+
+/// Lets the tasks that are ready have their turn. The runtime's own way to do that wakes the task only when the thread looks
+/// for events, after a few dozen others.
+pub(in crate::sandbox) async fn yield_to_others() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Where one call stands.
+struct Line<'a> {
+    turns: &'a FairPlaces,
+    tenant: &'a Arc<str>,
+    taken: u32,
+    waiting: Option<Acquire>,
+}
+
+impl Line<'_> {
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<FairPlace> {
+        let standing = match self.taken < NEW_FOR {
+            true => Standing::Newcomer,
+            false => Standing::Regular,
+        };
+        let waiting = self
+            .waiting
+            .get_or_insert_with(|| self.turns.acquire(self.tenant, standing));
+        let turn = ready!(Pin::new(waiting).poll(cx));
+        self.waiting = None;
+        self.taken = self.taken.saturating_add(1);
+        Poll::Ready(turn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// Computes for a while, in pieces, as a guest does.
+    async fn compute(pieces: u32) {
+        for _ in 0..pieces {
+            std::hint::black_box((0..20_000_u64).fold(1_u64, |sum, number| sum.wrapping_mul(number | 1)));
+            yield_to_others().await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_flood_of_one_tenant_leaves_the_other_its_share() {
+        let turns = Turns::of(2);
+        let loud: Arc<str> = "loud".into();
+        let flood: Vec<_> = (0..64)
+            .map(|_| {
+                let (turns, loud) = (turns.clone(), loud.clone());
+                tokio::spawn(async move { turns.run(&loud, &TurnClock::new(), compute(u32::MAX)).await })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        // It stands behind two of the flood at most, every time: of 64 equals it would get a piece in 32 rounds.
+        let quiet: Arc<str> = "quiet".into();
+        let alone = Instant::now();
+        compute(300).await;
+        let alone = alone.elapsed();
+        let beside = Instant::now();
+        let done = tokio::time::timeout(
+            Duration::from_secs(60),
+            turns.run(&quiet, &TurnClock::new(), compute(300)),
+        )
+        .await;
+        assert!(done.is_ok());
+        let beside = beside.elapsed();
+        for task in flood {
+            task.abort();
+        }
+        assert!(
+            beside < alone * 12 + Duration::from_millis(100),
+            "{beside:?} instead of {alone:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_something_else_holds_no_turn() {
+        let turns = Turns::of(1);
+        let one: Arc<str> = "one".into();
+        let (send, receive) = tokio::sync::oneshot::channel::<u8>();
+        let waits = tokio::spawn({
+            let (turns, one) = (turns.clone(), one.clone());
+            async move { turns.run(&one, &TurnClock::new(), receive).await.unwrap() }
+        });
+        tokio::task::yield_now().await;
+        turns.run(&one, &TurnClock::new(), compute(3)).await;
+        send.send(7).unwrap();
+        assert_eq!(waits.await.unwrap(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_guest_waits_for_is_no_time_of_its_turn() {
+        let turns = Turns::of(1);
+        let clock = TurnClock::new();
+        let guest = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            clock.elapsed()
+        };
+        assert!(turns.run(&"t".into(), &clock, guest).await < Duration::from_millis(1));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(clock.elapsed(), Duration::from_secs(1));
+    }
+}

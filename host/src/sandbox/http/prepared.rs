@@ -1,0 +1,23 @@
+//! What the calls of a plugin share to reach the network.
+
+use std::sync::Arc;
+
+use crate::sandbox::fairness::{BlockingWork, Turns};
+
+/// Access to the network; TLS and turns are the host's, the permits for lookups a plugin's own.
+#[derive(Clone, Debug)]
+pub(in crate::sandbox) struct Network {
+    pub(in crate::sandbox) tls: Arc<rustls::ClientConfig>,
+    pub(in crate::sandbox) lookups: BlockingWork,
+    /// Work on behalf of a guest takes turns of the guest's tenant, like the guest itself.
+    pub(in crate::sandbox) turns: Turns,
+}
+
+impl Network {
+    pub(in crate::sandbox) fn of_a_plugin(&self) -> Self {
+        Self {
+            lookups: self.lookups.of_a_plugin(),
+            ..self.clone()
+        }
+    }
+}
