@@ -178,7 +178,7 @@ impl Session {
     }
 }
 
-/// Emits `SessionFinished` for a run even if its future is dropped, which cancels the run.
+/// Emits `SessionFinished` for a run even if its future panics or is dropped, which cancels it.
 struct FinishGuard<'a> {
     emitter: &'a Emitter,
     started: Instant,
