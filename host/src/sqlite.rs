@@ -17,7 +17,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction,
 pub(crate) struct Schema<'a> {
     pub(crate) mark: Mark,
     /// The migration steps from an empty database to the newest version. A database's version is the number of steps it has
-    /// taken. Never change a released step: add another.
+    /// applied. Never change a released step: add another.
     pub(crate) steps: &'a [&'a str],
 }
 
@@ -103,7 +103,7 @@ impl Schema<'_> {
     /// A foreign or newer file is left unchanged, including its permissions.
     pub(crate) fn open(&self, path: &Path, busy: Duration) -> Result<(Connection, PathBuf), Failure> {
         let path = prepare_file(path)?;
-        // Closing a connection checkpoints the WAL. If another program left one, only that program may write it into its file.
+        // Closing a connection checkpoints the WAL. If another program left one, leave the checkpoint to that program.
         let has_wal = wal_path(&path).exists();
         let mut connection = connect(&path, busy)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_wal)?;
@@ -119,11 +119,11 @@ impl Schema<'_> {
     /// Applies the missing steps, all or none.
     pub(crate) fn migrate(&self, connection: &mut Connection) -> Result<(), Failure> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let taken = self.taken(&transaction)?;
-        for step in self.steps.iter().skip(taken) {
+        let applied = self.applied_steps(&transaction)?;
+        for step in self.steps.iter().skip(applied) {
             transaction.execute_batch(step)?;
         }
-        if taken < self.steps.len() {
+        if applied < self.steps.len() {
             self.mark.set_version(&transaction, self.newest())?;
         }
         Ok(transaction.commit()?)
@@ -133,18 +133,18 @@ impl Schema<'_> {
     /// moment.
     fn check(&self, connection: &mut Connection) -> Result<(), Failure> {
         let snapshot = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
-        self.taken(&snapshot).map(drop)
+        self.applied_steps(&snapshot).map(drop)
     }
 
-    /// How many of the steps the database has taken; 0 for an empty one.
-    fn taken(&self, connection: &Connection) -> Result<usize, Failure> {
+    /// How many steps the database has applied; 0 for an empty one.
+    fn applied_steps(&self, connection: &Connection) -> Result<usize, Failure> {
         if is_empty(connection)? {
             return Ok(0);
         }
         let found = self.mark.version(connection)?;
         match found.map(|found| (found, usize::try_from(found))) {
-            Some((_, Ok(taken))) if (1..=self.steps.len()).contains(&taken) => Ok(taken),
-            Some((found, Ok(taken))) if taken > self.steps.len() => Err(Failure::Newer {
+            Some((_, Ok(applied))) if (1..=self.steps.len()).contains(&applied) => Ok(applied),
+            Some((found, Ok(applied))) if applied > self.steps.len() => Err(Failure::Newer {
                 found,
                 supported: self.newest(),
             }),
@@ -315,7 +315,7 @@ mod tests {
             // The second migration has nothing left to do.
             for _ in 0..2 {
                 schema(mark, STEPS).migrate(&mut connection).unwrap();
-                assert_eq!(schema(mark, STEPS).taken(&connection).unwrap(), STEPS.len());
+                assert_eq!(schema(mark, STEPS).applied_steps(&connection).unwrap(), STEPS.len());
                 let row = connection.query_row("SELECT name, colour FROM things", [], |row| {
                     Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?))
                 });
@@ -331,7 +331,7 @@ mod tests {
             schema(mark, &STEPS[..1]).migrate(&mut connection).unwrap();
             let broken = [STEPS, &["CREATE NONSENSE"]].concat();
             assert!(schema(mark, &broken).migrate(&mut connection).is_err());
-            assert_eq!(schema(mark, STEPS).taken(&connection).unwrap(), 1, "{mark:?}");
+            assert_eq!(schema(mark, STEPS).applied_steps(&connection).unwrap(), 1, "{mark:?}");
             assert!(connection.prepare("SELECT colour FROM things").is_err());
         }
     }

@@ -1,4 +1,4 @@
-//! What all sessions of a host share: a model, tools, and the money that they may spend.
+//! The state that all sessions of a host share: the model, the tools and the ledger.
 
 use std::sync::Arc;
 
@@ -11,23 +11,23 @@ use crate::resilience::{BreakerStats, ByHand};
 use crate::telemetry::{AlertSettings, Emitter, EventBus};
 use crate::tools::ToolSet;
 
-/// A model with tools, ready to hold conversations. Cheap to clone: clones share everything.
+/// A model with tools, from which sessions are opened. Cheap to clone: clones share everything.
 #[derive(Clone, Debug)]
 pub struct Agent {
     shared: Arc<Shared>,
 }
 
-/// What an agent is made of.
+/// The parts of an [`Agent`].
 #[derive(Debug)]
 pub struct AgentParts {
     pub settings: AgentSettings,
-    /// The most tokens of one answer.
+    /// The maximum tokens of one answer.
     pub max_tokens: u32,
     pub temperature: Option<f64>,
     pub model: Arc<dyn Model>,
     pub tools: Arc<ToolSet>,
     pub ledger: Ledger,
-    /// The limits that a report compares the books with.
+    /// The limits that reports compare the ledger with.
     pub budget: BudgetSettings,
     pub alerts: AlertSettings,
     pub events: EventBus,
@@ -36,7 +36,7 @@ pub struct AgentParts {
 #[derive(Debug)]
 struct Shared {
     parts: AgentParts,
-    /// The tools as the model sees them.
+    /// The tool definitions sent to the model.
     definitions: Vec<ToolDefinition>,
 }
 
@@ -48,16 +48,16 @@ impl Agent {
         }
     }
 
-    /// Opens a conversation of the default tenant.
+    /// Opens a conversation for the default tenant.
     pub fn session(&self) -> Session {
         Session::new(self.clone(), DEFAULT_TENANT)
     }
 
-    /// Opens a conversation on behalf of a tenant.
+    /// Opens a conversation for a tenant.
     ///
     /// # Errors
     ///
-    /// Where the name is none that a tenant can have.
+    /// If the tenant name is invalid.
     pub fn session_of(&self, tenant: &str) -> Result<Session, TenantNameError> {
         tenant::check(tenant)?;
         Ok(Session::new(self.clone(), tenant))
@@ -83,14 +83,15 @@ impl Agent {
         &self.shared.definitions
     }
 
-    /// Those that a tenant's calls ask: the model's, which all share, and its own of each tool.
+    /// The breakers that a tenant's calls go through: the model's, which all tenants share, and the tenant's own for each tool.
     pub fn breakers(&self, tenant: &str) -> Vec<BreakerStats> {
         let of_model = self.parts().model.breakers();
         let of_model = of_model.iter().map(|breaker| breaker.stats());
         of_model.chain(self.tools().breakers(tenant)).collect()
     }
 
-    /// Moves the breaker of this name by hand, for all tenants, and tells the listeners. False: no breaker has this name.
+    /// Overrides the state of the breaker with this name, for all tenants, and emits an event. Returns false if no breaker has
+    /// this name.
     pub fn move_breaker(&self, name: &str, to: ByHand) -> bool {
         let AgentParts {
             model,
@@ -111,7 +112,7 @@ impl Agent {
             return false;
         };
         for (tenant, transition) in moved {
-            // It belongs to no session.
+            // The empty session id: this event belongs to no session.
             Emitter::new(events, "", &tenant, alerts.clone()).emit(transition.into());
         }
         true

@@ -1,19 +1,19 @@
-//! What was said, kept in the shape that the API accepts: every tool use is answered in the very next message.
+//! The conversation's history, kept in the shape that the API accepts: the next message answers every tool use.
 
 use crate::model::{Block, Message, ResultContent, Role, ToolResultBlock};
 
-/// Images that a request holds at most; older ones go. The API takes a hundred.
+/// Maximum images per request; older ones are removed. The API accepts a hundred.
 const MAX_IMAGES: usize = 80;
-/// Bytes of all images of a request, as they are sent. The API takes 32 MiB of everything.
+/// Maximum bytes of all images in a request, as sent (base64). The API accepts 32 MiB per request.
 const MAX_IMAGE_BYTES: usize = 20 * 1024 * 1024;
 
-/// Results shorter than this are not worth trimming; what stays of the newest ones when they must be cut.
+/// Bytes kept of each of the newest results when they must be truncated. Results of up to twice this size aren't trimmed.
 const KEPT_BYTES: usize = 1024;
 
-/// Bytes of text that an image costs as much as, at least.
-const IMAGE_WEIGHT: usize = 10_000;
+/// An image costs at least as much as this many bytes of text.
+const MIN_IMAGE_WEIGHT: usize = 10_000;
 
-/// What the model is not shown any more.
+/// Counts of what was removed from the history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Trimmed {
     pub(super) results: usize,
@@ -30,8 +30,8 @@ impl Trimmed {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Conversation {
     messages: Vec<Message>,
-    /// What it was before anything was left out that the model might have taken.
-    whole: Option<Vec<Message>>,
+    /// A copy from before a provisional trim, for [`Self::restore`].
+    snapshot: Option<Vec<Message>>,
 }
 
 impl Conversation {
@@ -39,27 +39,27 @@ impl Conversation {
         &self.messages
     }
 
-    /// Remembers what there is, before some of it is left out for now.
-    pub(super) fn set_aside(&mut self) {
-        self.whole.get_or_insert_with(|| self.messages.clone());
+    /// Takes a snapshot before a provisional trim, unless there is one already.
+    pub(super) fn take_snapshot(&mut self) {
+        self.snapshot.get_or_insert_with(|| self.messages.clone());
     }
 
-    /// What was left out stays so.
-    pub(super) fn keep_shortened(&mut self) {
-        self.whole = None;
+    /// Makes provisional trims permanent.
+    pub(super) fn discard_snapshot(&mut self) {
+        self.snapshot = None;
     }
 
-    /// What was left out for now comes back.
-    pub(super) fn take_back(&mut self) {
-        if let Some(whole) = self.whole.take() {
-            self.messages = whole;
+    /// Undoes provisional trims.
+    pub(super) fn restore(&mut self) {
+        if let Some(snapshot) = self.snapshot.take() {
+            self.messages = snapshot;
         }
     }
 
-    /// Adds what a person says. Tool uses that an earlier run left open are answered first, for the API refuses a history
-    /// with a hole in it for ever.
-    pub(super) fn ask(&mut self, prompt: &str) {
-        let mut content = self.close_open_uses();
+    /// Adds a user's prompt. First answers tool uses that an earlier run left open, because the API permanently refuses a
+    /// history with an unanswered tool use.
+    pub(super) fn push_prompt(&mut self, prompt: &str) {
+        let mut content = self.results_for_open_uses();
         content.push(Block::text(prompt));
         self.messages.push(Message {
             role: Role::User,
@@ -67,8 +67,8 @@ impl Conversation {
         });
     }
 
-    /// Takes a prompt back that got no answer at all. Results of tools that stand before it stay.
-    pub(super) fn forget_unanswered_prompt(&mut self) {
+    /// Removes a last prompt that got no answer. Tool results before it stay.
+    pub(super) fn remove_unanswered_prompt(&mut self) {
         let Some(Message {
             role: Role::User,
             content,
@@ -82,8 +82,8 @@ impl Conversation {
         }
     }
 
-    /// Adds an answer as it came. An empty one is left out: the API refuses it in a history.
-    pub(super) fn answered(&mut self, content: Vec<Block>) {
+    /// Adds an answer unchanged. Skips an empty one, because the API refuses it in a history.
+    pub(super) fn push_answer(&mut self, content: Vec<Block>) {
         if !content.is_empty() {
             self.messages.push(Message {
                 role: Role::Assistant,
@@ -93,7 +93,7 @@ impl Conversation {
     }
 
     /// Adds the results of a turn's calls, all in one message and in the order of the calls.
-    pub(super) fn results(&mut self, results: Vec<ToolResultBlock>) {
+    pub(super) fn push_results(&mut self, results: Vec<ToolResultBlock>) {
         let content = results.into_iter().map(Block::ToolResult).collect();
         self.messages.push(Message {
             role: Role::User,
@@ -116,7 +116,7 @@ impl Conversation {
         }
     }
 
-    /// Takes every image out, for one that the API refuses spoils all requests that hold it.
+    /// Removes every image, because an image that the API refuses fails all requests that contain it.
     pub(super) fn drop_images(&mut self) -> Trimmed {
         let mut dropped = Trimmed::default();
         for content in self.result_contents_newest_first() {
@@ -143,7 +143,8 @@ impl Conversation {
             .flatten()
     }
 
-    fn close_open_uses(&self) -> Vec<Block> {
+    /// Error results for the tool uses in the last message.
+    fn results_for_open_uses(&self) -> Vec<Block> {
         let Some(Message {
             role: Role::Assistant,
             content,
@@ -164,8 +165,8 @@ impl Conversation {
             .collect()
     }
 
-    /// Makes room: first the results of earlier turns go, then the newest ones are cut. Nothing but the text of results
-    /// is touched, so every pair stays whole.
+    /// Shortens the history: removes the content of earlier turns' results or, if there is none left to remove, truncates the
+    /// newest results. Changes only the content of results, so each tool use keeps its result.
     pub(super) fn trim(&mut self) -> Trimmed {
         let mut trimmed = Trimmed::default();
         let newest = self.messages.iter().rposition(holds_results);
@@ -189,7 +190,7 @@ fn holds_results(message: &Message) -> bool {
         .any(|block| matches!(block, Block::ToolResult(_)))
 }
 
-/// Cuts every result of the message that is worth it to its first `kept` bytes.
+/// Truncates the message's large results to their first `kept` bytes.
 fn trim_message(message: &mut Message, kept: usize, trimmed: &mut Trimmed) {
     for block in &mut message.content {
         let Block::ToolResult(result) = block else { continue };
@@ -212,11 +213,11 @@ fn trim_message(message: &mut Message, kept: usize, trimmed: &mut Trimmed) {
     }
 }
 
-/// What it costs to show it: the smallest image takes a model as long as pages of text.
+/// The cost of sending it, in bytes of text: even the smallest image costs as much as pages of text.
 fn weight(content: &ResultContent) -> usize {
     match content {
         ResultContent::Text { text } => text.len(),
-        ResultContent::Image { .. } => size(content).max(IMAGE_WEIGHT),
+        ResultContent::Image { .. } => size(content).max(MIN_IMAGE_WEIGHT),
     }
 }
 
@@ -245,8 +246,8 @@ mod tests {
     use crate::model::ToolUse;
 
     fn exchange(conversation: &mut Conversation, id: &str, result: &str) {
-        conversation.answered(vec![tool_use(id)]);
-        conversation.results(vec![ToolResultBlock {
+        conversation.push_answer(vec![tool_use(id)]);
+        conversation.push_results(vec![ToolResultBlock {
             tool_use_id: id.to_owned(),
             content: vec![ResultContent::text(result)],
             is_error: false,
@@ -273,9 +274,9 @@ mod tests {
     }
 
     #[test]
-    fn older_results_go_first_then_the_newest_are_cut() {
+    fn older_results_are_removed_first_and_then_the_newest_are_truncated() {
         let mut conversation = Conversation::default();
-        conversation.ask("go");
+        conversation.push_prompt("go");
         exchange(&mut conversation, "a", &"x".repeat(5000));
         exchange(&mut conversation, "b", "short");
         exchange(&mut conversation, "c", &"é".repeat(5000));
@@ -301,11 +302,11 @@ mod tests {
         assert_eq!(conversation.messages().len(), 7);
     }
 
-    /// A budget is used up by images of a few bytes as well.
+    /// Even images of a few bytes use up a budget.
     #[test]
     fn small_images_are_trimmed_like_long_texts() {
         let mut conversation = Conversation::default();
-        conversation.ask("go");
+        conversation.push_prompt("go");
         with_images(&mut conversation, "a", 3, 12);
         exchange(&mut conversation, "b", "short");
         with_images(&mut conversation, "c", 2, 12);
@@ -315,15 +316,15 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_without_an_answer_is_taken_back() {
+    fn an_unanswered_prompt_is_removed() {
         let mut conversation = Conversation::default();
-        conversation.ask("too long");
-        conversation.forget_unanswered_prompt();
+        conversation.push_prompt("too long");
+        conversation.remove_unanswered_prompt();
         assert_eq!(conversation.messages().len(), 0);
-        conversation.ask("go");
-        conversation.answered(vec![tool_use("a")]);
-        conversation.ask("too long");
-        conversation.forget_unanswered_prompt();
+        conversation.push_prompt("go");
+        conversation.push_answer(vec![tool_use("a")]);
+        conversation.push_prompt("too long");
+        conversation.remove_unanswered_prompt();
         let last = conversation.messages().last().map(|message| message.content.len());
         assert_eq!(
             (conversation.messages().len(), last),
@@ -335,9 +336,9 @@ mod tests {
     #[test]
     fn open_uses_are_answered_before_the_next_prompt() {
         let mut conversation = Conversation::default();
-        conversation.ask("go");
-        conversation.answered(vec![tool_use("a"), tool_use("b")]);
-        conversation.ask("again");
+        conversation.push_prompt("go");
+        conversation.push_answer(vec![tool_use("a"), tool_use("b")]);
+        conversation.push_prompt("again");
         let Some(Message {
             role: Role::User,
             content,
@@ -359,8 +360,8 @@ mod tests {
                 data: "x".repeat(bytes),
             },
         };
-        conversation.answered(vec![tool_use(id)]);
-        conversation.results(vec![ToolResultBlock {
+        conversation.push_answer(vec![tool_use(id)]);
+        conversation.push_results(vec![ToolResultBlock {
             tool_use_id: id.to_owned(),
             content: (0..images).map(|_| image()).collect(),
             is_error: false,
@@ -381,9 +382,9 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_images_stay_by_number_and_by_bytes() {
+    fn the_newest_images_are_kept_up_to_their_number_and_bytes() {
         let mut conversation = Conversation::default();
-        conversation.ask("go");
+        conversation.push_prompt("go");
         for id in ["a", "b", "c", "d", "e"] {
             with_images(&mut conversation, id, 20, 10);
         }

@@ -1,15 +1,16 @@
-//! The agent: a model that may call tools, run until it has an answer or meets a limit. The only module that knows both.
+//! The agent loop: calls the model and runs its tool calls until there is an answer or a limit is reached. The only module that
+//! imports both `model` and `tools`.
 
-#[allow(clippy::module_inception)] // What the module is named for.
+#[allow(clippy::module_inception)] // `Agent` is the module's main type.
 mod agent;
 mod conversation;
-mod given;
 mod repetition;
 mod report;
 mod session;
 mod settings;
 mod step;
 mod tenant;
+mod tool_result;
 
 pub use agent::{Agent, AgentParts};
 pub use report::RunReport;

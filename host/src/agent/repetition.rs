@@ -1,28 +1,28 @@
-//! Notices a model that makes the same call again and again.
+//! Detects a model that repeats the same tool call.
 
 use serde_json::Value;
 
 use crate::events::Outcome;
 use crate::tools::{Part, ToolResult};
 
-/// Turns in a row with the same call after which the model is told.
+/// After this many consecutive turns with the same call, the model gets a warning.
 const WARN_AT: u32 = 3;
-/// Turns in a row with the same call after which the run ends.
+/// After this many consecutive turns with the same call, the run ends.
 const STOP_AT: u32 = 5;
 
-/// What to do about a call.
+/// How to react to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Fine,
-    /// Tell the model, this once.
+    /// Warn the model, once.
     Warn,
     /// End the run.
     Stop,
 }
 
-/// The calls of the last turn and for how many turns in a row each was made: same tool, same input, same outcome. Several in
-/// one turn count once, for the model had not read the first one's result. Successes are the same only if they said the
-/// same, so that a model may wait for something to change.
+/// The calls of the last turn, each with the number of consecutive turns that made it. Calls are the same if tool, input and
+/// outcome are equal. Several in one turn count once, because the model hadn't read the first result yet. Successes are the
+/// same only if their content is equal too, so that a model can poll for a change.
 #[derive(Debug, Default)]
 pub(super) struct Repetition {
     calls: Vec<(Call, u32)>,
@@ -33,7 +33,7 @@ struct Call {
     tool: String,
     input: Value,
     outcome: Outcome,
-    said: Option<Vec<Part>>,
+    content: Option<Vec<Part>>,
 }
 
 impl Repetition {
@@ -46,7 +46,7 @@ impl Repetition {
                 tool: result.finished.tool.clone(),
                 input: (*input).clone(),
                 outcome: result.outcome,
-                said: (result.outcome == Outcome::Ok).then(|| result.content.clone()),
+                content: (result.outcome == Outcome::Ok).then(|| result.content.clone()),
             };
             if self.calls.iter().any(|(known, _)| *known == call) {
                 verdicts.push(Verdict::Fine);
@@ -67,7 +67,7 @@ impl Repetition {
     }
 }
 
-/// What the model reads beside the result.
+/// The warning that is appended to the result.
 pub(super) const WARNING: &str = "You have made this same call three times in a row with the same outcome. Making it again will not help: try something else, or answer with what you have.";
 
 #[cfg(test)]
@@ -108,7 +108,7 @@ mod tests {
         }
     }
 
-    /// One call a turn.
+    /// Runs one call per turn.
     fn verdicts(calls: &[(i32, Outcome, &str)]) -> Vec<Verdict> {
         let mut repetition = Repetition::default();
         calls.iter().flat_map(|call| turn(&mut repetition, &[*call])).collect()
@@ -117,20 +117,20 @@ mod tests {
     fn turn(repetition: &mut Repetition, calls: &[(i32, Outcome, &str)]) -> Vec<Verdict> {
         let calls: Vec<_> = calls
             .iter()
-            .map(|(input, outcome, said)| (json!(input), result(*outcome, said)))
+            .map(|(input, outcome, output)| (json!(input), result(*outcome, output)))
             .collect();
         repetition.observe(&calls.iter().map(|(input, result)| (input, result)).collect::<Vec<_>>())
     }
 
     #[test]
-    fn warned_at_three_stopped_at_five() {
+    fn the_third_repetition_warns_and_the_fifth_stops() {
         use Verdict::{Fine, Stop, Warn};
         let calls = [(1, Outcome::Failed, "a"); 5];
         assert_eq!(verdicts(&calls), [Fine, Fine, Warn, Fine, Stop]);
     }
 
     #[test]
-    fn a_turn_without_the_call_starts_anew() {
+    fn a_turn_without_the_call_resets_the_count() {
         let failed = (1, Outcome::Failed, "");
         let other = (2, Outcome::Failed, "");
         let calls = [failed, failed, other, failed, failed];
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn company_does_not_hide_a_repeated_call_and_one_turn_counts_once() {
+    fn repeated_calls_are_detected_among_others_and_count_once_per_turn() {
         let mut repetition = Repetition::default();
         let two = [
             (1, Outcome::Failed, ""),
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_alike_whatever_they_say_and_successes_are_not() {
+    fn failures_are_compared_without_their_content_and_successes_with_it() {
         let failing = [
             (1, Outcome::Failed, "a"),
             (1, Outcome::Failed, "b"),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn another_image_is_another_result() {
+    fn results_with_different_images_are_different() {
         let mut repetition = Repetition::default();
         for index in 0..5 {
             let mut seen = result(Outcome::Ok, "");

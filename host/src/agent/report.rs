@@ -1,4 +1,4 @@
-//! What is known of a run when it is over.
+//! The report of a finished run.
 
 use serde::Serialize;
 
@@ -8,19 +8,19 @@ use crate::ledger::BudgetStatus;
 use crate::resilience::BreakerStats;
 use crate::telemetry::SessionMetrics;
 
-/// The report of a run, as `run --output json` prints it. In a conversation of several prompts the metrics cover the
-/// session so far.
+/// The report of a run, as `run --output json` prints it. The metrics cover the session so far, so in a conversation they
+/// include earlier runs.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunReport {
     pub session_id: String,
     pub tenant: String,
     pub outcome: Ending,
-    /// What the model said last; whole only where the outcome is `completed`.
+    /// The model's last text; complete only if the outcome is `completed`.
     pub answer: String,
     pub model: String,
     /// Model calls of this run.
     pub iterations: u32,
-    /// Whether a fallback stood in for a tool's result.
+    /// Whether a fallback text replaced a tool's result.
     pub degraded: bool,
     pub metrics: SessionMetrics,
     pub breakers: Vec<BreakerStats>,

@@ -7,10 +7,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::agent::Agent;
 use super::conversation::Conversation;
-use super::given::for_model;
 use super::repetition::{Repetition, Verdict, WARNING};
 use super::report::RunReport;
 use super::step::{Step, next_step};
+use super::tool_result::content_for_model;
 use crate::events::Ending;
 use crate::events::{ErrorInfo, EventKind, TrimReason};
 use crate::model::{
@@ -20,15 +20,15 @@ use crate::model::{
 use crate::telemetry::Emitter;
 use crate::tools::{ToolCall, ToolContext, ToolResult};
 
-/// Times that a turn's history is trimmed because the model refused it as too long.
+/// How often one turn's history is trimmed because it is too long or too expensive.
 const MAX_TRIMS: u32 = 2;
 
-/// How one run is watched and stopped.
+/// How to stop one run, and who reads its text.
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions {
     /// Ends the run with [`Ending::Cancelled`].
     pub cancel: CancellationToken,
-    /// Somebody reads the answer as it comes: an attempt that has shown text is then not repeated.
+    /// True if a person reads the answer as it streams. Then an attempt that has already shown text isn't retried.
     pub text_reaches_a_person: bool,
 }
 
@@ -42,12 +42,12 @@ pub struct Session {
     conversation: Conversation,
 }
 
-/// Whether less of a history would be accepted, and why not all of it.
-fn too_large(error: &ModelError) -> Option<TrimReason> {
+/// Why the history must be trimmed, if a shorter one could be accepted.
+fn trim_reason(error: &ModelError) -> Option<TrimReason> {
     match error {
         ModelError::ContextOverflow(_) => Some(TrimReason::TooLong),
         ModelError::Api(error) if error.kind == ApiErrorKind::RequestTooLarge => Some(TrimReason::TooLong),
-        // What others have reserved is no reason to leave out anything for good.
+        // Other reservations will be settled. They don't justify trimming the history.
         ModelError::Budget(exceeded) if !exceeded.may_fit_later() => Some(TrimReason::Budget),
         _ => None,
     }
@@ -57,7 +57,7 @@ fn is_invalid(error: &ModelError) -> bool {
     matches!(error, ModelError::Api(error) if error.kind == ApiErrorKind::InvalidRequest)
 }
 
-/// How a run ended.
+/// A run's ending and its error.
 #[derive(Debug)]
 struct Ended {
     ending: Ending,
@@ -87,7 +87,7 @@ impl Session {
         &self.id
     }
 
-    /// Answers one prompt. Never fails: whatever happens is in the report.
+    /// Answers one prompt. Never fails: the report contains any error.
     pub async fn run(&mut self, prompt: &str, options: RunOptions) -> RunReport {
         let started = Instant::now();
         let agent = self.agent.clone();
@@ -99,18 +99,18 @@ impl Session {
             tools: parts.tools.tools().map(|tool| tool.name.clone()).collect(),
             prompt: prompt.to_owned(),
         });
-        let mut unfinished = Unfinished {
+        let mut guard = FinishGuard {
             emitter: &self.emitter,
             started,
-            is_over: false,
+            is_finished: false,
         };
-        // The API refuses a blank text, in this request and in every later one that holds it.
+        // The API refuses a blank text, in this request and in every later one that contains it.
         let blank = prompt.trim().is_empty();
-        // Of a run that was dropped.
-        self.conversation.take_back();
-        self.conversation.forget_unanswered_prompt();
+        // Clean up after an earlier run that was dropped.
+        self.conversation.restore();
+        self.conversation.remove_unanswered_prompt();
         if !blank {
-            self.conversation.ask(prompt);
+            self.conversation.push_prompt(prompt);
         }
         let mut run = Run {
             agent: &agent,
@@ -135,29 +135,29 @@ impl Session {
             degraded,
             ..
         } = run;
-        // A prompt that nobody answered would be asked again with the next one, and fail it the same way.
-        self.conversation.forget_unanswered_prompt();
-        unfinished.finish(ending, error.clone(), answer.clone());
-        drop(unfinished);
+        // An unanswered prompt would be sent again with the next one, and could make it fail the same way.
+        self.conversation.remove_unanswered_prompt();
+        guard.finish(ending, error.clone(), answer.clone());
+        drop(guard);
         RunReport {
             outcome: ending,
             error,
             answer,
             iterations,
             degraded,
-            ..self.standing().await
+            ..self.base_report().await
         }
     }
 
-    /// A report of everything but one run.
-    async fn standing(&self) -> RunReport {
+    /// The report's session-wide fields, with placeholders for the run's own.
+    async fn base_report(&self) -> RunReport {
         let parts = self.agent.parts();
         let budget = parts
             .ledger
             .status(&self.tenant, Some(&self.id), &parts.budget, jiff::Timestamp::now())
             .await
             .unwrap_or_else(|error| {
-                tracing::warn!(%error, "the ledger could not be read for the report");
+                tracing::warn!(%error, "can't read the ledger for the report");
                 Vec::new()
             });
         let breakers = self.agent.breakers(&self.tenant);
@@ -178,16 +178,16 @@ impl Session {
     }
 }
 
-/// A run that has begun. Whoever drops it in the middle has cancelled it, and everybody who listens is told.
-struct Unfinished<'a> {
+/// Emits `SessionFinished` for a run even if its future panics or is dropped, which cancels it.
+struct FinishGuard<'a> {
     emitter: &'a Emitter,
     started: Instant,
-    is_over: bool,
+    is_finished: bool,
 }
 
-impl Unfinished<'_> {
+impl FinishGuard<'_> {
     fn finish(&mut self, outcome: Ending, error: Option<ErrorInfo>, answer: String) {
-        self.is_over = true;
+        self.is_finished = true;
         self.emitter.emit(EventKind::SessionFinished {
             outcome,
             duration_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -197,14 +197,14 @@ impl Unfinished<'_> {
     }
 }
 
-impl Drop for Unfinished<'_> {
+impl Drop for FinishGuard<'_> {
     fn drop(&mut self) {
-        if self.is_over {
+        if self.is_finished {
             return;
         }
         match std::thread::panicking() {
             true => {
-                let Ended { ending, error } = failed("panic", "the host panicked while it ran".to_owned());
+                let Ended { ending, error } = failed("panic", "the host panicked during the run".to_owned());
                 self.finish(ending, error, String::new());
             }
             false => self.finish(Ending::Cancelled, None, String::new()),
@@ -212,7 +212,7 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-/// One run: what it may use and how far it got.
+/// The state of one run.
 struct Run<'a> {
     agent: &'a Agent,
     emitter: &'a Emitter,
@@ -228,7 +228,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Asks the model, does what it wants, and asks again, until something says stop.
+    /// The agent loop: calls the model and runs its tool calls, until the run ends.
     async fn drive(&mut self) -> Ended {
         let settings = &self.agent.parts().settings;
         loop {
@@ -249,12 +249,12 @@ impl Run<'_> {
                 Err(ended) => return ended,
             };
             let step = next_step(&response, self.pauses);
-            self.remember(response);
+            self.record_response(response);
             match step {
                 Step::Finish(ending) => return ending.into(),
                 Step::Fail(kind, message) => return failed(kind, message),
                 Step::Continue => {}
-                // Nobody would read their results.
+                // No further model call could read the results.
                 Step::RunTools(_) if self.iterations >= settings.max_iterations => return Ending::MaxIterations.into(),
                 Step::RunTools(calls) => {
                     if let Some(ending) = self.run_tools(calls).await {
@@ -265,22 +265,22 @@ impl Run<'_> {
         }
     }
 
-    /// One answer. A history that the model finds too long, or that the budget can't pay for, is trimmed and sent again: one
-    /// long result of a tool must not be the end of the run. What was left out in vain comes back: the budget may be larger the
-    /// next time, and another reason than its images may be mended.
+    /// Gets one answer. If the model refuses the history as too long, or the budget can't pay for it, trims it and tries again,
+    /// so that one long tool result doesn't end the run. If that doesn't help, restores the history: the budget can be raised
+    /// later, and the images might not have been the cause.
     async fn ask_model(&mut self) -> Result<ModelResponse, Ended> {
-        let answered = self.ask_with_less_and_less().await;
-        match &answered {
-            Ok(_) => self.conversation.keep_shortened(),
-            Err(_) => self.conversation.take_back(),
+        let result = self.ask_trimming_history().await;
+        match &result {
+            Ok(_) => self.conversation.discard_snapshot(),
+            Err(_) => self.conversation.restore(),
         }
-        answered.map_err(|error| Ended {
+        result.map_err(|error| Ended {
             ending: ending_for(&error),
             error: Some(error.info()),
         })
     }
 
-    async fn ask_with_less_and_less(&mut self) -> Result<ModelResponse, ModelError> {
+    async fn ask_trimming_history(&mut self) -> Result<ModelResponse, ModelError> {
         let parts = self.agent.parts();
         let (mut trims, mut with_images) = (0, true);
         loop {
@@ -301,17 +301,17 @@ impl Run<'_> {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
-            let reason = match too_large(&error) {
+            let reason = match trim_reason(&error) {
                 Some(reason) if trims < MAX_TRIMS => reason,
-                // An image is a stranger's bytes, and the API looks at it more closely than we do.
+                // Images are untrusted bytes, and the API validates them more strictly than the host does.
                 None if with_images && is_invalid(&error) => TrimReason::Images,
                 _ => return Err(error),
             };
             if reason == TrimReason::TooLong {
-                // It stays so.
-                self.conversation.keep_shortened();
+                // The model's limit won't change, so this trim is permanent.
+                self.conversation.discard_snapshot();
             } else {
-                self.conversation.set_aside();
+                self.conversation.take_snapshot();
             }
             let trimmed = if reason == TrimReason::Images {
                 with_images = false;
@@ -332,18 +332,18 @@ impl Run<'_> {
         }
     }
 
-    fn remember(&mut self, response: ModelResponse) {
-        // A paused answer goes on in the next one; any other replaces what was said before.
+    fn record_response(&mut self, response: ModelResponse) {
+        // A paused answer continues in the next response. Otherwise the new text replaces the old.
         if self.pauses == 0 {
             self.answer.clear();
         }
         self.answer.push_str(&response.text());
         let paused = response.stop_reason == StopReason::PauseTurn;
         self.pauses = if paused { self.pauses + 1 } else { 0 };
-        self.conversation.answered(response.content);
+        self.conversation.push_answer(response.content);
     }
 
-    /// Runs a turn's calls and adds their results. Returns how the run ends, if it does.
+    /// Runs a turn's calls and adds their results. Returns an ending if the run must end.
     async fn run_tools(&mut self, calls: Vec<ToolUse>) -> Option<Ending> {
         let settings = &self.agent.parts().settings;
         let wanted = u32::try_from(calls.len()).unwrap_or(u32::MAX);
@@ -351,7 +351,7 @@ impl Run<'_> {
             return Some(Ending::MaxToolCalls);
         }
         self.tool_calls += wanted;
-        // Lazily, so that no more run than may; in order, so that the answer is in order.
+        // A lazy stream, so that `buffered` limits how many calls run concurrently and keeps the results in order.
         let running = stream::iter(calls.clone().into_iter().map(|call| self.run_tool(call)));
         let results: Vec<ToolResult> = running
             .buffered(settings.parallel_tool_calls.max(1) as usize)
@@ -363,7 +363,7 @@ impl Run<'_> {
         let ending = verdicts.contains(&Verdict::Stop).then_some(Ending::LoopDetected);
         let mut blocks = Vec::with_capacity(results.len());
         for ((call, result), verdict) in calls.iter().zip(results).zip(verdicts) {
-            let mut content = for_model(result.content, settings.max_result_bytes);
+            let mut content = content_for_model(result.content, settings.max_result_bytes);
             if verdict == Verdict::Warn {
                 content.push(ResultContent::text(WARNING));
             }
@@ -373,15 +373,15 @@ impl Run<'_> {
                 is_error: result.is_error,
             });
         }
-        self.conversation.results(blocks);
-        // What cut the calls short is the reason, not that they were all cut short alike.
+        self.conversation.push_results(blocks);
+        // Calls that were all cut short look like a loop. The cancellation or deadline is the real reason.
         match self.options.cancel.is_cancelled() || Instant::now() >= self.deadline {
             true => None,
             false => ending,
         }
     }
 
-    /// One call, on a task of its own: calls of a turn run side by side, on as many threads as there are.
+    /// Runs one call on its own task, so that a turn's calls run in parallel on all of the runtime's threads.
     async fn run_tool(&self, tool_use: ToolUse) -> ToolResult {
         let ToolUse { id, name, input, .. } = tool_use;
         let call = ToolCall { id, name, input };

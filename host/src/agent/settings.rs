@@ -1,4 +1,4 @@
-//! How a run behaves, and where it ends.
+//! The settings and limits of a run.
 
 use std::time::Duration;
 
@@ -8,16 +8,15 @@ pub struct AgentSettings {
     pub name: String,
     /// The system prompt; empty: none.
     pub system: String,
-    /// Model calls of one run. Default 10. A call that is retried counts once.
+    /// Maximum model calls per run. Default 10. A retried call counts once.
     pub max_iterations: u32,
-    /// Tool calls of one run. Default 50.
+    /// Maximum tool calls per run. Default 50.
     pub max_tool_calls: u32,
-    /// Tool calls of one turn that run at the same time. Default 8.
+    /// Maximum tool calls of one turn that run concurrently. Default 8.
     pub parallel_tool_calls: u32,
-    /// Bytes of text of one result that the model is given; the rest is cut. Default 64 KiB. Every later call pays for them
-    /// again.
+    /// Maximum bytes of text per result; the rest is truncated. Default 64 KiB. Every later model call is billed for them again.
     pub max_result_bytes: u64,
-    /// Of one run, everything included. Default 10 min.
+    /// Maximum duration of a run, everything included. Default 10 min.
     pub deadline: Duration,
 }
 

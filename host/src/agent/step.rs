@@ -1,25 +1,25 @@
-//! The decision after every answer, pure.
+//! The pure decision after each model answer.
 
 use crate::events::Ending;
 use crate::model::{ModelResponse, StopReason, ToolUse};
 use crate::untrusted::{NAME_CHARS, display_untrusted};
 
-/// Continuations of a paused answer that are granted; the vendor's advice.
+/// Consecutive `pause_turn` answers that are continued, as the vendor recommends.
 pub(super) const MAX_PAUSES: u32 = 5;
 
-/// What to do about an answer.
+/// The step after an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
     Finish(Ending),
     RunTools(Vec<ToolUse>),
-    /// Send the answer back unchanged and let the model go on.
+    /// Send the answer back unchanged and let the model continue.
     Continue,
-    /// The answer cannot be acted on; a stable word and a sentence.
+    /// The answer is unusable. Holds an error kind and a message.
     Fail(&'static str, String),
 }
 
-/// Decides by the stop reason; every one has its own case, and none falls through as success. `pauses` counts the
-/// `pause_turn` answers in a row before this one.
+/// Decides by the stop reason. Each one has its own case, and none falls through as success. `pauses` counts the consecutive
+/// `pause_turn` answers before this one.
 pub(super) fn next_step(response: &ModelResponse, pauses: u32) -> Step {
     match &response.stop_reason {
         StopReason::EndTurn | StopReason::StopSequence => Step::Finish(Ending::Completed),
@@ -28,13 +28,13 @@ pub(super) fn next_step(response: &ModelResponse, pauses: u32) -> Step {
             if calls.is_empty() {
                 Step::Fail(
                     "malformed_answer",
-                    "the model stopped to use a tool and named none".to_owned(),
+                    "the model stopped to use a tool but called none".to_owned(),
                 )
             } else {
                 Step::RunTools(calls)
             }
         }
-        // Whatever tool call it was writing is cut off, so none is run.
+        // A tool call could be truncated, so none is run.
         StopReason::MaxTokens => Step::Finish(Ending::Truncated),
         StopReason::PauseTurn if pauses < MAX_PAUSES => Step::Continue,
         StopReason::PauseTurn => Step::Fail(
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn every_stop_reason_has_its_decision() {
+    fn every_stop_reason_maps_to_a_step() {
         for (reason, step) in [
             ("end_turn", Step::Finish(Ending::Completed)),
             ("stop_sequence", Step::Finish(Ending::Completed)),
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_acted_on_fails() {
+    fn unusable_answers_fail() {
         for (reason, pauses, kind) in [
             ("tool_use", 0, "malformed_answer"),
             ("pause_turn", 5, "too_many_pauses"),

@@ -102,7 +102,7 @@ fn start(path: &Path, role: &str) -> (Child, impl Iterator<Item = String> + use<
 fn killed_processes_leave_the_ledger_consistent() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
-    let mut said = Vec::new();
+    let mut reported = Vec::new();
 
     // All open the same new database at the same time.
     let (mut holder, held) = start(&path, "hold");
@@ -113,7 +113,7 @@ fn killed_processes_leave_the_ledger_consistent() {
     let open = holding.last().unwrap().strip_prefix("reserved ").unwrap().to_owned();
     holder.kill().unwrap();
     holder.wait().unwrap();
-    said.append(&mut holding);
+    reported.append(&mut holding);
     for child in [&mut victim]
         .into_iter()
         .chain(survivors.iter_mut().map(|(child, _)| child))
@@ -123,16 +123,16 @@ fn killed_processes_leave_the_ledger_consistent() {
 
     // It can be anywhere: waiting for the lock, inside a transaction, or between two.
     let mut victims = victims;
-    said.extend(victims.by_ref().take(12));
+    reported.extend(victims.by_ref().take(12));
     victim.kill().unwrap();
     victim.wait().unwrap();
-    said.extend(victims);
+    reported.extend(victims);
 
     for (mut child, lines) in survivors {
-        said.extend(lines);
+        reported.extend(lines);
         assert!(child.wait().unwrap().success());
     }
-    assert!(said.contains(&"refused".to_owned()), "the limit was never reached");
+    assert!(reported.contains(&"refused".to_owned()), "the limit was never reached");
 
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let ledger = Ledger::open(&path).unwrap();
@@ -154,7 +154,7 @@ fn killed_processes_leave_the_ledger_consistent() {
         (held.state.as_str(), held.spent_usd),
         ("charged", Some(held.reserved_usd))
     );
-    for line in said {
+    for line in reported {
         match line.split(' ').collect::<Vec<_>>()[..] {
             ["refused"] => {}
             ["reserved", id] => assert_ne!(rows[id].state, "open"),

@@ -230,24 +230,24 @@ struct Reference {
     failures: u32,
     successes: u32,
     clock: u64,
-    opens_at: Option<u64>,
+    probe_at: Option<u64>,
     calls: Vec<bool>,
 }
 
 impl Reference {
-    fn go(&mut self, state: BreakerState) {
+    fn enter(&mut self, state: BreakerState) {
         self.state = state;
         self.successes = 0;
         self.calls.fill(false);
-        self.opens_at = (state == BreakerState::Open).then(|| self.clock + OPEN_FOR.as_secs());
+        self.probe_at = (state == BreakerState::Open).then(|| self.clock + OPEN_FOR.as_secs());
         if state == BreakerState::Closed {
             self.failures = 0;
         }
     }
 
     fn acquire(&mut self) -> bool {
-        if self.state == BreakerState::Open && self.opens_at.is_some_and(|at| at <= self.clock) {
-            self.go(BreakerState::HalfOpen);
+        if self.state == BreakerState::Open && self.probe_at.is_some_and(|at| at <= self.clock) {
+            self.enter(BreakerState::HalfOpen);
         }
         let admitted = match self.state {
             BreakerState::Closed => true,
@@ -269,13 +269,13 @@ impl Reference {
             (BreakerState::HalfOpen, Some(true)) => {
                 self.successes += 1;
                 if self.successes == 2 {
-                    self.go(BreakerState::Closed);
+                    self.enter(BreakerState::Closed);
                 }
             }
             (_, Some(false)) => {
                 self.failures += 1;
                 if self.state == BreakerState::HalfOpen || self.failures == 3 {
-                    self.go(BreakerState::Open);
+                    self.enter(BreakerState::Open);
                 }
             }
             (_, None) | (BreakerState::Open, _) => {}
@@ -291,7 +291,7 @@ proptest! {
             let breaker = breaker();
             let mut permits: Vec<Permit> = Vec::new();
             let mut reference = Reference {
-                state: BreakerState::Closed, failures: 0, successes: 0, clock: 0, opens_at: None, calls: Vec::new(),
+                state: BreakerState::Closed, failures: 0, successes: 0, clock: 0, probe_at: None, calls: Vec::new(),
             };
             for step in steps {
                 match step {
@@ -319,16 +319,16 @@ proptest! {
                     }
                     Step::ForceOpen => {
                         breaker.force_open();
-                        reference.go(BreakerState::Open);
-                        reference.opens_at = None;
+                        reference.enter(BreakerState::Open);
+                        reference.probe_at = None;
                     }
                     Step::ForceClosed => {
                         breaker.force_closed();
-                        reference.go(BreakerState::Closed);
+                        reference.enter(BreakerState::Closed);
                     }
                     Step::Reset => {
                         breaker.reset();
-                        reference.go(BreakerState::Closed);
+                        reference.enter(BreakerState::Closed);
                     }
                 }
                 let stats = breaker.stats();

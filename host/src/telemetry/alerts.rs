@@ -1,24 +1,24 @@
-//! The rules that call for a person. Pure: they see an event and the session's figures, and answer with alerts.
+//! Alert rules, for conditions that need a person. They are pure: an event and the session's metrics go in, an alert comes out.
 //!
-//! An alert that repeats is one that people learn to ignore, so each rule fires once per window: the error rate and the
-//! cost once per session, a breaker once from closing to closing however many probes fail in between, a budget once per
-//! scope, window and threshold (the ledger sees to that).
+//! People learn to ignore an alert that repeats, so each rule fires once per window: the error rate and the cost once per
+//! session, a breaker once until it closes again (however many probes fail in between), a budget once per scope, window and
+//! threshold (the ledger ensures that).
 
 use super::metrics::SessionMetrics;
 use crate::events::BreakerState;
 use crate::events::{Event, EventKind};
 use crate::money::NanoUsd;
 
-/// Below so many model attempts and tool calls a rate says nothing.
+/// With fewer model attempts and tool calls than this, an error rate is meaningless.
 const ERROR_RATE_MINIMUM: u64 = 5;
 
-/// Where the alert rules fire.
+/// The alert rules' thresholds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlertSettings {
-    /// (model errors + tool errors) / (model attempts + tool calls) above which a session alerts, once there were five
-    /// of them; default 0.1.
+    /// A session alerts above this rate of (model errors + tool errors) / (model attempts + tool calls), once there are at least
+    /// five of the latter; default 0.1.
     pub error_rate: f64,
-    /// What a session may cost before it alerts; default $1.00.
+    /// A session alerts above this cost; default $1.00.
     pub session_cost_usd: NanoUsd,
 }
 
@@ -31,7 +31,7 @@ impl Default for AlertSettings {
     }
 }
 
-/// The rules of one session, and which of them have fired.
+/// One session's rules, and which of them have fired.
 #[derive(Debug)]
 pub(super) struct AlertRules {
     settings: AlertSettings,
@@ -48,7 +48,7 @@ impl AlertRules {
         }
     }
 
-    /// The alert that an event gives rise to; the metrics include the event already. An alert gives rise to none.
+    /// The alert that an event triggers, if any. The metrics already include the event. Alert events trigger none.
     pub(super) fn evaluate(&mut self, event: &Event, metrics: &SessionMetrics) -> Option<EventKind> {
         let (rule, message) = match &event.kind {
             EventKind::ModelAttempt { .. } | EventKind::ToolCallFinished(_) => {
@@ -64,7 +64,7 @@ impl AlertRules {
                     format!("{errors} of {total} model attempts and tool calls failed, more than {limit} %"),
                 )
             }
-            // Only the first opening: from half-open it was open all along, and a person knows.
+            // Only closed to open: a breaker that reopens from half-open has already alerted.
             EventKind::BreakerChanged {
                 name,
                 from: BreakerState::Closed,
@@ -105,7 +105,7 @@ mod tests {
 
     use super::*;
 
-    /// The rules that fire for a row of events, by name.
+    /// The names of the rules that fire for a sequence of events.
     fn fired(settings: AlertSettings, kinds: Vec<EventKind>) -> Vec<String> {
         let mut rules = AlertRules::new(settings);
         let mut metrics = SessionMetrics::default();
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_rate_needs_five_and_fires_once() {
+    fn the_error_rate_needs_five_events_and_fires_once() {
         assert!(fired(AlertSettings::default(), attempts(4, 0)).is_empty());
         assert_eq!(fired(AlertSettings::default(), attempts(4, 1)), ["error_rate"]);
         assert_eq!(fired(AlertSettings::default(), attempts(20, 0)), ["error_rate"]);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_breaker_alerts_once_until_it_closed() {
+    fn a_breaker_alerts_once_until_it_closes() {
         use BreakerState::{Closed, HalfOpen, Open};
         let changed = |(from, to)| EventKind::BreakerChanged {
             name: "tool:x".to_owned(),
@@ -184,8 +184,8 @@ mod tests {
             estimated: false,
         };
         assert!(fired(AlertSettings::default(), vec![settled(1_000_000_000)]).is_empty());
-        let dear = vec![settled(1_000_000_000), settled(1), settled(1)];
-        assert_eq!(fired(AlertSettings::default(), dear), ["session_cost"]);
+        let above_limit = vec![settled(1_000_000_000), settled(1), settled(1)];
+        assert_eq!(fired(AlertSettings::default(), above_limit), ["session_cost"]);
     }
 
     #[test]
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alert_gives_rise_to_none() {
+    fn an_alert_event_triggers_no_alert() {
         let alert = EventKind::Alert {
             rule: "budget".to_owned(),
             message: String::new(),

@@ -1,11 +1,11 @@
-//! Where events go: to every observer, each behind a queue and a thread of its own.
+//! Delivers events to observers, each with its own queue and thread.
 //!
 //! # Why a thread per observer?
 //!
-//! An observer is somebody else's code: it may write to a socket that hangs, compute for a second or panic. On a run's
-//! own task each of those would be the run's problem, and on a task of the runtime a blocking observer would hold an
-//! executor thread. With a thread and a bounded queue each, a slow observer loses events and a panicking one is removed;
-//! nobody else notices. Observers are few, and an idle thread costs nothing.
+//! An observer is third-party code: it can write to a hung socket, compute for a second or panic. On the run's task, that would
+//! stall or fail the run; on a runtime task, a blocking observer would occupy an executor thread. With its own thread and
+//! bounded queue, a slow observer loses events and a panicking one is removed, without affecting anything else. Observers are
+//! few, and an idle thread costs almost nothing.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,14 +15,14 @@ use std::time::Duration;
 use super::queue::{Bounds, Queue, ServeNext};
 use crate::events::{Event, EventKind};
 
-/// What waits for one observer at most; beyond it the observer loses events.
+/// The bounds of one observer's queue. Beyond them the observer loses events.
 const OBSERVER_BOUNDS: Bounds = Bounds {
     items: 1024 * 8,
     bytes: 64 * 1024 * 1024,
 };
 
-/// Gets every event of the host, in order within a session. Runs on a thread of its own: it may block, and a panic
-/// removes it and hurts nobody else.
+/// Receives every event of the host, in order within a session. It runs on its own thread: it can block, and a panic removes
+/// only this observer.
 pub trait Observer: Send + 'static {
     fn on_event(&mut self, event: &Event);
 }
@@ -50,13 +50,13 @@ struct Registered {
 }
 
 impl EventBus {
-    /// A bus without observers, whose log lines hold no contents.
+    /// A bus without observers. Its log lines omit contents.
     pub fn new() -> Self {
         Self::with_contents(false)
     }
 
-    /// A bus that says whether what users, models and tools say (`EventKind::CONTENT_FIELDS`) enters the log;
-    /// observers always get all of it.
+    /// A bus that logs the text of users, models and tools (`EventKind::CONTENT_FIELDS`) only if `log_contents` is true.
+    /// Observers always receive all of it.
     pub fn with_contents(log_contents: bool) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -66,7 +66,7 @@ impl EventBus {
         }
     }
 
-    /// Adds an observer, which sees the events emitted from now on. The name stands in the report of what it lost.
+    /// Adds an observer, which receives the events emitted from now on. Warnings and [`Self::dropped`] use its name.
     pub fn add_observer(&self, name: &str, observer: impl Observer) {
         self.add_bounded(name, observer, OBSERVER_BOUNDS);
     }
@@ -88,21 +88,23 @@ impl EventBus {
                     queue,
                 });
             }
-            Err(error) => tracing::error!(observer = name, %error, "no thread for the observer, it gets no events"),
+            Err(error) => {
+                tracing::error!(observer = name, %error, "can't start a thread for the observer, so it gets no events")
+            }
         }
     }
 
-    /// Waits until the observers have seen what was emitted before, but no longer than `wait`. Returns how many events
-    /// observers lost so far. The waiting is real time, on a blocking thread: paused tests may call it too.
+    /// Waits for at most `wait` until the observers have received all events emitted before. Returns how many events observers
+    /// have lost so far. The wait is real time on a blocking thread, so tests with paused time can call it too.
     pub async fn flush(&self, wait: Duration) -> u64 {
         let inner = Arc::clone(&self.inner);
         let drained = tokio::task::spawn_blocking(move || inner.drain(wait));
-        // An error means that the runtime shuts down: there is nothing left to wait for.
+        // An error means that the runtime is shutting down, so there is nothing left to wait for.
         drained.await.ok();
         self.inner.read(|observer| observer.queue.lost()).into_iter().sum()
     }
 
-    /// The observers that lost events, and how many.
+    /// The names of the observers that lost events, and how many each lost.
     pub fn dropped(&self) -> Vec<(String, u64)> {
         let mut all = self
             .inner
@@ -146,7 +148,7 @@ impl Inner {
     #[allow(
         clippy::disallowed_types,
         clippy::disallowed_methods,
-        reason = "observers live in real time"
+        reason = "observers run in real time"
     )]
     fn drain(&self, wait: Duration) {
         let begin = std::time::Instant::now();
@@ -156,7 +158,7 @@ impl Inner {
                 tracing::warn!(
                     observer = name,
                     events,
-                    "the observer has not seen the latest events yet"
+                    "the observer hasn't received the latest events yet"
                 );
             }
         }
@@ -180,7 +182,7 @@ impl Drop for Inner {
     }
 }
 
-/// The observer's thread: until the bus is gone, or the observer panicked.
+/// The observer's thread. Runs until the bus is dropped or the observer panics.
 fn serve(name: &str, queue: &Queue<Arc<Event>>, mut observer: impl Observer) {
     let mut reported_loss = false;
     queue.consume(|event| {
@@ -197,7 +199,7 @@ fn serve(name: &str, queue: &Queue<Arc<Event>>, mut observer: impl Observer) {
                     panic = message,
                     "the observer panicked and was removed"
                 );
-                // Whatever the panic holds may panic again when dropped, and this thread is nobody's.
+                // Dropping the panic payload could panic again, and nothing on this thread would catch that.
                 std::mem::forget(panic);
                 ServeNext::No
             }
@@ -217,7 +219,7 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
 }
 
 impl EventKind {
-    /// About how much memory an event holds: its contents, and a little for the rest.
+    /// Approximate memory use in bytes: the contents, plus a constant for the rest.
     pub(crate) fn weight(&self) -> usize {
         let contents = match self {
             Self::SessionStarted { prompt, .. } => prompt.len(),

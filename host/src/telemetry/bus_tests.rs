@@ -16,7 +16,7 @@ fn event(text: &str) -> Arc<Event> {
     })
 }
 
-/// An observer that keeps what it saw.
+/// An observer that records the texts it receives.
 fn recorder() -> (Arc<Mutex<Vec<String>>>, impl Observer) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let observer = {
@@ -45,7 +45,7 @@ async fn every_observer_sees_every_event_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panicking_observer_is_removed_and_the_others_go_on() {
+async fn a_panicking_observer_is_removed_and_the_others_continue() {
     let bus = EventBus::new();
     let calls = Arc::new(Mutex::new(0));
     let counter = Arc::clone(&calls);
@@ -64,7 +64,7 @@ async fn a_panicking_observer_is_removed_and_the_others_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_observer_loses_events_which_are_counted() {
+async fn a_slow_observers_lost_events_are_counted() {
     let bus = EventBus::new();
     let (started, has_started) = mpsc::channel();
     let (go_on, gate) = mpsc::channel::<()>();
@@ -81,7 +81,11 @@ async fn a_slow_observer_loses_events_which_are_counted() {
     for text in ["queued", "queued", "lost"] {
         bus.publish(&event(text));
     }
-    assert_eq!(bus.flush(Duration::ZERO).await, 1, "it does not wait for who is stuck");
+    assert_eq!(
+        bus.flush(Duration::ZERO).await,
+        1,
+        "a zero wait doesn't wait for the stuck observer"
+    );
     assert_eq!(bus.dropped(), [("slow".to_owned(), 1)]);
     drop(go_on);
     assert_eq!(bus.flush(LONG).await, 1);
@@ -89,7 +93,7 @@ async fn a_slow_observer_loses_events_which_are_counted() {
 }
 
 #[test]
-fn large_contents_weigh_what_they_are() {
+fn the_weight_includes_large_contents() {
     assert!(event(&"x".repeat(10_000)).kind.weight() >= 10_000);
     let input = serde_json::json!({ "text": ["x".repeat(10_000)] });
     let started = EventKind::ToolCallStarted {

@@ -1,7 +1,7 @@
-//! How a log line looks to a person: time, level, message, fields.
+//! Formats console log lines: time, level, message, fields.
 //!
-//! A line is a line: control characters in messages and values are escaped, for they may come from a tool or a model, and
-//! a terminal obeys them (as may whoever reads a forged line).
+//! Control characters in messages and values are escaped. They can come from a tool or a model, and would otherwise control
+//! the terminal or forge log lines.
 
 use std::fmt::{self, Write as _};
 
@@ -15,7 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::redact::escape_controls;
 
-/// Formats events for the console; colours the level where the writer has colour.
+/// Formats events for the console. Colours the level if the writer supports colour.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConsoleFormat;
 
@@ -39,7 +39,7 @@ where
         context.format_fields(writer.by_ref(), event)?;
         for span in context.event_scope().into_iter().flatten() {
             if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
-                // Formatted, and so escaped, when the span was made.
+                // Already escaped: the fields were formatted when the span was created.
                 write!(writer, "{}", fields.fields)?;
             }
         }
@@ -74,9 +74,9 @@ impl FieldVisitor<'_> {
         let value = escape_controls(value);
         let written = match (field.name(), quoted) {
             ("message", _) => write!(self.writer, "{value}"),
-            // The message says it already.
+            // Redundant: the message already names the event.
             ("event", _) => Ok(()),
-            // What the `log` crate's records bring along.
+            // Metadata of records from the `log` crate.
             (name, _) if name.starts_with("log.") => Ok(()),
             (name, true) if value.is_empty() || value.contains([' ', '"', '=']) => {
                 write!(self.writer, " {name}=\"{}\"", value.replace('"', "\\\""))

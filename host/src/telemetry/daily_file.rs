@@ -1,4 +1,4 @@
-//! A file per day that only its owner can read.
+//! A log file per day, accessible only to its owner.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use jiff::civil::Date;
 use jiff::{Timestamp, tz::Offset};
 
-/// Appends to `cofferdam.YYYY-MM-DD.jsonl`, by the UTC day of the write. Several processes may append to the same file:
-/// a line is one write, and appending keeps writes whole.
+/// Appends to `cofferdam.YYYY-MM-DD.jsonl`, by the UTC day of the write. Several processes can append to the same file: each
+/// line is one write, and append mode keeps writes whole.
 ///
-/// Old files are kept; removing them is the operator's decision.
+/// Old files are kept. Removing them is up to the operator.
 #[derive(Debug)]
 pub(super) struct DailyFile<Clock> {
     directory: PathBuf,
@@ -20,7 +20,7 @@ pub(super) struct DailyFile<Clock> {
 }
 
 impl<Clock: Fn() -> Timestamp> DailyFile<Clock> {
-    /// Creates the folder if need be, and opens today's file.
+    /// Creates the folder if it is missing, and opens today's file.
     pub(super) fn open(directory: &Path, clock: Clock) -> io::Result<Self> {
         create_private_folder(directory)?;
         let day = utc_day(&clock);
@@ -37,7 +37,7 @@ impl<Clock: Fn() -> Timestamp> Write for DailyFile<Clock> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let today = utc_day(&self.clock);
         if today != self.day {
-            // If there can be no new file, the lines go on into yesterday's: better there than nowhere.
+            // If the new file can't be opened, keep writing to yesterday's file instead of losing lines.
             if let Ok(file) = open_day(&self.directory, today) {
                 self.file = file;
                 self.day = today;
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_day_has_a_file_of_its_own() {
+    fn each_day_has_its_own_file() {
         let folder = tempfile::tempdir().unwrap();
         let logs = folder.path().join("a/logs");
         let now: Cell<Timestamp> = Cell::new("2026-11-24T23:59:59Z".parse().unwrap());
@@ -98,7 +98,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn only_the_owner_can_read_it() {
+    fn only_the_owner_can_access_it() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let logs = folder.path().join("logs");

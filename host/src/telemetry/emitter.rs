@@ -1,4 +1,4 @@
-//! The one door through which a session's events leave.
+//! Emits all events of a session.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,10 +9,10 @@ use super::log_line;
 use super::metrics::SessionMetrics;
 use crate::events::{Event, EventKind};
 
-/// Emits the events of one session. Cheap to clone, and shared by the tasks of the session.
+/// Emits the events of one session. Cheap to clone, and shared by the session's tasks.
 ///
-/// Figures, alert rules and the log line are dealt with inside [`Emitter::emit`], so that no caller can forget them;
-/// observers get the event through their queues. Nothing here waits or fails.
+/// [`Emitter::emit`] updates the metrics, evaluates the alert rules and writes the log line, so that callers don't have to.
+/// Observers get the event through their queues. Nothing here waits or fails.
 #[derive(Clone, Debug)]
 pub struct Emitter {
     inner: Arc<Inner>,
@@ -34,7 +34,7 @@ struct Record {
 }
 
 impl Emitter {
-    /// An emitter at turn 0, with all figures zero and every alert rule armed.
+    /// An emitter at turn 0, with all metrics zero and no alert rule fired.
     pub fn new(bus: &EventBus, session_id: &str, tenant: &str, alerts: AlertSettings) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -50,11 +50,11 @@ impl Emitter {
         }
     }
 
-    /// Says that something happened, now, in the current turn.
+    /// Emits an event with the current time and turn.
     pub fn emit(&self, kind: EventKind) {
         let (event, alert) = {
-            // Stamped, counted and queued under one lock: every listener sees the session in the same order. An alert
-            // follows its cause at once, and goes through no rule itself.
+            // Stamp, count and queue under one lock, so that all consumers see the session in the same order. An alert
+            // directly follows the event that triggered it, and isn't evaluated by the rules itself.
             let mut record = self.record();
             let event = self.stamp(kind);
             record.metrics.apply(&event);
@@ -64,13 +64,13 @@ impl Emitter {
             alert.iter().for_each(|alert| self.inner.bus.publish(alert));
             (event, alert)
         };
-        // Outside the lock, for the subscriber is the embedder's and may do anything, even emit.
+        // Outside the lock, because the embedder's subscriber can do anything, including emitting events.
         let contents = self.inner.bus.log_contents();
         log_line::write(&event, contents);
         alert.iter().for_each(|alert| log_line::write(alert, contents));
     }
 
-    /// Says which model call, counted from 1, the events from now on belong to.
+    /// Sets the model call, counted from 1, that the following events belong to.
     pub fn set_turn(&self, turn: u32) {
         self.inner.turn.store(turn, Ordering::Relaxed);
     }
@@ -83,7 +83,7 @@ impl Emitter {
         &self.inner.tenant
     }
 
-    /// The session's figures so far.
+    /// The session's metrics so far.
     pub fn metrics(&self) -> SessionMetrics {
         self.record().metrics.clone()
     }
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn events_are_stamped_counted_and_followed_by_their_alert() {
+    async fn events_are_stamped_and_counted_and_alerts_follow_their_cause() {
         let bus = EventBus::new();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&seen);

@@ -1,17 +1,17 @@
-//! An event as one line of the log: which level, which words, which fields.
+//! Writes an event as one log line with its level, message and fields.
 //!
-//! Fields are named alike in every line (`event`, `session`, `tenant`, `turn`, `tool`, `request_id`, `outcome`, …), so
-//! that a log can be searched by them. What users, models and tools said is a field only if contents were asked for.
+//! Field names are the same in every line (`event`, `session`, `tenant`, `turn`, `tool`, `request_id`, `outcome`, …), so that
+//! logs can be searched by them. Text from users, models and tools is logged only if contents are enabled.
 
 use tracing::Level;
 
 use crate::events::Outcome;
 use crate::events::{ErrorInfo, Event, EventKind, ToolCallFinished};
 
-/// The target of all event lines. It lies below the crate's own, so the crate's level applies.
+/// The target of all event lines. It starts with the crate's own target, so the crate's level applies.
 const TARGET: &str = "cofferdam::event";
 
-/// `tracing` wants level, message and field names at compile time; this adds what every line has.
+/// Adds the fields that every line has. A macro, because `tracing` needs level, message and field names at compile time.
 macro_rules! line {
     ($level:ident, $event:ident, $message:literal $(, $($fields:tt)+)?) => {
         tracing::event!(
@@ -27,9 +27,9 @@ macro_rules! line {
     };
 }
 
-/// Writes the event to whatever subscriber the process has.
+/// Writes the event to the process's `tracing` subscriber.
 pub(super) fn write(event: &Event, contents: bool) {
-    let shown = |text| contents.then_some(text);
+    let if_enabled = |text| contents.then_some(text);
     match &event.kind {
         EventKind::SessionStarted {
             agent,
@@ -37,7 +37,7 @@ pub(super) fn write(event: &Event, contents: bool) {
             tools,
             prompt,
         } => {
-            let (agent, model, prompt) = (agent.as_str(), model.as_str(), shown(prompt.as_str()));
+            let (agent, model, prompt) = (agent.as_str(), model.as_str(), if_enabled(prompt.as_str()));
             line!(
                 INFO,
                 event,
@@ -140,10 +140,16 @@ pub(super) fn write(event: &Event, contents: bool) {
             cache_read_input_tokens = usage.cache_read_input_tokens,
             duration_ms,
             request_id = request_id.as_deref(),
-            text = shown(text.as_str())
+            text = if_enabled(text.as_str())
         ),
         EventKind::TextDelta { text } => {
-            line!(TRACE, event, "text", bytes = text.len(), text = shown(text.as_str()));
+            line!(
+                TRACE,
+                event,
+                "text",
+                bytes = text.len(),
+                text = if_enabled(text.as_str())
+            );
         }
         EventKind::ToolCallStarted {
             call_id,
@@ -156,7 +162,7 @@ pub(super) fn write(event: &Event, contents: bool) {
                 DEBUG,
                 event,
                 "tool started",
-                tool = known(tool, plugin, contents),
+                tool = tool_name(tool, plugin, contents),
                 call_id = call_id.as_str(),
                 input
             );
@@ -189,7 +195,7 @@ pub(super) fn write(event: &Event, contents: bool) {
         } => line!(
             DEBUG, event, "budget settled", reservation = reservation.as_str(), amount_usd = %amount_usd, estimated
         ),
-        // The alert that follows from it is the warning.
+        // Only `DEBUG`, because the alert that follows logs the warning.
         EventKind::BudgetAlert {
             scope,
             percent,
@@ -208,7 +214,7 @@ pub(super) fn write(event: &Event, contents: bool) {
             error,
             answer,
         } => {
-            let (outcome, answer) = (outcome.name(), shown(answer.as_str()));
+            let (outcome, answer) = (outcome.name(), if_enabled(answer.as_str()));
             match error {
                 None => line!(INFO, event, "session finished", outcome, duration_ms, answer),
                 Some(ErrorInfo {
@@ -233,8 +239,8 @@ pub(super) fn write(event: &Event, contents: bool) {
     }
 }
 
-/// What the model calls a tool that does not exist is content like any other.
-fn known<'a>(tool: &'a str, plugin: &str, contents: bool) -> &'a str {
+/// The tool's name. For an unknown tool the name is the model's text, and so is logged only if contents are enabled.
+fn tool_name<'a>(tool: &'a str, plugin: &str, contents: bool) -> &'a str {
     match plugin.is_empty() && !contents {
         true => "(unknown)",
         false => tool,
@@ -266,7 +272,7 @@ fn tool_finished(event: &Event, finished: &ToolCallFinished, contents: bool) {
                 $level,
                 event,
                 "tool finished",
-                tool = known(tool, plugin, contents),
+                tool = tool_name(tool, plugin, contents),
                 outcome = outcome.name(),
                 duration_ms,
                 fuel,

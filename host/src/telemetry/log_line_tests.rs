@@ -9,11 +9,11 @@ use crate::events::TrimReason;
 use crate::events::Usage;
 use crate::money::NanoUsd;
 
-const SAID: &str = "what somebody said";
+const CONTENT: &str = "text of a user, model or tool";
 
-/// One event of each kind, with every content field filled.
+/// One event of each kind, with every content field set.
 fn one_of_each() -> Vec<EventKind> {
-    let said = || SAID.to_owned();
+    let content = || CONTENT.to_owned();
     let error = || ErrorInfo {
         kind: "overloaded".to_owned(),
         message: "the API is overloaded".to_owned(),
@@ -35,9 +35,9 @@ fn one_of_each() -> Vec<EventKind> {
             http_requests: 0,
             log_bytes_dropped: 0,
             detail: None,
-            output: said(),
-            replaced_output: Some(said()),
-            log: said(),
+            output: content(),
+            replaced_output: Some(content()),
+            log: content(),
         }))
     };
     let attempt = |error: Option<ErrorInfo>| EventKind::ModelAttempt {
@@ -52,14 +52,14 @@ fn one_of_each() -> Vec<EventKind> {
         outcome: Ending::Completed,
         duration_ms: 9,
         error,
-        answer: said(),
+        answer: content(),
     };
     vec![
         EventKind::SessionStarted {
             agent: "agent".to_owned(),
             model: "m".to_owned(),
             tools: vec!["calculate".to_owned()],
-            prompt: said(),
+            prompt: content(),
         },
         EventKind::TurnStarted {},
         EventKind::ModelWaiting { error: error() },
@@ -83,14 +83,14 @@ fn one_of_each() -> Vec<EventKind> {
             usage: Usage::default(),
             duration_ms: 9,
             request_id: Some("req_1".to_owned()),
-            text: said(),
+            text: content(),
         },
-        EventKind::TextDelta { text: said() },
+        EventKind::TextDelta { text: content() },
         EventKind::ToolCallStarted {
             call_id: "c".to_owned(),
             tool: "calculate".to_owned(),
             plugin: "calculator".to_owned(),
-            input: json!({ "expression": SAID }),
+            input: json!({ "expression": CONTENT }),
         },
         finished(Outcome::Ok),
         finished(Outcome::Timeout),
@@ -143,7 +143,7 @@ fn logged(contents: bool) -> Vec<Value> {
 }
 
 #[test]
-fn every_event_is_one_line_with_its_fields_and_level() {
+fn every_event_is_one_line_with_the_right_level_and_fields() {
     let lines = logged(false);
     let names: Vec<_> = one_of_each().iter().map(EventKind::name).collect();
     assert_eq!(
@@ -176,16 +176,16 @@ fn every_event_is_one_line_with_its_fields_and_level() {
 }
 
 #[test]
-fn contents_are_logged_only_when_asked_for() {
+fn contents_are_logged_only_if_enabled() {
     for line in logged(false) {
-        assert!(!line.to_string().contains(SAID), "{line}");
+        assert!(!line.to_string().contains(CONTENT), "{line}");
         for field in EventKind::CONTENT_FIELDS {
             assert!(line.get(field).is_none(), "{line}");
         }
     }
     let with_contents = logged(true)
         .iter()
-        .filter(|line| line.to_string().contains(SAID))
+        .filter(|line| line.to_string().contains(CONTENT))
         .count();
     assert_eq!(with_contents, 8);
 }

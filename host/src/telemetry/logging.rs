@@ -1,8 +1,7 @@
-//! The log of the command line: people read the console, programs read the file.
+//! Logging for the command line: a console log for people and a file for programs.
 //!
-//! Two outputs with a level each. A level applies to Cofferdam's own lines; its dependencies are heard from `warn` up
-//! only, for at `debug` an HTTP library alone would fill the file. An embedder that has a subscriber of its own needs
-//! none of this.
+//! Each output has its own level, which applies to Cofferdam's own lines. Dependencies are logged from `warn` up only, because at
+//! `debug` an HTTP library alone would fill the file. An embedder with its own subscriber needs none of this.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -21,21 +20,21 @@ use super::console::{ConsoleFields, ConsoleFormat};
 use super::daily_file::DailyFile;
 use super::sink::Sink;
 
-/// The target that all of our own lines begin with: library and binary are crates of this name.
+/// The target prefix of our own lines: the library and the binary are crates with this name.
 const OWN_TARGET: &str = "cofferdam";
-/// How long the end of the process waits for lines to be written.
-const LAST_LINES: Duration = Duration::from_secs(2);
+/// How long to wait at exit for the remaining lines to be written.
+const EXIT_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is logged where.
+/// Which levels are logged where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggingSettings {
     /// On standard error, for people; default `info`.
     pub console: LogLevel,
-    /// In the file, JSON, a line per event; default `debug`.
+    /// In the file, one JSON object per line; default `debug`.
     pub file: LogLevel,
-    /// Where the daily files are; default none: no file is written.
+    /// The folder of the daily files. Default `None`: no file is written.
     pub directory: Option<PathBuf>,
-    /// Whether what users, models and tools say is logged; default false. Takes effect through
+    /// Whether to log the text of users, models and tools; default false. Takes effect through
     /// [`EventBus::with_contents`](super::EventBus::with_contents).
     pub contents: bool,
 }
@@ -101,7 +100,7 @@ impl fmt::Display for LogLevel {
     }
 }
 
-/// The text names no log level.
+/// The text isn't a log level.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not one of off, error, warn, info, debug, trace")]
 pub struct UnknownLogLevel(String);
@@ -117,14 +116,14 @@ impl FromStr for LogLevel {
     }
 }
 
-/// Why there is no log.
+/// Why logging can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
-    #[error("cannot write logs in `{}`", directory.display())]
+    #[error("can't write logs in `{}`", directory.display())]
     Unwritable { directory: PathBuf, source: io::Error },
-    #[error("cannot start the thread that writes logs")]
+    #[error("can't start the thread that writes logs")]
     NoThread { source: io::Error },
-    #[error("the process has a log already")]
+    #[error("this process already has a logger")]
     AlreadyInstalled,
 }
 
@@ -132,21 +131,22 @@ impl LoggingError {
     /// What an operator can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Unwritable { .. } => Some(
-                "make the folder writable, name another one as `[logging] directory`, or leave it empty for no file",
-            ),
-            Self::NoThread { .. } => Some("the process may have reached its limit of threads (`ulimit -u`)"),
+            Self::Unwritable { .. } => {
+                Some("make the folder writable, set another `[logging] directory`, or leave it empty to write no file")
+            }
+            Self::NoThread { .. } => Some("check whether the process has reached its thread limit (`ulimit -u`)"),
             Self::AlreadyInstalled => None,
         }
     }
 }
 
-/// Sets up the log of this process: the only place that installs a `tracing` subscriber. `console` stands in for the
-/// configured level of the console, as `--quiet` and `--verbose` ask for.
+/// Sets up logging for this process. No other code installs a `tracing` subscriber. `console` overrides the configured console
+/// level, for `--quiet` and `--verbose`.
 ///
 /// # Errors
 ///
-/// The log folder can't be written, or the process has a subscriber already. Nothing is installed then.
+/// If the log folder isn't writable, a writer thread can't be started, or the process already has a subscriber. Then nothing is
+/// installed.
 pub fn init(settings: &LoggingSettings, console: Option<LogLevel>) -> Result<LoggingGuard, LoggingError> {
     let no_thread = |source| LoggingError::NoThread { source };
     let mut guard = LoggingGuard { sinks: Vec::new() };
@@ -181,17 +181,16 @@ pub fn init(settings: &LoggingSettings, console: Option<LogLevel>) -> Result<Log
     Ok(guard)
 }
 
-/// Keeps the log open. Dropping it writes what is left, for 2 s at most, and says on standard error if lines were lost;
-/// nothing is logged after that.
+/// Keeps the log open. Dropping it writes the remaining lines, for at most 2 s, and reports lost lines on standard error.
+/// Nothing is logged after that.
 #[derive(Debug)]
-#[must_use = "the log ends when its guard is dropped"]
+#[must_use = "logging stops when the guard is dropped"]
 pub struct LoggingGuard {
     sinks: Vec<Sink>,
 }
 
 impl LoggingGuard {
-    /// Waits until the lines logged so far are written, but no longer than `wait`: for whoever is about to write to the
-    /// console as well.
+    /// Waits for at most `wait` until all lines logged so far are written. Call it before writing to the console directly.
     pub fn flush(&self, wait: Duration) {
         for sink in &self.sinks {
             sink.flush_within(wait);
@@ -202,8 +201,8 @@ impl LoggingGuard {
 impl Drop for LoggingGuard {
     fn drop(&mut self) {
         for sink in &self.sinks {
-            if let Some(report) = sink.finish(LAST_LINES) {
-                // Nobody is left to hear that standard error is gone as well.
+            if let Some(report) = sink.finish(EXIT_FLUSH_TIMEOUT) {
+                // If standard error fails too, there is nowhere left to report it.
                 let _ = writeln!(io::stderr(), "warning: {report}");
             }
         }

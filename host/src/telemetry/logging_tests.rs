@@ -28,15 +28,15 @@ impl Buffer {
     }
 }
 
-/// While one subscriber is the only one, `tracing` asks that of the thread which comes first to a line of code whether
-/// anybody listens there, and remembers the answer: a test beside this one, without a subscriber, would silence it. With
-/// a second one alive it asks them all.
+/// With a single subscriber, `tracing` asks the subscriber of the first thread to reach a callsite whether it is interested, and
+/// caches the answer. A concurrent test without a subscriber would then silence the callsite. With a second subscriber alive,
+/// `tracing` asks all of them.
 fn keep_a_second_subscriber_alive() {
     static SECOND: std::sync::OnceLock<tracing::Dispatch> = std::sync::OnceLock::new();
     SECOND.get_or_init(|| tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new()));
 }
 
-/// What the console and the file get while `log` runs.
+/// The console and file output while `log` runs.
 fn written(console: LogLevel, colour: bool, file: LogLevel, log: impl FnOnce()) -> (String, String) {
     keep_a_second_subscriber_alive();
     let (console_buffer, file_buffer) = (Buffer::default(), Buffer::default());
@@ -52,7 +52,7 @@ fn written(console: LogLevel, colour: bool, file: LogLevel, log: impl FnOnce()) 
     (console_buffer.text(), file_buffer.text())
 }
 
-/// What the JSON file gets at level `trace` while `log` runs.
+/// The JSON file's lines at level `trace` while `log` runs.
 pub(in crate::telemetry) fn json_lines(log: impl FnOnce()) -> Vec<Value> {
     let (_, file) = written(LogLevel::Off, false, LogLevel::Trace, log);
     file.lines()
@@ -61,7 +61,7 @@ pub(in crate::telemetry) fn json_lines(log: impl FnOnce()) -> Vec<Value> {
 }
 
 #[test]
-fn each_output_has_its_own_level_and_dependencies_are_heard_from_warn() {
+fn each_output_has_its_own_level_and_dependencies_log_from_warn() {
     let log = || {
         tracing::info!("own info");
         tracing::debug!("own debug");
@@ -89,7 +89,7 @@ fn each_output_has_its_own_level_and_dependencies_are_heard_from_warn() {
 }
 
 #[test]
-fn the_console_escapes_what_a_terminal_would_obey() {
+fn the_console_escapes_terminal_control_characters() {
     let evil = "\x1b]0;owned\x07\ntool finished outcome=ok";
     let (console, file) = written(LogLevel::Info, false, LogLevel::Info, || {
         let span = tracing::info_span!("call", input = evil);
@@ -109,7 +109,7 @@ fn the_console_escapes_what_a_terminal_would_obey() {
 }
 
 #[test]
-fn the_console_is_readable() {
+fn console_lines_have_time_level_message_and_fields() {
     let log = || {
         tracing::info!(
             event = "tool_call_finished",
@@ -128,7 +128,7 @@ fn the_console_is_readable() {
 }
 
 #[test]
-fn what_looks_like_a_secret_reaches_no_output() {
+fn apparent_secrets_reach_no_output() {
     let (console, file) = written(LogLevel::Info, false, LogLevel::Info, || {
         tracing::info!(
             header = "Bearer 0123456789abcdef",
@@ -157,7 +157,7 @@ fn an_unwritable_folder_is_an_error_with_a_hint_and_installs_nothing() {
 }
 
 #[test]
-fn levels_have_the_names_of_the_configuration() {
+fn level_names_match_the_configuration() {
     for level in LogLevel::ALL {
         assert_eq!(level.to_string().parse(), Ok(level));
         assert_eq!(serde_json::to_value(level).unwrap(), level.name());

@@ -1,7 +1,6 @@
-//! The figures of a session, folded out of its events.
+//! A session's metrics, computed from its events.
 //!
-//! A pure function of the events: whoever has the events has the figures, and nothing that happened can be missing from
-//! one and present in the other.
+//! They are a pure function of the events, so the two can't disagree, and recorded events reproduce the metrics.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +10,7 @@ use crate::events::Outcome;
 use crate::events::{Event, EventKind, ToolCallFinished};
 use crate::money::NanoUsd;
 
-/// Everything counted over a session; serialises as the `metrics` of a run report.
+/// A session's metrics; serialises as `metrics` in a run report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SessionMetrics {
     pub input_tokens: u64,
@@ -20,52 +19,52 @@ pub struct SessionMetrics {
     pub cache_read_input_tokens: u64,
     pub tool_calls: u64,
     pub model_attempts: u64,
-    /// Attempts that failed, also those that a retry made good.
+    /// Failed attempts, including those followed by a successful retry.
     pub model_errors: u64,
-    /// Calls whose outcome is neither `ok` nor `cancelled`, also those that a fallback covered.
+    /// Calls whose outcome is neither `ok` nor `cancelled`, including those with a fallback text.
     pub tool_errors: u64,
     pub retries: u64,
-    /// How often the model was shown less of the conversation than was said.
+    /// How often the conversation sent to the model was trimmed.
     pub history_trims: u64,
-    /// What the ledger was charged.
+    /// The total charged to the ledger.
     pub estimated_cost_usd: NanoUsd,
     pub duration_ms: u64,
-    /// All attempts together, failed ones too; without the waiting between them.
+    /// Total duration of all attempts, including failed ones, excluding the delays between them.
     pub model_duration_ms: u64,
-    /// Of the first streamed answer; `None` where nothing was streamed.
+    /// For the first streamed answer; `None` if nothing was streamed.
     pub time_to_first_token_ms: Option<u64>,
-    /// Of all attempts whose answer named one, in order.
+    /// The request ids of all attempts that got one, in order.
     pub request_ids: Vec<String>,
     pub tools: BTreeMap<String, ToolMetrics>,
-    /// Turns begun; the report has it elsewhere.
+    /// Turns started. Skipped here because the report has its own field.
     #[serde(skip)]
     pub iterations: u32,
-    /// Whether a fallback text stood in for some result; the report has it elsewhere.
+    /// Whether a fallback text replaced any result. Skipped here because the report has its own field.
     #[serde(skip)]
     pub degraded: bool,
 }
 
-/// The figures of one tool.
+/// The metrics of one tool.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ToolMetrics {
     pub calls: u64,
-    /// Calls whose outcome is `ok`; a fallback's text is no success.
+    /// Calls whose outcome is `ok`; a fallback text doesn't count as a success.
     pub successes: u64,
     pub failures: u64,
     pub degraded: u64,
     /// Successes per call, from 0 to 1.
     pub success_rate: f64,
-    /// The mean; shown to a microsecond.
-    #[serde(serialize_with = "to_a_microsecond")]
+    /// The mean, serialised with microsecond precision.
+    #[serde(serialize_with = "with_microsecond_precision")]
     pub avg_duration_ms: f64,
     pub fuel: u64,
-    /// The highest of all calls.
+    /// The highest peak of all calls.
     pub peak_memory_bytes: u64,
     pub outcomes: BTreeMap<Outcome, u64>,
 }
 
 impl SessionMetrics {
-    /// Counts one event of the session.
+    /// Adds one event of the session.
     pub fn apply(&mut self, event: &Event) {
         match &event.kind {
             EventKind::TurnStarted {} => self.iterations = self.iterations.saturating_add(1),
@@ -134,7 +133,7 @@ impl ToolMetrics {
     }
 }
 
-fn to_a_microsecond<S: Serializer>(milliseconds: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+fn with_microsecond_precision<S: Serializer>(milliseconds: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((milliseconds * 1_000.0).round() / 1_000.0)
 }
 

@@ -64,7 +64,7 @@ fn tool(outcome: Outcome, degraded: bool, duration_ms: f64, peak_memory_bytes: u
 }
 
 #[test]
-fn the_report_has_exactly_the_agreed_fields_in_their_order() {
+fn metrics_serialise_the_documented_fields_in_order() {
     let usage = Usage {
         input_tokens: 700,
         output_tokens: 52,
@@ -117,7 +117,7 @@ fn the_report_has_exactly_the_agreed_fields_in_their_order() {
 }
 
 #[test]
-fn a_degraded_call_is_a_failure_and_an_error() {
+fn a_degraded_call_counts_as_a_failure_and_an_error() {
     let metrics = metrics_of(vec![
         tool(Outcome::Ok, false, 1.0, 10),
         tool(Outcome::Timeout, true, 2.0, 30),
@@ -138,7 +138,7 @@ fn a_degraded_call_is_a_failure_and_an_error() {
 }
 
 #[test]
-fn nothing_streamed_is_null() {
+fn time_to_first_token_is_null_without_streaming() {
     assert_eq!(
         serde_json::to_value(metrics_of(vec![attempt(false, None, "r")])).unwrap()["time_to_first_token_ms"],
         json!(null)

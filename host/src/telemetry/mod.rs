@@ -1,10 +1,10 @@
-//! What a host tells about itself. Every step of a run is one [`Event`]; metrics, alert rules, the log and observers are
-//! listeners of those events, so no caller can forget one of them.
+//! The host's telemetry. Every step of a run emits one [`Event`]. Metrics, alert rules, the log and observers consume these
+//! events, so no caller has to update each of them.
 //!
-//! Telemetry never hurts a run: [`Emitter::emit`] does not wait, does not fail, and a listener that is slow, broken or
-//! panics loses its own events only. What was lost is counted and said.
+//! Telemetry never affects a run: [`Emitter::emit`] neither waits nor fails. A consumer that is slow, broken or panics loses
+//! only its own events, and the losses are counted and reported.
 //!
-//! The library writes to `tracing` and installs nothing; [`logging::init`] sets up the log of the command line.
+//! The library writes to `tracing` and installs no subscriber; [`logging::init`] sets up logging for the command line.
 
 mod alerts;
 mod bus;

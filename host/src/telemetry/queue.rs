@@ -1,19 +1,19 @@
-//! A bounded queue between runs, which must not wait, and a thread that serves something slow.
+//! A bounded queue between runs, which must not wait, and a thread with a slow consumer.
 //!
-//! # Why another queue?
+//! # Why not a channel?
 //!
-//! A channel bounds the number of items, and one item here may be a megabyte of tool output: eight thousand of those are
-//! not a bound. This queue bounds bytes as well, counts what it refused, and can tell when what was in it has been served.
+//! A channel bounds only the number of items, and one item can hold a megabyte of tool output: eight thousand of those need
+//! gigabytes. This queue also bounds bytes, counts refused items, and can wait until its items have been consumed.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What a queue holds at most. What does not fit is refused and counted.
+/// A queue's bounds. Items beyond them are refused and counted as lost.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) items: usize,
-    /// As the producer weighs them. A single item of any weight fits into an empty queue.
+    /// As estimated by the producer. An empty queue accepts a single item of any size.
     pub(super) bytes: usize,
 }
 
@@ -51,7 +51,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Adds an item, or counts it as lost. Never waits for the consumer; does nothing once the queue is closed.
+    /// Adds an item, or counts it as lost if the queue is full. Never waits for the consumer. Does nothing once the queue is
+    /// closed.
     pub(super) fn push(&self, bytes: usize, item: T) {
         let mut state = self.lock();
         if state.closed {
@@ -70,7 +71,7 @@ impl<T> Queue<T> {
         self.changed.notify_all();
     }
 
-    /// Serves items until the queue is closed and empty, or until `serve` says to stop; what is left then is lost.
+    /// Serves items until the queue is closed and empty, or until `serve` returns [`ServeNext::No`], which loses the rest.
     pub(super) fn consume(&self, mut serve: impl FnMut(T) -> ServeNext) {
         let mut state = self.lock();
         loop {
@@ -95,7 +96,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Waits until everything accepted before this call has been served or given up. False: the time was up first.
+    /// Waits until every item accepted before this call has been served or lost. Returns false on timeout.
     pub(super) fn drain(&self, wait: Duration) -> bool {
         let state = self.lock();
         let target = state.accepted;
@@ -107,7 +108,7 @@ impl<T> Queue<T> {
         !timeout.timed_out()
     }
 
-    /// Takes nothing more; what is in the queue is still served.
+    /// Stops accepting items. Queued items are still served.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
@@ -117,7 +118,7 @@ impl<T> Queue<T> {
         self.lock().lost
     }
 
-    /// Accepted and neither served nor given up yet.
+    /// The number of items accepted but neither served nor lost yet.
     pub(super) fn waiting(&self) -> u64 {
         let state = self.lock();
         state.accepted.saturating_sub(state.served)
@@ -128,7 +129,7 @@ impl<T> Queue<T> {
     }
 }
 
-/// What [`Queue::consume`] does after an item.
+/// Whether [`Queue::consume`] continues after an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ServeNext {
     Yes,
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_and_counted() {
+    fn items_beyond_the_bound_are_refused_and_counted() {
         let queue = Queue::new(Bounds { items: 2, bytes: 100 });
         for item in 1..=4 {
             queue.push(10, item);
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_bounded_and_a_giant_alone_still_fits() {
+    fn bytes_are_bounded_but_a_single_oversized_item_fits() {
         let queue = Queue::new(Bounds { items: 10, bytes: 100 });
         queue.push(1_000, 1);
         queue.push(1, 2);
@@ -179,24 +180,24 @@ mod tests {
         queue.consume(|_| ServeNext::No);
         assert_eq!(queue.lost(), 2);
         queue.push(1, 4);
-        assert_eq!(queue.lost(), 2, "after that there is nobody to lose for");
+        assert_eq!(queue.lost(), 2, "pushes after the stop aren't counted");
         assert!(queue.drain(Duration::ZERO));
     }
 
     #[test]
-    fn a_closed_queue_is_drained_when_its_last_item_has_been_served() {
+    fn a_closed_queue_is_drained_once_its_last_item_is_served() {
         let queue = Queue::new(Bounds { items: 10, bytes: 100 });
         queue.push(1, 1);
         queue.close();
         queue.consume(|_| {
-            assert!(!queue.drain(Duration::ZERO), "the item is in the consumer's hands");
+            assert!(!queue.drain(Duration::ZERO), "the consumer is still serving the item");
             ServeNext::Yes
         });
         assert!(queue.drain(Duration::ZERO));
     }
 
     #[test]
-    fn draining_waits_for_the_consumer_and_no_longer_than_told() {
+    fn draining_waits_for_the_consumer_up_to_the_timeout() {
         let queue = Queue::new(Bounds { items: 10, bytes: 100 });
         queue.push(1, 1);
         assert!(!queue.drain(Duration::ZERO));

@@ -1,16 +1,16 @@
-//! The last line of defence for texts that leave the process: what looks like a credential is masked, and what would
-//! speak to the terminal instead of the reader is escaped.
+//! The last line of defence for text that leaves the process: masks apparent credentials and escapes terminal control
+//! characters.
 //!
-//! Neither is the first: a secret belongs in a `Secret`, which has no text to leak. But an error message of somebody
-//! else's library may quote a header, and a tool's output may be anything.
+//! The first line is `Secret`, which never prints its text. But a third-party error message can quote a header, and a tool's
+//! output can contain anything.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// What stands where a credential stood.
+/// The replacement for a credential.
 pub const MASK: &str = "[redacted]";
 
-/// What the keys of well-known services begin with.
+/// Prefixes of the API keys of well-known services.
 const KEY_PREFIXES: [&str; 12] = [
     "sk-",
     "sk_live_",
@@ -25,16 +25,16 @@ const KEY_PREFIXES: [&str; 12] = [
     "AKIA",
     "AIza",
 ];
-/// A shorter rest is a word, not a key (`sk-learn`).
+/// The fewest characters after the prefix: with fewer it is a word, not a key (`sk-learn`).
 const KEY_MINIMUM: usize = 12;
-/// What stands before a credential whose own form is unknown; case is ignored. A name needs `:` or `=` after it, the
-/// scheme only a space.
+/// Names before a credential of unknown format, matched case-insensitively. A name must be followed by `:` or `=`, the scheme
+/// only by a space.
 const NAMES: [&str; 4] = ["x-api-key", "api-key", "api_key", "apikey"];
 const SCHEME: &str = "bearer";
 const NAMED_MINIMUM: usize = 8;
 
-/// Masks what looks like an API key or a bearer token. Only characters that such a token may have are replaced, so a
-/// line of JSON stays one.
+/// Masks text that looks like an API key or a bearer token. Replaces only characters that such a token can contain, so a line
+/// of JSON stays valid.
 pub fn scrub(text: &str) -> Cow<'_, str> {
     let mut scrubbed = String::new();
     let mut copied = 0;
@@ -56,11 +56,11 @@ pub fn scrub(text: &str) -> Cow<'_, str> {
     Cow::Owned(scrubbed)
 }
 
-/// Where a credential stands that begins, or is named, at this byte.
+/// The range of a credential if it, or its name, starts at this byte.
 fn credential_at(text: &str, at: usize) -> Option<(usize, usize)> {
     let rest = &text.as_bytes()[at..];
-    // Cheap first: every key, name and scheme begins with a letter, and at the beginning of a word.
-    if !rest[0].is_ascii_alphabetic() || !begins_word(&text.as_bytes()[..at]) {
+    // The cheap check first: every key, name and scheme starts with a letter at the start of a word.
+    if !rest[0].is_ascii_alphabetic() || !is_word_start(&text.as_bytes()[..at]) {
         return None;
     }
     let token_length = |bytes: &[u8]| bytes.iter().take_while(|byte| is_token(**byte)).count();
@@ -76,7 +76,7 @@ fn credential_at(text: &str, at: usize) -> Option<(usize, usize)> {
         Some(name) => (*name, b":="),
         None => (starts_with(&&SCHEME).then_some(SCHEME)?, b" "),
     };
-    // Between name and value stand quotes and spaces, as JSON, TOML or a debug print put them.
+    // JSON, TOML and `Debug` put quotes and spaces between name and value.
     let gap = rest[name.len()..]
         .iter()
         .take_while(|byte| b":= \"'\\".contains(byte))
@@ -87,9 +87,8 @@ fn credential_at(text: &str, at: usize) -> Option<(usize, usize)> {
     (separated && length >= NAMED_MINIMUM).then_some((at + start, at + start + length))
 }
 
-/// Whether a word may begin after this text: not inside another one, but for an escape such as `\n` or `\u001b` that a
-/// JSON string shows before it.
-fn begins_word(before: &[u8]) -> bool {
+/// Whether a word can start after this text: not inside another word, except after a JSON escape such as `\n` or `\u001b`.
+fn is_word_start(before: &[u8]) -> bool {
     match before {
         [.., b'\\', b'u', _, _, _, _] | [.., b'\\', _] => true,
         [.., last] => !(last.is_ascii_alphanumeric() || matches!(last, b'-' | b'_')),
@@ -97,13 +96,13 @@ fn begins_word(before: &[u8]) -> bool {
     }
 }
 
-/// The alphabet of keys: base64 in both its forms, and what joins their parts.
+/// Characters in keys: both base64 alphabets, and separators.
 const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'+' | b'/' | b'=')
 }
 
-/// Escapes everything that a terminal obeys instead of showing: control characters (so escape sequences and line breaks
-/// too) and the marks that reorder text.
+/// Escapes everything that a terminal interprets instead of displaying: control characters (which include escape sequences and
+/// line breaks) and bidirectional marks.
 pub fn escape_controls(text: &str) -> Cow<'_, str> {
     if !text.contains(steers_a_terminal) {
         return Cow::Borrowed(text);
@@ -111,7 +110,7 @@ pub fn escape_controls(text: &str) -> Cow<'_, str> {
     let mut escaped = String::with_capacity(text.len() + 16);
     for character in text.chars() {
         if steers_a_terminal(character) {
-            // Writing to a string cannot fail.
+            // Writing to a string can't fail.
             let _ = write!(escaped, "{}", character.escape_default());
         } else {
             escaped.push(character);
@@ -137,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_looks_like_a_credential_is_masked() {
+    fn apparent_credentials_are_masked() {
         for (text, scrubbed) in [
             ("key sk-ant-api03-AbCdEfGh_1234567890 refused", "key [redacted] refused"),
             (r#"{"key":"sk-ant-api03-AbCdEfGh"}"#, r#"{"key":"[redacted]"}"#),
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_text_is_left_alone() {
+    fn ordinary_text_is_unchanged() {
         for text in [
             "",
             "sk-learn and task-0123456789abcdef",
@@ -178,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn terminals_are_not_spoken_to() {
+    fn terminal_control_characters_are_escaped() {
         assert_eq!(
             escape_controls("\x1b[2Jgone\r\n\u{9b}31m"),
             r"\u{1b}[2Jgone\r\n\u{9b}31m"
@@ -189,7 +188,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_taken_and_json_stays_json(text in any::<String>(), key in "sk-[a-zA-Z0-9]{20}") {
+        fn keys_are_masked_in_any_text_and_json_stays_valid(text in any::<String>(), key in "sk-[a-zA-Z0-9]{20}") {
             let line = serde_json::to_string(&serde_json::json!({ "text": format!("{text} {key} {text}") })).unwrap();
             let scrubbed = scrub(&line);
             prop_assert!(!scrubbed.contains(&key));

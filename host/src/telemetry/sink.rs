@@ -1,8 +1,8 @@
-//! Where log lines go: through a bounded queue to a thread that writes them.
+//! Sends log lines through a bounded queue to a writer thread.
 //!
-//! A disk may be full or hang, and the reader of a terminal may have pressed Ctrl-S. None of this may stop a run, so lines
-//! that can't be kept or written are lost, and counted, and said at the end. (`tracing-appender` has such a writer too; it
-//! swallows errors of the disk uncounted and prints its own to standard output, which belongs to the data here.)
+//! A disk can be full or hang, and a terminal user can press Ctrl-S. Neither must stop a run, so lines that can't be queued or
+//! written are dropped, counted, and reported at the end. (`tracing-appender` has a similar writer, but it ignores disk errors
+//! without counting them and prints its own to standard output, which is reserved for data here.)
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,10 +18,10 @@ const SINK_BOUNDS: Bounds = Bounds {
     bytes: 32 * 1024 * 1024,
 };
 
-/// A writer of log lines that never waits and never fails. Every line is scrubbed of what looks like a credential.
+/// A writer of log lines that never waits and never fails. It masks apparent credentials in every line.
 #[derive(Clone, Debug)]
 pub(super) struct Sink {
-    /// For the report: the name of the file or stream.
+    /// The name of the file or stream, for the report.
     name: Arc<str>,
     queue: Arc<Queue<Vec<u8>>>,
     failures: Arc<Mutex<Failures>>,
@@ -34,7 +34,7 @@ struct Failures {
 }
 
 impl Sink {
-    /// Starts the thread that writes.
+    /// Starts the writer thread.
     pub(super) fn start(name: impl Into<Arc<str>>, writer: impl Write + Send + 'static) -> io::Result<Self> {
         let sink = Self {
             name: name.into(),
@@ -48,13 +48,12 @@ impl Sink {
         Ok(sink)
     }
 
-    /// Waits until the lines taken so far are written, but no longer than `wait`.
+    /// Waits for at most `wait` until all lines accepted so far are written.
     pub(super) fn flush_within(&self, wait: Duration) {
         self.queue.drain(wait);
     }
 
-    /// Writes what is left, but no longer than `wait`, and takes nothing more. Returns what there is to say about lines
-    /// that were lost.
+    /// Stops accepting lines and waits for at most `wait` until the rest is written. Returns a report if any lines were lost.
     pub(super) fn finish(&self, wait: Duration) -> Option<String> {
         self.queue.close();
         self.queue.drain(wait);
@@ -70,7 +69,7 @@ impl Sink {
 }
 
 fn write_lines(queue: &Queue<Vec<u8>>, failures: &Mutex<Failures>, mut writer: impl Write) {
-    // After a failed write part of a line may stand in the file: the next one must not continue it.
+    // A failed write can leave part of a line in the file. The next line must not continue it.
     let mut torn = false;
     queue.consume(|line| {
         let line = String::from_utf8_lossy(&line);
@@ -92,7 +91,7 @@ fn write_lines(queue: &Queue<Vec<u8>>, failures: &Mutex<Failures>, mut writer: i
     });
 }
 
-/// One call is one line: that is how `tracing-subscriber` writes.
+/// Each call writes one line, because `tracing-subscriber` writes whole lines.
 impl Write for Sink {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.queue.push(line.len(), line.to_vec());
@@ -122,7 +121,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_full_disk_costs_lines_only_and_is_reported() {
+    fn a_full_disk_only_loses_lines_and_is_reported() {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let mut sink = Sink::start("app.jsonl", full).unwrap();
         for _ in 0..3 {
@@ -139,7 +138,7 @@ mod tests {
     struct Disk(Arc<Mutex<(bool, Vec<u8>)>>);
 
     impl Write for Disk {
-        /// While full, it takes three bytes before it notices.
+        /// While full, it accepts three bytes before it fails.
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let (full, content) = &mut *self.0.lock().unwrap();
             match (*full, bytes.len()) {
@@ -161,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_scrubbed_and_a_torn_one_stands_alone() {
+    fn lines_are_scrubbed_and_a_torn_line_is_terminated() {
         let disk = Disk::default();
         let mut sink = Sink::start("app.jsonl", disk.clone()).unwrap();
         let mut write_while = |full: bool, line: &str| {
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sink_that_hangs_is_not_waited_for() {
+    fn a_hung_sink_does_not_block_finish() {
         struct Hangs(std::sync::mpsc::Receiver<()>);
         impl Write for Hangs {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

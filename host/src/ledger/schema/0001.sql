@@ -26,15 +26,15 @@ CREATE TABLE reservations (
     -- RFC 3339, UTC.
     reserved_at TEXT NOT NULL,
     closed_at TEXT,
-    -- `charged`: in full and without a report, because its process or its caller went away.
+    -- `charged`: in full and without a report, because its process died or its caller dropped it.
     state TEXT NOT NULL CHECK (state IN ('open', 'settled', 'released', 'charged')),
     -- Nano-dollars.
     reserved INTEGER NOT NULL CHECK (reserved >= 0),
     -- Nano-dollars; null while open.
     spent INTEGER CHECK (spent >= 0),
-    -- 1 where `spent` is not what the API reported.
+    -- 1 if `spent` isn't what the API reported.
     estimated INTEGER NOT NULL DEFAULT 0 CHECK (estimated IN (0, 1)),
-    -- Tokens by kind, as JSON; null where they are not known.
+    -- Token counts by kind, as JSON; null if unknown.
     usage TEXT,
     CHECK ((state = 'open') = (spent IS NULL))
 ) STRICT, WITHOUT ROWID;

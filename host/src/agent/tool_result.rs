@@ -1,26 +1,26 @@
-//! What of a result the model is given.
+//! Prepares a tool's result for the model.
 
 use crate::model::{ImageSource, ResultContent};
 use crate::tools::Part;
 
-/// The parts of a result, their texts no longer than `most` bytes together: what one tool says at length costs as much again
-/// with every later call, and leaves no room for what others said. The API refuses blank texts, and a model is helped by
-/// knowing that there was nothing.
-pub(super) fn for_model(parts: Vec<Part>, most: u64) -> Vec<ResultContent> {
-    let said: usize = parts.iter().map(text_bytes).sum();
-    let mut left = usize::try_from(most).unwrap_or(usize::MAX);
-    let mut given = 0;
+/// Converts a result's parts, truncating their texts to `max_bytes` in total. A long result is billed again with every later
+/// call, and crowds out other results. Blank texts are removed because the API refuses them; an empty result is replaced by a
+/// note, so that the model knows that there was no output.
+pub(super) fn content_for_model(parts: Vec<Part>, max_bytes: u64) -> Vec<ResultContent> {
+    let total: usize = parts.iter().map(text_bytes).sum();
+    let mut left = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+    let mut kept = 0;
     let mut content: Vec<ResultContent> = parts
         .into_iter()
         .filter_map(|part| match part {
             Part::Text { mut text } => {
                 if text.len() > left {
                     text.truncate(text.floor_char_boundary(left));
-                    // What follows a gap would be read as if it followed what was said.
+                    // Nothing else is kept: the model would read later text as if it directly followed this one.
                     left = text.len();
                 }
                 left -= text.len();
-                given += text.len();
+                kept += text.len();
                 (!text.trim().is_empty()).then_some(ResultContent::Text { text })
             }
             Part::Image { media_type, base64 } => Some(ResultContent::Image {
@@ -31,10 +31,10 @@ pub(super) fn for_model(parts: Vec<Part>, most: u64) -> Vec<ResultContent> {
             }),
         })
         .collect();
-    if given < said {
-        let cut = said - given;
+    if kept < total {
+        let cut = total - kept;
         content.push(ResultContent::text(format!(
-            "[cut: {cut} of {said} bytes; ask for less at a time]"
+            "[cut: {cut} of {total} bytes; ask for less at a time]"
         )));
     }
     if content.is_empty() {
@@ -59,15 +59,15 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_cut_where_they_are_too_long_together() {
+    fn texts_are_truncated_to_their_total_limit() {
         let image = Part::Image {
             media_type: "image/png".to_owned(),
             base64: "abc".to_owned(),
         };
         let parts = vec![text("é1234"), image, text("ééé"), text("more")];
-        let given = |most| for_model(parts.clone(), most);
-        assert_eq!(given(16).len(), 4, "all of it");
-        let cut = given(9);
+        let content = |max_bytes| content_for_model(parts.clone(), max_bytes);
+        assert_eq!(content(16).len(), 4, "nothing is truncated");
+        let cut = content(9);
         assert_eq!(cut[0], ResultContent::text("é1234"));
         assert!(matches!(cut[1], ResultContent::Image { .. }));
         assert_eq!(cut[2], ResultContent::text("é"));
@@ -79,11 +79,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_to_be_nothing() {
+    fn an_empty_result_is_replaced_by_a_note() {
         for parts in [vec![], vec![text("")], vec![text(" \n")]] {
-            let given = for_model(parts, 10);
+            let content = content_for_model(parts, 10);
             assert_eq!(
-                given,
+                content,
                 [ResultContent::text("(The tool succeeded and returned nothing.)")]
             );
         }
