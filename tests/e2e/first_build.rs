@@ -173,9 +173,12 @@ fn libraries(command: &[&str]) -> std::collections::BTreeSet<Unit> {
     libraries
         .map(|unit| {
             let features = unit["features"].as_array().unwrap().iter();
+            let mut profile = unit["profile"].clone();
+            // `dev` or `test`; what they are made of is the same, and cargo builds dependencies for both but once.
+            profile.as_object_mut().unwrap().remove("name");
             (
                 unit["pkg_id"].as_str().unwrap().to_owned(),
-                unit["profile"].to_string(),
+                profile.to_string(),
                 features.map(|feature| feature.as_str().unwrap().to_owned()).collect(),
             )
         })

@@ -113,7 +113,7 @@ const IMPORTS: [(&str, &[&str]); 19] = [
     ("ledger", &["money", "sqlite"]),
     ("telemetry", &["events", "money"]),
     ("simulator", &["toml_text"]),
-    ("sandbox", &["resilience", "secret", "sqlite", "tls", "untrusted"]),
+    ("sandbox", &["resilience", "secret", "sqlite", "untrusted"]),
     // Neither of these two knows the other.
     (
         "model",
@@ -124,9 +124,7 @@ const IMPORTS: [(&str, &[&str]); 19] = [
             "resilience",
             "secret",
             "telemetry",
-            "tls",
             "toml_text",
-            "untrusted",
         ],
     ),
     ("tools", &["events", "resilience", "sandbox", "telemetry", "untrusted"]),

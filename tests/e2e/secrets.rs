@@ -162,12 +162,12 @@ async fn without_a_secret_parts_may_be_asked_for() {
 #[tokio::test]
 async fn an_echo_that_a_guests_own_limit_cuts_is_held_back() {
     for (goes_on, input, limits, error) in [
-        (false, json!({ "between_bytes_ms": 50 }), "", "ConnectionReadTimeout"),
+        (false, json!({ "between_bytes_ms": 50 }), "", "connection read timeout"),
         (
             true,
             json!({}),
             "limits = { http_response_bytes = \"1KiB\" }",
-            "HttpResponseBodySize",
+            "HTTP response body size exceeds limit",
         ),
     ] {
         let server = HttpServer::start(Behaviour::CutEcho { goes_on }).await;

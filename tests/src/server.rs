@@ -166,7 +166,14 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour, seen: Heads) {
         Behaviour::Answer(bytes) => bytes,
         Behaviour::AnswerOnce(bytes) if first => bytes,
         Behaviour::Echo => answer_of("", &head),
-        Behaviour::RangedEcho => ranged(&head),
+        Behaviour::RangedEcho => match (ranged(&head), head.starts_with(b"HEAD ")) {
+            (answer, false) => answer,
+            (mut answer, true) => {
+                let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+                answer.truncate(end.map_or(answer.len(), |end| end + 4));
+                answer
+            }
+        },
         Behaviour::CutEcho { goes_on } => {
             let (begin, rest) = head.split_at(credentials(&head) + 10);
             let mut answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();

@@ -87,7 +87,8 @@ fn read_until_it_ends(body: &IncomingBody) -> (Vec<u8>, Option<String>) {
             Ok(piece) => bytes.extend(piece),
             Err(StreamError::Closed) => return (bytes, None),
             Err(StreamError::LastOperationFailed(error)) => {
-                return (bytes, Some(format!("{:?}", http_error_code(&error))));
+                let known = http_error_code(&error).map(|code| format!("{code:?}"));
+                return (bytes, Some(known.unwrap_or_else(|| error.to_debug_string())));
             }
         }
     }
