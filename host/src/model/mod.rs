@@ -8,6 +8,7 @@ mod api_error;
 mod classify;
 mod error;
 mod estimate;
+mod http;
 mod message;
 mod prices;
 mod provider;

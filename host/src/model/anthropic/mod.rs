@@ -1,10 +1,7 @@
 //! The Anthropic Messages API over HTTP: one attempt, streamed or not.
 
-mod body;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
-mod headers;
-mod scrub;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -22,8 +19,9 @@ use sse_stream::SseByteStream;
 use thiserror::Error;
 use url::Url;
 
-use self::body::{Body, BodyError};
 use self::stream::{Assembler, Step};
+use super::http::body::{Body, BodyError};
+use super::http::{headers, scrub};
 use super::{
     BoxFuture, ModelError, ModelRequest, ModelResponse, ModelSettings, Progress, Provider, ProviderKind, is_loopback,
 };
@@ -300,7 +298,7 @@ fn shown(url: &Url) -> String {
 }
 
 /// An error with all its causes in one line, and without the URL, whose user part may be a secret.
-fn reason(error: reqwest::Error) -> String {
+pub(super) fn reason(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut reason = error.to_string();
     let mut cause = std::error::Error::source(&error);
