@@ -24,10 +24,11 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use anthropic::{AnthropicClient, ClientError};
+pub use anthropic::AnthropicClient;
 pub use api_error::{ApiError, ApiErrorKind};
 pub use classify::{MAX_RETRY_AFTER, Verdict, classify, counts_for_breaker};
 pub use error::{GaveUp, ModelError};
+pub use self::http::ClientError;
 pub use message::*;
 pub use prices::*;
 pub(crate) use provider::is_loopback;

@@ -2,9 +2,11 @@
 //! The client against a server that speaks bytes, so that every fault of a wire can be made.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use url::Url;
 
 use super::super::{Measured, Message, Usage, Verdict, classify, counts_for_breaker};
 use super::*;

@@ -24,7 +24,7 @@ const MAX_ERROR_BYTES: usize = 64 * 1024;
 const ERROR_BODY_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Error)]
-pub(crate) enum BodyError {
+pub(super) enum BodyError {
     #[error("nothing came for {0:?}")]
     Stalled(Duration),
     #[error("it is longer than {0} bytes")]
@@ -35,14 +35,14 @@ pub(crate) enum BodyError {
     Broken(String),
 }
 
-pub(crate) struct Body {
+pub(super) struct Body {
     response: Response,
     idle: Duration,
     read: usize,
 }
 
 impl Body {
-    pub(crate) fn new(response: Response, idle: Duration) -> Self {
+    pub(super) fn new(response: Response, idle: Duration) -> Self {
         Self {
             response,
             idle,
@@ -55,7 +55,7 @@ impl Body {
         let piece = tokio::time::timeout(self.idle, self.response.chunk())
             .await
             .map_err(|_| BodyError::Stalled(self.idle))?
-            .map_err(|error| BodyError::Broken(crate::model::anthropic::reason(error)))?;
+            .map_err(|error| BodyError::Broken(super::error::reason(error)))?;
         self.read = self.read.saturating_add(piece.as_ref().map_or(0, Bytes::len));
         if self.read > limit {
             Err(BodyError::TooLong(limit))
@@ -65,7 +65,7 @@ impl Body {
     }
 
     /// The whole body.
-    pub(crate) async fn whole(mut self) -> Result<Vec<u8>, BodyError> {
+    pub(super) async fn whole(mut self) -> Result<Vec<u8>, BodyError> {
         let mut whole = Vec::new();
         while let Some(piece) = self.next(MAX_ANSWER_BYTES).await? {
             whole.extend_from_slice(&piece);
@@ -75,7 +75,7 @@ impl Body {
 
     /// As much of the body as can be had soon, for an error is worth reporting with half its text too, and its status
     /// must not be lost to a body that never ends.
-    pub(crate) async fn beginning(mut self) -> Vec<u8> {
+    pub(super) async fn beginning(mut self) -> Vec<u8> {
         let until = Instant::now() + ERROR_BODY_PATIENCE;
         let mut beginning = Vec::new();
         while beginning.len() < MAX_ERROR_BYTES {
@@ -90,7 +90,7 @@ impl Body {
 
     /// The pieces as a stream. It fails when more than [`MAX_EVENT_BYTES`] went by since the reader last called
     /// [`EventMark::passed`].
-    pub(crate) fn pieces(self) -> (impl Stream<Item = Result<Bytes, BodyError>>, EventMark) {
+    pub(super) fn pieces(self) -> (impl Stream<Item = Result<Bytes, BodyError>>, EventMark) {
         let mark = EventMark::default();
         let pieces = stream::try_unfold((self, mark.clone()), async |(mut body, mark)| {
             let Some(piece) = body.next(MAX_ANSWER_BYTES).await? else {
@@ -113,10 +113,10 @@ impl Body {
 /// How many bytes went by since the last event that was complete. The parser keeps an unfinished event in memory and
 /// has no limit of its own.
 #[derive(Clone, Default)]
-pub(crate) struct EventMark(Arc<AtomicUsize>);
+pub(super) struct EventMark(Arc<AtomicUsize>);
 
 impl EventMark {
-    pub(crate) fn passed(&self) {
+    pub(super) fn passed(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
 }

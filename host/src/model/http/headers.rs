@@ -8,15 +8,16 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 /// An id is for logs and support tickets, so anything that does not look like one is no id.
 const MAX_REQUEST_ID: usize = 128;
 
-pub(crate) fn request_id(headers: &HeaderMap) -> Option<String> {
-    text(headers, "request-id")
+/// The id under the header of this `name`, which each vendor calls differently.
+pub(super) fn request_id(headers: &HeaderMap, name: &str) -> Option<String> {
+    text(headers, name)
         .filter(|id| id.len() <= MAX_REQUEST_ID && id.bytes().all(|byte| byte.is_ascii_graphic()))
         .map(str::to_owned)
 }
 
 /// How long the server asks us to wait: `retry-after-ms` first, then `retry-after` as seconds, which may be a float, or as
 /// an HTTP date, which counts from `now`.
-pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let number = |name| text(headers, name)?.parse::<f64>().ok();
     if let Some(delay) = number("retry-after-ms").and_then(|ms| Duration::try_from_secs_f64(ms / 1_000.0).ok()) {
         return Some(delay);
@@ -29,12 +30,12 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
     Duration::try_from(date.duration_since(now)).ok()
 }
 
-pub(crate) fn should_retry(headers: &HeaderMap) -> Option<bool> {
+pub(super) fn should_retry(headers: &HeaderMap) -> Option<bool> {
     text(headers, "x-should-retry")?.parse().ok()
 }
 
 /// True unless the server says that its answer is something else than a stream of events.
-pub(crate) fn may_be_event_stream(headers: &HeaderMap) -> bool {
+pub(super) fn may_be_event_stream(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_none_or(|value| {
         value
             .to_str()
@@ -93,10 +94,10 @@ mod tests {
     #[test]
     fn an_id_looks_like_an_id() {
         assert_eq!(
-            request_id(&headers(&[("request-id", "req_011C")])).as_deref(),
+            request_id(&headers(&[("request-id", "req_011C")]), "request-id").as_deref(),
             Some("req_011C")
         );
-        assert_eq!(request_id(&headers(&[("request-id", "a b")])), None);
-        assert_eq!(request_id(&headers(&[("request-id", "")])).as_deref(), Some(""));
+        assert_eq!(request_id(&headers(&[("request-id", "a b")]), "request-id"), None);
+        assert_eq!(request_id(&headers(&[("request-id", "")]), "request-id").as_deref(), Some(""));
     }
 }

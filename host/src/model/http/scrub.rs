@@ -7,7 +7,7 @@ use crate::secret::Secret;
 const MAX_MESSAGE: usize = 1_000;
 
 /// Masks the key wherever a server or a library echoed it, and makes one bounded line of what came from outside.
-pub(crate) fn scrub(mut error: ModelError, key: Option<&Secret>) -> ModelError {
+pub(super) fn scrub(mut error: ModelError, key: Option<&Secret>) -> ModelError {
     match &mut error {
         ModelError::Api(error) | ModelError::SpendLimit(error) | ModelError::ContextOverflow(error) => {
             let ApiError {
@@ -39,7 +39,7 @@ pub(crate) fn scrub(mut error: ModelError, key: Option<&Secret>) -> ModelError {
 }
 
 /// One bounded line without the key.
-pub(crate) fn clean(text: &mut String, key: Option<&Secret>) {
+pub(super) fn clean(text: &mut String, key: Option<&Secret>) {
     let masked = key.map_or_else(|| text.clone(), |key| text.replace(key.expose(), "[redacted]"));
     *text = masked
         .chars()
