@@ -24,7 +24,8 @@
 //!
 //! Imports run one way: [`cli`] → [`agent`] → ([`model`], [`tools`]) → [`sandbox`]. [`resilience`], [`ledger`] and
 //! [`telemetry`] know none of these but the plain words that events and prices are made of. [`model`] and [`tools`] do not
-//! know each other: [`agent`] brings them together. A test holds this (`tests/e2e/repository.rs`).
+//! know each other: [`agent`] brings them together. What was said is kept in the neutral types of [`transcript`], which
+//! imports nothing of ours. A test holds this (`tests/e2e/repository.rs`).
 
 pub mod agent;
 pub mod cli;
@@ -33,6 +34,7 @@ pub mod config;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod ledger;
+mod messages_api;
 pub mod model;
 pub mod resilience;
 pub mod sandbox;
@@ -44,3 +46,4 @@ pub mod telemetry;
 pub mod tls;
 mod toml_text;
 pub mod tools;
+pub mod transcript;

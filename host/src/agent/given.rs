@@ -1,16 +1,16 @@
 //! What of a result the model is given.
 
-use crate::model::{ImageSource, ResultContent};
 use crate::tools::Part;
+use crate::transcript::{Content, Image};
 
 /// The parts of a result, their texts no longer than `most` bytes together: what one tool says at length costs as much again
 /// with every later call, and leaves no room for what others said. The API refuses blank texts, and a model is helped by
 /// knowing that there was nothing.
-pub(super) fn for_model(parts: Vec<Part>, most: u64) -> Vec<ResultContent> {
+pub(super) fn for_model(parts: Vec<Part>, most: u64) -> Vec<Content> {
     let said: usize = parts.iter().map(text_bytes).sum();
     let mut left = usize::try_from(most).unwrap_or(usize::MAX);
     let mut given = 0;
-    let mut content: Vec<ResultContent> = parts
+    let mut content: Vec<Content> = parts
         .into_iter()
         .filter_map(|part| match part {
             Part::Text { mut text } => {
@@ -21,24 +21,19 @@ pub(super) fn for_model(parts: Vec<Part>, most: u64) -> Vec<ResultContent> {
                 }
                 left -= text.len();
                 given += text.len();
-                (!text.trim().is_empty()).then_some(ResultContent::Text { text })
+                (!text.trim().is_empty()).then_some(Content::Text { text })
             }
-            Part::Image { media_type, base64 } => Some(ResultContent::Image {
-                source: ImageSource::Base64 {
-                    media_type,
-                    data: base64,
-                },
-            }),
+            Part::Image { media_type, base64 } => Some(Content::Image(Image { media_type, base64 })),
         })
         .collect();
     if given < said {
         let cut = said - given;
-        content.push(ResultContent::text(format!(
+        content.push(Content::text(format!(
             "[cut: {cut} of {said} bytes; ask for less at a time]"
         )));
     }
     if content.is_empty() {
-        content.push(ResultContent::text("(The tool succeeded and returned nothing.)"));
+        content.push(Content::text("(The tool succeeded and returned nothing.)"));
     }
     content
 }
@@ -68,13 +63,10 @@ mod tests {
         let given = |most| for_model(parts.clone(), most);
         assert_eq!(given(16).len(), 4, "all of it");
         let cut = given(9);
-        assert_eq!(cut[0], ResultContent::text("é1234"));
-        assert!(matches!(cut[1], ResultContent::Image { .. }));
-        assert_eq!(cut[2], ResultContent::text("é"));
-        assert_eq!(
-            cut[3],
-            ResultContent::text("[cut: 8 of 16 bytes; ask for less at a time]")
-        );
+        assert_eq!(cut[0], Content::text("é1234"));
+        assert!(matches!(cut[1], Content::Image(_)));
+        assert_eq!(cut[2], Content::text("é"));
+        assert_eq!(cut[3], Content::text("[cut: 8 of 16 bytes; ask for less at a time]"));
         assert_eq!(cut.len(), 4);
     }
 
@@ -82,10 +74,7 @@ mod tests {
     fn nothing_is_said_to_be_nothing() {
         for parts in [vec![], vec![text("")], vec![text(" \n")]] {
             let given = for_model(parts, 10);
-            assert_eq!(
-                given,
-                [ResultContent::text("(The tool succeeded and returned nothing.)")]
-            );
+            assert_eq!(given, [Content::text("(The tool succeeded and returned nothing.)")]);
         }
     }
 }

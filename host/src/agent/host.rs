@@ -11,7 +11,9 @@ use super::session::Session;
 use super::tenant::{self, DEFAULT_TENANT, TenantNameError};
 use crate::config::{Config, ConfigError};
 use crate::ledger::{Ledger, LedgerError};
-use crate::model::{AnthropicClient, ClientError, Model, ModelStack, PriceError, Prices, Provider, ToolDefinition};
+use crate::model::{
+    AnthropicClient, ClientError, Model, ModelStack, PriceError, Prices, Provider, ToolDefinition, ToolDefinitions,
+};
 use crate::resilience::{Breaker, BreakerStats, ByHand, RetryBudget};
 use crate::sandbox::{CompilePlace, KeyValueError, KeyValueStore, Limits, Sandbox};
 use crate::telemetry::{Emitter, EventBus, Observer};
@@ -46,7 +48,7 @@ pub(super) struct HostParts {
     pub(super) model: Arc<dyn Model>,
     pub(super) tools: Arc<ToolSet>,
     /// The tools as the model sees them.
-    pub(super) definitions: Vec<ToolDefinition>,
+    pub(super) definitions: ToolDefinitions,
     pub(super) ledger: Ledger,
     pub(super) events: EventBus,
 }
@@ -326,7 +328,7 @@ impl HostBuilder {
     }
 }
 
-fn definitions(tools: &ToolSet) -> Vec<ToolDefinition> {
+fn definitions(tools: &ToolSet) -> ToolDefinitions {
     tools
         .tools()
         .map(|tool| ToolDefinition {

@@ -1,8 +1,7 @@
 //! Notices a model that makes the same call again and again.
 
-use serde_json::Value;
-
 use crate::tools::{Outcome, Part, ToolResult};
+use crate::transcript::ToolInput;
 
 /// Turns in a row with the same call after which the model is told.
 const WARN_AT: u32 = 3;
@@ -30,14 +29,14 @@ pub(super) struct Repetition {
 #[derive(Debug, PartialEq)]
 struct Call {
     tool: String,
-    input: Value,
+    input: ToolInput,
     outcome: Outcome,
     said: Option<Vec<Part>>,
 }
 
 impl Repetition {
     /// A verdict for each call of a turn, in order.
-    pub(super) fn observe(&mut self, turn: &[(&Value, &ToolResult)]) -> Vec<Verdict> {
+    pub(super) fn observe(&mut self, turn: &[(&ToolInput, &ToolResult)]) -> Vec<Verdict> {
         let before = std::mem::take(&mut self.calls);
         let mut verdicts = Vec::with_capacity(turn.len());
         for (input, result) in turn {
@@ -116,7 +115,7 @@ mod tests {
     fn turn(repetition: &mut Repetition, calls: &[(i32, Outcome, &str)]) -> Vec<Verdict> {
         let calls: Vec<_> = calls
             .iter()
-            .map(|(input, outcome, said)| (json!(input), result(*outcome, said)))
+            .map(|(input, outcome, said)| (json!(input).into(), result(*outcome, said)))
             .collect();
         repetition.observe(&calls.iter().map(|(input, result)| (input, result)).collect::<Vec<_>>())
     }
@@ -180,7 +179,7 @@ mod tests {
                 media_type: "image/png".to_owned(),
                 base64: index.to_string(),
             }];
-            assert_eq!(repetition.observe(&[(&json!({}), &seen)]), [Verdict::Fine]);
+            assert_eq!(repetition.observe(&[(&json!({}).into(), &seen)]), [Verdict::Fine]);
         }
     }
 }

@@ -14,12 +14,10 @@ use super::host::HostParts;
 use super::repetition::{Repetition, Verdict, WARNING};
 use super::report::RunReport;
 use super::step::{Step, next_step};
-use crate::model::{
-    ApiErrorKind, ModelContext, ModelError, ModelRequest, ModelResponse, ResultContent, StopReason, ToolResultBlock,
-    ToolUse,
-};
+use crate::model::{ApiErrorKind, ModelContext, ModelError, ModelRequest, ModelResponse, StopReason};
 use crate::telemetry::{Emitter, ErrorInfo, EventKind, TrimReason};
 use crate::tools::{ToolCall, ToolContext, ToolResult};
+use crate::transcript::{self, Content, ToolInput};
 
 /// Times that a turn's history is trimmed because the model refused it as too long.
 const MAX_TRIMS: u32 = 2;
@@ -290,9 +288,9 @@ impl Run<'_> {
         let (mut trims, mut with_images) = (0, true);
         loop {
             let request = ModelRequest {
-                system: settings.agent.system.clone(),
-                messages: self.conversation.messages().to_vec(),
-                tools: self.host.definitions.clone(),
+                system: &settings.agent.system,
+                messages: self.conversation.messages(),
+                tools: &self.host.definitions,
                 max_tokens: settings.model.max_tokens,
                 temperature: settings.model.temperature,
             };
@@ -349,7 +347,7 @@ impl Run<'_> {
     }
 
     /// Runs a turn's calls and adds their results. Returns how the run ends, if it does.
-    async fn run_tools(&mut self, calls: Vec<ToolUse>) -> Option<Ending> {
+    async fn run_tools(&mut self, calls: Vec<ToolCall>) -> Option<Ending> {
         let settings = &self.host.config.agent;
         let wanted = u32::try_from(calls.len()).unwrap_or(u32::MAX);
         if wanted > settings.max_tool_calls.saturating_sub(self.tool_calls) {
@@ -357,23 +355,25 @@ impl Run<'_> {
         }
         self.tool_calls += wanted;
         // Lazily, so that no more run than may; in order, so that the answer is in order.
-        let running = stream::iter(calls.clone().into_iter().map(|call| self.run_tool(call)));
+        let inputs: Vec<ToolInput> = calls.iter().map(|call| call.input.clone()).collect();
+        let running = stream::iter(calls.into_iter().map(|call| self.run_tool(call)));
         let results: Vec<ToolResult> = running
             .buffered(settings.parallel_tool_calls.max(1) as usize)
             .collect()
             .await;
         self.degraded |= results.iter().any(|result| result.degraded);
-        let inputs = calls.iter().map(|call| &call.input);
-        let verdicts = self.repetition.observe(&inputs.zip(&results).collect::<Vec<_>>());
+        let verdicts = self
+            .repetition
+            .observe(&inputs.iter().zip(&results).collect::<Vec<_>>());
         let ending = verdicts.contains(&Verdict::Stop).then_some(Ending::LoopDetected);
         let mut blocks = Vec::with_capacity(results.len());
-        for ((call, result), verdict) in calls.iter().zip(results).zip(verdicts) {
+        for (result, verdict) in results.into_iter().zip(verdicts) {
             let mut content = for_model(result.content, settings.max_result_bytes);
             if verdict == Verdict::Warn {
-                content.push(ResultContent::text(WARNING));
+                content.push(Content::text(WARNING));
             }
-            blocks.push(ToolResultBlock {
-                tool_use_id: call.id.clone(),
+            blocks.push(transcript::ToolResult {
+                tool_use_id: result.call_id,
                 content,
                 is_error: result.is_error,
             });
@@ -387,9 +387,7 @@ impl Run<'_> {
     }
 
     /// One call, on a task of its own: calls of a turn run side by side, on as many threads as there are.
-    async fn run_tool(&self, tool_use: ToolUse) -> ToolResult {
-        let ToolUse { id, name, input, .. } = tool_use;
-        let call = ToolCall { id, name, input };
+    async fn run_tool(&self, call: ToolCall) -> ToolResult {
         let (host, emitter, cancel) = (self.host.clone(), self.emitter.clone(), self.options.cancel.clone());
         let (deadline, in_task) = (self.deadline, call.clone());
         let task = tokio::spawn(async move {

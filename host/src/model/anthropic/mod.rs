@@ -2,26 +2,35 @@
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+mod request;
+mod response;
 mod stream;
 #[cfg(test)]
 mod tests;
-mod wire;
 
 use std::fmt;
 use std::pin::pin;
 
+use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use rustls::ClientConfig;
 
+#[cfg(test)]
+pub(super) use self::request::body as request_body;
 use self::stream::{Assembler, Step};
 use super::http::{ClientError, HttpClient, HttpSettings, Refusal, Reply, display_url};
 use super::{
-    BoxFuture, ModelError, ModelRequest, ModelResponse, ModelSettings, Progress, Provider, ProviderKind, is_loopback,
+    BoxFuture, ModelError, ModelRequest, ModelResponse, ModelSettings, PreparedRequest, Progress, Provider,
+    ProviderKind, is_loopback,
 };
+use crate::messages_api::{MESSAGES, headers as names};
 use crate::secret::Secret;
 
-const API_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+const API_VERSION: HeaderValue = HeaderValue::from_static(names::CURRENT_VERSION);
+
+/// The name under which conversations keep what only this API understands.
+const PROVIDER: &str = "anthropic";
 
 /// The simulator checks that there is a key, as the real API does, and takes any. It never gets a real one.
 const SIMULATED_KEY: &str = "simulated";
@@ -48,16 +57,16 @@ impl AnthropicClient {
         let mut key_header = HeaderValue::from_str(key).map_err(|_| ClientError::BadApiKey)?;
         key_header.set_sensitive(true);
         let headers = HeaderMap::from_iter([
-            (HeaderName::from_static("x-api-key"), key_header),
-            (HeaderName::from_static("anthropic-version"), API_VERSION),
+            (HeaderName::from_static(names::API_KEY), key_header),
+            (HeaderName::from_static(names::VERSION), API_VERSION),
             (CONTENT_TYPE, HeaderValue::from_static("application/json")),
         ]);
         let http = HttpSettings {
             base_url: &settings.base_url,
-            path: &["v1", "messages"],
+            path: &MESSAGES,
             headers,
             key: api_key,
-            request_id_header: "request-id",
+            request_id_header: names::REQUEST_ID,
             connect_timeout: settings.connect_timeout,
             idle_timeout: settings.idle_timeout,
         };
@@ -68,12 +77,8 @@ impl AnthropicClient {
         })
     }
 
-    async fn send(&self, request: &ModelRequest, progress: &Progress<'_>) -> Result<ModelResponse, ModelError> {
-        let body = wire::request_body(&self.model, request, self.stream).map_err(|error| ModelError::Malformed {
-            reason: format!("the request cannot be serialised: {error}"),
-            request_id: None,
-        })?;
-        let reply = self.http.post(body.into(), self.stream).await?;
+    async fn send(&self, body: Bytes, progress: &Progress<'_>) -> Result<ModelResponse, ModelError> {
+        let reply = self.http.post(body, self.stream).await?;
         if let Some(id) = &reply.request_id {
             progress.set_request_id(id);
         }
@@ -107,7 +112,7 @@ async fn read_stream(reply: Reply, progress: &Progress<'_>) -> Result<ModelRespo
 
 async fn read_whole(reply: Reply, progress: &Progress<'_>) -> Result<ModelResponse, ModelError> {
     let request_id = reply.request_id.clone();
-    let (usage, response) = wire::parse_response(&reply.whole().await?, request_id);
+    let (usage, response) = response::parse_response(&reply.whole().await?, request_id);
     if usage.is_known() {
         progress.final_usage(usage.usage());
     } else {
@@ -118,7 +123,7 @@ async fn read_whole(reply: Reply, progress: &Progress<'_>) -> Result<ModelRespon
 
 fn status_error(refusal: Refusal) -> ModelError {
     let parsed = serde_json::from_slice(&refusal.body).unwrap_or_default();
-    let mut error = wire::parse_error(&parsed, Some(refusal.status), refusal.request_id);
+    let mut error = response::parse_error(&parsed, Some(refusal.status), refusal.request_id);
     if error.message.is_empty() {
         // A gateway's page is not worth showing, its name for the status is.
         refusal.reason.clone_into(&mut error.message);
@@ -137,13 +142,21 @@ impl Provider for AnthropicClient {
         self.http.endpoint().to_owned()
     }
 
+    fn serialize(&self, request: &ModelRequest<'_>) -> Result<Bytes, ModelError> {
+        let body = request::body(&self.model, request, self.stream);
+        body.map(Bytes::from).map_err(|error| ModelError::Malformed {
+            reason: format!("the request cannot be serialised: {error}"),
+            request_id: None,
+        })
+    }
+
     fn attempt<'a>(
         &'a self,
-        request: &'a ModelRequest,
+        request: &'a PreparedRequest<'a>,
         progress: &'a Progress<'a>,
     ) -> BoxFuture<'a, Result<ModelResponse, ModelError>> {
         Box::pin(async move {
-            let result = self.send(request, progress).await;
+            let result = self.send(request.body.clone(), progress).await;
             result.map_err(|error| self.http.scrub(error))
         })
     }

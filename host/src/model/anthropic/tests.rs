@@ -8,9 +8,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 
-use super::super::{Measured, Message, Usage, Verdict, classify, counts_for_breaker};
+use super::super::{Measured, ToolDefinitions, Usage, Verdict, classify, counts_for_breaker};
 use super::*;
 use crate::tls;
+use crate::transcript::Message;
 
 const KEY: &str = "sk-ant-test-key";
 
@@ -72,16 +73,6 @@ fn client(settings: &ModelSettings) -> AnthropicClient {
     AnthropicClient::new(settings, &tls::client_config().unwrap()).unwrap()
 }
 
-fn request() -> ModelRequest {
-    ModelRequest {
-        system: String::new(),
-        messages: vec![Message::user("hi")],
-        tools: Vec::new(),
-        max_tokens: 16,
-        temperature: None,
-    }
-}
-
 struct Seen {
     result: Result<ModelResponse, ModelError>,
     shown: String,
@@ -99,7 +90,18 @@ async fn ask(client: &AnthropicClient) -> Seen {
     let shown = Mutex::new(String::new());
     let progress = Progress::new(|text| shown.lock().unwrap().push_str(text));
     progress.begin();
-    let result = client.attempt(&request(), &progress).await;
+    let request = ModelRequest {
+        system: "",
+        messages: &[Message::user("hi")],
+        tools: &ToolDefinitions::default(),
+        max_tokens: 16,
+        temperature: None,
+    };
+    let prepared = PreparedRequest {
+        request: &request,
+        body: client.serialize(&request).unwrap(),
+    };
+    let result = client.attempt(&prepared, &progress).await;
     let (measured, request_id) = (progress.measured(), progress.request_id());
     drop(progress);
     Seen {

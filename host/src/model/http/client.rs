@@ -11,10 +11,10 @@ use sse_stream::{Sse, SseByteStream};
 use thiserror::Error;
 use url::Url;
 
+use super::super::ModelError;
 use super::body::Body;
 use super::error::{body_error, display_url, reason, stream_error};
 use super::{headers, scrub};
-use super::super::ModelError;
 use crate::secret::Secret;
 
 const USER_AGENT: &str = concat!("cofferdam/", env!("CARGO_PKG_VERSION"));

@@ -2,8 +2,8 @@
 
 use url::Url;
 
-use super::body::BodyError;
 use super::super::ModelError;
+use super::body::BodyError;
 
 /// A URL for messages: its user part and its query may hold secrets.
 pub(crate) fn display_url(url: &Url) -> String {

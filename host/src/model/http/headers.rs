@@ -98,6 +98,9 @@ mod tests {
             Some("req_011C")
         );
         assert_eq!(request_id(&headers(&[("request-id", "a b")]), "request-id"), None);
-        assert_eq!(request_id(&headers(&[("request-id", "")]), "request-id").as_deref(), Some(""));
+        assert_eq!(
+            request_id(&headers(&[("request-id", "")]), "request-id").as_deref(),
+            Some("")
+        );
     }
 }
