@@ -96,7 +96,7 @@ fn large_contents_weigh_what_they_are() {
         call_id: String::new(),
         tool: String::new(),
         plugin: String::new(),
-        input,
+        input: input.into(),
     };
     assert!(started.weight() >= 10_000);
 }
