@@ -24,10 +24,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cofferdam::agent::{Ending, Host, RunOptions};
+use cofferdam::agent::RunOptions;
+use cofferdam::assembly::Host;
 use cofferdam::config::Config;
-use cofferdam::ledger::{Ledger, NanoUsd};
+use cofferdam::events::Ending;
+use cofferdam::ledger::Ledger;
 use cofferdam::model::ProviderKind;
+use cofferdam::money::NanoUsd;
 use cofferdam::sandbox::CompilePlace;
 use cofferdam::tools::{ComponentSource, PluginSettings};
 use serde_json::Value;

@@ -35,6 +35,7 @@ pub mod events;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod ledger;
+mod messages_api;
 pub mod model;
 pub mod money;
 pub mod resilience;
@@ -46,4 +47,5 @@ pub mod telemetry;
 pub mod tls;
 mod toml_text;
 pub mod tools;
+pub mod transcript;
 mod untrusted;

@@ -143,7 +143,7 @@ impl Host {
         let call = ToolCall {
             id: String::new(),
             name: tool.to_owned(),
-            input,
+            input: input.into(),
         };
         let result = self.tools.call(call, &context).await;
         let text = match &result.content[..] {

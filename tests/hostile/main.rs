@@ -155,7 +155,7 @@ impl Host {
         let call = ToolCall {
             id: "c".to_owned(),
             name: tool.to_owned(),
-            input,
+            input: input.into(),
         };
         self.tools.call(call, &context).await
     }

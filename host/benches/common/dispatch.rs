@@ -64,7 +64,7 @@ impl Dispatch {
         let call = ToolCall {
             id: "toolu_1".to_owned(),
             name: tool.to_owned(),
-            input,
+            input: input.into(),
         };
         self.tools.call(call, &context).await.outcome
     }

@@ -6,7 +6,7 @@ use super::session::Session;
 use super::settings::AgentSettings;
 use super::tenant::{self, DEFAULT_TENANT, TenantNameError};
 use crate::ledger::{BudgetSettings, Ledger};
-use crate::model::{Model, ToolDefinition};
+use crate::model::{Model, ToolDefinition, ToolDefinitions};
 use crate::resilience::{BreakerStats, ByHand};
 use crate::telemetry::{AlertSettings, Emitter, EventBus};
 use crate::tools::ToolSet;
@@ -37,7 +37,7 @@ pub struct AgentParts {
 struct Shared {
     parts: AgentParts,
     /// The tool definitions sent to the model.
-    definitions: Vec<ToolDefinition>,
+    definitions: ToolDefinitions,
 }
 
 impl Agent {
@@ -79,7 +79,7 @@ impl Agent {
         &self.shared.parts
     }
 
-    pub(super) fn definitions(&self) -> &[ToolDefinition] {
+    pub(super) fn definitions(&self) -> &ToolDefinitions {
         &self.shared.definitions
     }
 
@@ -119,7 +119,7 @@ impl Agent {
     }
 }
 
-fn definitions(tools: &ToolSet) -> Vec<ToolDefinition> {
+fn definitions(tools: &ToolSet) -> ToolDefinitions {
     tools
         .tools()
         .map(|tool| ToolDefinition {

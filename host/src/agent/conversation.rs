@@ -1,6 +1,6 @@
 //! The conversation's history, kept in the shape that the API accepts: the next message answers every tool use.
 
-use crate::model::{Block, Message, ResultContent, Role, ToolResultBlock};
+use crate::transcript::{Block, Content, Image, Message, Role, ToolResult};
 
 /// Maximum images per request; older ones are removed. The API accepts a hundred.
 const MAX_IMAGES: usize = 80;
@@ -93,7 +93,7 @@ impl Conversation {
     }
 
     /// Adds the results of a turn's calls, all in one message and in the order of the calls.
-    pub(super) fn push_results(&mut self, results: Vec<ToolResultBlock>) {
+    pub(super) fn push_results(&mut self, results: Vec<ToolResult>) {
         let content = results.into_iter().map(Block::ToolResult).collect();
         self.messages.push(Message {
             role: Role::User,
@@ -105,13 +105,13 @@ impl Conversation {
     fn keep_newest_images(&mut self) {
         let (mut images, mut bytes) = (0, 0);
         for content in self.result_contents_newest_first() {
-            if !matches!(content, ResultContent::Image { .. }) {
+            if !matches!(content, Content::Image(_)) {
                 continue;
             }
             images += 1;
             bytes += size(content);
             if images > MAX_IMAGES || bytes > MAX_IMAGE_BYTES {
-                *content = ResultContent::text("[an image of an earlier result is left out]");
+                *content = Content::text("[an image of an earlier result is left out]");
             }
         }
     }
@@ -120,16 +120,16 @@ impl Conversation {
     pub(super) fn drop_images(&mut self) -> Trimmed {
         let mut dropped = Trimmed::default();
         for content in self.result_contents_newest_first() {
-            if matches!(content, ResultContent::Image { .. }) {
+            if matches!(content, Content::Image(_)) {
                 dropped.images += 1;
                 dropped.bytes += size(content);
-                *content = ResultContent::text("[an image is left out: the model's API did not accept it]");
+                *content = Content::text("[an image is left out: the model's API did not accept it]");
             }
         }
         dropped
     }
 
-    fn result_contents_newest_first(&mut self) -> impl Iterator<Item = &mut ResultContent> {
+    fn result_contents_newest_first(&mut self) -> impl Iterator<Item = &mut Content> {
         let blocks = self
             .messages
             .iter_mut()
@@ -155,9 +155,9 @@ impl Conversation {
         content
             .iter()
             .filter_map(|block| match block {
-                Block::ToolUse(tool_use) => Some(Block::ToolResult(ToolResultBlock {
+                Block::ToolUse(tool_use) => Some(Block::ToolResult(ToolResult {
                     tool_use_id: tool_use.id.clone(),
-                    content: vec![ResultContent::text("The call was not made: the run ended before it.")],
+                    content: vec![Content::text("The call was not made: the run ended before it.")],
                     is_error: true,
                 })),
                 _ => None,
@@ -209,31 +209,29 @@ fn trim_message(message: &mut Message, kept: usize, trimmed: &mut Trimmed) {
             .iter()
             .filter(|content| text_of(content).is_none())
             .count();
-        result.content = vec![ResultContent::text(marked)];
+        result.content = vec![Content::text(marked)];
     }
 }
 
 /// The cost of sending it, in bytes of text: even the smallest image costs as much as pages of text.
-fn weight(content: &ResultContent) -> usize {
+fn weight(content: &Content) -> usize {
     match content {
-        ResultContent::Text { text } => text.len(),
-        ResultContent::Image { .. } => size(content).max(MIN_IMAGE_WEIGHT),
+        Content::Text { text } => text.len(),
+        Content::Image(_) => size(content).max(MIN_IMAGE_WEIGHT),
     }
 }
 
-fn size(content: &ResultContent) -> usize {
+fn size(content: &Content) -> usize {
     match content {
-        ResultContent::Text { text } => text.len(),
-        ResultContent::Image {
-            source: crate::model::ImageSource::Base64 { data, .. },
-        } => data.len(),
+        Content::Text { text } => text.len(),
+        Content::Image(Image { base64, .. }) => base64.len(),
     }
 }
 
-fn text_of(content: &ResultContent) -> Option<&str> {
+fn text_of(content: &Content) -> Option<&str> {
     match content {
-        ResultContent::Text { text } => Some(text),
-        ResultContent::Image { .. } => None,
+        Content::Text { text } => Some(text),
+        Content::Image(_) => None,
     }
 }
 
@@ -243,13 +241,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::ToolUse;
+    use crate::transcript::ToolUse;
 
     fn exchange(conversation: &mut Conversation, id: &str, result: &str) {
         conversation.push_answer(vec![tool_use(id)]);
-        conversation.push_results(vec![ToolResultBlock {
+        conversation.push_results(vec![ToolResult {
             tool_use_id: id.to_owned(),
-            content: vec![ResultContent::text(result)],
+            content: vec![Content::text(result)],
             is_error: false,
         }]);
     }
@@ -258,16 +256,16 @@ mod tests {
         Block::ToolUse(ToolUse {
             id: id.to_owned(),
             name: "n".to_owned(),
-            input: json!({}),
-            extra: Default::default(),
+            input: json!({}).into(),
+            extra: None,
         })
     }
 
     fn result_text(message: &Message) -> &str {
         match &message.content[0] {
             Block::ToolResult(result) => match &result.content[0] {
-                ResultContent::Text { text } => text,
-                ResultContent::Image { .. } => panic!("an image"),
+                Content::Text { text } => text,
+                Content::Image(_) => panic!("an image"),
             },
             block => panic!("{block:?}"),
         }
@@ -354,14 +352,14 @@ mod tests {
     }
 
     fn with_images(conversation: &mut Conversation, id: &str, images: usize, bytes: usize) {
-        let image = || ResultContent::Image {
-            source: crate::model::ImageSource::Base64 {
+        let image = || {
+            Content::Image(Image {
                 media_type: "image/png".to_owned(),
-                data: "x".repeat(bytes),
-            },
+                base64: "x".repeat(bytes),
+            })
         };
         conversation.push_answer(vec![tool_use(id)]);
-        conversation.push_results(vec![ToolResultBlock {
+        conversation.push_results(vec![ToolResult {
             tool_use_id: id.to_owned(),
             content: (0..images).map(|_| image()).collect(),
             is_error: false,

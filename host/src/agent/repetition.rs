@@ -1,9 +1,8 @@
 //! Detects a model that repeats the same tool call.
 
-use serde_json::Value;
-
 use crate::events::Outcome;
 use crate::tools::{Part, ToolResult};
+use crate::transcript::ToolInput;
 
 /// After this many consecutive turns with the same call, the model gets a warning.
 const WARN_AT: u32 = 3;
@@ -31,14 +30,14 @@ pub(super) struct Repetition {
 #[derive(Debug, PartialEq)]
 struct Call {
     tool: String,
-    input: Value,
+    input: ToolInput,
     outcome: Outcome,
     content: Option<Vec<Part>>,
 }
 
 impl Repetition {
     /// A verdict for each call of a turn, in order.
-    pub(super) fn observe(&mut self, turn: &[(&Value, &ToolResult)]) -> Vec<Verdict> {
+    pub(super) fn observe(&mut self, turn: &[(&ToolInput, &ToolResult)]) -> Vec<Verdict> {
         let before = std::mem::take(&mut self.calls);
         let mut verdicts = Vec::with_capacity(turn.len());
         for (input, result) in turn {
@@ -117,7 +116,7 @@ mod tests {
     fn turn(repetition: &mut Repetition, calls: &[(i32, Outcome, &str)]) -> Vec<Verdict> {
         let calls: Vec<_> = calls
             .iter()
-            .map(|(input, outcome, output)| (json!(input), result(*outcome, output)))
+            .map(|(input, outcome, output)| (json!(input).into(), result(*outcome, output)))
             .collect();
         repetition.observe(&calls.iter().map(|(input, result)| (input, result)).collect::<Vec<_>>())
     }
@@ -181,7 +180,7 @@ mod tests {
                 media_type: "image/png".to_owned(),
                 base64: index.to_string(),
             }];
-            assert_eq!(repetition.observe(&[(&json!({}), &seen)]), [Verdict::Fine]);
+            assert_eq!(repetition.observe(&[(&json!({}).into(), &seen)]), [Verdict::Fine]);
         }
     }
 }

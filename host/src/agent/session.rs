@@ -11,14 +11,11 @@ use super::repetition::{Repetition, Verdict, WARNING};
 use super::report::RunReport;
 use super::step::{Step, next_step};
 use super::tool_result::content_for_model;
-use crate::events::Ending;
-use crate::events::{ErrorInfo, EventKind, TrimReason};
-use crate::model::{
-    ApiErrorKind, ModelContext, ModelError, ModelRequest, ModelResponse, ResultContent, StopReason, ToolResultBlock,
-    ToolUse,
-};
+use crate::events::{Ending, ErrorInfo, EventKind, TrimReason};
+use crate::model::{ApiErrorKind, ModelContext, ModelError, ModelRequest, ModelResponse, StopReason};
 use crate::telemetry::Emitter;
 use crate::tools::{ToolCall, ToolContext, ToolResult};
+use crate::transcript::{self, Content, ToolInput};
 
 /// How often one turn's history is trimmed because it is too long or too expensive.
 const MAX_TRIMS: u32 = 2;
@@ -285,9 +282,9 @@ impl Run<'_> {
         let (mut trims, mut with_images) = (0, true);
         loop {
             let request = ModelRequest {
-                system: parts.settings.system.clone(),
-                messages: self.conversation.messages().to_vec(),
-                tools: self.agent.definitions().to_vec(),
+                system: &parts.settings.system,
+                messages: self.conversation.messages(),
+                tools: self.agent.definitions(),
                 max_tokens: parts.max_tokens,
                 temperature: parts.temperature,
             };
@@ -344,31 +341,33 @@ impl Run<'_> {
     }
 
     /// Runs a turn's calls and adds their results. Returns an ending if the run must end.
-    async fn run_tools(&mut self, calls: Vec<ToolUse>) -> Option<Ending> {
+    async fn run_tools(&mut self, calls: Vec<ToolCall>) -> Option<Ending> {
         let settings = &self.agent.parts().settings;
         let wanted = u32::try_from(calls.len()).unwrap_or(u32::MAX);
         if wanted > settings.max_tool_calls.saturating_sub(self.tool_calls) {
             return Some(Ending::MaxToolCalls);
         }
         self.tool_calls += wanted;
+        let inputs: Vec<ToolInput> = calls.iter().map(|call| call.input.clone()).collect();
         // A lazy stream, so that `buffered` limits how many calls run concurrently and keeps the results in order.
-        let running = stream::iter(calls.clone().into_iter().map(|call| self.run_tool(call)));
+        let running = stream::iter(calls.into_iter().map(|call| self.run_tool(call)));
         let results: Vec<ToolResult> = running
             .buffered(settings.parallel_tool_calls.max(1) as usize)
             .collect()
             .await;
         self.degraded |= results.iter().any(|result| result.degraded);
-        let inputs = calls.iter().map(|call| &call.input);
-        let verdicts = self.repetition.observe(&inputs.zip(&results).collect::<Vec<_>>());
+        let verdicts = self
+            .repetition
+            .observe(&inputs.iter().zip(&results).collect::<Vec<_>>());
         let ending = verdicts.contains(&Verdict::Stop).then_some(Ending::LoopDetected);
         let mut blocks = Vec::with_capacity(results.len());
-        for ((call, result), verdict) in calls.iter().zip(results).zip(verdicts) {
+        for (result, verdict) in results.into_iter().zip(verdicts) {
             let mut content = content_for_model(result.content, settings.max_result_bytes);
             if verdict == Verdict::Warn {
-                content.push(ResultContent::text(WARNING));
+                content.push(Content::text(WARNING));
             }
-            blocks.push(ToolResultBlock {
-                tool_use_id: call.id.clone(),
+            blocks.push(transcript::ToolResult {
+                tool_use_id: result.call_id,
                 content,
                 is_error: result.is_error,
             });
@@ -382,9 +381,7 @@ impl Run<'_> {
     }
 
     /// Runs one call on its own task, so that a turn's calls run in parallel on all of the runtime's threads.
-    async fn run_tool(&self, tool_use: ToolUse) -> ToolResult {
-        let ToolUse { id, name, input, .. } = tool_use;
-        let call = ToolCall { id, name, input };
+    async fn run_tool(&self, call: ToolCall) -> ToolResult {
         let (agent, emitter, cancel) = (self.agent.clone(), self.emitter.clone(), self.options.cancel.clone());
         let (deadline, in_task) = (self.deadline, call.clone());
         let task = tokio::spawn(async move {

@@ -1,7 +1,9 @@
 //! The pure decision after each model answer.
 
 use crate::events::Ending;
-use crate::model::{ModelResponse, StopReason, ToolUse};
+use crate::model::{ModelResponse, StopReason};
+use crate::tools::ToolCall;
+use crate::transcript::ToolUse;
 use crate::untrusted::{NAME_CHARS, display_untrusted};
 
 /// Consecutive `pause_turn` answers that are continued, as the vendor recommends.
@@ -11,7 +13,7 @@ pub(super) const MAX_PAUSES: u32 = 5;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
     Finish(Ending),
-    RunTools(Vec<ToolUse>),
+    RunTools(Vec<ToolCall>),
     /// Send the answer back unchanged and let the model continue.
     Continue,
     /// The answer is unusable. Holds an error kind and a message.
@@ -24,7 +26,7 @@ pub(super) fn next_step(response: &ModelResponse, pauses: u32) -> Step {
     match &response.stop_reason {
         StopReason::EndTurn | StopReason::StopSequence => Step::Finish(Ending::Completed),
         StopReason::ToolUse => {
-            let calls: Vec<ToolUse> = response.tool_uses().cloned().collect();
+            let calls: Vec<ToolCall> = response.tool_uses().map(call).collect();
             if calls.is_empty() {
                 Step::Fail(
                     "malformed_answer",
@@ -53,13 +55,23 @@ pub(super) fn next_step(response: &ModelResponse, pauses: u32) -> Step {
     }
 }
 
+/// The conversation keeps the call as the model made it; both share its input.
+fn call(tool_use: &ToolUse) -> ToolCall {
+    let ToolUse { id, name, input, .. } = tool_use;
+    ToolCall {
+        id: id.clone(),
+        name: name.clone(),
+        input: input.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
     use crate::events::Usage;
-    use crate::model::Block;
+    use crate::transcript::Block;
 
     fn response(stop_reason: &str, content: Vec<Block>) -> ModelResponse {
         ModelResponse {
@@ -75,8 +87,8 @@ mod tests {
         ToolUse {
             id: "t".to_owned(),
             name: "n".to_owned(),
-            input: json!({}),
-            extra: Default::default(),
+            input: json!({}).into(),
+            extra: None,
         }
     }
 
@@ -89,7 +101,7 @@ mod tests {
             ("refusal", Step::Finish(Ending::Refused)),
             ("model_context_window_exceeded", Step::Finish(Ending::ContextOverflow)),
             ("pause_turn", Step::Continue),
-            ("tool_use", Step::RunTools(vec![tool_use()])),
+            ("tool_use", Step::RunTools(vec![call(&tool_use())])),
         ] {
             assert_eq!(
                 next_step(&response(reason, vec![Block::ToolUse(tool_use())]), 0),

@@ -365,7 +365,7 @@ pub(crate) mod tests {
                 call_id: "c".into(),
                 tool: "get_weather".into(),
                 plugin: "weather".into(),
-                input: json!({ "location": "Boston" }),
+                input: json!({ "location": "Boston" }).into(),
             }),
             "    tool  get_weather {\"location\":\"Boston\"}"
         );

@@ -119,7 +119,16 @@ pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
         deadline,
         cancel: &cancel,
     };
-    let result = tools.call(ToolCall { id, name, input }, &context).await;
+    let result = tools
+        .call(
+            ToolCall {
+                id,
+                name,
+                input: input.into(),
+            },
+            &context,
+        )
+        .await;
     events.flush(FLUSH_WAIT).await;
     if let Some(printer) = printer {
         printer.flush().await;

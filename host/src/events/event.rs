@@ -78,7 +78,7 @@ pub enum EventKind {
         tool: String,
         /// The plugin that serves the tool; empty for an unknown tool.
         plugin: String,
-        input: Value,
+        input: Arc<Value>,
     },
     ToolCallFinished(Box<ToolCallFinished>),
     BreakerChanged {

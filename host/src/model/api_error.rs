@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::ModelError;
+use crate::messages_api::ErrorType;
 
 /// What the API reported, and what it said about trying again.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,19 +86,19 @@ impl ApiErrorKind {
 
     /// By `error.type`, which decides only inside a stream, where there is no status to go by.
     pub fn from_type(error_type: &str) -> Self {
-        match error_type {
-            "invalid_request_error" => Self::InvalidRequest,
-            "authentication_error" => Self::Authentication,
-            "billing_error" => Self::Billing,
-            "permission_error" => Self::Permission,
-            "not_found_error" => Self::NotFound,
-            "conflict_error" => Self::Conflict,
-            "request_too_large" => Self::RequestTooLarge,
-            "rate_limit_error" => Self::RateLimited,
-            "api_error" => Self::ServerError,
-            "timeout_error" => Self::GatewayTimeout,
-            "overloaded_error" => Self::Overloaded,
-            _ => Self::Unknown,
+        match ErrorType::from_name(error_type) {
+            Some(ErrorType::InvalidRequest) => Self::InvalidRequest,
+            Some(ErrorType::Authentication) => Self::Authentication,
+            Some(ErrorType::Billing) => Self::Billing,
+            Some(ErrorType::Permission) => Self::Permission,
+            Some(ErrorType::NotFound) => Self::NotFound,
+            Some(ErrorType::Conflict) => Self::Conflict,
+            Some(ErrorType::RequestTooLarge) => Self::RequestTooLarge,
+            Some(ErrorType::RateLimit) => Self::RateLimited,
+            Some(ErrorType::Api) => Self::ServerError,
+            Some(ErrorType::Timeout) => Self::GatewayTimeout,
+            Some(ErrorType::Overloaded) => Self::Overloaded,
+            None => Self::Unknown,
         }
     }
 

@@ -87,7 +87,7 @@ fn after(last: &Option<Box<ModelError>>) -> String {
         .unwrap_or_default()
 }
 
-/// In tenths of a second, for nobody reads nanoseconds.
+/// Rounded to 0.1 s for display.
 fn next_try(retry_after: Duration) -> String {
     if retry_after.is_zero() {
         return String::new();

@@ -6,8 +6,10 @@
 mod anthropic;
 mod api_error;
 mod classify;
+mod definitions;
 mod error;
 mod estimate;
+mod http;
 mod message;
 mod prices;
 mod provider;
@@ -23,14 +25,16 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use anthropic::{AnthropicClient, ClientError};
+pub use self::http::ClientError;
+pub use anthropic::AnthropicClient;
 pub use api_error::{ApiError, ApiErrorKind};
 pub use classify::{MAX_RETRY_AFTER, Verdict, classify, counts_for_breaker};
+pub use definitions::{ToolDefinition, ToolDefinitions};
 pub use error::{GaveUp, ModelError};
 pub use message::*;
 pub use prices::*;
 pub(crate) use provider::is_loopback;
-pub use provider::{Measured, ModelSettings, Progress, Provider, ProviderKind};
+pub use provider::{Measured, ModelSettings, PreparedRequest, Progress, Provider, ProviderKind};
 pub use stack::ModelStack;
 
 use crate::resilience::Breaker;
@@ -45,7 +49,7 @@ pub trait Model: std::fmt::Debug + Send + Sync + 'static {
 
     fn respond<'a>(
         &'a self,
-        request: &'a ModelRequest,
+        request: &'a ModelRequest<'a>,
         cx: &'a ModelContext<'a>,
     ) -> BoxFuture<'a, Result<ModelResponse, ModelError>>;
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 use url::{Host, Url};
 
@@ -86,6 +87,13 @@ fn default_base_url() -> Url {
     Url::parse("https://api.anthropic.com").expect("the default base URL is a URL")
 }
 
+/// A request that is ready to be sent. All attempts of a turn share its body.
+#[derive(Clone, Debug)]
+pub struct PreparedRequest<'a> {
+    pub request: &'a ModelRequest<'a>,
+    pub body: Bytes,
+}
+
 /// One vendor's API. An implementation makes exactly one attempt per call: retries, time-outs, money and breakers stand
 /// around it, in [`ModelStack`](super::ModelStack). Dropping the future must stop the attempt.
 pub trait Provider: fmt::Debug + Send + Sync + 'static {
@@ -95,10 +103,18 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// Where requests go, for messages: no user part, no query.
     fn endpoint(&self) -> String;
 
+    /// Serialises a request. Called once per turn, before any attempt: the tokens of the prompt are estimated from the body's
+    /// length, so it should be what is sent.
+    ///
+    /// # Errors
+    ///
+    /// Where the request has no serialised form. Nothing was sent then.
+    fn serialize(&self, request: &ModelRequest<'_>) -> Result<Bytes, ModelError>;
+
     /// What is learnt on the way is told to `progress`, which outlives an attempt that is cut short.
     fn attempt<'a>(
         &'a self,
-        request: &'a ModelRequest,
+        request: &'a PreparedRequest<'a>,
         progress: &'a Progress<'a>,
     ) -> BoxFuture<'a, Result<ModelResponse, ModelError>>;
 }

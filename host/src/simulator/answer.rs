@@ -5,7 +5,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::body::Part;
@@ -17,6 +18,9 @@ use super::script::{
     Answer, AnswerKind, ErrorAnswer, Fault, FaultKind, FaultPoint, MessageAnswer, ToolInput, UsageAnswer,
 };
 use super::sse;
+use crate::messages_api::{
+    self, Block, CacheCreation, END_TURN, ErrorBody, ErrorDetail, ErrorType, MessageDelta, StreamEvent, TOOL_USE, Usage,
+};
 
 const GARBAGE: &[u8] = b"\xff\xfe<html>upstream connect error\0{\"type\":";
 
@@ -64,7 +68,7 @@ pub(super) fn reply(answer: &Answer, asked: &Asked<'_>) -> Reply {
                 message: message.clone(),
                 error_code: None,
             };
-            return Reply::Response(json_reply(error.status, &error.body(asked.request_id)));
+            return Reply::Response(error_reply(&error, asked.request_id));
         }
         (AnswerKind::Message(answer_message), _) => {
             let message = compose(answer_message, asked);
@@ -75,12 +79,12 @@ pub(super) fn reply(answer: &Answer, asked: &Asked<'_>) -> Reply {
                     sse::events(&message, &answer.stream),
                 )
             } else {
-                (200, "application/json", vec![whole(message.complete().to_string())])
+                (200, "application/json", vec![whole(json_text(&message.complete()))])
             }
         }
         (AnswerKind::Error(error), _) => {
             let body = api_error(error).body(asked.request_id);
-            (error.status, "application/json", vec![whole(body.to_string())])
+            (error.status, "application/json", vec![whole(json_text(&body))])
         }
         (AnswerKind::Raw(raw), _) => (raw.status, raw.content_type.as_str(), vec![whole(raw.body.clone())]),
     };
@@ -95,12 +99,21 @@ pub(super) fn reply(answer: &Answer, asked: &Asked<'_>) -> Reply {
     })
 }
 
-pub(super) fn json_reply(status: u16, body: &Value) -> ReplyResponse {
+pub(super) fn json_reply(status: u16, body: &impl Serialize) -> ReplyResponse {
     ReplyResponse {
         status,
         content_type: "application/json".to_owned(),
-        parts: vec![Part::Data(Bytes::from(body.to_string()))],
+        parts: vec![Part::Data(Bytes::from(json_text(body)))],
     }
+}
+
+pub(super) fn error_reply(error: &ApiError, request_id: &str) -> ReplyResponse {
+    json_reply(error.status, &error.body(request_id))
+}
+
+/// Plain data with string keys always serialises.
+pub(super) fn json_text(data: &impl Serialize) -> String {
+    serde_json::to_string(data).unwrap_or_default()
 }
 
 fn whole(body: String) -> sse::Event {
@@ -119,7 +132,7 @@ fn api_error(answer: &ErrorAnswer) -> ApiError {
     let kind = answer
         .kind
         .clone()
-        .unwrap_or_else(|| error::kind_of(answer.status).to_owned());
+        .unwrap_or_else(|| ErrorType::from_status(answer.status).name().to_owned());
     ApiError {
         status: answer.status,
         message: answer
@@ -154,9 +167,18 @@ fn break_off(events: Vec<sse::Event>, fault: &Fault, request_id: &str) -> Vec<Pa
         FaultKind::Reset => Some(Part::HangUp(Hangup::Reset)),
         FaultKind::Stall => Some(Part::Stall),
         FaultKind::Garbage => Some(Part::Data(Bytes::from_static(GARBAGE))),
-        FaultKind::ErrorEvent { kind, message } => Some(Part::Data(sse::event(&json!({
-            "type": "error", "error": { "type": kind, "message": message }, "request_id": request_id,
-        })))),
+        FaultKind::ErrorEvent { kind, message } => {
+            let error = ErrorDetail {
+                kind: kind.clone(),
+                message: message.clone(),
+                details: None,
+            };
+            let request_id = Some(request_id.to_owned());
+            Some(Part::Data(sse::event(&StreamEvent::Error(ErrorBody {
+                error,
+                request_id,
+            }))))
+        }
     });
     parts
 }
@@ -177,8 +199,8 @@ pub(super) struct Message {
     pub(super) content: Vec<ContentBlock>,
     stop_reason: String,
     stop_sequence: Option<String>,
-    /// As the API writes it; none: left out.
-    usage: Option<Value>,
+    /// None: left out.
+    usage: Option<Usage>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,11 +242,7 @@ fn compose(answer: &MessageAnswer, asked: &Asked<'_>) -> Message {
             input,
         });
     }
-    let default_reason = if answer.tools.is_empty() {
-        "end_turn"
-    } else {
-        "tool_use"
-    };
+    let default_reason = if answer.tools.is_empty() { END_TURN } else { TOOL_USE };
     Message {
         id: format!("msg_sim_{:06}", asked.number),
         model: answer.model.clone().unwrap_or_else(|| asked.view.model().to_owned()),
@@ -254,7 +272,7 @@ pub(super) fn thinking_signature(text: &str) -> String {
     STANDARD.encode(Sha256::digest(text.as_bytes()))
 }
 
-fn usage(answer: &UsageAnswer, content: &[ContentBlock], asked: &Asked<'_>) -> Option<Value> {
+fn usage(answer: &UsageAnswer, content: &[ContentBlock], asked: &Asked<'_>) -> Option<Usage> {
     let figures = match answer {
         UsageAnswer::Omitted => return None,
         UsageAnswer::Computed => Default::default(),
@@ -268,18 +286,21 @@ fn usage(answer: &UsageAnswer, content: &[ContentBlock], asked: &Asked<'_>) -> O
         })
         .sum();
     let output = tokens(said).max(1).min(asked.view.max_tokens());
-    Some(json!({
-        "input_tokens": figures.input_tokens.unwrap_or_else(|| tokens(asked.bytes)),
-        "cache_creation_input_tokens":
-            figures.cache_creation_5m_input_tokens.saturating_add(figures.cache_creation_1h_input_tokens),
-        "cache_creation": {
-            "ephemeral_5m_input_tokens": figures.cache_creation_5m_input_tokens,
-            "ephemeral_1h_input_tokens": figures.cache_creation_1h_input_tokens,
-        },
-        "cache_read_input_tokens": figures.cache_read_input_tokens,
-        "output_tokens": figures.output_tokens.unwrap_or(output),
-        "service_tier": "standard",
-    }))
+    let split = CacheCreation {
+        ephemeral_5m_input_tokens: figures.cache_creation_5m_input_tokens,
+        ephemeral_1h_input_tokens: figures.cache_creation_1h_input_tokens,
+    };
+    let written = split
+        .ephemeral_5m_input_tokens
+        .saturating_add(split.ephemeral_1h_input_tokens);
+    Some(Usage {
+        input_tokens: Some(figures.input_tokens.unwrap_or_else(|| tokens(asked.bytes))),
+        cache_creation_input_tokens: Some(written),
+        cache_creation: Some(split),
+        cache_read_input_tokens: Some(figures.cache_read_input_tokens),
+        output_tokens: Some(figures.output_tokens.unwrap_or(output)),
+        service_tier: Some("standard"),
+    })
 }
 
 /// The simulator's idea of a token: four bytes.
@@ -289,74 +310,58 @@ pub(super) fn tokens(bytes: usize) -> u64 {
 
 impl Message {
     /// The body of an answer that is no stream.
-    fn complete(&self) -> Value {
-        let content = self.content.iter().map(ContentBlock::complete).collect();
-        self.render(
-            content,
-            json!(self.stop_reason),
-            json!(self.stop_sequence),
-            self.usage.clone(),
-        )
+    fn complete(&self) -> messages_api::Message {
+        messages_api::Message {
+            content: self.content.iter().map(ContentBlock::complete).collect(),
+            stop_reason: Some(self.stop_reason.clone()),
+            stop_sequence: self.stop_sequence.clone(),
+            ..messages_api::Message::started(&self.id, &self.model, self.usage)
+        }
     }
 
     /// What `message_start` holds: no content yet, and the usage that is known at the start.
-    pub(super) fn started(&self) -> Value {
-        let usage = self.usage.clone().map(|mut usage| {
-            usage["output_tokens"] = json!(1);
-            usage
+    pub(super) fn started(&self) -> messages_api::Message {
+        let usage = self.usage.map(|usage| Usage {
+            output_tokens: Some(1),
+            ..usage
         });
-        self.render(Vec::new(), Value::Null, Value::Null, usage)
+        messages_api::Message::started(&self.id, &self.model, usage)
     }
 
     /// The `message_delta`, with the cumulative usage.
-    pub(super) fn ended(&self) -> Value {
-        let mut event = json!({
-            "type": "message_delta",
-            "delta": { "stop_reason": self.stop_reason, "stop_sequence": self.stop_sequence },
-        });
-        if let Some(usage) = &self.usage {
-            let mut usage = usage.clone();
-            if let Some(usage) = usage.as_object_mut() {
-                usage.retain(|key, _| key.ends_with("_tokens"));
-            }
-            event["usage"] = usage;
+    pub(super) fn ended(&self) -> StreamEvent {
+        StreamEvent::MessageDelta {
+            delta: MessageDelta {
+                stop_reason: Some(self.stop_reason.clone()),
+                stop_sequence: self.stop_sequence.clone(),
+            },
+            usage: self.usage.map(|usage| Usage {
+                cache_creation: None,
+                service_tier: None,
+                ..usage
+            }),
         }
-        event
-    }
-
-    fn render(&self, content: Vec<Value>, stop_reason: Value, stop_sequence: Value, usage: Option<Value>) -> Value {
-        let mut message = json!({
-            "id": self.id, "type": "message", "role": "assistant", "model": self.model, "content": content,
-            "stop_reason": stop_reason, "stop_sequence": stop_sequence,
-        });
-        if let Some(usage) = usage {
-            message["usage"] = usage;
-        }
-        message
     }
 }
 
 impl ContentBlock {
-    fn complete(&self) -> Value {
+    fn complete(&self) -> Block {
         match self {
-            Self::Text(text) => json!({ "type": "text", "text": text }),
-            Self::Thinking { text, signature } => {
-                json!({ "type": "thinking", "thinking": text, "signature": signature })
-            }
+            Self::Text(text) => Block::text(text),
+            Self::Thinking { text, signature } => Block::thinking(text, signature),
             // Outside a stream there is no way to say half a JSON text.
             Self::ToolUse { id, name, input } => {
-                let input: Value = serde_json::from_str(input).unwrap_or_else(|_| json!({}));
-                json!({ "type": "tool_use", "id": id, "name": name, "input": input })
+                Block::tool_use(id, name, serde_json::from_str(input).unwrap_or_else(|_| json!({})))
             }
         }
     }
 
     /// What `content_block_start` holds.
-    pub(super) fn started(&self) -> Value {
+    pub(super) fn started(&self) -> Block {
         match self {
-            Self::Text(_) => json!({ "type": "text", "text": "" }),
-            Self::Thinking { .. } => json!({ "type": "thinking", "thinking": "", "signature": "" }),
-            Self::ToolUse { id, name, .. } => json!({ "type": "tool_use", "id": id, "name": name, "input": {} }),
+            Self::Text(_) => Block::text(""),
+            Self::Thinking { .. } => Block::thinking("", ""),
+            Self::ToolUse { id, name, .. } => Block::tool_use(id, name, json!({})),
         }
     }
 }

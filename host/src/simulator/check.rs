@@ -10,9 +10,7 @@ use http::HeaderMap;
 use serde_json::Value;
 
 use super::error::ApiError;
-
-/// The largest request body, in bytes: 32 MB, as the API's reference says.
-pub(super) const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
+use crate::messages_api::headers::{API_KEY, VERSION, VERSIONS};
 
 /// Every top-level field that the API knows.
 const FIELDS: [&str; 23] = [
@@ -71,15 +69,15 @@ pub(super) fn headers(headers: &HeaderMap, has_body: bool) -> Checked {
             .unwrap_or_default()
             .trim()
     };
-    if text("x-api-key").is_empty() {
-        return Err(ApiError::new(401, "x-api-key header is required"));
+    if text(API_KEY).is_empty() {
+        return Err(ApiError::new(401, format!("{API_KEY} header is required")));
     }
-    match text("anthropic-version") {
-        "" => return Err(ApiError::invalid("anthropic-version: header is required")),
-        "2023-06-01" | "2023-01-01" => {}
+    match text(VERSION) {
+        "" => return Err(ApiError::invalid(format!("{VERSION}: header is required"))),
+        known if VERSIONS.contains(&known) => {}
         other => {
             return Err(ApiError::invalid(format!(
-                "anthropic-version: \"{other}\" is not a valid version"
+                "{VERSION}: \"{other}\" is not a valid version"
             )));
         }
     }

@@ -1,6 +1,6 @@
-//! The API's errors: what a status is called, and the body it comes with.
+//! The API's errors, as the simulator answers them.
 
-use serde_json::{Value, json};
+use crate::messages_api::{ErrorBody, ErrorDetail, ErrorDetails, ErrorType};
 
 /// An HTTP error as the API answers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ impl ApiError {
     pub(super) fn new(status: u16, message: impl Into<String>) -> Self {
         Self {
             status,
-            kind: kind_of(status).to_owned(),
+            kind: ErrorType::from_status(status).name().to_owned(),
             message: message.into(),
             error_code: None,
         }
@@ -25,76 +25,37 @@ impl ApiError {
         Self::new(400, message)
     }
 
-    pub(super) fn body(&self, request_id: &str) -> Value {
-        let mut error = json!({ "type": self.kind, "message": self.message });
-        if let Some(code) = &self.error_code {
-            error["details"] = json!({ "error_code": code });
+    pub(super) fn body(&self, request_id: &str) -> ErrorBody {
+        let code = self.error_code.clone();
+        ErrorBody {
+            error: ErrorDetail {
+                kind: self.kind.clone(),
+                message: self.message.clone(),
+                details: code.map(|code| ErrorDetails { error_code: Some(code) }),
+            },
+            request_id: Some(request_id.to_owned()),
         }
-        json!({ "type": "error", "error": error, "request_id": request_id })
-    }
-}
-
-/// The `error.type` that belongs to a status.
-pub(super) fn kind_of(status: u16) -> &'static str {
-    match status {
-        401 => "authentication_error",
-        402 => "billing_error",
-        403 => "permission_error",
-        404 => "not_found_error",
-        409 => "conflict_error",
-        413 => "request_too_large",
-        429 => "rate_limit_error",
-        504 => "timeout_error",
-        529 => "overloaded_error",
-        500.. => "api_error",
-        _ => "invalid_request_error",
     }
 }
 
 /// The status that an error type comes with where it is not inside a stream.
 pub(super) fn status_of(kind: &str) -> u16 {
-    match kind {
-        "invalid_request_error" => 400,
-        "authentication_error" => 401,
-        "billing_error" => 402,
-        "permission_error" => 403,
-        "not_found_error" => 404,
-        "conflict_error" => 409,
-        "request_too_large" => 413,
-        "rate_limit_error" => 429,
-        "timeout_error" => 504,
-        "overloaded_error" => 529,
-        _ => 500,
-    }
+    ErrorType::from_name(kind).unwrap_or(ErrorType::Api).status()
 }
 
 /// The usual words of an error type.
 pub(super) fn message_of(kind: &str) -> &'static str {
-    match kind {
-        "authentication_error" => "invalid x-api-key",
-        "billing_error" => "Your credit balance is too low to access the Anthropic API.",
-        "permission_error" => "Your API key does not have permission to use the specified resource.",
-        "not_found_error" => "Not Found",
-        "conflict_error" => "The request conflicts with the current state of the resource.",
-        "request_too_large" => "Request exceeds the maximum size",
-        "rate_limit_error" => "This request would exceed your organization's rate limit.",
-        "timeout_error" => "The request timed out.",
-        "overloaded_error" => "Overloaded",
-        "invalid_request_error" => "The request is invalid.",
-        _ => "Internal server error",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_type_and_its_status_name_each_other() {
-        for status in [400, 401, 402, 403, 404, 409, 413, 429, 500, 504, 529] {
-            assert_eq!(status_of(kind_of(status)), status);
-        }
-        assert_eq!(kind_of(503), "api_error");
-        assert_eq!(kind_of(405), "invalid_request_error");
+    match ErrorType::from_name(kind) {
+        Some(ErrorType::Authentication) => "invalid x-api-key",
+        Some(ErrorType::Billing) => "Your credit balance is too low to access the Anthropic API.",
+        Some(ErrorType::Permission) => "Your API key does not have permission to use the specified resource.",
+        Some(ErrorType::NotFound) => "Not Found",
+        Some(ErrorType::Conflict) => "The request conflicts with the current state of the resource.",
+        Some(ErrorType::RequestTooLarge) => "Request exceeds the maximum size",
+        Some(ErrorType::RateLimit) => "This request would exceed your organization's rate limit.",
+        Some(ErrorType::Timeout) => "The request timed out.",
+        Some(ErrorType::Overloaded) => "Overloaded",
+        Some(ErrorType::InvalidRequest) => "The request is invalid.",
+        Some(ErrorType::Api) | None => "Internal server error",
     }
 }

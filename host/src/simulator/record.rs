@@ -9,13 +9,15 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::messages_api::headers::API_KEY;
+
 const MAX_KEPT_BYTES: usize = 64 * 1024 * 1024;
 
 /// A refused request of more bytes than this is kept without its body.
 const MAX_REFUSED_BYTES: usize = 1024 * 1024;
 
 /// Headers whose values nobody may keep.
-const SECRET_HEADERS: [&str; 4] = ["x-api-key", "authorization", "proxy-authorization", "cookie"];
+const SECRET_HEADERS: [&str; 4] = [API_KEY, "authorization", "proxy-authorization", "cookie"];
 
 /// A request and what became of it.
 #[derive(Clone, Debug, PartialEq)]

@@ -19,6 +19,9 @@ use super::error::ApiError;
 use super::record::{ReceivedRequest, Recorder, Watcher, visible_headers};
 use super::request::RequestView;
 use super::script::{Answer, FaultKind, Script};
+use crate::messages_api::MESSAGES_PATH;
+use crate::messages_api::headers::REQUEST_ID;
+use crate::messages_api::limits::MAX_REQUEST_BYTES;
 
 /// Answered by `GET /v1/models`; `/v1/messages` takes any name.
 const MODELS: [(&str, &str); 4] = [
@@ -161,11 +164,11 @@ impl Handler for Api {
         let number = self.received.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let request_id = format!("req_sim_{number:06}");
         let (head, body) = request.into_parts();
-        let body = read_body(body, check::MAX_BODY_BYTES).await;
+        let body = read_body(body, MAX_REQUEST_BYTES).await;
         let bytes = body.as_deref().map_err(|problem| *problem);
         let decision = self
             .decide(&head, bytes, number, &request_id)
-            .unwrap_or_else(|error| Decision::plain(answer::json_reply(error.status, &error.body(&request_id))));
+            .unwrap_or_else(|error| Decision::plain(answer::error_reply(&error, &request_id)));
 
         let status = match &decision.reply {
             Reply::Response(response) => Some(response.status),
@@ -205,7 +208,7 @@ impl Decision<'_> {
 
 fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, ApiError> {
     let (allowed, route) = match path {
-        "/v1/messages" => (Method::POST, Route::Messages),
+        MESSAGES_PATH => (Method::POST, Route::Messages),
         "/v1/messages/count_tokens" => (Method::POST, Route::CountTokens),
         "/v1/models" => (Method::GET, Route::Models),
         _ => match path.strip_prefix("/v1/models/") {
@@ -247,7 +250,7 @@ fn respond(reply: ReplyResponse, answer: Option<&Answer>, request_id: &str, line
     let headers = response.headers_mut();
     let own = [
         ("content-type", reply.content_type.as_str()),
-        ("request-id", request_id),
+        (REQUEST_ID, request_id),
         ("cache-control", "no-cache"),
     ];
     let scripted = answer

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::answer::{ContentBlock, Message};
+use super::answer::{ContentBlock, Message, json_text};
 use super::script::StreamOptions;
+use crate::messages_api::{Delta, StreamEvent};
 
 /// No block is cut into more deltas than this.
 const MAX_DELTAS: usize = 20_000;
@@ -19,9 +20,8 @@ pub(super) struct Event {
 }
 
 /// An event on the wire; its name is the `type` of its data.
-pub(super) fn event(data: &Value) -> Bytes {
-    let name = data["type"].as_str().unwrap_or("message");
-    Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
+pub(super) fn event(event: &StreamEvent) -> Bytes {
+    Bytes::from(format!("event: {}\ndata: {}\n\n", event.name(), json_text(event)))
 }
 
 /// The whole stream of a message, from `message_start` to `message_stop`.
@@ -31,23 +31,33 @@ pub(super) fn events(message: &Message, options: &StreamOptions) -> Vec<Event> {
         options,
         deltas: 0,
     };
-    stream.push(&json!({ "type": "message_start", "message": message.started() }));
+    stream.push(&StreamEvent::MessageStart {
+        message: message.started(),
+    });
     if options.unknown_events {
-        stream.push(&json!({ "type": "future_event", "detail": "a client skips what it does not know" }));
+        stream.push(&StreamEvent::Unknown(
+            json!({ "type": "future_event", "detail": "a client skips what it does not know" }),
+        ));
     }
-    for (index, block) in message.content.iter().enumerate() {
-        stream.push(&json!({ "type": "content_block_start", "index": index, "content_block": block.started() }));
+    for (index, block) in (0..).zip(&message.content) {
+        stream.push(&StreamEvent::ContentBlockStart {
+            index,
+            content_block: json!(block.started()),
+        });
         if index == 0 {
-            stream.push(&json!({ "type": "ping" }));
+            stream.push(&StreamEvent::Ping);
             if options.unknown_events {
-                stream.push(&delta(index, json!({ "type": "future_delta", "value": 1 })));
+                stream.push(&delta(
+                    index,
+                    Delta::Unknown(json!({ "type": "future_delta", "value": 1 })),
+                ));
             }
         }
         stream.block(index, block);
-        stream.push(&json!({ "type": "content_block_stop", "index": index }));
+        stream.push(&StreamEvent::ContentBlockStop { index });
     }
     stream.push(&message.ended());
-    stream.push(&json!({ "type": "message_stop" }));
+    stream.push(&StreamEvent::MessageStop);
     stream.events
 }
 
@@ -58,58 +68,46 @@ struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    fn push(&mut self, data: &Value) {
+    fn push(&mut self, data: &StreamEvent) {
         self.events.push(Event {
             delay: Duration::ZERO,
             bytes: event(data),
         });
     }
 
-    fn block(&mut self, index: usize, block: &ContentBlock) {
+    fn block(&mut self, index: u64, block: &ContentBlock) {
         match block {
-            ContentBlock::Text(text) => {
-                self.deltas(index, text, |piece| json!({ "type": "text_delta", "text": piece }));
-            }
+            ContentBlock::Text(text) => self.deltas(index, text, |text| Delta::Text { text }),
             ContentBlock::Thinking { text, signature } => {
-                self.deltas(
-                    index,
-                    text,
-                    |piece| json!({ "type": "thinking_delta", "thinking": piece }),
-                );
-                self.push(&delta(
-                    index,
-                    json!({ "type": "signature_delta", "signature": signature }),
-                ));
+                self.deltas(index, text, |thinking| Delta::Thinking { thinking });
+                let signature = signature.clone();
+                self.push(&delta(index, Delta::Signature { signature }));
             }
             ContentBlock::ToolUse { input, .. } => {
-                self.deltas(
-                    index,
-                    input,
-                    |piece| json!({ "type": "input_json_delta", "partial_json": piece }),
-                );
+                self.deltas(index, input, |partial_json| Delta::InputJson { partial_json });
             }
         }
     }
 
-    fn deltas(&mut self, index: usize, text: &str, name: impl Fn(&str) -> Value) {
+    fn deltas(&mut self, index: u64, text: &str, kind: impl Fn(String) -> Delta) {
         let characters = text.chars().count();
         let size = self.options.chunk.max(characters.div_ceil(MAX_DELTAS)).max(1);
         for piece in pieces(text, size) {
-            let bytes = event(&delta(index, name(piece)));
+            let bytes = event(&delta(index, kind(piece.to_owned())));
             self.events.push(Event {
                 delay: self.options.chunk_delay,
                 bytes,
             });
             self.deltas = self.deltas.saturating_add(1);
             if self.options.ping_every > 0 && self.deltas.is_multiple_of(self.options.ping_every) {
-                self.push(&json!({ "type": "ping" }));
+                self.push(&StreamEvent::Ping);
             }
         }
     }
 }
 
-fn delta(index: usize, delta: Value) -> Value {
-    json!({ "type": "content_block_delta", "index": index, "delta": delta })
+fn delta(index: u64, delta: Delta) -> StreamEvent {
+    StreamEvent::ContentBlockDelta { index, delta }
 }
 
 /// Cuts a text after every `size` characters.

@@ -11,6 +11,7 @@ use super::script::{
     Answer, AnswerKind, ErrorAnswer, Fault, FaultKind, FaultPoint, MessageAnswer, RawAnswer, Repeat, Script,
     StreamOptions, ToolInput,
 };
+use crate::messages_api::headers::REQUEST_ID;
 
 const MAX_ANSWERS: usize = 1_000;
 const MAX_TEXT_BYTES: usize = 1024 * 1024;
@@ -170,8 +171,10 @@ fn check_headers(answer: &Answer, report: &mut dyn FnMut(String)) {
         if name == header::CONTENT_LENGTH || name == header::TRANSFER_ENCODING {
             // Framing is the server's business: a script that could lie about it would test the HTTP library.
             report(format!("`headers` must not set {name}; use `fault` to break an answer"));
-        } else if name == "request-id" {
-            report("`headers` must not set request-id: it is the one that the body names".to_owned());
+        } else if name == REQUEST_ID {
+            report(format!(
+                "`headers` must not set {REQUEST_ID}: it is the one that the body names"
+            ));
         } else if is_raw && name == header::CONTENT_TYPE {
             report("`headers` must not set content-type beside `raw`; use `raw.content_type`".to_owned());
         }

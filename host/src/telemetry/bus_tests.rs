@@ -100,7 +100,7 @@ fn the_weight_includes_large_contents() {
         call_id: String::new(),
         tool: String::new(),
         plugin: String::new(),
-        input,
+        input: input.into(),
     };
     assert!(started.weight() >= 10_000);
 }

@@ -90,7 +90,7 @@ fn one_of_each() -> Vec<EventKind> {
             call_id: "c".to_owned(),
             tool: "calculate".to_owned(),
             plugin: "calculator".to_owned(),
-            input: json!({ "expression": CONTENT }),
+            input: json!({ "expression": CONTENT }).into(),
         },
         finished(Outcome::Ok),
         finished(Outcome::Timeout),

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +20,7 @@ use crate::events::{Health, Outcome};
 use crate::resilience::Permit;
 use crate::sandbox::{CallFailure, CallUse, Halt, Halted, LimitHit};
 use crate::telemetry::Emitter;
+use crate::transcript::ToolInput;
 use crate::untrusted::{NAME_CHARS, display_untrusted};
 
 /// Pause before the first repetition of a call that was `unavailable`; it doubles.
@@ -32,11 +32,11 @@ const MAX_REPETITIONS: u32 = 2;
 const MAX_REFUSED: usize = 16;
 
 /// A call as the model made it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ToolCall {
     pub id: String,
     pub name: String,
-    pub input: Value,
+    pub input: ToolInput,
 }
 
 /// The run that a call belongs to.
@@ -120,7 +120,6 @@ impl Spent {
 
 /// A call that has begun. Whoever drops it in the middle has cancelled it, and everybody who listens is told.
 struct Unfinished<'a> {
-    /// Its input is told when it starts.
     call: Option<ToolCall>,
     tool: Option<&'a Tool>,
     started: Instant,
@@ -160,14 +159,10 @@ impl ToolSet {
             call_id: call.id.clone(),
             tool: call.name.clone(),
             plugin: slot.map(|slot| slot.tool.plugin.clone()).unwrap_or_default(),
-            input: call.input.clone(),
+            input: call.input.shared_value(),
         });
         let mut unfinished = Unfinished {
-            call: Some(ToolCall {
-                id: call.id.clone(),
-                name: call.name.clone(),
-                input: Value::Null,
-            }),
+            call: Some(call.clone()),
             tool: slot.map(|slot| &slot.tool),
             started,
             emitter: cx.emitter,
@@ -226,7 +221,7 @@ impl ToolSet {
         spent: &mut Spent,
     ) -> Ended {
         let tool = &slot.tool;
-        let input = call.input.to_string();
+        let input = call.input.text();
         let limit = tool.limits().input_bytes;
         if input.len() as u64 > limit {
             let text = format!(
@@ -236,7 +231,7 @@ impl ToolSet {
             return Ended::error(Outcome::InvalidInput, text);
         }
         let violations = match tool.schema.work(input.len()) {
-            work if work <= QUICK_CHECK => tool.schema.violations(&call.input),
+            work if work <= QUICK_CHECK => tool.schema.violations(call.input.value()),
             work if work <= LONGEST_CHECK => match halt
                 .bound(self.long_check(slot, &call.input, cx.emitter.tenant()))
                 .await
@@ -261,7 +256,7 @@ impl ToolSet {
             return Ended::error(Outcome::InvalidInput, text);
         }
         if let Some(policy) = self.policy()
-            && let Decision::Deny(reason) = policy.decide(cx.emitter.tenant(), tool, &call.input)
+            && let Decision::Deny(reason) = policy.decide(cx.emitter.tenant(), tool, call.input.value())
         {
             return Ended::error(
                 Outcome::Denied,
@@ -270,7 +265,7 @@ impl ToolSet {
         }
         let mut before: Option<Ended> = None;
         for repetition in 0.. {
-            let (ended, pause) = self.run_once(slot, &input, halt, cx, spent).await;
+            let (ended, pause) = self.run_once(slot, input, halt, cx, spent).await;
             // A repetition has what is left of the call's time. That it was too little says less than the answer before.
             let ended = match before.take() {
                 Some(before) if ended.outcome == Outcome::Timeout => {
@@ -300,12 +295,12 @@ impl ToolSet {
 
     /// A check that takes too long to hold a thread that others wait for. What nobody waits for any more goes on to its
     /// end, and holds its place until then.
-    async fn long_check(&self, slot: &Slot, input: &Value, tenant: &Arc<str>) -> Result<Vec<String>, Ended> {
+    async fn long_check(&self, slot: &Slot, input: &ToolInput, tenant: &Arc<str>) -> Result<Vec<String>, Ended> {
         let places = self.acquire_check(slot, tenant).await;
         let places = places.map_err(|saturated| busy(saturated.to_string()))?;
         let (schema, input) = (slot.tool.schema.clone(), input.clone());
         let check = tokio::task::spawn_blocking(move || {
-            let violations = schema.violations(&input);
+            let violations = schema.violations(input.value());
             drop(places);
             violations
         });

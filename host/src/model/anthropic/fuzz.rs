@@ -5,11 +5,13 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
+use serde_json::Value;
 use sse_stream::SseByteStream;
 
 use super::stream::{Assembler, Step};
-use super::wire;
-use crate::model::{Message, ModelError, ModelRequest, ModelResponse, Progress, Role};
+use super::{request, response};
+use crate::model::{ModelError, ModelRequest, ModelResponse, Progress, ToolDefinitions};
+use crate::transcript::{Block, Message, Role};
 
 /// A streamed answer. The first byte says how it is cut into pieces, which must make no difference.
 pub fn stream(data: &[u8]) {
@@ -28,7 +30,7 @@ pub fn stream(data: &[u8]) {
 
 /// An answer in one piece.
 pub fn response(data: &[u8]) {
-    if let (_, Ok(response)) = wire::parse_response(data, None) {
+    if let (_, Ok(response)) = response::parse_response(data, None) {
         can_be_sent_back(response);
     }
 }
@@ -63,20 +65,26 @@ fn can_be_sent_back(response: ModelResponse) {
         // Some stops leave nothing to say, and then nothing is sent back.
         return;
     }
-    let request = ModelRequest {
-        system: String::new(),
-        messages: vec![
-            Message::user("?"),
-            Message {
-                role: Role::Assistant,
-                content: response.content,
-            },
-        ],
-        tools: Vec::new(),
+    let blocks = response.content.len();
+    assert_eq!(sent_back(response.content).len(), blocks);
+}
+
+/// What the next request makes of an answer's blocks.
+pub(super) fn sent_back(content: Vec<Block>) -> Vec<Value> {
+    let answer = Message {
+        role: Role::Assistant,
+        content,
+    };
+    let next = ModelRequest {
+        system: "",
+        messages: &[Message::user("?"), answer],
+        tools: &ToolDefinitions::default(),
         max_tokens: 1,
         temperature: None,
     };
-    let body = wire::request_body("m", &request, true).unwrap_or_default();
-    let read: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-    assert!(read["messages"][1]["content"].is_array());
+    let body = request::body("m", &next, true).unwrap_or_default();
+    let read: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let blocks = read["messages"][1]["content"].as_array();
+    assert!(blocks.is_some(), "no list of blocks: {read}");
+    blocks.cloned().unwrap_or_default()
 }

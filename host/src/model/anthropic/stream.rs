@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use sse_stream::Sse;
 
-use super::super::{ModelError, ModelResponse, Progress, StopReason};
-use super::wire::{Finished, WireUsage, parse_error, to_block};
+use super::response::{Finished, KnownUsage, api_error};
+use crate::messages_api::{Delta, StreamEvent};
+use crate::model::{ModelError, ModelResponse, Progress, StopReason};
 
 /// Takes events in order and knows when the answer is whole. Pure but for what it tells `progress`.
 #[derive(Default)]
@@ -14,7 +15,7 @@ pub(super) struct Assembler {
     model: String,
     stop_reason: Option<StopReason>,
     blocks: BTreeMap<u64, Building>,
-    usage: WireUsage,
+    usage: KnownUsage,
     request_id: Option<String>,
 }
 
@@ -41,87 +42,62 @@ impl Assembler {
 
     /// Takes one event. Unknown events, deltas and blocks are no errors.
     pub(super) fn event(&mut self, event: &Sse, progress: &Progress<'_>) -> Result<Step, ModelError> {
-        const KNOWN: [&str; 7] = [
-            "message_start",
-            "content_block_start",
-            "content_block_delta",
-            "content_block_stop",
-            "message_delta",
-            "message_stop",
-            "error",
-        ];
-        let name = event.event.as_deref();
-        let (Some(data), true) = (&event.data, name.is_none_or(|name| KNOWN.contains(&name))) else {
+        let Some(data) = &event.data else {
             return Ok(Step::GoOn);
         };
-        let data: Value = serde_json::from_str(data)
-            .map_err(|error| self.malformed(format!("the data of an event is no JSON: {error}")))?;
-        match data.get("type").and_then(Value::as_str).or(name) {
-            Some("message_start") => self.message_start(&data, progress),
-            Some("content_block_start") => self.block_start(&data, progress)?,
-            Some("content_block_delta") => self.block_delta(&data, progress)?,
-            Some("message_delta") => self.message_delta(&data, progress),
-            Some("message_stop") => return Ok(Step::Whole),
-            Some("error") => return Err(parse_error(&data, None, self.request_id.clone()).into()),
-            _ => {}
+        let event =
+            StreamEvent::read(event.event.as_deref(), data).map_err(|error| self.malformed(error.to_string()))?;
+        match event {
+            Some(StreamEvent::MessageStart { message }) => {
+                if !message.model.is_empty() {
+                    self.model = message.model;
+                }
+                self.usage.update(&message.usage.unwrap_or_default());
+                progress.usage_so_far(self.usage.usage());
+            }
+            Some(StreamEvent::ContentBlockStart { index, content_block }) => {
+                if content_block["type"] == "text" {
+                    progress.text(content_block["text"].as_str().unwrap_or_default());
+                }
+                let building = Building {
+                    block: content_block,
+                    input: String::new(),
+                };
+                self.blocks.insert(index, building);
+            }
+            Some(StreamEvent::ContentBlockDelta { index, delta }) => self.block_delta(index, delta, progress)?,
+            Some(StreamEvent::MessageDelta { delta, usage }) => {
+                if let Some(reason) = delta.stop_reason {
+                    self.stop_reason = Some(StopReason::from_wire(&reason));
+                }
+                self.usage.update_final(&usage.unwrap_or_default());
+                progress.usage_so_far(self.usage.usage());
+            }
+            Some(StreamEvent::MessageStop) => return Ok(Step::Whole),
+            Some(StreamEvent::Error(error)) => return Err(api_error(error, None, self.request_id.clone()).into()),
+            Some(StreamEvent::ContentBlockStop { .. } | StreamEvent::Ping | StreamEvent::Unknown(_)) | None => {}
         }
         Ok(Step::GoOn)
     }
 
-    fn message_start(&mut self, data: &Value, progress: &Progress<'_>) {
-        let message = &data["message"];
-        if let Some(model) = message["model"].as_str() {
-            model.clone_into(&mut self.model);
-        }
-        self.usage.update(&message["usage"]);
-        progress.usage_so_far(self.usage.usage());
-    }
-
-    fn block_start(&mut self, data: &Value, progress: &Progress<'_>) -> Result<(), ModelError> {
-        let index = self.index(data)?;
-        let block = data["content_block"].clone();
-        if block["type"] == "text" {
-            progress.text(block["text"].as_str().unwrap_or_default());
-        }
-        self.blocks.insert(
-            index,
-            Building {
-                block,
-                input: String::new(),
-            },
-        );
-        Ok(())
-    }
-
-    fn block_delta(&mut self, data: &Value, progress: &Progress<'_>) -> Result<(), ModelError> {
-        let index = self.index(data)?;
-        let delta = &data["delta"];
+    fn block_delta(&mut self, index: u64, delta: Delta, progress: &Progress<'_>) -> Result<(), ModelError> {
         let Some(Building { block, input }) = self.blocks.get_mut(&index) else {
             return Err(self.malformed(format!("a delta for block {index}, which never started")));
         };
-        let piece = |name: &str| delta[name].as_str().unwrap_or_default();
-        match delta["type"].as_str() {
-            Some("text_delta") => {
-                append(block, "text", piece("text"));
-                progress.text(piece("text"));
+        match delta {
+            Delta::Text { text } => {
+                append(block, "text", &text);
+                progress.text(&text);
                 return Ok(());
             }
-            Some("input_json_delta") => input.push_str(piece("partial_json")),
-            Some("thinking_delta") => append(block, "thinking", piece("thinking")),
-            Some("signature_delta") => append(block, "signature", piece("signature")),
-            Some("citations_delta") => push(block, "citations", &delta["citation"]),
-            _ => return Ok(()),
+            Delta::InputJson { partial_json } => input.push_str(&partial_json),
+            Delta::Thinking { thinking } => append(block, "thinking", &thinking),
+            Delta::Signature { signature } => append(block, "signature", &signature),
+            Delta::Citations { citation } => push(block, "citations", citation),
+            Delta::Unknown(_) => return Ok(()),
         }
         progress.token();
         Ok(())
-    }
-
-    fn message_delta(&mut self, data: &Value, progress: &Progress<'_>) {
-        if let Some(reason) = data["delta"]["stop_reason"].as_str() {
-            self.stop_reason = Some(StopReason::from_wire(reason));
-        }
-        self.usage.update_final(&data["usage"]);
-        progress.usage_so_far(self.usage.usage());
     }
 
     /// The answer, once it is whole.
@@ -150,7 +126,7 @@ impl Assembler {
                     }
                 }
             }
-            content.push(to_block(&block));
+            content.push(block);
         }
         Finished {
             model: self.model,
@@ -160,12 +136,6 @@ impl Assembler {
             request_id: self.request_id,
         }
         .check()
-    }
-
-    fn index(&self, data: &Value) -> Result<u64, ModelError> {
-        data["index"]
-            .as_u64()
-            .ok_or_else(|| self.malformed("an event of a block has no index".to_owned()))
     }
 
     fn malformed(&self, reason: String) -> ModelError {
@@ -185,14 +155,14 @@ fn append(block: &mut Value, field: &str, piece: &str) {
 }
 
 /// Adds to a list field of a block, which may start as `null`.
-fn push(block: &mut Value, field: &str, item: &Value) {
+fn push(block: &mut Value, field: &str, item: Value) {
     let Some(block) = block.as_object_mut() else { return };
     let list = block.entry(field).or_insert(Value::Null);
     if list.is_null() {
         *list = Value::Array(Vec::new());
     }
     if let Value::Array(items) = list {
-        items.push(item.clone());
+        items.push(item);
     }
 }
 

@@ -2,14 +2,17 @@
 //! The client against a server that speaks bytes, so that every fault of a wire can be made.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use url::Url;
 
-use super::super::{Measured, Message, Verdict, classify, counts_for_breaker};
+use super::super::{Measured, ToolDefinitions, Verdict, classify, counts_for_breaker};
 use super::*;
 use crate::events::Usage;
 use crate::tls;
+use crate::transcript::Message;
 
 const KEY: &str = "sk-ant-test-key";
 
@@ -71,16 +74,6 @@ fn client(settings: &ModelSettings) -> AnthropicClient {
     AnthropicClient::new(settings, &tls::client_config().unwrap()).unwrap()
 }
 
-fn request() -> ModelRequest {
-    ModelRequest {
-        system: String::new(),
-        messages: vec![Message::user("hi")],
-        tools: Vec::new(),
-        max_tokens: 16,
-        temperature: None,
-    }
-}
-
 struct Seen {
     result: Result<ModelResponse, ModelError>,
     shown: String,
@@ -98,7 +91,18 @@ async fn ask(client: &AnthropicClient) -> Seen {
     let shown = Mutex::new(String::new());
     let progress = Progress::new(|text| shown.lock().unwrap().push_str(text));
     progress.begin();
-    let result = client.attempt(&request(), &progress).await;
+    let request = ModelRequest {
+        system: "",
+        messages: &[Message::user("hi")],
+        tools: &ToolDefinitions::default(),
+        max_tokens: 16,
+        temperature: None,
+    };
+    let prepared = PreparedRequest {
+        request: &request,
+        body: client.serialize(&request).unwrap(),
+    };
+    let result = client.attempt(&prepared, &progress).await;
     let (measured, request_id) = (progress.measured(), progress.request_id());
     drop(progress);
     Seen {

@@ -3,10 +3,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{ApiError, ApiErrorKind, Block, Message, StopReason};
+use super::super::{ApiError, ApiErrorKind, StopReason, ToolDefinitions};
 use super::*;
 use crate::events::Event;
 use crate::events::Usage;
@@ -14,8 +16,12 @@ use crate::ledger::BudgetStatus;
 use crate::money::NanoUsd;
 use crate::resilience::BreakerSettings;
 use crate::telemetry::{AlertSettings, Emitter, EventBus, SessionMetrics};
+use crate::transcript::{Block, Message};
 
 pub(super) const MODEL: &str = "claude-sonnet-5-5";
+
+/// What every request is sent as.
+const BODY: &[u8] = br#"{"max_tokens":1000,"messages":[{"role":"user","content":"hi"}]}"#;
 
 /// One attempt of the script: what is shown and measured on the way, how long it takes, how it ends.
 #[derive(Default)]
@@ -89,6 +95,8 @@ pub(super) const COST: NanoUsd = NanoUsd::from_nanos(3_000_000);
 struct Scripted {
     model: String,
     steps: Mutex<VecDeque<Step>>,
+    /// How often a request was serialised.
+    serialized: Arc<AtomicU32>,
 }
 
 impl std::fmt::Debug for Step {
@@ -106,9 +114,14 @@ impl Provider for Scripted {
         "http://scripted".to_owned()
     }
 
+    fn serialize(&self, _request: &ModelRequest<'_>) -> Result<Bytes, ModelError> {
+        self.serialized.fetch_add(1, Ordering::Relaxed);
+        Ok(Bytes::from_static(BODY))
+    }
+
     fn attempt<'a>(
         &'a self,
-        _request: &'a ModelRequest,
+        _request: &'a PreparedRequest<'a>,
         progress: &'a Progress<'a>,
     ) -> BoxFuture<'a, Result<ModelResponse, ModelError>> {
         Box::pin(async move {
@@ -146,6 +159,7 @@ pub(super) struct Bench {
     bus: EventBus,
     emitter: Emitter,
     events: Arc<Mutex<Vec<EventKind>>>,
+    serialized: Arc<AtomicU32>,
     pub(super) cancel: CancellationToken,
     pub(super) deadline: Duration,
     pub(super) text_reaches_a_person: bool,
@@ -164,9 +178,11 @@ impl Bench {
             sink.lock().unwrap().push(event.kind.clone())
         });
         let emitter = Emitter::new(&bus, "s1", "default", AlertSettings::default());
+        let serialized = Arc::new(AtomicU32::new(0));
         let provider = Scripted {
             model: model.to_owned(),
             steps: Mutex::new(steps.into_iter().collect()),
+            serialized: Arc::clone(&serialized),
         };
         let stack = ModelStack {
             provider: Arc::new(provider),
@@ -187,6 +203,7 @@ impl Bench {
             bus,
             emitter,
             events,
+            serialized,
             cancel,
             deadline,
             text_reaches_a_person: true,
@@ -202,8 +219,14 @@ impl Bench {
             cancel: &self.cancel,
             text_reaches_a_person: self.text_reaches_a_person,
         };
-        let result = self.stack.respond(&request(), &cx).await;
+        let (messages, tools) = conversation();
+        let result = self.stack.respond(&request(&messages, &tools), &cx).await;
         (result, started.elapsed())
+    }
+
+    /// How often a request was serialised.
+    pub(super) fn serialized(&self) -> u32 {
+        self.serialized.load(Ordering::Relaxed)
     }
 
     pub(super) async fn fails(&self) -> ModelError {
@@ -249,11 +272,15 @@ impl Bench {
     }
 }
 
-fn request() -> ModelRequest {
+fn conversation() -> ([Message; 1], ToolDefinitions) {
+    ([Message::user("hi")], ToolDefinitions::default())
+}
+
+fn request<'a>(messages: &'a [Message], tools: &'a ToolDefinitions) -> ModelRequest<'a> {
     ModelRequest {
-        system: String::new(),
-        messages: vec![Message::user("hi")],
-        tools: Vec::new(),
+        system: "",
+        messages,
+        tools,
         max_tokens: 1_000,
         temperature: None,
     }
@@ -262,5 +289,10 @@ fn request() -> ModelRequest {
 /// What an attempt at [`request`] sets aside.
 pub(super) fn reserved() -> NanoUsd {
     let price = Prices::builtin().find(MODEL, jiff::civil::date(2026, 11, 24)).unwrap();
-    price.worst_case(super::super::estimate::prompt_tokens(&request()), 1_000)
+    let (messages, tools) = conversation();
+    let prepared = PreparedRequest {
+        request: &request(&messages, &tools),
+        body: Bytes::from_static(BODY),
+    };
+    price.worst_case(super::super::estimate::prompt_tokens(&prepared), 1_000)
 }

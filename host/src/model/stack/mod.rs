@@ -14,10 +14,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::retrying::Retrying;
-use self::spending::Weighed;
+use self::spending::EstimatedRequest;
 use super::{
-    BoxFuture, Model, ModelContext, ModelError, ModelRequest, ModelResponse, Prices, Progress, Provider,
-    counts_for_breaker,
+    BoxFuture, Model, ModelContext, ModelError, ModelRequest, ModelResponse, PreparedRequest, Prices, Progress,
+    Provider, counts_for_breaker,
 };
 use crate::events::EventKind;
 use crate::events::Transition;
@@ -41,12 +41,13 @@ pub struct ModelStack {
 
 impl ModelStack {
     /// One call of the loop: as many attempts as it takes and is allowed, one answer. Read the layers from the outside in.
-    async fn call(&self, request: &ModelRequest, cx: &ModelContext<'_>) -> Result<ModelResponse, ModelError> {
+    async fn call(&self, request: &ModelRequest<'_>, cx: &ModelContext<'_>) -> Result<ModelResponse, ModelError> {
         // Event span: outermost, for the time that the loop waited includes every attempt and every delay.
         let started = Instant::now();
         // Deadline and retry: a deadline inside the retries would start anew with each of them. It has no code of its own
         // here, for it is kept where time goes by: in the delay before a retry, in the wait for leave and around the attempt.
-        let weighed = Weighed::new(request);
+        let body = self.provider.serialize(request)?;
+        let estimated = EstimatedRequest::new(PreparedRequest { request, body });
         let mut retrying = Retrying::new(&self.retry, &self.retry_budget, cx);
         let (response, text_shown) = loop {
             retrying.check_still_wanted()?;
@@ -60,7 +61,7 @@ impl ModelStack {
                     // Budget: one reservation per attempt, since each may be billed; outside the time-out, so that an
                     // attempt that is cut short is still settled.
                     self.within_budget(
-                        &weighed,
+                        &estimated,
                         cx,
                         &progress,
                         // The attempt's own event: only for attempts that were made.
@@ -69,7 +70,7 @@ impl ModelStack {
                             number,
                             &progress,
                             // Attempt time-out, deadline and cancellation: around nothing but the network.
-                            self.bounded(cx, &progress, self.provider.attempt(request, &progress)),
+                            self.bounded(cx, &progress, self.provider.attempt(&estimated.request, &progress)),
                         ),
                     ),
                 )
@@ -176,7 +177,7 @@ impl Model for ModelStack {
 
     fn respond<'a>(
         &'a self,
-        request: &'a ModelRequest,
+        request: &'a ModelRequest<'a>,
         cx: &'a ModelContext<'a>,
     ) -> BoxFuture<'a, Result<ModelResponse, ModelError>> {
         Box::pin(self.call(request, cx))

@@ -57,8 +57,8 @@ pub(super) struct Retrying<'a> {
     refusals: u32,
     /// When waiting for money ends.
     money_until: Option<Instant>,
-    /// What was told to be waited for.
-    told: Vec<&'static str>,
+    /// Obstacles already reported with `ModelWaiting`.
+    announced: Vec<&'static str>,
     /// Why the last attempt failed.
     last: Option<Box<ModelError>>,
 }
@@ -73,7 +73,7 @@ impl<'a> Retrying<'a> {
             attempts: 0,
             refusals: 0,
             money_until: None,
-            told: Vec::new(),
+            announced: Vec::new(),
             last: None,
         }
     }
@@ -176,8 +176,8 @@ impl<'a> Retrying<'a> {
         if self.is_too_late_after(delay) {
             return Err(error);
         }
-        if !self.told.contains(&obstacle.kind()) {
-            self.told.push(obstacle.kind());
+        if !self.announced.contains(&obstacle.kind()) {
+            self.announced.push(obstacle.kind());
             self.cx.emitter.emit(EventKind::ModelWaiting { error: error.info() });
         }
         if let ModelError::BreakerOpen { last: Some(last), .. } = error {

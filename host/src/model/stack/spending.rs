@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::super::{
-    Measured, ModelContext, ModelError, ModelRequest, ModelResponse, Price, Prices, Progress, estimate,
+    Measured, ModelContext, ModelError, ModelResponse, PreparedRequest, Price, Prices, Progress, estimate,
 };
 use super::ModelStack;
 use crate::events::EventKind;
@@ -14,18 +14,23 @@ use crate::events::Usage;
 use crate::ledger::{BudgetAlert, LedgerError, Reservation, ReserveRequest};
 use crate::money::NanoUsd;
 
-/// A request, and what it may come to: to weigh it takes as long as to write it out, and it may be asked for many times.
-pub(super) struct Weighed<'a> {
-    request: &'a ModelRequest,
+/// A request with its token estimate, computed once for all attempts.
+pub(super) struct EstimatedRequest<'a> {
+    pub(super) request: PreparedRequest<'a>,
     prompt_tokens: u64,
 }
 
-impl<'a> Weighed<'a> {
-    pub(super) fn new(request: &'a ModelRequest) -> Self {
+impl<'a> EstimatedRequest<'a> {
+    pub(super) fn new(request: PreparedRequest<'a>) -> Self {
         Self {
+            prompt_tokens: estimate::prompt_tokens(&request),
             request,
-            prompt_tokens: estimate::prompt_tokens(request),
         }
+    }
+
+    /// The most that an attempt can cost.
+    fn worst_case(&self, price: &Price) -> NanoUsd {
+        price.worst_case(self.prompt_tokens, u64::from(self.request.request.max_tokens))
     }
 }
 
@@ -49,7 +54,7 @@ impl ModelStack {
     /// half-way the attempt may have been billed, so the reservation, dropped with it, is charged in full.
     pub(super) async fn within_budget(
         &self,
-        request: &Weighed<'_>,
+        request: &EstimatedRequest<'_>,
         cx: &ModelContext<'_>,
         progress: &Progress<'_>,
         attempt: impl Future<Output = Result<ModelResponse, ModelError>>,
@@ -67,7 +72,7 @@ impl ModelStack {
     /// `None` where the model has no price and no limit is in force.
     async fn reserve(
         &self,
-        request: &Weighed<'_>,
+        request: &EstimatedRequest<'_>,
         cx: &ModelContext<'_>,
     ) -> Result<Option<(Reservation, Price)>, ModelError> {
         let now = Timestamp::now();
@@ -86,7 +91,7 @@ impl ModelStack {
                 add: Prices::line_to_add(model),
             });
         };
-        let amount = price.worst_case(request.prompt_tokens, u64::from(request.request.max_tokens));
+        let amount = request.worst_case(&price);
         let request = ReserveRequest {
             tenant: cx.emitter.tenant().to_string(),
             session_id: cx.emitter.session_id().to_owned(),

@@ -54,6 +54,7 @@ async fn retries_back_off_and_cost_nothing() {
     let (result, took) = bench.call().await;
     result.unwrap();
     assert_eq!(took, Duration::from_secs(1 + 2));
+    assert_eq!(bench.serialized(), 1, "all attempts share one body");
     assert_eq!(bench.settlements().await, [(COST, false)]);
     let session = bench.session().await;
     assert_eq!((session.spent_usd, session.reserved_usd), (COST, NanoUsd::ZERO));

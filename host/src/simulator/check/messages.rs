@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::super::answer::thinking_signature;
 use super::{ApiError, Checked, known_fields, optional, required_text, tagged};
+use crate::messages_api::limits::is_identifier;
 
 /// Every type of content block that the API knows.
 const BLOCK_TYPES: [&str; 20] = [
@@ -187,10 +188,7 @@ fn tool_result(block: &Value, at: &str) -> Checked {
 
 fn identifier(block: &Value, field: &str, at: &str) -> Checked {
     let id = required_text(&block[field], &format!("{at}.{field}"))?;
-    if id
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
-    {
+    if is_identifier(id) {
         return Ok(());
     }
     Err(ApiError::invalid(format!(

@@ -3,9 +3,7 @@
 use serde_json::Value;
 
 use super::{ApiError, Checked, integer, known_fields, one_of, optional, tagged};
-
-/// The smallest budget for thinking, in tokens.
-const MIN_BUDGET: u64 = 1024;
+use crate::messages_api::limits::MIN_THINKING_BUDGET;
 
 pub(super) fn check(body: &Value) -> Checked {
     optional(&body["stream"], "stream", Value::is_boolean, "a valid boolean")?;
@@ -51,7 +49,11 @@ fn thinking(thinking: &Value) -> Checked {
     let at = format!("thinking.{kind}");
     let known = match kind {
         "enabled" => {
-            integer(&thinking["budget_tokens"], &format!("{at}.budget_tokens"), MIN_BUDGET)?;
+            integer(
+                &thinking["budget_tokens"],
+                &format!("{at}.budget_tokens"),
+                MIN_THINKING_BUDGET,
+            )?;
             &["type", "budget_tokens", "display"][..]
         }
         "adaptive" => &["type", "display"],

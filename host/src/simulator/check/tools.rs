@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::{ApiError, Checked, known_fields, optional, required_text, tagged};
+use crate::messages_api::limits::{REFUSED_ROOT_KEYWORDS, is_property_name, is_tool_name};
 
 const CHOICES: [&str; 4] = ["auto", "any", "tool", "none"];
 const PARALLEL: &str = "disable_parallel_tool_use";
-const MAX_NAME: usize = 128;
 /// Stands for all the tools of an MCP server, whose names only that server knows.
 const NAMELESS: &str = "mcp_toolset";
 
@@ -42,11 +42,7 @@ pub(super) fn check(body: &Value) -> Checked {
 
 fn custom<'a>(tool: &'a Value, at: &str) -> Result<&'a str, ApiError> {
     let name = required_text(&tool["name"], &format!("{at}.name"))?;
-    if name.len() > MAX_NAME
-        || !name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
-    {
+    if !is_tool_name(name) {
         return Err(ApiError::invalid(format!(
             "{at}.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'"
         )));
@@ -78,7 +74,7 @@ fn schema(schema: &Value, at: &str) -> Checked {
     match schema {
         Value::Null => wrong(": Field required"),
         Value::Object(fields) => {
-            if ["oneOf", "allOf", "anyOf"]
+            if REFUSED_ROOT_KEYWORDS
                 .iter()
                 .any(|keyword| fields.contains_key(*keyword))
             {
@@ -97,13 +93,6 @@ fn schema(schema: &Value, at: &str) -> Checked {
         }
         _ => wrong(": Input should be a valid dictionary"),
     }
-}
-
-fn is_property_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
 fn choice(choice: &Value, tools: &[Value], names: &HashSet<&str>) -> Checked {

@@ -8,8 +8,9 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 /// An id is for logs and support tickets, so anything that does not look like one is no id.
 const MAX_REQUEST_ID: usize = 128;
 
-pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
-    text(headers, "request-id")
+/// The id under the header of this `name`, which each vendor calls differently.
+pub(super) fn request_id(headers: &HeaderMap, name: &str) -> Option<String> {
+    text(headers, name)
         .filter(|id| id.len() <= MAX_REQUEST_ID && id.bytes().all(|byte| byte.is_ascii_graphic()))
         .map(str::to_owned)
 }
@@ -93,10 +94,13 @@ mod tests {
     #[test]
     fn an_id_looks_like_an_id() {
         assert_eq!(
-            request_id(&headers(&[("request-id", "req_011C")])).as_deref(),
+            request_id(&headers(&[("request-id", "req_011C")]), "request-id").as_deref(),
             Some("req_011C")
         );
-        assert_eq!(request_id(&headers(&[("request-id", "a b")])), None);
-        assert_eq!(request_id(&headers(&[("request-id", "")])).as_deref(), Some(""));
+        assert_eq!(request_id(&headers(&[("request-id", "a b")]), "request-id"), None);
+        assert_eq!(
+            request_id(&headers(&[("request-id", "")]), "request-id").as_deref(),
+            Some("")
+        );
     }
 }

@@ -1,52 +1,24 @@
-//! The Messages API as bytes: what is sent, and what a whole answer holds. Reading is tolerant, for the wire may grow:
-//! what we do not know is data.
+//! What an answer of the Messages API holds, streamed or not. Reading is tolerant, for the wire may grow: what we do not know
+//! is data.
 
 use std::collections::HashSet;
 
-use serde::Serialize;
 use serde_json::Value;
 
-use super::super::{
-    ApiError, ApiErrorKind, Block, Message, ModelError, ModelRequest, ModelResponse, StopReason, ToolDefinition,
-};
+use super::PROVIDER;
 use crate::events::Usage;
+use crate::messages_api::{self, ErrorBody};
+use crate::model::{ApiError, ApiErrorKind, ModelError, ModelResponse, StopReason};
+use crate::transcript::{Block, Opaque, ToolUse};
 
-/// The request's body. Field order is fixed and so equal requests are equal bytes, which prompt caching needs.
-#[derive(Serialize)]
-struct Body<'a> {
-    model: &'a str,
-    max_tokens: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    temperature: Option<f64>,
-    stream: bool,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    tools: &'a [ToolDefinition],
-    // An empty system prompt is left out: the API refuses empty text blocks.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    system: &'a str,
-    messages: &'a [Message],
-}
-
-pub(super) fn request_body(model: &str, request: &ModelRequest, stream: bool) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec(&Body {
-        model,
-        max_tokens: request.max_tokens,
-        temperature: request.temperature,
-        stream,
-        tools: &request.tools,
-        system: &request.system,
-        messages: &request.messages,
-    })
-}
-
-/// Usage as the wire has it: any figure may be missing.
+/// What is known of an answer's usage: any figure may be missing.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct WireUsage {
+pub(super) struct KnownUsage {
     usage: Usage,
     has_output: bool,
 }
 
-impl WireUsage {
+impl KnownUsage {
     pub(super) fn usage(&self) -> Usage {
         self.usage
     }
@@ -56,25 +28,23 @@ impl WireUsage {
         self.has_output && self.usage.prompt_tokens() > 0
     }
 
-    /// Takes over what `value` reports. Figures are cumulative, so the larger of two is the true one: gateways send zero or
+    /// Takes over what was reported. Figures are cumulative, so the larger of two is the true one: gateways send zero or
     /// `null` in a later event for a figure that an earlier one reported.
-    pub(super) fn update(&mut self, value: &Value) {
-        let figure = |value: &Value, name: &str| value.get(name).and_then(Value::as_u64).unwrap_or(0);
+    pub(super) fn update(&mut self, reported: &messages_api::Usage) {
         let usage = &mut self.usage;
-        usage.input_tokens = usage.input_tokens.max(figure(value, "input_tokens"));
-        usage.output_tokens = usage.output_tokens.max(figure(value, "output_tokens"));
+        usage.input_tokens = usage.input_tokens.max(reported.input_tokens.unwrap_or(0));
+        usage.output_tokens = usage.output_tokens.max(reported.output_tokens.unwrap_or(0));
         usage.cache_read_input_tokens = usage
             .cache_read_input_tokens
-            .max(figure(value, "cache_read_input_tokens"));
+            .max(reported.cache_read_input_tokens.unwrap_or(0));
         // Without a split, tokens that are not known to live for an hour have the default lifetime, five minutes.
-        let total = figure(value, "cache_creation_input_tokens");
+        let total = reported.cache_creation_input_tokens.unwrap_or(0);
         if total > usage.cache_creation_input_tokens() {
             usage.cache_creation_5m_input_tokens = total - usage.cache_creation_1h_input_tokens;
         }
         // A split of the same total says more than the total did; a smaller one says less.
-        let split = value.get("cache_creation").unwrap_or(&Value::Null);
-        let short = figure(split, "ephemeral_5m_input_tokens");
-        let long = figure(split, "ephemeral_1h_input_tokens");
+        let split = reported.cache_creation.unwrap_or_default();
+        let (short, long) = (split.ephemeral_5m_input_tokens, split.ephemeral_1h_input_tokens);
         if short.saturating_add(long) >= usage.cache_creation_input_tokens() {
             usage.cache_creation_5m_input_tokens = short;
             usage.cache_creation_1h_input_tokens = long;
@@ -82,9 +52,9 @@ impl WireUsage {
     }
 
     /// The same for figures that are the last word on the answer's length.
-    pub(super) fn update_final(&mut self, value: &Value) {
-        self.has_output |= value.get("output_tokens").is_some_and(Value::is_u64);
-        self.update(value);
+    pub(super) fn update_final(&mut self, reported: &messages_api::Usage) {
+        self.has_output |= reported.output_tokens.is_some();
+        self.update(reported);
     }
 }
 
@@ -92,63 +62,66 @@ impl WireUsage {
 pub(super) fn parse_response(
     body: &[u8],
     request_id: Option<String>,
-) -> (WireUsage, Result<ModelResponse, ModelError>) {
-    let mut usage = WireUsage::default();
+) -> (KnownUsage, Result<ModelResponse, ModelError>) {
+    let mut usage = KnownUsage::default();
     let malformed = |reason: String| ModelError::Malformed {
         reason,
         request_id: request_id.clone(),
     };
-    let message: Value = match serde_json::from_slice(body) {
+    let mut message: Value = match serde_json::from_slice(body) {
         Ok(message) => message,
         Err(error) => return (usage, Err(malformed(format!("the body is no JSON: {error}")))),
     };
-    if let Some(figures) = message.get("usage") {
+    let head = messages_api::Message::read_head(&message);
+    if let Some(figures) = &head.usage {
         usage.update_final(figures);
     }
-    if message.get("type").is_some_and(|kind| kind == "error") {
+    if ErrorBody::is_error(&message) {
         return (usage, Err(parse_error(&message, None, request_id).into()));
     }
-    let Some(content) = message.get("content").and_then(Value::as_array) else {
+    let Some(Value::Array(content)) = message.get_mut("content").map(Value::take) else {
         return (usage, Err(malformed("the body has no `content` list".to_owned())));
     };
     let finished = Finished {
-        model: message
-            .get("model")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned(),
-        stop_reason: message
-            .get("stop_reason")
-            .and_then(Value::as_str)
-            .map(StopReason::from_wire),
-        content: content.iter().map(to_block).collect(),
+        model: head.model,
+        stop_reason: head.stop_reason.as_deref().map(StopReason::from_wire),
+        content,
         usage: usage.usage(),
         request_id: request_id.clone(),
     };
     (usage, finished.check())
 }
 
-fn text_of(block: &Block) -> Option<&str> {
-    match block {
-        Block::Text { text } => Some(text),
-        // A text with more to it, citations for example.
-        Block::Other(value) if value.get("type").is_some_and(|kind| kind == "text") => {
-            value.get("text").and_then(Value::as_str)
-        }
-        _ => None,
-    }
-}
-
-/// A block as the conversation keeps it.
-pub(super) fn to_block(value: &Value) -> Block {
-    serde_json::from_value(value.clone()).unwrap_or_else(|_| Block::Other(value.clone()))
+/// A block as the conversation keeps it. `None`: half a call, or no block at all.
+fn to_block(block: Value) -> Option<Block> {
+    let opaque = |value: Value| Opaque::new(PROVIDER, value.to_string());
+    let extra = |fields: messages_api::Fields| (!fields.is_empty()).then(|| opaque(Value::Object(fields)));
+    Some(match messages_api::Block::read(block)? {
+        messages_api::Block::Text { text, extra: fields } => Block::Text {
+            text,
+            extra: extra(fields),
+        },
+        messages_api::Block::ToolUse {
+            id,
+            name,
+            input,
+            extra: fields,
+        } => Block::ToolUse(ToolUse {
+            id,
+            name,
+            input: input.into(),
+            extra: extra(fields),
+        }),
+        messages_api::Block::Other(value) => Block::Opaque(opaque(value)),
+    })
 }
 
 /// An answer whose end was seen, streamed or not.
 pub(super) struct Finished {
     pub(super) model: String,
     pub(super) stop_reason: Option<StopReason>,
-    pub(super) content: Vec<Block>,
+    /// The blocks as they came.
+    pub(super) content: Vec<Value>,
     pub(super) usage: Usage,
     pub(super) request_id: Option<String>,
 }
@@ -160,7 +133,7 @@ impl Finished {
         let Self {
             model,
             stop_reason,
-            mut content,
+            content,
             usage,
             request_id,
         } = self;
@@ -171,17 +144,13 @@ impl Finished {
         let Some(stop_reason) = stop_reason else {
             return Err(malformed("the answer has no stop reason"));
         };
-        // The API itself refuses blank text blocks when they are sent back.
-        content.retain(|block| !text_of(block).is_some_and(|text| text.trim().is_empty()));
-        let broken_call = content.iter().any(|block| match block {
-            Block::ToolUse(tool_use) => !tool_use.input.is_object(),
-            Block::Other(value) => value.get("type").is_none_or(|kind| kind == "tool_use"),
-            _ => false,
-        });
-        if broken_call {
+        let blocks: Option<Vec<Block>> = content.into_iter().map(to_block).collect();
+        let Some(mut content) = blocks else {
             return Err(malformed("a tool call or another block is incomplete"));
-        }
-        // Neither does it take back calls that could not be told apart.
+        };
+        // The API itself refuses blank text blocks when they are sent back.
+        content.retain(|block| !matches!(block, Block::Text { text, .. } if text.trim().is_empty()));
+        // It does not take back calls either that could not be told apart.
         let mut ids = HashSet::new();
         let mut uses = content.iter().filter_map(|block| match block {
             Block::ToolUse(tool_use) => Some(tool_use),
@@ -204,21 +173,24 @@ impl Finished {
     }
 }
 
-/// The error object of a body or of an `error` event: `{"error": {"type", "message", "details"}, "request_id"}`.
+/// The error of a body or of an `error` event.
 pub(super) fn parse_error(body: &Value, status: Option<u16>, request_id: Option<String>) -> ApiError {
-    let error = body.get("error").unwrap_or(&Value::Null);
-    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
-    let error_type = text(error, "type").unwrap_or_default();
+    api_error(ErrorBody::read(body), status, request_id)
+}
+
+/// The status decides what an error is, and its type only where there is none. The header's id comes before the body's.
+pub(super) fn api_error(body: ErrorBody, status: Option<u16>, request_id: Option<String>) -> ApiError {
+    let ErrorBody {
+        error,
+        request_id: in_body,
+    } = body;
     ApiError {
-        kind: status.map_or_else(|| ApiErrorKind::from_type(&error_type), ApiErrorKind::from_status),
+        kind: status.map_or_else(|| ApiErrorKind::from_type(&error.kind), ApiErrorKind::from_status),
         status,
-        // Gateways send `{"error": "a sentence"}`.
-        message: text(error, "message")
-            .or_else(|| error.as_str().map(str::to_owned))
-            .unwrap_or_default(),
-        error_code: error.get("details").and_then(|details| text(details, "error_code")),
-        request_id: request_id.or_else(|| text(body, "request_id")),
-        error_type,
+        message: error.message,
+        error_code: error.details.and_then(|details| details.error_code),
+        request_id: request_id.or(in_body),
+        error_type: error.kind,
         retry_after: None,
         should_retry: None,
     }
@@ -229,9 +201,10 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use serde_json::json;
 
+    use super::super::fuzz::sent_back;
     use super::*;
 
-    fn parse(body: Value) -> (WireUsage, Result<ModelResponse, ModelError>) {
+    fn parse(body: Value) -> (KnownUsage, Result<ModelResponse, ModelError>) {
         parse_response(body.to_string().as_bytes(), Some("req_1".to_owned()))
     }
 
@@ -262,34 +235,6 @@ mod tests {
     }
 
     #[test]
-    fn a_request_holds_what_was_set_and_nothing_else() {
-        let mut request = ModelRequest {
-            system: String::new(),
-            messages: vec![Message::user("hi")],
-            tools: Vec::new(),
-            max_tokens: 16,
-            temperature: None,
-        };
-        let body = |request: &ModelRequest| String::from_utf8(request_body("m", request, true).unwrap()).unwrap();
-        assert_eq!(
-            body(&request),
-            r#"{"model":"m","max_tokens":16,"stream":true,"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}]}"#
-        );
-        request.system = "be brief".to_owned();
-        request.temperature = Some(0.5);
-        request.tools = vec![ToolDefinition {
-            name: "t".into(),
-            description: "d".into(),
-            input_schema: json!({"type": "object"}),
-        }];
-        let full: Value = serde_json::from_str(&body(&request)).unwrap();
-        assert_eq!(full["system"], "be brief");
-        assert_eq!(full["temperature"], 0.5);
-        assert_eq!(full["tools"][0]["input_schema"]["type"], "object");
-        assert_eq!(body(&request), body(&request.clone()));
-    }
-
-    #[test]
     fn a_whole_answer_is_read() {
         let (usage, response) = parse(json!({
             "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-5-5-20260901",
@@ -310,17 +255,16 @@ mod tests {
         assert_eq!(response.model, "claude-sonnet-5-5-20260901");
         assert_eq!(response.text(), "yes");
         assert_eq!(response.content.len(), 4);
-        assert_eq!(response.tool_uses().next().unwrap().input, json!({"a": 1}));
+        assert_eq!(*response.tool_uses().next().unwrap().input.value(), json!({"a": 1}));
         assert_eq!(response.usage.cache_creation_1h_input_tokens, 4);
         assert_eq!(response.usage.prompt_tokens(), 19);
         // What goes back is what came.
         assert_eq!(
-            serde_json::to_value(&response.content[2]).unwrap(),
-            json!({"type": "tool_use", "id": "toolu_1", "name": "t", "input": {"a": 1}, "caller": {"type": "direct"}})
-        );
-        assert_eq!(
-            serde_json::to_value(&response.content[3]).unwrap(),
-            json!({"type": "block_of_tomorrow", "x": [1]})
+            sent_back(response.content)[2..],
+            [
+                json!({"type": "tool_use", "id": "toolu_1", "name": "t", "input": {"a": 1}, "caller": {"type": "direct"}}),
+                json!({"type": "block_of_tomorrow", "x": [1]}),
+            ]
         );
     }
 
@@ -378,20 +322,24 @@ mod tests {
             (json!({"input_tokens": 3, "output_tokens": 0}), true),
             (json!({"cache_read_input_tokens": 3, "output_tokens": 1}), true),
         ] {
-            let mut wire = WireUsage::default();
-            wire.update_final(&usage);
-            assert_eq!(wire.is_known(), known, "{usage}");
+            let mut known_usage = KnownUsage::default();
+            known_usage.update_final(&messages_api::Usage::read(&usage));
+            assert_eq!(known_usage.is_known(), known, "{usage}");
         }
     }
 
     #[test]
     fn the_largest_figure_of_each_kind_is_kept() {
-        let mut wire = WireUsage::default();
-        wire.update(&json!({"input_tokens": 10, "output_tokens": 1, "cache_creation_input_tokens": 5}));
-        wire.update_final(&json!({"output_tokens": 40}));
-        wire.update_final(&json!({"output_tokens": 90, "input_tokens": 12}));
+        let mut known_usage = KnownUsage::default();
+        known_usage.update(&messages_api::Usage::read(
+            &json!({"input_tokens": 10, "output_tokens": 1, "cache_creation_input_tokens": 5}),
+        ));
+        known_usage.update_final(&messages_api::Usage::read(&json!({"output_tokens": 40})));
+        known_usage.update_final(&messages_api::Usage::read(
+            &json!({"output_tokens": 90, "input_tokens": 12}),
+        ));
         assert_eq!(
-            wire.usage(),
+            known_usage.usage(),
             Usage {
                 input_tokens: 12,
                 output_tokens: 90,
@@ -404,13 +352,15 @@ mod tests {
     /// The total comes first, what it is made of later.
     #[test]
     fn a_split_of_the_total_refines_it() {
-        let mut wire = WireUsage::default();
-        wire.update(&json!({"cache_creation_input_tokens": 30}));
-        assert_eq!(wire.usage().cache_creation_5m_input_tokens, 30);
+        let mut known_usage = KnownUsage::default();
+        known_usage.update(&messages_api::Usage::read(&json!({"cache_creation_input_tokens": 30})));
+        assert_eq!(known_usage.usage().cache_creation_5m_input_tokens, 30);
         let split = json!({"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20});
-        wire.update(&json!({"cache_creation_input_tokens": 30, "cache_creation": split}));
-        assert_eq!(wire.usage().cache_creation_5m_input_tokens, 10);
-        assert_eq!(wire.usage().cache_creation_1h_input_tokens, 20);
+        known_usage.update(&messages_api::Usage::read(
+            &json!({"cache_creation_input_tokens": 30, "cache_creation": split}),
+        ));
+        assert_eq!(known_usage.usage().cache_creation_5m_input_tokens, 10);
+        assert_eq!(known_usage.usage().cache_creation_1h_input_tokens, 20);
     }
 
     #[test]

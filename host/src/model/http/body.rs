@@ -55,7 +55,7 @@ impl Body {
         let piece = tokio::time::timeout(self.idle, self.response.chunk())
             .await
             .map_err(|_| BodyError::Stalled(self.idle))?
-            .map_err(|error| BodyError::Broken(super::reason(error)))?;
+            .map_err(|error| BodyError::Broken(super::error::reason(error)))?;
         self.read = self.read.saturating_add(piece.as_ref().map_or(0, Bytes::len));
         if self.read > limit {
             Err(BodyError::TooLong(limit))

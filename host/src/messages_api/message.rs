@@ -1,0 +1,50 @@
+//! A whole answer, and what the start of a streamed one holds of it.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{ASSISTANT, Block, Usage};
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "type", rename = "message")]
+pub(crate) struct Message {
+    pub(crate) id: String,
+    /// Always the assistant.
+    pub(crate) role: &'static str,
+    /// The model that answered, as it names itself.
+    pub(crate) model: String,
+    pub(crate) content: Vec<Block>,
+    pub(crate) stop_reason: Option<String>,
+    pub(crate) stop_sequence: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) usage: Option<Usage>,
+}
+
+impl Message {
+    /// One without content, as at the start of a stream.
+    pub(crate) fn started(id: impl Into<String>, model: impl Into<String>, usage: Option<Usage>) -> Self {
+        Self {
+            id: id.into(),
+            role: ASSISTANT,
+            model: model.into(),
+            content: Vec::new(),
+            stop_reason: None,
+            stop_sequence: None,
+            usage,
+        }
+    }
+
+    /// All but the content, which is where an answer can be broken: `message["content"]` is left to the caller.
+    pub(crate) fn read_head(message: &Value) -> Self {
+        let text = |name: &str| message.get(name).and_then(Value::as_str).map(str::to_owned);
+        Self {
+            stop_reason: text("stop_reason"),
+            stop_sequence: text("stop_sequence"),
+            ..Self::started(
+                text("id").unwrap_or_default(),
+                text("model").unwrap_or_default(),
+                message.get("usage").map(Usage::read),
+            )
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Tokens, as an answer reports them.
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// Any figure may be missing. `input_tokens` is the uncached remainder only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Usage {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) input_tokens: Option<u64>,
+    /// The sum of [`CacheCreation`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cache_creation_input_tokens: Option<u64>,
+    /// Only at the start of a stream and in whole answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cache_creation: Option<CacheCreation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cache_read_input_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) output_tokens: Option<u64>,
+    /// Likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) service_tier: Option<&'static str>,
+}
+
+/// Tokens written to the cache, by their lifetime.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct CacheCreation {
+    pub(crate) ephemeral_5m_input_tokens: u64,
+    pub(crate) ephemeral_1h_input_tokens: u64,
+}
+
+impl Usage {
+    /// Its figures. The service tier is not read, as nothing depends on it.
+    pub(crate) fn read(value: &Value) -> Self {
+        let figure = |value: &Value, name: &str| value.get(name).and_then(Value::as_u64);
+        let split = value.get("cache_creation").map(|split| CacheCreation {
+            ephemeral_5m_input_tokens: figure(split, "ephemeral_5m_input_tokens").unwrap_or(0),
+            ephemeral_1h_input_tokens: figure(split, "ephemeral_1h_input_tokens").unwrap_or(0),
+        });
+        Self {
+            input_tokens: figure(value, "input_tokens"),
+            cache_creation_input_tokens: figure(value, "cache_creation_input_tokens"),
+            cache_creation: split,
+            cache_read_input_tokens: figure(value, "cache_read_input_tokens"),
+            output_tokens: figure(value, "output_tokens"),
+            service_tier: None,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The tools of a host, as a model sees them.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+
+/// A tool as the model sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolDefinition {
+    pub name: String,
+    pub description: String,
+    pub input_schema: Value,
+}
+
+/// All tools of a host, in a fixed order. Clones share one list, and what providers made of it.
+#[derive(Clone, Default)]
+pub struct ToolDefinitions {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    list: Vec<ToolDefinition>,
+    /// By provider.
+    serialized: Mutex<Vec<(&'static str, Arc<str>)>>,
+}
+
+impl ToolDefinitions {
+    pub fn list(&self) -> &[ToolDefinition] {
+        &self.shared.list
+    }
+
+    /// What `serialize` makes of the list for this provider. It is asked once for each provider.
+    ///
+    /// # Errors
+    ///
+    /// What `serialize` fails with.
+    pub fn serialized_for<E>(
+        &self,
+        provider: &'static str,
+        serialize: impl FnOnce(&[ToolDefinition]) -> Result<String, E>,
+    ) -> Result<Arc<str>, E> {
+        // A panic in `serialize` leaves the list as it was.
+        let mut serialized = self.shared.serialized.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, text)) = serialized.iter().find(|(known, _)| *known == provider) {
+            return Ok(Arc::clone(text));
+        }
+        let text: Arc<str> = serialize(self.list())?.into();
+        serialized.push((provider, Arc::clone(&text)));
+        Ok(text)
+    }
+}
+
+impl FromIterator<ToolDefinition> for ToolDefinitions {
+    fn from_iter<T: IntoIterator<Item = ToolDefinition>>(tools: T) -> Self {
+        let shared = Shared {
+            list: tools.into_iter().collect(),
+            serialized: Mutex::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+}
+
+impl fmt::Debug for ToolDefinitions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.list()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn each_provider_serializes_the_list_once() {
+        let definitions = ToolDefinitions::default();
+        let asked = Cell::new(0);
+        let serialize = |_: &[ToolDefinition]| {
+            asked.set(asked.get() + 1);
+            Ok::<_, ()>("[]".to_owned())
+        };
+        let first = definitions.serialized_for("a", serialize).unwrap();
+        let again = definitions.clone().serialized_for("a", serialize).unwrap();
+        assert!(Arc::ptr_eq(&first, &again));
+        assert_eq!(asked.get(), 1);
+        definitions.serialized_for("b", serialize).unwrap();
+        assert_eq!(asked.get(), 2);
+        assert_eq!(definitions.serialized_for("c", |_| Err(7)), Err(7));
+    }
+}

@@ -1,0 +1,64 @@
+//! The parts of a message.
+
+use std::sync::Arc;
+
+use super::{ToolResult, ToolUse};
+
+/// One part of a message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Block {
+    Text {
+        text: String,
+        /// What a vendor adds to its text, such as citations.
+        extra: Option<Opaque>,
+    },
+    ToolUse(ToolUse),
+    ToolResult(ToolResult),
+    /// A whole block of a vendor's own kind, such as thinking.
+    Opaque(Opaque),
+}
+
+impl Block {
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text {
+            text: text.into(),
+            extra: None,
+        }
+    }
+}
+
+/// Something that only one provider understands. It is kept verbatim and in its place in the conversation, goes back to that
+/// provider in every later request, and is left out of requests to all others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opaque {
+    /// The provider's name, the same in every request.
+    pub provider: Arc<str>,
+    /// A JSON text.
+    pub json: Arc<str>,
+}
+
+impl Opaque {
+    pub fn new(provider: &str, json: impl Into<Arc<str>>) -> Self {
+        Self {
+            provider: provider.into(),
+            json: json.into(),
+        }
+    }
+
+    /// The JSON text, for the provider that it came from.
+    pub fn json_for(&self, provider: &str) -> Option<&str> {
+        (*self.provider == *provider).then_some(&*self.json)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_provider_that_sent_a_block_gets_it_back() {
+        let opaque = Opaque::new("a", r#"{"type": "thinking"}"#);
+        assert_eq!(opaque.json_for("a"), Some(r#"{"type": "thinking"}"#));
+        assert_eq!(opaque.json_for("b"), None);
+    }
+}
