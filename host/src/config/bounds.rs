@@ -1,14 +1,14 @@
-//! The least and the most that each value may be, once: the schema has its ranges from here, and so has the check of
-//! settings that no schema has seen.
+//! The minimum and maximum of every value. The schema takes its ranges from here, and so does the check of settings made
+//! in code, which no schema sees.
 
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::problem::Wrong;
+use super::problem::ValueProblem;
 use super::size::{ByteSize, GIB, KIB, MIB};
 use crate::sandbox::LONGEST;
 
-/// What a value may be, both ends included.
+/// The allowed range of a value, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Bounds<T> {
     pub(super) least: T,
@@ -24,21 +24,21 @@ const fn sizes(least: u64, most: u64) -> Bounds<ByteSize> {
 }
 
 impl<T: Copy + PartialOrd + Display> Bounds<T> {
-    /// What is wrong with a value out of bounds; no number at all is out of all bounds.
-    pub(super) fn wrong(self, value: T) -> Option<Wrong> {
+    /// The problem with a value out of bounds. NaN is always out of bounds.
+    pub(super) fn problem(self, value: T) -> Option<ValueProblem> {
         let Self { least, most } = self;
         let fits = (least..=most).contains(&value);
-        (!fits).then(|| Wrong::new(format!("must be between {least} and {most}, found {value}")))
+        (!fits).then(|| ValueProblem::new(format!("must be between {least} and {most}, found {value}")))
     }
 }
 
-/// What is wrong with a duration out of bounds, which are the same for all.
-pub(super) fn wrong_duration(value: Duration) -> Option<Wrong> {
+/// The problem with a duration out of bounds. All durations share the same bounds.
+pub(super) fn duration_problem(value: Duration) -> Option<ValueProblem> {
     const DAY: u64 = 24 * 3600;
     let fits = !value.is_zero() && value <= LONGEST;
     let days = LONGEST.as_secs() / DAY;
     (!fits).then(|| {
-        Wrong::new(format!(
+        ValueProblem::new(format!(
             "must be longer than zero and at most {days} days, found {value:?}"
         ))
     })
@@ -56,7 +56,7 @@ pub(super) const MAX_RESULT_BYTES: Bounds<ByteSize> = sizes(1, GIB);
 pub(super) const MAX_ATTEMPTS: Bounds<u32> = between(1, 100);
 pub(super) const MULTIPLIER: Bounds<f64> = between(1.0, 100.0);
 
-/// Of a breaker, in either direction.
+/// For both thresholds of a breaker, failures and successes.
 pub(super) const THRESHOLD: Bounds<u32> = between(1, 1_000_000);
 
 pub(super) const STACK: Bounds<ByteSize> = sizes(64 * KIB, 16 * MIB);
@@ -64,7 +64,7 @@ pub(super) const HOST_CONCURRENCY: Bounds<u32> = between(1, 10_000);
 
 pub(super) const HOST_MEMORY: Bounds<ByteSize> = sizes(MIB, 1024 * 1024 * GIB);
 
-/// TOML has no integers beyond `i64::MAX`, so a file can't say the most.
+/// TOML has no integers beyond `i64::MAX`, so a file can't reach the maximum.
 pub(super) const FUEL: Bounds<u64> = between(1, u64::MAX);
 pub(super) const MEMORY: Bounds<ByteSize> = sizes(64 * KIB, 4 * GIB);
 pub(super) const TABLE_ELEMENTS: Bounds<u32> = between(1, 10_000_000);

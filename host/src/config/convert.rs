@@ -1,5 +1,5 @@
-//! Between the keys and the settings that the modules own. One direction gives the keys their defaults and writes
-//! `config show`; the other is for values that need no check beyond the schema's.
+//! Conversions between the raw keys and the settings that the modules own. Settings to keys provides the defaults and
+//! `config show`. Keys to settings covers the values that need no check beyond the schema's.
 
 use std::path::Path;
 
@@ -55,7 +55,7 @@ impl From<&Config> for RawConfig {
     }
 }
 
-/// A section on its own has the defaults that it has in a whole configuration.
+/// Takes a section's defaults from the default configuration.
 macro_rules! defaults {
     ($($section:ident: $raw:ty),* $(,)?) => {
         $(impl Default for $raw {
@@ -84,7 +84,7 @@ impl Default for RawCallLimits {
     }
 }
 
-/// No path is an empty text, as in the file.
+/// `None` becomes an empty string, as in the file.
 fn optional_path(path: Option<&Path>) -> String {
     path.map(|path| path.display().to_string()).unwrap_or_default()
 }
@@ -202,7 +202,7 @@ impl From<&BudgetSettings> for RawBudget {
 
 impl From<&Limits> for RawCallLimits {
     fn from(limits: &Limits) -> Self {
-        // TOML has no larger integers, and nobody runs that long.
+        // TOML has no larger integers, and no call gets that far.
         let integer = |value: u64| value.min(i64::MAX as u64);
         Self {
             fuel: integer(limits.fuel),
