@@ -28,7 +28,7 @@ struct DenyDestructive;
 
 impl ToolPolicy for DenyDestructive {
     fn name(&self) -> &str {
-        "no-destructive-tools"
+        "the example policy"
     }
 
     fn decide(&self, _tenant: &str, tool: &Tool, _input: &Value) -> Decision {
