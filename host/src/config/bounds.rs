@@ -11,24 +11,24 @@ use crate::sandbox::LONGEST;
 /// The allowed range of a value, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Bounds<T> {
-    pub(super) least: T,
-    pub(super) most: T,
+    pub(super) min: T,
+    pub(super) max: T,
 }
 
-const fn between<T: Copy>(least: T, most: T) -> Bounds<T> {
-    Bounds { least, most }
+const fn between<T: Copy>(min: T, max: T) -> Bounds<T> {
+    Bounds { min, max }
 }
 
-const fn sizes(least: u64, most: u64) -> Bounds<ByteSize> {
-    between(ByteSize(least), ByteSize(most))
+const fn sizes(min: u64, max: u64) -> Bounds<ByteSize> {
+    between(ByteSize(min), ByteSize(max))
 }
 
 impl<T: Copy + PartialOrd + Display> Bounds<T> {
     /// The problem with a value out of bounds. NaN is always out of bounds.
     pub(super) fn problem(self, value: T) -> Option<ValueProblem> {
-        let Self { least, most } = self;
-        let fits = (least..=most).contains(&value);
-        (!fits).then(|| ValueProblem::new(format!("must be between {least} and {most}, found {value}")))
+        let Self { min, max } = self;
+        let fits = (min..=max).contains(&value);
+        (!fits).then(|| ValueProblem::new(format!("must be between {min} and {max}, found {value}")))
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) fn duration_problem(value: Duration) -> Option<ValueProblem> {
 pub(super) const MAX_TOKENS: Bounds<u32> = between(1, 10_000_000);
 pub(super) const TEMPERATURE: Bounds<f64> = between(0.0, 1.0);
 
-pub(super) const AGENT_NAME_CHARS: usize = 64;
+pub(super) const MAX_AGENT_NAME_CHARS: usize = 64;
 pub(super) const MAX_ITERATIONS: Bounds<u32> = between(1, 10_000);
 pub(super) const MAX_TOOL_CALLS: Bounds<u32> = between(1, 100_000);
 pub(super) const PARALLEL_TOOL_CALLS: Bounds<u32> = between(1, 10_000);

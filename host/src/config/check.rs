@@ -142,9 +142,9 @@ impl Findings {
     }
 
     fn agent(&mut self, agent: &AgentSettings) {
-        let most = bounds::AGENT_NAME_CHARS;
-        let is_long = agent.name.chars().count() > most;
-        let long = || ValueProblem::new(format!("must not be longer than {most} characters"));
+        let max = bounds::MAX_AGENT_NAME_CHARS;
+        let is_long = agent.name.chars().count() > max;
+        let long = || ValueProblem::new(format!("must not be longer than {max} characters"));
         self.section(
             &["agent"],
             [

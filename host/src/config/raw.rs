@@ -68,7 +68,7 @@ pub(super) struct RawModel {
     #[schemars(extend("format" = format::BASE_URL))]
     pub(super) base_url: String,
     /// The maximum length of one answer, in tokens.
-    #[schemars(range(min = bounds::MAX_TOKENS.least, max = bounds::MAX_TOKENS.most))]
+    #[schemars(range(min = bounds::MAX_TOKENS.min, max = bounds::MAX_TOKENS.max))]
     pub(super) max_tokens: u32,
     /// Whether answers are streamed.
     pub(super) stream: bool,
@@ -80,7 +80,7 @@ pub(super) struct RawModel {
     pub(super) attempt_timeout: DurationText,
     /// The sampling temperature. Unset by default, because the newest models refuse it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = bounds::TEMPERATURE.least, max = bounds::TEMPERATURE.most))]
+    #[schemars(range(min = bounds::TEMPERATURE.min, max = bounds::TEMPERATURE.max))]
     pub(super) temperature: Option<f64>,
 }
 
@@ -90,18 +90,18 @@ pub(super) struct RawModel {
 #[schemars(rename = "Agent")]
 pub(super) struct RawAgent {
     /// The agent's name in events and logs.
-    #[schemars(length(min = 1, max = bounds::AGENT_NAME_CHARS))]
+    #[schemars(length(min = 1, max = bounds::MAX_AGENT_NAME_CHARS))]
     pub(super) name: String,
     /// The system prompt. Empty: none.
     pub(super) system: String,
     /// The most model calls in one run.
-    #[schemars(range(min = bounds::MAX_ITERATIONS.least, max = bounds::MAX_ITERATIONS.most))]
+    #[schemars(range(min = bounds::MAX_ITERATIONS.min, max = bounds::MAX_ITERATIONS.max))]
     pub(super) max_iterations: u32,
     /// The most tool calls in one run.
-    #[schemars(range(min = bounds::MAX_TOOL_CALLS.least, max = bounds::MAX_TOOL_CALLS.most))]
+    #[schemars(range(min = bounds::MAX_TOOL_CALLS.min, max = bounds::MAX_TOOL_CALLS.max))]
     pub(super) max_tool_calls: u32,
     /// The most tool calls of one turn that run at the same time.
-    #[schemars(range(min = bounds::PARALLEL_TOOL_CALLS.least, max = bounds::PARALLEL_TOOL_CALLS.most))]
+    #[schemars(range(min = bounds::PARALLEL_TOOL_CALLS.min, max = bounds::PARALLEL_TOOL_CALLS.max))]
     pub(super) parallel_tool_calls: u32,
     /// The most bytes of text of one tool result that the model gets; the rest is truncated.
     pub(super) max_result_bytes: ByteSize,
@@ -115,14 +115,14 @@ pub(super) struct RawAgent {
 #[schemars(rename = "Retry")]
 pub(super) struct RawRetry {
     /// Total attempts. 1: no retry.
-    #[schemars(range(min = bounds::MAX_ATTEMPTS.least, max = bounds::MAX_ATTEMPTS.most))]
+    #[schemars(range(min = bounds::MAX_ATTEMPTS.min, max = bounds::MAX_ATTEMPTS.max))]
     pub(super) max_attempts: u32,
     /// The delay before the first retry.
     pub(super) initial_delay: DurationText,
     /// The longest delay, except for one that the server requests.
     pub(super) max_delay: DurationText,
     /// The factor from one delay to the next.
-    #[schemars(range(min = bounds::MULTIPLIER.least, max = bounds::MULTIPLIER.most))]
+    #[schemars(range(min = bounds::MULTIPLIER.min, max = bounds::MULTIPLIER.max))]
     pub(super) multiplier: f64,
     /// Whether each delay is random between zero and its full length.
     pub(super) jitter: bool,
@@ -134,12 +134,12 @@ pub(super) struct RawRetry {
 #[schemars(rename = "Breaker")]
 pub(super) struct RawBreaker {
     /// Consecutive failures that open it.
-    #[schemars(range(min = bounds::THRESHOLD.least, max = bounds::THRESHOLD.most))]
+    #[schemars(range(min = bounds::THRESHOLD.min, max = bounds::THRESHOLD.max))]
     pub(super) failure_threshold: u32,
     /// How long it stays open before it lets a probe through.
     pub(super) open_for: DurationText,
     /// Successful probes that close it.
-    #[schemars(range(min = bounds::THRESHOLD.least, max = bounds::THRESHOLD.most))]
+    #[schemars(range(min = bounds::THRESHOLD.min, max = bounds::THRESHOLD.max))]
     pub(super) success_threshold: u32,
 }
 
@@ -166,7 +166,7 @@ pub(super) struct RawLimits {
     /// The wasm stack of one call. The engine sets it for all plugins, so a plugin can't override it.
     pub(super) stack: ByteSize,
     /// The most calls of all tools that run at the same time.
-    #[schemars(range(min = bounds::HOST_CONCURRENCY.least, max = bounds::HOST_CONCURRENCY.most))]
+    #[schemars(range(min = bounds::HOST_CONCURRENCY.min, max = bounds::HOST_CONCURRENCY.max))]
     pub(super) host_concurrency: u32,
     /// The linear memory of all calls together. One plugin gets at most half of it, and a tenant at most three times what
     /// it leaves free. Unset: three quarters of the memory of the machine, or of this process's control group.
@@ -182,23 +182,23 @@ pub(super) struct RawLimits {
 #[schemars(rename = "CallLimits")]
 pub(super) struct RawCallLimits {
     /// Units of wasm fuel, about one per instruction.
-    #[schemars(range(min = bounds::FUEL.least, max = i64::MAX))]
+    #[schemars(range(min = bounds::FUEL.min, max = i64::MAX))]
     pub(super) fuel: u64,
     /// The longest time from dispatch to the result, including the time in the queue.
     pub(super) timeout: DurationText,
     /// The linear memories of the instance together.
     pub(super) memory: ByteSize,
     /// Elements of all tables of the instance together.
-    #[schemars(range(min = bounds::TABLE_ELEMENTS.least, max = bounds::TABLE_ELEMENTS.most))]
+    #[schemars(range(min = bounds::TABLE_ELEMENTS.min, max = bounds::TABLE_ELEMENTS.max))]
     pub(super) table_elements: u32,
     /// The most core instances in one component.
-    #[schemars(range(min = bounds::CORE_INSTANCES.least, max = bounds::CORE_INSTANCES.most))]
+    #[schemars(range(min = bounds::CORE_INSTANCES.min, max = bounds::CORE_INSTANCES.max))]
     pub(super) core_instances: u32,
     /// Calls from the guest into host functions.
-    #[schemars(range(min = bounds::HOST_CALLS.least, max = i64::MAX))]
+    #[schemars(range(min = bounds::HOST_CALLS.min, max = i64::MAX))]
     pub(super) host_calls: u64,
     /// The most host resources that the instance holds at the same time.
-    #[schemars(range(min = bounds::HANDLES.least, max = bounds::HANDLES.most))]
+    #[schemars(range(min = bounds::HANDLES.min, max = bounds::HANDLES.max))]
     pub(super) handles: u32,
     /// The size of the input as JSON text.
     pub(super) input_bytes: ByteSize,
@@ -207,7 +207,7 @@ pub(super) struct RawCallLimits {
     /// The most bytes kept of standard output, standard error and logging together.
     pub(super) log_bytes: ByteSize,
     /// Outgoing HTTP requests.
-    #[schemars(range(min = bounds::HTTP_REQUESTS.least, max = bounds::HTTP_REQUESTS.most))]
+    #[schemars(range(min = bounds::HTTP_REQUESTS.min, max = bounds::HTTP_REQUESTS.max))]
     pub(super) http_requests: u32,
     /// The size of all HTTP request bodies together.
     pub(super) http_request_bytes: ByteSize,
@@ -219,7 +219,7 @@ pub(super) struct RawCallLimits {
     /// 16,384.
     pub(super) file_bytes: ByteSize,
     /// The most calls of one tool that run at the same time.
-    #[schemars(range(min = bounds::CONCURRENCY.least, max = bounds::CONCURRENCY.most))]
+    #[schemars(range(min = bounds::CONCURRENCY.min, max = bounds::CONCURRENCY.max))]
     pub(super) concurrency: u32,
     /// The size of the component's file.
     pub(super) component_bytes: ByteSize,
@@ -262,7 +262,7 @@ pub(super) struct RawLogging {
 #[schemars(rename = "Alerts")]
 pub(super) struct RawAlerts {
     /// Alert when a larger share of a run's model attempts and tool calls fails.
-    #[schemars(range(min = bounds::ERROR_RATE.least, max = bounds::ERROR_RATE.most))]
+    #[schemars(range(min = bounds::ERROR_RATE.min, max = bounds::ERROR_RATE.max))]
     pub(super) error_rate: f64,
     /// Alert when a session costs more.
     pub(super) session_cost_usd: Usd,
