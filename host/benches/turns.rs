@@ -110,7 +110,7 @@ async fn turns(limits: &mut Limits) {
 }
 
 /// Sessions of one round, shared out evenly among those that run at once.
-const fn sessions(at_once: usize) -> usize {
+fn sessions(at_once: usize) -> usize {
     if IS_BENCH { 600 } else { at_once.max(10) }
 }
 

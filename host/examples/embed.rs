@@ -1,10 +1,10 @@
-//! Cofferdam as a library: a host, an observer, a policy, one prompt.
+//! Uses Cofferdam as a library: builds a host with an observer and a tool policy, and runs one prompt.
 //!
 //! ```text
 //! ANTHROPIC_API_KEY=… cargo run --example embed -- "What is 25 * 17?"
 //! ```
 //!
-//! Without a key it starts the simulator and asks that.
+//! Without a key, it starts the simulator and runs the prompt against it.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -22,13 +22,13 @@ use cofferdam::simulator::{Answer, Script, Simulator, SimulatorOptions, ToolCall
 use cofferdam::tools::{ComponentSource, Decision, PluginSettings, Tool, ToolPolicy};
 use serde_json::{Value, json};
 
-/// Refuses whatever says that it can destroy something.
+/// Denies every tool that is annotated as destructive.
 #[derive(Debug)]
-struct NothingDestructive;
+struct DenyDestructive;
 
-impl ToolPolicy for NothingDestructive {
+impl ToolPolicy for DenyDestructive {
     fn name(&self) -> &str {
-        "the policy of this example"
+        "the example policy"
     }
 
     fn decide(&self, _tenant: &str, tool: &Tool, _input: &Value) -> Decision {
@@ -39,8 +39,8 @@ impl ToolPolicy for NothingDestructive {
     }
 }
 
-/// Prints what happens. Any type with a method for events will do, and closures as well.
-fn narrate(event: &Event) {
+/// Prints some events. An observer is any type that implements `Observer`, or a function like this one.
+fn print_event(event: &Event) {
     match &event.kind {
         EventKind::ModelRetry { delay_ms, error, .. } => eprintln!("retry in {delay_ms} ms: {}", error.message),
         EventKind::ToolCallFinished(finished) => {
@@ -55,7 +55,7 @@ fn narrate(event: &Event) {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    // Components are compiled in a child of this program: this line must come before anything else does.
+    // The host compiles components in a child process of this program, so this must be the first line of `main`.
     cofferdam::sandbox::become_compiler_if_asked();
 
     let prompt = std::env::args().nth(1).unwrap_or_else(|| "What is 25 * 17?".to_owned());
@@ -64,7 +64,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         required: true,
         ..PluginSettings::new("calculator", ComponentSource::Builtin("calculator".to_owned()))
     });
-    // Kept until the end of the run, where there is no key.
+    // Without a key, the simulator must live until the end of the run.
     let simulator = match std::env::var("ANTHROPIC_API_KEY") {
         Ok(key) => {
             config.model.api_key = Some(Secret::new(key));
@@ -86,10 +86,10 @@ async fn main() -> anyhow::Result<ExitCode> {
     };
 
     let mut builder = Host::builder(config)
-        .observer("narrator", narrate)
-        .tool_policy(Arc::new(NothingDestructive));
+        .observer("printer", print_event)
+        .tool_policy(Arc::new(DenyDestructive));
     if simulator.is_some() {
-        // What nobody pays has no place in the user's books.
+        // Simulated costs don't belong in the user's ledger.
         builder = builder.ledger(Ledger::in_memory()?);
     }
     let host = builder.build().await?;

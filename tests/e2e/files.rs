@@ -252,7 +252,7 @@ async fn a_folder_that_is_not_there_takes_its_plugin_down() {
         ("{ at = \"/x\" }", "files[0].folder: this key is missing"),
         (
             "{ folder = \".\", at = \"/x\" }, { folder = \"..\", at = \"/x\" }",
-            "`/x` is where another folder is",
+            "`/x` is already taken by another folder",
         ),
     ] {
         configure(grant);

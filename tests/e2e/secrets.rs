@@ -278,9 +278,9 @@ async fn only_a_plugin_that_needs_a_secret_suffers_without_it() {
         ("{ file = \"gone\" }", "the file in `file` does not exist"),
         (
             "{ env = \"npm_token\" }",
-            "no environment variable of the name in `env` is set",
+            "the environment variable named in `env` is not set",
         ),
-        ("{ file = \".\" }", "the file in `file` is none"),
+        ("{ file = \".\" }", "the file in `file` isn't a regular file"),
         ("{ file = \"short\" }", "the secret `KEY` has 7 bytes"),
     ] {
         let configure = |required: bool| {
@@ -393,12 +393,12 @@ async fn what_a_configuration_cannot_mean_is_refused() {
         ),
         (
             "http = [{ url = \"https://x/\", headers = { X-B = \"1\", x-b = \"2\" } }]",
-            "stands here twice",
+            "appears twice",
         ),
-        ("env = { \"A=B\" = \"x\" }", "no name of a variable"),
-        ("env = { \"\" = \"x\" }", "no name of a variable"),
-        ("env = { A = \"a\\u0000b\" }", "holds a NUL"),
-        ("args = [\"a\\u0000b\"]", "holds a NUL"),
+        ("env = { \"A=B\" = \"x\" }", "isn't a valid variable name"),
+        ("env = { \"\" = \"x\" }", "isn't a valid variable name"),
+        ("env = { A = \"a\\u0000b\" }", "contains a NUL"),
+        ("args = [\"a\\u0000b\"]", "contains a NUL"),
     ] {
         lab.configure(&format!("[plugins.faulty]\ncomponent = \"builtin:faulty\"\n{keys}\n"));
         let ran = lab.call(["config", "check"]).await.expect_code(2);

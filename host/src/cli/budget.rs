@@ -1,4 +1,4 @@
-//! `cofferdam budget`: what the ledger knows.
+//! `cofferdam budget`: shows, sets and exports the budgets in the ledger.
 
 use std::path::PathBuf;
 
@@ -18,9 +18,9 @@ pub struct BudgetArgs {
 
 #[derive(Debug, Subcommand)]
 enum BudgetCommand {
-    /// Show limits and what is spent; the same as no subcommand
+    /// Show limits and spending; the default without a subcommand
     Show,
-    /// Set a limit in the ledger; it stands above the configuration
+    /// Set a limit in the ledger; it overrides the configuration
     Set {
         /// `session` or `host_day`
         #[arg(value_name = "SCOPE", value_parser = parse_scope)]
@@ -29,11 +29,11 @@ enum BudgetCommand {
         #[arg(value_name = "AMOUNT", value_parser = parse_amount)]
         amount: Amount,
     },
-    /// Write every reservation as a line of JSON, oldest first
+    /// Print every reservation as a line of JSON, oldest first
     Export,
 }
 
-/// What a limit is set to.
+/// The new value of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Amount {
     Usd(NanoUsd),
@@ -73,7 +73,7 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
             return Ok(0);
         }
     }
-    let scopes = standing(&ledger, &config.budget).await?;
+    let scopes = budget_lines(&ledger, &config.budget).await?;
     match cx.global.output {
         Output::Text => cx.stdout.write(&summary::budget(&scopes)),
         Output::Json => cx.stdout.json_pretty(&scopes),
@@ -82,8 +82,8 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
     Ok(0)
 }
 
-/// Every scope: the day as it stands, and the limit that each session has for itself.
-async fn standing(ledger: &Ledger, settings: &BudgetSettings) -> Result<Vec<BudgetLine>, LedgerError> {
+/// A line per scope: the day's limit and spending, and the limit of each session.
+async fn budget_lines(ledger: &Ledger, settings: &BudgetSettings) -> Result<Vec<BudgetLine>, LedgerError> {
     let limits = ledger.effective_limits(settings).await?;
     let known = ledger
         .status(DEFAULT_TENANT, None, settings, jiff::Timestamp::now())
@@ -101,14 +101,14 @@ async fn standing(ledger: &Ledger, settings: &BudgetSettings) -> Result<Vec<Budg
     Ok(Scope::ALL.map(line).into())
 }
 
-/// Opening may wait for another program's lock.
+/// Opens the ledger on a blocking thread, because it may wait for another process's lock.
 async fn open(path: PathBuf) -> Result<Ledger, LedgerError> {
     tokio::task::spawn_blocking(move || Ledger::open(&path))
         .await
         .unwrap_or(Err(LedgerError::Interrupted))
 }
 
-/// Page by page, for the books grow for ever.
+/// Exports in pages, because the ledger grows without bound.
 async fn export(cx: &Context, ledger: &Ledger) -> Result<(), LedgerError> {
     let mut last = None;
     loop {
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scopes_and_amounts_are_exact() {
+    fn scopes_and_amounts_are_parsed_strictly() {
         assert_eq!(parse_scope("host_day"), Ok(Scope::HostDay));
         assert_eq!(parse_scope("week").unwrap_err(), "the scopes are session and host_day");
         assert_eq!(
@@ -145,7 +145,7 @@ mod tests {
             .set_limit(Scope::Session, parse_amount("2.5").unwrap().limit())
             .await
             .unwrap();
-        let shown = summary::budget(&standing(&ledger, &BudgetSettings::default()).await.unwrap());
+        let shown = summary::budget(&budget_lines(&ledger, &BudgetSettings::default()).await.unwrap());
         assert_eq!(
             shown,
             "budget         limit      spent   reserved   remaining\n\

@@ -1,4 +1,4 @@
-//! `cofferdam chat`: one session, a run a line.
+//! `cofferdam chat`: one session, with one run per line of input.
 
 use std::io;
 
@@ -6,23 +6,23 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::interrupt::{Interrupt, interrupted};
-use super::live::{Live, print_error};
+use super::live::{LiveHost, print_error};
 use super::{CliError, Context, Output, prompt, run, summary};
 use crate::agent::RunReport;
 use crate::events::Ending;
 
-/// Talks until the input ends. The exit code is that of the last run; Ctrl-C during a run cancels that run alone, and at
-/// the prompt it ends the conversation.
+/// Runs a conversation until the input ends. The exit code is that of the last run. Ctrl-C during a run cancels only that
+/// run; at the prompt it ends the conversation.
 pub async fn chat(cx: &Context) -> Result<u8, CliError> {
     let config = cx.config()?;
     run::require_key(&config)?;
-    let narrate = cx.narrates();
-    let _logging = cx.logging(&config, narrate)?;
-    let live = Live::start(cx, config, narrate).await?;
+    let show_progress = cx.shows_progress();
+    let _logging = cx.logging(&config, show_progress)?;
+    let live = LiveHost::start(cx, config, show_progress).await?;
     let mut session = live.session();
     let mut lines = lines()?;
     let mut last: Option<RunReport> = None;
-    cx.note("An empty line is ignored; /exit or the end of the input (Ctrl-D) ends the conversation.");
+    cx.note("Empty lines are ignored. /exit or the end of the input (Ctrl-D) ends the conversation.");
 
     let code = loop {
         if cx.stderr.is_terminal() {
@@ -34,7 +34,7 @@ pub async fn chat(cx: &Context) -> Result<u8, CliError> {
         };
         let line = match line {
             Ok(line) => line,
-            // What was said and paid before stands, and so does how it ended.
+            // The runs before the error count, so the exit code is still that of the last run.
             Err(error) => {
                 cx.report_error(&error);
                 break last.as_ref().map_or(2, |report| report.outcome.exit_code());
@@ -46,7 +46,7 @@ pub async fn chat(cx: &Context) -> Result<u8, CliError> {
             Some(prompt) => prompt,
         };
         let cancel = CancellationToken::new();
-        let interrupt = Interrupt::cancels(cancel.clone(), cx.stderr.clone());
+        let interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx.stderr.clone());
         let report = live.run(&mut session, prompt, cancel).await;
         print_turn(cx, &report);
         drop(interrupt);
@@ -55,7 +55,7 @@ pub async fn chat(cx: &Context) -> Result<u8, CliError> {
 
     cx.stderr.end_line();
     if let (Output::Text, Some(mut report)) = (cx.global.output, last) {
-        // Its other figures are those of the conversation already.
+        // `metrics` covers the whole session. The report's own count covers only the last run.
         report.iterations = report.metrics.iterations;
         cx.note(&format!("\n{}", summary::summary(&report).trim_end()));
     }
@@ -63,20 +63,20 @@ pub async fn chat(cx: &Context) -> Result<u8, CliError> {
     Ok(code)
 }
 
-/// A whole summary after every answer would drown the conversation: a line now, the summary at its end.
+/// Prints one line after each answer. The full summary comes at the end, so that it doesn't drown the conversation.
 fn print_turn(cx: &Context, report: &RunReport) {
     match cx.global.output {
         Output::Text => {
             cx.note(&summary::brief(report));
             print_error(cx, report);
         }
-        // Reports of one conversation follow each other, so each has a line of its own.
+        // Several reports follow each other, so each is on one line.
         Output::Json => cx.stdout.json_line(report),
         Output::StreamJson => super::live::print_report(cx, report),
     }
 }
 
-/// Lines of stdin, read by a thread that nothing waits for: a blocked read must not hold up the end of the process.
+/// Lines of stdin, read on a detached thread, because a blocked read must not delay the exit of the process.
 fn lines() -> Result<mpsc::Receiver<Result<String, CliError>>, CliError> {
     let (sender, receiver) = mpsc::channel(1);
     std::thread::Builder::new()

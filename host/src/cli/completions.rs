@@ -1,4 +1,4 @@
-//! `cofferdam completions`: a completion script on stdout.
+//! `cofferdam completions`: prints a completion script on stdout.
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
@@ -7,7 +7,7 @@ use super::{Cli, CliError, Context};
 
 #[derive(Args, Debug)]
 pub struct CompletionsArgs {
-    /// The shell to write for
+    /// The shell to generate the script for
     shell: Shell,
 }
 
@@ -17,7 +17,7 @@ pub fn completions(cx: &Context, args: CompletionsArgs) -> Result<u8, CliError> 
 }
 
 fn script(shell: Shell) -> String {
-    // Written to memory first: the generator panics where its writer fails.
+    // Written to memory first, because the generator panics when its writer fails.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "cofferdam", &mut script);
     String::from_utf8_lossy(&script).into_owned()

@@ -1,4 +1,4 @@
-//! `cofferdam config …`: the configuration, checked and shown.
+//! `cofferdam config …`: checks and shows the configuration.
 
 use clap::Subcommand;
 
@@ -7,9 +7,9 @@ use crate::config;
 
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Report every problem at once
+    /// Check the configuration and report all problems at once
     Check,
-    /// Print the configuration in force: defaults, file and environment together; secrets never
+    /// Print the effective configuration: defaults, file and environment, with secrets redacted
     Show,
     /// Print the JSON Schema of the configuration file
     Schema,
@@ -21,7 +21,7 @@ pub fn config(cx: &Context, command: ConfigCommand) -> Result<u8, CliError> {
             let config = cx.config()?;
             cx.stderr.line("the configuration is valid");
             let missing = config.missing_secrets.iter();
-            let missing = missing.map(|(name, reason)| format!("the secret `{name}` can't be had here: {reason}"));
+            let missing = missing.map(|(name, reason)| format!("the secret `{name}` is not available here: {reason}"));
             let plugins = config.plugins.iter();
             let of_plugins = plugins.flat_map(|plugin| plugin.unavailable().into_iter().chain(plugin.warnings()));
             for remark in config.model.warnings().into_iter().chain(missing).chain(of_plugins) {

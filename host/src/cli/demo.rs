@@ -1,7 +1,7 @@
-//! `cofferdam demo`: the whole product with no key and no network. The model and the weather service are simulated on
-//! loopback; everything between them is what every run uses.
+//! `cofferdam demo`: shows the whole product without a key or a network. It simulates the model and the weather service on
+//! loopback; everything between them is the code of a real run.
 
-mod promises;
+mod checks;
 mod script;
 
 use std::collections::BTreeMap;
@@ -12,12 +12,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use self::promises::{Promise, promises};
+use self::checks::{Check, check_report};
 use self::script::{LOOPING, PROMPT};
 use super::interrupt::Interrupt;
-use super::live::{Live, print_report};
+use super::live::{LiveHost, print_report};
 use super::output::Sink;
-use super::progress::Line;
+use super::progress::ProgressLine;
 use super::{CliError, Context, config_in_code};
 use crate::agent::AgentSettings;
 use crate::config::{Config, StorageSettings};
@@ -32,11 +32,11 @@ use crate::tools::{ComponentSource, PluginSettings, ToolSettings};
 
 const INTRO: &str = "\
 This is a demonstration: the model and the weather service are simulated on this machine. No key, no network, no cost.
-Real are the HTTP and the streaming between them, the three WebAssembly components and their sandbox, the retries, the
-circuit breakers, and the ledger, which books what the simulated model's tokens would have cost.
+Everything else is real: the HTTP and streaming between them, the three WebAssembly components and their sandbox, the
+retries, the circuit breakers, and the ledger, which records what the simulated model's tokens would have cost.
 ";
 
-/// The run's deadline. It needs about a third of it.
+/// The run's deadline. The run takes about a third of it.
 const DEADLINE: Duration = Duration::from_secs(25);
 
 pub async fn demo(cx: &Context) -> Result<u8, CliError> {
@@ -47,20 +47,20 @@ pub async fn demo(cx: &Context) -> Result<u8, CliError> {
     let weather = Arc::new(weather);
     let model = Simulator::start(script::script(), options).map_err(listen("simulator"))?;
     let config = config(&model.url(), &weather.url(), folder.path())?;
-    let narrate = !cx.global.quiet;
-    let _logging = cx.logging(&config, narrate)?;
+    let show_progress = !cx.global.quiet;
+    let _logging = cx.logging(&config, show_progress)?;
 
     cx.note(INTRO);
-    let live = Live::start(cx, config, narrate).await?;
+    let live = LiveHost::start(cx, config, show_progress).await?;
     let outage = Outage {
         weather: weather.clone(),
-        stderr: narrate.then(|| cx.stderr.clone()),
+        stderr: show_progress.then(|| cx.stderr.clone()),
     };
     live.observe("outage", outage);
-    cx.note(&Line::new("prompt", PROMPT).render());
+    cx.note(&ProgressLine::new("prompt", PROMPT).render());
 
     let cancel = CancellationToken::new();
-    let _interrupt = Interrupt::cancels(cancel.clone(), cx.stderr.clone());
+    let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx.stderr.clone());
     let mut session = live.session();
     let report = live.run(&mut session, PROMPT, cancel).await;
     print_report(cx, &report);
@@ -68,23 +68,23 @@ pub async fn demo(cx: &Context) -> Result<u8, CliError> {
     if report.outcome == Ending::Cancelled {
         return Ok(report.outcome.exit_code());
     }
-    Ok(judge(cx, &promises(&report)))
+    Ok(print_checks(cx, &check_report(&report)))
 }
 
-/// Says what was shown. What was not shown is said even where `--quiet` asks for silence.
-fn judge(cx: &Context, promises: &[Promise]) -> u8 {
+/// Prints which features the run showed. `--quiet` hides the features shown, but not those that are missing.
+fn print_checks(cx: &Context, checks: &[Check]) -> u8 {
     cx.note("\nThe model and the weather were simulated. What you saw, checked against the report:");
-    for Promise { what, kept } in promises {
-        match kept {
+    for Check { what, passed } in checks {
+        match passed {
             true => cx.note(&format!("  seen     {what}")),
             false => cx.stderr.line(&format!("  MISSING  {what}")),
         }
     }
-    u8::from(promises.iter().any(|promise| !promise.kept))
+    u8::from(checks.iter().any(|check| !check.passed))
 }
 
-/// The weather service goes down when the model turns to its misbehaving tools: Boston is answered by then, and no other
-/// city was asked for yet.
+/// Takes the weather service down when the model calls the first misbehaving tool. By then Boston has been answered, and no
+/// other city has been requested.
 #[derive(Debug)]
 struct Outage {
     weather: Arc<WeatherService>,
@@ -98,18 +98,20 @@ impl Observer for Outage {
         {
             self.weather.set_mode(WeatherMode::Down(503));
             if let Some(stderr) = &self.stderr {
-                stderr.line(&Line::new("outage", "the weather service goes down from here on (simulated)").render());
+                stderr.line(
+                    &ProgressLine::new("outage", "the weather service is down from here on (simulated)").render(),
+                );
             }
         }
     }
 }
 
-/// Three plugins, each with what it needs and no more; limits tight enough to be seen at work.
+/// Three plugins with only the grants that they need, and limits tight enough to be hit.
 fn config(model: &str, weather: &str, folder: &Path) -> Result<Config, CliError> {
-    let not_ours =
-        |what: &str| CliError::usage(format!("the {what} of the demo has no usable address"), "this is a bug");
-    let base_url = Url::parse(model).map_err(|_| not_ours("model"))?;
-    let http = vec![HttpGrant::parse(weather, &["GET"]).map_err(|_| not_ours("weather service"))?];
+    let invalid_address =
+        |what: &str| CliError::usage(format!("the demo's {what} has an invalid address"), "this is a bug");
+    let base_url = Url::parse(model).map_err(|_| invalid_address("model"))?;
+    let http = vec![HttpGrant::parse(weather, &["GET"]).map_err(|_| invalid_address("weather service"))?];
     let addresses = ["geocoding_url", "forecast_url"].map(|key| (key.to_owned(), weather.to_owned()));
     let fallback = "Weather service temporarily unavailable. Please try again later.".to_owned();
 
@@ -136,7 +138,7 @@ fn config(model: &str, weather: &str, folder: &Path) -> Result<Config, CliError>
     let faulty = PluginSettings {
         grants: Grants {
             limits: Limits {
-                // Spent long before the time is over, also where the machine is slow: the demo ends the same way everywhere.
+                // Runs out long before the timeout, even on a slow machine, so that the outcome is always the same.
                 fuel: 1_000_000_000,
                 timeout: Duration::from_secs(10),
                 ..Limits::default()

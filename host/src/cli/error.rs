@@ -1,4 +1,4 @@
-//! What stops a command before it has a result, and how that looks: the cause chain, then what to do about it.
+//! The errors that stop a command, and how they are printed: the cause chain, then a hint.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -15,24 +15,24 @@ use crate::sandbox::ComponentError;
 use crate::simulator::ScriptError;
 use crate::telemetry::LoggingError;
 
-/// A command that could not do what was asked. Every variant means exit code 2: usage or configuration, before a run
-/// exists. What goes wrong within a run is in its report.
+/// An error before a run exists, such as wrong usage or an invalid configuration. Errors during a run are in its report.
+/// The exit code is 2, except that [`CliError::Output`] turns only a code of 0 into 1.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// Arguments that are well-formed to the parser and still make no sense.
+    /// Arguments that the parser accepts but that make no sense.
     #[error("{message}")]
     Usage { message: String, hint: String },
     #[error("there is no API key: the environment variable {variable} is not set")]
     NoApiKey { variable: String },
-    #[error("cannot read {}", .path.display())]
+    #[error("can't read {}", .path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("cannot read the prompt from stdin")]
+    #[error("can't read the prompt from stdin")]
     Stdin(#[source] std::io::Error),
-    #[error("the output could not be written, part of it is lost")]
+    #[error("can't write the output, part of it is lost")]
     Output(#[source] std::io::Error),
-    #[error("cannot set up a temporary folder")]
+    #[error("can't create a temporary folder")]
     TemporaryFolder(#[source] std::io::Error),
-    #[error("cannot start a thread for {what}")]
+    #[error("can't start a thread for {what}")]
     Thread { what: &'static str, source: std::io::Error },
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -42,9 +42,9 @@ pub enum CliError {
     Host(#[from] HostError),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    #[error("cannot start the {what}")]
+    #[error("can't start the {what}")]
     Listen { what: &'static str, source: std::io::Error },
-    #[error("cannot inspect {name}")]
+    #[error("can't inspect {name}")]
     Component { name: String, source: ComponentError },
     #[error(transparent)]
     Script(#[from] ScriptError),
@@ -58,25 +58,27 @@ impl CliError {
         }
     }
 
-    /// What the user can do about it.
+    /// How the user can fix it.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Usage { hint, .. } => Some(hint.clone()),
             Self::NoApiKey { variable } => Some(format!(
                 "set {variable}, or try `cofferdam demo`, which needs neither a key nor a network"
             )),
-            Self::Read { .. } => Some("check that the file exists and that you may read it".to_owned()),
+            Self::Read { .. } => Some("check that the file exists and that you can read it".to_owned()),
             Self::Stdin(_) => Some("the prompt must be UTF-8 text".to_owned()),
-            Self::Output(_) => Some("check the space on the disk that stdout goes to".to_owned()),
+            Self::Output(_) => Some("check the free space on the disk that stdout is written to".to_owned()),
             Self::TemporaryFolder(_) => {
-                Some("set TMPDIR to a folder that you may write to and whose disk has space".to_owned())
+                Some("set TMPDIR to a folder that you can write to, on a disk with free space".to_owned())
             }
-            Self::Thread { .. } => Some("the process may have reached its limit of threads (`ulimit -u`)".to_owned()),
+            Self::Thread { .. } => {
+                Some("the user may have reached the limit of processes and threads (`ulimit -u`)".to_owned())
+            }
             Self::Config(error) => error.hint(),
             Self::Logging(error) => error.hint().map(str::to_owned),
             Self::Host(error) => error.hint(),
             Self::Ledger(error) => error.hint(),
-            Self::Listen { .. } => Some("it listens on loopback addresses only, and the port must be free".to_owned()),
+            Self::Listen { .. } => Some("use a loopback address and a free port".to_owned()),
             Self::Script(error) => Some(error.hint().to_owned()),
             Self::Component { source, .. } => source.hint(),
         }
@@ -87,32 +89,32 @@ const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
 
-/// An error, its causes and its hint, one line each unless a message has more.
+/// An error, its causes and its hint, each on its own line.
 pub fn render(error: &dyn Error, hint: Option<&str>) -> String {
-    chain(format!("{ERROR}error{ERROR:#}"), error, hint)
+    render_chain(format!("{ERROR}error{ERROR:#}"), error, hint)
 }
 
-/// A warning in our own words.
+/// A warning without a cause chain.
 pub fn warning(text: &str) -> String {
     format!("{WARNING}warning{WARNING:#}: {}", format::escape(text))
 }
 
 /// An error that does not stop the command.
 pub fn render_warning(error: &dyn Error, hint: Option<&str>) -> String {
-    chain(format!("{WARNING}warning{WARNING:#}"), error, hint)
+    render_chain(format!("{WARNING}warning{WARNING:#}"), error, hint)
 }
 
-fn chain(label: String, error: &dyn Error, hint: Option<&str>) -> String {
+fn render_chain(label: String, error: &dyn Error, hint: Option<&str>) -> String {
     let mut out = format!("{label}: {}", format::escape(&error.to_string()));
-    let mut said = error.to_string();
+    let mut previous = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let message = error.to_string();
-        // Some libraries repeat their source in their own message; once is enough.
-        if !said.contains(&message) {
+        // Some libraries repeat their source in their own message, so skip the repetition.
+        if !previous.contains(&message) {
             let _ = write!(out, "\n  caused by: {}", format::escape(&message));
         }
-        said = message;
+        previous = message;
         cause = error.source();
     }
     push_hint(&mut out, hint);
@@ -151,12 +153,12 @@ mod tests {
         };
         assert_eq!(
             plain(&render(&error, error.hint().as_deref())),
-            "error: cannot read missing.wasm\n  caused by: no such file\nhint: check that the file exists and that you may read it"
+            "error: can't read missing.wasm\n  caused by: no such file\nhint: check that the file exists and that you can read it"
         );
     }
 
     #[test]
-    fn a_missing_key_says_what_to_do() {
+    fn a_missing_key_has_a_hint() {
         let error = CliError::NoApiKey {
             variable: "ANTHROPIC_API_KEY".into(),
         };
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_api_cannot_drive_the_terminal() {
+    fn control_characters_in_api_errors_are_escaped() {
         let info = ErrorInfo {
             kind: "api_error".into(),
             message: "a\u{1b}[2Jb".into(),

@@ -1,4 +1,4 @@
-//! How figures and foreign text look to a person. Pure functions, shared by narration and summary.
+//! Formats numbers and untrusted text for people. Pure functions, shared by progress and summary.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ pub fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
-/// Milliseconds in the unit a person reads best: `0.42 ms`, `12 ms`, `1.8 s`, `2 min 05 s`.
+/// Milliseconds in a suitable unit: `0.42 ms`, `12 ms`, `1.8 s`, `2 min 05 s`.
 pub fn millis(milliseconds: f64) -> String {
     if milliseconds < 10.0 {
         format!("{milliseconds:.2} ms")
@@ -37,7 +37,7 @@ pub fn millis(milliseconds: f64) -> String {
     }
 }
 
-/// A delay or a bound, without needless decimals: `1 s`, `0.5 s`, `60 s`.
+/// A delay or a limit, rounded to 0.1 s: `1 s`, `0.5 s`, `60 s`. Shorter delays are in milliseconds.
 pub fn seconds(milliseconds: u64) -> String {
     let tenths = (milliseconds + 50) / 100;
     if milliseconds > 0 && tenths == 0 {
@@ -64,30 +64,30 @@ pub fn bytes(bytes: u64) -> String {
     format!("{size:.1} {}", UNITS[unit])
 }
 
-/// Text of a model or a tool made safe for a terminal: every control character but newline and tab is written out,
-/// and so are the marks that change the reading direction, because either could make a terminal show what was never
-/// said. A carriage return of a `\r\n` goes the same way: alone it would overwrite the line.
+/// Escapes text of a model or a tool for a terminal: all control characters except newline and tab, and the marks that
+/// change the reading direction. Both could make a terminal display something else than the text. A carriage return is
+/// escaped even in `\r\n`, because alone it would overwrite the line.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    replace_harmful(text, |out, c| {
+    replace_unsafe(text, |out, c| {
         let _ = write!(out, "{}", c.escape_unicode());
     })
 }
 
-/// The same for a JSON document, whose meaning stays: JSON leaves the upper control characters and the marks as they
-/// are, and they can stand nowhere but in strings.
+/// Escapes a JSON document for a terminal without changing its meaning. Serializers leave C1 control characters and
+/// direction marks unescaped, and both can occur only in strings.
 pub fn escape_json(document: &str) -> Cow<'_, str> {
-    replace_harmful(document, |out, c| {
+    replace_unsafe(document, |out, c| {
         let _ = write!(out, "\\u{:04x}", u32::from(c));
     })
 }
 
-fn replace_harmful(text: &str, replace: impl Fn(&mut String, char)) -> Cow<'_, str> {
-    if !text.contains(is_harmful) {
+fn replace_unsafe(text: &str, replace: impl Fn(&mut String, char)) -> Cow<'_, str> {
+    if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        if is_harmful(c) {
+        if is_unsafe(c) {
             replace(&mut out, c)
         } else {
             out.push(c)
@@ -96,11 +96,11 @@ fn replace_harmful(text: &str, replace: impl Fn(&mut String, char)) -> Cow<'_, s
     Cow::Owned(out)
 }
 
-fn is_harmful(c: char) -> bool {
+fn is_unsafe(c: char) -> bool {
     steers_a_terminal(c) && c != '\n' && c != '\t'
 }
 
-/// Foreign text as one line of at most `max` characters, for a table cell or a line of narration.
+/// Untrusted text as one line of at most `max` characters, for a table cell or a progress line.
 pub fn one_line(text: &str, max: usize) -> String {
     let flat: String = text
         .trim()
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_use_the_unit_a_person_reads() {
+    fn durations_use_a_suitable_unit() {
         for (milliseconds, shown) in [
             (0.42, "0.42 ms"),
             (12.3, "12 ms"),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_is_not_driven_by_a_model() {
+    fn control_characters_are_escaped() {
         assert_eq!(escape("a\tb\nc"), "a\tb\nc");
         assert_eq!(escape("\u{1b}[2Jgone"), "\\u{1b}[2Jgone");
         assert_eq!(escape("50%\r100%"), "50%\\u{d}100%");
@@ -176,16 +176,16 @@ mod tests {
     }
 
     #[test]
-    fn an_escaped_document_means_the_same() {
+    fn an_escaped_json_document_parses_to_the_same_value() {
         let value = serde_json::json!({ "text": "\u{9b}31m\u{7f}\u{202e}\u{1b}" });
         let document = value.to_string();
         let escaped = escape_json(&document);
-        assert!(!escaped.contains(is_harmful), "{escaped}");
+        assert!(!escaped.contains(is_unsafe), "{escaped}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).ok(), Some(value));
     }
 
     #[test]
-    fn a_line_stays_a_line() {
+    fn one_line_flattens_and_truncates() {
         assert_eq!(one_line(" a\nb\tc ", 10), "a b c");
         assert_eq!(one_line("abcdefgh", 5), "abcd…");
         assert_eq!(one_line("\u{1b}x", 20), "\\u{1b}x");

@@ -1,4 +1,4 @@
-//! Ctrl-C, and SIGTERM, which a service manager sends: the first asks the run to end well, the second ends the process.
+//! Handles Ctrl-C, and SIGTERM from service managers. The first signal cancels the run, the second exits the process.
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -6,15 +6,15 @@ use tokio_util::sync::CancellationToken;
 use super::output::Sink;
 use crate::events::Ending;
 
-/// While it lives, the first interruption cancels the token and the second ends the process at once. What the ledger
-/// had reserved then is charged in full by whoever opens it next.
+/// While it exists, the first signal cancels the token and the second exits the process immediately. In that case the next
+/// process to open the ledger charges the open reservations in full.
 #[derive(Debug)]
 pub struct Interrupt {
     task: JoinHandle<()>,
 }
 
 impl Interrupt {
-    pub fn cancels(token: CancellationToken, stderr: Sink) -> Self {
+    pub fn cancel_on_signal(token: CancellationToken, stderr: Sink) -> Self {
         let task = tokio::spawn(async move {
             interrupted().await;
             token.cancel();
@@ -32,7 +32,8 @@ impl Drop for Interrupt {
     }
 }
 
-/// Returns at the next interruption. Where the system cannot tell, never: its own default then ends the process.
+/// Returns at the next signal. If no signal handler can be installed, it never returns, and the system's default action
+/// ends the process.
 pub async fn interrupted() {
     tokio::select! {
         ctrl_c = tokio::signal::ctrl_c() => if ctrl_c.is_err() { std::future::pending().await },

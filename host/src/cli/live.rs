@@ -1,4 +1,4 @@
-//! What `run`, `chat` and `demo` share: a host whose events are shown as they happen, and the report at the end.
+//! Shared by `run`, `chat` and `demo`: a host whose events are printed as they happen, and the report at the end.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::output::Sink;
 use super::printer::{Printer, Render};
-use super::progress::{JsonLines, Narrator};
+use super::progress::{JsonLines, ProgressRenderer};
 use super::{CliError, Context, Output, error, summary};
 use crate::agent::{RunOptions, RunReport, Session};
 use crate::assembly::Host;
@@ -15,37 +15,37 @@ use crate::config::Config;
 use crate::events::Ending;
 use crate::telemetry::Observer;
 
-/// The terminal's name among the observers of the event bus.
+/// The name of the terminal's observer on the event bus.
 const OBSERVER: &str = "terminal";
 
-/// How long the end of a run waits for its last events to reach the terminal's thread.
+/// The longest time that the end of a run waits for its last events to reach the printer thread.
 const FLUSH_WAIT: Duration = Duration::from_secs(5);
 
-/// A host and the thread that shows its events.
+/// A host and the thread that prints its events.
 #[derive(Debug)]
-pub struct Live {
+pub struct LiveHost {
     host: Host,
     printer: Option<Printer>,
     output: Output,
     stderr: Sink,
 }
 
-impl Live {
+impl LiveHost {
     /// # Errors
-    /// The host cannot be built from this configuration.
-    pub async fn start(cx: &Context, config: Config, narrate: bool) -> Result<Self, CliError> {
+    /// The host can't be built from this configuration.
+    pub async fn start(cx: &Context, config: Config, show_progress: bool) -> Result<Self, CliError> {
         let output = cx.global.output;
         let mut renders: Vec<Box<dyn Render>> = Vec::new();
         if output == Output::StreamJson {
             renders.push(Box::new(JsonLines(cx.stdout.clone())));
         }
         let answer = output == Output::Text;
-        if answer || narrate {
-            renders.push(Box::new(Narrator::new(
+        if answer || show_progress {
+            renders.push(Box::new(ProgressRenderer::new(
                 cx.stdout.clone(),
                 cx.stderr.clone(),
                 answer,
-                narrate,
+                show_progress,
             )));
         }
         let printer = match renders.is_empty() {
@@ -55,13 +55,13 @@ impl Live {
                 source,
             })?),
         };
-        let log = cx.log_level(&config, narrate);
+        let log = cx.log_level(&config, show_progress);
         let mut builder = Host::builder(config);
         if let Some(printer) = &printer {
             builder = builder.observer(OBSERVER, printer.observer());
         }
         let host = builder.build().await?;
-        cx.report_left_out(host.tools(), log);
+        cx.report_skipped_plugins(host.tools(), log);
         Ok(Self {
             host,
             printer,
@@ -78,11 +78,11 @@ impl Live {
         self.host.session()
     }
 
-    /// Runs the prompt and returns when all of its events are shown.
+    /// Runs the prompt and returns when all of its events are printed.
     pub async fn run(&self, session: &mut Session, prompt: &str, cancel: CancellationToken) -> RunReport {
         let options = RunOptions {
             cancel,
-            text_reaches_a_person: self.output.reaches_a_person(),
+            text_reaches_a_person: self.output.streams_to_user(),
         };
         let report = session.run(prompt, options).await;
         self.host.events().flush(FLUSH_WAIT).await;
@@ -91,10 +91,10 @@ impl Live {
         }
         let dropped = self.host.events().dropped().into_iter();
         let dropped = dropped.filter_map(|(name, lost)| (name == OBSERVER).then_some(lost));
-        let lost = dropped.sum::<u64>() + self.printer.as_ref().map_or(0, Printer::lost);
+        let lost = dropped.sum::<u64>() + self.printer.as_ref().map_or(0, Printer::dropped);
         if lost > 0 {
             self.stderr.line(&format!(
-                "warning: {lost} events were too fast for the output and are missing in it"
+                "warning: the output was too slow, so {lost} events are missing from it"
             ));
         }
         report
@@ -113,7 +113,7 @@ struct ReportLine<'a> {
     report: &'a RunReport,
 }
 
-/// The report in the form that was asked for; in `text` the answer is already there, and the summary goes to stderr.
+/// Prints the report in the requested format. In `text`, the answer is already printed, and the summary goes to stderr.
 pub fn print_report(cx: &Context, report: &RunReport) {
     match cx.global.output {
         Output::Json => cx.stdout.json_pretty(report),
@@ -128,9 +128,9 @@ pub fn print_report(cx: &Context, report: &RunReport) {
     }
 }
 
-/// Why a run did not complete, for people.
+/// Prints why a run did not complete.
 pub fn print_error(cx: &Context, report: &RunReport) {
-    // Whoever pressed Ctrl-C knows why.
+    // A user who pressed Ctrl-C knows why.
     if let Some(error) = report.error.as_ref().filter(|_| report.outcome != Ending::Cancelled) {
         cx.stderr.line(&error::render_info(error));
     }
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_report_line_is_an_event_with_the_fields_of_the_report() {
+    fn the_report_line_has_an_event_name_and_the_fields_of_the_report() {
         let report = summary::tests::report();
         let line = serde_json::to_value(ReportLine {
             event: "report",

@@ -1,4 +1,4 @@
-//! The command line. Data goes to stdout, everything else to stderr; a command is a file, and what they share is here.
+//! The command line. Data goes to stdout, everything else to stderr. Each command has its own file; shared code is here.
 
 mod budget;
 mod chat;
@@ -49,13 +49,13 @@ struct Global {
     /// Configuration file [default: ./cofferdam.toml, then the user's configuration folder]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// What goes to stdout: text, the report as JSON, or a JSON event a line with the report last
-    #[arg(long, global = true, value_enum, value_name = "FORM", default_value_t = Output::Text)]
+    /// Format of stdout: text, the report as JSON, or one JSON event per line with the report last
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = Output::Text)]
     output: Output,
-    /// No progress, no summary, no log on stderr but errors and plugins that are left out
+    /// Print no progress, summary or log on stderr, only errors and skipped plugins
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Log at level debug on stderr
+    /// Log at debug level on stderr
     #[arg(long, short, global = true)]
     verbose: bool,
 }
@@ -68,8 +68,9 @@ enum Output {
 }
 
 impl Output {
-    /// Whether the model's text is seen while it arrives: such an attempt is not retried, or it would be read twice.
-    const fn reaches_a_person(self) -> bool {
+    /// Whether the model's text is printed while it arrives. Then a failed attempt is not retried, because its text would be
+    /// printed twice.
+    const fn streams_to_user(self) -> bool {
         matches!(self, Self::Text | Self::StreamJson)
     }
 }
@@ -80,7 +81,7 @@ enum Command {
     Run(run::RunArgs),
     /// Talk with the agent
     Chat,
-    /// See the whole product at work, with no key and no network
+    /// See the whole product at work, without a key or a network
     Demo,
     /// Serve a scripted Messages API, for testing any client
     Simulate(simulate::SimulateArgs),
@@ -96,7 +97,7 @@ enum Command {
     Completions(completions::CompletionsArgs),
 }
 
-/// What every command gets.
+/// The global options and output streams, passed to every command.
 #[derive(Debug)]
 struct Context {
     global: Global,
@@ -105,31 +106,34 @@ struct Context {
 }
 
 impl Context {
-    /// The configuration in force.
+    /// Loads the effective configuration.
     fn config(&self) -> Result<Config, CliError> {
         Ok(Config::load(self.global.config.as_deref())?)
     }
 
-    /// Starts logging. Narration tells the same as the console log at its default level, in friendlier words, so a
-    /// narrated run logs only errors to the console, unless the operator asked for more than the default.
-    fn logging(&self, config: &Config, narrated: bool) -> Result<LoggingGuard, CliError> {
-        Ok(logging::init(&config.logging, Some(self.log_level(config, narrated)))?)
+    /// Starts logging. Progress lines cover the same events as the console log at its default level, so a run that shows
+    /// progress logs only errors to the console, unless the operator requested a more detailed level.
+    fn logging(&self, config: &Config, progress_shown: bool) -> Result<LoggingGuard, CliError> {
+        Ok(logging::init(
+            &config.logging,
+            Some(self.log_level(config, progress_shown)),
+        )?)
     }
 
     /// The level of the log on stderr.
-    fn log_level(&self, config: &Config, narrated: bool) -> LogLevel {
-        let told = matches!(config.logging.console, LogLevel::Info | LogLevel::Warn);
+    fn log_level(&self, config: &Config, progress_shown: bool) -> LogLevel {
+        let is_covered_by_progress = matches!(config.logging.console, LogLevel::Info | LogLevel::Warn);
         if self.global.verbose {
             LogLevel::Debug
-        } else if self.global.quiet || (narrated && told) {
+        } else if self.global.quiet || (progress_shown && is_covered_by_progress) {
             LogLevel::Error
         } else {
             config.logging.console
         }
     }
 
-    /// Says which plugins were left out, unless the log on stderr has said so.
-    fn report_left_out(&self, tools: &ToolSet, log: LogLevel) {
+    /// Reports the plugins that were skipped, unless the log on stderr already has.
+    fn report_skipped_plugins(&self, tools: &ToolSet, log: LogLevel) {
         if log >= LogLevel::Warn {
             return;
         }
@@ -139,12 +143,12 @@ impl Context {
         }
     }
 
-    /// Progress is for a person who watches: text on a terminal.
-    fn narrates(&self) -> bool {
+    /// Whether to show progress: only for text output on a terminal.
+    fn shows_progress(&self) -> bool {
         self.global.output == Output::Text && self.stderr.is_terminal() && !self.global.quiet
     }
 
-    /// A remark on stderr that `--quiet` silences.
+    /// Prints a note on stderr, unless `--quiet` is set.
     fn note(&self, text: &str) {
         if !self.global.quiet {
             self.stderr.line(text);
@@ -156,20 +160,20 @@ impl Context {
     }
 }
 
-/// A configuration made in code, for commands that read no file: every default, and the user's compile cache.
+/// The configuration of commands that read no file: all defaults, and the user's compile cache.
 fn config_in_code() -> Config {
     let mut config = Config::default();
     config.engine.cache_dir = Folders::of_user().map(|folders| folders.cache);
     config
 }
 
-/// Parses the arguments, runs the command, and turns whatever happens into an exit code: that of the run's ending, or
-/// 2 where no run ever existed.
+/// Parses the arguments and runs the command. The exit code is that of the run's ending, or 2 if there was no run. If the
+/// output can't be written, 0 becomes 1.
 pub async fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(usage) => {
-            // Help and version are data, on stdout; a reader that went away is no fault.
+            // Help and version go to stdout as data. A closed pipe is not an error.
             let _ = usage.print();
             return if usage.use_stderr() {
                 ExitCode::from(2)
@@ -199,21 +203,21 @@ pub async fn main() -> ExitCode {
     }
 }
 
-/// A configuration that a command does not read is a misunderstanding, not something to pass over.
+/// Refuses `--config` for commands that ignore it, because the user expects it to have an effect.
 fn check_flags(command: &Command, global: &Global) -> Result<(), CliError> {
     let what = match command {
-        Command::Demo => "the demo brings its own configuration",
-        Command::Simulate(_) => "the simulator reads its script and no configuration",
+        Command::Demo => "the demo uses its own configuration",
+        Command::Simulate(_) => "the simulator reads only its script, not a configuration",
         Command::Completions(_) | Command::Config(config::ConfigCommand::Schema) => {
-            "this command reads no configuration"
+            "this command doesn't read a configuration"
         }
-        Command::Tool(tool::ToolCommand::Call(args)) if args.is_lone_component() => {
-            "FILE#TOOL is called with the defaults, whatever a configuration says"
+        Command::Tool(tool::ToolCommand::Call(args)) if args.is_standalone_component() => {
+            "FILE#TOOL always uses the default settings"
         }
         _ => return Ok(()),
     };
     match global.config {
-        Some(_) => Err(CliError::usage(what, "leave --config out")),
+        Some(_) => Err(CliError::usage(what, "remove --config")),
         None => Ok(()),
     }
 }
@@ -242,12 +246,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parser_is_sound() {
+    fn the_parser_passes_clap_debug_assertions() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn global_flags_stand_anywhere() {
+    fn global_flags_are_accepted_anywhere() {
         for args in [
             ["cofferdam", "--output", "stream-json", "run", "hello"],
             ["cofferdam", "run", "--output", "stream-json", "hello"],
@@ -267,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_that_nothing_reads_is_refused() {
+    fn an_unused_config_flag_is_refused() {
         let check = |arguments: &[&str]| {
             let cli = Cli::try_parse_from([&["cofferdam", "--config", "x.toml"], arguments].concat()).unwrap();
             check_flags(&cli.command, &cli.global)
@@ -287,8 +291,8 @@ mod tests {
     }
 
     #[test]
-    fn only_json_may_retry_what_was_already_said() {
-        assert!(Output::Text.reaches_a_person() && Output::StreamJson.reaches_a_person());
-        assert!(!Output::Json.reaches_a_person());
+    fn only_json_output_does_not_stream_text() {
+        assert!(Output::Text.streams_to_user() && Output::StreamJson.streams_to_user());
+        assert!(!Output::Json.streams_to_user());
     }
 }

@@ -1,15 +1,15 @@
-//! The two ways out of the process: data on stdout, everything else on stderr.
+//! The two output streams: data on stdout, everything else on stderr.
 //!
-//! Rust ignores SIGPIPE, so a reader that goes away (`cofferdam … | head`) shows as an error of the next write. That is
-//! the reader's right and no fault: the rest is dropped in silence, and the exit code stays what it would have been. Any
-//! other failure, a full disk for one, is kept and reported at the end, because then data is missing.
+//! Rust ignores SIGPIPE, so when a reader closes the pipe (`cofferdam … | head`), the next write fails. That isn't an error:
+//! the rest of the output is silently dropped, and the exit code doesn't change. Any other failure, such as a full disk, is
+//! kept and reported at the end, because data is missing.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-/// A shared way out that never fails its caller. Clones write to the same place.
+/// A shared output stream whose methods never fail. Clones write to the same stream.
 #[derive(Clone)]
 pub struct Sink {
     state: Arc<Mutex<State>>,
@@ -18,23 +18,23 @@ pub struct Sink {
 
 struct State {
     writer: Box<dyn Write + Send>,
-    /// Once set, nothing is written any more.
+    /// Set after a failure; later writes are dropped.
     closed: bool,
     /// The first failure that was not a closed pipe.
     failure: Option<io::Error>,
-    /// Whether the last character was something other than a newline.
+    /// Whether the last line is unfinished.
     mid_line: bool,
 }
 
 impl Sink {
-    /// Data. Styles are never written here, so what a program reads is what was meant.
+    /// The stream for data. It must not contain styles, because programs read it.
     pub fn stdout() -> Self {
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
         Self::new(Box::new(stdout), terminal)
     }
 
-    /// Everything else. Styles are stripped where stderr shows none or `NO_COLOR` asks for none.
+    /// The stream for everything else. Styles are stripped if stderr doesn't support them or `NO_COLOR` is set.
     pub fn stderr() -> Self {
         let stderr = io::stderr();
         let terminal = stderr.is_terminal();
@@ -58,7 +58,7 @@ impl Sink {
         self.terminal
     }
 
-    /// Writes and flushes `text` as it is.
+    /// Writes `text` unchanged and flushes.
     pub fn write(&self, text: &str) {
         let mut state = self.lock();
         if state.closed || text.is_empty() {
@@ -79,13 +79,13 @@ impl Sink {
         }
     }
 
-    /// Writes `text` and a newline in one piece.
+    /// Writes `text` and a newline in one write.
     pub fn line(&self, text: &str) {
         self.write(&format!("{text}\n"));
     }
 
-    /// Writes what a model or a tool said: as it is into a file or a pipe, made harmless on a terminal.
-    pub fn write_foreign(&self, text: &str) {
+    /// Writes text of a model or a tool: unchanged to a file or a pipe, escaped to a terminal.
+    pub fn write_untrusted(&self, text: &str) {
         if self.terminal {
             self.write(&super::format::escape(text));
         } else {
@@ -93,7 +93,7 @@ impl Sink {
         }
     }
 
-    /// Ends the line where one was begun.
+    /// Ends the last line if it is unfinished.
     pub fn end_line(&self) {
         if self.is_mid_line() {
             self.write("\n");
@@ -104,12 +104,12 @@ impl Sink {
         self.lock().mid_line
     }
 
-    /// One JSON document on one line.
+    /// Writes a JSON document on one line.
     pub fn json_line(&self, value: &impl Serialize) {
         self.json(serde_json::to_string(value));
     }
 
-    /// One JSON document, indented for people.
+    /// Writes an indented JSON document.
     pub fn json_pretty(&self, value: &impl Serialize) {
         self.json(serde_json::to_string_pretty(value));
     }
@@ -124,7 +124,7 @@ impl Sink {
         }
     }
 
-    /// The failure that lost output, if there was one.
+    /// Takes the failure that lost output, if there was one.
     pub fn take_failure(&self) -> Option<io::Error> {
         self.lock().failure.take()
     }
@@ -147,7 +147,7 @@ pub(crate) mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
-    /// What was written, for a test to read.
+    /// The written bytes, for a test to read.
     #[derive(Clone, Debug, Default)]
     pub(crate) struct Written(Arc<Mutex<Vec<u8>>>);
 
@@ -168,7 +168,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// A sink into memory that takes itself for a terminal or not. Styles are stripped.
+    /// A sink into memory that behaves as a terminal or not. Styles are stripped.
     pub(crate) fn memory(terminal: bool) -> (Sink, Written) {
         let written = Written::default();
         let stripped = anstream::StripStream::new(Box::new(written.clone()) as Box<dyn Write + Send>);
@@ -188,7 +188,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_reader_that_went_away_is_no_fault() {
+    fn a_closed_pipe_is_not_a_failure() {
         let sink = Sink::new(Box::new(Failing(io::ErrorKind::BrokenPipe)), false);
         sink.line("lost");
         sink.line("lost as well");
@@ -205,17 +205,17 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn only_a_terminal_needs_protection() {
+    fn untrusted_text_is_escaped_only_on_a_terminal() {
         for (terminal, shown) in [(true, "a\\u{7}b"), (false, "ab")] {
             // The test's own sink strips control characters where the real stdout passes them on.
             let (sink, written) = memory(terminal);
-            sink.write_foreign("a\u{7}b");
+            sink.write_untrusted("a\u{7}b");
             assert_eq!(written.text(), shown);
         }
     }
 
     #[test]
-    fn a_line_is_ended_once() {
+    fn end_line_writes_at_most_one_newline() {
         let (sink, written) = memory(false);
         sink.end_line();
         sink.write("answer");

@@ -1,9 +1,9 @@
-//! A thread of its own for what goes to the terminal or to a pipe.
+//! A dedicated thread that writes events to the terminal or to a pipe.
 //!
-//! The event bus drops events for an observer that is too slow, so a reader who pauses (`cofferdam … | less`) would lose
-//! parts of the answer. The observer here only passes events on; a thread that may block writes them. There is room for
-//! far more than on the bus, and an end to it all the same: beyond [`MAX_WAITING`] events are dropped and counted. To wait
-//! would not save them, for then the bus would drop them.
+//! The event bus drops events for an observer that is too slow, so a paused reader (`cofferdam … | less`) would lose parts
+//! of the answer. This observer only forwards events to a thread that can block on the output. The queue between them is far
+//! larger than the bus's, but bounded: beyond [`MAX_QUEUED_BYTES`], events are dropped and counted. Waiting instead wouldn't
+//! save them, because then the bus would drop them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -20,43 +20,43 @@ pub trait Render: Send + 'static {
     fn event(&mut self, event: &Event);
 }
 
-/// Bytes of the events that wait to be written: about 200,000 pieces of an answer.
-const MAX_WAITING: usize = 64 * 1024 * 1024;
+/// The most bytes of queued events: about 200,000 pieces of an answer.
+const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
 
 enum Message {
-    /// With its weight.
+    /// An event and its size in bytes.
     Event(Box<Event>, usize),
-    /// Answered when everything before it is written.
+    /// Acknowledged when everything before it is written.
     Flush(oneshot::Sender<()>),
 }
 
-/// The writing thread's handle. The thread ends with the last handle and observer.
+/// The handle of the printer thread. The thread ends when the last handle and observer are dropped.
 #[derive(Debug)]
 pub struct Printer {
     sender: mpsc::Sender<Message>,
     backlog: Arc<Backlog>,
 }
 
-/// What waits to be written.
+/// The accounting of the queue.
 #[derive(Debug, Default)]
 struct Backlog {
     bytes: AtomicUsize,
-    lost: AtomicU64,
+    dropped: AtomicU64,
 }
 
 impl Backlog {
-    /// Makes room for an event, or counts it as lost. A single one of any weight fits where nothing waits.
+    /// Reserves space for an event, or counts it as dropped. An empty queue admits an event of any size.
     fn admit(&self, bytes: usize) -> bool {
-        let more = |waiting: usize| {
-            let more = waiting.saturating_add(bytes);
-            (waiting == 0 || more <= MAX_WAITING).then_some(more)
+        let more = |queued: usize| {
+            let more = queued.saturating_add(bytes);
+            (queued == 0 || more <= MAX_QUEUED_BYTES).then_some(more)
         };
         let admitted = self
             .bytes
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
             .is_ok();
         if !admitted {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         admitted
     }
@@ -67,10 +67,10 @@ impl Backlog {
 }
 
 impl Printer {
-    /// Events go to each of `renders` in turn.
+    /// Starts the thread, which passes each event to each of `renders` in turn.
     ///
     /// # Errors
-    /// The system refuses another thread.
+    /// The system can't start another thread.
     pub fn start(mut renders: Vec<Box<dyn Render>>) -> std::io::Result<Self> {
         let (sender, receiver) = mpsc::channel();
         let backlog = Arc::new(Backlog::default());
@@ -97,16 +97,16 @@ impl Printer {
         }
     }
 
-    /// How many events were dropped, because too many waited to be written.
-    pub fn lost(&self) -> u64 {
-        self.backlog.lost.load(Ordering::Relaxed)
+    /// The number of events dropped because the queue was full.
+    pub fn dropped(&self) -> u64 {
+        self.backlog.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until everything that was observed is written.
+    /// Waits until all events observed so far are written.
     pub async fn flush(&self) {
         let (done, written) = oneshot::channel();
         if self.sender.send(Message::Flush(done)).is_ok() {
-            // A thread that died has written all it ever will.
+            // An error means that the thread has ended, so nothing more will be written.
             let _ = written.await;
         }
     }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flush_waits_for_everything_said_before() {
+    async fn flush_waits_for_all_earlier_events() {
         let seen = Arc::new(Mutex::new(String::new()));
         let printer = Printer::start(vec![Box::new(Slow(seen.clone()))]).unwrap();
         let mut observer = printer.observer();
@@ -158,10 +158,10 @@ mod tests {
         }
         printer.flush().await;
         assert_eq!(*seen.lock().unwrap(), "0123456789".repeat(100));
-        assert_eq!(printer.lost(), 0);
+        assert_eq!(printer.dropped(), 0);
     }
 
-    /// Writes nothing until it is let go, and then the first letter of each text.
+    /// Blocks until it is released, then writes the first letter of each text.
     struct Stuck(mpsc::Receiver<()>, Arc<Mutex<String>>);
 
     impl Render for Stuck {
@@ -174,27 +174,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_who_never_comes_back_costs_a_bounded_amount_of_memory() {
+    async fn a_stuck_reader_uses_bounded_memory() {
         let seen = Arc::new(Mutex::new(String::new()));
-        let (let_go, held) = mpsc::channel();
+        let (release, held) = mpsc::channel();
         let printer = Printer::start(vec![Box::new(Stuck(held, seen.clone()))]).unwrap();
         let mut observer = printer.observer();
         let mut send = |letter: &str, percent: usize| {
-            let text = letter.repeat(MAX_WAITING / 100 * percent);
+            let text = letter.repeat(MAX_QUEUED_BYTES / 100 * percent);
             observer.on_event(&event(EventKind::TextDelta { text }));
         };
-        // What is dropped leaves room for others.
+        // A dropped event doesn't use up space.
         send("a", 60);
         send("b", 60);
         send("c", 30);
         send("d", 60);
-        assert_eq!(printer.lost(), 2);
-        drop(let_go);
+        assert_eq!(printer.dropped(), 2);
+        drop(release);
         printer.flush().await;
-        // What was written does as well, and a giant fits alone.
+        // Written events free their space, and an empty queue admits an oversized event.
         send("e", 120);
         printer.flush().await;
         assert_eq!(*seen.lock().unwrap(), "ace");
-        assert_eq!(printer.lost(), 2);
+        assert_eq!(printer.dropped(), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! The run told while it happens: the answer as it streams to stdout, everything else a line each on stderr.
+//! The progress of a run: the answer streams to stdout, and every other event prints a line on stderr.
 
 use anstyle::{AnsiColor, Style};
 
@@ -9,8 +9,8 @@ use crate::events::BreakerState;
 use crate::events::Outcome;
 use crate::events::{Event, EventKind, ToolCallFinished, TrimReason};
 
-/// Columns of an input, an output or a reason that a line of narration shows.
-const SHOWN: usize = 100;
+/// The maximum length of an input, an output or a reason in a progress line, in characters.
+const MAX_TEXT_CHARS: usize = 100;
 
 const PLAIN: Style = Style::new();
 const GOOD: Style = AnsiColor::Green.on_default();
@@ -18,32 +18,32 @@ const BAD: Style = AnsiColor::Red.on_default();
 const WARN: Style = AnsiColor::Yellow.on_default();
 const LABEL: Style = AnsiColor::Cyan.on_default().bold();
 
-/// Renders one run, or several of one session, in the `text` form.
+/// Renders one run, or several of one session, in the `text` format.
 #[derive(Debug)]
-pub struct Narrator {
+pub struct ProgressRenderer {
     pub stdout: Sink,
     pub stderr: Sink,
     /// Streams the model's text to stdout.
     pub answer: bool,
-    /// Writes a line to stderr for what else happens.
-    pub narrate: bool,
-    /// Whether this turn's text was streamed; where it was not, the whole of it is written when the turn ends.
+    /// Writes a line to stderr for other events.
+    pub show_progress: bool,
+    /// Whether this turn's text was streamed. If not, it is written when the turn ends.
     streamed: bool,
 }
 
-impl Narrator {
-    pub const fn new(stdout: Sink, stderr: Sink, answer: bool, narrate: bool) -> Self {
+impl ProgressRenderer {
+    pub const fn new(stdout: Sink, stderr: Sink, answer: bool, show_progress: bool) -> Self {
         Self {
             stdout,
             stderr,
             answer,
-            narrate,
+            show_progress,
             streamed: false,
         }
     }
 
-    fn say(&self, line: &Line) {
-        // On a terminal both streams share a screen, and a line of narration must not continue a line of the answer.
+    fn print(&self, line: &ProgressLine) {
+        // On a terminal both streams share a screen, so a progress line must not continue a line of the answer.
         if self.stdout.is_terminal() {
             self.stdout.end_line();
         }
@@ -51,33 +51,33 @@ impl Narrator {
     }
 }
 
-impl Render for Narrator {
+impl Render for ProgressRenderer {
     fn event(&mut self, event: &Event) {
         match &event.kind {
             EventKind::TurnStarted {} => self.streamed = false,
             EventKind::TextDelta { text } if self.answer => {
                 self.streamed = true;
-                self.stdout.write_foreign(text);
+                self.stdout.write_untrusted(text);
             }
             EventKind::ModelResponse { text, .. } if self.answer => {
                 if !self.streamed {
-                    self.stdout.write_foreign(text);
+                    self.stdout.write_untrusted(text);
                 }
                 self.stdout.end_line();
             }
-            // A cut or cancelled answer leaves its line open.
+            // A truncated or cancelled answer leaves its line unfinished.
             EventKind::SessionFinished { .. } => self.stdout.end_line(),
             _ => {}
         }
-        if self.narrate
-            && let Some(line) = narrate(&event.kind)
+        if self.show_progress
+            && let Some(line) = progress_line(&event.kind)
         {
-            self.say(&line);
+            self.print(&line);
         }
     }
 }
 
-/// Every event a line of JSON on stdout.
+/// Writes every event as a line of JSON on stdout.
 #[derive(Debug)]
 pub struct JsonLines(pub Sink);
 
@@ -87,15 +87,15 @@ impl Render for JsonLines {
     }
 }
 
-/// One line of narration: who speaks, and what is said.
+/// One progress line: a label and a text.
 #[derive(Debug)]
-pub struct Line {
+pub struct ProgressLine {
     label: &'static str,
     style: Style,
     text: String,
 }
 
-impl Line {
+impl ProgressLine {
     pub fn new(label: &'static str, text: impl Into<String>) -> Self {
         Self {
             label,
@@ -109,31 +109,31 @@ impl Line {
         self
     }
 
-    /// The line with its styles, which the sink strips where none are wanted.
+    /// The line with its styles, which the sink strips if they are not wanted.
     pub fn render(&self) -> String {
         let (style, text) = (self.style, &self.text);
         format!("{LABEL}{:>8}{LABEL:#}  {style}{text}{style:#}", self.label)
     }
 }
 
-/// What a person wants to read about an event; most events say nothing that another does not say better.
-pub fn narrate(event: &EventKind) -> Option<Line> {
+/// The progress line for an event; `None` for events that another event already covers.
+pub fn progress_line(event: &EventKind) -> Option<ProgressLine> {
     Some(match event {
         EventKind::SessionStarted { model, tools, .. } => {
-            let names = format::one_line(&tools.join(", "), SHOWN);
+            let names = format::one_line(&tools.join(", "), MAX_TEXT_CHARS);
             let tools = format::counted(tools.len() as u64, "tool");
-            Line::new("session", format!("model {}, {tools}: {names}", format::escape(model)))
+            ProgressLine::new("session", format!("model {}, {tools}: {names}", format::escape(model)))
         }
         EventKind::ModelRetry {
             attempt,
             max_attempts,
             delay_ms,
             error,
-        } => Line::new(
+        } => ProgressLine::new(
             "retry",
             format!(
                 "attempt {attempt} of {max_attempts} failed: {}; next attempt in {}",
-                format::one_line(&error.message, SHOWN).trim_end_matches('.'),
+                format::one_line(&error.message, MAX_TEXT_CHARS).trim_end_matches('.'),
                 format::seconds(*delay_ms)
             ),
         )
@@ -143,22 +143,22 @@ pub fn narrate(event: &EventKind) -> Option<Line> {
             usage,
             duration_ms,
             ..
-        } => Line::new(
+        } => ProgressLine::new(
             "model",
             format!(
                 "{} after {}, {} tokens in, {} out",
-                format::one_line(stop_reason, SHOWN),
+                format::one_line(stop_reason, MAX_TEXT_CHARS),
                 format::millis(*duration_ms as f64),
                 format::count(usage.prompt_tokens()),
                 format::count(usage.output_tokens)
             ),
         ),
-        EventKind::ToolCallStarted { tool, input, .. } => Line::new(
+        EventKind::ToolCallStarted { tool, input, .. } => ProgressLine::new(
             "tool",
             format!(
                 "{} {}",
                 format::escape(tool),
-                format::one_line(&input.to_string(), SHOWN)
+                format::one_line(&input.to_string(), MAX_TEXT_CHARS)
             ),
         ),
         EventKind::ToolCallFinished(finished) => tool_finished(finished),
@@ -169,37 +169,39 @@ pub fn narrate(event: &EventKind) -> Option<Line> {
             retry_after_ms,
         } => {
             let then = retry_after_ms
-                .map(|delay| format!("; a probe is let through in {}", format::seconds(delay)))
+                .map(|delay| format!("; next probe in {}", format::seconds(delay)))
                 .unwrap_or_default();
             let style = if *to == BreakerState::Closed { GOOD } else { WARN };
-            Line::new(
+            ProgressLine::new(
                 "breaker",
                 format!("{} went from {from} to {to}{then}", format::escape(name)),
             )
             .styled(style)
         }
-        EventKind::Alert { rule, message } => {
-            Line::new("alert", format!("{rule}: {}", format::one_line(message, SHOWN))).styled(WARN)
-        }
+        EventKind::Alert { rule, message } => ProgressLine::new(
+            "alert",
+            format!("{rule}: {}", format::one_line(message, MAX_TEXT_CHARS)),
+        )
+        .styled(WARN),
         EventKind::HistoryTrimmed {
             reason, bytes, images, ..
         } => {
             let why = match reason {
                 TrimReason::TooLong => "the conversation is too long for the model",
-                TrimReason::Budget => "the budget can't pay for the whole conversation",
-                TrimReason::Images => "the API refused the request, perhaps for its images",
+                TrimReason::Budget => "the budget doesn't cover the whole conversation",
+                TrimReason::Images => "the API refused the request, perhaps because of its images",
             };
             let with = match images {
                 0 => String::new(),
-                images => format!(", images among them: {images}"),
+                images => format!(" (images: {images})"),
             };
-            Line::new("model", format!("{why}: {bytes} bytes of results are left out{with}")).styled(WARN)
+            ProgressLine::new("model", format!("{why}: dropped {bytes} bytes of tool results{with}")).styled(WARN)
         }
         EventKind::ModelWaiting { error } => {
-            let what = format::one_line(&error.message, SHOWN);
-            Line::new("model", format!("waiting: {what}")).styled(WARN)
+            let what = format::one_line(&error.message, MAX_TEXT_CHARS);
+            ProgressLine::new("model", format!("waiting: {what}")).styled(WARN)
         }
-        // An alert follows a budget's threshold and says the same.
+        // Every budget alert is followed by an `Alert` event with the same content.
         EventKind::BudgetAlert { .. }
         | EventKind::TurnStarted {}
         | EventKind::ModelAttempt { .. }
@@ -210,8 +212,8 @@ pub fn narrate(event: &EventKind) -> Option<Line> {
     })
 }
 
-fn tool_finished(call: &ToolCallFinished) -> Line {
-    let said = if call.degraded || call.outcome == Outcome::Ok {
+fn tool_finished(call: &ToolCallFinished) -> ProgressLine {
+    let text = if call.degraded || call.outcome == Outcome::Ok {
         &call.output
     } else {
         reason(call)
@@ -221,21 +223,25 @@ fn tool_finished(call: &ToolCallFinished) -> Line {
         (false, Outcome::Ok) => " ->",
         (false, _) => ":",
     };
-    let text = format!("{}{link} {}", took(call), format::one_line(said, SHOWN));
-    Line::new("tool", text).styled(style(call))
+    let text = format!(
+        "{}{link} {}",
+        outcome_and_metrics(call),
+        format::one_line(text, MAX_TEXT_CHARS)
+    );
+    ProgressLine::new("tool", text).styled(style(call))
 }
 
-/// How a tool call ended and what it took, without what it said.
-pub fn figures(call: &ToolCallFinished) -> Line {
-    Line::new("tool", took(call)).styled(style(call))
+/// The outcome and metrics of a tool call, without its output.
+pub fn metrics_line(call: &ToolCallFinished) -> ProgressLine {
+    ProgressLine::new("tool", outcome_and_metrics(call)).styled(style(call))
 }
 
 fn style(call: &ToolCallFinished) -> Style {
     if call.outcome == Outcome::Ok { GOOD } else { BAD }
 }
 
-fn took(call: &ToolCallFinished) -> String {
-    let mut text = format!("{} {}", format::escape(&call.tool), verdict(call));
+fn outcome_and_metrics(call: &ToolCallFinished) -> String {
+    let mut text = format!("{} {}", format::escape(&call.tool), outcome_in_words(call));
     if call.tries > 0 {
         text += &format!(
             " after {}, fuel {}",
@@ -249,14 +255,14 @@ fn took(call: &ToolCallFinished) -> String {
     text
 }
 
-/// Why a call failed: a backtrace tells its cause last.
+/// Why a call failed: the last line, because a backtrace ends with its cause.
 fn reason(call: &ToolCallFinished) -> &str {
     let detail = call.detail.as_deref().unwrap_or(&call.output);
     detail.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default()
 }
 
-/// The outcome in words, with its name where the words are not the name.
-fn verdict(call: &ToolCallFinished) -> String {
+/// The outcome in words, followed by its name if that differs.
+fn outcome_in_words(call: &ToolCallFinished) -> String {
     let outcome = call.outcome;
     let words = match outcome {
         Outcome::Timeout => "stopped by its time limit",
@@ -333,14 +339,14 @@ pub(crate) mod tests {
         })
     }
 
-    fn told(kind: EventKind) -> String {
-        narrate(&kind)
+    fn rendered(kind: EventKind) -> String {
+        progress_line(&kind)
             .map(|line| anstream::adapter::strip_str(&line.render()).to_string())
             .unwrap_or_default()
     }
 
     #[test]
-    fn what_happens_is_told() {
+    fn events_have_progress_lines() {
         let error = ErrorInfo {
             kind: "overloaded".into(),
             message: "try later.".into(),
@@ -348,7 +354,7 @@ pub(crate) mod tests {
             request_id: None,
         };
         assert_eq!(
-            told(EventKind::ModelRetry {
+            rendered(EventKind::ModelRetry {
                 attempt: 1,
                 max_attempts: 3,
                 delay_ms: 500,
@@ -357,11 +363,11 @@ pub(crate) mod tests {
             "   retry  attempt 1 of 3 failed: try later; next attempt in 0.5 s"
         );
         assert_eq!(
-            told(response("x").kind),
+            rendered(response("x").kind),
             "   model  end_turn after 640 ms, 1,200 tokens in, 52 out"
         );
         assert_eq!(
-            told(EventKind::ToolCallStarted {
+            rendered(EventKind::ToolCallStarted {
                 call_id: "c".into(),
                 tool: "get_weather".into(),
                 plugin: "weather".into(),
@@ -370,33 +376,33 @@ pub(crate) mod tests {
             "    tool  get_weather {\"location\":\"Boston\"}"
         );
         assert_eq!(
-            told(EventKind::BreakerChanged {
+            rendered(EventKind::BreakerChanged {
                 name: "tool:get_weather".into(),
                 from: BreakerState::Closed,
                 to: BreakerState::Open,
                 retry_after_ms: Some(60_000),
             }),
-            " breaker  tool:get_weather went from closed to open; a probe is let through in 60 s"
+            " breaker  tool:get_weather went from closed to open; next probe in 60 s"
         );
     }
 
     #[test]
-    fn an_outcome_is_told_with_what_it_took() {
-        let told = |call| told(EventKind::ToolCallFinished(Box::new(call)));
+    fn tool_outcomes_are_shown_with_their_metrics() {
+        let rendered = |call| rendered(EventKind::ToolCallFinished(Box::new(call)));
         assert_eq!(
-            told(finished(Outcome::Ok)),
+            rendered(finished(Outcome::Ok)),
             "    tool  get_weather ok after 12 ms, fuel 81,234 -> said"
         );
         let detail = Some("wasm backtrace:\n  0: 0x7f\n\nCaused by:\n    limit of 1 s\n".to_owned());
         assert_eq!(
-            told(ToolCallFinished {
+            rendered(ToolCallFinished {
                 detail,
                 ..finished(Outcome::Timeout)
             }),
             "    tool  get_weather stopped by its time limit (timeout) after 12 ms, fuel 81,234: limit of 1 s"
         );
         assert_eq!(
-            told(ToolCallFinished {
+            rendered(ToolCallFinished {
                 tries: 3,
                 degraded: true,
                 ..finished(Outcome::Unavailable)
@@ -404,14 +410,14 @@ pub(crate) mod tests {
             "    tool  get_weather unavailable after 12 ms, fuel 81,234, 3 tries; the model reads instead: said"
         );
         assert_eq!(
-            told(ToolCallFinished {
+            rendered(ToolCallFinished {
                 tries: 0,
                 ..finished(Outcome::BreakerOpen)
             }),
             "    tool  get_weather not run, its breaker is open (breaker_open): said"
         );
         assert_eq!(
-            told(ToolCallFinished {
+            rendered(ToolCallFinished {
                 tries: 2,
                 ..finished(Outcome::BreakerOpen)
             }),
@@ -420,13 +426,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_tool_cannot_drive_the_terminal() {
+    fn control_characters_from_tools_are_escaped() {
         let call = ToolCallFinished {
             tool: "a\u{1b}[2J".into(),
             output: "\u{1b}]0;x".into(),
             ..finished(Outcome::Ok)
         };
-        let line = narrate(&EventKind::ToolCallFinished(Box::new(call))).unwrap();
+        let line = progress_line(&EventKind::ToolCallFinished(Box::new(call))).unwrap();
         assert!(
             line.text.contains("a\\u{1b}[2J") && line.text.contains("\\u{1b}]0;x"),
             "{}",
@@ -435,11 +441,11 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_answer_streams_and_ends_its_line() {
+    fn the_answer_streams_and_ends_with_a_newline() {
         let ((stdout, out), (stderr, err)) = (memory(false), memory(false));
-        let mut narrator = Narrator::new(stdout, stderr, true, false);
+        let mut renderer = ProgressRenderer::new(stdout, stderr, true, false);
         for event in [delta("25 * 17 "), delta("= 425."), response("25 * 17 = 425.")] {
-            narrator.event(&event);
+            renderer.event(&event);
         }
         assert_eq!((out.text().as_str(), err.text().as_str()), ("25 * 17 = 425.\n", ""));
     }
@@ -447,25 +453,25 @@ pub(crate) mod tests {
     #[test]
     fn an_answer_that_did_not_stream_is_written_whole() {
         let ((stdout, out), (stderr, _)) = (memory(false), memory(false));
-        let mut narrator = Narrator::new(stdout, stderr, true, false);
+        let mut renderer = ProgressRenderer::new(stdout, stderr, true, false);
         for event in [
             delta("one"),
             response("one"),
             event(EventKind::TurnStarted {}),
             response("two"),
         ] {
-            narrator.event(&event);
+            renderer.event(&event);
         }
         assert_eq!(out.text(), "one\ntwo\n");
     }
 
     #[test]
-    fn narration_begins_a_line_of_its_own_on_a_terminal() {
+    fn progress_starts_a_new_line_on_a_terminal() {
         for (terminal, answer) in [(true, "half\n"), (false, "half")] {
             let ((stdout, out), (stderr, err)) = (memory(terminal), memory(true));
-            let mut narrator = Narrator::new(stdout, stderr, true, true);
-            narrator.event(&delta("half"));
-            narrator.event(&event(EventKind::Alert {
+            let mut renderer = ProgressRenderer::new(stdout, stderr, true, true);
+            renderer.event(&delta("half"));
+            renderer.event(&event(EventKind::Alert {
                 rule: "cost".into(),
                 message: "much".into(),
             }));

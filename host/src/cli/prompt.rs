@@ -1,13 +1,14 @@
-//! Where a prompt comes from, and what is not one.
+//! Reads and checks prompts.
 
 use std::io::{self, BufRead, IsTerminal, Read};
 
 use super::CliError;
 
-/// Bytes of one prompt, far above any model's context window. What is longer is refused before it is held in memory.
+/// The most bytes in one prompt, far above any model's context window. A longer prompt is refused before it is read into
+/// memory as a whole.
 pub const MAX_PROMPT_BYTES: u64 = 16 << 20;
 
-/// The prompt of `run`: the argument, or stdin where the argument is `-` or missing.
+/// The prompt of `run`: the argument, or stdin if the argument is `-` or missing.
 ///
 /// # Errors
 /// There is no prompt, or it is empty, too long or not UTF-8.
@@ -44,7 +45,7 @@ pub fn read_line(reader: &mut impl BufRead) -> Result<Option<String>, CliError> 
     if read as u64 > MAX_PROMPT_BYTES {
         return Err(too_long());
     }
-    // A stray byte is no reason to end a conversation.
+    // Invalid UTF-8 in one line must not end the conversation.
     let line = String::from_utf8_lossy(&line);
     Ok((read > 0).then(|| line.trim_end_matches(['\n', '\r']).to_owned()))
 }
@@ -54,7 +55,10 @@ fn check(text: String) -> Result<String, CliError> {
         return Err(too_long());
     }
     if text.trim().is_empty() {
-        return Err(CliError::usage("the prompt is empty", "say what the agent should do"));
+        return Err(CliError::usage(
+            "the prompt is empty",
+            "describe what the agent should do",
+        ));
     }
     Ok(text)
 }
@@ -62,7 +66,7 @@ fn check(text: String) -> Result<String, CliError> {
 fn too_long() -> CliError {
     CliError::usage(
         format!("the prompt is longer than {}", super::format::bytes(MAX_PROMPT_BYTES)),
-        "no model reads that much at once; give the agent a part of it",
+        "no model accepts that much; split it into smaller prompts",
     )
 }
 
@@ -72,13 +76,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prompt_is_taken_as_it_is() {
+    fn a_prompt_is_not_trimmed() {
         assert_eq!(read(Some(" What is 25 * 17? ".into())).unwrap(), " What is 25 * 17? ");
         assert_eq!(from_reader(&b"two\nlines\n"[..]).unwrap(), "two\nlines\n");
     }
 
     #[test]
-    fn what_is_no_prompt_is_refused() {
+    fn invalid_prompts_are_refused() {
         assert!(matches!(read(Some("  ".into())), Err(CliError::Usage { .. })));
         assert!(matches!(from_reader(&b""[..]), Err(CliError::Usage { .. })));
         assert!(matches!(from_reader(&b"\xff\xfe"[..]), Err(CliError::Stdin(_))));

@@ -1,10 +1,10 @@
-//! `cofferdam run`: one prompt, one session, one report.
+//! `cofferdam run`: runs one prompt in one session and prints one report.
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::interrupt::Interrupt;
-use super::live::{Live, print_report};
+use super::live::{LiveHost, print_report};
 use super::{CliError, Context, prompt};
 use crate::config::Config;
 use crate::model::ProviderKind;
@@ -19,12 +19,12 @@ pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
     let prompt = prompt::read(args.prompt)?;
     let config = cx.config()?;
     require_key(&config)?;
-    let narrate = cx.narrates();
-    let _logging = cx.logging(&config, narrate)?;
-    let live = Live::start(cx, config, narrate).await?;
+    let show_progress = cx.shows_progress();
+    let _logging = cx.logging(&config, show_progress)?;
+    let live = LiveHost::start(cx, config, show_progress).await?;
 
     let cancel = CancellationToken::new();
-    let _interrupt = Interrupt::cancels(cancel.clone(), cx.stderr.clone());
+    let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx.stderr.clone());
     let mut session = live.session();
     let report = live.run(&mut session, &prompt, cancel).await;
     print_report(cx, &report);
@@ -32,7 +32,7 @@ pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
     Ok(report.outcome.exit_code())
 }
 
-/// A missing key is said before anything is built, for it is the first thing a newcomer meets.
+/// Reports a missing API key before anything is built, because it is the first error that new users see.
 pub fn require_key(config: &Config) -> Result<(), CliError> {
     match (config.model.provider, &config.model.api_key) {
         (ProviderKind::Anthropic, None) => Err(CliError::NoApiKey {

@@ -1,4 +1,4 @@
-//! `cofferdam simulate`: the scripted Messages API as a server, for testing any client.
+//! `cofferdam simulate`: serves a scripted Messages API, for testing any client.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,13 +15,13 @@ use crate::simulator::{Script, Simulator, SimulatorOptions};
 pub struct SimulateArgs {
     /// The script, in the format of host/docs/simulator.md
     script: PathBuf,
-    /// A loopback address to listen on; port 0 takes a free one
+    /// A loopback address to listen on; port 0 selects a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
 }
 
-/// Serves until it is interrupted, which is the ordinary end of a server. The base URL is the one line on stdout, so a
-/// script can read it.
+/// Serves until it is interrupted, and then exits with code 0. The base URL is the only line on stdout, so that scripts can
+/// read it.
 pub async fn simulate(cx: &Context, args: SimulateArgs) -> Result<u8, CliError> {
     let _logging = cx.logging(&Config::default(), false)?;
     let origin = args.script.display().to_string();
@@ -47,7 +47,7 @@ pub async fn simulate(cx: &Context, args: SimulateArgs) -> Result<u8, CliError> 
         Output::Json | Output::StreamJson => cx.stdout.json_line(&json!({ "base_url": url })),
     }
     cx.note(&format!(
-        "a simulated Messages API answers at {url}; point a client's base URL there, press Ctrl-C to stop"
+        "serving a simulated Messages API at {url}; set a client's base URL to it, or press Ctrl-C to stop"
     ));
     interrupted().await;
     simulator.shutdown().await;

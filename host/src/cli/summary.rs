@@ -1,4 +1,4 @@
-//! The summary that ends a run. Pure functions from figures to text.
+//! The summary at the end of a run. Pure functions from metrics to text.
 
 use std::fmt::Write as _;
 
@@ -13,12 +13,12 @@ use crate::money::NanoUsd;
 use crate::resilience::BreakerStats;
 use crate::telemetry::SessionMetrics;
 
-/// Columns a tool's name may take.
-const NAME: usize = 64;
+/// The maximum width of a tool's name, in characters.
+const MAX_NAME_CHARS: usize = 64;
 
-/// Everything a person wants to know when a run is over.
+/// The whole summary: overview, tools, breakers and budgets.
 pub fn summary(report: &RunReport) -> String {
-    let mut sections = vec![figures(report)];
+    let mut sections = vec![overview(report)];
     if !report.metrics.tools.is_empty() {
         sections.push(tools(&report.metrics));
     }
@@ -31,7 +31,7 @@ pub fn summary(report: &RunReport) -> String {
     sections.join("\n")
 }
 
-/// A line between two answers of a conversation. Metrics are the session's, so the cost is the conversation's so far.
+/// One line after an answer in a conversation. The metrics cover the session, so the cost is that of the conversation so far.
 pub fn brief(report: &RunReport) -> String {
     format!(
         "{}: {}, ${} so far",
@@ -41,14 +41,14 @@ pub fn brief(report: &RunReport) -> String {
     )
 }
 
-fn figures(report: &RunReport) -> String {
+fn overview(report: &RunReport) -> String {
     let metrics = &report.metrics;
     let mut out = String::new();
     let mut line = |label: &str, text: String| {
         let _ = writeln!(out, "{label:<10}  {text}");
     };
     let degraded = if report.degraded {
-        " (degraded: a fallback stood in for a tool)"
+        " (degraded: a fallback replaced a tool's result)"
     } else {
         ""
     };
@@ -110,7 +110,7 @@ fn tools(metrics: &SessionMetrics) -> String {
             .map(|(outcome, times)| format!("{outcome} {times}"))
             .collect();
         table.row([
-            format::one_line(name, NAME),
+            format::one_line(name, MAX_NAME_CHARS),
             format::count(tool.calls),
             format::count(tool.successes),
             format::count(tool.failures),
@@ -124,7 +124,8 @@ fn tools(metrics: &SessionMetrics) -> String {
     table.render()
 }
 
-/// Breakers of what this session used, and those that are not as a new one is; a host may have many more.
+/// The breakers that this session used, and those with any failure or state change. Other breakers are only counted, because
+/// a host can have many.
 fn breakers(report: &RunReport) -> String {
     let used = |name: &str| {
         name.strip_prefix("tool:")
@@ -147,7 +148,7 @@ fn breakers(report: &RunReport) -> String {
     ]);
     for breaker in shown {
         table.row([
-            format::one_line(&breaker.name, NAME),
+            format::one_line(&breaker.name, MAX_NAME_CHARS),
             breaker.state.to_string(),
             format!("{} of {}", breaker.failure_count, breaker.failure_threshold),
             breaker.opened_count.to_string(),
@@ -169,7 +170,7 @@ fn breakers(report: &RunReport) -> String {
     out
 }
 
-/// The budget table. Where nothing is known to be spent, the scope has a limit and no window yet.
+/// The budget table. A scope with unknown spending has a limit but no accounting window yet.
 pub fn budget<'a>(scopes: impl IntoIterator<Item = &'a BudgetLine>) -> String {
     let limited = |amount: Option<NanoUsd>| amount.map_or_else(|| "unlimited".to_owned(), |usd| format!("${usd}"));
     let known = |amount: Option<NanoUsd>| amount.map_or_else(|| "-".to_owned(), |usd| format!("${usd}"));
@@ -196,7 +197,7 @@ pub fn budget<'a>(scopes: impl IntoIterator<Item = &'a BudgetLine>) -> String {
     table.render()
 }
 
-/// A scope's standing, or its limit alone.
+/// A scope's limit, and its spending if known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BudgetLine {
     pub scope: Scope,
@@ -316,9 +317,9 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_whole_run_at_a_glance() {
+    fn the_summary_of_a_whole_run() {
         insta::assert_snapshot!(summary(&report()), @"
-        outcome     completed (degraded: a fallback stood in for a tool)
+        outcome     completed (degraded: a fallback replaced a tool's result)
         session     0193
         model       claude-sonnet-5-5
         iterations  2 (4 model attempts, 2 failed, retries: 2)
@@ -357,7 +358,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_hostile_name_stays_in_its_cell() {
+    fn a_hostile_tool_name_is_escaped() {
         let mut report = report();
         report.metrics.tools = [("a\u{1b}[2J\nb".to_owned(), tool(1, 1, &[(Outcome::Ok, 1)]))].into();
         assert!(summary(&report).contains("a\\u{1b}[2J b"));

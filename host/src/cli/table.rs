@@ -1,6 +1,6 @@
 //! Tables of aligned columns for the terminal.
 
-/// A column's heading and the side its cells stand at.
+/// A column's heading and alignment.
 #[derive(Clone, Copy, Debug)]
 pub enum Column {
     Left(&'static str),
@@ -15,7 +15,7 @@ impl Column {
     }
 }
 
-/// Rows under headings. Cells are expected to be single lines of safe text.
+/// Rows under headings. Cells must be single lines of escaped text.
 #[derive(Debug)]
 pub struct Table {
     columns: Vec<Column>,
@@ -32,12 +32,12 @@ impl Table {
         }
     }
 
-    /// Adds a row; missing cells are empty, surplus cells are not shown.
+    /// Adds a row. Missing cells are empty; surplus cells are ignored.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// The table, each line ended by a newline and free of trailing blanks.
+    /// The table. Each line ends with a newline and has no trailing spaces.
     pub fn render(&self) -> String {
         let cell = |row: &[String], index: usize| row.get(index).cloned().unwrap_or_default();
         let headings: Vec<String> = self.columns.iter().map(|column| column.heading().to_owned()).collect();
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_line_up() {
+    fn columns_are_aligned() {
         let mut table = Table::new([Column::Left("tool"), Column::Right("calls"), Column::Left("note")]);
         table.row(["calculate".into(), "1".into(), String::new()]);
         table.row(["wetter_für_köln".into(), "1,000".into(), "ok".into()]);

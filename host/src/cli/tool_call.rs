@@ -1,4 +1,5 @@
-//! `cofferdam tool call`: one tool call through the whole dispatch path, of the configuration or of a lone component.
+//! `cofferdam tool call`: sends one tool call through the whole dispatch path, to a configured tool or to a standalone
+//! component.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::interrupt::Interrupt;
 use super::printer::Printer;
-use super::progress::{JsonLines, Line, figures};
+use super::progress::{JsonLines, ProgressLine, metrics_line};
 use super::{CliError, Context, Output, config_in_code, prompt, tool};
 use crate::agent::DEFAULT_TENANT;
 use crate::config::Config;
@@ -20,34 +21,33 @@ use crate::telemetry::redact::escape_controls;
 use crate::telemetry::{Emitter, EventBus};
 use crate::tools::{ComponentSource, Part, PluginSettings, ToolCall, ToolContext, ToolResult};
 
-/// What `--allow-http` grants: the user named the address, and a test of a tool should not fail on its verb.
-const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+/// The methods that `--allow-http` grants: all, because the user has named the address.
+const ALLOWED_METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 
-/// How long the end of a call waits for its last events.
+/// The longest time that the end of a call waits for its last events.
 const FLUSH_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Args, Debug)]
 pub struct CallArgs {
-    /// A tool of the configuration, or FILE#TOOL (also builtin:NAME#TOOL), which reads no configuration: every limit has
-    /// its default
+    /// A configured tool, or FILE#TOOL (also builtin:NAME#TOOL), which ignores the configuration and has default limits
     #[arg(value_name = "TOOL")]
     target: String,
     /// The tool's input; `-` reads it from stdin
     #[arg(value_name = "JSON")]
     input: String,
-    /// Let a FILE#TOOL make HTTP requests to this scheme://host[:port][/path-prefix], with any method
+    /// Allow a FILE#TOOL to send HTTP requests to this scheme://host[:port][/path-prefix], with any method
     #[arg(long, value_name = "URL")]
     allow_http: Vec<String>,
 }
 
 impl CallArgs {
-    /// Whether no configuration is read for it.
-    pub fn is_lone_component(&self) -> bool {
+    /// Whether the call ignores the configuration.
+    pub fn is_standalone_component(&self) -> bool {
         matches!(Target::parse(&self.target), Target::Component { .. })
     }
 }
 
-/// Where the tool comes from.
+/// The source of the tool.
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
     Configured { tool: String },
@@ -55,7 +55,7 @@ enum Target {
 }
 
 impl Target {
-    /// Tool names hold no `#`, so the last one separates them from a file name that may.
+    /// Splits at the last `#`, because file names can contain `#` and tool names can't.
     fn parse(text: &str) -> Self {
         match text.rsplit_once('#') {
             None => Self::Configured { tool: text.to_owned() },
@@ -67,7 +67,7 @@ impl Target {
     }
 }
 
-/// Exit code 0 where the outcome is `ok`, else 1, also where a fallback stood in.
+/// The exit code is 0 if the outcome is `ok`, else 1, even if a fallback replaced the result.
 pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
     let text = if args.input == "-" {
         prompt::read(Some(args.input))?
@@ -83,19 +83,19 @@ pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
     let (config, name) = match Target::parse(&args.target) {
         Target::Configured { .. } if !args.allow_http.is_empty() => {
             return Err(CliError::usage(
-                "--allow-http is for FILE#TOOL; a configured tool has the grants of its configuration",
+                "--allow-http only works with FILE#TOOL; a configured tool has the grants of the configuration",
                 "add the address to `[plugins.NAME] http`",
             ));
         }
         Target::Configured { tool } => (cx.config()?, tool),
-        Target::Component { source, tool } => (lone_component(source, &args.allow_http)?, tool),
+        Target::Component { source, tool } => (standalone_config(source, &args.allow_http)?, tool),
     };
-    // In the text form the figures of the call are told below.
-    let narrated = cx.global.output == Output::Text;
-    let _logging = cx.logging(&config, narrated)?;
+    // Text output prints the metrics of the call below.
+    let progress_shown = cx.global.output == Output::Text;
+    let _logging = cx.logging(&config, progress_shown)?;
     let events = EventBus::with_contents(config.logging.contents);
-    let tools = tool::load(cx, &config, narrated).await?;
-    // From here on: compiling is not the call's time.
+    let tools = tool::load(cx, &config, progress_shown).await?;
+    // Starts here, so that the time to compile doesn't count.
     let deadline = Instant::now() + config.agent.deadline;
     let printer = match cx.global.output {
         Output::StreamJson => {
@@ -111,7 +111,7 @@ pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
     };
 
     let cancel = CancellationToken::new();
-    let _interrupt = Interrupt::cancels(cancel.clone(), cx.stderr.clone());
+    let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx.stderr.clone());
     let id = uuid::Uuid::now_v7().to_string();
     let emitter = Emitter::new(&events, &id, DEFAULT_TENANT, config.alerts.clone());
     let context = ToolContext {
@@ -137,11 +137,11 @@ pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
     Ok(u8::from(result.outcome != Outcome::Ok))
 }
 
-/// A configuration with every default and this one plugin.
-fn lone_component(source: ComponentSource, allow_http: &[String]) -> Result<Config, CliError> {
+/// The default configuration with this one plugin.
+fn standalone_config(source: ComponentSource, allow_http: &[String]) -> Result<Config, CliError> {
     let http = allow_http
         .iter()
-        .map(|url| HttpGrant::parse(url, &METHODS))
+        .map(|url| HttpGrant::parse(url, &ALLOWED_METHODS))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| {
             CliError::usage(
@@ -150,7 +150,7 @@ fn lone_component(source: ComponentSource, allow_http: &[String]) -> Result<Conf
             )
         })?;
     let name = source.plugin_name();
-    // Nothing can be left out here: without this plugin there is no call.
+    // Required, because without this plugin there is no call.
     let plugin = PluginSettings {
         required: true,
         grants: Grants {
@@ -170,19 +170,19 @@ fn print(cx: &Context, result: &ToolResult) {
         Output::Text => {
             for content in &result.content {
                 match content {
-                    Part::Text { text } => cx.stdout.write_foreign(text),
+                    Part::Text { text } => cx.stdout.write_untrusted(text),
                     Part::Image { .. } => cx.stdout.write("(an image; --output json has its data)"),
                 }
                 cx.stdout.end_line();
             }
-            // What the tool printed: its author is the one who calls it like this.
+            // Users of this command are often the tool's authors, so show what the tool printed.
             for line in result.finished.log.lines() {
-                cx.note(&Line::new("printed", escape_controls(line)).render());
+                cx.note(&ProgressLine::new("printed", escape_controls(line)).render());
             }
             if let Some(detail) = &result.finished.detail {
-                cx.note(&Line::new("detail", escape_controls(detail)).render());
+                cx.note(&ProgressLine::new("detail", escape_controls(detail)).render());
             }
-            cx.note(&figures(&result.finished).render());
+            cx.note(&metrics_line(&result.finished).render());
         }
         Output::Json => cx.stdout.json_pretty(&json(result)),
         Output::StreamJson => {
@@ -194,23 +194,23 @@ fn print(cx: &Context, result: &ToolResult) {
 }
 
 fn json(result: &ToolResult) -> Value {
-    let figures = &result.finished;
+    let finished = &result.finished;
     json!({
-        "tool": figures.tool,
-        "plugin": figures.plugin,
+        "tool": finished.tool,
+        "plugin": finished.plugin,
         "outcome": result.outcome,
         "is_error": result.is_error,
         "degraded": result.degraded,
         "content": result.content,
-        "tries": figures.tries,
-        "duration_ms": figures.duration_ms,
-        "fuel": figures.fuel,
-        "peak_memory_bytes": figures.peak_memory_bytes,
-        "host_calls": figures.host_calls,
-        "http_requests": figures.http_requests,
-        "detail": figures.detail,
-        "log": figures.log,
-        "log_bytes_dropped": figures.log_bytes_dropped,
+        "tries": finished.tries,
+        "duration_ms": finished.duration_ms,
+        "fuel": finished.fuel,
+        "peak_memory_bytes": finished.peak_memory_bytes,
+        "host_calls": finished.host_calls,
+        "http_requests": finished.http_requests,
+        "detail": finished.detail,
+        "log": finished.log,
+        "log_bytes_dropped": finished.log_bytes_dropped,
     })
 }
 
@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_is_a_tool_or_a_file_with_one() {
+    fn targets_are_parsed() {
         let component = |source, tool: &str| Target::Component {
             source,
             tool: tool.to_owned(),
@@ -247,9 +247,9 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_component_gets_what_was_allowed_and_nothing_else() {
+    fn a_standalone_component_gets_only_the_allowed_grants() {
         let source = ComponentSource::Path("dir/my tool.wasm".into());
-        let config = lone_component(source, &["https://api.example/v1".to_owned()]).unwrap();
+        let config = standalone_config(source, &["https://api.example/v1".to_owned()]).unwrap();
         let [plugin] = config.plugins.as_slice() else {
             unreachable!("one plugin")
         };
@@ -267,8 +267,8 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_that_means_nothing_is_a_usage_error() {
-        let error = lone_component(ComponentSource::Path("a.wasm".into()), &["ftp://x".to_owned()]).unwrap_err();
+    fn an_invalid_grant_is_a_usage_error() {
+        let error = standalone_config(ComponentSource::Path("a.wasm".into()), &["ftp://x".to_owned()]).unwrap_err();
         assert!(matches!(error, CliError::Usage { .. }));
     }
 }

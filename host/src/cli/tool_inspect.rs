@@ -1,4 +1,4 @@
-//! `cofferdam tool inspect`: what a component asks for beside what the configuration grants it. Nothing of it is run.
+//! `cofferdam tool inspect`: shows a component's imports and what the configuration grants, without running the component.
 
 use std::path::Path;
 
@@ -12,8 +12,8 @@ use crate::config::Config;
 use crate::sandbox::{ComponentError, Import, Inspection};
 use crate::tools::{ComponentSource, PluginSettings, read_component};
 
-/// Characters of a component's own names that are shown.
-const NAME: usize = 80;
+/// The maximum length of a component's names, in characters.
+const MAX_NAME_CHARS: usize = 80;
 
 #[derive(Args, Debug)]
 pub struct InspectArgs {
@@ -26,23 +26,23 @@ pub async fn inspect(cx: &Context, args: InspectArgs) -> Result<u8, CliError> {
     let config = cx.config()?;
     let _logging = cx.logging(&config, false)?;
     let source = ComponentSource::parse(&args.component);
-    let inspection = look(&config, &source).await?;
+    let inspection = inspect_source(&config, &source).await?;
     let plugins: Vec<&PluginSettings> = config
         .plugins
         .iter()
-        .filter(|plugin| is_for(plugin, &source, &inspection.digest))
+        .filter(|plugin| uses_component(plugin, &source, &inspection.digest))
         .collect();
     match cx.global.output {
-        Output::Text => cx.stdout.write_foreign(&text(&args.component, &inspection, &plugins)),
+        Output::Text => cx.stdout.write_untrusted(&text(&args.component, &inspection, &plugins)),
         Output::Json => cx.stdout.json_pretty(&json(&args.component, &inspection, &plugins)),
         Output::StreamJson => cx.stdout.json_line(&json(&args.component, &inspection, &plugins)),
     }
     Ok(0)
 }
 
-async fn look(config: &Config, source: &ComponentSource) -> Result<Inspection, CliError> {
+async fn inspect_source(config: &Config, source: &ComponentSource) -> Result<Inspection, CliError> {
     let component = |error: ComponentError| CliError::Component {
-        name: show(source),
+        name: source_name(source),
         source: error,
     };
     let bytes = read_component(source, config.limits.component_bytes).map_err(component)?;
@@ -51,15 +51,15 @@ async fn look(config: &Config, source: &ComponentSource) -> Result<Inspection, C
     sandbox.inspect(&bytes, &config.limits).await.map_err(component)
 }
 
-fn show(source: &ComponentSource) -> String {
+fn source_name(source: &ComponentSource) -> String {
     match source {
         ComponentSource::Builtin(name) => format!("builtin:{name}"),
         ComponentSource::Path(path) => path.display().to_string(),
     }
 }
 
-/// Whether the configuration's plugin is this component: by its pinned digest, else by where it comes from.
-fn is_for(plugin: &PluginSettings, source: &ComponentSource, digest: &str) -> bool {
+/// Whether the configured plugin uses this component: by its pinned digest, else by its source.
+fn uses_component(plugin: &PluginSettings, source: &ComponentSource, digest: &str) -> bool {
     match (&plugin.digest, &plugin.source, source) {
         (Some(pinned), _, _) => pinned == digest,
         (None, ComponentSource::Builtin(configured), ComponentSource::Builtin(name)) => configured == name,
@@ -75,7 +75,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
     }
 }
 
-/// What of an import the plugin is granted; `None` where there is nothing to grant.
+/// What the plugin is granted for an import; `None` if the import needs no grant.
 fn granted(import: &Import, plugin: &PluginSettings) -> Option<Vec<String>> {
     let interface = import.name.as_str();
     let grants = &plugin.grants;
@@ -87,7 +87,7 @@ fn granted(import: &Import, plugin: &PluginSettings) -> Option<Vec<String>> {
         let quota = format!("up to {} per tenant", format::bytes(grants.limits.keyvalue_bytes));
         Some(grants.keyvalue.then_some(quota).into_iter().collect())
     } else if interface.starts_with("wasi:cli/environment") {
-        // Like the values of variables, arguments are nobody else's business.
+        // Values of variables and arguments can be private, so they are not shown.
         let variables = grants.environment.keys().map(|name| format!("variable {name}"));
         let arguments = match grants.arguments.len() {
             0 => None,
@@ -114,27 +114,27 @@ fn text(name: &str, inspection: &Inspection, plugins: &[&PluginSettings]) -> Str
     let contract = inspection
         .contract
         .as_deref()
-        .unwrap_or("none: it exports no tools of this contract");
+        .unwrap_or("none: it doesn't export the tool interface");
     let exports: Vec<String> = inspection
         .exports
         .iter()
-        .map(|name| format::one_line(name, NAME))
+        .map(|name| format::one_line(name, MAX_NAME_CHARS))
         .collect();
     let mut out = format!(
         "component  {name}\ndigest     {}\nsize       {}\ncontract   {}\nexports    {}\n",
         inspection.digest,
         format::bytes(inspection.size),
-        format::one_line(contract, NAME),
+        format::one_line(contract, MAX_NAME_CHARS),
         exports.join(", ")
     );
     out.push('\n');
     if inspection.imports.is_empty() {
-        out.push_str("It asks for nothing.\n");
+        out.push_str("It has no imports.\n");
     } else {
-        out.push_str(&requests(&inspection.imports, plugins).render());
+        out.push_str(&import_table(&inspection.imports, plugins).render());
     }
     if let Some(problem) = &inspection.problem {
-        out.push_str(&format!("\nThis host cannot run it: {problem}\n"));
+        out.push_str(&format!("\nThis host can't run it: {problem}\n"));
     }
     if plugins.is_empty() {
         out.push_str("\nNo plugin of the configuration uses it, so nothing is granted.\n");
@@ -142,13 +142,9 @@ fn text(name: &str, inspection: &Inspection, plugins: &[&PluginSettings]) -> Str
     out
 }
 
-/// A row per import; a column per plugin says what it is granted.
-fn requests(imports: &[Import], plugins: &[&PluginSettings]) -> Table {
-    let mut table = Table::new([
-        Column::Left("asks for"),
-        Column::Left("which means"),
-        Column::Left("is granted"),
-    ]);
+/// A row per import, with the grants of each plugin.
+fn import_table(imports: &[Import], plugins: &[&PluginSettings]) -> Table {
+    let mut table = Table::new([Column::Left("import"), Column::Left("meaning"), Column::Left("granted")]);
     for import in imports {
         let grants: Vec<String> = plugins
             .iter()
@@ -163,7 +159,7 @@ fn requests(imports: &[Import], plugins: &[&PluginSettings]) -> Table {
             })
             .collect();
         table.row([
-            format::one_line(&import.name, NAME),
+            format::one_line(&import.name, MAX_NAME_CHARS),
             import.meaning.to_owned(),
             grants.join("; "),
         ]);
@@ -219,23 +215,23 @@ mod tests {
     }
 
     #[test]
-    fn requests_and_grants_stand_side_by_side() {
+    fn imports_are_listed_with_their_grants() {
         let imports = [
             "wasi:http/outgoing-handler@0.2.0",
             "wasi:config/store@0.2.0-rc.1",
             "wasi:io/streams@0.2.0",
         ];
         let imports: Vec<Import> = imports.into_iter().map(import).collect();
-        insta::assert_snapshot!(requests(&imports, &[&weather()]).render(), @"
-        asks for                          which means  is granted
-        wasi:http/outgoing-handler@0.2.0  meaning      weather: GET https://api.open-meteo.com/
-        wasi:config/store@0.2.0-rc.1      meaning      weather: key forecast_url
+        insta::assert_snapshot!(import_table(&imports, &[&weather()]).render(), @"
+        import                            meaning  granted
+        wasi:http/outgoing-handler@0.2.0  meaning  weather: GET https://api.open-meteo.com/
+        wasi:config/store@0.2.0-rc.1      meaning  weather: key forecast_url
         wasi:io/streams@0.2.0             meaning
         ");
     }
 
     #[test]
-    fn what_is_asked_for_and_not_granted_is_said() {
+    fn ungranted_imports_are_shown_as_empty() {
         let bare = PluginSettings {
             grants: Grants::default(),
             ..weather()
@@ -249,15 +245,15 @@ mod tests {
     }
 
     #[test]
-    fn a_pinned_digest_decides_which_plugin_it_is() {
+    fn a_pinned_digest_identifies_the_plugin() {
         let builtin = ComponentSource::Builtin("weather".to_owned());
-        assert!(is_for(&weather(), &builtin, "sha256:aa"));
+        assert!(uses_component(&weather(), &builtin, "sha256:aa"));
         let pinned = PluginSettings {
             digest: Some("sha256:bb".to_owned()),
             ..weather()
         };
-        assert!(!is_for(&pinned, &builtin, "sha256:aa"));
-        assert!(is_for(
+        assert!(!uses_component(&pinned, &builtin, "sha256:aa"));
+        assert!(uses_component(
             &pinned,
             &ComponentSource::Path("elsewhere.wasm".into()),
             "sha256:bb"

@@ -1,4 +1,4 @@
-//! `cofferdam tool list`: the tools of the configuration.
+//! `cofferdam tool list`: lists the configured tools.
 
 use serde_json::{Value, json};
 
@@ -6,8 +6,8 @@ use super::table::{Column, Table};
 use super::{CliError, Context, Output, format, tool};
 use crate::tools::Tool;
 
-/// Characters of a description that the table shows.
-const DESCRIPTION: usize = 70;
+/// The maximum length of a description in the table, in characters.
+const MAX_DESCRIPTION_CHARS: usize = 70;
 
 pub async fn list(cx: &Context) -> Result<u8, CliError> {
     let config = cx.config()?;
@@ -41,7 +41,7 @@ fn table<'a>(tools: impl Iterator<Item = &'a Tool>) -> String {
     let mut table = Table::new([
         Column::Left("tool"),
         Column::Left("plugin"),
-        Column::Left("says it is"),
+        Column::Left("claims to be"),
         Column::Left("description"),
     ]);
     for tool in tools {
@@ -63,7 +63,7 @@ fn table<'a>(tools: impl Iterator<Item = &'a Tool>) -> String {
             } else {
                 claims.join(", ")
             },
-            format::one_line(description, DESCRIPTION),
+            format::one_line(description, MAX_DESCRIPTION_CHARS),
         ]);
     }
     table.render()

@@ -1,44 +1,44 @@
-//! The least and the most that each value may be, once: the schema has its ranges from here, and so has the check of
-//! settings that no schema has seen.
+//! The minimum and maximum of every value. The schema takes its ranges from here, and so does the check of settings made
+//! in code, which no schema sees.
 
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::problem::Wrong;
+use super::problem::ValueProblem;
 use super::size::{ByteSize, GIB, KIB, MIB};
 use crate::sandbox::LONGEST;
 
-/// What a value may be, both ends included.
+/// The allowed range of a value, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Bounds<T> {
-    pub(super) least: T,
-    pub(super) most: T,
+    pub(super) min: T,
+    pub(super) max: T,
 }
 
-pub(super) const fn between<T: Copy>(least: T, most: T) -> Bounds<T> {
-    Bounds { least, most }
+pub(super) const fn between<T: Copy>(min: T, max: T) -> Bounds<T> {
+    Bounds { min, max }
 }
 
-const fn sizes(least: u64, most: u64) -> Bounds<ByteSize> {
-    between(ByteSize(least), ByteSize(most))
+const fn sizes(min: u64, max: u64) -> Bounds<ByteSize> {
+    between(ByteSize(min), ByteSize(max))
 }
 
 impl<T: Copy + PartialOrd + Display> Bounds<T> {
-    /// What is wrong with a value out of bounds; no number at all is out of all bounds.
-    pub(super) fn wrong(self, value: T) -> Option<Wrong> {
-        let Self { least, most } = self;
-        let fits = (least..=most).contains(&value);
-        (!fits).then(|| Wrong::new(format!("must be between {least} and {most}, found {value}")))
+    /// The problem with a value out of bounds. NaN is always out of bounds.
+    pub(super) fn problem(self, value: T) -> Option<ValueProblem> {
+        let Self { min, max } = self;
+        let fits = (min..=max).contains(&value);
+        (!fits).then(|| ValueProblem::new(format!("must be between {min} and {max}, found {value}")))
     }
 }
 
-/// What is wrong with a duration out of bounds, which are the same for all.
-pub(super) fn wrong_duration(value: Duration) -> Option<Wrong> {
+/// The problem with a duration out of bounds. All durations share the same bounds.
+pub(super) fn duration_problem(value: Duration) -> Option<ValueProblem> {
     const DAY: u64 = 24 * 3600;
     let fits = !value.is_zero() && value <= LONGEST;
     let days = LONGEST.as_secs() / DAY;
     (!fits).then(|| {
-        Wrong::new(format!(
+        ValueProblem::new(format!(
             "must be longer than zero and at most {days} days, found {value:?}"
         ))
     })
@@ -47,7 +47,7 @@ pub(super) fn wrong_duration(value: Duration) -> Option<Wrong> {
 pub(super) const MAX_TOKENS: Bounds<u32> = between(1, 10_000_000);
 pub(super) const TEMPERATURE: Bounds<f64> = between(0.0, 1.0);
 
-pub(super) const AGENT_NAME_CHARS: usize = 64;
+pub(super) const MAX_AGENT_NAME_CHARS: usize = 64;
 pub(super) const MAX_ITERATIONS: Bounds<u32> = between(1, 10_000);
 pub(super) const MAX_TOOL_CALLS: Bounds<u32> = between(1, 100_000);
 pub(super) const PARALLEL_TOOL_CALLS: Bounds<u32> = between(1, 10_000);
@@ -56,7 +56,7 @@ pub(super) const MAX_RESULT_BYTES: Bounds<ByteSize> = sizes(1, GIB);
 pub(super) const MAX_ATTEMPTS: Bounds<u32> = between(1, 100);
 pub(super) const MULTIPLIER: Bounds<f64> = between(1.0, 100.0);
 
-/// Of a breaker, in either direction.
+/// For both thresholds of a breaker, failures and successes.
 pub(super) const THRESHOLD: Bounds<u32> = between(1, 1_000_000);
 
 pub(super) const STACK: Bounds<ByteSize> = sizes(64 * KIB, 16 * MIB);

@@ -1,14 +1,14 @@
-//! What settings must be, whoever made them: a program that makes a [`Config`] has no schema to tell it what makes no
-//! sense, and of a file the schema does not tell everything.
+//! Checks for settings from any source. A program that builds a [`Config`] has no schema to check it, and a schema can't
+//! express every rule for a file.
 
 use std::collections::BTreeMap;
 
 use super::Config;
-use super::bounds::{self, wrong_duration};
+use super::bounds::{self, duration_problem};
 use super::duration::DurationText;
 use super::format::{base_url, check_name};
-use super::limits::wrong_limit;
-use super::problem::{ConfigError, Origin, Problem, Wrong};
+use super::limits::limit_problem;
+use super::problem::{ConfigError, Origin, Problem, ValueProblem};
 use super::redact::quote;
 use super::size::ByteSize;
 use super::source::push_segment;
@@ -20,27 +20,27 @@ use crate::resilience::{BreakerSettings, RetrySettings};
 use crate::sandbox::{FolderGrant, Grants, Limits};
 use crate::tools::{PluginSettings, ToolSettings};
 
-/// Where a simulator is to be had.
+/// How to get a simulator.
 pub(super) const SIMULATOR_HINT: &str =
     "`cofferdam simulate SCRIPT` starts a simulator and prints its address; `cofferdam demo` has its own";
 
-/// One thing that is wrong.
+/// One problem in the settings.
 #[derive(Debug)]
 pub(super) struct Finding {
-    /// The keys that lead to it, and the index where there is a list.
+    /// The keys that lead to the value, with the index as the key inside a list.
     pub(super) path: Vec<String>,
-    /// The other key, where two contradict each other.
+    /// The second key, when two contradict each other.
     pub(super) other: Option<Vec<String>>,
-    pub(super) wrong: Wrong,
+    pub(super) problem: ValueProblem,
 }
 
-/// Whether settings make sense that were made in code, so that no file is to blame.
+/// Checks settings made in code. All problems have the origin [`Origin::Code`].
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     let problem = |finding: Finding| Problem {
         origin: Origin::Code,
         key: key_of(&finding.path),
-        message: finding.wrong.message,
-        hint: finding.wrong.hint,
+        message: finding.problem.message,
+        hint: finding.problem.hint,
     };
     let problems: Vec<Problem> = findings(config).into_iter().map(problem).collect();
     if problems.is_empty() {
@@ -49,7 +49,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     Err(ConfigError::new(problems))
 }
 
-/// A path as TOML writes it. Only some keys of plugins are lists.
+/// The path in TOML notation. Only some keys of plugins are lists.
 fn key_of<S: AsRef<str>>(path: &[S]) -> String {
     const INDEX: usize = 3;
     let mut key = String::new();
@@ -60,7 +60,7 @@ fn key_of<S: AsRef<str>>(path: &[S]) -> String {
     key
 }
 
-/// Everything that is wrong, in no order.
+/// All problems, in no particular order.
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = Findings::default();
     findings.model(&config.model);
@@ -73,27 +73,27 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     findings.section(
         &["limits"],
         [
-            ("stack", bounds::STACK.wrong(ByteSize(engine.stack))),
+            ("stack", bounds::STACK.problem(ByteSize(engine.stack))),
             (
                 "host_concurrency",
-                bounds::HOST_CONCURRENCY.wrong(engine.host_concurrency),
+                bounds::HOST_CONCURRENCY.problem(engine.host_concurrency),
             ),
             (
                 "host_memory",
                 engine
                     .host_memory
-                    .and_then(|bytes| bounds::HOST_MEMORY.wrong(ByteSize(bytes))),
+                    .and_then(|bytes| bounds::HOST_MEMORY.problem(ByteSize(bytes))),
             ),
-            ("queue_timeout", wrong_duration(config.queue_timeout)),
+            ("queue_timeout", duration_problem(config.queue_timeout)),
         ],
     );
     findings.section(
         &["alerts"],
-        [("error_rate", bounds::ERROR_RATE.wrong(config.alerts.error_rate))],
+        [("error_rate", bounds::ERROR_RATE.problem(config.alerts.error_rate))],
     );
     findings.section(
         &["storage"],
-        [("cache_bytes", bounds::CACHE_BYTES.wrong(ByteSize(engine.cache_bytes)))],
+        [("cache_bytes", bounds::CACHE_BYTES.problem(ByteSize(engine.cache_bytes)))],
     );
     findings.plugins(&config.plugins);
     findings.0
@@ -103,70 +103,70 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
 struct Findings(Vec<Finding>);
 
 impl Findings {
-    fn add(&mut self, path: &[&str], wrong: Option<Wrong>) {
-        if let Some(wrong) = wrong {
+    fn add(&mut self, path: &[&str], problem: Option<ValueProblem>) {
+        if let Some(problem) = problem {
             let path = owned(path);
             self.0.push(Finding {
                 path,
                 other: None,
-                wrong,
+                problem,
             });
         }
     }
 
-    /// Several keys of one section, each with what is wrong with it, if anything is.
-    fn section<const N: usize>(&mut self, section: &[&str], keys: [(&str, Option<Wrong>); N]) {
-        for (key, wrong) in keys {
+    /// Adds the problems of several keys of one section.
+    fn section<const N: usize>(&mut self, section: &[&str], keys: [(&str, Option<ValueProblem>); N]) {
+        for (key, problem) in keys {
             let path: Vec<&str> = section.iter().copied().chain([key]).collect();
-            self.add(&path, wrong);
+            self.add(&path, problem);
         }
     }
 
     fn model(&mut self, model: &ModelSettings) {
-        let base_url = base_url(model.base_url.as_str()).err().or_else(|| elsewhere(model));
+        let base_url = base_url(model.base_url.as_str()).err().or_else(|| off_loopback(model));
         let temperature = model.temperature;
         self.section(
             &["model"],
             [
                 ("model", empty(&model.model)),
                 ("base_url", base_url),
-                ("max_tokens", bounds::MAX_TOKENS.wrong(model.max_tokens)),
-                ("connect_timeout", wrong_duration(model.connect_timeout)),
-                ("idle_timeout", wrong_duration(model.idle_timeout)),
-                ("attempt_timeout", wrong_duration(model.attempt_timeout)),
+                ("max_tokens", bounds::MAX_TOKENS.problem(model.max_tokens)),
+                ("connect_timeout", duration_problem(model.connect_timeout)),
+                ("idle_timeout", duration_problem(model.idle_timeout)),
+                ("attempt_timeout", duration_problem(model.attempt_timeout)),
                 (
                     "temperature",
-                    temperature.and_then(|value| bounds::TEMPERATURE.wrong(value)),
+                    temperature.and_then(|value| bounds::TEMPERATURE.problem(value)),
                 ),
             ],
         );
     }
 
     fn agent(&mut self, agent: &AgentSettings) {
-        let most = bounds::AGENT_NAME_CHARS;
-        let is_long = agent.name.chars().count() > most;
-        let long = || Wrong::new(format!("must not be longer than {most} characters"));
+        let max = bounds::MAX_AGENT_NAME_CHARS;
+        let is_long = agent.name.chars().count() > max;
+        let long = || ValueProblem::new(format!("must not be longer than {max} characters"));
         self.section(
             &["agent"],
             [
                 ("name", empty(&agent.name).or_else(|| is_long.then(long))),
-                ("max_iterations", bounds::MAX_ITERATIONS.wrong(agent.max_iterations)),
-                ("max_tool_calls", bounds::MAX_TOOL_CALLS.wrong(agent.max_tool_calls)),
+                ("max_iterations", bounds::MAX_ITERATIONS.problem(agent.max_iterations)),
+                ("max_tool_calls", bounds::MAX_TOOL_CALLS.problem(agent.max_tool_calls)),
                 (
                     "parallel_tool_calls",
-                    bounds::PARALLEL_TOOL_CALLS.wrong(agent.parallel_tool_calls),
+                    bounds::PARALLEL_TOOL_CALLS.problem(agent.parallel_tool_calls),
                 ),
                 (
                     "max_result_bytes",
-                    bounds::MAX_RESULT_BYTES.wrong(ByteSize(agent.max_result_bytes)),
+                    bounds::MAX_RESULT_BYTES.problem(ByteSize(agent.max_result_bytes)),
                 ),
-                ("deadline", wrong_duration(agent.deadline)),
+                ("deadline", duration_problem(agent.deadline)),
             ],
         );
     }
 
     fn retry(&mut self, retry: &RetrySettings) {
-        let delays = [wrong_duration(retry.initial_delay), wrong_duration(retry.max_delay)];
+        let delays = [duration_problem(retry.initial_delay), duration_problem(retry.max_delay)];
         if delays.iter().all(Option::is_none) && retry.max_delay < retry.initial_delay {
             let message = format!(
                 "max_delay ({}) is shorter than initial_delay ({})",
@@ -176,17 +176,17 @@ impl Findings {
             self.0.push(Finding {
                 path: owned(&["retry", "max_delay"]),
                 other: Some(owned(&["retry", "initial_delay"])),
-                wrong: Wrong::new(message).hint("raise max_delay, or lower initial_delay"),
+                problem: ValueProblem::new(message).hint("raise max_delay, or lower initial_delay"),
             });
         }
         let [initial_delay, max_delay] = delays;
         self.section(
             &["retry"],
             [
-                ("max_attempts", bounds::MAX_ATTEMPTS.wrong(retry.max_attempts)),
+                ("max_attempts", bounds::MAX_ATTEMPTS.problem(retry.max_attempts)),
                 ("initial_delay", initial_delay),
                 ("max_delay", max_delay),
-                ("multiplier", bounds::MULTIPLIER.wrong(retry.multiplier)),
+                ("multiplier", bounds::MULTIPLIER.problem(retry.multiplier)),
             ],
         );
     }
@@ -195,9 +195,15 @@ impl Findings {
         self.section(
             section,
             [
-                ("failure_threshold", bounds::THRESHOLD.wrong(breaker.failure_threshold)),
-                ("open_for", wrong_duration(breaker.open_for)),
-                ("success_threshold", bounds::THRESHOLD.wrong(breaker.success_threshold)),
+                (
+                    "failure_threshold",
+                    bounds::THRESHOLD.problem(breaker.failure_threshold),
+                ),
+                ("open_for", duration_problem(breaker.open_for)),
+                (
+                    "success_threshold",
+                    bounds::THRESHOLD.problem(breaker.success_threshold),
+                ),
             ],
         );
     }
@@ -206,8 +212,8 @@ impl Findings {
         self.section(
             &["budget"],
             [
-                ("session_usd", UsdLimit(budget.session).wrong()),
-                ("daily_usd", UsdLimit(budget.daily).wrong()),
+                ("session_usd", UsdLimit(budget.session).problem()),
+                ("daily_usd", UsdLimit(budget.daily).problem()),
             ],
         );
     }
@@ -215,7 +221,7 @@ impl Findings {
     fn limits(&mut self, section: &[&str], limits: &Limits) {
         for limit in Limits::ALL {
             let path: Vec<&str> = section.iter().copied().chain([limit.name]).collect();
-            self.add(&path, wrong_limit(limit, limits));
+            self.add(&path, limit_problem(limit, limits));
         }
     }
 
@@ -223,9 +229,9 @@ impl Findings {
         for (position, plugin) in plugins.iter().enumerate() {
             let path = ["plugins", plugin.name.as_str()];
             self.add(&path, check_name(&plugin.name).err());
-            // What it keeps between calls would be the other's as well.
+            // Two plugins with one name would share the data that they keep between calls.
             let is_taken = plugins[..position].iter().any(|other| other.name == plugin.name);
-            let taken = || Wrong::new("two plugins have this name").hint("give one of the two another name");
+            let taken = || ValueProblem::new("two plugins have this name").hint("give one of the two another name");
             self.add(&path, is_taken.then(taken));
             self.grants(path, &plugin.grants);
             self.breaker(&[path[0], path[1], "breaker"], &plugin.breaker);
@@ -239,16 +245,16 @@ impl Findings {
     fn grants(&mut self, [plugins, name]: [&str; 2], grants: &Grants) {
         self.limits(&[plugins, name, "limits"], &grants.limits);
         for (index, folder) in grants.files.iter().enumerate() {
-            let wrong = wrong_folder(&folder.at, &grants.files[..index]);
-            self.add(&[plugins, name, "files", &index.to_string(), "at"], wrong);
+            let problem = folder_problem(&folder.at, &grants.files[..index]);
+            self.add(&[plugins, name, "files", &index.to_string(), "at"], problem);
         }
         for (variable, value) in &grants.environment {
-            self.add(&[plugins, name, "env", variable], wrong_variable(variable, value));
+            self.add(&[plugins, name, "env", variable], variable_problem(variable, value));
         }
         for (index, argument) in grants.arguments.iter().enumerate() {
-            let ends = || Wrong::new("holds a NUL, where an argument would end");
-            let wrong = argument.contains('\0').then(ends);
-            self.add(&[plugins, name, "args", &index.to_string()], wrong);
+            let ends = || ValueProblem::new("contains a NUL, which would end the argument");
+            let problem = argument.contains('\0').then(ends);
+            self.add(&[plugins, name, "args", &index.to_string()], problem);
         }
     }
 
@@ -260,7 +266,7 @@ impl Findings {
         }
     }
 
-    /// The model knows tools by their names alone, so no two may share one.
+    /// The model identifies a tool by its name alone, so names must be unique.
     fn tool_names(&mut self, plugins: &[PluginSettings]) {
         let mut taken: BTreeMap<&str, String> = BTreeMap::new();
         for plugin in plugins {
@@ -270,7 +276,7 @@ impl Findings {
                     Some(name) => (&path[..], name.as_str(), check_name(name).err()),
                     None => {
                         let illegal = check_name(own_name).err();
-                        let illegal = illegal.map(|wrong| wrong.hint("give it another with `name = \"…\"`"));
+                        let illegal = illegal.map(|problem| problem.hint("give it another with `name = \"…\"`"));
                         (&path[..4], own_name.as_str(), illegal)
                     }
                 };
@@ -280,12 +286,12 @@ impl Findings {
                     None => {
                         taken.insert(name, key);
                     }
-                    // Two plugins of one name, which was said.
+                    // The plugins share a name, which is already reported.
                     Some(first) if *first == key => {}
                     Some(first) => {
                         let message = format!("the tool name {} is taken by {first}", quote(name));
                         let hint = "give one of the two another name with `name = \"…\"`";
-                        self.add(path, Some(Wrong::new(message).hint(hint)));
+                        self.add(path, Some(ValueProblem::new(message).hint(hint)));
                     }
                 }
             }
@@ -297,32 +303,34 @@ fn owned(path: &[&str]) -> Vec<String> {
     path.iter().map(|segment| (*segment).to_owned()).collect()
 }
 
-fn empty(text: &str) -> Option<Wrong> {
-    text.is_empty().then(|| Wrong::new("must not be empty"))
+fn empty(text: &str) -> Option<ValueProblem> {
+    text.is_empty().then(|| ValueProblem::new("must not be empty"))
 }
 
-/// What is meant for the simulator must not leave this machine.
-fn elsewhere(model: &ModelSettings) -> Option<Wrong> {
+/// Requests meant for the simulator must not leave this machine.
+fn off_loopback(model: &ModelSettings) -> Option<ValueProblem> {
     if model.provider != ProviderKind::Simulated || is_loopback(&model.base_url) {
         return None;
     }
     let url = quote(model.base_url.as_str().trim_end_matches('/'));
-    Some(Wrong::new(format!("{url} is not on this machine, where the simulator listens")).hint(SIMULATOR_HINT))
+    Some(ValueProblem::new(format!("{url} is not on this machine, where the simulator listens")).hint(SIMULATOR_HINT))
 }
 
-/// What is wrong with where a plugin finds a folder, given the `others` that it has.
-pub(super) fn wrong_folder(at: &str, others: &[FolderGrant]) -> Option<Wrong> {
+/// The problem with the path `at` where a plugin would see a folder, given the `others` that it already has.
+pub(super) fn folder_problem(at: &str, others: &[FolderGrant]) -> Option<ValueProblem> {
     let is_taken = others.iter().any(|other| other.at == at);
-    let taken = is_taken.then_some("is where another folder is");
+    let taken = is_taken.then_some("is already taken by another folder");
     let problem = FolderGrant::problem_of(at).or(taken)?;
-    Some(Wrong::new(format!("{} {problem}", quote(at))).hint("for example \"/data\""))
+    Some(ValueProblem::new(format!("{} {problem}", quote(at))).hint("for example \"/data\""))
 }
 
 /// A guest gets variables as `NAME=value`, each up to the first NUL.
-fn wrong_variable(name: &str, value: &str) -> Option<Wrong> {
+fn variable_problem(name: &str, value: &str) -> Option<ValueProblem> {
     if name.is_empty() || name.contains(['=', '\0']) {
-        return Some(Wrong::new("is no name of a variable: it is empty, or holds `=` or NUL"));
+        return Some(ValueProblem::new(
+            "isn't a valid variable name: it is empty or contains `=` or NUL",
+        ));
     }
-    let ends = || Wrong::new("holds a NUL, where a variable would end");
+    let ends = || ValueProblem::new("contains a NUL, which would end the variable");
     value.contains('\0').then(ends)
 }

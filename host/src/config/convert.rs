@@ -1,5 +1,5 @@
-//! Between the keys and the settings that the modules own. One direction gives the keys their defaults and writes
-//! `config show`; the other is for values that need no check beyond the schema's.
+//! Conversions between the raw keys and the settings that the modules own. Settings to keys provides the defaults and
+//! `config show`. Keys to settings covers the values that need no check beyond the schema's.
 
 use std::path::Path;
 
@@ -56,7 +56,7 @@ impl From<&Config> for RawConfig {
     }
 }
 
-/// A section on its own has the defaults that it has in a whole configuration.
+/// Takes a section's defaults from the default configuration.
 macro_rules! defaults {
     ($($section:ident: $raw:ty),* $(,)?) => {
         $(impl Default for $raw {
@@ -79,7 +79,7 @@ defaults! {
     storage: RawStorage,
 }
 
-/// No path is an empty text, as in the file.
+/// `None` becomes an empty string, as in the file.
 fn optional_path(path: Option<&Path>) -> String {
     path.map(|path| path.display().to_string()).unwrap_or_default()
 }

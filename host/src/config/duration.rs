@@ -1,4 +1,4 @@
-//! Durations as people write them: `10s`, `500ms`, `1h30m`.
+//! Human-readable durations: `10s`, `500ms`, `1h30m`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,13 +8,13 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::problem::Wrong;
+use super::problem::ValueProblem;
 use super::redact::quote;
 use crate::sandbox::LONGEST;
 
 pub(super) const FORMAT: &str = "cofferdam-duration";
 
-/// In milliseconds, the largest first.
+/// Units and their length in milliseconds, the largest first.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// A duration above zero and up to 30 days: whole numbers with the units h, m, s and ms, each at most once, the larger
@@ -23,16 +23,16 @@ const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), 
 pub(super) struct DurationText(pub(super) Duration);
 
 impl FromStr for DurationText {
-    type Err = Wrong;
+    type Err = ValueProblem;
 
-    fn from_str(text: &str) -> Result<Self, Wrong> {
-        let wrong = |why: &str| {
-            Wrong::new(format!("{} is not a duration: {why}", quote(text)))
+    fn from_str(text: &str) -> Result<Self, ValueProblem> {
+        let problem = |why: &str| {
+            ValueProblem::new(format!("{} is not a duration: {why}", quote(text)))
                 .hint("use whole numbers with the units h, m, s and ms, for example \"1h30m\", \"10s\", \"500ms\"")
         };
         let mut rest = text.trim();
         if rest.is_empty() {
-            return Err(wrong("it is empty"));
+            return Err(problem("it is empty"));
         }
         let mut milliseconds: u64 = 0;
         let mut smaller_units = UNITS.as_slice();
@@ -40,15 +40,15 @@ impl FromStr for DurationText {
             let (digits, after) = split(rest, |character| character.is_ascii_digit());
             let (unit, after) = split(after.trim_start(), char::is_alphabetic);
             if digits.is_empty() {
-                return Err(wrong(
-                    "a number must stand before its unit, with no sign and no fraction",
+                return Err(problem(
+                    "each unit needs a whole number before it, with no sign and no fraction",
                 ));
             }
             if unit.is_empty() {
-                return Err(wrong(if after.is_empty() {
+                return Err(problem(if after.is_empty() {
                     "the unit is missing"
                 } else {
-                    "fractions have no place in it"
+                    "fractions are not allowed"
                 }));
             }
             let Some(position) = smaller_units.iter().position(|(name, _)| *name == unit) else {
@@ -58,7 +58,7 @@ impl FromStr for DurationText {
                 } else {
                     "its unit is unknown"
                 };
-                return Err(wrong(why));
+                return Err(problem(why));
             };
             let (_, factor) = smaller_units[position];
             smaller_units = &smaller_units[position + 1..];
@@ -68,11 +68,11 @@ impl FromStr for DurationText {
                 .and_then(|count| count.checked_mul(factor))
                 .and_then(|part| milliseconds.checked_add(part))
                 .filter(|total| Duration::from_millis(*total) <= LONGEST)
-                .ok_or_else(|| wrong("it is longer than 30 days"))?;
+                .ok_or_else(|| problem("it is longer than 30 days"))?;
             rest = after.trim_start();
         }
         if milliseconds == 0 {
-            return Err(Wrong::new("must be longer than zero"));
+            return Err(ValueProblem::new("must be longer than zero"));
         }
         Ok(Self(Duration::from_millis(milliseconds)))
     }
@@ -82,7 +82,7 @@ fn split(text: &str, belongs: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(|character| !belongs(character)).unwrap_or(text.len()))
 }
 
-/// The shortest text that reads back as the same duration, to the millisecond (rounded up).
+/// The shortest text that parses to the same duration, rounded up to a millisecond.
 impl fmt::Display for DurationText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = self.0.as_nanos().div_ceil(1_000_000).max(1);
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_read_and_write() {
+    fn durations_round_trip() {
         for (text, milliseconds, shown) in [
             ("10s", 10_000, "10s"),
             ("500ms", 500, "500ms"),
@@ -150,13 +150,13 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_says_why() {
+    fn invalid_durations_give_a_reason() {
         for (text, why) in [
             ("", "it is empty"),
             ("10", "the unit is missing"),
-            ("s", "a number must stand before its unit"),
+            ("s", "each unit needs a whole number before it"),
             ("-1s", "no sign"),
-            ("1.5s", "fractions have no place in it"),
+            ("1.5s", "fractions are not allowed"),
             ("10 parsecs", "its unit is unknown"),
             ("10S", "its unit is unknown"),
             ("1s1m", "the larger unit comes first"),
@@ -166,13 +166,13 @@ mod tests {
             ("0s", "longer than zero"),
             ("0h0ms", "longer than zero"),
         ] {
-            let wrong = text.parse::<DurationText>().unwrap_err();
-            assert!(wrong.message.contains(why), "{text}: {wrong}");
+            let problem = text.parse::<DurationText>().unwrap_err();
+            assert!(problem.message.contains(why), "{text}: {problem}");
         }
     }
 
     #[test]
-    fn less_than_a_millisecond_is_shown_as_one() {
+    fn durations_below_a_millisecond_round_up_to_one() {
         assert_eq!(DurationText(Duration::from_micros(1)).to_string(), "1ms");
     }
 }

@@ -1,4 +1,4 @@
-//! Overrides from the environment: `COFFERDAM_SECTION__KEY`, deeper keys with more `__`.
+//! Overrides from the environment: `COFFERDAM_SECTION__KEY`; deeper keys have more `__`.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use crate::toml_text::MAX_DEPTH;
 
 const PRODUCT: &str = "COFFERDAM";
 
-/// The parts of a key that a variable's name spells, or `None` where the name is not meant as one: without `__` it is
-/// some other variable of ours, or nobody's.
+/// The segments of the key that a variable's name spells. `None` if the name has no `__`: then it is not an override.
+/// `Err` if it looks like an override and is malformed.
 fn segments(name: &str) -> Option<Result<Vec<&str>, ()>> {
     let rest = name.strip_prefix(PRODUCT)?.strip_prefix('_')?;
     if !name[PRODUCT.len()..].contains("__") {
@@ -19,7 +19,7 @@ fn segments(name: &str) -> Option<Result<Vec<&str>, ()>> {
         let legal = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
         !segment.is_empty() && !segment.starts_with('_') && !segment.ends_with('_') && segment.bytes().all(legal)
     };
-    // No key of ours is as deep by far.
+    // Real keys are far shallower, so this only bounds the work on hostile names.
     let segments: Vec<&str> = rest.split("__").take(MAX_DEPTH).collect();
     Some(if segments.len() == MAX_DEPTH {
         Err(())
@@ -30,9 +30,9 @@ fn segments(name: &str) -> Option<Result<Vec<&str>, ()>> {
     })
 }
 
-/// Puts every override into the tree; a name that spells no key is a problem.
+/// Inserts every override into the tree. A malformed name is a problem.
 pub(super) fn apply(root: &mut Node, variables: &BTreeMap<String, String>, problems: &mut Vec<Problem>) {
-    // In the order of names a table comes before its own keys, which can then refine it.
+    // Sorted by name, a table comes before its own keys, which can then refine it.
     for (name, text) in variables {
         let (key, message, hint) = match segments(name) {
             None => continue,
@@ -42,7 +42,7 @@ pub(super) fn apply(root: &mut Node, variables: &BTreeMap<String, String>, probl
             }
             Some(Ok(segments)) => match insert(root, &segments, read_variable(name, text)) {
                 Ok(()) => continue,
-                Err(Misfit { key, message }) => (key, message, None),
+                Err(InsertError { key, message }) => (key, message, None),
             },
         };
         problems.push(Problem {
@@ -54,13 +54,13 @@ pub(super) fn apply(root: &mut Node, variables: &BTreeMap<String, String>, probl
     }
 }
 
-/// Why a variable finds no place in the tree.
-struct Misfit {
+/// Why a variable can't be inserted into the tree.
+struct InsertError {
     key: String,
     message: String,
 }
 
-fn insert(root: &mut Node, segments: &[&str], leaf: Node) -> Result<(), Misfit> {
+fn insert(root: &mut Node, segments: &[&str], leaf: Node) -> Result<(), InsertError> {
     let Some((last, parents)) = segments.split_last() else {
         return Ok(());
     };
@@ -82,18 +82,19 @@ fn insert(root: &mut Node, segments: &[&str], leaf: Node) -> Result<(), Misfit> 
     Ok(())
 }
 
-fn entries<'a>(node: &'a mut Node, path: &[String]) -> Result<&'a mut BTreeMap<String, Node>, Misfit> {
+fn entries<'a>(node: &'a mut Node, path: &[String]) -> Result<&'a mut BTreeMap<String, Node>, InsertError> {
     match &mut node.value {
         Value::Table(entries) => Ok(entries),
-        _ => Err(Misfit {
+        _ => Err(InsertError {
             key: path.join("."),
             message: "has no keys below it".to_owned(),
         }),
     }
 }
 
-/// The existing key that a variable can only spell in capitals and, in most shells, without `-`; else a new one.
-fn match_key(entries: &BTreeMap<String, Node>, segment: &str) -> Result<String, Misfit> {
+/// The existing key that matches the segment, else a new key. A variable can only spell a key in upper case and, in most
+/// shells, without `-`.
+fn match_key(entries: &BTreeMap<String, Node>, segment: &str) -> Result<String, InsertError> {
     let lower = segment.to_ascii_lowercase();
     if entries.contains_key(&lower) {
         return Ok(lower);
@@ -103,7 +104,7 @@ fn match_key(entries: &BTreeMap<String, Node>, segment: &str) -> Result<String, 
     match (candidates.next(), candidates.next()) {
         (None, _) => Ok(lower),
         (Some(only), None) => Ok(only.clone()),
-        (Some(first), Some(second)) => Err(Misfit {
+        (Some(first), Some(second)) => Err(InsertError {
             key: String::new(),
             message: format!("could mean `{first}` or `{second}`"),
         }),
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn only_names_with_two_underscores_are_keys() {
+    fn names_without_two_underscores_are_ignored() {
         let (root, problems) = applied(
             "",
             &[("COFFERDAM_MODEL", "x"), ("PATH__X", "y"), ("COFFERDAMX__Y", "z")],
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn overrides_reach_existing_and_new_keys() {
+    fn overrides_set_existing_and_new_keys() {
         let (root, problems) = applied(
             "[plugins.My-Tool.limits]\nfuel = 1\n[model]\nmodel = \"a\"\n",
             &[
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_below_a_value_and_an_ambiguous_key_are_problems() {
+    fn keys_below_a_scalar_and_ambiguous_keys_are_problems() {
         let (_, problems) = applied(
             "model = 1\n[plugins]\na-b = {}\nA_B = {}\n",
             &[("COFFERDAM_MODEL__X", "1"), ("COFFERDAM_PLUGINS__A_B__DIGEST", "1")],

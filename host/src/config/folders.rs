@@ -1,4 +1,4 @@
-//! Where a user's files are, by the XDG conventions.
+//! A user's folders, by the XDG base directory conventions.
 
 use std::path::PathBuf;
 
@@ -6,19 +6,19 @@ use etcetera::{BaseStrategy, choose_base_strategy};
 
 const PRODUCT: &str = "cofferdam";
 
-/// Our folders among a user's own.
+/// Cofferdam's folders of one user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folders {
-    /// `$XDG_CONFIG_HOME/cofferdam`, where the configuration file may be.
+    /// `$XDG_CONFIG_HOME/cofferdam`: the configuration file, if there is one.
     pub config: PathBuf,
-    /// `$XDG_DATA_HOME/cofferdam`, where the ledger is.
+    /// `$XDG_DATA_HOME/cofferdam`: the ledger.
     pub data: PathBuf,
-    /// `$XDG_CACHE_HOME/cofferdam`, where compiled components are.
+    /// `$XDG_CACHE_HOME/cofferdam`: compiled components.
     pub cache: PathBuf,
 }
 
 impl Folders {
-    /// Those of the user who runs this process; `None` where there is no home folder.
+    /// The folders of the user who runs this process; `None` if the user has no home folder.
     pub fn of_user() -> Option<Self> {
         let strategy = choose_base_strategy().ok()?;
         Some(Self {

@@ -1,9 +1,9 @@
-//! Texts with a grammar of their own. The schema names the grammar as a `format`; this table says how to check it, and
-//! what to call it when something else stands there.
+//! String values with a syntax of their own. The schema names the syntax as a `format`; this table has the check and the
+//! description for messages.
 
 use url::Url;
 
-use super::problem::Wrong;
+use super::problem::ValueProblem;
 use super::redact::{looks_secret, quote};
 use super::{duration, size, usd};
 use crate::tools::{BUILTIN_NAMES, ComponentSource, is_tool_name};
@@ -12,7 +12,7 @@ pub(super) struct Format {
     pub(super) name: &'static str,
     /// Completes "expected …".
     pub(super) expected: &'static str,
-    pub(super) check: fn(&str) -> Result<(), Wrong>,
+    pub(super) check: fn(&str) -> Result<(), ValueProblem>,
 }
 
 pub(super) const NAME: &str = "cofferdam-name";
@@ -73,16 +73,16 @@ pub(super) fn find(name: &str) -> Option<&'static Format> {
     FORMATS.iter().find(|format| format.name == name)
 }
 
-/// Plugins and tools are named alike, for the model's API knows no other names.
-pub(super) fn check_name(name: &str) -> Result<(), Wrong> {
+/// Plugin names follow the rules of tool names, which the model's API sets.
+pub(super) fn check_name(name: &str) -> Result<(), ValueProblem> {
     if is_tool_name(name) {
         return Ok(());
     }
-    Err(Wrong::new(format!("{} is not a legal name", quote(name)))
+    Err(ValueProblem::new(format!("{} is not a legal name", quote(name)))
         .hint("use 1 to 64 letters, digits, `_` and `-`, without accents"))
 }
 
-fn check_env_name(name: &str) -> Result<(), Wrong> {
+fn check_env_name(name: &str) -> Result<(), ValueProblem> {
     let mut bytes = name.bytes();
     let starts_well = bytes
         .next()
@@ -90,39 +90,39 @@ fn check_env_name(name: &str) -> Result<(), Wrong> {
     if starts_well && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && !looks_secret(name) {
         return Ok(());
     }
-    // Whatever stands here instead of a name may well be the key itself.
+    // The value may be the API key itself, so the message doesn't quote it.
     Err(
-        Wrong::new("is not the name of an environment variable (the value is not shown)")
+        ValueProblem::new("is not the name of an environment variable (the value is not shown)")
             .hint("write the variable's name, such as \"ANTHROPIC_API_KEY\", and put the key into that variable"),
     )
 }
 
-pub(super) fn base_url(text: &str) -> Result<Url, Wrong> {
-    let wrong = |why: &str| {
-        Wrong::new(format!("{} is not a usable URL: {why}", quote(text)))
-            .hint("use scheme, host and where needed port and path, such as \"https://api.anthropic.com\"")
+pub(super) fn base_url(text: &str) -> Result<Url, ValueProblem> {
+    let problem = |why: &str| {
+        ValueProblem::new(format!("{} is not a usable URL: {why}", quote(text)))
+            .hint("write scheme, host and, where needed, port and path, such as \"https://api.anthropic.com\"")
     };
-    let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+    let url = Url::parse(text).map_err(|error| problem(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong("it must start with http:// or https://"));
+        return Err(problem("it must start with http:// or https://"));
     }
     if !url.has_host() {
-        return Err(wrong("it names no host"));
+        return Err(problem("it has no host"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Wrong::new(
-            "a URL must not hold a user name or a password (the value is not shown)",
+        return Err(ValueProblem::new(
+            "a URL must not contain a user name or a password (the value is not shown)",
         ));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong("a query and a fragment have no place in it"));
+        return Err(problem("a query or fragment is not allowed"));
     }
     Ok(url)
 }
 
-fn check_component(text: &str) -> Result<(), Wrong> {
+fn check_component(text: &str) -> Result<(), ValueProblem> {
     if text.is_empty() {
-        return Err(Wrong::new("is empty").hint("write the path of a component, or \"builtin:NAME\""));
+        return Err(ValueProblem::new("is empty").hint("write the path of a component, or \"builtin:NAME\""));
     }
     match ComponentSource::parse(text) {
         ComponentSource::Builtin(name) if !BUILTIN_NAMES.contains(&name.as_str()) => {
@@ -130,43 +130,46 @@ fn check_component(text: &str) -> Result<(), Wrong> {
                 .iter()
                 .map(|name| format!("`{}{name}`", ComponentSource::BUILTIN_PREFIX))
                 .collect();
-            Err(Wrong::new(format!("there is no built-in plugin {}", quote(&name)))
-                .hint(format!("there are {}", known.join(", "))))
+            Err(
+                ValueProblem::new(format!("there is no built-in plugin {}", quote(&name)))
+                    .hint(format!("the built-in plugins are {}", known.join(", "))),
+            )
         }
         _ => Ok(()),
     }
 }
 
-fn check_digest(text: &str) -> Result<(), Wrong> {
+fn check_digest(text: &str) -> Result<(), ValueProblem> {
     const HEX_DIGITS: usize = 64;
     let is_digest = |hex: &str| hex.len() == HEX_DIGITS && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
     if text.is_empty() || text.strip_prefix("sha256:").is_some_and(is_digest) {
         return Ok(());
     }
-    Err(Wrong::new(format!("{} is not a digest", quote(text)))
-        .hint("use `sha256:` and 64 hexadecimal digits, as `cofferdam tool inspect` prints it; empty: no pin"))
+    Err(ValueProblem::new(format!("{} is not a digest", quote(text))).hint(
+        "use `sha256:` and 64 hexadecimal digits, as `cofferdam tool inspect` prints it, or leave it empty for no pin",
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What `check` says to each text: "" where it has nothing to say.
-    fn verdicts<const N: usize>(name: &str, texts: [&str; N]) -> [String; N] {
+    /// The message for each text; empty if the text is valid.
+    fn messages<const N: usize>(name: &str, texts: [&str; N]) -> [String; N] {
         let check = find(name).map(|format| format.check);
         texts.map(|text| {
             check
                 .and_then(|check| check(text).err())
-                .map(|wrong| wrong.message)
+                .map(|problem| problem.message)
                 .unwrap_or_default()
         })
     }
 
     #[test]
     fn names() {
-        assert_eq!(verdicts(NAME, ["weather", "A-b_9"]), ["", ""]);
+        assert_eq!(messages(NAME, ["weather", "A-b_9"]), ["", ""]);
         assert_eq!(
-            verdicts(NAME, ["", "a b", "é"]),
+            messages(NAME, ["", "a b", "é"]),
             [
                 "`` is not a legal name",
                 "`a b` is not a legal name",
@@ -178,14 +181,14 @@ mod tests {
     }
 
     #[test]
-    fn an_api_key_in_the_place_of_its_variable_is_not_shown() {
-        assert_eq!(verdicts(ENV_NAME, ["ANTHROPIC_API_KEY", "_x"]), ["", ""]);
-        for verdict in verdicts(
+    fn an_api_key_given_as_a_variable_name_is_not_shown() {
+        assert_eq!(messages(ENV_NAME, ["ANTHROPIC_API_KEY", "_x"]), ["", ""]);
+        for message in messages(
             ENV_NAME,
             ["sk-ant-api03-abcdefgh", "", "9x", "AbCdEfGh1234567890IjKlMnOp"],
         ) {
             assert_eq!(
-                verdict,
+                message,
                 "is not the name of an environment variable (the value is not shown)"
             );
         }
@@ -194,7 +197,7 @@ mod tests {
     #[test]
     fn urls() {
         assert_eq!(
-            verdicts(BASE_URL, ["https://api.anthropic.com", "http://[::1]:8080/v1/"]),
+            messages(BASE_URL, ["https://api.anthropic.com", "http://[::1]:8080/v1/"]),
             ["", ""]
         );
         for (text, why) in [
@@ -205,19 +208,19 @@ mod tests {
             ("https://u:p@x/", "not shown"),
             ("https://x/?q=1", "a query"),
         ] {
-            assert!(verdicts(BASE_URL, [text])[0].contains(why), "{text}");
+            assert!(messages(BASE_URL, [text])[0].contains(why), "{text}");
         }
     }
 
     #[test]
     fn digests_and_components() {
         let digest = format!("sha256:{}", "0aF".repeat(22).split_at(64).0);
-        assert_eq!(verdicts(DIGEST, ["", &digest]), ["", ""]);
-        assert_eq!(verdicts(DIGEST, ["sha256:abc"]), ["`sha256:abc` is not a digest"]);
+        assert_eq!(messages(DIGEST, ["", &digest]), ["", ""]);
+        assert_eq!(messages(DIGEST, ["sha256:abc"]), ["`sha256:abc` is not a digest"]);
         assert!(check_digest(&digest.replace("sha256", "sha512")).is_err());
-        assert_eq!(verdicts(COMPONENT, ["builtin:weather", "a/b.wasm"]), ["", ""]);
+        assert_eq!(messages(COMPONENT, ["builtin:weather", "a/b.wasm"]), ["", ""]);
         assert_eq!(
-            verdicts(COMPONENT, ["", "builtin:wether"]),
+            messages(COMPONENT, ["", "builtin:wether"]),
             ["is empty", "there is no built-in plugin `wether`"]
         );
     }

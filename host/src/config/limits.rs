@@ -9,9 +9,9 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value as Json};
 
-use super::bounds::{between, wrong_duration};
+use super::bounds::{between, duration_problem};
 use super::duration::DurationText;
-use super::problem::Wrong;
+use super::problem::ValueProblem;
 use super::size::ByteSize;
 use crate::sandbox::{Limit, LimitValue, Limits};
 
@@ -73,7 +73,7 @@ impl<'de> Visitor<'de> for Keys {
             let Some(limit) = Limits::ALL.iter().find(|limit| limit.name == key) else {
                 return Err(A::Error::unknown_field(&key, Limits::NAMES));
             };
-            let value = match limit.least {
+            let value = match limit.min {
                 LimitValue::Count(_) => LimitValue::Count(map.next_value()?),
                 LimitValue::Bytes(_) => LimitValue::Bytes(map.next_value::<ByteSize>()?.0),
                 LimitValue::Time(_) => LimitValue::Time(map.next_value::<DurationText>()?.0),
@@ -94,7 +94,7 @@ impl JsonSchema for RawCallLimits {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let defaults = Limits::default();
         let properties = Limits::ALL.iter().map(|limit| {
-            let mut schema = match (limit.least, limit.most) {
+            let mut schema = match (limit.min, limit.max) {
                 (LimitValue::Count(least), LimitValue::Count(most)) => {
                     json_schema!({ "type": "integer", "minimum": least, "maximum": most.min(LARGEST) })
                 }
@@ -118,16 +118,16 @@ impl JsonSchema for RawCallLimits {
 }
 
 /// What is wrong with the value that a limit has.
-pub(super) fn wrong_limit(limit: &Limit, limits: &Limits) -> Option<Wrong> {
-    match ((limit.get)(limits), limit.least, limit.most) {
+pub(super) fn limit_problem(limit: &Limit, limits: &Limits) -> Option<ValueProblem> {
+    match ((limit.get)(limits), limit.min, limit.max) {
         (LimitValue::Count(value), LimitValue::Count(least), LimitValue::Count(most)) => {
-            between(least, most).wrong(value)
+            between(least, most).problem(value)
         }
         (LimitValue::Bytes(value), LimitValue::Bytes(least), LimitValue::Bytes(most)) => {
-            between(ByteSize(least), ByteSize(most)).wrong(ByteSize(value))
+            between(ByteSize(least), ByteSize(most)).problem(ByteSize(value))
         }
         // The bounds of durations are the same for all.
-        (LimitValue::Time(value), ..) => wrong_duration(value),
+        (LimitValue::Time(value), ..) => duration_problem(value),
         // The table gives each limit one unit.
         _ => None,
     }
@@ -161,14 +161,14 @@ mod tests {
     fn every_limit_is_described_and_its_default_is_in_bounds() {
         for limit in Limits::ALL {
             assert!(!limit.doc.is_empty(), "{}", limit.name);
-            assert!(limit.least < limit.most, "{}", limit.name);
-            assert!(wrong_limit(limit, &Limits::default()).is_none(), "{}", limit.name);
-            if let (LimitValue::Time(least), LimitValue::Time(most)) = (limit.least, limit.most) {
+            assert!(limit.min < limit.max, "{}", limit.name);
+            assert!(limit_problem(limit, &Limits::default()).is_none(), "{}", limit.name);
+            if let (LimitValue::Time(least), LimitValue::Time(most)) = (limit.min, limit.max) {
                 let moment = Duration::from_nanos(1);
-                assert!([least, most].map(wrong_duration).iter().all(Option::is_none));
+                assert!([least, most].map(duration_problem).iter().all(Option::is_none));
                 assert!(
                     [least - moment, most + moment]
-                        .map(wrong_duration)
+                        .map(duration_problem)
                         .iter()
                         .all(Option::is_some)
                 );

@@ -1,4 +1,4 @@
-//! Finding, reading, merging and checking: from files and variables to a [`Config`] or to everything that is wrong.
+//! Finds, reads, merges and checks files and variables. The result is a [`Config`] or the list of all problems.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read};
@@ -15,17 +15,17 @@ use super::{env, violations};
 
 const FILE_NAME: &str = "cofferdam.toml";
 
-/// A configuration is written by hand; a larger file is some other one.
-const LARGEST_FILE: u64 = 1024 * 1024;
+/// People write configurations by hand, so a larger file is some other file.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 const BUILT_IN: &str = include_str!("builtin.toml");
 
-/// What a configuration is loaded from.
+/// The sources of a configuration.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
     /// The file to read. `None`: `cofferdam.toml` in `cwd`, else in the user's configuration folder, else none.
     pub file: Option<PathBuf>,
-    /// The environment: overrides, and the variable that holds the API key.
+    /// The environment: overrides and the variable that holds the API key.
     pub env: BTreeMap<String, String>,
     /// The current folder.
     pub cwd: PathBuf,
@@ -33,9 +33,9 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// Those of this process.
+    /// The environment and folders of this process.
     pub fn of_process(file: Option<&Path>) -> Self {
-        // What is not Unicode can be no key of ours; its text is kept as far as it can be read, so that it is reported.
+        // A name or value that is not Unicode is never valid. It is converted lossily, so that the checks report it.
         let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
         Self {
             file: file.map(Path::to_owned),
@@ -85,9 +85,9 @@ fn find(options: &LoadOptions) -> Result<Option<(PathBuf, String)>, ConfigError>
 fn read_file(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     std::fs::File::open(path)?
-        .take(LARGEST_FILE + 1)
+        .take(MAX_FILE_BYTES + 1)
         .read_to_string(&mut text)?;
-    if text.len() as u64 > LARGEST_FILE {
+    if text.len() as u64 > MAX_FILE_BYTES {
         return Err(io::Error::other("it is larger than 1 MiB"));
     }
     Ok(text)
@@ -95,27 +95,27 @@ fn read_file(path: &Path) -> io::Result<String> {
 
 fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
     let hint = match error.kind() {
-        ErrorKind::NotFound => "check the path that is given with --config",
-        ErrorKind::InvalidData => "a configuration file is UTF-8 text",
-        _ => "check that it is a file and that you may read it",
+        ErrorKind::NotFound => "check the path given with --config",
+        ErrorKind::InvalidData => "a configuration file must be UTF-8 text",
+        _ => "check that it is a file and that you can read it",
     };
     ConfigError::new(vec![Problem {
         origin: Origin::WholeFile { path: path.to_owned() },
         key: String::new(),
-        message: format!("cannot be read: {error}"),
+        message: format!("can't be read: {error}"),
         hint: Some(hint.to_owned()),
     }])
 }
 
-/// Reads, merges and checks; every problem is found before any is reported.
+/// Reads, merges and checks. Reports all problems together.
 pub(super) fn read(source: &Source, folder: &Path, options: &LoadOptions) -> Result<Config, ConfigError> {
     let mut problems = Vec::new();
     let parsed = source.parse(&mut problems);
-    let syntax_is_wrong = parsed.is_none();
+    let has_syntax_errors = parsed.is_none();
     let mut root = parsed.unwrap_or_else(|| Node::table(Origin::BuiltIn));
     env::apply(&mut root, &options.env, &mut problems);
-    if syntax_is_wrong {
-        // Half a file would only be the cause of more complaints.
+    if has_syntax_errors {
+        // Checking an incomplete tree would only report follow-up errors.
         return Err(ConfigError::new(problems));
     }
     let raw = raw(&root, &mut problems);
@@ -137,7 +137,7 @@ pub(super) fn read(source: &Source, folder: &Path, options: &LoadOptions) -> Res
 }
 
 fn raw(root: &Node, problems: &mut Vec<Problem>) -> Option<RawConfig> {
-    // Neither can happen: the schema is ours and tested, and what it lets through deserialises.
+    // Neither error can happen: the schema is tested, and every value that it accepts deserializes.
     let internal = |message: String| Problem {
         origin: root.origin.clone(),
         key: String::new(),
@@ -147,8 +147,8 @@ fn raw(root: &Node, problems: &mut Vec<Problem>) -> Option<RawConfig> {
     let schema = Schema::new()
         .map_err(|error| problems.push(internal(error.to_string())))
         .ok()?;
-    let mut json = schema.shape(root);
-    violations::remove(&schema, root, &mut json, problems);
+    let mut json = schema.coerce(root);
+    violations::report_and_remove(&schema, root, &mut json, problems);
     serde_json::from_value(json)
         .map_err(|error| problems.push(internal(error.to_string())))
         .ok()

@@ -1,11 +1,11 @@
-//! The configuration: `cofferdam.toml`, overridden by variables `COFFERDAM_SECTION__KEY`, turned into the settings that
-//! the other modules own. All that is wrong is found at once, each problem with its place, its key and a hint, and
-//! nothing starts half-configured.
+//! The configuration: `cofferdam.toml`, overridden by variables `COFFERDAM_SECTION__KEY`, converted into the settings that
+//! the other modules own. Loading reports all problems at once, each with its location, its key and a hint. Nothing starts
+//! half-configured.
 //!
-//! The keys are listed once, in `raw.rs`, but for the limits of a call, which the sandbox lists (`limits.rs`). A file is read into a tree that remembers where each value stands
-//! (`source.rs`), variables are put over it (`env.rs`), the schema made of the keys finds what is unknown or ill-typed
-//! (`schema.rs`, `violations.rs`), and `resolve.rs` checks what takes a look around. What settings must be whoever made
-//! them is in `check.rs`, with the bounds of each in `bounds.rs`.
+//! `raw.rs` lists every key once, except the limits of a call, which the sandbox lists (`limits.rs`). `source.rs` reads a file into a tree that records the location of each value, and `env.rs`
+//! applies the variables to it. The schema generated from the keys finds unknown keys and ill-typed values (`schema.rs`,
+//! `violations.rs`). `resolve.rs` makes the checks that need the file system or the environment. `check.rs` checks settings
+//! from any source, against the bounds in `bounds.rs`.
 
 mod bounds;
 mod check;
@@ -53,8 +53,8 @@ use crate::sandbox::{EngineSettings, Limits};
 use crate::telemetry::{AlertSettings, LoggingSettings};
 use crate::tools::PluginSettings;
 
-/// Everything an operator decides. The default is what a file without any key means: no plugins, and the documented
-/// default of every key.
+/// Everything an operator decides. The default is the same as an empty file: no plugins, and the documented default of
+/// every key.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub model: ModelSettings,
@@ -67,16 +67,16 @@ pub struct Config {
     pub budget: BudgetSettings,
     pub limits: FileLimits,
     pub engine: EngineSettings,
-    /// How long a tool call may wait for its turn. Default 5 s.
+    /// How long a tool call waits in the queue at most. Default 5 s.
     pub queue_timeout: Duration,
     pub logging: LoggingSettings,
     pub alerts: AlertSettings,
     pub storage: StorageSettings,
-    /// Where the secrets come from; the grants that use them hold them.
+    /// The sources of the secrets. The values are in the grants that use them.
     pub secrets: BTreeMap<String, SecretSource>,
-    /// Those that can't be had here, with the reason.
+    /// The secrets that are not available here, with the reason.
     pub missing_secrets: BTreeMap<String, String>,
-    /// In the order of their names.
+    /// Sorted by name when loaded from a file.
     pub plugins: Vec<PluginSettings>,
     /// Where the values came from, for [`Config::to_toml`].
     pub origins: Origins,
@@ -107,8 +107,8 @@ impl Default for Config {
 
 impl Config {
     /// Loads the configuration of this process: `file`, else `./cofferdam.toml`, else `cofferdam/cofferdam.toml` in the
-    /// user's configuration folder, else the defaults with the plugins `calculator` and `weather`; and the environment
-    /// over it. An API key that is missing is no error here, for not every command needs one.
+    /// user's configuration folder, else the defaults with the plugins `calculator` and `weather`. Environment variables
+    /// override it. A missing API key isn't an error here, because not every command needs one.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl Config {
         Self::load_from(&LoadOptions::of_process(file))
     }
 
-    /// The same from surroundings that are given.
+    /// Loads the configuration from the given sources.
     ///
     /// # Errors
     ///
@@ -126,16 +126,17 @@ impl Config {
         load::load(options)
     }
 
-    /// Whether it makes sense: a program can set what no file may say. Hosts, tools and sandboxes are made of no other.
+    /// Checks the settings, because a program can set values that a file can't. Hosts, tools and sandboxes refuse a
+    /// configuration that fails this check.
     ///
     /// # Errors
     ///
-    /// All problems together, each with its key as a file names it; their origin is [`Origin::Code`].
+    /// All problems together, each with the key that a file would use. Their origin is [`Origin::Code`].
     pub fn check(&self) -> Result<(), ConfigError> {
         check::check(self)
     }
 
-    /// Where the books are kept. What a simulated model would have cost nobody pays, so it has books of its own.
+    /// The ledger's file. The simulated provider has a separate ledger, because nothing it costs is paid.
     pub fn ledger_path(&self) -> PathBuf {
         self.storage.folder().join(match self.model.provider {
             ProviderKind::Anthropic => "ledger.sqlite3",
@@ -143,20 +144,20 @@ impl Config {
         })
     }
 
-    /// As a file that can be loaded again, with the origin of each value as a comment. A secret is not shown, so where
-    /// one is, the file is not quite the same.
+    /// A file that can be loaded again, with the origin of each value as a comment. Secrets are redacted, so a configuration
+    /// that contains some doesn't round-trip exactly.
     pub fn to_toml(&self) -> String {
         show::to_toml(self)
     }
 
-    /// As the same keys in JSON, without secrets.
+    /// The same keys as JSON, with secrets redacted.
     pub fn to_json(&self) -> serde_json::Value {
         show::to_json(self)
     }
 }
 
-/// `[limits]` of a file. Its plugins have inherited them already, each where it has none of its own, so nobody can set
-/// them any more: a plugin that a program makes has the limits in its grants.
+/// `[limits]` of a file, read-only. Loading has already applied them to each plugin that doesn't override them, so a later
+/// change would have no effect. A plugin made in code has its limits in its grants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileLimits(Limits);
 
@@ -171,7 +172,7 @@ impl Deref for FileLimits {
 /// Where a secret comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretSource {
-    /// A variable of the environment.
+    /// An environment variable.
     Env(String),
     File(PathBuf),
 }
@@ -184,7 +185,7 @@ pub struct StorageSettings {
 }
 
 impl StorageSettings {
-    /// The folder of the ledger; where a user has no home, `.cofferdam` in the current folder.
+    /// The folder of the ledger; `.cofferdam` in the current folder if the user has no home folder.
     pub fn folder(&self) -> PathBuf {
         let of_user = || Folders::of_user().map(|folders| folders.data);
         self.path
@@ -193,7 +194,7 @@ impl StorageSettings {
             .unwrap_or_else(|| PathBuf::from(".cofferdam"))
     }
 
-    /// What plugins keep between calls.
+    /// The database of the data that plugins keep between calls.
     pub fn keyvalue_path(&self) -> PathBuf {
         self.folder().join("keyvalue.sqlite3")
     }

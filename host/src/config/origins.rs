@@ -1,4 +1,4 @@
-//! Where each value of a configuration in force came from.
+//! The origin of each value of a configuration.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::problem::Origin;
 use super::source::{Node, Value};
 
-/// What `config show` says beside each value. A configuration made by a program has none.
+/// The origins that `config show` prints beside the values. A configuration made in code has none.
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
     pub(super) file: Option<PathBuf>,
@@ -45,7 +45,7 @@ impl Origins {
         }
     }
 
-    /// Where the value at `path` came from, its own key or the one that it inherits; `None`: it is the default.
+    /// The origin of the value at `path`: of its own key, or of the key that it inherits from. `None` for a default.
     pub(super) fn find(&self, path: &[String]) -> Option<&Origin> {
         let own = self.values.get(path);
         own.or_else(|| match path {

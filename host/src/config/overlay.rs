@@ -1,4 +1,4 @@
-//! A table that changes some keys of another one and inherits the rest.
+//! A table that overrides some keys of another one and inherits the rest.
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-/// Some keys of `T`. Because it is told apart from `T` only by what is absent, no key is listed twice.
+/// Some keys of `T`. It reuses the keys and the schema of `T`, so no key has to be declared twice.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Overlay<T> {
     keys: Map<String, Value>,
@@ -37,7 +37,7 @@ impl<T: Serialize + DeserializeOwned> Overlay<T> {
         }
     }
 
-    /// `base` with these keys changed.
+    /// `base` with these keys replaced.
     pub(super) fn over(&self, base: &T) -> serde_json::Result<T> {
         let mut keys = Self::of(base).keys;
         keys.extend(self.keys.clone());
@@ -63,7 +63,7 @@ impl<'de, T> Deserialize<'de> for Overlay<T> {
     }
 }
 
-/// The schema of `T` without its defaults: what is absent is inherited.
+/// The schema of `T` without its defaults, because a missing key is inherited.
 impl<T: JsonSchema> JsonSchema for Overlay<T> {
     fn schema_name() -> Cow<'static, str> {
         format!("{}Override", T::schema_name()).into()

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, and where.
+//! The problems of a configuration, and where they are.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,15 +6,15 @@ use std::path::PathBuf;
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
-    /// A place in a file; line and column count from one, the column in characters.
+    /// A location in a file. Line and column count from one, the column in characters.
     File { path: PathBuf, line: usize, column: usize },
     /// A file as a whole.
     WholeFile { path: PathBuf },
     /// An environment variable.
     Env { name: String },
-    /// The plugins that stand in where there is no file.
+    /// The built-in configuration, used when there is no file.
     BuiltIn,
-    /// A program that made the settings itself.
+    /// Settings made by a program.
     Code,
 }
 
@@ -30,14 +30,14 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     pub origin: Origin,
-    /// The key as TOML writes it, such as `plugins.weather.limits.timeout`; empty where no key is to blame.
+    /// The key in TOML notation, such as `plugins.weather.limits.timeout`; empty if the problem isn't about a key.
     pub key: String,
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub hint: Option<String>,
 }
 
@@ -55,8 +55,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a configuration, in the order of the file, or else of the keys. Its text lists all
-/// problems, a line each, with their hints.
+/// All problems of a configuration, in the order of the file, else of the keys. The message lists each problem on a line,
+/// with its hint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     problems: Vec<Problem>,
@@ -74,7 +74,7 @@ impl ConfigError {
         &self.problems
     }
 
-    /// Where to look further. What to do about each problem is in the text, beside it.
+    /// Where to find more. The hint for each problem is in the message, below the problem.
     pub fn hint(&self) -> Option<String> {
         Some("`cofferdam config schema` describes every key".to_owned())
     }
@@ -95,14 +95,14 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// What is wrong with one value, before its place is known.
+/// The problem with one value, before its key and location are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub(super) struct ValueProblem {
     pub(super) message: String,
     pub(super) hint: Option<String>,
 }
 
-impl Wrong {
+impl ValueProblem {
     pub(super) fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -118,7 +118,7 @@ impl Wrong {
     }
 }
 
-impl fmt::Display for Wrong {
+impl fmt::Display for ValueProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }

@@ -1,5 +1,5 @@
-//! Every key of the configuration, once: the file is read into these types, the schema is made of them (a doc comment is
-//! a key's description), and `config show` writes them. Their defaults are those of the settings they stand for.
+//! Every key of the configuration, declared once. Files deserialize into these types, and `config show` serializes them.
+//! The schema is generated from them, with the doc comments as descriptions. Defaults come from the settings types.
 
 use std::collections::BTreeMap;
 
@@ -30,10 +30,10 @@ pub(super) struct RawConfig {
     pub(super) logging: RawLogging,
     pub(super) alerts: RawAlerts,
     pub(super) storage: RawStorage,
-    /// Secrets by the names under which grants use them: `${secret:NAME}`.
+    /// Secrets by name. Grants refer to them as `${secret:NAME}`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) secrets: BTreeMap<String, RawSecret>,
-    /// The plugins by name: 1 to 64 letters, digits, `_` and `-`. A file without any has no tools.
+    /// The plugins by name: 1 to 64 letters, digits, `_` and `-`. A file without plugins has no tools.
     pub(super) plugins: BTreeMap<String, RawPlugin>,
 }
 
@@ -51,7 +51,7 @@ pub(super) enum RawProvider {
     Simulated,
 }
 
-/// The model and the way to it.
+/// The model and the connection to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Model")]
@@ -62,26 +62,26 @@ pub(super) struct RawModel {
     /// The model's id.
     #[schemars(length(min = 1))]
     pub(super) model: String,
-    /// The name of the environment variable that holds the API key. The key itself never stands in a file.
+    /// The name of the environment variable that holds the API key. The key itself is never in a file.
     #[schemars(extend("format" = format::ENV_NAME))]
     pub(super) api_key_env: String,
-    /// Where the API is.
+    /// The base URL of the API.
     #[schemars(extend("format" = format::BASE_URL))]
     pub(super) base_url: String,
-    /// The longest answer, in tokens.
-    #[schemars(range(min = bounds::MAX_TOKENS.least, max = bounds::MAX_TOKENS.most))]
+    /// The maximum length of one answer, in tokens.
+    #[schemars(range(min = bounds::MAX_TOKENS.min, max = bounds::MAX_TOKENS.max))]
     pub(super) max_tokens: u32,
     /// Whether answers are streamed.
     pub(super) stream: bool,
-    /// How long connecting may take.
+    /// The longest time to connect.
     pub(super) connect_timeout: DurationText,
     /// The longest silence between two events of a stream.
     pub(super) idle_timeout: DurationText,
-    /// How long one attempt may take as a whole.
+    /// The longest time for one attempt as a whole.
     pub(super) attempt_timeout: DurationText,
-    /// The sampling temperature. Unset by default, for the newest models refuse it.
+    /// The sampling temperature. Unset by default, because the newest models refuse it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = bounds::TEMPERATURE.least, max = bounds::TEMPERATURE.most))]
+    #[schemars(range(min = bounds::TEMPERATURE.min, max = bounds::TEMPERATURE.max))]
     pub(super) temperature: Option<f64>,
 }
 
@@ -90,90 +90,90 @@ pub(super) struct RawModel {
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Agent")]
 pub(super) struct RawAgent {
-    /// What the agent is called in events and logs.
-    #[schemars(length(min = 1, max = bounds::AGENT_NAME_CHARS))]
+    /// The agent's name in events and logs.
+    #[schemars(length(min = 1, max = bounds::MAX_AGENT_NAME_CHARS))]
     pub(super) name: String,
-    /// The system prompt; empty: none.
+    /// The system prompt. Empty: none.
     pub(super) system: String,
-    /// Model calls of one run.
-    #[schemars(range(min = bounds::MAX_ITERATIONS.least, max = bounds::MAX_ITERATIONS.most))]
+    /// The most model calls in one run.
+    #[schemars(range(min = bounds::MAX_ITERATIONS.min, max = bounds::MAX_ITERATIONS.max))]
     pub(super) max_iterations: u32,
-    /// Tool calls of one run.
-    #[schemars(range(min = bounds::MAX_TOOL_CALLS.least, max = bounds::MAX_TOOL_CALLS.most))]
+    /// The most tool calls in one run.
+    #[schemars(range(min = bounds::MAX_TOOL_CALLS.min, max = bounds::MAX_TOOL_CALLS.max))]
     pub(super) max_tool_calls: u32,
-    /// Tool calls of one turn that run at the same time.
-    #[schemars(range(min = bounds::PARALLEL_TOOL_CALLS.least, max = bounds::PARALLEL_TOOL_CALLS.most))]
+    /// The most tool calls of one turn that run at the same time.
+    #[schemars(range(min = bounds::PARALLEL_TOOL_CALLS.min, max = bounds::PARALLEL_TOOL_CALLS.max))]
     pub(super) parallel_tool_calls: u32,
-    /// Bytes of text of one result that the model is given; the rest is cut.
+    /// The most bytes of text of one tool result that the model gets; the rest is truncated.
     pub(super) max_result_bytes: ByteSize,
-    /// How long one run may take.
+    /// The longest time for one run.
     pub(super) deadline: DurationText,
 }
 
-/// Retries of the model's attempts.
+/// Retries of model calls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Retry")]
 pub(super) struct RawRetry {
-    /// Attempts in all; 1: no retry.
-    #[schemars(range(min = bounds::MAX_ATTEMPTS.least, max = bounds::MAX_ATTEMPTS.most))]
+    /// Total attempts. 1: no retry.
+    #[schemars(range(min = bounds::MAX_ATTEMPTS.min, max = bounds::MAX_ATTEMPTS.max))]
     pub(super) max_attempts: u32,
     /// The delay before the first retry.
     pub(super) initial_delay: DurationText,
-    /// The longest delay, but for one that the server asks for.
+    /// The longest delay, except for one that the server requests.
     pub(super) max_delay: DurationText,
-    /// By how much each delay is longer than the one before.
-    #[schemars(range(min = bounds::MULTIPLIER.least, max = bounds::MULTIPLIER.most))]
+    /// The factor from one delay to the next.
+    #[schemars(range(min = bounds::MULTIPLIER.min, max = bounds::MULTIPLIER.max))]
     pub(super) multiplier: f64,
-    /// Whether a delay is drawn at random between zero and its full length.
+    /// Whether each delay is random between zero and its full length.
     pub(super) jitter: bool,
 }
 
-/// When a circuit breaker opens and closes. At the root it is the model's breaker.
+/// When a circuit breaker opens and closes. The top-level table is the model's breaker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Breaker")]
 pub(super) struct RawBreaker {
-    /// Failures in a row that open it.
-    #[schemars(range(min = bounds::THRESHOLD.least, max = bounds::THRESHOLD.most))]
+    /// Consecutive failures that open it.
+    #[schemars(range(min = bounds::THRESHOLD.min, max = bounds::THRESHOLD.max))]
     pub(super) failure_threshold: u32,
     /// How long it stays open before it lets a probe through.
     pub(super) open_for: DurationText,
     /// Successful probes that close it.
-    #[schemars(range(min = bounds::THRESHOLD.least, max = bounds::THRESHOLD.most))]
+    #[schemars(range(min = bounds::THRESHOLD.min, max = bounds::THRESHOLD.max))]
     pub(super) success_threshold: u32,
 }
 
-/// How much money may be spent.
+/// Spending limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Budget")]
 pub(super) struct RawBudget {
-    /// What one session may cost.
+    /// The most that one session can cost.
     pub(super) session_usd: UsdLimit,
-    /// What all sessions of a day (UTC) on this host may cost together.
+    /// The most that all sessions on this host can cost in one day (UTC).
     pub(super) daily_usd: UsdLimit,
-    /// A price table to use instead of the built-in one; empty: the built-in one.
+    /// A price table that replaces the built-in one. Empty: the built-in one.
     pub(super) prices: String,
 }
 
-/// The limits of every tool call, where a plugin has none of its own, and those of the host as a whole.
+/// The limits of every tool call, which a plugin can override, and the limits of the host as a whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Limits")]
 pub(super) struct RawLimits {
     #[serde(flatten)]
     pub(super) call: RawCallLimits,
-    /// The wasm stack of one call. It belongs to the engine, so a plugin has none of its own.
+    /// The wasm stack of one call. The engine sets it for all plugins, so a plugin can't override it.
     pub(super) stack: ByteSize,
-    /// Calls of all tools that run at the same time.
-    #[schemars(range(min = bounds::HOST_CONCURRENCY.least, max = bounds::HOST_CONCURRENCY.most))]
+    /// The most calls of all tools that run at the same time.
+    #[schemars(range(min = bounds::HOST_CONCURRENCY.min, max = bounds::HOST_CONCURRENCY.max))]
     pub(super) host_concurrency: u32,
-    /// All memories of all calls together; a plugin has half of it, and a tenant three times what it leaves free at most. Unset: three quarters of what the machine,
-    /// or the control group of this process, has.
+    /// The linear memory of all calls together. One plugin gets at most half of it, and a tenant at most three times what
+    /// it leaves free. Unset: three quarters of the memory of the machine, or of this process's control group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) host_memory: Option<ByteSize>,
-    /// How long a call may wait for its turn before the model is told that the host is overloaded.
+    /// The longest time that a call waits in the queue before the model gets an error that the host is overloaded.
     pub(super) queue_timeout: DurationText,
 }
 
@@ -189,30 +189,30 @@ pub(super) enum RawLevel {
     Trace,
 }
 
-/// What is logged, and where.
+/// What is logged, and where to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Logging")]
 pub(super) struct RawLogging {
-    /// The level of the console (standard error).
+    /// The log level of the console (standard error).
     pub(super) console: RawLevel,
-    /// The level of the file.
+    /// The log level of the file.
     pub(super) file: RawLevel,
-    /// The folder of the JSON log files, a file a day; empty: no file.
+    /// The folder of the JSON log files, one per day. Empty: no file.
     pub(super) directory: String,
-    /// Whether prompts, answers, tool inputs and outputs are logged too.
+    /// Whether the log includes prompts, answers, tool inputs and tool outputs.
     pub(super) contents: bool,
 }
 
-/// When an alert is logged.
+/// When to log an alert.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Alerts")]
 pub(super) struct RawAlerts {
-    /// The share of failed model attempts and tool calls in a run, above which it is.
-    #[schemars(range(min = bounds::ERROR_RATE.least, max = bounds::ERROR_RATE.most))]
+    /// Alert when a larger share of a run's model attempts and tool calls fails.
+    #[schemars(range(min = bounds::ERROR_RATE.min, max = bounds::ERROR_RATE.max))]
     pub(super) error_rate: f64,
-    /// The cost of a session, above which it is.
+    /// Alert when a session costs more.
     pub(super) session_cost_usd: Usd,
 }
 
@@ -221,13 +221,13 @@ pub(super) struct RawAlerts {
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Storage")]
 pub(super) struct RawStorage {
-    /// The folder of the ledger and of what plugins keep between calls; empty: `cofferdam` in the XDG data folder.
+    /// The folder of the ledger and of the data that plugins keep between calls. Empty: `cofferdam` in the XDG data folder.
     pub(super) path: String,
-    /// How large the folder of compiled components may grow; then those not used for longest go.
+    /// The maximum size of the cache of compiled components. Beyond it, the least recently used are removed.
     pub(super) cache_bytes: ByteSize,
 }
 
-/// One plugin: a component, what it is granted, and the limits of its calls.
+/// One plugin: a component, its grants, and the limits of its calls.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Plugin", extend("required" = ["component"]))]
@@ -235,40 +235,41 @@ pub(super) struct RawPlugin {
     /// The component's file, relative to the configuration file, or `builtin:NAME`.
     #[schemars(extend("format" = format::COMPONENT))]
     pub(super) component: Option<String>,
-    /// `sha256:…` pins the component: one with another digest is refused. Empty: no pin.
+    /// `sha256:…` pins the component: the host refuses one with another digest. Empty: no pin.
     #[schemars(extend("format" = format::DIGEST))]
     pub(super) digest: String,
-    /// Whether nothing starts where this plugin can't be loaded.
+    /// Whether the host refuses to start when this plugin can't be loaded.
     pub(super) required: bool,
-    /// The HTTP requests it may make; none by default.
+    /// The HTTP requests that it can make; none by default.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) http: Vec<RawHttpGrant>,
-    /// What it reads through `wasi:config/store`.
+    /// The values that it reads through `wasi:config/store`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) config: BTreeMap<String, String>,
-    /// Whether it may keep data between calls, through `wasi:keyvalue/store`.
+    /// Whether it can keep data between calls, through `wasi:keyvalue/store`.
     pub(super) keyvalue: bool,
-    /// Folders that it sees; none by default.
+    /// The folders that it sees; none by default.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) files: Vec<RawFolder>,
-    /// Its environment variables; it sees no other, and none of the host's.
+    /// Its environment variables. It sees no others, and none of the host's.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) env: BTreeMap<String, String>,
-    /// Its arguments; it sees no other.
+    /// Its arguments. It sees no others.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) args: Vec<String>,
-    /// Whether its clocks and random numbers are the same in every call.
+    /// Whether every call sees the same clocks and random numbers.
     pub(super) deterministic: bool,
-    /// What stops it while it computes. `fuel`: a count, the same on every machine. `epoch`: a clock; what computes for long
-    /// is somewhat faster, `limits.fuel` bounds nothing, and others get their turn less often: for plugins that are trusted.
+    /// How the host interrupts it while it computes. `fuel` counts instructions, the same on every machine. `epoch` uses a
+    /// clock: long computations are somewhat faster, but `limits.fuel` has no effect and other calls get the CPU less often.
+    /// Use `epoch` only for trusted plugins.
     pub(super) metering: RawMetering,
-    /// Limits of its calls; what is absent is inherited from the root's `limits`.
+    /// The limits of its calls. Missing keys are inherited from the top-level `limits`.
     #[serde(skip_serializing_if = "Overlay::is_empty")]
     pub(super) limits: Overlay<RawCallLimits>,
     /// The breakers of its tools.
     #[serde(skip_serializing_if = "Overlay::is_empty")]
     pub(super) breaker: Overlay<RawBreaker>,
-    /// Its tools, by the names that the component gives them.
+    /// Its tools, by the component's own names for them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) tools: BTreeMap<String, RawTool>,
 }
@@ -282,7 +283,7 @@ pub(super) enum RawMetering {
     Epoch,
 }
 
-/// Requests that a plugin may make to one place.
+/// The requests that a plugin can make to one origin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "HttpGrant", extend("required" = ["url"]))]
@@ -290,10 +291,10 @@ pub(super) struct RawHttpGrant {
     /// `scheme://host[:port][/path-prefix]`.
     #[schemars(length(min = 1))]
     pub(super) url: Option<String>,
-    /// The methods allowed there.
+    /// The allowed methods.
     #[schemars(length(min = 1))]
     pub(super) methods: Vec<RawMethod>,
-    /// Headers that the host adds to each of these requests, `"Bearer ${secret:NAME}"` for example. The plugin never sees
+    /// Headers that the host adds to each of these requests, for example `"Bearer ${secret:NAME}"`. The plugin never sees
     /// them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) headers: BTreeMap<String, String>,
@@ -307,14 +308,14 @@ pub(super) struct RawFolder {
     /// The folder, relative to the configuration file.
     #[schemars(length(min = 1))]
     pub(super) folder: Option<String>,
-    /// What the plugin calls it: an absolute path.
+    /// The path where the plugin sees it: an absolute path.
     #[schemars(length(min = 1))]
     pub(super) at: Option<String>,
-    /// Whether the plugin may change what is in it.
+    /// Whether the plugin can write to it.
     pub(super) write: bool,
 }
 
-/// Where a secret comes from: either of the two.
+/// The source of a secret: either `env` or `file`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Secret")]
@@ -323,7 +324,7 @@ pub(super) struct RawSecret {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = format::ENV_NAME))]
     pub(super) env: Option<String>,
-    /// The file that holds it, relative to the configuration file; blanks around it, visible or not, are not part of it.
+    /// The file that holds it, relative to the configuration file. White space and invisible characters around it are ignored.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub(super) file: Option<String>,
@@ -375,26 +376,26 @@ impl RawMethod {
         }
     }
 
-    /// The method of this name, where it is one that can be granted.
+    /// The method with this name, if it can be granted.
     pub(super) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|method| method.as_str() == name)
     }
 }
 
-/// What the operator decides about one tool.
+/// The operator's settings for one tool.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Tool")]
 pub(super) struct RawTool {
-    /// The name under which the model knows it; its own where unset.
+    /// The name that the model sees. Unset: the component's own name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = format::NAME))]
     pub(super) name: Option<String>,
-    /// What the model reads, marked as degraded, when the tool fails; unset: the failure.
+    /// The text that the model gets, marked as degraded, when the tool fails. Unset: the error.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub(super) fallback: Option<String>,
-    /// Its breaker; what is absent is inherited from its plugin's.
+    /// Its breaker. Missing keys are inherited from the plugin's breaker.
     #[serde(skip_serializing_if = "Overlay::is_empty")]
     pub(super) breaker: Overlay<RawBreaker>,
 }

@@ -1,9 +1,9 @@
-//! How a value is shown, if at all.
+//! Quotes values for messages, and redacts those that look secret.
 
 use crate::telemetry::redact::{MASK, scrub};
 
-/// Longest text that a message quotes, in characters.
-const QUOTED_CHARACTERS: usize = 60;
+/// The longest quote in a message, in characters.
+const MAX_QUOTED_CHARS: usize = 60;
 
 const SECRET_NAMES: [&str; 8] = [
     "apikey",
@@ -16,27 +16,27 @@ const SECRET_NAMES: [&str; 8] = [
     "privatekey",
 ];
 
-/// Shorter words are too common to be taken for a key.
-const KEY_CHARACTERS: usize = 24;
+/// The minimum length of a word that is taken for a key. Shorter words are too common.
+const MIN_KEY_CHARS: usize = 24;
 
-/// A value in backquotes, for a message: one line, not too long, and never a secret.
+/// A value in backquotes for a message: on one line, truncated, and redacted if it looks secret.
 pub(super) fn quote(text: &str) -> String {
     if looks_secret(text) {
         return format!("`{MASK}`");
     }
     let mut shown: String = text
         .chars()
-        .take(QUOTED_CHARACTERS)
+        .take(MAX_QUOTED_CHARS)
         .flat_map(char::escape_debug)
         .collect();
-    if text.chars().nth(QUOTED_CHARACTERS).is_some() {
+    if text.chars().nth(MAX_QUOTED_CHARS).is_some() {
         shown.push('…');
     }
     format!("`{shown}`")
 }
 
-/// Whether a text holds something like an API key, a bearer token or a URL with a password. A guess, on the safe side:
-/// a key in a place where nobody expects it must not reach a terminal or a log.
+/// Whether a text seems to contain an API key, a bearer token or a URL with a password. The heuristic errs on the safe side:
+/// a key in an unexpected place must not reach a terminal or a log.
 pub(super) fn looks_secret(text: &str) -> bool {
     let has_user = text.split_once("://").is_some_and(|(_, rest)| {
         rest.split(['/', '?', '#'])
@@ -46,8 +46,8 @@ pub(super) fn looks_secret(text: &str) -> bool {
     has_user || scrub(text) != text || text.split(is_separator).any(looks_random)
 }
 
-/// Whether a key's name says that its value is secret.
-pub(super) fn names_secret(key: &str) -> bool {
+/// Whether a key's name suggests that its value is secret.
+pub(super) fn is_secret_name(key: &str) -> bool {
     let plain: String = key
         .chars()
         .filter(char::is_ascii_alphanumeric)
@@ -60,9 +60,9 @@ fn is_separator(character: char) -> bool {
     !(character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '+' | '='))
 }
 
-/// Long, with upper case, lower case and digits mixed: what people do not write and generators do.
+/// Long, with mixed upper case, lower case and digits, as generated keys are.
 fn looks_random(word: &str) -> bool {
-    word.len() >= KEY_CHARACTERS
+    word.len() >= MIN_KEY_CHARS
         && word.bytes().any(|byte| byte.is_ascii_uppercase())
         && word.bytes().any(|byte| byte.is_ascii_lowercase())
         && word.bytes().filter(u8::is_ascii_digit).count() >= 3
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_seen() {
+    fn secrets_are_detected() {
         for text in [
             "sk-ant-api03-abcdefgh",
             "Bearer abcdefgh",
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_values_are_not() {
+    fn ordinary_values_are_not_secrets() {
         let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
         for text in [
             "claude-sonnet-5-5",
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_are_short_and_on_one_line() {
+    fn quotes_are_truncated_to_one_short_line() {
         assert_eq!(quote("a\nb\u{1b}"), "`a\\nb\\u{1b}`");
         assert!(quote(&"x".repeat(500)).chars().count() < 70);
     }

@@ -1,4 +1,4 @@
-//! From keys to settings, and what no schema can say of them, because it takes a file, a folder or a secret to know it.
+//! Converts keys to settings, with the checks that no schema can make because they need a file, a folder or a secret.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use super::check::{self, Finding};
 use super::format::{base_url, check_name};
 use super::limits::RawCallLimits;
 use super::origins::Origins;
-use super::problem::{Origin, Problem, Wrong};
+use super::problem::{Origin, Problem, ValueProblem};
 use super::raw::*;
 use super::redact::quote;
 use super::size::KIB;
@@ -21,19 +21,19 @@ use crate::secret::Secret;
 use crate::telemetry::LoggingSettings;
 use crate::tools::{ComponentSource, PluginSettings, ToolSettings};
 
-/// What a configuration is read against.
+/// The context for converting a configuration.
 pub(super) struct Resolver<'a> {
     pub(super) root: &'a Node,
-    /// What paths in the file are relative to.
+    /// The base of relative paths in the file.
     pub(super) folder: &'a Path,
-    /// What paths in variables are relative to.
+    /// The base of relative paths in variables.
     pub(super) cwd: &'a Path,
     pub(super) variables: &'a BTreeMap<String, String>,
     pub(super) problems: &'a mut Vec<Problem>,
 }
 
 impl Resolver<'_> {
-    /// The settings. Only where there is no problem in the end do they mean anything.
+    /// The settings. They are only meaningful if no problem was reported.
     pub(super) fn config(&mut self, raw: RawConfig) -> Config {
         let (sources, secrets) = self.secrets(raw.secrets);
         let plugins = self.plugins(raw.plugins, &raw.limits.call, &secrets);
@@ -79,21 +79,21 @@ impl Resolver<'_> {
         config
     }
 
-    /// What holds for all settings, whoever made them. No default is wrong, and what is inherited is blamed where it
-    /// stands.
+    /// Runs the checks for settings from any source. Only keys that are set are reported: defaults are valid, and an
+    /// inherited value is reported where it was set.
     fn check(&mut self, config: &Config) {
-        for Finding { path, other, wrong } in check::findings(config) {
+        for Finding { path, other, problem } in check::findings(config) {
             let is_set = |path: &Vec<String>| self.root.find(path.as_slice()).is_some();
             if let Some(path) = [Some(path), other].into_iter().flatten().find(is_set) {
                 let path: Vec<&str> = path.iter().map(String::as_str).collect();
-                self.report(&path, wrong);
+                self.report(&path, problem);
             }
         }
     }
 
     fn model(&mut self, raw: RawModel) -> ModelSettings {
         let provider = ProviderKind::from(raw.provider);
-        // A text that is no URL is a problem already.
+        // An invalid URL is already reported.
         let base_url = base_url(&raw.base_url).ok();
         let api_key = match provider {
             ProviderKind::Anthropic => self.variables.get(&raw.api_key_env),
@@ -117,23 +117,23 @@ impl Resolver<'_> {
         }
     }
 
-    /// The default address is no simulator's; one that is set is looked at like all settings.
+    /// The default base URL isn't a simulator. A base URL that is set is checked with all settings.
     fn check_simulator(&mut self) {
         if self.root.find(&["model", "base_url"]).is_none() {
-            let wrong = Wrong::new("\"simulated\" needs the simulator's address in base_url");
-            self.report(&["model", "provider"], wrong.hint(check::SIMULATOR_HINT));
+            let problem = ValueProblem::new("\"simulated\" needs the simulator's address in base_url");
+            self.report(&["model", "provider"], problem.hint(check::SIMULATOR_HINT));
         }
     }
 
-    /// Where each secret comes from, and what it is. One that can't be had here is no problem until something needs it:
-    /// the same file is checked and shown where the secrets are not.
+    /// The source and the value of each secret. A secret that is not available is only a problem once something needs it,
+    /// because people check and show a file on machines without the secrets.
     fn secrets(&mut self, raw: BTreeMap<String, RawSecret>) -> (BTreeMap<String, SecretSource>, Secrets) {
         let mut sources = BTreeMap::new();
         let mut secrets = BTreeMap::new();
         for (name, raw) in raw {
             let path = ["secrets", &name];
-            if let Err(wrong) = check_name(&name) {
-                self.report(&path, wrong);
+            if let Err(problem) = check_name(&name) {
+                self.report(&path, problem);
             }
             let found = match (raw.env, raw.file) {
                 (Some(variable), None) => {
@@ -149,8 +149,8 @@ impl Resolver<'_> {
                 }
                 _ => {
                     let hint = "write { env = \"VARIABLE\" } or { file = \"path\" }";
-                    self.report(&path, Wrong::new("must have either env or file").hint(hint));
-                    Err("nothing is said of where it is".to_owned())
+                    self.report(&path, ValueProblem::new("must have either env or file").hint(hint));
+                    Err("its source is not configured".to_owned())
                 }
             };
             secrets.insert(name, found);
@@ -165,8 +165,8 @@ impl Resolver<'_> {
             None if variable.chars().all(is_conventional) => {
                 Err(format!("the environment variable {} is not set", quote(variable)))
             }
-            // The most natural mistake: the secret itself, where its variable should be named.
-            None => Err("no environment variable of the name in `env` is set (it is not shown)".to_owned()),
+            // The likely mistake: the secret itself instead of the variable's name.
+            None => Err("the environment variable named in `env` is not set (the name is not shown)".to_owned()),
         }
     }
 
@@ -189,11 +189,11 @@ impl Resolver<'_> {
         secrets: &Secrets,
     ) -> Option<PluginSettings> {
         let path = ["plugins", &name];
-        let limits = self.inherited(raw.limits.over(limits))?;
-        let breaker = self.inherited(raw.breaker.over(&RawBreaker::from(&BreakerSettings::default())))?;
+        let limits = self.merged(raw.limits.over(limits))?;
+        let breaker = self.merged(raw.breaker.over(&RawBreaker::from(&BreakerSettings::default())))?;
         let http = self.http(&path, &raw.http, secrets);
         let files = self.folders(&path, raw.files);
-        // A plugin without a component is a problem already, and looked at no further.
+        // A missing component is already reported.
         let source = match raw.component {
             Some(component) => self.source(&[path[0], path[1], "component"], &component),
             None => ComponentSource::Path(PathBuf::new()),
@@ -202,7 +202,7 @@ impl Resolver<'_> {
         for (tool, raw) in raw.tools {
             let own_breaker = match raw.breaker.is_empty() {
                 true => None,
-                false => Some(self.inherited(raw.breaker.over(&breaker))?.into()),
+                false => Some(self.merged(raw.breaker.over(&breaker))?.into()),
             };
             tools.insert(
                 tool,
@@ -251,29 +251,29 @@ impl Resolver<'_> {
             match HttpGrant::parse(url, &methods) {
                 Ok(parsed) => grants.push(HttpGrant { headers, ..parsed }),
                 Err(error) => {
-                    // The error quotes the URL as it is, which may hold a password.
+                    // The error quotes the raw URL, which may contain a password.
                     let message = error.to_string().replace(&format!("`{url}`"), &quote(url));
-                    let wrong = Wrong::new(message).hint("a grant is scheme://host[:port][/path-prefix]");
-                    self.report(&[plugin[0], plugin[1], "http", &index.to_string(), "url"], wrong);
+                    let problem = ValueProblem::new(message).hint("a grant is scheme://host[:port][/path-prefix]");
+                    self.report(&[plugin[0], plugin[1], "http", &index.to_string(), "url"], problem);
                 }
             }
         }
         grants
     }
 
-    /// Whether a folder is there is told when the plugin is loaded, like whether its secrets are.
+    /// Doesn't check that the folders exist. Like secrets, they are checked when the plugin is loaded.
     fn folders(&mut self, plugin: &[&str; 2], raw: Vec<RawFolder>) -> Vec<FolderGrant> {
         let mut grants: Vec<FolderGrant> = Vec::new();
         for (index, raw) in raw.into_iter().enumerate() {
             let index = index.to_string();
             let path = [plugin[0], plugin[1], "files", &index];
-            // What is missing is a problem already.
+            // A missing key is already reported.
             let (Some(folder), Some(at)) = (raw.folder, raw.at) else {
                 continue;
             };
-            // One that is wrong is left out, and those behind it are no longer where the file has them.
-            if let Some(wrong) = check::wrong_folder(&at, &grants) {
-                self.report(&[&path[..], &["at"]].concat(), wrong);
+            // Reported here, because skipping it shifts the indices of the grants after it.
+            if let Some(problem) = check::folder_problem(&at, &grants) {
+                self.report(&[&path[..], &["at"]].concat(), problem);
                 continue;
             }
             let folder = self
@@ -293,50 +293,49 @@ impl Resolver<'_> {
         for (name, template) in raw {
             let path: Vec<&str> = path.iter().copied().chain([name.as_str()]).collect();
             if headers.iter().any(|header| header.name().eq_ignore_ascii_case(name)) {
-                let wrong = Wrong::new("the same header stands here twice, but for upper and lower case");
-                self.report(&path, wrong.hint("remove one of them"));
+                let problem = ValueProblem::new("this header appears twice; header names are case-insensitive");
+                self.report(&path, problem.hint("remove one of them"));
                 continue;
             }
             match AttachedHeader::new(name, template, secrets) {
                 Ok(header) => headers.push(header),
                 Err(error) => {
-                    let hint =
-                        "a header is `Name = \"Bearer ${secret:KEY}\"`, and [secrets] KEY says where it comes from";
-                    self.report(&path, Wrong::new(error.to_string()).hint(hint));
+                    let hint = "write `Name = \"Bearer ${secret:KEY}\"`, and set the source of KEY in [secrets]";
+                    self.report(&path, ValueProblem::new(error.to_string()).hint(hint));
                 }
             }
         }
         headers
     }
 
-    /// An existing file, or `None` where nothing is set.
+    /// An existing file, or `None` if nothing is set.
     fn file(&mut self, path: &[&str], text: &str) -> Option<PathBuf> {
         let file = self.path(path, text)?;
         let why = match std::fs::metadata(&file) {
             Ok(metadata) if metadata.is_file() => return Some(file),
             Ok(_) => "is not a file".to_owned(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
-            Err(error) => format!("cannot be read ({error})"),
+            Err(error) => format!("can't be read ({error})"),
         };
         self.report(
             path,
-            Wrong::new(format!("{}: {why}", quote(text)))
+            ValueProblem::new(format!("{}: {why}", quote(text)))
                 .hint(format!("relative paths start at {}", self.base(path).display())),
         );
         None
     }
 
-    /// A folder that exists or can be made, or `None` where nothing is set.
+    /// A folder that exists or can be created, or `None` if nothing is set.
     fn directory(&mut self, path: &[&str], text: &str) -> Option<PathBuf> {
         let folder = self.path(path, text)?;
         if std::fs::metadata(&folder).is_ok_and(|metadata| !metadata.is_dir()) {
-            self.report(path, Wrong::new(format!("{} is not a folder", quote(text))));
+            self.report(path, ValueProblem::new(format!("{} is not a folder", quote(text))));
         }
         Some(folder)
     }
 
     fn path(&self, path: &[&str], text: &str) -> Option<PathBuf> {
-        // Without the `.` that a relative path may have in it.
+        // `components` drops the `.` segments of a relative path.
         (!text.is_empty()).then(|| self.base(path).join(text).components().collect())
     }
 
@@ -347,9 +346,9 @@ impl Resolver<'_> {
         }
     }
 
-    fn report(&mut self, path: &[&str], wrong: Wrong) {
-        let origin = self.root.nearest(path).place().clone();
-        let Wrong { message, hint } = wrong;
+    fn report(&mut self, path: &[&str], problem: ValueProblem) {
+        let origin = self.root.nearest(path).value_origin().clone();
+        let ValueProblem { message, hint } = problem;
         self.problems.push(Problem {
             origin,
             key: self.root.key_of(path),
@@ -358,10 +357,10 @@ impl Resolver<'_> {
         });
     }
 
-    /// The schema was checked, so this is our fault if anything; still it must not pass.
-    fn inherited<T>(&mut self, result: serde_json::Result<T>) -> Option<T> {
+    /// Reports a failed merge. The schema has accepted the keys, so a failure is a bug, but it must not be ignored.
+    fn merged<T>(&mut self, result: serde_json::Result<T>) -> Option<T> {
         result
-            .map_err(|error| self.report(&["plugins"], Wrong::new(error.to_string())))
+            .map_err(|error| self.report(&["plugins"], ValueProblem::new(error.to_string())))
             .ok()
     }
 }
@@ -369,9 +368,9 @@ impl Resolver<'_> {
 fn secret_file(file: &Path) -> Result<Secret, String> {
     const LONGEST: u64 = 64 * KIB;
     match std::fs::metadata(file) {
-        Ok(metadata) if !metadata.is_file() => return Err("is none (it is not shown)".to_owned()),
+        Ok(metadata) if !metadata.is_file() => return Err("isn't a regular file (its path is not shown)".to_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err("does not exist (it is not shown)".to_owned());
+            return Err("does not exist (its path is not shown)".to_owned());
         }
         _ => {}
     }
@@ -383,7 +382,7 @@ fn secret_file(file: &Path) -> Result<Secret, String> {
     match read {
         Ok(secret) => Ok(Secret::trimmed(&secret)),
         Err(error) => Err(format!(
-            "cannot be read ({error}); it must be a text file in UTF-8 that this user can read"
+            "can't be read ({error}); it must be a text file in UTF-8 that this user can read"
         )),
     }
 }

@@ -1,4 +1,4 @@
-//! The JSON Schema of the configuration: made of the raw types, checked against, and printed by `config schema`.
+//! The JSON Schema of the configuration, generated from the raw types. It checks files, and `config schema` prints it.
 
 use std::borrow::Cow;
 
@@ -13,14 +13,14 @@ use super::raw::RawConfig;
 use super::source::{Node, Value};
 use super::usd;
 
-/// The schema of `cofferdam.toml`, with a description for every key and the default where there is one.
+/// The schema of `cofferdam.toml`, with every key's description and its default, if it has one.
 pub fn schema() -> Json {
-    let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(tidy));
+    let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(simplify_for_toml));
     settings.into_generator().into_root_schema_for::<RawConfig>().to_value()
 }
 
-/// What schemars says beyond what TOML can say: it has no null, and a default of a whole section is that of its keys.
-fn tidy(schema: &mut schemars::Schema) {
+/// Simplifies what schemars generates: TOML has no null, and a section's default repeats those of its keys.
+fn simplify_for_toml(schema: &mut schemars::Schema) {
     let Some(keywords) = schema.as_object_mut() else { return };
     let optional = keywords
         .get("anyOf")
@@ -46,11 +46,11 @@ fn tidy(schema: &mut schemars::Schema) {
     {
         keywords.remove("default");
     }
-    // A doc comment is broken into lines for the source's sake.
+    // Doc comments are wrapped for the source code.
     if let Some(Json::String(description)) = keywords.get_mut("description") {
         *description = description.replace('\n', " ");
     }
-    // Rust's own number formats mean nothing to others.
+    // Other tools don't know the number formats of Rust.
     if keywords
         .get("format")
         .and_then(Json::as_str)
@@ -60,7 +60,7 @@ fn tidy(schema: &mut schemars::Schema) {
     }
 }
 
-/// The schema, ready to be checked against.
+/// The schema and its validator.
 pub(super) struct Schema {
     document: Json,
     validator: Validator,
@@ -85,12 +85,12 @@ impl Schema {
         &self.document
     }
 
-    /// The part of the schema at a path of its keywords.
+    /// The part of the schema at a JSON pointer.
     pub(super) fn at(&self, pointer: &str) -> Option<&Json> {
         self.document.pointer(pointer)
     }
 
-    /// A schema, or the one that it refers to.
+    /// Follows the schema's `$ref`, if it has one.
     pub(super) fn follow<'a>(&'a self, schema: &'a Json) -> &'a Json {
         let target = schema
             .get("$ref")
@@ -99,35 +99,35 @@ impl Schema {
         target.and_then(|pointer| self.at(pointer)).unwrap_or(schema)
     }
 
-    /// The tree as JSON, each value in the form that the schema wants of it: money as the text it was written in, a
-    /// variable's text as it is where only a text will do.
-    pub(super) fn shape(&self, root: &Node) -> Json {
-        self.shape_as(root, Some(&self.document))
+    /// The tree as JSON, with each value converted to the form that the schema expects: money as its original text, and a
+    /// variable as its raw text where the schema expects a string.
+    pub(super) fn coerce(&self, root: &Node) -> Json {
+        self.coerce_as(root, Some(&self.document))
     }
 
-    fn shape_as(&self, node: &Node, schema: Option<&Json>) -> Json {
+    fn coerce_as(&self, node: &Node, schema: Option<&Json>) -> Json {
         let schema = schema.map(|schema| self.follow(schema));
         match &node.value {
             Value::Table(entries) => {
                 let entry = |(key, value): (&String, &Node)| {
                     let schema = schema.and_then(|schema| property(schema, key));
-                    (key.clone(), self.shape_as(value, schema))
+                    (key.clone(), self.coerce_as(value, schema))
                 };
                 Json::Object(entries.iter().map(entry).collect())
             }
             Value::Array(items) => {
                 let schema = schema.and_then(|schema| schema.get("items"));
-                Json::Array(items.iter().map(|item| self.shape_as(item, schema)).collect())
+                Json::Array(items.iter().map(|item| self.coerce_as(item, schema)).collect())
             }
             Value::String(text) => Json::String(text.clone()),
-            _ if is_variable(node) && schema.is_some_and(wants_text) => node.text.clone().into(),
+            _ if is_variable(node) && schema.is_some_and(expects_string) => node.text.clone().into(),
             Value::Boolean(value) => Json::Bool(*value),
-            Value::Number { text, .. } if schema.is_some_and(wants_money) => Json::String(text.clone()),
+            Value::Number { text, .. } if schema.is_some_and(expects_money) => Json::String(text.clone()),
             Value::Number { number, .. } => match (number, schema) {
-                (Some(number), Some(schema)) if wants_integer(schema) => whole(number),
+                (Some(number), Some(schema)) if expects_integer(schema) => float_to_integer(number),
                 (number, _) => number.clone().map_or(Json::Null, Json::Number),
             },
-            // Nothing here is a date, and null is refused everywhere.
+            // No key is a date, and the schema refuses null everywhere.
             Value::Datetime => Json::Null,
         }
     }
@@ -142,16 +142,16 @@ fn property<'a>(schema: &'a Json, key: &str) -> Option<&'a Json> {
     named.or_else(|| schema.get("additionalProperties"))
 }
 
-fn wants_text(schema: &Json) -> bool {
+fn expects_string(schema: &Json) -> bool {
     schema.get("type").and_then(Json::as_str) == Some("string")
 }
 
-fn wants_money(schema: &Json) -> bool {
+fn expects_money(schema: &Json) -> bool {
     let format = schema.get("format").and_then(Json::as_str);
     format.is_some_and(|format| [usd::FORMAT, usd::LIMIT_FORMAT].contains(&format))
 }
 
-fn wants_integer(schema: &Json) -> bool {
+fn expects_integer(schema: &Json) -> bool {
     match schema.get("type") {
         Some(Json::String(name)) => name == "integer",
         Some(Json::Array(names)) => names.iter().any(|name| name == "integer"),
@@ -159,8 +159,8 @@ fn wants_integer(schema: &Json) -> bool {
     }
 }
 
-/// JSON Schema takes `5.0` for an integer, which our readers do not.
-fn whole(number: &serde_json::Number) -> Json {
+/// JSON Schema accepts `5.0` as an integer, and serde doesn't.
+fn float_to_integer(number: &serde_json::Number) -> Json {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match number.as_f64() {
         Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < EXACT => Json::from(float as i64),
@@ -168,8 +168,8 @@ fn whole(number: &serde_json::Number) -> Json {
     }
 }
 
-/// The values that a schema of names allows.
-pub(super) fn names(schema: &Json) -> Vec<Cow<'_, str>> {
+/// The values that an enum schema allows.
+pub(super) fn enum_values(schema: &Json) -> Vec<Cow<'_, str>> {
     let names = schema.get("enum").and_then(Json::as_array);
     names
         .into_iter()
@@ -184,7 +184,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// Calls `see` with every schema within `schema`.
+    /// Calls `see` with every schema inside `schema`.
     fn visit(schema: &Json, see: &mut dyn FnMut(&Json)) {
         match schema {
             Json::Object(keywords) => {
@@ -197,13 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn it_is_a_valid_schema() {
+    fn the_schema_is_valid() {
         assert!(jsonschema::meta::is_valid(&schema()));
         Schema::new().unwrap();
     }
 
     #[test]
-    fn no_table_takes_unknown_keys() {
+    fn no_table_accepts_unknown_keys() {
         let mut tables = 0;
         visit(&schema(), &mut |schema| {
             if schema.get("type") == Some(&json!("object")) {
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn every_key_is_described_and_none_can_be_null() {
         let root = schema();
-        // A table says what it is itself, once for all keys that hold it.
+        // A table has its description in its own definition.
         let is_table = |property: &Json| {
             let name = property["$ref"].as_str().and_then(|name| name.strip_prefix("#/$defs/"));
             name.is_some_and(|name| root["$defs"][name].get("properties").is_some())

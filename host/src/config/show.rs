@@ -1,4 +1,4 @@
-//! The configuration in force, as TOML that can be loaded again and as JSON. Secrets are left out.
+//! The effective configuration, as TOML that can be loaded again and as JSON. Secrets are redacted.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::Config;
 use super::origins::Origins;
 use super::raw::RawConfig;
-use super::redact::{looks_secret, names_secret};
+use super::redact::{is_secret_name, looks_secret};
 use crate::telemetry::redact::MASK;
 
 pub(super) fn to_json(config: &Config) -> Json {
@@ -26,7 +26,7 @@ fn redact(json: &mut Json, key: &str) {
             let mut before = String::new();
             for item in items {
                 let text = item.as_str().unwrap_or_default().to_owned();
-                redact(item, name_of(key, &before, &text));
+                redact(item, item_name(key, &before, &text));
                 before = text;
             }
         }
@@ -34,8 +34,8 @@ fn redact(json: &mut Json, key: &str) {
     }
 }
 
-/// What names an item of a list: an option may stand apart from its value, `--token` before `…`.
-fn name_of<'a>(key: &'a str, before: &'a str, text: &str) -> &'a str {
+/// The name that applies to an item of a list: the option before it, as in `["--token", "…"]`, else the list's key.
+fn item_name<'a>(key: &'a str, before: &'a str, text: &str) -> &'a str {
     let is_option = |text: &str| text.starts_with('-') && !text.contains('=');
     match is_option(before) && !text.starts_with('-') {
         true => before,
@@ -43,26 +43,26 @@ fn name_of<'a>(key: &'a str, before: &'a str, text: &str) -> &'a str {
     }
 }
 
-/// `api_key_env` holds a name, whatever it is called, and so does `Bearer ${secret:NAME}`.
+/// Whether to redact a value. `api_key_env` and `Bearer ${secret:NAME}` contain only names, so they are kept.
 fn is_secret(key: &str, text: &str) -> bool {
-    // What is written for a model to read is no setting.
+    // Prose for the model often mentions such words, so only its text is checked.
     let is_prose = matches!(key, "system" | "fallback");
-    let named = !is_prose && ((names_secret(key) && key != "api_key_env") || assigns_secret(text));
-    !text.is_empty() && !refers_to_secret(text) && (named || looks_secret(text))
+    let named = !is_prose && ((is_secret_name(key) && key != "api_key_env") || assigns_secret(text));
+    !text.is_empty() && !is_secret_reference(text) && (named || looks_secret(text))
 }
 
-/// `--token=…`, `PASSWORD=…`, `https://…?user=7&token=…`, `Authorization: …`.
+/// Matches `--token=…`, `PASSWORD=…`, `https://…?user=7&token=…` and `Authorization: …`.
 fn assigns_secret(text: &str) -> bool {
     let is_name = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_');
     text.match_indices(['=', ':']).any(|(at, _)| {
         let before = &text[..at];
         let name = before.trim_end_matches(is_name).len();
-        text[at + 1..].chars().any(|character| !character.is_whitespace()) && names_secret(&before[name..])
+        text[at + 1..].chars().any(|character| !character.is_whitespace()) && is_secret_name(&before[name..])
     })
 }
 
-/// Whether the text is nothing but references to secrets, perhaps behind a word that says how they are used.
-fn refers_to_secret(text: &str) -> bool {
+/// Whether the text consists only of references to secrets and plain words such as `Bearer`.
+fn is_secret_reference(text: &str) -> bool {
     let mut pieces = text.split("${secret:");
     let is_word = |text: &str| {
         text.chars()
@@ -76,7 +76,7 @@ fn refers_to_secret(text: &str) -> bool {
 }
 
 pub(super) fn to_toml(config: &Config) -> String {
-    // All of it is tables, texts and numbers in range, which TOML can say.
+    // The raw types have only tables, strings and numbers in range, so this can't fail.
     let text = toml::to_string(&RawConfig::from(config)).unwrap_or_default();
     let mut annotations = Annotations {
         origins: &config.origins,
@@ -88,7 +88,7 @@ pub(super) fn to_toml(config: &Config) -> String {
     annotations.apply(text)
 }
 
-/// What is put into the plain text: a comment behind each value, and something else in the place of a secret.
+/// The edits to the plain TOML: a comment after each value, and a mask instead of each secret.
 struct Annotations<'a> {
     origins: &'a Origins,
     edits: Vec<(Range<usize>, String)>,
@@ -119,7 +119,7 @@ impl Annotations<'_> {
                 let mut before = "";
                 for item in items {
                     let text = item.get_ref().as_str().unwrap_or_default();
-                    if is_secret(name_of(key, before, text), text) {
+                    if is_secret(item_name(key, before, text), text) {
                         self.edits.push((item.span(), format!("\"{MASK}\"")));
                     }
                     before = text;

@@ -1,4 +1,4 @@
-//! Sizes in bytes as people write them: `128MiB`, `64 KiB`, `1GB`, or a plain number of bytes.
+//! Human-readable sizes in bytes: `128MiB`, `64 KiB`, `1GB`, or a plain number of bytes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::problem::Wrong;
+use super::problem::ValueProblem;
 use super::redact::quote;
 
 pub(super) const FORMAT: &str = "cofferdam-size";
@@ -27,7 +27,7 @@ const UNITS: [(&str, u64); 8] = [
     ("B", 1),
 ];
 
-/// How many of the units, from the first, are powers of two.
+/// The number of units at the start of the list that are powers of two.
 const BINARY_UNITS: usize = 3;
 
 /// A number of bytes above zero.
@@ -35,11 +35,11 @@ const BINARY_UNITS: usize = 3;
 pub(super) struct ByteSize(pub(super) u64);
 
 impl FromStr for ByteSize {
-    type Err = Wrong;
+    type Err = ValueProblem;
 
-    fn from_str(text: &str) -> Result<Self, Wrong> {
-        let wrong = |why: &str| {
-            Wrong::new(format!("{} is not a size: {why}", quote(text))).hint(
+    fn from_str(text: &str) -> Result<Self, ValueProblem> {
+        let problem = |why: &str| {
+            ValueProblem::new(format!("{} is not a size: {why}", quote(text))).hint(
                 "use a whole number with a unit: KiB, MiB, GiB (of 1024), KB, MB, GB (of 1000), for example \"128MiB\"",
             )
         };
@@ -51,26 +51,26 @@ impl FromStr for ByteSize {
         );
         let unit = unit.trim_start();
         if digits.is_empty() {
-            return Err(wrong("it must begin with a whole number"));
+            return Err(problem("it must begin with a whole number"));
         }
         if unit.starts_with('.') {
-            return Err(wrong("fractions have no place in it"));
+            return Err(problem("fractions are not allowed"));
         }
         let factor = match UNITS.iter().find(|(name, _)| *name == unit) {
             Some((_, factor)) => *factor,
             None if unit.is_empty() => 1,
-            None => return Err(wrong("its unit is unknown")),
+            None => return Err(problem("its unit is unknown")),
         };
         let bytes = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(factor));
         match bytes {
-            None => Err(wrong("it is too large")),
-            Some(0) => Err(Wrong::new("must be more than zero bytes")),
+            None => Err(problem("it is too large")),
+            Some(0) => Err(ValueProblem::new("must be more than zero bytes")),
             Some(bytes) => Ok(Self(bytes)),
         }
     }
 }
 
-/// With the largest binary unit that divides it.
+/// Uses the largest binary unit that divides the size.
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match UNITS[..BINARY_UNITS]
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_read_and_write() {
+    fn sizes_round_trip() {
         for (text, bytes, shown) in [
             ("128MiB", 128 * MIB, "128MiB"),
             ("1 MiB", MIB, "1MiB"),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_says_why() {
+    fn invalid_sizes_give_a_reason() {
         for (text, why) in [
             ("", "begin with a whole number"),
             ("MiB", "begin with a whole number"),
@@ -160,8 +160,8 @@ mod tests {
             ("0", "more than zero"),
             ("0MiB", "more than zero"),
         ] {
-            let wrong = text.parse::<ByteSize>().unwrap_err();
-            assert!(wrong.message.contains(why), "{text}: {wrong}");
+            let problem = text.parse::<ByteSize>().unwrap_err();
+            assert!(problem.message.contains(why), "{text}: {problem}");
         }
     }
 }

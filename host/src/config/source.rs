@@ -1,5 +1,5 @@
-//! The tree of values that the sources of a configuration add up to. Every value knows where it came from, and numbers
-//! keep their text, so that money stays exact.
+//! The tree of values merged from all sources of a configuration. Every value records its origin, and numbers keep their
+//! text, so that money stays exact.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,21 +12,21 @@ use toml::de::{DeInteger, DeTable, DeValue};
 use super::problem::{Origin, Problem};
 use crate::toml_text::{read_table, read_value};
 
-/// A value and where it stands.
+/// A value and its origin.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) value: Value,
     pub(super) origin: Origin,
-    /// Where the key stands that names the value; an item of a list has none.
+    /// The origin of the value's key; an item of a list has none.
     pub(super) key: Option<Origin>,
-    /// An environment variable's own text, of which `value` is one reading.
+    /// The raw text of an environment variable, from which `value` was parsed.
     pub(super) text: Option<String>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Boolean(bool),
-    /// `number` is absent for what JSON cannot hold: `nan`, `inf`.
+    /// `number` is absent for values that JSON can't represent: `nan`, `inf`.
     Number {
         text: String,
         number: Option<Number>,
@@ -47,15 +47,15 @@ impl Node {
         }
     }
 
-    /// Where to point when the key is meant.
-    pub(super) fn key_place(&self) -> &Origin {
+    /// The location to report for a problem with the key.
+    pub(super) fn key_origin(&self) -> &Origin {
         self.key.as_ref().unwrap_or(&self.origin)
     }
 
-    /// Where to point when the value is meant: a table's place is its key.
-    pub(super) fn place(&self) -> &Origin {
+    /// The location to report for a problem with the value: for a table, its key.
+    pub(super) fn value_origin(&self) -> &Origin {
         match self.value {
-            Value::Table(_) => self.key_place(),
+            Value::Table(_) => self.key_origin(),
             _ => &self.origin,
         }
     }
@@ -72,7 +72,7 @@ impl Node {
         path.iter().try_fold(self, |node, segment| node.child(segment.as_ref()))
     }
 
-    /// The nearest existing value on the way to `path`.
+    /// The deepest existing value on the way to `path`.
     pub(super) fn nearest<S: AsRef<str>>(&self, path: &[S]) -> &Self {
         let mut node = self;
         for segment in path {
@@ -84,7 +84,7 @@ impl Node {
         node
     }
 
-    /// `path` as TOML writes it; indices of lists in brackets.
+    /// `path` in TOML notation, with indices of lists in brackets.
     pub(super) fn key_of<S: AsRef<str>>(&self, path: &[S]) -> String {
         let mut key = String::new();
         let mut node = Some(self);
@@ -104,7 +104,7 @@ impl Node {
     }
 }
 
-/// Goes one step further down a path.
+/// Appends one segment to a key in TOML notation.
 pub(super) fn push_segment(out: &mut String, segment: &str, is_index: bool) {
     if is_index {
         out.push_str(&format!("[{segment}]"));
@@ -121,7 +121,7 @@ pub(super) fn push_segment(out: &mut String, segment: &str, is_index: bool) {
     }
 }
 
-/// A TOML text and what to call it.
+/// A TOML text and the name of its file.
 pub(super) struct Source {
     text: String,
     /// `None`: the built-in text.
@@ -130,7 +130,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// `path` is how messages name the file.
+    /// `path` is the file's name in messages.
     pub(super) fn file(path: &Path, text: String) -> Self {
         Self::new(text, Some(path.to_owned()))
     }
@@ -150,8 +150,8 @@ impl Source {
         }
     }
 
-    /// Reads the text. Where its syntax is wrong, what could be read is not to be trusted and is left out; the parser
-    /// goes on as far as it can, to find the other errors too.
+    /// Parses the text. After a syntax error the parser continues, to find other errors too, but returns no tree, because a
+    /// partial tree would be misleading.
     pub(super) fn parse(&self, problems: &mut Vec<Problem>) -> Option<Node> {
         let errors = match read_table(&self.text) {
             Ok(table) => {
@@ -167,7 +167,7 @@ impl Source {
         let mut last_line = None;
         for error in errors {
             let origin = self.origin(error.span.unwrap_or(0..0));
-            // A parser that lost its way complains about the rest of the line too.
+            // After an error the parser also reports the rest of the line, so only the first error per line is kept.
             let line = match &origin {
                 Origin::File { line, .. } => Some(*line),
                 _ => None,
@@ -226,7 +226,7 @@ impl Source {
     }
 }
 
-/// The value of an environment variable: TOML where it reads as such, else the text itself.
+/// The value of an environment variable: parsed as TOML if possible, else the raw text.
 pub(super) fn read_variable(name: &str, text: &str) -> Node {
     let value = match read_value(text.trim()) {
         Ok(value) => variable_value(name, value),
@@ -316,15 +316,15 @@ mod tests {
     }
 
     #[test]
-    fn values_know_their_place() {
+    fn values_record_their_location() {
         let root = parse("# é\n[a.b]\n  k = [1,\n \"é\", 2]\nt = { x = 0x10 }\n");
-        assert_eq!(root.find(&["a", "b"]).unwrap().place(), &at(2, 4));
-        assert_eq!(root.find(&["a", "b", "k"]).unwrap().key_place(), &at(3, 3));
-        assert_eq!(root.find(&["a", "b", "k"]).unwrap().place(), &at(3, 7));
+        assert_eq!(root.find(&["a", "b"]).unwrap().value_origin(), &at(2, 4));
+        assert_eq!(root.find(&["a", "b", "k"]).unwrap().key_origin(), &at(3, 3));
+        assert_eq!(root.find(&["a", "b", "k"]).unwrap().value_origin(), &at(3, 7));
         assert_eq!(root.find(&["a", "b", "k", "2"]).unwrap().origin, at(4, 7));
         assert_eq!(root.key_of(&["a", "b", "k", "2"]), "a.b.k[2]");
         assert_eq!(root.key_of(&["a", "x y", ""]), "a.\"x y\".\"\"");
-        assert_eq!(root.nearest(&["a", "b", "none", "at all"]).place(), &at(2, 4));
+        assert_eq!(root.nearest(&["a", "b", "none", "at all"]).value_origin(), &at(2, 4));
         let Value::Number { text, number } = &root.find(&["a", "b", "t", "x"]).unwrap().value else {
             panic!()
         };
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn syntax_errors_are_reported_together_one_a_line() {
+    fn syntax_errors_are_reported_together_one_per_line() {
         let mut problems = Vec::new();
         let text = "[model\nx = 1\ny = = = 2\n";
         assert!(
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_is_toml_or_else_text() {
+    fn a_variable_is_parsed_as_toml_else_kept_as_text() {
         let value = |text: &str| read_variable("X", text).value;
         assert!(matches!(value("5"), Value::Number { .. }));
         assert!(matches!(value(" true "), Value::Boolean(true)));

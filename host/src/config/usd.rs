@@ -1,4 +1,4 @@
-//! Amounts of money, exact, and limits that can be lifted.
+//! Exact amounts of money, and limits that can be `unlimited`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,11 +7,11 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::problem::Wrong;
+use super::problem::ValueProblem;
 use super::redact::quote;
 use crate::money::{MoneyError, NanoUsd};
 
-/// Values of these formats reach us as the text in the source, numbers too: a float would not be exact.
+/// Values in these formats arrive as their source text, even numbers, because a float would not be exact.
 pub(super) const FORMAT: &str = "cofferdam-usd";
 pub(super) const LIMIT_FORMAT: &str = "cofferdam-usd-limit";
 
@@ -21,50 +21,52 @@ const UNLIMITED: &str = "unlimited";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Usd(pub(super) NanoUsd);
 
-/// A limit in US dollars; `None`: no limit.
+/// A limit in US dollars. `None`: no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct UsdLimit(pub(super) Option<NanoUsd>);
 
 impl FromStr for Usd {
-    type Err = Wrong;
+    type Err = ValueProblem;
 
-    fn from_str(text: &str) -> Result<Self, Wrong> {
+    fn from_str(text: &str) -> Result<Self, ValueProblem> {
         text.parse().map(Self).map_err(|error| match error {
-            MoneyError::NotDecimal(_) => Wrong::new(format!("{} is not an amount in US dollars", quote(text)))
+            MoneyError::NotDecimal(_) => ValueProblem::new(format!("{} is not an amount in US dollars", quote(text)))
                 .hint("use a decimal without sign and exponent, such as 1.50"),
-            MoneyError::TooPrecise(_) => Wrong::new(format!("{} has more than nine decimals", quote(text))),
-            MoneyError::TooLarge(_) => Wrong::new(format!("{} is more than this program can count", quote(text))),
+            MoneyError::TooPrecise(_) => ValueProblem::new(format!("{} has more than nine decimals", quote(text))),
+            MoneyError::TooLarge(_) => {
+                ValueProblem::new(format!("{} is larger than Cofferdam can represent", quote(text)))
+            }
         })
     }
 }
 
 impl FromStr for UsdLimit {
-    type Err = Wrong;
+    type Err = ValueProblem;
 
-    fn from_str(text: &str) -> Result<Self, Wrong> {
+    fn from_str(text: &str) -> Result<Self, ValueProblem> {
         if text == UNLIMITED {
             return Ok(Self(None));
         }
         match text.parse::<Usd>() {
             Ok(Usd(amount)) => {
                 let limit = Self(Some(amount));
-                limit.wrong().map_or(Ok(limit), Err)
+                limit.problem().map_or(Ok(limit), Err)
             }
-            Err(wrong) => Err(wrong.hint("use a decimal such as 1.50, or \"unlimited\" for no limit")),
+            Err(problem) => Err(problem.hint("use a decimal such as 1.50, or \"unlimited\" for no limit")),
         }
     }
 }
 
 impl UsdLimit {
-    /// What is wrong with a limit that is an amount.
-    pub(super) fn wrong(self) -> Option<Wrong> {
+    /// The problem with a limit of zero.
+    pub(super) fn problem(self) -> Option<ValueProblem> {
         let hint = "set an amount, or \"unlimited\" for no limit";
-        let nothing = || Wrong::new("a limit of nothing would refuse every request").hint(hint);
-        (self.0 == Some(NanoUsd::ZERO)).then(nothing)
+        let zero = || ValueProblem::new("a limit of zero would refuse every request").hint(hint);
+        (self.0 == Some(NanoUsd::ZERO)).then(zero)
     }
 }
 
-/// All decimals that count, and at least two: unlike the amounts of a report this one must read back unchanged.
+/// All significant decimals, and at least two. Unlike amounts in a report, this text must parse to the same amount.
 impl fmt::Display for Usd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const DECIMALS_BELOW_CENTS: usize = 7;
@@ -149,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_read_back_unchanged() {
+    fn amounts_round_trip() {
         for (text, shown) in [
             ("1", "1.00"),
             ("0.1", "0.10"),
@@ -163,21 +165,21 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_can_be_lifted_and_is_never_zero() {
+    fn a_limit_can_be_unlimited_but_not_zero() {
         assert_eq!("unlimited".parse(), Ok(UsdLimit(None)));
         assert_eq!("0.5".parse(), Ok(UsdLimit(Some(NanoUsd::from_nanos(500_000_000)))));
         for text in ["0", "0.0", "-1", "none", ""] {
-            let wrong = text.parse::<UsdLimit>().unwrap_err();
-            assert!(wrong.hint.unwrap().contains("unlimited"), "{text}");
+            let problem = text.parse::<UsdLimit>().unwrap_err();
+            assert!(problem.hint.unwrap().contains("unlimited"), "{text}");
         }
     }
 
     #[test]
-    fn nonsense_says_why() {
+    fn invalid_amounts_give_a_reason() {
         for (text, why) in [
             ("1e3", "not an amount"),
             ("0.0000000001", "more than nine decimals"),
-            ("99999999999999", "more than this program can count"),
+            ("99999999999999", "larger than Cofferdam can represent"),
         ] {
             assert!(text.parse::<Usd>().unwrap_err().message.contains(why), "{text}");
         }

@@ -1,18 +1,18 @@
-//! What the schema says against a configuration, in our words, with the place of each value; and the configuration
-//! without what is wrong, so that the checks after this one still see all the rest.
+//! Turns schema violations into problems with plain messages and locations. Removes the invalid values, so that later
+//! checks still see the rest of the configuration.
 
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use serde_json::Value as Json;
 
 use super::format;
-use super::problem::{Problem, Wrong};
-use super::redact::{names_secret, quote};
-use super::schema::{Schema, names};
+use super::problem::{Problem, ValueProblem};
+use super::redact::{is_secret_name, quote};
+use super::schema::{Schema, enum_values};
 use super::source::{Node, Value};
 
-/// Adds a problem for every violation and takes what violates out of `json`.
-pub(super) fn remove(schema: &Schema, root: &Node, json: &mut Json, problems: &mut Vec<Problem>) {
-    let mut wrong_paths: Vec<Vec<String>> = Vec::new();
+/// Adds a problem for every violation and removes the invalid values from `json`.
+pub(super) fn report_and_remove(schema: &Schema, root: &Node, json: &mut Json, problems: &mut Vec<Problem>) {
+    let mut invalid_paths: Vec<Vec<String>> = Vec::new();
     for error in schema.validator().iter_errors(json) {
         let path: Vec<String> = error
             .instance_path()
@@ -20,7 +20,7 @@ pub(super) fn remove(schema: &Schema, root: &Node, json: &mut Json, problems: &m
             .map(|segment| segment.to_string())
             .collect();
         let (parent, _) = error.schema_path().as_str().rsplit_once('/').unwrap_or_default();
-        let place = Place {
+        let violation = Violation {
             schema,
             root,
             path: &path,
@@ -30,33 +30,34 @@ pub(super) fn remove(schema: &Schema, root: &Node, json: &mut Json, problems: &m
             Kind::AdditionalProperties { unexpected } => {
                 for key in unexpected {
                     let path: Vec<String> = path.iter().chain([key]).cloned().collect();
-                    problems.push(place.unknown(&path, key));
-                    wrong_paths.push(path);
+                    problems.push(violation.unknown(&path, key));
+                    invalid_paths.push(path);
                 }
             }
-            Kind::Required { property } => problems.push(place.missing(property.as_str().unwrap_or_default())),
-            // One word about a value is enough.
-            _ if wrong_paths.contains(&path) => {}
-            // Whatever stands there may well be a secret itself.
+            Kind::Required { property } => problems.push(violation.missing(property.as_str().unwrap_or_default())),
+            // Each value is reported once.
+            _ if invalid_paths.contains(&path) => {}
+            // The value may be the secret itself, so the message doesn't quote it.
             _ if path.first().is_some_and(|section| section == "secrets") => {
                 let hint = "write NAME = { env = \"VARIABLE\" } or NAME = { file = \"path\" }";
-                let wrong = Wrong::new("is not where a secret comes from (the value is not shown)");
-                problems.push(place.problem(&path, wrong.hint(hint)));
-                wrong_paths.push(path);
+                let problem = ValueProblem::new("must be the source of a secret (the value is not shown)");
+                problems.push(violation.problem(&path, problem.hint(hint)));
+                invalid_paths.push(path);
             }
             kind => {
-                problems.push(place.problem(&path, place.wrong(kind)));
-                wrong_paths.push(path);
+                problems.push(violation.problem(&path, violation.describe(kind)));
+                invalid_paths.push(path);
             }
         }
     }
-    for path in &wrong_paths {
-        take_out(json, path);
+    for path in &invalid_paths {
+        remove_value(json, path);
     }
 }
 
-/// An item of a list leaves a gap, so that those after it keep their places; where a gap can't be, the list goes too.
-fn take_out(json: &mut Json, path: &[String]) {
+/// An item in a list of tables is replaced with an empty table, so that the items after it keep their indices. Any other
+/// list is removed as a whole.
+fn remove_value(json: &mut Json, path: &[String]) {
     let Some((last, parents)) = path.split_last() else {
         *json = Json::Object(serde_json::Map::new());
         return;
@@ -72,15 +73,15 @@ fn take_out(json: &mut Json, path: &[String]) {
             let holds_tables = items.iter().any(Json::is_object);
             match last.parse::<usize>().ok().and_then(|index| items.get_mut(index)) {
                 Some(item) if holds_tables => *item = Json::Object(serde_json::Map::new()),
-                _ => take_out(json, parents),
+                _ => remove_value(json, parents),
             }
         }
         _ => {}
     }
 }
 
-/// A violation's place: in the configuration, and in the schema.
-struct Place<'a> {
+/// A violation, with its location in the configuration and in the schema.
+struct Violation<'a> {
     schema: &'a Schema,
     root: &'a Node,
     path: &'a [String],
@@ -88,14 +89,14 @@ struct Place<'a> {
     expected: &'a Json,
 }
 
-impl Place<'_> {
-    fn problem(&self, path: &[String], wrong: Wrong) -> Problem {
-        let origin = self.root.nearest(path).place().clone();
+impl Violation<'_> {
+    fn problem(&self, path: &[String], problem: ValueProblem) -> Problem {
+        let origin = self.root.nearest(path).value_origin().clone();
         Problem {
             origin,
             key: self.root.key_of(path),
-            message: wrong.message,
-            hint: wrong.hint,
+            message: problem.message,
+            hint: problem.hint,
         }
     }
 
@@ -108,29 +109,29 @@ impl Place<'_> {
         let description = property
             .and_then(|property| property.get("description"))
             .and_then(Json::as_str);
-        let mut problem = self.problem(&path, Wrong::new("this key is missing"));
+        let mut problem = self.problem(&path, ValueProblem::new("this key is missing"));
         problem.hint = description.map(|text| text.trim_end_matches('.').to_owned());
         problem
     }
 
     fn unknown(&self, path: &[String], key: &str) -> Problem {
-        let origin = self.root.nearest(path).key_place().clone();
-        let wrong = if path.len() == 2 && path[0] == "model" && (names_secret(key) || key == "key") {
-            Wrong::new("an API key has no place in a configuration file (the value is not shown)")
+        let origin = self.root.nearest(path).key_origin().clone();
+        let problem = if path.len() == 2 && path[0] == "model" && (is_secret_name(key) || key == "key") {
+            ValueProblem::new("an API key must not be in a configuration file (the value is not shown)")
                 .hint("put the key into an environment variable and its name here: api_key_env = \"ANTHROPIC_API_KEY\"")
         } else {
-            Wrong {
+            ValueProblem {
                 message: "unknown key".to_owned(),
                 hint: self.suggestion(key),
             }
         };
         Problem {
             origin,
-            ..self.problem(path, wrong)
+            ..self.problem(path, problem)
         }
     }
 
-    /// The key that was meant: a similar one here, or the same one in another section, or else what there is.
+    /// A hint for the intended key: a similar key here, else the same key in another section, else the list of keys here.
     fn suggestion(&self, key: &str) -> Option<String> {
         let known: Vec<&str> = keys(self.expected).collect();
         if let Some(similar) = similar(key, known.iter().copied()) {
@@ -147,18 +148,18 @@ impl Place<'_> {
         (!known.is_empty()).then(|| format!("the keys here are {}", list(known, "and")))
     }
 
-    fn wrong(&self, kind: &Kind) -> Wrong {
+    fn describe(&self, kind: &Kind) -> ValueProblem {
         let node = self.root.nearest(self.path);
         match kind {
-            Kind::Type { kind } => self.wrong_type(kind, node),
+            Kind::Type { kind } => self.describe_type(kind, node),
             Kind::Format { format } => match (format::find(format), &node.value) {
                 (Some(format), Value::String(text) | Value::Number { text, .. }) => (format.check)(text)
                     .err()
-                    .unwrap_or_else(|| Wrong::new(format!("expected {}", format.expected))),
-                _ => Wrong::new("is not in the form that is expected here"),
+                    .unwrap_or_else(|| ValueProblem::new(format!("expected {}", format.expected))),
+                _ => ValueProblem::new("has the wrong format"),
             },
             Kind::Enum { .. } => {
-                let known = names(self.expected);
+                let known = enum_values(self.expected);
                 let text = match &node.value {
                     Value::String(text) => text.as_str(),
                     _ => "",
@@ -168,25 +169,31 @@ impl Place<'_> {
                     .map(|name| format!("did you mean \"{name}\"?"));
                 let options = list(known.iter().map(AsRef::as_ref), "or");
                 let message = format!("expected {options}, found {}", self.found(node));
-                Wrong { message, hint }
+                ValueProblem { message, hint }
             }
-            Kind::Minimum { limit } if is_zero(node) => Wrong::new(format!("must not be zero, but at least {limit}")),
-            Kind::Minimum { limit } => Wrong::new(format!("must be at least {limit}, found {}", self.found(node))),
-            Kind::Maximum { limit } => Wrong::new(format!("must be at most {limit}, found {}", self.found(node))),
-            Kind::MinLength { .. } | Kind::MinItems { .. } => Wrong::new("must not be empty"),
-            Kind::MaxLength { limit } => Wrong::new(format!("must not be longer than {limit} characters")),
-            _ => Wrong::new("is not allowed here"),
+            Kind::Minimum { limit } if is_zero(node) => {
+                ValueProblem::new(format!("must not be zero, but at least {limit}"))
+            }
+            Kind::Minimum { limit } => {
+                ValueProblem::new(format!("must be at least {limit}, found {}", self.found(node)))
+            }
+            Kind::Maximum { limit } => {
+                ValueProblem::new(format!("must be at most {limit}, found {}", self.found(node)))
+            }
+            Kind::MinLength { .. } | Kind::MinItems { .. } => ValueProblem::new("must not be empty"),
+            Kind::MaxLength { limit } => ValueProblem::new(format!("must not be longer than {limit} characters")),
+            _ => ValueProblem::new("is not allowed here"),
         }
     }
 
-    /// What stands there instead; the value itself only where it can hardly be a secret.
+    /// Describes the actual value. Quotes it only where it is unlikely to be a secret.
     fn found(&self, node: &Node) -> String {
         let holds = |section: &str| self.path.iter().any(|segment| segment == section);
-        let names_secret = self.path.last().is_some_and(|key| names_secret(key));
+        let is_secret_name = self.path.last().is_some_and(|key| is_secret_name(key));
         let is_private =
-            ["secrets", "env", "args", "headers"].into_iter().any(holds) || (holds("config") && names_secret);
+            ["secrets", "env", "args", "headers"].into_iter().any(holds) || (holds("config") && is_secret_name);
         let quote = |text: &str| match is_private {
-            true => "(it is not shown)".to_owned(),
+            true => "(not shown)".to_owned(),
             false => quote(text),
         };
         match &node.value {
@@ -200,13 +207,13 @@ impl Place<'_> {
         }
     }
 
-    fn wrong_type(&self, kind: &TypeKind, node: &Node) -> Wrong {
+    fn describe_type(&self, kind: &TypeKind, node: &Node) -> ValueProblem {
         let format = self
             .expected
             .get("format")
             .and_then(Json::as_str)
             .and_then(format::find);
-        let known = names(self.expected);
+        let known = enum_values(self.expected);
         let expected = match format {
             Some(format) => format.expected.to_owned(),
             None if !known.is_empty() => list(known.iter().map(AsRef::as_ref), "or"),
@@ -230,10 +237,10 @@ impl Place<'_> {
             ("a list", _) => Some("a list is written as [value, value]"),
             _ => None,
         };
-        let wrong = Wrong::new(format!("expected {expected}, found {}", self.found(node)));
-        Wrong {
+        let problem = ValueProblem::new(format!("expected {expected}, found {}", self.found(node)));
+        ValueProblem {
             hint: hint.map(str::to_owned),
-            ..wrong
+            ..problem
         }
     }
 }
@@ -270,7 +277,7 @@ fn list<'a>(names: impl IntoIterator<Item = &'a str>, conjunction: &str) -> Stri
     }
 }
 
-/// The nearest of `candidates`, if it is near enough to have been meant.
+/// The most similar candidate, if it is similar enough to be a typo.
 fn similar<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     const NEAR: f64 = 0.75;
     candidates

@@ -1,6 +1,5 @@
 //! What one turn asks of a model, and what it answers.
 
-
 use super::ToolDefinitions;
 use crate::events::Usage;
 use crate::transcript::{Block, Message, ToolUse};

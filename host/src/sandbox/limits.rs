@@ -17,8 +17,8 @@ pub(crate) struct Limit {
     pub(crate) name: &'static str,
     /// The doc comment, line by line.
     pub(crate) doc: &'static [&'static str],
-    pub(crate) least: LimitValue,
-    pub(crate) most: LimitValue,
+    pub(crate) min: LimitValue,
+    pub(crate) max: LimitValue,
     pub(crate) get: fn(&Limits) -> LimitValue,
     /// Returns whether the field can hold the value.
     pub(crate) set: fn(&mut Limits, LimitValue) -> bool,
@@ -61,9 +61,9 @@ impl Field for Duration {
     }
 }
 
-/// Makes [`Limits`] and [`Limits::ALL`] of lines `name: type = default, unit in least, most;`, both ends included.
+/// Makes [`Limits`] and [`Limits::ALL`] of lines `name: type = default, unit in min, max;`, both ends included.
 macro_rules! limits {
-    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr, $unit:ident in $least:expr, $most:expr;)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr, $unit:ident in $min:expr, $max:expr;)+) => {
         /// The limits of one tool call. Defaults hold host-wide; a plugin can have its own.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Limits {
@@ -85,8 +85,8 @@ macro_rules! limits {
             pub(crate) const ALL: &'static [Limit] = &[$(Limit {
                 name: stringify!($name),
                 doc: &[$($doc),+],
-                least: LimitValue::$unit($least),
-                most: LimitValue::$unit($most),
+                min: LimitValue::$unit($min),
+                max: LimitValue::$unit($max),
                 get: |limits| LimitValue::$unit(limits.$name.into()),
                 set: |limits, value| Field::from_value(value).map(|value| limits.$name = value).is_some(),
             },)+];

@@ -27,7 +27,7 @@ const NONSENSE: &[Nonsense] = &[
     (
         |config| config.model.base_url = "https://u:hunter2@x/".parse().unwrap(),
         "model.base_url",
-        "a URL must not hold a user name or a password",
+        "a URL must not contain a user name or a password",
     ),
     (
         |config| {
@@ -146,7 +146,7 @@ const NONSENSE: &[Nonsense] = &[
     (
         |config| config.budget.daily = Some(NanoUsd::ZERO),
         "budget.daily_usd",
-        "a limit of nothing would refuse every request",
+        "a limit of zero would refuse every request",
     ),
     (
         |config| config.engine.stack = 0,
@@ -221,22 +221,22 @@ const NONSENSE: &[Nonsense] = &[
     (
         |config| config.plugins[0].grants.files = vec![folder("/data"), folder("/data")],
         "plugins.faulty.files[1].at",
-        "`/data` is where another folder is",
+        "`/data` is already taken by another folder",
     ),
     (
         |config| set_variable(config, "A=B", "c"),
         "plugins.faulty.env.\"A=B\"",
-        "is no name of a variable: it is empty, or holds `=` or NUL",
+        "isn't a valid variable name: it is empty or contains `=` or NUL",
     ),
     (
         |config| set_variable(config, "A", "b\0c"),
         "plugins.faulty.env.A",
-        "holds a NUL, where a variable would end",
+        "contains a NUL, which would end the variable",
     ),
     (
         |config| config.plugins[0].grants.arguments = vec!["a".to_owned(), "b\0".to_owned()],
         "plugins.faulty.args[1]",
-        "holds a NUL, where an argument would end",
+        "contains a NUL, which would end the argument",
     ),
     (
         |config| set_tool(config, "not one", ToolSettings::default()),

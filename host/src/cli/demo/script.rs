@@ -1,4 +1,4 @@
-//! What the simulated model says, turn by turn.
+//! The script of the simulated model, turn by turn.
 
 use std::time::Duration;
 
@@ -8,33 +8,33 @@ use crate::simulator::{Answer, MessageAnswer, Script, StreamOptions, ToolCall};
 
 pub const PROMPT: &str = "What is 25 * 17, and what is the weather in Boston?";
 
-/// Tools of the plugin `faulty` that the model is made to try.
+/// Tools of the `faulty` plugin that the script calls.
 pub const LOOPING: &str = "loop_forever";
 pub const CRASHING: &str = "panic";
 
-/// The API is overloaded, then limits the rate; from the third attempt on it answers.
+/// The first attempt fails as overloaded and the second as rate-limited; from the third on, the API answers.
 pub fn script() -> Script {
     Script::new()
         .answer(Answer::error(529))
         .answer(Answer::error(429).header("retry-after", "1"))
-        .answer(says(
+        .answer(message(
             "Let me calculate that, and look at the sky over Boston.",
             vec![ToolCall::new("calculate", json!({ "expression": "25 * 17" })), weather("Boston")],
         ))
-        .answer(says(
+        .answer(message(
             "25 * 17 = {{result:calculate}}. The weather in Boston: {{result:get_weather}}.\n\
              Before I compare it with other cities I try two tools that I was also given.",
             vec![ToolCall::new(LOOPING, json!({})), ToolCall::new(CRASHING, json!({}))],
         ))
-        .answer(says(
+        .answer(message(
             "Both were stopped, and I can go on. Now the other cities, Paris first.",
             vec![weather("Paris")],
         ))
-        .answer(says(
+        .answer(message(
             "The weather service seems to be down. I try three more.",
             vec![weather("Tokyo"), weather("London"), weather("Berlin")],
         ))
-        .answer(says(
+        .answer(message(
             "So 25 * 17 = {{result:calculate}}, and the weather in Boston is what I said above. About the other cities I was \
              told: {{result:get_weather}}",
             Vec::new(),
@@ -45,7 +45,7 @@ fn weather(city: &str) -> ToolCall {
     ToolCall::new("get_weather", json!({ "location": city }))
 }
 
-fn says(text: &str, tools: Vec<ToolCall>) -> Answer {
+fn message(text: &str, tools: Vec<ToolCall>) -> Answer {
     let stream = StreamOptions {
         chunk: 12,
         chunk_delay: Duration::from_millis(25),

@@ -1,4 +1,4 @@
-//! What is wrong with a file is said with its place, its key and a hint, and all of it at once.
+//! All problems of a file are reported at once, each with its location, its key and a hint.
 
 use proptest::prelude::*;
 
@@ -86,7 +86,7 @@ fn units() {
 }
 
 #[test]
-fn zero_and_nonsense() {
+fn zero_and_out_of_range_values() {
     check(
         "[limits]\nfuel = 0\ntimeout = \"0s\"\nmemory = 0\nhandles = -1\nlog_bytes = \"0B\"\nstack = \"1GiB\"\nhost_concurrency = 99999999999999999999",
         &[
@@ -110,7 +110,7 @@ fn zero_and_nonsense() {
 }
 
 #[test]
-fn an_inherited_value_is_blamed_once() {
+fn an_inherited_value_is_reported_once() {
     let text = "[limits]\nmemory = 1\n[plugins.a]\ncomponent = \"builtin:faulty\"\n[plugins.b]\ncomponent = \"builtin:faulty\"";
     check(
         text,
@@ -135,7 +135,7 @@ fn contradictions() {
 }
 
 #[test]
-fn the_simulator_is_on_this_machine() {
+fn the_simulator_must_be_on_loopback() {
     let hint = "`cofferdam simulate SCRIPT` starts a simulator and prints its address; `cofferdam demo` has its own";
     check(
         "[model]\nprovider = \"simulated\"",
@@ -158,7 +158,7 @@ fn money() {
     check(
         "[budget]\nsession_usd = 0\ndaily_usd = -1.5\n[alerts]\nsession_cost_usd = 1e-3",
         &[
-            "c.toml:2:15: budget.session_usd: a limit of nothing would refuse every request | set an amount, or \"unlimited\" for no limit",
+            "c.toml:2:15: budget.session_usd: a limit of zero would refuse every request | set an amount, or \"unlimited\" for no limit",
             "c.toml:3:13: budget.daily_usd: `-1.5` is not an amount in US dollars | use a decimal such as 1.50, or \"unlimited\" for no limit",
             "c.toml:5:20: alerts.session_cost_usd: `1e-3` is not an amount in US dollars | use a decimal without sign and exponent, such as 1.50",
         ],
@@ -208,15 +208,15 @@ fn plugins() {
         "[plugins.\"a b\"]\ncomponent = \"builtin:wether\"\ndigest = \"sha256:12\"\nconfig = { n = 1 }",
         &[
             "c.toml:1:10: plugins.\"a b\": `a b` is not a legal name | use 1 to 64 letters, digits, `_` and `-`, without accents",
-            "c.toml:2:13: plugins.\"a b\".component: there is no built-in plugin `wether` | there are `builtin:calculator`, `builtin:weather`, `builtin:faulty`",
-            "c.toml:3:10: plugins.\"a b\".digest: `sha256:12` is not a digest | use `sha256:` and 64 hexadecimal digits, as `cofferdam tool inspect` prints it; empty: no pin",
+            "c.toml:2:13: plugins.\"a b\".component: there is no built-in plugin `wether` | the built-in plugins are `builtin:calculator`, `builtin:weather`, `builtin:faulty`",
+            "c.toml:3:10: plugins.\"a b\".digest: `sha256:12` is not a digest | use `sha256:` and 64 hexadecimal digits, as `cofferdam tool inspect` prints it, or leave it empty for no pin",
             "c.toml:4:16: plugins.\"a b\".config.n: expected a string, found the number `1` | put it in quotes",
         ],
     );
 }
 
 #[test]
-fn grants_after_a_wrong_one_are_still_checked() {
+fn grants_after_an_invalid_one_are_still_checked() {
     let text = "[plugins.p]\ncomponent = \"builtin:weather\"\nhttp = [\n\"https://x/\",\n{ url = \"ftp://x/\" },\n{ methods = [\"get\"] },\n{ url = \"https://\", methods = [] },\n]";
     let grant = "a grant is scheme://host[:port][/path-prefix]";
     check(
@@ -233,7 +233,7 @@ fn grants_after_a_wrong_one_are_still_checked() {
 }
 
 #[test]
-fn two_tools_of_one_name() {
+fn duplicate_tool_names() {
     let text = "[plugins.a]\ncomponent = \"builtin:faulty\"\ntools.x.name = \"same\"\n[plugins.b]\ncomponent = \"builtin:faulty\"\ntools.same = {}\ntools.\"b c\" = {}\ntools.\"é\".name = \"ok\"";
     check(
         text,
@@ -245,7 +245,7 @@ fn two_tools_of_one_name() {
 }
 
 #[test]
-fn syntax_errors_come_all_at_once_and_alone() {
+fn syntax_errors_suppress_other_checks_of_the_file() {
     let found = problems(
         "[model]\nmodel = \nmodle = 1\n[agent\nname = \"x\"\n",
         &[("COFFERDAM_X__", "1")],
@@ -263,15 +263,15 @@ fn syntax_errors_come_all_at_once_and_alone() {
 }
 
 #[test]
-fn problems_of_every_kind_come_together_in_the_order_of_the_file() {
+fn problems_are_sorted_by_their_location_in_the_file() {
     let text = "[retry]\nmax_delay = \"1ms\"\n[model]\nmodle = 1\nstream = 1\n[limits]\nfuel = 0\n[plugins.p]\ncomponent = \"none\"\n";
     let found = problems(text, &[("COFFERDAM_MODEL__MAX_TOKENS", "0")]);
-    let places: Vec<_> = found
+    let locations: Vec<_> = found
         .iter()
         .map(|problem| problem.split(": ").next().unwrap())
         .collect();
     assert_eq!(
-        places,
+        locations,
         [
             "c.toml:2:13",
             "c.toml:4:1",
@@ -289,7 +289,7 @@ fn problems_of_every_kind_come_together_in_the_order_of_the_file() {
 }
 
 #[test]
-fn secrets_are_not_repeated() {
+fn messages_do_not_quote_secrets() {
     let key = "sk-ant-api03-abcdefghijklmnopqrstuvwxyz";
     let text = format!(
         "[model]\napi_key = \"{key}\"\napi_key_env = \"{key}\"\nbase_url = \"https://user:hunter22@x/\"\nprovider = \"{key}\"\nidle_timeout = \"{key}\"\n[budget]\nprices = \"{key}\"\n[plugins.p]\ncomponent = \"builtin:faulty\"\nhttp = [{{ url = \"https://user:hunter22@x/\" }}]"
@@ -298,14 +298,14 @@ fn secrets_are_not_repeated() {
     assert_eq!(found.lines().count(), 8, "{found}");
     assert!(!found.contains("abcdef") && !found.contains("hunter22"), "{found}");
     assert!(
-        found.contains("model.api_key: an API key has no place in a configuration file"),
+        found.contains("model.api_key: an API key must not be in a configuration file"),
         "{found}"
     );
     assert!(found.contains("api_key_env = \"ANTHROPIC_API_KEY\""), "{found}");
 }
 
 #[test]
-fn values_that_may_be_secret_are_not_repeated() {
+fn messages_do_not_quote_values_that_may_be_secret() {
     let text = r#"
         [secrets]
         S = { file = 83749271 }
@@ -322,7 +322,7 @@ fn values_that_may_be_secret_are_not_repeated() {
 }
 
 #[test]
-fn a_variable_that_names_no_key_of_any_depth_is_a_problem() {
+fn an_excessively_deep_variable_name_is_a_problem() {
     let name = format!("COFFERDAM{}", "__A".repeat(40_000));
     let found = problems("", &[(&name, "1")]);
     assert!(
@@ -331,7 +331,7 @@ fn a_variable_that_names_no_key_of_any_depth_is_a_problem() {
     );
 }
 
-/// Lines that are nearly a configuration.
+/// Lines that resemble a configuration.
 fn nearly_toml() -> impl Strategy<Value = String> {
     let name = prop::sample::select(vec![
         "model",
@@ -409,9 +409,9 @@ fn nearly_toml() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// It may be refused, but with a reason of ours: what the schema lets through is always understood.
+    /// A text can be refused, but only by a check of this module: every value that the schema accepts deserializes.
     #[test]
-    fn no_text_is_too_strange(text in nearly_toml(), variable in any::<String>()) {
+    fn arbitrary_text_loads_or_is_refused_with_a_message(text in nearly_toml(), variable in any::<String>()) {
         let variables = [("COFFERDAM_PLUGINS__P", variable.as_str()), ("COFFERDAM_MODEL__MAX_TOKENS", &variable)];
         match load_with(&text, &variables) {
             Ok(config) => {
@@ -419,8 +419,8 @@ proptest! {
                 drop(config.to_toml());
             }
             Err(error) => {
-                let ours = |problem: &Problem| problem.message.starts_with("not valid TOML: ") || !problem.key.is_empty();
-                prop_assert!(error.problems().iter().all(ours), "{}", error);
+                let is_expected = |problem: &Problem| problem.message.starts_with("not valid TOML: ") || !problem.key.is_empty();
+                prop_assert!(error.problems().iter().all(is_expected), "{}", error);
             }
         }
     }

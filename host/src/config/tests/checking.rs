@@ -1,4 +1,4 @@
-//! What settings must be, whether a file says them or a program.
+//! The checks for settings from a file and from a program.
 
 use std::time::Duration;
 
@@ -7,28 +7,28 @@ use crate::config::FileLimits;
 use crate::sandbox::{FolderGrant, Limits};
 use crate::tools::{ComponentSource, PluginSettings, ToolSettings};
 
-/// What is wrong, whoever is to blame.
-fn told(error: &ConfigError) -> Vec<(&str, &str, Option<&str>)> {
+/// The problems without their origins, sorted.
+fn reported(error: &ConfigError) -> Vec<(&str, &str, Option<&str>)> {
     let problems = error.problems().iter();
-    let mut told: Vec<_> = problems
+    let mut reported: Vec<_> = problems
         .map(|problem| {
             let hint = problem.hint.as_deref();
             (problem.key.as_str(), problem.message.as_str(), hint)
         })
         .collect();
-    told.sort_unstable();
-    told
+    reported.sort_unstable();
+    reported
 }
 
 #[test]
-fn what_holds_without_a_file_makes_sense() {
+fn the_defaults_are_valid() {
     assert_eq!(Config::default().check(), Ok(()));
     let without_file = Config::load_from(&nowhere(&[])).unwrap();
     assert_eq!(without_file.check(), Ok(()));
 }
 
 #[test]
-fn a_program_is_told_what_a_file_is_told() {
+fn programs_and_files_get_the_same_problems() {
     let text = r#"
         [model]
         provider = "simulated"
@@ -85,7 +85,7 @@ fn a_program_is_told_what_a_file_is_told() {
     config.plugins = vec![plugin, other];
     let of_program = config.check().unwrap_err();
 
-    assert_eq!(told(&of_program), told(&of_file));
+    assert_eq!(reported(&of_program), reported(&of_file));
     assert_eq!(of_program.problems().len(), 11, "{of_program}");
     let first = of_program.problems()[0].to_string();
     assert!(
@@ -94,13 +94,13 @@ fn a_program_is_told_what_a_file_is_told() {
     );
 }
 
-/// A name, how it is set, and the least and the most that it may be.
+/// A limit's name, its setter, its minimum and its maximum.
 type Limit = (&'static str, fn(&mut Limits, u64), u64, u64);
-/// Those of time, whose bounds are the same for all.
+/// A duration limit. All durations share the same bounds.
 type TimeLimit = (&'static str, fn(&mut Limits, Duration));
 
 #[test]
-fn each_limit_has_bounds_of_its_own() {
+fn each_limit_has_its_own_bounds() {
     const KIB: u64 = 1 << 10;
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
@@ -183,7 +183,7 @@ fn each_limit_has_bounds_of_its_own() {
             let error = with(&|limits| set(limits, beyond)).unwrap_err();
             let key = format!("plugins.p.limits.{name}");
             assert!(
-                matches!(&told(&error)[..], [(told, _, _)] if *told == key),
+                matches!(&reported(&error)[..], [(reported, _, _)] if *reported == key),
                 "{name} {beyond}: {error}"
             );
         }
@@ -204,7 +204,7 @@ fn each_limit_has_bounds_of_its_own() {
     for (name, set) in durations {
         for beyond in [Duration::ZERO, Duration::MAX] {
             let error = with(&|limits| set(limits, beyond)).unwrap_err();
-            assert!(told(&error)[0].0.ends_with(&format!("limits.{name}")), "{error}");
+            assert!(reported(&error)[0].0.ends_with(&format!("limits.{name}")), "{error}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The documented defaults are the defaults.
+//! The documented defaults match the code.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use super::*;
 
 const EXAMPLE: &str = include_str!("../../../examples/cofferdam.toml");
 
-/// The settings themselves; origins differ where they should.
+/// The settings without their origins, which differ on purpose.
 fn settings(config: Config) -> String {
     format!(
         "{:#?}",
@@ -20,13 +20,13 @@ fn settings(config: Config) -> String {
 }
 
 #[test]
-fn an_empty_file_is_the_default_without_tools() {
+fn an_empty_file_is_the_default_without_plugins() {
     assert_eq!(settings(load_text("")), settings(Config::default()));
     assert!(Config::default().plugins.is_empty());
 }
 
 #[test]
-fn the_example_is_what_holds_without_a_file() {
+fn the_example_matches_the_built_in_configuration() {
     let without_file = Config::load_from(&nowhere(&[])).unwrap();
     assert_eq!(settings(load_text(EXAMPLE)), settings(without_file));
 }
@@ -60,7 +60,7 @@ fn collect_keys(schema: &Json, keys: &mut BTreeSet<String>) {
     }
 }
 
-/// A key that is not what its default is, is refused or has an effect: else it would be parsed and forgotten.
+/// Sets every key to a value other than its default, so that a key that is parsed and then ignored fails the test.
 #[test]
 fn every_key_reaches_the_settings() {
     let text = r#"
@@ -174,7 +174,7 @@ fn every_key_reaches_the_settings() {
     raw.breaker = written.plugins["p"].breaker.clone();
     raw.tools = written.plugins["p"].tools.clone();
     assert_eq!(written, read);
-    // What a plugin and a tool inherit.
+    // Values inherited by a plugin and by a tool.
     assert_eq!((plugin.grants.limits.fuel, plugin.grants.limits.handles), (99, 6));
     let breaker = |breaker: &crate::resilience::BreakerSettings| {
         (
@@ -195,7 +195,7 @@ fn every_key_reaches_the_settings() {
 }
 
 #[test]
-fn builtin_plugins_in_a_file_get_nothing_by_themselves() {
+fn builtin_plugins_in_a_file_have_no_implicit_grants() {
     let config = load_text("[plugins.weather]\ncomponent = \"builtin:weather\"");
     assert!(config.plugins[0].grants.http.is_empty() && config.plugins[0].grants.config.is_empty());
 }

@@ -1,4 +1,4 @@
-//! Which file is read.
+//! Which configuration file is read.
 
 use std::fs;
 
@@ -41,7 +41,7 @@ impl Home {
 }
 
 #[test]
-fn the_nearest_file_is_read() {
+fn the_first_file_in_search_order_is_read() {
     let home = Home::new();
     assert_eq!(
         (home.agent(None).as_str(), home.load(None).unwrap().origins.file()),
@@ -76,11 +76,11 @@ fn paths_are_relative_to_the_file() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_a_problem() {
+fn an_unreadable_file_is_a_problem() {
     let home = Home::new();
     let error = home.load(Some("none.toml")).unwrap_err().to_string();
     assert!(
-        error.contains("\n  none.toml: cannot be read: ") && error.contains("--config"),
+        error.contains("\n  none.toml: can't be read: ") && error.contains("--config"),
         "{error}"
     );
     fs::write(home.root.path().join("work/cofferdam.toml"), b"agent.name = \"\xff\"").unwrap();
@@ -91,7 +91,7 @@ fn a_file_that_cannot_be_read_is_a_problem() {
 }
 
 #[test]
-fn problems_name_the_file_as_a_user_would() {
+fn problems_use_the_path_relative_to_the_current_folder() {
     let home = Home::new();
     home.write("work/cofferdam.toml", "x = 1");
     let error = home.load(None).unwrap_err().to_string();

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-//! Whole configurations, from text to settings or problems.
+//! Tests of whole configurations, from text to settings or problems.
 
 mod bad_files;
 mod checking;
@@ -15,7 +15,7 @@ use super::raw::RawConfig;
 use super::source::Source;
 use super::{Config, ConfigError, LoadOptions, load};
 
-/// Surroundings without files.
+/// Load options without any files.
 fn nowhere(variables: &[(&str, &str)]) -> LoadOptions {
     LoadOptions {
         file: None,
@@ -37,7 +37,7 @@ fn load_text(text: &str) -> Config {
     load_with(text, &[]).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Every problem of a text on a line of its own, with its hint behind a bar.
+/// Every problem of a text, each with its hint after a bar.
 fn problems(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
     match load_with(text, variables) {
         Ok(_) => Vec::new(),
@@ -49,7 +49,7 @@ fn problems(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
     }
 }
 
-/// All keys of a configuration, for comparing.
+/// All keys of a configuration, for comparisons.
 fn keys(config: &Config) -> RawConfig {
     RawConfig::from(config)
 }

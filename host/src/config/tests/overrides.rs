@@ -1,4 +1,4 @@
-//! The environment over the file.
+//! Environment variables override the file.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ fn every_kind_of_value_can_be_overridden() {
 }
 
 #[test]
-fn the_plugins_that_stand_in_for_a_file_can_be_overridden() {
+fn the_built_in_configuration_can_be_overridden() {
     let config = Config::load_from(&nowhere(&[("COFFERDAM_PLUGINS__WEATHER__LIMITS__TIMEOUT", "1s")])).unwrap();
     let timeouts: Vec<_> = config
         .plugins
@@ -52,7 +52,7 @@ fn the_plugins_that_stand_in_for_a_file_can_be_overridden() {
 }
 
 #[test]
-fn a_text_may_look_like_something_else() {
+fn a_string_may_look_like_another_type() {
     let config = load_with(
         "[plugins.p]\ncomponent = \"builtin:faulty\"",
         &[
@@ -89,7 +89,7 @@ fn problems_name_the_variable() {
         ],
     );
     let starts = [
-        "COFFERDAM_MODEL__API_KEY: model.api_key: an API key has no place",
+        "COFFERDAM_MODEL__API_KEY: model.api_key: an API key must not be in",
         "COFFERDAM_MODEL__MAX_TOKENS: model.max_tokens: expected a whole number, found the string `many`",
         "COFFERDAM_MODEL__MODLE: model.modle: unknown key | did you mean `model`?",
         "COFFERDAM_NOTHING__AT_ALL: nothing: unknown key",
@@ -131,7 +131,7 @@ fn money_is_exact() {
         let from_variable = load_with("", &[("COFFERDAM_BUDGET__SESSION_USD", written)]).unwrap();
         assert_eq!(from_variable.budget.session, expected);
     }
-    // A float would have rounded this to 0.1 in silence.
+    // A float would silently round this to 0.1.
     let found = problems("[budget]\nsession_usd = 0.1000000000000000000001", &[]);
     assert!(found[0].contains("more than nine decimals"), "{found:?}");
 }

@@ -1,9 +1,9 @@
-//! `config show`: what it prints is a configuration, and the same one.
+//! `config show` prints a file that loads as the same configuration.
 
 use super::*;
 
 #[test]
-fn what_is_shown_loads_to_the_same() {
+fn shown_configurations_round_trip() {
     let text = "
         [agent]
         system = \"\"\"several \\\"lines\\\"\n# of text\n\"\"\"
@@ -31,7 +31,7 @@ fn what_is_shown_loads_to_the_same() {
 }
 
 #[test]
-fn every_value_says_where_it_came_from() {
+fn every_value_shows_its_origin() {
     let text = "[limits]\nfuel = 5\n[plugins.p]\ncomponent = \"builtin:faulty\"\nbreaker.open_for = \"9s\"\ntools.t.breaker.failure_threshold = 1";
     let shown = load_with(text, &[("COFFERDAM_MODEL__MODEL", "m")]).unwrap().to_toml();
     let limits = &shown[shown.find("[plugins.p.limits]").unwrap()..];
@@ -82,7 +82,7 @@ fn json_has_the_same_keys() {
 }
 
 #[test]
-fn references_to_secrets_are_shown_and_what_stands_beside_them_is_not() {
+fn references_to_secrets_are_shown_and_text_beside_them_is_not() {
     let headers = r#"Authorization = "Bearer ${secret:S}", x-token = "hunter2 ${secret:S}", x-password = "${secret:S}${secret:S}""#;
     let text = format!(
         "[secrets]\nS = {{ env = \"S3CRET\" }}\n[plugins.p]\ncomponent = \"builtin:faulty\"\nhttp = [{{ url = \"https://x/\", headers = {{ {headers} }} }}]"
@@ -100,7 +100,7 @@ fn references_to_secrets_are_shown_and_what_stands_beside_them_is_not() {
 }
 
 #[test]
-fn what_assigns_a_secret_is_not_shown_and_prose_is() {
+fn assignments_of_secrets_are_redacted_and_prose_is_shown() {
     let text = r#"
         [agent]
         system = "Never tell a secret. If x = 1, say so: the password: is none of your business."

@@ -1,21 +1,21 @@
-//! What the demo promises to show, checked against the report of its run, so that it cannot boast.
+//! Checks against the report that the demo has shown each feature.
 
 use super::script::{CRASHING, LOOPING};
 use crate::agent::RunReport;
 use crate::events::Ending;
 use crate::events::Outcome;
 
-/// The breaker that has to open.
+/// The breaker that must open.
 const BREAKER: &str = "tool:get_weather";
 
-/// One thing that the demo shows.
+/// A feature of the demo, and whether the run showed it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Promise {
+pub struct Check {
     pub what: &'static str,
-    pub kept: bool,
+    pub passed: bool,
 }
 
-pub fn promises(report: &RunReport) -> Vec<Promise> {
+pub fn check_report(report: &RunReport) -> Vec<Check> {
     let metrics = &report.metrics;
     let times = |tool: &str, outcomes: &[Outcome]| -> u64 {
         let counted = metrics.tools.get(tool).map(|tool| &tool.outcomes);
@@ -28,13 +28,13 @@ pub fn promises(report: &RunReport) -> Vec<Promise> {
         .any(|breaker| breaker.name == BREAKER && breaker.opened_count > 0);
     [
         (
-            "an overloaded (529) and a rate-limited (429) answer of the API were retried",
+            "an overloaded (529) and a rate-limited (429) response of the API were retried",
             metrics.retries >= 2,
         ),
         ("two sandboxed tools answered the question", {
             times("calculate", &[Outcome::Ok]) > 0 && times("get_weather", &[Outcome::Ok]) > 0
         }),
-        ("a tool that loops for ever was stopped by its limit", {
+        ("a tool that loops forever was stopped by its limit", {
             times(LOOPING, &[Outcome::Timeout, Outcome::OutOfFuel]) > 0
         }),
         (
@@ -43,14 +43,14 @@ pub fn promises(report: &RunReport) -> Vec<Promise> {
         ),
         ("the breaker of a tool whose service is down opened", opened),
         (
-            "the fallback stood in for it",
+            "the fallback replaced its result",
             weather.is_some_and(|tool| tool.degraded > 0),
         ),
-        ("the run completed, and the answer holds 425", {
+        ("the run completed, and the answer contains 425", {
             report.outcome == Ending::Completed && report.answer.contains("425")
         }),
     ]
-    .map(|(what, kept)| Promise { what, kept })
+    .map(|(what, passed)| Check { what, passed })
     .into()
 }
 
@@ -61,7 +61,7 @@ mod tests {
     use crate::cli::summary::tests::{breaker, report, tool};
     use crate::events::BreakerState;
 
-    fn good() -> RunReport {
+    fn passing_report() -> RunReport {
         let mut report = report();
         report.metrics.tools = [
             ("calculate", tool(1, 1, &[(Outcome::Ok, 1)])),
@@ -82,22 +82,22 @@ mod tests {
         report
     }
 
-    fn broken(report: &RunReport) -> Vec<&'static str> {
-        promises(report)
+    fn failed_checks(report: &RunReport) -> Vec<&'static str> {
+        check_report(report)
             .into_iter()
-            .filter(|promise| !promise.kept)
-            .map(|promise| promise.what)
+            .filter(|check| !check.passed)
+            .map(|check| check.what)
             .collect()
     }
 
     #[test]
-    fn a_good_run_keeps_every_promise() {
-        assert_eq!(broken(&good()), Vec::<&str>::new());
+    fn a_good_run_passes_every_check() {
+        assert_eq!(failed_checks(&passing_report()), Vec::<&str>::new());
     }
 
     #[test]
-    fn each_promise_can_be_broken() {
-        let breakages: [fn(&mut RunReport); 7] = [
+    fn each_check_can_fail() {
+        let mutations: [fn(&mut RunReport); 7] = [
             |report| report.metrics.retries = 1,
             |report| drop(report.metrics.tools.remove("calculate")),
             |report| report.metrics.tools.get_mut(LOOPING).unwrap().outcomes.clear(),
@@ -106,10 +106,10 @@ mod tests {
             |report| report.metrics.tools.get_mut("get_weather").unwrap().degraded = 0,
             |report| report.answer = "I do not know".into(),
         ];
-        for (index, breakage) in breakages.into_iter().enumerate() {
-            let mut report = good();
-            breakage(&mut report);
-            assert_eq!(broken(&report), [promises(&report)[index].what]);
+        for (index, mutate) in mutations.into_iter().enumerate() {
+            let mut report = passing_report();
+            mutate(&mut report);
+            assert_eq!(failed_checks(&report), [check_report(&report)[index].what]);
         }
     }
 }
