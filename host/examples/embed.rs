@@ -56,7 +56,7 @@ fn print_event(event: &Event) {
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     // The host compiles components in a child process of this program, so this must be the first line of `main`.
-    cofferdam::sandbox::become_compiler_if_asked();
+    cofferdam::sandbox::run_compiler_if_requested();
 
     let prompt = std::env::args().nth(1).unwrap_or_else(|| "What is 25 * 17?".to_owned());
     let mut config = Config::default();

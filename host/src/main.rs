@@ -11,7 +11,7 @@ const SHUTDOWN: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     // The host compiles components in child processes of this program, and this process can be one of them.
-    cofferdam::sandbox::become_compiler_if_asked();
+    cofferdam::sandbox::run_compiler_if_requested();
     match run() {
         Ok(code) => code,
         Err(error) => {

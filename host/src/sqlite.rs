@@ -52,7 +52,7 @@ pub(crate) enum Failure {
 
 /// Hints that apply to every kind of database.
 pub(crate) mod hints {
-    pub(crate) const NOT_OURS: &str = "choose another `[storage] path`, or move the existing file away";
+    pub(crate) const FOREIGN: &str = "choose another `[storage] path`, or move the existing file away";
     pub(crate) const LOCKED: &str = "close the program that has it open, such as a database browser, and try again";
     pub(crate) const UNWRITABLE: &str =
         "make the file and its folder writable for this user, or choose another `[storage] path`";

@@ -265,7 +265,7 @@ async fn a_program_that_is_no_compiler_is_told_so() {
         "{error}"
     );
     let hint = error.hint().unwrap();
-    assert!(hint.contains("become_compiler_if_asked"), "{hint}");
+    assert!(hint.contains("run_compiler_if_requested"), "{hint}");
 }
 
 #[tokio::test]
@@ -467,7 +467,7 @@ async fn each_tenant_has_its_own_sessions_and_breakers() {
     ]);
     let host = builder(&model).build().await.unwrap();
     let run = async |tenant: &str| {
-        let mut session = host.session_of(tenant).unwrap();
+        let mut session = host.session_for(tenant).unwrap();
         let report = session.run("Go.", RunOptions::default()).await;
         assert_eq!(report.tenant, tenant);
         report
@@ -478,7 +478,7 @@ async fn each_tenant_has_its_own_sessions_and_breakers() {
     assert!(host.force_open("tool:echo"));
     assert_eq!(outcomes(&run("c").await, "echo"), json!({ "breaker_open": 1 }));
     for name in ["", " ", "a b", "a\n", "ä", &"x".repeat(65)] {
-        assert!(host.session_of(name).is_err(), "{name:?}");
+        assert!(host.session_for(name).is_err(), "{name:?}");
     }
 }
 

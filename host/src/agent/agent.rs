@@ -7,7 +7,7 @@ use super::settings::AgentSettings;
 use super::tenant::{self, DEFAULT_TENANT, TenantNameError};
 use crate::ledger::{BudgetSettings, Ledger};
 use crate::model::{Model, ToolDefinition, ToolDefinitions};
-use crate::resilience::{BreakerStats, ByHand};
+use crate::resilience::{BreakerStats, Override};
 use crate::telemetry::{AlertSettings, Emitter, EventBus};
 use crate::tools::ToolSet;
 
@@ -58,7 +58,7 @@ impl Agent {
     /// # Errors
     ///
     /// If the tenant name is invalid.
-    pub fn session_of(&self, tenant: &str) -> Result<Session, TenantNameError> {
+    pub fn session_for(&self, tenant: &str) -> Result<Session, TenantNameError> {
         tenant::check(tenant)?;
         Ok(Session::new(self.clone(), tenant))
     }
@@ -92,7 +92,7 @@ impl Agent {
 
     /// Overrides the state of the breaker with this name, for all tenants, and emits an event. Returns false if no breaker has
     /// this name.
-    pub fn move_breaker(&self, name: &str, to: ByHand) -> bool {
+    pub fn override_breaker(&self, name: &str, to: Override) -> bool {
         let AgentParts {
             model,
             tools,
@@ -102,13 +102,13 @@ impl Agent {
         } = &self.shared.parts;
         let of_model = model.breakers().into_iter().find(|breaker| breaker.name() == name);
         let of_model = of_model.map(|breaker| {
-            let transition = breaker.move_by_hand(to);
+            let transition = breaker.apply_override(to);
             transition
                 .map(|transition| (DEFAULT_TENANT.into(), transition))
                 .into_iter()
                 .collect()
         });
-        let Some(moved) = of_model.or_else(|| tools.move_breaker(DEFAULT_TENANT, name, to)) else {
+        let Some(moved) = of_model.or_else(|| tools.override_breaker(DEFAULT_TENANT, name, to)) else {
             return false;
         };
         for (tenant, transition) in moved {

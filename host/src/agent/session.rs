@@ -26,7 +26,7 @@ pub struct RunOptions {
     /// Ends the run with [`Ending::Cancelled`].
     pub cancel: CancellationToken,
     /// True if a person reads the answer as it streams. Then an attempt that has already shown text isn't retried.
-    pub text_reaches_a_person: bool,
+    pub streams_to_user: bool,
 }
 
 /// A conversation with an agent: one run per prompt.
@@ -45,7 +45,7 @@ fn trim_reason(error: &ModelError) -> Option<TrimReason> {
         ModelError::ContextOverflow(_) => Some(TrimReason::TooLong),
         ModelError::Api(error) if error.kind == ApiErrorKind::RequestTooLarge => Some(TrimReason::TooLong),
         // Other reservations will be settled. They don't justify trimming the history.
-        ModelError::Budget(exceeded) if !exceeded.may_fit_later() => Some(TrimReason::Budget),
+        ModelError::Budget(exceeded) if !exceeded.could_fit_later() => Some(TrimReason::Budget),
         _ => None,
     }
 }
@@ -292,7 +292,7 @@ impl Run<'_> {
                 emitter: self.emitter,
                 deadline: self.deadline,
                 cancel: &self.options.cancel,
-                text_reaches_a_person: self.options.text_reaches_a_person,
+                streams_to_user: self.options.streams_to_user,
             };
             let error = match parts.model.respond(&request, &cx).await {
                 Ok(response) => return Ok(response),

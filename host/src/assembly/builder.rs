@@ -64,7 +64,7 @@ impl HostBuilder {
     }
 
     /// Sets where to compile components. The default is a child process of this program, whose `main` must then start with
-    /// [`become_compiler_if_asked`](crate::sandbox::become_compiler_if_asked).
+    /// [`run_compiler_if_requested`](crate::sandbox::run_compiler_if_requested).
     #[must_use]
     pub fn compile_place(mut self, place: CompilePlace) -> Self {
         self.place = Some(place);
@@ -104,7 +104,7 @@ impl HostBuilder {
             None => Prices::builtin(),
         };
         let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
-        if prices.find(provider.model(), today).is_none() && !config.budget.in_force() {
+        if prices.find(provider.model(), today).is_none() && !config.budget.has_limit() {
             tracing::warn!(
                 hint = Prices::line_to_add(provider.model()),
                 "the model `{}` has no price, so its cost isn't counted",

@@ -7,7 +7,7 @@ use super::builder::HostBuilder;
 use crate::agent::{Agent, DEFAULT_TENANT, Session, TenantNameError};
 use crate::config::Config;
 use crate::ledger::Ledger;
-use crate::resilience::{BreakerStats, ByHand};
+use crate::resilience::{BreakerStats, Override};
 use crate::telemetry::EventBus;
 use crate::tools::ToolSet;
 
@@ -59,8 +59,8 @@ impl Host {
     /// # Errors
     ///
     /// If the tenant name is invalid.
-    pub fn session_of(&self, tenant: &str) -> Result<Session, TenantNameError> {
-        self.agent.session_of(tenant)
+    pub fn session_for(&self, tenant: &str) -> Result<Session, TenantNameError> {
+        self.agent.session_for(tenant)
     }
 
     pub fn tools(&self) -> &ToolSet {
@@ -69,11 +69,11 @@ impl Host {
 
     /// The status of the model's breaker and of the default tenant's tool breakers, named `model:ID` and `tool:NAME`.
     pub fn breakers(&self) -> Vec<BreakerStats> {
-        self.breakers_of(DEFAULT_TENANT)
+        self.breakers_for(DEFAULT_TENANT)
     }
 
     /// The same for another tenant.
-    pub fn breakers_of(&self, tenant: &str) -> Vec<BreakerStats> {
+    pub fn breakers_for(&self, tenant: &str) -> Vec<BreakerStats> {
         self.agent.breakers(tenant)
     }
 
@@ -81,17 +81,17 @@ impl Host {
     /// breaker is held open for all tenants. Observers get the event, as for every other change. Returns false if no breaker has
     /// this name.
     pub fn force_open(&self, breaker: &str) -> bool {
-        self.agent.move_breaker(breaker, ByHand::Open)
+        self.agent.override_breaker(breaker, Override::Open)
     }
 
     /// Closes a breaker now, for all tenants, with a failure count of 0. Returns false if no breaker has this name.
     pub fn force_closed(&self, breaker: &str) -> bool {
-        self.agent.move_breaker(breaker, ByHand::Closed)
+        self.agent.override_breaker(breaker, Override::Closed)
     }
 
     /// Closes a breaker and sets its counters to 0, for all tenants. Returns false if no breaker has this name.
     pub fn reset_breaker(&self, breaker: &str) -> bool {
-        self.agent.move_breaker(breaker, ByHand::Reset)
+        self.agent.override_breaker(breaker, Override::Reset)
     }
 
     pub fn ledger(&self) -> &Ledger {

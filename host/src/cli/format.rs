@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use crate::telemetry::redact::steers_a_terminal;
+use crate::telemetry::redact::is_terminal_control;
 
 /// `1234567` -> `1,234,567`.
 pub fn count(number: u64) -> String {
@@ -97,7 +97,7 @@ fn replace_unsafe(text: &str, replace: impl Fn(&mut String, char)) -> Cow<'_, st
 }
 
 fn is_unsafe(c: char) -> bool {
-    steers_a_terminal(c) && c != '\n' && c != '\t'
+    is_terminal_control(c) && c != '\n' && c != '\t'
 }
 
 /// Untrusted text as one line of at most `max` characters, for a table cell or a progress line.

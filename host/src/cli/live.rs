@@ -82,7 +82,7 @@ impl LiveHost {
     pub async fn run(&self, session: &mut Session, prompt: &str, cancel: CancellationToken) -> RunReport {
         let options = RunOptions {
             cancel,
-            text_reaches_a_person: self.output.streams_to_user(),
+            streams_to_user: self.output.streams_to_user(),
         };
         let report = session.run(prompt, options).await;
         self.host.events().flush(FLUSH_WAIT).await;

@@ -163,7 +163,7 @@ impl Context {
 /// The configuration of commands that read no file: all defaults, and the user's compile cache.
 fn config_in_code() -> Config {
     let mut config = Config::default();
-    config.engine.cache_dir = Folders::of_user().map(|folders| folders.cache);
+    config.engine.cache_dir = Folders::for_current_user().map(|folders| folders.cache);
     config
 }
 

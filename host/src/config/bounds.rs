@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::problem::ValueProblem;
 use super::size::{ByteSize, GIB, KIB, MIB};
-use crate::sandbox::LONGEST;
+use crate::sandbox::MAX_DURATION;
 
 /// The allowed range of a value, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,8 +35,8 @@ impl<T: Copy + PartialOrd + Display> Bounds<T> {
 /// The problem with a duration out of bounds. All durations share the same bounds.
 pub(super) fn duration_problem(value: Duration) -> Option<ValueProblem> {
     const DAY: u64 = 24 * 3600;
-    let fits = !value.is_zero() && value <= LONGEST;
-    let days = LONGEST.as_secs() / DAY;
+    let fits = !value.is_zero() && value <= MAX_DURATION;
+    let days = MAX_DURATION.as_secs() / DAY;
     (!fits).then(|| {
         ValueProblem::new(format!(
             "must be longer than zero and at most {days} days, found {value:?}"

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::problem::ValueProblem;
 use super::redact::quote;
-use crate::sandbox::LONGEST;
+use crate::sandbox::MAX_DURATION;
 
 pub(super) const FORMAT: &str = "cofferdam-duration";
 
@@ -67,7 +67,7 @@ impl FromStr for DurationText {
                 .ok()
                 .and_then(|count| count.checked_mul(factor))
                 .and_then(|part| milliseconds.checked_add(part))
-                .filter(|total| Duration::from_millis(*total) <= LONGEST)
+                .filter(|total| Duration::from_millis(*total) <= MAX_DURATION)
                 .ok_or_else(|| problem("it is longer than 30 days"))?;
             rest = after.trim_start();
         }

@@ -19,7 +19,7 @@ pub struct Folders {
 
 impl Folders {
     /// The folders of the user who runs this process; `None` if the user has no home folder.
-    pub fn of_user() -> Option<Self> {
+    pub fn for_current_user() -> Option<Self> {
         let strategy = choose_base_strategy().ok()?;
         Some(Self {
             config: strategy.config_dir().join(PRODUCT),

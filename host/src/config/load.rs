@@ -34,7 +34,7 @@ pub struct LoadOptions {
 
 impl LoadOptions {
     /// The environment and folders of this process.
-    pub fn of_process(file: Option<&Path>) -> Self {
+    pub fn from_process(file: Option<&Path>) -> Self {
         // A name or value that is not Unicode is never valid. It is converted lossily, so that the checks report it.
         let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
         Self {
@@ -43,7 +43,7 @@ impl LoadOptions {
                 .map(|(name, value)| (text(name), text(value)))
                 .collect(),
             cwd: std::env::current_dir().unwrap_or_default(),
-            folders: Folders::of_user(),
+            folders: Folders::for_current_user(),
         }
     }
 }

@@ -65,7 +65,7 @@ pub struct Config {
     /// The model's breaker.
     pub breaker: BreakerSettings,
     pub budget: BudgetSettings,
-    pub limits: FileLimits,
+    pub limits: InheritedLimits,
     pub engine: EngineSettings,
     /// How long a tool call waits in the queue at most. Default 5 s.
     pub queue_timeout: Duration,
@@ -91,7 +91,7 @@ impl Default for Config {
             retry: RetrySettings::default(),
             breaker: BreakerSettings::default(),
             budget: BudgetSettings::default(),
-            limits: FileLimits::default(),
+            limits: InheritedLimits::default(),
             engine: EngineSettings::default(),
             queue_timeout: Duration::from_secs(5),
             logging: LoggingSettings::default(),
@@ -114,7 +114,7 @@ impl Config {
     ///
     /// All problems of the file and of the variables together.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        Self::load_from(&LoadOptions::of_process(file))
+        Self::load_from(&LoadOptions::from_process(file))
     }
 
     /// Loads the configuration from the given sources.
@@ -159,9 +159,9 @@ impl Config {
 /// `[limits]` of a file, read-only. Loading has already applied them to each plugin that doesn't override them, so a later
 /// change would have no effect. A plugin made in code has its limits in its grants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FileLimits(Limits);
+pub struct InheritedLimits(Limits);
 
-impl Deref for FileLimits {
+impl Deref for InheritedLimits {
     type Target = Limits;
 
     fn deref(&self) -> &Limits {
@@ -187,10 +187,10 @@ pub struct StorageSettings {
 impl StorageSettings {
     /// The folder of the ledger; `.cofferdam` in the current folder if the user has no home folder.
     pub fn folder(&self) -> PathBuf {
-        let of_user = || Folders::of_user().map(|folders| folders.data);
+        let for_current_user = || Folders::for_current_user().map(|folders| folders.data);
         self.path
             .clone()
-            .or_else(of_user)
+            .or_else(for_current_user)
             .unwrap_or_else(|| PathBuf::from(".cofferdam"))
     }
 

@@ -12,7 +12,7 @@ use super::raw::*;
 use super::redact::quote;
 use super::size::KIB;
 use super::source::Node;
-use super::{Config, FileLimits, SecretSource, StorageSettings};
+use super::{Config, InheritedLimits, SecretSource, StorageSettings};
 use crate::ledger::BudgetSettings;
 use crate::model::{ModelSettings, ProviderKind};
 use crate::resilience::BreakerSettings;
@@ -56,7 +56,7 @@ impl Resolver<'_> {
                 ..EngineSettings::default()
             },
             queue_timeout: raw.limits.queue_timeout.0,
-            limits: FileLimits(raw.limits.call.0),
+            limits: InheritedLimits(raw.limits.call.0),
             logging: LoggingSettings {
                 console: raw.logging.console.into(),
                 file: raw.logging.file.into(),
@@ -366,7 +366,7 @@ impl Resolver<'_> {
 }
 
 fn secret_file(file: &Path) -> Result<Secret, String> {
-    const LONGEST: u64 = 64 * KIB;
+    const MAX_DURATION: u64 = 64 * KIB;
     match std::fs::metadata(file) {
         Ok(metadata) if !metadata.is_file() => return Err("isn't a regular file (its path is not shown)".to_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -376,7 +376,7 @@ fn secret_file(file: &Path) -> Result<Secret, String> {
     }
     let read = std::fs::File::open(file).and_then(|file| {
         let mut secret = String::new();
-        std::io::Read::read_to_string(&mut std::io::Read::take(file, LONGEST), &mut secret)?;
+        std::io::Read::read_to_string(&mut std::io::Read::take(file, MAX_DURATION), &mut secret)?;
         Ok(secret)
     });
     match read {

@@ -102,7 +102,7 @@ impl Outcome {
 
     /// Whether a configured fallback text replaces the result. True if the tool failed or couldn't run. False for the model's
     /// own mistakes and for denied or cancelled calls.
-    pub const fn may_fall_back(self) -> bool {
+    pub const fn allows_fallback(self) -> bool {
         matches!(self.health(), Health::Failure)
             || matches!(self, Self::BreakerOpen | Self::Overloaded | Self::HostError)
     }

@@ -39,7 +39,7 @@ impl BudgetSettings {
     }
 
     /// Whether any scope has a limit. If so, attempts with an unknown price must be refused.
-    pub fn in_force(&self) -> bool {
+    pub fn has_limit(&self) -> bool {
         Scope::ALL.into_iter().any(|scope| self.limit(scope).is_some())
     }
 
@@ -91,7 +91,7 @@ pub struct BudgetExceeded {
 
 impl BudgetExceeded {
     /// Whether it could fit once open reservations are settled for less.
-    pub fn may_fit_later(&self) -> bool {
+    pub fn could_fit_later(&self) -> bool {
         self.reserved > NanoUsd::ZERO && self.spent.saturating_add(self.asked) <= self.limit
     }
 }

@@ -81,7 +81,7 @@ impl LedgerError {
                 "a newer cofferdam wrote it: update this one, or choose another `[storage] path`"
             }
             Self::Unwritable { .. } => hints::UNWRITABLE,
-            Self::NotAFile { .. } | Self::NotALedger { .. } => hints::NOT_OURS,
+            Self::NotAFile { .. } | Self::NotALedger { .. } => hints::FOREIGN,
             Self::DiskFull { .. } => hints::DISK_FULL,
             Self::Io { .. } => hints::IO,
             Self::Database { .. } => "check that the disk works; the log has the details",

@@ -441,8 +441,8 @@ async fn set_limits_override_the_configuration_until_removed() {
         daily: None,
         prices: None,
     };
-    assert!(!unlimited.in_force());
-    assert!(ledger.effective_limits(&unlimited).await.unwrap().in_force());
+    assert!(!unlimited.has_limit());
+    assert!(ledger.effective_limits(&unlimited).await.unwrap().has_limit());
     assert!(matches!(
         ledger.reserve(request(21)).await,
         Err(LedgerError::Exceeded(_))

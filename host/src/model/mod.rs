@@ -64,5 +64,5 @@ pub struct ModelContext<'a> {
     pub deadline: Instant,
     pub cancel: &'a CancellationToken,
     /// Somebody reads the deltas as they come, so an attempt that has shown text cannot be taken back.
-    pub text_reaches_a_person: bool,
+    pub streams_to_user: bool,
 }

@@ -77,7 +77,7 @@ pub struct BreakerStats {
 
 /// An operator's manual override of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ByHand {
+pub enum Override {
     /// Hold it open, without probes, until it is closed or reset.
     Open,
     /// Close it with a failure count of 0.
@@ -243,11 +243,11 @@ impl Breaker {
         }
     }
 
-    pub fn move_by_hand(&self, to: ByHand) -> Option<Transition> {
+    pub fn apply_override(&self, to: Override) -> Option<Transition> {
         match to {
-            ByHand::Open => self.force_open(),
-            ByHand::Closed => self.force_closed(),
-            ByHand::Reset => self.reset(),
+            Override::Open => self.force_open(),
+            Override::Closed => self.force_closed(),
+            Override::Reset => self.reset(),
         }
     }
 

@@ -9,14 +9,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fair::{FairPlace, FairPlaces, Share, Standing};
+use super::fair::{FairPermit, FairSemaphore, Priority, Share};
 
 /// A named semaphore, shared fairly between tenants.
 #[derive(Clone, Debug)]
 pub struct ConcurrencyLimit {
     name: Arc<str>,
     limit: usize,
-    semaphore: FairPlaces,
+    semaphore: FairSemaphore,
 }
 
 /// No permit became free within the wait.
@@ -33,14 +33,14 @@ impl ConcurrencyLimit {
         Self {
             name: name.into().into(),
             limit: permits,
-            semaphore: FairPlaces::new(permits, Share::Places),
+            semaphore: FairSemaphore::new(permits, Share::Permits),
         }
     }
 
     /// Caps one tenant's permits at `most`, even when no other tenant waits.
     #[must_use]
-    pub fn with_most_for_one(mut self, most: usize) -> Self {
-        self.semaphore = self.semaphore.with_most_for_one(most);
+    pub fn with_max_per_tenant(mut self, most: usize) -> Self {
+        self.semaphore = self.semaphore.with_max_per_tenant(most);
         self
     }
 
@@ -53,12 +53,12 @@ impl ConcurrencyLimit {
     /// # Errors
     ///
     /// [`Saturated`] if no permit became free in time.
-    pub async fn acquire(&self, tenant: &Arc<str>, wait: Duration) -> Result<FairPlace, Saturated> {
+    pub async fn acquire(&self, tenant: &Arc<str>, wait: Duration) -> Result<FairPermit, Saturated> {
         // Try without waiting first: this arms no timer, and even a wait of zero gets a free permit.
         if let Some(permit) = self.semaphore.try_acquire(tenant) {
             return Ok(permit);
         }
-        let waiting = self.semaphore.acquire(tenant, Standing::Newcomer);
+        let waiting = self.semaphore.acquire(tenant, Priority::New);
         tokio::time::timeout(wait, waiting).await.map_err(|_| Saturated {
             name: self.name.to_string(),
             limit: self.limit,

@@ -25,25 +25,25 @@ const MAX_NEW_IN_A_ROW: u32 = 3;
 
 /// A waiter's priority within its tenant's queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Priority {
     /// Waits for its first permit.
-    Newcomer,
+    New,
     /// Has had a permit before. It lets new waiters go first, except for every fourth permit.
-    Regular,
+    Requeued,
 }
 
 /// The quantity that is shared fairly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
     /// The number of permits held.
-    Places,
+    Permits,
     /// The total time for which permits are held.
     Time,
 }
 
 /// A semaphore that is fair between tenants. Clones share its permits.
 #[derive(Clone, Debug)]
-pub struct FairPlaces {
+pub struct FairSemaphore {
     share: Share,
     inner: Arc<Mutex<Inner>>,
 }
@@ -87,10 +87,10 @@ impl TenantQueue {
         self.new.is_empty() && self.requeued.is_empty()
     }
 
-    fn tickets(&mut self, standing: Standing) -> &mut VecDeque<u64> {
-        match standing {
-            Standing::Newcomer => &mut self.new,
-            Standing::Regular => &mut self.requeued,
+    fn tickets(&mut self, priority: Priority) -> &mut VecDeque<u64> {
+        match priority {
+            Priority::New => &mut self.new,
+            Priority::Requeued => &mut self.requeued,
         }
     }
 
@@ -108,8 +108,8 @@ impl TenantQueue {
 /// A permit. Dropping it passes it to the next waiter, or frees it.
 #[derive(Debug)]
 #[must_use = "dropping a permit releases it immediately"]
-pub struct FairPlace {
-    semaphore: FairPlaces,
+pub struct FairPermit {
+    semaphore: FairSemaphore,
     tenant: Arc<str>,
     /// When it was acquired; `None` unless time is shared.
     since: Option<Instant>,
@@ -121,13 +121,13 @@ pub struct FairPlace {
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Acquire {
-    semaphore: FairPlaces,
+    semaphore: FairSemaphore,
     tenant: Arc<str>,
-    standing: Standing,
+    priority: Priority,
     ticket: Option<u64>,
 }
 
-impl FairPlaces {
+impl FairSemaphore {
     pub fn new(permits: usize, share: Share) -> Self {
         let inner = Inner {
             free: permits,
@@ -148,7 +148,7 @@ impl FairPlaces {
 
     /// Caps one tenant's permits at `most`, even when no other tenant waits.
     #[must_use]
-    pub fn with_most_for_one(self, most: usize) -> Self {
+    pub fn with_max_per_tenant(self, most: usize) -> Self {
         self.lock().max_per_tenant = most;
         self
     }
@@ -156,18 +156,18 @@ impl FairPlaces {
     /// Caps the time charged per permit at `most`. Where the holder doesn't control how long it holds a permit (a hung disk),
     /// this keeps one slow operation from starving its tenant afterwards.
     #[must_use]
-    pub fn with_most_charged(self, most: Duration) -> Self {
+    pub fn with_max_charge(self, most: Duration) -> Self {
         self.lock().max_charge = most;
         self
     }
 
     /// Takes a permit if one is free. This overtakes no waiter: no permit is free while an eligible waiter exists.
-    pub fn try_acquire(&self, tenant: &Arc<str>) -> Option<FairPlace> {
+    pub fn try_acquire(&self, tenant: &Arc<str>) -> Option<FairPermit> {
         self.lock().take_free(tenant).then(|| self.permit(tenant))
     }
 
-    fn permit(&self, tenant: &Arc<str>) -> FairPlace {
-        FairPlace {
+    fn permit(&self, tenant: &Arc<str>) -> FairPermit {
+        FairPermit {
             semaphore: self.clone(),
             tenant: tenant.clone(),
             since: (self.share == Share::Time).then(Instant::now),
@@ -175,11 +175,11 @@ impl FairPlaces {
         }
     }
 
-    pub fn acquire(&self, tenant: &Arc<str>, standing: Standing) -> Acquire {
+    pub fn acquire(&self, tenant: &Arc<str>, priority: Priority) -> Acquire {
         Acquire {
             semaphore: self.clone(),
             tenant: tenant.clone(),
-            standing,
+            priority,
             ticket: None,
         }
     }
@@ -233,7 +233,7 @@ impl Inner {
         queue.held = queue.held.saturating_sub(1);
         queue.used = queue.used.saturating_add(held_for.min(max_charge));
         let service_received = |queue: &TenantQueue| match share {
-            Share::Places => (queue.held, Duration::ZERO, queue.last_grant),
+            Share::Permits => (queue.held, Duration::ZERO, queue.last_grant),
             Share::Time => (0, queue.used, queue.last_grant),
         };
         let max = self.max_per_tenant;
@@ -272,9 +272,9 @@ impl Inner {
 }
 
 impl Future for Acquire {
-    type Output = FairPlace;
+    type Output = FairPermit;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<FairPlace> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<FairPermit> {
         let this = &mut *self;
         let mut inner = this.semaphore.lock();
         let is_granted = match this.ticket {
@@ -291,7 +291,7 @@ impl Future for Acquire {
             None => {
                 inner.tickets += 1;
                 let ticket = inner.tickets;
-                inner.queue(&this.tenant).tickets(this.standing).push_back(ticket);
+                inner.queue(&this.tenant).tickets(this.priority).push_back(ticket);
                 this.ticket = Some(ticket);
                 ticket
             }
@@ -314,10 +314,10 @@ impl Drop for Acquire {
             self.semaphore.release(&self.tenant, Duration::ZERO);
             return;
         }
-        let standing = self.standing;
+        let priority = self.priority;
         inner
             .queue(&self.tenant)
-            .tickets(standing)
+            .tickets(priority)
             .retain(|waiting| *waiting != ticket);
         inner.remove_if_idle(&self.tenant);
         drop(inner);
@@ -325,7 +325,7 @@ impl Drop for Acquire {
     }
 }
 
-impl FairPlace {
+impl FairPermit {
     /// Keeps the permit but stops charging time for it.
     pub fn stop_clock(&mut self) {
         let since = self.since;
@@ -334,7 +334,7 @@ impl FairPlace {
     }
 }
 
-impl Drop for FairPlace {
+impl Drop for FairPermit {
     fn drop(&mut self) {
         self.stop_clock();
         let held_for = self.held_for.unwrap_or_default();
@@ -348,14 +348,14 @@ mod tests {
 
     use futures_util::FutureExt;
 
-    use super::Standing::{Newcomer, Regular};
+    use super::Priority::{New, Requeued};
     use super::*;
 
     fn tenant(name: &str) -> Arc<str> {
         name.into()
     }
 
-    fn is_idle(semaphore: &FairPlaces, free: usize) -> bool {
+    fn is_idle(semaphore: &FairSemaphore, free: usize) -> bool {
         let inner = semaphore.lock();
         let no_tenant_is_active = inner.tenants.values().all(|queue| queue.held == 0 && queue.is_empty());
         inner.free == free && no_tenant_is_active && inner.wakers.is_empty() && inner.granted.is_empty()
@@ -363,14 +363,14 @@ mod tests {
 
     #[test]
     fn a_flooding_tenant_gets_only_every_second_permit() {
-        let semaphore = FairPlaces::new(2, Share::Places);
+        let semaphore = FairSemaphore::new(2, Share::Permits);
         let (loud, quiet) = (tenant("loud"), tenant("quiet"));
         let mut held = vec![
             semaphore.try_acquire(&loud).unwrap(),
             semaphore.try_acquire(&loud).unwrap(),
         ];
-        let mut waiting: Vec<_> = (0..10).map(|_| semaphore.acquire(&loud, Newcomer)).collect();
-        waiting.extend((0..10).map(|_| semaphore.acquire(&quiet, Newcomer)));
+        let mut waiting: Vec<_> = (0..10).map(|_| semaphore.acquire(&loud, New)).collect();
+        waiting.extend((0..10).map(|_| semaphore.acquire(&quiet, New)));
         for acquire in &mut waiting {
             assert!(acquire.now_or_never().is_none());
         }
@@ -393,11 +393,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_tenant_that_holds_permits_longer_gets_fewer() {
-        let semaphore = FairPlaces::new(1, Share::Time);
+        let semaphore = FairSemaphore::new(1, Share::Time);
         let (long, short) = (tenant("long"), tenant("short"));
         let mut held = semaphore.try_acquire(&long).unwrap();
         let mut waiting: Vec<_> = (0..40)
-            .flat_map(|_| [semaphore.acquire(&long, Newcomer), semaphore.acquire(&short, Newcomer)])
+            .flat_map(|_| [semaphore.acquire(&long, New), semaphore.acquire(&short, New)])
             .collect();
         for acquire in &mut waiting {
             assert!(acquire.now_or_never().is_none());
@@ -418,12 +418,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_tenant_accumulates_no_credit() {
-        let semaphore = FairPlaces::new(1, Share::Time);
+        let semaphore = FairSemaphore::new(1, Share::Time);
         let (busy, late) = (tenant("busy"), tenant("late"));
         drop(semaphore.try_acquire(&late).unwrap());
         let mut held = semaphore.try_acquire(&busy).unwrap();
         for _ in 0..10 {
-            let mut next = semaphore.acquire(&busy, Newcomer);
+            let mut next = semaphore.acquire(&busy, New);
             assert!((&mut next).now_or_never().is_none());
             tokio::time::advance(Duration::from_secs(1)).await;
             drop(held);
@@ -431,7 +431,7 @@ mod tests {
         }
         let mut served = String::new();
         let mut waiting: Vec<_> = (0..6)
-            .flat_map(|_| [semaphore.acquire(&busy, Newcomer), semaphore.acquire(&late, Newcomer)])
+            .flat_map(|_| [semaphore.acquire(&busy, New), semaphore.acquire(&late, New)])
             .collect();
         for acquire in &mut waiting {
             assert!(acquire.now_or_never().is_none());
@@ -450,7 +450,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn time_used_without_competition_is_no_debt() {
-        let semaphore = FairPlaces::new(1, Share::Time);
+        let semaphore = FairSemaphore::new(1, Share::Time);
         let (first, late) = (tenant("first"), tenant("late"));
         for _ in 0..100 {
             let held = semaphore.try_acquire(&first).unwrap();
@@ -458,8 +458,8 @@ mod tests {
             drop(held);
         }
         let mut held = semaphore.try_acquire(&late).unwrap();
-        let mut waiting: Vec<_> = (0..20).map(|_| semaphore.acquire(&late, Newcomer)).collect();
-        let mut mine = semaphore.acquire(&first, Newcomer);
+        let mut waiting: Vec<_> = (0..20).map(|_| semaphore.acquire(&late, New)).collect();
+        let mut mine = semaphore.acquire(&first, New);
         for acquire in waiting.iter_mut().chain([&mut mine]) {
             assert!(acquire.now_or_never().is_none());
         }
@@ -482,10 +482,10 @@ mod tests {
 
     #[test]
     fn a_tenants_queue_is_first_in_first_out() {
-        let semaphore = FairPlaces::new(1, Share::Places);
+        let semaphore = FairSemaphore::new(1, Share::Permits);
         let one = tenant("one");
         let held = semaphore.try_acquire(&one).unwrap();
-        let [mut first, mut second] = [semaphore.acquire(&one, Newcomer), semaphore.acquire(&one, Newcomer)];
+        let [mut first, mut second] = [semaphore.acquire(&one, New), semaphore.acquire(&one, New)];
         assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
         drop(held);
         assert!(
@@ -500,13 +500,13 @@ mod tests {
 
     #[test]
     fn requeued_waiters_let_new_ones_go_first_but_are_not_starved() {
-        let semaphore = FairPlaces::new(1, Share::Places);
+        let semaphore = FairSemaphore::new(1, Share::Permits);
         let one = tenant("one");
         let mut held = semaphore.try_acquire(&one).unwrap();
-        let standings = [[Regular; 8], [Newcomer; 8]].concat();
+        let standings = [[Requeued; 8], [New; 8]].concat();
         let mut waiting: Vec<_> = standings
             .iter()
-            .map(|standing| semaphore.acquire(&one, *standing))
+            .map(|priority| semaphore.acquire(&one, *priority))
             .collect();
         for acquire in &mut waiting {
             assert!(acquire.now_or_never().is_none());
@@ -519,7 +519,7 @@ mod tests {
                 .enumerate()
                 .find_map(|(at, acquire)| Some((at, acquire.now_or_never()?)))
                 .unwrap();
-            served.push(if waiting[at].standing == Newcomer { 'n' } else { 'r' });
+            served.push(if waiting[at].priority == New { 'n' } else { 'r' });
             drop(waiting.remove(at));
             held = permit;
         }
@@ -529,11 +529,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_permit_is_charged_its_full_time_up_to_the_cap() {
         for (most, expected) in [(Duration::MAX, 2..=3), (Duration::from_millis(100), 6..=9)] {
-            let semaphore = FairPlaces::new(1, Share::Time).with_most_charged(most);
+            let semaphore = FairSemaphore::new(1, Share::Time).with_max_charge(most);
             let (slow, quick) = (tenant("slow"), tenant("quick"));
             let mut held = semaphore.try_acquire(&quick).unwrap();
             let mut waiting: Vec<_> = (0..100)
-                .flat_map(|_| [semaphore.acquire(&slow, Newcomer), semaphore.acquire(&quick, Newcomer)])
+                .flat_map(|_| [semaphore.acquire(&slow, New), semaphore.acquire(&quick, New)])
                 .collect();
             for acquire in &mut waiting {
                 assert!(acquire.now_or_never().is_none());
@@ -555,7 +555,7 @@ mod tests {
 
     #[test]
     fn idle_tenants_are_removed() {
-        let semaphore = FairPlaces::new(1, Share::Places);
+        let semaphore = FairSemaphore::new(1, Share::Permits);
         for number in 0..1_000 {
             drop(semaphore.try_acquire(&tenant(&number.to_string())));
         }
@@ -564,13 +564,13 @@ mod tests {
 
     #[test]
     fn a_cancelled_waiter_leaks_no_permit() {
-        let semaphore = FairPlaces::new(1, Share::Places);
+        let semaphore = FairSemaphore::new(1, Share::Permits);
         let [one, two] = [tenant("one"), tenant("two")];
         let held = semaphore.try_acquire(&one).unwrap();
         let [mut leaves, mut leaves_with_a_permit, mut stays] = [
-            semaphore.acquire(&one, Newcomer),
-            semaphore.acquire(&two, Newcomer),
-            semaphore.acquire(&two, Newcomer),
+            semaphore.acquire(&one, New),
+            semaphore.acquire(&two, New),
+            semaphore.acquire(&two, New),
         ];
         for acquire in [&mut leaves, &mut leaves_with_a_permit, &mut stays] {
             assert!(acquire.now_or_never().is_none());
@@ -585,14 +585,14 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn permits_are_neither_lost_nor_duplicated_under_contention() {
         use std::sync::atomic::{AtomicUsize, Ordering};
-        let semaphore = FairPlaces::new(3, Share::Places);
+        let semaphore = FairSemaphore::new(3, Share::Permits);
         let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let tasks: Vec<_> = (0..400)
             .map(|number| {
                 let (semaphore, running, most) = (semaphore.clone(), running.clone(), most.clone());
                 tokio::spawn(async move {
                     let tenant = tenant(["a", "b", "c"][number % 3]);
-                    let mut acquire = semaphore.acquire(&tenant, Newcomer);
+                    let mut acquire = semaphore.acquire(&tenant, New);
                     if number % 5 == 0 {
                         // Gives up immediately, perhaps after it was granted a permit.
                         let _ = (&mut acquire).now_or_never();

@@ -10,9 +10,9 @@ mod fair;
 mod retry;
 mod retry_budget;
 
-pub use breaker::{Breaker, BreakerSettings, BreakerStats, ByHand, Permit, Rejected};
+pub use breaker::{Breaker, BreakerSettings, BreakerStats, Override, Permit, Rejected};
 pub use concurrency::{ConcurrencyLimit, Saturated};
-pub use fair::{Acquire, FairPlace, FairPlaces, Share, Standing};
+pub use fair::{Acquire, FairPermit, FairSemaphore, Priority, Share};
 pub use retry::RetrySettings;
 pub use retry_budget::RetryBudget;
 

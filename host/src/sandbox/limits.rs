@@ -7,7 +7,7 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 /// No duration of a limit or a run may be longer; beyond it arithmetic on instants could overflow.
-pub const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+pub const MAX_DURATION: Duration = Duration::from_secs(30 * 24 * 3600);
 const SHORTEST: Duration = Duration::from_nanos(1);
 
 /// A limit of one call: all that the configuration needs to read, check, describe and show it.
@@ -103,7 +103,7 @@ limits! {
 
     /// The time from dispatch to the answer, waiting included. One bulk-memory operation or one host call can overshoot
     /// it, because neither can be interrupted.
-    timeout: Duration = Duration::from_secs(10), Time in SHORTEST, LONGEST;
+    timeout: Duration = Duration::from_secs(10), Time in SHORTEST, MAX_DURATION;
 
     /// Bytes of all linear memories of the instance together, and of what is written to make an instance. Doesn't bound
     /// what the host holds on the guest's behalf: `handles`, `output_bytes` and `log_bytes` do.
@@ -155,7 +155,7 @@ limits! {
     component_bytes: u64 = 64 * MIB, Bytes in 1, 4 * GIB;
 
     /// How long compiling the component may take, once per component.
-    compile_timeout: Duration = Duration::from_secs(120), Time in SHORTEST, LONGEST;
+    compile_timeout: Duration = Duration::from_secs(120), Time in SHORTEST, MAX_DURATION;
 
     /// Bytes of address space of the process that compiles the component.
     compile_memory: u64 = 2 * GIB, Bytes in 16 * MIB, 1024 * GIB;

@@ -22,7 +22,7 @@ mod logging;
 mod sandbox;
 
 pub use call::{CallFailure, CallUse, Halt, Halted, LimitHit, Metering, Plugin};
-pub use compile::{CompilePlace, ComponentError, Digest, Import, Inspection, become_compiler_if_asked, read_file};
+pub use compile::{CompilePlace, ComponentError, Digest, Import, Inspection, read_file, run_compiler_if_requested};
 pub use contract::{Annotations, Content, Image, ToolInfo};
 pub use files::FolderGrant;
 pub use grants::Grants;
@@ -30,6 +30,6 @@ pub use grants::Grants;
 pub(crate) use http::fuzz;
 pub use http::{AttachError, AttachedHeader, GrantError, HttpGrant, HttpUse, Scheme, SecretError, Secrets};
 pub use keyvalue::{KeyValueError, KeyValueStore};
-pub use limits::{EngineSettings, LONGEST, Limits};
+pub use limits::{EngineSettings, Limits, MAX_DURATION};
 pub(crate) use limits::{Limit, LimitValue};
 pub use sandbox::Sandbox;

@@ -104,12 +104,12 @@ const fn is_token(byte: u8) -> bool {
 /// Escapes everything that a terminal interprets instead of displaying: control characters (which include escape sequences and
 /// line breaks) and bidirectional marks.
 pub fn escape_controls(text: &str) -> Cow<'_, str> {
-    if !text.contains(steers_a_terminal) {
+    if !text.contains(is_terminal_control) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 16);
     for character in text.chars() {
-        if steers_a_terminal(character) {
+        if is_terminal_control(character) {
             // Writing to a string can't fail.
             let _ = write!(escaped, "{}", character.escape_default());
         } else {
@@ -120,7 +120,7 @@ pub fn escape_controls(text: &str) -> Cow<'_, str> {
 }
 
 /// Control characters, line and paragraph separators, and the bidirectional marks of "Trojan Source" (CVE-2021-42574).
-pub const fn steers_a_terminal(character: char) -> bool {
+pub const fn is_terminal_control(character: char) -> bool {
     matches!(
         character,
         '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
@@ -193,7 +193,7 @@ mod tests {
             let scrubbed = scrub(&line);
             prop_assert!(!scrubbed.contains(&key));
             prop_assert!(serde_json::from_str::<serde_json::Value>(&scrubbed).is_ok());
-            prop_assert!(!escape_controls(&text).contains(steers_a_terminal));
+            prop_assert!(!escape_controls(&text).contains(is_terminal_control));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::events::{BreakerState, Transition};
-use crate::resilience::{Breaker, BreakerSettings, BreakerStats, ByHand};
+use crate::resilience::{Breaker, BreakerSettings, BreakerStats, Override};
 
 /// Breakers that are kept without a look at who has left. Beyond, those that have nothing to tell are forgotten.
 const REMEMBERED: usize = 1_024;
@@ -82,12 +82,12 @@ impl ToolBreakers {
     }
 
     /// Moves those of all tenants, `tenant` among them. Returns what changed, and for whom.
-    pub(super) fn move_by_hand(&self, tenant: &str, to: ByHand) -> Vec<(Arc<str>, Transition)> {
+    pub(super) fn apply_override(&self, tenant: &str, to: Override) -> Vec<(Arc<str>, Transition)> {
         self.of(tenant);
         let mut inner = self.lock();
-        inner.held_open = to == ByHand::Open;
+        inner.held_open = to == Override::Open;
         let moved = inner.by_tenant.iter().filter_map(|(tenant, entry)| {
-            let transition = entry.breaker.move_by_hand(to)?;
+            let transition = entry.breaker.apply_override(to)?;
             Some((tenant.clone(), transition))
         });
         moved.collect()
@@ -96,7 +96,7 @@ impl ToolBreakers {
     fn fresh(&self, inner: &Inner) -> Breaker {
         let breaker = Breaker::new(self.name.clone(), self.settings.clone());
         if inner.held_open {
-            breaker.move_by_hand(ByHand::Open);
+            breaker.apply_override(Override::Open);
         }
         breaker
     }
@@ -182,12 +182,12 @@ mod tests {
     async fn what_is_held_open_is_so_for_tenants_who_come_later() {
         let breakers = breakers();
         breakers.of("early");
-        let moved = breakers.move_by_hand("operator", ByHand::Open);
+        let moved = breakers.apply_override("operator", Override::Open);
         assert_eq!(moved.len(), 2);
         for tenant in ["early", "late"] {
             assert!(breakers.of(tenant).try_acquire().is_err(), "{tenant}");
         }
-        assert_eq!(breakers.move_by_hand("operator", ByHand::Closed).len(), 3);
+        assert_eq!(breakers.apply_override("operator", Override::Closed).len(), 3);
         for tenant in ["early", "late", "later"] {
             assert!(breakers.of(tenant).try_acquire().is_ok(), "{tenant}");
         }
@@ -210,7 +210,7 @@ mod tests {
     #[tokio::test]
     async fn a_look_at_a_tenant_makes_nothing() {
         let breakers = breakers();
-        breakers.move_by_hand("operator", ByHand::Open);
+        breakers.apply_override("operator", Override::Open);
         assert_eq!(breakers.stats("nobody").state, BreakerState::Open);
         for tenant in 0..REMEMBERED * 2 {
             breakers.of(&tenant.to_string());
@@ -219,7 +219,7 @@ mod tests {
             breakers.lock().by_tenant.len() <= REMEMBERED,
             "what is held open for all"
         );
-        breakers.move_by_hand("operator", ByHand::Reset);
+        breakers.apply_override("operator", Override::Reset);
         assert_eq!(breakers.stats("nobody").state, BreakerState::Closed);
         assert!(!breakers.lock().by_tenant.contains_key("nobody"));
     }

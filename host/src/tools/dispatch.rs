@@ -467,7 +467,7 @@ fn finish(call: ToolCall, tool: Option<&Tool>, ended: Ended, spent: Spent, durat
     } = ended;
     let fallback = tool
         .and_then(|tool| tool.fallback.as_ref())
-        .filter(|_| outcome.may_fall_back());
+        .filter(|_| outcome.allows_fallback());
     let degraded = fallback.is_some();
     let details: Vec<String> = detail.into_iter().chain(spent.refused).collect();
     let mut replaced_output = None;

@@ -9,7 +9,7 @@ use super::policy::ToolPolicy;
 use super::registry::{self, PluginError, Tool};
 use super::settings::PluginSettings;
 use crate::events::Transition;
-use crate::resilience::{Breaker, BreakerStats, ByHand, ConcurrencyLimit, FairPlace, Saturated};
+use crate::resilience::{Breaker, BreakerStats, ConcurrencyLimit, FairPermit, Override, Saturated};
 use crate::sandbox::Sandbox;
 
 /// Every tool of a host.
@@ -110,7 +110,7 @@ impl ToolSet {
             slots: slots.collect(),
             names,
             host: ConcurrencyLimit::new("host", host_concurrency as usize),
-            checks: ConcurrencyLimit::new("schema checks", checks).with_most_for_one(checks / 2),
+            checks: ConcurrencyLimit::new("schema checks", checks).with_max_per_tenant(checks / 2),
             queue_timeout,
             problems,
             policy: None,
@@ -144,9 +144,9 @@ impl ToolSet {
 
     /// Moves the breaker of this name for all tenants, `tenant` among them. Returns what changed, and for whom; `None`: none has
     /// this name.
-    pub fn move_breaker(&self, tenant: &str, name: &str, to: ByHand) -> Option<Vec<(Arc<str>, Transition)>> {
+    pub fn override_breaker(&self, tenant: &str, name: &str, to: Override) -> Option<Vec<(Arc<str>, Transition)>> {
         let slot = self.slots.iter().find(|slot| slot.breakers.name() == name)?;
-        Some(slot.breakers.move_by_hand(tenant, to))
+        Some(slot.breakers.apply_override(tenant, to))
     }
 
     /// Plugins that did not load, with the reason.
@@ -159,12 +159,12 @@ impl ToolSet {
     }
 
     /// Places for a call.
-    pub(super) async fn acquire(&self, slot: &Slot, tenant: &Arc<str>) -> Result<[FairPlace; 2], Saturated> {
+    pub(super) async fn acquire(&self, slot: &Slot, tenant: &Arc<str>) -> Result<[FairPermit; 2], Saturated> {
         self.acquire_both(&slot.places, &self.host, tenant).await
     }
 
     /// Places for a long check.
-    pub(super) async fn acquire_check(&self, slot: &Slot, tenant: &Arc<str>) -> Result<[FairPlace; 2], Saturated> {
+    pub(super) async fn acquire_check(&self, slot: &Slot, tenant: &Arc<str>) -> Result<[FairPermit; 2], Saturated> {
         self.acquire_both(&slot.checks, &self.checks, tenant).await
     }
 
@@ -174,7 +174,7 @@ impl ToolSet {
         own: &ConcurrencyLimit,
         shared: &ConcurrencyLimit,
         tenant: &Arc<str>,
-    ) -> Result<[FairPlace; 2], Saturated> {
+    ) -> Result<[FairPermit; 2], Saturated> {
         let started = tokio::time::Instant::now();
         let own = own.acquire(tenant, self.queue_timeout).await?;
         let wait = self.queue_timeout.saturating_sub(started.elapsed());

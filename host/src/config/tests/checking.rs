@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::FileLimits;
+use crate::config::InheritedLimits;
 use crate::sandbox::{FolderGrant, Limits};
 use crate::tools::{ComponentSource, PluginSettings, ToolSettings};
 
@@ -53,7 +53,7 @@ fn programs_and_files_get_the_same_problems() {
     let of_file = load_with(text, &[]).unwrap_err();
 
     let mut config = Config {
-        limits: FileLimits(Limits {
+        limits: InheritedLimits(Limits {
             memory: 1,
             ..Limits::default()
         }),

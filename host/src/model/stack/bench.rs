@@ -162,7 +162,7 @@ pub(super) struct Bench {
     serialized: Arc<AtomicU32>,
     pub(super) cancel: CancellationToken,
     pub(super) deadline: Duration,
-    pub(super) text_reaches_a_person: bool,
+    pub(super) streams_to_user: bool,
 }
 
 impl Bench {
@@ -206,7 +206,7 @@ impl Bench {
             serialized,
             cancel,
             deadline,
-            text_reaches_a_person: true,
+            streams_to_user: true,
         }
     }
 
@@ -217,7 +217,7 @@ impl Bench {
             emitter: &self.emitter,
             deadline: started + self.deadline,
             cancel: &self.cancel,
-            text_reaches_a_person: self.text_reaches_a_person,
+            streams_to_user: self.streams_to_user,
         };
         let (messages, tools) = conversation();
         let result = self.stack.respond(&request(&messages, &tools), &cx).await;

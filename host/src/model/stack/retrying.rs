@@ -33,7 +33,7 @@ impl Obstacle {
         match error {
             ModelError::BreakerOpen { retry_after, .. } if retry_after.is_zero() => Some(Self::Probe),
             ModelError::BreakerOpen { retry_after, .. } => Some(Self::Open(*retry_after)),
-            ModelError::Budget(exceeded) if exceeded.may_fit_later() => Some(Self::Reserved),
+            ModelError::Budget(exceeded) if exceeded.could_fit_later() => Some(Self::Reserved),
             _ => None,
         }
     }
@@ -105,7 +105,7 @@ impl<'a> Retrying<'a> {
         if verdict == Verdict::Fatal {
             return Err(error);
         }
-        if self.cx.text_reaches_a_person && text_shown {
+        if self.cx.streams_to_user && text_shown {
             return Err(ModelError::GaveUp {
                 why: GaveUp::TextShown,
                 last: Box::new(error),

@@ -83,7 +83,7 @@ impl ModelStack {
                 .effective_limits(&self.budget)
                 .await
                 .map_err(ModelError::Ledger)?;
-            if !limits.in_force() {
+            if !limits.has_limit() {
                 return Ok(None);
             }
             return Err(ModelError::UnknownPrice {

@@ -216,7 +216,7 @@ async fn text_that_a_person_read_is_never_written_twice() {
     assert_eq!((error.kind(), bench.steps_left()), ("stream_cut", 1));
 
     let mut machine = Bench::new(script());
-    machine.text_reaches_a_person = false;
+    machine.streams_to_user = false;
     assert_eq!(machine.call().await.0.unwrap().text(), "hello");
 
     // Nothing was shown by the attempt that failed.

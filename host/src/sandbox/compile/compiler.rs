@@ -44,7 +44,7 @@ pub(in crate::sandbox) struct Compiler {
 /// Where components are compiled.
 #[derive(Clone, Debug)]
 pub enum CompilePlace {
-    /// In a child of this program, which must call [`become_compiler_if_asked`] first thing in `main`.
+    /// In a child of this program, which must call [`run_compiler_if_requested`] first thing in `main`.
     Child(PathBuf),
     /// In this process: for programs that trust their components. `compile_timeout` and `compile_memory` then bound
     /// nothing.
@@ -186,7 +186,7 @@ const INVALID: i32 = 3;
 
 /// If the program was started as a compiler, compiles one component from standard input to standard output and exits;
 /// otherwise returns at once. Call it first in `main`, before any thread or runtime starts.
-pub fn become_compiler_if_asked() {
+pub fn run_compiler_if_requested() {
     if !asked_to_compile() {
         return;
     }

@@ -116,7 +116,7 @@ impl ComponentError {
             Self::CompilerFailed(_) => {
                 "try again; if it fails each time, the component brings down the compiler: do without it"
             }
-            Self::NoCompiler(_) => "its `main` must begin with cofferdam::sandbox::become_compiler_if_asked()",
+            Self::NoCompiler(_) => "its `main` must begin with cofferdam::sandbox::run_compiler_if_requested()",
             Self::Host(_) => return None,
             Self::NoTools { .. } | Self::ContractVersion { .. } => {
                 "build it against the world `plugin` of the contract in the folder `wit/`"

@@ -12,7 +12,7 @@ use wasmtime::component::Component;
 
 pub(super) use self::cache::CompileCache;
 pub(super) use self::compiler::Compiler;
-pub use self::compiler::{CompilePlace, become_compiler_if_asked};
+pub use self::compiler::{CompilePlace, run_compiler_if_requested};
 pub use self::component::{ComponentError, Digest, read_file};
 use self::component::{check_header, check_size};
 pub(super) use self::engine::{EngineSize, Engines};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::resilience::{FairPlaces, Share, Standing};
+use crate::resilience::{FairSemaphore, Priority, Share};
 
 /// A disk that hangs is nobody's fault.
 const MOST_CHARGED: Duration = Duration::from_millis(100);
@@ -20,9 +20,9 @@ const MOST_CHARGED: Duration = Duration::from_millis(100);
 /// A kind of such work. Clones share its places.
 #[derive(Clone, Debug)]
 pub(in crate::sandbox) struct BlockingWork {
-    shared: FairPlaces,
+    shared: FairSemaphore,
     /// Those of one plugin.
-    own: Option<FairPlaces>,
+    own: Option<FairSemaphore>,
     places: Places,
 }
 
@@ -42,9 +42,9 @@ pub(in crate::sandbox) type Ordered<T> = AbortOnDropHandle<Result<T, JoinError>>
 impl BlockingWork {
     pub(in crate::sandbox) fn new(places: Places, share: Share) -> Self {
         Self {
-            shared: FairPlaces::new(places.in_all, share)
-                .with_most_for_one(places.for_a_tenant)
-                .with_most_charged(MOST_CHARGED),
+            shared: FairSemaphore::new(places.in_all, share)
+                .with_max_per_tenant(places.for_a_tenant)
+                .with_max_charge(MOST_CHARGED),
             own: None,
             places,
         }
@@ -62,7 +62,7 @@ impl BlockingWork {
 
     pub(in crate::sandbox) fn of_a_plugin(&self) -> Self {
         let places = self.places.for_a_plugin;
-        let own = FairPlaces::new(places, Share::Places).with_most_for_one(places.div_ceil(2));
+        let own = FairSemaphore::new(places, Share::Permits).with_max_per_tenant(places.div_ceil(2));
         Self {
             own: Some(own),
             ..self.clone()
@@ -78,10 +78,10 @@ impl BlockingWork {
         let (own, shared, tenant) = (self.own.clone(), self.shared.clone(), tenant.clone());
         AbortOnDropHandle::new(tokio::spawn(async move {
             let own = match own {
-                Some(own) => Some(own.acquire(&tenant, Standing::Newcomer).await),
+                Some(own) => Some(own.acquire(&tenant, Priority::New).await),
                 None => None,
             };
-            let place = shared.acquire(&tenant, Standing::Newcomer).await;
+            let place = shared.acquire(&tenant, Priority::New).await;
             let begun = tokio::spawn(async move {
                 let _places = (own, place);
                 work.await
@@ -171,7 +171,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_nobody_waits_for_takes_no_more_than_its_places() {
-        let work = BlockingWork::new(places(32, 8, 8), Share::Places);
+        let work = BlockingWork::new(places(32, 8, 8), Share::Permits);
         let (hang, begun, end) = hanging();
         let hang = Arc::new(hang);
         let [loud, quiet]: [Arc<str>; 2] = ["loud".into(), "quiet".into()];
@@ -191,7 +191,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_plugin_that_works_for_many_tenants_leaves_places_for_others() {
-        let work = BlockingWork::new(places(8, 4, 2), Share::Places);
+        let work = BlockingWork::new(places(8, 4, 2), Share::Permits);
         let (bad, good) = (work.of_a_plugin(), work.of_a_plugin());
         let (hang, begun, end) = hanging();
         let hang = Arc::new(hang);
@@ -207,7 +207,7 @@ mod tests {
     /// It waits for places in all while it has some of its plugin's.
     #[tokio::test]
     async fn a_tenant_without_places_leaves_some_of_each_plugin() {
-        let work = BlockingWork::new(places(8, 2, 4), Share::Places);
+        let work = BlockingWork::new(places(8, 2, 4), Share::Permits);
         let (bad, good) = (work.of_a_plugin(), work.of_a_plugin());
         let (hang, begun, end) = hanging();
         let hang = Arc::new(hang);

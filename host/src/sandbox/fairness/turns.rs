@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::resilience::{Acquire, FairPlace, FairPlaces, Share, Standing};
+use crate::resilience::{Acquire, FairPermit, FairSemaphore, Priority, Share};
 
 /// Turns for which a call counts as new: most calls are over by then. Whoever computes for longer lets those pass.
 const NEW_FOR: u32 = 4;
@@ -22,7 +22,7 @@ const CALLS_IN_A_ROW: u32 = 8;
 /// The turns of a host's guests.
 #[derive(Clone, Debug)]
 pub(in crate::sandbox) struct Turns {
-    places: FairPlaces,
+    places: FairSemaphore,
     /// Calls that came to their end.
     ended: Arc<AtomicU32>,
 }
@@ -36,7 +36,7 @@ impl Turns {
 
     fn of(turns: usize) -> Self {
         Self {
-            places: FairPlaces::new(turns, Share::Time),
+            places: FairSemaphore::new(turns, Share::Time),
             ended: Arc::new(AtomicU32::new(0)),
         }
     }
@@ -64,7 +64,7 @@ impl Turns {
         let mut output = None;
         // The turn of a guest that yielded, kept until the runtime comes back here. The runtime runs next whom it wakes, before
         // the tasks that are ready: if the turn were passed on at once, those would stand in its queue instead of in this line.
-        let mut over: Option<FairPlace> = None;
+        let mut over: Option<FairPermit> = None;
         let mut notice: Option<(Arc<Notice>, Waker)> = None;
         std::future::poll_fn(move |cx| {
             drop(over.take());
@@ -162,17 +162,17 @@ pub(in crate::sandbox) async fn yield_to_others() {
 
 /// Where one call stands.
 struct Line<'a> {
-    turns: &'a FairPlaces,
+    turns: &'a FairSemaphore,
     tenant: &'a Arc<str>,
     taken: u32,
     waiting: Option<Acquire>,
 }
 
 impl Line<'_> {
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<FairPlace> {
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<FairPermit> {
         let standing = match self.taken < NEW_FOR {
-            true => Standing::Newcomer,
-            false => Standing::Regular,
+            true => Priority::New,
+            false => Priority::Requeued,
         };
         let waiting = self
             .waiting

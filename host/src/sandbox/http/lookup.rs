@@ -19,7 +19,7 @@ pub(super) const MAX_ADDRESSES: usize = 16;
 
 /// Places for the lookups of all guests of a host.
 pub(in crate::sandbox) fn work() -> BlockingWork {
-    BlockingWork::new(PLACES, Share::Places)
+    BlockingWork::new(PLACES, Share::Permits)
 }
 
 /// Asks the system's resolver on behalf of `tenant`.

@@ -39,7 +39,7 @@ impl KeyValueError {
     /// What to do about it.
     pub fn hint(&self) -> String {
         let hint = match self {
-            Self::NotAFile(_) | Self::Foreign(_) => hints::NOT_OURS,
+            Self::NotAFile(_) | Self::Foreign(_) => hints::FOREIGN,
             Self::Newer { .. } => "update cofferdam, or choose another `[storage] path`",
             Self::Corrupt { .. } => {
                 "restore it from a backup, or move it away to begin an empty one; `sqlite3 FILE .recover` may save \
