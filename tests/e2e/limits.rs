@@ -297,7 +297,26 @@ async fn core_instances() {
     let lab = lab([]);
     lab.configure(&format!("{}[plugins.calculator]\ncomponent = \"builtin:calculator\"\nrequired = true\nlimits = {{ core_instances = 1 }}\n", ""));
     let ran = lab.call(["tool", "list"]).await.expect_code(2);
-    assert!(ran.stderr.contains("core_instances"), "{ran}");
+    assert!(ran.stderr.contains("more than core_instances allows (1)"), "{ran}");
+}
+
+/// Passive segments are copied for each instance, by the engine and into its own memory.
+#[tokio::test]
+async fn what_the_engine_keeps_for_an_instance_is_memory() {
+    const SEGMENTS: usize = 40_000;
+    let guest = WatGuest::named("full").items(&"(elem funcref)".repeat(SEGMENTS));
+    let lab = wat_lab(&guest, "");
+    let peak = call(&lab, "full", &json!({})).await["peak_memory_bytes"]
+        .as_u64()
+        .unwrap();
+    assert!(peak > 32 * SEGMENTS as u64, "{peak}");
+    // A call may have three eighths of this.
+    lab.configure("[limits]\nhost_memory = \"4MiB\"\n[plugins.wat]\ncomponent = \"guest.wasm\"\nrequired = true\n");
+    let refused = lab.call(["tool", "list"]).await.expect_code(2);
+    assert!(refused.stderr.contains("host_memory"), "{refused}");
+    let lab = wat_lab(&guest, "memory = \"2MiB\"");
+    let refused = lab.call(["tool", "list"]).await.expect_code(2);
+    assert!(refused.stderr.contains("more than memory allows"), "{refused}");
 }
 
 #[tokio::test]

@@ -21,6 +21,31 @@ fn section(bytes: &mut Vec<u8>, id: u8, content: &[u8]) {
     bytes.extend_from_slice(content);
 }
 
+/// A component that offers a tool, and has further items at its root.
+fn beside_a_good_one(items: &str) -> Vec<u8> {
+    const EMPTY: &[u8] = &[4, 8, 0, b'a', b's', b'm', 0x0d, 0, 1, 0];
+    let text = format!(
+        r#"(component
+            (component)
+            (instance $good (instantiate 0))
+            (export "cofferdam:tool/tools@0.1.0" (instance $good "cofferdam:tool/tools@0.1.0"))
+            {items})"#
+    );
+    let bytes = wat::parse_str(text).unwrap();
+    // The text format can't say what a nested component is made of in bytes, so one that is empty holds its place.
+    let rest = bytes.strip_prefix(HEADER).and_then(|rest| rest.strip_prefix(EMPTY));
+    let mut whole = HEADER.to_vec();
+    section(&mut whole, 4, &good());
+    whole.extend_from_slice(rest.unwrap());
+    whole
+}
+
+/// So many instances of one module.
+fn instances(fields: &str, count: usize) -> String {
+    let instances = "(core instance (instantiate $m))".repeat(count);
+    format!("(core module $m {fields}) {instances}")
+}
+
 pub(crate) fn spoiled(how: &str) -> Vec<u8> {
     match how {
         "none" => Vec::new(),
@@ -96,6 +121,45 @@ pub(crate) fn spoiled(how: &str) -> Vec<u8> {
                 .map(|n| format!("(type $t{n} (tuple $t{0} $t{0}))", n - 1))
                 .collect();
             wat::parse_str(format!("(component (type $t0 (tuple u8 u8)) {types})")).unwrap()
+        }
+        // A few kilobytes: each layer makes two hundred instances of the one below.
+        "millions of nested instances" => {
+            let mut layers = "(component $c0)".to_owned();
+            for layer in 1..=3 {
+                let instances = "(instance (instantiate $c))".repeat(200);
+                let below = layer - 1;
+                layers.push_str(&format!(
+                    "(component $c{layer} (alias outer 1 $c{below} (component $c)) {instances})"
+                ));
+            }
+            beside_a_good_one(&format!("{layers} (instance (instantiate $c3))"))
+        }
+        "millions of passive segments" => {
+            let segments = "(elem func $f)".repeat(90_000);
+            beside_a_good_one(&instances(&format!("(func $f) {segments}"), 60))
+        }
+        // As much as is let through: it loads, and is called while others are.
+        "as many passive segments as may be" => {
+            let segments = "(elem func $f)".repeat(2_000);
+            beside_a_good_one(&instances(&format!("(func $f) {segments}"), 60))
+        }
+        // Two bytes, far apart, in each of many memories that no instance has.
+        "images full of nothing" => {
+            let module = r#"(core module (memory 256) (data (i32.const 0) "x") (data (i32.const 16000000) "y"))"#;
+            beside_a_good_one(&module.repeat(40))
+        }
+        // The same of tables: an element at the end fills what lies before it.
+        "tables full of nothing" => {
+            let table = "(table 1000000 funcref)".repeat(20);
+            beside_a_good_one(&format!(
+                "(core module {table} (func $f) (elem (i32.const 999999) func $f))"
+            ))
+        }
+        "megabytes of names" => {
+            let exports: String = (0..250)
+                .map(|number| format!("(export \"n{number}{}\" (core module $m))", "n".repeat(90_000)))
+                .collect();
+            beside_a_good_one(&format!("(core module $m) {exports}"))
         }
         "unknown import" => {
             let text = r#"(component

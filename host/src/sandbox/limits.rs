@@ -105,15 +105,15 @@ limits! {
     /// it, because neither can be interrupted.
     timeout: Duration = Duration::from_secs(10), Time in SHORTEST, LONGEST;
 
-    /// Bytes of all linear memories of the instance together, and of what is written to make an instance. Doesn't bound
-    /// what the host holds on the guest's behalf: `handles`, `output_bytes` and `log_bytes` do.
+    /// Bytes of all linear memories and tables of the instance together, and of what the engine keeps for it and copies to
+    /// make it. Doesn't bound what the host holds on the guest's behalf: `handles`, `output_bytes` and `log_bytes` do.
     memory: u64 = 128 * MIB, Bytes in 64 * KIB, 4 * GIB;
 
     /// Elements of all tables of the instance together.
     table_elements: u32 = 20_000, Count in 1, 10_000_000;
 
-    /// Core instances that one component may consist of; a Python component needs about 14. The number of memories is
-    /// bounded apart: 8.
+    /// Core instances that one component may consist of; a Python component needs about 14. It may have
+    /// 8 memories, and 1,000 instances of components that are nested in it.
     core_instances: u32 = 64, Count in 1, 10_000;
 
     /// Calls from the guest into host functions. The engine's own calls don't count.

@@ -6,7 +6,7 @@ use wasmtime::component::{Component, InstancePre};
 
 use super::call::{self, CallSetup, CallState, MAX_SAID_CHARS, Metering, Plugin, linker};
 use super::compile::{
-    self, CompileCache, CompilePlace, Compiler, ComponentError, Digest, EngineSize, Engines, Inspection,
+    self, CompileCache, CompilePlace, Compiler, ComponentError, Digest, EngineSize, Engines, Footprint, Inspection,
 };
 use super::config;
 use super::contract::{INTERFACE, Indices};
@@ -100,14 +100,7 @@ impl Sandbox {
             })
         });
         let folders = folders.collect::<Result<Arc<[Folder]>, _>>()?;
-        let (component, digest) = self.compile(bytes, grants.metering, &grants.limits).await?;
-        let needs = compile::bytes_written(bytes).map_err(|error| ComponentError::Invalid(error.to_string()))?;
-        if needs > grants.limits.memory {
-            return Err(ComponentError::InstanceTooLarge {
-                needs,
-                limit: grants.limits.memory,
-            });
-        }
+        let (component, digest, footprint) = self.compile(bytes, grants.metering, &grants.limits).await?;
         let keyvalue = match (grants.keyvalue, &self.keyvalue) {
             (false, _) => None,
             (true, Some(Ok(store))) => Some((store.clone(), Arc::from(name))),
@@ -117,6 +110,7 @@ impl Sandbox {
         let (pre, tools) = self.link(&component)?;
         let setup = CallSetup {
             stack: self.stack,
+            instance_bytes: footprint.held(),
             masker: Masker::new(&grants.http).map_err(|error| ComponentError::Host(error.to_string()))?,
             config: config::prepare(&grants.config),
             keyvalue,
@@ -135,7 +129,7 @@ impl Sandbox {
     ///
     /// Where the bytes are not a component that compiles.
     pub async fn inspect(&self, bytes: &[u8], limits: &Limits) -> Result<Inspection, ComponentError> {
-        let (component, digest) = self.compile(bytes, Metering::Fuel, limits).await?;
+        let (component, digest, _) = self.compile(bytes, Metering::Fuel, limits).await?;
         let linkable = linker(component.engine()).and_then(|linker| linker.instantiate_pre(&component));
         let problem = linkable.err().map(|error| format!("{error:#}"));
         Ok(compile::inspect(&component, digest, bytes.len() as u64, problem))
@@ -146,7 +140,7 @@ impl Sandbox {
         bytes: &[u8],
         metering: Metering,
         limits: &Limits,
-    ) -> Result<(Component, Digest), ComponentError> {
+    ) -> Result<(Component, Digest, Footprint), ComponentError> {
         let engines = self.engines(metering);
         let engines = engines.map_err(|error| ComponentError::Host(format!("{error:#}")))?;
         compile::compile(&engines, &self.cache, &self.compiler, bytes, limits).await

@@ -1,7 +1,8 @@
-//! Memory and tables of one call, summed over everything the component brings.
+//! Memory and tables of one call, summed over everything the component brings, and what the engine keeps for its instance.
 
 use wasmtime::ResourceLimiter;
 
+use crate::sandbox::compile::TABLE_ELEMENT;
 use crate::sandbox::fairness::{MemoryShare, NoMemory};
 use crate::sandbox::limits::Limits;
 
@@ -25,6 +26,7 @@ pub(super) enum Refused {
 #[derive(Debug)]
 pub(super) struct Limiter {
     memory_limit: usize,
+    /// Of memories, tables and the instance itself.
     memory: usize,
     peak_memory: usize,
     table_limit: usize,
@@ -49,9 +51,30 @@ impl Limiter {
         }
     }
 
-    /// The most that all memories together ever held, in bytes.
+    /// The most that memories, tables and the instance itself ever took together, in bytes.
     pub(super) fn peak_memory(&self) -> u64 {
         self.peak_memory as u64
+    }
+
+    /// Takes what the engine keeps for the instance, before there is one. That it is within the limit was checked when the
+    /// component was loaded.
+    pub(super) fn hold_instance(&mut self, bytes: usize) -> Result<(), NoMemory> {
+        self.share.take(bytes)?;
+        self.memory = self.memory.saturating_add(bytes);
+        self.peak_memory = self.peak_memory.max(self.memory);
+        Ok(())
+    }
+
+    /// Takes so many bytes more for a memory or a table.
+    fn grow(&mut self, bytes: usize) -> Result<(), Refused> {
+        let memory = self.memory.saturating_add(bytes);
+        if memory > self.memory_limit {
+            return Err(Refused::Memory);
+        }
+        self.share.take(bytes).map_err(Refused::HostMemory)?;
+        self.memory = memory;
+        self.peak_memory = self.peak_memory.max(memory);
+        Ok(())
     }
 
     /// Takes what the host holds for the guest from what all guests have.
@@ -67,9 +90,9 @@ impl Limiter {
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let bytes = desired.saturating_sub(current);
         // First, for the engine takes the size of the pool for a maximum as well.
-        let memory = self.memory.saturating_add(desired.saturating_sub(current));
-        if memory > self.memory_limit {
+        if self.memory.saturating_add(bytes) > self.memory_limit {
             self.refused = Some(Refused::Memory);
             return Ok(false);
         }
@@ -77,22 +100,25 @@ impl ResourceLimiter for Limiter {
             // The guest's own bound: nothing grows, so nothing is counted, and no limit of ours was met.
             return Ok(false);
         }
-        if let Err(none) = self.share.take(memory - self.memory) {
-            self.refused = Some(Refused::HostMemory(none));
+        if let Err(refused) = self.grow(bytes) {
+            self.refused = Some(refused);
             return Ok(false);
         }
-        self.memory = memory;
-        self.peak_memory = self.peak_memory.max(memory);
         Ok(true)
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let tables = self.tables.saturating_add(desired.saturating_sub(current));
+        let elements = desired.saturating_sub(current);
+        let tables = self.tables.saturating_add(elements);
         if tables > self.table_limit {
             self.refused = Some(Refused::TableElements);
             return Ok(false);
         }
         if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        if let Err(refused) = self.grow(elements.saturating_mul(TABLE_ELEMENT)) {
+            self.refused = Some(refused);
             return Ok(false);
         }
         self.tables = tables;
@@ -151,6 +177,33 @@ mod tests {
         assert!(!limiter.memory_growing(0, 60, Some(50)).unwrap());
         assert!(!limiter.table_growing(0, 60, Some(50)).unwrap());
         assert_eq!((limiter.peak_memory(), limiter.refused()), (0, None));
+    }
+
+    #[test]
+    fn the_instance_and_its_tables_are_memory_as_well() {
+        let limits = Limits {
+            memory: 1_000,
+            ..Limits::default()
+        };
+        let mut limiter = limiter(&limits, 80_000);
+        limiter.hold_instance(600).unwrap();
+        assert!(limiter.table_growing(0, 25, None).unwrap());
+        assert_eq!(limiter.peak_memory(), 800);
+        assert!(!limiter.table_growing(25, 51, None).unwrap());
+        assert!(!limiter.memory_growing(0, 201, None).unwrap());
+        assert_eq!((limiter.peak_memory(), limiter.refused()), (800, Some(Refused::Memory)));
+        assert!(limiter.memory_growing(0, 200, None).unwrap());
+    }
+
+    #[test]
+    fn the_instance_and_its_tables_take_from_what_all_guests_have() {
+        let most = NoMemory::TooMuch { most: 300 };
+        assert_eq!(limiter(&Limits::default(), 800).hold_instance(301), Err(most));
+        let mut limiter = limiter(&Limits::default(), 800);
+        limiter.hold_instance(200).unwrap();
+        assert!(!limiter.table_growing(0, 13, None).unwrap());
+        assert_eq!(limiter.refused(), Some(Refused::HostMemory(most)));
+        assert!(limiter.table_growing(0, 12, None).unwrap());
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub struct CallUse {
     pub duration: Duration,
     /// None where a clock stops the guest.
     pub fuel: u64,
+    /// The most that memories, tables and what the engine keeps for the instance ever took together, in bytes.
     pub peak_memory: u64,
     pub host_calls: u64,
     /// Standard output and standard error, as far as they were kept.
@@ -73,6 +74,7 @@ pub(super) async fn run<F, T>(
     let clock = store.data().clock.clone();
     let mut called = false;
     let guest = async {
+        store.data_mut().limiter.hold_instance(setup.instance_bytes)?;
         let instance = pre.instantiate_async(&mut store).await?;
         let functions = load(&mut store, &instance)?;
         called = true;

@@ -16,6 +16,8 @@ use crate::sandbox::limits::Limits;
 pub(in crate::sandbox) struct CallSetup {
     pub(in crate::sandbox) grants: Arc<Grants>,
     pub(in crate::sandbox) stack: u64,
+    /// Bytes that the engine keeps for one instance, apart from its memories and tables.
+    pub(in crate::sandbox) instance_bytes: usize,
     pub(in crate::sandbox) masker: Masker,
     pub(in crate::sandbox) config: Arc<WasiConfigVariables>,
     /// Its store, and its name there.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
+use super::compiled_form::MAX_DESCRIPTION;
+use super::instantiation;
 use crate::sandbox::http::SecretError;
 use crate::sandbox::keyvalue::KeyValueError;
 use crate::untrusted::display_untrusted_list;
@@ -61,14 +63,38 @@ pub enum ComponentError {
     CompileMemory(u64),
     #[error("it compiles to more than {} MiB", .0 >> 20)]
     CompiledTooLarge(u64),
+    #[error(
+        "it compiles to {} MiB of names, types and lists, more than this host allows ({} MiB)",
+        .0 >> 20,
+        MAX_DESCRIPTION >> 20
+    )]
+    DescriptionTooLarge(u64),
     #[error("the compiler failed: {0}")]
     CompilerFailed(String),
     #[error("{} does not compile when it is asked to", .0.display())]
     NoCompiler(PathBuf),
     #[error("the host could not prepare it: {0}")]
     Host(String),
-    #[error("making one instance of the component writes {needs} bytes, more than memory allows ({limit})")]
+    #[error("making one instance of the component takes {needs} bytes, more than memory allows ({limit})")]
     InstanceTooLarge { needs: u64, limit: u64 },
+    #[error(
+        "making one instance of the component takes {needs} steps that can't be interrupted, more than this host allows ({})",
+        instantiation::MAX_STEPS
+    )]
+    InstanceTooSlow { needs: u64 },
+    #[error("the component is made of {needs} core instances, more than core_instances allows ({limit})")]
+    TooManyCoreInstances { needs: u64, limit: u32 },
+    #[error(
+        "the component is made of {needs} instances of nested components, more than this host allows ({})",
+        instantiation::MAX_COMPONENT_INSTANCES
+    )]
+    TooManyComponentInstances { needs: u64 },
+    #[error("the component instantiates a component that it imports, so what one instance takes can't be known")]
+    UncountableInstance,
+    #[error(
+        "what the memories and tables of the component start with takes {needs} bytes, more than memory allows ({limit})"
+    )]
+    ImagesTooLarge { needs: u64, limit: u64 },
     #[error("the component does not export `{}`{}", crate::sandbox::contract::INTERFACE, others(.exports))]
     NoTools { exports: Vec<String> },
     #[error(
@@ -111,8 +137,17 @@ impl ComponentError {
             Self::DigestMismatch { .. } => "if the new component is wanted, put its digest into `digest`",
             Self::CompileTimeout(_) => "raise compile_timeout in the plugin's limits if you trust it",
             Self::CompileMemory(_) => "raise compile_memory in the plugin's limits if you trust it",
-            Self::InstanceTooLarge { .. } => "raise memory in the plugin's limits if you trust it",
-            Self::CompiledTooLarge(_) => "ask the plugin's author for a smaller one; this bound can't be raised",
+            Self::InstanceTooLarge { .. } | Self::ImagesTooLarge { .. } => {
+                "raise memory in the plugin's limits if you trust it"
+            }
+            Self::TooManyCoreInstances { .. } => "raise core_instances in the plugin's limits if you trust it",
+            Self::InstanceTooSlow { .. } | Self::TooManyComponentInstances { .. } => {
+                "ask the plugin's author for a simpler component; this bound can't be raised"
+            }
+            Self::UncountableInstance => "ask the plugin's author to link it with what it imports",
+            Self::CompiledTooLarge(_) | Self::DescriptionTooLarge(_) => {
+                "ask the plugin's author for a smaller one; this bound can't be raised"
+            }
             Self::CompilerFailed(_) => {
                 "try again; if it fails each time, the component brings down the compiler: do without it"
             }

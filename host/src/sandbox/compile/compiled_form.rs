@@ -1,0 +1,67 @@
+//! What the host reads of a compiled component when it loads one: not the code, which is only mapped, but its description,
+//! which is decoded into structures many times as large.
+
+/// The section of the compiled form that is decoded (`ELF_WASMTIME_INFO` of wasmtime-environ).
+const DESCRIPTION: &[u8] = b".wasmtime.info";
+
+/// Bytes that the description may have. Python's interpreter has two or three MiB.
+pub(super) const MAX_DESCRIPTION: u64 = 16 << 20;
+
+/// Bytes of the description of a compiled component, which is an ELF file of this machine; `None` where it is none.
+pub(super) fn description_bytes(compiled: &[u8]) -> Option<u64> {
+    let sections = usize::try_from(long(compiled, 40)?).ok()?;
+    let [size, count, names] = [58, 60, 62].map(|at| short(compiled, at).map(usize::from));
+    let (size, count, names) = (size?, count?, names?);
+    let header = |index: usize| compiled.get(sections.checked_add(index.checked_mul(size)?)?..);
+    let names = usize::try_from(long(header(names)?, 24)?).ok()?;
+    (0..count).find_map(|index| {
+        let header = header(index)?;
+        let name = names.checked_add(usize::try_from(word(header, 0)?).ok()?)?;
+        let name = compiled.get(name..)?.strip_prefix(DESCRIPTION)?;
+        name.starts_with(&[0]).then(|| long(header, 32))?
+    })
+}
+
+fn short(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn long(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::sandbox::call::Metering;
+    use crate::sandbox::compile::engine::{Parallel, config};
+
+    #[test]
+    fn the_description_grows_with_what_is_described() {
+        let engine = wasmtime::Engine::new(&config(512 << 10, Metering::Fuel, Parallel::No)).unwrap();
+        let described = |text: &str| {
+            let bytes = wat::parse_str(text).unwrap();
+            description_bytes(&engine.precompile_component(&bytes).unwrap()).unwrap()
+        };
+        let small = described("(component)");
+        let name = "n".repeat(50_000);
+        let large = described(&format!(
+            "(component (core module $m) (export \"{name}\" (core module $m)))"
+        ));
+        assert!(
+            (100..10_000).contains(&small) && (50_000..200_000).contains(&large),
+            "{small} {large}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_compiled_form_has_none() {
+        assert_eq!(description_bytes(b""), None);
+        assert_eq!(description_bytes(&[0xff; 200]), None);
+    }
+}
