@@ -256,3 +256,23 @@ fn unsafe_code_has_one_home() {
         );
     }
 }
+
+/// What an instance takes in the engine is known by reading its source, of one version.
+#[test]
+fn the_engine_is_the_version_that_was_read() {
+    let document = std::fs::read_to_string(root().join("host/docs/upgrade-wasmtime.md")).unwrap();
+    let read: Vec<&str> = document
+        .lines()
+        .filter_map(|line| line.strip_prefix("Version read: "))
+        .collect();
+    let lock = std::fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let lock: toml::Table = lock.parse().unwrap();
+    for name in ["wasmtime", "wasmtime-environ", "wasmtime-internal-cranelift"] {
+        let packages = lock["package"].as_array().unwrap().iter();
+        let found: Vec<&str> = packages
+            .filter(|package| package["name"].as_str() == Some(name))
+            .map(|package| package["version"].as_str().unwrap())
+            .collect();
+        assert_eq!(found, read, "{name}: follow host/docs/upgrade-wasmtime.md");
+    }
+}
