@@ -23,7 +23,7 @@
 //! # Allowed imports
 //!
 //! Imports run one way: [`cli`] → [`assembly`] → [`config`] → [`agent`] → ([`model`], [`tools`]) → [`sandbox`]. [`resilience`],
-//! [`ledger`] and [`telemetry`] import none of these, and [`events`] and [`money`] import nothing. [`model`] and [`tools`] don't
+//! [`ledger`] and [`telemetry`] import none of these, [`events`] imports [`money`] alone, and [`money`] nothing. [`model`] and [`tools`] don't
 //! import each other: [`agent`] connects them. A test lists every allowed edge (`tests/e2e/repository.rs`).
 
 pub mod agent;

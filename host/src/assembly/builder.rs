@@ -1,4 +1,5 @@
-//! Builds a host: first the tools, then the model, the ledger and the agent.
+//! Builds a host: provider, prices and ledger, which fail fast; then the tools, which take long; then the model's layers and the
+//! agent on top.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

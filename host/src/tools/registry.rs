@@ -15,7 +15,7 @@ use crate::untrusted::{NAME_CHARS, display_untrusted, display_untrusted_list};
 const MAX_TOOLS: usize = 256;
 const MAX_DESCRIPTION_BYTES: usize = 8 * 1024;
 const MAX_NAME_CHARS: usize = 64;
-/// Requeued expressions in the schemas of one plugin: each stays compiled for as long as the host runs.
+/// Regular expressions in the schemas of one plugin: each stays compiled for as long as the host runs.
 const MAX_PATTERNS: usize = 256;
 /// Bytes of names, descriptions and schemas of one plugin: every request to the model carries them, and pays for them.
 const MAX_DEFINITION_BYTES: usize = 64 * 1024;

@@ -76,7 +76,7 @@ impl InputSchema {
         (self.cost.steps as u64).saturating_mul(input_bytes as u64)
     }
 
-    /// Requeued expressions that it keeps compiled.
+    /// Regular expressions that it keeps compiled.
     pub(super) fn patterns(&self) -> usize {
         self.cost.patterns
     }

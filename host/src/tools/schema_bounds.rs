@@ -11,7 +11,7 @@ use crate::untrusted::{NAME_CHARS, display_untrusted};
 const MAX_EXPANDED: usize = 2_000;
 /// Nesting of a written-out schema.
 const MAX_DEPTH: usize = 128;
-/// Requeued expressions of a written-out schema, and bytes of one.
+/// Regular expressions of a written-out schema, and bytes of one.
 const MAX_PATTERNS: usize = 32;
 const MAX_PATTERN_BYTES: usize = 1_000;
 /// What trying a pattern counts for, in steps for each byte of the input, by the bytes that it comes to when it is compiled:
@@ -39,7 +39,7 @@ const REFUSED: [&str; 7] = [
 pub(super) struct Cost {
     /// Steps that it can take for each byte of an input.
     pub(super) steps: usize,
-    /// Requeued expressions that are kept compiled.
+    /// Regular expressions that are kept compiled.
     pub(super) patterns: usize,
 }
 
