@@ -79,7 +79,7 @@ impl Plugin {
         )
         .await;
         let reason = match listed {
-            Ok(Ok(tools)) => return Ok(tools),
+            Ok(Ok(tools)) => return Ok(tools.into_iter().map(|tool| self.masked_info(tool)).collect()),
             Ok(Err(message)) => display_untrusted(&self.setup.masker.text(message), MAX_SAID_CHARS),
             Err(failure) => failure.to_string(),
         };
@@ -110,6 +110,17 @@ impl Plugin {
             Err(failure) => Err(failure),
         };
         (result, usage)
+    }
+
+    /// What a component says of its tools is output as well. A name that was masked is no legal name any more.
+    fn masked_info(&self, tool: ToolInfo) -> ToolInfo {
+        let masked = |text| self.setup.masker.text(text);
+        ToolInfo {
+            name: masked(tool.name),
+            description: masked(tool.description),
+            input_schema: masked(tool.input_schema),
+            annotations: tool.annotations,
+        }
     }
 
     /// A guest gets no secret from us; should it have one all the same, it ends here.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use super::header_names::{canonical, remove};
 use crate::secret::Secret;
 use crate::untrusted::{NAME_CHARS, display_untrusted};
 
@@ -161,6 +162,8 @@ impl AttachedHeader {
 
     pub(super) fn attach(&self, headers: &mut HeaderMap) -> Result<(), SecretError> {
         let filled = self.filled.as_ref().map_err(Clone::clone)?;
+        let name = canonical(&self.name);
+        remove(headers, |guests| guests == name);
         headers.insert(self.name.clone(), filled.value.clone());
         Ok(())
     }
@@ -205,6 +208,24 @@ mod tests {
         ]
         .map(|(name, text)| (name.to_owned(), text.map(Secret::new).map_err(str::to_owned)))
         .into()
+    }
+
+    /// To some servers `_` and `-` are the same sign, and the guest's header would override the attached one.
+    #[test]
+    fn no_other_spelling_of_the_name_stays_beside_it() {
+        let header = AttachedHeader::new("X-Api-Key", "${secret:KEY}", &secrets()).unwrap();
+        let mut headers = HeaderMap::new();
+        for name in ["x-api-key", "x_api_key", "x-api_key", "x-api-keys"] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("mine"));
+        }
+        header.attach(&mut headers).unwrap();
+        let left: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect();
+        assert_eq!(left.len(), 2, "{left:?}");
+        assert_eq!(headers["x-api-key"], "s3cr3t-value");
+        assert_eq!(headers["x-api-keys"], "mine");
     }
 
     #[test]

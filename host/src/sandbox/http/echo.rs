@@ -17,12 +17,28 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use wasmtime_wasi_http::Error;
 
-/// Headers that ask for an encoding, a delta or another character set. A server may always ignore them, so they are
-/// removed.
-const ENCODING_HEADERS: [&str; 4] = ["a-im", "accept-charset", "accept-encoding", "te"];
+use super::header_names::remove;
 
-/// Character sets in which ASCII text is not written as ASCII bytes begin with one of these.
-const UNREADABLE_CHARSETS: [&str; 5] = ["utf-7", "utf-16", "utf-32", "ucs-", "iso-10646-ucs"];
+/// Headers that ask for an encoding, a delta or another character set. A server may always ignore them, so they are
+/// removed. So is the announcement of trailers, and trailers with it: they leave after the head, where nothing looks at them,
+/// and some servers read them as headers.
+const REMOVED_HEADERS: [&str; 5] = ["a-im", "accept-charset", "accept-encoding", "te", "trailer"];
+
+/// Character sets in which ASCII text is written as ASCII bytes begin with one of these. In any other, a secret could stand
+/// unseen.
+const READABLE_CHARSETS: [&str; 14] = [
+    "utf-8",
+    "utf8",
+    "us-ascii",
+    "ascii",
+    "iso-8859-",
+    "iso8859-",
+    "latin1",
+    "windows-125",
+    "euc-",
+    "gb",
+    "big5",
+];
 
 /// Why a request is not sent, or its answer not handed out.
 #[derive(Debug)]
@@ -50,19 +66,9 @@ pub(super) fn ask_for_all<B>(request: &mut Request<B>) -> Result<(), Refused> {
             reason: format!("the header {name} selects a part of what a secret may be echoed in"),
         });
     }
-    remove(headers, |name| ENCODING_HEADERS.contains(&name));
+    remove(headers, |name| REMOVED_HEADERS.contains(&name));
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     Ok(())
-}
-
-/// Removes the headers of a kind, and returns one of them. To some servers `_` and `-` are the same sign.
-fn remove(headers: &mut HeaderMap, is_of_kind: impl Fn(&str) -> bool) -> Option<HeaderName> {
-    let of_kind = |name: &&HeaderName| is_of_kind(&name.as_str().replace('_', "-"));
-    let names: Vec<HeaderName> = headers.keys().filter(of_kind).cloned().collect();
-    for name in &names {
-        headers.remove(name);
-    }
-    names.into_iter().next()
 }
 
 /// `Range` and `If-Range`, and what takes their place with one server or the other: `Request-Range`, `X-MS-Range`,
@@ -112,7 +118,7 @@ fn unreadable_charset(content_type: &str) -> Option<String> {
     content_type.split(';').skip(1).find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
         let value = value.trim_matches(|sign: char| sign.is_whitespace() || matches!(sign, '"' | '\''));
-        let is_unreadable = UNREADABLE_CHARSETS.iter().any(|charset| value.starts_with(charset));
+        let is_unreadable = !READABLE_CHARSETS.iter().any(|charset| value.starts_with(charset));
         (name.trim() == "charset" && is_unreadable).then(|| value.to_owned())
     })
 }
@@ -218,6 +224,9 @@ mod tests {
             ("content-type", "text/plain; charset=UTF-16"),
             ("content-type", "text/plain;format=flowed; Charset = \"utf-32le\""),
             ("content-type", "text/html;charset=utf-7"),
+            ("content-type", "text/plain; charset=unicode"),
+            ("content-type", "text/plain; charset=utf16"),
+            ("content-type", "text/plain; charset=ibm037"),
         ] {
             let refused = answered(200, name, value).unwrap_err();
             assert!(

@@ -15,6 +15,7 @@ use super::budget::Budgets;
 use super::destination::canonical_url;
 use super::exchange::{Exchange, Sent};
 use super::grant::HttpGrant;
+use super::header_names::canonical;
 use super::held::BODY_CHUNK_BYTES;
 use super::mask::Masker;
 use super::prepared::Network;
@@ -29,8 +30,8 @@ const HELD_FOR_AN_EXCHANGE: usize = 256 * 1024;
 /// And for the head and the trailers of its answer.
 const HELD_FOR_A_HEAD: usize = 80 * 1024;
 
-/// Headers by which servers let a request be told anew: as another method, or as one for another place.
-const RETELLING_HEADERS: [&str; 5] = [
+/// Headers that make some servers override the method or the URL of a request.
+const OVERRIDE_HEADERS: [&str; 5] = [
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
@@ -168,9 +169,11 @@ impl WasiHttpHooks for Egress {
 
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
         Arc::new(|name: &HeaderName| {
-            // To some servers both are the same sign.
-            let alike = name.as_str().replace('_', "-");
-            DEFAULT_FORBIDDEN_HEADERS.contains(name) || RETELLING_HEADERS.contains(&alike.as_str())
+            let name = canonical(name);
+            let is_default = DEFAULT_FORBIDDEN_HEADERS
+                .iter()
+                .any(|forbidden| forbidden.as_str() == name);
+            is_default || OVERRIDE_HEADERS.contains(&name.as_str())
         })
     }
 

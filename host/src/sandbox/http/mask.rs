@@ -1,5 +1,5 @@
-//! Masks secrets in everything that comes back, because a server may echo the header that the host attached. Only a
-//! verbatim echo is found: an encoded one is not, nor one that the server itself cuts. `echo.rs` keeps guests from asking
+//! Masks secrets in everything that comes back, because a server may echo the header that the host attached. An echo is found
+//! where it is verbatim or in a spelling of `spellings.rs`; not where it is encoded in another way, or cut by the server. `echo.rs` keeps guests from asking
 //! for either.
 
 use std::ops::Range;
@@ -14,6 +14,7 @@ use http_body::{Body, Frame};
 use wasmtime_wasi_http::Error;
 
 use super::grant::HttpGrant;
+use super::spellings::spellings;
 use crate::secret::Secret;
 
 /// Stands for each byte of a secret, so that lengths stay true.
@@ -25,7 +26,10 @@ pub(in crate::sandbox) struct Masker(Option<Arc<Patterns>>);
 
 struct Patterns {
     secrets: Vec<Secret>,
+    /// Of every spelling of every secret.
     automaton: AhoCorasick,
+    /// Bytes of the longest spelling.
+    longest: usize,
 }
 
 impl std::fmt::Debug for Patterns {
@@ -51,10 +55,16 @@ impl Masker {
             return Ok(Self(None));
         }
         // Secrets may overlap, and every byte of each is masked.
+        let spellings: Vec<String> = secrets.iter().flat_map(|secret| spellings(secret.expose())).collect();
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::Standard)
-            .build(secrets.iter().map(Secret::expose))?;
-        Ok(Self(Some(Arc::new(Patterns { secrets, automaton }))))
+            .build(&spellings)?;
+        let longest = spellings.iter().map(String::len).max().unwrap_or(0);
+        Ok(Self(Some(Arc::new(Patterns {
+            secrets,
+            automaton,
+            longest,
+        }))))
     }
 
     pub(in crate::sandbox) fn is_needed(&self) -> bool {
@@ -80,9 +90,7 @@ impl Masker {
     /// How many bytes of a secret may lie beyond a place where a text is cut. Whoever cuts one keeps that many more until
     /// it is masked, or the cut hides the secret from the masker and shows its beginning.
     pub(in crate::sandbox) fn overlap(&self) -> usize {
-        self.0
-            .as_ref()
-            .map_or(0, |patterns| patterns.longest().saturating_sub(1))
+        self.0.as_ref().map_or(0, |patterns| patterns.longest.saturating_sub(1))
     }
 
     pub(super) fn headers(&self, headers: &mut HeaderMap) {
@@ -156,15 +164,10 @@ impl Patterns {
         })
     }
 
-    fn longest(&self) -> usize {
-        let lengths = self.secrets.iter().map(|secret| secret.expose().len());
-        lengths.max().unwrap_or(0)
-    }
-
     /// How many bytes at the end of what arrived may be the beginning of a secret. The number does not depend on whether
     /// they are: a guest sees how a body is cut, and could otherwise guess its way through a secret.
     fn held(&self, arrived: usize) -> usize {
-        arrived.min(self.longest().saturating_sub(1))
+        arrived.min(self.longest.saturating_sub(1))
     }
 }
 
@@ -288,6 +291,28 @@ mod tests {
         let masker = masker(&["abcdabcd", "cdabcdxyz"]);
         assert_eq!(masker.text("-abcdabcdxyz-abcdabc".to_owned()), "-***********-abcdabc");
         assert_eq!(Masker::default().text("abcdabcd".to_owned()), "abcdabcd");
+    }
+
+    /// What encoders of JSON, HTML and URLs make of a key is longer than the key, and as secret.
+    #[test]
+    fn every_spelling_of_a_secret_is_masked() {
+        let masker = masker(&["k3y/with+signs\"&"]);
+        for echo in [
+            "k3y/with+signs\"&",
+            r#"k3y\/with+signs\"&"#,
+            r#"k3y/with+signs\"\u0026"#,
+            "k3y/with+signs&quot;&amp;",
+            "k3y%2Fwith%2Bsigns%22%26",
+        ] {
+            assert_eq!(
+                masker.text(format!("<{echo}>")),
+                format!("<{}>", "*".repeat(echo.len()))
+            );
+            for size in 1..echo.len() {
+                let pieces = echo.as_bytes().chunks(size).map(<[u8]>::to_vec).collect();
+                assert_eq!(in_pieces(&masker, pieces), "*".repeat(echo.len()).as_bytes(), "{echo}");
+            }
+        }
     }
 
     #[test]

@@ -11,12 +11,14 @@ mod exchange;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod grant;
+mod header_names;
 mod held;
 mod linked;
 mod lookup;
 mod mask;
 mod prepared;
 mod refusals;
+mod spellings;
 mod wire;
 
 pub use attach::{AttachError, AttachedHeader, SecretError, Secrets};
