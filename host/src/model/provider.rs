@@ -59,7 +59,7 @@ impl ModelSettings {
         let in_the_clear =
             *provider == ProviderKind::Anthropic && base_url.scheme() == "http" && !is_loopback(base_url);
         let warning = in_the_clear.then(|| {
-            format!("the API key goes to {base_url} unencrypted, where others on the way can read it; use https")
+            format!("the API key goes to {base_url} unencrypted, so others on the network can read it; use https")
         });
         warning.into_iter().collect()
     }
