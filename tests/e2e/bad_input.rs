@@ -260,7 +260,7 @@ async fn tools_that_lie_about_themselves() {
         ),
         (
             schema(r#"{"type":"object","$ref":"https://example.com/x"}"#),
-            "only places within it",
+            "only references within it",
         ),
         // Two references to itself: the work would double with every level of the input.
         (

@@ -179,10 +179,7 @@ async fn a_repetition_without_time_does_not_hide_that_the_tool_was_unavailable()
         "{told:#}"
     );
     assert!(
-        told["detail"]
-            .as_str()
-            .unwrap()
-            .contains("before a repetition was done"),
+        told["detail"].as_str().unwrap().contains("time ran out during a retry"),
         "{told:#}"
     );
 }

@@ -1,6 +1,5 @@
-//! What strangers' bytes go through, for a fuzzer to try: each function takes any bytes, and panics where something does not
-//! hold. Part of no build that users get. `tests/fuzz` has the programs; the bytes that they found worth keeping are tried
-//! with every run of the tests.
+//! Fuzz targets for every parser of untrusted bytes. Each function takes any bytes and panics if an invariant is broken. No
+//! release build contains them. `tests/fuzz` has the fuzz programs, and the tests here replay their corpus.
 
 pub use crate::config::fuzz::configuration;
 pub use crate::model::fuzz::{response, stream};
@@ -13,7 +12,7 @@ mod tests {
 
     use std::path::Path;
 
-    fn replay(target: &str, try_out: fn(&[u8])) {
+    fn replay(target: &str, fuzz_target: fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../tests/fuzz/corpus")
             .join(target);
@@ -21,9 +20,9 @@ mod tests {
         assert!(files.len() >= 10, "{} files in {}", files.len(), folder.display());
         for file in files {
             let path = file.unwrap().path();
-            // Shown where it fails.
+            // The test output shows which file failed.
             eprintln!("{}", path.display());
-            try_out(&std::fs::read(path).unwrap());
+            fuzz_target(&std::fs::read(path).unwrap());
         }
     }
 

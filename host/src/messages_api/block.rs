@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// Fields of a block beyond those that are named here.
+/// Fields of a block that its variant doesn't name.
 pub(crate) type Fields = Map<String, Value>;
 
 /// One block of an answer.
@@ -18,12 +18,12 @@ pub(crate) enum Block {
     ToolUse {
         id: String,
         name: String,
-        /// An object in every answer that can be used.
+        /// An object in every usable answer.
         input: Value,
         #[serde(flatten)]
         extra: Fields,
     },
-    /// Of another kind, thinking among them: whole, as whoever reads it has to give it back as it came.
+    /// A block of another kind, such as thinking. Kept whole, because the client must send it back unchanged.
     #[serde(untagged)]
     Other(Value),
 }
@@ -49,7 +49,7 @@ impl Block {
         Self::Other(json!({ "type": "thinking", "thinking": thinking, "signature": signature }))
     }
 
-    /// `None`: a tool call that lacks something, or nothing that has a type.
+    /// `None` for an incomplete tool call, or a value without a type.
     pub(crate) fn read(block: Value) -> Option<Self> {
         let kind = block.get("type")?;
         if kind == "text" && block.get("text").is_some_and(Value::is_string) {
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_read_is_written_again() {
+    fn blocks_are_written_as_read() {
         for block in [
             json!({ "type": "text", "text": "a" }),
             json!({ "type": "text", "text": "a", "citations": null }),
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_call_and_no_object_are_nothing() {
+    fn incomplete_calls_and_untyped_values_are_not_blocks() {
         for block in [
             json!(7),
             json!({ "text": "a" }),

@@ -1,4 +1,4 @@
-//! Errors: their types, the statuses that these come with, and the body.
+//! Errors: their types, HTTP statuses and body.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -54,7 +54,7 @@ impl ErrorType {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// The status that an error of this type comes with where it is not inside a stream.
+    /// The HTTP status of an error of this type, unless it occurs inside a stream.
     pub(crate) const fn status(self) -> u16 {
         match self {
             Self::InvalidRequest => 400,
@@ -71,7 +71,7 @@ impl ErrorType {
         }
     }
 
-    /// The type that belongs to a status.
+    /// The type for a status.
     pub(crate) fn from_status(status: u16) -> Self {
         let exact = Self::ALL.into_iter().find(|kind| kind.status() == status);
         exact.unwrap_or(if status >= 500 { Self::Api } else { Self::InvalidRequest })
@@ -89,7 +89,7 @@ pub(crate) struct ErrorBody {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct ErrorDetail {
-    /// One of [`ErrorType`], or what a gateway, a script or tomorrow's API says. Empty where a body has none.
+    /// One of [`ErrorType`], or another one from a gateway, a script or a newer API. Empty if the body has none.
     #[serde(rename = "type")]
     pub(crate) kind: String,
     pub(crate) message: String,
@@ -104,12 +104,12 @@ pub(crate) struct ErrorDetails {
 }
 
 impl ErrorBody {
-    /// Whether a body is one of an error, whatever its status says.
+    /// Whether a body is an error, regardless of its status.
     pub(crate) fn is_error(body: &Value) -> bool {
         body.get("type").is_some_and(|kind| kind == "error")
     }
 
-    /// As far as it can be read. Gateways send `{"error": "a sentence"}`, and worse.
+    /// Reads leniently, because gateways send bodies such as `{"error": "a sentence"}`.
     pub(crate) fn read(body: &Value) -> Self {
         let error = body.get("error").unwrap_or(&Value::Null);
         let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_type_and_its_status_name_each_other() {
+    fn types_map_to_statuses_and_back() {
         for kind in ErrorType::ALL {
             assert_eq!(ErrorType::from_status(kind.status()), kind);
             assert_eq!(ErrorType::from_name(kind.name()), Some(kind));
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn an_error_body_is_written_as_read() {
         let body = json!({ "type": "error", "request_id": "req_1", "error": {
             "type": "rate_limit_error", "message": "slow", "details": { "error_code": "x" } } });
         let read = ErrorBody::read(&body);

@@ -15,8 +15,8 @@ const MESSAGE_STOP: &str = "message_stop";
 const PING: &str = "ping";
 const ERROR: &str = "error";
 
-/// Names of the events whose data is read.
-const KNOWN: [&str; 7] = [
+/// The events whose data is read. All others are skipped.
+const READ_EVENTS: [&str; 7] = [
     MESSAGE_START,
     CONTENT_BLOCK_START,
     CONTENT_BLOCK_DELTA,
@@ -26,7 +26,7 @@ const KNOWN: [&str; 7] = [
     ERROR,
 ];
 
-/// One event; on the wire its name is the `type` of its data.
+/// One event. On the wire, its name equals the `type` of its data.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum StreamEvent {
@@ -35,7 +35,7 @@ pub(crate) enum StreamEvent {
     },
     ContentBlockStart {
         index: u64,
-        /// The block without what its deltas bring.
+        /// The initial block, which the deltas complete.
         content_block: Value,
     },
     ContentBlockDelta {
@@ -51,23 +51,23 @@ pub(crate) enum StreamEvent {
         #[serde(skip_serializing_if = "Option::is_none")]
         usage: Option<Usage>,
     },
-    /// The only sign that nothing is missing.
+    /// The only proof that nothing is missing.
     MessageStop,
     Ping,
     #[serde(untagged)]
     Error(ErrorBody),
-    /// Written to see whether clients skip what they do not know; never read.
+    /// Only written, to test that clients skip unknown events.
     #[serde(untagged)]
     Unknown(Value),
 }
 
-/// A piece of a block.
+/// An addition to a block.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type")]
 pub(crate) enum Delta {
     #[serde(rename = "text_delta")]
     Text { text: String },
-    /// A piece of JSON text, which can be read only as a whole.
+    /// A fragment of JSON text that only parses once complete.
     #[serde(rename = "input_json_delta")]
     InputJson { partial_json: String },
     #[serde(rename = "thinking_delta")]
@@ -86,17 +86,17 @@ pub(crate) struct MessageDelta {
     pub(crate) stop_sequence: Option<String>,
 }
 
-/// Why an event cannot be read.
+/// Why an event can't be read.
 #[derive(Debug, Error)]
 pub(crate) enum EventError {
-    #[error("the data of an event is no JSON: {0}")]
+    #[error("the data of an event isn't JSON: {0}")]
     NotJson(#[source] serde_json::Error),
     #[error("an event of a block has no index")]
     NoIndex,
 }
 
 impl StreamEvent {
-    /// The name that stands over the data.
+    /// The value of the `event:` line.
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::MessageStart { .. } => MESSAGE_START,
@@ -111,10 +111,9 @@ impl StreamEvent {
         }
     }
 
-    /// Reads an event. `None`: it is of a kind that is not known, or that nothing depends on; the data of one that another
-    /// name stands over is not even parsed.
+    /// Reads an event. `None` if its kind is unknown or nothing depends on it. If `name` says so, the data isn't even parsed.
     pub(crate) fn read(name: Option<&str>, data: &str) -> Result<Option<Self>, EventError> {
-        if name.is_some_and(|name| !KNOWN.contains(&name)) {
+        if name.is_some_and(|name| !READ_EVENTS.contains(&name)) {
             return Ok(None);
         }
         let mut data: Value = serde_json::from_str(data).map_err(EventError::NotJson)?;
@@ -146,7 +145,7 @@ impl StreamEvent {
 }
 
 impl Delta {
-    /// A piece that has another type than its name says is empty.
+    /// A field of an unexpected type counts as empty.
     fn read(mut delta: Value) -> Self {
         let text = |delta: &Value, name: &str| delta[name].as_str().unwrap_or_default().to_owned();
         match delta["type"].as_str() {
@@ -224,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn events_are_read_as_written() {
         for event in events() {
             let data = serde_json::to_value(&event).unwrap();
             assert_eq!(data["type"], event.name(), "{data}");
@@ -234,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nothing_depends_on_is_skipped() {
+    fn events_that_nothing_depends_on_are_skipped() {
         for event in [StreamEvent::Ping, StreamEvent::ContentBlockStop { index: 1 }] {
             let data = serde_json::to_value(&event).unwrap();
             assert_eq!(data["type"], event.name(), "{data}");

@@ -1,11 +1,11 @@
-//! Writing JSON that holds parts which are JSON text already. They are copied as they are, which the JSON crate offers only
-//! with a feature that changes how it reads everything else.
+//! Writes JSON with embedded JSON text, copied verbatim. `serde_json` offers that only with a feature that also changes how
+//! it parses.
 
 use serde::Serialize;
 
-pub(super) type Written = serde_json::Result<()>;
+pub(super) type WriteResult = serde_json::Result<()>;
 
-/// Writes an object: its fields in the order in which they are added.
+/// Writes an object with its fields in insertion order.
 pub(super) struct Object<'a> {
     out: &'a mut Vec<u8>,
     is_empty: bool,
@@ -17,29 +17,29 @@ impl<'a> Object<'a> {
         Self { out, is_empty: true }
     }
 
-    /// Adds a field with a value that is serialised.
-    pub(super) fn field(&mut self, name: &str, value: &(impl Serialize + ?Sized)) -> Written {
+    /// Adds a field and serialises its value.
+    pub(super) fn field(&mut self, name: &str, value: &(impl Serialize + ?Sized)) -> WriteResult {
         serde_json::to_writer(self.name(name)?, value)
     }
 
     /// Adds a field whose value is JSON text.
-    pub(super) fn raw(&mut self, name: &str, json: &str) -> Written {
+    pub(super) fn raw(&mut self, name: &str, json: &str) -> WriteResult {
         self.name(name)?.extend_from_slice(json.as_bytes());
         Ok(())
     }
 
-    /// Adds a field with a list of what `write` makes of each item.
+    /// Adds a field with a list, writing each item with `write`.
     pub(super) fn list<T>(
         &mut self,
         name: &str,
         items: impl IntoIterator<Item = T>,
-        write: impl FnMut(T, &mut Vec<u8>) -> Written,
-    ) -> Written {
+        write: impl FnMut(T, &mut Vec<u8>) -> WriteResult,
+    ) -> WriteResult {
         list(self.name(name)?, items, write)
     }
 
-    /// Adds the fields of another object, given as JSON text. Anything but an object adds nothing.
-    pub(super) fn fields_of(&mut self, json: &str) {
+    /// Adds the fields of another object, given as JSON text. Ignores any other JSON.
+    pub(super) fn raw_fields(&mut self, json: &str) {
         let inner = json
             .trim()
             .strip_prefix('{')
@@ -52,7 +52,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    pub(super) fn end(self) -> Written {
+    pub(super) fn end(self) -> WriteResult {
         self.out.push(b'}');
         Ok(())
     }
@@ -72,12 +72,12 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Writes a list of what `write` makes of each item.
+/// Writes a list, each item with `write`.
 pub(super) fn list<T>(
     out: &mut Vec<u8>,
     items: impl IntoIterator<Item = T>,
-    mut write: impl FnMut(T, &mut Vec<u8>) -> Written,
-) -> Written {
+    mut write: impl FnMut(T, &mut Vec<u8>) -> WriteResult,
+) -> WriteResult {
     out.push(b'[');
     for (index, item) in items.into_iter().enumerate() {
         if index > 0 {
@@ -96,14 +96,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_that_are_json_already_are_copied_as_they_are() {
+    fn embedded_json_text_is_copied_verbatim() {
         let mut out = Vec::new();
         let mut object = Object::begin(&mut out);
         object.field("a", "\"").unwrap();
         object.raw("b", "{\"z\": 1.0, \"y\": 1e3}").unwrap();
-        object.fields_of("{}");
-        object.fields_of(" { \"c\": 2, \"d\": {} } ");
-        object.fields_of("7");
+        object.raw_fields("{}");
+        object.raw_fields(" { \"c\": 2, \"d\": {} } ");
+        object.raw_fields("7");
         object
             .list("e", [1, 2], |item, out| serde_json::to_writer(out, &item))
             .unwrap();

@@ -1,30 +1,30 @@
-//! Limits that the API sets to requests. Source: the vendor's API reference.
+//! The API's limits on requests. Source: the vendor's API reference.
 
-/// Bytes of a request's body: 32 MB.
+/// Bytes of a request's body: 32 MB, which this host takes as MiB.
 pub(crate) const MAX_REQUEST_BYTES: usize = 32 * 1024 * 1024;
-/// Bytes of the name of a tool that a request defines.
+/// Bytes of a tool's name in a request.
 pub(crate) const MAX_TOOL_NAME_BYTES: usize = 128;
-/// Bytes of the name of a property at the top of a tool's input schema.
+/// Bytes of the name of a top-level property of a tool's input schema.
 const MAX_PROPERTY_NAME_BYTES: usize = 64;
-/// Blocks of a request that may have `cache_control`.
+/// Blocks with `cache_control` in one request.
 pub(crate) const MAX_CACHE_MARKS: usize = 4;
 /// The smallest budget for thinking, in tokens.
 pub(crate) const MIN_THINKING_BUDGET: u64 = 1024;
-/// Keywords that the root of an input schema may not use, although schemas below it may.
+/// Keywords that the API refuses at the root of an input schema but accepts below it.
 pub(crate) const REFUSED_ROOT_KEYWORDS: [&str; 3] = ["oneOf", "allOf", "anyOf"];
 
-/// Whether a tool may have this name.
+/// Whether the API accepts this tool name.
 pub(crate) fn is_tool_name(name: &str) -> bool {
     (1..=MAX_TOOL_NAME_BYTES).contains(&name.len()) && is_identifier(name)
 }
 
-/// Whether the id of a call, or the name of a tool, holds only characters that the API accepts.
+/// Whether a call's id or a tool's name has only characters that the API accepts.
 pub(crate) fn is_identifier(text: &str) -> bool {
     text.bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
 }
 
-/// Whether a property at the top of an input schema may have this name. Below the top any name will do.
+/// Whether the API accepts this name of a top-level property of an input schema. It accepts any name below.
 pub(crate) fn is_property_name(name: &str) -> bool {
     (1..=MAX_PROPERTY_NAME_BYTES).contains(&name.len())
         && name

@@ -1,4 +1,4 @@
-//! A whole answer, and what the start of a streamed one holds of it.
+//! A complete answer, or the part of it that starts a stream.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -11,7 +11,7 @@ pub(crate) struct Message {
     pub(crate) id: String,
     /// Always the assistant.
     pub(crate) role: &'static str,
-    /// The model that answered, as it names itself.
+    /// The model's id as the API reports it.
     pub(crate) model: String,
     pub(crate) content: Vec<Block>,
     pub(crate) stop_reason: Option<String>,
@@ -21,7 +21,7 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// One without content, as at the start of a stream.
+    /// A message without content, as at the start of a stream.
     pub(crate) fn started(id: impl Into<String>, model: impl Into<String>, usage: Option<Usage>) -> Self {
         Self {
             id: id.into(),
@@ -34,7 +34,7 @@ impl Message {
         }
     }
 
-    /// All but the content, which is where an answer can be broken: `message["content"]` is left to the caller.
+    /// Reads everything but the content. The caller reads `message["content"]`, because only that can be malformed.
     pub(crate) fn read_head(message: &Value) -> Self {
         let text = |name: &str| message.get(name).and_then(Value::as_str).map(str::to_owned);
         Self {

@@ -1,8 +1,8 @@
-//! The Messages API's wire format, told once: the client sends it and reads it, the simulator reads it and sends it.
+//! The wire format of the Messages API, shared by the client and the simulator.
 //!
-//! Reading is tolerant, for the wire may grow: what has another type than expected counts as absent, and what is not known is
-//! kept or skipped. The simulator's checks of requests are no part of this: they judge raw JSON, which can hold what these
-//! types cannot.
+//! Reading is lenient, because the API may grow: a field of an unexpected type counts as absent, and unknown data is kept or
+//! skipped. The simulator validates requests elsewhere, as raw JSON, because these types can't represent every invalid
+//! request.
 
 mod block;
 mod error;
@@ -25,10 +25,10 @@ pub(crate) use self::usage::{CacheCreation, Usage};
 /// The path of the endpoint, as segments.
 pub(crate) const MESSAGES: [&str; 2] = ["v1", "messages"];
 
-/// The path of the endpoint, as a request line has it.
+/// The path of the endpoint, as in a request line.
 pub(crate) const MESSAGES_PATH: &str = "/v1/messages";
 
-/// The names of the speakers.
+/// The roles of messages.
 pub(crate) const USER: &str = "user";
 pub(crate) const ASSISTANT: &str = "assistant";
 

@@ -1,6 +1,6 @@
-//! A request's body. The order of its fields is fixed, so that equal requests are equal bytes, which prompt caching needs.
+//! A request's body. The order of its fields is fixed, because prompt caching needs equal bytes for equal requests.
 
-use super::json::{Object, Written, list};
+use super::json::{Object, WriteResult, list};
 
 /// A request for one answer.
 #[derive(Debug)]
@@ -9,9 +9,9 @@ pub(crate) struct Request<'a, M> {
     pub(crate) max_tokens: u32,
     pub(crate) temperature: Option<f64>,
     pub(crate) stream: bool,
-    /// The tools as [`ToolDefinition::list`] writes them; empty: left out.
+    /// The tools as [`ToolDefinition::list`] writes them. Omitted if empty.
     pub(crate) tools: &'a str,
-    /// Empty: left out, as the API refuses empty text blocks.
+    /// Omitted if empty, because the API refuses empty text blocks.
     pub(crate) system: &'a str,
     pub(crate) messages: M,
 }
@@ -33,7 +33,7 @@ pub(crate) enum RequestBlock<'a, C> {
     ToolUse {
         id: &'a str,
         name: &'a str,
-        /// A JSON text.
+        /// JSON text.
         input: &'a str,
         /// More fields, as the JSON text of an object.
         extra: Option<&'a str>,
@@ -43,7 +43,7 @@ pub(crate) enum RequestBlock<'a, C> {
         content: C,
         is_error: bool,
     },
-    /// A block as the API sent it, as JSON text.
+    /// A block's JSON text as the API sent it.
     Verbatim(&'a str),
 }
 
@@ -64,7 +64,7 @@ pub(crate) enum ResultBlock<'a> {
 pub(crate) struct ToolDefinition<'a> {
     pub(crate) name: &'a str,
     pub(crate) description: &'a str,
-    /// A JSON text.
+    /// JSON text.
     pub(crate) input_schema: &'a str,
 }
 
@@ -100,7 +100,7 @@ where
     B: Iterator<Item = RequestBlock<'a, C>>,
     C: Iterator<Item = ResultBlock<'a>>,
 {
-    fn write(self, out: &mut Vec<u8>) -> Written {
+    fn write(self, out: &mut Vec<u8>) -> WriteResult {
         let mut message = Object::begin(out);
         message.field("role", self.role)?;
         message.list("content", self.content, RequestBlock::write)?;
@@ -109,13 +109,13 @@ where
 }
 
 impl<'a, C: Iterator<Item = ResultBlock<'a>>> RequestBlock<'a, C> {
-    fn write(self, out: &mut Vec<u8>) -> Written {
+    fn write(self, out: &mut Vec<u8>) -> WriteResult {
         match self {
             Self::Text { text, extra } => {
                 let mut block = Object::begin(out);
                 block.field("type", "text")?;
                 block.field("text", text)?;
-                block.fields_of(extra.unwrap_or_default());
+                block.raw_fields(extra.unwrap_or_default());
                 block.end()
             }
             Self::ToolUse { id, name, input, extra } => {
@@ -124,7 +124,7 @@ impl<'a, C: Iterator<Item = ResultBlock<'a>>> RequestBlock<'a, C> {
                 block.field("id", id)?;
                 block.field("name", name)?;
                 block.raw("input", input)?;
-                block.fields_of(extra.unwrap_or_default());
+                block.raw_fields(extra.unwrap_or_default());
                 block.end()
             }
             Self::ToolResult {
@@ -150,7 +150,7 @@ impl<'a, C: Iterator<Item = ResultBlock<'a>>> RequestBlock<'a, C> {
 }
 
 impl ResultBlock<'_> {
-    fn write(self, out: &mut Vec<u8>) -> Written {
+    fn write(self, out: &mut Vec<u8>) -> WriteResult {
         let mut block = Object::begin(out);
         match self {
             Self::Text { text } => {
@@ -174,7 +174,7 @@ struct Source<'a> {
 }
 
 impl<'a> ToolDefinition<'a> {
-    /// The JSON text of [`Request::tools`]; empty where there are none.
+    /// The JSON text of [`Request::tools`], empty if there are no tools.
     pub(crate) fn list(tools: impl ExactSizeIterator<Item = Self>) -> serde_json::Result<String> {
         if tools.len() == 0 {
             return Ok(String::new());
@@ -184,7 +184,7 @@ impl<'a> ToolDefinition<'a> {
         String::from_utf8(out).map_err(serde::ser::Error::custom)
     }
 
-    fn write(self, out: &mut Vec<u8>) -> Written {
+    fn write(self, out: &mut Vec<u8>) -> WriteResult {
         let mut tool = Object::begin(out);
         tool.field("name", self.name)?;
         tool.field("description", self.description)?;

@@ -1,9 +1,9 @@
-//! Tokens, as an answer reports them.
+//! Token usage as an answer reports it.
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// Any figure may be missing. `input_tokens` is the uncached remainder only.
+/// Any figure may be missing. `input_tokens` counts only the uncached tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Usage {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -18,7 +18,7 @@ pub(crate) struct Usage {
     pub(crate) cache_read_input_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) output_tokens: Option<u64>,
-    /// Likewise.
+    /// Only at the start of a stream and in whole answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) service_tier: Option<&'static str>,
 }
@@ -31,7 +31,7 @@ pub(crate) struct CacheCreation {
 }
 
 impl Usage {
-    /// Its figures. The service tier is not read, as nothing depends on it.
+    /// Reads the figures, but not the service tier, because nothing depends on it.
     pub(crate) fn read(value: &Value) -> Self {
         let figure = |value: &Value, name: &str| value.get(name).and_then(Value::as_u64);
         let split = value.get("cache_creation").map(|split| CacheCreation {

@@ -1,4 +1,4 @@
-//! An error that the API itself reports, and the taxonomy its statuses and types fall into.
+//! Errors that the API itself reports, and their kinds by status and type.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::ModelError;
 use crate::messages_api::ErrorType;
 
-/// What the API reported, and what it said about trying again.
+/// An error that the API reported, with its hints about retries.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiError {
     pub kind: ApiErrorKind,
@@ -19,7 +19,7 @@ pub struct ApiError {
     pub error_code: Option<String>,
     /// The header `request-id`, else the body's `request_id`.
     pub request_id: Option<String>,
-    /// The server's wish, whatever its size; it is honoured or not by [`classify`](super::classify).
+    /// The delay that the server requested, unbounded. [`classify`](super::classify) decides whether to honour it.
     pub retry_after: Option<Duration>,
     /// The header `x-should-retry`.
     pub should_retry: Option<bool>,
@@ -38,7 +38,7 @@ impl fmt::Display for ApiError {
             write!(f, ": {}", self.message)?;
         }
         if let Some(retry_after) = self.retry_after {
-            write!(f, " (it asks for a pause of {} s)", retry_after.as_secs_f64().ceil())?;
+            write!(f, " (retry after {} s)", retry_after.as_secs_f64().ceil())?;
         }
         Ok(())
     }
@@ -61,7 +61,7 @@ pub enum ApiErrorKind {
     ServerError,
     GatewayTimeout,
     Overloaded,
-    /// A status below 500, or a type, that nobody has told us about.
+    /// An undocumented status below 500, or an undocumented type.
     Unknown,
 }
 
@@ -84,7 +84,7 @@ impl ApiErrorKind {
         }
     }
 
-    /// By `error.type`, which decides only inside a stream, where there is no status to go by.
+    /// By `error.type`. Used only for errors inside a stream, which have no status.
     pub fn from_type(error_type: &str) -> Self {
         match ErrorType::from_name(error_type) {
             Some(ErrorType::InvalidRequest) => Self::InvalidRequest,
@@ -124,20 +124,22 @@ impl ApiErrorKind {
         Some(match self {
             Self::Authentication => "check the API key in the variable that `[model] api_key_env` names",
             Self::Billing => "check the account's billing in the vendor's console",
-            Self::Permission => "the API key may not use this model or feature",
+            Self::Permission => "the API key isn't allowed to use this model or feature",
             Self::NotFound => "check `[model] model` and `[model] base_url`",
-            Self::RequestTooLarge => "the request is larger than the API takes; shorten the prompt",
+            Self::RequestTooLarge => "the request is larger than the API accepts; shorten the prompt",
             Self::RateLimited => "the account's rate limit is reached; wait, or raise it in the vendor's console",
-            Self::ServerError | Self::GatewayTimeout | Self::Overloaded => "the API has trouble; try again later",
+            Self::ServerError | Self::GatewayTimeout | Self::Overloaded => {
+                "the API is having problems; try again later"
+            }
             Self::InvalidRequest | Self::RequestTimeout | Self::Conflict | Self::Unknown => return None,
         })
     }
 }
 
-/// `error_code` of a monthly tier cap, which arrives as a 429 that no waiting cures.
+/// `error_code` of a monthly spend cap, which arrives as a 429 although waiting doesn't help.
 const ENFORCED_SPEND_LIMIT: &str = "enforced_spend_limit_reached";
 
-/// How a spend limit that the customer set reads. It arrives as a 400 with no code of its own.
+/// Phrases of an error for a spend limit set by the customer, which arrives as a 400 without an error code.
 const SELF_SET_SPEND_LIMIT: [&str; 4] = [
     "specified api usage limit",
     "specified workspace api usage limit",
@@ -145,10 +147,10 @@ const SELF_SET_SPEND_LIMIT: [&str; 4] = [
     "spending limit",
 ];
 
-/// How an empty account reads. It arrives as a 400 as well.
+/// The phrase of an error for an empty account, which also arrives as a 400.
 const OUT_OF_CREDIT: &str = "credit balance is too low";
 
-/// How a prompt that does not fit reads, over the versions of the API.
+/// Phrases of an error for a prompt that is too long, across versions of the API.
 const CONTEXT_OVERFLOW: [&str; 4] = [
     "prompt is too long",
     "exceed context limit",
@@ -157,7 +159,7 @@ const CONTEXT_OVERFLOW: [&str; 4] = [
 ];
 
 impl From<ApiError> for ModelError {
-    /// Sorts out what shares a status with something else: spend caps, an empty account, a prompt that does not fit.
+    /// Separates errors that share a status with others: spend caps, an empty account, a prompt that is too long.
     fn from(mut error: ApiError) -> Self {
         let message = error.message.to_lowercase();
         let says = |phrases: &[&str]| phrases.iter().any(|phrase| message.contains(phrase));

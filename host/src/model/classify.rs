@@ -1,19 +1,19 @@
-//! What an error means: for the retry layer and for the breaker. Pure, and held by tables.
+//! What an error means for the retry layer and for the breaker. Pure functions, tested as tables.
 
 use std::time::Duration;
 
 use super::ModelError;
 use super::api_error::ApiErrorKind;
 
-/// The longest `retry-after` that is honoured; beyond it the server's wish is replaced by our own backoff.
+/// The longest `retry-after` that is honoured. If the server requests more, the host uses its own backoff.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// Whether another attempt may cure an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// After a delay of our own.
+    /// After the host's own backoff.
     Retry,
-    /// After the delay that the server asked for.
+    /// After the delay that the server requested.
     RetryAfter(Duration),
     Fatal,
 }
@@ -40,7 +40,7 @@ pub fn classify(error: &ModelError) -> Verdict {
         | ModelError::Stalled { .. }
         | ModelError::AttemptTimeout { .. }
         | ModelError::BreakerOpen { .. } => Verdict::Retry,
-        // An answer we cannot read would be paid for again and most likely be unreadable again.
+        // A retry would be billed again, and its answer most likely be malformed again.
         ModelError::Malformed { .. }
         | ModelError::SpendLimit(_)
         | ModelError::ContextOverflow(_)
@@ -61,7 +61,7 @@ fn is_transient(kind: ApiErrorKind, status: Option<u16>) -> bool {
         | ApiErrorKind::ServerError
         | ApiErrorKind::GatewayTimeout
         | ApiErrorKind::Overloaded => true,
-        // An unknown type inside a stream broke an answer that had begun well; an unknown status is a refusal.
+        // Inside a stream, an unknown error broke an answer that had started well. An unknown status is a refusal.
         ApiErrorKind::Unknown => status.is_none(),
         ApiErrorKind::InvalidRequest
         | ApiErrorKind::Authentication
@@ -72,8 +72,8 @@ fn is_transient(kind: ApiErrorKind, status: Option<u16>) -> bool {
     }
 }
 
-/// Whether an error says that the endpoint is unwell. A 4xx says that the request is, 429 included: that is a rate
-/// limiter's business, and a breaker that opened on it would punish everybody for one busy minute.
+/// Whether an error shows that the endpoint is unhealthy. A 4xx blames the request. That includes 429: a rate limiter
+/// handles it, and a breaker that opened on it would block all callers for one busy minute.
 pub fn counts_for_breaker(error: &ModelError) -> bool {
     match error {
         ModelError::Api(error) => match error.status {
@@ -135,7 +135,7 @@ mod tests {
             (599, "", "server_error", Retry, true),
             (302, "", "api_error", Fatal, false),
             (418, "", "api_error", Fatal, false),
-            // The status decides, whatever the type says.
+            // The status takes precedence over the type.
             (400, "overloaded_error", "invalid_request", Fatal, false),
             (529, "invalid_request_error", "overloaded", Retry, true),
         ] {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_counts_up_to_a_minute() {
+    fn retry_after_is_honoured_up_to_a_minute() {
         for (retry_after, verdict) in [
             (Duration::ZERO, Verdict::Retry),
             (Duration::from_millis(1), Verdict::RetryAfter(Duration::from_millis(1))),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn spend_caps_are_fatal_whatever_the_server_says() {
+    fn spend_caps_are_fatal_even_if_the_server_says_retry() {
         let monthly = ApiError {
             error_code: Some("enforced_spend_limit_reached".to_owned()),
             should_retry: Some(true),
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_tell_apart_what_shares_a_status() {
+    fn messages_separate_errors_that_share_a_status() {
         for (message, kind) in [
             ("prompt is too long: 210000 tokens > 200000 maximum", "context_overflow"),
             (
@@ -244,7 +244,7 @@ mod tests {
             assert_eq!(error.kind(), kind, "{message}");
             assert_eq!(classify(&error), Verdict::Fatal, "{message}");
         }
-        // The same words in another status mean what the status says.
+        // With another status, the same words don't change the kind.
         let error = ModelError::from(ApiError {
             message: "context window".to_owned(),
             ..api(Some(500), "")
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_without_an_api_behind_them() {
+    fn errors_that_no_api_reported() {
         let reason = String::new;
         let idle = Duration::from_secs(1);
         for (error, verdict, breaker) in [

@@ -13,7 +13,7 @@ pub struct ToolDefinition {
     pub input_schema: Value,
 }
 
-/// All tools of a host, in a fixed order. Clones share one list, and what providers made of it.
+/// All tools of a host, in a fixed order. Clones share the list and its serialised forms.
 #[derive(Clone, Default)]
 pub struct ToolDefinitions {
     shared: Arc<Shared>,
@@ -31,11 +31,11 @@ impl ToolDefinitions {
         &self.shared.list
     }
 
-    /// What `serialize` makes of the list for this provider. It is asked once for each provider.
+    /// The list as `serialize` writes it for this provider. Called once per provider, then cached.
     ///
     /// # Errors
     ///
-    /// What `serialize` fails with.
+    /// The error of `serialize`, which isn't cached.
     pub fn serialized_for<E>(
         &self,
         provider: &'static str,

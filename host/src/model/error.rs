@@ -1,5 +1,5 @@
-//! What can go wrong with a model call. Variants are facts; what they mean for a retry or a breaker is decided in
-//! `classify`, and what they mean for the run in the agent loop.
+//! Errors of a model call. Variants are facts: `classify` decides what they mean for retries and the breaker, the agent loop
+//! what they mean for the run.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use super::api_error::{ApiError, ApiErrorKind};
 use crate::events::ErrorInfo;
 use crate::ledger::{BudgetExceeded, LedgerError};
 
-/// Why there is no answer. No variant ever holds the API key, nor the user part of the base URL.
+/// Why there is no answer. No variant ever holds the API key or the user part of the base URL.
 #[derive(Debug, Error)]
 pub enum ModelError {
-    /// The API said no: an HTTP status outside 2xx, or an `error` event inside a stream.
+    /// The API reported an error: an HTTP status outside 2xx, or an `error` event inside a stream.
     #[error(transparent)]
     Api(Box<ApiError>),
-    /// The vendor's own spend cap is reached. Never worth a retry, whatever status it comes with.
+    /// The vendor's spend cap is reached. Never retried, whatever its status.
     #[error("the API account's own spend limit is reached: {0}")]
     SpendLimit(Box<ApiError>),
-    /// The prompt does not fit into the model's context. The loop may trim and ask again.
+    /// The prompt doesn't fit into the model's context. The loop can trim the conversation and call again.
     #[error("the prompt is too long for the model: {0}")]
     ContextOverflow(Box<ApiError>),
-    /// No connection, so nothing was sent and nothing is owed.
-    #[error("cannot connect to {endpoint}: {reason}")]
+    /// The connection failed, so nothing was sent or billed.
+    #[error("can't connect to {endpoint}: {reason}")]
     Connect { endpoint: String, reason: String },
     /// The connection broke between sending the request and the start of an answer.
     #[error("the connection to {endpoint} broke before an answer came: {reason}")]
@@ -30,54 +30,54 @@ pub enum ModelError {
     /// The answer ended before its end mark.
     #[error("the answer was cut off: {reason}")]
     Cut { reason: String, request_id: Option<String> },
-    /// Nothing came for a whole `idle_timeout`.
-    #[error("the answer stalled: nothing came for {idle:?}")]
+    /// No data arrived for `idle_timeout`.
+    #[error("the answer stalled: no data for {idle:?}")]
     Stalled { idle: Duration, request_id: Option<String> },
     #[error("the model did not finish its answer within the {limit:?} of one attempt")]
     AttemptTimeout {
         limit: Duration,
         request_id: Option<String>,
     },
-    /// The API answered with something that is no answer.
+    /// The API's answer can't be parsed or used.
     #[error("the API sent a malformed answer: {reason}")]
     Malformed { reason: String, request_id: Option<String> },
     #[error("the breaker `{breaker}` is open{}{}", next_try(*retry_after), after(last))]
     BreakerOpen {
         breaker: String,
-        /// Zero while another call finds out whether the endpoint is back.
+        /// Zero while another call probes whether the endpoint has recovered.
         retry_after: Duration,
         last: Option<Box<ModelError>>,
     },
-    /// Our own ledger refused the attempt.
+    /// The host's ledger refused the attempt.
     #[error(transparent)]
     Budget(BudgetExceeded),
-    /// A budget is in force and the model has no price, so its cost cannot be bounded.
+    /// A budget is in force but the model has no price, so its cost can't be bounded.
     #[error("no price is known for the model `{model}`, and a budget is in force")]
     UnknownPrice {
         model: String,
         /// The line to add to the price table.
         add: String,
     },
-    #[error("the budget could not be checked: {0}")]
+    #[error("the budget couldn't be checked: {0}")]
     Ledger(#[source] LedgerError),
-    /// The run's time is over, or would be before a retry.
+    /// The run's deadline has passed, or would pass before the retry.
     #[error("the run's deadline leaves no time for another attempt{}", after(last))]
     DeadlineExceeded { last: Option<Box<ModelError>> },
     #[error("cancelled")]
     Cancelled,
-    /// A failure that a retry might have cured, and why none follows.
+    /// A failure that a retry might have fixed, and why there is no retry.
     #[error("{why}: {last}")]
     GaveUp { why: GaveUp, last: Box<ModelError> },
 }
 
-/// Why a curable failure is not retried.
+/// Why a transient failure isn't retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum GaveUp {
     #[error("gave up after {0} attempts")]
     Attempts(u32),
-    #[error("not retried, for too many calls to this endpoint are being retried already")]
+    #[error("not retried because too many calls to this endpoint are already being retried")]
     RetryBudget,
-    #[error("not retried, for part of the answer was already shown")]
+    #[error("not retried because part of the answer was already shown")]
     TextShown,
 }
 
@@ -96,7 +96,7 @@ fn next_try(retry_after: Duration) -> String {
 }
 
 impl ModelError {
-    /// A stable word, for programs.
+    /// A stable, machine-readable name.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Api(error) => error.kind.name(),
@@ -127,7 +127,7 @@ impl ModelError {
             Self::Connect { .. } => "check the network and `[model] base_url`",
             Self::Stalled { .. } => "if the model needs longer between two events, raise `[model] idle_timeout`",
             Self::AttemptTimeout { .. } => "raise `[model] attempt_timeout`, or lower `[model] max_tokens`",
-            Self::Malformed { .. } => "check that `[model] base_url` speaks the Messages API",
+            Self::Malformed { .. } => "check that the server at `[model] base_url` speaks the Messages API",
             Self::BreakerOpen { .. } => "the endpoint failed several times in a row; try again later",
             Self::Budget(_) => {
                 "see `cofferdam budget show`; raise the limit with `cofferdam budget set` or in `[budget]`"
@@ -153,12 +153,13 @@ impl ModelError {
             } => "the endpoint seems to be down for everyone; try again later",
             Self::GaveUp { last, .. } => return last.hint(),
             Self::Connection { .. } => {
-                "try again later; if it happens every time, check what stands between here and `[model] base_url`"
+                "try again later; if it happens every time, check for proxies or gateways between this machine and \
+                 `[model] base_url`"
             }
             Self::Cut { .. } => {
                 "try again; if it happens every time, check whether a gateway at `[model] base_url` ends long answers"
             }
-            // Whoever cancelled knows what to do.
+            // The caller cancelled, so no hint is needed.
             Self::Cancelled => return None,
         };
         Some(hint.to_owned())
@@ -193,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lost_connection_and_a_cut_answer_say_what_to_do() {
+    fn a_lost_connection_and_a_cut_answer_have_hints() {
         let lost = ModelError::Connection {
             endpoint: "https://x".to_owned(),
             reason: "reset".to_owned(),

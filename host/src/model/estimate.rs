@@ -1,30 +1,30 @@
-//! How many tokens a request may come to, before anyone has counted.
+//! Estimates the tokens of a request before the API counts them.
 
 use super::PreparedRequest;
 use crate::transcript::{Block, Content, Image};
 
-/// Bytes of serialised request per token. Prose has four and more, code and JSON about three, digits and base64 come close to
-/// two: a reservation must hold for all of them.
+/// Bytes of a serialised request per token. Prose has four or more, code and JSON about three, digits and base64 nearly two.
+/// A reservation must suffice for all of them.
 const BYTES_PER_TOKEN: u64 = 2;
 
-/// What the API adds out of our sight: the prompt that explains tools, and the frame of each turn.
+/// Tokens that the API adds invisibly: the prompt that explains tools, and the framing of each turn.
 const HIDDEN_TOKENS: u64 = 1_024;
 
-/// The most an image costs after the API has scaled it down, newest models included.
+/// The most tokens of an image after the API has scaled it down, including the newest models.
 const IMAGE_TOKENS: u64 = 5_000;
 
-/// An upper estimate of the prompt's tokens, for the reservation only; the settlement uses what the API counted.
+/// An upper estimate of the prompt's tokens, for the reservation only. The settlement uses what the API counted.
 ///
-/// It is no proof: text of rare characters can hold more tokens than half of its bytes. The reservation multiplies it by
-/// the dearest input price and by twice the plain one at least; as no request of ours writes to the cache, that leaves
-/// room for one token in every byte.
+/// It isn't a strict bound: text of rare characters can have more than one token per two bytes. The reservation uses the
+/// highest input price, and at least twice the plain one. The host never writes to the cache, so that covers even one token
+/// per byte.
 pub fn prompt_tokens(request: &PreparedRequest<'_>) -> u64 {
     let (mut images, mut image_bytes) = (0_u64, 0_u64);
     for Image { base64, .. } in images_in(request) {
         images = images.saturating_add(1);
         image_bytes = image_bytes.saturating_add(base64.len() as u64);
     }
-    // Images are priced by the piece, so their data must not be counted as if it were text.
+    // Images have a fixed price each, so their data must not count as text.
     (request.body.len() as u64)
         .saturating_sub(image_bytes)
         .div_ceil(BYTES_PER_TOKEN)
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn text_counts_half_of_its_bytes_and_the_hidden_part() {
+    fn text_counts_a_token_per_two_bytes_plus_the_hidden_ones() {
         let empty = estimate(vec![Block::text("")]);
         assert!(empty >= HIDDEN_TOKENS);
         let long = estimate(vec![Block::text("x".repeat(30_000))]);

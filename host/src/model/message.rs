@@ -1,14 +1,14 @@
-//! What one turn asks of a model, and what it answers.
+//! A request to a model, and its response.
 
 use super::ToolDefinitions;
 use crate::events::Usage;
 use crate::transcript::{Block, Message, ToolUse};
 
-/// Everything one turn asks of a model. It borrows what the conversation and the host own. Two requests with equal fields
-/// serialise to equal bytes.
+/// The model request of one turn. It borrows from the conversation and the host. Requests with equal fields serialise to
+/// equal bytes.
 #[derive(Clone, Debug)]
 pub struct ModelRequest<'a> {
-    /// Empty: none.
+    /// The system prompt; empty for none.
     pub system: &'a str,
     pub messages: &'a [Message],
     pub tools: &'a ToolDefinitions,
@@ -16,7 +16,7 @@ pub struct ModelRequest<'a> {
     pub temperature: Option<f64>,
 }
 
-/// Why the model stopped. Open on the wire: an unknown reason is data, and the loop decides about it by name.
+/// Why the model stopped. The API may add reasons: an unknown one is kept as data, and the loop handles it by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopReason {
     EndTurn,
@@ -60,7 +60,7 @@ impl StopReason {
 /// A complete answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelResponse {
-    /// The model that answered, as it names itself.
+    /// The model's id as the API reports it.
     pub model: String,
     pub content: Vec<Block>,
     pub stop_reason: StopReason,

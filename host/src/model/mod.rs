@@ -1,7 +1,6 @@
-//! Asking a model: the stack of layers around one HTTP attempt, the Messages API client, prices.
+//! Calls a model: the stack of layers around one HTTP attempt, the Messages API client, prices.
 //!
-//! [`ModelStack`] is what a run uses; [`Provider`] is what a vendor must supply. This module knows nothing of tools but
-//! their definitions.
+//! A run uses [`ModelStack`]. A vendor implements [`Provider`]. Of tools, this module knows only the definitions.
 
 mod anthropic;
 mod api_error;
@@ -42,7 +41,7 @@ use crate::telemetry::Emitter;
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A model as the agent loop sees it: whatever can be done about a failure has been done when it returns.
+/// A model as the agent loop sees it. It returns an error only once its retries are exhausted or pointless.
 pub trait Model: std::fmt::Debug + Send + Sync + 'static {
     /// The model's id, as requests name it.
     fn model(&self) -> &str;
@@ -56,13 +55,13 @@ pub trait Model: std::fmt::Debug + Send + Sync + 'static {
     fn breakers(&self) -> Vec<Arc<Breaker>>;
 }
 
-/// What one call needs of the run around it.
+/// What one call needs from its run.
 #[derive(Debug)]
 pub struct ModelContext<'a> {
     pub emitter: &'a Emitter,
     /// The run's deadline: no attempt and no delay outlives it.
     pub deadline: Instant,
     pub cancel: &'a CancellationToken,
-    /// Somebody reads the deltas as they come, so an attempt that has shown text cannot be taken back.
+    /// A person reads the deltas as they arrive, so an attempt that has shown text can't be retried.
     pub streams_to_user: bool,
 }

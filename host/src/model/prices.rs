@@ -1,5 +1,4 @@
-//! What tokens cost: a table that is data (`prices.toml`, where its format is described) and that an operator can
-//! replace.
+//! The price table: `prices.toml`, which describes its own format, or an operator's file that replaces it.
 
 mod table;
 
@@ -24,7 +23,7 @@ pub struct Prices {
 pub enum PriceError {
     #[error("the price table {path} can't be read")]
     Unreadable { path: PathBuf, source: std::io::Error },
-    /// Every problem that was found, one a line.
+    /// Every problem found, one per entry.
     #[error("the price table {path} is not valid: {}", .problems.join("; "))]
     Invalid { path: PathBuf, problems: Vec<String> },
 }
@@ -45,7 +44,7 @@ impl Prices {
 
     /// The built-in table.
     pub fn builtin() -> Self {
-        // A test holds that it parses. Were it broken, no model would have a price, and none be run under a budget.
+        // A test checks that it parses. If it didn't, no model would have a price, and a budget would refuse every call.
         Self {
             table: Arc::new(table::parse(Self::BUILTIN).unwrap_or_default()),
         }
@@ -55,7 +54,7 @@ impl Prices {
     ///
     /// # Errors
     ///
-    /// An unreadable file; or every problem in it at once.
+    /// The file can't be read, or is invalid. All its problems are reported together.
     pub fn load(path: &Path) -> Result<Self, PriceError> {
         let text = fs::read_to_string(path).map_err(|source| PriceError::Unreadable {
             path: path.to_owned(),
@@ -70,18 +69,18 @@ impl Prices {
         }
     }
 
-    /// The price of a model on a UTC day: by its exact id, else by its id without a date suffix (`-YYYYMMDD`). `None`:
-    /// unknown, which is not free.
+    /// The price of a model on a UTC day, by its exact id, else by its id without a date suffix (`-YYYYMMDD`). `None` means
+    /// that the price is unknown, not that the model is free.
     pub fn find(&self, model: &str, on: Date) -> Option<Price> {
         let dated = self.table.get(model).or_else(|| self.table.get(without_date(model)?))?;
-        // Newest first: the first that has begun is in force.
+        // Newest first, so the first one that has started applies.
         dated
             .iter()
             .find(|(from, _)| from.is_none_or(|from| from <= on))
             .map(|(_, price)| price.clone())
     }
 
-    /// The line of a price table that would give `model` a price, for a person to fill in.
+    /// A template line for the price table that gives `model` a price, for a person to fill in.
     pub fn line_to_add(model: &str) -> String {
         let key = toml::Value::from(model);
         format!("{key} = [{{ input = \"$ PER MILLION TOKENS\", output = \"$ PER MILLION TOKENS\" }}]")
@@ -96,7 +95,7 @@ fn without_date(model: &str) -> Option<&str> {
 /// What one model costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Price {
-    /// Longest prompts first; the last holds for every prompt.
+    /// Longest prompts first. The last tier applies to every prompt.
     tiers: Arc<[Tier]>,
 }
 
@@ -104,7 +103,7 @@ pub struct Price {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tier {
     above_prompt_tokens: u64,
-    /// Per token, as all that follow.
+    /// Per token, like all following prices.
     input: NanoUsd,
     cache_write_5m: NanoUsd,
     cache_write_1h: NanoUsd,
@@ -117,7 +116,7 @@ impl Tier {
         self.above_prompt_tokens == 0 || prompt_tokens > self.above_prompt_tokens
     }
 
-    /// Twice the plain price at least, for the number of tokens is an estimate.
+    /// At least twice the plain price, because the number of tokens is an estimate.
     fn dearest_input(&self) -> NanoUsd {
         self.input
             .saturating_mul(2)
@@ -128,7 +127,7 @@ impl Tier {
 }
 
 impl Price {
-    /// What this usage costs. Saturates, so an absurd usage is unaffordable and never free.
+    /// The cost of this usage. Saturates, so an absurd usage is unaffordable rather than free.
     pub fn cost(&self, usage: &Usage) -> NanoUsd {
         let prompt_tokens = usage.prompt_tokens();
         let Some(tier) = self.tiers.iter().find(|tier| tier.covers(prompt_tokens)) else {
@@ -145,9 +144,9 @@ impl Price {
         .sum()
     }
 
-    /// The most that a request can cost whose prompt has at most `prompt_tokens` and whose answer at most `max_tokens`:
-    /// every prompt token at the dearest price it could be billed at (a cache write, a shorter prompt's tier), every
-    /// answer token at the dearest output price.
+    /// The maximum cost of a request with at most `prompt_tokens` of prompt and `max_tokens` of answer. Every prompt token
+    /// counts at the highest price that could apply (a cache write, a shorter prompt's tier), every answer token at the
+    /// highest output price.
     pub fn worst_case(&self, prompt_tokens: u64, max_tokens: u64) -> NanoUsd {
         let possible = || self.tiers.iter().filter(|tier| tier.covers(prompt_tokens));
         let dearest = |price: fn(&Tier) -> NanoUsd| possible().map(price).max().unwrap_or(NanoUsd::MAX);

@@ -1,4 +1,4 @@
-//! What a vendor must supply: one attempt at one request, and nothing around it.
+//! The trait that a vendor implements: one attempt at one request, without retries or limits.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use crate::secret::Secret;
 pub enum ProviderKind {
     /// The Anthropic Messages API.
     Anthropic,
-    /// The same API, spoken by the simulator: on this machine alone, and without the key.
+    /// The same API served by the simulator, only on this machine and without the key.
     Simulated,
 }
 
@@ -39,27 +39,27 @@ pub struct ModelSettings {
     pub api_key: Option<Secret>,
     /// Without the path `/v1/messages`.
     pub base_url: Url,
-    /// The most tokens of one answer; default 4096.
+    /// Maximum tokens of one answer; default 4096.
     pub max_tokens: u32,
     pub stream: bool,
     /// Default 5 s.
     pub connect_timeout: Duration,
-    /// The longest silence within an answer, default 60 s. It does not bound a server that keeps sending.
+    /// The longest silence within an answer, default 60 s. It doesn't bound a server that keeps sending.
     pub idle_timeout: Duration,
-    /// The longest that one attempt may take as a whole, default 5 min.
+    /// The longest duration of one attempt, default 5 min.
     pub attempt_timeout: Duration,
-    /// Unset by default, for the newest models refuse it.
+    /// Unset by default, because the newest models refuse it.
     pub temperature: Option<f64>,
 }
 
 impl ModelSettings {
-    /// What works, but should be known.
+    /// Warnings about settings that work but are risky.
     pub fn warnings(&self) -> Vec<String> {
         let Self { provider, base_url, .. } = self;
-        let in_the_clear =
+        let is_unencrypted =
             *provider == ProviderKind::Anthropic && base_url.scheme() == "http" && !is_loopback(base_url);
-        let warning = in_the_clear.then(|| {
-            format!("the API key goes to {base_url} unencrypted, where others on the way can read it; use https")
+        let warning = is_unencrypted.then(|| {
+            format!("the API key goes to {base_url} unencrypted, so others on the network can read it; use https")
         });
         warning.into_iter().collect()
     }
@@ -82,36 +82,37 @@ impl Default for ModelSettings {
     }
 }
 
-#[allow(clippy::expect_used)] // A constant, held by the test below.
+#[allow(clippy::expect_used)] // A constant, checked by the test below.
 fn default_base_url() -> Url {
     Url::parse("https://api.anthropic.com").expect("the default base URL is a URL")
 }
 
-/// A request that is ready to be sent. All attempts of a turn share its body.
+/// A request ready to be sent. All attempts of a turn share its body.
 #[derive(Clone, Debug)]
 pub struct PreparedRequest<'a> {
     pub request: &'a ModelRequest<'a>,
     pub body: Bytes,
 }
 
-/// One vendor's API. An implementation makes exactly one attempt per call: retries, time-outs, money and breakers stand
-/// around it, in [`ModelStack`](super::ModelStack). Dropping the future must stop the attempt.
+/// One vendor's API. An implementation makes exactly one attempt per call. [`ModelStack`](super::ModelStack) adds retries,
+/// time-outs, budget and breaker. Dropping the future must stop the attempt.
 pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// The model's id, as requests name it.
     fn model(&self) -> &str;
 
-    /// Where requests go, for messages: no user part, no query.
+    /// The URL of requests, for messages: without user part and query.
     fn endpoint(&self) -> String;
 
-    /// Serialises a request. Called once per turn, before any attempt: the tokens of the prompt are estimated from the body's
-    /// length, so it should be what is sent.
+    /// Serialises a request. Called once per turn, before any attempt. The prompt's tokens are estimated from the body's
+    /// length, so return the body as sent.
     ///
     /// # Errors
     ///
-    /// Where the request has no serialised form. Nothing was sent then.
+    /// The request has no serialised form. Nothing was sent.
     fn serialize(&self, request: &ModelRequest<'_>) -> Result<Bytes, ModelError>;
 
-    /// What is learnt on the way is told to `progress`, which outlives an attempt that is cut short.
+    /// Makes one attempt. Reports usage, text and the request id to `progress` as they arrive, because it outlives an attempt
+    /// that is cut short.
     fn attempt<'a>(
         &'a self,
         request: &'a PreparedRequest<'a>,
@@ -119,21 +120,21 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<ModelResponse, ModelError>>;
 }
 
-/// How much is known of what an attempt cost.
+/// What is known about an attempt's usage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Measured {
-    /// The attempt never began, so nothing was sent.
+    /// The attempt never started, so nothing was sent.
     #[default]
     NotBegun,
-    /// The request went out, and the API has said nothing about usage.
+    /// The request may have been sent, and the API has reported no usage.
     Nothing,
-    /// So many tokens so far.
+    /// The usage reported so far.
     Partial(Usage),
-    /// The API's last word.
+    /// The API's final usage.
     Complete(Usage),
 }
 
-/// What one attempt has shown so far.
+/// The progress of one attempt.
 pub struct Progress<'a> {
     on_text: Box<dyn Fn(&str) + Send + Sync + 'a>,
     started: Instant,
@@ -158,19 +159,19 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// From here on the request may reach the API and may cost something.
+    /// Call before sending: from here on the request may reach the API and be billed.
     pub fn begin(&self) {
         self.state().measured = Measured::Nothing;
     }
 
-    /// A piece of a streamed answer that is not text: thinking, the input of a tool call.
+    /// Records a piece of a streamed answer that isn't text: thinking, the input of a tool call.
     pub fn token(&self) {
         self.state()
             .time_to_first_token
             .get_or_insert_with(|| self.started.elapsed());
     }
 
-    /// A piece of a streamed answer's text.
+    /// Records a piece of a streamed answer's text.
     pub fn text(&self, text: &str) {
         if text.is_empty() {
             return;
@@ -208,12 +209,12 @@ impl<'a> Progress<'a> {
         self.state().text_shown
     }
 
-    /// Since the attempt was prepared.
+    /// The time since this value was created.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// A panic elsewhere leaves plain data behind, so a poisoned lock is as good as any.
+    /// A panic can't leave this plain data inconsistent, so a poisoned lock is still usable.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -233,12 +234,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_settings_exist() {
+    fn the_default_base_url_parses() {
         assert_eq!(ModelSettings::default().base_url.as_str(), "https://api.anthropic.com/");
     }
 
     #[test]
-    fn loopback_is_what_stays_on_this_machine() {
+    fn only_addresses_of_this_machine_are_loopback() {
         let loopback = |url: &&str| is_loopback(&Url::parse(url).unwrap());
         let here = [
             "http://127.0.0.1:8080/v1",

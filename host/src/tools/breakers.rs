@@ -1,4 +1,4 @@
-//! The breakers of one tool, one for each tenant: one tenant's bad luck with a tool closes it to nobody else.
+//! The breakers of one tool, one per tenant, so that one tenant's failures don't block the tool for other tenants.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,11 +9,11 @@ use tokio::time::Instant;
 use crate::events::{BreakerState, Transition};
 use crate::resilience::{Breaker, BreakerSettings, BreakerStats, Override};
 
-/// Breakers that are kept without a look at who has left. Beyond, those that have nothing to tell are forgotten.
-const REMEMBERED: usize = 1_024;
+/// The number of breakers at which idle ones without state are dropped.
+const SWEEP_THRESHOLD: usize = 1_024;
 
-/// A few failures are forgotten after such a time without a call.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+/// A closed breaker with failures is dropped after this long without a call.
+const FAILURES_EXPIRE_AFTER: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
 pub(super) struct ToolBreakers {
@@ -25,16 +25,16 @@ pub(super) struct ToolBreakers {
 #[derive(Debug)]
 struct Inner {
     by_tenant: BTreeMap<Arc<str>, Entry>,
-    /// An operator holds the tool out of service, for tenants as well who come later.
+    /// An operator holds the tool's breakers open. This includes tenants that call it for the first time.
     held_open: bool,
-    /// How many there may be before those that can be forgotten are looked for.
+    /// The number of breakers that triggers the next sweep.
     sweep_at: usize,
 }
 
 #[derive(Debug)]
 struct Entry {
     breaker: Arc<Breaker>,
-    last_asked: Instant,
+    last_used: Instant,
 }
 
 impl ToolBreakers {
@@ -45,7 +45,7 @@ impl ToolBreakers {
             inner: Mutex::new(Inner {
                 by_tenant: BTreeMap::new(),
                 held_open: false,
-                sweep_at: REMEMBERED,
+                sweep_at: SWEEP_THRESHOLD,
             }),
         }
     }
@@ -54,46 +54,46 @@ impl ToolBreakers {
         &self.name
     }
 
-    /// The breaker that a tenant's calls ask.
-    pub(super) fn of(&self, tenant: &str) -> Arc<Breaker> {
+    /// The breaker for a tenant's calls, created on first use.
+    pub(super) fn for_tenant(&self, tenant: &str) -> Arc<Breaker> {
         let now = Instant::now();
         let mut inner = self.lock();
         if let Some(entry) = inner.by_tenant.get_mut(tenant) {
-            entry.last_asked = now;
+            entry.last_used = now;
             return entry.breaker.clone();
         }
         inner.sweep(now);
-        let breaker = Arc::new(self.fresh(&inner));
+        let breaker = Arc::new(self.new_breaker(&inner));
         let entry = Entry {
             breaker: breaker.clone(),
-            last_asked: now,
+            last_used: now,
         };
         inner.by_tenant.insert(tenant.into(), entry);
         breaker
     }
 
-    /// How it stands. Of a tenant that is not known, how it would.
+    /// The state of a tenant's breaker. For an unknown tenant, the state a new breaker would have.
     pub(super) fn stats(&self, tenant: &str) -> BreakerStats {
         let inner = self.lock();
         match inner.by_tenant.get(tenant) {
             Some(entry) => entry.breaker.stats(),
-            None => self.fresh(&inner).stats(),
+            None => self.new_breaker(&inner).stats(),
         }
     }
 
-    /// Moves those of all tenants, `tenant` among them. Returns what changed, and for whom.
+    /// Overrides the breakers of all tenants, including `tenant`. Returns the transitions by tenant.
     pub(super) fn apply_override(&self, tenant: &str, to: Override) -> Vec<(Arc<str>, Transition)> {
-        self.of(tenant);
+        self.for_tenant(tenant);
         let mut inner = self.lock();
         inner.held_open = to == Override::Open;
-        let moved = inner.by_tenant.iter().filter_map(|(tenant, entry)| {
+        let changed = inner.by_tenant.iter().filter_map(|(tenant, entry)| {
             let transition = entry.breaker.apply_override(to)?;
             Some((tenant.clone(), transition))
         });
-        moved.collect()
+        changed.collect()
     }
 
-    fn fresh(&self, inner: &Inner) -> Breaker {
+    fn new_breaker(&self, inner: &Inner) -> Breaker {
         let breaker = Breaker::new(self.name.clone(), self.settings.clone());
         if inner.held_open {
             breaker.apply_override(Override::Open);
@@ -113,23 +113,23 @@ impl Inner {
         }
         let held_open = self.held_open;
         self.by_tenant.retain(|_, entry| entry.is_needed(now, held_open));
-        // Each is looked at a few times at most, however many have something to tell.
-        self.sweep_at = REMEMBERED.max(self.by_tenant.len() * 2);
+        // Doubling keeps the amortised cost per insertion constant, however many breakers must stay.
+        self.sweep_at = SWEEP_THRESHOLD.max(self.by_tenant.len() * 2);
     }
 }
 
 impl Entry {
-    /// Whether a new breaker in its place would behave otherwise, or a call is under way that will tell it something.
+    /// Whether a new breaker would behave differently, or a running call still holds this one.
     fn is_needed(&self, now: Instant, held_open: bool) -> bool {
         if Arc::strong_count(&self.breaker) > 1 {
             return true;
         }
         let stats = self.breaker.stats();
         match stats.state {
-            // Where its time is up, whoever comes next finds out anew.
+            // Once the open time is over, a new closed breaker may take its place.
             BreakerState::Open => !held_open && stats.time_until_retry_seconds != Some(0.0),
             BreakerState::Closed if stats.failure_count == 0 => false,
-            BreakerState::Closed | BreakerState::HalfOpen => now.duration_since(self.last_asked) < FORGOTTEN_AFTER,
+            BreakerState::Closed | BreakerState::HalfOpen => now.duration_since(self.last_used) < FAILURES_EXPIRE_AFTER,
         }
     }
 }
@@ -148,76 +148,76 @@ mod tests {
     }
 
     fn fail(breakers: &ToolBreakers, tenant: &str) {
-        let (permit, _) = breakers.of(tenant).try_acquire().unwrap();
+        let (permit, _) = breakers.for_tenant(tenant).try_acquire().unwrap();
         permit.failure();
     }
 
     #[tokio::test]
-    async fn tenants_that_come_and_go_are_forgotten_and_open_breakers_are_not() {
+    async fn sweeps_drop_idle_tenants_but_keep_open_breakers() {
         let breakers = breakers();
         fail(&breakers, "unlucky");
         fail(&breakers, "unlucky");
-        let under_way = breakers.of("busy");
+        let under_way = breakers.for_tenant("busy");
         for tenant in 0..100_000 {
-            breakers.of(&tenant.to_string());
+            breakers.for_tenant(&tenant.to_string());
         }
-        assert!(breakers.lock().by_tenant.len() <= REMEMBERED);
-        assert_eq!(breakers.of("unlucky").state(), BreakerState::Open);
-        assert!(Arc::ptr_eq(&under_way, &breakers.of("busy")));
+        assert!(breakers.lock().by_tenant.len() <= SWEEP_THRESHOLD);
+        assert_eq!(breakers.for_tenant("unlucky").state(), BreakerState::Open);
+        assert!(Arc::ptr_eq(&under_way, &breakers.for_tenant("busy")));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_breaker_whose_time_is_up_is_forgotten() {
+    async fn an_open_breaker_is_dropped_once_its_open_time_is_over() {
         let breakers = breakers();
         fail(&breakers, "gone");
         fail(&breakers, "gone");
         tokio::time::advance(breakers.settings.open_for).await;
-        for tenant in 0..REMEMBERED {
-            breakers.of(&tenant.to_string());
+        for tenant in 0..SWEEP_THRESHOLD {
+            breakers.for_tenant(&tenant.to_string());
         }
         assert!(!breakers.lock().by_tenant.contains_key("gone"));
     }
 
     #[tokio::test]
-    async fn what_is_held_open_is_so_for_tenants_who_come_later() {
+    async fn a_tool_held_open_is_open_for_later_tenants() {
         let breakers = breakers();
-        breakers.of("early");
-        let moved = breakers.apply_override("operator", Override::Open);
-        assert_eq!(moved.len(), 2);
+        breakers.for_tenant("early");
+        let changed = breakers.apply_override("operator", Override::Open);
+        assert_eq!(changed.len(), 2);
         for tenant in ["early", "late"] {
-            assert!(breakers.of(tenant).try_acquire().is_err(), "{tenant}");
+            assert!(breakers.for_tenant(tenant).try_acquire().is_err(), "{tenant}");
         }
         assert_eq!(breakers.apply_override("operator", Override::Closed).len(), 3);
         for tenant in ["early", "late", "later"] {
-            assert!(breakers.of(tenant).try_acquire().is_ok(), "{tenant}");
+            assert!(breakers.for_tenant(tenant).try_acquire().is_ok(), "{tenant}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failure_is_remembered_for_a_while() {
+    async fn failures_are_kept_until_they_expire() {
         let breakers = breakers();
-        for tenant in 0..REMEMBERED * 4 {
+        for tenant in 0..SWEEP_THRESHOLD * 4 {
             fail(&breakers, &tenant.to_string());
         }
-        assert_eq!(breakers.lock().by_tenant.len(), REMEMBERED * 4);
-        tokio::time::advance(FORGOTTEN_AFTER).await;
-        for tenant in 0..REMEMBERED * 5 {
-            breakers.of(&format!("new{tenant}"));
+        assert_eq!(breakers.lock().by_tenant.len(), SWEEP_THRESHOLD * 4);
+        tokio::time::advance(FAILURES_EXPIRE_AFTER).await;
+        for tenant in 0..SWEEP_THRESHOLD * 5 {
+            breakers.for_tenant(&format!("new{tenant}"));
         }
-        assert!(breakers.lock().by_tenant.len() <= REMEMBERED * 4);
+        assert!(breakers.lock().by_tenant.len() <= SWEEP_THRESHOLD * 4);
     }
 
     #[tokio::test]
-    async fn a_look_at_a_tenant_makes_nothing() {
+    async fn reading_stats_creates_no_breaker() {
         let breakers = breakers();
         breakers.apply_override("operator", Override::Open);
         assert_eq!(breakers.stats("nobody").state, BreakerState::Open);
-        for tenant in 0..REMEMBERED * 2 {
-            breakers.of(&tenant.to_string());
+        for tenant in 0..SWEEP_THRESHOLD * 2 {
+            breakers.for_tenant(&tenant.to_string());
         }
         assert!(
-            breakers.lock().by_tenant.len() <= REMEMBERED,
-            "what is held open for all"
+            breakers.lock().by_tenant.len() <= SWEEP_THRESHOLD,
+            "breakers held open for all tenants"
         );
         breakers.apply_override("operator", Override::Reset);
         assert_eq!(breakers.stats("nobody").state, BreakerState::Closed);

@@ -1,4 +1,4 @@
-//! What a tool returned, made into what a model may read.
+//! Validates a tool's result and converts it for the model.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +11,7 @@ use crate::sandbox::Content;
 /// The image types that models can see.
 const IMAGE_TYPES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 
-/// Images of one result: each takes a model hundreds of tokens, however few bytes it has, and a request holds a hundred.
+/// Images per result. However small, each costs hundreds of tokens, and a request holds at most a hundred.
 const MAX_IMAGES: usize = 8;
 
 /// A piece of a result.
@@ -47,33 +47,33 @@ fn size(part: &Content) -> usize {
 fn convert_part(part: Content) -> Result<Part, String> {
     match part {
         Content::Text(text) => Ok(Part::Text { text }),
-        Content::Json(text) => match serde_json::from_str::<Checked>(&text) {
-            Ok(Checked) => Ok(Part::Text { text }),
+        Content::Json(text) => match serde_json::from_str::<ValidJson>(&text) {
+            Ok(ValidJson) => Ok(Part::Text { text }),
             Err(error) => Err(format!("the result is not JSON: {error}")),
         },
         Content::Image(image) if IMAGE_TYPES.contains(&image.mime_type.as_str()) => {
-            if !begins_like(&image.data, &image.mime_type) {
-                return Err(format!("its image is no {}", image.mime_type));
+            if !has_magic_bytes(&image.data, &image.mime_type) {
+                return Err(format!("the image isn't a valid {}", image.mime_type));
             }
             Ok(Part::Image {
                 media_type: image.mime_type,
                 base64: STANDARD.encode(image.data),
             })
         }
-        Content::Image(_) => Err(format!("the image is none of {}", IMAGE_TYPES.join(", "))),
+        Content::Image(_) => Err(format!("the image type isn't one of {}", IMAGE_TYPES.join(", "))),
     }
 }
 
-/// JSON that was read and not kept: a value of a megabyte of it can take a hundred. Bounded in depth like any other.
-struct Checked;
+/// Validates JSON without building it: the `Value` of a megabyte of text can take a hundred. `serde_json` bounds the depth.
+struct ValidJson;
 
-impl<'de> Deserialize<'de> for Checked {
+impl<'de> Deserialize<'de> for ValidJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Self)
     }
 }
 
-impl<'de> Visitor<'de> for Checked {
+impl<'de> Visitor<'de> for ValidJson {
     type Value = Self;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -115,8 +115,8 @@ impl<'de> Visitor<'de> for Checked {
     }
 }
 
-/// By its first bytes: the API refuses every request that holds an image which is none.
-fn begins_like(data: &[u8], media_type: &str) -> bool {
+/// Checks the magic bytes, because the API refuses every request that contains a broken image.
+fn has_magic_bytes(data: &[u8], media_type: &str) -> bool {
     match media_type {
         "image/png" => data.starts_with(b"\x89PNG\r\n\x1a\n"),
         "image/jpeg" => data.starts_with(b"\xff\xd8\xff"),
@@ -151,14 +151,14 @@ mod tests {
     }
 
     #[test]
-    fn all_parts_together_are_bounded() {
+    fn the_total_size_of_all_parts_is_bounded() {
         let text = || Content::Text("12345".to_owned());
         assert!(convert(vec![text(), text()], 10).is_ok());
         assert!(convert(vec![text(), text()], 9).is_err());
     }
 
     #[test]
-    fn json_is_parsed_and_images_are_known() {
+    fn json_is_parsed_and_image_types_are_checked() {
         let json = |text: &str| convert(vec![Content::Json(text.to_owned())], 1 << 20);
         assert_eq!(json("[1]"), Ok(vec![Part::Text { text: "[1]".to_owned() }]));
         assert!(json("{").is_err());

@@ -1,5 +1,5 @@
-//! One tool call, from the model's request to the model's answer, in the order of the design: look up, validate, policy,
-//! breaker, concurrency, run, convert, report.
+//! One tool call, from the model's request to its result. The steps, in order: look up, validate, policy, breaker,
+//! concurrency, run, convert, report.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::content::{self, Part};
 use super::policy::Decision;
 use super::registry::Tool;
-use super::schema::{LONGEST_CHECK, QUICK_CHECK};
+use super::schema::{MAX_INLINE_STEPS, MAX_STEPS};
 use super::toolset::{Slot, ToolSet};
 use crate::events::Transition;
 use crate::events::{EventKind, ToolCallFinished};
@@ -23,13 +23,13 @@ use crate::telemetry::Emitter;
 use crate::transcript::ToolInput;
 use crate::untrusted::{NAME_CHARS, display_untrusted};
 
-/// Pause before the first repetition of a call that was `unavailable`; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// Repetitions of a call that was `unavailable`.
-const MAX_REPETITIONS: u32 = 2;
+/// Delay before the first retry of a call that was `unavailable`. It doubles with every retry.
+const FIRST_RETRY_DELAY: Duration = Duration::from_millis(200);
+/// Retries of a call that was `unavailable`.
+const MAX_RETRIES: u32 = 2;
 
-/// Reasons of refused requests that are kept, over all tries.
-const MAX_REFUSED: usize = 16;
+/// Reasons kept for refused HTTP requests, over all tries of a call.
+const MAX_REFUSED_REASONS: usize = 16;
 
 /// A call as the model made it.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,27 +43,27 @@ pub struct ToolCall {
 #[derive(Clone, Copy, Debug)]
 pub struct ToolContext<'a> {
     pub emitter: &'a Emitter,
-    /// The end of the run; the call's own deadline holds beside it.
+    /// The run's deadline. The call also has a time-out of its own.
     pub deadline: Instant,
     pub cancel: &'a CancellationToken,
 }
 
-/// What the model is told, and what it cost.
+/// What the model reads, and what the call cost.
 #[derive(Clone, Debug)]
 pub struct ToolResult {
     pub call_id: String,
     pub outcome: Outcome,
-    /// The fallback text stands in for the result.
+    /// The fallback text replaces the result.
     pub degraded: bool,
-    /// Whether the model is told that the call failed.
+    /// Whether the result is marked as an error for the model.
     pub is_error: bool,
     pub content: Vec<Part>,
-    /// The figures of the event.
+    /// The event's figures.
     pub finished: ToolCallFinished,
 }
 
-/// How a call ended, before anybody was told.
-struct Ended {
+/// How a call ended, before the fallback applies and the event is emitted.
+struct CallEnd {
     outcome: Outcome,
     /// What the model reads.
     content: Vec<Part>,
@@ -71,7 +71,7 @@ struct Ended {
     detail: Option<String>,
 }
 
-impl Ended {
+impl CallEnd {
     fn error(outcome: Outcome, text: impl Into<String>) -> Self {
         Self {
             outcome,
@@ -86,9 +86,9 @@ impl Ended {
     }
 }
 
-/// What all tries of a call used together.
+/// What all tries of a call used in total.
 #[derive(Default)]
-struct Spent {
+struct CallTotals {
     tries: u32,
     fuel: u64,
     peak_memory: u64,
@@ -99,8 +99,8 @@ struct Spent {
     refused: Vec<String>,
 }
 
-impl Spent {
-    /// Of what the tries printed, `log_bytes` are kept, the first ones.
+impl CallTotals {
+    /// Adds one try. Of all output, only the first `log_bytes` are kept.
     fn add(&mut self, usage: CallUse, log_bytes: u64) {
         self.tries += 1;
         self.fuel = self.fuel.saturating_add(usage.fuel);
@@ -113,41 +113,47 @@ impl Spent {
         let kept = usage.log.floor_char_boundary(room);
         self.log.push_str(&usage.log[..kept]);
         self.log_bytes_dropped += usage.log_bytes_dropped + (usage.log.len() - kept) as u64;
-        let room = MAX_REFUSED.saturating_sub(self.refused.len());
+        let room = MAX_REFUSED_REASONS.saturating_sub(self.refused.len());
         self.refused.extend(usage.http.refused.into_iter().take(room));
     }
 }
 
-/// A call that has begun. Whoever drops it in the middle has cancelled it, and everybody who listens is told.
-struct Unfinished<'a> {
+/// A call that has started. If its future is dropped, the guard reports the call as cancelled.
+struct UnfinishedCall<'a> {
     call: Option<ToolCall>,
     tool: Option<&'a Tool>,
     started: Instant,
     emitter: &'a Emitter,
 }
 
-impl Drop for Unfinished<'_> {
+impl Drop for UnfinishedCall<'_> {
     fn drop(&mut self) {
         let Some(call) = self.call.take() else { return };
-        let result = finish(call, self.tool, cancelled(), Spent::default(), self.started.elapsed());
+        let result = finish(
+            call,
+            self.tool,
+            cancelled(),
+            CallTotals::default(),
+            self.started.elapsed(),
+        );
         self.emitter
             .emit(EventKind::ToolCallFinished(Box::new(result.finished)));
     }
 }
 
 impl ToolResult {
-    /// For a call that the host lost.
+    /// The result of a call whose task failed in the host.
     pub(crate) fn host_error(call: ToolCall, detail: &str) -> Self {
-        finish(call, None, host_error(detail), Spent::default(), Duration::ZERO)
+        finish(call, None, host_error(detail), CallTotals::default(), Duration::ZERO)
     }
 }
 
 impl ToolSet {
-    /// Runs one call. Never fails: whatever happens becomes a result for the model and an event for the operator.
+    /// Runs one call. Never fails: every failure becomes a result for the model and an event for the operator.
     pub async fn call(&self, call: ToolCall, cx: &ToolContext<'_>) -> ToolResult {
         let started = Instant::now();
         let slot = self.slot(&call.name);
-        // The name of a tool that does not exist is what the model says, and may be anything.
+        // The model chose the name of a tool that doesn't exist, so it is untrusted.
         let call = match slot {
             Some(_) => call,
             None => ToolCall {
@@ -161,13 +167,13 @@ impl ToolSet {
             plugin: slot.map(|slot| slot.tool.plugin.clone()).unwrap_or_default(),
             input: call.input.shared_value(),
         });
-        let mut unfinished = Unfinished {
+        let mut unfinished = UnfinishedCall {
             call: Some(call.clone()),
             tool: slot.map(|slot| &slot.tool),
             started,
             emitter: cx.emitter,
         };
-        let mut spent = Spent::default();
+        let mut totals = CallTotals::default();
         let ended = match slot {
             None => self.unknown(&call.name),
             Some(slot) => {
@@ -175,21 +181,21 @@ impl ToolSet {
                     deadline: cx.deadline.min(started + slot.tool.limits().timeout),
                     cancel: cx.cancel,
                 };
-                // A panic of ours ends this call and nothing else.
-                AssertUnwindSafe(self.attempt(slot, &call, halt, cx, &mut spent))
+                // A panic in the host ends only this call.
+                AssertUnwindSafe(self.attempt(slot, &call, halt, cx, &mut totals))
                     .catch_unwind()
                     .await
                     .unwrap_or_else(|_| host_error("the host panicked while it ran the call"))
             }
         };
         unfinished.call = None;
-        let result = finish(call, slot.map(|slot| &slot.tool), ended, spent, started.elapsed());
+        let result = finish(call, slot.map(|slot| &slot.tool), ended, totals, started.elapsed());
         cx.emitter
             .emit(EventKind::ToolCallFinished(Box::new(result.finished.clone())));
         result
     }
 
-    fn unknown(&self, name: &str) -> Ended {
+    fn unknown(&self, name: &str) -> CallEnd {
         let known: Vec<&str> = self.tools().map(|tool| tool.name.as_str()).collect();
         let known = if known.is_empty() {
             "there are none".to_owned()
@@ -197,11 +203,11 @@ impl ToolSet {
             known.join(", ")
         };
         let name = display_untrusted(name, NAME_CHARS);
-        let ended = Ended::error(
+        let ended = CallEnd::error(
             Outcome::UnknownTool,
             format!("There is no tool `{name}`. Known tools: {known}."),
         );
-        // It may be one of a plugin that is not there: for the operator to know, not for the model.
+        // The tool may belong to a plugin that didn't load. Only the operator needs to know.
         match self.problems() {
             [] => ended,
             problems => {
@@ -211,15 +217,15 @@ impl ToolSet {
         }
     }
 
-    /// Validates, then runs the tool, again where that may help.
+    /// Validates the input, then runs the tool with retries.
     async fn attempt(
         &self,
         slot: &Slot,
         call: &ToolCall,
         halt: Halt<'_>,
         cx: &ToolContext<'_>,
-        spent: &mut Spent,
-    ) -> Ended {
+        totals: &mut CallTotals,
+    ) -> CallEnd {
         let tool = &slot.tool;
         let input = call.input.text();
         let limit = tool.limits().input_bytes;
@@ -228,95 +234,98 @@ impl ToolSet {
                 "The input has {} bytes, more than input_bytes allows ({limit}).",
                 input.len()
             );
-            return Ended::error(Outcome::InvalidInput, text);
+            return CallEnd::error(Outcome::InvalidInput, text);
         }
-        let violations = match tool.schema.work(input.len()) {
-            work if work <= QUICK_CHECK => tool.schema.violations(call.input.value()),
-            work if work <= LONGEST_CHECK => match halt
-                .bound(self.long_check(slot, &call.input, cx.emitter.tenant()))
+        let violations = match tool.schema.max_steps(input.len()) {
+            steps if steps <= MAX_INLINE_STEPS => tool.schema.violations(call.input.value()),
+            steps if steps <= MAX_STEPS => match halt
+                .bound(self.check_on_blocking_thread(slot, &call.input, cx.emitter.tenant()))
                 .await
             {
                 Ok(Ok(violations)) => violations,
                 Ok(Err(ended)) => return ended,
-                Err(halted) => return not_begun(halted, cx),
+                Err(halted) => return halted_outside_tool(halted, cx),
             },
             _ => {
                 let text = format!(
-                    "The input has {} bytes, too many to be checked against the tool's schema.",
+                    "The input has {} bytes, too many to check against the tool's schema.",
                     input.len()
                 );
-                return Ended::error(Outcome::InvalidInput, text);
+                return CallEnd::error(Outcome::InvalidInput, text);
             }
         };
         if !violations.is_empty() {
             let text = format!(
-                "The input does not fit the tool's schema:\n- {}",
+                "The input doesn't match the tool's schema:\n- {}",
                 violations.join("\n- ")
             );
-            return Ended::error(Outcome::InvalidInput, text);
+            return CallEnd::error(Outcome::InvalidInput, text);
         }
         if let Some(policy) = self.policy()
             && let Decision::Deny(reason) = policy.decide(cx.emitter.tenant(), tool, call.input.value())
         {
-            return Ended::error(
+            return CallEnd::error(
                 Outcome::Denied,
                 format!("The call was denied by {}: {reason}.", policy.name()),
             );
         }
-        let mut before: Option<Ended> = None;
-        for repetition in 0.. {
-            let (ended, pause) = self.run_once(slot, input, halt, cx, spent).await;
-            // A repetition has what is left of the call's time. That it was too little says less than the answer before.
+        let mut before: Option<CallEnd> = None;
+        for retry in 0.. {
+            let (ended, delay) = self.run_once(slot, input, halt, cx, totals).await;
+            // A retry has only the rest of the call's time. If that runs out, the previous error says more than the time-out.
             let ended = match before.take() {
-                Some(before) if ended.outcome == Outcome::Timeout => {
-                    before.with_detail("the time was over before a repetition was done")
-                }
+                Some(before) if ended.outcome == Outcome::Timeout => before.with_detail("time ran out during a retry"),
                 _ => ended,
             };
-            let pause = match pause {
-                Some(asked) if tool.may_repeat() && repetition < MAX_REPETITIONS => {
-                    asked.unwrap_or(FIRST_PAUSE * 2_u32.pow(repetition))
+            let delay = match delay {
+                Some(asked) if tool.may_retry() && retry < MAX_RETRIES => {
+                    asked.unwrap_or(FIRST_RETRY_DELAY * 2_u32.pow(retry))
                 }
                 _ => return ended,
             };
-            // A pause of a stranger's choosing may be absurd; one that ends after the deadline is pointless.
-            match Instant::now().checked_add(pause) {
+            // The tool chooses the delay, so it may overflow. A delay past the deadline is pointless.
+            match Instant::now().checked_add(delay) {
                 Some(wake) if wake < halt.deadline => {
                     if let Err(halted) = halt.bound(tokio::time::sleep_until(wake)).await {
-                        return not_begun(halted, cx);
+                        return halted_outside_tool(halted, cx);
                     }
                     before = Some(ended);
                 }
                 _ => return ended,
             }
         }
-        host_error("a call was repeated without end")
+        host_error("a call was retried without end")
     }
 
-    /// A check that takes too long to hold a thread that others wait for. What nobody waits for any more goes on to its
-    /// end, and holds its place until then.
-    async fn long_check(&self, slot: &Slot, input: &ToolInput, tenant: &Arc<str>) -> Result<Vec<String>, Ended> {
-        let places = self.acquire_check(slot, tenant).await;
-        let places = places.map_err(|saturated| busy(saturated.to_string()))?;
+    /// Checks the input on a blocking thread, because a long check would stall an async worker. A check can't be cancelled:
+    /// it keeps its permits until it ends, even if the call is gone.
+    async fn check_on_blocking_thread(
+        &self,
+        slot: &Slot,
+        input: &ToolInput,
+        tenant: &Arc<str>,
+    ) -> Result<Vec<String>, CallEnd> {
+        let permits = self.acquire_check(slot, tenant).await;
+        let permits = permits.map_err(|saturated| busy(saturated.to_string()))?;
         let (schema, input) = (slot.tool.schema.clone(), input.clone());
         let check = tokio::task::spawn_blocking(move || {
             let violations = schema.violations(input.value());
-            drop(places);
+            drop(permits);
             violations
         });
         check.await.map_err(|error| host_error(&error.to_string()))
     }
 
-    /// Breaker, concurrency, one instance. The second value is `Some` where the tool was unavailable and a repetition
-    /// may help: after the pause the tool asked for, if it did.
+    /// Runs the tool once, behind its breaker and concurrency limits. The second value is `Some` if the tool was unavailable
+    /// and a retry may help. It holds the delay that the tool requested, if any.
     async fn run_once(
         &self,
         slot: &Slot,
         input: &str,
         halt: Halt<'_>,
         cx: &ToolContext<'_>,
-        spent: &mut Spent,
-    ) -> (Ended, Option<Option<Duration>>) {
+        totals: &mut CallTotals,
+    ) -> (CallEnd, Option<Option<Duration>>) {
         let breaker = slot.breaker(cx.emitter.tenant());
         let permit = match breaker.try_acquire() {
             Ok((permit, transition)) => {
@@ -326,30 +335,30 @@ impl ToolSet {
             Err(rejected) => {
                 let seconds = rejected.retry_after.as_secs_f64().ceil().max(1.0);
                 let text = format!("The tool is temporarily unavailable. Try again in {seconds:.0} seconds.");
-                return (Ended::error(Outcome::BreakerOpen, text), None);
+                return (CallEnd::error(Outcome::BreakerOpen, text), None);
             }
         };
         let waiting = Instant::now();
-        let _places = match halt.bound(self.acquire(slot, cx.emitter.tenant())).await {
-            Ok(Ok(places)) => places,
+        let _permits = match halt.bound(self.acquire(slot, cx.emitter.tenant())).await {
+            Ok(Ok(permits)) => permits,
             Ok(Err(saturated)) => {
                 permit.neutral();
                 return (busy(saturated.to_string()), None);
             }
             Err(halted) => {
                 permit.neutral();
-                return (not_begun(halted, cx), None);
+                return (halted_outside_tool(halted, cx), None);
             }
         };
         let tool = &slot.tool;
         let queued = waiting.elapsed();
         let tenant = cx.emitter.tenant();
         let (called, usage) = tool.component.call(tenant, &tool.export, input, halt).await;
-        spent.add(usage, tool.limits().log_bytes);
-        let mut pause = None;
+        totals.add(usage, tool.limits().log_bytes);
+        let mut delay = None;
         let ended = match called {
             Ok(result) => match content::convert(result, tool.limits().output_bytes) {
-                Ok(content) => Ended {
+                Ok(content) => CallEnd {
                     outcome: Outcome::Ok,
                     content,
                     detail: None,
@@ -357,20 +366,20 @@ impl ToolSet {
                 Err(reason) => invalid_output(&reason),
             },
             Err(CallFailure::Unavailable { message, retry_after }) => {
-                pause = Some(retry_after);
-                Ended::error(Outcome::Unavailable, or(message, "The tool is unavailable."))
+                delay = Some(retry_after);
+                CallEnd::error(Outcome::Unavailable, non_blank_or(message, "The tool is unavailable."))
             }
-            // A call that others cut short says nothing about the tool.
-            Err(CallFailure::Timeout(_)) if Instant::now() >= cx.deadline => run_is_over(),
+            // A call cut short by the run's deadline says nothing about the tool.
+            Err(CallFailure::Timeout(_)) if Instant::now() >= cx.deadline => run_deadline_passed(),
             Err(CallFailure::Timeout(limit)) if queued > tool.limits().timeout / 2 => {
-                let text = "The host is busy and could not give the tool its time. Try again later.";
-                Ended::error(Outcome::Overloaded, text)
+                let text = "The host is busy and couldn't give the tool enough time. Try again later.";
+                CallEnd::error(Outcome::Overloaded, text)
                     .with_detail(format!("{limit}, of which {queued:?} in the queue"))
             }
             Err(failure) => failed(failure),
         };
         report(cx.emitter, settle(permit, ended.outcome));
-        (ended, pause)
+        (ended, delay)
     }
 }
 
@@ -391,29 +400,29 @@ fn report(emitter: &Emitter, transition: Option<Transition>) {
     }
 }
 
-fn invalid_output(reason: &str) -> Ended {
-    Ended::error(
+fn invalid_output(reason: &str) -> CallEnd {
+    CallEnd::error(
         Outcome::InvalidOutput,
-        format!("The tool returned a result that cannot be used: {reason}."),
+        format!("The tool returned a result that can't be used: {reason}."),
     )
 }
 
-fn failed(failure: CallFailure) -> Ended {
+fn failed(failure: CallFailure) -> CallEnd {
     let stopped = |outcome, limit: LimitHit| {
-        Ended::error(outcome, format!("The tool was stopped at a limit: {limit}.")).with_detail(limit.to_string())
+        CallEnd::error(outcome, format!("The tool was stopped at a limit: {limit}.")).with_detail(limit.to_string())
     };
     match failure {
-        CallFailure::InvalidInput(message) => Ended::error(
+        CallFailure::InvalidInput(message) => CallEnd::error(
             Outcome::InvalidInput,
-            or(message, "The tool does not accept this input."),
+            non_blank_or(message, "The tool doesn't accept this input."),
         ),
-        CallFailure::Unavailable { message, .. } => Ended::error(Outcome::Unavailable, message),
-        CallFailure::Failed(message) => Ended::error(Outcome::Failed, or(message, "The tool failed.")),
+        CallFailure::Unavailable { message, .. } => CallEnd::error(Outcome::Unavailable, message),
+        CallFailure::Failed(message) => CallEnd::error(Outcome::Failed, non_blank_or(message, "The tool failed.")),
         CallFailure::Timeout(limit) => stopped(Outcome::Timeout, limit),
         CallFailure::OutOfFuel(limit) => stopped(Outcome::OutOfFuel, limit),
         CallFailure::OutOfMemory(limit) => stopped(Outcome::OutOfMemory, limit),
         CallFailure::StackOverflow(limit) => stopped(Outcome::StackOverflow, limit),
-        CallFailure::Trapped(detail) => Ended::error(Outcome::Trapped, "The tool crashed.").with_detail(detail),
+        CallFailure::Trapped(detail) => CallEnd::error(Outcome::Trapped, "The tool crashed.").with_detail(detail),
         CallFailure::InvalidOutput(reason) => invalid_output(&reason),
         CallFailure::Overloaded(detail) => busy(detail),
         CallFailure::Cancelled => cancelled(),
@@ -421,36 +430,39 @@ fn failed(failure: CallFailure) -> Ended {
     }
 }
 
-fn cancelled() -> Ended {
-    Ended::error(Outcome::Cancelled, "The run was cancelled.")
+fn cancelled() -> CallEnd {
+    CallEnd::error(Outcome::Cancelled, "The run was cancelled.")
 }
 
-fn run_is_over() -> Ended {
-    Ended::error(Outcome::Cancelled, "The run's time was over before the tool was done.")
-        .with_detail("the run's deadline has passed")
+fn run_deadline_passed() -> CallEnd {
+    CallEnd::error(
+        Outcome::Cancelled,
+        "The run's deadline passed before the tool finished.",
+    )
+    .with_detail("the run's deadline has passed")
 }
 
-/// For a call that was stopped while the tool was not running.
-fn not_begun(halted: Halted, cx: &ToolContext<'_>) -> Ended {
+/// The end of a call that was halted while the tool wasn't running: in a check, a queue or a delay.
+fn halted_outside_tool(halted: Halted, cx: &ToolContext<'_>) -> CallEnd {
     match halted {
         Halted::Cancelled => cancelled(),
-        Halted::Deadline if Instant::now() >= cx.deadline => run_is_over(),
-        Halted::Deadline => busy("the call's time was over before the tool could run".to_owned()),
+        Halted::Deadline if Instant::now() >= cx.deadline => run_deadline_passed(),
+        Halted::Deadline => busy("the call timed out before the tool could run".to_owned()),
     }
 }
 
-fn busy(detail: String) -> Ended {
-    let text = "The host is busy and could not run the tool. Try again later.";
-    Ended::error(Outcome::Overloaded, text).with_detail(detail)
+fn busy(detail: String) -> CallEnd {
+    let text = "The host is busy and couldn't run the tool. Try again later.";
+    CallEnd::error(Outcome::Overloaded, text).with_detail(detail)
 }
 
-/// The model gets an id to quote, the operator the id and the reason.
-fn host_error(detail: &str) -> Ended {
+/// The model reads an id, the operator the id and the reason.
+fn host_error(detail: &str) -> CallEnd {
     let id = uuid::Uuid::now_v7();
-    Ended::error(Outcome::HostError, format!("Internal error {id}.")).with_detail(format!("{id}: {detail}"))
+    CallEnd::error(Outcome::HostError, format!("Internal error {id}.")).with_detail(format!("{id}: {detail}"))
 }
 
-fn or(message: String, otherwise: &str) -> String {
+fn non_blank_or(message: String, otherwise: &str) -> String {
     if message.trim().is_empty() {
         otherwise.to_owned()
     } else {
@@ -458,9 +470,9 @@ fn or(message: String, otherwise: &str) -> String {
     }
 }
 
-/// Puts the fallback in place, where there is one, and gathers the figures.
-fn finish(call: ToolCall, tool: Option<&Tool>, ended: Ended, spent: Spent, duration: Duration) -> ToolResult {
-    let Ended {
+/// Applies the fallback, if there is one, and builds the result and its event.
+fn finish(call: ToolCall, tool: Option<&Tool>, ended: CallEnd, totals: CallTotals, duration: Duration) -> ToolResult {
+    let CallEnd {
         outcome,
         mut content,
         detail,
@@ -469,7 +481,7 @@ fn finish(call: ToolCall, tool: Option<&Tool>, ended: Ended, spent: Spent, durat
         .and_then(|tool| tool.fallback.as_ref())
         .filter(|_| outcome.allows_fallback());
     let degraded = fallback.is_some();
-    let details: Vec<String> = detail.into_iter().chain(spent.refused).collect();
+    let details: Vec<String> = detail.into_iter().chain(totals.refused).collect();
     let mut replaced_output = None;
     if let Some(text) = fallback {
         replaced_output = Some(content::text_of(&content));
@@ -483,17 +495,17 @@ fn finish(call: ToolCall, tool: Option<&Tool>, ended: Ended, spent: Spent, durat
         plugin: tool.map(|tool| tool.plugin.clone()).unwrap_or_default(),
         outcome,
         degraded,
-        tries: spent.tries,
+        tries: totals.tries,
         duration_ms: duration.as_secs_f64() * 1000.0,
-        fuel: spent.fuel,
-        peak_memory_bytes: spent.peak_memory,
-        host_calls: spent.host_calls,
-        http_requests: spent.http_requests,
-        log_bytes_dropped: spent.log_bytes_dropped,
+        fuel: totals.fuel,
+        peak_memory_bytes: totals.peak_memory,
+        host_calls: totals.host_calls,
+        http_requests: totals.http_requests,
+        log_bytes_dropped: totals.log_bytes_dropped,
         detail: (!details.is_empty()).then(|| details.join("; ")),
         output: content::text_of(&content),
         replaced_output,
-        log: spent.log,
+        log: totals.log,
     };
     ToolResult {
         call_id: call.id,
@@ -512,7 +524,7 @@ mod tests {
 
     #[test]
     fn tries_add_up_and_stay_bounded() {
-        let mut spent = Spent::default();
+        let mut totals = CallTotals::default();
         for log in ["first ", "second ", "third"] {
             let usage = CallUse {
                 fuel: 10,
@@ -525,22 +537,22 @@ mod tests {
                 },
                 ..CallUse::default()
             };
-            spent.add(usage, 15);
+            totals.add(usage, 15);
         }
         assert_eq!(
             (
-                spent.tries,
-                spent.fuel,
-                spent.host_calls,
-                spent.peak_memory,
-                spent.http_requests
+                totals.tries,
+                totals.fuel,
+                totals.host_calls,
+                totals.peak_memory,
+                totals.http_requests
             ),
             (3, 30, 3, 7, 27)
         );
-        assert_eq!((spent.log.as_str(), spent.log_bytes_dropped), ("first second th", 3));
+        assert_eq!((totals.log.as_str(), totals.log_bytes_dropped), ("first second th", 3));
         assert_eq!(
-            (spent.refused.len(), spent.refused[9].as_str()),
-            (MAX_REFUSED, "second ")
+            (totals.refused.len(), totals.refused[9].as_str()),
+            (MAX_REFUSED_REASONS, "second ")
         );
     }
 }

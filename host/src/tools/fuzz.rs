@@ -1,4 +1,4 @@
-//! What a tool says of itself, and what it answers.
+//! Fuzz targets for a tool's input schema and its results.
 
 use serde_json::Value;
 
@@ -6,27 +6,27 @@ use super::content::{Part, convert};
 use super::schema::InputSchema;
 use crate::sandbox::{Content, Image};
 
-/// Between a schema and an input for it.
-const BETWEEN: &str = "\n---\n";
-/// Steps of a check that are waited for; longer ones have a deadline.
-const MOST_WORK: u64 = 50_000_000;
+/// Separates a schema from an input for it.
+const SEPARATOR: &str = "\n---\n";
+/// Skips checks with more steps. In production those run with a deadline.
+const MAX_STEPS: u64 = 50_000_000;
 const OUTPUT_BYTES: u64 = 1 << 20;
 
-/// A schema, and an input that is checked against it.
+/// Compiles a schema and checks an input against it.
 pub fn schema(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let (schema, input) = text.split_once(BETWEEN).unwrap_or((&text, "{}"));
+    let (schema, input) = text.split_once(SEPARATOR).unwrap_or((&text, "{}"));
     let (Ok(schema), Ok(input)) = (InputSchema::parse(schema), serde_json::from_str::<Value>(input)) else {
         return;
     };
-    if schema.work(input.to_string().len()) <= MOST_WORK {
+    if schema.max_steps(input.to_string().len()) <= MAX_STEPS {
         let violations = schema.violations(&input);
-        // What is listed is read by a model.
+        // A model reads the list, so it must stay short.
         assert!(violations.len() <= 21 && violations.iter().all(|violation| violation.len() < 2_000));
     }
 }
 
-/// A result of up to three parts. The first byte says what each of them is; they have equal shares of the rest.
+/// Converts a result of up to three parts. The first byte holds their kinds, and they share the remaining bytes equally.
 pub fn result(data: &[u8]) {
     let Some((kinds, data)) = data.split_first() else {
         return;
@@ -43,7 +43,7 @@ pub fn result(data: &[u8]) {
     let all_json = parts.iter().all(is_json);
     match convert(parts, OUTPUT_BYTES) {
         Ok(converted) => {
-            assert!(all_json, "text that is no JSON");
+            assert!(all_json, "text that isn't JSON");
             let is_known = |part: &Part| match part {
                 Part::Text { .. } => true,
                 Part::Image { media_type, .. } => media_type.starts_with("image/"),

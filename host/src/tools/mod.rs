@@ -1,5 +1,5 @@
-//! Tools: what the model may call, and what becomes of each call. Runs them in the [sandbox](crate::sandbox); knows
-//! nothing of agents and models.
+//! Tools: loads them, checks and dispatches each call, and runs it in the [sandbox](crate::sandbox). This module knows
+//! nothing about agents and models.
 
 mod breakers;
 mod builtin;

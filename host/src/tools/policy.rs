@@ -1,20 +1,20 @@
-//! Who may call what: the embedder's word on every call, before anything of the tool runs.
+//! The embedder's policy: it allows or denies every call before any code of the tool runs.
 
 use serde_json::Value;
 
 use super::registry::Tool;
 
-/// What a policy says about a call.
+/// A policy's decision about a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     Allow,
-    /// The reason is shown to the model, which then knows that trying again will not help.
+    /// The model reads the reason, so that it knows that a retry won't help.
     Deny(String),
 }
 
-/// Decides about calls that are valid. Consulted on every call; decides at once, without waiting for anything.
+/// Allows or denies calls. Consulted for every call whose input is valid. `decide` must not block.
 pub trait ToolPolicy: std::fmt::Debug + Send + Sync + 'static {
-    /// The name that the model reads as the one who refused.
+    /// The policy's name, as the model reads it in a denial.
     fn name(&self) -> &str;
 
     fn decide(&self, tenant: &str, tool: &Tool, input: &Value) -> Decision;

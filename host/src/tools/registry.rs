@@ -1,4 +1,4 @@
-//! Loading plugins and giving each tool a place: names are checked, schemas compiled, duplicates refused.
+//! Loads plugins: checks the names of their tools, compiles the schemas and refuses duplicates.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use super::settings::{ComponentSource, PluginSettings, ToolSettings};
 use crate::sandbox::{Annotations, ComponentError, Plugin, Sandbox, ToolInfo, read_file};
 use crate::untrusted::{NAME_CHARS, display_untrusted, display_untrusted_list};
 
-/// Tools of one plugin, bytes of one description: bounds of this host, not of the contract.
+/// Tools per plugin and bytes per description. The host sets these bounds, not the contract.
 const MAX_TOOLS: usize = 256;
 const MAX_DESCRIPTION_BYTES: usize = 8 * 1024;
 const MAX_NAME_CHARS: usize = 64;
-/// Regular expressions in the schemas of one plugin: each stays compiled for as long as the host runs.
+/// Regular expressions in the schemas of one plugin. Each stays compiled for as long as the host runs.
 const MAX_PATTERNS: usize = 256;
-/// Bytes of names, descriptions and schemas of one plugin: every request to the model carries them, and pays for them.
+/// Bytes of names, descriptions and schemas per plugin. Every request to the model carries and pays for them.
 const MAX_DEFINITION_BYTES: usize = 64 * 1024;
-/// The same for all plugins together: half of what a large model takes.
+/// The same for all plugins together: half the context of a large model.
 const MAX_HOST_DEFINITION_BYTES: usize = 512 * 1024;
 
 /// One tool, ready to be called.
@@ -53,13 +53,13 @@ impl Tool {
         self.component.limits()
     }
 
-    /// Bytes of what every request to the model carries for it.
+    /// Bytes that the tool adds to every request to the model.
     fn definition_bytes(&self) -> usize {
         self.name.len() + self.description.len() + self.schema.document.to_string().len()
     }
 
-    /// Whether a call may be made again after it failed, by the tool's own promise.
-    pub(super) fn may_repeat(&self) -> bool {
+    /// Whether a failed call may be retried: the tool declares itself idempotent or read-only.
+    pub(super) fn may_retry(&self) -> bool {
         self.annotations.idempotent || self.annotations.read_only
     }
 }
@@ -78,16 +78,16 @@ pub struct PluginError {
 pub enum PluginProblem {
     #[error(transparent)]
     Component(#[from] ComponentError),
-    #[error("[plugins.{plugin}.tools.{tool}] names a tool that the component does not have; it has {known}")]
+    #[error("[plugins.{plugin}.tools.{tool}] names a tool that the component doesn't have; it has {known}")]
     NoSuchTool {
         plugin: String,
         tool: String,
         known: String,
     },
-    #[error("plugin `{other}` has a tool `{tool}` as well, and a model could not tell them apart")]
+    #[error("plugin `{other}` also has a tool `{tool}`, and a model couldn't tell them apart")]
     Duplicate { tool: String, other: String },
     #[error(
-        "with its {0} bytes of names, descriptions and schemas all tools together would have more than {max}, which every \
+        "its {0} bytes of names, descriptions and schemas would bring all tools together to more than {max}, which every \
          request to the model would carry", max = MAX_HOST_DEFINITION_BYTES
     )]
     Definitions(usize),
@@ -100,15 +100,15 @@ impl PluginError {
             PluginProblem::Component(error) => error.hint(),
             PluginProblem::NoSuchTool { .. } => Some("correct the name, or remove the section".to_owned()),
             PluginProblem::Duplicate { tool, .. } => Some(format!(
-                "rename one of them: [plugins.{}.tools.{tool}] name = \"…\"; or pin the one that is meant with `digest`",
+                "rename one of them: [plugins.{}.tools.{tool}] name = \"…\"; or pin the intended one with `digest`",
                 self.plugin
             )),
-            PluginProblem::Definitions(_) => Some("remove plugins that this agent does not need".to_owned()),
+            PluginProblem::Definitions(_) => Some("remove plugins that this agent doesn't need".to_owned()),
         }
     }
 }
 
-/// Loads the plugins, as many at once as may run at once. Returns the tools in a fixed order, and what could not be loaded.
+/// Loads up to `host_concurrency` plugins at once. Returns the tools in a fixed order, and the plugins that failed to load.
 pub(super) async fn load(
     sandbox: &Sandbox,
     plugins: &[PluginSettings],
@@ -119,7 +119,7 @@ pub(super) async fn load(
     let loaded: Vec<_> = loading.collect().await;
     let mut tools: Vec<Tool> = Vec::new();
     let mut problems = Vec::new();
-    let mut losers = contests(plugins, &loaded);
+    let mut losers = name_conflicts(plugins, &loaded);
     let mut bytes = 0;
     for (position, (settings, loaded)) in plugins.iter().zip(loaded).enumerate() {
         let fits = loaded.and_then(|loaded| {
@@ -145,25 +145,28 @@ pub(super) async fn load(
     (tools, problems)
 }
 
-/// How good a plugin's claim to a name is. A component that is pinned is the one that the operator meant, and a name that
-/// stands in the configuration was meant for that plugin; any other component may list whatever it likes tomorrow.
+/// How strong a plugin's claim to a tool name is. The operator chose a pinned component, and a tool named in the
+/// configuration. Any other component may list different names tomorrow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Claim {
-    ItsOwn,
+    Exported,
     Configured,
     Pinned,
 }
 
-/// The plugins that lose a name to another, by their positions: two that are called alike are rivals like any others.
-/// Where no claim is better than the others nobody gets it: calls that are meant for one plugin must not go to another.
-fn contests(plugins: &[PluginSettings], loaded: &[Result<Vec<Tool>, PluginProblem>]) -> BTreeMap<usize, PluginProblem> {
+/// The plugins that lose a tool name to another, by position, so that two plugins of the same name conflict as well. If
+/// the strongest claim isn't unique, all of them lose: calls meant for one plugin must not reach another.
+fn name_conflicts(
+    plugins: &[PluginSettings],
+    loaded: &[Result<Vec<Tool>, PluginProblem>],
+) -> BTreeMap<usize, PluginProblem> {
     let mut claims: BTreeMap<&str, Vec<(Claim, usize)>> = BTreeMap::new();
     for (position, (settings, tools)) in plugins.iter().zip(loaded).enumerate() {
         for tool in tools.iter().flatten() {
             let claim = match (&settings.digest, settings.tools.contains_key(&tool.export)) {
                 (Some(_), _) => Claim::Pinned,
                 (None, true) => Claim::Configured,
-                (None, false) => Claim::ItsOwn,
+                (None, false) => Claim::Exported,
             };
             claims.entry(&tool.name).or_default().push((claim, position));
         }
@@ -189,9 +192,9 @@ fn contests(plugins: &[PluginSettings], loaded: &[Result<Vec<Tool>, PluginProble
     losers
 }
 
-/// Whether nothing starts although the plugin is not required. A component other than the pinned one is never passed over
-/// in silence. Where the pinned one is there, its tools are known, and what does not fit them is the operator's mistake;
-/// any other component may have changed since the configuration was written, and takes down itself alone.
+/// Whether the host refuses to start although the plugin isn't required. A digest mismatch is always fatal. The tools of a
+/// pinned component are known, so a mismatch with the configuration is the operator's mistake. Any other component may
+/// have changed since the configuration was written, so only its plugin is left out.
 fn is_fatal(error: &PluginProblem, settings: &PluginSettings) -> bool {
     match error {
         PluginProblem::Component(error) => matches!(error, ComponentError::DigestMismatch { .. }),
@@ -247,7 +250,7 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Vec
             known: display_untrusted_list(known),
         });
     }
-    // Compiling the schemas of a stranger can take long enough for others to notice.
+    // Compiling untrusted schemas can take long enough to stall an async worker.
     let settings = settings.clone();
     let tools = tokio::task::spawn_blocking(move || make_tools(exports, &settings, &component));
     let tools = tools.await.map_err(|error| ComponentError::Host(error.to_string()))?;
@@ -265,17 +268,18 @@ fn make_tools(
     for export in exports {
         let tool_settings = settings.tools.get(&export.name).unwrap_or(&default);
         let tool = make_tool(export, settings, tool_settings, component)?;
-        // As they are sent: a number of four bytes may be one of eighteen then.
+        // Counted as sent: serialised, a number of four bytes can become eighteen.
         bytes += tool.definition_bytes();
         patterns += tool.schema.patterns();
         if patterns > MAX_PATTERNS {
-            let reason = format!("the input schemas up to its own have more than {MAX_PATTERNS} patterns");
+            let reason =
+                format!("the input schemas up to and including its own have more than {MAX_PATTERNS} patterns");
             return Err(bad_tool(&tool.export, reason));
         }
         if bytes > MAX_DEFINITION_BYTES {
             let reason = format!(
-                "names, descriptions and schemas up to its own come to more than {MAX_DEFINITION_BYTES} bytes, which every request \
-                 to the model would carry"
+                "names, descriptions and schemas up to and including its own have more than {MAX_DEFINITION_BYTES} bytes, which \
+                 every request to the model would carry"
             );
             return Err(bad_tool(&tool.export, reason));
         }
@@ -313,7 +317,7 @@ fn make_tool(
         .chars()
         .any(|character| character.is_control() && !matches!(character, '\n' | '\t'))
     {
-        return Err(bad("its description holds control characters".to_owned()));
+        return Err(bad("its description contains control characters".to_owned()));
     }
     let schema = InputSchema::parse(&export.input_schema).map_err(bad)?;
     Ok(Tool {
@@ -339,7 +343,7 @@ fn bad_tool(name: &str, reason: String) -> ComponentError {
     }
 }
 
-/// Whether `name` is one that every model accepts.
+/// Whether every model accepts `name` as a tool name.
 pub fn is_tool_name(name: &str) -> bool {
     (1..=MAX_NAME_CHARS).contains(&name.len())
         && name

@@ -1,4 +1,4 @@
-//! The JSON Schema of a tool's input: a stranger's text, compiled without fetching anything and checked against every input.
+//! The JSON Schema of a tool's input. It is untrusted: compiled without fetching anything, then checked against every input.
 
 use jsonschema::{Draft, PatternOptions, ValidationOptions, Validator};
 use serde_json::Value;
@@ -6,17 +6,17 @@ use serde_json::Value;
 use super::schema_bounds::{self, Cost};
 use crate::untrusted::{NAME_CHARS, display_untrusted};
 
-/// Bytes of a schema's text. Default bound of this host, not of the contract.
+/// Bytes of a schema's text. The host sets this bound, not the contract.
 const MAX_SCHEMA_BYTES: usize = 64 * 1024;
 /// Bytes of one compiled pattern.
 pub(super) const PATTERN_BYTES: usize = 64 * 1024;
-/// Steps of checking an input that are taken at once, on the thread that runs the call: a few milliseconds.
-pub(super) const QUICK_CHECK: u64 = 500_000;
-/// Steps of checking an input that are taken at all: a second or so.
-pub(super) const LONGEST_CHECK: u64 = 200_000_000;
-/// Steps of a check whose violations are listed: to list them takes a hundred bytes for each.
-const LISTED_WORK: u64 = 500_000;
-/// Violations that are listed; of the rest it is said that there is more.
+/// The most steps of a check that runs inline, on the call's async thread: a few milliseconds.
+pub(super) const MAX_INLINE_STEPS: u64 = 500_000;
+/// The most steps of any check: about a second. Larger inputs are refused.
+pub(super) const MAX_STEPS: u64 = 200_000_000;
+/// The most steps of a check that lists its violations, because each takes about a hundred bytes.
+const MAX_LISTED_STEPS: u64 = 500_000;
+/// Violations that are listed. `and more` stands for the rest.
 const MAX_VIOLATIONS: usize = 20;
 /// Characters of one violation.
 const MAX_VIOLATION_CHARS: usize = 300;
@@ -37,18 +37,18 @@ impl InputSchema {
         let mut document: Value =
             serde_json::from_str(text).map_err(|error| format!("its input schema is not JSON: {error}"))?;
         if document.get("type").and_then(Value::as_str) != Some("object") {
-            return Err("the root of its input schema does not say \"type\": \"object\"".to_owned());
+            return Err("the root of its input schema doesn't say \"type\": \"object\"".to_owned());
         }
-        // The Messages API accepts these everywhere but here, and would refuse every request that lists the tool.
+        // The Messages API refuses every request with a tool that uses these at the root. It accepts them elsewhere.
         if let Some(keyword) = ["oneOf", "anyOf", "allOf"]
             .into_iter()
             .find(|keyword| document.get(keyword).is_some())
         {
             return Err(format!(
-                "the root of its input schema uses {keyword}, which models do not accept there"
+                "the root of its input schema uses {keyword}, which models don't accept there"
             ));
         }
-        // Likewise.
+        // The Messages API refuses other property names as well.
         let properties = document.get("properties").and_then(Value::as_object);
         if let Some(name) = properties.and_then(|properties| properties.keys().find(|name| !is_property_name(name))) {
             return Err(format!(
@@ -57,7 +57,7 @@ impl InputSchema {
             ));
         }
         let cost = schema_bounds::cost(&document)?;
-        // The draft that the Messages API holds every schema to, whatever it says of itself.
+        // The Messages API reads every schema as draft 2020-12, whatever its `$schema`.
         if let Some(root) = document.as_object_mut() {
             root.remove("$schema");
         }
@@ -71,24 +71,24 @@ impl InputSchema {
         })
     }
 
-    /// The most steps that checking an input of so many bytes can take.
-    pub(super) fn work(&self, input_bytes: usize) -> u64 {
+    /// The most steps that checking an input of this size can take.
+    pub(super) fn max_steps(&self, input_bytes: usize) -> u64 {
         (self.cost.steps as u64).saturating_mul(input_bytes as u64)
     }
 
-    /// Regular expressions that it keeps compiled.
+    /// Regular expressions that the schema keeps compiled.
     pub(super) fn patterns(&self) -> usize {
         self.cost.patterns
     }
 
-    /// Every way in which `input` breaks the schema, each with the JSON pointer of its place, up to a number that helps.
+    /// The violations of the schema, each with its JSON pointer, up to [`MAX_VIOLATIONS`].
     pub(super) fn violations(&self, input: &Value) -> Vec<String> {
         if self.validator.is_valid(input) {
             return Vec::new();
         }
-        // Every branch of a schema that does not fit is an error with a copy of the value in it.
-        if self.work(input.to_string().len()) > LISTED_WORK {
-            return vec!["it is too large for a list of what is wrong".to_owned()];
+        // Every branch that doesn't match yields an error with a copy of the value.
+        if self.max_steps(input.to_string().len()) > MAX_LISTED_STEPS {
+            return vec!["the input is too large to list its violations".to_owned()];
         }
         let mut errors = self.validator.iter_errors(input);
         let mut violations: Vec<String> = errors
@@ -96,7 +96,7 @@ impl InputSchema {
             .take(MAX_VIOLATIONS)
             .map(|error| match error.instance_path().as_str() {
                 "" => shorten(&error.to_string()),
-                // Where it stands is made of the input's own keys.
+                // The pointer consists of the input's keys, so it is as long as the model made them.
                 pointer => format!("{}: {}", shorten(pointer), shorten(&error.to_string())),
             })
             .collect();
@@ -107,7 +107,7 @@ impl InputSchema {
     }
 }
 
-/// How schemas are compiled. Patterns come from a stranger: the engine that cannot backtrack takes linear time on every input.
+/// How schemas are compiled. Patterns are untrusted, so they use the engine without backtracking: linear time on every input.
 pub(super) fn options(pattern_bytes: usize) -> ValidationOptions<'static> {
     jsonschema::options()
         .offline()
@@ -147,7 +147,7 @@ mod tests {
         "required": ["a", "b"], "additionalProperties": false }"#;
 
     #[test]
-    fn every_violation_has_its_place() {
+    fn every_violation_has_a_json_pointer() {
         let schema = InputSchema::parse(SCHEMA).unwrap();
         assert!(schema.violations(&json!({ "a": 1, "b": "x" })).is_empty());
         let violations = schema.violations(&json!({ "a": 0, "c": true }));
@@ -171,7 +171,7 @@ mod tests {
             r#"{ "type": "object", "properties": { "a": { "pattern": "(" } } }"#,
             r#"{ "type": "object", "$ref": "https://example.com/schema.json" }"#,
             r#"{ "type": "object", "$ref": "file:///etc/passwd" }"#,
-            // What the Messages API would refuse.
+            // The Messages API would refuse these.
             r#"{ "type": "object", "properties": { "a b": {} } }"#,
             r#"{ "type": "object", "properties": { "": {} } }"#,
             r#"{ "type": "object", "$schema": "http://json-schema.org/draft-07/schema#", "properties": { "a": { "items": [{}] } } }"#,
@@ -180,13 +180,13 @@ mod tests {
         }
     }
 
-    /// How long the longest check takes, of an input with `text` repeated.
-    fn longest_check(schema: &Value, input: impl Fn(&str) -> Value, text: &str) -> Duration {
+    /// Times the check of the longest accepted input that `text`, repeated, makes.
+    fn time_longest_check(schema: &Value, input: impl Fn(&str) -> Value, text: &str) -> Duration {
         let schema = InputSchema::parse(&schema.to_string()).unwrap();
         let input = |times: usize| input(&text.repeat(times));
-        let work = |times: usize| schema.work(input(times).to_string().len());
+        let steps = |times: usize| schema.max_steps(input(times).to_string().len());
         let mut times = 1;
-        while work(times * 2) <= LONGEST_CHECK {
+        while steps(times * 2) <= MAX_STEPS {
             times *= 2;
         }
         let input = input(times);
@@ -195,15 +195,15 @@ mod tests {
         started.elapsed()
     }
 
-    /// The automaton of such a pattern has more states than atoms are in the universe.
+    /// The full automaton of such a pattern has more states than the universe has atoms.
     #[test]
-    fn the_worst_patterns_take_no_longer_than_they_were_weighed() {
+    fn the_worst_patterns_take_no_longer_than_estimated() {
         let patterns: Vec<Value> = (0..32)
             .map(|less| json!({ "pattern": format!("a[ab]{{{}}}c", 840 - less) }))
             .collect();
         let one = json!({ "type": "object", "properties": { "a": patterns[0] } });
         let all = json!({ "type": "object", "properties": { "a": { "anyOf": patterns } } });
-        // As good as random.
+        // Pseudorandom.
         let text: String = (0_u32..1_000)
             .map(|n| {
                 if n.wrapping_mul(2_654_435_761).is_multiple_of(5) {
@@ -214,36 +214,36 @@ mod tests {
             })
             .collect();
         for schema in [one, all] {
-            let took = longest_check(&schema, |text| json!({ "a": text }), &text);
+            let took = time_longest_check(&schema, |text| json!({ "a": text }), &text);
             assert!(took < Duration::from_secs(5), "{took:?}");
         }
     }
 
     #[test]
-    fn divisions_take_no_longer_than_they_were_weighed() {
+    fn divisions_take_no_longer_than_estimated() {
         for (divisor, number) in [(json!(1.1), 1.7e308), (json!(9_007_199_254_740_991_u64), 1e300)] {
             let divisions: Vec<Value> = (0..900).map(|_| json!({ "multipleOf": divisor })).collect();
             let schema =
                 json!({ "type": "object", "properties": { "a": { "items": { "not": { "anyOf": divisions } } } } });
             let numbers = |text: &str| json!({ "a": text.chars().map(|_| number).collect::<Vec<_>>() });
-            let took = longest_check(&schema, numbers, "x");
+            let took = time_longest_check(&schema, numbers, "x");
             assert!(took < Duration::from_secs(5), "{divisor}: {took:?}");
         }
     }
 
-    /// Many branches times a long input would be gigabytes of errors.
+    /// Many branches times a long input would make gigabytes of errors.
     #[test]
-    fn what_is_wrong_with_a_large_input_is_not_listed() {
+    fn violations_of_a_large_input_are_not_listed() {
         let branches: Vec<Value> = (0..400).map(|number| json!({ "const": number })).collect();
         let text = json!({ "type": "object", "properties": { "a": { "items": { "anyOf": branches } } } }).to_string();
         let schema = InputSchema::parse(&text).unwrap();
         let violations = |length: usize| schema.violations(&json!({ "a": vec![-1; length] }));
         assert!(violations(3)[0].starts_with("/a/0: "), "{:?}", violations(3));
-        assert_eq!(violations(2_000), ["it is too large for a list of what is wrong"]);
+        assert_eq!(violations(2_000), ["the input is too large to list its violations"]);
     }
 
     #[test]
-    fn long_lists_are_cut_and_counted() {
+    fn long_lists_of_violations_are_truncated() {
         let schema =
             InputSchema::parse(r#"{ "type": "object", "additionalProperties": { "type": "string" } }"#).unwrap();
         let input: serde_json::Map<String, Value> = (0..50).map(|i| (format!("k{i}"), json!(i))).collect();

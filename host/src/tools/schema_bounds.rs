@@ -1,30 +1,29 @@
-//! How much work a schema can make. It comes from a stranger, checking an input against it is not metered by anything, and a
-//! few lines of references can ask for more steps than there are atoms. So only schemas whose work is known beforehand
-//! are accepted: no recursion, no reference out of the document, a bounded number of steps.
+//! Bounds the work of checking an input against a schema. Schemas are untrusted, nothing meters a check, and a few lines of
+//! nested references can demand exponentially many steps. So the host accepts only schemas whose work it can compute
+//! beforehand: no recursion, no reference out of the document, a bounded number of steps.
 
 use serde_json::Value;
 
 use super::schema::{PATTERN_BYTES, options};
 use crate::untrusted::{NAME_CHARS, display_untrusted};
 
-/// Subschemas and values that a schema may come to when every reference is written out.
+/// Subschemas and values of a schema with every reference expanded.
 const MAX_EXPANDED: usize = 2_000;
-/// Nesting of a written-out schema.
+/// Nesting of an expanded schema.
 const MAX_DEPTH: usize = 128;
-/// Regular expressions of a written-out schema, and bytes of one.
+/// Regular expressions of an expanded schema, and bytes of one.
 const MAX_PATTERNS: usize = 32;
 const MAX_PATTERN_BYTES: usize = 1_000;
-/// What trying a pattern counts for, in steps for each byte of the input, by the bytes that it comes to when it is compiled:
-/// where its automaton grows too large for its memory, each of its states is looked at for each byte. Twice what was
-/// measured.
+/// Pairs of a pattern's compiled size in bytes, and the steps per input byte that it counts for. If a pattern's automaton
+/// outgrows its memory, the engine visits every state for every byte. The steps are twice the measured ones.
 const PATTERN_WEIGHTS: [(usize, usize); 4] = [(1 << 10, 60), (4 << 10, 240), (16 << 10, 960), (PATTERN_BYTES, 3_840)];
-/// What a division by a fraction counts for: it is done in numbers of any length. One by an integer may find a number that is
-/// none.
+/// Steps of a `multipleOf`. Fractions use arbitrary-precision arithmetic. With an integer divisor, the input's number may
+/// still be a fraction.
 const FRACTION_WEIGHT: usize = 4_000;
 const DIVISION_WEIGHT: usize = 200;
-/// Keywords that make a validator look at the same values again and again, or resolve references at run time or against
-/// another base than the document.
-const REFUSED: [&str; 7] = [
+/// Keywords that make a validator visit values repeatedly, or resolve references at run time or against another base than
+/// the document.
+const REFUSED_KEYWORDS: [&str; 7] = [
     "$anchor",
     "$schema",
     "$dynamicRef",
@@ -34,12 +33,12 @@ const REFUSED: [&str; 7] = [
     "$dynamicAnchor",
 ];
 
-/// What a schema can cost.
+/// The most that a schema can cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cost {
-    /// Steps that it can take for each byte of an input.
+    /// Steps per byte of an input.
     pub(super) steps: usize,
-    /// Regular expressions that are kept compiled.
+    /// Regular expressions that stay compiled.
     pub(super) patterns: usize,
 }
 
@@ -47,7 +46,7 @@ pub(super) struct Cost {
 ///
 /// # Errors
 ///
-/// A sentence that says what makes the schema unbounded.
+/// Why the schema is refused, as a message.
 pub(super) fn cost(document: &Value) -> Result<Cost, String> {
     check_keywords(document, 0)?;
     let mut walk = Walk {
@@ -64,8 +63,8 @@ pub(super) fn cost(document: &Value) -> Result<Cost, String> {
     })
 }
 
-/// Looks everywhere, also where the walk does not come: a reference may lead through any part of the document, and one with
-/// a name of its own changes what the references below it mean.
+/// Checks the whole document, not only what the walk visits: a reference may point into any part of it, and an `$id`
+/// changes what the references below it mean.
 fn check_keywords(value: &Value, depth: usize) -> Result<(), String> {
     match value {
         Value::Object(object) => object.iter().try_for_each(|(key, part)| {
@@ -73,8 +72,8 @@ fn check_keywords(value: &Value, depth: usize) -> Result<(), String> {
                 ("$schema", Value::String(dialect)) if depth == 0 => check_dialect(dialect)?,
                 ("$id" | "$anchor" | "$schema", part) if !part.is_string() => {}
                 ("$id", _) if depth == 0 => {}
-                (key, _) if key == "$id" || REFUSED.contains(&key) => {
-                    return Err(format!("its input schema uses {key}, which this host does not accept"));
+                (key, _) if key == "$id" || REFUSED_KEYWORDS.contains(&key) => {
+                    return Err(format!("its input schema uses {key}, which this host doesn't accept"));
                 }
                 _ => {}
             }
@@ -87,10 +86,10 @@ fn check_keywords(value: &Value, depth: usize) -> Result<(), String> {
 
 struct Walk<'a> {
     document: &'a Value,
-    /// The references that are being written out, outermost first.
+    /// The references being expanded, outermost first.
     references: Vec<&'a str>,
     parts: usize,
-    /// What some of them take beyond one step.
+    /// Steps of patterns and divisions, beyond the one step per part.
     weights: usize,
     patterns: usize,
 }
@@ -100,7 +99,7 @@ impl<'a> Walk<'a> {
         self.parts += 1;
         if self.parts > MAX_EXPANDED {
             return Err(format!(
-                "its input schema comes to more than {MAX_EXPANDED} parts when references are written out"
+                "its input schema has more than {MAX_EXPANDED} parts with its references expanded"
             ));
         }
         if depth > MAX_DEPTH {
@@ -139,7 +138,7 @@ impl<'a> Walk<'a> {
                 "its input schema has more than {MAX_PATTERNS} patterns, or one of more than {MAX_PATTERN_BYTES} bytes"
             ));
         }
-        self.weights += weight(pattern);
+        self.weights += pattern_weight(pattern);
         Ok(())
     }
 
@@ -150,12 +149,12 @@ impl<'a> Walk<'a> {
         }
         let target = reference
             .strip_prefix('#')
-            // A percent sign would be decoded by the validator, which then looks elsewhere than we did.
+            // The validator decodes percent signs, so it would resolve another target than this code.
             .filter(|pointer| (pointer.is_empty() || pointer.starts_with('/')) && !pointer.contains('%'));
         let target = target.and_then(|pointer| self.document.pointer(pointer));
         let Some(target) = target else {
             return Err(format!(
-                "its input schema refers to `{shown}`; only places within it, such as #/$defs/x, are accepted"
+                "its input schema refers to `{shown}`; only references within it, such as #/$defs/x, are accepted"
             ));
         };
         self.references.push(reference);
@@ -165,22 +164,23 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The least of the weights within whose bytes it compiles. What compiles within none is refused with the whole schema.
-fn weight(pattern: &str) -> usize {
+/// The weight of the smallest size limit within which the pattern compiles. A pattern above all limits counts 0 here:
+/// compiling the schema refuses it.
+fn pattern_weight(pattern: &str) -> usize {
     let schema = serde_json::json!({ "pattern": pattern });
     let fits = |bytes| options(bytes).build(&schema).is_ok();
     let known = PATTERN_WEIGHTS.into_iter().find(|(bytes, _)| fits(*bytes));
     known.map_or(0, |(_, weight)| weight)
 }
 
-/// Older drafts name the base of references differently, and would be resolved otherwise than they were counted.
+/// Older drafts set the base of references differently, so the validator would resolve them differently from the walk.
 fn check_dialect(dialect: &str) -> Result<(), String> {
     match ["draft/2020-12", "draft/2019-09", "draft-07"]
         .iter()
         .any(|known| dialect.contains(known))
     {
         true => Ok(()),
-        false => Err("its input schema is of a JSON Schema draft that this host does not accept".to_owned()),
+        false => Err("its input schema is of a JSON Schema draft that this host doesn't accept".to_owned()),
     }
 }
 
@@ -191,14 +191,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_are_counted_where_they_are_used() {
+    fn references_count_at_each_use() {
         let schema = json!({ "type": "object", "$defs": { "a": { "type": "string" } },
             "properties": { "x": { "$ref": "#/$defs/a" }, "y": { "$ref": "#/$defs/a" } } });
         assert_eq!(cost(&schema), Ok(Cost { steps: 9, patterns: 0 }));
     }
 
     #[test]
-    fn patterns_weigh_what_they_come_to_and_fractions_are_heavy() {
+    fn patterns_are_weighted_by_size_and_fractions_heavily() {
         let steps = |schema: Value| cost(&schema).map(|cost| cost.steps);
         let [letter, address, long, longest] = [
             "^[a-z]+$",
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn bombs_are_refused() {
+    fn exponential_schemas_are_refused() {
         let chain: serde_json::Map<String, Value> = (0..40)
             .map(|n| {
                 let next = json!({ "$ref": format!("#/$defs/a{}", n + 1) });

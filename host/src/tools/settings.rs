@@ -1,4 +1,4 @@
-//! What an operator says about a plugin and its tools.
+//! The configuration of a plugin and its tools.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -7,19 +7,19 @@ use std::path::PathBuf;
 use crate::resilience::BreakerSettings;
 use crate::sandbox::{Grants, Limits, Metering, SecretError};
 
-/// As long as a name may be.
+/// The longest plugin name.
 const MAX_NAME_CHARS: usize = 64;
 
 /// Where a component comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ComponentSource {
-    /// One of the example plugins inside the program.
+    /// One of the example plugins embedded in the binary.
     Builtin(String),
     Path(PathBuf),
 }
 
 impl ComponentSource {
-    /// What stands before the name of a plugin that is inside the program.
+    /// The prefix of an embedded plugin's name.
     pub const BUILTIN_PREFIX: &'static str = "builtin:";
 
     /// Reads `builtin:NAME` or a path.
@@ -30,9 +30,9 @@ impl ComponentSource {
         }
     }
 
-    /// What a plugin is called that nobody gave a name: as its file is, as far as a plugin may be called that.
+    /// The default name of a plugin: its file's stem, with every other character than those of a name replaced by `_`.
     pub fn plugin_name(&self) -> String {
-        let own: Cow<'_, str> = match self {
+        let stem: Cow<'_, str> = match self {
             Self::Builtin(name) => name.as_str().into(),
             Self::Path(path) => path.file_stem().unwrap_or_default().to_string_lossy(),
         };
@@ -40,7 +40,7 @@ impl ComponentSource {
             'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '-' => character,
             _ => '_',
         };
-        let name: String = own.chars().map(legal).take(MAX_NAME_CHARS).collect();
+        let name: String = stem.chars().map(legal).take(MAX_NAME_CHARS).collect();
         match name.is_empty() {
             true => "component".to_owned(),
             false => name,
@@ -60,17 +60,17 @@ impl std::fmt::Display for ComponentSource {
 /// One plugin of the configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PluginSettings {
-    /// 1 to 64 letters, digits, `_` and `-`; no other plugin of the host has it.
+    /// 1 to 64 letters, digits, `_` and `-`, unique within the host.
     pub name: String,
     pub source: ComponentSource,
-    /// `sha256:…`: any other component is refused.
+    /// `sha256:…`. The host refuses a component with another digest.
     pub digest: Option<String>,
     /// Whether the host refuses to start without it.
     pub required: bool,
-    /// What it may do, and the limits of its calls: these, whatever others have.
+    /// What the plugin may do, and the limits of its calls.
     pub grants: Grants,
     pub breaker: BreakerSettings,
-    /// By the component's own names for its tools.
+    /// By the names that the component gives its tools.
     pub tools: BTreeMap<String, ToolSettings>,
 }
 
@@ -88,7 +88,7 @@ impl PluginSettings {
         }
     }
 
-    /// Why it can't be loaded here, as far as that can be told without its component: secrets that are there and can't be
+    /// Reasons why the plugin can't be loaded here that are known without its component: secrets that are set but can't be
     /// used.
     pub fn unavailable(&self) -> Vec<String> {
         let headers = self.grants.http.iter().flat_map(|grant| &grant.headers);
@@ -99,7 +99,7 @@ impl PluginSettings {
             .collect()
     }
 
-    /// What works, but should be known.
+    /// Warnings about settings that work but are risky or have no effect.
     pub fn warnings(&self) -> Vec<String> {
         let in_the_clear = self
             .grants
@@ -108,16 +108,16 @@ impl PluginSettings {
             .filter(|grant| grant.sends_secrets_in_the_clear());
         let in_the_clear = in_the_clear.map(|grant| {
             format!(
-                "plugin `{}`: a secret goes to {} unencrypted, where others on the way can read it; use https",
+                "plugin `{}`: a secret goes to {} unencrypted, so others on the network can read it; use https",
                 self.name,
                 grant.url()
             )
         });
         let grants = &self.grants;
-        let bounds_nothing = grants.metering == Metering::Epoch && grants.limits.fuel != Limits::default().fuel;
-        let no_fuel = bounds_nothing.then(|| {
+        let fuel_is_ignored = grants.metering == Metering::Epoch && grants.limits.fuel != Limits::default().fuel;
+        let no_fuel = fuel_is_ignored.then(|| {
             format!(
-                "plugin `{}`: limits.fuel bounds nothing where metering is \"epoch\"; `timeout` does",
+                "plugin `{}`: limits.fuel has no effect with metering = \"epoch\"; `timeout` bounds the call",
                 self.name
             )
         });
@@ -128,11 +128,11 @@ impl PluginSettings {
 /// One tool of a plugin.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ToolSettings {
-    /// What the model calls it, where the component's own name does not fit.
+    /// The name for the model, if it differs from the component's.
     pub name: Option<String>,
-    /// What the model reads, marked as degraded, where the tool fails.
+    /// What the model reads, marked as degraded, if the tool fails.
     pub fallback: Option<String>,
-    /// Instead of the plugin's.
+    /// Overrides the plugin's breaker settings.
     pub breaker: Option<BreakerSettings>,
 }
 
@@ -142,7 +142,7 @@ mod tests {
     use crate::tools::is_tool_name;
 
     #[test]
-    fn a_component_without_a_name_is_called_as_its_file() {
+    fn the_default_plugin_name_is_the_files_stem() {
         let long = format!("{}.wasm", "x".repeat(100));
         for (source, name) in [
             ("builtin:weather", "weather"),

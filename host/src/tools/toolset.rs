@@ -1,4 +1,4 @@
-//! The tools of a host, each with its breaker and its places.
+//! The tools of a host, each with its breakers and its concurrency limit.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,47 +12,47 @@ use crate::events::Transition;
 use crate::resilience::{Breaker, BreakerStats, ConcurrencyLimit, FairPermit, Override, Saturated};
 use crate::sandbox::Sandbox;
 
-/// Every tool of a host.
+/// All tools of a host.
 #[derive(Debug)]
 pub struct ToolSet {
     slots: Vec<Slot>,
     /// Positions in `slots`, by name.
     names: HashMap<String, usize>,
     host: ConcurrencyLimit,
-    /// Long checks of inputs against schemas: they compute, so more than there are cores would only get in each other's way.
+    /// Long checks of inputs against schemas. They are CPU-bound, so more than one per core gains nothing.
     checks: ConcurrencyLimit,
     queue_timeout: Duration,
     problems: Vec<PluginError>,
     policy: Option<Arc<dyn ToolPolicy>>,
 }
 
-/// A tool and what all calls of it share.
+/// A tool and what its calls share.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) tool: Tool,
     breakers: ToolBreakers,
-    places: ConcurrencyLimit,
-    /// Long checks for all tools of the plugin.
+    concurrency: ConcurrencyLimit,
+    /// Limits long checks for all tools of the plugin.
     checks: ConcurrencyLimit,
 }
 
 impl Slot {
     fn new(tool: Tool, checks: ConcurrencyLimit) -> Self {
-        let places = ConcurrencyLimit::new(format!("tool:{}", tool.name), tool.limits().concurrency as usize);
+        let concurrency = ConcurrencyLimit::new(format!("tool:{}", tool.name), tool.limits().concurrency as usize);
         Self {
             breakers: ToolBreakers::new(&tool.name, tool.breaker.clone()),
-            places,
+            concurrency,
             checks,
             tool,
         }
     }
 
     pub(super) fn breaker(&self, tenant: &str) -> Arc<Breaker> {
-        self.breakers.of(tenant)
+        self.breakers.for_tenant(tenant)
     }
 }
 
-/// Why a host cannot start with these plugins.
+/// Why a host can't start with these plugins.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}", list(.problems))]
 pub struct LoadError {
@@ -68,12 +68,12 @@ fn list(problems: &[PluginError]) -> String {
 }
 
 impl ToolSet {
-    /// Loads every plugin. One that cannot be loaded keeps none of the others from serving, unless it is required.
+    /// Loads every plugin. A plugin that fails to load is left out, unless the failure is fatal.
     ///
     /// # Errors
     ///
-    /// Where a required plugin does not load, or a pinned one is another component or has not the tools that the
-    /// configuration expects. All problems are reported together.
+    /// A required plugin doesn't load, or a pinned one is another component or lacks tools that the configuration names.
+    /// All problems are reported together.
     pub async fn load(
         sandbox: &Sandbox,
         plugins: &[PluginSettings],
@@ -96,15 +96,15 @@ impl ToolSet {
             .enumerate()
             .map(|(position, tool)| (tool.name.clone(), position))
             .collect();
-        // A check goes on although nobody waits for it any more: neither a tenant nor a plugin ever has all places.
+        // A check continues even if its call is gone, so no tenant and no plugin may ever hold all permits.
         let checks = cores().max(2);
-        let mut of_plugins: HashMap<String, ConcurrencyLimit> = HashMap::new();
+        let mut checks_by_plugin: HashMap<String, ConcurrencyLimit> = HashMap::new();
         let slots = tools.into_iter().map(|tool| {
-            let of_plugin = of_plugins
+            let plugin_checks = checks_by_plugin
                 .entry(tool.plugin.clone())
                 .or_insert_with_key(|plugin| ConcurrencyLimit::new(format!("schema checks of {plugin}"), checks / 2));
-            let of_plugin = of_plugin.clone();
-            Slot::new(tool, of_plugin)
+            let plugin_checks = plugin_checks.clone();
+            Slot::new(tool, plugin_checks)
         });
         Ok(Self {
             slots: slots.collect(),
@@ -128,7 +128,7 @@ impl ToolSet {
         self.policy.as_deref()
     }
 
-    /// Always in the same order, so that prompt caches hold.
+    /// The tools, always in the same order so that prompt caches stay valid.
     pub fn tools(&self) -> impl Iterator<Item = &Tool> {
         self.slots.iter().map(|slot| &slot.tool)
     }
@@ -137,19 +137,19 @@ impl ToolSet {
         self.slot(name).map(|slot| &slot.tool)
     }
 
-    /// How the breakers of a tenant's tools stand.
+    /// The state of the breakers of a tenant's tools.
     pub fn breakers(&self, tenant: &str) -> Vec<BreakerStats> {
         self.slots.iter().map(|slot| slot.breakers.stats(tenant)).collect()
     }
 
-    /// Moves the breaker of this name for all tenants, `tenant` among them. Returns what changed, and for whom; `None`: none has
-    /// this name.
+    /// Overrides the breaker of this name for all tenants, including `tenant`. Returns the transitions by tenant, or `None` if
+    /// there is no such breaker.
     pub fn override_breaker(&self, tenant: &str, name: &str, to: Override) -> Option<Vec<(Arc<str>, Transition)>> {
         let slot = self.slots.iter().find(|slot| slot.breakers.name() == name)?;
         Some(slot.breakers.apply_override(tenant, to))
     }
 
-    /// Plugins that did not load, with the reason.
+    /// Plugins that failed to load, with the reason.
     pub fn problems(&self) -> &[PluginError] {
         &self.problems
     }
@@ -158,17 +158,17 @@ impl ToolSet {
         self.names.get(name).and_then(|position| self.slots.get(*position))
     }
 
-    /// Places for a call.
+    /// Permits for a call.
     pub(super) async fn acquire(&self, slot: &Slot, tenant: &Arc<str>) -> Result<[FairPermit; 2], Saturated> {
-        self.acquire_both(&slot.places, &self.host, tenant).await
+        self.acquire_both(&slot.concurrency, &self.host, tenant).await
     }
 
-    /// Places for a long check.
+    /// Permits for a long check.
     pub(super) async fn acquire_check(&self, slot: &Slot, tenant: &Arc<str>) -> Result<[FairPermit; 2], Saturated> {
         self.acquire_both(&slot.checks, &self.checks, tenant).await
     }
 
-    /// First its own, so that a queue for those takes no places from others.
+    /// Acquires the tool's or plugin's own permit first, so that waiting for it holds no shared permit.
     async fn acquire_both(
         &self,
         own: &ConcurrencyLimit,

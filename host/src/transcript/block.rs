@@ -9,12 +9,12 @@ use super::{ToolResult, ToolUse};
 pub enum Block {
     Text {
         text: String,
-        /// What a vendor adds to its text, such as citations.
+        /// A vendor's additional fields, such as citations.
         extra: Option<Opaque>,
     },
     ToolUse(ToolUse),
     ToolResult(ToolResult),
-    /// A whole block of a vendor's own kind, such as thinking.
+    /// A block of a vendor-specific kind, such as thinking.
     Opaque(Opaque),
 }
 
@@ -27,13 +27,13 @@ impl Block {
     }
 }
 
-/// Something that only one provider understands. It is kept verbatim and in its place in the conversation, goes back to that
-/// provider in every later request, and is left out of requests to all others.
+/// Data that only one provider understands. The conversation keeps it verbatim and in place. Later requests to that provider
+/// include it, and requests to other providers omit it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opaque {
     /// The provider's name, the same in every request.
     pub provider: Arc<str>,
-    /// A JSON text.
+    /// JSON text.
     pub json: Arc<str>,
 }
 
@@ -45,7 +45,7 @@ impl Opaque {
         }
     }
 
-    /// The JSON text, for the provider that it came from.
+    /// The JSON text, if `provider` is the one it came from.
     pub fn json_for(&self, provider: &str) -> Option<&str> {
         (*self.provider == *provider).then_some(&*self.json)
     }

@@ -1,4 +1,4 @@
-//! What a tool result holds.
+//! The content of a tool result.
 
 /// A piece of a tool result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -7,10 +7,10 @@ pub enum Content {
     Image(Image),
 }
 
-/// An image, encoded as every vendor's API takes it.
+/// An image in the encoding that all vendors' APIs accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Such as `image/png`.
+    /// For example `image/png`.
     pub media_type: String,
     /// The file, in base64.
     pub base64: String,

@@ -17,12 +17,12 @@ impl ToolInput {
         &self.value
     }
 
-    /// The value, to be kept without a copy.
+    /// The value, shared without a copy.
     pub fn shared_value(&self) -> Arc<Value> {
         Arc::clone(&self.value)
     }
 
-    /// The JSON text: what a tool is given, and what goes back to the model.
+    /// The JSON text that the tool receives and that later requests send back to the model.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -37,7 +37,7 @@ impl From<Value> for ToolInput {
     }
 }
 
-/// Equal are inputs of equal values.
+/// Compares the values, not the texts.
 impl PartialEq for ToolInput {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.value, &other.value) || self.value == other.value

@@ -1,5 +1,5 @@
-//! What was said in a conversation, in the words of no vendor. A leaf: it imports nothing of ours, and every provider has an
-//! adapter between these types and its own wire format, so nothing here has a serialised form.
+//! Vendor-neutral messages of a conversation. A leaf module: it imports no other module of this crate. Every provider adapts
+//! these types to its own wire format, so they have no serialised form.
 
 mod block;
 mod content;
@@ -11,15 +11,15 @@ pub use self::content::{Content, Image};
 pub use self::input::ToolInput;
 pub use self::tool::{ToolResult, ToolUse};
 
-/// Who speaks.
+/// The author of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The person, and the tools that answer the model.
+    /// The person, or tools that return results to the model.
     User,
     Assistant,
 }
 
-/// One turn of one speaker.
+/// One message of one author.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
     pub role: Role,

@@ -1,19 +1,19 @@
-//! Calls of tools, and what came of them.
+//! Tool calls and their results.
 
 use super::{Content, Opaque, ToolInput};
 
-/// A model's wish to call a tool.
+/// A tool call that the model requested.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolUse {
-    /// Unique in a conversation; the result names it.
+    /// Unique within a conversation. The result refers to it.
     pub id: String,
     pub name: String,
     pub input: ToolInput,
-    /// What a vendor adds to its calls.
+    /// A vendor's additional fields.
     pub extra: Option<Opaque>,
 }
 
-/// The answer to a [`ToolUse`].
+/// The result of a [`ToolUse`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolResult {
     pub tool_use_id: String,

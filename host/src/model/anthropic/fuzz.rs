@@ -1,4 +1,4 @@
-//! Answers of a model, or of whoever speaks in its place.
+//! Fuzz targets for answers of a model API, which may also come from an attacker in its place.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -13,7 +13,7 @@ use super::{request, response};
 use crate::model::{ModelError, ModelRequest, ModelResponse, Progress, ToolDefinitions};
 use crate::transcript::{Block, Message, Role};
 
-/// A streamed answer. The first byte says how it is cut into pieces, which must make no difference.
+/// Parses a streamed answer. The first byte sets the chunk size, which must not change the result.
 pub fn stream(data: &[u8]) {
     let Some((size, data)) = data.split_first() else { return };
     let whole = assembled(data, data.len().max(1));
@@ -28,7 +28,7 @@ pub fn stream(data: &[u8]) {
     }
 }
 
-/// An answer in one piece.
+/// Parses an answer that isn't streamed.
 pub fn response(data: &[u8]) {
     if let (_, Ok(response)) = response::parse_response(data, None) {
         can_be_sent_back(response);
@@ -46,10 +46,10 @@ fn assembled(data: &[u8], size: usize) -> Result<ModelResponse, ModelError> {
     };
     let mut answer = Assembler::new(None);
     let mut events = pin!(SseByteStream::new(stream::iter(pieces)));
-    // All of it is there: nothing is ever waited for.
+    // All data is available, so nothing ever waits.
     while let Some(Some(event)) = events.next().now_or_never() {
         let event = event.map_err(|error| malformed(error.to_string()))?;
-        if let Step::Whole = answer.event(&event, &progress)? {
+        if let Step::Complete = answer.event(&event, &progress)? {
             return answer.finish(&progress);
         }
     }
@@ -59,17 +59,17 @@ fn assembled(data: &[u8], size: usize) -> Result<ModelResponse, ModelError> {
     })
 }
 
-/// The next request holds what this one was answered with.
+/// Checks that the next request contains the whole answer.
 fn can_be_sent_back(response: ModelResponse) {
     if response.content.is_empty() {
-        // Some stops leave nothing to say, and then nothing is sent back.
+        // Some stop reasons leave an answer empty, and then nothing is sent back.
         return;
     }
     let blocks = response.content.len();
     assert_eq!(sent_back(response.content).len(), blocks);
 }
 
-/// What the next request makes of an answer's blocks.
+/// An answer's blocks as the next request serialises them.
 pub(super) fn sent_back(content: Vec<Block>) -> Vec<Value> {
     let answer = Message {
         role: Role::Assistant,
@@ -85,6 +85,6 @@ pub(super) fn sent_back(content: Vec<Block>) -> Vec<Value> {
     let body = request::body("m", &next, true).unwrap_or_default();
     let read: Value = serde_json::from_slice(&body).unwrap_or_default();
     let blocks = read["messages"][1]["content"].as_array();
-    assert!(blocks.is_some(), "no list of blocks: {read}");
+    assert!(blocks.is_some(), "content isn't a list: {read}");
     blocks.cloned().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! The Anthropic Messages API over HTTP: one attempt, streamed or not.
+//! The Anthropic Messages API over HTTP: makes one attempt, streamed or not.
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
@@ -29,10 +29,10 @@ use crate::secret::Secret;
 
 const API_VERSION: HeaderValue = HeaderValue::from_static(names::CURRENT_VERSION);
 
-/// The name under which conversations keep what only this API understands.
+/// The provider name of [opaque](crate::transcript::Opaque) blocks that only this API understands.
 const PROVIDER: &str = "anthropic";
 
-/// The simulator checks that there is a key, as the real API does, and takes any. It never gets a real one.
+/// Like the real API, the simulator requires a key, but it accepts any. It never gets the real one.
 const SIMULATED_KEY: &str = "simulated";
 
 /// A client of the Messages API at one base URL, for one model and one key.
@@ -101,8 +101,8 @@ async fn read_stream(reply: Reply, progress: &Progress<'_>) -> Result<ModelRespo
     let mut answer = Assembler::new(request_id.clone());
     let mut events = pin!(reply.events());
     while let Some(event) = events.next().await {
-        if let Step::Whole = answer.event(&event?, progress)? {
-            // The end of the body has mostly arrived with the last event; reading it lets the connection be used again.
+        if let Step::Complete = answer.event(&event?, progress)? {
+            // The end of the body usually arrives with the last event. Reading it returns the connection to the pool.
             let _ = events.next().now_or_never();
             return answer.finish(progress);
         }
@@ -128,7 +128,7 @@ fn status_error(refusal: Refusal) -> ModelError {
     let parsed = serde_json::from_slice(&refusal.body).unwrap_or_default();
     let mut error = response::parse_error(&parsed, Some(refusal.status), refusal.request_id);
     if error.message.is_empty() {
-        // A gateway's page is not worth showing, its name for the status is.
+        // A gateway's HTML page isn't worth showing, so show the status's reason phrase.
         refusal.reason.clone_into(&mut error.message);
     }
     error.retry_after = refusal.retry_after;
@@ -148,7 +148,7 @@ impl Provider for AnthropicClient {
     fn serialize(&self, request: &ModelRequest<'_>) -> Result<Bytes, ModelError> {
         let body = request::body(&self.model, request, self.stream);
         body.map(Bytes::from).map_err(|error| ModelError::Malformed {
-            reason: format!("the request cannot be serialised: {error}"),
+            reason: format!("the request can't be serialised: {error}"),
             request_id: None,
         })
     }

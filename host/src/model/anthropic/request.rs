@@ -1,4 +1,4 @@
-//! A request as the Messages API wants it.
+//! Serialises a request for the Messages API.
 
 use super::PROVIDER;
 use crate::messages_api::{
@@ -45,18 +45,18 @@ fn message<'a>(message: &'a Message) -> RequestMessage<impl Iterator<Item = Requ
     }
 }
 
-/// All but what another provider alone understands.
+/// The message's blocks, without those that only another provider understands.
 fn blocks<'a>(message: &'a Message) -> impl Iterator<Item = RequestBlock<'a, ResultBlocks<'a>>> {
     message.content.iter().filter_map(|block| match block {
         Block::Text { text, extra } => Some(RequestBlock::Text {
             text,
-            extra: ours(extra.as_ref()),
+            extra: own_json(extra.as_ref()),
         }),
         Block::ToolUse(ToolUse { id, name, input, extra }) => Some(RequestBlock::ToolUse {
             id,
             name,
             input: input.text(),
-            extra: ours(extra.as_ref()),
+            extra: own_json(extra.as_ref()),
         }),
         Block::ToolResult(ToolResult {
             tool_use_id,
@@ -71,7 +71,7 @@ fn blocks<'a>(message: &'a Message) -> impl Iterator<Item = RequestBlock<'a, Res
     })
 }
 
-fn ours(extra: Option<&Opaque>) -> Option<&str> {
+fn own_json(extra: Option<&Opaque>) -> Option<&str> {
     extra?.json_for(PROVIDER)
 }
 
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_holds_what_was_set_and_nothing_else() {
+    fn a_request_contains_only_what_was_set() {
         let messages = [Message::user("hi")];
         let none = ToolDefinitions::default();
         let plain = request(&messages, &none);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn every_block_has_its_form() {
+    fn every_kind_of_block_is_serialised() {
         let opaque = |provider, json: &str| Opaque::new(provider, json);
         let assistant = vec![
             Block::Opaque(opaque(PROVIDER, r#"{"type": "thinking",  "b": 1, "a": 1.0}"#)),

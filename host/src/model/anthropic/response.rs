@@ -1,5 +1,4 @@
-//! What an answer of the Messages API holds, streamed or not. Reading is tolerant, for the wire may grow: what we do not know
-//! is data.
+//! Reads answers of the Messages API, streamed or not. Unknown kinds and fields are kept as data, because the API may grow.
 
 use std::collections::HashSet;
 
@@ -11,7 +10,7 @@ use crate::messages_api::{self, ErrorBody};
 use crate::model::{ApiError, ApiErrorKind, ModelError, ModelResponse, StopReason};
 use crate::transcript::{Block, Opaque, ToolUse};
 
-/// What is known of an answer's usage: any figure may be missing.
+/// The usage of an answer as known so far. Any figure may be missing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct KnownUsage {
     usage: Usage,
@@ -23,13 +22,13 @@ impl KnownUsage {
         self.usage
     }
 
-    /// True once the figures are there that every answer has.
+    /// Whether the figures that every answer has are known.
     pub(super) fn is_known(&self) -> bool {
         self.has_output && self.usage.prompt_tokens() > 0
     }
 
-    /// Takes over what was reported. Figures are cumulative, so the larger of two is the true one: gateways send zero or
-    /// `null` in a later event for a figure that an earlier one reported.
+    /// Merges reported figures. They are cumulative, so the larger of two is right: some gateways later send zero or `null`
+    /// for a figure that an earlier event reported.
     pub(super) fn update(&mut self, reported: &messages_api::Usage) {
         let usage = &mut self.usage;
         usage.input_tokens = usage.input_tokens.max(reported.input_tokens.unwrap_or(0));
@@ -37,12 +36,12 @@ impl KnownUsage {
         usage.cache_read_input_tokens = usage
             .cache_read_input_tokens
             .max(reported.cache_read_input_tokens.unwrap_or(0));
-        // Without a split, tokens that are not known to live for an hour have the default lifetime, five minutes.
+        // Without a split, tokens that aren't known to live for an hour get the default lifetime of five minutes.
         let total = reported.cache_creation_input_tokens.unwrap_or(0);
         if total > usage.cache_creation_input_tokens() {
             usage.cache_creation_5m_input_tokens = total - usage.cache_creation_1h_input_tokens;
         }
-        // A split of the same total says more than the total did; a smaller one says less.
+        // A split of the same or a larger total is more precise than the total. A smaller one is incomplete.
         let split = reported.cache_creation.unwrap_or_default();
         let (short, long) = (split.ephemeral_5m_input_tokens, split.ephemeral_1h_input_tokens);
         if short.saturating_add(long) >= usage.cache_creation_input_tokens() {
@@ -51,14 +50,14 @@ impl KnownUsage {
         }
     }
 
-    /// The same for figures that are the last word on the answer's length.
+    /// Merges figures that are final for the answer's length.
     pub(super) fn update_final(&mut self, reported: &messages_api::Usage) {
         self.has_output |= reported.output_tokens.is_some();
         self.update(reported);
     }
 }
 
-/// A whole answer that was not streamed.
+/// Parses an answer that wasn't streamed.
 pub(super) fn parse_response(
     body: &[u8],
     request_id: Option<String>,
@@ -70,7 +69,7 @@ pub(super) fn parse_response(
     };
     let mut message: Value = match serde_json::from_slice(body) {
         Ok(message) => message,
-        Err(error) => return (usage, Err(malformed(format!("the body is no JSON: {error}")))),
+        Err(error) => return (usage, Err(malformed(format!("the body isn't JSON: {error}")))),
     };
     let head = messages_api::Message::read_head(&message);
     if let Some(figures) = &head.usage {
@@ -82,17 +81,17 @@ pub(super) fn parse_response(
     let Some(Value::Array(content)) = message.get_mut("content").map(Value::take) else {
         return (usage, Err(malformed("the body has no `content` list".to_owned())));
     };
-    let finished = Finished {
+    let answer = CompleteAnswer {
         model: head.model,
         stop_reason: head.stop_reason.as_deref().map(StopReason::from_wire),
         content,
         usage: usage.usage(),
         request_id: request_id.clone(),
     };
-    (usage, finished.check())
+    (usage, answer.check())
 }
 
-/// A block as the conversation keeps it. `None`: half a call, or no block at all.
+/// A block as the conversation keeps it. `None` if it is an incomplete tool call or not a block.
 fn to_block(block: Value) -> Option<Block> {
     let opaque = |value: Value| Opaque::new(PROVIDER, value.to_string());
     let extra = |fields: messages_api::Fields| (!fields.is_empty()).then(|| opaque(Value::Object(fields)));
@@ -116,19 +115,19 @@ fn to_block(block: Value) -> Option<Block> {
     })
 }
 
-/// An answer whose end was seen, streamed or not.
-pub(super) struct Finished {
+/// An answer received to its end, streamed or not.
+pub(super) struct CompleteAnswer {
     pub(super) model: String,
     pub(super) stop_reason: Option<StopReason>,
-    /// The blocks as they came.
+    /// The blocks as received.
     pub(super) content: Vec<Value>,
     pub(super) usage: Usage,
     pub(super) request_id: Option<String>,
 }
 
-impl Finished {
-    /// Refuses what no agent loop could go on from, for an assistant message that the API will not take back would
-    /// spoil the whole conversation.
+impl CompleteAnswer {
+    /// Refuses answers that the agent loop can't continue from. An assistant message that the API doesn't accept back would
+    /// break the whole conversation.
     pub(super) fn check(self) -> Result<ModelResponse, ModelError> {
         let Self {
             model,
@@ -148,9 +147,9 @@ impl Finished {
         let Some(mut content) = blocks else {
             return Err(malformed("a tool call or another block is incomplete"));
         };
-        // The API itself refuses blank text blocks when they are sent back.
+        // The API returns blank text blocks but refuses them when they are sent back.
         content.retain(|block| !matches!(block, Block::Text { text, .. } if text.trim().is_empty()));
-        // It does not take back calls either that could not be told apart.
+        // It also refuses tool calls without unique ids.
         let mut ids = HashSet::new();
         let mut uses = content.iter().filter_map(|block| match block {
             Block::ToolUse(tool_use) => Some(tool_use),
@@ -173,12 +172,13 @@ impl Finished {
     }
 }
 
-/// The error of a body or of an `error` event.
+/// Parses an error body or the data of an `error` event.
 pub(super) fn parse_error(body: &Value, status: Option<u16>, request_id: Option<String>) -> ApiError {
     api_error(ErrorBody::read(body), status, request_id)
 }
 
-/// The status decides what an error is, and its type only where there is none. The header's id comes before the body's.
+/// The status determines the kind; `error.type` does so only without a status. The header's id takes precedence over the
+/// body's.
 pub(super) fn api_error(body: ErrorBody, status: Option<u16>, request_id: Option<String>) -> ApiError {
     let ErrorBody {
         error,
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_would_not_take_back_is_no_answer() {
+    fn answers_that_the_api_would_refuse_back_are_malformed() {
         let answer = |content: Value| {
             parse(
                 json!({"type": "message", "model": "m", "stop_reason": "tool_use", "content": content,
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(*response.tool_uses().next().unwrap().input.value(), json!({"a": 1}));
         assert_eq!(response.usage.cache_creation_1h_input_tokens, 4);
         assert_eq!(response.usage.prompt_tokens(), 19);
-        // What goes back is what came.
+        // Blocks are sent back as received.
         assert_eq!(
             sent_back(response.content)[2..],
             [
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_lead_nowhere_are_malformed() {
+    fn answers_that_no_loop_can_continue_from_are_malformed() {
         for (body, reason) in [
             (json!([]), "content"),
             (json!({"content": "text", "stop_reason": "end_turn"}), "content"),
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_came_with_a_good_status_is_one_of_its_type() {
+    fn an_error_body_with_a_success_status_is_classified_by_type() {
         let (usage, response) =
             parse(json!({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}));
         assert!(!usage.is_known());
@@ -349,7 +349,7 @@ mod tests {
         );
     }
 
-    /// The total comes first, what it is made of later.
+    /// The total arrives first, its split later.
     #[test]
     fn a_split_of_the_total_refines_it() {
         let mut known_usage = KnownUsage::default();
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_body_is_read_as_far_as_it_goes() {
+    fn an_error_body_is_read_leniently() {
         let error = parse_error(
             &json!({"type": "error", "request_id": "req_body", "error": {"type": "rate_limit_error", "message": "slow",
                 "details": {"error_code": "enforced_spend_limit_reached"}}}),

@@ -1,15 +1,15 @@
-//! A streamed answer put together again: server-sent events in, one whole answer out.
+//! Assembles a streamed answer: server-sent events in, one complete answer out.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use sse_stream::Sse;
 
-use super::response::{Finished, KnownUsage, api_error};
+use super::response::{CompleteAnswer, KnownUsage, api_error};
 use crate::messages_api::{Delta, StreamEvent};
 use crate::model::{ModelError, ModelResponse, Progress, StopReason};
 
-/// Takes events in order and knows when the answer is whole. Pure but for what it tells `progress`.
+/// Takes events in order and detects when the answer is complete. Its only side effects are its reports to `progress`.
 #[derive(Default)]
 pub(super) struct Assembler {
     model: String,
@@ -21,15 +21,15 @@ pub(super) struct Assembler {
 
 struct Building {
     block: Value,
-    /// The pieces of `input`, JSON text that can be read only as a whole.
+    /// The fragments of `input` so far, JSON text that only parses once complete.
     input: String,
 }
 
-/// What an event of the stream led to.
+/// What follows an event of the stream.
 pub(super) enum Step {
-    GoOn,
-    /// `message_stop` came, the only sign that nothing is missing.
-    Whole,
+    Continue,
+    /// `message_stop` arrived, the only proof that nothing is missing.
+    Complete,
 }
 
 impl Assembler {
@@ -40,10 +40,10 @@ impl Assembler {
         }
     }
 
-    /// Takes one event. Unknown events, deltas and blocks are no errors.
+    /// Takes one event. Unknown events, deltas and blocks aren't errors.
     pub(super) fn event(&mut self, event: &Sse, progress: &Progress<'_>) -> Result<Step, ModelError> {
         let Some(data) = &event.data else {
-            return Ok(Step::GoOn);
+            return Ok(Step::Continue);
         };
         let event =
             StreamEvent::read(event.event.as_deref(), data).map_err(|error| self.malformed(error.to_string()))?;
@@ -73,11 +73,11 @@ impl Assembler {
                 self.usage.update_final(&usage.unwrap_or_default());
                 progress.usage_so_far(self.usage.usage());
             }
-            Some(StreamEvent::MessageStop) => return Ok(Step::Whole),
+            Some(StreamEvent::MessageStop) => return Ok(Step::Complete),
             Some(StreamEvent::Error(error)) => return Err(api_error(error, None, self.request_id.clone()).into()),
             Some(StreamEvent::ContentBlockStop { .. } | StreamEvent::Ping | StreamEvent::Unknown(_)) | None => {}
         }
-        Ok(Step::GoOn)
+        Ok(Step::Continue)
     }
 
     fn block_delta(&mut self, index: u64, delta: Delta, progress: &Progress<'_>) -> Result<(), ModelError> {
@@ -100,12 +100,12 @@ impl Assembler {
         Ok(())
     }
 
-    /// The answer, once it is whole.
+    /// The answer, once it is complete.
     pub(super) fn finish(self, progress: &Progress<'_>) -> Result<ModelResponse, ModelError> {
         if self.usage.is_known() {
             progress.final_usage(self.usage.usage());
         }
-        // These stops cut the model off where it stood, which may be in the middle of a call's input.
+        // These stop reasons cut the model off, possibly in the middle of a tool call's input.
         let was_cut_off = matches!(
             self.stop_reason,
             Some(StopReason::MaxTokens | StopReason::ContextWindowExceeded | StopReason::Refusal)
@@ -115,10 +115,10 @@ impl Assembler {
             if !input.is_empty() {
                 match serde_json::from_str::<serde_json::Map<String, Value>>(&input) {
                     Ok(input) => set(&mut block, "input", input.into()),
-                    // Truncated input is never executed, and half a call cannot be sent back either.
+                    // Truncated input is never executed, and an incomplete call can't be sent back either.
                     Err(_) if was_cut_off => continue,
                     Err(error) => {
-                        let reason = format!("the input of a tool call is no JSON object: {error}");
+                        let reason = format!("the input of a tool call isn't a JSON object: {error}");
                         return Err(ModelError::Malformed {
                             reason,
                             request_id: self.request_id,
@@ -128,7 +128,7 @@ impl Assembler {
             }
             content.push(block);
         }
-        Finished {
+        CompleteAnswer {
             model: self.model,
             stop_reason: self.stop_reason,
             content,
@@ -146,7 +146,7 @@ impl Assembler {
     }
 }
 
-/// Adds to a text field of a block; a field of another type is none of ours.
+/// Appends to a text field of a block. Leaves a field of another type alone.
 fn append(block: &mut Value, field: &str, piece: &str) {
     let Some(block) = block.as_object_mut() else { return };
     if let Value::String(text) = block.entry(field).or_insert_with(|| Value::String(String::new())) {

@@ -12,7 +12,7 @@ use super::super::fuzz::sent_back;
 use super::*;
 use crate::events::Usage;
 
-/// What came of a stream: the answer, the text as it was shown, what was measured.
+/// The result of reading a stream: the answer, the text shown, the measured usage.
 struct Seen {
     result: Result<Option<ModelResponse>, ModelError>,
     shown: String,
@@ -35,8 +35,8 @@ async fn read(pieces: Vec<Bytes>) -> Seen {
             break Ok(None);
         };
         match assembler.event(&event.expect("well-formed events"), &progress) {
-            Ok(Step::GoOn) => {}
-            Ok(Step::Whole) => break assembler.finish(&progress).map(Some),
+            Ok(Step::Continue) => {}
+            Ok(Step::Complete) => break assembler.finish(&progress).map(Some),
             Err(error) => break Err(error),
         }
     };
@@ -153,7 +153,7 @@ async fn a_stream_may_be_split_at_every_byte() {
 }
 
 #[tokio::test]
-async fn nothing_but_message_stop_makes_an_answer_whole() {
+async fn only_message_stop_completes_an_answer() {
     let events = whole_answer();
     for length in 0..events.len() {
         let seen = read_events(&events[..length]).await;
@@ -166,7 +166,7 @@ async fn nothing_but_message_stop_makes_an_answer_whole() {
 }
 
 #[tokio::test]
-async fn citations_are_kept_as_they_came() {
+async fn citations_are_kept_verbatim() {
     let cited = |n: u64| json!({"type": "char_location", "n": n});
     for start_block in [
         json!({"type": "text", "text": ""}),
@@ -189,7 +189,7 @@ async fn citations_are_kept_as_they_came() {
 }
 
 #[tokio::test]
-async fn half_a_call_is_dropped_where_the_model_was_cut_off() {
+async fn an_incomplete_call_is_dropped_if_the_model_was_cut_off() {
     for reason in ["max_tokens", "model_context_window_exceeded", "refusal"] {
         for half in ["{\"a\": ", "1", "nonsense"] {
             let mut events = vec![start(), call(0), input(0, "{}"), call(1), input(1, half)];
@@ -202,12 +202,18 @@ async fn half_a_call_is_dropped_where_the_model_was_cut_off() {
 }
 
 #[tokio::test]
-async fn answers_that_cannot_be_used_are_malformed_and_still_measured() {
+async fn unusable_answers_are_malformed_and_still_measured() {
     let with = |events: Vec<Value>, reason: &str| [vec![start()], events, stop(reason).to_vec()].concat();
     for (events, reason) in [
-        (with(vec![call(0), input(0, "{\"a\": ")], "tool_use"), "no JSON object"),
-        (with(vec![call(0), input(0, "[1]")], "tool_use"), "no JSON object"),
-        (with(vec![call(0), input(0, "{\"a\": ")], "end_turn"), "no JSON object"),
+        (
+            with(vec![call(0), input(0, "{\"a\": ")], "tool_use"),
+            "isn't a JSON object",
+        ),
+        (with(vec![call(0), input(0, "[1]")], "tool_use"), "isn't a JSON object"),
+        (
+            with(vec![call(0), input(0, "{\"a\": ")], "end_turn"),
+            "isn't a JSON object",
+        ),
         (
             with(vec![block(0, json!({"type": "text", "text": "x"}))], "tool_use"),
             "no tool call",
@@ -244,14 +250,14 @@ async fn broken_events_are_malformed_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_not_known_is_skipped_unread() {
+async fn unknown_events_are_skipped_unparsed() {
     let noise =
         ": a comment\n\nretry: 5\n\nevent: tomorrow\ndata: {no json\n\ndata: 7\n\ndata: {\"type\": 7}\n\nid: 1\n\n";
     check_whole(read(vec![Bytes::from(noise), Bytes::from(wire(&whole_answer()))]).await);
 }
 
 #[tokio::test]
-async fn an_error_event_ends_the_stream_with_its_type() {
+async fn an_error_event_ends_the_stream_with_an_error_of_its_type() {
     let events = [
         start(),
         json!({"type": "error", "request_id": "req_body",
@@ -260,7 +266,7 @@ async fn an_error_event_ends_the_stream_with_its_type() {
     let seen = read_events(&events).await;
     let error = seen.result.expect_err("an error");
     assert_eq!(error.kind(), "overloaded");
-    assert_eq!(error.request_id(), Some("req_1"), "the header's id is first");
+    assert_eq!(error.request_id(), Some("req_1"), "the header's id takes precedence");
     assert_eq!(
         error.to_string(),
         "error inside the answer, overloaded_error: Overloaded"
@@ -269,7 +275,7 @@ async fn an_error_event_ends_the_stream_with_its_type() {
 }
 
 #[tokio::test]
-async fn usage_without_the_last_figure_is_not_complete() {
+async fn usage_without_final_output_tokens_is_partial() {
     let events = [
         start(),
         json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}}),
@@ -301,8 +307,8 @@ async fn the_largest_figure_of_each_kind_counts() {
     );
 }
 
-/// Gateways end a stream with figures that they do not have. What the API reported before is still known, so the attempt
-/// costs that and not its whole reservation.
+/// Some gateways end a stream with zero or `null` figures. The API's earlier figures stay known, so the attempt costs those
+/// and not its whole reservation.
 #[tokio::test]
 async fn a_later_zero_or_null_replaces_no_figure() {
     for missing in [json!(0), json!(null), json!("n/a"), json!(-1)] {
@@ -325,7 +331,7 @@ async fn a_later_zero_or_null_replaces_no_figure() {
     }
 }
 
-/// The end of a stream has the sum alone; what each part costs was told at its beginning.
+/// The end of a stream reports only the sum. The split arrived at its beginning.
 #[tokio::test]
 async fn the_lifetimes_of_cache_writes_survive_their_sum() {
     let begin = |total: u64, split: Value| {

@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-//! The client against a server that speaks bytes, so that every fault of a wire can be made.
+//! The client against a raw TCP server, which can produce every fault of a connection.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -17,25 +17,25 @@ use crate::transcript::Message;
 const KEY: &str = "sk-ant-test-key";
 
 /// What the server does with the connection after it has read the request.
-enum Then {
+enum AfterAnswer {
     Close,
     Reset,
     Hold,
 }
 
-/// Serves one connection: reads one request, writes `answer`, and goes on as told. Yields the request's text.
-async fn serve(listener: TcpListener, answer: Vec<u8>, then: Then) -> String {
+/// Serves one connection: reads one request, writes `answer`, then does what `then` says. Returns the request's text.
+async fn serve(listener: TcpListener, answer: Vec<u8>, then: AfterAnswer) -> String {
     let (mut socket, _) = listener.accept().await.unwrap();
     let request = read_request(&mut socket).await;
     socket.write_all(&answer).await.unwrap();
     match then {
-        Then::Close => socket.shutdown().await.unwrap(),
-        Then::Reset => {
-            // Bytes that arrived must be read before the reset overtakes them.
+        AfterAnswer::Close => socket.shutdown().await.unwrap(),
+        AfterAnswer::Reset => {
+            // The client must read the bytes that arrived before the reset discards them.
             tokio::task::yield_now().await;
             socket.set_zero_linger().unwrap();
         }
-        Then::Hold => std::future::pending().await,
+        AfterAnswer::Hold => std::future::pending().await,
     }
     request
 }
@@ -116,7 +116,7 @@ async fn ask(client: &AnthropicClient) -> Seen {
 /// One attempt against one answer, with the settings changed first.
 async fn attempt_with(
     answer: impl Into<Vec<u8>>,
-    then: Then,
+    then: AfterAnswer,
     change: impl FnOnce(&mut ModelSettings),
 ) -> (Seen, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -131,7 +131,7 @@ async fn attempt_with(
     }
 }
 
-async fn attempt(answer: impl Into<Vec<u8>>, then: Then) -> Seen {
+async fn attempt(answer: impl Into<Vec<u8>>, then: AfterAnswer) -> Seen {
     attempt_with(answer, then, |_| ()).await.0
 }
 
@@ -142,7 +142,7 @@ fn http(status: &str, headers: &str, body: &str) -> String {
     )
 }
 
-/// The head of a stream whose end is the end of the connection.
+/// The head of a stream that ends with the connection.
 const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\nrequest-id: req_1\r\n\r\n";
 
 const BEGINNING: &str = "event: message_start\n\
@@ -155,8 +155,8 @@ const END: &str = "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":
 
 #[tokio::test]
 async fn a_stream_is_read_to_its_end_mark_and_not_beyond() {
-    // The server holds the connection open: waiting for its end would be waiting for ever.
-    let (seen, _) = attempt_with(format!("{STREAM}{BEGINNING}{END}"), Then::Hold, |_| ()).await;
+    // The server holds the connection open, so waiting for its end would never return.
+    let (seen, _) = attempt_with(format!("{STREAM}{BEGINNING}{END}"), AfterAnswer::Hold, |_| ()).await;
     let answer = seen.result.unwrap();
     assert_eq!((answer.text().as_str(), seen.shown.as_str()), ("hello", "hello"));
     assert_eq!(answer.request_id.as_deref(), Some("req_1"));
@@ -169,8 +169,8 @@ async fn a_stream_is_read_to_its_end_mark_and_not_beyond() {
 }
 
 #[tokio::test]
-async fn the_request_is_what_the_api_wants() {
-    let (_, request) = attempt_with(http("400 Bad Request", "", ""), Then::Close, |settings| {
+async fn the_request_has_the_apis_path_headers_and_body() {
+    let (_, request) = attempt_with(http("400 Bad Request", "", ""), AfterAnswer::Close, |settings| {
         settings.base_url.set_path("/gateway/");
     })
     .await;
@@ -194,7 +194,7 @@ async fn the_request_is_what_the_api_wants() {
 
 #[tokio::test]
 async fn the_simulator_does_not_get_the_key() {
-    let (_, request) = attempt_with(http("400 Bad Request", "", ""), Then::Close, |settings| {
+    let (_, request) = attempt_with(http("400 Bad Request", "", ""), AfterAnswer::Close, |settings| {
         settings.provider = ProviderKind::Simulated;
     })
     .await;
@@ -203,7 +203,7 @@ async fn the_simulator_does_not_get_the_key() {
 }
 
 #[tokio::test]
-async fn a_whole_answer_is_read_where_no_stream_comes() {
+async fn an_answer_that_is_not_a_stream_is_read_whole() {
     let body = r#"{"model":"claude-x","content":[{"type":"text","text":"hello"}],"stop_reason":"end_turn","usage":{"input_tokens":9,"output_tokens":3}}"#;
     for stream in [false, true] {
         let answer = http(
@@ -211,7 +211,7 @@ async fn a_whole_answer_is_read_where_no_stream_comes() {
             "content-type: application/json\r\nrequest-id: req_1\r\n",
             body,
         );
-        let (seen, request) = attempt_with(answer, Then::Close, |settings| settings.stream = stream).await;
+        let (seen, request) = attempt_with(answer, AfterAnswer::Close, |settings| settings.stream = stream).await;
         assert!(request.contains(&format!("\"stream\":{stream}")), "{request}");
         assert_eq!(seen.shown, "", "nothing was streamed");
         assert!(matches!(seen.measured, Measured::Complete(usage) if usage.output_tokens == 3));
@@ -220,15 +220,15 @@ async fn a_whole_answer_is_read_where_no_stream_comes() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_keeps_everything_it_said() {
+async fn a_rate_limit_keeps_its_headers_and_body() {
     let body = r#"{"type":"error","error":{"type":"rate_limit_error","message":"slow down"},"request_id":"req_body"}"#;
     let headers = "retry-after: 2.5\r\nx-should-retry: true\r\nrequest-id: req_header\r\n";
-    let seen = attempt(http("429 Too Many Requests", headers, body), Then::Close).await;
+    let seen = attempt(http("429 Too Many Requests", headers, body), AfterAnswer::Close).await;
     assert_eq!(seen.request_id.as_deref(), Some("req_header"));
     let error = seen.error();
     assert_eq!(
         error.to_string(),
-        "HTTP 429, rate_limit_error: slow down (it asks for a pause of 3 s)"
+        "HTTP 429, rate_limit_error: slow down (retry after 3 s)"
     );
     assert_eq!((error.kind(), error.request_id()), ("rate_limited", Some("req_header")));
     assert_eq!(classify(&error), Verdict::RetryAfter(Duration::from_millis(2_500)));
@@ -239,8 +239,8 @@ async fn a_rate_limit_keeps_everything_it_said() {
 }
 
 #[tokio::test]
-async fn a_gateways_page_is_an_error_of_its_status() {
-    let seen = attempt(http("502 Bad Gateway", "", "<html><h1>oops</h1>"), Then::Close).await;
+async fn a_gateways_html_page_is_classified_by_status() {
+    let seen = attempt(http("502 Bad Gateway", "", "<html><h1>oops</h1>"), AfterAnswer::Close).await;
     let error = seen.error();
     assert_eq!(error.to_string(), "HTTP 502: Bad Gateway");
     assert_eq!(classify(&error), Verdict::Retry);
@@ -250,7 +250,7 @@ async fn a_gateways_page_is_an_error_of_its_status() {
 async fn a_redirect_is_not_followed() {
     let seen = attempt(
         http("307 Temporary Redirect", "location: http://127.0.0.1:1/\r\n", ""),
-        Then::Close,
+        AfterAnswer::Close,
     )
     .await;
     assert_eq!(seen.error().to_string(), "HTTP 307: Temporary Redirect");
@@ -260,7 +260,7 @@ async fn a_redirect_is_not_followed() {
 async fn a_key_that_is_echoed_is_masked() {
     let body = format!(r#"{{"error":{{"type":"authentication_error","message":"invalid key {KEY}"}}}}"#);
     let headers = format!("request-id: {KEY}\r\n");
-    let seen = attempt(http("401 Unauthorized", &headers, &body), Then::Close).await;
+    let seen = attempt(http("401 Unauthorized", &headers, &body), AfterAnswer::Close).await;
     assert_eq!(seen.request_id.as_deref(), Some("[redacted]"));
     let error = seen.error();
     assert_eq!(
@@ -273,22 +273,22 @@ async fn a_key_that_is_echoed_is_masked() {
 #[tokio::test]
 async fn an_endless_error_body_does_not_hide_the_status() {
     let answer = format!("HTTP/1.1 529 Overloaded\r\n\r\n{}", "x".repeat(1024 * 1024));
-    let error = attempt(answer, Then::Hold).await.error();
+    let error = attempt(answer, AfterAnswer::Hold).await.error();
     assert_eq!(error.kind(), "overloaded");
 }
 
 #[tokio::test]
 async fn a_stream_that_ends_early_is_cut() {
     for (answer, then) in [
-        (format!("{STREAM}{BEGINNING}"), Then::Close),
-        (format!("{STREAM}{BEGINNING}"), Then::Reset),
-        (STREAM.to_owned(), Then::Close),
+        (format!("{STREAM}{BEGINNING}"), AfterAnswer::Close),
+        (format!("{STREAM}{BEGINNING}"), AfterAnswer::Reset),
+        (STREAM.to_owned(), AfterAnswer::Close),
         // A chunked body that stops inside a chunk.
         (
             format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\nffff\r\n{BEGINNING}"
             ),
-            Then::Close,
+            AfterAnswer::Close,
         ),
     ] {
         let seen = attempt(answer, then).await;
@@ -300,8 +300,8 @@ async fn a_stream_that_ends_early_is_cut() {
 }
 
 #[tokio::test]
-async fn a_stream_that_stalls_is_left() {
-    let (seen, _) = attempt_with(format!("{STREAM}{BEGINNING}"), Then::Hold, |settings| {
+async fn a_stalled_stream_times_out() {
+    let (seen, _) = attempt_with(format!("{STREAM}{BEGINNING}"), AfterAnswer::Hold, |settings| {
         settings.idle_timeout = Duration::from_millis(50);
     })
     .await;
@@ -312,8 +312,8 @@ async fn a_stream_that_stalls_is_left() {
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_is_left() {
-    let (seen, _) = attempt_with("", Then::Hold, |settings| {
+async fn a_server_that_never_answers_times_out() {
+    let (seen, _) = attempt_with("", AfterAnswer::Hold, |settings| {
         settings.idle_timeout = Duration::from_millis(50)
     })
     .await;
@@ -321,7 +321,7 @@ async fn a_server_that_never_answers_is_left() {
 }
 
 #[tokio::test]
-async fn pings_and_comments_are_signs_of_life() {
+async fn pings_and_comments_reset_the_idle_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut settings = settings(&format!("http://{}", listener.local_addr().unwrap()));
     settings.idle_timeout = Duration::from_secs(2);
@@ -329,7 +329,7 @@ async fn pings_and_comments_are_signs_of_life() {
         let (mut socket, _) = listener.accept().await.unwrap();
         read_request(&mut socket).await;
         socket.write_all(STREAM.as_bytes()).await.unwrap();
-        // Silent for longer than the limit all together, but never at once.
+        // The silences add up to more than the limit, but none exceeds it.
         for piece in [
             ": keep-alive\n\n",
             "event: ping\ndata: {\"type\":\"ping\"}\n\n",
@@ -347,21 +347,24 @@ async fn pings_and_comments_are_signs_of_life() {
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_before_an_answer_may_have_cost_something() {
-    for then in [Then::Close, Then::Reset] {
+async fn a_connection_that_breaks_before_an_answer_may_have_been_billed() {
+    for then in [AfterAnswer::Close, AfterAnswer::Reset] {
         let seen = attempt("", then).await;
         assert_eq!(seen.measured, Measured::Nothing);
         assert_eq!(seen.error().kind(), "connection_lost");
     }
     // Not HTTP at all.
     assert_eq!(
-        attempt("SSH-2.0-OpenSSH\r\n\r\n", Then::Close).await.error().kind(),
+        attempt("SSH-2.0-OpenSSH\r\n\r\n", AfterAnswer::Close)
+            .await
+            .error()
+            .kind(),
         "connection_lost"
     );
 }
 
 #[tokio::test]
-async fn nobody_there_is_told_from_an_answer_lost() {
+async fn a_refused_connection_differs_from_a_lost_answer() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -382,7 +385,7 @@ async fn nobody_there_is_told_from_an_answer_lost() {
 async fn an_error_after_200_has_its_type() {
     let error_event =
         "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"busy\"}}\n\n";
-    let seen = attempt(format!("{STREAM}{BEGINNING}{error_event}"), Then::Hold).await;
+    let seen = attempt(format!("{STREAM}{BEGINNING}{error_event}"), AfterAnswer::Hold).await;
     assert_eq!(seen.shown, "hello");
     let error = seen.error();
     assert_eq!((error.kind(), error.request_id()), ("overloaded", Some("req_1")));
@@ -390,7 +393,7 @@ async fn an_error_after_200_has_its_type() {
 }
 
 #[tokio::test]
-async fn garbage_is_malformed() {
+async fn unparsable_bodies_are_malformed() {
     for answer in [
         http("200 OK", "content-type: text/html\r\n", "<html>sign in to the network"),
         http("200 OK", "content-type: application/json\r\n", "{\"content\": 7}"),
@@ -400,25 +403,31 @@ async fn garbage_is_malformed() {
             "event: message_start\ndata: {{{\n\n",
         ),
     ] {
-        assert_eq!(attempt(answer, Then::Close).await.error().kind(), "malformed_answer");
+        assert_eq!(
+            attempt(answer, AfterAnswer::Close).await.error().kind(),
+            "malformed_answer"
+        );
     }
     let mut not_utf8 = STREAM.as_bytes().to_vec();
     not_utf8.extend_from_slice(b"data: \xff\xfe\n\n");
-    assert_eq!(attempt(not_utf8, Then::Hold).await.error().kind(), "malformed_answer");
+    assert_eq!(
+        attempt(not_utf8, AfterAnswer::Hold).await.error().kind(),
+        "malformed_answer"
+    );
 }
 
 #[tokio::test]
-async fn lengths_have_limits() {
+async fn event_and_body_lengths_are_limited() {
     // One event that never ends.
     let endless = format!("{STREAM}data: {}", "x".repeat(5 * 1024 * 1024));
-    let error = attempt(endless, Then::Hold).await.error();
+    let error = attempt(endless, AfterAnswer::Hold).await.error();
     assert!(error.to_string().contains("one event is longer"), "{error}");
-    // Events without end.
+    // Endless events.
     let ping = format!(
         "event: ping\ndata: {{\"type\":\"ping\",\"x\":\"{}\"}}\n\n",
         "x".repeat(1024 * 1024)
     );
-    let error = attempt(format!("{STREAM}{}", ping.repeat(33)), Then::Hold)
+    let error = attempt(format!("{STREAM}{}", ping.repeat(33)), AfterAnswer::Hold)
         .await
         .error();
     assert!(error.to_string().contains("longer than 33554432 bytes"), "{error}");

@@ -1,4 +1,4 @@
-//! A response's body, with a limit on everything: its length, the length of one event, the silence between two pieces.
+//! A response's body, with limits on its length, the length of one event and the time between two chunks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,21 +11,21 @@ use reqwest::Response;
 use thiserror::Error;
 use tokio::time::Instant;
 
-/// The longest answer that is read, streamed or not.
+/// The longest answer, streamed or not.
 const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
 
 /// The longest single event of a stream.
 const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
 
-/// How much of an error's body is read; the rest is of no interest.
+/// How much of an error's body is read. The rest is ignored.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
-/// How long an error's body is waited for.
-const ERROR_BODY_PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait for an error's body.
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Error)]
 pub(super) enum BodyError {
-    #[error("nothing came for {0:?}")]
+    #[error("no data for {0:?}")]
     Stalled(Duration),
     #[error("it is longer than {0} bytes")]
     TooLong(usize),
@@ -50,7 +50,7 @@ impl Body {
         }
     }
 
-    /// The next piece, whatever it holds: every byte proves that the server is alive, a ping as well as a comment.
+    /// The next chunk. Every byte resets the idle time-out, because pings and comments also prove that the server is alive.
     async fn next(&mut self, limit: usize) -> Result<Option<Bytes>, BodyError> {
         let piece = tokio::time::timeout(self.idle, self.response.chunk())
             .await
@@ -73,10 +73,10 @@ impl Body {
         Ok(whole)
     }
 
-    /// As much of the body as can be had soon, for an error is worth reporting with half its text too, and its status
-    /// must not be lost to a body that never ends.
+    /// As much of the body as arrives within [`ERROR_BODY_TIMEOUT`]. A truncated message is better than none, and an endless
+    /// body must not hide the status.
     pub(super) async fn beginning(mut self) -> Vec<u8> {
-        let until = Instant::now() + ERROR_BODY_PATIENCE;
+        let until = Instant::now() + ERROR_BODY_TIMEOUT;
         let mut beginning = Vec::new();
         while beginning.len() < MAX_ERROR_BYTES {
             match tokio::time::timeout_at(until, self.next(usize::MAX)).await {
@@ -88,35 +88,34 @@ impl Body {
         beginning
     }
 
-    /// The pieces as a stream. It fails when more than [`MAX_EVENT_BYTES`] went by since the reader last called
-    /// [`EventMark::passed`].
-    pub(super) fn pieces(self) -> (impl Stream<Item = Result<Bytes, BodyError>>, EventMark) {
-        let mark = EventMark::default();
-        let pieces = stream::try_unfold((self, mark.clone()), async |(mut body, mark)| {
+    /// The chunks as a stream. It fails once more than [`MAX_EVENT_BYTES`] arrived since the reader last called
+    /// [`EventBytes::reset`].
+    pub(super) fn pieces(self) -> (impl Stream<Item = Result<Bytes, BodyError>>, EventBytes) {
+        let event_bytes = EventBytes::default();
+        let pieces = stream::try_unfold((self, event_bytes.clone()), async |(mut body, event_bytes)| {
             let Some(piece) = body.next(MAX_ANSWER_BYTES).await? else {
                 return Ok(None);
             };
-            let since = mark
+            let since = event_bytes
                 .0
                 .fetch_add(piece.len(), Ordering::Relaxed)
                 .saturating_add(piece.len());
             if since > MAX_EVENT_BYTES {
                 Err(BodyError::EventTooLong)
             } else {
-                Ok(Some((piece, (body, mark))))
+                Ok(Some((piece, (body, event_bytes))))
             }
         });
-        (pieces, mark)
+        (pieces, event_bytes)
     }
 }
 
-/// How many bytes went by since the last event that was complete. The parser keeps an unfinished event in memory and
-/// has no limit of its own.
+/// Bytes received since the last complete event. The parser keeps an incomplete event in memory without a limit.
 #[derive(Clone, Default)]
-pub(super) struct EventMark(Arc<AtomicUsize>);
+pub(super) struct EventBytes(Arc<AtomicUsize>);
 
-impl EventMark {
-    pub(super) fn passed(&self) {
+impl EventBytes {
+    pub(super) fn reset(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
 }

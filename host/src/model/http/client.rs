@@ -1,4 +1,4 @@
-//! One HTTP client at one URL: what it sends, and what it makes of the answer's head.
+//! An HTTP client for one URL: sends requests and reads the head of the answer.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use crate::secret::Secret;
 
 const USER_AGENT: &str = concat!("cofferdam/", env!("CARGO_PKG_VERSION"));
 
-/// Finds dead peers under a stream that is quiet for good reasons.
+/// Detects dead peers while a stream is legitimately quiet.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Why there can be no client.
+/// Why the client can't be built.
 #[derive(Debug, Error)]
 pub enum ClientError {
     #[error("no API key is set")]
@@ -33,7 +33,7 @@ pub enum ClientError {
     BadBaseUrl(String),
     #[error("the base URL `{0}` is not on this machine, where the simulator listens")]
     NotASimulator(String),
-    #[error("the HTTP client cannot be built: {0}")]
+    #[error("the HTTP client can't be built: {0}")]
     Http(String),
 }
 
@@ -54,15 +54,15 @@ impl ClientError {
     }
 }
 
-/// What a provider decides about its client.
+/// A provider's settings for its client.
 pub(crate) struct HttpSettings<'a> {
-    /// Without the provider's own path, which `path` adds.
+    /// Without the provider's path, which `path` adds.
     pub(crate) base_url: &'a Url,
     /// The segments of the path that requests go to.
     pub(crate) path: &'static [&'static str],
-    /// Sent with every request, the key among them.
+    /// Sent with every request. Includes the key.
     pub(crate) headers: HeaderMap,
-    /// The real key, masked wherever it is echoed.
+    /// The real key, masked wherever a server echoes it.
     pub(crate) key: Option<Secret>,
     /// The response header that holds the API's id of a request.
     pub(crate) request_id_header: &'static str,
@@ -70,8 +70,8 @@ pub(crate) struct HttpSettings<'a> {
     pub(crate) idle_timeout: Duration,
 }
 
-/// A client of one URL. Connections are pooled and shared by all runs. The environment's proxies are ignored and redirects
-/// are not followed, for both would carry the key elsewhere.
+/// A client for one URL. All runs share its connection pool. It ignores the environment's proxies and follows no redirects,
+/// because both could send the key elsewhere.
 pub(crate) struct HttpClient {
     http: reqwest::Client,
     url: Url,
@@ -82,7 +82,7 @@ pub(crate) struct HttpClient {
     idle_timeout: Duration,
 }
 
-/// An answer whose head has come.
+/// An answer whose head has arrived.
 pub(crate) struct Reply {
     pub(crate) request_id: Option<String>,
     response: Response,
@@ -92,7 +92,7 @@ pub(crate) struct Reply {
 /// An answer with an error status.
 pub(crate) struct Refusal {
     pub(crate) status: u16,
-    /// The name of the status, for a body that says nothing.
+    /// The status's reason phrase, used if the body has no message.
     pub(crate) reason: &'static str,
     pub(crate) request_id: Option<String>,
     pub(crate) retry_after: Option<Duration>,
@@ -107,7 +107,7 @@ impl HttpClient {
             .tls_backend_preconfigured(tls.clone())
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            // There is one retry layer, and it is not here.
+            // Only the stack's retry layer retries.
             .retry(reqwest::retry::never())
             .connect_timeout(settings.connect_timeout)
             .tcp_keepalive(TCP_KEEPALIVE)
@@ -130,8 +130,8 @@ impl HttpClient {
         &self.endpoint
     }
 
-    /// Sends one request and waits for the head of its answer. With `streams` the head has to come within the idle
-    /// time-out: the head of a stream comes before the model thinks, that of a whole answer only after.
+    /// Sends one request and waits for the head of the answer. With `streams` the head must arrive within the idle time-out: a
+    /// streaming server sends it before the model starts, any other only when the answer is complete.
     pub(crate) async fn post(&self, body: Bytes, streams: bool) -> Result<Reply, ModelError> {
         let sending = self
             .http
@@ -150,7 +150,7 @@ impl HttpClient {
             sending.await
         }
         .map_err(|error| self.send_error(error))?;
-        // It goes into events and reports, and a gateway may send back anything in it.
+        // The id appears in events and reports, and a gateway may put anything into it.
         let request_id = headers::request_id(response.headers(), self.request_id_header).map(|mut id| {
             scrub::clean(&mut id, self.key.as_ref());
             id
@@ -162,12 +162,12 @@ impl HttpClient {
         })
     }
 
-    /// Makes an error safe to show. Every error of an attempt goes through here, last of all.
+    /// Makes an error safe to show. Every error of an attempt passes through here last.
     pub(crate) fn scrub(&self, error: ModelError) -> ModelError {
         scrub::scrub(error, self.key.as_ref())
     }
 
-    /// A failure before any answer. Only one to connect proves that nothing was sent.
+    /// A failure before any answer. Only a failure to connect proves that nothing was sent.
     fn send_error(&self, error: reqwest::Error) -> ModelError {
         let endpoint = self.endpoint.clone();
         if error.is_connect() || error.is_builder() {
@@ -193,7 +193,7 @@ impl Reply {
         headers::may_be_event_stream(self.response.headers())
     }
 
-    /// What an answer with an error status says.
+    /// Reads an answer with an error status.
     pub(crate) async fn refusal(self) -> Refusal {
         let status = self.response.status();
         let retry_after = headers::retry_after(self.response.headers(), jiff::Timestamp::now());
@@ -218,10 +218,10 @@ impl Reply {
 
     /// The body as server-sent events.
     pub(crate) fn events(self) -> impl Stream<Item = Result<Sse, ModelError>> {
-        let (pieces, mark) = Body::new(self.response, self.idle_timeout).pieces();
+        let (pieces, event_bytes) = Body::new(self.response, self.idle_timeout).pieces();
         let request_id = self.request_id;
         SseByteStream::new(pieces).map(move |event| {
-            mark.passed();
+            event_bytes.reset();
             event.map_err(|error| stream_error(error, request_id.clone()))
         })
     }

@@ -1,14 +1,14 @@
-//! What the HTTP library's errors mean for an attempt.
+//! Maps the HTTP library's errors to [`ModelError`].
 
 use url::Url;
 
 use super::super::ModelError;
 use super::body::BodyError;
 
-/// A URL for messages: its user part and its query may hold secrets.
+/// A URL for messages, without its user part and query, which may hold secrets.
 pub(crate) fn display_url(url: &Url) -> String {
     let mut url = url.clone();
-    // Both fail only for URLs that cannot have a user part.
+    // Both fail only for URLs that can't have a user part.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.set_query(None);
@@ -16,7 +16,7 @@ pub(crate) fn display_url(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-/// An error with all its causes in one line, and without the URL, whose user part may be a secret.
+/// An error with all its causes in one line, without the URL, whose user part may be a secret.
 pub(super) fn reason(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut reason = error.to_string();
@@ -42,7 +42,7 @@ pub(super) fn stream_error(error: sse_stream::Error, request_id: Option<String>)
             },
         },
         error => ModelError::Malformed {
-            reason: format!("the stream cannot be read: {error}"),
+            reason: format!("the stream can't be read: {error}"),
             request_id,
         },
     }

@@ -1,22 +1,22 @@
-//! What the headers of an answer say.
+//! Parses the response headers.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 
-/// An id is for logs and support tickets, so anything that does not look like one is no id.
+/// The longest request id. Ids appear in logs and support tickets, so anything that doesn't look like an id is dropped.
 const MAX_REQUEST_ID: usize = 128;
 
-/// The id under the header of this `name`, which each vendor calls differently.
+/// The id in the header `name`, which differs by vendor.
 pub(super) fn request_id(headers: &HeaderMap, name: &str) -> Option<String> {
     text(headers, name)
         .filter(|id| (1..=MAX_REQUEST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()))
         .map(str::to_owned)
 }
 
-/// How long the server asks us to wait: `retry-after-ms` first, then `retry-after` as seconds, which may be a float, or as
-/// an HTTP date, which counts from `now`.
+/// The delay that the server requests: `retry-after-ms`, else `retry-after` in seconds, possibly fractional, or as an HTTP
+/// date relative to `now`.
 pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let number = |name| text(headers, name)?.parse::<f64>().ok();
     if let Some(delay) = number("retry-after-ms").and_then(|ms| Duration::try_from_secs_f64(ms / 1_000.0).ok()) {
@@ -34,7 +34,7 @@ pub(super) fn should_retry(headers: &HeaderMap) -> Option<bool> {
     text(headers, "x-should-retry")?.parse().ok()
 }
 
-/// True unless the server says that its answer is something else than a stream of events.
+/// True unless the content type says that the answer isn't an event stream.
 pub(super) fn may_be_event_stream(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_none_or(|value| {
         value
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn should_retry_is_a_word_or_nothing() {
+    fn should_retry_is_true_false_or_absent() {
         assert_eq!(should_retry(&headers(&[("x-should-retry", "true")])), Some(true));
         assert_eq!(should_retry(&headers(&[("x-should-retry", "false")])), Some(false));
         assert_eq!(should_retry(&headers(&[("x-should-retry", "maybe")])), None);
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_looks_like_an_id() {
+    fn request_ids_with_other_characters_are_dropped() {
         assert_eq!(
             request_id(&headers(&[("request-id", "req_011C")]), "request-id").as_deref(),
             Some("req_011C")

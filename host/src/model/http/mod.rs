@@ -1,5 +1,5 @@
-//! What every provider that speaks HTTP shares: one client with one policy, bounded bodies, the headers of an answer, and
-//! errors that are safe to show. It knows no vendor's paths, bodies or error types.
+//! What all HTTP providers share: one client with one policy, bounded bodies, parsed response headers, and errors that are
+//! safe to show. This module knows no vendor's paths, bodies or error types.
 
 mod body;
 mod client;

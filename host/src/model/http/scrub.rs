@@ -1,12 +1,12 @@
-//! The last thing that happens to an error: texts that others wrote are made safe to show.
+//! Makes the untrusted texts in an error safe to show. Runs last on every error.
 
 use super::super::{ApiError, ModelError};
 use crate::secret::Secret;
 
-/// The longest message of the API that is passed on, in characters.
+/// The longest message passed on, in characters.
 const MAX_MESSAGE: usize = 1_000;
 
-/// Masks the key wherever a server or a library echoed it, and makes one bounded line of what came from outside.
+/// Masks the key wherever a server or a library echoed it, and reduces untrusted texts to one bounded line.
 pub(super) fn scrub(mut error: ModelError, key: Option<&Secret>) -> ModelError {
     match &mut error {
         ModelError::Api(error) | ModelError::SpendLimit(error) | ModelError::ContextOverflow(error) => {
@@ -38,7 +38,7 @@ pub(super) fn scrub(mut error: ModelError, key: Option<&Secret>) -> ModelError {
     error
 }
 
-/// One bounded line without the key.
+/// Reduces `text` to one bounded line without the key.
 pub(super) fn clean(text: &mut String, key: Option<&Secret>) {
     let masked = key.map_or_else(|| text.clone(), |key| text.replace(key.expose(), "[redacted]"));
     *text = masked

@@ -1,4 +1,4 @@
-//! Reading a price table. Every problem is reported, not only the first.
+//! Parses a price table. Reports every problem, not only the first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,13 +10,13 @@ use super::{Price, Tier};
 use crate::money::NanoUsd;
 use crate::toml_text::{TomlProblem, line_of, problem_of, read_table};
 
-/// By model id: its prices and from when they hold, newest first; `None`, always, is the oldest.
+/// Prices by model id, each with its start date, newest first. `None` means no start date, and sorts as the oldest.
 pub(super) type Table = BTreeMap<String, Vec<(Option<Date>, Price)>>;
 
-/// Prices are given per million tokens and kept per token.
+/// The table's prices are per million tokens, the parsed ones per token.
 const TOKENS: u64 = 1_000_000;
 
-/// A row as it is written. A price keeps its place in the text, where a number still has all its digits.
+/// A row as written. A price keeps its span, because only the text has all digits of a number.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Row {
@@ -35,7 +35,7 @@ struct Row {
 pub(super) fn parse(text: &str) -> Result<Table, Vec<String>> {
     let rows = rows(text).map_err(|problems| {
         let problems = problems.into_iter();
-        problems.map(|problem| said(text, problem)).collect::<Vec<_>>()
+        problems.map(|problem| describe(text, problem)).collect::<Vec<_>>()
     })?;
     let mut problems = Vec::new();
     let mut table = Table::new();
@@ -53,7 +53,7 @@ fn rows(text: &str) -> Result<BTreeMap<String, Vec<Row>>, Vec<TomlProblem>> {
     BTreeMap::deserialize(toml::Deserializer::from(table)).map_err(|cause| vec![problem_of(cause)])
 }
 
-fn said(text: &str, problem: TomlProblem) -> String {
+fn describe(text: &str, problem: TomlProblem) -> String {
     match problem.span {
         Some(span) => format!("line {}: {}", line_of(text, span.start), problem.message),
         None => problem.message,
@@ -77,7 +77,7 @@ fn dated(rows: &[Row], text: &str) -> Result<Vec<(Option<Date>, Price)>, Vec<Str
         }
     }
     if rows.is_empty() {
-        problems.push("it needs a row".to_owned());
+        problems.push("at least one row is required".to_owned());
     }
     if !problems.is_empty() {
         return Err(problems);
@@ -101,7 +101,7 @@ fn from(row: &Row) -> Result<Option<Date>, String> {
             .parse()
             .map(Some)
             .map_err(|error| format!("`from`: {error}")),
-        _ => Err("`from` is a date such as 2026-10-07, without a time".to_owned()),
+        _ => Err("`from` must be a date such as 2026-10-07, without a time".to_owned()),
     }
 }
 
@@ -123,21 +123,21 @@ fn tier(row: &Row, text: &str) -> Result<Tier, String> {
             ..Tier::default()
         });
     }
-    let given = |name: &str, price: &Option<Spanned<Value>>| {
+    let optional = |name: &str, price: &Option<Spanned<Value>>| {
         price
             .as_ref()
             .map(|price| per_token(price, text).map_err(|reason| format!("`{name}`: {reason}")))
             .transpose()
     };
-    let required = |name: &str, price| given(name, price)?.ok_or_else(|| format!("`{name}` is missing"));
+    let required = |name: &str, price| optional(name, price)?.ok_or_else(|| format!("`{name}` is missing"));
     let input = required("input", &row.input)?;
     Ok(Tier {
         above_prompt_tokens,
         input,
-        // Where nothing is said, a cached token is a token.
-        cache_write_5m: given("cache_write_5m", &row.cache_write_5m)?.unwrap_or(input),
-        cache_write_1h: given("cache_write_1h", &row.cache_write_1h)?.unwrap_or(input),
-        cache_read: given("cache_read", &row.cache_read)?.unwrap_or(input),
+        // By default, a cached token costs as much as any other.
+        cache_write_5m: optional("cache_write_5m", &row.cache_write_5m)?.unwrap_or(input),
+        cache_write_1h: optional("cache_write_1h", &row.cache_write_1h)?.unwrap_or(input),
+        cache_read: optional("cache_read", &row.cache_read)?.unwrap_or(input),
         output: required("output", &row.output)?,
     })
 }
@@ -147,7 +147,7 @@ fn per_token(price: &Spanned<Value>, text: &str) -> Result<NanoUsd, String> {
     let decimal = match price.get_ref() {
         Value::String(decimal) => decimal.as_str(),
         Value::Integer(_) | Value::Float(_) => text.get(price.span()).unwrap_or_default(),
-        _ => return Err("a price is a decimal such as 2.50".to_owned()),
+        _ => return Err("a price must be a decimal such as 2.50".to_owned()),
     };
     let per_million: NanoUsd = decimal
         .parse()

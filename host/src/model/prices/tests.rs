@@ -20,7 +20,7 @@ fn usage(input: u64, write_5m: u64, write_1h: u64, read: u64, output: u64) -> Us
     }
 }
 
-/// What a million tokens of each kind cost on a day, in dollars; of a prompt that is as short as can be.
+/// The cost in dollars of a million tokens of each kind on a day, in the tier of the shortest prompts.
 fn per_million(model: &str, on: Date) -> [String; 5] {
     let price = Prices::builtin().find(model, on).unwrap();
     [
@@ -41,7 +41,7 @@ fn per_million(model: &str, on: Date) -> [String; 5] {
 }
 
 #[test]
-fn the_builtin_table_is_the_vendors() {
+fn the_builtin_table_matches_the_vendors() {
     parse(Prices::BUILTIN).unwrap();
     for (models, prices) in [
         (
@@ -87,7 +87,7 @@ fn the_builtin_table_is_the_vendors() {
 }
 
 #[test]
-fn prices_change_on_their_day() {
+fn prices_change_on_their_start_date() {
     assert_eq!(per_million("claude-sonnet-5-5", date(2026, 10, 6))[3], "0.2");
     assert_eq!(per_million("claude-sonnet-5-5", date(2026, 10, 7))[3], "0.1");
 
@@ -120,7 +120,7 @@ fn a_long_prompt_pays_its_tier_for_everything() {
 
 #[test]
 fn the_worst_case_bounds_every_usage_within_it() {
-    // Here the short prompts are the dear ones.
+    // Here short prompts cost more.
     let falling = parse(r#""m" = [{ input = 9, output = 9 }, { above_prompt_tokens = 100, input = 1, output = 1 }]"#);
     let falling = falling.unwrap().find("m", TODAY).unwrap();
     let haiku = Prices::builtin().find("claude-haiku-5-5", TODAY).unwrap();
@@ -155,7 +155,7 @@ fn absurd_usage_saturates() {
 }
 
 #[test]
-fn only_a_date_may_be_missing_from_an_id() {
+fn only_a_date_suffix_is_optional_in_an_id() {
     let prices = Prices::builtin();
     for (model, known) in [
         ("claude-sonnet-4-5-20250929", true),
@@ -167,7 +167,7 @@ fn only_a_date_may_be_missing_from_an_id() {
     ] {
         assert_eq!(prices.find(model, TODAY).is_some(), known, "{model}");
     }
-    // An exact row stands above that of the id without a date.
+    // The exact id takes precedence over the id without a date.
     let both = parse("m-20260101 = [{ input = 1, output = 1 }]\nm = [{ input = 2, output = 2 }]").unwrap();
     assert_eq!(
         both.find("m-20260101", TODAY)
@@ -198,7 +198,7 @@ fn numbers_and_strings_are_equally_exact() {
     let prices = parse("m = [{ input = 0.125, cache_read = 1_000, output = \"2.50\" }]").unwrap();
     let price = prices.find("m", TODAY).unwrap();
     assert_eq!(price.cost(&usage(1, 0, 0, 1, 1)).as_nanos(), 125 + 1_000_000 + 2_500);
-    // What is not said about caches is the plain price.
+    // Cache prices default to the plain price.
     assert_eq!(price.cost(&usage(0, 1, 1, 0, 0)).as_nanos(), 250);
 }
 
@@ -220,7 +220,7 @@ fn every_problem_is_reported() {
     )
     .unwrap_err();
     let expected = [
-        "`a`: it needs a row",
+        "`a`: at least one row is required",
         "`b`: `output` is missing",
         "`c`: `input`: `0.0001` has more than three decimals",
         "`d`: `input`: `-1` is not a decimal amount such as 1.50",
@@ -228,17 +228,17 @@ fn every_problem_is_reported() {
         "`f`: a row is free or has prices, not both",
         "`g`: short prompts need a row without `above_prompt_tokens`",
         "`h`: two rows apply to the same days and prompts",
-        "`i`: `from` is a date such as 2026-10-07, without a time",
-        "`j`: `input`: a price is a decimal such as 2.50",
+        "`i`: `from` must be a date such as 2026-10-07, without a time",
+        "`j`: `input`: a price must be a decimal such as 2.50",
     ];
     assert_eq!(problems, expected);
-    // A slip of the pen must not make a model cheaper.
+    // A typo must not make a model cheaper.
     assert!(parse("m = [{ input = 1, output = 1, cached_read = 1 }]").is_err());
     assert!(parse("m = [{ input = 1, output = 1 }]\nm = [{ input = 2, output = 2 }]").is_err());
 }
 
 #[test]
-fn files_are_loaded_or_say_what_is_wrong() {
+fn files_load_or_report_their_problems() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("prices.toml");
     assert!(matches!(Prices::load(&path), Err(PriceError::Unreadable { .. })));

@@ -1,7 +1,7 @@
-//! The layers around an attempt, and the one place where their order is seen.
+//! The layers around an attempt, composed here in order.
 
 #[cfg(test)]
-mod bench;
+mod harness;
 mod retrying;
 mod spending;
 #[cfg(test)]
@@ -24,14 +24,14 @@ use crate::events::Transition;
 use crate::ledger::{BudgetSettings, Ledger};
 use crate::resilience::{Breaker, RetryBudget, RetrySettings};
 
-/// A provider with everything around it that makes it dependable.
+/// A provider with the layers that make it reliable.
 #[derive(Clone, Debug)]
 pub struct ModelStack {
     pub provider: Arc<dyn Provider>,
     pub retry: RetrySettings,
-    /// Shared by all who call the same endpoint.
+    /// Shared by all callers of the same endpoint.
     pub retry_budget: Arc<RetryBudget>,
-    /// Of the base URL, model and API key.
+    /// Shared by all callers with the same base URL, model and API key.
     pub breaker: Arc<Breaker>,
     pub ledger: Ledger,
     pub budget: BudgetSettings,
@@ -40,36 +40,36 @@ pub struct ModelStack {
 }
 
 impl ModelStack {
-    /// One call of the loop: as many attempts as it takes and is allowed, one answer. Read the layers from the outside in.
+    /// One call of the loop: one answer from as many attempts as needed and allowed. Read the layers from the outside in.
     async fn call(&self, request: &ModelRequest<'_>, cx: &ModelContext<'_>) -> Result<ModelResponse, ModelError> {
-        // Event span: outermost, for the time that the loop waited includes every attempt and every delay.
+        // Event span: outermost, because the loop's waiting time includes every attempt and delay.
         let started = Instant::now();
-        // Deadline and retry: a deadline inside the retries would start anew with each of them. It has no code of its own
-        // here, for it is kept where time goes by: in the delay before a retry, in the wait for leave and around the attempt.
+        // Deadline and retry: a deadline inside the retries would restart with each of them. It is enforced wherever time
+        // passes: in the delay before a retry, while waiting for breaker or budget, and around the attempt.
         let body = self.provider.serialize(request)?;
         let estimated = EstimatedRequest::new(PreparedRequest { request, body });
         let mut retrying = Retrying::new(&self.retry, &self.retry_budget, cx);
         let (response, text_shown) = loop {
-            retrying.check_still_wanted()?;
+            retrying.check_not_over()?;
             let progress = Progress::new(|text| cx.emitter.emit(EventKind::TextDelta { text: text.to_owned() }));
             let number = retrying.next_attempt();
             let result = self
-                // Breaker: inside the retries, so that each attempt asks anew and each failure counts; outside the money,
-                // so that a call which is not made reserves nothing.
+                // Breaker: inside the retries, so that it admits and counts each attempt; outside the budget, so that a
+                // refused attempt reserves nothing.
                 .through_breaker(
                     cx,
-                    // Budget: one reservation per attempt, since each may be billed; outside the time-out, so that an
+                    // Budget: one reservation per attempt, because each may be billed; outside the time-out, so that an
                     // attempt that is cut short is still settled.
                     self.within_budget(
                         &estimated,
                         cx,
                         &progress,
-                        // The attempt's own event: only for attempts that were made.
+                        // The attempt's event: only for attempts that were made.
                         self.reported(
                             cx,
                             number,
                             &progress,
-                            // Attempt time-out, deadline and cancellation: around nothing but the network.
+                            // Attempt time-out, deadline and cancellation: only around the network.
                             self.bounded(cx, &progress, self.provider.attempt(&estimated.request, &progress)),
                         ),
                     ),
@@ -82,7 +82,7 @@ impl ModelStack {
         };
         let text = response.text();
         if !text_shown && !text.is_empty() {
-            // An answer that was not streamed is one delta, so that listeners need not know the difference.
+            // An answer that wasn't streamed becomes one delta, so that observers need no special case.
             cx.emitter.emit(EventKind::TextDelta { text: text.clone() });
         }
         cx.emitter.emit(EventKind::ModelResponse {
@@ -96,7 +96,7 @@ impl ModelStack {
         Ok(response)
     }
 
-    /// Asks the breaker for leave and tells it how the attempt went.
+    /// Acquires a permit from the breaker and reports how the attempt ended.
     async fn through_breaker(
         &self,
         cx: &ModelContext<'_>,
@@ -145,7 +145,7 @@ impl ModelStack {
         result
     }
 
-    /// Ends the attempt with whatever comes first: its own end, its time-out, the run's deadline, a cancellation.
+    /// Ends the attempt at the earliest of completion, time-out, the run's deadline and cancellation.
     async fn bounded(
         &self,
         cx: &ModelContext<'_>,
@@ -158,7 +158,7 @@ impl ModelStack {
             attempt.await
         };
         tokio::select! {
-            // In this order, so that an attempt which is not wanted any more is never begun.
+            // In this order, so that a cancelled or overdue attempt never starts.
             biased;
             () = cx.cancel.cancelled() => Err(ModelError::Cancelled),
             () = tokio::time::sleep_until(cx.deadline) => Err(ModelError::DeadlineExceeded { last: None }),

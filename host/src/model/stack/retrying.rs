@@ -1,4 +1,4 @@
-//! The retry layer: the only one there is.
+//! The retry layer, the only one in the host.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use super::millis;
 use crate::events::EventKind;
 use crate::resilience::{RetryBudget, RetrySettings};
 
-/// The least pause before it is asked again whether a probe has succeeded.
-const PROBE_PAUSE: Duration = Duration::from_millis(100);
+/// The shortest wait before asking the breaker again while another call probes the endpoint.
+const MIN_PROBE_WAIT: Duration = Duration::from_millis(100);
 
-/// How long money is waited for that others have reserved, and how often it is asked for meanwhile: other processes reserve
-/// as well, and tell nobody when they settle.
-const MOST_WAITED_FOR_MONEY: Duration = Duration::from_secs(30);
-const MONEY_PAUSE: Duration = Duration::from_millis(250);
+/// How long to wait for money that others have reserved, and how often to poll. Polling is needed because other processes
+/// reserve too and don't notify when they settle.
+const MAX_BUDGET_WAIT: Duration = Duration::from_secs(30);
+const BUDGET_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Why no attempt was made, though there may be one later.
+/// Why no attempt was made, although one may succeed later.
 #[derive(Clone, Copy, Debug)]
 enum Obstacle {
-    /// The breaker is open for so long.
+    /// The breaker stays open for this long.
     Open(Duration),
-    /// The breaker waits for how a probe goes.
+    /// The breaker waits for the result of a probe.
     Probe,
     /// Others have reserved the money.
     Reserved,
@@ -53,10 +53,10 @@ pub(super) struct Retrying<'a> {
     budget: &'a RetryBudget,
     cx: &'a ModelContext<'a>,
     attempts: u32,
-    /// How often the breaker was open.
+    /// How often the open breaker refused this call.
     refusals: u32,
     /// When waiting for money ends.
-    money_until: Option<Instant>,
+    budget_wait_ends: Option<Instant>,
     /// Obstacles already reported with `ModelWaiting`.
     announced: Vec<&'static str>,
     /// Why the last attempt failed.
@@ -72,7 +72,7 @@ impl<'a> Retrying<'a> {
             cx,
             attempts: 0,
             refusals: 0,
-            money_until: None,
+            budget_wait_ends: None,
             announced: Vec::new(),
             last: None,
         }
@@ -84,8 +84,8 @@ impl<'a> Retrying<'a> {
         self.attempts
     }
 
-    /// Stops a run that is over before it asks anyone for leave or money.
-    pub(super) fn check_still_wanted(&mut self) -> Result<(), ModelError> {
+    /// Fails if the run is cancelled or past its deadline, before it asks the breaker or the ledger.
+    pub(super) fn check_not_over(&mut self) -> Result<(), ModelError> {
         if self.cx.cancel.is_cancelled() {
             return Err(ModelError::Cancelled);
         }
@@ -95,12 +95,12 @@ impl<'a> Retrying<'a> {
         Ok(())
     }
 
-    /// Decides about a failure: waits until the next attempt is due, or returns the error that the call ends with.
+    /// Handles a failure: waits until the next attempt is due, or returns the error that ends the call.
     pub(super) async fn wait_after(&mut self, error: ModelError, text_shown: bool) -> Result<(), ModelError> {
         let verdict = classify(&error);
         let error = self.with_history(error);
         if let Some(obstacle) = Obstacle::of(&error) {
-            return self.wait_for_leave(obstacle, error).await;
+            return self.wait_for_obstacle(obstacle, error).await;
         }
         if verdict == Verdict::Fatal {
             return Err(error);
@@ -121,7 +121,7 @@ impl<'a> Retrying<'a> {
             });
         }
         let delay = match verdict {
-            Verdict::RetryAfter(delay) => delay + self.scatter(delay),
+            Verdict::RetryAfter(delay) => delay + self.jitter_for(delay),
             _ => self.settings.delay(self.attempts, fastrand::f64()),
         };
         if self.is_too_late_after(delay) {
@@ -129,7 +129,7 @@ impl<'a> Retrying<'a> {
                 last: Some(Box::new(error)),
             });
         }
-        // Asked last, so that the budget all callers share pays only for retries that are made.
+        // Checked last, so that the shared retry budget pays only for retries that are made.
         if !self.budget.try_retry() {
             return Err(ModelError::GaveUp {
                 why: GaveUp::RetryBudget,
@@ -146,9 +146,9 @@ impl<'a> Retrying<'a> {
         self.sleep(delay).await
     }
 
-    /// Where no attempt was made, for the breaker or the budget let none through: that counts as none, and takes nothing from
-    /// the budget for retries. Both are asked anew after the wait.
-    async fn wait_for_leave(&mut self, obstacle: Obstacle, error: ModelError) -> Result<(), ModelError> {
+    /// Waits after the breaker or the ledger refused an attempt. The refused attempt doesn't count and costs nothing of the
+    /// retry budget. The caller asks breaker and ledger again after the wait.
+    async fn wait_for_obstacle(&mut self, obstacle: Obstacle, error: ModelError) -> Result<(), ModelError> {
         self.attempts -= 1;
         let now = Instant::now();
         let delay = match obstacle {
@@ -161,12 +161,12 @@ impl<'a> Retrying<'a> {
                 }
                 delay
             }
-            // Somebody else's attempt tries the endpoint out, and lets everybody know how it went.
-            Obstacle::Probe => self.settings.delay(1, fastrand::f64()).max(PROBE_PAUSE),
-            // Others reserve several times what they will have cost, and it is there again in seconds.
+            // Another call's attempt probes the endpoint, and the breaker shares its result.
+            Obstacle::Probe => self.settings.delay(1, fastrand::f64()).max(MIN_PROBE_WAIT),
+            // Others reserve several times their actual cost, and free the rest within seconds.
             Obstacle::Reserved => {
-                let give_up = *self.money_until.get_or_insert(now + MOST_WAITED_FOR_MONEY);
-                let delay = MONEY_PAUSE.mul_f64(0.5 + fastrand::f64());
+                let give_up = *self.budget_wait_ends.get_or_insert(now + MAX_BUDGET_WAIT);
+                let delay = BUDGET_POLL_INTERVAL.mul_f64(0.5 + fastrand::f64());
                 if now + delay > give_up {
                     return Err(error);
                 }
@@ -190,8 +190,8 @@ impl<'a> Retrying<'a> {
         delay >= self.cx.deadline.saturating_duration_since(Instant::now())
     }
 
-    /// What is added to a delay that the server asked for: it asks many for the same, and all would come back at once.
-    fn scatter(&self, delay: Duration) -> Duration {
+    /// Jitter for a delay that the server requested. Many clients get the same delay and would otherwise return all at once.
+    fn jitter_for(&self, delay: Duration) -> Duration {
         match self.settings.jitter {
             true => (delay / 10).max(Duration::from_millis(100)).mul_f64(fastrand::f64()),
             false => Duration::ZERO,
@@ -206,7 +206,7 @@ impl<'a> Retrying<'a> {
         }
     }
 
-    /// An attempt that was not made, or had no time left, says less than the failure before it.
+    /// Attaches the previous failure to an error that only says that no attempt was made or no time was left.
     fn with_history(&mut self, mut error: ModelError) -> ModelError {
         if let ModelError::BreakerOpen { last, .. } | ModelError::DeadlineExceeded { last } = &mut error
             && last.is_none()

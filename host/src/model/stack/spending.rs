@@ -1,4 +1,4 @@
-//! The money layer: what an attempt reserves, and what becomes of the reservation.
+//! The budget layer: reserves the worst case of an attempt and settles it afterwards.
 
 use std::future::Future;
 
@@ -28,13 +28,13 @@ impl<'a> EstimatedRequest<'a> {
         }
     }
 
-    /// The most that an attempt can cost.
+    /// The maximum cost of an attempt.
     fn worst_case(&self, price: &Price) -> NanoUsd {
         price.worst_case(self.prompt_tokens, u64::from(self.request.request.max_tokens))
     }
 }
 
-/// What a reservation turns into.
+/// How a reservation is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Charge {
     /// It cost nothing.
@@ -43,15 +43,15 @@ enum Charge {
         amount: NanoUsd,
         usage: Usage,
     },
-    /// The cost is unknown: what was measured so far or the reservation, whichever is larger.
+    /// The cost is unknown. Charges the reservation or the usage measured so far, whichever is larger.
     Unknown {
         measured: NanoUsd,
     },
 }
 
 impl ModelStack {
-    /// Reserves the worst case before the attempt and settles after it, however it ended. Where this future is dropped
-    /// half-way the attempt may have been billed, so the reservation, dropped with it, is charged in full.
+    /// Reserves the worst case before the attempt and settles after it, however it ended. If this future is dropped midway, the
+    /// attempt may have been billed, so the reservation is dropped with it and charged in full.
     pub(super) async fn within_budget(
         &self,
         request: &EstimatedRequest<'_>,
@@ -59,8 +59,7 @@ impl ModelStack {
         progress: &Progress<'_>,
         attempt: impl Future<Output = Result<ModelResponse, ModelError>>,
     ) -> Result<ModelResponse, ModelError> {
-        // Neither this nor the settlement is raced against a cancellation: both are short, and both must be known to have
-        // happened.
+        // Neither reserving nor settling is raced against cancellation: both are short and must complete.
         let account = self.reserve(request, cx).await?;
         let result = attempt.await;
         if let Some((reservation, price)) = account {
@@ -69,7 +68,7 @@ impl ModelStack {
         result
     }
 
-    /// `None` where the model has no price and no limit is in force.
+    /// `None` if the model has no price and no limit is in force.
     async fn reserve(
         &self,
         request: &EstimatedRequest<'_>,
@@ -112,9 +111,9 @@ impl ModelStack {
     }
 }
 
-/// Pure, so that every ending of an attempt can be seen in one table.
+/// Pure, so that one table can test every way an attempt ends.
 fn charge(price: &Price, measured: Measured, result: &Result<ModelResponse, ModelError>) -> Charge {
-    // A refusal with a status costs nothing, and neither does a request that never left.
+    // An error status costs nothing, and neither does a request that was never sent.
     let is_free = match result {
         Err(ModelError::Api(error) | ModelError::SpendLimit(error) | ModelError::ContextOverflow(error)) => {
             error.status.is_some()
@@ -132,7 +131,7 @@ fn charge(price: &Price, measured: Measured, result: &Result<ModelResponse, Mode
     };
     match (measured, result) {
         (Measured::Complete(usage), _) => exact(usage),
-        // A provider that reports nothing on the way has its last word in the answer.
+        // A provider that reports no usage to `progress` has it in the answer.
         (Measured::Nothing | Measured::NotBegun, Ok(response)) if response.usage.prompt_tokens() > 0 => {
             exact(response.usage)
         }
@@ -161,7 +160,7 @@ async fn settle(cx: &ModelContext<'_>, reservation: Reservation, charge: Charge)
             reservation.settle_unknown(measured).await,
         ),
     };
-    // The money is spent whether or not the ledger could write it down yet, which it will try again.
+    // The money is spent even if the ledger couldn't record it yet. The ledger retries the write.
     cx.emitter.emit(EventKind::BudgetSettled {
         reservation: id.clone(),
         amount_usd,
@@ -190,9 +189,9 @@ fn announce(
     });
 }
 
-/// The answer is there and paid for, so it is used; a ledger that still cannot write refuses the next reservation.
+/// Only warns, because the answer is paid for and usable. A ledger that still can't write refuses the next reservation.
 fn warn(reservation: &str, error: &LedgerError) {
-    tracing::warn!(%error, reservation, "a reservation could not be closed yet");
+    tracing::warn!(%error, reservation, "a reservation couldn't be settled yet");
 }
 
 #[cfg(test)]
@@ -201,12 +200,12 @@ mod tests {
     use std::time::Duration;
 
     use super::super::super::StopReason;
-    use super::super::bench::{COST, MODEL, USAGE, api, cut};
+    use super::super::harness::{COST, MODEL, USAGE, api, cut};
     use super::*;
     use crate::events::Usage;
 
     #[test]
-    fn every_ending_of_an_attempt_has_its_charge() {
+    fn every_outcome_of_an_attempt_has_its_charge() {
         let price = Prices::builtin().find(MODEL, jiff::civil::date(2026, 11, 24)).unwrap();
         let answer = || {
             Ok(ModelResponse {

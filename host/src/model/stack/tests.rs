@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-//! The whole stack over a scripted provider, on paused time: a test takes as long as the model it tells of would.
+//! The whole stack on a scripted provider with paused time, so that durations are exact.
 
 use super::super::{ApiError, GaveUp};
-use super::bench::{Bench, COST, Step, USAGE, api, cut, reserved};
+use super::harness::{COST, Harness, Step, USAGE, api, cut, reserved};
 use super::*;
 use crate::events::BreakerState;
 use crate::events::Usage;
@@ -11,13 +11,13 @@ use crate::money::NanoUsd;
 use crate::resilience::BreakerSettings;
 
 #[tokio::test(start_paused = true)]
-async fn one_good_attempt_tells_its_story_in_order() {
-    let bench = Bench::new([Step::ok().after(2).showing("hello")]);
-    let (result, took) = bench.call().await;
+async fn a_successful_attempt_emits_its_events_in_order() {
+    let harness = Harness::new([Step::ok().after(2).showing("hello")]);
+    let (result, took) = harness.call().await;
     assert_eq!(result.unwrap().text(), "hello");
     assert_eq!(took, Duration::from_secs(2));
     assert_eq!(
-        bench.heard_names().await,
+        harness.event_names().await,
         [
             "budget_reserved",
             "text_delta",
@@ -26,8 +26,8 @@ async fn one_good_attempt_tells_its_story_in_order() {
             "model_response"
         ]
     );
-    assert_eq!(bench.settlements().await, [(COST, false)]);
-    let metrics = bench.metrics();
+    assert_eq!(harness.settlements().await, [(COST, false)]);
+    let metrics = harness.metrics();
     assert_eq!(
         (metrics.model_attempts, metrics.model_errors, metrics.retries),
         (1, 0, 0)
@@ -38,10 +38,10 @@ async fn one_good_attempt_tells_its_story_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_was_not_streamed_is_one_delta() {
-    let bench = Bench::new([Step::ok()]);
-    bench.call().await.0.unwrap();
-    let deltas = bench
-        .heard()
+    let harness = Harness::new([Step::ok()]);
+    harness.call().await.0.unwrap();
+    let deltas = harness
+        .events()
         .await
         .into_iter()
         .filter(|event| matches!(event, EventKind::TextDelta { text } if text == "hello"));
@@ -50,21 +50,21 @@ async fn an_answer_that_was_not_streamed_is_one_delta() {
 
 #[tokio::test(start_paused = true)]
 async fn retries_back_off_and_cost_nothing() {
-    let bench = Bench::new([Step::status(529), Step::status(500), Step::ok()]);
-    let (result, took) = bench.call().await;
+    let harness = Harness::new([Step::status(529), Step::status(500), Step::ok()]);
+    let (result, took) = harness.call().await;
     result.unwrap();
     assert_eq!(took, Duration::from_secs(1 + 2));
-    assert_eq!(bench.serialized(), 1, "all attempts share one body");
-    assert_eq!(bench.settlements().await, [(COST, false)]);
-    let session = bench.session().await;
+    assert_eq!(harness.serialized(), 1, "all attempts share one body");
+    assert_eq!(harness.settlements().await, [(COST, false)]);
+    let session = harness.session().await;
     assert_eq!((session.spent_usd, session.reserved_usd), (COST, NanoUsd::ZERO));
-    let metrics = bench.metrics();
+    let metrics = harness.metrics();
     assert_eq!(
         (metrics.model_attempts, metrics.model_errors, metrics.retries),
         (3, 2, 2)
     );
-    let retries: Vec<_> = bench
-        .heard()
+    let retries: Vec<_> = harness
+        .events()
         .await
         .into_iter()
         .filter_map(|event| match event {
@@ -87,28 +87,28 @@ async fn retries_back_off_and_cost_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_servers_wish_is_honoured_up_to_a_minute() {
-    for (wish, took) in [(7, 7), (60, 60), (61, 1)] {
+async fn retry_after_is_honoured_up_to_a_minute() {
+    for (retry_after, took) in [(7, 7), (60, 60), (61, 1)] {
         let limited = ApiError {
-            retry_after: Some(Duration::from_secs(wish)),
+            retry_after: Some(Duration::from_secs(retry_after)),
             ..api(429)
         };
-        let bench = Bench::new([Step::fails(limited), Step::ok()]);
-        assert_eq!(bench.call().await.1, Duration::from_secs(took), "{wish}");
+        let harness = Harness::new([Step::fails(limited), Step::ok()]);
+        assert_eq!(harness.call().await.1, Duration::from_secs(took), "{retry_after}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_of_the_attempts_is_the_error() {
-    let bench = Bench::new([Step::status(529), Step::status(529), Step::status(503)]);
-    let error = bench.fails().await;
+async fn the_last_attempts_error_is_returned() {
+    let harness = Harness::new([Step::status(529), Step::status(529), Step::status(503)]);
+    let error = harness.fails().await;
     assert_eq!(error.to_string(), "gave up after 3 attempts: HTTP 503");
     assert_eq!((error.kind(), error.request_id()), ("server_error", Some("req_503")));
-    assert_eq!(bench.session().await.spent_usd, NanoUsd::ZERO);
+    assert_eq!(harness.session().await.spent_usd, NanoUsd::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fatal_error_is_not_tried_again() {
+async fn a_fatal_error_is_not_retried() {
     let spend_cap = ApiError {
         error_code: Some("enforced_spend_limit_reached".to_owned()),
         retry_after: Some(Duration::from_secs(1)),
@@ -123,28 +123,28 @@ async fn a_fatal_error_is_not_tried_again() {
         (Step::fails(spend_cap), "spend_limit"),
         (Step::fails(too_long), "context_overflow"),
     ] {
-        let bench = Bench::new([step, Step::ok()]);
-        let error = bench.fails().await;
-        assert_eq!((error.kind(), bench.steps_left()), (kind, 1));
-        assert_eq!(bench.stack.breaker.stats().failure_count, 0, "{kind}");
-        assert_eq!(bench.session().await.spent_usd, NanoUsd::ZERO);
+        let harness = Harness::new([step, Step::ok()]);
+        let error = harness.fails().await;
+        assert_eq!((error.kind(), harness.steps_left()), (kind, 1));
+        assert_eq!(harness.stack.breaker.stats().failure_count, 0, "{kind}");
+        assert_eq!(harness.session().await.spent_usd, NanoUsd::ZERO);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delay_past_the_deadline_is_not_begun() {
+async fn a_delay_past_the_deadline_fails_at_once() {
     let limited = ApiError {
         retry_after: Some(Duration::from_secs(30)),
         ..api(429)
     };
-    let mut bench = Bench::new([Step::fails(limited), Step::ok()]);
-    bench.deadline = Duration::from_secs(30);
-    let (result, took) = bench.call().await;
+    let mut harness = Harness::new([Step::fails(limited), Step::ok()]);
+    harness.deadline = Duration::from_secs(30);
+    let (result, took) = harness.call().await;
     let error = result.expect_err("no time left");
     assert_eq!(took, Duration::ZERO);
     assert_eq!(
         error.to_string(),
-        "the run's deadline leaves no time for another attempt; before that, HTTP 429 (it asks for a pause of 30 s)"
+        "the run's deadline leaves no time for another attempt; before that, HTTP 429 (retry after 30 s)"
     );
     assert_eq!(
         (error.kind(), error.request_id()),
@@ -153,29 +153,29 @@ async fn a_delay_past_the_deadline_is_not_begun() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_deadline_ends_an_attempt_and_says_nothing_of_the_endpoint() {
-    let mut bench = Bench::new([Step::status(500), Step::ok().after(100)]);
-    bench.deadline = Duration::from_secs(10);
-    let (result, took) = bench.call().await;
+async fn the_deadline_ends_an_attempt_without_counting_against_the_endpoint() {
+    let mut harness = Harness::new([Step::status(500), Step::ok().after(100)]);
+    harness.deadline = Duration::from_secs(10);
+    let (result, took) = harness.call().await;
     let error = result.expect_err("no time left");
     assert_eq!(took, Duration::from_secs(10));
     assert_eq!(
         error.to_string(),
         "the run's deadline leaves no time for another attempt; before that, HTTP 500"
     );
-    assert_eq!(bench.stack.breaker.stats().failure_count, 1, "the 500 alone");
-    assert_eq!(bench.settlements().await, [(reserved(), true)]);
+    assert_eq!(harness.stack.breaker.stats().failure_count, 1, "the 500 alone");
+    assert_eq!(harness.settlements().await, [(reserved(), true)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_takes_too_long_is_charged_and_tried_again() {
-    let mut bench = Bench::new([Step::ok().after(1_000), Step::ok()]);
-    bench.stack.attempt_timeout = Duration::from_secs(20);
-    let (result, took) = bench.call().await;
+async fn an_attempt_that_times_out_is_charged_and_retried() {
+    let mut harness = Harness::new([Step::ok().after(1_000), Step::ok()]);
+    harness.stack.attempt_timeout = Duration::from_secs(20);
+    let (result, took) = harness.call().await;
     result.unwrap();
     assert_eq!(took, Duration::from_secs(20 + 1));
-    assert_eq!(bench.settlements().await, [(reserved(), true), (COST, false)]);
-    assert_eq!(bench.session().await.spent_usd, reserved().saturating_add(COST));
+    assert_eq!(harness.settlements().await, [(reserved(), true), (COST, false)]);
+    assert_eq!(harness.session().await.spent_usd, reserved().saturating_add(COST));
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,24 +185,24 @@ async fn a_cut_answer_costs_the_larger_of_measured_and_reserved() {
         ..Usage::default()
     };
     for (measured, amount) in [(USAGE, reserved()), (huge, NanoUsd::from_nanos(2_000_000_000))] {
-        let bench = Bench::new([
+        let harness = Harness::new([
             Step {
                 measured: Some(measured),
                 ..Step::fails(cut())
             },
             Step::ok(),
         ]);
-        // Spent money is booked even above the limit; the next attempt is refused then.
-        let _ = bench.call().await;
-        assert_eq!(bench.settlements().await[0], (amount, true));
+        // Spent money is recorded even above the limit. The next attempt is then refused.
+        let _ = harness.call().await;
+        assert_eq!(harness.settlements().await[0], (amount, true));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn text_that_a_person_read_is_never_written_twice() {
+async fn an_attempt_that_showed_text_to_a_person_is_not_retried() {
     let script = || [Step::fails(cut()).showing("hel"), Step::ok()];
-    let bench = Bench::new(script());
-    let error = bench.fails().await;
+    let harness = Harness::new(script());
+    let error = harness.fails().await;
     assert!(
         matches!(
             &error,
@@ -213,36 +213,36 @@ async fn text_that_a_person_read_is_never_written_twice() {
         ),
         "{error:?}"
     );
-    assert_eq!((error.kind(), bench.steps_left()), ("stream_cut", 1));
+    assert_eq!((error.kind(), harness.steps_left()), ("stream_cut", 1));
 
-    let mut machine = Bench::new(script());
+    let mut machine = Harness::new(script());
     machine.streams_to_user = false;
     assert_eq!(machine.call().await.0.unwrap().text(), "hello");
 
-    // Nothing was shown by the attempt that failed.
-    let silent = Bench::new([Step::fails(cut()), Step::ok()]);
+    // The failed attempt showed nothing.
+    let silent = Harness::new([Step::fails(cut()), Step::ok()]);
     assert_eq!(silent.call().await.0.unwrap().text(), "hello");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_breaker_opens_stays_open_and_closes_again() {
-    let mut bench = Bench::new((0..5).map(|_| Step::status(500)).chain([Step::ok(), Step::ok()]));
-    bench.stack.retry.max_attempts = 1;
+    let mut harness = Harness::new((0..5).map(|_| Step::status(500)).chain([Step::ok(), Step::ok()]));
+    harness.stack.retry.max_attempts = 1;
     for _ in 0..5 {
-        assert_eq!(bench.fails().await.kind(), "server_error");
+        assert_eq!(harness.fails().await.kind(), "server_error");
     }
-    let error = bench.fails().await;
+    let error = harness.fails().await;
     assert_eq!(
         error.to_string(),
         "the breaker `model:claude-sonnet-5-5` is open, next try in 60.0 s"
     );
-    assert_eq!((error.kind(), bench.steps_left()), ("breaker_open", 2));
+    assert_eq!((error.kind(), harness.steps_left()), ("breaker_open", 2));
     tokio::time::advance(Duration::from_secs(60)).await;
     for _ in 0..2 {
-        bench.call().await.0.unwrap();
+        harness.call().await.0.unwrap();
     }
-    let states: Vec<_> = bench
-        .heard()
+    let states: Vec<_> = harness
+        .events()
         .await
         .into_iter()
         .filter_map(|event| match event {
@@ -258,24 +258,20 @@ async fn the_breaker_opens_stays_open_and_closes_again() {
             (BreakerState::Closed, None)
         ]
     );
-    assert_eq!(
-        bench.metrics().model_attempts,
-        7,
-        "a call that was refused was no attempt"
-    );
+    assert_eq!(harness.metrics().model_attempts, 7, "a refused call is not an attempt");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_open_breaker_is_waited_for_only_if_the_delay_covers_it() {
     let opened = |open_for| {
-        let mut bench = Bench::new([Step::status(500), Step::ok()]);
+        let mut harness = Harness::new([Step::status(500), Step::ok()]);
         let settings = BreakerSettings {
             failure_threshold: 1,
             open_for,
             ..BreakerSettings::default()
         };
-        bench.stack.breaker = Arc::new(Breaker::new("model:m", settings));
-        bench
+        harness.stack.breaker = Arc::new(Breaker::new("model:m", settings));
+        harness
     };
     // The first delay, one second, meets the breaker half-open.
     let (result, took) = opened(Duration::from_secs(1)).call().await;
@@ -285,7 +281,7 @@ async fn an_open_breaker_is_waited_for_only_if_the_delay_covers_it() {
     let (result, took) = opened(Duration::from_secs(3)).call().await;
     result.unwrap();
     assert_eq!(took, Duration::from_secs(3));
-    // And here none does.
+    // No delay covers it here.
     let (result, took) = opened(Duration::from_secs(60)).call().await;
     let error = result.expect_err("refused");
     assert_eq!(took, Duration::from_secs(1));
@@ -296,39 +292,39 @@ async fn an_open_breaker_is_waited_for_only_if_the_delay_covers_it() {
     assert_eq!(error.request_id(), Some("req_500"));
 }
 
-/// Uses up the first step, which fails, and waits until the breaker lets a probe through.
-async fn half_open(bench: &mut Bench) {
-    bench.stack.retry.max_attempts = 1;
+/// Runs the first step, which fails and opens the breaker, then waits until the breaker allows a probe.
+async fn half_open(harness: &mut Harness) {
+    harness.stack.retry.max_attempts = 1;
     let settings = BreakerSettings {
         failure_threshold: 1,
         open_for: Duration::from_secs(1),
         ..BreakerSettings::default()
     };
-    bench.stack.breaker = Arc::new(Breaker::new("model:m", settings));
-    bench.fails().await;
+    harness.stack.breaker = Arc::new(Breaker::new("model:m", settings));
+    harness.fails().await;
     tokio::time::advance(Duration::from_secs(1)).await;
 }
 
-/// Another session takes so much of the day's budget.
-async fn another_reserves(bench: &Bench, amount: NanoUsd) -> Reservation {
+/// Reserves `amount` of the day's budget for another session.
+async fn another_reserves(harness: &Harness, amount: NanoUsd) -> Reservation {
     let request = ReserveRequest {
         tenant: "default".to_owned(),
         session_id: "another".to_owned(),
         model: "m".to_owned(),
         amount,
-        limits: bench.stack.budget.clone(),
+        limits: harness.stack.budget.clone(),
         now: jiff::Timestamp::now(),
     };
-    bench.stack.ledger.reserve(request).await.unwrap()
+    harness.stack.ledger.reserve(request).await.unwrap()
 }
 
-/// One call tries the endpoint out for longer than all retries would take, and the others are served after it.
+/// One call probes the endpoint for longer than all retries would take. The others wait and are served after it.
 #[tokio::test(start_paused = true)]
-async fn who_comes_while_the_endpoint_is_tried_out_waits_and_pays_for_no_retry() {
+async fn calls_during_a_probe_wait_without_spending_retries() {
     let probe = Step::ok().after(20);
-    let mut bench = Bench::new([Step::status(500), probe, Step::ok(), Step::ok()]);
-    half_open(&mut bench).await;
-    let ((first, _), (second, took), (third, _)) = tokio::join!(bench.call(), bench.call(), bench.call());
+    let mut harness = Harness::new([Step::status(500), probe, Step::ok(), Step::ok()]);
+    half_open(&mut harness).await;
+    let ((first, _), (second, took), (third, _)) = tokio::join!(harness.call(), harness.call(), harness.call());
     for result in [first, second, third] {
         result.unwrap();
     }
@@ -336,28 +332,28 @@ async fn who_comes_while_the_endpoint_is_tried_out_waits_and_pays_for_no_retry()
         took >= Duration::from_secs(20) && took < Duration::from_secs(25),
         "{took:?}"
     );
-    let metrics = bench.metrics();
+    let metrics = harness.metrics();
     assert_eq!((metrics.model_attempts, metrics.retries), (4, 0));
-    let told = bench
-        .heard_names()
+    let waiting = harness
+        .event_names()
         .await
         .into_iter()
         .filter(|name| *name == "model_waiting");
-    assert_eq!(told.count(), 2, "once by each who waited");
+    assert_eq!(waiting.count(), 2, "one event per waiting call");
 }
 
-/// Whoever waits for money is no probe, and keeps nobody from being one.
+/// A call that waits for budget doesn't hold the breaker's probe permit.
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_money_does_not_hold_the_breaker() {
-    let mut bench = Bench::new([Step::status(500)]);
-    half_open(&mut bench).await;
-    bench.stack.budget.daily = Some(reserved());
-    let _held = another_reserves(&bench, NanoUsd::from_nanos(1)).await;
+async fn waiting_for_budget_does_not_hold_the_probe_permit() {
+    let mut harness = Harness::new([Step::status(500)]);
+    half_open(&mut harness).await;
+    harness.stack.budget.daily = Some(reserved());
+    let _held = another_reserves(&harness, NanoUsd::from_nanos(1)).await;
     let probe = async {
         tokio::time::sleep(Duration::from_secs(5)).await;
-        // Each time it is asked for a moment; in between the place is free.
+        // The waiting call takes the permit only briefly, and it is free in between.
         for _ in 0..100 {
-            if let Ok((permit, _)) = bench.stack.breaker.try_acquire() {
+            if let Ok((permit, _)) = harness.stack.breaker.try_acquire() {
                 permit.neutral();
                 return true;
             }
@@ -365,13 +361,13 @@ async fn who_waits_for_money_does_not_hold_the_breaker() {
         }
         false
     };
-    let ((result, _), was_free) = tokio::join!(bench.call(), probe);
+    let ((result, _), was_free) = tokio::join!(harness.call(), probe);
     assert_eq!(result.unwrap_err().kind(), "budget_exceeded");
     assert!(was_free);
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_are_not_sent_back_at_the_same_moment() {
+async fn a_requested_delay_gets_jitter() {
     let limited = || {
         Step::fails(ApiError {
             retry_after: Some(Duration::from_secs(20)),
@@ -380,9 +376,9 @@ async fn many_are_not_sent_back_at_the_same_moment() {
     };
     let mut delays = Vec::new();
     for _ in 0..20 {
-        let mut bench = Bench::new([limited(), Step::ok()]);
-        bench.stack.retry.jitter = true;
-        let (result, took) = bench.call().await;
+        let mut harness = Harness::new([limited(), Step::ok()]);
+        harness.stack.retry.jitter = true;
+        let (result, took) = harness.call().await;
         result.unwrap();
         assert!(
             took >= Duration::from_secs(20) && took <= Duration::from_secs(22),
@@ -396,13 +392,13 @@ async fn many_are_not_sent_back_at_the_same_moment() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn money_that_others_will_not_have_spent_is_waited_for() {
-    let mut bench = Bench::new([Step::ok(), Step::ok()]);
-    bench.stack.budget.daily = Some(reserved().saturating_add(reserved()));
+async fn calls_wait_for_money_that_others_have_only_reserved() {
+    let mut harness = Harness::new([Step::ok(), Step::ok()]);
+    harness.stack.budget.daily = Some(reserved().saturating_add(reserved()));
     let most = NanoUsd::from_nanos(reserved().as_nanos() + 1);
-    let held = another_reserves(&bench, most).await;
-    // It is given up some time.
-    let (result, took) = bench.call().await;
+    let held = another_reserves(&harness, most).await;
+    // The wait is bounded.
+    let (result, took) = harness.call().await;
     assert_eq!(result.unwrap_err().kind(), "budget_exceeded");
     assert!(
         took > Duration::from_secs(29) && took <= Duration::from_secs(30),
@@ -412,27 +408,27 @@ async fn money_that_others_will_not_have_spent_is_waited_for() {
         tokio::time::sleep(Duration::from_secs(5)).await;
         held.settle(COST, &USAGE).await.unwrap();
     };
-    let ((result, took), ()) = tokio::join!(bench.call(), settles);
+    let ((result, took), ()) = tokio::join!(harness.call(), settles);
     result.unwrap();
     assert!(
         took >= Duration::from_secs(5) && took < Duration::from_secs(6),
         "{took:?}"
     );
-    // What is spent does not come back.
-    let spent = another_reserves(&bench, reserved()).await;
+    // There is no wait for money that is spent.
+    let spent = another_reserves(&harness, reserved()).await;
     spent.settle(reserved(), &USAGE).await.unwrap();
-    let (result, took) = bench.call().await;
+    let (result, took) = harness.call().await;
     assert_eq!((result.unwrap_err().kind(), took), ("budget_exceeded", Duration::ZERO));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_is_not_multiplied() {
-    let mut bench = Bench::new((0..100).map(|_| Step::status(429)));
-    bench.stack.retry.max_attempts = 2;
-    bench.stack.retry.initial_delay = Duration::ZERO;
+async fn the_retry_budget_bounds_retries_in_an_outage() {
+    let mut harness = Harness::new((0..100).map(|_| Step::status(429)));
+    harness.stack.retry.max_attempts = 2;
+    harness.stack.retry.initial_delay = Duration::ZERO;
     let mut refused = 0;
     for _ in 0..20 {
-        let error = bench.fails().await;
+        let error = harness.fails().await;
         if matches!(
             error,
             ModelError::GaveUp {
@@ -445,35 +441,35 @@ async fn an_outage_is_not_multiplied() {
             assert!(error.hint().unwrap().contains("try again later"));
         }
     }
-    // Ten, and one in ten of the calls.
-    let retried = bench.metrics().retries;
+    // Ten, plus one per ten calls.
+    let retried = harness.metrics().retries;
     assert_eq!(retried + refused, 20);
     assert!((10..=12).contains(&retried), "{retried}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_budget_ends_the_call_before_anything_is_sent() {
-    let mut bench = Bench::new([Step::ok()]);
-    bench.stack.budget.session = Some(NanoUsd::from_nanos(1));
-    let error = bench.fails().await;
+    let mut harness = Harness::new([Step::ok()]);
+    harness.stack.budget.session = Some(NanoUsd::from_nanos(1));
+    let error = harness.fails().await;
     let ModelError::Budget(exceeded) = &error else {
         panic!("{error:?}")
     };
     assert_eq!((exceeded.scope.name(), exceeded.asked), ("session", reserved()));
     assert_eq!(error.kind(), "budget_exceeded");
-    assert_eq!(bench.steps_left(), 1);
-    assert!(bench.heard().await.is_empty());
-    assert_eq!(bench.stack.breaker.stats().failure_count, 0);
+    assert_eq!(harness.steps_left(), 1);
+    assert!(harness.events().await.is_empty());
+    assert_eq!(harness.stack.breaker.stats().failure_count, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn thresholds_are_announced_once() {
-    let mut bench = Bench::new([Step::ok(), Step::ok()]);
-    bench.stack.budget.session = Some(reserved().saturating_add(COST));
-    bench.stack.budget.daily = Some(COST.saturating_add(reserved()));
-    bench.call().await.0.unwrap();
-    bench.call().await.0.unwrap();
-    let names = bench.heard_names().await;
+async fn budget_thresholds_alert_once() {
+    let mut harness = Harness::new([Step::ok(), Step::ok()]);
+    harness.stack.budget.session = Some(reserved().saturating_add(COST));
+    harness.stack.budget.daily = Some(COST.saturating_add(reserved()));
+    harness.call().await.0.unwrap();
+    harness.call().await.0.unwrap();
+    let names = harness.event_names().await;
     let alerts = names.iter().filter(|name| **name == "budget_alert").count();
     let percent = COST.saturating_mul(2).as_nanos() * 100 / reserved().saturating_add(COST).as_nanos();
     let reached = [50, 75, 90, 100]
@@ -485,39 +481,39 @@ async fn thresholds_are_announced_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_model_without_a_price_runs_only_without_a_budget() {
-    let mut bench = Bench::of("llama-of-tomorrow", [Step::ok()]);
-    let error = bench.fails().await;
-    assert_eq!((error.kind(), bench.steps_left()), ("unknown_price", 1));
+    let mut harness = Harness::of("llama-of-tomorrow", [Step::ok()]);
+    let error = harness.fails().await;
+    assert_eq!((error.kind(), harness.steps_left()), ("unknown_price", 1));
     assert!(
         error.hint().unwrap().contains("\"llama-of-tomorrow\" = [{"),
         "{:?}",
         error.hint()
     );
 
-    (bench.stack.budget.session, bench.stack.budget.daily) = (None, None);
-    bench.call().await.0.unwrap();
+    (harness.stack.budget.session, harness.stack.budget.daily) = (None, None);
+    harness.call().await.0.unwrap();
     assert_eq!(
-        bench.heard_names().await,
+        harness.event_names().await,
         ["model_attempt", "text_delta", "model_response"]
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancellation_is_heard_everywhere() {
-    // Before anything.
-    let bench = Bench::new([Step::ok()]);
-    bench.cancel.cancel();
-    assert_eq!(bench.fails().await.kind(), "cancelled");
-    assert!(bench.heard().await.is_empty());
+async fn a_cancellation_ends_every_phase() {
+    // Before the first attempt.
+    let harness = Harness::new([Step::ok()]);
+    harness.cancel.cancel();
+    assert_eq!(harness.fails().await.kind(), "cancelled");
+    assert!(harness.events().await.is_empty());
 
     for (steps, events, spent) in [
-        // In the attempt, which may have been billed.
+        // During the attempt, which may have been billed.
         (
             vec![Step::ok().after(100)],
             &["budget_reserved", "model_attempt", "budget_settled"][..],
             reserved(),
         ),
-        // In the delay before a retry.
+        // During the delay before a retry.
         (
             vec![Step::fails(ApiError {
                 retry_after: Some(Duration::from_secs(50)),
@@ -527,38 +523,38 @@ async fn a_cancellation_is_heard_everywhere() {
             NanoUsd::ZERO,
         ),
     ] {
-        let bench = Bench::new(steps);
-        let cancel = bench.cancel.clone();
+        let harness = Harness::new(steps);
+        let cancel = harness.cancel.clone();
         let later = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
             cancel.cancel();
         };
-        let ((result, took), ()) = tokio::join!(bench.call(), later);
+        let ((result, took), ()) = tokio::join!(harness.call(), later);
         assert_eq!(result.expect_err("cancelled").kind(), "cancelled");
         assert_eq!(took, Duration::from_secs(5));
-        assert_eq!(bench.heard_names().await, events);
-        assert_eq!(bench.session().await.spent_usd, spent);
-        assert_eq!(bench.stack.breaker.stats().failure_count, 0);
+        assert_eq!(harness.event_names().await, events);
+        assert_eq!(harness.session().await.spent_usd, spent);
+        assert_eq!(harness.stack.breaker.stats().failure_count, 0);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_call_stays_charged_and_frees_the_probe() {
-    let mut bench = Bench::new([Step::status(500), Step::ok().after(100), Step::ok()]);
-    bench.stack.retry.max_attempts = 1;
+    let mut harness = Harness::new([Step::status(500), Step::ok().after(100), Step::ok()]);
+    harness.stack.retry.max_attempts = 1;
     let settings = BreakerSettings {
         failure_threshold: 1,
         ..BreakerSettings::default()
     };
-    bench.stack.breaker = Arc::new(Breaker::new("model:m", settings));
-    bench.fails().await;
+    harness.stack.breaker = Arc::new(Breaker::new("model:m", settings));
+    harness.fails().await;
     tokio::time::advance(Duration::from_secs(60)).await;
-    // The probe, dropped half-way.
+    // The probe, dropped midway.
     assert!(
-        tokio::time::timeout(Duration::from_secs(5), bench.call())
+        tokio::time::timeout(Duration::from_secs(5), harness.call())
             .await
             .is_err()
     );
-    bench.call().await.0.expect("another probe is let through");
-    assert_eq!(bench.session().await.spent_usd, reserved().saturating_add(COST));
+    harness.call().await.0.expect("another probe is let through");
+    assert_eq!(harness.session().await.spent_usd, reserved().saturating_add(COST));
 }

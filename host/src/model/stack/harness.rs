@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-//! A scripted provider, and a stack on top of it whose every event is heard.
+//! A test harness: a stack on a scripted provider that records every event.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -20,10 +20,10 @@ use crate::transcript::{Block, Message};
 
 pub(super) const MODEL: &str = "claude-sonnet-5-5";
 
-/// What every request is sent as.
+/// The serialised form of every request.
 const BODY: &[u8] = br#"{"max_tokens":1000,"messages":[{"role":"user","content":"hi"}]}"#;
 
-/// One attempt of the script: what is shown and measured on the way, how long it takes, how it ends.
+/// One attempt of the script: the text it shows, the usage it reports, its duration and its error.
 #[derive(Default)]
 pub(super) struct Step {
     pub(super) text: &'static str,
@@ -95,7 +95,7 @@ pub(super) const COST: NanoUsd = NanoUsd::from_nanos(3_000_000);
 struct Scripted {
     model: String,
     steps: Mutex<VecDeque<Step>>,
-    /// How often a request was serialised.
+    /// Number of requests serialised.
     serialized: Arc<AtomicU32>,
 }
 
@@ -153,8 +153,8 @@ impl Provider for Scripted {
     }
 }
 
-/// A stack, a session to use it in, and everything that was heard.
-pub(super) struct Bench {
+/// A stack, its session and all recorded events.
+pub(super) struct Harness {
     pub(super) stack: ModelStack,
     bus: EventBus,
     emitter: Emitter,
@@ -165,7 +165,7 @@ pub(super) struct Bench {
     pub(super) streams_to_user: bool,
 }
 
-impl Bench {
+impl Harness {
     pub(super) fn new(steps: impl IntoIterator<Item = Step>) -> Self {
         Self::of(MODEL, steps)
     }
@@ -210,7 +210,7 @@ impl Bench {
         }
     }
 
-    /// One call, and how long it took.
+    /// Makes one call and measures how long it takes.
     pub(super) async fn call(&self) -> (Result<ModelResponse, ModelError>, Duration) {
         let started = Instant::now();
         let cx = ModelContext {
@@ -224,7 +224,7 @@ impl Bench {
         (result, started.elapsed())
     }
 
-    /// How often a request was serialised.
+    /// Number of requests serialised.
     pub(super) fn serialized(&self) -> u32 {
         self.serialized.load(Ordering::Relaxed)
     }
@@ -233,13 +233,13 @@ impl Bench {
         self.call().await.0.expect_err("a failure")
     }
 
-    pub(super) async fn heard(&self) -> Vec<EventKind> {
+    pub(super) async fn events(&self) -> Vec<EventKind> {
         self.bus.flush(Duration::from_secs(5)).await;
         self.events.lock().unwrap().clone()
     }
 
-    pub(super) async fn heard_names(&self) -> Vec<&'static str> {
-        self.heard().await.iter().map(EventKind::name).collect()
+    pub(super) async fn event_names(&self) -> Vec<&'static str> {
+        self.events().await.iter().map(EventKind::name).collect()
     }
 
     pub(super) async fn settlements(&self) -> Vec<(NanoUsd, bool)> {
@@ -249,7 +249,7 @@ impl Bench {
             } => Some((amount_usd, estimated)),
             _ => None,
         };
-        self.heard().await.into_iter().filter_map(settled).collect()
+        self.events().await.into_iter().filter_map(settled).collect()
     }
 
     pub(super) async fn session(&self) -> BudgetStatus {
@@ -267,7 +267,7 @@ impl Bench {
     }
 
     pub(super) fn steps_left(&self) -> usize {
-        // The only provider there is.
+        // The provider's debug form lists its remaining steps.
         format!("{:?}", self.stack.provider).matches("Step").count()
     }
 }
@@ -286,7 +286,7 @@ fn request<'a>(messages: &'a [Message], tools: &'a ToolDefinitions) -> ModelRequ
     }
 }
 
-/// What an attempt at [`request`] sets aside.
+/// The amount that an attempt at [`request`] reserves.
 pub(super) fn reserved() -> NanoUsd {
     let price = Prices::builtin().find(MODEL, jiff::civil::date(2026, 11, 24)).unwrap();
     let (messages, tools) = conversation();
