@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::component::{Component, InstancePre};
 
-use super::call::{self, CallSetup, CallState, MAX_SAID_CHARS, Metering, Plugin, linker};
+use super::call::{self, CallSetup, CallState, MAX_ERROR_CHARS, Metering, Plugin, linker};
 use super::compile::{
     self, CompileCache, CompilePlace, Compiler, ComponentError, Digest, EngineSize, Engines, Footprint, Inspection,
 };
@@ -114,9 +114,9 @@ impl Sandbox {
             masker: Masker::new(&grants.http).map_err(|error| ComponentError::Host(error.to_string()))?,
             config: config::prepare(&grants.config),
             keyvalue,
-            network: self.network.of_a_plugin(),
-            memory: self.memory.of_plugin(name),
-            files: self.files.of_a_plugin(),
+            network: self.network.for_plugin(),
+            memory: self.memory.for_plugin(name),
+            files: self.files.for_plugin(),
             folders,
             grants: Arc::new(grants.clone()),
         };
@@ -175,12 +175,12 @@ impl Sandbox {
         }
         let host_error = |error: wasmtime::Error| ComponentError::Host(format!("{error:#}"));
         let linker = linker(component.engine()).map_err(host_error)?;
-        let pre = linker
-            .instantiate_pre(component)
-            .map_err(|error| ComponentError::UnknownImport(display_untrusted(&format!("{error:#}"), MAX_SAID_CHARS)))?;
+        let pre = linker.instantiate_pre(component).map_err(|error| {
+            ComponentError::UnknownImport(display_untrusted(&format!("{error:#}"), MAX_ERROR_CHARS))
+        })?;
         let tools = Indices::new(&pre);
-        let tools =
-            tools.map_err(|error| ComponentError::Invalid(display_untrusted(&format!("{error:#}"), MAX_SAID_CHARS)))?;
+        let tools = tools
+            .map_err(|error| ComponentError::Invalid(display_untrusted(&format!("{error:#}"), MAX_ERROR_CHARS)))?;
         Ok((pre, tools))
     }
 }

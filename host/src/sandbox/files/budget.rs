@@ -17,7 +17,7 @@ pub(super) const MAX_LISTINGS: usize = 4;
 pub(super) const MAX_ENTRIES: usize = 10_000;
 pub(super) const HELD_FOR_AN_ENTRY: usize = 384;
 /// The most bytes that the host holds for the open files and listings of a call.
-pub(in crate::sandbox) const MOST_HELD: usize = MAX_OPEN * PIECE + MAX_LISTINGS * MAX_ENTRIES * HELD_FOR_AN_ENTRY;
+pub(in crate::sandbox) const MAX_HELD: usize = MAX_OPEN * PIECE + MAX_LISTINGS * MAX_ENTRIES * HELD_FOR_AN_ENTRY;
 
 /// What a new file or folder counts for: a block of a disk.
 pub(super) const ENTRY_BYTES: u64 = 4096;

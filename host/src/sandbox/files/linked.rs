@@ -17,7 +17,7 @@ use super::held::Held;
 use super::open::Opening;
 use super::streams::{FileReader, FileWriter, Place};
 use crate::sandbox::call::CallState;
-use crate::sandbox::fairness::on_a_thread;
+use crate::sandbox::fairness::on_blocking_thread;
 
 /// The interfaces as `wasmtime-wasi` links them.
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
@@ -226,7 +226,7 @@ async fn open_at(
     let ours = state.files.clone();
     let opened = async move {
         let files = folder.files().clone();
-        let opened = on_a_thread(move || opening.open(folder.descriptor(), &path)).await?;
+        let opened = on_blocking_thread(move || opening.open(folder.descriptor(), &path)).await?;
         Ok(Held::new(&files, opened?))
     };
     let opened = ours.run(opened).await?;
@@ -318,7 +318,7 @@ async fn read_directory(state: &mut CallState, fd: Fd) -> FsResult<Resource<Dire
         if let Descriptor::Dir(folder) = files.table.get(&fd)? {
             let folder = folder.dir.clone();
             let count = move || Ok::<_, std::io::Error>(rustix::fs::Dir::read_from(&folder)?.take(MAX_ENTRIES + 1).count());
-            entries = on_a_thread(count).await?;
+            entries = on_blocking_thread(count).await?;
             if entries > MAX_ENTRIES {
                 return Err(ErrorCode::Overflow.into());
             }

@@ -14,13 +14,13 @@ use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, Stream
 use super::budget::PIECE;
 use super::held::Held;
 use super::state::Files;
-use crate::sandbox::fairness::Ordered;
+use crate::sandbox::fairness::Submitted;
 
 /// Bytes that are read for who waits and has not said how many it wants.
 const UNASKED: usize = 4096;
 
 /// Work that was ordered, and may be done.
-struct Running<T>(Ordered<io::Result<T>>);
+struct Running<T>(Submitted<io::Result<T>>);
 
 impl<T> Running<T> {
     /// Looks whether it is done, without waiting.
@@ -38,13 +38,13 @@ impl<T> Running<T> {
     }
 }
 
-/// Has something done with a file. Who takes the order back lets go of it like any other.
-fn order<T: Send + 'static>(
+/// Has something done with a file. Who takes the submit back lets go of it like any other.
+fn submit<T: Send + 'static>(
     held: &Held,
     work: impl FnOnce(&std::fs::File) -> io::Result<T> + Send + 'static,
 ) -> Running<T> {
     let own = held.clone();
-    Running(held.files().order(move || match own.descriptor() {
+    Running(held.files().submit(move || match own.descriptor() {
         Some(Descriptor::File(file)) => work(&file.file),
         _ => Err(io::ErrorKind::NotConnected.into()),
     }))
@@ -77,7 +77,7 @@ impl FileReader {
     fn begin(&mut self, bytes: usize) {
         if let Reading::Idle = self.state {
             let at = self.at;
-            self.state = Reading::Running(order(&self.held, move |file| read(file, at, bytes)));
+            self.state = Reading::Running(submit(&self.held, move |file| read(file, at, bytes)));
         }
     }
 }
@@ -218,7 +218,7 @@ impl OutputStream for FileWriter {
         if let Place::From(at) = &mut self.place {
             *at = at.saturating_add(bytes.len() as u64);
         }
-        self.state = Writing::Running(order(&self.held, move |file| match place {
+        self.state = Writing::Running(submit(&self.held, move |file| match place {
             Place::From(at) => file.write_all_at(&bytes, at),
             Place::End => append(file, &bytes),
         }));
@@ -303,12 +303,12 @@ mod tests {
     }
 
     /// Work for more than all places, which hangs until the `Sender` is dropped.
-    fn all_places_taken(files: &Files) -> (Vec<Ordered<io::Result<()>>>, Sender<()>) {
+    fn all_places_taken(files: &Files) -> (Vec<Submitted<io::Result<()>>>, Sender<()>) {
         let (end, ended) = channel();
         let ended = Arc::new(Mutex::new(ended));
         let hangs = || {
             let ended = ended.clone();
-            files.order(move || {
+            files.submit(move || {
                 let _ = ended.lock().unwrap().recv();
                 Ok(())
             })
@@ -393,7 +393,7 @@ mod tests {
             work.await.unwrap().unwrap().unwrap();
         }
         until(|| file.file.metadata().unwrap().len() == 4).await;
-        // Whoever drops it in order waits for it.
+        // Whoever drops it in submit waits for it.
         let mut writer = FileWriter::new(&files, &file, Place::End);
         writer.write("more".into()).unwrap();
         writer.cancel().await;
@@ -430,7 +430,7 @@ mod tests {
         assert!(matches!(writer.check_write(), Err(StreamError::Closed)));
     }
 
-    /// What an order held that is taken back is closed in a place for it, and not by who takes it back.
+    /// What an submit held that is taken back is closed in a place for it, and not by who takes it back.
     #[tokio::test]
     async fn a_file_is_closed_in_a_place_for_it() {
         let files = files(0);

@@ -20,6 +20,6 @@ pub(super) const HELD_FOR_A_REQUEST: usize =
     MAX_METHOD_BYTES + MAX_SCHEME_BYTES + MAX_AUTHORITY_BYTES + MAX_PATH_BYTES + 2 * BODY_CHUNK_BYTES;
 
 /// The most bytes that the host holds for this many handles: a request holds its headers and its trailers.
-pub(in crate::sandbox) const fn most_held(handles: u32) -> usize {
+pub(in crate::sandbox) const fn max_held(handles: u32) -> usize {
     (handles as usize).saturating_mul(2 * HELD_FOR_FIELDS + HELD_FOR_A_REQUEST)
 }

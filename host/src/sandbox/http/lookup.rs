@@ -5,21 +5,21 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use crate::resilience::Share;
-use crate::sandbox::fairness::{BlockingWork, Places, on_a_thread};
+use crate::sandbox::fairness::{BlockingWork, PermitCounts, on_blocking_thread};
 
 /// Names that are looked up at the same time.
-const PLACES: Places = Places {
-    in_all: 32,
-    for_a_tenant: 8,
-    for_a_plugin: 8,
+const PERMITS: PermitCounts = PermitCounts {
+    total: 32,
+    per_tenant: 8,
+    per_plugin: 8,
 };
 
 /// Addresses of a name that are looked at: an answer may have thousands.
 pub(super) const MAX_ADDRESSES: usize = 16;
 
-/// Places for the lookups of all guests of a host.
+/// PermitCounts for the lookups of all guests of a host.
 pub(in crate::sandbox) fn work() -> BlockingWork {
-    BlockingWork::new(PLACES, Share::Permits)
+    BlockingWork::new(PERMITS, Share::Permits)
 }
 
 /// Asks the system's resolver on behalf of `tenant`.
@@ -30,7 +30,7 @@ pub(super) async fn look_up(
     port: u16,
 ) -> io::Result<Vec<SocketAddr>> {
     let ask = move || Ok(first((name.as_str(), port).to_socket_addrs()?));
-    work.run(tenant, on_a_thread(ask)).await
+    work.run(tenant, on_blocking_thread(ask)).await
 }
 
 /// The first of each family in turn: where the network of one of them swallows everything, the other is tried soon.

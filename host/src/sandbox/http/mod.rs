@@ -24,7 +24,7 @@ pub(super) use egress::Egress;
 pub use egress::HttpUse;
 pub(super) use exchange::MAX_ATTEMPTS;
 pub use grant::{GrantError, HttpGrant, Scheme};
-pub(super) use held::{FIELD_BYTES, most_held};
+pub(super) use held::{FIELD_BYTES, max_held};
 pub(super) use linked::add_to_linker;
 pub(super) use lookup::work as lookups;
 pub(super) use mask::Masker;

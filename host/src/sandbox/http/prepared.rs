@@ -14,9 +14,9 @@ pub(in crate::sandbox) struct Network {
 }
 
 impl Network {
-    pub(in crate::sandbox) fn of_a_plugin(&self) -> Self {
+    pub(in crate::sandbox) fn for_plugin(&self) -> Self {
         Self {
-            lookups: self.lookups.of_a_plugin(),
+            lookups: self.lookups.for_plugin(),
             ..self.clone()
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::{KeyValueError, schema};
-use crate::sandbox::fairness::{BlockingWork, on_a_thread};
+use crate::sandbox::fairness::{BlockingWork, on_blocking_thread};
 
 /// Bytes of a key.
 const MAX_KEY_BYTES: usize = 1024;
@@ -57,7 +57,7 @@ impl Access {
     ) -> Result<T, Refusal> {
         let (connection, behavior) = (Arc::clone(&self.connection), self.behavior);
         let owned = space.clone();
-        let done = on_a_thread(move || {
+        let done = on_blocking_thread(move || {
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
             let transaction = connection.transaction_with_behavior(behavior)?;
             let result = work(&transaction, &owned)?;
