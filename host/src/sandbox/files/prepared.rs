@@ -4,7 +4,7 @@ use crate::resilience::Share;
 use crate::sandbox::fairness::{BlockingWork, PermitCounts};
 
 /// The permits of all guests of a host. Work with files competes for the processor with guests that compute, so there are
-/// syncs permits, shared by time. They also bound the threads that a hung disk can hold.
+/// few permits, shared by time. They also bound the threads that a hung disk can hold.
 pub(in crate::sandbox) fn work() -> FileWork {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let some = processors.saturating_mul(2).max(4);

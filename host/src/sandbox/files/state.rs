@@ -56,7 +56,7 @@ impl Files {
     }
 
     fn drop_elsewhere<T: Send + 'static>(&self, it: T) {
-        // When the runtime has shut down, nobody waits, and there is no thread to close it on.
+        // After the runtime has shut down, nothing waits, and there is no blocking thread to close it on.
         if tokio::runtime::Handle::try_current().is_ok() {
             self.submit(move || {
                 drop(it);
