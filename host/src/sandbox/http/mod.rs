@@ -1,4 +1,4 @@
-//! Outgoing HTTP of a guest: what was granted, whom it may reach, and the one function that sends.
+//! Outgoing HTTP of a guest: its grants, the addresses it can reach, its budgets, and the one function that sends.
 
 mod address;
 mod attach;

@@ -1,10 +1,10 @@
-//! What the calls of a plugin share to reach the network.
+//! Network access that the calls of a plugin share.
 
 use std::sync::Arc;
 
 use crate::sandbox::fairness::{BlockingWork, Turns};
 
-/// Access to the network; TLS and turns are the host's, the permits for lookups a plugin's own.
+/// Access to the network. TLS and turns belong to the host, the permits for lookups to the plugin.
 #[derive(Clone, Debug)]
 pub(in crate::sandbox) struct Network {
     pub(in crate::sandbox) tls: Arc<rustls::ClientConfig>,
