@@ -7,24 +7,24 @@ use super::files::FolderGrant;
 use super::http::HttpGrant;
 use super::limits::Limits;
 
-/// What an operator grants a plugin, and what its calls may use. By default nothing is granted, and every limit has its
+/// What an operator grants a plugin, and the limits of its calls. By default nothing is granted, and every limit has its
 /// default.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Grants {
     pub http: Vec<HttpGrant>,
-    /// What `wasi:config/store` answers.
+    /// The values of `wasi:config/store`.
     pub config: BTreeMap<String, String>,
-    /// Whether it may keep data between calls, apart for every tenant.
+    /// Whether the plugin can keep data between calls, separately for each tenant.
     pub keyvalue: bool,
-    /// Folders that it sees; no other.
+    /// The only folders that the plugin can access.
     pub files: Vec<FolderGrant>,
-    /// Its environment variables; none of the host's are among them.
+    /// The plugin's environment variables. It gets none of the host's.
     pub environment: BTreeMap<String, String>,
-    /// Its command line, as programs that were made for one expect it.
+    /// The plugin's command-line arguments.
     pub arguments: Vec<String>,
     /// Whether clocks and random numbers are the same in every call.
     pub deterministic: bool,
-    /// What stops it while it computes.
+    /// How the plugin is interrupted while it computes.
     pub metering: Metering,
     pub limits: Limits,
 }

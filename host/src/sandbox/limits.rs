@@ -1,4 +1,4 @@
-//! What one call may use. Every field is enforced; what a limit does not bound is said beside it.
+//! The limits of one call. Every field is enforced. Its doc comment says what the limit doesn't bound.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
-/// No duration of a limit or a run may be longer; beyond it arithmetic on instants could overflow.
+/// The longest duration of a limit or a run. Arithmetic on instants could overflow beyond it.
 pub const MAX_DURATION: Duration = Duration::from_secs(30 * 24 * 3600);
 const SHORTEST: Duration = Duration::from_nanos(1);
 
-/// A limit of one call: all that the configuration needs to read, check, describe and show it.
+/// A limit of one call: everything that the configuration needs to read, check, describe and display it.
 #[derive(Debug)]
 pub(crate) struct Limit {
     /// The field of [`Limits`], and the key in a file.
@@ -24,7 +24,7 @@ pub(crate) struct Limit {
     pub(crate) set: fn(&mut Limits, LimitValue) -> bool,
 }
 
-/// The value of a limit. Two are compared only where both have the same unit.
+/// The value of a limit. Values of different units aren't comparable.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub(crate) enum LimitValue {
     Count(u64),
@@ -61,10 +61,10 @@ impl Field for Duration {
     }
 }
 
-/// Makes [`Limits`] and [`Limits::ALL`] of lines `name: type = default, unit in min, max;`, both ends included.
+/// Generates [`Limits`] and [`Limits::ALL`] from lines `name: type = default, unit in min, max;`. Both ends are inclusive.
 macro_rules! limits {
     ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr, $unit:ident in $min:expr, $max:expr;)+) => {
-        /// The limits of one tool call. Defaults hold host-wide; a plugin can have its own.
+        /// The limits of one tool call. Defaults apply host-wide; a plugin can override them.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Limits {
             $(
@@ -161,21 +161,20 @@ limits! {
     compile_memory: u64 = 2 * GIB, Bytes in 16 * MIB, 1024 * GIB;
 }
 
-/// What holds for the engine as a whole.
+/// Settings of the engine as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineSettings {
     /// Bytes of wasm stack of one call. Default 512 KiB.
     pub stack: u64,
     /// Calls of all tools at the same time. Default 256.
     pub host_concurrency: u32,
-    /// Bytes of the memories of all calls together, and of what the host
-    /// holds for them of HTTP requests and files. A plugin has half of it, and a tenant three times what it leaves free at
-    /// most. Default `None`: three
-    /// quarters of what the machine, or this process's control group, has.
+    /// Bytes of the memories of all calls together, and of the HTTP requests and files that the host holds for them. A plugin
+    /// gets at most half of it, and a tenant at most three times what it leaves free. Default `None`: three quarters of the
+    /// memory of the machine, or of this process's control group.
     pub host_memory: Option<u64>,
-    /// Where compiled components are kept; `None`: nowhere, so that every start compiles again.
+    /// The folder for compiled components. With `None` every start compiles again.
     pub cache_dir: Option<PathBuf>,
-    /// Bytes that the folder grows to; then what was not used for longest goes. Default 1 GiB.
+    /// The most bytes of the folder. Beyond it, the least recently used entries are removed. Default 1 GiB.
     pub cache_bytes: u64,
 }
 

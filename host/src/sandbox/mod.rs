@@ -1,7 +1,7 @@
-//! The sandbox: where the code of strangers runs. Knows nothing of agents, models or money.
+//! The sandbox runs untrusted code. It knows nothing of agents, models or money.
 //!
-//! [`Sandbox`] turns bytes into a [`Plugin`]; [`Plugin::call`] runs one tool once, in an instance that exists for that
-//! call alone, under [`Limits`] and with nothing but its [`Grants`].
+//! [`Sandbox`] turns bytes into a [`Plugin`]. [`Plugin::call`] runs one tool once, in an instance that exists only for that
+//! call, under [`Limits`] and with nothing but its [`Grants`].
 
 mod call;
 mod clocks;

@@ -1,10 +1,10 @@
-//! Loading components: compiled, linked, bound to their grants and limits.
+//! Loads components: compiles them, links them, and binds them to their grants and limits.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::component::{Component, InstancePre};
 
-use super::call::{self, CallSetup, CallState, MAX_SAID_CHARS, Metering, Plugin, linker};
+use super::call::{self, CallSetup, CallState, MAX_ERROR_CHARS, Metering, Plugin, linker};
 use super::compile::{
     self, CompileCache, CompilePlace, Compiler, ComponentError, Digest, EngineSize, Engines, Footprint, Inspection,
 };
@@ -18,12 +18,12 @@ use super::keyvalue::{KeyValueError, KeyValueStore};
 use super::limits::{EngineSettings, Limits};
 use crate::untrusted::{NAME_CHARS, display_untrusted};
 
-/// Everything that loads components: engines, compiler and cache. One per host.
+/// Loads components, with the engines, compiler and cache that this takes. One per host.
 #[derive(Debug)]
 pub struct Sandbox {
     size: EngineSize,
     engines: Engines,
-    /// Made when the first plugin asks for them.
+    /// Created when the first plugin needs them.
     epoch_engines: Mutex<Option<Engines>>,
     cache: CompileCache,
     compiler: Compiler,
@@ -31,17 +31,17 @@ pub struct Sandbox {
     network: Network,
     memory: GuestMemory,
     files: FileWork,
-    /// Or why there is none.
+    /// The store, or why it can't be used; `None` if none is configured.
     keyvalue: Option<Result<KeyValueStore, Arc<KeyValueError>>>,
 }
 
 impl Sandbox {
-    /// Makes the engines, with a pool for the largest of `limits`. Raises the process's own limit of open files
-    /// (`RLIMIT_NOFILE`) to what so many calls may need, as far as the system lets it.
+    /// Creates the engines, with a pool for the largest of `limits`. Raises the process's limit of open files (`RLIMIT_NOFILE`) to
+    /// what the concurrent calls can need, or as close to it as the hard limit allows.
     ///
     /// # Errors
     ///
-    /// Where the engine does not work on this machine at all.
+    /// If the engine doesn't work on this machine.
     pub fn new<'a>(
         settings: &EngineSettings,
         limits: impl IntoIterator<Item = &'a Limits>,
@@ -60,7 +60,7 @@ impl Sandbox {
             compiler: Compiler::new(place, settings.stack),
             stack: settings.stack,
             network: Network {
-                tls: without_memory(&tls),
+                tls: without_resumption(&tls),
                 lookups: http::lookups(),
                 turns: Turns::new(),
             },
@@ -70,25 +70,25 @@ impl Sandbox {
         })
     }
 
-    /// Keeps the data of plugins that may keep any here.
+    /// Sets the store for plugins that are granted one.
     #[must_use]
     pub fn with_keyvalue(mut self, store: KeyValueStore) -> Self {
         self.keyvalue = Some(Ok(store));
         self
     }
 
-    /// Plugins that may keep data do not load, for this reason; all others do.
+    /// Loading a plugin that is granted a store fails with this reason. Other plugins load as usual.
     #[must_use]
     pub fn without_keyvalue(mut self, reason: KeyValueError) -> Self {
         self.keyvalue = Some(Err(Arc::new(reason)));
         self
     }
 
-    /// Compiles and links a component, and prepares its calls. `name` is the one under which it keeps data.
+    /// Compiles and links a component, and prepares its calls. `name` identifies its data in the key-value store.
     ///
     /// # Errors
     ///
-    /// Every reason for which a component cannot serve; see [`ComponentError`].
+    /// If the component can't be used; see [`ComponentError`].
     pub async fn load(&self, name: &str, bytes: &[u8], grants: &Grants) -> Result<Plugin, ComponentError> {
         for header in grants.http.iter().flat_map(|grant| &grant.headers) {
             header.check().map_err(ComponentError::Secret)?;
@@ -114,20 +114,20 @@ impl Sandbox {
             masker: Masker::new(&grants.http).map_err(|error| ComponentError::Host(error.to_string()))?,
             config: config::prepare(&grants.config),
             keyvalue,
-            network: self.network.of_a_plugin(),
-            memory: self.memory.of_plugin(name),
-            files: self.files.of_a_plugin(),
+            network: self.network.for_plugin(),
+            memory: self.memory.for_plugin(name),
+            files: self.files.for_plugin(),
             folders,
             grants: Arc::new(grants.clone()),
         };
         Ok(Plugin::new(pre, tools, setup, digest))
     }
 
-    /// What a component asks for and offers, without running any of its code.
+    /// Reports what a component imports and exports, without running any of its code.
     ///
     /// # Errors
     ///
-    /// Where the bytes are not a component that compiles.
+    /// If the bytes aren't a component that compiles.
     pub async fn inspect(&self, bytes: &[u8], limits: &Limits) -> Result<Inspection, ComponentError> {
         let (component, digest, _) = self.compile(bytes, Metering::Fuel, limits).await?;
         let linkable = linker(component.engine()).and_then(|linker| linker.instantiate_pre(&component));
@@ -175,18 +175,18 @@ impl Sandbox {
         }
         let host_error = |error: wasmtime::Error| ComponentError::Host(format!("{error:#}"));
         let linker = linker(component.engine()).map_err(host_error)?;
-        let pre = linker
-            .instantiate_pre(component)
-            .map_err(|error| ComponentError::UnknownImport(display_untrusted(&format!("{error:#}"), MAX_SAID_CHARS)))?;
+        let pre = linker.instantiate_pre(component).map_err(|error| {
+            ComponentError::UnknownImport(display_untrusted(&format!("{error:#}"), MAX_ERROR_CHARS))
+        })?;
         let tools = Indices::new(&pre);
-        let tools =
-            tools.map_err(|error| ComponentError::Invalid(display_untrusted(&format!("{error:#}"), MAX_SAID_CHARS)))?;
+        let tools = tools
+            .map_err(|error| ComponentError::Invalid(display_untrusted(&format!("{error:#}"), MAX_ERROR_CHARS)))?;
         Ok((pre, tools))
     }
 }
 
-/// A session that is taken up again would tell a server that two tenants, or the host itself, are one and the same.
-fn without_memory(tls: &rustls::ClientConfig) -> Arc<rustls::ClientConfig> {
+/// Disables TLS session resumption, by which a server could link the requests of different tenants, or of the host itself.
+fn without_resumption(tls: &rustls::ClientConfig) -> Arc<rustls::ClientConfig> {
     let mut own = tls.clone();
     own.resumption = rustls::client::Resumption::disabled();
     Arc::new(own)

@@ -1,4 +1,4 @@
-//! Why a call has no result: the engine's many ways of ending, told apart.
+//! Why a call has no result: classifies the errors of the engine.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::limiter::{MAX_MEMORIES, MAX_TABLES, Refused};
 use crate::sandbox::fairness::NoMemory;
 use crate::sandbox::limits::Limits;
 
-/// Our own reasons to stop a guest, carried through the engine as its error.
+/// The host's reasons to stop a guest. They pass through the engine as its error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Stopped {
     #[error("the call's deadline has passed")]
@@ -19,7 +19,7 @@ pub(super) enum Stopped {
     HostCalls,
 }
 
-/// A limit of the call, with the value that was in force.
+/// A limit that the call hit, with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitHit {
     /// Its name in the configuration.
@@ -36,28 +36,28 @@ impl std::fmt::Display for LimitHit {
 /// Why a call has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallFailure {
-    /// The tool says the model's input makes no sense.
+    /// The tool rejected the model's input.
     InvalidInput(String),
-    /// The tool says it cannot work right now.
+    /// The tool reported that it can't work right now.
     Unavailable {
         message: String,
         retry_after: Option<Duration>,
     },
-    /// The tool says it failed for good.
+    /// The tool reported that it failed, and that a retry won't help.
     Failed(String),
     Timeout(LimitHit),
     OutOfFuel(LimitHit),
     OutOfMemory(LimitHit),
     StackOverflow(LimitHit),
-    /// The guest crashed or left; the text is for the operator alone.
+    /// The guest crashed or exited. The text is for the operator only.
     Trapped(String),
     /// The result breaks the contract.
     InvalidOutput(String),
     /// No room for another instance.
     Overloaded(String),
-    /// The run that wanted it was cancelled.
+    /// The run that made the call was cancelled.
     Cancelled,
-    /// A fault of ours; the text is for the operator alone.
+    /// A fault of the host. The text is for the operator only.
     Host(String),
 }
 
@@ -88,17 +88,17 @@ impl CallFailure {
         })
     }
 
-    fn no_memory(none: NoMemory) -> Self {
-        match none {
-            NoMemory::TooMuch { most } => Self::OutOfMemory(hit("host_memory for one call", most)),
+    fn no_memory(reason: NoMemory) -> Self {
+        match reason {
+            NoMemory::TooMuch { limit } => Self::OutOfMemory(hit("host_memory for one call", limit)),
             NoMemory::TakenByOthers => {
                 Self::Overloaded("other calls hold the memory that host_memory allows".to_owned())
             }
         }
     }
 
-    /// Reads the engine's error. `refused` is the limit at which memory or tables were last denied to the guest.
-    /// `called` says whether the instance was made and its function entered.
+    /// Classifies the engine's error. `refused` is the limit that last denied memory or tables to the guest. `called` says
+    /// whether the component was instantiated and its function entered.
     pub(super) fn of(
         error: &wasmtime::Error,
         called: bool,
@@ -112,8 +112,8 @@ impl CallFailure {
                 Stopped::HostCalls => Self::OutOfFuel(hit("host_calls", limits.host_calls)),
             };
         }
-        if let Some(none) = error.downcast_ref::<NoMemory>() {
-            return Self::no_memory(*none);
+        if let Some(reason) = error.downcast_ref::<NoMemory>() {
+            return Self::no_memory(*reason);
         }
         if let Some(exit) = error.downcast_ref::<I32Exit>() {
             return Self::Trapped(format!("the guest exited with status {}", exit.0));
@@ -121,10 +121,10 @@ impl CallFailure {
         if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
             return Self::Overloaded(format!("{error:#}"));
         }
-        // A trap has a type of its own, so no words are consulted about it: the guest chose the names in a backtrace.
+        // A trap has its own type. Its text is not matched, because the guest chose the names in its backtrace.
         let trap = error.downcast_ref::<Trap>();
         let in_guest = trap.is_some() || error.downcast_ref::<WasmBacktrace>().is_some();
-        let words = match trap {
+        let text = match trap {
             Some(_) => String::new(),
             None => bounded(&error.root_cause().to_string()),
         };
@@ -134,18 +134,18 @@ impl CallFailure {
             _ => {}
         }
         let table_full = matches!(error.downcast_ref(), Some(ResourceTableError::Full));
-        if table_full || words.contains("handle limit exceeded") {
+        if table_full || text.contains("handle limit exceeded") {
             return Self::OutOfMemory(hit("handles", limits.handles));
         }
-        // The guest sees a failed growth and commonly aborts, or follows the null pointer: its crash is then the
-        // consequence, not the cause. So is an instance that could not be made.
+        // When growth fails, the guest commonly aborts or dereferences a null pointer. The crash is then a consequence of the
+        // limit, and so is a failed instantiation.
         let consequence = match trap {
             Some(trap) => matches!(trap, Trap::UnreachableCodeReached | Trap::MemoryOutOfBounds),
             None => !in_guest,
         };
         match refused.filter(|_| consequence) {
             Some(Refused::Memory) => return Self::OutOfMemory(hit("memory", limits.memory)),
-            Some(Refused::HostMemory(none)) => return Self::no_memory(none),
+            Some(Refused::HostMemory(reason)) => return Self::no_memory(reason),
             Some(Refused::TableElements) => return Self::OutOfMemory(hit("table_elements", limits.table_elements)),
             None => {}
         }
@@ -155,11 +155,11 @@ impl CallFailure {
             ("table", hit("tables", MAX_TABLES)),
         ];
         for (counted, limit) in too_many {
-            if words.contains(&format!("resource limit exceeded: {counted} count")) {
+            if text.contains(&format!("resource limit exceeded: {counted} count")) {
                 return Self::OutOfMemory(limit);
             }
         }
-        if words.contains("fuel allocated for hostcalls") {
+        if text.contains("fuel allocated for hostcalls") {
             return match in_guest {
                 true => Self::OutOfMemory(hit("output_bytes", limits.output_bytes)),
                 false => Self::InvalidOutput(format!("the result is larger than {} bytes", limits.output_bytes)),
@@ -167,16 +167,16 @@ impl CallFailure {
         }
         match (trap, in_guest) {
             (Some(trap), _) => Self::Trapped(format!("{trap}{}", frames(error))),
-            (None, true) => Self::Trapped(format!("{words}{}", frames(error))),
-            // Nothing was called yet, so there is no output to blame.
-            (None, false) if !called => Self::Host(words),
-            // No guest code was running: what it returned could not be read.
-            (None, false) => Self::InvalidOutput(format!("the result cannot be read: {words}")),
+            (None, true) => Self::Trapped(format!("{text}{}", frames(error))),
+            // Nothing was called yet, so there is no result to read.
+            (None, false) if !called => Self::Host(text),
+            // No guest code was running, so the host failed to read the result.
+            (None, false) => Self::InvalidOutput(format!("the result cannot be read: {text}")),
         }
     }
 }
 
-/// The backtrace, written by us: the engine would demangle the names, and a stranger's name can demangle to gigabytes.
+/// Formats the backtrace. The engine would demangle the names, and a hostile name can demangle to gigabytes.
 fn frames(error: &wasmtime::Error) -> String {
     const FRAMES: usize = 20;
     const NAME_CHARS: usize = 100;
@@ -195,7 +195,7 @@ fn frames(error: &wasmtime::Error) -> String {
     bounded(&frames.collect::<String>())
 }
 
-/// What goes to the operator's log of one crash, however much there is to say.
+/// Truncates the text of one crash for the operator's log.
 fn bounded(text: &str) -> String {
     const CHARS: usize = 2_000;
     text.chars().take(CHARS).collect()

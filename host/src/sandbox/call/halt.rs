@@ -1,4 +1,4 @@
-//! When work for a call ends whatever it does: at a deadline, or because its run was cancelled.
+//! Ends the work of a call at its deadline, or when its run is cancelled.
 
 use std::future::Future;
 use std::pin::pin;
@@ -7,14 +7,14 @@ use std::task::Poll;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// The two reasons to stop that hold for everything done on behalf of a call.
+/// When to stop everything that is done on behalf of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct Halt<'a> {
     pub deadline: Instant,
     pub cancel: &'a CancellationToken,
 }
 
-/// Which of them it was.
+/// Why work was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Halted {
     Deadline,
@@ -22,8 +22,8 @@ pub enum Halted {
 }
 
 impl Halt<'_> {
-    /// Does `work` until it is done, or drops it. Work that computes comes by here at each of its yields, and is
-    /// checked then, for a timer alone could be late on a busy executor; work that waits is woken.
+    /// Runs `work` until it is done, or drops it. Each poll checks the clock, because a timer alone can fire late on a busy
+    /// executor: this stops work that computes and yields. The timer wakes work that waits.
     pub(crate) async fn bound<F: Future>(&self, work: F) -> Result<F::Output, Halted> {
         let mut work = pin!(work);
         let mut cancelled = pin!(self.cancel.cancelled());
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn work_ends_by_itself_by_the_deadline_or_by_cancelling() {
+    async fn work_ends_by_itself_at_the_deadline_or_when_cancelled() {
         let cancel = CancellationToken::new();
         let halt = Halt {
             deadline: Instant::now() + Duration::from_secs(1),
@@ -64,7 +64,7 @@ mod tests {
         };
         let (ended, ()) = tokio::join!(halt.bound(std::future::pending::<()>()), cancelling);
         assert_eq!(ended, Err(Halted::Cancelled));
-        // Nothing is begun any more, not even what would be done at once.
+        // Nothing starts any more, not even work that would finish at once.
         assert_eq!(halt.bound(std::future::ready(1)).await, Err(Halted::Cancelled));
         let cancel = CancellationToken::new();
         let halt = Halt {

@@ -1,4 +1,5 @@
-//! Memory and tables of one call, summed over everything the component brings, and what the engine keeps for its instance.
+//! Limits the memory and tables of one call, summed over all core modules of the component, and what the engine keeps for the
+//! instance.
 
 use wasmtime::ResourceLimiter;
 
@@ -6,34 +7,34 @@ use crate::sandbox::compile::TABLE_ELEMENT;
 use crate::sandbox::fairness::{MemoryShare, NoMemory};
 use crate::sandbox::limits::Limits;
 
-/// Tables of one instance, empty ones included: the engine keeps a record of each.
+/// Tables of one instance, including empty ones: the engine keeps a record of each.
 pub(super) const MAX_TABLES: usize = 1_000;
 
-/// Memories of one instance. Each takes several pieces of the address space, of which the system gives a process only so many.
+/// Memories of one instance. Each takes several memory mappings, and the system limits how many a process can have.
 pub(super) const MAX_MEMORIES: usize = 8;
 
-/// The limit at which growth was denied.
+/// The limit that denied growth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     Memory,
     TableElements,
-    /// Of what all guests have.
+    /// The memory that all guests share.
     HostMemory(NoMemory),
 }
 
-/// Counts what the instance holds and remembers which limit it ran into: the engine turns a refused growth into an
-/// ordinary failure inside the guest, whose crash then looks like any other.
+/// Counts what the instance holds and remembers which limit it hit: the engine reports refused growth to the guest as
+/// an ordinary failure, and the crash that follows looks like any other.
 #[derive(Debug)]
 pub(super) struct Limiter {
     memory_limit: usize,
-    /// Of memories, tables and the instance itself.
+    /// Bytes of memories, tables and the instance itself.
     memory: usize,
     peak_memory: usize,
     table_limit: usize,
     tables: usize,
     instance_limit: usize,
     refused: Option<Refused>,
-    /// Of what all guests have.
+    /// This call's share of the memory of all guests.
     share: MemoryShare,
 }
 
@@ -51,13 +52,13 @@ impl Limiter {
         }
     }
 
-    /// The most that memories, tables and the instance itself ever took together, in bytes.
+    /// The highest total of memories, tables and the instance itself, in bytes.
     pub(super) fn peak_memory(&self) -> u64 {
         self.peak_memory as u64
     }
 
-    /// Takes what the engine keeps for the instance, before there is one. That it is within the limit was checked when the
-    /// component was loaded.
+    /// Charges what the engine keeps for the instance, before it is created. The limit was checked when the component was
+    /// loaded.
     pub(super) fn hold_instance(&mut self, bytes: usize) -> Result<(), NoMemory> {
         self.share.take(bytes)?;
         self.memory = self.memory.saturating_add(bytes);
@@ -65,7 +66,7 @@ impl Limiter {
         Ok(())
     }
 
-    /// Takes so many bytes more for a memory or a table.
+    /// Charges `bytes` more for a memory or a table.
     fn grow(&mut self, bytes: usize) -> Result<(), Refused> {
         let memory = self.memory.saturating_add(bytes);
         if memory > self.memory_limit {
@@ -77,12 +78,12 @@ impl Limiter {
         Ok(())
     }
 
-    /// Takes what the host holds for the guest from what all guests have.
+    /// Charges what the host holds for the guest to the memory of all guests.
     pub(super) fn hold(&mut self, bytes: usize) -> Result<(), NoMemory> {
         self.share.take(bytes)
     }
 
-    /// The limit that was met last.
+    /// The limit that was hit last.
     pub(super) fn refused(&self) -> Option<Refused> {
         self.refused
     }
@@ -91,13 +92,13 @@ impl Limiter {
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let bytes = desired.saturating_sub(current);
-        // First, for the engine takes the size of the pool for a maximum as well.
+        // Checked first, because the engine also passes the size of the pool as a maximum.
         if self.memory.saturating_add(bytes) > self.memory_limit {
             self.refused = Some(Refused::Memory);
             return Ok(false);
         }
         if maximum.is_some_and(|maximum| desired > maximum) {
-            // The guest's own bound: nothing grows, so nothing is counted, and no limit of ours was met.
+            // The guest's own maximum: nothing grows, so nothing is charged, and no limit of the host was hit.
             return Ok(false);
         }
         if let Err(refused) = self.grow(bytes) {
@@ -125,7 +126,7 @@ impl ResourceLimiter for Limiter {
         Ok(true)
     }
 
-    // These three bound how many there may be at all; the elements and bytes in them are counted above.
+    // These three limit the number of instances, tables and memories. Their elements and bytes are counted above.
     fn instances(&self) -> usize {
         self.instance_limit
     }
@@ -150,12 +151,12 @@ mod tests {
     }
 
     #[test]
-    fn what_all_guests_have_bounds_each() {
+    fn the_memory_of_all_guests_limits_each() {
         let mut limiter = limiter(&Limits::default(), 800);
         assert!(limiter.memory_growing(0, 300, None).unwrap());
         assert!(!limiter.memory_growing(300, 301, None).unwrap());
-        let none = Refused::HostMemory(NoMemory::TooMuch { most: 300 });
-        assert_eq!((limiter.peak_memory(), limiter.refused()), (300, Some(none)));
+        let refused = Refused::HostMemory(NoMemory::TooMuch { limit: 300 });
+        assert_eq!((limiter.peak_memory(), limiter.refused()), (300, Some(refused)));
     }
 
     #[test]
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_instance_and_its_tables_are_memory_as_well() {
+    fn the_instance_and_its_tables_count_as_memory() {
         let limits = Limits {
             memory: 1_000,
             ..Limits::default()
@@ -196,13 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn the_instance_and_its_tables_take_from_what_all_guests_have() {
-        let most = NoMemory::TooMuch { most: 300 };
-        assert_eq!(limiter(&Limits::default(), 800).hold_instance(301), Err(most));
+    fn the_instance_and_its_tables_count_towards_the_memory_of_all_guests() {
+        let too_much = NoMemory::TooMuch { limit: 300 };
+        assert_eq!(limiter(&Limits::default(), 800).hold_instance(301), Err(too_much));
         let mut limiter = limiter(&Limits::default(), 800);
         limiter.hold_instance(200).unwrap();
         assert!(!limiter.table_growing(0, 13, None).unwrap());
-        assert_eq!(limiter.refused(), Some(Refused::HostMemory(most)));
+        assert_eq!(limiter.refused(), Some(Refused::HostMemory(too_much)));
         assert!(limiter.table_growing(0, 12, None).unwrap());
     }
 

@@ -1,11 +1,11 @@
-//! What a guest may import.
+//! The imports of guests.
 
 use wasmtime::component::Linker;
 
 use super::state::CallState;
 use crate::sandbox::{config, files, http, keyvalue, logging};
 
-/// Everything a guest may import. All of it is always there; what was not granted answers with an error of its own.
+/// Links everything that a guest can import. All of it is always linked: functions that weren't granted return an error.
 pub(in crate::sandbox) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<CallState>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;

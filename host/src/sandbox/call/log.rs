@@ -10,7 +10,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::sandbox::http::Masker;
 
-/// The most a guest may write at once, in bytes; it asks before it writes.
+/// The most bytes that a guest can write at once. The guest asks (`check-write`) before it writes.
 const WRITE_PERMIT: usize = 64 * 1024;
 
 /// Standard output and standard error of one call, in the order in which they were written.
@@ -22,7 +22,7 @@ pub(in crate::sandbox) struct GuestLog {
 
 #[derive(Debug)]
 struct Buffer {
-    /// Up to the limit, and the rest of a secret that may lie across it.
+    /// Bytes up to the limit, plus the rest of a secret that can straddle it.
     kept: Vec<u8>,
     limit: usize,
     overlap: usize,
@@ -62,11 +62,11 @@ impl GuestLog {
         buffer.write(b"\n");
     }
 
-    /// The kept text, with secrets masked and whatever is not UTF-8 replaced, and the number of bytes that were dropped.
+    /// The kept text, with secrets masked and invalid UTF-8 replaced, and the number of bytes that were dropped.
     pub(super) fn take(&self) -> (String, u64) {
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kept = std::mem::take(&mut buffer.kept);
-        // Masked before it is cut: the beginning of a secret alone would not be recognised.
+        // Masks before it truncates: the masker doesn't recognise the beginning of a secret.
         self.masker.bytes(&mut kept);
         kept.truncate(buffer.limit);
         let dropped = buffer.written - kept.len() as u64;
@@ -106,7 +106,7 @@ impl OutputStream for GuestLog {
 }
 
 impl Pollable for GuestLog {
-    // Always ready: what exceeds the limit is dropped, never awaited.
+    // Always ready: bytes beyond the limit are dropped, so a write never waits.
     fn ready<'a, 'b>(&'a mut self) -> Pin<Box<dyn Future<Output = ()> + Send + 'b>>
     where
         'a: 'b,
@@ -143,7 +143,7 @@ mod tests {
     use crate::secret::Secret;
 
     #[test]
-    fn a_secret_that_the_limit_cuts_is_masked() {
+    fn a_secret_that_straddles_the_limit_is_masked() {
         let named = [("S".to_owned(), Ok(Secret::new("s3cr3t-value")))].into();
         let mut grant = HttpGrant::parse("https://x/", &["GET"]).unwrap();
         grant.headers = vec![AttachedHeader::new("x", "${secret:S}", &named).unwrap()];
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_is_dropped_and_counted() {
+    fn bytes_beyond_the_limit_are_dropped_and_counted() {
         let log = GuestLog::new(5, Masker::default());
         log.write(b"abc");
         log.write(b"defg");

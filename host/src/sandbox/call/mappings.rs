@@ -1,16 +1,16 @@
-//! Pieces of address space that calls may take: the system has a bound on them (`vm.max_map_count`), and a process that met it
-//! can start no thread and open no database.
+//! Memory mappings that calls need. Linux limits them per process (`vm.max_map_count`), and a process at the limit can't start a
+//! thread or open a database.
 
 use super::limiter::MAX_MEMORIES;
 
-/// Of one memory: what guards it, what it has, its image, and what it grew by.
-const OF_A_MEMORY: u64 = 4;
-/// Of the rest of a call: its stack, tables, and what the host holds for it.
-const OF_A_CALL: u64 = 8;
-/// What the rest of the process needs.
-const OWN: u64 = 8_192;
+/// Mappings of one memory: its guard regions, its initial size, its image, and its growth.
+const PER_MEMORY: u64 = 4;
+/// Mappings of the rest of a call: its stack, tables, and what the host holds for it.
+const PER_CALL: u64 = 8;
+/// Mappings for the rest of the process.
+const RESERVED: u64 = 8_192;
 
-/// Tells the operator where so many calls could use up what the system gives.
+/// Logs a hint if `calls` can use up the mappings of this process.
 pub(in crate::sandbox) fn check(calls: u32) {
     let Ok(text) = std::fs::read_to_string("/proc/sys/vm/max_map_count") else {
         return;
@@ -28,8 +28,8 @@ pub(in crate::sandbox) fn check(calls: u32) {
 }
 
 fn needed(calls: u32) -> u64 {
-    let of_a_call = OF_A_MEMORY * MAX_MEMORIES as u64 + OF_A_CALL;
-    of_a_call.saturating_mul(calls.into()).saturating_add(OWN)
+    let each = PER_MEMORY * MAX_MEMORIES as u64 + PER_CALL;
+    each.saturating_mul(calls.into()).saturating_add(RESERVED)
 }
 
 #[cfg(test)]
@@ -38,7 +38,7 @@ mod tests {
     use crate::sandbox::EngineSettings;
 
     #[test]
-    fn the_defaults_fit_what_linux_gives() {
+    fn the_default_concurrency_fits_the_default_of_linux() {
         assert!(needed(EngineSettings::default().host_concurrency) < 65_530);
         assert!(needed(10_000) > 65_530);
     }

@@ -1,4 +1,4 @@
-//! What stops a guest that computes. It is compiled into the guest's code, as a check in every loop and function.
+//! Stops a guest that computes. The compiler adds a check to every loop and function of the guest.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use wasmtime::{Engine, EngineWeak, Store, UpdateDeadline};
 
 use crate::sandbox::limits::Limits;
 
-/// Units of fuel between two yields to the executor. A spinning guest is seen about this often, so its deadline is
-/// overshot by little even where many spin on few threads.
+/// Units of fuel between two yields to the executor. A deadline is checked at each yield, so a guest that spins overshoots it
+/// only slightly, even if many guests spin on few threads.
 const YIELD_INTERVAL: u64 = 100_000;
 
-/// Between two epochs, at whose beginning every guest yields.
+/// Duration of an epoch. Every guest yields at the beginning of each.
 const TICK: Duration = Duration::from_millis(1);
 
-/// One of two ways. Both together would cost most.
+/// How a guest is interrupted: by fuel or by epochs. Both together would slow it down most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Metering {
-    /// Counts what is executed. It is a limit, the same on every machine, and the guest yields every 100,000 units.
+    /// Counts executed instructions. The limit is the same on every machine, and the guest yields every 100,000 units.
     #[default]
     Fuel,
-    /// Looks at a clock. Code that computes for long is somewhat faster, nothing bounds its work but the time, and it yields
-    /// once a millisecond: for plugins that an operator trusts.
+    /// Checks a clock, and the guest yields every millisecond. Long computations run somewhat faster, but only the timeout
+    /// limits them: for plugins that the operator trusts.
     Epoch,
 }
 
@@ -38,7 +38,7 @@ impl Metering {
             .find(|metering| metering.as_str() == text)
     }
 
-    /// Makes the code of an engine one that can be stopped.
+    /// Makes the engine compile code that can be interrupted.
     pub(in crate::sandbox) fn configure(self, config: &mut wasmtime::Config) {
         match self {
             Self::Fuel => config.consume_fuel(true),
@@ -46,7 +46,7 @@ impl Metering {
         };
     }
 
-    /// Makes the guest of a store one that yields and ends.
+    /// Makes the guest of a store yield, and stop at its limit.
     pub(super) fn apply<T>(self, store: &mut Store<T>, limits: &Limits) -> wasmtime::Result<()> {
         match self {
             Self::Fuel => {
@@ -61,7 +61,7 @@ impl Metering {
         Ok(())
     }
 
-    /// Fuel that was spent; none is counted by a clock.
+    /// The fuel that was spent; 0 with [`Metering::Epoch`], which counts none.
     pub(super) fn spent<T>(self, store: &Store<T>, limits: &Limits) -> u64 {
         match self {
             Self::Fuel => limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0)),
@@ -70,7 +70,8 @@ impl Metering {
     }
 }
 
-/// Lets time pass for these engines, for as long as one of them is used. On a thread of its own: guests keep all others busy.
+/// Increments the epoch of `engines` for as long as one of them is used. This takes a separate thread, because guests can keep
+/// all others busy.
 pub(in crate::sandbox) fn tick(engines: impl IntoIterator<Item = Engine>) -> std::io::Result<()> {
     let engines: Vec<EngineWeak> = engines.into_iter().map(|engine| engine.weak()).collect();
     let ticks = move || {

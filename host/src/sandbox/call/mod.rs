@@ -20,7 +20,7 @@ pub(super) use self::linker::linker;
 pub(super) use self::mappings::check as check_mappings;
 pub use self::metering::Metering;
 pub(super) use self::metering::tick;
-pub(super) use self::plugin::MAX_SAID_CHARS;
+pub(super) use self::plugin::MAX_ERROR_CHARS;
 pub use self::plugin::Plugin;
 pub use self::run::CallUse;
 pub(super) use self::setup::CallSetup;

@@ -16,8 +16,8 @@ use crate::sandbox::contract::{Content, Indices, ToolError, ToolInfo};
 use crate::sandbox::limits::Limits;
 use crate::untrusted::display_untrusted;
 
-/// Characters that are repeated of what a component says about a failure.
-pub(in crate::sandbox) const MAX_SAID_CHARS: usize = 500;
+/// Characters of a component's own error text that the host repeats.
+pub(in crate::sandbox) const MAX_ERROR_CHARS: usize = 500;
 
 /// A component that can be called.
 #[derive(Clone)]
@@ -63,7 +63,7 @@ impl Plugin {
     ///
     /// # Errors
     ///
-    /// [`ComponentError::ListTools`] where it fails, however it does.
+    /// [`ComponentError::ListTools`] for every failure.
     pub async fn list_tools(&self) -> Result<Vec<ToolInfo>, ComponentError> {
         let halt = Halt {
             deadline: Instant::now() + self.limits().timeout,
@@ -80,14 +80,14 @@ impl Plugin {
         .await;
         let reason = match listed {
             Ok(Ok(tools)) => return Ok(tools.into_iter().map(|tool| self.masked_info(tool)).collect()),
-            Ok(Err(message)) => display_untrusted(&self.setup.masker.text(message), MAX_SAID_CHARS),
+            Ok(Err(message)) => display_untrusted(&self.setup.masker.text(message), MAX_ERROR_CHARS),
             Err(failure) => failure.to_string(),
         };
-        Err(ComponentError::ListTools(explained(reason, &usage)))
+        Err(ComponentError::ListTools(with_details(reason, &usage)))
     }
 
-    /// Calls a tool by the component's own name for it, in an instance of its own, on behalf of `tenant`. `input` is JSON
-    /// text; `halt` is the end whatever happens.
+    /// Calls a tool by the component's own name for it, in a new instance, on behalf of `tenant`. `input` is JSON text. The call
+    /// ends at `halt` at the latest.
     pub async fn call(
         &self,
         tenant: &Arc<str>,
@@ -106,7 +106,7 @@ impl Plugin {
         .await;
         let result = match called {
             Ok(Ok(content)) => Ok(content.into_iter().map(|part| self.masked(part)).collect()),
-            Ok(Err(error)) => Err(self.said(error)),
+            Ok(Err(error)) => Err(self.tool_error(error)),
             Err(failure) => Err(failure),
         };
         (result, usage)
@@ -132,8 +132,8 @@ impl Plugin {
         }
     }
 
-    /// An error that the tool chose to return. Its text is output like any other.
-    fn said(&self, error: ToolError) -> CallFailure {
+    /// An error that the tool returned. Its text counts as output.
+    fn tool_error(&self, error: ToolError) -> CallFailure {
         let text = error.message();
         let limit = self.limits().output_bytes;
         if text.len() as u64 > limit {
@@ -154,8 +154,8 @@ impl Plugin {
     }
 }
 
-/// The reason, with what else may tell an operator why.
-fn explained(mut reason: String, usage: &CallUse) -> String {
+/// Adds refused requests and printed output to the reason, for the operator.
+fn with_details(mut reason: String, usage: &CallUse) -> String {
     if !usage.http.refused.is_empty() {
         reason.push_str("; refused: ");
         reason.push_str(&usage.http.refused.join(", "));
@@ -163,7 +163,7 @@ fn explained(mut reason: String, usage: &CallUse) -> String {
     let printed = usage.log.trim();
     if !printed.is_empty() {
         reason.push_str("; it printed: ");
-        reason.push_str(&display_untrusted(printed, MAX_SAID_CHARS));
+        reason.push_str(&display_untrusted(printed, MAX_ERROR_CHARS));
     }
     reason
 }

@@ -1,5 +1,5 @@
-//! One call: a fresh store and instance, every limit applied in this one place, and everything dropped at the end,
-//! whatever happened. A store is never used twice.
+//! Runs one call in a fresh store and instance. All limits are applied here, and everything is dropped at the end, whatever
+//! happened. A store is never used twice.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,27 +19,26 @@ use super::state::{CallState, HostCallGate};
 use crate::sandbox::http::{Egress, HttpUse};
 use crate::sandbox::limits::Limits;
 
-/// Room in a host call, beyond the result itself, for what is not payload: list elements, names, tags.
+/// Bytes of a host call, beyond the result itself, for what isn't payload: list elements, names, tags.
 const HOST_CALL_SLACK: u64 = 64 * 1024;
 
 /// What one call used.
 #[derive(Clone, Debug, Default)]
 pub struct CallUse {
     pub duration: Duration,
-    /// None where a clock stops the guest.
+    /// Units; 0 with [`Metering::Epoch`].
     pub fuel: u64,
-    /// The most that memories, tables and what the engine keeps for the instance ever took together, in bytes.
+    /// The highest total of memories, tables and what the engine keeps for the instance, in bytes.
     pub peak_memory: u64,
     pub host_calls: u64,
-    /// Standard output and standard error, as far as they were kept.
+    /// Standard output and standard error, up to `log_bytes`.
     pub log: String,
     pub log_bytes_dropped: u64,
     pub http: HttpUse,
 }
 
-/// Instantiates `pre`, takes from the instance what `load` finds there, and runs `function` with it on behalf of `tenant`,
-/// under all limits of `setup` and until `halt` at the latest. An error of `load` is the host's; only `function` calls the
-/// guest.
+/// Instantiates `pre`, looks up its exports with `load`, and runs `function` with them on behalf of `tenant`, under all limits of
+/// `setup` and until `halt` at the latest. An error of `load` counts as the host's, because only `function` calls the guest.
 pub(super) async fn run<F, T>(
     pre: &InstancePre<CallState>,
     setup: &CallSetup,
@@ -52,7 +51,7 @@ pub(super) async fn run<F, T>(
     let (limits, metering) = (setup.limits(), setup.grants.metering);
     let log = GuestLog::new(limits.log_bytes, setup.masker.clone());
     let network = setup.network.clone();
-    // A component that lists its tools does so for nobody.
+    // `list-tools` runs without a tenant.
     let on_behalf_of = tenant.cloned().unwrap_or_else(|| "".into());
     let egress = Egress::new(
         setup.grants.clone(),
@@ -80,8 +79,8 @@ pub(super) async fn run<F, T>(
         called = true;
         function(&mut store, functions).await
     };
-    // A panic of a host function ends this call and nothing else. The store it may have left in disorder is read for
-    // its figures and dropped.
+    // A panic of a host function ends only this call. The panic can leave the store inconsistent, so it is only read for its
+    // counters and dropped.
     let guest = setup.network.turns.run(&on_behalf_of, &clock, guest);
     let guest = AssertUnwindSafe(halt.bound(guest)).catch_unwind();
     let ended = guest.await;

@@ -1,4 +1,4 @@
-//! What the calls of one plugin have in common.
+//! State that the calls of one plugin share.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::sandbox::http::{Masker, Network};
 use crate::sandbox::keyvalue::KeyValueStore;
 use crate::sandbox::limits::Limits;
 
-/// What a plugin's calls may do and use. Prepared once, shared by all of them.
+/// What a plugin's calls can do and use. Prepared once per plugin, shared by all calls.
 #[derive(Clone)]
 pub(in crate::sandbox) struct CallSetup {
     pub(in crate::sandbox) grants: Arc<Grants>,
@@ -20,7 +20,7 @@ pub(in crate::sandbox) struct CallSetup {
     pub(in crate::sandbox) instance_bytes: usize,
     pub(in crate::sandbox) masker: Masker,
     pub(in crate::sandbox) config: Arc<WasiConfigVariables>,
-    /// Its store, and its name there.
+    /// The store, and the plugin's name in it.
     pub(in crate::sandbox) keyvalue: Option<(KeyValueStore, Arc<str>)>,
     pub(in crate::sandbox) network: Network,
     pub(in crate::sandbox) memory: GuestMemory,

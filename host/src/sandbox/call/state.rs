@@ -1,4 +1,4 @@
-//! What the host keeps for one call, and the count of the guest's calls into it.
+//! The host's state for one call. It also counts the guest's host calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,11 +20,11 @@ use crate::sandbox::files::{self, Files, Folder};
 use crate::sandbox::http::{self, Egress, FIELD_BYTES};
 use crate::sandbox::keyvalue::{KeyValueStore, Namespace};
 
-/// Bytes of random data that one host call may ask for: it holds the thread while it makes them.
+/// Bytes of random data that one host call can request: the host call blocks its thread while it generates them.
 const MAX_RANDOM: u64 = 64 * 1024;
 
-/// How long a guest may go from host call to host call before others get their turn. Fuel makes it yield while it
-/// computes; what the host does for it costs no fuel.
+/// How long a guest can make host calls before it yields. Fuel makes it yield while it computes, but the host's own work costs no
+/// fuel.
 const TURN: Duration = Duration::from_millis(1);
 
 /// The data of one store.
@@ -36,18 +36,18 @@ pub(in crate::sandbox) struct CallState {
     pub(in crate::sandbox) table: ResourceTable,
     pub(in crate::sandbox) egress: Egress,
     pub(in crate::sandbox) config: Arc<WasiConfigVariables>,
-    /// Where it keeps data, if it may.
+    /// The guest's data store, if it was granted one.
     pub(in crate::sandbox) keyvalue: Option<(KeyValueStore, Namespace)>,
-    /// Bytes of keys and values that it has written there.
+    /// Bytes of keys and values that the guest has written to it.
     pub(in crate::sandbox) keyvalue_written: u64,
     pub(in crate::sandbox) log: GuestLog,
     pub(super) limiter: Limiter,
-    /// Bytes that the host may hold for it beyond what was charged.
+    /// Bytes that the host can still hold for the guest beyond those already charged.
     uncharged: usize,
     pub(in crate::sandbox) host_calls: u64,
     max_host_calls: u64,
     deadline: Instant,
-    /// How long it has had its turn.
+    /// Measures the guest's current turn.
     pub(super) clock: TurnClock,
 }
 
@@ -62,7 +62,7 @@ impl CallState {
     ) -> Self {
         let grants = &*setup.grants;
         let limits = &grants.limits;
-        // What is not said here is not granted: no socket, no standard input.
+        // The default is to deny: what isn't set here is not granted, such as standard input.
         let mut wasi = WasiCtx::builder();
         wasi.stdout(log.clone())
             .stderr(log.clone())
@@ -104,7 +104,7 @@ impl CallState {
             keyvalue_written: 0,
             log,
             limiter: Limiter::new(limits, share),
-            uncharged: http::most_held(limits.handles).saturating_add(files::MOST_HELD),
+            uncharged: http::max_held(limits.handles).saturating_add(files::MAX_HELD),
             host_calls: 0,
             max_host_calls: limits.host_calls,
             deadline,
@@ -112,15 +112,15 @@ impl CallState {
         }
     }
 
-    /// Charges what the host holds for the guest from now on. It is given back at the end of the call: whoever lets go of one
-    /// thing after the other pays for no more than could be held at once.
+    /// Charges `bytes` that the host holds for the guest, until the end of the call. The total is capped at what the host can
+    /// hold at once, so a guest that drops one resource after the other doesn't pay for more.
     pub(in crate::sandbox) fn hold(&mut self, bytes: usize) -> Result<(), NoMemory> {
         let bytes = bytes.min(self.uncharged);
         self.uncharged -= bytes;
         self.limiter.hold(bytes)
     }
 
-    /// Whether the guest may go on into the host, and whether it should let others have their turn first.
+    /// Checks whether the host call is allowed. Returns whether the guest has to yield first.
     fn enter_host(&mut self) -> Result<bool, Stopped> {
         if self.host_calls >= self.max_host_calls {
             return Err(Stopped::HostCalls);
@@ -133,14 +133,14 @@ impl CallState {
     }
 }
 
-/// However a call ends, and whoever ends it.
+/// Closes the call's files, however it ends.
 impl Drop for CallState {
     fn drop(&mut self) {
         self.files.close_all(std::mem::take(&mut self.table));
     }
 }
 
-/// Runs before every host function: the place where a guest that only calls the host is held back and stopped.
+/// Runs before every host function, to make a guest yield or stop even if it only calls the host.
 pub(super) struct HostCallGate;
 
 #[async_trait::async_trait]
@@ -157,8 +157,8 @@ impl CallHookHandler<CallState> for HostCallGate {
     }
 }
 
-// Generated code asks for a view once per host function, and the engine's own calls never do, so counting here counts
-// exactly the calls of the guest.
+// Generated code asks for a view once per host function, and the engine itself never does. Counting here therefore counts
+// exactly the guest's calls.
 
 impl WasiView for CallState {
     fn ctx(&mut self) -> WasiCtxView<'_> {

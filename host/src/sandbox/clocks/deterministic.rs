@@ -1,5 +1,5 @@
-//! Clocks and random numbers that are the same in every call, for plugins whose results must be repeatable. Two calls with
-//! the same input then differ only in what servers answer, and when.
+//! Clocks and random numbers that are the same in every call, for plugins whose results must be reproducible. Two calls with
+//! the same input then differ only in the responses of servers, and in their timing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtxBuilder};
 
 /// 2020-01-01T00:00:00Z, in seconds since 1970.
 const START: Duration = Duration::from_secs(1_577_836_800);
-/// How far a clock advances with each reading; a clock that stood still would hang loops that wait for it.
+/// How far a clock advances with each reading. A clock that didn't advance would hang loops that wait for it.
 const STEP: Duration = Duration::from_millis(1);
 const SEED: u64 = 0;
 

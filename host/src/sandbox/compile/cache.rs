@@ -189,7 +189,7 @@ mod tests {
             }
         }
 
-        /// A component that no other number gives, and its compiled form.
+        /// A component that is unique to `number`, and its compiled form.
         fn compiled(&self, number: u32) -> (Digest, Vec<u8>) {
             let text = format!("(component (core module (global i32 (i32.const {number}))))");
             let bytes = wat::parse_str(text).unwrap();
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn any_damage_is_noticed() {
+    fn damaged_entries_are_detected_and_removed() {
         let lab = Lab::new();
         let cache = lab.cache(u64::MAX);
         let (digest, compiled) = lab.compiled(1);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_used_for_longest_goes() {
+    fn the_least_recently_used_entry_is_evicted() {
         let lab = Lab::new();
         let [(one, first), (two, second), (three, third)] = [1, 2, 3].map(|number| lab.compiled(number));
         let cache = lab.cache((first.len() + second.len()) as u64);
@@ -254,7 +254,7 @@ mod tests {
         let kept = [&one, &two, &three].map(|digest| cache.get(&lab.engines, digest).is_some());
         assert_eq!(kept, [true, false, true]);
         assert!(!abandoned.exists());
-        // What does not fit at all drives nothing out.
+        // An entry that is larger than the cache evicts nothing.
         let small = lab.cache(first.len() as u64 / 2);
         small.put(&lab.engines, &two, &second);
         assert_eq!(lab.files().len(), 2);

@@ -1,13 +1,13 @@
-//! What the host reads of a compiled component when it loads one: not the code, which is only mapped, but its description,
-//! which is decoded into structures many times as large.
+//! Limits the description in a compiled component. Loading only maps the code, but it decodes the description into structures
+//! that are many times as large.
 
-/// The section of the compiled form that is decoded (`ELF_WASMTIME_INFO` of wasmtime-environ).
+/// The section with the description (`ELF_WASMTIME_INFO` of wasmtime-environ).
 const DESCRIPTION: &[u8] = b".wasmtime.info";
 
-/// Bytes that the description may have. Python's interpreter has two or three MiB.
+/// The most bytes of the description. Python's interpreter has two or three MiB.
 pub(super) const MAX_DESCRIPTION: u64 = 16 << 20;
 
-/// Bytes of the description of a compiled component, which is an ELF file of this machine; `None` where it is none.
+/// Bytes of the description of a compiled component, an ELF file in native byte order. `None` if the bytes aren't one.
 pub(super) fn description_bytes(compiled: &[u8]) -> Option<u64> {
     let sections = usize::try_from(long(compiled, 40)?).ok()?;
     let [size, count, names] = [58, 60, 62].map(|at| short(compiled, at).map(usize::from));
@@ -42,7 +42,7 @@ mod tests {
     use crate::sandbox::compile::engine::{Parallel, config};
 
     #[test]
-    fn the_description_grows_with_what_is_described() {
+    fn the_description_grows_with_the_component() {
         let engine = wasmtime::Engine::new(&config(512 << 10, Metering::Fuel, Parallel::No)).unwrap();
         let described = |text: &str| {
             let bytes = wat::parse_str(text).unwrap();
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_compiled_form_has_none() {
+    fn other_bytes_have_no_description() {
         assert_eq!(description_bytes(b""), None);
         assert_eq!(description_bytes(&[0xff; 200]), None);
     }

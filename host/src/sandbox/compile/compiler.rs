@@ -17,11 +17,11 @@ use super::engine::{Parallel, config};
 use crate::sandbox::call::Metering;
 use crate::sandbox::limits::Limits;
 
-/// The argument that turns the program into a compiler. Internal: neither documented nor stable.
+/// The argument that makes the program a compiler. Internal: neither documented nor stable.
 const CHILD_ARGUMENT: &str = "__compile-component";
 
-/// The child's answer begins with this, so that the output of another program is never mistaken for code.
-const ANSWER: &[u8] = b"cofferdam-compiled\n";
+/// The child's output begins with this, so that the host never loads the output of another program as code.
+const MAGIC: &[u8] = b"cofferdam-compiled\n";
 
 /// The most compiled code that the host reads from the child, in bytes; a Python component has 35 MiB.
 const MAX_COMPILED: u64 = 512 << 20;
@@ -29,41 +29,40 @@ const MAX_COMPILED: u64 = 512 << 20;
 /// Bytes of the child's error output that are kept.
 const ERROR_BYTES: u64 = 16 * 1024;
 
-/// Components compiled at the same time. `compile_memory` bounds each; this bounds all of them together.
-const AT_ONCE: usize = 2;
+/// How many components compile at the same time. `compile_memory` limits each; this limits them all together.
+const MAX_PARALLEL: usize = 2;
 
-/// Where components are compiled.
+/// Compiles components, a few at a time.
 #[derive(Debug)]
 pub(in crate::sandbox) struct Compiler {
     place: CompilePlace,
     stack: u64,
     gate: Semaphore,
-    most: u64,
+    max_compiled: u64,
 }
 
 /// Where components are compiled.
 #[derive(Clone, Debug)]
 pub enum CompilePlace {
-    /// In a child of this program, which must call [`run_compiler_if_requested`] first thing in `main`.
+    /// In a child process of this program, which must call [`run_compiler_if_requested`] first thing in `main`.
     Child(PathBuf),
-    /// In this process: for programs that trust their components. `compile_timeout` and `compile_memory` then bound
-    /// nothing.
+    /// In this process, for programs that trust their components. `compile_timeout` and `compile_memory` have no effect then.
     ThisProcess,
 }
 
-/// Whether the system keeps `RLIMIT_AS`. macOS knows the limit and ignores it, so there only the deadline stops a compiler.
-const BOUNDS_MEMORY: bool = cfg!(target_os = "linux");
+/// Whether the system enforces `RLIMIT_AS`. macOS accepts the limit but ignores it, so only the deadline stops a compiler there.
+const ENFORCES_MEMORY_LIMIT: bool = cfg!(target_os = "linux");
 
 impl Compiler {
     pub(in crate::sandbox) fn new(place: CompilePlace, stack: u64) -> Self {
-        if !BOUNDS_MEMORY {
-            tracing::info!("this system doesn't bound the memory of a process: [limits] compile_memory is not kept");
+        if !ENFORCES_MEMORY_LIMIT {
+            tracing::info!("this system can't limit the memory of a process: [limits] compile_memory has no effect");
         }
         Self {
             place,
             stack,
-            gate: Semaphore::new(AT_ONCE),
-            most: MAX_COMPILED,
+            gate: Semaphore::new(MAX_PARALLEL),
+            max_compiled: MAX_COMPILED,
         }
     }
 
@@ -74,7 +73,7 @@ impl Compiler {
         metering: Metering,
         limits: &Limits,
     ) -> Result<Vec<u8>, ComponentError> {
-        // The semaphore is never closed; if it were, compiling without it is still right.
+        // The semaphore is never closed. If it were, compiling without a permit would still be correct.
         let _permit = self.gate.acquire().await.ok();
         match &self.place {
             CompilePlace::Child(program) => self.compile_in_child(program, bytes, metering, limits).await,
@@ -96,7 +95,7 @@ impl Compiler {
         limits: &Limits,
     ) -> Result<Vec<u8>, ComponentError> {
         if asked_to_compile() {
-            // A program that ignored the request to compile would start another child of itself, and so on without end.
+            // A program that ignored the request to compile would start children of itself endlessly.
             return Err(ComponentError::NoCompiler(program.to_owned()));
         }
         let failed = |what: &str, error: std::io::Error| ComponentError::CompilerFailed(format!("{what}: {error}"));
@@ -112,7 +111,7 @@ impl Compiler {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| failed(&format!("cannot start {}", program.display()), error))?;
+            .map_err(|error| failed(&format!("can't start {}", program.display()), error))?;
         let (Some(mut input), Some(output), Some(errors)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
@@ -133,16 +132,16 @@ impl Compiler {
                 let _ = tokio::io::copy(&mut errors.into_inner(), &mut tokio::io::sink()).await;
             };
             let receive = async {
-                let mut output = output.take(self.most.saturating_add(1));
-                // Nobody reads what exceeds the limit: closing this end of the pipe makes the child's write fail.
+                let mut output = output.take(self.max_compiled.saturating_add(1));
+                // Output beyond the limit isn't read. Closing this end of the pipe makes the child's write fail.
                 output.read_to_end(&mut compiled).await
             };
             let (_, read, ()) = tokio::join!(send, receive, complain);
-            read.map_err(|error| failed("cannot read the compiled component", error))?;
+            read.map_err(|error| failed("can't read the compiled component", error))?;
             child
                 .wait()
                 .await
-                .map_err(|error| failed("cannot wait for the child", error))
+                .map_err(|error| failed("can't wait for the child", error))
         };
         let status = match tokio::time::timeout(limits.compile_timeout, talk).await {
             Ok(status) => status?,
@@ -153,18 +152,18 @@ impl Compiler {
             }
         };
         let message = String::from_utf8_lossy(&message).trim().to_owned();
-        if compiled.len() as u64 > self.most {
-            return Err(ComponentError::CompiledTooLarge(self.most));
+        if compiled.len() as u64 > self.max_compiled {
+            return Err(ComponentError::CompiledTooLarge(self.max_compiled));
         }
         if status.success() {
-            if !compiled.starts_with(ANSWER) {
+            if !compiled.starts_with(MAGIC) {
                 return Err(ComponentError::NoCompiler(program.to_owned()));
             }
-            compiled.drain(..ANSWER.len());
+            compiled.drain(..MAGIC.len());
             Ok(compiled)
         } else if status.code() == Some(INVALID) {
             Err(ComponentError::Invalid(message))
-        } else if OUT_OF_MEMORY.iter().any(|words| message.contains(words)) {
+        } else if OUT_OF_MEMORY.iter().any(|text| message.contains(text)) {
             Err(ComponentError::CompileMemory(limits.compile_memory))
         } else {
             Err(ComponentError::CompilerFailed(format!("{status}: {message}")))
@@ -200,13 +199,13 @@ pub fn run_compiler_if_requested() {
         }
         _ => fail(2, "this command is internal"),
     };
-    // The process exists only to compile; nothing else may run in it.
+    // The process exists only to compile, so nothing else runs in it.
     #[allow(clippy::exit)]
     std::process::exit(code);
 }
 
 fn child(stack: u64, metering: Metering, memory: u64, time: Duration) -> i32 {
-    // The parent kills the child at the same deadline; this limit holds if the parent has died.
+    // The parent kills the child at the same deadline. This limit applies if the parent has died.
     let seconds = time.as_secs().saturating_add(1);
     let limit = |resource, value| {
         setrlimit(
@@ -219,22 +218,22 @@ fn child(stack: u64, metering: Metering, memory: u64, time: Duration) -> i32 {
     };
     // No core dump: it would hold untrusted data and be as large as the child's memory.
     let limited = limit(Resource::Core, 0)
-        .and_then(|()| match BOUNDS_MEMORY {
+        .and_then(|()| match ENFORCES_MEMORY_LIMIT {
             true => limit(Resource::As, memory),
             false => Ok(()),
         })
         .and_then(|()| limit(Resource::Cpu, seconds));
     if let Err(error) = limited {
-        return fail(1, &format!("cannot limit the compiler: {error}"));
+        return fail(1, &format!("can't limit the compiler: {error}"));
     }
     let mut bytes = Vec::new();
     if let Err(error) = std::io::stdin().lock().read_to_end(&mut bytes) {
-        return fail(1, &format!("cannot read the component: {error}"));
+        return fail(1, &format!("can't read the component: {error}"));
     }
     match precompile(&bytes, stack, metering, Parallel::No) {
         Ok(compiled) => match answer(&compiled) {
             Ok(()) => 0,
-            Err(error) => fail(1, &format!("cannot hand over the compiled component: {error}")),
+            Err(error) => fail(1, &format!("can't hand over the compiled component: {error}")),
         },
         Err(message) => fail(INVALID, &message),
     }
@@ -242,7 +241,7 @@ fn child(stack: u64, metering: Metering, memory: u64, time: Duration) -> i32 {
 
 fn answer(compiled: &[u8]) -> std::io::Result<()> {
     let mut output = std::io::stdout().lock();
-    output.write_all(ANSWER)?;
+    output.write_all(MAGIC)?;
     output.write_all(compiled)?;
     output.flush()
 }
@@ -259,7 +258,7 @@ fn precompile(bytes: &[u8], stack: u64, metering: Metering, parallel: Parallel) 
         .map_err(|error| explain(&format!("{error:#}")))
 }
 
-/// Explains a common error of the engine in words of our own.
+/// Rewords a common error of the engine.
 fn explain(message: &str) -> String {
     if message.contains("component model async feature") {
         return "it uses the async functions of WASI 0.3, and this host runs WASI 0.2".to_owned();
@@ -272,9 +271,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    async fn compiled_by(program: &str, most: u64) -> ComponentError {
+    async fn compiled_by(program: &str, max_compiled: u64) -> ComponentError {
         let compiler = Compiler {
-            most,
+            max_compiled,
             ..Compiler::new(CompilePlace::Child(program.into()), 1 << 20)
         };
         let compiled = compiler.compile(b"\0asm", Metering::Fuel, &Limits::default()).await;
@@ -282,18 +281,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_compiler_that_writes_without_end_is_read_no_further() {
+    async fn endless_output_of_a_compiler_is_cut_off() {
         let error = compiled_by("/usr/bin/yes", 1 << 20).await;
         assert_eq!(error.to_string(), "it compiles to more than 1 MiB");
     }
 
     #[tokio::test]
-    async fn a_program_that_is_no_compiler_is_told_from_one_that_fails() {
+    async fn a_program_that_does_not_compile_and_one_that_fails_are_different_errors() {
         let error = compiled_by("/bin/true", MAX_COMPILED).await;
         assert!(matches!(error, ComponentError::NoCompiler(_)), "{error}");
         let error = compiled_by("/bin/false", MAX_COMPILED).await;
         assert!(matches!(error, ComponentError::CompilerFailed(_)), "{error}");
         let error = compiled_by("/nowhere/at/all", MAX_COMPILED).await;
-        assert!(error.to_string().contains("cannot start /nowhere/at/all"), "{error}");
+        assert!(error.to_string().contains("can't start /nowhere/at/all"), "{error}");
     }
 }

@@ -41,7 +41,7 @@ impl std::fmt::Debug for Digest {
 /// Why a component can't be used.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ComponentError {
-    #[error("cannot read {path}: {source}")]
+    #[error("can't read {path}: {source}")]
     Unreadable { path: PathBuf, source: Arc<std::io::Error> },
     #[error("there is no built-in plugin `{0}`")]
     UnknownBuiltin(String),
@@ -51,7 +51,7 @@ pub enum ComponentError {
     CoreModule,
     #[error("this is not WebAssembly")]
     NotWasm,
-    #[error("this is WebAssembly of a kind this host does not know (version {0:#010x})")]
+    #[error("this is an unknown kind of WebAssembly (version {0:#010x})")]
     UnknownVersion(u32),
     #[error("the component is not valid: {0}")]
     Invalid(String),
@@ -71,9 +71,9 @@ pub enum ComponentError {
     DescriptionTooLarge(u64),
     #[error("the compiler failed: {0}")]
     CompilerFailed(String),
-    #[error("{} does not compile when it is asked to", .0.display())]
+    #[error("{} ignored the request to compile", .0.display())]
     NoCompiler(PathBuf),
-    #[error("the host could not prepare it: {0}")]
+    #[error("the host couldn't prepare it: {0}")]
     Host(String),
     #[error("making one instance of the component takes {needs} bytes, more than memory allows ({limit})")]
     InstanceTooLarge { needs: u64, limit: u64 },
@@ -213,7 +213,7 @@ pub(super) fn check_size(bytes: &[u8], limit: u64) -> Result<(), ComponentError>
     }
 }
 
-/// Tells a component from other `.wasm` files by the eight bytes of its header.
+/// Distinguishes components from other `.wasm` files by the eight bytes of the header.
 pub(super) fn check_header(bytes: &[u8]) -> Result<(), ComponentError> {
     let Some((header, _)) = bytes.split_first_chunk::<8>() else {
         return Err(ComponentError::NotWasm);
@@ -233,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_are_told_apart() {
+    fn headers_are_distinguished() {
         assert!(check_header(b"\0asm\x0d\0\x01\0rest").is_ok());
         assert!(matches!(
             check_header(b"\0asm\x01\0\0\0"),

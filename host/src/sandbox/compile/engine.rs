@@ -50,7 +50,7 @@ impl EngineSize {
 #[derive(Clone)]
 pub struct Engines {
     metering: Metering,
-    /// Instances from slots that are mapped once and reset between calls; `None` where the address space is too small.
+    /// Takes instances from slots that are mapped once and reset between calls. `None` if the address space is too small.
     pooling: Option<Engine>,
     /// Maps each instance afresh: several times slower, for components that don't fit a slot.
     on_demand: Engine,
@@ -148,7 +148,7 @@ fn pooling_engine(size: &EngineSize, metering: Metering) -> wasmtime::Result<Eng
         .total_memories(calls.saturating_mul(POOLED_MEMORIES))
         .total_tables(calls.saturating_mul(POOLED_TABLES))
         .total_stacks(calls)
-        // No component may take more than its share of the totals; larger ones get their instances on demand.
+        // A component can't take more than its share of the totals. Larger ones get their instances on demand.
         .max_core_instances_per_component(POOLED_CORE_INSTANCES)
         .max_core_instance_size(4 << 20)
         .max_component_instance_size(4 << 20)
@@ -171,7 +171,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// A component of one module with so many memories and tables, and so many instances of it.
+    /// A component with `instances` of one module that has `memories` and `tables`.
     fn component(memories: u32, tables: u32, instances: u32) -> Vec<u8> {
         let repeat = |text: &str, times: u32| text.repeat(times as usize);
         let text = format!(

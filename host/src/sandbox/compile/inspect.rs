@@ -1,4 +1,4 @@
-//! What a component asks for and offers, read from its types.
+//! Reads the imports and exports of a component from its types.
 
 use serde::Serialize;
 use wasmtime::component::Component;
@@ -24,7 +24,7 @@ pub struct Inspection {
 #[derive(Clone, Debug, Serialize)]
 pub struct Import {
     pub name: String,
-    /// What it lets the component do, in plain words.
+    /// What the import lets the component do, in plain words.
     pub meaning: &'static str,
 }
 

@@ -23,8 +23,8 @@ pub(super) use self::inspect::{export_names, inspect};
 pub(super) use self::instantiation::{Footprint, TABLE_ELEMENT};
 use super::limits::Limits;
 
-/// Compiles a component, or takes its compiled form from the cache. One whose instances would exceed `limits` is not even
-/// compiled, for what makes instances expensive makes compiling and loading expensive as well.
+/// Compiles a component, or loads its compiled form from the cache. Checks the cost of an instance against `limits` before it
+/// compiles, because what makes instances expensive also makes compiling and loading expensive.
 pub(super) async fn compile(
     engines: &Engines,
     cache: &CompileCache,
@@ -52,7 +52,7 @@ pub(super) async fn compile(
     Ok((component, digest, footprint))
 }
 
-/// Goes through all bytes, off the executor's threads.
+/// Hashes the bytes and adds up the footprint, on a blocking thread.
 async fn read(bytes: &[u8]) -> Result<(Digest, Footprint), ComponentError> {
     let bytes = bytes.to_vec();
     let read = tokio::task::spawn_blocking(move || (Digest::of(&bytes), instantiation::footprint(&bytes)));

@@ -1,7 +1,7 @@
-//! The one place with unsafe code: taking compiled components into the process.
+//! Loads compiled components into the process. The only module with unsafe code.
 //!
-//! Compiled code is as trusted as the host itself. It comes from two places only: a file that our cache wrote into a
-//! folder that nobody else can write to, and the answer of our own compiling child over a pipe.
+//! Compiled code is as trusted as the host itself. It has only two sources: a file that the cache wrote to a folder that no other
+//! user can write to, and the output of the host's own compiler process over a pipe.
 
 #![allow(unsafe_code)]
 
@@ -12,12 +12,12 @@ use wasmtime::component::Component;
 
 /// Maps a file of the cache. `path` must have been written by [`super::cache`].
 pub(super) fn load_file(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
-    // SAFETY: the folder belongs to this user alone (checked by the cache when it opens it), entries are written whole
-    // and renamed into place, and none is ever changed afterwards.
+    // SAFETY: only this user can write to the folder (the cache checks this when it opens it). Entries are written whole, renamed
+    // into place, and never changed afterwards.
     unsafe { Component::deserialize_file(engine, path) }
 }
 
-/// Loads what the compiling child answered.
+/// Loads the output of the compiler process.
 pub(super) fn load_bytes(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: the bytes are the output of `Engine::precompile_component`, from this program, over a private pipe.
     unsafe { Component::deserialize(engine, bytes) }

@@ -8,7 +8,7 @@ use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 
 use super::call::CallState;
 
-/// Made once per plugin, shared by its calls.
+/// Prepares the values once per plugin. All its calls share them.
 pub(super) fn prepare(granted: &BTreeMap<String, String>) -> Arc<WasiConfigVariables> {
     Arc::new(granted.clone().into_iter().collect::<WasiConfigVariables>())
 }

@@ -1,5 +1,5 @@
-//! The contract between components and the host. A file for each released version adapts the types that `bindgen!` makes
-//! of that version to those of [`types`]; nothing generated is visible outside it.
+//! The contract between components and the host. Each released version has a file, which adapts the types that `bindgen!`
+//! generates to those of [`types`]. Generated types aren't visible outside that file.
 
 mod types;
 mod v0_1_0;

@@ -1,4 +1,4 @@
-//! What a component tells the host, in types of the host's own, whatever version of the contract it speaks.
+//! The host's own types for the contract, independent of its version.
 
 use std::time::Duration;
 
@@ -21,12 +21,12 @@ pub struct Annotations {
     pub read_only: bool,
     /// Two calls with the same input have the effect of one.
     pub idempotent: bool,
-    /// A call can lose or overwrite something that a person may want back.
+    /// A call can delete or overwrite something that a person could want back.
     pub destructive: bool,
 }
 
-/// One piece of a result. A result is a list of them in the order in which the model reads them; an empty list is a
-/// success without anything to say.
+/// One piece of a result. A result is a list of them, in the order in which the model reads them. An empty list is a success
+/// without output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// Plain text.
@@ -36,7 +36,7 @@ pub enum Content {
     Image(Image),
 }
 
-/// A picture in a result.
+/// An image in a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     /// The type that the component claims, for example `image/png`.
@@ -45,16 +45,16 @@ pub struct Image {
     pub data: Vec<u8>,
 }
 
-/// The error that a tool chose to return; its texts are untrusted and not masked yet. Why a call failed otherwise is a
+/// An error that a tool returned. Its texts are untrusted and not masked yet. For other failures of a call, see
 /// [`CallFailure`](crate::sandbox::CallFailure).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::sandbox) enum ToolError {
-    /// The input fits the schema and still makes no sense: the model's fault.
+    /// The input fits the schema but is still invalid. The model can correct it.
     InvalidInput(String),
-    /// Something that the tool needs is missing right now; the same call may succeed later.
+    /// Something that the tool needs is unavailable right now. The same call can succeed later.
     Unavailable {
         message: String,
-        /// How long the tool asks to wait before the next attempt; whole milliseconds.
+        /// How long to wait before the next attempt, in whole milliseconds.
         retry_after: Option<Duration>,
     },
     /// The same call would fail again.
@@ -62,7 +62,7 @@ pub(in crate::sandbox) enum ToolError {
 }
 
 impl ToolError {
-    /// What the tool says about it.
+    /// The tool's own message.
     pub(in crate::sandbox) fn message(&self) -> &str {
         match self {
             Self::InvalidInput(message) | Self::Failed(message) | Self::Unavailable { message, .. } => message,

@@ -19,23 +19,23 @@ mod generated {
 /// The interface that a component exports to be a plugin.
 pub const INTERFACE: &str = "cofferdam:tool/tools@0.1.0";
 
-/// Where the functions of the contract are in a component. Looked up by name once per plugin.
+/// The indices of the contract's functions in a component. Looked up by name once per plugin.
 #[derive(Clone)]
 pub(in crate::sandbox) struct Indices(wire::GuestIndices);
 
 impl Indices {
     /// # Errors
     ///
-    /// Where the component lacks one of the functions.
+    /// If the component lacks one of the functions.
     pub(in crate::sandbox) fn new<T>(pre: &InstancePre<T>) -> wasmtime::Result<Self> {
         wire::GuestIndices::new(pre).map(Self)
     }
 
-    /// Takes the functions out of an instance of that component.
+    /// Gets the functions of an instance of the component.
     ///
     /// # Errors
     ///
-    /// Where one of them has another type than the contract says.
+    /// If the type of a function differs from the contract.
     pub(in crate::sandbox) fn load(
         &self,
         store: impl AsContextMut,
@@ -49,7 +49,7 @@ impl Indices {
 pub(in crate::sandbox) struct Functions(wire::Guest);
 
 impl Functions {
-    /// The tools, or why there are none, in the component's words.
+    /// The tools, or the component's own message why there are none.
     pub(in crate::sandbox) async fn list_tools(
         &self,
         store: impl AsContextMut<Data: Send>,
@@ -58,7 +58,7 @@ impl Functions {
         Ok(listed.map(|tools| tools.into_iter().map(ToolInfo::from).collect()))
     }
 
-    /// Calls `tool` with `input`, JSON text.
+    /// Calls `tool` with `input` (JSON text).
     pub(in crate::sandbox) async fn call_tool(
         &self,
         store: impl AsContextMut<Data: Send>,
@@ -129,19 +129,19 @@ impl From<wire::Error> for ToolError {
 mod tests {
     use super::*;
 
-    /// What a result holds can be megabytes, so it is moved.
+    /// A result can have megabytes, so it must be moved, not copied.
     #[test]
-    fn texts_and_images_keep_their_place_in_memory() {
+    fn texts_and_images_are_not_copied() {
         let text = "text".to_owned();
-        let place = text.as_ptr();
-        assert!(matches!(Content::from(wire::Content::Text(text)), Content::Text(text) if text.as_ptr() == place));
+        let address = text.as_ptr();
+        assert!(matches!(Content::from(wire::Content::Text(text)), Content::Text(text) if text.as_ptr() == address));
         let image = wire::Image {
             mime_type: "image/png".to_owned(),
             data: vec![1, 2, 3],
         };
-        let place = image.data.as_ptr();
+        let address = image.data.as_ptr();
         assert!(
-            matches!(Content::from(wire::Content::Image(image)), Content::Image(image) if image.data.as_ptr() == place)
+            matches!(Content::from(wire::Content::Image(image)), Content::Image(image) if image.data.as_ptr() == address)
         );
     }
 

@@ -1,31 +1,32 @@
-//! What the memories of all guests come to. Each call has its own limit, but hundreds of calls at their limits are more than a
-//! machine has, and the system then ends the process that asked for most: this one.
+//! The memory of all guests together. Each call has its own limit, but hundreds of calls at their limits need more than the
+//! machine has, and the out-of-memory killer then ends the largest process: this one.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The memory of a host's guests. Clones share it.
+/// The memory that a host's guests share. Clones share it too.
 #[derive(Clone, Debug)]
 pub(in crate::sandbox) struct GuestMemory {
-    most: u64,
+    /// Bytes.
+    limit: u64,
     held: Arc<Mutex<Held>>,
-    /// Whose guests these are.
+    /// The plugin whose guests take from this handle.
     plugin: Arc<str>,
 }
 
-/// By whom how much is held; who holds none stands in neither.
+/// Bytes held, by owner. Owners that hold nothing have no entry.
 #[derive(Debug, Default)]
 struct Held {
     all: u64,
     by_tenant: HashMap<Arc<str>, u64>,
     by_plugin: HashMap<Arc<str>, u64>,
-    /// Of a tenant with a plugin.
+    /// By tenant and plugin.
     by_both: HashMap<(Arc<str>, Arc<str>), u64>,
 }
 
-/// What one call holds of it. Dropping it gives it back.
+/// The memory that one call holds. Dropping it releases the memory.
 #[derive(Debug)]
 pub(in crate::sandbox) struct MemoryShare {
     memory: GuestMemory,
@@ -33,41 +34,41 @@ pub(in crate::sandbox) struct MemoryShare {
     held: u64,
 }
 
-/// Why there is no more for a call.
+/// Why a call gets no more memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::sandbox) enum NoMemory {
-    #[error("no call may have more than {most} bytes of the host's memory")]
-    TooMuch { most: u64 },
+    #[error("no call may have more than {limit} bytes of the host's memory")]
+    TooMuch { limit: u64 },
     #[error("others hold the host's memory")]
     TakenByOthers,
 }
 
 impl GuestMemory {
-    /// `most` bytes, or three quarters of what this process may have.
-    pub(in crate::sandbox) fn new(most: Option<u64>) -> Self {
-        let most = most.unwrap_or_else(|| match available() {
+    /// Allows `limit` bytes. The default is three quarters of the memory available to this process.
+    pub(in crate::sandbox) fn new(limit: Option<u64>) -> Self {
+        let limit = limit.unwrap_or_else(|| match available() {
             Some(bytes) => bytes / 4 * 3,
             None => {
-                tracing::warn!("this machine does not say how much memory it has: set [limits] host_memory");
+                tracing::warn!("can't find out how much memory this machine has: set [limits] host_memory");
                 u64::MAX
             }
         });
         Self {
-            most,
+            limit,
             held: Arc::default(),
             plugin: "".into(),
         }
     }
 
-    pub(in crate::sandbox) fn of_plugin(&self, name: &str) -> Self {
+    pub(in crate::sandbox) fn for_plugin(&self, name: &str) -> Self {
         Self {
             plugin: name.into(),
             ..self.clone()
         }
     }
 
-    /// For a component that is asked for its tools, on nobody's behalf: for each by itself, as for a tenant of its own. No tenant
-    /// has such a name.
+    /// The share for `list-tools`, which runs without a tenant. Each plugin counts as a tenant of its own here, with a name that
+    /// no tenant can have.
     pub(in crate::sandbox) fn share_for_list(&self) -> MemoryShare {
         self.share(format!("\n{}", self.plugin).into())
     }
@@ -86,19 +87,19 @@ impl GuestMemory {
 }
 
 impl MemoryShare {
-    /// Takes so many bytes more, if there are as many.
+    /// Takes `bytes` more, or fails and takes nothing.
     pub(in crate::sandbox) fn take(&mut self, bytes: usize) -> Result<(), NoMemory> {
         let bytes = bytes as u64;
         if bytes == 0 {
             return Ok(());
         }
         let Self { memory, tenant, .. } = self;
-        let for_a_plugin = memory.most / 2;
-        // What the rules below come to for who is alone.
-        let most = memory.most / 8 * 3;
+        let plugin_limit = memory.limit / 2;
+        // The most that the rules below allow a call that is alone.
+        let limit = memory.limit / 8 * 3;
         let own = self.held.saturating_add(bytes);
-        if own > most {
-            return Err(NoMemory::TooMuch { most });
+        if own > limit {
+            return Err(NoMemory::TooMuch { limit });
         }
         let mut held = memory.lock();
         let both = (tenant.clone(), memory.plugin.clone());
@@ -106,12 +107,13 @@ impl MemoryShare {
         let of_tenant = held.by_tenant.get(tenant).unwrap_or(&0) + bytes;
         let of_plugin = held.by_plugin.get(&memory.plugin).unwrap_or(&0) + bytes;
         let of_both = held.by_both.get(&both).unwrap_or(&0) + bytes;
-        // There is always some for the next, however many hold some: a tenant leaves a third of what it holds free, a plugin
-        // leaves as much to its tenant's other plugins as it holds for it, and a tenant a third of what it holds of a plugin's
-        // half. What one plugin holds takes nothing from another's half, or a tenant could close one to everybody by the others.
-        let left_to_tenants = memory.most.checked_sub(all).map(|free| free.saturating_mul(3));
+        // However many hold memory, some is left for the next. A tenant leaves a third of what it holds free. A plugin leaves to
+        // its tenant's other plugins as much as it holds for that tenant. Of a plugin's half, a tenant leaves a third of what it
+        // holds. What one plugin holds doesn't count against another plugin's half: otherwise a tenant could use some plugins to
+        // block another one for every tenant.
+        let left_to_tenants = memory.limit.checked_sub(all).map(|free| free.saturating_mul(3));
         let left_to_tenant = left_to_tenants.and_then(|left| left.checked_sub(of_tenant));
-        let left_of_plugin = for_a_plugin.checked_sub(of_plugin).map(|left| left.saturating_mul(3));
+        let left_of_plugin = plugin_limit.checked_sub(of_plugin).map(|left| left.saturating_mul(3));
         if left_to_tenant.is_none_or(|left| of_both > left) || left_of_plugin.is_none_or(|left| of_both > left) {
             return Err(NoMemory::TakenByOthers);
         }
@@ -132,21 +134,21 @@ impl Drop for MemoryShare {
         }
         let all = &mut *memory.lock();
         all.all = all.all.saturating_sub(*held);
-        give_back(&mut all.by_tenant, tenant, *held);
-        give_back(&mut all.by_plugin, &memory.plugin, *held);
-        give_back(&mut all.by_both, &(tenant.clone(), memory.plugin.clone()), *held);
+        release(&mut all.by_tenant, tenant, *held);
+        release(&mut all.by_plugin, &memory.plugin, *held);
+        release(&mut all.by_both, &(tenant.clone(), memory.plugin.clone()), *held);
     }
 }
 
-fn give_back<K: Clone + Eq + Hash>(held: &mut HashMap<K, u64>, whose: &K, bytes: u64) {
-    let left = held.get(whose).copied().unwrap_or(0).saturating_sub(bytes);
+fn release<K: Clone + Eq + Hash>(held: &mut HashMap<K, u64>, owner: &K, bytes: u64) {
+    let left = held.get(owner).copied().unwrap_or(0).saturating_sub(bytes);
     match left {
-        0 => held.remove(whose),
-        left => held.insert(whose.clone(), left),
+        0 => held.remove(owner),
+        left => held.insert(owner.clone(), left),
     };
 }
 
-/// Bytes that this process may have: those of the machine.
+/// Bytes available to this process: the memory of the machine.
 #[cfg(target_os = "macos")]
 fn available() -> Option<u64> {
     let output = std::process::Command::new("/usr/sbin/sysctl")
@@ -156,7 +158,7 @@ fn available() -> Option<u64> {
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()
 }
 
-/// Bytes that this process may have: those of the machine, or fewer where its control group says so.
+/// Bytes available to this process: the memory of the machine, or less if a control group limits it.
 #[cfg(not(target_os = "macos"))]
 fn available() -> Option<u64> {
     let machine = std::fs::read_to_string("/proc/meminfo")
@@ -175,8 +177,8 @@ fn total(meminfo: &str) -> Option<u64> {
     kilobytes.checked_mul(1024)
 }
 
-/// The limits of this process's group and of all groups around it; of both versions of control groups. What is none, or says
-/// `max`, is none.
+/// The limit files of this process's control group and all its ancestors, for cgroups v1 and v2. The caller skips files that
+/// don't exist or say `max`.
 #[cfg(any(not(target_os = "macos"), test))]
 fn group_files(groups: &str) -> impl Iterator<Item = PathBuf> {
     let file = |line: &str| {
@@ -186,13 +188,13 @@ fn group_files(groups: &str) -> impl Iterator<Item = PathBuf> {
             "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
             _ => return None,
         };
-        let own = Path::new(root).join(path.trim_start_matches('/'));
-        let around: Vec<_> = own
+        let group = Path::new(root).join(path.trim_start_matches('/'));
+        let files: Vec<_> = group
             .ancestors()
             .take_while(|folder| folder.starts_with(root))
             .map(|folder| folder.join(name))
             .collect();
-        Some(around)
+        Some(files)
     };
     groups
         .lines()
@@ -208,12 +210,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_share_it_and_give_it_back() {
+    fn calls_share_memory_and_release_it() {
         let memory = GuestMemory::new(Some(800));
         let [a, b]: [Arc<str>; 2] = ["a".into(), "b".into()];
-        let plugin = memory.of_plugin("p");
+        let plugin = memory.for_plugin("p");
         let mut first = plugin.share(a.clone());
-        assert_eq!(first.take(301), Err(NoMemory::TooMuch { most: 300 }));
+        assert_eq!(first.take(301), Err(NoMemory::TooMuch { limit: 300 }));
         assert_eq!(first.take(300), Ok(()));
         assert_eq!(plugin.share(a.clone()).take(1), Err(NoMemory::TakenByOthers));
         drop(first);
@@ -226,15 +228,15 @@ mod tests {
         );
     }
 
-    /// Each takes as much as it gets, and none is the last that gets some: of tenants that work together with a plugin each, of the
-    /// tenants of one plugin, and of the plugins of one tenant.
+    /// Each call takes as much as it can, and the next one still gets some: across the tenants of one plugin, across tenants with
+    /// a plugin each, and across the plugins of one tenant.
     #[test]
-    fn there_is_some_for_the_next() {
+    fn greedy_calls_leave_memory_for_the_next() {
         let greedy = |tenant: &dyn Fn(u32) -> String, plugin: &dyn Fn(u32) -> String| {
             let memory = GuestMemory::new(Some(1 << 30));
             let mut shares = Vec::new();
             for number in 0..5 {
-                let mut share = memory.of_plugin(&plugin(number)).share(tenant(number).into());
+                let mut share = memory.for_plugin(&plugin(number)).share(tenant(number).into());
                 let mut got = 0;
                 let mut step = 1 << 30;
                 while step > 0 {
@@ -257,11 +259,11 @@ mod tests {
         assert!(of_one_tenant <= 768 << 20, "a quarter is for others: {of_one_tenant}");
     }
 
-    /// Whatever a tenant holds by other plugins, each of them is there for the others.
+    /// A tenant that holds memory through several plugins leaves each of them usable for other tenants.
     #[test]
-    fn no_plugin_is_closed_by_what_others_hold() {
+    fn what_other_plugins_hold_blocks_no_plugin() {
         let memory = GuestMemory::new(Some(800));
-        let plugins = ["p", "q", "r"].map(|plugin| memory.of_plugin(plugin));
+        let plugins = ["p", "q", "r"].map(|plugin| memory.for_plugin(plugin));
         let mut shares = plugins.each_ref().map(|plugin| plugin.share("greedy".into()));
         for (share, bytes) in shares.iter_mut().zip([300, 200, 50]) {
             assert_eq!(share.take(bytes), Ok(()));
@@ -272,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machine_and_the_groups_around_this_process_say_what_there_is() {
+    fn available_memory_is_read_from_the_machine_and_its_control_groups() {
         assert_eq!(
             total("MemFree: 1 kB\nMemTotal:       24689708 kB\n"),
             Some(24_689_708 << 10)

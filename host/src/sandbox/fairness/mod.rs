@@ -4,6 +4,6 @@ mod blocking;
 mod guest_memory;
 mod turns;
 
-pub(super) use self::blocking::{BlockingWork, Ordered, Places, on_a_thread};
+pub(super) use self::blocking::{BlockingWork, PermitCounts, Submitted, on_blocking_thread};
 pub(super) use self::guest_memory::{GuestMemory, MemoryShare, NoMemory};
 pub(super) use self::turns::{TurnClock, Turns, yield_to_others};

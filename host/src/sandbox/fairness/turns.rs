@@ -1,6 +1,6 @@
-//! Guests take turns at the processor, fairly between tenants. A guest gives its turn up whenever it waits or yields, a
-//! fraction of a millisecond at most; so many have a turn as keep every processor busy, and the others stand in line here
-//! instead of in the runtime's queue, which knows no tenants.
+//! Guests take turns at the processor, fairly between tenants. A guest gives up its turn whenever it waits or yields, which
+//! it does within a fraction of a millisecond. There are as many turns as processors. The other guests wait in this queue, not
+//! in the runtime's, which knows nothing of tenants.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -13,22 +13,22 @@ use tokio::time::Instant;
 
 use crate::resilience::{Acquire, FairPermit, FairSemaphore, Priority, Share};
 
-/// Turns for which a call counts as new: most calls are over by then. Whoever computes for longer lets those pass.
+/// The first turns of a call, which have priority: most calls are over by then. Calls that compute for longer let those pass.
 const NEW_FOR: u32 = 4;
 
-/// Calls that end one after the other before the runtime gets to look around.
+/// After so many calls have ended, one yields to the runtime, so that it can poll other tasks.
 const CALLS_IN_A_ROW: u32 = 8;
 
 /// The turns of a host's guests.
 #[derive(Clone, Debug)]
 pub(in crate::sandbox) struct Turns {
-    places: FairSemaphore,
-    /// Calls that came to their end.
+    permits: FairSemaphore,
+    /// Calls that have ended.
     ended: Arc<AtomicU32>,
 }
 
 impl Turns {
-    /// As many as there are processors.
+    /// As many turns as there are processors.
     pub(in crate::sandbox) fn new() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self::of(processors)
@@ -36,18 +36,18 @@ impl Turns {
 
     fn of(turns: usize) -> Self {
         Self {
-            places: FairSemaphore::new(turns, Share::Time),
+            permits: FairSemaphore::new(turns, Share::Time),
             ended: Arc::new(AtomicU32::new(0)),
         }
     }
 
-    fn call_is_last_in_a_row(&self) -> bool {
+    fn yields_after_call(&self) -> bool {
         self.ended
             .fetch_add(1, Ordering::Relaxed)
             .is_multiple_of(CALLS_IN_A_ROW)
     }
 
-    /// Runs `guest` to its end, in turns, each of which `clock` tells.
+    /// Runs `guest` to its end, in turns. `clock` restarts with each turn.
     pub(in crate::sandbox) async fn run<T>(
         &self,
         tenant: &Arc<str>,
@@ -55,48 +55,48 @@ impl Turns {
         guest: impl Future<Output = T>,
     ) -> T {
         let mut guest = pin!(guest);
-        let mut line = Line {
-            turns: &self.places,
+        let mut queue = TurnQueue {
+            turns: &self.permits,
             tenant,
             taken: 0,
             waiting: None,
         };
         let mut output = None;
-        // The turn of a guest that yielded, kept until the runtime comes back here. The runtime runs next whom it wakes, before
-        // the tasks that are ready: if the turn were passed on at once, those would stand in its queue instead of in this line.
-        let mut over: Option<FairPermit> = None;
-        let mut notice: Option<(Arc<Notice>, Waker)> = None;
+        // The turn of a guest that yielded, kept until the runtime polls this again. The runtime runs a task that was just woken
+        // before the tasks that are ready. If the turn were passed on at once, those would wait in its queue, not in this one.
+        let mut yielded: Option<FairPermit> = None;
+        let mut flag: Option<(Arc<WakeFlag>, Waker)> = None;
         std::future::poll_fn(move |cx| {
-            drop(over.take());
+            drop(yielded.take());
             if let Some(output) = output.take() {
                 return Poll::Ready(output);
             }
-            let mut turn = ready!(line.poll_turn(cx));
-            let (noticed, waker) = match &mut notice {
-                Some(notice) if notice.0.task.will_wake(cx.waker()) => notice,
+            let mut turn = ready!(queue.poll_turn(cx));
+            let (woken, waker) = match &mut flag {
+                Some(current) if current.0.task.will_wake(cx.waker()) => current,
                 stale => {
-                    let noticed = Arc::new(Notice {
+                    let woken = Arc::new(WakeFlag {
                         task: cx.waker().clone(),
                         woken: AtomicBool::new(false),
                     });
-                    let waker = noticed.clone().into();
-                    stale.insert((noticed, waker))
+                    let waker = woken.clone().into();
+                    stale.insert((woken, waker))
                 }
             };
-            noticed.woken.store(false, Ordering::Relaxed);
+            woken.woken.store(false, Ordering::Relaxed);
             clock.begin();
             let polled = guest.as_mut().poll(&mut Context::from_waker(waker));
             turn.stop_clock();
             match polled {
-                // Who makes one short call after the other waits for nothing, and would never let the runtime's other tasks
-                // come as far as the line.
-                Poll::Ready(value) if self.call_is_last_in_a_row() => {
+                // A task that makes one short call after the other never waits, so the runtime's other tasks would never get
+                // as far as this queue.
+                Poll::Ready(value) if self.yields_after_call() => {
                     output = Some(value);
                     cx.waker().wake_by_ref();
-                    over = Some(turn);
+                    yielded = Some(turn);
                 }
                 Poll::Ready(value) => return Poll::Ready(value),
-                Poll::Pending if noticed.woken.load(Ordering::Relaxed) => over = Some(turn),
+                Poll::Pending if woken.woken.load(Ordering::Relaxed) => yielded = Some(turn),
                 Poll::Pending => {}
             }
             Poll::Pending
@@ -105,7 +105,7 @@ impl Turns {
     }
 }
 
-/// Tells how long the present turn has lasted: what a guest waited for is none of its time.
+/// How long the current turn has lasted. Time that the guest spent waiting doesn't count.
 #[derive(Clone, Debug)]
 pub(in crate::sandbox) struct TurnClock(Arc<(Instant, AtomicU64)>);
 
@@ -128,13 +128,13 @@ impl TurnClock {
     }
 }
 
-/// A waker that tells whether it was used.
-struct Notice {
+/// A waker that records whether it was used.
+struct WakeFlag {
     task: Waker,
     woken: AtomicBool,
 }
 
-impl Wake for Notice {
+impl Wake for WakeFlag {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -145,8 +145,8 @@ impl Wake for Notice {
     }
 }
 
-/// Lets the tasks that are ready have their turn. The runtime's own way to do that wakes the task only when the thread looks
-/// for events, after a few dozen others.
+/// Yields to the tasks that are ready. `tokio::task::yield_now` would wake this task only when the thread next polls for
+/// events, after a few dozen other tasks.
 pub(in crate::sandbox) async fn yield_to_others() {
     let mut yielded = false;
     std::future::poll_fn(|cx| {
@@ -160,23 +160,23 @@ pub(in crate::sandbox) async fn yield_to_others() {
     .await;
 }
 
-/// Where one call stands.
-struct Line<'a> {
+/// One call's place in the queue.
+struct TurnQueue<'a> {
     turns: &'a FairSemaphore,
     tenant: &'a Arc<str>,
     taken: u32,
     waiting: Option<Acquire>,
 }
 
-impl Line<'_> {
+impl TurnQueue<'_> {
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<FairPermit> {
-        let standing = match self.taken < NEW_FOR {
+        let priority = match self.taken < NEW_FOR {
             true => Priority::New,
             false => Priority::Requeued,
         };
         let waiting = self
             .waiting
-            .get_or_insert_with(|| self.turns.acquire(self.tenant, standing));
+            .get_or_insert_with(|| self.turns.acquire(self.tenant, priority));
         let turn = ready!(Pin::new(waiting).poll(cx));
         self.waiting = None;
         self.taken = self.taken.saturating_add(1);
@@ -190,7 +190,7 @@ mod tests {
 
     use super::*;
 
-    /// Computes for a while, in pieces, as a guest does.
+    /// Computes in pieces and yields between them, as a guest does.
     async fn compute(pieces: u32) {
         for _ in 0..pieces {
             std::hint::black_box((0..20_000_u64).fold(1_u64, |sum, number| sum.wrapping_mul(number | 1)));
@@ -209,7 +209,7 @@ mod tests {
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(50)).await;
-        // It stands behind two of the flood at most, every time: of 64 equals it would get a piece in 32 rounds.
+        // It waits for at most two calls of the flood each time. Among 64 equals, it would get one piece in 32 rounds.
         let quiet: Arc<str> = "quiet".into();
         let alone = Instant::now();
         compute(300).await;
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_for_something_else_holds_no_turn() {
+    async fn a_guest_that_waits_holds_no_turn() {
         let turns = Turns::of(1);
         let one: Arc<str> = "one".into();
         let (send, receive) = tokio::sync::oneshot::channel::<u8>();
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_guest_waits_for_is_no_time_of_its_turn() {
+    async fn waiting_does_not_count_as_time_of_a_turn() {
         let turns = Turns::of(1);
         let clock = TurnClock::new();
         let guest = async {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 
-/// Bytes that one read or write moves, at most.
+/// The most bytes that one read or write moves.
 pub(super) const PIECE: usize = 64 * 1024;
 
 /// Descriptors and streams that a call may hold open; the process as a whole has a limit on them.
@@ -17,9 +17,9 @@ pub(super) const MAX_LISTINGS: usize = 4;
 pub(super) const MAX_ENTRIES: usize = 10_000;
 pub(super) const HELD_FOR_AN_ENTRY: usize = 384;
 /// The most bytes that the host holds for the open files and listings of a call.
-pub(in crate::sandbox) const MOST_HELD: usize = MAX_OPEN * PIECE + MAX_LISTINGS * MAX_ENTRIES * HELD_FOR_AN_ENTRY;
+pub(in crate::sandbox) const MAX_HELD: usize = MAX_OPEN * PIECE + MAX_LISTINGS * MAX_ENTRIES * HELD_FOR_AN_ENTRY;
 
-/// What a new file or folder counts for: a block of a disk.
+/// The charge for a new file or folder: one disk block.
 pub(super) const ENTRY_BYTES: u64 = 4096;
 
 /// Changes that move no bytes: renaming, setting times, removing, truncating, syncing.
@@ -41,12 +41,12 @@ impl FileBudget {
         }
     }
 
-    /// Takes `bytes`, if so many are left.
+    /// Takes `bytes`, or fails and takes nothing.
     pub(super) fn charge(&self, bytes: u64) -> Result<(), ErrorCode> {
         take(&self.bytes, bytes)
     }
 
-    /// Gives back what was not used after all.
+    /// Returns bytes that were charged but not used.
     pub(super) fn refund(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Relaxed);
     }
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_budget_is_whole_or_not_at_all() {
+    fn a_charge_is_taken_whole_or_not_at_all() {
         let budget = FileBudget::new(10);
         assert_eq!(budget.charge(11), Err(ErrorCode::Quota));
         assert_eq!((budget.charge(4), budget.charge(6)), (Ok(()), Ok(())));

@@ -10,7 +10,7 @@ use wasmtime_wasi::filesystem::{Dir, FsPerms, OpenMode};
 pub struct FolderGrant {
     /// On the host.
     pub folder: PathBuf,
-    /// What the guest calls it: an absolute path.
+    /// The guest's path for it, absolute.
     pub at: String,
     /// Whether the guest may change what is in it.
     pub write: bool,

@@ -15,9 +15,9 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 use super::budget::{ENTRY_BYTES, HELD_FOR_AN_ENTRY, MAX_ENTRIES, MAX_LISTINGS, MAX_OPEN, PIECE};
 use super::held::Held;
 use super::open::Opening;
-use super::streams::{FileReader, FileWriter, Place};
+use super::streams::{FileReader, FileWriter, WritePosition};
 use crate::sandbox::call::CallState;
-use crate::sandbox::fairness::on_a_thread;
+use crate::sandbox::fairness::on_blocking_thread;
 
 /// The interfaces as `wasmtime-wasi` links them.
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
@@ -226,7 +226,7 @@ async fn open_at(
     let ours = state.files.clone();
     let opened = async move {
         let files = folder.files().clone();
-        let opened = on_a_thread(move || opening.open(folder.descriptor(), &path)).await?;
+        let opened = on_blocking_thread(move || opening.open(folder.descriptor(), &path)).await?;
         Ok(Held::new(&files, opened?))
     };
     let opened = ours.run(opened).await?;
@@ -318,7 +318,7 @@ async fn read_directory(state: &mut CallState, fd: Fd) -> FsResult<Resource<Dire
         if let Descriptor::Dir(folder) = files.table.get(&fd)? {
             let folder = folder.dir.clone();
             let count = move || Ok::<_, std::io::Error>(rustix::fs::Dir::read_from(&folder)?.take(MAX_ENTRIES + 1).count());
-            entries = on_a_thread(count).await?;
+            entries = on_blocking_thread(count).await?;
             if entries > MAX_ENTRIES {
                 return Err(ErrorCode::Overflow.into());
             }
@@ -364,20 +364,20 @@ async fn read_via_stream(state: &mut CallState, fd: Fd, offset: u64) -> FsResult
 async fn write_via_stream(state: &mut CallState, fd: Fd, offset: u64) -> FsResult<Resource<DynOutputStream>> {
     may_open(state)?;
     charge_write(state, &fd, offset, 0).await?;
-    writer(state, &fd, Place::From(offset))
+    writer(state, &fd, WritePosition::At(offset))
 }
 
 async fn append_via_stream(state: &mut CallState, fd: Fd) -> FsResult<Resource<DynOutputStream>> {
     may_open(state)?;
-    writer(state, &fd, Place::End)
+    writer(state, &fd, WritePosition::End)
 }
 
-fn writer(state: &mut CallState, fd: &Fd, place: Place) -> FsResult<Resource<DynOutputStream>> {
+fn writer(state: &mut CallState, fd: &Fd, position: WritePosition) -> FsResult<Resource<DynOutputStream>> {
     let file = file(state, fd)?;
     if file.perms.write_not_permitted() || !file.open_mode.contains(OpenMode::WRITE) {
         return Err(ErrorCode::BadDescriptor.into());
     }
-    let stream: DynOutputStream = Box::new(FileWriter::new(&state.files, file, place));
+    let stream: DynOutputStream = Box::new(FileWriter::new(&state.files, file, position));
     state.hold(PIECE).map_err(FsError::trap)?;
     Ok(state.table.push(stream)?)
 }

@@ -11,7 +11,7 @@ mod prepared;
 mod state;
 mod streams;
 
-pub(super) use self::budget::{MAX_OPEN, MOST_HELD};
+pub(super) use self::budget::{MAX_HELD, MAX_OPEN};
 pub(super) use self::grant::Folder;
 pub use self::grant::FolderGrant;
 pub(super) use self::linked::add_to_linker;

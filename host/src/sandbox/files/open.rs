@@ -1,4 +1,4 @@
-//! Opening what a path names, and nothing but files and folders.
+//! Opens what a path names, if it is a file or a folder.
 
 use std::io;
 
@@ -9,8 +9,8 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorFlags, ErrorCode,
 
 const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
-/// How something is opened. `wasmtime-wasi` would wait for the other end of a FIFO, on a thread that nobody can call back;
-/// and that a name stood for a file a moment ago says nothing, for a guest may rename one over the other.
+/// How something is opened. `wasmtime-wasi` would wait for the other end of a FIFO, on a thread that can't be cancelled. Checking
+/// the type before opening isn't enough, because a guest can rename a FIFO over a file in between.
 pub(super) struct Opening {
     pub(super) mode: OpenMode,
     folder_only: bool,
@@ -32,7 +32,7 @@ impl Opening {
         let create = open_flags.contains(OpenFlags::CREATE);
         let truncate = open_flags.contains(OpenFlags::TRUNCATE);
         let write = flags.contains(DescriptorFlags::WRITE);
-        // Whatever is opened is opened for something.
+        // The system requires an access mode, so the default is to read.
         let read = flags.contains(DescriptorFlags::READ) || !write;
         let mut mode = OpenMode::empty();
         mode.set(OpenMode::READ, read);
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_waits_for_a_fifo_that_takes_the_place_of_a_file() {
+    fn opening_a_fifo_that_replaced_a_file_does_not_block() {
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
@@ -97,6 +97,6 @@ mod tests {
         assert!(matches!(opened(".", read), Ok(Ok(Descriptor::Dir(_)))));
         assert!(matches!(opened("fifo", read), Ok(Err(ErrorCode::NotPermitted))));
         assert!(matches!(opened("fifo", read | write), Ok(Err(ErrorCode::NotPermitted))));
-        assert!(opened("fifo", write).is_err(), "nobody reads it");
+        assert!(opened("fifo", write).is_err(), "the FIFO has no reader");
     }
 }

@@ -1,26 +1,26 @@
 //! The permits for work with files.
 
 use crate::resilience::Share;
-use crate::sandbox::fairness::{BlockingWork, Places};
+use crate::sandbox::fairness::{BlockingWork, PermitCounts};
 
 /// The permits of all guests of a host. Work with files competes for the processor with guests that compute, so there are
 /// few permits, shared by time. They also bound the threads that a hung disk can hold.
 pub(in crate::sandbox) fn work() -> FileWork {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let some = processors.saturating_mul(2).max(4);
-    let places = Places {
-        in_all: some * 2,
-        for_a_tenant: some,
-        for_a_plugin: some,
+    let usual = PermitCounts {
+        total: some * 2,
+        per_tenant: some,
+        per_plugin: some,
     };
-    let few = Places {
-        in_all: 4,
-        for_a_tenant: 1,
-        for_a_plugin: 2,
+    let syncs = PermitCounts {
+        total: 4,
+        per_tenant: 1,
+        per_plugin: 2,
     };
     FileWork {
-        usual: BlockingWork::new(places, Share::Time),
-        syncs: BlockingWork::new(few, Share::Time),
+        usual: BlockingWork::new(usual, Share::Time),
+        syncs: BlockingWork::new(syncs, Share::Time),
     }
 }
 
@@ -32,10 +32,10 @@ pub(in crate::sandbox) struct FileWork {
 }
 
 impl FileWork {
-    pub(in crate::sandbox) fn of_a_plugin(&self) -> Self {
+    pub(in crate::sandbox) fn for_plugin(&self) -> Self {
         Self {
-            usual: self.usual.of_a_plugin(),
-            syncs: self.syncs.of_a_plugin(),
+            usual: self.usual.for_plugin(),
+            syncs: self.syncs.for_plugin(),
         }
     }
 }

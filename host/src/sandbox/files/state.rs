@@ -9,7 +9,7 @@ use wasmtime_wasi::p2::FsResult;
 
 use super::budget::FileBudget;
 use super::prepared::FileWork;
-use crate::sandbox::fairness::{Ordered, on_a_thread};
+use crate::sandbox::fairness::{Submitted, on_blocking_thread};
 
 /// The file access of one call.
 #[derive(Clone, Debug)]
@@ -29,11 +29,11 @@ impl Files {
     }
 
     /// Runs `work` on a blocking thread.
-    pub(super) fn order<T: Send + 'static>(
+    pub(super) fn submit<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> Ordered<io::Result<T>> {
-        self.work.usual.order(&self.tenant, on_a_thread(work))
+    ) -> Submitted<io::Result<T>> {
+        self.work.usual.submit(&self.tenant, on_blocking_thread(work))
     }
 
     /// Awaits `work` of `wasmtime-wasi`, which chooses a thread itself.
@@ -56,9 +56,9 @@ impl Files {
     }
 
     fn drop_elsewhere<T: Send + 'static>(&self, it: T) {
-        // When the runtime has shut down, nobody waits, and there is no thread to close it on.
+        // After the runtime has shut down, nothing waits, and there is no blocking thread to close it on.
         if tokio::runtime::Handle::try_current().is_ok() {
-            self.order(move || {
+            self.submit(move || {
                 drop(it);
                 Ok(())
             })

@@ -1,5 +1,5 @@
-//! Streams over files. Those of `wasmtime-wasi` read and write on a thread for each, as many as a guest has streams; these wait
-//! for their place. What is written is charged.
+//! Streams over files. Those of `wasmtime-wasi` use a blocking thread each, for as many streams as a guest has. These wait for a
+//! permit, and writes are charged to the budget.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -14,17 +14,17 @@ use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, Stream
 use super::budget::PIECE;
 use super::held::Held;
 use super::state::Files;
-use crate::sandbox::fairness::Ordered;
+use crate::sandbox::fairness::Submitted;
 
-/// Bytes that are read for who waits and has not said how many it wants.
-const UNASKED: usize = 4096;
+/// Bytes to read ahead for a guest that waits and hasn't said how many it wants.
+const READ_AHEAD: usize = 4096;
 
-/// Work that was ordered, and may be done.
-struct Running<T>(Ordered<io::Result<T>>);
+/// Submitted work, running or done.
+struct Running<T>(Submitted<io::Result<T>>);
 
 impl<T> Running<T> {
-    /// Looks whether it is done, without waiting.
-    fn look(&mut self) -> Poll<io::Result<T>> {
+    /// The result, if the work is done. Doesn't wait.
+    fn try_poll(&mut self) -> Poll<io::Result<T>> {
         self.poll(&mut Context::from_waker(Waker::noop()))
     }
 
@@ -38,19 +38,19 @@ impl<T> Running<T> {
     }
 }
 
-/// Has something done with a file. Who takes the order back lets go of it like any other.
-fn order<T: Send + 'static>(
+/// Submits work on a file. If the work is cancelled, the file is closed on a blocking thread, as usual.
+fn submit<T: Send + 'static>(
     held: &Held,
     work: impl FnOnce(&std::fs::File) -> io::Result<T> + Send + 'static,
 ) -> Running<T> {
     let own = held.clone();
-    Running(held.files().order(move || match own.descriptor() {
+    Running(held.files().submit(move || match own.descriptor() {
         Some(Descriptor::File(file)) => work(&file.file),
         _ => Err(io::ErrorKind::NotConnected.into()),
     }))
 }
 
-/// Reads from a place on.
+/// Reads a file from an offset on.
 pub(super) struct FileReader {
     held: Held,
     at: u64,
@@ -73,11 +73,11 @@ impl FileReader {
         }
     }
 
-    /// Begins to read, if nothing was begun or read yet.
+    /// Starts a read, unless one is running or its bytes are still there.
     fn begin(&mut self, bytes: usize) {
         if let Reading::Idle = self.state {
             let at = self.at;
-            self.state = Reading::Running(order(&self.held, move |file| read(file, at, bytes)));
+            self.state = Reading::Running(submit(&self.held, move |file| read(file, at, bytes)));
         }
     }
 }
@@ -91,7 +91,7 @@ fn read(file: &std::fs::File, at: u64, bytes: usize) -> io::Result<Bytes> {
         }
     };
     buffer.truncate(read);
-    // What a small file leaves free is not kept.
+    // Frees the unused capacity after a short read.
     buffer.shrink_to_fit();
     Ok(buffer.into())
 }
@@ -99,7 +99,7 @@ fn read(file: &std::fs::File, at: u64, bytes: usize) -> io::Result<Bytes> {
 #[async_trait]
 impl Pollable for FileReader {
     async fn ready(&mut self) {
-        self.begin(UNASKED);
+        self.begin(READ_AHEAD);
         if let Reading::Running(running) = &mut self.state {
             self.state = Reading::Done(running.wait().await);
         }
@@ -114,7 +114,7 @@ impl InputStream for FileReader {
         }
         self.begin(size);
         if let Reading::Running(running) = &mut self.state
-            && let Poll::Ready(done) = running.look()
+            && let Poll::Ready(done) = running.try_poll()
         {
             self.state = Reading::Done(done);
         }
@@ -146,15 +146,15 @@ impl InputStream for FileReader {
 
 /// Where a stream writes.
 #[derive(Clone, Copy)]
-pub(super) enum Place {
-    From(u64),
+pub(super) enum WritePosition {
+    At(u64),
     End,
 }
 
-/// Writes, one piece after the other.
+/// Writes to a file, one piece after the other.
 pub(super) struct FileWriter {
     held: Held,
-    place: Place,
+    position: WritePosition,
     state: Writing,
 }
 
@@ -166,10 +166,10 @@ enum Writing {
 }
 
 impl FileWriter {
-    pub(super) fn new(files: &Files, file: &File, place: Place) -> Self {
+    pub(super) fn new(files: &Files, file: &File, position: WritePosition) -> Self {
         Self {
             held: Held::new(files, Descriptor::File(file.clone())),
-            place,
+            position,
             state: Writing::Idle,
         }
     }
@@ -182,7 +182,7 @@ impl FileWriter {
     }
 }
 
-/// What a guest wrote is written, also where it does not wait for that.
+/// A write that the guest submitted is finished even if the guest doesn't wait for it.
 impl Drop for FileWriter {
     fn drop(&mut self) {
         if let Writing::Running(running) = std::mem::replace(&mut self.state, Writing::Ended) {
@@ -204,7 +204,7 @@ impl Pollable for FileWriter {
 #[async_trait]
 impl OutputStream for FileWriter {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        // How much may be written, and when, is told by `check_write`.
+        // `check_write` tells the guest when it can write, and how much.
         match self.state {
             Writing::Idle if bytes.len() <= PIECE => {}
             Writing::Ended => return Err(StreamError::Closed),
@@ -214,25 +214,25 @@ impl OutputStream for FileWriter {
             let full = io::Error::from(io::ErrorKind::StorageFull);
             return Err(StreamError::LastOperationFailed(full.into()));
         }
-        let place = self.place;
-        if let Place::From(at) = &mut self.place {
+        let position = self.position;
+        if let WritePosition::At(at) = &mut self.position {
             *at = at.saturating_add(bytes.len() as u64);
         }
-        self.state = Writing::Running(order(&self.held, move |file| match place {
-            Place::From(at) => file.write_all_at(&bytes, at),
-            Place::End => append(file, &bytes),
+        self.state = Writing::Running(submit(&self.held, move |file| match position {
+            WritePosition::At(at) => file.write_all_at(&bytes, at),
+            WritePosition::End => append(file, &bytes),
         }));
         Ok(())
     }
 
     fn flush(&mut self) -> StreamResult<()> {
-        // Nothing is held back: what was written is on its way.
+        // Nothing is buffered: every write is already submitted.
         Ok(())
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
         if let Writing::Running(running) = &mut self.state
-            && let Poll::Ready(done) = running.look()
+            && let Poll::Ready(done) = running.try_poll()
         {
             self.settle(done);
         }
@@ -250,13 +250,13 @@ impl OutputStream for FileWriter {
         }
     }
 
-    /// What is dropped was written before; whoever opens the file next finds it there.
+    /// Waits for the write in progress, so that the next reader of the file finds it.
     async fn cancel(&mut self) {
         self.ready().await;
     }
 }
 
-/// Writes to wherever the end is, whoever else writes there.
+/// Appends atomically, even if others write to the file.
 #[cfg(target_os = "linux")]
 fn append(file: &std::fs::File, mut bytes: &[u8]) -> io::Result<()> {
     use rustix::io::{ReadWriteFlags, pwritev2};
@@ -269,8 +269,8 @@ fn append(file: &std::fs::File, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes to where the end is now. Other systems append in one step only to a file that was opened for nothing else, so
-/// somebody else's bytes may land in the same place.
+/// Writes at the current end. Other systems append atomically only to a file that was opened with `O_APPEND`, so a concurrent
+/// write can land at the same offset.
 #[cfg(not(target_os = "linux"))]
 fn append(file: &std::fs::File, bytes: &[u8]) -> io::Result<()> {
     file.write_all_at(bytes, file.metadata()?.len())
@@ -302,13 +302,13 @@ mod tests {
         File::new(file, FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE, false)
     }
 
-    /// Work for more than all places, which hangs until the `Sender` is dropped.
-    fn all_places_taken(files: &Files) -> (Vec<Ordered<io::Result<()>>>, Sender<()>) {
+    /// Submits more work than there are permits. It hangs until the `Sender` is dropped.
+    fn take_all_permits(files: &Files) -> (Vec<Submitted<io::Result<()>>>, Sender<()>) {
         let (end, ended) = channel();
         let ended = Arc::new(Mutex::new(ended));
         let hangs = || {
             let ended = ended.clone();
-            files.order(move || {
+            files.submit(move || {
                 let _ = ended.lock().unwrap().recv();
                 Ok(())
             })
@@ -316,10 +316,10 @@ mod tests {
         (std::iter::repeat_with(hangs).take(100).collect(), end)
     }
 
-    /// Waits until it is so.
-    async fn until(is_so: impl Fn() -> bool) {
+    /// Waits until the condition holds.
+    async fn until(condition: impl Fn() -> bool) {
         let waits = async {
-            while !is_so() {
+            while !condition() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
@@ -341,9 +341,9 @@ mod tests {
         assert_eq!(whole, b"23456789");
     }
 
-    /// Some guests never wait, they look again and again.
+    /// Some guests never wait, but poll again and again.
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn who_only_looks_gets_on_as_well() {
+    async fn a_guest_that_only_polls_makes_progress() {
         let mut reader = FileReader::new(&files(0), &file("text"), 0);
         let text = loop {
             let piece = reader.read(10).unwrap();
@@ -354,7 +354,7 @@ mod tests {
         };
         assert_eq!(text, "text");
         let file = file("");
-        let mut writer = FileWriter::new(&files(10), &file, Place::From(0));
+        let mut writer = FileWriter::new(&files(10), &file, WritePosition::At(0));
         for piece in ["ab", "cd"] {
             while writer.check_write().unwrap() == 0 {
                 tokio::task::yield_now().await;
@@ -366,9 +366,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_written_is_charged_and_appended() {
+    async fn writes_are_charged_and_appended() {
         let file = file("begin ");
-        let mut writer = FileWriter::new(&files(6), &file, Place::End);
+        let mut writer = FileWriter::new(&files(6), &file, WritePosition::End);
         for piece in ["one", "two"] {
             writer.write(piece.into()).unwrap();
             writer.ready().await;
@@ -378,13 +378,13 @@ mod tests {
         assert_eq!(io::read_to_string(&*file.file).unwrap(), "begin onetwo");
     }
 
-    /// All places are taken while it writes, and it does not wait.
+    /// The guest writes while all permits are taken, and drops the stream without waiting.
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn what_was_written_is_not_lost_with_its_stream() {
+    async fn a_submitted_write_survives_its_stream() {
         let file = file("");
         let files = files(10);
-        let (busy, end) = all_places_taken(&files);
-        let mut writer = FileWriter::new(&files, &file, Place::From(0));
+        let (busy, end) = take_all_permits(&files);
+        let mut writer = FileWriter::new(&files, &file, WritePosition::At(0));
         writer.write("text".into()).unwrap();
         assert_eq!(writer.check_write().unwrap(), 0, "not yet");
         drop(writer);
@@ -393,15 +393,15 @@ mod tests {
             work.await.unwrap().unwrap().unwrap();
         }
         until(|| file.file.metadata().unwrap().len() == 4).await;
-        // Whoever drops it in order waits for it.
-        let mut writer = FileWriter::new(&files, &file, Place::End);
+        // `cancel` waits for the write.
+        let mut writer = FileWriter::new(&files, &file, WritePosition::End);
         writer.write("more".into()).unwrap();
         writer.cancel().await;
         assert_eq!(io::read_to_string(&*file.file).unwrap(), "textmore");
     }
 
     #[tokio::test]
-    async fn as_much_is_read_as_is_asked_for() {
+    async fn a_read_returns_as_much_as_requested() {
         let file = file(&"x".repeat(100_000));
         let mut reader = FileReader::new(&files(0), &file, 0);
         assert_eq!(reader.blocking_read(50_000).await.unwrap().len(), 50_000);
@@ -410,12 +410,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_write_without_leave_and_one_that_fails() {
+    async fn a_write_without_permission_traps_and_one_that_fails_reports_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         std::fs::write(&path, "x").unwrap();
         let only_to_read = opened(std::fs::File::open(&path).unwrap());
-        let mut writer = FileWriter::new(&files(1 << 20), &only_to_read, Place::From(0));
+        let mut writer = FileWriter::new(&files(1 << 20), &only_to_read, WritePosition::At(0));
         assert!(matches!(
             writer.write(vec![0; PIECE + 1].into()),
             Err(StreamError::Trap(_))
@@ -430,11 +430,11 @@ mod tests {
         assert!(matches!(writer.check_write(), Err(StreamError::Closed)));
     }
 
-    /// What an order held that is taken back is closed in a place for it, and not by who takes it back.
+    /// Cancelling a read closes the file with a permit on a blocking thread, not on the thread that cancels.
     #[tokio::test]
-    async fn a_file_is_closed_in_a_place_for_it() {
+    async fn a_file_is_closed_with_a_permit() {
         let files = files(0);
-        let (busy, end) = all_places_taken(&files);
+        let (busy, end) = take_all_permits(&files);
         let file = file("text");
         let open = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&*file.file));
         let target = std::fs::read_link(&open).unwrap();
@@ -446,7 +446,7 @@ mod tests {
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
-        assert!(is_open(), "nobody has closed it yet");
+        assert!(is_open(), "the file is still open");
         drop(end);
         drop(busy);
         until(|| !is_open()).await;

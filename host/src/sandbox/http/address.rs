@@ -1,11 +1,11 @@
-//! Addresses that no tool may reach unless the operator named them: everything that is not the public internet.
+//! Blocks addresses outside the public internet, unless the operator named them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use rustix::io::Errno;
 
 /// Whether `address` belongs to the public internet, by the special-purpose registries of IANA (RFC 6890 and its
-/// successors) and is no metadata service of a cloud. Addresses that carry an IPv4 address inside are judged by that one.
+/// successors) and isn't a cloud's metadata service. An address that embeds an IPv4 address is judged by that address.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -17,14 +17,14 @@ pub(super) fn is_public(address: IpAddr) -> bool {
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    /// Azure's platform services, virtual machine configuration among them, behind an address that looks public.
+    /// Azure's platform services, including virtual machine configuration, at an address that looks public.
     const AZURE_WIRE_SERVER: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
     let [a, b, c, _] = address.octets();
     !(a == 0                                     // "this network", RFC 791
         || address == AZURE_WIRE_SERVER
         || address.is_private()
         || address.is_loopback()
-        || address.is_link_local()               // 169.254/16: the metadata services of clouds live here
+        || address.is_link_local()               // 169.254/16, with the metadata services of clouds
         || address.is_multicast()
         || address.is_broadcast()
         || address.is_documentation()
@@ -37,9 +37,9 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let segments = address.segments();
-    // Only 2000::/3 is given out as global unicast; unique-local, link-local, multicast and all else lie outside.
+    // Only 2000::/3 is allocated as global unicast. Unique-local, link-local and multicast addresses are outside it.
     (segments[0] & 0xe000) == 0x2000
-        && !(segments[0] == 0x2001 && segments[1] < 0x0200) // protocol assignments, Teredo and ORCHID among them
+        && !(segments[0] == 0x2001 && segments[1] < 0x0200) // protocol assignments, including Teredo and ORCHID
         && !(segments[0] == 0x2001 && segments[1] == 0x0db8) // documentation
         && !(segments[0] == 0x3fff && segments[1] < 0x1000) // documentation, RFC 9637
 }
@@ -57,19 +57,19 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
         | [0, 0, 0, 0, 0xffff, 0, high, low]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(pair(high, low)),
         [0, 0, 0, 0, 0, 0, high, low] => Some(pair(high, low)),
-        // Where a local NAT64 prefix puts the address depends on its length; none of them is public.
+        // The position of the address depends on the length of the local NAT64 prefix. None of these is public.
         [0x64, 0xff9b, 1, ..] => Some(Ipv4Addr::UNSPECIFIED),
         [0x2002, high, low, ..] => Some(pair(high, low)),
         _ => None,
     }
 }
 
-/// Whether `address` is one of this machine: a public one may be. Nothing is sent; the system lets a socket have its own
-/// addresses and no others.
+/// Whether `address` belongs to this machine, which can have public ones. Nothing is sent: the system lets a socket bind only
+/// to the machine's own addresses.
 pub(super) fn is_of_this_machine(address: IpAddr) -> bool {
     match UdpSocket::bind((address, 0)) {
-        Ok(_) => !may_have_any_address(address) || is_its_own_source(address),
-        // Whatever else is wrong, it is not known to be another's.
+        Ok(_) => !can_bind_any_address(address) || is_its_own_source(address),
+        // Any other error doesn't show that the address belongs to another machine.
         Err(error) => {
             let others = [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT].map(Errno::raw_os_error);
             error.raw_os_error().is_none_or(|code| !others.contains(&code))
@@ -77,17 +77,17 @@ pub(super) fn is_of_this_machine(address: IpAddr) -> bool {
     }
 }
 
-/// Whether sockets may have addresses of other machines, as those that stand in for them do. Asked with an address that
-/// belongs to nobody.
-fn may_have_any_address(like: IpAddr) -> bool {
-    let nobodys: IpAddr = match like {
+/// Whether sockets can bind to addresses of other machines (`ip_nonlocal_bind`), as on some proxies. Tries a documentation
+/// address.
+fn can_bind_any_address(like: IpAddr) -> bool {
+    let foreign: IpAddr = match like {
         IpAddr::V4(_) => Ipv4Addr::new(192, 0, 2, 1).into(),
         IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
     };
-    UdpSocket::bind((nobodys, 0)).is_ok()
+    UdpSocket::bind((foreign, 0)).is_ok()
 }
 
-/// Whether what is sent to `address` comes from it.
+/// Whether packets to `address` would have it as their source.
 fn is_its_own_source(address: IpAddr) -> bool {
     let any: IpAddr = match address {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),

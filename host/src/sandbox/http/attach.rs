@@ -1,4 +1,4 @@
-//! Headers that the host adds to requests as they leave, so that a secret in them never enters a guest.
+//! Headers that the host adds to outgoing requests, so that their secrets never enter a guest.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use super::header_names::{canonical, remove};
 use crate::secret::Secret;
 use crate::untrusted::{NAME_CHARS, display_untrusted};
 
-/// Shorter secrets would mask half of an ordinary text, and longer ones fit no header.
+/// Bytes of a secret. Masking a shorter one would garble ordinary text, and a longer one fits no header.
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 8..=8192;
 
-/// What the transport decides, and nobody else.
+/// Headers that only the transport sets.
 const RESERVED: [HeaderName; 11] = [
     header::ACCEPT_ENCODING,
     header::CONNECTION,
@@ -26,12 +26,12 @@ const RESERVED: [HeaderName; 11] = [
     HeaderName::from_static("keep-alive"),
 ];
 
-/// Headers whose names hold one of these carry credentials. Written out they would be neither masked nor redacted.
+/// Headers whose names contain one of these carry credentials. A literal value would be neither masked nor redacted.
 const CREDENTIALS: [&str; 8] = [
     "auth", "cookie", "apikey", "-key", "_key", "token", "secret", "password",
 ];
 
-/// Secrets by name; or why one can't be had here, which is no matter to whoever doesn't need it.
+/// Secrets by name, or the reason why one is unavailable here. The reason matters only where the secret is used.
 pub type Secrets = BTreeMap<String, Result<Secret, String>>;
 
 /// A header of a grant, added to each of its requests in place of what the guest sent under that name.
@@ -70,7 +70,7 @@ pub enum AttachError {
     Value,
 }
 
-/// Why a secret can't be used here. No text of it is in it.
+/// Why a secret can't be used here. Contains no part of the secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     #[error("the secret `{name}` can't be had: {reason}")]
@@ -84,12 +84,12 @@ pub enum SecretError {
 }
 
 impl AttachedHeader {
-    /// Puts `secrets` into `template`, where it says `${secret:NAME}`. Whether that can be done here is told by
-    /// [`check`](Self::check): the same configuration is read where a secret is at hand and where it is not.
+    /// Replaces each `${secret:NAME}` in `template` by its secret. A secret that is unavailable here is an error only of
+    /// [`check`](Self::check), because the same configuration is also read where secrets are unavailable.
     ///
     /// # Errors
     ///
-    /// For a header that can't be set, and for a secret that nothing is said of.
+    /// For a header that can't be set, and for a secret that isn't configured.
     pub fn new(name: &str, template: &str, secrets: &Secrets) -> Result<Self, AttachError> {
         let unusable = |_| AttachError::Name(display_untrusted(name, NAME_CHARS));
         let written = name.to_owned();
@@ -178,7 +178,7 @@ fn usable<'a>(name: &str, secret: &'a Result<Secret, String>) -> Result<&'a Secr
     if !SECRET_BYTES.contains(&length) {
         return Err(SecretError::Length(name.to_owned(), length));
     }
-    // Servers cut a value at its spaces, and read what is not ASCII in various ways: neither comes back as it was sent.
+    // Servers split values at spaces and decode non-ASCII bytes in various ways, so an echo would differ and not be masked.
     match secret.is_visible_ascii() {
         true => Ok(secret),
         false => Err(SecretError::Characters(name.to_owned())),
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_secret_takes_its_place_and_is_not_shown() {
+    fn a_secret_is_inserted_and_redacted() {
         let header = AttachedHeader::new("Authorization", "Bearer ${secret:KEY}, ${secret:KEY}", &secrets()).unwrap();
         let mut headers = HeaderMap::new();
         headers.append("authorization", HeaderValue::from_static("the guest's own"));
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_attached_anywhere_is_refused() {
+    fn invalid_headers_and_templates_are_refused() {
         let attach = |name, template| AttachedHeader::new(name, template, &secrets()).unwrap_err();
         assert_eq!(attach("a b", "x"), AttachError::Name("a b".to_owned()));
         assert_eq!(attach("Host", "x"), AttachError::Reserved(header::HOST));
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_cannot_be_used_here_is_told_when_it_is_needed() {
+    fn an_unusable_secret_is_an_error_only_when_it_is_needed() {
         for (name, error) in [
             (
                 "GONE",

@@ -13,7 +13,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 use super::budget::{Budget, Budgets, Direction, Exceeded};
 use crate::sandbox::fairness::MemoryShare;
 
-/// Response bytes are charged as they arrive, over all responses of the call.
+/// A response body. Its bytes are charged as they arrive, over all responses of the call.
 pub(super) struct MeteredBody {
     incoming: Incoming,
     budgets: Budgets,
@@ -82,7 +82,7 @@ impl Body for MeteredBody {
     }
 }
 
-/// Request bytes are charged as they leave.
+/// A request body. Its bytes are charged as they leave.
 pub(super) struct Upload {
     body: WasiBody,
     budget: Budget,

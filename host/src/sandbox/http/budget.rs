@@ -1,4 +1,4 @@
-//! Bytes that a call may still send and receive, and the limit that it hit.
+//! Bytes that a call can still send and receive, and the limit that it hit.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,9 +8,9 @@ use wasmtime_wasi_http::Error;
 use super::refusals::note;
 use crate::sandbox::limits::Limits;
 
-/// Bytes that a server may send beyond bodies, for each request: the handshake, the head and the framing of the body.
+/// Bytes that a server can send beyond bodies, for each request: the handshake, the head and the framing of the body.
 const OVERHEAD_BYTES: u64 = 128 * 1024;
-/// The framing of bodies may take one part in this many.
+/// The framing of bodies can add one part in this many.
 const FRAMING: u64 = 16;
 
 /// Clones share the remaining bytes.
@@ -44,7 +44,7 @@ impl Budget {
     }
 }
 
-/// Bytes that may still be moved, over all requests of the call.
+/// Bytes that can still be moved, over all requests of the call.
 #[derive(Clone)]
 pub(super) struct Budgets {
     /// Bodies of responses.
@@ -92,13 +92,13 @@ impl Exceeded {
     pub(super) fn explain(&self, error: Error, budgets: &Budgets, refused: &Mutex<Vec<String>>) -> Error {
         const IN: u8 = Direction::In as u8;
         const OUT: u8 = Direction::Out as u8;
-        let told = |name: &str, limit: u64| {
+        let exceeded = |name: &str, limit: u64| {
             note(refused, format!("more than {limit} bytes in one call (limit {name})"));
             Some(limit)
         };
         match self.0.load(Ordering::Relaxed) {
-            IN => Error::HttpResponseBodySize(told("http_response_bytes", budgets.received.limit())),
-            OUT => Error::HttpRequestBodySize(told("http_request_bytes", budgets.sent.limit())),
+            IN => Error::HttpResponseBodySize(exceeded("http_response_bytes", budgets.received.limit())),
+            OUT => Error::HttpRequestBodySize(exceeded("http_request_bytes", budgets.sent.limit())),
             _ => error,
         }
     }
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_uses_up_the_budget() {
+    fn a_charge_that_does_not_fit_uses_up_the_budget() {
         let budget = Budget::new(10);
         assert!(budget.charge(4) && budget.charge(6) && budget.charge(0));
         let budget = Budget::new(10);

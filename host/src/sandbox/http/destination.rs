@@ -1,4 +1,4 @@
-//! Where a request goes: what is authorised is what is sent.
+//! Where a request goes. The URL that is authorised is the one that is sent.
 
 use std::net::IpAddr;
 

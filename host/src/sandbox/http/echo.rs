@@ -1,17 +1,17 @@
-//! Keeps an echo of a secret in one piece. Masking finds a secret only where all its bytes arrive in a row and in clear, so
-//! no request of a plugin that has one may ask for a part of a resource or for another encoding, and no answer that is a
-//! part or is encoded reaches the guest.
+//! Keeps an echo of a secret in one piece. Masking finds a secret only if all its bytes arrive contiguously and unencoded.
+//! A plugin that has a secret therefore can't request a range of a resource or another encoding, and the host refuses partial
+//! and encoded responses.
 //!
-//! This holds for every request of such a plugin, also for those that attach nothing: a server may store what it got in one
-//! request and hand it out in another.
+//! This applies to every request of such a plugin, even if no header is attached to it: a server can store what it received
+//! in one request and return it in another.
 //!
-//! What passes, and why:
+//! These pass:
 //!
-//! - `If-Match`, `If-None-Match`, `If-Modified-Since`: the answer is the whole resource or no body at all.
-//! - `HEAD` and `Content-Length`: the mask has the secret's length, so lengths are no secret.
-//! - `Content-Range` in a request: it says what part of an upload follows, and selects nothing of an answer.
-//! - `Want-Repr-Digest` and the like: a digest is no part of what it was made of.
-//! - `Accept-Ranges` in an answer: it promises what the guest can't ask for.
+//! - `If-Match`, `If-None-Match`, `If-Modified-Since`: the response is the whole resource, or has no body.
+//! - `HEAD` and `Content-Length`: the mask has the secret's length, so lengths reveal nothing more.
+//! - `Content-Range` in a request: it says which part of an upload follows, and selects no part of a response.
+//! - `Want-Repr-Digest` and the like: a digest contains no part of its input.
+//! - `Accept-Ranges` in a response: it offers what the guest can't request.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -38,9 +38,12 @@ const READABLE_CHARSETS: [&str; 14] = [
     "euc-",
     "gb",
     "big5",
+    "shift_jis",
+    "sjis",
+    "koi8-",
 ];
 
-/// Why a request is not sent, or its answer not handed out.
+/// Why a request isn't sent, or its response isn't passed on.
 #[derive(Debug)]
 pub(super) struct Refused {
     /// For the guest.
@@ -49,17 +52,17 @@ pub(super) struct Refused {
     pub(super) reason: String,
 }
 
-/// Removes from a request what could make its answer partial or encoded.
+/// Removes headers that could make the response partial or encoded.
 ///
 /// # Errors
 ///
-/// Where a header selects a range and the method is neither GET nor HEAD. A server may ignore the ranges of these two; any
-/// other request could mean something else without its range, such as to overwrite all of a file.
-pub(super) fn ask_for_all<B>(request: &mut Request<B>) -> Result<(), Refused> {
-    let may_be_ignored = matches!(*request.method(), Method::GET | Method::HEAD);
+/// If a header selects a range and the method is neither GET nor HEAD. A server is free to ignore the range of these two. Any
+/// other request could mean something else without its range, such as to overwrite a whole file.
+pub(super) fn request_whole<B>(request: &mut Request<B>) -> Result<(), Refused> {
+    let range_is_optional = matches!(*request.method(), Method::GET | Method::HEAD);
     let headers = request.headers_mut();
     if let Some(name) = remove(headers, selects_a_range)
-        && !may_be_ignored
+        && !range_is_optional
     {
         return Err(Refused {
             error: Error::HttpRequestDenied,
@@ -77,7 +80,7 @@ fn selects_a_range(name: &str) -> bool {
     !name.ends_with("content-range") && name.split('-').any(|word| matches!(word, "range" | "ranges"))
 }
 
-/// Refuses an answer that is a part of something, or is encoded although the request asked for neither.
+/// Refuses a response that is partial or encoded, although the request allowed neither.
 pub(super) fn check_answer<B>(answer: &Response<B>) -> Result<(), Refused> {
     let refused = |what: &str, error| {
         let reason = format!("an answer {what}, so a secret that it echoes could not be found");
@@ -113,7 +116,7 @@ fn content_types(headers: &HeaderMap) -> impl Iterator<Item = String> {
     values.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase())
 }
 
-/// The character set that a content type in lower case names, if a secret could not be found in it.
+/// The character set of a lower-case content type, if the masker couldn't find a secret in it.
 fn unreadable_charset(content_type: &str) -> Option<String> {
     content_type.split(';').skip(1).find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
@@ -135,14 +138,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// The names of headers that are left of a request, besides `accept-encoding`.
+    /// The names of the headers that remain in a request, besides `accept-encoding`.
     fn left(method: Method, names: &[&str]) -> Result<Vec<String>, Refused> {
         let builder = Request::builder().method(method);
         let builder = names
             .iter()
             .fold(builder, |builder, name| builder.header(*name, "bytes=0-9"));
         let mut request = builder.body(()).unwrap();
-        ask_for_all(&mut request)?;
+        request_whole(&mut request)?;
         let headers = request.headers();
         assert_eq!(headers[header::ACCEPT_ENCODING], "identity");
         let names = headers.keys().filter(|name| *name != header::ACCEPT_ENCODING);
@@ -150,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_asks_for_no_part_and_no_encoding() {
+    fn a_request_selects_no_range_and_no_encoding() {
         for name in [
             "Range",
             "If-Range",

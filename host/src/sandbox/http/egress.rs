@@ -1,5 +1,5 @@
-//! The one way out of a guest: what was granted is authorised before anything is resolved or sent. Redirects are answers
-//! like any other and are not followed; proxies of the environment are not consulted.
+//! Authorises and sends the requests of a guest; there is no other way out. Each request is checked against the grants before
+//! anything is resolved or sent. Redirects are returned to the guest, not followed. Proxy environment variables are ignored.
 
 use std::future::Future;
 use std::io;
@@ -19,15 +19,15 @@ use super::header_names::canonical;
 use super::held::BODY_CHUNK_BYTES;
 use super::mask::Masker;
 use super::prepared::Network;
-use super::refusals::{MAX_NAMED_CHARS, note};
+use super::refusals::{MAX_QUOTED_CHARS, note};
 use crate::sandbox::fairness::{GuestMemory, MemoryShare, TurnClock};
 use crate::sandbox::grants::Grants;
 use crate::untrusted::display_untrusted;
 
-/// Bytes that the host holds for one request: buffers of the connection and of TLS, the heads, pieces of the bodies.
+/// Bytes that the host holds for one request: buffers of the connection and of TLS, both heads, and chunks of the bodies.
 const HELD_FOR_AN_EXCHANGE: usize = 256 * 1024;
 
-/// And for the head and the trailers of its answer.
+/// Bytes that the host holds for the head and the trailers of a response.
 const HELD_FOR_A_HEAD: usize = 80 * 1024;
 
 /// Headers that make some servers override the method or the URL of a request.
@@ -45,7 +45,7 @@ type Sending = Box<dyn Future<Output = Result<Sent, Error>> + Send>;
 #[derive(Clone, Debug, Default)]
 pub struct HttpUse {
     pub requests: u32,
-    /// Why requests were refused, one sentence each; at most sixteen are kept.
+    /// Why requests were refused, one sentence each. The first sixteen are kept.
     pub refused: Vec<String>,
 }
 
@@ -58,7 +58,7 @@ pub(in crate::sandbox) struct Egress {
     requests: u32,
     budgets: Budgets,
     memory: GuestMemory,
-    /// For the heads of answers, which a guest may keep to the end.
+    /// Memory for the heads of responses, which a guest can keep until the call ends.
     heads: MemoryShare,
     refused: Arc<Mutex<Vec<String>>>,
 }
@@ -93,7 +93,7 @@ impl Egress {
         }
     }
 
-    /// Decides about a request before anything is resolved or sent. Returns its URL, canonical, and the grant.
+    /// Authorises a request before anything is resolved or sent. Returns its canonical URL and the grant.
     fn authorise(&mut self, request: &Request<WasiBody>) -> Result<(Url, HttpGrant), String> {
         let limit = self.grants.limits.http_requests;
         if self.requests >= limit {
@@ -102,19 +102,19 @@ impl Egress {
         self.requests += 1;
         let url = canonical_url(request.uri())?;
         let method = request.method().as_str();
-        // The grant that says most about the place, in whatever order they are listed.
+        // The most specific grant applies, regardless of their order.
         let covering = self.grants.http.iter().filter(|grant| grant.covers(method, &url));
         let grant = covering.max_by_key(|grant| grant.path_prefix.len());
         let grant = grant.ok_or_else(|| self.explain_refusal(method, &url))?;
         Ok((url, grant.clone()))
     }
 
-    /// For the operator. A path or query may hold what a user or the model said, so neither is repeated.
+    /// Explains a refusal to the operator. Omits the path and query, which can contain data of users or the model.
     fn explain_refusal(&self, method: &str, url: &Url) -> String {
-        // Both are the guest's choice, and go into a log. Masked before they are cut, or a cut secret is not recognised.
-        let named = |text: String| display_untrusted(&self.masker.text(text), MAX_NAMED_CHARS);
-        let origin = named(url.origin().ascii_serialization());
-        let method = named(method.to_owned());
+        // The guest chose both, and they go into a log. Masks before it truncates: a truncated secret isn't recognised.
+        let displayed = |text: String| display_untrusted(&self.masker.text(text), MAX_QUOTED_CHARS);
+        let origin = displayed(url.origin().ascii_serialization());
+        let method = displayed(method.to_owned());
         match self.grants.http.iter().any(|grant| grant.covers_origin(url)) {
             true => format!("{method} {origin} is granted, but not with this method or below this path"),
             false => format!("{method} {origin} is not granted"),
@@ -123,7 +123,7 @@ impl Egress {
 }
 
 impl WasiHttpHooks for Egress {
-    // The header is made from the canonical host, not from what the guest wrote as its authority.
+    // The host sets this header itself, from the canonical URL instead of the guest's authority.
     fn set_host_header(&mut self) -> bool {
         false
     }
@@ -142,14 +142,14 @@ impl WasiHttpHooks for Egress {
             }
         };
         let mut held = self.memory.share(self.tenant.clone());
-        // No more heads than handles.
+        // The guest can keep at most one head per handle.
         let head = match self.requests <= self.grants.limits.handles {
             true => HELD_FOR_A_HEAD,
             false => 0,
         };
         let taken = held.take(HELD_FOR_AN_EXCHANGE).and_then(|()| self.heads.take(head));
-        if let Err(none) = taken {
-            note(&self.refused, none.to_string());
+        if let Err(reason) = taken {
+            note(&self.refused, reason.to_string());
             return Box::new(std::future::ready(Err(Error::ConnectionLimitReached)));
         }
         let exchange = Exchange {
@@ -177,13 +177,13 @@ impl WasiHttpHooks for Egress {
         })
     }
 
-    // A request that is never sent keeps what was written to its body, two pieces of it, for one handle: with `handles`
-    // this bounds what a guest can make the host hold.
+    // A request that is never sent holds up to two chunks of its body, for one handle. Together with `handles` this bounds what
+    // a guest can make the host hold.
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         BODY_CHUNK_BYTES
     }
 
-    // The defaults of these three write the error to the log at `warn`; it is the guest's to handle.
+    // The defaults of these three log the error at `warn`, but it is the guest's to handle.
     fn p2_error_from_hyper(
         &mut self,
         error: &hyper::Error,
@@ -217,7 +217,7 @@ mod tests {
     use crate::sandbox::http::lookups;
 
     #[tokio::test]
-    async fn what_is_in_flight_is_charged_until_it_ends() {
+    async fn a_request_is_charged_until_it_ends() {
         let refused_with = async |bytes: u64| {
             let grants = Grants {
                 http: vec![HttpGrant::parse("http://127.0.0.1:9/", &["GET"]).unwrap()],
@@ -242,7 +242,7 @@ mod tests {
             }
             (errors, egress.take_use().refused)
         };
-        // Three in a row have room where two together have none; nobody listens there.
+        // Memory for one request suffices for three in a row. Nothing listens on this port.
         let (errors, refused) = refused_with(1_400 << 10).await;
         assert!(
             errors.iter().all(|error| matches!(error, Error::Connect(_))),

@@ -1,5 +1,5 @@
-//! One request that was authorised: resolve once, check the address, connect to the checked address, send, and pass the
-//! answer on within its limits.
+//! Runs one authorised request: resolves once, checks the address, connects to the checked address, sends, and passes the
+//! response on within its limits.
 
 use std::future::Future;
 use std::io;
@@ -26,34 +26,34 @@ use super::grant::HttpGrant;
 use super::lookup::{MAX_ADDRESSES, look_up};
 use super::mask::Masker;
 use super::prepared::Network;
-use super::refusals::{MAX_NAMED_CHARS, note};
+use super::refusals::{MAX_QUOTED_CHARS, note};
 use super::wire::Wire;
 use crate::sandbox::fairness::{MemoryShare, TurnClock};
 
-/// How long a connection may take where the guest does not ask for less. The deadline of the call holds beside it.
+/// How long connecting can take, unless the guest requests less. The deadline of the call applies as well.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long one address may stay silent before the next is tried beside it, and how many are tried at once.
+/// How long one address can stay silent before the next is tried in parallel, and how many are tried at once.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(250);
 pub(in crate::sandbox) const MAX_ATTEMPTS: usize = 3;
-/// Most response headers, by number and by bytes of the header section.
+/// The most response headers, and the most bytes of the header section.
 const MAX_RESPONSE_HEADERS: usize = 128;
 const MAX_RESPONSE_HEADER_BYTES: usize = 64 * 1024;
 
-/// The head of an answer with its body, and what moves the bytes of its connection.
+/// The response, and the future that drives its connection.
 pub(super) type Sent = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
 
 /// One request that was authorised.
 pub(super) struct Exchange {
     pub(super) url: Url,
     pub(super) grant: HttpGrant,
-    /// For the secrets of all grants, whichever host they were sent to before.
+    /// Masks the secrets of all grants, because a secret can come back from another server than it was sent to.
     pub(super) masker: Masker,
     pub(super) network: Network,
     pub(super) tenant: Arc<str>,
     pub(super) options: RequestOptions,
     pub(super) budgets: Budgets,
     pub(super) refused: Arc<Mutex<Vec<String>>>,
-    /// Of what all guests have, for as long as there is a connection or a body.
+    /// This exchange's share of guest memory, held as long as the connection or a body.
     pub(super) held: Arc<MemoryShare>,
 }
 
@@ -61,7 +61,7 @@ impl Exchange {
     pub(super) async fn run(self, mut request: Request<WasiBody>) -> Result<Sent, Error> {
         prepare(&mut request, &self.url)?;
         if self.masker.is_needed() {
-            echo::ask_for_all(&mut request).map_err(|refused| self.refuse(refused))?;
+            echo::request_whole(&mut request).map_err(|refused| self.refuse(refused))?;
         }
         for header in &self.grant.headers {
             header
@@ -93,12 +93,11 @@ impl Exchange {
             }
             _ => self.exchange(request, TokioIo::new(stream), exceeded.clone()).await,
         };
-        // Of a connection that ended over a limit, hyper knows only that it did.
+        // If a limit ended the connection, hyper only reports that it ended.
         sent.map_err(|error| exceeded.explain(error, &limits, &refused))
     }
 
-    /// Resolves once, for `lookup` cannot be asked again, and connects to an address that was checked: a second answer of
-    /// the name server changes nothing.
+    /// Resolves once (`lookup` is `FnOnce`) and connects to the checked address, so that DNS rebinding has no effect.
     async fn connect(
         &self,
         lookup: impl AsyncFnOnce(String, u16) -> io::Result<Vec<SocketAddr>>,
@@ -123,7 +122,7 @@ impl Exchange {
             last_error = match next {
                 Ok(Some(Ok(stream))) => return Ok(stream),
                 Ok(Some(Err(error))) => Error::Connect(error),
-                // What does not answer goes on beside the next.
+                // A silent attempt goes on in parallel with the next.
                 Ok(None) | Err(_) => Error::ConnectionTimeout,
             };
             if attempts.len() < MAX_ATTEMPTS {
@@ -132,7 +131,7 @@ impl Exchange {
         }
     }
 
-    /// The addresses that this guest may be connected to: public ones, and what the operator named.
+    /// The addresses that the guest can reach: public ones, and those that the operator named.
     fn permitted(&self, mut addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Error> {
         let resolved = addresses.len();
         addresses.retain(|address| {
@@ -141,7 +140,7 @@ impl Exchange {
         });
         if addresses.is_empty() && resolved > 0 {
             let host = self.url.host_str().unwrap_or_default();
-            let host: String = host.chars().take(MAX_NAMED_CHARS).collect();
+            let host: String = host.chars().take(MAX_QUOTED_CHARS).collect();
             note(
                 &self.refused,
                 format!("{host} resolves to an address that is not public"),
@@ -151,7 +150,7 @@ impl Exchange {
         Ok(addresses)
     }
 
-    /// The guest's error; the operator gets the reason.
+    /// Returns the guest's error, and notes the reason for the operator.
     fn refuse(&self, refused: Refused) -> Error {
         note(&self.refused, refused.reason);
         refused.error
@@ -181,8 +180,8 @@ impl Exchange {
             }
             .map_err(Error::from)
         });
-        // The connection moves bytes only while it is polled, so it is driven beside the response, and afterwards by
-        // the worker that the caller keeps for as long as the body is read.
+        // The connection moves bytes only while it is polled. It is polled together with the response, and afterwards by the
+        // worker, which the caller keeps as long as the body is read.
         let mut connected = true;
         let mut answer = std::future::poll_fn(|cx| {
             loop {
@@ -215,7 +214,7 @@ impl Exchange {
         let worker = async move {
             let _held = held;
             if connected {
-                // How it ends is told by the body; here it would go into the log, and is the server's choice.
+                // The body reports how the connection ended. An error here would be logged, and a server could flood the log.
                 let _ = turns.run(&tenant, &TurnClock::new(), connection).await;
             }
             Ok(())
@@ -235,7 +234,7 @@ mod tests {
     use crate::sandbox::fairness::Turns;
     use crate::sandbox::http::lookup;
 
-    /// A request to `url` that a grant of the same origin covers.
+    /// A request to `url` with a grant that covers it.
     fn exchange(url: &str) -> Exchange {
         Exchange {
             url: Url::parse(url).unwrap(),
@@ -259,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_a_name_resolves_to_only_public_addresses_are_permitted() {
+    fn only_public_addresses_of_a_name_are_permitted() {
         let exchange = exchange("http://example.test/");
         let public = addresses(&["93.184.215.14:80", "[2606:4700::1111]:80"]);
         let mixed = [addresses(&["127.0.0.1:80", "169.254.169.254:80"]), public.clone()].concat();
@@ -288,27 +287,27 @@ mod tests {
         let exchange = exchange(&format!("http://rebound.test:{}/", address.port()));
         let refused = exchange.connect(async |_, _| Ok(vec![address])).await;
         assert!(matches!(refused, Err(Error::DestinationIpProhibited)), "{refused:?}");
-        // Nobody knocked: the first to come is this test.
+        // Nothing connected before: the first connection is this test's.
         let own = TcpStream::connect(address).await.unwrap();
         assert_eq!(listener.accept().await.unwrap().1, own.local_addr().unwrap());
     }
 
-    /// A name server that changes its mind finds nobody asking: the connection goes to what was resolved and checked.
+    /// A second answer of the name server has no effect: the host resolves once, and connects to what it checked.
     #[tokio::test]
     async fn the_connection_goes_to_the_address_that_was_checked() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        // The system's resolver would say the same of the host, but knows nothing of this port.
+        // The system's resolver would return the same host, but can't know this port.
         let exchange = exchange("http://localhost:9/");
-        let asked = async |name: String, port| {
+        let lookup = async |name: String, port| {
             assert_eq!((name.as_str(), port), ("localhost", 9));
             Ok([addresses(&["10.0.0.1:9"]), vec![address]].concat())
         };
-        let stream = exchange.connect(asked).await.unwrap();
+        let stream = exchange.connect(lookup).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), address);
     }
 
-    /// A listener that answers nobody: connections to a full queue are neither made nor refused.
+    /// A listener that never answers: connections to a full backlog are neither accepted nor refused.
     struct Silent {
         listener: std::net::TcpListener,
         _queue: Vec<std::net::TcpStream>,
@@ -345,15 +344,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_never_answers_is_given_up_however_long_a_guest_would_wait() {
+    async fn connecting_times_out_however_long_the_guest_would_wait() {
         let silent = Silent::new();
-        for (asked, given) in [
+        for (requested, expected) in [
             (None, CONNECT_TIMEOUT),
             (Some(Duration::from_secs(3_600)), CONNECT_TIMEOUT),
             (Some(Duration::from_secs(2)), Duration::from_secs(2)),
         ] {
             let mut exchange = exchange(&format!("http://{}/", silent.address()));
-            exchange.options.connect_timeout = asked;
+            exchange.options.connect_timeout = requested;
             let request = Request::new(
                 http_body_util::Empty::new()
                     .map_err(|never| match never {})
@@ -364,7 +363,7 @@ mod tests {
             assert!(matches!(failed, Err(Error::ConnectionTimeout)), "{failed:?}");
             let waited = begin.elapsed();
             assert!(
-                waited >= given && waited < given + Duration::from_millis(10),
+                waited >= expected && waited < expected + Duration::from_millis(10),
                 "{waited:?}"
             );
         }
@@ -380,7 +379,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_means_nothing_is_an_error_of_its_own() {
+    async fn a_name_without_addresses_and_a_failed_lookup_are_different_errors() {
         let exchange = exchange("http://example.test/");
         let nothing = exchange.connect(async |_, _| Ok(Vec::new())).await;
         assert!(matches!(nothing, Err(Error::DestinationNotFound)), "{nothing:?}");

@@ -1,4 +1,4 @@
-//! Where a guest asks to go, against what it was granted.
+//! Fuzzes the check of a guest's URL against its grant.
 
 use http::{Request, Uri, header};
 use url::Url;
@@ -6,22 +6,22 @@ use url::Url;
 use super::destination::{canonical_url, prepare};
 use super::grant::HttpGrant;
 
-/// Between a grant and a URL.
-const BETWEEN: &str = "\n---\n";
+/// Separates the grant from the URL in the input.
+const SEPARATOR: &str = "\n---\n";
 
-/// A grant, and a URL that a guest asks for. What is sent must lie where the grant says, also to a server that decodes
-/// what it gets again and again, takes backslashes for slashes, and ends a segment at its parameters.
+/// Reads a grant and a URL that a guest requests. The request must stay within the grant, even for a server that decodes
+/// repeatedly, treats backslashes as slashes, and ends a segment at its parameters.
 pub fn destination(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let Some((grant, asked)) = text.split_once(BETWEEN) else {
+    let Some((grant, requested)) = text.split_once(SEPARATOR) else {
         return;
     };
-    let (Ok(grant), Ok(asked)) = (HttpGrant::parse(grant, &["GET"]), asked.parse::<Uri>()) else {
+    let (Ok(grant), Ok(requested)) = (HttpGrant::parse(grant, &["GET"]), requested.parse::<Uri>()) else {
         return;
     };
     let again = HttpGrant::parse(&grant.url(), &["GET"]);
     assert_eq!(again.as_ref(), Ok(&grant), "a grant is read as it is shown");
-    let Ok(url) = canonical_url(&asked) else { return };
+    let Ok(url) = canonical_url(&requested) else { return };
     if !grant.covers("GET", &url) {
         return;
     }
@@ -38,7 +38,7 @@ pub fn destination(data: &[u8]) {
     assert!(path.starts_with(&prefix), "{path:?} is not below {prefix:?}");
 }
 
-/// The segments of a path, as the most lenient server has them in the end.
+/// The segments of a path as the most lenient server resolves them.
 fn resolved(path: &str) -> Vec<Vec<u8>> {
     let mut bytes = path.as_bytes().to_vec();
     loop {
@@ -60,7 +60,7 @@ fn resolved(path: &str) -> Vec<Vec<u8>> {
     segments
 }
 
-/// Decoded once.
+/// Decodes once.
 fn decoded(bytes: &[u8]) -> Vec<u8> {
     let value = |digits: &[u8]| {
         let digits = std::str::from_utf8(digits).ok()?;
@@ -73,7 +73,7 @@ fn decoded(bytes: &[u8]) -> Vec<u8> {
         let code = match rest {
             [b'%', b'u' | b'U', a, b, c, d, after @ ..] => value(&[*a, *b, *c, *d]).map(|code| (code, after)),
             [b'%', a, b, after @ ..] => value(&[*a, *b]).map(|code| (code, after)),
-            // A slash or a dot in more bytes than it takes.
+            // An overlong UTF-8 encoding, such as of a slash or a dot.
             [0xc0, low @ 0x80..0xc0, after @ ..] => Some((u32::from(low & 0x3f), after)),
             _ => None,
         };

@@ -36,11 +36,11 @@ pub struct HttpGrant {
     /// Lower case, an IP literal in its canonical form.
     pub host: String,
     pub port: u16,
-    /// Starts with `/`. Covers itself and what lies below it: `/v1` allows `/v1` and `/v1/x`, not `/v10`.
+    /// Starts with `/`. Covers itself and everything below it: `/v1` allows `/v1` and `/v1/x`, not `/v10`.
     pub path_prefix: String,
     /// Upper case.
     pub methods: Vec<String>,
-    /// Added to every request; the guest sees none of them.
+    /// Added to every request. The guest doesn't see them.
     pub headers: Vec<AttachedHeader>,
 }
 
@@ -68,14 +68,14 @@ impl HttpGrant {
     ///
     /// # Errors
     ///
-    /// For anything a grant cannot mean: another scheme, no host, user information, a query, an unknown method.
+    /// For anything that a grant can't contain: another scheme, no host, user information, a query, an unknown method.
     pub fn parse<M: AsRef<str>>(text: &str, methods: &[M]) -> Result<Self, GrantError> {
         let url = Url::parse(text).map_err(|error| GrantError::NotAUrl(text.to_owned(), error.to_string()))?;
         let scheme = Scheme::of(&url).ok_or_else(|| GrantError::Scheme(text.to_owned()))?;
         let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
             return Err(GrantError::NoHost(text.to_owned()));
         };
-        // `.` is the root of all names and no host, and `a..` is no name.
+        // `.` is the DNS root, not a host, and `a..` isn't a valid name.
         let host = canonical_host(&host);
         if host.is_empty() || host.ends_with('.') {
             return Err(GrantError::NoHost(text.to_owned()));
@@ -104,7 +104,7 @@ impl HttpGrant {
         })
     }
 
-    /// The origin and path, as [`HttpGrant::parse`] reads them; the port where it is not the scheme's own.
+    /// The origin and path, as [`HttpGrant::parse`] reads them, without the scheme's default port.
     pub fn url(&self) -> String {
         let Self {
             scheme,
@@ -125,7 +125,7 @@ impl HttpGrant {
         self.covers_origin(url) && self.methods.iter().any(|granted| granted == method) && self.covers_path(url.path())
     }
 
-    /// Whether a secret of it crosses a network that others may read.
+    /// Whether the grant sends a secret unencrypted over a network.
     pub fn sends_secrets_in_the_clear(&self) -> bool {
         self.scheme == Scheme::Http && !self.is_loopback() && self.headers.iter().any(AttachedHeader::has_secret)
     }
@@ -149,11 +149,11 @@ impl HttpGrant {
             return false;
         };
         let is_below = rest.is_empty() || self.path_prefix.ends_with('/') || rest.starts_with('/');
-        // A server may climb out of the prefix.
+        // A server could resolve an ambiguous path to one outside the prefix.
         is_below && !is_ambiguous(path)
     }
 
-    /// Whether the operator named this very address, which lifts the ban on private ones for it.
+    /// Whether the operator named exactly this address, which permits it even if it is private.
     pub(super) fn names_address(&self, address: IpAddr) -> bool {
         if self.host == "localhost" {
             return address.is_loopback();
@@ -174,18 +174,18 @@ impl std::fmt::Display for HttpGrant {
     }
 }
 
-/// The host as a URL writes it: IPv6 in brackets, names in lower case without the dot of the root.
+/// The host as a URL writes it: IPv6 in brackets, names in lower case without a trailing dot.
 pub(super) fn canonical_host(host: &Host<&str>) -> String {
     let text = host.to_string();
     text.strip_suffix('.').map_or(text.clone(), str::to_owned)
 }
 
-/// Whether a server that decodes what we left encoded, once or again and again, may find another path in it.
+/// Whether a server that decodes the path, once or repeatedly, could resolve it to another one.
 fn is_ambiguous(path: &str) -> bool {
     let mut decoded: Vec<u8> = Vec::with_capacity(path.len());
     for byte in path.bytes() {
         decoded.push(byte);
-        // What was decoded may be the end of another code.
+        // A decoded byte can complete another escape.
         while let [.., b'%', high, low] = decoded[..]
             && let (Some(high), Some(low)) = (char::from(high).to_digit(16), char::from(low).to_digit(16))
         {
@@ -197,11 +197,11 @@ fn is_ambiguous(path: &str) -> bool {
             decoded.push(byte);
         }
     }
-    // `%u002e` is a way to write a dot as well, and what is no text may be to who reads it leniently.
+    // `%u002e` also encodes a dot, and a lenient server can read overlong, invalid UTF-8 as one.
     if std::str::from_utf8(&decoded).is_err() || decoded.windows(2).any(|pair| pair.eq_ignore_ascii_case(b"%u")) {
         return true;
     }
-    // `/v1/..;x/admin`: to some servers a segment ends at its `;` or the like, or at its last visible byte, and then leads up.
+    // `/v1/..;x/admin`: some servers cut a segment at `;` or the like, or trim it, and what is left leads up.
     let mut segments = decoded.split(|byte| *byte == b'/');
     segments.any(|segment| {
         let name = segment.split(|byte| b";\0?#".contains(byte)).next().unwrap_or_default();
@@ -209,7 +209,7 @@ fn is_ambiguous(path: &str) -> bool {
     })
 }
 
-/// CONNECT would turn the grant into a tunnel, TRACE into a mirror of injected headers.
+/// Refuses CONNECT, which would open a tunnel, and TRACE, which would echo attached headers.
 fn grantable(method: &str) -> Result<String, GrantError> {
     match method.to_ascii_uppercase().as_str() {
         upper @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "PATCH" | "OPTIONS") => Ok(upper.to_owned()),
@@ -266,9 +266,9 @@ mod tests {
         assert!(!covers(grant, "POST", "https://api.example.com/v1"));
     }
 
-    /// Each is decided by one look at it.
+    /// Each is decided in one pass.
     #[test]
-    fn a_path_that_was_encoded_thousands_of_times() {
+    fn a_path_encoded_thousands_of_times_takes_one_pass() {
         let deep = format!("https://api.example.com/v1/%{}", "25".repeat(500_000));
         assert!(covers("https://api.example.com/v1", "GET", &deep));
         assert!(!covers("https://api.example.com/v1", "GET", &format!("{deep}2e")));

@@ -24,8 +24,8 @@ type Request = Resource<kept::HostOutgoingRequest>;
 type Answer = wasmtime::Result<(Result<(), ()>,)>;
 
 /// Sets a part of a request unless it is too long.
-fn within(bytes: usize, most: usize, set: impl FnOnce() -> wasmtime::Result<Result<(), ()>>) -> Answer {
-    match bytes <= most {
+fn within(bytes: usize, max: usize, set: impl FnOnce() -> wasmtime::Result<Result<(), ()>>) -> Answer {
+    match bytes <= max {
         true => Ok((set()?,)),
         false => Ok((Err(()),)),
     }

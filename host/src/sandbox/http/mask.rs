@@ -1,6 +1,6 @@
 //! Masks secrets in everything that comes back, because a server may echo the header that the host attached. An echo is found
-//! where it is verbatim or in a spelling of `spellings.rs`; not where it is encoded in another way, or cut by the server. `echo.rs` keeps guests from asking
-//! for either.
+//! if it is verbatim or in a spelling of `spellings.rs`, not if it is encoded in another way or truncated by the server. `echo.rs`
+//! keeps guests from requesting either.
 
 use std::ops::Range;
 use std::pin::Pin;
@@ -17,10 +17,10 @@ use super::grant::HttpGrant;
 use super::spellings::spellings;
 use crate::secret::Secret;
 
-/// Stands for each byte of a secret, so that lengths stay true.
+/// Replaces each byte of a secret, so that lengths stay the same.
 const MASK: u8 = b'*';
 
-/// Finds the secrets of a plugin. Without any it costs nothing.
+/// Finds and masks the secrets of a plugin. Free for a plugin without secrets.
 #[derive(Clone, Debug, Default)]
 pub(in crate::sandbox) struct Masker(Option<Arc<Patterns>>);
 
@@ -39,7 +39,7 @@ impl std::fmt::Debug for Patterns {
 }
 
 impl Masker {
-    /// For all secrets that the grants attach.
+    /// Masks all secrets that the grants attach.
     pub(in crate::sandbox) fn new(grants: &[HttpGrant]) -> Result<Self, aho_corasick::BuildError> {
         let mut secrets: Vec<Secret> = Vec::new();
         for secret in grants
@@ -71,7 +71,7 @@ impl Masker {
         self.0.is_some()
     }
 
-    /// Masks a whole text. What was UTF-8 stays so: a secret is visible ASCII, and so is the mask.
+    /// Masks a whole text. It stays valid UTF-8, because secrets and the mask are visible ASCII.
     pub(in crate::sandbox) fn text(&self, text: String) -> String {
         if self.0.is_none() {
             return text;
@@ -87,16 +87,16 @@ impl Masker {
         }
     }
 
-    /// How many bytes of a secret may lie beyond a place where a text is cut. Whoever cuts one keeps that many more until
-    /// it is masked, or the cut hides the secret from the masker and shows its beginning.
+    /// How many bytes of a secret can follow a cut. Keep that many more bytes until the text is masked: otherwise the masker
+    /// doesn't recognise a secret at the cut, and its beginning leaks.
     pub(in crate::sandbox) fn overlap(&self) -> usize {
         self.0.as_ref().map_or(0, |patterns| patterns.longest.saturating_sub(1))
     }
 
     pub(super) fn headers(&self, headers: &mut HeaderMap) {
         let Some(patterns) = &self.0 else { return };
-        // A masked name would no longer be a name, and a secret that is spread over several values has no one value to
-        // mask. Such headers are removed.
+        // A masked name can be invalid, and a secret that is spread over several values can't be masked in one of them. Such
+        // headers are removed.
         let unmaskable: Vec<HeaderName> = headers
             .keys()
             .filter(|name| patterns.is_in_name(name) || patterns.is_across_values(headers, name))
@@ -108,13 +108,13 @@ impl Masker {
         for value in headers.values_mut() {
             let mut bytes = value.as_bytes().to_vec();
             if !patterns.mask(&mut bytes).is_empty() {
-                // The mask is legal wherever the secret was.
+                // The mask is valid wherever the secret was.
                 *value = HeaderValue::from_bytes(&bytes).unwrap_or(HeaderValue::from_static("*"));
             }
         }
     }
 
-    /// Masks a body as it comes in.
+    /// Masks a body as it arrives.
     pub(super) fn body<B>(&self, body: B) -> MaskedBody<B> {
         MaskedBody {
             body,
@@ -128,7 +128,7 @@ impl Masker {
 }
 
 impl Patterns {
-    /// Masks every secret in `bytes`; returns where each was.
+    /// Masks every secret in `bytes`, and returns where each was.
     fn mask(&self, bytes: &mut [u8]) -> Vec<Range<usize>> {
         let found = self.automaton.find_overlapping_iter(&*bytes);
         let found: Vec<_> = found.map(|found| found.range()).collect();
@@ -138,7 +138,7 @@ impl Patterns {
         found
     }
 
-    /// Whether `name` holds a secret. Names are in lower case, whatever the secret is in.
+    /// Whether `name` contains a secret. Compares in lower case, because header names are.
     fn is_in_name(&self, name: &HeaderName) -> bool {
         let name = name.as_str();
         self.secrets
@@ -146,7 +146,7 @@ impl Patterns {
             .any(|secret| name.contains(&secret.expose().to_ascii_lowercase()))
     }
 
-    /// Whether a secret begins in one value of `name` and goes on in the next: a server may have split a list at its commas.
+    /// Whether a secret spans several values of `name`: a server can split a list at its commas.
     fn is_across_values(&self, headers: &HeaderMap, name: &HeaderName) -> bool {
         let values: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
         if values.len() < 2 {
@@ -171,23 +171,23 @@ impl Patterns {
     }
 }
 
-/// A body whose secrets are masked, also where one arrives in several frames.
+/// A body whose secrets are masked, even if one arrives in several frames.
 pub(super) struct MaskedBody<B> {
     body: B,
     patterns: Option<Arc<Patterns>>,
-    /// Bytes held back because they may be the beginning of a secret. They are released only where the body goes on or
-    /// ends properly: after an error nobody knows whether the rest of a secret would have followed.
+    /// Bytes held back because they could begin a secret. They are released only when the body goes on or ends properly, and
+    /// dropped on an error, because the rest of a secret could have followed.
     carry: Vec<u8>,
-    /// How many bytes of the carry, from its first, belong to a secret that has been found.
+    /// How many leading bytes of the carry belong to a secret that was already found.
     masked: usize,
     /// Sent after the carry.
     trailers: Option<HeaderMap>,
-    /// Whether the inner body has ended or failed; it is not polled again.
+    /// Whether the inner body has ended or failed. It isn't polled again then.
     ended: bool,
 }
 
 impl<B> MaskedBody<B> {
-    /// Takes in `data` and releases what can no longer belong to a secret.
+    /// Adds `data`, and releases the bytes that can no longer belong to a secret.
     fn pass(&mut self, patterns: &Patterns, data: &[u8]) -> Bytes {
         self.carry.extend_from_slice(data);
         let held = patterns.held(self.carry.len());
@@ -202,12 +202,12 @@ impl<B> MaskedBody<B> {
         let found = patterns.mask(&mut out);
         out[..self.masked].fill(MASK);
         out.truncate(free);
-        // A secret that begins in the rest will be found again; one that began before it will not.
-        let begun = found
+        // A secret that begins in the rest is found again later, but one that began before it isn't.
+        let straddling = found
             .into_iter()
             .filter(|range| range.start < free)
             .map(|range| range.end);
-        self.masked = begun.chain([self.masked]).max().unwrap_or(0).saturating_sub(free);
+        self.masked = straddling.chain([self.masked]).max().unwrap_or(0).saturating_sub(free);
         out.into()
     }
 }
@@ -374,12 +374,12 @@ mod tests {
         assert_eq!(masked(&["s3cr3t", "other value"]), ["s3cr3t", "other value"]);
     }
 
-    /// What a guest gets of a body that breaks off: the bytes, and how many frames came after the error.
+    /// What a guest receives of a body that fails: the bytes, and how many frames came after the error.
     fn broken(masker: &Masker, pieces: &[&'static str]) -> (Vec<u8>, usize) {
         let frames = pieces
             .iter()
             .map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes()))));
-        // A body that is polled again after its error would go on.
+        // This body would go on if it were polled again after its error.
         let rest = [
             Err(Error::ConnectionReadTimeout),
             Ok(Frame::data(Bytes::from_static(b"t-value after"))),
@@ -394,18 +394,18 @@ mod tests {
     }
 
     #[test]
-    fn what_was_held_back_is_dropped_when_the_body_breaks_off() {
+    fn bytes_held_back_are_dropped_when_the_body_fails() {
         let masker = masker(&["s3cr3t-value"]);
         assert_eq!(broken(&masker, &["before it s3cr3"]), (b"befo".to_vec(), 0));
         assert_eq!(broken(&masker, &["before it s3cr3", "t-va"]), (b"before i".to_vec(), 0));
-        // The same for what is no secret, or the length would tell the two apart.
+        // The same for other bytes. Otherwise the length would reveal the secret.
         assert_eq!(broken(&masker, &["before it abcde"]), (b"befo".to_vec(), 0));
         assert_eq!(broken(&masker, &["short"]), (Vec::new(), 0));
         let without = Masker::default();
         assert_eq!(broken(&without, &["before it s3cr3"]).0, b"before it s3cr3");
     }
 
-    /// The sizes of the pieces that a guest gets.
+    /// The sizes of the frames that a guest receives.
     fn sizes(masker: &Masker, pieces: &[&str]) -> Vec<usize> {
         let frames: Vec<_> = pieces
             .iter()
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_a_body_is_cut_says_nothing_of_a_secret() {
+    fn frame_sizes_do_not_depend_on_secrets() {
         let masker = masker(&["s3cr3t-value"]);
         for (secret, other) in [
             (&["no such thing: s3cr3"][..], &["no such thing: abcde"][..]),
@@ -432,7 +432,7 @@ mod tests {
     }
 
     proptest! {
-        /// However the body is cut, the result is that of the whole.
+        /// However the body is split, the result is the same as for the whole.
         #[test]
         fn pieces_are_masked_like_the_whole(text in "[ab]{0,80}", cuts in prop::collection::vec(0_usize..80, 0..8)) {
             let masker = masker(&["abaabaab", "aabaabaabb", "bbbbbbbb"]);

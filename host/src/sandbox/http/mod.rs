@@ -1,4 +1,4 @@
-//! Outgoing HTTP of a guest: what was granted, whom it may reach, and the one function that sends.
+//! Outgoing HTTP of a guest: its grants, the addresses it can reach, its budgets, and the one function that sends.
 
 mod address;
 mod attach;
@@ -26,7 +26,7 @@ pub(super) use egress::Egress;
 pub use egress::HttpUse;
 pub(super) use exchange::MAX_ATTEMPTS;
 pub use grant::{GrantError, HttpGrant, Scheme};
-pub(super) use held::{FIELD_BYTES, most_held};
+pub(super) use held::{FIELD_BYTES, max_held};
 pub(super) use linked::add_to_linker;
 pub(super) use lookup::work as lookups;
 pub(super) use mask::Masker;

@@ -1,10 +1,10 @@
-//! What the calls of a plugin share to reach the network.
+//! Network access that the calls of a plugin share.
 
 use std::sync::Arc;
 
 use crate::sandbox::fairness::{BlockingWork, Turns};
 
-/// Access to the network; TLS and turns are the host's, the permits for lookups a plugin's own.
+/// Access to the network. TLS and turns belong to the host, the permits for lookups to the plugin.
 #[derive(Clone, Debug)]
 pub(in crate::sandbox) struct Network {
     pub(in crate::sandbox) tls: Arc<rustls::ClientConfig>,
@@ -14,9 +14,9 @@ pub(in crate::sandbox) struct Network {
 }
 
 impl Network {
-    pub(in crate::sandbox) fn of_a_plugin(&self) -> Self {
+    pub(in crate::sandbox) fn for_plugin(&self) -> Self {
         Self {
-            lookups: self.lookups.of_a_plugin(),
+            lookups: self.lookups.for_plugin(),
             ..self.clone()
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 /// Characters of a method or an origin that a message quotes.
-pub(super) const MAX_NAMED_CHARS: usize = 100;
+pub(super) const MAX_QUOTED_CHARS: usize = 100;
 
 pub(super) fn note(refused: &Mutex<Vec<String>>, reason: String) {
     const KEPT: usize = 16;
@@ -19,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_guest_that_is_refused_again_and_again_fills_no_log() {
+    fn only_the_first_refusals_are_kept() {
         let refused = Mutex::default();
         (0..100).for_each(|index| note(&refused, index.to_string()));
         let kept = refused.into_inner().unwrap();

@@ -1,5 +1,5 @@
-//! The connection below TLS and HTTP, where nothing that a server sends is free: heads before the last one, chunk sizes,
-//! session tickets and handshakes cost the host work, and none of them is part of a body.
+//! The connection below TLS and HTTP. It charges every byte that a server sends, because informational responses, chunk sizes,
+//! session tickets and handshakes also cost the host work, and none of them is part of a body.
 
 use std::io;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::budget::{Budget, Direction, Exceeded};
 
-/// Bytes that are taken in before others get their turn.
+/// Bytes that are read before the task yields.
 const TURN_BYTES: usize = 64 * 1024;
 
 /// A stream whose incoming bytes are charged.
@@ -94,12 +94,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_comes_in_is_charged_and_interrupted() {
+    async fn incoming_bytes_are_charged_and_reading_yields() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
-            // The other end goes away in the middle of it.
+            // The client closes the connection in the middle.
             let _ = stream.write_all(&vec![b'x'; 1 << 20]).await;
         });
         let budget = Budget::new(512 * 1024);
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(failed.to_string(), "the server sends too much");
         assert!(taken <= 512 * 1024, "{taken}");
         assert!(pauses >= 7, "one for each 64 KiB: {pauses}");
-        assert!(wire.read(&mut buffer).await.is_err(), "and nothing comes any more");
+        assert!(wire.read(&mut buffer).await.is_err(), "the budget is used up");
         drop(wire);
         server.await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! Why the file of plugins' data can't be used, and what to do about it.
+//! Why the key-value file can't be used, and what to do about it.
 
 use std::path::{Path, PathBuf};
 
@@ -55,7 +55,7 @@ impl KeyValueError {
         hint.to_owned()
     }
 
-    /// What is wrong with the file at `path`.
+    /// Describes the failure of the file at `path`.
     pub(super) fn at(path: &Path, failure: impl Into<Failure>) -> Self {
         let path = path.to_owned();
         match failure.into() {

@@ -1,4 +1,4 @@
-//! The file: whose it is, what an older version left in it, and what is said about one that can't be used.
+//! Tests of the file: foreign files, migration from older versions, and the errors for files that can't be used.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -19,7 +19,7 @@ fn space(tenant: &str, plugin: &str) -> Namespace {
     }
 }
 
-/// A file as the first version left it, which numbered the entries of all together.
+/// A file of schema version 1, which numbered the entries of all namespaces together.
 const FIRST_VERSION: &str = "
     CREATE TABLE entries (
         id INTEGER PRIMARY KEY,
@@ -48,11 +48,11 @@ const FIRST_VERSION: &str = "
 ";
 
 #[tokio::test]
-async fn what_the_first_version_kept_is_still_there() {
+async fn data_of_the_first_version_is_migrated() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keyvalue.db");
     Connection::open(&path).unwrap().execute_batch(FIRST_VERSION).unwrap();
-    // The second time nothing is left to do.
+    // The second time, there is nothing to migrate.
     for _ in 0..2 {
         let store = KeyValueStore::open(&path).unwrap();
         for (mine, kept) in [
@@ -70,13 +70,13 @@ async fn what_the_first_version_kept_is_still_there() {
 
     let store = KeyValueStore::open(&path).unwrap();
     let (mine, other) = (space("a", "p"), space("b", "p"));
-    // Each has numbers of its own.
+    // Each namespace has its own numbers.
     assert_eq!(store.keys(&other, Some(1)).await, Ok((Vec::new(), None)));
     assert_eq!(
         store.keys(&mine, Some(1)).await,
         Ok((vec!["y".to_owned(), "x".to_owned()], None))
     );
-    // What was kept counts: 197 bytes, and an entry of 1 + 738 + 64.
+    // Migrated entries count: 197 bytes, plus an entry of 1 + 738 + 64.
     let set = async |bytes: usize| store.set(&mine, "w".to_owned(), vec![0; bytes]).await;
     assert_eq!(set(739).await, Err(Refusal::Quota(1_000)));
     assert_eq!(set(738).await, Ok(()));
@@ -85,7 +85,7 @@ async fn what_the_first_version_kept_is_still_there() {
 }
 
 #[test]
-fn what_is_not_ours_or_too_new_is_refused_and_left_alone() {
+fn a_foreign_or_newer_file_is_refused_and_not_changed() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     Connection::open(path("foreign"))
@@ -131,7 +131,7 @@ async fn a_file_that_another_program_holds_loses_nothing() {
 }
 
 #[test]
-fn errors_are_sorted_by_what_can_be_done_about_them() {
+fn sqlite_errors_get_the_right_hint() {
     use rusqlite::ffi;
     let path = Path::new("keyvalue.db");
     for (code, says, hint) in [
@@ -147,8 +147,8 @@ fn errors_are_sorted_by_what_can_be_done_about_them() {
         let error = KeyValueError::at(path, error);
         assert!(error.to_string().contains(says), "{error}");
         assert!(error.hint().contains(hint), "{error}: {}", error.hint());
-        // What is sound is not to be given up.
-        let gives_up = error.hint().contains("move it away");
-        assert_eq!(gives_up, matches!(error, KeyValueError::Corrupt { .. }), "{error}");
+        // Only a corrupt file should be moved away.
+        let moves_away = error.hint().contains("move it away");
+        assert_eq!(moves_away, matches!(error, KeyValueError::Corrupt { .. }), "{error}");
     }
 }

@@ -36,12 +36,12 @@ impl Host for CallState {
     }
 }
 
-/// How many times its quota a call may write. Overwriting takes up no space, but it wears the disk and makes others wait.
-const WRITES_OF_ALL: u64 = 4;
+/// A call can write its quota this many times. Overwriting takes no space, but it wears the disk and makes other tenants wait.
+const QUOTA_WRITES: u64 = 4;
 
-/// The least that a write is charged, in bytes: the disk writes whole pages.
+/// The minimum charge of a write, in bytes: the disk writes whole pages.
 const PAGE_BYTES: u64 = 4096;
-/// Small writes that every plugin may make, however small its quota.
+/// Small writes that every plugin can make, however small its quota.
 const SMALL_WRITES: u64 = 256;
 
 impl CallState {
@@ -49,7 +49,7 @@ impl CallState {
         let Some((_, space)) = &self.keyvalue else {
             return Ok(());
         };
-        let limit = space.quota.saturating_mul(WRITES_OF_ALL).max(SMALL_WRITES * PAGE_BYTES);
+        let limit = space.quota.saturating_mul(QUOTA_WRITES).max(SMALL_WRITES * PAGE_BYTES);
         let written = self.keyvalue_written.saturating_add(bytes.max(PAGE_BYTES));
         if written > limit {
             self.host_calls += 1;

@@ -1,4 +1,4 @@
-//! Data that plugins keep between calls: bytes by key, in a namespace per tenant and plugin, within a quota.
+//! Key-value data that plugins keep between calls, in a namespace per tenant and plugin, within a quota.
 
 mod error;
 mod linked;

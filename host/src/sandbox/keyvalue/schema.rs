@@ -1,4 +1,4 @@
-//! The database file: opening it, and bringing its schema up to date.
+//! Opens the database file and migrates its schema.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,11 +13,11 @@ const SCHEMA: Schema<'static> = Schema {
     steps: &[include_str!("schema/0001.sql"), include_str!("schema/0002.sql")],
 };
 
-/// Opens the file at `path`, creating it and the folders above it for their owner alone. Returns a connection that
-/// reads, and one that writes.
+/// Opens the file at `path`. Creates it and its parent folders if they are missing, accessible only to their owner. Returns a
+/// connection for reading, and one for writing.
 pub(super) fn open(path: &Path, busy: Duration) -> Result<(Connection, Connection), Failure> {
     let (writer, path) = SCHEMA.open(path, busy)?;
-    // What the last calls wrote may be lost when the power fails, never when a process does.
+    // A power failure can lose the last writes, but a crash of the process can't.
     writer.pragma_update(None, "synchronous", "NORMAL")?;
     let reader = connect(&path, busy)?;
     reader.pragma_update(None, "query_only", true)?;

@@ -1,4 +1,4 @@
-//! The file behind `wasi:keyvalue`. One for the host; no query leaves the namespace of a tenant and a plugin.
+//! The file behind `wasi:keyvalue`. The host has one, and every query is limited to the namespace of a tenant and a plugin.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,25 +7,25 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::{KeyValueError, schema};
-use crate::sandbox::fairness::{BlockingWork, on_a_thread};
+use crate::sandbox::fairness::{BlockingWork, on_blocking_thread};
 
 /// Bytes of a key.
 const MAX_KEY_BYTES: usize = 1024;
-/// What an entry counts for besides its key and its value, so that empty ones are not free.
+/// Bytes charged per entry besides its key and value, so that empty entries aren't free.
 const ENTRY_BYTES: u64 = 64;
-/// Keys of one answer; the rest is asked for with its cursor.
+/// Keys per page of `list-keys`. The cursor requests the next page.
 const PAGE: i64 = 256;
-/// How long another process that writes is waited for.
+/// How long to wait for a lock of another process.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// What plugins keep, in one file. A reader waits for no writer.
+/// The data of all plugins, in one file. Readers don't wait for writers (WAL).
 #[derive(Clone, Debug)]
 pub struct KeyValueStore {
     reader: Access,
     writer: Access,
 }
 
-/// A connection. One transaction at a time, fairly between tenants, and each waits for its turn on no thread.
+/// A connection. It runs one transaction at a time, fairly between tenants. A transaction that waits holds no thread.
 #[derive(Clone)]
 struct Access {
     connection: Arc<Mutex<Connection>>,
@@ -48,8 +48,8 @@ impl Access {
         }
     }
 
-    /// One transaction, off the threads that run guests. A call that is over does not wait for it; it is done all the
-    /// same, whole or not at all.
+    /// Runs a transaction on a blocking thread. If the call ends meanwhile, the transaction still commits or rolls back as a
+    /// whole.
     async fn run<T: Send + 'static>(
         &self,
         space: &Namespace,
@@ -57,7 +57,7 @@ impl Access {
     ) -> Result<T, Refusal> {
         let (connection, behavior) = (Arc::clone(&self.connection), self.behavior);
         let owned = space.clone();
-        let done = on_a_thread(move || {
+        let done = on_blocking_thread(move || {
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
             let transaction = connection.transaction_with_behavior(behavior)?;
             let result = work(&transaction, &owned)?;
@@ -68,22 +68,22 @@ impl Access {
     }
 }
 
-/// Whose data it is.
+/// The owner of the data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::sandbox) struct Namespace {
     pub(in crate::sandbox) tenant: Arc<str>,
     pub(in crate::sandbox) plugin: Arc<str>,
-    /// Bytes it may hold.
+    /// The most bytes that it can hold.
     pub(in crate::sandbox) quota: u64,
 }
 
-/// What a guest is told.
+/// Why an operation is refused. The guest receives the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     Key,
     Quota(u64),
     Written(u64),
-    /// The operator's log has the reason.
+    /// The reason is in the operator's log.
     Failed,
 }
 
@@ -109,12 +109,11 @@ impl From<rusqlite::Error> for Refusal {
 }
 
 impl KeyValueStore {
-    /// Opens the file, creating it and its folder for their owner alone. Blocks.
+    /// Opens the file. Creates it and its folder if they are missing, accessible only to their owner. Blocks.
     ///
     /// # Errors
     ///
-    /// See [`KeyValueError`]. A file that is not ours, or is too new, stays as it was. A lock of another program is
-    /// waited for up to 5 s.
+    /// See [`KeyValueError`]. A foreign or newer file isn't changed. Waits up to 5 s for a lock of another program.
     pub fn open(path: &Path) -> Result<Self, KeyValueError> {
         Self::open_within(path, BUSY)
     }
@@ -146,7 +145,7 @@ impl KeyValueStore {
         }
         self.writer
             .run(space, move |transaction, space| {
-                let before = weight(transaction, space, &key)?;
+                let before = charged_bytes(transaction, space, &key)?;
                 let after = key.len() as u64 + value.len() as u64 + ENTRY_BYTES;
                 let used = used(transaction, space)?.saturating_sub(before).saturating_add(after);
                 if used > space.quota && after > before {
@@ -166,7 +165,7 @@ impl KeyValueStore {
     pub(super) async fn delete(&self, space: &Namespace, key: String) -> Result<(), Refusal> {
         self.writer
             .run(space, move |transaction, space| {
-                let before = weight(transaction, space, &key)?;
+                let before = charged_bytes(transaction, space, &key)?;
                 if before == 0 {
                     return Ok(());
                 }
@@ -183,12 +182,12 @@ impl KeyValueStore {
     pub(super) async fn exists(&self, space: &Namespace, key: String) -> Result<bool, Refusal> {
         self.reader
             .run(space, move |transaction, space| {
-                Ok(weight(transaction, space, &key)? > 0)
+                Ok(charged_bytes(transaction, space, &key)? > 0)
             })
             .await
     }
 
-    /// A page of keys behind `cursor`, and the cursor of the next page.
+    /// The page of keys after `cursor`, and the cursor of the next page.
     pub(super) async fn keys(
         &self,
         space: &Namespace,
@@ -212,8 +211,8 @@ impl KeyValueStore {
     }
 }
 
-/// What an entry counts for; 0 where there is none.
-fn weight(transaction: &Transaction<'_>, space: &Namespace, key: &str) -> rusqlite::Result<u64> {
+/// The bytes that an entry is charged, or 0 if there is none.
+fn charged_bytes(transaction: &Transaction<'_>, space: &Namespace, key: &str) -> rusqlite::Result<u64> {
     let bytes: Option<i64> = transaction
         .query_row(
             "SELECT length(value) FROM entries WHERE tenant = ?1 AND plugin = ?2 AND key = ?3",
@@ -264,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn data_is_kept_and_belongs_to_one_tenant_and_plugin() {
+    async fn data_persists_and_belongs_to_one_tenant_and_plugin() {
         let folder = tempfile::tempdir().unwrap();
         let mine = space("a", "p");
         store(&folder).set(&mine, "k".to_owned(), b"v".to_vec()).await.unwrap();
@@ -281,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_quota_counts_what_is_there() {
+    async fn the_quota_counts_current_entries() {
         let folder = tempfile::tempdir().unwrap();
         let (store, mine) = (store(&folder), space("a", "p"));
         let set = async |key: &str, bytes: usize| store.set(&mine, key.to_owned(), vec![0; bytes]).await;
@@ -313,7 +312,7 @@ mod tests {
         for name in &names {
             store.set(&mine, name.clone(), Vec::new()).await.unwrap();
         }
-        // What others keep moves no cursor.
+        // Entries of other namespaces don't move the cursor.
         let other = space("b", "p");
         store.set(&other, "k".to_owned(), Vec::new()).await.unwrap();
         let (_, cursor) = store.keys(&mine, None).await.unwrap();

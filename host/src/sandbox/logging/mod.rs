@@ -1,4 +1,4 @@
-//! `wasi:logging`: lines go to the same log as standard output and standard error.
+//! `wasi:logging`: writes to the same log as standard output and standard error.
 
 use wasmtime::component::{HasSelf, Linker};
 

@@ -1,5 +1,5 @@
-//! What one instance of a component takes, as far as the component's own sections tell: the index spaces through which
-//! they refer to modules, components, instances and functions.
+//! Computes the cost of one instance of a component from its own sections. Tracks the index spaces through which the sections
+//! refer to modules, components, instances and functions.
 
 use wasmparser::{
     BinaryReaderError, CanonicalFunction, ComponentAlias, ComponentExternalKind, ComponentInstance,
@@ -9,21 +9,21 @@ use wasmparser::{
 use super::cost::{ADAPTER, CANONICAL, COMPONENT_INSTANCE, Cost, TYPE};
 use super::module::ModuleScope;
 
-/// What is being read, outermost first.
+/// A module or component that is being read. They nest, outermost first.
 #[derive(Debug)]
 pub(super) enum Scope {
     Module(ModuleScope),
     Component(ComponentScope),
 }
 
-/// An item of an index space: which definition of the file it is, if the file tells.
+/// An item of an index space: the index of its definition in the file, if it is known.
 pub(super) type Definition = Option<u32>;
 
 /// A component whose sections are being read.
 #[derive(Debug)]
 pub(super) struct ComponentScope {
     is_root: bool,
-    /// The index spaces. Aliases are short, so an item of one takes no more memory here than it takes in the file.
+    /// The index spaces. An item takes about as much memory here as its alias takes in the file.
     pub(super) modules: Vec<Definition>,
     pub(super) components: Vec<Definition>,
     instances: Vec<Origin>,
@@ -31,32 +31,32 @@ pub(super) struct ComponentScope {
     pub(super) cost: ComponentCost,
 }
 
-/// Whose an instance or a function is. To call a function of the host takes less than to call one of a component.
+/// Who provides an instance or a function. Calling a function of the host costs less than calling one of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     Host,
     Unknown,
 }
 
-/// What one instance of a component takes.
+/// The cost of one instance of a component.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ComponentCost {
     pub(super) known: Cost,
-    /// Instances of modules that it is handed.
-    pub(super) foreign_modules: u64,
-    /// Whether it instantiates a component that it is handed, which may instantiate anything any number of times.
+    /// Instances of imported modules.
+    pub(super) imported_modules: u64,
+    /// Whether it instantiates an imported component, which can instantiate anything any number of times.
     pub(super) is_unbounded: bool,
 }
 
 impl ComponentCost {
     fn add(&mut self, other: &Self) {
         self.known.add(other.known);
-        self.foreign_modules = self.foreign_modules.saturating_add(other.foreign_modules);
+        self.imported_modules = self.imported_modules.saturating_add(other.imported_modules);
         self.is_unbounded |= other.is_unbounded;
     }
 }
 
-/// All that the file defines, in the order in which definitions end.
+/// Everything that the file defines, in the order in which the definitions end.
 #[derive(Debug, Default)]
 pub(super) struct Definitions {
     pub(super) modules: Vec<Cost>,
@@ -73,7 +73,7 @@ impl ComponentScope {
             functions: Vec::new(),
             cost: ComponentCost {
                 known: COMPONENT_INSTANCE,
-                foreign_modules: 0,
+                imported_modules: 0,
                 is_unbounded: false,
             },
         }
@@ -82,7 +82,7 @@ impl ComponentScope {
     fn instantiate_module(&mut self, index: u32, definitions: &Definitions) {
         match lookup(&self.modules, index).and_then(|at| definitions.modules.get(at as usize)) {
             Some(cost) => self.cost.known.add(*cost),
-            None => self.cost.foreign_modules = self.cost.foreign_modules.saturating_add(1),
+            None => self.cost.imported_modules = self.cost.imported_modules.saturating_add(1),
         }
     }
 
@@ -94,7 +94,7 @@ impl ComponentScope {
         self.instances.push(Origin::Unknown);
     }
 
-    /// Of the root's imports and what they export, for those of other components are what these are handed.
+    /// The origin of imports. Only the root's come from the host; a nested component gets its own from another component.
     fn imported(&self) -> Origin {
         match self.is_root {
             true => Origin::Host,
@@ -113,7 +113,7 @@ impl ComponentScope {
         }
     }
 
-    /// An export gives the item another index.
+    /// An export adds the item to its index space again, with a new index.
     fn export(&mut self, kind: ComponentExternalKind, index: u32) {
         match kind {
             ComponentExternalKind::Module => self.modules.push(lookup(&self.modules, index)),
@@ -133,7 +133,7 @@ fn origin(space: &[Origin], index: u32) -> Origin {
     space.get(index as usize).copied().unwrap_or(Origin::Unknown)
 }
 
-/// Reads a section of the component that is innermost in `scopes`.
+/// Reads a section of the innermost component in `scopes`.
 pub(super) fn read(
     payload: &Payload<'_>,
     scopes: &mut [Scope],
@@ -162,7 +162,7 @@ pub(super) fn read(
                     ComponentInstance::Instantiate { component_index, .. } => {
                         scope.instantiate_component(component_index, definitions);
                     }
-                    // A bag of what there is already.
+                    // Only groups existing items.
                     ComponentInstance::FromExports(_) => scope.instances.push(Origin::Unknown),
                 }
             }
@@ -172,8 +172,8 @@ pub(super) fn read(
                 scope.canonical(&function?);
             }
         }
-        // Types are counted and not read: to read a type that is nested in others takes as much stack as it is deep, and
-        // nobody has checked these bytes.
+        // Counts types without parsing them: parsing takes stack in proportion to their nesting, and these bytes aren't validated
+        // yet.
         Payload::ComponentTypeSection(section) => scope.cost.known.add(Cost::of(section.count().into(), TYPE)),
         Payload::ComponentImportSection(section) => {
             for import in section.clone() {

@@ -1,19 +1,19 @@
-//! What the engine spends on one instance, and the price of each thing that it makes.
+//! The cost of one instance in the engine, and the unit costs of its parts.
 //!
-//! The prices are sizes of the engine's own structures on a 64-bit host, read from its source and rounded up.
-//! `host/docs/upgrade-wasmtime.md` lists where each one stands there.
+//! The unit costs are sizes of the engine's own structures on a 64-bit host, taken from its source and rounded up.
+//! `host/docs/upgrade-wasmtime.md` lists where each is defined there.
 
-/// What one instance takes. All sums saturate: a component of a few kilobytes can ask for more than 2^64 of anything.
+/// The cost of one instance. All sums saturate: a component of a few kilobytes can request more than 2^64 of anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::sandbox) struct Cost {
     /// Bytes that the engine allocates outside the guest's memories and tables, for as long as the instance lives.
     pub(in crate::sandbox) held: u64,
     /// Bytes of active segments that are copied into memories and tables.
     pub(in crate::sandbox) copied: u64,
-    /// Things that the engine makes or evaluates one by one. Nothing interrupts it meanwhile.
+    /// Items that the engine creates or evaluates one by one, without interruption.
     pub(in crate::sandbox) steps: u64,
     pub(in crate::sandbox) core_instances: u64,
-    /// The component's own and those of all components nested in it.
+    /// Includes those of all nested components.
     pub(in crate::sandbox) component_instances: u64,
 }
 
@@ -26,7 +26,7 @@ impl Cost {
         component_instances: 0,
     };
 
-    /// `count` things that take so many bytes and one step each.
+    /// `count` items of `bytes` and one step each.
     pub(super) const fn of(count: u64, bytes: u64) -> Self {
         Self {
             held: count.saturating_mul(bytes),
@@ -53,7 +53,7 @@ impl Cost {
         }
     }
 
-    /// The larger of each figure.
+    /// The maximum of each field.
     pub(super) fn max(self, other: Self) -> Self {
         Self {
             held: self.held.max(other.held),
@@ -88,35 +88,35 @@ pub(super) const CORE_INSTANCE: Cost = Cost {
     ..Cost::ZERO
 };
 
-/// `VMFunctionImport` or its like, twice while the list is put together, and a `VMFuncRef`.
+/// `VMFunctionImport` or a similar structure, twice while the list is built, and a `VMFuncRef`.
 pub(super) const IMPORT: u64 = 96;
-/// `VMFuncRef`, which a function has that the module exports or refers to.
+/// `VMFuncRef` of a function that the module exports or refers to.
 pub(super) const FUNCTION_REFERENCE: u64 = 32;
 /// `VMGlobalDefinition`.
 pub(super) const GLOBAL: u64 = 16;
 /// `VMTagDefinition`.
 pub(super) const TAG: u64 = 16;
-/// `VMTableDefinition` and `Table`. Its elements are charged when the table is made or grows.
+/// `VMTableDefinition` and `Table`. The elements are charged when the table is created or grows.
 pub(super) const TABLE: u64 = 128;
-/// `VMMemoryDefinition`, `Memory` and what either allocator keeps for it. Its bytes are charged when it is made or grows.
+/// `VMMemoryDefinition`, `Memory` and the bookkeeping of either allocator. The bytes are charged when the memory is created or grows.
 pub(super) const MEMORY: u64 = 1024;
-/// Where the segment lies and how long it is. Passive data is not copied.
+/// The offset and length of the segment. Passive data isn't copied.
 pub(super) const DATA_SEGMENT: u64 = 16;
-/// `PassiveElementSegment` and the least that the allocator gives for its elements.
+/// `PassiveElementSegment` and the allocator's minimum for its elements.
 pub(super) const PASSIVE_SEGMENT: u64 = 64;
 /// `ValRaw`.
 pub(super) const PASSIVE_ELEMENT: u64 = 16;
-/// An element of a table, which is a tagged pointer.
+/// A table element: a tagged pointer.
 pub(in crate::sandbox) const TABLE_ELEMENT: usize = 8;
 
 /// A lifted or lowered function, or another one of the canonical ABI: `VMFuncRef`, `VMLowering`, and a pointer each to
-/// its memory, its allocator, its callback and what cleans up after it.
+/// its memory, its allocator, its callback and its post-return function.
 pub(super) const CANONICAL: u64 = 96;
-/// A type, which may be a resource: `ResourceType` and its destructor.
+/// A type. It can be a resource: `ResourceType` and its destructor.
 pub(super) const TYPE: u64 = 32;
 
-/// A function that one component calls in another: it stands in a module that the engine generates, with up to twenty
-/// imports, a dozen of them trampolines, and perhaps alone in that module.
+/// A function that one component calls in another. The engine generates a module for such functions, with up to twenty imports, a
+/// dozen of them trampolines. In the worst case, each function gets its own module.
 pub(super) const ADAPTER: Cost = Cost {
     held: 2_560,
     steps: 32,

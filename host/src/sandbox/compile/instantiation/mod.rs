@@ -1,11 +1,11 @@
-//! What one instance of a component takes in the engine, before any of its code runs: memory outside the guest's own, and
-//! work that nothing can interrupt. No limit of a running call sees either, so both are added up from the component's
-//! bytes, before it is compiled.
+//! Computes the cost of instantiating a component, before any of its code runs: memory outside the guest's own, and work that
+//! can't be interrupted. The limits of a running call cover neither, so the host computes both from the component's bytes,
+//! before it compiles them.
 //!
-//! The sum is arithmetic, not an expansion: a component is added up once, however often it is instantiated. It is exact
-//! where a component instantiates what it defines, as every toolchain's output does, and an upper bound where it
-//! instantiates a module that was handed to it. The prices are the engine's of one version;
-//! `host/docs/upgrade-wasmtime.md` is the list to read again before the next.
+//! The computation doesn't expand instances: each component is added up once, however often it is instantiated. The result is
+//! exact if a component instantiates what it defines, as the output of every toolchain does. It is an upper bound if a component
+//! instantiates a module that it imports. The costs hold for one version of the engine; `host/docs/upgrade-wasmtime.md` lists
+//! what to check before the next.
 
 mod component;
 mod cost;
@@ -23,29 +23,29 @@ use crate::sandbox::limits::Limits;
 
 pub(in crate::sandbox) use self::cost::TABLE_ELEMENT;
 
-/// Component instances that one instance may be made of, its own and nested ones. Toolchains make a handful, and one or
-/// two for each component that was composed.
+/// The most component instances in one instance, including nested ones. Toolchains create a handful, and one or two for each
+/// component of a composition.
 pub(super) const MAX_COMPONENT_INSTANCES: u64 = 1_000;
 
-/// Steps that making one instance may take: some tens of milliseconds, in which nothing else gets the thread. The
-/// interpreters of Python and JavaScript take ten to twenty thousand.
+/// The most steps of one instantiation. They block the thread for some tens of milliseconds. The interpreters of Python and
+/// JavaScript take ten to twenty thousand.
 pub(super) const MAX_STEPS: u64 = 250_000;
 
-/// Modules and components that one file may define: what the sum itself needs is bounded by it.
+/// The most modules and components that one file can define. Bounds the memory of the computation itself.
 const MAX_DEFINITIONS: usize = 100_000;
 
-/// What a component takes.
+/// The cost of a component.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::sandbox) struct Footprint {
-    /// One instance of it.
+    /// The cost of one instance.
     pub(super) instance: Cost,
-    /// Bytes that the host has for as long as it is loaded: what its memories and tables begin with.
+    /// Bytes that the host holds while the component is loaded: the initial contents of its memories and tables.
     pub(super) images: u64,
-    /// Whether it instantiates a component that it was handed, so that an instance may take anything.
+    /// Whether it instantiates a component that it imports, so that the cost of an instance is unknown.
     pub(super) is_unbounded: bool,
 }
 
-/// Why bytes cannot be added up.
+/// Why the cost can't be computed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unreadable {
     #[error(transparent)]
@@ -54,11 +54,11 @@ pub(super) enum Unreadable {
     TooManyDefinitions,
 }
 
-/// Adds up what the component takes. The bytes need not be valid: what is found in those that are not means nothing.
+/// Computes the cost of a component. The bytes aren't validated, and the result for invalid bytes has no meaning.
 ///
 /// # Errors
 ///
-/// Where the bytes cannot be read.
+/// If the bytes can't be parsed.
 pub(super) fn footprint(bytes: &[u8]) -> Result<Footprint, Unreadable> {
     let mut scopes: Vec<Scope> = Vec::new();
     let mut definitions = Definitions::default();
@@ -92,8 +92,8 @@ pub(super) fn footprint(bytes: &[u8]) -> Result<Footprint, Unreadable> {
                 (Some(Scope::Component(root)), None) => {
                     let mut instance = root.cost.known;
                     instance.add(ROOT);
-                    // What is handed in was defined somewhere in the same file, so it is no larger than the largest.
-                    instance.add(largest_module.times(root.cost.foreign_modules));
+                    // An imported module was defined elsewhere in this file, so it costs at most as much as the largest.
+                    instance.add(largest_module.times(root.cost.imported_modules));
                     return Ok(Footprint {
                         instance,
                         images,

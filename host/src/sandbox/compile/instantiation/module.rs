@@ -1,4 +1,4 @@
-//! What one instance of a core module takes, read from the module's sections.
+//! Computes the cost of one instance of a core module from its sections.
 
 use wasmparser::{
     BinaryReaderError, ConstExpr, DataKind, DataSectionReader, ElementItems, ElementKind, ElementSectionReader,
@@ -10,14 +10,14 @@ use super::cost::{
     TABLE, TABLE_ELEMENT, TAG,
 };
 
-/// Bytes of a constant expression that are evaluated in the time of one step.
+/// Bytes of a constant expression that count as one step.
 const EXPRESSION_BYTES: u64 = 8;
 
-/// The engine makes an image of a memory whose segments lie in so many bytes, however few they fill
+/// The engine creates an image of a memory whose segments span at most this many bytes, however few they fill
 /// (`memory_guaranteed_dense_image_size`).
 const ALWAYS_DENSE: u64 = 16 << 20;
 
-/// The engine makes an image of a table of at most so many elements (`MAX_FUNC_TABLE_SIZE`).
+/// The engine creates an image of a table with at most this many elements (`MAX_FUNC_TABLE_SIZE`).
 const LARGEST_TABLE_IMAGE: u64 = 1 << 20;
 
 /// A module whose sections are being read.
@@ -25,24 +25,24 @@ const LARGEST_TABLE_IMAGE: u64 = 1 << 20;
 pub(super) struct ModuleScope {
     cost: Cost,
     functions: u64,
-    /// How often the module exports a function or refers to one. Each function has one reference at most.
-    mentions: u64,
+    /// How often the module exports a function or refers to one. The engine creates at most one `VMFuncRef` per function.
+    references: u64,
     memories: u64,
     /// Elements of the tables that can have an image.
     table_elements: u64,
     tables_have_values: bool,
-    /// Of the active segments with a known place.
+    /// Bytes and extent of the active segments with a constant offset.
     data: u64,
     lowest: u64,
     highest: u64,
 }
 
-/// What a module takes.
+/// The cost of a module.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ModuleCost {
-    /// One instance.
+    /// The cost of one instance.
     pub(super) instance: Cost,
-    /// Bytes of the images of its memories and tables, which the host has once, whether there are instances or not.
+    /// Bytes of the images of its memories and tables. The host holds them once, even without instances.
     pub(super) images: u64,
 }
 
@@ -51,7 +51,7 @@ impl ModuleScope {
         Self {
             cost: CORE_INSTANCE,
             functions: 0,
-            mentions: 0,
+            references: 0,
             memories: 0,
             table_elements: 0,
             tables_have_values: false,
@@ -81,7 +81,7 @@ impl ModuleScope {
                     }
                     if let TableInit::Expr(value) = &table.init {
                         self.tables_have_values = true;
-                        self.mentions += 1;
+                        self.references += 1;
                         self.evaluate(value);
                         self.cost.steps = self.cost.steps.saturating_add(table.ty.initial / EXPRESSION_BYTES);
                     }
@@ -95,14 +95,14 @@ impl ModuleScope {
             Payload::GlobalSection(section) => {
                 self.make(section.count().into(), GLOBAL);
                 for global in section.clone() {
-                    self.mentions += 1;
+                    self.references += 1;
                     self.evaluate(&global?.init_expr);
                 }
             }
             Payload::ExportSection(section) => {
                 for export in section.clone() {
                     if matches!(export?.kind, ExternalKind::Func | ExternalKind::FuncExact) {
-                        self.mentions += 1;
+                        self.references += 1;
                     }
                 }
             }
@@ -120,7 +120,7 @@ impl ModuleScope {
                 ElementItems::Functions(items) => items.count(),
                 ElementItems::Expressions(_, items) => items.count(),
             });
-            self.mentions += count;
+            self.references += count;
             match element.kind {
                 ElementKind::Active { offset_expr, .. } => {
                     self.tables_have_values = true;
@@ -146,7 +146,7 @@ impl ModuleScope {
                 let length = data.data.len() as u64;
                 self.cost.copied = self.cost.copied.saturating_add(length);
                 self.evaluate(&offset_expr);
-                if let Some(at) = known_place(&offset_expr)?
+                if let Some(at) = constant_offset(&offset_expr)?
                     && length > 0
                 {
                     self.data = self.data.saturating_add(length);
@@ -160,7 +160,7 @@ impl ModuleScope {
 
     pub(super) fn finish(mut self) -> ModuleCost {
         self.cost.add(Cost {
-            held: self.functions.min(self.mentions).saturating_mul(FUNCTION_REFERENCE),
+            held: self.functions.min(self.references).saturating_mul(FUNCTION_REFERENCE),
             ..Cost::ZERO
         });
         ModuleCost {
@@ -192,8 +192,8 @@ impl ModuleScope {
     }
 }
 
-/// Where a segment goes, if the module says so by a number. One that depends on an import has no part in an image.
-fn known_place(offset: &ConstExpr<'_>) -> Result<Option<u64>, BinaryReaderError> {
+/// The offset of a segment, if it is constant. A segment whose offset depends on an import isn't part of an image.
+fn constant_offset(offset: &ConstExpr<'_>) -> Result<Option<u64>, BinaryReaderError> {
     Ok(match offset.get_operators_reader().read()? {
         Operator::I32Const { value } => Some(u64::from(value.cast_unsigned())),
         Operator::I64Const { value } => Some(value.cast_unsigned()),

@@ -10,7 +10,7 @@ fn read(component: &str) -> Footprint {
     footprint(&wat::parse_str(component).unwrap()).unwrap()
 }
 
-/// What an instance takes beyond what an empty component takes.
+/// The cost of an instance, less the cost of an empty component.
 fn beyond_empty(component: &str) -> Cost {
     let empty = read("(component)").instance;
     let all = read(component).instance;
@@ -23,7 +23,7 @@ fn beyond_empty(component: &str) -> Cost {
     }
 }
 
-/// What one instance of a module with these fields takes beyond what an empty module takes.
+/// The cost of one instance of a module with these fields, less the cost of an empty module.
 fn module(fields: &str) -> Cost {
     let one = beyond_empty(&format!(
         "(component (core module $m {fields}) (core instance (instantiate $m)))"
@@ -58,7 +58,7 @@ fn sum(costs: &[Cost]) -> Cost {
 }
 
 #[test]
-fn an_empty_module_and_an_empty_component_have_their_price() {
+fn an_empty_module_and_an_empty_component_have_a_cost() {
     assert_eq!(module(""), Cost::ZERO);
     let nested = beyond_empty("(component (component $c) (instance (instantiate $c)) (instance (instantiate $c)))");
     assert_eq!(nested, COMPONENT_INSTANCE.times(2));
@@ -66,7 +66,7 @@ fn an_empty_module_and_an_empty_component_have_their_price() {
 }
 
 #[test]
-fn what_is_only_defined_costs_nothing() {
+fn definitions_that_are_not_instantiated_cost_nothing() {
     let defined = beyond_empty("(component (core module (memory 1) (func)) (component (core module)))");
     assert_eq!(defined, Cost::ZERO);
 }
@@ -187,7 +187,7 @@ fn a_function_of_another_component_takes_more_than_one_of_the_host() {
         (alias export $i "f" (func $f))
         (core func (canon lower (func $f))))"#;
     let cost = beyond_empty(of_the_host);
-    // The instance's type is one as well.
+    // The instance's type counts as well.
     assert_eq!(cost, sum(&[Cost::of(1, TYPE), Cost::of(1, CANONICAL)]));
     let of_a_component = r#"(component
         (component $c
@@ -208,7 +208,7 @@ fn a_function_of_another_component_takes_more_than_one_of_the_host() {
     assert_eq!(cost, sum(&expected));
 }
 
-/// Ten in each of so many layers.
+/// Nests `layers` of components, each with ten instances of the one inside.
 fn layers(innermost: &str, layers: usize) -> String {
     let mut text = format!("(component $c0 {innermost})");
     for layer in 1..=layers {
@@ -236,14 +236,14 @@ fn nested_components_multiply() {
 }
 
 #[test]
-fn more_than_can_be_counted_is_the_most() {
+fn counts_saturate() {
     let read = read(&layers("", 30));
     assert_eq!(read.instance.component_instances, u64::MAX);
     assert_eq!(read.instance.held, u64::MAX);
 }
 
 #[test]
-fn a_module_that_is_handed_in_counts_as_the_largest() {
+fn an_imported_module_counts_as_the_largest() {
     let cost = beyond_empty(
         r#"(component
         (component $a (import "m" (core module $n)) (core instance (instantiate $n)) (core instance (instantiate $n)))
@@ -256,7 +256,7 @@ fn a_module_that_is_handed_in_counts_as_the_largest() {
 }
 
 #[test]
-fn a_component_that_is_handed_in_is_refused() {
+fn instantiating_an_imported_component_is_refused() {
     let read = read(
         r#"(component
         (component $a (import "c" (component $n)) (instance (instantiate $n)))
@@ -326,13 +326,13 @@ fn each_figure_has_its_limit() {
 }
 
 #[test]
-fn bytes_that_are_no_component_are_an_error_or_mean_nothing() {
+fn bytes_that_are_not_a_component_are_an_error_or_cost_nothing() {
     assert!(footprint(b"\0asm\x0d\0\x01\0\xff").is_err());
     assert_eq!(
         footprint(&wat::parse_str("(module)").unwrap()).unwrap(),
         Footprint::default()
     );
-    // Types in types in types, deeper than any stack.
+    // Types nested deeper than any stack.
     let mut deep = b"\0asm\x0d\0\x01\0\x07".to_vec();
     let types = [0x41, 0x01, 0x01].repeat(1_000_000);
     let mut length = types.len() + 1;
@@ -344,7 +344,7 @@ fn bytes_that_are_no_component_are_an_error_or_mean_nothing() {
     deep.push(1);
     deep.extend(types);
     assert_eq!(footprint(&deep).unwrap().instance.core_instances, 0);
-    // More definitions than the sum is made for.
+    // More definitions than the limit.
     let component = [
         b"\0asm\x0d\0\x01\0".as_slice(),
         &[4, 8, 0, b'a', b's', b'm', 0x0d, 0, 1, 0].repeat(100_001),
