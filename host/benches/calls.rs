@@ -1,11 +1,11 @@
-//! What a call costs, as ratios within one run: these are the figures of `docs/benchmarks.md`. Fails where one is over its limit.
+//! The cost of a call, as ratios within one run: the figures of `docs/benchmarks.md`. Fails if one exceeds its limit.
 //!
 //! The floor is bare wasmtime with the same component and the limits that wasmtime itself enforces: pooling, copy-on-write,
-//! pagemap scan, fuel, a limiter, handles, a fresh store and instance per call, and nothing else. Beside it stand native
-//! code that parses and serialises the same JSON, so that a slow floor would show, and instances that come from no pool.
-//! Rounds are interleaved, for machines are shared.
+//! pagemap scan, fuel, a limiter, handles, a fresh store and instance per call, and nothing else. For comparison, native code
+//! parses and serialises the same JSON, which would expose a slow floor, and a second floor uses no pool. Rounds are
+//! interleaved, because machines are shared.
 //!
-//! The dispatch path is measured alone and with all that listens to a call in production: a JSON log and an observer.
+//! The dispatch path is measured alone and with the listeners of production: a JSON log and an observer.
 //!
 //! `cargo bench --bench calls`
 
@@ -40,20 +40,20 @@ const ROUNDS: usize = if IS_BENCH { 15 } else { 1 };
 const CALLS: usize = if IS_BENCH { 1_000 } else { 20 };
 const COLD_STARTS: usize = if IS_BENCH { 10 } else { 1 };
 const WARM_STARTS: usize = if IS_BENCH { 200 } else { 1 };
-/// The limits: ratios at p50, throughput of two threads, a warm start at p99.
-const SANDBOX_IN_FLOORS: f64 = 1.25;
-const DISPATCH_IN_FLOORS: f64 = 2.0;
-const HEARD_IN_FLOORS: f64 = 4.0;
-const SANDBOX_IN_ON_DEMAND: f64 = 0.3;
-const TWO_THREADS: f64 = 1.8;
-const SLOWEST_START: Duration = Duration::from_millis(100);
-/// How long listeners may take for what they have not heard yet.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The limits: ratios at p50, speedup of two threads, a warm start at p99.
+const MAX_SANDBOX_PER_FLOOR: f64 = 1.25;
+const MAX_DISPATCH_PER_FLOOR: f64 = 2.0;
+const MAX_OBSERVED_DISPATCH_PER_FLOOR: f64 = 4.0;
+const MAX_SANDBOX_PER_ON_DEMAND: f64 = 0.3;
+const MIN_TWO_THREAD_SPEEDUP: f64 = 1.8;
+const MAX_WARM_START: Duration = Duration::from_millis(100);
+/// How long to wait until listeners have received all events.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn main() {
     let runtime = runtime();
     let mut limits = Limits::default();
-    // First, while there is no log: a log is one for the process, and has a thread of its own that would take a core.
+    // First, before there is a log: it is global to the process, and its thread would take a core.
     runtime.block_on(two_threads(&mut limits));
     runtime.block_on(calls(&mut limits));
     starts(&mut limits);
@@ -95,19 +95,19 @@ async fn calls(limits: &mut Limits) {
         sandboxed / slow,
         whole / bare
     );
-    limits.at_most("the sandbox in floors", sandboxed / bare, SANDBOX_IN_FLOORS);
-    // Where instances without a pool are cheap, the floor itself has more than that of one.
+    limits.at_most("the sandbox in floors", sandboxed / bare, MAX_SANDBOX_PER_FLOOR);
+    // If instances without a pool are cheap, even the floor exceeds that share of one, so the limit scales with the floor.
     limits.at_most(
         "the sandbox in calls without a pool",
         sandboxed / slow,
-        SANDBOX_IN_ON_DEMAND.max(SANDBOX_IN_FLOORS * bare / slow),
+        MAX_SANDBOX_PER_ON_DEMAND.max(MAX_SANDBOX_PER_FLOOR * bare / slow),
     );
-    limits.at_most("the dispatch path in floors", whole / bare, DISPATCH_IN_FLOORS);
-    heard_calls(&floor, limits).await;
+    limits.at_most("the dispatch path in floors", whole / bare, MAX_DISPATCH_PER_FLOOR);
+    observed_calls(&floor, limits).await;
 }
 
-/// The dispatch path with all that listens in production.
-async fn heard_calls(floor: &Bare, limits: &mut Limits) {
+/// The dispatch path with the listeners of production.
+async fn observed_calls(floor: &Bare, limits: &mut Limits) {
     let folder = tempfile::tempdir().unwrap();
     let settings = LoggingSettings {
         directory: Some(folder.path().to_owned()),
@@ -129,9 +129,9 @@ async fn heard_calls(floor: &Bare, limits: &mut Limits) {
     for _ in 0..ROUNDS {
         timed(&mut bare, async || floor.call(TOOL, INPUT).await).await;
         timed(&mut whole, async || dispatch.call().await).await;
-        // What is still to be heard must not slow the next round.
-        bus.flush(PATIENCE).await;
-        log.flush(PATIENCE);
+        // Pending events must not slow the next round.
+        bus.flush(FLUSH_TIMEOUT).await;
+        log.flush(FLUSH_TIMEOUT);
     }
     let bare = row("floor once more", bare);
     let whole = row("dispatch path, a JSON log and an observer", whole);
@@ -139,7 +139,7 @@ async fn heard_calls(floor: &Bare, limits: &mut Limits) {
     limits.at_most(
         "the dispatch path in floors, with listeners",
         whole / bare,
-        HEARD_IN_FLOORS,
+        MAX_OBSERVED_DISPATCH_PER_FLOOR,
     );
     drop(log);
     assert_eq!(
@@ -158,7 +158,7 @@ async fn timed(sample: &mut Sample, call: impl AsyncFn()) {
     }
 }
 
-/// Prints a row; returns the median in seconds.
+/// Prints a row and returns the median in microseconds.
 fn row(name: &str, mut sample: Sample) -> f64 {
     let [median, slow] = [50, 99].map(|percent| micros(sample.percentile(percent)));
     println!("{name:<48} {median:>7.2} µs {slow:>7.2} µs");
@@ -199,25 +199,29 @@ async fn two_threads(limits: &mut Limits) {
         }
         f64::from(CALLS) * count as f64 / started.elapsed().as_secs_f64()
     };
-    // The best of each: whoever else uses the machine takes a core from two threads, and none from one. The peer is computing
-    // alone, for what is sold as two processors may be less.
+    // The best of each, because other load on the machine slows two threads more than one. The peer is a pure computation,
+    // because two virtual processors may be less than two cores.
     let (mut one, mut two) = (0.0_f64, 0.0_f64);
     let (mut peer_one, mut peer_two) = (0.0_f64, 0.0_f64);
     for _ in 0..ROUNDS {
         one = one.max(throughput(1).await);
-        peer_one = peer_one.max(computing(1));
+        peer_one = peer_one.max(compute_rate(1));
         two = two.max(throughput(2).await);
-        peer_two = peer_two.max(computing(2));
+        peer_two = peer_two.max(compute_rate(2));
     }
     let (times, peer) = (two / one, peer_two / peer_one);
     println!(
         "calls a second without listeners, on one thread {one:.0}, on two {two:.0}: {times:.2} times; computing alone {peer:.2} times"
     );
-    limits.at_least("throughput of two threads", times * 2.0 / peer.min(2.0), TWO_THREADS);
+    limits.at_least(
+        "throughput of two threads",
+        times * 2.0 / peer.min(2.0),
+        MIN_TWO_THREAD_SPEEDUP,
+    );
 }
 
-/// Rounds of computing a second, on so many threads.
-fn computing(threads: u32) -> f64 {
+/// Rounds of a pure computation per second, on `threads` threads.
+fn compute_rate(threads: u32) -> f64 {
     const NUMBERS: u64 = if IS_BENCH { 300_000_000 } else { 100_000 };
     let started = Instant::now();
     let threads: Vec<_> = (0..threads)
@@ -267,14 +271,14 @@ fn starts(limits: &mut Limits) {
         millis(warm.percentile(50)),
         millis(slow)
     );
-    limits.at_most("a warm start at p99, ms", millis(slow), millis(SLOWEST_START));
+    limits.at_most("a warm start at p99, ms", millis(slow), millis(MAX_WARM_START));
 }
 
 fn reserialise(text: &str) -> String {
     serde_json::from_str::<Value>(text).unwrap().to_string()
 }
 
-/// One call after the other, the same each time.
+/// Repeats the same call, one at a time.
 struct Calls {
     dispatch: Dispatch,
     emitter: Emitter,

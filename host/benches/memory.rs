@@ -1,7 +1,7 @@
-//! What calls hold: memory for each instance that is alive, and what many calls leave behind.
+//! Memory per live instance, and memory that many calls leave behind.
 //!
-//! Pages of a component's image are mapped by each of its instances and are there once, so they are counted once: what is
-//! measured is the proportional set size (`Pss`), which is the resident set size where nothing is mapped twice.
+//! Measures the proportional set size (`Pss`): the instances of a component share the pages of its image, and `Pss` counts
+//! shared pages once. For pages mapped once it equals the resident set size.
 //!
 //! `cargo bench --bench memory`
 
@@ -27,18 +27,18 @@ use tokio_util::sync::CancellationToken;
 use self::common::dispatch::Dispatch;
 use self::common::{IS_BENCH, Limits, runtime};
 
-/// Instances that are alive at once.
+/// Instances alive at once.
 const LIVE: u32 = if IS_BENCH { 500 } else { 20 };
 const FEW_CALLS: u32 = if IS_BENCH { 1_000 } else { 10 };
 const MANY_CALLS: u32 = if IS_BENCH { 100_000 } else { 100 };
 /// The limits.
-const KIB_PER_INSTANCE: f64 = 100.0;
-const GROWTH: f64 = 1.05;
+const MAX_KIB_PER_INSTANCE: f64 = 100.0;
+const MAX_GROWTH: f64 = 1.05;
 
 fn main() {
     let runtime = runtime();
     let mut limits = Limits::default();
-    // First: what the live instances leave in the allocator would hide what grows.
+    // First, because free memory that live instances leave in the allocator would hide growth.
     runtime.block_on(many_calls(&mut limits));
     runtime.block_on(live_instances(&mut limits));
     limits.enforce();
@@ -65,7 +65,7 @@ async fn many_calls(limits: &mut Limits) {
     limits.at_most(
         "resident memory after many calls, in that after few",
         many / few,
-        GROWTH,
+        MAX_GROWTH,
     );
 }
 
@@ -87,7 +87,7 @@ async fn live_instances(limits: &mut Limits) {
             })
         })
         .collect();
-    // Until all of them sleep: nothing is added any more.
+    // Wait until all of them sleep, when memory stops growing.
     let mut alive = resident_kib();
     loop {
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -103,7 +103,7 @@ async fn live_instances(limits: &mut Limits) {
     }
     let each = (alive - before) / f64::from(LIVE);
     println!("a live instance of the Rust plugin `faulty`: {each:.0} KiB resident, {LIVE} at once");
-    limits.at_most("KiB for each live instance", each, KIB_PER_INSTANCE);
+    limits.at_most("KiB for each live instance", each, MAX_KIB_PER_INSTANCE);
 }
 
 async fn host(limits: CallLimits) -> Arc<Dispatch> {
@@ -114,7 +114,7 @@ async fn host(limits: CallLimits) -> Arc<Dispatch> {
     Arc::new(host.await)
 }
 
-/// What the process has in memory; what is mapped several times is counted once.
+/// The process's resident memory. Pages mapped several times count once.
 fn resident_kib() -> f64 {
     let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
     let line = rollup.lines().find(|line| line.starts_with("Pss:")).unwrap();

@@ -1,9 +1,9 @@
-//! What it costs to be able to stop a guest that computes, as ratios to code that nothing stops: these figures decide what is
+//! The cost of interrupting a guest that computes, as ratios to uninterruptible code. These figures decide which checks are
 //! compiled into every guest.
 //!
-//! Bare wasmtime, so that nothing else differs: fuel that yields, as the product has it; epochs with a tick every millisecond;
-//! both. Three kinds of work: a hash, which is loops over arrays; Fibonacci numbers, which is calls; a JSON parser, which is
-//! branches. Rounds are interleaved, for machines are shared.
+//! Uses bare wasmtime, so that nothing else differs: fuel with yields as in the product, epochs with a tick every millisecond,
+//! or both. Three kinds of work: a hash (loops over arrays), Fibonacci numbers (calls) and a JSON parser (branches). Rounds
+//! are interleaved, because machines are shared.
 //!
 //! `cargo bench --bench metering`
 
@@ -37,8 +37,9 @@ const KINDS: [(&str, Metering); 4] = [
     ("epoch", metering(false, true)),
     ("both", metering(true, true)),
 ];
-/// The default may cost this much more than the other, over all kinds of work together: it is a limit as well.
-const WORST_CHOICE: f64 = 1.25;
+/// The default, fuel, may cost at most this many times the cost of epochs, as a geometric mean. It is worth more because it
+/// also limits the work of a call.
+const MAX_FUEL_PER_EPOCH: f64 = 1.25;
 
 const fn metering(fuel: bool, epoch: bool) -> Metering {
     Metering { fuel, epoch }
@@ -52,19 +53,19 @@ fn main() {
 
 async fn metered(limits: &mut Limits) {
     let engines = KINDS.map(|(_, metering)| Bare::new("faulty", Instances::Pooled, metering));
-    let over = Arc::new(AtomicBool::new(false));
+    let stop = Arc::new(AtomicBool::new(false));
     let ticker = std::thread::spawn({
-        let over = over.clone();
+        let stop = stop.clone();
         let engines: Vec<_> = engines.iter().map(|bare| bare.engine().clone()).collect();
         move || {
-            while !over.load(Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
                 std::thread::sleep(TICK);
                 engines.iter().for_each(wasmtime::Engine::increment_epoch);
             }
         }
     });
     println!("{:<28} {:>9} {:>8} {:>8} {:>8}", "", "none", "fuel", "epoch", "both");
-    // Products of ratios, and so geometric means of them once they are compared.
+    // Products of ratios, which become geometric means below.
     let mut products = [1.0; KINDS.len()];
     for (name, input) in WORK {
         let mut samples: [Sample; KINDS.len()] = Default::default();
@@ -88,12 +89,12 @@ async fn metered(limits: &mut Limits) {
             *product *= ratio;
         }
     }
-    over.store(true, Ordering::Relaxed);
+    stop.store(true, Ordering::Relaxed);
     ticker.join().unwrap();
     let means = products.map(|product: f64| product.powf(1.0 / WORK.len() as f64));
     println!(
         "{:<28} {:>9} {:>8.2} {:>8.2} {:>8.2}",
         "geometric mean", "", means[1], means[2], means[3]
     );
-    limits.at_most("fuel, in costs of the epoch", means[1] / means[2], WORST_CHOICE);
+    limits.at_most("fuel, in costs of the epoch", means[1] / means[2], MAX_FUEL_PER_EPOCH);
 }

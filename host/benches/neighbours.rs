@@ -1,10 +1,10 @@
-//! What runaways cost everybody else. Fails where one of them is over its limit.
+//! What runaway guests cost other calls. Fails if a figure exceeds its limit.
 //!
-//! - **Neighbours.** Calls of a trivial tool that arrive at a steady rate from a thread outside the runtime, whether or not the
-//!   ones before are done: alone, and beside 64 guests that compute for ever. A load from inside the runtime would wait for
-//!   its own turn before it starts the clock, and hide the queue.
-//! - **Tenants.** What one tenant gets done alone, and while another floods the host.
-//! - **Kill.** By how much a runaway outlives its deadline: alone, and 64 at once.
+//! - **Neighbours.** Latency of calls of a trivial tool, alone and beside 64 guests that compute forever. A thread outside the
+//!   runtime issues them at a steady rate, without waiting for earlier ones. A load generator inside the runtime would be
+//!   delayed itself before it starts the clock, and hide the queueing time.
+//! - **Tenants.** Throughput of one tenant, alone and while another floods the host.
+//! - **Kill.** How long a runaway outlives its deadline, alone and with 64 at once.
 //!
 //! `cargo bench --bench neighbours`
 
@@ -34,16 +34,17 @@ use self::common::dispatch::Dispatch;
 use self::common::{IS_BENCH, Limits, Sample, micros, runtime};
 
 const RUNAWAYS: usize = 64;
-/// How long each figure is measured.
-const SPAN: Duration = Duration::from_millis(if IS_BENCH { 4_000 } else { 200 });
-/// Between two arrivals.
-const ARRIVAL: Duration = Duration::from_millis(2);
-/// The limits: p99 beside runaways in quiet p99s, or at least this; the share of a tenant; the overshoot of a kill at p99.
-const MOST_QUIET: f64 = 2.0;
-const ALWAYS_GOOD: Duration = Duration::from_millis(1);
-const LEAST_SHARE: f64 = 0.4;
-const OVERSHOOT_ALONE: Duration = Duration::from_millis(5);
-const OVERSHOOT_CROWDED: Duration = Duration::from_millis(20);
+/// The duration of each measurement.
+const MEASURED_TIME: Duration = Duration::from_millis(if IS_BENCH { 4_000 } else { 200 });
+/// The time between two calls.
+const ARRIVAL_INTERVAL: Duration = Duration::from_millis(2);
+/// The limits: the p99 beside runaways relative to the quiet p99, or the p99 that is always accepted; the share of a tenant;
+/// the overshoot of a kill at p99.
+const MAX_CROWDED_PER_QUIET: f64 = 2.0;
+const ACCEPTED_P99: Duration = Duration::from_millis(1);
+const MIN_SHARE: f64 = 0.4;
+const MAX_OVERSHOOT_ALONE: Duration = Duration::from_millis(5);
+const MAX_OVERSHOOT_CROWDED: Duration = Duration::from_millis(20);
 
 fn main() {
     let runtime = runtime();
@@ -55,28 +56,28 @@ fn main() {
 }
 
 fn neighbours(runtime: &Runtime, limits: &mut Limits) {
-    let host = Lab::new(runtime, Duration::from_secs(600));
+    let host = BenchHost::new(runtime, Duration::from_secs(600));
     let mut quiet = arrivals(runtime.handle(), &host);
     let crowd = Crowd::start(runtime.handle(), &host, "crowd");
     let mut crowded = arrivals(runtime.handle(), &host);
     crowd.stop(runtime);
     println!(
-        "calls that arrive every {ARRIVAL:?}: p50 {:.0} µs, p99 {:.0} µs; beside {RUNAWAYS} runaways of the same tenant p50 {:.0} µs, p99 {:.0} µs",
+        "calls that arrive every {ARRIVAL_INTERVAL:?}: p50 {:.0} µs, p99 {:.0} µs; beside {RUNAWAYS} runaways of the same tenant p50 {:.0} µs, p99 {:.0} µs",
         micros(quiet.percentile(50)),
         micros(quiet.percentile(99)),
         micros(crowded.percentile(50)),
         micros(crowded.percentile(99))
     );
-    let limit = quiet.percentile(99).mul_f64(MOST_QUIET).max(ALWAYS_GOOD);
+    let limit = quiet.percentile(99).mul_f64(MAX_CROWDED_PER_QUIET).max(ACCEPTED_P99);
     limits.at_most("neighbours at p99, µs", micros(crowded.percentile(99)), micros(limit));
 }
 
-/// Calls that arrive at a steady rate; each is timed from when it was due.
-fn arrivals(handle: &Handle, host: &Arc<Lab>) -> Sample {
+/// Issues calls at a steady rate and times each from its arrival, including its wait for the runtime.
+fn arrivals(handle: &Handle, host: &Arc<BenchHost>) -> Sample {
     let begin = Instant::now();
     let mut due = begin;
     let mut calls: Vec<JoinHandle<Duration>> = Vec::new();
-    while due < begin + SPAN {
+    while due < begin + MEASURED_TIME {
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let host = host.clone();
         let arrived = Instant::now();
@@ -92,13 +93,13 @@ fn arrivals(handle: &Handle, host: &Arc<Lab>) -> Sample {
             assert_eq!(outcome, Outcome::Ok);
             arrived.elapsed()
         }));
-        due += ARRIVAL;
+        due += ARRIVAL_INTERVAL;
     }
     Sample::of(calls.into_iter().map(|call| handle.block_on(call).unwrap()).collect())
 }
 
 fn tenants(runtime: &Runtime, limits: &mut Limits) {
-    let host = Lab::new(runtime, Duration::from_secs(600));
+    let host = BenchHost::new(runtime, Duration::from_secs(600));
     for workers in [1, 4] {
         let alone = throughput(runtime, &host, "quiet", workers);
         let flood = Flood::start(runtime.handle(), &host);
@@ -112,24 +113,20 @@ fn tenants(runtime: &Runtime, limits: &mut Limits) {
             println!(
                 "a tenant with {workers} calls at a time: {alone:.0} a second alone, {beside:.0} beside {what} of another: {share:.2}"
             );
-            limits.at_least(
-                &format!("share of {workers} at a time beside {what}"),
-                share,
-                LEAST_SHARE,
-            );
+            limits.at_least(&format!("share of {workers} at a time beside {what}"), share, MIN_SHARE);
         }
     }
 }
 
-/// Calls a second of so many at a time, one after the other.
-fn throughput(runtime: &Runtime, host: &Arc<Lab>, tenant: &'static str, workers: usize) -> f64 {
+/// Calls per second of `workers` concurrent workers.
+fn throughput(runtime: &Runtime, host: &Arc<BenchHost>, tenant: &'static str, workers: usize) -> f64 {
     let done = Arc::new(AtomicU64::new(0));
     let begin = Instant::now();
     let tasks: Vec<_> = (0..workers)
         .map(|_| {
             let (host, done) = (host.clone(), done.clone());
             runtime.spawn(async move {
-                while begin.elapsed() < SPAN / 2 {
+                while begin.elapsed() < MEASURED_TIME / 2 {
                     let outcome = host.call(tenant, "echo", json!({}), &CancellationToken::new()).await;
                     assert_eq!(outcome, Outcome::Ok);
                     done.fetch_add(1, Ordering::Relaxed);
@@ -145,9 +142,9 @@ fn throughput(runtime: &Runtime, host: &Arc<Lab>, tenant: &'static str, workers:
 
 fn kill(runtime: &Runtime, limits: &mut Limits) {
     let timeout = Duration::from_millis(200);
-    let host = Lab::new(runtime, timeout);
+    let host = BenchHost::new(runtime, timeout);
     let rounds = if IS_BENCH { 20 } else { 1 };
-    for (at_once, limit) in [(1, OVERSHOOT_ALONE), (RUNAWAYS, OVERSHOOT_CROWDED)] {
+    for (at_once, limit) in [(1, MAX_OVERSHOOT_ALONE), (RUNAWAYS, MAX_OVERSHOOT_CROWDED)] {
         let mut overshoots = Vec::new();
         for _ in 0..rounds {
             let calls: Vec<_> = (0..at_once)
@@ -176,14 +173,14 @@ fn kill(runtime: &Runtime, limits: &mut Limits) {
     }
 }
 
-/// Guests that compute for ever.
+/// Guests that compute forever.
 struct Crowd {
     tasks: Vec<JoinHandle<()>>,
     cancel: CancellationToken,
 }
 
 impl Crowd {
-    fn start(handle: &Handle, host: &Arc<Lab>, tenant: &'static str) -> Self {
+    fn start(handle: &Handle, host: &Arc<BenchHost>, tenant: &'static str) -> Self {
         let cancel = CancellationToken::new();
         let tasks = (0..RUNAWAYS)
             .map(|_| {
@@ -194,7 +191,7 @@ impl Crowd {
                 })
             })
             .collect();
-        // Until all of them run.
+        // Wait until all of them run.
         std::thread::sleep(Duration::from_millis(200));
         Self { tasks, cancel }
     }
@@ -207,14 +204,14 @@ impl Crowd {
     }
 }
 
-/// Short calls of another tenant, as many as it can.
+/// Short calls of another tenant, as many as possible.
 struct Flood {
     tasks: Vec<JoinHandle<()>>,
     over: Arc<AtomicBool>,
 }
 
 impl Flood {
-    fn start(handle: &Handle, host: &Arc<Lab>) -> Self {
+    fn start(handle: &Handle, host: &Arc<BenchHost>) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let tasks = (0..RUNAWAYS)
             .map(|_| {
@@ -237,10 +234,10 @@ impl Flood {
     }
 }
 
-/// The dispatch path, with nobody listening.
-struct Lab(Dispatch);
+/// The dispatch path without listeners.
+struct BenchHost(Dispatch);
 
-impl Lab {
+impl BenchHost {
     fn new(runtime: &Runtime, timeout: Duration) -> Arc<Self> {
         let limits = CallLimits {
             fuel: i64::MAX as u64,

@@ -1,12 +1,12 @@
-//! What the host adds to a turn of an agent, as ratios within one run. Fails where one is over its limit.
+//! What the host adds to a turn of an agent, as ratios within one run. Fails if one exceeds its limit.
 //!
-//! A session is two turns: the model asks for a calculation, the tool runs in its sandbox, and the model answers. The floor is
+//! A session is two turns: the model requests a calculation, the tool runs in its sandbox, and the model answers. The floor is
 //! a bare agent that sends the same requests, byte for byte, reads the same streams to their end and calls the same tool on
-//! bare wasmtime; it has no retries, time-outs, budget, breaker, schema check, policy or events. Both ask the same server over
-//! real HTTP. The server is a child process, so the CPU time is that of the agents alone.
+//! bare wasmtime. It has no retries, time-outs, budget, breaker, schema check, policy or events. Both call the same server
+//! over real HTTP. The server is a child process, so its CPU time isn't counted.
 //!
-//! The host runs with its ledger in memory and on disk, where every reservation and settlement is synced. Nobody listens to
-//! its events. Rounds are interleaved, for machines are shared.
+//! The host runs with its ledger in memory and on disk, where every reservation and settlement is synced. Nothing observes
+//! its events. Rounds are interleaved, because machines are shared.
 //!
 //! `cargo bench --bench turns`
 
@@ -46,9 +46,9 @@ const TURNS: u32 = 2;
 const ROUNDS: usize = if IS_BENCH { 5 } else { 1 };
 /// Sessions that run at the same time.
 const AT_ONCE: [usize; 3] = [1, 50, 200];
-/// The limits: CPU time of a turn, in that of the bare agent.
-const IN_MEMORY_IN_FLOORS: f64 = 28.0;
-const ON_DISK_IN_FLOORS: f64 = 40.0;
+/// The limits: CPU time of a turn, relative to the bare agent's.
+const MAX_IN_MEMORY_PER_FLOOR: f64 = 28.0;
+const MAX_ON_DISK_PER_FLOOR: f64 = 40.0;
 
 fn main() {
     become_server_if_asked();
@@ -60,7 +60,7 @@ fn main() {
 
 async fn turns(limits: &mut Limits) {
     let mut api = MessagesApi::start();
-    // Not in `/tmp`, which may be memory.
+    // Not in `/tmp`, which may be a tmpfs.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let on_disk = Ledger::open(&folder.path().join("ledger.sqlite3")).unwrap();
     let in_memory = host(api.url(), folder.path(), Ledger::in_memory().unwrap()).await;
@@ -100,8 +100,8 @@ async fn turns(limits: &mut Limits) {
             row.print(&format!("{at_once:>3} at once, {name}"), &bare);
         }
         for (name, row, limit) in [
-            ("in memory", &in_memory, IN_MEMORY_IN_FLOORS),
-            ("on disk", &on_disk, ON_DISK_IN_FLOORS),
+            ("in memory", &in_memory, MAX_IN_MEMORY_PER_FLOOR),
+            ("on disk", &on_disk, MAX_ON_DISK_PER_FLOOR),
         ] {
             let what = format!("CPU time of a turn in bare ones, {at_once} at once, ledger {name}");
             limits.at_most(&what, row.cpu / bare.cpu, limit);
@@ -109,7 +109,7 @@ async fn turns(limits: &mut Limits) {
     }
 }
 
-/// Sessions of one round, shared out evenly among those that run at once.
+/// Sessions of one round, divided evenly among the concurrent ones.
 fn sessions(at_once: usize) -> usize {
     if IS_BENCH { 600 } else { at_once.max(10) }
 }
@@ -143,13 +143,13 @@ async fn host(api: &Url, folder: &Path, ledger: Ledger) -> Host {
     config.model.provider = ProviderKind::Simulated;
     config.model.base_url = api.clone();
     config.storage.path = Some(folder.to_owned());
-    // In force, but out of reach: all sessions are of one day.
+    // In force but unreachable, because all sessions count towards one day.
     config.budget.daily = Some(NanoUsd::from_nanos(1_000_000_000_000_000));
     let builder = Host::builder(config).ledger(ledger);
     builder.compile_place(CompilePlace::ThisProcess).build().await.unwrap()
 }
 
-/// A bare agent that asks for the same as the host.
+/// A bare agent that sends the same requests as the host.
 fn bare_agent(api: &Url, host: &Host) -> BareAgent {
     let tools = host.tools().tools().map(|tool| Tool {
         name: tool.name.clone(),
@@ -188,7 +188,7 @@ async fn measure(agent: &Arc<Agent>, at_once: usize) -> Figures {
     }
 }
 
-/// Checks that the server received two requests for each session, the same two from everybody, the second with the result.
+/// Checks that the server received two requests per session, the same two from every agent, the second with the result.
 fn check_requests(api: &mut MessagesApi, name: &str, sessions: usize, expected: &mut Option<[String; 2]>) {
     let received = api.take_received();
     let [(first, first_count), (second, second_count)] = <[_; 2]>::try_from(received)
@@ -209,7 +209,7 @@ fn check_requests(api: &mut MessagesApi, name: &str, sessions: usize, expected: 
 
 /// The CPU time of this process, in user mode and in the kernel, of all its threads.
 fn cpu_time() -> Duration {
-    /// Linux counts in hundredths of a second here, whatever the kernel's own tick is.
+    /// Linux reports hundredths of a second here, regardless of the kernel's tick.
     const TICK: Duration = Duration::from_millis(10);
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     // The program's name is in parentheses and may hold anything. `utime` and `stime` are fields 14 and 15 of proc(5).
@@ -218,7 +218,7 @@ fn cpu_time() -> Duration {
     TICK * ticks
 }
 
-/// What was measured of sessions with one agent, so many at once.
+/// The measurements of one agent at one concurrency.
 #[derive(Default)]
 struct Figures {
     /// How long each turn took.

@@ -1,4 +1,4 @@
-//! Bare wasmtime: the same component, and the limits that wasmtime enforces by itself.
+//! Bare wasmtime: the same component with the limits that wasmtime enforces itself.
 
 use cofferdam::sandbox::Limits;
 use cofferdam::tools::builtin;
@@ -33,26 +33,26 @@ mod keyvalue_imports {
 #[derive(Debug)]
 pub struct Bucket;
 
-/// Where instances come from.
+/// How instances are allocated.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Instances {
-    /// Slots that are mapped once, with copy-on-write images and pagemap scan.
+    /// Pool slots mapped once, with copy-on-write images and pagemap scan.
     Pooled,
-    /// Mapped anew for each call.
+    /// Mapped afresh for each call.
     OnDemand,
 }
 
-/// What is compiled into the guest's code to stop it.
+/// The interruption checks compiled into the guest.
 #[derive(Clone, Copy, Default)]
 pub struct Metering {
     pub fuel: bool,
     pub epoch: bool,
 }
 
-/// Units of fuel between two yields, as the product has it.
+/// Units of fuel between two yields, as in the product.
 const YIELD_INTERVAL: u64 = 100_000;
 
-/// A plugin on wasmtime and nothing else.
+/// A plugin on wasmtime without the product.
 pub struct Bare {
     pre: contract::PluginPre<State>,
     metering: Metering,
@@ -75,12 +75,12 @@ impl Bare {
         self.pre.engine()
     }
 
-    /// Calls a tool in an instance of its own.
+    /// Calls a tool in a fresh instance.
     pub async fn call(&self, tool: &str, input: &str) {
         self.call_for_content(tool, input).await;
     }
 
-    /// The same for a tool that answers with one text.
+    /// Like [`Self::call`], for a tool that returns one text.
     pub async fn call_for_text(&self, tool: &str, input: &str) -> String {
         match self.call_for_content(tool, input).await.pop() {
             Some(Content::Text(text)) => text,

@@ -1,5 +1,5 @@
-//! The least that an agent can be: the same requests as the host's on the same HTTP client, the whole answer read as a
-//! stream, and the tool called on bare wasmtime. No retries, time-outs, budget, breaker, schema, policy or events.
+//! A minimal agent: sends the same requests as the host with the same HTTP client, reads the whole stream, and calls the tool
+//! on bare wasmtime. No retries, time-outs, budget, breaker, schema, policy or events.
 
 use std::pin::pin;
 
@@ -109,7 +109,7 @@ impl BareAgent {
         }
     }
 
-    /// Answers one prompt in a conversation of its own.
+    /// Answers one prompt in a new conversation.
     pub async fn run(&self, prompt: &str) -> String {
         let mut messages = vec![Message {
             role: "user",
@@ -156,7 +156,7 @@ impl BareAgent {
         let response = sent.await.unwrap().error_for_status().unwrap();
         let mut events = pin!(SseByteStream::new(response.bytes_stream()));
         let (mut blocks, mut input, mut is_whole) = (Vec::new(), String::new(), false);
-        // To the end, so that the connection can be used again.
+        // To the end, so that the connection returns to the pool.
         while let Some(event) = events.next().await {
             let data = event.unwrap().data.unwrap();
             match serde_json::from_str(&data).unwrap() {
@@ -164,7 +164,7 @@ impl BareAgent {
                 Event::ContentBlockDelta { delta } => match (delta, blocks.last_mut()) {
                     (Delta::TextDelta { text: piece }, Some(Block::Text { text })) => text.push_str(&piece),
                     (Delta::InputJsonDelta { partial_json }, Some(_)) => input.push_str(&partial_json),
-                    _ => panic!("a delta of no block: {data}"),
+                    _ => panic!("a delta without its block: {data}"),
                 },
                 Event::ContentBlockStop => {
                     if let Some(Block::ToolUse { input: whole, .. }) = blocks.last_mut() {

@@ -1,4 +1,4 @@
-//! The product: schema, policy, breaker, places, turns, sandbox, conversion, event.
+//! The product: schema, policy, breaker, concurrency, timeslices, sandbox, conversion, event.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use cofferdam::tools::{ComponentSource, PluginSettings, ToolCall, ToolContext, T
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-/// A plugin, called as an agent calls it.
+/// Calls a plugin the way an agent does.
 pub struct Dispatch {
     tools: ToolSet,
     bus: EventBus,
@@ -32,7 +32,7 @@ impl Dispatch {
         let mut config = Config {
             plugins: vec![PluginSettings {
                 grants,
-                // Some are killed by the dozen.
+                // Some benchmarks kill calls by the dozen, which must not open the breaker.
                 breaker: BreakerSettings {
                     failure_threshold: 1_000_000,
                     ..BreakerSettings::default()
@@ -50,7 +50,7 @@ impl Dispatch {
         }
     }
 
-    /// What its calls are told by, which lives longer than one of them.
+    /// An emitter for calls, to be reused across them.
     pub fn emitter(&self, tenant: &str) -> Emitter {
         Emitter::new(&self.bus, "bench", tenant, AlertSettings::default())
     }
@@ -70,7 +70,7 @@ impl Dispatch {
     }
 }
 
-/// The sandbox alone, without what decides whether and when a tool is called.
+/// The sandbox alone, without schema, policy, breaker and concurrency limits.
 pub struct Sandboxed {
     plugin: Plugin,
     tenant: Arc<str>,

@@ -23,11 +23,11 @@ use url::Url;
 
 use super::{INPUT, TOOL};
 
-/// What the model says in the end.
+/// The model's final answer.
 pub const ANSWER: &str = "25 * 17 is 425: twenty times seventeen makes 340, five times seventeen makes 85, \
                           and the two of them together make 425.";
 const THOUGHT: &str = "I'll calculate that instead of guessing.";
-/// Characters of a text in one event.
+/// Characters of text per event.
 const PIECE: usize = 8;
 
 /// The argument that turns a benchmark into the server.
@@ -66,7 +66,7 @@ impl MessagesApi {
         &self.url
     }
 
-    /// What arrived since the last time, in the order of arrival.
+    /// The requests received since the last call, in order of arrival.
     pub fn take_received(&mut self) -> Vec<Received> {
         self.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
         let mut received = String::new();
@@ -110,7 +110,7 @@ async fn serve() {
             let service = service_fn(|request| script.answer(request));
             // Fails only if the client hangs up in the middle, and then the client complains.
             let _ = http1::Builder::new()
-                // One write for each answer: the pieces are small.
+                // One write per answer, because the pieces are small.
                 .writev(false)
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
@@ -118,7 +118,7 @@ async fn serve() {
     }
 }
 
-/// Prints what arrived for every line on stdin, and ends the process with its parent, who holds the other end.
+/// Prints the received requests for every line on stdin. Exits when the parent closes stdin.
 fn report(script: &Script) {
     for _ in std::io::stdin().lines() {
         let received = std::mem::take(&mut *script.received.lock().unwrap());

@@ -1,6 +1,6 @@
-//! What the benchmarks share: samples, limits, bare wasmtime, a bare agent, a scripted model, and the product.
+//! Shared by the benchmarks: samples, limits, bare wasmtime, a bare agent, a scripted model, and the product.
 
-#![allow(dead_code, reason = "none of them needs all of it")]
+#![allow(dead_code, reason = "no benchmark uses all of it")]
 
 pub mod bare;
 pub mod bare_agent;
@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
-/// A debug build shows that a benchmark works; its figures mean nothing, and no limit holds.
+/// False in a debug build, which only shows that a benchmark runs. Its figures mean nothing, and no limit is enforced.
 pub const IS_BENCH: bool = !cfg!(debug_assertions);
 
-/// An ordinary tool, and a call of it.
+/// An ordinary tool and an input for it.
 pub const PLUGIN: &str = "calculator";
 pub const TOOL: &str = "calculate";
 pub const INPUT: &str = r#"{"expression":"25 * 17"}"#;
@@ -31,7 +31,7 @@ pub fn micros(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 
-/// Durations of the same thing.
+/// Durations of repeated measurements.
 #[derive(Default)]
 pub struct Sample(Vec<Duration>);
 
@@ -57,7 +57,7 @@ impl Sample {
     }
 }
 
-/// The figures that were over their limits.
+/// The figures that exceed their limits.
 #[derive(Default)]
 pub struct Limits(Vec<String>);
 
@@ -74,7 +74,7 @@ impl Limits {
         }
     }
 
-    /// Ends the benchmark.
+    /// Fails the benchmark if any limit was exceeded.
     pub fn enforce(self) {
         match IS_BENCH {
             true => assert!(self.0.is_empty(), "over the limits: {:#?}", self.0),
