@@ -87,7 +87,7 @@ async fn calls(limits: &mut Limits) {
     let bare = row("floor: bare wasmtime, fresh instance", bare);
     let slow = row("bare wasmtime without a pool", slow);
     let sandboxed = row("the sandbox alone", sandboxed);
-    let whole = row("dispatch path, nobody listening", whole);
+    let whole = row("dispatch path, no listeners", whole);
     println!(
         "  floor / native {:.1}, sandbox / floor {:.2}, sandbox / no pool {:.2}, dispatch / floor {:.2}",
         bare / native,

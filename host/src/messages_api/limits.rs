@@ -7,7 +7,7 @@ pub(crate) const MAX_TOOL_NAME_BYTES: usize = 128;
 /// Bytes of the name of a top-level property of a tool's input schema.
 const MAX_PROPERTY_NAME_BYTES: usize = 64;
 /// Blocks with `cache_control` in one request.
-pub(crate) const MAX_CACHE_MARKS: usize = 4;
+pub(crate) const MAX_CACHE_CONTROL_BLOCKS: usize = 4;
 /// The smallest budget for thinking, in tokens.
 pub(crate) const MIN_THINKING_BUDGET: u64 = 1024;
 /// Keywords that the API refuses at the root of an input schema but accepts below it.

@@ -125,9 +125,9 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 pub enum Measured {
     /// The attempt never started, so nothing was sent.
     #[default]
-    NotBegun,
+    NotStarted,
     /// The request may have been sent, and the API has reported no usage.
-    Nothing,
+    NoUsage,
     /// The usage reported so far.
     Partial(Usage),
     /// The API's final usage.
@@ -161,7 +161,7 @@ impl<'a> Progress<'a> {
 
     /// Call before sending: from here on the request may reach the API and be billed.
     pub fn begin(&self) {
-        self.state().measured = Measured::Nothing;
+        self.state().measured = Measured::NoUsage;
     }
 
     /// Records a piece of a streamed answer that isn't text: thinking, the input of a tool call.

@@ -19,7 +19,7 @@ const MAX_NAME_CHARS: usize = 64;
 const MAX_PATTERNS: usize = 256;
 /// Bytes of names, descriptions and schemas per plugin. Every request to the model carries and pays for them.
 const MAX_DEFINITION_BYTES: usize = 64 * 1024;
-/// The same for all plugins together: half the context of a large model.
+/// The same for all plugins together: half of what a large model accepts.
 const MAX_HOST_DEFINITION_BYTES: usize = 512 * 1024;
 
 /// One tool, ready to be called.
@@ -90,7 +90,7 @@ pub enum PluginProblem {
         "its {0} bytes of names, descriptions and schemas would bring all tools together to more than {max}, which every \
          request to the model would carry", max = MAX_HOST_DEFINITION_BYTES
     )]
-    Definitions(usize),
+    DefinitionsTooLarge(usize),
 }
 
 impl PluginError {
@@ -103,7 +103,7 @@ impl PluginError {
                 "rename one of them: [plugins.{}.tools.{tool}] name = \"…\"; or pin the intended one with `digest`",
                 self.plugin
             )),
-            PluginProblem::Definitions(_) => Some("remove plugins that this agent doesn't need".to_owned()),
+            PluginProblem::DefinitionsTooLarge(_) => Some("remove plugins that this agent doesn't need".to_owned()),
         }
     }
 }
@@ -128,7 +128,7 @@ pub(super) async fn load(
             }
             let own_bytes: usize = loaded.iter().map(Tool::definition_bytes).sum();
             if bytes + own_bytes > MAX_HOST_DEFINITION_BYTES {
-                return Err(PluginProblem::Definitions(own_bytes));
+                return Err(PluginProblem::DefinitionsTooLarge(own_bytes));
             }
             bytes += own_bytes;
             Ok(loaded)
@@ -199,7 +199,7 @@ fn is_fatal(error: &PluginProblem, settings: &PluginSettings) -> bool {
     match error {
         PluginProblem::Component(error) => matches!(error, ComponentError::DigestMismatch { .. }),
         PluginProblem::NoSuchTool { .. } | PluginProblem::Duplicate { .. } => settings.digest.is_some(),
-        PluginProblem::Definitions(_) => false,
+        PluginProblem::DefinitionsTooLarge(_) => false,
     }
 }
 

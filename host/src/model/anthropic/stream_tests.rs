@@ -157,10 +157,13 @@ async fn only_message_stop_completes_an_answer() {
     let events = whole_answer();
     for length in 0..events.len() {
         let seen = read_events(&events[..length]).await;
-        assert!(matches!(seen.result, Ok(None)), "{length} events are no answer");
+        assert!(
+            matches!(seen.result, Ok(None)),
+            "{length} events must not complete the answer"
+        );
         assert!(
             !matches!(seen.measured, Measured::Complete(_)),
-            "{length} events are no usage"
+            "{length} events must not complete the usage"
         );
     }
 }

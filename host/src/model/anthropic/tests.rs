@@ -350,7 +350,7 @@ async fn pings_and_comments_reset_the_idle_timeout() {
 async fn a_connection_that_breaks_before_an_answer_may_have_been_billed() {
     for then in [AfterAnswer::Close, AfterAnswer::Reset] {
         let seen = attempt("", then).await;
-        assert_eq!(seen.measured, Measured::Nothing);
+        assert_eq!(seen.measured, Measured::NoUsage);
         assert_eq!(seen.error().kind(), "connection_lost");
     }
     // Not HTTP at all.

@@ -119,7 +119,7 @@ fn charge(price: &Price, measured: Measured, result: &Result<ModelResponse, Mode
             error.status.is_some()
         }
         Err(ModelError::Connect { .. }) => true,
-        Err(_) => measured == Measured::NotBegun,
+        Err(_) => measured == Measured::NotStarted,
         Ok(_) => false,
     };
     if is_free {
@@ -132,13 +132,13 @@ fn charge(price: &Price, measured: Measured, result: &Result<ModelResponse, Mode
     match (measured, result) {
         (Measured::Complete(usage), _) => exact(usage),
         // A provider that reports no usage to `progress` has it in the answer.
-        (Measured::Nothing | Measured::NotBegun, Ok(response)) if response.usage.prompt_tokens() > 0 => {
+        (Measured::NoUsage | Measured::NotStarted, Ok(response)) if response.usage.prompt_tokens() > 0 => {
             exact(response.usage)
         }
         (Measured::Partial(usage), _) => Charge::Unknown {
             measured: price.cost(&usage),
         },
-        (Measured::Nothing | Measured::NotBegun, _) => Charge::Unknown {
+        (Measured::NoUsage | Measured::NotStarted, _) => Charge::Unknown {
             measured: NanoUsd::ZERO,
         },
     }
@@ -246,21 +246,21 @@ mod tests {
             measured: NanoUsd::ZERO,
         };
         let partly_known = Charge::Unknown { measured: COST };
-        use Measured::{Complete, NotBegun, Nothing, Partial};
+        use Measured::{Complete, NoUsage, NotStarted, Partial};
         for (measured, result, expected) in [
             (Complete(USAGE), answer(), exact),
-            (Nothing, answer(), exact),
+            (NoUsage, answer(), exact),
             (Partial(USAGE), answer(), partly_known),
             (Complete(USAGE), Err(malformed()), exact),
-            (Nothing, Err(malformed()), nothing_known),
-            (Nothing, Err(api(529).into()), Charge::Release),
-            (Nothing, Err(api(400).into()), Charge::Release),
-            (Nothing, Err(refused()), Charge::Release),
-            (NotBegun, Err(ModelError::Cancelled), Charge::Release),
-            (Nothing, Err(ModelError::Cancelled), nothing_known),
+            (NoUsage, Err(malformed()), nothing_known),
+            (NoUsage, Err(api(529).into()), Charge::Release),
+            (NoUsage, Err(api(400).into()), Charge::Release),
+            (NoUsage, Err(refused()), Charge::Release),
+            (NotStarted, Err(ModelError::Cancelled), Charge::Release),
+            (NoUsage, Err(ModelError::Cancelled), nothing_known),
             (Partial(USAGE), Err(ModelError::Cancelled), partly_known),
-            (Nothing, Err(reset()), nothing_known),
-            (Nothing, Err(timeout()), nothing_known),
+            (NoUsage, Err(reset()), nothing_known),
+            (NoUsage, Err(timeout()), nothing_known),
             (Partial(USAGE), Err(cut()), partly_known),
             (Partial(Usage::default()), Err(in_stream()), nothing_known),
         ] {

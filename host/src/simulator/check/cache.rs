@@ -6,7 +6,7 @@ use std::fmt::Display;
 use serde_json::Value;
 
 use super::{ApiError, Checked, known_fields, one_of, tagged};
-use crate::messages_api::limits::MAX_CACHE_MARKS;
+use crate::messages_api::limits::MAX_CACHE_CONTROL_BLOCKS;
 
 pub(super) fn check(body: &Value) -> Checked {
     let mut marks = Marks(0);
@@ -28,9 +28,9 @@ pub(super) fn check(body: &Value) -> Checked {
             }
         }
     }
-    if marks.0 > MAX_CACHE_MARKS {
+    if marks.0 > MAX_CACHE_CONTROL_BLOCKS {
         return Err(ApiError::invalid(format!(
-            "A maximum of {MAX_CACHE_MARKS} blocks with cache_control may be provided. Found {}.",
+            "A maximum of {MAX_CACHE_CONTROL_BLOCKS} blocks with cache_control may be provided. Found {}.",
             marks.0
         )));
     }
