@@ -274,7 +274,7 @@ async fn budget_exceeded() {
 async fn cancelled_by_ctrl_c() {
     let lab = lab([Answer::text("never ends").with_fault(FaultKind::Stall, FaultPoint::Events(3))]);
     let child = lab.command(["run", "--output", "json", "Go."]).spawn().unwrap();
-    lab.asked().await;
+    lab.wait_for_model_request().await;
     let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
     kill_process(pid, Signal::INT).unwrap();
     let ran = finish(child).await.expect_code(130);

@@ -140,7 +140,7 @@ async fn a_killed_process_is_charged_in_full() {
     let day = on_one_day(async || {
         let lab = lab([Answer::text("never").with_fault(FaultKind::Stall, FaultPoint::Events(2))]);
         let mut child = lab.command(["run", "--output", "json", "Go."]).spawn().unwrap();
-        lab.asked().await;
+        lab.wait_for_model_request().await;
         child.kill().await.unwrap();
         budget(&lab).await
     })

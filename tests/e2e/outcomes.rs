@@ -292,7 +292,7 @@ async fn host_error_if_no_instance_can_be_created() {
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"Hello.\n").await.unwrap();
-    lab.asked().await;
+    lab.wait_for_model_request().await;
 
     let pid = child.id().unwrap();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();

@@ -161,7 +161,7 @@ async fn ranges_are_allowed_without_a_secret() {
 /// Held-back bytes may be the beginning of a secret. They are never released if the rest doesn't arrive.
 #[tokio::test]
 async fn an_echo_cut_by_the_guests_limit_is_held_back() {
-    for (goes_on, input, limits, error) in [
+    for (continues, input, limits, error) in [
         (false, json!({ "between_bytes_ms": 50 }), "", "connection read timeout"),
         (
             true,
@@ -170,7 +170,7 @@ async fn an_echo_cut_by_the_guests_limit_is_held_back() {
             "HTTP response body size exceeds limit",
         ),
     ] {
-        let server = HttpServer::start(Behaviour::CutEcho { goes_on }).await;
+        let server = HttpServer::start(Behaviour::CutEcho { continues }).await;
         let lab = granted_with(Vec::new(), &server, limits);
         let mut input = input;
         input["url"] = json!(server.url());
