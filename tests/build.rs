@@ -1,4 +1,4 @@
-//! A misdeed without a test does not compile: every tool of the plugin `faulty` stands in a case of the corpus.
+//! Fails the build if a tool of the plugin `faulty` has no case in the corpus.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 

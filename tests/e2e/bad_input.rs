@@ -1,4 +1,4 @@
-//! Bad input: each a clear error with a hint and the right exit code; nothing lost, no panic.
+//! Bad input: every case ends in a clear error with a hint and the right exit code, without data loss or a panic.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ async fn refused<'a>(lab: &Lab, arguments: impl IntoIterator<Item = &'a str>, sa
     assert!(ran.stdout.is_empty(), "nothing but errors for code 2: {ran}");
 }
 
-/// The line that pins a plugin of ours to what it is.
+/// The configuration line that pins a built-in plugin to its digest.
 async fn pinned(lab: &Lab, name: &str) -> String {
     let inspected = lab.inspect(&format!("builtin:{name}")).await;
     let digest = inspected.lines().find_map(|line| line.strip_prefix("digest ")).unwrap();
@@ -30,7 +30,7 @@ fn plugin(component: &str, required: bool) -> String {
 }
 
 #[tokio::test]
-async fn components_that_are_none() {
+async fn files_that_are_not_components() {
     let lab = lab([]);
     lab.write("core.wasm", wat::parse_str("(module)").unwrap());
     lab.write("text.wasm", "#!/bin/sh\necho hello\n");
@@ -68,12 +68,12 @@ async fn components_that_are_none() {
 }
 
 #[tokio::test]
-async fn a_long_complaint_of_the_compiler_is_no_time_out() {
+async fn a_long_compiler_error_is_not_a_timeout() {
     let lab = lab([]);
     let name = "x".repeat(98_000);
     let import = format!("(import \"{name}\" (func))");
     let mut bytes = wat::parse_str(format!("(component {import})")).unwrap();
-    // The same import section once more: the validator repeats the name when it refuses it.
+    // The import section twice: the validator quotes the long name when it refuses the second.
     let again = bytes[8..].to_vec();
     bytes.extend(again);
     lab.write("long.wasm", bytes);
@@ -99,7 +99,7 @@ async fn an_unknown_import_is_named() {
 }
 
 #[tokio::test]
-async fn a_missing_component_is_said_and_the_others_serve_on() {
+async fn a_missing_component_is_reported_and_the_others_keep_working() {
     let lab = lab([Answer::text("Fine without.")]);
     lab.write("core.wasm", wat::parse_str("(module)").unwrap());
     lab.configure(&format!(
@@ -151,10 +151,10 @@ async fn an_unreadable_component() {
 }
 
 #[tokio::test]
-async fn a_pinned_digest_holds() {
+async fn a_pinned_digest_is_enforced() {
     let lab = lab([]);
     let digest = format!("sha256:{}", "0".repeat(64));
-    // Another component than the one that was pinned is no mishap to go on without.
+    // A component other than the pinned one is an attack or a mistake, so the host doesn't start without it.
     for required in [true, false] {
         lab.configure(&format!(
             "[plugins.c]\ncomponent = \"builtin:calculator\"\nrequired = {required}\ndigest = \"{digest}\"\n"
@@ -170,14 +170,14 @@ async fn duplicate_tool_names_are_refused_and_can_be_renamed() {
     let lab = lab([]);
     let two = "[plugins.a]\ncomponent = \"builtin:calculator\"\n[plugins.b]\ncomponent = \"builtin:calculator\"\n";
     lab.configure(two);
-    // Nobody knows which of the two is meant.
+    // It is unclear which of the two is meant.
     let ran = lab.call(["tool", "list"]).await.expect_code(0);
     assert!(!ran.stdout.contains("calculate"), "{ran}");
     for (plugin, other) in [("a", "b"), ("b", "a")] {
         let says = format!("plugin `{plugin}`: plugin `{other}` has a tool `calculate` as well");
         assert!(ran.stderr.contains(&says) && ran.stderr.contains("hint"), "{ran}");
     }
-    // Who calls it learns why it is not there.
+    // A caller learns why the tool is missing.
     let ran = lab
         .call_tool("calculate", &json!({ "expression": "1" }))
         .await
@@ -189,7 +189,7 @@ async fn duplicate_tool_names_are_refused_and_can_be_renamed() {
             .contains("left out: plugin `a`: plugin `b`"),
         "{ran}"
     );
-    // The one that is pinned is meant, and before it the one whose tool the configuration names.
+    // A pinned plugin wins; otherwise the one whose tool the configuration names.
     let named = "[plugins.a.tools.calculate]\nfallback = \"x\"\n";
     for (text, owner) in [
         (format!("{two}{named}"), "a"),
@@ -201,7 +201,7 @@ async fn duplicate_tool_names_are_refused_and_can_be_renamed() {
         let row = ran.stdout.lines().find(|line| line.starts_with("calculate")).unwrap();
         assert_eq!(row.split_whitespace().nth(1), Some(owner), "{text}{ran}");
     }
-    // One that must be there, or is known to be what it is, is not left out in silence.
+    // A required or pinned plugin isn't left out silently.
     lab.configure(&format!("{two}required = true\n"));
     refused(&lab, ["tool", "list"], &["calculate", "hint:"]).await;
     let pin = pinned(&lab, "calculator").await;
@@ -228,7 +228,7 @@ async fn a_section_for_a_tool_that_does_not_exist() {
             "[plugins.c]\ncomponent = \"builtin:calculator\"\n{fatal}[plugins.c.tools.calcualte]\nfallback = \"x\"\n"
         ));
     };
-    // The component may have changed since that was written: it goes, the others stay.
+    // The component may have changed since the section was written. It is left out; the others stay.
     configure("");
     let ran = lab.call(["tool", "list"]).await.expect_code(0);
     assert!(
@@ -242,7 +242,7 @@ async fn a_section_for_a_tool_that_does_not_exist() {
 }
 
 #[tokio::test]
-async fn tools_that_lie_about_themselves() {
+async fn tools_with_invalid_declarations() {
     let schema = |schema: &str| WatTool {
         schema: schema.to_owned(),
         ..WatTool::named("x")
@@ -262,7 +262,7 @@ async fn tools_that_lie_about_themselves() {
             schema(r#"{"type":"object","$ref":"https://example.com/x"}"#),
             "only references within it",
         ),
-        // Two references to itself: the work would double with every level of the input.
+        // Two references to itself: validation would double with every level of the input.
         (
             schema(
                 r##"{"type":"object","properties":{"a":{"properties":{"a":{"allOf":[{"$ref":"#/properties/a"},{"$ref":"#/properties/a"}]}}}}}"##,
@@ -291,9 +291,9 @@ async fn tools_that_lie_about_themselves() {
     }
 }
 
-/// Every request to the model carries the tools and pays for them; no single tool is too long here.
+/// Every model request carries, and pays for, all tools. Here no single tool is too long.
 #[tokio::test]
-async fn what_a_plugin_says_of_its_tools_is_bounded() {
+async fn tool_declarations_of_a_plugin_are_bounded() {
     for (tools, code) in [(7, 0), (9, 2)] {
         let tools = (0..tools).map(|number| WatTool {
             description: "x".repeat(8_000),
@@ -307,9 +307,9 @@ async fn what_a_plugin_says_of_its_tools_is_bounded() {
     }
 }
 
-/// Patterns stay compiled as long as the host runs; no single tool has too many here.
+/// Compiled patterns stay in memory as long as the host runs. Here no single tool has too many.
 #[tokio::test]
-async fn patterns_are_bounded_for_all_tools_of_a_plugin() {
+async fn patterns_are_bounded_across_all_tools_of_a_plugin() {
     let properties = |first: usize| -> Vec<String> {
         (first..first + 30)
             .map(|number| format!(r#""p{number}":{{"pattern":"^x{number}$"}}"#))
@@ -332,7 +332,7 @@ async fn patterns_are_bounded_for_all_tools_of_a_plugin() {
 }
 
 #[tokio::test]
-async fn every_problem_of_a_configuration_at_once() {
+async fn all_problems_of_a_configuration_are_reported_at_once() {
     let lab = lab([]);
     lab.write(
         "cofferdam.toml",
@@ -347,7 +347,7 @@ async fn every_problem_of_a_configuration_at_once() {
 }
 
 #[tokio::test]
-async fn ledgers_that_cannot_be_used() {
+async fn unusable_ledgers() {
     let lab = lab([Answer::text("never").forever()]);
     std::fs::create_dir_all(lab.path("data/cofferdam")).unwrap();
     lab.write("data/cofferdam/ledger.sqlite3", vec![b'x'; 8192]);
@@ -368,7 +368,7 @@ async fn ledgers_that_cannot_be_used() {
 }
 
 #[tokio::test]
-async fn no_key() {
+async fn missing_api_key() {
     let lab = lab([]);
     let mut command = lab.command(["run", "Go."]);
     command.env_remove("ANTHROPIC_API_KEY");
@@ -380,7 +380,7 @@ async fn no_key() {
 }
 
 #[tokio::test]
-async fn a_closed_stdout_is_no_panic() {
+async fn a_closed_stdout_does_not_panic() {
     let lab = lab([Answer::text("word ".repeat(20_000))]);
     for arguments in [vec!["run", "Go."], vec!["config", "schema"], vec!["--help"]] {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -413,14 +413,14 @@ async fn an_unwritable_log_folder() {
     refused(&lab, ["run", "Go."], &["logs", "hint:"]).await;
 }
 
-/// Calls a tool of a component whose compiled form is kept in `cache`.
+/// Calls a tool of a component whose compiled code is cached in `cache`.
 async fn cached(lab: &Lab, cache: &Path, tool: &str, input: &str) -> Ran {
     let mut command = lab.command(["tool", "call", tool, input]);
     command.env("XDG_CACHE_HOME", cache);
     finish(command.spawn().unwrap()).await.expect_code(0)
 }
 
-/// The one file that lies in `cache`.
+/// The only file in `cache`.
 fn only_entry(cache: &Path) -> PathBuf {
     let entries: Vec<PathBuf> = std::fs::read_dir(cache.join("cofferdam"))
         .unwrap()
@@ -431,9 +431,9 @@ fn only_entry(cache: &Path) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_cache_that_others_can_write_to_is_not_used() {
+async fn a_cache_writable_by_others_is_not_used() {
     let lab = lab([]);
-    // One guest says `done`, the other crashes; the cache holds the second one under the name of the first.
+    // One guest answers `done`, the other crashes. The cache contains the second one under the name of the first.
     lab.write("good.wasm", WatGuest::named("x").build());
     lab.write("evil.wasm", WatGuest::named("x").call("unreachable").build());
     let (good, evil, open) = (lab.path("good"), lab.path("evil"), lab.path("open"));
@@ -441,7 +441,7 @@ async fn a_cache_that_others_can_write_to_is_not_used() {
     let mut command = lab.command(["tool", "call", "evil.wasm#x", "{}"]);
     command.env("XDG_CACHE_HOME", &evil);
     finish(command.spawn().unwrap()).await.expect_code(1);
-    // `COMPONENT-SETTINGS-CONTENT.cwasm`: of the one component, with the content of the other.
+    // `COMPONENT-SETTINGS-CONTENT.cwasm`: the digest of one component with the content of the other.
     let [of_good, of_evil] = [&good, &evil].map(|cache| only_entry(cache).file_name().unwrap().to_owned());
     let [of_good, of_evil] = [of_good.to_str().unwrap(), of_evil.to_str().unwrap()];
     let (component, content) = (of_good.rsplit_once('-').unwrap().0, of_evil.rsplit_once('-').unwrap().1);
@@ -463,7 +463,7 @@ async fn a_cache_that_others_can_write_to_is_not_used() {
         "nothing was written there"
     );
 
-    // The entry was good enough to run: in a folder of one's own it does.
+    // The entry itself was valid: in a private folder it runs.
     mode(0o700);
     let mut command = lab.command(["tool", "call", "good.wasm#x", "{}"]);
     command.env("XDG_CACHE_HOME", &open);
@@ -484,9 +484,9 @@ async fn a_damaged_cache_entry_is_compiled_again() {
     assert_eq!(std::fs::read(entry).unwrap().len(), whole.len());
 }
 
-/// A plugin that is left out is said once: by the log, or where that is silent or off, by the command.
+/// A missing plugin is reported once: by the log or, if the log is quiet or off, by the command.
 #[tokio::test]
-async fn a_plugin_that_is_left_out_is_said_once() {
+async fn a_missing_plugin_is_reported_once() {
     let lab = lab(std::iter::repeat_n(Answer::text("Done."), 5));
     let bad = lab.write("bad.wasm", "this is no component");
     for (console, arguments) in [

@@ -1,4 +1,4 @@
-//! What an operator can grant besides requests: variables, arguments, determinism; and the log that every plugin has.
+//! Grants other than HTTP: variables, arguments, determinism; and the log, which every plugin has.
 
 use cofferdam_tests::Lab;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ async fn answer(lab: &Lab, tool: &str) -> Value {
 }
 
 #[tokio::test]
-async fn variables_and_arguments_are_those_listed() {
+async fn guests_see_only_the_configured_variables_and_arguments() {
     let lab = configured("env = { LANG = \"C\", EMPTY = \"\" }\nargs = [\"tool\", \"--fast\"]");
     let seen = answer(&lab, "read_env").await;
     let expected = json!({ "env": { "LANG": "C", "EMPTY": "" }, "args": ["tool", "--fast"], "preopens": [] });
@@ -39,7 +39,7 @@ async fn a_deterministic_plugin_sees_the_same_in_every_call() {
     let lab = configured("deterministic = true");
     let [first, second] = [answer(&lab, "chance").await, answer(&lab, "chance").await];
     assert_eq!(first, second);
-    // Clocks move on all the same, or a loop that waits for one would never end.
+    // Clocks still advance; otherwise a loop that waits for one would never end.
     assert!(
         first["monotonic"][0].as_u64() < first["monotonic"][1].as_u64(),
         "{first}"
@@ -55,7 +55,7 @@ async fn a_deterministic_plugin_sees_the_same_in_every_call() {
 }
 
 #[tokio::test]
-async fn what_is_logged_goes_where_prints_go_under_the_same_limit() {
+async fn log_and_prints_share_a_destination_and_a_limit() {
     let lab = configured("limits = { log_bytes = \"1KiB\", host_calls = 100 }");
     let said = json!({ "context": "part", "message": "hello" });
     let result = call(&lab, "log", said).await;
@@ -75,7 +75,7 @@ async fn what_is_logged_goes_where_prints_go_under_the_same_limit() {
 }
 
 #[tokio::test]
-async fn what_a_plugin_prints_while_it_fails_to_list_its_tools_is_told() {
+async fn output_of_a_failed_list_tools_is_reported() {
     let lab = configured("config = { list_tools = \"error\" }");
     let ran = lab.call(["tool", "list"]).await.expect_code(0);
     let reason = ran

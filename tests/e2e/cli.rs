@@ -1,4 +1,4 @@
-//! The commands beside `run`, as a person uses them.
+//! The commands, as a person uses them.
 
 use cofferdam::simulator::Answer;
 use cofferdam_tests::{Behaviour, HttpServer, faulty, finish};
@@ -21,7 +21,7 @@ async fn run_streams_the_answer_to_stdout_and_the_rest_to_stderr() {
 }
 
 #[tokio::test]
-async fn the_prompt_may_come_from_stdin() {
+async fn the_prompt_can_come_from_stdin() {
     for arguments in [vec!["run", "-"], vec!["run"]] {
         let lab = lab([Answer::text("Yes.")]);
         lab.call_with_input(arguments, "a long question").await.expect_code(0);
@@ -32,7 +32,7 @@ async fn the_prompt_may_come_from_stdin() {
 }
 
 #[tokio::test]
-async fn stream_json_is_a_json_event_a_line_and_the_report_last() {
+async fn stream_json_prints_one_event_per_line_and_the_report_last() {
     let lab = lab([
         cofferdam_tests::tool_call("echo", json!({ "a": 1 })),
         Answer::text("Done and done."),
@@ -166,7 +166,7 @@ async fn chat_keeps_the_conversation() {
 }
 
 #[tokio::test]
-async fn a_stray_byte_does_not_end_a_conversation() {
+async fn invalid_utf8_does_not_end_a_conversation() {
     let lab = lab([Answer::text("Hello."), Answer::text("Still here.")]);
     let ran = lab
         .call_with_input(["chat"], b"I am \xff\xfeAda.\nAre you there?\n")
@@ -227,7 +227,7 @@ async fn a_lone_component_needs_no_configuration() {
 }
 
 #[tokio::test]
-async fn inspect_shows_what_is_asked_for_and_what_is_granted() {
+async fn inspect_shows_imports_and_grants() {
     let lab = lab([]);
     lab.configure(
         "[plugins.sky]\ncomponent = \"builtin:weather\"\nconfig = { units = \"secret-value\" }\n\
@@ -252,7 +252,7 @@ async fn inspect_shows_what_is_asked_for_and_what_is_granted() {
     let http = row("wasi:http/outgoing-handler");
     assert!(http.contains("sky: GET|HEAD https://weather.example/v1"), "{ran}");
     assert!(row("wasi:config/store").contains("sky: key units"), "{ran}");
-    // Not what the key holds, nor what another component may do.
+    // Neither the value of the key nor the grants of another component.
     assert!(
         !ran.stdout.contains("secret-value") && !ran.stdout.contains("other"),
         "{ran}"
@@ -267,7 +267,7 @@ async fn inspect_shows_what_is_asked_for_and_what_is_granted() {
 }
 
 #[tokio::test]
-async fn the_weather_plugin_against_a_service_of_its_shape() {
+async fn the_weather_plugin_against_a_compatible_service() {
     use cofferdam::simulator::{WeatherMode, WeatherService};
     let weather = WeatherService::start("127.0.0.1:0".parse().unwrap(), WeatherMode::Healthy).unwrap();
     let lab = lab([]);

@@ -1,4 +1,4 @@
-//! The demo keeps its promises, within its time, with no key and no network.
+//! The demo shows everything it announces, in time, without a key and without a network.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::lab;
 
 #[tokio::test]
-async fn the_demo_shows_everything_it_promises() {
+async fn the_demo_shows_everything_it_announces() {
     let lab = lab([]);
     let mut command = lab.command(["demo"]);
     command.env_remove("ANTHROPIC_API_KEY");
@@ -37,7 +37,7 @@ async fn the_demo_shows_everything_it_promises() {
 }
 
 #[tokio::test]
-async fn its_report_is_one_json_document() {
+async fn the_report_is_one_json_document() {
     let lab = lab([]);
     let ran = lab.call(["demo", "--output", "json", "--quiet"]).await.expect_code(0);
     let report = ran.json();

@@ -1,4 +1,4 @@
-//! Every ending of a run, through the real binary: its name, its exit code, its report.
+//! Every ending of a run with the real binary: its name, exit code and report.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::lab;
 
-fn stopped(reason: &str) -> Answer {
+fn stopped_with(reason: &str) -> Answer {
     let message = MessageAnswer {
         text: "So far.".to_owned(),
         stop_reason: Some(reason.to_owned()),
@@ -40,7 +40,7 @@ fn check(report: &Value, ending: Ending) {
 #[tokio::test]
 async fn completed() {
     for reason in ["end_turn", "stop_sequence"] {
-        let lab = lab([stopped(reason)]);
+        let lab = lab([stopped_with(reason)]);
         let report = lab.report(0).await;
         check(&report, Ending::Completed);
         assert_eq!((&report["answer"], &report["error"]), (&json!("So far."), &Value::Null));
@@ -48,7 +48,7 @@ async fn completed() {
 }
 
 #[tokio::test]
-async fn truncated_and_the_cut_off_call_is_not_made() {
+async fn truncated_and_the_truncated_call_is_not_made() {
     let message = MessageAnswer {
         text: "I will".to_owned(),
         tools: vec![ToolCall::truncated("echo", r#"{"a": "b"#)],
@@ -67,13 +67,13 @@ async fn truncated_and_the_cut_off_call_is_not_made() {
 
 #[tokio::test]
 async fn refused() {
-    let lab = lab([stopped("refusal")]);
+    let lab = lab([stopped_with("refusal")]);
     check(&lab.report(1).await, Ending::Refused);
 }
 
 #[tokio::test]
 async fn context_overflow_by_stop_reason() {
-    let lab = lab([stopped("model_context_window_exceeded")]);
+    let lab = lab([stopped_with("model_context_window_exceeded")]);
     check(&lab.report(1).await, Ending::ContextOverflow);
 }
 
@@ -87,7 +87,7 @@ fn too_long() -> Answer {
 }
 
 #[tokio::test]
-async fn context_overflow_where_nothing_is_left_to_trim() {
+async fn context_overflow_with_nothing_left_to_trim() {
     let lab = lab([too_long()]);
     let report = lab.report(1).await;
     check(&report, Ending::ContextOverflow);
@@ -109,9 +109,9 @@ async fn a_long_result_is_trimmed_and_the_run_goes_on() {
     assert!(result(2).as_str().unwrap().contains("[trimmed: "), "{}", result(2));
 }
 
-/// What a tool says at length is paid for with every later call, and would push out what others said.
+/// A long result is paid for again in every later model request, and would displace other results.
 #[tokio::test]
-async fn a_flood_is_cut_and_an_honest_result_beside_it_stays() {
+async fn a_flood_is_truncated_and_a_small_result_beside_it_stays() {
     let both = Answer::tools([
         ToolCall::new("echo", json!({ "text": "honest" })),
         ToolCall::new("big_output", json!({ "bytes": 900_000 })),
@@ -154,7 +154,7 @@ async fn context_overflow_after_two_trims() {
     let [_, _, whole, older, newest] = &requests[..] else {
         panic!("two calls, then three attempts: {} requests", requests.len())
     };
-    // The older result is dropped first; of the newest one some is kept.
+    // The older result is dropped first. Of the newest one, a part is kept.
     assert_eq!(results(whole), [10_000, 20_000]);
     let [first, second] = results(older);
     assert!(first < 100 && second == 20_000, "{first}, {second}");
@@ -168,9 +168,9 @@ async fn model_failed() {
         (Answer::error(401), "authentication"),
         (Answer::error(400), "invalid_request"),
         (Answer::error(500).forever(), "server_error"),
-        (stopped("sideways"), "unknown_stop_reason"),
-        (stopped("tool_use"), "malformed_answer"),
-        (stopped("pause_turn").forever(), "too_many_pauses"),
+        (stopped_with("sideways"), "unknown_stop_reason"),
+        (stopped_with("tool_use"), "malformed_answer"),
+        (stopped_with("pause_turn").forever(), "too_many_pauses"),
         (
             Answer::raw(200, "text/event-stream", "no events here").forever(),
             "stream_cut",
@@ -184,8 +184,8 @@ async fn model_failed() {
 }
 
 #[tokio::test]
-async fn a_paused_answer_goes_on_five_times() {
-    let lab = lab([stopped("pause_turn").times(5), Answer::text(" Done.")]);
+async fn a_paused_answer_is_continued_five_times() {
+    let lab = lab([stopped_with("pause_turn").times(5), Answer::text(" Done.")]);
     let report = lab.report(0).await;
     assert_eq!(report["answer"], "So far.So far.So far.So far.So far. Done.");
     let last = &lab.simulator.requests()[5].body["messages"];
@@ -243,19 +243,19 @@ async fn deadline_exceeded_in_the_model_and_in_a_tool() {
 }
 
 #[tokio::test]
-async fn loop_detected_at_five_and_the_model_is_told_at_three() {
+async fn loop_detected_at_five_with_a_warning_to_the_model_at_three() {
     let lab = lab([tool_call("fail", json!({ "message": "no" })).forever()]);
     lab.configure(&faulty(""));
     let report = lab.report(4).await;
     check(&report, Ending::LoopDetected);
     assert_eq!(report["metrics"]["tool_calls"], 5);
-    let told = |request: usize| {
+    let was_warned = |request: usize| {
         lab.simulator.requests()[request]
             .body
             .to_string()
             .contains("same call three times in a row")
     };
-    assert_eq!((told(2), told(3)), (false, true));
+    assert_eq!((was_warned(2), was_warned(3)), (false, true));
 }
 
 #[tokio::test]
@@ -274,7 +274,7 @@ async fn budget_exceeded() {
 async fn cancelled_by_ctrl_c() {
     let lab = lab([Answer::text("never ends").with_fault(FaultKind::Stall, FaultPoint::Events(3))]);
     let child = lab.command(["run", "--output", "json", "Go."]).spawn().unwrap();
-    lab.asked().await;
+    lab.wait_for_model_request().await;
     let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
     kill_process(pid, Signal::INT).unwrap();
     let ran = finish(child).await.expect_code(130);

@@ -1,4 +1,4 @@
-//! Folders that a plugin was granted: what is in them and nothing else, whatever the path, and no more than may be written.
+//! Granted folders: a plugin reaches their content and nothing else, whatever the path, within its quotas.
 
 use std::os::unix::fs::symlink;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::lab;
 
-/// A plugin with a folder to read, `in`, and one to change, `out`; beside them a file that it must not see.
+/// A plugin with a read-only folder `in` and a writable folder `out`. A file beside them must stay out of reach.
 fn configured(limits: &str) -> Lab {
     let lab = lab([]);
     for folder in ["in/deep", "out"] {
@@ -36,7 +36,7 @@ async fn refused(lab: &Lab, input: Value) -> String {
 }
 
 #[tokio::test]
-async fn what_was_granted_can_be_read_and_what_is_for_writing_written() {
+async fn granted_folders_can_be_read_and_writable_ones_written() {
     let lab = configured("");
     assert_eq!(files(&lab, json!({ "path": "/in/hello.txt" })).await, "hello");
     assert_eq!(
@@ -46,13 +46,13 @@ async fn what_was_granted_can_be_read_and_what_is_for_writing_written() {
     let written = files(&lab, json!({ "do": "write", "path": "/out/a.txt", "text": "mine" })).await;
     assert_eq!(written, "done");
     assert_eq!(std::fs::read_to_string(lab.path("out/a.txt")).unwrap(), "mine");
-    // A second name would outlive the grant of the first.
+    // A hard link would outlive the grant of the original.
     refused(
         &lab,
         json!({ "do": "hard_link", "path": "/out/a.txt", "to": "/out/h.txt" }),
     )
     .await;
-    // What one call leaves there the next one finds.
+    // Files persist between calls.
     assert_eq!(files(&lab, json!({ "path": "/out/a.txt" })).await, "mine");
     assert_eq!(
         files(
@@ -74,7 +74,7 @@ async fn what_was_granted_can_be_read_and_what_is_for_writing_written() {
 }
 
 #[tokio::test]
-async fn a_folder_to_read_cannot_be_changed() {
+async fn a_read_only_folder_cannot_be_changed() {
     let lab = configured("");
     for input in [
         json!({ "do": "write", "path": "/in/hello.txt", "text": "x" }),
@@ -84,7 +84,7 @@ async fn a_folder_to_read_cannot_be_changed() {
         json!({ "do": "remove", "path": "/in/hello.txt" }),
         json!({ "do": "rename", "path": "/in/hello.txt", "to": "/in/x.txt" }),
         json!({ "do": "rename", "path": "/in/hello.txt", "to": "/out/x.txt" }),
-        // A name in the other folder would be a way to change it.
+        // A hard link in the writable folder would be a way to change it.
         json!({ "do": "hard_link", "path": "/in/hello.txt", "to": "/out/x.txt" }),
         json!({ "do": "hard_link", "path": "/in/hello.txt", "to": "/in/x.txt" }),
     ] {
@@ -95,7 +95,7 @@ async fn a_folder_to_read_cannot_be_changed() {
 }
 
 #[tokio::test]
-async fn no_path_and_no_link_leads_out() {
+async fn no_path_or_link_escapes() {
     let lab = configured("");
     symlink(lab.path("secret.txt"), lab.path("in/absolute")).unwrap();
     symlink("../secret.txt", lab.path("in/relative")).unwrap();
@@ -122,7 +122,7 @@ async fn no_path_and_no_link_leads_out() {
         let said = refused(&lab, json!({ "path": path })).await;
         assert!(!said.contains("not yours"), "{path}: {said}");
     }
-    // A way out that is made while the guest runs.
+    // A symbolic link to the outside, created while the guest runs.
     for (of, to) in [
         ("../secret.txt", "link"),
         ("/etc/passwd", "link"),
@@ -143,7 +143,7 @@ async fn no_path_and_no_link_leads_out() {
     assert_eq!(std::fs::read_dir(lab.path("out")).unwrap().count(), 0);
 }
 
-/// Opening a FIFO would wait for its other end, on a thread that nobody gets back.
+/// Opening a FIFO would block on its other end, and the thread would be lost.
 #[tokio::test]
 async fn fifos_and_devices_are_not_opened() {
     let lab = configured("");
@@ -163,18 +163,18 @@ async fn fifos_and_devices_are_not_opened() {
         "nobody waited: {:?}",
         started.elapsed()
     );
-    // A folder of devices, if an operator grants one.
+    // An operator can grant a folder of devices.
     lab.configure("[plugins.faulty]\ncomponent = \"builtin:faulty\"\nfiles = [{ folder = \"/dev\", at = \"/dev\" }]\n");
     refused(&lab, json!({ "path": "/dev/zero" })).await;
 }
 
-/// The host holds a listing as a whole.
+/// The host holds a whole listing in memory.
 #[tokio::test]
-async fn a_folder_of_too_many_entries_is_not_listed() {
+async fn a_folder_with_too_many_entries_is_not_listed() {
     let lab = configured("");
     std::fs::create_dir(lab.path("in/many")).unwrap();
     let create = |number: u32| std::fs::write(lab.path("in/many").join(number.to_string()), "").unwrap();
-    // With `.` and `..`.
+    // Including `.` and `..`.
     (0..9_998).for_each(create);
     let list = json!({ "do": "list", "path": "/in/many", "count": 0 });
     assert_eq!(files(&lab, list.clone()).await, json!(9_998));
@@ -184,7 +184,7 @@ async fn a_folder_of_too_many_entries_is_not_listed() {
 }
 
 #[tokio::test]
-async fn so_many_files_at_once_and_no_more() {
+async fn open_files_are_limited() {
     let lab = configured("");
     let hold = |count: u32| json!({ "do": "hold", "path": "/in/hello.txt", "count": count });
     assert_eq!(files(&lab, hold(100)).await, 100);
@@ -192,7 +192,7 @@ async fn so_many_files_at_once_and_no_more() {
 }
 
 #[tokio::test]
-async fn file_bytes() {
+async fn the_file_bytes_limit() {
     let lab = configured("file_bytes = \"100KiB\"");
     let size = |name: &str| std::fs::metadata(lab.path(name)).map_or(0, |metadata| metadata.len());
     let fill = |bytes: u64| json!({ "do": "fill", "path": "/out/full", "bytes": bytes });
@@ -203,7 +203,7 @@ async fn file_bytes() {
         "{}",
         size("out/full")
     );
-    // What grows without being written takes room as well.
+    // A file that grows without a write counts as well.
     assert_eq!(
         files(&lab, json!({ "do": "grow", "path": "/out/full", "bytes": 0 })).await,
         "done"
@@ -221,14 +221,14 @@ async fn file_bytes() {
     )
     .await;
     std::fs::remove_file(lab.path("out/other")).unwrap();
-    // Neither are empty files free.
+    // Empty files count as well.
     refused(&lab, json!({ "do": "create", "path": "/out/empty", "count": 100 })).await;
     let made = std::fs::read_dir(lab.path("out")).unwrap().count();
     assert!((20..=26).contains(&made), "{made}");
 }
 
 #[tokio::test]
-async fn a_folder_that_is_not_there_takes_its_plugin_down() {
+async fn a_missing_folder_disables_its_plugin() {
     let lab = lab([]);
     let configure = |grant: &str| {
         lab.configure(&format!(

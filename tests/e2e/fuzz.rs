@@ -1,4 +1,4 @@
-//! What a fuzzer found worth keeping, tried again. `tests/fuzz` has the programs.
+//! Replays the fuzzers' corpus. `tests/fuzz` contains the fuzz targets.
 
 #![allow(clippy::print_stderr)]
 
@@ -6,15 +6,15 @@ use std::path::Path;
 
 use cofferdam_tests::fuzz;
 
-fn replay(target: &str, try_out: fn(&[u8])) {
+fn replay(target: &str, fuzz_target: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let files: Vec<_> = std::fs::read_dir(&folder).unwrap().collect();
     assert!(files.len() >= 10, "{} files in {}", files.len(), folder.display());
     for file in files {
         let path = file.unwrap().path();
-        // Shown where it fails.
+        // Names the input if it fails.
         eprintln!("{}", path.display());
-        try_out(&std::fs::read(path).unwrap());
+        fuzz_target(&std::fs::read(path).unwrap());
     }
 }
 
@@ -28,7 +28,7 @@ fn values() {
     replay("values", |data| {
         fuzz::values(data);
     });
-    // What is tried is what the bytes say.
+    // Check that the bytes really decide what the guest returns.
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/values");
     let has_result = |name: &str| fuzz::values(&std::fs::read(folder.join(name)).unwrap());
     assert!(has_result("call_text") && !has_result("call_utf8"));

@@ -1,11 +1,11 @@
-//! What plugins keep between calls: across processes, apart from each other, within a quota, and only if they may.
+//! Key-value data of plugins: persistent across processes, isolated per plugin, within a quota, and only if granted.
 
 use cofferdam_tests::Lab;
 use serde_json::{Value, json};
 
 use crate::lab;
 
-/// Asks the tool `keep` of the plugin `one`, in a process of its own.
+/// Calls the tool `keep` of the plugin `one` in a new process.
 async fn keep(lab: &Lab, input: Value) -> Value {
     let ran = lab.call_tool("keep", &input).await.expect_code(0);
     serde_json::from_str(ran.json()["content"][0]["text"].as_str().unwrap()).unwrap()
@@ -39,7 +39,7 @@ async fn data_outlives_the_process() {
 async fn plugins_do_not_see_each_others_data() {
     let lab = configured("keyvalue = true");
     assert_eq!(keep(&lab, json!({ "do": "set" })).await, "done");
-    // The same component under another name is another plugin.
+    // The same component under another name is a different plugin.
     lab.configure("[plugins.two]\ncomponent = \"builtin:faulty\"\nkeyvalue = true\n");
     assert_eq!(keep(&lab, json!({})).await, json!(null));
     assert_eq!(keep(&lab, json!({ "do": "keys" })).await, json!([]));
@@ -52,7 +52,7 @@ async fn plugins_do_not_see_each_others_data() {
 }
 
 #[tokio::test]
-async fn what_was_not_granted_is_denied() {
+async fn access_without_a_grant_is_denied() {
     let lab = configured("");
     assert_eq!(keep(&lab, json!({})).await, json!({ "error": "access denied" }));
     assert!(!lab.path("data/cofferdam/keyvalue.sqlite3").exists());
@@ -65,7 +65,7 @@ async fn what_was_not_granted_is_denied() {
 }
 
 #[tokio::test]
-async fn keyvalue_bytes() {
+async fn the_keyvalue_bytes_limit() {
     let lab = configured("keyvalue = true\nlimits = { keyvalue_bytes = \"1KiB\", host_calls = 100 }");
     let full = |answer: &Value| {
         answer["error"]
@@ -78,9 +78,9 @@ async fn keyvalue_bytes() {
     assert_eq!(keep(&lab, json!({ "do": "set", "bytes": fits })).await, "done");
     let answer = keep(&lab, json!({ "do": "fill", "count": 1 })).await;
     assert!(full(&answer), "{answer}");
-    // Nothing of what was refused is there.
+    // Nothing of the refused write was stored.
     assert_eq!(keep(&lab, json!({ "do": "keys" })).await, json!(["key"]));
-    // Entries without values are not free.
+    // Entries without values count as well.
     assert_eq!(keep(&lab, json!({ "do": "delete" })).await, "done");
     let answer = keep(&lab, json!({ "do": "fill", "count": 50 })).await;
     assert!(full(&answer), "{answer}");
@@ -88,9 +88,9 @@ async fn keyvalue_bytes() {
     assert!((10..16).contains(&kept), "{kept}");
 }
 
-/// What is written over again takes no room, and is not free all the same; neither are small writes.
+/// Overwriting takes no extra space but still counts as writing. So do small writes.
 #[tokio::test]
-async fn a_call_may_write_four_times_what_it_may_keep() {
+async fn a_call_can_write_four_times_its_quota() {
     let lab = configured("keyvalue = true\nlimits = { keyvalue_bytes = \"1MiB\" }");
     let again =
         async |bytes: u32, count: u32| keep(&lab, json!({ "do": "again", "bytes": bytes, "count": count })).await;
@@ -102,7 +102,7 @@ async fn a_call_may_write_four_times_what_it_may_keep() {
     assert!(refused(again(524_285, 9).await));
     assert_eq!(again(0, 1024).await, "done");
     assert!(refused(again(0, 1025).await));
-    // However little may be kept, some small writes are free.
+    // However small the quota, a few small writes are free.
     let lab = configured("keyvalue = true\nlimits = { keyvalue_bytes = \"1KiB\" }");
     let again = async |count: u32| keep(&lab, json!({ "do": "again", "bytes": 1, "count": count })).await;
     assert_eq!(again(256).await, "done");
@@ -116,9 +116,9 @@ async fn a_call_may_write_four_times_what_it_may_keep() {
     );
 }
 
-/// A store that can't be opened takes down the plugins that keep data in it, and no other.
+/// If the store can't be opened, only the plugins that use it are left out.
 #[tokio::test]
-async fn only_a_plugin_that_keeps_data_suffers_where_there_is_no_store() {
+async fn without_a_store_only_plugins_that_use_it_are_left_out() {
     let garbage = "x".repeat(5_000);
     for (is_folder, says) in [(true, "is not a regular file"), (false, "is damaged")] {
         let lab = lab([]);

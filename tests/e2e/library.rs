@@ -1,6 +1,6 @@
-//! The library, as an embedder uses it: builder, observers, policy, and the outcomes that only it can cause.
+//! The library as an embedder uses it: builder, observers, policies, and the outcomes that need them.
 
-mod nonsense;
+mod invalid_settings;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -28,7 +28,7 @@ fn model(answers: impl IntoIterator<Item = Answer>) -> Simulator {
     Simulator::start(script, SimulatorOptions::default()).unwrap()
 }
 
-/// A host with the faulty plugin, asking `model`.
+/// A host with the faulty plugin that uses `model`.
 fn builder(model: &Simulator) -> HostBuilder {
     builder_with(model, |_| ())
 }
@@ -58,7 +58,7 @@ fn faulty() -> PluginSettings {
     PluginSettings::new("faulty", ComponentSource::Builtin("faulty".to_owned()))
 }
 
-/// This program is no compiler: the product's own is.
+/// The test program can't compile components, so use the real binary.
 fn place() -> CompilePlace {
     CompilePlace::Child(PathBuf::from(env!("CARGO_BIN_EXE_cofferdam-under-test")))
 }
@@ -71,11 +71,11 @@ fn outcomes(report: &RunReport, tool: &str) -> Value {
     serde_json::to_value(report).unwrap()["metrics"]["tools"][tool]["outcomes"].clone()
 }
 
-/// Allows nothing that its name says.
+/// A policy that denies `echo`.
 #[derive(Debug)]
-struct NoEcho;
+struct DenyEcho;
 
-impl ToolPolicy for NoEcho {
+impl ToolPolicy for DenyEcho {
     fn name(&self) -> &str {
         "the house rules"
     }
@@ -88,11 +88,11 @@ impl ToolPolicy for NoEcho {
     }
 }
 
-/// A policy with a bug.
+/// A policy that panics.
 #[derive(Debug)]
-struct Panics;
+struct PanickingPolicy;
 
-impl ToolPolicy for Panics {
+impl ToolPolicy for PanickingPolicy {
     fn name(&self) -> &str {
         "panics"
     }
@@ -109,35 +109,39 @@ async fn denied_by_policy() {
         tool_call("echo", json!({ "a": 2 })),
         Answer::text("Fine."),
     ]);
-    let host = builder(&model).tool_policy(Arc::new(NoEcho)).build().await.unwrap();
+    let host = builder(&model).tool_policy(Arc::new(DenyEcho)).build().await.unwrap();
     let report = run(&host).await;
     assert_eq!(outcomes(&report, "echo"), json!({ "denied": 1, "ok": 1 }));
-    let told = model.requests()[1].body.to_string();
+    let request = model.requests()[1].body.to_string();
     assert!(
-        told.contains("the house rules") && told.contains("no echo of 1"),
-        "{told}"
+        request.contains("the house rules") && request.contains("no echo of 1"),
+        "{request}"
     );
 }
 
 #[tokio::test]
-async fn host_error_for_a_fault_of_ours_and_the_run_goes_on() {
+async fn host_error_for_a_panicking_policy_and_the_run_goes_on() {
     let model = model([tool_call("echo", json!({})), Answer::text("Fine.")]);
-    let host = builder(&model).tool_policy(Arc::new(Panics)).build().await.unwrap();
+    let host = builder(&model)
+        .tool_policy(Arc::new(PanickingPolicy))
+        .build()
+        .await
+        .unwrap();
     let report = run(&host).await;
     assert_eq!(
         (report.outcome, outcomes(&report, "echo")),
         (Ending::Completed, json!({ "host_error": 1 }))
     );
-    let told = model.requests()[1].body.to_string();
+    let request = model.requests()[1].body.to_string();
     assert!(
-        told.contains("Internal error") && !told.contains("a bug of the embedder"),
-        "{told}"
+        request.contains("Internal error") && !request.contains("a bug of the embedder"),
+        "{request}"
     );
 }
 
-/// A report tells of its own run, also in a conversation that had a worse one.
+/// A report covers its own run only, even if an earlier run of the session was degraded.
 #[tokio::test]
-async fn one_degraded_answer_does_not_mark_the_next() {
+async fn a_degraded_run_does_not_mark_the_next_one() {
     let model = model([
         tool_call("panic", json!({})),
         Answer::text("Perhaps."),
@@ -214,7 +218,7 @@ async fn cancelled_while_a_tool_runs() {
         .observer("canceller", move |event: &Event| match &event.kind {
             EventKind::ToolCallStarted { .. } => {
                 let cancel = when_started.clone();
-                // No event says that a guest computes by now: this is the time it has for it, far more than it needs.
+                // No event tells that the guest is computing. This delay is far more than it needs to start.
                 std::thread::spawn(move || {
                     std::thread::sleep(Duration::from_millis(300));
                     cancel.cancel();
@@ -236,7 +240,7 @@ async fn cancelled_while_a_tool_runs() {
         assert_eq!(outcomes(&report, tool), json!({ Outcome::Cancelled.name(): 1 }));
     }
     host.shutdown().await;
-    // What they used until then is not lost.
+    // Their usage up to then is reported.
     let finished = finished.lock().unwrap();
     assert_eq!(finished.len(), 2);
     for call in finished.iter() {
@@ -248,7 +252,7 @@ async fn cancelled_while_a_tool_runs() {
 }
 
 #[tokio::test]
-async fn a_program_that_is_no_compiler_is_told_so() {
+async fn a_program_that_cannot_compile_is_reported() {
     let model = model([Answer::text("unused")]);
     let host = builder_with(&model, |config| {
         config.engine.cache_dir = None;
@@ -266,7 +270,7 @@ async fn a_program_that_is_no_compiler_is_told_so() {
 }
 
 #[tokio::test]
-async fn observers_see_every_event_and_hurt_nobody() {
+async fn observers_see_every_event_and_their_panics_are_contained() {
     let model = model([tool_call("echo", json!({})), Answer::text("Fine.")]);
     let seen = Arc::new(Mutex::new(Vec::new()));
     let names = seen.clone();
@@ -299,7 +303,7 @@ async fn observers_see_every_event_and_hurt_nobody() {
 }
 
 #[tokio::test]
-async fn a_session_remembers_and_sessions_do_not_share() {
+async fn sessions_keep_their_own_history() {
     let model = model([Answer::text("One."), Answer::text("Two."), Answer::text("Three.")]);
     let host = builder(&model).build().await.unwrap();
     let mut session = host.session();
@@ -315,7 +319,7 @@ async fn a_session_remembers_and_sessions_do_not_share() {
 }
 
 #[tokio::test]
-async fn a_prompt_that_failed_does_not_fail_the_next_one() {
+async fn a_failed_prompt_does_not_affect_the_next_one() {
     let model = model([Answer::error(400), Answer::text("Hello.")]);
     let host = builder(&model).build().await.unwrap();
     let mut session = host.session();
@@ -332,12 +336,12 @@ async fn a_prompt_that_failed_does_not_fail_the_next_one() {
     );
 }
 
-/// How long each of the runaways may take.
-const RUNAWAY: Duration = Duration::from_secs(60);
+/// The timeout of each runaway call.
+const RUNAWAY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Sixteen calls of one tool that never end, and one run that wants to be served meanwhile, all on the one worker of the
-/// runtime.
-async fn neighbour_of(tool: &'static str, input: Value) -> RunReport {
+/// Runs sixteen endless calls of one tool and, meanwhile, another run, all on the runtime's only worker thread. Returns the
+/// report of the other run.
+async fn run_beside_runaways(tool: &'static str, input: Value) -> RunReport {
     let calls = (0..16).map(|_| ToolCall::new(tool, input.clone()));
     let spinning = model([Answer::tools(calls).forever()]);
     let quick = model([tool_call("echo", json!({})), Answer::text("Fine.")]);
@@ -345,7 +349,7 @@ async fn neighbour_of(tool: &'static str, input: Value) -> RunReport {
         config.agent.parallel_tool_calls = 16;
         config.plugins[0].grants.limits.fuel = 1_000_000_000_000_000;
         config.plugins[0].grants.limits.host_calls = u64::MAX;
-        config.plugins[0].grants.limits.timeout = RUNAWAY;
+        config.plugins[0].grants.limits.timeout = RUNAWAY_TIMEOUT;
     };
     let begun = Arc::new(Semaphore::new(0));
     let begins = begun.clone();
@@ -374,24 +378,24 @@ async fn neighbour_of(tool: &'static str, input: Value) -> RunReport {
     report
 }
 
-/// A guest that computes yields by its fuel; one that lets the host work for it is made to yield.
+/// A computing guest yields when its fuel slice ends. A guest that keeps the host busy is made to yield as well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn runaways_do_not_keep_the_others_waiting() {
+async fn runaway_calls_do_not_starve_other_runs() {
     for (tool, input) in [
         ("loop_forever", json!({})),
         ("spin_clock", json!({})),
         ("random", json!({ "bytes": 65_536, "count": u32::MAX })),
     ] {
-        let report = neighbour_of(tool, input).await;
+        let report = run_beside_runaways(tool, input).await;
         assert_eq!(report.outcome, Ending::Completed, "beside {tool}");
         let waited = Duration::from_millis(report.metrics.duration_ms);
-        assert!(waited < RUNAWAY / 4, "{waited:?} beside {tool}");
+        assert!(waited < RUNAWAY_TIMEOUT / 4, "{waited:?} beside {tool}");
     }
 }
 
-/// The API may have refused the request for another reason, and the images are wanted when that is mended.
+/// The API may have refused the request for another reason; once that is fixed, the images are sent again.
 #[tokio::test]
-async fn images_that_were_left_out_in_vain_come_back() {
+async fn images_left_out_without_success_are_sent_again() {
     let model = model([
         tool_call("image", json!({})),
         Answer::error(400).times(2),
@@ -412,7 +416,7 @@ async fn images_that_were_left_out_in_vain_come_back() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_dropped_has_an_end_and_leaves_nothing_behind() {
+async fn a_dropped_run_reports_its_end_and_releases_its_resources() {
     let model = model([
         Answer::text("Too late.").delay(Duration::from_secs(60)),
         Answer::text("Here."),
@@ -448,7 +452,7 @@ async fn a_run_that_is_dropped_has_an_end_and_leaves_nothing_behind() {
     assert_eq!(*endings.lock().unwrap(), [Ending::Cancelled, Ending::Completed]);
 }
 
-/// What one tenant's breaker has seen closes the tool to nobody else; what an operator holds open is so for everybody.
+/// A tenant's failures open the breaker for that tenant only. A breaker that an operator holds open is open for all tenants.
 #[tokio::test]
 async fn each_tenant_has_its_own_sessions_and_breakers() {
     let failing = || Answer::tools((0..5).map(|_| ToolCall::new("panic", json!({}))));
@@ -480,7 +484,7 @@ async fn each_tenant_has_its_own_sessions_and_breakers() {
 }
 
 #[tokio::test]
-async fn a_call_of_a_run_that_is_dropped_has_an_end() {
+async fn a_call_of_a_dropped_run_reports_its_end() {
     let model = model([tool_call("never_ready", json!({}))]);
     let heard = Arc::new(Mutex::new(Vec::new()));
     let seen = heard.clone();

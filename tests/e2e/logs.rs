@@ -1,4 +1,4 @@
-//! Logs of a real run: levels, fields, contents only when asked for.
+//! Logs of a real run: levels, fields, and contents only on request.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use crate::lab;
 
-const SAID: &str = "the moon is made of cheese";
+const MARKER: &str = "the moon is made of cheese";
 
 async fn log_of(lab: &Lab) -> Vec<Value> {
-    lab.call(["run", "--output", "json", SAID]).await.expect_code(0);
+    lab.call(["run", "--output", "json", MARKER]).await.expect_code(0);
     let files: Vec<_> = std::fs::read_dir(lab.path("logs"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -24,17 +24,17 @@ async fn log_of(lab: &Lab) -> Vec<Value> {
         .collect()
 }
 
-fn talking() -> Lab {
-    lab([tool_call("echo", json!({ "said": SAID })), Answer::text(SAID)])
+fn lab_with_marker() -> Lab {
+    lab([tool_call("echo", json!({ "said": MARKER })), Answer::text(MARKER)])
 }
 
 #[tokio::test]
-async fn the_file_tells_the_run_without_its_contents() {
-    let lab = talking();
+async fn the_log_file_describes_the_run_without_contents() {
+    let lab = lab_with_marker();
     lab.configure(&format!("{}[logging]\ndirectory = \"logs\"\n", faulty("")));
     let lines = log_of(&lab).await;
     let text = serde_json::to_string(&lines).unwrap();
-    assert!(!text.contains(SAID), "{text}");
+    assert!(!text.contains(MARKER), "{text}");
     for event in [
         "session_started",
         "model_attempt",
@@ -60,31 +60,31 @@ async fn the_file_tells_the_run_without_its_contents() {
     );
 }
 
-/// The name of a tool that does not exist is whatever the model says.
+/// The name of an unknown tool is text of the model, so the log omits it.
 #[tokio::test]
-async fn a_name_that_the_model_made_up_is_no_name_in_the_log() {
-    let lab = lab([tool_call(SAID, json!({})), Answer::text("No such tool.")]);
+async fn the_log_omits_the_name_of_an_unknown_tool() {
+    let lab = lab([tool_call(MARKER, json!({})), Answer::text("No such tool.")]);
     lab.configure(&format!("{}[logging]\ndirectory = \"logs\"\n", faulty("")));
     let text = serde_json::to_string(&log_of(&lab).await).unwrap();
     assert!(
-        text.contains("unknown_tool") && text.contains("(unknown)") && !text.contains(SAID),
+        text.contains("unknown_tool") && text.contains("(unknown)") && !text.contains(MARKER),
         "{text}"
     );
 }
 
 #[tokio::test]
-async fn contents_appear_when_they_are_asked_for() {
-    let lab = talking();
+async fn contents_are_logged_on_request() {
+    let lab = lab_with_marker();
     lab.configure(&format!(
         "{}[logging]\ndirectory = \"logs\"\ncontents = true\n",
         faulty("")
     ));
-    assert!(serde_json::to_string(&log_of(&lab).await).unwrap().contains(SAID));
+    assert!(serde_json::to_string(&log_of(&lab).await).unwrap().contains(MARKER));
 }
 
 #[tokio::test]
 async fn each_output_has_its_own_level() {
-    let lab = talking();
+    let lab = lab_with_marker();
     lab.configure(&format!(
         "{}[logging]\ndirectory = \"logs\"\nfile = \"warn\"\nconsole = \"debug\"\n",
         faulty("")
@@ -96,8 +96,8 @@ async fn each_output_has_its_own_level() {
     }
 }
 
-/// What a tool says when it would steer a terminal, as part of the answer and, with contents, of the log.
-fn steering() -> Lab {
+/// A tool that outputs terminal escapes. They become part of the answer and, with contents enabled, of the log.
+fn lab_with_escapes() -> Lab {
     let lab = lab([
         tool_call("escape_sequences", json!({})),
         Answer::text("{{result:escape_sequences}}"),
@@ -109,8 +109,8 @@ fn steering() -> Lab {
     lab
 }
 
-/// Escape, bell, carriage return, upper control characters and turned writing among them.
-fn steers(c: char) -> bool {
+/// Whether a character can control a terminal: escape, bell, carriage return, C1 controls, bidirectional overrides.
+fn is_terminal_control(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t') || ('\u{202a}'..='\u{202e}').contains(&c)
 }
 
@@ -122,16 +122,16 @@ async fn escapes_of_a_tool_do_not_reach_the_terminal() {
         "run --output stream-json Go.",
         "tool call escape_sequences {}",
     ] {
-        let lab = steering();
-        // `script`, of util-linux, runs a command on a terminal and copies what is shown there.
+        let lab = lab_with_escapes();
+        // `script` (util-linux) runs a command on a terminal and copies its output.
         let line = format!("{} {arguments}", env!("CARGO_BIN_EXE_cofferdam-under-test"));
         let mut command = lab.command_of("script", ["-qec", &line, "/dev/null"]);
         command.env("PATH", env!("PATH")).env("NO_COLOR", "1");
         let child = command.spawn().expect("this test needs `script`, of util-linux");
         let ran = finish(child).await.expect_code(0);
-        // The terminal itself ends lines so.
+        // The terminal itself ends lines with CR LF.
         let shown = ran.stdout.replace("\r\n", "\n");
-        let found: Vec<char> = shown.chars().filter(|c| steers(*c)).collect();
+        let found: Vec<char> = shown.chars().filter(|c| is_terminal_control(*c)).collect();
         assert!(found.is_empty(), "{arguments}: {found:?} in {shown:?}");
         for escaped in ["31mred", "202e"] {
             assert!(
@@ -142,12 +142,12 @@ async fn escapes_of_a_tool_do_not_reach_the_terminal() {
     }
 }
 
-/// A pipe gets the answer's bytes as they are; the log is for people, wherever it goes.
+/// A pipe gets the unmodified bytes of the answer. The log is escaped wherever it goes, because people read it.
 #[tokio::test]
 async fn escapes_of_a_tool_never_reach_the_log() {
-    let lab = steering();
+    let lab = lab_with_escapes();
     let ran = lab.call(["run", "Go."]).await.expect_code(0);
-    let found: Vec<char> = ran.stderr.chars().filter(|c| steers(*c)).collect();
+    let found: Vec<char> = ran.stderr.chars().filter(|c| is_terminal_control(*c)).collect();
     assert!(found.is_empty() && ran.stderr.contains("31mred"), "{found:?} in {ran}");
     assert!(
         ran.stdout.contains("\u{1b}[31mred") && ran.stdout.contains('\u{202e}'),

@@ -1,10 +1,11 @@
-//! What crosses a boundary: the real binary, real components, real sockets.
+//! Tests that cross a boundary: the real binary, real components, real sockets.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bad_input;
 mod capabilities;
 mod cli;
+mod concurrency;
 mod demo;
 mod documents;
 mod endings;
@@ -19,7 +20,6 @@ mod model_failures;
 mod money;
 mod network;
 mod outcomes;
-mod places;
 mod repository;
 mod secrets;
 mod simulated;
@@ -30,12 +30,12 @@ use std::path::{Path, PathBuf};
 use cofferdam::simulator::Answer;
 use cofferdam_tests::Lab;
 
-/// A lab around the binary of this build.
+/// A lab with the binary of this build.
 fn lab(answers: impl IntoIterator<Item = Answer>) -> Lab {
     Lab::new(env!("CARGO_BIN_EXE_cofferdam-under-test"), cache(), answers)
 }
 
-/// Where all tests keep what they compile: in the folder that cargo sets aside for them, not where anybody could write.
+/// The compilation cache of all tests: in cargo's folder for temporary test files, which others can't write to.
 fn cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
 }

@@ -1,4 +1,4 @@
-//! A model API that fails, over real sockets: what is retried, when, and what is not.
+//! A failing model API over real sockets: what is retried, when, and what isn't.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ async fn fatal_errors_are_not() {
     }
 }
 
-/// One long result must not be the end of a conversation, in whatever words the API says that it is too long.
+/// A long result must not end a conversation, however the API words that the request is too long.
 #[tokio::test]
 async fn a_history_that_is_too_large_is_trimmed() {
     let lab = lab([
@@ -67,9 +67,9 @@ async fn a_history_that_is_too_large_is_trimmed() {
     assert!(sizes[1] > 60_000 && sizes[2] < sizes[1] - 50_000, "{sizes:?}");
 }
 
-/// An image is a stranger's bytes: one that the API refuses would spoil every request that holds it.
+/// Images come from untrusted tools. An image that the API refuses would make every request with it fail.
 #[tokio::test]
-async fn an_image_that_the_api_refuses_is_taken_out() {
+async fn an_image_that_the_api_refuses_is_removed() {
     let lab = lab([
         tool_call("image", json!({})),
         Answer::error(400),
@@ -107,7 +107,7 @@ async fn retry_after_is_honoured() {
 }
 
 #[tokio::test]
-async fn should_retry_of_the_server_overrides_either_way() {
+async fn x_should_retry_overrides_either_way() {
     let (_, requests) = report(
         vec![Answer::error(500).header("x-should-retry", "false").forever()],
         "",
@@ -133,7 +133,7 @@ async fn the_vendors_spend_cap_is_terminal() {
 }
 
 #[tokio::test]
-async fn transport_faults_are_retried_where_nobody_read_along() {
+async fn transport_faults_are_retried_before_any_output_was_shown() {
     for fault in [
         FaultKind::Reset,
         FaultKind::Close,
@@ -147,7 +147,7 @@ async fn transport_faults_are_retried_where_nobody_read_along() {
                 at => Answer::text("Half an answer that").with_fault(fault.clone(), at),
             };
             if at == FaultPoint::Request && !matches!(fault, FaultKind::Reset | FaultKind::Close) {
-                continue; // The others need an answer to happen in.
+                continue; // The other faults need an answer to interrupt.
             }
             let (report, requests) = report(vec![broken, Answer::text("A whole one.")], "", 0).await;
             assert_eq!(
@@ -160,7 +160,7 @@ async fn transport_faults_are_retried_where_nobody_read_along() {
 }
 
 #[tokio::test]
-async fn a_stalled_stream_is_given_up() {
+async fn a_stalled_stream_times_out() {
     let stalled = Answer::text("Half an").with_fault(FaultKind::Stall, FaultPoint::Events(4));
     let (report, requests) = report(
         vec![stalled, Answer::text("Whole.").forever()],
@@ -184,7 +184,7 @@ async fn a_stalled_stream_is_given_up() {
 }
 
 #[tokio::test]
-async fn an_attempt_has_an_end_even_where_bytes_keep_coming() {
+async fn an_attempt_times_out_even_if_bytes_keep_coming() {
     let drip = StreamOptions {
         chunk: 1,
         chunk_delay: Duration::from_millis(50),
@@ -196,7 +196,7 @@ async fn an_attempt_has_an_end_even_where_bytes_keep_coming() {
 }
 
 #[tokio::test]
-async fn what_a_person_has_read_is_not_said_again() {
+async fn output_already_shown_is_not_repeated() {
     let lab = lab([
         Answer::text("Half an answer that breaks off").with_fault(FaultKind::Close, FaultPoint::Events(5)),
         Answer::text("A whole one."),
@@ -210,9 +210,9 @@ async fn what_a_person_has_read_is_not_said_again() {
 }
 
 #[tokio::test]
-async fn nobody_listens() {
+async fn a_refused_connection_is_an_error_and_costs_nothing() {
     let lab = lab([]);
-    // Taken, so that nobody else can have it, and not listening.
+    // Bound, so that no other process can take the port, but not listening.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let port = socket.local_addr().unwrap().port();
@@ -228,9 +228,9 @@ async fn nobody_listens() {
     );
 }
 
-/// The kernel answers for a listener until its queue is full; then it answers nobody, as a host that is gone does.
+/// The kernel completes connections until the accept queue is full. Then it ignores them, like an unreachable host.
 #[tokio::test]
-async fn a_host_that_does_not_answer_at_all_is_given_up() {
+async fn connecting_to_an_unresponsive_host_times_out() {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();
@@ -267,7 +267,7 @@ async fn proxies_of_the_environment_never_see_the_key() {
 }
 
 #[tokio::test]
-async fn the_models_breaker_opens_and_the_run_says_so() {
+async fn the_model_breaker_opens_and_the_run_reports_it() {
     let answers = vec![Answer::error(500).forever()];
     let (report, requests) = report(answers, "[breaker]\nfailure_threshold = 2\n", 1).await;
     assert_eq!(
@@ -279,7 +279,7 @@ async fn the_models_breaker_opens_and_the_run_says_so() {
 }
 
 #[tokio::test]
-async fn unknown_events_and_odd_pieces_change_nothing() {
+async fn unknown_events_and_odd_chunks_change_nothing() {
     let odd = StreamOptions {
         chunk: 1,
         ping_every: 2,
@@ -298,7 +298,7 @@ async fn without_streaming_the_answer_is_the_same() {
 }
 
 #[tokio::test]
-async fn the_request_is_as_the_api_wants_it_and_the_key_is_nowhere_else() {
+async fn the_request_follows_the_api_and_only_its_header_contains_the_key() {
     let lab = lab([Answer::error(401)]);
     let mut command = lab.command(["run", "--verbose", "--output", "json", "Go."]);
     command
@@ -320,7 +320,7 @@ async fn the_request_is_as_the_api_wants_it_and_the_key_is_nowhere_else() {
 }
 
 #[tokio::test]
-async fn tools_are_sent_in_the_same_bytes_every_time() {
+async fn tools_are_sent_byte_identical_every_time() {
     let answers = || {
         vec![
             tool_call("calculate", json!({ "expression": "1+1" })),

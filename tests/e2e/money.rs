@@ -1,4 +1,4 @@
-//! Money through the real binary: what is reserved, settled, refused, and what survives a kill.
+//! Budgets with the real binary: what is reserved, settled and refused, and what survives a kill.
 
 use cofferdam::simulator::{Answer, FaultKind, FaultPoint, MessageAnswer, ToolCall, UsageAnswer, UsageFigures};
 use cofferdam_tests::{Lab, Ran, faulty, finish, tool_call};
@@ -37,7 +37,7 @@ fn scope<'a>(budget: &'a Value, name: &str) -> &'a Value {
         .unwrap_or_else(|| panic!("{budget:#}"))
 }
 
-/// What `measure` sees, where it began and ended on the same UTC day: at midnight the day's budget begins anew.
+/// Repeats `measure` until it starts and ends on the same UTC day, because the daily budget resets at midnight.
 async fn on_one_day<T>(measure: impl AsyncFn() -> T) -> T {
     let today = || std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() / (24 * 60 * 60);
     loop {
@@ -49,7 +49,7 @@ async fn on_one_day<T>(measure: impl AsyncFn() -> T) -> T {
     }
 }
 
-/// A run that may end in any way.
+/// A run with any ending.
 async fn run(lab: &Lab) -> Ran {
     lab.call(["run", "--output", "json", "Go."]).await
 }
@@ -61,7 +61,7 @@ async fn a_run_costs_what_the_api_reported() {
         (lab.report(0).await, budget(&lab).await)
     })
     .await;
-    // 700 tokens at $2 and 52 at $10 a million.
+    // 700 tokens at $2 and 52 at $10 per million.
     assert_eq!(report["metrics"]["estimated_cost_usd"], "0.001920");
     let session = scope(&report["budget"], "session");
     assert_eq!(
@@ -72,10 +72,10 @@ async fn a_run_costs_what_the_api_reported() {
 }
 
 #[tokio::test]
-async fn the_days_budget_outlives_the_process() {
+async fn the_daily_budget_outlives_the_process() {
     let (first, second, requests) = on_one_day(async || {
         let lab = lab([costing(100_000, 4000).forever()]);
-        // $0.24 a run; the worst case of the next one no longer fits after the first.
+        // $0.24 per run. After the first, the worst case of the next one no longer fits.
         lab.configure("[budget]\ndaily_usd = 0.25\n");
         (run(&lab).await, run(&lab).await, lab.simulator.requests().len())
     })
@@ -88,7 +88,7 @@ async fn the_days_budget_outlives_the_process() {
 }
 
 #[tokio::test]
-async fn a_failed_request_costs_nothing_and_a_cut_one_its_reservation() {
+async fn a_failed_request_costs_nothing_and_an_interrupted_one_its_reservation() {
     let refused = lab([Answer::error(401)]);
     let report = refused.report(1).await;
     assert_eq!(scope(&report["budget"], "session")["spent_usd"], "0.000000");
@@ -99,14 +99,14 @@ async fn a_failed_request_costs_nothing_and_a_cut_one_its_reservation() {
     cut.configure("[model]\nmax_tokens = 1000\n".strip_prefix("[model]\n").unwrap());
     let report = cut.report(1).await;
     let session = scope(&report["budget"], "session");
-    // Three attempts, each with 1000 output tokens at $10 a million in its worst case.
+    // Three attempts, each with a worst case of 1000 output tokens at $10 per million.
     let spent: f64 = session["spent_usd"].as_str().unwrap().parse().unwrap();
     assert!(spent >= 0.03, "{session}");
     assert_eq!(session["reserved_usd"], "0.000000");
 }
 
 #[tokio::test]
-async fn an_answer_that_names_no_usage_costs_its_reservation() {
+async fn an_answer_without_usage_costs_its_reservation() {
     let answer = MessageAnswer {
         text: "For free?".to_owned(),
         usage: UsageAnswer::Omitted,
@@ -129,7 +129,7 @@ async fn an_answer_that_names_no_usage_costs_its_reservation() {
             (&session["spent_usd"], &session["reserved_usd"]),
             (&reserved["amount_usd"], &json!("0.000000"))
         );
-        // 1000 output tokens at $10 a million, and the prompt.
+        // 1000 output tokens at $10 per million, and the prompt.
         let spent: f64 = session["spent_usd"].as_str().unwrap().parse().unwrap();
         assert!((0.01..0.02).contains(&spent), "{session}");
     }
@@ -140,7 +140,7 @@ async fn a_killed_process_is_charged_in_full() {
     let day = on_one_day(async || {
         let lab = lab([Answer::text("never").with_fault(FaultKind::Stall, FaultPoint::Events(2))]);
         let mut child = lab.command(["run", "--output", "json", "Go."]).spawn().unwrap();
-        lab.asked().await;
+        lab.wait_for_model_request().await;
         child.kill().await.unwrap();
         budget(&lab).await
     })
@@ -157,7 +157,7 @@ async fn a_killed_process_is_charged_in_full() {
 async fn concurrent_processes_share_one_limit() {
     let (codes, budget) = on_one_day(async || {
         let lab = lab([costing(100, 4096).forever()]);
-        // Each run reserves a little over $0.04 and spends as much: two fit, however many try at once.
+        // Each run reserves and spends a little over $0.04. Two fit, however many start at once.
         lab.configure("[budget]\ndaily_usd = 0.10\n");
         let children: Vec<_> = (0..6)
             .map(|_| lab.command(["run", "--output", "json", "Go."]).spawn().unwrap())
@@ -199,7 +199,7 @@ async fn an_unknown_price_is_refused_while_a_budget_is_in_force() {
 
 #[tokio::test]
 async fn alerts_fire_once_at_each_threshold() {
-    // Turns at $2 a million: 54 % of the limit, then 90 %, a little over it, all of it.
+    // Turns at $2 per million: 54 % of the limit, then 90 %, slightly above it, all of it.
     let turn = |tokens: u64, tools: Vec<ToolCall>| {
         let figures = UsageFigures {
             input_tokens: Some(tokens),
@@ -235,7 +235,7 @@ async fn alerts_fire_once_at_each_threshold() {
 }
 
 #[tokio::test]
-async fn a_limit_that_was_set_overrides_the_configuration() {
+async fn a_limit_set_by_command_overrides_the_configuration() {
     let lab = lab([costing(1, 1).forever()]);
     lab.call(["budget", "set", "host_day", "0.001"]).await.expect_code(0);
     let report = lab.report(3).await;
@@ -245,9 +245,9 @@ async fn a_limit_that_was_set_overrides_the_configuration() {
     );
 }
 
-/// A result that is legal and longer than the budget can pay for degrades the answer; it does not end the run.
+/// A valid result that is longer than the budget can pay for degrades the answer but doesn't end the run.
 #[tokio::test]
-async fn a_result_that_cannot_be_paid_for_is_trimmed_and_the_run_goes_on() {
+async fn a_result_beyond_the_budget_is_trimmed_and_the_run_goes_on() {
     let lab = lab([
         tool_call("big_output", json!({ "bytes": 900_000 })),
         Answer::text("Fine all the same."),
@@ -257,10 +257,10 @@ async fn a_result_that_cannot_be_paid_for_is_trimmed_and_the_run_goes_on() {
     assert_eq!(report["answer"], "Fine all the same.", "{report:#}");
     let requests = lab.simulator.requests();
     assert_eq!(requests.len(), 2);
-    let told = requests[1].body.to_string();
+    let request = requests[1].body.to_string();
     assert!(
-        told.contains("[trimmed: ") && told.len() < 20_000,
+        request.contains("[trimmed: ") && request.len() < 20_000,
         "{} bytes",
-        told.len()
+        request.len()
     );
 }

@@ -1,11 +1,11 @@
-//! What a guest can reach: only what was granted, and of that only what is not private by accident.
+//! What a guest can reach over HTTP: only granted URLs, and private addresses only if they are granted explicitly.
 
 use cofferdam_tests::{Behaviour, HttpServer, Lab};
 use serde_json::{Value, json};
 
 use crate::lab;
 
-/// A lab whose faulty plugin has these entries in `http`.
+/// A lab whose faulty plugin has these `http` grants.
 fn granted(grants: &str) -> Lab {
     let lab = lab([]);
     lab.configure(&format!(
@@ -23,7 +23,7 @@ async fn fetch(lab: &Lab, input: Value) -> Value {
 }
 
 #[tokio::test]
-async fn what_was_granted_is_reached() {
+async fn granted_urls_are_reachable() {
     let server = HttpServer::start(Behaviour::body("hello")).await;
     let lab = granted(&format!("{{ url = \"{}/v1\", methods = [\"GET\"] }}", server.url()));
     let answer = fetch(&lab, json!({ "url": format!("{}/v1/x?q=1", server.url()) })).await;
@@ -31,7 +31,7 @@ async fn what_was_granted_is_reached() {
 }
 
 #[tokio::test]
-async fn what_was_not_granted_is_denied_and_never_connected_to() {
+async fn other_urls_are_denied_without_a_connection() {
     let server = HttpServer::start(Behaviour::body("secret")).await;
     let port = server.port();
     let lab = granted(&format!("{{ url = \"{}/v1/\", methods = [\"GET\"] }}", server.url()));
@@ -57,7 +57,7 @@ async fn what_was_not_granted_is_denied_and_never_connected_to() {
 }
 
 #[tokio::test]
-async fn other_notations_of_a_granted_address_are_the_same_address() {
+async fn other_notations_of_a_granted_address_are_equivalent() {
     let server = HttpServer::start(Behaviour::body("hello")).await;
     let port = server.port();
     let lab = granted(&format!("{{ url = \"{}/\" }}", server.url()));
@@ -68,7 +68,7 @@ async fn other_notations_of_a_granted_address_are_the_same_address() {
 }
 
 #[tokio::test]
-async fn redirects_are_answers_and_are_not_followed() {
+async fn redirects_are_returned_and_not_followed() {
     let target = HttpServer::start(Behaviour::body("secret")).await;
     let server = HttpServer::start(Behaviour::redirect(&target.url())).await;
     let lab = granted(&format!(
@@ -106,9 +106,9 @@ async fn forbidden_headers_are_refused() {
     assert_eq!(server.requests(), 0);
 }
 
-/// What is sent is what was authorised, however the guest wrote it.
+/// The request goes where it was authorised, whatever `host` the guest sets.
 #[tokio::test]
-async fn the_host_header_is_ours() {
+async fn the_host_sets_the_host_header() {
     let server = HttpServer::start(Behaviour::body("hello")).await;
     let port = server.port();
     let lab = granted(&format!("{{ url = \"{}/\" }}", server.url()));
@@ -122,7 +122,7 @@ async fn the_host_header_is_ours() {
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_is_left_at_the_deadline() {
+async fn a_request_to_a_silent_server_ends_at_the_deadline() {
     let server = HttpServer::start(Behaviour::Silence).await;
     let lab = granted(&format!("{{ url = \"{}/\" }}", server.url()));
     lab.configure(&format!(
@@ -135,8 +135,8 @@ async fn a_server_that_never_answers_is_left_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_head_without_end_is_an_error_of_the_interface() {
-    // More than 128, and little; few, and more than 64 KiB.
+async fn an_endless_response_head_is_an_http_error() {
+    // More than 128 small headers; few headers of more than 64 KiB.
     let many: String = (0..130).map(|number| format!("x-{number}: y\r\n")).collect();
     let large = format!("x-large: {}\r\n", "y".repeat(200_000));
     for headers in [many, large] {
@@ -145,7 +145,7 @@ async fn a_head_without_end_is_an_error_of_the_interface() {
         let answer = fetch(&lab, json!({ "url": server.url() })).await;
         assert!(answer["error"].is_string(), "{answer}");
     }
-    // hyper's own bound is 100.
+    // hyper's own limit is 100.
     let enough: String = (0..120).map(|number| format!("x-{number}: y\r\n")).collect();
     let server = HttpServer::start(Behaviour::with_headers(&enough, "hello")).await;
     let lab = granted(&format!("{{ url = \"{}/\" }}", server.url()));

@@ -1,6 +1,6 @@
-//! Every outcome of a tool call, caused for real: what the model reads, what the breaker learns, whether it is retried.
+//! Every outcome of a tool call, with a real cause: what the model reads, what the breaker counts, whether it is retried.
 //!
-//! The calls go through a run of the real binary, so that what is checked is what a model was sent.
+//! The calls run in the real binary, so that the tests check the text sent to the model.
 
 use std::process::Stdio;
 
@@ -13,8 +13,8 @@ use tokio::io::AsyncWriteExt;
 
 use crate::lab;
 
-/// What became of the one call of a run.
-struct Told {
+/// How the only call of a run ended.
+struct CallResult {
     outcome: String,
     text: String,
     is_error: bool,
@@ -22,7 +22,7 @@ struct Told {
     breaker_failures: u64,
 }
 
-async fn told(lab: &Lab, tool: &str) -> Told {
+async fn run_call(lab: &Lab, tool: &str) -> CallResult {
     let report = lab.report(0).await;
     let requests = lab.simulator.requests();
     let result = &requests.last().unwrap().body["messages"][2]["content"][0];
@@ -34,7 +34,7 @@ async fn told(lab: &Lab, tool: &str) -> Told {
         .unwrap()
         .iter()
         .find(|breaker| breaker["name"] == format!("tool:{tool}"));
-    Told {
+    CallResult {
         outcome: outcomes.keys().next().unwrap().clone(),
         text: result["content"][0]["text"].as_str().unwrap_or_default().to_owned(),
         is_error: result["is_error"].as_bool().unwrap_or(false),
@@ -53,26 +53,26 @@ fn calling(tool: &str, input: Value) -> Lab {
     lab([tool_call(tool, input), Answer::text("I see.")])
 }
 
-/// Runs one call of the faulty plugin under these limits and checks what came of it.
-async fn check(tool: &str, input: Value, limits: &str, outcome: Outcome, says: &str) -> Told {
+/// Runs one call of the faulty plugin under these limits and checks its outcome.
+async fn check(tool: &str, input: Value, limits: &str, outcome: Outcome, says: &str) -> CallResult {
     let lab = calling(tool, input);
     lab.configure(&faulty(limits));
-    let told = told(&lab, tool).await;
-    assert_eq!(told.outcome, outcome.name(), "{tool}: {}", told.text);
-    assert!(told.text.contains(says), "{tool}: {}", told.text);
-    assert_eq!(told.is_error, outcome != Outcome::Ok, "{tool}");
-    told
+    let call = run_call(&lab, tool).await;
+    assert_eq!(call.outcome, outcome.name(), "{tool}: {}", call.text);
+    assert!(call.text.contains(says), "{tool}: {}", call.text);
+    assert_eq!(call.is_error, outcome != Outcome::Ok, "{tool}");
+    call
 }
 
 #[tokio::test]
 async fn ok() {
-    let told = check("echo", json!({ "a": 1 }), "", Outcome::Ok, r#"{"a":1}"#).await;
-    assert_eq!((&told.stats["successes"], told.breaker_failures), (&json!(1), 0));
-    assert!(told.stats["fuel"].as_u64().unwrap() > 0 && told.stats["peak_memory_bytes"].as_u64().unwrap() > 0);
+    let call = check("echo", json!({ "a": 1 }), "", Outcome::Ok, r#"{"a":1}"#).await;
+    assert_eq!((&call.stats["successes"], call.breaker_failures), (&json!(1), 0));
+    assert!(call.stats["fuel"].as_u64().unwrap() > 0 && call.stats["peak_memory_bytes"].as_u64().unwrap() > 0);
 }
 
 #[tokio::test]
-async fn nothing_is_a_result_too() {
+async fn an_empty_result_is_ok() {
     check("empty_output", json!({}), "", Outcome::Ok, "returned nothing").await;
 }
 
@@ -80,14 +80,14 @@ async fn nothing_is_a_result_too() {
 async fn unknown_tool() {
     let lab = calling("no_such_tool", json!({}));
     lab.configure(&faulty(""));
-    let told = told(&lab, "no_such_tool").await;
-    assert_eq!((told.outcome.as_str(), told.is_error), ("unknown_tool", true));
-    assert!(told.text.contains("loop_forever"), "{}", told.text);
+    let call = run_call(&lab, "no_such_tool").await;
+    assert_eq!((call.outcome.as_str(), call.is_error), ("unknown_tool", true));
+    assert!(call.text.contains("loop_forever"), "{}", call.text);
 }
 
 #[tokio::test]
 async fn invalid_input_names_every_violation() {
-    let told = check(
+    let call = check(
         "exit",
         json!({ "code": 256, "also": 1 }),
         "",
@@ -95,13 +95,13 @@ async fn invalid_input_names_every_violation() {
         "/code",
     )
     .await;
-    assert!(told.text.contains("also"), "{}", told.text);
-    assert_eq!((told.breaker_failures, &told.stats["fuel"]), (0, &json!(0)));
+    assert!(call.text.contains("also"), "{}", call.text);
+    assert_eq!((call.breaker_failures, &call.stats["fuel"]), (0, &json!(0)));
 }
 
 #[tokio::test]
-async fn invalid_input_by_the_tools_own_word() {
-    let told = check(
+async fn invalid_input_reported_by_the_tool() {
+    let call = check(
         "reject_input",
         json!({ "message": "not today" }),
         "",
@@ -109,12 +109,12 @@ async fn invalid_input_by_the_tools_own_word() {
         "not today",
     )
     .await;
-    assert_eq!(told.breaker_failures, 0);
+    assert_eq!(call.breaker_failures, 0);
 }
 
 #[tokio::test]
 async fn failed() {
-    let told = check(
+    let call = check(
         "fail",
         json!({ "message": "the disk is gone" }),
         "",
@@ -122,11 +122,11 @@ async fn failed() {
         "the disk is gone",
     )
     .await;
-    assert_eq!(told.breaker_failures, 1);
+    assert_eq!(call.breaker_failures, 1);
 }
 
 #[tokio::test]
-async fn unavailable_is_repeated_only_where_the_tool_may_be() {
+async fn unavailable_is_retried_only_for_idempotent_tools() {
     let limits = "timeout = \"5s\"";
     let input = json!({ "message": "try later", "retry_after_ms": 1 });
     let repeated = check("unavailable", input.clone(), limits, Outcome::Unavailable, "try later").await;
@@ -143,7 +143,7 @@ async fn unavailable_is_repeated_only_where_the_tool_may_be() {
 }
 
 #[tokio::test]
-async fn unavailable_can_heal_between_two_tries() {
+async fn unavailable_can_recover_before_the_retry() {
     let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(6);
     let until = soon.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
     let input = json!({ "retry_after_ms": 6100, "until_unix_ms": u64::try_from(until).unwrap() });
@@ -161,9 +161,9 @@ async fn unavailable_can_heal_between_two_tries() {
     );
 }
 
-/// The repetition has what is left of the call's time. That it was not enough hides nothing of what the tool said before.
+/// The retry gets the rest of the call's time. If it runs out, the tool's first error is still reported.
 #[tokio::test]
-async fn a_repetition_without_time_does_not_hide_that_the_tool_was_unavailable() {
+async fn a_retry_without_time_does_not_hide_that_the_tool_was_unavailable() {
     let busy = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
     let server = HttpServer::start(Behaviour::AnswerOnce(busy.to_vec())).await;
     let lab = lab([]);
@@ -172,44 +172,44 @@ async fn a_repetition_without_time_does_not_hide_that_the_tool_was_unavailable()
         server.url()
     ));
     let ran = lab.call_tool("get_weather", &json!({ "location": "Boston" })).await;
-    let told = ran.expect_code(1).json();
+    let call = ran.expect_code(1).json();
     assert_eq!(
-        (&told["outcome"], &told["tries"]),
+        (&call["outcome"], &call["tries"]),
         (&json!("unavailable"), &json!(2)),
-        "{told:#}"
+        "{call:#}"
     );
     assert!(
-        told["detail"].as_str().unwrap().contains("time ran out during a retry"),
-        "{told:#}"
+        call["detail"].as_str().unwrap().contains("time ran out during a retry"),
+        "{call:#}"
     );
 }
 
 #[tokio::test]
-async fn an_absurd_pause_is_not_waited_for() {
+async fn an_excessive_retry_after_is_not_waited_for() {
     let input = json!({ "retry_after_ms": u64::MAX });
-    let told = check("unavailable", input, "timeout = \"5s\"", Outcome::Unavailable, "").await;
-    assert_eq!(told.breaker_failures, 1);
+    let call = check("unavailable", input, "timeout = \"5s\"", Outcome::Unavailable, "").await;
+    assert_eq!(call.breaker_failures, 1);
 }
 
 #[tokio::test]
-async fn timeout_while_it_computes_and_while_it_waits() {
+async fn timeout_while_computing_and_while_waiting() {
     for (tool, input) in [
         ("loop_forever", json!({})),
         ("never_ready", json!({})),
         ("sleep", json!({ "ms": 60_000 })),
     ] {
         let limits = "timeout = \"300ms\"\nfuel = 1_000_000_000_000_000";
-        let told = check(tool, input, limits, Outcome::Timeout, "timeout = 300ms").await;
-        let took = told.stats["avg_duration_ms"].as_f64().unwrap();
-        // Left alone they would take a minute at least.
+        let call = check(tool, input, limits, Outcome::Timeout, "timeout = 300ms").await;
+        let took = call.stats["avg_duration_ms"].as_f64().unwrap();
+        // Uninterrupted, they would take at least a minute.
         assert!((300.0..30_000.0).contains(&took), "{tool} was stopped after {took} ms");
-        assert_eq!(told.breaker_failures, 1);
+        assert_eq!(call.breaker_failures, 1);
     }
 }
 
 #[tokio::test]
 async fn out_of_fuel() {
-    let told = check(
+    let call = check(
         "loop_forever",
         json!({}),
         "fuel = 50_000_000",
@@ -217,12 +217,12 @@ async fn out_of_fuel() {
         "fuel = 50000000",
     )
     .await;
-    assert_eq!((&told.stats["fuel"], told.breaker_failures), (&json!(50_000_000), 1));
+    assert_eq!((&call.stats["fuel"], call.breaker_failures), (&json!(50_000_000), 1));
 }
 
 #[tokio::test]
 async fn out_of_memory() {
-    let told = check(
+    let call = check(
         "eat_memory",
         json!({}),
         "memory = \"16MiB\"",
@@ -230,12 +230,12 @@ async fn out_of_memory() {
         "memory = 16777216",
     )
     .await;
-    let peak = told.stats["peak_memory_bytes"].as_u64().unwrap();
+    let peak = call.stats["peak_memory_bytes"].as_u64().unwrap();
     assert!((8 << 20..=16 << 20).contains(&peak), "{peak}");
 }
 
 #[tokio::test]
-async fn a_guest_may_live_with_a_refused_growth() {
+async fn a_guest_can_survive_a_refused_memory_growth() {
     check(
         "eat_memory",
         json!({ "graceful": true }),
@@ -252,11 +252,11 @@ async fn stack_overflow() {
 }
 
 #[tokio::test]
-async fn trapped_tells_the_model_nothing_of_the_inside() {
+async fn trapped_hides_internals_from_the_model() {
     for tool in ["panic", "unreachable", "exit"] {
-        let told = check(tool, json!({}), "", Outcome::Trapped, "The tool crashed.").await;
-        assert_eq!(told.text, "The tool crashed.");
-        assert_eq!(told.breaker_failures, 1);
+        let call = check(tool, json!({}), "", Outcome::Trapped, "The tool crashed.").await;
+        assert_eq!(call.text, "The tool crashed.");
+        assert_eq!(call.breaker_failures, 1);
     }
     check("exit", json!({ "code": 0 }), "", Outcome::Trapped, "The tool crashed.").await;
 }
@@ -268,20 +268,20 @@ async fn invalid_output() {
         ("deep_json", json!({ "depth": 10_000 }), "recursion limit"),
         ("bad_image", json!({}), "image"),
     ] {
-        let told = check(tool, input, "", Outcome::InvalidOutput, says).await;
-        assert_eq!(told.breaker_failures, 1);
+        let call = check(tool, input, "", Outcome::InvalidOutput, says).await;
+        assert_eq!(call.breaker_failures, 1);
     }
 }
 
-/// The instance's memory is a few gigabytes of address space, and suddenly the host has none.
+/// An instance needs a few gigabytes of address space, and the host has none left.
 #[tokio::test]
-async fn host_error_where_no_instance_can_be_made() {
+async fn host_error_if_no_instance_can_be_created() {
     let lab = lab([
         Answer::text("Hello."),
         tool_call("x", json!({})),
         Answer::text("I see."),
     ]);
-    // More tables than a place in the pool has, so that memory is mapped for each call.
+    // More tables than a pool slot has, so that memory is mapped for each call.
     let guest = WatGuest::named("x").items(&"(table 1 funcref)".repeat(64));
     lab.write("guest.wasm", guest.build());
     lab.configure("[plugins.wat]\ncomponent = \"guest.wasm\"\nrequired = true\n");
@@ -289,7 +289,7 @@ async fn host_error_where_no_instance_can_be_made() {
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"Hello.\n").await.unwrap();
-    lab.asked().await;
+    lab.wait_for_model_request().await;
 
     let pid = child.id().unwrap();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -310,15 +310,15 @@ async fn host_error_where_no_instance_can_be_made() {
         .find(|event| event["event"] == "tool_call_finished")
         .unwrap();
     assert_eq!(finished["outcome"], Outcome::HostError.name(), "{finished:#}");
-    // The model gets a number to quote, and the operator the number and the reason.
-    let told = finished["output"].as_str().unwrap();
-    let id = told.strip_prefix("Internal error ").unwrap().trim_end_matches('.');
+    // The model gets a number to quote; the operator gets the number and the reason.
+    let output = finished["output"].as_str().unwrap();
+    let id = output.strip_prefix("Internal error ").unwrap().trim_end_matches('.');
     let detail = finished["detail"].as_str().unwrap();
     assert!(detail.starts_with(id) && detail.len() > id.len() + 2, "{finished:#}");
 }
 
 #[tokio::test]
-async fn breaker_open_after_the_threshold_and_nothing_is_run() {
+async fn breaker_open_after_the_threshold_without_a_call() {
     let fail = |number: u32| tool_call("fail", json!({ "message": number.to_string() }));
     let lab = lab([fail(1), fail(2), fail(3), Answer::text("I give up.")]);
     lab.configure(&format!(
@@ -341,7 +341,7 @@ async fn breaker_open_after_the_threshold_and_nothing_is_run() {
 }
 
 #[tokio::test]
-async fn overloaded_where_the_tools_places_are_taken() {
+async fn overloaded_if_all_permits_of_the_tool_are_in_use() {
     let two = Answer::tools((0..2).map(|number| ToolCall::new("sleep", json!({ "ms": 900 + number }))));
     let lab = lab([two, Answer::text("One of two.")]);
     let limits = faulty("concurrency = 1");
@@ -354,7 +354,7 @@ async fn overloaded_where_the_tools_places_are_taken() {
 }
 
 #[tokio::test]
-async fn a_fallback_stands_in_for_failures_and_is_marked() {
+async fn a_fallback_replaces_failures_and_is_marked() {
     let lab = calling("panic", json!({}));
     lab.configure(&format!(
         "{}[plugins.faulty.tools.panic]\nfallback = \"Ask me later.\"\n",
@@ -373,18 +373,18 @@ async fn a_fallback_stands_in_for_failures_and_is_marked() {
 }
 
 #[tokio::test]
-async fn a_fallback_does_not_hide_the_models_own_mistake() {
+async fn a_fallback_does_not_hide_a_mistake_of_the_model() {
     let lab = calling("exit", json!({ "code": "x" }));
     lab.configure(&format!(
         "{}[plugins.faulty.tools.exit]\nfallback = \"Ask me later.\"\n",
         faulty("")
     ));
-    let told = told(&lab, "exit").await;
-    assert!(told.is_error && told.text.contains("/code"), "{}", told.text);
+    let call = run_call(&lab, "exit").await;
+    assert!(call.is_error && call.text.contains("/code"), "{}", call.text);
 }
 
 #[tokio::test]
-async fn a_turns_calls_run_side_by_side_and_are_answered_in_order() {
+async fn calls_of_a_turn_run_concurrently_and_are_answered_in_order() {
     let calls = [
         ("sleep", json!({ "ms": 600 })),
         ("fail", json!({})),
@@ -420,10 +420,10 @@ async fn no_state_survives_a_call() {
     lab.report(0).await;
     let requests = lab.simulator.requests();
     let messages = requests[2].body["messages"].as_array().unwrap();
-    let told: Vec<&str> = [2, 4]
+    let results: Vec<&str> = [2, 4]
         .iter()
         .flat_map(|message| messages[*message]["content"].as_array().unwrap())
         .map(|result| result["content"][0]["text"].as_str().unwrap())
         .collect();
-    assert_eq!(told, ["1"; 8]);
+    assert_eq!(results, ["1"; 8]);
 }

@@ -1,4 +1,4 @@
-//! A secret is put into a request as it leaves, and comes back to nobody.
+//! The host adds secrets to outgoing requests and never lets them come back.
 
 use cofferdam::simulator::Answer;
 use cofferdam_tests::{Behaviour, HttpServer, Lab, Ran, finish, tool_call};
@@ -8,12 +8,12 @@ use crate::lab;
 
 const SECRET: &str = "s3cr3t-of-the-operator";
 
-/// A lab that grants `server`, with the secret attached, and sees everything that may be written down.
+/// A lab that grants `server` with the secret attached, and logs everything that can be logged.
 fn granted(answers: Vec<Answer>, server: &HttpServer) -> Lab {
     granted_with(answers, server, "")
 }
 
-/// The same, with `more` lines in the plugin's section.
+/// The same with `more` lines in the plugin's section.
 fn granted_with(answers: Vec<Answer>, server: &HttpServer, more: &str) -> Lab {
     let lab = lab(answers);
     lab.write("key.txt", format!("{SECRET}\n"));
@@ -35,8 +35,8 @@ fn granted_with(answers: Vec<Answer>, server: &HttpServer, more: &str) -> Lab {
     lab
 }
 
-/// What a guest gets that asks as `input` says: the answer of `fetch_raw`, and the body in it.
-async fn taken(lab: &Lab, input: &Value) -> (Value, String) {
+/// Sends the request `input` with `fetch_raw`. Returns the tool's answer and the response body in it.
+async fn fetch_raw_body(lab: &Lab, input: &Value) -> (Value, String) {
     let ran = lab.call_tool("fetch_raw", input).await.expect_code(0);
     let answer: Value = serde_json::from_str(ran.json()["content"][0]["text"].as_str().unwrap()).unwrap();
     let hex = answer["body"].as_str().unwrap_or_default().as_bytes().chunks(2);
@@ -45,8 +45,8 @@ async fn taken(lab: &Lab, input: &Value) -> (Value, String) {
     (answer, body)
 }
 
-/// Whether four characters in a row are the secret's. The test's own words have none of them.
-fn shows_a_part(text: &str) -> bool {
+/// Whether the text contains four consecutive characters of the secret. The test's own texts contain none.
+fn contains_part_of_secret(text: &str) -> bool {
     SECRET
         .as_bytes()
         .windows(4)
@@ -58,7 +58,7 @@ fn fetch(server: &HttpServer) -> Value {
 }
 
 #[tokio::test]
-async fn the_server_gets_the_secret_and_nobody_else_sees_it() {
+async fn only_the_server_gets_the_secret() {
     let server = HttpServer::start(Behaviour::Echo).await;
     let lab = granted(vec![tool_call("fetch", fetch(&server)), Answer::text("Fine.")], &server);
     let ran = lab.call(["run", "--output", "stream-json", "Go."]).await.expect_code(0);
@@ -69,8 +69,8 @@ async fn the_server_gets_the_secret_and_nobody_else_sees_it() {
     assert!(head.contains("accept-encoding: identity\r\n"), "{head}");
     assert!(!head.contains("of-the-guest") && !head.contains("br\r\n"), "{head}");
 
-    let told = lab.simulator.requests()[1].body.to_string();
-    assert!(told.contains(&"*".repeat(SECRET.len())), "{told}");
+    let request = lab.simulator.requests()[1].body.to_string();
+    assert!(request.contains(&"*".repeat(SECRET.len())), "{request}");
     let logs: String = std::fs::read_dir(lab.path("logs"))
         .unwrap()
         .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
@@ -80,13 +80,13 @@ async fn the_server_gets_the_secret_and_nobody_else_sees_it() {
     assert!(shown.contains("key.txt") && shown.contains("${secret:KEY}"), "{shown}");
     let inspected = lab.inspect("builtin:faulty").await;
     assert!(inspected.contains("with Authorization"), "{inspected}");
-    for text in [&told, &logs, &ran.stdout, &ran.stderr, &shown, &inspected] {
+    for text in [&request, &logs, &ran.stdout, &ran.stderr, &shown, &inspected] {
         assert!(!text.contains(SECRET), "{text}");
     }
 }
 
 #[tokio::test]
-async fn an_answer_in_which_no_secret_could_be_found_is_refused() {
+async fn an_answer_that_cannot_be_searched_is_refused() {
     let server = HttpServer::start(Behaviour::with_headers("content-encoding: gzip\r\n", b"not read")).await;
     let lab = granted(Vec::new(), &server);
     let ran = lab.call_tool("fetch", &fetch(&server)).await.expect_code(0);
@@ -96,14 +96,14 @@ async fn an_answer_in_which_no_secret_could_be_found_is_refused() {
     );
 }
 
-/// Half an echo holds half a secret, which no masker recognises.
+/// Part of an echo can contain part of a secret, which masking doesn't recognise.
 #[tokio::test]
-async fn an_echo_cannot_be_asked_for_in_parts() {
+async fn ranges_are_refused_with_a_secret() {
     let server = HttpServer::start(Behaviour::RangedEcho).await;
     let lab = granted(Vec::new(), &server);
     let ask = |method: &str, headers: Value| json!({ "url": server.url(), "method": method, "headers": headers });
-    // As long as a range, so that the secret is in the same place. The mask says where.
-    let (_, whole) = taken(&lab, &ask("GET", json!({ "xange": "bytes=0-100" }))).await;
+    // As long as a `range` header, so that the secret has the same offset. The mask shows where.
+    let (_, whole) = fetch_raw_body(&lab, &ask("GET", json!({ "xange": "bytes=0-100" }))).await;
     let begin = whole.find("***").unwrap();
     assert!((90..=180).contains(&begin), "{whole}");
     let middle = begin + SECRET.len() / 2;
@@ -112,12 +112,12 @@ async fn an_echo_cannot_be_asked_for_in_parts() {
         json!({ "range": format!("bytes=-{}", whole.len() - middle) }),
         json!({ "Range": format!("bytes=-{}", whole.len() - middle), "If-Range": "\"x\"" }),
     ] {
-        let (answer, body) = taken(&lab, &ask("GET", range.clone())).await;
-        assert!(!shows_a_part(&body), "{range}: {body}");
+        let (answer, body) = fetch_raw_body(&lab, &ask("GET", range.clone())).await;
+        assert!(!contains_part_of_secret(&body), "{range}: {body}");
         assert!(body.contains(&"*".repeat(SECRET.len())), "{range}: {body}");
         assert_eq!(answer["status"], 200, "{range}: {answer}");
-        // A server may ignore the range of a GET, but not that of a change.
-        let (answer, _) = taken(&lab, &ask("PUT", range.clone())).await;
+        // A server can ignore the range of a GET, but not that of a PUT.
+        let (answer, _) = fetch_raw_body(&lab, &ask("PUT", range.clone())).await;
         assert!(answer.to_string().contains("HttpRequestDenied"), "{range}: {answer}");
     }
     let heads = server.heads();
@@ -126,7 +126,7 @@ async fn an_echo_cannot_be_asked_for_in_parts() {
 }
 
 #[tokio::test]
-async fn a_part_of_an_answer_that_nobody_asked_for_is_refused() {
+async fn an_unrequested_partial_response_is_refused() {
     for head in [
         "206 Partial Content\r\ncontent-range: bytes 0-3/9",
         "206 Partial Content",
@@ -138,15 +138,15 @@ async fn a_part_of_an_answer_that_nobody_asked_for_is_refused() {
         let answer = format!("HTTP/1.1 {head}\r\ncontent-length: 4\r\n\r\n{}", &SECRET[..4]);
         let server = HttpServer::start(Behaviour::Answer(answer.into_bytes())).await;
         let lab = granted(Vec::new(), &server);
-        let (answer, body) = taken(&lab, &json!({ "url": server.url() })).await;
+        let (answer, body) = fetch_raw_body(&lab, &json!({ "url": server.url() })).await;
         assert!(answer.to_string().contains("HttpProtocolError"), "{head}: {answer}");
         assert_eq!(body, "", "{head}");
     }
 }
 
-/// A plugin without a secret has nothing to hide, and may ask for parts.
+/// A plugin without a secret can request ranges.
 #[tokio::test]
-async fn without_a_secret_parts_may_be_asked_for() {
+async fn ranges_are_allowed_without_a_secret() {
     let server = HttpServer::start(Behaviour::RangedEcho).await;
     let lab = lab([]);
     lab.configure(&format!(
@@ -154,14 +154,14 @@ async fn without_a_secret_parts_may_be_asked_for() {
         server.url()
     ));
     let input = json!({ "url": server.url(), "headers": { "range": "bytes=0-3" } });
-    let (answer, body) = taken(&lab, &input).await;
+    let (answer, body) = fetch_raw_body(&lab, &input).await;
     assert_eq!((&answer["status"], body.as_str()), (&json!(206), "GET "), "{answer}");
 }
 
-/// What the host holds back may be the beginning of a secret, and stays back where the rest never comes.
+/// Held-back bytes may be the beginning of a secret. They are never released if the rest doesn't arrive.
 #[tokio::test]
-async fn an_echo_that_a_guests_own_limit_cuts_is_held_back() {
-    for (goes_on, input, limits, error) in [
+async fn an_echo_cut_by_the_guests_limit_is_held_back() {
+    for (continues, input, limits, error) in [
         (false, json!({ "between_bytes_ms": 50 }), "", "connection read timeout"),
         (
             true,
@@ -170,19 +170,22 @@ async fn an_echo_that_a_guests_own_limit_cuts_is_held_back() {
             "HTTP response body size exceeds limit",
         ),
     ] {
-        let server = HttpServer::start(Behaviour::CutEcho { goes_on }).await;
+        let server = HttpServer::start(Behaviour::CutEcho { continues }).await;
         let lab = granted_with(Vec::new(), &server, limits);
         let mut input = input;
         input["url"] = json!(server.url());
-        let (answer, body) = taken(&lab, &input).await;
+        let (answer, body) = fetch_raw_body(&lab, &input).await;
         assert!(answer["error"].to_string().contains(error), "{answer}");
-        assert!(body.starts_with("GET / HTTP/1.1") && !shows_a_part(&body), "{body}");
+        assert!(
+            body.starts_with("GET / HTTP/1.1") && !contains_part_of_secret(&body),
+            "{body}"
+        );
     }
 }
 
-/// Editors write a byte order mark, and copied text brings blanks of no width. Neither is sent, so neither hides an echo.
+/// Editors add a byte order mark, and copied text contains zero-width spaces. Neither is sent, so neither hides an echo.
 #[tokio::test]
-async fn invisible_characters_around_a_secret_are_no_part_of_it() {
+async fn invisible_characters_around_a_secret_are_ignored() {
     let server = HttpServer::start(Behaviour::Echo).await;
     let lab = granted(Vec::new(), &server);
     let input = fetch(&server).to_string();
@@ -217,7 +220,7 @@ async fn invisible_characters_around_a_secret_are_no_part_of_it() {
 }
 
 #[tokio::test]
-async fn a_secret_that_no_header_carries_unchanged_is_refused_by_its_name() {
+async fn a_secret_that_a_header_cannot_carry_is_refused_by_name() {
     let lab = lab([]);
     lab.configure(
         "[secrets]\nKEY = { file = \"key.txt\" }\n[plugins.faulty]\ncomponent = \"builtin:faulty\"\nrequired = true\nhttp = [{ url = \"https://x/\", headers = { Authorization = \"Bearer ${secret:KEY}\" } }]\n",
@@ -239,7 +242,7 @@ async fn a_secret_that_no_header_carries_unchanged_is_refused_by_its_name() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_headers_is_said_before_anything_starts() {
+async fn header_errors_are_reported_at_startup() {
     let lab = lab([]);
     let configure = |secret: &str| {
         lab.configure(&format!(
@@ -268,9 +271,9 @@ async fn what_is_wrong_with_headers_is_said_before_anything_starts() {
     assert!(!ran.stderr.contains("MY_KEY") && ran.stderr.contains("OTHER"), "{ran}");
 }
 
-/// The same file is checked, shown and used for budgets where its secrets are not; a plugin that needs one is left out there.
+/// Checking, showing and budget commands work without the secrets. Only a plugin that needs a missing one is left out.
 #[tokio::test]
-async fn only_a_plugin_that_needs_a_secret_suffers_without_it() {
+async fn without_a_secret_only_plugins_that_need_it_are_left_out() {
     let lab = lab([]);
     lab.write("short", "1234567\n");
     for (secret, says) in [
@@ -306,7 +309,7 @@ async fn only_a_plugin_that_needs_a_secret_suffers_without_it() {
 }
 
 #[tokio::test]
-async fn a_secret_that_goes_over_the_network_unencrypted_is_warned_of() {
+async fn a_secret_sent_unencrypted_causes_a_warning() {
     let lab = lab([]);
     lab.write("key.txt", SECRET);
     let warned = async |url: &str, header: &str| {
@@ -325,9 +328,9 @@ async fn a_secret_that_goes_over_the_network_unencrypted_is_warned_of() {
     assert!(!warned("http://127.0.0.1:8080/", "${secret:KEY}").await);
 }
 
-/// The most natural mistake: the secret itself, where it should be said where it comes from.
+/// The most likely mistake: the secret itself in place of its source.
 #[tokio::test]
-async fn a_secret_in_the_wrong_place_is_not_repeated() {
+async fn a_misplaced_secret_is_not_printed() {
     let lab = lab([]);
     for secret in [
         "\"rk-live-4eC39HqLyjWD\"",
@@ -337,7 +340,7 @@ async fn a_secret_in_the_wrong_place_is_not_repeated() {
     ] {
         lab.configure(&format!("[secrets]\nSTRIPE = {secret}\n"));
         let ran = lab.call(["config", "check"]).await;
-        // A variable of that name may exist elsewhere.
+        // A variable of that name may exist on another machine.
         let is_a_name = secret.contains("env = \"");
         assert_eq!(ran.status.code(), Some(if is_a_name { 0 } else { 2 }), "{ran}");
         assert!(
@@ -356,7 +359,7 @@ async fn a_secret_in_the_wrong_place_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn the_grant_that_says_most_about_a_place_decides() {
+async fn the_most_specific_grant_decides() {
     let server = HttpServer::start(Behaviour::Echo).await;
     let lab = lab([]);
     lab.write("key.txt", format!(" {SECRET} \n"));
@@ -379,12 +382,12 @@ async fn the_grant_that_says_most_about_a_place_decides() {
     }
     let heads = server.heads();
     assert!(!heads[0].contains(SECRET), "{}", heads[0]);
-    // Without the white space around it.
+    // The surrounding white space is removed.
     assert!(heads[1].contains(&format!("x-key: {SECRET}\r\n")), "{}", heads[1]);
 }
 
 #[tokio::test]
-async fn what_a_configuration_cannot_mean_is_refused() {
+async fn contradictory_configurations_are_refused() {
     let lab = lab([]);
     for (keys, says) in [
         (

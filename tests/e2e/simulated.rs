@@ -1,4 +1,4 @@
-//! The provider `simulated`: no key, and nothing that leaves this machine.
+//! The provider `simulated`: it needs no key and sends nothing off this machine.
 
 use cofferdam::simulator::Answer;
 use cofferdam_tests::{KEY, finish};
@@ -19,9 +19,9 @@ async fn it_needs_no_key() {
     assert!(ran.stdout.contains("From the simulator."), "{ran}");
 }
 
-/// Nobody pays for it, so it spends nobody's budget.
+/// It costs nothing, so it doesn't count against the real budget.
 #[tokio::test]
-async fn it_has_books_of_its_own() {
+async fn it_has_a_ledger_of_its_own() {
     let lab = lab([Answer::text("Paid with nothing.").forever()]);
     lab.configure(SIMULATED);
     lab.call(["run", "Go."]).await.expect_code(0);
@@ -39,9 +39,9 @@ async fn it_has_books_of_its_own() {
     assert_eq!(spent().await, "0.000000");
 }
 
-/// Whoever listens there may be anyone.
+/// Any process may be listening on that port.
 #[tokio::test]
-async fn it_never_gets_the_key() {
+async fn it_never_receives_the_key() {
     let lab = lab([]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -70,7 +70,7 @@ async fn it_never_gets_the_key() {
 }
 
 #[tokio::test]
-async fn it_asks_nobody_but_this_machine() {
+async fn it_connects_to_loopback_only() {
     let lab = lab([]);
     for base_url in ["", "base_url = \"https://api.anthropic.com\"\n"] {
         lab.write("cofferdam.toml", format!("[model]\n{SIMULATED}{base_url}"));

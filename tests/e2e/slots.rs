@@ -1,6 +1,6 @@
-//! Slots of the pool are used again and again, by whoever comes, although the pool prefers who was there last: there are more
-//! memories to put into them than slots. Nothing of one call is found in another: not in memory, that
-//! was there from the start or grown, not in tables, not in globals.
+//! Reuse of pool slots. Although the pool prefers the component that used a slot last, there are more memories than slots,
+//! so every guest gets slots that others used. A call finds nothing of another call: neither in initial nor in grown
+//! memory, nor in tables or globals.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Calls at the same time; the pool has six memories then.
+/// Concurrent calls. The pool then has six memories.
 const AT_ONCE: usize = 2;
-/// Guests in WAT, alike but for a constant, each with two memories.
+/// WAT guests that differ in a constant only, each with two memories.
 const VARIANTS: usize = 8;
 
-/// The tool of a round: it looks for what others left, and leaves something itself.
+/// The tool of a round: it searches for data of others, and leaves data itself.
 fn tool(round: usize) -> String {
     match round % 3 {
         0 => "state".to_owned(),
@@ -31,8 +31,8 @@ fn tool(round: usize) -> String {
     }
 }
 
-/// Traps where something is left.
-const LOOK: &str = r#"
+/// Traps if it finds data of another call.
+const SEARCH: &str = r#"
     (if (i64.ne (global.get $mark) (i64.const 7)) (then unreachable))
     (if (i32.ne (table.size $functions) (i32.const 100)) (then unreachable))
     (if (i32.ne (call_indirect $functions (type $number) (i32.const 0)) (i32.const 1)) (then unreachable))
@@ -60,7 +60,7 @@ const LOOK: &str = r#"
     (table.init $functions $more (i32.const 5) (i32.const 0) (i32.const 1))
 "#;
 
-const LEAVE: &str = r#"
+const LEAVE_DATA: &str = r#"
     (global.set $mark (i64.const 99))
     (drop (table.grow $functions (ref.func $two) (i32.const 50)))
     (table.fill $functions (i32.const 0) (ref.func $two) (i32.const 150))
@@ -132,7 +132,7 @@ impl Host {
         }
     }
 
-    /// How the call ended, and what it found.
+    /// The outcome of a call and the text of its result.
     async fn call(&self, tool: &str, input: Value) -> (Outcome, String) {
         let emitter = Emitter::new(&self.bus, "slots", "default", AlertSettings::default());
         let context = ToolContext {
@@ -154,9 +154,9 @@ impl Host {
     }
 }
 
-/// So many calls of each kind of guest.
+/// Makes this many calls of each kind of guest.
 async fn expect_nothing_found(calls: usize) {
-    let host = Arc::new(Host::start(&format!("{LOOK}{LEAVE}")).await);
+    let host = Arc::new(Host::start(&format!("{SEARCH}{LEAVE_DATA}")).await);
     let tasks: Vec<_> = (0..AT_ONCE)
         .map(|task| {
             let host = host.clone();
@@ -176,20 +176,20 @@ async fn expect_nothing_found(calls: usize) {
 }
 
 #[tokio::test]
-async fn nothing_of_one_call_is_found_in_another() {
+async fn a_call_finds_nothing_of_another() {
     expect_nothing_found(10_000).await;
 }
 
-/// Slots that are cleared on one processor while the other is at work; fewer, for each page then costs both of them.
+/// Slots are cleared on one processor while the other runs. Fewer calls, because each page then costs both of them time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nor_on_two_processors() {
+async fn a_call_finds_nothing_of_another_on_two_processors() {
     expect_nothing_found(1_000).await;
 }
 
-/// They would find it.
+/// Checks that the search works: guests that search twice find their own data.
 #[tokio::test]
-async fn guests_that_look_twice_find_what_they_left() {
-    let host = Host::start(&format!("{LOOK}{LEAVE}{LOOK}")).await;
+async fn guests_that_search_twice_find_their_own_data() {
+    let host = Host::start(&format!("{SEARCH}{LEAVE_DATA}{SEARCH}")).await;
     let (outcome, found) = host.call("state", json!({ "twice": true })).await;
     assert_eq!((outcome, found.as_str()), (Outcome::Ok, "8194"));
     let (outcome, found) = host.call("slots_wat_0", json!({})).await;

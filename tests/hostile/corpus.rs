@@ -1,4 +1,4 @@
-//! The cases, as `corpus.toml` tells them.
+//! Reads the cases of `corpus.toml`.
 
 use cofferdam_tests::{WatGuest, WatTool};
 
@@ -6,11 +6,11 @@ use crate::bytes;
 
 pub(crate) struct Case {
     pub(crate) name: String,
-    /// What misbehaves.
+    /// The misbehaving tool.
     pub(crate) tool: String,
     pub(crate) inputs: Vec<String>,
     pub(crate) plugin: String,
-    /// Any of these.
+    /// Any of these outcomes is accepted.
     pub(crate) outcomes: Vec<String>,
     pub(crate) load: bool,
     pub(crate) says: String,
@@ -20,7 +20,7 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// The bytes of its component; none: that of `builtin:faulty`.
+    /// The bytes of the case's component. `None`: `builtin:faulty`.
     pub(crate) fn component(&self) -> Option<&[u8]> {
         self.component.as_deref()
     }

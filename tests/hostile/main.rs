@@ -1,12 +1,12 @@
-//! The corpus of hostile tools: each misdeed ends as it should, and nobody else notices. After each the same host is looked
-//! at: another tenant's calls of another plugin were served all along, and no thread, no file, no memory and no connection
-//! is left behind.
+//! The corpus of hostile tools: each case ends with the expected outcome and affects no one else. During each case, another
+//! tenant's calls of another plugin must be served by the same host. After it, no thread, file, memory or connection may
+//! leak.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bytes;
 mod corpus;
-mod traces;
+mod resource_usage;
 
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -27,21 +27,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::corpus::Case;
-use self::traces::Traces;
+use self::resource_usage::ResourceUsage;
 
-/// What a neighbour's call may take, on a machine that is busy with other tests: far below any deadline.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Maximum duration of a neighbour's call on a machine that is busy with other tests: far below any deadline.
+const MAX_NEIGHBOUR_WAIT: Duration = Duration::from_secs(3);
 
-/// The figures of a process are counted, so one test has it for itself.
-static ALONE: Mutex<()> = Mutex::new(());
+/// The tests count the threads, files and memory of the process, so only one runs at a time.
+static EXCLUSIVE: Mutex<()> = Mutex::new(());
 
-/// Threads that the runtime keeps for blocking work, at most.
+/// Maximum number of threads the runtime keeps for blocking work.
 const BLOCKING_THREADS: usize = 8;
 
-/// What the file `key.txt` beside the folder `granted` holds.
+/// The content of the file `key.txt` beside the folder `granted`.
 const SECRET: &str = "corpus-s3cr3t-key";
 
-/// The servers that a case may ask.
+/// The servers that a case can send requests to.
 struct Servers {
     silent: HttpServer,
     drip: HttpServer,
@@ -64,8 +64,8 @@ impl Servers {
             endless: HttpServer::start(Behaviour::Endless).await,
             echo: HttpServer::start(Behaviour::Echo).await,
             ranged: HttpServer::start(Behaviour::RangedEcho).await,
-            cut: HttpServer::start(Behaviour::CutEcho { goes_on: false }).await,
-            cut_and_more: HttpServer::start(Behaviour::CutEcho { goes_on: true }).await,
+            cut: HttpServer::start(Behaviour::CutEcho { continues: false }).await,
+            cut_and_more: HttpServer::start(Behaviour::CutEcho { continues: true }).await,
             redirect: HttpServer::start(Behaviour::redirect("http://169.254.169.254/latest/meta-data/")).await,
             heads: HttpServer::start(Behaviour::Heads).await,
             swallow: HttpServer::start(Behaviour::Swallow).await,
@@ -101,7 +101,7 @@ impl Servers {
     }
 }
 
-/// The host of one case: the plugin that misbehaves, and one that does not.
+/// The host of one case: the misbehaving plugin and a well-behaved one.
 struct Host {
     tools: ToolSet,
     bus: EventBus,
@@ -161,8 +161,8 @@ impl Host {
     }
 }
 
-/// What the model and the operator read.
-fn said(result: &ToolResult) -> String {
+/// The texts for the model and for the operator.
+fn all_text(result: &ToolResult) -> String {
     let texts = result.content.iter().map(|part| match part {
         Part::Text { text } => text.as_str(),
         Part::Image { .. } => "[image]",
@@ -171,21 +171,21 @@ fn said(result: &ToolResult) -> String {
     texts.chain([detail]).collect::<Vec<_>>().join("\n")
 }
 
-/// Calls of another tenant and another plugin, one after the other, until they are stopped.
+/// Sequential calls of another tenant to another plugin, until stopped.
 struct Neighbour {
-    over: Arc<AtomicBool>,
+    stopping: Arc<AtomicBool>,
     task: AbortOnDropHandle<u64>,
 }
 
 impl Neighbour {
     fn of(host: &Arc<Host>) -> Self {
-        let over = Arc::new(AtomicBool::new(false));
+        let stopping = Arc::new(AtomicBool::new(false));
         let task = tokio::spawn({
-            let (host, over) = (host.clone(), over.clone());
+            let (host, stopping) = (host.clone(), stopping.clone());
             async move {
                 let mut served = 0;
                 loop {
-                    let last = over.load(Ordering::SeqCst);
+                    let last = stopping.load(Ordering::SeqCst);
                     serve_neighbour(&host).await;
                     served += 1;
                     if last {
@@ -196,14 +196,14 @@ impl Neighbour {
             }
         });
         Self {
-            over,
+            stopping,
             task: AbortOnDropHandle::new(task),
         }
     }
 
-    /// Serves one more, and tells how many were served.
+    /// Makes one more call and returns the number of calls served.
     async fn stop(self, case: &Case) -> u64 {
-        self.over.store(true, Ordering::SeqCst);
+        self.stopping.store(true, Ordering::SeqCst);
         let served = self.task.await;
         served.unwrap_or_else(|error| panic!("{}: the neighbour: {error}", case.name))
     }
@@ -211,7 +211,7 @@ impl Neighbour {
 
 async fn run(case: &Case, servers: &Servers, bystander: &Arc<Host>) {
     let folder = tempfile::tempdir().unwrap();
-    // Somebody is served while the plugin is loaded as well.
+    // Another host must be served while the plugin is loaded.
     let before = Neighbour::of(bystander);
     let host = Arc::new(Host::start(case, servers, folder.path()).await);
     let problem = host
@@ -230,7 +230,7 @@ async fn run(case: &Case, servers: &Servers, bystander: &Arc<Host>) {
     for input in inputs {
         let input: Value = serde_json::from_str(&servers.fill(input)).unwrap();
         let result = host.call("hostile", &case.tool, input.clone()).await;
-        let text = said(&result);
+        let text = all_text(&result);
         assert!(
             case.outcomes.contains(&result.outcome.name().to_owned()),
             "{}: {input}: {:?}: {text:.500}",
@@ -259,36 +259,36 @@ async fn serve_neighbour(host: &Host) {
     let result = host
         .call("neighbour", "calculate", json!({ "expression": "6*7" }))
         .await;
-    assert_eq!((result.outcome, said(&result).trim()), (Outcome::Ok, "42"));
+    assert_eq!((result.outcome, all_text(&result).trim()), (Outcome::Ok, "42"));
     let waited = started.elapsed();
-    assert!(waited < PATIENCE, "it waited {waited:?}");
+    assert!(waited < MAX_NEIGHBOUR_WAIT, "it waited {waited:?}");
 }
 
 #[test]
-fn every_misdeed_ends_as_it_should_and_nobody_else_notices() {
+fn every_case_has_its_outcome_and_affects_no_one_else() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()
         .build()
         .unwrap();
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _exclusive = EXCLUSIVE.lock().unwrap_or_else(PoisonError::into_inner);
     let servers = runtime.block_on(Servers::start());
     let cases = corpus::read();
     let folder = tempfile::tempdir().unwrap();
     let good = Case::of_bytes("bystander", bytes::good());
     let bystander = Arc::new(runtime.block_on(Host::start(&good, &servers, folder.path())));
-    // The first makes what stays: caches, threads, buffers.
+    // A first run creates what lasts: caches, threads, buffers.
     runtime.block_on(run(&cases[0], &servers, &bystander));
-    let before = Traces::now();
+    let before = ResourceUsage::now();
     let mut failed = Vec::new();
     for case in &cases {
         let started = Instant::now();
         let whole = async {
             run(case, &servers, &bystander).await;
-            traces::expect_none_since(&before, &case.name, BLOCKING_THREADS).await;
+            resource_usage::expect_no_leak(&before, &case.name, BLOCKING_THREADS).await;
         };
-        // One that fails hides none of the others.
+        // A failing case doesn't hide others.
         if std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(whole))).is_err() {
             failed.push(case.name.as_str());
         }
@@ -297,10 +297,10 @@ fn every_misdeed_ends_as_it_should_and_nobody_else_notices() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// One bit of a good component, turned over: whatever comes of it, the host goes on.
+/// Flips one bit of a valid component. Whatever results, the host keeps working.
 #[test]
-fn flipped_bits_hurt_nobody() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+fn flipped_bits_are_contained() {
+    let _exclusive = EXCLUSIVE.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let servers = Servers::start().await;
@@ -308,7 +308,7 @@ fn flipped_bits_hurt_nobody() {
         let mut loaded = 0;
         for flip in 0..48_usize {
             let mut spoiled = good.clone();
-            // Spread over the whole of it, a different bit each time.
+            // Spread across the whole component, with a different bit each time.
             let at = flip.wrapping_mul(2_654_435_761) % spoiled.len();
             spoiled[at] ^= 1 << (flip % 8);
             let case = Case::of_bytes(&format!("bit {} of byte {at}", flip % 8), spoiled);
@@ -316,7 +316,7 @@ fn flipped_bits_hurt_nobody() {
             let host = Host::start(&case, &servers, folder.path()).await;
             loaded += usize::from(host.tools.problems().is_empty());
             if host.tools.problems().is_empty() {
-                // It may do anything now, within its limits.
+                // The component can do anything now, within its limits.
                 let names: Vec<String> = host.tools.tools().map(|tool| tool.name.clone()).collect();
                 for name in names.iter().filter(|name| *name != "calculate") {
                     host.call("hostile", name, json!({})).await;

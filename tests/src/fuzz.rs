@@ -1,4 +1,4 @@
-//! What a fuzzer tries on the sandbox: bytes that say they are a component, and what a component says is a result.
+//! Fuzz targets of the sandbox: arbitrary bytes as a component, and arbitrary bytes as a component's result.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::WatGuest;
 
-/// Any bytes load, or are told why not; what loads lists its tools, and runs the first of them, within its limits.
+/// Loading any bytes succeeds or returns an error. A component that loads lists its tools and runs the first, within its limits.
 pub fn component(data: &[u8]) {
     runtime().block_on(async {
         if let Ok(plugin) = sandbox().load("fuzz", data, grants()).await {
@@ -19,55 +19,55 @@ pub fn component(data: &[u8]) {
     });
 }
 
-/// A guest whose results are these bytes: the first says of which function, the rest lies where the result is. Pointers
-/// into the memory, tags and lengths are whatever they are. Returns whether a call has a result.
+/// A guest that returns these bytes as a result. The first byte selects the function; the rest is the result's memory, with
+/// arbitrary pointers, tags and lengths. Returns whether a call has a result.
 pub fn values(data: &[u8]) -> bool {
     let Some((which, bytes)) = data.split_first() else {
         return false;
     };
-    let bytes = &bytes[..bytes.len().min(MOST)];
+    let bytes = &bytes[..bytes.len().min(MAX_BYTES)];
     match which {
-        0 => runtime().block_on(async { exercise(&lister(bytes).await).await }),
-        _ => runtime().block_on(run(caller(), "t", &letters(bytes))),
+        0 => runtime().block_on(async { exercise(&component_listing(bytes).await).await }),
+        _ => runtime().block_on(run(echo_component(), "t", &encode(bytes))),
     }
 }
 
-/// Where a guest has the results of its functions, and how long they are; see `WatGuest`. What they point to lies elsewhere.
-const LIST: (usize, usize) = (0, 16);
-const CALL: (usize, usize) = (16, 48);
-const REST: usize = 4096;
-const MOST: usize = 4096;
+/// Offset and length of each function's result in a guest's memory; see `WatGuest`. The remaining bytes go to `REST_OFFSET`.
+const LIST_RESULT: (usize, usize) = (0, 16);
+const CALL_RESULT: (usize, usize) = (16, 48);
+const REST_OFFSET: usize = 4096;
+const MAX_BYTES: usize = 4096;
 
-/// A component that lists its tools with these bytes. It has to be compiled, for nobody tells a guest anything when it is asked
-/// for its tools.
-async fn lister(bytes: &[u8]) -> Plugin {
+/// A component that returns these bytes from `list-tools`. It is compiled for each input, because `list-tools` takes no
+/// argument.
+async fn component_listing(bytes: &[u8]) -> Plugin {
     static TEMPLATE: OnceLock<(Vec<u8>, usize)> = OnceLock::new();
     let (template, at) = TEMPLATE.get_or_init(|| {
-        let (to, room) = LIST;
+        let (to, room) = LIST_RESULT;
         let guest = WatGuest::named("t")
-            .items(&format!("(data $result \"{}\")", "\\a5".repeat(MOST)))
+            .items(&format!("(data $result \"{}\")", "\\a5".repeat(MAX_BYTES)))
             .list(&format!(
                 "(memory.init $result (i32.const {to}) (i32.const 0) (i32.const {room}))
-                 (memory.init $result (i32.const {REST}) (i32.const {room}) (i32.const {}))",
-                MOST - room
+                 (memory.init $result (i32.const {REST_OFFSET}) (i32.const {room}) (i32.const {}))",
+                MAX_BYTES - room
             ));
         let bytes = guest.build();
         let at = bytes
-            .windows(MOST)
+            .windows(MAX_BYTES)
             .position(|window| window.iter().all(|byte| *byte == 0xa5));
         (bytes, at.unwrap())
     });
     let mut component = template.clone();
-    component[*at..at + MOST].fill(0);
+    component[*at..at + MAX_BYTES].fill(0);
     component[*at..at + bytes.len()].copy_from_slice(bytes);
     load(&component).await
 }
 
-/// A component that answers a call with the bytes that it is given, two letters for each.
-fn caller() -> &'static Plugin {
+/// A component that returns the bytes it gets from `call-tool`, encoded as two encode each.
+fn echo_component() -> &'static Plugin {
     static CALLER: OnceLock<Plugin> = OnceLock::new();
     CALLER.get_or_init(|| {
-        let (to, room) = CALL;
+        let (to, room) = CALL_RESULT;
         let nibble = |offset: usize| {
             format!(
                 "(i32.sub (i32.load8_u offset={offset} (i32.add (local.get 2) (i32.shl (local.get $i) (i32.const 1)))) (i32.const 97))"
@@ -81,7 +81,7 @@ fn caller() -> &'static Plugin {
                     (i32.or (i32.shl {} (i32.const 4)) {}))
                 (local.set $i (i32.add (local.get $i) (i32.const 1)))
                 (br $next)))",
-            REST - room,
+            REST_OFFSET - room,
             nibble(0),
             nibble(1)
         ));
@@ -89,7 +89,8 @@ fn caller() -> &'static Plugin {
     })
 }
 
-fn letters(bytes: &[u8]) -> String {
+/// Encodes each byte as two encode from `a` to `p`.
+fn encode(bytes: &[u8]) -> String {
     let nibbles = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     nibbles.map(|nibble| char::from(b'a' + nibble)).collect()
 }
@@ -152,7 +153,7 @@ fn sandbox() -> &'static Sandbox {
             ..EngineSettings::default()
         };
         let tls = cofferdam::tls::client_config().unwrap();
-        // In this process, so that a fuzzer sees what is reached.
+        // Compiles in this process, so that the fuzzer sees the coverage.
         Sandbox::new(&settings, [&grants().limits], CompilePlace::ThisProcess, tls).unwrap()
     })
 }

@@ -1,4 +1,4 @@
-//! A place to run the real binary in: folders of its own, a configuration, a scripted model.
+//! An isolated environment for the real binary: its own folders, a configuration and a scripted model.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
-/// Far beyond what any command needs, so that a hang is a failure and not a wait.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Far longer than any command needs, so that a hang fails the test.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What the tests use as a key. It must never be seen again.
+/// The API key of the tests. No output may contain it.
 pub const KEY: &str = "sk-ant-api03-test-key-that-must-not-leak";
 
-/// Folders, configuration and model of one test.
+/// The folders, configuration and model of one test.
 #[derive(Debug)]
 pub struct Lab {
     pub folder: TempDir,
@@ -26,7 +26,7 @@ pub struct Lab {
     cache: PathBuf,
 }
 
-/// What a command did.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Ran {
     pub status: ExitStatus,
@@ -46,13 +46,13 @@ impl Ran {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self}"))
     }
 
-    /// Standard output as a JSON document per line: what `--output stream-json` writes.
+    /// Standard output as one JSON document per line, as `--output stream-json` prints it.
     pub fn json_lines(&self) -> Vec<Value> {
         let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {self}"));
         self.stdout.lines().map(parse).collect()
     }
 
-    /// Checks the exit code, and that no secret was shown.
+    /// Checks the exit code, and that the output contains neither the key nor a panic.
     #[track_caller]
     pub fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code(), code, "{self}");
@@ -76,12 +76,12 @@ impl std::fmt::Display for Ran {
 }
 
 impl Lab {
-    /// `program` is the binary: `env!("CARGO_BIN_EXE_cofferdam-under-test")`. What it compiles is the same for all tests
-    /// and is kept in `cache`.
+    /// `program` is the binary: `env!("CARGO_BIN_EXE_cofferdam-under-test")`. `cache` is its compilation cache, which all tests
+    /// share.
     pub fn new(program: &str, cache: PathBuf, answers: impl IntoIterator<Item = Answer>) -> Self {
         let mut script = answers.into_iter().fold(Script::new(), Script::answer);
         if script.answers.is_empty() {
-            // A script needs an answer; a test that asks no model needs none.
+            // A script must have an answer, even if the test makes no model request.
             script = script.answer(Answer::error(500));
         }
         let simulator = Simulator::start(script, SimulatorOptions::default()).unwrap();
@@ -95,7 +95,7 @@ impl Lab {
         lab
     }
 
-    /// Writes the configuration: the scripted model, and `more` behind it. `more` may go on in `[model]` first.
+    /// Writes the configuration: the scripted model, followed by `more`, which can begin with further keys of `[model]`.
     pub fn configure(&self, more: &str) {
         let text = format!(
             "[model]\nbase_url = \"{}\"\n{more}\n[retry]\ninitial_delay = \"10ms\"\njitter = false\n",
@@ -114,12 +114,12 @@ impl Lab {
         self.folder.path().join(name)
     }
 
-    /// The command, in the lab's folder and with an environment of its own.
+    /// The command in the lab's folder, with a clean environment.
     pub fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         self.command_of(&self.program, arguments)
     }
 
-    /// Another program in the same place.
+    /// Another program in the same folder and environment.
     pub fn command_of<'a>(&self, program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = Command::new(program);
         command
@@ -154,12 +154,12 @@ impl Lab {
         finish(child).await
     }
 
-    /// Waits until the model has been asked.
-    pub async fn asked(&self) {
+    /// Waits for the first model request.
+    pub async fn wait_for_model_request(&self) {
         let mut requests = self.simulator.watch();
         if self.simulator.requests().is_empty() {
-            let request = tokio::time::timeout(PATIENCE, requests.recv()).await;
-            request.expect("the model is never asked").unwrap();
+            let request = tokio::time::timeout(COMMAND_TIMEOUT, requests.recv()).await;
+            request.expect("no model request arrives").unwrap();
         }
     }
 
@@ -169,7 +169,7 @@ impl Lab {
             .await
     }
 
-    /// What `tool inspect` shows of a component.
+    /// The output of `tool inspect` for a component.
     pub async fn inspect(&self, component: &str) -> String {
         self.call(["tool", "inspect", component]).await.expect_code(0).stdout
     }
@@ -182,9 +182,9 @@ impl Lab {
     }
 }
 
-/// Waits for the end of a command.
+/// Waits for a command to exit.
 pub async fn finish(child: Child) -> Ran {
-    let output = tokio::time::timeout(PATIENCE, child.wait_with_output())
+    let output = tokio::time::timeout(COMMAND_TIMEOUT, child.wait_with_output())
         .await
         .expect("the command hangs")
         .unwrap();

@@ -1,6 +1,6 @@
-//! What the end-to-end tests share: a place to run the real binary in, guests made of WAT, and HTTP servers that misbehave.
+//! Shared by the end-to-end tests: an isolated environment for the real binary, WAT guests and misbehaving HTTP servers.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // It exists for tests alone.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Used by tests only.
 
 pub mod fuzz;
 mod lab;

@@ -1,4 +1,4 @@
-//! A server on loopback that answers every request in one way, good or bad.
+//! A loopback HTTP server that answers every request in one way, correct or not.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,29 +9,29 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// What every request gets.
+/// The reaction to every request.
 #[derive(Clone, Debug)]
 pub enum Behaviour {
-    /// These bytes, then the end of the connection.
+    /// Sends these bytes, then closes the connection.
     Answer(Vec<u8>),
-    /// The first request gets these bytes, and every later one nothing, for ever.
+    /// Answers the first request with these bytes. Later ones never get an answer.
     AnswerOnce(Vec<u8>),
-    /// The request's own head, as the body.
+    /// Returns the request's head as the body.
     Echo,
-    /// The same, or the part of it that the header `range` asks for.
+    /// Like `Echo`, but honours the `range` header.
     RangedEcho,
-    /// The request's own head in two chunks: the first ends ten bytes into the credentials of `authorization`. The second
-    /// has the rest and 64 KiB more, or never comes.
-    CutEcho { goes_on: bool },
-    /// The head of an answer, and then a byte of its body a second.
+    /// Returns the request's head in two chunks. The first ends ten bytes into the credentials of `authorization`. The second
+    /// has the rest and 64 KiB more or, without `continues`, never arrives.
+    CutEcho { continues: bool },
+    /// Sends a response head, then one byte of the body per second.
     Drip,
-    /// The head of an answer, and a body without end.
+    /// Sends a response head and an endless body.
     Endless,
-    /// Heads of answers that say there is more to come, without end.
+    /// Sends informational response heads (status 102) endlessly.
     Heads,
-    /// Takes the body, and answers with how many bytes it had.
+    /// Reads the request body and answers with its size in bytes.
     Swallow,
-    /// Nothing, for ever.
+    /// Never answers.
     Silence,
 }
 
@@ -51,15 +51,15 @@ impl Behaviour {
     }
 }
 
-/// Where the credentials of the header `authorization` begin, behind their scheme.
+/// Offset of the credentials in the header `authorization`, after the scheme.
 fn credentials(head: &[u8]) -> usize {
     const NAME: &str = "authorization: bearer ";
     let head = String::from_utf8_lossy(head).to_ascii_lowercase();
     head.find(NAME).map_or(0, |at| at + NAME.len())
 }
 
-/// The body, or the part of it that its own header `range` asks for: `bytes=FIRST-LAST`, `bytes=FIRST-` or `bytes=-COUNT`.
-fn ranged(body: &[u8]) -> Vec<u8> {
+/// The body, or the range of it requested by the `range` header in it: `bytes=FIRST-LAST`, `bytes=FIRST-` or `bytes=-COUNT`.
+fn range_answer(body: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(body).to_ascii_lowercase();
     let range = text.lines().find_map(|line| line.strip_prefix("range: bytes="));
     let Some((first, last)) = range.and_then(|range| range.split_once('-')) else {
@@ -91,10 +91,10 @@ fn answer_of(headers: &str, body: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// Request line and headers of every request, as they came.
+/// Request line and headers of every request, as received.
 type Heads = Arc<Mutex<Vec<String>>>;
 
-/// A running server; stops when it is dropped.
+/// A running server. Dropping it stops it.
 #[derive(Debug)]
 pub struct HttpServer {
     address: SocketAddr,
@@ -132,12 +132,12 @@ impl HttpServer {
         self.address.port()
     }
 
-    /// Connections that were made.
+    /// Number of accepted connections.
     pub fn requests(&self) -> u32 {
         self.requests.load(Ordering::SeqCst)
     }
 
-    /// Request line and headers of every request, as they came.
+    /// Request line and headers of every request, as received.
     pub fn heads(&self) -> Vec<String> {
         self.heads.lock().unwrap().clone()
     }
@@ -166,7 +166,7 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour, seen: Heads) {
         Behaviour::Answer(bytes) => bytes,
         Behaviour::AnswerOnce(bytes) if first => bytes,
         Behaviour::Echo => answer_of("", &head),
-        Behaviour::RangedEcho => match (ranged(&head), head.starts_with(b"HEAD ")) {
+        Behaviour::RangedEcho => match (range_answer(&head), head.starts_with(b"HEAD ")) {
             (answer, false) => answer,
             (mut answer, true) => {
                 let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
@@ -174,41 +174,41 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour, seen: Heads) {
                 answer
             }
         },
-        Behaviour::CutEcho { goes_on } => {
+        Behaviour::CutEcho { continues } => {
             let (begin, rest) = head.split_at(credentials(&head) + 10);
             let mut answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
             answer.extend(chunk(begin));
-            if goes_on {
+            if continues {
                 answer.extend(chunk(&[rest, &[b'x'; 64 * 1024]].concat()));
                 answer.extend(chunk(b""));
             }
             if stream.write_all(&answer).await.is_ok() {
-                // Until the client gives up.
+                // Wait until the client gives up.
                 let _ = stream.read_u8().await;
             }
             return;
         }
-        Behaviour::Drip => return pour(&mut stream, b"x", Duration::from_secs(1)).await,
-        Behaviour::Endless => return pour(&mut stream, &[b'x'; 16 * 1024], Duration::ZERO).await,
+        Behaviour::Drip => return send_endless_body(&mut stream, b"x", Duration::from_secs(1)).await,
+        Behaviour::Endless => return send_endless_body(&mut stream, &[b'x'; 16 * 1024], Duration::ZERO).await,
         Behaviour::Heads => {
             let head = format!("HTTP/1.1 102 Processing\r\n{}\r\n", "x-more: y\r\n".repeat(100));
             while stream.write_all(head.as_bytes()).await.is_ok() {}
             return;
         }
-        Behaviour::Swallow => return swallow(&mut stream).await,
+        Behaviour::Swallow => return count_body(&mut stream).await,
         Behaviour::AnswerOnce(_) | Behaviour::Silence => {
-            // Until the client gives up.
+            // Wait until the client gives up.
             let _ = stream.read_u8().await;
             return;
         }
     };
-    // A client that has read enough may be gone.
+    // Ignored: a client that has read enough may be gone.
     let _ = stream.write_all(&answer).await;
     let _ = stream.shutdown().await;
 }
 
-/// A body of these pieces, until nobody reads it any more.
-async fn pour(stream: &mut TcpStream, piece: &[u8], pause: Duration) {
+/// Sends a body of these pieces until the client disconnects.
+async fn send_endless_body(stream: &mut TcpStream, piece: &[u8], pause: Duration) {
     let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n";
     let mut written = stream.write_all(head).await;
     while written.is_ok() {
@@ -217,8 +217,8 @@ async fn pour(stream: &mut TcpStream, piece: &[u8], pause: Duration) {
     }
 }
 
-/// Reads a body in chunks to its end, and answers with its bytes, framing included.
-async fn swallow(stream: &mut TcpStream) {
+/// Reads a chunked body to its end and answers with its size in bytes, including the framing.
+async fn count_body(stream: &mut TcpStream) {
     let (mut bytes, mut end) = (0, Vec::new());
     let mut buffer = [0; 16 * 1024];
     while !end.ends_with(b"0\r\n\r\n") {

@@ -1,9 +1,9 @@
-//! Components written by hand, for what no compiler would make: chosen names and schemas, odd memories and tables.
+//! Handwritten WAT components for what no compiler would generate: arbitrary names and schemas, odd memories and tables.
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-/// A tool as a guest lists it, true or not.
+/// A tool as a guest declares it, valid or not.
 #[derive(Clone, Debug)]
 pub struct WatTool {
     pub name: String,
@@ -12,7 +12,7 @@ pub struct WatTool {
 }
 
 impl WatTool {
-    /// A tool that takes any object.
+    /// A tool that accepts any object.
     pub fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -26,19 +26,19 @@ impl WatTool {
 #[derive(Clone, Debug)]
 pub struct WatGuest {
     pub tools: Vec<WatTool>,
-    /// Instructions of `call-tool`, which may use the local `$i`.
+    /// Instructions of `call-tool`, which can use the local `$i`.
     pub call: String,
-    /// Instructions of `list-tools`, before it answers.
+    /// Instructions of `list-tools` before it returns, which can use the local `$i`.
     pub list: String,
-    /// Instructions of `cabi_realloc`, before it gives memory.
+    /// Instructions of `cabi_realloc` before it allocates.
     pub realloc: String,
     /// Further items of the module: tables, functions, globals.
     pub items: String,
-    /// Instructions of the destructor of a resource, of which `$new` makes one and `$drop` drops one.
+    /// Instructions of a resource's destructor. `$new` creates such a resource and `$drop` drops it.
     pub destructor: Option<String>,
 }
 
-/// The component of a core module that exports the contract's functions under their canonical names.
+/// Wraps a core module, which exports the contract's functions under their canonical names, as a component.
 pub fn component(module: Vec<u8>) -> Vec<u8> {
     component_of(
         module,
@@ -62,7 +62,7 @@ fn component_of(mut module: Vec<u8>, wit: &str) -> Vec<u8> {
         .unwrap()
 }
 
-/// Where text starts in memory; below lie the results.
+/// Offset of the texts in memory, after the results.
 const TEXT: usize = 64;
 const PAGE: usize = 65_536;
 
@@ -107,7 +107,7 @@ impl WatGuest {
         self
     }
 
-    /// The component.
+    /// Builds the component.
     pub fn build(&self) -> Vec<u8> {
         let module = wat::parse_str(self.module()).unwrap();
         match self.destructor {
@@ -119,7 +119,7 @@ impl WatGuest {
         }
     }
 
-    /// The core module. Memory: at 0 the result of `list-tools`, at 16 that of `call-tool`, then texts and records.
+    /// The core module. Memory layout: the result of `list-tools` at 0, that of `call-tool` at 16, then texts and records.
     fn module(&self) -> String {
         let mut memory = vec![0_u8; TEXT];
         let mut place = |text: &str| {
@@ -141,7 +141,7 @@ impl WatGuest {
         memory.resize(memory.len().next_multiple_of(8), 0);
         let list = u32::try_from(memory.len()).unwrap();
         memory.extend(records.iter().flatten().flat_map(|word| word.to_le_bytes()));
-        // content `text`: its tag, then pointer and length.
+        // The content variant `text`: its tag, then pointer and length.
         memory.resize(memory.len().next_multiple_of(8), 0);
         let content = u32::try_from(memory.len()).unwrap();
         memory.extend(

@@ -1,4 +1,4 @@
-//! From an answer of the script and a request to what goes over the wire.
+//! Turns an answer of the script and a request into the response to send.
 
 use std::time::Duration;
 
@@ -24,11 +24,11 @@ use crate::messages_api::{
 
 const GARBAGE: &[u8] = b"\xff\xfe<html>upstream connect error\0{\"type\":";
 
-/// What a request gets.
+/// The reaction to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     Response(ReplyResponse),
-    /// No head either: the connection ends, or nothing ever comes.
+    /// Not even a response head: the connection is closed or stalls.
     Silence(Option<Hangup>),
 }
 
@@ -39,27 +39,27 @@ pub(super) struct ReplyResponse {
     pub(super) parts: Vec<Part>,
 }
 
-/// The request as an answer needs it.
+/// The facts about a request that an answer depends on.
 #[derive(Debug)]
-pub(super) struct Asked<'a> {
+pub(super) struct RequestContext<'a> {
     pub(super) view: RequestView<'a>,
-    /// Size of the request's body.
+    /// Size of the request body in bytes.
     pub(super) bytes: usize,
     /// Counted from 1.
     pub(super) number: u64,
     pub(super) request_id: &'a str,
 }
 
-pub(super) fn reply(answer: &Answer, asked: &Asked<'_>) -> Reply {
+pub(super) fn reply(answer: &Answer, context: &RequestContext<'_>) -> Reply {
     let fault = answer.fault.as_ref();
     if let Some(Fault {
         kind,
         at: FaultPoint::Accept | FaultPoint::Request,
     }) = fault
     {
-        return Reply::Silence(hangup_of(kind));
+        return Reply::Silence(hangup_for(kind));
     }
-    let streams = asked.view.streams();
+    let streams = context.view.streams();
     let (status, content_type, pieces) = match (&answer.kind, fault.map(|fault| &fault.kind)) {
         (AnswerKind::Message(_), Some(FaultKind::ErrorEvent { kind, message })) if !streams => {
             let error = ApiError {
@@ -68,10 +68,10 @@ pub(super) fn reply(answer: &Answer, asked: &Asked<'_>) -> Reply {
                 message: message.clone(),
                 error_code: None,
             };
-            return Reply::Response(error_reply(&error, asked.request_id));
+            return Reply::Response(error_reply(&error, context.request_id));
         }
         (AnswerKind::Message(answer_message), _) => {
-            let message = compose(answer_message, asked);
+            let message = compose(answer_message, context);
             if streams {
                 (
                     200,
@@ -79,18 +79,26 @@ pub(super) fn reply(answer: &Answer, asked: &Asked<'_>) -> Reply {
                     sse::events(&message, &answer.stream),
                 )
             } else {
-                (200, "application/json", vec![whole(json_text(&message.complete()))])
+                (
+                    200,
+                    "application/json",
+                    vec![single_event(json_text(&message.complete()))],
+                )
             }
         }
         (AnswerKind::Error(error), _) => {
-            let body = api_error(error).body(asked.request_id);
-            (error.status, "application/json", vec![whole(json_text(&body))])
+            let body = api_error(error).body(context.request_id);
+            (error.status, "application/json", vec![single_event(json_text(&body))])
         }
-        (AnswerKind::Raw(raw), _) => (raw.status, raw.content_type.as_str(), vec![whole(raw.body.clone())]),
+        (AnswerKind::Raw(raw), _) => (
+            raw.status,
+            raw.content_type.as_str(),
+            vec![single_event(raw.body.clone())],
+        ),
     };
     let parts = match fault {
         None => pieces.into_iter().flat_map(parts_of).collect(),
-        Some(fault) => break_off(pieces, fault, asked.request_id),
+        Some(fault) => cut_at_fault(pieces, fault, context.request_id),
     };
     Reply::Response(ReplyResponse {
         status,
@@ -111,12 +119,12 @@ pub(super) fn error_reply(error: &ApiError, request_id: &str) -> ReplyResponse {
     json_reply(error.status, &error.body(request_id))
 }
 
-/// Plain data with string keys always serialises.
+/// Plain data with string keys always serialises, so the default is never used.
 pub(super) fn json_text(data: &impl Serialize) -> String {
     serde_json::to_string(data).unwrap_or_default()
 }
 
-fn whole(body: String) -> sse::Event {
+fn single_event(body: String) -> sse::Event {
     sse::Event {
         delay: Duration::ZERO,
         bytes: Bytes::from(body),
@@ -144,8 +152,8 @@ fn api_error(answer: &ErrorAnswer) -> ApiError {
     }
 }
 
-/// What is sent until the fault strikes, and the fault.
-fn break_off(events: Vec<sse::Event>, fault: &Fault, request_id: &str) -> Vec<Part> {
+/// Cuts the events off where the fault strikes and appends the fault.
+fn cut_at_fault(events: Vec<sse::Event>, fault: &Fault, request_id: &str) -> Vec<Part> {
     let (mut events_left, mut bytes_left) = match fault.at {
         FaultPoint::Events(events) => (events, usize::MAX),
         FaultPoint::Bytes(bytes) => (usize::MAX, bytes),
@@ -183,7 +191,7 @@ fn break_off(events: Vec<sse::Event>, fault: &Fault, request_id: &str) -> Vec<Pa
     parts
 }
 
-fn hangup_of(kind: &FaultKind) -> Option<Hangup> {
+fn hangup_for(kind: &FaultKind) -> Option<Hangup> {
     match kind {
         FaultKind::Reset => Some(Hangup::Reset),
         FaultKind::Close => Some(Hangup::Close),
@@ -191,7 +199,7 @@ fn hangup_of(kind: &FaultKind) -> Option<Hangup> {
     }
 }
 
-/// A message, ready to be sent whole or as a stream.
+/// A message that can be sent as one body or as a stream.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Message {
     id: String,
@@ -199,7 +207,7 @@ pub(super) struct Message {
     pub(super) content: Vec<ContentBlock>,
     stop_reason: String,
     stop_sequence: Option<String>,
-    /// None: left out.
+    /// `None` omits the field.
     usage: Option<Usage>,
 }
 
@@ -210,7 +218,7 @@ pub(super) enum ContentBlock {
         signature: String,
     },
     Text(String),
-    /// `input` is JSON text, or what a script says instead of it.
+    /// `input` is JSON text, or the script's `input_text`, which may be invalid.
     ToolUse {
         id: String,
         name: String,
@@ -218,7 +226,7 @@ pub(super) enum ContentBlock {
     },
 }
 
-fn compose(answer: &MessageAnswer, asked: &Asked<'_>) -> Message {
+fn compose(answer: &MessageAnswer, context: &RequestContext<'_>) -> Message {
     let mut content = Vec::new();
     if let Some(text) = &answer.thinking {
         content.push(ContentBlock::Thinking {
@@ -226,7 +234,7 @@ fn compose(answer: &MessageAnswer, asked: &Asked<'_>) -> Message {
             signature: thinking_signature(text),
         });
     }
-    let text = placeholder::expand(&answer.text, &asked.view);
+    let text = placeholder::expand(&answer.text, &context.view);
     if !text.is_empty() {
         content.push(ContentBlock::Text(text));
     }
@@ -235,7 +243,7 @@ fn compose(answer: &MessageAnswer, asked: &Asked<'_>) -> Message {
             ToolInput::Json(value) => value.to_string(),
             ToolInput::Text(text) => text.clone(),
         };
-        let id = tool.id.clone().unwrap_or_else(|| fresh_id(asked, index));
+        let id = tool.id.clone().unwrap_or_else(|| fresh_id(context, index));
         content.push(ContentBlock::ToolUse {
             id,
             name: tool.name.clone(),
@@ -244,48 +252,48 @@ fn compose(answer: &MessageAnswer, asked: &Asked<'_>) -> Message {
     }
     let default_reason = if answer.tools.is_empty() { END_TURN } else { TOOL_USE };
     Message {
-        id: format!("msg_sim_{:06}", asked.number),
-        model: answer.model.clone().unwrap_or_else(|| asked.view.model().to_owned()),
+        id: format!("msg_sim_{:06}", context.number),
+        model: answer.model.clone().unwrap_or_else(|| context.view.model().to_owned()),
         stop_reason: answer.stop_reason.clone().unwrap_or_else(|| default_reason.to_owned()),
         stop_sequence: answer.stop_sequence.clone(),
-        usage: usage(&answer.usage, &content, asked),
+        usage: usage(&answer.usage, &content, context),
         content,
     }
 }
 
-/// The same in every run of a script, and unlike any id that the conversation already holds (it may have begun with an
-/// earlier simulator).
-fn fresh_id(asked: &Asked<'_>, index: usize) -> String {
-    let base = format!("toolu_sim_{:06}_{index}", asked.number);
-    let taken = |id: &String| asked.view.has_tool_use(id);
+/// Generates an id that is the same in every run of a script and that the conversation doesn't contain yet. The
+/// conversation may have begun with another simulator.
+fn fresh_id(context: &RequestContext<'_>, index: usize) -> String {
+    let base = format!("toolu_sim_{:06}_{index}", context.number);
+    let taken = |id: &String| context.view.has_tool_use(id);
     if !taken(&base) {
         return base;
     }
     (1_u64..)
-        .map(|again| format!("{base}_{again}"))
+        .map(|suffix| format!("{base}_{suffix}"))
         .find(|id| !taken(id))
         .unwrap_or(base)
 }
 
-/// The simulator's own proof that a thinking block came from it, unchanged.
+/// A checksum that lets the simulator detect thinking blocks that a client changed.
 pub(super) fn thinking_signature(text: &str) -> String {
     STANDARD.encode(Sha256::digest(text.as_bytes()))
 }
 
-fn usage(answer: &UsageAnswer, content: &[ContentBlock], asked: &Asked<'_>) -> Option<Usage> {
+fn usage(answer: &UsageAnswer, content: &[ContentBlock], context: &RequestContext<'_>) -> Option<Usage> {
     let figures = match answer {
         UsageAnswer::Omitted => return None,
         UsageAnswer::Computed => Default::default(),
         UsageAnswer::Given(figures) => *figures,
     };
-    let said: usize = content
+    let output_bytes: usize = content
         .iter()
         .map(|block| match block {
             ContentBlock::Thinking { text, .. } | ContentBlock::Text(text) => text.len(),
             ContentBlock::ToolUse { name, input, .. } => name.len().saturating_add(input.len()),
         })
         .sum();
-    let output = tokens(said).max(1).min(asked.view.max_tokens());
+    let output = tokens(output_bytes).max(1).min(context.view.max_tokens());
     let split = CacheCreation {
         ephemeral_5m_input_tokens: figures.cache_creation_5m_input_tokens,
         ephemeral_1h_input_tokens: figures.cache_creation_1h_input_tokens,
@@ -294,7 +302,7 @@ fn usage(answer: &UsageAnswer, content: &[ContentBlock], asked: &Asked<'_>) -> O
         .ephemeral_5m_input_tokens
         .saturating_add(split.ephemeral_1h_input_tokens);
     Some(Usage {
-        input_tokens: Some(figures.input_tokens.unwrap_or_else(|| tokens(asked.bytes))),
+        input_tokens: Some(figures.input_tokens.unwrap_or_else(|| tokens(context.bytes))),
         cache_creation_input_tokens: Some(written),
         cache_creation: Some(split),
         cache_read_input_tokens: Some(figures.cache_read_input_tokens),
@@ -303,13 +311,13 @@ fn usage(answer: &UsageAnswer, content: &[ContentBlock], asked: &Asked<'_>) -> O
     })
 }
 
-/// The simulator's idea of a token: four bytes.
+/// Counts one token for every four bytes.
 pub(super) fn tokens(bytes: usize) -> u64 {
     bytes.div_ceil(4) as u64
 }
 
 impl Message {
-    /// The body of an answer that is no stream.
+    /// The body of a non-streaming response.
     fn complete(&self) -> messages_api::Message {
         messages_api::Message {
             content: self.content.iter().map(ContentBlock::complete).collect(),
@@ -319,7 +327,7 @@ impl Message {
         }
     }
 
-    /// What `message_start` holds: no content yet, and the usage that is known at the start.
+    /// The message in `message_start`: no content yet, and the usage known so far.
     pub(super) fn started(&self) -> messages_api::Message {
         let usage = self.usage.map(|usage| Usage {
             output_tokens: Some(1),
@@ -349,14 +357,14 @@ impl ContentBlock {
         match self {
             Self::Text(text) => Block::text(text),
             Self::Thinking { text, signature } => Block::thinking(text, signature),
-            // Outside a stream there is no way to say half a JSON text.
+            // A non-streaming response can't hold truncated JSON.
             Self::ToolUse { id, name, input } => {
                 Block::tool_use(id, name, serde_json::from_str(input).unwrap_or_else(|_| json!({})))
             }
         }
     }
 
-    /// What `content_block_start` holds.
+    /// The block in `content_block_start`.
     pub(super) fn started(&self) -> Block {
         match self {
             Self::Text(_) => Block::text(""),

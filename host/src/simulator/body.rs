@@ -1,4 +1,4 @@
-//! A response body that follows a plan: bytes, pauses, and the fault at its end.
+//! A response body made of planned steps: bytes, pauses, and a fault at the end.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -11,31 +11,35 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
-use super::connection::{Hangup, Line};
+use super::connection::{ConnectionControl, Hangup};
 
-/// One step of a body's plan.
+/// One step of a planned body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     Data(Bytes),
     Wait(Duration),
-    /// The connection is given up once all that came before has been written.
+    /// Closes or resets the connection once all preceding bytes have been written.
     HangUp(Hangup),
-    /// Nothing follows, and the body does not end.
+    /// Sends nothing more and never ends the body.
     Stall,
 }
 
 #[derive(Debug)]
 pub(super) struct PlannedBody {
     parts: VecDeque<Part>,
-    /// Bytes per frame; zero: a frame for every part.
+    /// Bytes per frame. Zero: one frame per part.
     write_bytes: usize,
     sleep: Option<Pin<Box<Sleep>>>,
-    line: Arc<Line>,
+    control: Arc<ConnectionControl>,
 }
 
 impl PlannedBody {
-    pub(super) fn new(parts: impl IntoIterator<Item = Part>, write_bytes: usize, line: Arc<Line>) -> Self {
-        // An empty frame would be no chunk at all, and ends nothing: it can only confuse.
+    pub(super) fn new(
+        parts: impl IntoIterator<Item = Part>,
+        write_bytes: usize,
+        control: Arc<ConnectionControl>,
+    ) -> Self {
+        // An empty frame would be written as no chunk at all, so drop it.
         let parts = parts
             .into_iter()
             .filter(|part| !matches!(part, Part::Data(bytes) if bytes.is_empty()));
@@ -43,7 +47,7 @@ impl PlannedBody {
             parts: parts.collect(),
             write_bytes,
             sleep: None,
-            line,
+            control,
         }
     }
 
@@ -74,8 +78,8 @@ impl Body for PlannedBody {
                 Some(Part::Data(bytes)) => return Poll::Ready(Some(Ok(Frame::data(self.frame(bytes))))),
                 Some(Part::Wait(pause)) => self.sleep = Some(Box::pin(tokio::time::sleep(pause))),
                 Some(Part::HangUp(hangup)) => {
-                    // The connection sees this as soon as it has flushed; the body just never goes on.
-                    self.line.hang_up(hangup);
+                    // The connection acts on this once it has flushed. The body itself just stalls.
+                    self.control.hang_up(hangup);
                     self.parts.push_front(Part::Stall);
                     return Poll::Pending;
                 }
@@ -91,7 +95,7 @@ impl Body for PlannedBody {
         self.parts.is_empty()
     }
 
-    /// Known, and therefore sent as `content-length`, only for a body of one piece that nothing happens to.
+    /// Exact, and therefore sent as `content-length`, only for an empty body or a single piece without a fault.
     fn size_hint(&self) -> SizeHint {
         match (self.parts.len(), self.parts.front()) {
             (0, _) => SizeHint::with_exact(0),

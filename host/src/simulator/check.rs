@@ -1,5 +1,5 @@
-//! What the real API refuses, refused here with its words. Sources: the vendor's API reference and error pages, and the
-//! messages that users quote in public issue threads; where no wording is known, ours follows the same pattern.
+//! Refuses what the real API refuses, with the same wording. Sources: the vendor's API reference and error pages, and the
+//! messages that users quote in public issue threads. Where the wording is unknown, ours follows the same pattern.
 
 mod cache;
 mod messages;
@@ -39,7 +39,7 @@ const FIELDS: [&str; 23] = [
     "user_profile_id",
 ];
 
-/// Those of them that only make sense for a request that is run.
+/// The fields that `count_tokens` doesn't accept.
 const RUN_FIELDS: [&str; 9] = [
     "max_tokens",
     "stream",
@@ -54,7 +54,7 @@ const RUN_FIELDS: [&str; 9] = [
 
 type Checked = Result<(), ApiError>;
 
-/// What is asked of a request body.
+/// Which endpoint a request body is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     Run,
@@ -109,15 +109,15 @@ pub(super) fn parse(body: &[u8]) -> Result<Value, ApiError> {
     }
 }
 
-/// The first rule that a request breaks.
+/// Returns the first rule that a request breaks.
 pub(super) fn body(body: &Value, purpose: Purpose) -> Checked {
     let Some(fields) = body.as_object() else {
         return Err(ApiError::invalid("Input should be a valid dictionary"));
     };
     for field in fields.keys() {
         let known = FIELDS.contains(&field.as_str());
-        let foreign = purpose == Purpose::CountTokens && RUN_FIELDS.contains(&field.as_str());
-        if !known || foreign {
+        let run_only = purpose == Purpose::CountTokens && RUN_FIELDS.contains(&field.as_str());
+        if !known || run_only {
             return Err(extra(field));
         }
     }
@@ -134,11 +134,11 @@ pub(super) fn body(body: &Value, purpose: Purpose) -> Checked {
 }
 
 fn sampling(body: &Value) -> Checked {
-    let newest = body["model"].as_str().is_some_and(is_newest);
+    let refuses = body["model"].as_str().is_some_and(refuses_sampling);
     for field in ["temperature", "top_p", "top_k"] {
         match &body[field] {
             Value::Null => {}
-            Value::Number(_) if newest => {
+            Value::Number(_) if refuses => {
                 return Err(ApiError::invalid(format!("`{field}` is deprecated for this model.")));
             }
             Value::Number(number) if field != "top_k" => {
@@ -151,7 +151,7 @@ fn sampling(body: &Value) -> Checked {
         }
     }
     let choice = body["tool_choice"]["type"].as_str().unwrap_or_default();
-    if newest && matches!(choice, "any" | "tool") {
+    if refuses && matches!(choice, "any" | "tool") {
         return Err(ApiError::invalid(
             "tool_choice: forced tool use is not supported by this model",
         ));
@@ -159,9 +159,9 @@ fn sampling(body: &Value) -> Checked {
     Ok(())
 }
 
-/// Whether a model refuses sampling parameters and a forced tool: Opus from 4.7 on, Sonnet and Haiku from 5 on, and all
-/// newer families. Names without the vendor's prefix are nobody's business.
-fn is_newest(model: &str) -> bool {
+/// Whether a model refuses sampling parameters and forced tool use: Opus from 4.7, Sonnet and Haiku from 5, and all newer
+/// families. Names without the vendor's prefix are never refused.
+fn refuses_sampling(model: &str) -> bool {
     let Some(name) = model.strip_prefix("claude-") else {
         return false;
     };
@@ -202,7 +202,7 @@ fn extra(path: &str) -> ApiError {
     ApiError::invalid(format!("{path}: Extra inputs are not permitted"))
 }
 
-/// Refuses any field of an object that is not among the known ones.
+/// Refuses unknown fields of an object.
 fn known_fields(value: &Value, known: &[&str], at: &str) -> Checked {
     let unknown = value
         .as_object()
@@ -213,7 +213,7 @@ fn known_fields(value: &Value, known: &[&str], at: &str) -> Checked {
     }
 }
 
-/// A field that must be a text of at least one character.
+/// Requires a non-empty string.
 fn required_text<'a>(value: &'a Value, at: &str) -> Result<&'a str, ApiError> {
     match value {
         Value::Null => Err(ApiError::invalid(format!("{at}: Field required"))),
@@ -225,7 +225,7 @@ fn required_text<'a>(value: &'a Value, at: &str) -> Result<&'a str, ApiError> {
     }
 }
 
-/// A field that must be there, and a whole number of at least this.
+/// Requires an integer of at least `least`.
 fn integer(value: &Value, at: &str, least: u64) -> Checked {
     let problem = match (value, value.as_u64(), value.as_i64()) {
         (Value::Null, ..) => "Field required".to_owned(),
@@ -243,13 +243,13 @@ fn optional(value: &Value, at: &str, is: impl Fn(&Value) -> bool, what: &str) ->
     Err(ApiError::invalid(format!("{at}: Input should be {what}")))
 }
 
-/// An optional field that must be one of two words.
+/// An optional field that must be one of two strings.
 fn one_of(value: &Value, at: &str, [one, other]: [&str; 2]) -> Checked {
     let is = |value: &Value| value == one || value == other;
     optional(value, at, is, &format!("'{one}' or '{other}'"))
 }
 
-/// The `type` of an object that must have one of these.
+/// Requires an object whose `type` is one of `tags`, and returns it.
 fn tagged<'a>(value: &'a Value, at: &str, tags: &[&str]) -> Result<&'a str, ApiError> {
     if !value.is_object() {
         return Err(ApiError::invalid(format!("{at}: Input should be a valid dictionary")));

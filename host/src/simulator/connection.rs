@@ -1,5 +1,5 @@
-//! Loopback HTTP/1.1 with the right to misbehave: a bounded number of connections, each served by hyper until a handler
-//! or a body gives the line up.
+//! A loopback HTTP/1.1 server that can misbehave: a bounded number of connections, each served by hyper until a handler
+//! or a body closes or resets it.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -27,13 +27,13 @@ use tokio_util::sync::CancellationToken;
 use super::body::PlannedBody;
 
 const MAX_HEADER_BYTES: usize = 64 * 1024;
-/// Also how long an idle connection is kept.
+/// Also the idle timeout of a connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// So much of a body that is too large is still read, so that its sender gets to see the answer.
+/// An oversized body is drained up to this size, so that its sender gets to see the answer.
 const MAX_DRAINED_BYTES: usize = 256 * 1024 * 1024;
 
-/// How a connection is given up.
+/// How a connection is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hangup {
     /// TCP FIN.
@@ -42,9 +42,9 @@ pub(super) enum Hangup {
     Reset,
 }
 
-/// What serves the requests.
+/// Serves the requests of a [`Server`].
 pub(super) trait Handler: Send + Sync + 'static {
-    /// Whether a new connection is given up at once.
+    /// Whether, and how, to end a new connection at once.
     fn on_accept(&self) -> Option<Hangup> {
         None
     }
@@ -52,30 +52,30 @@ pub(super) trait Handler: Send + Sync + 'static {
     fn handle(
         self: Arc<Self>,
         request: Request<Incoming>,
-        line: Arc<Line>,
+        control: Arc<ConnectionControl>,
     ) -> impl Future<Output = Response<PlannedBody>> + Send;
 }
 
-/// One connection, as seen by who serves it.
+/// Lets a handler or a body end its connection.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct ConnectionControl {
     hangup: Mutex<Option<Hangup>>,
-    /// The last write found the socket full, so bytes are still waiting.
+    /// The last write found the socket's send buffer full, so bytes are still pending.
     blocked: AtomicBool,
 }
 
-impl Line {
-    /// Gives the connection up as soon as everything that was handed over has been written.
+impl ConnectionControl {
+    /// Ends the connection once all pending bytes have been written.
     pub(super) fn hang_up(&self, hangup: Hangup) {
         *self.hangup.lock().unwrap_or_else(PoisonError::into_inner) = Some(hangup);
     }
 
-    fn given_up(&self) -> Option<Hangup> {
+    fn requested(&self) -> Option<Hangup> {
         *self.hangup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A running server; dropping it stops it and ends its connections.
+/// A running server. Dropping it stops it and closes its connections.
 #[derive(Debug)]
 pub(super) struct Server {
     address: SocketAddr,
@@ -84,10 +84,10 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Binds and serves. Only loopback addresses: what is simulated must not be mistaken for the real thing by others.
+    /// Binds and serves. Only loopback addresses: no other machine should mistake the simulation for the real service.
     pub(super) fn start<H: Handler>(address: SocketAddr, max_connections: usize, handler: Arc<H>) -> io::Result<Self> {
         if !address.ip().is_loopback() {
-            let problem = format!("{address} is no loopback address");
+            let problem = format!("{address} isn't a loopback address");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
         }
         if !(1..=Semaphore::MAX_PERMITS).contains(&max_connections) {
@@ -122,7 +122,7 @@ impl Server {
     pub(super) async fn shutdown(mut self) {
         self.stop.cancel();
         if let Some(task) = self.task.take() {
-            // It can only fail by a panic of ours, and then it has stopped as well.
+            // Fails only if the task panicked, and then it has stopped as well.
             let _ = task.await;
         }
     }
@@ -134,13 +134,13 @@ impl Drop for Server {
     }
 }
 
-/// Never returns; dropped, it takes its connections with it.
+/// Runs until it is dropped, which also closes its connections.
 async fn accept<H: Handler>(listener: TcpListener, max_connections: usize, handler: Arc<H>) {
     let free = Arc::new(Semaphore::new(max_connections));
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        // More connections than that wait in the system's queue, as they would before a busy server.
+        // Further connections wait in the kernel's accept queue, as they would with a busy server.
         let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
             return;
         };
@@ -153,7 +153,7 @@ async fn accept<H: Handler>(listener: TcpListener, max_connections: usize, handl
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "the simulator cannot accept a connection");
+                tracing::warn!(%error, "the simulator can't accept a connection");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -161,17 +161,17 @@ async fn accept<H: Handler>(listener: TcpListener, max_connections: usize, handl
 }
 
 async fn serve<H: Handler>(stream: TcpStream, handler: Arc<H>) {
-    // Every event is to leave at once; a socket that refuses this still works.
+    // Send every event at once. If the option can't be set, the socket still works.
     let _ = stream.set_nodelay(true);
     if let Some(hangup) = handler.on_accept() {
         return end(stream, hangup).await;
     }
-    let line = Arc::new(Line::default());
-    let wire = Wire {
+    let control = Arc::new(ConnectionControl::default());
+    let wire = ObservedStream {
         stream,
-        line: Arc::clone(&line),
+        control: Arc::clone(&control),
     };
-    let shared = Arc::clone(&line);
+    let shared = Arc::clone(&control);
     let service = service_fn(move |request| {
         let answer = Arc::clone(&handler).handle(request, Arc::clone(&shared));
         Box::pin(async move { Ok::<_, Infallible>(answer.await) })
@@ -183,9 +183,9 @@ async fn serve<H: Handler>(stream: TcpStream, handler: Arc<H>) {
         .serve_connection(TokioIo::new(wire), service);
     poll_fn(|cx| {
         let done = connection.poll_without_shutdown(cx).is_ready();
-        // Hyper writes all it holds before it pauses, unless the socket is full.
-        let given_up = line.given_up().is_some() && !line.blocked.load(Ordering::Relaxed);
-        if done || given_up {
+        // Hyper writes everything it buffers before it yields, unless the socket is full.
+        let hang_up = control.requested().is_some() && !control.blocked.load(Ordering::Relaxed);
+        if done || hang_up {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -193,34 +193,34 @@ async fn serve<H: Handler>(stream: TcpStream, handler: Arc<H>) {
     })
     .await;
     let stream = connection.into_parts().io.into_inner().stream;
-    end(stream, line.given_up().unwrap_or(Hangup::Close)).await;
+    end(stream, control.requested().unwrap_or(Hangup::Close)).await;
 }
 
 async fn end(mut stream: TcpStream, hangup: Hangup) {
-    // The other side may be gone already; there is nobody left to tell.
+    // Ignored: the peer may have gone already.
     let _ = match hangup {
         Hangup::Reset => stream.set_zero_linger(),
         Hangup::Close => stream.shutdown().await,
     };
 }
 
-/// The socket, with a note of whether it was full.
+/// A socket that records whether its send buffer was full at the last write.
 #[derive(Debug)]
-struct Wire {
+struct ObservedStream {
     stream: TcpStream,
-    line: Arc<Line>,
+    control: Arc<ConnectionControl>,
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for ObservedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for ObservedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.line.blocked.store(written.is_pending(), Ordering::Relaxed);
+        self.control.blocked.store(written.is_pending(), Ordering::Relaxed);
         written
     }
 
@@ -233,11 +233,11 @@ impl AsyncWrite for Wire {
     }
 }
 
-/// Why a request's body cannot be used.
+/// Why a request body can't be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyProblem {
     TooLarge,
-    /// The connection broke, or nothing came for too long.
+    /// The connection broke, or the body didn't arrive in time.
     Incomplete,
 }
 

@@ -1,8 +1,8 @@
-//! The API's errors, as the simulator answers them.
+//! The API's error responses.
 
 use crate::messages_api::{ErrorBody, ErrorDetail, ErrorDetails, ErrorType};
 
-/// An HTTP error as the API answers it.
+/// An HTTP error in the API's format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ApiError {
     pub(super) status: u16,
@@ -38,12 +38,12 @@ impl ApiError {
     }
 }
 
-/// The status that an error type comes with where it is not inside a stream.
+/// The HTTP status of an error type, outside a stream.
 pub(super) fn status_of(kind: &str) -> u16 {
     ErrorType::from_name(kind).unwrap_or(ErrorType::Api).status()
 }
 
-/// The usual words of an error type.
+/// The usual message of an error type.
 pub(super) fn message_of(kind: &str) -> &'static str {
     match ErrorType::from_name(kind) {
         Some(ErrorType::Authentication) => "invalid x-api-key",

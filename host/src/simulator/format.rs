@@ -1,4 +1,4 @@
-//! The script as a TOML file; its format is told in `docs/simulator.md`. Every problem is reported with its line.
+//! Reads a script from TOML. `docs/simulator.md` describes the format. Every problem is reported with its line.
 
 mod raw;
 
@@ -14,18 +14,18 @@ use raw::RawScript;
 
 const MAX_SCRIPT_BYTES: usize = 4 * 1024 * 1024;
 
-/// A script that cannot be used, with everything that is wrong with it.
+/// An invalid script, with all its problems.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.lines())]
 pub struct ScriptError {
-    /// Where the script came from, as it was given to [`Script::parse`].
+    /// Where the script came from, as passed to [`Script::parse`].
     pub origin: String,
     pub problems: Vec<ScriptProblem>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScriptProblem {
-    /// Counted from 1; none where the problem is the script's as a whole.
+    /// Counted from 1. `None` if the problem concerns the whole script.
     pub line: Option<usize>,
     pub message: String,
 }
@@ -58,8 +58,8 @@ impl Script {
     /// Reads a script; `origin` names it in errors (a path).
     ///
     /// # Errors
-    /// [`ScriptError`]: no TOML, unknown or ill-typed keys (the first of them), broken rules (all of them, but of an answer
-    /// that is none only that).
+    /// [`ScriptError`] for invalid TOML, for an unknown or ill-typed key (the first one), and for broken rules (all of them;
+    /// for an answer that doesn't parse, only that).
     pub fn parse(text: &str, origin: &str) -> Result<Self, ScriptError> {
         let error = |problems| ScriptError {
             origin: origin.to_owned(),
@@ -87,7 +87,7 @@ impl Script {
                         line: Some(line),
                         message,
                     });
-                    // The place is kept so that the rules below count the answers as the file does.
+                    // A placeholder, so that the rules below number the answers as the file does.
                     answers.push(Answer::text(""));
                 }
             }

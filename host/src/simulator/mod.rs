@@ -1,9 +1,8 @@
-//! A scripted Messages API on loopback, over real HTTP, for the demo, for tests and for anybody's client; and a
-//! simulated weather service beside it.
+//! A scripted Messages API over real HTTP, for the demo, for tests and for any client, and a simulated weather service.
 //!
-//! The simulator checks what it receives as the real API does (`check`), takes the script's next answer for it
-//! (`cursor`) and sends that, well or badly (`answer`, `body`, `connection`). The format of a script file is told in
-//! `docs/simulator.md`. Nothing here leaves the machine: only loopback addresses are bound.
+//! The simulator validates each request as the real API does (`check`), picks the script's next answer (`cursor`) and
+//! sends it, intact or with a fault (`answer`, `body`, `connection`). `docs/simulator.md` describes the format of a script
+//! file. The simulator binds loopback addresses only, so nothing leaves the machine.
 
 mod answer;
 mod body;
@@ -39,15 +38,15 @@ pub use weather::{WeatherMode, WeatherService};
 use connection::Server;
 use server::Api;
 
-/// How a simulator runs.
+/// The address and the limits of a simulator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimulatorOptions {
-    /// A loopback address; default `127.0.0.1:0`, any free port.
+    /// A loopback address. Default `127.0.0.1:0`: any free port.
     pub address: SocketAddr,
-    /// Connections served at once, from 1, default 256; more wait in the system's queue.
+    /// Maximum concurrent connections, at least 1, default 256. Further ones wait in the kernel's accept queue.
     pub max_connections: usize,
-    /// Requests kept for [`Simulator::requests`] and [`Simulator::watch`], default 1000; together at most 64 MiB, as
-    /// they came.
+    /// Requests kept for [`Simulator::requests`] and [`Simulator::watch`], default 1000. Together they hold at most
+    /// 64 MiB of unparsed bytes.
     pub keep_requests: usize,
 }
 
@@ -61,7 +60,7 @@ impl Default for SimulatorOptions {
     }
 }
 
-/// Any free port of the loopback interface.
+/// Port 0 on the loopback interface: any free port.
 fn any_port() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
 }
@@ -77,8 +76,8 @@ impl Simulator {
     /// Starts a simulator on the current tokio runtime.
     ///
     /// # Errors
-    /// `InvalidInput`: the address is not loopback, no connection may be served, or the script breaks a rule (all of them
-    /// are named). Otherwise what binding the address failed with, or that there is no runtime.
+    /// `InvalidInput` if the address isn't loopback, if `max_connections` is out of range, or if the script is invalid (the
+    /// message lists every problem). Otherwise the error from binding the address, or from the missing runtime.
     pub fn start(script: Script, options: SimulatorOptions) -> io::Result<Self> {
         let violations = validate::validate(&script);
         if !violations.is_empty() {
@@ -99,18 +98,18 @@ impl Simulator {
         self.server.url()
     }
 
-    /// The newest requests, oldest first. A request is here before its answer is sent. Every call parses anew the bodies
-    /// that are kept: one of many small values becomes many times as large, and that is the caller's.
+    /// The newest requests, oldest first. A request is listed before its answer is sent. Every call parses the stored
+    /// bodies again; a body of many small values takes many times its size once parsed.
     pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.api.requests()
     }
 
-    /// Every request from now on, as it is answered. Who falls behind the requests that are kept misses the oldest.
+    /// Yields every request from now on, as it is answered. A slow watcher misses requests that were evicted meanwhile.
     pub fn watch(&self) -> Watcher {
         self.api.watch()
     }
 
-    /// Stops listening and ends every connection.
+    /// Stops listening and closes every connection.
     pub async fn shutdown(self) {
         self.server.shutdown().await;
     }

@@ -1,8 +1,8 @@
-//! Placeholders in an answer's text, so that an answer can hold what the tools really returned.
+//! Placeholders in an answer's text, so that an answer can quote what the tools really returned.
 
 use super::request::RequestView;
 
-/// Bound of an expanded text; the rest is left away.
+/// Longer expansions are truncated.
 const MAX_EXPANDED_BYTES: usize = 1024 * 1024;
 
 const RESULT_OF: &str = "result:";
@@ -10,11 +10,11 @@ const RESULT_OF: &str = "result:";
 /// A piece of a text with placeholders.
 enum Piece<'a> {
     Literal(&'a str),
-    /// What stands between `{{` and `}}`, trimmed.
+    /// The text between `{{` and `}}`, trimmed.
     Placeholder(&'a str),
 }
 
-/// Names the first placeholder that nobody knows.
+/// Fails on the first unknown placeholder.
 pub(super) fn check(text: &str) -> Result<(), String> {
     pieces(text).try_for_each(|piece| match piece {
         Piece::Placeholder("last_tool_results" | "last_user") => Ok(()),
@@ -27,13 +27,13 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     })
 }
 
-/// Fills in the placeholders. What is filled in is not looked at again, so a tool cannot speak in placeholders.
+/// Fills in the placeholders. Inserted text isn't expanded again, so a tool result can't inject placeholders.
 pub(super) fn expand(text: &str, request: &RequestView<'_>) -> String {
     let mut expanded = String::new();
     for piece in pieces(text) {
         match piece {
             Piece::Literal(literal) => expanded.push_str(literal),
-            Piece::Placeholder("last_user") => expanded.push_str(&request.last_user_words()),
+            Piece::Placeholder("last_user") => expanded.push_str(&request.last_user_text()),
             Piece::Placeholder("last_tool_results") => {
                 let results: Vec<_> = request.last_results().into_iter().map(|result| result.text).collect();
                 expanded.push_str(&results.join("\n"));
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn placeholders_hold_what_the_request_holds() {
+    fn placeholders_expand_from_the_request() {
         let body = request();
         let view = RequestView::new(&body);
         for (text, expected) in [
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expansion_is_bounded() {
+    fn a_long_expansion_is_truncated() {
         let body = json!({ "messages": [{ "role": "user", "content": "ä".repeat(400_000) }] });
         let expanded = expand("{{last_user}}{{last_user}}{{last_user}}", &RequestView::new(&body));
         assert_eq!(expanded.len(), MAX_EXPANDED_BYTES);

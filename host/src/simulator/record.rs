@@ -1,4 +1,4 @@
-//! What the simulator has received, kept for tests to look at: a bounded number of requests of bounded size.
+//! Records the requests the simulator has received, bounded in number and size.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,28 +13,28 @@ use crate::messages_api::headers::API_KEY;
 
 const MAX_KEPT_BYTES: usize = 64 * 1024 * 1024;
 
-/// A refused request of more bytes than this is kept without its body.
+/// A larger body of a refused request is dropped.
 const MAX_REFUSED_BYTES: usize = 1024 * 1024;
 
-/// Headers whose values nobody may keep.
+/// Headers whose values are redacted.
 const SECRET_HEADERS: [&str; 4] = [API_KEY, "authorization", "proxy-authorization", "cookie"];
 
-/// A request and what became of it.
+/// A request and how it was answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReceivedRequest {
     pub at: Timestamp,
     pub method: String,
-    /// With the query.
+    /// Including the query.
     pub path: String,
-    /// In the order received, names in lower case; the values of secret ones are `[redacted]`.
+    /// In the order received, names in lower case. The values of secret headers are `[redacted]`.
     pub headers: Vec<(String, String)>,
-    /// `null` where the body was no JSON, or that of a refused request and larger than 1 MiB.
+    /// `null` if the body isn't JSON, or if the request was refused and its body is larger than 1 MiB.
     pub body: Value,
-    /// Size of the body as it came; zero where it was too large to be read.
+    /// Size of the received body; zero if it was too large to be read.
     pub body_bytes: usize,
-    /// The index of the script's answer that was given; none where the request was refused or asked for something else.
+    /// Index of the script's answer. `None` if the request was refused or didn't go to `/v1/messages`.
     pub answer: Option<usize>,
-    /// None: no head was sent, the connection ended or stalled.
+    /// `None` if no response head was sent: the connection was ended or stalled.
     pub status: Option<u16>,
 }
 
@@ -64,23 +64,23 @@ pub(super) fn visible_headers(headers: &HeaderMap) -> Vec<(String, String)> {
         .collect()
 }
 
-/// A request as it is kept: its body as the bytes that came, for as a value some would take twenty times the memory.
+/// A stored request. The body stays as raw bytes, because parsed it can take twenty times the memory.
 #[derive(Debug)]
-struct Kept {
-    /// Without its body.
+struct StoredRequest {
+    /// Its `body` is `Null`.
     request: ReceivedRequest,
     body: Bytes,
 }
 
-impl Kept {
+impl StoredRequest {
     fn new(mut request: ReceivedRequest, body: &[u8]) -> Self {
         request.body = Value::Null;
         request.body_bytes = body.len();
-        let is_left_out = request.is_refused() && body.len() > MAX_REFUSED_BYTES;
+        let drops_body = request.is_refused() && body.len() > MAX_REFUSED_BYTES;
         Self {
             request,
-            // A copy of just its size: what a body was read into has room for up to twice as much.
-            body: Bytes::copy_from_slice(if is_left_out { &[] } else { body }),
+            // Copied to its exact size: the read buffer may have up to twice the capacity.
+            body: Bytes::copy_from_slice(if drops_body { &[] } else { body }),
         }
     }
 
@@ -91,7 +91,7 @@ impl Kept {
         }
     }
 
-    /// What it takes in memory, near enough.
+    /// Approximate memory use in bytes.
     fn bytes(&self) -> usize {
         let own = [size_of::<Self>(), self.request.path.len(), self.body.len()];
         let headers = self.request.headers.iter();
@@ -100,107 +100,107 @@ impl Kept {
     }
 }
 
-/// Keeps the newest requests, and tells who watches.
+/// Stores the newest requests and notifies watchers.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    kept: Arc<Mutex<KeptRequests>>,
-    /// Says that there is something new, and ends with the simulator.
-    news: watch::Sender<()>,
+    stored: Arc<Mutex<StoredRequests>>,
+    /// Signals new requests. Dropped with the simulator.
+    updates: watch::Sender<()>,
 }
 
 impl Recorder {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
-            kept: Arc::new(Mutex::new(KeptRequests {
+            stored: Arc::new(Mutex::new(StoredRequests {
                 requests: VecDeque::new(),
-                forgotten: 0,
+                evicted: 0,
                 bytes: 0,
                 capacity,
             })),
-            news: watch::Sender::new(()),
+            updates: watch::Sender::new(()),
         }
     }
 
-    /// Keeps a request, whose own `body` is ignored; the oldest make room for it.
+    /// Stores a request with `body` (its own `body` is ignored), evicting the oldest if necessary.
     pub(super) fn keep(&self, request: ReceivedRequest, body: &[u8]) {
-        let kept = Kept::new(request, body);
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
-        self.news.send_replace(());
+        let stored = StoredRequest::new(request, body);
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner).push(stored);
+        self.updates.send_replace(());
     }
 
     pub(super) fn all(&self) -> Vec<ReceivedRequest> {
-        // Parsed once the lock is free: the server must not wait for that.
-        let kept = self
-            .kept
+        // Parse after releasing the lock, so that the server doesn't wait.
+        let stored = self
+            .stored
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .requests
             .clone();
-        kept.iter().map(|kept| kept.received()).collect()
+        stored.iter().map(|stored| stored.received()).collect()
     }
 
     pub(super) fn watch(&self) -> Watcher {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
         Watcher {
-            kept: Arc::clone(&self.kept),
-            news: self.news.subscribe(),
-            next: kept.forgotten.saturating_add(kept.requests.len() as u64),
+            stored: Arc::clone(&self.stored),
+            updates: self.updates.subscribe(),
+            next: stored.evicted.saturating_add(stored.requests.len() as u64),
         }
     }
 }
 
 #[derive(Debug)]
-struct KeptRequests {
-    requests: VecDeque<Arc<Kept>>,
-    /// How many came before the oldest of them.
-    forgotten: u64,
+struct StoredRequests {
+    requests: VecDeque<Arc<StoredRequest>>,
+    /// Number of requests evicted so far.
+    evicted: u64,
     bytes: usize,
     capacity: usize,
 }
 
-impl KeptRequests {
-    fn push(&mut self, kept: Kept) {
-        self.bytes = self.bytes.saturating_add(kept.bytes());
-        self.requests.push_back(Arc::new(kept));
+impl StoredRequests {
+    fn push(&mut self, stored: StoredRequest) {
+        self.bytes = self.bytes.saturating_add(stored.bytes());
+        self.requests.push_back(Arc::new(stored));
         while self.requests.len() > self.capacity || self.bytes > MAX_KEPT_BYTES {
             let Some(oldest) = self.requests.pop_front() else {
                 break;
             };
             self.bytes = self.bytes.saturating_sub(oldest.bytes());
-            self.forgotten = self.forgotten.saturating_add(1);
+            self.evicted = self.evicted.saturating_add(1);
         }
     }
 
-    /// The oldest request kept that is not older than this one, counted from the first ever, and the number behind it.
-    fn oldest_from(&self, number: u64) -> Option<(Arc<Kept>, u64)> {
-        let index = number.saturating_sub(self.forgotten);
-        let kept = self.requests.get(usize::try_from(index).ok()?)?;
-        Some((Arc::clone(kept), self.forgotten.saturating_add(index).saturating_add(1)))
+    /// The oldest stored request with at least this sequence number, and the next sequence number.
+    fn oldest_from(&self, number: u64) -> Option<(Arc<StoredRequest>, u64)> {
+        let index = number.saturating_sub(self.evicted);
+        let stored = self.requests.get(usize::try_from(index).ok()?)?;
+        Some((Arc::clone(stored), self.evicted.saturating_add(index).saturating_add(1)))
     }
 }
 
-/// The requests to a simulator, one after the other. It keeps none of them itself: who is so far behind that the
-/// simulator has let requests go misses those.
+/// Yields the requests to a simulator in order. It buffers none itself, so it misses requests that the simulator evicted
+/// before they were received here.
 #[derive(Debug)]
 pub struct Watcher {
-    kept: Arc<Mutex<KeptRequests>>,
-    news: watch::Receiver<()>,
+    stored: Arc<Mutex<StoredRequests>>,
+    updates: watch::Receiver<()>,
     next: u64,
 }
 
 impl Watcher {
-    /// The next request, as soon as it has come. None: the simulator has ended, and there will be no more.
+    /// Waits for the next request. `None`: the simulator has stopped, and no more will come.
     pub async fn recv(&mut self) -> Option<ReceivedRequest> {
         loop {
             let found = {
-                let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-                kept.oldest_from(self.next)
+                let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+                stored.oldest_from(self.next)
             };
-            if let Some((kept, next)) = found {
+            if let Some((stored, next)) = found {
                 self.next = next;
-                return Some(kept.received());
+                return Some(stored.received());
             }
-            self.news.changed().await.ok()?;
+            self.updates.changed().await.ok()?;
         }
     }
 }
@@ -230,34 +230,34 @@ mod tests {
         recorder.all().into_iter().map(|request| request.path).collect()
     }
 
-    fn held(recorder: &Recorder) -> usize {
-        recorder.kept.lock().unwrap().bytes
+    fn stored_bytes(recorder: &Recorder) -> usize {
+        recorder.stored.lock().unwrap().bytes
     }
 
     #[test]
-    fn the_newest_are_kept_within_number_and_size() {
+    fn the_oldest_requests_are_evicted_by_number_and_size() {
         let recorder = Recorder::new(2);
         for path in ["a", "b", "c"] {
             recorder.keep(request(path), b"");
         }
         assert_eq!(paths(&recorder), ["b", "c"]);
-        let small = held(&recorder) / 2;
+        let small = stored_bytes(&recorder) / 2;
         recorder.keep(request("d"), &vec![b'x'; MAX_KEPT_BYTES - 2 * small]);
         assert_eq!(paths(&recorder), ["c", "d"]);
-        assert_eq!(held(&recorder), MAX_KEPT_BYTES);
+        assert_eq!(stored_bytes(&recorder), MAX_KEPT_BYTES);
         recorder.keep(request("e"), b"");
         assert_eq!(paths(&recorder), ["d", "e"]);
-        // As large, but for its headers: then there is no room for both.
+        // The next one fills the limit, so the headers of the last leave no room for both.
         let mut last = request("f");
         last.headers.push(("x".to_owned(), "y".to_owned()));
         recorder.keep(request("d"), &vec![b'x'; MAX_KEPT_BYTES - 2 * small]);
         recorder.keep(last, b"");
         assert_eq!(paths(&recorder), ["f"]);
-        assert!(held(&recorder) < 1024, "{}", held(&recorder));
+        assert!(stored_bytes(&recorder) < 1024, "{}", stored_bytes(&recorder));
     }
 
     #[test]
-    fn a_body_is_kept_as_it_came_and_becomes_a_value_for_who_asks() {
+    fn a_body_is_stored_raw_and_parsed_on_request() {
         let recorder = Recorder::new(10);
         let zeros = format!("[0{}]", ",0".repeat(10_000));
         recorder.keep(
@@ -270,8 +270,8 @@ mod tests {
         let received = recorder.all().remove(0);
         assert_eq!(received.body.as_array().map(Vec::len), Some(10_001));
         assert_eq!(received.body_bytes, zeros.len());
-        let kept = Arc::clone(&recorder.kept.lock().unwrap().requests[0]);
-        assert_eq!((&kept.request.body, kept.body.len()), (&Value::Null, zeros.len()));
+        let stored = Arc::clone(&recorder.stored.lock().unwrap().requests[0]);
+        assert_eq!((&stored.request.body, stored.body.len()), (&Value::Null, zeros.len()));
 
         recorder.keep(request("b"), b"{\"half\": ");
         let received = recorder.all().remove(1);
@@ -279,10 +279,10 @@ mod tests {
     }
 
     #[test]
-    fn a_large_body_of_a_refused_request_is_not_kept() {
+    fn a_large_body_of_a_refused_request_is_dropped() {
         let recorder = Recorder::new(10);
         let text = |length: usize| json!("x".repeat(length - 2)).to_string();
-        // A scripted error is an answer, and counting tokens needs none.
+        // A scripted error isn't a refusal, and neither is a successful request without an answer of the script.
         for (answer, status, bytes) in [
             (None, 400, MAX_REFUSED_BYTES),
             (None, 400, MAX_REFUSED_BYTES + 1),
@@ -297,20 +297,20 @@ mod tests {
             recorder.keep(request, text(bytes).as_bytes());
         }
         let requests = recorder.all();
-        let kept: Vec<_> = requests.iter().map(|request| request.body.is_string()).collect();
-        assert_eq!(kept, [true, false, true, true]);
+        let stored: Vec<_> = requests.iter().map(|request| request.body.is_string()).collect();
+        assert_eq!(stored, [true, false, true, true]);
         assert_eq!(requests[1].body_bytes, MAX_REFUSED_BYTES + 1);
     }
 
     #[tokio::test]
-    async fn a_watcher_sees_what_comes_and_holds_nothing_back() {
+    async fn a_watcher_sees_new_requests_and_misses_evicted_ones() {
         let recorder = Recorder::new(2);
         recorder.keep(request("before"), b"");
         let mut watcher = recorder.watch();
         for path in ["a", "b", "c", "d"] {
             recorder.keep(request(path), b"1");
         }
-        // "a" and "b" had to go, and nobody keeps them for the watcher.
+        // "a" and "b" were evicted; the watcher doesn't buffer them.
         assert_eq!(watcher.recv().await.unwrap().path, "c");
         assert_eq!(watcher.recv().await.unwrap().path, "d");
         let (next, ()) = tokio::join!(watcher.recv(), async { recorder.keep(request("e"), b"7") });

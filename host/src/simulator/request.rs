@@ -1,5 +1,4 @@
-//! What an answer may want to know about the request. Reads any JSON without complaint: whether the request is a good
-//! one is for `check` to say.
+//! What an answer can use from the request. Accepts any JSON; `check` validates it.
 
 use std::collections::HashMap;
 
@@ -8,7 +7,7 @@ use serde_json::Value;
 #[derive(Clone, Debug)]
 pub(super) struct RequestView<'a> {
     body: &'a Value,
-    /// The name of the tool of every call in the request, by the call's id.
+    /// Tool names by call id, for every call in the request.
     tools: HashMap<&'a str, &'a str>,
 }
 
@@ -16,7 +15,7 @@ pub(super) struct RequestView<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ResultView<'a> {
     pub(super) id: &'a str,
-    /// The tool's name, where the request also holds the call.
+    /// The tool's name, if the request also contains the call.
     pub(super) tool: Option<&'a str>,
     pub(super) text: String,
 }
@@ -48,22 +47,22 @@ impl<'a> RequestView<'a> {
         self.body["max_tokens"].as_u64().unwrap_or(u64::MAX)
     }
 
-    /// The text blocks of the last message, where it is the user's.
-    pub(super) fn last_user_words(&self) -> String {
+    /// The text blocks of the last message if it is the user's.
+    pub(super) fn last_user_text(&self) -> String {
         match self.last_user_content() {
             Some(content) => text_of(content),
             None => String::new(),
         }
     }
 
-    /// The tool results of the last message, where it is the user's.
+    /// The tool results of the last message if it is the user's.
     pub(super) fn last_results(&self) -> Vec<ResultView<'a>> {
         self.last_user_content()
             .map(|content| self.results_in(content))
             .unwrap_or_default()
     }
 
-    /// The newest result of a tool, wherever in the request.
+    /// The newest result of a tool anywhere in the request.
     pub(super) fn newest_result(&self, tool: &str) -> Option<String> {
         self.messages().iter().rev().find_map(|message| {
             let results = self.results_in(&message["content"]);
@@ -75,7 +74,7 @@ impl<'a> RequestView<'a> {
         })
     }
 
-    /// Whether the request holds a call with this id.
+    /// Whether the request contains a call with this id.
     pub(super) fn has_tool_use(&self, id: &str) -> bool {
         self.tools.contains_key(id)
     }
@@ -114,7 +113,7 @@ fn blocks_of<'a>(content: &'a Value, kind: &'static str) -> impl Iterator<Item =
         .filter(move |block| block["type"] == kind)
 }
 
-/// The text of a content that is a string or a list of blocks.
+/// The text of `content`, which is a string or a list of blocks.
 fn text_of(content: &Value) -> String {
     if let Some(text) = content.as_str() {
         return text.to_owned();

@@ -1,5 +1,5 @@
-//! What the simulator is to answer: the script, as values. [`Script::parse`] reads one from a file, tests and the demo
-//! build one with the methods here; both are validated by the same rules before a simulator starts.
+//! The script: the answers of the simulator. [`Script::parse`] reads one from a file; tests and the demo build one with
+//! the methods here. The same rules validate both before a simulator starts.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ pub struct Script {
     pub after: After,
 }
 
-/// What a request gets that no answer is left for.
+/// What to answer when no answer of the script is left for a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum After {
-    /// HTTP 500 that says that the script is exhausted.
+    /// HTTP 500 with a message that the script is exhausted.
     #[default]
     Error,
-    /// The answer that was given last, again.
+    /// Repeats the answer given last.
     RepeatLast,
 }
 
@@ -29,9 +29,9 @@ pub enum After {
 pub struct Answer {
     pub when: When,
     pub repeat: Repeat,
-    /// Waited before the first byte of the answer. At most an hour.
+    /// Delay before the first byte of the answer, at most an hour.
     pub delay: Duration,
-    /// Added to the response.
+    /// Added to the response; one with the name of a default header replaces it.
     pub headers: Vec<(String, String)>,
     pub kind: AnswerKind,
     pub stream: StreamOptions,
@@ -45,13 +45,13 @@ pub enum Repeat {
     Forever,
 }
 
-/// Which requests an answer is for. Both conditions look at the last message of the request, and all that are set must
-/// hold; an answer whose conditions do not hold is passed over, not spent.
+/// The conditions of an answer. Both look at the last message of the request, and all that are set must hold. An answer
+/// whose conditions don't hold is skipped but not spent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct When {
     /// The text of the last user message, its tool results included, contains this.
     pub last_user_contains: Option<String>,
-    /// The last user message holds a result of the tool of this name, or of the call with this id.
+    /// The last user message contains a result of the tool with this name, or of the call with this id.
     pub has_tool_result: Option<String>,
 }
 
@@ -66,13 +66,13 @@ pub enum AnswerKind {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MessageAnswer {
     pub thinking: Option<String>,
-    /// May hold placeholders. Empty: no text block.
+    /// Can contain placeholders. Empty: no text block.
     pub text: String,
     pub tools: Vec<ToolCall>,
-    /// Default: `tool_use` where there are tool calls, else `end_turn`. Any name is sent as it stands.
+    /// Default: `tool_use` if there are tool calls, else `end_turn`. Any string is sent unchanged.
     pub stop_reason: Option<String>,
     pub stop_sequence: Option<String>,
-    /// Default: the model that the request names.
+    /// Default: the request's model.
     pub model: Option<String>,
     pub usage: UsageAnswer,
 }
@@ -81,29 +81,29 @@ pub struct MessageAnswer {
 pub struct ToolCall {
     pub name: String,
     pub input: ToolInput,
-    /// Default: made up, the same in every run, and never one that the request already holds.
+    /// Default: generated, the same in every run, and never one that the request already contains.
     pub id: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum ToolInput {
     Json(Value),
-    /// Streamed as it stands, so that it may be truncated or no JSON at all.
+    /// Streamed unchanged, so it can be truncated or invalid JSON.
     Text(String),
 }
 
-/// What an answer says about tokens.
+/// The usage that an answer reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum UsageAnswer {
-    /// A token for every four bytes of the request and of the answer.
+    /// One token for every four bytes of the request and of the answer.
     #[default]
     Computed,
     Given(UsageFigures),
-    /// No usage at all, in no event.
+    /// No usage in any event.
     Omitted,
 }
 
-/// Tokens by kind. Those left out are computed (input, output) or zero (the cache).
+/// Tokens by kind. Omitted input and output counts are computed; omitted cache counts are zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UsageFigures {
@@ -114,20 +114,20 @@ pub struct UsageFigures {
     pub cache_read_input_tokens: u64,
 }
 
-/// An HTTP error in the API's own shape.
+/// An HTTP error in the API's format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorAnswer {
     /// 400 to 599.
     pub status: u16,
-    /// Default: the one that belongs to the status.
+    /// Default: the error type of the status.
     pub kind: Option<String>,
-    /// Default: the usual words for the type.
+    /// Default: the usual message of the type.
     pub message: Option<String>,
     /// `error.details.error_code`.
     pub error_code: Option<String>,
 }
 
-/// Any status with any body: a gateway's HTML page, garbage instead of JSON.
+/// Any status with any body, such as a gateway's HTML page or garbage instead of JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawAnswer {
     /// 200 to 599.
@@ -136,18 +136,18 @@ pub struct RawAnswer {
     pub body: String,
 }
 
-/// How a streamed answer is cut into pieces.
+/// How a streamed answer is split into events and chunks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamOptions {
-    /// Characters per delta event, default 16; raised for long texts so that no block has more than 20,000 deltas.
+    /// Characters per delta event, default 16. Raised for long texts, so that no block has more than 20,000 deltas.
     pub chunk: usize,
-    /// Waited before every delta event, default zero.
+    /// Delay before every delta event, default zero.
     pub chunk_delay: Duration,
-    /// A `ping` after every so many deltas, default 0: only the one that follows the first `content_block_start`.
+    /// Deltas between `ping` events. Default 0: only the one after the first `content_block_start`.
     pub ping_every: usize,
-    /// An unknown event and an unknown delta type are mixed in. Default false.
+    /// Mixes in an unknown event and an unknown delta type. Default false.
     pub unknown_events: bool,
-    /// Bytes per HTTP chunk, which splits lines and characters anywhere; default 0: one chunk per event.
+    /// Bytes per HTTP chunk, which can split lines and characters anywhere. Default 0: one chunk per event.
     pub write_bytes: usize,
 }
 
@@ -163,7 +163,7 @@ impl Default for StreamOptions {
     }
 }
 
-/// What goes wrong with an answer's transport, and where.
+/// A transport fault, and where it strikes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     pub kind: FaultKind,
@@ -172,30 +172,30 @@ pub struct Fault {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// The HTTP body ends in good order, without the rest of the answer.
+    /// Ends the HTTP body properly, without the rest of the answer.
     Cut,
-    /// The connection is closed (TCP FIN) in the middle of the HTTP message.
+    /// Closes the connection (TCP FIN) in the middle of the HTTP message.
     Close,
-    /// The connection is reset (TCP RST).
+    /// Resets the connection (TCP RST).
     Reset,
-    /// Nothing more is sent, and the connection stays open.
+    /// Sends nothing more and keeps the connection open.
     Stall,
-    /// An `error` event within a stream, which then ends; an HTTP error where the request did not ask for a stream.
+    /// Sends an `error` event and ends the stream. For a non-streaming request: an HTTP error.
     ErrorEvent { kind: String, message: String },
-    /// Bytes that are neither UTF-8 nor events nor JSON, then the body ends.
+    /// Sends bytes that are neither UTF-8 nor events nor JSON, then ends the body.
     Garbage,
 }
 
-/// Where a fault strikes. An answer that is shorter than the point has it at its end.
+/// Where a fault strikes. If the answer is shorter, the fault strikes at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultPoint {
-    /// As soon as a connection is accepted; on one that is already open, when the request has arrived.
+    /// As soon as a connection is accepted. On a connection that is already open: when the request has arrived.
     Accept,
     /// When the request has arrived, before any byte of the answer.
     Request,
-    /// After the head and so many events, of any kind. The body of an answer that is no stream is one event.
+    /// After the head and this many events of any kind. A non-streaming body counts as one event.
     Events(usize),
-    /// After the head and so many bytes of the body.
+    /// After the head and this many bytes of the body.
     Bytes(usize),
 }
 
@@ -246,7 +246,7 @@ impl Answer {
         })
     }
 
-    /// An HTTP error of this status with its usual type and message.
+    /// An HTTP error with the usual type and message of this status.
     pub fn error(status: u16) -> Self {
         Self::error_with(ErrorAnswer {
             status,
@@ -268,7 +268,7 @@ impl Answer {
         }))
     }
 
-    /// Nothing but a fault.
+    /// A fault without an answer.
     pub fn fault(kind: FaultKind, at: FaultPoint) -> Self {
         Self::message(MessageAnswer::default()).with_fault(kind, at)
     }
@@ -323,7 +323,7 @@ impl ToolCall {
         }
     }
 
-    /// A call whose input is sent as this text, whether it is JSON or not.
+    /// A call whose input is sent as this text, valid JSON or not.
     pub fn truncated(name: impl Into<String>, input: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -334,7 +334,7 @@ impl ToolCall {
 }
 
 impl FaultKind {
-    /// The `error` event of an API that has become too busy in the middle of an answer.
+    /// The `error` event of an API that becomes overloaded in the middle of an answer.
     pub fn overloaded() -> Self {
         Self::ErrorEvent {
             kind: "overloaded_error".to_owned(),

@@ -1,4 +1,4 @@
-//! The simulated API: routes, checks, the script's next answer.
+//! The simulated API: routes a request, checks it and gives it the script's next answer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,10 +10,10 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::answer::{self, Asked, Reply, ReplyResponse};
+use super::answer::{self, Reply, ReplyResponse, RequestContext};
 use super::body::PlannedBody;
 use super::check::{self, Purpose};
-use super::connection::{BodyProblem, Handler, Hangup, Line, read_body};
+use super::connection::{BodyProblem, ConnectionControl, Handler, Hangup, read_body};
 use super::cursor::Cursor;
 use super::error::ApiError;
 use super::record::{ReceivedRequest, Recorder, Watcher, visible_headers};
@@ -23,7 +23,7 @@ use crate::messages_api::MESSAGES_PATH;
 use crate::messages_api::headers::REQUEST_ID;
 use crate::messages_api::limits::MAX_REQUEST_BYTES;
 
-/// Answered by `GET /v1/models`; `/v1/messages` takes any name.
+/// Listed by `GET /v1/models`. `/v1/messages` accepts any name.
 const MODELS: [(&str, &str); 4] = [
     ("claude-opus-5-5", "Claude Opus 5.5"),
     ("claude-sonnet-5-5", "Claude Sonnet 5.5"),
@@ -40,10 +40,10 @@ pub(super) struct Api {
     received: AtomicU64,
 }
 
-/// What a request is to get, before it is bytes.
+/// The reply to a request, not yet serialised as a response.
 struct Decision<'a> {
     reply: Reply,
-    /// The answer and its index, where the script spoke.
+    /// The script's answer and its index, if the reply comes from the script.
     answer: Option<(usize, &'a Answer)>,
 }
 
@@ -93,7 +93,7 @@ impl Api {
             BodyProblem::TooLarge => ApiError::new(413, "Request exceeds the maximum size"),
             BodyProblem::Incomplete => ApiError::invalid("The request body could not be read"),
         })?;
-        // It may be many times as large as its bytes, so it lives no longer than this decision.
+        // Parsed, the body can be many times as large, so it is dropped at the end of this function.
         let parsed = check::parse(bytes)?;
         check::body(&parsed, purpose)?;
         if purpose == Purpose::CountTokens {
@@ -109,14 +109,14 @@ impl Api {
         let Some((index, answer)) = index.and_then(|index| Some((index, self.script.answers.get(index)?))) else {
             return Err(ApiError::new(500, self.exhausted()));
         };
-        let asked = Asked {
+        let context = RequestContext {
             view,
             bytes: bytes.len(),
             number,
             request_id,
         };
         Ok(Decision {
-            reply: answer::reply(answer, &asked),
+            reply: answer::reply(answer, &context),
             answer: Some((index, answer)),
         })
     }
@@ -153,14 +153,18 @@ impl Handler for Api {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take_at_accept(&self.script)?;
-        tracing::debug!(answer = index, "the simulator gives a connection up as it is accepted");
+        tracing::debug!(answer = index, "the simulator ends a connection as it is accepted");
         match self.script.answers.get(index)?.fault.as_ref()?.kind {
             FaultKind::Reset => Some(Hangup::Reset),
             _ => Some(Hangup::Close),
         }
     }
 
-    async fn handle(self: Arc<Self>, request: Request<Incoming>, line: Arc<Line>) -> Response<PlannedBody> {
+    async fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        control: Arc<ConnectionControl>,
+    ) -> Response<PlannedBody> {
         let number = self.received.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let request_id = format!("req_sim_{number:06}");
         let (head, body) = request.into_parts();
@@ -176,7 +180,7 @@ impl Handler for Api {
         };
         let index = decision.answer.map(|(index, _)| index);
         self.record(&head, bytes.unwrap_or_default(), index, status);
-        // The answer may take an hour; the body is not held for so long.
+        // The answer can be delayed for an hour, so free the body first.
         drop(body);
         let answer = decision.answer.map(|(_, answer)| answer);
         if let Some(delay) = answer
@@ -186,10 +190,10 @@ impl Handler for Api {
             tokio::time::sleep(delay).await;
         }
         match decision.reply {
-            Reply::Response(response) => respond(response, answer, &request_id, line),
+            Reply::Response(response) => respond(response, answer, &request_id, control),
             Reply::Silence(hangup) => {
                 if let Some(hangup) = hangup {
-                    line.hang_up(hangup);
+                    control.hang_up(hangup);
                 }
                 std::future::pending().await
             }
@@ -243,9 +247,14 @@ fn models(route: &Route<'_>) -> Result<Value, ApiError> {
     }))
 }
 
-fn respond(reply: ReplyResponse, answer: Option<&Answer>, request_id: &str, line: Arc<Line>) -> Response<PlannedBody> {
+fn respond(
+    reply: ReplyResponse,
+    answer: Option<&Answer>,
+    request_id: &str,
+    control: Arc<ConnectionControl>,
+) -> Response<PlannedBody> {
     let write_bytes = answer.map_or(0, |answer| answer.stream.write_bytes);
-    let mut response = Response::new(PlannedBody::new(reply.parts, write_bytes, line));
+    let mut response = Response::new(PlannedBody::new(reply.parts, write_bytes, control));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     let own = [
@@ -258,7 +267,7 @@ fn respond(reply: ReplyResponse, answer: Option<&Answer>, request_id: &str, line
         .flat_map(|answer| &answer.headers)
         .map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in own.into_iter().chain(scripted) {
-        // Illegal ones were refused with the script.
+        // Validation has already rejected illegal names and values.
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             headers.insert(name, value);
         }

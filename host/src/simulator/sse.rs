@@ -1,4 +1,4 @@
-//! A composed message as the events of a stream.
+//! Splits a message into the events of a stream.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::answer::{ContentBlock, Message, json_text};
 use super::script::StreamOptions;
 use crate::messages_api::{Delta, StreamEvent};
 
-/// No block is cut into more deltas than this.
+/// Maximum number of deltas per block.
 const MAX_DELTAS: usize = 20_000;
 
 /// An event and the pause before it.
@@ -19,12 +19,12 @@ pub(super) struct Event {
     pub(super) bytes: Bytes,
 }
 
-/// An event on the wire; its name is the `type` of its data.
+/// Serialises an event. Its name is the `type` of its data.
 pub(super) fn event(event: &StreamEvent) -> Bytes {
     Bytes::from(format!("event: {}\ndata: {}\n\n", event.name(), json_text(event)))
 }
 
-/// The whole stream of a message, from `message_start` to `message_stop`.
+/// All events of a message, from `message_start` to `message_stop`.
 pub(super) fn events(message: &Message, options: &StreamOptions) -> Vec<Event> {
     let mut stream = Stream {
         events: Vec::new(),
@@ -110,7 +110,7 @@ fn delta(index: u64, delta: Delta) -> StreamEvent {
     StreamEvent::ContentBlockDelta { index, delta }
 }
 
-/// Cuts a text after every `size` characters.
+/// Splits a text after every `size` characters.
 fn pieces(text: &str, size: usize) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_cut_between_characters() {
+    fn a_text_is_split_between_characters() {
         assert_eq!(pieces("aäß𝄞x", 2).collect::<Vec<_>>(), ["aä", "ß𝄞", "x"]);
         assert_eq!(pieces("ab", 2).collect::<Vec<_>>(), ["ab"]);
         assert_eq!(pieces("", 2).count(), 0);

@@ -1,4 +1,4 @@
-//! The simulator as its clients meet it: real sockets, a client of thirty lines that hides nothing.
+//! The simulator over real sockets, tested with a small client that hides nothing.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -23,7 +23,7 @@ fn streamed() -> Value {
 }
 
 #[tokio::test]
-async fn a_whole_answer() {
+async fn a_non_streaming_answer() {
     let simulator = start(Script::new().answer(Answer::message(MessageAnswer {
         thinking: Some("hm".into()),
         text: "I shall calculate.".into(),
@@ -115,14 +115,14 @@ async fn a_streamed_answer() {
         .collect();
     assert_eq!(input, r#"{"x":1}"#);
     assert_eq!(events[11]["delta"]["stop_reason"], "tool_use");
-    // Computed: a token for every four bytes.
+    // Computed: one token for every four bytes.
     let sent = serde_json::to_vec(&streamed()).unwrap().len().div_ceil(4);
     assert_eq!(events[11]["usage"]["input_tokens"], sent);
     assert_eq!(events[11]["usage"]["output_tokens"], (7 + 9 + 7_usize).div_ceil(4));
 }
 
 #[tokio::test]
-async fn a_stream_may_be_as_odd_as_it_likes() {
+async fn stream_options_change_the_events() {
     let simulator = start(
         Script::new().answer(
             Answer::message(MessageAnswer {
@@ -196,7 +196,7 @@ async fn errors_have_the_shape_of_the_api() {
 }
 
 #[tokio::test]
-async fn a_script_comes_to_its_end() {
+async fn an_exhausted_script_answers_500_or_repeats() {
     let simulator = start(Script::new().answer(Answer::text("once")));
     assert_eq!(call(&simulator, &request()).await.status, 200);
     let response = call(&simulator, &request()).await;
@@ -251,7 +251,7 @@ async fn a_conversation_over_one_connection() {
 }
 
 #[tokio::test]
-async fn an_id_is_never_one_that_the_conversation_holds() {
+async fn a_generated_id_is_new_to_the_conversation() {
     let simulator = start(Script::new().answer(Answer::tools([ToolCall::new("calculate", json!({}))])));
     let mut body = request();
     body["messages"].as_array_mut().unwrap().extend([
@@ -267,7 +267,7 @@ async fn an_id_is_never_one_that_the_conversation_holds() {
 }
 
 #[tokio::test]
-async fn a_refused_request_spends_no_answer_and_keeps_no_secret() {
+async fn a_refused_request_spends_no_answer_and_stores_no_secret() {
     let simulator = start(Script::new().answer(Answer::text("ok")));
     let mut client = Client::connect(&simulator.url()).await;
     let good = request();
@@ -331,7 +331,7 @@ async fn requests_can_be_watched() {
 }
 
 #[tokio::test]
-async fn a_large_body_is_kept_unless_it_is_refused() {
+async fn a_large_body_is_stored_unless_the_request_is_refused() {
     let simulator = start(Script::new().answer(Answer::text("ok")));
     let mut body = request();
     body["messages"][0]["content"] = json!("x".repeat(2 * 1024 * 1024));
@@ -371,10 +371,10 @@ async fn counting_and_models() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_refused() {
+async fn an_oversized_body_is_refused() {
     let simulator = start(Script::new().answer(Answer::text("ok")));
     let mut client = Client::connect(&simulator.url()).await;
-    // 32 MB is the API's bound; a body far above it is still read, so that its sender gets to see why.
+    // The API accepts 32 MB. A much larger body is still drained, so that its sender gets to see the error.
     let large = vec![b'x'; 48 * 1024 * 1024];
     let response = client.send("POST", "/v1/messages", &header_lines(&[]), &large).await;
     assert_eq!(
@@ -401,7 +401,7 @@ async fn what_is_too_large_is_refused() {
     assert_eq!(simulator.requests().len(), 3, "what could not be read is no request");
 }
 
-/// An answer of the HTTP server's own, given before there was a request to be answered.
+/// An error of the HTTP server itself, sent before a request could be parsed.
 fn assert_bare(response: &client::Response) {
     assert_eq!(response.header("request-id"), None);
     assert_eq!(response.header("content-type"), None);
@@ -409,7 +409,7 @@ fn assert_bare(response: &client::Response) {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_http_hurt_nobody() {
+async fn malformed_http_leaves_the_server_running() {
     let simulator = start(Script::new().answer(Answer::text("ok")));
     for garbage in [
         &b"\0\xff\xfe\r\n\r\n"[..],
@@ -453,7 +453,7 @@ async fn odd_requests_are_answered_like_any_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_may_be_late() {
+async fn an_answer_can_be_delayed() {
     let simulator = start(Script::new().answer(Answer::text("late").delay(Duration::from_secs(50))));
     let began = tokio::time::Instant::now();
     assert_eq!(call(&simulator, &request()).await.status, 200);
@@ -461,7 +461,7 @@ async fn an_answer_may_be_late() {
 }
 
 #[tokio::test]
-async fn a_bound_that_means_nothing_is_refused() {
+async fn an_invalid_max_connections_is_refused() {
     for max_connections in [0, usize::MAX] {
         let options = SimulatorOptions {
             max_connections,
@@ -498,24 +498,24 @@ async fn connections_are_bounded() {
 }
 
 #[tokio::test]
-async fn only_loopback_and_only_good_scripts() {
+async fn only_loopback_addresses_and_valid_scripts_are_accepted() {
     let script = || Script::new().answer(Answer::text("ok"));
     let open = SimulatorOptions {
         address: ([0, 0, 0, 0], 0).into(),
         ..SimulatorOptions::default()
     };
     let error = Simulator::start(script(), open).unwrap_err();
-    assert_eq!(error.to_string(), "0.0.0.0:0 is no loopback address");
+    assert_eq!(error.to_string(), "0.0.0.0:0 isn't a loopback address");
     assert!(WeatherService::start(([0, 0, 0, 0], 0).into(), WeatherMode::Healthy).is_err());
     let error = Simulator::start(script().answer(Answer::error(200)), SimulatorOptions::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "answer 2: `error.status` is 200, but must lie within 400 and 599"
+        "answer 2: `error.status` is 200, but must be from 400 to 599"
     );
 }
 
 #[tokio::test]
-async fn a_script_that_was_built_is_held_to_the_same_rules() {
+async fn a_script_built_in_code_follows_the_same_rules() {
     let nested = |levels: usize| (1..levels).fold(json!(1), |inner, _| json!({ "a": inner }));
     let long = || "x".repeat(1024 * 1024 + 1);
     let calls = |input: Value| Answer::tools([ToolCall::new("t", input)]);
@@ -552,7 +552,7 @@ async fn a_script_that_was_built_is_held_to_the_same_rules() {
         ),
         (
             Answer::text("a").with_fault(FaultKind::Reset, FaultPoint::Request),
-            "an answer beside `fault.at",
+            "an answer has no effect with `fault.at",
         ),
     ] {
         let problem = refused(answer).unwrap_err();
@@ -565,7 +565,7 @@ async fn a_script_that_was_built_is_held_to_the_same_rules() {
 }
 
 #[tokio::test]
-async fn the_weather_service_has_moods() {
+async fn the_weather_service_follows_its_mode() {
     let service = WeatherService::start(any_port(), WeatherMode::Healthy).unwrap();
     let mut client = Client::connect(&service.url()).await;
     let found = client

@@ -1,4 +1,4 @@
-//! The rules of a script that its types cannot say. Every violation is reported, not only the first.
+//! The rules of a script that its types don't enforce. Every violation is reported, not only the first.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -17,14 +17,14 @@ const MAX_ANSWERS: usize = 1_000;
 const MAX_TEXT_BYTES: usize = 1024 * 1024;
 const MAX_TOOLS: usize = 64;
 const MAX_HEADERS: usize = 32;
-/// Of a tool's input: a parser of JSON is not expected to go much deeper.
+/// Maximum nesting of a tool's input. JSON parsers often stop not far beyond it.
 const MAX_DEPTH: usize = 100;
 const MAX_DELAY: Duration = Duration::from_secs(60 * 60);
 
 /// A rule that a script breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Violation {
-    /// Index of the answer; none: the script as a whole.
+    /// Index of the answer. `None`: the script as a whole.
     pub(super) answer: Option<usize>,
     pub(super) message: String,
 }
@@ -80,7 +80,7 @@ fn check_answer(answer: &Answer, report: &mut dyn FnMut(String)) {
     check_bodiless(answer, report);
     if let Some(key) = ignored_stream_key(answer) {
         report(format!(
-            "`stream.{key}` is for a model's answer, and does nothing beside `error` and `raw`"
+            "`stream.{key}` only applies to a model's answer and has no effect with `error` or `raw`"
         ));
     }
     if let Some(fault) = &answer.fault {
@@ -99,7 +99,7 @@ fn check_answer(answer: &Answer, report: &mut dyn FnMut(String)) {
     }
 }
 
-/// Only a model's answer is streamed; of the others, the body is merely cut into HTTP chunks.
+/// Only a model's answer is streamed. For `error` and `raw`, only `write_bytes` has an effect.
 fn ignored_stream_key(answer: &Answer) -> Option<&'static str> {
     let (own, default) = (&answer.stream, StreamOptions::default());
     let set = [
@@ -120,22 +120,20 @@ fn check_fault(answer: &Answer, fault: &Fault, report: &mut dyn FnMut(String)) {
             report("an `error_event` is part of a model's answer, not of `error` or `raw`".to_owned());
         }
     }
-    let place = match fault.at {
+    let point = match fault.at {
         FaultPoint::Accept => "accept",
         FaultPoint::Request => "request",
         FaultPoint::Events(_) | FaultPoint::Bytes(_) => return,
     };
-    let says_nothing = answer.kind == AnswerKind::Message(MessageAnswer::default());
+    let is_empty = answer.kind == AnswerKind::Message(MessageAnswer::default());
     let ignored = [
-        ("an answer", !says_nothing),
+        ("an answer", !is_empty),
         ("`headers`", !answer.headers.is_empty()),
         ("`stream`", answer.stream != StreamOptions::default()),
         ("`delay`", fault.at == FaultPoint::Accept && !answer.delay.is_zero()),
     ];
     for (what, _) in ignored.into_iter().filter(|(_, set)| *set) {
-        report(format!(
-            "{what} beside `fault.at = \"{place}\"` would never be sent or waited for"
-        ));
+        report(format!("{what} has no effect with `fault.at = \"{point}\"`"));
     }
 }
 
@@ -169,14 +167,14 @@ fn check_headers(answer: &Answer, report: &mut dyn FnMut(String)) {
             continue;
         };
         if name == header::CONTENT_LENGTH || name == header::TRANSFER_ENCODING {
-            // Framing is the server's business: a script that could lie about it would test the HTTP library.
+            // The server frames the body. A script that sets these would only test the HTTP library.
             report(format!("`headers` must not set {name}; use `fault` to break an answer"));
         } else if name == REQUEST_ID {
             report(format!(
-                "`headers` must not set {REQUEST_ID}: it is the one that the body names"
+                "`headers` must not set {REQUEST_ID}: it has to match the body's"
             ));
         } else if is_raw && name == header::CONTENT_TYPE {
-            report("`headers` must not set content-type beside `raw`; use `raw.content_type`".to_owned());
+            report("`headers` must not set content-type with `raw`; use `raw.content_type`".to_owned());
         }
         if !names.insert(name) {
             report(format!(
@@ -200,7 +198,7 @@ fn check_message(message: &MessageAnswer, report: &mut dyn FnMut(String)) {
         report(format!("`text` {problem}"));
     }
     if message.thinking.as_deref() == Some("") {
-        report("`thinking` is empty; leave it out for an answer without".to_owned());
+        report("`thinking` is empty; leave it out for an answer without thinking".to_owned());
     }
     if message.tools.len() > MAX_TOOLS {
         report(format!(
@@ -224,7 +222,7 @@ fn check_message(message: &MessageAnswer, report: &mut dyn FnMut(String)) {
                     excerpt(&tool.name)
                 ));
             }
-            // Before it is written, for that goes as deep as the value does.
+            // Checked before serialising, which recurses as deep as the value.
             ToolInput::Json(value) if !is_within(value, MAX_DEPTH) => report(format!(
                 "the `input` of tool call {:?} is nested deeper than {MAX_DEPTH} levels",
                 excerpt(&tool.name)
@@ -235,7 +233,7 @@ fn check_message(message: &MessageAnswer, report: &mut dyn FnMut(String)) {
     }
 }
 
-/// Whether a value is nested no deeper than so many levels.
+/// Whether a value is nested at most `levels` deep.
 fn is_within(value: &Value, levels: usize) -> bool {
     let Some(inner) = levels.checked_sub(1) else {
         return false;
@@ -250,7 +248,7 @@ fn is_within(value: &Value, levels: usize) -> bool {
 fn check_error(error: &ErrorAnswer, report: &mut dyn FnMut(String)) {
     if !(400..=599).contains(&error.status) {
         report(format!(
-            "`error.status` is {}, but must lie within 400 and 599",
+            "`error.status` is {}, but must be from 400 to 599",
             error.status
         ));
     }
@@ -265,26 +263,23 @@ fn check_error(error: &ErrorAnswer, report: &mut dyn FnMut(String)) {
 
 fn check_raw(raw: &RawAnswer, report: &mut dyn FnMut(String)) {
     if !(200..=599).contains(&raw.status) {
-        report(format!(
-            "`raw.status` is {}, but must lie within 200 and 599",
-            raw.status
-        ));
+        report(format!("`raw.status` is {}, but must be from 200 to 599", raw.status));
     }
     if HeaderValue::try_from(raw.content_type.as_str()).is_err() {
-        report("`raw.content_type` is no legal header value".to_owned());
+        report("`raw.content_type` isn't a valid header value".to_owned());
     }
     check_text("raw.content_type", &raw.content_type, report);
     check_text("raw.body", &raw.body, report);
 }
 
-/// HTTP has no body for these statuses, and the server would leave it out without a word, with all that happens to it.
+/// HTTP has no body for these statuses. The server would silently drop it, along with its faults.
 fn check_bodiless(answer: &Answer, report: &mut dyn FnMut(String)) {
     let AnswerKind::Raw(raw @ RawAnswer { status: 204 | 304, .. }) = &answer.kind else {
         return;
     };
     if !raw.body.is_empty() || answer.fault.is_some() || answer.stream.write_bytes != 0 {
         report(format!(
-            "an answer of status {} has no body; leave `raw.body` empty, and `fault` and `stream.write_bytes` out",
+            "an answer of status {} has no body; leave `raw.body` empty, and remove `fault` and `stream.write_bytes`",
             raw.status
         ));
     }
@@ -299,7 +294,7 @@ fn check_text(key: &str, text: &str, report: &mut dyn FnMut(String)) {
     }
 }
 
-/// Enough of a name to know which one is meant.
+/// The beginning of a name, long enough to identify it.
 fn excerpt(name: &str) -> &str {
     name.get(..name.floor_char_boundary(64)).unwrap_or(name)
 }

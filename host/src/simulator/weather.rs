@@ -1,5 +1,5 @@
-//! A simulated Open-Meteo: its geocoding and its forecast in one server, over a handful of cities whose weather never
-//! changes. Shapes after the vendor's API documentation (open-meteo.com/en/docs).
+//! A simulated Open-Meteo: geocoding and forecast in one server, for a few cities whose weather never changes. The formats
+//! follow the vendor's API documentation (open-meteo.com/en/docs).
 
 mod cities;
 
@@ -18,23 +18,23 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use super::body::{Part, PlannedBody};
-use super::connection::{Handler, Line, Server, read_body};
+use super::connection::{ConnectionControl, Handler, Server, read_body};
 use cities::{CITIES, City};
 
 const MAX_CONNECTIONS: usize = 256;
-/// Nothing that a GET needs.
+/// A request body has no meaning here and is only drained.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// How the service feels.
+/// How the service behaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WeatherMode {
     #[default]
     Healthy,
-    /// Every request gets this HTTP status (400 to 599; anything else is taken for 503).
+    /// Every request fails with this HTTP status (400 to 599; anything else becomes 503).
     Down(u16),
-    /// Healthy, after this long.
+    /// Healthy, after this delay.
     Slow(Duration),
-    /// HTTP 200 with a body that is no JSON.
+    /// HTTP 200 with a body that isn't JSON.
     Garbage,
 }
 
@@ -52,10 +52,10 @@ struct State {
 }
 
 impl WeatherService {
-    /// Starts the service on the current tokio runtime; `address` as for the simulator (`127.0.0.1:0`: any free port).
+    /// Starts the service on the current tokio runtime. `address` must be loopback (`127.0.0.1:0`: any free port).
     ///
     /// # Errors
-    /// `InvalidInput`: the address is not loopback. Otherwise what binding failed with, or that there is no runtime.
+    /// `InvalidInput` if the address isn't loopback. Otherwise the error from binding, or from the missing runtime.
     pub fn start(address: SocketAddr, mode: WeatherMode) -> io::Result<Self> {
         let state = Arc::new(State {
             mode: Mutex::new(mode),
@@ -70,27 +70,31 @@ impl WeatherService {
         self.server.url()
     }
 
-    /// Holds for every request that arrives from now on.
+    /// Applies to every request that arrives from now on.
     pub fn set_mode(&self, mode: WeatherMode) {
         *self.state.mode.lock().unwrap_or_else(PoisonError::into_inner) = mode;
     }
 
-    /// How many requests have arrived.
+    /// Number of requests received.
     pub fn requests(&self) -> u64 {
         self.state.requests.load(Ordering::Relaxed)
     }
 
-    /// Stops listening and ends every connection.
+    /// Stops listening and closes every connection.
     pub async fn shutdown(self) {
         self.server.shutdown().await;
     }
 }
 
 impl Handler for State {
-    async fn handle(self: Arc<Self>, request: Request<Incoming>, line: Arc<Line>) -> Response<PlannedBody> {
+    async fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        control: Arc<ConnectionControl>,
+    ) -> Response<PlannedBody> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let (head, body) = request.into_parts();
-        // A body has no meaning here, but unread bytes would break the connection.
+        // Drain the body: unread bytes would break the connection.
         let _ = read_body(body, MAX_BODY_BYTES).await;
         let mode = *self.mode.lock().unwrap_or_else(PoisonError::into_inner);
         let (status, body) = match mode {
@@ -113,8 +117,8 @@ impl Handler for State {
                 }
             }
         };
-        tracing::debug!(method = %head.method, path = head.uri.path(), status, "the weather service was asked");
-        let mut response = Response::new(PlannedBody::new([Part::Data(body)], 0, line));
+        tracing::debug!(method = %head.method, path = head.uri.path(), status, "the weather service received a request");
+        let mut response = Response::new(PlannedBody::new([Part::Data(body)], 0, control));
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         let json = HeaderValue::from_static("application/json; charset=utf-8");
         response.headers_mut().insert(http::header::CONTENT_TYPE, json);
@@ -124,7 +128,7 @@ impl Handler for State {
 
 type Query = HashMap<String, String>;
 
-/// A status and the reason that goes with it.
+/// An HTTP status and the reason in the body.
 type Refusal = (u16, String);
 
 fn failure(reason: &str) -> Bytes {
@@ -148,7 +152,7 @@ fn answer(method: &Method, path: &str, query: &Query) -> Result<Value, Refusal> 
     }
 }
 
-/// The geocoding. A name that nobody knows gets an answer without `results`.
+/// Geocoding. The answer for an unknown name has no `results`.
 fn search(query: &Query) -> Result<Value, Refusal> {
     let Some(name) = query.get("name").map(|name| name.trim().to_lowercase()) else {
         return Err((400, "Value of type 'String' required for key 'name'.".to_owned()));
@@ -160,7 +164,7 @@ fn search(query: &Query) -> Result<Value, Refusal> {
             _ => return Err((400, "Parameter count must be between 1 and 100.".to_owned())),
         },
     };
-    // The real service also finds names by their beginning once it is three characters long.
+    // The real service also matches prefixes of at least three characters.
     let matches = |city: &&City| {
         let known = city.name.to_lowercase();
         known == name || (name.chars().count() >= 3 && known.starts_with(&name))
@@ -173,7 +177,7 @@ fn search(query: &Query) -> Result<Value, Refusal> {
     Ok(answer)
 }
 
-/// The current weather at a place.
+/// The current weather at a position.
 fn forecast(query: &Query) -> Result<Value, Refusal> {
     if let Some(unit) = query.keys().find(|key| key.ends_with("_unit")) {
         return Err((400, format!("The simulated service has metric units only, not {unit}.")));
@@ -181,7 +185,7 @@ fn forecast(query: &Query) -> Result<Value, Refusal> {
     let latitude = coordinate(query, "latitude", "Latitude", 90.0)?;
     let longitude = coordinate(query, "longitude", "Longitude", 180.0)?;
     let weather = cities::weather_at(latitude, longitude);
-    // The real service answers for the cell of its grid, a little beside what was asked for.
+    // The real service returns the position of its grid cell, which differs slightly from the requested one.
     let mut answer = json!({
         "latitude": grid(latitude), "longitude": grid(longitude), "generationtime_ms": 0.05, "utc_offset_seconds": 0,
         "timezone": "GMT", "timezone_abbreviation": "GMT", "elevation": weather.elevation,
@@ -232,7 +236,7 @@ fn grid(coordinate: f64) -> f64 {
     (coordinate * 20.0).round() / 20.0
 }
 
-/// The current time, as the service gives it: UTC without zone, at the last full quarter of an hour.
+/// The time as the service reports it: UTC without a zone, rounded down to a quarter of an hour.
 fn quarter_hour(now: Timestamp) -> String {
     let seconds = now.as_second();
     let floor = Timestamp::from_second(seconds - seconds.rem_euclid(900)).unwrap_or(now);

@@ -1,4 +1,4 @@
-//! The component: the contract on one side, [`crate::calculate`] on the other.
+//! The component: implements the contract with [`crate::calculate`].
 
 use serde_json::{Value, json};
 

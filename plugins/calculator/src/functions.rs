@@ -10,11 +10,11 @@ use dashu_ratio::RBig;
 use crate::inexact::{self, Angle, logarithm};
 use crate::number::{ALWAYS_WHOLE, MAX_DECIMALS, MAX_DIGITS, Meter, Number, bits, checked, ten_to};
 
-/// Every name, for the message about one that is none.
+/// All names, for the error about an unknown one.
 pub const NAMES: &str = "abs, acos, asin, atan, cbrt, ceil, cos, exp, factorial, floor, gcd, lcm, ln, log, log2, log10, \
                          max, min, mod, round, sin, sqrt, tan, trunc; constants: pi, tau, e";
 
-/// The largest argument of `factorial`: its result has 9,998 digits.
+/// Maximum argument of `factorial`. Its result has 9,998 digits.
 const MAX_FACTORIAL: u32 = 3_248;
 
 /// The constant `name`, if it is one.
@@ -61,7 +61,7 @@ pub fn call(name: &str, arguments: &[Number], meter: &mut Meter) -> Result<Numbe
         ("log", [x, base]) => {
             let divisor = logarithm(base, f64::ln, meter)?;
             if divisor == 0.0 {
-                return Err("1 is no base of a logarithm".to_owned());
+                return Err("the base of a logarithm can't be 1".to_owned());
             }
             let found = logarithm(x, f64::ln, meter)? / divisor;
             inexact::logarithm_to(x, base, found, meter)
@@ -87,7 +87,7 @@ pub fn call(name: &str, arguments: &[Number], meter: &mut Meter) -> Result<Numbe
     }
 }
 
-/// The message about a name that means nothing here.
+/// The error for a name that isn't a constant.
 pub fn unknown(name: &str) -> String {
     if parameters(&name.to_ascii_lowercase()).is_some() {
         return format!("`{name}` is used with parentheses around its arguments, like {name}(2)");
@@ -110,7 +110,7 @@ fn parameters(name: &str) -> Option<&'static str> {
 
 fn to_whole(x: &Number, function: fn(&RBig) -> IBig, meter: &mut Meter) -> Result<Number, String> {
     match x {
-        // It is whole, and an exact result would show digits that nobody knows.
+        // Already whole; an exact result would show more digits than are known.
         Number::Approximate(value) if value.abs() >= ALWAYS_WHOLE => Ok(x.clone()),
         _ => {
             let x = x.to_exact()?;

@@ -14,25 +14,25 @@ use winnow::token::{one_of, take_while};
 use crate::functions;
 use crate::number::{MAX_DIGITS, Meter, Number, checked, ten_to};
 
-/// The longest expression, in bytes.
+/// Maximum length of an expression in bytes.
 pub const MAX_LENGTH: usize = 10_000;
-/// How deep parentheses may nest. The parser recurses with them, on a stack of 512 KiB.
+/// Maximum nesting of parentheses. The parser recurses for each level, on a stack of 512 KiB.
 pub const MAX_NESTING: usize = 32;
-/// How many powers one expression may have; a chain of them is read from the right, and so recurses as well.
+/// Maximum number of powers per expression. Powers associate to the right, so a chain of them recurses as well.
 pub const MAX_POWERS: usize = 64;
 
 type Input<'i> = Stateful<&'i str, State>;
 type Parsed<T> = Result<T, ErrMode<Problem>>;
 
-/// What goes along with the parser.
+/// The state of the parser.
 #[derive(Debug, Default)]
 struct State {
     meter: Meter,
-    /// The shortest rest of the input that was looked at: where the trouble is, if there is any.
+    /// Length of the shortest remaining input reached so far: the position of a syntax error, if any.
     rest: usize,
 }
 
-/// Why an expression has no value: a message, or none where the grammar just did not fit.
+/// Why an expression has no value: a message, or `None` if the input doesn't match the grammar.
 #[derive(Debug)]
 struct Problem(Option<String>);
 
@@ -48,7 +48,7 @@ impl<'i> ParserError<Input<'i>> for Problem {
     }
 }
 
-/// Parses and computes in one go.
+/// Parses and evaluates in one pass.
 pub fn evaluate(text: &str) -> Result<Number, String> {
     admit(text)?;
     let state = State {
@@ -64,7 +64,7 @@ pub fn evaluate(text: &str) -> Result<Number, String> {
     }
 }
 
-/// Refuses what would cost too much just to read.
+/// Refuses expressions that would be too expensive to parse.
 fn admit(text: &str) -> Result<(), String> {
     if text.trim().is_empty() {
         return Err("the expression is empty".to_owned());
@@ -105,8 +105,8 @@ fn admit(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// `1000 + 5% - 20` means a percentage, and would be taken for a remainder: `5 % (-20)`. So the remainder of a number with
-/// a sign is written as one, `7 % -3`.
+/// Whether `%` at `at` looks like a percentage. `1000 + 5% - 20` means one, but would parse as the remainder `5 % (-20)`. A
+/// remainder by a signed number therefore has to be spaced like `7 % -3`.
 fn is_percent(text: &str, at: usize) -> bool {
     let (before, after) = (&text[..at], text[at + 1..].trim_start());
     let is_sign = |c: char| matches!(c, '-' | '−' | '+');
@@ -144,7 +144,7 @@ fn operand(input: &mut Input<'_>) -> Parsed<Number> {
     alt((number, parenthesised, named)).parse_next(input)
 }
 
-/// A run of signs is one operator, so that `----1` does not recurse.
+/// A run of signs is one operator, so that `----1` doesn't recurse.
 fn sign<'i>(input: &mut Input<'i>) -> Parsed<Prefix<Input<'i>, Number, ErrMode<Problem>>> {
     space.parse_next(input)?;
     let signs = take_while(1.., |c: char| matches!(c, '-' | '−' | '+') || c.is_whitespace()).parse_next(input)?;
@@ -229,7 +229,7 @@ fn number(input: &mut Input<'_>) -> Parsed<Number> {
         return Err(ErrMode::Backtrack(Problem(None)));
     };
     let shift = exponent - decimals;
-    // Ten takes a bit more than three bits a digit.
+    // A decimal digit takes slightly more than three bits.
     let bits = 4 * shift.unsigned_abs() as usize;
     cut(input.state.meter.charge(bits, bits))?;
     let scale = ten_to(shift.unsigned_abs() as usize);
@@ -241,7 +241,7 @@ fn number(input: &mut Input<'_>) -> Parsed<Number> {
     }))
 }
 
-/// Digits, where `_` may group them.
+/// Digits, optionally grouped with `_`.
 fn digits(input: &mut Input<'_>) -> Parsed<String> {
     (digit1, take_while(0.., ('0'..='9', '_')), digit0)
         .take()
@@ -260,7 +260,7 @@ fn space(input: &mut Input<'_>) -> Parsed<()> {
     Ok(())
 }
 
-/// A mistake in what was computed ends the parse: no other reading would mend it.
+/// An arithmetic error ends the parse, because no alternative parse would fix it.
 fn cut<T>(result: Result<T, String>) -> Parsed<T> {
     result.map_err(|message| ErrMode::Cut(Problem(Some(message))))
 }

@@ -1,5 +1,5 @@
-//! Roots, logarithms, angles and powers of e. Their values seldom are exact; the arguments often are, and then are taken
-//! as they are: far larger or finer than a floating-point number, or between two of them.
+//! Roots, logarithms, angles and powers of e. Their values are seldom exact, but their arguments often are. Exact
+//! arguments aren't rounded first: they can exceed the range of floating point or lie between two of its numbers.
 
 use std::cmp::Ordering;
 use std::f64::consts;
@@ -16,16 +16,16 @@ use Number::{Approximate, Exact};
 const PI: &str =
     "31415926535897932384626433832795028841971693993751058209749445923078164062862089986280348253421170679";
 const PI_DECIMALS: usize = 100;
-/// The largest exact angle. It leaves [`PI`] 70 digits to tell how far the angle is from a multiple of pi/2.
+/// Maximum exact angle in radians. It leaves 70 digits of [`PI`] for the distance to a multiple of pi/2.
 const EXACT_REACH: f64 = 1e30;
-/// An exact angle that differs from a multiple of pi/2 by less than this part of itself is that multiple.
+/// An exact angle counts as a multiple of pi/2 if it differs from it by less than this fraction of itself.
 const EXACT_NOISE: f64 = 1e-80;
-/// The longest power that a logarithm is compared with, in bits: the longest number that there is, and then some.
+/// Maximum length in bits of a power that a logarithm is compared with: slightly above that of the longest number.
 const LONGEST_POWER: f64 = 50_000.0;
-/// The largest degree of a root.
+/// Maximum degree of a root.
 pub const MAX_DEGREE: usize = 64;
 
-/// The root of a degree from 2 to [`MAX_DEGREE`]: exact if it is a fraction.
+/// The root of a degree from 2 to [`MAX_DEGREE`], exact if it is rational.
 pub fn root(x: &Number, degree: usize, meter: &mut Meter) -> Result<Number, String> {
     let function = |x: f64| match degree {
         2 => x.sqrt(),
@@ -39,8 +39,8 @@ pub fn root(x: &Number, degree: usize, meter: &mut Meter) -> Result<Number, Stri
         Exact(value) => value,
         Approximate(value) => return Number::approximate(function(*value)),
     };
-    // A square root costs as much as a division; others are found by Newton's method, which takes longer to approach the
-    // higher the degree: so much, with a margin, by measurement.
+    // A square root costs as much as a division. Other roots use Newton's method, which converges more slowly the higher the
+    // degree. The factor is measured, with a margin.
     let steps = if degree == 2 { 1 } else { 20 * degree };
     meter.charge(bits(value), steps * bits(value))?;
     let (numerator, denominator) = (value.numerator().nth_root(degree), value.denominator().nth_root(degree));
@@ -56,7 +56,7 @@ pub fn root(x: &Number, degree: usize, meter: &mut Meter) -> Result<Number, Stri
     Number::nonzero(beside(found, value.cmp(&whole.pow(degree as isize))))
 }
 
-/// The natural logarithm, or with `log` another one of those that floating-point numbers have.
+/// The logarithm that `log` computes for floating-point numbers, such as `f64::ln`.
 pub fn logarithm(x: &Number, log: fn(f64) -> f64, meter: &mut Meter) -> Result<f64, String> {
     if x.is_negative() || x.is_zero() {
         return Err("a logarithm takes numbers above 0".to_owned());
@@ -81,13 +81,13 @@ pub fn logarithm(x: &Number, log: fn(f64) -> f64, meter: &mut Meter) -> Result<f
     Ok(log(mantissa) + f64::from(exponent) * log(2.0))
 }
 
-/// The logarithm of `x` to `base`, which floating point says is `found`: exact if it is a whole number, and not on the wrong
-/// side of one, as far as that power of the base can be computed.
+/// Corrects `found`, the floating-point logarithm of `x` to `base`: exact if it is whole, and otherwise on the right side of
+/// the nearest whole number, unless that power of the base is too long to compute.
 pub fn logarithm_to(x: &Number, base: &Number, found: f64, meter: &mut Meter) -> Result<Number, String> {
     let (Exact(x), Exact(base)) = (x, base) else {
         return Number::approximate(found);
     };
-    // Of a fraction both parts grow with each factor.
+    // Both parts of a fraction grow with each factor.
     let length = found.round().abs() * bits(base) as f64;
     if length > LONGEST_POWER {
         return Number::approximate(found);
@@ -107,7 +107,7 @@ pub fn exponential(x: &Number, meter: &mut Meter) -> Result<Number, String> {
     let nearest = x.to_f64()?;
     let (x, whole) = (x.to_exact()?, Approximate(nearest).to_exact()?);
     meter.charge(bits(&x), bits(&x))?;
-    // Half a unit in the last place of an argument near 700 is some 250 units in that of the result.
+    // An error of half an ulp in an argument near 700 causes about 250 ulp in the result.
     let rest = (x - whole).to_f64().value();
     Number::nonzero(nearest.exp() * (1.0 + rest))
 }
@@ -130,8 +130,8 @@ pub fn arc_cosine(x: &Number, meter: &mut Meter) -> Result<Number, String> {
     })
 }
 
-/// The angle whose cosine is the absolute value of `x`, if that is above 1/2: near 1 the smallest difference of the
-/// argument is a large one of the angle, and so it is taken before anything is rounded.
+/// The angle whose cosine is the absolute value of `x`, if that is above 1/2. Near 1, a tiny change of the argument is a
+/// large one of the angle, so the difference from 1 is computed before rounding.
 fn steep_arc(x: &Number, meter: &mut Meter) -> Result<Option<f64>, String> {
     let value = x.to_exact()?.abs();
     meter.charge(bits(&value), bits(&value))?;
@@ -145,7 +145,7 @@ fn steep_arc(x: &Number, meter: &mut Meter) -> Result<Option<f64>, String> {
     Ok(Some(2.0 * root(&half_gap, 2, meter)?.to_f64()?.asin()))
 }
 
-/// `found`, moved to the side of the nearest whole number where the true value is, so that its floor is right.
+/// Moves `found` to the true value's side of the nearest whole number, so that its floor is right.
 fn beside(found: f64, side: Ordering) -> f64 {
     let whole = found.round();
     match side {
@@ -169,14 +169,13 @@ fn scaled(value: &RBig, degree: usize) -> (f64, i32) {
     (mantissa.to_f64().value(), exponent)
 }
 
-/// An angle in quarters of a turn, and what is left over: at most an eighth of a turn either way, where floating point
-/// is at its best.
+/// An angle as quarter turns plus a rest of at most an eighth of a turn either way, where floating point is most precise.
 #[derive(Debug)]
 pub struct Angle {
     /// Modulo 4.
     quarters: usize,
     rest: f64,
-    /// Whether there is no rest.
+    /// Whether the rest is zero.
     even: bool,
 }
 
@@ -199,7 +198,7 @@ impl Angle {
         let quarter = RBig::from_parts(digits.into(), ten_to(PI_DECIMALS) * 2_u8);
         let quarters = (&value / &quarter).round();
         let rest = value - quarter * RBig::from(quarters.clone());
-        // A multiple of pi is never exact, so `sin(pi)` would be 1e-16: noise that no reader wants.
+        // A multiple of pi is never exact, so `sin(pi)` would be 1e-16, which is noise.
         let noise = if quarters.is_zero() { 0.0 } else { size * noise };
         let even = rest.is_zero() || rest.to_f64().value().abs() < noise;
         Ok(Self {
@@ -217,7 +216,7 @@ impl Angle {
         self.coordinate(self.quarters + 1)
     }
 
-    /// The sine of the rest and so many quarters of a turn.
+    /// The sine of the rest plus this many quarter turns.
     fn coordinate(&self, quarters: usize) -> Result<Number, String> {
         let value = match quarters % 2 {
             0 if self.even => return Ok(Approximate(0.0)),

@@ -1,4 +1,4 @@
-//! Numbers: exact rationals while that is possible, floating point after that, and never more work than allowed.
+//! Numbers: exact rationals where possible, floating point otherwise, with bounded work.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -10,26 +10,26 @@ use dashu_ratio::RBig;
 
 use crate::inexact;
 
-/// The most decimal digits a number may have on either side of its fraction bar.
+/// Maximum decimal digits of a numerator or denominator.
 pub const MAX_DIGITS: usize = 10_000;
-/// The same in bits; of the numbers with so many bits, some have a digit more: [`BEYOND`] and those after it.
+/// The same limit in bits. Some numbers of this many bits have one digit too many: [`BEYOND`] and larger ones.
 const MAX_BITS: usize = 33_220;
-/// The first number with more than [`MAX_DIGITS`].
+/// The smallest number with more than [`MAX_DIGITS`] digits.
 static BEYOND: LazyLock<UBig> = LazyLock::new(|| ten_to(MAX_DIGITS));
-/// How much computing one expression may cost, in products of 64-bit words: about 350 operations on numbers of the
-/// largest size, or millions on everyday ones. By measurement a unit takes at most some forty units of fuel.
+/// Maximum work per expression, in products of 64-bit words: about 350 operations on numbers of the largest size, or
+/// millions on everyday ones. Measured, one product takes at most about 40 units of fuel.
 const MAX_WORK: u64 = 100_000_000;
 /// Fractions without a finite decimal form are rounded to this many significant digits.
 const SIGNIFICANT_DIGITS: usize = 30;
-/// Finite decimals are printed in full up to this many digits after the point.
+/// Finite decimals are printed in full up to this many decimal places.
 pub const MAX_DECIMALS: usize = 1_000;
-/// From 2^53 on every floating-point number is whole.
+/// From 2^53 on, every floating-point number is whole.
 pub const ALWAYS_WHOLE: f64 = 9_007_199_254_740_992.0;
-/// How many times its divisor an inexact dividend may be, and how many radians an inexact angle: at least six of its 15
-/// digits then say something about the remainder.
+/// Maximum ratio of an inexact dividend to its divisor, and maximum inexact angle in radians. At least six of the 15
+/// digits then determine the remainder.
 pub const INEXACT_REACH: f64 = 1e9;
 
-/// A result so far.
+/// An intermediate or final result.
 #[derive(Clone, Debug)]
 pub enum Number {
     Exact(RBig),
@@ -44,7 +44,7 @@ impl Number {
         Exact(RBig::from(value.into()))
     }
 
-    /// A floating-point result, if it is one with all its digits.
+    /// A floating-point result, unless it is NaN, infinite or too small to have all its digits.
     pub fn approximate(value: f64) -> Result<Self, String> {
         if value.is_nan() {
             Err("the result is not a real number".to_owned())
@@ -57,7 +57,7 @@ impl Number {
         }
     }
 
-    /// The floating-point result of what is never zero.
+    /// A floating-point result that is mathematically never zero.
     pub fn nonzero(value: f64) -> Result<Self, String> {
         if value == 0.0 {
             return Err(too_small());
@@ -65,7 +65,7 @@ impl Number {
         Self::approximate(value)
     }
 
-    /// The nearest floating-point number; infinity and zero are among them.
+    /// The nearest floating-point number, possibly infinity or zero.
     pub fn nearest(&self) -> f64 {
         match self {
             Exact(value) => value.to_f64().value(),
@@ -83,7 +83,7 @@ impl Number {
         }
     }
 
-    /// The number as a fraction; a floating-point number has one, too.
+    /// The number as a fraction. Every finite floating-point number is one.
     pub fn to_exact(&self) -> Result<RBig, String> {
         match self {
             Exact(value) => Ok(value.clone()),
@@ -113,7 +113,7 @@ impl Number {
     }
 }
 
-/// Does the arithmetic and keeps account of it.
+/// Performs the arithmetic and charges for it.
 #[derive(Debug, Default)]
 pub struct Meter {
     work: u64,
@@ -145,7 +145,7 @@ impl Meter {
         self.operate(a, b, |a, b| a / b, |a, b| Number::nonzero(a / b))
     }
 
-    /// What is left of `a` after taking away as many whole `b` as fit; it has the sign of `b`, as in Python.
+    /// The remainder of `a / b`, with the sign of `b` as in Python.
     pub fn remainder(&mut self, a: Number, b: Number) -> Result<Number, String> {
         if b.is_zero() {
             return Err("division by zero: the divisor of `%` is 0".to_owned());
@@ -157,8 +157,7 @@ impl Meter {
         self.operate(a, b, exact, inexact_remainder)
     }
 
-    /// `base` to the power of `exponent`; exact where the exponent is a whole number, and where it asks for
-    /// a root that is exact.
+    /// `base` to the power of `exponent`. Exact if the exponent is whole, and if it stands for a root with an exact result.
     pub fn power(&mut self, base: Number, exponent: Number) -> Result<Number, String> {
         if base.is_zero() && exponent.is_negative() {
             return Err("division by zero: 0 has no negative power".to_owned());
@@ -190,7 +189,7 @@ impl Meter {
             let odd = exponent.bit(0);
             return Ok(Exact(if odd { base.clone() } else { RBig::ONE }));
         }
-        // At least this long is the result, so a tower of powers is refused before it is climbed.
+        // A lower bound of the result's length, so that a tower of powers is refused before it is computed.
         let shortest = isize::try_from(exponent).ok().and_then(|exponent| {
             Some((
                 exponent,
@@ -217,7 +216,7 @@ impl Meter {
             (Exact(a), Exact(b)) => {
                 let (mut shorter, longer) = (bits(&a).min(bits(&b)), bits(&a).max(bits(&b)));
                 if !(a.is_int() && b.is_int()) {
-                    // Fractions are reduced after each step, which costs the square of the longer part.
+                    // Fractions are reduced after each step, at a cost quadratic in the longer part.
                     shorter = longer;
                 }
                 self.charge(shorter, longer)?;
@@ -227,7 +226,7 @@ impl Meter {
         }
     }
 
-    /// Pays for one operation whose cost grows with the product of the two lengths, in bits; there is copying, too.
+    /// Charges for one operation whose cost grows with the product of the two lengths in bits, plus copying.
     pub fn charge(&mut self, a: usize, b: usize) -> Result<(), String> {
         let words = |bits: usize| (bits / 64 + 1) as u64;
         let (a, b) = (words(a), words(b));
@@ -245,7 +244,7 @@ pub fn bits(value: &RBig) -> usize {
     value.numerator().bit_len().max(value.denominator().bit_len())
 }
 
-/// The number, if its digits are not too many.
+/// The number, if it doesn't have too many digits.
 pub fn checked(value: RBig) -> Result<Number, String> {
     let fits = match bits(&value).cmp(&MAX_BITS) {
         Ordering::Less => true,
@@ -255,7 +254,7 @@ pub fn checked(value: RBig) -> Result<Number, String> {
     if fits { Ok(Exact(value)) } else { Err(too_long()) }
 }
 
-/// The remainder is exact, but the numbers are not: one that differs from none by their last digit is none.
+/// The operation is exact, but the numbers aren't: a remainder within their last digit counts as zero.
 fn inexact_remainder(a: f64, b: f64) -> Result<Number, String> {
     if (a / b).abs() > INEXACT_REACH {
         return Err(format!(
@@ -289,7 +288,7 @@ impl fmt::Display for Number {
     }
 }
 
-/// Fifteen significant digits: what a double is sure of.
+/// Fifteen significant digits: the precision that a double guarantees.
 fn float(value: f64) -> String {
     let rounded: f64 = format!("{value:.14e}").parse().unwrap_or(value);
     let size = rounded.abs();
@@ -317,7 +316,7 @@ fn decimal(value: &RBig) -> String {
     }
 }
 
-/// How many digits after the point `1 / denominator` has, if finitely many.
+/// The number of decimal places of `1 / denominator`, if finite.
 fn finite_decimals(denominator: &UBig) -> Option<usize> {
     let twos = denominator.trailing_zeros().unwrap_or(0);
     let mut rest: UBig = denominator >> twos;
@@ -330,9 +329,9 @@ fn finite_decimals(denominator: &UBig) -> Option<usize> {
     rest.is_one().then(|| twos.max(fives))
 }
 
-/// `numerator / denominator` to [`SIGNIFICANT_DIGITS`], half up.
+/// `numerator / denominator` rounded half up to [`SIGNIFICANT_DIGITS`].
 fn rounded(numerator: &UBig, denominator: &UBig) -> String {
-    // The exponent of the first digit, guessed from the bit lengths and corrected by looking.
+    // The exponent of the first digit, estimated from the bit lengths, then corrected.
     let guess = (numerator.bit_len() as f64 - denominator.bit_len() as f64) * std::f64::consts::LOG10_2;
     let mut exponent = guess.floor() as i64;
     loop {
@@ -352,7 +351,7 @@ fn rounded(numerator: &UBig, denominator: &UBig) -> String {
     }
 }
 
-/// Significant digits whose first stands at 10^`exponent`, written the way people do.
+/// Formats significant digits, the first of which has the value 10^`exponent`.
 fn lay_out(digits: &str, exponent: i64) -> String {
     let decimals = digits.len() as i64 - 1 - exponent;
     if (-7..SIGNIFICANT_DIGITS as i64).contains(&exponent) {

@@ -1,4 +1,4 @@
-//! What the tool answers, told in tables.
+//! Expressions and their results, in tables.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -103,7 +103,7 @@ fn functions_and_constants() {
     check("exp(100)", "2.68811714181614e43");
 }
 
-/// True values to fifteen digits, of angles whose floating-point form says nothing of where they lie within a turn.
+/// True values to fifteen digits, for angles whose floating-point form doesn't determine their position within a turn.
 #[test]
 fn angles_of_any_size() {
     check("sin(10^16)", "0.779688006606979");
@@ -122,8 +122,8 @@ fn angles_of_any_size() {
     check_error("sin(10^31)", "the angle is too large");
 }
 
-/// An inexact angle has an error that grows with it: what is smaller is nothing, and where the error is all there is, the
-/// answer is none.
+/// The error of an inexact angle grows with it. A smaller value counts as zero, and if the error is too large, the result is
+/// an error.
 #[test]
 fn inexact_angles() {
     check("sin(1000000 * pi)", "0");
@@ -155,11 +155,11 @@ fn logarithms_of_powers_are_whole() {
     check("gcd(log2(1024), 4)", "2");
     check("ceil(log(10^302)) - floor(log10(1/10^302))", "604");
     check("floor(log(2.716923932235892457, 1.001))", "999");
-    // The power that would be compared has gigabytes.
+    // The power to compare with would take gigabytes.
     check("log(2, 1 + 10^-9)", "693147180.906519");
 }
 
-/// Floating point would say that each of these is whole.
+/// Floating point would round each of these to a whole number.
 #[test]
 fn floors_are_right_just_below_and_above_a_whole_number() {
     check("floor(log(10^20 - 1))", "19");
@@ -174,7 +174,7 @@ fn floors_are_right_just_below_and_above_a_whole_number() {
 
 #[test]
 fn arguments_are_taken_as_they_are() {
-    // Larger and smaller than a floating-point number.
+    // Beyond the range of floating point.
     check("sqrt(2 * 10^400)", "1.4142135623731e200");
     check("cbrt(10^400)", "2.15443469003188e133");
     check("cbrt(-10^399) + 10^133", "0");
@@ -183,7 +183,7 @@ fn arguments_are_taken_as_they_are() {
     check("ln(10^-400)", "-921.034037197618");
     check("atan(-10^400)", "-1.5707963267949");
     check("max(10^400, pi) / 10^400", "1");
-    // Between two of them.
+    // Between two floating-point numbers.
     check("ln(1 + 10^-20)", "1e-20");
     check("log2(1 - 10^-20)", "-1.44269504088896e-20");
     check("exp(674.09413224580299649)", "5.69327179926146e292");
@@ -205,7 +205,7 @@ fn exact_numbers_beyond_floating_point_have_roots_and_logarithms() {
     check("ln(1/10^400)", "-921.034037197618");
     check("log2(10^500)", "1660.96404744368");
     check("log(10^400, 7)", "473.317864981975");
-    // The nearest floating-point numbers of these are 1, or have half the digits of the difference to 1.
+    // The nearest floating-point number is 1, or keeps only half the digits of the difference from 1.
     check("ln(1 + 10^-20)", "1e-20");
     check("ln(1.0000001)", "9.99999950000003e-8");
     check("log2(1 - 10^-20)", "-1.44269504088896e-20");
@@ -267,7 +267,7 @@ fn rounding_before_the_point() {
     check("round(-1250, -2)", "-1300");
     check("round(pi, -1)", "0");
     check("round(10^9999 + 1, -9999) - 10^9999", "0");
-    // Of an inexact number no more digits are shown than it has.
+    // An inexact number isn't shown with more digits than it has.
     check("round(exp(100))", "2.68811714181614e43");
     check("floor(exp(100))", "2.68811714181614e43");
     check("round(exp(100), 2)", "2.68811714181614e43");
@@ -358,7 +358,7 @@ fn hostile_sizes_are_refused_at_once() {
 
 #[test]
 fn each_function_is_charged() {
-    // So many long fractions can be had, but not looked at by a function each.
+    // This many long fractions are affordable, but not with a function applied to each.
     let many = |function: &str| format!("max({})", vec![format!("{function}(0.5+1/(1e9990+7))"); 120].join(","));
     check(&many("0*"), "0");
     for function in [
@@ -369,13 +369,13 @@ fn each_function_is_charged() {
             Ok(value) => panic!("{function}: {value}"),
         }
     }
-    // Powers are rationed by number already; a root of a high degree costs as much as many multiplications.
+    // The number of powers is limited already. A root of a high degree costs as much as many multiplications.
     check_error("1e9990^(1/61)", "too much computing");
 }
 
 #[test]
 fn the_deepest_allowed_recursion_fits_a_small_stack() {
-    // Per level one frame for each precedence; the guest has 512 KiB, a debug build's frames are larger than that of a release.
+    // Each level takes one frame per precedence. The guest has 512 KiB; frames of a debug build are larger than in release.
     let open = "1 + 2 * -3 ^ min(".repeat(32);
     let expression = format!("{open}1{}", ")".repeat(32));
     let signs = format!("{}1", "-".repeat(9_000));

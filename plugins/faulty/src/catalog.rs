@@ -1,4 +1,4 @@
-//! Every misdeed by name, with an honest description and the schema of its input.
+//! All tools by name, with an accurate description and the schema of their input.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ pub struct Misdeed {
     /// The properties of the input's schema, as JSON text.
     pub properties: &'static str,
     pub required: &'static [&'static str],
-    /// What it says of itself; the host may then call it again after `unavailable`.
+    /// Declared in the annotations. The host can then retry the call after `unavailable`.
     pub idempotent: bool,
     pub run: fn(&Value) -> Outcome,
 }
@@ -52,7 +52,7 @@ const UNAVAILABLE: &str = r#"{
     "until_unix_ms": { "type": "integer", "minimum": 0, "description": "from then on it answers \"available\"" }
 }"#;
 pub const MISDEEDS: &[Misdeed] = &[
-    // Computing.
+    // Computation.
     misdeed("loop_forever", "Computes without end and without a host call.", computing::loop_forever),
     misdeed("recurse", "Calls itself until the stack overflows.", computing::recurse),
     misdeed("panic", "Panics with a message on stderr.", computing::panic),

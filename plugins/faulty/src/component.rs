@@ -1,4 +1,4 @@
-//! The component: the contract on one side, the catalog on the other.
+//! The component: implements the contract with the catalog.
 
 wit_bindgen::generate!({ path: "../../wit/0.1.0", world: "plugin" });
 

@@ -1,4 +1,4 @@
-//! Misdeeds that need nothing but a processor and memory.
+//! Misuse of processor and memory.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ pub fn forever() -> ! {
 
 pub fn recurse(_: &Value) -> Outcome {
     fn deeper(depth: u64) -> u64 {
-        // The addition after the call keeps it from becoming a loop.
+        // The addition after the call prevents a tail call, which would be a loop.
         black_box(if black_box(true) { deeper(depth + 1) } else { depth }) + 1
     }
     text(deeper(0).to_string())
@@ -60,7 +60,7 @@ pub fn eat_memory(input: &Value) -> Outcome {
     }
 }
 
-/// Work that is done by computing alone: the host's bench measures what stopping it costs.
+/// Pure computation. The host's benchmark measures the cost of interrupting it.
 pub fn work(input: &Value) -> Outcome {
     fn fib(number: u64) -> u64 {
         match number {
@@ -82,7 +82,7 @@ pub fn work(input: &Value) -> Outcome {
     text(result.to_string())
 }
 
-/// What a call finds of an earlier one in the same memory, counting itself.
+/// Counts the traces that earlier calls left in the same memory, plus one for this call.
 pub fn state(input: &Value) -> Outcome {
     let found = leave_traces();
     let again = input["twice"].as_bool().unwrap_or(false);
@@ -101,7 +101,7 @@ fn leave_traces() -> u64 {
     let begin = pages.saturating_mul(65_536) as *mut u8;
     let stale = match pages {
         usize::MAX => 0,
-        // SAFETY: these pages exist since the line above, and nobody else knows of them.
+        // SAFETY: `memory.grow` above created these pages, and nothing else refers to them.
         _ => unsafe {
             let fresh = core::slice::from_raw_parts_mut(begin, PAGES * 65_536);
             let stale = fresh.iter().filter(|byte| **byte != 0).count();

@@ -1,4 +1,4 @@
-//! Files, as any plugin may use them: whatever the standard library can be told to do, done as told.
+//! Files, as any plugin can use them: each operation of the standard library on request.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Seek, Write};
@@ -18,13 +18,13 @@ fn done(input: &Value) -> io::Result<Value> {
     let (path, to) = (string(input, "path", ""), string(input, "to", ""));
     match string(input, "do", "read") {
         "write" => fs::write(path, string(input, "text", ""))?,
-        // In pieces, so that a part may be there when the rest is refused.
+        // In pieces, so that a part is written even if the rest is refused.
         "fill" => {
             let mut file = OpenOptions::new().create(true).append(true).open(path)?;
             let piece = vec![b'x'; 4096];
             (0..size(input, "bytes", 0).div_ceil(piece.len())).try_for_each(|_| file.write_all(&piece))?;
         }
-        // The last to have it open is the end of this call.
+        // The file is deleted while open, and closed only when the call ends.
         "fill_nameless" => {
             let mut file = fs::File::create(path)?;
             fs::remove_file(path)?;
@@ -37,21 +37,21 @@ fn done(input: &Value) -> io::Result<Value> {
             .open(path)?
             .set_len(number(input, "bytes", 0))?,
         "create" => (0..number(input, "count", 1)).try_for_each(|number| fs::write(format!("{path}{number}"), ""))?,
-        // One file, opened as often as told, and never closed.
+        // One file, opened `count` times and never closed.
         "hold" => {
             let held = (0..number(input, "count", 1))
                 .map(|_| fs::File::open(path))
                 .collect::<io::Result<Vec<_>>>()?;
             return Ok(json!(held.len()));
         }
-        // One file of the first folder, read by as many streams as there may be.
+        // One file of the first folder, read by up to `count` streams at once.
         "streams" => return streams(path, number(input, "count", 1)),
         "listings" => return listings(number(input, "count", 1)),
         "sync" => {
             let file = OpenOptions::new().write(true).open(path)?;
             (0..number(input, "count", 1)).try_for_each(|_| file.sync_all())?;
         }
-        // One byte, far away.
+        // One byte at a large offset.
         "gap" => {
             let mut file = OpenOptions::new().create(true).write(true).truncate(false).open(path)?;
             file.seek(io::SeekFrom::Start(number(input, "bytes", 0)))?;
@@ -61,7 +61,7 @@ fn done(input: &Value) -> io::Result<Value> {
         "remove" => fs::remove_file(path)?,
         "rename" => (0..number(input, "count", 1)).try_for_each(|_| fs::rename(path, to))?,
         "hard_link" => fs::hard_link(path, to)?,
-        // Within the first folder, past the standard library, which has no stable way to it.
+        // Within the first folder. Calls WASI directly, because the standard library has no stable function for it.
         "symlink" => {
             let folders = wasip2::filesystem::preopens::get_directories();
             let (folder, _) = folders.first().ok_or(io::ErrorKind::NotFound)?;
@@ -69,7 +69,7 @@ fn done(input: &Value) -> io::Result<Value> {
                 .symlink_at(path, to)
                 .map_err(|code| io::Error::other(code.message()))?;
         }
-        // Only their number, where no name is asked for.
+        // With a count of zero: only the number of entries.
         "list" if number(input, "count", 1) == 0 => return Ok(json!(fs::read_dir(path)?.count())),
         "list" => return list(path),
         _ => return Ok(json!(fs::read_to_string(path)?)),
@@ -84,7 +84,7 @@ fn list(path: &str) -> io::Result<Value> {
     Ok(json!(names))
 }
 
-/// The first folder, listed as often at the same time as may be.
+/// Opens up to `count` listings of the first folder at once.
 fn listings(count: u64) -> io::Result<Value> {
     let folders = wasip2::filesystem::preopens::get_directories();
     let (folder, _) = folders.first().ok_or(io::ErrorKind::NotFound)?;
@@ -109,7 +109,7 @@ fn streams(path: &str, count: u64) -> io::Result<Value> {
     while (streams.len() as u64) < count
         && let Ok(stream) = file.read_via_stream(0)
     {
-        // Begun, and not waited for.
+        // Start a read without waiting for it.
         let _ = stream.read(65_536);
         streams.push(stream);
     }

@@ -1,4 +1,4 @@
-//! Misdeeds by way of the host's functions.
+//! Misuse of host functions.
 
 use std::io::Write;
 use std::mem::forget;
@@ -62,7 +62,7 @@ pub fn hoard(input: &Value) -> Outcome {
     text(held.to_string())
 }
 
-/// As much as the host takes for one of each; returns how many bytes that were.
+/// Fills a handle with as much as the host accepts. Returns the number of bytes.
 fn hold_fields(input: &Value) -> usize {
     const HEADER_BYTES: usize = 4096;
     let fields = Fields::new();
@@ -95,7 +95,7 @@ fn hold_body(_: &Value) -> usize {
     held
 }
 
-/// All that one handle can be worth: headers of tiny values, which take the host most, a path, a body and trailers.
+/// Everything one handle can hold: headers with tiny values (which cost the host most), a path, a body and trailers.
 fn hold_everything(_: &Value) -> usize {
     const VALUES: usize = 390;
     let fields = || {
@@ -128,7 +128,7 @@ fn hold_everything(_: &Value) -> usize {
     in_headers + in_path + in_body + in_trailers
 }
 
-/// The headers of one request are the trailers of many: each has a copy of them then.
+/// Uses the headers of one request as the trailers of many, so that each has a copy.
 fn hold_trailers(input: &Value) -> Outcome {
     let fields = Fields::new();
     let values = vec![Vec::new(); 400];
@@ -163,7 +163,7 @@ fn hold_path(_: &Value) -> usize {
     hold_part(|request, text| request.set_path_with_query(Some(&format!("/{text}"))))
 }
 
-/// The longest text that a part of a request takes, of 1 MiB, half of it, and so on.
+/// Sets a part of a request to the longest text the host accepts: 1 MiB, half of that, and so on.
 fn hold_part(set: impl Fn(&OutgoingRequest, &str) -> Result<(), ()>) -> usize {
     let request = OutgoingRequest::new(Fields::new());
     let long = "A".repeat(1 << 20);

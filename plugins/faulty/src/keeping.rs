@@ -1,4 +1,4 @@
-//! `wasi:keyvalue`, as any plugin may use it.
+//! `wasi:keyvalue`, as any plugin can use it.
 
 wit_bindgen::generate!({ path: "../../wit/wasi-keyvalue", world: "imports" });
 
@@ -24,12 +24,12 @@ fn done(input: &Value) -> Result<Value, Error> {
         "delete" => bucket.delete(key)?,
         "exists" => return Ok(json!(bucket.exists(key)?)),
         "keys" => return keys(&bucket),
-        // The same entry, as often as told.
+        // Writes the same entry `count` times.
         "again" => {
             let value = vec![b'v'; size(input, "bytes", 1)];
             (0..number(input, "count", 0)).try_for_each(|_| bucket.set(key, &value))?;
         }
-        // As many entries as told, without values.
+        // `count` entries without values.
         "fill" => (0..number(input, "count", 0)).try_for_each(|number| bucket.set(&format!("{key}{number}"), b""))?,
         _ => return Ok(json!(bucket.get(key)?.map(|value| value.len()))),
     }

@@ -1,10 +1,10 @@
-//! Tools that misbehave, one per misdeed that a host of untrusted components must withstand. For tests and the demo; useful
-//! to nobody else.
+//! Tools that misbehave, one per attack or bug that a host of untrusted components must withstand. Only for tests and the
+//! demo.
 //!
-//! Each tool does what its description says and no more, so a test that sees something else has found a bug of the host.
-//! [`catalog`] lists them. Everything here needs the host, so there is nothing to test natively: the host's tests are the test.
+//! Each tool does exactly what its description says, so a test that sees something else has found a bug in the host.
+//! [`catalog`] lists them. All code here needs the host, so only the host's tests test it.
 //!
-//! The listing itself misbehaves, too, where the operator's configuration asks for it: see `listing`.
+//! `list-tools` misbehaves as well if the configuration requests it: see `listing`.
 
 #![cfg(target_family = "wasm")]
 
@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use component::exports::cofferdam::tool::tools::{Content, Error};
 
-/// How a misdeed ends, if it does.
+/// The result of a tool, if it returns.
 type Outcome = Result<Vec<Content>, Error>;
 
 fn text(text: impl Into<String>) -> Outcome {
@@ -34,7 +34,7 @@ fn json(value: &Value) -> Outcome {
     Ok(vec![Content::Json(value.to_string())])
 }
 
-/// An unsigned parameter, which the schema has made sure of, or its default.
+/// An unsigned parameter (the schema guarantees the type), or its default.
 fn number(input: &Value, key: &str, default: u64) -> u64 {
     input[key].as_u64().unwrap_or(default)
 }

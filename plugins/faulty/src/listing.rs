@@ -1,8 +1,9 @@
-//! The list of tools, and the ways to get even that wrong.
+//! The list of tools, and the ways in which listing can misbehave.
 //!
-//! The configuration value `list_tools` chooses one, for tests of loading: `error`, `loop`, `panic`, `empty`, `bad_schema` (no
-//! JSON), `wrong_schema` (JSON, but no JSON Schema), `no_object` (a schema whose root is no object), `duplicate`, `long_name`,
-//! `illegal_name`, `empty_name`, `changing` (a schema that is another one each time), `many` (10,000 tools), `huge` (a description of 64 MiB).
+//! The configuration value `list_tools` selects one, for tests of loading: `error`, `loop`, `panic`, `empty`, `bad_schema`
+//! (invalid JSON), `wrong_schema` (JSON, but not a JSON Schema), `no_object` (a schema whose root isn't an object), `duplicate`,
+//! `long_name`, `illegal_name`, `empty_name`, `changing` (a different schema each time), `many` (10,000 tools), `huge` (a
+//! description of 64 MiB).
 
 use serde_json::{Value, json};
 
@@ -39,7 +40,7 @@ pub fn list() -> Result<Vec<Tool>, String> {
         "long_name" => echo(|tool| tool.name = "a".repeat(65)),
         "illegal_name" => echo(|tool| tool.name = "echo; rm -rf /".to_owned()),
         "empty_name" => echo(|tool| tool.name = String::new()),
-        // What it requires has another name in every call.
+        // The property has a different name in every call.
         "changing" => echo(|tool| {
             let now = std::time::SystemTime::now()
                 .duration_since(std::time::UNIX_EPOCH)
@@ -65,7 +66,7 @@ pub fn list() -> Result<Vec<Tool>, String> {
 
 fn describe(misdeed: &Misdeed) -> Tool {
     let properties: Value = serde_json::from_str(misdeed.properties).unwrap_or_default();
-    // `echo` takes anything; the others say what they take.
+    // `echo` accepts anything; the others declare their parameters.
     let schema = if misdeed.name == "echo" {
         json!({ "type": "object" })
     } else {

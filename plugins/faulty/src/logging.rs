@@ -1,4 +1,4 @@
-//! `wasi:logging`, as any plugin may use it.
+//! `wasi:logging`, as any plugin can use it.
 
 wit_bindgen::generate!({ path: "../../wit/wasi-logging", world: "imports" });
 

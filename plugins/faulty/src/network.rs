@@ -1,4 +1,4 @@
-//! Misdeeds on the network, or honest attempts that a host must be able to refuse.
+//! Network misuse, and legitimate requests that a host must be able to refuse.
 
 use std::net::{TcpStream, ToSocketAddrs};
 
@@ -13,9 +13,9 @@ use wasip2::io::streams::StreamError;
 
 use crate::{Outcome, number, size, string};
 
-/// More than a host should let through.
+/// More than a host should allow.
 const MAX_BODY_BYTES: usize = 1 << 30;
-/// A longer body is counted and not shown.
+/// A longer body is counted but not shown.
 const MAX_SHOWN_BYTES: usize = 64 * 1024;
 
 pub fn fetch(input: &Value) -> Outcome {
@@ -36,7 +36,7 @@ pub fn fetch(input: &Value) -> Outcome {
     })
 }
 
-/// The host masks texts of results, so bytes are written as digits: a test sees what the guest saw.
+/// The host masks secrets in results. Bytes are therefore written as hex digits, so that a test sees what the guest saw.
 pub fn fetch_raw(input: &Value) -> Outcome {
     let exchanged = ask(input).map(|response| {
         let headers = entries(&response.headers());
@@ -76,7 +76,7 @@ fn ask(input: &Value) -> Result<IncomingResponse, String> {
     }
 }
 
-/// All that came in, and why no more did.
+/// Everything received, and the error that ended it, if any.
 fn read_until_it_ends(body: &IncomingBody) -> (Vec<u8>, Option<String>) {
     let mut bytes = Vec::new();
     let Ok(stream) = body.stream() else {
@@ -125,12 +125,12 @@ pub fn many_http(input: &Value) -> Outcome {
     crate::json(&json!(results))
 }
 
-/// A request with a long body, written piece by piece while the host sends it.
+/// Sends a request with a long body, written in pieces while the host sends it.
 pub fn upload(input: &Value) -> Outcome {
     let sent = match begin_upload(string(input, "url", "")) {
         Ok((pending, body)) => {
             let sent = write(&body, size(input, "bytes", 0));
-            // Without its end the request is none; if the host has given up, it says so below.
+            // The request needs the end of its body. If the host has given up, the response below reports it.
             let _ = OutgoingBody::finish(body, None);
             pending.subscribe().block();
             match pending.get() {
@@ -164,7 +164,7 @@ fn outgoing(url: &str, method: &Method, headers: Fields) -> Result<OutgoingReque
     Ok(request)
 }
 
-/// Returns how many bytes the host took.
+/// Returns the number of bytes the host accepted.
 fn write(body: &OutgoingBody, bytes: usize) -> usize {
     let piece = [b'x'; 4096];
     let mut sent = 0;

@@ -1,4 +1,4 @@
-//! Misdeeds in the answer, and plain answers of each kind for comparison.
+//! Misbehaving answers, and plain answers of each kind for comparison.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::component::exports::cofferdam::tool::tools::{Content, Error, Image, Unavailable};
 use crate::{Outcome, size, string, text};
 
-/// Colours, a bell, a new window title, a carriage return, a link, reversed writing.
+/// Colours, a bell, a new window title, a carriage return, a link, a bidirectional override.
 const ESCAPES: &str = "\u{1b}[31mred\u{1b}[0m \u{7}\u{1b}]0;owned\u{7} first\rsecond \u{1b}]8;;http://evil.test\u{7}link\u{1b}]8;;\u{7} \
                        \u{9b}2J \u{202e}desrever\u{202c} \u{0}";
 
@@ -79,7 +79,7 @@ pub fn bad_image(_: &Value) -> Outcome {
 
 pub fn escape_sequences(_: &Value) -> Outcome {
     use std::io::Write;
-    // Where the log refuses it, the answer still tries.
+    // Ignored: if the log refuses the text, the answer still contains it.
     let _ = writeln!(std::io::stdout(), "{ESCAPES}");
     text(ESCAPES)
 }

@@ -1,4 +1,4 @@
-//! One HTTP request through `wasi:http`, with a bound on the answer.
+//! One HTTP request through `wasi:http`, with a limit on the size of the answer.
 
 #[cfg(target_family = "wasm")]
 mod exchange;
@@ -7,14 +7,14 @@ pub use exchange::send;
 
 use std::time::Duration;
 
-/// What to ask. There is no body: the guests here only read.
+/// A request without a body, because the guests here only read.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// In upper case.
+    /// The method in upper case.
     pub method: String,
     pub url: String,
     pub headers: Vec<(String, String)>,
-    /// A longer answer is a [`Fault::TooLarge`].
+    /// A larger body is a [`Fault::TooLarge`].
     pub max_body_bytes: usize,
 }
 
@@ -29,11 +29,11 @@ impl Request {
     }
 }
 
-/// What came back, whatever the status.
+/// A response with any status.
 #[derive(Clone, Debug)]
 pub struct Response {
     pub status: u16,
-    /// From the header `retry-after`, where it gives seconds.
+    /// From the header `retry-after`, if it is in seconds.
     pub retry_after: Option<Duration>,
     pub body: Vec<u8>,
 }
@@ -43,17 +43,17 @@ pub struct Response {
 pub enum Fault {
     /// Not an `http://` or `https://` URL.
     BadUrl(String),
-    /// The host does not let this plugin ask that; the name of the `wasi:http` error.
+    /// The host doesn't allow this request. Contains the name of the `wasi:http` error.
     Denied(String),
-    /// The network or the server failed in a way that may pass; the name of the `wasi:http` error.
+    /// A transient failure of the network or the server. Contains the name of the `wasi:http` error.
     Unreachable(String),
-    /// It would fail again the same way; the name of the `wasi:http` error.
+    /// A permanent failure. Contains the name of the `wasi:http` error.
     Failed(String),
-    /// The body is longer than this plugin or its host takes.
+    /// The body is larger than this plugin or its host accepts.
     TooLarge,
 }
 
-/// A URL in the parts that `wasi:http` asks for.
+/// A URL in the parts that `wasi:http` needs.
 #[derive(Debug, PartialEq, Eq)]
 pub struct UrlParts<'a> {
     pub https: bool,
@@ -61,7 +61,7 @@ pub struct UrlParts<'a> {
     pub path_with_query: String,
 }
 
-/// Splits `url`; the fragment is dropped, as it is never sent.
+/// Splits `url`. The fragment is dropped, because it is never sent.
 pub fn split(url: &str) -> Result<UrlParts<'_>, Fault> {
     let bad = || Fault::BadUrl(url.to_owned());
     let (scheme, rest) = url.split_once("://").ok_or_else(bad)?;

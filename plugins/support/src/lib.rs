@@ -1,7 +1,7 @@
-//! What the guests share.
+//! Code shared by the guests.
 //!
-//! The types are plain, so that a guest's logic can be tested natively with a server that is a closure; only the functions
-//! that ask the host exist for WebAssembly alone.
+//! The types are plain data, so that a guest's logic can be tested natively with a closure as the server. Only the functions
+//! that call the host are limited to WebAssembly.
 
 pub mod http;
 

@@ -1,4 +1,4 @@
-//! The component: the contract on one side, [`crate::forecast`] on the other, the host's HTTP and configuration below.
+//! The component: implements the contract with [`crate::forecast`], using the host's HTTP and configuration.
 
 use serde_json::{Value, json};
 

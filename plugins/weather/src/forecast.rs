@@ -1,4 +1,5 @@
-//! Two questions and a sentence. Shapes: <https://open-meteo.com/en/docs> and <https://open-meteo.com/en/docs/geocoding-api>.
+//! Looks up a place and describes its weather in a sentence. Formats: <https://open-meteo.com/en/docs> and
+//! <https://open-meteo.com/en/docs/geocoding-api>.
 
 use std::ops::RangeInclusive;
 
@@ -7,17 +8,17 @@ use serde_json::Value;
 
 use crate::service::{Problem, Send, ask};
 
-/// The longest text from a service that is passed on, in characters.
+/// Texts from a service are truncated to this many characters.
 const MAX_NAME: usize = 100;
 
-/// Where the two services are; without a path of their own after the base.
+/// The base URLs of the two services, without the API's path.
 #[derive(Clone, Debug)]
 pub struct Services {
     pub geocoding_url: String,
     pub forecast_url: String,
 }
 
-/// A place that the geocoding service knows.
+/// A place found by the geocoding service.
 #[derive(Debug)]
 struct Place {
     name: String,
@@ -25,7 +26,7 @@ struct Place {
     longitude: f64,
 }
 
-/// One sentence about the weather now in `location`.
+/// Describes the current weather in `location` in one sentence.
 pub fn current_weather(location: &str, services: &Services, send: &impl Send) -> Result<String, Problem> {
     let location = location.trim();
     if location.is_empty() {
@@ -44,7 +45,7 @@ pub fn current_weather(location: &str, services: &Services, send: &impl Send) ->
     describe(&place.name, &answer["current"])
 }
 
-/// Looks the whole text up, then, for it knows names alone, what stands before the first comma ("Boston, MA").
+/// Looks up the whole text, then the part before the first comma ("Boston, MA"), because the service knows plain names only.
 fn find_place(location: &str, services: &Services, send: &impl Send) -> Result<Place, Problem> {
     let city = location.split(',').next().unwrap_or(location).trim();
     let candidates = if city.is_empty() || city == location {
@@ -83,7 +84,7 @@ fn place(result: &Value) -> Result<Place, Problem> {
     let text = |key: &str| Some(printable(result[key].as_str()?)).filter(|text| !text.is_empty());
     let mut parts = vec![text("name").ok_or_else(|| left_out("geocoding", "name"))?];
     for part in ["admin1", "country"].into_iter().filter_map(text) {
-        // A city state carries its name in every field.
+        // For a city state, all fields contain the same name.
         if !parts.contains(&part) {
             parts.push(part);
         }
@@ -95,15 +96,15 @@ fn place(result: &Value) -> Result<Place, Problem> {
     })
 }
 
-/// Without a temperature there is no answer; what else is missing is said to be unknown. A value that no weather on Earth
-/// has, with a margin to the records, is a service out of order, and then none of its values can be trusted.
+/// Fails without a temperature; other missing values are reported as unknown. A value far beyond the records on Earth means
+/// that the service is broken, so none of its values can be trusted.
 fn describe(place: &str, current: &Value) -> Result<String, Problem> {
     let value = |key, range| measured("forecast", current, key, range);
     let temperature = value("temperature_2m", -100.0..=70.0)?;
     let temperature = temperature.ok_or_else(|| left_out("forecast", "temperature_2m"))?;
     // Adding zero turns a rounded -0.0 into 0.0.
     let temperature = (temperature * 10.0).round() / 10.0 + 0.0;
-    // JSON may write a whole number as 3.0.
+    // JSON can contain a whole number as 3.0.
     let code = value("weather_code", 0.0..=99.0)?.filter(|code| code.fract() == 0.0);
     let sky = code.and_then(|code| sky(code as u8)).unwrap_or("sky unknown");
     let wind = match value("wind_speed_10m", 0.0..=600.0)? {
@@ -117,7 +118,7 @@ fn describe(place: &str, current: &Value) -> Result<String, Problem> {
     Ok(format!("{place}: {temperature:.1} °C, {sky}, {wind}, {humidity}"))
 }
 
-/// The number that `service` gives as `key`: none where there is none, a failure where it can't be.
+/// The number `key` in the answer of `service`. `None` if it is absent, an error if it isn't a number in `range`.
 fn measured(service: &str, from: &Value, key: &str, range: RangeInclusive<f64>) -> Result<Option<f64>, Problem> {
     if from[key].is_null() {
         return Ok(None);
@@ -136,8 +137,8 @@ fn left_out(service: &str, key: &str) -> Problem {
     Problem::Failed(format!("the {service} service left out the `{key}`"))
 }
 
-/// `text` as far as a reader sees it: on one line, and not too long. Whoever writes into a service's data writes to the
-/// model, so nothing that a person who checks the answer would not see gets through.
+/// The visible part of `text`, on one line and truncated. Data of a service can carry text aimed at the model, so nothing
+/// passes that a person who checks the answer wouldn't see.
 fn printable(text: &str) -> String {
     let visible: String = text
         .chars()
@@ -148,8 +149,8 @@ fn printable(text: &str) -> String {
     visible.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What Unicode calls format characters (general category Cf: bidirectional overrides, zero-width characters, tags), other
-/// code points it lists as ignored in display (`Default_Ignorable_Code_Point`), and those for private use.
+/// Unicode format characters (general category Cf: bidirectional overrides, zero-width characters, tags), other code points
+/// that Unicode ignores in display (`Default_Ignorable_Code_Point`), and private-use characters.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}'

@@ -1,8 +1,8 @@
-//! The tool `get_weather`: where is that place, and what is the weather there?
+//! The tool `get_weather`: finds a place and reports its weather.
 //!
-//! [`forecast`] asks an Open-Meteo compatible service two questions through a function that sends requests, so it is tested
-//! natively with a server that is a closure. In the component that function is `wasi:http`, and the service's addresses come
-//! from `wasi:config`: the plugin knows no address of its own.
+//! [`forecast`] makes two requests to an Open-Meteo compatible service. It takes the function that sends requests as an
+//! argument, so native tests pass a closure as the server. In the component, that function uses `wasi:http`, and the URLs of
+//! the service come from `wasi:config`: the plugin has none built in.
 
 pub mod forecast;
 pub mod service;

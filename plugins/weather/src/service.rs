@@ -1,14 +1,14 @@
-//! Asking a JSON service, and telling apart whose fault it is when there is no answer.
+//! Sends a request to a JSON service and classifies failures by who has to act.
 
 use std::time::Duration;
 
 use serde_json::Value;
 use support::http::{Fault, Request, Response};
 
-/// The longest answer that is read. Real ones have about 1 KiB.
+/// Maximum size of an answer. Real ones have about 1 KiB.
 const MAX_BODY_BYTES: usize = 256 * 1024;
 
-/// Why there is no weather; the same three cases as in the contract.
+/// Why there is no weather: the three error cases of the contract.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
     InvalidInput(String),
@@ -19,11 +19,11 @@ pub enum Problem {
     Failed(String),
 }
 
-/// Something that sends requests.
+/// A function that sends requests.
 pub trait Send: Fn(&Request) -> Result<Response, Fault> {}
 impl<F: Fn(&Request) -> Result<Response, Fault>> Send for F {}
 
-/// Asks `url`, which belongs to the service that messages call `service`.
+/// Gets JSON from `url`. Error messages call the service `service`.
 pub fn ask(send: &impl Send, service: &str, url: String) -> Result<Value, Problem> {
     let response = send(&Request::get(url, MAX_BODY_BYTES)).map_err(|fault| explain(service, fault))?;
     match response.status {
@@ -34,7 +34,7 @@ pub fn ask(send: &impl Send, service: &str, url: String) -> Result<Value, Proble
             retry_after: response.retry_after,
         }),
         status => Err(Problem::Failed(format!(
-            "the {service} service refused the question (HTTP status {status})"
+            "the {service} service refused the request (HTTP status {status})"
         ))),
     }
 }
@@ -52,6 +52,6 @@ fn explain(service: &str, fault: Fault) -> Problem {
             "the configured address of the {service} service is no http or https URL: the operator has to mend it"
         )),
         Fault::TooLarge => Problem::Failed(format!("the {service} service sent more than this tool reads")),
-        Fault::Failed(name) => Problem::Failed(format!("the {service} service can't be asked ({name})")),
+        Fault::Failed(name) => Problem::Failed(format!("the request to the {service} service failed ({name})")),
     }
 }

@@ -1,4 +1,4 @@
-//! The two questions against a server that is a closure.
+//! Tests the two requests with a closure as the server.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

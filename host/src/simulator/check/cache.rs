@@ -1,5 +1,5 @@
-//! The rules of `cache_control`, wherever the API takes it: at the top, on tools and on blocks, those of a tool result
-//! included; never inside a tool's input or schema.
+//! The rules of `cache_control` (a cache breakpoint), wherever the API accepts it: at the top level, on tools and on
+//! blocks, including blocks of a tool result, but never inside a tool's input or schema.
 
 use std::fmt::Display;
 
@@ -9,49 +9,50 @@ use super::{ApiError, Checked, known_fields, one_of, tagged};
 use crate::messages_api::limits::MAX_CACHE_CONTROL_BLOCKS;
 
 pub(super) fn check(body: &Value) -> Checked {
-    let mut marks = Marks(0);
-    marks.see(body, "")?;
+    let mut breakpoints = Breakpoints(0);
+    breakpoints.check(body, "")?;
     for field in ["tools", "system"] {
         for (index, holder) in items(&body[field]).iter().enumerate() {
-            marks.see(holder, format_args!("{field}.{index}."))?;
+            breakpoints.check(holder, format_args!("{field}.{index}."))?;
         }
     }
     for (index, message) in items(&body["messages"]).iter().enumerate() {
         for (position, block) in items(&message["content"]).iter().enumerate() {
             let kind = block["type"].as_str().unwrap_or_default();
-            marks.see(block, format_args!("messages.{index}.content.{position}.{kind}."))?;
+            breakpoints.check(block, format_args!("messages.{index}.content.{position}.{kind}."))?;
             if kind == "tool_result" {
                 for (part, block) in items(&block["content"]).iter().enumerate() {
                     let at = format_args!("messages.{index}.content.{position}.{kind}.content.{part}.");
-                    marks.see(block, at)?;
+                    breakpoints.check(block, at)?;
                 }
             }
         }
     }
-    if marks.0 > MAX_CACHE_CONTROL_BLOCKS {
+    if breakpoints.0 > MAX_CACHE_CONTROL_BLOCKS {
         return Err(ApiError::invalid(format!(
             "A maximum of {MAX_CACHE_CONTROL_BLOCKS} blocks with cache_control may be provided. Found {}.",
-            marks.0
+            breakpoints.0
         )));
     }
     Ok(())
 }
 
-struct Marks(usize);
+/// The number of cache breakpoints found so far.
+struct Breakpoints(usize);
 
-impl Marks {
-    /// Counts the mark that a value may bear; `at` is what stands before the field's name.
-    fn see(&mut self, holder: &Value, at: impl Display) -> Checked {
-        let mark = &holder["cache_control"];
-        if mark.is_null() {
+impl Breakpoints {
+    /// Checks and counts the `cache_control` of `holder`, if any. `at` is the path prefix for errors.
+    fn check(&mut self, holder: &Value, at: impl Display) -> Checked {
+        let control = &holder["cache_control"];
+        if control.is_null() {
             return Ok(());
         }
         self.0 = self.0.saturating_add(1);
         let at = format!("{at}cache_control");
-        let kind = tagged(mark, &at, &["ephemeral"])?;
+        let kind = tagged(control, &at, &["ephemeral"])?;
         let at = format!("{at}.{kind}");
-        known_fields(mark, &["type", "ttl"], &at)?;
-        one_of(&mark["ttl"], &format!("{at}.ttl"), ["5m", "1h"])
+        known_fields(control, &["type", "ttl"], &at)?;
+        one_of(&control["ttl"], &format!("{at}.ttl"), ["5m", "1h"])
     }
 }
 

@@ -1,4 +1,4 @@
-//! The rules of a conversation: roles, contents, and every `tool_use` answered at once.
+//! The rules of a conversation: roles, contents, and a `tool_result` right after every `tool_use`.
 
 use std::collections::HashSet;
 
@@ -102,21 +102,21 @@ fn content(message: &Value, index: usize, is_last: bool) -> Checked {
 fn block(block: &Value, role: &Value, index: usize, position: usize) -> Checked {
     let at = format!("messages.{index}.content.{position}");
     let kind = tagged(block, &at, &BLOCK_TYPES)?;
-    let speaker = match kind {
+    let required_role = match kind {
         "tool_use" | "thinking" | "redacted_thinking" => Some("assistant"),
         "tool_result" => Some("user"),
         _ => None,
     };
-    if let Some(speaker) = speaker.filter(|speaker| role != speaker) {
+    if let Some(required_role) = required_role.filter(|required_role| role != required_role) {
         return Err(ApiError::invalid(format!(
-            "messages.{index}: `{kind}` blocks can only be in `{speaker}` messages"
+            "messages.{index}: `{kind}` blocks can only be in `{required_role}` messages"
         )));
     }
-    let place = format!("{at}.{kind}");
+    let typed_at = format!("{at}.{kind}");
     match kind {
-        "text" => text(block, &place),
-        "tool_use" => tool_use(block, &place),
-        "tool_result" => tool_result(block, &place),
+        "text" => text(block, &typed_at),
+        "tool_use" => tool_use(block, &typed_at),
+        "tool_result" => tool_result(block, &typed_at),
         "thinking" => {
             let text = block["thinking"].as_str().unwrap_or_default();
             if block["signature"].as_str() != Some(&thinking_signature(text)) {
@@ -124,13 +124,13 @@ fn block(block: &Value, role: &Value, index: usize, position: usize) -> Checked 
                     "{at}: Invalid `signature` in `thinking` block"
                 )));
             }
-            known_fields(block, &["type", "thinking", "signature"], &place)
+            known_fields(block, &["type", "thinking", "signature"], &typed_at)
         }
         "redacted_thinking" => {
-            required_text(&block["data"], &format!("{place}.data"))?;
-            known_fields(block, &["type", "data"], &place)
+            required_text(&block["data"], &format!("{typed_at}.data"))?;
+            known_fields(block, &["type", "data"], &typed_at)
         }
-        // Of the other types nothing is checked but that the API knows them.
+        // For the other types, only the tag is checked.
         _ => Ok(()),
     }
 }
@@ -196,24 +196,24 @@ fn identifier(block: &Value, field: &str, at: &str) -> Checked {
     )))
 }
 
-/// Calls and results must match, message by message.
+/// Every `tool_use` needs one `tool_result` in the next message, and every `tool_result` a `tool_use` before it.
 fn pairs(messages: &[Value]) -> Checked {
     let mut seen = HashSet::new();
-    // The calls of the message before, in order; none of them may stay unanswered.
+    // Ids of the calls in the previous message, in order. All of them need a result.
     let mut open: Vec<&str> = Vec::new();
     for (index, message) in messages.iter().enumerate() {
         let blocks = message["content"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let asked: HashSet<_> = open.iter().copied().collect();
+        let expected: HashSet<_> = open.iter().copied().collect();
         let mut answered = HashSet::new();
-        let mut first = true;
+        let mut only_results = true;
         for (position, block) in blocks.iter().enumerate() {
             if block["type"] != "tool_result" {
-                first = false;
+                only_results = false;
                 continue;
             }
             let id = block["tool_use_id"].as_str().unwrap_or_default();
             let at = format!("messages.{index}.content.{position}");
-            if !asked.contains(id) {
+            if !expected.contains(id) {
                 return Err(ApiError::invalid(format!(
                     "{at}: unexpected `tool_use_id` found in `tool_result` blocks: {id}. Each `tool_result` block must \
                      have a corresponding `tool_use` block in the previous message."
@@ -224,8 +224,8 @@ fn pairs(messages: &[Value]) -> Checked {
                     "{at}: each tool_use must have a single result. Found multiple `tool_result` blocks with id: {id}"
                 )));
             }
-            // Behind anything else a result does not count as an immediate answer.
-            if !first {
+            // A result after another kind of block doesn't count as an immediate answer.
+            if !only_results {
                 return Err(unanswered(index.saturating_sub(1), &[id]));
             }
         }

@@ -1,4 +1,4 @@
-//! The rules of the smaller top-level fields.
+//! The rules of `stream`, `service_tier`, `stop_sequences`, `metadata` and `thinking`.
 
 use serde_json::Value;
 

@@ -39,7 +39,7 @@ fn request() -> Value {
     })
 }
 
-/// A good request with one place changed; `null` takes the field away.
+/// A valid request with one field changed. `null` removes the field.
 fn changed(pointer: &str, value: Value) -> Value {
     let mut body = request();
     let (parent, key) = pointer.rsplit_once('/').unwrap();
@@ -54,7 +54,7 @@ fn changed(pointer: &str, value: Value) -> Value {
     body
 }
 
-/// A good request with one place changed is refused, in these words.
+/// Asserts that a valid request with one field changed is refused with this message.
 fn assert_refused(pointer: &str, value: Value, expected: &str) {
     let problem = body(&changed(pointer, value.clone()), Purpose::Run).expect_err(&format!("{pointer} {value}"));
     assert_eq!(
@@ -80,7 +80,7 @@ fn a_good_request_passes() {
 }
 
 #[test]
-fn what_is_allowed_though_it_looks_odd() {
+fn unusual_but_valid_requests_pass() {
     for (pointer, value) in [
         ("/messages/3/content/0/content", Value::Null),
         ("/messages/-", json!({ "role": "assistant", "content": "prefilled" })),
@@ -126,7 +126,7 @@ fn what_is_allowed_though_it_looks_odd() {
 }
 
 #[test]
-fn what_is_no_json_object_is_refused() {
+fn a_body_that_is_not_a_json_object_is_refused() {
     assert_eq!(
         parse(b"{\"a\": ").unwrap_err().message,
         "The request body is not valid JSON: EOF while parsing a value: line 1 column 6"
@@ -137,19 +137,19 @@ fn what_is_no_json_object_is_refused() {
 }
 
 #[test]
-fn what_only_a_run_has_is_foreign_to_counting() {
+fn count_tokens_refuses_run_fields() {
     let foreign = body(&request(), Purpose::CountTokens).unwrap_err();
     assert_eq!(foreign.message, "max_tokens: Extra inputs are not permitted");
 }
 
 #[test]
-fn at_most_four_cache_marks() {
+fn at_most_four_cache_breakpoints() {
     let mark = json!({ "type": "ephemeral" });
     let mut body_with = request();
     for pointer in ["/tools/0", "/messages/2/content/1", "/messages/3/content/2"] {
         body_with.pointer_mut(pointer).unwrap()["cache_control"] = mark.clone();
     }
-    // A field of that name in a tool's input is no mark.
+    // A field of that name in a tool's input isn't a breakpoint.
     body_with["messages"][2]["content"][2]["input"]["cache_control"] = mark.clone();
     assert_eq!(body(&body_with, Purpose::Run), Ok(()));
     for pointer in ["/messages/3/content/0", "/messages/3/content/0/content/0", ""] {

@@ -8,9 +8,9 @@ use super::{ApiError, Checked, known_fields, optional, required_text, tagged};
 use crate::messages_api::limits::{REFUSED_ROOT_KEYWORDS, is_property_name, is_tool_name};
 
 const CHOICES: [&str; 4] = ["auto", "any", "tool", "none"];
-const PARALLEL: &str = "disable_parallel_tool_use";
-/// Stands for all the tools of an MCP server, whose names only that server knows.
-const NAMELESS: &str = "mcp_toolset";
+const DISABLE_PARALLEL: &str = "disable_parallel_tool_use";
+/// All tools of an MCP server. Only that server knows their names.
+const MCP_TOOLSET: &str = "mcp_toolset";
 
 pub(super) fn check(body: &Value) -> Checked {
     let tools = match &body["tools"] {
@@ -28,8 +28,8 @@ pub(super) fn check(body: &Value) -> Checked {
             Value::Null => custom(tool, &format!("{at}.custom"))?,
             kind => match required_text(kind, &format!("{at}.type"))? {
                 "custom" => custom(tool, &format!("{at}.custom"))?,
-                NAMELESS => continue,
-                // It runs at the vendor's and has other fields, but shares the names.
+                MCP_TOOLSET => continue,
+                // A tool that the vendor runs: other fields, but the same namespace.
                 kind => required_text(&tool["name"], &format!("{at}.{kind}.name"))?,
             },
         };
@@ -80,7 +80,7 @@ fn schema(schema: &Value, at: &str) -> Checked {
             {
                 return wrong(": input_schema does not support oneOf, allOf, or anyOf at the top level");
             }
-            // Below the top any name will do.
+            // The API checks the names of top-level properties only.
             let properties = fields.get("properties").and_then(Value::as_object);
             if properties.is_some_and(|properties| !properties.keys().all(|name| is_property_name(name))) {
                 return wrong(".properties: Property keys should match pattern '^[a-zA-Z0-9_.-]{1,64}$'");
@@ -103,12 +103,17 @@ fn choice(choice: &Value, tools: &[Value], names: &HashSet<&str>) -> Checked {
     let at = format!("tool_choice.{kind}");
     let known = match kind {
         "none" => &["type"][..],
-        "tool" => &["type", "name", PARALLEL],
-        _ => &["type", PARALLEL],
+        "tool" => &["type", "name", DISABLE_PARALLEL],
+        _ => &["type", DISABLE_PARALLEL],
     };
     known_fields(choice, known, &at)?;
-    let parallel = format!("{at}.{PARALLEL}");
-    optional(&choice[PARALLEL], &parallel, Value::is_boolean, "a valid boolean")?;
+    let parallel = format!("{at}.{DISABLE_PARALLEL}");
+    optional(
+        &choice[DISABLE_PARALLEL],
+        &parallel,
+        Value::is_boolean,
+        "a valid boolean",
+    )?;
     if tools.is_empty() {
         return Err(ApiError::invalid(
             "tool_choice may only be specified while providing tools.",
@@ -116,7 +121,7 @@ fn choice(choice: &Value, tools: &[Value], names: &HashSet<&str>) -> Checked {
     }
     if kind == "tool" {
         let name = required_text(&choice["name"], &format!("{at}.name"))?;
-        let is_known = names.contains(name) || tools.iter().any(|tool| tool["type"] == NAMELESS);
+        let is_known = names.contains(name) || tools.iter().any(|tool| tool["type"] == MCP_TOOLSET);
         if !is_known {
             return Err(ApiError::invalid(format!("Tool '{name}' not found in provided tools")));
         }

@@ -1,4 +1,4 @@
-//! The keys of a script file, as they stand there, and what they become.
+//! The keys of a script file, and their conversion to a script.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -141,12 +141,12 @@ enum RawFaultPoint {
 impl RawStep {
     pub(super) fn into_answer(self) -> Result<Answer, String> {
         let fault = self.fault.map(RawFault::into_fault).transpose()?;
-        let speaks = self.text.is_some() || self.thinking.is_some() || !self.tools.is_empty();
-        let shapes =
+        let has_content = self.text.is_some() || self.thinking.is_some() || !self.tools.is_empty();
+        let has_message_keys =
             self.stop_reason.is_some() || self.stop_sequence.is_some() || self.model.is_some() || self.usage.is_some();
         let kind = match (self.error, self.raw) {
             (Some(_), Some(_)) => return Err("`error` and `raw` exclude each other".to_owned()),
-            (Some(_), None) | (None, Some(_)) if speaks || shapes => {
+            (Some(_), None) | (None, Some(_)) if has_content || has_message_keys => {
                 return Err(
                     "`error` and `raw` exclude the keys of a model's answer (`text`, `thinking`, `tools`, \
                             `stop_reason`, `stop_sequence`, `model`, `usage`)"
@@ -164,9 +164,9 @@ impl RawStep {
                 content_type: raw.content_type,
                 body: raw.body,
             }),
-            (None, None) if !speaks && fault.is_none() => {
+            (None, None) if !has_content && fault.is_none() => {
                 return Err(
-                    "this answer says nothing: give `text` (it may be empty), `thinking`, `tools`, `error`, \
+                    "this answer is empty: set `text` (it may be empty), `thinking`, `tools`, `error`, \
                             `raw` or `fault`"
                         .to_owned(),
                 );
@@ -263,7 +263,7 @@ fn json(value: toml::Value) -> Result<Value, String> {
         toml::Value::Integer(number) => Value::from(number),
         toml::Value::Float(number) => serde_json::Number::from_f64(number)
             .map(Value::Number)
-            .ok_or_else(|| format!("{number} has no form in JSON; use `input_text`"))?,
+            .ok_or_else(|| format!("{number} can't be written as JSON; use `input_text`"))?,
         toml::Value::Boolean(truth) => Value::Bool(truth),
         toml::Value::Datetime(time) => Value::String(time.to_string()),
         toml::Value::Array(items) => Value::Array(items.into_iter().map(json).collect::<Result<_, _>>()?),
@@ -276,7 +276,7 @@ fn json(value: toml::Value) -> Result<Value, String> {
     })
 }
 
-/// A number of requests, or the word for all of them. No untagged enum, which would not say what is wrong.
+/// A number of requests, or `"forever"`. A visitor, because the errors of an untagged enum don't say what is wrong.
 fn repeat<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Repeat>, D::Error> {
     struct Reader;
 
@@ -303,7 +303,7 @@ fn repeat<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Repeat>, 
     deserializer.deserialize_any(Reader).map(Some)
 }
 
-/// Token counts, or the word for none at all.
+/// Token counts, or `"omit"`.
 fn usage<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<UsageAnswer>, D::Error> {
     struct Reader;
 
@@ -340,5 +340,9 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
         (Some(number), Some("m")) => number.checked_mul(60).map(Duration::from_secs),
         _ => None,
     };
-    parsed.ok_or_else(|| de::Error::custom(format!("{text:?} is no duration; write a whole number and ms, s or m")))
+    parsed.ok_or_else(|| {
+        de::Error::custom(format!(
+            "{text:?} isn't a duration; write a whole number and ms, s or m"
+        ))
+    })
 }

@@ -123,7 +123,7 @@ fault = { kind = "reset", at = "accept" }
 }
 
 #[test]
-fn the_place_of_a_fault_has_a_default() {
+fn the_point_of_a_fault_has_a_default() {
     for (kind, expected) in [
         ("reset", FaultPoint::Request),
         ("close", FaultPoint::Request),
@@ -138,13 +138,13 @@ fn the_place_of_a_fault_has_a_default() {
 }
 
 #[test]
-fn problems_of_form_name_their_line() {
+fn parse_errors_name_their_line() {
     for (text, line, words) in [
         ("answer = 3", 1, "invalid type"),
         ("\n[[answer]]\ntext = \"a\"\ntxet = \"b\"", 4, "unknown field `txet`"),
         ("[[answer]]\ntext = 1", 2, "expected a string"),
-        ("[[answer]]\ntext = \"a\"\ndelay = \"5\"", 3, "is no duration"),
-        ("[[answer]]\ntext = \"a\"\ndelay = \"5h\"", 3, "is no duration"),
+        ("[[answer]]\ntext = \"a\"\ndelay = \"5\"", 3, "isn't a duration"),
+        ("[[answer]]\ntext = \"a\"\ndelay = \"5h\"", 3, "isn't a duration"),
         (
             "[[answer]]\ntext = \"a\"\nrepeat = \"often\"",
             3,
@@ -240,7 +240,7 @@ stream = { chunk = 0 }
         "t.toml:2: `repeat` must be at least 1",
         "t.toml:2: `delay` is 3660 s",
         "t.toml:2: `text` has an unknown placeholder {{what}}",
-        "t.toml:7: this answer says nothing",
+        "t.toml:7: this answer is empty",
         "t.toml:9: `headers` has an illegal name \"a b\"",
         "t.toml:9: `headers` must not set content-length",
         "t.toml:9: `error.status` is 200",
@@ -248,7 +248,7 @@ stream = { chunk = 0 }
         "t.toml:17: `fault.at` is for reset, close and stall",
         "t.toml:20: `fault.at`, `fault.after_events` and `fault.after_bytes` exclude",
         "t.toml:23: `fault.error_type` and `fault.message`",
-        "t.toml:26: tool call \"\": NaN has no form in JSON",
+        "t.toml:26: tool call \"\": NaN can't be written as JSON",
         "t.toml:29: tool call \"a\" has both",
     ] {
         assert!(found.contains(expected), "{expected}\nnot in\n{found}");
@@ -256,7 +256,7 @@ stream = { chunk = 0 }
     assert_eq!(problems("").join(""), "t.toml: the script has no [[answer]]");
 }
 
-/// The reader of TOML bounds how deep a value goes and how long a path of keys is, but not both together.
+/// The TOML parser limits how deep a value is and how long a key path is, but not both together.
 #[test]
 fn a_deep_script_is_refused() {
     let path = ["a"; 79].join(".");
@@ -289,7 +289,7 @@ fn a_deep_script_is_refused() {
 }
 
 #[test]
-fn the_examples_of_the_document_are_scripts() {
+fn the_examples_in_the_docs_are_valid_scripts() {
     let document = include_str!("../../../docs/simulator.md");
     let examples: Vec<_> = document
         .split("```toml\n")
@@ -303,31 +303,31 @@ fn the_examples_of_the_document_are_scripts() {
 }
 
 #[test]
-fn what_would_have_no_effect_is_an_error() {
+fn keys_without_effect_are_an_error() {
     for (answer, says) in [
         (
             "text = \"a\"\nfault = { kind = \"reset\" }",
-            "an answer beside `fault.at = \"request\"`",
+            "an answer has no effect with `fault.at = \"request\"`",
         ),
         (
             "headers = { a = \"b\" }\nfault = { kind = \"stall\" }",
-            "`headers` beside",
+            "`headers` has no effect with",
         ),
         (
             "stream = { chunk = 1 }\nfault = { kind = \"close\" }",
-            "`stream` beside",
+            "`stream` has no effect with",
         ),
         (
             "delay = \"1s\"\nfault = { kind = \"reset\", at = \"accept\" }",
-            "`delay` beside",
+            "`delay` has no effect with",
         ),
         (
             "error = { status = 529 }\nstream = { ping_every = 1 }",
-            "`stream.ping_every` is for",
+            "`stream.ping_every` only applies",
         ),
         (
             "raw = { body = \"x\" }\nstream = { unknown_events = true }",
-            "`stream.unknown_events` is for",
+            "`stream.unknown_events` only applies",
         ),
         (
             "error = { status = 529 }\nfault = { kind = \"error_event\" }",
@@ -373,7 +373,7 @@ fn what_would_have_no_effect_is_an_error() {
 }
 
 #[test]
-fn every_text_is_bounded() {
+fn every_text_has_a_maximum_length() {
     let long = "x".repeat(1024 * 1024 + 1);
     for (answer, key) in [
         (format!("stop_reason = \"{long}\""), "`stop_reason`"),

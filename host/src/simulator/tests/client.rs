@@ -1,4 +1,4 @@
-//! An HTTP client that shows every byte: what a library would repair or hide is what these tests look at.
+//! An HTTP client that shows every byte, because these tests check what a library would repair or hide.
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,16 +15,16 @@ pub(super) struct Client {
 pub(super) struct Response {
     pub(super) status: u16,
     headers: Vec<(String, String)>,
-    /// The HTTP chunks, or the body as one.
+    /// The HTTP chunks, or the whole body as one.
     pub(super) chunks: Vec<Vec<u8>>,
 }
 
-/// A request that every rule allows.
+/// A valid request.
 pub(super) fn request() -> Value {
     json!({ "model": "claude-sonnet-5-5", "max_tokens": 1000, "messages": [{ "role": "user", "content": "hello" }] })
 }
 
-/// The headers that the API wants, with those given instead or in addition.
+/// The headers the API requires, replaced or extended by those given.
 pub(super) fn header_lines(changed: &[(&str, &str)]) -> String {
     let usual = [
         ("x-api-key", "hush"),
@@ -49,7 +49,7 @@ pub(super) fn bytes(method: &str, path: &str, headers: &str, body: &[u8]) -> Vec
     bytes
 }
 
-/// One request to the simulator, over a connection of its own.
+/// Sends one request to the simulator over a new connection.
 pub(super) async fn call(simulator: &Simulator, body: &Value) -> Response {
     Client::connect(&simulator.url())
         .await
@@ -77,17 +77,17 @@ impl Client {
     }
 
     pub(super) async fn write(&mut self, bytes: &[u8]) {
-        // The server may have hung up already; what there is to read tells more.
+        // Ignored: the server may have hung up already, and what it sent says more.
         let _ = self.stream.write_all(bytes).await;
     }
 
-    /// Everything until the connection ends, and how it ended.
+    /// Reads until the connection ends; returns the bytes and how it ended.
     pub(super) async fn read_all(&mut self) -> (Vec<u8>, std::io::Result<usize>) {
         let ended = self.stream.read_to_end(&mut self.buffer).await;
         (std::mem::take(&mut self.buffer), ended)
     }
 
-    /// Reads until the bytes so far end with these.
+    /// Reads until the bytes read so far end with these.
     pub(super) async fn read_until(&mut self, end: &[u8]) -> Vec<u8> {
         while !self.buffer.ends_with(end) {
             assert_ne!(self.stream.read_buf(&mut self.buffer).await.unwrap(), 0, "ended early");
@@ -162,7 +162,7 @@ impl Response {
         serde_json::from_slice(&self.body()).unwrap()
     }
 
-    /// The data of every event; the name of each must be its type.
+    /// The data of every event. Asserts that each event's name is its type.
     pub(super) fn events(&self) -> Vec<Value> {
         let text = String::from_utf8(self.body()).unwrap();
         text.split_terminator("\n\n")

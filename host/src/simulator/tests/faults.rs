@@ -1,4 +1,4 @@
-//! What can go wrong between an API and its client, byte by byte.
+//! Transport faults, byte by byte.
 
 use std::io::ErrorKind;
 
@@ -39,7 +39,7 @@ fn was_reset(ended: &io::Result<usize>) -> bool {
 }
 
 #[tokio::test]
-async fn a_connection_may_be_reset_as_it_is_accepted() {
+async fn a_connection_can_be_reset_at_accept() {
     let simulator = start(
         Script::new()
             .answer(Answer::fault(FaultKind::Reset, FaultPoint::Accept))
@@ -56,7 +56,7 @@ async fn a_connection_may_be_reset_as_it_is_accepted() {
 }
 
 #[tokio::test]
-async fn an_open_connection_is_struck_when_the_request_arrives() {
+async fn an_accept_fault_hits_an_open_connection_at_the_next_request() {
     let simulator = start(
         Script::new()
             .answer(Answer::text("fine"))
@@ -78,7 +78,7 @@ async fn an_open_connection_is_struck_when_the_request_arrives() {
 }
 
 #[tokio::test]
-async fn before_any_byte_of_the_answer() {
+async fn a_request_fault_comes_before_any_byte_of_the_answer() {
     let (text, ended) = exchange(&broken(FaultKind::Reset, FaultPoint::Request), &request()).await;
     assert!(text.is_empty() && was_reset(&ended), "{text} {ended:?}");
     let (text, ended) = exchange(&broken(FaultKind::Close, FaultPoint::Request), &request()).await;
@@ -86,7 +86,7 @@ async fn before_any_byte_of_the_answer() {
 }
 
 #[tokio::test]
-async fn after_so_many_bytes() {
+async fn a_fault_after_bytes() {
     for (kind, reset) in [(FaultKind::Reset, true), (FaultKind::Close, false)] {
         for body in [streamed(), request()] {
             let (text, ended) = exchange(&broken(kind.clone(), FaultPoint::Bytes(20)), &body).await;
@@ -127,7 +127,7 @@ async fn a_stalled_stream_stays_open_and_silent() {
         .await;
     let head = client.read_until(b"\n\n\r\n").await;
     assert!(String::from_utf8_lossy(&head).contains("message_start"));
-    // Only the end of the simulator ends it, and nothing more has come until then.
+    // The stream ends only with the simulator, and nothing more arrives until then.
     simulator.shutdown().await;
     let (rest, _) = client.read_all().await;
     assert_eq!(rest, b"");
@@ -186,10 +186,10 @@ async fn garbage_and_truncated_input() {
     );
 }
 
-/// The sockets are full when the fault comes, and hyper holds the rest: it must get out before the connection ends. How
-/// much fits the system decides, so the sizes are stepped through.
+/// When the fault strikes, the sockets are full and hyper buffers the rest, which must be written before the connection
+/// ends. The capacity of the sockets depends on the system, so the test tries several sizes.
 #[tokio::test]
-async fn an_answer_is_written_in_full_before_the_connection_is_given_up() {
+async fn pending_bytes_are_written_before_the_connection_ends() {
     let piece = "x".repeat(200_000);
     let stream = StreamOptions {
         chunk: piece.len(),
@@ -212,7 +212,7 @@ async fn an_answer_is_written_in_full_before_the_connection_is_given_up() {
         while simulator.requests().is_empty() {
             tokio::task::yield_now().await;
         }
-        // The server has its turn, and writes what it can, before the first byte is read.
+        // Let the server run and write what it can before the first byte is read.
         for _ in 0..50 {
             tokio::task::yield_now().await;
         }
@@ -230,7 +230,7 @@ async fn an_answer_is_written_in_full_before_the_connection_is_given_up() {
 }
 
 #[tokio::test]
-async fn an_ended_simulator_answers_nobody() {
+async fn a_stopped_simulator_accepts_no_connection() {
     let simulator = start(Script::new().answer(Answer::text("ok").forever()));
     let mut client = Client::connect(&simulator.url()).await;
     assert_eq!(client.post("/v1/messages", &request(), &[]).await.status, 200);

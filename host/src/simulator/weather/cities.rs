@@ -1,9 +1,9 @@
-//! The cities that the simulated service knows, each with its everlasting weather.
+//! The cities of the simulated service, each with constant weather.
 
 use serde_json::{Value, json};
 
-/// So far from a city, in degrees, its weather still holds.
-const REACH: f64 = 0.5;
+/// A city's weather applies within this many degrees of latitude and longitude.
+const CITY_RADIUS: f64 = 0.5;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct City {
@@ -34,7 +34,7 @@ pub(super) struct Weather {
 }
 
 impl City {
-    /// As the geocoding lists it.
+    /// The city's entry in a geocoding answer.
     pub(super) fn place(&self) -> Value {
         json!({
             "id": self.id, "name": self.name, "latitude": self.latitude, "longitude": self.longitude,
@@ -57,17 +57,19 @@ impl Weather {
     }
 }
 
-/// The weather of the city at a place; where there is none, one made from the latitude, for weather is everywhere.
+/// The weather of the nearby city. If there is none, derived from the latitude, so that every position has weather.
 pub(super) fn weather_at(latitude: f64, longitude: f64) -> Weather {
-    let near = |city: &&City| (city.latitude - latitude).abs() <= REACH && (city.longitude - longitude).abs() <= REACH;
-    let made_up = Weather {
+    let near = |city: &&City| {
+        (city.latitude - latitude).abs() <= CITY_RADIUS && (city.longitude - longitude).abs() <= CITY_RADIUS
+    };
+    let fallback = Weather {
         elevation: 100.0,
         temperature: ((30.0 - latitude.abs() * 0.5) * 10.0).round() / 10.0,
         code: 2,
         wind: 10.0,
         humidity: 60,
     };
-    CITIES.iter().find(near).map_or(made_up, |city| city.weather)
+    CITIES.iter().find(near).map_or(fallback, |city| city.weather)
 }
 
 macro_rules! cities {

@@ -51,7 +51,7 @@ fn the_current_weather_has_values_and_units() {
 }
 
 #[test]
-fn nonsense_is_refused_with_a_reason() {
+fn invalid_requests_are_refused_with_a_reason() {
     for (path, status, reason) in [
         ("/v1/search", 400, "required for key 'name'"),
         ("/v1/search?name=x&count=0", 400, "between 1 and 100"),
@@ -85,7 +85,7 @@ fn nonsense_is_refused_with_a_reason() {
 }
 
 #[test]
-fn the_time_is_the_last_quarter_of_an_hour() {
+fn the_time_is_rounded_down_to_a_quarter_of_an_hour() {
     let now: Timestamp = "2026-11-24T10:29:59Z".parse().unwrap();
     assert_eq!(quarter_hour(now), "2026-11-24T10:15");
 }

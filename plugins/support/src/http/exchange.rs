@@ -1,4 +1,4 @@
-//! The exchange with the host. Resources are dropped child before parent, or the host would trap.
+//! Sends a request through the host. Child resources are dropped before their parents; otherwise the host traps.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use wasip2::io::streams::StreamError;
 
 use super::{Fault, Request, Response, split};
 
-/// The most bytes asked for in one host call.
+/// Maximum bytes read per host call.
 const CHUNK: u64 = 64 * 1024;
 
-/// Sends `request` and waits for the whole answer, or for the host to end the call.
+/// Sends `request` and waits for the whole answer. The host can end the call meanwhile.
 pub fn send(request: &Request) -> Result<Response, Fault> {
     let pending = outgoing_handler::handle(prepare(request)?, None).map_err(fault)?;
     let response = loop {
         if let Some(answer) = pending.get() {
-            // The outer error says that the answer was taken before, which happens nowhere here.
+            // The outer error means that the answer was taken before, which never happens here.
             break answer
                 .map_err(|()| Fault::Failed("response already taken".to_owned()))?
                 .map_err(fault)?;
@@ -103,9 +103,9 @@ fn read(body: &IncomingBody, max_bytes: usize) -> Result<Vec<u8>, Fault> {
     }
 }
 
-/// Sorts the host's errors by what a caller can do about them.
+/// Classifies the host's errors by what a caller can do about them.
 fn fault(code: ErrorCode) -> Fault {
-    // The name alone: what comes with some codes is the host's detail, and no help to a model.
+    // Only the name: the payload of some codes is a detail of the host that doesn't help a model.
     let debug = format!("{code:?}");
     let name = debug
         .trim_start_matches("ErrorCode::")

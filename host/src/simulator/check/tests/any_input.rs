@@ -1,8 +1,8 @@
-//! Whatever stands at one place of a request.
+//! A request with any JSON value at any position.
 
 use proptest::prelude::*;
 
-use super::super::super::answer::{Asked, reply};
+use super::super::super::answer::{RequestContext, reply};
 use super::super::super::request::RequestView;
 use super::super::super::script::Answer;
 use super::*;
@@ -39,7 +39,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Every place in a value, as pointers.
+/// Collects the JSON pointer of every position in a value.
 fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
     match value {
@@ -66,7 +66,7 @@ proptest! {
         let _ = body(&request, Purpose::Run);
         let _ = body(&request, Purpose::CountTokens);
         let view = RequestView::new(&request);
-        let asked = Asked { view, bytes: 1, number: 1, request_id: "req" };
-        let _ = reply(&Answer::text("{{last_user}} {{last_tool_results}} {{result:calculate}}"), &asked);
+        let context = RequestContext { view, bytes: 1, number: 1, request_id: "req" };
+        let _ = reply(&Answer::text("{{last_user}} {{last_tool_results}} {{result:calculate}}"), &context);
     }
 }

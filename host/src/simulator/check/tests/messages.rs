@@ -1,11 +1,11 @@
-//! What is said.
+//! Messages and their blocks.
 
 use serde_json::json;
 
 use super::*;
 
 #[test]
-fn every_rule_has_its_words() {
+fn every_broken_rule_has_its_message() {
     let unanswered = "messages.2: `tool_use` ids were found without `tool_result` blocks immediately after: ";
     let text = |text: &str| json!({ "type": "text", "text": text });
     for (pointer, value, expected) in [
@@ -208,7 +208,7 @@ fn every_rule_has_its_words() {
 }
 
 #[test]
-fn a_result_that_comes_a_message_late_is_no_answer() {
+fn a_result_one_message_late_does_not_count() {
     let late = json!({ "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "a", "content": "425" }] });
     let mut body_with = changed("/messages/3/content/1", Value::Null);
     body_with["messages"].as_array_mut().unwrap().push(late);

@@ -1,11 +1,11 @@
-//! Models, fields beside what is said, and headers.
+//! Models, the other fields, and headers.
 
 use serde_json::json;
 
 use super::*;
 
 #[test]
-fn every_rule_has_its_words() {
+fn every_broken_rule_has_its_message() {
     for (pointer, value, expected) in [
         ("/model", Value::Null, "model: Field required"),
         ("/model", json!(""), "model: String should have at least 1 character"),
@@ -107,7 +107,7 @@ fn every_rule_has_its_words() {
             json!("batch"),
             "service_tier: Input should be 'auto' or 'standard_only'",
         ),
-        // Cache marks.
+        // Cache breakpoints.
         (
             "/cache_control",
             json!("x"),
@@ -129,7 +129,7 @@ fn every_rule_has_its_words() {
 }
 
 #[test]
-fn the_newest_models_are_known_by_name() {
+fn models_that_refuse_sampling_are_known_by_name() {
     for (model, expected) in [
         ("claude-sonnet-5-5", true),
         ("claude-sonnet-5", true),
@@ -145,7 +145,7 @@ fn the_newest_models_are_known_by_name() {
         ("claude-2.1", false),
         ("simulated", false),
     ] {
-        assert_eq!(is_newest(model), expected, "{model}");
+        assert_eq!(refuses_sampling(model), expected, "{model}");
     }
     let mut older = changed("/model", json!("claude-haiku-4-5"));
     older["temperature"] = json!(1);

@@ -1,11 +1,11 @@
-//! Tools and which of them must be used.
+//! `tools` and `tool_choice`.
 
 use serde_json::json;
 
 use super::*;
 
 #[test]
-fn every_rule_has_its_words() {
+fn every_broken_rule_has_its_message() {
     for (pointer, value, expected) in [
         (
             "/tool_choice",
@@ -135,7 +135,7 @@ fn a_forced_tool_must_be_among_the_tools() {
 }
 
 #[test]
-fn tools_of_the_vendor_count_as_tools() {
+fn vendor_tools_count_as_tools() {
     let search = json!({ "type": "web_search_20250305", "name": "web_search" });
     let with = |tools: Value| {
         let mut request = request();

@@ -1,4 +1,4 @@
-//! A configuration that a program made: what makes no sense is refused as in a file, wherever one is used.
+//! A configuration built in code: invalid values are refused as in a file, by every function that takes one.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use cofferdam::tools::{ToolSet, ToolSettings, builtin};
 
 use super::{builder_with, config_with, faulty, model, place};
 
-/// What is set in code, the key that a file has for it, and what is said of it.
-type Nonsense = (fn(&mut Config), &'static str, &'static str);
+/// A change of the configuration, the key it has in a file, and the expected message.
+type InvalidSetting = (fn(&mut Config), &'static str, &'static str);
 
-/// Of every section of a file some; each limit of a call is tried where the bounds are.
-const NONSENSE: &[Nonsense] = &[
+/// Some invalid values for every section. The unit tests of the bounds cover each limit of a call.
+const INVALID_SETTINGS: &[InvalidSetting] = &[
     (|config| config.model.model.clear(), "model.model", "must not be empty"),
     (
         |config| config.model.base_url = "ftp://x/".parse().unwrap(),
@@ -302,8 +302,8 @@ fn set_tool(config: &mut Config, name: &str, tool: ToolSettings) {
     config.plugins[0].tools.insert(name.to_owned(), tool);
 }
 
-/// The keys that an error blames, each with what is said of it.
-fn blamed(error: &HostError) -> Vec<(&str, &str)> {
+/// The keys that an error names, each with its message.
+fn problem_keys(error: &HostError) -> Vec<(&str, &str)> {
     let HostError::Config(error) = error else {
         panic!("another error: {error}")
     };
@@ -315,16 +315,16 @@ fn blamed(error: &HostError) -> Vec<(&str, &str)> {
 }
 
 #[tokio::test]
-async fn a_builder_refuses_nonsense() {
+async fn a_builder_refuses_invalid_values() {
     let model = model([Answer::text("unused")]);
-    for &(spoil, key, says) in NONSENSE {
+    for &(spoil, key, says) in INVALID_SETTINGS {
         let error = builder_with(&model, spoil).build().await.unwrap_err();
-        let [(blamed, said)] = blamed(&error)[..] else {
+        let [(problem_key, message)] = problem_keys(&error)[..] else {
             panic!("{key}: {error}")
         };
-        assert_eq!(blamed, key, "{error}");
-        assert!(said.starts_with(says), "{key}: {said}");
-        // Whoever prints it tells the same.
+        assert_eq!(problem_key, key, "{error}");
+        assert!(message.starts_with(says), "{key}: {message}");
+        // Its printed form contains the same.
         let text = error.to_string();
         assert!(text.contains(&format!("{key}: {says}")), "{text}");
         assert!(!text.contains("hunter2"), "{text}");
@@ -332,7 +332,7 @@ async fn a_builder_refuses_nonsense() {
 }
 
 #[tokio::test]
-async fn what_is_at_the_bounds_is_no_nonsense() {
+async fn values_at_the_bounds_are_valid() {
     let model = model([Answer::text("unused")]);
     assert_eq!(Config::default().check(), Ok(()));
     let edge = |config: &mut Config| {
@@ -350,7 +350,7 @@ async fn what_is_at_the_bounds_is_no_nonsense() {
 }
 
 #[tokio::test]
-async fn everything_that_is_wrong_is_told_at_once_and_by_all() {
+async fn every_entry_point_reports_all_problems_at_once() {
     let model = model([Answer::text("unused")]);
     let spoil = |config: &mut Config| {
         config.plugins[0].grants.limits.timeout = Duration::MAX;
@@ -363,7 +363,7 @@ async fn everything_that_is_wrong_is_told_at_once_and_by_all() {
         load_tools(&config, Some(place()), tls.clone()).await.unwrap_err(),
         open_sandbox(&config, Some(place()), tls).unwrap_err(),
     ] {
-        let keys: Vec<&str> = blamed(&error).into_iter().map(|(key, _)| key).collect();
+        let keys: Vec<&str> = problem_keys(&error).into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["agent.max_iterations", "plugins.faulty.limits.timeout"]);
         let text = error.to_string();
         assert!(text.starts_with("the configuration has 2 problems\n"), "{text}");
@@ -371,15 +371,17 @@ async fn everything_that_is_wrong_is_told_at_once_and_by_all() {
     }
 }
 
-/// A configuration has no two plugins of one name; whoever loads plugins without one gets no tool of either.
+/// A configuration can't contain two plugins of one name. Loaded without a configuration, they cancel each other out.
 #[tokio::test]
-async fn plugins_of_one_name_are_rivals_like_any_others() {
+async fn plugins_with_the_same_name_conflict_like_any_others() {
     let model = model([Answer::text("unused")]);
     let config = config_with(&model, |_| ());
     let tls = cofferdam::tls::client_config().unwrap();
     let sandbox = open_sandbox(&config, Some(place()), tls).unwrap();
-    let twins = [faulty(), faulty()];
-    let tools = ToolSet::load(&sandbox, &twins, 2, config.queue_timeout).await.unwrap();
+    let duplicates = [faulty(), faulty()];
+    let tools = ToolSet::load(&sandbox, &duplicates, 2, config.queue_timeout)
+        .await
+        .unwrap();
     assert_eq!(tools.tools().count(), 0);
     let problems: Vec<String> = tools.problems().iter().map(ToString::to_string).collect();
     assert_eq!(problems.len(), 2, "{problems:?}");
@@ -387,10 +389,10 @@ async fn plugins_of_one_name_are_rivals_like_any_others() {
         let says = "plugin `faulty`: plugin `faulty` has a tool `";
         assert!(problem.starts_with(says), "{problem}");
     }
-    // One of the two is meant, and has not lost because the other has.
-    let mut meant = faulty();
-    meant.digest = Some(Digest::of(builtin("faulty").unwrap()).to_string());
-    let plugins = [faulty(), meant];
+    // If one of them is pinned, it wins.
+    let mut pinned = faulty();
+    pinned.digest = Some(Digest::of(builtin("faulty").unwrap()).to_string());
+    let plugins = [faulty(), pinned];
     let tools = ToolSet::load(&sandbox, &plugins, 2, config.queue_timeout)
         .await
         .unwrap();

@@ -1,19 +1,19 @@
-//! What this process holds, as the system counts it.
+//! The resource usage of this process, as the kernel reports it.
 
 use std::time::Duration;
 
-/// Memory may grow by this much and no more, whatever was done: allocators keep some of what they had.
+/// Allowed memory growth: allocators keep some freed memory.
 const MEMORY_SLACK: u64 = 96 << 20;
 
 #[derive(Debug)]
-pub(crate) struct Traces {
+pub(crate) struct ResourceUsage {
     files: usize,
     threads: usize,
     memory: u64,
     children: usize,
 }
 
-impl Traces {
+impl ResourceUsage {
     pub(crate) fn now() -> Self {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let figure = |name: &str| -> u64 {
@@ -22,7 +22,7 @@ impl Traces {
         };
         let children = std::fs::read_dir("/proc/self/task").unwrap().map(|task| {
             let list = task.unwrap().path().join("children");
-            // A thread may end meanwhile.
+            // A thread may have ended meanwhile.
             std::fs::read_to_string(list).map_or(0, |list| list.split_whitespace().count())
         });
         Self {
@@ -41,15 +41,15 @@ impl Traces {
     }
 }
 
-/// What was let go may take a moment to be gone.
-pub(crate) async fn expect_none_since(before: &Traces, name: &str, blocking_threads: usize) {
-    let mut now = Traces::now();
+/// Fails if usage stays above `before`. Released resources can take a moment to disappear, so it polls.
+pub(crate) async fn expect_no_leak(before: &ResourceUsage, name: &str, blocking_threads: usize) {
+    let mut now = ResourceUsage::now();
     for _ in 0..100 {
         if now.is_within(before, blocking_threads) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
-        now = Traces::now();
+        now = ResourceUsage::now();
     }
-    panic!("{name}: something is left behind: {now:?}, before {before:?}");
+    panic!("{name}: resources leaked: {now:?}, before {before:?}");
 }

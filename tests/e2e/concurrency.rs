@@ -1,4 +1,4 @@
-//! Who may run beside whom: the places of a tool, of a host and of a turn.
+//! Concurrency limits: permits of a tool and of the host, and parallel calls of a turn.
 
 use cofferdam::simulator::{Answer, ToolCall};
 use cofferdam_tests::{Lab, WatGuest, faulty};
@@ -12,7 +12,7 @@ fn calling<const N: usize>(calls: [(&str, Value); N]) -> Lab {
     lab([Answer::tools(calls), Answer::text("So.")])
 }
 
-/// The events of a run that say when a call began and how it ended.
+/// The events of a run about the start and the end of calls.
 async fn calls(lab: &Lab) -> Vec<Value> {
     let ran = lab.call(["run", "--output", "stream-json", "Go."]).await.expect_code(0);
     let events = ran.json_lines().into_iter();
@@ -21,8 +21,8 @@ async fn calls(lab: &Lab) -> Vec<Value> {
         .collect()
 }
 
-/// The most calls that ran at the same time.
-fn most_at_once(events: &[Value]) -> usize {
+/// The maximum number of concurrent calls.
+fn max_concurrent(events: &[Value]) -> usize {
     let mut running = 0;
     let running = events.iter().map(|event| {
         match event["event"] == "tool_call_started" {
@@ -35,26 +35,26 @@ fn most_at_once(events: &[Value]) -> usize {
 }
 
 #[tokio::test]
-async fn a_turns_calls_run_as_many_at_once_as_they_may() {
+async fn parallel_tool_calls_limits_the_calls_of_a_turn() {
     for (allowed, most) in [(1, 1), (2, 2), (8, 4)] {
         let lab = calling([500, 501, 502, 503].map(|ms| ("sleep", json!({ "ms": ms }))));
         lab.configure(&format!("[agent]\nparallel_tool_calls = {allowed}\n{}", faulty("")));
         let events = calls(&lab).await;
-        assert_eq!((events.len(), most_at_once(&events)), (8, most), "{events:#?}");
+        assert_eq!((events.len(), max_concurrent(&events)), (8, most), "{events:#?}");
     }
 }
 
-/// Two tools with places of their own to spare.
+/// Two tools with free permits of their own compete for the host's.
 #[tokio::test]
-async fn a_host_has_no_more_places_than_host_concurrency() {
-    for (places, refused) in [(1, 1), (2, 0)] {
+async fn host_concurrency_limits_all_calls() {
+    for (permits, refused) in [(1, 1), (2, 0)] {
         let lab = calling([("sleep", json!({ "ms": 1500 })), ("never_ready", json!({}))]);
         lab.configure(&format!(
-            "[limits]\nhost_concurrency = {places}\nqueue_timeout = \"100ms\"\n{}",
+            "[limits]\nhost_concurrency = {permits}\nqueue_timeout = \"100ms\"\n{}",
             faulty("timeout = \"1500ms\"")
         ));
         let events = calls(&lab).await;
-        // Whichever came first has the place.
+        // The first call has the permit.
         let overloaded: Vec<&Value> = events.iter().filter(|event| event["outcome"] == "overloaded").collect();
         assert_eq!(overloaded.len(), refused, "{events:#?}");
         for event in overloaded {
@@ -63,9 +63,9 @@ async fn a_host_has_no_more_places_than_host_concurrency() {
     }
 }
 
-/// Whoever waited in the queue for most of its time did not fail: there was no time for it to work.
+/// A call that spent most of its time in the queue didn't fail itself: it had no time to run.
 #[tokio::test]
-async fn time_lost_in_the_queue_is_the_hosts_fault() {
+async fn time_lost_in_the_queue_is_attributed_to_the_host() {
     let lab = calling([2000, 2001].map(|ms| ("sleep", json!({ "ms": ms }))));
     lab.configure(&faulty("concurrency = 1\ntimeout = \"3s\""));
     let report = lab.report(0).await;
@@ -81,9 +81,9 @@ async fn time_lost_in_the_queue_is_the_hosts_fault() {
     );
 }
 
-/// What others hold is no fault of the one that comes last.
+/// Memory that other calls hold isn't the fault of the call that gets none.
 #[tokio::test]
-async fn a_call_that_gets_none_of_the_hosts_memory_is_told_that_the_host_is_busy() {
+async fn a_call_without_host_memory_left_is_overloaded() {
     let guest = WatGuest::named("large")
         .items("(memory $large 160)")
         .call("(loop $again (br $again)) unreachable");
@@ -100,9 +100,9 @@ async fn a_call_that_gets_none_of_the_hosts_memory_is_told_that_the_host_is_busy
     assert_eq!(outcomes, &json!({ "overloaded": 1, "timeout": 1 }), "{report:#}");
 }
 
-/// And what none may have is.
+/// Exceeding the plugin's own share is its fault.
 #[tokio::test]
-async fn a_call_that_wants_more_than_a_plugins_share_is_out_of_memory() {
+async fn a_call_beyond_its_plugins_share_is_out_of_memory() {
     let lab = calling([("eat_memory", json!({}))]);
     lab.configure(&format!("[limits]\nhost_memory = \"32MiB\"\n{}", faulty("")));
     let report = lab.report(0).await;
@@ -112,10 +112,10 @@ async fn a_call_that_wants_more_than_a_plugins_share_is_out_of_memory() {
     assert!(peak > 8 << 20 && peak <= 16 << 20, "{peak}");
 }
 
-/// What the host builds for a guest is memory as well.
+/// Memory that the host allocates for a guest counts as well.
 #[tokio::test]
-async fn parts_of_requests_are_charged_to_the_hosts_memory() {
-    // All that a handle is worth is charged, not one thing for each.
+async fn request_parts_are_charged_as_host_memory() {
+    // Everything behind a handle is charged, not a flat amount per handle.
     for (kind, host_memory, outcome) in [
         ("fields", "40MiB", "out_of_memory"),
         ("fields", "1GiB", "ok"),
@@ -132,11 +132,11 @@ async fn parts_of_requests_are_charged_to_the_hosts_memory() {
     }
 }
 
-/// Asking a plugin for its tools takes a place as a call does: plugins take turns, and none is left out for want of room.
+/// `list-tools` takes a permit like a call. Plugins take turns, and none is left out for lack of a permit.
 #[tokio::test]
-async fn plugins_are_loaded_with_one_place() {
+async fn plugins_load_with_a_single_permit() {
     let lab = lab([]);
-    // Long enough to let others have their turn in between.
+    // Long enough for others to run in between.
     let busy = "(loop $again
         (local.set $i (i32.add (local.get $i) (i32.const 1)))
         (br_if $again (i32.lt_u (local.get $i) (i32.const 1000000))))";
