@@ -255,7 +255,7 @@ async fn what_is_wrong_with_headers_is_said_before_anything_starts() {
         for says in [
             says,
             "there is no secret `OTHER`",
-            "the header host is the host's own business",
+            "the host itself sets the header host",
             "hint:",
         ] {
             assert!(ran.stderr.contains(says), "{says}: {ran}");
