@@ -258,7 +258,7 @@ async fn header_errors_are_reported_at_startup() {
         for says in [
             says,
             "there is no secret `OTHER`",
-            "the header host is the host's own business",
+            "the host itself sets the header host",
             "hint:",
         ] {
             assert!(ran.stderr.contains(says), "{says}: {ran}");

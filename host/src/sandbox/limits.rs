@@ -112,7 +112,7 @@ limits! {
     /// Elements of all tables of the instance together.
     table_elements: u32 = 20_000, Count in 1, 10_000_000;
 
-    /// Core instances that one component may consist of; a Python component needs about 14. It may have
+    /// Core instances that one component can consist of; a Python component needs about 14. It can have
     /// 8 memories, and 1,000 instances of components that are nested in it.
     core_instances: u32 = 64, Count in 1, 10_000;
 
@@ -125,7 +125,7 @@ limits! {
     /// Bytes of the input's JSON text.
     input_bytes: u64 = MIB, Bytes in 1, GIB;
 
-    /// Bytes of the result, and of what the guest may hand over in one host call.
+    /// Bytes of the result, and of what the guest can pass in one host call.
     output_bytes: u64 = MIB, Bytes in 1, GIB;
 
     /// Bytes kept of standard output, standard error and logging together; the rest is dropped and counted.
@@ -144,7 +144,7 @@ limits! {
     /// Bytes that the plugin keeps between calls, for one tenant: keys, values, and 64 for each pair.
     keyvalue_bytes: u64 = MIB, Bytes in 1, GIB;
 
-    /// Bytes written to files of folders that the plugin may change; a new file or folder counts for 4 KiB. Changes that
+    /// Bytes written to files of folders that the plugin can change; a new file or folder counts for 4 KiB. Changes that
     /// move no bytes (names, times, removing, truncating, syncing) are counted apart: 16,384.
     file_bytes: u64 = 64 * MIB, Bytes in 1, 1024 * GIB;
 
@@ -154,7 +154,7 @@ limits! {
     /// Bytes of the component itself.
     component_bytes: u64 = 64 * MIB, Bytes in 1, 4 * GIB;
 
-    /// How long compiling the component may take, once per component.
+    /// How long compiling the component can take, once per component.
     compile_timeout: Duration = Duration::from_secs(120), Time in SHORTEST, MAX_DURATION;
 
     /// Bytes of address space of the process that compiles the component.

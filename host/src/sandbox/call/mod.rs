@@ -1,4 +1,4 @@
-//! One call of a plugin: what it may use, how it runs, and how it ends.
+//! One call of a plugin: its limits, how it runs, and how it ends.
 
 mod descriptors;
 mod failure;

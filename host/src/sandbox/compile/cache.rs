@@ -54,7 +54,7 @@ impl CompileCache {
         let path = entries(folder).find(|path| name(path).starts_with(&stem))?;
         match load(engines, &path) {
             Ok(component) => {
-                // Eviction goes by the time of last use. If it can't be written, the entry may be evicted too early and
+                // Eviction goes by the time of last use. If it can't be written, the entry can be evicted too early and
                 // is compiled again.
                 let _ = std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
                 Some(component)
@@ -142,7 +142,7 @@ fn make_room(folder: &Path, max_bytes: u64, newest: &str) -> io::Result<()> {
     let mut entries = Vec::new();
     for file in std::fs::read_dir(folder)?.flatten() {
         let path = file.path();
-        // Another process may have removed it in the meantime.
+        // Another process can have removed it in the meantime.
         let Ok(metadata) = file.metadata() else { continue };
         let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         if name(&path).ends_with(SUFFIX) {

@@ -37,9 +37,9 @@ pub(in crate::sandbox) struct MemoryShare {
 /// Why a call gets no more memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::sandbox) enum NoMemory {
-    #[error("no call may have more than {limit} bytes of the host's memory")]
+    #[error("a call can't have more than {limit} bytes of the host's memory")]
     TooMuch { limit: u64 },
-    #[error("others hold the host's memory")]
+    #[error("other calls hold the host's memory")]
     TakenByOthers,
 }
 

@@ -1,4 +1,4 @@
-//! Bounds on what one call may do to the disk and hold open.
+//! Limits the disk load and the open files of one call.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -9,7 +9,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 /// The most bytes that one read or write moves.
 pub(super) const PIECE: usize = 64 * 1024;
 
-/// Descriptors and streams that a call may hold open; the process as a whole has a limit on them.
+/// Descriptors and streams that a call can hold open; the process as a whole has a limit on them.
 pub(in crate::sandbox) const MAX_OPEN: usize = 128;
 /// Folder listings at the same time; the host holds each one completely.
 pub(super) const MAX_LISTINGS: usize = 4;
@@ -25,7 +25,7 @@ pub(super) const ENTRY_BYTES: u64 = 4096;
 /// Changes that move no bytes: renaming, setting times, removing, truncating, syncing.
 const MAX_CHANGES: u64 = 16_384;
 
-/// Bytes that a call may still write to files, and changes that it may still make. Counted apart, so that a call that has
+/// Bytes that a call can still write to files, and changes that it can still make. Counted separately, so that a call that has
 /// used up its bytes can still clean up.
 #[derive(Clone, Debug)]
 pub(super) struct FileBudget {

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use wasmtime_wasi::filesystem::{Dir, FsPerms, OpenMode};
 
-/// A folder that a plugin may access.
+/// A folder that a plugin can access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FolderGrant {
     /// On the host.
     pub folder: PathBuf,
     /// The guest's path for it, absolute.
     pub at: String,
-    /// Whether the guest may change what is in it.
+    /// Whether the guest can change its contents.
     pub write: bool,
 }
 

@@ -230,7 +230,7 @@ async fn open_at(
         Ok(Held::new(&files, opened?))
     };
     let opened = ours.run(opened).await?;
-    // Held until it is in the table, which may be full.
+    // Held until it is in the table, which can be full.
     let descriptor = opened.descriptor().ok_or(ErrorCode::BadDescriptor)?.clone();
     Ok(state.table.push(descriptor)?)
 }

@@ -1,4 +1,4 @@
-//! Folders of the host that a guest may access. `wasmtime-wasi` confines the guest to them, whatever a path or a link says.
+//! Folders of the host that a guest can access. `wasmtime-wasi` confines the guest to them, whatever a path or link contains.
 //! This module adds that only files and folders can be opened, that no links can be created, and that the load of one call
 //! on the disk is bounded.
 

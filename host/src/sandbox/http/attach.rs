@@ -56,26 +56,26 @@ struct Filled {
 pub enum AttachError {
     #[error("`{0}` is not the name of a header")]
     Name(String),
-    #[error("the header {0} is the host's own business")]
+    #[error("the host itself sets the header {0}")]
     Reserved(HeaderName),
     #[error("there is no secret `{0}`")]
     UnknownSecret(String),
     #[error("`${{` must be followed by `secret:NAME}}`")]
     Template,
     #[error(
-        "the header {0} holds a secret that stands in the configuration; put it into [secrets] and write ${{secret:NAME}}"
+        "the header {0} has a literal secret in the configuration; put it into [secrets] and write ${{secret:NAME}}"
     )]
     Literal(HeaderName),
-    #[error("its value holds characters that no header may have (it is not shown)")]
+    #[error("its value has characters that a header can't have (the value is redacted)")]
     Value,
 }
 
 /// Why a secret can't be used here. Contains no part of the secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
-    #[error("the secret `{name}` can't be had: {reason}")]
+    #[error("the secret `{name}` is unavailable: {reason}")]
     Unavailable { name: String, reason: String },
-    #[error("the secret `{0}` has {1} bytes; {min} to {max} can be kept out of answers and logs", min = SECRET_BYTES.start(), max = SECRET_BYTES.end())]
+    #[error("the secret `{0}` has {1} bytes; a secret needs {min} to {max}, so that it can be masked", min = SECRET_BYTES.start(), max = SECRET_BYTES.end())]
     Length(String, usize),
     #[error(
         "the secret `{0}` must be visible ASCII without spaces (a scheme such as `Bearer` goes before `${{secret:{0}}}`)"

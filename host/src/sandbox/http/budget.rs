@@ -65,7 +65,7 @@ impl Budgets {
     }
 }
 
-/// The bytes that all connections of a call may receive.
+/// The bytes that all connections of a call can receive.
 fn wire(body_bytes: u64, requests: u32) -> Budget {
     let overhead = OVERHEAD_BYTES.saturating_mul(requests.into());
     Budget::new(body_bytes.saturating_add(body_bytes / FRAMING).saturating_add(overhead))

@@ -66,7 +66,7 @@ pub(super) fn request_whole<B>(request: &mut Request<B>) -> Result<(), Refused> 
     {
         return Err(Refused {
             error: Error::HttpRequestDenied,
-            reason: format!("the header {name} selects a part of what a secret may be echoed in"),
+            reason: format!("the header {name} selects a range, so an echoed secret couldn't be found"),
         });
     }
     remove(headers, |name| REMOVED_HEADERS.contains(&name));
@@ -81,19 +81,19 @@ fn selects_a_range(name: &str) -> bool {
 }
 
 /// Refuses a response that is partial or encoded, although the request allowed neither.
-pub(super) fn check_answer<B>(answer: &Response<B>) -> Result<(), Refused> {
+pub(super) fn check_response<B>(response: &Response<B>) -> Result<(), Refused> {
     let refused = |what: &str, error| {
-        let reason = format!("an answer {what}, so a secret that it echoes could not be found");
+        let reason = format!("a response {what}, so a secret that it echoes couldn't be found");
         Err(Refused { error, reason })
     };
-    let headers = answer.headers();
-    let is_partial = answer.status() == StatusCode::PARTIAL_CONTENT
+    let headers = response.headers();
+    let is_partial = response.status() == StatusCode::PARTIAL_CONTENT
         || headers.contains_key(header::CONTENT_RANGE)
         || content_types(headers).any(|text| text.trim_start().starts_with("multipart/byteranges"));
     if is_partial {
         return refused("holds only a part", Error::HttpProtocolError);
     }
-    if answer.status() == StatusCode::IM_USED || headers.contains_key("im") {
+    if response.status() == StatusCode::IM_USED || headers.contains_key("im") {
         return refused("holds only the difference to another", Error::HttpProtocolError);
     }
     if let Some(coding) = other_than(headers, &header::CONTENT_ENCODING, b"identity") {
@@ -198,13 +198,13 @@ mod tests {
         }
     }
 
-    fn answered(status: u16, name: &str, value: &str) -> Result<(), Refused> {
-        let answer = Response::builder().status(status).header(name, value);
-        check_answer(&answer.body(()).unwrap())
+    fn checked(status: u16, name: &str, value: &str) -> Result<(), Refused> {
+        let response = Response::builder().status(status).header(name, value);
+        check_response(&response.body(()).unwrap())
     }
 
     #[test]
-    fn an_answer_that_is_only_a_part_is_refused() {
+    fn a_partial_response_is_refused() {
         for (status, name, value) in [
             (206, "x", "y"),
             (206, "content-range", "bytes 0-9/100"),
@@ -214,13 +214,13 @@ mod tests {
             (226, "x", "y"),
             (200, "im", "vcdiff"),
         ] {
-            let refused = answered(status, name, value).unwrap_err();
+            let refused = checked(status, name, value).unwrap_err();
             assert!(matches!(refused.error, Error::HttpProtocolError), "{name}: {refused:?}");
         }
     }
 
     #[test]
-    fn an_answer_that_is_encoded_is_refused() {
+    fn an_encoded_response_is_refused() {
         for (name, value) in [
             ("content-encoding", "gzip"),
             ("content-encoding", "identity, br"),
@@ -231,13 +231,13 @@ mod tests {
             ("content-type", "text/plain; charset=utf16"),
             ("content-type", "text/plain; charset=ibm037"),
         ] {
-            let refused = answered(200, name, value).unwrap_err();
+            let refused = checked(200, name, value).unwrap_err();
             assert!(
                 matches!(refused.error, Error::HttpResponseContentCoding(Some(_))),
                 "{refused:?}"
             );
         }
-        let refused = answered(200, "transfer-encoding", "gzip").unwrap_err();
+        let refused = checked(200, "transfer-encoding", "gzip").unwrap_err();
         assert!(
             matches!(refused.error, Error::HttpResponseTransferCoding(Some(_))),
             "{refused:?}"
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ordinary_answer_passes() {
+    fn an_ordinary_response_passes() {
         for (status, name, value) in [
             (200, "accept-ranges", "bytes"),
             (200, "content-encoding", "identity"),
@@ -255,7 +255,7 @@ mod tests {
             (304, "etag", "\"x\""),
             (416, "x", "y"),
         ] {
-            assert!(answered(status, name, value).is_ok(), "{status} {name}: {value}");
+            assert!(checked(status, name, value).is_ok(), "{status} {name}: {value}");
         }
     }
 }

@@ -171,7 +171,7 @@ impl Exchange {
             .handshake(stream)
             .await?;
         let mut connection = Box::pin(connection);
-        let mut response = Box::pin(async {
+        let mut receiving = Box::pin(async {
             match self.options.first_byte_timeout {
                 Some(limit) => tokio::time::timeout(limit, sender.send_request(request))
                     .await
@@ -183,10 +183,10 @@ impl Exchange {
         // The connection moves bytes only while it is polled. It is polled together with the response, and afterwards by the
         // worker, which the caller keeps as long as the body is read.
         let mut connected = true;
-        let mut answer = std::future::poll_fn(|cx| {
+        let mut response = std::future::poll_fn(|cx| {
             loop {
-                if let Poll::Ready(answer) = response.as_mut().poll(cx) {
-                    return Poll::Ready(answer);
+                if let Poll::Ready(response) = receiving.as_mut().poll(cx) {
+                    return Poll::Ready(response);
                 }
                 if !connected {
                     return Poll::Pending;
@@ -199,10 +199,10 @@ impl Exchange {
             }
         })
         .await?;
-        drop(response);
+        drop(receiving);
         if self.masker.is_needed() {
-            self.masker.headers(answer.headers_mut());
-            echo::check_answer(&answer).map_err(|refused| self.refuse(refused))?;
+            self.masker.headers(response.headers_mut());
+            echo::check_response(&response).map_err(|refused| self.refuse(refused))?;
         }
         let held = self.held.clone();
         let body = |incoming| {
@@ -219,7 +219,7 @@ impl Exchange {
             }
             Ok(())
         };
-        Ok((answer.map(|incoming| body(incoming).boxed_unsync()), Box::new(worker)))
+        Ok((response.map(|incoming| body(incoming).boxed_unsync()), Box::new(worker)))
     }
 }
 
