@@ -36,8 +36,8 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Creates the engines, with a pool for the largest of `limits`. Raises the process's limit of open files (`RLIMIT_NOFILE`) to
-    /// what the concurrent calls can need, or as close to it as the hard limit allows.
+    /// Creates the engines, with a pool for the largest of `limits`. Raises the process's limit of open files
+    /// (`RLIMIT_NOFILE`) to what the concurrent calls can need, or as close to it as the hard limit allows.
     ///
     /// # Errors
     ///

@@ -171,7 +171,7 @@ impl CallFailure {
             // Nothing was called yet, so there is no result to read.
             (None, false) if !called => Self::Host(text),
             // No guest code was running, so the host failed to read the result.
-            (None, false) => Self::InvalidOutput(format!("the result cannot be read: {text}")),
+            (None, false) => Self::InvalidOutput(format!("the result can't be read: {text}")),
         }
     }
 }

@@ -75,7 +75,7 @@ pub enum AttachError {
 pub enum SecretError {
     #[error("the secret `{name}` is unavailable: {reason}")]
     Unavailable { name: String, reason: String },
-    #[error("the secret `{0}` has {1} bytes; a secret needs {min} to {max}, so that it can be masked", min = SECRET_BYTES.start(), max = SECRET_BYTES.end())]
+    #[error("the secret `{0}` has {1} bytes; only {min} to {max} can be masked", min = SECRET_BYTES.start(), max = SECRET_BYTES.end())]
     Length(String, usize),
     #[error(
         "the secret `{0}` must be visible ASCII without spaces (a scheme such as `Bearer` goes before `${{secret:{0}}}`)"

@@ -98,7 +98,8 @@ pub(super) const GLOBAL: u64 = 16;
 pub(super) const TAG: u64 = 16;
 /// `VMTableDefinition` and `Table`. The elements are charged when the table is created or grows.
 pub(super) const TABLE: u64 = 128;
-/// `VMMemoryDefinition`, `Memory` and the bookkeeping of either allocator. The bytes are charged when the memory is created or grows.
+/// `VMMemoryDefinition`, `Memory` and the bookkeeping of either allocator. The bytes are charged when the memory is created or
+/// grows.
 pub(super) const MEMORY: u64 = 1024;
 /// The offset and length of the segment. Passive data isn't copied.
 pub(super) const DATA_SEGMENT: u64 = 16;
