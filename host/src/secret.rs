@@ -83,7 +83,7 @@ mod tests {
             let secret = Secret::trimmed(&format!("{before}s3cr3t value{after}"));
             assert_eq!(secret.expose(), "s3cr3t value", "{before:?} {after:?}");
         }
-        // In the middle they are part of it, and whoever needs them elsewhere says so.
+        // In the middle they are part of the secret.
         assert_eq!(Secret::trimmed("a\u{feff}b").expose(), "a\u{feff}b");
         assert!(Secret::trimmed("\u{feff}\u{200b}\n").is_empty());
     }

@@ -185,7 +185,7 @@ fn libraries(command: &[&str]) -> std::collections::BTreeSet<Unit> {
         .collect()
 }
 
-/// Whoever has run the demo has built everything that the tests need of it.
+/// Running the demo builds every dependency that the tests need of the product.
 #[test]
 fn both_commands_of_the_readme_build_the_same_dependencies() {
     let run = libraries(&["build"]);

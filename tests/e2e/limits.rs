@@ -426,7 +426,7 @@ async fn memory_while_hoarding(kind: &str, count: u64) -> (u64, u64) {
     let status = format!("/proc/{}/status", child.id().unwrap());
     let peak = tokio::spawn(async move {
         let mut peak = 0;
-        // Until the process has gone. Another process's peak is told by nobody, so it is looked at again and again.
+        // Until the process has gone. Nothing reports another process's peak, so this polls.
         while let Ok(status) = std::fs::read_to_string(&status) {
             let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
             let Some(line) = line else { break };

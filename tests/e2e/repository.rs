@@ -291,3 +291,58 @@ fn the_engine_is_the_version_that_was_read() {
         assert_eq!(found, read, "{name}: follow host/docs/upgrade-wasmtime.md");
     }
 }
+
+/// Words that meant something only in this repository, each with the word of the field that replaced it.
+const PRIVATE_WORDS: [(&str, &str); 16] = [
+    ("told", "reported, announced"),
+    ("weighed", "estimated"),
+    ("weighs", "is estimated at"),
+    ("retell", "override"),
+    ("retelling", "override"),
+    ("retold", "overridden"),
+    ("newcomer", "new"),
+    ("whoever", "the subject that acts"),
+    ("stranger", "untrusted"),
+    ("fairplace", "permit"),
+    ("fairplaces", "semaphore"),
+    ("standing", "priority"),
+    ("byhand", "override"),
+    ("patience", "timeout"),
+    ("anew", "again"),
+    ("thereof", "of it"),
+];
+
+/// The lines of a text that hold a private word, whether alone or as a part of an identifier.
+fn private_words(text: &str) -> Vec<String> {
+    let found = text.lines().enumerate().filter_map(|(number, line)| {
+        let words = line.split(|character: char| !character.is_ascii_alphanumeric());
+        let word = words.map(str::to_ascii_lowercase);
+        let (word, better) = word
+            .filter_map(|word| PRIVATE_WORDS.iter().find(|(private, _)| *private == word))
+            .next()?;
+        Some(format!("{}: `{word}`, better: {better}", number + 1))
+    });
+    found.collect()
+}
+
+#[test]
+fn comments_and_names_use_the_words_of_the_field() {
+    assert_eq!(private_words("fn weighed() {} // told\nfn toldest() {}").len(), 1);
+    let mut files = vec![root().join("host/build.rs")];
+    for folder in [
+        "host/src",
+        "host/benches",
+        "host/examples",
+        "tests/e2e",
+        "tests/src",
+        "tests/hostile",
+    ] {
+        files.extend(rust_files(&root().join(folder)));
+    }
+    files.retain(|file| !file.ends_with("tests/e2e/repository.rs"));
+    assert!(files.len() > 200, "{}", files.len());
+    for file in files {
+        let found = private_words(&std::fs::read_to_string(&file).unwrap());
+        assert!(found.is_empty(), "{}: {found:#?}", file.display());
+    }
+}

@@ -35,8 +35,8 @@ pub fn script() -> Script {
             vec![weather("Tokyo"), weather("London"), weather("Berlin")],
         ))
         .answer(message(
-            "So 25 * 17 = {{result:calculate}}, and the weather in Boston is what I said above. About the other cities I was \
-             told: {{result:get_weather}}",
+            "So 25 * 17 = {{result:calculate}}, and the weather in Boston is what I said above. About the other cities the \
+             service says: {{result:get_weather}}",
             Vec::new(),
         ))
 }
