@@ -71,7 +71,7 @@ fn outcomes(report: &RunReport, tool: &str) -> Value {
     serde_json::to_value(report).unwrap()["metrics"]["tools"][tool]["outcomes"].clone()
 }
 
-/// A policy that denies `echo`.
+/// A policy that denies `echo` with `a` = 1 to the default tenant.
 #[derive(Debug)]
 struct DenyEcho;
 
