@@ -363,7 +363,7 @@ async fn unusable_ledgers() {
     assert_eq!(
         lab.simulator.requests().len(),
         0,
-        "nothing was asked that could not be booked"
+        "no model request without a ledger to record it"
     );
 }
 

@@ -204,7 +204,10 @@ async fn max_iterations() {
     let report = lab.report(4).await;
     check(&report, Ending::MaxIterations);
     assert_eq!((&report["iterations"], lab.simulator.requests().len()), (&json!(3), 3));
-    assert_eq!(report["metrics"]["tool_calls"], 2, "nobody would read the third result");
+    assert_eq!(
+        report["metrics"]["tool_calls"], 2,
+        "the model would never read the third result"
+    );
 }
 
 #[tokio::test]

@@ -119,8 +119,8 @@ async fn no_path_or_link_escapes() {
         "/",
         "",
     ] {
-        let said = refused(&lab, json!({ "path": path })).await;
-        assert!(!said.contains("not yours"), "{path}: {said}");
+        let error = refused(&lab, json!({ "path": path })).await;
+        assert!(!error.contains("not yours"), "{path}: {error}");
     }
     // A symbolic link to the outside, created while the guest runs.
     for (of, to) in [
@@ -160,7 +160,7 @@ async fn fifos_and_devices_are_not_opened() {
     }
     assert!(
         started.elapsed() < Duration::from_secs(20),
-        "nobody waited: {:?}",
+        "an open blocked: {:?}",
         started.elapsed()
     );
     // An operator can grant a folder of devices.

@@ -36,7 +36,7 @@ fn builder(model: &Simulator) -> HostBuilder {
 fn builder_with(model: &Simulator, change: impl FnOnce(&mut Config)) -> HostBuilder {
     Host::builder(config_with(model, change))
         .ledger(Ledger::in_memory().unwrap())
-        .compile_place(place())
+        .compile_place(compile_place())
 }
 
 fn config_with(model: &Simulator, change: impl FnOnce(&mut Config)) -> Config {
@@ -59,7 +59,7 @@ fn faulty() -> PluginSettings {
 }
 
 /// The test program can't compile components, so use the real binary.
-fn place() -> CompilePlace {
+fn compile_place() -> CompilePlace {
     CompilePlace::Child(PathBuf::from(env!("CARGO_BIN_EXE_cofferdam-under-test")))
 }
 
@@ -71,7 +71,7 @@ fn outcomes(report: &RunReport, tool: &str) -> Value {
     serde_json::to_value(report).unwrap()["metrics"]["tools"][tool]["outcomes"].clone()
 }
 
-/// A policy that denies `echo`.
+/// A policy that denies `echo` with `a` = 1 to the default tenant.
 #[derive(Debug)]
 struct DenyEcho;
 
@@ -292,7 +292,7 @@ async fn observers_see_every_event_and_their_panics_are_contained() {
     let pauses = 200 * seen.len() as u64;
     assert!(
         report.metrics.duration_ms < pauses / 2,
-        "nobody waits for a slow observer: {} ms, and its pauses were {pauses} ms",
+        "a slow observer must not delay the run: {} ms, with pauses of {pauses} ms",
         report.metrics.duration_ms
     );
     assert_eq!(
@@ -433,14 +433,14 @@ async fn a_dropped_run_reports_its_end_and_releases_its_resources() {
         .await
         .unwrap();
     let mut session = host.session();
-    let asked = async {
+    let first_request = async {
         while model.requests().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::select! {
         report = session.run("First.", RunOptions::default()) => panic!("{report:?}"),
-        () = asked => {}
+        () = first_request => {}
     }
     assert_eq!(session.run("Second.", RunOptions::default()).await.answer, "Here.");
     let last = model.requests().pop().unwrap().body["messages"].clone();

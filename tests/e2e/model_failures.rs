@@ -224,7 +224,7 @@ async fn a_refused_connection_is_an_error_and_costs_nothing() {
     assert_eq!(report["error"]["kind"], "connect_failed");
     assert_eq!(
         report["budget"][0]["spent_usd"], "0.000000",
-        "nothing was sent, so nothing is owed"
+        "nothing was sent, so nothing is charged"
     );
 }
 

@@ -307,11 +307,11 @@ fn flipped_bits_are_contained() {
         let good = bytes::good();
         let mut loaded = 0;
         for flip in 0..48_usize {
-            let mut spoiled = good.clone();
+            let mut flipped = good.clone();
             // Spread across the whole component, with a different bit each time.
-            let at = flip.wrapping_mul(2_654_435_761) % spoiled.len();
-            spoiled[at] ^= 1 << (flip % 8);
-            let case = Case::of_bytes(&format!("bit {} of byte {at}", flip % 8), spoiled);
+            let at = flip.wrapping_mul(2_654_435_761) % flipped.len();
+            flipped[at] ^= 1 << (flip % 8);
+            let case = Case::of_bytes(&format!("bit {} of byte {at}", flip % 8), flipped);
             let folder = tempfile::tempdir().unwrap();
             let host = Host::start(&case, &servers, folder.path()).await;
             loaded += usize::from(host.tools.problems().is_empty());

@@ -159,7 +159,7 @@ impl Lab {
         let mut requests = self.simulator.watch();
         if self.simulator.requests().is_empty() {
             let request = tokio::time::timeout(COMMAND_TIMEOUT, requests.recv()).await;
-            request.expect("no model request arrives").unwrap();
+            request.expect("no model request arrived").unwrap();
         }
     }
 

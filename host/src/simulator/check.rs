@@ -134,11 +134,11 @@ pub(super) fn body(body: &Value, purpose: Purpose) -> Checked {
 }
 
 fn sampling(body: &Value) -> Checked {
-    let refuses = body["model"].as_str().is_some_and(refuses_sampling);
+    let is_restricted = body["model"].as_str().is_some_and(refuses_sampling);
     for field in ["temperature", "top_p", "top_k"] {
         match &body[field] {
             Value::Null => {}
-            Value::Number(_) if refuses => {
+            Value::Number(_) if is_restricted => {
                 return Err(ApiError::invalid(format!("`{field}` is deprecated for this model.")));
             }
             Value::Number(number) if field != "top_k" => {
@@ -151,7 +151,7 @@ fn sampling(body: &Value) -> Checked {
         }
     }
     let choice = body["tool_choice"]["type"].as_str().unwrap_or_default();
-    if refuses && matches!(choice, "any" | "tool") {
+    if is_restricted && matches!(choice, "any" | "tool") {
         return Err(ApiError::invalid(
             "tool_choice: forced tool use is not supported by this model",
         ));

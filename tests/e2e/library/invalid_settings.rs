@@ -11,7 +11,7 @@ use cofferdam::sandbox::{Digest, FolderGrant};
 use cofferdam::simulator::Answer;
 use cofferdam::tools::{ToolSet, ToolSettings, builtin};
 
-use super::{builder_with, config_with, faulty, model, place};
+use super::{builder_with, compile_place, config_with, faulty, model};
 
 /// A change of the configuration, the key it has in a file, and the expected message.
 type InvalidSetting = (fn(&mut Config), &'static str, &'static str);
@@ -317,8 +317,8 @@ fn problem_keys(error: &HostError) -> Vec<(&str, &str)> {
 #[tokio::test]
 async fn a_builder_refuses_invalid_values() {
     let model = model([Answer::text("unused")]);
-    for &(spoil, key, says) in INVALID_SETTINGS {
-        let error = builder_with(&model, spoil).build().await.unwrap_err();
+    for &(change, key, says) in INVALID_SETTINGS {
+        let error = builder_with(&model, change).build().await.unwrap_err();
         let [(problem_key, message)] = problem_keys(&error)[..] else {
             panic!("{key}: {error}")
         };
@@ -352,16 +352,18 @@ async fn values_at_the_bounds_are_valid() {
 #[tokio::test]
 async fn every_entry_point_reports_all_problems_at_once() {
     let model = model([Answer::text("unused")]);
-    let spoil = |config: &mut Config| {
+    let change = |config: &mut Config| {
         config.plugins[0].grants.limits.timeout = Duration::MAX;
         config.agent.max_iterations = 0;
     };
-    let config = config_with(&model, spoil);
+    let config = config_with(&model, change);
     let tls = cofferdam::tls::client_config().unwrap();
     for error in [
-        builder_with(&model, spoil).build().await.unwrap_err(),
-        load_tools(&config, Some(place()), tls.clone()).await.unwrap_err(),
-        open_sandbox(&config, Some(place()), tls).unwrap_err(),
+        builder_with(&model, change).build().await.unwrap_err(),
+        load_tools(&config, Some(compile_place()), tls.clone())
+            .await
+            .unwrap_err(),
+        open_sandbox(&config, Some(compile_place()), tls).unwrap_err(),
     ] {
         let keys: Vec<&str> = problem_keys(&error).into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["agent.max_iterations", "plugins.faulty.limits.timeout"]);
@@ -377,7 +379,7 @@ async fn plugins_with_the_same_name_conflict_like_any_others() {
     let model = model([Answer::text("unused")]);
     let config = config_with(&model, |_| ());
     let tls = cofferdam::tls::client_config().unwrap();
-    let sandbox = open_sandbox(&config, Some(place()), tls).unwrap();
+    let sandbox = open_sandbox(&config, Some(compile_place()), tls).unwrap();
     let duplicates = [faulty(), faulty()];
     let tools = ToolSet::load(&sandbox, &duplicates, 2, config.queue_timeout)
         .await
