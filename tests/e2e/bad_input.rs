@@ -174,7 +174,7 @@ async fn duplicate_tool_names_are_refused_and_can_be_renamed() {
     let ran = lab.call(["tool", "list"]).await.expect_code(0);
     assert!(!ran.stdout.contains("calculate"), "{ran}");
     for (plugin, other) in [("a", "b"), ("b", "a")] {
-        let says = format!("plugin `{plugin}`: plugin `{other}` has a tool `calculate` as well");
+        let says = format!("plugin `{plugin}`: plugin `{other}` also has a tool `calculate`");
         assert!(ran.stderr.contains(&says) && ran.stderr.contains("hint"), "{ran}");
     }
     // A caller learns why the tool is missing.

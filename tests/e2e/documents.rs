@@ -211,13 +211,22 @@ fn no_document_has_a_gap() {
         let text = std::fs::read_to_string(&document).unwrap();
         for (number, line) in text.lines().enumerate() {
             let is_marker = |word: &str| {
-                let inner = word.strip_prefix('@').and_then(|rest| rest.split_once('@')).map(|(inner, _)| inner);
-                inner.is_some_and(|inner| !inner.is_empty() && inner.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+                let inner = word
+                    .strip_prefix('@')
+                    .and_then(|rest| rest.split_once('@'))
+                    .map(|(inner, _)| inner);
+                inner
+                    .is_some_and(|inner| !inner.is_empty() && inner.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
             };
             let has_marker = line.split_whitespace().any(is_marker);
             let cells = line.trim().strip_prefix('|').and_then(|rest| rest.strip_suffix('|'));
             let is_empty_row = cells.is_some_and(|cells| cells.split('|').all(|cell| cell.trim().is_empty()));
-            assert!(!has_marker && !is_empty_row, "{}:{}: {line}", document.display(), number + 1);
+            assert!(
+                !has_marker && !is_empty_row,
+                "{}:{}: {line}",
+                document.display(),
+                number + 1
+            );
         }
     }
 }

@@ -135,14 +135,14 @@ fn a_target_that_cannot_be_added_is_asked_for_with_the_reason() {
 }
 
 #[test]
-fn windows_is_told_of_its_linux() {
+fn windows_ends_in_one_error_that_names_wsl() {
     let machine = Machine::new(WORKING_RUSTUP);
     let errors = errors(&machine.build(|command| command.env("CARGO_CFG_TARGET_OS", "windows")));
     assert!(errors.contains("WSL 2") && errors.lines().count() == 2, "{errors}");
 }
 
 #[test]
-fn a_rust_without_rustup_is_told_what_is_missing() {
+fn without_rustup_the_error_names_the_target() {
     let machine = Machine::new(WORKING_RUSTUP);
     let errors = errors(&machine.build(|command| command.env_remove("RUSTUP_TOOLCHAIN")));
     assert!(errors.contains("the Rust target wasm32-wasip2 is missing"), "{errors}");

@@ -388,7 +388,7 @@ async fn plugins_with_the_same_name_conflict_like_any_others() {
     let problems: Vec<String> = tools.problems().iter().map(ToString::to_string).collect();
     assert_eq!(problems.len(), 2, "{problems:?}");
     for problem in problems {
-        let says = "plugin `faulty`: plugin `faulty` has a tool `";
+        let says = "plugin `faulty`: plugin `faulty` also has a tool `";
         assert!(problem.starts_with(says), "{problem}");
     }
     // If one of them is pinned, it wins.
