@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::call::Metering;
 use super::files::FolderGrant;
 use super::http::HttpGrant;
 use super::limits::Limits;
+use super::metering::Metering;
 
 /// What an operator grants a plugin, and the limits of its calls. By default nothing is granted, and every limit has its
 /// default.

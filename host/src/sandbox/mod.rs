@@ -15,13 +15,14 @@ mod http;
 mod keyvalue;
 mod limits;
 mod logging;
+mod metering;
 #[expect(
     clippy::module_inception,
     reason = "it holds the type that the folder is named after"
 )]
 mod sandbox;
 
-pub use call::{CallFailure, CallUse, Halt, Halted, LimitHit, Metering, Plugin};
+pub use call::{CallFailure, CallUse, Halt, Halted, LimitHit, Plugin};
 pub use compile::{CompilePlace, ComponentError, Digest, Import, Inspection, read_file, run_compiler_if_requested};
 pub use contract::{Annotations, Content, Image, ToolInfo};
 pub use files::FolderGrant;
@@ -32,4 +33,5 @@ pub use http::{AttachError, AttachedHeader, GrantError, HttpGrant, HttpUse, Sche
 pub use keyvalue::{KeyValueError, KeyValueStore};
 pub use limits::{EngineSettings, Limits, MAX_DURATION};
 pub(crate) use limits::{Limit, LimitValue};
+pub use metering::Metering;
 pub use sandbox::Sandbox;

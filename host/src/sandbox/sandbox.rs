@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::component::{Component, InstancePre};
 
-use super::call::{self, CallSetup, CallState, MAX_ERROR_CHARS, Metering, Plugin, linker};
+use super::call::{self, CallSetup, CallState, MAX_ERROR_CHARS, Plugin, linker};
 use super::compile::{
     self, CompileCache, CompilePlace, Compiler, ComponentError, Digest, EngineSize, Engines, Footprint, Inspection,
 };
@@ -16,6 +16,7 @@ use super::grants::Grants;
 use super::http::{self, Masker, Network};
 use super::keyvalue::{KeyValueError, KeyValueStore};
 use super::limits::{EngineSettings, Limits};
+use super::metering::Metering;
 use crate::untrusted::{NAME_CHARS, display_untrusted};
 
 /// Loads components, with the engines, compiler and cache that this takes. One per host.

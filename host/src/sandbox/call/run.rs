@@ -13,11 +13,11 @@ use wasmtime::{Engine, Store};
 use super::failure::CallFailure;
 use super::halt::{Halt, Halted};
 use super::log::GuestLog;
-use super::metering::Metering;
 use super::setup::CallSetup;
 use super::state::{CallState, HostCallGate};
 use crate::sandbox::http::{Egress, HttpUse};
 use crate::sandbox::limits::Limits;
+use crate::sandbox::metering::Metering;
 
 /// Bytes of a host call, beyond the result itself, for what isn't payload: list elements, names, tags.
 const HOST_CALL_SLACK: u64 = 64 * 1024;

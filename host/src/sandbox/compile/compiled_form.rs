@@ -38,8 +38,8 @@ fn long(bytes: &[u8], at: usize) -> Option<u64> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::sandbox::call::Metering;
     use crate::sandbox::compile::engine::{Parallel, config};
+    use crate::sandbox::metering::Metering;
 
     #[test]
     fn the_description_grows_with_the_component() {

@@ -14,8 +14,8 @@ use wasmtime::Engine;
 
 use super::component::ComponentError;
 use super::engine::{Parallel, config};
-use crate::sandbox::call::Metering;
 use crate::sandbox::limits::Limits;
+use crate::sandbox::metering::Metering;
 
 /// The argument that makes the program a compiler. Internal: neither documented nor stable.
 const CHILD_ARGUMENT: &str = "__compile-component";

@@ -6,8 +6,8 @@
 use wasmtime::component::Component;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
 
-use crate::sandbox::call::{Metering, tick};
 use crate::sandbox::limits::{EngineSettings, Limits};
+use crate::sandbox::metering::{Metering, tick};
 
 /// Host functions run on the same stack as the guest, above its limit.
 const HOST_STACK: usize = 1536 * 1024;

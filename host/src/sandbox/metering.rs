@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wasmtime::{Engine, EngineWeak, Store, UpdateDeadline};
 
-use crate::sandbox::limits::Limits;
+use super::limits::Limits;
 
 /// Units of fuel between two yields to the executor. A deadline is checked at each yield, so a guest that spins overshoots it
 /// only slightly, even if many guests spin on few threads.
