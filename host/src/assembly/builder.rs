@@ -84,7 +84,7 @@ impl HostBuilder {
     /// # Errors
     ///
     /// See [`HostError`]. A plugin that fails to load is an error only if it is `required`. Otherwise it is listed in
-    /// [`ToolSet::problems`].
+    /// [`ToolSet::problems`](crate::tools::ToolSet::problems).
     pub async fn build(self) -> Result<Host, HostError> {
         let Self {
             config,

@@ -12,7 +12,7 @@ use crate::tools::ToolSet;
 ///
 /// # Errors
 ///
-/// As [`HostBuilder::build`].
+/// As [`HostBuilder::build`](super::HostBuilder::build).
 pub async fn load_tools(
     config: &Config,
     place: Option<CompilePlace>,
@@ -35,7 +35,7 @@ pub async fn load_tools(
 ///
 /// # Errors
 ///
-/// As [`HostBuilder::build`].
+/// As [`HostBuilder::build`](super::HostBuilder::build).
 pub fn open_sandbox(
     config: &Config,
     place: Option<CompilePlace>,

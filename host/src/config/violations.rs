@@ -116,7 +116,9 @@ impl Violation<'_> {
 
     fn unknown(&self, path: &[String], key: &str) -> Problem {
         let origin = self.root.nearest(path).key_origin().clone();
-        let problem = if path.len() == 2 && path[0] == "model" && (is_secret_name(key) || key == "key") {
+        let is_misspelt = || similar(key, keys(self.expected)).is_some();
+        let may_hold_a_key = path.len() == 2 && path[0] == "model" && (is_secret_name(key) || key == "key");
+        let problem = if may_hold_a_key && !is_misspelt() {
             ValueProblem::new("an API key must not be in a configuration file (the value is not shown)")
                 .hint("put the key into an environment variable and its name here: api_key_env = \"ANTHROPIC_API_KEY\"")
         } else {

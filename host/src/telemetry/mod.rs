@@ -1,4 +1,4 @@
-//! The host's telemetry. Every step of a run emits one [`Event`]. Metrics, alert rules, the log and observers consume these
+//! The host's telemetry. Every step of a run emits one [`Event`](crate::events::Event). Metrics, alert rules, the log and observers consume these
 //! events, so no caller has to update each of them.
 //!
 //! Telemetry never affects a run: [`Emitter::emit`] neither waits nor fails. A consumer that is slow, broken or panics loses
