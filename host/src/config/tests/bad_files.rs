@@ -304,6 +304,20 @@ fn messages_do_not_quote_secrets() {
     assert!(found.contains("api_key_env = \"ANTHROPIC_API_KEY\""), "{found}");
 }
 
+/// A name with `token` in it may hold a key, unless it is nearly the name of a known one.
+#[test]
+fn a_misspelt_key_is_not_taken_for_an_api_key() {
+    for key in ["max_token", "max_tokenz", "mx_tokens"] {
+        let found = problems(&format!("[model]\n{key} = 5"), &[]).join("\n");
+        assert!(
+            found.contains("unknown key") && found.contains("did you mean `max_tokens`?"),
+            "{key}: {found}"
+        );
+    }
+    let found = problems("[model]\ntoken = 5", &[]).join("\n");
+    assert!(found.contains("an API key must not be"), "{found}");
+}
+
 #[test]
 fn messages_do_not_quote_values_that_may_be_secret() {
     let text = r#"

@@ -125,7 +125,9 @@ impl ComponentError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Unreadable { .. } => "check the path; relative paths start at the folder of the configuration file",
+            Self::Unreadable { .. } => {
+                "check the path; in a configuration file, relative paths start at its folder, on the command line at the current one"
+            }
             Self::UnknownBuiltin(_) => "built-in plugins are `calculator`, `weather` and `faulty`",
             Self::TooLarge { .. } => "raise component_bytes in the plugin's limits if you trust it",
             Self::CoreModule => {
