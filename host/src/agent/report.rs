@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use crate::events::Ending;
-use crate::events::ErrorInfo;
+use crate::events::{Ending, ErrorInfo};
 use crate::ledger::BudgetStatus;
 use crate::resilience::BreakerStats;
 use crate::telemetry::SessionMetrics;

@@ -5,9 +5,7 @@ use anstyle::{AnsiColor, Style};
 use super::format;
 use super::output::Sink;
 use super::printer::Render;
-use crate::events::BreakerState;
-use crate::events::Outcome;
-use crate::events::{Event, EventKind, ToolCallFinished, TrimReason};
+use crate::events::{BreakerState, Event, EventKind, Outcome, ToolCallFinished, TrimReason};
 
 /// The maximum length of an input, an output or a reason in a progress line, in characters.
 const MAX_TEXT_CHARS: usize = 100;

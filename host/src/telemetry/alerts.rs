@@ -5,8 +5,7 @@
 //! threshold (the ledger ensures that).
 
 use super::metrics::SessionMetrics;
-use crate::events::BreakerState;
-use crate::events::{Event, EventKind};
+use crate::events::{BreakerState, Event, EventKind};
 use crate::money::NanoUsd;
 
 /// With fewer model attempts and tool calls than this, an error rate is meaningless.

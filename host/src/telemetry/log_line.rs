@@ -5,8 +5,7 @@
 
 use tracing::Level;
 
-use crate::events::Outcome;
-use crate::events::{ErrorInfo, Event, EventKind, ToolCallFinished};
+use crate::events::{ErrorInfo, Event, EventKind, Outcome, ToolCallFinished};
 
 /// The target of all event lines. It starts with the crate's own target, so the crate's level applies.
 const TARGET: &str = "cofferdam::event";

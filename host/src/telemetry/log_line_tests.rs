@@ -3,10 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::events::BreakerState;
-use crate::events::Ending;
-use crate::events::TrimReason;
-use crate::events::Usage;
+use crate::events::{BreakerState, Ending, TrimReason, Usage};
 use crate::money::NanoUsd;
 
 const CONTENT: &str = "text of a user, model or tool";

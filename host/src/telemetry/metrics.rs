@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use crate::events::Outcome;
-use crate::events::{Event, EventKind, ToolCallFinished};
+use crate::events::{Event, EventKind, Outcome, ToolCallFinished};
 use crate::money::NanoUsd;
 
 /// A session's metrics; serialises as `metrics` in a run report.

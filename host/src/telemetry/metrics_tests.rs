@@ -3,9 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::events::Ending;
-use crate::events::ErrorInfo;
-use crate::events::Usage;
+use crate::events::{Ending, ErrorInfo, Usage};
 
 fn metrics_of(kinds: Vec<EventKind>) -> SessionMetrics {
     let mut metrics = SessionMetrics::default();

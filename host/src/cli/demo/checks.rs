@@ -2,8 +2,7 @@
 
 use super::script::{CRASHING, LOOPING};
 use crate::agent::RunReport;
-use crate::events::Ending;
-use crate::events::Outcome;
+use crate::events::{Ending, Outcome};
 
 /// The breaker that must open.
 const BREAKER: &str = "tool:get_weather";

@@ -10,8 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{ApiError, ApiErrorKind, StopReason, ToolDefinitions};
 use super::*;
-use crate::events::Event;
-use crate::events::Usage;
+use crate::events::{Event, Usage};
 use crate::ledger::BudgetStatus;
 use crate::money::NanoUsd;
 use crate::resilience::BreakerSettings;

@@ -19,8 +19,7 @@ use super::{
     BoxFuture, Model, ModelContext, ModelError, ModelRequest, ModelResponse, PreparedRequest, Prices, Progress,
     Provider, counts_for_breaker,
 };
-use crate::events::EventKind;
-use crate::events::Transition;
+use crate::events::{EventKind, Transition};
 use crate::ledger::{BudgetSettings, Ledger};
 use crate::resilience::{Breaker, RetryBudget, RetrySettings};
 

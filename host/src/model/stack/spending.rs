@@ -9,8 +9,7 @@ use super::super::{
     Measured, ModelContext, ModelError, ModelResponse, PreparedRequest, Price, Prices, Progress, estimate,
 };
 use super::ModelStack;
-use crate::events::EventKind;
-use crate::events::Usage;
+use crate::events::{EventKind, Usage};
 use crate::ledger::{BudgetAlert, LedgerError, Reservation, ReserveRequest};
 use crate::money::NanoUsd;
 

@@ -4,8 +4,7 @@
 use super::super::{ApiError, GaveUp};
 use super::harness::{COST, Harness, Step, USAGE, api, cut, reserved};
 use super::*;
-use crate::events::BreakerState;
-use crate::events::Usage;
+use crate::events::{BreakerState, Usage};
 use crate::ledger::{Reservation, ReserveRequest};
 use crate::money::NanoUsd;
 use crate::resilience::BreakerSettings;
