@@ -47,8 +47,8 @@ const ROUNDS: usize = if IS_BENCH { 5 } else { 1 };
 /// Sessions that run at the same time.
 const AT_ONCE: [usize; 3] = [1, 50, 200];
 /// The limits: CPU time of a turn, relative to the bare agent's.
-const MAX_IN_MEMORY_PER_FLOOR: f64 = 28.0;
-const MAX_ON_DISK_PER_FLOOR: f64 = 40.0;
+const MAX_IN_MEMORY_PER_FLOOR: f64 = 7.0;
+const MAX_ON_DISK_PER_FLOOR: f64 = 11.0;
 
 fn main() {
     become_server_if_asked();
