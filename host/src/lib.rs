@@ -31,10 +31,13 @@ pub mod assembly;
 pub mod cli;
 pub mod config;
 pub mod events;
+mod file_identity;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
+mod json_text;
 pub mod ledger;
+pub mod mcp;
 mod messages_api;
 pub mod model;
 pub mod money;
@@ -48,4 +51,4 @@ pub mod tls;
 mod toml_text;
 pub mod tools;
 pub mod transcript;
-mod untrusted;
+pub mod untrusted;

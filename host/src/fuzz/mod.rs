@@ -2,6 +2,7 @@
 //! release build contains them. `tests/fuzz` has the fuzz programs, and the tests here replay their corpus.
 
 pub use crate::config::fuzz::configuration;
+pub use crate::json_text::fuzz::json;
 pub use crate::model::fuzz::{response, stream};
 pub use crate::sandbox::fuzz::destination;
 pub use crate::tools::fuzz::{result, schema};
@@ -44,6 +45,11 @@ mod tests {
     #[test]
     fn results() {
         replay("result", super::result);
+    }
+
+    #[test]
+    fn jsons() {
+        replay("json", super::json);
     }
 
     #[test]

@@ -1,121 +1,132 @@
 //! The blocks of an answer.
 
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
-/// Fields of a block that its variant doesn't name.
-pub(crate) type Fields = Map<String, Value>;
+use crate::json_text::{Field, Json, object};
 
-/// One block of an answer.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub(crate) enum Block {
+/// One block of an answer. What isn't named here is kept as the JSON text that arrived, because the API wants it back
+/// unchanged.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Block<'a> {
     Text {
-        text: String,
-        #[serde(flatten)]
-        extra: Fields,
+        text: Cow<'a, str>,
+        /// All other fields, as an object.
+        extra: Option<String>,
     },
     ToolUse {
-        id: String,
-        name: String,
-        /// An object in every usable answer.
-        input: Value,
-        #[serde(flatten)]
-        extra: Fields,
+        id: Cow<'a, str>,
+        name: Cow<'a, str>,
+        /// Anything: gateways also send strings.
+        input: Option<Json<'a>>,
+        /// All other fields, as an object.
+        extra: Option<String>,
     },
-    /// A block of another kind, such as thinking. Kept whole, because the client must send it back unchanged.
-    #[serde(untagged)]
-    Other(Value),
+    /// A block of another kind, such as thinking.
+    Other(Json<'a>),
 }
 
-impl Block {
-    pub(crate) fn text(text: impl Into<String>) -> Self {
-        Self::Text {
-            text: text.into(),
-            extra: Fields::new(),
+impl<'a> Block<'a> {
+    /// `None` for a tool call without an id or a name, and for a value without a type.
+    pub(crate) fn read(block: Json<'a>) -> Option<Self> {
+        let kind = block.field("type")?;
+        let string = |name: &str| block.field(name).and_then(Json::string);
+        match kind.string().as_deref() {
+            Some("text") => match block.field("text") {
+                // Without a text there is nothing to keep.
+                None | Some(Json::NULL) => Some(Self::Text {
+                    text: Cow::default(),
+                    extra: None,
+                }),
+                Some(text) => match text.string() {
+                    Some(text) => Some(Self::Text {
+                        text,
+                        extra: other_fields(block, &["type", "text"]),
+                    }),
+                    None => Some(Self::Other(block)),
+                },
+            },
+            Some("tool_use") => Some(Self::ToolUse {
+                id: string("id")?,
+                name: string("name")?,
+                input: block.field("input"),
+                extra: other_fields(block, &["type", "id", "name", "input"]),
+            }),
+            _ => Some(Self::Other(block)),
         }
-    }
-
-    pub(crate) fn tool_use(id: impl Into<String>, name: impl Into<String>, input: Value) -> Self {
-        Self::ToolUse {
-            id: id.into(),
-            name: name.into(),
-            input,
-            extra: Fields::new(),
-        }
-    }
-
-    pub(crate) fn thinking(thinking: &str, signature: &str) -> Self {
-        Self::Other(json!({ "type": "thinking", "thinking": thinking, "signature": signature }))
-    }
-
-    /// `None` for an incomplete tool call, or a value without a type.
-    pub(crate) fn read(block: Value) -> Option<Self> {
-        let kind = block.get("type")?;
-        if kind == "text" && block.get("text").is_some_and(Value::is_string) {
-            return Self::read_text(block);
-        }
-        if kind == "tool_use" {
-            return Self::read_tool_use(block);
-        }
-        Some(Self::Other(block))
-    }
-
-    fn read_text(block: Value) -> Option<Self> {
-        let Value::Object(mut extra) = block else { return None };
-        extra.remove("type");
-        let text = take_text(&mut extra, "text")?;
-        Some(Self::Text { text, extra })
-    }
-
-    fn read_tool_use(block: Value) -> Option<Self> {
-        let Value::Object(mut extra) = block else { return None };
-        extra.remove("type");
-        let id = take_text(&mut extra, "id")?;
-        let name = take_text(&mut extra, "name")?;
-        let input = extra.remove("input").filter(Value::is_object)?;
-        Some(Self::ToolUse { id, name, input, extra })
     }
 }
 
-fn take_text(fields: &mut Fields, name: &str) -> Option<String> {
-    match fields.remove(name) {
-        Some(Value::String(text)) => Some(text),
-        _ => None,
-    }
+fn other_fields(block: Json<'_>, known: &[&str]) -> Option<String> {
+    let is_other = |field: &Field<'_>| !known.iter().any(|name| field.is(name));
+    let mut others = block.fields().filter(is_other).peekable();
+    others.peek()?;
+    Some(object(others))
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn read(block: &str) -> Option<Block<'_>> {
+        Block::read(Json::parse(block).unwrap())
+    }
+
     #[test]
-    fn blocks_are_written_as_read() {
+    fn fields_that_are_not_named_keep_their_order_and_digits() {
+        let extra = |block| match read(block) {
+            Some(Block::Text { extra, .. } | Block::ToolUse { extra, .. }) => extra,
+            other => unreachable!("{other:?}"),
+        };
+        assert_eq!(extra(r#"{"type":"text","text":"a"}"#), None);
+        assert_eq!(
+            extra(r#"{"z":1.0,"type":"text","text":"a","citations":[{"b":1e3, "a":12345678901234567890}]}"#).unwrap(),
+            r#"{"z":1.0,"citations":[{"b":1e3, "a":12345678901234567890}]}"#
+        );
+        assert_eq!(
+            extra(r#"{"type":"tool_use","toolset_name":"browser","id":"a","name":"b","input":{},"caller":{"type":"direct"}}"#).unwrap(),
+            r#"{"toolset_name":"browser","caller":{"type":"direct"}}"#
+        );
+    }
+
+    #[test]
+    fn blocks_of_other_kinds_are_kept_whole() {
         for block in [
-            json!({ "type": "text", "text": "a" }),
-            json!({ "type": "text", "text": "a", "citations": null }),
-            json!({ "type": "tool_use", "id": "a", "name": "b", "input": { "c": [1] } }),
-            json!({ "type": "tool_use", "id": "a", "name": "b", "input": {}, "caller": { "type": "direct" } }),
-            json!({ "type": "thinking", "thinking": "a", "signature": "b" }),
-            json!({ "type": "tomorrow", "x": 1 }),
-            json!({ "type": 7 }),
-            json!({ "type": "text", "text": 7 }),
+            r#"{"type":"thinking","thinking":"","signature":"b"}"#,
+            r#"{"signature":"b","type":"thinking",  "thinking":"a"}"#,
+            r#"{"type":"redacted_thinking","data":"x"}"#,
+            r#"{"type":"tomorrow","x":1.0}"#,
+            r#"{"type":7}"#,
+            r#"{"type":"text","text":7}"#,
         ] {
-            let read = Block::read(block.clone()).unwrap();
-            assert_eq!(serde_json::to_value(&read).unwrap(), block);
+            assert_eq!(read(block), Some(Block::Other(Json::parse(block).unwrap())));
         }
     }
 
     #[test]
-    fn incomplete_calls_and_untyped_values_are_not_blocks() {
+    fn a_text_block_without_text_is_an_empty_text() {
+        for block in [r#"{"type":"text"}"#, r#"{"type":"text","text":null,"citations":[]}"#] {
+            assert!(
+                matches!(read(block), Some(Block::Text { text, .. }) if text.is_empty()),
+                "{block}"
+            );
+        }
+    }
+
+    #[test]
+    fn calls_without_name_or_id_and_untyped_values_are_not_blocks() {
         for block in [
-            json!(7),
-            json!({ "text": "a" }),
-            json!({ "type": "tool_use", "id": "a", "name": "b" }),
-            json!({ "type": "tool_use", "id": "a", "name": "b", "input": [] }),
-            json!({ "type": "tool_use", "id": 1, "name": "b", "input": {} }),
+            "7",
+            r#"{"text":"a"}"#,
+            r#"{"type":"tool_use","id":"a","input":{}}"#,
+            r#"{"type":"tool_use","name":"b","input":{}}"#,
+            r#"{"type":"tool_use","id":1,"name":"b","input":{}}"#,
         ] {
-            assert_eq!(Block::read(block.clone()), None, "{block}");
+            assert_eq!(read(block), None, "{block}");
+        }
+        for input in ["[]", "\"{}\"", "null", "7"] {
+            let block = format!(r#"{{"type":"tool_use","id":"a","name":"b","input":{input}}}"#);
+            assert!(matches!(read(&block), Some(Block::ToolUse { input: Some(found), .. }) if found.text() == input));
         }
     }
 }

@@ -3,6 +3,9 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::error_dialects;
+use crate::json_text::Json;
+
 /// Every `error.type` that the API documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ErrorType {
@@ -104,31 +107,31 @@ pub(crate) struct ErrorDetails {
 }
 
 impl ErrorBody {
-    /// Whether a body is an error, regardless of its status.
-    pub(crate) fn is_error(body: &Value) -> bool {
-        body.get("type").is_some_and(|kind| kind == "error")
+    /// Whether a body is an error, regardless of its status. Gateways leave out the `type`.
+    pub(crate) fn is_error(body: Json<'_>) -> bool {
+        let has = |name: &str| body.field(name).is_some_and(|value| !value.is_null());
+        let says = |name: &str| {
+            body.field(name)
+                .and_then(Json::string)
+                .is_some_and(|value| value == "error")
+        };
+        says("type") || says("object") || (has("error") && !has("content"))
     }
 
-    /// Reads leniently, because gateways send bodies such as `{"error": "a sentence"}`.
+    /// Reads an error from a body in any known [dialect](error_dialects).
     pub(crate) fn read(body: &Value) -> Self {
-        let error = body.get("error").unwrap_or(&Value::Null);
-        let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
-        let error_code = error.get("details").and_then(|details| text(details, "error_code"));
-        Self {
-            error: ErrorDetail {
-                kind: text(error, "type").unwrap_or_default(),
-                message: text(error, "message")
-                    .or_else(|| error.as_str().map(str::to_owned))
-                    .unwrap_or_default(),
-                details: error_code.map(|code| ErrorDetails { error_code: Some(code) }),
-            },
-            request_id: text(body, "request_id"),
-        }
+        error_dialects::read(body)
+    }
+
+    /// Reads an error from a body as received, which may also be HTML or plain text.
+    pub(crate) fn read_bytes(body: &[u8]) -> Self {
+        error_dialects::read_bytes(body)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use serde_json::json;
 
     use super::*;
@@ -149,10 +152,20 @@ mod tests {
             "type": "rate_limit_error", "message": "slow", "details": { "error_code": "x" } } });
         let read = ErrorBody::read(&body);
         assert_eq!(serde_json::to_value(&read).unwrap(), body);
-        assert!(ErrorBody::is_error(&body));
-        assert_eq!(
-            ErrorBody::read(&json!({ "error": "a sentence" })).error.message,
-            "a sentence"
-        );
+    }
+
+    #[test]
+    fn an_error_is_one_without_its_type() {
+        for (body, is_error) in [
+            (json!({ "error": { "message": "busy" } }), true),
+            (json!({ "error": "busy" }), true),
+            (json!({ "object": "error", "message": "busy" }), true),
+            (json!({ "error": null, "content": [] }), false),
+            (json!({ "type": "message", "content": [], "error": {} }), false),
+            (json!([]), false),
+        ] {
+            let text = body.to_string();
+            assert_eq!(ErrorBody::is_error(Json::parse(&text).unwrap()), is_error, "{body}");
+        }
     }
 }

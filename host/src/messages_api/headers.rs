@@ -1,13 +1,19 @@
 //! The API's own headers.
 
-/// Request: the key.
+/// Request: the key, as the vendor documents it for plain HTTP.
 pub(crate) const API_KEY: &str = "x-api-key";
+/// Request: the key after [`BEARER`], as the vendor's newer SDKs send it.
+pub(crate) const AUTHORIZATION: &str = "authorization";
+/// The scheme of [`AUTHORIZATION`], with the space that separates it from the key.
+pub(crate) const BEARER: &str = "Bearer ";
 /// Request: the API version that the client uses.
 pub(crate) const VERSION: &str = "anthropic-version";
 /// Response: the id of the request, for the vendor's support.
 pub(crate) const REQUEST_ID: &str = "request-id";
 
-/// The version that this host uses.
-pub(crate) const CURRENT_VERSION: &str = "2023-06-01";
-/// Every version that the API accepts.
-pub(crate) const VERSIONS: [&str; 2] = [CURRENT_VERSION, "2023-01-01"];
+/// The version of October 2026: refuses sampling parameters on every model.
+pub(crate) const VERSION_2026_10_21: &str = "2026-10-21";
+/// The version before it, which older SDKs and many gateways still use.
+pub(crate) const VERSION_2023_06_01: &str = "2023-06-01";
+/// Every version that the API accepts, the newest first.
+pub(crate) const VERSIONS: [&str; 3] = [VERSION_2026_10_21, VERSION_2023_06_01, "2023-01-01"];

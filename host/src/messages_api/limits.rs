@@ -6,6 +6,10 @@ pub(crate) const MAX_REQUEST_BYTES: usize = 32 * 1024 * 1024;
 pub(crate) const MAX_TOOL_NAME_BYTES: usize = 128;
 /// Bytes of the name of a top-level property of a tool's input schema.
 const MAX_PROPERTY_NAME_BYTES: usize = 64;
+/// Messages of one request.
+pub(crate) const MAX_MESSAGES: usize = 100_000;
+/// Bytes of an image in base64.
+pub(crate) const MAX_IMAGE_BASE64_BYTES: usize = 10 * 1024 * 1024;
 /// Blocks with `cache_control` in one request.
 pub(crate) const MAX_CACHE_CONTROL_BLOCKS: usize = 4;
 /// The smallest budget for thinking, in tokens.

@@ -1,50 +1,47 @@
 //! A complete answer, or the part of it that starts a stream.
 
-use serde::Serialize;
-use serde_json::Value;
+use std::borrow::Cow;
 
-use super::{ASSISTANT, Block, Usage};
+use super::Usage;
+use crate::json_text::Json;
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "type", rename = "message")]
+/// A message without its content. The caller reads that, because only the content can be malformed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Message {
-    pub(crate) id: String,
-    /// Always the assistant.
-    pub(crate) role: &'static str,
     /// The model's id as the API reports it.
     pub(crate) model: String,
-    pub(crate) content: Vec<Block>,
     pub(crate) stop_reason: Option<String>,
-    pub(crate) stop_sequence: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stop_details: Option<StopDetails>,
     pub(crate) usage: Option<Usage>,
 }
 
 impl Message {
-    /// A message without content, as at the start of a stream.
-    pub(crate) fn started(id: impl Into<String>, model: impl Into<String>, usage: Option<Usage>) -> Self {
+    pub(crate) fn read_head(message: Json<'_>) -> Self {
+        let text = |name: &str| message.field(name)?.string().map(Cow::into_owned);
         Self {
-            id: id.into(),
-            role: ASSISTANT,
-            model: model.into(),
-            content: Vec::new(),
-            stop_reason: None,
-            stop_sequence: None,
-            usage,
+            model: text("model").unwrap_or_default(),
+            stop_reason: text("stop_reason"),
+            stop_details: StopDetails::read(message),
+            usage: message.field("usage").map(|usage| Usage::read(&usage.to_value())),
         }
     }
+}
 
-    /// Reads everything but the content. The caller reads `message["content"]`, because only that can be malformed.
-    pub(crate) fn read_head(message: &Value) -> Self {
-        let text = |name: &str| message.get(name).and_then(Value::as_str).map(str::to_owned);
-        Self {
-            stop_reason: text("stop_reason"),
-            stop_sequence: text("stop_sequence"),
-            ..Self::started(
-                text("id").unwrap_or_default(),
-                text("model").unwrap_or_default(),
-                message.get("usage").map(Usage::read),
-            )
-        }
+/// Why the model refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StopDetails {
+    pub(crate) category: Option<String>,
+    pub(crate) explanation: Option<String>,
+}
+
+impl StopDetails {
+    /// Reads the details from what holds the stop reason. `None` if it has none.
+    pub(crate) fn read(holder: Json<'_>) -> Option<Self> {
+        let details = holder.field("stop_details").filter(|details| details.is_object())?;
+        let text = |name: &str| details.field(name)?.string().map(Cow::into_owned);
+        Some(Self {
+            category: text("category"),
+            explanation: text("explanation"),
+        })
     }
 }

@@ -1,11 +1,12 @@
 //! The wire format of the Messages API, shared by the client and the simulator.
 //!
 //! Reading is lenient, because the API may grow: a field of an unexpected type counts as absent, and unknown data is kept or
-//! skipped. The simulator validates requests elsewhere, as raw JSON, because these types can't represent every invalid
-//! request.
+//! skipped. What is read keeps its JSON as text, so that a client can send it back byte for byte. The simulator reads requests
+//! and writes answers elsewhere, as raw JSON, because these types can't represent every invalid one.
 
 mod block;
 mod error;
+mod error_dialects;
 mod event;
 mod json;
 mod message;
@@ -15,12 +16,13 @@ mod usage;
 pub(crate) mod headers;
 pub(crate) mod limits;
 
-pub(crate) use self::block::{Block, Fields};
-pub(crate) use self::error::{ErrorBody, ErrorDetail, ErrorDetails, ErrorType};
-pub(crate) use self::event::{Delta, MessageDelta, StreamEvent};
-pub(crate) use self::message::Message;
+pub(crate) use self::block::Block;
+pub(crate) use self::error::{ErrorBody, ErrorType};
+pub(crate) use self::error_dialects::beginning;
+pub(crate) use self::event::{Delta, StreamEvent};
+pub(crate) use self::message::{Message, StopDetails};
 pub(crate) use self::request::{Request, RequestBlock, RequestMessage, ResultBlock, ToolDefinition};
-pub(crate) use self::usage::{CacheCreation, Usage};
+pub(crate) use self::usage::Usage;
 
 /// The path of the endpoint, as segments.
 pub(crate) const MESSAGES: [&str; 2] = ["v1", "messages"];
@@ -31,6 +33,7 @@ pub(crate) const MESSAGES_PATH: &str = "/v1/messages";
 /// The roles of messages.
 pub(crate) const USER: &str = "user";
 pub(crate) const ASSISTANT: &str = "assistant";
+pub(crate) const SYSTEM: &str = "system";
 
 /// The usual stop reasons of an answer without and with tool calls.
 pub(crate) const END_TURN: &str = "end_turn";

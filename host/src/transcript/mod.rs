@@ -1,14 +1,18 @@
-//! Vendor-neutral messages of a conversation. A leaf module: it imports no other module of this crate. Every provider adapts
+//! Vendor-neutral messages of a conversation. A leaf module: it imports only other leaves of this crate. Every provider adapts
 //! these types to its own wire format, so they have no serialised form.
 
+mod blank;
 mod block;
 mod content;
 mod input;
+mod repair;
 mod tool;
 
+pub use self::blank::is_blank;
 pub use self::block::{Block, Opaque};
 pub use self::content::{Content, Image};
 pub use self::input::ToolInput;
+pub use self::repair::{Rules, repair};
 pub use self::tool::{ToolResult, ToolUse};
 
 /// The author of a message.

@@ -9,7 +9,7 @@ pub struct ToolUse {
     pub id: String,
     pub name: String,
     pub input: ToolInput,
-    /// A vendor's additional fields.
+    /// A vendor's additional fields, as an object.
     pub extra: Option<Opaque>,
 }
 
