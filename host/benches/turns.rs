@@ -154,7 +154,7 @@ fn bare_agent(api: &Url, host: &Host) -> BareAgent {
     let tools = host.tools().tools().map(|tool| Tool {
         name: tool.name.clone(),
         description: tool.description.clone(),
-        input_schema: tool.input_schema().clone(),
+        input_schema: serde_json::from_str(tool.input_schema()).unwrap(),
     });
     let model = &host.config().model;
     BareAgent::new(api, &model.model, model.max_tokens, tools.collect())

@@ -1,10 +1,16 @@
-//! A minimal agent: sends the same requests as the host with the same HTTP client, reads the whole stream, and calls the tool
+//! A minimal agent: sends the same requests as the host with the same HTTP library, reads the whole stream, and calls the tool
 //! on bare wasmtime. No retries, time-outs, budget, breaker, schema, policy or events.
 
 use std::pin::pin;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Request as HttpRequest, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sse_stream::SseByteStream;
@@ -67,8 +73,8 @@ enum Delta {
 }
 
 pub struct BareAgent {
-    http: reqwest::Client,
-    url: Url,
+    http: Client<HttpConnector, Full<Bytes>>,
+    uri: Uri,
     headers: HeaderMap,
     model: String,
     max_tokens: u32,
@@ -78,28 +84,23 @@ pub struct BareAgent {
 
 impl BareAgent {
     pub fn new(api: &Url, model: &str, max_tokens: u32, tools: Vec<Tool>) -> Self {
-        let tls = cofferdam::tls::client_config().unwrap();
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured((*tls).clone())
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .user_agent("bare")
-            .build()
-            .unwrap();
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let http = Client::builder(TokioExecutor::new()).build(connector);
         let metering = Metering {
             fuel: true,
             epoch: false,
         };
         Self {
             http,
-            url: api.join("/v1/messages").unwrap(),
+            uri: api.join("/v1/messages").unwrap().as_str().parse().unwrap(),
             headers: HeaderMap::from_iter([
                 (HeaderName::from_static("x-api-key"), HeaderValue::from_static("bare")),
                 (
                     HeaderName::from_static("anthropic-version"),
-                    HeaderValue::from_static("2023-06-01"),
+                    HeaderValue::from_static("2026-10-21"),
                 ),
+                (USER_AGENT, HeaderValue::from_static("bare")),
                 (CONTENT_TYPE, HeaderValue::from_static("application/json")),
             ]),
             model: model.to_owned(),
@@ -151,10 +152,12 @@ impl BareAgent {
             tools: &self.tools,
             messages,
         };
-        let request = self.http.post(self.url.clone()).headers(self.headers.clone());
-        let sent = request.body(serde_json::to_vec(&body).unwrap()).send();
-        let response = sent.await.unwrap().error_for_status().unwrap();
-        let mut events = pin!(SseByteStream::new(response.bytes_stream()));
+        let body = Full::new(serde_json::to_vec(&body).unwrap().into());
+        let mut request = HttpRequest::post(self.uri.clone()).body(body).unwrap();
+        *request.headers_mut() = self.headers.clone();
+        let response = self.http.request(request).await.unwrap();
+        assert!(response.status().is_success(), "{}", response.status());
+        let mut events = pin!(SseByteStream::new(response.into_body().into_data_stream()));
         let (mut blocks, mut input, mut is_whole) = (Vec::new(), String::new(), false);
         // To the end, so that the connection returns to the pool.
         while let Some(event) = events.next().await {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::ModelError;
+use super::classify::MAX_RETRY_AFTER;
 use crate::messages_api::ErrorType;
 
 /// An error that the API reported, with its hints about retries.
@@ -15,11 +16,11 @@ pub struct ApiError {
     /// `error.type`, as sent; empty where the body had none.
     pub error_type: String,
     pub message: String,
-    /// `error.details.error_code`.
+    /// `error.details.error_code`, or a `code` where another server's dialect has one.
     pub error_code: Option<String>,
     /// The header `request-id`, else the body's `request_id`.
     pub request_id: Option<String>,
-    /// The delay that the server requested, unbounded. [`classify`](super::classify) decides whether to honour it.
+    /// The delay that the server requested, unbounded. [`classify`](super::classify) decides whether a retry waits for it.
     pub retry_after: Option<Duration>,
     /// The header `x-should-retry`.
     pub should_retry: Option<bool>,
@@ -31,20 +32,54 @@ impl fmt::Display for ApiError {
             Some(status) => write!(f, "HTTP {status}")?,
             None => f.write_str("error inside the answer")?,
         }
-        if !self.error_type.is_empty() {
-            write!(f, ", {}", self.error_type)?;
+        let names = [Some(&self.error_type), self.error_code.as_ref()];
+        for name in names.into_iter().flatten().filter(|name| !name.is_empty()) {
+            write!(f, ", {name}")?;
         }
         if !self.message.is_empty() {
             write!(f, ": {}", self.message)?;
         }
-        if let Some(retry_after) = self.retry_after {
-            write!(f, " (retry after {} s)", retry_after.as_secs_f64().ceil())?;
+        match self.retry_after {
+            Some(delay) if delay > MAX_RETRY_AFTER => write!(f, " (the API asked to wait {})", in_words(delay))?,
+            Some(delay) => write!(f, " (retry after {} s)", delay.as_secs_f64().ceil())?,
+            None => {}
         }
         Ok(())
     }
 }
 
 impl std::error::Error for ApiError {}
+
+impl ApiError {
+    /// What to do about it.
+    pub(super) fn hint(&self) -> Option<String> {
+        match self.retry_after {
+            Some(delay) if delay > MAX_RETRY_AFTER => Some(format!(
+                "try again in {}; a retry waits for {} at most",
+                in_words(delay),
+                in_words(MAX_RETRY_AFTER)
+            )),
+            _ => self.kind.hint().map(str::to_owned),
+        }
+    }
+}
+
+/// A long delay in its two largest units, rounded up to a second: `4 h`, `1 d 2 h`, `1 min 1 s`.
+fn in_words(delay: Duration) -> String {
+    let mut rest = delay.as_secs().saturating_add(u64::from(delay.subsec_nanos() > 0));
+    let mut parts = Vec::new();
+    for (seconds, unit) in [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")] {
+        let count = rest / seconds;
+        rest %= seconds;
+        if count > 0 {
+            parts.push(format!("{count} {unit}"));
+        }
+        if parts.len() == 2 || (parts.len() == 1 && count == 0) {
+            break;
+        }
+    }
+    parts.join(" ")
+}
 
 /// The rows of the API's error table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +155,7 @@ impl ApiErrorKind {
         }
     }
 
-    pub(super) const fn hint(self) -> Option<&'static str> {
+    const fn hint(self) -> Option<&'static str> {
         Some(match self {
             Self::Authentication => "check the API key in the variable that `[model] api_key_env` names",
             Self::Billing => "check the account's billing in the vendor's console",
@@ -136,47 +171,187 @@ impl ApiErrorKind {
     }
 }
 
-/// `error_code` of a monthly spend cap, which arrives as a 429 although waiting doesn't help.
-const ENFORCED_SPEND_LIMIT: &str = "enforced_spend_limit_reached";
+/// What an error's code says about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    /// A spend cap. Waiting doesn't help.
+    SpendLimit,
+    ContextOverflow,
+    /// An error of this kind, whatever its status.
+    Kind(ApiErrorKind),
+}
 
-/// Phrases of an error for a spend limit set by the customer, which arrives as a 400 without an error code.
-const SELF_SET_SPEND_LIMIT: [&str; 4] = [
-    "specified api usage limit",
-    "specified workspace api usage limit",
-    "spend limit",
-    "spending limit",
+/// Errors that their code tells apart from others of the same status. A code that isn't here means no more than the status.
+///
+/// Sources: the enums of the vendor's SDK 2.14, OpenAI's table of error codes, and the types of llama.cpp's server.
+const CODES: [(&str, Meaning); 24] = {
+    use ApiErrorKind as Kind;
+    [
+        // 429: the caps that an organisation or a contract sets.
+        ("enforced_spend_limit_reached", Meaning::SpendLimit),
+        ("contract_spend_limit_reached", Meaning::SpendLimit),
+        // 429: the traffic grows too fast.
+        ("ramp_limit_exceeded", Meaning::Kind(Kind::RateLimited)),
+        // 402
+        ("linked_organization_spend_limit_reached", Meaning::SpendLimit),
+        ("linked_organization_billing_unavailable", Meaning::Kind(Kind::Billing)),
+        // 400: the upload was too slow.
+        ("request_body_timeout", Meaning::Kind(Kind::RequestTimeout)),
+        // 400: an earlier request of the same thread hasn't ended.
+        ("thread_continue_in_flight", Meaning::Kind(Kind::Conflict)),
+        ("organization_on_hold", Meaning::Kind(Kind::Permission)),
+        ("organization_not_enrolled_in_beta", Meaning::Kind(Kind::Permission)),
+        ("thread_not_found", Meaning::Kind(Kind::NotFound)),
+        ("file_expired", Meaning::Kind(Kind::NotFound)),
+        (
+            "request_body_too_large_after_decoding",
+            Meaning::Kind(Kind::RequestTooLarge),
+        ),
+        // 503 and 529
+        ("cmek_key_unreachable", Meaning::Kind(Kind::ServerError)),
+        ("cmek_context_unavailable", Meaning::Kind(Kind::ServerError)),
+        ("authorization_check_unavailable", Meaning::Kind(Kind::ServerError)),
+        ("compaction_unavailable", Meaning::Kind(Kind::Overloaded)),
+        // OpenAI and the servers that follow it.
+        ("context_length_exceeded", Meaning::ContextOverflow),
+        ("insufficient_quota", Meaning::SpendLimit),
+        ("billing_hard_limit_reached", Meaning::SpendLimit),
+        ("billing_not_active", Meaning::Kind(Kind::Billing)),
+        ("rate_limit_exceeded", Meaning::Kind(Kind::RateLimited)),
+        ("invalid_api_key", Meaning::Kind(Kind::Authentication)),
+        ("model_not_found", Meaning::Kind(Kind::NotFound)),
+        // llama.cpp, as the error's type.
+        ("exceed_context_size_error", Meaning::ContextOverflow),
+    ]
+};
+
+/// Wordings of errors that have no code: all fragments of a row are in the message, in lower case.
+type Wordings = &'static [&'static [&'static str]];
+
+/// A spend limit that the customer has set, which arrives as a 400.
+const SELF_SET_SPEND_LIMIT: Wordings = &[
+    &["specified api usage limit"],
+    &["specified workspace api usage limit"],
+    &["spend limit"],
+    &["spending limit"],
 ];
 
-/// The phrase of an error for an empty account, which also arrives as a 400.
-const OUT_OF_CREDIT: &str = "credit balance is too low";
+/// An empty account, which arrives as a 400 too.
+const OUT_OF_CREDIT: Wordings = &[&["credit balance is too low"]];
 
-/// Phrases of an error for a prompt that is too long, across versions of the API.
-const CONTEXT_OVERFLOW: [&str; 4] = [
-    "prompt is too long",
-    "exceed context limit",
-    "context window",
-    "maximum context length",
+/// A prompt that doesn't fit into the model's context, in the words of the API and of other servers.
+const CONTEXT_OVERFLOW: Wordings = &[
+    // The Messages API, across its versions, and gateways in front of it.
+    &["prompt is too long"],
+    &["prompt too long"],
+    &["exceed context limit"],
+    &["context window"],
+    &["context limit", "exceed"],
+    &["context limit", "max_tokens"],
+    &["input", "max_tokens", "context"],
+    // OpenAI, and many servers in its words: vLLM, OpenRouter, DeepSeek, Azure.
+    &["maximum context length"],
+    &["max context length"],
+    &["context length", "exceed"],
+    &["context_length"],
+    &["reduce the length of the messages"],
+    &["reduce the length of the input"],
+    // vLLM
+    &["longer than the maximum model length"],
+    &["model's context length is only"],
+    &["exceeds the model's max"],
+    &["max_model_len"],
+    // llama.cpp, LM Studio, Ollama
+    &["context size", "exceed"],
+    &["context size", "larger"],
+    &["greater than the context length"],
+    &["context the overflows"],
+    &["exceeds the context"],
+    // Text Generation Inference, Together
+    &["inputs", "tokens", "max_new_tokens", "must be <="],
+    &["inputs", "must have less than", "tokens"],
+    // Bedrock, Google, Mistral, xAI, Cohere, Copilot, Moonshot, MiniMax
+    &["input is too long"],
+    &["input token count", "exceeds"],
+    &["input tokens", "exceed"],
+    &["too large for model with"],
+    &["maximum prompt length"],
+    &["too many tokens"],
+    &["too many input tokens"],
+    &["prompt token count", "exceeds"],
+    &["prompt exceeds"],
+    &["exceeded model token limit"],
+    &["exceeds the maximum number of tokens"],
+];
+
+/// Wordings of limits that a shorter prompt doesn't satisfy, although they share words with the ones above.
+const NO_CONTEXT_OVERFLOW: Wordings = &[
+    &["per minute"],
+    &["rate limit"],
+    &["maximum allowed number of output tokens"],
 ];
 
 impl From<ApiError> for ModelError {
-    /// Separates errors that share a status with others: spend caps, an empty account, a prompt that is too long.
+    /// Separates errors that share a status with others: spend caps, an empty account, a prompt that is too long. Where the
+    /// error has a code, the code alone decides, because the vendor may change the words.
     fn from(mut error: ApiError) -> Self {
-        let message = error.message.to_lowercase();
-        let says = |phrases: &[&str]| phrases.iter().any(|phrase| message.contains(phrase));
-        if error.error_code.as_deref() == Some(ENFORCED_SPEND_LIMIT) {
-            return Self::SpendLimit(Box::new(error));
-        }
-        if error.kind == ApiErrorKind::InvalidRequest {
-            if says(&SELF_SET_SPEND_LIMIT) {
-                return Self::SpendLimit(Box::new(error));
-            }
-            if says(&CONTEXT_OVERFLOW) {
-                return Self::ContextOverflow(Box::new(error));
-            }
-            if says(&[OUT_OF_CREDIT]) {
-                error.kind = ApiErrorKind::Billing;
-            }
+        let named = |name: &str| {
+            CODES
+                .iter()
+                .find(|(code, _)| *code == name)
+                .map(|(_, meaning)| *meaning)
+        };
+        let code = error.error_code.as_deref();
+        let meaning = code.and_then(named).or_else(|| named(&error.error_type));
+        let meaning = meaning.or_else(|| code.is_none().then(|| by_words(&error)).flatten());
+        match meaning {
+            Some(Meaning::SpendLimit) => return Self::SpendLimit(Box::new(error)),
+            Some(Meaning::ContextOverflow) => return Self::ContextOverflow(Box::new(error)),
+            Some(Meaning::Kind(kind)) => error.kind = kind,
+            None => {}
         }
         Self::Api(Box::new(error))
+    }
+}
+
+/// What the message of an error without a code says.
+fn by_words(error: &ApiError) -> Option<Meaning> {
+    // FastAPI's validation errors are 422.
+    let is_refusal = matches!(error.kind, ApiErrorKind::InvalidRequest | ApiErrorKind::RequestTooLarge);
+    if !is_refusal && error.status != Some(422) {
+        return None;
+    }
+    let message = error.message.to_lowercase();
+    let says = |wordings: Wordings| {
+        let mut rows = wordings.iter();
+        rows.any(|row| row.iter().all(|fragment| message.contains(fragment)))
+    };
+    if says(SELF_SET_SPEND_LIMIT) {
+        Some(Meaning::SpendLimit)
+    } else if says(OUT_OF_CREDIT) {
+        Some(Meaning::Kind(ApiErrorKind::Billing))
+    } else if says(CONTEXT_OVERFLOW) && !says(NO_CONTEXT_OVERFLOW) {
+        Some(Meaning::ContextOverflow)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_are_named_in_two_units() {
+        for (delay, words) in [
+            (Duration::from_secs(14_400), "4 h"),
+            (Duration::from_secs(61), "1 min 1 s"),
+            (Duration::from_millis(60_001), "1 min 1 s"),
+            (Duration::from_secs(120), "2 min"),
+            (Duration::from_secs(3_601), "1 h"),
+            (Duration::from_secs(86_400 + 7_300), "1 d 2 h"),
+        ] {
+            assert_eq!(in_words(delay), words);
+        }
     }
 }

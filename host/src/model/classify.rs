@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::ModelError;
 use super::api_error::ApiErrorKind;
 
-/// The longest `retry-after` that is honoured. If the server requests more, the host uses its own backoff.
+/// The longest `retry-after` that a retry waits for. If the server requests more, the call fails at once, because every
+/// earlier retry would fail too.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// Whether another attempt may cure an error.
@@ -18,8 +19,8 @@ pub enum Verdict {
     Fatal,
 }
 
-/// Follows the API's error table and what its official clients do: `x-should-retry` overrides the status either way,
-/// and `retry-after` counts when it is above zero and at most a minute.
+/// Follows the API's error table and what its official clients do: `x-should-retry` overrides the status either way. A
+/// retry never comes sooner than `retry-after` says, and where that is more than [`MAX_RETRY_AFTER`], there is none.
 pub fn classify(error: &ModelError) -> Verdict {
     match error {
         ModelError::Api(error) => {
@@ -30,7 +31,8 @@ pub fn classify(error: &ModelError) -> Verdict {
                 return Verdict::Fatal;
             }
             match error.retry_after {
-                Some(delay) if !delay.is_zero() && delay <= MAX_RETRY_AFTER => Verdict::RetryAfter(delay),
+                Some(delay) if delay > MAX_RETRY_AFTER => Verdict::Fatal,
+                Some(delay) if !delay.is_zero() => Verdict::RetryAfter(delay),
                 _ => Verdict::Retry,
             }
         }
@@ -40,8 +42,10 @@ pub fn classify(error: &ModelError) -> Verdict {
         | ModelError::Stalled { .. }
         | ModelError::AttemptTimeout { .. }
         | ModelError::BreakerOpen { .. } => Verdict::Retry,
+        // Nothing changes until somebody changes the configuration.
+        ModelError::Misconnected(_)
         // A retry would be billed again, and its answer most likely be malformed again.
-        ModelError::Malformed { .. }
+        | ModelError::Malformed { .. }
         | ModelError::SpendLimit(_)
         | ModelError::ContextOverflow(_)
         | ModelError::Budget(_)
@@ -99,6 +103,7 @@ pub fn counts_for_breaker(error: &ModelError) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::super::ApiError;
+    use super::super::error::{Misconnected, MisconnectedKind};
     use super::*;
 
     fn api(status: Option<u16>, error_type: &str) -> ApiError {
@@ -175,7 +180,9 @@ mod tests {
             (Duration::ZERO, Verdict::Retry),
             (Duration::from_millis(1), Verdict::RetryAfter(Duration::from_millis(1))),
             (Duration::from_secs(60), Verdict::RetryAfter(Duration::from_secs(60))),
-            (Duration::from_millis(60_001), Verdict::Retry),
+            (Duration::from_millis(60_001), Verdict::Fatal),
+            (Duration::from_secs(14_400), Verdict::Fatal),
+            (Duration::MAX, Verdict::Fatal),
         ] {
             let error = ModelError::from(ApiError {
                 retry_after: Some(retry_after),
@@ -183,6 +190,13 @@ mod tests {
             });
             assert_eq!(classify(&error), verdict, "{retry_after:?}");
         }
+        // `x-should-retry` says whether, `retry-after` when.
+        let later = ApiError {
+            retry_after: Some(Duration::from_secs(14_400)),
+            should_retry: Some(true),
+            ..api(Some(503), "")
+        };
+        assert_eq!(classify(&ModelError::from(later)), Verdict::Fatal);
         let unwanted = ApiError {
             retry_after: Some(Duration::from_secs(1)),
             ..api(Some(400), "")
@@ -227,29 +241,120 @@ mod tests {
     }
 
     #[test]
-    fn messages_separate_errors_that_share_a_status() {
-        for (message, kind) in [
-            ("prompt is too long: 210000 tokens > 200000 maximum", "context_overflow"),
+    fn codes_separate_errors_that_share_a_status() {
+        use Verdict::{Fatal, Retry};
+        for (status, code, kind, verdict) in [
+            (429, "enforced_spend_limit_reached", "spend_limit", Fatal),
+            (429, "contract_spend_limit_reached", "spend_limit", Fatal),
+            (429, "ramp_limit_exceeded", "rate_limited", Retry),
+            (402, "linked_organization_spend_limit_reached", "spend_limit", Fatal),
+            (402, "linked_organization_billing_unavailable", "billing", Fatal),
+            (400, "organization_on_hold", "permission", Fatal),
+            (400, "request_body_timeout", "request_timeout", Retry),
+            (400, "image_dimensions_too_large", "invalid_request", Fatal),
+            (413, "request_body_too_large_after_decoding", "request_too_large", Fatal),
+            (503, "cmek_key_unreachable", "server_error", Retry),
+            (529, "compaction_unavailable", "overloaded", Retry),
+            (429, "insufficient_quota", "spend_limit", Fatal),
+            (400, "context_length_exceeded", "context_overflow", Fatal),
+            (429, "a_code_of_tomorrow", "rate_limited", Retry),
+        ] {
+            for message in [
+                "",
+                "Your spend limit is reached: the prompt is too long for the context window.",
+            ] {
+                let error = ModelError::from(ApiError {
+                    message: message.to_owned(),
+                    error_code: Some(code.to_owned()),
+                    ..api(Some(status), "")
+                });
+                assert_eq!(error.kind(), kind, "{code} {message}");
+                assert_eq!(classify(&error), verdict, "{code} {message}");
+                assert_eq!(counts_for_breaker(&error), status >= 500, "{code}");
+            }
+        }
+        let growing = ApiError {
+            error_code: Some("ramp_limit_exceeded".to_owned()),
+            retry_after: Some(Duration::from_secs(7)),
+            ..api(Some(429), "rate_limit_error")
+        };
+        assert_eq!(classify(&growing.into()), Verdict::RetryAfter(Duration::from_secs(7)));
+        // llama.cpp has no code, but a type of its own.
+        assert_eq!(
+            ModelError::from(api(Some(400), "exceed_context_size_error")).kind(),
+            "context_overflow"
+        );
+    }
+
+    #[test]
+    fn words_separate_errors_without_a_code() {
+        for (status, message, kind) in [
             (
-                "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000",
-                "context_overflow",
+                400,
+                "Your credit balance is too low to access the Anthropic API.",
+                "billing",
             ),
-            ("Your credit balance is too low to access the Anthropic API.", "billing"),
-            ("messages.0: roles must alternate", "invalid_request"),
+            (400, "messages.0: roles must alternate", "invalid_request"),
+            (
+                400,
+                "context_management: Extra inputs are not permitted",
+                "invalid_request",
+            ),
+            (
+                400,
+                "max_tokens: 999999 > 128000, which is the maximum allowed number of output tokens for the model",
+                "invalid_request",
+            ),
+            (
+                413,
+                "Request too large for model on tokens per minute (TPM): Limit 6000",
+                "request_too_large",
+            ),
+            (413, "the body has 40 MB", "request_too_large"),
+            // With another status, the same words don't change the kind.
+            (500, "context window", "server_error"),
+            (429, "too many tokens", "rate_limited"),
         ] {
             let error = ModelError::from(ApiError {
                 message: message.to_owned(),
-                ..api(Some(400), "")
+                ..api(Some(status), "")
             });
             assert_eq!(error.kind(), kind, "{message}");
-            assert_eq!(classify(&error), Verdict::Fatal, "{message}");
         }
-        // With another status, the same words don't change the kind.
-        let error = ModelError::from(ApiError {
-            message: "context window".to_owned(),
-            ..api(Some(500), "")
-        });
-        assert_eq!(error.kind(), "server_error");
+    }
+
+    #[test]
+    fn context_overflow_is_recognised_in_the_words_of_many_servers() {
+        for message in [
+            "prompt is too long: 210000 tokens > 200000 maximum",
+            "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000",
+            "The sum of input tokens and max_tokens is larger than the model's context",
+            "This model's maximum context length is 128000 tokens. However, your messages resulted in 130000 tokens.",
+            "Your input exceeds the context window of this model. Please adjust your input and try again.",
+            "The decoder prompt (length 5000) is longer than the maximum model length of 4096",
+            "You passed 4097 input tokens. However, the model's context length is only 4096 tokens",
+            "request (5000 tokens) exceeds the available context size (4096 tokens), try increasing it",
+            "the input length exceeds the context length",
+            "The number of tokens to keep from the initial prompt is greater than the context length",
+            "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4097",
+            "Input is too long for requested model.",
+            "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+            "Prompt contains 40000 tokens, too large for model with 32768 maximum context length",
+            "This model's maximum prompt length is 131072 but the request contains 537812 tokens.",
+            "too many tokens: total number of tokens in the prompt cannot exceed 4081",
+            "prompt token count of 130000 exceeds the limit of 128000",
+            "Invalid request: Your request exceeded model token limit: 262144",
+            "litellm.ContextWindowExceededError: the prompt exceeds the limit",
+        ] {
+            for status in [400, 413, 422] {
+                let error = ModelError::from(ApiError {
+                    message: message.to_owned(),
+                    ..api(Some(status), "")
+                });
+                assert_eq!(error.kind(), "context_overflow", "{status} {message}");
+                assert_eq!(classify(&error), Verdict::Fatal, "{message}");
+            }
+        }
     }
 
     #[test]
@@ -312,6 +417,16 @@ mod tests {
                     model: reason(),
                     add: reason(),
                 },
+                Verdict::Fatal,
+                false,
+            ),
+            (
+                ModelError::Misconnected(Box::new(Misconnected {
+                    kind: MisconnectedKind::NotHttp,
+                    endpoint: reason(),
+                    reason: reason(),
+                    hint: reason(),
+                })),
                 Verdict::Fatal,
                 false,
             ),

@@ -3,14 +3,13 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::Value;
-
 /// A tool as the model sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolDefinition {
     pub name: String,
     pub description: String,
-    pub input_schema: Value,
+    /// JSON text, sent as it is.
+    pub input_schema: Arc<str>,
 }
 
 /// All tools of a host, in a fixed order. Clones share the list and its serialised forms.

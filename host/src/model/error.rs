@@ -24,6 +24,9 @@ pub enum ModelError {
     /// The connection failed, so nothing was sent or billed.
     #[error("can't connect to {endpoint}: {reason}")]
     Connect { endpoint: String, reason: String },
+    /// There is a server, but the two can't talk until somebody changes the configuration. Nothing was billed.
+    #[error("{0}")]
+    Misconnected(Box<Misconnected>),
     /// The connection broke between sending the request and the start of an answer.
     #[error("the connection to {endpoint} broke before an answer came: {reason}")]
     Connection { endpoint: String, reason: String },
@@ -70,6 +73,39 @@ pub enum ModelError {
     GaveUp { why: GaveUp, last: Box<ModelError> },
 }
 
+/// A server that this client can't talk to, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("can't talk to {endpoint}: {reason}")]
+pub struct Misconnected {
+    pub kind: MisconnectedKind,
+    pub endpoint: String,
+    pub reason: String,
+    pub hint: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MisconnectedKind {
+    /// The server's certificate isn't acceptable.
+    Certificate,
+    /// The port doesn't speak TLS.
+    NotTls,
+    /// The answer isn't HTTP.
+    NotHttp,
+    /// The proxy refuses to connect.
+    Proxy,
+}
+
+impl MisconnectedKind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate_refused",
+            Self::NotTls => "not_tls",
+            Self::NotHttp => "not_http",
+            Self::Proxy => "proxy_refused",
+        }
+    }
+}
+
 /// Why a transient failure isn't retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum GaveUp {
@@ -103,6 +139,7 @@ impl ModelError {
             Self::SpendLimit(_) => "spend_limit",
             Self::ContextOverflow(_) => "context_overflow",
             Self::Connect { .. } => "connect_failed",
+            Self::Misconnected(error) => error.kind.name(),
             Self::Connection { .. } => "connection_lost",
             Self::Cut { .. } => "stream_cut",
             Self::Stalled { .. } => "stream_stalled",
@@ -121,10 +158,11 @@ impl ModelError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Api(error) => return error.kind.hint().map(str::to_owned),
+            Self::Api(error) => return error.hint(),
             Self::SpendLimit(_) => "raise the limit in the vendor's console, or wait until its window ends",
             Self::ContextOverflow(_) => "shorten the prompt, or choose a model with a larger context",
-            Self::Connect { .. } => "check the network and `[model] base_url`",
+            Self::Connect { .. } => "check the network and `[model] base_url`, and the proxy if the message names one",
+            Self::Misconnected(error) => return Some(error.hint.clone()),
             Self::Stalled { .. } => "if the model needs longer between two events, raise `[model] idle_timeout`",
             Self::AttemptTimeout { .. } => "raise `[model] attempt_timeout`, or lower `[model] max_tokens`",
             Self::Malformed { .. } => "check that the server at `[model] base_url` speaks the Messages API",
@@ -153,8 +191,8 @@ impl ModelError {
             } => "the endpoint seems to be down for everyone; try again later",
             Self::GaveUp { last, .. } => return last.hint(),
             Self::Connection { .. } => {
-                "try again later; if it happens every time, check for proxies or gateways between this machine and \
-                 `[model] base_url`"
+                "try again later; if it happens every time, check that the scheme of `[model] base_url` fits its port, and \
+                 check for proxies or gateways on the way"
             }
             Self::Cut { .. } => {
                 "try again; if it happens every time, check whether a gateway at `[model] base_url` ends long answers"

@@ -1,4 +1,4 @@
-//! Estimates the tokens of a request before the API counts them.
+//! Estimates the tokens of a request before the API counts them, and of an answer whose count never came.
 
 use super::PreparedRequest;
 use crate::transcript::{Block, Content, Image};
@@ -6,6 +6,10 @@ use crate::transcript::{Block, Content, Image};
 /// Bytes of a serialised request per token. Prose has four or more, code and JSON about three, digits and base64 nearly two.
 /// A reservation must suffice for all of them.
 const BYTES_PER_TOKEN: u64 = 2;
+
+/// Tokens that the model may have written before it noticed that nobody reads on, which is about a second's worth with room to
+/// spare. They are billed and never arrive.
+const IN_FLIGHT_TOKENS: u64 = 256;
 
 /// Tokens that the API adds invisibly: the prompt that explains tools, and the framing of each turn.
 const HIDDEN_TOKENS: u64 = 1_024;
@@ -32,6 +36,17 @@ pub fn prompt_tokens(request: &PreparedRequest<'_>) -> u64 {
         .saturating_add(HIDDEN_TOKENS)
 }
 
+/// A lower estimate of what any request reserves, given the bytes that every request carries.
+pub fn least_prompt_tokens(carried_bytes: u64) -> u64 {
+    carried_bytes.div_ceil(BYTES_PER_TOKEN).saturating_add(HIDDEN_TOKENS)
+}
+
+/// An upper estimate of the tokens that the model wrote, if `bytes` of its answer arrived before the host hung up. The margin:
+/// prose counts about double, and [`IN_FLIGHT_TOKENS`] are added.
+pub fn output_tokens(bytes: u64) -> u64 {
+    bytes.div_ceil(BYTES_PER_TOKEN).saturating_add(IN_FLIGHT_TOKENS)
+}
+
 fn images_in<'a>(request: &PreparedRequest<'a>) -> impl Iterator<Item = &'a Image> {
     let blocks = request.request.messages.iter().flat_map(|message| &message.content);
     let contents = blocks.flat_map(|block| match block {
@@ -49,15 +64,28 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::{ModelRequest, ToolDefinitions, anthropic};
     use super::*;
-    use crate::transcript::{Message, Role, ToolResult};
+    use crate::transcript::{Message, Role, ToolResult, ToolUse};
 
     fn estimate(content: Vec<Block>) -> u64 {
+        let call = Block::ToolUse(ToolUse {
+            id: "toolu_1".to_owned(),
+            name: "t".to_owned(),
+            input: serde_json::json!({}).into(),
+            extra: None,
+        });
         let request = ModelRequest {
             system: "",
-            messages: &[Message {
-                role: Role::User,
-                content,
-            }],
+            messages: &[
+                Message::user("go"),
+                Message {
+                    role: Role::Assistant,
+                    content: vec![call],
+                },
+                Message {
+                    role: Role::User,
+                    content,
+                },
+            ],
             tools: &ToolDefinitions::default(),
             max_tokens: 16,
             temperature: None,
@@ -79,9 +107,9 @@ mod tests {
 
     #[test]
     fn text_counts_a_token_per_two_bytes_plus_the_hidden_ones() {
-        let empty = estimate(vec![Block::text("")]);
+        let empty = estimate(vec![Block::text("x")]);
         assert!(empty >= HIDDEN_TOKENS);
-        let long = estimate(vec![Block::text("x".repeat(30_000))]);
+        let long = estimate(vec![Block::text("x".repeat(30_001))]);
         assert_eq!(long - empty, 15_000);
     }
 

@@ -57,6 +57,14 @@ impl StopReason {
     }
 }
 
+/// Why the model declined, if the API says so. Both texts are the vendor's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RefusalDetails {
+    /// For example `cyber`.
+    pub category: Option<String>,
+    pub explanation: Option<String>,
+}
+
 /// A complete answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelResponse {
@@ -64,6 +72,8 @@ pub struct ModelResponse {
     pub model: String,
     pub content: Vec<Block>,
     pub stop_reason: StopReason,
+    /// Only with [`StopReason::Refusal`], and not always.
+    pub refusal: Option<RefusalDetails>,
     pub usage: Usage,
     pub request_id: Option<String>,
 }

@@ -16,6 +16,8 @@ mod stack;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::anthropic::fuzz;
+#[cfg(test)]
+pub(crate) use self::anthropic::{parse_response, request_body, validators};
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,16 +26,20 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use self::http::ClientError;
+pub use self::http::{ClientError, ProxySetting, ProxyUrl};
 pub use anthropic::AnthropicClient;
 pub use api_error::{ApiError, ApiErrorKind};
 pub use classify::{MAX_RETRY_AFTER, Verdict, classify, counts_for_breaker};
 pub use definitions::{ToolDefinition, ToolDefinitions};
-pub use error::{GaveUp, ModelError};
+pub use error::{GaveUp, Misconnected, MisconnectedKind, ModelError};
+pub use estimate::least_prompt_tokens;
 pub use message::*;
 pub use prices::*;
+use provider::OutputSeen;
 pub(crate) use provider::is_loopback;
-pub use provider::{Measured, ModelSettings, PreparedRequest, Progress, Provider, ProviderKind};
+pub use provider::{
+    ApiVersion, AuthHeader, Measured, ModelSettings, PreparedRequest, Progress, Provider, ProviderKind, Upload,
+};
 pub use stack::ModelStack;
 
 use crate::resilience::Breaker;

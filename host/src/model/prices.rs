@@ -1,5 +1,6 @@
 //! The price table: `prices.toml`, which describes its own format, or an operator's file that replaces it.
 
+mod listing;
 mod table;
 
 use std::fs;
@@ -10,6 +11,7 @@ use jiff::civil::Date;
 
 use crate::events::Usage;
 use crate::money::NanoUsd;
+pub use listing::PriceRow;
 use table::Table;
 
 /// Every known price, by exact model id.
@@ -21,11 +23,15 @@ pub struct Prices {
 /// Why a price table can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PriceError {
-    #[error("the price table {path} can't be read")]
+    #[error("the price table {} can't be read", .path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
     /// Every problem found, one per entry.
-    #[error("the price table {path} is not valid: {}", .problems.join("; "))]
+    #[error("the price table {} is not valid{}", .path.display(), lines(.problems))]
     Invalid { path: PathBuf, problems: Vec<String> },
+}
+
+fn lines(problems: &[String]) -> String {
+    problems.iter().map(|problem| format!("\n  {problem}")).collect()
 }
 
 impl PriceError {
@@ -33,7 +39,9 @@ impl PriceError {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::Unreadable { .. } => "check `[budget] prices`; leave it out for the built-in table",
-            Self::Invalid { .. } => "the built-in table, host/src/model/prices.toml, describes the format at its top",
+            Self::Invalid { .. } => {
+                "`cofferdam budget prices --toml` prints the built-in table, which describes the format at its top"
+            }
         }
     }
 }
@@ -80,6 +88,11 @@ impl Prices {
             .map(|(_, price)| price.clone())
     }
 
+    /// Every row of the table: sorted by model, older rows and shorter prompts first.
+    pub fn rows(&self) -> Vec<PriceRow> {
+        listing::rows(&self.table)
+    }
+
     /// A template line for the price table that gives `model` a price, for a person to fill in.
     pub fn line_to_add(model: &str) -> String {
         let key = toml::Value::from(model);
@@ -100,7 +113,7 @@ pub struct Price {
 }
 
 /// Prices for prompts above a length.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Tier {
     above_prompt_tokens: u64,
     /// Per token, like all following prices.
@@ -109,6 +122,14 @@ struct Tier {
     cache_write_1h: NanoUsd,
     cache_read: NanoUsd,
     output: NanoUsd,
+    origin: PriceOrigin,
+}
+
+/// Where the prices of a row were read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct PriceOrigin {
+    source: Option<Arc<str>>,
+    as_of: Option<Date>,
 }
 
 impl Tier {

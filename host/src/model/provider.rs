@@ -1,15 +1,18 @@
 //! The trait that a vendor implements: one attempt at one request, without retries or limits.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use url::{Host, Url};
 
+use super::http::ProxySetting;
 use super::{BoxFuture, ModelError, ModelRequest, ModelResponse};
 use crate::events::Usage;
+use crate::messages_api::headers;
 use crate::secret::Secret;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +21,43 @@ pub enum ProviderKind {
     Anthropic,
     /// The same API served by the simulator, only on this machine and without the key.
     Simulated,
+}
+
+/// The version of the Messages API that requests name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ApiVersion {
+    /// Refuses sampling parameters on every model.
+    #[default]
+    V2026_10_21,
+    /// For models and gateways that don't know the newer one.
+    V2023_06_01,
+}
+
+impl ApiVersion {
+    /// As in the header `anthropic-version`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::V2026_10_21 => headers::VERSION_2026_10_21,
+            Self::V2023_06_01 => headers::VERSION_2023_06_01,
+        }
+    }
+
+    /// Whether a request can have a `temperature`.
+    pub const fn takes_sampling(self) -> bool {
+        matches!(self, Self::V2023_06_01)
+    }
+}
+
+/// The header that carries the API key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuthHeader {
+    /// `x-api-key: KEY`, the header that the vendor documents for HTTP. The API accepts it with every version, and every
+    /// gateway made for the Messages API reads it, because it was the only one until October 2026.
+    #[default]
+    XApiKey,
+    /// `Authorization: Bearer KEY`, as the vendor's SDKs send it since October 2026. Servers that also speak other APIs, such
+    /// as vLLM and OpenRouter, read only this one.
+    Bearer,
 }
 
 /// Whether requests to `url` stay on this machine.
@@ -37,18 +77,23 @@ pub struct ModelSettings {
     pub model: String,
     /// Not used with [`ProviderKind::Simulated`].
     pub api_key: Option<Secret>,
-    /// Without the path `/v1/messages`.
+    /// The path `/v1/messages` follows. Where the URL already ends in `/v1` or `/v1/messages`, that part isn't repeated.
     pub base_url: Url,
+    pub api_version: ApiVersion,
+    pub auth: AuthHeader,
+    /// Not used with [`ProviderKind::Simulated`].
+    pub proxy: ProxySetting,
     /// Maximum tokens of one answer; default 4096.
     pub max_tokens: u32,
     pub stream: bool,
     /// Default 5 s.
     pub connect_timeout: Duration,
-    /// The longest silence within an answer, default 60 s. It doesn't bound a server that keeps sending.
+    /// The longest silence, default 60 s: while a request is sent, before a streamed answer begins, and within an answer. It
+    /// doesn't bound a server that keeps sending.
     pub idle_timeout: Duration,
     /// The longest duration of one attempt, default 5 min.
     pub attempt_timeout: Duration,
-    /// Unset by default, because the newest models refuse it.
+    /// Unset by default. [`ApiVersion::V2026_10_21`] refuses it.
     pub temperature: Option<f64>,
 }
 
@@ -72,6 +117,9 @@ impl Default for ModelSettings {
             model: "claude-sonnet-5-5".to_owned(),
             api_key: None,
             base_url: default_base_url(),
+            api_version: ApiVersion::default(),
+            auth: AuthHeader::default(),
+            proxy: ProxySetting::default(),
             max_tokens: 4_096,
             stream: true,
             connect_timeout: Duration::from_secs(5),
@@ -111,8 +159,8 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// The request has no serialised form. Nothing was sent.
     fn serialize(&self, request: &ModelRequest<'_>) -> Result<Bytes, ModelError>;
 
-    /// Makes one attempt. Reports usage, text and the request id to `progress` as they arrive, because it outlives an attempt
-    /// that is cut short.
+    /// Makes one attempt. Reports the head of the answer, usage, output and the request id to `progress` as they arrive, because
+    /// it outlives an attempt that is cut short.
     fn attempt<'a>(
         &'a self,
         request: &'a PreparedRequest<'a>,
@@ -123,7 +171,8 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 /// What is known about an attempt's usage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Measured {
-    /// The attempt never started, so nothing was sent.
+    /// The API has not received the whole request, so there is nothing to bill: the attempt never started, its request was
+    /// not sent to the end, or no server received it.
     #[default]
     NotStarted,
     /// The request may have been sent, and the API has reported no usage.
@@ -134,16 +183,58 @@ pub enum Measured {
     Complete(Usage),
 }
 
+/// Whether and when a request was sent to its end. The connection reports it, possibly from another task.
+#[derive(Clone, Debug, Default)]
+pub struct Upload(Arc<OnceLock<Instant>>);
+
+impl Upload {
+    /// The last byte is sent.
+    pub fn complete(&self) {
+        // Only the first report counts.
+        let _ = self.0.set(Instant::now());
+    }
+
+    pub fn completed_at(&self) -> Option<Instant> {
+        self.0.get().copied()
+    }
+}
+
+/// How much of a streamed answer has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OutputSeen {
+    Bytes(u64),
+    /// The answer is longer than what arrived of it.
+    PartlyHidden,
+}
+
+impl Default for OutputSeen {
+    fn default() -> Self {
+        Self::Bytes(0)
+    }
+}
+
+impl OutputSeen {
+    const fn add(&mut self, bytes: usize) {
+        if let Self::Bytes(seen) = self {
+            *seen = seen.saturating_add(bytes as u64);
+        }
+    }
+}
+
 /// The progress of one attempt.
 pub struct Progress<'a> {
     on_text: Box<dyn Fn(&str) + Send + Sync + 'a>,
     started: Instant,
     state: Mutex<State>,
+    head_arrived: Notify,
 }
 
 #[derive(Clone, Debug, Default)]
 struct State {
     measured: Measured,
+    upload: Option<Upload>,
+    head: Option<u16>,
+    output: OutputSeen,
     request_id: Option<String>,
     time_to_first_token: Option<Duration>,
     text_shown: bool,
@@ -156,12 +247,56 @@ impl<'a> Progress<'a> {
             on_text: Box::new(on_text),
             started: Instant::now(),
             state: Mutex::default(),
+            head_arrived: Notify::new(),
         }
     }
 
     /// Call before sending: from here on the request may reach the API and be billed.
     pub fn begin(&self) {
         self.state().measured = Measured::NoUsage;
+    }
+
+    /// Narrows [`Progress::begin`]: until `upload` is complete, no server has the whole request, and nothing can be billed.
+    pub fn uploading(&self, upload: &Upload) {
+        self.state().upload = Some(upload.clone());
+    }
+
+    /// Call if no server processed the request after all, for example because it doesn't speak HTTP.
+    pub fn nothing_to_bill(&self) {
+        self.state().measured = Measured::NotStarted;
+    }
+
+    /// Records the HTTP status of the answer, as soon as its head has arrived. It decides a probe of the breaker.
+    pub fn head(&self, status: u16) {
+        self.state().head = Some(status);
+        self.head_arrived.notify_one();
+    }
+
+    /// Waits for the head of the answer, and returns its status. For one waiter.
+    pub(super) async fn head_arrived(&self) -> u16 {
+        loop {
+            // Copied, so that no lock is held while waiting.
+            let head = self.state().head;
+            match head {
+                Some(status) => return status,
+                None => self.head_arrived.notified().await,
+            }
+        }
+    }
+
+    /// Records bytes of a streamed answer as the model wrote them, other than text: the input of a tool call.
+    pub fn output(&self, bytes: usize) {
+        self.state().output.add(bytes);
+    }
+
+    /// Records that the answer has parts that aren't shown in full, such as thinking. Their tokens are billed, but what arrives
+    /// says nothing about how many they are.
+    pub fn hidden_output(&self) {
+        self.state().output = OutputSeen::PartlyHidden;
+    }
+
+    pub(super) fn output_seen(&self) -> OutputSeen {
+        self.state().output
     }
 
     /// Records a piece of a streamed answer that isn't text: thinking, the input of a tool call.
@@ -177,6 +312,7 @@ impl<'a> Progress<'a> {
             return;
         }
         self.token();
+        self.output(text.len());
         self.state().text_shown = true;
         (self.on_text)(text);
     }
@@ -194,7 +330,12 @@ impl<'a> Progress<'a> {
     }
 
     pub fn measured(&self) -> Measured {
-        self.state().measured
+        let state = self.state();
+        let is_incomplete = |upload: &Upload| upload.completed_at().is_none();
+        match state.measured {
+            Measured::NoUsage if state.upload.as_ref().is_some_and(is_incomplete) => Measured::NotStarted,
+            measured => measured,
+        }
     }
 
     pub fn request_id(&self) -> Option<String> {
@@ -261,6 +402,25 @@ mod tests {
         assert!(!elsewhere.iter().any(loopback));
     }
 
+    #[tokio::test]
+    async fn nothing_is_billed_until_the_request_is_sent_to_its_end() {
+        let progress = Progress::new(|_| ());
+        assert_eq!(progress.measured(), Measured::NotStarted);
+        progress.begin();
+        assert_eq!(progress.measured(), Measured::NoUsage);
+        let upload = Upload::default();
+        progress.uploading(&upload);
+        assert_eq!(progress.measured(), Measured::NotStarted);
+        upload.complete();
+        assert_eq!(progress.measured(), Measured::NoUsage);
+        progress.nothing_to_bill();
+        assert_eq!(progress.measured(), Measured::NotStarted);
+        // What the API reported counts in any case.
+        progress.uploading(&Upload::default());
+        progress.usage_so_far(Usage::default());
+        assert_eq!(progress.measured(), Measured::Partial(Usage::default()));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_first_token_is_the_first_of_any_kind() {
         let progress = Progress::new(|_| ());
@@ -270,5 +430,16 @@ mod tests {
         progress.text("hello");
         assert_eq!(progress.time_to_first_token(), Some(Duration::from_millis(200)));
         assert!(progress.text_shown());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_is_noticed_whenever_it_arrives() {
+        let progress = Progress::new(|_| ());
+        let arrives = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            progress.head(529);
+        };
+        assert_eq!(tokio::join!(progress.head_arrived(), arrives).0, 529);
+        assert_eq!(progress.head_arrived().await, 529, "it is there already");
     }
 }

@@ -1,17 +1,19 @@
 //! Fuzz targets for answers of a model API, which may also come from an attacker in its place.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::pin::pin;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
-use serde_json::Value;
 use sse_stream::SseByteStream;
 
+use super::history::AnthropicRules;
 use super::stream::{Assembler, Step};
 use super::{request, response};
+use crate::json_text::Json;
 use crate::model::{ModelError, ModelRequest, ModelResponse, Progress, ToolDefinitions};
-use crate::transcript::{Block, Message, Role};
+use crate::transcript::{Block, Message, Role, repair};
 
 /// Parses a streamed answer. The first byte sets the chunk size, which must not change the result.
 pub fn stream(data: &[u8]) {
@@ -59,32 +61,42 @@ fn assembled(data: &[u8], size: usize) -> Result<ModelResponse, ModelError> {
     })
 }
 
-/// Checks that the next request contains the whole answer.
+/// Checks that the next request is JSON and that its history needs no other repair.
 fn can_be_sent_back(response: ModelResponse) {
-    if response.content.is_empty() {
-        // Some stop reasons leave an answer empty, and then nothing is sent back.
-        return;
-    }
-    let blocks = response.content.len();
-    assert_eq!(sent_back(response.content).len(), blocks);
+    let messages = next_messages(response.content);
+    let repaired = repair(&messages, &AnthropicRules);
+    assert!(matches!(repair(&repaired, &AnthropicRules), Cow::Borrowed(_)));
+    // Not as a `Value`, because an answer may hold JSON that only its text can represent.
+    assert!(Json::parse(&serialised(&messages)).is_ok());
 }
 
 /// An answer's blocks as the next request serialises them.
-pub(super) fn sent_back(content: Vec<Block>) -> Vec<Value> {
-    let answer = Message {
-        role: Role::Assistant,
-        content,
-    };
+#[cfg(test)]
+pub(super) fn sent_back(content: Vec<Block>) -> Vec<serde_json::Value> {
+    let read: serde_json::Value = serde_json::from_str(&sent_body(content)).unwrap_or_default();
+    let blocks = read["messages"][1]["content"].as_array();
+    blocks.cloned().unwrap_or_default()
+}
+
+fn next_messages(content: Vec<Block>) -> [Message; 2] {
+    let role = Role::Assistant;
+    [Message::user("?"), Message { role, content }]
+}
+
+/// The next request, with the answer in it.
+#[cfg(test)]
+pub(super) fn sent_body(content: Vec<Block>) -> String {
+    serialised(&next_messages(content))
+}
+
+fn serialised(messages: &[Message]) -> String {
     let next = ModelRequest {
         system: "",
-        messages: &[Message::user("?"), answer],
+        messages,
         tools: &ToolDefinitions::default(),
         max_tokens: 1,
         temperature: None,
     };
     let body = request::body("m", &next, true).unwrap_or_default();
-    let read: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let blocks = read["messages"][1]["content"].as_array();
-    assert!(blocks.is_some(), "content isn't a list: {read}");
-    blocks.cloned().unwrap_or_default()
+    String::from_utf8(body).unwrap_or_default()
 }

@@ -1,39 +1,51 @@
 //! The Anthropic Messages API over HTTP: makes one attempt, streamed or not.
 
+#[cfg(test)]
+mod acceptance;
+mod building;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+mod history;
 mod request;
 mod response;
 mod stream;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+#[path = "validators_tests.rs"]
+pub(crate) mod validators;
 
 use std::fmt;
 use std::pin::pin;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use rustls::ClientConfig;
 
 #[cfg(test)]
-pub(super) use self::request::body as request_body;
+pub(crate) use self::request::body as request_body;
 use self::stream::{Assembler, Step};
-use super::http::{ClientError, HttpClient, HttpSettings, Refusal, Reply, display_url};
+use super::http::{ClientError, Content, HttpClient, HttpSettings, ProxySetting, Refusal, Reply, display_url};
 use super::{
-    BoxFuture, ModelError, ModelRequest, ModelResponse, ModelSettings, PreparedRequest, Progress, Provider,
+    AuthHeader, BoxFuture, ModelError, ModelRequest, ModelResponse, ModelSettings, PreparedRequest, Progress, Provider,
     ProviderKind, is_loopback,
 };
-use crate::messages_api::{MESSAGES, headers as names};
+use crate::messages_api::{ErrorBody, MESSAGES, beginning, headers as names};
 use crate::secret::Secret;
-
-const API_VERSION: HeaderValue = HeaderValue::from_static(names::CURRENT_VERSION);
 
 /// The provider name of [opaque](crate::transcript::Opaque) blocks that only this API understands.
 const PROVIDER: &str = "anthropic";
 
 /// Like the real API, the simulator requires a key, but it accepts any. It never gets the real one.
 const SIMULATED_KEY: &str = "simulated";
+
+/// Reads an answer that wasn't streamed.
+#[cfg(test)]
+pub(crate) fn parse_response(body: &[u8]) -> Result<ModelResponse, ModelError> {
+    response::parse_response(body, None).1
+}
 
 /// A client of the Messages API at one base URL, for one model and one key.
 pub struct AnthropicClient {
@@ -57,19 +69,29 @@ impl AnthropicClient {
             return Err(ClientError::BadApiKey);
         }
         let key = api_key.as_ref().map_or(SIMULATED_KEY, Secret::expose);
-        let mut key_header = HeaderValue::from_str(key).map_err(|_| ClientError::BadApiKey)?;
+        let (key_name, key) = match settings.auth {
+            AuthHeader::XApiKey => (names::API_KEY, key.to_owned()),
+            AuthHeader::Bearer => (names::AUTHORIZATION, format!("{}{key}", names::BEARER)),
+        };
+        let mut key_header = HeaderValue::from_str(&key).map_err(|_| ClientError::BadApiKey)?;
         key_header.set_sensitive(true);
+        let version = HeaderValue::from_static(settings.api_version.as_str());
         let headers = HeaderMap::from_iter([
-            (HeaderName::from_static(names::API_KEY), key_header),
-            (HeaderName::from_static(names::VERSION), API_VERSION),
+            (HeaderName::from_static(key_name), key_header),
+            (HeaderName::from_static(names::VERSION), version),
             (CONTENT_TYPE, HeaderValue::from_static("application/json")),
         ]);
+        let proxy = match settings.provider {
+            ProviderKind::Anthropic => &settings.proxy,
+            ProviderKind::Simulated => &ProxySetting::None,
+        };
         let http = HttpSettings {
             base_url: &settings.base_url,
             path: &MESSAGES,
             headers,
             key: api_key,
             request_id_header: names::REQUEST_ID,
+            proxy,
             connect_timeout: settings.connect_timeout,
             idle_timeout: settings.idle_timeout,
         };
@@ -81,54 +103,87 @@ impl AnthropicClient {
     }
 
     async fn send(&self, body: Bytes, progress: &Progress<'_>) -> Result<ModelResponse, ModelError> {
-        let reply = self.http.post(body, self.stream).await?;
+        let mut reply = self.http.post(body, self.stream, progress).await?;
+        progress.head(reply.status());
         if let Some(id) = &reply.request_id {
             progress.set_request_id(id);
         }
         if !reply.is_success() {
             return Err(status_error(reply.refusal().await));
         }
-        if self.stream && reply.may_be_event_stream() {
-            read_stream(reply, progress).await
-        } else {
-            read_whole(reply, progress).await
+        // A gateway may answer a streamed request with a whole message, or the other way round, with any content type.
+        match reply.content().await? {
+            Content::Events => read_stream(reply, progress).await,
+            Content::Json => read_whole(reply, progress).await,
+            Content::Empty => Err(ModelError::Cut {
+                reason: "the answer is empty".to_owned(),
+                request_id: reply.request_id,
+            }),
+            Content::Text => {
+                let request_id = reply.request_id.clone();
+                let text = beginning(&reply.beginning().await);
+                Err(ModelError::Malformed {
+                    reason: format!("it is neither JSON nor an event stream, and begins with: {text}"),
+                    request_id,
+                })
+            }
         }
     }
 }
 
 async fn read_stream(reply: Reply, progress: &Progress<'_>) -> Result<ModelResponse, ModelError> {
     let request_id = reply.request_id.clone();
+    let cut = || ModelError::Cut {
+        reason: "the stream ended before `message_stop`".to_owned(),
+        request_id: request_id.clone(),
+    };
     let mut answer = Assembler::new(request_id.clone());
     let mut events = pin!(reply.events());
-    while let Some(event) = events.next().await {
-        if let Step::Complete = answer.event(&event?, progress)? {
-            // The end of the body usually arrives with the last event. Reading it returns the connection to the pool.
-            let _ = events.next().now_or_never();
-            return answer.finish(progress);
+    while let Some(received) = events.next().await {
+        let received = received?;
+        match answer.event(&received.event, progress) {
+            Ok(Step::Continue) => {}
+            Ok(Step::Complete) => {
+                // The end of the body usually arrives with the last event. Reading it returns the connection to the pool.
+                let _ = events.next().now_or_never();
+                return answer.finish(progress);
+            }
+            // The body ended in the middle of this event.
+            Err(ModelError::Malformed { .. }) if received.is_last => return Err(cut()),
+            Err(error) => return Err(error),
         }
     }
-    Err(ModelError::Cut {
-        reason: "the stream ended before `message_stop`".to_owned(),
-        request_id,
-    })
+    Err(cut())
 }
 
 async fn read_whole(reply: Reply, progress: &Progress<'_>) -> Result<ModelResponse, ModelError> {
     let request_id = reply.request_id.clone();
-    let (usage, response) = response::parse_response(&reply.whole().await?, request_id);
+    let body = reply.whole().await?;
+    let (usage, response) = response::parse_response(&body, request_id.clone());
     if usage.is_known() {
         progress.final_usage(usage.usage());
     } else {
         progress.usage_so_far(usage.usage());
     }
-    response
+    match response {
+        // As a stream that ends too early.
+        Err(ModelError::Malformed { .. }) if is_cut_off(&body) => Err(ModelError::Cut {
+            reason: "the answer ended in the middle".to_owned(),
+            request_id,
+        }),
+        response => response,
+    }
+}
+
+/// Whether the body is the beginning of a JSON text.
+fn is_cut_off(body: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(body).is_err_and(|error| error.is_eof())
 }
 
 fn status_error(refusal: Refusal) -> ModelError {
-    let parsed = serde_json::from_slice(&refusal.body).unwrap_or_default();
-    let mut error = response::parse_error(&parsed, Some(refusal.status), refusal.request_id);
+    let body = ErrorBody::read_bytes(&refusal.body);
+    let mut error = response::api_error(body, Some(refusal.status), refusal.request_id);
     if error.message.is_empty() {
-        // A gateway's HTML page isn't worth showing, so show the status's reason phrase.
         refusal.reason.clone_into(&mut error.message);
     }
     error.retry_after = refusal.retry_after;

@@ -1,35 +1,33 @@
-//! Serialises a request for the Messages API.
+//! Serialises a request for the Messages API, with a history that it accepts.
 
 use super::PROVIDER;
+use super::history::AnthropicRules;
 use crate::messages_api::{
     ASSISTANT, Request, RequestBlock, RequestMessage, ResultBlock, ToolDefinition as WireTool, USER,
 };
 use crate::model::{ModelRequest, ToolDefinition};
-use crate::transcript::{Block, Content, Image, Message, Opaque, Role, ToolResult, ToolUse};
+use crate::transcript::{Block, Content, Image, Message, Opaque, Role, ToolResult, ToolUse, is_blank, repair};
 
-pub(in super::super) fn body(model: &str, request: &ModelRequest<'_>, stream: bool) -> serde_json::Result<Vec<u8>> {
+pub(crate) fn body(model: &str, request: &ModelRequest<'_>, stream: bool) -> serde_json::Result<Vec<u8>> {
     let tools = request.tools.serialized_for(PROVIDER, tools)?;
-    let messages = request.messages.iter();
+    let messages = repair(request.messages, &AnthropicRules);
     let body = Request {
         model,
         max_tokens: request.max_tokens,
         temperature: request.temperature,
         stream,
         tools: &tools,
-        system: request.system,
-        // The API refuses a message without content.
-        messages: messages.filter(|message| blocks(message).next().is_some()).map(message),
+        system: if is_blank(request.system) { "" } else { request.system },
+        messages: messages.iter().map(message),
     };
     body.into_json()
 }
 
 fn tools(tools: &[ToolDefinition]) -> serde_json::Result<String> {
-    let schemas: Vec<String> = tools.iter().map(|tool| tool.input_schema.to_string()).collect();
-    let tools = tools.iter().zip(&schemas);
-    WireTool::list(tools.map(|(tool, schema)| WireTool {
+    WireTool::list(tools.iter().map(|tool| WireTool {
         name: &tool.name,
         description: &tool.description,
-        input_schema: schema,
+        input_schema: &tool.input_schema,
     }))
 }
 
@@ -119,7 +117,7 @@ mod tests {
         let tools = ToolDefinitions::from_iter([ToolDefinition {
             name: "t".into(),
             description: "d".into(),
-            input_schema: json!({"type": "object"}),
+            input_schema: r#"{"type":"object","b":1.0}"#.into(),
         }]);
         let full = ModelRequest {
             system: "be brief",
@@ -131,8 +129,9 @@ mod tests {
         assert_eq!(read["temperature"], 0.5);
         assert_eq!(
             read["tools"],
-            json!([{"name": "t", "description": "d", "input_schema": {"type": "object"}}])
+            json!([{"name": "t", "description": "d", "input_schema": {"type": "object", "b": 1.0}}])
         );
+        assert!(text(&full).contains(r#""input_schema":{"type":"object","b":1.0}}"#));
         assert_eq!(text(&full), text(&full));
     }
 
@@ -140,7 +139,10 @@ mod tests {
     fn every_kind_of_block_is_serialised() {
         let opaque = |provider, json: &str| Opaque::new(provider, json);
         let assistant = vec![
-            Block::Opaque(opaque(PROVIDER, r#"{"type": "thinking",  "b": 1, "a": 1.0}"#)),
+            Block::Opaque(opaque(
+                PROVIDER,
+                r#"{"type": "thinking",  "signature": "s", "thinking": ""}"#,
+            )),
             Block::Opaque(opaque("another", r#"{"reasoning": 1}"#)),
             Block::Text {
                 text: "so".to_owned(),
@@ -153,7 +155,7 @@ mod tests {
             Block::ToolUse(ToolUse {
                 id: "a".to_owned(),
                 name: "t".to_owned(),
-                input: json!({"x": 1}).into(),
+                input: crate::transcript::ToolInput::read(r#"{"x": 1.0, "a": 1e3}"#),
                 extra: Some(opaque(PROVIDER, r#"{"caller":{"type":"direct"}}"#)),
             }),
         ];
@@ -161,30 +163,31 @@ mod tests {
             media_type: "image/png".to_owned(),
             base64: "AAAA".to_owned(),
         };
-        let result = |is_error| {
+        let result = || {
             Block::ToolResult(ToolResult {
                 tool_use_id: "a".to_owned(),
                 content: vec![Content::text("no"), Content::Image(image.clone())],
-                is_error,
+                is_error: false,
             })
         };
         let message = |role, content| Message { role, content };
         let messages = [
+            Message::user("go"),
             message(Role::Assistant, assistant),
-            message(Role::User, vec![result(true), result(false)]),
+            message(Role::User, vec![result()]),
             message(Role::Assistant, vec![Block::Opaque(opaque("another", "{}"))]),
         ];
         let none = ToolDefinitions::default();
         let content = r#"[{"type":"text","text":"no"},{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AAAA"}}]"#;
         let expected = [
-            r#"{"role":"assistant","content":[{"type": "thinking",  "b": 1, "a": 1.0}"#,
+            r#"{"role":"user","content":[{"type":"text","text":"go"}]}"#,
+            r#"{"role":"assistant","content":[{"type": "thinking",  "signature": "s", "thinking": ""}"#,
             r#"{"type":"text","text":"so","citations":null}"#,
             r#"{"type":"text","text":"it"}"#,
-            r#"{"type":"tool_use","id":"a","name":"t","input":{"x":1},"caller":{"type":"direct"}}]}"#,
+            r#"{"type":"tool_use","id":"a","name":"t","input":{"x": 1.0, "a": 1e3},"caller":{"type":"direct"}}]}"#,
             &format!(
-                r#"{{"role":"user","content":[{{"type":"tool_result","tool_use_id":"a","content":{content},"is_error":true}}"#
+                r#"{{"role":"user","content":[{{"type":"tool_result","tool_use_id":"a","content":{content}}}]}}]}}"#
             ),
-            &format!(r#"{{"type":"tool_result","tool_use_id":"a","content":{content}}}]}}]}}"#),
         ];
         let sent = text(&request(&messages, &none));
         let (_, sent) = sent.split_once(r#""messages":["#).unwrap();

@@ -1,14 +1,13 @@
 //! Reads answers of the Messages API, streamed or not. Unknown kinds and fields are kept as data, because the API may grow.
 
-use std::collections::HashSet;
-
 use serde_json::Value;
 
 use super::PROVIDER;
 use crate::events::Usage;
-use crate::messages_api::{self, ErrorBody};
-use crate::model::{ApiError, ApiErrorKind, ModelError, ModelResponse, StopReason};
-use crate::transcript::{Block, Opaque, ToolUse};
+use crate::json_text::Json;
+use crate::messages_api::{self, Block as WireBlock, ErrorBody, StopDetails};
+use crate::model::{ApiError, ApiErrorKind, ModelError, ModelResponse, RefusalDetails, StopReason};
+use crate::transcript::{Block, Opaque, ToolInput, ToolUse};
 
 /// The usage of an answer as known so far. Any figure may be missing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,71 +66,78 @@ pub(super) fn parse_response(
         reason,
         request_id: request_id.clone(),
     };
-    let mut message: Value = match serde_json::from_slice(body) {
-        Ok(message) => message,
-        Err(error) => return (usage, Err(malformed(format!("the body isn't JSON: {error}")))),
+    let not_json = |reason: String| malformed(format!("the body isn't JSON: {reason}"));
+    let message = match std::str::from_utf8(body).map(Json::parse) {
+        Ok(Ok(message)) => message,
+        Ok(Err(error)) => return (usage, Err(not_json(error.to_string()))),
+        Err(error) => return (usage, Err(not_json(error.to_string()))),
     };
-    let head = messages_api::Message::read_head(&message);
+    let head = messages_api::Message::read_head(message);
     if let Some(figures) = &head.usage {
         usage.update_final(figures);
     }
-    if ErrorBody::is_error(&message) {
-        return (usage, Err(parse_error(&message, None, request_id).into()));
+    if ErrorBody::is_error(message) {
+        return (usage, Err(parse_error(&message.to_value(), None, request_id).into()));
     }
-    let Some(Value::Array(content)) = message.get_mut("content").map(Value::take) else {
+    let Some(content) = message.field("content").and_then(Json::items) else {
         return (usage, Err(malformed("the body has no `content` list".to_owned())));
     };
     let answer = CompleteAnswer {
         model: head.model,
         stop_reason: head.stop_reason.as_deref().map(StopReason::from_wire),
-        content,
+        refusal: head.stop_details.map(RefusalDetails::from),
+        content: content.map(to_block).collect(),
         usage: usage.usage(),
         request_id: request_id.clone(),
     };
     (usage, answer.check())
 }
 
-/// A block as the conversation keeps it. `None` if it is an incomplete tool call or not a block.
-fn to_block(block: Value) -> Option<Block> {
-    let opaque = |value: Value| Opaque::new(PROVIDER, value.to_string());
-    let extra = |fields: messages_api::Fields| (!fields.is_empty()).then(|| opaque(Value::Object(fields)));
-    Some(match messages_api::Block::read(block)? {
-        messages_api::Block::Text { text, extra: fields } => Block::Text {
-            text,
-            extra: extra(fields),
+/// A block as the conversation keeps it. `None` if it is a call without id or name, or not a block.
+pub(super) fn to_block(block: Json<'_>) -> Option<Block> {
+    let opaque = |json: String| Opaque::new(PROVIDER, json);
+    Some(match WireBlock::read(block)? {
+        WireBlock::Text { text, extra } => Block::Text {
+            text: text.into_owned(),
+            extra: extra.map(opaque),
         },
-        messages_api::Block::ToolUse {
-            id,
-            name,
-            input,
-            extra: fields,
-        } => Block::ToolUse(ToolUse {
-            id,
-            name,
-            input: input.into(),
-            extra: extra(fields),
+        WireBlock::ToolUse { id, name, input, extra } => Block::ToolUse(ToolUse {
+            id: id.into_owned(),
+            name: name.into_owned(),
+            input: ToolInput::read(input.map_or("", Json::text)),
+            extra: extra.map(opaque),
         }),
-        messages_api::Block::Other(value) => Block::Opaque(opaque(value)),
+        WireBlock::Other(block) => Block::Opaque(opaque(block.text().to_owned())),
     })
+}
+
+/// Whether the model may have been stopped in the middle of a block.
+pub(super) fn may_cut_off(reason: &StopReason) -> bool {
+    matches!(
+        reason,
+        StopReason::MaxTokens | StopReason::ContextWindowExceeded | StopReason::Refusal
+    )
 }
 
 /// An answer received to its end, streamed or not.
 pub(super) struct CompleteAnswer {
     pub(super) model: String,
     pub(super) stop_reason: Option<StopReason>,
-    /// The blocks as received.
-    pub(super) content: Vec<Value>,
+    pub(super) refusal: Option<RefusalDetails>,
+    /// `None` if one of the blocks isn't usable.
+    pub(super) content: Option<Vec<Block>>,
     pub(super) usage: Usage,
     pub(super) request_id: Option<String>,
 }
 
 impl CompleteAnswer {
-    /// Refuses answers that the agent loop can't continue from. An assistant message that the API doesn't accept back would
-    /// break the whole conversation.
+    /// Refuses answers that the agent loop can't continue from. What the API doesn't accept back is repaired when the history
+    /// is sent.
     pub(super) fn check(self) -> Result<ModelResponse, ModelError> {
         let Self {
             model,
             stop_reason,
+            refusal,
             content,
             usage,
             request_id,
@@ -143,22 +149,16 @@ impl CompleteAnswer {
         let Some(stop_reason) = stop_reason else {
             return Err(malformed("the answer has no stop reason"));
         };
-        let blocks: Option<Vec<Block>> = content.into_iter().map(to_block).collect();
-        let Some(mut content) = blocks else {
+        let Some(mut content) = content else {
             return Err(malformed("a tool call or another block is incomplete"));
         };
+        // A truncated call is never made, and nobody can answer it.
+        if may_cut_off(&stop_reason) {
+            content.retain(|block| !matches!(block, Block::ToolUse(call) if call.input.problem().is_some()));
+        }
         // The API returns blank text blocks but refuses them when they are sent back.
         content.retain(|block| !matches!(block, Block::Text { text, .. } if text.trim().is_empty()));
-        // It also refuses tool calls without unique ids.
-        let mut ids = HashSet::new();
-        let mut uses = content.iter().filter_map(|block| match block {
-            Block::ToolUse(tool_use) => Some(tool_use),
-            _ => None,
-        });
-        if !uses.all(|tool_use| !tool_use.id.is_empty() && !tool_use.name.is_empty() && ids.insert(&tool_use.id)) {
-            return Err(malformed("a tool call has no id, no name, or the id of another"));
-        }
-        let calls = !ids.is_empty();
+        let calls = content.iter().any(|block| matches!(block, Block::ToolUse(_)));
         if stop_reason == StopReason::ToolUse && !calls {
             return Err(malformed("the stop reason is `tool_use`, but there is no tool call"));
         }
@@ -166,9 +166,17 @@ impl CompleteAnswer {
             model,
             content,
             stop_reason,
+            refusal,
             usage,
             request_id,
         })
+    }
+}
+
+impl From<StopDetails> for RefusalDetails {
+    fn from(details: StopDetails) -> Self {
+        let StopDetails { category, explanation } = details;
+        Self { category, explanation }
     }
 }
 
@@ -177,7 +185,8 @@ pub(super) fn parse_error(body: &Value, status: Option<u16>, request_id: Option<
     api_error(ErrorBody::read(body), status, request_id)
 }
 
-/// The status determines the kind; `error.type` does so only without a status. The header's id takes precedence over the
+/// The status determines the kind, unless the error has a code or a type that tells it apart; without a status, `error.type`
+/// does. The header's id takes precedence over the
 /// body's.
 pub(super) fn api_error(body: ErrorBody, status: Option<u16>, request_id: Option<String>) -> ApiError {
     let ErrorBody {
@@ -201,7 +210,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use serde_json::json;
 
-    use super::super::fuzz::sent_back;
+    use super::super::fuzz::{sent_back, sent_body};
     use super::*;
 
     fn parse(body: Value) -> (KnownUsage, Result<ModelResponse, ModelError>) {
@@ -209,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_the_api_would_refuse_back_are_malformed() {
+    fn ids_and_names_that_the_api_would_refuse_back_are_kept() {
         let answer = |content: Value| {
             parse(
                 json!({"type": "message", "model": "m", "stop_reason": "tool_use", "content": content,
@@ -222,15 +231,13 @@ mod tests {
         let blank_with_more = json!({"type": "text", "text": " ", "citations": null});
         let kept = answer(json!([blank, call("a", "t"), blank_with_more, call("b", "t")])).unwrap();
         assert_eq!(kept.content.len(), 2, "{:?}", kept.content);
-        for broken in [
+        for odd in [
             json!([call("a", "t"), call("a", "t")]),
             json!([call("", "t")]),
             json!([call("a", "")]),
         ] {
-            assert!(
-                matches!(answer(broken.clone()), Err(ModelError::Malformed { .. })),
-                "{broken}"
-            );
+            let calls = odd.as_array().map(Vec::len);
+            assert_eq!(Some(answer(odd.clone()).unwrap().tool_uses().count()), calls, "{odd}");
         }
     }
 
@@ -258,14 +265,29 @@ mod tests {
         assert_eq!(*response.tool_uses().next().unwrap().input.value(), json!({"a": 1}));
         assert_eq!(response.usage.cache_creation_1h_input_tokens, 4);
         assert_eq!(response.usage.prompt_tokens(), 19);
-        // Blocks are sent back as received.
+        // Blocks are sent back as received, without those of a type that the API may refuse.
         assert_eq!(
             sent_back(response.content)[2..],
             [
-                json!({"type": "tool_use", "id": "toolu_1", "name": "t", "input": {"a": 1}, "caller": {"type": "direct"}}),
-                json!({"type": "block_of_tomorrow", "x": [1]}),
+                json!({"type": "tool_use", "id": "toolu_1", "name": "t", "input": {"a": 1}, "caller": {"type": "direct"}})
             ]
         );
+    }
+
+    #[test]
+    fn a_refusal_has_its_details() {
+        let details = json!({"type": "refusal", "category": "cyber", "explanation": null});
+        let (_, response) = parse(json!({"content": [], "stop_reason": "refusal", "stop_details": details}));
+        let category = Some("cyber".to_owned());
+        let expected = RefusalDetails {
+            category,
+            explanation: None,
+        };
+        assert_eq!(response.unwrap().refusal, Some(expected));
+        for other in [json!(null), json!("cyber")] {
+            let (_, response) = parse(json!({"content": [], "stop_reason": "refusal", "stop_details": other}));
+            assert_eq!(response.unwrap().refusal, None);
+        }
     }
 
     #[test]
@@ -288,10 +310,6 @@ mod tests {
                 json!({"content": [{"type": "tool_use", "id": "x", "input": {}}], "stop_reason": "tool_use"}),
                 "incomplete",
             ),
-            (
-                json!({"content": [{"type": "tool_use", "id": "x", "name": "t", "input": [1]}], "stop_reason": "tool_use"}),
-                "incomplete",
-            ),
             (json!({"content": [1], "stop_reason": "end_turn"}), "incomplete"),
         ] {
             let (_, response) = parse(body.clone());
@@ -304,11 +322,60 @@ mod tests {
     }
 
     #[test]
+    fn a_call_with_an_unusable_input_is_kept_with_its_problem() {
+        let call = |input: &str, stop_reason: &str| {
+            let body = format!(
+                r#"{{"content": [{{"type": "tool_use", "id": "x", "name": "t", "input": {input}}}], "stop_reason": "{stop_reason}"}}"#
+            );
+            parse_response(body.as_bytes(), None).1
+        };
+        for (input, problem) in [
+            ("[1]", "it is an array"),
+            (r#""{\"a\": \\d}""#, "column"),
+            ("7", "it is a number"),
+            (r#"{"a": 1, "a": 2}"#, "a second field"),
+        ] {
+            let answer = call(input, "tool_use").unwrap();
+            let found = answer.tool_uses().next().unwrap().input.problem().unwrap();
+            assert!(found.contains(problem), "{input}: {found}");
+            assert_eq!(sent_back(answer.content)[0]["input"], json!({}));
+            // The end of a call that was cut off is unknown, so it isn't even answered.
+            assert_eq!(call(input, "max_tokens").unwrap().tool_uses().count(), 0);
+        }
+        for (input, text) in [
+            (r#"{"b": 1.0, "a": 1e3}"#, r#"{"b": 1.0, "a": 1e3}"#),
+            (r#""{\"b\": 1.0}""#, r#"{"b": 1.0}"#),
+            ("null", "{}"),
+        ] {
+            let answer = call(input, "tool_use").unwrap();
+            let input = &answer.tool_uses().next().unwrap().input;
+            assert_eq!((input.text(), input.problem()), (text, None));
+        }
+    }
+
+    #[test]
+    fn an_answer_goes_back_byte_for_byte() {
+        let thinking = r#"{"type":"thinking","thinking":"","signature":"b\/"}"#;
+        let server = r#"{"type":"server_tool_use","name":"web_search","id":"srvtoolu_1","input":{"q":1e3,"a":1}}"#;
+        let result = r#"{"type":"web_search_tool_result","tool_use_id":"srvtoolu_1","content":[{"url":"u","encrypted_content":"\u0041"}]}"#;
+        let call = r#"{"type":"tool_use","id":"a","name":"t","input":{"z": 1.0,  "a": {"c":1,"b":-0}},"toolset_name":"browser","caller":{"type":"direct"}}"#;
+        let blocks = [thinking, server, result, call].join(",");
+        let body = format!(r#"{{"content":[{blocks}],"stop_reason":"tool_use"}}"#);
+        let answer = parse_response(body.as_bytes(), None).1.unwrap();
+        let sent = sent_body(answer.content);
+        assert!(sent.contains(&format!("[{blocks}]")), "{sent}");
+    }
+
+    #[test]
     fn an_error_body_with_a_success_status_is_classified_by_type() {
         let (usage, response) =
             parse(json!({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}));
         assert!(!usage.is_known());
         assert_eq!(response.expect_err("an error").kind(), "overloaded");
+        let (_, response) = parse(json!({"error": {"type": "overloaded_error", "message": "busy"}}));
+        assert_eq!(response.expect_err("an error").kind(), "overloaded");
+        let (_, response) = parse(json!({"error": null, "content": [], "stop_reason": "end_turn"}));
+        assert!(response.is_ok());
     }
 
     #[test]

@@ -4,11 +4,11 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use serde_json::json;
+use serde_json::{Value, json};
 use sse_stream::SseByteStream;
 
-use super::super::super::Measured;
-use super::super::fuzz::sent_back;
+use super::super::super::{Measured, OutputSeen};
+use super::super::fuzz::{sent_back, sent_body};
 use super::*;
 use crate::events::Usage;
 
@@ -169,6 +169,22 @@ async fn only_message_stop_completes_an_answer() {
 }
 
 #[tokio::test]
+async fn a_refusal_has_its_details() {
+    let details = json!({"type": "refusal", "category": null, "explanation": "No."});
+    let delta = json!({"stop_reason": "refusal", "stop_details": details});
+    let events = [
+        start(),
+        json!({"type": "message_delta", "delta": delta, "usage": {"output_tokens": 1}}),
+        json!({"type": "message_stop"}),
+    ];
+    let expected = RefusalDetails {
+        category: None,
+        explanation: Some("No.".to_owned()),
+    };
+    assert_eq!(read_events(&events).await.answer().refusal, Some(expected));
+}
+
+#[tokio::test]
 async fn citations_are_kept_verbatim() {
     let cited = |n: u64| json!({"type": "char_location", "n": n});
     for start_block in [
@@ -209,15 +225,6 @@ async fn unusable_answers_are_malformed_and_still_measured() {
     let with = |events: Vec<Value>, reason: &str| [vec![start()], events, stop(reason).to_vec()].concat();
     for (events, reason) in [
         (
-            with(vec![call(0), input(0, "{\"a\": ")], "tool_use"),
-            "isn't a JSON object",
-        ),
-        (with(vec![call(0), input(0, "[1]")], "tool_use"), "isn't a JSON object"),
-        (
-            with(vec![call(0), input(0, "{\"a\": ")], "end_turn"),
-            "isn't a JSON object",
-        ),
-        (
             with(vec![block(0, json!({"type": "text", "text": "x"}))], "tool_use"),
             "no tool call",
         ),
@@ -226,12 +233,28 @@ async fn unusable_answers_are_malformed_and_still_measured() {
             "incomplete",
         ),
         (with(vec![block(0, json!(7))], "end_turn"), "incomplete"),
+        // Without these, the answer or the call would be a different one.
+        (
+            with(
+                vec![call(0), delta(0, json!({"type": "text_delta", "text": "x"}))],
+                "tool_use",
+            ),
+            "text for block 0, which is of type `tool_use`",
+        ),
+        (
+            with(
+                vec![block(0, json!({"type": "text", "text": ""})), input(0, "{}")],
+                "end_turn",
+            ),
+            "the input of a tool for block 0, which is of type `text`",
+        ),
     ] {
         let seen = read_events(&events).await;
         let error = seen.result.expect_err("malformed");
         assert_eq!(error.kind(), "malformed_answer");
         assert!(error.to_string().contains(reason), "{error} lacks {reason}");
-        assert!(matches!(seen.measured, Measured::Complete(_)));
+        let is_seen_to_its_end = !reason.contains("for block");
+        assert_eq!(matches!(seen.measured, Measured::Complete(_)), is_seen_to_its_end);
     }
 }
 
@@ -310,6 +333,223 @@ async fn the_largest_figure_of_each_kind_counts() {
     );
 }
 
+/// A model's bad input is answered like a violation of the schema. The history holds an object, as the API demands.
+#[tokio::test]
+async fn an_input_that_is_no_object_is_a_call_with_a_problem() {
+    for (sent, problem) in [
+        ("{\"a\": \"\t\"}", "control character"),
+        ("{\"a\": \"\\d\"}", "invalid escape at line 1 column 9"),
+        ("{\"a\": \"\\ud83d\"}", "hex escape"),
+        ("{\"a\": ", "EOF while parsing a value at line 1 column 6"),
+        ("{} {}", "trailing characters at line 1 column 4"),
+        ("[1]", "it is an array"),
+        ("{\"a\": 1, \"a\": 2}", "a second field `a`"),
+    ] {
+        let (half, rest) = sent.split_at(sent.len() / 2);
+        let mut events = vec![
+            start(),
+            call(0),
+            input(0, half),
+            input(0, rest),
+            call(1),
+            input(1, "{\"b\": 1}"),
+        ];
+        events.extend(stop("tool_use"));
+        let answer = read_events(&events).await.answer();
+        let calls: Vec<_> = answer.tool_uses().collect();
+        let found = calls[0].input.problem().unwrap();
+        assert!(found.contains(problem), "{sent}: {found}");
+        assert_eq!((calls[1].input.problem(), calls[1].input.text()), (None, "{\"b\": 1}"));
+        let back = sent_back(answer.content);
+        assert_eq!(
+            back[0],
+            json!({"type": "tool_use", "id": "toolu_0", "name": "t", "input": {}})
+        );
+    }
+}
+
+/// Events as text, because a `Value` would sort their fields and round their numbers.
+#[tokio::test]
+async fn blocks_go_back_with_the_order_and_digits_of_the_stream() {
+    let event = |data: &str| format!("data: {data}\n\n");
+    let start = |index: u32, block: &str| {
+        event(&format!(
+            r#"{{"type":"content_block_start","index":{index},"content_block":{block}}}"#
+        ))
+    };
+    let delta = |index: u32, delta: &str| {
+        event(&format!(
+            r#"{{"type":"content_block_delta","index":{index},"delta":{delta}}}"#
+        ))
+    };
+    let text = [
+        start(0, r#"{"type":"thinking","thinking":"","signature":""}"#),
+        delta(0, r#"{"type":"signature_delta","signature":"first"}"#),
+        delta(0, r#"{"type":"signature_delta","signature":"c2ln\/"}"#),
+        start(1, r#"{"type":"redacted_thinking","data":"x"}"#),
+        start(
+            2,
+            r#"{"type":"tool_use","id":"a","name":"t","input":{},"toolset_name":"browser","caller":{"type":"direct","b":1,"a":2}}"#,
+        ),
+        delta(
+            2,
+            r#"{"type":"input_json_delta","partial_json":"{\"reasoning\": \"\\u00fc\", \"confidence\": 1.0,"}"#,
+        ),
+        delta(
+            2,
+            r#"{"type":"input_json_delta","partial_json":"  \"answer\": 12345678901234567890123}"}"#,
+        ),
+        start(
+            3,
+            r#"{"type":"server_tool_use","name":"web_search","input":{},"id":"srvtoolu_s"}"#,
+        ),
+        delta(
+            3,
+            r#"{"type":"input_json_delta","partial_json":"{\"q\":1.0, \"a\":1}"}"#,
+        ),
+        start(4, r#"{"type":"compaction","content":null,"tool_changes":[1.0]}"#),
+        delta(
+            4,
+            r#"{"type":"compaction_delta","content":"sum","encrypted_content":"e"}"#,
+        ),
+        start(5, r#"{"type":"text","text":""}"#),
+        delta(5, r#"{"type":"text_delta","text":"smile \ud83d"}"#),
+        delta(5, r#"{"type":"text_delta","text":"\ude00"}"#),
+        delta(
+            5,
+            r#"{"type":"citations_delta","citation":{"type":"char_location","z":1.0,"a":1e3}}"#,
+        ),
+        event(r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":1}}"#),
+        event(r#"{"type":"message_stop"}"#),
+    ];
+    let answer = read(vec![Bytes::from(text.concat())]).await.answer();
+    assert_eq!(answer.text(), "smile 😀");
+    let sent = sent_body(answer.content);
+    let expected = [
+        r#"{"type":"thinking","thinking":"","signature":"c2ln\/"}"#,
+        r#"{"type":"redacted_thinking","data":"x"}"#,
+        r#"{"type":"tool_use","id":"a","name":"t","input":{"reasoning": "\u00fc", "confidence": 1.0,  "answer": 12345678901234567890123},"toolset_name":"browser","caller":{"type":"direct","b":1,"a":2}}"#,
+        r#"{"type":"compaction","content":"sum","tool_changes":[1.0],"encrypted_content":"e"}"#,
+        r#"{"type":"text","text":"smile 😀","citations":[{"type":"char_location","z":1.0,"a":1e3}]}"#,
+    ];
+    assert!(sent.contains(&format!("[{}]", expected.join(","))), "{sent}");
+}
+
+/// Some gateways give all blocks index 0, whether or not the one before has ended.
+#[tokio::test]
+async fn blocks_of_the_same_index_are_all_kept_in_order_of_arrival() {
+    for closed in [true, false] {
+        let close = closed.then(|| json!({"type": "content_block_stop", "index": 0}));
+        let mut events = vec![start(), block(0, json!({"type": "text", "text": ""}))];
+        events.push(delta(0, json!({"type": "text_delta", "text": "first"})));
+        events.extend(close.clone());
+        events.extend([call(0), input(0, "{\"a\": 1}")]);
+        events.extend(close.clone());
+        events.push(block(0, json!({"type": "text", "text": ""})));
+        events.push(delta(0, json!({"type": "text_delta", "text": " second"})));
+        events.extend(close);
+        events.extend(stop("tool_use"));
+        let seen = read_events(&events).await;
+        assert_eq!(seen.shown, "first second");
+        let answer = seen.answer();
+        assert_eq!(answer.text(), "first second");
+        let types: Vec<Value> = sent_back(answer.content)
+            .iter()
+            .map(|block| block["type"].clone())
+            .collect();
+        assert_eq!(types, ["text", "tool_use", "text"]);
+    }
+}
+
+/// The API would refuse these fields in a block of another kind.
+#[tokio::test]
+async fn deltas_of_the_wrong_kind_are_not_mixed_in() {
+    let strays = |index| {
+        [
+            delta(index, json!({"type": "thinking_delta", "thinking": "x"})),
+            delta(index, json!({"type": "signature_delta", "signature": "x"})),
+            delta(index, json!({"type": "delta_of_tomorrow", "text": "x"})),
+        ]
+    };
+    let mut events = vec![start(), call(0)];
+    events.extend(strays(0));
+    events.extend([
+        input(0, "{}"),
+        delta(0, json!({"type": "citations_delta", "citation": {}})),
+    ]);
+    events.push(block(1, json!({"type": "text", "text": "t"})));
+    events.extend(strays(1));
+    events.push(block(2, json!({"type": "redacted_thinking", "data": "d"})));
+    events.extend(strays(2));
+    // Thinking at the end of an answer isn't sent back.
+    events.push(block(3, json!({"type": "text", "text": "u"})));
+    events.extend(stop("tool_use"));
+    assert_eq!(
+        sent_back(read_events(&events).await.answer().content),
+        [
+            json!({"type": "tool_use", "id": "toolu_0", "name": "t", "input": {}}),
+            json!({"type": "text", "text": "t"}),
+            json!({"type": "redacted_thinking", "data": "d"}),
+            json!({"type": "text", "text": "u"}),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_names_of_events_do_not_matter() {
+    for name in ["event: message\n", "", "event: chunk\n"] {
+        let events = whole_answer()
+            .iter()
+            .map(|event| format!("{name}data: {event}\n\n"))
+            .collect::<String>();
+        check_whole(read(vec![Bytes::from(events + "data: [DONE]\n\n")]).await);
+    }
+    let done_before_the_end =
+        wire(&whole_answer()).replace("event: message_stop", "data: [DONE]\n\nevent: message_stop");
+    check_whole(read(vec![Bytes::from(done_before_the_end)]).await);
+}
+
+#[tokio::test]
+async fn an_error_without_a_type_ends_the_stream() {
+    let error = r#"{"error":{"type":"overloaded_error","message":"busy"}}"#;
+    let events = format!("{}data: {error}\n\ndata: [DONE]\n\n", wire(&[start()]));
+    let error = read(vec![Bytes::from(events)]).await.result.expect_err("an error");
+    assert_eq!((error.kind(), error.to_string().contains("busy")), ("overloaded", true));
+}
+
+/// They are a part of the output's tokens, not more of them.
+#[tokio::test]
+async fn thinking_tokens_are_not_counted_twice() {
+    let events = [
+        start(),
+        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"},
+            "usage": {"output_tokens": 15, "output_tokens_details": {"thinking_tokens": 12}}}),
+        json!({"type": "message_stop"}),
+    ];
+    assert_eq!(read_events(&events).await.answer().usage.output_tokens, 15);
+}
+
+/// Neither many fields nor many deltas nor many blocks take more than linear time. A quadratic reading of these would take
+/// minutes.
+#[tokio::test]
+async fn large_answers_are_read_in_linear_time() {
+    let fields: String = (0..50_000).map(|n| format!(r#""k{n}":1,"#)).collect();
+    let mut text = format!(
+        "data: {{\"type\":\"content_block_start\",\"index\":0,\"content_block\":{{{fields}\"type\":\"tomorrow\",\"text\":\"\"}}}}\n\n"
+    );
+    text += &format!("data: {}\n\n", delta(0, json!({"type": "text_delta", "text": "x"}))).repeat(20_000);
+    text += &format!("data: {}\n\n", block(1, json!({"type": "text", "text": "y"}))).repeat(20_000);
+    text += &wire(&stop("end_turn"));
+    let started = tokio::time::Instant::now();
+    let answer = read(vec![Bytes::from(text)]).await.answer();
+    assert_eq!(answer.content.len(), 20_001);
+    assert!(
+        started.elapsed() < std::time::Duration::from_secs(30),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
 /// Some gateways end a stream with zero or `null` figures. The API's earlier figures stay known, so the attempt costs those
 /// and not its whole reservation.
 #[tokio::test]
@@ -357,5 +597,35 @@ async fn the_lifetimes_of_cache_writes_survive_their_sum() {
             ),
             (five, one)
         );
+    }
+}
+
+/// What arrives bounds the tokens of an answer only if nothing of it is hidden.
+#[tokio::test]
+async fn the_output_seen_is_counted_in_bytes_as_the_model_wrote_them() {
+    let call = json!({"type": "tool_use", "id": "t", "name": "n", "input": {}});
+    let call_bytes = call.to_string().len() as u64;
+    let visible = [
+        start(),
+        block(0, json!({"type": "text", "text": "ab"})),
+        delta(0, json!({"type": "text_delta", "text": "cde"})),
+        block(1, call),
+        delta(1, json!({"type": "input_json_delta", "partial_json": "{}"})),
+    ];
+    let hidden = [block(2, json!({"type": "thinking", "thinking": ""}))];
+    for (events, expected) in [
+        (&visible[..], OutputSeen::Bytes(2 + 3 + call_bytes + 2)),
+        (&[&visible[..], &hidden].concat()[..], OutputSeen::PartlyHidden),
+        // It stays hidden.
+        (&[&hidden[..], &visible].concat()[..], OutputSeen::PartlyHidden),
+    ] {
+        let progress = Progress::new(|_| ());
+        let pieces = stream::iter([Ok::<_, Infallible>(Bytes::from(wire(events)))]);
+        let mut read = SseByteStream::new(pieces);
+        let mut assembler = Assembler::new(None);
+        while let Some(event) = read.next().await {
+            assembler.event(&event.unwrap(), &progress).unwrap();
+        }
+        assert_eq!(progress.output_seen(), expected);
     }
 }

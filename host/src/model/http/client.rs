@@ -1,19 +1,24 @@
 //! An HTTP client for one URL: sends requests and reads the head of the answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use http::{HeaderMap, StatusCode};
 use reqwest::Response;
-use reqwest::header::HeaderMap;
 use rustls::ClientConfig;
 use sse_stream::{Sse, SseByteStream};
 use thiserror::Error;
+use tokio::time::Instant;
 use url::Url;
 
-use super::super::ModelError;
-use super::body::Body;
-use super::error::{body_error, display_url, reason, stream_error};
+use super::super::{ModelError, Progress, Upload};
+use super::body::{Body, Content};
+use super::error::{body_error, chain, display_url, stream_error};
+use super::failure::Failure;
+use super::proxy::{self, ProxySetting};
+use super::upload::{RequestBody, Sending};
 use super::{headers, scrub};
 use crate::secret::Secret;
 
@@ -33,6 +38,12 @@ pub enum ClientError {
     BadBaseUrl(String),
     #[error("the base URL `{0}` is not on this machine, where the simulator listens")]
     NotASimulator(String),
+    #[error("`{source_name}` doesn't name a proxy: it {problem} (the value is not shown)")]
+    BadProxy {
+        /// The variable.
+        source_name: &'static str,
+        problem: &'static str,
+    },
     #[error("the HTTP client can't be built: {0}")]
     Http(String),
 }
@@ -50,6 +61,9 @@ impl ClientError {
                 "set `[model] base_url` to the address that `cofferdam simulate` prints, or `Simulator::url` returns",
             ),
             Self::Http(_) => None,
+            Self::BadProxy { .. } => Some(
+                "write a URL such as `http://proxy:3128` into the variable, or set `[model] proxy` to a proxy or \"none\"",
+            ),
         }
     }
 }
@@ -66,17 +80,22 @@ pub(crate) struct HttpSettings<'a> {
     pub(crate) key: Option<Secret>,
     /// The response header that holds the API's id of a request.
     pub(crate) request_id_header: &'static str,
+    pub(crate) proxy: &'a ProxySetting,
     pub(crate) connect_timeout: Duration,
     pub(crate) idle_timeout: Duration,
 }
 
-/// A client for one URL. All runs share its connection pool. It ignores the environment's proxies and follows no redirects,
-/// because both could send the key elsewhere.
+/// A client for one URL. All runs share its connection pool. It speaks HTTP/1.1, because every server and gateway does, and
+/// follows no redirects, because they could send the key elsewhere.
 pub(crate) struct HttpClient {
     http: reqwest::Client,
     url: Url,
-    endpoint: String,
     headers: HeaderMap,
+    endpoint: String,
+    /// The endpoint, and the proxy in front of it.
+    route: String,
+    /// The variable or key that named the proxy.
+    proxy: Option<&'static str>,
     key: Option<Secret>,
     request_id_header: &'static str,
     idle_timeout: Duration,
@@ -85,8 +104,9 @@ pub(crate) struct HttpClient {
 /// An answer whose head has arrived.
 pub(crate) struct Reply {
     pub(crate) request_id: Option<String>,
-    response: Response,
-    idle_timeout: Duration,
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Body,
 }
 
 /// An answer with an error status.
@@ -103,22 +123,44 @@ pub(crate) struct Refusal {
 
 impl HttpClient {
     pub(crate) fn new(settings: HttpSettings<'_>, tls: &ClientConfig) -> Result<Self, ClientError> {
+        let base_url = root(settings.base_url, settings.path);
+        let url = full_url(&base_url, settings.path)?;
+        let endpoint = display_url(&base_url);
+        let proxy = proxy::choose(settings.proxy, &url, |name| std::env::var(name).ok()).map_err(
+            |proxy::BadProxy { source, problem }| ClientError::BadProxy {
+                source_name: source,
+                problem,
+            },
+        )?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls.clone())
+            // Only the proxy chosen above.
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            // Only the stack's retry layer retries.
+            // Only the stack's retry layer retries. A request that never left, because its connection was closed while it
+            // waited, is sent on another one all the same.
             .retry(reqwest::retry::never())
+            .http1_only()
             .connect_timeout(settings.connect_timeout)
             .tcp_keepalive(TCP_KEEPALIVE)
-            .user_agent(USER_AGENT)
-            .build()
-            .map_err(|error| ClientError::Http(reason(error)))?;
+            .user_agent(USER_AGENT);
+        let http = match &proxy {
+            None => http,
+            Some(proxy) => {
+                http.proxy(reqwest::Proxy::all(proxy.url.as_url().clone()).map_err(|error| http_error(&error))?)
+            }
+        };
+        let route = match &proxy {
+            Some(proxy) => format!("{endpoint} through {proxy}"),
+            None => endpoint.clone(),
+        };
         Ok(Self {
-            http,
-            url: full_url(settings.base_url, settings.path)?,
-            endpoint: display_url(settings.base_url),
+            http: http.build().map_err(|error| http_error(&error))?,
+            url,
             headers: settings.headers,
+            endpoint,
+            route,
+            proxy: proxy.map(|proxy| proxy.source),
             key: settings.key,
             request_id_header: settings.request_id_header,
             idle_timeout: settings.idle_timeout,
@@ -130,101 +172,167 @@ impl HttpClient {
         &self.endpoint
     }
 
-    /// Sends one request and waits for the head of the answer. With `streams` the head must arrive within the idle time-out: a
-    /// streaming server sends it before the model starts, any other only when the answer is complete.
-    pub(crate) async fn post(&self, body: Bytes, streams: bool) -> Result<Reply, ModelError> {
-        let sending = self
+    /// Sends one request and waits for the head of the answer. The idle time-out bounds the time in which no part of the
+    /// request is sent. With `streams` it also bounds the time from the last byte of the request to the head: a streaming
+    /// server sends it before the model starts, any other only when the answer is complete.
+    ///
+    /// Reports to `progress` whether the request can be billed.
+    pub(crate) async fn post(&self, body: Bytes, streams: bool, progress: &Progress<'_>) -> Result<Reply, ModelError> {
+        let upload = Upload::default();
+        progress.uploading(&upload);
+        let sending = Sending::new(upload, body.len());
+        let body = RequestBody::new(body, Arc::clone(&sending));
+        let request = self
             .http
             .post(self.url.clone())
             .headers(self.headers.clone())
-            .body(body)
-            .send();
-        let response = if streams {
-            tokio::time::timeout(self.idle_timeout, sending)
-                .await
-                .map_err(|_| ModelError::Stalled {
+            .body(reqwest::Body::wrap(body));
+        match self.within_idle_timeout(request.send(), &sending, streams).await? {
+            Ok(response) => Ok(self.reply(response)),
+            Err(error) => {
+                let failure = Failure {
+                    error: error.without_url(),
+                    route: &self.route,
+                    proxy: self.proxy,
+                };
+                Err(failure.explain(&sending.upload, progress))
+            }
+        }
+    }
+
+    /// Waits for the head of the answer as long as the request makes progress.
+    async fn within_idle_timeout<T>(
+        &self,
+        request: impl Future<Output = T>,
+        sending: &Sending,
+        streams: bool,
+    ) -> Result<T, ModelError> {
+        let mut request = std::pin::pin!(request);
+        let limit = || match sending.upload.completed_at() {
+            None => Some(sending.last_taken() + self.idle_timeout),
+            Some(at) => streams.then(|| at + sending.drain_time() + self.idle_timeout),
+        };
+        loop {
+            let Some(until) = limit() else {
+                return Ok(request.await);
+            };
+            if let Ok(sent) = tokio::time::timeout_at(until, &mut request).await {
+                return Ok(sent);
+            }
+            // Something may have been sent in the meantime.
+            if limit().is_some_and(|until| until <= Instant::now()) {
+                return Err(ModelError::Stalled {
                     idle: self.idle_timeout,
                     request_id: None,
-                })?
-        } else {
-            sending.await
+                });
+            }
         }
-        .map_err(|error| self.send_error(error))?;
+    }
+
+    fn reply(&self, response: Response) -> Reply {
         // The id appears in events and reports, and a gateway may put anything into it.
         let request_id = headers::request_id(response.headers(), self.request_id_header).map(|mut id| {
             scrub::clean(&mut id, self.key.as_ref());
             id
         });
-        Ok(Reply {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let encoding = headers::encoding(&headers);
+        Reply {
             request_id,
-            response,
-            idle_timeout: self.idle_timeout,
-        })
+            status,
+            headers,
+            body: Body::new(response, encoding, self.idle_timeout),
+        }
     }
 
     /// Makes an error safe to show. Every error of an attempt passes through here last.
     pub(crate) fn scrub(&self, error: ModelError) -> ModelError {
         scrub::scrub(error, self.key.as_ref())
     }
-
-    /// A failure before any answer. Only a failure to connect proves that nothing was sent.
-    fn send_error(&self, error: reqwest::Error) -> ModelError {
-        let endpoint = self.endpoint.clone();
-        if error.is_connect() || error.is_builder() {
-            ModelError::Connect {
-                endpoint,
-                reason: reason(error),
-            }
-        } else {
-            ModelError::Connection {
-                endpoint,
-                reason: reason(error),
-            }
-        }
-    }
 }
 
 impl Reply {
-    pub(crate) fn is_success(&self) -> bool {
-        self.response.status().is_success()
+    pub(crate) fn status(&self) -> u16 {
+        self.status.as_u16()
     }
 
-    pub(crate) fn may_be_event_stream(&self) -> bool {
-        headers::may_be_event_stream(self.response.headers())
+    pub(crate) fn is_success(&self) -> bool {
+        self.status.is_success()
+    }
+
+    /// What the body is. Waits for its first bytes.
+    pub(crate) async fn content(&mut self) -> Result<Content, ModelError> {
+        let is_event_stream = headers::is_event_stream(&self.headers);
+        let content = self.body.content(is_event_stream).await;
+        content.map_err(|error| body_error(&error, self.request_id.clone()))
     }
 
     /// Reads an answer with an error status.
     pub(crate) async fn refusal(self) -> Refusal {
-        let status = self.response.status();
-        let retry_after = headers::retry_after(self.response.headers(), jiff::Timestamp::now());
-        let should_retry = headers::should_retry(self.response.headers());
+        let (status, headers) = (self.status, &self.headers);
         Refusal {
             status: status.as_u16(),
             reason: status.canonical_reason().unwrap_or_default(),
             request_id: self.request_id,
-            retry_after,
-            should_retry,
-            body: Body::new(self.response, self.idle_timeout).beginning().await,
+            retry_after: headers::retry_after(headers, jiff::Timestamp::now()),
+            should_retry: headers::should_retry(headers),
+            body: self.body.beginning().await,
         }
+    }
+
+    /// As much of the body as an error shows.
+    pub(crate) async fn beginning(self) -> Vec<u8> {
+        self.body.beginning().await
     }
 
     /// The whole body.
     pub(crate) async fn whole(self) -> Result<Vec<u8>, ModelError> {
-        Body::new(self.response, self.idle_timeout)
-            .whole()
-            .await
-            .map_err(|error| body_error(&error, self.request_id))
+        let whole = self.body.whole().await;
+        whole.map_err(|error| body_error(&error, self.request_id))
     }
 
-    /// The body as server-sent events.
-    pub(crate) fn events(self) -> impl Stream<Item = Result<Sse, ModelError>> {
-        let (pieces, event_bytes) = Body::new(self.response, self.idle_timeout).pieces();
+    /// The body as server-sent events. The last event may be incomplete; then [`Received::is_last`] is set.
+    pub(crate) fn events(self) -> impl Stream<Item = Result<Received, ModelError>> {
+        let (pieces, event_bytes) = self.body.pieces();
         let request_id = self.request_id;
         SseByteStream::new(pieces).map(move |event| {
             event_bytes.reset();
-            event.map_err(|error| stream_error(error, request_id.clone()))
+            let is_last = event_bytes.has_ended();
+            match event {
+                Ok(event) => Ok(Received { event, is_last }),
+                // The body ended in the middle of a character.
+                Err(sse_stream::Error::Utf8Parse(_)) if is_last => Err(ModelError::Cut {
+                    reason: "the stream ended in the middle of an event".to_owned(),
+                    request_id: request_id.clone(),
+                }),
+                Err(error) => Err(stream_error(error, request_id.clone())),
+            }
         })
     }
+}
+
+/// An event of a stream.
+pub(crate) struct Received {
+    pub(crate) event: Sse,
+    /// The body ended with this event, possibly in the middle of it.
+    pub(crate) is_last: bool,
+}
+
+/// The base URL without the beginning of the provider's path: people copy it from examples that end in `/v1` or in the whole
+/// path.
+fn root(base: &Url, path: &[&str]) -> Url {
+    let mut root = base.clone();
+    let segments: Vec<&str> = base.path().split('/').filter(|segment| !segment.is_empty()).collect();
+    let repeated = (1..=path.len())
+        .rev()
+        .find(|length| segments.ends_with(&path[..*length]));
+    let kept = segments[..segments.len() - repeated.unwrap_or(0)].join("/");
+    root.set_path(&kept);
+    root
+}
+
+fn http_error(error: &reqwest::Error) -> ClientError {
+    ClientError::Http(chain(error))
 }
 
 fn full_url(base: &Url, path: &[&str]) -> Result<Url, ClientError> {
@@ -235,4 +343,32 @@ fn full_url(base: &Url, path: &[&str]) -> Result<Url, ClientError> {
     let mut url = base.clone();
     url.path_segments_mut().map_err(|()| bad())?.pop_if_empty().extend(path);
     Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_path_is_not_repeated() {
+        const PATH: [&str; 2] = ["v1", "messages"];
+        for (base, url) in [
+            ("https://x", "https://x/v1/messages"),
+            ("https://x/", "https://x/v1/messages"),
+            ("https://x/v1", "https://x/v1/messages"),
+            ("https://x/v1/", "https://x/v1/messages"),
+            ("https://x/v1//", "https://x/v1/messages"),
+            ("https://x/v1/messages", "https://x/v1/messages"),
+            ("https://x/v1/messages/", "https://x/v1/messages"),
+            ("https://x/gateway/v1", "https://x/gateway/v1/messages"),
+            ("https://x/anthropic", "https://x/anthropic/v1/messages"),
+            ("https://x/messages", "https://x/messages/v1/messages"),
+            ("https://x/v1/proxy", "https://x/v1/proxy/v1/messages"),
+            ("https://x/api/v11", "https://x/api/v11/v1/messages"),
+        ] {
+            let base = root(&Url::parse(base).unwrap(), &PATH);
+            assert_eq!(full_url(&base, &PATH).unwrap().as_str(), url);
+        }
+    }
 }

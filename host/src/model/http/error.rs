@@ -1,5 +1,7 @@
 //! Maps the HTTP library's errors to [`ModelError`].
 
+use std::error::Error;
+
 use url::Url;
 
 use super::super::ModelError;
@@ -16,20 +18,19 @@ pub(crate) fn display_url(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-/// An error with all its causes in one line, without the URL, whose user part may be a secret.
-pub(super) fn reason(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut reason = error.to_string();
-    let mut cause = std::error::Error::source(&error);
+/// An error with all its causes in one line.
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut chain = error.to_string();
+    let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
-        if !reason.ends_with(&text) {
-            reason.push_str(": ");
-            reason.push_str(&text);
+        if !chain.ends_with(&text) {
+            chain.push_str(": ");
+            chain.push_str(&text);
         }
         cause = error.source();
     }
-    reason
+    chain
 }
 
 pub(super) fn stream_error(error: sse_stream::Error, request_id: Option<String>) -> ModelError {
@@ -60,6 +61,10 @@ pub(super) fn body_error(error: &BodyError, request_id: Option<String>) -> Model
         },
         BodyError::TooLong(_) | BodyError::EventTooLong => ModelError::Malformed {
             reason: format!("the answer is too long: {error}"),
+            request_id,
+        },
+        BodyError::Compressed(_) | BodyError::BadGzip(_) => ModelError::Malformed {
+            reason: error.to_string(),
             request_id,
         },
     }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use jiff::Timestamp;
-use reqwest::header::{CONTENT_TYPE, HeaderMap};
 
 /// The longest request id. Ids appear in logs and support tickets, so anything that doesn't look like an id is dropped.
 const MAX_REQUEST_ID: usize = 128;
@@ -16,14 +17,15 @@ pub(super) fn request_id(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 /// The delay that the server requests: `retry-after-ms`, else `retry-after` in seconds, possibly fractional, or as an HTTP
-/// date relative to `now`.
+/// date relative to `now`. A number beyond every clock is the longest delay, not none.
 pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let number = |name| text(headers, name)?.parse::<f64>().ok();
-    if let Some(delay) = number("retry-after-ms").and_then(|ms| Duration::try_from_secs_f64(ms / 1_000.0).ok()) {
+    let seconds = |name, unit: f64| {
+        let number = text(headers, name)?.parse::<f64>().ok()? * unit;
+        let is_delay = number >= 0.0;
+        is_delay.then(|| Duration::try_from_secs_f64(number).unwrap_or(Duration::MAX))
+    };
+    if let Some(delay) = seconds("retry-after-ms", 0.001).or_else(|| seconds("retry-after", 1.0)) {
         return Some(delay);
-    }
-    if let Some(seconds) = number("retry-after") {
-        return Duration::try_from_secs_f64(seconds).ok();
     }
     let date = httpdate::parse_http_date(text(headers, "retry-after")?).ok()?;
     let date = Timestamp::try_from(date).ok()?;
@@ -34,13 +36,19 @@ pub(super) fn should_retry(headers: &HeaderMap) -> Option<bool> {
     text(headers, "x-should-retry")?.parse().ok()
 }
 
-/// True unless the content type says that the answer isn't an event stream.
-pub(super) fn may_be_event_stream(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_none_or(|value| {
+/// Whether the server says that the answer is an event stream.
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
         value
             .to_str()
             .is_ok_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
     })
+}
+
+/// The compression that the server names, if any.
+pub(super) fn encoding(headers: &HeaderMap) -> Option<String> {
+    let names = text(headers, CONTENT_ENCODING.as_str())?.to_ascii_lowercase();
+    (!names.is_empty() && names != "identity").then_some(names)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -50,7 +58,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use reqwest::header::{HeaderName, HeaderValue};
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
 
@@ -72,7 +80,8 @@ mod tests {
             (&[("retry-after", "0")], Some(ms(0))),
             (&[("retry-after", "-1")], None),
             (&[("retry-after", "nan")], None),
-            (&[("retry-after", "1e300")], None),
+            (&[("retry-after", "1e300")], Some(Duration::MAX)),
+            (&[("retry-after", "14400")], Some(ms(14_400_000))),
             (&[("retry-after", "soon")], None),
             (&[("retry-after-ms", "1500"), ("retry-after", "9")], Some(ms(1_500))),
             (&[("retry-after-ms", "soon"), ("retry-after", "9")], Some(ms(9_000))),

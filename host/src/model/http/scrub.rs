@@ -33,6 +33,7 @@ pub(super) fn scrub(mut error: ModelError, key: Option<&Secret>) -> ModelError {
         | ModelError::Connection { reason, .. }
         | ModelError::Cut { reason, .. }
         | ModelError::Malformed { reason, .. } => clean(reason, key),
+        ModelError::Misconnected(error) => clean(&mut error.reason, key),
         _ => {}
     }
     error
@@ -40,12 +41,27 @@ pub(super) fn scrub(mut error: ModelError, key: Option<&Secret>) -> ModelError {
 
 /// Reduces `text` to one bounded line without the key.
 pub(super) fn clean(text: &mut String, key: Option<&Secret>) {
-    let masked = key.map_or_else(|| text.clone(), |key| text.replace(key.expose(), "[redacted]"));
-    *text = masked
-        .chars()
-        .take(MAX_MESSAGE)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    // Invisible characters leave first, because they could stand inside the key, and the cut comes last, because it could
+    // leave the beginning of one.
+    let visible = text.chars().filter(|c| !is_invisible(*c));
+    let line: String = visible.map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let masked = key.map_or_else(|| line.clone(), |key| line.replace(key.expose(), "[redacted]"));
+    *text = masked.chars().take(MAX_MESSAGE).collect();
+}
+
+/// Characters that change how the text around them is shown, and take no room: marks of direction, zero-width blanks, tags.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{61c}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 #[cfg(test)]
@@ -56,7 +72,7 @@ mod tests {
     #[test]
     fn the_key_is_masked_and_the_text_is_one_bounded_line() {
         let key = Secret::new("sk-ant-secret");
-        let reason = format!("bad\u{1b}[31m key sk-ant-secret\n{}", "x".repeat(2_000));
+        let reason = format!("b\u{202e}ad\u{1b}[31m key sk-ant-secret\n{}", "x".repeat(2_000));
         let error = scrub(
             ModelError::Cut {
                 reason,

@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
-use super::{Price, Tier};
+use super::{Price, PriceOrigin, Tier};
 use crate::money::NanoUsd;
 use crate::toml_text::{TomlProblem, line_of, problem_of, read_table};
 
@@ -14,7 +14,7 @@ use crate::toml_text::{TomlProblem, line_of, problem_of, read_table};
 pub(super) type Table = BTreeMap<String, Vec<(Option<Date>, Price)>>;
 
 /// The table's prices are per million tokens, the parsed ones per token.
-const TOKENS: u64 = 1_000_000;
+pub(super) const TOKENS: u64 = 1_000_000;
 
 /// A row as written. A price keeps its span, because only the text has all digits of a number.
 #[derive(Deserialize)]
@@ -30,6 +30,17 @@ struct Row {
     cache_write_1h: Option<Spanned<Value>>,
     cache_read: Option<Spanned<Value>>,
     output: Option<Spanned<Value>>,
+    source: Option<String>,
+    as_of: Option<toml::value::Datetime>,
+}
+
+/// A model's rows, each with its span.
+type Rows = Spanned<Vec<Spanned<Row>>>;
+
+/// A problem, and its byte offset in the text.
+struct RowProblem {
+    offset: usize,
+    message: String,
 }
 
 pub(super) fn parse(text: &str) -> Result<Table, Vec<String>> {
@@ -42,13 +53,17 @@ pub(super) fn parse(text: &str) -> Result<Table, Vec<String>> {
     for (model, rows) in rows {
         match dated(&rows, text) {
             Ok(dated) => drop(table.insert(model, dated)),
-            Err(reasons) => problems.extend(reasons.into_iter().map(|reason| format!("`{model}`: {reason}"))),
+            Err(found) => {
+                problems.extend(found.into_iter().map(|RowProblem { offset, message }| {
+                    format!("line {}: `{model}`: {message}", line_of(text, offset))
+                }))
+            }
         }
     }
     if problems.is_empty() { Ok(table) } else { Err(problems) }
 }
 
-fn rows(text: &str) -> Result<BTreeMap<String, Vec<Row>>, Vec<TomlProblem>> {
+fn rows(text: &str) -> Result<BTreeMap<String, Rows>, Vec<TomlProblem>> {
     let table = Spanned::new(0..text.len(), read_table(text)?);
     BTreeMap::deserialize(toml::Deserializer::from(table)).map_err(|cause| vec![problem_of(cause)])
 }
@@ -61,23 +76,32 @@ fn describe(text: &str, problem: TomlProblem) -> String {
 }
 
 /// One model's rows, sorted into dates and tiers.
-fn dated(rows: &[Row], text: &str) -> Result<Vec<(Option<Date>, Price)>, Vec<String>> {
+fn dated(rows: &Rows, text: &str) -> Result<Vec<(Option<Date>, Price)>, Vec<RowProblem>> {
     let mut problems = Vec::new();
+    let whole = |message: &str| RowProblem {
+        offset: rows.span().start,
+        message: message.to_owned(),
+    };
     let mut tiers: BTreeMap<Option<Date>, Vec<Tier>> = BTreeMap::new();
     let mut seen = BTreeSet::new();
-    for row in rows {
-        match (from(row), tier(row, text)) {
+    for row in rows.get_ref() {
+        let at_row = |message: String| RowProblem {
+            offset: row.span().start,
+            message,
+        };
+        let start = date("from", row.get_ref().from).map_err(at_row);
+        match (start, tier(row, text)) {
             (Ok(from), Ok(tier)) => {
                 if !seen.insert((from, tier.above_prompt_tokens)) {
-                    problems.push("two rows apply to the same days and prompts".to_owned());
+                    problems.push(at_row("two rows apply to the same days and prompts".to_owned()));
                 }
                 tiers.entry(from).or_default().push(tier);
             }
             (from, tier) => problems.extend(from.err().into_iter().chain(tier.err())),
         }
     }
-    if rows.is_empty() {
-        problems.push("at least one row is required".to_owned());
+    if rows.get_ref().is_empty() {
+        problems.push(whole("at least one row is required"));
     }
     if !problems.is_empty() {
         return Err(problems);
@@ -86,26 +110,29 @@ fn dated(rows: &[Row], text: &str) -> Result<Vec<(Option<Date>, Price)>, Vec<Str
     for (from, mut tiers) in tiers.into_iter().rev() {
         tiers.sort_by_key(|tier| std::cmp::Reverse(tier.above_prompt_tokens));
         if tiers.last().is_none_or(|tier| tier.above_prompt_tokens != 0) {
-            problems.push("short prompts need a row without `above_prompt_tokens`".to_owned());
+            problems.push(whole("short prompts need a row without `above_prompt_tokens`"));
         }
         dated.push((from, Price { tiers: tiers.into() }));
     }
     if problems.is_empty() { Ok(dated) } else { Err(problems) }
 }
 
-fn from(row: &Row) -> Result<Option<Date>, String> {
-    let Some(from) = row.from else { return Ok(None) };
-    match from.date {
-        Some(_) if from.time.is_none() && from.offset.is_none() => from
+fn date(name: &str, value: Option<toml::value::Datetime>) -> Result<Option<Date>, String> {
+    let Some(value) = value else { return Ok(None) };
+    match value.date {
+        Some(_) if value.time.is_none() && value.offset.is_none() => value
             .to_string()
             .parse()
             .map(Some)
-            .map_err(|error| format!("`from`: {error}")),
-        _ => Err("`from` must be a date such as 2026-10-07, without a time".to_owned()),
+            .map_err(|error| format!("`{name}`: {error}")),
+        _ => Err(format!("`{name}` must be a date such as 2026-10-07, without a time")),
     }
 }
 
-fn tier(row: &Row, text: &str) -> Result<Tier, String> {
+fn tier(row: &Spanned<Row>, text: &str) -> Result<Tier, RowProblem> {
+    let at = |offset: usize| move |message: String| RowProblem { offset, message };
+    let at_row = at(row.span().start);
+    let row = row.get_ref();
     let prices = [
         &row.input,
         &row.cache_write_5m,
@@ -114,22 +141,27 @@ fn tier(row: &Row, text: &str) -> Result<Tier, String> {
         &row.output,
     ];
     let above_prompt_tokens = row.above_prompt_tokens;
+    let origin = PriceOrigin {
+        source: row.source.as_deref().map(Into::into),
+        as_of: date("as_of", row.as_of).map_err(at_row)?,
+    };
     if row.free {
         if prices.into_iter().any(Option::is_some) {
-            return Err("a row is free or has prices, not both".to_owned());
+            return Err(at_row("a row is free or has prices, not both".to_owned()));
         }
         return Ok(Tier {
             above_prompt_tokens,
+            origin,
             ..Tier::default()
         });
     }
     let optional = |name: &str, price: &Option<Spanned<Value>>| {
-        price
-            .as_ref()
-            .map(|price| per_token(price, text).map_err(|reason| format!("`{name}`: {reason}")))
-            .transpose()
+        let Some(price) = price else { return Ok(None) };
+        let at_price = at(price.span().start);
+        let price = per_token(price, text).map_err(|reason| at_price(format!("`{name}`: {reason}")))?;
+        Ok(Some(price))
     };
-    let required = |name: &str, price| optional(name, price)?.ok_or_else(|| format!("`{name}` is missing"));
+    let required = |name: &str, price| optional(name, price)?.ok_or_else(|| at_row(format!("`{name}` is missing")));
     let input = required("input", &row.input)?;
     Ok(Tier {
         above_prompt_tokens,
@@ -139,6 +171,7 @@ fn tier(row: &Row, text: &str) -> Result<Tier, String> {
         cache_write_1h: optional("cache_write_1h", &row.cache_write_1h)?.unwrap_or(input),
         cache_read: optional("cache_read", &row.cache_read)?.unwrap_or(input),
         output: required("output", &row.output)?,
+        origin,
     })
 }
 

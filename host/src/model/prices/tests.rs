@@ -45,7 +45,11 @@ fn the_builtin_table_matches_the_vendors() {
     parse(Prices::BUILTIN).unwrap();
     for (models, prices) in [
         (
-            &["claude-fable-5-1", "claude-mythos-5-1"][..],
+            &["claude-fable-5-2", "claude-mythos-5-2"][..],
+            ["8.", "10.", "16.", "0.2", "40."],
+        ),
+        (
+            &["claude-fable-5-1", "claude-mythos-5-1"],
             ["10.", "12.5", "20.", "0.25", "50."],
         ),
         (
@@ -216,22 +220,40 @@ fn every_problem_is_reported() {
         h = [{ input = 1, output = 1 }, { input = 2, output = 2 }]
         i = [{ from = 2026-01-01T00:00:00Z, input = 1, output = 1 }]
         j = [{ input = true, output = 1 }]
+        k = [
+            { from = 2026-01-01, input = 1, output = 1 },
+            { input = 1, output = 2.5555 },
+        ]
+        l = [{ input = 1, output = 1, as_of = 12:00:00 }]
         "#,
     )
     .unwrap_err();
     let expected = [
-        "`a`: at least one row is required",
-        "`b`: `output` is missing",
-        "`c`: `input`: `0.0001` has more than three decimals",
-        "`d`: `input`: `-1` is not a decimal amount such as 1.50",
-        "`e`: `input`: `1e3` is not a decimal amount such as 1.50",
-        "`f`: a row is free or has prices, not both",
-        "`g`: short prompts need a row without `above_prompt_tokens`",
-        "`h`: two rows apply to the same days and prompts",
-        "`i`: `from` must be a date such as 2026-10-07, without a time",
-        "`j`: `input`: a price must be a decimal such as 2.50",
+        "line 2: `a`: at least one row is required",
+        "line 3: `b`: `output` is missing",
+        "line 4: `c`: `input`: `0.0001` has more than three decimals",
+        "line 5: `d`: `input`: `-1` is not a decimal amount such as 1.50",
+        "line 6: `e`: `input`: `1e3` is not a decimal amount such as 1.50",
+        "line 7: `f`: a row is free or has prices, not both",
+        "line 8: `g`: short prompts need a row without `above_prompt_tokens`",
+        "line 9: `h`: two rows apply to the same days and prompts",
+        "line 10: `i`: `from` must be a date such as 2026-10-07, without a time",
+        "line 11: `j`: `input`: a price must be a decimal such as 2.50",
+        "line 14: `k`: `output`: `2.5555` has more than three decimals",
+        "line 16: `l`: `as_of` must be a date such as 2026-10-07, without a time",
     ];
     assert_eq!(problems, expected);
+    // A key that doesn't exist, and a value of the wrong type, are named with their line as well.
+    for (row, words) in [
+        ("cached_read = 1", "`cached_read`"),
+        ("above_prompt_tokens = \"1\"", "above_prompt_tokens"),
+    ] {
+        let problems = parse(&format!("\n\nm = [{{ input = 1, output = 1, {row} }}]")).unwrap_err();
+        assert!(
+            problems[0].starts_with("line 3: ") && problems[0].contains(words),
+            "{problems:?}"
+        );
+    }
     // A typo must not make a model cheaper.
     assert!(parse("m = [{ input = 1, output = 1, cached_read = 1 }]").is_err());
     assert!(parse("m = [{ input = 1, output = 1 }]\nm = [{ input = 2, output = 2 }]").is_err());
@@ -261,4 +283,62 @@ fn the_line_to_add_is_refused_until_it_is_filled_in() {
     );
     let filled = line.replace("$ PER MILLION TOKENS", "1.5");
     assert!(parse(&filled).unwrap().find("a \"b\"", TODAY).is_some());
+}
+
+#[test]
+fn every_row_of_the_builtin_table_says_where_it_was_read() {
+    for row in Prices::builtin().rows() {
+        assert!(row.source.is_some() && row.as_of.is_some(), "{row:?}");
+    }
+}
+
+#[test]
+fn rows_are_listed_under_the_names_of_the_file() {
+    let rows = Prices::builtin().rows();
+    let of = |model: &str| {
+        let rows = rows.iter().filter(|row| row.model == model);
+        rows.map(|row| serde_json::to_value(row).unwrap()).collect::<Vec<_>>()
+    };
+    let sonnet = of("claude-sonnet-5-5");
+    assert_eq!(
+        sonnet[0],
+        serde_json::json!({
+            "model": "claude-sonnet-5-5", "from": null, "until": "2026-10-07", "above_prompt_tokens": 0,
+            "input": "2.00", "output": "10.00", "cache_write_5m": "2.50", "cache_write_1h": "4.00", "cache_read": "0.20",
+            "source": "vendor", "as_of": "2026-11-28",
+        })
+    );
+    assert_eq!(
+        (&sonnet[1]["from"], &sonnet[1]["until"]),
+        (&"2026-10-07".into(), &serde_json::Value::Null)
+    );
+    let haiku = of("claude-haiku-5-5");
+    assert_eq!(
+        (&haiku[0]["cache_write_5m"], &haiku[1]["cache_write_5m"]),
+        (&"0.125".into(), &"0.625".into())
+    );
+    assert_eq!(haiku[1]["above_prompt_tokens"], 100_000);
+    let models = rows
+        .iter()
+        .map(|row| &row.model)
+        .collect::<std::collections::BTreeSet<_>>();
+    assert!(models.len() >= 20 && rows.len() == models.len() + 2, "{}", rows.len());
+    let free = parse("m = [{ free = true }]").unwrap().rows();
+    assert_eq!((free[0].input.as_str(), &free[0].source), ("0.00", &None));
+}
+
+/// The tables that the documentation shows are tables that load.
+#[test]
+fn documented_tables_are_valid() {
+    let text = include_str!("../../../docs/prices.md");
+    let blocks: Vec<&str> = text
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    let tables: Vec<&str> = blocks.into_iter().filter(|block| !block.contains("[budget]")).collect();
+    assert!(!tables.is_empty());
+    for table in tables {
+        assert!(parse(table).is_ok(), "{table}");
+    }
 }

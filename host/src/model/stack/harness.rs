@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::{ApiError, ApiErrorKind, StopReason, ToolDefinitions};
 use super::*;
 use crate::events::{Event, Usage};
-use crate::ledger::BudgetStatus;
+use crate::ledger::{BudgetStatus, Reservation, ReserveRequest};
 use crate::money::NanoUsd;
 use crate::resilience::BreakerSettings;
 use crate::telemetry::{AlertSettings, Emitter, EventBus, SessionMetrics};
@@ -22,9 +22,10 @@ pub(super) const MODEL: &str = "claude-sonnet-5-5";
 /// The serialised form of every request.
 const BODY: &[u8] = br#"{"max_tokens":1000,"messages":[{"role":"user","content":"hi"}]}"#;
 
-/// One attempt of the script: the text it shows, the usage it reports, its duration and its error.
+/// One attempt of the script: the head it reports and when, the text it shows, the usage it reports, its duration and its error.
 #[derive(Default)]
 pub(super) struct Step {
+    pub(super) head: Option<(Duration, u16)>,
     pub(super) text: &'static str,
     pub(super) measured: Option<Usage>,
     pub(super) takes: Duration,
@@ -56,6 +57,22 @@ impl Step {
 
     pub(super) fn showing(self, text: &'static str) -> Self {
         Self { text, ..self }
+    }
+
+    /// Reports this usage with the beginning of the answer.
+    pub(super) fn reporting(self, usage: Usage) -> Self {
+        Self {
+            measured: Some(usage),
+            ..self
+        }
+    }
+
+    /// Reports the head of the answer after so many seconds.
+    pub(super) fn head(self, seconds: u64, status: u16) -> Self {
+        Self {
+            head: Some((Duration::from_secs(seconds), status)),
+            ..self
+        }
     }
 }
 
@@ -130,11 +147,19 @@ impl Provider for Scripted {
                 .unwrap()
                 .pop_front()
                 .expect("more attempts than the script has");
+            let until_head = match step.head {
+                Some((after, status)) => {
+                    tokio::time::sleep(after).await;
+                    progress.head(status);
+                    after
+                }
+                None => Duration::ZERO,
+            };
             progress.text(step.text);
             if let Some(usage) = step.measured {
                 progress.usage_so_far(usage);
             }
-            tokio::time::sleep(step.takes).await;
+            tokio::time::sleep(step.takes.saturating_sub(until_head)).await;
             match step.fails {
                 Some(error) => Err(error),
                 None => {
@@ -143,6 +168,7 @@ impl Provider for Scripted {
                         model: self.model.clone(),
                         content: vec![Block::text("hello")],
                         stop_reason: StopReason::EndTurn,
+                        refusal: None,
                         usage: USAGE,
                         request_id: Some("req_ok".to_owned()),
                     })
@@ -294,4 +320,30 @@ pub(super) fn reserved() -> NanoUsd {
         body: Bytes::from_static(BODY),
     };
     price.worst_case(super::super::estimate::prompt_tokens(&prepared), 1_000)
+}
+
+/// Runs the first step, which fails and opens the breaker, then waits until the breaker allows a probe.
+pub(super) async fn half_open(harness: &mut Harness) {
+    harness.stack.retry.max_attempts = 1;
+    let settings = BreakerSettings {
+        failure_threshold: 1,
+        open_for: Duration::from_secs(1),
+        ..BreakerSettings::default()
+    };
+    harness.stack.breaker = Arc::new(Breaker::new("model:m", settings));
+    harness.fails().await;
+    tokio::time::advance(Duration::from_secs(1)).await;
+}
+
+/// Reserves `amount` of the day's budget for another session.
+pub(super) async fn another_reserves(harness: &Harness, amount: NanoUsd) -> Reservation {
+    let request = ReserveRequest {
+        tenant: "default".to_owned(),
+        session_id: "another".to_owned(),
+        model: "m".to_owned(),
+        amount,
+        limits: harness.stack.budget.clone(),
+        now: jiff::Timestamp::now(),
+    };
+    harness.stack.ledger.reserve(request).await.unwrap()
 }

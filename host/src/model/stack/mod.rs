@@ -2,12 +2,17 @@
 
 #[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod money_tests;
+#[cfg(test)]
+mod probe_tests;
 mod retrying;
 mod spending;
 #[cfg(test)]
 mod tests;
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +21,8 @@ use tokio::time::Instant;
 use self::retrying::Retrying;
 use self::spending::EstimatedRequest;
 use super::{
-    BoxFuture, Model, ModelContext, ModelError, ModelRequest, ModelResponse, PreparedRequest, Prices, Progress,
-    Provider, counts_for_breaker,
+    BoxFuture, Measured, Model, ModelContext, ModelError, ModelRequest, ModelResponse, PreparedRequest, Prices,
+    Progress, Provider, counts_for_breaker,
 };
 use crate::events::{EventKind, Transition};
 use crate::ledger::{BudgetSettings, Ledger};
@@ -47,7 +52,7 @@ impl ModelStack {
         // passes: in the delay before a retry, while waiting for breaker or budget, and around the attempt.
         let body = self.provider.serialize(request)?;
         let estimated = EstimatedRequest::new(PreparedRequest { request, body });
-        let mut retrying = Retrying::new(&self.retry, &self.retry_budget, cx);
+        let mut retrying = Retrying::new(&self.retry, &self.retry_budget, &self.ledger, cx);
         let (response, text_shown) = loop {
             retrying.check_not_over()?;
             let progress = Progress::new(|text| cx.emitter.emit(EventKind::TextDelta { text: text.to_owned() }));
@@ -57,12 +62,14 @@ impl ModelStack {
                 // refused attempt reserves nothing.
                 .through_breaker(
                     cx,
+                    &progress,
                     // Budget: one reservation per attempt, because each may be billed; outside the time-out, so that an
                     // attempt that is cut short is still settled.
                     self.within_budget(
                         &estimated,
                         cx,
                         &progress,
+                        retrying.take_turn(),
                         // The attempt's event: only for attempts that were made.
                         self.reported(
                             cx,
@@ -74,6 +81,9 @@ impl ModelStack {
                     ),
                 )
                 .await;
+            if was_sent(&progress, &result) {
+                retrying.record_sent();
+            }
             match result {
                 Ok(response) => break (response, progress.text_shown()),
                 Err(error) => retrying.wait_after(error, progress.text_shown()).await?,
@@ -95,19 +105,32 @@ impl ModelStack {
         Ok(response)
     }
 
-    /// Acquires a permit from the breaker and reports how the attempt ended.
+    /// Acquires a permit from the breaker and reports how the attempt ended. The head of the answer decides a probe.
     async fn through_breaker(
         &self,
         cx: &ModelContext<'_>,
+        progress: &Progress<'_>,
         attempt: impl Future<Output = Result<ModelResponse, ModelError>>,
     ) -> Result<ModelResponse, ModelError> {
-        let (permit, transition) = self.breaker.try_acquire().map_err(|rejected| ModelError::BreakerOpen {
+        let (mut permit, transition) = self.breaker.try_acquire().map_err(|rejected| ModelError::BreakerOpen {
             breaker: rejected.name,
             retry_after: rejected.retry_after,
             last: None,
         })?;
         report(cx, transition);
-        let result = attempt.await;
+        let mut attempt = pin!(attempt);
+        let result = tokio::select! {
+            biased;
+            result = &mut attempt => result,
+            status = progress.head_arrived() => {
+                report(cx, permit.answered(is_healthy(status)));
+                attempt.await
+            }
+        };
+        // The answer may have ended with its head, and a provider needn't report heads at all.
+        if let Some(status) = status(&result) {
+            report(cx, permit.answered(is_healthy(status)));
+        }
         let transition = match &result {
             Ok(_) => permit.success(),
             Err(error) if counts_for_breaker(error) => permit.failure(),
@@ -120,7 +143,7 @@ impl ModelStack {
         result
     }
 
-    /// Emits the attempt's event when it ends.
+    /// Emits the attempt's event when it ends, or when it is dropped.
     async fn reported(
         &self,
         cx: &ModelContext<'_>,
@@ -128,19 +151,16 @@ impl ModelStack {
         progress: &Progress<'_>,
         attempt: impl Future<Output = Result<ModelResponse, ModelError>>,
     ) -> Result<ModelResponse, ModelError> {
-        let started = Instant::now();
+        let report = AttemptReport {
+            cx,
+            model: self.provider.model(),
+            number,
+            progress,
+            started: Instant::now(),
+            is_emitted: false,
+        };
         let result = attempt.await;
-        cx.emitter.emit(EventKind::ModelAttempt {
-            attempt: number,
-            model: self.provider.model().to_owned(),
-            duration_ms: millis(started.elapsed()),
-            time_to_first_token_ms: progress.time_to_first_token().map(millis),
-            request_id: progress.request_id().or_else(|| match &result {
-                Ok(response) => response.request_id.clone(),
-                Err(error) => error.request_id().map(str::to_owned),
-            }),
-            error: result.as_ref().err().map(ModelError::info),
-        });
+        report.end(&result);
         result
     }
 
@@ -169,6 +189,46 @@ impl ModelStack {
     }
 }
 
+/// Emits an attempt's event exactly once.
+struct AttemptReport<'a> {
+    cx: &'a ModelContext<'a>,
+    model: &'a str,
+    number: u32,
+    progress: &'a Progress<'a>,
+    started: Instant,
+    is_emitted: bool,
+}
+
+impl AttemptReport<'_> {
+    fn end(mut self, result: &Result<ModelResponse, ModelError>) {
+        self.emit(result);
+    }
+
+    fn emit(&mut self, result: &Result<ModelResponse, ModelError>) {
+        self.is_emitted = true;
+        self.cx.emitter.emit(EventKind::ModelAttempt {
+            attempt: self.number,
+            model: self.model.to_owned(),
+            duration_ms: millis(self.started.elapsed()),
+            time_to_first_token_ms: self.progress.time_to_first_token().map(millis),
+            request_id: self.progress.request_id().or_else(|| match result {
+                Ok(response) => response.request_id.clone(),
+                Err(error) => error.request_id().map(str::to_owned),
+            }),
+            error: result.as_ref().err().map(ModelError::info),
+        });
+    }
+}
+
+impl Drop for AttemptReport<'_> {
+    /// The run was dropped during the attempt, which cancels it.
+    fn drop(&mut self) {
+        if !self.is_emitted {
+            self.emit(&Err(ModelError::Cancelled));
+        }
+    }
+}
+
 impl Model for ModelStack {
     fn model(&self) -> &str {
         self.provider.model()
@@ -185,6 +245,28 @@ impl Model for ModelStack {
     fn breakers(&self) -> Vec<Arc<Breaker>> {
         vec![self.breaker.clone()]
     }
+}
+
+/// Whether an answer with this status shows that the endpoint works. A 4xx blames the request, and a 429 comes from an endpoint
+/// that works well enough to count.
+const fn is_healthy(status: u16) -> bool {
+    status < 500
+}
+
+/// The status that an attempt's result gives away.
+fn status(result: &Result<ModelResponse, ModelError>) -> Option<u16> {
+    match result {
+        Ok(_) => Some(200),
+        Err(ModelError::Api(error) | ModelError::SpendLimit(error) | ModelError::ContextOverflow(error)) => {
+            error.status
+        }
+        Err(_) => None,
+    }
+}
+
+/// Whether the attempt's request left for the endpoint.
+fn was_sent(progress: &Progress<'_>, result: &Result<ModelResponse, ModelError>) -> bool {
+    progress.measured() != Measured::NotStarted && !matches!(result, Err(ModelError::Connect { .. }))
 }
 
 fn report(cx: &ModelContext<'_>, transition: Option<Transition>) {

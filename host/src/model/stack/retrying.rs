@@ -7,15 +7,18 @@ use tokio::time::Instant;
 use super::super::{GaveUp, ModelContext, ModelError, Verdict, classify};
 use super::millis;
 use crate::events::EventKind;
+use crate::ledger::{AskAgain, Ledger};
 use crate::resilience::{RetryBudget, RetrySettings};
 
 /// The shortest wait before asking the breaker again while another call probes the endpoint.
 const MIN_PROBE_WAIT: Duration = Duration::from_millis(100);
 
-/// How long to wait for money that others have reserved, and how often to poll. Polling is needed because other processes
-/// reserve too and don't notify when they settle.
+/// How long to wait for money that others have reserved. The ledger notifies when this process frees some.
 const MAX_BUDGET_WAIT: Duration = Duration::from_secs(30);
-const BUDGET_POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How often to ask without notice, because other processes reserve too and don't notify. With jitter, from half of it to one and
+/// a half.
+const BUDGET_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Why no attempt was made, although one may succeed later.
 #[derive(Clone, Copy, Debug)]
@@ -51,12 +54,17 @@ impl Obstacle {
 pub(super) struct Retrying<'a> {
     settings: &'a RetrySettings,
     budget: &'a RetryBudget,
+    ledger: &'a Ledger,
     cx: &'a ModelContext<'a>,
     attempts: u32,
+    /// Whether an attempt of this call was sent.
+    is_sent: bool,
     /// How often the open breaker refused this call.
     refusals: u32,
     /// When waiting for money ends.
     budget_wait_ends: Option<Instant>,
+    /// The turn to ask the ledger again.
+    turn: Option<AskAgain>,
     /// Obstacles already reported with `ModelWaiting`.
     announced: Vec<&'static str>,
     /// Why the last attempt failed.
@@ -64,15 +72,22 @@ pub(super) struct Retrying<'a> {
 }
 
 impl<'a> Retrying<'a> {
-    pub(super) fn new(settings: &'a RetrySettings, budget: &'a RetryBudget, cx: &'a ModelContext<'a>) -> Self {
-        budget.record_call();
+    pub(super) fn new(
+        settings: &'a RetrySettings,
+        budget: &'a RetryBudget,
+        ledger: &'a Ledger,
+        cx: &'a ModelContext<'a>,
+    ) -> Self {
         Self {
             settings,
             budget,
+            ledger,
             cx,
             attempts: 0,
+            is_sent: false,
             refusals: 0,
             budget_wait_ends: None,
+            turn: None,
             announced: Vec::new(),
             last: None,
         }
@@ -82,6 +97,18 @@ impl<'a> Retrying<'a> {
     pub(super) fn next_attempt(&mut self) -> u32 {
         self.attempts += 1;
         self.attempts
+    }
+
+    /// Notes that an attempt was sent. The first one earns the endpoint's callers a share of a retry.
+    pub(super) fn record_sent(&mut self) {
+        if !std::mem::replace(&mut self.is_sent, true) {
+            self.budget.record_sent();
+        }
+    }
+
+    /// The turn to ask the ledger again, after a wait for money.
+    pub(super) const fn take_turn(&mut self) -> Option<AskAgain> {
+        self.turn.take()
     }
 
     /// Fails if the run is cancelled or past its deadline, before it asks the breaker or the ledger.
@@ -166,24 +193,45 @@ impl<'a> Retrying<'a> {
             // Others reserve several times their actual cost, and free the rest within seconds.
             Obstacle::Reserved => {
                 let give_up = *self.budget_wait_ends.get_or_insert(now + MAX_BUDGET_WAIT);
-                let delay = BUDGET_POLL_INTERVAL.mul_f64(0.5 + fastrand::f64());
-                if now + delay > give_up {
+                if now >= give_up {
                     return Err(error);
                 }
-                delay
+                let poll = BUDGET_POLL_INTERVAL.mul_f64(0.5 + fastrand::f64());
+                // The ledger may free something before the deadline, so the wait goes on until then.
+                poll.min(give_up - now)
+                    .min(self.cx.deadline.saturating_duration_since(now))
             }
         };
-        if self.is_too_late_after(delay) {
-            return Err(error);
+        let waits_for_money = matches!(obstacle, Obstacle::Reserved);
+        if !waits_for_money && self.is_too_late_after(delay) {
+            return Err(ModelError::DeadlineExceeded {
+                last: Some(Box::new(error)),
+            });
         }
         if !self.announced.contains(&obstacle.kind()) {
             self.announced.push(obstacle.kind());
             self.cx.emitter.emit(EventKind::ModelWaiting { error: error.info() });
         }
-        if let ModelError::BreakerOpen { last: Some(last), .. } = error {
-            self.last = Some(last);
+        match error {
+            ModelError::BreakerOpen { last: Some(last), .. } => self.last = Some(last),
+            error if waits_for_money && now + delay >= self.cx.deadline => self.last = Some(Box::new(error)),
+            _ => {}
         }
-        self.sleep(delay).await
+        match waits_for_money {
+            true => self.wait_for_money(delay).await,
+            false => self.sleep(delay).await,
+        }
+    }
+
+    /// Waits until this process frees money, or for `poll`.
+    async fn wait_for_money(&mut self, poll: Duration) -> Result<(), ModelError> {
+        self.turn = Some(tokio::select! {
+            biased;
+            () = self.cx.cancel.cancelled() => return Err(ModelError::Cancelled),
+            turn = self.ledger.freed() => turn,
+            () = tokio::time::sleep(poll) => self.ledger.ask_again(),
+        });
+        Ok(())
     }
 
     fn is_too_late_after(&self, delay: Duration) -> bool {

@@ -6,11 +6,12 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::super::{
-    Measured, ModelContext, ModelError, ModelResponse, PreparedRequest, Price, Prices, Progress, estimate,
+    BoxFuture, Measured, ModelContext, ModelError, ModelResponse, OutputSeen, PreparedRequest, Price, Prices, Progress,
+    estimate,
 };
 use super::ModelStack;
 use crate::events::{EventKind, Usage};
-use crate::ledger::{BudgetAlert, LedgerError, Reservation, ReserveRequest};
+use crate::ledger::{AskAgain, Attempt, BudgetAlert, LedgerError, Reservation, ReserveRequest};
 use crate::money::NanoUsd;
 
 /// A request with its token estimate, computed once for all attempts.
@@ -42,6 +43,11 @@ enum Charge {
         amount: NanoUsd,
         usage: Usage,
     },
+    /// The input as reported, and the output that arrived, with a margin.
+    Estimated {
+        amount: NanoUsd,
+        usage: Usage,
+    },
     /// The cost is unknown. Charges the reservation or the usage measured so far, whichever is larger.
     Unknown {
         measured: NanoUsd,
@@ -49,20 +55,35 @@ enum Charge {
 }
 
 impl ModelStack {
-    /// Reserves the worst case before the attempt and settles after it, however it ended. If this future is dropped midway, the
-    /// attempt may have been billed, so the reservation is dropped with it and charged in full.
+    /// Reserves the worst case before the attempt and settles after it, however it ended. If this future is dropped while it
+    /// reserves, the reservation is released; if it is dropped during the attempt, it is settled as for a cancelled attempt.
+    ///
+    /// `asking` is the turn of a call that has waited for money. It passes on unless the ledger refuses again.
     pub(super) async fn within_budget(
         &self,
         request: &EstimatedRequest<'_>,
         cx: &ModelContext<'_>,
         progress: &Progress<'_>,
+        asking: Option<AskAgain>,
         attempt: impl Future<Output = Result<ModelResponse, ModelError>>,
     ) -> Result<ModelResponse, ModelError> {
-        // Neither reserving nor settling is raced against cancellation: both are short and must complete.
-        let account = self.reserve(request, cx).await?;
+        let reserved = tokio::select! {
+            biased;
+            () = cx.cancel.cancelled() => return Err(ModelError::Cancelled),
+            () = tokio::time::sleep_until(cx.deadline) => return Err(ModelError::DeadlineExceeded { last: None }),
+            reserved = self.reserve(request, cx, asking) => reserved?,
+        };
+        let account = reserved.map(|(reservation, price)| Account {
+            cx,
+            progress,
+            price,
+            max_tokens: request.request.request.max_tokens,
+            attempt: Some(reservation.begin()),
+        });
         let result = attempt.await;
-        if let Some((reservation, price)) = account {
-            settle(cx, reservation, charge(&price, progress.measured(), &result)).await;
+        // Not raced against cancellation: it is short, and the report should include it.
+        if let Some(account) = account {
+            account.settle(&result).await;
         }
         result
     }
@@ -72,6 +93,7 @@ impl ModelStack {
         &self,
         request: &EstimatedRequest<'_>,
         cx: &ModelContext<'_>,
+        asking: Option<AskAgain>,
     ) -> Result<Option<(Reservation, Price)>, ModelError> {
         let now = Timestamp::now();
         let model = self.provider.model();
@@ -98,10 +120,18 @@ impl ModelStack {
             limits: self.budget.clone(),
             now,
         };
-        let reservation = self.ledger.reserve(request).await.map_err(|error| match error {
-            LedgerError::Exceeded(exceeded) => ModelError::Budget(exceeded),
-            error => ModelError::Ledger(error),
-        })?;
+        let reservation = match self.ledger.reserve(request).await {
+            Ok(reservation) => reservation,
+            Err(LedgerError::Exceeded(exceeded)) => {
+                if let Some(asking) = asking.filter(|_| exceeded.could_fit_later()) {
+                    asking.in_vain();
+                }
+                return Err(ModelError::Budget(exceeded));
+            }
+            Err(error) => return Err(ModelError::Ledger(error)),
+        };
+        // The next waiter may find enough for itself.
+        drop(asking);
         cx.emitter.emit(EventKind::BudgetReserved {
             reservation: reservation.id().to_string(),
             amount_usd: reservation.amount(),
@@ -110,8 +140,109 @@ impl ModelStack {
     }
 }
 
+/// An attempt that may be billed. It is closed once: by [`Self::settle`], or by its drop. Either way one event says how, so that
+/// the events add up to what the ledger holds.
+struct Account<'a> {
+    cx: &'a ModelContext<'a>,
+    progress: &'a Progress<'a>,
+    price: Price,
+    max_tokens: u32,
+    /// `None` once it is closed.
+    attempt: Option<Attempt>,
+}
+
+impl Account<'_> {
+    async fn settle(mut self, result: &Result<ModelResponse, ModelError>) {
+        let Some(attempt) = self.attempt.take() else { return };
+        let id = attempt.id().to_string();
+        match self.close(attempt, result).await {
+            Ok(alerts) => alerts.into_iter().for_each(|alert| announce(self.cx, alert)),
+            Err(error) => warn(&id, &error),
+        }
+    }
+
+    /// Hands the closing over to the ledger, which books it even if the returned future is dropped, and emits the event.
+    fn close(
+        &self,
+        attempt: Attempt,
+        result: &Result<ModelResponse, ModelError>,
+    ) -> BoxFuture<'static, Result<Vec<BudgetAlert>, LedgerError>> {
+        let (reservation, reserved) = (attempt.id().to_string(), attempt.amount());
+        let settled = |amount_usd, estimated, in_full| EventKind::BudgetSettled {
+            reservation: reservation.clone(),
+            amount_usd,
+            estimated,
+            in_full,
+        };
+        let charge = charge(
+            &self.price,
+            self.progress.measured(),
+            self.progress.output_seen(),
+            self.max_tokens,
+            result,
+        );
+        let (booked, event): (BoxFuture<'static, _>, _) = match charge {
+            Charge::Release => {
+                let released = attempt.release();
+                let event = EventKind::BudgetReleased {
+                    reservation: reservation.clone(),
+                    amount_usd: reserved,
+                };
+                (Box::pin(async { released.await.map(|()| Vec::new()) }), event)
+            }
+            Charge::Exact { amount, usage } => {
+                let booked = attempt.settle(amount, &usage);
+                (
+                    Box::pin(async { Ok(booked.await?.alerts) }),
+                    settled(amount, false, false),
+                )
+            }
+            Charge::Estimated { amount, usage } => {
+                let booked = attempt.settle_estimated(amount, &usage);
+                (
+                    Box::pin(async { Ok(booked.await?.alerts) }),
+                    settled(amount, true, false),
+                )
+            }
+            Charge::Unknown { measured } => {
+                let booked = attempt.settle_unknown(measured);
+                let event = settled(measured.max(reserved), true, measured <= reserved);
+                (Box::pin(async { Ok(booked.await?.alerts) }), event)
+            }
+        };
+        self.cx.emitter.emit(event);
+        booked
+    }
+}
+
+impl Drop for Account<'_> {
+    /// The run was dropped during the attempt, which cancels it.
+    fn drop(&mut self) {
+        if let Some(attempt) = self.attempt.take() {
+            drop(self.close(attempt, &Err(ModelError::Cancelled)));
+        }
+    }
+}
+
 /// Pure, so that one table can test every way an attempt ends.
-fn charge(price: &Price, measured: Measured, result: &Result<ModelResponse, ModelError>) -> Charge {
+///
+/// # Who hung up?
+///
+/// If the **server** cut the answer, or a time-out gave up on a silent one, its usage is unknown: nobody can tell how much more
+/// the model wrote than what arrived. The reservation is kept, or what was measured if that is more.
+///
+/// If the **host** hung up on a stream that was under way (Ctrl-C, the run's deadline, a dropped run), it knows better: the API has
+/// reported the input, everything that the model wrote up to a moment ago has arrived, and the API stops when the connection
+/// closes. So the input costs what was reported, and the output is estimated from what arrived ([`estimate::output_tokens`]), never
+/// below what was reported nor above `max_tokens`. To charge the whole reservation would take a session's budget for a few words.
+/// This needs both figures: without a reported input, or if part of the output is hidden (thinking), the usage is unknown as above.
+fn charge(
+    price: &Price,
+    measured: Measured,
+    seen: OutputSeen,
+    max_tokens: u32,
+    result: &Result<ModelResponse, ModelError>,
+) -> Charge {
     // An error status costs nothing, and neither does a request that was never sent.
     let is_free = match result {
         Err(ModelError::Api(error) | ModelError::SpendLimit(error) | ModelError::ContextOverflow(error)) => {
@@ -134,6 +265,17 @@ fn charge(price: &Price, measured: Measured, result: &Result<ModelResponse, Mode
         (Measured::NoUsage | Measured::NotStarted, Ok(response)) if response.usage.prompt_tokens() > 0 => {
             exact(response.usage)
         }
+        (Measured::Partial(usage), Err(ModelError::Cancelled | ModelError::DeadlineExceeded { .. })) => {
+            match usage_so_far(usage, seen, max_tokens) {
+                Some(usage) => Charge::Estimated {
+                    amount: price.cost(&usage),
+                    usage,
+                },
+                None => Charge::Unknown {
+                    measured: price.cost(&usage),
+                },
+            }
+        }
         (Measured::Partial(usage), _) => Charge::Unknown {
             measured: price.cost(&usage),
         },
@@ -143,32 +285,17 @@ fn charge(price: &Price, measured: Measured, result: &Result<ModelResponse, Mode
     }
 }
 
-async fn settle(cx: &ModelContext<'_>, reservation: Reservation, charge: Charge) {
-    let id = reservation.id().to_string();
-    let (amount_usd, estimated, settled) = match charge {
-        Charge::Release => {
-            if let Err(error) = reservation.release().await {
-                warn(&id, &error);
-            }
-            return;
-        }
-        Charge::Exact { amount, usage } => (amount, false, reservation.settle(amount, &usage).await),
-        Charge::Unknown { measured } => (
-            measured.max(reservation.amount()),
-            true,
-            reservation.settle_unknown(measured).await,
-        ),
-    };
-    // The money is spent even if the ledger couldn't record it yet. The ledger retries the write.
-    cx.emitter.emit(EventKind::BudgetSettled {
-        reservation: id.clone(),
-        amount_usd,
-        estimated,
-    });
-    match settled {
-        Ok(settled) => settled.alerts.into_iter().for_each(|alert| announce(cx, alert)),
-        Err(error) => warn(&id, &error),
+/// The usage of an answer that the host stopped reading, if enough is known to estimate it.
+fn usage_so_far(reported: Usage, seen: OutputSeen, max_tokens: u32) -> Option<Usage> {
+    let OutputSeen::Bytes(bytes) = seen else { return None };
+    if reported.prompt_tokens() == 0 {
+        return None;
     }
+    let estimated = estimate::output_tokens(bytes).min(u64::from(max_tokens));
+    Some(Usage {
+        output_tokens: reported.output_tokens.max(estimated),
+        ..reported
+    })
 }
 
 fn announce(
@@ -211,6 +338,7 @@ mod tests {
                 model: MODEL.to_owned(),
                 content: Vec::new(),
                 stop_reason: StopReason::EndTurn,
+                refusal: None,
                 usage: USAGE,
                 request_id: None,
             })
@@ -257,13 +385,51 @@ mod tests {
             (NoUsage, Err(refused()), Charge::Release),
             (NotStarted, Err(ModelError::Cancelled), Charge::Release),
             (NoUsage, Err(ModelError::Cancelled), nothing_known),
-            (Partial(USAGE), Err(ModelError::Cancelled), partly_known),
             (NoUsage, Err(reset()), nothing_known),
             (NoUsage, Err(timeout()), nothing_known),
             (Partial(USAGE), Err(cut()), partly_known),
             (Partial(Usage::default()), Err(in_stream()), nothing_known),
         ] {
-            assert_eq!(charge(&price, measured, &result), expected, "{measured:?} {result:?}");
+            // Whatever arrived, nothing is estimated unless the host hung up.
+            for seen in [OutputSeen::Bytes(10_000), OutputSeen::PartlyHidden] {
+                let found = charge(&price, measured, seen, 1_000, &result);
+                assert_eq!(found, expected, "{measured:?} {seen:?} {result:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn hanging_up_on_a_stream_costs_the_input_and_what_arrived() {
+        let price = Prices::builtin().find(MODEL, jiff::civil::date(2026, 11, 24)).unwrap();
+        let reported = |output_tokens| Usage { output_tokens, ..USAGE };
+        let cost = |output_tokens| Charge::Estimated {
+            amount: price.cost(&reported(output_tokens)),
+            usage: reported(output_tokens),
+        };
+        let unknown = |usage| Charge::Unknown {
+            measured: price.cost(&usage),
+        };
+        let no_input = Usage {
+            input_tokens: 0,
+            ..USAGE
+        };
+        use OutputSeen::{Bytes, PartlyHidden};
+        for (usage, seen, expected) in [
+            // Half the bytes, and 256 tokens on their way.
+            (reported(1), Bytes(0), cost(256)),
+            (reported(1), Bytes(101), cost(51 + 256)),
+            // Never above the limit that the request sets, never below what is reported.
+            (reported(1), Bytes(1_000_000), cost(1_000)),
+            (reported(700), Bytes(10), cost(700)),
+            (reported(2_000), Bytes(1_000_000), cost(2_000)),
+            // Unknown: charged in full.
+            (reported(1), PartlyHidden, unknown(reported(1))),
+            (no_input, Bytes(10), unknown(no_input)),
+        ] {
+            for ended in [ModelError::Cancelled, ModelError::DeadlineExceeded { last: None }] {
+                let found = charge(&price, Measured::Partial(usage), seen, 1_000, &Err(ended));
+                assert_eq!(found, expected, "{usage:?} {seen:?}");
+            }
         }
     }
 }

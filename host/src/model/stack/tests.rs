@@ -2,10 +2,9 @@
 //! The whole stack on a scripted provider with paused time, so that durations are exact.
 
 use super::super::{ApiError, GaveUp};
-use super::harness::{COST, Harness, Step, USAGE, api, cut, reserved};
+use super::harness::{COST, Harness, Step, USAGE, another_reserves, api, cut, half_open, reserved};
 use super::*;
 use crate::events::{BreakerState, Usage};
-use crate::ledger::{Reservation, ReserveRequest};
 use crate::money::NanoUsd;
 use crate::resilience::BreakerSettings;
 
@@ -87,13 +86,20 @@ async fn retries_back_off_and_cost_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_honoured_up_to_a_minute() {
-    for (retry_after, took) in [(7, 7), (60, 60), (61, 1)] {
-        let limited = ApiError {
+    let limited = |retry_after| {
+        Step::fails(ApiError {
             retry_after: Some(Duration::from_secs(retry_after)),
             ..api(429)
-        };
-        let harness = Harness::new([Step::fails(limited), Step::ok()]);
-        assert_eq!(harness.call().await.1, Duration::from_secs(took), "{retry_after}");
+        })
+    };
+    for retry_after in [7, 60] {
+        let harness = Harness::new([limited(retry_after), Step::ok()]);
+        assert_eq!(harness.call().await.1, Duration::from_secs(retry_after));
+    }
+    // Every retry within a minute would fail as well.
+    for (retry_after, words) in [(61, "1 min 1 s"), (14_400, "4 h")] {
+        let error = Harness::new([limited(retry_after), Step::ok()]).fails().await;
+        assert_eq!(error.to_string(), format!("HTTP 429 (the API asked to wait {words})"));
     }
 }
 
@@ -291,30 +297,24 @@ async fn an_open_breaker_is_waited_for_only_if_the_delay_covers_it() {
     assert_eq!(error.request_id(), Some("req_500"));
 }
 
-/// Runs the first step, which fails and opens the breaker, then waits until the breaker allows a probe.
-async fn half_open(harness: &mut Harness) {
-    harness.stack.retry.max_attempts = 1;
+#[tokio::test(start_paused = true)]
+async fn an_open_breaker_is_not_waited_for_past_the_deadline() {
+    let mut harness = Harness::new([Step::status(500), Step::ok()]);
     let settings = BreakerSettings {
         failure_threshold: 1,
-        open_for: Duration::from_secs(1),
+        open_for: Duration::from_secs(3),
         ..BreakerSettings::default()
     };
     harness.stack.breaker = Arc::new(Breaker::new("model:m", settings));
-    harness.fails().await;
-    tokio::time::advance(Duration::from_secs(1)).await;
-}
-
-/// Reserves `amount` of the day's budget for another session.
-async fn another_reserves(harness: &Harness, amount: NanoUsd) -> Reservation {
-    let request = ReserveRequest {
-        tenant: "default".to_owned(),
-        session_id: "another".to_owned(),
-        model: "m".to_owned(),
-        amount,
-        limits: harness.stack.budget.clone(),
-        now: jiff::Timestamp::now(),
-    };
-    harness.stack.ledger.reserve(request).await.unwrap()
+    harness.deadline = Duration::from_millis(2_500);
+    let (result, took) = harness.call().await;
+    let error = result.expect_err("no time left");
+    assert_eq!((error.kind(), took), ("deadline_exceeded", Duration::from_secs(1)));
+    assert_eq!(
+        error.to_string(),
+        "the run's deadline leaves no time for another attempt; before that, the breaker `model:m` is open, next try in \
+         2.0 s; before that, HTTP 500"
+    );
 }
 
 /// One call probes the endpoint for longer than all retries would take. The others wait and are served after it.
@@ -405,7 +405,7 @@ async fn calls_wait_for_money_that_others_have_only_reserved() {
     );
     let settles = async {
         tokio::time::sleep(Duration::from_secs(5)).await;
-        held.settle(COST, &USAGE).await.unwrap();
+        held.begin().settle(COST, &USAGE).await.unwrap();
     };
     let ((result, took), ()) = tokio::join!(harness.call(), settles);
     result.unwrap();
@@ -415,7 +415,7 @@ async fn calls_wait_for_money_that_others_have_only_reserved() {
     );
     // There is no wait for money that is spent.
     let spent = another_reserves(&harness, reserved()).await;
-    spent.settle(reserved(), &USAGE).await.unwrap();
+    spent.begin().settle(reserved(), &USAGE).await.unwrap();
     let (result, took) = harness.call().await;
     assert_eq!((result.unwrap_err().kind(), took), ("budget_exceeded", Duration::ZERO));
 }
@@ -518,7 +518,7 @@ async fn a_cancellation_ends_every_phase() {
                 retry_after: Some(Duration::from_secs(50)),
                 ..api(429)
             })],
-            &["budget_reserved", "model_attempt", "model_retry"][..],
+            &["budget_reserved", "model_attempt", "budget_released", "model_retry"][..],
             NanoUsd::ZERO,
         ),
     ] {
