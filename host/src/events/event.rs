@@ -94,11 +94,20 @@ pub enum EventKind {
         reservation: String,
         amount_usd: NanoUsd,
     },
+    /// An attempt was charged, however it ended. A session's charges add up to what the ledger holds for it.
     BudgetSettled {
         reservation: String,
         amount_usd: NanoUsd,
-        /// True if the API's figures were missing or incomplete and the reservation is used instead.
+        /// True if the API's figures were missing or incomplete.
         estimated: bool,
+        /// True if the usage is unknown, so that the whole reservation is charged.
+        in_full: bool,
+    },
+    /// The attempt cost nothing.
+    BudgetReleased {
+        reservation: String,
+        /// What was reserved.
+        amount_usd: NanoUsd,
     },
     BudgetAlert {
         scope: String,
@@ -139,6 +148,8 @@ pub enum TrimReason {
     Budget,
     /// The API refused the request, possibly because of its images.
     Images,
+    /// The API refused the request, possibly because of blocks that only the vendor understands, such as thinking.
+    VendorBlocks,
 }
 
 impl TrimReason {
@@ -147,6 +158,7 @@ impl TrimReason {
             Self::TooLong => "too_long",
             Self::Budget => "budget",
             Self::Images => "images",
+            Self::VendorBlocks => "vendor_blocks",
         }
     }
 }
@@ -230,6 +242,7 @@ impl EventKind {
             Self::BreakerChanged { .. } => "breaker_changed",
             Self::BudgetReserved { .. } => "budget_reserved",
             Self::BudgetSettled { .. } => "budget_settled",
+            Self::BudgetReleased { .. } => "budget_released",
             Self::BudgetAlert { .. } => "budget_alert",
             Self::Alert { .. } => "alert",
             Self::SessionFinished { .. } => "session_finished",

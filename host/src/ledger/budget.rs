@@ -51,6 +51,23 @@ impl BudgetSettings {
     }
 }
 
+/// What [`Ledger::set_limit`](super::Ledger::set_limit) puts in place of a configured limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitOverride {
+    Usd(NanoUsd),
+    Unlimited,
+}
+
+impl LimitOverride {
+    /// The limit in force; `None`: no limit.
+    pub const fn limit(self) -> Option<NanoUsd> {
+        match self {
+            Self::Usd(amount) => Some(amount),
+            Self::Unlimited => None,
+        }
+    }
+}
+
 /// The totals of one window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use super::*;
+use crate::money::NanoUsd;
 
 const LEDGER: &str = "COFFERDAM_TEST_LEDGER";
 const ROLE: &str = "COFFERDAM_TEST_ROLE";
@@ -65,7 +66,7 @@ fn child() {
             say(&format!("released {id}"));
         } else {
             let settled = runtime
-                .block_on(reservation.settle(NanoUsd::from_nanos(round), &()))
+                .block_on(reservation.begin().settle(NanoUsd::from_nanos(round), &()))
                 .unwrap();
             say(&format!("settled {id} {}", settled.amount.as_nanos()));
         }

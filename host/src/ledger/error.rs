@@ -37,6 +37,9 @@ pub enum LedgerError {
     Io { path: PathBuf, source: io::Error },
     #[error("the ledger {path} failed")]
     Database { path: PathBuf, source: rusqlite::Error },
+    /// Another file, or none, is where the ledger was opened. What this process reserved and spent isn't in it.
+    #[error("the ledger's file {path} was deleted, moved or replaced while it was in use")]
+    Displaced { path: PathBuf },
     /// An amount or a total beyond 2^63 - 1 nano-dollars, about $9.2 billion.
     #[error("${amount} is more than the ledger can hold")]
     TooLarge { amount: NanoUsd },
@@ -61,6 +64,7 @@ impl LedgerError {
             Self::NotALedger { .. } => "ledger_foreign",
             Self::DiskFull { .. } => "ledger_disk_full",
             Self::Io { .. } | Self::Database { .. } => "ledger_failed",
+            Self::Displaced { .. } => "ledger_displaced",
             Self::TooLarge { .. } => "amount_too_large",
             Self::NotOpen { .. } => "reservation_not_open",
             Self::Interrupted => "ledger_interrupted",
@@ -85,6 +89,7 @@ impl LedgerError {
             Self::DiskFull { .. } => hints::DISK_FULL,
             Self::Io { .. } => hints::IO,
             Self::Database { .. } => "check that the disk works; the log has the details",
+            Self::Displaced { .. } => hints::DISPLACED,
             Self::TooLarge { .. } => "check the amount or the price table",
             Self::NotOpen { .. } | Self::Interrupted => return None,
         };
@@ -100,6 +105,7 @@ impl LedgerError {
                 | Self::Unwritable { .. }
                 | Self::Io { .. }
                 | Self::Corrupt { .. }
+                | Self::Displaced { .. }
         )
     }
 
@@ -116,6 +122,7 @@ impl LedgerError {
             Failure::DiskFull(source) => Self::DiskFull { path, source },
             Failure::Io(source) => Self::Io { path, source },
             Failure::Database(source) => Self::Database { path, source },
+            Failure::Displaced(path) => Self::Displaced { path },
         }
     }
 }
@@ -130,6 +137,12 @@ pub(super) enum Fault {
 impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
         Self::Database(error.into())
+    }
+}
+
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Self {
+        Self::Database(failure)
     }
 }
 

@@ -7,6 +7,7 @@ use std::fs;
 use rusqlite::Connection;
 
 use super::*;
+use crate::money::NanoUsd;
 
 fn request() -> ReserveRequest {
     ReserveRequest {
@@ -131,6 +132,67 @@ fn a_read_only_folder_is_reported_as_unwritable() {
         assert_refused(&path, "ledger_unwritable");
     }
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+#[track_caller]
+fn assert_displaced<T>(result: Result<T, LedgerError>) {
+    let Err(error) = result else {
+        panic!("it went on in a file that is gone")
+    };
+    assert_eq!(error.kind(), "ledger_displaced", "{error}");
+    assert!(error.hint().unwrap().contains("restart"), "{error}");
+}
+
+/// What is at the path, after the folder with everything in it was deleted, moved or replaced.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_ledger_that_was_deleted_moved_or_replaced_is_noticed_before_reserving() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let (data, aside) = (root.join("data"), root.join("aside"));
+    let path = data.join("ledger.db");
+    let ledger = Ledger::open(&path).unwrap();
+    let attempt = ledger.reserve(request()).await.unwrap().begin();
+
+    fs::rename(&data, &aside).unwrap();
+    assert_displaced(ledger.reserve(request()).await);
+    assert_displaced(ledger.set_limit(Scope::HostDay, None).await);
+    assert_displaced(ledger.export(None).await);
+    assert_displaced(ledger.effective_limits(&BudgetSettings::default()).await);
+    // Another process starts an empty one.
+    let other = Ledger::open(&path).unwrap();
+    assert_displaced(ledger.reserve(request()).await);
+    other.reserve(request()).await.unwrap().release().await.unwrap();
+    // What is open is still booked where it is.
+    attempt.settle(NanoUsd::from_nanos(1), &()).await.unwrap();
+    drop(ledger);
+    assert_eq!(other.export(None).await.unwrap().len(), 1);
+    let old = Ledger::open(&aside.join("ledger.db")).unwrap();
+    assert_eq!(old.export(None).await.unwrap()[0].state, "settled");
+
+    drop(old);
+    fs::remove_dir_all(&data).unwrap();
+    assert_displaced(other.reserve(request()).await);
+    drop(other);
+    let new = Ledger::open(&path).unwrap();
+    new.reserve(request()).await.unwrap().release().await.unwrap();
+}
+
+/// Others would take this process for dead, and charge what it has just reserved.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_process_without_its_lock_file_reserves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(&folder.path().join("ledger.db")).unwrap();
+    let locks = fs::read_dir(folder.path()).unwrap().flatten();
+    let lock = locks
+        .map(|entry| entry.path())
+        .find(|path| path.to_string_lossy().contains("-owner-"))
+        .unwrap();
+    fs::remove_file(&lock).unwrap();
+    assert_displaced(ledger.reserve(request()).await);
+    fs::write(&lock, "").unwrap();
+    assert_displaced(ledger.reserve(request()).await);
 }
 
 #[test]

@@ -10,7 +10,9 @@ use std::task::{Context, Poll, Waker};
 use rusqlite::Connection;
 use serde_json::json;
 
+use super::closing::{Closing, PendingClosing};
 use super::*;
+use crate::money::NanoUsd;
 
 const NOW: &str = "2026-11-24T12:00:00Z";
 
@@ -101,6 +103,7 @@ async fn a_settlement_replaces_its_reservation() {
     );
 
     let settled = reservation
+        .begin()
         .settle(nanos(7), &json!({ "input_tokens": 3 }))
         .await
         .unwrap();
@@ -118,6 +121,7 @@ async fn unknown_usage_settles_for_the_larger_amount() {
         .reserve(request(10))
         .await
         .unwrap()
+        .begin()
         .settle_unknown(nanos(4))
         .await
         .unwrap();
@@ -126,6 +130,7 @@ async fn unknown_usage_settles_for_the_larger_amount() {
         .reserve(request(10))
         .await
         .unwrap()
+        .begin()
         .settle_unknown(nanos(14))
         .await
         .unwrap();
@@ -140,6 +145,7 @@ async fn a_settlement_above_its_reservation_is_booked_and_exhausts_the_scope() {
         .reserve(request(60))
         .await
         .unwrap()
+        .begin()
         .settle(nanos(130), &())
         .await
         .unwrap();
@@ -153,24 +159,36 @@ async fn a_settlement_above_its_reservation_is_booked_and_exhausts_the_scope() {
         .reserve(request(0))
         .await
         .unwrap()
+        .begin()
         .settle(nanos(0), &())
         .await
         .unwrap();
 }
 
 #[tokio::test]
-async fn a_dropped_reservation_is_charged_in_full_in_the_background() {
+async fn a_dropped_attempt_is_charged_in_full_in_the_background() {
     let (_folder, path) = file();
     let ledger = Ledger::open(&path).unwrap();
-    drop(ledger.reserve(request(60)).await.unwrap());
+    drop(ledger.reserve(request(60)).await.unwrap().begin());
     // Observed through another handle, which doesn't close the reservation itself.
     let other = Ledger::open(&path).unwrap();
     wait_until_spent(&other, 60).await;
     assert_eq!(only_row(&other).await, ("charged".to_owned(), Some(60)));
 }
 
+/// Nothing was sent.
 #[tokio::test]
-async fn a_reservation_whose_caller_is_cancelled_during_the_transaction_is_not_leaked() {
+async fn a_reservation_dropped_before_its_attempt_begins_is_released() {
+    let (_folder, path) = file();
+    let ledger = Ledger::open(&path).unwrap();
+    drop(ledger.reserve(request(60)).await.unwrap());
+    let other = Ledger::open(&path).unwrap();
+    wait_until_spent(&other, 0).await;
+    assert_eq!(only_row(&other).await, ("released".to_owned(), Some(0)));
+}
+
+#[tokio::test]
+async fn a_reservation_whose_caller_is_cancelled_during_the_transaction_is_released() {
     let ledger = Ledger::in_memory().unwrap();
     {
         let busy = ledger.inner.store();
@@ -179,8 +197,14 @@ async fn a_reservation_whose_caller_is_cancelled_during_the_transaction_is_not_l
         drop(reserve);
         drop(busy);
     }
-    wait_until_spent(&ledger, 60).await;
-    assert_eq!(only_row(&ledger).await, ("charged".to_owned(), Some(60)));
+    let row = async {
+        while ledger.export(None).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), row).await.unwrap();
+    wait_until_spent(&ledger, 0).await;
+    assert_eq!(only_row(&ledger).await, ("released".to_owned(), Some(0)));
 }
 
 #[tokio::test]
@@ -199,13 +223,13 @@ async fn a_caller_cancelled_in_the_queue_reserves_nothing() {
 async fn a_settlement_takes_effect_even_if_its_future_is_dropped() {
     let ledger = Ledger::in_memory().unwrap();
     // Never polled.
-    drop(ledger.reserve(request(60)).await.unwrap().settle(nanos(7), &()));
+    drop(ledger.reserve(request(60)).await.unwrap().begin().settle(nanos(7), &()));
     drop(ledger.reserve(request(20)).await.unwrap().release());
     // Dropped while it waits in the queue.
     let reservation = ledger.reserve(request(20)).await.unwrap();
     let permit = Arc::clone(&ledger.inner.semaphore).acquire_owned().await.unwrap();
     {
-        let mut settle = pin!(reservation.settle(nanos(30), &()));
+        let mut settle = pin!(reservation.begin().settle(nanos(30), &()));
         assert!(poll_once(settle.as_mut()).is_pending());
     }
     drop(permit);
@@ -220,7 +244,7 @@ fn without_a_runtime_the_last_handle_closes_pending_reservations() {
     let reservation = runtime.block_on(ledger.reserve(request(60))).unwrap();
     drop(ledger);
     drop(runtime);
-    drop(reservation.settle(nanos(70), &()));
+    drop(reservation.begin().settle(nanos(70), &()));
 
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let ledger = Ledger::open(&path).unwrap();
@@ -234,11 +258,122 @@ async fn a_settlement_that_the_database_refuses_is_retried() {
     let reservation = ledger.reserve(request(60)).await.unwrap();
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let error = reservation.settle(nanos(70), &()).await.unwrap_err();
+    let error = reservation.begin().settle(nanos(70), &()).await.unwrap_err();
     assert!(matches!(error, LedgerError::Locked { .. }), "{error}");
     other.execute_batch("COMMIT").unwrap();
     wait_until_spent(&ledger, 70).await;
     assert_eq!(only_row(&ledger).await, ("settled".to_owned(), Some(70)));
+}
+
+/// While another program holds the database, one thread waits for it, however many runs are dropped. Files, DNS and data of all
+/// plugins need the others.
+#[test]
+fn many_dropped_attempts_leave_the_blocking_threads_free() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(2)
+        .enable_time()
+        .build()
+        .unwrap();
+    let (_folder, path) = file();
+    let ledger = Ledger::open_within(&path, Duration::from_secs(60)).unwrap();
+    let other = Connection::open(&path).unwrap();
+    runtime.block_on(async {
+        let mut attempts = Vec::new();
+        for _ in 0..500 {
+            let mut request = request(1);
+            request.limits = limits(1_000, 1_000);
+            attempts.push(ledger.reserve(request).await.unwrap().begin());
+        }
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        drop(attempts);
+        for _ in 0..10 {
+            let other_work = tokio::task::spawn_blocking(|| ());
+            let done = tokio::time::timeout(Duration::from_secs(20), other_work).await;
+            assert!(done.is_ok(), "every blocking thread waits for the database");
+        }
+        other.execute_batch("COMMIT").unwrap();
+        let observer = Ledger::open(&path).unwrap();
+        wait_until_spent(&observer, 500).await;
+    });
+}
+
+/// Nobody asks the ledger for anything, and still what another program held up is booked.
+#[tokio::test(start_paused = true)]
+async fn what_the_database_refused_is_tried_again_in_the_background() {
+    let (_folder, path) = file();
+    let ledger = Ledger::open_within(&path, Duration::ZERO).unwrap();
+    let attempt = ledger.reserve(request(60)).await.unwrap().begin();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(attempt.settle(nanos(7), &()).await.is_err());
+    other.execute_batch("COMMIT").unwrap();
+    // Longer than the first pause.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let observer = Ledger::open(&path).unwrap();
+    assert_eq!(totals(&observer).await, [(7, 0); 2]);
+}
+
+#[tokio::test]
+async fn a_settlement_goes_ahead_of_those_who_ask_for_money() {
+    let ledger = Ledger::in_memory().unwrap();
+    let attempt = ledger.reserve(request(60)).await.unwrap().begin();
+    let permit = Arc::clone(&ledger.inner.semaphore).acquire_owned().await.unwrap();
+    let mut reserve = pin!(ledger.reserve(request(90)));
+    assert!(poll_once(reserve.as_mut()).is_pending());
+    // It comes later and needs no turn of its own.
+    let settle = attempt.settle(nanos(10), &());
+    drop(permit);
+    reserve.await.unwrap().release().await.unwrap();
+    settle.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_estimate_is_booked_as_one() {
+    let ledger = Ledger::in_memory().unwrap();
+    let attempt = ledger.reserve(request(60)).await.unwrap().begin();
+    let settled = attempt
+        .settle_estimated(nanos(7), &json!({ "output_tokens": 3 }))
+        .await
+        .unwrap();
+    assert_eq!((settled.amount, settled.estimated), (nanos(7), true));
+    let row = ledger.export(None).await.unwrap().remove(0);
+    assert_eq!((row.state.as_str(), row.estimated), ("settled", true));
+    assert_eq!(row.usage, Some(json!({ "output_tokens": 3 })));
+}
+
+/// Polls everybody once.
+fn woken<F: Future<Output = AskAgain>>(waiting: &mut Vec<Pin<Box<F>>>) -> Vec<AskAgain> {
+    let mut woken = Vec::new();
+    waiting.retain_mut(|waiter| match poll_once(waiter.as_mut()) {
+        Poll::Ready(turn) => {
+            woken.push(turn);
+            false
+        }
+        Poll::Pending => true,
+    });
+    woken
+}
+
+#[tokio::test]
+async fn a_settlement_wakes_one_waiter_who_passes_the_turn_on() {
+    let ledger = Ledger::in_memory().unwrap();
+    let mut waiting = (0..200).map(|_| Box::pin(ledger.freed())).collect::<Vec<_>>();
+    assert!(woken(&mut waiting).is_empty());
+    let attempt = ledger.reserve(request(60)).await.unwrap().begin();
+    attempt.settle(nanos(7), &()).await.unwrap();
+    let mut turn = woken(&mut waiting);
+    assert_eq!(turn.len(), 1);
+    // It succeeds, or gives up.
+    drop(turn);
+    turn = woken(&mut waiting);
+    assert_eq!(turn.len(), 1);
+    turn.remove(0).in_vain();
+    assert!(woken(&mut waiting).is_empty());
+    // A release wakes as well. A waiter that leaves with its turn passes it on.
+    ledger.reserve(request(1)).await.unwrap().release().await.unwrap();
+    drop(waiting.remove(0));
+    assert_eq!(woken(&mut waiting).len(), 1);
 }
 
 /// Reserves without a guard, so that only an explicit call closes the reservations.
@@ -248,13 +383,19 @@ fn reserve_unguarded<const N: usize>(ledger: &Ledger, sessions: [&str; N]) -> [R
         request.session_id = session.to_owned();
         ledger.inner.store().reserve(&request).unwrap()
     });
-    let closings = ids.iter().map(|id| (id.clone(), Closing::Charge));
-    ledger.inner.pending().extend(closings);
+    let closings = ids.iter().map(|id| PendingClosing {
+        id: id.clone(),
+        closing: Closing::Charge,
+        limits: limits(100, 1_000),
+        done: None,
+    });
+    ledger.inner.queue().waiting.extend(closings);
     ids
 }
 
 fn pending(ledger: &Ledger) -> Vec<ReservationId> {
-    ledger.inner.pending().iter().map(|(id, _)| id.clone()).collect()
+    let queue = ledger.inner.queue();
+    queue.waiting.iter().map(|pending| pending.id.clone()).collect()
 }
 
 #[tokio::test]
@@ -325,10 +466,10 @@ async fn many_tasks_on_several_handles_never_overdraw() {
                 };
                 granted += 1;
                 match (task + round) % 4 {
-                    0 => drop(reservation.settle(nanos(3), &()).await.unwrap()),
+                    0 => drop(reservation.begin().settle(nanos(3), &()).await.unwrap()),
                     1 => reservation.release().await.unwrap(),
-                    2 => drop(reservation),
-                    _ => drop(reservation.settle_unknown(nanos(0)).await.unwrap()),
+                    2 => drop(reservation.begin()),
+                    _ => drop(reservation.begin().settle_unknown(nanos(0)).await.unwrap()),
                 }
             }
             granted
@@ -366,7 +507,7 @@ async fn a_session_budget_survives_restarts_and_a_day_ends_at_midnight_utc() {
     late.now = "2026-11-24T23:59:59Z".parse().unwrap();
     let reservation = ledger.reserve(late).await.unwrap();
     // Settled on the next day, it counts for the day on which it was reserved.
-    reservation.settle(nanos(50), &()).await.unwrap();
+    reservation.begin().settle(nanos(50), &()).await.unwrap();
     drop(ledger);
 
     let ledger = Ledger::open(&path).unwrap();
@@ -403,6 +544,7 @@ async fn thresholds_are_announced_once() {
             .reserve(request(amount))
             .await
             .unwrap()
+            .begin()
             .settle(nanos(amount), &())
             .await
             .unwrap();
@@ -428,7 +570,8 @@ async fn thresholds_are_announced_once() {
 async fn set_limits_override_the_configuration_until_removed() {
     let (_folder, path) = file();
     let ledger = Ledger::open(&path).unwrap();
-    ledger.set_limit(Scope::Session, Some(nanos(20))).await.unwrap();
+    let twenty = LimitOverride::Usd(nanos(20));
+    ledger.set_limit(Scope::Session, Some(twenty)).await.unwrap();
     drop(ledger);
 
     let ledger = Ledger::open(&path).unwrap();
@@ -450,8 +593,33 @@ async fn set_limits_override_the_configuration_until_removed() {
 
     ledger.set_limit(Scope::Session, None).await.unwrap();
     ledger.reserve(request(21)).await.unwrap().release().await.unwrap();
-    let too_large = ledger.set_limit(Scope::Session, Some(NanoUsd::MAX)).await;
-    assert!(matches!(too_large, Err(LedgerError::TooLarge { .. })));
+    for amount in [NanoUsd::MAX, nanos(i64::MAX as u64)] {
+        let too_large = ledger.set_limit(Scope::Session, Some(LimitOverride::Usd(amount))).await;
+        assert!(matches!(too_large, Err(LedgerError::TooLarge { .. })));
+    }
+}
+
+#[tokio::test]
+async fn an_override_can_remove_a_limit() {
+    let (_folder, path) = file();
+    let ledger = Ledger::open(&path).unwrap();
+    for scope in Scope::ALL {
+        ledger.set_limit(scope, Some(LimitOverride::Unlimited)).await.unwrap();
+    }
+    drop(ledger);
+
+    let ledger = Ledger::open(&path).unwrap();
+    assert_eq!(
+        ledger.limit_overrides().await.unwrap(),
+        Scope::ALL.map(|scope| (scope, Some(LimitOverride::Unlimited)))
+    );
+    assert!(!ledger.effective_limits(&limits(1, 1)).await.unwrap().has_limit());
+    ledger.reserve(request(1_000)).await.unwrap().release().await.unwrap();
+    ledger.set_limit(Scope::Session, None).await.unwrap();
+    assert_eq!(
+        ledger.limit_overrides().await.unwrap(),
+        [(Scope::Session, None), (Scope::HostDay, Some(LimitOverride::Unlimited))]
+    );
 }
 
 #[tokio::test]
@@ -473,9 +641,9 @@ async fn oversized_amounts_are_refused_when_reserved_and_saturate_when_settled()
     huge.amount = nanos(1);
     let reservation = ledger.reserve(huge.clone()).await.unwrap();
     let other = ledger.reserve(huge.clone()).await.unwrap();
-    reservation.settle(NanoUsd::MAX, &()).await.unwrap();
+    reservation.begin().settle(NanoUsd::MAX, &()).await.unwrap();
     assert_eq!(totals(&ledger).await, [(i64::MAX as u64, 1); 2]);
-    other.settle(nanos(1), &()).await.unwrap();
+    other.begin().settle(nanos(1), &()).await.unwrap();
     assert_eq!(totals(&ledger).await, [(i64::MAX as u64, 0); 2]);
     assert!(matches!(ledger.reserve(huge).await, Err(LedgerError::TooLarge { .. })));
 }
@@ -487,6 +655,7 @@ async fn exports_have_exact_amounts_and_pages() {
         .reserve(request(60))
         .await
         .unwrap()
+        .begin()
         .settle(nanos(7), &json!({ "input_tokens": 3 }))
         .await
         .unwrap();
@@ -535,7 +704,7 @@ async fn reservations_of_dead_owners_are_charged_and_a_late_report_still_counts(
     assert_eq!(totals(&ledger).await, [(60, 0); 2]);
     assert!(!lock.exists());
 
-    reservation.settle(nanos(7), &()).await.unwrap();
+    reservation.begin().settle(nanos(7), &()).await.unwrap();
     assert_eq!(totals(&ledger).await, [(7, 0); 2]);
     assert_eq!(only_row(&ledger).await, ("settled".to_owned(), Some(7)));
 }

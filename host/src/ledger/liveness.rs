@@ -13,6 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use uuid::Uuid;
 
+use crate::file_identity::FileIdentity;
+use crate::sqlite::Failure;
+
 const INFIX: &str = "-owner-";
 
 /// This process's owners, one per database. All handles to one database share it.
@@ -24,7 +27,14 @@ pub(super) struct Owner {
     id: String,
     database: PathBuf,
     /// `None` for an in-memory database, which no other process can see.
-    lock: Option<File>,
+    lock: Option<Lock>,
+}
+
+/// The lock file, which stays locked while it is open.
+#[derive(Debug)]
+struct Lock {
+    _file: File,
+    identity: FileIdentity,
 }
 
 impl Owner {
@@ -37,7 +47,8 @@ impl Owner {
         if let Some(owner) = owners
             .iter()
             .filter_map(Weak::upgrade)
-            .find(|owner| owner.database == database)
+            // An owner whose lock file was moved away with its database isn't one of the database that is here now.
+            .find(|owner| owner.database == database && owner.check_in_place().is_ok())
         {
             return Ok(owner);
         }
@@ -46,12 +57,13 @@ impl Owner {
         options.read(true).write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let lock = options.open(lock_path(database, &id))?;
-        lock.lock()?;
+        let file = options.open(lock_path(database, &id))?;
+        file.lock()?;
+        let identity = FileIdentity::of(&file)?;
         let owner = Arc::new(Self {
             id,
             database: database.to_owned(),
-            lock: Some(lock),
+            lock: Some(Lock { _file: file, identity }),
         });
         owners.push(Arc::downgrade(&owner));
         Ok(owner)
@@ -68,6 +80,18 @@ impl Owner {
 
     pub(super) fn id(&self) -> &str {
         &self.id
+    }
+
+    /// # Errors
+    ///
+    /// [`Failure::Displaced`] if the lock file isn't the one at its path any more, so that others take this process for dead.
+    pub(super) fn check_in_place(&self) -> Result<(), Failure> {
+        let Some(lock) = &self.lock else { return Ok(()) };
+        let path = lock_path(&self.database, &self.id);
+        match lock.identity.is_at(&path) {
+            true => Ok(()),
+            false => Err(Failure::Displaced(path)),
+        }
     }
 
     /// Returns the owner with this id if it is dead. If the operating system gives no clear answer, the owner counts as alive.

@@ -1,10 +1,14 @@
 //! The ledger reserves the maximum cost of each attempt before the attempt starts, and settles or releases it afterwards.
 //!
 //! ```text
-//! reserve ──> settle          what the API reported
-//!    │    ──> settle_unknown  the larger of measured and reserved
-//!    │    ──> release         nothing
-//!    └ dropped, or its process died: charged in full
+//! reserve ──> begin ──> settle            what the API reported
+//!    │          │ ───> settle_estimated  what the caller estimates
+//!    │          │ ───> settle_unknown    the larger of measured and reserved
+//!    │          │ ───> release           nothing
+//!    │          └ dropped: charged in full, because the attempt may be billed
+//!    └ dropped before the attempt began: released
+//!
+//! A process that dies: charged in full, whether the attempt had begun or not.
 //! ```
 //!
 //! Two invariants hold under concurrency and across crashes:
@@ -13,12 +17,14 @@
 //!   booked as reported.
 //! - No spending is lost.
 //!
-//! Both rest on one transaction over all scopes per change (`store`), on a guard that charges on drop ([`Reservation`]), and on
-//! file locks that show which processes are alive (`liveness`).
+//! Both rest on one transaction over all scopes per change (`store`), on guards that close what is dropped ([`Reservation`],
+//! [`Attempt`]), on a queue that loses no closing (`closing`), on file locks that show which processes are alive (`liveness`), and
+//! on a check that the file is still the one at its path ([`LedgerError::Displaced`]).
 //!
 //! This module is independent of models, tools and agents.
 
 mod budget;
+mod closing;
 mod error;
 mod liveness;
 mod reservation;
@@ -26,6 +32,7 @@ mod row;
 mod schema;
 mod scope;
 mod store;
+mod waiting;
 
 #[cfg(test)]
 mod crash_tests;
@@ -36,22 +43,21 @@ mod ledger_tests;
 #[cfg(test)]
 mod store_tests;
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
-pub use budget::{BudgetAlert, BudgetExceeded, BudgetSettings, BudgetStatus};
+pub use budget::{BudgetAlert, BudgetExceeded, BudgetSettings, BudgetStatus, LimitOverride};
 pub use error::LedgerError;
-pub use reservation::{Reservation, ReservationId, ReserveRequest, Settled};
+pub use reservation::{Attempt, Reservation, ReservationId, ReserveRequest, Settled};
 pub use row::LedgerRow;
 pub use scope::Scope;
+pub use waiting::AskAgain;
 
-use crate::money::NanoUsd;
-use store::{Closing, Store};
+use closing::Queue;
+use store::Store;
 
 /// How long to wait for another program's lock on the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -61,7 +67,8 @@ pub const EXPORT_PAGE: u32 = 1_000;
 
 /// The host's ledger, shared by every process that opens the same file. A handle is cheap to clone.
 ///
-/// One thread at a time works on the database, on the runtime's blocking threads. The async methods need a Tokio runtime.
+/// One thread at a time works on the database, on the runtime's blocking threads. The async methods need a Tokio runtime with
+/// timers.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     inner: Arc<Inner>,
@@ -70,10 +77,15 @@ pub struct Ledger {
 #[derive(Debug)]
 struct Inner {
     store: Mutex<Store>,
-    /// Reservations still to be closed: dropped guards, and settlements that the database refused.
-    pending: Mutex<VecDeque<(ReservationId, Closing)>>,
+    /// Reservations still to be closed.
+    queue: Mutex<Queue>,
     /// One permit. Callers queue for the store here, so that they don't occupy the few blocking threads.
     semaphore: Arc<Semaphore>,
+    /// Notified when money is freed.
+    freed: Notify,
+    /// How often somebody asked for money.
+    #[cfg(test)]
+    asked: std::sync::atomic::AtomicUsize,
 }
 
 impl Ledger {
@@ -106,21 +118,27 @@ impl Ledger {
         Self {
             inner: Arc::new(Inner {
                 store: Mutex::new(store),
-                pending: Mutex::default(),
+                queue: Mutex::default(),
                 semaphore,
+                freed: Notify::new(),
+                #[cfg(test)]
+                asked: std::sync::atomic::AtomicUsize::new(0),
             }),
         }
     }
 
-    /// Reserves the amount in every scope, or in none.
+    /// Reserves the amount in every scope, or in none. If the future is dropped, whatever it reserved is released.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Exceeded`] if a scope hasn't enough left. On any error, nothing is reserved.
+    /// [`LedgerError::Exceeded`] if a scope hasn't enough left, [`LedgerError::Displaced`] if the ledger's file isn't the one that
+    /// was opened. On any error, nothing is reserved.
     pub async fn reserve(&self, request: ReserveRequest) -> Result<Reservation, LedgerError> {
         let ledger = self.clone();
         // The guard is created in the same closure as the reservation, so a cancelled caller can't leak the reservation.
         self.run(move |inner| {
+            #[cfg(test)]
+            inner.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let id = inner.store().reserve(&request)?;
             Ok(Reservation::new(id, request.amount, request.limits, ledger))
         })
@@ -154,12 +172,21 @@ impl Ledger {
         self.run(move |inner| inner.store().effective(&settings)).await?
     }
 
+    /// The override of each scope; `None` where the configured limit is in force.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub async fn limit_overrides(&self) -> Result<Vec<(Scope, Option<LimitOverride>)>, LedgerError> {
+        self.run(|inner| inner.store().limit_overrides()).await?
+    }
+
     /// Overrides a scope's configured limit, for every process, until the next call. `None` removes the override.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::TooLarge`] above 2^63 - 1 nano-dollars.
-    pub async fn set_limit(&self, scope: Scope, limit: Option<NanoUsd>) -> Result<(), LedgerError> {
+    /// [`LedgerError::TooLarge`] from 2^63 - 1 nano-dollars on.
+    pub async fn set_limit(&self, scope: Scope, limit: Option<LimitOverride>) -> Result<(), LedgerError> {
         self.run(move |inner| inner.store().set_limit(scope, limit)).await?
     }
 
@@ -174,9 +201,24 @@ impl Ledger {
             .await?
     }
 
+    /// How often somebody asked for money.
+    #[cfg(test)]
+    pub(crate) fn asked(&self) -> usize {
+        self.inner.asked.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Books what is pending, and then runs `work`.
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Inner) -> T + Send + 'static) -> Result<T, LedgerError> {
+        self.turn(move |inner| {
+            inner.close_pending();
+            work(inner)
+        })
+        .await
+    }
+
     /// Runs `work` on a blocking thread once it has the permit. Once started, `work` runs to completion even if the caller is
     /// cancelled.
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Inner) -> T + Send + 'static) -> Result<T, LedgerError> {
+    async fn turn<T: Send + 'static>(&self, work: impl FnOnce(&Inner) -> T + Send + 'static) -> Result<T, LedgerError> {
         let permit = Arc::clone(&self.inner.semaphore)
             .acquire_owned()
             .await
@@ -184,21 +226,11 @@ impl Ledger {
         let inner = Arc::clone(&self.inner);
         let work = move || {
             let _permit = permit;
-            inner.close_pending();
             work(&inner)
         };
         tokio::task::spawn_blocking(work)
             .await
             .map_err(|_| LedgerError::Interrupted)
-    }
-
-    /// Closes a reservation in the background: now if there is a runtime, else with the next operation.
-    fn close_later(&self, id: ReservationId, closing: Closing) {
-        self.inner.pending().push_back((id, closing));
-        if let Ok(runtime) = Handle::try_current() {
-            let inner = Arc::clone(&self.inner);
-            runtime.spawn_blocking(move || inner.close_pending());
-        }
     }
 }
 
@@ -208,36 +240,7 @@ impl Inner {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pending(&self) -> MutexGuard<'_, VecDeque<(ReservationId, Closing)>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Tries once to close each pending reservation, oldest first. A failed one moves to the back of the queue, so that it
-    /// doesn't block the others. Alerts wait for the next settlement, because here no caller receives them.
-    fn close_pending(&self) {
-        let count = self.pending().len();
-        for _ in 0..count {
-            let Some((id, closing)) = self.pending().pop_front() else {
-                return;
-            };
-            let closed = self.store().close(&id, &closing, None);
-            let error = match closed {
-                Ok(_) | Err(LedgerError::NotOpen { .. }) => continue,
-                Err(error) => error,
-            };
-            tracing::warn!(reservation = %id, error = %error, "could not close a reservation yet, will try again");
-            self.pending().push_back((id, closing));
-            // The others would fail the same way.
-            if error.affects_whole_file() {
-                return;
-            }
-        }
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        // Reservations are still pending here only if no runtime was left to close them.
-        self.close_pending();
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

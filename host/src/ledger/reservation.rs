@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::closing::Closing;
 use super::row::Settlement;
-use super::store::Closing;
-use super::{BudgetAlert, BudgetSettings, Inner, Ledger, LedgerError};
+use super::{BudgetAlert, BudgetSettings, Ledger, LedgerError};
 use crate::money::NanoUsd;
 
 /// The reservation that an attempt needs before it starts.
@@ -49,48 +49,94 @@ impl fmt::Display for ReservationId {
 pub struct Settled {
     pub id: ReservationId,
     pub amount: NanoUsd,
-    /// True if the API's figures were missing or incomplete and the reservation is used instead.
+    /// True if the amount isn't what the API reported.
     pub estimated: bool,
     /// Thresholds reached for the first time in their window.
     pub alerts: Vec<BudgetAlert>,
 }
 
-/// Permission to spend up to an amount, and the obligation to report what was spent.
+/// Permission to spend up to an amount, for an attempt that hasn't begun.
 ///
-/// Dropping it without a report charges it in full, because the API could have billed the attempt. The charge happens in the
-/// background; if the process ends first, the next process that opens the ledger makes it. The same applies if the future of
-/// [`Ledger::reserve`] is dropped after the reservation was committed. Futures of [`settle`](Self::settle),
-/// [`settle_unknown`](Self::settle_unknown) and [`release`](Self::release) take effect even if they are dropped before their
-/// first poll.
-#[must_use = "a reservation that is neither settled nor released is charged in full"]
+/// Nothing was sent yet, so dropping it releases it in the background. The same applies if the future of [`Ledger::reserve`] is
+/// dropped while it commits. Only [`begin`](Self::begin) leads to what can be settled, so an attempt can't be settled without
+/// having been armed. If the process dies, the next one that opens the ledger charges the reservation in full all the same: it
+/// can't know whether the attempt had begun.
+#[must_use = "a reservation that is dropped is released"]
 #[derive(Debug)]
 pub struct Reservation {
+    guard: Guard,
+}
+
+/// A reservation whose attempt has begun, and the obligation to report what was spent.
+///
+/// Dropping it without a report charges it in full, because the API could have billed the attempt. The charge happens in the
+/// background; if the process ends first, the next process that opens the ledger makes it. Futures of
+/// [`settle`](Self::settle), [`settle_estimated`](Self::settle_estimated), [`settle_unknown`](Self::settle_unknown) and
+/// [`release`](Self::release) take effect even if they are dropped before their first poll.
+#[must_use = "an attempt that is neither settled nor released is charged in full"]
+#[derive(Debug)]
+pub struct Attempt {
+    guard: Guard,
+}
+
+/// Closes a reservation exactly once.
+#[derive(Debug)]
+struct Guard {
     id: ReservationId,
     amount: NanoUsd,
     limits: BudgetSettings,
     ledger: Ledger,
-    /// How a drop would close it; `None` once it is closed.
-    closing: Option<Closing>,
+    /// How a drop closes it; `None` once it is closed.
+    on_drop: Option<Closing>,
 }
 
 impl Reservation {
     pub(super) const fn new(id: ReservationId, amount: NanoUsd, limits: BudgetSettings, ledger: Ledger) -> Self {
         Self {
-            id,
-            amount,
-            limits,
-            ledger,
-            closing: Some(Closing::Charge),
+            guard: Guard {
+                id,
+                amount,
+                limits,
+                ledger,
+                on_drop: Some(Closing::Release),
+            },
         }
     }
 
     pub const fn id(&self) -> &ReservationId {
-        &self.id
+        &self.guard.id
     }
 
     /// The reserved amount.
     pub const fn amount(&self) -> NanoUsd {
-        self.amount
+        self.guard.amount
+    }
+
+    /// Call it before anything is sent: from here on the attempt may be billed.
+    pub fn begin(self) -> Attempt {
+        let mut guard = self.guard;
+        guard.on_drop = Some(Closing::Charge);
+        Attempt { guard }
+    }
+
+    /// Releases the reservation: no attempt begins.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Attempt::settle`].
+    pub fn release(self) -> impl Future<Output = Result<(), LedgerError>> + Send + use<> {
+        self.begin().release()
+    }
+}
+
+impl Attempt {
+    pub const fn id(&self) -> &ReservationId {
+        &self.guard.id
+    }
+
+    /// The reserved amount.
+    pub const fn amount(&self) -> NanoUsd {
+        self.guard.amount
     }
 
     /// Replaces the reservation with the cost that the API reported. An amount above the reservation is booked too, because it
@@ -98,18 +144,33 @@ impl Reservation {
     ///
     /// # Errors
     ///
-    /// If the database fails, the settlement is kept and retried with the ledger's next operation. Until then the amount stays
-    /// reserved.
+    /// If the database fails, the settlement is kept and retried. Until then the amount stays reserved.
     pub fn settle<U: Serialize>(
         self,
         amount: NanoUsd,
         usage: &U,
     ) -> impl Future<Output = Result<Settled, LedgerError>> + Send + use<U> {
-        let usage = serde_json::to_string(usage).ok();
         self.settle_as(Settlement {
             amount,
             estimated: false,
-            usage,
+            usage: serde_json::to_string(usage).ok(),
+        })
+    }
+
+    /// Settles an attempt for what the caller estimates, from a usage that is partly reported.
+    ///
+    /// # Errors
+    ///
+    /// As for [`settle`](Self::settle).
+    pub fn settle_estimated<U: Serialize>(
+        self,
+        amount: NanoUsd,
+        usage: &U,
+    ) -> impl Future<Output = Result<Settled, LedgerError>> + Send + use<U> {
+        self.settle_as(Settlement {
+            amount,
+            estimated: true,
+            usage: serde_json::to_string(usage).ok(),
         })
     }
 
@@ -123,7 +184,7 @@ impl Reservation {
         self,
         measured: NanoUsd,
     ) -> impl Future<Output = Result<Settled, LedgerError>> + Send + use<> {
-        let amount = measured.max(self.amount);
+        let amount = measured.max(self.amount());
         self.settle_as(Settlement {
             amount,
             estimated: true,
@@ -136,49 +197,36 @@ impl Reservation {
     /// # Errors
     ///
     /// As for [`settle`](Self::settle).
-    pub fn release(mut self) -> impl Future<Output = Result<(), LedgerError>> + Send + use<> {
-        self.closing = Some(Closing::Release);
-        async move { self.close().await.map(drop) }
+    pub fn release(self) -> impl Future<Output = Result<(), LedgerError>> + Send + use<> {
+        let closed = self.guard.close(Closing::Release);
+        async move { closed.await.map(drop) }
     }
 
-    fn settle_as(
-        mut self,
-        settlement: Settlement,
-    ) -> impl Future<Output = Result<Settled, LedgerError>> + Send + use<> {
-        let (id, amount, estimated) = (self.id.clone(), settlement.amount, settlement.estimated);
-        self.closing = Some(Closing::Settle(settlement));
+    fn settle_as(self, settlement: Settlement) -> impl Future<Output = Result<Settled, LedgerError>> + Send + use<> {
+        let (id, amount, estimated) = (self.id().clone(), settlement.amount, settlement.estimated);
+        let closed = self.guard.close(Closing::Settle(settlement));
         async move {
             Ok(Settled {
                 id,
                 amount,
                 estimated,
-                alerts: self.close().await?,
+                alerts: closed.await?,
             })
         }
     }
+}
 
-    /// Moves the guard into the work: if this future is dropped at any point, the guard's drop closes the reservation.
-    async fn close(self) -> Result<Vec<BudgetAlert>, LedgerError> {
-        let ledger = self.ledger.clone();
-        ledger.run(move |inner| self.close_now(inner)).await?
-    }
-
-    fn close_now(mut self, inner: &Inner) -> Result<Vec<BudgetAlert>, LedgerError> {
-        let Some(closing) = &self.closing else {
-            return Ok(Vec::new());
-        };
-        let result = inner.store().close(&self.id, closing, Some(&self.limits));
-        if matches!(result, Ok(_) | Err(LedgerError::NotOpen { .. })) {
-            self.closing = None;
-        }
-        result
+impl Guard {
+    fn close(mut self, closing: Closing) -> impl Future<Output = Result<Vec<BudgetAlert>, LedgerError>> + Send + use<> {
+        self.on_drop = None;
+        self.ledger.close(self.id.clone(), closing, self.limits.clone())
     }
 }
 
-impl Drop for Reservation {
+impl Drop for Guard {
     fn drop(&mut self) {
-        if let Some(closing) = self.closing.take() {
-            self.ledger.close_later(self.id.clone(), closing);
+        if let Some(closing) = self.on_drop.take() {
+            self.ledger.close_later(self.id.clone(), closing, self.limits.clone());
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::money::NanoUsd;
 #[derive(Clone, Debug)]
 pub(super) struct Settlement {
     pub(super) amount: NanoUsd,
-    /// True if the API's figures were missing or incomplete and the reservation is used instead.
+    /// True if the amount isn't what the API reported.
     pub(super) estimated: bool,
     /// Token counts by kind, as JSON text.
     pub(super) usage: Option<String>,

@@ -8,7 +8,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 
 use super::LedgerError;
 use crate::money::NanoUsd;
-use crate::sqlite::{Failure, Mark, Schema};
+use crate::sqlite::{Database, Failure, Mark, Schema};
 
 const SCHEMA: Schema<'static> = Schema {
     mark: Mark::Table,
@@ -33,22 +33,22 @@ impl FromSql for NanoUsd {
 
 /// Opens the database at `path`, or creates it and its parent folders, accessible only to their owner. Returns it with its
 /// canonical path. `busy` bounds the wait for another program's lock.
-pub(super) fn open(path: &Path, busy: Duration) -> Result<(Connection, PathBuf), LedgerError> {
-    let (connection, path) = SCHEMA
+pub(super) fn open(path: &Path, busy: Duration) -> Result<(Database, PathBuf), LedgerError> {
+    let (database, path) = SCHEMA
         .open(path, busy)
         .map_err(|failure| LedgerError::at(path, failure))?;
     // Without this, a power failure could undo a commit and lose spending.
-    connection
+    database
         .pragma_update(None, "synchronous", "FULL")
         .map_err(|error| LedgerError::at(&path, error))?;
-    Ok((connection, path))
+    Ok((database, path))
 }
 
 /// A private in-memory database, lost with its connection.
-pub(super) fn in_memory() -> Result<Connection, Failure> {
+pub(super) fn in_memory() -> Result<Database, Failure> {
     let mut connection = Connection::open_in_memory()?;
     SCHEMA.migrate(&mut connection)?;
-    Ok(connection)
+    Ok(Database::in_memory(connection))
 }
 
 #[cfg(test)]

@@ -8,66 +8,58 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
 use super::budget::{Totals, admit, thresholds};
+use super::closing::Closing;
 use super::error::Fault;
 use super::liveness::{DeadOwner, Owner};
-use super::row::{LedgerRow, Settlement};
+use super::row::LedgerRow;
 use super::scope::{Attribution, Window, utc_day};
-use super::{BudgetAlert, BudgetSettings, BudgetStatus, LedgerError, ReservationId, ReserveRequest, Scope};
+use super::{
+    BudgetAlert, BudgetSettings, BudgetStatus, LedgerError, LimitOverride, ReservationId, ReserveRequest, Scope,
+};
 use super::{row, schema};
 use crate::money::NanoUsd;
+use crate::sqlite::{Database, Failure};
 
 /// The largest amount and the largest total.
 const LARGEST: NanoUsd = NanoUsd::from_nanos(i64::MAX as u64);
 
-/// How a reservation ends.
-#[derive(Clone, Debug)]
-pub(super) enum Closing {
-    /// It cost this much.
-    Settle(Settlement),
-    /// It cost nothing.
-    Release,
-    /// Its cost is unknown, so it is charged in full.
-    Charge,
-}
+/// The amount that stands for no limit in the table of overrides. Versions that don't know it read a limit that nobody reaches.
+const UNLIMITED: NanoUsd = LARGEST;
 
 /// One database, and this process's identity in it.
 #[derive(Debug)]
 pub(super) struct Store {
     // Declared before the owner, so that the database closes while this process still counts as alive.
-    connection: Connection,
+    database: Database,
     owner: Arc<Owner>,
     path: PathBuf,
 }
 
 impl Store {
     pub(super) fn open(path: &Path, busy: Duration) -> Result<Self, LedgerError> {
-        let (mut connection, path) = schema::open(path, busy)?;
+        let (mut database, path) = schema::open(path, busy)?;
         let at = |error: rusqlite::Error| LedgerError::at(&path, error);
-        let transaction = connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(at)?;
+        let transaction = database
+            .begin(TransactionBehavior::Immediate)
+            .map_err(|failure| LedgerError::at(&path, failure))?;
         let owner = Owner::of_this_process(&path).map_err(|error| LedgerError::at(&path, error))?;
         let mut dead = charge_dead_owners(&transaction, &owner).map_err(at)?;
         // Dead owners without open reservations still leave a lock file.
         dead.extend(owner.other_ids().iter().filter_map(|id| owner.find_dead(id)));
         transaction.commit().map_err(at)?;
         dead.into_iter().for_each(DeadOwner::remove_lock_file);
-        Ok(Self {
-            connection,
-            owner,
-            path,
-        })
+        Ok(Self { database, owner, path })
     }
 
     pub(super) fn in_memory() -> Result<Self, LedgerError> {
         let path = PathBuf::from("(in memory)");
-        let connection = schema::in_memory().map_err(|failure| LedgerError::at(&path, failure))?;
+        let database = schema::in_memory().map_err(|failure| LedgerError::at(&path, failure))?;
         Ok(Self {
-            connection,
+            database,
             owner: Owner::in_memory(),
             path,
         })
@@ -76,6 +68,8 @@ impl Store {
     pub(super) fn reserve(&mut self, request: &ReserveRequest) -> Result<ReservationId, LedgerError> {
         let owner = Arc::clone(&self.owner);
         let (dead, decision) = self.write(|transaction| {
+            // Without its lock file, this process looks dead to the others, which would charge the reservation at once.
+            owner.check_in_place()?;
             let dead = charge_dead_owners(transaction, &owner)?;
             let decision = match admit_and_reserve(transaction, &owner, request) {
                 Err(Fault::Refused(error)) => Err(error),
@@ -89,14 +83,32 @@ impl Store {
 
     /// Closes a reservation that is open, or that was charged in full while its owner seemed dead. With `limits`, returns the
     /// thresholds that it is the first to reach.
+    ///
+    /// Books where the reservation is, even if that file is displaced: it may come back, and no other file has the reservation.
     pub(super) fn close(
         &mut self,
         id: &ReservationId,
         closing: &Closing,
         limits: Option<&BudgetSettings>,
     ) -> Result<Vec<BudgetAlert>, LedgerError> {
-        self.write(|transaction| {
-            let Some(entry) = Entry::find(transaction, id)? else { return Err(not_open(id)) };
+        let alerts = self.close_wherever_it_is(id, closing, limits)?;
+        if let Err(failure) = self.database.check_in_place() {
+            let error = LedgerError::at(&self.path, failure);
+            tracing::warn!(reservation = %id, %error, "a reservation was closed only in the ledger's old file");
+        }
+        Ok(alerts)
+    }
+
+    fn close_wherever_it_is(
+        &mut self,
+        id: &ReservationId,
+        closing: &Closing,
+        limits: Option<&BudgetSettings>,
+    ) -> Result<Vec<BudgetAlert>, LedgerError> {
+        let work = |transaction: &Transaction<'_>| {
+            let Some(entry) = Entry::find(transaction, id)? else {
+                return Err(not_open(id));
+            };
             let charged = match entry.state.as_str() {
                 "open" => false,
                 "charged" => true,
@@ -107,7 +119,11 @@ impl Store {
                 Closing::Release => ("released", NanoUsd::ZERO),
                 Closing::Charge => ("charged", entry.reserved),
             };
-            let before = if charged { Totals::spent(entry.reserved) } else { Totals::reserved(entry.reserved) };
+            let before = if charged {
+                Totals::spent(entry.reserved)
+            } else {
+                Totals::reserved(entry.reserved)
+            };
             update_totals(transaction, &entry.attribution(), before, Totals::spent(spent))?;
             let settlement = match closing {
                 Closing::Settle(settlement) => Some(settlement),
@@ -124,8 +140,12 @@ impl Store {
                     Timestamp::now().to_string(),
                 ],
             )?;
-            limits.map_or(Ok(Vec::new()), |limits| new_alerts(transaction, &entry.attribution(), limits))
-        })
+            limits.map_or(Ok(Vec::new()), |limits| {
+                new_alerts(transaction, &entry.attribution(), limits)
+            })
+        };
+        let transaction = self.database.begin_wherever_it_is(TransactionBehavior::Immediate);
+        complete(transaction, work).map_err(|fault| fault.at(&self.path))
     }
 
     /// The configured limits, with overrides applied.
@@ -133,11 +153,24 @@ impl Store {
         self.read(|transaction| Ok(effective(transaction, settings)?))
     }
 
-    pub(super) fn set_limit(&mut self, scope: Scope, limit: Option<NanoUsd>) -> Result<(), LedgerError> {
+    pub(super) fn limit_overrides(&mut self) -> Result<Vec<(Scope, Option<LimitOverride>)>, LedgerError> {
+        self.read(|transaction| {
+            let mut overrides = Vec::with_capacity(Scope::ALL.len());
+            for scope in Scope::ALL {
+                overrides.push((scope, limit_override(transaction, scope)?));
+            }
+            Ok(overrides)
+        })
+    }
+
+    pub(super) fn set_limit(&mut self, scope: Scope, limit: Option<LimitOverride>) -> Result<(), LedgerError> {
+        let amount = limit.map(|limit| limit.limit().unwrap_or(UNLIMITED));
         self.write(|transaction| {
-            match limit {
+            match amount {
                 None => transaction.execute("DELETE FROM limits WHERE scope = ?1", [scope.name()])?,
-                Some(amount) if amount > LARGEST => return Err(Fault::Refused(LedgerError::TooLarge { amount })),
+                Some(amount) if amount > LARGEST || limit == Some(LimitOverride::Usd(UNLIMITED)) => {
+                    return Err(Fault::Refused(LedgerError::TooLarge { amount }));
+                }
                 Some(amount) => transaction.execute(
                     "INSERT OR REPLACE INTO limits (scope, amount) VALUES (?1, ?2)",
                     params![scope.name(), amount],
@@ -193,14 +226,19 @@ impl Store {
         behavior: TransactionBehavior,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
     ) -> Result<T, LedgerError> {
-        let run = || {
-            let transaction = self.connection.transaction_with_behavior(behavior)?;
-            let result = work(&transaction)?;
-            transaction.commit()?;
-            Ok(result)
-        };
-        run().map_err(|fault: Fault| fault.at(&self.path))
+        complete(self.database.begin(behavior), work).map_err(|fault| fault.at(&self.path))
     }
+}
+
+/// Commits what `work` did, or rolls it back if it fails.
+fn complete<T>(
+    transaction: Result<Transaction<'_>, Failure>,
+    work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    let transaction = transaction?;
+    let result = work(&transaction)?;
+    transaction.commit()?;
+    Ok(result)
 }
 
 /// Checks every scope, then reserves in every scope, or refuses.
@@ -304,16 +342,23 @@ fn new_alerts(
 fn effective(transaction: &Transaction<'_>, settings: &BudgetSettings) -> rusqlite::Result<BudgetSettings> {
     let mut limits = settings.clone();
     for scope in Scope::ALL {
-        let set = transaction
-            .query_row("SELECT amount FROM limits WHERE scope = ?1", [scope.name()], |row| {
-                row.get(0)
-            })
-            .optional()?;
-        if set.is_some() {
-            limits.set(scope, set);
+        if let Some(set) = limit_override(transaction, scope)? {
+            limits.set(scope, set.limit());
         }
     }
     Ok(limits)
+}
+
+fn limit_override(transaction: &Transaction<'_>, scope: Scope) -> rusqlite::Result<Option<LimitOverride>> {
+    let amount: Option<NanoUsd> = transaction
+        .query_row("SELECT amount FROM limits WHERE scope = ?1", [scope.name()], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    Ok(amount.map(|amount| match amount {
+        UNLIMITED => LimitOverride::Unlimited,
+        amount => LimitOverride::Usd(amount),
+    }))
 }
 
 fn totals(transaction: &Transaction<'_>, window: &Window<'_>) -> rusqlite::Result<Totals> {

@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use super::closing::Closing;
 use super::row::Settlement;
-use super::store::{Closing, Store};
+use super::store::Store;
 use super::*;
+use crate::money::NanoUsd;
 
 const TENANTS: [&str; 2] = ["default", "other"];
 const SESSIONS: [&str; 3] = ["a", "b", "c"];
@@ -160,7 +162,8 @@ fn take(store: &mut Store, model: &mut Model, step: Step) {
         Step::Charge { pick } => close(store, model, &pick, &Closing::Charge, None),
         Step::SetLimit { scope, limit } => {
             let scope = Scope::ALL[scope];
-            store.set_limit(scope, limit.map(NanoUsd::from_nanos)).unwrap();
+            let set = limit.map(|limit| LimitOverride::Usd(NanoUsd::from_nanos(limit)));
+            store.set_limit(scope, set).unwrap();
             match limit {
                 Some(limit) => drop(model.limits.insert(scope, limit)),
                 None => drop(model.limits.remove(&scope)),

@@ -16,6 +16,16 @@
 //!                   in a row succeed
 //! ```
 //!
+//! # Probes and the head of an answer
+//!
+//! A streamed answer can take minutes, but its head shows within a second whether the dependency is back. So a caller can report
+//! the head with [`Permit::answered`], which **decides a probe**: the next one may go, or the breaker closes or opens. What the
+//! probe's answer comes to afterwards changes nothing: a half-open breaker asks only whether the dependency answers at all, and a
+//! fault that comes later in its answers is found by the closed breaker, which counts.
+//!
+//! **While closed, the head decides nothing**, and the end of the call counts: an answer that begins well and then breaks off is a
+//! failure. Otherwise a dependency that accepts every call and completes none would never be found out.
+//!
 //! # Generations
 //!
 //! Calls overlap: a call admitted while the breaker was closed can end after it opened, or after it closed again. Each
@@ -212,10 +222,29 @@ impl Breaker {
             Permit {
                 breaker: Arc::clone(self),
                 generation,
-                settled: false,
+                is_settled: false,
             },
             transition,
         ))
+    }
+
+    /// Whether [`Self::try_acquire`] would refuse a call now. Takes no permit, so that a call can ask before it queues.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::try_acquire`].
+    pub fn check(&self) -> Result<(), Rejected> {
+        let mut inner = lock(&self.inner);
+        let now = Instant::now();
+        let retry_after = match inner.phase {
+            Phase::Open { until: None } => self.settings.open_for,
+            Phase::Open { until: Some(until) } if now < until => until - now,
+            Phase::HalfOpen {
+                probe_in_flight: true, ..
+            } => Duration::ZERO,
+            Phase::Closed | Phase::Open { .. } | Phase::HalfOpen { .. } => return Ok(()),
+        };
+        Err(self.reject(&mut inner, retry_after))
     }
 
     pub fn stats(&self) -> BreakerStats {
@@ -312,6 +341,12 @@ impl Breaker {
         self.change(inner, Phase::Open { until })
     }
 
+    /// Whether it is half-open, and the permits of this generation are its probes.
+    fn is_half_open(&self, generation: u64) -> bool {
+        let inner = lock(&self.inner);
+        inner.generation == generation && matches!(inner.phase, Phase::HalfOpen { .. })
+    }
+
     fn settle(&self, generation: u64, verdict: Verdict) -> Option<Transition> {
         let mut inner = lock(&self.inner);
         if inner.generation != generation {
@@ -372,10 +407,21 @@ enum Verdict {
 pub struct Permit {
     breaker: Arc<Breaker>,
     generation: u64,
-    settled: bool,
+    is_settled: bool,
 }
 
 impl Permit {
+    /// The head of the answer has arrived. Decides a probe; the outcome reported later then doesn't count. Does nothing if the
+    /// breaker is closed.
+    pub fn answered(&mut self, healthy: bool) -> Option<Transition> {
+        if self.is_settled || !self.breaker.is_half_open(self.generation) {
+            return None;
+        }
+        self.is_settled = true;
+        let verdict = if healthy { Verdict::Success } else { Verdict::Failure };
+        self.breaker.settle(self.generation, verdict)
+    }
+
     /// The dependency works.
     pub fn success(self) -> Option<Transition> {
         self.settle(Verdict::Success)
@@ -390,14 +436,16 @@ impl Permit {
     pub fn neutral(self) {}
 
     fn settle(mut self, verdict: Verdict) -> Option<Transition> {
-        self.settled = true;
-        self.breaker.settle(self.generation, verdict)
+        match std::mem::replace(&mut self.is_settled, true) {
+            true => None,
+            false => self.breaker.settle(self.generation, verdict),
+        }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if !self.settled {
+        if !self.is_settled {
             // A neutral verdict changes no state, so there is no transition to report.
             let _ = self.breaker.settle(self.generation, Verdict::Neutral);
         }

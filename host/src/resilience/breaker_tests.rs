@@ -115,6 +115,31 @@ async fn a_cancelled_probe_frees_the_slot_for_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_head_of_an_answer_decides_a_probe_and_nothing_else() {
+    let breaker = breaker();
+    let mut call = permit(&breaker);
+    assert_eq!(call.answered(false), None);
+    assert_eq!(call.answered(true), None);
+    call.failure();
+    assert_eq!(breaker.stats().failure_count, 1, "while closed, the end counts");
+
+    let breaker = ready_to_probe().await;
+    let mut first = permit(&breaker);
+    assert_eq!(first.answered(true), None);
+    let mut second = permit(&breaker);
+    assert_eq!(first.answered(false), None, "decided before");
+    assert_eq!(first.failure(), None, "decided before");
+    assert_eq!(breaker.stats().success_count, 1);
+    assert!(breaker.try_acquire().is_err(), "its end doesn't free the other's slot");
+    assert_eq!(second.answered(true).unwrap().to, BreakerState::Closed);
+    second.failure();
+    assert_eq!(breaker.stats().failure_count, 0, "an older generation");
+
+    let breaker = ready_to_probe().await;
+    assert_eq!(permit(&breaker).answered(false).unwrap().to, BreakerState::Open);
+}
+
+#[tokio::test(start_paused = true)]
 async fn outcomes_from_an_older_generation_are_ignored() {
     let breaker = breaker();
     let (late_failure, late_success, late_drop) = (permit(&breaker), permit(&breaker), permit(&breaker));
@@ -202,6 +227,7 @@ enum Step {
     Success(usize),
     Failure(usize),
     Drop(usize),
+    Answered(usize, bool),
     Wait(u64),
     ForceOpen,
     ForceClosed,
@@ -214,6 +240,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (0..4_usize).prop_map(Step::Success),
         5 => (0..4_usize).prop_map(Step::Failure),
         2 => (0..4_usize).prop_map(Step::Drop),
+        3 => (0..4_usize, any::<bool>()).prop_map(|(call, healthy)| Step::Answered(call, healthy)),
         3 => (1..90_u64).prop_map(Step::Wait),
         1 => Just(Step::ForceOpen),
         1 => Just(Step::ForceClosed),
@@ -261,9 +288,18 @@ impl Reference {
     }
 
     fn end(&mut self, call: usize, success: Option<bool>) {
-        if !self.calls.remove(call) {
-            return;
+        if self.calls.remove(call) {
+            self.count(success);
         }
+    }
+
+    fn answered(&mut self, call: usize, healthy: bool) {
+        if self.state == BreakerState::HalfOpen && std::mem::take(&mut self.calls[call]) {
+            self.count(Some(healthy));
+        }
+    }
+
+    fn count(&mut self, success: Option<bool>) {
         match (self.state, success) {
             (BreakerState::Closed, Some(true)) => self.failures = 0,
             (BreakerState::HalfOpen, Some(true)) => {
@@ -312,7 +348,11 @@ proptest! {
                         drop(permits.remove(call));
                         reference.end(call, None);
                     }
-                    Step::Success(_) | Step::Failure(_) | Step::Drop(_) => {}
+                    Step::Answered(call, healthy) if call < permits.len() => {
+                        permits[call].answered(healthy);
+                        reference.answered(call, healthy);
+                    }
+                    Step::Success(_) | Step::Failure(_) | Step::Drop(_) | Step::Answered(..) => {}
                     Step::Wait(seconds) => {
                         advance(Duration::from_secs(seconds)).await;
                         reference.clock += seconds;
@@ -340,4 +380,25 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+/// A look answers as a request for a permit would, but takes no permit, so a probe is still free after it.
+#[tokio::test(start_paused = true)]
+async fn a_look_takes_no_permit() {
+    let breaker = breaker();
+    assert!(breaker.check().is_ok());
+    fail(&breaker, 3);
+    advance(Duration::from_secs(20)).await;
+    let refused = breaker.check().unwrap_err();
+    assert_eq!(refused.retry_after, Duration::from_secs(40));
+    assert_eq!(breaker.stats().rejected_count, 1);
+    advance(Duration::from_secs(40)).await;
+    assert!(breaker.check().is_ok() && breaker.check().is_ok());
+    assert_eq!(breaker.state(), BreakerState::Open, "a look begins no probe");
+    let probe = permit(&breaker);
+    assert_eq!(breaker.check().unwrap_err().retry_after, Duration::ZERO);
+    probe.success();
+    assert!(breaker.check().is_ok());
+    breaker.apply_override(Override::Open);
+    assert_eq!(breaker.check().unwrap_err().retry_after, OPEN_FOR);
 }

@@ -4,7 +4,8 @@
 //!
 //! Max attempts bound *one* call, not the sum. With three attempts per call, an outage triples the traffic to an endpoint
 //! that is already failing, and the retries of many sessions can keep it down (a retry storm). A budget bounds the sum. In any
-//! ten seconds the endpoint gets at most 10 retries plus one for every ten calls. The floor of 10 lets a quiet host ride out a
+//! ten seconds the endpoint gets at most 10 retries plus one for every ten calls that were sent. A call that a breaker or the
+//! budget refused never reached the endpoint, so it earns nothing. The floor of 10 lets a quiet host ride out a
 //! fault; the share lets a busy host retry occasional failures freely. An outage costs the endpoint 10 % more calls, not
 //! 200 %.
 //!
@@ -24,7 +25,7 @@ const FLOOR: u64 = 10;
 /// This many calls earn one retry.
 const CALLS_PER_RETRY: u64 = 10;
 
-/// The retry budget that all callers of one endpoint share: in any 10 s, 10 plus 10 % of the calls.
+/// The retry budget that all callers of one endpoint share: in any 10 s, 10 plus 10 % of the calls that were sent.
 #[derive(Debug)]
 pub struct RetryBudget {
     origin: Instant,
@@ -48,8 +49,8 @@ impl RetryBudget {
         }
     }
 
-    /// Counts a call. Call it for the first attempt, not for retries.
-    pub fn record_call(&self) {
+    /// Counts a call. Call it once its first attempt was sent, and not for retries.
+    pub fn record_sent(&self) {
         let second = self.second(Instant::now());
         let mut window = lock(&self.window);
         window.forget_calls(second);
@@ -128,10 +129,10 @@ mod tests {
     async fn every_tenth_call_adds_one() {
         let budget = RetryBudget::new();
         for _ in 0..99 {
-            budget.record_call();
+            budget.record_sent();
         }
         assert_eq!(retries_left(&budget), 19);
-        budget.record_call();
+        budget.record_sent();
         assert_eq!(retries_left(&budget), 1);
     }
 
@@ -139,7 +140,7 @@ mod tests {
     async fn calls_outside_the_window_earn_no_retries() {
         let budget = RetryBudget::new();
         for _ in 0..1_000 {
-            budget.record_call();
+            budget.record_sent();
         }
         advance(WINDOW).await;
         assert_eq!(retries_left(&budget), 10);
@@ -151,7 +152,7 @@ mod tests {
         let mut retries = 0;
         // 100 calls a second for a minute, each requesting two retries.
         for _ in 0..6_000 {
-            budget.record_call();
+            budget.record_sent();
             retries += (0..2).filter(|_| budget.try_retry()).count();
             advance(Duration::from_millis(10)).await;
         }

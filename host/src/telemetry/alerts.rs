@@ -181,6 +181,7 @@ mod tests {
             reservation: "r".to_owned(),
             amount_usd: NanoUsd::from_nanos(nanos),
             estimated: false,
+            in_full: false,
         };
         assert!(fired(AlertSettings::default(), vec![settled(1_000_000_000)]).is_empty());
         let above_limit = vec![settled(1_000_000_000), settled(1), settled(1)];

@@ -239,6 +239,7 @@ impl EventKind {
             | Self::BreakerChanged { .. }
             | Self::BudgetReserved { .. }
             | Self::BudgetSettled { .. }
+            | Self::BudgetReleased { .. }
             | Self::BudgetAlert { .. }
             | Self::Alert { .. } => 0,
         };

@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::redact::escape_controls;
+use crate::untrusted::{escape, is_terminal_control};
 
 /// Formats events for the console. Colours the level if the writer supports colour.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +71,7 @@ struct FieldVisitor<'writer> {
 
 impl FieldVisitor<'_> {
     fn write(&mut self, field: &Field, value: &str, quoted: bool) {
-        let value = escape_controls(value);
+        let value = escape(value, is_terminal_control);
         let written = match (field.name(), quoted) {
             ("message", _) => write!(self.writer, "{value}"),
             // Redundant: the message already names the event.

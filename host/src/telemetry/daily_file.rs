@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use jiff::civil::Date;
 use jiff::{Timestamp, tz::Offset};
 
+use crate::file_identity::FileIdentity;
+
 /// Appends to `cofferdam.YYYY-MM-DD.jsonl`, by the UTC day of the write. Several processes can append to the same file: each
 /// line is one write, and append mode keeps writes whole.
 ///
-/// Old files are kept. Removing them is up to the operator.
+/// Old files are kept. Removing them is up to the operator. If today's file is deleted or moved, as programs that rotate logs do,
+/// the next line starts a new one.
 #[derive(Debug)]
 pub(super) struct DailyFile<Clock> {
     directory: PathBuf,
@@ -33,12 +36,20 @@ impl<Clock: Fn() -> Timestamp> DailyFile<Clock> {
     }
 }
 
+impl<Clock> DailyFile<Clock> {
+    /// Whether the open file is still the one that an operator finds.
+    fn is_in_place(&self) -> bool {
+        FileIdentity::of(&self.file).is_ok_and(|open| open.is_at(&path_of(&self.directory, self.day)))
+    }
+}
+
 impl<Clock: Fn() -> Timestamp> Write for DailyFile<Clock> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let today = utc_day(&self.clock);
-        if today != self.day {
-            // If the new file can't be opened, keep writing to yesterday's file instead of losing lines.
-            if let Ok(file) = open_day(&self.directory, today) {
+        if today != self.day || !self.is_in_place() {
+            // If the new file can't be opened, keep writing to the old one instead of losing lines.
+            let opened = create_private_folder(&self.directory).and_then(|()| open_day(&self.directory, today));
+            if let Ok(file) = opened {
                 self.file = file;
                 self.day = today;
             }
@@ -60,7 +71,11 @@ fn open_day(directory: &Path, day: Date) -> io::Result<File> {
     options.create(true).append(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(directory.join(format!("cofferdam.{day}.jsonl")))
+    options.open(path_of(directory, day))
+}
+
+fn path_of(directory: &Path, day: Date) -> PathBuf {
+    directory.join(format!("cofferdam.{day}.jsonl"))
 }
 
 fn create_private_folder(directory: &Path) -> io::Result<()> {
@@ -94,6 +109,26 @@ mod tests {
         let read = |name| std::fs::read_to_string(logs.join(name)).unwrap();
         assert_eq!(read("cofferdam.2026-11-24.jsonl"), "monday\n");
         assert_eq!(read("cofferdam.2026-11-25.jsonl"), "tuesday\nappended\n");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_new_file_replaces_one_that_was_deleted_or_moved() {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = folder.path().join("logs");
+        let path = logs.join("cofferdam.1970-01-01.jsonl");
+        let mut file = DailyFile::open(&logs, || Timestamp::UNIX_EPOCH).unwrap();
+        let mut write = |line: &str| file.write_all(line.as_bytes()).unwrap();
+        write("first\n");
+        std::fs::rename(&path, logs.join("rotated")).unwrap();
+        write("second\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "second\n");
+        std::fs::rename(&logs, folder.path().join("moved")).unwrap();
+        write("third\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "third\n");
+        std::fs::remove_file(&path).unwrap();
+        write("fourth\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "fourth\n");
     }
 
     #[cfg(unix)]

@@ -117,6 +117,7 @@ mod tests {
             reservation: "r".to_owned(),
             amount_usd: NanoUsd::from_nanos(nanos),
             estimated: false,
+            in_full: false,
         }
     }
 

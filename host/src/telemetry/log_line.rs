@@ -191,8 +191,16 @@ pub(super) fn write(event: &Event, contents: bool) {
             reservation,
             amount_usd,
             estimated,
+            in_full,
         } => line!(
-            DEBUG, event, "budget settled", reservation = reservation.as_str(), amount_usd = %amount_usd, estimated
+            DEBUG, event, "budget settled", reservation = reservation.as_str(), amount_usd = %amount_usd, estimated,
+            in_full
+        ),
+        EventKind::BudgetReleased {
+            reservation,
+            amount_usd,
+        } => line!(
+            DEBUG, event, "budget released", reservation = reservation.as_str(), amount_usd = %amount_usd
         ),
         // Only `DEBUG`, because the alert that follows logs the warning.
         EventKind::BudgetAlert {

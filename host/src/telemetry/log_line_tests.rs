@@ -105,6 +105,11 @@ fn one_of_each() -> Vec<EventKind> {
             reservation: "r".to_owned(),
             amount_usd: NanoUsd::from_nanos(1),
             estimated: false,
+            in_full: false,
+        },
+        EventKind::BudgetReleased {
+            reservation: "r".to_owned(),
+            amount_usd: NanoUsd::from_nanos(1),
         },
         EventKind::BudgetAlert {
             scope: "session".to_owned(),
@@ -153,7 +158,7 @@ fn every_event_is_one_line_with_the_right_level_and_fields() {
     let levels: Vec<_> = lines.iter().map(|line| line["level"].as_str().unwrap()).collect();
     assert_eq!(
         levels.join(" "),
-        "INFO DEBUG INFO WARN DEBUG WARN WARN DEBUG TRACE DEBUG INFO WARN DEBUG DEBUG DEBUG DEBUG WARN INFO WARN"
+        "INFO DEBUG INFO WARN DEBUG WARN WARN DEBUG TRACE DEBUG INFO WARN DEBUG DEBUG DEBUG DEBUG DEBUG WARN INFO WARN"
     );
     for line in &lines {
         assert_eq!(
@@ -169,7 +174,7 @@ fn every_event_is_one_line_with_the_right_level_and_fields() {
     );
     assert_eq!(lines[4]["request_id"], "req_1");
     assert_eq!(lines[5]["error"], "the API is overloaded");
-    assert_eq!(lines[16]["alert"], "half is gone");
+    assert_eq!(lines[17]["alert"], "half is gone");
 }
 
 #[test]

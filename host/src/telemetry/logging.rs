@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -90,6 +90,8 @@ impl LogLevel {
         let dependencies = self.min(Self::Warn);
         Targets::new()
             .with_target(OWN_TARGET, self.filter())
+            // Reports a client that has gone as an error, and every call at the level of warnings.
+            .with_target("rmcp", LevelFilter::OFF)
             .with_default(dependencies.filter())
     }
 }
@@ -140,6 +142,26 @@ impl LoggingError {
     }
 }
 
+/// Checks that the log file can be written, as [`init`] does.
+///
+/// # Errors
+///
+/// [`LoggingError::Unwritable`].
+pub fn check(settings: &LoggingSettings) -> Result<(), LoggingError> {
+    match &settings.directory {
+        Some(directory) if settings.file != LogLevel::Off => open_file(directory).map(drop),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn open_file(directory: &Path) -> Result<DailyFile<fn() -> jiff::Timestamp>, LoggingError> {
+    let now: fn() -> jiff::Timestamp = jiff::Timestamp::now;
+    DailyFile::open(directory, now).map_err(|source| LoggingError::Unwritable {
+        directory: directory.to_owned(),
+        source,
+    })
+}
+
 /// Sets up logging for this process. No other code installs a `tracing` subscriber. `console` overrides the configured console
 /// level, for `--quiet` and `--verbose`.
 ///
@@ -165,10 +187,7 @@ pub fn init(settings: &LoggingSettings, console: Option<LogLevel>) -> Result<Log
     };
     let file_output = match &settings.directory {
         Some(directory) if settings.file != LogLevel::Off => {
-            let file = DailyFile::open(directory, jiff::Timestamp::now).map_err(|source| LoggingError::Unwritable {
-                directory: directory.clone(),
-                source,
-            })?;
+            let file = open_file(directory)?;
             let sink = Sink::start(directory.display().to_string(), file).map_err(no_thread)?;
             guard.sinks.push(sink.clone());
             Some((sink, settings.file))

@@ -27,6 +27,8 @@ pub struct SessionMetrics {
     pub history_trims: u64,
     /// The total charged to the ledger.
     pub estimated_cost_usd: NanoUsd,
+    /// Attempts of unknown usage, which were charged with all that was reserved for them.
+    pub charged_in_full: u64,
     pub duration_ms: u64,
     /// Total duration of all attempts, including failed ones, excluding the delays between them.
     pub model_duration_ms: u64,
@@ -102,8 +104,11 @@ impl SessionMetrics {
                 self.degraded |= finished.degraded;
                 self.tools.entry(finished.tool.clone()).or_default().apply(finished);
             }
-            EventKind::BudgetSettled { amount_usd, .. } => {
+            EventKind::BudgetSettled {
+                amount_usd, in_full, ..
+            } => {
                 self.estimated_cost_usd = self.estimated_cost_usd.saturating_add(*amount_usd);
+                count(&mut self.charged_in_full, u64::from(*in_full));
             }
             EventKind::SessionFinished { duration_ms, .. } => count(&mut self.duration_ms, *duration_ms),
             EventKind::SessionStarted { .. }
@@ -112,6 +117,7 @@ impl SessionMetrics {
             | EventKind::ToolCallStarted { .. }
             | EventKind::BreakerChanged { .. }
             | EventKind::BudgetReserved { .. }
+            | EventKind::BudgetReleased { .. }
             | EventKind::BudgetAlert { .. }
             | EventKind::Alert { .. } => {}
         }

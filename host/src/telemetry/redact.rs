@@ -1,11 +1,9 @@
-//! The last line of defence for text that leaves the process: masks apparent credentials and escapes terminal control
-//! characters.
+//! The last line of defence for text that leaves the process: masks apparent credentials.
 //!
 //! The first line is `Secret`, which never prints its text. But a third-party error message can quote a header, and a tool's
 //! output can contain anything.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 /// The replacement for a credential.
 pub const MASK: &str = "[redacted]";
@@ -101,32 +99,6 @@ const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'+' | b'/' | b'=')
 }
 
-/// Escapes everything that a terminal interprets instead of displaying: control characters (which include escape sequences and
-/// line breaks) and bidirectional marks.
-pub fn escape_controls(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_terminal_control) {
-        return Cow::Borrowed(text);
-    }
-    let mut escaped = String::with_capacity(text.len() + 16);
-    for character in text.chars() {
-        if is_terminal_control(character) {
-            // Writing to a string can't fail.
-            let _ = write!(escaped, "{}", character.escape_default());
-        } else {
-            escaped.push(character);
-        }
-    }
-    Cow::Owned(escaped)
-}
-
-/// Control characters, line and paragraph separators, and the bidirectional marks of "Trojan Source" (CVE-2021-42574).
-pub const fn is_terminal_control(character: char) -> bool {
-    matches!(
-        character,
-        '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-    )
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -176,16 +148,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn terminal_control_characters_are_escaped() {
-        assert_eq!(
-            escape_controls("\x1b[2Jgone\r\n\u{9b}31m"),
-            r"\u{1b}[2Jgone\r\n\u{9b}31m"
-        );
-        assert_eq!(escape_controls("abc\u{202e}cba"), r"abc\u{202e}cba");
-        assert!(matches!(escape_controls("Grüße, 世界 🌊"), Cow::Borrowed(_)));
-    }
-
     proptest! {
         #[test]
         fn keys_are_masked_in_any_text_and_json_stays_valid(text in any::<String>(), key in "sk-[a-zA-Z0-9]{20}") {
@@ -193,7 +155,6 @@ mod tests {
             let scrubbed = scrub(&line);
             prop_assert!(!scrubbed.contains(&key));
             prop_assert!(serde_json::from_str::<serde_json::Value>(&scrubbed).is_ok());
-            prop_assert!(!escape_controls(&text).contains(is_terminal_control));
         }
     }
 }

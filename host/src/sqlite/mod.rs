@@ -1,6 +1,8 @@
 //! Opens this program's SQLite files: identifies them by a mark, migrates them step by step, restricts them to their owner,
 //! and uses WAL mode so that readers never wait for writers.
 
+mod database;
+
 use std::error::Error;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -11,6 +13,9 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
+
+pub(crate) use self::database::Database;
+use self::database::{SUFFIXES, with_suffix};
 
 /// One kind of database.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +53,8 @@ pub(crate) enum Failure {
     DiskFull(rusqlite::Error),
     Io(io::Error),
     Database(rusqlite::Error),
+    /// This file of the open database was deleted, moved or replaced.
+    Displaced(PathBuf),
 }
 
 /// Hints that apply to every kind of database.
@@ -57,6 +64,8 @@ pub(crate) mod hints {
     pub(crate) const UNWRITABLE: &str =
         "make the file and its folder writable for this user, or choose another `[storage] path`";
     pub(crate) const DISK_FULL: &str = "free some space and try again";
+    pub(crate) const DISPLACED: &str =
+        "restart this process; to keep what the old file holds, stop every process that uses it and put it back first";
     pub(crate) const IO: &str =
         "check that the folder exists and the disk is sound, or choose another `[storage] path`";
 }
@@ -101,10 +110,10 @@ impl Schema<'_> {
     /// returns it with its canonical path. `busy` bounds the wait for another program's lock.
     ///
     /// A foreign or newer file is left unchanged, including its permissions.
-    pub(crate) fn open(&self, path: &Path, busy: Duration) -> Result<(Connection, PathBuf), Failure> {
+    pub(crate) fn open(&self, path: &Path, busy: Duration) -> Result<(Database, PathBuf), Failure> {
         let path = prepare_file(path)?;
         // Closing a connection checkpoints the WAL. If another program left one, leave the checkpoint to that program.
-        let has_wal = wal_path(&path).exists();
+        let has_wal = with_suffix(&path, "-wal").exists();
         let mut connection = connect(&path, busy)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_wal)?;
         self.check(&mut connection)?;
@@ -113,7 +122,7 @@ impl Schema<'_> {
         restrict_to_owner(&path)?;
         use_wal(&connection)?;
         self.migrate(&mut connection)?;
-        Ok((connection, path))
+        Ok((Database::new(connection, &path)?, path))
     }
 
     /// Applies the missing steps, all or none.
@@ -205,13 +214,6 @@ impl Mark {
     }
 }
 
-/// The write-ahead log: changes that are not in the database file yet.
-fn wal_path(path: &Path) -> PathBuf {
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    wal.into()
-}
-
 fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))
 }
@@ -254,10 +256,8 @@ fn create_file(path: &Path) -> io::Result<()> {
 /// Restricts the database at `path`, and the files that SQLite keeps beside it while it is open, to its owner.
 #[cfg(unix)]
 fn restrict_to_owner(path: &Path) -> io::Result<()> {
-    for suffix in ["", "-wal", "-shm"] {
-        let mut file = path.as_os_str().to_owned();
-        file.push(suffix);
-        match restrict_file_to_owner(Path::new(&file)) {
+    for suffix in SUFFIXES {
+        match restrict_file_to_owner(&with_suffix(path, suffix)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !suffix.is_empty() => {}
             done => done?,
         }
