@@ -125,7 +125,7 @@ fn definitions(tools: &ToolSet) -> ToolDefinitions {
         .map(|tool| ToolDefinition {
             name: tool.name.clone(),
             description: tool.description.clone(),
-            input_schema: tool.input_schema().clone(),
+            input_schema: Arc::clone(tool.input_schema()),
         })
         .collect()
 }

@@ -1,6 +1,6 @@
 //! The conversation's history, kept in the shape that the API accepts: the next message answers every tool use.
 
-use crate::transcript::{Block, Content, Image, Message, Role, ToolResult};
+use crate::transcript::{Block, Content, Image, Message, Role, ToolResult, ToolUse};
 
 /// Maximum images per request; older ones are removed. The API accepts a hundred.
 const MAX_IMAGES: usize = 80;
@@ -9,6 +9,9 @@ const MAX_IMAGE_BYTES: usize = 20 * 1024 * 1024;
 
 /// Bytes kept of each of the newest results when they must be truncated. Results of up to twice this size aren't trimmed.
 const KEPT_BYTES: usize = 1024;
+
+/// The note on an empty answer.
+const EMPTY_ANSWER: &str = "[Your last answer was empty. Please answer.]";
 
 /// An image costs at least as much as this many bytes of text.
 const MIN_IMAGE_WEIGHT: usize = 10_000;
@@ -30,6 +33,8 @@ impl Trimmed {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Conversation {
     messages: Vec<Message>,
+    /// The number of messages before the latest prompt's.
+    before_prompt: usize,
     /// A copy from before a provisional trim, for [`Self::restore`].
     snapshot: Option<Vec<Message>>,
 }
@@ -59,6 +64,7 @@ impl Conversation {
     /// Adds a user's prompt. First answers tool uses that an earlier run left open, because the API permanently refuses a
     /// history with an unanswered tool use.
     pub(super) fn push_prompt(&mut self, prompt: &str) {
+        self.before_prompt = self.messages.len();
         let mut content = self.results_for_open_uses();
         content.push(Block::text(prompt));
         self.messages.push(Message {
@@ -80,6 +86,49 @@ impl Conversation {
         if content.is_empty() {
             self.messages.pop();
         }
+    }
+
+    /// Removes the latest prompt with everything after it. Results for calls of an earlier run stay.
+    pub(super) fn remove_turn(&mut self) {
+        self.messages.truncate(self.before_prompt + 1);
+        self.remove_unanswered_prompt();
+    }
+
+    /// Tells the model that its last answer was empty. The empty answer itself isn't kept. Without this note, most models only
+    /// repeat it.
+    pub(super) fn push_note_on_empty_answer(&mut self) {
+        if let Some(Message {
+            role: Role::User,
+            content,
+        }) = self.messages.last_mut()
+        {
+            content.push(Block::text(EMPTY_ANSWER));
+        } else {
+            self.messages.push(Message::user(EMPTY_ANSWER));
+        }
+    }
+
+    /// Removes what only the vendor understands, such as thinking, because the API may have refused the request for it: a
+    /// signature that isn't valid for this model or conversation fails all requests that contain it.
+    pub(super) fn drop_vendor_blocks(&mut self) -> Trimmed {
+        let mut dropped = Trimmed::default();
+        for message in &mut self.messages {
+            message.content.retain(|block| match block {
+                Block::Opaque(opaque) => {
+                    dropped.bytes += opaque.json.len();
+                    false
+                }
+                _ => true,
+            });
+            for block in &mut message.content {
+                if let Block::Text { extra, .. } | Block::ToolUse(ToolUse { extra, .. }) = block
+                    && let Some(fields) = extra.take()
+                {
+                    dropped.bytes += fields.json.len();
+                }
+            }
+        }
+        dropped
     }
 
     /// Adds an answer unchanged. Skips an empty one, because the API refuses it in a history.
@@ -241,7 +290,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::transcript::ToolUse;
+    use crate::transcript::Opaque;
 
     fn exchange(conversation: &mut Conversation, id: &str, result: &str) {
         conversation.push_answer(vec![tool_use(id)]);
@@ -329,6 +378,43 @@ mod tests {
             (3, Some(1)),
             "the result for `a` stays"
         );
+    }
+
+    #[test]
+    fn a_refused_turn_is_removed() {
+        let mut conversation = Conversation::default();
+        conversation.push_prompt("go");
+        conversation.push_answer(vec![tool_use("a")]);
+        conversation.push_prompt("refused");
+        exchange(&mut conversation, "b", "result");
+        conversation.push_answer(vec![Block::text("I can't")]);
+        conversation.remove_turn();
+        let last = conversation.messages().last().map(|message| &message.content[..]);
+        assert!(
+            matches!(last, Some([Block::ToolResult(result)]) if result.tool_use_id == "a"),
+            "{last:?}"
+        );
+        conversation.push_prompt("refused as well");
+        conversation.remove_turn();
+        assert_eq!(conversation.messages().len(), 3);
+    }
+
+    #[test]
+    fn vendor_blocks_can_be_dropped_and_restored() {
+        let opaque = || Opaque::new("vendor", "{}");
+        let mut conversation = Conversation::default();
+        conversation.push_prompt("go");
+        let text = Block::Text {
+            text: "hi".to_owned(),
+            extra: Some(opaque()),
+        };
+        conversation.push_answer(vec![Block::Opaque(opaque()), text]);
+        conversation.take_snapshot();
+        assert_eq!(conversation.drop_vendor_blocks().bytes, 4);
+        assert!(conversation.drop_vendor_blocks().is_nothing());
+        assert_eq!(conversation.messages()[1].content, [Block::text("hi")]);
+        conversation.restore();
+        assert_eq!(conversation.messages()[1].content.len(), 2);
     }
 
     #[test]

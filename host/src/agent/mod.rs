@@ -4,6 +4,9 @@
 #[allow(clippy::module_inception)] // `Agent` is the module's main type.
 mod agent;
 mod conversation;
+mod explain;
+#[cfg(test)]
+mod history_tests;
 mod repetition;
 mod report;
 mod session;

@@ -6,16 +6,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::agent::Agent;
-use super::conversation::Conversation;
+use super::conversation::{Conversation, Trimmed};
+use super::explain::{explain, refusal};
 use super::repetition::{Repetition, Verdict, WARNING};
 use super::report::RunReport;
-use super::step::{Step, next_step};
+use super::step::{Before, Step, is_empty, next_step};
 use super::tool_result::content_for_model;
 use crate::events::{Ending, ErrorInfo, EventKind, TrimReason};
 use crate::model::{ApiErrorKind, ModelContext, ModelError, ModelRequest, ModelResponse, StopReason};
 use crate::telemetry::Emitter;
-use crate::tools::{ToolCall, ToolContext, ToolResult};
-use crate::transcript::{self, Content, ToolInput};
+use crate::tools::{AdmittedCall, ToolCall, ToolContext, ToolResult};
+use crate::transcript::{self, Content, ToolInput, is_blank};
 
 /// How often one turn's history is trimmed because it is too long or too expensive.
 const MAX_TRIMS: u32 = 2;
@@ -42,16 +43,27 @@ pub struct Session {
 /// Why the history must be trimmed, if a shorter one could be accepted.
 fn trim_reason(error: &ModelError) -> Option<TrimReason> {
     match error {
-        ModelError::ContextOverflow(_) => Some(TrimReason::TooLong),
-        ModelError::Api(error) if error.kind == ApiErrorKind::RequestTooLarge => Some(TrimReason::TooLong),
+        // Without a status it came in the middle of an answer, which a person may have read and which is paid for.
+        ModelError::ContextOverflow(error) if error.status.is_some() => Some(TrimReason::TooLong),
+        ModelError::Api(error) if error.status.is_some() && error.kind == ApiErrorKind::RequestTooLarge => {
+            Some(TrimReason::TooLong)
+        }
         // Other reservations will be settled. They don't justify trimming the history.
         ModelError::Budget(exceeded) if !exceeded.could_fit_later() => Some(TrimReason::Budget),
         _ => None,
     }
 }
 
+/// What was already taken out of the conversation for one answer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tried {
+    trims: u32,
+    without_vendor_blocks: bool,
+    without_images: bool,
+}
+
 fn is_invalid(error: &ModelError) -> bool {
-    matches!(error, ModelError::Api(error) if error.kind == ApiErrorKind::InvalidRequest)
+    matches!(error, ModelError::Api(error) if error.status.is_some() && error.kind == ApiErrorKind::InvalidRequest)
 }
 
 /// A run's ending and its error.
@@ -102,7 +114,7 @@ impl Session {
             is_finished: false,
         };
         // The API refuses a blank text, in this request and in every later one that contains it.
-        let blank = prompt.trim().is_empty();
+        let blank = is_blank(prompt);
         // Clean up after an earlier run that was dropped.
         self.conversation.restore();
         self.conversation.remove_unanswered_prompt();
@@ -117,7 +129,7 @@ impl Session {
             deadline: started + parts.settings.deadline,
             iterations: 0,
             tool_calls: 0,
-            pauses: 0,
+            before: Before::default(),
             repetition: Repetition::default(),
             answer: String::new(),
             degraded: false,
@@ -126,6 +138,7 @@ impl Session {
             true => failed("blank_prompt", "the prompt is blank".to_owned()),
             false => run.drive().await,
         };
+        let error = error.or_else(|| explain(ending, &parts.settings, parts.max_tokens));
         let Run {
             iterations,
             answer,
@@ -218,7 +231,7 @@ struct Run<'a> {
     deadline: Instant,
     iterations: u32,
     tool_calls: u32,
-    pauses: u32,
+    before: Before,
     repetition: Repetition,
     answer: String,
     degraded: bool,
@@ -245,12 +258,25 @@ impl Run<'_> {
                 Ok(response) => response,
                 Err(ended) => return ended,
             };
-            let step = next_step(&response, self.pauses);
+            let step = next_step(&response, self.before);
+            let details = response.refusal.clone();
             self.record_response(response);
             match step {
+                Step::Finish(Ending::Refused) => {
+                    // The model would refuse every later request that contains this turn.
+                    self.conversation.remove_turn();
+                    return Ended {
+                        ending: Ending::Refused,
+                        error: Some(refusal(details)),
+                    };
+                }
                 Step::Finish(ending) => return ending.into(),
                 Step::Fail(kind, message) => return failed(kind, message),
                 Step::Continue => {}
+                Step::AskAgain if self.iterations >= settings.max_iterations => {
+                    return failed("empty_answer", "the model's answer was empty".to_owned());
+                }
+                Step::AskAgain => self.conversation.push_note_on_empty_answer(),
                 // No further model call could read the results.
                 Step::RunTools(_) if self.iterations >= settings.max_iterations => return Ending::MaxIterations.into(),
                 Step::RunTools(calls) => {
@@ -279,7 +305,7 @@ impl Run<'_> {
 
     async fn ask_trimming_history(&mut self) -> Result<ModelResponse, ModelError> {
         let parts = self.agent.parts();
-        let (mut trims, mut with_images) = (0, true);
+        let mut tried = Tried::default();
         loop {
             let request = ModelRequest {
                 system: &parts.settings.system,
@@ -298,28 +324,9 @@ impl Run<'_> {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
-            let reason = match trim_reason(&error) {
-                Some(reason) if trims < MAX_TRIMS => reason,
-                // Images are untrusted bytes, and the API validates them more strictly than the host does.
-                None if with_images && is_invalid(&error) => TrimReason::Images,
-                _ => return Err(error),
-            };
-            if reason == TrimReason::TooLong {
-                // The model's limit won't change, so this trim is permanent.
-                self.conversation.discard_snapshot();
-            } else {
-                self.conversation.take_snapshot();
-            }
-            let trimmed = if reason == TrimReason::Images {
-                with_images = false;
-                self.conversation.drop_images()
-            } else {
-                trims += 1;
-                self.conversation.trim()
-            };
-            if trimmed.is_nothing() {
+            let Some((reason, trimmed)) = self.trim_after(&error, &mut tried) else {
                 return Err(error);
-            }
+            };
             self.emitter.emit(EventKind::HistoryTrimmed {
                 reason,
                 results: u32::try_from(trimmed.results).unwrap_or(u32::MAX),
@@ -329,15 +336,56 @@ impl Run<'_> {
         }
     }
 
+    /// Takes out of the conversation what may be the reason for an error. `None` if there is nothing left to try.
+    fn trim_after(&mut self, error: &ModelError, tried: &mut Tried) -> Option<(TrimReason, Trimmed)> {
+        if let Some(reason) = trim_reason(error) {
+            if tried.trims >= MAX_TRIMS {
+                return None;
+            }
+            tried.trims += 1;
+            match reason {
+                // The model's limit won't change, so this trim is permanent.
+                TrimReason::TooLong => self.conversation.discard_snapshot(),
+                _ => self.conversation.take_snapshot(),
+            }
+            let trimmed = self.conversation.trim();
+            return (!trimmed.is_nothing()).then_some((reason, trimmed));
+        }
+        if !is_invalid(error) {
+            return None;
+        }
+        self.conversation.take_snapshot();
+        // Signatures of thinking can't be checked here: they are bound to a model and to all messages before them.
+        if !std::mem::replace(&mut tried.without_vendor_blocks, true) {
+            let dropped = self.conversation.drop_vendor_blocks();
+            if !dropped.is_nothing() {
+                return Some((TrimReason::VendorBlocks, dropped));
+            }
+        }
+        // Images are untrusted bytes, and the API validates them more strictly than the host does.
+        if !std::mem::replace(&mut tried.without_images, true) {
+            let dropped = self.conversation.drop_images();
+            return (!dropped.is_nothing()).then_some((TrimReason::Images, dropped));
+        }
+        None
+    }
+
     fn record_response(&mut self, response: ModelResponse) {
         // A paused answer continues in the next response. Otherwise the new text replaces the old.
-        if self.pauses == 0 {
+        if self.before.pauses == 0 {
             self.answer.clear();
         }
         self.answer.push_str(&response.text());
         let paused = response.stop_reason == StopReason::PauseTurn;
-        self.pauses = if paused { self.pauses + 1 } else { 0 };
-        self.conversation.push_answer(response.content);
+        let is_empty = is_empty(&response);
+        self.before = Before {
+            pauses: if paused { self.before.pauses + 1 } else { 0 },
+            has_text: paused && !is_blank(&self.answer),
+            was_empty: is_empty,
+        };
+        if !is_empty {
+            self.conversation.push_answer(response.content);
+        }
     }
 
     /// Runs a turn's calls and adds their results. Returns an ending if the run must end.
@@ -349,12 +397,14 @@ impl Run<'_> {
         }
         self.tool_calls += wanted;
         let inputs: Vec<ToolInput> = calls.iter().map(|call| call.input.clone()).collect();
-        // A lazy stream, so that `buffered` limits how many calls run concurrently and keeps the results in order.
-        let running = stream::iter(calls.into_iter().map(|call| self.run_tool(call)));
-        let results: Vec<ToolResult> = running
-            .buffered(settings.parallel_tool_calls.max(1) as usize)
-            .collect()
-            .await;
+        let parallel = settings.parallel_tool_calls.max(1) as usize;
+        let admitted = self.admit_tools(calls, parallel).await;
+        // As one call ends the next begins, whichever it is. Lazy, so that no more than `parallel` calls run.
+        let running = admitted.into_iter().enumerate();
+        let running = running.map(async |(position, call)| (position, self.run_tool(call).await));
+        let mut results: Vec<(usize, ToolResult)> = stream::iter(running).buffer_unordered(parallel).collect().await;
+        results.sort_by_key(|(position, _)| *position);
+        let results: Vec<ToolResult> = results.into_iter().map(|(_, result)| result).collect();
         self.degraded |= results.iter().any(|result| result.degraded);
         let verdicts = self
             .repetition
@@ -380,17 +430,28 @@ impl Run<'_> {
         }
     }
 
+    /// Decides about all calls of a turn before any of them runs, in their order.
+    async fn admit_tools(&self, calls: Vec<ToolCall>, parallel: usize) -> Vec<AdmittedCall> {
+        let cx = ToolContext {
+            emitter: self.emitter,
+            deadline: self.deadline,
+            cancel: &self.options.cancel,
+        };
+        let admitted = calls.into_iter().map(|call| self.agent.tools().admit(call, &cx));
+        stream::iter(admitted).buffered(parallel).collect().await
+    }
+
     /// Runs one call on its own task, so that a turn's calls run in parallel on all of the runtime's threads.
-    async fn run_tool(&self, call: ToolCall) -> ToolResult {
+    async fn run_tool(&self, admitted: AdmittedCall) -> ToolResult {
         let (agent, emitter, cancel) = (self.agent.clone(), self.emitter.clone(), self.options.cancel.clone());
-        let (deadline, in_task) = (self.deadline, call.clone());
+        let (deadline, call) = (self.deadline, admitted.call().clone());
         let task = tokio::spawn(async move {
             let cx = ToolContext {
                 emitter: &emitter,
                 deadline,
                 cancel: &cancel,
             };
-            agent.tools().call(in_task, &cx).await
+            agent.tools().run(admitted, &cx).await
         });
         match AbortOnDropHandle::new(task).await {
             Ok(result) => result,
@@ -400,10 +461,13 @@ impl Run<'_> {
 }
 
 fn failed(kind: &str, message: String) -> Ended {
+    let hint = (kind == "empty_answer").then(|| {
+        "try again; if it happens every time, check that the server at `[model] base_url` serves this model".to_owned()
+    });
     let error = ErrorInfo {
         kind: kind.to_owned(),
         message,
-        hint: None,
+        hint,
         request_id: None,
     };
     Ended {
@@ -418,6 +482,7 @@ fn ending_for(error: &ModelError) -> Ending {
         ModelError::DeadlineExceeded { .. } => Ending::DeadlineExceeded,
         ModelError::Cancelled => Ending::Cancelled,
         ModelError::ContextOverflow(_) => Ending::ContextOverflow,
+        ModelError::Api(error) if error.kind == ApiErrorKind::RequestTooLarge => Ending::ContextOverflow,
         _ => Ending::ModelFailed,
     }
 }

@@ -14,7 +14,7 @@ pub struct AgentSettings {
     pub max_tool_calls: u32,
     /// Maximum tool calls of one turn that run concurrently. Default 8.
     pub parallel_tool_calls: u32,
-    /// Maximum bytes of text per result; the rest is truncated. Default 64 KiB. Every later model call is billed for them again.
+    /// Maximum bytes of text per result, as a request writes it; the rest is truncated. Default 64 KiB. Every later model call is billed for them again.
     pub max_result_bytes: u64,
     /// Maximum duration of a run, everything included. Default 10 min.
     pub deadline: Duration,

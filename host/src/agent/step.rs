@@ -3,7 +3,7 @@
 use crate::events::Ending;
 use crate::model::{ModelResponse, StopReason};
 use crate::tools::ToolCall;
-use crate::transcript::ToolUse;
+use crate::transcript::{ToolUse, is_blank};
 use crate::untrusted::{NAME_CHARS, display_untrusted};
 
 /// Consecutive `pause_turn` answers that are continued, as the vendor recommends.
@@ -16,26 +16,44 @@ pub(super) enum Step {
     RunTools(Vec<ToolCall>),
     /// Send the answer back unchanged and let the model continue.
     Continue,
+    /// Drop the empty answer and ask again.
+    AskAgain,
     /// The answer is unusable. Holds an error kind and a message.
     Fail(&'static str, String),
 }
 
-/// Decides by the stop reason. Each one has its own case, and none falls through as success. `pauses` counts the consecutive
-/// `pause_turn` answers before this one.
-pub(super) fn next_step(response: &ModelResponse, pauses: u32) -> Step {
+/// The answers before this one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Before {
+    /// Consecutive `pause_turn` answers.
+    pub(super) pauses: u32,
+    /// Whether the paused answer that this one continues has text.
+    pub(super) has_text: bool,
+    /// Whether the last answer was empty.
+    pub(super) was_empty: bool,
+}
+
+/// Decides by the stop reason. Each one has its own case, and none falls through as success.
+pub(super) fn next_step(response: &ModelResponse, before: Before) -> Step {
+    let pauses = before.pauses;
+    let has_calls = response.tool_uses().next().is_some();
     match &response.stop_reason {
-        StopReason::EndTurn | StopReason::StopSequence => Step::Finish(Ending::Completed),
-        StopReason::ToolUse => {
-            let calls: Vec<ToolCall> = response.tool_uses().map(call).collect();
-            if calls.is_empty() {
-                Step::Fail(
-                    "malformed_answer",
-                    "the model stopped to use a tool but called none".to_owned(),
-                )
-            } else {
-                Step::RunTools(calls)
-            }
+        // Some gateways don't say that the model stopped to use a tool. A call without a result would be refused.
+        StopReason::ToolUse | StopReason::EndTurn | StopReason::StopSequence | StopReason::PauseTurn if has_calls => {
+            Step::RunTools(response.tool_uses().map(call).collect())
         }
+        StopReason::EndTurn | StopReason::StopSequence if before.has_text || !is_empty(response) => {
+            Step::Finish(Ending::Completed)
+        }
+        StopReason::EndTurn | StopReason::StopSequence if !before.was_empty => Step::AskAgain,
+        StopReason::EndTurn | StopReason::StopSequence => Step::Fail(
+            "empty_answer",
+            "the model's answer was empty, twice in a row".to_owned(),
+        ),
+        StopReason::ToolUse => Step::Fail(
+            "malformed_answer",
+            "the model stopped to use a tool but called none".to_owned(),
+        ),
         // A tool call could be truncated, so none is run.
         StopReason::MaxTokens => Step::Finish(Ending::Truncated),
         StopReason::PauseTurn if pauses < MAX_PAUSES => Step::Continue,
@@ -53,6 +71,13 @@ pub(super) fn next_step(response: &ModelResponse, pauses: u32) -> Step {
             )
         }
     }
+}
+
+/// Whether an answer that claims to be whole has neither text nor calls.
+pub(super) fn is_empty(response: &ModelResponse) -> bool {
+    matches!(response.stop_reason, StopReason::EndTurn | StopReason::StopSequence)
+        && response.tool_uses().next().is_none()
+        && is_blank(&response.text())
 }
 
 /// The conversation keeps the call as the model made it; both share its input.
@@ -78,6 +103,7 @@ mod tests {
             model: "m".to_owned(),
             content,
             stop_reason: StopReason::from_wire(stop_reason),
+            refusal: None,
             usage: Usage::default(),
             request_id: None,
         }
@@ -92,22 +118,62 @@ mod tests {
         }
     }
 
+    fn step(response: &ModelResponse) -> Step {
+        next_step(response, Before::default())
+    }
+
     #[test]
     fn every_stop_reason_maps_to_a_step() {
-        for (reason, step) in [
-            ("end_turn", Step::Finish(Ending::Completed)),
-            ("stop_sequence", Step::Finish(Ending::Completed)),
-            ("max_tokens", Step::Finish(Ending::Truncated)),
-            ("refusal", Step::Finish(Ending::Refused)),
-            ("model_context_window_exceeded", Step::Finish(Ending::ContextOverflow)),
-            ("pause_turn", Step::Continue),
-            ("tool_use", Step::RunTools(vec![call(&tool_use())])),
+        let run = || Step::RunTools(vec![call(&tool_use())]);
+        for (reason, without_calls, with_calls) in [
+            ("end_turn", Step::Finish(Ending::Completed), run()),
+            ("stop_sequence", Step::Finish(Ending::Completed), run()),
+            ("pause_turn", Step::Continue, run()),
+            // The calls may be cut off, or not meant.
+            (
+                "max_tokens",
+                Step::Finish(Ending::Truncated),
+                Step::Finish(Ending::Truncated),
+            ),
+            ("refusal", Step::Finish(Ending::Refused), Step::Finish(Ending::Refused)),
+            (
+                "model_context_window_exceeded",
+                Step::Finish(Ending::ContextOverflow),
+                Step::Finish(Ending::ContextOverflow),
+            ),
         ] {
             assert_eq!(
-                next_step(&response(reason, vec![Block::ToolUse(tool_use())]), 0),
-                step,
+                step(&response(reason, vec![Block::text("…")])),
+                without_calls,
                 "{reason}"
             );
+            assert_eq!(
+                step(&response(reason, vec![Block::ToolUse(tool_use())])),
+                with_calls,
+                "{reason}"
+            );
+        }
+        assert_eq!(step(&response("tool_use", vec![Block::ToolUse(tool_use())])), run());
+    }
+
+    #[test]
+    fn an_empty_answer_is_asked_for_again_once() {
+        let again = Before {
+            was_empty: true,
+            ..Before::default()
+        };
+        let continued = Before {
+            pauses: 1,
+            has_text: true,
+            ..Before::default()
+        };
+        for content in [vec![], vec![Block::text("\u{200b} ")]] {
+            for reason in ["end_turn", "stop_sequence"] {
+                let empty = response(reason, content.clone());
+                assert_eq!(step(&empty), Step::AskAgain);
+                assert!(matches!(next_step(&empty, again), Step::Fail("empty_answer", _)));
+                assert_eq!(next_step(&empty, continued), Step::Finish(Ending::Completed));
+            }
         }
     }
 
@@ -118,7 +184,11 @@ mod tests {
             ("pause_turn", 5, "too_many_pauses"),
             ("sideways", 0, "unknown_stop_reason"),
         ] {
-            let step = next_step(&response(reason, vec![Block::text("…")]), pauses);
+            let before = Before {
+                pauses,
+                ..Before::default()
+            };
+            let step = next_step(&response(reason, vec![Block::text("…")]), before);
             assert!(
                 matches!(step, Step::Fail(found, _) if found == kind),
                 "{reason}: {step:?}"

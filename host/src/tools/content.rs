@@ -2,14 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
 
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
-
+use crate::json_text::Json;
 use crate::sandbox::Content;
 
-/// The image types that models can see.
-const IMAGE_TYPES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
+/// Parts per result. The host keeps each apart until it joins them.
+const MAX_PARTS: usize = 1_000;
 
 /// Images per result. However small, each costs hundreds of tokens, and a request holds at most a hundred.
 const MAX_IMAGES: usize = 8;
@@ -22,7 +21,8 @@ pub enum Part {
     Image { media_type: String, base64: String },
 }
 
-/// Checks the result against the contract and the limit, and converts it.
+/// Checks the result against the contract and the limit, and converts it. Texts that follow each other become one, because a
+/// model pays for the frame of each part.
 pub(super) fn convert(content: Vec<Content>, output_bytes: u64) -> Result<Vec<Part>, String> {
     let size: u64 = content.iter().map(|part| size(part) as u64).sum();
     if size > output_bytes {
@@ -30,11 +30,26 @@ pub(super) fn convert(content: Vec<Content>, output_bytes: u64) -> Result<Vec<Pa
             "the result has {size} bytes, more than output_bytes allows ({output_bytes})"
         ));
     }
+    if content.len() > MAX_PARTS {
+        return Err(format!("the result has {} parts, more than {MAX_PARTS}", content.len()));
+    }
     let images = content.iter().filter(|part| matches!(part, Content::Image(_))).count();
     if images > MAX_IMAGES {
         return Err(format!("the result has {images} images, more than {MAX_IMAGES}"));
     }
-    content.into_iter().map(convert_part).collect()
+    let mut parts: Vec<Part> = Vec::new();
+    for part in content {
+        match (convert_part(part)?, parts.last_mut()) {
+            (Part::Text { text: next }, Some(Part::Text { text })) => {
+                if !text.is_empty() && !text.ends_with('\n') {
+                    text.push('\n');
+                }
+                text.push_str(&next);
+            }
+            (part, _) => parts.push(part),
+        }
+    }
+    Ok(parts)
 }
 
 fn size(part: &Content) -> usize {
@@ -47,82 +62,30 @@ fn size(part: &Content) -> usize {
 fn convert_part(part: Content) -> Result<Part, String> {
     match part {
         Content::Text(text) => Ok(Part::Text { text }),
-        Content::Json(text) => match serde_json::from_str::<ValidJson>(&text) {
-            Ok(ValidJson) => Ok(Part::Text { text }),
-            Err(error) => Err(format!("the result is not JSON: {error}")),
+        // By the grammar alone: the model reads the text, so a number or a depth that a parser couldn't take is no fault.
+        Content::Json(text) => match Json::parse(&text).err() {
+            None => Ok(Part::Text { text }),
+            Some(error) => Err(format!("the result is not JSON: {error}")),
         },
-        Content::Image(image) if IMAGE_TYPES.contains(&image.mime_type.as_str()) => {
-            if !has_magic_bytes(&image.data, &image.mime_type) {
-                return Err(format!("the image isn't a valid {}", image.mime_type));
-            }
-            Ok(Part::Image {
-                media_type: image.mime_type,
+        Content::Image(image) => match media_type(&image.data) {
+            Some(media_type) => Ok(Part::Image {
+                media_type: media_type.to_owned(),
                 base64: STANDARD.encode(image.data),
-            })
-        }
-        Content::Image(_) => Err(format!("the image type isn't one of {}", IMAGE_TYPES.join(", "))),
+            }),
+            None => Err("an image in the result is none of PNG, JPEG, GIF and WebP".to_owned()),
+        },
     }
 }
 
-/// Validates JSON without building it: the `Value` of a megabyte of text can take a hundred. `serde_json` bounds the depth.
-struct ValidJson;
-
-impl<'de> Deserialize<'de> for ValidJson {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Self)
-    }
-}
-
-impl<'de> Visitor<'de> for ValidJson {
-    type Value = Self;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("any JSON")
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_unit<E>(self) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
-        while items.next_element::<Self>()?.is_some() {}
-        Ok(self)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self, A::Error> {
-        while entries.next_entry::<IgnoredAny, Self>()?.is_some() {}
-        Ok(self)
-    }
-}
-
-/// Checks the magic bytes, because the API refuses every request that contains a broken image.
-fn has_magic_bytes(data: &[u8], media_type: &str) -> bool {
-    match media_type {
-        "image/png" => data.starts_with(b"\x89PNG\r\n\x1a\n"),
-        "image/jpeg" => data.starts_with(b"\xff\xd8\xff"),
-        "image/gif" => data.starts_with(b"GIF87a") || data.starts_with(b"GIF89a"),
-        "image/webp" => data.starts_with(b"RIFF") && data.get(8..12) == Some(b"WEBP"),
-        _ => false,
+/// The media type that an image's first bytes show, if models can see it. The type that the tool claims doesn't count: the
+/// API refuses every request that contains a broken or mislabelled image.
+fn media_type(data: &[u8]) -> Option<&'static str> {
+    match data {
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some("image/png"),
+        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
+        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some("image/gif"),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
+        _ => None,
     }
 }
 
@@ -143,11 +106,15 @@ mod tests {
     use super::*;
     use crate::sandbox::Image;
 
-    fn image(mime_type: &str) -> Content {
+    fn image(mime_type: &str, data: &[u8]) -> Content {
         Content::Image(Image {
             mime_type: mime_type.to_owned(),
-            data: b"\x89PNG\r\n\x1a\nabc".to_vec(),
+            data: data.to_vec(),
         })
+    }
+
+    fn text(text: &str) -> Part {
+        Part::Text { text: text.to_owned() }
     }
 
     #[test]
@@ -158,19 +125,73 @@ mod tests {
     }
 
     #[test]
-    fn json_is_parsed_and_image_types_are_checked() {
+    fn parts_are_bounded_and_adjacent_texts_joined() {
+        let part = |text: &str| Content::Text(text.to_owned());
+        let png = || image("image/png", b"\x89PNG\r\n\x1a\nabc");
+        let parts = vec![
+            part("a"),
+            part("b\n"),
+            Content::Json("[1]".to_owned()),
+            png(),
+            part(""),
+            part("c"),
+        ];
+        let converted = convert(parts, 100).unwrap_or_default();
+        assert_eq!((converted.len(), &converted[0]), (3, &text("a\nb\n[1]")));
+        assert_eq!(converted[2], text("c"));
+        let many = |number| convert(vec![part("x"); number], 1 << 20);
+        assert_eq!(many(MAX_PARTS).map(|parts| parts.len()), Ok(1));
+        assert!(many(MAX_PARTS + 1).is_err_and(|reason| reason.contains("1001 parts")));
+    }
+
+    #[test]
+    fn the_bytes_of_an_image_decide_its_type() {
+        let media_type = |claimed: &str, data: &[u8]| match convert(vec![image(claimed, data)], 100).as_deref() {
+            Ok([Part::Image { media_type, .. }]) => media_type.clone(),
+            other => format!("{other:?}"),
+        };
+        let (png, jpeg) = (b"\x89PNG\r\n\x1a\nabc", b"\xff\xd8\xff\xe0abc");
+        for claimed in [
+            "image/png",
+            "IMAGE/PNG",
+            "image/png; charset=binary",
+            " image/jpeg",
+            "image/jpg",
+            "",
+        ] {
+            assert_eq!(media_type(claimed, png), "image/png", "{claimed}");
+            assert_eq!(media_type(claimed, jpeg), "image/jpeg", "{claimed}");
+        }
+        assert_eq!(media_type("image/png", b"GIF89aabc"), "image/gif");
+        assert_eq!(media_type("image/png", b"RIFF\0\0\0\0WEBPabc"), "image/webp");
+        for data in [&b"<svg/>"[..], b"", b"\x89PN", b"RIFF\0\0\0\0WAVE"] {
+            assert!(media_type("image/png", data).contains("none of PNG"), "{data:?}");
+        }
+    }
+
+    #[test]
+    fn json_is_checked_and_passed_on_as_it_is_and_images_are_counted() {
         let json = |text: &str| convert(vec![Content::Json(text.to_owned())], 1 << 20);
-        assert_eq!(json("[1]"), Ok(vec![Part::Text { text: "[1]".to_owned() }]));
-        assert!(json("{").is_err());
-        assert!(json(&"[".repeat(100_000)).is_err());
+        let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+        for text in [
+            "[1]",
+            " {\"b\": 1.0, \"a\": 1, \"a\": 2}\n",
+            "1e400",
+            r#""\ud800""#,
+            &deep,
+        ] {
+            assert_eq!(json(text), Ok(vec![Part::Text { text: text.to_owned() }]));
+        }
+        for text in ["", "{", "NaN", "{\"a\": NaN}", "{} {}", "'a'", &deep[..100_000]] {
+            assert!(json(text).is_err(), "{text}");
+        }
         let png = Part::Image {
             media_type: "image/png".to_owned(),
             base64: "iVBORw0KGgphYmM=".to_owned(),
         };
-        assert_eq!(convert(vec![image("image/png")], 100), Ok(vec![png]));
-        assert!(convert(vec![image("image/svg+xml")], 100).is_err());
-        assert!(convert(vec![image("image/jpeg")], 100).is_err());
-        assert!(convert(vec![image("image/png"); MAX_IMAGES], 1000).is_ok());
-        assert!(convert(vec![image("image/png"); MAX_IMAGES + 1], 1000).is_err());
+        let image = image("image/png", b"\x89PNG\r\n\x1a\nabc");
+        assert_eq!(convert(vec![image.clone()], 100), Ok(vec![png]));
+        assert!(convert(vec![image.clone(); MAX_IMAGES], 1000).is_ok());
+        assert!(convert(vec![image; MAX_IMAGES + 1], 1000).is_err());
     }
 }

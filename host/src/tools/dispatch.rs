@@ -1,5 +1,5 @@
-//! One tool call, from the model's request to its result. The steps, in order: look up, validate, policy, breaker,
-//! concurrency, run, convert, report.
+//! One tool call, from the model's request to its result. The steps, in order: look up, validate, policy; then a look at the
+//! breaker, concurrency, breaker, run, convert, report.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -11,12 +11,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::content::{self, Part};
 use super::policy::Decision;
-use super::registry::Tool;
+use super::problem::PluginError;
+use super::registry::{Tool, name_identity};
 use super::schema::{MAX_INLINE_STEPS, MAX_STEPS};
 use super::toolset::{Slot, ToolSet};
 use crate::events::{EventKind, Health, Outcome, ToolCallFinished, Transition};
-use crate::resilience::Permit;
-use crate::sandbox::{CallFailure, CallUse, Halt, Halted, LimitHit};
+use crate::resilience::{Permit, Rejected};
+use crate::sandbox::{CallFailure, CallUse, Halt, Halted, LimitHit, Limits};
 use crate::telemetry::Emitter;
 use crate::transcript::ToolInput;
 use crate::untrusted::{NAME_CHARS, display_untrusted};
@@ -28,6 +29,9 @@ const MAX_RETRIES: u32 = 2;
 
 /// Reasons kept for refused HTTP requests, over all tries of a call.
 const MAX_REFUSED_REASONS: usize = 16;
+
+/// Plugins and tools that are listed as left out when a tool is unknown.
+const MAX_LEFT_OUT: usize = 10;
 
 /// A call as the model made it.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +65,7 @@ pub struct ToolResult {
 }
 
 /// How a call ended, before the fallback applies and the event is emitted.
+#[derive(Debug)]
 struct CallEnd {
     outcome: Outcome,
     /// What the model reads.
@@ -146,19 +151,68 @@ impl ToolResult {
     }
 }
 
+/// A call that the host has decided about: it runs, or it is refused with a result for the model.
+#[derive(Debug)]
+pub struct AdmittedCall {
+    call: ToolCall,
+    /// The input that the tool receives, or why the call doesn't run.
+    decision: Result<ToolInput, CallEnd>,
+    /// How long the decision took. It counts against the call's deadline.
+    took: Duration,
+}
+
+impl AdmittedCall {
+    pub fn call(&self) -> &ToolCall {
+        &self.call
+    }
+}
+
 impl ToolSet {
-    /// Runs one call. Never fails: every failure becomes a result for the model and an event for the operator.
-    pub async fn call(&self, call: ToolCall, cx: &ToolContext<'_>) -> ToolResult {
+    /// Decides about a call without running anything: looks the tool up, validates the input and asks the policy. Of a turn's
+    /// calls, all are decided about before any of them runs, so that a policy can refuse the second before the first has an
+    /// effect.
+    pub async fn admit(&self, call: ToolCall, cx: &ToolContext<'_>) -> AdmittedCall {
         let started = Instant::now();
-        let slot = self.slot(&call.name);
-        // The model chose the name of a tool that doesn't exist, so it is untrusted.
-        let call = match slot {
-            Some(_) => call,
-            None => ToolCall {
+        let Some(slot) = self.slot(&call.name) else {
+            // The model chose the name of a tool that doesn't exist, so it is untrusted.
+            let call = ToolCall {
                 name: display_untrusted(&call.name, NAME_CHARS),
                 ..call
-            },
+            };
+            return AdmittedCall {
+                decision: Err(self.unknown(&call.name)),
+                call,
+                took: Duration::ZERO,
+            };
         };
+        let halt = Halt {
+            deadline: cx.deadline.min(started + slot.tool.limits().timeout),
+            cancel: cx.cancel,
+        };
+        // A panic in the host ends only this call.
+        let decision = AssertUnwindSafe(self.decide(slot, &call, halt, cx))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Err(host_error("the host panicked while it checked the call")));
+        AdmittedCall {
+            call,
+            decision,
+            took: started.elapsed(),
+        }
+    }
+
+    /// Admits and runs one call.
+    pub async fn call(&self, call: ToolCall, cx: &ToolContext<'_>) -> ToolResult {
+        let admitted = self.admit(call, cx).await;
+        self.run(admitted, cx).await
+    }
+
+    /// Runs an admitted call. Never fails: every failure becomes a result for the model and an event for the operator.
+    pub async fn run(&self, admitted: AdmittedCall, cx: &ToolContext<'_>) -> ToolResult {
+        let AdmittedCall { call, decision, took } = admitted;
+        let now = Instant::now();
+        let started = now.checked_sub(took).unwrap_or(now);
+        let slot = self.slot(&call.name);
         cx.emitter.emit(EventKind::ToolCallStarted {
             call_id: call.id.clone(),
             tool: call.name.clone(),
@@ -172,15 +226,16 @@ impl ToolSet {
             emitter: cx.emitter,
         };
         let mut totals = CallTotals::default();
-        let ended = match slot {
-            None => self.unknown(&call.name),
-            Some(slot) => {
+        let ended = match (decision, slot) {
+            (Err(refused), _) => refused,
+            (Ok(_), None) => self.unknown(&call.name),
+            (Ok(input), Some(slot)) => {
                 let halt = Halt {
                     deadline: cx.deadline.min(started + slot.tool.limits().timeout),
                     cancel: cx.cancel,
                 };
                 // A panic in the host ends only this call.
-                AssertUnwindSafe(self.attempt(slot, &call, halt, cx, &mut totals))
+                AssertUnwindSafe(self.attempt(slot, input.text(), halt, cx, &mut totals))
                     .catch_unwind()
                     .await
                     .unwrap_or_else(|_| host_error("the host panicked while it ran the call"))
@@ -193,6 +248,7 @@ impl ToolSet {
         result
     }
 
+    /// `name` is already escaped.
     fn unknown(&self, name: &str) -> CallEnd {
         let known: Vec<&str> = self.tools().map(|tool| tool.name.as_str()).collect();
         let known = if known.is_empty() {
@@ -200,7 +256,6 @@ impl ToolSet {
         } else {
             known.join(", ")
         };
-        let name = display_untrusted(name, NAME_CHARS);
         let ended = CallEnd::error(
             Outcome::UnknownTool,
             format!("There is no tool `{name}`. Known tools: {known}."),
@@ -209,64 +264,90 @@ impl ToolSet {
         match self.problems() {
             [] => ended,
             problems => {
-                let reasons: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                ended.with_detail(format!("left out: {}", reasons.join("; ")))
+                // One of them may be the tool's own. A component can have hundreds.
+                let identity = name_identity(name);
+                let own = |problem: &&PluginError| problem.tool().is_some_and(|tool| name_identity(tool) == identity);
+                let (own, others): (Vec<_>, Vec<_>) = problems.iter().partition(own);
+                let mut reasons = own.into_iter().chain(others).map(ToString::to_string);
+                let shown: Vec<String> = reasons.by_ref().take(MAX_LEFT_OUT).collect();
+                let more = reasons.next().map_or("", |_| "; and more");
+                ended.with_detail(format!("left out: {}{more}", shown.join("; ")))
             }
         }
     }
 
-    /// Validates the input, then runs the tool with retries.
-    async fn attempt(
+    /// Validates the input and asks the policy. Returns the input that the tool receives, or why the call must not run.
+    async fn decide(
         &self,
         slot: &Slot,
         call: &ToolCall,
         halt: Halt<'_>,
         cx: &ToolContext<'_>,
-        totals: &mut CallTotals,
-    ) -> CallEnd {
+    ) -> Result<ToolInput, CallEnd> {
         let tool = &slot.tool;
-        let input = call.input.text();
-        let limit = tool.limits().input_bytes;
-        if input.len() as u64 > limit {
-            let text = format!(
-                "The input has {} bytes, more than input_bytes allows ({limit}).",
-                input.len()
-            );
-            return CallEnd::error(Outcome::InvalidInput, text);
+        if let Some(problem) = call.input.problem() {
+            return Err(CallEnd::error(
+                Outcome::InvalidInput,
+                format!("The input isn't a JSON object: {problem}"),
+            ));
         }
-        let violations = match tool.schema.max_steps(input.len()) {
-            steps if steps <= MAX_INLINE_STEPS => tool.schema.violations(call.input.value()),
+        let input = call.input.text();
+        if let Some(ended) = too_large(input, tool.limits().input_bytes) {
+            return Err(ended);
+        }
+        let checked = match tool.schema.max_steps(input.len()) {
+            steps if steps <= MAX_INLINE_STEPS => tool.schema.check(&call.input),
             steps if steps <= MAX_STEPS => match halt
                 .bound(self.check_on_blocking_thread(slot, &call.input, cx.emitter.tenant()))
                 .await
             {
-                Ok(Ok(violations)) => violations,
-                Ok(Err(ended)) => return ended,
-                Err(halted) => return halted_outside_tool(halted, cx),
+                Ok(Ok(checked)) => checked,
+                Ok(Err(ended)) => return Err(ended),
+                Err(halted) => return Err(halted_outside_tool(halted, cx)),
             },
             _ => {
                 let text = format!(
                     "The input has {} bytes, too many to check against the tool's schema.",
                     input.len()
                 );
-                return CallEnd::error(Outcome::InvalidInput, text);
+                return Err(CallEnd::error(Outcome::InvalidInput, text));
             }
         };
-        if !violations.is_empty() {
-            let text = format!(
-                "The input doesn't match the tool's schema:\n- {}",
-                violations.join("\n- ")
-            );
-            return CallEnd::error(Outcome::InvalidInput, text);
+        let rewritten = match checked {
+            Ok(rewritten) => rewritten,
+            Err(violations) => {
+                let text = format!(
+                    "The input doesn't match the tool's schema:\n- {}",
+                    violations.join("\n- ")
+                );
+                return Err(CallEnd::error(Outcome::InvalidInput, text));
+            }
+        };
+        // From here on, the policy and the tool see the same numbers.
+        let received = rewritten.unwrap_or_else(|| call.input.clone());
+        // `1e39` is longer as an integer.
+        if let Some(ended) = too_large(received.text(), tool.limits().input_bytes) {
+            return Err(ended);
         }
         if let Some(policy) = self.policy()
-            && let Decision::Deny(reason) = policy.decide(cx.emitter.tenant(), tool, call.input.value())
+            && let Decision::Deny(reason) = policy.decide(cx.emitter.tenant(), tool, received.value())
         {
-            return CallEnd::error(
-                Outcome::Denied,
-                format!("The call was denied by {}: {reason}.", policy.name()),
-            );
+            let text = format!("The call was denied by {}: {reason}.", policy.name());
+            return Err(CallEnd::error(Outcome::Denied, text));
         }
+        Ok(received)
+    }
+
+    /// Runs the tool, with retries.
+    async fn attempt(
+        &self,
+        slot: &Slot,
+        input: &str,
+        halt: Halt<'_>,
+        cx: &ToolContext<'_>,
+        totals: &mut CallTotals,
+    ) -> CallEnd {
+        let tool = &slot.tool;
         let mut before: Option<CallEnd> = None;
         for retry in 0.. {
             let (ended, delay) = self.run_once(slot, input, halt, cx, totals).await;
@@ -302,14 +383,14 @@ impl ToolSet {
         slot: &Slot,
         input: &ToolInput,
         tenant: &Arc<str>,
-    ) -> Result<Vec<String>, CallEnd> {
+    ) -> Result<Result<Option<ToolInput>, Vec<String>>, CallEnd> {
         let permits = self.acquire_check(slot, tenant).await;
         let permits = permits.map_err(|saturated| busy(saturated.to_string()))?;
         let (schema, input) = (slot.tool.schema.clone(), input.clone());
         let check = tokio::task::spawn_blocking(move || {
-            let violations = schema.violations(input.value());
+            let checked = schema.check(&input);
             drop(permits);
-            violations
+            checked
         });
         check.await.map_err(|error| host_error(&error.to_string()))
     }
@@ -324,34 +405,30 @@ impl ToolSet {
         cx: &ToolContext<'_>,
         totals: &mut CallTotals,
     ) -> (CallEnd, Option<Option<Duration>>) {
+        // Asked twice. This look takes no permit, and spares the call the queue.
         let breaker = slot.breaker(cx.emitter.tenant());
+        if let Err(rejected) = breaker.check() {
+            return (breaker_open(&rejected), None);
+        }
+        let waiting = Instant::now();
+        let _permits = match halt.bound(self.acquire(slot, cx.emitter.tenant())).await {
+            Ok(Ok(permits)) => permits,
+            Ok(Err(saturated)) => return (busy(saturated.to_string()), None),
+            Err(halted) => return (halted_outside_tool(halted, cx), None),
+        };
+        // The breaker may have opened meanwhile: what waited for a dying tool must not run.
         let permit = match breaker.try_acquire() {
             Ok((permit, transition)) => {
                 report(cx.emitter, transition);
                 permit
             }
-            Err(rejected) => {
-                let seconds = rejected.retry_after.as_secs_f64().ceil().max(1.0);
-                let text = format!("The tool is temporarily unavailable. Try again in {seconds:.0} seconds.");
-                return (CallEnd::error(Outcome::BreakerOpen, text), None);
-            }
-        };
-        let waiting = Instant::now();
-        let _permits = match halt.bound(self.acquire(slot, cx.emitter.tenant())).await {
-            Ok(Ok(permits)) => permits,
-            Ok(Err(saturated)) => {
-                permit.neutral();
-                return (busy(saturated.to_string()), None);
-            }
-            Err(halted) => {
-                permit.neutral();
-                return (halted_outside_tool(halted, cx), None);
-            }
+            Err(rejected) => return (breaker_open(&rejected), None),
         };
         let tool = &slot.tool;
         let queued = waiting.elapsed();
         let tenant = cx.emitter.tenant();
         let (called, usage) = tool.component.call(tenant, &tool.export, input, halt).await;
+        let processor = usage.kept_waiting;
         totals.add(usage, tool.limits().log_bytes);
         let mut delay = None;
         let ended = match called {
@@ -369,16 +446,28 @@ impl ToolSet {
             }
             // A call cut short by the run's deadline says nothing about the tool.
             Err(CallFailure::Timeout(_)) if Instant::now() >= cx.deadline => run_deadline_passed(),
-            Err(CallFailure::Timeout(limit)) if queued > tool.limits().timeout / 2 => {
+            // Time that the tool waited is the host's. It is the reason if it left the tool less than half.
+            Err(CallFailure::Timeout(limit)) if queued + processor > tool.limits().timeout / 2 => {
                 let text = "The host is busy and couldn't give the tool enough time. Try again later.";
-                CallEnd::error(Outcome::Overloaded, text)
-                    .with_detail(format!("{limit}, of which {queued:?} in the queue"))
+                CallEnd::error(Outcome::Overloaded, text).with_detail(format!(
+                    "{limit}, of which {queued:?} in the queue and {processor:?} waiting for the processor"
+                ))
             }
-            Err(failure) => failed(failure),
+            Err(failure) => failed(failure, &tool.plugin),
         };
         report(cx.emitter, settle(permit, ended.outcome));
         (ended, delay)
     }
+}
+
+fn too_large(input: &str, limit: u64) -> Option<CallEnd> {
+    (input.len() as u64 > limit).then(|| {
+        let text = format!(
+            "The input has {} bytes, more than input_bytes allows ({limit}).",
+            input.len()
+        );
+        CallEnd::error(Outcome::InvalidInput, text)
+    })
 }
 
 fn settle(permit: Permit, outcome: Outcome) -> Option<Transition> {
@@ -405,9 +494,10 @@ fn invalid_output(reason: &str) -> CallEnd {
     )
 }
 
-fn failed(failure: CallFailure) -> CallEnd {
+fn failed(failure: CallFailure, plugin: &str) -> CallEnd {
     let stopped = |outcome, limit: LimitHit| {
-        CallEnd::error(outcome, format!("The tool was stopped at a limit: {limit}.")).with_detail(limit.to_string())
+        CallEnd::error(outcome, format!("The tool was stopped at a limit: limits.{limit}."))
+            .with_detail(with_key(&limit, plugin))
     };
     match failure {
         CallFailure::InvalidInput(message) => CallEnd::error(
@@ -426,6 +516,23 @@ fn failed(failure: CallFailure) -> CallEnd {
         CallFailure::Cancelled => cancelled(),
         CallFailure::Host(detail) => host_error(&detail),
     }
+}
+
+/// The limit, with the key that raises it.
+fn with_key(limit: &LimitHit, plugin: &str) -> String {
+    match Limits::ALL.iter().any(|known| known.name == limit.name) {
+        true => format!(
+            "{limit}; if the tool needs more, raise plugins.{plugin}.limits.{}",
+            limit.name
+        ),
+        false => limit.to_string(),
+    }
+}
+
+fn breaker_open(rejected: &Rejected) -> CallEnd {
+    let seconds = rejected.retry_after.as_secs_f64().ceil().max(1.0);
+    let text = format!("The tool is temporarily unavailable. Try again in {seconds:.0} seconds.");
+    CallEnd::error(Outcome::BreakerOpen, text)
 }
 
 fn cancelled() -> CallEnd {

@@ -1,10 +1,10 @@
 //! Fuzz targets for a tool's input schema and its results.
 
-use serde_json::Value;
-
 use super::content::{Part, convert};
 use super::schema::InputSchema;
+use crate::json_text::Json;
 use crate::sandbox::{Content, Image};
+use crate::transcript::ToolInput;
 
 /// Separates a schema from an input for it.
 const SEPARATOR: &str = "\n---\n";
@@ -16,13 +16,20 @@ const OUTPUT_BYTES: u64 = 1 << 20;
 pub fn schema(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let (schema, input) = text.split_once(SEPARATOR).unwrap_or((&text, "{}"));
-    let (Ok(schema), Ok(input)) = (InputSchema::parse(schema), serde_json::from_str::<Value>(input)) else {
+    let (Ok(schema), input) = (InputSchema::parse(schema), ToolInput::read(input)) else {
         return;
     };
-    if schema.max_steps(input.to_string().len()) <= MAX_STEPS {
-        let violations = schema.violations(&input);
-        // A model reads the list, so it must stay short.
-        assert!(violations.len() <= 21 && violations.iter().all(|violation| violation.len() < 2_000));
+    // A model reads problems and violations, so they must stay short.
+    assert!(input.problem().is_none_or(|problem| problem.len() < 5_000));
+    if schema.max_steps(input.text().len()) > MAX_STEPS {
+        return;
+    }
+    match schema.check(&input) {
+        Err(violations) => {
+            assert!(violations.len() <= 21 && violations.iter().all(|violation| violation.len() < 2_000));
+        }
+        Ok(Some(rewritten)) => assert_eq!(rewritten.problem(), None),
+        Ok(None) => {}
     }
 }
 
@@ -37,7 +44,7 @@ pub fn result(data: &[u8]) {
         .map(|(index, piece)| part(kinds >> (2 * index), piece))
         .collect();
     let is_json = |part: &Content| match part {
-        Content::Json(text) => serde_json::from_str::<Value>(text).is_ok(),
+        Content::Json(text) => Json::parse(text).is_ok(),
         _ => true,
     };
     let all_json = parts.iter().all(is_json);

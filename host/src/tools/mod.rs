@@ -7,7 +7,9 @@ mod content;
 mod dispatch;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+mod integers;
 mod policy;
+mod problem;
 mod registry;
 mod schema;
 mod schema_bounds;
@@ -16,8 +18,9 @@ mod toolset;
 
 pub use builtin::{BUILTIN_NAMES, builtin};
 pub use content::Part;
-pub use dispatch::{ToolCall, ToolContext, ToolResult};
+pub use dispatch::{AdmittedCall, ToolCall, ToolContext, ToolResult};
 pub use policy::{Decision, ToolPolicy};
-pub use registry::{PluginError, PluginProblem, Tool, is_tool_name, read_component};
+pub use problem::{LoadError, PluginError, PluginProblem};
+pub use registry::{Tool, is_tool_name, name_identity, read_component};
 pub use settings::{ComponentSource, PluginSettings, ToolSettings};
-pub use toolset::{LoadError, ToolSet};
+pub use toolset::ToolSet;

@@ -1,15 +1,15 @@
-//! Loads plugins: checks the names of their tools, compiles the schemas and refuses duplicates.
+//! Loads plugins: checks the names of their tools and compiles the schemas. What isn't usable is left out alone.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
 
 use super::builtin::builtin;
+use super::problem::{PluginError, PluginProblem};
 use super::schema::InputSchema;
 use super::settings::{ComponentSource, PluginSettings, ToolSettings};
 use crate::sandbox::{Annotations, ComponentError, Plugin, Sandbox, ToolInfo, read_file};
-use crate::untrusted::{NAME_CHARS, display_untrusted, display_untrusted_list};
+use crate::untrusted::{Untrusted, display_untrusted_list, visible_json, visible_text};
 
 /// Tools per plugin and bytes per description. The host sets these bounds, not the contract.
 const MAX_TOOLS: usize = 256;
@@ -17,6 +17,8 @@ const MAX_DESCRIPTION_BYTES: usize = 8 * 1024;
 const MAX_NAME_CHARS: usize = 64;
 /// Regular expressions in the schemas of one plugin. Each stays compiled for as long as the host runs.
 const MAX_PATTERNS: usize = 256;
+/// Unusable tools per plugin, after which the rest isn't checked: refusing a schema takes as long as accepting one.
+const MAX_UNUSABLE: usize = 32;
 /// Bytes of names, descriptions and schemas per plugin. Every request to the model carries and pays for them.
 const MAX_DEFINITION_BYTES: usize = 64 * 1024;
 /// The same for all plugins together: half of what a large model accepts.
@@ -31,7 +33,10 @@ pub struct Tool {
     pub export: String,
     /// The plugin's name in the configuration.
     pub plugin: String,
+    /// For the model: without invisible characters.
     pub description: String,
+    /// The description as the component wrote it.
+    pub claimed_description: Untrusted,
     pub annotations: Annotations,
     pub fallback: Option<String>,
     pub breaker: crate::resilience::BreakerSettings,
@@ -40,8 +45,9 @@ pub struct Tool {
 }
 
 impl Tool {
-    pub fn input_schema(&self) -> &serde_json::Value {
-        &self.schema.document
+    /// JSON text: the component's own, without blanks.
+    pub fn input_schema(&self) -> &Arc<str> {
+        &self.schema.text
     }
 
     /// The digest of the component that serves it.
@@ -54,8 +60,8 @@ impl Tool {
     }
 
     /// Bytes that the tool adds to every request to the model.
-    fn definition_bytes(&self) -> usize {
-        self.name.len() + self.description.len() + self.schema.document.to_string().len()
+    pub fn definition_bytes(&self) -> usize {
+        self.name.len() + self.description.len() + self.schema.text.len()
     }
 
     /// Whether a failed call may be retried: the tool declares itself idempotent or read-only.
@@ -64,142 +70,78 @@ impl Tool {
     }
 }
 
-/// What is wrong with one plugin.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("plugin `{plugin}`: {error}")]
-pub struct PluginError {
-    pub plugin: String,
-    pub error: PluginProblem,
-    /// Whether the host starts without the plugin.
-    pub fatal: bool,
-}
-
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum PluginProblem {
-    #[error(transparent)]
-    Component(#[from] ComponentError),
-    #[error("[plugins.{plugin}.tools.{tool}] names a tool that the component doesn't have; it has {known}")]
-    NoSuchTool {
-        plugin: String,
-        tool: String,
-        known: String,
-    },
-    #[error("plugin `{other}` also has a tool `{tool}`, and a model couldn't tell them apart")]
-    Duplicate { tool: String, other: String },
-    #[error(
-        "its {0} bytes of names, descriptions and schemas would bring all tools together to more than {max}, which every \
-         request to the model would carry", max = MAX_HOST_DEFINITION_BYTES
-    )]
-    DefinitionsTooLarge(usize),
-}
-
-impl PluginError {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        match &self.error {
-            PluginProblem::Component(error) => error.hint(),
-            PluginProblem::NoSuchTool { .. } => Some("correct the name, or remove the section".to_owned()),
-            PluginProblem::Duplicate { tool, .. } => Some(format!(
-                "rename one of them: [plugins.{}.tools.{tool}] name = \"…\"; or pin the intended one with `digest`",
-                self.plugin
-            )),
-            PluginProblem::DefinitionsTooLarge(_) => Some("remove plugins that this agent doesn't need".to_owned()),
-        }
-    }
-}
-
-/// Loads up to `host_concurrency` plugins at once. Returns the tools in a fixed order, and the plugins that failed to load.
+/// Loads up to `host_concurrency` plugins at once. Returns the tools in a fixed order, and what is left out.
+///
+/// Built-in plugins come first, then the others by name. Where two tools have the same name, the first of them keeps it, so
+/// that no plugin can take a name from a built-in.
 pub(super) async fn load(
     sandbox: &Sandbox,
     plugins: &[PluginSettings],
     host_concurrency: u32,
 ) -> (Vec<Tool>, Vec<PluginError>) {
-    let loading = plugins.iter().map(|settings| load_plugin(sandbox, settings));
-    let loading = stream::iter(loading.collect::<Vec<_>>()).buffered(host_concurrency.max(1) as usize);
-    let loaded: Vec<_> = loading.collect().await;
-    let mut tools: Vec<Tool> = Vec::new();
+    let mut ordered: Vec<&PluginSettings> = plugins.iter().collect();
+    ordered.sort_by_key(|settings| (!matches!(settings.source, ComponentSource::Builtin(_)), &settings.name));
+    let loading = ordered.iter().enumerate().map(async |(position, settings)| {
+        let loaded = load_plugin(sandbox, settings).await;
+        (position, loaded)
+    });
+    let loading = stream::iter(loading.collect::<Vec<_>>()).buffer_unordered(host_concurrency.max(1) as usize);
+    let mut loaded: Vec<_> = loading.collect().await;
+    loaded.sort_by_key(|(position, _)| *position);
+    let mut accepted = Accepted::default();
     let mut problems = Vec::new();
-    let mut losers = name_conflicts(plugins, &loaded);
-    let mut bytes = 0;
-    for (position, (settings, loaded)) in plugins.iter().zip(loaded).enumerate() {
-        let fits = loaded.and_then(|loaded| {
-            if let Some(lost) = losers.remove(&position) {
-                return Err(lost);
-            }
-            let own_bytes: usize = loaded.iter().map(Tool::definition_bytes).sum();
-            if bytes + own_bytes > MAX_HOST_DEFINITION_BYTES {
-                return Err(PluginProblem::DefinitionsTooLarge(own_bytes));
-            }
-            bytes += own_bytes;
-            Ok(loaded)
-        });
-        match fits {
-            Ok(loaded) => tools.extend(loaded),
-            Err(error) => problems.push(PluginError {
+    for (settings, (_, loaded)) in ordered.into_iter().zip(loaded) {
+        let mut leave_out = |problem| {
+            problems.push(PluginError {
                 plugin: settings.name.clone(),
-                fatal: settings.required || is_fatal(&error, settings),
-                error,
-            }),
-        }
-    }
-    (tools, problems)
-}
-
-/// How strong a plugin's claim to a tool name is. The operator chose a pinned component, and a tool named in the
-/// configuration. Any other component may list different names tomorrow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Claim {
-    Exported,
-    Configured,
-    Pinned,
-}
-
-/// The plugins that lose a tool name to another, by position, so that two plugins of the same name conflict as well. If
-/// the strongest claim isn't unique, all of them lose: calls meant for one plugin must not reach another.
-fn name_conflicts(
-    plugins: &[PluginSettings],
-    loaded: &[Result<Vec<Tool>, PluginProblem>],
-) -> BTreeMap<usize, PluginProblem> {
-    let mut claims: BTreeMap<&str, Vec<(Claim, usize)>> = BTreeMap::new();
-    for (position, (settings, tools)) in plugins.iter().zip(loaded).enumerate() {
-        for tool in tools.iter().flatten() {
-            let claim = match (&settings.digest, settings.tools.contains_key(&tool.export)) {
-                (Some(_), _) => Claim::Pinned,
-                (None, true) => Claim::Configured,
-                (None, false) => Claim::Exported,
-            };
-            claims.entry(&tool.name).or_default().push((claim, position));
-        }
-    }
-    let mut losers = BTreeMap::new();
-    for (tool, claimants) in claims {
-        let Some(best) = claimants.iter().map(|(claim, _)| *claim).max() else {
-            continue;
+                fatal: settings.required,
+                problem,
+            });
         };
-        let is_decided = claimants.iter().filter(|(claim, _)| *claim == best).count() == 1;
-        for (claim, plugin) in &claimants {
-            let other = claimants.iter().find(|(_, other)| other != plugin);
-            if let Some((_, other)) = other
-                && !(is_decided && *claim == best)
-            {
-                losers.entry(*plugin).or_insert(PluginProblem::Duplicate {
-                    tool: tool.to_owned(),
-                    other: plugins[*other].name.clone(),
-                });
+        match loaded {
+            Err(error) => leave_out(PluginProblem::Component(error)),
+            Ok(loaded) => {
+                loaded.problems.into_iter().for_each(&mut leave_out);
+                for tool in loaded.tools {
+                    accepted.add(tool).unwrap_or_else(&mut leave_out);
+                }
             }
         }
     }
-    losers
+    (accepted.tools, problems)
 }
 
-/// Whether the host refuses to start although the plugin isn't required. A digest mismatch is always fatal. The tools of a
-/// pinned component are known, so a mismatch with the configuration is the operator's mistake. Any other component may
-/// have changed since the configuration was written, so only its plugin is left out.
-fn is_fatal(error: &PluginProblem, settings: &PluginSettings) -> bool {
-    match error {
-        PluginProblem::Component(error) => matches!(error, ComponentError::DigestMismatch { .. }),
-        PluginProblem::NoSuchTool { .. } | PluginProblem::Duplicate { .. } => settings.digest.is_some(),
-        PluginProblem::DefinitionsTooLarge(_) => false,
+/// The tools that no other tool, and no bound for all plugins together, keeps out.
+#[derive(Default)]
+struct Accepted {
+    tools: Vec<Tool>,
+    bytes: usize,
+}
+
+impl Accepted {
+    fn add(&mut self, tool: Tool) -> Result<(), PluginProblem> {
+        let identity = name_identity(&tool.name);
+        if let Some(owner) = self.tools.iter().find(|owner| name_identity(&owner.name) == identity) {
+            return Err(PluginProblem::LostName {
+                tool: tool.export.into(),
+                name: tool.name,
+                owner: owner.name.clone(),
+                of_plugin: owner.plugin.clone(),
+            });
+        }
+        let bytes = self.bytes + tool.definition_bytes();
+        if bytes > MAX_HOST_DEFINITION_BYTES {
+            return Err(PluginProblem::UnusableTool {
+                tool: tool.export.into(),
+                reason: format!(
+                    "it would bring the names, descriptions and schemas of all tools to more than \
+                     {MAX_HOST_DEFINITION_BYTES} bytes, which every request to the model would carry"
+                ),
+            });
+        }
+        self.bytes = bytes;
+        self.tools.push(tool);
+        Ok(())
     }
 }
 
@@ -213,7 +155,13 @@ pub fn read_component(source: &ComponentSource, limit: u64) -> Result<std::borro
     }
 }
 
-async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Vec<Tool>, PluginProblem> {
+/// What a plugin offers, and what it is left out with.
+struct Loaded {
+    tools: Vec<Tool>,
+    problems: Vec<PluginProblem>,
+}
+
+async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Loaded, ComponentError> {
     let source = settings.source.clone();
     let limit = settings.grants.limits.component_bytes;
     let bytes = tokio::task::spawn_blocking(move || read_component(&source, limit))
@@ -225,8 +173,7 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Vec
             return Err(ComponentError::DigestMismatch {
                 expected: expected.clone(),
                 found,
-            }
-            .into());
+            });
         }
     }
     for warning in settings.warnings() {
@@ -235,63 +182,71 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Vec
     let component = sandbox.load(&settings.name, &bytes, &settings.grants).await?;
     let exports = component.list_tools().await?;
     if exports.len() > MAX_TOOLS {
-        let found = exports.len();
-        return Err(ComponentError::ListTools(format!("it lists {found} tools, more than {MAX_TOOLS}")).into());
-    }
-    if let Some(tool) = settings
-        .tools
-        .keys()
-        .find(|tool| !exports.iter().any(|export| &&export.name == tool))
-    {
-        let known = exports.iter().map(|export| export.name.as_str());
-        return Err(PluginProblem::NoSuchTool {
-            plugin: settings.name.clone(),
-            tool: tool.clone(),
-            known: display_untrusted_list(known),
+        return Err(ComponentError::TooManyTools {
+            found: exports.len(),
+            max: MAX_TOOLS,
         });
     }
     // Compiling untrusted schemas can take long enough to stall an async worker.
     let settings = settings.clone();
-    let tools = tokio::task::spawn_blocking(move || make_tools(exports, &settings, &component));
-    let tools = tools.await.map_err(|error| ComponentError::Host(error.to_string()))?;
-    Ok(tools?)
+    let loaded = tokio::task::spawn_blocking(move || make_tools(exports, &settings, &component));
+    loaded.await.map_err(|error| ComponentError::Host(error.to_string()))
 }
 
-fn make_tools(
-    exports: Vec<ToolInfo>,
-    settings: &PluginSettings,
-    component: &Plugin,
-) -> Result<Vec<Tool>, ComponentError> {
+/// The usable tools. One that isn't usable is left out alone.
+fn make_tools(exports: Vec<ToolInfo>, settings: &PluginSettings, component: &Plugin) -> Loaded {
+    let unknown = settings
+        .tools
+        .keys()
+        .filter(|tool| !exports.iter().any(|export| export.name.raw() == tool.as_str()));
+    let mut problems: Vec<PluginProblem> = unknown
+        .map(|tool| PluginProblem::NoSuchTool {
+            plugin: settings.name.clone(),
+            tool: tool.clone(),
+            known: display_untrusted_list(exports.iter().map(|export| &export.name)),
+        })
+        .collect();
     let default = ToolSettings::default();
     let mut tools = Vec::with_capacity(exports.len());
-    let (mut patterns, mut bytes) = (0, 0);
+    let (mut patterns, mut bytes, mut unusable) = (0, 0, 0);
     for export in exports {
-        let tool_settings = settings.tools.get(&export.name).unwrap_or(&default);
-        let tool = make_tool(export, settings, tool_settings, component)?;
-        // Counted as sent: serialised, a number of four bytes can become eighteen.
-        bytes += tool.definition_bytes();
-        patterns += tool.schema.patterns();
-        if patterns > MAX_PATTERNS {
-            let reason =
-                format!("the input schemas up to and including its own have more than {MAX_PATTERNS} patterns");
-            return Err(bad_tool(&tool.export, reason));
+        let tool_settings = settings.tools.get(export.name.raw()).unwrap_or(&default);
+        if !tool_settings.enabled {
+            continue;
         }
-        if bytes > MAX_DEFINITION_BYTES {
-            let reason = format!(
-                "names, descriptions and schemas up to and including its own have more than {MAX_DEFINITION_BYTES} bytes, which \
-                 every request to the model would carry"
-            );
-            return Err(bad_tool(&tool.export, reason));
+        let name = export.name.clone();
+        if unusable == MAX_UNUSABLE {
+            let reason = format!("{MAX_UNUSABLE} tools before it aren't usable either, so it wasn't checked");
+            problems.push(PluginProblem::UnusableTool { tool: name, reason });
+            continue;
         }
-        if tools.iter().any(|other: &Tool| other.name == tool.name) {
-            return Err(bad_tool(
-                &tool.export,
-                format!("two of its tools are called `{}`", tool.name),
-            ));
+        let made = make_tool(export, settings, tool_settings, component).and_then(|tool| {
+            // Counted as sent: serialised, a number of four bytes can become eighteen.
+            let tool_bytes = tool.definition_bytes();
+            if patterns + tool.schema.patterns() > MAX_PATTERNS {
+                return Err(format!(
+                    "with its own, the input schemas of the plugin have more than {MAX_PATTERNS} patterns"
+                ));
+            }
+            if bytes + tool_bytes > MAX_DEFINITION_BYTES {
+                return Err(format!(
+                    "with its own, the names, descriptions and schemas of the plugin have more than \
+                     {MAX_DEFINITION_BYTES} bytes, which every request to the model would carry"
+                ));
+            }
+            patterns += tool.schema.patterns();
+            bytes += tool_bytes;
+            Ok(tool)
+        });
+        match made {
+            Ok(tool) => tools.push(tool),
+            Err(reason) => {
+                unusable += 1;
+                problems.push(PluginProblem::UnusableTool { tool: name, reason });
+            }
         }
-        tools.push(tool);
     }
-    Ok(tools)
+    Loaded { tools, problems }
 }
 
 fn make_tool(
@@ -299,31 +254,32 @@ fn make_tool(
     settings: &PluginSettings,
     tool_settings: &ToolSettings,
     component: &Plugin,
-) -> Result<Tool, ComponentError> {
-    let bad = |reason: String| bad_tool(&export.name, reason);
-    let name = tool_settings.name.clone().unwrap_or_else(|| export.name.clone());
+) -> Result<Tool, String> {
+    let export_name = export.name.into_raw();
+    let name = tool_settings.name.clone().unwrap_or_else(|| export_name.clone());
     if !is_tool_name(&name) {
-        return Err(bad(format!(
-            "a name is 1 to {MAX_NAME_CHARS} of the characters a-z A-Z 0-9 _ -"
-        )));
+        return Err(format!(
+            "a name is 1 to {MAX_NAME_CHARS} of the characters a-z A-Z 0-9 _ -; give it one with \
+             `[plugins.{}.tools.\"…\"] name`",
+            settings.name
+        ));
     }
-    if export.description.len() > MAX_DESCRIPTION_BYTES {
-        return Err(bad(format!(
-            "its description has more than {MAX_DESCRIPTION_BYTES} bytes"
-        )));
+    let claimed = export.description.raw();
+    if claimed.len() > MAX_DESCRIPTION_BYTES {
+        return Err(format!("its description has more than {MAX_DESCRIPTION_BYTES} bytes"));
     }
-    if export
-        .description
+    if claimed
         .chars()
-        .any(|character| character.is_control() && !matches!(character, '\n' | '\t'))
+        .any(|character| character.is_control() && !matches!(character, '\n' | '\r' | '\t'))
     {
-        return Err(bad("its description contains control characters".to_owned()));
+        return Err("its description contains control characters".to_owned());
     }
-    let schema = InputSchema::parse(&export.input_schema).map_err(bad)?;
+    let schema = InputSchema::parse(&visible_json(&export.input_schema))?;
     Ok(Tool {
         name,
         plugin: settings.name.clone(),
-        description: export.description,
+        description: visible_text(claimed),
+        claimed_description: export.description,
         annotations: export.annotations,
         fallback: tool_settings.fallback.clone(),
         breaker: tool_settings
@@ -332,15 +288,8 @@ fn make_tool(
             .unwrap_or_else(|| settings.breaker.clone()),
         schema: Arc::new(schema),
         component: component.clone(),
-        export: export.name,
+        export: export_name,
     })
-}
-
-fn bad_tool(name: &str, reason: String) -> ComponentError {
-    ComponentError::BadTool {
-        tool: display_untrusted(name, NAME_CHARS),
-        reason,
-    }
 }
 
 /// Whether every model accepts `name` as a tool name.
@@ -349,4 +298,26 @@ pub fn is_tool_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+/// What tells tool names apart: letters and digits, without case. To a model, and to a person, `get_weather` and
+/// `Get-Weather` are the same tool.
+pub fn name_identity(name: &str) -> String {
+    let kept = name.chars().filter(|character| !matches!(character, '_' | '-'));
+    kept.map(|character| character.to_ascii_lowercase()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_differ_by_letters_and_digits_alone() {
+        for other in ["Calculate", "calculate_", "cal-culate", "-CALCULATE"] {
+            assert_eq!(name_identity(other), name_identity("calculate"), "{other}");
+        }
+        for other in ["calculate2", "calculat", "get_weather"] {
+            assert_ne!(name_identity(other), name_identity("calculate"), "{other}");
+        }
+    }
 }

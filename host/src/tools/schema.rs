@@ -1,10 +1,15 @@
 //! The JSON Schema of a tool's input. It is untrusted: compiled without fetching anything, then checked against every input.
 
+use std::sync::Arc;
+
 use jsonschema::{Draft, PatternOptions, ValidationOptions, Validator};
 use serde_json::Value;
 
+use super::integers::with_integers;
 use super::schema_bounds::{self, Cost};
-use crate::untrusted::{NAME_CHARS, display_untrusted};
+use crate::json_text::{Json, object, parse_unique};
+use crate::transcript::ToolInput;
+use crate::untrusted::{Untrusted, display_untrusted};
 
 /// Bytes of a schema's text. The host sets this bound, not the contract.
 const MAX_SCHEMA_BYTES: usize = 64 * 1024;
@@ -23,7 +28,9 @@ const MAX_VIOLATION_CHARS: usize = 300;
 
 #[derive(Debug)]
 pub(super) struct InputSchema {
-    pub(super) document: Value,
+    /// The component's own JSON text, without blanks: models read and answer the properties in this order.
+    pub(super) text: Arc<str>,
+    document: Value,
     validator: Validator,
     cost: Cost,
 }
@@ -34,8 +41,8 @@ impl InputSchema {
         if text.len() > MAX_SCHEMA_BYTES {
             return Err(format!("its input schema has more than {MAX_SCHEMA_BYTES} bytes"));
         }
-        let mut document: Value =
-            serde_json::from_str(text).map_err(|error| format!("its input schema is not JSON: {error}"))?;
+        let not_json = |error: serde_json::Error| format!("its input schema is not JSON: {error}");
+        let mut document = parse_unique(text).map_err(not_json)?;
         if document.get("type").and_then(Value::as_str) != Some("object") {
             return Err("the root of its input schema doesn't say \"type\": \"object\"".to_owned());
         }
@@ -53,7 +60,7 @@ impl InputSchema {
         if let Some(name) = properties.and_then(|properties| properties.keys().find(|name| !is_property_name(name))) {
             return Err(format!(
                 "its input schema has a property `{}`; models accept 1 to 64 of the characters a-z A-Z 0-9 _ . -",
-                display_untrusted(name, NAME_CHARS)
+                Untrusted::from(name.as_str()).display()
             ));
         }
         let cost = schema_bounds::cost(&document)?;
@@ -61,10 +68,19 @@ impl InputSchema {
         if let Some(root) = document.as_object_mut() {
             root.remove("$schema");
         }
-        let validator = options(PATTERN_BYTES)
-            .build(&document)
-            .map_err(|error| format!("its input schema is not usable: {}", shorten(&error.to_string())))?;
+        let text = object(
+            Json::parse(text)
+                .map_err(not_json)?
+                .fields()
+                .filter(|field| !field.is("$schema")),
+        );
+        let text = Json::parse(&text).map_err(not_json)?.minified().into();
+        let validator = options(PATTERN_BYTES).build(&document).map_err(|error| {
+            let reason = display_untrusted(&error.to_string(), MAX_VIOLATION_CHARS);
+            format!("its input schema is not usable: {reason}")
+        })?;
         Ok(Self {
+            text,
             document,
             validator,
             cost,
@@ -79,6 +95,16 @@ impl InputSchema {
     /// Regular expressions that the schema keeps compiled.
     pub(super) fn patterns(&self) -> usize {
         self.cost.patterns
+    }
+
+    /// Checks an input. Returns what the tool receives where that differs from what the model sent, or the violations.
+    pub(super) fn check(&self, input: &ToolInput) -> Result<Option<ToolInput>, Vec<String>> {
+        match self.violations(input.value()) {
+            violations if violations.is_empty() => {
+                Ok(with_integers(input.text(), &self.document).map(|text| ToolInput::read(&text)))
+            }
+            violations => Err(violations),
+        }
     }
 
     /// The violations of the schema, each with its JSON pointer, up to [`MAX_VIOLATIONS`].
@@ -174,10 +200,38 @@ mod tests {
             // The Messages API would refuse these.
             r#"{ "type": "object", "properties": { "a b": {} } }"#,
             r#"{ "type": "object", "properties": { "": {} } }"#,
+            // The validator would check one of the two, and the model might follow the other.
+            r#"{ "type": "object", "properties": { "a": { "type": "string" }, "a": { "type": "integer" } } }"#,
             r#"{ "type": "object", "$schema": "http://json-schema.org/draft-07/schema#", "properties": { "a": { "items": [{}] } } }"#,
         ] {
             assert!(InputSchema::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_text_of_a_schema_keeps_order_and_digits() {
+        let text = r#" { "type": "object", "\u0024schema": "https://json-schema.org/draft/2020-12/schema", "properties": {
+            "reasoning": { "type": "string", "description": "a  b" }, "confidence": { "maximum": 1.0, "minimum": 1e-3 }, "answer": {} } } "#;
+        let schema = InputSchema::parse(text).unwrap();
+        assert_eq!(
+            &*schema.text,
+            r#"{"type":"object","properties":{"reasoning":{"type":"string","description":"a  b"},"confidence":{"maximum":1.0,"minimum":1e-3},"answer":{}}}"#
+        );
+    }
+
+    #[test]
+    fn a_checked_input_has_integers_where_the_schema_has() {
+        let schema = InputSchema::parse(SCHEMA).unwrap();
+        let check = |text: &str| schema.check(&ToolInput::read(text));
+        let rewritten = check(r#"{"b":"x","a":1e3}"#).unwrap().unwrap();
+        assert_eq!(rewritten.text(), r#"{"b":"x","a":1000}"#);
+        assert_eq!(
+            rewritten.value()["a"].as_u64(),
+            Some(1000),
+            "a policy sees the same number"
+        );
+        assert_eq!(check(r#"{"b":"x","a":12345678901234567890123}"#), Ok(None));
+        assert!(check(r#"{"b":"x","a":1.5}"#).is_err());
     }
 
     /// Times the check of the longest accepted input that `text`, repeated, makes.

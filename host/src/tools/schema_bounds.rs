@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::schema::{PATTERN_BYTES, options};
-use crate::untrusted::{NAME_CHARS, display_untrusted};
+use crate::untrusted::Untrusted;
 
 /// Subschemas and values of a schema with every reference expanded.
 const MAX_EXPANDED: usize = 2_000;
@@ -48,7 +48,7 @@ pub(super) struct Cost {
 ///
 /// Why the schema is refused, as a message.
 pub(super) fn cost(document: &Value) -> Result<Cost, String> {
-    check_keywords(document, 0)?;
+    check_keywords(document, Place::Schema, 0)?;
     let mut walk = Walk {
         document,
         references: Vec::new(),
@@ -56,19 +56,55 @@ pub(super) fn cost(document: &Value) -> Result<Cost, String> {
         weights: 0,
         patterns: 0,
     };
-    walk.visit(document, 0)?;
+    walk.visit(document, Place::Schema, 0)?;
     Ok(Cost {
         steps: walk.parts + walk.weights,
         patterns: walk.patterns,
     })
 }
 
-/// Checks the whole document, not only what the walk visits: a reference may point into any part of it, and an `$id`
-/// changes what the references below it mean.
-fn check_keywords(value: &Value, depth: usize) -> Result<(), String> {
+/// What a value of a schema is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// A schema, or a list of schemas.
+    Schema,
+    /// Schemas by names of the author's choice.
+    Named,
+    /// An ordinary value, whose keys mean nothing. A validator compares it with the input.
+    Compared,
+    /// An ordinary value that a validator ignores.
+    Ignored,
+}
+
+impl Place {
+    fn below(self, key: &str) -> Self {
+        match (self, key) {
+            (Self::Schema, "default" | "examples") => Self::Ignored,
+            (Self::Schema, "const" | "enum") => Self::Compared,
+            (
+                Self::Schema,
+                "properties" | "patternProperties" | "dependentSchemas" | "dependencies" | "$defs" | "definitions",
+            ) => Self::Named,
+            (Self::Schema | Self::Named, _) => Self::Schema,
+            (Self::Compared | Self::Ignored, _) => self,
+        }
+    }
+
+    fn is_data(self) -> bool {
+        matches!(self, Self::Compared | Self::Ignored)
+    }
+}
+
+/// Checks the whole document, not only what the walk visits: a reference may point into any part of it but data, and an
+/// `$id` changes what the references below it mean.
+fn check_keywords(value: &Value, place: Place, depth: usize) -> Result<(), String> {
+    if place.is_data() {
+        return Ok(());
+    }
     match value {
         Value::Object(object) => object.iter().try_for_each(|(key, part)| {
             match (key.as_str(), part) {
+                _ if place == Place::Named => {}
                 ("$schema", Value::String(dialect)) if depth == 0 => check_dialect(dialect)?,
                 ("$id" | "$anchor" | "$schema", part) if !part.is_string() => {}
                 ("$id", _) if depth == 0 => {}
@@ -77,9 +113,9 @@ fn check_keywords(value: &Value, depth: usize) -> Result<(), String> {
                 }
                 _ => {}
             }
-            check_keywords(part, depth + 1)
+            check_keywords(part, place.below(key), depth + 1)
         }),
-        Value::Array(items) => items.iter().try_for_each(|item| check_keywords(item, depth + 1)),
+        Value::Array(items) => items.iter().try_for_each(|item| check_keywords(item, place, depth + 1)),
         _ => Ok(()),
     }
 }
@@ -95,7 +131,10 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn visit(&mut self, value: &'a Value, depth: usize) -> Result<(), String> {
+    fn visit(&mut self, value: &'a Value, place: Place, depth: usize) -> Result<(), String> {
+        if place == Place::Ignored {
+            return Ok(());
+        }
         self.parts += 1;
         if self.parts > MAX_EXPANDED {
             return Err(format!(
@@ -108,11 +147,13 @@ impl<'a> Walk<'a> {
         match value {
             Value::Object(object) => {
                 for (key, part) in object {
+                    let below = place.below(key);
                     match (key.as_str(), part) {
+                        _ if place != Place::Schema => self.visit(part, below, depth + 1)?,
                         ("pattern", Value::String(pattern)) => self.pattern(pattern)?,
                         ("patternProperties", Value::Object(patterns)) => {
                             patterns.keys().try_for_each(|pattern| self.pattern(pattern))?;
-                            self.visit(part, depth + 1)?;
+                            self.visit(part, below, depth + 1)?;
                         }
                         ("multipleOf", Value::Number(number)) => {
                             let is_whole = number.is_u64() || number.is_i64();
@@ -121,12 +162,12 @@ impl<'a> Walk<'a> {
                         ("$ref", Value::String(reference)) => self.follow(reference, depth)?,
                         // Definitions cost where they are used.
                         ("$defs" | "definitions", Value::Object(_)) if depth == 0 => {}
-                        _ => self.visit(part, depth + 1)?,
+                        _ => self.visit(part, below, depth + 1)?,
                     }
                 }
                 Ok(())
             }
-            Value::Array(items) => items.iter().try_for_each(|item| self.visit(item, depth + 1)),
+            Value::Array(items) => items.iter().try_for_each(|item| self.visit(item, place, depth + 1)),
             _ => Ok(()),
         }
     }
@@ -143,14 +184,16 @@ impl<'a> Walk<'a> {
     }
 
     fn follow(&mut self, reference: &'a str, depth: usize) -> Result<(), String> {
-        let shown = display_untrusted(reference, NAME_CHARS);
+        let shown = Untrusted::from(reference).display();
         if self.references.contains(&reference) {
             return Err(format!("its input schema refers to itself ({shown})"));
         }
         let target = reference
             .strip_prefix('#')
             // The validator decodes percent signs, so it would resolve another target than this code.
-            .filter(|pointer| (pointer.is_empty() || pointer.starts_with('/')) && !pointer.contains('%'));
+            .filter(|pointer| (pointer.is_empty() || pointer.starts_with('/')) && !pointer.contains('%'))
+            // Data isn't checked as a schema, and neither are the names in a list of schemas as keywords.
+            .filter(|pointer| place_of(self.document, pointer) == Place::Schema);
         let target = target.and_then(|pointer| self.document.pointer(pointer));
         let Some(target) = target else {
             return Err(format!(
@@ -158,10 +201,28 @@ impl<'a> Walk<'a> {
             ));
         };
         self.references.push(reference);
-        self.visit(target, depth + 1)?;
+        self.visit(target, Place::Schema, depth + 1)?;
         self.references.pop();
         Ok(())
     }
+}
+
+/// What the value at a JSON pointer is.
+fn place_of(document: &Value, pointer: &str) -> Place {
+    let (mut value, mut place) = (Some(document), Place::Schema);
+    for token in pointer.split('/').skip(1) {
+        let token = token.replace("~1", "/").replace("~0", "~");
+        // Items of a list are what the list is.
+        if !matches!(value, Some(Value::Array(_))) {
+            place = place.below(&token);
+        }
+        value = match value {
+            Some(Value::Object(object)) => object.get(&token),
+            Some(Value::Array(items)) => token.parse().ok().and_then(|index: usize| items.get(index)),
+            _ => None,
+        };
+    }
+    place
 }
 
 /// The weight of the smallest size limit within which the pattern compiles. A pattern above all limits counts 0 here:
@@ -212,6 +273,50 @@ mod tests {
         assert_eq!(steps(json!({ "multipleOf": 5 })), Ok(1 + DIVISION_WEIGHT));
         assert!(steps(json!({ "multipleOf": 0.1 })).unwrap() > FRACTION_WEIGHT);
         assert!(steps(json!({ "multipleOf": 1e300 })).unwrap() > FRACTION_WEIGHT);
+    }
+
+    #[test]
+    fn data_is_not_read_as_a_schema() {
+        let data = json!({ "$ref": "https://example.com/", "$id": 1, "pattern": "(", "multipleOf": 0.1,
+            "properties": { "a": { "$ref": "#/nowhere", "$schema": "draft-04", "unevaluatedItems": {} } } });
+        for keyword in ["default", "examples", "const", "enum"] {
+            let steps = cost(&json!({ "properties": { "a": { keyword: [data, data] } } })).map(|cost| cost.steps);
+            let expected = match keyword {
+                "default" | "examples" => 3,
+                _ => 4 + 2 * 10,
+            };
+            assert_eq!(steps, Ok(expected), "{keyword}");
+        }
+        let long: Vec<usize> = (0..10_000).collect();
+        assert!(cost(&json!({ "examples": long })).is_ok());
+    }
+
+    /// Properties may have any name, and a reference into data would read it as a schema after all.
+    #[test]
+    fn what_only_looks_like_data_is_read_as_a_schema() {
+        let unknown = json!({ "$ref": "#/nowhere" });
+        for keyword in ["default", "examples", "const", "enum"] {
+            for schema in [
+                json!({ "properties": { keyword: unknown } }),
+                json!({ "dependencies": { keyword: unknown } }),
+                json!({ "$defs": { keyword: unknown }, "$ref": format!("#/$defs/{keyword}") }),
+                json!({ keyword: { "type": "string" }, "$ref": format!("#/{keyword}") }),
+                json!({ "properties": { keyword: {} }, "not": { "$ref": "#/properties" } }),
+                json!({ "allOf": [{ keyword: [{}] }], "$ref": format!("#/allOf/0/{keyword}/0") }),
+            ] {
+                assert!(cost(&schema).is_err(), "{schema}");
+            }
+            let named =
+                json!({ "$defs": { keyword: {} }, "properties": { "a": { "$ref": format!("#/$defs/{keyword}") } } });
+            assert!(cost(&named).is_ok(), "{named}");
+        }
+        // The names of properties mean nothing either.
+        for name in ["$id", "$ref", "$anchor", "pattern", "unevaluatedItems"] {
+            assert!(
+                cost(&json!({ "properties": { name: { "type": "string" } } })).is_ok(),
+                "{name}"
+            );
+        }
     }
 
     #[test]

@@ -63,9 +63,9 @@ pub struct PluginSettings {
     /// 1 to 64 letters, digits, `_` and `-`, unique within the host.
     pub name: String,
     pub source: ComponentSource,
-    /// `sha256:…`. The host refuses a component with another digest.
+    /// `sha256:…`. A component with another digest is left out.
     pub digest: Option<String>,
-    /// Whether the host refuses to start without it.
+    /// Whether the host refuses to start if anything is wrong with the plugin or one of its tools.
     pub required: bool,
     /// What the plugin may do, and the limits of its calls.
     pub grants: Grants,
@@ -126,14 +126,27 @@ impl PluginSettings {
 }
 
 /// One tool of a plugin.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ToolSettings {
+    /// Whether the model can use it. Default true.
+    pub enabled: bool,
     /// The name for the model, if it differs from the component's.
     pub name: Option<String>,
     /// What the model reads, marked as degraded, if the tool fails.
     pub fallback: Option<String>,
     /// Overrides the plugin's breaker settings.
     pub breaker: Option<BreakerSettings>,
+}
+
+impl Default for ToolSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            name: None,
+            fallback: None,
+            breaker: None,
+        }
+    }
 }
 
 #[cfg(test)]

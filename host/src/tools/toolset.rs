@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::breakers::ToolBreakers;
 use super::policy::ToolPolicy;
-use super::registry::{self, PluginError, Tool};
+use super::problem::{LoadError, PluginError, PluginProblem};
+use super::registry::{self, Tool};
 use super::settings::PluginSettings;
 use crate::events::Transition;
 use crate::resilience::{Breaker, BreakerStats, ConcurrencyLimit, FairPermit, Override, Saturated};
@@ -52,28 +53,16 @@ impl Slot {
     }
 }
 
-/// Why a host can't start with these plugins.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{}", list(.problems))]
-pub struct LoadError {
-    pub problems: Vec<PluginError>,
-}
-
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-fn list(problems: &[PluginError]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
 impl ToolSet {
-    /// Loads every plugin. A plugin that fails to load is left out, unless the failure is fatal.
+    /// Loads every plugin. What is wrong with a plugin or a tool leaves that one out.
     ///
     /// # Errors
     ///
-    /// A required plugin doesn't load, or a pinned one is another component or lacks tools that the configuration names.
-    /// All problems are reported together.
+    /// Something is wrong with a plugin that is `required`. All problems are reported together.
     pub async fn load(
         sandbox: &Sandbox,
         plugins: &[PluginSettings],
@@ -82,10 +71,14 @@ impl ToolSet {
     ) -> Result<Self, LoadError> {
         let (tools, problems) = registry::load(sandbox, plugins, host_concurrency).await;
         for problem in problems.iter().filter(|problem| !problem.fatal) {
+            let consequence = match problem.problem {
+                PluginProblem::NoSuchTool { .. } => "the section has no effect",
+                _ => "it is left out",
+            };
             tracing::warn!(
                 plugin = problem.plugin,
                 hint = problem.hint(),
-                "{problem}; it is left out"
+                "{problem}; {consequence}"
             );
         }
         if problems.iter().any(|problem| problem.fatal) {
@@ -149,7 +142,7 @@ impl ToolSet {
         Some(slot.breakers.apply_override(tenant, to))
     }
 
-    /// Plugins that failed to load, with the reason.
+    /// The plugins and tools that are left out, with the reason.
     pub fn problems(&self) -> &[PluginError] {
         &self.problems
     }

@@ -1,0 +1,105 @@
+//! What a run's report says about an ending that no error explains.
+
+use super::settings::AgentSettings;
+use crate::events::{Ending, ErrorInfo};
+use crate::model::RefusalDetails;
+use crate::untrusted::{NAME_CHARS, display_untrusted};
+
+/// Characters shown of the vendor's explanation of a refusal.
+const EXPLANATION_CHARS: usize = 500;
+
+/// What happened and which setting to change. `None` for a completed run, and for a cancelled one, whose caller knows.
+pub(super) fn explain(ending: Ending, settings: &AgentSettings, max_tokens: u32) -> Option<ErrorInfo> {
+    let (message, hint) = match ending {
+        Ending::Completed | Ending::Cancelled => return None,
+        Ending::MaxIterations => (
+            format!(
+                "the run made {} model calls, as many as it may",
+                settings.max_iterations
+            ),
+            "raise `[agent] max_iterations`",
+        ),
+        Ending::MaxToolCalls => (
+            format!(
+                "the model asked for more than the {} tool calls of a run",
+                settings.max_tool_calls
+            ),
+            "raise `[agent] max_tool_calls`",
+        ),
+        Ending::DeadlineExceeded => (
+            format!("the run took longer than its deadline of {:?}", settings.deadline),
+            "raise `[agent] deadline`",
+        ),
+        Ending::LoopDetected => (
+            "the model made the same tool call five times in a row, with the same outcome".to_owned(),
+            "look at the tool's results with `--verbose`; the prompt or the tool's description may need to say more",
+        ),
+        Ending::Truncated => (
+            format!("the answer was cut off at {max_tokens} tokens"),
+            "raise `[model] max_tokens`",
+        ),
+        Ending::ContextOverflow => (
+            "the conversation and the answer fill the model's context window".to_owned(),
+            "shorten the prompt, start a new conversation, or choose a model with a larger context",
+        ),
+        Ending::Refused => return Some(refusal(None)),
+        Ending::BudgetExceeded => ("the budget is used up".to_owned(), "see `cofferdam budget show`"),
+        Ending::ModelFailed => ("the model gave no usable answer".to_owned(), "try again"),
+    };
+    Some(info(ending.name(), message, hint))
+}
+
+/// Why the model declined, in the vendor's words.
+pub(super) fn refusal(details: Option<RefusalDetails>) -> ErrorInfo {
+    let RefusalDetails { category, explanation } = details.unwrap_or_default();
+    let mut message = "the model declined to answer".to_owned();
+    if let Some(category) = category {
+        message += &format!(" (category `{}`)", display_untrusted(&category, NAME_CHARS));
+    }
+    if let Some(explanation) = explanation {
+        message += &format!(": {}", display_untrusted(&explanation, EXPLANATION_CHARS));
+    }
+    info(
+        Ending::Refused.name(),
+        message,
+        "the prompt and the refused answer are no longer part of the conversation; ask for something else, or word it \
+         differently",
+    )
+}
+
+fn info(kind: &str, message: String, hint: &str) -> ErrorInfo {
+    ErrorInfo {
+        kind: kind.to_owned(),
+        message,
+        hint: Some(hint.to_owned()),
+        request_id: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_ending_but_two_says_what_to_do() {
+        for ending in Ending::ALL {
+            let explained = explain(ending, &AgentSettings::default(), 4096);
+            let silent = matches!(ending, Ending::Completed | Ending::Cancelled);
+            assert_eq!(explained.is_none(), silent, "{ending}");
+            assert!(explained.is_none_or(|info| info.hint.is_some() && info.kind == ending.name()));
+        }
+    }
+
+    #[test]
+    fn the_words_of_a_refusal_are_escaped() {
+        let details = RefusalDetails {
+            category: Some("cyber".to_owned()),
+            explanation: Some("no\u{1b}[2J\nway".to_owned()),
+        };
+        assert_eq!(
+            refusal(Some(details)).message,
+            "the model declined to answer (category `cyber`): no\\u{1b}[2J\\nway"
+        );
+        assert_eq!(refusal(None).message, "the model declined to answer");
+    }
+}

@@ -1,0 +1,135 @@
+//! Why a plugin, or one of its tools, is left out.
+//!
+//! One rule: what is wrong with a plugin or a tool leaves that one out. The host says so at start, and refuses to start only
+//! if the plugin is `required`.
+
+use crate::sandbox::ComponentError;
+use crate::untrusted::Untrusted;
+
+/// What is wrong with a plugin or one of its tools.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("plugin `{plugin}`: {problem}")]
+pub struct PluginError {
+    pub plugin: String,
+    pub problem: PluginProblem,
+    /// Whether the host refuses to start: the plugin is required.
+    pub fatal: bool,
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PluginProblem {
+    /// The whole plugin is left out.
+    #[error(transparent)]
+    Component(#[from] ComponentError),
+    #[error("the tool `{}` is not usable: {reason}", .tool.display())]
+    UnusableTool { tool: Untrusted, reason: String },
+    #[error(
+        "the tool {} lost to the tool `{owner}` of plugin `{of_plugin}`: a model couldn't tell their names apart",
+        named(.tool, .name)
+    )]
+    LostName {
+        tool: Untrusted,
+        /// Its name for the model.
+        name: String,
+        owner: String,
+        of_plugin: String,
+    },
+    /// Nothing is left out but the settings of the section.
+    #[error("[plugins.{plugin}.tools.{tool}] names a tool that the component doesn't have; it has {known}")]
+    NoSuchTool {
+        plugin: String,
+        tool: String,
+        known: String,
+    },
+}
+
+fn named(tool: &Untrusted, name: &str) -> String {
+    match tool.raw() == name {
+        true => format!("`{name}`"),
+        false => format!("`{}`, named `{name}`,", tool.display()),
+    }
+}
+
+impl PluginError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let plugin = &self.plugin;
+        match &self.problem {
+            PluginProblem::Component(error) => error.hint(),
+            PluginProblem::NoSuchTool { .. } => Some("correct the name, or remove the section".to_owned()),
+            PluginProblem::LostName { tool, .. } => {
+                let section = section(plugin, tool);
+                Some(format!(
+                    "rename it with {section} name = \"…\", or leave it out with {section} enabled = false"
+                ))
+            }
+            PluginProblem::UnusableTool { tool, .. } => Some(format!(
+                "ask the plugin's author, or leave it out with {} enabled = false",
+                section(plugin, tool)
+            )),
+        }
+    }
+
+    /// The key of the configuration that it is about.
+    pub fn key(&self) -> String {
+        let plugin = format!("plugins.{}", self.plugin);
+        let key = match &self.problem {
+            PluginProblem::NoSuchTool { tool, .. } => return format!("{plugin}.tools.{}", quoted_key(tool)),
+            PluginProblem::UnusableTool { tool, .. } | PluginProblem::LostName { tool, .. } => {
+                return format!("{plugin}.tools.{}", quoted_key(&tool.display().to_string()));
+            }
+            PluginProblem::Component(error) => match error {
+                ComponentError::DigestMismatch { .. } => "digest",
+                ComponentError::Folder { .. } => "files",
+                ComponentError::Secret(_) => "http",
+                ComponentError::NoStore | ComponentError::Store(_) => "keyvalue",
+                ComponentError::TooLarge { .. } => "limits.component_bytes",
+                ComponentError::CompileTimeout(_) => "limits.compile_timeout",
+                ComponentError::CompileMemory(_) => "limits.compile_memory",
+                ComponentError::InstanceTooLarge { .. } | ComponentError::ImagesTooLarge { .. } => "limits.memory",
+                ComponentError::TooManyCoreInstances { .. } => "limits.core_instances",
+                _ => "component",
+            },
+        };
+        format!("{plugin}.{key}")
+    }
+
+    /// The component's own name for the tool, if the problem is with one tool.
+    pub fn tool(&self) -> Option<&str> {
+        match &self.problem {
+            PluginProblem::Component(_) => None,
+            PluginProblem::NoSuchTool { tool, .. } => Some(tool),
+            PluginProblem::UnusableTool { tool, .. } | PluginProblem::LostName { tool, .. } => Some(tool.raw()),
+        }
+    }
+}
+
+fn section(plugin: &str, tool: &Untrusted) -> String {
+    format!("[plugins.{plugin}.tools.{}]", quoted_key(&tool.display().to_string()))
+}
+
+/// The key in TOML notation.
+fn quoted_key(name: &str) -> String {
+    let is_bare = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
+    match !name.is_empty() && name.chars().all(is_bare) {
+        true => name.to_owned(),
+        false => format!("{name:?}"),
+    }
+}
+
+/// Why a host can't start with these plugins: a required one, or a tool of it, would be left out.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}", list(.problems))]
+pub struct LoadError {
+    /// Everything that would be left out, whether required or not.
+    pub problems: Vec<PluginError>,
+}
+
+/// Each problem with its hint below it.
+fn list(problems: &[PluginError]) -> String {
+    let problems = problems.iter().map(|problem| match problem.hint() {
+        Some(hint) => format!("{problem}\n    hint: {hint}"),
+        None => problem.to_string(),
+    });
+    problems.collect::<Vec<_>>().join("\n")
+}
