@@ -155,6 +155,38 @@ pub(crate) fn spoiled(how: &str) -> Vec<u8> {
                 "(core module {table} (func $f) (elem (i32.const 999999) func $f))"
             ))
         }
+        // Twenty megabytes of `é` that the engine converts in one piece, whenever an instance is made.
+        "a giant text between encodings" => {
+            let receiver = r#"(component $receiver
+                (core module $m (memory (export "memory") 700)
+                    (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 16))
+                    (func (export "take") (param i32 i32)))
+                (core instance $i (instantiate $m))
+                (func (export "take") (param "text" string) (canon lift (core func $i "take")
+                    (memory $i "memory") (realloc (func $i "realloc")) string-encoding=utf16)))"#;
+            let sender = r#"(component $sender
+                (import "take" (func $take (param "text" string)))
+                (core module $memory (memory (export "memory") 330))
+                (core instance $memory (instantiate $memory))
+                (core func $take (canon lower (func $take) (memory $memory "memory") string-encoding=utf8))
+                (core module $m
+                    (import "memory" "memory" (memory 330))
+                    (import "receiver" "take" (func $take (param i32 i32)))
+                    (func $send (local $i i32)
+                        (loop $next
+                            (i32.store (local.get $i) (i32.const 0xa9c3a9c3))
+                            (br_if $next (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 4))) (i32.const 20971520))))
+                        (call $take (i32.const 0) (i32.const 20971520)))
+                    (start $send))
+                (core instance (instantiate $m
+                    (with "memory" (instance $memory))
+                    (with "receiver" (instance (export "take" (func $take)))))))"#;
+            beside_a_good_one(&format!(
+                r#"{receiver} {sender}
+                (instance $receiver (instantiate $receiver))
+                (instance (instantiate $sender (with "take" (func $receiver "take"))))"#
+            ))
+        }
         "megabytes of names" => {
             let exports: String = (0..250)
                 .map(|number| format!("(export \"n{number}{}\" (core module $m))", "n".repeat(90_000)))

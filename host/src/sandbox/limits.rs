@@ -98,8 +98,9 @@ macro_rules! limits {
 
 limits! {
     /// Units of wasm fuel, about one per instruction and one per byte of a bulk-memory operation. Nothing is counted for
-    /// a plugin with `metering = "epoch"`. Host functions cost next to no fuel; `timeout` and `host_calls` bound those.
-    fuel: u64 = 10_000_000_000, Count in 1, u64::MAX;
+    /// a plugin with `metering = "epoch"`. Host functions cost next to no fuel; `timeout` and `host_calls` bound those. A
+    /// processor takes 4 to 10 units per nanosecond, so a tight loop reaches the default in 10 to 20 seconds.
+    fuel: u64 = 100_000_000_000, Count in 1, u64::MAX;
 
     /// The time from dispatch to the answer, waiting included. One bulk-memory operation or one host call can overshoot
     /// it, because neither can be interrupted.
@@ -154,10 +155,12 @@ limits! {
     /// Bytes of the component itself.
     component_bytes: u64 = 64 * MIB, Bytes in 1, 4 * GIB;
 
-    /// How long compiling the component can take, once per component.
+    /// How long compiling the component can take, once per component. A component that takes longer is refused for an hour
+    /// without another attempt, unless this limit changes.
     compile_timeout: Duration = Duration::from_secs(120), Time in SHORTEST, MAX_DURATION;
 
-    /// Bytes of address space of the process that compiles the component.
+    /// Bytes of address space of the process that compiles the component. A component that takes more is refused for an hour
+    /// without another attempt, unless this limit changes.
     compile_memory: u64 = 2 * GIB, Bytes in 16 * MIB, 1024 * GIB;
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::component::{Component, InstancePre};
 
-use super::call::{self, CallSetup, CallState, MAX_ERROR_CHARS, Plugin, linker};
+use super::call::{self, CallSetup, CallState, Plugin, linker};
 use super::compile::{
     self, CompileCache, CompilePlace, Compiler, ComponentError, Digest, EngineSize, Engines, Footprint, Inspection,
 };
@@ -17,7 +17,7 @@ use super::http::{self, Masker, Network};
 use super::keyvalue::{KeyValueError, KeyValueStore};
 use super::limits::{EngineSettings, Limits};
 use super::metering::Metering;
-use crate::untrusted::{NAME_CHARS, display_untrusted};
+use crate::untrusted::Untrusted;
 
 /// Loads components, with the engines, compiler and cache that this takes. One per host.
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl Sandbox {
     pub async fn inspect(&self, bytes: &[u8], limits: &Limits) -> Result<Inspection, ComponentError> {
         let (component, digest, _) = self.compile(bytes, Metering::Fuel, limits).await?;
         let linkable = linker(component.engine()).and_then(|linker| linker.instantiate_pre(&component));
-        let problem = linkable.err().map(|error| format!("{error:#}"));
+        let problem = linkable.err().map(|error| Untrusted::new(format!("{error:#}")));
         Ok(compile::inspect(&component, digest, bytes.len() as u64, problem))
     }
 
@@ -162,26 +162,23 @@ impl Sandbox {
 
     fn link(&self, component: &Component) -> Result<(InstancePre<CallState>, Indices), ComponentError> {
         let exports = compile::export_names(component);
-        if !exports.iter().any(|name| name == INTERFACE) {
+        if !exports.iter().any(|name| name.raw() == INTERFACE) {
             let package = INTERFACE.split_once('@').map_or(INTERFACE, |(package, _)| package);
             let other = exports
                 .iter()
-                .find(|name| name.split_once('@').is_some_and(|(name, _)| name == package));
+                .find(|name| name.raw().split_once('@').is_some_and(|(name, _)| name == package));
             return Err(match other {
-                Some(found) => ComponentError::ContractVersion {
-                    found: display_untrusted(found, NAME_CHARS),
-                },
+                Some(found) => ComponentError::ContractVersion { found: found.clone() },
                 None => ComponentError::NoTools { exports },
             });
         }
         let host_error = |error: wasmtime::Error| ComponentError::Host(format!("{error:#}"));
         let linker = linker(component.engine()).map_err(host_error)?;
-        let pre = linker.instantiate_pre(component).map_err(|error| {
-            ComponentError::UnknownImport(display_untrusted(&format!("{error:#}"), MAX_ERROR_CHARS))
-        })?;
+        let pre = linker
+            .instantiate_pre(component)
+            .map_err(|error| ComponentError::UnknownImport(format!("{error:#}").into()))?;
         let tools = Indices::new(&pre);
-        let tools = tools
-            .map_err(|error| ComponentError::Invalid(display_untrusted(&format!("{error:#}"), MAX_ERROR_CHARS)))?;
+        let tools = tools.map_err(|error| ComponentError::Invalid(format!("{error:#}").into()))?;
         Ok((pre, tools))
     }
 }

@@ -165,8 +165,16 @@ pub const MISDEEDS: &[Misdeed] = &[
     ),
     misdeed("many_http", "Sends several HTTP requests, one after the other; answers with what came of each.", network::many_http)
         .takes(r#"{ "url": { "type": "string" }, "count": { "type": "integer", "minimum": 0 } }"#, &["url", "count"]),
-    misdeed("upload", "Sends one HTTP request with a long body; answers with what came of it.", network::upload)
-        .takes(r#"{ "url": { "type": "string" }, "bytes": { "type": "integer", "minimum": 0 } }"#, &["url", "bytes"]),
+    misdeed("upload", "Sends one HTTP request with a body; answers with what came of it.", network::upload).takes(
+        r#"{
+            "url": { "type": "string" },
+            "method": { "type": "string", "default": "POST" },
+            "bytes": { "type": "integer", "minimum": 0 },
+            "announced": { "type": "integer", "minimum": 0, "description": "the `content-length` it sends" },
+            "before_handle": { "type": "boolean", "description": "whether it writes the body before the request is sent" }
+        }"#,
+        &["url", "bytes"],
+    ),
     misdeed("sockets", "Resolves `localhost` and connects to a port of 127.0.0.1 past the HTTP grants.", network::sockets)
         .takes(r#"{ "port": { "type": "integer", "minimum": 1, "maximum": 65535 } }"#, &["port"]),
     // Answers.

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use support::http::{Fault, Request, send, split};
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    Fields, FutureIncomingResponse, IncomingBody, IncomingResponse, Method, OutgoingBody, OutgoingRequest,
-    RequestOptions, Scheme, http_error_code,
+    Fields, IncomingBody, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme,
+    http_error_code,
 };
 use wasip2::io::streams::StreamError;
 
@@ -53,12 +53,7 @@ pub fn fetch_raw(input: &Value) -> Outcome {
 }
 
 fn ask(input: &Value) -> Result<IncomingResponse, String> {
-    let method = match string(input, "method", "GET") {
-        "GET" => Method::Get,
-        "HEAD" => Method::Head,
-        "PUT" => Method::Put,
-        other => Method::Other(other.to_owned()),
-    };
+    let method = method(string(input, "method", "GET"));
     let headers = input["headers"].as_object().into_iter().flatten();
     let headers = headers.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().as_bytes().to_vec()));
     let headers = Fields::from_list(&headers.collect::<Vec<_>>()).map_err(|error| format!("{error:?}"))?;
@@ -73,6 +68,16 @@ fn ask(input: &Value) -> Result<IncomingResponse, String> {
     match pending.get() {
         Some(Ok(answer)) => answer.map_err(|code| format!("{code:?}")),
         other => Err(format!("{:?}", other.is_some())),
+    }
+}
+
+fn method(name: &str) -> Method {
+    match name {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        "POST" => Method::Post,
+        "PUT" => Method::Put,
+        other => Method::Other(other.to_owned()),
     }
 }
 
@@ -125,30 +130,52 @@ pub fn many_http(input: &Value) -> Outcome {
     crate::json(&json!(results))
 }
 
-/// Sends a request with a long body, written in pieces while the host sends it.
+/// Sends a request with a body, written in pieces: while the host sends it or, if `before_handle` is set, before it begins to.
 pub fn upload(input: &Value) -> Outcome {
-    let sent = match begin_upload(string(input, "url", "")) {
-        Ok((pending, body)) => {
-            let sent = write(&body, size(input, "bytes", 0));
-            // The request needs the end of its body. If the host has given up, the response below reports it.
-            let _ = OutgoingBody::finish(body, None);
-            pending.subscribe().block();
-            match pending.get() {
-                Some(Ok(Ok(response))) => json!({ "sent": sent, "status": response.status() }),
-                Some(Ok(Err(code))) => json!({ "sent": sent, "error": format!("{code:?}") }),
-                other => json!({ "sent": sent, "error": format!("{:?}", other.is_some()) }),
-            }
-        }
-        Err(error) => json!({ "error": error }),
-    };
-    crate::json(&sent)
+    crate::json(&try_upload(input).unwrap_or_else(|error| json!({ "error": error })))
 }
 
-fn begin_upload(url: &str) -> Result<(FutureIncomingResponse, OutgoingBody), String> {
-    let request = outgoing(url, &Method::Post, Fields::new())?;
+fn try_upload(input: &Value) -> Result<Value, String> {
+    let headers = Fields::new();
+    if let Some(length) = input["announced"].as_u64() {
+        let set = headers.append("content-length", length.to_string().as_bytes());
+        set.map_err(|error| format!("{error:?}"))?;
+    }
+    let request = outgoing(
+        string(input, "url", ""),
+        &method(string(input, "method", "POST")),
+        headers,
+    )?;
     let body = request.body().map_err(|()| "no body".to_owned())?;
-    let pending = outgoing_handler::handle(request, None).map_err(|code| format!("{code:?}"))?;
-    Ok((pending, body))
+    let handle = |request| outgoing_handler::handle(request, None).map_err(|code| format!("{code:?}"));
+    let bytes = size(input, "bytes", 0);
+    // The request needs the end of its body. If the host has given up, the response below reports it.
+    let (pending, sent) = match input["before_handle"].as_bool() {
+        Some(true) => {
+            let sent = write(&body, bytes)?;
+            let _ = OutgoingBody::finish(body, None);
+            (handle(request)?, sent)
+        }
+        _ => {
+            let pending = handle(request)?;
+            let sent = write(&body, bytes).unwrap_or_else(|error| json!({ "error": error }));
+            let _ = OutgoingBody::finish(body, None);
+            (pending, sent)
+        }
+    };
+    pending.subscribe().block();
+    Ok(match pending.get() {
+        Some(Ok(Ok(response))) => {
+            let status = response.status();
+            let body = response
+                .consume()
+                .map(|body| read_until_it_ends(&body).0)
+                .unwrap_or_default();
+            json!({ "sent": sent, "status": status, "body": String::from_utf8_lossy(&body) })
+        }
+        Some(Ok(Err(code))) => json!({ "sent": sent, "error": format!("{code:?}") }),
+        other => json!({ "sent": sent, "error": format!("{:?}", other.is_some()) }),
+    })
 }
 
 fn outgoing(url: &str, method: &Method, headers: Fields) -> Result<OutgoingRequest, String> {
@@ -164,19 +191,22 @@ fn outgoing(url: &str, method: &Method, headers: Fields) -> Result<OutgoingReque
     Ok(request)
 }
 
-/// Returns the number of bytes the host accepted.
-fn write(body: &OutgoingBody, bytes: usize) -> usize {
+/// Returns the number of bytes the host accepted, or the error of the stream.
+fn write(body: &OutgoingBody, bytes: usize) -> Result<Value, String> {
     let piece = [b'x'; 4096];
     let mut sent = 0;
-    let Ok(stream) = body.write() else { return 0 };
+    let stream = body.write().map_err(|()| "no stream".to_owned())?;
     while sent < bytes {
         let next = piece.len().min(bytes - sent);
-        if stream.blocking_write_and_flush(&piece[..next]).is_err() {
-            break;
+        match stream.blocking_write_and_flush(&piece[..next]) {
+            Ok(()) => sent += next,
+            Err(StreamError::Closed) => break,
+            Err(StreamError::LastOperationFailed(error)) => {
+                return Err(format!("{} after {sent} bytes", error.to_debug_string()));
+            }
         }
-        sent += next;
     }
-    sent
+    Ok(json!(sent))
 }
 
 pub fn sockets(input: &Value) -> Outcome {

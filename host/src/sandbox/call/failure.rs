@@ -6,6 +6,7 @@ use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use super::backtrace;
 use super::limiter::{MAX_MEMORIES, MAX_TABLES, Refused};
 use crate::sandbox::fairness::NoMemory;
 use crate::sandbox::limits::Limits;
@@ -166,33 +167,14 @@ impl CallFailure {
             };
         }
         match (trap, in_guest) {
-            (Some(trap), _) => Self::Trapped(format!("{trap}{}", frames(error))),
-            (None, true) => Self::Trapped(format!("{text}{}", frames(error))),
+            (Some(trap), _) => Self::Trapped(format!("{trap}{}", backtrace::display(error))),
+            (None, true) => Self::Trapped(format!("{text}{}", backtrace::display(error))),
             // Nothing was called yet, so there is no result to read.
             (None, false) if !called => Self::Host(text),
             // No guest code was running, so the host failed to read the result.
             (None, false) => Self::InvalidOutput(format!("the result can't be read: {text}")),
         }
     }
-}
-
-/// Formats the backtrace. The engine would demangle the names, and a hostile name can demangle to gigabytes.
-fn frames(error: &wasmtime::Error) -> String {
-    const FRAMES: usize = 20;
-    const NAME_CHARS: usize = 100;
-    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
-        return String::new();
-    };
-    let frames = backtrace.frames().iter().take(FRAMES).map(|frame| {
-        let name: String = frame.func_name().unwrap_or_default().chars().take(NAME_CHARS).collect();
-        let offset = frame.module_offset().unwrap_or_default();
-        format!(
-            "; at {offset:#x} in function {} {}",
-            frame.func_index(),
-            name.escape_default()
-        )
-    });
-    bounded(&frames.collect::<String>())
 }
 
 /// Truncates the text of one crash for the operator's log.

@@ -1,5 +1,6 @@
 //! One call of a plugin: its limits, how it runs, and how it ends.
 
+mod backtrace;
 mod descriptors;
 mod failure;
 mod halt;
@@ -17,7 +18,6 @@ pub use self::failure::{CallFailure, LimitHit};
 pub use self::halt::{Halt, Halted};
 pub(super) use self::linker::linker;
 pub(super) use self::mappings::check as check_mappings;
-pub(super) use self::plugin::MAX_ERROR_CHARS;
 pub use self::plugin::Plugin;
 pub use self::run::CallUse;
 pub(super) use self::setup::CallSetup;

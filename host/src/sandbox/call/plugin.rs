@@ -14,10 +14,10 @@ use super::state::CallState;
 use crate::sandbox::compile::{ComponentError, Digest};
 use crate::sandbox::contract::{Content, Indices, ToolError, ToolInfo};
 use crate::sandbox::limits::Limits;
-use crate::untrusted::display_untrusted;
+use crate::untrusted::{Untrusted, display_untrusted};
 
-/// Characters of a component's own error text that the host repeats.
-pub(in crate::sandbox) const MAX_ERROR_CHARS: usize = 500;
+/// Characters of a component's output that the host repeats.
+const MAX_ERROR_CHARS: usize = 500;
 
 /// A component that can be called.
 #[derive(Clone)]
@@ -80,10 +80,13 @@ impl Plugin {
         .await;
         let reason = match listed {
             Ok(Ok(tools)) => return Ok(tools.into_iter().map(|tool| self.masked_info(tool)).collect()),
-            Ok(Err(message)) => display_untrusted(&self.setup.masker.text(message), MAX_ERROR_CHARS),
+            Ok(Err(message)) => self.setup.masker.text(message),
             Err(failure) => failure.to_string(),
         };
-        Err(ComponentError::ListTools(with_details(reason, &usage)))
+        Err(ComponentError::ListTools {
+            reason: Untrusted::new(reason),
+            details: details(&usage),
+        })
     }
 
     /// Calls a tool by the component's own name for it, in a new instance, on behalf of `tenant`. `input` is JSON text. The call
@@ -116,8 +119,8 @@ impl Plugin {
     fn masked_info(&self, tool: ToolInfo) -> ToolInfo {
         let masked = |text| self.setup.masker.text(text);
         ToolInfo {
-            name: masked(tool.name),
-            description: masked(tool.description),
+            name: masked(tool.name.into_raw()).into(),
+            description: masked(tool.description.into_raw()).into(),
             input_schema: masked(tool.input_schema),
             annotations: tool.annotations,
         }
@@ -154,18 +157,19 @@ impl Plugin {
     }
 }
 
-/// Adds refused requests and printed output to the reason, for the operator.
-fn with_details(mut reason: String, usage: &CallUse) -> String {
+/// Refused requests and printed output, for the operator, to follow a reason.
+fn details(usage: &CallUse) -> String {
+    let mut details = String::new();
     if !usage.http.refused.is_empty() {
-        reason.push_str("; refused: ");
-        reason.push_str(&usage.http.refused.join(", "));
+        details.push_str("; refused: ");
+        details.push_str(&usage.http.refused.join(", "));
     }
     let printed = usage.log.trim();
     if !printed.is_empty() {
-        reason.push_str("; it printed: ");
-        reason.push_str(&display_untrusted(printed, MAX_ERROR_CHARS));
+        details.push_str("; it printed: ");
+        details.push_str(&display_untrusted(printed, MAX_ERROR_CHARS));
     }
-    reason
+    details
 }
 
 #[cfg(test)]

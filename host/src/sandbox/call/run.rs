@@ -26,6 +26,8 @@ const HOST_CALL_SLACK: u64 = 64 * 1024;
 #[derive(Clone, Debug, Default)]
 pub struct CallUse {
     pub duration: Duration,
+    /// How much of that it waited for the processor because of others. Calls of its own plugin for the same tenant are not others.
+    pub kept_waiting: Duration,
     /// Units; 0 with [`Metering::Epoch`].
     pub fuel: u64,
     /// The highest total of memories, tables and what the engine keeps for the instance, in bytes.
@@ -53,11 +55,13 @@ pub(super) async fn run<F, T>(
     let network = setup.network.clone();
     // `list-tools` runs without a tenant.
     let on_behalf_of = tenant.cloned().unwrap_or_else(|| "".into());
+    let account = network.turns.account(&on_behalf_of);
     let egress = Egress::new(
         setup.grants.clone(),
         setup.masker.clone(),
         network,
-        on_behalf_of.clone(),
+        on_behalf_of,
+        account.clone(),
         setup.memory.clone(),
     );
     let share = match tenant {
@@ -81,12 +85,13 @@ pub(super) async fn run<F, T>(
     };
     // A panic of a host function ends only this call. The panic can leave the store inconsistent, so it is only read for its
     // counters and dropped.
-    let guest = setup.network.turns.run(&on_behalf_of, &clock, guest);
+    let guest = setup.network.turns.run(&account, &clock, guest);
     let guest = AssertUnwindSafe(halt.bound(guest)).catch_unwind();
     let ended = guest.await;
 
     let usage = CallUse {
         duration: started.elapsed(),
+        kept_waiting: setup.network.turns.kept_waiting(&account, &clock),
         fuel: metering.spent(&store, limits),
         peak_memory: store.data().limiter.peak_memory(),
         host_calls: store.data().host_calls,

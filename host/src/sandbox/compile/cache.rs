@@ -1,7 +1,10 @@
 //! Compiled components on disk, by digest of the component and settings of the engine.
 //!
 //! The engine doesn't notice damaged code when it loads it, so each entry has the digest of its own bytes in its name:
-//! `COMPONENT-SETTINGS-CONTENT.cwasm`. An entry is never changed, only replaced or removed.
+//! `COMPONENT-SETTINGS-CONTENT.cwasm`. An entry is never changed, only replaced or removed. The same folder has the components
+//! that can't be compiled ([`refusals`]).
+//!
+//! Reading and writing block, so call it on a thread that may.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
@@ -11,9 +14,10 @@ use std::time::{Duration, SystemTime};
 
 use wasmtime::component::Component;
 
-use super::component::Digest;
+use super::component::{ComponentError, Digest};
 use super::engine::Engines;
-use super::precompiled;
+use super::{precompiled, refusals};
+use crate::sandbox::limits::Limits;
 
 const SUFFIX: &str = ".cwasm";
 const TEMPORARY_PREFIX: &str = ".writing-";
@@ -21,7 +25,7 @@ const TEMPORARY_PREFIX: &str = ".writing-";
 const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// A folder of compiled components that only its owner can reach. Without a folder every start compiles again.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::sandbox) struct CompileCache {
     folder: Option<PathBuf>,
     max_bytes: u64,
@@ -80,10 +84,30 @@ impl CompileCache {
             );
             return;
         }
-        let name = format!("{}{}{SUFFIX}", stem(engines, digest), Digest::of(compiled).hex());
+        let name = Self::entry_name(engines, digest, compiled);
         let kept = write_whole(&folder.join(&name), compiled).and_then(|()| make_room(folder, self.max_bytes, &name));
         if let Err(error) = kept {
             tracing::warn!(folder = %folder.display(), %error, "the compiled component is not kept");
+        }
+    }
+
+    pub(super) fn entry_name(engines: &Engines, digest: &Digest, compiled: &[u8]) -> String {
+        format!("{}{}{SUFFIX}", stem(engines, digest), Digest::of(compiled).hex())
+    }
+
+    /// Why `digest` can't be compiled under `limits`, if an earlier attempt has shown it.
+    pub(super) fn refusal(&self, engines: &Engines, digest: &Digest, limits: &Limits) -> Option<ComponentError> {
+        refusals::get(self.folder.as_deref()?, &stem(engines, digest), limits)
+    }
+
+    /// Remembers why `digest` can't be compiled, where that would be so again. If it can't be written, the next start tries
+    /// again.
+    pub(super) fn refuse(&self, engines: &Engines, digest: &Digest, error: &ComponentError) {
+        let Some(folder) = self.folder.as_deref().filter(|_| self.max_bytes > 0) else {
+            return;
+        };
+        if let Err(error) = refusals::put(folder, &stem(engines, digest), error) {
+            tracing::warn!(folder = %folder.display(), %error, "a component that can't be compiled is not remembered");
         }
     }
 }
@@ -95,7 +119,7 @@ fn stem(engines: &Engines, digest: &Digest) -> String {
     format!("{}-{:016x}-", digest.hex(), settings.finish())
 }
 
-fn name(path: &Path) -> &str {
+pub(super) fn name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
@@ -128,7 +152,7 @@ fn prepare_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Writes atomically: a reader sees the whole entry or none.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     let mut file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder)?;
     file.write_all(bytes)?;

@@ -24,7 +24,7 @@ const CHILD_ARGUMENT: &str = "__compile-component";
 const MAGIC: &[u8] = b"cofferdam-compiled\n";
 
 /// The most compiled code that the host reads from the child, in bytes; a Python component has 35 MiB.
-const MAX_COMPILED: u64 = 512 << 20;
+pub(super) const MAX_COMPILED: u64 = 512 << 20;
 
 /// Bytes of the child's error output that are kept.
 const ERROR_BYTES: u64 = 16 * 1024;
@@ -81,8 +81,13 @@ impl Compiler {
                 let (bytes, stack) = (bytes.to_vec(), self.stack);
                 tokio::task::spawn_blocking(move || precompile(&bytes, stack, metering, Parallel::Yes))
                     .await
-                    .map_err(|error| ComponentError::CompilerFailed(error.to_string()))?
-                    .map_err(ComponentError::Invalid)
+                    .map_err(|error| ComponentError::CompilerFailed(error.to_string().into()))?
+                    .map_err(|failed| match failed {
+                        NotCompiled::Invalid(message) => ComponentError::Invalid(message.into()),
+                        NotCompiled::NoMemory(message) | NotCompiled::NoEngine(message) => {
+                            ComponentError::CompilerFailed(message.into())
+                        }
+                    })
             }
         }
     }
@@ -98,7 +103,8 @@ impl Compiler {
             // A program that ignored the request to compile would start children of itself endlessly.
             return Err(ComponentError::NoCompiler(program.to_owned()));
         }
-        let failed = |what: &str, error: std::io::Error| ComponentError::CompilerFailed(format!("{what}: {error}"));
+        let failed =
+            |what: &str, error: std::io::Error| ComponentError::CompilerFailed(format!("{what}: {error}").into());
         let mut child = Command::new(program)
             .arg(CHILD_ARGUMENT)
             .args(
@@ -115,7 +121,7 @@ impl Compiler {
         let (Some(mut input), Some(output), Some(errors)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
-            return Err(ComponentError::CompilerFailed("the child has no pipes".to_owned()));
+            return Err(ComponentError::CompilerFailed("the child has no pipes".into()));
         };
         let mut compiled = Vec::new();
         let mut message = Vec::new();
@@ -162,11 +168,11 @@ impl Compiler {
             compiled.drain(..MAGIC.len());
             Ok(compiled)
         } else if status.code() == Some(INVALID) {
-            Err(ComponentError::Invalid(message))
-        } else if OUT_OF_MEMORY.iter().any(|text| message.contains(text)) {
+            Err(ComponentError::Invalid(message.into()))
+        } else if status.code() == Some(NO_MEMORY) || OUT_OF_MEMORY.iter().any(|text| message.contains(text)) {
             Err(ComponentError::CompileMemory(limits.compile_memory))
         } else {
-            Err(ComponentError::CompilerFailed(format!("{status}: {message}")))
+            Err(ComponentError::CompilerFailed(format!("{status}: {message}").into()))
         }
     }
 }
@@ -182,6 +188,8 @@ fn asked_to_compile() -> bool {
 
 /// The exit status of a child that found the component invalid.
 const INVALID: i32 = 3;
+/// The exit status of a child that reported that it has too little memory.
+const NO_MEMORY: i32 = 4;
 
 /// If the program was started as a compiler, compiles one component from standard input to standard output and exits;
 /// otherwise returns at once. Call it first in `main`, before any thread or runtime starts.
@@ -235,7 +243,9 @@ fn child(stack: u64, metering: Metering, memory: u64, time: Duration) -> i32 {
             Ok(()) => 0,
             Err(error) => fail(1, &format!("can't hand over the compiled component: {error}")),
         },
-        Err(message) => fail(INVALID, &message),
+        Err(NotCompiled::Invalid(message)) => fail(INVALID, &message),
+        Err(NotCompiled::NoMemory(message)) => fail(NO_MEMORY, &message),
+        Err(NotCompiled::NoEngine(message)) => fail(1, &message),
     }
 }
 
@@ -251,11 +261,34 @@ fn fail(code: i32, message: &str) -> i32 {
     code
 }
 
-fn precompile(bytes: &[u8], stack: u64, metering: Metering, parallel: Parallel) -> Result<Vec<u8>, String> {
-    let engine = Engine::new(&config(stack, metering, parallel)).map_err(|error| format!("{error:#}"))?;
-    engine
-        .precompile_component(bytes)
-        .map_err(|error| explain(&format!("{error:#}")))
+/// Why there is no compiled form. Only the first follows from the component's bytes.
+enum NotCompiled {
+    Invalid(String),
+    NoMemory(String),
+    NoEngine(String),
+}
+
+fn precompile(bytes: &[u8], stack: u64, metering: Metering, parallel: Parallel) -> Result<Vec<u8>, NotCompiled> {
+    let engine = Engine::new(&config(stack, metering, parallel));
+    let engine = engine.map_err(|error| NotCompiled::NoEngine(format!("{error:#}")))?;
+    engine.precompile_component(bytes).map_err(|error| {
+        let message = explain(&format!("{error:#}"));
+        match ran_out_of_memory(&error) {
+            true => NotCompiled::NoMemory(message),
+            false => NotCompiled::Invalid(message),
+        }
+    })
+}
+
+/// By the types of the errors, because the component can put any words into their texts.
+fn ran_out_of_memory(error: &wasmtime::Error) -> bool {
+    error.chain().any(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        let system = cause.downcast_ref::<rustix::io::Errno>();
+        cause.is::<wasmtime::OutOfMemory>()
+            || io == Some(std::io::ErrorKind::OutOfMemory)
+            || system == Some(&rustix::io::Errno::NOMEM)
+    })
 }
 
 /// Rewords a common error of the engine.

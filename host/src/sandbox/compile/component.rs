@@ -10,7 +10,7 @@ use super::compiled_form::MAX_DESCRIPTION;
 use super::instantiation;
 use crate::sandbox::http::SecretError;
 use crate::sandbox::keyvalue::KeyValueError;
-use crate::untrusted::display_untrusted_list;
+use crate::untrusted::{Untrusted, display_untrusted_list};
 
 /// The SHA-256 of a component's bytes.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -53,8 +53,8 @@ pub enum ComponentError {
     NotWasm,
     #[error("this is an unknown kind of WebAssembly (version {0:#010x})")]
     UnknownVersion(u32),
-    #[error("the component is not valid: {0}")]
-    Invalid(String),
+    #[error("the component is not valid: {}", .0.display_sentence())]
+    Invalid(Untrusted),
     #[error("the digest is {found}, but the configuration pins {expected}")]
     DigestMismatch { expected: String, found: Digest },
     #[error("compiling took longer than compile_timeout allows ({0:?})")]
@@ -69,8 +69,8 @@ pub enum ComponentError {
         MAX_DESCRIPTION >> 20
     )]
     DescriptionTooLarge(u64),
-    #[error("the compiler failed: {0}")]
-    CompilerFailed(String),
+    #[error("the compiler failed: {}", .0.display_sentence())]
+    CompilerFailed(Untrusted),
     #[error("{} ignored the request to compile", .0.display())]
     NoCompiler(PathBuf),
     #[error("the host couldn't prepare it: {0}")]
@@ -96,14 +96,15 @@ pub enum ComponentError {
     )]
     ImagesTooLarge { needs: u64, limit: u64 },
     #[error("the component does not export `{}`{}", crate::sandbox::contract::INTERFACE, others(.exports))]
-    NoTools { exports: Vec<String> },
+    NoTools { exports: Vec<Untrusted> },
     #[error(
-        "the component speaks `{found}`, this host speaks `{}`",
+        "the component speaks `{}`, this host speaks `{}`",
+        .found.display(),
         crate::sandbox::contract::INTERFACE
     )]
-    ContractVersion { found: String },
-    #[error("the component imports what this host does not offer: {0}")]
-    UnknownImport(String),
+    ContractVersion { found: Untrusted },
+    #[error("the component imports what this host does not offer: {}", .0.display_sentence())]
+    UnknownImport(Untrusted),
     #[error("the folder {folder} that it was granted can't be used: {source}")]
     Folder {
         folder: PathBuf,
@@ -115,10 +116,14 @@ pub enum ComponentError {
     NoStore,
     #[error("it was granted a store for its data, and there is none: {0}")]
     Store(#[source] Arc<KeyValueError>),
-    #[error("`list-tools` failed: {0}")]
-    ListTools(String),
-    #[error("the tool `{tool}` is not usable: {reason}")]
-    BadTool { tool: String, reason: String },
+    #[error("`list-tools` failed: {}{details}", .reason.display_sentence())]
+    ListTools {
+        reason: Untrusted,
+        /// What was refused and printed meanwhile, ready to show.
+        details: String,
+    },
+    #[error("it lists {found} tools, more than this host allows ({max})")]
+    TooManyTools { found: usize, max: usize },
 }
 
 impl ComponentError {
@@ -137,8 +142,12 @@ impl ComponentError {
                 "expected a WebAssembly component, such as `cargo build --target wasm32-wasip2` makes"
             }
             Self::DigestMismatch { .. } => "if the new component is wanted, put its digest into `digest`",
-            Self::CompileTimeout(_) => "raise compile_timeout in the plugin's limits if you trust it",
-            Self::CompileMemory(_) => "raise compile_memory in the plugin's limits if you trust it",
+            Self::CompileTimeout(_) => {
+                "raise compile_timeout in the plugin's limits if you trust it; under the same limit the host tries again in an hour"
+            }
+            Self::CompileMemory(_) => {
+                "raise compile_memory in the plugin's limits if you trust it; under the same limit the host tries again in an hour"
+            }
             Self::InstanceTooLarge { .. } | Self::ImagesTooLarge { .. } => {
                 "raise memory in the plugin's limits if you trust it"
             }
@@ -165,20 +174,19 @@ impl ComponentError {
             Self::Secret(_) => "correct `[secrets]`, or what it names: the environment variable or file",
             Self::NoStore => "open one with `Sandbox::with_keyvalue`",
             Self::Store(error) => return Some(error.hint()),
-            Self::ListTools(_) => "ask the plugin's author; `cofferdam tool inspect` shows what the component imports",
-            Self::BadTool { .. } => "ask the plugin's author, or rename the tool with `[plugins.X.tools.T] name`",
+            Self::TooManyTools { .. } => "ask the plugin's author to split it; this bound can't be raised",
+            Self::ListTools { .. } => {
+                "ask the plugin's author; `cofferdam tool inspect` shows what the component imports"
+            }
         };
         Some(hint.to_owned())
     }
 }
 
-fn others(exports: &[String]) -> String {
+fn others(exports: &[Untrusted]) -> String {
     match exports {
         [] => "; it exports nothing".to_owned(),
-        exports => format!(
-            "; it exports {}",
-            display_untrusted_list(exports.iter().map(String::as_str))
-        ),
+        exports => format!("; it exports {}", display_untrusted_list(exports)),
     }
 }
 

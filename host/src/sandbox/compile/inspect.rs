@@ -5,6 +5,7 @@ use wasmtime::component::Component;
 
 use super::component::Digest;
 use crate::sandbox::contract::INTERFACE;
+use crate::untrusted::Untrusted;
 
 /// What is known about a component without running it.
 #[derive(Clone, Debug, Serialize)]
@@ -13,17 +14,17 @@ pub struct Inspection {
     /// In bytes.
     pub size: u64,
     /// The contract it implements; `None` if it isn't a plugin.
-    pub contract: Option<String>,
+    pub contract: Option<&'static str>,
     pub imports: Vec<Import>,
-    pub exports: Vec<String>,
+    pub exports: Vec<Untrusted>,
     /// Why this host can't link it.
-    pub problem: Option<String>,
+    pub problem: Option<Untrusted>,
 }
 
 /// An interface that a component imports.
 #[derive(Clone, Debug, Serialize)]
 pub struct Import {
-    pub name: String,
+    pub name: Untrusted,
     /// What the import lets the component do, in plain words.
     pub meaning: &'static str,
 }
@@ -32,7 +33,7 @@ pub(in crate::sandbox) fn inspect(
     component: &Component,
     digest: Digest,
     size: u64,
-    problem: Option<String>,
+    problem: Option<Untrusted>,
 ) -> Inspection {
     let engine = component.engine();
     let imports = component
@@ -41,7 +42,7 @@ pub(in crate::sandbox) fn inspect(
         .map(|(name, _)| Import::named(name))
         .collect();
     let exports = export_names(component);
-    let contract = exports.iter().find(|name| *name == INTERFACE).cloned();
+    let contract = exports.iter().any(|name| name.raw() == INTERFACE).then_some(INTERFACE);
     Inspection {
         digest: digest.to_string(),
         size,
@@ -52,11 +53,11 @@ pub(in crate::sandbox) fn inspect(
     }
 }
 
-pub(in crate::sandbox) fn export_names(component: &Component) -> Vec<String> {
+pub(in crate::sandbox) fn export_names(component: &Component) -> Vec<Untrusted> {
     component
         .component_type()
         .exports(component.engine())
-        .map(|(name, _)| name.to_owned())
+        .map(|(name, _)| Untrusted::from(name))
         .collect()
 }
 
@@ -64,7 +65,7 @@ impl Import {
     fn named(name: &str) -> Self {
         let interface = name.split_once('@').map_or(name, |(interface, _)| interface);
         Self {
-            name: name.to_owned(),
+            name: name.into(),
             meaning: meaning(interface),
         }
     }

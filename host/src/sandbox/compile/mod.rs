@@ -8,6 +8,7 @@ mod engine;
 mod inspect;
 mod instantiation;
 mod precompiled;
+mod refusals;
 
 use wasmtime::component::Component;
 
@@ -25,6 +26,8 @@ use super::limits::Limits;
 
 /// Compiles a component, or loads its compiled form from the cache. Checks the cost of an instance against `limits` before it
 /// compiles, because what makes instances expensive also makes compiling and loading expensive.
+///
+/// Everything that reads all bytes or the disk happens on blocking threads.
 pub(super) async fn compile(
     engines: &Engines,
     cache: &CompileCache,
@@ -36,27 +39,193 @@ pub(super) async fn compile(
     check_header(bytes)?;
     let (digest, footprint) = read(bytes).await?;
     footprint.check(limits)?;
-    if let Some(component) = cache.get(engines, &digest) {
+    let known = {
+        let (engines, cache, digest, limits) = (engines.clone(), cache.clone(), digest.clone(), limits.clone());
+        on_blocking_thread(move || match cache.get(&engines, &digest) {
+            Some(component) => Ok(Some(component)),
+            None => cache.refusal(&engines, &digest, &limits).map_or(Ok(None), Err),
+        })
+    };
+    if let Some(component) = known.await? {
         return Ok((component, digest, footprint));
     }
-    let compiled = compiler.compile(bytes, engines.metering(), limits).await?;
-    let described = compiled_form::description_bytes(&compiled)
-        .ok_or_else(|| ComponentError::CompilerFailed("its output isn't a compiled component".to_owned()))?;
-    if described > MAX_DESCRIPTION {
-        return Err(ComponentError::DescriptionTooLarge(described));
-    }
-    let component = engines
-        .load(|engine| precompiled::load_bytes(engine, &compiled))
-        .map_err(|error| ComponentError::Invalid(format!("{error:#}")))?;
-    cache.put(engines, &digest, &compiled);
-    Ok((component, digest, footprint))
+    let compiled = compiler.compile(bytes, engines.metering(), limits).await;
+    let (engines, cache) = (engines.clone(), cache.clone());
+    on_blocking_thread(move || {
+        let compiled = compiled.and_then(|compiled| match compiled_form::description_bytes(&compiled) {
+            None => Err(ComponentError::CompilerFailed(
+                "its output isn't a compiled component".into(),
+            )),
+            Some(described) if described > MAX_DESCRIPTION => Err(ComponentError::DescriptionTooLarge(described)),
+            Some(_) => Ok(compiled),
+        });
+        let compiled = compiled.inspect_err(|error| cache.refuse(&engines, &digest, error))?;
+        // An error here is the host's: too little address space, for example.
+        let component = engines
+            .load(|engine| precompiled::load_bytes(engine, &compiled))
+            .map_err(|error| ComponentError::Invalid(format!("{error:#}").into()))?;
+        cache.put(&engines, &digest, &compiled);
+        Ok((component, digest, footprint))
+    })
+    .await
 }
 
-/// Hashes the bytes and adds up the footprint, on a blocking thread.
+/// Hashes the bytes and adds up the footprint.
 async fn read(bytes: &[u8]) -> Result<(Digest, Footprint), ComponentError> {
     let bytes = bytes.to_vec();
-    let read = tokio::task::spawn_blocking(move || (Digest::of(&bytes), instantiation::footprint(&bytes)));
-    let (digest, footprint) = read.await.map_err(|error| ComponentError::Host(error.to_string()))?;
-    let footprint = footprint.map_err(|error| ComponentError::Invalid(error.to_string()))?;
-    Ok((digest, footprint))
+    on_blocking_thread(move || {
+        let footprint = instantiation::footprint(&bytes);
+        let footprint = footprint.map_err(|error| ComponentError::Invalid(error.to_string().into()))?;
+        Ok((Digest::of(&bytes), footprint))
+    })
+    .await
+}
+
+async fn on_blocking_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ComponentError> + Send + 'static,
+) -> Result<T, ComponentError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| ComponentError::Host(error.to_string()))?
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    use std::path::{Path, PathBuf};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sandbox::{EngineSettings, Metering};
+
+    /// A compiler that only fails, and counts how often it was started.
+    struct FailingCompiler {
+        folder: tempfile::TempDir,
+        engines: Engines,
+        compiler: Compiler,
+    }
+
+    impl FailingCompiler {
+        /// `fails` is what the program does after it has read the component.
+        fn new(fails: &str) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let program = folder.path().join("compiler");
+            let started = folder.path().join("started");
+            let script = format!("#!/bin/sh\necho >> '{}'\n{fails}\n", started.display());
+            std::fs::write(&program, script).unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+            Self {
+                folder,
+                engines: engines(),
+                compiler: Compiler::new(CompilePlace::Child(program), 1 << 20),
+            }
+        }
+
+        async fn compile(&self, limits: &Limits) -> ComponentError {
+            let cache = CompileCache::open(Some(&self.folder.path().join("cache")), 1 << 20);
+            let compiled = compile(&self.engines, &cache, &self.compiler, EMPTY, limits).await;
+            compiled.map(|_| "compiled").unwrap_err()
+        }
+
+        fn starts(&self) -> usize {
+            std::fs::read(self.folder.path().join("started")).unwrap().len()
+        }
+    }
+
+    /// The component without anything in it.
+    const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    fn engines() -> Engines {
+        let settings = EngineSettings {
+            host_concurrency: 1,
+            ..EngineSettings::default()
+        };
+        Engines::new(&EngineSize::of(&settings, [&Limits::default()]), Metering::Fuel).unwrap()
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_invalid_are_compiled_once() {
+        let failing = FailingCompiler::new("echo 'no such type' >&2; exit 3");
+        for _ in 0..3 {
+            let error = failing.compile(&Limits::default()).await;
+            assert_eq!(error.to_string(), "the component is not valid: no such type");
+        }
+        assert_eq!(failing.starts(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_compilation_without_end_is_tried_once_for_each_limit() {
+        let failing = FailingCompiler::new("exec sleep 600");
+        for (milliseconds, starts) in [(400, 1), (400, 1), (500, 2), (400, 2)] {
+            let limits = Limits {
+                compile_timeout: Duration::from_millis(milliseconds),
+                ..Limits::default()
+            };
+            let error = failing.compile(&limits).await;
+            assert!(matches!(error, ComponentError::CompileTimeout(_)), "{error}");
+            assert_eq!(failing.starts(), starts, "{milliseconds}");
+        }
+    }
+
+    #[tokio::test]
+    async fn too_little_memory_is_remembered_and_a_killed_compiler_is_not() {
+        for (fails, starts) in [
+            ("exit 4", 1),
+            ("echo 'memory allocation of 9 bytes failed' >&2; kill -6 $$", 1),
+            ("kill -9 $$", 2),
+        ] {
+            let failing = FailingCompiler::new(fails);
+            failing.compile(&Limits::default()).await;
+            failing.compile(&Limits::default()).await;
+            assert_eq!(failing.starts(), starts, "{fails}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_compiler_without_an_engine_says_nothing_about_the_component() {
+        let failing = FailingCompiler::new("echo 'no engine' >&2; exit 1");
+        failing.compile(&Limits::default()).await;
+        let error = failing.compile(&Limits::default()).await;
+        assert!(matches!(error, ComponentError::CompilerFailed(_)), "{error}");
+        assert_eq!(failing.starts(), 2);
+    }
+
+    /// A disk that hangs must not hang the executor: here the entry is a pipe that nobody has written to yet.
+    #[tokio::test]
+    async fn the_cache_is_read_on_a_blocking_thread() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = CompileCache::open(Some(folder.path()), 1 << 20);
+        let engines = engines();
+        let entry: PathBuf = folder.path().join(CompileCache::entry_name(
+            &engines,
+            &Digest::of(EMPTY),
+            b"other than what is read",
+        ));
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &entry,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        let compiler = Compiler::new(CompilePlace::ThisProcess, 512 << 10);
+        let limits = Limits::default();
+        let compiling = compile(&engines, &cache, &compiler, EMPTY, &limits);
+        let (compiled, ()) = tokio::join!(compiling, close_once_read(&entry));
+        assert!(compiled.is_ok());
+    }
+
+    /// Waits for a reader of the pipe, then ends its input.
+    async fn close_once_read(pipe: &Path) {
+        let open = || {
+            std::fs::OpenOptions::new()
+                .write(true)
+                .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+                .open(pipe)
+        };
+        while open().is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
 }

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use crate::untrusted::Untrusted;
+
 /// A tool, as the component describes it. Every field is untrusted text or an unchecked promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToolInfo {
     /// The component's own name for the tool; an operator can show another to the model.
-    pub name: String,
+    pub name: Untrusted,
     /// For the model: what the tool does, when to use it and what it returns.
-    pub description: String,
+    pub description: Untrusted,
     /// JSON Schema (draft 2020-12) as JSON text, not parsed yet.
     pub input_schema: String,
     pub annotations: Annotations,

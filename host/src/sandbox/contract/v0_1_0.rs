@@ -75,8 +75,8 @@ impl Functions {
 impl From<wire::Tool> for ToolInfo {
     fn from(tool: wire::Tool) -> Self {
         Self {
-            name: tool.name,
-            description: tool.description,
+            name: tool.name.into(),
+            description: tool.description.into(),
             input_schema: tool.input_schema,
             annotations: tool.annotations.into(),
         }

@@ -2,8 +2,9 @@
 
 mod blocking;
 mod guest_memory;
+mod plugin_time;
 mod turns;
 
 pub(super) use self::blocking::{BlockingWork, PermitCounts, Submitted, on_blocking_thread};
 pub(super) use self::guest_memory::{GuestMemory, MemoryShare, NoMemory};
-pub(super) use self::turns::{TurnClock, Turns, yield_to_others};
+pub(super) use self::turns::{TurnAccount, TurnClock, Turns, yield_to_others};

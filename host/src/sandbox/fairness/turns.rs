@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::plugin_time::{PluginTime, TenantTime};
 use crate::resilience::{Acquire, FairPermit, FairSemaphore, Priority, Share};
 
 /// The first turns of a call, which have priority: most calls are over by then. Calls that compute for longer let those pass.
@@ -23,6 +24,9 @@ const CALLS_IN_A_ROW: u32 = 8;
 #[derive(Clone, Debug)]
 pub(in crate::sandbox) struct Turns {
     permits: FairSemaphore,
+    processors: u32,
+    /// What the calls of one plugin take.
+    own: PluginTime,
     /// Calls that have ended.
     ended: Arc<AtomicU32>,
 }
@@ -37,8 +41,36 @@ impl Turns {
     fn of(turns: usize) -> Self {
         Self {
             permits: FairSemaphore::new(turns, Share::Time),
+            processors: u32::try_from(turns).unwrap_or(u32::MAX),
+            own: PluginTime::default(),
             ended: Arc::new(AtomicU32::new(0)),
         }
+    }
+
+    /// The same turns, for the calls of another plugin.
+    pub(in crate::sandbox) fn for_plugin(&self) -> Self {
+        Self {
+            own: PluginTime::default(),
+            ..self.clone()
+        }
+    }
+
+    /// Opens the account of a call that begins now.
+    pub(in crate::sandbox) fn account(&self, tenant: &Arc<str>) -> TurnAccount {
+        let plugin = self.own.of(tenant);
+        TurnAccount {
+            tenant: tenant.clone(),
+            before: plugin.total(),
+            plugin,
+        }
+    }
+
+    /// How long a guest has waited for turns because of others: less what the other calls of its plugin took meanwhile, which would
+    /// have kept it waiting on an idle host too.
+    pub(in crate::sandbox) fn kept_waiting(&self, account: &TurnAccount, clock: &TurnClock) -> Duration {
+        let plugin = account.plugin.total().saturating_sub(account.before);
+        let siblings = plugin.saturating_sub(clock.ran());
+        clock.waited().saturating_sub(siblings / self.processors.max(1))
     }
 
     fn yields_after_call(&self) -> bool {
@@ -50,14 +82,15 @@ impl Turns {
     /// Runs `guest` to its end, in turns. `clock` restarts with each turn.
     pub(in crate::sandbox) async fn run<T>(
         &self,
-        tenant: &Arc<str>,
+        account: &TurnAccount,
         clock: &TurnClock,
         guest: impl Future<Output = T>,
     ) -> T {
         let mut guest = pin!(guest);
         let mut queue = TurnQueue {
             turns: &self.permits,
-            tenant,
+            tenant: &account.tenant,
+            clock,
             taken: 0,
             waiting: None,
         };
@@ -87,6 +120,7 @@ impl Turns {
             clock.begin();
             let polled = guest.as_mut().poll(&mut Context::from_waker(waker));
             turn.stop_clock();
+            account.plugin.add(clock.end());
             match polled {
                 // A task that makes one short call after the other never waits, so the runtime's other tasks would never get
                 // as far as this queue.
@@ -105,27 +139,74 @@ impl Turns {
     }
 }
 
-/// How long the current turn has lasted. Time that the guest spent waiting doesn't count.
+/// The call on whose behalf turns are taken.
 #[derive(Clone, Debug)]
-pub(in crate::sandbox) struct TurnClock(Arc<(Instant, AtomicU64)>);
+pub(in crate::sandbox) struct TurnAccount {
+    tenant: Arc<str>,
+    plugin: TenantTime,
+    /// What the plugin's calls had taken when this one began.
+    before: Duration,
+}
+
+/// How long the current turn has lasted. Time that the guest spent waiting doesn't count. Also adds up all turns, and the waiting
+/// for them.
+#[derive(Clone, Debug)]
+pub(in crate::sandbox) struct TurnClock(Arc<Clock>);
+
+#[derive(Debug)]
+struct Clock {
+    origin: Instant,
+    /// In nanoseconds, as the sums.
+    began: AtomicU64,
+    ran: AtomicU64,
+    waited: AtomicU64,
+}
 
 impl TurnClock {
     pub(in crate::sandbox) fn new() -> Self {
-        Self(Arc::new((Instant::now(), AtomicU64::new(0))))
+        Self(Arc::new(Clock {
+            origin: Instant::now(),
+            began: AtomicU64::new(0),
+            ran: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
+        }))
     }
 
     fn begin(&self) {
-        self.0.1.store(self.microseconds(), Ordering::Relaxed);
+        self.0.began.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Ends a turn and returns how long it lasted.
+    fn end(&self) -> Duration {
+        let ran = self.elapsed();
+        self.0.ran.fetch_add(nanos(ran), Ordering::Relaxed);
+        ran
+    }
+
+    fn add_wait(&self, wait: Duration) {
+        self.0.waited.fetch_add(nanos(wait), Ordering::Relaxed);
     }
 
     pub(in crate::sandbox) fn elapsed(&self) -> Duration {
-        let began = self.0.1.load(Ordering::Relaxed);
-        Duration::from_micros(self.microseconds().saturating_sub(began))
+        let began = self.0.began.load(Ordering::Relaxed);
+        Duration::from_nanos(self.now().saturating_sub(began))
     }
 
-    fn microseconds(&self) -> u64 {
-        u64::try_from(self.0.0.elapsed().as_micros()).unwrap_or(u64::MAX)
+    fn ran(&self) -> Duration {
+        Duration::from_nanos(self.0.ran.load(Ordering::Relaxed))
     }
+
+    fn waited(&self) -> Duration {
+        Duration::from_nanos(self.0.waited.load(Ordering::Relaxed))
+    }
+
+    fn now(&self) -> u64 {
+        nanos(self.0.origin.elapsed())
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A waker that records whether it was used.
@@ -164,8 +245,10 @@ pub(in crate::sandbox) async fn yield_to_others() {
 struct TurnQueue<'a> {
     turns: &'a FairSemaphore,
     tenant: &'a Arc<str>,
+    clock: &'a TurnClock,
     taken: u32,
-    waiting: Option<Acquire>,
+    /// The place in the queue, and since when it is held.
+    waiting: Option<(Acquire, Instant)>,
 }
 
 impl TurnQueue<'_> {
@@ -174,19 +257,34 @@ impl TurnQueue<'_> {
             true => Priority::New,
             false => Priority::Requeued,
         };
-        let waiting = self
+        let (waiting, _) = self
             .waiting
-            .get_or_insert_with(|| self.turns.acquire(self.tenant, priority));
+            .get_or_insert_with(|| (self.turns.acquire(self.tenant, priority), Instant::now()));
         let turn = ready!(Pin::new(waiting).poll(cx));
-        self.waiting = None;
+        self.leave();
         self.taken = self.taken.saturating_add(1);
         Poll::Ready(turn)
+    }
+
+    fn leave(&mut self) {
+        if let Some((_, since)) = self.waiting.take() {
+            self.clock.add_wait(since.elapsed());
+        }
+    }
+}
+
+/// A call can end while it waits.
+impl Drop for TurnQueue<'_> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -205,7 +303,8 @@ mod tests {
         let flood: Vec<_> = (0..64)
             .map(|_| {
                 let (turns, loud) = (turns.clone(), loud.clone());
-                tokio::spawn(async move { turns.run(&loud, &TurnClock::new(), compute(u32::MAX)).await })
+                let account = turns.account(&loud);
+                tokio::spawn(async move { turns.run(&account, &TurnClock::new(), compute(u32::MAX)).await })
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -217,7 +316,7 @@ mod tests {
         let beside = Instant::now();
         let done = tokio::time::timeout(
             Duration::from_secs(60),
-            turns.run(&quiet, &TurnClock::new(), compute(300)),
+            turns.run(&turns.account(&quiet), &TurnClock::new(), compute(300)),
         )
         .await;
         assert!(done.is_ok());
@@ -238,10 +337,15 @@ mod tests {
         let (send, receive) = tokio::sync::oneshot::channel::<u8>();
         let waits = tokio::spawn({
             let (turns, one) = (turns.clone(), one.clone());
-            async move { turns.run(&one, &TurnClock::new(), receive).await.unwrap() }
+            async move {
+                turns
+                    .run(&turns.account(&one), &TurnClock::new(), receive)
+                    .await
+                    .unwrap()
+            }
         });
         tokio::task::yield_now().await;
-        turns.run(&one, &TurnClock::new(), compute(3)).await;
+        turns.run(&turns.account(&one), &TurnClock::new(), compute(3)).await;
         send.send(7).unwrap();
         assert_eq!(waits.await.unwrap(), 7);
     }
@@ -254,8 +358,71 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(5)).await;
             clock.elapsed()
         };
-        assert!(turns.run(&"t".into(), &clock, guest).await < Duration::from_millis(1));
+        assert!(turns.run(&turns.account(&"t".into()), &clock, guest).await < Duration::from_millis(1));
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(clock.elapsed(), Duration::from_secs(1));
+    }
+    /// Computes for `pieces` of 10 ms by the paused clock, and yields between them.
+    async fn advance(pieces: u32) {
+        for _ in 0..pieces {
+            let _ = tokio::time::advance(Duration::from_millis(10)).now_or_never();
+            yield_to_others().await;
+        }
+    }
+
+    /// How long a guest of `plugin` waits for turns because of others while three calls of `other` compute beside it.
+    async fn kept_waiting_beside(plugin: &Turns, other: &Turns) -> Duration {
+        let tenant: Arc<str> = "t".into();
+        let (account, clock) = (plugin.account(&tenant), TurnClock::new());
+        let computing = async || {
+            let account = other.account(&tenant);
+            other.run(&account, &TurnClock::new(), advance(20)).await;
+        };
+        tokio::join!(
+            computing(),
+            computing(),
+            computing(),
+            plugin.run(&account, &clock, advance(5)),
+        );
+        assert!(clock.waited() >= Duration::from_millis(100), "{:?}", clock.waited());
+        assert_eq!(clock.ran(), Duration::from_millis(50));
+        plugin.kept_waiting(&account, &clock)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_the_same_plugin_is_not_waiting_for_others() {
+        let victim = Turns::of(1);
+        let other = victim.for_plugin();
+        let waited = kept_waiting_beside(&victim, &other).await;
+        assert!(waited >= Duration::from_millis(100), "{waited:?}");
+        // Calls of the same plugin keep each other waiting.
+        assert_eq!(kept_waiting_beside(&victim, &victim).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guest_that_waits_by_itself_was_not_kept_waiting() {
+        let turns = Turns::of(1);
+        let (account, clock) = (turns.account(&"t".into()), TurnClock::new());
+        let sleeps = async {
+            for _ in 0..100 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                yield_to_others().await;
+            }
+        };
+        turns.run(&account, &clock, sleeps).await;
+        assert_eq!(turns.kept_waiting(&account, &clock), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_the_deadline_ends_counts() {
+        let turns = Turns::of(1);
+        let tenant: Arc<str> = "t".into();
+        let other = turns.for_plugin();
+        let held = other.permits.try_acquire(&tenant).unwrap();
+        let (account, clock) = (turns.account(&tenant), TurnClock::new());
+        let run = turns.run(&account, &clock, std::future::ready(()));
+        assert!(tokio::time::timeout(Duration::from_secs(3), run).await.is_err());
+        assert_eq!(turns.kept_waiting(&account, &clock), Duration::from_secs(3));
+        drop(held);
     }
 }

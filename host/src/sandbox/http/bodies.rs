@@ -1,4 +1,4 @@
-//! Bodies that charge their bytes to the call's budgets as they pass.
+//! The body of a response. It charges its bytes to the call's budgets as they pass.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -6,11 +6,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, Frame};
 use hyper::body::Incoming;
-use wasmtime_wasi_http::{Error, WasiBody};
+use wasmtime_wasi_http::Error;
 
-use super::budget::{Budget, Budgets, Direction, Exceeded};
+use super::budget::{Budgets, Direction, Exceeded};
 use crate::sandbox::fairness::MemoryShare;
 
 /// A response body. Its bytes are charged as they arrive, over all responses of the call.
@@ -79,42 +79,5 @@ impl Body for MeteredBody {
 
     fn is_end_stream(&self) -> bool {
         self.incoming.is_end_stream()
-    }
-}
-
-/// A request body. Its bytes are charged as they leave.
-pub(super) struct Upload {
-    body: WasiBody,
-    budget: Budget,
-    exceeded: Exceeded,
-}
-
-impl Upload {
-    pub(super) fn new(body: WasiBody, budget: Budget, exceeded: Exceeded) -> Self {
-        Self { body, budget, exceeded }
-    }
-}
-
-impl Body for Upload {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame
-            && !self.budget.charge(frame.data_ref().map_or(0, Bytes::len))
-        {
-            self.exceeded.set(Direction::Out);
-            return Poll::Ready(Some(Err(Error::HttpRequestBodySize(Some(self.budget.limit())))));
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

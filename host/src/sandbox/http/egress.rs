@@ -5,39 +5,30 @@ use std::future::Future;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::{HeaderName, Request};
+use http::Request;
 use url::Url;
-use wasmtime_wasi_http::{
-    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks,
-};
+use wasmtime_wasi_http::{Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::budget::Budgets;
 use super::destination::canonical_url;
 use super::exchange::{Exchange, Sent};
 use super::grant::HttpGrant;
-use super::header_names::canonical;
-use super::held::BODY_CHUNK_BYTES;
+use super::header_names::is_forbidden;
+use super::held::BODY_BUFFER_BYTES;
 use super::mask::Masker;
 use super::prepared::Network;
 use super::refusals::{MAX_QUOTED_CHARS, note};
-use crate::sandbox::fairness::{GuestMemory, MemoryShare, TurnClock};
+use super::upload::Upload;
+use crate::sandbox::fairness::{GuestMemory, MemoryShare, TurnAccount, TurnClock};
 use crate::sandbox::grants::Grants;
 use crate::untrusted::display_untrusted;
 
-/// Bytes that the host holds for one request: buffers of the connection and of TLS, both heads, and chunks of the bodies.
-const HELD_FOR_AN_EXCHANGE: usize = 256 * 1024;
+/// Bytes that the host holds for one request: buffers of the connection and of TLS, both heads, chunks of the bodies, and what it
+/// reads ahead of the request's body.
+const HELD_FOR_AN_EXCHANGE: usize = 256 * 1024 + BODY_BUFFER_BYTES;
 
 /// Bytes that the host holds for the head and the trailers of a response.
 const HELD_FOR_A_HEAD: usize = 80 * 1024;
-
-/// Headers that make some servers override the method or the URL of a request.
-const OVERRIDE_HEADERS: [&str; 5] = [
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-url",
-    "x-rewrite-url",
-];
 
 type Sending = Box<dyn Future<Output = Result<Sent, Error>> + Send>;
 
@@ -55,6 +46,7 @@ pub(in crate::sandbox) struct Egress {
     masker: Masker,
     network: Network,
     tenant: Arc<str>,
+    account: TurnAccount,
     requests: u32,
     budgets: Budgets,
     memory: GuestMemory,
@@ -69,6 +61,7 @@ impl Egress {
         masker: Masker,
         network: Network,
         tenant: Arc<str>,
+        account: TurnAccount,
         memory: GuestMemory,
     ) -> Self {
         let limits = &grants.limits;
@@ -77,6 +70,7 @@ impl Egress {
             network,
             heads: memory.share(tenant.clone()),
             tenant,
+            account,
             requests: 0,
             memory,
             budgets: Budgets::of(limits),
@@ -115,9 +109,21 @@ impl Egress {
         let displayed = |text: String| display_untrusted(&self.masker.text(text), MAX_QUOTED_CHARS);
         let origin = displayed(url.origin().ascii_serialization());
         let method = displayed(method.to_owned());
-        match self.grants.http.iter().any(|grant| grant.covers_origin(url)) {
-            true => format!("{method} {origin} is granted, but not with this method or below this path"),
-            false => format!("{method} {origin} is not granted"),
+        let mut of_origin = self
+            .grants
+            .http
+            .iter()
+            .filter(|grant| grant.covers_origin(url))
+            .peekable();
+        if of_origin.peek().is_none() {
+            return format!("{method} {origin} is not granted");
+        }
+        match of_origin.any(|grant| grant.covers_but_for_signs(url)) {
+            true => format!(
+                "{method} {origin} is granted, but the path has signs that servers read in different ways; below a path prefix only \
+                 visible ASCII, spaces and letters can be sent"
+            ),
+            false => format!("{method} {origin} is granted, but not with this method or below this path"),
         }
     }
 }
@@ -152,35 +158,25 @@ impl WasiHttpHooks for Egress {
             note(&self.refused, reason.to_string());
             return Box::new(std::future::ready(Err(Error::ConnectionLimitReached)));
         }
+        let request = request.map(|body| Upload::begin(body, self.budgets.sent.clone()));
         let exchange = Exchange {
             url,
             grant,
             masker: self.masker.clone(),
             network: self.network.clone(),
             tenant: self.tenant.clone(),
+            account: self.account.clone(),
             options: options.unwrap_or_default(),
             budgets: self.budgets.clone(),
             refused: self.refused.clone(),
             held: Arc::new(held),
         };
-        let (turns, tenant) = (self.network.turns.clone(), self.tenant.clone());
-        Box::new(async move { turns.run(&tenant, &TurnClock::new(), exchange.run(request)).await })
+        let (turns, account) = (self.network.turns.clone(), self.account.clone());
+        Box::new(async move { turns.run(&account, &TurnClock::new(), exchange.run(request)).await })
     }
 
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
-        Arc::new(|name: &HeaderName| {
-            let name = canonical(name);
-            let is_default = DEFAULT_FORBIDDEN_HEADERS
-                .iter()
-                .any(|forbidden| forbidden.as_str() == name);
-            is_default || OVERRIDE_HEADERS.contains(&name.as_str())
-        })
-    }
-
-    // A request that is never sent holds up to two chunks of its body, for one handle. Together with `handles` this bounds what
-    // a guest can make the host hold.
-    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        BODY_CHUNK_BYTES
+        Arc::new(is_forbidden)
     }
 
     // The defaults of these three log the error at `warn`, but it is the guest's to handle.
@@ -229,7 +225,15 @@ mod tests {
                 turns: Turns::new(),
             };
             let memory = GuestMemory::new(Some(bytes));
-            let mut egress = Egress::new(Arc::new(grants), Masker::default(), network, "t".into(), memory.clone());
+            let account = network.turns.account(&"t".into());
+            let mut egress = Egress::new(
+                Arc::new(grants),
+                Masker::default(),
+                network,
+                "t".into(),
+                account,
+                memory.clone(),
+            );
             let mut errors = Vec::new();
             for _ in 0..3 {
                 let body = http_body_util::Empty::new()
@@ -243,7 +247,7 @@ mod tests {
             (errors, egress.take_use().refused)
         };
         // Memory for one request suffices for three in a row. Nothing listens on this port.
-        let (errors, refused) = refused_with(1_400 << 10).await;
+        let (errors, refused) = refused_with(1_600 << 10).await;
         assert!(
             errors.iter().all(|error| matches!(error, Error::Connect(_))),
             "{errors:?}"

@@ -18,7 +18,7 @@ use url::{Host, Url};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use super::address;
-use super::bodies::{MeteredBody, Upload};
+use super::bodies::MeteredBody;
 use super::budget::{Budgets, Exceeded};
 use super::destination::{prepare, server_name};
 use super::echo::{self, Refused};
@@ -27,8 +27,9 @@ use super::lookup::{MAX_ADDRESSES, look_up};
 use super::mask::Masker;
 use super::prepared::Network;
 use super::refusals::{MAX_QUOTED_CHARS, note};
+use super::upload::{Upload, frame_body};
 use super::wire::Wire;
-use crate::sandbox::fairness::{MemoryShare, TurnClock};
+use crate::sandbox::fairness::{MemoryShare, TurnAccount, TurnClock};
 
 /// How long connecting can take, unless the guest requests less. The deadline of the call applies as well.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,6 +51,7 @@ pub(super) struct Exchange {
     pub(super) masker: Masker,
     pub(super) network: Network,
     pub(super) tenant: Arc<str>,
+    pub(super) account: TurnAccount,
     pub(super) options: RequestOptions,
     pub(super) budgets: Budgets,
     pub(super) refused: Arc<Mutex<Vec<String>>>,
@@ -58,7 +60,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) async fn run(self, mut request: Request<WasiBody>) -> Result<Sent, Error> {
+    pub(super) async fn run(self, mut request: Request<Upload>) -> Result<Sent, Error> {
         prepare(&mut request, &self.url)?;
         if self.masker.is_needed() {
             echo::request_whole(&mut request).map_err(|refused| self.refuse(refused))?;
@@ -74,14 +76,20 @@ impl Exchange {
             .unwrap_or(CONNECT_TIMEOUT)
             .min(CONNECT_TIMEOUT);
         let lookup = async |name, port| look_up(&self.network.lookups, &self.tenant, name, port).await;
-        let stream = tokio::time::timeout(connect_timeout, self.connect(lookup))
-            .await
-            .map_err(|_| Error::ConnectionTimeout)??;
-        let exceeded = Exceeded::default();
-        let stream = Wire::new(stream, self.budgets.wire.clone(), exceeded.clone());
-        let budget = self.budgets.sent.clone();
-        let request = request.map(|body| Upload::new(body, budget, exceeded.clone()).boxed_unsync());
+        let exceeded = request.body().exceeded.clone();
         let (limits, refused) = (self.budgets.clone(), self.refused.clone());
+        let connect = async {
+            tokio::time::timeout(connect_timeout, self.connect(lookup))
+                .await
+                .map_err(|_| Error::ConnectionTimeout)?
+        };
+        let read_ahead = async {
+            request.body_mut().read_ahead().await;
+            Ok(())
+        };
+        let (stream, ()) = tokio::try_join!(connect, read_ahead)?;
+        frame_body(&mut request).map_err(|error| exceeded.explain(error, &limits, &refused))?;
+        let stream = Wire::new(stream, self.budgets.wire.clone(), exceeded.clone());
         let sent = match self.url.scheme() {
             "https" => {
                 let handshake = TlsConnector::from(self.network.tls.clone()).connect(server_name(&self.url)?, stream);
@@ -156,12 +164,7 @@ impl Exchange {
         refused.error
     }
 
-    async fn exchange<S>(
-        self,
-        request: Request<WasiBody>,
-        stream: TokioIo<S>,
-        exceeded: Exceeded,
-    ) -> Result<Sent, Error>
+    async fn exchange<S>(self, request: Request<Upload>, stream: TokioIo<S>, exceeded: Exceeded) -> Result<Sent, Error>
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
     {
@@ -210,12 +213,12 @@ impl Exchange {
             let body = MeteredBody::new(incoming, self.budgets, exceeded, pause, self.refused, self.held);
             self.masker.body(body)
         };
-        let (turns, tenant) = (self.network.turns, self.tenant);
+        let (turns, account) = (self.network.turns, self.account);
         let worker = async move {
             let _held = held;
             if connected {
                 // The body reports how the connection ended. An error here would be logged, and a server could flood the log.
-                let _ = turns.run(&tenant, &TurnClock::new(), connection).await;
+                let _ = turns.run(&account, &TurnClock::new(), connection).await;
             }
             Ok(())
         };
@@ -236,6 +239,7 @@ mod tests {
 
     /// A request to `url` with a grant that covers it.
     fn exchange(url: &str) -> Exchange {
+        let turns = Turns::new();
         Exchange {
             url: Url::parse(url).unwrap(),
             grant: HttpGrant::parse(url, &["GET"]).unwrap(),
@@ -243,9 +247,10 @@ mod tests {
             network: Network {
                 tls: crate::tls::client_config().unwrap(),
                 lookups: lookup::work(),
-                turns: Turns::new(),
+                turns: turns.clone(),
             },
             tenant: "t".into(),
+            account: turns.account(&"t".into()),
             options: RequestOptions::default(),
             budgets: Budgets::of(&Limits::default()),
             refused: Arc::default(),
@@ -353,11 +358,8 @@ mod tests {
         ] {
             let mut exchange = exchange(&format!("http://{}/", silent.address()));
             exchange.options.connect_timeout = requested;
-            let request = Request::new(
-                http_body_util::Empty::new()
-                    .map_err(|never| match never {})
-                    .boxed_unsync(),
-            );
+            let body = http_body_util::Empty::new().map_err(|never| match never {});
+            let request = Request::new(Upload::begin(body.boxed_unsync(), exchange.budgets.sent.clone()));
             let begin = tokio::time::Instant::now();
             let failed = exchange.run(request).await.map(|_| "connected");
             assert!(matches!(failed, Err(Error::ConnectionTimeout)), "{failed:?}");

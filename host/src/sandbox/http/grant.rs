@@ -49,13 +49,17 @@ pub struct HttpGrant {
 pub enum GrantError {
     #[error("`{0}` is not a URL: {1}")]
     NotAUrl(String, String),
+    #[error("`{0}` has a `*`, but a grant names one host, and covers every path below its own")]
+    Wildcard(String),
     #[error("`{0}` must start with http:// or https://")]
     Scheme(String),
     #[error("`{0}` names no host")]
     NoHost(String),
     #[error("`{0}` must not hold a user name, a password, a query or a fragment")]
     Extra(String),
-    #[error("`{0}` must not hold an encoded slash, backslash or dot in its path")]
+    #[error(
+        "`{0}` must not hold an encoded slash, backslash or dot in its path, nor signs outside ASCII other than letters"
+    )]
     EncodedPath(String),
     #[error("`{0}` is not an HTTP method that can be granted")]
     Method(String),
@@ -70,6 +74,10 @@ impl HttpGrant {
     ///
     /// For anything that a grant can't contain: another scheme, no host, user information, a query, an unknown method.
     pub fn parse<M: AsRef<str>>(text: &str, methods: &[M]) -> Result<Self, GrantError> {
+        // It would never match anything.
+        if text.contains('*') {
+            return Err(GrantError::Wildcard(text.to_owned()));
+        }
         let url = Url::parse(text).map_err(|error| GrantError::NotAUrl(text.to_owned(), error.to_string()))?;
         let scheme = Scheme::of(&url).ok_or_else(|| GrantError::Scheme(text.to_owned()))?;
         let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
@@ -142,15 +150,18 @@ impl HttpGrant {
     }
 
     fn covers_path(&self, path: &str) -> bool {
-        if self.path_prefix == "/" {
-            return true;
-        }
-        let Some(rest) = path.strip_prefix(&self.path_prefix) else {
-            return false;
-        };
-        let is_below = rest.is_empty() || self.path_prefix.ends_with('/') || rest.starts_with('/');
         // A server could resolve an ambiguous path to one outside the prefix.
-        is_below && !is_ambiguous(path)
+        self.path_prefix == "/" || (self.is_below_prefix(path) && !is_ambiguous(path))
+    }
+
+    fn is_below_prefix(&self, path: &str) -> bool {
+        let rest = path.strip_prefix(&self.path_prefix);
+        rest.is_some_and(|rest| rest.is_empty() || self.path_prefix.ends_with('/') || rest.starts_with('/'))
+    }
+
+    /// Whether the URL is refused only because its path is ambiguous.
+    pub(super) fn covers_but_for_signs(&self, url: &Url) -> bool {
+        self.covers_origin(url) && self.is_below_prefix(url.path()) && !self.covers_path(url.path())
     }
 
     /// Whether the operator named exactly this address, which permits it even if it is private.
@@ -197,8 +208,11 @@ fn is_ambiguous(path: &str) -> bool {
             decoded.push(byte);
         }
     }
-    // `%u002e` also encodes a dot, and a lenient server can read overlong, invalid UTF-8 as one.
-    if std::str::from_utf8(&decoded).is_err() || decoded.windows(2).any(|pair| pair.eq_ignore_ascii_case(b"%u")) {
+    // `%u002e` also encodes a dot, and a lenient server can read overlong, invalid UTF-8 as one. Servers that fold characters
+    // read a full-width dot as a dot, and drop invisible ones. No letter of any script folds to a dot or a slash.
+    let is_plain = |sign: char| matches!(sign, ' '..='~') || (!sign.is_ascii() && sign.is_alphabetic());
+    let is_readable = std::str::from_utf8(&decoded).is_ok_and(|text| text.chars().all(is_plain));
+    if !is_readable || decoded.windows(2).any(|pair| pair.eq_ignore_ascii_case(b"%u")) {
         return true;
     }
     // `/v1/..;x/admin`: some servers cut a segment at `;` or the like, or trim it, and what is left leads up.
@@ -235,6 +249,7 @@ mod tests {
             "https://api.example.com/v1",
             "https://API.example.com:443/v1/x?q=1",
             "https://api.example.com/v1/100%25/%C3%A9t%C3%A9%20a;b",
+            "https://api.example.com/v1/\u{6771}\u{4eac}/(x)'!*,;:@&=+$|[]{}^`-._~",
             "https://api.example.com./v1/",
         ] {
             assert!(covers(grant, "GET", url), "{url}");
@@ -259,6 +274,14 @@ mod tests {
             "https://api.example.com/v1/%u002e%u002e/admin",
             "https://api.example.com/v1/..%20/admin",
             "https://api.example.com/v1/%%32%66admin",
+            "https://api.example.com/v1/\u{ff0e}\u{ff0e}/admin",
+            "https://api.example.com/v1/%EF%BC%8E%EF%BC%8E/admin",
+            "https://api.example.com/v1/%25EF%25BC%258E%25EF%25BC%258E/admin",
+            "https://api.example.com/v1/.\u{ad}./admin",
+            "https://api.example.com/v1/x\u{2025}/\u{ff0f}admin",
+            "https://api.example.com/v1/\u{2215}admin",
+            "https://api.example.com/v1/%0d%0aadmin",
+            "https://api.example.com/v1/x%09",
             "https://api.example.com/",
         ] {
             assert!(!covers(grant, "GET", url), "{url}");

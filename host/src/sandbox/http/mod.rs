@@ -11,6 +11,7 @@ mod exchange;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod grant;
+mod guest_body;
 mod header_names;
 mod held;
 mod linked;
@@ -19,6 +20,7 @@ mod mask;
 mod prepared;
 mod refusals;
 mod spellings;
+mod upload;
 mod wire;
 
 pub use attach::{AttachError, AttachedHeader, SecretError, Secrets};

@@ -9,15 +9,16 @@ use crate::sandbox::fairness::{BlockingWork, Turns};
 pub(in crate::sandbox) struct Network {
     pub(in crate::sandbox) tls: Arc<rustls::ClientConfig>,
     pub(in crate::sandbox) lookups: BlockingWork,
-    /// Work on behalf of a guest takes turns of the guest's tenant, like the guest itself.
+    /// Work on behalf of a guest takes turns of its plugin and tenant, like the guest itself.
     pub(in crate::sandbox) turns: Turns,
 }
 
 impl Network {
     pub(in crate::sandbox) fn for_plugin(&self) -> Self {
         Self {
+            tls: self.tls.clone(),
             lookups: self.lookups.for_plugin(),
-            ..self.clone()
+            turns: self.turns.for_plugin(),
         }
     }
 }

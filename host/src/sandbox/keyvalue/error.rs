@@ -31,6 +31,9 @@ pub enum KeyValueError {
     Io { path: PathBuf, source: std::io::Error },
     #[error("{path}, where plugins keep data, failed: {source}")]
     Database { path: PathBuf, source: rusqlite::Error },
+    /// Another file, or none, is where it was opened.
+    #[error("{0}, where plugins keep data, was deleted, moved or replaced while it was in use")]
+    Displaced(PathBuf),
     #[error("opening the file where plugins keep data was cut short")]
     Interrupted,
 }
@@ -50,6 +53,7 @@ impl KeyValueError {
             Self::DiskFull { .. } => hints::DISK_FULL,
             Self::Io { .. } => hints::IO,
             Self::Database { .. } => "check that the disk is sound, and try again",
+            Self::Displaced(_) => hints::DISPLACED,
             Self::Interrupted => "try again",
         };
         hint.to_owned()
@@ -68,6 +72,7 @@ impl KeyValueError {
             Failure::DiskFull(source) => Self::DiskFull { path, source },
             Failure::Io(source) => Self::Io { path, source },
             Failure::Database(source) => Self::Database { path, source },
+            Failure::Displaced(path) => Self::Displaced(path),
         }
     }
 }

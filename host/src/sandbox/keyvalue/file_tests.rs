@@ -152,3 +152,22 @@ fn sqlite_errors_get_the_right_hint() {
         assert_eq!(moves_away, matches!(error, KeyValueError::Corrupt { .. }), "{error}");
     }
 }
+
+/// Otherwise plugins would go on in a file that nobody else can see, and lose everything at the next start.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_was_deleted_or_replaced_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data").join("keyvalue.db");
+    let store = KeyValueStore::open(&path).unwrap();
+    let mine = space("a", "p");
+    store.set(&mine, "k".to_owned(), vec![1]).await.unwrap();
+    fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    for _ in ["deleted", "replaced"] {
+        assert_eq!(store.get(&mine, "k".to_owned()).await, Err(Refusal::Failed));
+        assert_eq!(store.set(&mine, "k".to_owned(), vec![2]).await, Err(Refusal::Failed));
+        KeyValueStore::open(&path).unwrap();
+    }
+    let error = KeyValueError::at(&path, crate::sqlite::Failure::Displaced(path.clone()));
+    assert!(error.hint().contains("restart"), "{error}: {}", error.hint());
+}

@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::Connection;
-
-use crate::sqlite::{Failure, Mark, Schema, connect};
+use crate::sqlite::{Database, Failure, Mark, Schema, connect};
 
 const SCHEMA: Schema<'static> = Schema {
     // `CFKV`.
@@ -15,11 +13,11 @@ const SCHEMA: Schema<'static> = Schema {
 
 /// Opens the file at `path`. Creates it and its parent folders if they are missing, accessible only to their owner. Returns a
 /// connection for reading, and one for writing.
-pub(super) fn open(path: &Path, busy: Duration) -> Result<(Connection, Connection), Failure> {
+pub(super) fn open(path: &Path, busy: Duration) -> Result<(Database, Database), Failure> {
     let (writer, path) = SCHEMA.open(path, busy)?;
     // A power failure can lose the last writes, but a crash of the process can't.
     writer.pragma_update(None, "synchronous", "NORMAL")?;
-    let reader = connect(&path, busy)?;
+    let reader = writer.another(connect(&path, busy)?);
     reader.pragma_update(None, "query_only", true)?;
     Ok((reader, writer))
 }

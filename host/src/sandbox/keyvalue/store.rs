@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::{KeyValueError, schema};
 use crate::sandbox::fairness::{BlockingWork, on_blocking_thread};
+use crate::sqlite::{Database, Failure};
 
 /// Bytes of a key.
 const MAX_KEY_BYTES: usize = 1024;
@@ -28,7 +29,8 @@ pub struct KeyValueStore {
 /// A connection. It runs one transaction at a time, fairly between tenants. A transaction that waits holds no thread.
 #[derive(Clone)]
 struct Access {
-    connection: Arc<Mutex<Connection>>,
+    database: Arc<Mutex<Database>>,
+    path: Arc<Path>,
     behavior: TransactionBehavior,
     work: BlockingWork,
 }
@@ -40,9 +42,10 @@ impl std::fmt::Debug for Access {
 }
 
 impl Access {
-    fn new(connection: Connection, behavior: TransactionBehavior) -> Self {
+    fn new(database: Database, path: &Path, behavior: TransactionBehavior) -> Self {
         Self {
-            connection: Arc::new(Mutex::new(connection)),
+            database: Arc::new(Mutex::new(database)),
+            path: path.into(),
             behavior,
             work: BlockingWork::one_at_a_time(),
         }
@@ -55,11 +58,13 @@ impl Access {
         space: &Namespace,
         work: impl FnOnce(&Transaction<'_>, &Namespace) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let (connection, behavior) = (Arc::clone(&self.connection), self.behavior);
+        let (database, behavior, path) = (Arc::clone(&self.database), self.behavior, Arc::clone(&self.path));
         let owned = space.clone();
         let done = on_blocking_thread(move || {
-            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-            let transaction = connection.transaction_with_behavior(behavior)?;
+            let mut database = database.lock().unwrap_or_else(PoisonError::into_inner);
+            let transaction = database
+                .begin(behavior)
+                .map_err(|failure| Refusal::failed(&path, failure))?;
             let result = work(&transaction, &owned)?;
             transaction.commit()?;
             Ok(result)
@@ -101,6 +106,14 @@ impl std::fmt::Display for Refusal {
     }
 }
 
+impl Refusal {
+    fn failed(path: &Path, failure: Failure) -> Self {
+        let error = KeyValueError::at(path, failure);
+        tracing::warn!(%error, hint = error.hint(), "the store of plugins' data failed");
+        Self::Failed
+    }
+}
+
 impl From<rusqlite::Error> for Refusal {
     fn from(error: rusqlite::Error) -> Self {
         tracing::warn!(%error, "the store of plugins' data failed");
@@ -121,8 +134,8 @@ impl KeyValueStore {
     pub(super) fn open_within(path: &Path, busy: Duration) -> Result<Self, KeyValueError> {
         let (reader, writer) = schema::open(path, busy).map_err(|failure| KeyValueError::at(path, failure))?;
         Ok(Self {
-            reader: Access::new(reader, TransactionBehavior::Deferred),
-            writer: Access::new(writer, TransactionBehavior::Immediate),
+            reader: Access::new(reader, path, TransactionBehavior::Deferred),
+            writer: Access::new(writer, path, TransactionBehavior::Immediate),
         })
     }
 
