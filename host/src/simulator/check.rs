@@ -1,56 +1,27 @@
-//! Refuses what the real API refuses, with the same wording. Sources: the vendor's API reference and error pages, and the
-//! messages that users quote in public issue threads. Where the wording is unknown, ours follows the same pattern.
+//! Refuses what the real API refuses, with the same wording. Sources: the vendor's API reference and error pages, the types
+//! of its SDKs, and the messages that users quote in public issue threads. Where the wording is unknown, ours follows the
+//! same pattern. What depends on the model comes from the table in `models`.
 
+mod blocks;
 mod cache;
+mod fields;
+mod headers;
 mod messages;
 mod options;
+mod sampling;
+mod tool_kinds;
 mod tools;
+
+use std::collections::HashSet;
 
 use http::HeaderMap;
 use serde_json::Value;
 
 use super::error::ApiError;
-use crate::messages_api::headers::{API_KEY, VERSION, VERSIONS};
-
-/// Every top-level field that the API knows.
-const FIELDS: [&str; 23] = [
-    "model",
-    "messages",
-    "max_tokens",
-    "system",
-    "tools",
-    "tool_choice",
-    "stream",
-    "temperature",
-    "top_p",
-    "top_k",
-    "stop_sequences",
-    "metadata",
-    "thinking",
-    "service_tier",
-    "container",
-    "context_management",
-    "mcp_servers",
-    "output_config",
-    "output_format",
-    "inference_geo",
-    "speed",
-    "cache_control",
-    "user_profile_id",
-];
-
-/// The fields that `count_tokens` doesn't accept.
-const RUN_FIELDS: [&str; 9] = [
-    "max_tokens",
-    "stream",
-    "temperature",
-    "top_p",
-    "top_k",
-    "stop_sequences",
-    "metadata",
-    "service_tier",
-    "container",
-];
+use super::models::{self, Model};
+use super::script::{ItemKind, Script};
+use headers::Betas;
+pub(super) use headers::{Version, headers};
 
 type Checked = Result<(), ApiError>;
 
@@ -61,36 +32,61 @@ pub(super) enum Purpose {
     CountTokens,
 }
 
-pub(super) fn headers(headers: &HeaderMap, has_body: bool) -> Checked {
-    let text = |name: &str| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-            .trim()
-    };
-    if text(API_KEY).is_empty() {
-        return Err(ApiError::new(401, format!("{API_KEY} header is required")));
-    }
-    match text(VERSION) {
-        "" => return Err(ApiError::invalid(format!("{VERSION}: header is required"))),
-        known if VERSIONS.contains(&known) => {}
-        other => {
-            return Err(ApiError::invalid(format!(
-                "{VERSION}: \"{other}\" is not a valid version"
-            )));
+/// What the rules for one request depend on.
+#[derive(Debug)]
+pub(super) struct Rules<'a> {
+    purpose: Purpose,
+    version: Version,
+    betas: Betas<'a>,
+    model: &'static Model,
+    script: &'a ScriptFacts,
+}
+
+/// What a script lets the API accept.
+#[derive(Debug, Default)]
+pub(super) struct ScriptFacts {
+    /// The script pauses a turn, which a client continues by sending the assistant's message back as the last one.
+    pauses: bool,
+    /// Signatures of thinking that the script sets itself.
+    signatures: HashSet<String>,
+}
+
+impl ScriptFacts {
+    pub(super) fn of(script: &Script) -> Self {
+        let items = script.messages().flat_map(|message| &message.content);
+        let signatures = items.filter_map(|item| match &item.kind {
+            ItemKind::Thinking {
+                signature: Some(signature),
+                ..
+            } => Some(signature.clone()),
+            ItemKind::Block(block) => block["signature"].as_str().map(str::to_owned),
+            _ => None,
+        });
+        Self {
+            pauses: script
+                .messages()
+                .any(|message| message.stop_reason.as_deref() == Some("pause_turn")),
+            signatures: signatures.filter(|signature| !signature.is_empty()).collect(),
         }
     }
-    let media_type = text("content-type")
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    if has_body && media_type != "application/json" {
-        return Err(ApiError::invalid("content-type: header must be application/json"));
+}
+
+impl<'a> Rules<'a> {
+    pub(super) fn new(
+        purpose: Purpose,
+        version: Version,
+        headers: &'a HeaderMap,
+        body: &Value,
+        script: &'a ScriptFacts,
+    ) -> Self {
+        Self {
+            purpose,
+            version,
+            betas: Betas::of(headers),
+            model: models::model(body["model"].as_str().unwrap_or_default()),
+            script,
+        }
     }
-    Ok(())
 }
 
 pub(super) fn parse(body: &[u8]) -> Result<Value, ApiError> {
@@ -110,75 +106,22 @@ pub(super) fn parse(body: &[u8]) -> Result<Value, ApiError> {
 }
 
 /// Returns the first rule that a request breaks.
-pub(super) fn body(body: &Value, purpose: Purpose) -> Checked {
-    let Some(fields) = body.as_object() else {
-        return Err(ApiError::invalid("Input should be a valid dictionary"));
-    };
-    for field in fields.keys() {
-        let known = FIELDS.contains(&field.as_str());
-        let run_only = purpose == Purpose::CountTokens && RUN_FIELDS.contains(&field.as_str());
-        if !known || run_only {
-            return Err(extra(field));
-        }
+pub(super) fn body(body: &Value, rules: &Rules<'_>) -> Checked {
+    sampling::check_version(body, rules)?;
+    fields::check(body, rules)?;
+    let name = required_text(&body["model"], "model")?;
+    if rules.model.is_retired() {
+        return Err(ApiError::new(404, format!("model: {name}")));
     }
-    required_text(&body["model"], "model")?;
-    if purpose == Purpose::Run {
-        integer(&body["max_tokens"], "max_tokens", 1)?;
-    }
-    options::check(body)?;
-    sampling(body)?;
-    system(body)?;
-    tools::check(body)?;
-    messages::check(body)?;
+    options::check(body, rules)?;
+    sampling::check(body, rules)?;
+    system(body, rules)?;
+    tools::check(body, rules)?;
+    messages::check(body, rules)?;
     cache::check(body)
 }
 
-fn sampling(body: &Value) -> Checked {
-    let is_restricted = body["model"].as_str().is_some_and(refuses_sampling);
-    for field in ["temperature", "top_p", "top_k"] {
-        match &body[field] {
-            Value::Null => {}
-            Value::Number(_) if is_restricted => {
-                return Err(ApiError::invalid(format!("`{field}` is deprecated for this model.")));
-            }
-            Value::Number(number) if field != "top_k" => {
-                if !number.as_f64().is_some_and(|number| (0.0..=1.0).contains(&number)) {
-                    return Err(ApiError::invalid(format!("{field}: range: 0..1")));
-                }
-            }
-            Value::Number(_) => {}
-            _ => return Err(ApiError::invalid(format!("{field}: Input should be a valid number"))),
-        }
-    }
-    let choice = body["tool_choice"]["type"].as_str().unwrap_or_default();
-    if is_restricted && matches!(choice, "any" | "tool") {
-        return Err(ApiError::invalid(
-            "tool_choice: forced tool use is not supported by this model",
-        ));
-    }
-    Ok(())
-}
-
-/// Whether a model refuses sampling parameters and forced tool use: Opus from 4.7, Sonnet and Haiku from 5, and all newer
-/// families. Names without the vendor's prefix are never refused.
-fn refuses_sampling(model: &str) -> bool {
-    let Some(name) = model.strip_prefix("claude-") else {
-        return false;
-    };
-    let mut parts = name.split('-');
-    let family = parts.next().unwrap_or_default();
-    // A part of eight digits is a date, not a version.
-    let mut version = parts.map_while(|part| part.parse::<u32>().ok().filter(|number| *number < 1_000));
-    let version = (version.next().unwrap_or(0), version.next().unwrap_or(0));
-    match family {
-        "opus" => version >= (4, 7),
-        "sonnet" | "haiku" => version >= (5, 0),
-        // `claude-3-5-sonnet-…` and older put the version first.
-        _ => family.parse::<u32>().is_err() && !matches!(family, "instant" | "v1" | "2.0" | "2.1"),
-    }
-}
-
-fn system(body: &Value) -> Checked {
+fn system(body: &Value, rules: &Rules<'_>) -> Checked {
     match &body["system"] {
         Value::Null | Value::String(_) => Ok(()),
         Value::Array(blocks) => blocks.iter().enumerate().try_for_each(|(index, block)| {
@@ -191,7 +134,7 @@ fn system(body: &Value) -> Checked {
                 Some(text) if text.trim().is_empty() => {
                     Err(ApiError::invalid("system: text content blocks must be non-empty"))
                 }
-                Some(_) => known_fields(block, &["type", "text", "cache_control", "citations"], &at),
+                Some(_) => blocks::known(block, "text", &at, rules),
             }
         }),
         _ => Err(ApiError::invalid("system: Input should be a valid string")),
@@ -243,10 +186,14 @@ fn optional(value: &Value, at: &str, is: impl Fn(&Value) -> bool, what: &str) ->
     Err(ApiError::invalid(format!("{at}: Input should be {what}")))
 }
 
-/// An optional field that must be one of two strings.
-fn one_of(value: &Value, at: &str, [one, other]: [&str; 2]) -> Checked {
-    let is = |value: &Value| value == one || value == other;
-    optional(value, at, is, &format!("'{one}' or '{other}'"))
+/// An optional field that must be one of some strings.
+fn one_of(value: &Value, at: &str, allowed: &[&str]) -> Checked {
+    let is = |value: &Value| allowed.iter().any(|allowed| value == allowed);
+    let what = match allowed {
+        [first @ .., last] if !first.is_empty() => format!("'{}' or '{last}'", first.join("', '")),
+        _ => format!("'{}'", allowed.concat()),
+    };
+    optional(value, at, is, &what)
 }
 
 /// Requires an object whose `type` is one of `tags`, and returns it.

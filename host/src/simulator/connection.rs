@@ -2,13 +2,12 @@
 //! or a body closes or resets it.
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -18,13 +17,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::body::PlannedBody;
+use super::socket::{HeadFault, ObservedSocket};
 
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 /// Also the idle timeout of a connection.
@@ -32,14 +33,20 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// An oversized body is drained up to this size, so that its sender gets to see the answer.
 const MAX_DRAINED_BYTES: usize = 256 * 1024 * 1024;
+/// While every connection stays in use, that is said again after this time.
+const FULL_NOTICE_EVERY: Duration = Duration::from_secs(60);
 
 /// How a connection is ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Hangup {
     /// TCP FIN.
     Close,
     /// TCP RST.
     Reset,
+    /// These bytes, and then TCP FIN.
+    Send(Bytes),
+    /// Not at all: nothing more is read or written until the server stops.
+    Stall,
 }
 
 /// Serves the requests of a [`Server`].
@@ -60,8 +67,9 @@ pub(super) trait Handler: Send + Sync + 'static {
 #[derive(Debug, Default)]
 pub(super) struct ConnectionControl {
     hangup: Mutex<Option<Hangup>>,
+    head_fault: Mutex<Option<HeadFault>>,
     /// The last write found the socket's send buffer full, so bytes are still pending.
-    blocked: AtomicBool,
+    pub(super) blocked: AtomicBool,
 }
 
 impl ConnectionControl {
@@ -70,8 +78,17 @@ impl ConnectionControl {
         *self.hangup.lock().unwrap_or_else(PoisonError::into_inner) = Some(hangup);
     }
 
+    /// Lets a fault strike in the head of the next response.
+    pub(super) fn break_head(&self, fault: HeadFault) {
+        *self.head_fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+    }
+
+    pub(super) fn take_head_fault(&self) -> Option<HeadFault> {
+        self.head_fault.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     fn requested(&self) -> Option<Hangup> {
-        *self.hangup.lock().unwrap_or_else(PoisonError::into_inner)
+        self.hangup.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -138,8 +155,16 @@ impl Drop for Server {
 async fn accept<H: Handler>(listener: TcpListener, max_connections: usize, handler: Arc<H>) {
     let free = Arc::new(Semaphore::new(max_connections));
     let mut connections = JoinSet::new();
+    let mut noticed: Option<Instant> = None;
     loop {
         while connections.try_join_next().is_some() {}
+        let is_due = noticed.is_none_or(|noticed| noticed.elapsed() >= FULL_NOTICE_EVERY);
+        if free.available_permits() == 0 && is_due {
+            noticed = Some(Instant::now());
+            tracing::warn!(
+                "all {max_connections} connections are in use; more wait until one closes; --max-connections allows more"
+            );
+        }
         // Further connections wait in the kernel's accept queue, as they would with a busy server.
         let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
             return;
@@ -167,10 +192,7 @@ async fn serve<H: Handler>(stream: TcpStream, handler: Arc<H>) {
         return end(stream, hangup).await;
     }
     let control = Arc::new(ConnectionControl::default());
-    let wire = ObservedStream {
-        stream,
-        control: Arc::clone(&control),
-    };
+    let socket = ObservedSocket::new(stream, Arc::clone(&control));
     let shared = Arc::clone(&control);
     let service = service_fn(move |request| {
         let answer = Arc::clone(&handler).handle(request, Arc::clone(&shared));
@@ -180,7 +202,7 @@ async fn serve<H: Handler>(stream: TcpStream, handler: Arc<H>) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_header_size(MAX_HEADER_BYTES)
-        .serve_connection(TokioIo::new(wire), service);
+        .serve_connection(TokioIo::new(socket), service);
     poll_fn(|cx| {
         let done = connection.poll_without_shutdown(cx).is_ready();
         // Hyper writes everything it buffers before it yields, unless the socket is full.
@@ -201,36 +223,12 @@ async fn end(mut stream: TcpStream, hangup: Hangup) {
     let _ = match hangup {
         Hangup::Reset => stream.set_zero_linger(),
         Hangup::Close => stream.shutdown().await,
+        Hangup::Send(bytes) => match stream.write_all(&bytes).await {
+            Ok(()) => stream.shutdown().await,
+            Err(error) => Err(error),
+        },
+        Hangup::Stall => pending().await,
     };
-}
-
-/// A socket that records whether its send buffer was full at the last write.
-#[derive(Debug)]
-struct ObservedStream {
-    stream: TcpStream,
-    control: Arc<ConnectionControl>,
-}
-
-impl AsyncRead for ObservedStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for ObservedStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.control.blocked.store(written.is_pending(), Ordering::Relaxed);
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }
 
 /// Why a request body can't be used.

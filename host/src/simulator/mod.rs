@@ -1,8 +1,8 @@
 //! A scripted Messages API over real HTTP, for the demo, for tests and for any client, and a simulated weather service.
 //!
 //! The simulator validates each request as the real API does (`check`), picks the script's next answer (`cursor`) and
-//! sends it, intact or with a fault (`answer`, `body`, `connection`). `docs/simulator.md` describes the format of a script
-//! file. The simulator binds loopback addresses only, so nothing leaves the machine.
+//! sends it, intact or with a fault (`answer`, `plan`, `body`, `connection`). `docs/simulator.md` describes the format of a
+//! script file. The simulator binds loopback addresses only, so nothing leaves the machine.
 
 mod answer;
 mod body;
@@ -11,11 +11,19 @@ mod connection;
 mod cursor;
 mod error;
 mod format;
+mod gzip;
+mod json;
+mod message;
+mod models;
+mod piece;
 mod placeholder;
+mod plan;
 mod record;
 mod request;
+mod route;
 mod script;
 mod server;
+mod socket;
 mod sse;
 mod validate;
 mod weather;
@@ -30,8 +38,9 @@ use std::sync::Arc;
 pub use format::{ScriptError, ScriptProblem};
 pub use record::{ReceivedRequest, Watcher};
 pub use script::{
-    After, Answer, AnswerKind, ErrorAnswer, Fault, FaultKind, FaultPoint, MessageAnswer, RawAnswer, Repeat, Script,
-    StreamOptions, ToolCall, ToolInput, UsageAnswer, UsageFigures, When,
+    After, Answer, AnswerKind, ContentItem, ErrorAnswer, EventNames, Fault, FaultKind, FaultPoint, Insertion, ItemKind,
+    LineEnding, MessageAnswer, RawAnswer, Repeat, Script, StreamOptions, ToolCall, ToolInput, UsageAnswer,
+    UsageFigures, When,
 };
 pub use weather::{WeatherMode, WeatherService};
 
@@ -63,6 +72,20 @@ impl Default for SimulatorOptions {
 /// Port 0 on the loopback interface: any free port.
 fn any_port() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
+}
+
+/// The error with which the simulator answers a request for a message with this body, of the newest version.
+#[cfg(test)]
+pub(crate) fn check_request(body: &serde_json::Value) -> Result<(), String> {
+    let (headers, script) = (http::HeaderMap::new(), check::ScriptFacts::default());
+    let rules = check::Rules::new(check::Purpose::Run, check::Version::Current, &headers, body, &script);
+    check::body(body, &rules).map_err(|error| error.message)
+}
+
+/// The signature that the simulator gives to thinking.
+#[cfg(test)]
+pub(crate) fn signature_of(thinking: &str) -> String {
+    message::thinking_signature(thinking)
 }
 
 /// A running simulator. Dropping it stops it.

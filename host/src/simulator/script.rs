@@ -1,10 +1,18 @@
 //! The script: the answers of the simulator. [`Script::parse`] reads one from a file; tests and the demo build one with
 //! the methods here. The same rules validate both before a simulator starts.
 
+mod fault;
+mod message;
+mod stream;
+
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+pub use fault::{Fault, FaultKind, FaultPoint};
+pub use message::{ContentItem, ItemKind, MessageAnswer, ToolCall, ToolInput, UsageAnswer, UsageFigures};
+pub use stream::{EventNames, Insertion, LineEnding, StreamOptions};
 
 /// An ordered list of answers to `POST /v1/messages`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,6 +41,10 @@ pub struct Answer {
     pub delay: Duration,
     /// Added to the response; one with the name of a default header replaces it.
     pub headers: Vec<(String, String)>,
+    /// Default headers to leave out: `content-type`, `request-id`, `cache-control` or `x-should-retry`.
+    pub omit_headers: Vec<String>,
+    /// Compresses the body with gzip, whether the client accepts that or not.
+    pub gzip: bool,
     pub kind: AnswerKind,
     pub stream: StreamOptions,
     pub fault: Option<Fault>,
@@ -57,65 +69,13 @@ pub struct When {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnswerKind {
-    Message(MessageAnswer),
+    Message(Box<MessageAnswer>),
     Error(ErrorAnswer),
     Raw(RawAnswer),
 }
 
-/// A model's answer: thinking, then text, then tool calls.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct MessageAnswer {
-    pub thinking: Option<String>,
-    /// Can contain placeholders. Empty: no text block.
-    pub text: String,
-    pub tools: Vec<ToolCall>,
-    /// Default: `tool_use` if there are tool calls, else `end_turn`. Any string is sent unchanged.
-    pub stop_reason: Option<String>,
-    pub stop_sequence: Option<String>,
-    /// Default: the request's model.
-    pub model: Option<String>,
-    pub usage: UsageAnswer,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct ToolCall {
-    pub name: String,
-    pub input: ToolInput,
-    /// Default: generated, the same in every run, and never one that the request already contains.
-    pub id: Option<String>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum ToolInput {
-    Json(Value),
-    /// Streamed unchanged, so it can be truncated or invalid JSON.
-    Text(String),
-}
-
-/// The usage that an answer reports.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum UsageAnswer {
-    /// One token for every four bytes of the request and of the answer.
-    #[default]
-    Computed,
-    Given(UsageFigures),
-    /// No usage in any event.
-    Omitted,
-}
-
-/// Tokens by kind. Omitted input and output counts are computed; omitted cache counts are zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct UsageFigures {
-    pub input_tokens: Option<u64>,
-    pub output_tokens: Option<u64>,
-    pub cache_creation_5m_input_tokens: u64,
-    pub cache_creation_1h_input_tokens: u64,
-    pub cache_read_input_tokens: u64,
-}
-
 /// An HTTP error in the API's format.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ErrorAnswer {
     /// 400 to 599.
     pub status: u16,
@@ -125,6 +85,8 @@ pub struct ErrorAnswer {
     pub message: Option<String>,
     /// `error.details.error_code`.
     pub error_code: Option<String>,
+    /// More fields of `error.details`.
+    pub details: Map<String, Value>,
 }
 
 /// Any status with any body, such as a gateway's HTML page or garbage instead of JSON.
@@ -134,69 +96,8 @@ pub struct RawAnswer {
     pub status: u16,
     pub content_type: String,
     pub body: String,
-}
-
-/// How a streamed answer is split into events and chunks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StreamOptions {
-    /// Characters per delta event, default 16. Raised for long texts, so that no block has more than 20,000 deltas.
-    pub chunk: usize,
-    /// Delay before every delta event, default zero.
-    pub chunk_delay: Duration,
-    /// Deltas between `ping` events. Default 0: only the one after the first `content_block_start`.
-    pub ping_every: usize,
-    /// Mixes in an unknown event and an unknown delta type. Default false.
-    pub unknown_events: bool,
-    /// Bytes per HTTP chunk, which can split lines and characters anywhere. Default 0: one chunk per event.
-    pub write_bytes: usize,
-}
-
-impl Default for StreamOptions {
-    fn default() -> Self {
-        Self {
-            chunk: 16,
-            chunk_delay: Duration::ZERO,
-            ping_every: 0,
-            unknown_events: false,
-            write_bytes: 0,
-        }
-    }
-}
-
-/// A transport fault, and where it strikes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    pub kind: FaultKind,
-    pub at: FaultPoint,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FaultKind {
-    /// Ends the HTTP body properly, without the rest of the answer.
-    Cut,
-    /// Closes the connection (TCP FIN) in the middle of the HTTP message.
-    Close,
-    /// Resets the connection (TCP RST).
-    Reset,
-    /// Sends nothing more and keeps the connection open.
-    Stall,
-    /// Sends an `error` event and ends the stream. For a non-streaming request: an HTTP error.
-    ErrorEvent { kind: String, message: String },
-    /// Sends bytes that are neither UTF-8 nor events nor JSON, then ends the body.
-    Garbage,
-}
-
-/// Where a fault strikes. If the answer is shorter, the fault strikes at its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultPoint {
-    /// As soon as a connection is accepted. On a connection that is already open: when the request has arrived.
-    Accept,
-    /// When the request has arrived, before any byte of the answer.
-    Request,
-    /// After the head and this many events of any kind. A non-streaming body counts as one event.
-    Events(usize),
-    /// After the head and this many bytes of the body.
-    Bytes(usize),
+    /// How often the body is sent, one copy after the other. Usually once.
+    pub times: u32,
 }
 
 impl Script {
@@ -213,6 +114,14 @@ impl Script {
         self.after = after;
         self
     }
+
+    /// The model's answers of the script.
+    pub(super) fn messages(&self) -> impl Iterator<Item = &MessageAnswer> {
+        self.answers.iter().filter_map(|answer| match &answer.kind {
+            AnswerKind::Message(message) => Some(message.as_ref()),
+            AnswerKind::Error(_) | AnswerKind::Raw(_) => None,
+        })
+    }
 }
 
 impl Answer {
@@ -222,6 +131,8 @@ impl Answer {
             repeat: Repeat::Times(1),
             delay: Duration::ZERO,
             headers: Vec::new(),
+            omit_headers: Vec::new(),
+            gzip: false,
             kind,
             stream: StreamOptions::default(),
             fault: None,
@@ -229,7 +140,7 @@ impl Answer {
     }
 
     pub fn message(message: MessageAnswer) -> Self {
-        Self::new(AnswerKind::Message(message))
+        Self::new(AnswerKind::Message(Box::new(message)))
     }
 
     pub fn text(text: impl Into<String>) -> Self {
@@ -246,13 +157,19 @@ impl Answer {
         })
     }
 
+    /// A message with these blocks, in this order.
+    pub fn content(content: impl IntoIterator<Item = ContentItem>) -> Self {
+        Self::message(MessageAnswer {
+            content: content.into_iter().collect(),
+            ..MessageAnswer::default()
+        })
+    }
+
     /// An HTTP error with the usual type and message of this status.
     pub fn error(status: u16) -> Self {
         Self::error_with(ErrorAnswer {
             status,
-            kind: None,
-            message: None,
-            error_code: None,
+            ..ErrorAnswer::default()
         })
     }
 
@@ -265,6 +182,7 @@ impl Answer {
             status,
             content_type: content_type.into(),
             body: body.into(),
+            times: 1,
         }))
     }
 
@@ -280,6 +198,16 @@ impl Answer {
 
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    pub fn without_header(mut self, name: impl Into<String>) -> Self {
+        self.omit_headers.push(name.into());
+        self
+    }
+
+    pub fn gzipped(mut self) -> Self {
+        self.gzip = true;
         self
     }
 
@@ -311,34 +239,5 @@ impl Answer {
     pub fn when_tool_result(mut self, tool: impl Into<String>) -> Self {
         self.when.has_tool_result = Some(tool.into());
         self
-    }
-}
-
-impl ToolCall {
-    pub fn new(name: impl Into<String>, input: Value) -> Self {
-        Self {
-            name: name.into(),
-            input: ToolInput::Json(input),
-            id: None,
-        }
-    }
-
-    /// A call whose input is sent as this text, valid JSON or not.
-    pub fn truncated(name: impl Into<String>, input: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            input: ToolInput::Text(input.into()),
-            id: None,
-        }
-    }
-}
-
-impl FaultKind {
-    /// The `error` event of an API that becomes overloaded in the middle of an answer.
-    pub fn overloaded() -> Self {
-        Self::ErrorEvent {
-            kind: "overloaded_error".to_owned(),
-            message: "Overloaded".to_owned(),
-        }
     }
 }

@@ -5,36 +5,37 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::answer::{self, Reply, ReplyResponse, RequestContext};
 use super::body::PlannedBody;
-use super::check::{self, Purpose};
+use super::check::{self, Purpose, Rules, ScriptFacts};
 use super::connection::{BodyProblem, ConnectionControl, Handler, Hangup, read_body};
 use super::cursor::Cursor;
 use super::error::ApiError;
+use super::json::ObjectText;
+use super::message::tokens;
 use super::record::{ReceivedRequest, Recorder, Watcher, visible_headers};
 use super::request::RequestView;
-use super::script::{Answer, FaultKind, Script};
-use crate::messages_api::MESSAGES_PATH;
+use super::route::{Route, route};
+use super::script::{Answer, Script};
+use super::{models, plan};
 use crate::messages_api::headers::REQUEST_ID;
 use crate::messages_api::limits::MAX_REQUEST_BYTES;
 
-/// Listed by `GET /v1/models`. `/v1/messages` accepts any name.
-const MODELS: [(&str, &str); 4] = [
-    ("claude-opus-5-5", "Claude Opus 5.5"),
-    ("claude-sonnet-5-5", "Claude Sonnet 5.5"),
-    ("claude-haiku-5-5", "Claude Haiku 5.5"),
-    ("claude-haiku-4-5-20251001", "Claude Haiku 4.5"),
-];
+const SHOULD_RETRY: &str = "x-should-retry";
+
+/// The headers of a response that a script can leave out. The HTTP library adds others.
+pub(super) const OMITTABLE_HEADERS: [&str; 4] = ["content-type", REQUEST_ID, "cache-control", SHOULD_RETRY];
 
 /// The state of one simulator.
 #[derive(Debug)]
 pub(super) struct Api {
     script: Script,
+    facts: ScriptFacts,
     cursor: Mutex<Cursor>,
     recorder: Recorder,
     received: AtomicU64,
@@ -47,19 +48,13 @@ struct Decision<'a> {
     answer: Option<(usize, &'a Answer)>,
 }
 
-enum Route<'a> {
-    Messages,
-    CountTokens,
-    Models,
-    Model(&'a str),
-}
-
 impl Api {
     pub(super) fn new(script: Script, keep_requests: usize) -> Self {
         Self {
             cursor: Mutex::new(Cursor::new(&script)),
             recorder: Recorder::new(keep_requests),
             received: AtomicU64::new(0),
+            facts: ScriptFacts::of(&script),
             script,
         }
     }
@@ -79,26 +74,38 @@ impl Api {
         number: u64,
         request_id: &str,
     ) -> Result<Decision<'_>, ApiError> {
-        let route = route(&head.method, head.uri.path())?;
-        let purpose = match route {
-            Route::Models | Route::Model(_) => {
-                check::headers(&head.headers, false)?;
-                return Ok(Decision::plain(answer::json_reply(200, &models(&route)?)));
+        let route = match route(&head.method, head.uri.path()) {
+            Ok(route) => route,
+            Err(problem) => {
+                let mut reply = answer::error_reply(&problem.error, request_id);
+                reply.allow = problem.allow;
+                return Ok(Decision::plain(reply));
             }
+        };
+        let purpose = match route {
             Route::Messages => Purpose::Run,
             Route::CountTokens => Purpose::CountTokens,
+            Route::Models | Route::Model(_) => {
+                check::headers(&head.headers, false)?;
+                let found = match route {
+                    Route::Model(model) => models::one(model)?,
+                    _ => models::list(head.uri.query().unwrap_or_default())?,
+                };
+                return Ok(Decision::plain(answer::json_reply(200, found.to_string())));
+            }
         };
-        check::headers(&head.headers, true)?;
+        let version = check::headers(&head.headers, true)?;
         let bytes = body.map_err(|problem| match problem {
             BodyProblem::TooLarge => ApiError::new(413, "Request exceeds the maximum size"),
             BodyProblem::Incomplete => ApiError::invalid("The request body could not be read"),
         })?;
         // Parsed, the body can be many times as large, so it is dropped at the end of this function.
         let parsed = check::parse(bytes)?;
-        check::body(&parsed, purpose)?;
+        let rules = Rules::new(purpose, version, &head.headers, &parsed, &self.facts);
+        check::body(&parsed, &rules)?;
         if purpose == Purpose::CountTokens {
-            let count = json!({ "input_tokens": answer::tokens(bytes.len()) });
-            return Ok(Decision::plain(answer::json_reply(200, &count)));
+            let count = ObjectText::new().field("input_tokens", &tokens(bytes.len())).end();
+            return Ok(Decision::plain(answer::json_reply(200, count)));
         }
         let view = RequestView::new(&parsed);
         let index = self
@@ -154,10 +161,8 @@ impl Handler for Api {
             .unwrap_or_else(PoisonError::into_inner)
             .take_at_accept(&self.script)?;
         tracing::debug!(answer = index, "the simulator ends a connection as it is accepted");
-        match self.script.answers.get(index)?.fault.as_ref()?.kind {
-            FaultKind::Reset => Some(Hangup::Reset),
-            _ => Some(Hangup::Close),
-        }
+        let kind = &self.script.answers.get(index)?.fault.as_ref()?.kind;
+        Some(plan::hangup(kind).unwrap_or(Hangup::Stall))
     }
 
     async fn handle(
@@ -210,67 +215,44 @@ impl Decision<'_> {
     }
 }
 
-fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, ApiError> {
-    let (allowed, route) = match path {
-        MESSAGES_PATH => (Method::POST, Route::Messages),
-        "/v1/messages/count_tokens" => (Method::POST, Route::CountTokens),
-        "/v1/models" => (Method::GET, Route::Models),
-        _ => match path.strip_prefix("/v1/models/") {
-            Some(model) if !model.is_empty() => (Method::GET, Route::Model(model)),
-            _ => return Err(ApiError::new(404, "Not Found")),
-        },
-    };
-    if *method == allowed {
-        Ok(route)
-    } else {
-        Err(ApiError::new(405, "Method Not Allowed"))
-    }
-}
-
-fn models(route: &Route<'_>) -> Result<Value, ApiError> {
-    let model = |(id, name): &(&str, &str)| {
-        json!({
-            "type": "model", "id": id, "display_name": name, "created_at": "2026-01-01T00:00:00Z",
-            "max_input_tokens": 200_000, "max_tokens": 64_000,
-        })
-    };
-    if let Route::Model(wanted) = route {
-        let found = MODELS.iter().find(|(id, _)| id == wanted);
-        return found
-            .map(model)
-            .ok_or_else(|| ApiError::new(404, format!("model: {wanted}")));
-    }
-    let ids = MODELS.map(|(id, _)| id);
-    Ok(json!({
-        "data": MODELS.iter().map(model).collect::<Vec<_>>(),
-        "has_more": false, "first_id": ids.first(), "last_id": ids.last(),
-    }))
-}
-
 fn respond(
     reply: ReplyResponse,
     answer: Option<&Answer>,
     request_id: &str,
     control: Arc<ConnectionControl>,
 ) -> Response<PlannedBody> {
-    let write_bytes = answer.map_or(0, |answer| answer.stream.write_bytes);
-    let mut response = Response::new(PlannedBody::new(reply.parts, write_bytes, control));
+    if let Some(fault) = reply.head_fault {
+        control.break_head(fault);
+    }
+    let mut response = Response::new(PlannedBody::new(reply.body, control));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    let own = [
-        ("content-type", reply.content_type.as_str()),
-        (REQUEST_ID, request_id),
-        ("cache-control", "no-cache"),
-    ];
-    let scripted = answer
-        .into_iter()
-        .flat_map(|answer| &answer.headers)
-        .map(|(name, value)| (name.as_str(), value.as_str()));
-    for (name, value) in own.into_iter().chain(scripted) {
-        // Validation has already rejected illegal names and values.
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            headers.insert(name, value);
+    set(headers, header::CONTENT_TYPE.as_str(), &reply.content_type);
+    set(headers, REQUEST_ID, request_id);
+    set(headers, header::CACHE_CONTROL.as_str(), "no-cache");
+    if let Some(should_retry) = reply.should_retry {
+        set(headers, SHOULD_RETRY, if should_retry { "true" } else { "false" });
+    }
+    if let Some(allow) = reply.allow {
+        set(headers, header::ALLOW.as_str(), allow);
+    }
+    if let Some(answer) = answer {
+        if answer.gzip {
+            set(headers, header::CONTENT_ENCODING.as_str(), "gzip");
+        }
+        for name in &answer.omit_headers {
+            headers.remove(name.as_str());
+        }
+        for (name, value) in &answer.headers {
+            set(headers, name, value);
         }
     }
     response
+}
+
+/// Validation has already rejected illegal names and values.
+fn set(headers: &mut HeaderMap, name: &str, value: &str) {
+    if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+        headers.insert(name, value);
+    }
 }

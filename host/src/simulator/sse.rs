@@ -3,111 +3,161 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::json;
 
-use super::answer::{ContentBlock, Message, json_text};
-use super::script::StreamOptions;
-use crate::messages_api::{Delta, StreamEvent};
+use super::json::ObjectText;
+use super::message::{DeltaText, Message, delta_kinds, delta_text};
+use super::piece::Piece;
+use super::script::{EventNames, LineEnding, StreamOptions};
 
 /// Maximum number of deltas per block.
 const MAX_DELTAS: usize = 20_000;
 
-/// An event and the pause before it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Event {
-    pub(super) delay: Duration,
-    pub(super) bytes: Bytes,
+pub(super) const PING: &str = "ping";
+
+/// The types of events that a stream can have.
+const EVENTS: [&str; 7] = [
+    "message_start",
+    "content_block_start",
+    "content_block_delta",
+    "content_block_stop",
+    "message_delta",
+    "message_stop",
+    PING,
+];
+
+/// Everything that `stream.omit` can name.
+pub(super) fn omittable() -> impl Iterator<Item = &'static str> {
+    EVENTS.into_iter().chain(delta_kinds())
 }
 
-/// Serialises an event. Its name is the `type` of its data.
-pub(super) fn event(event: &StreamEvent) -> Bytes {
-    Bytes::from(format!("event: {}\ndata: {}\n\n", event.name(), json_text(event)))
+/// Serialises an event.
+pub(super) fn event(kind: &str, data: &str, options: &StreamOptions) -> Bytes {
+    let end = match options.line_ending {
+        LineEnding::Lf => "\n",
+        LineEnding::Crlf => "\r\n",
+        LineEnding::Cr => "\r",
+    };
+    let name = match options.event_names {
+        EventNames::Type => Some(kind),
+        EventNames::Message => Some("message"),
+        EventNames::None => None,
+    };
+    let name = name.map(|name| format!("event: {name}{end}")).unwrap_or_default();
+    Bytes::from(format!("{name}data: {data}{end}{end}"))
 }
 
-/// All events of a message, from `message_start` to `message_stop`.
-pub(super) fn events(message: &Message, options: &StreamOptions) -> Vec<Event> {
+pub(super) fn ping(options: &StreamOptions) -> Bytes {
+    event(PING, &ObjectText::of_type(PING).end(), options)
+}
+
+/// All events of a message, from `message_start` to `message_stop`, and what the script inserts between them.
+pub(super) fn events(message: &Message<'_>, options: &StreamOptions) -> Vec<Piece> {
     let mut stream = Stream {
         events: Vec::new(),
         options,
         deltas: 0,
     };
-    stream.push(&StreamEvent::MessageStart {
-        message: message.started(),
-    });
+    stream.push("message_start", |data| data.raw("message", &message.started()));
     if options.unknown_events {
-        stream.push(&StreamEvent::Unknown(
-            json!({ "type": "future_event", "detail": "a client skips what it does not know" }),
-        ));
-    }
-    for (index, block) in (0..).zip(&message.content) {
-        stream.push(&StreamEvent::ContentBlockStart {
-            index,
-            content_block: json!(block.started()),
+        stream.push("future_event", |data| {
+            data.field("detail", &"a client skips what it does not know")
         });
-        if index == 0 {
-            stream.push(&StreamEvent::Ping);
+    }
+    for (position, block) in message.blocks.iter().enumerate() {
+        let index = block.index;
+        stream.push("content_block_start", |data| {
+            data.field("index", &index).raw("content_block", &block.started)
+        });
+        if position == 0 {
+            stream.push(PING, |data| data);
             if options.unknown_events {
-                stream.push(&delta(
-                    index,
-                    Delta::Unknown(json!({ "type": "future_delta", "value": 1 })),
-                ));
+                let delta = ObjectText::of_type("future_delta").field("value", &1).end();
+                stream.delta(index, "future_delta", &delta, Duration::ZERO);
             }
         }
-        stream.block(index, block);
-        stream.push(&StreamEvent::ContentBlockStop { index });
+        for text in &block.deltas {
+            stream.deltas(index, text);
+        }
+        stream.push("content_block_stop", |data| data.field("index", &index));
     }
-    stream.push(&message.ended());
-    stream.push(&StreamEvent::MessageStop);
-    stream.events
+    stream.push_data("message_delta", &message.ended());
+    stream.push("message_stop", |data| data);
+    insert(stream.events, options)
+}
+
+/// Puts the script's insertions between the events.
+fn insert(events: Vec<Piece>, options: &StreamOptions) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let count = events.len();
+    let mut events = events.into_iter();
+    for position in 0..=count {
+        let here = options
+            .insert
+            .iter()
+            .filter(|insertion| insertion.after_events.min(count) == position);
+        pieces.extend(here.map(|insertion| {
+            let text = Bytes::from(insertion.text.clone());
+            Piece::repeated(text, insertion.times).after(insertion.wait)
+        }));
+        pieces.extend(events.next());
+    }
+    pieces
 }
 
 struct Stream<'a> {
-    events: Vec<Event>,
+    events: Vec<Piece>,
     options: &'a StreamOptions,
     deltas: usize,
 }
 
 impl Stream<'_> {
-    fn push(&mut self, data: &StreamEvent) {
-        self.events.push(Event {
-            delay: Duration::ZERO,
-            bytes: event(data),
-        });
+    fn push<'t>(&mut self, kind: &str, fields: impl FnOnce(ObjectText<'t>) -> ObjectText<'t>) {
+        let data = fields(ObjectText::of_type(kind)).end();
+        self.push_data(kind, &data);
     }
 
-    fn block(&mut self, index: u64, block: &ContentBlock) {
-        match block {
-            ContentBlock::Text(text) => self.deltas(index, text, |text| Delta::Text { text }),
-            ContentBlock::Thinking { text, signature } => {
-                self.deltas(index, text, |thinking| Delta::Thinking { thinking });
-                let signature = signature.clone();
-                self.push(&delta(index, Delta::Signature { signature }));
-            }
-            ContentBlock::ToolUse { input, .. } => {
-                self.deltas(index, input, |partial_json| Delta::InputJson { partial_json });
-            }
+    fn push_data(&mut self, kind: &str, data: &str) {
+        if !self.omits(kind) {
+            self.events.push(Piece::new(event(kind, data, self.options)));
         }
     }
 
-    fn deltas(&mut self, index: u64, text: &str, kind: impl Fn(String) -> Delta) {
-        let characters = text.chars().count();
-        let size = self.options.chunk.max(characters.div_ceil(MAX_DELTAS)).max(1);
-        for piece in pieces(text, size) {
-            let bytes = event(&delta(index, kind(piece.to_owned())));
-            self.events.push(Event {
-                delay: self.options.chunk_delay,
-                bytes,
-            });
+    fn omits(&self, kind: &str) -> bool {
+        self.options.omit.iter().any(|omitted| omitted == kind)
+    }
+
+    fn deltas(&mut self, index: u64, text: &DeltaText) {
+        let characters = text.text.chars().count();
+        let size = match text.is_whole {
+            true => characters,
+            false => self.options.chunk.max(characters.div_ceil(MAX_DELTAS)),
+        };
+        for piece in pieces(&text.text, size.max(1)) {
+            self.delta(
+                index,
+                &text.kind,
+                &delta_text(&text.kind, piece),
+                self.options.chunk_delay,
+            );
             self.deltas = self.deltas.saturating_add(1);
             if self.options.ping_every > 0 && self.deltas.is_multiple_of(self.options.ping_every) {
-                self.push(&StreamEvent::Ping);
+                self.push(PING, |data| data);
             }
         }
     }
-}
 
-fn delta(index: u64, delta: Delta) -> StreamEvent {
-    StreamEvent::ContentBlockDelta { index, delta }
+    fn delta(&mut self, index: u64, kind: &str, delta: &str, delay: Duration) {
+        const KIND: &str = "content_block_delta";
+        if self.omits(kind) || self.omits(KIND) {
+            return;
+        }
+        let data = ObjectText::of_type(KIND)
+            .field("index", &index)
+            .raw("delta", delta)
+            .end();
+        let event = event(KIND, &data, self.options);
+        self.events.push(Piece::new(event).after(delay));
+    }
 }
 
 /// Splits a text after every `size` characters.
@@ -146,7 +196,12 @@ mod tests {
             options: &options,
             deltas: 0,
         };
-        stream.block(0, &ContentBlock::Text("x".repeat(MAX_DELTAS * 3 + 1)));
+        let text = DeltaText {
+            kind: "text_delta".to_owned(),
+            text: "x".repeat(MAX_DELTAS * 3 + 1),
+            is_whole: false,
+        };
+        stream.deltas(0, &text);
         assert!(stream.events.len() <= MAX_DELTAS, "{}", stream.events.len());
     }
 }

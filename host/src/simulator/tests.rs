@@ -4,6 +4,8 @@
 
 mod client;
 mod faults;
+mod positions;
+mod shapes;
 
 use std::time::Duration;
 
@@ -48,17 +50,18 @@ async fn a_non_streaming_answer() {
         json!({
             "id": "msg_sim_000001", "type": "message", "role": "assistant", "model": "claude-sonnet-5-5",
             "content": [
-                { "type": "thinking", "thinking": "hm", "signature": answer::thinking_signature("hm") },
+                { "type": "thinking", "thinking": "hm", "signature": message::thinking_signature("hm") },
                 { "type": "text", "text": "I shall calculate." },
-                { "type": "tool_use", "id": "toolu_sim_000001_0", "name": "calculate",
+                { "type": "tool_use", "id": "toolu_sim_000001_2", "name": "calculate",
                   "input": { "expression": "25 * 17" } },
-                { "type": "tool_use", "id": "toolu_sim_000001_1", "name": "get_weather", "input": {} },
+                { "type": "tool_use", "id": "toolu_sim_000001_3", "name": "get_weather", "input": {} },
             ],
             "stop_reason": "tool_use", "stop_sequence": null,
             "usage": {
                 "input_tokens": 350, "output_tokens": 26,
                 "cache_creation_input_tokens": 7, "cache_read_input_tokens": 0,
                 "cache_creation": { "ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 7 },
+                "output_tokens_details": { "thinking_tokens": 1 },
                 "service_tier": "standard",
             },
         })
@@ -138,6 +141,7 @@ async fn stream_options_change_the_events() {
                 unknown_events: true,
                 write_bytes: 3,
                 chunk_delay: Duration::from_millis(1),
+                ..StreamOptions::default()
             }),
         ),
     );
@@ -173,6 +177,7 @@ async fn errors_have_the_shape_of_the_api() {
                     kind: None,
                     message: Some("no more money".into()),
                     error_code: Some("enforced_spend_limit_reached".into()),
+                    ..ErrorAnswer::default()
                 })
                 .header("retry-after", "7"),
             )
@@ -297,6 +302,9 @@ async fn a_refused_request_spends_no_answer_and_stores_no_secret() {
         assert_eq!(response.status, status, "{method} {path} {headers:?}");
         assert_eq!(response.json()["type"], "error");
         assert_eq!(response.json()["request_id"].as_str(), response.header("request-id"));
+        let should_retry = matches!(status, 400 | 404).then_some("false");
+        assert_eq!(response.header("x-should-retry"), should_retry, "{status}");
+        assert_eq!(response.header("allow"), (status == 405).then_some("POST"));
     }
     assert_eq!(
         client
@@ -336,7 +344,7 @@ async fn a_large_body_is_stored_unless_the_request_is_refused() {
     let mut body = request();
     body["messages"][0]["content"] = json!("x".repeat(2 * 1024 * 1024));
     assert_eq!(call(&simulator, &body).await.status, 200);
-    body["max_tokens"] = json!(0);
+    body["max_tokens"] = json!(-1);
     assert_eq!(call(&simulator, &body).await.status, 400);
     let requests = simulator.requests();
     assert_eq!(requests[0].body["max_tokens"], 1000);
@@ -353,6 +361,11 @@ async fn counting_and_models() {
     assert_eq!(
         response.json(),
         json!({ "input_tokens": count.to_string().len().div_ceil(4) })
+    );
+    let head = client.send("HEAD", "/v1/models", &header_lines(&[]), b"").await;
+    assert_eq!(
+        (head.status, head.header("content-type")),
+        (200, Some("application/json"))
     );
     let models = client.send("GET", "/v1/models", &header_lines(&[]), b"").await.json();
     assert_eq!(models["has_more"], false);

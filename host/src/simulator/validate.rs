@@ -1,24 +1,26 @@
 //! The rules of a script that its types don't enforce. Every violation is reported, not only the first.
 
+mod fault;
+mod message;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, header};
-use serde_json::Value;
 
-use super::placeholder;
-use super::script::{
-    Answer, AnswerKind, ErrorAnswer, Fault, FaultKind, FaultPoint, MessageAnswer, RawAnswer, Repeat, Script,
-    StreamOptions, ToolInput,
-};
+use super::script::{Answer, AnswerKind, ErrorAnswer, RawAnswer, Repeat, Script, StreamOptions};
+use super::server::OMITTABLE_HEADERS;
+use super::sse::omittable;
 use crate::messages_api::headers::REQUEST_ID;
+use fault::{check_fault, check_fault_point};
+use message::{check_fields, check_message};
 
 const MAX_ANSWERS: usize = 1_000;
 const MAX_TEXT_BYTES: usize = 1024 * 1024;
-const MAX_TOOLS: usize = 64;
+const MAX_INSERTIONS: usize = 256;
+/// Maximum size of a text with all its copies.
+const MAX_REPEATED_BYTES: u64 = 1024 * 1024 * 1024;
 const MAX_HEADERS: usize = 32;
-/// Maximum nesting of a tool's input. JSON parsers often stop not far beyond it.
-const MAX_DEPTH: usize = 100;
 const MAX_DELAY: Duration = Duration::from_secs(60 * 60);
 
 /// A rule that a script breaks.
@@ -83,19 +85,54 @@ fn check_answer(answer: &Answer, report: &mut dyn FnMut(String)) {
             "`stream.{key}` only applies to a model's answer and has no effect with `error` or `raw`"
         ));
     }
+    check_stream(&answer.stream, report);
+    if answer.gzip
+        && (matches!(&answer.kind, AnswerKind::Raw(raw) if raw.times > 1)
+            || answer.stream.insert.iter().any(|insertion| insertion.times > 1))
+    {
+        report("`gzip` doesn't go with a text that is sent several times (`times`)".to_owned());
+    }
     if let Some(fault) = &answer.fault {
         check_fault(answer, fault, report);
-        match (&fault.kind, fault.at) {
-            (FaultKind::Reset | FaultKind::Close, _)
-            | (FaultKind::Stall, FaultPoint::Request)
-            | (_, FaultPoint::Events(_) | FaultPoint::Bytes(_)) => {}
-            (FaultKind::Stall, FaultPoint::Accept) => {
-                report("a stall needs a request to wait for: use `fault.at = \"request\"`".to_owned());
-            }
-            (FaultKind::Cut | FaultKind::ErrorEvent { .. } | FaultKind::Garbage, _) => {
-                report("`fault.at` is for reset, close and stall; use `after_events` or `after_bytes`".to_owned());
-            }
+        check_fault_point(fault, report);
+    }
+}
+
+fn check_stream(stream: &StreamOptions, report: &mut dyn FnMut(String)) {
+    for kind in &stream.omit {
+        if !omittable().any(|known| known == kind) {
+            report(format!(
+                "`stream.omit` has an unknown type {:?}; known are {}",
+                excerpt(kind),
+                omittable().collect::<Vec<_>>().join(", ")
+            ));
         }
+    }
+    if stream.insert.len() > MAX_INSERTIONS {
+        report(format!(
+            "`stream.insert` has {} items, but at most {MAX_INSERTIONS} are allowed",
+            stream.insert.len()
+        ));
+    }
+    for insertion in &stream.insert {
+        check_text("stream.insert.text", &insertion.text, report);
+        check_duration("stream.insert.wait", insertion.wait, report);
+        check_times("stream.insert.times", &insertion.text, insertion.times, report);
+        if insertion.text.is_empty() && insertion.wait.is_zero() {
+            report("`stream.insert` has an item with neither `text` nor `wait`".to_owned());
+        }
+    }
+}
+
+fn check_times(key: &str, text: &str, times: u32, report: &mut dyn FnMut(String)) {
+    if times == 0 {
+        report(format!("`{key}` must be at least 1"));
+    }
+    let size = (text.len() as u64).saturating_mul(times.into());
+    if size > MAX_REPEATED_BYTES {
+        report(format!(
+            "`{key}` makes {size} bytes, but at most {MAX_REPEATED_BYTES} are allowed"
+        ));
     }
 }
 
@@ -107,34 +144,13 @@ fn ignored_stream_key(answer: &Answer) -> Option<&'static str> {
         ("chunk_delay", own.chunk_delay != default.chunk_delay),
         ("ping_every", own.ping_every != default.ping_every),
         ("unknown_events", own.unknown_events != default.unknown_events),
+        ("omit", own.omit != default.omit),
+        ("event_names", own.event_names != default.event_names),
+        ("line_ending", own.line_ending != default.line_ending),
+        ("insert", own.insert != default.insert),
     ];
     let is_message = matches!(answer.kind, AnswerKind::Message(_));
     set.into_iter().find(|(_, set)| *set && !is_message).map(|(key, _)| key)
-}
-
-fn check_fault(answer: &Answer, fault: &Fault, report: &mut dyn FnMut(String)) {
-    if let FaultKind::ErrorEvent { kind, message } = &fault.kind {
-        check_text("fault.error_type", kind, report);
-        check_text("fault.message", message, report);
-        if !matches!(answer.kind, AnswerKind::Message(_)) {
-            report("an `error_event` is part of a model's answer, not of `error` or `raw`".to_owned());
-        }
-    }
-    let point = match fault.at {
-        FaultPoint::Accept => "accept",
-        FaultPoint::Request => "request",
-        FaultPoint::Events(_) | FaultPoint::Bytes(_) => return,
-    };
-    let is_empty = answer.kind == AnswerKind::Message(MessageAnswer::default());
-    let ignored = [
-        ("an answer", !is_empty),
-        ("`headers`", !answer.headers.is_empty()),
-        ("`stream`", answer.stream != StreamOptions::default()),
-        ("`delay`", fault.at == FaultPoint::Accept && !answer.delay.is_zero()),
-    ];
-    for (what, _) in ignored.into_iter().filter(|(_, set)| *set) {
-        report(format!("{what} has no effect with `fault.at = \"{point}\"`"));
-    }
 }
 
 fn check_duration(key: &str, value: Duration, report: &mut dyn FnMut(String)) {
@@ -153,6 +169,15 @@ fn check_headers(answer: &Answer, report: &mut dyn FnMut(String)) {
             "{} headers, but at most {MAX_HEADERS} are allowed",
             answer.headers.len()
         ));
+    }
+    for name in &answer.omit_headers {
+        if !OMITTABLE_HEADERS.contains(&name.as_str()) {
+            report(format!(
+                "`omit_headers` has an unknown name {:?}; known are {}",
+                excerpt(name),
+                OMITTABLE_HEADERS.join(", ")
+            ));
+        }
     }
     let is_raw = matches!(answer.kind, AnswerKind::Raw(_));
     let mut names = HashSet::new();
@@ -184,67 +209,6 @@ fn check_headers(answer: &Answer, report: &mut dyn FnMut(String)) {
     }
 }
 
-fn check_message(message: &MessageAnswer, report: &mut dyn FnMut(String)) {
-    check_text("text", &message.text, report);
-    for (key, text) in [
-        ("thinking", &message.thinking),
-        ("stop_reason", &message.stop_reason),
-        ("stop_sequence", &message.stop_sequence),
-        ("model", &message.model),
-    ] {
-        check_text(key, text.as_deref().unwrap_or_default(), report);
-    }
-    if let Err(problem) = placeholder::check(&message.text) {
-        report(format!("`text` {problem}"));
-    }
-    if message.thinking.as_deref() == Some("") {
-        report("`thinking` is empty; leave it out for an answer without thinking".to_owned());
-    }
-    if message.tools.len() > MAX_TOOLS {
-        report(format!(
-            "{} tool calls, but at most {MAX_TOOLS} are allowed",
-            message.tools.len()
-        ));
-    }
-    for tool in &message.tools {
-        check_text("name", &tool.name, report);
-        check_text("id", tool.id.as_deref().unwrap_or_default(), report);
-        if tool.name.is_empty() {
-            report("a tool call has an empty `name`".to_owned());
-        }
-        if tool.id.as_deref() == Some("") {
-            report("a tool call has an empty `id`".to_owned());
-        }
-        match &tool.input {
-            ToolInput::Json(value) if !value.is_object() => {
-                report(format!(
-                    "the `input` of tool call {:?} must be a table",
-                    excerpt(&tool.name)
-                ));
-            }
-            // Checked before serialising, which recurses as deep as the value.
-            ToolInput::Json(value) if !is_within(value, MAX_DEPTH) => report(format!(
-                "the `input` of tool call {:?} is nested deeper than {MAX_DEPTH} levels",
-                excerpt(&tool.name)
-            )),
-            ToolInput::Json(value) => check_text("input", &value.to_string(), report),
-            ToolInput::Text(text) => check_text("input_text", text, report),
-        }
-    }
-}
-
-/// Whether a value is nested at most `levels` deep.
-fn is_within(value: &Value, levels: usize) -> bool {
-    let Some(inner) = levels.checked_sub(1) else {
-        return false;
-    };
-    match value {
-        Value::Array(items) => items.iter().all(|item| is_within(item, inner)),
-        Value::Object(fields) => fields.values().all(|field| is_within(field, inner)),
-        _ => true,
-    }
-}
-
 fn check_error(error: &ErrorAnswer, report: &mut dyn FnMut(String)) {
     if !(400..=599).contains(&error.status) {
         report(format!(
@@ -259,6 +223,7 @@ fn check_error(error: &ErrorAnswer, report: &mut dyn FnMut(String)) {
     ] {
         check_text(key, text.as_deref().unwrap_or_default(), report);
     }
+    check_fields("error.details", &error.details, report);
 }
 
 fn check_raw(raw: &RawAnswer, report: &mut dyn FnMut(String)) {
@@ -270,6 +235,7 @@ fn check_raw(raw: &RawAnswer, report: &mut dyn FnMut(String)) {
     }
     check_text("raw.content_type", &raw.content_type, report);
     check_text("raw.body", &raw.body, report);
+    check_times("raw.times", &raw.body, raw.times, report);
 }
 
 /// HTTP has no body for these statuses. The server would silently drop it, along with its faults.

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
-use super::body::{Part, PlannedBody};
+use super::body::{BodyPlan, Part, PlannedBody};
 use super::connection::{ConnectionControl, Handler, Server, read_body};
 use cities::{CITIES, City};
 
@@ -118,7 +118,7 @@ impl Handler for State {
             }
         };
         tracing::debug!(method = %head.method, path = head.uri.path(), status, "the weather service received a request");
-        let mut response = Response::new(PlannedBody::new([Part::Data(body)], 0, control));
+        let mut response = Response::new(PlannedBody::new(BodyPlan::of(vec![Part::Data(body)]), control));
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         let json = HeaderValue::from_static("application/json; charset=utf-8");
         response.headers_mut().insert(http::header::CONTENT_TYPE, json);

@@ -52,7 +52,7 @@ impl Breakpoints {
         let kind = tagged(control, &at, &["ephemeral"])?;
         let at = format!("{at}.{kind}");
         known_fields(control, &["type", "ttl"], &at)?;
-        one_of(&control["ttl"], &format!("{at}.ttl"), ["5m", "1h"])
+        one_of(&control["ttl"], &format!("{at}.ttl"), &["5m", "1h"])
     }
 }
 

@@ -2,10 +2,11 @@
 
 mod any_input;
 mod messages;
+mod models;
 mod options;
 mod tools;
+mod versions;
 
-use http::HeaderValue;
 use serde_json::json;
 
 use super::*;
@@ -24,7 +25,7 @@ fn request() -> Value {
             { "role": "user", "content": "hello" },
             { "role": "user", "content": "What is 25 * 17?" },
             { "role": "assistant", "content": [
-                { "type": "thinking", "thinking": "hm", "signature": super::super::answer::thinking_signature("hm") },
+                { "type": "thinking", "thinking": "hm", "signature": super::super::message::thinking_signature("hm") },
                 { "type": "text", "text": "let me see" },
                 { "type": "tool_use", "id": "a", "name": "calculate", "input": { "expression": "25 * 17" } },
                 { "type": "tool_use", "id": "b", "name": "calculate", "input": {} },
@@ -37,6 +38,27 @@ fn request() -> Value {
             ] },
         ],
     })
+}
+
+/// Checks a request as the current version, without betas.
+fn checked(body: &Value, purpose: Purpose) -> Checked {
+    checked_as(body, purpose, Version::Current, "")
+}
+
+fn checked_as(request: &Value, purpose: Purpose, version: Version, betas: &str) -> Checked {
+    let headers = HeaderMap::from_iter([(
+        http::HeaderName::from_static("anthropic-beta"),
+        http::HeaderValue::from_str(betas).unwrap(),
+    )]);
+    let script = ScriptFacts::default();
+    body(request, &Rules::new(purpose, version, &headers, request, &script))
+}
+
+/// The message of the refusal, if it is refused.
+fn refusal(request: &Value, version: Version, betas: &str) -> Option<String> {
+    checked_as(request, Purpose::Run, version, betas)
+        .err()
+        .map(|problem| problem.message)
 }
 
 /// A valid request with one field changed. `null` removes the field.
@@ -56,7 +78,7 @@ fn changed(pointer: &str, value: Value) -> Value {
 
 /// Asserts that a valid request with one field changed is refused with this message.
 fn assert_refused(pointer: &str, value: Value, expected: &str) {
-    let problem = body(&changed(pointer, value.clone()), Purpose::Run).expect_err(&format!("{pointer} {value}"));
+    let problem = checked(&changed(pointer, value.clone()), Purpose::Run).expect_err(&format!("{pointer} {value}"));
     assert_eq!(
         (problem.status, problem.kind.as_str()),
         (400, "invalid_request_error"),
@@ -71,29 +93,39 @@ fn assert_refused(pointer: &str, value: Value, expected: &str) {
 
 #[test]
 fn a_good_request_passes() {
-    assert_eq!(body(&request(), Purpose::Run), Ok(()));
+    assert_eq!(checked(&request(), Purpose::Run), Ok(()));
     let mut count = request();
     for field in ["max_tokens", "stream"] {
         count.as_object_mut().unwrap().remove(field);
     }
-    assert_eq!(body(&count, Purpose::CountTokens), Ok(()));
+    assert_eq!(checked(&count, Purpose::CountTokens), Ok(()));
 }
 
 #[test]
 fn unusual_but_valid_requests_pass() {
     for (pointer, value) in [
         ("/messages/3/content/0/content", Value::Null),
-        ("/messages/-", json!({ "role": "assistant", "content": "prefilled" })),
-        ("/messages/-", json!({ "role": "assistant", "content": [] })),
+        ("/max_tokens", json!(0)),
+        ("/max_tokens", json!(128_000)),
         (
             "/tools/-",
             json!({ "type": "web_search_20250305", "name": "web_search" }),
         ),
         ("/system", json!("")),
         ("/model", json!("any-name")),
-        ("/thinking", json!({ "type": "enabled", "budget_tokens": 1024 })),
         ("/thinking", json!({ "type": "adaptive", "display": "omitted" })),
-        ("/thinking", json!({ "type": "disabled" })),
+        ("/thinking", json!({ "type": "between_tools" })),
+        (
+            "/output_config",
+            json!({ "effort": "max", "format": { "type": "json_schema", "schema": {} } }),
+        ),
+        ("/speed", json!("fast")),
+        ("/diagnostics", json!({ "previous_message_id": null })),
+        ("/messages/-", json!({ "role": "system", "content": "be brief" })),
+        (
+            "/messages/-",
+            json!({ "role": "system", "content": [{ "type": "text", "text": "be brief" }] }),
+        ),
         ("/stop_sequences", json!(["END", " end"])),
         ("/metadata", json!({ "user_id": null })),
         ("/service_tier", json!("auto")),
@@ -107,10 +139,27 @@ fn unusual_but_valid_requests_pass() {
             "/tools",
             json!([{ "type": "web_search_20250305", "name": "web_search", "max_uses": 3 }]),
         ),
-        ("/tools", json!([{ "type": "mcp_toolset", "mcp_server_name": "m" }])),
+        (
+            "/tools",
+            json!([{ "type": "browser_toolset_20260801", "configs": {} }, { "type": "bash_20250124", "name": "bash" }]),
+        ),
+        (
+            "/messages/2/content/0",
+            json!({ "type": "redacted_thinking", "data": "x" }),
+        ),
+        ("/messages/2/content/2/toolset_name", json!("browser")),
+        ("/messages/2/content/2/caller", json!({ "type": "direct" })),
+        ("/messages/3/content/1/toolset_name", json!("browser")),
+        (
+            "/messages/3/content/0/content",
+            json!([{ "type": "tool_reference", "tool_name": "x" }, { "type": "browser_state" }]),
+        ),
+        // A turn that was paused at a tool of the vendor's.
         (
             "/messages/-",
-            json!({ "role": "assistant", "content": [{ "type": "redacted_thinking", "data": "x" }] }),
+            json!({ "role": "assistant", "content": [
+                { "type": "server_tool_use", "id": "s", "name": "web_search", "input": {} },
+            ] }),
         ),
         (
             "/messages/3/content/0/content/0/cache_control",
@@ -118,7 +167,7 @@ fn unusual_but_valid_requests_pass() {
         ),
     ] {
         assert_eq!(
-            body(&changed(pointer, value.clone()), Purpose::Run),
+            checked(&changed(pointer, value.clone()), Purpose::Run),
             Ok(()),
             "{pointer} {value}"
         );
@@ -138,7 +187,7 @@ fn a_body_that_is_not_a_json_object_is_refused() {
 
 #[test]
 fn count_tokens_refuses_run_fields() {
-    let foreign = body(&request(), Purpose::CountTokens).unwrap_err();
+    let foreign = checked(&request(), Purpose::CountTokens).unwrap_err();
     assert_eq!(foreign.message, "max_tokens: Extra inputs are not permitted");
 }
 
@@ -151,11 +200,11 @@ fn at_most_four_cache_breakpoints() {
     }
     // A field of that name in a tool's input isn't a breakpoint.
     body_with["messages"][2]["content"][2]["input"]["cache_control"] = mark.clone();
-    assert_eq!(body(&body_with, Purpose::Run), Ok(()));
+    assert_eq!(checked(&body_with, Purpose::Run), Ok(()));
     for pointer in ["/messages/3/content/0", "/messages/3/content/0/content/0", ""] {
         let mut body_with = body_with.clone();
         body_with.pointer_mut(pointer).unwrap()["cache_control"] = mark.clone();
-        let problem = body(&body_with, Purpose::Run).unwrap_err();
+        let problem = checked(&body_with, Purpose::Run).unwrap_err();
         assert_eq!(
             problem.message, "A maximum of 4 blocks with cache_control may be provided. Found 5.",
             "{pointer}"

@@ -4,15 +4,14 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{ApiError, Checked, known_fields, optional, required_text, tagged};
+use super::tool_kinds::{MCP_TOOLSET, TOOL_KINDS, ToolKind};
+use super::{ApiError, Checked, Rules, known_fields, optional, required_text, tagged};
 use crate::messages_api::limits::{REFUSED_ROOT_KEYWORDS, is_property_name, is_tool_name};
 
 const CHOICES: [&str; 4] = ["auto", "any", "tool", "none"];
 const DISABLE_PARALLEL: &str = "disable_parallel_tool_use";
-/// All tools of an MCP server. Only that server knows their names.
-const MCP_TOOLSET: &str = "mcp_toolset";
 
-pub(super) fn check(body: &Value) -> Checked {
+pub(super) fn check(body: &Value, rules: &Rules<'_>) -> Checked {
     let tools = match &body["tools"] {
         Value::Null => &[][..],
         Value::Array(tools) => tools.as_slice(),
@@ -28,9 +27,10 @@ pub(super) fn check(body: &Value) -> Checked {
             Value::Null => custom(tool, &format!("{at}.custom"))?,
             kind => match required_text(kind, &format!("{at}.type"))? {
                 "custom" => custom(tool, &format!("{at}.custom"))?,
-                MCP_TOOLSET => continue,
-                // A tool that the vendor runs: other fields, but the same namespace.
-                kind => required_text(&tool["name"], &format!("{at}.{kind}.name"))?,
+                _ => match vendors(tool, &at, rules)? {
+                    Some(name) => name,
+                    None => continue,
+                },
             },
         };
         if !names.insert(name) {
@@ -38,6 +38,31 @@ pub(super) fn check(body: &Value) -> Checked {
         }
     }
     choice(&body["tool_choice"], tools, &names)
+}
+
+/// Checks a tool of the vendor's. It has other fields, but its name is in the same namespace.
+fn vendors<'a>(tool: &'a Value, at: &str, rules: &Rules<'_>) -> Result<Option<&'a str>, ApiError> {
+    let usable = |kind: &&ToolKind| rules.betas.allow(kind.betas);
+    let tags = TOOL_KINDS.iter().filter(usable).map(|kind| kind.kind);
+    let tags: Vec<_> = ["custom"].into_iter().chain(tags).collect();
+    let tag = tagged(tool, at, &tags)?;
+    let Some(kind) = TOOL_KINDS.iter().find(|kind| kind.kind == tag) else {
+        return Ok(None);
+    };
+    let at = format!("{at}.{tag}");
+    let mut fields = vec!["type", "cache_control"];
+    fields.extend(kind.name.map(|_| "name"));
+    fields.extend(kind.fields.iter().copied().flatten());
+    known_fields(tool, &fields, &at)?;
+    let Some(expected) = kind.name else {
+        return Ok(None);
+    };
+    let name = required_text(&tool["name"], &format!("{at}.name"))?;
+    if name == expected {
+        Ok(Some(name))
+    } else {
+        Err(ApiError::invalid(format!("{at}.name: Input should be '{expected}'")))
+    }
 }
 
 fn custom<'a>(tool: &'a Value, at: &str) -> Result<&'a str, ApiError> {
@@ -121,6 +146,7 @@ fn choice(choice: &Value, tools: &[Value], names: &HashSet<&str>) -> Checked {
     }
     if kind == "tool" {
         let name = required_text(&choice["name"], &format!("{at}.name"))?;
+        // Only the server of a toolset knows the names in it.
         let is_known = names.contains(name) || tools.iter().any(|tool| tool["type"] == MCP_TOOLSET);
         if !is_known {
             return Err(ApiError::invalid(format!("Tool '{name}' not found in provided tools")));

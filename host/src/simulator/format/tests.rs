@@ -24,6 +24,7 @@ when = { last_user_contains = "25 * 17", has_tool_result = "calculate" }
 repeat = 3
 delay = "250ms"
 headers = { x-a = "b" }
+omit_headers = ["request-id"]
 thinking = "hm"
 text = "so {{result:calculate}}"
 tools = [
@@ -33,9 +34,12 @@ tools = [
 ]
 stop_reason = "max_tokens"
 stop_sequence = "END"
+stop_details = { category = "cyber" }
 model = "m"
 usage = { input_tokens = 7, cache_read_input_tokens = 2 }
-stream = { chunk = 3, chunk_delay = "1s", ping_every = 2, unknown_events = true, write_bytes = 5 }
+usage_start = { json = '{"input_tokens": null}' }
+extra = { container = { id = "c" } }
+stream = { chunk = 3, chunk_delay = "1s", ping_every = 2, unknown_events = true, write_bytes = 5, omit = ["message_stop"], event_names = "none", line_ending = "crlf", insert = [{ after_events = 2, text = ": x\n\n", times = 3, wait = "2s" }, { text = "end" }] }
 fault = { kind = "error_event", after_events = 4, error_type = "api_error", message = "no" }
 
 [[answer]]
@@ -43,7 +47,22 @@ repeat = "forever"
 error = { status = 429, type = "rate_limit_error", message = "slow", error_code = "enforced_spend_limit_reached" }
 
 [[answer]]
+error = { error_code = "image_dimensions_too_large", details = { max_side_length_pixels = 8000 } }
+
+[[answer]]
+gzip = true
 raw = { body = "<html>" }
+
+[[answer]]
+raw = { body = "x", times = 9 }
+
+[[answer]]
+content = [
+  { thinking = "hm", signature = "" },
+  { text = "a", index = 0, extra = { citations = [] } },
+  { tool = "calculate", input_text = "{", id = "toolu_y", delta = "text_delta" },
+  { block = { type = "redacted_thinking", data = "x" } },
+]
 
 [[answer]]
 text = ""
@@ -78,18 +97,40 @@ fault = { kind = "reset", at = "accept" }
             cache_read_input_tokens: 2,
             ..UsageFigures::default()
         }),
+        usage_start: Some(UsageAnswer::Json(json!({ "input_tokens": null }))),
+        stop_details: Some(json!({ "category": "cyber" })),
+        extra: json!({ "container": { "id": "c" } }).as_object().unwrap().clone(),
+        content: Vec::new(),
     })
     .when_last_user_contains("25 * 17")
     .when_tool_result("calculate")
     .times(3)
     .delay(Duration::from_millis(250))
     .header("x-a", "b")
+    .without_header("request-id")
     .streamed(StreamOptions {
         chunk: 3,
         chunk_delay: Duration::from_secs(1),
         ping_every: 2,
         unknown_events: true,
         write_bytes: 5,
+        omit: vec!["message_stop".into()],
+        event_names: EventNames::None,
+        line_ending: LineEnding::Crlf,
+        insert: vec![
+            Insertion {
+                after_events: 2,
+                text: ": x\n\n".into(),
+                times: 3,
+                wait: Duration::from_secs(2),
+            },
+            Insertion {
+                after_events: usize::MAX,
+                text: "end".into(),
+                times: 1,
+                wait: Duration::ZERO,
+            },
+        ],
     });
     first.fault = Some(Fault {
         kind: FaultKind::ErrorEvent {
@@ -107,10 +148,37 @@ fault = { kind = "reset", at = "accept" }
                 kind: Some("rate_limit_error".into()),
                 message: Some("slow".into()),
                 error_code: Some("enforced_spend_limit_reached".into()),
+                ..ErrorAnswer::default()
             })
             .forever(),
         )
-        .answer(Answer::raw(200, "text/html", "<html>"))
+        .answer(Answer::error_with(ErrorAnswer {
+            status: 400,
+            error_code: Some("image_dimensions_too_large".into()),
+            details: json!({ "max_side_length_pixels": 8000 }).as_object().unwrap().clone(),
+            ..ErrorAnswer::default()
+        }))
+        .answer(Answer::raw(200, "text/html", "<html>").gzipped())
+        .answer({
+            let mut repeated = Answer::raw(200, "text/html", "x");
+            repeated.kind = AnswerKind::Raw(RawAnswer {
+                status: 200,
+                content_type: "text/html".into(),
+                body: "x".into(),
+                times: 9,
+            });
+            repeated
+        })
+        .answer(Answer::content([
+            ContentItem::unsigned_thinking("hm"),
+            ContentItem::text("a").at_index(0).with_field("citations", json!([])),
+            ContentItem::tool(ToolCall {
+                id: Some("toolu_y".into()),
+                ..ToolCall::truncated("calculate", "{")
+            })
+            .with_delta("text_delta"),
+            ContentItem::block(json!({ "type": "redacted_thinking", "data": "x" })),
+        ]))
         .answer(
             Answer::message(MessageAnswer {
                 usage: UsageAnswer::Omitted,
@@ -123,17 +191,43 @@ fault = { kind = "reset", at = "accept" }
 }
 
 #[test]
-fn the_point_of_a_fault_has_a_default() {
-    for (kind, expected) in [
-        ("reset", FaultPoint::Request),
-        ("close", FaultPoint::Request),
-        ("stall", FaultPoint::Request),
-        ("cut", FaultPoint::Bytes(0)),
-        ("error_event", FaultPoint::Bytes(0)),
-        ("garbage", FaultPoint::Bytes(0)),
+fn a_fault_has_a_point() {
+    for (fault, expected) in [
+        ("kind = \"reset\"", FaultPoint::Request),
+        ("kind = \"close\"", FaultPoint::Request),
+        ("kind = \"stall\"", FaultPoint::Request),
+        ("kind = \"drip\"", FaultPoint::Request),
+        ("kind = \"cut\"", FaultPoint::Bytes(0)),
+        ("kind = \"error_event\"", FaultPoint::Bytes(0)),
+        ("kind = \"garbage\"", FaultPoint::Bytes(0)),
+        ("kind = \"pings\"", FaultPoint::Bytes(0)),
+        ("kind = \"raw\", body = \"x\"", FaultPoint::Bytes(0)),
+        ("kind = \"stall\", at = \"accept\"", FaultPoint::Accept),
+        ("kind = \"cut\", at = \"end\"", FaultPoint::END),
+        ("kind = \"close\", at = \"after_answer\"", FaultPoint::AfterAnswer),
+        ("kind = \"reset\", after_head_bytes = 9", FaultPoint::HeadBytes(9)),
+        ("kind = \"cut\", before_end_bytes = 1", FaultPoint::BeforeEnd(1)),
     ] {
-        let script = Script::parse(&format!("[[answer]]\nfault = {{ kind = \"{kind}\" }}"), "t").unwrap();
-        assert_eq!(script.answers[0].fault.as_ref().unwrap().at, expected, "{kind}");
+        let script = Script::parse(&format!("[[answer]]\nfault = {{ {fault} }}"), "t").unwrap();
+        assert_eq!(script.answers[0].fault.as_ref().unwrap().at, expected, "{fault}");
+    }
+    for (fault, expected) in [
+        (
+            "kind = \"drip\", every = \"5ms\"",
+            FaultKind::Drip {
+                every: Duration::from_millis(5),
+            },
+        ),
+        (
+            "kind = \"pings\"",
+            FaultKind::Pings {
+                every: Duration::from_secs(1),
+            },
+        ),
+        ("kind = \"raw\", body = \"x\"", FaultKind::Raw("x".into())),
+    ] {
+        let script = Script::parse(&format!("[[answer]]\nfault = {{ {fault} }}"), "t").unwrap();
+        assert_eq!(script.answers[0].fault.as_ref().unwrap().kind, expected, "{fault}");
     }
 }
 
@@ -150,7 +244,7 @@ fn parse_errors_name_their_line() {
             3,
             "`answer.repeat`: invalid value: string \"often\"",
         ),
-        ("[[answer]]\ntext = \"a\"\nusage = \"none\"", 3, "\"omit\" or a table"),
+        ("[[answer]]\ntext = \"a\"\nusage = \"none\"", 3, "\"omit\", a table"),
         (
             "[[answer]]\ntext = \"a\"\nfault = { kind = \"explode\" }",
             3,
@@ -186,7 +280,22 @@ fn parse_errors_name_their_line() {
         (
             "[[answer]]\ntext = \"a\"\nusage = 7",
             3,
-            "`answer.usage`: invalid type: integer `7`, expected \"omit\" or a table of token counts",
+            "`answer.usage`: invalid type: integer `7`, expected \"omit\", a table of token counts",
+        ),
+        (
+            "[[answer]]\ntext = \"a\"\nusage = { json = \"{\" }",
+            3,
+            "`answer.usage`: `json` isn't JSON: EOF",
+        ),
+        (
+            "[[answer]]\ntext = \"a\"\nusage = { json = \"{}\", input_tokens = 1 }",
+            3,
+            "`json` excludes the other keys",
+        ),
+        (
+            "[[answer]]\ntext = \"a\"\nstream = { event_names = \"all\" }",
+            3,
+            "unknown variant `all`",
         ),
         (
             "[[answer]]\nraw = { status = 70000, body = \"a\" }",
@@ -237,19 +346,19 @@ stream = { chunk = 0 }
 "#;
     let found = problems(text).join("\n");
     for expected in [
-        "t.toml:2: `repeat` must be at least 1",
-        "t.toml:2: `delay` is 3660 s",
-        "t.toml:2: `text` has an unknown placeholder {{what}}",
+        "t.toml:4: `repeat` must be at least 1",
+        "t.toml:5: `delay` is 3660 s",
+        "t.toml:3: `text` has an unknown placeholder {{what}}",
         "t.toml:7: this answer is empty",
-        "t.toml:9: `headers` has an illegal name \"a b\"",
-        "t.toml:9: `headers` must not set content-length",
-        "t.toml:9: `error.status` is 200",
-        "t.toml:13: `error` and `raw` exclude the keys",
-        "t.toml:17: `fault.at` is for reset, close and stall",
-        "t.toml:20: `fault.at`, `fault.after_events` and `fault.after_bytes` exclude",
-        "t.toml:23: `fault.error_type` and `fault.message`",
-        "t.toml:26: tool call \"\": NaN can't be written as JSON",
-        "t.toml:29: tool call \"a\" has both",
+        "t.toml:11: `headers` has an illegal name \"a b\"",
+        "t.toml:11: `headers` must not set content-length",
+        "t.toml:10: `error.status` is 200",
+        "t.toml:15: `error` and `raw` exclude the keys",
+        "t.toml:18: `fault.at = \"request\"` is for reset, close, stall, drip",
+        "t.toml:21: `fault.at`, `fault.after_head_bytes`, `fault.after_events`, `fault.after_bytes` and",
+        "t.toml:24: `fault.error_type` and `fault.message`",
+        "t.toml:27: tool call \"\": `input`: NaN can't be written as JSON",
+        "t.toml:30: tool call \"a\" has both `input` and",
     ] {
         assert!(found.contains(expected), "{expected}\nnot in\n{found}");
     }
@@ -357,6 +466,80 @@ fn keys_without_effect_are_an_error() {
             "text = \"a\"\nheaders = { Request-Id = \"x\" }",
             "must not set request-id",
         ),
+        (
+            "text = \"a\"\nheaders = { x-a = \"b\" }\nomit_headers = [\"date\"]",
+            "`omit_headers` has an unknown name \"date\"",
+        ),
+        (
+            "error = { status = 529 }\nstream = { omit = [\"ping\"] }",
+            "`stream.omit` only applies",
+        ),
+        (
+            "text = \"a\"\nstream = { omit = [\"pong\"] }",
+            "`stream.omit` has an unknown type \"pong\"; known are message_start,",
+        ),
+        (
+            "text = \"a\"\nstream = { insert = [{ after_events = 1 }] }",
+            "neither `text` nor `wait`",
+        ),
+        (
+            "text = \"a\"\nstream = { insert = [{ text = \"x\", times = 2000000000 }] }",
+            "`stream.insert.times` makes 2000000000 bytes",
+        ),
+        ("raw = { body = \"x\", times = 0 }", "`raw.times` must be at least 1"),
+        (
+            "gzip = true\nraw = { body = \"x\", times = 2 }",
+            "`gzip` doesn't go with",
+        ),
+        (
+            "text = \"a\"\ncontent = [{ text = \"b\" }]",
+            "`content` takes the place of",
+        ),
+        (
+            "content = [{ text = \"b\", tool = \"t\" }]",
+            "exactly one of `thinking`",
+        ),
+        (
+            "content = [{ text = \"b\", id = \"t\" }]",
+            "are for an item with `tool`",
+        ),
+        (
+            "content = [{ text = \"b\", signature = \"t\" }]",
+            "is for an item with `thinking`",
+        ),
+        (
+            "content = [{ text = \"b\", delta = \"citations_delta\" }]",
+            "`content.delta` has an unknown type",
+        ),
+        (
+            "content = [{ text = \"{{what}}\" }]",
+            "`content.text` has an unknown placeholder",
+        ),
+        ("error = { message = \"x\" }", "`error` needs a `status`, or a known"),
+        (
+            "error = { error_code = \"new\" }",
+            "has no known status; set `error.status`",
+        ),
+        ("fault = { kind = \"raw\" }", "`fault.body` is missing"),
+        ("fault = { kind = \"cut\", body = \"x\" }", "`fault.body` is for"),
+        ("fault = { kind = \"cut\", every = \"1s\" }", "`fault.every` is for"),
+        (
+            "fault = { kind = \"cut\", at = \"accept\" }",
+            "is for reset, close, stall, garbage and raw",
+        ),
+        (
+            "fault = { kind = \"raw\", body = \"x\", after_head_bytes = 1 }",
+            "`fault.after_head_bytes` is for reset",
+        ),
+        (
+            "fault = { kind = \"stall\", at = \"after_answer\" }",
+            "is for reset and close",
+        ),
+        ("gzip = true\nfault = { kind = \"reset\" }", "`gzip` has no effect with"),
+        (
+            "omit_headers = [\"request-id\"]\nfault = { kind = \"reset\" }",
+            "`omit_headers` has no effect with",
+        ),
         ("text = \"a\"\nrepeat = -1", "from 1 to 4294967295"),
         ("text = \"a\"\nusage = { input_tokns = 1 }", "`input_tokens`"),
     ] {
@@ -367,6 +550,8 @@ fn keys_without_effect_are_an_error() {
         "delay = \"1s\"\nfault = { kind = \"reset\" }",
         "error = { status = 529 }\nstream = { write_bytes = 1 }",
         "raw = { status = 204, body = \"\" }",
+        "text = \"a\"\ndelay = \"1s\"\nfault = { kind = \"drip\" }",
+        "thinking = \"\"",
     ] {
         assert_eq!(problems(&format!("[[answer]]\n{answer}")), [""; 0], "{answer}");
     }
@@ -391,6 +576,16 @@ fn every_text_has_a_maximum_length() {
             format!("fault = {{ kind = \"error_event\", message = \"{long}\" }}"),
             "`fault.message`",
         ),
+        (
+            format!("fault = {{ kind = \"raw\", body = \"{long}\" }}"),
+            "`fault.body`",
+        ),
+        (
+            format!("stream = {{ insert = [{{ text = \"{long}\" }}] }}"),
+            "`stream.insert.text`",
+        ),
+        (format!("stop_details = {{ a = \"{long}\" }}"), "`stop_details`"),
+        (format!("extra = {{ a = \"{long}\" }}"), "`extra.a`"),
     ] {
         let found = problems(&format!("[[answer]]\ntext = \"a\"\n{answer}"));
         assert!(
@@ -398,5 +593,43 @@ fn every_text_has_a_maximum_length() {
             "{key}: {:.200}",
             found[0]
         );
+    }
+}
+
+/// The keys of an answer in every recipe of the docs. A key that comes again in its row begins another answer.
+#[test]
+fn the_recipes_in_the_docs_are_valid_scripts() {
+    let document = include_str!("../../../docs/simulator.md");
+    let recipes = document
+        .split("## Recipes")
+        .nth(1)
+        .unwrap()
+        .split("\n## ")
+        .next()
+        .unwrap();
+    let rows: Vec<_> = recipes.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 20, "{}", rows.len());
+    for row in rows {
+        let code = row
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|code| code.contains(" = ") && !code.starts_with('{'));
+        let mut script = "[[answer]]\n".to_owned();
+        let mut keys = Vec::new();
+        for line in code {
+            let key = line.split(" = ").next().unwrap();
+            if keys.contains(&key) {
+                script.push_str("[[answer]]\n");
+                keys.clear();
+            }
+            keys.push(key);
+            script.push_str(&format!("{line}\n"));
+        }
+        let has_content = |key: &&str| ["text", "tools", "content", "error", "raw", "fault"].contains(key);
+        if !keys.iter().any(has_content) {
+            script.push_str("text = \"a\"\n");
+        }
+        assert_eq!(problems(&script), Vec::<String>::new(), "{row}\n{script}");
     }
 }

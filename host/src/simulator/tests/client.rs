@@ -28,7 +28,7 @@ pub(super) fn request() -> Value {
 pub(super) fn header_lines(changed: &[(&str, &str)]) -> String {
     let usual = [
         ("x-api-key", "hush"),
-        ("anthropic-version", "2023-06-01"),
+        ("anthropic-version", "2026-10-21"),
         ("content-type", "application/json"),
     ];
     let kept = usual
@@ -85,6 +85,12 @@ impl Client {
     pub(super) async fn read_all(&mut self) -> (Vec<u8>, std::io::Result<usize>) {
         let ended = self.stream.read_to_end(&mut self.buffer).await;
         (std::mem::take(&mut self.buffer), ended)
+    }
+
+    /// Reads what has arrived, at least a byte.
+    pub(super) async fn read_some(&mut self) -> Vec<u8> {
+        assert_ne!(self.stream.read_buf(&mut self.buffer).await.unwrap(), 0, "ended early");
+        std::mem::take(&mut self.buffer)
     }
 
     /// Reads until the bytes read so far end with these.

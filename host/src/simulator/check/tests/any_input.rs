@@ -63,8 +63,9 @@ proptest! {
         let mut found = Vec::new();
         places(&request, "", &mut found);
         *request.pointer_mut(place.get::<String>(&found)).unwrap() = replacement;
-        let _ = body(&request, Purpose::Run);
-        let _ = body(&request, Purpose::CountTokens);
+        let _ = checked(&request, Purpose::Run);
+        let _ = checked(&request, Purpose::CountTokens);
+        let _ = checked_as(&request, Purpose::Run, Version::Older, "");
         let view = RequestView::new(&request);
         let context = RequestContext { view, bytes: 1, number: 1, request_id: "req" };
         let _ = reply(&Answer::text("{{last_user}} {{last_tool_results}} {{result:calculate}}"), &context);

@@ -36,12 +36,89 @@ fn every_broken_rule_has_its_message() {
         (
             "/messages/0/role",
             json!("system"),
-            "messages: Unexpected role \"system\"",
+            "messages: first message must use the \"user\" role",
+        ),
+        (
+            "/messages/-",
+            json!({ "role": "system", "content": "x", "clear_at": "never" }),
+            "messages.4.clear_at: Extra inputs",
+        ),
+        (
+            "/messages/-",
+            json!({ "role": "system", "content": [{ "type": "tool_addition", "tool": {} }] }),
+            "messages.4.content.0: Input tag 'tool_addition'",
+        ),
+        (
+            "/messages/-",
+            json!({ "role": "system", "content": [{ "type": "image", "source": {} }] }),
+            "messages.4: `image` blocks can only be in `user` or `assistant` messages",
+        ),
+        (
+            "/messages/-",
+            json!({ "role": "assistant", "content": "prefilled" }),
+            "This model does not support assistant message prefill. The conversation must end with a user message.",
+        ),
+        (
+            "/messages/-",
+            json!({ "role": "assistant", "content": [] }),
+            "This model does not support assistant message prefill.",
+        ),
+        (
+            "/messages/2/content/0/signature",
+            json!(""),
+            "messages.2.content.0: Invalid `signature` in `thinking` block",
+        ),
+        (
+            "/messages/0/content",
+            json!([{ "type": "server_tool_use", "id": "s", "name": "x", "input": {} }]),
+            "messages.0: `server_tool_use` blocks can only be in `assistant` messages",
+        ),
+        (
+            "/messages/2/content/1",
+            json!({ "type": "server_tool_use", "id": "s", "name": "x" }),
+            "messages.2.content.1.server_tool_use.input: Field required",
+        ),
+        (
+            "/messages/2/content/1",
+            json!({ "type": "code_execution_tool_result", "tool_use_id": "s", "content": [], "citations": null }),
+            "messages.2.content.1.code_execution_tool_result.citations: Extra inputs are not permitted",
+        ),
+        (
+            "/messages/2/content/1",
+            json!({ "type": "compaction", "content": "" }),
+            "messages.2.content.1.compaction.content: String should have at least 1 character",
+        ),
+        (
+            "/messages/0/content",
+            json!([{ "type": "image" }]),
+            "messages.0.content.0.image.source: Field required",
+        ),
+        (
+            "/messages/0/content",
+            json!([{ "type": "image", "source": { "type": "base64", "media_type": "image/bmp", "data": "x" } }]),
+            "messages.0.content.0.image.source.base64.media_type: Input should be 'image/jpeg'",
+        ),
+        (
+            "/messages/0/content",
+            json!([{ "type": "image", "source": {
+                "type": "base64", "media_type": "image/png", "data": "x".repeat(10 * 1024 * 1024 + 1),
+            } }]),
+            "messages.0.content.0.image.source.base64: image exceeds 10 MB maximum: 10485761 bytes",
+        ),
+        (
+            "/messages/0/content",
+            json!([{ "type": "document", "source": { "type": "ftp" } }]),
+            "messages.0.content.0.document.source: Input tag 'ftp'",
+        ),
+        (
+            "/messages/0/content",
+            json!([{ "type": "search_result", "source": "s", "title": "t", "content": "c" }]),
+            "messages.0.content.0.search_result.content: Input should be a valid list",
         ),
         (
             "/messages/0/role",
             json!("tool"),
-            "messages.0.role: Input should be 'user' or 'assistant'",
+            "messages.0.role: Input should be 'user', 'assistant' or 'system'",
         ),
         ("/messages/0/role", Value::Null, "messages.0.role: Field required"),
         (
@@ -213,7 +290,7 @@ fn a_result_one_message_late_does_not_count() {
     let mut body_with = changed("/messages/3/content/1", Value::Null);
     body_with["messages"].as_array_mut().unwrap().push(late);
     assert!(
-        body(&body_with, Purpose::Run)
+        checked(&body_with, Purpose::Run)
             .unwrap_err()
             .message
             .contains("immediately after: a.")

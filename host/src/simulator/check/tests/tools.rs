@@ -10,7 +10,7 @@ fn every_broken_rule_has_its_message() {
         (
             "/tool_choice",
             json!({ "type": "any" }),
-            "tool_choice: forced tool use is not supported by this model",
+            "tool_choice: type \"tool\" and \"any\" are not supported for this model.",
         ),
         (
             "/tool_choice",
@@ -120,16 +120,18 @@ fn a_forced_tool_must_be_among_the_tools() {
     let unknown = Err("Tool 'web_search' not found in provided tools".to_owned());
     forced["tool_choice"] = json!({ "type": "tool", "name": "web_search" });
     for (tools, expected) in [
-        (json!([own]), unknown),
-        (json!([own, search]), Ok(())),
-        (json!([own, server]), Ok(())),
+        (json!([&own]), unknown),
+        (json!([&own, search]), Ok(())),
+        (json!([&own, server]), Ok(())),
     ] {
         forced["tools"] = tools;
-        assert_eq!(body(&forced, Purpose::Run).map_err(|problem| problem.message), expected);
+        let checked = checked_as(&forced, Purpose::Run, Version::Current, "mcp-client-2026-09-15");
+        assert_eq!(checked.map_err(|problem| problem.message), expected);
     }
     forced["tool_choice"] = json!({ "type": "tool" });
+    forced["tools"] = json!([own]);
     assert_eq!(
-        body(&forced, Purpose::Run).unwrap_err().message,
+        checked(&forced, Purpose::Run).unwrap_err().message,
         "tool_choice.tool.name: Field required"
     );
 }
@@ -140,12 +142,35 @@ fn vendor_tools_count_as_tools() {
     let with = |tools: Value| {
         let mut request = request();
         request["tools"] = tools;
-        body(&request, Purpose::Run).map_err(|error| error.message)
+        checked(&request, Purpose::Run).map_err(|error| error.message)
     };
     let calculate = request()["tools"][0].clone();
     assert_eq!(with(json!([search, calculate])), Ok(()));
-    let toolset = json!({ "type": "mcp_toolset", "mcp_server_name": "s" });
-    assert_eq!(with(json!([toolset, calculate])), Ok(()));
+    for (tool, expected) in [
+        (
+            json!({ "type": "mcp_toolset", "mcp_server_name": "s" }),
+            "tools.0: Input tag 'mcp_toolset'",
+        ),
+        (
+            json!({ "type": "abacus_20260101", "name": "x" }),
+            "tools.0: Input tag 'abacus_20260101'",
+        ),
+        (
+            json!({ "type": "bash_20250124", "name": "shell" }),
+            "tools.0.bash_20250124.name: Input should be 'bash'",
+        ),
+        (
+            json!({ "type": "browser_toolset_20260801", "name": "x" }),
+            "tools.0.browser_toolset_20260801.name: Extra inputs",
+        ),
+        (
+            json!({ "type": "web_fetch_20250910", "name": "web_fetch", "use_cache": true }),
+            "tools.0.web_fetch_20250910.use_cache: Extra inputs",
+        ),
+    ] {
+        let problem = with(json!([tool, calculate])).unwrap_err();
+        assert!(problem.starts_with(expected), "{problem}");
+    }
     let named = json!({ "name": "web_search", "input_schema": { "type": "object" } });
     assert!(with(json!([search, calculate, named])).unwrap_err().contains("unique"));
     assert!(
