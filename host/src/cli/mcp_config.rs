@@ -1,0 +1,125 @@
+//! `cofferdam mcp config`: what to add to a client's configuration.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::{CliError, Context};
+use crate::tools::ComponentSource;
+
+#[derive(Args, Debug)]
+pub struct ConfigArgs {
+    /// The client
+    #[arg(long, value_enum)]
+    client: Client,
+    /// Serve this component (also builtin:NAME) and ignore the configuration; may be repeated
+    #[arg(long, value_name = "FILE")]
+    plugin: Vec<String>,
+    /// Allow the components of --plugin to send HTTP requests to this scheme://host[:port][/path-prefix], with any method
+    #[arg(long, value_name = "URL", requires = "plugin")]
+    allow_http: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Client {
+    /// Claude Desktop and Claude Code
+    Claude,
+    /// Visual Studio Code
+    Vscode,
+}
+
+/// Prints JSON on stdout, and on stderr where it belongs.
+pub fn print(cx: &Context, args: ConfigArgs) -> Result<u8, CliError> {
+    let program = std::env::current_exe().map_err(|source| CliError::Read {
+        path: PathBuf::from("/proc/self/exe"),
+        source,
+    })?;
+    // Clients start servers in a folder of their own, so every path must be absolute.
+    let folder = std::env::current_dir().unwrap_or_default();
+    let file = match args.plugin.is_empty() {
+        true => cx.config()?.origins.file().map(Path::to_owned),
+        false => None,
+    };
+    let snippet = snippet(&args, &program, &folder, file.as_deref());
+    cx.stdout.json_pretty(&snippet);
+    cx.note(match args.client {
+        Client::Claude => {
+            "add this to .mcp.json in a project (Claude Code), or to claude_desktop_config.json (Claude Desktop: Settings, \
+             Developer, Edit Config)"
+        }
+        Client::Vscode => "add this to .vscode/mcp.json in a workspace, or to what `MCP: Open User Configuration` opens",
+    });
+    Ok(0)
+}
+
+fn snippet(args: &ConfigArgs, program: &Path, folder: &Path, file: Option<&Path>) -> Value {
+    let mut arguments = vec!["mcp".to_owned()];
+    let mut option = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
+    if let Some(file) = file {
+        option("--config", folder.join(file).display().to_string());
+    }
+    for plugin in &args.plugin {
+        let source = match ComponentSource::parse(plugin) {
+            ComponentSource::Path(path) => folder.join(path).display().to_string(),
+            ComponentSource::Builtin(_) => plugin.clone(),
+        };
+        option("--plugin", source);
+    }
+    for url in &args.allow_http {
+        option("--allow-http", url.clone());
+    }
+    let program = program.display().to_string();
+    match args.client {
+        Client::Claude => json!({ "mcpServers": { "cofferdam": { "command": program, "args": arguments } } }),
+        Client::Vscode => {
+            json!({ "servers": { "cofferdam": { "type": "stdio", "command": program, "args": arguments } } })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_is_absolute() {
+        let args = ConfigArgs {
+            client: Client::Claude,
+            plugin: vec!["a.wasm".to_owned(), "builtin:calculator".to_owned()],
+            allow_http: vec!["https://api.example".to_owned()],
+        };
+        let snippet = snippet(&args, Path::new("/bin/cofferdam"), Path::new("/home"), None);
+        assert_eq!(
+            snippet["mcpServers"]["cofferdam"]["args"],
+            json!([
+                "mcp",
+                "--plugin",
+                "/home/a.wasm",
+                "--plugin",
+                "builtin:calculator",
+                "--allow-http",
+                "https://api.example"
+            ])
+        );
+    }
+
+    #[test]
+    fn the_configuration_is_named() {
+        let args = ConfigArgs {
+            client: Client::Vscode,
+            plugin: Vec::new(),
+            allow_http: Vec::new(),
+        };
+        let snippet = snippet(
+            &args,
+            Path::new("/bin/cofferdam"),
+            Path::new("/home"),
+            Some(Path::new("c.toml")),
+        );
+        assert_eq!(
+            snippet["servers"]["cofferdam"]["args"],
+            json!(["mcp", "--config", "/home/c.toml"])
+        );
+    }
+}

@@ -1,0 +1,188 @@
+//! Answers a client's requests: lists the tools and calls them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, Implementation, ListToolsResult, PaginatedRequestParams,
+    ServerCapabilities, ServerConfig, SubscriptionFilter,
+};
+use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
+use rmcp::{ErrorData, RoleServer, ServerHandler};
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::arrival::{Arrival, Calls, MAX_CALLS_PER_CLIENT};
+use super::{convert, progress};
+use crate::events::Outcome;
+use crate::telemetry::{AlertSettings, Emitter, EventBus};
+use crate::tools::{Part, ToolCall, ToolContext, ToolSet};
+
+/// Serves the tools of a host. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct McpServer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    tools: watch::Receiver<Arc<ToolSet>>,
+    events: EventBus,
+    alerts: AlertSettings,
+    tenant: String,
+    deadline: Duration,
+}
+
+impl McpServer {
+    /// Serves what `tools` holds. After a new set is sent, calls use it and clients are notified; calls that run already keep
+    /// the old one. Calls count for `tenant`. `deadline` bounds one call with its wait and its retries, beside the tool's own
+    /// time-out.
+    pub fn new(
+        tools: watch::Receiver<Arc<ToolSet>>,
+        events: EventBus,
+        alerts: AlertSettings,
+        tenant: &str,
+        deadline: Duration,
+    ) -> Self {
+        let shared = Shared {
+            tools,
+            events,
+            alerts,
+            tenant: tenant.to_owned(),
+            deadline,
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// A scope of events of its own for one connection, or for one request over HTTP, which has no connections that last.
+    pub(super) fn connection(&self, lasting: bool) -> Connection {
+        let shared = Arc::clone(&self.shared);
+        let id = uuid::Uuid::now_v7().to_string();
+        Connection {
+            emitter: Emitter::new(&shared.events, &id, &shared.tenant, shared.alerts.clone()),
+            lasting,
+            notifying: AtomicBool::new(false),
+            shared,
+        }
+    }
+}
+
+/// One client over stdin and stdout, or one request over HTTP.
+#[derive(Debug)]
+pub(super) struct Connection {
+    shared: Arc<Shared>,
+    emitter: Emitter,
+    /// Whether the client can be sent a notification at any time.
+    lasting: bool,
+    /// Whether it is already notified of changes, because clients may say more than once that they are ready.
+    notifying: AtomicBool,
+}
+
+/// The call's place among those of its client. Over stdio it was noted when the line was read. Over HTTP calls have no order,
+/// and only the client's count is noted.
+fn arrival(context: &RequestContext<RoleServer>) -> Arrival {
+    let of_client = || {
+        let head = context.extensions.get::<http::request::Parts>()?;
+        Some(head.extensions.get::<Calls>()?.arrive())
+    };
+    let noted = context.extensions.get::<Arrival>().cloned().or_else(of_client);
+    // Every way in notes one of them. One that didn't would lose its limit, not its calls.
+    noted.unwrap_or_else(|| Calls::default().arrive())
+}
+
+impl ServerHandler for Connection {
+    fn get_info(&self) -> ServerConfig {
+        let capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_tool_list_changed()
+            .build();
+        ServerConfig::new(capabilities).with_server_info(Implementation::new("cofferdam", env!("CARGO_PKG_VERSION")))
+    }
+
+    /// All tools on one page, always in the same order.
+    async fn list_tools(
+        &self,
+        _page: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let tools = self.shared.tools.borrow().clone();
+        Ok(ListToolsResult::with_all_items(
+            tools.tools().map(convert::tool).collect(),
+        ))
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let Some(admitted) = arrival(&context).admitted() else {
+            return Ok(convert::overloaded(MAX_CALLS_PER_CLIENT).into());
+        };
+        // A call uses the tools it began with, even if they are replaced meanwhile.
+        let tools = self.shared.tools.borrow().clone();
+        let call = ToolCall {
+            id: uuid::Uuid::now_v7().to_string(),
+            name: request.name.into_owned(),
+            input: Value::Object(request.arguments.unwrap_or_default()).into(),
+        };
+        let cx = ToolContext {
+            emitter: &self.emitter,
+            deadline: Instant::now() + self.shared.deadline,
+            cancel: &context.ct,
+        };
+        let running = progress::report(context.meta.get_progress_token(), &context.peer, tools.call(call, &cx));
+        let result = admitted.run(running).await;
+        if result.outcome == Outcome::UnknownTool {
+            let text = result.content.iter().filter_map(|part| match part {
+                Part::Text { text } => Some(text.as_str()),
+                Part::Image { .. } => None,
+            });
+            return Err(ErrorData::invalid_params(text.collect::<String>(), None));
+        }
+        Ok(convert::result(result).into())
+    }
+
+    /// Clients of older revisions get notifications without having asked.
+    async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
+        if !self.lasting || self.notifying.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let mut tools = self.shared.tools.clone();
+        tools.mark_unchanged();
+        tokio::spawn(async move {
+            while tools.changed().await.is_ok() {
+                if context.peer.notify_tool_list_changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    fn accepted_subscription_filter(&self, _requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        Some(SubscriptionFilter::builder().tools_list_changed().build())
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let mut tools = self.shared.tools.clone();
+        tools.mark_unchanged();
+        loop {
+            tokio::select! {
+                () = context.cancelled() => return Ok(()),
+                changed = tools.changed() => match changed {
+                    // An error means that the client is gone, which also cancels.
+                    Ok(()) => drop(context.sink().notify_tool_list_changed().await),
+                    // Nothing replaces the tools any more.
+                    Err(_) => {
+                        context.cancelled().await;
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+}

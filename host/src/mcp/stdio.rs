@@ -1,0 +1,251 @@
+//! The protocol over two byte streams: one JSON-RPC message per line.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rmcp::model::{ClientRequest, ErrorCode, JsonRpcMessage};
+use rmcp::service::{RxJsonRpcMessage, ServerInitializeError, TxJsonRpcMessage, serve_server_with_ct};
+use rmcp::transport::Transport;
+use rmcp::transport::io::stdio_pipes;
+use rmcp::{ErrorData, RoleServer};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::sync::{Mutex, Notify};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::arrival::{Calls, END_TIMEOUT, InOrder, MAX_CALLS_PER_CLIENT};
+use super::server::McpServer;
+
+/// The longest message: an input of the largest size that can be configured, with room for its escapes.
+const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+
+impl McpServer {
+    /// Serves one client over this process's stdin and stdout, until the client closes stdin or `cancel` is cancelled. Calls
+    /// that still run get a few seconds to end, and are then cancelled.
+    ///
+    /// # Errors
+    ///
+    /// The client's first request is one that no revision of the protocol begins with.
+    pub async fn serve_stdio(&self, cancel: CancellationToken) -> Result<(), ServerInitializeError> {
+        let (input, output) = stdio_pipes();
+        self.serve_streams(input, output, cancel).await
+    }
+
+    pub(super) async fn serve_streams(
+        &self,
+        input: impl AsyncRead + Send + Unpin + 'static,
+        output: impl AsyncWrite + Send + Unpin + 'static,
+        cancel: CancellationToken,
+    ) -> Result<(), ServerInitializeError> {
+        let calls = Calls::default();
+        let lines = Lines::new(input, output, calls.clone());
+        let running = match serve_server_with_ct(self.connection(true), lines, cancel).await {
+            Ok(running) => running,
+            // The client left before it asked for anything.
+            Err(ServerInitializeError::ConnectionClosed(_) | ServerInitializeError::Cancelled) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        // An error is a panic of the library's task, and the connection is over all the same.
+        let _ = running.waiting().await;
+        // Calls that were cancelled still report their end.
+        calls.idle(END_TIMEOUT).await;
+        Ok(())
+    }
+}
+
+/// Reads and writes messages. Unlike the library's own transport it answers what isn't a message, and numbers the calls.
+struct Lines<R, W> {
+    input: BufReader<R>,
+    line: Vec<u8>,
+    /// Whether the rest of a line that is too long is being skipped.
+    skipping: bool,
+    /// Whether the client has sent a request. Anything else that comes before one is ignored.
+    begun: bool,
+    output: Arc<Mutex<Option<W>>>,
+    unwritten: Arc<Unwritten>,
+    /// An answer to something that wasn't a message. It is written before the next line is read.
+    answering: Option<JoinHandle<io::Result<()>>>,
+    arrivals: InOrder,
+}
+
+/// Messages that the client hasn't read yet. While there are too many, nothing more is read from it: what it asks for would
+/// only pile up.
+#[derive(Default)]
+struct Unwritten {
+    count: AtomicUsize,
+    written: Notify,
+}
+
+/// Messages that may wait for the client to read them.
+const MAX_UNWRITTEN: usize = 2 * MAX_CALLS_PER_CLIENT;
+
+impl Unwritten {
+    async fn fit(&self) {
+        loop {
+            let written = self.written.notified();
+            if self.count.load(Ordering::Acquire) < MAX_UNWRITTEN {
+                return;
+            }
+            written.await;
+        }
+    }
+}
+
+/// Counts one message until it is written or given up.
+struct Waiting(Arc<Unwritten>);
+
+impl Waiting {
+    fn new(unwritten: &Arc<Unwritten>) -> Self {
+        unwritten.count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(unwritten))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::AcqRel);
+        self.0.written.notify_one();
+    }
+}
+
+enum Line {
+    Whole,
+    TooLong,
+    End,
+}
+
+impl<R, W> Lines<R, W>
+where
+    R: AsyncRead + Send + Unpin,
+    W: AsyncWrite + Send + Unpin + 'static,
+{
+    fn new(input: R, output: W, calls: Calls) -> Self {
+        Self {
+            input: BufReader::new(input),
+            line: Vec::new(),
+            skipping: false,
+            begun: false,
+            output: Arc::new(Mutex::new(Some(output))),
+            unwritten: Arc::default(),
+            answering: None,
+            arrivals: InOrder::new(calls),
+        }
+    }
+
+    /// Reads up to the end of a line into `line`. Dropping the future loses nothing.
+    async fn read_line(&mut self) -> io::Result<Line> {
+        loop {
+            let buffered = self.input.fill_buf().await?;
+            if buffered.is_empty() {
+                return Ok(Line::End);
+            }
+            let end = memchr(buffered);
+            let taken = end.map_or(buffered.len(), |end| end + 1);
+            let too_long = self.line.len() + taken > MAX_MESSAGE_BYTES;
+            if !self.skipping && !too_long {
+                self.line.extend_from_slice(&buffered[..taken]);
+            }
+            self.input.consume(taken);
+            let was_skipping = self.skipping;
+            self.skipping = (was_skipping || too_long) && end.is_none();
+            if too_long && !was_skipping {
+                self.line.clear();
+                return Ok(Line::TooLong);
+            }
+            if end.is_some() && !was_skipping {
+                return Ok(Line::Whole);
+            }
+        }
+    }
+
+    fn answer(&mut self, code: ErrorCode, message: &'static str) {
+        let error = TxJsonRpcMessage::<RoleServer>::error(ErrorData::new(code, message, None), None);
+        self.answering = Some(tokio::spawn(self.send(error)));
+    }
+
+    /// A message, or the reason why the line isn't one. A call is counted here, before the library starts its task.
+    fn parse(&mut self) -> Result<Option<RxJsonRpcMessage<RoleServer>>, (ErrorCode, &'static str)> {
+        let line = std::mem::take(&mut self.line);
+        if line.trim_ascii().is_empty() {
+            return Ok(None);
+        }
+        let mut message = serde_json::from_slice(&line).map_err(|_| fault_of(&line))?;
+        match &mut message {
+            JsonRpcMessage::Request(request) => {
+                self.begun = true;
+                if let ClientRequest::CallToolRequest(call) = &mut request.request {
+                    call.extensions.insert(self.arrivals.arrive());
+                }
+            }
+            _ if !self.begun => return Ok(None),
+            _ => {}
+        }
+        Ok(Some(message))
+    }
+}
+
+fn memchr(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().position(|byte| *byte == b'\n')
+}
+
+fn fault_of(line: &[u8]) -> (ErrorCode, &'static str) {
+    match serde_json::from_slice(line) {
+        Err(_) => (ErrorCode::PARSE_ERROR, "the line isn't JSON"),
+        Ok(serde_json::Value::Array(_)) => (
+            ErrorCode::INVALID_REQUEST,
+            "batches aren't supported: send one message per line",
+        ),
+        Ok(_) => (ErrorCode::INVALID_REQUEST, "the line isn't a message of the protocol"),
+    }
+}
+
+impl<R, W> Transport<RoleServer> for Lines<R, W>
+where
+    R: AsyncRead + Send + Unpin,
+    W: AsyncWrite + Send + Unpin + 'static,
+{
+    type Error = io::Error;
+
+    fn send(&mut self, message: TxJsonRpcMessage<RoleServer>) -> impl Future<Output = io::Result<()>> + Send + 'static {
+        let (output, waiting) = (Arc::clone(&self.output), Waiting::new(&self.unwritten));
+        async move {
+            let _waiting = waiting;
+            let mut line = serde_json::to_vec(&message)?;
+            line.push(b'\n');
+            let mut output = output.lock().await;
+            let Some(output) = output.as_mut() else {
+                return Err(io::ErrorKind::NotConnected.into());
+            };
+            output.write_all(&line).await?;
+            output.flush().await
+        }
+    }
+
+    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
+        loop {
+            if let Some(answering) = &mut self.answering {
+                let written = answering.await;
+                self.answering = None;
+                if !matches!(written, Ok(Ok(()))) {
+                    return None;
+                }
+            }
+            self.unwritten.fit().await;
+            match self.read_line().await {
+                Ok(Line::Whole) => match self.parse() {
+                    Ok(Some(message)) => return Some(message),
+                    Ok(None) => {}
+                    Err((code, message)) => self.answer(code, message),
+                },
+                Ok(Line::TooLong) => self.answer(ErrorCode::INVALID_REQUEST, "the message is longer than 16 MiB"),
+                Ok(Line::End) | Err(_) => return None,
+            }
+        }
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        self.output.lock().await.take();
+        Ok(())
+    }
+}
