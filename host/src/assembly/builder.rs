@@ -83,8 +83,8 @@ impl HostBuilder {
     ///
     /// # Errors
     ///
-    /// See [`HostError`]. A plugin that fails to load is an error only if it is `required`. Otherwise it is listed in
-    /// [`ToolSet::problems`](crate::tools::ToolSet::problems).
+    /// See [`HostError`]. What is wrong with a plugin or a tool is an error only if the plugin is `required`. Otherwise it is
+    /// left out and listed in [`ToolSet::problems`](crate::tools::ToolSet::problems).
     pub async fn build(self) -> Result<Host, HostError> {
         let Self {
             config,

@@ -3,7 +3,7 @@
 use crate::config::ConfigError;
 use crate::ledger::LedgerError;
 use crate::model::{ClientError, PriceError};
-use crate::tools::{LoadError, PluginError};
+use crate::tools::LoadError;
 
 /// Why a host can't be built. No run has started and nothing was spent.
 #[derive(Debug, thiserror::Error)]
@@ -30,10 +30,8 @@ impl HostError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Tools(error) => {
-                let hints: Vec<String> = error.problems.iter().filter_map(PluginError::hint).collect();
-                (!hints.is_empty()).then(|| hints.join("\n"))
-            }
+            // Each problem has its hint below it.
+            Self::Tools(_) => None,
             Self::Ledger(error) => error.hint(),
             Self::Client(error) => error.hint().map(str::to_owned),
             Self::Prices(error) => Some(error.hint().to_owned()),

@@ -18,6 +18,9 @@ pub async fn load_tools(
     place: Option<CompilePlace>,
     tls: Arc<rustls::ClientConfig>,
 ) -> Result<ToolSet, HostError> {
+    if config.omits_plugins() {
+        tracing::warn!(hint = Config::OMITTED_PLUGINS_HINT, "{}", Config::OMITTED_PLUGINS);
+    }
     // This also checks the configuration.
     let mut sandbox = open_sandbox(config, place, tls)?;
     if config.plugins.iter().any(|plugin| plugin.grants.keyvalue) {

@@ -2,32 +2,22 @@
 
 use clap::Subcommand;
 
-use super::{CliError, Context, Output, error};
+use super::{CliError, Context, Output, config_check};
 use crate::config;
 
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Check the configuration and report all problems at once
-    Check,
+    /// Check the configuration and report all problems at once. Loads the plugins as `run` does, and uses no network
+    Check(config_check::CheckArgs),
     /// Print the effective configuration: defaults, file and environment, with secrets redacted
     Show,
     /// Print the JSON Schema of the configuration file
     Schema,
 }
 
-pub fn config(cx: &Context, command: ConfigCommand) -> Result<u8, CliError> {
+pub async fn config(cx: &Context, command: ConfigCommand) -> Result<u8, CliError> {
     match command {
-        ConfigCommand::Check => {
-            let config = cx.config()?;
-            cx.stderr.line("the configuration is valid");
-            let missing = config.missing_secrets.iter();
-            let missing = missing.map(|(name, reason)| format!("the secret `{name}` is not available here: {reason}"));
-            let plugins = config.plugins.iter();
-            let of_plugins = plugins.flat_map(|plugin| plugin.unavailable().into_iter().chain(plugin.warnings()));
-            for remark in config.model.warnings().into_iter().chain(missing).chain(of_plugins) {
-                cx.stderr.line(&error::warning(&remark));
-            }
-        }
+        ConfigCommand::Check(args) => return config_check::check(cx, args).await,
         ConfigCommand::Show => {
             let config = cx.config()?;
             match cx.global.output {

@@ -11,6 +11,7 @@ use crate::assembly::HostError;
 use crate::config::ConfigError;
 use crate::events::ErrorInfo;
 use crate::ledger::LedgerError;
+use crate::model::PriceError;
 use crate::sandbox::ComponentError;
 use crate::simulator::ScriptError;
 use crate::telemetry::LoggingError;
@@ -42,9 +43,13 @@ pub enum CliError {
     Host(#[from] HostError),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Prices(#[from] PriceError),
     #[error("can't start the {what}")]
     Listen { what: &'static str, source: std::io::Error },
-    #[error("can't inspect {name}")]
+    #[error("the MCP server stopped: {0}")]
+    Protocol(String),
+    #[error("can't use {name}")]
     Component { name: String, source: ComponentError },
     #[error(transparent)]
     Script(#[from] ScriptError),
@@ -78,7 +83,9 @@ impl CliError {
             Self::Logging(error) => error.hint().map(str::to_owned),
             Self::Host(error) => error.hint(),
             Self::Ledger(error) => error.hint(),
-            Self::Listen { .. } => Some("use a loopback address and a free port".to_owned()),
+            Self::Prices(error) => Some(error.hint().to_owned()),
+            Self::Listen { .. } => Some("use an address of this machine and a free port".to_owned()),
+            Self::Protocol(_) => Some("clients begin with `initialize` or `server/discover`".to_owned()),
             Self::Script(error) => Some(error.hint().to_owned()),
             Self::Component { source, .. } => source.hint(),
         }
@@ -94,9 +101,18 @@ pub fn render(error: &dyn Error, hint: Option<&str>) -> String {
     render_chain(format!("{ERROR}error{ERROR:#}"), error, hint)
 }
 
+/// A problem without a cause chain that is part of a command's result.
+pub fn problem(text: &str, hint: Option<&str>) -> String {
+    let mut out = format!("{ERROR}error{ERROR:#}: {}", format::escape(text));
+    push_hint(&mut out, hint);
+    out
+}
+
 /// A warning without a cause chain.
-pub fn warning(text: &str) -> String {
-    format!("{WARNING}warning{WARNING:#}: {}", format::escape(text))
+pub fn warning(text: &str, hint: Option<&str>) -> String {
+    let mut out = format!("{WARNING}warning{WARNING:#}: {}", format::escape(text));
+    push_hint(&mut out, hint);
+    out
 }
 
 /// An error that does not stop the command.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use crate::telemetry::redact::is_terminal_control;
+use crate::untrusted::{self, is_hidden, is_terminal_control};
 
 /// `1234567` -> `1,234,567`.
 pub fn count(number: u64) -> String {
@@ -68,29 +68,21 @@ pub fn bytes(bytes: u64) -> String {
 /// change the reading direction. Both could make a terminal display something else than the text. A carriage return is
 /// escaped even in `\r\n`, because alone it would overwrite the line.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    replace_unsafe(text, |out, c| {
-        let _ = write!(out, "{}", c.escape_unicode());
-    })
+    untrusted::escape(text, is_unsafe)
 }
 
 /// Escapes a JSON document for a terminal without changing its meaning. Serializers leave C1 control characters and
 /// direction marks unescaped, and both can occur only in strings.
 pub fn escape_json(document: &str) -> Cow<'_, str> {
-    replace_unsafe(document, |out, c| {
-        let _ = write!(out, "\\u{:04x}", u32::from(c));
-    })
-}
-
-fn replace_unsafe(text: &str, replace: impl Fn(&mut String, char)) -> Cow<'_, str> {
-    if !text.contains(is_unsafe) {
-        return Cow::Borrowed(text);
+    if !document.contains(is_unsafe) {
+        return Cow::Borrowed(document);
     }
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
+    let mut out = String::with_capacity(document.len() + 16);
+    for c in document.chars() {
         if is_unsafe(c) {
-            replace(&mut out, c)
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
         } else {
-            out.push(c)
+            out.push(c);
         }
     }
     Cow::Owned(out)
@@ -107,7 +99,7 @@ pub fn one_line(text: &str, max: usize) -> String {
         .chars()
         .map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c })
         .collect();
-    let flat = escape(&flat);
+    let flat = untrusted::escape(&flat, is_hidden);
     if flat.chars().count() <= max {
         return flat.into_owned();
     }
@@ -170,7 +162,7 @@ mod tests {
     fn control_characters_are_escaped() {
         assert_eq!(escape("a\tb\nc"), "a\tb\nc");
         assert_eq!(escape("\u{1b}[2Jgone"), "\\u{1b}[2Jgone");
-        assert_eq!(escape("50%\r100%"), "50%\\u{d}100%");
+        assert_eq!(escape("50%\r100%"), "50%\\r100%");
         assert_eq!(escape("\u{9b}31m"), "\\u{9b}31m");
         assert_eq!(escape("ab\u{202e}cd"), "ab\\u{202e}cd");
     }

@@ -61,7 +61,7 @@ impl LiveHost {
             builder = builder.observer(OBSERVER, printer.observer());
         }
         let host = builder.build().await?;
-        cx.report_skipped_plugins(host.tools(), log);
+        cx.report_left_out(host.config(), host.tools(), log);
         Ok(Self {
             host,
             printer,

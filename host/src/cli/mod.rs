@@ -4,23 +4,28 @@ mod budget;
 mod chat;
 mod completions;
 mod config;
+mod config_check;
 mod demo;
 mod error;
 mod format;
 mod interrupt;
 mod live;
+mod mcp;
+mod mcp_config;
 mod output;
 mod printer;
 mod progress;
 mod prompt;
 mod run;
 mod simulate;
+mod standalone;
 mod summary;
 mod table;
 mod tool;
 mod tool_call;
 mod tool_inspect;
 mod tool_list;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,7 +49,7 @@ pub struct Cli {
     command: Command,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 struct Global {
     /// Configuration file [default: ./cofferdam.toml, then the user's configuration folder]
     #[arg(long, global = true, value_name = "FILE")]
@@ -52,7 +57,7 @@ struct Global {
     /// Format of stdout: text, the report as JSON, or one JSON event per line with the report last
     #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = Output::Text)]
     output: Output,
-    /// Print no progress, summary or log on stderr, only errors and skipped plugins
+    /// Print no progress, summary or log on stderr, only errors and the plugins and tools that are left out
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
     /// Log at debug level on stderr
@@ -88,7 +93,9 @@ enum Command {
     /// List, inspect and call tools
     #[command(subcommand)]
     Tool(tool::ToolCommand),
-    /// Show, set and export budgets
+    /// Serve tools to any client of the Model Context Protocol (MCP)
+    Mcp(mcp::McpArgs),
+    /// Show, set and export budgets; list prices
     Budget(budget::BudgetArgs),
     /// Check and show the configuration
     #[command(subcommand)]
@@ -98,7 +105,7 @@ enum Command {
 }
 
 /// The global options and output streams, passed to every command.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Context {
     global: Global,
     stdout: Sink,
@@ -132,10 +139,16 @@ impl Context {
         }
     }
 
-    /// Reports the plugins that were skipped, unless the log on stderr already has.
-    fn report_skipped_plugins(&self, tools: &ToolSet, log: LogLevel) {
+    /// Reports the plugins and tools that are left out, unless the log on stderr already has.
+    fn report_left_out(&self, config: &Config, tools: &ToolSet, log: LogLevel) {
         if log >= LogLevel::Warn {
             return;
+        }
+        if config.omits_plugins() {
+            self.note(&error::warning(
+                Config::OMITTED_PLUGINS,
+                Some(Config::OMITTED_PLUGINS_HINT),
+            ));
         }
         for problem in tools.problems() {
             self.stderr
@@ -211,8 +224,12 @@ fn check_flags(command: &Command, global: &Global) -> Result<(), CliError> {
         Command::Completions(_) | Command::Config(config::ConfigCommand::Schema) => {
             "this command doesn't read a configuration"
         }
+        Command::Mcp(args) if args.is_standalone() => "--plugin always uses the default settings",
         Command::Tool(tool::ToolCommand::Call(args)) if args.is_standalone_component() => {
-            "FILE#TOOL always uses the default settings"
+            "a component file always has the default settings"
+        }
+        Command::Tool(tool::ToolCommand::List(args)) if args.component.is_some() => {
+            "a component file always has the default settings"
         }
         _ => return Ok(()),
     };
@@ -229,11 +246,12 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8, CliError> {
         Command::Chat => chat::chat(cx).await,
         Command::Demo => demo::demo(cx).await,
         Command::Simulate(args) => simulate::simulate(cx, args).await,
-        Command::Tool(tool::ToolCommand::List) => tool_list::list(cx).await,
+        Command::Tool(tool::ToolCommand::List(args)) => tool_list::list(cx, args).await,
         Command::Tool(tool::ToolCommand::Inspect(args)) => tool_inspect::inspect(cx, args).await,
         Command::Tool(tool::ToolCommand::Call(args)) => tool_call::call(cx, args).await,
+        Command::Mcp(args) => mcp::mcp(cx, args).await,
         Command::Budget(args) => budget::budget(cx, args).await,
-        Command::Config(command) => config::config(cx, command),
+        Command::Config(command) => config::config(cx, command).await,
         Command::Completions(args) => completions::completions(cx, args),
     }
 }
@@ -282,6 +300,8 @@ mod tests {
             &["completions", "bash"],
             &["config", "schema"],
             &["tool", "call", "x.wasm#y", "{}"],
+            &["tool", "call", "x.wasm"],
+            &["tool", "list", "x.wasm"],
         ] {
             assert!(check(arguments).is_err(), "{arguments:?}");
         }

@@ -188,12 +188,19 @@ pub fn progress_line(event: &EventKind) -> Option<ProgressLine> {
                 TrimReason::TooLong => "the conversation is too long for the model",
                 TrimReason::Budget => "the budget doesn't cover the whole conversation",
                 TrimReason::Images => "the API refused the request, perhaps because of its images",
+                TrimReason::VendorBlocks => {
+                    "the API refused the request, perhaps because of the model's thinking in it"
+                }
+            };
+            let what = match reason {
+                TrimReason::VendorBlocks => "it",
+                _ => "tool results",
             };
             let with = match images {
                 0 => String::new(),
                 images => format!(" (images: {images})"),
             };
-            ProgressLine::new("model", format!("{why}: dropped {bytes} bytes of tool results{with}")).styled(WARN)
+            ProgressLine::new("model", format!("{why}: dropped {bytes} bytes of {what}{with}")).styled(WARN)
         }
         EventKind::ModelWaiting { error } => {
             let what = format::one_line(&error.message, MAX_TEXT_CHARS);
@@ -206,6 +213,7 @@ pub fn progress_line(event: &EventKind) -> Option<ProgressLine> {
         | EventKind::TextDelta { .. }
         | EventKind::BudgetReserved { .. }
         | EventKind::BudgetSettled { .. }
+        | EventKind::BudgetReleased { .. }
         | EventKind::SessionFinished { .. } => return None,
     })
 }
@@ -253,10 +261,11 @@ fn outcome_and_metrics(call: &ToolCallFinished) -> String {
     text
 }
 
-/// Why a call failed: the last line, because a backtrace ends with its cause.
+/// Why a call failed: the first line, because a backtrace follows its cause.
 fn reason(call: &ToolCallFinished) -> &str {
     let detail = call.detail.as_deref().unwrap_or(&call.output);
-    detail.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default()
+    let mut lines = detail.lines();
+    lines.find(|line| !line.trim().is_empty()).unwrap_or_default()
 }
 
 /// The outcome in words, followed by its name if that differs.
@@ -391,7 +400,7 @@ pub(crate) mod tests {
             rendered(finished(Outcome::Ok)),
             "    tool  get_weather ok after 12 ms, fuel 81,234 -> said"
         );
-        let detail = Some("wasm backtrace:\n  0: 0x7f\n\nCaused by:\n    limit of 1 s\n".to_owned());
+        let detail = Some("limit of 1 s\n  0: weather::fetch at 0x7f\n  1: main at 0x2a".to_owned());
         assert_eq!(
             rendered(ToolCallFinished {
                 detail,

@@ -18,6 +18,9 @@ pub struct SimulateArgs {
     /// A loopback address to listen on; port 0 selects a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// Connections served at once; more wait until one closes, and a warning says so
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    max_connections: u16,
 }
 
 /// Serves until it is interrupted, and then exits with code 0. The base URL is the only line on stdout, so that scripts can
@@ -34,6 +37,7 @@ pub async fn simulate(cx: &Context, args: SimulateArgs) -> Result<u8, CliError> 
         script,
         SimulatorOptions {
             address: args.listen,
+            max_connections: args.max_connections.into(),
             ..SimulatorOptions::default()
         },
     )

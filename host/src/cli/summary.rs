@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::format;
 use super::table::{Column, Table};
 use crate::agent::RunReport;
+use crate::config::Origin;
 use crate::events::BreakerState;
 use crate::ledger::{BudgetStatus, Scope};
 use crate::money::NanoUsd;
@@ -34,11 +35,23 @@ pub fn summary(report: &RunReport) -> String {
 /// One line after an answer in a conversation. The metrics cover the session, so the cost is that of the conversation so far.
 pub fn brief(report: &RunReport) -> String {
     format!(
-        "{}: {}, ${} so far",
+        "{}: {}, ${} so far{}",
         report.outcome,
         format::counted(report.iterations.into(), "iteration"),
-        report.metrics.estimated_cost_usd
+        report.metrics.estimated_cost_usd,
+        charged_in_full(&report.metrics)
     )
+}
+
+/// Why the cost may be far above what the tokens explain.
+fn charged_in_full(metrics: &SessionMetrics) -> String {
+    match metrics.charged_in_full {
+        0 => String::new(),
+        attempts => format!(
+            " ({} charged in full: usage unknown)",
+            format::counted(attempts, "attempt")
+        ),
+    }
 }
 
 fn overview(report: &RunReport) -> String {
@@ -75,7 +88,10 @@ fn overview(report: &RunReport) -> String {
             format::count(metrics.cache_read_input_tokens)
         ),
     );
-    line("cost", format!("${}", metrics.estimated_cost_usd));
+    line(
+        "cost",
+        format!("${}{}", metrics.estimated_cost_usd, charged_in_full(metrics)),
+    );
     let first_token = metrics
         .time_to_first_token_ms
         .map(|wait| format!(", first token after {}", format::millis(wait as f64)))
@@ -174,13 +190,18 @@ fn breakers(report: &RunReport) -> String {
 pub fn budget<'a>(scopes: impl IntoIterator<Item = &'a BudgetLine>) -> String {
     let limited = |amount: Option<NanoUsd>| amount.map_or_else(|| "unlimited".to_owned(), |usd| format!("${usd}"));
     let known = |amount: Option<NanoUsd>| amount.map_or_else(|| "-".to_owned(), |usd| format!("${usd}"));
-    let mut table = Table::new([
+    let scopes: Vec<&BudgetLine> = scopes.into_iter().collect();
+    let mut columns = vec![
         Column::Left("budget"),
         Column::Right("limit"),
         Column::Right("spent"),
         Column::Right("reserved"),
         Column::Right("remaining"),
-    ]);
+    ];
+    if scopes.iter().any(|line| line.source.is_some()) {
+        columns.push(Column::Left("limit from"));
+    }
+    let mut table = Table::new(columns);
     for line in scopes {
         table.row([
             line.scope.to_string(),
@@ -192,9 +213,43 @@ pub fn budget<'a>(scopes: impl IntoIterator<Item = &'a BudgetLine>) -> String {
             } else {
                 limited(line.remaining_usd)
             },
+            match &line.source {
+                None => String::new(),
+                Some(LimitSource::Configured(None)) => "default".to_owned(),
+                Some(LimitSource::Configured(Some(origin))) => format::escape(&origin.to_string()).into_owned(),
+                Some(LimitSource::Override { configured }) => {
+                    format!("budget set (configured: {})", limited(*configured))
+                }
+            },
         ]);
     }
     table.render()
+}
+
+/// Where a limit comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LimitSource {
+    /// The file or variable that sets it; `None`: it has its default.
+    Configured(Option<Origin>),
+    /// `budget set`, in place of the configured limit.
+    Override { configured: Option<NanoUsd> },
+}
+
+/// `limit_from`: `default`, a place in a file, a variable, or `override`, which adds `configured_usd`.
+impl Serialize for LimitSource {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let mut map = serializer.serialize_map(None)?;
+        match self {
+            Self::Configured(None) => map.serialize_entry("limit_from", "default")?,
+            Self::Configured(Some(origin)) => map.serialize_entry("limit_from", &origin.to_string())?,
+            Self::Override { configured } => {
+                map.serialize_entry("limit_from", "override")?;
+                map.serialize_entry("configured_usd", configured)?;
+            }
+        }
+        map.end()
+    }
 }
 
 /// A scope's limit, and its spending if known.
@@ -205,6 +260,30 @@ pub struct BudgetLine {
     pub spent_usd: Option<NanoUsd>,
     pub reserved_usd: Option<NanoUsd>,
     pub remaining_usd: Option<NanoUsd>,
+    /// In the output of `budget` only.
+    #[serde(flatten)]
+    pub source: Option<LimitSource>,
+}
+
+impl BudgetLine {
+    /// A scope with a limit and no window.
+    pub const fn unused(scope: Scope, limit_usd: Option<NanoUsd>) -> Self {
+        Self {
+            scope,
+            limit_usd,
+            spent_usd: None,
+            reserved_usd: None,
+            remaining_usd: None,
+            source: None,
+        }
+    }
+
+    pub fn with_source(self, source: LimitSource) -> Self {
+        Self {
+            source: Some(source),
+            ..self
+        }
+    }
 }
 
 impl From<&BudgetStatus> for BudgetLine {
@@ -215,6 +294,7 @@ impl From<&BudgetStatus> for BudgetLine {
             spent_usd: Some(status.spent_usd),
             reserved_usd: Some(status.reserved_usd),
             remaining_usd: status.remaining_usd,
+            source: None,
         }
     }
 }
@@ -340,6 +420,18 @@ pub(crate) mod tests {
         session   $1.000000  $0.003920  $0.000000  $0.996080
         host_day  unlimited  $0.003920  $0.000000  unlimited
         ");
+    }
+
+    #[test]
+    fn a_charge_of_unknown_usage_is_explained() {
+        let mut report = report();
+        report.metrics.charged_in_full = 2;
+        let says = "$0.003920 (2 attempts charged in full: usage unknown)";
+        assert!(summary(&report).contains(says), "{}", summary(&report));
+        assert_eq!(
+            brief(&report),
+            "completed: 2 iterations, $0.003920 so far (2 attempts charged in full: usage unknown)"
+        );
     }
 
     #[test]

@@ -2,16 +2,16 @@
 
 use clap::Subcommand;
 
-use super::{CliError, Context, tool_call, tool_inspect};
+use super::{CliError, Context, tool_call, tool_inspect, tool_list};
 use crate::assembly::{self, HostError};
 use crate::config::Config;
 use crate::tools::ToolSet;
 
 #[derive(Debug, Subcommand)]
 pub enum ToolCommand {
-    /// List the configured tools
-    List,
-    /// Show what a component imports, and what the configuration grants it
+    /// List the configured tools, or those of a component
+    List(tool_list::ListArgs),
+    /// Show the tools of a component, what it imports, and what the configuration grants it
     Inspect(tool_inspect::InspectArgs),
     /// Call a tool
     Call(tool_call::CallArgs),
@@ -20,11 +20,15 @@ pub enum ToolCommand {
 /// Loads the tools of a configuration, without the ledger, and without a model, which would need a key.
 ///
 /// # Errors
-/// The sandbox does not work here, or a `required` plugin can't be loaded. Other plugins that can't be loaded are reported
-/// and skipped.
+/// The sandbox does not work here, or something is wrong with a `required` plugin. What is wrong with other plugins is
+/// reported and left out.
 pub async fn load(cx: &Context, config: &Config, progress_shown: bool) -> Result<ToolSet, CliError> {
-    let tls = crate::tls::client_config().map_err(HostError::from)?;
-    let tools = assembly::load_tools(config, None, tls).await?;
-    cx.report_skipped_plugins(&tools, cx.log_level(config, progress_shown));
+    let tools = load_silently(config).await?;
+    cx.report_left_out(config, &tools, cx.log_level(config, progress_shown));
     Ok(tools)
+}
+
+pub async fn load_silently(config: &Config) -> Result<ToolSet, CliError> {
+    let tls = crate::tls::client_config().map_err(HostError::from)?;
+    Ok(assembly::load_tools(config, None, tls).await?)
 }

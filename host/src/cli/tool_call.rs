@@ -11,31 +11,27 @@ use tokio_util::sync::CancellationToken;
 use super::interrupt::Interrupt;
 use super::printer::Printer;
 use super::progress::{JsonLines, ProgressLine, metrics_line};
-use super::{CliError, Context, Output, config_in_code, prompt, tool};
+use super::{CliError, Context, Output, prompt, standalone, tool};
 use crate::agent::DEFAULT_TENANT;
-use crate::config::Config;
-
 use crate::events::Outcome;
-use crate::sandbox::{Grants, HttpGrant};
-use crate::telemetry::redact::escape_controls;
 use crate::telemetry::{Emitter, EventBus};
-use crate::tools::{ComponentSource, Part, PluginSettings, ToolCall, ToolContext, ToolResult};
-
-/// The methods that `--allow-http` grants: all, because the user has named the address.
-const ALLOWED_METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+use crate::tools::{ComponentSource, Part, ToolCall, ToolContext, ToolResult, ToolSet, is_tool_name};
+use crate::transcript::ToolInput;
+use crate::untrusted::{escape, is_terminal_control};
 
 /// The longest time that the end of a call waits for its last events.
 const FLUSH_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Args, Debug)]
 pub struct CallArgs {
-    /// A configured tool, or FILE#TOOL (also builtin:NAME#TOOL), which ignores the configuration and has default limits
+    /// A configured tool, or FILE#TOOL (also builtin:NAME#TOOL), which ignores the configuration and has default limits. A
+    /// FILE with one tool needs no #TOOL
     #[arg(value_name = "TOOL")]
     target: String,
     /// The tool's input; `-` reads it from stdin
-    #[arg(value_name = "JSON")]
+    #[arg(value_name = "JSON", default_value = "{}")]
     input: String,
-    /// Allow a FILE#TOOL to send HTTP requests to this scheme://host[:port][/path-prefix], with any method
+    /// Allow the tool of a FILE to send HTTP requests to this scheme://host[:port][/path-prefix], with any method
     #[arg(long, value_name = "URL")]
     allow_http: Vec<String>,
 }
@@ -50,19 +46,30 @@ impl CallArgs {
 /// The source of the tool.
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
-    Configured { tool: String },
-    Component { source: ComponentSource, tool: String },
+    Configured {
+        tool: String,
+    },
+    Component {
+        source: ComponentSource,
+        /// `None`: its only tool.
+        tool: Option<String>,
+    },
 }
 
 impl Target {
     /// Splits at the last `#`, because file names can contain `#` and tool names can't.
     fn parse(text: &str) -> Self {
         match text.rsplit_once('#') {
-            None => Self::Configured { tool: text.to_owned() },
             Some((source, tool)) => Self::Component {
                 source: ComponentSource::parse(source),
-                tool: tool.to_owned(),
+                tool: Some(tool.to_owned()),
             },
+            // Files have a folder or an extension, and `builtin:` has a colon.
+            None if !is_tool_name(text) => Self::Component {
+                source: ComponentSource::parse(text),
+                tool: None,
+            },
+            None => Self::Configured { tool: text.to_owned() },
         }
     }
 }
@@ -74,27 +81,40 @@ pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
     } else {
         args.input
     };
-    let input: Value = serde_json::from_str(&text).map_err(|error| {
+    serde_json::from_str::<Value>(&text).map_err(|error| {
         CliError::usage(
             format!("the input is not JSON: {error}"),
             r#"for example '{"expression": "25 * 17"}'"#,
         )
     })?;
-    let (config, name) = match Target::parse(&args.target) {
+    let target = Target::parse(&args.target);
+    let config = match &target {
         Target::Configured { .. } if !args.allow_http.is_empty() => {
             return Err(CliError::usage(
-                "--allow-http only works with FILE#TOOL; a configured tool has the grants of the configuration",
+                "--allow-http only works with FILE or FILE#TOOL; a configured tool has the grants of the configuration",
                 "add the address to `[plugins.NAME] http`",
             ));
         }
-        Target::Configured { tool } => (cx.config()?, tool),
-        Target::Component { source, tool } => (standalone_config(source, &args.allow_http)?, tool),
+        Target::Configured { .. } => cx.config()?,
+        Target::Component { source, .. } => {
+            standalone::config([source.clone()], &standalone::grants(&args.allow_http)?)
+        }
     };
     // Text output prints the metrics of the call below.
     let progress_shown = cx.global.output == Output::Text;
     let _logging = cx.logging(&config, progress_shown)?;
     let events = EventBus::with_contents(config.logging.contents);
-    let tools = tool::load(cx, &config, progress_shown).await?;
+    let (tools, name) = match target {
+        Target::Configured { tool } => (tool::load(cx, &config, progress_shown).await?, tool),
+        Target::Component { tool, .. } => {
+            let tools = standalone::load(cx, &config).await?;
+            let name = match tool {
+                Some(tool) => tool,
+                None => only_tool(&args.target, &tools)?,
+            };
+            (tools, name)
+        }
+    };
     // Starts here, so that the time to compile doesn't count.
     let deadline = Instant::now() + config.agent.deadline;
     let printer = match cx.global.output {
@@ -124,7 +144,7 @@ pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
             ToolCall {
                 id,
                 name,
-                input: input.into(),
+                input: ToolInput::read(&text),
             },
             &context,
         )
@@ -137,32 +157,19 @@ pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
     Ok(u8::from(result.outcome != Outcome::Ok))
 }
 
-/// The default configuration with this one plugin.
-fn standalone_config(source: ComponentSource, allow_http: &[String]) -> Result<Config, CliError> {
-    let http = allow_http
-        .iter()
-        .map(|url| HttpGrant::parse(url, &ALLOWED_METHODS))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| {
-            CliError::usage(
-                format!("--allow-http: {error}"),
-                "write scheme://host[:port][/path-prefix]",
-            )
-        })?;
-    let name = source.plugin_name();
-    // Required, because without this plugin there is no call.
-    let plugin = PluginSettings {
-        required: true,
-        grants: Grants {
-            http,
-            ..Grants::default()
-        },
-        ..PluginSettings::new(name, source)
-    };
-    Ok(Config {
-        plugins: vec![plugin],
-        ..config_in_code()
-    })
+fn only_tool(file: &str, tools: &ToolSet) -> Result<String, CliError> {
+    let names: Vec<&str> = tools.tools().map(|tool| tool.name.as_str()).collect();
+    match names[..] {
+        [name] => Ok(name.to_owned()),
+        [] => Err(CliError::usage(
+            format!("{file} has no tool that can be used"),
+            "`cofferdam tool inspect FILE` shows why",
+        )),
+        _ => Err(CliError::usage(
+            format!("{file} has {} tools: {}", names.len(), names.join(", ")),
+            format!("write {file}#TOOL"),
+        )),
+    }
 }
 
 fn print(cx: &Context, result: &ToolResult) {
@@ -177,10 +184,10 @@ fn print(cx: &Context, result: &ToolResult) {
             }
             // Users of this command are often the tool's authors, so show what the tool printed.
             for line in result.finished.log.lines() {
-                cx.note(&ProgressLine::new("printed", escape_controls(line)).render());
+                cx.note(&ProgressLine::new("printed", escape(line, is_terminal_control)).render());
             }
-            if let Some(detail) = &result.finished.detail {
-                cx.note(&ProgressLine::new("detail", escape_controls(detail)).render());
+            for line in result.finished.detail.iter().flat_map(|detail| detail.lines()) {
+                cx.note(&ProgressLine::new("detail", escape(line, is_terminal_control)).render());
             }
             cx.note(&metrics_line(&result.finished).render());
         }
@@ -223,8 +230,9 @@ mod tests {
     fn targets_are_parsed() {
         let component = |source, tool: &str| Target::Component {
             source,
-            tool: tool.to_owned(),
+            tool: Some(tool.to_owned()),
         };
+        let whole = |source| Target::Component { source, tool: None };
         for (text, target) in [
             (
                 "calculate",
@@ -241,34 +249,11 @@ mod tests {
                 "builtin:faulty#loop",
                 component(ComponentSource::Builtin("faulty".to_owned()), "loop"),
             ),
+            ("a.wasm", whole(ComponentSource::Path("a.wasm".into()))),
+            ("./a", whole(ComponentSource::Path("./a".into()))),
+            ("builtin:faulty", whole(ComponentSource::Builtin("faulty".to_owned()))),
         ] {
             assert_eq!(Target::parse(text), target, "{text}");
         }
-    }
-
-    #[test]
-    fn a_standalone_component_gets_only_the_allowed_grants() {
-        let source = ComponentSource::Path("dir/my tool.wasm".into());
-        let config = standalone_config(source, &["https://api.example/v1".to_owned()]).unwrap();
-        let [plugin] = config.plugins.as_slice() else {
-            unreachable!("one plugin")
-        };
-        assert_eq!(
-            (plugin.name.as_str(), plugin.required, plugin.grants.config.len()),
-            ("my_tool", true, 0)
-        );
-        let [grant] = plugin.grants.http.as_slice() else {
-            unreachable!("one grant")
-        };
-        assert_eq!(
-            (grant.host.as_str(), grant.path_prefix.as_str()),
-            ("api.example", "/v1")
-        );
-    }
-
-    #[test]
-    fn an_invalid_grant_is_a_usage_error() {
-        let error = standalone_config(ComponentSource::Path("a.wasm".into()), &["ftp://x".to_owned()]).unwrap_err();
-        assert!(matches!(error, CliError::Usage { .. }));
     }
 }

@@ -1,4 +1,5 @@
-//! `cofferdam tool inspect`: shows a component's imports and what the configuration grants, without running the component.
+//! `cofferdam tool inspect`: shows a component's tools and imports, and what the configuration grants. To list the tools, it
+//! runs `list-tools` in the sandbox.
 
 use std::path::Path;
 
@@ -6,56 +7,147 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::table::{Column, Table};
-use super::{CliError, Context, Output, format};
+use super::{CliError, Context, Output, format, tool, tool_list};
 use crate::assembly::{self, HostError};
 use crate::config::Config;
-use crate::sandbox::{ComponentError, Import, Inspection};
-use crate::tools::{ComponentSource, PluginSettings, read_component};
+use crate::sandbox::{ComponentError, Import, Inspection, Limits};
+use crate::tools::{ComponentSource, PluginSettings, ToolSet, is_tool_name, read_component};
+use crate::untrusted;
 
-/// The maximum length of a component's names, in characters.
-const MAX_NAME_CHARS: usize = 80;
+/// The maximum length of a description, in characters.
+const MAX_DESCRIPTION_CHARS: usize = 1_000;
 
 #[derive(Args, Debug)]
 pub struct InspectArgs {
-    /// A component file, or builtin:NAME
+    /// A component file, builtin:NAME, or a configured plugin or tool
     #[arg(value_name = "FILE")]
     component: String,
 }
 
 pub async fn inspect(cx: &Context, args: InspectArgs) -> Result<u8, CliError> {
     let config = cx.config()?;
-    let _logging = cx.logging(&config, false)?;
-    let source = ComponentSource::parse(&args.component);
-    let inspection = inspect_source(&config, &source).await?;
-    let plugins: Vec<&PluginSettings> = config
-        .plugins
-        .iter()
-        .filter(|plugin| uses_component(plugin, &source, &inspection.digest))
-        .collect();
+    // The report has the problems that the log would have.
+    let _logging = cx.logging(&config, true)?;
+    let subject = Subject::find(&config, &args.component).await?;
+    let source = &subject.plugin.source;
+    let inspection = inspect_source(&config, source).await?;
+    let plugins: Vec<&PluginSettings> = match subject.is_configured {
+        true => vec![&subject.plugin],
+        false => config
+            .plugins
+            .iter()
+            .filter(|plugin| uses_component(plugin, source, &inspection.digest))
+            .collect(),
+    };
+    let offer = match inspection.contract.is_some() && inspection.problem.is_none() {
+        true => Some(offer(&config, &subject).await?),
+        false => None,
+    };
+    let name = source.to_string();
     match cx.global.output {
-        Output::Text => cx.stdout.write_untrusted(&text(&args.component, &inspection, &plugins)),
-        Output::Json => cx.stdout.json_pretty(&json(&args.component, &inspection, &plugins)),
-        Output::StreamJson => cx.stdout.json_line(&json(&args.component, &inspection, &plugins)),
+        Output::Text => {
+            let mut text = text(&name, &inspection, &plugins);
+            if let Some(offer) = &offer {
+                text.push_str(&offer_text(offer));
+            }
+            cx.stdout.write_untrusted(&text);
+        }
+        Output::Json => cx
+            .stdout
+            .json_pretty(&json(&name, &inspection, &plugins, offer.as_ref())),
+        Output::StreamJson => cx.stdout.json_line(&json(&name, &inspection, &plugins, offer.as_ref())),
     }
     Ok(0)
 }
 
+/// What is inspected: a component, with the settings that its tools are listed under.
+struct Subject {
+    plugin: PluginSettings,
+    /// Whether these are the settings of the configuration.
+    is_configured: bool,
+}
+
+impl Subject {
+    /// Finds the configured plugin or tool of this name, else takes it for a component.
+    async fn find(config: &Config, name: &str) -> Result<Self, CliError> {
+        let configured = |name: &str| {
+            let plugin = config.plugins.iter().find(|plugin| plugin.name == name);
+            plugin.map(|plugin| Self {
+                // Problems are shown, whether required or not.
+                plugin: PluginSettings {
+                    required: false,
+                    ..plugin.clone()
+                },
+                is_configured: true,
+            })
+        };
+        if let Some(subject) = configured(name) {
+            return Ok(subject);
+        }
+        // A file has a folder or an extension, or it is there.
+        if !is_tool_name(name) || Path::new(name).exists() {
+            let source = ComponentSource::parse(name);
+            let mut plugin = PluginSettings::new(source.plugin_name(), source);
+            plugin.grants.limits = Limits::clone(&config.limits);
+            return Ok(Self {
+                plugin,
+                is_configured: false,
+            });
+        }
+        let tools = tool::load_silently(config).await?;
+        let owner = tools.get(name).and_then(|tool| configured(&tool.plugin));
+        owner.ok_or_else(|| {
+            let known = config.plugins.iter().map(|plugin| plugin.name.as_str());
+            let known: Vec<&str> = known.chain(tools.tools().map(|tool| tool.name.as_str())).collect();
+            CliError::usage(
+                format!("there is no configured plugin or tool `{name}`, and no such file"),
+                match known.is_empty() {
+                    true => "the configuration has no plugins; name a component file".to_owned(),
+                    false => format!("name a component file, or one of {}", known.join(", ")),
+                },
+            )
+        })
+    }
+}
+
+/// Lists the tools, which runs `list-tools` in the sandbox.
+async fn offer(config: &Config, subject: &Subject) -> Result<ToolSet, CliError> {
+    let config = Config {
+        plugins: vec![subject.plugin.clone()],
+        ..config.clone()
+    };
+    tool::load_silently(&config).await
+}
+
+fn offer_text(offer: &ToolSet) -> String {
+    let mut out = String::new();
+    for tool in offer.tools() {
+        out.push_str(&format!(
+            "\ntool       {}\nclaims     {}\nsays       {}\ninput      {}\n",
+            tool.name,
+            tool_list::claims(tool),
+            format::one_line(tool.claimed_description.raw(), MAX_DESCRIPTION_CHARS),
+            untrusted::escape(tool.input_schema(), untrusted::is_hidden),
+        ));
+    }
+    for problem in offer.problems() {
+        out.push_str(&format!("\nleft out   {}\n", problem.problem));
+        if let Some(hint) = problem.hint() {
+            out.push_str(&format!("hint       {hint}\n"));
+        }
+    }
+    out
+}
+
 async fn inspect_source(config: &Config, source: &ComponentSource) -> Result<Inspection, CliError> {
     let component = |error: ComponentError| CliError::Component {
-        name: source_name(source),
+        name: source.to_string(),
         source: error,
     };
     let bytes = read_component(source, config.limits.component_bytes).map_err(component)?;
     let tls = crate::tls::client_config().map_err(HostError::from)?;
     let sandbox = assembly::open_sandbox(config, None, tls)?;
     sandbox.inspect(&bytes, &config.limits).await.map_err(component)
-}
-
-fn source_name(source: &ComponentSource) -> String {
-    match source {
-        ComponentSource::Builtin(name) => format!("builtin:{name}"),
-        ComponentSource::Path(path) => path.display().to_string(),
-    }
 }
 
 /// Whether the configured plugin uses this component: by its pinned digest, else by its source.
@@ -77,7 +169,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
 
 /// What the plugin is granted for an import; `None` if the import needs no grant.
 fn granted(import: &Import, plugin: &PluginSettings) -> Option<Vec<String>> {
-    let interface = import.name.as_str();
+    let interface = import.name.raw();
     let grants = &plugin.grants;
     if interface.starts_with("wasi:http/outgoing-handler") {
         Some(grants.http.iter().map(ToString::to_string).collect())
@@ -113,18 +205,17 @@ fn granted(import: &Import, plugin: &PluginSettings) -> Option<Vec<String>> {
 fn text(name: &str, inspection: &Inspection, plugins: &[&PluginSettings]) -> String {
     let contract = inspection
         .contract
-        .as_deref()
         .unwrap_or("none: it doesn't export the tool interface");
     let exports: Vec<String> = inspection
         .exports
         .iter()
-        .map(|name| format::one_line(name, MAX_NAME_CHARS))
+        .map(|name| name.display().to_string())
         .collect();
     let mut out = format!(
         "component  {name}\ndigest     {}\nsize       {}\ncontract   {}\nexports    {}\n",
         inspection.digest,
         format::bytes(inspection.size),
-        format::one_line(contract, MAX_NAME_CHARS),
+        contract,
         exports.join(", ")
     );
     out.push('\n');
@@ -134,7 +225,7 @@ fn text(name: &str, inspection: &Inspection, plugins: &[&PluginSettings]) -> Str
         out.push_str(&import_table(&inspection.imports, plugins).render());
     }
     if let Some(problem) = &inspection.problem {
-        out.push_str(&format!("\nThis host can't run it: {problem}\n"));
+        out.push_str(&format!("\nThis host can't run it: {}\n", problem.display_sentence()));
     }
     if plugins.is_empty() {
         out.push_str("\nNo plugin of the configuration uses it, so nothing is granted.\n");
@@ -159,7 +250,7 @@ fn import_table(imports: &[Import], plugins: &[&PluginSettings]) -> Table {
             })
             .collect();
         table.row([
-            format::one_line(&import.name, MAX_NAME_CHARS),
+            import.name.display().to_string(),
             import.meaning.to_owned(),
             grants.join("; "),
         ]);
@@ -167,7 +258,21 @@ fn import_table(imports: &[Import], plugins: &[&PluginSettings]) -> Table {
     table
 }
 
-fn json(name: &str, inspection: &Inspection, plugins: &[&PluginSettings]) -> Value {
+fn json(name: &str, inspection: &Inspection, plugins: &[&PluginSettings], offer: Option<&ToolSet>) -> Value {
+    let tools: Vec<Value> = offer
+        .iter()
+        .flat_map(|offer| offer.tools().map(tool_list::json))
+        .collect();
+    let problems = offer.iter().flat_map(|offer| offer.problems());
+    let left_out: Vec<Value> = problems
+        .map(|problem| {
+            json!({
+                "tool": problem.tool(),
+                "reason": problem.problem.to_string(),
+                "hint": problem.hint(),
+            })
+        })
+        .collect();
     let imports: Vec<Value> = inspection
         .imports
         .iter()
@@ -187,6 +292,8 @@ fn json(name: &str, inspection: &Inspection, plugins: &[&PluginSettings]) -> Val
         "exports": inspection.exports,
         "imports": imports,
         "problem": inspection.problem,
+        "tools": tools,
+        "left_out": left_out,
     })
 }
 
@@ -209,7 +316,7 @@ mod tests {
 
     fn import(name: &str) -> Import {
         Import {
-            name: name.to_owned(),
+            name: name.into(),
             meaning: "meaning",
         }
     }

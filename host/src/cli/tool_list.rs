@@ -1,18 +1,33 @@
-//! `cofferdam tool list`: lists the configured tools.
+//! `cofferdam tool list`: lists the configured tools, or those of a component.
 
+use clap::Args;
 use serde_json::{Value, json};
 
 use super::table::{Column, Table};
-use super::{CliError, Context, Output, format, tool};
-use crate::tools::Tool;
+use super::{CliError, Context, Output, format, standalone, tool};
+use crate::sandbox::Grants;
+use crate::tools::{ComponentSource, Tool};
 
 /// The maximum length of a description in the table, in characters.
 const MAX_DESCRIPTION_CHARS: usize = 70;
 
-pub async fn list(cx: &Context) -> Result<u8, CliError> {
-    let config = cx.config()?;
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// A component file, or builtin:NAME, instead of the configuration
+    #[arg(value_name = "FILE")]
+    pub component: Option<String>,
+}
+
+pub async fn list(cx: &Context, args: ListArgs) -> Result<u8, CliError> {
+    let config = match &args.component {
+        None => cx.config()?,
+        Some(component) => standalone::config([ComponentSource::parse(component)], &Grants::default()),
+    };
     let _logging = cx.logging(&config, false)?;
-    let tools = tool::load(cx, &config, false).await?;
+    let tools = match args.component {
+        None => tool::load(cx, &config, false).await?,
+        Some(_) => standalone::load(cx, &config).await?,
+    };
     match cx.global.output {
         Output::Text => cx.stdout.write(&table(tools.tools())),
         Output::Json => cx.stdout.json_pretty(&tools.tools().map(json).collect::<Vec<_>>()),
@@ -21,12 +36,12 @@ pub async fn list(cx: &Context) -> Result<u8, CliError> {
     Ok(0)
 }
 
-fn json(tool: &Tool) -> Value {
+pub fn json(tool: &Tool) -> Value {
     json!({
         "name": tool.name,
         "plugin": tool.plugin,
         "description": tool.description,
-        "input_schema": tool.input_schema(),
+        "input_schema": serde_json::from_str::<Value>(tool.input_schema()).unwrap_or_default(),
         "annotations": {
             "read_only": tool.annotations.read_only,
             "idempotent": tool.annotations.idempotent,
@@ -37,6 +52,23 @@ fn json(tool: &Tool) -> Value {
     })
 }
 
+/// What the tool claims about its effects.
+pub fn claims(tool: &Tool) -> String {
+    let claims = [
+        (tool.annotations.read_only, "read-only"),
+        (tool.annotations.idempotent, "idempotent"),
+        (tool.annotations.destructive, "destructive"),
+    ];
+    let claims: Vec<&str> = claims
+        .into_iter()
+        .filter_map(|(claimed, word)| claimed.then_some(word))
+        .collect();
+    match claims.is_empty() {
+        true => "-".to_owned(),
+        false => claims.join(", "),
+    }
+}
+
 fn table<'a>(tools: impl Iterator<Item = &'a Tool>) -> String {
     let mut table = Table::new([
         Column::Left("tool"),
@@ -45,24 +77,11 @@ fn table<'a>(tools: impl Iterator<Item = &'a Tool>) -> String {
         Column::Left("description"),
     ]);
     for tool in tools {
-        let claims = [
-            (tool.annotations.read_only, "read-only"),
-            (tool.annotations.idempotent, "idempotent"),
-            (tool.annotations.destructive, "destructive"),
-        ];
-        let claims: Vec<&str> = claims
-            .into_iter()
-            .filter_map(|(claimed, word)| claimed.then_some(word))
-            .collect();
-        let description = tool.description.lines().next().unwrap_or_default();
+        let description = tool.claimed_description.raw().lines().next().unwrap_or_default();
         table.row([
             tool.name.clone(),
             tool.plugin.clone(),
-            if claims.is_empty() {
-                "-".to_owned()
-            } else {
-                claims.join(", ")
-            },
+            claims(tool),
             format::one_line(description, MAX_DESCRIPTION_CHARS),
         ]);
     }

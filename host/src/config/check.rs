@@ -15,10 +15,10 @@ use super::source::push_segment;
 use super::usd::UsdLimit;
 use crate::agent::AgentSettings;
 use crate::ledger::BudgetSettings;
-use crate::model::{ModelSettings, ProviderKind, is_loopback};
+use crate::model::{ApiVersion, ModelSettings, ProviderKind, is_loopback};
 use crate::resilience::{BreakerSettings, RetrySettings};
 use crate::sandbox::{FolderGrant, Grants, Limits};
-use crate::tools::{PluginSettings, ToolSettings};
+use crate::tools::{PluginSettings, ToolSettings, name_identity};
 
 /// How to get a simulator.
 pub(super) const SIMULATOR_HINT: &str =
@@ -136,7 +136,11 @@ impl Findings {
                 ("attempt_timeout", duration_problem(model.attempt_timeout)),
                 (
                     "temperature",
-                    temperature.and_then(|value| bounds::TEMPERATURE.problem(value)),
+                    temperature.and_then(|value| {
+                        let refused =
+                            (!model.api_version.takes_sampling()).then(|| sampling_problem(model.api_version));
+                        bounds::TEMPERATURE.problem(value).or(refused)
+                    }),
                 ),
             ],
         );
@@ -213,7 +217,7 @@ impl Findings {
             &["budget"],
             [
                 ("session_usd", UsdLimit(budget.session).problem()),
-                ("daily_usd", UsdLimit(budget.daily).problem()),
+                ("host_day_usd", UsdLimit(budget.daily).problem()),
             ],
         );
     }
@@ -268,9 +272,9 @@ impl Findings {
 
     /// The model identifies a tool by its name alone, so names must be unique.
     fn tool_names(&mut self, plugins: &[PluginSettings]) {
-        let mut taken: BTreeMap<&str, String> = BTreeMap::new();
+        let mut taken: BTreeMap<String, String> = BTreeMap::new();
         for plugin in plugins {
-            for (own_name, tool) in &plugin.tools {
+            for (own_name, tool) in plugin.tools.iter().filter(|(_, tool)| tool.enabled) {
                 let path = ["plugins", plugin.name.as_str(), "tools", own_name.as_str(), "name"];
                 let (path, name, illegal) = match &tool.name {
                     Some(name) => (&path[..], name.as_str(), check_name(name).err()),
@@ -282,9 +286,10 @@ impl Findings {
                 };
                 self.add(path, illegal);
                 let key = key_of(path);
-                match taken.get(name) {
+                let identity = name_identity(name);
+                match taken.get(&identity) {
                     None => {
-                        taken.insert(name, key);
+                        taken.insert(identity, key);
                     }
                     // The plugins share a name, which is already reported.
                     Some(first) if *first == key => {}
@@ -305,6 +310,12 @@ fn owned(path: &[&str]) -> Vec<String> {
 
 fn empty(text: &str) -> Option<ValueProblem> {
     text.is_empty().then(|| ValueProblem::new("must not be empty"))
+}
+
+/// The API would refuse every request.
+fn sampling_problem(version: ApiVersion) -> ValueProblem {
+    ValueProblem::new(format!("API version {} refuses sampling parameters", version.as_str()))
+        .hint("leave the temperature out, or set `[model] api_version = \"2023-06-01\"` if the model still accepts one")
 }
 
 /// Requests meant for the simulator must not leave this machine.

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::duration::DurationText;
+use super::format::proxy_text;
 use super::limits::RawCallLimits;
 use super::overlay::Overlay;
 use super::raw::*;
@@ -12,7 +13,7 @@ use super::usd::{Usd, UsdLimit};
 use super::{Config, SecretSource};
 use crate::agent::AgentSettings;
 use crate::ledger::BudgetSettings;
-use crate::model::{ModelSettings, ProviderKind};
+use crate::model::{ApiVersion, AuthHeader, ModelSettings, ProviderKind};
 use crate::resilience::{BreakerSettings, RetrySettings};
 use crate::sandbox::{FolderGrant, HttpGrant, Metering};
 use crate::telemetry::{AlertSettings, LogLevel, LoggingSettings};
@@ -94,6 +95,15 @@ impl From<&ModelSettings> for RawModel {
             model: settings.model.clone(),
             api_key_env: String::new(),
             base_url: settings.base_url.as_str().trim_end_matches('/').to_owned(),
+            api_version: match settings.api_version {
+                ApiVersion::V2026_10_21 => RawApiVersion::V2026_10_21,
+                ApiVersion::V2023_06_01 => RawApiVersion::V2023_06_01,
+            },
+            auth: match settings.auth {
+                AuthHeader::XApiKey => RawAuth::XApiKey,
+                AuthHeader::Bearer => RawAuth::Bearer,
+            },
+            proxy: proxy_text(&settings.proxy),
             max_tokens: settings.max_tokens,
             stream: settings.stream,
             connect_timeout: DurationText(settings.connect_timeout),
@@ -109,6 +119,24 @@ impl From<RawProvider> for ProviderKind {
         match raw {
             RawProvider::Anthropic => Self::Anthropic,
             RawProvider::Simulated => Self::Simulated,
+        }
+    }
+}
+
+impl From<RawApiVersion> for ApiVersion {
+    fn from(raw: RawApiVersion) -> Self {
+        match raw {
+            RawApiVersion::V2026_10_21 => Self::V2026_10_21,
+            RawApiVersion::V2023_06_01 => Self::V2023_06_01,
+        }
+    }
+}
+
+impl From<RawAuth> for AuthHeader {
+    fn from(raw: RawAuth) -> Self {
+        match raw {
+            RawAuth::XApiKey => Self::XApiKey,
+            RawAuth::Bearer => Self::Bearer,
         }
     }
 }
@@ -189,7 +217,7 @@ impl From<&BudgetSettings> for RawBudget {
     fn from(settings: &BudgetSettings) -> Self {
         Self {
             session_usd: UsdLimit(settings.session),
-            daily_usd: UsdLimit(settings.daily),
+            host_day_usd: UsdLimit(settings.daily),
             prices: optional_path(settings.prices.as_deref()),
         }
     }
@@ -297,6 +325,7 @@ impl From<&PluginSettings> for RawPlugin {
 impl From<&ToolSettings> for RawTool {
     fn from(settings: &ToolSettings) -> Self {
         Self {
+            enabled: settings.enabled,
             name: settings.name.clone(),
             fallback: settings.fallback.clone(),
             breaker: settings

@@ -6,6 +6,7 @@ use url::Url;
 use super::problem::ValueProblem;
 use super::redact::{looks_secret, quote};
 use super::{duration, size, usd};
+use crate::model::{ProxySetting, ProxyUrl};
 use crate::tools::{BUILTIN_NAMES, ComponentSource, is_tool_name};
 
 pub(super) struct Format {
@@ -18,10 +19,11 @@ pub(super) struct Format {
 pub(super) const NAME: &str = "cofferdam-name";
 pub(super) const ENV_NAME: &str = "cofferdam-env-name";
 pub(super) const BASE_URL: &str = "cofferdam-base-url";
+pub(super) const PROXY: &str = "cofferdam-proxy";
 pub(super) const COMPONENT: &str = "cofferdam-component";
 pub(super) const DIGEST: &str = "cofferdam-digest";
 
-pub(super) const FORMATS: [Format; 9] = [
+pub(super) const FORMATS: [Format; 10] = [
     Format {
         name: duration::FORMAT,
         expected: "a duration such as \"10s\"",
@@ -56,6 +58,11 @@ pub(super) const FORMATS: [Format; 9] = [
         name: BASE_URL,
         expected: "a URL (a string)",
         check: |text| base_url(text).map(drop),
+    },
+    Format {
+        name: PROXY,
+        expected: "the URL of a proxy, or \"none\" (a string)",
+        check: |text| proxy(text).map(drop),
     },
     Format {
         name: COMPONENT,
@@ -118,6 +125,30 @@ pub(super) fn base_url(text: &str) -> Result<Url, ValueProblem> {
         return Err(problem("a query or fragment is not allowed"));
     }
     Ok(url)
+}
+
+/// What stands for no proxy.
+const NO_PROXY: &str = "none";
+
+/// The message never quotes the value, which may contain a password.
+pub(super) fn proxy(text: &str) -> Result<ProxySetting, ValueProblem> {
+    match text {
+        "" => Ok(ProxySetting::Environment),
+        NO_PROXY => Ok(ProxySetting::None),
+        text => ProxyUrl::parse(text).map(ProxySetting::Url).map_err(|problem| {
+            ValueProblem::new(format!("isn't a usable proxy: it {problem} (the value is not shown)"))
+                .hint("write a URL such as \"http://proxy:3128\", or \"none\"")
+        }),
+    }
+}
+
+/// As in the file, but without user name and password.
+pub(super) fn proxy_text(proxy: &ProxySetting) -> String {
+    match proxy {
+        ProxySetting::Environment => String::new(),
+        ProxySetting::None => NO_PROXY.to_owned(),
+        ProxySetting::Url(url) => format!("{url:?}"),
+    }
 }
 
 fn check_component(text: &str) -> Result<(), ValueProblem> {
@@ -210,6 +241,26 @@ mod tests {
         ] {
             assert!(messages(BASE_URL, [text])[0].contains(why), "{text}");
         }
+    }
+
+    #[test]
+    fn proxies() {
+        assert_eq!(
+            messages(
+                PROXY,
+                ["", "none", "http://u:p@proxy:3128", "proxy:3128", "socks5h://s"]
+            ),
+            ["", "", "", "", ""]
+        );
+        for message in messages(PROXY, ["ftp://u:hunter2@x", "http://u:hunter2@x/path"]) {
+            assert!(
+                message.contains("isn't a usable proxy") && !message.contains("hunter2"),
+                "{message}"
+            );
+        }
+        let with_password = proxy("u:hunter2@x:1").unwrap_or_default();
+        assert_eq!(proxy_text(&with_password), "http://x:1");
+        assert!(!format!("{with_password:?}").contains("hunter2"));
     }
 
     #[test]

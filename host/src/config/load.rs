@@ -11,7 +11,7 @@ use super::raw::RawConfig;
 use super::resolve::Resolver;
 use super::schema::Schema;
 use super::source::{Node, Source};
-use super::{env, violations};
+use super::{env, renamed, violations};
 
 const FILE_NAME: &str = "cofferdam.toml";
 
@@ -113,7 +113,9 @@ pub(super) fn read(source: &Source, folder: &Path, options: &LoadOptions) -> Res
     let parsed = source.parse(&mut problems);
     let has_syntax_errors = parsed.is_none();
     let mut root = parsed.unwrap_or_else(|| Node::table(Origin::BuiltIn));
+    renamed::apply(&mut root, &mut problems);
     env::apply(&mut root, &options.env, &mut problems);
+    renamed::apply_overrides(&mut root);
     if has_syntax_errors {
         // Checking an incomplete tree would only report follow-up errors.
         return Err(ConfigError::new(problems));

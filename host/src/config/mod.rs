@@ -23,6 +23,7 @@ mod overlay;
 mod problem;
 mod raw;
 mod redact;
+mod renamed;
 mod resolve;
 mod schema;
 mod show;
@@ -76,7 +77,7 @@ pub struct Config {
     pub secrets: BTreeMap<String, SecretSource>,
     /// The secrets that are not available here, with the reason.
     pub missing_secrets: BTreeMap<String, String>,
-    /// Sorted by name when loaded from a file.
+    /// By name if loaded from a file.
     pub plugins: Vec<PluginSettings>,
     /// Where the values came from, for [`Config::to_toml`].
     pub origins: Origins,
@@ -135,6 +136,18 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         check::check(self)
     }
+
+    /// Whether the configuration file leaves `[plugins]` out. It then has no tools, not even the two that are there without a
+    /// file, which an operator may not expect.
+    pub fn omits_plugins(&self) -> bool {
+        self.origins.file().is_some() && !self.origins.has_plugins() && self.plugins.is_empty()
+    }
+
+    /// The warning of a configuration that [omits plugins](Self::omits_plugins).
+    pub const OMITTED_PLUGINS: &'static str = "the configuration file has no [plugins], so there are no tools";
+
+    /// What to do about [`Self::OMITTED_PLUGINS`].
+    pub const OMITTED_PLUGINS_HINT: &'static str = "add the two lines `[plugins.calculator]` and `component = \"builtin:calculator\"`, or an empty `[plugins]` if you want none";
 
     /// The ledger's file. The simulated provider has a separate ledger, because nothing it costs is paid.
     pub fn ledger_path(&self) -> PathBuf {

@@ -11,11 +11,16 @@ use super::source::{Node, Value};
 pub struct Origins {
     pub(super) file: Option<PathBuf>,
     values: BTreeMap<Vec<String>, Origin>,
+    /// Whether there is a table `[plugins]`, which can be empty.
+    has_plugins: bool,
 }
 
 impl Origins {
     pub(super) fn of(root: &Node) -> Self {
-        let mut origins = Self::default();
+        let mut origins = Self {
+            has_plugins: root.find(&["plugins"]).is_some(),
+            ..Self::default()
+        };
         origins.collect(root, &mut Vec::new());
         origins
     }
@@ -23,6 +28,16 @@ impl Origins {
     /// The file that was read, if there was one.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
+    }
+
+    pub(super) fn has_plugins(&self) -> bool {
+        self.has_plugins
+    }
+
+    /// Where a key was set. `None`: it has its default.
+    pub fn of_key(&self, path: &[&str]) -> Option<&Origin> {
+        let path: Vec<String> = path.iter().map(|&segment| segment.to_owned()).collect();
+        self.find(&path)
     }
 
     fn collect(&mut self, node: &Node, path: &mut Vec<String>) {

@@ -14,6 +14,7 @@ use super::limits::RawCallLimits;
 use super::overlay::Overlay;
 use super::size::ByteSize;
 use super::usd::{Usd, UsdLimit};
+use crate::tools::ToolSettings;
 
 /// The configuration of Cofferdam, usually the file `cofferdam.toml`. Every key can be overridden by an environment
 /// variable `COFFERDAM_SECTION__KEY`.
@@ -33,7 +34,8 @@ pub(super) struct RawConfig {
     /// Secrets by name. Grants refer to them as `${secret:NAME}`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) secrets: BTreeMap<String, RawSecret>,
-    /// The plugins by name: 1 to 64 letters, digits, `_` and `-`. A file without plugins has no tools.
+    /// The plugins by name: 1 to 64 letters, digits, `_` and `-`. A file without plugins has no tools, not
+    /// even the two that are there without a file.
     pub(super) plugins: BTreeMap<String, RawPlugin>,
 }
 
@@ -51,6 +53,23 @@ pub(super) enum RawProvider {
     Simulated,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ApiVersion")]
+pub(super) enum RawApiVersion {
+    #[serde(rename = "2026-10-21")]
+    V2026_10_21,
+    #[serde(rename = "2023-06-01")]
+    V2023_06_01,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Auth")]
+pub(super) enum RawAuth {
+    XApiKey,
+    Bearer,
+}
+
 /// The model and the connection to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -65,9 +84,19 @@ pub(super) struct RawModel {
     /// The name of the environment variable that holds the API key. The key itself is never in a file.
     #[schemars(extend("format" = format::ENV_NAME))]
     pub(super) api_key_env: String,
-    /// The base URL of the API.
+    /// The base URL of the API. Requests go to `/v1/messages` below it. Where it already ends in `/v1` or `/v1/messages`,
+    /// that part isn't repeated.
     #[schemars(extend("format" = format::BASE_URL))]
     pub(super) base_url: String,
+    /// The version of the API. `2026-10-21` refuses sampling parameters such as `temperature`.
+    pub(super) api_version: RawApiVersion,
+    /// The header with the API key. `x-api-key`: as the vendor documents it. `bearer`: `Authorization: Bearer`, for servers
+    /// that read only that.
+    pub(super) auth: RawAuth,
+    /// The proxy for requests to the model: its URL, or `none`. Empty: the one that the environment's variables name, such as
+    /// `HTTPS_PROXY`.
+    #[schemars(extend("format" = format::PROXY))]
+    pub(super) proxy: String,
     /// The maximum length of one answer, in tokens.
     #[schemars(range(min = bounds::MAX_TOKENS.min, max = bounds::MAX_TOKENS.max))]
     pub(super) max_tokens: u32,
@@ -75,11 +104,11 @@ pub(super) struct RawModel {
     pub(super) stream: bool,
     /// The longest time to connect.
     pub(super) connect_timeout: DurationText,
-    /// The longest silence between two events of a stream.
+    /// The longest silence: while a request is sent, and between two events of a stream.
     pub(super) idle_timeout: DurationText,
     /// The longest time for one attempt as a whole.
     pub(super) attempt_timeout: DurationText,
-    /// The sampling temperature. Unset by default, because the newest models refuse it.
+    /// The sampling temperature. Only with `api_version = "2023-06-01"`, and only for models that accept it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = bounds::TEMPERATURE.min, max = bounds::TEMPERATURE.max))]
     pub(super) temperature: Option<f64>,
@@ -104,7 +133,7 @@ pub(super) struct RawAgent {
     /// The most tool calls of one turn that run at the same time.
     #[schemars(range(min = bounds::PARALLEL_TOOL_CALLS.min, max = bounds::PARALLEL_TOOL_CALLS.max))]
     pub(super) parallel_tool_calls: u32,
-    /// The most bytes of text of one tool result that the model gets; the rest is truncated.
+    /// The most bytes of text of one tool result that the model gets, as a request writes it; the rest is truncated.
     pub(super) max_result_bytes: ByteSize,
     /// The longest time for one run.
     pub(super) deadline: DurationText,
@@ -152,7 +181,7 @@ pub(super) struct RawBudget {
     /// The most that one session can cost.
     pub(super) session_usd: UsdLimit,
     /// The most that all sessions on this host can cost in one day (UTC).
-    pub(super) daily_usd: UsdLimit,
+    pub(super) host_day_usd: UsdLimit,
     /// A price table that replaces the built-in one. Empty: the built-in one.
     pub(super) prices: String,
 }
@@ -235,10 +264,11 @@ pub(super) struct RawPlugin {
     /// The component's file, relative to the configuration file, or `builtin:NAME`.
     #[schemars(extend("format" = format::COMPONENT))]
     pub(super) component: Option<String>,
-    /// `sha256:…` pins the component: the host refuses one with another digest. Empty: no pin.
+    /// `sha256:…` pins the component: one with another digest is left out. Empty: no pin.
     #[schemars(extend("format" = format::DIGEST))]
     pub(super) digest: String,
-    /// Whether the host refuses to start when this plugin can't be loaded.
+    /// Whether the host refuses to start if anything is wrong with this plugin or one of its tools. By default, what is wrong
+    /// is left out.
     pub(super) required: bool,
     /// The HTTP requests that it can make; none by default.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -383,10 +413,12 @@ impl RawMethod {
 }
 
 /// The operator's settings for one tool.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Tool")]
 pub(super) struct RawTool {
+    /// Whether the model can use it.
+    pub(super) enabled: bool,
     /// The name that the model sees. Unset: the component's own name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = format::NAME))]
@@ -398,4 +430,10 @@ pub(super) struct RawTool {
     /// Its breaker. Missing keys are inherited from the plugin's breaker.
     #[serde(skip_serializing_if = "Overlay::is_empty")]
     pub(super) breaker: Overlay<RawBreaker>,
+}
+
+impl Default for RawTool {
+    fn default() -> Self {
+        Self::from(&ToolSettings::default())
+    }
 }

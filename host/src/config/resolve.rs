@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::check::{self, Finding};
-use super::format::{base_url, check_name};
+use super::format::{base_url, check_name, proxy};
 use super::limits::RawCallLimits;
 use super::origins::Origins;
 use super::problem::{Origin, Problem, ValueProblem};
@@ -45,7 +45,7 @@ impl Resolver<'_> {
             breaker: raw.breaker.into(),
             budget: BudgetSettings {
                 session: raw.budget.session_usd.0,
-                daily: raw.budget.daily_usd.0,
+                daily: raw.budget.host_day_usd.0,
                 prices: self.file(&["budget", "prices"], &raw.budget.prices),
             },
             engine: EngineSettings {
@@ -108,6 +108,9 @@ impl Resolver<'_> {
             model: raw.model,
             api_key,
             base_url: base_url.unwrap_or(ModelSettings::default().base_url),
+            api_version: raw.api_version.into(),
+            auth: raw.auth.into(),
+            proxy: proxy(&raw.proxy).unwrap_or_default(),
             max_tokens: raw.max_tokens,
             stream: raw.stream,
             connect_timeout: raw.connect_timeout.0,
@@ -207,6 +210,7 @@ impl Resolver<'_> {
             tools.insert(
                 tool,
                 ToolSettings {
+                    enabled: raw.enabled,
                     name: raw.name,
                     fallback: raw.fallback,
                     breaker: own_breaker,
@@ -236,7 +240,8 @@ impl Resolver<'_> {
 
     fn source(&mut self, path: &[&str], component: &str) -> ComponentSource {
         match ComponentSource::parse(component) {
-            ComponentSource::Path(_) => ComponentSource::Path(self.file(path, component).unwrap_or_default()),
+            // Like folders and secrets, it is looked for when the plugin is loaded.
+            ComponentSource::Path(_) => ComponentSource::Path(self.path(path, component).unwrap_or_default()),
             builtin => builtin,
         }
     }

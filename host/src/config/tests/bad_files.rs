@@ -38,6 +38,29 @@ fn unknown_keys() {
 }
 
 #[test]
+fn sampling_needs_a_version_that_takes_it() {
+    let refused = "[model]\ntemperature = 0.5";
+    check(
+        refused,
+        &[
+            "c.toml:2:15: model.temperature: API version 2026-10-21 refuses sampling parameters | leave the temperature out, or set `[model] api_version = \"2023-06-01\"` if the model still accepts one",
+        ],
+    );
+    check(&format!("{refused}\napi_version = \"2023-06-01\""), &[]);
+}
+
+#[test]
+fn a_proxy_is_checked_and_never_quoted() {
+    let hint = "write a URL such as \"http://proxy:3128\", or \"none\"";
+    check(
+        "[model]\nproxy = \"ftp://u:hunter2@proxy\"",
+        &[&format!(
+            "c.toml:2:9: model.proxy: isn't a usable proxy: it must start with http://, https://, socks5:// or socks5h:// (the value is not shown) | {hint}"
+        )],
+    );
+}
+
+#[test]
 fn types() {
     check(
         "[model]\nmodel = 5\nmax_tokens = \"4096\"\nstream = \"yes\"\nidle_timeout = 2026-11-24\ntemperature = \"hot\"",
@@ -156,30 +179,29 @@ fn the_simulator_must_be_on_loopback() {
 #[test]
 fn money() {
     check(
-        "[budget]\nsession_usd = 0\ndaily_usd = -1.5\n[alerts]\nsession_cost_usd = 1e-3",
+        "[budget]\nsession_usd = 0\nhost_day_usd = -1.5\n[alerts]\nsession_cost_usd = 1e-3",
         &[
             "c.toml:2:15: budget.session_usd: a limit of zero would refuse every request | set an amount, or \"unlimited\" for no limit",
-            "c.toml:3:13: budget.daily_usd: `-1.5` is not an amount in US dollars | use a decimal such as 1.50, or \"unlimited\" for no limit",
+            "c.toml:3:16: budget.host_day_usd: `-1.5` is not an amount in US dollars | use a decimal such as 1.50, or \"unlimited\" for no limit",
             "c.toml:5:20: alerts.session_cost_usd: `1e-3` is not an amount in US dollars | use a decimal without sign and exponent, such as 1.50",
         ],
     );
     check(
-        "[budget]\nsession_usd = 0.0000000001\ndaily_usd = true",
+        "[budget]\nsession_usd = 0.0000000001\nhost_day_usd = true",
         &[
             "c.toml:2:15: budget.session_usd: `0.0000000001` has more than nine decimals | use a decimal such as 1.50, or \"unlimited\" for no limit",
-            "c.toml:3:13: budget.daily_usd: expected an amount in US dollars such as 1.50, or \"unlimited\", found `true`",
+            "c.toml:3:16: budget.host_day_usd: expected an amount in US dollars such as 1.50, or \"unlimited\", found `true`",
         ],
     );
 }
 
 #[test]
 fn missing_files_and_wrong_folders() {
-    let hint = "relative paths start at /nowhere";
+    // A component is looked for when the plugin is loaded, so that it is left out like one that is no component.
+    check("[plugins.p]\ncomponent = \"./plugins/x.wasm\"", &[]);
     check(
-        "[plugins.p]\ncomponent = \"./plugins/x.wasm\"",
-        &[&format!(
-            "c.toml:2:13: plugins.p.component: `./plugins/x.wasm`: there is no such file | {hint}"
-        )],
+        "[budget]\nprices = \"./x.toml\"",
+        &["c.toml:2:10: budget.prices: `./x.toml`: there is no such file | relative paths start at /nowhere"],
     );
     check(
         "[budget]\nprices = \"/\"",
@@ -245,6 +267,17 @@ fn duplicate_tool_names() {
 }
 
 #[test]
+fn tool_names_that_a_model_could_confuse() {
+    let text = "[plugins.a]\ncomponent = \"builtin:faulty\"\ntools.same = {}\n[plugins.b]\ncomponent = \"builtin:faulty\"\ntools.Sa_me = {}\ntools.SA-ME.enabled = false\ntools.\"b c\".enabled = false";
+    check(
+        text,
+        &[
+            "c.toml:6:7: plugins.b.tools.Sa_me: the tool name `Sa_me` is taken by plugins.a.tools.same | give one of the two another name with `name = \"…\"`",
+        ],
+    );
+}
+
+#[test]
 fn syntax_errors_suppress_other_checks_of_the_file() {
     let found = problems(
         "[model]\nmodel = \nmodle = 1\n[agent\nname = \"x\"\n",
@@ -264,7 +297,7 @@ fn syntax_errors_suppress_other_checks_of_the_file() {
 
 #[test]
 fn problems_are_sorted_by_their_location_in_the_file() {
-    let text = "[retry]\nmax_delay = \"1ms\"\n[model]\nmodle = 1\nstream = 1\n[limits]\nfuel = 0\n[plugins.p]\ncomponent = \"none\"\n";
+    let text = "[retry]\nmax_delay = \"1ms\"\n[model]\nmodle = 1\nstream = 1\n[limits]\nfuel = 0\n[budget]\nprices = \"none\"\n";
     let found = problems(text, &[("COFFERDAM_MODEL__MAX_TOKENS", "0")]);
     let locations: Vec<_> = found
         .iter()
@@ -277,7 +310,7 @@ fn problems_are_sorted_by_their_location_in_the_file() {
             "c.toml:4:1",
             "c.toml:5:10",
             "c.toml:7:8",
-            "c.toml:9:13",
+            "c.toml:9:10",
             "COFFERDAM_MODEL__MAX_TOKENS"
         ]
     );
@@ -366,7 +399,7 @@ fn nearly_toml() -> impl Strategy<Value = String> {
         "open_for",
         "budget",
         "session_usd",
-        "daily_usd",
+        "host_day_usd",
         "retry",
         "\"a b\"",
         "name",

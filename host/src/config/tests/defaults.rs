@@ -69,6 +69,9 @@ fn every_key_reaches_the_settings() {
         model = "m"
         api_key_env = "KEY"
         base_url = "http://localhost:1/x"
+        api_version = "2023-06-01"
+        auth = "bearer"
+        proxy = "none"
         max_tokens = 1
         stream = false
         connect_timeout = "1ms"
@@ -94,7 +97,7 @@ fn every_key_reaches_the_settings() {
         success_threshold = 1
         [budget]
         session_usd = 0.123456789
-        daily_usd = "unlimited"
+        host_day_usd = "unlimited"
         [limits]
         fuel = 1
         timeout = "8ms"

@@ -135,3 +135,21 @@ fn money_is_exact() {
     let found = problems("[budget]\nsession_usd = 0.1000000000000000000001", &[]);
     assert!(found[0].contains("more than nine decimals"), "{found:?}");
 }
+
+#[test]
+fn former_names_of_keys_stay_valid() {
+    let daily = |text: &str, env: &[(&str, &str)]| load_with(text, env).unwrap().budget.daily;
+    let dollars = |dollars: u64| Some(NanoUsd::from_nanos(dollars * 1_000_000_000));
+    assert_eq!(daily("[budget]\ndaily_usd = 3", &[]), dollars(3));
+    assert_eq!(daily("[budget]\nhost_day_usd = 3", &[]), dollars(3));
+    // A variable overrides the file, whatever name either uses.
+    let old = [("COFFERDAM_BUDGET__DAILY_USD", "4")];
+    assert_eq!(daily("", &old), dollars(4));
+    assert_eq!(daily("[budget]\nhost_day_usd = 3", &old), dollars(4));
+    assert_eq!(
+        daily("[budget]\ndaily_usd = 3", &[("COFFERDAM_BUDGET__HOST_DAY_USD", "4")]),
+        dollars(4)
+    );
+    let both = problems("[budget]\nhost_day_usd = 1\ndaily_usd = 2", &[]);
+    assert!(both[0].contains("former name of `host_day_usd`"), "{both:?}");
+}

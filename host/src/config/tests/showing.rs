@@ -9,10 +9,13 @@ fn shown_configurations_round_trip() {
         system = \"\"\"several \\\"lines\\\"\n# of text\n\"\"\"
         [model]
         base_url = \"https://gateway.example/v1/\"
+        api_version = \"2023-06-01\"
+        auth = \"bearer\"
+        proxy = \"socks5h://proxy:1080\"
         temperature = 0.1
         [budget]
         session_usd = 0.123456789
-        daily_usd = \"unlimited\"
+        host_day_usd = \"unlimited\"
         [limits]
         memory = 1_000_001
         [plugins.p]
@@ -52,7 +55,7 @@ fn every_value_shows_its_origin() {
 fn secrets_are_not_shown() {
     let key = "sk-ant-api03-abcdefghijklmnop";
     let text = format!(
-        "[agent]\nsystem = \"the key is {key}\"\n[plugins.p]\ncomponent = \"builtin:faulty\"\nconfig = {{ password = \"hunter2\", url = \"https://u:p4ss@x/\", x = \"{key}\" }}"
+        "[agent]\nsystem = \"the key is {key}\"\n[model]\nproxy = \"u:pr0xyp4ss@proxy:3128\"\n[plugins.p]\ncomponent = \"builtin:faulty\"\nconfig = {{ password = \"hunter2\", url = \"https://u:p4ss@x/\", x = \"{key}\" }}"
     );
     let config = load_with(&text, &[("ANTHROPIC_API_KEY", key)]).unwrap();
     assert!(config.model.api_key.is_some());
@@ -69,7 +72,7 @@ fn secrets_are_not_shown() {
         );
     }
     let shown = config.to_toml();
-    assert!(shown.contains("password = \"[redacted]\"  # c.toml:5:23\n"), "{shown}");
+    assert!(shown.contains("password = \"[redacted]\"  # c.toml:7:23\n"), "{shown}");
     assert!(shown.contains("api_key_env = \"ANTHROPIC_API_KEY\""), "{shown}");
     load_text(&shown);
 }

@@ -1,0 +1,235 @@
+//! `cofferdam config check`: everything that would go wrong at start, or with each request, as far as it can be known without
+//! running anything.
+
+use clap::Args;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use serde_json::json;
+
+use super::{CliError, Context, Output, error, tool};
+use crate::assembly::HostError;
+use crate::config::{Config, ConfigError};
+use crate::model::{Prices, least_prompt_tokens};
+use crate::money::NanoUsd;
+use crate::telemetry::logging;
+use crate::tools::{PluginError, ToolSet};
+
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Check the configuration alone: load no plugin, and look at no secret, folder or price file
+    #[arg(long)]
+    offline: bool,
+}
+
+/// One problem or warning.
+#[derive(Debug, Serialize)]
+struct Finding {
+    /// In TOML notation.
+    key: String,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl Finding {
+    fn new(key: impl Into<String>, message: impl Into<String>, hint: Option<String>) -> Self {
+        Self {
+            key: key.into(),
+            message: message.into(),
+            hint,
+        }
+    }
+
+    fn text(&self) -> String {
+        format!("{}: {}", self.key, self.message)
+    }
+}
+
+impl From<&PluginError> for Finding {
+    fn from(error: &PluginError) -> Self {
+        Self::new(error.key(), error.problem.to_string(), error.hint())
+    }
+}
+
+#[derive(Debug, Default)]
+struct Findings {
+    problems: Vec<Finding>,
+    warnings: Vec<Finding>,
+}
+
+/// Exits with 0 if nothing is wrong, with 1 if something would be left out or refused, with 2 if the file isn't valid.
+pub async fn check(cx: &Context, args: CheckArgs) -> Result<u8, CliError> {
+    let config = match cx.config() {
+        Ok(config) => config,
+        Err(CliError::Config(error)) if cx.global.output != Output::Text => {
+            print_json(cx, &of_file(&error));
+            return Err(error.into());
+        }
+        Err(error) => return Err(error),
+    };
+    let mut findings = Findings::default();
+    findings.remarks(&config, args.offline);
+    let tools = match args.offline {
+        true => None,
+        false => findings.host(&config).await,
+    };
+    if !args.offline || config.budget.prices.is_none() {
+        findings.money(&config, tools.as_ref());
+    }
+    print(cx, &findings);
+    Ok(u8::from(!findings.problems.is_empty()))
+}
+
+/// The problems of a file that isn't valid.
+fn of_file(error: &ConfigError) -> Findings {
+    let problems = error.problems().iter().map(|problem| {
+        let message = format!("{}: {}", problem.origin, problem.message);
+        Finding::new(problem.key.clone(), message, problem.hint.clone())
+    });
+    Findings {
+        problems: problems.collect(),
+        warnings: Vec::new(),
+    }
+}
+
+impl Findings {
+    /// What works, but may not be meant.
+    fn remarks(&mut self, config: &Config, offline: bool) {
+        let warnings = &mut self.warnings;
+        if config.omits_plugins() {
+            let hint = Config::OMITTED_PLUGINS_HINT.to_owned();
+            warnings.push(Finding::new("plugins", Config::OMITTED_PLUGINS, Some(hint)));
+        }
+        warnings.extend(
+            config
+                .model
+                .warnings()
+                .into_iter()
+                .map(|text| Finding::new("model", text, None)),
+        );
+        for (name, reason) in &config.missing_secrets {
+            let message = format!("the secret `{name}` is not available here: {reason}");
+            warnings.push(Finding::new(format!("secrets.{name}"), message, None));
+        }
+        for plugin in &config.plugins {
+            let unavailable = offline.then(|| plugin.unavailable()).into_iter().flatten();
+            let remarks = unavailable.chain(plugin.warnings());
+            warnings.extend(remarks.map(|text| Finding::new(format!("plugins.{}", plugin.name), text, None)));
+        }
+    }
+
+    /// What `run` would find at start: loads the plugins, from the cache where possible, and opens the log.
+    async fn host(&mut self, config: &Config) -> Option<ToolSet> {
+        if let Err(error) = logging::check(&config.logging) {
+            let hint = error.hint().map(str::to_owned);
+            self.problems
+                .push(Finding::new("logging.directory", with_causes(&error), hint));
+        }
+        match tool::load_silently(config).await {
+            Ok(tools) => {
+                self.problems.extend(tools.problems().iter().map(Finding::from));
+                Some(tools)
+            }
+            Err(CliError::Host(HostError::Tools(error))) => {
+                self.problems.extend(error.problems.iter().map(Finding::from));
+                None
+            }
+            Err(error) => {
+                self.problems
+                    .push(Finding::new("plugins", with_causes(&error), error.hint()));
+                None
+            }
+        }
+    }
+
+    /// Whether the budget allows a single request.
+    fn money(&mut self, config: &Config, tools: Option<&ToolSet>) {
+        let prices = match &config.budget.prices {
+            None => Prices::builtin(),
+            Some(path) => match Prices::load(path) {
+                Ok(prices) => prices,
+                Err(error) => {
+                    let hint = error.hint().to_owned();
+                    self.problems
+                        .push(Finding::new("budget.prices", with_causes(&error), Some(hint)));
+                    return;
+                }
+            },
+        };
+        let model = &config.model.model;
+        let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
+        let Some(price) = prices.find(model, today) else {
+            let line = Prices::line_to_add(model);
+            let (into, consequence) = match config.budget.has_limit() {
+                true => (
+                    &mut self.problems,
+                    "each request is refused while the budget has a limit",
+                ),
+                false => (&mut self.warnings, "its cost isn't counted"),
+            };
+            let message = format!("the model `{model}` has no price, so {consequence}");
+            let hint = format!("set `[budget] prices` to a table with the line {line}");
+            into.push(Finding::new("model.model", message, Some(hint)));
+            return;
+        };
+        let definitions = tools.map_or(0, |tools| tools.tools().map(|tool| tool.definition_bytes()).sum());
+        let carried = (config.agent.system.len() + definitions) as u64;
+        let least = price.worst_case(least_prompt_tokens(carried), u64::from(config.model.max_tokens));
+        for (key, limit) in [
+            ("budget.session_usd", config.budget.session),
+            ("budget.daily_usd", config.budget.daily),
+        ] {
+            if let Some(limit) = limit.filter(|limit| *limit < least) {
+                self.problems.push(too_little(key, limit, least));
+            }
+        }
+    }
+}
+
+fn too_little(key: &str, limit: NanoUsd, least: NanoUsd) -> Finding {
+    let message = format!("a request reserves at least ${least}, more than the limit (${limit}) allows");
+    Finding::new(key, message, Some("raise it, or lower `[model] max_tokens`".to_owned()))
+}
+
+/// The message with its causes, on one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn print(cx: &Context, findings: &Findings) {
+    if cx.global.output != Output::Text {
+        return print_json(cx, findings);
+    }
+    for warning in &findings.warnings {
+        cx.stderr
+            .line(&error::warning(&warning.text(), warning.hint.as_deref()));
+    }
+    for problem in &findings.problems {
+        cx.stderr
+            .line(&error::problem(&problem.text(), problem.hint.as_deref()));
+    }
+    match findings.problems.len() {
+        0 => cx.stderr.line("the configuration is valid"),
+        1 => cx.stderr.line("the configuration has a problem"),
+        count => cx.stderr.line(&format!("the configuration has {count} problems")),
+    }
+}
+
+fn print_json(cx: &Context, findings: &Findings) {
+    let Findings { problems, warnings } = findings;
+    let value = json!({ "valid": problems.is_empty(), "problems": problems, "warnings": warnings });
+    match cx.global.output {
+        Output::StreamJson => cx.stdout.json_line(&value),
+        Output::Text | Output::Json => cx.stdout.json_pretty(&value),
+    }
+}
