@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use cofferdam::simulator::Answer;
-use cofferdam_tests::{Lab, Ran, WatGuest, WatTool, finish};
+use cofferdam_tests::{Lab, Ran, WatGuest, finish};
 use serde_json::{Value, json};
 
 use crate::lab;
@@ -16,13 +16,6 @@ async fn refused<'a>(lab: &Lab, arguments: impl IntoIterator<Item = &'a str>, sa
         assert!(ran.stderr.contains(words), "`{words}` is missing: {ran}");
     }
     assert!(ran.stdout.is_empty(), "nothing but errors for code 2: {ran}");
-}
-
-/// The configuration line that pins a built-in plugin to its digest.
-async fn pinned(lab: &Lab, name: &str) -> String {
-    let inspected = lab.inspect(&format!("builtin:{name}")).await;
-    let digest = inspected.lines().find_map(|line| line.strip_prefix("digest ")).unwrap();
-    format!("digest = \"{}\"\n", digest.trim())
 }
 
 fn plugin(component: &str, required: bool) -> String {
@@ -151,194 +144,13 @@ async fn an_unreadable_component() {
 }
 
 #[tokio::test]
-async fn a_pinned_digest_is_enforced() {
-    let lab = lab([]);
-    let digest = format!("sha256:{}", "0".repeat(64));
-    // A component other than the pinned one is an attack or a mistake, so the host doesn't start without it.
-    for required in [true, false] {
-        lab.configure(&format!(
-            "[plugins.c]\ncomponent = \"builtin:calculator\"\nrequired = {required}\ndigest = \"{digest}\"\n"
-        ));
-        refused(&lab, ["tool", "list"], &["digest", "hint:"]).await;
-        refused(&lab, ["run", "Go."], &["digest", "hint:"]).await;
-    }
-    assert_eq!(lab.simulator.requests().len(), 0);
-}
-
-#[tokio::test]
-async fn duplicate_tool_names_are_refused_and_can_be_renamed() {
-    let lab = lab([]);
-    let two = "[plugins.a]\ncomponent = \"builtin:calculator\"\n[plugins.b]\ncomponent = \"builtin:calculator\"\n";
-    lab.configure(two);
-    // It is unclear which of the two is meant.
-    let ran = lab.call(["tool", "list"]).await.expect_code(0);
-    assert!(!ran.stdout.contains("calculate"), "{ran}");
-    for (plugin, other) in [("a", "b"), ("b", "a")] {
-        let says = format!("plugin `{plugin}`: plugin `{other}` also has a tool `calculate`");
-        assert!(ran.stderr.contains(&says) && ran.stderr.contains("hint"), "{ran}");
-    }
-    // A caller learns why the tool is missing.
-    let ran = lab
-        .call_tool("calculate", &json!({ "expression": "1" }))
-        .await
-        .expect_code(1);
-    assert!(
-        ran.json()["detail"]
-            .as_str()
-            .unwrap()
-            .contains("left out: plugin `a`: plugin `b`"),
-        "{ran}"
-    );
-    // A pinned plugin wins; otherwise the one whose tool the configuration names.
-    let named = "[plugins.a.tools.calculate]\nfallback = \"x\"\n";
-    for (text, owner) in [
-        (format!("{two}{named}"), "a"),
-        (format!("{two}{}", pinned(&lab, "calculator").await), "b"),
-        (format!("{two}{}{named}", pinned(&lab, "calculator").await), "b"),
-    ] {
-        lab.configure(&text);
-        let ran = lab.call(["tool", "list"]).await.expect_code(0);
-        let row = ran.stdout.lines().find(|line| line.starts_with("calculate")).unwrap();
-        assert_eq!(row.split_whitespace().nth(1), Some(owner), "{text}{ran}");
-    }
-    // A required or pinned plugin isn't left out silently.
-    lab.configure(&format!("{two}required = true\n"));
-    refused(&lab, ["tool", "list"], &["calculate", "hint:"]).await;
-    let pin = pinned(&lab, "calculator").await;
-    lab.configure(&two.replace("[plugins.b]", &format!("{pin}[plugins.b]\n{pin}")));
-    refused(&lab, ["tool", "list"], &["calculate", "hint:"]).await;
-    lab.configure(&format!("{two}[plugins.b.tools.calculate]\nname = \"compute\"\n"));
-    let ran = lab.call(["tool", "list"]).await.expect_code(0);
-    assert!(
-        ran.stdout.contains("calculate") && ran.stdout.contains("compute"),
-        "{ran}"
-    );
-    let ran = lab
-        .call(["tool", "call", "compute", r#"{"expression":"6*7"}"#])
-        .await
-        .expect_code(0);
-    assert!(ran.stdout.contains("42"), "{ran}");
-}
-
-#[tokio::test]
-async fn a_section_for_a_tool_that_does_not_exist() {
-    let lab = lab([]);
-    let configure = |fatal: &str| {
-        lab.configure(&format!(
-            "[plugins.c]\ncomponent = \"builtin:calculator\"\n{fatal}[plugins.c.tools.calcualte]\nfallback = \"x\"\n"
-        ));
-    };
-    // The component may have changed since the section was written. It is left out; the others stay.
-    configure("");
-    let ran = lab.call(["tool", "list"]).await.expect_code(0);
-    assert!(
-        ran.stderr.contains("calcualte") && ran.stderr.contains("it has calculate"),
-        "{ran}"
-    );
-    for fatal in ["required = true\n".to_owned(), pinned(&lab, "calculator").await] {
-        configure(&fatal);
-        refused(&lab, ["tool", "list"], &["calcualte", "calculate"]).await;
-    }
-}
-
-#[tokio::test]
-async fn tools_with_invalid_declarations() {
-    let schema = |schema: &str| WatTool {
-        schema: schema.to_owned(),
-        ..WatTool::named("x")
-    };
-    let described = |description: &str| WatTool {
-        description: description.to_owned(),
-        ..WatTool::named("x")
-    };
-    for (tool, says) in [
-        (schema("{"), "not JSON"),
-        (schema(r#"{"type":"string"}"#), "object"),
-        (
-            schema(r#"{"type":"object","properties":{"a":{"pattern":"("}}}"#),
-            "not usable",
-        ),
-        (
-            schema(r#"{"type":"object","$ref":"https://example.com/x"}"#),
-            "only references within it",
-        ),
-        // Two references to itself: validation would double with every level of the input.
-        (
-            schema(
-                r##"{"type":"object","properties":{"a":{"properties":{"a":{"allOf":[{"$ref":"#/properties/a"},{"$ref":"#/properties/a"}]}}}}}"##,
-            ),
-            "refers to itself",
-        ),
-        (
-            schema(&format!(r#"{{"type":"object","title":"{}"}}"#, "x".repeat(70_000))),
-            "65536",
-        ),
-        (WatTool::named(""), "a name is"),
-        (WatTool::named("a b"), "a name is"),
-        (WatTool::named("\u{1b}[31mred"), "a name is"),
-        (WatTool::named(&"x".repeat(65)), "a name is"),
-        (described("\u{1b}]0;title\u{7}"), "control characters"),
-        (described(&"x".repeat(9000)), "8192"),
-    ] {
-        let lab = lab([]);
-        lab.write("guest.wasm", WatGuest::new([tool]).build());
-        lab.configure(&plugin("guest.wasm", true));
-        let ran = lab.call(["tool", "list"]).await.expect_code(2);
-        assert!(
-            ran.stderr.contains(says) && !ran.stderr.contains('\u{1b}'),
-            "{says}: {ran}"
-        );
-    }
-}
-
-/// Every model request carries, and pays for, all tools. Here no single tool is too long.
-#[tokio::test]
-async fn tool_declarations_of_a_plugin_are_bounded() {
-    for (tools, code) in [(7, 0), (9, 2)] {
-        let tools = (0..tools).map(|number| WatTool {
-            description: "x".repeat(8_000),
-            ..WatTool::named(&format!("t{number}"))
-        });
-        let lab = lab([]);
-        lab.write("guest.wasm", WatGuest::new(tools).build());
-        lab.configure(&plugin("guest.wasm", true));
-        let ran = lab.call(["tool", "list"]).await.expect_code(code);
-        assert_eq!(ran.stderr.contains("more than 65536 bytes"), code == 2, "{ran}");
-    }
-}
-
-/// Compiled patterns stay in memory as long as the host runs. Here no single tool has too many.
-#[tokio::test]
-async fn patterns_are_bounded_across_all_tools_of_a_plugin() {
-    let properties = |first: usize| -> Vec<String> {
-        (first..first + 30)
-            .map(|number| format!(r#""p{number}":{{"pattern":"^x{number}$"}}"#))
-            .collect()
-    };
-    for (tools, code) in [(8, 0), (9, 2)] {
-        let tools = (0..tools).map(|number| WatTool {
-            schema: format!(
-                r#"{{"type":"object","properties":{{{}}}}}"#,
-                properties(number * 30).join(",")
-            ),
-            ..WatTool::named(&format!("t{number}"))
-        });
-        let lab = lab([]);
-        lab.write("guest.wasm", WatGuest::new(tools).build());
-        lab.configure(&plugin("guest.wasm", true));
-        let ran = lab.call(["tool", "list"]).await.expect_code(code);
-        assert_eq!(ran.stderr.contains("256 patterns"), code == 2, "{ran}");
-    }
-}
-
-#[tokio::test]
 async fn all_problems_of_a_configuration_are_reported_at_once() {
     let lab = lab([]);
     lab.write(
         "cofferdam.toml",
-        "[model]\nmodle = \"x\"\nmax_tokens = \"many\"\n[agent]\ndeadline = \"10 parsecs\"\n[limits]\nfuel = 0\n[plugins.p]\ncomponent = \"gone.wasm\"\n",
+        "[model]\nmodle = \"x\"\nmax_tokens = \"many\"\n[agent]\ndeadline = \"10 parsecs\"\n[limits]\nfuel = 0\n[budget]\nprices = \"gone.toml\"\n",
     );
-    let says = ["modle", "max_tokens", "deadline", "fuel", "gone.wasm", "cofferdam.toml"];
+    let says = ["modle", "max_tokens", "deadline", "fuel", "gone.toml", "cofferdam.toml"];
     refused(&lab, ["run", "Go."], &says).await;
     refused(&lab, ["config", "check"], &says).await;
     lab.write("cofferdam.toml", "[model\n");

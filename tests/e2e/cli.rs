@@ -109,6 +109,7 @@ async fn the_report_has_the_documented_shape() {
         "model_errors",
         "tool_errors",
         "retries",
+        "charged_in_full",
         "history_trims",
         "estimated_cost_usd",
         "duration_ms",
@@ -317,6 +318,33 @@ async fn simulate_serves_a_script() {
 }
 
 #[tokio::test]
+async fn simulate_says_when_its_connections_are_in_use() {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    let lab = lab([]);
+    let script = lab.write("script.toml", "[[answer]]\ntext = \"a\"\n");
+    let arguments = ["simulate", script.to_str().unwrap(), "--max-connections", "1"];
+    let mut child = lab.command(arguments).spawn().unwrap();
+    let mut addresses = BufReader::new(child.stdout.take().unwrap()).lines();
+    let url = addresses.next_line().await.unwrap().unwrap();
+    let _connection = tokio::net::TcpStream::connect(url.trim_start_matches("http://"))
+        .await
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    loop {
+        let line = lines.next_line().await.unwrap().expect("it says so before it ends");
+        if line.contains("all 1 connections are in use") && line.contains("--max-connections") {
+            break;
+        }
+    }
+    child.kill().await.unwrap();
+    let ran = lab
+        .call(["simulate", script.to_str().unwrap(), "--max-connections", "0"])
+        .await
+        .expect_code(2);
+    assert!(ran.stderr.contains("--max-connections"), "{ran}");
+}
+
+#[tokio::test]
 async fn budget_commands() {
     let lab = lab([Answer::text("Paid.")]);
     lab.report(0).await;
@@ -330,8 +358,58 @@ async fn budget_commands() {
             && !ran.stdout.is_empty(),
         "{ran}"
     );
+    let ran = lab.call(["budget", "set", "session", "unlimited"]).await.expect_code(0);
+    assert!(ran.stdout.contains("budget set (configured: $1.000000)"), "{ran}");
+    lab.write("cofferdam.toml", "[budget]\nhost_day_usd = 7\n");
+    let mut command = lab.command(["budget", "--output", "json"]);
+    command.env("COFFERDAM_BUDGET__SESSION_USD", "2");
+    let shown = finish(command.spawn().unwrap()).await.expect_code(0).json();
+    assert_eq!(shown[0]["configured_usd"], "2.000000");
+    assert_eq!(
+        (&shown[1]["limit_usd"], &shown[1]["limit_from"]),
+        (&json!("7.000000"), &json!("cofferdam.toml:2:16"))
+    );
     lab.call(["budget", "set", "host_day", "-1"]).await.expect_code(2);
     lab.call(["budget", "set", "galaxy", "1"]).await.expect_code(2);
+}
+
+#[tokio::test]
+async fn prices_are_listed_with_their_sources() {
+    let lab = lab([]);
+    let ran = lab.call(["budget", "prices"]).await.expect_code(0);
+    assert!(
+        ran.stdout.contains("claude-fable-5-2") && ran.stdout.contains("2026-11-28"),
+        "{ran}"
+    );
+    let listed = lab
+        .call(["budget", "prices", "--output", "json"])
+        .await
+        .expect_code(0)
+        .json();
+    assert_eq!(listed["table"], "built-in");
+    assert!(listed["prices"].as_array().unwrap().len() > 20, "{listed:#}");
+
+    // The printed table is one that loads, and a table with mistakes is refused with line, model and key.
+    let table = lab.call(["budget", "prices", "--toml"]).await.expect_code(0).stdout;
+    lab.write(
+        "prices.toml",
+        format!("{table}\n\"mine\" = [{{ input = 1.5, output = 2 }}]\n"),
+    );
+    lab.write("cofferdam.toml", "[budget]\nprices = \"prices.toml\"\n");
+    let ran = lab.call(["budget", "prices"]).await.expect_code(0);
+    assert!(ran.stdout.contains("mine") && ran.stdout.contains("1.50"), "{ran}");
+    lab.write(
+        "prices.toml",
+        "a = [{ input = 1, output = 1 }]\nb = [{ input = 1 }]\nc = [{ inptu = 1 }]\n",
+    );
+    let ran = lab.call(["budget", "prices"]).await.expect_code(2);
+    assert!(ran.stderr.contains("line 3") && ran.stderr.contains("inptu"), "{ran}");
+    lab.write("prices.toml", "a = [{ input = 1, output = 1 }]\nb = [{ input = 1 }]\n");
+    for command in [&["budget", "prices"][..], &["run", "Go."]] {
+        let ran = lab.call(command.iter().copied()).await.expect_code(2);
+        assert!(ran.stderr.contains("line 2: `b`: `output` is missing"), "{ran}");
+        assert!(ran.stderr.contains("hint: "), "{ran}");
+    }
 }
 
 #[tokio::test]

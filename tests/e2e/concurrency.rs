@@ -149,3 +149,45 @@ async fn plugins_load_with_a_single_permit() {
     lab.configure(&plugins);
     lab.call(["tool", "list"]).await.expect_code(0);
 }
+
+/// As one call ends the next begins, even while the first one of the turn still runs.
+#[tokio::test]
+async fn a_slow_first_call_does_not_hold_up_the_others() {
+    let sleep = |ms: u64| ("sleep", json!({ "ms": ms }));
+    let lab = calling([sleep(2000), sleep(1), sleep(2), sleep(3), sleep(4)]);
+    lab.configure(&format!("[agent]\nparallel_tool_calls = 2\n{}", faulty("")));
+    let events = calls(&lab).await;
+    assert_eq!((events.len(), max_concurrent(&events)), (10, 2), "{events:#?}");
+    let first = &events[0]["call_id"];
+    let ended = events.iter().rposition(|event| &event["call_id"] == first);
+    assert_eq!(ended, Some(9), "the slow call ends last: {events:#?}");
+    let requests = lab.simulator.requests();
+    let ids = |message: usize, key: &str| -> Vec<Value> {
+        let blocks = requests[1].body["messages"][message]["content"].as_array().unwrap();
+        blocks.iter().map(|block| block[key].clone()).collect()
+    };
+    assert_eq!(
+        ids(1, "id"),
+        ids(2, "tool_use_id"),
+        "results keep the order of the calls"
+    );
+}
+
+/// What waits for a dying tool isn't run: the breaker is asked again once a call has its permits. Each call yields often until
+/// it has used its fuel, so all others are in the queue by then.
+#[tokio::test]
+async fn queued_calls_are_refused_once_the_breaker_opens() {
+    let lab = calling::<40>(std::array::from_fn(|number| ("dying", json!({ "number": number }))));
+    let guest = WatGuest::named("dying").call("(loop $again (br $again)) unreachable");
+    lab.write("dying.wasm", guest.build());
+    lab.configure(
+        "[agent]\nparallel_tool_calls = 40\n[plugins.dying]\ncomponent = \"dying.wasm\"\n\
+         limits = { concurrency = 1, fuel = 50_000_000 }\n",
+    );
+    let report = lab.report(0).await;
+    assert_eq!(
+        report["metrics"]["tools"]["dying"]["outcomes"],
+        json!({ "out_of_fuel": 5, "breaker_open": 35 }),
+        "{report:#}"
+    );
+}

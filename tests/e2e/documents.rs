@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use cofferdam::config::{Config, LoadOptions};
+use cofferdam::events::{Ending, Outcome};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -170,6 +171,83 @@ fn configurations_in_the_documents_are_valid() {
         }
         assert!(checked > 0, "{document}");
     }
+}
+
+const FAILURES: &str = "host/docs/failures.md";
+
+/// The cells of every row of the tables in a document, without the headings' rules.
+fn table_rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    let lines = prose(text).filter_map(|line| line.strip_prefix("| ")?.strip_suffix('|'));
+    lines.map(|line| line.split('|').map(str::trim).collect())
+}
+
+/// What stands between backticks.
+fn code_spans(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_ending_and_every_outcome_is_a_documented_failure() {
+    let text = read(FAILURES);
+    let rows: Vec<Vec<&str>> = table_rows(&text).collect();
+    for ending in Ending::ALL {
+        let name = format!("`{ending}`");
+        assert!(
+            rows.iter().any(|row| row[1].contains(&name)),
+            "{FAILURES}: no row ends as {name}"
+        );
+    }
+    for outcome in Outcome::ALL {
+        let name = format!("`{outcome}`");
+        let found = rows.iter().filter(|row| row[0] == name).count();
+        assert_eq!(found, 1, "{FAILURES}: rows of the outcome {name}");
+    }
+}
+
+#[test]
+fn documented_failures_name_tests_that_exist() {
+    let text = read(FAILURES);
+    let (_, of_the_api) = text.split_once("\n## API statuses\n").unwrap();
+    let (of_the_api, _) = of_the_api.split_once("\n## Tools\n").unwrap();
+    let sources =
+        ["answers", "connection", "cuts", "statuses"].map(|name| read(format!("tests/e2e/api_faults/{name}.rs")));
+    let mut named = 0;
+    for row in table_rows(of_the_api) {
+        for test in code_spans(row.last().unwrap()) {
+            let [as_row, as_function] = [format!("\"{test}\""), format!("fn {test}(")];
+            let exists = sources
+                .iter()
+                .any(|source| source.contains(&as_row) || source.contains(&as_function));
+            assert!(exists, "{FAILURES}: no test `{test}`");
+            named += 1;
+        }
+    }
+    assert!(named > 50, "{named}");
+}
+
+/// A document of failures must not send an operator to keys that don't exist.
+#[test]
+fn documented_failures_name_keys_that_exist() {
+    let (text, keys) = (read(FAILURES), read("host/examples/cofferdam.toml"));
+    let mut named = 0;
+    for span in code_spans(&text).filter_map(|span| span.strip_prefix('[')) {
+        let Some((section, key)) = span.split_once("] ") else {
+            continue;
+        };
+        if section == "degraded" {
+            continue;
+        }
+        let (_, of_section) = keys
+            .split_once(&format!("\n[{section}]"))
+            .unwrap_or_else(|| panic!("[{section}]"));
+        let of_section = of_section.split("\n[").next().unwrap();
+        assert!(
+            of_section.contains(&format!("\n{key} = ")),
+            "{FAILURES}: `[{section}] {key}`"
+        );
+        named += 1;
+    }
+    assert!(named > 20, "{named}");
 }
 
 const MAP: &str = "host/docs/architecture.md";

@@ -80,9 +80,8 @@ async fn context_overflow_by_stop_reason() {
 fn too_long() -> Answer {
     Answer::error_with(ErrorAnswer {
         status: 400,
-        kind: None,
         message: Some("prompt is too long: 210000 tokens > 200000 maximum".to_owned()),
-        error_code: None,
+        ..ErrorAnswer::default()
     })
 }
 
@@ -188,12 +187,98 @@ async fn a_paused_answer_is_continued_five_times() {
     let lab = lab([stopped_with("pause_turn").times(5), Answer::text(" Done.")]);
     let report = lab.report(0).await;
     assert_eq!(report["answer"], "So far.So far.So far.So far.So far. Done.");
-    let last = &lab.simulator.requests()[5].body["messages"];
+    // Only an answer with the vendor's own tools may be the last message. Any other is followed by the user.
+    let messages = lab.simulator.requests()[5].body["messages"].clone();
+    let roles: Vec<_> = messages
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| &message["role"])
+        .collect();
     assert_eq!(
-        last.as_array().unwrap().last().unwrap()["role"],
-        "assistant",
-        "no user text was added: {last:#}"
+        (roles[9], roles[10]),
+        (&json!("assistant"), &json!("user")),
+        "{messages:#}"
     );
+    assert_eq!(messages[9]["content"], json!([{ "type": "text", "text": "So far." }]));
+}
+
+#[tokio::test]
+async fn an_answer_that_the_vendors_tools_paused_is_sent_back_unchanged() {
+    let content = json!([
+        { "type": "text", "text": "Let me look." },
+        { "type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": { "query": "x" } },
+    ]);
+    let paused = json!({ "type": "message", "model": "m", "stop_reason": "pause_turn", "content": content,
+        "usage": { "input_tokens": 1, "output_tokens": 1 } });
+    let lab = lab([
+        Answer::raw(200, "application/json", paused.to_string()),
+        Answer::text(" Done."),
+    ]);
+    lab.configure("stream = false\n");
+    assert_eq!(lab.report(0).await["answer"], "Let me look. Done.");
+    let messages = lab.simulator.requests()[1].body["messages"].clone();
+    assert_eq!(
+        messages.as_array().unwrap().len(),
+        2,
+        "no user text was added: {messages:#}"
+    );
+    assert_eq!(messages[1]["content"], content);
+}
+
+/// A run can end without an error of the API. Its report says what to change all the same.
+#[tokio::test]
+async fn every_ending_but_success_is_explained() {
+    for (reason, key) in [
+        ("max_tokens", "[model] max_tokens"),
+        ("refusal", "word it differently"),
+        ("model_context_window_exceeded", "larger context"),
+    ] {
+        let lab = lab([stopped_with(reason).forever()]);
+        let report = lab.report(1).await;
+        assert_eq!(report["error"]["kind"], report["outcome"]);
+        assert!(report["error"]["hint"].as_str().unwrap().contains(key), "{report:#}");
+        let ran = lab.call(["--quiet", "run", "Go."]).await.expect_code(1);
+        assert!(ran.stderr.contains("error: ") && ran.stderr.contains(key), "{ran}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_explained_in_the_vendors_words() {
+    let body = json!({ "type": "message", "model": "m", "stop_reason": "refusal", "content": [],
+        "stop_details": { "type": "refusal", "category": "cyber", "explanation": "No \u{1b}[2Jway." },
+        "usage": { "input_tokens": 1, "output_tokens": 1 } });
+    let lab = lab([Answer::raw(200, "application/json", body.to_string())]);
+    lab.configure("stream = false\n");
+    let ran = lab.call(["run", "Go."]).await.expect_code(1);
+    assert!(ran.stderr.contains("(category `cyber`): No "), "{ran}");
+    assert!(!ran.stderr.contains("\u{1b}[2J"), "{ran}");
+}
+
+#[tokio::test]
+async fn an_empty_answer_twice_in_a_row_is_no_success() {
+    let empty = || Answer::text("");
+    let failing = lab([empty(), empty()]);
+    let report = failing.report(1).await;
+    check(&report, Ending::ModelFailed);
+    assert_eq!(
+        (&report["error"]["kind"], failing.simulator.requests().len()),
+        (&json!("empty_answer"), 2)
+    );
+    let recovering = lab([empty(), Answer::text("Here.")]);
+    assert_eq!(recovering.report(0).await["answer"], "Here.");
+}
+
+#[tokio::test]
+async fn a_request_that_stays_too_large_is_a_context_overflow() {
+    let lab = lab([
+        tool_call("big_output", json!({ "bytes": 10_000 })),
+        Answer::error(413).forever(),
+    ]);
+    lab.configure(&faulty(""));
+    let report = lab.report(1).await;
+    check(&report, Ending::ContextOverflow);
+    assert_eq!(report["error"]["kind"], "request_too_large");
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use cofferdam::tools::{ComponentSource, Decision, PluginSettings, Tool, ToolPoli
 use cofferdam_tests::tool_call;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 fn model(answers: impl IntoIterator<Item = Answer>) -> Simulator {
@@ -117,6 +118,36 @@ async fn denied_by_policy() {
         request.contains("the house rules") && request.contains("no echo of 1"),
         "{request}"
     );
+}
+
+/// A policy that allows everything and remembers when it was asked.
+#[derive(Clone, Debug, Default)]
+struct Asked(Arc<Mutex<Vec<Instant>>>);
+
+impl ToolPolicy for Asked {
+    fn name(&self) -> &str {
+        "asked"
+    }
+
+    fn decide(&self, _: &str, _: &Tool, _: &Value) -> Decision {
+        self.0.lock().unwrap().push(Instant::now());
+        Decision::Allow
+    }
+}
+
+/// Here only one call runs at a time, so the second would be decided about a second later.
+#[tokio::test]
+async fn the_policy_decides_about_all_calls_of_a_turn_before_any_runs() {
+    let sleep = |ms: u64| ToolCall::new("sleep", json!({ "ms": ms }));
+    let model = model([Answer::tools([sleep(1000), sleep(1)]), Answer::text("Fine.")]);
+    let asked = Asked::default();
+    let builder = builder_with(&model, |config| config.agent.parallel_tool_calls = 1);
+    let host = builder.tool_policy(Arc::new(asked.clone())).build().await.unwrap();
+    let report = run(&host).await;
+    assert_eq!(outcomes(&report, "sleep"), json!({ "ok": 2 }));
+    let asked = asked.0.lock().unwrap();
+    assert_eq!(asked.len(), 2);
+    assert!(asked[1] - asked[0] < Duration::from_millis(900), "{asked:?}");
 }
 
 #[tokio::test]
@@ -265,8 +296,8 @@ async fn a_program_that_cannot_compile_is_reported() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("ignored the request to compile"), "{error}");
-    let hint = error.hint().unwrap();
-    assert!(hint.contains("run_compiler_if_requested"), "{hint}");
+    assert!(error.to_string().contains("\n    hint: "), "{error}");
+    assert!(error.to_string().contains("run_compiler_if_requested"), "{error}");
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod api_faults;
 mod bad_input;
+mod busy;
 mod capabilities;
 mod cli;
 mod concurrency;
@@ -12,10 +14,13 @@ mod endings;
 mod files;
 mod first_build;
 mod fuzz;
+mod json;
 mod keyvalue;
+mod left_out;
 mod library;
 mod limits;
 mod logs;
+mod mcp;
 mod model_failures;
 mod money;
 mod network;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cofferdam::simulator::{Answer, ErrorAnswer, FaultKind, FaultPoint, StreamOptions};
+use cofferdam::simulator::{Answer, ErrorAnswer, FaultKind, FaultPoint, MessageAnswer, StreamOptions, ToolCall};
 use cofferdam_tests::{Behaviour, HttpServer, KEY, faulty, finish, tool_call};
 use serde_json::{Value, json};
 
@@ -92,6 +92,29 @@ async fn an_image_that_the_api_refuses_is_removed() {
     assert!(bodies[2].contains("an image is left out"), "{}", bodies[2]);
 }
 
+/// A signature can become invalid: it is bound to a model and to all messages before it.
+#[tokio::test]
+async fn thinking_that_the_api_refuses_is_removed() {
+    let thinking = MessageAnswer {
+        thinking: Some("hm".to_owned()),
+        tools: vec![ToolCall::new("echo", json!({}))],
+        ..MessageAnswer::default()
+    };
+    let lab = lab([Answer::message(thinking), Answer::error(400), Answer::text("Fine.")]);
+    lab.configure(&faulty(""));
+    let report = lab.report(0).await;
+    assert_eq!(report["metrics"]["history_trims"], 1);
+    let kinds = |request: usize| {
+        let content = lab.simulator.requests()[request].body["messages"][1]["content"].clone();
+        let blocks = content.as_array().unwrap().iter();
+        blocks
+            .map(|block| block["type"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(1), ["thinking", "tool_use"]);
+    assert_eq!(kinds(2), ["tool_use"]);
+}
+
 #[tokio::test]
 async fn three_attempts_in_all() {
     let (report, requests) = report(vec![Answer::error(529).forever()], "", 1).await;
@@ -124,9 +147,8 @@ async fn x_should_retry_overrides_either_way() {
 async fn the_vendors_spend_cap_is_terminal() {
     let cap = Answer::error_with(ErrorAnswer {
         status: 429,
-        kind: None,
-        message: None,
         error_code: Some("enforced_spend_limit_reached".to_owned()),
+        ..ErrorAnswer::default()
     });
     let (report, requests) = report(vec![cap.forever()], "", 1).await;
     assert_eq!((&report["error"]["kind"], requests), (&json!("spend_limit"), 1));
@@ -255,7 +277,7 @@ async fn connecting_to_an_unresponsive_host_times_out() {
 }
 
 #[tokio::test]
-async fn proxies_of_the_environment_never_see_the_key() {
+async fn proxies_of_the_environment_are_not_for_this_machine() {
     let proxy = HttpServer::start(Behaviour::body("from the proxy")).await;
     let lab = lab([Answer::text("Straight.")]);
     let mut command = lab.command(["run", "Go."]);
@@ -264,6 +286,21 @@ async fn proxies_of_the_environment_never_see_the_key() {
     }
     let ran = finish(command.spawn().unwrap()).await.expect_code(0);
     assert_eq!((ran.stdout.as_str(), proxy.requests()), ("Straight.\n", 0), "{ran}");
+}
+
+#[tokio::test]
+async fn the_proxy_of_the_environment_gets_requests_to_other_machines() {
+    let proxy = HttpServer::start(Behaviour::body(r#"{"error":"from the proxy"}"#)).await;
+    let lab = lab([]);
+    lab.write("cofferdam.toml", "[model]\nbase_url = \"http://model.invalid\"\n");
+    let mut command = lab.command(["run", "Go.", "--output", "json"]);
+    command
+        .env("HTTP_PROXY", proxy.url())
+        .env_remove("NO_PROXY")
+        .env_remove("no_proxy");
+    let ran = finish(command.spawn().unwrap()).await.expect_code(1);
+    assert!(ran.stdout.contains("from the proxy"), "{ran}");
+    assert!(proxy.requests() > 0, "{ran}");
 }
 
 #[tokio::test]
@@ -306,7 +343,7 @@ async fn the_request_follows_the_api_and_only_its_header_contains_the_key() {
         .env("COFFERDAM_LOGGING__DIRECTORY", "logs");
     let ran = finish(command.spawn().unwrap()).await.expect_code(1);
     let request = &lab.simulator.requests()[0];
-    assert_eq!(request.header("anthropic-version"), Some("2023-06-01"));
+    assert_eq!(request.header("anthropic-version"), Some("2026-10-21"));
     assert_eq!(
         (&request.body["model"], &request.body["stream"]),
         (&json!("claude-sonnet-5-5"), &json!(true))

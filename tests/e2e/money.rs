@@ -2,7 +2,10 @@
 
 use cofferdam::simulator::{Answer, FaultKind, FaultPoint, MessageAnswer, ToolCall, UsageAnswer, UsageFigures};
 use cofferdam_tests::{Lab, Ran, faulty, finish, tool_call};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::Child;
 
 use crate::lab;
 
@@ -76,7 +79,7 @@ async fn the_daily_budget_outlives_the_process() {
     let (first, second, requests) = on_one_day(async || {
         let lab = lab([costing(100_000, 4000).forever()]);
         // $0.24 per run. After the first, the worst case of the next one no longer fits.
-        lab.configure("[budget]\ndaily_usd = 0.25\n");
+        lab.configure("[budget]\nhost_day_usd = 0.25\n");
         (run(&lab).await, run(&lab).await, lab.simulator.requests().len())
     })
     .await;
@@ -153,12 +156,86 @@ async fn a_killed_process_is_charged_in_full() {
     );
 }
 
+fn interrupt(child: &Child) {
+    let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+}
+
+#[tokio::test]
+async fn ctrl_c_in_mid_stream_costs_the_input_and_what_arrived() {
+    let answer = MessageAnswer {
+        text: "It never ends.".to_owned(),
+        usage: UsageAnswer::Given(UsageFigures {
+            input_tokens: Some(700),
+            output_tokens: Some(4_000),
+            ..UsageFigures::default()
+        }),
+        ..MessageAnswer::default()
+    };
+    let lab = lab([Answer::message(answer).with_fault(FaultKind::Stall, FaultPoint::Events(4))]);
+    let mut child = lab.command(["run", "--output", "stream-json", "Go."]).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut lines = String::new();
+    while !lines.contains("\"text_delta\"") {
+        assert_ne!(stdout.read_line(&mut lines).await.unwrap(), 0, "{lines}");
+    }
+    interrupt(&child);
+    stdout.read_to_string(&mut lines).await.unwrap();
+    finish(child).await.expect_code(130);
+    let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let event = |name: &str| events.iter().find(|event| event["event"] == name).unwrap();
+    let settled = event("budget_settled");
+    assert_eq!(
+        (&settled["estimated"], &settled["in_full"]),
+        (&json!(true), &json!(false)),
+        "{lines}"
+    );
+    // 700 tokens at $2, and about 256 at $10 per million, instead of 4,096.
+    let spent: f64 = settled["amount_usd"].as_str().unwrap().parse().unwrap();
+    assert!((0.0039..0.0045).contains(&spent), "{spent}");
+    let report = event("report");
+    assert_eq!(scope(&report["budget"], "session")["spent_usd"], settled["amount_usd"]);
+    assert_eq!(report["metrics"]["estimated_cost_usd"], settled["amount_usd"]);
+    assert_eq!(report["metrics"]["charged_in_full"], 0);
+}
+
+#[tokio::test]
+async fn ctrl_c_before_an_answer_is_charged_in_full_and_the_summary_says_so() {
+    let lab = lab([Answer::fault(FaultKind::Stall, FaultPoint::Request)]);
+    let child = lab.command(["run", "Go."]).spawn().unwrap();
+    lab.wait_for_model_request().await;
+    interrupt(&child);
+    let ran = finish(child).await.expect_code(130);
+    assert!(ran.stderr.contains("1 attempt charged in full: usage unknown"), "{ran}");
+}
+
+/// Deleting the data folder of a running process must not make it forget what it has spent.
+#[tokio::test]
+async fn a_ledger_deleted_during_a_run_stops_the_run() {
+    let lab = lab([
+        tool_call("echo", json!({})).delay(std::time::Duration::from_secs(1)),
+        Answer::text("never"),
+    ]);
+    lab.configure(&faulty(""));
+    let child = lab.command(["run", "--output", "json", "Go."]).spawn().unwrap();
+    lab.wait_for_model_request().await;
+    std::fs::remove_dir_all(lab.path("data")).unwrap();
+    let report = finish(child).await.expect_code(1).json();
+    let message = report["error"]["message"].as_str().unwrap();
+    assert!(message.contains("was deleted, moved or replaced"), "{report:#}");
+    assert!(
+        report["error"]["hint"].as_str().unwrap().contains("restart"),
+        "{report:#}"
+    );
+    assert_eq!(lab.simulator.requests().len(), 1);
+}
+
 #[tokio::test]
 async fn concurrent_processes_share_one_limit() {
     let (codes, budget) = on_one_day(async || {
         let lab = lab([costing(100, 4096).forever()]);
         // Each run reserves and spends a little over $0.04. Two fit, however many start at once.
-        lab.configure("[budget]\ndaily_usd = 0.10\n");
+        lab.configure("[budget]\nhost_day_usd = 0.10\n");
         let children: Vec<_> = (0..6)
             .map(|_| lab.command(["run", "--output", "json", "Go."]).spawn().unwrap())
             .collect();
@@ -193,7 +270,7 @@ async fn an_unknown_price_is_refused_while_a_budget_is_in_force() {
         hint.contains("nobody-knows-1") && hint.contains("free = true"),
         "{hint}"
     );
-    lab.configure("model = \"nobody-knows-1\"\n[budget]\nsession_usd = \"unlimited\"\ndaily_usd = \"unlimited\"\n");
+    lab.configure("model = \"nobody-knows-1\"\n[budget]\nsession_usd = \"unlimited\"\nhost_day_usd = \"unlimited\"\n");
     lab.report(0).await;
 }
 
@@ -221,7 +298,7 @@ async fn alerts_fire_once_at_each_threshold() {
         turn(45_000, Vec::new()),
     ]);
     lab.configure(&format!(
-        "max_tokens = 10\n[budget]\nsession_usd = 1.10\ndaily_usd = \"unlimited\"\n{}",
+        "max_tokens = 10\n[budget]\nsession_usd = 1.10\nhost_day_usd = \"unlimited\"\n{}",
         faulty("")
     ));
     let ran = lab.call(["run", "--output", "stream-json", "Go."]).await.expect_code(0);

@@ -170,3 +170,92 @@ async fn sockets_and_the_environment_are_empty() {
     let seen: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(seen, json!({ "env": {}, "args": [], "preopens": [] }));
 }
+
+async fn upload(lab: &Lab, input: Value) -> Value {
+    let result = lab.call_tool("upload", &input).await.expect_code(0).json();
+    let text = result["content"][0]["text"].as_str();
+    serde_json::from_str(text.unwrap_or_else(|| panic!("{result:#}"))).unwrap()
+}
+
+/// The values of `content-length` and `transfer-encoding` in the head of a request.
+fn framing(head: &str) -> [Option<String>; 2] {
+    let head = head.to_ascii_lowercase();
+    ["content-length: ", "transfer-encoding: "]
+        .map(|name| head.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned))
+}
+
+#[tokio::test]
+async fn a_body_can_be_written_before_the_request_is_sent() {
+    let server = HttpServer::start(Behaviour::Swallow).await;
+    let lab = granted(&format!("{{ url = \"{}/\", methods = [\"POST\"] }}", server.url()));
+    for bytes in [5_000, 64 * 1024] {
+        let answer = upload(
+            &lab,
+            json!({ "url": server.url(), "bytes": bytes, "before_handle": true }),
+        )
+        .await;
+        assert_eq!(
+            answer,
+            json!({ "sent": bytes, "status": 200, "body": bytes.to_string() })
+        );
+    }
+    // There is nobody to send the rest, so the guest gets an error. It doesn't wait for its time-out.
+    let answer = upload(
+        &lab,
+        json!({ "url": server.url(), "bytes": 100_000, "before_handle": true }),
+    )
+    .await;
+    let error = answer["error"].as_str().unwrap_or_else(|| panic!("{answer}"));
+    assert!(
+        error.contains("call `outgoing-handler.handle` before writing more") && error.contains("after 65536 bytes"),
+        "{error}"
+    );
+    assert_eq!(server.requests(), 2);
+}
+
+#[tokio::test]
+async fn the_length_of_a_body_is_sent_where_it_is_known() {
+    let server = HttpServer::start(Behaviour::Swallow).await;
+    let methods = r#"["GET", "POST", "PUT", "PATCH", "DELETE"]"#;
+    let lab = granted(&format!("{{ url = \"{}/\", methods = {methods} }}", server.url()));
+    for method in ["POST", "PUT", "PATCH"] {
+        fetch(&lab, json!({ "url": server.url(), "method": method })).await;
+    }
+    for before in [true, false] {
+        for bytes in [0, 5_000] {
+            let answer = upload(
+                &lab,
+                json!({ "url": server.url(), "bytes": bytes, "before_handle": before }),
+            )
+            .await;
+            assert_eq!(
+                (&answer["sent"], &answer["body"]),
+                (&json!(bytes), &json!(bytes.to_string()))
+            );
+        }
+    }
+    let sent = upload(&lab, json!({ "url": server.url(), "bytes": 100_000 })).await;
+    assert_eq!((&sent["sent"], &sent["status"]), (&json!(100_000), &json!(200)));
+    let framings: Vec<_> = server.heads().iter().map(|head| framing(head)).collect();
+    let length = |bytes: &str| [Some(bytes.to_owned()), None];
+    let chunked = [None, Some("chunked".to_owned())];
+    let [zero, some] = [length("0"), length("5000")];
+    let expected = [&zero, &zero, &zero, &zero, &some, &zero, &some, &chunked];
+    assert_eq!(framings.iter().collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn a_length_that_the_guest_announces_and_does_not_keep_is_an_error() {
+    let server = HttpServer::start(Behaviour::Swallow).await;
+    let lab = granted(&format!("{{ url = \"{}/\", methods = [\"POST\"] }}", server.url()));
+    let ask = |bytes: u64, before: bool| json!({ "url": server.url(), "bytes": bytes, "announced": 5_000, "before_handle": before });
+    for before in [true, false] {
+        let answer = upload(&lab, ask(5_000, before)).await;
+        assert_eq!(answer, json!({ "sent": 5_000, "status": 200, "body": "5000" }));
+        for bytes in [4_000, 6_000] {
+            let answer = upload(&lab, ask(bytes, before)).await;
+            assert!(answer["error"].is_string(), "{answer}");
+        }
+    }
+    assert_eq!(server.heads().len(), 2);
+}

@@ -292,10 +292,13 @@ async fn without_a_secret_only_plugins_that_need_it_are_left_out() {
             ));
         };
         configure(false);
-        for command in [&["budget"][..], &["config", "show"], &["config", "check"]] {
+        for command in [&["budget"][..], &["config", "show"], &["config", "check", "--offline"]] {
             let ran = lab.call(command.iter().copied()).await.expect_code(0);
-            assert_eq!(ran.stderr.contains(says), command[1..] == ["check"], "{ran}");
+            assert_eq!(ran.stderr.contains(says), command.contains(&"check"), "{ran}");
         }
+        // The plugin would be left out.
+        let ran = lab.call(["config", "check"]).await.expect_code(1);
+        assert!(ran.stderr.contains(says), "{ran}");
         let ran = lab.call(["tool", "list"]).await.expect_code(0);
         assert!(
             ran.stdout.contains("calculate") && !ran.stdout.contains("faulty"),

@@ -103,7 +103,7 @@ async fn load(component: &[u8]) -> Plugin {
 /// Returns whether a call has a result.
 async fn exercise(plugin: &Plugin) -> bool {
     let tools = plugin.list_tools().await;
-    let name = tools.ok().and_then(|tools| Some(tools.first()?.name.clone()));
+    let name = tools.ok().and_then(|tools| Some(tools.first()?.name.raw().to_owned()));
     run(plugin, &name.unwrap_or_default(), "{}").await
 }
 

@@ -195,7 +195,7 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour, seen: Heads) {
             while stream.write_all(head.as_bytes()).await.is_ok() {}
             return;
         }
-        Behaviour::Swallow => return count_body(&mut stream).await,
+        Behaviour::Swallow => return count_body(&mut stream, &head).await,
         Behaviour::AnswerOnce(_) | Behaviour::Silence => {
             // Wait until the client gives up.
             let _ = stream.read_u8().await;
@@ -217,11 +217,14 @@ async fn send_endless_body(stream: &mut TcpStream, piece: &[u8], pause: Duration
     }
 }
 
-/// Reads a chunked body to its end and answers with its size in bytes, including the framing.
-async fn count_body(stream: &mut TcpStream) {
+/// Reads a body to its end and answers with its size in bytes, including the framing of a chunked one.
+async fn count_body(stream: &mut TcpStream, head: &[u8]) {
+    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length: Option<usize> = length.map(|length| length.parse().unwrap());
     let (mut bytes, mut end) = (0, Vec::new());
     let mut buffer = [0; 16 * 1024];
-    while !end.ends_with(b"0\r\n\r\n") {
+    while length.map_or(!end.ends_with(b"0\r\n\r\n"), |length| bytes < length) {
         match stream.read(&mut buffer).await {
             Ok(read @ 1..) => {
                 bytes += read;

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use cofferdam::assembly::{HostError, load_tools, open_sandbox};
 use cofferdam::config::{Config, Origin};
-use cofferdam::model::ProviderKind;
+use cofferdam::model::{ApiVersion, ProviderKind};
 use cofferdam::money::NanoUsd;
 use cofferdam::resilience::BreakerSettings;
-use cofferdam::sandbox::{Digest, FolderGrant};
+use cofferdam::sandbox::FolderGrant;
 use cofferdam::simulator::Answer;
-use cofferdam::tools::{ToolSet, ToolSettings, builtin};
+use cofferdam::tools::{ToolSet, ToolSettings};
 
 use super::{builder_with, compile_place, config_with, faulty, model};
 
@@ -71,6 +71,11 @@ const INVALID_SETTINGS: &[InvalidSetting] = &[
         |config| config.model.temperature = Some(-0.5),
         "model.temperature",
         "must be between 0 and 1, found -0.5",
+    ),
+    (
+        |config| config.model.temperature = Some(0.5),
+        "model.temperature",
+        "API version 2026-10-21 refuses sampling parameters",
     ),
     (|config| config.agent.name.clear(), "agent.name", "must not be empty"),
     (
@@ -145,7 +150,7 @@ const INVALID_SETTINGS: &[InvalidSetting] = &[
     ),
     (
         |config| config.budget.daily = Some(NanoUsd::ZERO),
-        "budget.daily_usd",
+        "budget.host_day_usd",
         "a limit of zero would refuse every request",
     ),
     (
@@ -336,6 +341,7 @@ async fn values_at_the_bounds_are_valid() {
     let model = model([Answer::text("unused")]);
     assert_eq!(Config::default().check(), Ok(()));
     let edge = |config: &mut Config| {
+        config.model.api_version = ApiVersion::V2023_06_01;
         config.model.temperature = Some(0.0);
         config.agent.max_iterations = 1;
         config.agent.deadline = Duration::from_secs(30 * 24 * 3600);
@@ -373,9 +379,9 @@ async fn every_entry_point_reports_all_problems_at_once() {
     }
 }
 
-/// A configuration can't contain two plugins of one name. Loaded without a configuration, they cancel each other out.
+/// A configuration can't contain two plugins of one name. Loaded without a configuration, the first keeps the names.
 #[tokio::test]
-async fn plugins_with_the_same_name_conflict_like_any_others() {
+async fn of_plugins_with_the_same_name_the_first_keeps_its_tools() {
     let model = model([Answer::text("unused")]);
     let config = config_with(&model, |_| ());
     let tls = cofferdam::tls::client_config().unwrap();
@@ -384,20 +390,11 @@ async fn plugins_with_the_same_name_conflict_like_any_others() {
     let tools = ToolSet::load(&sandbox, &duplicates, 2, config.queue_timeout)
         .await
         .unwrap();
-    assert_eq!(tools.tools().count(), 0);
-    let problems: Vec<String> = tools.problems().iter().map(ToString::to_string).collect();
-    assert_eq!(problems.len(), 2, "{problems:?}");
-    for problem in problems {
-        let says = "plugin `faulty`: plugin `faulty` also has a tool `";
-        assert!(problem.starts_with(says), "{problem}");
-    }
-    // If one of them is pinned, it wins.
-    let mut pinned = faulty();
-    pinned.digest = Some(Digest::of(builtin("faulty").unwrap()).to_string());
-    let plugins = [faulty(), pinned];
-    let tools = ToolSet::load(&sandbox, &plugins, 2, config.queue_timeout)
-        .await
-        .unwrap();
+    let count = tools.tools().count();
     assert!(tools.tools().any(|tool| tool.name == "echo"));
-    assert_eq!(tools.problems().len(), 1);
+    let problems: Vec<String> = tools.problems().iter().map(ToString::to_string).collect();
+    assert_eq!(problems.len(), count, "{problems:?}");
+    for problem in problems {
+        assert!(problem.contains("lost to the tool `"), "{problem}");
+    }
 }
