@@ -158,9 +158,11 @@ async fn a_slow_first_call_does_not_hold_up_the_others() {
     lab.configure(&format!("[agent]\nparallel_tool_calls = 2\n{}", faulty("")));
     let events = calls(&lab).await;
     assert_eq!((events.len(), max_concurrent(&events)), (10, 2), "{events:#?}");
-    let first = &events[0]["call_id"];
-    let ended = events.iter().rposition(|event| &event["call_id"] == first);
-    assert_eq!(ended, Some(9), "the slow call ends last: {events:#?}");
+    let slow = events.iter().find(|event| event["input"]["ms"] == 2000).unwrap();
+    assert_eq!(
+        events[9]["call_id"], slow["call_id"],
+        "the slow call ends last: {events:#?}"
+    );
     let requests = lab.simulator.requests();
     let ids = |message: usize, key: &str| -> Vec<Value> {
         let blocks = requests[1].body["messages"][message]["content"].as_array().unwrap();

@@ -316,8 +316,13 @@ proptest! {
         let (_, runs) = converse(&prompts, answers);
         for run in runs {
             for pair in run.windows(2) {
-                let (sent, next) = (blocks(&pair[0]), blocks(&pair[1]));
+                let (mut sent, next) = (blocks(&pair[0]), blocks(&pair[1]));
                 let is_paused = sent.last().unwrap().0 == "assistant";
+                // A paused history that the API would take for a prefill is sent with a closing line, which the
+                // transcript doesn't hold.
+                if sent.last().unwrap().1["text"] == "Continue." {
+                    sent.pop();
+                }
                 prop_assert!(is_paused || next.starts_with(&sent), "{:#?}\n{:#?}", sent, next);
             }
         }
