@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::untrusted::is_zero_width;
+
 /// A secret. `Display`, `Debug` and `Serialize` write `[redacted]`. Only [`Secret::expose`] returns the text, so a search for
 /// it finds every use.
 #[derive(Clone, PartialEq, Eq)]
@@ -15,7 +17,7 @@ impl Secret {
     /// A secret as a person stores it, in a file or a variable: without white space, byte order marks and invisible
     /// characters at either end. Editors and shells leave those there, and nobody sees them.
     pub fn trimmed(text: &str) -> Self {
-        Self::new(text.trim_matches(is_blank))
+        Self::new(text.trim_matches(|character: char| character.is_whitespace() || is_zero_width(character)))
     }
 
     /// Whether every character is visible ASCII: no space, no control character, nothing beyond `~`. Only such a secret
@@ -31,22 +33,6 @@ impl Secret {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-}
-
-/// White space, and the format characters of Unicode that take no room: soft hyphen, zero-width blanks and joiners, marks
-/// of direction, the byte order mark.
-fn is_blank(character: char) -> bool {
-    character.is_whitespace()
-        || matches!(
-            character,
-            '\u{ad}'
-                | '\u{61c}'
-                | '\u{180e}'
-                | '\u{200b}'..='\u{200f}'
-                | '\u{202a}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{feff}'
-        )
 }
 
 impl fmt::Debug for Secret {

@@ -149,6 +149,12 @@ const fn is_invisible(character: char) -> bool {
         )
 }
 
+/// Whether the character takes no space: invisible, or a selector between the text and the emoji form of the character before.
+/// Nobody notices one in a key or in an otherwise empty text.
+pub(crate) const fn is_zero_width(character: char) -> bool {
+    is_invisible(character) || matches!(character, '\u{fe0e}' | '\u{fe0f}')
+}
+
 /// The text for a model: line ends as LF, without invisible characters, because the operator who reviews the text doesn't
 /// see them.
 pub(crate) fn visible_text(text: &str) -> String {

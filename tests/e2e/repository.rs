@@ -102,10 +102,10 @@ fn a_mention_is_found_wherever_it_stands() {
 const IMPORTS: [(&str, &[&str]); 24] = [
     // Leaves.
     ("money", &[]),
-    ("secret", &[]),
     ("untrusted", &[]),
+    ("secret", &["untrusted"]),
     ("json_text", &["untrusted"]),
-    ("transcript", &["json_text"]),
+    ("transcript", &["json_text", "untrusted"]),
     ("messages_api", &["json_text"]),
     ("tls", &[]),
     ("toml_text", &[]),
@@ -133,6 +133,7 @@ const IMPORTS: [(&str, &[&str]); 24] = [
             "tls",
             "toml_text",
             "transcript",
+            "untrusted",
         ],
     ),
     (

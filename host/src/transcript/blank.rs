@@ -1,25 +1,12 @@
 //! Texts that show nothing.
 
+use crate::untrusted::is_zero_width;
+
 /// Whether a text has no visible character. APIs refuse a text of white space, and one of other invisible characters would
 /// be paid for without saying anything.
 pub fn is_blank(text: &str) -> bool {
     text.chars()
         .all(|character| character.is_whitespace() || character.is_control() || is_zero_width(character))
-}
-
-/// Formatting characters without a width: soft hyphens, joiners, marks of direction, byte order marks, variation selectors,
-/// tags.
-const fn is_zero_width(character: char) -> bool {
-    matches!(
-        character,
-        '\u{ad}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}'
-            | '\u{e0000}'..='\u{e007f}'
-    )
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::super::{ApiError, ModelError};
 use crate::secret::Secret;
+use crate::untrusted::{is_terminal_control, is_zero_width};
 
 /// The longest message passed on, in characters.
 const MAX_MESSAGE: usize = 1_000;
@@ -43,25 +44,10 @@ pub(super) fn scrub(mut error: ModelError, key: Option<&Secret>) -> ModelError {
 pub(super) fn clean(text: &mut String, key: Option<&Secret>) {
     // Invisible characters leave first, because they could stand inside the key, and the cut comes last, because it could
     // leave the beginning of one.
-    let visible = text.chars().filter(|c| !is_invisible(*c));
-    let line: String = visible.map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let visible = text.chars().filter(|c| !is_zero_width(*c));
+    let line: String = visible.map(|c| if is_terminal_control(c) { ' ' } else { c }).collect();
     let masked = key.map_or_else(|| line.clone(), |key| line.replace(key.expose(), "[redacted]"));
     *text = masked.chars().take(MAX_MESSAGE).collect();
-}
-
-/// Characters that change how the text around them is shown, and take no room: marks of direction, zero-width blanks, tags.
-fn is_invisible(c: char) -> bool {
-    matches!(
-        c,
-        '\u{ad}'
-            | '\u{61c}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{e0000}'..='\u{e007f}'
-    )
 }
 
 #[cfg(test)]
