@@ -42,3 +42,19 @@ async fn names_are_unique_and_known_red_rows_exist() {
         assert!(unique.contains(red) || *red == CLOSED_WHILE_IDLE, "{red}");
     }
 }
+
+/// A file of root certificates that can't be used is the likely cause of a certificate that isn't trusted.
+#[tokio::test]
+async fn an_unusable_file_of_root_certificates_is_named() {
+    let server = server::Server::playing(vec![vec![server::Step::SelfSigned]]).await;
+    let lab = crate::lab([]);
+    let url = format!("https://{}", server.address());
+    lab.write("cofferdam.toml", format!("[model]\nbase_url = \"{url}\"\n"));
+    let empty = lab.write("roots.pem", "");
+    let mut command = lab.command(["run", "Go."]);
+    command.env("SSL_CERT_FILE", &empty);
+    let ran = cofferdam_tests::finish(command.spawn().unwrap()).await.expect_code(1);
+    let named = format!("`SSL_CERT_FILE` names {empty:?}");
+    assert!(ran.stderr.contains(&named), "{}", ran.stderr);
+    assert_eq!(server.connections(), 1, "it isn't retried");
+}

@@ -193,3 +193,25 @@ async fn queued_calls_are_refused_once_the_breaker_opens() {
         "{report:#}"
     );
 }
+
+/// A call that the breaker refuses anyway doesn't wait for a permit first.
+#[tokio::test]
+async fn an_open_breaker_refuses_before_the_queue() {
+    let call = |name: &str, input: Value| ToolCall::new(name, input);
+    let lab = lab([
+        Answer::tools([call("fail", json!({ "message": "no" }))]),
+        Answer::tools([
+            call("sleep", json!({ "ms": 1500 })),
+            call("fail", json!({ "message": "no" })),
+        ]),
+        Answer::text("So."),
+    ]);
+    lab.configure(&format!(
+        "[limits]\nhost_concurrency = 1\n{}[plugins.faulty.breaker]\nfailure_threshold = 1\n",
+        faulty("")
+    ));
+    let events = calls(&lab).await;
+    let ended = |outcome: &str| events.iter().position(|event| event["outcome"] == outcome);
+    let (refused, slept) = (ended("breaker_open"), ended("ok"));
+    assert!(refused.is_some() && refused < slept, "{events:#?}");
+}

@@ -85,6 +85,19 @@ async fn unknown_tool() {
     assert!(call.text.contains("loop_forever"), "{}", call.text);
 }
 
+/// The model chose the name. It is escaped, and once.
+#[tokio::test]
+async fn the_name_of_an_unknown_tool_is_escaped_once() {
+    let lab = calling("no\nsuch\u{200b}tool", json!({}));
+    lab.configure(&faulty(""));
+    let call = run_call(&lab, r"no\nsuch\u{200b}tool").await;
+    assert!(
+        call.text.contains(r"There is no tool `no\nsuch\u{200b}tool`."),
+        "{}",
+        call.text
+    );
+}
+
 #[tokio::test]
 async fn invalid_input_names_every_violation() {
     let call = check(

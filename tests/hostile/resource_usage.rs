@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Allowed memory growth: allocators keep some freed memory.
 const MEMORY_SLACK: u64 = 96 << 20;
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct ResourceUsage {
     files: usize,
     threads: usize,
@@ -33,6 +33,13 @@ impl ResourceUsage {
         }
     }
 
+    pub(crate) fn with_memory_of(&self, other: &Self) -> Self {
+        Self {
+            memory: other.memory,
+            ..*self
+        }
+    }
+
     fn is_within(&self, before: &Self, blocking_threads: usize) -> bool {
         self.files <= before.files
             && self.threads <= before.threads + blocking_threads
@@ -41,15 +48,15 @@ impl ResourceUsage {
     }
 }
 
-/// Fails if usage stays above `before`. Released resources can take a moment to disappear, so it polls.
-pub(crate) async fn expect_no_leak(before: &ResourceUsage, name: &str, blocking_threads: usize) {
+/// Whether usage returns to `before`. Released resources can take a moment to disappear, so it polls.
+pub(crate) async fn returns_to(before: &ResourceUsage, blocking_threads: usize) -> Result<(), ResourceUsage> {
     let mut now = ResourceUsage::now();
     for _ in 0..100 {
         if now.is_within(before, blocking_threads) {
-            return;
+            return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
         now = ResourceUsage::now();
     }
-    panic!("{name}: resources leaked: {now:?}, before {before:?}");
+    Err(now)
 }

@@ -128,7 +128,8 @@ fn narrow_listener() -> io::Result<TcpListener> {
 
 #[tokio::test]
 async fn a_slow_upload_is_no_stall() {
-    const BYTES: usize = 2 * 1024 * 1024;
+    // More than the kernel takes at once, so that both the upload and what it has buffered last longer than the limit.
+    const BYTES: usize = 16 * 1024 * 1024;
     let listener = narrow_listener().unwrap();
     let mut settings = settings(&format!("http://{}", listener.local_addr().unwrap()));
     settings.idle_timeout = Duration::from_millis(400);
