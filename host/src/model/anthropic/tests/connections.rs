@@ -137,10 +137,10 @@ async fn a_slow_upload_is_no_stall() {
     let server = async {
         let (mut socket, _) = listener.accept().await.unwrap();
         // Together several times the limit.
-        let mut piece = vec![0; BYTES / 16];
-        for _ in 0..16 {
+        let mut piece = vec![0; BYTES / 64];
+        for _ in 0..64 {
             socket.read_exact(&mut piece).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         socket.read_u8().await.unwrap();
         socket.write_all(whole().as_bytes()).await.unwrap();
