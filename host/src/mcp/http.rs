@@ -28,21 +28,44 @@ use tokio_util::task::TaskTracker;
 
 use super::access::Access;
 use super::arrival::{Calls, END_TIMEOUT};
+use super::connections::Connections;
 use super::server::{Connection, McpServer};
+use super::write_timeout::{WRITE_TIMEOUT, WriteTimeout};
 
 const PATH: &str = "/mcp";
 const HEALTH_PATH: &str = "/healthz";
 
-/// Connections served at the same time. More wait to be accepted.
-const MAX_CONNECTIONS: usize = 256;
 /// The longest request. An input may have 8 MiB, and JSON escapes it.
 const MAX_REQUEST_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes of all requests that are received or answered at a time.
 const MAX_BODIES_BYTES: usize = 64 * 1024 * 1024;
-/// How long a client may take to send the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may take to send a request's body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a client may take up of the server. Tests set less.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HttpLimits {
+    /// Connections served at the same time. More wait to be accepted.
+    pub(super) connections: usize,
+    /// Connections of one address that are served at the same time, so that no address takes them all. More are refused.
+    pub(super) connections_per_address: usize,
+    /// How long a client may take to send the head of a request, which begins when the request before it is answered.
+    pub(super) head_timeout: Duration,
+    /// How long a client may take to send a request's body.
+    pub(super) body_timeout: Duration,
+    /// How long a client may take none of the bytes that wait for it.
+    pub(super) write_timeout: Duration,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            connections: 256,
+            connections_per_address: 128,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: WRITE_TIMEOUT,
+        }
+    }
+}
+
 /// How long calls that still run may take to end when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -62,6 +85,7 @@ struct Shared {
     clients: Mutex<HashMap<IpAddr, Calls>>,
     /// In KiB, for the bodies of requests.
     bodies: Arc<Semaphore>,
+    limits: HttpLimits,
 }
 
 impl McpServer {
@@ -76,28 +100,45 @@ impl McpServer {
         access: Access,
         cancel: CancellationToken,
     ) -> Result<(), HttpServerError> {
+        self.serve_http_within(HttpLimits::default(), listener, access, cancel)
+            .await
+    }
+
+    pub(super) async fn serve_http_within(
+        &self,
+        limits: HttpLimits,
+        listener: TcpListener,
+        access: Access,
+        cancel: CancellationToken,
+    ) -> Result<(), HttpServerError> {
         let calls_end = CancellationToken::new();
         let shared = Arc::new(Shared {
-            service: self.http_service(calls_end.clone()),
+            service: self.http_service(cancel.clone(), calls_end.clone()),
             access,
             clients: Mutex::default(),
             bodies: Arc::new(Semaphore::new(MAX_BODIES_BYTES / 1024)),
+            limits,
         });
-        let (connections, permits) = (TaskTracker::new(), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
+        let connections = Connections::new(limits.connections, limits.connections_per_address);
+        let tasks = TaskTracker::new();
         loop {
-            let (stream, client, permit) = tokio::select! {
+            let (stream, client, room) = tokio::select! {
                 () = cancel.cancelled() => break,
-                accepted = accept(&listener, &permits) => accepted?,
+                accepted = accept(&listener, &connections) => accepted?,
+            };
+            let Some(permit) = connections.admit(client.ip(), room) else {
+                refuse(&stream, limits.connections_per_address);
+                continue;
             };
             let (shared, cancel) = (Arc::clone(&shared), cancel.clone());
-            connections.spawn(async move {
+            tasks.spawn(async move {
                 serve_connection(stream, client, shared, cancel).await;
                 drop(permit);
             });
         }
-        connections.close();
+        tasks.close();
         // A client that doesn't read its answer must not keep the server from stopping.
-        let _ = tokio::time::timeout(STOP_TIMEOUT, connections.wait()).await;
+        let _ = tokio::time::timeout(STOP_TIMEOUT, tasks.wait()).await;
         calls_end.cancel();
         // Calls that were cancelled still report their end.
         let clients: Vec<Calls> = shared.clients().values().cloned().collect();
@@ -107,32 +148,30 @@ impl McpServer {
         Ok(())
     }
 
-    fn http_service(&self, cancel: CancellationToken) -> Service {
+    fn http_service(&self, stopping: CancellationToken, calls_end: CancellationToken) -> Service {
         let server = self.clone();
         let config = StreamableHttpServerConfig::default()
             .with_legacy_session_mode(false)
             .with_json_response(true)
             .with_max_request_body_bytes(MAX_REQUEST_BYTES)
-            .with_cancellation_token(cancel)
+            .with_cancellation_token(calls_end)
             // `Access` checks both headers, for every path.
             .disable_allowed_hosts()
             .disable_allowed_origins();
         let sessions = Arc::new(NeverSessionManager::default());
-        StreamableHttpService::new(move || Ok(server.connection(false)), sessions, config)
+        let connection = move || Ok(server.connection(false, stopping.clone()));
+        StreamableHttpService::new(connection, sessions, config)
     }
 }
 
 async fn accept(
     listener: &TcpListener,
-    permits: &Arc<Semaphore>,
+    connections: &Connections,
 ) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(permits)
-        .acquire_owned()
-        .await
-        .map_err(std::io::Error::other)?;
+    let room = connections.room().await.ok_or(std::io::ErrorKind::Other)?;
     loop {
         match listener.accept().await {
-            Ok((stream, client)) => return Ok((stream, client, permit)),
+            Ok((stream, client)) => return Ok((stream, client, room)),
             // The client is gone already, or this process has too many open files for a moment.
             Err(error) if is_passing(&error) => tokio::time::sleep(Duration::from_millis(50)).await,
             Err(error) => return Err(error),
@@ -147,9 +186,20 @@ fn is_passing(error: &std::io::Error) -> bool {
         || matches!(error.raw_os_error(), Some(23 | 24))
 }
 
+/// Answers a connection that is one too many, without reading from it. If that doesn't fit into the socket's buffer, the client
+/// only sees that the connection is closed.
+fn refuse(stream: &TcpStream, limit: usize) {
+    let body = format!("this address already has {limit} connections; close one or use one for several requests\n");
+    let head = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8";
+    let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let _ = stream.try_write(answer.as_bytes());
+}
+
 async fn serve_connection(stream: TcpStream, client: SocketAddr, shared: Arc<Shared>, cancel: CancellationToken) {
     // An answer is written at once, so waiting for more of it only delays it.
     let _ = stream.set_nodelay(true);
+    let limits = shared.limits;
+    let stream = WriteTimeout::new(stream, limits.write_timeout);
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
         async move { Ok::<_, Infallible>(shared.answer(request, client.ip()).await) }
@@ -157,7 +207,7 @@ async fn serve_connection(stream: TcpStream, client: SocketAddr, shared: Arc<Sha
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
+            .header_read_timeout(limits.head_timeout)
             .serve_connection(TokioIo::new(stream), service)
     );
     // An error is a client that broke off or doesn't speak HTTP.
@@ -205,7 +255,7 @@ impl Shared {
         let (mut head, body) = request.into_parts();
         let _room = self.room_for(&head).await?;
         let whole = Limited::new(body, MAX_REQUEST_BYTES).collect();
-        let body = match tokio::time::timeout(BODY_TIMEOUT, whole).await {
+        let body = match tokio::time::timeout(self.limits.body_timeout, whole).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
                 return Err((
@@ -229,7 +279,7 @@ impl Shared {
         let length = length.unwrap_or(MAX_REQUEST_BYTES).min(MAX_REQUEST_BYTES);
         let kibibytes = u32::try_from(length / 1024 + 1).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.bodies).acquire_many_owned(kibibytes);
-        match tokio::time::timeout(BODY_TIMEOUT, room).await {
+        match tokio::time::timeout(self.limits.body_timeout, room).await {
             Ok(Ok(room)) => Ok(room),
             _ => Err((
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -13,11 +13,15 @@
 
 mod access;
 mod arrival;
+mod connections;
 mod convert;
 mod http;
+#[cfg(test)]
+mod limits_tests;
 mod progress;
 mod server;
 mod stdio;
+mod write_timeout;
 
 pub use self::access::{Access, AccessError};
 pub use self::arrival::MAX_CALLS_PER_CLIENT;

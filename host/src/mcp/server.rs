@@ -13,6 +13,7 @@ use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::arrival::{Arrival, Calls, MAX_CALLS_PER_CLIENT};
 use super::{convert, progress};
@@ -59,13 +60,15 @@ impl McpServer {
     }
 
     /// A scope of events of its own for one connection, or for one request over HTTP, which has no connections that last.
-    pub(super) fn connection(&self, lasting: bool) -> Connection {
+    /// `stopping` ends what would otherwise never end.
+    pub(super) fn connection(&self, lasting: bool, stopping: CancellationToken) -> Connection {
         let shared = Arc::clone(&self.shared);
         let id = uuid::Uuid::now_v7().to_string();
         Connection {
             emitter: Emitter::new(&shared.events, &id, &shared.tenant, shared.alerts.clone()),
             lasting,
             notifying: AtomicBool::new(false),
+            stopping,
             shared,
         }
     }
@@ -80,6 +83,8 @@ pub(super) struct Connection {
     lasting: bool,
     /// Whether it is already notified of changes, because clients may say more than once that they are ready.
     notifying: AtomicBool,
+    /// The server is about to stop. Calls may still end.
+    stopping: CancellationToken,
 }
 
 /// The call's place among those of its client. Over stdio it was noted when the line was read. Over HTTP calls have no order,
@@ -173,12 +178,16 @@ impl ServerHandler for Connection {
         loop {
             tokio::select! {
                 () = context.cancelled() => return Ok(()),
+                () = self.stopping.cancelled() => return Ok(()),
                 changed = tools.changed() => match changed {
                     // An error means that the client is gone, which also cancels.
                     Ok(()) => drop(context.sink().notify_tool_list_changed().await),
                     // Nothing replaces the tools any more.
                     Err(_) => {
-                        context.cancelled().await;
+                        tokio::select! {
+                            () = context.cancelled() => {}
+                            () = self.stopping.cancelled() => {}
+                        }
                         return Ok(());
                     }
                 }

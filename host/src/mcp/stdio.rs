@@ -16,20 +16,22 @@ use tokio_util::sync::CancellationToken;
 
 use super::arrival::{Calls, END_TIMEOUT, InOrder, MAX_CALLS_PER_CLIENT};
 use super::server::McpServer;
+use super::write_timeout::{WRITE_TIMEOUT, WriteTimeout};
 
 /// The longest message: an input of the largest size that can be configured, with room for its escapes.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
 impl McpServer {
-    /// Serves one client over this process's stdin and stdout, until the client closes stdin or `cancel` is cancelled. Calls
-    /// that still run get a few seconds to end, and are then cancelled.
+    /// Serves one client over this process's stdin and stdout, until the client closes stdin, doesn't read its answers for a
+    /// minute, or `cancel` is cancelled. Calls that still run get a few seconds to end, and are then cancelled.
     ///
     /// # Errors
     ///
     /// The client's first request is one that no revision of the protocol begins with.
     pub async fn serve_stdio(&self, cancel: CancellationToken) -> Result<(), ServerInitializeError> {
         let (input, output) = stdio_pipes();
-        self.serve_streams(input, output, cancel).await
+        self.serve_streams(input, WriteTimeout::new(output, WRITE_TIMEOUT), cancel)
+            .await
     }
 
     pub(super) async fn serve_streams(
@@ -40,7 +42,8 @@ impl McpServer {
     ) -> Result<(), ServerInitializeError> {
         let calls = Calls::default();
         let lines = Lines::new(input, output, calls.clone());
-        let running = match serve_server_with_ct(self.connection(true), lines, cancel).await {
+        let connection = self.connection(true, cancel.clone());
+        let running = match serve_server_with_ct(connection, lines, cancel).await {
             Ok(running) => running,
             // The client left before it asked for anything.
             Err(ServerInitializeError::ConnectionClosed(_) | ServerInitializeError::Cancelled) => return Ok(()),
@@ -63,6 +66,8 @@ struct Lines<R, W> {
     /// Whether the client has sent a request. Anything else that comes before one is ignored.
     begun: bool,
     output: Arc<Mutex<Option<W>>>,
+    /// Cancelled when a message couldn't be written, because the rest would make no sense to the client, and at the end.
+    closed: CancellationToken,
     unwritten: Arc<Unwritten>,
     /// An answer to something that wasn't a message. It is written before the next line is read.
     answering: Option<JoinHandle<io::Result<()>>>,
@@ -127,6 +132,7 @@ where
             skipping: false,
             begun: false,
             output: Arc::new(Mutex::new(Some(output))),
+            closed: CancellationToken::new(),
             unwritten: Arc::default(),
             answering: None,
             arrivals: InOrder::new(calls),
@@ -185,6 +191,11 @@ where
     }
 }
 
+async fn write(writer: &mut (impl AsyncWrite + Unpin), line: &[u8]) -> io::Result<()> {
+    writer.write_all(line).await?;
+    writer.flush().await
+}
+
 fn memchr(bytes: &[u8]) -> Option<usize> {
     bytes.iter().position(|byte| *byte == b'\n')
 }
@@ -209,20 +220,51 @@ where
 
     fn send(&mut self, message: TxJsonRpcMessage<RoleServer>) -> impl Future<Output = io::Result<()>> + Send + 'static {
         let (output, waiting) = (Arc::clone(&self.output), Waiting::new(&self.unwritten));
+        let closed = self.closed.clone();
         async move {
             let _waiting = waiting;
             let mut line = serde_json::to_vec(&message)?;
             line.push(b'\n');
             let mut output = output.lock().await;
-            let Some(output) = output.as_mut() else {
+            let Some(writer) = output.as_mut() else {
                 return Err(io::ErrorKind::NotConnected.into());
             };
-            output.write_all(&line).await?;
-            output.flush().await
+            let written = tokio::select! {
+                biased;
+                written = write(writer, &line) => written,
+                () = closed.cancelled() => Err(io::ErrorKind::BrokenPipe.into()),
+            };
+            if written.is_err() {
+                *output = None;
+                closed.cancel();
+            }
+            written
         }
     }
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
+        let closed = self.closed.clone();
+        tokio::select! {
+            () = closed.cancelled() => None,
+            message = self.next_message() => message,
+        }
+    }
+
+    /// Gives up what is still being written: the library has waited for it.
+    async fn close(&mut self) -> io::Result<()> {
+        self.closed.cancel();
+        self.output.lock().await.take();
+        Ok(())
+    }
+}
+
+impl<R, W> Lines<R, W>
+where
+    R: AsyncRead + Send + Unpin,
+    W: AsyncWrite + Send + Unpin + 'static,
+{
+    /// The next message, or `None` once the client has left. Dropping the future loses nothing.
+    async fn next_message(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
         loop {
             if let Some(answering) = &mut self.answering {
                 let written = answering.await;
@@ -242,10 +284,5 @@ where
                 Ok(Line::End) | Err(_) => return None,
             }
         }
-    }
-
-    async fn close(&mut self) -> io::Result<()> {
-        self.output.lock().await.take();
-        Ok(())
     }
 }
