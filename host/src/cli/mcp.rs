@@ -231,6 +231,7 @@ async fn reload_on_change(cx: Context, args: ServeArgs, files: Option<Files>, se
             }
             Ok(tools) => {
                 tracing::info!(tools = tools.tools().count(), "reloaded the tools");
+                let tools = tools.continuing(&sender.borrow());
                 sender.send_replace(Arc::new(tools));
             }
             Err(error) => {

@@ -48,6 +48,11 @@ impl ConcurrencyLimit {
         &self.name
     }
 
+    /// The number of permits.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Acquires a permit for a tenant, waiting for at most `wait`. Cancel-safe: dropping the future leaves the queue.
     ///
     /// # Errors

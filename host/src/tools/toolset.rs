@@ -23,6 +23,7 @@ pub struct ToolSet {
     /// Long checks of inputs against schemas. They are CPU-bound, so more than one per core gains nothing.
     checks: ConcurrencyLimit,
     queue_timeout: Duration,
+    plugins: Vec<PluginSettings>,
     problems: Vec<PluginError>,
     policy: Option<Arc<dyn ToolPolicy>>,
 }
@@ -31,7 +32,7 @@ pub struct ToolSet {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) tool: Tool,
-    breakers: ToolBreakers,
+    breakers: Arc<ToolBreakers>,
     concurrency: ConcurrencyLimit,
     /// Limits long checks for all tools of the plugin.
     checks: ConcurrencyLimit,
@@ -41,7 +42,7 @@ impl Slot {
     fn new(tool: Tool, checks: ConcurrencyLimit) -> Self {
         let concurrency = ConcurrencyLimit::new(format!("tool:{}", tool.name), tool.limits().concurrency as usize);
         Self {
-            breakers: ToolBreakers::new(&tool.name, tool.breaker.clone()),
+            breakers: Arc::new(ToolBreakers::new(&tool.name, tool.breaker.clone())),
             concurrency,
             checks,
             tool,
@@ -105,6 +106,7 @@ impl ToolSet {
             host: ConcurrencyLimit::new("host", host_concurrency as usize),
             checks: ConcurrencyLimit::new("schema checks", checks).with_max_per_tenant(checks / 2),
             queue_timeout,
+            plugins: plugins.to_vec(),
             problems,
             policy: None,
         })
@@ -114,6 +116,31 @@ impl ToolSet {
     #[must_use]
     pub fn with_policy(mut self, policy: Option<Arc<dyn ToolPolicy>>) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// Takes over the breakers and permits of a set that this one replaces, where nothing has changed: the plugin's settings,
+    /// its component and the tool. Calls that still run with the old set keep their permits.
+    #[must_use]
+    pub fn continuing(mut self, previous: &Self) -> Self {
+        for slot in &mut self.slots {
+            let Some(old) = previous.slot(&slot.tool.name) else {
+                continue;
+            };
+            let settings = |plugins: &[PluginSettings]| plugins.iter().find(|it| it.name == slot.tool.plugin).cloned();
+            let is_unchanged = old.tool.plugin == slot.tool.plugin
+                && old.tool.digest() == slot.tool.digest()
+                && settings(&previous.plugins) == settings(&self.plugins);
+            if is_unchanged {
+                slot.breakers = Arc::clone(&old.breakers);
+                slot.concurrency = old.concurrency.clone();
+                slot.checks = old.checks.clone();
+            }
+        }
+        if self.host.limit() == previous.host.limit() {
+            self.host = previous.host.clone();
+        }
+        self.checks = previous.checks.clone();
         self
     }
 
