@@ -21,6 +21,8 @@ mod library;
 mod limits;
 mod logs;
 mod mcp;
+mod mcp_protocol;
+mod mcp_reload;
 mod model_failures;
 mod money;
 mod network;

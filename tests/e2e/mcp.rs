@@ -1,79 +1,13 @@
 //! The MCP server, spoken to line by line. `tests/mcp` has the official client against the same binary.
 
-use std::process::Stdio;
-use std::time::Duration;
-
-use cofferdam_tests::{Lab, Ran, finish};
+use cofferdam_tests::{ANSWER_TIMEOUT, McpClient, McpHttpServer};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::process::{Child, ChildStdin, ChildStdout};
 
 use crate::lab;
 
-/// Far longer than any answer takes, so that a hang fails the test.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-
 const FAULTY: [&str; 4] = ["mcp", "--plugin", "builtin:faulty", "--quiet"];
-
-/// A client over stdin and stdout, past its handshake.
-struct Client {
-    child: Child,
-    stdin: ChildStdin,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Client {
-    async fn start(lab: &Lab, arguments: &[&str]) -> Self {
-        let mut child = lab
-            .command(arguments.iter().copied())
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut client = Self {
-            stdin: child.stdin.take().unwrap(),
-            lines: BufReader::new(child.stdout.take().unwrap()).lines(),
-            child,
-        };
-        let hello = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
-        client.request(0, "initialize", hello).await;
-        assert_eq!(client.answer().await["result"]["protocolVersion"], "2025-06-18");
-        client
-            .send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))
-            .await;
-        client
-    }
-
-    async fn send(&mut self, message: &Value) {
-        self.stdin.write_all(format!("{message}\n").as_bytes()).await.unwrap();
-    }
-
-    async fn request(&mut self, id: u64, method: &str, params: Value) {
-        self.send(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }))
-            .await;
-    }
-
-    async fn call(&mut self, id: u64, tool: &str, input: Value) {
-        self.request(id, "tools/call", json!({ "name": tool, "arguments": input }))
-            .await;
-    }
-
-    async fn answer(&mut self) -> Value {
-        let line = tokio::time::timeout(ANSWER_TIMEOUT, self.lines.next_line()).await;
-        let line = line.expect("no answer").unwrap().expect("stdout is closed");
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
-    }
-
-    /// Closes stdin, reads what else the server answers, and waits for it.
-    async fn leave(mut self) -> (Vec<Value>, Ran) {
-        drop(self.stdin);
-        let mut answers = Vec::new();
-        while let Some(line) = self.lines.next_line().await.unwrap() {
-            answers.push(serde_json::from_str(&line).unwrap());
-        }
-        (answers, finish(self.child).await)
-    }
-}
 
 fn outcome(answer: &Value) -> &str {
     answer["result"]["_meta"]["cofferdam/outcome"]
@@ -85,7 +19,7 @@ fn outcome(answer: &Value) -> &str {
 async fn the_configured_tools_are_served_with_the_limits_of_the_configuration() {
     let lab = lab([]);
     lab.configure("[plugins.calculator]\ncomponent = \"builtin:calculator\"\n[plugins.faulty]\ncomponent = \"builtin:faulty\"\nlimits.fuel = 50_000_000\n");
-    let mut client = Client::start(&lab, &["mcp", "--quiet"]).await;
+    let mut client = McpClient::start(&lab, &["mcp", "--quiet"]).await;
     client.request(1, "tools/list", json!({})).await;
     let list = client.answer().await;
     let tools = list["result"]["tools"].as_array().unwrap();
@@ -117,7 +51,7 @@ async fn the_configured_tools_are_served_with_the_limits_of_the_configuration() 
 #[tokio::test]
 async fn stdout_has_nothing_but_the_protocol() {
     let lab = lab([]);
-    let mut client = Client::start(&lab, &["mcp", "--plugin", "builtin:faulty", "--verbose"]).await;
+    let mut client = McpClient::start(&lab, &["mcp", "--plugin", "builtin:faulty", "--verbose"]).await;
     client.call(1, "log", json!({})).await;
     assert_eq!(outcome(&client.answer().await), "ok");
     let (rest, ran) = client.leave().await;
@@ -130,7 +64,7 @@ async fn stdout_has_nothing_but_the_protocol() {
 #[tokio::test]
 async fn calls_are_answered_as_they_end_and_one_too_many_is_overloaded() {
     let lab = lab([]);
-    let mut client = Client::start(&lab, &FAULTY).await;
+    let mut client = McpClient::start(&lab, &FAULTY).await;
     for id in 1..=64 {
         client.call(id, "sleep", json!({ "ms": 600_000 })).await;
     }
@@ -159,7 +93,7 @@ async fn calls_are_answered_as_they_end_and_one_too_many_is_overloaded() {
 #[tokio::test]
 async fn what_is_no_message_is_answered_with_the_protocols_error() {
     let lab = lab([]);
-    let mut client = Client::start(&lab, &FAULTY).await;
+    let mut client = McpClient::start(&lab, &FAULTY).await;
     let huge = "x".repeat(17 * 1024 * 1024);
     for (line, code) in [
         ("{garbage", -32700),
@@ -184,52 +118,17 @@ async fn what_is_no_message_is_answered_with_the_protocols_error() {
 #[tokio::test]
 async fn a_call_whose_client_leaves_is_cancelled() {
     let lab = lab([]);
-    let mut client = Client::start(&lab, &["mcp", "--plugin", "builtin:faulty", "--verbose"]).await;
+    let mut client = McpClient::start(&lab, &["mcp", "--plugin", "builtin:faulty", "--verbose"]).await;
     client.call(1, "sleep", json!({ "ms": 600_000 })).await;
     let (_, ran) = client.leave().await;
     let ran = ran.expect_code(0);
     assert!(ran.stderr.contains("cancelled"), "{ran}");
 }
 
-/// A server over HTTP.
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    async fn start(lab: &Lab, arguments: &[&str]) -> Self {
-        let all = [&["mcp", "--http", "127.0.0.1:0", "--quiet"], arguments].concat();
-        let mut child = lab.command(all).env("TOKEN", "t0ken").spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = tokio::time::timeout(ANSWER_TIMEOUT, lines.next_line())
-            .await
-            .expect("no URL");
-        let url = line.unwrap().expect("the server ended");
-        let address = url.strip_prefix("http://").and_then(|url| url.strip_suffix("/mcp"));
-        Self {
-            child,
-            address: address.unwrap().to_owned(),
-        }
-    }
-
-    /// One request over a connection of its own; the head as text.
-    async fn request(&self, head: &str, body: &str) -> String {
-        let mut stream = TcpStream::connect(&self.address).await.unwrap();
-        let length = body.len();
-        let request = format!("{head}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        let read = tokio::time::timeout(ANSWER_TIMEOUT, stream.read_to_string(&mut answer));
-        read.await.expect("no answer").unwrap();
-        answer
-    }
-}
-
 #[tokio::test]
 async fn over_http_only_clients_with_leave_are_served() {
     let lab = lab([]);
-    let server = Server::start(
+    let server = McpHttpServer::start(
         &lab,
         &[
             "--plugin",
@@ -273,7 +172,7 @@ async fn over_http_only_clients_with_leave_are_served() {
     let too_large = format!("{post}\r\nhost: localhost\r\nauthorization: Bearer t0ken");
     let answer = server.request(&too_large, &" ".repeat(17 * 1024 * 1024)).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
-    stop(server).await;
+    server.stop().await;
 }
 
 /// A client that breaks off its request cancels its call.
@@ -283,7 +182,7 @@ async fn over_http_a_client_that_vanishes_cancels_its_call() {
     lab.configure(
         "[plugins.faulty]\ncomponent = \"builtin:faulty\"\nlimits.concurrency = 1\nlimits.timeout = \"5m\"\n",
     );
-    let server = Server::start(&lab, &[]).await;
+    let server = McpHttpServer::start(&lab, &[]).await;
     let request = |tool: &str, input: Value| {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": tool, "arguments": input } });
         let body = body.to_string();
@@ -309,13 +208,7 @@ async fn over_http_a_client_that_vanishes_cancels_its_call() {
         .expect("no answer")
         .unwrap();
     assert!(answer.contains("\"cofferdam/outcome\":\"ok\""), "{answer}");
-    stop(server).await;
-}
-
-async fn stop(server: Server) {
-    let id = rustix::process::Pid::from_raw(i32::try_from(server.child.id().unwrap()).unwrap()).unwrap();
-    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
-    finish(server.child).await.expect_code(0);
+    server.stop().await;
 }
 
 #[tokio::test]

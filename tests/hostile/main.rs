@@ -7,6 +7,7 @@
 mod bytes;
 mod corpus;
 mod resource_usage;
+mod through_mcp;
 
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -121,9 +122,7 @@ impl Host {
             servers.fill(&case.plugin)
         );
         std::fs::write(folder.join("key.txt"), SECRET).unwrap();
-        std::fs::create_dir(folder.join("granted")).unwrap();
-        std::fs::write(folder.join("granted/file"), "x".repeat(1000)).unwrap();
-        std::os::unix::fs::symlink("../key.txt", folder.join("granted/link")).unwrap();
+        grant(&folder.join("granted"));
         std::fs::write(folder.join("cofferdam.toml"), text).unwrap();
         let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cache");
         let config = Config::load_from(&LoadOptions {
@@ -159,6 +158,13 @@ impl Host {
         };
         self.tools.call(call, &context).await
     }
+}
+
+/// Makes a folder that is granted to a plugin, beside the key.
+fn grant(folder: &Path) {
+    std::fs::create_dir(folder).unwrap();
+    std::fs::write(folder.join("file"), "x".repeat(1000)).unwrap();
+    std::os::unix::fs::symlink("../key.txt", folder.join("link")).unwrap();
 }
 
 /// The texts for the model and for the operator.
