@@ -1,6 +1,7 @@
 """The official MCP client against the real binary: `python test_client.py PATH_TO_COFFERDAM`.
 
-Every test runs over stdio and HTTP, with the newest revision of the protocol and with the handshake of the older ones.
+Every test runs over stdio and HTTP, with the newest revision of the protocol, with the two before it, and with the one that the
+client finds out.
 """
 
 import asyncio
@@ -13,19 +14,31 @@ import tempfile
 import time
 from pathlib import Path
 
+import mcp.client.session
 from mcp import Client, MCPError, StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
 BINARY = sys.argv[1]
 TOKEN = "a-token-of-this-test"
 PLUGINS = ["--plugin", "builtin:calculator", "--plugin", "builtin:faulty"]
-MODES = ["2026-07-28", "legacy", "auto"]
+OLDER = ["2025-11-25", "2025-06-18"]
+MODES = ["2026-07-28", *OLDER, "auto"]
+
+
+@contextlib.asynccontextmanager
+async def connected(transport, mode, **options):
+    """Of the older revisions, the client offers its newest one. What it calls that can be changed, and is what it then speaks."""
+    if mode in OLDER:
+        mcp.client.session.LATEST_HANDSHAKE_VERSION = mode
+    async with Client(transport, mode="legacy" if mode in OLDER else mode, **options) as client:
+        assert mode in ("auto", client.protocol_version), (mode, client.protocol_version)
+        yield client
 
 
 @contextlib.asynccontextmanager
 async def over_stdio(mode, arguments=PLUGINS, **options):
     parameters = StdioServerParameters(command=BINARY, args=["mcp", "--quiet", *arguments], env=dict(os.environ))
-    async with Client(stdio_client(parameters), mode=mode, **options) as client:
+    async with connected(stdio_client(parameters), mode, **options) as client:
         yield client
 
 
@@ -47,7 +60,7 @@ async def over_http(mode, arguments=PLUGINS, **options):
 
     async with http_server(*arguments) as url:
         async with httpx.AsyncClient(headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60) as http:
-            async with Client(streamable_http_client(url, http_client=http), mode=mode, **options) as client:
+            async with connected(streamable_http_client(url, http_client=http), mode, **options) as client:
                 yield client
 
 
@@ -129,7 +142,7 @@ async def a_reloaded_component_changes_the_list():
                     config.write_text('[plugins.calculator]\ncomponent = "builtin:calculator"\n'
                                       '[plugins.faulty]\ncomponent = "builtin:faulty"\n')
 
-                if mode == "legacy":
+                if mode in OLDER:
                     await change()
                     await asyncio.wait_for(notified.wait(), 30)
                 else:
