@@ -23,7 +23,7 @@ const TARGET: &str = "wasm32-wasip2";
 /// If set to anything except `0` or the empty string, this script doesn't change the toolchain.
 const NO_RUSTUP: &str = "COFFERDAM_BUILD_NO_RUSTUP";
 /// Folders of `plugins/` whose components are embedded.
-const COMPONENTS: [&str; 3] = ["calculator", "weather", "faulty"];
+const COMPONENTS: [&str; 4] = ["calculator", "weather", "notes", "faulty"];
 /// The first bytes of a component; a core module differs in the last four.
 const COMPONENT_MAGIC: &[u8] = b"\0asm\x0d\x00\x01\x00";
 

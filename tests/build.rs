@@ -1,13 +1,86 @@
-//! Fails the build if a tool of the plugin `faulty` has no case in the corpus.
+//! Fails the build if a tool of the plugin `faulty` has no case in the corpus, and builds the programs in `guests/programs`.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeSet;
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const CORPUS: &str = "hostile/corpus.toml";
 const CATALOG: &str = "../plugins/faulty/src/catalog.rs";
 
+/// The programs, which are guests: their workspace is that of the plugins.
+const PROGRAMS: [&str; 2] = ["textdiff", "probe"];
+const TARGET: &str = "wasm32-wasip2";
+
 fn main() {
+    check_corpus();
+    build_programs();
+}
+
+/// As `host/build.rs` builds the plugins, and for the same reasons: with a cargo, a target folder and settings of its own.
+fn build_programs() {
+    for source in ["guests/programs", "../plugins/Cargo.toml", "../plugins/Cargo.lock"] {
+        println!("cargo::rerun-if-changed={source}");
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap());
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap());
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        let is_kept = [
+            "CARGO_HOME",
+            "CARGO_NET_",
+            "CARGO_HTTP_",
+            "CARGO_REGISTRIES_",
+            "CARGO_MAKEFLAGS",
+        ];
+        let is_for_host = [
+            "CARGO_",
+            "RUSTC",
+            "RUSTDOC",
+            "RUSTFLAGS",
+            "CLIPPY_",
+            "DEBUG",
+            "OPT_LEVEL",
+            "PROFILE",
+            "TARGET",
+        ];
+        let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| text.starts_with(prefix));
+        if begins(&is_for_host) && !begins(&is_kept) {
+            cargo.env_remove(&name);
+        }
+    }
+    let target = out.join("programs");
+    let status = cargo
+        .envs(["CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"].map(|name| (name, "")))
+        .env("CARGO_BUILD_BUILD_DIR", &target)
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "programs",
+            "--target",
+            TARGET,
+            "--target-dir",
+        ])
+        .arg(&target)
+        .current_dir("../plugins")
+        .status()
+        .unwrap();
+    assert!(
+        status.success(),
+        "the programs for {TARGET} can't be built: cargo's messages follow"
+    );
+    for program in PROGRAMS {
+        let file = format!("{program}.wasm");
+        let built = Path::new(&target).join(TARGET).join("release").join(&file);
+        std::fs::copy(built, out.join(file)).unwrap();
+    }
+}
+
+fn check_corpus() {
     for file in [CORPUS, CATALOG] {
         println!("cargo::rerun-if-changed={file}");
     }

@@ -48,13 +48,13 @@ async fn files_that_are_not_components() {
         ("empty.wasm", ["not WebAssembly", "hint:"]),
         ("garbage.wasm", ["not valid", "hint:"]),
         ("cut.wasm", ["not valid", "hint:"]),
-        ("nothing.wasm", ["does not export", "hint:"]),
+        ("nothing.wasm", ["exports neither", "hint:"]),
         ("future.wasm", ["9.0.0", "hint:"]),
     ] {
         let target = format!("{file}#x");
         refused(&lab, ["tool", "call", &target, "{}"], &says).await;
     }
-    refused(&lab, ["tool", "call", "unknown.wasm#x", "{}"], &["does not export"]).await;
+    refused(&lab, ["tool", "call", "unknown.wasm#x", "{}"], &["exports neither"]).await;
     refused(&lab, ["tool", "inspect", "core.wasm"], &["core WebAssembly module"]).await;
     refused(&lab, ["tool", "inspect", "missing.wasm"], &["missing.wasm"]).await;
     refused(&lab, ["tool", "inspect", "."], &["hint:"]).await;

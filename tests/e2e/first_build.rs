@@ -31,7 +31,7 @@ impl Machine {
         machine.script(
             "cargo",
             r#"out="$MACHINE/out/guests/wasm32-wasip2/release"; mkdir -p "$out"
-for name in calculator weather faulty; do printf '\000asm\015\000\001\000' > "$out/$name.wasm"; done"#,
+for name in calculator weather notes faulty; do printf '\000asm\015\000\001\000' > "$out/$name.wasm"; done"#,
         );
         machine
     }

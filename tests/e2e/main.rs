@@ -7,6 +7,7 @@ mod bad_input;
 mod busy;
 mod capabilities;
 mod cli;
+mod commands;
 mod concurrency;
 mod demo;
 mod documents;
@@ -31,6 +32,7 @@ mod repository;
 mod secrets;
 mod simulated;
 mod slots;
+mod typed;
 
 use std::path::{Path, PathBuf};
 

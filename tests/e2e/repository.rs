@@ -117,7 +117,7 @@ const IMPORTS: [(&str, &[&str]); 24] = [
     ("ledger", &["file_identity", "money", "sqlite"]),
     ("telemetry", &["events", "file_identity", "money", "untrusted"]),
     ("simulator", &["messages_api", "toml_text"]),
-    ("sandbox", &["resilience", "secret", "sqlite", "untrusted"]),
+    ("sandbox", &["json_text", "resilience", "secret", "sqlite", "untrusted"]),
     // Neither of these two knows the other.
     (
         "model",

@@ -67,6 +67,26 @@ pub(crate) fn spoiled(how: &str) -> Vec<u8> {
             bytes
         }
         "core module" => wat::parse_str("(module)").unwrap(),
+        // Programs for WASI 0.1, which are adapted before they are compiled.
+        "program that needs another host" => {
+            program(r#"(import "extism:host/env" "input_length" (func (result i64)))"#, "")
+        }
+        "program that breaks off" => {
+            let mut bytes = program("", "");
+            bytes.truncate(bytes.len() - 3);
+            bytes
+        }
+        "program with types of its own" => {
+            let mut bytes = program("", "");
+            // What the adapter takes for a description of the world.
+            section(&mut bytes, 0, b"\x0ecomponent-typeno description");
+            bytes
+        }
+        "program with many imports" => {
+            let import = r#"(import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))"#;
+            program(&import.repeat(20_000), "")
+        }
+        "program with a large memory" => program("", r#"(memory (export "memory") 40000)"#),
         "oversized" => {
             // A section of its own that means nothing.
             let mut bytes = good();
@@ -202,4 +222,16 @@ pub(crate) fn spoiled(how: &str) -> Vec<u8> {
         }
         other => panic!("`bytes = {other}` is not known"),
     }
+}
+
+/// A core module that is a program, with these imports and further items.
+fn program(imports: &str, items: &str) -> Vec<u8> {
+    let memory = match items.contains("(memory") {
+        true => "",
+        false => r#"(memory (export "memory") 1)"#,
+    };
+    wat::parse_str(format!(
+        r#"(module {imports} {memory} {items} (func (export "_start")))"#
+    ))
+    .unwrap()
 }

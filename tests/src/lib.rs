@@ -6,9 +6,11 @@ pub mod fuzz;
 mod lab;
 mod mcp;
 mod server;
+mod typed_guest;
 mod wat_guest;
 
 pub use lab::{KEY, Lab, Ran, faulty, finish, tool_call};
 pub use mcp::{ANSWER_TIMEOUT, McpClient, McpHttpServer, hello};
 pub use server::{Behaviour, HttpServer};
+pub use typed_guest::{typed_component, with_section};
 pub use wat_guest::{WatGuest, WatTool, component};

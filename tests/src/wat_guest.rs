@@ -36,6 +36,8 @@ pub struct WatGuest {
     pub items: String,
     /// Instructions of a resource's destructor. `$new` creates such a resource and `$drop` drops it.
     pub destructor: Option<String>,
+    /// Whether it exports `wasi:cli/run` as well. That program exits with 0 at once.
+    pub program: bool,
 }
 
 /// Wraps a core module, which exports the contract's functions under their canonical names, as a component.
@@ -75,6 +77,7 @@ impl WatGuest {
             realloc: String::new(),
             items: String::new(),
             destructor: None,
+            program: false,
         }
     }
 
@@ -107,10 +110,19 @@ impl WatGuest {
         self
     }
 
+    pub fn program(mut self) -> Self {
+        self.program = true;
+        self.items(r#"(func (export "wasi:cli/run@0.2.6#run") (result i32) (i32.const 0))"#)
+    }
+
     /// Builds the component.
     pub fn build(&self) -> Vec<u8> {
         let module = wat::parse_str(self.module()).unwrap();
         match self.destructor {
+            None if self.program => component_of(
+                module,
+                "package test:guest; world guest { export wasi:cli/run@0.2.6; export cofferdam:tool/tools@0.1.0; } package wasi:cli@0.2.6 { interface run { run: func() -> result; } }",
+            ),
             None => component(module),
             Some(_) => component_of(
                 module,

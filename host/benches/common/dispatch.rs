@@ -82,7 +82,7 @@ impl Sandboxed {
         let tls = cofferdam::tls::client_config().unwrap();
         let sandbox = Sandbox::new(&EngineSettings::default(), [&limits], CompilePlace::ThisProcess, tls).unwrap();
         let bytes = builtin(plugin).unwrap();
-        let plugin = sandbox.load(plugin, bytes, &Grants::default()).await.unwrap();
+        let plugin = sandbox.load(plugin, bytes, &Grants::default(), None).await.unwrap();
         Self {
             plugin,
             tenant: "default".into(),

@@ -103,6 +103,7 @@ mod tests {
             content: vec![Part::Text {
                 text: output.to_owned(),
             }],
+            structure: None,
             finished,
         }
     }

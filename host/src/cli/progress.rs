@@ -239,7 +239,11 @@ fn tool_finished(call: &ToolCallFinished) -> ProgressLine {
 
 /// The outcome and metrics of a tool call, without its output.
 pub fn metrics_line(call: &ToolCallFinished) -> ProgressLine {
-    ProgressLine::new("tool", outcome_and_metrics(call)).styled(style(call))
+    let mut text = outcome_and_metrics(call);
+    if call.peak_memory_bytes > 0 {
+        text += &format!(", peak memory {}", format::bytes(call.peak_memory_bytes));
+    }
+    ProgressLine::new("tool", text).styled(style(call))
 }
 
 fn style(call: &ToolCallFinished) -> Style {

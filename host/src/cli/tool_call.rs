@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::interrupt::Interrupt;
 use super::printer::Printer;
 use super::progress::{JsonLines, ProgressLine, metrics_line};
-use super::{CliError, Context, Output, prompt, standalone, tool};
+use super::{CliError, Context, Output, format, prompt, standalone, tool};
 use crate::agent::DEFAULT_TENANT;
 use crate::events::Outcome;
 use crate::telemetry::{Emitter, EventBus};
@@ -185,6 +185,10 @@ fn print(cx: &Context, result: &ToolResult) {
             // Users of this command are often the tool's authors, so show what the tool printed.
             for line in result.finished.log.lines() {
                 cx.note(&ProgressLine::new("printed", escape(line, is_terminal_control)).render());
+            }
+            if result.finished.log_bytes_dropped > 0 {
+                let dropped = format::bytes(result.finished.log_bytes_dropped);
+                cx.note(&ProgressLine::new("printed", format!("(and {dropped} more than log_bytes keeps)")).render());
             }
             for line in result.finished.detail.iter().flat_map(|detail| detail.lines()) {
                 cx.note(&ProgressLine::new("detail", escape(line, is_terminal_control)).render());

@@ -39,7 +39,8 @@ pub async fn inspect(cx: &Context, args: InspectArgs) -> Result<u8, CliError> {
             .filter(|plugin| uses_component(plugin, source, &inspection.digest))
             .collect(),
     };
-    let offer = match inspection.contract.is_some() && inspection.problem.is_none() {
+    let offers_tools = !inspection.contracts.is_empty() || inspection.command.is_some();
+    let offer = match offers_tools && inspection.problem.is_none() {
         true => Some(offer(&config, &subject).await?),
         false => None,
     };
@@ -129,6 +130,10 @@ fn offer_text(offer: &ToolSet) -> String {
             format::one_line(tool.claimed_description.raw(), MAX_DESCRIPTION_CHARS),
             untrusted::escape(tool.input_schema(), untrusted::is_hidden),
         ));
+        if let Some(schema) = &tool.output_schema {
+            let schema = untrusted::escape(schema, untrusted::is_hidden);
+            out.push_str(&format!("output     {schema}\n"));
+        }
     }
     for problem in offer.problems() {
         out.push_str(&format!("\nleft out   {}\n", problem.problem));
@@ -203,9 +208,11 @@ fn granted(import: &Import, plugin: &PluginSettings) -> Option<Vec<String>> {
 }
 
 fn text(name: &str, inspection: &Inspection, plugins: &[&PluginSettings]) -> String {
-    let contract = inspection
-        .contract
-        .unwrap_or("none: it doesn't export the tool interface");
+    let contract = match (inspection.contracts.is_empty(), &inspection.command) {
+        (false, _) => inspection.contracts.join(", "),
+        (true, Some(run)) => format!("none: it is a program, which exports {}", run.display()),
+        (true, None) => "none: it exports neither the tool interface nor functions of its own".to_owned(),
+    };
     let exports: Vec<String> = inspection
         .exports
         .iter()
@@ -288,7 +295,8 @@ fn json(name: &str, inspection: &Inspection, plugins: &[&PluginSettings], offer:
         "component": name,
         "digest": inspection.digest,
         "size_bytes": inspection.size,
-        "contract": inspection.contract,
+        "contract": (!inspection.contracts.is_empty()).then(|| inspection.contracts.join(", ")),
+        "command": inspection.command,
         "exports": inspection.exports,
         "imports": imports,
         "problem": inspection.problem,

@@ -42,6 +42,7 @@ pub fn json(tool: &Tool) -> Value {
         "plugin": tool.plugin,
         "description": tool.description,
         "input_schema": serde_json::from_str::<Value>(tool.input_schema()).unwrap_or_default(),
+        "output_schema": tool.output_schema.as_deref().and_then(|schema| serde_json::from_str::<Value>(schema).ok()),
         "annotations": {
             "read_only": tool.annotations.read_only,
             "idempotent": tool.annotations.idempotent,

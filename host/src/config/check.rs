@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::Config;
 use super::bounds::{self, duration_problem};
+use super::command;
 use super::duration::DurationText;
 use super::format::{base_url, check_name};
 use super::limits::limit_problem;
@@ -51,10 +52,10 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
 
 /// The path in TOML notation. Only some keys of plugins are lists.
 fn key_of<S: AsRef<str>>(path: &[S]) -> String {
-    const INDEX: usize = 3;
     let mut key = String::new();
     for (depth, segment) in path.iter().enumerate() {
-        let is_index = depth == INDEX && matches!(path[INDEX - 1].as_ref(), "files" | "args");
+        let before = path[..depth].iter().skip(2).map(AsRef::as_ref).collect::<Vec<&str>>();
+        let is_index = matches!(before[..], ["files" | "args"] | ["command", "args"]);
         push_segment(&mut key, segment.as_ref(), is_index);
     }
     key
@@ -239,6 +240,11 @@ impl Findings {
             self.add(&path, is_taken.then(taken));
             self.grants(path, &plugin.grants);
             self.breaker(&[path[0], path[1], "breaker"], &plugin.breaker);
+            for (key, problem) in plugin.command.iter().flat_map(command::problems) {
+                let key = key.iter().map(String::as_str);
+                let path: Vec<&str> = path.into_iter().chain(["command"]).chain(key).collect();
+                self.add(&path, Some(problem));
+            }
             for (name, tool) in &plugin.tools {
                 self.tool([path[0], path[1], "tools", name.as_str()], tool);
             }
@@ -263,7 +269,8 @@ impl Findings {
     }
 
     fn tool(&mut self, path: [&str; 4], tool: &ToolSettings) {
-        self.section(&path, [("fallback", tool.fallback.as_deref().and_then(empty))]);
+        let texts = [("description", &tool.description), ("fallback", &tool.fallback)];
+        self.section(&path, texts.map(|(key, text)| (key, text.as_deref().and_then(empty))));
         if let Some(breaker) = &tool.breaker {
             let path: Vec<&str> = path.into_iter().chain(["breaker"]).collect();
             self.breaker(&path, breaker);
@@ -274,6 +281,7 @@ impl Findings {
     fn tool_names(&mut self, plugins: &[PluginSettings]) {
         let mut taken: BTreeMap<String, String> = BTreeMap::new();
         for plugin in plugins {
+            self.command_name(plugin, &mut taken);
             for (own_name, tool) in plugin.tools.iter().filter(|(_, tool)| tool.enabled) {
                 let path = ["plugins", plugin.name.as_str(), "tools", own_name.as_str(), "name"];
                 let (path, name, illegal) = match &tool.name {
@@ -285,20 +293,39 @@ impl Findings {
                     }
                 };
                 self.add(path, illegal);
-                let key = key_of(path);
-                let identity = name_identity(name);
-                match taken.get(&identity) {
-                    None => {
-                        taken.insert(identity, key);
-                    }
-                    // The plugins share a name, which is already reported.
-                    Some(first) if *first == key => {}
-                    Some(first) => {
-                        let message = format!("the tool name {} is taken by {first}", quote(name));
-                        let hint = "give one of the two another name with `name = \"…\"`";
-                        self.add(path, Some(ValueProblem::new(message).hint(hint)));
-                    }
-                }
+                self.take_name(name, path, &mut taken);
+            }
+        }
+    }
+
+    /// The name of a command, unless its entry among the tools says something about it.
+    fn command_name(&mut self, plugin: &PluginSettings, taken: &mut BTreeMap<String, String>) {
+        if let Some(command) = &plugin.command
+            && !plugin.tools.contains_key(&command.name)
+        {
+            let path = ["plugins", plugin.name.as_str(), "command", "name"];
+            // Without a name of its own it has the plugin's.
+            let path = match command.name == plugin.name {
+                true => &path[..3],
+                false => &path[..],
+            };
+            self.take_name(&command.name, path, taken);
+        }
+    }
+
+    fn take_name(&mut self, name: &str, path: &[&str], taken: &mut BTreeMap<String, String>) {
+        let key = key_of(path);
+        let identity = name_identity(name);
+        match taken.get(&identity) {
+            None => {
+                taken.insert(identity, key);
+            }
+            // The plugins share a name, which is already reported.
+            Some(first) if *first == key => {}
+            Some(first) => {
+                let message = format!("the tool name {} is taken by {first}", quote(name));
+                let hint = "give one of the two another name with `name = \"…\"`";
+                self.add(path, Some(ValueProblem::new(message).hint(hint)));
             }
         }
     }

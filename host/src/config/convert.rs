@@ -312,7 +312,9 @@ impl From<&PluginSettings> for RawPlugin {
             deterministic: grants.deterministic,
             metering: grants.metering.into(),
             limits: Overlay::of(&RawCallLimits(grants.limits.clone())),
+            errors_count: settings.errors_count,
             breaker: Overlay::of(&RawBreaker::from(&settings.breaker)),
+            command: settings.command.as_ref().map(RawCommand::from),
             tools: settings
                 .tools
                 .iter()
@@ -327,6 +329,10 @@ impl From<&ToolSettings> for RawTool {
         Self {
             enabled: settings.enabled,
             name: settings.name.clone(),
+            description: settings.description.clone(),
+            read_only: settings.read_only,
+            idempotent: settings.idempotent,
+            destructive: settings.destructive,
             fallback: settings.fallback.clone(),
             breaker: settings
                 .breaker

@@ -5,7 +5,7 @@ use url::Url;
 
 use super::problem::ValueProblem;
 use super::redact::{looks_secret, quote};
-use super::{duration, size, usd};
+use super::{command, duration, size, usd};
 use crate::model::{ProxySetting, ProxyUrl};
 use crate::tools::{BUILTIN_NAMES, ComponentSource, is_tool_name};
 
@@ -22,8 +22,11 @@ pub(super) const BASE_URL: &str = "cofferdam-base-url";
 pub(super) const PROXY: &str = "cofferdam-proxy";
 pub(super) const COMPONENT: &str = "cofferdam-component";
 pub(super) const DIGEST: &str = "cofferdam-digest";
+pub(super) const ARGUMENT: &str = "cofferdam-argument";
+pub(super) const STDIN: &str = "cofferdam-stdin";
+pub(super) const INPUT_SCHEMA: &str = "cofferdam-input-schema";
 
-pub(super) const FORMATS: [Format; 10] = [
+pub(super) const FORMATS: [Format; 13] = [
     Format {
         name: duration::FORMAT,
         expected: "a duration such as \"10s\"",
@@ -73,6 +76,21 @@ pub(super) const FORMATS: [Format; 10] = [
         name: DIGEST,
         expected: "a digest \"sha256:…\" (a string)",
         check: check_digest,
+    },
+    Format {
+        name: ARGUMENT,
+        expected: "an argument (a string), or a list of arguments that belong together",
+        check: command::check_argument,
+    },
+    Format {
+        name: STDIN,
+        expected: "\"json\", \"none\" or \"${property}\"",
+        check: command::check_stdin,
+    },
+    Format {
+        name: INPUT_SCHEMA,
+        expected: "a JSON Schema as JSON text (a string)",
+        check: command::check_input_schema,
     },
 ];
 

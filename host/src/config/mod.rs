@@ -9,6 +9,7 @@
 
 mod bounds;
 mod check;
+mod command;
 mod convert;
 mod duration;
 mod env;

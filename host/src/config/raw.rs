@@ -16,6 +16,8 @@ use super::size::ByteSize;
 use super::usd::{Usd, UsdLimit};
 use crate::tools::ToolSettings;
 
+pub(super) use super::command::RawCommand;
+
 /// The configuration of Cofferdam, usually the file `cofferdam.toml`. Every key can be overridden by an environment
 /// variable `COFFERDAM_SECTION__KEY`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -296,9 +298,15 @@ pub(super) struct RawPlugin {
     /// The limits of its calls. Missing keys are inherited from the top-level `limits`.
     #[serde(skip_serializing_if = "Overlay::is_empty")]
     pub(super) limits: Overlay<RawCallLimits>,
+    /// Whether its breakers count every error that a typed function returns and every exit status of its command other than 0,
+    /// and not only those that mean `failed` or `unavailable`.
+    pub(super) errors_count: bool,
     /// The breakers of its tools.
     #[serde(skip_serializing_if = "Overlay::is_empty")]
     pub(super) breaker: Overlay<RawBreaker>,
+    /// Describes the program that the component is (it exports `wasi:cli/run`) as a tool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) command: Option<RawCommand>,
     /// Its tools, by the component's own names for them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) tools: BTreeMap<String, RawTool>,
@@ -423,6 +431,20 @@ pub(super) struct RawTool {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = format::NAME))]
     pub(super) name: Option<String>,
+    /// The description that the model reads. Unset: the component's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub(super) description: Option<String>,
+    /// Whether a call changes nothing outside its own instance. Such a call can be retried. Unset: what the component says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) read_only: Option<bool>,
+    /// Whether two calls with the same input have the effect of one. Such a call can be retried. Unset: what the component
+    /// says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) idempotent: Option<bool>,
+    /// Whether a call can delete or overwrite something that a person could want back. Unset: what the component says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) destructive: Option<bool>,
     /// The text that the model gets, marked as degraded, when the tool fails. Unset: the error.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::check::{self, Finding};
+use super::command;
 use super::format::{base_url, check_name, proxy};
 use super::limits::RawCallLimits;
 use super::origins::Origins;
@@ -212,11 +213,24 @@ impl Resolver<'_> {
                 ToolSettings {
                     enabled: raw.enabled,
                     name: raw.name,
+                    description: raw.description,
+                    read_only: raw.read_only,
+                    idempotent: raw.idempotent,
+                    destructive: raw.destructive,
                     fallback: raw.fallback,
                     breaker: own_breaker,
                 },
             );
         }
+        let command = raw.command.map(|raw| {
+            let (command, problems) = command::resolve(raw, &name);
+            for (key, problem) in problems {
+                let key = key.iter().map(String::as_str);
+                let path: Vec<&str> = path.into_iter().chain(["command"]).chain(key).collect();
+                self.report(&path, problem);
+            }
+            command
+        });
         Some(PluginSettings {
             source,
             digest: Some(raw.digest.to_ascii_lowercase()).filter(|digest| !digest.is_empty()),
@@ -233,6 +247,8 @@ impl Resolver<'_> {
                 limits: limits.0,
             },
             breaker: breaker.into(),
+            errors_count: raw.errors_count,
+            command,
             tools,
             name,
         })

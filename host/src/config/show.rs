@@ -46,7 +46,7 @@ fn item_name<'a>(key: &'a str, before: &'a str, text: &str) -> &'a str {
 /// Whether to redact a value. `api_key_env` and `Bearer ${secret:NAME}` contain only names, so they are kept.
 fn is_secret(key: &str, text: &str) -> bool {
     // Prose for the model often mentions such words, so only its text is checked.
-    let is_prose = matches!(key, "system" | "fallback");
+    let is_prose = matches!(key, "system" | "fallback" | "description" | "input_schema");
     let named = !is_prose && ((is_secret_name(key) && key != "api_key_env") || assigns_secret(text));
     !text.is_empty() && !is_secret_reference(text) && (named || looks_secret(text))
 }
@@ -114,17 +114,7 @@ impl Annotations<'_> {
                 }
                 return;
             }
-            DeValue::Array(items) => {
-                let key = path.last().map_or("", String::as_str);
-                let mut before = "";
-                for item in items {
-                    let text = item.get_ref().as_str().unwrap_or_default();
-                    if is_secret(item_name(key, before, text), text) {
-                        self.edits.push((item.span(), format!("\"{MASK}\"")));
-                    }
-                    before = text;
-                }
-            }
+            DeValue::Array(items) => self.items(path.last().map_or("", String::as_str), items),
             DeValue::String(text) if is_secret(path.last().map_or("", String::as_str), text) => {
                 self.edits.push((value.span(), format!("\"{MASK}\"")));
             }
@@ -136,6 +126,20 @@ impl Annotations<'_> {
             .find(path)
             .map_or_else(|| "default".to_owned(), ToString::to_string);
         self.edits.push((end..end, format!("  # {}", origin.escape_debug())));
+    }
+
+    /// Masks the secrets of a list, and of the lists in it.
+    fn items(&mut self, key: &str, items: &[Spanned<DeValue<'_>>]) {
+        let mut before = "";
+        for item in items {
+            let text = item.get_ref().as_str().unwrap_or_default();
+            if let DeValue::Array(items) = item.get_ref() {
+                self.items(key, items);
+            } else if is_secret(item_name(key, before, text), text) {
+                self.edits.push((item.span(), format!("\"{MASK}\"")));
+            }
+            before = text;
+        }
     }
 
     fn apply(mut self, mut text: String) -> String {

@@ -4,9 +4,11 @@
 //! `serde_json` decides what is JSON, and this module only finds where the parts of such a text begin and end. Its `Value`
 //! sorts fields and rounds numbers, and the features that avoid that also change how it parses everywhere else.
 
+mod cursor;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod unique;
+mod whole_number;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,7 +16,9 @@ use std::fmt;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+pub(crate) use self::cursor::Cursor;
 pub(crate) use self::unique::parse_unique;
+pub(crate) use self::whole_number::whole_number;
 
 /// One JSON value as text, without blanks around it.
 ///

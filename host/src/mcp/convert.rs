@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject, MetaObject, Tool as McpTool, ToolAnnotations};
 use serde_json::{Value, json};
 
-use crate::tools::{Part, Tool, ToolResult};
+use crate::tools::{Part, Structure, Tool, ToolResult};
 
 /// The prefix of our own keys in `_meta`.
 const META_PREFIX: &str = "cofferdam/";
@@ -18,11 +18,36 @@ pub(super) fn tool(tool: &Tool) -> McpTool {
         .read_only(tool.annotations.read_only)
         .destructive(tool.annotations.destructive)
         .idempotent(tool.annotations.idempotent);
-    McpTool::new(tool.name.clone(), tool.description.clone(), Arc::new(schema)).with_annotations(annotations)
+    let described =
+        McpTool::new(tool.name.clone(), tool.description.clone(), Arc::new(schema)).with_annotations(annotations);
+    match output_schema(tool) {
+        Some(schema) => described.with_raw_output_schema(Arc::new(schema)),
+        None => described,
+    }
 }
 
-/// A result as the client's model reads it, with figures about the call in `_meta`.
-pub(super) fn result(result: ToolResult) -> CallToolResult {
+/// The schema that clients check every success against. A tool with a fallback can succeed with another text, so it has none.
+fn output_schema(tool: &Tool) -> Option<JsonObject> {
+    let schema = tool.output_schema.as_deref().filter(|_| tool.fallback.is_none())?;
+    serde_json::from_str(schema).ok()
+}
+
+/// The result as a value of the tool's output schema. Revisions before 2026-07-28 know only objects there: rmcp leaves other
+/// values out, and their schemas as well.
+fn structured(result: &ToolResult) -> Option<Value> {
+    let (Some(structure), [Part::Text { text }]) = (result.structure, &*result.content) else {
+        return None;
+    };
+    match structure {
+        Structure::Json => serde_json::from_str(text).ok(),
+        Structure::Text => Some(Value::String(text.clone())),
+    }
+}
+
+/// A result as the client's model reads it, with figures about the call in `_meta`. `knows_any` says whether the client knows
+/// structured content that isn't an object.
+pub(super) fn result(result: ToolResult, knows_any: bool) -> CallToolResult {
+    let structured = structured(&result).filter(|value| knows_any || value.is_object());
     let content = result.content.into_iter().map(|part| match part {
         Part::Text { text } => ContentBlock::text(text),
         Part::Image { media_type, base64 } => ContentBlock::image(base64, media_type),
@@ -36,7 +61,9 @@ pub(super) fn result(result: ToolResult) -> CallToolResult {
         ("peak_memory_bytes", json!(finished.peak_memory_bytes)),
         ("tries", json!(finished.tries)),
     ]);
-    finish(content.collect(), result.is_error, meta)
+    let mut answer = finish(content.collect(), result.is_error, meta);
+    answer.structured_content = structured;
+    answer
 }
 
 /// The answer to a call that is one too many.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, Implementation, ListToolsResult, PaginatedRequestParams,
+    CallToolRequestParams, CallToolResponse, Implementation, ListToolsResult, PaginatedRequestParams, ProtocolVersion,
     ServerCapabilities, ServerConfig, SubscriptionFilter,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
@@ -142,6 +142,8 @@ impl ServerHandler for Connection {
         };
         let running = progress::report(context.meta.get_progress_token(), &context.peer, tools.call(call, &cx));
         let result = admitted.run(running).await;
+        let revision = context.protocol_version();
+        let knows_any = revision.is_some_and(|revision| revision.as_str() >= ProtocolVersion::V_2026_07_28.as_str());
         if result.outcome == Outcome::UnknownTool {
             let text = result.content.iter().filter_map(|part| match part {
                 Part::Text { text } => Some(text.as_str()),
@@ -149,7 +151,7 @@ impl ServerHandler for Connection {
             });
             return Err(ErrorData::invalid_params(text.collect::<String>(), None));
         }
-        Ok(convert::result(result).into())
+        Ok(convert::result(result, knows_any).into())
     }
 
     /// Clients of older revisions get notifications without having asked.

@@ -24,7 +24,11 @@ mod sandbox;
 
 pub use call::{CallFailure, CallUse, Halt, Halted, LimitHit, Plugin};
 pub use compile::{CompilePlace, ComponentError, Digest, Import, Inspection, read_file, run_compiler_if_requested};
-pub use contract::{Annotations, Content, Image, ToolInfo};
+pub(crate) use contract::decimal_patterns;
+pub use contract::{
+    Annotations, Argument, Command, CommandInput, CommandOutput, Content, ExitMeaning, Image, Template, TemplateError,
+    ToolInfo, UnusableExport,
+};
 pub use files::FolderGrant;
 pub use grants::Grants;
 #[cfg(any(test, feature = "fuzzing"))]

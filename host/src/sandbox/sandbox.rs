@@ -9,7 +9,7 @@ use super::compile::{
     self, CompileCache, CompilePlace, Compiler, ComponentError, Digest, EngineSize, Engines, Footprint, Inspection,
 };
 use super::config;
-use super::contract::{INTERFACE, Indices};
+use super::contract::{Command, Contract, Docs, Entry, INTERFACE, Indices, Typed, exports_functions, run_export};
 use super::fairness::{GuestMemory, Turns};
 use super::files::{self, FileWork, Folder};
 use super::grants::Grants;
@@ -85,12 +85,19 @@ impl Sandbox {
         self
     }
 
-    /// Compiles and links a component, and prepares its calls. `name` identifies its data in the key-value store.
+    /// Compiles and links a component, and prepares its calls. `name` identifies its data in the key-value store. `command`
+    /// describes the program that the component is, in place of or beside the tools that it lists itself.
     ///
     /// # Errors
     ///
     /// If the component can't be used; see [`ComponentError`].
-    pub async fn load(&self, name: &str, bytes: &[u8], grants: &Grants) -> Result<Plugin, ComponentError> {
+    pub async fn load(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        grants: &Grants,
+        command: Option<&Command>,
+    ) -> Result<Plugin, ComponentError> {
         for header in grants.http.iter().flat_map(|grant| &grant.headers) {
             header.check().map_err(ComponentError::Secret)?;
         }
@@ -108,8 +115,16 @@ impl Sandbox {
             (true, Some(Err(reason))) => return Err(ComponentError::Store(reason.clone())),
             (true, None) => return Err(ComponentError::NoStore),
         };
-        let (pre, tools) = self.link(&component)?;
+        let (pre, mut contracts) = self.link(name, &component, command)?;
+        // Before the contract's own interface, because a function can be looked up by name. A tool that isn't one of them is one
+        // that the component lists.
+        if exports_functions(&component) {
+            let typed = find_functions(component, bytes, &grants.limits).await?;
+            let position = usize::from(command.is_some());
+            contracts.insert(position, typed);
+        }
         let setup = CallSetup {
+            name: name.into(),
             stack: self.stack,
             instance_bytes: footprint.held(),
             masker: Masker::new(&grants.http).map_err(|error| ComponentError::Host(error.to_string()))?,
@@ -121,7 +136,7 @@ impl Sandbox {
             folders,
             grants: Arc::new(grants.clone()),
         };
-        Ok(Plugin::new(pre, tools, setup, digest))
+        Ok(Plugin::new(pre, contracts, setup, digest))
     }
 
     /// Reports what a component imports and exports, without running any of its code.
@@ -160,27 +175,58 @@ impl Sandbox {
         }
     }
 
-    fn link(&self, component: &Component) -> Result<(InstancePre<CallState>, Indices), ComponentError> {
+    /// Links the component. The contracts are those that the component implements by an interface of ours or of WASI.
+    fn link(
+        &self,
+        plugin: &str,
+        component: &Component,
+        command: Option<&Command>,
+    ) -> Result<(InstancePre<CallState>, Vec<Contract>), ComponentError> {
         let exports = compile::export_names(component);
-        if !exports.iter().any(|name| name.raw() == INTERFACE) {
+        let is_dynamic = exports.iter().any(|name| name.raw() == INTERFACE);
+        if !is_dynamic && command.is_none() {
             let package = INTERFACE.split_once('@').map_or(INTERFACE, |(package, _)| package);
             let other = exports
                 .iter()
                 .find(|name| name.raw().split_once('@').is_some_and(|(name, _)| name == package));
-            return Err(match other {
-                Some(found) => ComponentError::ContractVersion { found: found.clone() },
-                None => ComponentError::NoTools { exports },
-            });
+            if let Some(found) = other {
+                return Err(ComponentError::ContractVersion { found: found.clone() });
+            }
+            if !exports_functions(component) {
+                return Err(match run_export(component) {
+                    Some(_) => ComponentError::UndescribedCommand {
+                        plugin: plugin.to_owned(),
+                    },
+                    None => ComponentError::NoTools { exports },
+                });
+            }
+        }
+        let mut contracts = Vec::new();
+        if let Some(command) = command {
+            let entry = Entry::find(component).ok_or(ComponentError::NoCommand { exports })?;
+            contracts.push(Contract::Command(Arc::new(command.clone()), entry));
         }
         let host_error = |error: wasmtime::Error| ComponentError::Host(format!("{error:#}"));
         let linker = linker(component.engine()).map_err(host_error)?;
         let pre = linker
             .instantiate_pre(component)
             .map_err(|error| ComponentError::UnknownImport(format!("{error:#}").into()))?;
-        let tools = Indices::new(&pre);
-        let tools = tools.map_err(|error| ComponentError::Invalid(format!("{error:#}").into()))?;
-        Ok((pre, tools))
+        if is_dynamic {
+            let tools = Indices::new(&pre);
+            let tools = tools.map_err(|error| ComponentError::Invalid(format!("{error:#}").into()))?;
+            contracts.push(Contract::Dynamic(tools));
+        }
+        Ok((pre, contracts))
     }
+}
+
+/// Reads the types and the documentation of the component's functions, on a blocking thread: hundreds of large types take a
+/// while.
+async fn find_functions(component: Component, bytes: &[u8], limits: &Limits) -> Result<Contract, ComponentError> {
+    let (bytes, limits) = (bytes.to_vec(), limits.clone());
+    let found = tokio::task::spawn_blocking(move || Typed::find(&component, &Docs::read(&bytes), &limits));
+    let found = found.await.map_err(|error| ComponentError::Host(error.to_string()))?;
+    Ok(Contract::Typed(Arc::new(found)))
 }
 
 /// Disables TLS session resumption, by which a server could link the requests of different tenants, or of the host itself.

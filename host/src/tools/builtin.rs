@@ -1,13 +1,14 @@
 //! The example plugins embedded in the binary, `builtin:NAME` in a configuration. `build.rs` compiles them from `plugins/`.
 
 /// The names that [`builtin`] knows.
-pub const BUILTIN_NAMES: [&str; 3] = ["calculator", "weather", "faulty"];
+pub const BUILTIN_NAMES: [&str; 4] = ["calculator", "weather", "notes", "faulty"];
 
 /// The bytes of the embedded component `name`, or `None` if the name is unknown.
 pub fn builtin(name: &str) -> Option<&'static [u8]> {
     match name {
         "calculator" => Some(include_bytes!(concat!(env!("OUT_DIR"), "/calculator.wasm"))),
         "weather" => Some(include_bytes!(concat!(env!("OUT_DIR"), "/weather.wasm"))),
+        "notes" => Some(include_bytes!(concat!(env!("OUT_DIR"), "/notes.wasm"))),
         "faulty" => Some(include_bytes!(concat!(env!("OUT_DIR"), "/faulty.wasm"))),
         _ => None,
     }

@@ -17,7 +17,7 @@ use super::schema::{MAX_INLINE_STEPS, MAX_STEPS};
 use super::toolset::{Slot, ToolSet};
 use crate::events::{EventKind, Health, Outcome, ToolCallFinished, Transition};
 use crate::resilience::{Permit, Rejected};
-use crate::sandbox::{CallFailure, CallUse, Halt, Halted, LimitHit, Limits};
+use crate::sandbox::{CallFailure, CallUse, Content, Halt, Halted, LimitHit, Limits};
 use crate::telemetry::Emitter;
 use crate::transcript::ToolInput;
 use crate::untrusted::{NAME_CHARS, display_untrusted};
@@ -60,16 +60,30 @@ pub struct ToolResult {
     /// Whether the result is marked as an error for the model.
     pub is_error: bool,
     pub content: Vec<Part>,
+    /// Whether the content is a value of the tool's output schema, and in which form.
+    pub structure: Option<Structure>,
     /// The event's figures.
     pub finished: ToolCallFinished,
+}
+
+/// The form of a result that is one value of the tool's output schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Structure {
+    /// The only part is JSON.
+    Json,
+    /// The only part is a string, without quotes.
+    Text,
 }
 
 /// How a call ended, before the fallback applies and the event is emitted.
 #[derive(Debug)]
 struct CallEnd {
     outcome: Outcome,
+    /// What the breaker counts: that of the outcome, unless the tool's failure says nothing about the tool.
+    health: Health,
     /// What the model reads.
     content: Vec<Part>,
+    structure: Option<Structure>,
     /// What only the operator reads.
     detail: Option<String>,
 }
@@ -78,9 +92,16 @@ impl CallEnd {
     fn error(outcome: Outcome, text: impl Into<String>) -> Self {
         Self {
             outcome,
+            health: outcome.health(),
             content: vec![Part::Text { text: text.into() }],
+            structure: None,
             detail: None,
         }
+    }
+
+    fn with_health(mut self, health: Health) -> Self {
+        self.health = health;
+        self
     }
 
     fn with_detail(mut self, detail: impl Into<String>) -> Self {
@@ -432,14 +453,19 @@ impl ToolSet {
         totals.add(usage, tool.limits().log_bytes);
         let mut delay = None;
         let ended = match called {
-            Ok(result) => match content::convert(result, tool.limits().output_bytes) {
-                Ok(content) => CallEnd {
-                    outcome: Outcome::Ok,
-                    content,
-                    detail: None,
-                },
-                Err(reason) => invalid_output(&reason),
-            },
+            Ok(result) => {
+                let structure = structure(&result, tool);
+                match content::convert(result, tool.limits().output_bytes) {
+                    Ok(content) => CallEnd {
+                        outcome: Outcome::Ok,
+                        health: Outcome::Ok.health(),
+                        content,
+                        structure,
+                        detail: None,
+                    },
+                    Err(reason) => invalid_output(&reason),
+                }
+            }
             Err(CallFailure::Unavailable { message, retry_after }) => {
                 delay = Some(retry_after);
                 CallEnd::error(Outcome::Unavailable, non_blank_or(message, "The tool is unavailable."))
@@ -453,9 +479,13 @@ impl ToolSet {
                     "{limit}, of which {queued:?} in the queue and {processor:?} waiting for the processor"
                 ))
             }
+            Err(CallFailure::Failed { message, counts }) => {
+                let counts = counts || tool.errors_count;
+                failed(CallFailure::Failed { message, counts }, &tool.plugin)
+            }
             Err(failure) => failed(failure, &tool.plugin),
         };
-        report(cx.emitter, settle(permit, ended.outcome));
+        report(cx.emitter, settle(permit, ended.health));
         (ended, delay)
     }
 }
@@ -470,8 +500,18 @@ fn too_large(input: &str, limit: u64) -> Option<CallEnd> {
     })
 }
 
-fn settle(permit: Permit, outcome: Outcome) -> Option<Transition> {
-    match outcome.health() {
+/// Whether a result is a value of the tool's output schema.
+fn structure(result: &[Content], tool: &Tool) -> Option<Structure> {
+    tool.output_schema.as_ref()?;
+    match result {
+        [Content::Json(_)] => Some(Structure::Json),
+        [Content::Text(_)] => Some(Structure::Text),
+        _ => None,
+    }
+}
+
+fn settle(permit: Permit, health: Health) -> Option<Transition> {
+    match health {
         Health::Success => permit.success(),
         Health::Failure => permit.failure(),
         Health::Neutral => {
@@ -505,7 +545,13 @@ fn failed(failure: CallFailure, plugin: &str) -> CallEnd {
             non_blank_or(message, "The tool doesn't accept this input."),
         ),
         CallFailure::Unavailable { message, .. } => CallEnd::error(Outcome::Unavailable, message),
-        CallFailure::Failed(message) => CallEnd::error(Outcome::Failed, non_blank_or(message, "The tool failed.")),
+        CallFailure::Failed { message, counts } => {
+            let ended = CallEnd::error(Outcome::Failed, non_blank_or(message, "The tool failed."));
+            match counts {
+                true => ended,
+                false => ended.with_health(Health::Neutral),
+            }
+        }
         CallFailure::Timeout(limit) => stopped(Outcome::Timeout, limit),
         CallFailure::OutOfFuel(limit) => stopped(Outcome::OutOfFuel, limit),
         CallFailure::OutOfMemory(limit) => stopped(Outcome::OutOfMemory, limit),
@@ -580,7 +626,9 @@ fn finish(call: ToolCall, tool: Option<&Tool>, ended: CallEnd, totals: CallTotal
     let CallEnd {
         outcome,
         mut content,
+        mut structure,
         detail,
+        ..
     } = ended;
     let fallback = tool
         .and_then(|tool| tool.fallback.as_ref())
@@ -590,6 +638,7 @@ fn finish(call: ToolCall, tool: Option<&Tool>, ended: CallEnd, totals: CallTotal
     let mut replaced_output = None;
     if let Some(text) = fallback {
         replaced_output = Some(content::text_of(&content));
+        structure = None;
         content = vec![Part::Text {
             text: format!("[degraded] {text}"),
         }];
@@ -618,6 +667,7 @@ fn finish(call: ToolCall, tool: Option<&Tool>, ended: CallEnd, totals: CallTotal
         degraded,
         is_error: outcome != Outcome::Ok && !degraded,
         content,
+        structure,
         finished,
     }
 }
@@ -626,6 +676,18 @@ fn finish(call: ToolCall, tool: Option<&Tool>, ended: CallEnd, totals: CallTotal
 mod tests {
     use super::*;
     use crate::sandbox::HttpUse;
+
+    #[test]
+    fn a_failure_that_says_nothing_about_the_tool_is_no_mark_against_it() {
+        for (counts, health) in [(true, Health::Failure), (false, Health::Neutral)] {
+            let failure = CallFailure::Failed {
+                message: "no match".to_owned(),
+                counts,
+            };
+            let ended = failed(failure, "p");
+            assert_eq!((ended.outcome, ended.health), (Outcome::Failed, health));
+        }
+    }
 
     #[test]
     fn tries_add_up_and_stay_bounded() {

@@ -18,7 +18,7 @@ mod toolset;
 
 pub use builtin::{BUILTIN_NAMES, builtin};
 pub use content::Part;
-pub use dispatch::{AdmittedCall, ToolCall, ToolContext, ToolResult};
+pub use dispatch::{AdmittedCall, Structure, ToolCall, ToolContext, ToolResult};
 pub use policy::{Decision, ToolPolicy};
 pub use problem::{LoadError, PluginError, PluginProblem};
 pub use registry::{Tool, is_tool_name, name_identity, read_component};

@@ -81,6 +81,8 @@ impl PluginError {
             PluginProblem::Component(error) => match error {
                 ComponentError::DigestMismatch { .. } => "digest",
                 ComponentError::Folder { .. } => "files",
+                ComponentError::UndescribedCommand { .. } | ComponentError::NoCommand { .. } => "command",
+                ComponentError::CommandNameTaken(_) => "command.name",
                 ComponentError::Secret(_) => "http",
                 ComponentError::NoStore | ComponentError::Store(_) => "keyvalue",
                 ComponentError::TooLarge { .. } => "limits.component_bytes",

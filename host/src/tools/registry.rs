@@ -37,9 +37,14 @@ pub struct Tool {
     pub description: String,
     /// The description as the component wrote it.
     pub claimed_description: Untrusted,
+    /// What the operator set, else what the component says.
     pub annotations: Annotations,
+    /// JSON Schema of a successful result, if the component is known to keep to it. JSON text.
+    pub output_schema: Option<Arc<str>>,
     pub fallback: Option<String>,
     pub breaker: crate::resilience::BreakerSettings,
+    /// Whether the breaker counts every error that a typed function returns.
+    pub(super) errors_count: bool,
     pub(super) schema: Arc<InputSchema>,
     pub(super) component: Plugin,
 }
@@ -179,13 +184,12 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Loa
     for warning in settings.warnings() {
         tracing::warn!(plugin = settings.name, "{warning}");
     }
-    let component = sandbox.load(&settings.name, &bytes, &settings.grants).await?;
+    let command = settings.command.as_ref();
+    let component = sandbox.load(&settings.name, &bytes, &settings.grants, command).await?;
     let exports = component.list_tools().await?;
-    if exports.len() > MAX_TOOLS {
-        return Err(ComponentError::TooManyTools {
-            found: exports.len(),
-            max: MAX_TOOLS,
-        });
+    let found = exports.len() + component.unusable_exports().count();
+    if found > MAX_TOOLS {
+        return Err(ComponentError::TooManyTools { found, max: MAX_TOOLS });
     }
     // Compiling untrusted schemas can take long enough to stall an async worker.
     let settings = settings.clone();
@@ -195,10 +199,12 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Loa
 
 /// The usable tools. One that isn't usable is left out alone.
 fn make_tools(exports: Vec<ToolInfo>, settings: &PluginSettings, component: &Plugin) -> Loaded {
-    let unknown = settings
-        .tools
-        .keys()
-        .filter(|tool| !exports.iter().any(|export| export.name.raw() == tool.as_str()));
+    let unusable_exports: Vec<_> = component.unusable_exports().collect();
+    let is_known = |tool: &str| {
+        exports.iter().any(|export| export.name.raw() == tool)
+            || unusable_exports.iter().any(|export| export.tool.raw() == tool)
+    };
+    let unknown = settings.tools.keys().filter(|tool| !is_known(tool));
     let mut problems: Vec<PluginProblem> = unknown
         .map(|tool| PluginProblem::NoSuchTool {
             plugin: settings.name.clone(),
@@ -206,6 +212,16 @@ fn make_tools(exports: Vec<ToolInfo>, settings: &PluginSettings, component: &Plu
             known: display_untrusted_list(exports.iter().map(|export| &export.name)),
         })
         .collect();
+    let is_enabled = |tool: &str| settings.tools.get(tool).is_none_or(|tool| tool.enabled);
+    problems.extend(
+        unusable_exports
+            .iter()
+            .filter(|export| is_enabled(export.tool.raw()))
+            .map(|export| PluginProblem::UnusableTool {
+                tool: export.tool.clone(),
+                reason: export.reason.clone(),
+            }),
+    );
     let default = ToolSettings::default();
     let mut tools = Vec::with_capacity(exports.len());
     let (mut patterns, mut bytes, mut unusable) = (0, 0, 0);
@@ -264,7 +280,7 @@ fn make_tool(
             settings.name
         ));
     }
-    let claimed = export.description.raw();
+    let claimed = tool_settings.description.as_deref().unwrap_or(export.description.raw());
     if claimed.len() > MAX_DESCRIPTION_BYTES {
         return Err(format!("its description has more than {MAX_DESCRIPTION_BYTES} bytes"));
     }
@@ -280,7 +296,13 @@ fn make_tool(
         plugin: settings.name.clone(),
         description: visible_text(claimed),
         claimed_description: export.description,
-        annotations: export.annotations,
+        annotations: Annotations {
+            read_only: tool_settings.read_only.unwrap_or(export.annotations.read_only),
+            idempotent: tool_settings.idempotent.unwrap_or(export.annotations.idempotent),
+            destructive: tool_settings.destructive.unwrap_or(export.annotations.destructive),
+        },
+        output_schema: export.output_schema.map(|schema| visible_json(&schema).into()),
+        errors_count: settings.errors_count,
         fallback: tool_settings.fallback.clone(),
         breaker: tool_settings
             .breaker

@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use super::schema::{PATTERN_BYTES, options};
+use crate::sandbox::decimal_patterns;
 use crate::untrusted::Untrusted;
 
 /// Subschemas and values of a schema with every reference expanded.
@@ -17,6 +18,8 @@ const MAX_PATTERN_BYTES: usize = 1_000;
 /// Pairs of a pattern's compiled size in bytes, and the steps per input byte that it counts for. If a pattern's automaton
 /// outgrows its memory, the engine visits every state for every byte. The steps are twice the measured ones.
 const PATTERN_WEIGHTS: [(usize, usize); 4] = [(1 << 10, 60), (4 << 10, 240), (16 << 10, 960), (PATTERN_BYTES, 3_840)];
+/// Steps per input byte of the patterns that typed tools have.
+const DECIMAL_WEIGHT: usize = 4;
 /// Steps of a `multipleOf`. Fractions use arbitrary-precision arithmetic. With an integer divisor, the input's number may
 /// still be a fraction.
 const FRACTION_WEIGHT: usize = 4_000;
@@ -228,6 +231,10 @@ fn place_of(document: &Value, pointer: &str) -> Place {
 /// The weight of the smallest size limit within which the pattern compiles. A pattern above all limits counts 0 here:
 /// compiling the schema refuses it.
 fn pattern_weight(pattern: &str) -> usize {
+    // Those of typed tools fit a small automaton, and end after twenty digits whatever follows.
+    if decimal_patterns().contains(&pattern) {
+        return DECIMAL_WEIGHT;
+    }
     let schema = serde_json::json!({ "pattern": pattern });
     let fits = |bytes| options(bytes).build(&schema).is_ok();
     let known = PATTERN_WEIGHTS.into_iter().find(|(bytes, _)| fits(*bytes));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::resilience::BreakerSettings;
-use crate::sandbox::{Grants, Limits, Metering, SecretError};
+use crate::sandbox::{Command, Grants, Limits, Metering, SecretError};
 
 /// The longest plugin name.
 const MAX_NAME_CHARS: usize = 64;
@@ -70,6 +70,11 @@ pub struct PluginSettings {
     /// What the plugin may do, and the limits of its calls.
     pub grants: Grants,
     pub breaker: BreakerSettings,
+    /// Whether its breakers count every error that a typed function returns, and every exit status of a command other than 0. By
+    /// default they count errors that mean `failed` or `unavailable`, because most others are answers like "not found".
+    pub errors_count: bool,
+    /// The program that the component is, as a tool.
+    pub command: Option<Command>,
     /// By the names that the component gives its tools.
     pub tools: BTreeMap<String, ToolSettings>,
 }
@@ -84,6 +89,8 @@ impl PluginSettings {
             required: false,
             grants: Grants::default(),
             breaker: BreakerSettings::default(),
+            errors_count: false,
+            command: None,
             tools: BTreeMap::new(),
         }
     }
@@ -132,6 +139,14 @@ pub struct ToolSettings {
     pub enabled: bool,
     /// The name for the model, if it differs from the component's.
     pub name: Option<String>,
+    /// The description for the model. `None`: the component's own.
+    pub description: Option<String>,
+    /// Whether a call changes nothing outside its own instance. `None` here and below: what the component says.
+    pub read_only: Option<bool>,
+    /// Whether two calls with the same input have the effect of one.
+    pub idempotent: Option<bool>,
+    /// Whether a call can delete or overwrite something that a person could want back.
+    pub destructive: Option<bool>,
     /// What the model reads, marked as degraded, if the tool fails.
     pub fallback: Option<String>,
     /// Overrides the plugin's breaker settings.
@@ -143,6 +158,10 @@ impl Default for ToolSettings {
         Self {
             enabled: true,
             name: None,
+            description: None,
+            read_only: None,
+            idempotent: None,
+            destructive: None,
             fallback: None,
             breaker: None,
         }

@@ -230,7 +230,7 @@ fn plugins() {
         "[plugins.\"a b\"]\ncomponent = \"builtin:wether\"\ndigest = \"sha256:12\"\nconfig = { n = 1 }",
         &[
             "c.toml:1:10: plugins.\"a b\": `a b` is not a legal name | use 1 to 64 letters, digits, `_` and `-`, without accents",
-            "c.toml:2:13: plugins.\"a b\".component: there is no built-in plugin `wether` | the built-in plugins are `builtin:calculator`, `builtin:weather`, `builtin:faulty`",
+            "c.toml:2:13: plugins.\"a b\".component: there is no built-in plugin `wether` | the built-in plugins are `builtin:calculator`, `builtin:weather`, `builtin:notes`, `builtin:faulty`",
             "c.toml:3:10: plugins.\"a b\".digest: `sha256:12` is not a digest | use `sha256:` and 64 hexadecimal digits, as `cofferdam tool inspect` prints it, or leave it empty for no pin",
             "c.toml:4:16: plugins.\"a b\".config.n: expected a string, found the number `1` | put it in quotes",
         ],

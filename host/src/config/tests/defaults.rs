@@ -149,7 +149,20 @@ fn every_key_reaches_the_settings() {
         metering = "epoch"
         limits = { fuel = 99 }
         breaker = { failure_threshold = 8, open_for = "1s" }
-        tools.t = { name = "u", fallback = "f", breaker = { open_for = "2s" } }
+        errors_count = true
+        tools.t = { name = "u", description = "d", read_only = false, idempotent = true, destructive = true, fallback = "f", breaker = { open_for = "2s" } }
+        [plugins.p.command]
+        name = "c"
+        description = "d"
+        input_schema = '{"properties":{"a":{}}}'
+        args = ["-x", ["--a", "${a}"]]
+        allow_leading_dash = true
+        stdin = "${a}"
+        output = "json"
+        exit_codes = { 1 = "ok", 2 = "invalid_input", 69 = "unavailable", 255 = "failed" }
+        read_only = true
+        idempotent = true
+        destructive = true
     "#;
     let variables = [("KEY", " secret\n"), ("S3CRET", "long enough")];
     let config = load_with(text, &variables).unwrap();
@@ -190,6 +203,10 @@ fn every_key_reaches_the_settings() {
     let tool = &plugin.tools["t"];
     assert_eq!(breaker(tool.breaker.as_ref().unwrap()), (8, 2, 2));
     assert_eq!((tool.name.as_deref(), tool.fallback.as_deref()), (Some("u"), Some("f")));
+    assert_eq!(tool.description.as_deref(), Some("d"));
+    let annotations = (tool.read_only, tool.idempotent, tool.destructive);
+    assert_eq!(annotations, (Some(false), Some(true), Some(true)));
+    assert!(plugin.errors_count);
     // The simulator never gets the key.
     assert_eq!(config.model.api_key, None);
     let real = text.replace("\"simulated\"", "\"anthropic\"");

@@ -4,6 +4,7 @@
 
 mod bad_files;
 mod checking;
+mod commands;
 mod defaults;
 mod discovery;
 mod overrides;

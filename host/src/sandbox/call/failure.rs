@@ -18,6 +18,8 @@ pub(super) enum Stopped {
     Deadline,
     #[error("the guest made more host calls than host_calls allows")]
     HostCalls,
+    #[error("the command printed more than output_bytes allows")]
+    Output,
 }
 
 /// A limit that the call hit, with its value.
@@ -45,7 +47,12 @@ pub enum CallFailure {
         retry_after: Option<Duration>,
     },
     /// The tool reported that it failed, and that a retry won't help.
-    Failed(String),
+    Failed {
+        message: String,
+        /// Whether this says that something is wrong with the tool. An ordinary negative answer, such as the exit status 1 of a
+        /// search without a match, doesn't.
+        counts: bool,
+    },
     Timeout(LimitHit),
     OutOfFuel(LimitHit),
     OutOfMemory(LimitHit),
@@ -68,7 +75,7 @@ impl std::fmt::Display for CallFailure {
         match self {
             Self::InvalidInput(text) => write!(f, "the tool does not accept the input: {text}"),
             Self::Unavailable { message, .. } => write!(f, "the tool is unavailable: {message}"),
-            Self::Failed(text) => write!(f, "the tool failed: {text}"),
+            Self::Failed { message, .. } => write!(f, "the tool failed: {message}"),
             Self::Timeout(limit) | Self::OutOfFuel(limit) | Self::OutOfMemory(limit) | Self::StackOverflow(limit) => {
                 write!(f, "it was stopped at the limit {limit}")
             }
@@ -111,6 +118,10 @@ impl CallFailure {
             return match stopped {
                 Stopped::Deadline => Self::timeout(limits.timeout),
                 Stopped::HostCalls => Self::OutOfFuel(hit("host_calls", limits.host_calls)),
+                Stopped::Output => Self::InvalidOutput(format!(
+                    "it has more bytes than output_bytes allows ({})",
+                    limits.output_bytes
+                )),
             };
         }
         if let Some(reason) = error.downcast_ref::<NoMemory>() {

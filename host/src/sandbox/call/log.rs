@@ -1,17 +1,9 @@
 //! What a guest prints, kept up to a limit.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
-use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
-
+use super::output::Receive;
 use crate::sandbox::http::Masker;
-
-/// The most bytes that a guest can write at once. The guest asks (`check-write`) before it writes.
-const WRITE_PERMIT: usize = 64 * 1024;
 
 /// Standard output and standard error of one call, in the order in which they were written.
 #[derive(Clone, Debug)]
@@ -51,7 +43,7 @@ impl GuestLog {
         }
     }
 
-    fn write(&self, bytes: &[u8]) {
+    pub(super) fn write(&self, bytes: &[u8]) {
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner).write(bytes);
     }
 
@@ -74,64 +66,11 @@ impl GuestLog {
     }
 }
 
-impl IsTerminal for GuestLog {
-    fn is_terminal(&self) -> bool {
-        false
-    }
-}
-
-impl StdoutStream for GuestLog {
-    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.clone())
-    }
-}
-
-impl OutputStream for GuestLog {
-    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        GuestLog::write(self, &bytes);
+impl Receive for GuestLog {
+    /// Bytes beyond the limit are dropped, so a write never fails.
+    fn receive(&self, bytes: &[u8]) -> wasmtime::Result<()> {
+        self.write(bytes);
         Ok(())
-    }
-
-    fn flush(&mut self) -> StreamResult<()> {
-        Ok(())
-    }
-
-    fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(WRITE_PERMIT)
-    }
-}
-
-impl Pollable for GuestLog {
-    // Always ready: bytes beyond the limit are dropped, so a write never waits.
-    fn ready<'a, 'b>(&'a mut self) -> Pin<Box<dyn Future<Output = ()> + Send + 'b>>
-    where
-        'a: 'b,
-        Self: 'b,
-    {
-        Box::pin(std::future::ready(()))
-    }
-}
-
-impl tokio::io::AsyncWrite for GuestLog {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-        bytes: &[u8],
-    ) -> std::task::Poll<std::io::Result<usize>> {
-        GuestLog::write(&self, bytes);
-        std::task::Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<std::io::Result<()>> {
-        std::task::Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<std::io::Result<()>> {
-        std::task::Poll::Ready(Ok(()))
     }
 }
 

@@ -8,11 +8,14 @@ use wasmtime::component::InstancePre;
 
 use super::failure::CallFailure;
 use super::halt::Halt;
-use super::run::{CallUse, run};
+use super::program::{self, Program};
+use super::run::{CallUse, run, run_program};
 use super::setup::CallSetup;
 use super::state::CallState;
 use crate::sandbox::compile::{ComponentError, Digest};
-use crate::sandbox::contract::{Content, Indices, ToolError, ToolInfo};
+use crate::sandbox::contract::{
+    Command, Content, Contract, Entry, ExitMeaning, Function, Indices, ToolError, ToolInfo, UnusableExport, run_to_exit,
+};
 use crate::sandbox::limits::Limits;
 use crate::untrusted::{Untrusted, display_untrusted};
 
@@ -23,7 +26,9 @@ const MAX_ERROR_CHARS: usize = 500;
 #[derive(Clone)]
 pub struct Plugin {
     pre: InstancePre<CallState>,
-    tools: Indices,
+    /// All ways in which the component is tools: the operator's description of its program, its functions, its own list. A tool
+    /// that two of them have is called in the first.
+    contracts: Vec<Contract>,
     setup: CallSetup,
     digest: Digest,
 }
@@ -39,13 +44,13 @@ impl std::fmt::Debug for Plugin {
 impl Plugin {
     pub(in crate::sandbox) fn new(
         pre: InstancePre<CallState>,
-        tools: Indices,
+        contracts: Vec<Contract>,
         setup: CallSetup,
         digest: Digest,
     ) -> Self {
         Self {
             pre,
-            tools,
+            contracts,
             setup,
             digest,
         }
@@ -59,27 +64,51 @@ impl Plugin {
         self.setup.limits()
     }
 
-    /// Asks the component for its tools, under the limits of a call.
+    /// The component's tools. Asks the component for those that it lists itself, under the limits of a call.
     ///
     /// # Errors
     ///
     /// [`ComponentError::ListTools`] for every failure.
     pub async fn list_tools(&self) -> Result<Vec<ToolInfo>, ComponentError> {
+        let mut tools: Vec<ToolInfo> = Vec::new();
+        for contract in &self.contracts {
+            let of_contract = match contract {
+                Contract::Command(command, _) => vec![command.info()],
+                Contract::Dynamic(indices) => self.listed(indices).await?,
+                Contract::Typed(typed) => typed.tools().collect(),
+            };
+            // A call finds its contract by the name of the tool.
+            if let Some(Contract::Command(command, _)) = self.contracts.first()
+                && !tools.is_empty()
+                && of_contract.iter().any(|tool| tool.name.raw() == command.name)
+            {
+                return Err(ComponentError::CommandNameTaken(command.name.clone()));
+            }
+            tools.extend(of_contract);
+        }
+        Ok(tools.into_iter().map(|tool| self.masked_info(tool)).collect())
+    }
+
+    /// The exported functions that can't be tools.
+    pub fn unusable_exports(&self) -> impl Iterator<Item = &UnusableExport> {
+        self.contracts.iter().flat_map(|contract| match contract {
+            Contract::Dynamic(_) | Contract::Command(..) => &[],
+            Contract::Typed(typed) => typed.unusable(),
+        })
+    }
+
+    async fn listed(&self, indices: &Indices) -> Result<Vec<ToolInfo>, ComponentError> {
         let halt = Halt {
             deadline: Instant::now() + self.limits().timeout,
             cancel: &CancellationToken::new(),
         };
-        let (listed, usage) = run(
-            &self.pre,
-            &self.setup,
-            None,
-            halt,
-            |store, instance| self.tools.load(store, instance),
-            async |store, tools| tools.list_tools(store).await,
-        )
+        let load = |store: &mut _, instance: &_| indices.load(store, instance);
+        let (listed, usage) = run(&self.pre, &self.setup, None, halt, load, async |store, tools| {
+            tools.list_tools(store).await
+        })
         .await;
         let reason = match listed {
-            Ok(Ok(tools)) => return Ok(tools.into_iter().map(|tool| self.masked_info(tool)).collect()),
+            Ok(Ok(tools)) => return Ok(tools),
             Ok(Err(message)) => self.setup.masker.text(message),
             Err(failure) => failure.to_string(),
         };
@@ -98,21 +127,148 @@ impl Plugin {
         input: &str,
         halt: Halt<'_>,
     ) -> (Result<Vec<Content>, CallFailure>, CallUse) {
-        let (called, usage) = run(
-            &self.pre,
-            &self.setup,
-            Some(tenant),
-            halt,
-            |store, instance| self.tools.load(store, instance),
-            async |store, tools| tools.call_tool(store, tool, input).await,
-        )
-        .await;
+        let (called, usage) = match self.way_to(tool) {
+            Some(Way::Command(command, entry)) => {
+                return self.call_command(command, entry, tenant, input, halt).await;
+            }
+            Some(Way::Dynamic(indices)) => {
+                let load = |store: &mut _, instance: &_| indices.load(store, instance);
+                run(
+                    &self.pre,
+                    &self.setup,
+                    Some(tenant),
+                    halt,
+                    load,
+                    async |store, tools| tools.call_tool(store, tool, input).await,
+                )
+                .await
+            }
+            Some(Way::Typed(function)) => self.call_function(tenant, function, input, halt).await,
+            None => (
+                Err(CallFailure::Host(format!(
+                    "the component has no tool `{}`",
+                    Untrusted::from(tool).display()
+                ))),
+                CallUse::default(),
+            ),
+        };
         let result = match called {
             Ok(Ok(content)) => Ok(content.into_iter().map(|part| self.masked(part)).collect()),
             Ok(Err(error)) => Err(self.tool_error(error)),
             Err(failure) => Err(failure),
         };
         (result, usage)
+    }
+
+    /// How to call a tool. A component that lists its tools knows their names itself.
+    fn way_to(&self, tool: &str) -> Option<Way<'_>> {
+        self.contracts.iter().find_map(|contract| match contract {
+            Contract::Command(command, entry) => (command.name == tool).then_some(Way::Command(command, entry)),
+            Contract::Dynamic(indices) => Some(Way::Dynamic(indices)),
+            Contract::Typed(typed) => typed.get(tool).map(Way::Typed),
+        })
+    }
+
+    /// Converts the input before there is an instance, calls the function, and converts its result.
+    async fn call_function(
+        &self,
+        tenant: &Arc<str>,
+        function: &Function,
+        input: &str,
+        halt: Halt<'_>,
+    ) -> (Result<Result<Vec<Content>, ToolError>, CallFailure>, CallUse) {
+        let arguments = match function.arguments(input, self.limits()) {
+            Ok(arguments) => arguments,
+            Err(error) => return (Ok(Err(error)), CallUse::default()),
+        };
+        let lift = function.lift();
+        let memory = arguments.memory.saturating_add(lift.memory);
+        let limit = self.limits().output_bytes;
+        let load = |store: &mut _, instance: &_| function.load(store, instance);
+        let (called, usage) = run(
+            &self.pre,
+            &self.setup,
+            Some(tenant),
+            halt,
+            load,
+            async |store, loaded| {
+                store.data_mut().hold_values(memory)?;
+                store.data_mut().set_extra_result_bytes(lift.extra);
+                let result_bytes = store.data().result_bytes();
+                store.set_hostcall_fuel(result_bytes);
+                function.call(store, loaded, arguments, limit).await
+            },
+        )
+        .await;
+        let called =
+            called.and_then(|converted| converted.map_err(|reason| CallFailure::InvalidOutput(reason.to_string())));
+        (called, usage)
+    }
+
+    /// Runs the program of a command. It ends when it exits, with whatever status.
+    async fn call_command(
+        &self,
+        command: &Command,
+        entry: &Entry,
+        tenant: &Arc<str>,
+        input: &str,
+        halt: Halt<'_>,
+    ) -> (Result<Vec<Content>, CallFailure>, CallUse) {
+        let setup = &self.setup;
+        let limits = self.limits();
+        let invocation = match command.invocation(input, limits.input_bytes) {
+            Ok(invocation) => invocation,
+            Err(reason) => return (Err(CallFailure::InvalidInput(reason)), CallUse::default()),
+        };
+        let program = Program::new(
+            &setup.name,
+            &setup.grants.arguments,
+            invocation,
+            limits.output_bytes,
+            setup.memory.share(tenant.clone()),
+            setup.masker.clone(),
+        );
+        let load = |store: &mut _, instance: &_| entry.load(store, instance);
+        let (exited, usage) =
+            run_program(&self.pre, setup, Some(&program), Some(tenant), halt, load, run_to_exit).await;
+        let result = exited.and_then(|status| {
+            let stdout = program.stdout.take();
+            match command.meaning(status) {
+                Some(ExitMeaning::Ok) => Ok(vec![self.masked(command.content(stdout))]),
+                meaning => Err(self.exit_failure(status, meaning, &stdout, &program.tail.take())),
+            }
+        });
+        (result, usage)
+    }
+
+    /// A failure by exit status. The model reads the end of what the program printed: standard error, or standard output if that
+    /// is blank.
+    fn exit_failure(&self, status: u8, meaning: Option<ExitMeaning>, stdout: &[u8], stderr: &str) -> CallFailure {
+        let mut message = format!("The command exited with status {status}.");
+        // Masked as a whole, because the beginning of its end could be the end of a secret.
+        let printed = match stderr.trim().is_empty() {
+            true => program::end_of(
+                self.setup
+                    .masker
+                    .text(String::from_utf8_lossy(stdout).into_owned())
+                    .as_bytes(),
+            ),
+            false => stderr.to_owned(),
+        };
+        if !printed.trim().is_empty() {
+            message = format!("{message}\n{}", printed.trim_end());
+        }
+        match meaning {
+            Some(ExitMeaning::InvalidInput) => CallFailure::InvalidInput(message),
+            Some(ExitMeaning::Unavailable) => CallFailure::Unavailable {
+                message,
+                retry_after: None,
+            },
+            meaning => CallFailure::Failed {
+                message,
+                counts: meaning == Some(ExitMeaning::Failed),
+            },
+        }
     }
 
     /// What a component says of its tools is output as well. A name that was masked is no legal name any more.
@@ -122,6 +278,7 @@ impl Plugin {
             name: masked(tool.name.into_raw()).into(),
             description: masked(tool.description.into_raw()).into(),
             input_schema: masked(tool.input_schema),
+            output_schema: tool.output_schema.map(masked),
             annotations: tool.annotations,
         }
     }
@@ -148,13 +305,27 @@ impl Plugin {
         let masked = |text| self.setup.masker.text(text);
         match error {
             ToolError::InvalidInput(message) => CallFailure::InvalidInput(masked(message)),
-            ToolError::Failed(message) => CallFailure::Failed(masked(message)),
+            ToolError::Failed(message) => CallFailure::Failed {
+                message: masked(message),
+                counts: true,
+            },
+            ToolError::Rejected(message) => CallFailure::Failed {
+                message: masked(message),
+                counts: false,
+            },
             ToolError::Unavailable { message, retry_after } => CallFailure::Unavailable {
                 message: masked(message),
                 retry_after,
             },
         }
     }
+}
+
+/// How to call one tool.
+enum Way<'a> {
+    Command(&'a Command, &'a Entry),
+    Dynamic(&'a Indices),
+    Typed(&'a Function),
 }
 
 /// Refused requests and printed output, for the operator, to follow a reason.

@@ -13,14 +13,12 @@ use wasmtime::{Engine, Store};
 use super::failure::CallFailure;
 use super::halt::{Halt, Halted};
 use super::log::GuestLog;
+use super::program::Program;
 use super::setup::CallSetup;
 use super::state::{CallState, HostCallGate};
 use crate::sandbox::http::{Egress, HttpUse};
 use crate::sandbox::limits::Limits;
 use crate::sandbox::metering::Metering;
-
-/// Bytes of a host call, beyond the result itself, for what isn't payload: list elements, names, tags.
-const HOST_CALL_SLACK: u64 = 64 * 1024;
 
 /// What one call used.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +47,19 @@ pub(super) async fn run<F, T>(
     load: impl FnOnce(&mut Store<CallState>, &Instance) -> wasmtime::Result<F>,
     function: impl AsyncFnOnce(&mut Store<CallState>, F) -> wasmtime::Result<T>,
 ) -> (Result<T, CallFailure>, CallUse) {
+    run_program(pre, setup, None, tenant, halt, load, function).await
+}
+
+/// The same, for a command: with arguments and streams of its own.
+pub(super) async fn run_program<F, T>(
+    pre: &InstancePre<CallState>,
+    setup: &CallSetup,
+    program: Option<&Program>,
+    tenant: Option<&Arc<str>>,
+    halt: Halt<'_>,
+    load: impl FnOnce(&mut Store<CallState>, &Instance) -> wasmtime::Result<F>,
+    function: impl AsyncFnOnce(&mut Store<CallState>, F) -> wasmtime::Result<T>,
+) -> (Result<T, CallFailure>, CallUse) {
     let started = Instant::now();
     let (limits, metering) = (setup.limits(), setup.grants.metering);
     let log = GuestLog::new(limits.log_bytes, setup.masker.clone());
@@ -68,7 +79,7 @@ pub(super) async fn run<F, T>(
         Some(tenant) => setup.memory.share(tenant.clone()),
         None => setup.memory.share_for_list(),
     };
-    let state = CallState::new(setup, tenant, share, halt.deadline, log.clone(), egress);
+    let state = CallState::new(setup, tenant, share, halt.deadline, log.clone(), egress, program);
     let mut store = match prepare_store(pre.engine(), state, metering, limits) {
         Ok(store) => store,
         Err(error) => return (Err(CallFailure::Host(format!("{error:#}"))), CallUse::default()),
@@ -131,8 +142,8 @@ fn prepare_store(
     store.call_hook_async(HostCallGate);
     metering.apply(&mut store, limits)?;
     store.set_max_component_handles(limits.handles as usize);
-    let host_call_bytes = limits.output_bytes.saturating_add(HOST_CALL_SLACK);
-    store.set_hostcall_fuel(usize::try_from(host_call_bytes).unwrap_or(usize::MAX));
+    let host_call_bytes = store.data().host_call_bytes();
+    store.set_hostcall_fuel(host_call_bytes);
     Ok(store)
 }
 

@@ -14,6 +14,8 @@ use crate::sandbox::limits::Limits;
 /// What a plugin's calls can do and use. Prepared once per plugin, shared by all calls.
 #[derive(Clone)]
 pub(in crate::sandbox) struct CallSetup {
+    /// The plugin's name.
+    pub(in crate::sandbox) name: Arc<str>,
     pub(in crate::sandbox) grants: Arc<Grants>,
     pub(in crate::sandbox) stack: u64,
     /// Bytes that the engine keeps for one instance, apart from its memories and tables.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wasmtime::component::ResourceTable;
 use wasmtime::{CallHook, CallHookHandler, StoreContextMut};
+use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -13,12 +14,17 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::failure::Stopped;
 use super::limiter::Limiter;
 use super::log::GuestLog;
+use super::output::Output;
+use super::program::{CommandErrors, Program};
 use super::setup::CallSetup;
 use crate::sandbox::clocks::deterministic;
 use crate::sandbox::fairness::{MemoryShare, NoMemory, TurnClock, yield_to_others};
 use crate::sandbox::files::{self, Files, Folder};
 use crate::sandbox::http::{self, Egress, FIELD_BYTES};
 use crate::sandbox::keyvalue::{KeyValueStore, Namespace};
+
+/// Bytes of a host call, beyond the result itself, for what isn't payload: list elements, names, tags.
+const HOST_CALL_SLACK: u64 = 64 * 1024;
 
 /// Bytes of random data that one host call can request: the host call blocks its thread while it generates them.
 const MAX_RANDOM: u64 = 64 * 1024;
@@ -46,6 +52,9 @@ pub(in crate::sandbox) struct CallState {
     uncharged: usize,
     pub(in crate::sandbox) host_calls: u64,
     max_host_calls: u64,
+    /// Bytes that the engine can lift from the guest in a host call, and beyond that for the result.
+    host_call_bytes: usize,
+    extra_result_bytes: usize,
     deadline: Instant,
     /// Measures the guest's current turn.
     pub(super) clock: TurnClock,
@@ -59,15 +68,27 @@ impl CallState {
         deadline: Instant,
         log: GuestLog,
         egress: Egress,
+        program: Option<&Program>,
     ) -> Self {
         let grants = &*setup.grants;
         let limits = &grants.limits;
-        // The default is to deny: what isn't set here is not granted, such as standard input.
+        // The default is to deny: what isn't set here is not granted, such as a plugin's standard input.
         let mut wasi = WasiCtx::builder();
-        wasi.stdout(log.clone())
-            .stderr(log.clone())
-            .args(&grants.arguments)
-            .allow_tcp(false)
+        match program {
+            None => wasi
+                .stdout(Output(log.clone()))
+                .stderr(Output(log.clone()))
+                .args(&grants.arguments),
+            Some(program) => wasi
+                .stdin(MemoryInputPipe::new(program.stdin.clone()))
+                .stdout(Output(program.stdout.clone()))
+                .stderr(Output(CommandErrors {
+                    log: log.clone(),
+                    tail: program.tail.clone(),
+                }))
+                .args(&program.arguments),
+        };
+        wasi.allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .max_random_size(MAX_RANDOM);
@@ -107,6 +128,8 @@ impl CallState {
             uncharged: http::max_held(limits.handles).saturating_add(files::MAX_HELD),
             host_calls: 0,
             max_host_calls: limits.host_calls,
+            host_call_bytes: usize::try_from(limits.output_bytes.saturating_add(HOST_CALL_SLACK)).unwrap_or(usize::MAX),
+            extra_result_bytes: 0,
             deadline,
             clock: TurnClock::new(),
         }
@@ -118,6 +141,26 @@ impl CallState {
         let bytes = bytes.min(self.uncharged);
         self.uncharged -= bytes;
         self.limiter.hold(bytes)
+    }
+
+    /// Charges `bytes` of converted arguments and results, until the end of the call.
+    pub(super) fn hold_values(&mut self, bytes: usize) -> Result<(), NoMemory> {
+        self.limiter.hold(bytes)
+    }
+
+    /// Lets the result take more than a host call can.
+    pub(super) fn set_extra_result_bytes(&mut self, bytes: usize) {
+        self.extra_result_bytes = bytes;
+    }
+
+    /// For [`set_hostcall_fuel`](wasmtime::Store::set_hostcall_fuel), while a host call runs.
+    pub(super) fn host_call_bytes(&self) -> usize {
+        self.host_call_bytes
+    }
+
+    /// The same, for the result.
+    pub(super) fn result_bytes(&self) -> usize {
+        self.host_call_bytes.saturating_add(self.extra_result_bytes)
     }
 
     /// Checks whether the host call is allowed. Returns whether the guest has to yield first.
@@ -150,8 +193,21 @@ impl CallHookHandler<CallState> for HostCallGate {
         mut store: StoreContextMut<'_, CallState>,
         hook: CallHook,
     ) -> wasmtime::Result<()> {
-        if matches!(hook, CallHook::CallingHost) && store.data_mut().enter_host()? {
-            yield_to_others().await;
+        match hook {
+            CallHook::CallingHost => {
+                if store.data().extra_result_bytes > 0 {
+                    let bytes = store.data().host_call_bytes();
+                    store.set_hostcall_fuel(bytes);
+                }
+                if store.data_mut().enter_host()? {
+                    yield_to_others().await;
+                }
+            }
+            CallHook::ReturningFromHost if store.data().extra_result_bytes > 0 => {
+                let bytes = store.data().result_bytes();
+                store.set_hostcall_fuel(bytes);
+            }
+            _ => {}
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Compiled components on disk, by digest of the component and settings of the engine.
 //!
 //! The engine doesn't notice damaged code when it loads it, so each entry has the digest of its own bytes in its name:
-//! `COMPONENT-SETTINGS-CONTENT.cwasm`. An entry is never changed, only replaced or removed. The same folder has the components
-//! that can't be compiled ([`refusals`]).
+//! `COMPONENT-SETTINGS-CONTENT.cwasm`. An entry is never changed, only replaced or removed. The same folder has programs that
+//! were adapted to components (`PROGRAM-ADAPTER-CONTENT.adapted`), and the components that can't be compiled ([`refusals`]).
 //!
 //! Reading and writing block, so call it on a thread that may.
 
@@ -20,7 +20,9 @@ use super::{precompiled, refusals};
 use crate::sandbox::limits::Limits;
 
 const SUFFIX: &str = ".cwasm";
+const ADAPTED_SUFFIX: &str = ".adapted";
 const TEMPORARY_PREFIX: &str = ".writing-";
+const LOCK_PREFIX: &str = ".lock-";
 /// A temporary file older than this was left behind by a process that died.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
@@ -55,37 +57,45 @@ impl CompileCache {
     pub(super) fn get(&self, engines: &Engines, digest: &Digest) -> Option<Component> {
         let folder = self.folder.as_deref()?;
         let stem = stem(engines, digest);
-        let path = entries(folder).find(|path| name(path).starts_with(&stem))?;
-        match load(engines, &path) {
-            Ok(component) => {
-                // Eviction goes by the time of last use. If it can't be written, the entry can be evicted too early and
-                // is compiled again.
-                let _ = std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
-                Some(component)
-            }
-            Err(error) => {
-                tracing::debug!(path = %path.display(), error = format!("{error:#}"), "cache entry does not load");
-                // If it can't be removed, the next start tries it again: slower, never wrong.
-                let _ = std::fs::remove_file(&path);
-                None
-            }
-        }
+        let path = find(folder, &stem, SUFFIX)?;
+        used(&path, load(engines, &path))
+    }
+
+    /// The component that the program of this digest was adapted to, if the cache has it intact.
+    pub(super) fn adapted(&self, digest: &Digest) -> Option<Vec<u8>> {
+        let path = find(self.folder.as_deref()?, &adapted_stem(digest), ADAPTED_SUFFIX)?;
+        used(&path, read_intact(&path, ADAPTED_SUFFIX))
+    }
+
+    /// Stores what a program was adapted to.
+    pub(super) fn put_adapted(&self, digest: &Digest, adapted: &[u8]) {
+        let content = Digest::of(adapted).hex();
+        self.put_entry(&format!("{}{content}{ADAPTED_SUFFIX}", adapted_stem(digest)), adapted);
+    }
+
+    /// Where processes lock the entry while they make it. `None` if nothing is kept.
+    pub(super) fn lock_path(&self, engines: &Engines, digest: &Digest) -> Option<PathBuf> {
+        let folder = self.folder.as_deref().filter(|_| self.max_bytes > 0)?;
+        Some(folder.join(format!("{LOCK_PREFIX}{}", stem(engines, digest))))
     }
 
     /// Stores `compiled`. A full disk only makes the next start slower.
     pub(super) fn put(&self, engines: &Engines, digest: &Digest, compiled: &[u8]) {
+        self.put_entry(&Self::entry_name(engines, digest, compiled), compiled);
+    }
+
+    fn put_entry(&self, name: &str, bytes: &[u8]) {
         let Some(folder) = self.folder.as_deref() else {
             return;
         };
-        if compiled.len() as u64 > self.max_bytes {
+        if bytes.len() as u64 > self.max_bytes {
             tracing::warn!(
-                bytes = compiled.len(),
+                bytes = bytes.len(),
                 "the compiled component is larger than [storage] cache_bytes and not kept, so every start compiles it again"
             );
             return;
         }
-        let name = Self::entry_name(engines, digest, compiled);
-        let kept = write_whole(&folder.join(&name), compiled).and_then(|()| make_room(folder, self.max_bytes, &name));
+        let kept = write_whole(&folder.join(name), bytes).and_then(|()| make_room(folder, self.max_bytes, name));
         if let Err(error) = kept {
             tracing::warn!(folder = %folder.display(), %error, "the compiled component is not kept");
         }
@@ -119,24 +129,54 @@ fn stem(engines: &Engines, digest: &Digest) -> String {
     format!("{}-{:016x}-", digest.hex(), settings.finish())
 }
 
+/// The same for an adapted program: its digest, and the adapter.
+fn adapted_stem(digest: &Digest) -> String {
+    let mut adapter = DefaultHasher::new();
+    super::adapt::identity().hash(&mut adapter);
+    format!("{}-{:016x}-", digest.hex(), adapter.finish())
+}
+
+/// What an entry holds, if it loads. Notes its use, or removes it.
+fn used<T>(path: &Path, loaded: wasmtime::Result<T>) -> Option<T> {
+    match loaded {
+        Ok(loaded) => {
+            // Eviction goes by the time of last use. If it can't be written, the entry can be evicted too early and is
+            // made again.
+            let _ = std::fs::File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+            Some(loaded)
+        }
+        Err(error) => {
+            tracing::debug!(path = %path.display(), error = format!("{error:#}"), "cache entry does not load");
+            // If it can't be removed, the next start tries it again: slower, never wrong.
+            let _ = std::fs::remove_file(path);
+            None
+        }
+    }
+}
+
 pub(super) fn name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
-fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+fn find(folder: &Path, stem: &str, suffix: &str) -> Option<PathBuf> {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    files
-        .map(|file| file.path())
-        .filter(|path| name(path).ends_with(SUFFIX))
+    let mut paths = files.map(|file| file.path());
+    paths.find(|path| name(path).starts_with(stem) && name(path).ends_with(suffix))
 }
 
 /// Loads an entry after checking its content against the digest in its name.
 fn load(engines: &Engines, path: &Path) -> wasmtime::Result<Component> {
-    let content = Digest::of(&std::fs::read(path)?).hex();
-    if !name(path).ends_with(&format!("-{content}{SUFFIX}")) {
-        return Err(wasmtime::format_err!("its content is not what was written"));
-    }
+    read_intact(path, SUFFIX)?;
     engines.load(|engine| precompiled::load_file(engine, path))
+}
+
+/// The content of an entry, which is that of the digest in its name.
+fn read_intact(path: &Path, suffix: &str) -> wasmtime::Result<Vec<u8>> {
+    let bytes = std::fs::read(path)?;
+    match name(path).ends_with(&format!("-{}{suffix}", Digest::of(&bytes).hex())) {
+        true => Ok(bytes),
+        false => Err(wasmtime::format_err!("its content is not what was written")),
+    }
 }
 
 fn prepare_folder(folder: &Path) -> io::Result<()> {
@@ -169,9 +209,15 @@ fn make_room(folder: &Path, max_bytes: u64, newest: &str) -> io::Result<()> {
         // Another process can have removed it in the meantime.
         let Ok(metadata) = file.metadata() else { continue };
         let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-        if name(&path).ends_with(SUFFIX) {
+        let is_left_over = [TEMPORARY_PREFIX, LOCK_PREFIX]
+            .iter()
+            .any(|prefix| name(&path).starts_with(prefix));
+        if [SUFFIX, ADAPTED_SUFFIX]
+            .iter()
+            .any(|suffix| name(&path).ends_with(suffix))
+        {
             entries.push((name(&path) == newest, used, metadata.len(), path));
-        } else if name(&path).starts_with(TEMPORARY_PREFIX) && used.elapsed().is_ok_and(|age| age > ABANDONED) {
+        } else if is_left_over && used.elapsed().is_ok_and(|age| age > ABANDONED) {
             let _ = std::fs::remove_file(&path);
         }
     }

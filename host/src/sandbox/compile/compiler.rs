@@ -12,16 +12,19 @@ use tokio::process::Command;
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
 
+use super::adapt;
 use super::component::ComponentError;
 use super::engine::{Parallel, config};
 use crate::sandbox::limits::Limits;
 use crate::sandbox::metering::Metering;
 
-/// The argument that makes the program a compiler. Internal: neither documented nor stable.
-const CHILD_ARGUMENT: &str = "__compile-component";
+/// The arguments that make the program a compiler or an adapter. Internal: neither documented nor stable.
+const COMPILE_ARGUMENT: &str = "__compile-component";
+const ADAPT_ARGUMENT: &str = "__adapt-module";
 
 /// The child's output begins with this, so that the host never loads the output of another program as code.
-const MAGIC: &[u8] = b"cofferdam-compiled\n";
+const COMPILED_MAGIC: &[u8] = b"cofferdam-compiled\n";
+const ADAPTED_MAGIC: &[u8] = b"cofferdam-adapted\n";
 
 /// The most compiled code that the host reads from the child, in bytes; a Python component has 35 MiB.
 pub(super) const MAX_COMPILED: u64 = 512 << 20;
@@ -76,7 +79,19 @@ impl Compiler {
         // The semaphore is never closed. If it were, compiling without a permit would still be correct.
         let _permit = self.gate.acquire().await.ok();
         match &self.place {
-            CompilePlace::Child(program) => self.compile_in_child(program, bytes, metering, limits).await,
+            CompilePlace::Child(program) => {
+                let numbers = [self.stack, limits.compile_memory, limits.compile_timeout.as_secs()];
+                let numbers = numbers.map(|number| number.to_string());
+                let [stack, memory, seconds] = numbers.each_ref().map(String::as_str);
+                let job = Job {
+                    arguments: &[COMPILE_ARGUMENT, stack, memory, seconds, metering.as_str()],
+                    magic: COMPILED_MAGIC,
+                    max_output: self.max_compiled,
+                };
+                job.run(program, bytes, limits)
+                    .await?
+                    .ok_or(ComponentError::CompiledTooLarge(self.max_compiled))
+            }
             CompilePlace::ThisProcess => {
                 let (bytes, stack) = (bytes.to_vec(), self.stack);
                 tokio::task::spawn_blocking(move || precompile(&bytes, stack, metering, Parallel::Yes))
@@ -92,25 +107,55 @@ impl Compiler {
         }
     }
 
-    async fn compile_in_child(
-        &self,
-        program: &Path,
-        bytes: &[u8],
-        metering: Metering,
-        limits: &Limits,
-    ) -> Result<Vec<u8>, ComponentError> {
-        if asked_to_compile() {
+    /// Returns the component that runs a program for WASI 0.1.
+    pub(super) async fn adapt(&self, module: &[u8], limits: &Limits) -> Result<Vec<u8>, ComponentError> {
+        let _permit = self.gate.acquire().await.ok();
+        match &self.place {
+            CompilePlace::Child(program) => {
+                let numbers = [limits.compile_memory, limits.compile_timeout.as_secs()];
+                let numbers = numbers.map(|number| number.to_string());
+                let [memory, seconds] = numbers.each_ref().map(String::as_str);
+                let max_output = (module.len() as u64).saturating_add(adapt::MAX_ADDED);
+                let job = Job {
+                    arguments: &[ADAPT_ARGUMENT, memory, seconds],
+                    magic: ADAPTED_MAGIC,
+                    max_output,
+                };
+                let adapted = job.run(program, module, limits).await?;
+                adapted.ok_or(ComponentError::TooLarge {
+                    size: max_output.saturating_add(1),
+                    limit: max_output,
+                })
+            }
+            CompilePlace::ThisProcess => {
+                let module = module.to_vec();
+                tokio::task::spawn_blocking(move || adapt::adapt(&module))
+                    .await
+                    .map_err(|error| ComponentError::CompilerFailed(error.to_string().into()))?
+                    .map_err(|message| ComponentError::Invalid(message.into()))
+            }
+        }
+    }
+}
+
+/// What a child is to do.
+struct Job<'a> {
+    arguments: &'a [&'a str],
+    magic: &'static [u8],
+    max_output: u64,
+}
+
+impl Job<'_> {
+    /// The child's output without its magic; `None` if it is too large.
+    async fn run(&self, program: &Path, bytes: &[u8], limits: &Limits) -> Result<Option<Vec<u8>>, ComponentError> {
+        if is_child() {
             // A program that ignored the request to compile would start children of itself endlessly.
             return Err(ComponentError::NoCompiler(program.to_owned()));
         }
         let failed =
             |what: &str, error: std::io::Error| ComponentError::CompilerFailed(format!("{what}: {error}").into());
         let mut child = Command::new(program)
-            .arg(CHILD_ARGUMENT)
-            .args(
-                [self.stack, limits.compile_memory, limits.compile_timeout.as_secs()].map(|number| number.to_string()),
-            )
-            .arg(metering.as_str())
+            .args(self.arguments)
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -123,8 +168,9 @@ impl Compiler {
         else {
             return Err(ComponentError::CompilerFailed("the child has no pipes".into()));
         };
-        let mut compiled = Vec::new();
+        let mut received = Vec::new();
         let mut message = Vec::new();
+        let max_output = self.max_output.saturating_add(self.magic.len() as u64);
         let talk = async {
             let send = async {
                 // A child that gives up early closes its end of the pipe; its exit status says why.
@@ -138,9 +184,9 @@ impl Compiler {
                 let _ = tokio::io::copy(&mut errors.into_inner(), &mut tokio::io::sink()).await;
             };
             let receive = async {
-                let mut output = output.take(self.max_compiled.saturating_add(1));
+                let mut output = output.take(max_output.saturating_add(1));
                 // Output beyond the limit isn't read. Closing this end of the pipe makes the child's write fail.
-                output.read_to_end(&mut compiled).await
+                output.read_to_end(&mut received).await
             };
             let (_, read, ()) = tokio::join!(send, receive, complain);
             read.map_err(|error| failed("can't read the compiled component", error))?;
@@ -158,15 +204,15 @@ impl Compiler {
             }
         };
         let message = String::from_utf8_lossy(&message).trim().to_owned();
-        if compiled.len() as u64 > self.max_compiled {
-            return Err(ComponentError::CompiledTooLarge(self.max_compiled));
+        if received.len() as u64 > max_output {
+            return Ok(None);
         }
         if status.success() {
-            if !compiled.starts_with(MAGIC) {
+            if !received.starts_with(self.magic) {
                 return Err(ComponentError::NoCompiler(program.to_owned()));
             }
-            compiled.drain(..MAGIC.len());
-            Ok(compiled)
+            received.drain(..self.magic.len());
+            Ok(Some(received))
         } else if status.code() == Some(INVALID) {
             Err(ComponentError::Invalid(message.into()))
         } else if status.code() == Some(NO_MEMORY) || OUT_OF_MEMORY.iter().any(|text| message.contains(text)) {
@@ -180,10 +226,16 @@ impl Compiler {
 /// How a process reports that an allocation failed: Rust's abort, the operating system, the C library.
 const OUT_OF_MEMORY: [&str; 3] = ["memory allocation", "Cannot allocate memory", "out of memory"];
 
-fn asked_to_compile() -> bool {
-    std::env::args_os()
-        .nth(1)
-        .is_some_and(|argument| argument == CHILD_ARGUMENT)
+/// What this process was started to do, if it is a child.
+fn requested() -> Option<&'static str> {
+    let argument = std::env::args_os().nth(1)?;
+    [COMPILE_ARGUMENT, ADAPT_ARGUMENT]
+        .into_iter()
+        .find(|known| argument == **known)
+}
+
+fn is_child() -> bool {
+    requested().is_some()
 }
 
 /// The exit status of a child that found the component invalid.
@@ -191,28 +243,41 @@ const INVALID: i32 = 3;
 /// The exit status of a child that reported that it has too little memory.
 const NO_MEMORY: i32 = 4;
 
-/// If the program was started as a compiler, compiles one component from standard input to standard output and exits;
+/// If the program was started as a compiler, compiles or adapts one component from standard input to standard output and exits;
 /// otherwise returns at once. Call it first in `main`, before any thread or runtime starts.
 pub fn run_compiler_if_requested() {
-    if !asked_to_compile() {
+    let Some(request) = requested() else {
         return;
-    }
+    };
     let mut arguments = std::env::args().skip(2);
     let mut number = || arguments.next().and_then(|text| text.parse::<u64>().ok());
-    let numbers = (number(), number(), number());
-    let metering = arguments.next().and_then(|text| Metering::parse(&text));
-    let code = match (numbers, metering) {
-        ((Some(stack), Some(memory), Some(seconds)), Some(metering)) => {
-            child(stack, metering, memory, Duration::from_secs(seconds))
+    let misused = || fail(2, "this command is internal");
+    let code = match request {
+        ADAPT_ARGUMENT => match (number(), number()) {
+            (Some(memory), Some(seconds)) => child(memory, Duration::from_secs(seconds), ADAPTED_MAGIC, |bytes| {
+                adapt::adapt(bytes).map_err(NotCompiled::Invalid)
+            }),
+            _ => misused(),
+        },
+        _ => {
+            let numbers = (number(), number(), number());
+            let metering = arguments.next().and_then(|text| Metering::parse(&text));
+            match (numbers, metering) {
+                ((Some(stack), Some(memory), Some(seconds)), Some(metering)) => {
+                    child(memory, Duration::from_secs(seconds), COMPILED_MAGIC, |bytes| {
+                        precompile(bytes, stack, metering, Parallel::No)
+                    })
+                }
+                _ => misused(),
+            }
         }
-        _ => fail(2, "this command is internal"),
     };
     // The process exists only to compile, so nothing else runs in it.
     #[allow(clippy::exit)]
     std::process::exit(code);
 }
 
-fn child(stack: u64, metering: Metering, memory: u64, time: Duration) -> i32 {
+fn child(memory: u64, time: Duration, magic: &[u8], work: impl FnOnce(&[u8]) -> Result<Vec<u8>, NotCompiled>) -> i32 {
     // The parent kills the child at the same deadline. This limit applies if the parent has died.
     let seconds = time.as_secs().saturating_add(1);
     let limit = |resource, value| {
@@ -238,8 +303,8 @@ fn child(stack: u64, metering: Metering, memory: u64, time: Duration) -> i32 {
     if let Err(error) = std::io::stdin().lock().read_to_end(&mut bytes) {
         return fail(1, &format!("can't read the component: {error}"));
     }
-    match precompile(&bytes, stack, metering, Parallel::No) {
-        Ok(compiled) => match answer(&compiled) {
+    match work(&bytes) {
+        Ok(done) => match answer(magic, &done) {
             Ok(()) => 0,
             Err(error) => fail(1, &format!("can't hand over the compiled component: {error}")),
         },
@@ -249,10 +314,10 @@ fn child(stack: u64, metering: Metering, memory: u64, time: Duration) -> i32 {
     }
 }
 
-fn answer(compiled: &[u8]) -> std::io::Result<()> {
+fn answer(magic: &[u8], bytes: &[u8]) -> std::io::Result<()> {
     let mut output = std::io::stdout().lock();
-    output.write_all(MAGIC)?;
-    output.write_all(compiled)?;
+    output.write_all(magic)?;
+    output.write_all(bytes)?;
     output.flush()
 }
 

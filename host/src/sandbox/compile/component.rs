@@ -47,7 +47,7 @@ pub enum ComponentError {
     UnknownBuiltin(String),
     #[error("the component has {size} bytes, more than component_bytes allows ({limit})")]
     TooLarge { size: u64, limit: u64 },
-    #[error("this is a core WebAssembly module, not a component")]
+    #[error("this is a core WebAssembly module without `_start`: neither a component nor a program")]
     CoreModule,
     #[error("this is not WebAssembly")]
     NotWasm,
@@ -95,8 +95,21 @@ pub enum ComponentError {
         "what the memories and tables of the component start with takes {needs} bytes, more than memory allows ({limit})"
     )]
     ImagesTooLarge { needs: u64, limit: u64 },
-    #[error("the component does not export `{}`{}", crate::sandbox::contract::INTERFACE, others(.exports))]
+    #[error(
+        "the component has no tools: it exports neither `{}` nor a function of its own{}",
+        crate::sandbox::contract::INTERFACE,
+        others(.exports)
+    )]
     NoTools { exports: Vec<Untrusted> },
+    #[error("it is a program (it exports `wasi:cli/run`), which says neither what it is for nor what it takes")]
+    UndescribedCommand {
+        /// The plugin's name, for the lines that describe it.
+        plugin: String,
+    },
+    #[error("`command` describes a program, but the component exports no `wasi:cli/run` of WASI 0.2{}", others(.exports))]
+    NoCommand { exports: Vec<Untrusted> },
+    #[error("the component has a tool `{0}` of its own, so its program can't have that name")]
+    CommandNameTaken(String),
     #[error(
         "the component speaks `{}`, this host speaks `{}`",
         .found.display(),
@@ -133,13 +146,13 @@ impl ComponentError {
             Self::Unreadable { .. } => {
                 "check the path; in a configuration file, relative paths start at its folder, on the command line at the current one"
             }
-            Self::UnknownBuiltin(_) => "built-in plugins are `calculator`, `weather` and `faulty`",
+            Self::UnknownBuiltin(_) => "built-in plugins are `calculator`, `weather`, `notes` and `faulty`",
             Self::TooLarge { .. } => "raise component_bytes in the plugin's limits if you trust it",
             Self::CoreModule => {
-                "wrap it with `wasm-tools component new`, or build for the target wasm32-wasip2, which makes components"
+                "build it for wasm32-wasip2, wrap it with `wasm-tools component new`, or link it as a program: those for WASI 0.1 run as they are"
             }
             Self::NotWasm | Self::UnknownVersion(_) | Self::Invalid(_) => {
-                "expected a WebAssembly component, such as `cargo build --target wasm32-wasip2` makes"
+                "expected a WebAssembly component, such as `cargo build --target wasm32-wasip2` makes, or a program for WASI 0.1"
             }
             Self::DigestMismatch { .. } => "if the new component is wanted, put its digest into `digest`",
             Self::CompileTimeout(_) => {
@@ -164,9 +177,24 @@ impl ComponentError {
             }
             Self::NoCompiler(_) => "its `main` must begin with cofferdam::sandbox::run_compiler_if_requested()",
             Self::Host(_) => return None,
-            Self::NoTools { .. } | Self::ContractVersion { .. } => {
-                "build it against the world `plugin` of the contract in the folder `wit/`"
+            Self::NoTools { .. } => {
+                "export functions of your own, or build it against the world `plugin` of the contract in the folder `wit/`; see host/docs/writing-a-tool.md"
             }
+            Self::UndescribedCommand { plugin } => {
+                return Some(format!(
+                    "describe it in a configuration; host/docs/programs.md has every key:\n\
+                     [plugins.{plugin}]\n\
+                     component = \"…\"\n\
+                     [plugins.{plugin}.command]\n\
+                     description = \"What it does, and what it prints.\"\n\
+                     args = [\"--city\", \"${{city}}\"]"
+                ));
+            }
+            Self::NoCommand { .. } => {
+                "remove the section `command`, or build the program for wasm32-wasip1 or wasm32-wasip2"
+            }
+            Self::CommandNameTaken(_) => "give the command another with `name` in the section `command`",
+            Self::ContractVersion { .. } => "build it against the world `plugin` of the contract in the folder `wit/`",
             Self::UnknownImport(_) => {
                 "this host offers WASI 0.2, wasi:http, wasi:config, wasi:keyvalue/store and wasi:logging; see `cofferdam tool inspect`"
             }
@@ -223,8 +251,15 @@ pub(super) fn check_size(bytes: &[u8], limit: u64) -> Result<(), ComponentError>
     }
 }
 
-/// Distinguishes components from other `.wasm` files by the eight bytes of the header.
-pub(super) fn check_header(bytes: &[u8]) -> Result<(), ComponentError> {
+/// What a `.wasm` file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Component,
+    CoreModule,
+}
+
+/// Distinguishes components and core modules by the eight bytes of the header.
+pub(super) fn kind(bytes: &[u8]) -> Result<Kind, ComponentError> {
     let Some((header, _)) = bytes.split_first_chunk::<8>() else {
         return Err(ComponentError::NotWasm);
     };
@@ -232,8 +267,8 @@ pub(super) fn check_header(bytes: &[u8]) -> Result<(), ComponentError> {
         return Err(ComponentError::NotWasm);
     };
     match *version {
-        [0x0d, 0x00, 0x01, 0x00] => Ok(()),
-        [0x01, 0x00, 0x00, 0x00] => Err(ComponentError::CoreModule),
+        [0x0d, 0x00, 0x01, 0x00] => Ok(Kind::Component),
+        [0x01, 0x00, 0x00, 0x00] => Ok(Kind::CoreModule),
         version => Err(ComponentError::UnknownVersion(u32::from_le_bytes(version))),
     }
 }
@@ -244,17 +279,14 @@ mod tests {
 
     #[test]
     fn headers_are_distinguished() {
-        assert!(check_header(b"\0asm\x0d\0\x01\0rest").is_ok());
+        assert!(matches!(kind(b"\0asm\x0d\0\x01\0rest"), Ok(Kind::Component)));
+        assert!(matches!(kind(b"\0asm\x01\0\0\0"), Ok(Kind::CoreModule)));
         assert!(matches!(
-            check_header(b"\0asm\x01\0\0\0"),
-            Err(ComponentError::CoreModule)
-        ));
-        assert!(matches!(
-            check_header(b"\0asm\x02\0\0\0"),
+            kind(b"\0asm\x02\0\0\0"),
             Err(ComponentError::UnknownVersion(2))
         ));
         for bytes in [&b""[..], b"\0asm", b"#!/bin/sh\n", b"\x7fELF\x02\x01\x01\x00"] {
-            assert!(matches!(check_header(bytes), Err(ComponentError::NotWasm)));
+            assert!(matches!(kind(bytes), Err(ComponentError::NotWasm)));
         }
     }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 use wasmtime::component::Component;
 
 use super::component::Digest;
-use crate::sandbox::contract::INTERFACE;
+use crate::sandbox::contract::{INTERFACE, TYPED, exports_functions, is_run};
 use crate::untrusted::Untrusted;
 
 /// What is known about a component without running it.
@@ -13,8 +13,10 @@ pub struct Inspection {
     pub digest: String,
     /// In bytes.
     pub size: u64,
-    /// The contract it implements; `None` if it isn't a plugin.
-    pub contract: Option<&'static str>,
+    /// The ways in which it is tools; empty if it isn't a plugin.
+    pub contracts: Vec<&'static str>,
+    /// The export that makes it a program, if it is one.
+    pub command: Option<Untrusted>,
     pub imports: Vec<Import>,
     pub exports: Vec<Untrusted>,
     /// Why this host can't link it.
@@ -42,11 +44,18 @@ pub(in crate::sandbox) fn inspect(
         .map(|(name, _)| Import::named(name))
         .collect();
     let exports = export_names(component);
-    let contract = exports.iter().any(|name| name.raw() == INTERFACE).then_some(INTERFACE);
+    let is_dynamic = exports.iter().any(|name| name.raw() == INTERFACE);
+    let ways = [(INTERFACE, is_dynamic), (TYPED, exports_functions(component))];
+    let contracts = ways
+        .into_iter()
+        .filter_map(|(way, is_used)| is_used.then_some(way))
+        .collect();
+    let command = exports.iter().find(|name| is_run(name.raw())).cloned();
     Inspection {
         digest: digest.to_string(),
         size,
-        contract,
+        contracts,
+        command,
         imports,
         exports,
         problem,

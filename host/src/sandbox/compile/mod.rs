@@ -1,5 +1,6 @@
 //! Turns untrusted bytes into a component that can be instantiated.
 
+mod adapt;
 mod cache;
 mod compiled_form;
 mod compiler;
@@ -7,6 +8,7 @@ mod component;
 mod engine;
 mod inspect;
 mod instantiation;
+mod lock;
 mod precompiled;
 mod refusals;
 
@@ -17,7 +19,7 @@ use self::compiled_form::MAX_DESCRIPTION;
 pub(super) use self::compiler::Compiler;
 pub use self::compiler::{CompilePlace, run_compiler_if_requested};
 pub use self::component::{ComponentError, Digest, read_file};
-use self::component::{check_header, check_size};
+use self::component::{Kind, check_size, kind};
 pub(super) use self::engine::{EngineSize, Engines};
 pub use self::inspect::{Import, Inspection};
 pub(super) use self::inspect::{export_names, inspect};
@@ -25,7 +27,8 @@ pub(super) use self::instantiation::{Footprint, TABLE_ELEMENT};
 use super::limits::Limits;
 
 /// Compiles a component, or loads its compiled form from the cache. Checks the cost of an instance against `limits` before it
-/// compiles, because what makes instances expensive also makes compiling and loading expensive.
+/// compiles, because what makes instances expensive also makes compiling and loading expensive. A program for WASI 0.1 is
+/// adapted to a component first; the digest is always that of `bytes`.
 ///
 /// Everything that reads all bytes or the disk happens on blocking threads.
 pub(super) async fn compile(
@@ -36,38 +39,112 @@ pub(super) async fn compile(
     limits: &Limits,
 ) -> Result<(Component, Digest, Footprint), ComponentError> {
     check_size(bytes, limits.component_bytes)?;
-    check_header(bytes)?;
-    let (digest, footprint) = read(bytes).await?;
-    footprint.check(limits)?;
-    let known = {
-        let (engines, cache, digest, limits) = (engines.clone(), cache.clone(), digest.clone(), limits.clone());
+    let kind = kind(bytes)?;
+    let host = Host {
+        engines,
+        cache,
+        compiler,
+        limits,
+    };
+    match kind {
+        Kind::Component => host.compile(bytes).await,
+        Kind::CoreModule => {
+            let (digest, adapted) = host.adapt(bytes).await?;
+            // The compiled form depends on the adapter as well, so it is kept under the digest of the adapted bytes.
+            let (component, _, footprint) = host.compile(&adapted).await?;
+            Ok((component, digest, footprint))
+        }
+    }
+}
+
+/// What components are compiled with.
+struct Host<'a> {
+    engines: &'a Engines,
+    cache: &'a CompileCache,
+    compiler: &'a Compiler,
+    limits: &'a Limits,
+}
+
+impl Host<'_> {
+    async fn compile(&self, bytes: &[u8]) -> Result<(Component, Digest, Footprint), ComponentError> {
+        let (digest, footprint) = read(bytes).await?;
+        footprint.check(self.limits)?;
+        if let Some(component) = self.known(&digest).await? {
+            return Ok((component, digest, footprint));
+        }
+        let lock = match self.cache.lock_path(self.engines, &digest) {
+            Some(path) => lock::Lock::acquire(path, self.limits.compile_timeout).await,
+            None => None,
+        };
+        // It was compiled while this process waited.
+        if lock.is_some()
+            && let Some(component) = self.known(&digest).await?
+        {
+            return Ok((component, digest, footprint));
+        }
+        let compiled = self.compiler.compile(bytes, self.engines.metering(), self.limits).await;
+        let (engines, cache) = (self.engines.clone(), self.cache.clone());
+        on_blocking_thread(move || {
+            let _lock = lock;
+            let compiled = compiled.and_then(|compiled| match compiled_form::description_bytes(&compiled) {
+                None => Err(ComponentError::CompilerFailed(
+                    "its output isn't a compiled component".into(),
+                )),
+                Some(described) if described > MAX_DESCRIPTION => Err(ComponentError::DescriptionTooLarge(described)),
+                Some(_) => Ok(compiled),
+            });
+            let compiled = compiled.inspect_err(|error| cache.refuse(&engines, &digest, error))?;
+            // An error here is the host's: too little address space, for example.
+            let component = engines
+                .load(|engine| precompiled::load_bytes(engine, &compiled))
+                .map_err(|error| ComponentError::Invalid(format!("{error:#}").into()))?;
+            cache.put(&engines, &digest, &compiled);
+            Ok((component, digest, footprint))
+        })
+        .await
+    }
+
+    /// The component from the cache, or why it can't be compiled, if the cache knows either.
+    async fn known(&self, digest: &Digest) -> Result<Option<Component>, ComponentError> {
+        let (engines, cache, limits) = (self.engines.clone(), self.cache.clone(), self.limits.clone());
+        let digest = digest.clone();
         on_blocking_thread(move || match cache.get(&engines, &digest) {
             Some(component) => Ok(Some(component)),
             None => cache.refusal(&engines, &digest, &limits).map_or(Ok(None), Err),
         })
-    };
-    if let Some(component) = known.await? {
-        return Ok((component, digest, footprint));
+        .await
     }
-    let compiled = compiler.compile(bytes, engines.metering(), limits).await;
-    let (engines, cache) = (engines.clone(), cache.clone());
-    on_blocking_thread(move || {
-        let compiled = compiled.and_then(|compiled| match compiled_form::description_bytes(&compiled) {
-            None => Err(ComponentError::CompilerFailed(
-                "its output isn't a compiled component".into(),
-            )),
-            Some(described) if described > MAX_DESCRIPTION => Err(ComponentError::DescriptionTooLarge(described)),
-            Some(_) => Ok(compiled),
+
+    /// The digest of a core module, and the component that runs it.
+    async fn adapt(&self, module: &[u8]) -> Result<(Digest, Vec<u8>), ComponentError> {
+        let (engines, cache, limits) = (self.engines.clone(), self.cache.clone(), self.limits.clone());
+        let bytes = module.to_vec();
+        let known = on_blocking_thread(move || {
+            if !adapt::is_program(&bytes) {
+                return Err(ComponentError::CoreModule);
+            }
+            let digest = Digest::of(&bytes);
+            match cache.adapted(&digest) {
+                Some(adapted) => Ok((digest, Some(adapted))),
+                None => match cache.refusal(&engines, &digest, &limits) {
+                    Some(error) => Err(error),
+                    None => Ok((digest, None)),
+                },
+            }
         });
-        let compiled = compiled.inspect_err(|error| cache.refuse(&engines, &digest, error))?;
-        // An error here is the host's: too little address space, for example.
-        let component = engines
-            .load(|engine| precompiled::load_bytes(engine, &compiled))
-            .map_err(|error| ComponentError::Invalid(format!("{error:#}").into()))?;
-        cache.put(&engines, &digest, &compiled);
-        Ok((component, digest, footprint))
-    })
-    .await
+        let digest = match known.await? {
+            (digest, Some(adapted)) => return Ok((digest, adapted)),
+            (digest, None) => digest,
+        };
+        let adapted = self.compiler.adapt(module, self.limits).await;
+        let (engines, cache) = (self.engines.clone(), self.cache.clone());
+        on_blocking_thread(move || {
+            let adapted = adapted.inspect_err(|error| cache.refuse(&engines, &digest, error))?;
+            cache.put_adapted(&digest, &adapted);
+            Ok((digest, adapted))
+        })
+        .await
+    }
 }
 
 /// Hashes the bytes and adds up the footprint.
@@ -122,8 +199,12 @@ mod tests {
         }
 
         async fn compile(&self, limits: &Limits) -> ComponentError {
+            self.compile_bytes(EMPTY, limits).await
+        }
+
+        async fn compile_bytes(&self, bytes: &[u8], limits: &Limits) -> ComponentError {
             let cache = CompileCache::open(Some(&self.folder.path().join("cache")), 1 << 20);
-            let compiled = compile(&self.engines, &cache, &self.compiler, EMPTY, limits).await;
+            let compiled = compile(&self.engines, &cache, &self.compiler, bytes, limits).await;
             compiled.map(|_| "compiled").unwrap_err()
         }
 
@@ -188,6 +269,101 @@ mod tests {
         let error = failing.compile(&Limits::default()).await;
         assert!(matches!(error, ComponentError::CompilerFailed(_)), "{error}");
         assert_eq!(failing.starts(), 2);
+    }
+
+    /// A compiler that works, and counts how often it was started.
+    fn counting(folder: &Path) -> PathBuf {
+        let empty = engines().reference().precompile_component(EMPTY).unwrap();
+        let output = folder.join("output");
+        std::fs::write(&output, [b"cofferdam-compiled\n", &empty[..]].concat()).unwrap();
+        let program = folder.join("compiler");
+        let (output, started) = (output.display(), folder.join("started"));
+        let script = format!(
+            "#!/bin/sh\necho >> '{}'\ncat > /dev/null\ncat '{output}'\n",
+            started.display()
+        );
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        program
+    }
+
+    #[tokio::test]
+    async fn what_another_process_compiles_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = CompilePlace::Child(counting(folder.path()));
+        let cache_folder = folder.path().join("cache");
+        // Each with an engine, a compiler and a cache of its own, as processes have.
+        let host = async || {
+            let compiler = Compiler::new(place.clone(), 512 << 10);
+            let cache = CompileCache::open(Some(&cache_folder), 1 << 20);
+            compile(&engines(), &cache, &compiler, EMPTY, &Limits::default())
+                .await
+                .map(drop)
+        };
+        let (one, two, three) = tokio::join!(host(), host(), host());
+        for compiled in [one, two, three] {
+            compiled.unwrap();
+        }
+        assert_eq!(std::fs::read(folder.path().join("started")).unwrap().len(), 1);
+        let locks = std::fs::read_dir(&cache_folder).unwrap().flatten();
+        assert_eq!(
+            locks
+                .filter(|file| file.file_name().to_string_lossy().starts_with(".lock-"))
+                .count(),
+            0
+        );
+    }
+
+    #[tokio::test]
+    async fn a_program_is_adapted_once_and_known_by_its_own_digest() {
+        let program = wat::parse_str(
+            r#"(module
+                (import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))
+                (memory (export "memory") 1)
+                (func (export "_start")))"#,
+        );
+        let program = program.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let cache = CompileCache::open(Some(folder.path()), 64 << 20);
+        let (engines, limits) = (engines(), Limits::default());
+        let compiler = Compiler::new(CompilePlace::ThisProcess, 512 << 10);
+        let (_, digest, footprint) = compile(&engines, &cache, &compiler, &program, &limits).await.unwrap();
+        assert_eq!(digest, Digest::of(&program));
+        assert!(footprint.held() > 0);
+        // From here on the cache has both forms, so a compiler that can only fail isn't asked.
+        let broken = Compiler::new(CompilePlace::Child("/nowhere".into()), 512 << 10);
+        let again = compile(&engines, &cache, &broken, &program, &limits).await;
+        assert_eq!(again.map(|(_, digest, _)| digest).unwrap(), Digest::of(&program));
+        // A damaged form is adapted again.
+        for file in std::fs::read_dir(folder.path()).unwrap().flatten() {
+            if file.file_name().to_string_lossy().ends_with(".adapted") {
+                std::fs::write(file.path(), "damaged").unwrap();
+            }
+        }
+        let error = compile(&engines, &cache, &broken, &program, &limits)
+            .await
+            .map(drop)
+            .unwrap_err();
+        assert!(matches!(error, ComponentError::CompilerFailed(_)), "{error}");
+        compile(&engines, &cache, &compiler, &program, &limits)
+            .await
+            .map(drop)
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_program_that_cannot_be_adapted_is_tried_once() {
+        let failing = FailingCompiler::new("echo 'no such import' >&2; exit 3");
+        let program = wat::parse_str(r#"(module (func (export "_start")))"#).unwrap();
+        for _ in 0..3 {
+            let error = failing.compile_bytes(&program, &Limits::default()).await;
+            assert_eq!(error.to_string(), "the component is not valid: no such import");
+        }
+        assert_eq!(failing.starts(), 1);
+        let library = wat::parse_str(r#"(module (func (export "_initialize")))"#).unwrap();
+        let error = failing.compile_bytes(&library, &Limits::default()).await;
+        assert!(matches!(error, ComponentError::CoreModule), "{error}");
+        assert_eq!(failing.starts(), 1);
     }
 
     /// A disk that hangs must not hang the executor: here the entry is a pipe that nobody has written to yet.

@@ -13,6 +13,9 @@ pub struct ToolInfo {
     pub description: Untrusted,
     /// JSON Schema (draft 2020-12) as JSON text, not parsed yet.
     pub input_schema: String,
+    /// JSON Schema of a successful result, which then is one JSON document or, for a string, one text. `None` if nothing is
+    /// known about it.
+    pub output_schema: Option<String>,
     pub annotations: Annotations,
 }
 
@@ -61,13 +64,18 @@ pub(in crate::sandbox) enum ToolError {
     },
     /// The same call would fail again.
     Failed(String),
+    /// As [`Self::Failed`], but an answer like "not found", which says nothing about the tool's health.
+    Rejected(String),
 }
 
 impl ToolError {
     /// The tool's own message.
     pub(in crate::sandbox) fn message(&self) -> &str {
         match self {
-            Self::InvalidInput(message) | Self::Failed(message) | Self::Unavailable { message, .. } => message,
+            Self::InvalidInput(message)
+            | Self::Failed(message)
+            | Self::Rejected(message)
+            | Self::Unavailable { message, .. } => message,
         }
     }
 }

@@ -78,6 +78,7 @@ impl From<wire::Tool> for ToolInfo {
             name: tool.name.into(),
             description: tool.description.into(),
             input_schema: tool.input_schema,
+            output_schema: None,
             annotations: tool.annotations.into(),
         }
     }

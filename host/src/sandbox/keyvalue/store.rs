@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
+use sha2::{Digest as _, Sha256};
 
 use super::{KeyValueError, schema};
 use crate::sandbox::fairness::{BlockingWork, on_blocking_thread};
@@ -137,6 +138,35 @@ impl KeyValueStore {
             reader: Access::new(reader, path, TransactionBehavior::Deferred),
             writer: Access::new(writer, path, TransactionBehavior::Immediate),
         })
+    }
+
+    /// Identifies what the store holds: two equal digests mean that all entries of all plugins are the same.
+    ///
+    /// # Errors
+    ///
+    /// If the file can't be read; see [`KeyValueError`].
+    pub async fn digest(&self) -> Result<[u8; 32], KeyValueError> {
+        let nobody = Namespace {
+            tenant: "".into(),
+            plugin: "".into(),
+            quota: 0,
+        };
+        let hashed = self.reader.run(&nobody, |transaction, _| {
+            let mut hash = Sha256::new();
+            let mut statement =
+                transaction.prepare("SELECT tenant, plugin, key, value FROM entries ORDER BY tenant, plugin, key")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                for column in 0..4 {
+                    let bytes = row.get_ref(column)?.as_bytes().map_err(rusqlite::Error::from)?;
+                    hash.update((bytes.len() as u64).to_le_bytes());
+                    hash.update(bytes);
+                }
+            }
+            Ok(hash.finalize().into())
+        });
+        // The reason is in the log.
+        hashed.await.map_err(|_| KeyValueError::Interrupted)
     }
 
     pub(super) async fn get(&self, space: &Namespace, key: String) -> Result<Option<Vec<u8>>, Refusal> {

@@ -1,0 +1,289 @@
+//! Documentation that a component carries in custom sections: `package-docs`, as the component tools write it, and
+//! `cofferdam:docs`. Both are optional and untrusted. What can't be read is left out, because a component without
+//! documentation still works.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+use wasmparser::{Parser, Payload};
+
+use super::names;
+use crate::sandbox::contract::Annotations;
+
+const PACKAGE_DOCS: &str = "package-docs";
+const OWN_DOCS: &str = "cofferdam:docs";
+/// The version of the format of [`OWN_DOCS`].
+const OWN_VERSION: u64 = 1;
+
+/// Bytes of one section.
+pub(super) const MAX_SECTION_BYTES: usize = 256 * 1024;
+/// Bytes of the documentation of one function with its parameters.
+pub(super) const MAX_DOC_BYTES: usize = 4 * 1024;
+
+/// The documentation of a component's functions.
+#[derive(Debug, Default)]
+pub(in crate::sandbox) struct Docs {
+    /// By the name of a function, or `interface#function`.
+    own: HashMap<String, FunctionDocs>,
+    /// The same, from [`PACKAGE_DOCS`].
+    package: HashMap<String, FunctionDocs>,
+}
+
+/// The documentation of one function. Fields that this version doesn't know are ignored.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(super) struct FunctionDocs {
+    pub(super) description: Option<String>,
+    params: HashMap<String, String>,
+    read_only: bool,
+    idempotent: bool,
+    destructive: bool,
+}
+
+impl FunctionDocs {
+    /// The documentation of a parameter, by its name in WIT or in JSON.
+    pub(super) fn parameter(&self, name: &str, key: &str) -> Option<&str> {
+        let text = self.params.get(name).or_else(|| self.params.get(key))?;
+        Some(text.trim()).filter(|text| !text.is_empty())
+    }
+
+    pub(super) fn annotations(&self) -> Annotations {
+        Annotations {
+            read_only: self.read_only,
+            idempotent: self.idempotent,
+            destructive: self.destructive,
+        }
+    }
+
+    fn size(&self) -> usize {
+        let params = self.params.iter().map(|(name, text)| name.len() + text.len());
+        self.description.as_ref().map_or(0, String::len) + params.sum::<usize>()
+    }
+
+    #[cfg(test)]
+    pub(super) fn parameters<const N: usize>(params: [(&str, &str); N]) -> Self {
+        Self {
+            params: params.map(|(name, text)| (name.to_owned(), text.to_owned())).into(),
+            ..Self::default()
+        }
+    }
+}
+
+impl Docs {
+    /// Reads the sections of a component. A compiler can put [`OWN_DOCS`] only into a core module, so those inside the component
+    /// count as well, where the component itself has none.
+    pub(in crate::sandbox) fn read(bytes: &[u8]) -> Self {
+        let mut docs = Self::default();
+        let mut depth = 0_u32;
+        for payload in Parser::new(0).parse_all(bytes) {
+            match payload {
+                Err(_) => return docs,
+                Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
+                Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
+                Ok(Payload::CustomSection(section)) => docs.section(section.name(), section.data(), depth == 0),
+                Ok(_) => {}
+            }
+        }
+        docs
+    }
+
+    fn section(&mut self, name: &str, data: &[u8], is_root: bool) {
+        let (section, read) = match name {
+            OWN_DOCS => (OWN_DOCS, bounded(data).and_then(own_docs)),
+            PACKAGE_DOCS if is_root => (PACKAGE_DOCS, bounded(data).and_then(package_docs)),
+            _ => return,
+        };
+        match read {
+            Err(reason) => tracing::warn!(section, "a component's documentation is ignored: {reason}"),
+            Ok(found) if section == PACKAGE_DOCS => self.package = found,
+            Ok(found) if is_root => self.own.extend(found),
+            Ok(found) => found.into_iter().for_each(|(name, docs)| {
+                self.own.entry(name).or_insert(docs);
+            }),
+        }
+    }
+
+    /// The documentation of a function at the root, or of an exported interface.
+    pub(super) fn function(&self, export: Option<&str>, function: &str) -> Option<&FunctionDocs> {
+        let found = keys(export, function).find_map(|key| self.own.get(&key).or_else(|| self.package.get(&key)))?;
+        match found.size() > MAX_DOC_BYTES {
+            false => Some(found),
+            true => {
+                tracing::warn!("the documentation of a function has more than {MAX_DOC_BYTES} bytes, so it is ignored");
+                None
+            }
+        }
+    }
+}
+
+/// The names that documentation can have for a function, the exact one first.
+fn keys(export: Option<&str>, function: &str) -> impl Iterator<Item = String> {
+    let unversioned = export.map(|export| export.split_once('@').map_or(export, |(name, _)| name));
+    let short = export.map(names::interface);
+    [export, unversioned, short]
+        .into_iter()
+        .map(move |export| names::path(export, function))
+}
+
+fn bounded(data: &[u8]) -> Result<&[u8], String> {
+    match data.len() > MAX_SECTION_BYTES {
+        true => Err(format!("it has more than {MAX_SECTION_BYTES} bytes")),
+        false => Ok(data),
+    }
+}
+
+/// `{ "version": 1, "functions": { "interface#function": { … } } }`
+fn own_docs(data: &[u8]) -> Result<HashMap<String, FunctionDocs>, String> {
+    let document: Value = serde_json::from_slice(data).map_err(|error| format!("it isn't JSON: {error}"))?;
+    if document["version"].as_u64() != Some(OWN_VERSION) {
+        return Err(format!("its version isn't {OWN_VERSION}"));
+    }
+    let functions = document["functions"].as_object().ok_or("it has no functions")?;
+    let read = functions
+        .iter()
+        .filter_map(|(name, docs)| Some((name.clone(), FunctionDocs::deserialize(docs).ok()?)));
+    Ok(read.collect())
+}
+
+/// A byte with the version, then `PackageMetadata` of the crate `wit-parser` as JSON. It names worlds and interfaces without
+/// their package.
+fn package_docs(data: &[u8]) -> Result<HashMap<String, FunctionDocs>, String> {
+    let Some((0 | 1, json)) = data.split_first() else {
+        return Err("its version isn't 0 or 1".to_owned());
+    };
+    let document: Value = serde_json::from_slice(json).map_err(|error| format!("it isn't JSON: {error}"))?;
+    let mut found = HashMap::new();
+    let parts = |value: &Value, key: &str| value[key].as_object().cloned().unwrap_or_default();
+    for (_, world) in parts(&document, "worlds") {
+        // Exports stand in the second of each only where an import has the same name.
+        for key in ["funcs", "func_exports"] {
+            add(&mut found, None, &world[key]);
+        }
+        for key in ["interfaces", "interface_exports"] {
+            for (interface, docs) in parts(&world, key) {
+                add(&mut found, Some(&interface), &docs["funcs"]);
+            }
+        }
+    }
+    for (interface, docs) in parts(&document, "interfaces") {
+        add(&mut found, Some(&interface), &docs["funcs"]);
+    }
+    Ok(found)
+}
+
+/// Adds the documentation of functions: each a text, or an object with one.
+fn add(found: &mut HashMap<String, FunctionDocs>, interface: Option<&str>, functions: &Value) {
+    for (function, docs) in functions.as_object().into_iter().flatten() {
+        if let Some(text) = docs.as_str().or_else(|| docs["docs"].as_str()) {
+            let docs = FunctionDocs {
+                description: Some(text.to_owned()),
+                ..FunctionDocs::default()
+            };
+            found.insert(names::path(interface, function), docs);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    /// A component with nothing but custom sections.
+    fn component(sections: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
+        for (name, data) in sections {
+            let length = |mut number: usize| {
+                let mut bytes = Vec::new();
+                while number > 127 {
+                    bytes.push(u8::try_from(number & 127).unwrap() | 128);
+                    number >>= 7;
+                }
+                bytes.push(u8::try_from(number).unwrap());
+                bytes
+            };
+            let body = [&length(name.len())[..], name.as_bytes(), data].concat();
+            bytes.push(0);
+            bytes.extend(length(body.len()));
+            bytes.extend(body);
+        }
+        bytes
+    }
+
+    fn own(functions: Value) -> Vec<u8> {
+        json!({ "version": 1, "functions": functions }).to_string().into_bytes()
+    }
+
+    #[test]
+    fn functions_are_found_by_their_names() {
+        let docs = own(json!({
+            "add": { "description": "Adds.", "params": { "a-b": "First.", "c": " " }, "read_only": true, "later": 1 },
+            "example:x/api@1.0.0#go": { "description": "Exact." },
+            "example:x/api#go": { "description": "Without a version." },
+            "api#stop": { "description": "Short." },
+            "wrong": { "description": 1 },
+        }));
+        let package = json!({ "docs": "x", "worlds": { "root": {
+            "funcs": { "add": "Not used.", "sub": { "docs": "Subtracts.", "stability": {} } },
+            "interface_exports": { "api": { "funcs": { "turn": { "docs": "Turns." } } } },
+        } }, "unknown": 1 });
+        let package = [&[1], package.to_string().as_bytes()].concat();
+        let docs = Docs::read(&component(&[
+            ("other", b"x"),
+            (OWN_DOCS, &docs),
+            (PACKAGE_DOCS, &package),
+        ]));
+        let api = Some("example:x/api@1.0.0");
+        let description = |export, function| docs.function(export, function)?.description.clone();
+        assert_eq!(description(None, "add").as_deref(), Some("Adds."));
+        assert_eq!(description(api, "go").as_deref(), Some("Exact."));
+        assert_eq!(
+            description(Some("example:x/api@2.0.0"), "go").as_deref(),
+            Some("Without a version.")
+        );
+        assert_eq!(description(api, "stop").as_deref(), Some("Short."));
+        assert_eq!(description(None, "sub").as_deref(), Some("Subtracts."));
+        assert_eq!(description(api, "turn").as_deref(), Some("Turns."));
+        assert_eq!(docs.function(None, "wrong"), None);
+        let add = docs.function(None, "add").unwrap();
+        assert_eq!(
+            (add.parameter("a-b", "a_b"), add.parameter("c", "c")),
+            (Some("First."), None)
+        );
+        assert!(add.annotations().read_only && !add.annotations().destructive);
+    }
+
+    #[test]
+    fn what_cant_be_read_is_left_out() {
+        let long = own(json!({ "add": { "description": "x".repeat(MAX_SECTION_BYTES) } }));
+        let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
+        for data in [
+            &b""[..],
+            b"{",
+            b"[]",
+            b"{\"version\":2,\"functions\":{}}",
+            b"{\"version\":1}",
+            &long,
+            &deep,
+        ] {
+            for name in [OWN_DOCS, PACKAGE_DOCS] {
+                let docs = Docs::read(&component(&[
+                    (name, data),
+                    (OWN_DOCS, &own(json!({ "sub": { "description": "S" } }))),
+                ]));
+                assert!(docs.function(None, "sub").is_some() && docs.function(None, "add").is_none());
+            }
+        }
+        let long = own(
+            json!({ "add": { "description": "x".repeat(MAX_DOC_BYTES + 1) }, "sub": { "description": "x".repeat(MAX_DOC_BYTES) } }),
+        );
+        let docs = Docs::read(&component(&[(OWN_DOCS, &long)]));
+        assert!(docs.function(None, "add").is_none() && docs.function(None, "sub").is_some());
+        for bytes in [&b""[..], b"\0asm", b"\0asm\x0d\0\x01\0\0\xff"] {
+            assert!(Docs::read(bytes).function(None, "add").is_none());
+        }
+    }
+}

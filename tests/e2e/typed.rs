@@ -1,0 +1,382 @@
+//! Typed tools: components that export ordinary functions, through the real binary.
+
+use cofferdam::simulator::Answer;
+use cofferdam_tests::{Lab, McpClient, Ran, tool_call, typed_component, with_section};
+use serde_json::{Value, json};
+
+use crate::lab;
+
+const WIT: &str = "
+    package test:guest@1.0.0;
+
+    interface kinds {
+        enum colour { red, dark-blue }
+        flags perms { read, write-all }
+        variant figure { dot, circle(f64), named(string) }
+        record everything {
+            a-bool: bool, small: s8, wide: u64, negative: s64, real: f32, letter: char, text: string, data: list<u8>,
+            pair: tuple<u8, string>, maybe: option<u32>, twice: option<option<bool>>, colour: colour, perms: perms,
+            figure: figure, outcome: result<u32, string>,
+        }
+        enum problem { not-found, invalid-input, unavailable, failed }
+        echo: func(items: list<everything>) -> list<everything>;
+        check: func(code: u32) -> result<u32, problem>;
+        nothing: func();
+        huge: func() -> list<bool>;
+        crash: func();
+    }
+
+    interface things {
+        resource thing { get: func() -> u32; }
+        make: func() -> thing;
+        fine: func() -> u32;
+    }
+
+    world guest {
+        export add: func(a: s32, b: s32) -> s32;
+        export echo-text: func(the-text: string) -> string;
+        export echo-bytes: func(data: list<u8>) -> list<u8>;
+        export kinds;
+        export things;
+    }";
+
+fn guest() -> Vec<u8> {
+    let echo = "(param i32 i32) (result i32)
+        (i32.store (i32.const 16) (local.get 0)) (i32.store (i32.const 20) (local.get 1)) (i32.const 16)";
+    let functions = format!(
+        r#"(func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
+        (func (export "echo-text") {echo})
+        (func (export "echo-bytes") {echo})
+        (func (export "test:guest/kinds@1.0.0#echo") {echo})
+        (func (export "test:guest/kinds@1.0.0#check") (param i32) (result i32)
+            (i32.store8 (i32.const 16) (i32.lt_u (local.get 0) (i32.const 4)))
+            (i32.store (i32.const 20) (local.get 0))
+            (i32.const 16))
+        (func (export "test:guest/kinds@1.0.0#nothing"))
+        (func (export "test:guest/kinds@1.0.0#huge") (result i32)
+            (i32.store (i32.const 16) (i32.const 65536)) (i32.store (i32.const 20) (i32.const 2000000)) (i32.const 16))
+        (func (export "test:guest/kinds@1.0.0#crash") unreachable)
+        (func (export "test:guest/things@1.0.0#[method]thing.get") (param i32) (result i32) (i32.const 1))
+        (func (export "test:guest/things@1.0.0#make") (result i32) (i32.const 1))
+        (func (export "test:guest/things@1.0.0#fine") (result i32) (i32.const 7))"#
+    );
+    typed_component(WIT, 40, &functions)
+}
+
+fn everything() -> Value {
+    json!({
+        "a_bool": true, "small": -128, "wide": "18446744073709551615", "negative": -5, "real": 0.1, "letter": "é",
+        "text": "a\"b\n", "data": "QUJD", "pair": [7, "seven"], "maybe": null, "twice": { "some": null },
+        "colour": "dark-blue", "perms": ["write-all"], "figure": { "tag": "circle", "value": 1.5 }, "outcome": { "err": "no" },
+    })
+}
+
+/// Calls a tool of the guest, and returns its outcome and its text.
+async fn called(lab: &Lab, tool: &str, input: Value) -> (String, String) {
+    let ran = lab.call_tool(&format!("guest.wasm#{tool}"), &input).await.json();
+    let text = ran["content"][0]["text"].as_str().unwrap_or_default().to_owned();
+    (ran["outcome"].as_str().unwrap().to_owned(), text)
+}
+
+fn tool<'a>(listed: &'a Value, name: &str) -> &'a Value {
+    let tools = listed.as_array().unwrap();
+    let found = tools.iter().find(|tool| tool["name"] == name);
+    found.unwrap_or_else(|| panic!("{name} is missing: {listed:#}"))
+}
+
+fn lab_with_guest(answers: impl IntoIterator<Item = Answer>) -> Lab {
+    let lab = lab(answers);
+    lab.write("guest.wasm", guest());
+    lab
+}
+
+#[tokio::test]
+async fn every_function_is_a_tool_but_those_that_cant_be() {
+    let lab = lab_with_guest([]);
+    let listed = lab
+        .call(["tool", "list", "guest.wasm", "--output", "json"])
+        .await
+        .expect_code(0);
+    assert!(listed.stderr.contains("resource"), "{listed}");
+    let listed = listed.json();
+    let names: Vec<&str> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap())
+        .collect();
+    let mut sorted = names.clone();
+    sorted.sort_unstable();
+    assert_eq!(
+        sorted,
+        [
+            "add",
+            "echo_bytes",
+            "echo_text",
+            "kinds_check",
+            "kinds_crash",
+            "kinds_echo",
+            "kinds_huge",
+            "kinds_nothing",
+            "things_fine"
+        ]
+    );
+    let add = tool(&listed, "add");
+    assert_eq!(add["description"], "add: func(a: s32, b: s32) -> s32");
+    let number = json!({ "type": "integer", "minimum": i32::MIN, "maximum": i32::MAX });
+    assert_eq!(
+        add["input_schema"],
+        json!({ "type": "object", "properties": { "a": number, "b": number }, "required": ["a", "b"], "additionalProperties": false })
+    );
+    assert_eq!(add["output_schema"], number);
+    assert_eq!(tool(&listed, "kinds_nothing")["output_schema"], Value::Null);
+    assert_eq!(tool(&listed, "kinds_check")["output_schema"]["maximum"], u32::MAX);
+
+    let inspected = lab.inspect("guest.wasm").await;
+    assert!(inspected.contains("contract   typed functions"), "{inspected}");
+    for (left_out, reason) in [("things_make", "resource"), ("things_[method]thing.get", "resource")] {
+        let line = inspected
+            .lines()
+            .find(|line| line.contains("left out") && line.contains(left_out));
+        assert!(
+            line.is_some_and(|line| line.contains(reason)),
+            "{left_out}: {inspected}"
+        );
+    }
+    lab.configure("[plugins.guest]\ncomponent = \"guest.wasm\"\n");
+    let checked = lab
+        .call(["config", "check", "--output", "json"])
+        .await
+        .expect_code(1)
+        .json();
+    assert_eq!(checked["problems"].as_array().unwrap().len(), 2, "{checked:#}");
+    // An operator who knows turns them off.
+    lab.configure(
+        "[plugins.guest]\ncomponent = \"guest.wasm\"\ntools.things_make.enabled = false\ntools.\"things_[method]thing.get\".enabled = false\n",
+    );
+    lab.call(["config", "check"]).await.expect_code(0);
+}
+
+#[tokio::test]
+async fn values_of_every_kind_pass_unchanged() {
+    let lab = lab_with_guest([]);
+    let ok = |text: &str| ("ok".to_owned(), text.to_owned());
+    assert_eq!(called(&lab, "add", json!({ "a": 2.0, "b": -5 })).await, ok("-3"));
+    assert_eq!(
+        called(&lab, "echo_text", json!({ "the_text": "é\"\n" })).await,
+        ok("é\"\n")
+    );
+    assert_eq!(called(&lab, "echo_bytes", json!({ "data": "AP8=" })).await, ok("AP8="));
+    assert_eq!(called(&lab, "kinds_nothing", json!({})).await, ok(""));
+    assert_eq!(called(&lab, "things_fine", json!({})).await, ok("7"));
+    let mut sparse = everything();
+    let fields = sparse.as_object_mut().unwrap();
+    fields.remove("maybe");
+    fields.insert("wide".to_owned(), json!(u64::MAX));
+    fields.insert("twice".to_owned(), json!({ "some": false }));
+    let (outcome, text) = called(&lab, "kinds_echo", json!({ "items": [everything(), sparse] })).await;
+    assert_eq!(outcome, "ok", "{text}");
+    let mut second = everything();
+    second["twice"] = json!({ "some": false });
+    assert_eq!(
+        serde_json::from_str::<Value>(&text).unwrap(),
+        json!([everything(), second])
+    );
+    assert!(
+        text.starts_with(r#"[{"a_bool":true,"small":-128,"wide":"18446744073709551615","#),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn what_doesnt_fit_is_refused_and_named() {
+    let lab = lab_with_guest([]);
+    let invalid = |mut change: Value, says: &'static str| {
+        let mut item = everything();
+        item.as_object_mut().unwrap().append(change.as_object_mut().unwrap());
+        (item, says)
+    };
+    for (item, says) in [
+        invalid(json!({ "small": 128 }), "/items/0/small"),
+        invalid(json!({ "wide": "18446744073709551616" }), "/items/0/wide"),
+        invalid(json!({ "data": "QUJ" }), "/items/0/data: isn't base64"),
+        invalid(json!({ "colour": "green" }), "/items/0/colour"),
+        invalid(json!({ "letter": "ab" }), "/items/0/letter"),
+        invalid(json!({ "perms": ["read", "read"] }), "/items/0/perms"),
+        invalid(json!({ "figure": { "tag": "dot", "value": 1 } }), "/items/0/figure"),
+        invalid(json!({ "more": 1 }), "/items/0"),
+    ] {
+        let (outcome, text) = called(&lab, "kinds_echo", json!({ "items": [item] })).await;
+        assert!(
+            outcome == "invalid_input" && text.contains(says),
+            "{says}: {outcome} {text}"
+        );
+    }
+    let (outcome, text) = called(&lab, "kinds_huge", json!({})).await;
+    assert!(
+        outcome == "invalid_output" && text.contains("1048576 bytes"),
+        "{outcome} {text}"
+    );
+    assert_eq!(called(&lab, "kinds_crash", json!({})).await.0, "trapped");
+    // The text fits `input_bytes`, but as values it takes more than the memory of a call.
+    lab.configure("[plugins.guest]\ncomponent = \"guest.wasm\"\nlimits.memory = \"3MiB\"\n");
+    let item = everything();
+    let many = json!({ "items": vec![item; 2_000] });
+    let ran = lab
+        .call_with_input(
+            ["tool", "call", "kinds_echo", "-", "--output", "json"],
+            many.to_string(),
+        )
+        .await;
+    let ran = ran.json();
+    assert_eq!(ran["outcome"], "invalid_input");
+    let text = ran["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains("limits.memory"), "{text}");
+}
+
+#[tokio::test]
+async fn an_error_is_an_answer_unless_its_case_has_a_meaning() {
+    let lab = lab_with_guest([]);
+    for (code, outcome) in [
+        (0, "failed"),
+        (1, "invalid_input"),
+        (2, "unavailable"),
+        (3, "failed"),
+        (4, "ok"),
+    ] {
+        assert_eq!(
+            called(&lab, "kinds_check", json!({ "code": code })).await.0,
+            outcome,
+            "{code}"
+        );
+    }
+    assert_eq!(
+        called(&lab, "kinds_check", json!({ "code": 0 })).await.1,
+        "\"not-found\""
+    );
+    for (code, setting, opens) in [(0, "", false), (3, "", true), (0, "errors_count = true\n", true)] {
+        let lab = lab_with_guest([tool_call("kinds_check", json!({ "code": code })), Answer::text("Done.")]);
+        lab.configure(&format!(
+            "[plugins.guest]\ncomponent = \"guest.wasm\"\n{setting}breaker.failure_threshold = 1\n"
+        ));
+        let report = lab.report(0).await;
+        let breakers = report["breakers"].as_array().unwrap();
+        let breaker = breakers
+            .iter()
+            .find(|breaker| breaker["name"] == "tool:kinds_check")
+            .unwrap();
+        assert_eq!(breaker["state"] == "open", opens, "{code} {setting}: {breaker}");
+    }
+}
+
+#[tokio::test]
+async fn docs_and_the_operator_describe_tools() {
+    let lab = lab([]);
+    let docs = json!({ "version": 1, "functions": {
+        "add": { "description": "Adds two\u{200b} numbers.", "params": { "a": "The first." }, "read_only": true },
+    } });
+    let documented = with_section(guest(), "cofferdam:docs", docs.to_string().as_bytes());
+    lab.write("guest.wasm", with_section(documented, "package-docs", b"\x01{broken"));
+    lab.configure(
+        "[plugins.guest]\ncomponent = \"guest.wasm\"\n[plugins.guest.tools.echo_text]\nname = \"say\"\ndescription = \"Says it.\"\nidempotent = true\n[plugins.guest.tools.add]\nread_only = false\n",
+    );
+    let listed = lab
+        .call(["tool", "list", "--output", "json"])
+        .await
+        .expect_code(0)
+        .json();
+    let add = tool(&listed, "add");
+    assert_eq!(add["description"], "Adds two numbers.");
+    assert_eq!(add["input_schema"]["properties"]["a"]["description"], "The first.");
+    assert_eq!(
+        add["annotations"],
+        json!({ "read_only": false, "idempotent": false, "destructive": false })
+    );
+    let say = tool(&listed, "say");
+    assert_eq!(
+        (&say["description"], &say["annotations"]["idempotent"]),
+        (&json!("Says it."), &json!(true))
+    );
+}
+
+#[tokio::test]
+async fn mcp_clients_get_structured_results() {
+    let lab = lab_with_guest([]);
+    let mut client = McpClient::start(&lab, &["mcp", "--plugin", "guest.wasm", "--quiet"]).await;
+    client.request(1, "tools/list", json!({})).await;
+    let list = client.answer().await;
+    let tools = &list["result"]["tools"];
+    // This client's revision knows objects only.
+    assert_eq!(tool(tools, "add")["outputSchema"], Value::Null);
+    client.call(2, "kinds_check", json!({ "code": 5 })).await;
+    let answer = client.answer().await;
+    assert_eq!(answer["result"]["content"], json!([{ "type": "text", "text": "5" }]));
+    assert_eq!(answer["result"]["structuredContent"], Value::Null);
+    client.call(3, "echo_text", json!({ "the_text": "x" })).await;
+    assert_eq!(
+        client.answer().await["result"]["content"],
+        json!([{ "type": "text", "text": "x" }])
+    );
+    client.leave().await.1.expect_code(0);
+}
+
+#[tokio::test]
+async fn notes_stay_between_calls() {
+    let lab = lab([
+        tool_call(
+            "notes_add",
+            json!({ "title": "Milk", "text": "Two litres.", "tags": ["shopping"], "priority": "high" }),
+        ),
+        Answer::text("Noted."),
+    ]);
+    lab.configure("[plugins.notes]\ncomponent = \"builtin:notes\"\nkeyvalue = true\n");
+    let report = lab.report(0).await;
+    assert_eq!(report["metrics"]["tools"]["notes_add"]["successes"], 1, "{report:#}");
+    let request = &lab.simulator.requests()[0].body;
+    let add = tool(&request["tools"], "notes_add");
+    assert!(
+        add["description"].as_str().unwrap().starts_with("Keeps a note"),
+        "{add}"
+    );
+    assert_eq!(add["input_schema"]["required"], json!(["title", "text"]));
+
+    let found = lab
+        .call_tool("notes_search", &json!({ "query": "MILK" }))
+        .await
+        .expect_code(0)
+        .json();
+    let notes: Value = serde_json::from_str(found["content"][0]["text"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        (&notes[0]["title"], &notes[0]["priority"]),
+        (&json!("Milk"), &json!("high"))
+    );
+    let id = &notes[0]["id"];
+    // The result is one object, which every revision of MCP knows.
+    let mut client = McpClient::start(&lab, &["mcp", "--quiet"]).await;
+    client.request(1, "tools/list", json!({})).await;
+    let list = client.answer().await;
+    assert_eq!(
+        tool(&list["result"]["tools"], "notes_add")["outputSchema"]["type"],
+        "object"
+    );
+    client
+        .call(2, "notes_add", json!({ "title": "Tea", "text": "Green." }))
+        .await;
+    let answer = client.answer().await;
+    let structured = &answer["result"]["structuredContent"];
+    assert_eq!(
+        (&structured["title"], &structured["priority"]),
+        (&json!("Tea"), &json!("normal")),
+        "{answer}"
+    );
+    client.leave().await.1.expect_code(0);
+
+    let delete = json!({ "id": id });
+    lab.call_tool("notes_delete", &delete).await.expect_code(0);
+    let again: Ran = lab.call_tool("notes_delete", &delete).await.expect_code(1);
+    let text = again.json()["content"][0]["text"].as_str().unwrap().to_owned();
+    assert_eq!(
+        serde_json::from_str::<Value>(&text).unwrap(),
+        json!({ "tag": "not-found", "value": id })
+    );
+}
