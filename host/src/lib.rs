@@ -28,6 +28,7 @@
 
 pub mod agent;
 pub mod assembly;
+pub mod author;
 pub mod cli;
 pub mod config;
 pub mod events;

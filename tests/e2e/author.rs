@@ -1,0 +1,386 @@
+//! The commands for authors: `tool new`, `tool build`, `tool check` and `wit`. The script tests/author/languages.py does the same
+//! for every language whose toolchain can be had.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use cofferdam_tests::{Lab, Ran};
+use serde_json::{Value, json};
+
+use crate::lab;
+
+const LANGUAGES: [&str; 6] = ["rust", "python", "javascript", "typescript", "c", "go"];
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+async fn new(lab: &Lab, name: &str, arguments: &[&str]) -> Ran {
+    lab.call([&["tool", "new", name], arguments].concat()).await
+}
+
+#[tokio::test]
+async fn a_new_project_has_all_that_its_language_needs() {
+    let lab = lab([]);
+    for (language, files) in LANGUAGES.into_iter().zip([
+        "Cargo.toml src/lib.rs src/component.rs",
+        "requirements.txt app.py letters.py test_letters.py",
+        "package.json package-lock.json tool.js test/tool.test.js",
+        "package.json package-lock.json tsconfig.json src/tool.ts test/tool.test.js",
+        "Makefile src/component.c src/letters.c src/letters.h test/letters_test.c",
+        "go.mod export_wit_world/component.go letters/letters.go letters/letters_test.go",
+    ]) {
+        let name = format!("my-{language}");
+        let ran = new(&lab, &name, &["--lang", language, "--output", "json"])
+            .await
+            .expect_code(0);
+        let listed: BTreeSet<String> = serde_json::from_value(ran.json()["files"].clone()).unwrap();
+        let common = ".gitignore README.md cofferdam.toml wit/world.wit";
+        let expected = files.split(' ').chain(common.split(' ')).map(str::to_owned);
+        assert_eq!(listed, expected.collect(), "{language}");
+        for file in listed {
+            assert!(lab.path(&name).join(&file).is_file(), "{language}: {file}");
+        }
+        assert!(lab.path(&name).join("wit/deps/wasi-http.wit").is_file());
+        let again = new(&lab, &name, &["--lang", language]).await.expect_code(2);
+        assert!(again.stderr.contains("isn't an empty folder"), "{again}");
+    }
+}
+
+#[tokio::test]
+async fn a_project_that_cannot_be_made_is_refused() {
+    let lab = lab([]);
+    for name in ["Letters", "../letters", "list", ""] {
+        let ran = new(&lab, name, &["--lang", "rust"]).await.expect_code(2);
+        assert!(ran.stderr.contains("can't be the name of a tool"), "{ran}");
+    }
+    let ran = new(&lab, "x", &["--lang", "go", "--style", "dynamic"])
+        .await
+        .expect_code(2);
+    assert!(ran.stderr.contains("Go has no dynamic template"), "{ran}");
+    assert!(!lab.path("x").exists());
+    new(&lab, "x", &["--lang", "cobol"]).await.expect_code(2);
+}
+
+#[tokio::test]
+async fn wit_prints_the_contract_and_writes_what_a_world_can_import() {
+    let lab = lab([]);
+    let contract = std::fs::read_to_string(repository().join("wit/0.1.0/tool.wit")).unwrap();
+    assert_eq!(lab.call(["wit"]).await.expect_code(0).stdout, contract);
+    let printed = lab.call(["wit", "--output", "json"]).await.expect_code(0).json();
+    assert_eq!(printed["files"][0]["text"], contract.as_str());
+
+    let written = lab.call(["wit", "my-wit"]).await.expect_code(0).stdout;
+    assert_eq!(written.lines().count(), printed["files"].as_array().unwrap().len());
+    assert!(written.lines().all(|path| lab.path(path).is_file()), "{written}");
+    lab.call(["wit", "my-wit"]).await.expect_code(0);
+    lab.write("my-wit/deps/wasi-io.wit", "mine");
+    let refused = lab.call(["wit", "my-wit"]).await.expect_code(2);
+    assert!(
+        refused.stderr.contains("wasi-io.wit differs") && refused.stderr.contains("--force"),
+        "{refused}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(lab.path("my-wit/deps/wasi-io.wit")).unwrap(),
+        "mine"
+    );
+    lab.call(["wit", "my-wit", "--force"]).await.expect_code(0);
+    assert_ne!(
+        std::fs::read_to_string(lab.path("my-wit/deps/wasi-io.wit")).unwrap(),
+        "mine"
+    );
+}
+
+/// The lab's environment has no `PATH`.
+#[tokio::test]
+async fn a_missing_toolchain_is_named_with_the_commands_that_install_it() {
+    let lab = lab([]);
+    for (language, program, command) in [
+        ("rust", "cargo is missing", "rustup target add wasm32-wasip2"),
+        (
+            "python",
+            "componentize-py is missing",
+            ".venv/bin/pip install -r requirements.txt",
+        ),
+        ("javascript", "componentize-qjs is missing", "npm ci"),
+        ("typescript", "tsc is missing", "npm ci"),
+        ("c", "a C compiler for WebAssembly", ".venv/bin/pip install ziglang"),
+        ("go", "go is missing", "apt install golang-go"),
+    ] {
+        new(&lab, language, &["--lang", language]).await.expect_code(0);
+        let ran = lab.call(["tool", "build", language]).await.expect_code(2);
+        assert!(ran.stderr.contains(program) && ran.stderr.contains(command), "{ran}");
+    }
+    let ran = lab.call(["tool", "build"]).await.expect_code(2);
+    assert!(ran.stderr.contains("isn't a tool's project"), "{ran}");
+}
+
+/// A toolchain of the project's own that only fails.
+#[tokio::test]
+async fn a_toolchain_that_fails_is_an_error_with_its_output() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let lab = lab([]);
+    new(&lab, "letters", &["--lang", "python"]).await.expect_code(0);
+    std::fs::create_dir_all(lab.path("letters/.venv/bin")).unwrap();
+    let program = lab.write(
+        "letters/.venv/bin/componentize-py",
+        "#!/bin/sh\necho \"no module named $1\"\nexit 1\n",
+    );
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for flag in [None, Some("--quiet")] {
+        let arguments = ["tool", "build", "letters"].into_iter().chain(flag);
+        let ran = lab.call(arguments).await.expect_code(2);
+        assert!(
+            ran.stderr.contains("no module named -d") && ran.stderr.contains("exit status: 1"),
+            "{ran}"
+        );
+        assert_eq!(ran.stdout, "");
+    }
+    assert!(!lab.path("letters/letters.wasm").exists());
+}
+
+/// `tool build` with the Rust of this test. Crates come from what the plugins' build has downloaded.
+async fn build(lab: &Lab, project: &str) -> Ran {
+    let mut command = lab.command(["tool", "build", project, "--output", "json"]);
+    let home = |name: &str, folder: &str| {
+        let default = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(folder);
+        std::env::var_os(name).map_or_else(default, PathBuf::from)
+    };
+    command
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("CARGO_HOME", home("CARGO_HOME", ".cargo"))
+        .env("RUSTUP_HOME", home("RUSTUP_HOME", ".rustup"))
+        .env("CARGO_NET_OFFLINE", "true")
+        .env(
+            "CARGO_TARGET_DIR",
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join("author"),
+        );
+    if let Some(toolchain) = std::env::var_os("RUSTUP_TOOLCHAIN") {
+        command.env("RUSTUP_TOOLCHAIN", toolchain);
+    }
+    // The first build of the bindings' generator takes a minute or more.
+    let output = command.output().await.unwrap();
+    Ran {
+        status: output.status,
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+const FORGETFUL: &str = r##"
+wit_bindgen::generate!({ path: "wit", world: "tool", generate_all });
+use exports::cofferdam::tool::tools::{Annotations, Content, Error, Guest, Tool};
+use wasi::keyvalue::store;
+
+struct Component;
+export!(Component);
+
+impl Guest for Component {
+    fn list_tools() -> Result<Vec<Tool>, String> {
+        let tool = |name: &str| Tool {
+            name: name.to_owned(),
+            description: "Adds to what it keeps, whatever it claims.".to_owned(),
+            input_schema: r#"{"type":"object","properties":{},"additionalProperties":false}"#.to_owned(),
+            annotations: Annotations {
+                read_only: name == "reads",
+                idempotent: name == "repeats",
+                destructive: false,
+            },
+        };
+        Ok(["reads", "repeats", "honest"].map(tool).into())
+    }
+
+    fn call_tool(_name: String, _input: String) -> Result<Vec<Content>, Error> {
+        let bucket = match store::open("") {
+            Ok(bucket) => bucket,
+            Err(_) => return Err(Error::Failed("no store".to_owned())),
+        };
+        let mut kept = bucket.get("kept").unwrap().unwrap_or_default();
+        kept.push(b'x');
+        bucket.set("kept", &kept).unwrap();
+        Ok(vec![Content::Text(kept.len().to_string())])
+    }
+}
+"##;
+
+#[tokio::test]
+async fn a_rust_project_is_built_checked_and_called() {
+    let lab = lab([]);
+    new(&lab, "letters", &["--lang", "rust", "--style", "dynamic"])
+        .await
+        .expect_code(0);
+    let built = build(&lab, "letters").await.expect_code(0).json();
+    let component = std::fs::read(lab.path("letters/letters.wasm")).unwrap();
+    assert_eq!(built["digest"], cofferdam::sandbox::Digest::of(&component).to_string());
+    assert_eq!(built["size_bytes"], component.len());
+
+    let checked = lab
+        .call(["tool", "check", "letters/letters.wasm", "--output", "json"])
+        .await
+        .expect_code(0)
+        .json();
+    assert_eq!(checked["findings"], json!([]), "{checked:#}");
+    let input = json!({ "text": "strawberry", "letter": "r" });
+    let called = lab
+        .call_tool("letters/letters.wasm#count_letter", &input)
+        .await
+        .expect_code(0)
+        .json();
+    assert_eq!(called["content"][0]["text"], r#"{"count":3}"#);
+    let listed = lab
+        .call(["--config", "letters/cofferdam.toml", "tool", "list"])
+        .await
+        .expect_code(0);
+    assert!(listed.stdout.contains("count_letter"), "{listed}");
+
+    // A typed one carries its documentation.
+    new(&lab, "typed", &["--lang", "rust"]).await.expect_code(0);
+    build(&lab, "typed").await.expect_code(0);
+    let component = std::fs::read(lab.path("typed/typed.wasm")).unwrap();
+    let text = String::from_utf8_lossy(&component);
+    let (_, docs) = text.split_once("cofferdam:docs").unwrap();
+    let docs: Value = serde_json::from_str(docs).unwrap();
+    let function = &docs["functions"]["count-letter"];
+    assert_eq!(function["params"]["text"], "The text to search.");
+    assert_eq!(
+        (&function["read_only"], &function["idempotent"]),
+        (&json!(true), &json!(true))
+    );
+
+    // One that claims what isn't true.
+    new(&lab, "forgetful", &["--lang", "rust", "--style", "dynamic"])
+        .await
+        .expect_code(0);
+    lab.write("forgetful/src/component.rs", FORGETFUL);
+    let world = "package local:forgetful; world tool {
+        include cofferdam:tool/plugin@0.1.0; import wasi:keyvalue/store@0.2.0-draft; }";
+    lab.write("forgetful/wit/world.wit", world);
+    build(&lab, "forgetful").await.expect_code(0);
+    let checked = lab
+        .call(["tool", "check", "forgetful/forgetful.wasm", "--output", "json"])
+        .await
+        .expect_code(1)
+        .json();
+    let found = findings(&checked);
+    for (tool, code) in [("reads", "not_read_only"), ("repeats", "not_idempotent")] {
+        assert!(found.contains(&(tool.to_owned(), code.to_owned())), "{checked:#}");
+    }
+    let crashes = |tool: &str| found.contains(&(tool.to_owned(), "crashes_when_full".to_owned()));
+    assert!(crashes("honest") && crashes("reads"), "{checked:#}");
+    assert!(
+        !found
+            .iter()
+            .any(|(tool, code)| tool == "honest" && code.starts_with("not_")),
+        "{checked:#}"
+    );
+}
+
+/// The findings of a check, as (tool, code).
+fn findings(report: &Value) -> BTreeSet<(String, String)> {
+    let findings = report["findings"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    findings
+        .map(|finding| (text(&finding["tool"]), text(&finding["code"])))
+        .collect()
+}
+
+#[tokio::test]
+async fn the_calculator_passes_its_check() {
+    let lab = lab([]);
+    let ran = lab
+        .call(["tool", "check", "builtin:calculator", "--output", "json"])
+        .await
+        .expect_code(0);
+    let report = ran.json();
+    assert_eq!(
+        (&report["passed"], &report["contract"]),
+        (&json!(true), &json!("cofferdam:tool/tools@0.1.0"))
+    );
+    let tool = &report["tools"][0];
+    assert_eq!(tool["name"], "calculate");
+    assert!(
+        tool["sample"]["fuel"].as_u64().unwrap() > 0 && tool["sample"]["warm_ms"].as_f64().is_some(),
+        "{tool}"
+    );
+    assert!(tool["outcomes"]["invalid_input"].as_u64().unwrap() > 0, "{tool}");
+    let ran = lab.call(["tool", "check", "builtin:calculator"]).await.expect_code(0);
+    assert!(ran.stdout.contains("\npassed: 0 failures"), "{ran}");
+}
+
+#[tokio::test]
+async fn a_faulty_component_fails_its_check_by_name() {
+    let lab = lab([]);
+    let arguments = [
+        "--inputs",
+        "3",
+        "--call-timeout",
+        "400",
+        "--time",
+        "100",
+        "--output",
+        "json",
+    ];
+    let ran = lab
+        .call(["tool", "check", "builtin:faulty"].into_iter().chain(arguments))
+        .await
+        .expect_code(1);
+    let report = ran.json();
+    let found = findings(&report);
+    for (tool, code) in [
+        ("panic", "crash"),
+        ("unreachable", "crash"),
+        ("exit", "crash"),
+        ("recurse", "crash"),
+        ("loop_forever", "limit"),
+        ("never_ready", "limit"),
+        ("bad_json", "invalid_output"),
+        ("bad_image", "invalid_output"),
+        ("reject_input", "no_success"),
+        ("sleep", "undescribed_parameters"),
+    ] {
+        assert!(
+            found.contains(&(tool.to_owned(), code.to_owned())),
+            "{tool}: {code}: {ran}"
+        );
+    }
+    assert!(
+        !found.contains(&("long_key".to_owned(), "undescribed_parameters".to_owned())),
+        "{ran}"
+    );
+    for tool in ["echo", "empty_output", "read_env"] {
+        let failed = report["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|finding| finding["tool"] == tool && finding["level"] == "failure");
+        assert!(!failed, "{tool}: {ran}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_component_fails_its_check() {
+    let lab = lab([]);
+    lab.write("text.wasm", "not WebAssembly");
+    for component in ["text.wasm", "missing.wasm", "builtin:nothing"] {
+        let report = lab
+            .call(["tool", "check", component, "--output", "json"])
+            .await
+            .expect_code(1)
+            .json();
+        assert_eq!(report["findings"][0]["code"], "unusable", "{component}: {report}");
+        assert!(report["findings"][0]["hint"].is_string(), "{component}: {report}");
+    }
+}
+
+#[tokio::test]
+async fn a_check_ends_when_its_time_is_over() {
+    let lab = lab([]);
+    let started = tokio::time::Instant::now();
+    let arguments = ["tool", "check", "builtin:faulty", "--time", "1", "--output", "json"];
+    let report = lab.call(arguments).await.expect_code(1).json();
+    assert!(
+        findings(&report).iter().any(|(_, code)| code == "unfinished"),
+        "{report}"
+    );
+    assert!(started.elapsed().as_secs() < 60);
+}
