@@ -58,7 +58,10 @@ fn notes_are_kept_found_and_deleted() {
         std::slice::from_ref(&second),
         "the newest"
     );
-    assert_eq!(book.search("BUTTER about", None).unwrap(), std::slice::from_ref(&second));
+    assert_eq!(
+        book.search("BUTTER about", None).unwrap(),
+        std::slice::from_ref(&second)
+    );
     assert_eq!(book.search("home", None).unwrap(), [second]);
     assert_eq!(book.search("nothing", None).unwrap(), []);
     book.delete(7).unwrap();
