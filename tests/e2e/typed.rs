@@ -297,6 +297,9 @@ async fn docs_and_the_operator_describe_tools() {
         (&say["description"], &say["annotations"]["idempotent"]),
         (&json!("Says it."), &json!(true))
     );
+    // People read the same.
+    let shown = lab.call(["tool", "list"]).await.expect_code(0).stdout;
+    assert!(shown.contains("Says it."), "{shown}");
 }
 
 #[tokio::test]

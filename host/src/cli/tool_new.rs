@@ -32,8 +32,9 @@ pub fn new(cx: &Context, args: NewArgs) -> Result<u8, CliError> {
                 cx.stdout.line(&created.folder.join(file).display().to_string());
             }
             cx.note(&format!(
-                "created a {} project; next: cd {} && cofferdam tool build",
+                "created a {} project; next: {} says what its toolchain needs, then cofferdam tool build {}",
                 args.lang.title(),
+                created.folder.join("README.md").display(),
                 created.folder.display()
             ));
         }

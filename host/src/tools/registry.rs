@@ -35,7 +35,7 @@ pub struct Tool {
     pub plugin: String,
     /// For the model: without invisible characters.
     pub description: String,
-    /// The description as the component wrote it.
+    /// The description as the operator or the component wrote it.
     pub claimed_description: Untrusted,
     /// What the operator set, else what the component says.
     pub annotations: Annotations,
@@ -295,7 +295,7 @@ fn make_tool(
         name,
         plugin: settings.name.clone(),
         description: visible_text(claimed),
-        claimed_description: export.description,
+        claimed_description: Untrusted::new(claimed),
         annotations: Annotations {
             read_only: tool_settings.read_only.unwrap_or(export.annotations.read_only),
             idempotent: tool_settings.idempotent.unwrap_or(export.annotations.idempotent),
