@@ -1,6 +1,7 @@
 //! Components that are none, or not for long.
 
 use cofferdam_tests::{WatGuest, WatTool, component};
+use wasm_encoder::{ComponentSection as _, RawSection};
 
 /// A component that does nothing wrong.
 pub(crate) fn good() -> Vec<u8> {
@@ -11,14 +12,7 @@ pub(crate) fn good() -> Vec<u8> {
 const HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
 
 fn section(bytes: &mut Vec<u8>, id: u8, content: &[u8]) {
-    bytes.push(id);
-    let mut length = content.len();
-    while length >= 0x80 {
-        bytes.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
-        length >>= 7;
-    }
-    bytes.push(u8::try_from(length).unwrap());
-    bytes.extend_from_slice(content);
+    RawSection { id, data: content }.append_to_component(bytes);
 }
 
 /// A component that offers a tool, and has further items at its root.

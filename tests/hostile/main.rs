@@ -270,14 +270,18 @@ async fn serve_neighbour(host: &Host) {
     assert!(waited < MAX_NEIGHBOUR_WAIT, "it waited {waited:?}");
 }
 
-#[test]
-fn every_case_has_its_outcome_and_affects_no_one_else() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()
         .build()
-        .unwrap();
+        .unwrap()
+}
+
+#[test]
+fn every_case_has_its_outcome_and_affects_no_one_else() {
+    let runtime = runtime();
     let _exclusive = EXCLUSIVE.lock().unwrap_or_else(PoisonError::into_inner);
     let servers = runtime.block_on(Servers::start());
     let cases = corpus::read();

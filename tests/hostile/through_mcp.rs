@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use cofferdam_tests::{Lab, McpClient};
 use serde_json::{Value, json};
 
-use super::{BLOCKING_THREADS, EXCLUSIVE, SECRET, Servers, grant};
+use super::{EXCLUSIVE, SECRET, Servers, grant, runtime};
 use crate::corpus::{self, Case};
 
 /// The plugin of a case, and its tool's name: tools of one server need different ones.
@@ -62,13 +62,7 @@ fn fault(case: &Case, answer: &Value) -> Option<String> {
 #[test]
 fn every_case_has_the_same_outcome_for_an_mcp_client() {
     let _exclusive = EXCLUSIVE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(BLOCKING_THREADS)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    runtime().block_on(async {
         let servers = Servers::start().await;
         let cases = corpus::read();
         let cache = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");

@@ -1,7 +1,9 @@
 //! Handwritten components with typed exports.
 
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wasm_encoder::{ComponentSection as _, CustomSection};
 use wit_parser::Resolve;
+
+use crate::wat_guest::encode;
 
 /// A component of `wit`, whose world is `guest`. `functions` are the exported core functions, and whatever else the module has.
 /// There is a memory of `pages` pages, and an allocator that never frees.
@@ -20,33 +22,16 @@ pub fn typed_component(wit: &str, pages: u32, functions: &str) -> Vec<u8> {
                 (local.get $at))
             {functions})"#
     );
-    let mut module = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"));
-    let mut resolve = Resolve::default();
-    let package = resolve.push_str("guest.wit", wit).unwrap();
-    let world = resolve.select_world(&[package], Some("guest")).unwrap();
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
-    ComponentEncoder::default()
-        .validate(true)
-        .module(&module)
-        .unwrap()
-        .encode()
-        .unwrap()
+    let module = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"));
+    encode(module, Resolve::default(), wit)
 }
 
 /// The component with a custom section at its end.
 pub fn with_section(mut component: Vec<u8>, name: &str, data: &[u8]) -> Vec<u8> {
-    let length = |mut number: usize| {
-        let mut bytes = Vec::new();
-        while number > 127 {
-            bytes.push(u8::try_from(number & 127).unwrap() | 128);
-            number >>= 7;
-        }
-        bytes.push(u8::try_from(number).unwrap());
-        bytes
+    let section = CustomSection {
+        name: name.into(),
+        data: data.into(),
     };
-    let body = [&length(name.len())[..], name.as_bytes(), data].concat();
-    component.push(0);
-    component.extend(length(body.len()));
-    component.extend(body);
+    section.append_to_component(&mut component);
     component
 }

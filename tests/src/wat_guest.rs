@@ -48,11 +48,16 @@ pub fn component(module: Vec<u8>) -> Vec<u8> {
     )
 }
 
-fn component_of(mut module: Vec<u8>, wit: &str) -> Vec<u8> {
+fn component_of(module: Vec<u8>, wit: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     resolve
         .push_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit/0.1.0"))
         .unwrap();
+    encode(module, resolve, wit)
+}
+
+/// Makes a component of a core module with the types of `wit`, whose world is `guest`. `resolve` has the packages that it uses.
+pub(crate) fn encode(mut module: Vec<u8>, mut resolve: Resolve, wit: &str) -> Vec<u8> {
     let package = resolve.push_str("guest.wit", wit).unwrap();
     let world = resolve.select_world(&[package], Some("guest")).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();

@@ -5,16 +5,13 @@ use std::borrow::Cow;
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME as ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER as ADAPTER,
 };
-use wasm_encoder::Encode as _;
+use wasm_encoder::ComponentSection as _;
 use wit_component::{ComponentEncoder, StringEncoding};
 
 use super::AuthorError;
-use super::docs;
 use super::exports;
 use super::project::Project;
-
-/// The id of a custom section in the binary format of modules and components.
-const CUSTOM_SECTION: u8 = 0;
+use crate::sandbox::DOCS_SECTION;
 
 /// Adds the types of the project's world to a core module, for bindings that don't do so themselves.
 pub(super) fn embed(module: &mut Vec<u8>, project: &Project) -> Result<(), AuthorError> {
@@ -37,10 +34,9 @@ pub(super) fn finish(component: &[u8], project: &Project) -> Result<Vec<u8>, Aut
     let mut component = exports::keep(component, |name| exports.iter().any(|export| export == name))
         .map_err(|error| AuthorError::Componentize(error.to_string()))?;
     let section = wasm_encoder::CustomSection {
-        name: Cow::Borrowed(docs::SECTION),
+        name: Cow::Borrowed(DOCS_SECTION),
         data: Cow::Owned(project.docs().to_string().into_bytes()),
     };
-    component.push(CUSTOM_SECTION);
-    section.encode(&mut component);
+    section.append_to_component(&mut component);
     Ok(component)
 }

@@ -13,8 +13,7 @@
 use serde_json::{Map, Value, json};
 use wit_parser::{Function, Resolve, WorldId, WorldItem};
 
-/// The name of the section.
-pub(super) const SECTION: &str = "cofferdam:docs";
+use crate::sandbox::DOCS_VERSION;
 
 /// The documentation of the functions that a world exports.
 pub(super) fn of_world(resolve: &Resolve, world: WorldId) -> Value {
@@ -31,7 +30,7 @@ pub(super) fn of_world(resolve: &Resolve, world: WorldId) -> Value {
             WorldItem::Type { .. } => {}
         }
     }
-    json!({ "version": 1, "functions": functions })
+    json!({ "version": DOCS_VERSION, "functions": functions })
 }
 
 fn add(functions: &mut Map<String, Value>, name: String, function: &Function) {

@@ -26,8 +26,8 @@ pub use call::{CallFailure, CallUse, Halt, Halted, LimitHit, Plugin};
 pub use compile::{CompilePlace, ComponentError, Digest, Import, Inspection, read_file, run_compiler_if_requested};
 pub(crate) use contract::decimal_patterns;
 pub use contract::{
-    Annotations, Argument, Command, CommandInput, CommandOutput, Content, ExitMeaning, Image, Template, TemplateError,
-    ToolInfo, UnusableExport,
+    Annotations, Argument, Command, CommandInput, CommandOutput, Content, DOCS_SECTION, DOCS_VERSION, ExitMeaning,
+    Image, Template, TemplateError, ToolInfo, UnusableExport,
 };
 pub use files::FolderGrant;
 pub use grants::Grants;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 pub use self::command::{Argument, Command, CommandInput, CommandOutput, ExitMeaning, Template, TemplateError};
 pub(super) use self::command::{Entry, Invocation, export_name as run_export, is_run, run_to_exit};
-pub use self::typed::UnusableExport;
 pub(crate) use self::typed::decimal_patterns;
+pub use self::typed::{DOCS_SECTION, DOCS_VERSION, UnusableExport};
 pub(super) use self::typed::{Docs, Function, Typed, exports_functions};
 pub(super) use self::types::ToolError;
 pub use self::types::{Annotations, Content, Image, ToolInfo};

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use wasm_encoder::{ComponentSection as _, RawSection};
+
 use super::cost::{
     ADAPTER, CANONICAL, COMPONENT_INSTANCE, CORE_INSTANCE, DATA_SEGMENT, FUNCTION_REFERENCE, GLOBAL, IMPORT, MEMORY,
     PASSIVE_ELEMENT, PASSIVE_SEGMENT, TABLE, TYPE,
@@ -333,16 +335,9 @@ fn bytes_that_are_not_a_component_are_an_error_or_cost_nothing() {
         Footprint::default()
     );
     // Types nested deeper than any stack.
-    let mut deep = b"\0asm\x0d\0\x01\0\x07".to_vec();
-    let types = [0x41, 0x01, 0x01].repeat(1_000_000);
-    let mut length = types.len() + 1;
-    while length >= 0x80 {
-        deep.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
-        length >>= 7;
-    }
-    deep.push(u8::try_from(length).unwrap());
-    deep.push(1);
-    deep.extend(types);
+    let mut deep = b"\0asm\x0d\0\x01\0".to_vec();
+    let types = [&[1][..], &[0x41, 0x01, 0x01].repeat(1_000_000)].concat();
+    RawSection { id: 7, data: &types }.append_to_component(&mut deep);
     assert_eq!(footprint(&deep).unwrap().instance.core_instances, 0);
     // More definitions than the limit.
     let component = [

@@ -12,9 +12,10 @@ use super::names;
 use crate::sandbox::contract::Annotations;
 
 const PACKAGE_DOCS: &str = "package-docs";
-const OWN_DOCS: &str = "cofferdam:docs";
-/// The version of the format of [`OWN_DOCS`].
-const OWN_VERSION: u64 = 1;
+/// The name of the section whose format is this project's own.
+pub const DOCS_SECTION: &str = "cofferdam:docs";
+/// The version of that format.
+pub const DOCS_VERSION: u64 = 1;
 
 /// Bytes of one section.
 pub(super) const MAX_SECTION_BYTES: usize = 256 * 1024;
@@ -71,7 +72,7 @@ impl FunctionDocs {
 }
 
 impl Docs {
-    /// Reads the sections of a component. A compiler can put [`OWN_DOCS`] only into a core module, so those inside the component
+    /// Reads the sections of a component. A compiler can put [`DOCS_SECTION`] only into a core module, so those inside the component
     /// count as well, where the component itself has none.
     pub(in crate::sandbox) fn read(bytes: &[u8]) -> Self {
         let mut docs = Self::default();
@@ -90,7 +91,7 @@ impl Docs {
 
     fn section(&mut self, name: &str, data: &[u8], is_root: bool) {
         let (section, read) = match name {
-            OWN_DOCS => (OWN_DOCS, bounded(data).and_then(own_docs)),
+            DOCS_SECTION => (DOCS_SECTION, bounded(data).and_then(own_docs)),
             PACKAGE_DOCS if is_root => (PACKAGE_DOCS, bounded(data).and_then(package_docs)),
             _ => return,
         };
@@ -136,8 +137,8 @@ fn bounded(data: &[u8]) -> Result<&[u8], String> {
 /// `{ "version": 1, "functions": { "interface#function": { … } } }`
 fn own_docs(data: &[u8]) -> Result<HashMap<String, FunctionDocs>, String> {
     let document: Value = serde_json::from_slice(data).map_err(|error| format!("it isn't JSON: {error}"))?;
-    if document["version"].as_u64() != Some(OWN_VERSION) {
-        return Err(format!("its version isn't {OWN_VERSION}"));
+    if document["version"].as_u64() != Some(DOCS_VERSION) {
+        return Err(format!("its version isn't {DOCS_VERSION}"));
     }
     let functions = document["functions"].as_object().ok_or("it has no functions")?;
     let read = functions
@@ -154,22 +155,25 @@ fn package_docs(data: &[u8]) -> Result<HashMap<String, FunctionDocs>, String> {
     };
     let document: Value = serde_json::from_slice(json).map_err(|error| format!("it isn't JSON: {error}"))?;
     let mut found = HashMap::new();
-    let parts = |value: &Value, key: &str| value[key].as_object().cloned().unwrap_or_default();
     for (_, world) in parts(&document, "worlds") {
         // Exports stand in the second of each only where an import has the same name.
         for key in ["funcs", "func_exports"] {
             add(&mut found, None, &world[key]);
         }
         for key in ["interfaces", "interface_exports"] {
-            for (interface, docs) in parts(&world, key) {
-                add(&mut found, Some(&interface), &docs["funcs"]);
+            for (interface, docs) in parts(world, key) {
+                add(&mut found, Some(interface), &docs["funcs"]);
             }
         }
     }
     for (interface, docs) in parts(&document, "interfaces") {
-        add(&mut found, Some(&interface), &docs["funcs"]);
+        add(&mut found, Some(interface), &docs["funcs"]);
     }
     Ok(found)
+}
+
+fn parts<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    value[key].as_object().into_iter().flatten()
 }
 
 /// Adds the documentation of functions: each a text, or an object with one.
@@ -189,6 +193,7 @@ fn add(found: &mut HashMap<String, FunctionDocs>, interface: Option<&str>, funct
 mod tests {
     #![allow(clippy::unwrap_used)]
     use serde_json::json;
+    use wasm_encoder::{ComponentSection as _, CustomSection};
 
     use super::*;
 
@@ -196,19 +201,11 @@ mod tests {
     fn component(sections: &[(&str, &[u8])]) -> Vec<u8> {
         let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
         for (name, data) in sections {
-            let length = |mut number: usize| {
-                let mut bytes = Vec::new();
-                while number > 127 {
-                    bytes.push(u8::try_from(number & 127).unwrap() | 128);
-                    number >>= 7;
-                }
-                bytes.push(u8::try_from(number).unwrap());
-                bytes
+            let section = CustomSection {
+                name: (*name).into(),
+                data: (*data).into(),
             };
-            let body = [&length(name.len())[..], name.as_bytes(), data].concat();
-            bytes.push(0);
-            bytes.extend(length(body.len()));
-            bytes.extend(body);
+            section.append_to_component(&mut bytes);
         }
         bytes
     }
@@ -233,7 +230,7 @@ mod tests {
         let package = [&[1], package.to_string().as_bytes()].concat();
         let docs = Docs::read(&component(&[
             ("other", b"x"),
-            (OWN_DOCS, &docs),
+            (DOCS_SECTION, &docs),
             (PACKAGE_DOCS, &package),
         ]));
         let api = Some("example:x/api@1.0.0");
@@ -269,10 +266,10 @@ mod tests {
             &long,
             &deep,
         ] {
-            for name in [OWN_DOCS, PACKAGE_DOCS] {
+            for name in [DOCS_SECTION, PACKAGE_DOCS] {
                 let docs = Docs::read(&component(&[
                     (name, data),
-                    (OWN_DOCS, &own(json!({ "sub": { "description": "S" } }))),
+                    (DOCS_SECTION, &own(json!({ "sub": { "description": "S" } }))),
                 ]));
                 assert!(docs.function(None, "sub").is_some() && docs.function(None, "add").is_none());
             }
@@ -280,7 +277,7 @@ mod tests {
         let long = own(
             json!({ "add": { "description": "x".repeat(MAX_DOC_BYTES + 1) }, "sub": { "description": "x".repeat(MAX_DOC_BYTES) } }),
         );
-        let docs = Docs::read(&component(&[(OWN_DOCS, &long)]));
+        let docs = Docs::read(&component(&[(DOCS_SECTION, &long)]));
         assert!(docs.function(None, "add").is_none() && docs.function(None, "sub").is_some());
         for bytes in [&b""[..], b"\0asm", b"\0asm\x0d\0\x01\0\0\xff"] {
             assert!(Docs::read(bytes).function(None, "add").is_none());

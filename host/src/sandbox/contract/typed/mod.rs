@@ -18,6 +18,7 @@ mod tests;
 mod to_value;
 
 pub(in crate::sandbox) use self::docs::Docs;
+pub use self::docs::{DOCS_SECTION, DOCS_VERSION};
 pub(in crate::sandbox) use self::function::Function;
 pub use self::functions::UnusableExport;
 pub(in crate::sandbox) use self::functions::{Typed, exports_functions};

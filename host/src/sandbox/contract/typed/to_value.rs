@@ -197,7 +197,7 @@ impl Reader<'_> {
             Shape::Option(inner) => self.option(cursor, inner),
             Shape::Enum(names) => {
                 let name = string(cursor)?;
-                match names.contains(&Box::from(&*name)) {
+                match names.iter().any(|known| **known == *name) {
                     true => Ok(Val::Enum(self.room.take_text(&name)?)),
                     false => Err(not_one_of(&name)),
                 }
