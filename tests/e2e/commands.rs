@@ -342,7 +342,7 @@ async fn a_program_that_nobody_describes_is_left_out_with_the_lines_that_do() {
         "it is a program (it exports `wasi:cli/run`)",
         "[plugins.two_words.command]\n",
         "description = \"",
-        "args = [\"--city\", \"${city}\"]",
+        "args = [[\"--city\", \"${city}\"]]",
     ];
     for arguments in [
         ["tool", "call", "two words.wasm"],

@@ -383,3 +383,127 @@ async fn notes_stay_between_calls() {
         json!({ "tag": "not-found", "value": id })
     );
 }
+
+/// Interfaces whose functions take no arguments, with the functions themselves. `results` are types of results.
+fn functions(declarations: &str, results: &[(&str, &str)], bodies: &str) -> Vec<u8> {
+    let declared: String = results
+        .iter()
+        .map(|(name, result)| format!("{name}: func() -> {result};\n"))
+        .collect();
+    let wit = format!(
+        "package test:guest@1.0.0;\ninterface api {{\n{declarations}\n{declared}}}\nworld guest {{ export api; }}"
+    );
+    typed_component(&wit, 40, bodies)
+}
+
+fn body(name: &str, body: &str) -> String {
+    format!("(func (export \"test:guest/api@1.0.0#{name}\") (result i32) {body})\n")
+}
+
+#[tokio::test]
+async fn values_that_take_more_memory_than_they_count_are_refused_early() {
+    let flags: String = (0..32).map(|number| format!("f{number}, ")).collect();
+    let declarations = format!("flags many {{ {flags} }} record one {{ a: u8 }}");
+    // 500,000 values: flags that are all set, and records with one field. Their memory is 0xff, as far as it isn't zero.
+    let list = |length: u32| {
+        format!(
+            "(memory.fill (i32.const 65536) (i32.const 255) (i32.const 2000000))
+             (i32.store (i32.const 16) (i32.const 65536)) (i32.store (i32.const 20) (i32.const {length})) (i32.const 16)"
+        )
+    };
+    let lab = lab([]);
+    let guest = functions(
+        &declarations,
+        &[("all", "list<many>"), ("few", "list<many>"), ("records", "list<one>")],
+        &[
+            body("all", &list(500_000)),
+            body("few", &list(100)),
+            body("records", &list(2_000_000)),
+        ]
+        .concat(),
+    );
+    lab.write("guest.wasm", guest);
+    let (outcome, text) = called(&lab, "api_few", json!({})).await;
+    assert_eq!(outcome, "ok", "{text}");
+    assert_eq!(text.matches("f31").count(), 100);
+    for tool in ["api_all", "api_records"] {
+        let (outcome, text) = called(&lab, tool, json!({})).await;
+        assert!(
+            outcome == "invalid_output" && text.contains("1048576 bytes"),
+            "{tool}: {outcome} {text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn types_beyond_the_bounds_are_left_out_with_the_reason() {
+    let nested = (0..15).fold("u8".to_owned(), |inner, _| format!("option<{inner}>"));
+    let cases = |count: usize| -> String { (0..count).map(|number| format!("c{number}, ")).collect() };
+    let long = "x".repeat(600);
+    let names: String = (0..110).map(|number| format!("{long}{number}, ")).collect();
+    let declarations = format!(
+        "enum some {{ {} }} enum many {{ {} }} enum long {{ {names} }}",
+        cases(999),
+        cases(1_000)
+    );
+    let zero = "(i32.const 16)";
+    let names = ["deep", "deeper", "some", "many", "long"];
+    let bodies: String = names.iter().map(|name| body(&format!("get-{name}"), zero)).collect();
+    let deeper = format!("option<{nested}>");
+    let guest = functions(
+        &declarations,
+        &[
+            ("get-deep", nested.as_str()),
+            ("get-deeper", deeper.as_str()),
+            ("get-some", "some"),
+            ("get-many", "many"),
+            ("get-long", "long"),
+        ],
+        &bodies,
+    );
+    let lab = lab([]);
+    lab.write("guest.wasm", guest);
+    let listed = lab
+        .call(["tool", "list", "guest.wasm", "--output", "json"])
+        .await
+        .expect_code(0);
+    let names: Vec<String> = listed
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, ["api_get_deep", "api_get_some"], "{listed}");
+    for reason in [
+        "is nested more than 16 deep",
+        "consists of more than 1000 types",
+        "has more than 65536 bytes of names",
+    ] {
+        assert!(listed.stderr.contains(reason), "{reason}: {}", listed.stderr);
+    }
+}
+
+#[tokio::test]
+async fn output_schemas_beyond_the_bound_are_left_out_and_their_tools_work() {
+    let cases: String = (0..900).map(|number| format!("case-with-a-name-{number}, ")).collect();
+    let tools: Vec<String> = (0..4).map(|number| format!("tool{number}")).collect();
+    let results: Vec<(&str, &str)> = tools.iter().map(|name| (name.as_str(), "some")).collect();
+    let bodies: String = tools.iter().map(|name| body(name, "(i32.const 1)")).collect();
+    let guest = functions(&format!("enum some {{ {cases} }}"), &results, &bodies);
+    let lab = lab([]);
+    lab.write("guest.wasm", guest);
+    let listed = lab
+        .call(["tool", "list", "guest.wasm", "--output", "json"])
+        .await
+        .expect_code(0);
+    let listed_json = listed.json();
+    let with_schema = |name: &str| !tool(&listed_json, name)["output_schema"].is_null();
+    assert_eq!(
+        ["api_tool0", "api_tool1", "api_tool2", "api_tool3"].map(with_schema),
+        [true, true, true, false],
+        "three schemas of 20 KB are within 64 KiB"
+    );
+    let (outcome, text) = called(&lab, "api_tool3", json!({})).await;
+    assert_eq!((outcome.as_str(), text.as_str()), ("ok", "\"case-with-a-name-1\""));
+}

@@ -24,6 +24,11 @@ const MAX_DEFINITION_BYTES: usize = 64 * 1024;
 /// The same for all plugins together: half of what a large model accepts.
 const MAX_HOST_DEFINITION_BYTES: usize = 512 * 1024;
 
+/// Bytes of output schemas per plugin, and of all plugins together. They only go to MCP clients, so a tool without its own still
+/// works.
+const MAX_OUTPUT_SCHEMA_BYTES: usize = 64 * 1024;
+const MAX_HOST_OUTPUT_SCHEMA_BYTES: usize = 512 * 1024;
+
 /// One tool, ready to be called.
 #[derive(Debug)]
 pub struct Tool {
@@ -67,6 +72,18 @@ impl Tool {
     /// Bytes that the tool adds to every request to the model.
     pub fn definition_bytes(&self) -> usize {
         self.name.len() + self.description.len() + self.schema.text.len()
+    }
+
+    /// Leaves the output schema out if it brings `taken` to more than `limit` bytes.
+    fn bound_output_schema(&mut self, taken: &mut usize, limit: usize) {
+        let bytes = self.output_schema.as_ref().map_or(0, |schema| schema.len());
+        if *taken + bytes > limit {
+            tracing::warn!(plugin = self.plugin, tool = %Untrusted::new(self.export.clone()).display(),
+                "the tool's output schema is left out: with it, output schemas would have more than {limit} bytes");
+            self.output_schema = None;
+        } else {
+            *taken += bytes;
+        }
     }
 
     /// Whether a failed call may be retried: the tool declares itself idempotent or read-only.
@@ -121,10 +138,11 @@ pub(super) async fn load(
 struct Accepted {
     tools: Vec<Tool>,
     bytes: usize,
+    output_schema_bytes: usize,
 }
 
 impl Accepted {
-    fn add(&mut self, tool: Tool) -> Result<(), PluginProblem> {
+    fn add(&mut self, mut tool: Tool) -> Result<(), PluginProblem> {
         let identity = name_identity(&tool.name);
         if let Some(owner) = self.tools.iter().find(|owner| name_identity(&owner.name) == identity) {
             return Err(PluginProblem::LostName {
@@ -145,6 +163,7 @@ impl Accepted {
             });
         }
         self.bytes = bytes;
+        tool.bound_output_schema(&mut self.output_schema_bytes, MAX_HOST_OUTPUT_SCHEMA_BYTES);
         self.tools.push(tool);
         Ok(())
     }
@@ -224,7 +243,7 @@ fn make_tools(exports: Vec<ToolInfo>, settings: &PluginSettings, component: &Plu
     );
     let default = ToolSettings::default();
     let mut tools = Vec::with_capacity(exports.len());
-    let (mut patterns, mut bytes, mut unusable) = (0, 0, 0);
+    let (mut patterns, mut bytes, mut output_schema_bytes, mut unusable) = (0, 0, 0, 0);
     for export in exports {
         let tool_settings = settings.tools.get(export.name.raw()).unwrap_or(&default);
         if !tool_settings.enabled {
@@ -255,7 +274,10 @@ fn make_tools(exports: Vec<ToolInfo>, settings: &PluginSettings, component: &Plu
             Ok(tool)
         });
         match made {
-            Ok(tool) => tools.push(tool),
+            Ok(mut tool) => {
+                tool.bound_output_schema(&mut output_schema_bytes, MAX_OUTPUT_SCHEMA_BYTES);
+                tools.push(tool);
+            }
             Err(reason) => {
                 unusable += 1;
                 problems.push(PluginProblem::UnusableTool { tool: name, reason });

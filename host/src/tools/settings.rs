@@ -128,7 +128,9 @@ impl PluginSettings {
                 self.name
             )
         });
-        in_the_clear.chain(no_fuel).collect()
+        let command = self.command.iter().flat_map(Command::warnings);
+        let command = command.map(|warning| format!("plugin `{}`: {warning}", self.name));
+        in_the_clear.chain(no_fuel).chain(command).collect()
     }
 }
 

@@ -96,7 +96,7 @@ impl CallFailure {
         })
     }
 
-    fn no_memory(reason: NoMemory) -> Self {
+    pub(super) fn no_memory(reason: NoMemory) -> Self {
         match reason {
             NoMemory::TooMuch { limit } => Self::OutOfMemory(hit("host_memory for one call", limit)),
             NoMemory::TakenByOthers => {

@@ -14,7 +14,8 @@ use super::setup::CallSetup;
 use super::state::CallState;
 use crate::sandbox::compile::{ComponentError, Digest};
 use crate::sandbox::contract::{
-    Command, Content, Contract, Entry, ExitMeaning, Function, Indices, ToolError, ToolInfo, UnusableExport, run_to_exit,
+    Command, Content, Contract, Entry, ExitMeaning, Function, Indices, NotConverted, ToolError, ToolInfo,
+    UnusableExport, run_to_exit,
 };
 use crate::sandbox::limits::Limits;
 use crate::untrusted::{Untrusted, display_untrusted};
@@ -177,12 +178,13 @@ impl Plugin {
         input: &str,
         halt: Halt<'_>,
     ) -> (Result<Result<Vec<Content>, ToolError>, CallFailure>, CallUse) {
-        let arguments = match function.arguments(input, self.limits()) {
+        let share = self.setup.memory.share(tenant.clone());
+        let arguments = match function.arguments(input, self.limits(), share) {
             Ok(arguments) => arguments,
-            Err(error) => return (Ok(Err(error)), CallUse::default()),
+            Err(NotConverted::Invalid(error)) => return (Ok(Err(error)), CallUse::default()),
+            Err(NotConverted::NoMemory(reason)) => return (Err(CallFailure::no_memory(reason)), CallUse::default()),
         };
         let lift = function.lift();
-        let memory = arguments.memory.saturating_add(lift.memory);
         let limit = self.limits().output_bytes;
         let load = |store: &mut _, instance: &_| function.load(store, instance);
         let (called, usage) = run(
@@ -192,7 +194,7 @@ impl Plugin {
             halt,
             load,
             async |store, loaded| {
-                store.data_mut().hold_values(memory)?;
+                store.data_mut().hold_values(lift.memory)?;
                 store.data_mut().set_extra_result_bytes(lift.extra);
                 let result_bytes = store.data().result_bytes();
                 store.set_hostcall_fuel(result_bytes);

@@ -143,7 +143,7 @@ impl CallState {
         self.limiter.hold(bytes)
     }
 
-    /// Charges `bytes` of converted arguments and results, until the end of the call.
+    /// Charges `bytes` of a converted result, until the end of the call.
     pub(super) fn hold_values(&mut self, bytes: usize) -> Result<(), NoMemory> {
         self.limiter.hold(bytes)
     }

@@ -187,7 +187,7 @@ impl ComponentError {
                      component = \"…\"\n\
                      [plugins.{plugin}.command]\n\
                      description = \"What it does, and what it prints.\"\n\
-                     args = [\"--city\", \"${{city}}\"]"
+                     args = [[\"--city\", \"${{city}}\"]]"
                 ));
             }
             Self::NoCommand { .. } => {

@@ -7,6 +7,9 @@ use crate::json_text::Json;
 /// Bytes that each argument counts for beyond its text.
 const PER_ARGUMENT: u64 = 8;
 
+/// By convention, no argument after this one is an option.
+const END_OF_OPTIONS: &str = "--";
+
 /// One argument, or several that belong together, such as an option and its value.
 ///
 /// A property that the input lacks, or that is null, drops its whole group. Where a group has one placeholder and the value is
@@ -98,6 +101,11 @@ impl Template {
         })
     }
 
+    /// Whether it is the argument that ends the options by convention, as the operator wrote it.
+    fn ends_options(&self) -> bool {
+        matches!(&self.pieces[..], [Piece::Literal(text)] if text == END_OF_OPTIONS)
+    }
+
     /// The placeholder that begins the argument, if one does.
     fn first_placeholder(&self) -> Option<&str> {
         match self.pieces.first() {
@@ -121,6 +129,22 @@ impl Argument {
         self.0.iter().map(Template::text)
     }
 
+    /// The text, if it is a single argument without placeholders.
+    pub fn literal(&self) -> Option<&str> {
+        match &self.0[..] {
+            [template] if template.placeholders().next().is_none() => Some(template.text()),
+            _ => None,
+        }
+    }
+
+    /// The property, if it is a single argument that is one placeholder and nothing else.
+    pub fn only_placeholder(&self) -> Option<&str> {
+        match &self.0[..] {
+            [template] => template.only_placeholder(),
+            _ => None,
+        }
+    }
+
     /// The names of the properties that it refers to, with duplicates.
     pub fn placeholders(&self) -> impl Iterator<Item = &str> {
         self.0.iter().flat_map(Template::placeholders)
@@ -136,6 +160,7 @@ pub(super) fn fill(
 ) -> Result<Vec<String>, String> {
     let mut filled = Filled {
         arguments: Vec::new(),
+        options_ended: false,
         allow_leading_dash,
         left: max_bytes,
     };
@@ -174,6 +199,7 @@ fn text(value: Json<'_>) -> Cow<'_, str> {
 
 struct Filled {
     arguments: Vec<String>,
+    options_ended: bool,
     allow_leading_dash: bool,
     left: u64,
 }
@@ -196,11 +222,8 @@ impl Filled {
                     }
                 }
             }
-            if let Some(name) = template.first_placeholder().filter(|_| self.could_be_option(&out)) {
-                return Err(format!(
-                    "`{name}` begins with `-`, so the program could take it for an option"
-                ));
-            }
+            self.check(template, &out)?;
+            self.options_ended |= template.ends_options();
             let bytes = out.len() as u64 + PER_ARGUMENT;
             self.left = self
                 .left
@@ -211,9 +234,23 @@ impl Filled {
         Ok(())
     }
 
-    /// Whether a program could read the next argument as an option. By convention, after `--` there are none.
-    fn could_be_option(&self, argument: &str) -> bool {
-        argument.starts_with('-') && !self.allow_leading_dash && !self.arguments.iter().any(|before| before == "--")
+    /// Refuses what a program could read as an option although the operator wrote none, and `-` and `--` from values: the
+    /// operator alone ends the options.
+    fn check(&self, template: &Template, argument: &str) -> Result<(), String> {
+        if self.allow_leading_dash || self.options_ended || !argument.starts_with('-') {
+            return Ok(());
+        }
+        if let Some(name) = template.first_placeholder() {
+            return Err(format!(
+                "`{name}` begins with `-`, so the program could take it for an option"
+            ));
+        }
+        match template.placeholders().next() {
+            Some(name) if argument.trim_start_matches('-').is_empty() => Err(format!(
+                "`{name}` would make the argument `{argument}`, which has a meaning of its own"
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -311,7 +348,22 @@ mod tests {
     /// Otherwise a value could end the options for the values after it.
     #[test]
     fn only_the_operator_can_end_the_options() {
-        assert!(filled(&[&["${a}"], &["${b}"]], r#"{"a":"--","b":"-y"}"#, false).is_err());
+        for (args, input) in [
+            (&[&["${a}"], &["${b}"][..]][..], r#"{"a":"--","b":"-y"}"#),
+            (&[&["--${a}"], &["${b}"]], r#"{"a":"","b":"-y"}"#),
+            (&[&["--${a}"], &["${b}"]], r#"{"a":"","b":"y"}"#),
+            (&[&["-${a}"]], r#"{"a":""}"#),
+            (&[&["-${a}"]], r#"{"a":"-"}"#),
+            (&[&["--x=${a}"], &["${b}"]], r#"{"a":"--","b":"-y"}"#),
+        ] {
+            assert!(filled(args, input, false).is_err(), "{args:?} {input}");
+            assert!(filled(args, input, true).is_ok(), "{args:?} {input}");
+        }
+        check(
+            &[&["--", "${a}"], &["${b}"]],
+            r#"{"a":"-x","b":"--"}"#,
+            &["--", "-x", "--"],
+        );
     }
 
     #[test]

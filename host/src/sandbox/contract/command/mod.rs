@@ -122,6 +122,26 @@ impl Command {
         )
     }
 
+    /// Options that could stand without their value and then take the next argument for it, even a `--`.
+    pub fn warnings(&self) -> Vec<String> {
+        let schema = self.input_schema.as_deref().unwrap_or_default();
+        let Ok(schema) = serde_json::from_str::<Value>(schema) else {
+            return Vec::new();
+        };
+        let required = schema["required"].as_array().into_iter().flatten();
+        let required: BTreeSet<&str> = required.filter_map(Value::as_str).collect();
+        // The option isn't shown: like every argument, it can hold a secret.
+        let pairs = self.args.windows(2).filter_map(|pair| {
+            pair[0].literal().filter(|text| text.starts_with('-') && *text != "--")?;
+            let value = pair[1].only_placeholder().filter(|name| !required.contains(name))?;
+            Some(format!(
+                "a call without `{value}` keeps the argument before `${{{value}}}`, which then has no value; if it is an option \
+                 that takes one, write both as a group: [\"--option\", \"${{{value}}}\"]"
+            ))
+        });
+        pairs.collect()
+    }
+
     /// What a call with this input passes to the program. `input` is the text of a JSON object that fits the schema.
     ///
     /// # Errors
@@ -184,6 +204,38 @@ mod tests {
             self::command(&["-v"]).info().input_schema,
             r#"{"type":"object","properties":{},"required":[],"additionalProperties":false}"#
         );
+    }
+
+    #[test]
+    fn an_option_that_could_stand_without_its_value_is_warned_of() {
+        let warnings = |schema: Option<&str>, args: &[&str]| {
+            let input_schema = schema.map(str::to_owned);
+            let command = Command {
+                input_schema,
+                ..command(args)
+            };
+            command.warnings()
+        };
+        let optional = Some(r#"{"type":"object","properties":{"city":{},"unit":{}},"required":["unit"]}"#);
+        let found = warnings(optional, &["--city", "${city}", "--unit", "${unit}"]);
+        assert!(
+            found.len() == 1 && found[0].contains("${city}") && !found[0].contains("--city"),
+            "{found:?}"
+        );
+        for (schema, args) in [
+            (None, &["--city", "${city}"][..]),
+            (optional, &["--city=${city}"]),
+            (optional, &["--", "${city}"]),
+            (optional, &["run", "${city}"]),
+        ] {
+            assert_eq!(warnings(schema, args), <Vec<String>>::new(), "{args:?}");
+        }
+        let group = Command {
+            args: vec![Argument::parse(&["--city", "${city}"]).unwrap()],
+            input_schema: optional.map(str::to_owned),
+            ..command(&[])
+        };
+        assert!(group.warnings().is_empty());
     }
 
     #[test]

@@ -1,17 +1,11 @@
 //! How much the engine has to lift for a result of so many bytes of JSON.
 //!
 //! The engine builds a result as a tree of values before the host sees any of it. It counts 40 bytes for each value, so a
-//! result takes many times the bytes of its JSON, and how many depends on its type. The engine stops at the bound computed here.
+//! result counts for many times the bytes of its JSON, and how many depends on its type. The engine stops at the bound computed
+//! here. What the values then take of memory is in [`held`](super::held).
 
-use wasmtime::component::Val;
-
+use super::held::{Held, VALUE};
 use super::shape::Shape;
-
-/// What the engine counts for each part of a list, record, tuple or payload.
-const VALUE: u64 = size_of::<Val>() as u64;
-
-/// What values take of memory, against what the engine counts: names of fields, allocations and their rounding.
-const MEMORY_PER_COUNTED: u64 = 2;
 
 /// An upper bound of what the engine counts for a value with `n` bytes of JSON: `fixed + per_byte * n`.
 #[derive(Clone, Copy, Debug)]
@@ -39,12 +33,18 @@ impl LiftBound {
             return Self::default();
         };
         let count = count(shape);
-        let counted = count.fixed.saturating_add(count.per_byte.saturating_mul(output_bytes));
-        let extra = counted.saturating_sub(output_bytes).min(memory / MEMORY_PER_COUNTED);
+        let held = Held::of(shape);
+        let legal = count.fixed.saturating_add(count.per_byte.saturating_mul(output_bytes));
+        let extra = legal.min(memory / held.factor).saturating_sub(output_bytes);
+        // Every call can lift as much as `output_bytes`, so a result that isn't legal can too.
+        let most = match count.per_byte {
+            0 => legal.min(output_bytes + extra),
+            _ => output_bytes + extra,
+        };
         let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         Self {
             extra: bytes(extra),
-            memory: bytes(extra.saturating_mul(MEMORY_PER_COUNTED)),
+            memory: bytes(most.saturating_mul(held.factor).saturating_add(held.fixed)),
         }
     }
 }
@@ -131,7 +131,7 @@ fn count(shape: &Shape) -> Count {
             named.reduce(Count::either).unwrap_or(Count::flat(2))
         }
         Shape::Flags(names) => Count {
-            fixed: names.iter().map(|name| name.len() as u64 + VALUE).sum(),
+            fixed: names.iter().map(|name| name.len() as u64).sum(),
             ..Count::flat(2)
         },
         Shape::Variant(cases) => {
@@ -163,6 +163,7 @@ impl Count {
 
 #[cfg(test)]
 mod tests {
+    use super::super::named::Named;
     use super::super::shape::{Field, Integer};
     use super::*;
 
@@ -178,7 +179,7 @@ mod tests {
         assert_eq!(per_byte(Shape::Bytes), 30);
         assert_eq!(per_byte(list(number())), 20, "`1,` is one value");
         assert_eq!(per_byte(list(Shape::Bool)), 8, "`true,`");
-        let record = Shape::Record(Box::new([
+        let record = Shape::Record(Named::from_iter([
             Field::new("first", number()),
             Field::new("second", Shape::Text),
         ]));
@@ -188,17 +189,30 @@ mod tests {
     }
 
     #[test]
-    fn only_what_a_text_does_not_take_is_extra() {
-        assert_eq!(LiftBound::of(None, 1 << 20, 1 << 27), LiftBound::default());
-        assert_eq!(
-            LiftBound::of(Some(&Shape::Text), 1 << 20, 1 << 27),
-            LiftBound::default()
-        );
-        let bytes = LiftBound::of(Some(&Shape::Bytes), 1 << 20, 1 << 27);
-        assert_eq!((bytes.extra, bytes.memory), (29 << 20, 58 << 20));
-        let bounded = LiftBound::of(Some(&Shape::Bytes), 1 << 20, 1 << 20);
-        assert_eq!((bounded.extra, bounded.memory), (1 << 19, 1 << 20));
-        let huge = Shape::FixedList(Box::new(Shape::FixedList(Box::new(Shape::Bytes), u32::MAX)), u32::MAX);
-        assert_eq!(LiftBound::of(Some(&huge), 1 << 20, 1 << 27).memory, 1 << 27);
+    fn the_bound_is_that_of_the_memory() {
+        const OUTPUT: u64 = 1 << 20;
+        let of = |shape: &Shape, memory| LiftBound::of(Some(shape), OUTPUT, memory);
+        assert_eq!(LiftBound::of(None, OUTPUT, 1 << 27), LiftBound::default());
+        let number = of(&Shape::Bool, 1 << 27);
+        assert_eq!(number, LiftBound::default());
+        let text = of(&Shape::Text, 1 << 27);
+        assert_eq!((text.extra, text.memory / (3 << 20)), (0, 1));
+        let bytes = of(&Shape::Bytes, 1 << 27);
+        assert_eq!((bytes.extra, bytes.memory >> 20), (29 << 20, 90));
+        // Less than every call has: nothing is added to it.
+        let bounded = of(&Shape::Bytes, 1 << 20);
+        assert_eq!((bounded.extra, bounded.memory >> 20), (0, 3));
+        for huge in [
+            Shape::FixedList(Box::new(Shape::FixedList(Box::new(Shape::Bytes), u32::MAX)), u32::MAX),
+            Shape::List(Box::new(Shape::Flags(
+                (0..32).map(|number| format!("f{number}").into()).collect(),
+            ))),
+        ] {
+            let bound = of(&huge, 1 << 27);
+            assert!(bound.extra < 1 << 26, "{bound:?}");
+        }
+        let flags = Shape::Flags((0..32).map(|number| format!("f{number}").into()).collect());
+        let bound = of(&Shape::List(Box::new(flags)), 1 << 27);
+        assert!(bound.memory >> 10 == 1 << 17 && bound.extra * 24 > 1 << 26, "{bound:?}");
     }
 }

@@ -17,8 +17,12 @@ pub const DOCS_SECTION: &str = "cofferdam:docs";
 /// The version of that format.
 pub const DOCS_VERSION: u64 = 1;
 
-/// Bytes of one section.
-pub(super) const MAX_SECTION_BYTES: usize = 256 * 1024;
+/// Bytes of all sections of a component together. What comes after is ignored.
+pub(super) const MAX_SECTIONS_BYTES: usize = 256 * 1024;
+/// What a section costs at least, however short it is.
+const LEAST_SECTION_BYTES: usize = 64;
+/// Functions that documentation is kept for.
+const MAX_FUNCTIONS: usize = 1_000;
 /// Bytes of the documentation of one function with its parameters.
 pub(super) const MAX_DOC_BYTES: usize = 4 * 1024;
 
@@ -73,36 +77,61 @@ impl FunctionDocs {
 
 impl Docs {
     /// Reads the sections of a component. A compiler can put [`DOCS_SECTION`] only into a core module, so those inside the component
-    /// count as well, where the component itself has none.
+    /// count as well, where the component itself has none. What can't be read is logged once.
     pub(in crate::sandbox) fn read(bytes: &[u8]) -> Self {
         let mut docs = Self::default();
-        let mut depth = 0_u32;
-        for payload in Parser::new(0).parse_all(bytes) {
-            match payload {
-                Err(_) => return docs,
-                Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
-                Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
-                Ok(Payload::CustomSection(section)) => docs.section(section.name(), section.data(), depth == 0),
-                Ok(_) => {}
-            }
+        if let Err(Ignored { section, reason }) = docs.read_sections(bytes) {
+            tracing::warn!(section, "documentation of a component is ignored: {reason}");
         }
         docs
     }
 
-    fn section(&mut self, name: &str, data: &[u8], is_root: bool) {
-        let (section, read) = match name {
-            DOCS_SECTION => (DOCS_SECTION, bounded(data).and_then(own_docs)),
-            PACKAGE_DOCS if is_root => (PACKAGE_DOCS, bounded(data).and_then(package_docs)),
-            _ => return,
-        };
-        match read {
-            Err(reason) => tracing::warn!(section, "a component's documentation is ignored: {reason}"),
-            Ok(found) if section == PACKAGE_DOCS => self.package = found,
-            Ok(found) if is_root => self.own.extend(found),
-            Ok(found) => found.into_iter().for_each(|(name, docs)| {
-                self.own.entry(name).or_insert(docs);
-            }),
+    /// Returns the first problem, but reads on after it.
+    fn read_sections(&mut self, bytes: &[u8]) -> Result<(), Ignored> {
+        let mut depth = 0_u32;
+        let mut left = MAX_SECTIONS_BYTES;
+        let mut problem = Ok(());
+        for payload in Parser::new(0).parse_all(bytes) {
+            match payload {
+                Err(_) => break,
+                Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
+                Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
+                Ok(Payload::CustomSection(custom)) => {
+                    let is_root = depth == 0;
+                    let Some(section) = known(custom.name(), is_root) else {
+                        continue;
+                    };
+                    let data = custom.data();
+                    let read = match left.checked_sub(data.len().max(LEAST_SECTION_BYTES)) {
+                        None => Err(format!("all of it has more than {MAX_SECTIONS_BYTES} bytes")),
+                        Some(rest) => {
+                            left = rest;
+                            self.section(section, data, is_root)
+                        }
+                    };
+                    problem = problem.and(read.map_err(|reason| Ignored { section, reason }));
+                }
+                Ok(_) => {}
+            }
         }
+        problem
+    }
+
+    fn section(&mut self, section: &str, data: &[u8], is_root: bool) -> Result<(), String> {
+        let (kept, found) = match section {
+            PACKAGE_DOCS => (&mut self.package, package_docs(data)?),
+            _ => (&mut self.own, own_docs(data)?),
+        };
+        for (name, docs) in found {
+            if kept.len() >= MAX_FUNCTIONS && !kept.contains_key(&name) {
+                return Err(format!("it documents more than {MAX_FUNCTIONS} functions"));
+            }
+            match is_root {
+                true => drop(kept.insert(name, docs)),
+                false => drop(kept.entry(name).or_insert(docs)),
+            }
+        }
+        Ok(())
     }
 
     /// The documentation of a function at the root, or of an exported interface.
@@ -127,10 +156,17 @@ fn keys(export: Option<&str>, function: &str) -> impl Iterator<Item = String> {
         .map(move |export| names::path(export, function))
 }
 
-fn bounded(data: &[u8]) -> Result<&[u8], String> {
-    match data.len() > MAX_SECTION_BYTES {
-        true => Err(format!("it has more than {MAX_SECTION_BYTES} bytes")),
-        false => Ok(data),
+/// Why a section isn't read.
+struct Ignored {
+    section: &'static str,
+    reason: String,
+}
+
+fn known(name: &str, is_root: bool) -> Option<&'static str> {
+    match name {
+        DOCS_SECTION => Some(DOCS_SECTION),
+        PACKAGE_DOCS if is_root => Some(PACKAGE_DOCS),
+        _ => None,
     }
 }
 
@@ -255,7 +291,7 @@ mod tests {
 
     #[test]
     fn what_cant_be_read_is_left_out() {
-        let long = own(json!({ "add": { "description": "x".repeat(MAX_SECTION_BYTES) } }));
+        let long = own(json!({ "add": { "description": "x".repeat(MAX_SECTIONS_BYTES) } }));
         let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
         for data in [
             &b""[..],
@@ -274,6 +310,10 @@ mod tests {
                 assert!(docs.function(None, "sub").is_some() && docs.function(None, "add").is_none());
             }
         }
+    }
+
+    #[test]
+    fn the_docs_of_one_function_are_bounded() {
         let long = own(
             json!({ "add": { "description": "x".repeat(MAX_DOC_BYTES + 1) }, "sub": { "description": "x".repeat(MAX_DOC_BYTES) } }),
         );
@@ -282,5 +322,34 @@ mod tests {
         for bytes in [&b""[..], b"\0asm", b"\0asm\x0d\0\x01\0\0\xff"] {
             assert!(Docs::read(bytes).function(None, "add").is_none());
         }
+    }
+
+    #[test]
+    fn all_sections_together_are_bounded() {
+        let section = |name: &str| own(json!({ name: { "description": "x".repeat(40_000) } }));
+        let sections: Vec<Vec<u8>> = (0..10).map(|number| section(&format!("f{number}"))).collect();
+        let named: Vec<(&str, &[u8])> = sections.iter().map(|data| (DOCS_SECTION, &**data)).collect();
+        let mut docs = Docs::default();
+        let problem = docs.read_sections(&component(&named)).unwrap_err();
+        assert!(problem.reason.contains("262144"), "{}", problem.reason);
+        assert_eq!(docs.own.len(), 6, "6 of 40 kB are within 256 KiB");
+
+        // Sections without content cost something, too.
+        let empty = own(json!({}));
+        let many = vec![(DOCS_SECTION, &*empty); MAX_SECTIONS_BYTES / LEAST_SECTION_BYTES];
+        let last = own(json!({ "add": {} }));
+        let with_last = |empty: usize| component(&[&many[..empty], &[(DOCS_SECTION, &*last)]].concat());
+        let found = |bytes: &[u8]| Docs::read(bytes).function(None, "add").is_some();
+        assert!(found(&with_last(many.len() - 1)) && !found(&with_last(many.len())));
+
+        let functions: serde_json::Map<_, _> = (0..=MAX_FUNCTIONS)
+            .map(|number| (format!("f{number}"), json!({})))
+            .collect();
+        let mut docs = Docs::default();
+        let problem = docs
+            .read_sections(&component(&[(DOCS_SECTION, &own(functions.into()))]))
+            .unwrap_err();
+        assert!(problem.reason.contains("1000 functions"), "{}", problem.reason);
+        assert_eq!(docs.own.len(), MAX_FUNCTIONS);
     }
 }

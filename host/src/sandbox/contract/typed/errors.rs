@@ -45,8 +45,8 @@ pub(super) fn tool_error(value: Option<&Val>, shape: Option<&Shape>, limit: u64)
     };
     let (message, retry_after) = match (value, shape) {
         (Val::Variant(name, Some(payload)), Shape::Variant(cases)) => {
-            let case = cases.iter().find(|case| *case.name == **name);
-            let payload_shape = case
+            let payload_shape = cases
+                .get_named(name)
                 .and_then(|case| case.payload.as_ref())
                 .ok_or(InvalidResult::WrongType)?;
             describe(payload, payload_shape, limit)?
@@ -98,6 +98,7 @@ fn milliseconds(value: &Val) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::named::Named;
     use super::super::shape::{Case, Integer};
     use super::*;
 
@@ -119,7 +120,7 @@ mod tests {
             error(&Val::U32(404), &number),
             Some(ToolError::Rejected("404".to_owned()))
         );
-        let names = Shape::Enum(Box::new(["not-found".into(), "unavailable".into()]));
+        let names = Shape::Enum(["not-found", "unavailable"].map(Box::from).into_iter().collect());
         for (name, expected) in [
             ("not-found", ToolError::Rejected("\"not-found\"".to_owned())),
             (
@@ -132,7 +133,7 @@ mod tests {
         ] {
             assert_eq!(error(&Val::Enum(name.to_owned()), &names), Some(expected), "{name}");
         }
-        let cases = Shape::Variant(Box::new([
+        let cases = Shape::Variant(Named::from_iter([
             Case {
                 name: "not-found".into(),
                 payload: Some(number),
@@ -167,11 +168,11 @@ mod tests {
 
     #[test]
     fn a_record_can_say_when_to_try_again() {
-        let record = Shape::Record(Box::new([
+        let record = Shape::Record(Named::from_iter([
             Field::new("message", Shape::Text),
             Field::new("retry-after-ms", Shape::Option(Box::new(Shape::Integer(Integer::U64)))),
         ]));
-        let cases = Shape::Variant(Box::new([Case {
+        let cases = Shape::Variant(Named::from_iter([Case {
             name: "unavailable".into(),
             payload: Some(record),
         }]));

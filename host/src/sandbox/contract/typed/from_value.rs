@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use wasmtime::component::Val;
 
+use super::named::Named;
 use super::schema::quoted;
 use super::shape::{Case, Field, Integer, Shape};
 
@@ -197,8 +198,8 @@ impl Writer {
         })
     }
 
-    fn variant(&mut self, cases: &[Case], name: &str, payload: Option<&Val>) -> Result<(), InvalidResult> {
-        let case = cases.iter().find(|case| *case.name == *name);
+    fn variant(&mut self, cases: &Named<Case>, name: &str, payload: Option<&Val>) -> Result<(), InvalidResult> {
+        let case = cases.get_named(name);
         let case = case.ok_or(InvalidResult::WrongType)?;
         self.push("{\"tag\":")?;
         self.string(name)?;

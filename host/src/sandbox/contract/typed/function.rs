@@ -9,11 +9,13 @@ use super::bounds::LiftBound;
 use super::docs::FunctionDocs;
 use super::errors;
 use super::from_value::{self, InvalidResult};
+use super::named::Named;
 use super::schema;
 use super::shape::{Field, Shape};
 use super::signature::signature;
-use super::to_value::{self, Room};
+use super::to_value::{self, Problem, Room};
 use crate::sandbox::contract::{Content, ToolError, ToolInfo};
+use crate::sandbox::fairness::{MemoryShare, NoMemory};
 use crate::sandbox::limits::Limits;
 
 /// A function that is a tool.
@@ -21,7 +23,7 @@ use crate::sandbox::limits::Limits;
 pub(in crate::sandbox) struct Function {
     path: String,
     index: ComponentExportIndex,
-    parameters: Box<[Field]>,
+    parameters: Named<Field>,
     result: Option<Shape>,
     /// The types, if the engine can pass them without its dynamic values.
     direct: Option<(DirectParameter, DirectResult)>,
@@ -50,8 +52,16 @@ enum DirectResult {
 #[derive(Debug)]
 pub(in crate::sandbox) struct Arguments<'a> {
     values: Values<'a>,
-    /// Bytes that they take.
-    pub(in crate::sandbox) memory: usize,
+    /// What they take of the memory of all guests, until they are dropped.
+    _held: MemoryShare,
+}
+
+/// Why an input can't be converted.
+#[derive(Debug)]
+pub(in crate::sandbox) enum NotConverted {
+    /// The model can correct it.
+    Invalid(ToolError),
+    NoMemory(NoMemory),
 }
 
 #[derive(Debug)]
@@ -72,7 +82,7 @@ impl Function {
         tool: String,
         path: String,
         index: ComponentExportIndex,
-        parameters: Box<[Field]>,
+        parameters: Named<Field>,
         result: Option<Shape>,
         docs: Option<&FunctionDocs>,
         limits: &Limits,
@@ -122,42 +132,41 @@ impl Function {
         self.lift
     }
 
-    /// Converts the input, a JSON object.
-    ///
-    /// # Errors
-    ///
-    /// What the model can correct.
+    /// Converts the input, a JSON object. What it takes of `memory` is held until the arguments are dropped.
     pub(in crate::sandbox) fn arguments<'a>(
         &self,
         input: &'a str,
         limits: &Limits,
-    ) -> Result<Arguments<'a>, ToolError> {
-        let convert = || {
-            let (values, memory) = match (self.direct, &*self.parameters) {
-                (Some((DirectParameter::Text, _)), [parameter]) => {
-                    let text = to_value::only_string(input, parameter)?;
-                    let memory = text.len();
-                    (Values::Text(text), memory)
+        memory: MemoryShare,
+    ) -> Result<Arguments<'a>, NotConverted> {
+        let mut room = Room::new(limits.memory, memory);
+        match self.values(input, &mut room) {
+            Ok(values) => Ok(Arguments {
+                values,
+                _held: room.into_share(),
+            }),
+            Err(Problem::NoMemory(reason)) => Err(NotConverted::NoMemory(reason)),
+            Err(mismatch) => Err(NotConverted::Invalid(ToolError::InvalidInput(format!(
+                "The input doesn't match the function's types:\n- {mismatch}"
+            )))),
+        }
+    }
+
+    fn values<'a>(&self, input: &'a str, room: &mut Room) -> Result<Values<'a>, Problem> {
+        Ok(match (self.direct, &*self.parameters) {
+            (Some((DirectParameter::Text, _)), [parameter]) => {
+                Values::Text(to_value::only_string(input, parameter, room)?)
+            }
+            (Some((DirectParameter::Bytes, _)), [parameter]) => {
+                Values::Bytes(to_value::only_bytes(input, parameter, room)?)
+            }
+            (direct, _) => {
+                let values = to_value::arguments(input, &self.parameters, room)?;
+                match direct {
+                    Some(_) => Values::None,
+                    None => Values::Dynamic(values),
                 }
-                (Some((DirectParameter::Bytes, _)), [parameter]) => {
-                    let text = to_value::only_string(input, parameter)?;
-                    let bytes = to_value::bytes_of(parameter, &text)?;
-                    let memory = bytes.len();
-                    (Values::Bytes(bytes), memory)
-                }
-                (direct, parameters) => {
-                    let mut room = Room::new(limits.memory);
-                    let values = to_value::arguments(input, parameters, &mut room)?;
-                    match direct {
-                        Some(_) => (Values::None, 0),
-                        None => (Values::Dynamic(values), room.taken()),
-                    }
-                }
-            };
-            Ok(Arguments { values, memory })
-        };
-        convert().map_err(|problem: to_value::Problem| {
-            ToolError::InvalidInput(format!("The input doesn't match the function's types:\n- {problem}"))
+            }
         })
     }
 

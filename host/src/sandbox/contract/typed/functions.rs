@@ -7,6 +7,7 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem};
 
 use super::docs::Docs;
 use super::function::Function;
+use super::named::Named;
 use super::names;
 use super::shape::{Field, Shape, ShapeReader, unique_keys};
 use crate::sandbox::contract::ToolInfo;
@@ -144,7 +145,7 @@ fn read(
         parameters.push(Field::new(parameter, shape));
     }
     let parameters = match parameters.is_empty() {
-        true => Box::default(),
+        true => Named::default(),
         false => unique_keys(parameters).map_err(|reason| format!("its parameter list {reason}"))?,
     };
     let mut results = function.results();

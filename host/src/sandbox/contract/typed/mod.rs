@@ -9,6 +9,8 @@ mod errors;
 mod from_value;
 mod function;
 mod functions;
+mod held;
+mod named;
 mod names;
 mod schema;
 mod shape;
@@ -19,7 +21,7 @@ mod to_value;
 
 pub(in crate::sandbox) use self::docs::Docs;
 pub use self::docs::{DOCS_SECTION, DOCS_VERSION};
-pub(in crate::sandbox) use self::function::Function;
+pub(in crate::sandbox) use self::function::{Function, NotConverted};
 pub use self::functions::UnusableExport;
 pub(in crate::sandbox) use self::functions::{Typed, exports_functions};
 pub(crate) use self::schema::decimal_patterns;

@@ -301,6 +301,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use serde_json::{Value, json};
 
+    use super::super::named::Named;
     use super::*;
 
     fn schema(shape: &Shape) -> Value {
@@ -353,11 +354,11 @@ mod tests {
                 json!({ "type": "object", "additionalProperties": { "type": "boolean" } }),
             ),
             (
-                Shape::Flags(Box::new(["a-b".into(), "c".into()])),
+                Shape::Flags(["a-b", "c"].map(Box::from).into_iter().collect()),
                 json!({ "type": "array", "items": { "enum": ["a-b", "c"] }, "uniqueItems": true }),
             ),
             (
-                Shape::Variant(Box::new([
+                Shape::Variant(Named::from_iter([
                     Case {
                         name: "none".into(),
                         payload: None,
@@ -374,7 +375,7 @@ mod tests {
                 ] }),
             ),
             (
-                Shape::Record(Box::new([
+                Shape::Record(Named::from_iter([
                     Field::new("first-name", Shape::Text),
                     Field::new("age", Shape::Option(Box::new(Shape::Integer(Integer::U8)))),
                 ])),
@@ -408,7 +409,7 @@ mod tests {
 
     #[test]
     fn a_long_schema_is_refused() {
-        let names: Vec<Box<str>> = (0..9_000).map(|number| format!("name-{number}").into()).collect();
-        assert_eq!(of(&Shape::Enum(names.into())), Err(TooLong));
+        let names: Named<Box<str>> = (0..9_000).map(|number| format!("name-{number}").into()).collect();
+        assert_eq!(of(&Shape::Enum(names)), Err(TooLong));
     }
 }

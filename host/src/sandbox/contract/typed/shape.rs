@@ -3,11 +3,12 @@
 
 use wasmtime::component::types::Type;
 
+use super::named::{HasName, Named};
 use super::names::snake_case;
 
 /// Nesting of one type.
 pub(super) const MAX_DEPTH: usize = 16;
-/// Types of one function, each counted where it is used.
+/// Types of one function, each counted where it is used. A name of an enum, a variant or flags counts as one.
 pub(super) const MAX_TYPES: usize = 1_000;
 /// Bytes of the names of fields, cases and flags of one function.
 pub(super) const MAX_NAME_BYTES: usize = 64 * 1024;
@@ -25,12 +26,12 @@ pub(super) enum Shape {
     List(Box<Shape>),
     FixedList(Box<Shape>, u32),
     Map(Box<Shape>, Box<Shape>),
-    Record(Box<[Field]>),
+    Record(Named<Field>),
     Tuple(Box<[Shape]>),
     Option(Box<Shape>),
-    Enum(Box<[Box<str>]>),
-    Flags(Box<[Box<str>]>),
-    Variant(Box<[Case]>),
+    Enum(Named<Box<str>>),
+    Flags(Named<Box<str>>),
+    Variant(Named<Case>),
     Result {
         ok: Option<Box<Shape>>,
         err: Option<Box<Shape>>,
@@ -117,6 +118,18 @@ impl Integer {
             Self::U64 => "u64",
             Self::S64 => "s64",
         }
+    }
+}
+
+impl HasName for Field {
+    fn name(&self) -> &str {
+        &self.key
+    }
+}
+
+impl HasName for Case {
+    fn name(&self) -> &str {
+        &self.name
     }
 }
 
@@ -223,18 +236,16 @@ impl ShapeReader {
                 Shape::Tuple(not_empty(parts?)?)
             }
             Type::Option(option) => Shape::Option(self.boxed(&option.ty(), below)?),
-            Type::Enum(names) => Shape::Enum(not_empty(self.names(names.names())?)?),
-            Type::Flags(names) => Shape::Flags(not_empty(self.names(names.names())?)?),
+            Type::Enum(names) => Shape::Enum(self.names(names.names())?),
+            Type::Flags(names) => Shape::Flags(self.names(names.names())?),
             Type::Variant(variant) => {
                 let mut cases = Vec::new();
                 for case in variant.cases() {
-                    // A case without a payload costs as much as a type.
-                    self.types += 1;
-                    let name = self.name(case.name)?;
+                    let name = self.case(case.name)?;
                     let payload = case.ty.map(|ty| self.read_at(&ty, below)).transpose()?;
                     cases.push(Case { name, payload });
                 }
-                Shape::Variant(not_empty(cases)?)
+                Shape::Variant(named(cases)?)
             }
             Type::Result(result) => Shape::Result {
                 ok: result.ok().map(|ty| self.boxed(&ty, below)).transpose()?,
@@ -249,19 +260,32 @@ impl ShapeReader {
         self.read_at(ty, depth).map(Box::new)
     }
 
-    fn names<'a>(&mut self, names: impl Iterator<Item = &'a str>) -> Result<Vec<Box<str>>, Unsupported> {
-        names.map(|name| self.name(name)).collect()
+    fn names<'a>(&mut self, names: impl Iterator<Item = &'a str>) -> Result<Named<Box<str>>, Unsupported> {
+        let names: Result<Vec<_>, _> = names.map(|name| self.case(name)).collect();
+        named(names?)
+    }
+
+    /// A name that a value can be. The engine looks for it one by one, so it costs as much as a type.
+    fn case(&mut self, name: &str) -> Result<Box<str>, Unsupported> {
+        self.types += 1;
+        match self.types > MAX_TYPES {
+            true => Err(Unsupported::Types),
+            false => self.name(name),
+        }
     }
 }
 
 /// Refuses fields that JSON couldn't tell apart. WIT's own rules for names already exclude them.
-pub(super) fn unique_keys(fields: Vec<Field>) -> Result<Box<[Field]>, Unsupported> {
-    let mut keys: Vec<&str> = fields.iter().map(|field| &*field.key).collect();
-    keys.sort_unstable();
-    match keys.windows(2).any(|pair| pair[0] == pair[1]) {
+pub(super) fn unique_keys(fields: Vec<Field>) -> Result<Named<Field>, Unsupported> {
+    let fields = named(fields)?;
+    match fields.has_duplicates() {
         true => Err(Unsupported::SameKey),
-        false => not_empty(fields),
+        false => Ok(fields),
     }
+}
+
+fn named<T: HasName>(parts: Vec<T>) -> Result<Named<T>, Unsupported> {
+    not_empty(parts).map(|parts| parts.into_iter().collect())
 }
 
 fn not_empty<T>(parts: Vec<T>) -> Result<Box<[T]>, Unsupported> {

@@ -124,6 +124,7 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::named::Named;
     use super::super::shape::Integer;
     use super::*;
 
@@ -138,7 +139,7 @@ mod tests {
             signature("add", &parameters, Some(&number())),
             "add: func(a: s32, b-c: option<list<u8>>) -> s32"
         );
-        let err = Shape::Variant(Box::new([
+        let err = Shape::Variant(Named::from_iter([
             Case {
                 name: "not-found".into(),
                 payload: None,

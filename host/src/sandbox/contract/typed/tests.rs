@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 use wasmtime::component::Val;
 
 use super::from_value;
+use super::named::Named;
 use super::schema;
 use super::shape::{Case, Field, Integer, Shape};
-use super::to_value::{self, Room};
+use super::to_value::{self, Problem, Room};
+use crate::sandbox::fairness::{GuestMemory, NoMemory};
 
 /// Nesting of the types.
 const DEPTH: u32 = 4;
@@ -64,7 +66,7 @@ fn shape() -> impl Strategy<Value = Shape> {
     })
 }
 
-fn names() -> impl Strategy<Value = Box<[Box<str>]>> {
+fn names() -> impl Strategy<Value = Named<Box<str>>> {
     (1_usize..5).prop_map(|count| (0..count).map(|number| format!("name-{number}").into()).collect())
 }
 
@@ -247,8 +249,12 @@ fn validator(shape: &Shape) -> Validator {
         .unwrap()
 }
 
+fn room_of(limit: u64) -> Room {
+    Room::new(limit, GuestMemory::new(Some(1 << 40)).share("tenant".into()))
+}
+
 fn read(text: &str, shape: &Shape) -> Result<Val, String> {
-    to_value::value(text, shape, &mut Room::new(LIMIT)).map_err(|problem| problem.to_string())
+    to_value::value(text, shape, &mut room_of(LIMIT)).map_err(|problem| problem.to_string())
 }
 
 /// Whether the type has bytes, whose base64 a schema can't check.
@@ -346,7 +352,7 @@ fn the_ends_of_64_bits_are_exact() {
 
 #[test]
 fn a_problem_has_a_pointer() {
-    let point = Shape::Record(Box::new([
+    let point = Shape::Record(Named::from_iter([
         Field::new("x-y", Shape::Integer(Integer::U8)),
         Field::new("b", Shape::Bytes),
     ]));
@@ -372,7 +378,7 @@ fn a_problem_has_a_pointer() {
 #[test]
 fn memory_and_output_are_bounded() {
     let bytes = format!("\"{}\"", "QUFB".repeat(1_000));
-    let room = |limit| to_value::value(&bytes, &Shape::Bytes, &mut Room::new(limit));
+    let room = |limit| to_value::value(&bytes, &Shape::Bytes, &mut room_of(limit));
     assert!(room(3_000 * 40).is_ok());
     assert!(room(3_000 * 40 - 1).unwrap_err().to_string().contains("limits.memory"));
     let list = Shape::List(Box::new(Shape::Text));
@@ -381,6 +387,27 @@ fn memory_and_output_are_bounded() {
     let refused = from_value::json(&value, &list, 12).unwrap_err();
     assert!(refused.to_string().contains("output_bytes"), "{refused}");
     assert!(from_value::base64(b"abc", 4).is_ok() && from_value::base64(b"abcd", 4).is_err());
+}
+
+#[test]
+fn values_are_charged_to_all_guests_memory_before_they_are_made() {
+    let memory = GuestMemory::new(Some(4 << 20));
+    let list = Shape::List(Box::new(Shape::Tuple(Box::new([Shape::Bool]))));
+    let text = format!("[{}[true]]", "[true],".repeat(9_999));
+    let convert = |text: &str| {
+        let mut room = Room::new(LIMIT, memory.share("tenant".into()));
+        to_value::value(text, &list, &mut room).map(|_| room.into_share())
+    };
+    let held = convert(&text).unwrap();
+    assert_eq!(convert(&text).unwrap_err(), Problem::NoMemory(NoMemory::TakenByOthers));
+    drop(held);
+    assert!(convert(&text).is_ok());
+    // It stops at the limit, long before the end of the input.
+    let endless = format!("[{}", "[true],".repeat(1 << 20));
+    assert!(matches!(
+        convert(&endless).unwrap_err(),
+        Problem::NoMemory(NoMemory::TooMuch { .. })
+    ));
 }
 
 #[test]

@@ -9,9 +9,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use wasmtime::component::Val;
 
+use super::named::Named;
 use super::schema::NOT_FINITE;
 use super::shape::{Case, Field, Integer, Shape};
 use crate::json_text::{Cursor, whole_number};
+use crate::sandbox::fairness::{MemoryShare, NoMemory};
 use crate::untrusted::display_untrusted;
 
 /// Characters of an input's own text that a problem repeats.
@@ -20,67 +22,91 @@ const SHOWN_CHARS: usize = 60;
 /// Bytes of an allocation beyond its content.
 const ALLOCATION: usize = 16;
 
-/// Why an input can't be converted, and where. Reads like a violation of the schema: `/a/0: …`.
+/// Bytes that are taken at once from the memory of all guests, which has a lock.
+const STEP: usize = 256 * 1024;
+
+/// Why an input can't be converted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
-    /// From the inside out.
-    path: Vec<String>,
-    text: String,
+pub(super) enum Problem {
+    /// What isn't of its type, and where. Reads like a violation of the schema: `/a/0: …`.
+    Mismatch {
+        /// From the inside out.
+        path: Vec<String>,
+        text: String,
+    },
+    NoMemory(NoMemory),
 }
 
 impl Problem {
     fn new(text: impl Into<String>) -> Self {
-        Self {
+        Self::Mismatch {
             path: Vec::new(),
             text: text.into(),
         }
     }
 
     fn at(mut self, part: impl ToString) -> Self {
-        self.path.push(part.to_string());
+        if let Self::Mismatch { path, .. } = &mut self {
+            path.push(part.to_string());
+        }
         self
     }
 }
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for part in self.path.iter().rev() {
-            write!(f, "/{part}")?;
+        match self {
+            Self::Mismatch { path, text } => {
+                for part in path.iter().rev() {
+                    write!(f, "/{part}")?;
+                }
+                let between = if path.is_empty() { "" } else { ": " };
+                write!(f, "{between}{text}")
+            }
+            Self::NoMemory(reason) => reason.fmt(f),
         }
-        let between = if self.path.is_empty() { "" } else { ": " };
-        write!(f, "{between}{}", self.text)
     }
 }
 
-/// The memory that the values of one input can take.
+/// The memory that the values of one input can take. It is taken from all guests' before the values are made.
 #[derive(Debug)]
 pub(super) struct Room {
     limit: usize,
     taken: usize,
+    /// Bytes taken from `share`: a few more than `taken`.
+    charged: usize,
+    share: MemoryShare,
 }
 
 impl Room {
-    pub(super) fn new(limit: u64) -> Self {
+    pub(super) fn new(limit: u64, share: MemoryShare) -> Self {
         Self {
             limit: usize::try_from(limit).unwrap_or(usize::MAX),
             taken: 0,
+            charged: 0,
+            share,
         }
     }
 
-    /// Bytes.
-    pub(super) fn taken(&self) -> usize {
-        self.taken
+    /// What was taken, to be held while the values exist.
+    pub(super) fn into_share(self) -> MemoryShare {
+        self.share
     }
 
     fn take(&mut self, bytes: usize) -> Result<(), Problem> {
         self.taken = self.taken.saturating_add(bytes);
-        match self.taken > self.limit {
-            true => Err(Problem::new(format!(
+        if self.taken > self.limit {
+            return Err(Problem::new(format!(
                 "the input takes more memory than limits.memory allows ({})",
                 self.limit
-            ))),
-            false => Ok(()),
+            )));
         }
+        if self.taken > self.charged {
+            let charged = self.taken.next_multiple_of(STEP);
+            self.share.take(charged - self.charged).map_err(Problem::NoMemory)?;
+            self.charged = charged;
+        }
+        Ok(())
     }
 
     fn take_text(&mut self, text: &str) -> Result<String, Problem> {
@@ -106,13 +132,26 @@ impl Room {
 }
 
 /// The arguments of a function, in the order of its parameters, from an object.
-pub(super) fn arguments(text: &str, parameters: &[Field], room: &mut Room) -> Result<Vec<Val>, Problem> {
+pub(super) fn arguments(text: &str, parameters: &Named<Field>, room: &mut Room) -> Result<Vec<Val>, Problem> {
     let fields = Reader { room }.fields(&mut Cursor::new(text), parameters)?;
     Ok(fields.into_iter().map(|(_, value)| value).collect())
 }
 
-/// The only argument of a function, as it stands in the object.
-pub(super) fn only_string<'a>(text: &'a str, parameter: &Field) -> Result<Cow<'a, str>, Problem> {
+/// The only argument of a function: a string.
+pub(super) fn only_string<'a>(text: &'a str, parameter: &Field, room: &mut Room) -> Result<Cow<'a, str>, Problem> {
+    // What has no escapes is borrowed.
+    room.take(text.len())?;
+    only_field(text, parameter)
+}
+
+/// The only argument of a function: bytes.
+pub(super) fn only_bytes(text: &str, parameter: &Field, room: &mut Room) -> Result<Vec<u8>, Problem> {
+    let text = only_string(text, parameter, room)?;
+    room.take(text.len())?;
+    bytes(&text).map_err(|problem| problem.at(&parameter.key))
+}
+
+fn only_field<'a>(text: &'a str, parameter: &Field) -> Result<Cow<'a, str>, Problem> {
     let mut cursor = Cursor::new(text);
     let mut found = None;
     if !cursor.take(b'{') {
@@ -132,14 +171,10 @@ pub(super) fn only_string<'a>(text: &'a str, parameter: &Field) -> Result<Cow<'a
 }
 
 /// The bytes that a string of base64 stands for: the standard alphabet, with padding.
-pub(super) fn bytes(text: &str) -> Result<Vec<u8>, Problem> {
+fn bytes(text: &str) -> Result<Vec<u8>, Problem> {
     STANDARD
         .decode(text)
         .map_err(|error| Problem::new(format!("isn't base64 with the standard alphabet and padding: {error}")))
-}
-
-pub(super) fn bytes_of(parameter: &Field, text: &str) -> Result<Vec<u8>, Problem> {
-    bytes(text).map_err(|problem| problem.at(&parameter.key))
 }
 
 /// One value. Text after it is ignored.
@@ -179,8 +214,10 @@ impl Reader<'_> {
                 Ok(Val::String(text.into_owned()))
             }
             Shape::Bytes => {
-                let bytes = bytes(&string(cursor)?)?;
-                self.room.take(bytes.len().saturating_mul(size_of::<Val>()))?;
+                let text = string(cursor)?;
+                let most = text.len().div_ceil(4) * 3;
+                self.room.take(most.saturating_mul(size_of::<Val>()))?;
+                let bytes = bytes(&text)?;
                 Ok(Val::List(bytes.into_iter().map(Val::U8).collect()))
             }
             Shape::List(item) => self.items(cursor, item).map(Val::List),
@@ -197,7 +234,7 @@ impl Reader<'_> {
             Shape::Option(inner) => self.option(cursor, inner),
             Shape::Enum(names) => {
                 let name = string(cursor)?;
-                match names.iter().any(|known| **known == *name) {
+                match names.position(&name).is_some() {
                     true => Ok(Val::Enum(self.room.take_text(&name)?)),
                     false => Err(not_one_of(&name)),
                 }
@@ -264,11 +301,10 @@ impl Reader<'_> {
     }
 
     /// The fields of an object, in the order of `fields`.
-    fn fields(&mut self, cursor: &mut Cursor<'_>, fields: &[Field]) -> Result<Vec<(String, Val)>, Problem> {
+    fn fields(&mut self, cursor: &mut Cursor<'_>, fields: &Named<Field>) -> Result<Vec<(String, Val)>, Problem> {
         enter(cursor, b'{')?;
         self.room.take(fields.len() * size_of::<(String, Val)>() + ALLOCATION)?;
-        let mut values: Vec<Option<Val>> = Vec::new();
-        values.resize_with(fields.len(), || None);
+        let mut values: Vec<Option<Val>> = fields.iter().map(|_| None).collect();
         // Models write fields in the order of the schema, so the next one is looked at first.
         let mut next = 0;
         while !cursor.take(b'}') {
@@ -277,7 +313,7 @@ impl Reader<'_> {
             };
             let position = match fields.get(next) {
                 Some(field) if *field.key == *key => Some(next),
-                _ => fields.iter().position(|field| *field.key == *key),
+                _ => fields.position(&key),
             };
             let Some(position) = position else {
                 return Err(unknown_field(&key));
@@ -319,12 +355,12 @@ impl Reader<'_> {
         Ok(Val::Option(Some(self.room.boxed(value)?)))
     }
 
-    fn flags(&mut self, cursor: &mut Cursor<'_>, names: &[Box<str>]) -> Result<Val, Problem> {
+    fn flags(&mut self, cursor: &mut Cursor<'_>, names: &Named<Box<str>>) -> Result<Val, Problem> {
         enter(cursor, b'[')?;
         let mut set = vec![false; names.len()];
         while !cursor.take(b']') {
             let name = string(cursor)?;
-            match names.iter().position(|known| **known == *name) {
+            match names.position(&name) {
                 Some(position) if set[position] => {
                     return Err(Problem::new(format!("{} stands there twice", shown(&name))));
                 }
@@ -340,7 +376,7 @@ impl Reader<'_> {
         Ok(Val::Flags(flags))
     }
 
-    fn variant(&mut self, cursor: &mut Cursor<'_>, cases: &[Case]) -> Result<Val, Problem> {
+    fn variant(&mut self, cursor: &mut Cursor<'_>, cases: &Named<Case>) -> Result<Val, Problem> {
         let Tagged {
             tag: Some(tag),
             value,
@@ -352,7 +388,7 @@ impl Reader<'_> {
             return Err(Problem::new("must be an object with a `tag`"));
         };
         let name = string(&mut Cursor::new(tag)).map_err(|problem| problem.at("tag"))?;
-        let Some(case) = cases.iter().find(|case| *case.name == *name) else {
+        let Some(case) = cases.get_named(&name) else {
             return Err(not_one_of(&name).at("tag"));
         };
         let payload = match (&case.payload, value) {
