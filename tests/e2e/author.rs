@@ -382,7 +382,7 @@ async fn a_refused_input_is_an_answer_and_the_sample_is_one_that_succeeds() {
     );
     assert!(
         ran.stdout
-            .contains("\nanswered   invalid_input by the tool itself, for example to {\"expression\":\"example\"}:\n"),
+            .contains("\nanswered   invalid_input, for example to {\"expression\":\"example\"}:\n"),
         "{ran}"
     );
 }

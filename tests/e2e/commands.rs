@@ -545,3 +545,24 @@ async fn an_undescribed_core_module_is_a_program_by_its_start() {
         ],
     );
 }
+
+/// The adapter for WASI 0.1 keeps all arguments in one page.
+#[tokio::test]
+async fn a_check_says_how_to_bound_the_arguments_of_a_program() {
+    for (bound, fails) in [("", true), (", \"maxLength\": 1000", false)] {
+        let schema = format!(
+            "input_schema = '{{\"type\":\"object\",\"properties\":{{\"number\":{{\"type\":\"string\"{bound}}}}},\"required\":[\"number\"]}}'"
+        );
+        let lab = described(
+            COLUMN,
+            "",
+            &format!("args = [\"${{number}}\"]\nstdin = \"none\"\n{schema}"),
+        );
+        let checked = lab.call(["tool", "check", "p"]).await.expect_code(i32::from(fails));
+        assert_eq!(
+            checked.stdout.contains("`maxLength` in `input_schema`"),
+            fails,
+            "{checked}"
+        );
+    }
+}

@@ -48,18 +48,15 @@ impl Subject {
                 known.push(tool);
             }
         }
+        let known = match known.is_empty() {
+            true => "name a component file; there are no plugins".to_owned(),
+            false => format!("name a component file, or one of {}", known.join(", ")),
+        };
         Err(CliError::usage(
             format!("there is no configured plugin or tool `{target}`, and no such file"),
-            match known.is_empty() {
-                true => format!(
-                    "name a component file: {}, and there are no plugins",
-                    config.origins.summary()
-                ),
-                false => format!(
-                    "name a component file, or one of {}; {}",
-                    known.join(", "),
-                    config.origins.summary()
-                ),
+            match config.origins.file() {
+                Some(_) => format!("{known}; {}", config.origins.summary()),
+                None => known,
             },
         ))
     }

@@ -175,7 +175,7 @@ fn tool_text(tool: &ToolReport) -> String {
     }
     if let Some(answer) = &tool.error_answer {
         out.push_str(&format!(
-            "answered   {} by the tool itself, for example to {}:\n           {}\n",
+            "answered   {}, for example to {}:\n           {}\n",
             answer.outcome.name(),
             short(&answer.input),
             format::one_line(answer.message.raw(), MAX_DESCRIPTION_CHARS)

@@ -42,6 +42,9 @@ const WARM_CALLS: usize = 5;
 const MAX_FAILURES: usize = 2;
 /// More failures than a check makes calls, and the most that a breaker can be set to.
 const MANY: u32 = 1_000_000;
+/// Bytes of arguments that a program for WASI 0.1 surely can get. The adapter keeps them and the variables in one page of memory,
+/// with its own state.
+const PROGRAM_ARGUMENTS: usize = 48 << 10;
 /// Bytes above which a component takes long to compile and to distribute.
 const LARGE_COMPONENT: u64 = 32 << 20;
 
@@ -337,7 +340,13 @@ impl Check<'_> {
             }
             if let Some(finding) = failure(&first) {
                 let text = format!("{} ({})", finding.text, input.about);
-                let finding = Finding { text, ..finding }.of(name).with_input(&input.value);
+                let mut finding = Finding { text, ..finding }.of(name).with_input(&input.value);
+                if self.plugin.command.is_some() && input.value.to_string().len() > PROGRAM_ARGUMENTS {
+                    finding = finding.with_hint(
+                        "a program for WASI 0.1 has room for about 50 KB of arguments and variables; bound the text with \
+                         `maxLength` in `input_schema`",
+                    );
+                }
                 self.findings.push(finding);
                 failures += 1;
                 if failures == MAX_FAILURES {

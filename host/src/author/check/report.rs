@@ -56,11 +56,11 @@ pub struct ToolReport {
     pub sample: Option<Sample>,
     /// How often the calls of this tool ended in each outcome.
     pub outcomes: BTreeMap<Outcome, u32>,
-    /// The first error that the tool returned itself. That isn't a finding: a tool may refuse what it can't use.
+    /// The first error that a call of the tool was answered with. That isn't a finding: a tool may refuse what it can't use.
     pub error_answer: Option<ErrorAnswer>,
 }
 
-/// An error that a tool returned: `failed`, `unavailable` or `invalid_input`.
+/// An error as the answer to an input that fits the schema: `failed`, `unavailable` or `invalid_input`.
 #[derive(Clone, Debug, Serialize)]
 pub struct ErrorAnswer {
     pub outcome: Outcome,
