@@ -113,7 +113,7 @@ async fn observed_calls(floor: &Bare, limits: &mut Limits) {
         directory: Some(folder.path().to_owned()),
         ..LoggingSettings::default()
     };
-    let log = logging::init(&settings, Some(LogLevel::Off)).unwrap();
+    let log = logging::init(&settings, Some(LogLevel::Off), None).unwrap();
     let seen = Arc::new(AtomicUsize::new(0));
     let bus = EventBus::new();
     bus.add_observer("bench", {

@@ -344,6 +344,12 @@ async fn a_faulty_component_fails_its_check_by_name() {
         );
     }
     assert!(
+        printed_of(&report, "panic")
+            .iter()
+            .any(|line| line.contains("panicked at")),
+        "{ran}"
+    );
+    assert!(
         !found.contains(&("long_key".to_owned(), "undescribed_parameters".to_owned())),
         "{ran}"
     );
@@ -354,6 +360,73 @@ async fn a_faulty_component_fails_its_check_by_name() {
             .iter()
             .any(|finding| finding["tool"] == tool && finding["level"] == "failure");
         assert!(!failed, "{tool}: {ran}");
+    }
+}
+
+/// What a tool printed in the call that showed a crash.
+fn printed_of(report: &Value, tool: &str) -> Vec<String> {
+    let mut findings = report["findings"].as_array().unwrap().iter();
+    let finding = findings.find(|finding| finding["tool"] == tool && finding["code"] == "crash");
+    serde_json::from_value(finding.unwrap()["printed"].clone()).unwrap_or_default()
+}
+
+/// The first input of its schema isn't an expression, which the tool may say.
+#[tokio::test]
+async fn a_refused_input_is_an_answer_and_the_sample_is_one_that_succeeds() {
+    let lab = lab([]);
+    let ran = lab.call(["tool", "check", "builtin:calculator"]).await.expect_code(0);
+    let sample = ran.stdout.split("\nsample").nth(1).unwrap();
+    assert!(
+        sample.lines().nth(1).unwrap().trim_start().starts_with("ok in "),
+        "{ran}"
+    );
+    assert!(
+        ran.stdout
+            .contains("\nanswered   invalid_input, for example to {\"expression\":\"example\"}:\n"),
+        "{ran}"
+    );
+}
+
+/// npm's programs are scripts, which say nothing useful without Node.js.
+#[tokio::test]
+async fn a_missing_node_is_named() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let lab = lab([]);
+    for (language, program) in [("javascript", "componentize-qjs"), ("typescript", "tsc")] {
+        new(&lab, language, &["--lang", language]).await.expect_code(0);
+        std::fs::create_dir_all(lab.path(language).join("node_modules/.bin")).unwrap();
+        let script = format!("{language}/node_modules/.bin/{program}");
+        let script = lab.write(&script, "#!/usr/bin/env node\n");
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let ran = lab.call(["tool", "build", language]).await.expect_code(2);
+        assert!(
+            ran.stderr.contains("node is missing") && ran.stderr.contains("apt install nodejs"),
+            "{ran}"
+        );
+    }
+}
+
+/// One version of the C compiler is tested, so every place names that one.
+#[tokio::test]
+async fn every_command_that_installs_zig_pins_the_same_version() {
+    let lab = lab([]);
+    new(&lab, "c", &["--lang", "c"]).await.expect_code(0);
+    let built = lab.call(["tool", "build", "c"]).await.expect_code(2);
+    let read = |path: PathBuf| std::fs::read_to_string(path).unwrap();
+    let script = read(repository().join("tests/author/languages.py"));
+    let (_, pinned) = script.split_once("\"ziglang==").unwrap();
+    let pinned = format!("ziglang=={}", pinned.split('"').next().unwrap());
+    for text in [
+        built.stderr,
+        read(lab.path("c/README.md")),
+        read(repository().join("host/docs/authoring.md")),
+        read(repository().join("host/docs/programs.md")),
+    ] {
+        let commands: Vec<&str> = text.lines().filter(|line| line.contains("install ziglang")).collect();
+        assert!(
+            !commands.is_empty() && commands.iter().all(|command| command.contains(&pinned)),
+            "{pinned}: {text}"
+        );
     }
 }
 

@@ -197,7 +197,8 @@ async fn tool_list_and_call() {
         let ran = lab.call_tool("calculate", &input).await.expect_code(1);
         assert_eq!(ran.json()["outcome"], "invalid_input", "{ran}");
     }
-    lab.call(["tool", "call", "calculate", "not json"]).await.expect_code(2);
+    let ran = lab.call(["tool", "call", "calculate", "not json"]).await.expect_code(2);
+    assert!(ran.stderr.contains("cofferdam tool inspect calculate"), "{ran}");
     let ran = lab.call(["tool", "call", "nothing", "{}"]).await;
     assert!(ran.code() > 0 && format!("{ran}").contains("calculate"), "{ran}");
 }
@@ -429,6 +430,41 @@ async fn config_commands() {
     command.env("COFFERDAM_AGENT__NAME", "from-the-environment");
     let ran = finish(command.spawn().unwrap()).await.expect_code(0);
     assert!(ran.stdout.contains("from-the-environment"), "{ran}");
+}
+
+/// In the wrong folder, the built-in tools would be a riddle.
+#[tokio::test]
+async fn a_missing_configuration_is_mentioned() {
+    let lab = lab([]);
+    let file = std::fs::canonicalize(lab.path("cofferdam.toml")).unwrap();
+    let file = file.display().to_string();
+    let unknown = ["tool", "call", "nothing", "{}"];
+    for (arguments, code) in [(vec!["config", "check"], 0), (unknown.to_vec(), 1)] {
+        let ran = lab.call(arguments).await.expect_code(code);
+        assert!(ran.stderr.contains(&file), "{ran}");
+        assert!(!ran.stderr.contains("no configuration found"), "{ran}");
+    }
+    let ran = lab.call(["config", "check", "--output", "json"]).await.expect_code(0);
+    assert_eq!(ran.json()["file"], file.as_str(), "{ran}");
+
+    std::fs::remove_file(&file).unwrap();
+    for (arguments, code) in [
+        (vec!["config", "check"], 0),
+        (unknown.to_vec(), 1),
+        (vec!["tool", "list"], 0),
+        (vec!["tool", "inspect", "nothing"], 2),
+        (vec!["mcp"], 0),
+    ] {
+        let ran = lab.call(arguments).await.expect_code(code);
+        let words = format!("no configuration found; looked at {file} and ");
+        assert!(ran.stderr.contains(&words), "{ran}");
+        assert!(ran.stderr.contains("config/cofferdam/cofferdam.toml"), "{ran}");
+    }
+    // A component needs none.
+    let ran = lab.call(["tool", "list", "builtin:calculator"]).await.expect_code(0);
+    assert!(!ran.stderr.contains("configuration"), "{ran}");
+    let ran = lab.call(["tool", "list", "--quiet"]).await.expect_code(0);
+    assert_eq!(ran.stderr, "");
 }
 
 #[tokio::test]

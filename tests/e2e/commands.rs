@@ -177,7 +177,8 @@ exit_codes = { 64 = "invalid_input", 65 = "invalid_input" }"#;
     }
     let inspected = lab.inspect("p").await;
     for words in [
-        "contract   none: it is a program, which exports wasi:cli/run@0.2.",
+        "contract   none: it is a program, which exports _start\n",
+        "plugin     p\n",
         "tool       p\n",
         "says       Does it.",
     ] {
@@ -448,4 +449,120 @@ async fn a_person_sees_what_a_call_cost_and_printed() {
     let ran = lab.call(["tool", "call", "p"]).await;
     assert_eq!(ran.code(), 1, "{ran}");
     says(&ran, &["printed  because \\u{1b}[31m\n"]);
+}
+
+/// The description stands in the configuration, so both the plugin's name and the file lead to it.
+#[tokio::test]
+async fn a_described_program_is_inspected_and_checked_by_name_and_by_file() {
+    let command = "args = [\"1\"]\nstdin = \"${table}\"\nread_only = true\nidempotent = true";
+    let lab = described(COLUMN, "limits = { memory = \"32MiB\" }\n", command);
+    for target in ["p", "p.wasm"] {
+        let checked = lab
+            .call(["tool", "check", target, "--output", "json"])
+            .await
+            .expect_code(0);
+        let report = checked.json();
+        assert_eq!(
+            (&report["plugin"], &report["tools"][0]["name"], &report["passed"]),
+            (&json!("p"), &json!("p"), &json!(true)),
+            "{checked}"
+        );
+        assert!(report["contract"].as_str().unwrap().contains("_start"), "{checked}");
+        // An empty table has no numbers, which is the program's to say.
+        let tool = &report["tools"][0];
+        assert!(tool["outcomes"]["failed"].as_u64().unwrap() > 0, "{tool}");
+        assert_eq!(tool["error_answer"]["outcome"], "failed", "{tool}");
+        let inspected = lab.inspect(target).await;
+        assert!(
+            inspected.contains("plugin     p\n") && inspected.contains("tool       p\n"),
+            "{inspected}"
+        );
+    }
+    // What the plugin is granted stays out of it, but its settings apply.
+    let lab = described(PROBE, "args = [\"no-such-thing\"]\n", "exit_codes = { 1 = \"ok\" }");
+    let checked = lab
+        .call(["tool", "check", "p", "--output", "json"])
+        .await
+        .expect_code(0);
+    assert_eq!(checked.json()["tools"][0]["sample"]["outcome"], "ok", "{checked}");
+}
+
+#[tokio::test]
+async fn a_file_that_several_plugins_describe_is_ambiguous() {
+    let lab = lab([]);
+    lab.write("p.wasm", PROBE);
+    let plugin = |name: &str| {
+        format!("[plugins.{name}]\ncomponent = \"p.wasm\"\n[plugins.{name}.command]\ndescription = \"Does it.\"\n")
+    };
+    lab.configure(&format!("{}{}", plugin("one"), plugin("two")));
+    for command in ["check", "inspect"] {
+        let ran = lab.call(["tool", command, "p.wasm"]).await.expect_code(2);
+        says(&ran, &["several plugins describe p.wasm: one, two", "name one of them"]);
+    }
+    // The tool of a described program has the plugin's name, which is listed once.
+    let ran = lab.call(["tool", "inspect", "nothing"]).await.expect_code(2);
+    says(&ran, &["one of one, two; the configuration is "]);
+}
+
+/// A standalone call reads no configuration, so it says where the description is.
+#[tokio::test]
+async fn a_described_program_is_called_by_its_tool() {
+    let lab = described(PROBE, "", "args = [\"arguments\"]");
+    for arguments in [
+        ["tool", "call", "p.wasm"],
+        ["tool", "list", "p.wasm"],
+        ["mcp", "--plugin", "p.wasm"],
+    ] {
+        let ran = lab.call(arguments).await.expect_code(2);
+        says(&ran, &["plugin `p` of", "cofferdam.toml", "cofferdam tool call p"]);
+    }
+}
+
+#[tokio::test]
+async fn a_check_of_a_file_goes_on_without_a_configuration_that_is_not_valid() {
+    let lab = lab([]);
+    lab.write("cofferdam.toml", "[nonsense]\n");
+    let ran = lab.call(["tool", "check", "builtin:calculator"]).await.expect_code(0);
+    says(&ran, &["nonsense: unknown key", "goes on without the configuration"]);
+    for arguments in [
+        vec!["tool", "check", "calculator"],
+        vec!["--config", "cofferdam.toml", "tool", "check", "builtin:calculator"],
+    ] {
+        lab.call(arguments).await.expect_code(2);
+    }
+}
+
+#[tokio::test]
+async fn an_undescribed_core_module_is_a_program_by_its_start() {
+    let lab = lab([]);
+    lab.write("column.wasm", COLUMN);
+    let ran = lab.call(["tool", "call", "column.wasm"]).await.expect_code(2);
+    says(
+        &ran,
+        &[
+            "it is a program (it exports `_start`)",
+            "    [plugins.column.command]\n",
+        ],
+    );
+}
+
+/// The adapter for WASI 0.1 keeps all arguments in one page.
+#[tokio::test]
+async fn a_check_says_how_to_bound_the_arguments_of_a_program() {
+    for (bound, fails) in [("", true), (", \"maxLength\": 1000", false)] {
+        let schema = format!(
+            "input_schema = '{{\"type\":\"object\",\"properties\":{{\"number\":{{\"type\":\"string\"{bound}}}}},\"required\":[\"number\"]}}'"
+        );
+        let lab = described(
+            COLUMN,
+            "",
+            &format!("args = [\"${{number}}\"]\nstdin = \"none\"\n{schema}"),
+        );
+        let checked = lab.call(["tool", "check", "p"]).await.expect_code(i32::from(fails));
+        assert_eq!(
+            checked.stdout.contains("`maxLength` in `input_schema`"),
+            fails,
+            "{checked}"
+        );
+    }
 }

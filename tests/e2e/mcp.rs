@@ -95,18 +95,26 @@ async fn what_is_no_message_is_answered_with_the_protocols_error() {
     let lab = lab([]);
     let mut client = McpClient::start(&lab, &FAULTY).await;
     let huge = "x".repeat(17 * 1024 * 1024);
-    for (line, code) in [
-        ("{garbage", -32700),
-        ("[{\"jsonrpc\": \"2.0\"}]", -32600),
-        ("{\"jsonrpc\": \"2.0\", \"id\": 1}", -32600),
-        (huge.as_str(), -32600),
+    // JSON-RPC: the id of the request, or null where it can't be read.
+    for (line, code, id) in [
+        ("{garbage", -32700, Value::Null),
+        ("[{\"jsonrpc\": \"2.0\", \"id\": 1}]", -32600, Value::Null),
+        ("{\"jsonrpc\": \"2.0\", \"id\": 1}", -32600, json!(1)),
+        (
+            "{\"jsonrpc\": \"2.0\", \"id\": \"a\", \"method\": 5}",
+            -32600,
+            json!("a"),
+        ),
+        ("{\"jsonrpc\": \"2.0\", \"id\": [1]}", -32600, Value::Null),
+        ("5", -32600, Value::Null),
+        (huge.as_str(), -32600, Value::Null),
     ] {
         client.stdin.write_all(line.as_bytes()).await.unwrap();
         client.stdin.write_all(b"\n").await.unwrap();
         let answer = client.answer().await;
         assert_eq!(
-            (&answer["error"]["code"], &answer["id"]),
-            (&json!(code), &Value::Null),
+            (&answer["error"]["code"], answer.get("id")),
+            (&json!(code), Some(&id)),
             "{answer}"
         );
     }

@@ -507,3 +507,41 @@ async fn output_schemas_beyond_the_bound_are_left_out_and_their_tools_work() {
     let (outcome, text) = called(&lab, "api_tool3", json!({})).await;
     assert_eq!((outcome.as_str(), text.as_str()), ("ok", "\"case-with-a-name-1\""));
 }
+
+/// componentize-qjs leaves the function among the exports that gave the component its script.
+#[tokio::test]
+async fn what_a_toolchain_needs_at_build_time_is_no_tool() {
+    let lab = lab([]);
+    let wit = "package test:guest@1.0.0; world guest {
+        export init: func(shim: string, script: string, entry-path: option<string>, disable-gc: bool) -> result<_, string>;
+        export add: func(a: s32, b: s32) -> s32;
+    }";
+    let functions = r#"(func (export "init") (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32) unreachable)
+        (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))"#;
+    lab.write("js.wasm", typed_component(wit, 2, functions));
+    let listed = lab
+        .call(["tool", "list", "js.wasm", "--output", "json"])
+        .await
+        .expect_code(0);
+    let names: Vec<Value> = listed
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["name"].clone())
+        .collect();
+    assert_eq!(names, [json!("add")]);
+    let inspected = lab.inspect("js.wasm").await;
+    assert!(
+        inspected.contains("not a tool init: componentize-qjs runs the component's script by it"),
+        "{inspected}"
+    );
+    let checked = lab
+        .call(["tool", "check", "js.wasm", "--output", "json"])
+        .await
+        .expect_code(0);
+    assert!(checked.stdout.contains("\"toolchain_export\""), "{checked}");
+    // Required or not, nothing is wrong with the plugin.
+    lab.configure("[plugins.js]\ncomponent = \"js.wasm\"\nrequired = true\n");
+    lab.call(["config", "check"]).await.expect_code(0);
+}

@@ -160,10 +160,18 @@ fn python(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, Autho
 
 const NPM_INSTALL: &str = "run: sudo apt install nodejs npm; then in the project: npm ci";
 
+/// A program that npm installed. It is a script, which Node.js runs.
+fn of_npm(language: Language, toolchain: &Toolchain<'_>, program: &'static str) -> Result<PathBuf, AuthorError> {
+    let found = toolchain.find(&[program]);
+    let found = found.ok_or_else(|| missing(language, program, NPM_INSTALL))?;
+    match toolchain.find(&["node"]) {
+        Some(_) => Ok(found),
+        None => Err(missing(language, "node", "run: sudo apt install nodejs npm")),
+    }
+}
+
 fn javascript(project: &Project, toolchain: &Toolchain<'_>, source: &Path) -> Result<Vec<u8>, AuthorError> {
-    let componentize = toolchain
-        .find(&["componentize-qjs"])
-        .ok_or_else(|| missing(project.language, "componentize-qjs", NPM_INSTALL))?;
+    let componentize = of_npm(project.language, toolchain, "componentize-qjs")?;
     let scratch = scratch()?;
     let out = scratch.path().join("component.wasm");
     let mut command = toolchain.command(&componentize);
@@ -175,9 +183,7 @@ fn javascript(project: &Project, toolchain: &Toolchain<'_>, source: &Path) -> Re
 }
 
 fn typescript(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorError> {
-    let tsc = toolchain
-        .find(&["tsc"])
-        .ok_or_else(|| missing(project.language, "tsc", NPM_INSTALL))?;
+    let tsc = of_npm(project.language, toolchain, "tsc")?;
     toolchain.run(&mut toolchain.command(&tsc), None)?;
     javascript(project, toolchain, Path::new("dist/tool.js"))
 }
@@ -218,12 +224,15 @@ fn generate(project: &Project, generator: &mut dyn WorldGenerator, folder: &Path
 
 // --- C
 
+const C_HINT: &str =
+    "build/bindings/tool.h declares the functions that the world exports, and src has to define each of them";
+
 fn c(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorError> {
     let mut command = c_compiler(toolchain).ok_or_else(|| {
         missing(
             project.language,
             "a C compiler for WebAssembly (zig, or clang with wasi-libc)",
-            "in the project, run: python3 -m venv .venv && .venv/bin/pip install ziglang; or: sudo apt install clang lld wasi-libc \
+            "in the project, run: python3 -m venv .venv && .venv/bin/pip install ziglang==0.17.1; or: sudo apt install clang lld wasi-libc \
              libclang-rt-dev-wasm32",
         )
     })?;
@@ -241,7 +250,7 @@ fn c(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorErro
         .args(generated.iter().filter(|path| !is_header(path)))
         .arg("-o")
         .arg(&out);
-    toolchain.run(&mut command, None)?;
+    toolchain.run(&mut command, Some(C_HINT))?;
     componentize::encode(&read(&out)?)
 }
 

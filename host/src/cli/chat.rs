@@ -16,6 +16,7 @@ use crate::events::Ending;
 pub async fn chat(cx: &Context) -> Result<u8, CliError> {
     let config = cx.config()?;
     run::require_key(&config)?;
+    cx.note_missing_configuration(&config);
     let show_progress = cx.shows_progress();
     let _logging = cx.logging(&config, show_progress)?;
     let live = LiveHost::start(cx, config, show_progress).await?;

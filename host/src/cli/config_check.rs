@@ -1,6 +1,8 @@
 //! `cofferdam config check`: everything that would go wrong at start, or with each request, as far as it can be known without
 //! running anything.
 
+use std::path::Path;
+
 use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -63,7 +65,7 @@ pub async fn check(cx: &Context, args: CheckArgs) -> Result<u8, CliError> {
     let config = match cx.config() {
         Ok(config) => config,
         Err(CliError::Config(error)) if cx.global.output != Output::Text => {
-            print_json(cx, &of_file(&error));
+            print_json(cx, &of_file(&error), None);
             return Err(error.into());
         }
         Err(error) => return Err(error),
@@ -77,7 +79,7 @@ pub async fn check(cx: &Context, args: CheckArgs) -> Result<u8, CliError> {
     if !args.offline || config.budget.prices.is_none() {
         findings.money(&config, tools.as_ref());
     }
-    print(cx, &findings);
+    print(cx, &findings, &config);
     Ok(u8::from(!findings.problems.is_empty()))
 }
 
@@ -206,9 +208,9 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn print(cx: &Context, findings: &Findings) {
+fn print(cx: &Context, findings: &Findings, config: &Config) {
     if cx.global.output != Output::Text {
-        return print_json(cx, findings);
+        return print_json(cx, findings, config.origins.file());
     }
     for warning in &findings.warnings {
         cx.stderr
@@ -218,16 +220,23 @@ fn print(cx: &Context, findings: &Findings) {
         cx.stderr
             .line(&error::problem(&problem.text(), problem.hint.as_deref()));
     }
-    match findings.problems.len() {
-        0 => cx.stderr.line("the configuration is valid"),
-        1 => cx.stderr.line("the configuration has a problem"),
-        count => cx.stderr.line(&format!("the configuration has {count} problems")),
-    }
+    let subject = match config.origins.file() {
+        Some(file) => format!("the configuration {}", file.display()),
+        None => {
+            cx.stderr.line(&config.origins.summary());
+            "the default configuration".to_owned()
+        }
+    };
+    cx.stderr.line(&match findings.problems.len() {
+        0 => format!("{subject} is valid"),
+        1 => format!("{subject} has a problem"),
+        count => format!("{subject} has {count} problems"),
+    });
 }
 
-fn print_json(cx: &Context, findings: &Findings) {
+fn print_json(cx: &Context, findings: &Findings, file: Option<&Path>) {
     let Findings { problems, warnings } = findings;
-    let value = json!({ "valid": problems.is_empty(), "problems": problems, "warnings": warnings });
+    let value = json!({ "file": file, "valid": problems.is_empty(), "problems": problems, "warnings": warnings });
     match cx.global.output {
         Output::StreamJson => cx.stdout.json_line(&value),
         Output::Text | Output::Json => cx.stdout.json_pretty(&value),

@@ -161,7 +161,7 @@ pub fn render_info(error: &ErrorInfo) -> String {
 
 fn push_hint(out: &mut String, hint: Option<&str>) {
     if let Some(hint) = hint {
-        let _ = write!(out, "\n{HINT}hint{HINT:#}: {}", format::escape(hint));
+        let _ = write!(out, "\n{HINT}hint{HINT:#}: {}", format::escape(&format::indented(hint)));
     }
 }
 

@@ -88,6 +88,11 @@ pub fn escape_json(document: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Text of several lines below a label: the lines after the first are indented, so that they don't look like output of their own.
+pub fn indented(text: &str) -> String {
+    text.replace('\n', "\n    ")
+}
+
 fn is_unsafe(c: char) -> bool {
     is_terminal_control(c) && c != '\n' && c != '\t'
 }

@@ -132,6 +132,9 @@ pub async fn mcp(cx: &Context, args: McpArgs) -> Result<u8, CliError> {
     let args = args.serve;
     let access = args.access()?;
     let config = args.config(cx)?;
+    if args.plugin.is_empty() {
+        cx.note_missing_configuration(&config);
+    }
     let _logging = cx.logging(&config, false)?;
     let events = EventBus::with_contents(config.logging.contents);
     // Before the components are read, so that a change meanwhile is noticed.

@@ -19,6 +19,7 @@ mod prompt;
 mod run;
 mod simulate;
 mod standalone;
+mod subject;
 mod summary;
 mod table;
 mod tool;
@@ -39,6 +40,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use error::CliError;
 
 use crate::config::{Config, Folders};
+use crate::sandbox::COMPILING;
 use crate::telemetry::{LogLevel, LoggingGuard, logging};
 use crate::tools::ToolSet;
 use output::Sink;
@@ -124,12 +126,27 @@ impl Context {
         Ok(Config::load(self.global.config.as_deref())?)
     }
 
+    /// Says that no configuration file was found, because the user may have expected one: for example, in another folder.
+    fn note_missing_configuration(&self, config: &Config) {
+        if config.origins.file().is_none() {
+            let plugins: Vec<&str> = config.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
+            self.note(&format!(
+                "{}; plugins: {}",
+                config.origins.summary(),
+                plugins.join(", ")
+            ));
+        }
+    }
+
     /// Starts logging. Progress lines cover the same events as the console log at its default level, so a run that shows
     /// progress logs only errors to the console, unless the operator requested a more detailed level.
+    /// A person at a terminal also sees what takes long.
     fn logging(&self, config: &Config, progress_shown: bool) -> Result<LoggingGuard, CliError> {
+        let progress = (self.stderr.is_terminal() && !self.global.quiet).then_some(COMPILING);
         Ok(logging::init(
             &config.logging,
             Some(self.log_level(config, progress_shown)),
+            progress,
         )?)
     }
 
@@ -233,7 +250,6 @@ fn check_flags(command: &Command, global: &Global) -> Result<(), CliError> {
         | Command::Tool(tool::ToolCommand::New(_) | tool::ToolCommand::Build(_)) => {
             "this command doesn't read a configuration"
         }
-        Command::Tool(tool::ToolCommand::Check(_)) => "a check always uses the default settings",
         Command::Mcp(args) if args.is_standalone() => "--plugin always uses the default settings",
         Command::Tool(tool::ToolCommand::Call(args)) if args.is_standalone_component() => {
             "a component file always has the default settings"
@@ -318,12 +334,16 @@ mod tests {
             &["tool", "list", "x.wasm"],
             &["tool", "new", "x", "--lang", "c"],
             &["tool", "build"],
-            &["tool", "check", "x.wasm"],
             &["wit"],
         ] {
             assert!(check(arguments).is_err(), "{arguments:?}");
         }
-        for arguments in [&["config", "check"][..], &["tool", "call", "y", "{}"], &["run", "x"]] {
+        for arguments in [
+            &["config", "check"][..],
+            &["tool", "call", "y", "{}"],
+            &["tool", "check", "x.wasm"],
+            &["run", "x"],
+        ] {
             assert!(check(arguments).is_ok(), "{arguments:?}");
         }
     }

@@ -19,6 +19,7 @@ pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
     let prompt = prompt::read(args.prompt)?;
     let config = cx.config()?;
     require_key(&config)?;
+    cx.note_missing_configuration(&config);
     let show_progress = cx.shows_progress();
     let _logging = cx.logging(&config, show_progress)?;
     let live = LiveHost::start(cx, config, show_progress).await?;

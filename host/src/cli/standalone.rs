@@ -1,8 +1,9 @@
 //! Components named on the command line, with default settings and without a configuration file.
 
+use super::subject::describing;
 use super::{CliError, Context, config_in_code, tool};
 use crate::config::Config;
-use crate::sandbox::{Grants, HttpGrant};
+use crate::sandbox::{ComponentError, Grants, HttpGrant};
 use crate::telemetry::LogLevel;
 use crate::tools::{ComponentSource, PluginProblem, PluginSettings, ToolSet};
 
@@ -59,6 +60,11 @@ pub async fn load(cx: &Context, config: &Config) -> Result<ToolSet, CliError> {
     for problem in tools.problems() {
         let plugin = config.plugins.iter().find(|plugin| plugin.name == problem.plugin);
         if let (PluginProblem::Component(source), Some(plugin)) = (&problem.problem, plugin) {
+            if matches!(source, ComponentError::UndescribedCommand { .. })
+                && let Some(error) = described_elsewhere(cx, &plugin.source)
+            {
+                return Err(error);
+            }
             return Err(CliError::Component {
                 name: plugin.source.to_string(),
                 source: source.clone(),
@@ -67,6 +73,24 @@ pub async fn load(cx: &Context, config: &Config) -> Result<ToolSet, CliError> {
     }
     cx.report_left_out(config, &tools, LogLevel::Error);
     Ok(tools)
+}
+
+/// The error for a program that a configuration describes, which isn't used here.
+fn described_elsewhere(cx: &Context, source: &ComponentSource) -> Option<CliError> {
+    let config = cx.config().ok()?;
+    let file = config.origins.file()?;
+    let plugins = describing(&config, source);
+    let plugin = plugins.first()?;
+    let tool = plugin.command.as_ref().map_or(&plugin.name, |command| &command.name);
+    Some(CliError::usage(
+        format!(
+            "{source} is a program; the plugin `{}` of {} describes it, but a component that is named by its file is used without \
+             a configuration",
+            plugin.name,
+            file.display()
+        ),
+        format!("name the tool instead: cofferdam tool call {tool}; `cofferdam mcp` without --plugin serves it"),
+    ))
 }
 
 #[cfg(test)]

@@ -83,8 +83,12 @@ pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
     };
     serde_json::from_str::<Value>(&text).map_err(|error| {
         CliError::usage(
-            format!("the input is not JSON: {error}"),
-            r#"for example '{"expression": "25 * 17"}'"#,
+            format!("the input isn't JSON: {error}"),
+            format!(
+                "write a JSON object in single quotes, such as '{{\"name\": \"value\"}}'; `cofferdam tool inspect {}` shows the \
+                 tool's schema",
+                args.target.rsplit_once('#').map_or(args.target.as_str(), |(file, _)| file)
+            ),
         )
     })?;
     let target = Target::parse(&args.target);
@@ -95,7 +99,11 @@ pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
                 "add the address to `[plugins.NAME] http`",
             ));
         }
-        Target::Configured { .. } => cx.config()?,
+        Target::Configured { .. } => {
+            let config = cx.config()?;
+            cx.note_missing_configuration(&config);
+            config
+        }
         Target::Component { source, .. } => {
             standalone::config([source.clone()], &standalone::grants(&args.allow_http)?)
         }
@@ -154,6 +162,9 @@ pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
         printer.flush().await;
     }
     print(cx, &result);
+    if result.outcome == Outcome::UnknownTool && config.origins.file().is_some() {
+        cx.note(&config.origins.summary());
+    }
     Ok(u8::from(result.outcome != Outcome::Ok))
 }
 

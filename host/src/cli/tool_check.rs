@@ -7,20 +7,24 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::interrupt::Interrupt;
+use super::progress::ProgressLine;
+use super::subject::Subject;
 use super::table::{Column, Table};
-use super::{CliError, Context, Output, config_in_code, format};
+use super::{CliError, Context, Output, config_in_code, error, format};
 use crate::assembly::HostError;
 use crate::author::check::{self, Bounds, Finding, Level, Report, ToolReport};
+use crate::config::Config;
 use crate::telemetry::LogLevel;
-use crate::tools::ComponentSource;
 
 /// The maximum length of a description and of an input, in characters.
 const MAX_DESCRIPTION_CHARS: usize = 200;
 const MAX_INPUT_CHARS: usize = 160;
+/// The maximum length of a line that a tool printed, in characters.
+const MAX_PRINTED_CHARS: usize = 300;
 
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// A component file, or builtin:NAME
+    /// A component file, builtin:NAME, or a configured plugin or tool. A program needs a plugin that describes it
     #[arg(value_name = "FILE")]
     component: String,
     /// The largest number of different inputs per tool; each is sent twice
@@ -40,6 +44,11 @@ pub async fn check(cx: &Context, args: CheckArgs) -> Result<u8, CliError> {
     // The report has the problems that the log would have.
     config.logging.console = LogLevel::Error;
     let _logging = cx.logging(&config, true)?;
+    let configured = configuration(cx, &args.component)?;
+    let subject = Subject::find(&configured, &args.component).await?;
+    if subject.is_configured {
+        config.engine = configured.engine;
+    }
     let bounds = Bounds {
         inputs: args.inputs as usize,
         call_timeout: Duration::from_millis(args.call_timeout),
@@ -48,14 +57,29 @@ pub async fn check(cx: &Context, args: CheckArgs) -> Result<u8, CliError> {
     let tls = crate::tls::client_config().map_err(HostError::from)?;
     let cancel = CancellationToken::new();
     let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx.stderr.clone());
-    let source = ComponentSource::parse(&args.component);
-    let report = check::check(&config, &source, bounds, tls, cancel).await?;
+    let mut report = check::check(&config, &subject.plugin, bounds, tls, cancel).await?;
+    report.plugin = subject.is_configured.then_some(subject.plugin.name);
     match cx.global.output {
         Output::Text => cx.stdout.write(&text(&report)),
         Output::Json => cx.stdout.json_pretty(&report),
         Output::StreamJson => cx.stdout.json_line(&report),
     }
     Ok(u8::from(!report.passed))
+}
+
+/// The configuration. A component can be checked without one, so a configuration that isn't valid stops the check only if the user
+/// relies on it: by `--config`, or by the name of a plugin or tool.
+fn configuration(cx: &Context, target: &str) -> Result<Config, CliError> {
+    match cx.config() {
+        Err(error) if cx.global.config.is_none() && !Subject::is_name(target) => {
+            cx.note(&error::render_warning(
+                &error,
+                Some("the check goes on without the configuration"),
+            ));
+            Ok(config_in_code())
+        }
+        loaded => loaded,
+    }
 }
 
 fn text(report: &Report) -> String {
@@ -65,6 +89,7 @@ fn text(report: &Report) -> String {
             out.push_str(&format!("{label:<11}{value}\n"));
         }
     };
+    line("plugin", report.plugin.clone());
     line("digest", report.digest.clone());
     line("size", report.size_bytes.map(format::bytes));
     line("contract", report.contract.clone());
@@ -148,6 +173,14 @@ fn tool_text(tool: &ToolReport) -> String {
     if !outcomes.is_empty() {
         out.push_str(&format!("outcomes   {}\n", outcomes.join(", ")));
     }
+    if let Some(answer) = &tool.error_answer {
+        out.push_str(&format!(
+            "answered   {}, for example to {}:\n           {}\n",
+            answer.outcome.name(),
+            short(&answer.input),
+            format::one_line(answer.message.raw(), MAX_DESCRIPTION_CHARS)
+        ));
+    }
     out
 }
 
@@ -166,8 +199,15 @@ fn finding_text(finding: &Finding) -> String {
         Level::Warning => "warning",
     };
     let hint = finding.hint.as_ref();
-    let hint = hint.map_or_else(String::new, |hint| format!("hint: {}\n", format::escape(hint)));
-    format!("{label}: {}\n{hint}", format::escape(&text))
+    let hint = hint.map_or_else(String::new, |hint| {
+        format!("hint: {}\n", format::escape(&format::indented(hint)))
+    });
+    let printed: String = finding
+        .printed
+        .iter()
+        .map(|line| ProgressLine::new("printed", format::one_line(line, MAX_PRINTED_CHARS)).render() + "\n")
+        .collect();
+    format!("{label}: {}\n{printed}{hint}", format::escape(&text))
 }
 
 fn short(input: &Value) -> String {

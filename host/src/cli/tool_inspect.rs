@@ -1,17 +1,16 @@
 //! `cofferdam tool inspect`: shows a component's tools and imports, and what the configuration grants. To list the tools, it
 //! runs `list-tools` in the sandbox.
 
-use std::path::Path;
-
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::subject::{Subject, same_component};
 use super::table::{Column, Table};
 use super::{CliError, Context, Output, format, tool, tool_list};
 use crate::assembly::{self, HostError};
 use crate::config::Config;
 use crate::sandbox::{ComponentError, Import, Inspection, Limits};
-use crate::tools::{ComponentSource, PluginSettings, ToolSet, is_tool_name, read_component};
+use crate::tools::{ComponentSource, PluginSettings, ToolSet, read_component};
 use crate::untrusted;
 
 /// The maximum length of a description, in characters.
@@ -26,12 +25,18 @@ pub struct InspectArgs {
 
 pub async fn inspect(cx: &Context, args: InspectArgs) -> Result<u8, CliError> {
     let config = cx.config()?;
+    if Subject::is_name(&args.component) {
+        cx.note_missing_configuration(&config);
+    }
     // The report has the problems that the log would have.
     let _logging = cx.logging(&config, true)?;
-    let subject = Subject::find(&config, &args.component).await?;
+    let mut subject = Subject::find(&config, &args.component).await?;
+    if !subject.is_configured {
+        subject.plugin.grants.limits = Limits::clone(&config.limits);
+    }
     let source = &subject.plugin.source;
     let inspection = inspect_source(&config, source).await?;
-    let plugins: Vec<&PluginSettings> = match subject.is_configured {
+    let plugins: Vec<&PluginSettings> = match subject.is_named {
         true => vec![&subject.plugin],
         false => config
             .plugins
@@ -44,10 +49,14 @@ pub async fn inspect(cx: &Context, args: InspectArgs) -> Result<u8, CliError> {
         true => Some(offer(&config, &subject).await?),
         false => None,
     };
-    let name = source.to_string();
+    let name = match subject.is_named {
+        true => source.to_string(),
+        false => args.component,
+    };
+    let described_by = subject.is_configured.then_some(subject.plugin.name.as_str());
     match cx.global.output {
         Output::Text => {
-            let mut text = text(&name, &inspection, &plugins);
+            let mut text = text(&name, described_by, &inspection, &plugins);
             if let Some(offer) = &offer {
                 text.push_str(&offer_text(offer));
             }
@@ -55,60 +64,12 @@ pub async fn inspect(cx: &Context, args: InspectArgs) -> Result<u8, CliError> {
         }
         Output::Json => cx
             .stdout
-            .json_pretty(&json(&name, &inspection, &plugins, offer.as_ref())),
-        Output::StreamJson => cx.stdout.json_line(&json(&name, &inspection, &plugins, offer.as_ref())),
+            .json_pretty(&json(&name, described_by, &inspection, &plugins, offer.as_ref())),
+        Output::StreamJson => cx
+            .stdout
+            .json_line(&json(&name, described_by, &inspection, &plugins, offer.as_ref())),
     }
     Ok(0)
-}
-
-/// What is inspected: a component, with the settings that its tools are listed under.
-struct Subject {
-    plugin: PluginSettings,
-    /// Whether these are the settings of the configuration.
-    is_configured: bool,
-}
-
-impl Subject {
-    /// Finds the configured plugin or tool of this name, else takes it for a component.
-    async fn find(config: &Config, name: &str) -> Result<Self, CliError> {
-        let configured = |name: &str| {
-            let plugin = config.plugins.iter().find(|plugin| plugin.name == name);
-            plugin.map(|plugin| Self {
-                // Problems are shown, whether required or not.
-                plugin: PluginSettings {
-                    required: false,
-                    ..plugin.clone()
-                },
-                is_configured: true,
-            })
-        };
-        if let Some(subject) = configured(name) {
-            return Ok(subject);
-        }
-        // A file has a folder or an extension, or it is there.
-        if !is_tool_name(name) || Path::new(name).exists() {
-            let source = ComponentSource::parse(name);
-            let mut plugin = PluginSettings::new(source.plugin_name(), source);
-            plugin.grants.limits = Limits::clone(&config.limits);
-            return Ok(Self {
-                plugin,
-                is_configured: false,
-            });
-        }
-        let tools = tool::load_silently(config).await?;
-        let owner = tools.get(name).and_then(|tool| configured(&tool.plugin));
-        owner.ok_or_else(|| {
-            let known = config.plugins.iter().map(|plugin| plugin.name.as_str());
-            let known: Vec<&str> = known.chain(tools.tools().map(|tool| tool.name.as_str())).collect();
-            CliError::usage(
-                format!("there is no configured plugin or tool `{name}`, and no such file"),
-                match known.is_empty() {
-                    true => "the configuration has no plugins; name a component file".to_owned(),
-                    false => format!("name a component file, or one of {}", known.join(", ")),
-                },
-            )
-        })
-    }
 }
 
 /// Lists the tools, which runs `list-tools` in the sandbox.
@@ -138,7 +99,7 @@ fn offer_text(offer: &ToolSet) -> String {
     for problem in offer.problems() {
         out.push_str(&format!("\nleft out   {}\n", problem.problem));
         if let Some(hint) = problem.hint() {
-            out.push_str(&format!("hint       {hint}\n"));
+            out.push_str(&format!("hint       {}\n", format::indented(&hint)));
         }
     }
     out
@@ -159,16 +120,7 @@ async fn inspect_source(config: &Config, source: &ComponentSource) -> Result<Ins
 fn uses_component(plugin: &PluginSettings, source: &ComponentSource, digest: &str) -> bool {
     match (&plugin.digest, &plugin.source, source) {
         (Some(pinned), _, _) => pinned == digest,
-        (None, ComponentSource::Builtin(configured), ComponentSource::Builtin(name)) => configured == name,
-        (None, ComponentSource::Path(configured), ComponentSource::Path(path)) => same_file(configured, path),
-        _ => false,
-    }
-}
-
-fn same_file(a: &Path, b: &Path) -> bool {
-    match (a.canonicalize(), b.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => a == b,
+        (None, configured, source) => same_component(configured, source),
     }
 }
 
@@ -207,7 +159,8 @@ fn granted(import: &Import, plugin: &PluginSettings) -> Option<Vec<String>> {
     }
 }
 
-fn text(name: &str, inspection: &Inspection, plugins: &[&PluginSettings]) -> String {
+/// `plugin` is the configured plugin whose settings the tools are listed with.
+fn text(name: &str, plugin: Option<&str>, inspection: &Inspection, plugins: &[&PluginSettings]) -> String {
     let contract = match (inspection.contracts.is_empty(), &inspection.command) {
         (false, _) => inspection.contracts.join(", "),
         (true, Some(run)) => format!("none: it is a program, which exports {}", run.display()),
@@ -219,12 +172,16 @@ fn text(name: &str, inspection: &Inspection, plugins: &[&PluginSettings]) -> Str
         .map(|name| name.display().to_string())
         .collect();
     let mut out = format!(
-        "component  {name}\ndigest     {}\nsize       {}\ncontract   {}\nexports    {}\n",
+        "component  {name}\n{}digest     {}\nsize       {}\ncontract   {}\nexports    {}\n",
+        plugin.map_or_else(String::new, |plugin| format!("plugin     {plugin}\n")),
         inspection.digest,
         format::bytes(inspection.size),
         contract,
         exports.join(", ")
     );
+    for (name, purpose) in &inspection.toolchain_exports {
+        out.push_str(&format!("not a tool {}: {purpose}\n", name.display()));
+    }
     out.push('\n');
     if inspection.imports.is_empty() {
         out.push_str("It has no imports.\n");
@@ -265,7 +222,13 @@ fn import_table(imports: &[Import], plugins: &[&PluginSettings]) -> Table {
     table
 }
 
-fn json(name: &str, inspection: &Inspection, plugins: &[&PluginSettings], offer: Option<&ToolSet>) -> Value {
+fn json(
+    name: &str,
+    plugin: Option<&str>,
+    inspection: &Inspection,
+    plugins: &[&PluginSettings],
+    offer: Option<&ToolSet>,
+) -> Value {
     let tools: Vec<Value> = offer
         .iter()
         .flat_map(|offer| offer.tools().map(tool_list::json))
@@ -293,11 +256,13 @@ fn json(name: &str, inspection: &Inspection, plugins: &[&PluginSettings], offer:
         .collect();
     json!({
         "component": name,
+        "plugin": plugin,
         "digest": inspection.digest,
         "size_bytes": inspection.size,
         "contract": (!inspection.contracts.is_empty()).then(|| inspection.contracts.join(", ")),
         "command": inspection.command,
         "exports": inspection.exports,
+        "toolchain_exports": inspection.toolchain_exports.iter().map(|(name, purpose)| json!({ "export": name, "reason": purpose })).collect::<Vec<_>>(),
         "imports": imports,
         "problem": inspection.problem,
         "tools": tools,

@@ -20,7 +20,11 @@ pub struct ListArgs {
 
 pub async fn list(cx: &Context, args: ListArgs) -> Result<u8, CliError> {
     let config = match &args.component {
-        None => cx.config()?,
+        None => {
+            let config = cx.config()?;
+            cx.note_missing_configuration(&config);
+            config
+        }
         Some(component) => standalone::config([ComponentSource::parse(component)], &Grants::default()),
     };
     let _logging = cx.logging(&config, false)?;

@@ -49,7 +49,8 @@ impl LoadOptions {
 }
 
 pub(super) fn load(options: &LoadOptions) -> Result<Config, ConfigError> {
-    let file = find(options)?;
+    let expected = expected_files(options);
+    let file = find(options, &expected)?;
     let source = match &file {
         Some((path, text)) => Source::file(path.strip_prefix(&options.cwd).unwrap_or(path), text.clone()),
         None => Source::built_in(BUILT_IN),
@@ -57,13 +58,22 @@ pub(super) fn load(options: &LoadOptions) -> Result<Config, ConfigError> {
     let file = file.map(|(path, _)| path);
     let folder = file.as_deref().and_then(Path::parent).unwrap_or(&options.cwd);
     let mut config = read(&source, folder, options)?;
+    if file.is_none() {
+        config.origins.looked_at = expected;
+    }
     config.origins.file = file;
     config.engine.cache_dir = options.folders.as_ref().map(|folders| folders.cache.clone());
     Ok(config)
 }
 
+/// Where a configuration is looked for, unless a file is named.
+fn expected_files(options: &LoadOptions) -> Vec<PathBuf> {
+    let in_folder = options.folders.as_ref().map(|folders| folders.config.join(FILE_NAME));
+    std::iter::once(options.cwd.join(FILE_NAME)).chain(in_folder).collect()
+}
+
 /// The file and its text.
-fn find(options: &LoadOptions) -> Result<Option<(PathBuf, String)>, ConfigError> {
+fn find(options: &LoadOptions, expected: &[PathBuf]) -> Result<Option<(PathBuf, String)>, ConfigError> {
     if let Some(file) = &options.file {
         let path = options.cwd.join(file);
         return match read_file(&path) {
@@ -71,12 +81,11 @@ fn find(options: &LoadOptions) -> Result<Option<(PathBuf, String)>, ConfigError>
             Err(error) => Err(unreadable(file, &error)),
         };
     }
-    let in_folder = options.folders.as_ref().map(|folders| folders.config.join(FILE_NAME));
-    for path in [Some(options.cwd.join(FILE_NAME)), in_folder].into_iter().flatten() {
-        match read_file(&path) {
-            Ok(text) => return Ok(Some((path, text))),
+    for path in expected {
+        match read_file(path) {
+            Ok(text) => return Ok(Some((path.clone(), text))),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-            Err(error) => return Err(unreadable(&path, &error)),
+            Err(error) => return Err(unreadable(path, &error)),
         }
     }
     Ok(None)

@@ -10,6 +10,8 @@ use super::source::{Node, Value};
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
     pub(super) file: Option<PathBuf>,
+    /// Where there was no file.
+    pub(super) looked_at: Vec<PathBuf>,
     values: BTreeMap<Vec<String>, Origin>,
     /// Whether there is a table `[plugins]`, which can be empty.
     has_plugins: bool,
@@ -28,6 +30,16 @@ impl Origins {
     /// The file that was read, if there was one.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
+    }
+
+    /// Says which file was read, or that there was none and where it was expected.
+    pub fn summary(&self) -> String {
+        let looked_at: Vec<String> = self.looked_at.iter().map(|path| path.display().to_string()).collect();
+        match (&self.file, looked_at.is_empty()) {
+            (Some(file), _) => format!("the configuration is {}", file.display()),
+            (None, false) => format!("no configuration found; looked at {}", looked_at.join(" and ")),
+            (None, true) => "no configuration was read".to_owned(),
+        }
     }
 
     pub(super) fn has_plugins(&self) -> bool {

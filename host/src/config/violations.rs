@@ -89,7 +89,7 @@ struct Violation<'a> {
     expected: &'a Json,
 }
 
-impl Violation<'_> {
+impl<'a> Violation<'a> {
     fn problem(&self, path: &[String], problem: ValueProblem) -> Problem {
         let origin = self.root.nearest(path).value_origin().clone();
         Problem {
@@ -139,15 +139,42 @@ impl Violation<'_> {
         if let Some(similar) = similar(key, known.iter().copied()) {
             return Some(format!("did you mean `{similar}`?"));
         }
+        // A word of the name, such as `dash`.
+        let by_word: Vec<&str> = known
+            .iter()
+            .copied()
+            .filter(|candidate| candidate.split('_').any(|word| word == key))
+            .collect();
+        if let [one] = by_word[..] {
+            return Some(format!("did you mean `{one}`?"));
+        }
         let sections = self.schema.document().get("properties").and_then(Json::as_object);
         let elsewhere = sections
             .into_iter()
             .flatten()
             .find(|(_, section)| keys(self.schema.follow(section)).any(|candidate| candidate == key));
         if let Some((section, _)) = elsewhere {
-            return Some(format!("`{key}` belongs to [{section}]"));
+            return Some(format!("`{key}` belongs to [{}]", self.section(section, key)));
         }
         (!known.is_empty()).then(|| format!("the keys here are {}", list(known, "and")))
+    }
+
+    /// The section that is meant: a plugin has some of the host's as its own.
+    fn section(&self, section: &str, key: &str) -> String {
+        let part = |schema: &'a Json, name: &str| schema.get(name).map(|schema| self.schema.follow(schema));
+        let property = |schema: &'a Json, name: &str| {
+            let properties = schema.get("properties")?;
+            part(properties, name)
+        };
+        let of_plugin = match self.path {
+            [plugins, plugin, ..] if plugins == "plugins" => property(self.schema.document(), plugins)
+                .and_then(|plugins| part(plugins, "additionalProperties"))
+                .and_then(|plugin| property(plugin, section))
+                .filter(|own| keys(own).any(|candidate| candidate == key))
+                .map(|_| [plugins.clone(), plugin.clone(), section.to_owned()]),
+            _ => None,
+        };
+        of_plugin.map_or_else(|| section.to_owned(), |path| self.root.key_of(&path))
     }
 
     fn describe(&self, kind: &Kind) -> ValueProblem {

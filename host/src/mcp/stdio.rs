@@ -4,11 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rmcp::RoleServer;
 use rmcp::model::{ClientRequest, ErrorCode, JsonRpcMessage};
 use rmcp::service::{RxJsonRpcMessage, ServerInitializeError, TxJsonRpcMessage, serve_server_with_ct};
 use rmcp::transport::Transport;
 use rmcp::transport::io::stdio_pipes;
-use rmcp::{ErrorData, RoleServer};
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
@@ -165,13 +166,43 @@ where
         }
     }
 
-    fn answer(&mut self, code: ErrorCode, message: &'static str) {
-        let error = TxJsonRpcMessage::<RoleServer>::error(ErrorData::new(code, message, None), None);
-        self.answering = Some(tokio::spawn(self.send(error)));
+    /// Answers what isn't a message. JSON-RPC wants the id of the request, and null where it can't be read; the library's type
+    /// would leave it out.
+    fn answer(&mut self, fault: Fault) {
+        let error = json!({ "code": fault.code.0, "message": fault.message });
+        let answer = json!({ "jsonrpc": "2.0", "id": fault.id, "error": error });
+        self.answering = Some(tokio::spawn(self.send_line(serde_json::to_vec(&answer))));
+    }
+
+    fn send_line(
+        &self,
+        line: serde_json::Result<Vec<u8>>,
+    ) -> impl Future<Output = io::Result<()>> + Send + use<R, W> + 'static {
+        let (output, waiting) = (Arc::clone(&self.output), Waiting::new(&self.unwritten));
+        let closed = self.closed.clone();
+        async move {
+            let _waiting = waiting;
+            let mut line = line?;
+            line.push(b'\n');
+            let mut output = output.lock().await;
+            let Some(writer) = output.as_mut() else {
+                return Err(io::ErrorKind::NotConnected.into());
+            };
+            let written = tokio::select! {
+                biased;
+                written = write(writer, &line) => written,
+                () = closed.cancelled() => Err(io::ErrorKind::BrokenPipe.into()),
+            };
+            if written.is_err() {
+                *output = None;
+                closed.cancel();
+            }
+            written
+        }
     }
 
     /// A message, or the reason why the line isn't one. A call is counted here, before the library starts its task.
-    fn parse(&mut self) -> Result<Option<RxJsonRpcMessage<RoleServer>>, (ErrorCode, &'static str)> {
+    fn parse(&mut self) -> Result<Option<RxJsonRpcMessage<RoleServer>>, Fault> {
         let line = std::mem::take(&mut self.line);
         if line.trim_ascii().is_empty() {
             return Ok(None);
@@ -200,14 +231,35 @@ fn memchr(bytes: &[u8]) -> Option<usize> {
     bytes.iter().position(|byte| *byte == b'\n')
 }
 
-fn fault_of(line: &[u8]) -> (ErrorCode, &'static str) {
+/// Why a line isn't a message of the protocol.
+struct Fault {
+    code: ErrorCode,
+    message: &'static str,
+    /// The id of the request, or null.
+    id: Value,
+}
+
+impl Fault {
+    const fn new(code: ErrorCode, message: &'static str) -> Self {
+        let id = Value::Null;
+        Self { code, message, id }
+    }
+}
+
+fn fault_of(line: &[u8]) -> Fault {
     match serde_json::from_slice(line) {
-        Err(_) => (ErrorCode::PARSE_ERROR, "the line isn't JSON"),
-        Ok(serde_json::Value::Array(_)) => (
+        Err(_) => Fault::new(ErrorCode::PARSE_ERROR, "the line isn't JSON"),
+        Ok(Value::Array(_)) => Fault::new(
             ErrorCode::INVALID_REQUEST,
             "batches aren't supported: send one message per line",
         ),
-        Ok(_) => (ErrorCode::INVALID_REQUEST, "the line isn't a message of the protocol"),
+        Ok(message) => Fault {
+            id: match message.get("id").cloned().unwrap_or_default() {
+                id if id.is_string() || id.is_i64() || id.is_u64() => id,
+                _ => Value::Null,
+            },
+            ..Fault::new(ErrorCode::INVALID_REQUEST, "the line isn't a message of the protocol")
+        },
     }
 }
 
@@ -219,27 +271,7 @@ where
     type Error = io::Error;
 
     fn send(&mut self, message: TxJsonRpcMessage<RoleServer>) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        let (output, waiting) = (Arc::clone(&self.output), Waiting::new(&self.unwritten));
-        let closed = self.closed.clone();
-        async move {
-            let _waiting = waiting;
-            let mut line = serde_json::to_vec(&message)?;
-            line.push(b'\n');
-            let mut output = output.lock().await;
-            let Some(writer) = output.as_mut() else {
-                return Err(io::ErrorKind::NotConnected.into());
-            };
-            let written = tokio::select! {
-                biased;
-                written = write(writer, &line) => written,
-                () = closed.cancelled() => Err(io::ErrorKind::BrokenPipe.into()),
-            };
-            if written.is_err() {
-                *output = None;
-                closed.cancel();
-            }
-            written
-        }
+        self.send_line(serde_json::to_vec(&message))
     }
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
@@ -278,9 +310,12 @@ where
                 Ok(Line::Whole) => match self.parse() {
                     Ok(Some(message)) => return Some(message),
                     Ok(None) => {}
-                    Err((code, message)) => self.answer(code, message),
+                    Err(fault) => self.answer(fault),
                 },
-                Ok(Line::TooLong) => self.answer(ErrorCode::INVALID_REQUEST, "the message is longer than 16 MiB"),
+                Ok(Line::TooLong) => self.answer(Fault::new(
+                    ErrorCode::INVALID_REQUEST,
+                    "the message is longer than 16 MiB",
+                )),
                 Ok(Line::End) | Err(_) => return None,
             }
         }

@@ -59,6 +59,8 @@ impl ApiError {
                 in_words(delay),
                 in_words(MAX_RETRY_AFTER)
             )),
+            // The server says that waiting doesn't help.
+            _ if self.should_retry == Some(false) && self.kind.is_temporary() => None,
             _ => self.kind.hint().map(str::to_owned),
         }
     }
@@ -153,6 +155,11 @@ impl ApiErrorKind {
             Self::Overloaded => "overloaded",
             Self::Unknown => "api_error",
         }
+    }
+
+    /// Whether trying again later usually helps.
+    const fn is_temporary(self) -> bool {
+        matches!(self, Self::ServerError | Self::GatewayTimeout | Self::Overloaded)
     }
 
     const fn hint(self) -> Option<&'static str> {
@@ -340,6 +347,27 @@ fn by_words(error: &ApiError) -> Option<Meaning> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_that_no_retry_helps_against_does_not_say_to_try_again() {
+        let hint = |should_retry| {
+            let error = ApiError {
+                kind: ApiErrorKind::ServerError,
+                status: Some(500),
+                error_type: "api_error".to_owned(),
+                message: "the script is exhausted".to_owned(),
+                error_code: None,
+                request_id: None,
+                retry_after: None,
+                should_retry,
+            };
+            error.hint()
+        };
+        assert_eq!(hint(Some(false)), None);
+        for should_retry in [None, Some(true)] {
+            assert!(hint(should_retry).is_some_and(|hint| hint.contains("try again")));
+        }
+    }
 
     #[test]
     fn delays_are_named_in_two_units() {

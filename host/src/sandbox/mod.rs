@@ -23,7 +23,9 @@ mod metering;
 mod sandbox;
 
 pub use call::{CallFailure, CallUse, Halt, Halted, LimitHit, Plugin};
-pub use compile::{CompilePlace, ComponentError, Digest, Import, Inspection, read_file, run_compiler_if_requested};
+pub use compile::{
+    COMPILING, CompilePlace, ComponentError, Digest, Import, Inspection, read_file, run_compiler_if_requested,
+};
 pub(crate) use contract::decimal_patterns;
 pub use contract::{
     Annotations, Argument, Command, CommandInput, CommandOutput, Content, DOCS_SECTION, DOCS_VERSION, ExitMeaning,

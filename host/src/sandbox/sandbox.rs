@@ -2,11 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tracing::Instrument as _;
 use wasmtime::component::{Component, InstancePre};
 
 use super::call::{self, CallSetup, CallState, Plugin, linker};
 use super::compile::{
-    self, CompileCache, CompilePlace, Compiler, ComponentError, Digest, EngineSize, Engines, Footprint, Inspection,
+    self, COMPILING, CompileCache, CompilePlace, Compiler, ComponentError, Digest, EngineSize, Engines, Footprint,
+    Inspection,
 };
 use super::config;
 use super::contract::{Command, Contract, Docs, Entry, INTERFACE, Indices, Typed, exports_functions, run_export};
@@ -108,14 +110,17 @@ impl Sandbox {
             })
         });
         let folders = folders.collect::<Result<Arc<[Folder]>, _>>()?;
-        let (component, digest, footprint) = self.compile(bytes, grants.metering, &grants.limits).await?;
+        let compiling = self.compile(bytes, grants.metering, &grants.limits);
+        // The name is for the line that says that it takes long.
+        let compiling = compiling.instrument(tracing::info_span!(target: COMPILING, "load", plugin = name));
+        let (component, digest, footprint) = compiling.await?;
         let keyvalue = match (grants.keyvalue, &self.keyvalue) {
             (false, _) => None,
             (true, Some(Ok(store))) => Some((store.clone(), Arc::from(name))),
             (true, Some(Err(reason))) => return Err(ComponentError::Store(reason.clone())),
             (true, None) => return Err(ComponentError::NoStore),
         };
-        let (pre, mut contracts) = self.link(name, &component, command)?;
+        let (pre, mut contracts) = self.link(name, bytes, &component, command)?;
         // Before the contract's own interface, because a function can be looked up by name. A tool that isn't one of them is one
         // that the component lists.
         if exports_functions(&component) {
@@ -148,7 +153,7 @@ impl Sandbox {
         let (component, digest, _) = self.compile(bytes, Metering::Fuel, limits).await?;
         let linkable = linker(component.engine()).and_then(|linker| linker.instantiate_pre(&component));
         let problem = linkable.err().map(|error| Untrusted::new(format!("{error:#}")));
-        Ok(compile::inspect(&component, digest, bytes.len() as u64, problem))
+        Ok(compile::inspect(&component, digest, bytes, problem))
     }
 
     async fn compile(
@@ -179,6 +184,7 @@ impl Sandbox {
     fn link(
         &self,
         plugin: &str,
+        bytes: &[u8],
         component: &Component,
         command: Option<&Command>,
     ) -> Result<(InstancePre<CallState>, Vec<Contract>), ComponentError> {
@@ -196,6 +202,7 @@ impl Sandbox {
                 return Err(match run_export(component) {
                     Some(_) => ComponentError::UndescribedCommand {
                         plugin: plugin.to_owned(),
+                        export: compile::program_export(bytes),
                     },
                     None => ComponentError::NoTools { exports },
                 });

@@ -142,5 +142,6 @@ fn api_error(answer: &ErrorAnswer) -> ApiError {
         kind,
         error_code: answer.error_code.clone(),
         details: answer.details.clone(),
+        is_final: false,
     }
 }

@@ -88,6 +88,8 @@ pub(super) struct ApiError {
     pub(super) error_code: Option<String>,
     /// More fields of `error.details`.
     pub(super) details: Map<String, Value>,
+    /// Whether the same request would fail again, whatever the status says.
+    pub(super) is_final: bool,
 }
 
 impl ApiError {
@@ -98,6 +100,7 @@ impl ApiError {
             message: message.into(),
             error_code: None,
             details: Map::new(),
+            is_final: false,
         }
     }
 
@@ -125,6 +128,7 @@ impl ApiError {
     /// tell from the code.
     pub(super) fn should_retry(&self) -> Option<bool> {
         match self.status {
+            _ if self.is_final => Some(false),
             400 | 404 => Some(false),
             429 if self.error_code.is_none() => Some(true),
             _ => None,

@@ -114,7 +114,7 @@ impl Api {
             .unwrap_or_else(PoisonError::into_inner)
             .take(&self.script, &view);
         let Some((index, answer)) = index.and_then(|index| Some((index, self.script.answers.get(index)?))) else {
-            return Err(ApiError::new(500, self.exhausted()));
+            return Err(self.exhausted());
         };
         let context = RequestContext {
             view,
@@ -128,12 +128,17 @@ impl Api {
         })
     }
 
-    fn exhausted(&self) -> String {
-        format!(
+    /// No answer of the script is left. A retry would find none either.
+    fn exhausted(&self) -> ApiError {
+        let message = format!(
             "the simulator's script is exhausted: none of its {} answers is left for this request; add an [[answer]], \
              give one `repeat = \"forever\"`, or set `after = \"repeat_last\"`",
             self.script.answers.len()
-        )
+        );
+        ApiError {
+            is_final: true,
+            ..ApiError::new(500, message)
+        }
     }
 
     fn record(&self, head: &Parts, body: &[u8], answer: Option<usize>, status: Option<u16>) {

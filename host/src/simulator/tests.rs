@@ -206,6 +206,8 @@ async fn an_exhausted_script_answers_500_or_repeats() {
     assert_eq!(call(&simulator, &request()).await.status, 200);
     let response = call(&simulator, &request()).await;
     assert_eq!(response.status, 500);
+    // Clients would only find the same script again.
+    assert_eq!(response.header("x-should-retry"), Some("false"));
     assert!(
         response.json()["error"]["message"]
             .as_str()

@@ -163,13 +163,17 @@ fn open_file(directory: &Path) -> Result<DailyFile<fn() -> jiff::Timestamp>, Log
 }
 
 /// Sets up logging for this process. No other code installs a `tracing` subscriber. `console` overrides the configured console
-/// level, for `--quiet` and `--verbose`.
+/// level, for `--quiet` and `--verbose`. Lines of the target `progress` are on the console from `info` up, whatever its level.
 ///
 /// # Errors
 ///
 /// If the log folder isn't writable, a writer thread can't be started, or the process already has a subscriber. Then nothing is
 /// installed.
-pub fn init(settings: &LoggingSettings, console: Option<LogLevel>) -> Result<LoggingGuard, LoggingError> {
+pub fn init(
+    settings: &LoggingSettings,
+    console: Option<LogLevel>,
+    progress: Option<&'static str>,
+) -> Result<LoggingGuard, LoggingError> {
     let no_thread = |source| LoggingError::NoThread { source };
     let mut guard = LoggingGuard { sinks: Vec::new() };
     let console = console.unwrap_or(settings.console);
@@ -182,6 +186,7 @@ pub fn init(settings: &LoggingSettings, console: Option<LogLevel>) -> Result<Log
         Some(Console {
             sink,
             level: console,
+            progress,
             colour,
         })
     };
@@ -231,18 +236,31 @@ impl Drop for LoggingGuard {
 struct Console {
     sink: Sink,
     level: LogLevel,
+    /// A target that is shown from `info` up.
+    progress: Option<&'static str>,
     colour: bool,
 }
 
+impl Console {
+    fn targets(&self) -> Targets {
+        let targets = self.level.targets();
+        match self.progress {
+            Some(target) => targets.with_target(target, self.level.max(LogLevel::Info).filter()),
+            None => targets,
+        }
+    }
+}
+
 fn subscriber(console: Option<Console>, file: Option<(Sink, LogLevel)>) -> impl Subscriber + Send + Sync {
-    let console = console.map(|Console { sink, level, colour }| {
+    let console = console.map(|console| {
+        let targets = console.targets();
         log_fmt::layer()
             .event_format(ConsoleFormat)
             .fmt_fields(ConsoleFields)
-            .with_ansi(colour)
-            .with_writer(sink)
+            .with_ansi(console.colour)
+            .with_writer(console.sink)
             .log_internal_errors(false)
-            .with_filter(level.targets())
+            .with_filter(targets)
     });
     let file = file.map(|(sink, level)| {
         log_fmt::layer()

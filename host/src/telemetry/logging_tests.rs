@@ -45,6 +45,7 @@ fn written(console: LogLevel, colour: bool, file: LogLevel, log: impl FnOnce()) 
     let console = Console {
         sink: console_sink.clone(),
         level: console,
+        progress: Some("cofferdam::progress"),
         colour,
     };
     tracing::subscriber::with_default(subscriber(Some(console), Some((file_sink.clone(), file))), log);
@@ -86,6 +87,27 @@ fn each_output_has_its_own_level_and_dependencies_log_from_warn() {
     }
     let (console, file) = written(LogLevel::Off, false, LogLevel::Error, log);
     assert_eq!((console.as_str(), file.as_str()), ("", ""));
+}
+
+#[test]
+fn progress_is_on_a_console_that_shows_only_errors() {
+    let log = || {
+        tracing::info!("an event");
+        let span = tracing::info_span!(target: "cofferdam::progress", "load", plugin = "letters");
+        let _entered = span.enter();
+        tracing::info!(target: "cofferdam::progress", "compiling");
+        tracing::debug!(target: "cofferdam::progress", "detail");
+    };
+    let (console, file) = written(LogLevel::Error, false, LogLevel::Error, log);
+    assert!(
+        console.contains("compiling") && console.contains("plugin=letters"),
+        "{console}"
+    );
+    assert!(
+        !console.contains("an event") && !console.contains("detail"),
+        "{console}"
+    );
+    assert_eq!(file, "");
 }
 
 #[test]
@@ -150,7 +172,7 @@ fn an_unwritable_folder_is_an_error_with_a_hint_and_installs_nothing() {
         directory: Some(file.join("logs")),
         ..LoggingSettings::default()
     };
-    let error = init(&settings, Some(LogLevel::Off)).unwrap_err();
+    let error = init(&settings, Some(LogLevel::Off), None).unwrap_err();
     assert!(matches!(error, LoggingError::Unwritable { .. }));
     assert!(error.hint().unwrap().contains("[logging] directory"));
     assert!(std::error::Error::source(&error).is_some());

@@ -130,7 +130,7 @@ pub struct LoadError {
 /// Each problem with its hint below it.
 fn list(problems: &[PluginError]) -> String {
     let problems = problems.iter().map(|problem| match problem.hint() {
-        Some(hint) => format!("{problem}\n    hint: {hint}"),
+        Some(hint) => format!("{problem}\n    hint: {}", hint.replace('\n', "\n        ")),
         None => problem.to_string(),
     });
     problems.collect::<Vec<_>>().join("\n")

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use jsonschema::{Draft, PatternOptions, ValidationOptions, Validator};
+use jsonschema::error::{TypeKind, ValidationErrorKind as ErrorKind};
+use jsonschema::{Draft, JsonType, PatternOptions, ValidationError, ValidationOptions, Validator};
 use serde_json::Value;
 
 use super::integers::with_integers;
@@ -120,16 +121,48 @@ impl InputSchema {
         let mut violations: Vec<String> = errors
             .by_ref()
             .take(MAX_VIOLATIONS)
-            .map(|error| match error.instance_path().as_str() {
-                "" => shorten(&error.to_string()),
-                // The pointer consists of the input's keys, so it is as long as the model made them.
-                pointer => format!("{}: {}", shorten(pointer), shorten(&error.to_string())),
-            })
+            .map(|error| violation(&error))
             .collect();
         if errors.next().is_some() {
             violations.push("and more".to_owned());
         }
         violations
+    }
+}
+
+/// A violation and its JSON pointer.
+fn violation(error: &ValidationError<'_>) -> String {
+    let is_type = |meant: &ValidationError<'_>| matches!(meant.kind(), ErrorKind::Type { .. });
+    let (error, or_null) = match meant(error) {
+        Some(meant) if meant.instance_path() == error.instance_path() && is_type(meant) => (meant, " or null"),
+        Some(meant) => (meant, ""),
+        None => (error, ""),
+    };
+    let text = format!("{}{or_null}", shorten(&error.to_string()));
+    match error.instance_path().as_str() {
+        "" => text,
+        // The pointer consists of the input's keys, so it is as long as the model made them.
+        pointer => format!("{}: {text}", shorten(pointer)),
+    }
+}
+
+/// What is wrong with an optional value. Its schema has two branches, of which one accepts null; the other one is meant.
+fn meant<'a>(error: &'a ValidationError<'_>) -> Option<&'a ValidationError<'static>> {
+    let (ErrorKind::AnyOf { context } | ErrorKind::OneOfNotValid { context }) = error.kind() else {
+        return None;
+    };
+    let is_null = |errors: &[ValidationError<'_>]| match errors {
+        [one] => matches!(
+            one.kind(),
+            ErrorKind::Type {
+                kind: TypeKind::Single(JsonType::Null)
+            }
+        ),
+        _ => false,
+    };
+    match &context[..] {
+        [errors, null] | [null, errors] if is_null(null) && !is_null(errors) => errors.first(),
+        _ => None,
     }
 }
 
@@ -182,6 +215,33 @@ mod tests {
             violations.iter().any(|violation| violation.starts_with("/a: ")),
             "{violations:?}"
         );
+    }
+
+    #[test]
+    fn a_violation_of_an_optional_value_says_what_was_meant() {
+        let optional = |schema: Value| json!({ "anyOf": [schema, { "type": "null" }] });
+        let properties = json!({
+            "path": optional(json!({ "type": "string" })),
+            "count": { "anyOf": [{ "type": "null" }, { "type": "integer", "maximum": 255 }] },
+            "pair": optional(json!({ "type": "object", "properties": { "a": { "type": "string" } } })),
+            "either": { "anyOf": [{ "type": "string" }, { "type": "integer" }] },
+        });
+        let schema = InputSchema::parse(&json!({ "type": "object", "properties": properties }).to_string()).unwrap();
+        for (input, violation) in [
+            (json!({ "path": 5 }), r#"/path: 5 is not of type "string" or null"#),
+            (
+                json!({ "count": 256 }),
+                "/count: 256 is greater than the maximum of 255",
+            ),
+            (json!({ "pair": { "a": 1 } }), r#"/pair/a: 1 is not of type "string""#),
+            (
+                json!({ "either": true }),
+                "/either: true is not valid under any of the schemas listed in the 'anyOf' keyword",
+            ),
+        ] {
+            assert_eq!(schema.violations(&input), [violation]);
+        }
+        assert!(schema.violations(&json!({ "path": null, "count": 255 })).is_empty());
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //!
 //! The check loads the component under four sets of grants and calls each tool with inputs that its schema suggests:
 //!
-//! 1. **Nothing granted.** One sample is called several times, to measure it.
-//! 2. **Deterministic, nothing granted.** Every input is called twice. A tool may refuse an input or fail; it may not crash, run
-//!    into a limit or return invalid output.
+//! 1. **Deterministic, nothing granted.** Every input is called twice. A tool may refuse an input or return an error; it may not
+//!    crash, run into a limit or return invalid output.
+//! 2. **Nothing granted.** One sample is called several times, to measure it: the first input that succeeded, if one did.
 //! 3. **An empty key-value store.** Shows whether the claims `read-only` and `idempotent` are true.
 //! 4. **A full key-value store and small limits.** A tool that can't store anything should say so, not crash.
+//!
+//! "Nothing" is nothing that could have an effect: a plugin of the configuration keeps its variables, arguments and `config`.
 //!
 //! What it can't see: effects over HTTP and on files, which would need something to talk to.
 
@@ -23,7 +25,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use report::{Finding, ImportReport, Level, Report, Sample, ToolReport};
+pub use report::{ErrorAnswer, Finding, ImportReport, Level, Report, Sample, ToolReport};
 
 use self::inputs::{Input, Kind, inputs};
 use self::probe::Probe;
@@ -32,7 +34,7 @@ use crate::config::Config;
 use crate::events::Outcome;
 use crate::resilience::BreakerSettings;
 use crate::sandbox::{ComponentError, Grants, Import, Inspection, KeyValueStore, Limits};
-use crate::tools::{ComponentSource, PluginProblem, PluginSettings, ToolResult, ToolSet, read_component};
+use crate::tools::{PluginProblem, PluginSettings, ToolResult, ToolSet, ToolSettings, read_component};
 
 /// Calls of the sample after the first, of which the median is reported.
 const WARM_CALLS: usize = 5;
@@ -40,6 +42,9 @@ const WARM_CALLS: usize = 5;
 const MAX_FAILURES: usize = 2;
 /// More failures than a check makes calls, and the most that a breaker can be set to.
 const MANY: u32 = 1_000_000;
+/// Bytes of arguments that a program for WASI 0.1 surely can get. The adapter keeps them and the variables in one page of memory,
+/// with its own state.
+const PROGRAM_ARGUMENTS: usize = 48 << 10;
 /// Bytes above which a component takes long to compile and to distribute.
 const LARGE_COMPONENT: u64 = 32 << 20;
 
@@ -54,7 +59,8 @@ pub struct Bounds {
     pub time: Duration,
 }
 
-/// Checks a component. `base` has the engine's settings and limits; its plugins are ignored.
+/// Checks the component of a plugin, as its settings describe it. `base` has the engine's settings; its plugins are ignored, and
+/// so is what `plugin` may do outside its own calls.
 ///
 /// # Errors
 ///
@@ -62,7 +68,7 @@ pub struct Bounds {
 /// report.
 pub async fn check(
     base: &Config,
-    source: &ComponentSource,
+    plugin: &PluginSettings,
     bounds: Bounds,
     tls: Arc<rustls::ClientConfig>,
     cancel: CancellationToken,
@@ -70,14 +76,15 @@ pub async fn check(
     let started = Instant::now();
     let mut check = Check {
         base,
-        source,
+        plugin,
         bounds,
         tls,
         findings: Vec::new(),
         probe: Probe::new(bounds.time, cancel.clone()),
     };
     let mut report = Report {
-        component: source.to_string(),
+        component: plugin.source.to_string(),
+        plugin: None,
         passed: false,
         digest: None,
         size_bytes: None,
@@ -93,7 +100,7 @@ pub async fn check(
         Ok((inspection, took)) => {
             report.digest = Some(inspection.digest.clone());
             report.size_bytes = Some(inspection.size);
-            report.contract = (!inspection.contracts.is_empty()).then(|| inspection.contracts.join(", "));
+            report.contract = contract(&inspection, plugin);
             report.load_ms = Some(millis(took));
             report.imports = inspection.imports.iter().map(import_report).collect();
             if inspection.size > LARGE_COMPONENT {
@@ -104,6 +111,16 @@ pub async fn check(
                         inspection.size >> 20
                     ),
                 ));
+            }
+            for (name, purpose) in &inspection.toolchain_exports {
+                let text = format!(
+                    "it exports `{}`, which isn't a tool ({purpose}), but another host could offer it to a model",
+                    name.display()
+                );
+                let hint = "`cofferdam tool build` removes it";
+                check
+                    .findings
+                    .push(Finding::warning("toolchain_export", text).with_hint(hint));
             }
             check.probe = Probe::new(bounds.time, cancel);
             let keeps_data = inspection
@@ -135,7 +152,7 @@ pub enum CheckError {
 
 struct Check<'a> {
     base: &'a Config,
-    source: &'a ComponentSource,
+    plugin: &'a PluginSettings,
     bounds: Bounds,
     tls: Arc<rustls::ClientConfig>,
     findings: Vec<Finding>,
@@ -145,10 +162,10 @@ struct Check<'a> {
 impl Check<'_> {
     /// Compiles the component and reads its types, without running it.
     async fn inspect(&self) -> Result<Result<(Inspection, Duration), ComponentError>, HostError> {
-        let config = self.config(Grants::default());
+        let config = self.config(self.grants());
         let sandbox = assembly::open_sandbox(&config, None, Arc::clone(&self.tls))?;
         let limits = self.limits();
-        let (source, limit) = (self.source.clone(), limits.component_bytes);
+        let (source, limit) = (self.plugin.source.clone(), limits.component_bytes);
         let read = tokio::task::spawn_blocking(move || read_component(&source, limit)).await;
         let bytes = match read.unwrap_or_else(|error| Err(ComponentError::Host(error.to_string()))) {
             Ok(bytes) => bytes,
@@ -162,20 +179,41 @@ impl Check<'_> {
     fn limits(&self) -> Limits {
         Limits {
             timeout: self.bounds.call_timeout,
-            ..Limits::clone(&self.base.limits)
+            ..self.plugin.grants.limits.clone()
+        }
+    }
+
+    /// What every step grants: settings that a tool can read, and nothing that could have an effect.
+    fn grants(&self) -> Grants {
+        Grants {
+            http: Vec::new(),
+            keyvalue: false,
+            files: Vec::new(),
+            limits: self.limits(),
+            ..self.plugin.grants.clone()
         }
     }
 
     /// A configuration with this component alone.
     fn config(&self, grants: Grants) -> Config {
+        // Failures are what the check looks for, so they must neither end it nor be replaced.
+        let tools = self.plugin.tools.iter().map(|(name, tool)| {
+            let tool = ToolSettings {
+                fallback: None,
+                breaker: None,
+                ..tool.clone()
+            };
+            (name.clone(), tool)
+        });
         let plugin = PluginSettings {
             grants,
-            // Failures are what the check looks for, so they must not end it.
+            required: false,
             breaker: BreakerSettings {
                 failure_threshold: MANY,
                 ..BreakerSettings::default()
             },
-            ..PluginSettings::new(self.source.plugin_name(), self.source.clone())
+            tools: tools.collect(),
+            ..self.plugin.clone()
         };
         Config {
             plugins: vec![plugin],
@@ -196,13 +234,7 @@ impl Check<'_> {
     }
 
     async fn tools(&mut self, keeps_data: bool) -> Result<Vec<ToolReport>, CheckError> {
-        let limits = self.limits();
-        let plain = self
-            .load(Grants {
-                limits: limits.clone(),
-                ..Grants::default()
-            })
-            .await?;
+        let plain = self.load(self.grants()).await?;
         for problem in plain.problems() {
             if let PluginProblem::Component(error) = &problem.problem {
                 self.unusable(error);
@@ -221,8 +253,7 @@ impl Check<'_> {
         let deterministic = self
             .load(Grants {
                 deterministic: true,
-                limits: limits.clone(),
-                ..Grants::default()
+                ..self.grants()
             })
             .await?;
         let mut reports = Vec::new();
@@ -230,22 +261,19 @@ impl Check<'_> {
             let schema: Value = serde_json::from_str(tool.input_schema()).unwrap_or_default();
             self.findings.extend(texts::review(tool, &schema));
             let inputs = inputs(&schema, self.bounds.inputs);
-            let mut outcomes = BTreeMap::new();
-            let sample = match inputs.first() {
-                Some(input) => self.measure(&plain, &tool.name, input, &mut outcomes).await,
-                None => None,
-            };
-            let finished = self
-                .probe_inputs(&deterministic, &tool.name, &inputs, &mut outcomes)
-                .await;
+            let mut seen = Seen::default();
+            let finished = self.probe_inputs(&deterministic, &tool.name, &inputs, &mut seen).await;
             if finished.is_none() {
                 let text = "the time of the check was over before all its inputs were tried; raise `--time`";
                 self.findings.push(Finding::failure("unfinished", text).of(&tool.name));
             }
-            if !outcomes.is_empty() && !outcomes.contains_key(&Outcome::Ok) {
-                let text = "no input that was generated from its schema succeeded with nothing granted, so its success wasn't seen";
-                self.findings.push(Finding::warning("no_success", text).of(&tool.name));
+            if !seen.outcomes.is_empty() && seen.success.is_none() {
+                self.findings.push(no_success(&seen).of(&tool.name));
             }
+            let sample = match seen.success.clone().or_else(|| inputs.first().cloned()) {
+                Some(input) => self.measure(&plain, &tool.name, &input, &mut seen.outcomes).await,
+                None => None,
+            };
             reports.push(ToolReport {
                 name: tool.name.clone(),
                 description: tool.claimed_description.clone(),
@@ -254,7 +282,8 @@ impl Check<'_> {
                 idempotent: tool.annotations.idempotent,
                 destructive: tool.annotations.destructive,
                 sample,
-                outcomes,
+                outcomes: seen.outcomes,
+                error_answer: seen.error_answer,
             });
         }
         if keeps_data {
@@ -296,20 +325,14 @@ impl Check<'_> {
     }
 
     /// Calls a tool twice with each input, under the same clocks and random numbers. `None` if the time was over.
-    async fn probe_inputs(
-        &mut self,
-        tools: &ToolSet,
-        name: &str,
-        inputs: &[Input],
-        outcomes: &mut BTreeMap<Outcome, u32>,
-    ) -> Option<()> {
+    async fn probe_inputs(&mut self, tools: &ToolSet, name: &str, inputs: &[Input], seen: &mut Seen) -> Option<()> {
         let mut failures = 0;
         let mut is_repeatable = true;
         let mut accepted: Vec<String> = Vec::new();
         let mut accepted_input = None;
         for input in inputs {
             let first = self.probe.call(tools, name, &input.value).await?;
-            *outcomes.entry(first.outcome).or_default() += 1;
+            seen.note(input, &first);
             let ran = first.finished.tries > 0;
             if input.kind == Kind::Invalid && ran && first.outcome == Outcome::Ok {
                 accepted.push(input.about.clone());
@@ -317,11 +340,19 @@ impl Check<'_> {
             }
             if let Some(finding) = failure(&first) {
                 let text = format!("{} ({})", finding.text, input.about);
-                self.findings
-                    .push(Finding { text, ..finding }.of(name).with_input(&input.value));
+                let mut finding = Finding { text, ..finding }.of(name).with_input(&input.value);
+                if self.plugin.command.is_some() && input.value.to_string().len() > PROGRAM_ARGUMENTS {
+                    finding = finding.with_hint(
+                        "a program for WASI 0.1 has room for about 50 KB of arguments and variables; bound the text with \
+                         `maxLength` in `input_schema`",
+                    );
+                }
+                self.findings.push(finding);
                 failures += 1;
                 if failures == MAX_FAILURES {
-                    let text = format!("it failed {MAX_FAILURES} times, so it wasn't called with further inputs");
+                    let text = format!(
+                        "it crashed, or ran into limits, {MAX_FAILURES} times, so it wasn't called with further inputs"
+                    );
                     self.findings.push(Finding::warning("skipped", text).of(name));
                     return Some(());
                 }
@@ -331,9 +362,9 @@ impl Check<'_> {
                 continue;
             }
             let second = self.probe.call(tools, name, &input.value).await?;
-            *outcomes.entry(second.outcome).or_default() += 1;
-            let seen = |result: &ToolResult| (result.outcome, result.finished.output.clone(), result.finished.fuel);
-            if seen(&first) != seen(&second) {
+            *seen.outcomes.entry(second.outcome).or_default() += 1;
+            let result = |result: &ToolResult| (result.outcome, result.finished.output.clone(), result.finished.fuel);
+            if result(&first) != result(&second) {
                 is_repeatable = false;
                 let text = "two calls with the same input, clocks and random numbers differ in result or fuel, so a failure \
                             may not be reproducible";
@@ -414,7 +445,7 @@ impl Check<'_> {
             keyvalue: true,
             deterministic: true,
             limits,
-            ..Grants::default()
+            ..self.grants()
         });
         config.storage.path = Some(folder.to_owned());
         let tools = assembly::load_tools(&config, None, Arc::clone(&self.tls)).await?;
@@ -430,6 +461,55 @@ fn is_failure(result: &ToolResult) -> bool {
     failure(result).is_some()
 }
 
+/// What the calls of one tool led to.
+#[derive(Default)]
+struct Seen {
+    outcomes: BTreeMap<Outcome, u32>,
+    /// The first input that succeeded and that the schema accepts.
+    success: Option<Input>,
+    error_answer: Option<ErrorAnswer>,
+    /// What the call that `error_answer` is about printed.
+    printed: String,
+}
+
+impl Seen {
+    fn note(&mut self, input: &Input, result: &ToolResult) {
+        *self.outcomes.entry(result.outcome).or_default() += 1;
+        let is_answer = matches!(
+            result.outcome,
+            Outcome::Failed | Outcome::Unavailable | Outcome::InvalidInput
+        );
+        if result.outcome == Outcome::Ok && input.kind != Kind::Invalid {
+            self.success.get_or_insert_with(|| input.clone());
+        } else if is_answer && result.finished.tries > 0 && self.error_answer.is_none() {
+            self.error_answer = Some(ErrorAnswer {
+                outcome: result.outcome,
+                input: input.value.clone(),
+                message: result.finished.output.as_str().into(),
+            });
+            self.printed.clone_from(&result.finished.log);
+        }
+    }
+}
+
+fn no_success(seen: &Seen) -> Finding {
+    let text = "no input that was generated from its schema succeeded with nothing granted, so its success wasn't seen";
+    match &seen.error_answer {
+        Some(answer) => Finding::warning("no_success", text)
+            .with_input(&answer.input)
+            .with_printed(&seen.printed),
+        None => Finding::warning("no_success", text),
+    }
+}
+
+/// The ways in which the component is tools here.
+fn contract(inspection: &Inspection, plugin: &PluginSettings) -> Option<String> {
+    let described = plugin.command.as_ref().and(inspection.command.as_ref());
+    let ways = inspection.contracts.iter().map(|way| (*way).to_owned());
+    let ways: Vec<String> = ways.chain(described.map(|run| run.display().to_string())).collect();
+    (!ways.is_empty()).then(|| ways.join(", "))
+}
+
 /// What no input may lead to.
 fn failure(result: &ToolResult) -> Option<Finding> {
     let detail = result
@@ -438,19 +518,16 @@ fn failure(result: &ToolResult) -> Option<Finding> {
         .as_deref()
         .and_then(|detail| detail.lines().next());
     let reason = detail.map_or_else(String::new, |detail| format!(": {detail}"));
-    match result.outcome {
-        Outcome::Trapped | Outcome::StackOverflow => Some(Finding::failure("crash", format!("it crashes{reason}"))),
-        Outcome::Timeout | Outcome::OutOfFuel | Outcome::OutOfMemory => Some(Finding::failure(
-            "limit",
-            format!("it runs into a limit: {}", result.outcome.name()),
-        )),
-        Outcome::InvalidOutput => Some(Finding::failure(
-            "invalid_output",
-            format!("its output is invalid{reason}"),
-        )),
-        Outcome::HostError => Some(Finding::failure("host_error", format!("the host failed{reason}"))),
-        _ => None,
-    }
+    let finding = match result.outcome {
+        Outcome::Trapped | Outcome::StackOverflow => Finding::failure("crash", format!("it crashes{reason}")),
+        Outcome::Timeout | Outcome::OutOfFuel | Outcome::OutOfMemory => {
+            Finding::failure("limit", format!("it runs into a limit: {}", result.outcome.name()))
+        }
+        Outcome::InvalidOutput => Finding::failure("invalid_output", format!("its output is invalid{reason}")),
+        Outcome::HostError => Finding::failure("host_error", format!("the host failed{reason}")),
+        _ => return None,
+    };
+    Some(finding.with_printed(&result.finished.log))
 }
 
 fn import_report(import: &Import) -> ImportReport {

@@ -8,10 +8,16 @@ use serde_json::Value;
 use crate::events::Outcome;
 use crate::untrusted::Untrusted;
 
+/// What a finding keeps of what a tool printed.
+const MAX_PRINTED_LINES: usize = 6;
+const MAX_PRINTED_BYTES: usize = 1_000;
+
 /// What `tool check` reports.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     pub component: String,
+    /// The configured plugin whose settings the tools were loaded with. `None`: the defaults.
+    pub plugin: Option<String>,
     /// Whether no finding is a failure.
     pub passed: bool,
     pub digest: Option<String>,
@@ -50,9 +56,20 @@ pub struct ToolReport {
     pub sample: Option<Sample>,
     /// How often the calls of this tool ended in each outcome.
     pub outcomes: BTreeMap<Outcome, u32>,
+    /// The first error that a call of the tool was answered with. That isn't a finding: a tool may refuse what it can't use.
+    pub error_answer: Option<ErrorAnswer>,
 }
 
-/// A call with an input that was generated from the schema.
+/// An error as the answer to an input that fits the schema: `failed`, `unavailable` or `invalid_input`.
+#[derive(Clone, Debug, Serialize)]
+pub struct ErrorAnswer {
+    pub outcome: Outcome,
+    pub input: Value,
+    /// What the model reads.
+    pub message: Untrusted,
+}
+
+/// A call with an input that was generated from the schema: the first that succeeded, else the first.
 #[derive(Clone, Debug, Serialize)]
 pub struct Sample {
     pub input: Value,
@@ -86,6 +103,9 @@ pub struct Finding {
     pub hint: Option<String>,
     /// The input that showed it.
     pub input: Option<Value>,
+    /// The first lines that the tool printed in that call, as it printed them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub printed: Vec<String>,
 }
 
 impl Finding {
@@ -97,6 +117,7 @@ impl Finding {
             text: text.into(),
             hint: None,
             input: None,
+            printed: Vec::new(),
         }
     }
 
@@ -117,8 +138,33 @@ impl Finding {
         self
     }
 
+    /// Adds the first lines of a call's log that aren't blank.
+    pub(super) fn with_printed(mut self, log: &str) -> Self {
+        let lines = log.lines().filter(|line| !line.trim().is_empty());
+        self.printed = lines.take(MAX_PRINTED_LINES).map(cut).collect();
+        self
+    }
+
     pub(super) fn with_input(mut self, input: &Value) -> Self {
         self.input = Some(input.clone());
         self
+    }
+}
+
+fn cut(line: &str) -> String {
+    line[..line.floor_char_boundary(MAX_PRINTED_BYTES)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_keeps_the_first_lines_that_a_tool_printed() {
+        let log = format!("\n \n{}\n{}", "é".repeat(MAX_PRINTED_BYTES), "line\n".repeat(100));
+        let printed = Finding::failure("crash", "it crashes").with_printed(&log).printed;
+        assert_eq!(printed.len(), MAX_PRINTED_LINES);
+        assert_eq!(printed[0], "é".repeat(MAX_PRINTED_BYTES / 2));
+        assert_eq!(printed[1], "line");
     }
 }

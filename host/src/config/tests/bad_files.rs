@@ -35,6 +35,13 @@ fn unknown_keys() {
             "c.toml:3:23: plugins.p.limits.timeuot: unknown key | did you mean `timeout`?",
         ],
     );
+    check(
+        "[plugins.p]\ncomponent = \"builtin:faulty\"\n[plugins.p.command]\ndescription = \"d\"\noutput_bytes = 1\ndash = true",
+        &[
+            "c.toml:5:1: plugins.p.command.output_bytes: unknown key | `output_bytes` belongs to [plugins.p.limits]",
+            "c.toml:6:1: plugins.p.command.dash: unknown key | did you mean `allow_leading_dash`?",
+        ],
+    );
 }
 
 #[test]

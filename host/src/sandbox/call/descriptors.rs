@@ -11,6 +11,10 @@ use crate::sandbox::limits::Limits;
 /// Descriptors for the rest of the process: its own files, connections to models, name lookups.
 const RESERVED: u64 = 512;
 
+/// Descriptors that a call usually needs at most: a connection and some open files. A limit below this is too low for the
+/// configured number of calls; a limit below what calls may need at most is common, and worth no more than a debug line.
+const USUAL_PER_CALL: u64 = 8;
+
 /// Reading the limit and raising it are two steps, so only one thread does them at a time.
 static RAISING: Mutex<()> = Mutex::new(());
 
@@ -21,14 +25,43 @@ pub(in crate::sandbox) fn make_room<'a>(calls: u32, limits: impl IntoIterator<It
         (MAX_OPEN as u64).saturating_add(connections)
     };
     let each = limits.into_iter().map(per_call).max().unwrap_or(0);
-    let needed = u64::from(calls).saturating_mul(each).saturating_add(RESERVED);
+    let needed = for_calls(calls, each);
     let has = raise(needed);
-    if has < needed {
-        tracing::info!(
+    match judge(has, calls, each) {
+        Room::Enough => {}
+        Room::Usual => tracing::debug!(
+            has,
+            needed,
+            "if every call used all that it may, they would use up the descriptors"
+        ),
+        Room::TooLittle => tracing::warn!(
             has,
             needed,
             "calls could use up the descriptors of this process: lower [limits] host_concurrency, or raise `ulimit -Hn`"
-        );
+        ),
+    }
+}
+
+fn for_calls(calls: u32, each: u64) -> u64 {
+    u64::from(calls).saturating_mul(each).saturating_add(RESERVED)
+}
+
+/// Whether a limit is enough for calls that may need `each` descriptors.
+#[derive(Debug, PartialEq, Eq)]
+enum Room {
+    Enough,
+    /// For what calls usually need.
+    Usual,
+    TooLittle,
+}
+
+fn judge(has: u64, calls: u32, each: u64) -> Room {
+    if has >= for_calls(calls, each) {
+        Room::Enough
+    } else if has >= for_calls(calls, each.min(USUAL_PER_CALL)) {
+        Room::Usual
+    } else {
+        Room::TooLittle
     }
 }
 
@@ -54,6 +87,20 @@ fn raise(needed: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_limit_below_what_calls_usually_need_is_too_low() {
+        for (has, room) in [
+            (512 + 256 * 176, Room::Enough),
+            (20_000, Room::Usual),
+            (512 + 256 * 8, Room::Usual),
+            (512 + 256 * 8 - 1, Room::TooLittle),
+            (256, Room::TooLittle),
+        ] {
+            assert_eq!(judge(has, 256, 176), room, "{has}");
+        }
+        assert_eq!(judge(512 + 3, 1, 3), Room::Enough);
+    }
 
     #[test]
     fn the_limit_is_raised_and_never_lowered() {

@@ -12,7 +12,7 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 /// What a program exports.
-const ENTRY: &str = "_start";
+pub(super) const ENTRY: &str = "_start";
 
 /// The function of WASI 0.1 that ends a program with a status. The adapter makes a 1 of every status but 0, so programs call the
 /// host's own function instead. Both take the status as an `i32`.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
+use super::adapt::ENTRY;
 use super::compiled_form::MAX_DESCRIPTION;
 use super::instantiation;
 use crate::sandbox::http::SecretError;
@@ -47,7 +48,7 @@ pub enum ComponentError {
     UnknownBuiltin(String),
     #[error("the component has {size} bytes, more than component_bytes allows ({limit})")]
     TooLarge { size: u64, limit: u64 },
-    #[error("this is a core WebAssembly module without `_start`: neither a component nor a program")]
+    #[error("this is a core WebAssembly module that doesn't export `_start`: neither a component nor a program")]
     CoreModule,
     #[error("this is not WebAssembly")]
     NotWasm,
@@ -101,10 +102,12 @@ pub enum ComponentError {
         others(.exports)
     )]
     NoTools { exports: Vec<Untrusted> },
-    #[error("it is a program (it exports `wasi:cli/run`), which says neither what it is for nor what it takes")]
+    #[error("it is a program (it exports `{export}`), which says neither what it is for nor what it takes")]
     UndescribedCommand {
         /// The plugin's name, for the lines that describe it.
         plugin: String,
+        /// What makes it a program.
+        export: &'static str,
     },
     #[error("`command` describes a program, but the component exports no `wasi:cli/run` of WASI 0.2{}", others(.exports))]
     NoCommand { exports: Vec<Untrusted> },
@@ -149,7 +152,7 @@ impl ComponentError {
             Self::UnknownBuiltin(_) => "built-in plugins are `calculator`, `weather`, `notes` and `faulty`",
             Self::TooLarge { .. } => "raise component_bytes in the plugin's limits if you trust it",
             Self::CoreModule => {
-                "build it for wasm32-wasip2, wrap it with `wasm-tools component new`, or link it as a program: those for WASI 0.1 run as they are"
+                "a program for WASI 0.1 has a `main` and exports `_start`: link it as one; wrap a library with `wasm-tools component new`, or build it for wasm32-wasip2"
             }
             Self::NotWasm | Self::UnknownVersion(_) | Self::Invalid(_) => {
                 "expected a WebAssembly component, such as `cargo build --target wasm32-wasip2` makes, or a program for WASI 0.1"
@@ -180,7 +183,7 @@ impl ComponentError {
             Self::NoTools { .. } => {
                 "export functions of your own, or build it against the world `plugin` of the contract in the folder `wit/`; see host/docs/writing-a-tool.md"
             }
-            Self::UndescribedCommand { plugin } => {
+            Self::UndescribedCommand { plugin, .. } => {
                 return Some(format!(
                     "describe it in a configuration; host/docs/programs.md has every key:\n\
                      [plugins.{plugin}]\n\
@@ -248,6 +251,14 @@ pub(super) fn check_size(bytes: &[u8], limit: u64) -> Result<(), ComponentError>
         Err(ComponentError::TooLarge { size, limit })
     } else {
         Ok(())
+    }
+}
+
+/// The export that makes these bytes a program, if they are one: that of WASI 0.2, or that of the core module it is adapted from.
+pub(in crate::sandbox) fn program_export(bytes: &[u8]) -> &'static str {
+    match kind(bytes) {
+        Ok(Kind::CoreModule) => ENTRY,
+        _ => "wasi:cli/run",
     }
 }
 

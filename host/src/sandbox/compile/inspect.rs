@@ -3,8 +3,8 @@
 use serde::Serialize;
 use wasmtime::component::Component;
 
-use super::component::Digest;
-use crate::sandbox::contract::{INTERFACE, TYPED, exports_functions, is_run};
+use super::component::{Digest, Kind, kind, program_export};
+use crate::sandbox::contract::{INTERFACE, TYPED, exports_functions, is_run, toolchain_exports};
 use crate::untrusted::Untrusted;
 
 /// What is known about a component without running it.
@@ -19,6 +19,8 @@ pub struct Inspection {
     pub command: Option<Untrusted>,
     pub imports: Vec<Import>,
     pub exports: Vec<Untrusted>,
+    /// The exports that are no tools because a toolchain uses them at build time, and what for.
+    pub toolchain_exports: Vec<(Untrusted, &'static str)>,
     /// Why this host can't link it.
     pub problem: Option<Untrusted>,
 }
@@ -34,7 +36,7 @@ pub struct Import {
 pub(in crate::sandbox) fn inspect(
     component: &Component,
     digest: Digest,
-    size: u64,
+    bytes: &[u8],
     problem: Option<Untrusted>,
 ) -> Inspection {
     let engine = component.engine();
@@ -51,13 +53,19 @@ pub(in crate::sandbox) fn inspect(
         .filter_map(|(way, is_used)| is_used.then_some(way))
         .collect();
     let command = exports.iter().find(|name| is_run(name.raw())).cloned();
+    // What was adapted exports another name than the file.
+    let (command, exports) = match (command, kind(bytes)) {
+        (Some(_), Ok(Kind::CoreModule)) => (Some(program_export(bytes).into()), vec![program_export(bytes).into()]),
+        (command, _) => (command, exports),
+    };
     Inspection {
         digest: digest.to_string(),
-        size,
+        size: bytes.len() as u64,
         contracts,
         command,
         imports,
         exports,
+        toolchain_exports: toolchain_exports(component),
         problem,
     }
 }

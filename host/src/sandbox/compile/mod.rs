@@ -9,6 +9,7 @@ mod engine;
 mod inspect;
 mod instantiation;
 mod lock;
+mod notice;
 mod precompiled;
 mod refusals;
 
@@ -18,12 +19,14 @@ pub(super) use self::cache::CompileCache;
 use self::compiled_form::MAX_DESCRIPTION;
 pub(super) use self::compiler::Compiler;
 pub use self::compiler::{CompilePlace, run_compiler_if_requested};
+pub(super) use self::component::program_export;
 pub use self::component::{ComponentError, Digest, read_file};
 use self::component::{Kind, check_size, kind};
 pub(super) use self::engine::{EngineSize, Engines};
 pub use self::inspect::{Import, Inspection};
 pub(super) use self::inspect::{export_names, inspect};
 pub(super) use self::instantiation::{Footprint, TABLE_ELEMENT};
+pub use self::notice::COMPILING;
 use super::limits::Limits;
 
 /// Compiles a component, or loads its compiled form from the cache. Checks the cost of an instance against `limits` before it
@@ -82,7 +85,8 @@ impl Host<'_> {
         {
             return Ok((component, digest, footprint));
         }
-        let compiled = self.compiler.compile(bytes, self.engines.metering(), self.limits).await;
+        let compiling = self.compiler.compile(bytes, self.engines.metering(), self.limits);
+        let compiled = notice::announce_if_slow(compiling, || notice::compiling(bytes.len())).await;
         let (engines, cache) = (self.engines.clone(), self.cache.clone());
         on_blocking_thread(move || {
             let _lock = lock;

@@ -12,7 +12,7 @@ pub use self::command::{Argument, Command, CommandInput, CommandOutput, ExitMean
 pub(super) use self::command::{Entry, Invocation, export_name as run_export, is_run, run_to_exit};
 pub(crate) use self::typed::decimal_patterns;
 pub use self::typed::{DOCS_SECTION, DOCS_VERSION, UnusableExport};
-pub(super) use self::typed::{Docs, Function, NotConverted, Typed, exports_functions};
+pub(super) use self::typed::{Docs, Function, NotConverted, Typed, exports_functions, toolchain_exports};
 pub(super) use self::types::ToolError;
 pub use self::types::{Annotations, Content, Image, ToolInfo};
 pub(super) use self::v0_1_0::{INTERFACE, Indices};

@@ -8,8 +8,8 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use super::docs::Docs;
 use super::function::Function;
 use super::named::Named;
-use super::names;
 use super::shape::{Field, Shape, ShapeReader, unique_keys};
+use super::{names, toolchain};
 use crate::sandbox::contract::ToolInfo;
 use crate::sandbox::limits::Limits;
 use crate::untrusted::Untrusted;
@@ -50,12 +50,24 @@ pub(in crate::sandbox) fn exports_functions(component: &Component) -> bool {
     found
 }
 
+/// The exports that a toolchain uses at build time, and what for. They aren't tools.
+pub(in crate::sandbox) fn toolchain_exports(component: &Component) -> Vec<(Untrusted, &'static str)> {
+    let engine = component.engine();
+    let ty = component.component_type();
+    let found = ty.exports(engine).filter_map(|(name, export)| match export.ty {
+        ComponentItem::ComponentFunc(function) => Some((name.into(), toolchain::purpose(name, &function)?)),
+        _ => None,
+    });
+    found.collect()
+}
+
 /// Calls `visit` for each function in the order of the exports, until it returns false.
 fn each_function(component: &Component, mut visit: impl FnMut(Export<'_>, &ComponentFunc) -> bool) {
     let engine = component.engine();
     let ty = component.component_type();
     for (name, export) in ty.exports(engine).filter(|(name, _)| names::is_candidate(name)) {
         match export.ty {
+            ComponentItem::ComponentFunc(function) if toolchain::purpose(name, &function).is_some() => {}
             ComponentItem::ComponentFunc(function) if !visit(Export { interface: None, name }, &function) => return,
             ComponentItem::ComponentInstance(instance) => {
                 for (inner, export) in instance.exports(engine) {

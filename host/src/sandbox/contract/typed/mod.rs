@@ -18,10 +18,11 @@ mod signature;
 #[cfg(test)]
 mod tests;
 mod to_value;
+mod toolchain;
 
 pub(in crate::sandbox) use self::docs::Docs;
 pub use self::docs::{DOCS_SECTION, DOCS_VERSION};
 pub(in crate::sandbox) use self::function::{Function, NotConverted};
 pub use self::functions::UnusableExport;
-pub(in crate::sandbox) use self::functions::{Typed, exports_functions};
+pub(in crate::sandbox) use self::functions::{Typed, exports_functions, toolchain_exports};
 pub(crate) use self::schema::decimal_patterns;
