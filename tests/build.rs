@@ -1,4 +1,4 @@
-//! Fails the build if a tool of the plugin `faulty` has no case in the corpus, and builds the programs in `guests/programs`.
+//! Fails the build if a tool of the plugin `faulty` has no case in the corpus, and builds the guests in `guests`.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -10,18 +10,25 @@ use std::process::Command;
 const CORPUS: &str = "hostile/corpus.toml";
 const CATALOG: &str = "../plugins/faulty/src/catalog.rs";
 
-/// The programs, which are guests: their workspace is that of the plugins.
-const PROGRAMS: [&str; 2] = ["textdiff", "probe"];
+/// Packages of the workspace of the plugins, and their components.
+const PACKAGES: [&str; 2] = ["pair", "programs"];
+const COMPONENTS: [&str; 3] = ["pair", "textdiff", "probe"];
 const TARGET: &str = "wasm32-wasip2";
 
 fn main() {
     check_corpus();
-    build_programs();
+    build_guests();
 }
 
 /// As `host/build.rs` builds the plugins, and for the same reasons: with a cargo, a target folder and settings of its own.
-fn build_programs() {
-    for source in ["guests/programs", "../plugins/Cargo.toml", "../plugins/Cargo.lock"] {
+fn build_guests() {
+    for source in [
+        "guests/pair",
+        "guests/programs",
+        "../wit/0.1.0",
+        "../plugins/Cargo.toml",
+        "../plugins/Cargo.lock",
+    ] {
         println!("cargo::rerun-if-changed={source}");
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap());
@@ -51,30 +58,22 @@ fn build_programs() {
             cargo.env_remove(&name);
         }
     }
-    let target = out.join("programs");
+    let target = out.join("guests");
     let status = cargo
         .envs(["CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"].map(|name| (name, "")))
         .env("CARGO_BUILD_BUILD_DIR", &target)
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--package",
-            "programs",
-            "--target",
-            TARGET,
-            "--target-dir",
-        ])
+        .args(["build", "--release", "--locked", "--target", TARGET, "--target-dir"])
         .arg(&target)
+        .args(PACKAGES.map(|package| ["--package", package]).concat())
         .current_dir("../plugins")
         .status()
         .unwrap();
     assert!(
         status.success(),
-        "the programs for {TARGET} can't be built: cargo's messages follow"
+        "the guests for {TARGET} can't be built: cargo's messages follow"
     );
-    for program in PROGRAMS {
-        let file = format!("{program}.wasm");
+    for component in COMPONENTS {
+        let file = format!("{component}.wasm");
         let built = Path::new(&target).join(TARGET).join("release").join(&file);
         std::fs::copy(built, out.join(file)).unwrap();
     }

@@ -7,6 +7,8 @@
 //!
 //! The dispatch path is measured alone and with the listeners of production: a JSON log and an observer.
 //!
+//! Typed tools are compared with the same tools written dynamically, in the guest `pair`, which this benchmark builds first.
+//!
 //! `cargo bench --bench calls`
 
 #![allow(
@@ -56,6 +58,7 @@ fn main() {
     // First, before there is a log: it is global to the process, and its thread would take a core.
     runtime.block_on(two_threads(&mut limits));
     runtime.block_on(calls(&mut limits));
+    runtime.block_on(common::typed::compare(&mut limits));
     starts(&mut limits);
     limits.enforce();
 }

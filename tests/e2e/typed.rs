@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use crate::lab;
 
+const PAIR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pair.wasm"));
+
 const WIT: &str = "
     package test:guest@1.0.0;
 
@@ -544,4 +546,48 @@ async fn what_a_toolchain_needs_at_build_time_is_no_tool() {
     // Required or not, nothing is wrong with the plugin.
     lab.configure("[plugins.js]\ncomponent = \"js.wasm\"\nrequired = true\n");
     lab.call(["config", "check"]).await.expect_code(0);
+}
+
+#[tokio::test]
+async fn a_component_can_have_typed_and_dynamic_tools() {
+    let lab = lab([]);
+    lab.write("pair.wasm", PAIR);
+    let listed = lab
+        .call(["tool", "list", "pair.wasm", "--output", "json"])
+        .await
+        .expect_code(0)
+        .json();
+    let names: Vec<&str> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "typed_add",
+            "typed_sum",
+            "typed_echo_bytes",
+            "typed_echo_text",
+            "add",
+            "sum"
+        ],
+    );
+    for tool in ["add", "typed_add"] {
+        let ran = lab
+            .call_tool(&format!("pair.wasm#{tool}"), &json!({ "a": 20, "b": 22 }))
+            .await
+            .json();
+        assert_eq!(
+            (&ran["outcome"], &ran["content"][0]["text"]),
+            (&json!("ok"), &json!("42")),
+            "{tool}"
+        );
+        let ran = lab
+            .call_tool(&format!("pair.wasm#{tool}"), &json!({ "a": 1 }))
+            .await
+            .json();
+        assert_eq!(ran["outcome"], "invalid_input", "{tool}");
+    }
 }

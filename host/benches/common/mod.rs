@@ -1,4 +1,4 @@
-//! Shared by the benchmarks: samples, limits, bare wasmtime, a bare agent, a scripted model, and the product.
+//! Shared by the benchmarks: samples, limits, bare wasmtime, a bare agent, a scripted model, the product, and typed tools.
 
 #![allow(dead_code, reason = "no benchmark uses all of it")]
 
@@ -6,6 +6,7 @@ pub mod bare;
 pub mod bare_agent;
 pub mod dispatch;
 pub mod messages_api;
+pub mod typed;
 
 use std::time::{Duration, Instant};
 

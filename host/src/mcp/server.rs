@@ -140,7 +140,9 @@ impl ServerHandler for Connection {
             deadline: Instant::now() + self.shared.deadline,
             cancel: &context.ct,
         };
-        let running = progress::report(context.meta.get_progress_token(), &context.peer, tools.call(call, &cx));
+        // On the heap, because the library moves the future of every request several times.
+        let running = Box::pin(tools.call(call, &cx));
+        let running = progress::report(context.meta.get_progress_token(), &context.peer, running);
         let result = admitted.run(running).await;
         let revision = context.protocol_version();
         let knows_any = revision.is_some_and(|revision| revision.as_str() >= ProtocolVersion::V_2026_07_28.as_str());

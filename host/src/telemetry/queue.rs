@@ -73,25 +73,32 @@ impl<T> Queue<T> {
 
     /// Serves items until the queue is closed and empty, or until `serve` returns [`ServeNext::No`], which loses the rest.
     pub(super) fn consume(&self, mut serve: impl FnMut(T) -> ServeNext) {
+        self.consume_batches(1, |batch| batch.into_iter().fold(ServeNext::Yes, |_, item| serve(item)));
+    }
+
+    /// The same, with as many items at once as there are, up to `most`.
+    pub(super) fn consume_batches(&self, most: usize, mut serve: impl FnMut(Vec<T>) -> ServeNext) {
         let mut state = self.lock();
         loop {
-            match state.items.pop_front() {
-                Some((bytes, item)) => {
-                    state.bytes = state.bytes.saturating_sub(bytes);
-                    drop(state);
-                    let next = serve(item);
-                    state = self.lock();
-                    state.served += 1;
-                    if next == ServeNext::No {
-                        state.closed = true;
-                        state.lost = state.lost.saturating_add(state.items.len() as u64);
-                        state.items.clear();
-                        state.served = state.accepted;
-                    }
-                    self.changed.notify_all();
+            let count = state.items.len().min(most);
+            if count > 0 {
+                let (bytes, batch): (Vec<usize>, Vec<T>) = state.items.drain(..count).unzip();
+                state.bytes = state.bytes.saturating_sub(bytes.iter().sum());
+                drop(state);
+                let next = serve(batch);
+                state = self.lock();
+                state.served += count as u64;
+                if next == ServeNext::No {
+                    state.closed = true;
+                    state.lost = state.lost.saturating_add(state.items.len() as u64);
+                    state.items.clear();
+                    state.served = state.accepted;
                 }
-                None if state.closed => return,
-                None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                self.changed.notify_all();
+            } else if state.closed {
+                return;
+            } else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         }
     }

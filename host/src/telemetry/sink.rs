@@ -68,27 +68,54 @@ impl Sink {
     }
 }
 
+/// Lines that one write can have. While calls come faster than a write takes, many lines cost as much as one.
+const MAX_LINES_PER_WRITE: usize = 256;
+
 fn write_lines(queue: &Queue<Vec<u8>>, failures: &Mutex<Failures>, mut writer: impl Write) {
     // A failed write can leave part of a line in the file. The next line must not continue it.
     let mut torn = false;
-    queue.consume(|line| {
-        let line = String::from_utf8_lossy(&line);
-        let scrubbed = scrub(&line);
-        let lead = if torn { "\n" } else { "" };
-        match writer
-            .write_all(format!("{lead}{scrubbed}").as_bytes())
-            .and_then(|()| writer.flush())
-        {
-            Ok(()) => torn = false,
-            Err(error) => {
-                torn = true;
-                let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
-                failures.lines = failures.lines.saturating_add(1);
-                failures.last = Some(error);
-            }
+    queue.consume_batches(MAX_LINES_PER_WRITE, |lines| {
+        let mut text = Vec::new();
+        let mut ends = Vec::with_capacity(lines.len());
+        if torn {
+            text.push(b'\n');
+        }
+        for line in lines {
+            text.extend_from_slice(scrub(&String::from_utf8_lossy(&line)).as_bytes());
+            ends.push(text.len());
+        }
+        let (written, result) = write_text(&mut writer, &text);
+        torn = match result {
+            Ok(()) => false,
+            Err(_) if written == 0 => torn,
+            Err(_) => !ends.contains(&written),
+        };
+        if let Err(error) = result {
+            let lost = match written == text.len() {
+                // The flush failed, so nobody knows.
+                true => ends.len(),
+                false => ends.iter().filter(|end| **end > written).count(),
+            };
+            let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+            failures.lines = failures.lines.saturating_add(lost as u64);
+            failures.last = Some(error);
         }
         ServeNext::Yes
     });
+}
+
+/// Like `write_all` and `flush`, but also says how many bytes were written.
+fn write_text(writer: &mut impl Write, text: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < text.len() {
+        match writer.write(&text[written..]) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, writer.flush())
 }
 
 /// Each call writes one line, because `tracing-subscriber` writes whole lines.
@@ -178,6 +205,37 @@ mod tests {
         );
         let content = String::from_utf8(disk.0.lock().unwrap().1.clone()).unwrap();
         assert_eq!(content, "key [redacted]\ntor\nwhole\n");
+    }
+
+    #[test]
+    fn lines_that_wait_together_are_written_together_and_each_lost_one_counts() {
+        let lines = |count: u32| (0..count).map(|number| format!("{number}\n").into_bytes());
+        let queue = Queue::new(SINK_BOUNDS);
+        lines(5).for_each(|line| queue.push(line.len(), line));
+        queue.close();
+        // Accepts nine of ten bytes.
+        let disk = Disk(Arc::new(Mutex::new((true, Vec::new()))));
+        let failures = Mutex::default();
+        write_lines(&queue, &failures, disk.clone());
+        assert_eq!(disk.0.lock().unwrap().1, b"0\n1\n2\n3\n4");
+        assert_eq!(failures.lock().unwrap().lines, 1);
+
+        struct Counts(Arc<Mutex<u32>>);
+        impl Write for Counts {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                *self.0.lock().unwrap() += 1;
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let queue = Queue::new(SINK_BOUNDS);
+        lines(300).for_each(|line| queue.push(line.len(), line));
+        queue.close();
+        let writes = Arc::new(Mutex::new(0));
+        write_lines(&queue, &Mutex::default(), Counts(writes.clone()));
+        assert_eq!(*writes.lock().unwrap(), 2);
     }
 
     #[test]
