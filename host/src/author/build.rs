@@ -22,6 +22,11 @@ pub enum Progress<'a> {
     Quiet,
     /// Each command is shown before it runs; its output goes to stderr.
     Shown(&'a dyn Fn(&str)),
+    /// Each command is passed on before it runs, and each line that it prints.
+    Lines {
+        command: &'a dyn Fn(&str),
+        line: &'a dyn Fn(&str),
+    },
 }
 
 impl std::fmt::Debug for Progress<'_> {
@@ -29,6 +34,7 @@ impl std::fmt::Debug for Progress<'_> {
         f.write_str(match self {
             Self::Quiet => "Quiet",
             Self::Shown(_) => "Shown",
+            Self::Lines { .. } => "Lines",
         })
     }
 }
@@ -43,34 +49,41 @@ pub struct Built {
     pub size: u64,
 }
 
-/// Builds the project in `folder` and writes the component to `out`, by default `NAME.wasm` in the folder. Blocks.
+/// Builds the project in `folder` and writes the component to `out`, by default `NAME.wasm` in the folder. Dropping the future
+/// kills the toolchain's processes.
 ///
 /// # Errors
 ///
 /// See [`AuthorError`]. An older component stays as it was.
-pub fn build(folder: &Path, out: Option<&Path>, progress: Progress<'_>) -> Result<Built, AuthorError> {
+pub async fn build(folder: &Path, out: Option<&Path>, progress: Progress<'_>) -> Result<Built, AuthorError> {
     let project = Project::open(folder)?;
-    let toolchain = Toolchain::new(folder, progress);
+    let toolchain = Toolchain::new(folder, progress)?;
     let component = match project.language {
-        Language::Rust => rust(&project, &toolchain),
-        Language::Python => python(&project, &toolchain),
-        Language::JavaScript => javascript(&project, &toolchain, Path::new("tool.js")),
-        Language::TypeScript => typescript(&project, &toolchain),
-        Language::C => c(&project, &toolchain),
-        Language::Go => go(&project, &toolchain),
+        Language::Rust => rust(&project, &toolchain).await,
+        Language::Python => python(&project, &toolchain).await,
+        Language::JavaScript => javascript(&project, &toolchain, Path::new("tool.js")).await,
+        Language::TypeScript => typescript(&project, &toolchain).await,
+        Language::C => c(&project, &toolchain).await,
+        Language::Go => go(&project, &toolchain).await,
     }?;
-    let component = componentize::finish(&component, &project)?;
     let path = match out {
         Some(out) => out.to_owned(),
         None => folder.join(format!("{}.wasm", project.name)),
     };
-    write_file(&path, &component)?;
-    Ok(Built {
-        language: project.language,
-        component: path,
-        digest: Digest::of(&component),
-        size: component.len() as u64,
-    })
+    let finish = move || {
+        let component = componentize::finish(&component, &project)?;
+        write_file(&path, &component)?;
+        Ok(Built {
+            language: project.language,
+            component: path,
+            digest: Digest::of(&component),
+            size: component.len() as u64,
+        })
+    };
+    // Components can have many megabytes.
+    tokio::task::spawn_blocking(finish)
+        .await
+        .unwrap_or_else(|error| Err(AuthorError::Componentize(error.to_string())))
 }
 
 fn missing(language: Language, program: &'static str, install: &'static str) -> AuthorError {
@@ -88,20 +101,12 @@ fn read(path: &Path) -> Result<Vec<u8>, AuthorError> {
     })
 }
 
-/// An empty place for the output of a command.
-fn scratch() -> Result<tempfile::TempDir, AuthorError> {
-    tempfile::tempdir().map_err(|source| AuthorError::Write {
-        path: std::env::temp_dir(),
-        source,
-    })
-}
-
 // --- Rust
 
 const RUST_TARGET: &str = "wasm32-wasip2";
 const RUST_HINT: &str = "if the target is missing, run: rustup target add wasm32-wasip2";
 
-fn rust(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorError> {
+async fn rust(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorError> {
     let cargo = toolchain.find(&["cargo"]).ok_or_else(|| {
         missing(
             project.language,
@@ -117,7 +122,7 @@ fn rust(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorE
         RUST_TARGET,
         "--message-format=json-render-diagnostics",
     ]);
-    let messages = toolchain.output(&mut command, Some(RUST_HINT))?;
+    let messages = toolchain.output(command, Some(RUST_HINT)).await?;
     let component = rust_component(&messages, &project.folder).ok_or_else(|| AuthorError::NoOutput {
         command: "cargo build".to_owned(),
         hint: "the package needs a library with `crate-type = [\"cdylib\"]`",
@@ -138,7 +143,7 @@ fn rust_component(messages: &[u8], folder: &Path) -> Option<PathBuf> {
 
 // --- Python
 
-fn python(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorError> {
+async fn python(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorError> {
     let componentize = toolchain.find(&["componentize-py"]).ok_or_else(|| {
         missing(
             project.language,
@@ -146,13 +151,12 @@ fn python(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, Autho
             "run: sudo apt install python3-venv; then in the project: python3 -m venv .venv && .venv/bin/pip install -r requirements.txt",
         )
     })?;
-    let scratch = scratch()?;
-    let out = scratch.path().join("component.wasm");
+    let out = toolchain.scratch().join("component.wasm");
     let mut command = toolchain.command(&componentize);
     command
         .args(["-d", "wit", "-w", project.world_name(), "componentize", "app", "-o"])
         .arg(&out);
-    toolchain.run(&mut command, None)?;
+    toolchain.run(command, None).await?;
     read(&out)
 }
 
@@ -170,22 +174,21 @@ fn of_npm(language: Language, toolchain: &Toolchain<'_>, program: &'static str) 
     }
 }
 
-fn javascript(project: &Project, toolchain: &Toolchain<'_>, source: &Path) -> Result<Vec<u8>, AuthorError> {
+async fn javascript(project: &Project, toolchain: &Toolchain<'_>, source: &Path) -> Result<Vec<u8>, AuthorError> {
     let componentize = of_npm(project.language, toolchain, "componentize-qjs")?;
-    let scratch = scratch()?;
-    let out = scratch.path().join("component.wasm");
+    let out = toolchain.scratch().join("component.wasm");
     let mut command = toolchain.command(&componentize);
     // Without `--sync` it makes a component of WASI 0.3.
     command.args(["--sync", "--wit", "wit", "--world", project.world_name(), "--js"]);
     command.arg(source).arg("--output").arg(&out);
-    toolchain.run(&mut command, None)?;
+    toolchain.run(command, None).await?;
     read(&out)
 }
 
-fn typescript(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorError> {
+async fn typescript(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorError> {
     let tsc = of_npm(project.language, toolchain, "tsc")?;
-    toolchain.run(&mut toolchain.command(&tsc), None)?;
-    javascript(project, toolchain, Path::new("dist/tool.js"))
+    toolchain.run(toolchain.command(&tsc), None).await?;
+    javascript(project, toolchain, Path::new("dist/tool.js")).await
 }
 
 // --- Languages whose bindings this program generates
@@ -227,7 +230,7 @@ fn generate(project: &Project, generator: &mut dyn WorldGenerator, folder: &Path
 const C_HINT: &str =
     "build/bindings/tool.h declares the functions that the world exports, and src has to define each of them";
 
-fn c(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorError> {
+async fn c(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorError> {
     let mut command = c_compiler(toolchain).ok_or_else(|| {
         missing(
             project.language,
@@ -238,8 +241,7 @@ fn c(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorErro
     })?;
     let bindings = toolchain.project().join(BUILD_FOLDER).join("bindings");
     let generated = generate(project, wit_bindgen_c::Opts::default().build().as_mut(), &bindings)?;
-    let scratch = scratch()?;
-    let out = scratch.path().join("module.wasm");
+    let out = toolchain.scratch().join("module.wasm");
     command
         .args(["-Os", "-mexec-model=reactor", "-Wl,--strip-all", "-Isrc", "-I"])
         .arg(&bindings);
@@ -250,7 +252,7 @@ fn c(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorErro
         .args(generated.iter().filter(|path| !is_header(path)))
         .arg("-o")
         .arg(&out);
-    toolchain.run(&mut command, Some(C_HINT))?;
+    toolchain.run(command, Some(C_HINT)).await?;
     componentize::encode(&read(&out)?)
 }
 
@@ -302,7 +304,7 @@ const GO_HINT: &str = "without access to a Go module proxy, point go.mod at a co
 /// The project's own, which a generator would replace.
 const GO_MODULE: &str = "go.mod";
 
-fn go(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorError> {
+async fn go(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorError> {
     let go = toolchain.find(&["go"]).ok_or_else(|| {
         missing(
             project.language,
@@ -315,8 +317,7 @@ fn go(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorErr
         wit_bindgen_go::Opts::default().build().as_mut(),
         toolchain.project(),
     )?;
-    let scratch = scratch()?;
-    let out = scratch.path().join("module.wasm");
+    let out = toolchain.scratch().join("module.wasm");
     let mut command = toolchain.command(&go);
     // Without a `go.sum`, the first build writes it.
     command
@@ -327,7 +328,7 @@ fn go(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorErr
         .args(["build", "-buildmode=c-shared", "-ldflags=-s -w -checklinkname=0", "-o"])
         .arg(&out)
         .arg(".");
-    toolchain.run(&mut command, Some(GO_HINT))?;
+    toolchain.run(command, Some(GO_HINT)).await?;
     let mut module = read(&out)?;
     componentize::embed(&mut module, project)?;
     componentize::encode(&module)

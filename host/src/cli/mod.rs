@@ -276,7 +276,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8, CliError> {
         Command::Tool(tool::ToolCommand::Inspect(args)) => tool_inspect::inspect(cx, args).await,
         Command::Tool(tool::ToolCommand::Call(args)) => tool_call::call(cx, args).await,
         Command::Tool(tool::ToolCommand::New(args)) => tool_new::new(cx, args),
-        Command::Tool(tool::ToolCommand::Build(args)) => tool_build::build(cx, args),
+        Command::Tool(tool::ToolCommand::Build(args)) => tool_build::build(cx, args).await,
         Command::Tool(tool::ToolCommand::Check(args)) => tool_check::check(cx, args).await,
         Command::Mcp(args) => mcp::mcp(cx, args).await,
         Command::Budget(args) => budget::budget(cx, args).await,

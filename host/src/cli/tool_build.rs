@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
+use super::interrupt::interrupted;
 use super::progress::ProgressLine;
 use super::{CliError, Context, Output, format};
 use crate::author::{self, Progress};
+use crate::events::Ending;
 
 #[derive(Args, Debug)]
 pub struct BuildArgs {
@@ -19,13 +21,17 @@ pub struct BuildArgs {
     out: Option<PathBuf>,
 }
 
-pub fn build(cx: &Context, args: BuildArgs) -> Result<u8, CliError> {
+/// The exit code is 0. Ctrl-C kills the toolchain and ends with that of a cancelled run.
+pub async fn build(cx: &Context, args: BuildArgs) -> Result<u8, CliError> {
     let show = |command: &str| cx.note(&ProgressLine::new("running", format::escape(command)).render());
     let progress = match cx.global.quiet {
         true => Progress::Quiet,
         false => Progress::Shown(&show),
     };
-    let built = author::build(&args.folder, args.out.as_deref(), progress)?;
+    let built = tokio::select! {
+        built = author::build(&args.folder, args.out.as_deref(), progress) => built?,
+        () = interrupted() => return Ok(Ending::Cancelled.exit_code()),
+    };
     let file = built.component.display().to_string();
     match cx.global.output {
         Output::Text => {
