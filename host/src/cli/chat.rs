@@ -1,13 +1,11 @@
 //! `cofferdam chat`: one session, with one run per line of input.
 
-use std::io;
-
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::interrupt::{Interrupt, interrupted};
+use super::lines::{Input, Lines, Meanwhile, Words};
 use super::live::{LiveHost, print_error};
-use super::{CliError, Context, Output, prompt, run, summary};
+use super::{CliError, Context, Output, run, summary};
 use crate::agent::RunReport;
 use crate::events::Ending;
 
@@ -21,30 +19,32 @@ pub async fn chat(cx: &Context) -> Result<u8, CliError> {
     let _logging = cx.logging(&config, show_progress)?;
     let live = LiveHost::start(cx, config, show_progress).await?;
     let mut session = live.session();
-    let mut lines = lines()?;
+    let mut lines = Lines::open(cx, Words::default(), Meanwhile::Nothing)?;
     let mut last: Option<RunReport> = None;
     cx.note("Empty lines are ignored. /exit or the end of the input (Ctrl-D) ends the conversation.");
 
     let code = loop {
         if cx.stderr.is_terminal() {
-            cx.stderr.write("\n> ");
+            cx.stderr.line("");
         }
-        let line = tokio::select! {
-            line = lines.recv() => line.transpose(),
-            () = interrupted() => break Ending::Cancelled.exit_code(),
+        let input = tokio::select! {
+            input = lines.next() => input,
+            () = interrupted() => Ok(Input::Interrupt),
         };
-        let line = match line {
-            Ok(line) => line,
+        let line = match input {
+            Ok(Input::Line(line)) => line,
+            Ok(Input::Interrupt) => break Ending::Cancelled.exit_code(),
+            Ok(Input::End) => break last.as_ref().map_or(0, |report| report.outcome.exit_code()),
             // The runs before the error count, so the exit code is still that of the last run.
             Err(error) => {
                 cx.report_error(&error);
                 break last.as_ref().map_or(2, |report| report.outcome.exit_code());
             }
         };
-        let prompt = match line.as_deref().map(str::trim) {
-            None | Some("/exit" | "/quit") => break last.as_ref().map_or(0, |report| report.outcome.exit_code()),
-            Some("") => continue,
-            Some(prompt) => prompt,
+        let prompt = match line.trim() {
+            "/exit" | "/quit" => break last.as_ref().map_or(0, |report| report.outcome.exit_code()),
+            "" => continue,
+            prompt => prompt,
         };
         let cancel = CancellationToken::new();
         let interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx.stderr.clone());
@@ -54,6 +54,7 @@ pub async fn chat(cx: &Context) -> Result<u8, CliError> {
         last = Some(report);
     };
 
+    drop(lines);
     cx.stderr.end_line();
     if let (Output::Text, Some(mut report)) = (cx.global.output, last) {
         // `metrics` covers the whole session. The report's own count covers only the last run.
@@ -75,22 +76,4 @@ fn print_turn(cx: &Context, report: &RunReport) {
         Output::Json => cx.stdout.json_line(report),
         Output::StreamJson => super::live::print_report(cx, report),
     }
-}
-
-/// Lines of stdin, read on a detached thread, because a blocked read must not delay the exit of the process.
-fn lines() -> Result<mpsc::Receiver<Result<String, CliError>>, CliError> {
-    let (sender, receiver) = mpsc::channel(1);
-    std::thread::Builder::new()
-        .name("stdin".to_owned())
-        .spawn(move || {
-            let mut stdin = io::stdin().lock();
-            while let Some(line) = prompt::read_line(&mut stdin).transpose() {
-                let last = line.is_err();
-                if sender.blocking_send(line).is_err() || last {
-                    break;
-                }
-            }
-        })
-        .map_err(|source| CliError::Thread { what: "stdin", source })?;
-    Ok(receiver)
 }

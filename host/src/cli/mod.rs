@@ -9,6 +9,7 @@ mod demo;
 mod error;
 mod format;
 mod interrupt;
+mod lines;
 mod live;
 mod mcp;
 mod mcp_config;

@@ -54,6 +54,11 @@ impl Sink {
         }
     }
 
+    /// Writes to another stream from now on, and returns the one until now. `self` and its clones share the stream.
+    pub fn replace_writer(&self, writer: Box<dyn Write + Send>) -> Box<dyn Write + Send> {
+        std::mem::replace(&mut self.lock().writer, writer)
+    }
+
     pub const fn is_terminal(&self) -> bool {
         self.terminal
     }

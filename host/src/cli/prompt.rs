@@ -32,7 +32,7 @@ fn from_reader(reader: impl Read) -> Result<String, CliError> {
     check(text)
 }
 
-/// The next line of `chat`; `None` at the end of the input.
+/// The next line of a prompt; `None` at the end of the input.
 ///
 /// # Errors
 /// As [`read`].

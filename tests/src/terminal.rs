@@ -1,0 +1,88 @@
+//! A terminal for programs that behave differently on one.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::process::Stdio;
+
+use rustix::termios::{LocalModes, tcgetattr};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+
+use crate::ANSWER_TIMEOUT;
+
+/// A pseudoterminal, and what was shown on it.
+#[derive(Debug)]
+pub struct Terminal {
+    /// The program's side.
+    program: File,
+    keyboard: File,
+    screen: watch::Receiver<String>,
+    /// How much of the screen was waited for.
+    seen: usize,
+}
+
+impl Terminal {
+    pub fn open() -> Self {
+        let pair = nix::pty::openpty(None, None).unwrap();
+        let keyboard = File::from(pair.master);
+        let mut reader = keyboard.try_clone().unwrap();
+        let (sender, screen) = watch::channel(String::new());
+        // Detached: the read ends with the last handle of the program's side.
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(read @ 1..) = reader.read(&mut bytes) {
+                sender.send_modify(|text| text.push_str(&String::from_utf8_lossy(&bytes[..read])));
+            }
+        });
+        Self {
+            program: pair.slave.into(),
+            keyboard,
+            screen,
+            seen: 0,
+        }
+    }
+
+    /// Starts a program with this terminal as its stdin, stdout and stderr.
+    pub fn start(&self, mut command: Command) -> Child {
+        let handle = || Stdio::from(self.program.try_clone().unwrap());
+        command.env("TERM", "xterm");
+        command
+            .stdin(handle())
+            .stdout(handle())
+            .stderr(handle())
+            .spawn()
+            .unwrap()
+    }
+
+    pub fn type_keys(&self, keys: &str) {
+        (&self.keyboard).write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits until these words are shown, after those that were waited for before.
+    pub async fn wait_for(&mut self, words: &str) {
+        let seen = self.seen;
+        let shown = self.screen.wait_for(|text| text[seen..].contains(words));
+        let _ = tokio::time::timeout(ANSWER_TIMEOUT, shown).await;
+        let text = self.text();
+        let found = text[seen..].find(words);
+        let found = found.unwrap_or_else(|| panic!("no `{words}` in {:?}", &text[seen..]));
+        self.seen += found + words.len();
+    }
+
+    /// All that was shown until now.
+    pub fn text(&self) -> String {
+        self.screen.borrow().clone()
+    }
+
+    /// Whether it echoes and has signals, as shells leave it.
+    pub fn is_ordinary(&self) -> bool {
+        let modes = tcgetattr(&self.program).unwrap().local_modes;
+        modes.contains(LocalModes::ECHO | LocalModes::ISIG)
+    }
+}
+
+impl Default for Terminal {
+    fn default() -> Self {
+        Self::open()
+    }
+}
