@@ -11,6 +11,7 @@ mod cli;
 mod commands;
 mod concurrency;
 mod demo;
+mod dev;
 mod documents;
 mod endings;
 mod files;

@@ -3,16 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Folders that toolchains write to or install packages in. Hidden ones, such as `.git` and `.venv`, are skipped anyway.
-const WRITTEN_FOLDERS: [&str; 8] = [
-    "target",
-    "build",
-    "dist",
-    "node_modules",
-    "__pycache__",
-    "venv",
-    "out",
-    "zig-out",
-];
+const WRITTEN_FOLDERS: [&str; 6] = ["target", "build", "dist", "node_modules", "__pycache__", "venv"];
 
 /// Files that mark a folder as a cache, or as a virtual environment, whatever its name is. Cargo writes the first one.
 const MARKERS: [&str; 2] = ["CACHEDIR.TAG", "pyvenv.cfg"];
@@ -52,9 +43,7 @@ pub fn changes_in_builds(source: &Path) -> bool {
 }
 
 fn is_written_folder(name: &str, path: &Path) -> bool {
-    name.starts_with('.')
-        || WRITTEN_FOLDERS.contains(&name)
-        || MARKERS.iter().any(|marker| path.join(marker).exists())
+    name.starts_with('.') || WRITTEN_FOLDERS.contains(&name) || MARKERS.iter().any(|marker| path.join(marker).exists())
 }
 
 /// `in_root`: whether the file is directly in the project's folder, where components go.

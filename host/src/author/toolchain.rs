@@ -276,7 +276,9 @@ mod tests {
             command: &|_| {},
             line: &|line| shown.borrow_mut().push(line.to_owned()),
         };
-        run_shell(progress, "echo kept > $TMPDIR/file; echo $TMPDIR/file").await.unwrap();
+        run_shell(progress, "echo kept > $TMPDIR/file; echo $TMPDIR/file")
+            .await
+            .unwrap();
         let file = shown.borrow()[0].clone();
         assert!(file.starts_with('/') && !Path::new(&file).exists(), "{file}");
     }

@@ -32,21 +32,39 @@ impl Drop for Interrupt {
     }
 }
 
-/// Returns at the next signal. If no signal handler can be installed, it never returns, and the system's default action
-/// ends the process.
+/// Returns at the next Ctrl-C or SIGTERM. If no signal handler can be installed, it never returns, and the system's default
+/// action ends the process.
 pub async fn interrupted() {
     tokio::select! {
-        ctrl_c = tokio::signal::ctrl_c() => if ctrl_c.is_err() { std::future::pending().await },
+        () = ctrl_c() => {}
         () = terminated() => {}
     }
 }
 
-#[cfg(unix)]
-async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
+/// Returns at the next Ctrl-C; otherwise as [`interrupted`].
+pub async fn ctrl_c() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
+}
 
-    if let Ok(mut terminate) = signal(SignalKind::terminate())
-        && terminate.recv().await.is_some()
+/// Returns at the next SIGTERM; otherwise as [`interrupted`].
+#[cfg(unix)]
+pub async fn terminated() {
+    next(tokio::signal::unix::SignalKind::terminate()).await;
+}
+
+/// Returns at the next SIGHUP, which says that the terminal is gone; otherwise as [`interrupted`]. From then on `nohup` has no
+/// effect, so only commands that need a terminal wait for it.
+#[cfg(unix)]
+pub async fn hung_up() {
+    next(tokio::signal::unix::SignalKind::hangup()).await;
+}
+
+#[cfg(unix)]
+async fn next(kind: tokio::signal::unix::SignalKind) {
+    if let Ok(mut signals) = tokio::signal::unix::signal(kind)
+        && signals.recv().await.is_some()
     {
         return;
     }
@@ -54,6 +72,11 @@ async fn terminated() {
 }
 
 #[cfg(not(unix))]
-async fn terminated() {
+pub async fn terminated() {
+    std::future::pending().await
+}
+
+#[cfg(not(unix))]
+pub async fn hung_up() {
     std::future::pending().await
 }

@@ -183,18 +183,24 @@ async fn serve_http(
     (address, access): (SocketAddr, Access),
     cancel: CancellationToken,
 ) -> Result<(), CliError> {
-    let listen = |source| CliError::Listen {
-        what: "MCP server",
-        source,
-    };
-    let listener = TcpListener::bind(address).await.map_err(listen)?;
-    let url = format!("http://{}/mcp", listener.local_addr().map_err(listen)?);
+    let (listener, url) = listen(address).await?;
     cx.stdout.line(&url);
     cx.note(&format!("serving {} at {url}; press Ctrl-C to stop", count(tools)));
     server
         .serve_http(listener, access, cancel)
         .await
         .map_err(|error| CliError::Protocol(error.to_string()))
+}
+
+/// Listens at an address. The second part is the URL of the tools there.
+pub async fn listen(address: SocketAddr) -> Result<(TcpListener, String), CliError> {
+    let failed = |source| CliError::Listen {
+        what: "MCP server",
+        source,
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let url = format!("http://{}/mcp", listener.local_addr().map_err(failed)?);
+    Ok((listener, url))
 }
 
 fn count(tools: &ToolSet) -> String {

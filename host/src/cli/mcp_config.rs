@@ -78,6 +78,11 @@ fn snippet(args: &ConfigArgs, program: &Path, folder: &Path, file: Option<&Path>
     }
 }
 
+/// What a client's `.mcp.json` needs for a server that runs at this URL.
+pub fn http_snippet(url: &str) -> Value {
+    json!({ "mcpServers": { "cofferdam": { "type": "http", "url": url } } })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

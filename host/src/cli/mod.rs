@@ -27,6 +27,7 @@ mod tool;
 mod tool_build;
 mod tool_call;
 mod tool_check;
+mod tool_dev;
 mod tool_inspect;
 mod tool_list;
 mod tool_new;
@@ -97,7 +98,7 @@ enum Command {
     Demo,
     /// Serve a scripted Messages API, for testing any client
     Simulate(simulate::SimulateArgs),
-    /// List, inspect, call, create, build and check tools
+    /// List, inspect, call, create, develop, build and check tools
     #[command(subcommand)]
     Tool(tool::ToolCommand),
     /// Serve tools to any client of the Model Context Protocol (MCP)
@@ -279,6 +280,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8, CliError> {
         Command::Tool(tool::ToolCommand::New(args)) => tool_new::new(cx, args),
         Command::Tool(tool::ToolCommand::Build(args)) => tool_build::build(cx, args).await,
         Command::Tool(tool::ToolCommand::Check(args)) => tool_check::check(cx, args).await,
+        Command::Tool(tool::ToolCommand::Dev(args)) => tool_dev::dev(cx, args).await,
         Command::Mcp(args) => mcp::mcp(cx, args).await,
         Command::Budget(args) => budget::budget(cx, args).await,
         Command::Config(command) => config::config(cx, command).await,
@@ -343,6 +345,7 @@ mod tests {
             &["config", "check"][..],
             &["tool", "call", "y", "{}"],
             &["tool", "check", "x.wasm"],
+            &["tool", "dev"],
             &["run", "x"],
         ] {
             assert!(check(arguments).is_ok(), "{arguments:?}");

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{CliError, Context, tool_build, tool_call, tool_check, tool_inspect, tool_list, tool_new};
+use super::{CliError, Context, tool_build, tool_call, tool_check, tool_dev, tool_inspect, tool_list, tool_new};
 use crate::assembly::{self, HostError};
 use crate::config::Config;
 use crate::tools::ToolSet;
@@ -21,6 +21,8 @@ pub enum ToolCommand {
     Build(tool_build::BuildArgs),
     /// Check a component before you install or publish it
     Check(tool_check::CheckArgs),
+    /// Build a project whenever it changes, and call its tools at a prompt
+    Dev(tool_dev::DevArgs),
 }
 
 /// Loads the tools of a configuration, without the ledger, and without a model, which would need a key.

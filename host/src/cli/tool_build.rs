@@ -29,8 +29,10 @@ pub async fn build(cx: &Context, args: BuildArgs) -> Result<u8, CliError> {
         false => Progress::Shown(&show),
     };
     let built = tokio::select! {
-        built = author::build(&args.folder, args.out.as_deref(), progress) => built?,
+        // Waits for signals before it starts anything.
+        biased;
         () = interrupted() => return Ok(Ending::Cancelled.exit_code()),
+        built = author::build(&args.folder, args.out.as_deref(), progress) => built?,
     };
     let file = built.component.display().to_string();
     match cx.global.output {

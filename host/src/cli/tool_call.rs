@@ -13,8 +13,9 @@ use super::printer::Printer;
 use super::progress::{JsonLines, ProgressLine, metrics_line};
 use super::{CliError, Context, Output, format, prompt, standalone, tool};
 use crate::agent::DEFAULT_TENANT;
+use crate::config::Config;
 use crate::events::Outcome;
-use crate::telemetry::{Emitter, EventBus};
+use crate::telemetry::{AlertSettings, Emitter, EventBus};
 use crate::tools::{ComponentSource, Part, ToolCall, ToolContext, ToolResult, ToolSet, is_tool_name};
 use crate::transcript::ToolInput;
 use crate::untrusted::{escape, is_terminal_control};
@@ -81,9 +82,9 @@ pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
     } else {
         args.input
     };
-    serde_json::from_str::<Value>(&text).map_err(|error| {
+    check_json(&text).map_err(|message| {
         CliError::usage(
-            format!("the input isn't JSON: {error}"),
+            message,
             format!(
                 "write a JSON object in single quotes, such as '{{\"name\": \"value\"}}'; `cofferdam tool inspect {}` shows the \
                  tool's schema",
@@ -123,49 +124,84 @@ pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
             (tools, name)
         }
     };
-    // Starts here, so that the time to compile doesn't count.
-    let deadline = Instant::now() + config.agent.deadline;
-    let printer = match cx.global.output {
-        Output::StreamJson => {
-            let printer =
-                Printer::start(vec![Box::new(JsonLines(cx.stdout.clone()))]).map_err(|source| CliError::Thread {
-                    what: "the output",
-                    source,
-                })?;
-            events.add_observer("terminal", printer.observer());
-            Some(printer)
-        }
-        Output::Text | Output::Json => None,
-    };
-
+    let calls = Calls::new(cx, &config, events, cx.global.output == Output::StreamJson)?;
     let cancel = CancellationToken::new();
     let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx.stderr.clone());
-    let id = uuid::Uuid::now_v7().to_string();
-    let emitter = Emitter::new(&events, &id, DEFAULT_TENANT, config.alerts.clone());
-    let context = ToolContext {
-        emitter: &emitter,
-        deadline,
-        cancel: &cancel,
-    };
-    let result = tools
-        .call(
-            ToolCall {
-                id,
-                name,
-                input: ToolInput::read(&text),
-            },
-            &context,
-        )
-        .await;
-    events.flush(FLUSH_WAIT).await;
-    if let Some(printer) = printer {
-        printer.flush().await;
-    }
+    // The deadline starts here, so that the time to compile doesn't count.
+    let result = calls.call(&tools, name, &text, &cancel).await;
     print(cx, &result);
     if result.outcome == Outcome::UnknownTool && config.origins.file().is_some() {
         cx.note(&config.origins.summary());
     }
     Ok(u8::from(result.outcome != Outcome::Ok))
+}
+
+/// Sends calls of the person at the terminal through the dispatch path.
+#[derive(Debug)]
+pub struct Calls {
+    events: EventBus,
+    alerts: AlertSettings,
+    deadline: Duration,
+    printer: Option<Printer>,
+}
+
+impl Calls {
+    /// `events_shown`: whether every event of a call is printed as a line of JSON.
+    ///
+    /// # Errors
+    /// The system can't start another thread.
+    pub fn new(cx: &Context, config: &Config, events: EventBus, events_shown: bool) -> Result<Self, CliError> {
+        let printer = match events_shown {
+            true => {
+                let printer = Printer::start(vec![Box::new(JsonLines(cx.stdout.clone()))]).map_err(|source| {
+                    CliError::Thread {
+                        what: "the output",
+                        source,
+                    }
+                })?;
+                events.add_observer("terminal", printer.observer());
+                Some(printer)
+            }
+            false => None,
+        };
+        Ok(Self {
+            events,
+            alerts: config.alerts.clone(),
+            deadline: config.agent.deadline,
+            printer,
+        })
+    }
+
+    /// Calls a tool, and returns when all of the call's events are printed.
+    pub async fn call(&self, tools: &ToolSet, name: String, input: &str, cancel: &CancellationToken) -> ToolResult {
+        let deadline = Instant::now() + self.deadline;
+        let id = uuid::Uuid::now_v7().to_string();
+        let emitter = Emitter::new(&self.events, &id, DEFAULT_TENANT, self.alerts.clone());
+        let context = ToolContext {
+            emitter: &emitter,
+            deadline,
+            cancel,
+        };
+        let call = ToolCall {
+            id,
+            name,
+            input: ToolInput::read(input),
+        };
+        let result = tools.call(call, &context).await;
+        self.events.flush(FLUSH_WAIT).await;
+        if let Some(printer) = &self.printer {
+            printer.flush().await;
+        }
+        result
+    }
+}
+
+/// Says what is wrong with an input that isn't JSON.
+pub fn check_json(input: &str) -> Result<(), String> {
+    let parsed = serde_json::from_str::<Value>(input);
+    parsed
+        .map(drop)
+        .map_err(|error| format!("the input is not JSON: {error}"))
 }
 
 fn only_tool(file: &str, tools: &ToolSet) -> Result<String, CliError> {
@@ -183,7 +219,8 @@ fn only_tool(file: &str, tools: &ToolSet) -> Result<String, CliError> {
     }
 }
 
-fn print(cx: &Context, result: &ToolResult) {
+/// Prints what a tool answered, and on stderr how the call went.
+pub fn print(cx: &Context, result: &ToolResult) {
     match cx.global.output {
         Output::Text => {
             for content in &result.content {

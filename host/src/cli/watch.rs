@@ -1,29 +1,69 @@
 //! Notices when files change.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::author;
 use crate::config::Config;
 use crate::tools::ComponentSource;
 
-/// How often the files are looked at. Looking is cheap and works on every file system, also on those without notifications.
+/// How often the files of a configuration are looked at. Looking is cheap and works on every file system, also on those without
+/// notifications.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The files of a configuration, and what they looked like.
-#[derive(Debug)]
-pub struct Files(Vec<(PathBuf, Option<Look>)>);
+/// How often the files of a project are looked at: a person waits for the build.
+const PROJECT_INTERVAL: Duration = Duration::from_millis(300);
+
+/// Files, and what they looked like.
+pub struct Files {
+    /// Which files there are now.
+    list: Box<dyn Fn() -> Vec<PathBuf> + Send>,
+    interval: Duration,
+    looks: Looks,
+}
 
 /// What changes when a file is written or replaced.
 type Look = (SystemTime, u64, u64);
+type Looks = BTreeMap<PathBuf, Option<Look>>;
 
 impl Files {
+    /// The files of a configuration.
     pub fn of(config: &Config) -> Self {
         let components = config.plugins.iter().filter_map(|plugin| match &plugin.source {
             ComponentSource::Path(path) => Some(path.clone()),
             ComponentSource::Builtin(_) => None,
         });
         let files = config.origins.file().map(Path::to_owned).into_iter().chain(components);
-        Self(files.map(|path| (path.clone(), look(&path))).collect())
+        let files: Vec<PathBuf> = files.collect();
+        Self::new(move || files.clone(), INTERVAL)
+    }
+
+    /// The sources of a project, whichever there are, and `more` files.
+    pub fn of_project(folder: &Path, more: Option<&Path>) -> Self {
+        let (folder, more) = (folder.to_owned(), more.map(Path::to_owned));
+        let list = move || author::sources(&folder).into_iter().chain(more.clone()).collect();
+        Self::new(list, PROJECT_INTERVAL)
+    }
+
+    fn new(list: impl Fn() -> Vec<PathBuf> + Send + 'static, interval: Duration) -> Self {
+        let mut files = Self {
+            list: Box::new(list),
+            interval,
+            looks: Looks::new(),
+        };
+        files.looks = files.look();
+        files
+    }
+
+    fn look(&self) -> Looks {
+        let files = (self.list)().into_iter();
+        files
+            .map(|path| {
+                let look = look(&path);
+                (path, look)
+            })
+            .collect()
     }
 
     /// Follows the files of a new configuration from now on.
@@ -31,21 +71,30 @@ impl Files {
         *self = Self::of(config);
     }
 
-    /// Returns once a file has changed and none has changed since the look before, so that a file is read when it is whole.
-    pub async fn changed(&mut self) {
-        let mut is_changing = false;
+    /// Takes the files that `is_expected` says as they are now: their changes until now aren't reported.
+    pub fn accept(&mut self, is_expected: impl Fn(&Path) -> bool) {
+        for (path, look) in self.look() {
+            if is_expected(&path) {
+                self.looks.insert(path, look);
+            }
+        }
+    }
+
+    /// Returns the files that have changed, appeared or gone, once there are some and none has changed since the look before, so
+    /// that a file is read when it is whole.
+    pub async fn changed(&mut self) -> BTreeSet<PathBuf> {
+        let mut changed = BTreeSet::new();
         loop {
-            tokio::time::sleep(INTERVAL).await;
-            let mut has_changed = false;
-            for (path, before) in &mut self.0 {
-                let now = look(path);
-                has_changed |= now != *before;
-                *before = now;
+            tokio::time::sleep(self.interval).await;
+            let before = std::mem::take(&mut self.looks);
+            self.looks = self.look();
+            let is_same = |path: &&PathBuf| before.get(*path) == self.looks.get(*path);
+            let different = before.keys().chain(self.looks.keys()).filter(|path| !is_same(path));
+            let different: Vec<PathBuf> = different.cloned().collect();
+            if different.is_empty() && !changed.is_empty() {
+                return changed;
             }
-            if is_changing && !has_changed {
-                return;
-            }
-            is_changing |= has_changed;
+            changed.extend(different);
         }
     }
 }
@@ -74,7 +123,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.wasm");
         std::fs::write(&path, "1").unwrap();
-        let mut files = Files(vec![(path.clone(), look(&path))]);
+        let list = path.clone();
+        let mut files = Files::new(move || vec![list.clone()], INTERVAL);
         let mut changed = pin!(files.changed());
         assert!(is_pending_after_a_look(changed.as_mut()).await && is_pending_after_a_look(changed.as_mut()).await);
         std::fs::remove_file(&path).unwrap();
@@ -84,7 +134,45 @@ mod tests {
         assert!(!is_pending_after_a_look(changed.as_mut()).await);
     }
 
-    async fn is_pending_after_a_look(mut changed: Pin<&mut impl Future<Output = ()>>) -> bool {
+    /// What [`Files::changed`] reports after `change`, as names.
+    async fn reported(folder: &Path, files: &mut Files, change: impl FnOnce()) -> Vec<String> {
+        change();
+        let changed = files.changed().await.into_iter();
+        let names = changed.map(|path| path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned());
+        names.collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn new_removed_and_replaced_sources_are_changes_and_what_builds_write_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("a.c", "1");
+        write("b.c", "1");
+        let mut files = Files::of_project(folder.path(), None);
+        let several = reported(folder.path(), &mut files, || {
+            std::fs::remove_file(folder.path().join("a.c")).unwrap();
+            // As editors do that save by rename: the same length and perhaps the same time.
+            write(".b.c.new", "2");
+            std::fs::rename(folder.path().join(".b.c.new"), folder.path().join("b.c")).unwrap();
+            write("src/new.c", "");
+            write("target/new.o", "");
+            write("letters.wasm", "");
+        });
+        assert_eq!(several.await, ["a.c", "b.c", "src/new.c"]);
+        // The build changes a file that people change as well; meanwhile a person saves another one.
+        write("Cargo.lock", "by the build");
+        write("b.c", "12");
+        files.accept(author::changes_in_builds);
+        assert_eq!(reported(folder.path(), &mut files, || {}).await, ["b.c"]);
+        let lock = reported(folder.path(), &mut files, || write("Cargo.lock", "by a person"));
+        assert_eq!(lock.await, ["Cargo.lock"]);
+    }
+
+    async fn is_pending_after_a_look(mut changed: Pin<&mut impl Future<Output = BTreeSet<PathBuf>>>) -> bool {
         // The first poll of a sleep starts it, so poll before and after.
         let mut poll = async || poll_fn(|cx| Poll::Ready(changed.as_mut().poll(cx).is_pending())).await;
         let _ = poll().await;

@@ -1,0 +1,183 @@
+//! A project that is built and loaded again whenever it changes.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::super::lines::Words;
+use super::super::watch::Files;
+use super::super::{CliError, Context, standalone, tool_list};
+use super::announce::Announcer;
+use super::changes::Changes;
+use super::{DevArgs, command};
+use crate::author::{self, Built, Progress};
+use crate::config::Config;
+use crate::sandbox::Grants;
+use crate::tools::{ComponentSource, PluginSettings, ToolSet};
+
+/// The configuration file of a project, which says what its tools may do.
+const CONFIG_FILE: &str = "cofferdam.toml";
+
+/// The project, and the tools of its last component that could be loaded.
+pub struct Project<'a> {
+    cx: &'a Context,
+    args: &'a DevArgs,
+    announcer: Announcer<'a>,
+    /// Those of `--allow-http`.
+    grants: Grants,
+    tools: watch::Sender<Arc<ToolSet>>,
+    /// What Tab completes: the names of the tools, and the commands.
+    words: Words,
+    loaded: RefCell<Option<Loaded>>,
+    build_wanted: Notify,
+}
+
+/// What the tools were made of.
+#[derive(PartialEq)]
+struct Loaded {
+    digest: String,
+    plugins: Vec<PluginSettings>,
+}
+
+impl<'a> Project<'a> {
+    /// `tools` receives the tools of each component.
+    ///
+    /// # Errors
+    /// A grant of `--allow-http` is invalid.
+    pub fn new(cx: &'a Context, args: &'a DevArgs, tools: watch::Sender<Arc<ToolSet>>) -> Result<Self, CliError> {
+        Ok(Self {
+            cx,
+            args,
+            announcer: Announcer(cx),
+            grants: standalone::grants(&args.allow_http)?,
+            tools,
+            words: Words::default(),
+            loaded: RefCell::default(),
+            build_wanted: Notify::new(),
+        })
+    }
+
+    pub fn tools(&self) -> Arc<ToolSet> {
+        self.tools.borrow().clone()
+    }
+
+    pub fn words(&self) -> Words {
+        self.words.clone()
+    }
+
+    /// Builds as soon as a build that runs has ended.
+    pub fn request_build(&self) {
+        self.build_wanted.notify_one();
+    }
+
+    /// Builds whenever a file changes, or a build is asked for.
+    pub async fn build_on_change(&self, files: &mut Files) {
+        loop {
+            let changed = tokio::select! {
+                changed = files.changed() => changed,
+                () = self.build_wanted.notified() => BTreeSet::new(),
+            };
+            self.announcer.build_started(&self.args.folder, &changed);
+            self.build(files).await;
+        }
+    }
+
+    /// Builds the project and loads its tools. What fails is reported, and the tools stay as they were.
+    pub async fn build(&self, files: &mut Files) {
+        let started = Instant::now();
+        let command = |command: &str| self.announcer.note("running", command);
+        let line = |line: &str| self.cx.note(line);
+        let progress = match self.cx.global.quiet {
+            true => Progress::Quiet,
+            false => Progress::Lines {
+                command: &command,
+                line: &line,
+            },
+        };
+        let built = author::build(&self.args.folder, None, progress).await;
+        // What is saved during a build leads to another one, unless it is the build that saved it.
+        files.accept(author::changes_in_builds);
+        let loaded = match built {
+            Ok(built) => {
+                self.announcer.built(&built, started.elapsed());
+                self.load(&built).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = loaded {
+            self.announcer.failed(&error, self.loaded.borrow().is_some());
+        }
+    }
+
+    /// The settings of the component: those of the project's configuration file, if it loads the component.
+    fn config(&self, component: &Path) -> Result<Config, CliError> {
+        let named = self.cx.global.config.clone();
+        let of_project = || Some(self.args.folder.join(CONFIG_FILE)).filter(|file| file.is_file());
+        if let Some(file) = named.clone().or_else(of_project) {
+            let mut config = Config::load(Some(&file))?;
+            config.plugins.retain(
+                |plugin| matches!(&plugin.source, ComponentSource::Path(path) if is_same_file(path, component)),
+            );
+            if let Some(plugin) = config.plugins.first() {
+                return match self.args.allow_http.is_empty() {
+                    true => Ok(config),
+                    false => Err(CliError::usage(
+                        format!(
+                            "--allow-http has no effect: the component has the grants of {}",
+                            file.display()
+                        ),
+                        format!("add the address to `[plugins.{}] http`", plugin.name),
+                    )),
+                };
+            }
+            if named.is_some() {
+                return Err(CliError::usage(
+                    format!("{} loads no plugin from {}", file.display(), component.display()),
+                    "add a section `[plugins.NAME]` with `component = \"FILE\"`",
+                ));
+            }
+        }
+        let source = ComponentSource::Path(component.to_owned());
+        Ok(standalone::config([source], &self.grants))
+    }
+
+    async fn load(&self, built: &Built) -> Result<(), CliError> {
+        let config = self.config(&built.component)?;
+        let next = standalone::load(self.cx, &config).await?;
+        let previous = self.tools();
+        let (before, after) = (describe(&previous), describe(&next));
+        let words = command::WORDS.iter().map(|word| (*word).to_owned());
+        let names = after.iter().map(|tool| command::name(tool).to_owned());
+        self.words.set(names.chain(words));
+        let loaded = Loaded {
+            digest: built.digest.to_string(),
+            plugins: config.plugins,
+        };
+        let is_first = self.loaded.borrow().is_none();
+        let is_same = self.loaded.borrow().as_ref() == Some(&loaded);
+        if !is_same {
+            self.tools.send_replace(Arc::new(next.continuing(&previous)));
+            self.loaded.replace(Some(loaded));
+        }
+        match is_first {
+            true => self.announcer.tools(&after),
+            false => self.announcer.changes(&Changes::between(&before, &after), is_same),
+        }
+        Ok(())
+    }
+}
+
+/// The tools as `tool list --output json` describes them.
+pub fn describe(tools: &ToolSet) -> Vec<Value> {
+    tools.tools().map(tool_list::json).collect()
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    real(one).is_some_and(|one| Some(one) == real(other))
+}
