@@ -201,7 +201,7 @@ pub fn check_json(input: &str) -> Result<(), String> {
     let parsed = serde_json::from_str::<Value>(input);
     parsed
         .map(drop)
-        .map_err(|error| format!("the input is not JSON: {error}"))
+        .map_err(|error| format!("the input isn't JSON: {error}"))
 }
 
 fn only_tool(file: &str, tools: &ToolSet) -> Result<String, CliError> {
