@@ -536,7 +536,7 @@ async fn lines_are_answered_in_text_as_well() {
         "running  .venv/bin/componentize-py -d wit",
         "built  letters/letters.wasm",
         &format!("tool  {described}"),
-        "error: the input is not JSON: expected value at line 1 column 10\nhint: for example reverse {\"text\": \"…\"}",
+        "error: the input isn't JSON: expected value at line 1 column 10\nhint: for example reverse {\"text\": \"…\"}",
         "error: `nothing` is neither a tool nor a command",
         "tool  reverse ok after",
     ] {
