@@ -68,11 +68,11 @@ def virtual_environment(scratch, language):
     return folder
 
 
-def node_modules(scratch, project, language, env):
+def node_modules(scratch, project, name, env):
     """The packages of a project's lock file, kept between runs."""
     if not shutil.which("npm"):
         raise Unavailable("npm is missing")
-    folder = scratch / f"author-{language}"
+    folder = scratch / f"author-{name}"
     lock = (project / "package-lock.json").read_text()
     done = folder / "installed"
     if not done.exists() or done.read_text() != lock:
@@ -84,7 +84,8 @@ def node_modules(scratch, project, language, env):
         if made.returncode != 0:
             raise Unavailable(f"npm ci: {made.stderr.strip()[-300:]}")
         done.write_text(lock)
-    (project / "node_modules").symlink_to(folder / "node_modules")
+    # A link would lead out of the project, where the build reads no packages.
+    shutil.copytree(folder / "node_modules", project / "node_modules", symlinks=True)
 
 
 def go_module(project, env):
@@ -100,8 +101,11 @@ def go_module(project, env):
     subprocess.run(edit, cwd=project, env=env, check=True)
 
 
-def prepare(language, project, scratch, env):
-    """Does what a project needs before its native test, from the scratch folder. Returns a pattern of commands to leave out."""
+def prepare(language, project, scratch, env, name=None):
+    """Does what a project needs before its native test, from the scratch folder. Returns a pattern of commands to leave out.
+
+    `name` is that of a project with packages of its own, as those from npm are kept by project.
+    """
     if language in PIP:
         folder = virtual_environment(scratch, language)
         (project / ".venv").symlink_to(folder)
@@ -114,7 +118,7 @@ def prepare(language, project, scratch, env):
         if fetched.returncode != 0:
             raise Unavailable(f"cargo fetch: {fetched.stderr.strip()[-300:]}")
     if language in ("javascript", "typescript"):
-        node_modules(scratch, project, language, env)
+        node_modules(scratch, project, name or language, env)
         return r"npm ci$"
     return r"$^"
 

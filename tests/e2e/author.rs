@@ -139,6 +139,33 @@ async fn a_toolchain_that_fails_is_an_error_with_its_output() {
     assert!(!lab.path("letters/letters.wasm").exists());
 }
 
+/// A compiler that only says how it was called.
+#[tokio::test]
+async fn a_library_in_c_is_compiled_with_the_flags_of_the_project() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let lab = lab([]);
+    new(&lab, "letters", &["--lang", "c"]).await.expect_code(0);
+    for folder in [".venv/bin", "src/library/deep"] {
+        std::fs::create_dir_all(lab.path("letters").join(folder)).unwrap();
+    }
+    let program = lab.write(
+        "letters/.venv/bin/python-zig",
+        "#!/bin/sh\necho \"called with $*\"\nexit 1\n",
+    );
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    lab.write("letters/src/library/deep/hash.c", "");
+    lab.write("letters/compile_flags.txt", "-Isrc/library/include\n\n-DSMALL\n");
+    let ran = lab.call(["tool", "build", "letters", "--quiet"]).await.expect_code(2);
+    let called = ran.stderr.lines().find(|line| line.starts_with("called with")).unwrap();
+    let words: Vec<&str> = called.split(' ').collect();
+    for wanted in ["-Isrc/library/include", "-DSMALL"] {
+        assert!(words.contains(&wanted), "{ran}");
+    }
+    for wanted in ["src/letters.c", "src/component.c", "src/library/deep/hash.c"] {
+        assert!(words.iter().any(|word| word.ends_with(wanted)), "{ran}");
+    }
+}
+
 /// `tool build` with the Rust of this test. Crates come from what the plugins' build has downloaded.
 async fn build(lab: &Lab, project: &str) -> Ran {
     let mut command = lab.command(["tool", "build", project, "--output", "json"]);

@@ -20,7 +20,7 @@ fn documents() -> Vec<PathBuf> {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy();
-            if path.is_dir() && name != "target" && !name.starts_with('.') {
+            if path.is_dir() && !["target", "node_modules"].contains(&&*name) && !name.starts_with('.') {
                 collect(&path, found);
             } else if path.extension().is_some_and(|extension| extension == "md") {
                 found.push(path);

@@ -245,6 +245,7 @@ async fn c(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, Auth
     command
         .args(["-Os", "-mexec-model=reactor", "-Wl,--strip-all", "-Isrc", "-I"])
         .arg(&bindings);
+    command.args(c_flags(&toolchain.project().join(C_FLAGS))?);
     command.args(c_sources(&toolchain.project().join("src"))?);
     // Beside the source there is an object file, which holds the types of the world.
     let is_header = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "h");
@@ -277,16 +278,39 @@ fn c_compiler(toolchain: &Toolchain<'_>) -> Option<Command> {
     })
 }
 
-fn c_sources(folder: &Path) -> Result<Vec<PathBuf>, AuthorError> {
-    let unreadable = |source| AuthorError::Read {
-        path: folder.to_owned(),
-        source,
+/// The project's own options for the compiler, one a line: the file in which clangd looks for them as well.
+const C_FLAGS: &str = "compile_flags.txt";
+
+fn c_flags(path: &Path) -> Result<Vec<String>, AuthorError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => {
+            let path = path.to_owned();
+            return Err(AuthorError::Read { path, source });
+        }
     };
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    Ok(lines.map(str::to_owned).collect())
+}
+
+/// The `.c` files in a folder and in those below it. Links to folders aren't followed, as they can lead in circles.
+fn c_sources(folder: &Path) -> Result<Vec<PathBuf>, AuthorError> {
     let mut sources = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        if is_c(&path) {
-            sources.push(path);
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let unreadable = |source| AuthorError::Read {
+            path: folder.clone(),
+            source,
+        };
+        for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let path = entry.path();
+            if entry.file_type().map_err(unreadable)?.is_dir() {
+                folders.push(path);
+            } else if is_c(&path) {
+                sources.push(path);
+            }
         }
     }
     sources.sort();
@@ -336,7 +360,33 @@ async fn go(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, Aut
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn c_sources_are_those_of_all_folders() {
+        let project = tempfile::tempdir().unwrap();
+        let src = project.path().join("src");
+        std::fs::create_dir_all(src.join("library/deep")).unwrap();
+        for file in ["b.c", "a.h", "library/a.c", "library/deep/a.c", "library/a.txt"] {
+            std::fs::write(src.join(file), "").unwrap();
+        }
+        std::os::unix::fs::symlink(&src, src.join("library/circle")).unwrap();
+        let expected = ["b.c", "library/a.c", "library/deep/a.c"].map(|file| src.join(file));
+        assert_eq!(c_sources(&src).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_project_has_its_own_compiler_flags() {
+        let project = tempfile::tempdir().unwrap();
+        let path = project.path().join(C_FLAGS);
+        assert_eq!(c_flags(&path).unwrap(), Vec::<String>::new());
+        std::fs::write(&path, "-Isrc/library/include\n\n  -DNAME=a b\r\n").unwrap();
+        assert_eq!(c_flags(&path).unwrap(), ["-Isrc/library/include", "-DNAME=a b"]);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(matches!(c_flags(&path), Err(AuthorError::Read { .. })));
+    }
 
     #[test]
     fn the_component_is_cargos_last_wasm_file() {
