@@ -3,12 +3,17 @@
 import csv
 import io
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 
 DELIMITERS = [",", ";", "\t", "|"]
 MISSING = {"", "na", "n/a", "nan", "null", "none", "-"}
 MAX_COLUMNS = 200
+# The parser calls itself for every level, and a call's stack is limited.
+MAX_DEPTH = 64
+
+STRINGS_AND_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
 class Unreadable(ValueError):
@@ -114,18 +119,27 @@ def cell_value(cell: str) -> str | None:
 
 
 def read_json(data: str) -> Table:
+    if depth(data) > MAX_DEPTH:
+        raise Unreadable(f"the JSON is nested more than {MAX_DEPTH} deep")
     try:
         # Numbers stay as they are written.
         value = json.loads(data, parse_int=str, parse_float=str, parse_constant=lambda _: None)
     except json.JSONDecodeError as error:
         raise Unreadable(f"line {error.lineno}, column {error.colno} isn't JSON: {error.msg}") from error
-    except RecursionError as error:
-        raise Unreadable("the JSON is nested too deeply") from error
     if isinstance(value, dict):
         return from_columns(value)
     if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
         return from_objects(value)
     raise Unreadable("the JSON must be an array of objects, one for each row, or an object of arrays, one for each column")
+
+
+def depth(data: str) -> int:
+    """How many brackets of the JSON are open at most."""
+    level = deepest = 0
+    for match in STRINGS_AND_BRACKETS.finditer(data):
+        level += {"[": 1, "{": 1, "]": -1, "}": -1}.get(match[0], 0)
+        deepest = max(deepest, level)
+    return deepest
 
 
 def from_objects(objects: list[dict]) -> Table:

@@ -1,5 +1,8 @@
 """The statistics: what is known of a table, its columns and its groups."""
 
+# `Counter` imports it when it is first asked for the most common values, and by then it is too late: the component only has the
+# modules that were imported when it was built.
+import heapq  # noqa: F401
 import math
 import re
 import statistics

@@ -38,6 +38,8 @@ class Reading(unittest.TestCase):
         by_column = read('{"a": [1, 2], "b": ["x"]}')
         self.assertEqual(by_column.rows, [["1", "x"], ["2", None]])
         self.assertTrue(rows.warnings and by_column.warnings)
+        brackets = read('[{"a": "' + "[" * 100 + '\\"[", "b": [[1]]}]')
+        self.assertEqual(brackets.rows, [["[" * 100 + '"[', '[["1"]]']])
 
     def test_what_is_no_table_is_refused(self):
         for data in ["", " \n", "[", "[1, 2]", "[]", '{"a": 1}', "[{}]", "[" * 100_000]:
