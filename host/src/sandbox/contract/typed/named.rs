@@ -4,8 +4,7 @@
 use std::ops::Deref;
 
 pub(super) trait HasName {
-    /// The name in JSON.
-    fn name(&self) -> &str;
+    fn json_name(&self) -> &str;
 }
 
 /// Parts in the order of the type.
@@ -20,7 +19,7 @@ impl<T: HasName> Named<T> {
     pub(super) fn position(&self, name: &str) -> Option<usize> {
         let found = self
             .by_name
-            .binary_search_by(|position| self.parts[*position].name().cmp(name));
+            .binary_search_by(|position| self.parts[*position].json_name().cmp(name));
         found.ok().map(|found| self.by_name[found])
     }
 
@@ -30,7 +29,7 @@ impl<T: HasName> Named<T> {
 
     /// Whether two parts have one name.
     pub(super) fn has_duplicates(&self) -> bool {
-        let name = |position: usize| self.parts[position].name();
+        let name = |position: usize| self.parts[position].json_name();
         self.by_name.windows(2).any(|pair| name(pair[0]) == name(pair[1]))
     }
 }
@@ -65,13 +64,13 @@ impl<T: HasName> FromIterator<T> for Named<T> {
     fn from_iter<I: IntoIterator<Item = T>>(parts: I) -> Self {
         let parts: Box<[T]> = parts.into_iter().collect();
         let mut by_name: Box<[usize]> = (0..parts.len()).collect();
-        by_name.sort_by(|a, b| parts[*a].name().cmp(parts[*b].name()));
+        by_name.sort_by(|a, b| parts[*a].json_name().cmp(parts[*b].json_name()));
         Self { parts, by_name }
     }
 }
 
 impl HasName for Box<str> {
-    fn name(&self) -> &str {
+    fn json_name(&self) -> &str {
         self
     }
 }

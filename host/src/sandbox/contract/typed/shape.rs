@@ -122,13 +122,13 @@ impl Integer {
 }
 
 impl HasName for Field {
-    fn name(&self) -> &str {
+    fn json_name(&self) -> &str {
         &self.key
     }
 }
 
 impl HasName for Case {
-    fn name(&self) -> &str {
+    fn json_name(&self) -> &str {
         &self.name
     }
 }
