@@ -18,7 +18,6 @@ import contextlib
 import hashlib
 import http.server
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -58,21 +57,11 @@ class Workshop:
         """A copy of the project, and the environment for commands in it."""
         with tempfile.TemporaryDirectory() as home:
             home = Path(home)
-            links = home / "bin"
-            links.mkdir()
-            (links / "cofferdam").symlink_to(self.binary)
             project = home / source.name
             shutil.copytree(source, project, ignore=shutil.ignore_patterns(*LEFTOVERS))
-            env = dict(os.environ, PATH=f"{links}:{os.environ['PATH']}")
-            env.pop("COFFERDAM_CONFIG", None)
-            env["XDG_DATA_HOME"] = str(home / "data")
-            env["XDG_CONFIG_HOME"] = str(home / "config")
+            env = languages.environment(home, language, self.binary, self.scratch)
             # Compiled components are kept: compiling Python takes longer than all its calls.
             env["XDG_CACHE_HOME"] = str(self.scratch / "compiled")
-            if language == "rust":
-                env["CARGO_TARGET_DIR"] = str(self.scratch / "author-rust")
-            elif language == "c":
-                env["ZIG_GLOBAL_CACHE_DIR"] = str(self.scratch / "author-zig-cache")
             shell("cofferdam wit wit", project, env)
             yield project, env
 
@@ -449,26 +438,16 @@ def main():
     parser.add_argument("--calls", type=int, help="how many calls must see nothing of one another")
     arguments = parser.parse_args()
     workshop = Workshop(arguments.binary.resolve(), arguments.scratch.resolve())
-    passed, failed, skipped = 0, 0, 0
     with web_server() as upstream:
-        for name in arguments.only or names:
-            print(f"== {name}", flush=True)
-            started = time.monotonic()
-            try:
-                if name in PLUGINS:
-                    check_plugin(name, workshop)
-                else:
-                    check_language(name, workshop, arguments.calls or CALLS.get(name, FEWER_CALLS), upstream)
-                passed += 1
-                print(f"   works, {time.monotonic() - started:.0f} s", flush=True)
-            except Unavailable as reason:
-                skipped += 1
-                print(f"   skipped: {reason}", flush=True)
-            except (AssertionError, subprocess.TimeoutExpired) as error:
-                failed += 1
-                print(f"   FAILED: {error}", flush=True)
-    print(f"{passed} passed, {failed} failed, {skipped} skipped")
-    sys.exit(1 if failed else 0)
+
+        def check(name):
+            if name in PLUGINS:
+                check_plugin(name, workshop)
+            else:
+                check_language(name, workshop, arguments.calls or CALLS.get(name, FEWER_CALLS), upstream)
+
+        code = languages.run_all(arguments.only or names, check)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

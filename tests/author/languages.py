@@ -140,20 +140,26 @@ def simulated_run(binary, project, env):
         simulator.wait()
 
 
+def environment(home, language, binary, scratch):
+    """Of commands that find the binary by its name, and keep what is theirs below `home`. Toolchains keep theirs in `scratch`."""
+    links = home / "bin"
+    links.mkdir()
+    (links / "cofferdam").symlink_to(binary)
+    env = dict(os.environ, PATH=f"{links}:{os.environ['PATH']}")
+    env.pop("COFFERDAM_CONFIG", None)
+    env["XDG_DATA_HOME"] = str(home / "data")
+    env["XDG_CONFIG_HOME"] = str(home / "config")
+    if language == "rust":
+        env["CARGO_TARGET_DIR"] = str(scratch / "author-rust")
+    elif language == "c":
+        env["ZIG_GLOBAL_CACHE_DIR"] = str(scratch / "author-zig-cache")
+    return env
+
+
 def check_language(language, title, binary, scratch):
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)
-        links = folder / "bin"
-        links.mkdir()
-        (links / "cofferdam").symlink_to(binary)
-        env = dict(os.environ, PATH=f"{links}:{os.environ['PATH']}")
-        env.pop("COFFERDAM_CONFIG", None)
-        env["XDG_DATA_HOME"] = str(folder / "data")
-        env["XDG_CONFIG_HOME"] = str(folder / "config")
-        if language == "rust":
-            env["CARGO_TARGET_DIR"] = str(scratch / "author-rust")
-        elif language == "c":
-            env["ZIG_GLOBAL_CACHE_DIR"] = str(scratch / "author-zig-cache")
+        env = environment(folder, language, binary, scratch)
         create, enter, *rest = commands(sections()[title])
         assert create.startswith("cofferdam tool new letters") and enter == "cd letters", (create, enter)
         shell(create, folder, env)
@@ -170,6 +176,26 @@ def check_language(language, title, binary, scratch):
         simulated_run(binary, project, env)
 
 
+def run_all(names, check):
+    """Checks each, and returns the exit code. A toolchain that can't be had is said, and no failure."""
+    passed, failed, skipped = 0, 0, 0
+    for name in names:
+        print(f"== {name}", flush=True)
+        started = time.monotonic()
+        try:
+            check(name)
+            passed += 1
+            print(f"   works, {time.monotonic() - started:.0f} s", flush=True)
+        except Unavailable as reason:
+            skipped += 1
+            print(f"   skipped: {reason}", flush=True)
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            failed += 1
+            print(f"   FAILED: {error}", flush=True)
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("binary", type=Path)
@@ -179,22 +205,10 @@ def main():
     scratch = arguments.scratch.resolve()
     scratch.mkdir(parents=True, exist_ok=True)
     titles = {title.lower(): title for title in sections()}
-    passed, failed, skipped = 0, 0, 0
-    for language in arguments.only or LANGUAGES:
-        print(f"== {language}", flush=True)
-        started = time.monotonic()
-        try:
-            check_language(language, titles[language], arguments.binary.resolve(), scratch)
-            passed += 1
-            print(f"   works, {time.monotonic() - started:.0f} s", flush=True)
-        except Unavailable as reason:
-            skipped += 1
-            print(f"   skipped: {reason}", flush=True)
-        except AssertionError as error:
-            failed += 1
-            print(f"   FAILED: {error}", flush=True)
-    print(f"{passed} passed, {failed} failed, {skipped} skipped")
-    sys.exit(1 if failed else 0)
+    sys.exit(run_all(
+        arguments.only or LANGUAGES,
+        lambda language: check_language(language, titles[language], arguments.binary.resolve(), scratch),
+    ))
 
 
 if __name__ == "__main__":

@@ -117,6 +117,13 @@ impl Dev {
         self.stdin.write_all(format!("{line}\n").as_bytes()).await.unwrap();
     }
 
+    /// Waits for a build that fails, and returns what is said of it.
+    async fn expect_failure(&mut self, message: &str) -> Value {
+        let failed = self.expect("build_failed").await;
+        assert!(failed["message"].as_str().unwrap().contains(message), "{failed}");
+        failed
+    }
+
     /// Calls a tool, and returns the text of its answer.
     async fn call(&mut self, line: &str) -> String {
         self.send(line).await;
@@ -188,11 +195,7 @@ async fn a_failed_build_keeps_the_last_component() {
     project(&lab, &good).await;
     lab.write("letters/broken", "");
     let mut dev = Dev::start(&lab, &[]).await;
-    let failed = dev.expect("build_failed").await;
-    assert!(
-        failed["message"].as_str().unwrap().contains("exit status: 1"),
-        "{failed}"
-    );
+    dev.expect_failure("exit status: 1").await;
     dev.send("reverse {}").await;
 
     std::fs::remove_file(lab.path("letters/broken")).unwrap();
@@ -205,8 +208,7 @@ async fn a_failed_build_keeps_the_last_component() {
     for (file, message) in [("broken", "exit status: 1"), ("source.bin", "can't make a component")] {
         lab.write(&format!("letters/{file}"), "garbage");
         dev.expect("build_started").await;
-        let failed = dev.expect("build_failed").await;
-        assert!(failed["message"].as_str().unwrap().contains(message), "{failed}");
+        dev.expect_failure(message).await;
         assert_eq!(dev.call("reverse").await, "old!");
         let _ = std::fs::remove_file(lab.path("letters/broken"));
         lab.write("letters/source.bin", &good);
@@ -487,13 +489,9 @@ async fn the_section_of_the_projects_configuration_applies() {
     let grant = ["--allow-http", "http://127.0.0.1:1"];
     let mut dev = Dev::start(&lab, &grant).await;
     dev.expect("built").await;
-    let failed = dev.expect("build_failed").await;
+    let failed = dev.expect_failure("--allow-http has no effect").await;
     assert!(
-        failed["message"]
-            .as_str()
-            .unwrap()
-            .contains("--allow-http has no effect")
-            && failed["hint"].as_str().unwrap().contains("`[plugins.mine] http`"),
+        failed["hint"].as_str().unwrap().contains("`[plugins.mine] http`"),
         "{failed}"
     );
     dev.leave().await;
@@ -505,14 +503,7 @@ async fn the_section_of_the_projects_configuration_applies() {
     // A file that is named must name the component.
     let mut dev = Dev::start(&lab, &["--config", "cofferdam.toml"]).await;
     dev.expect("built").await;
-    let failed = dev.expect("build_failed").await;
-    assert!(
-        failed["message"]
-            .as_str()
-            .unwrap()
-            .contains("loads no plugin from letters/letters.wasm"),
-        "{failed}"
-    );
+    dev.expect_failure("loads no plugin from letters/letters.wasm").await;
     dev.leave().await;
 }
 

@@ -86,6 +86,18 @@ fn tool<'a>(listed: &'a Value, name: &str) -> &'a Value {
     found.unwrap_or_else(|| panic!("{name} is missing: {listed:#}"))
 }
 
+/// What `tool list` says of a file: the whole run, and the names of the tools in their order.
+async fn listed_names(lab: &Lab, file: &str) -> (Ran, Vec<String>) {
+    let listed = lab
+        .call(["tool", "list", file, "--output", "json"])
+        .await
+        .expect_code(0);
+    let tools = listed.json();
+    let name = |tool: &Value| tool["name"].as_str().unwrap().to_owned();
+    let names = tools.as_array().unwrap().iter().map(name).collect();
+    (listed, names)
+}
+
 fn lab_with_guest(answers: impl IntoIterator<Item = Answer>) -> Lab {
     let lab = lab(answers);
     lab.write("guest.wasm", guest());
@@ -95,18 +107,9 @@ fn lab_with_guest(answers: impl IntoIterator<Item = Answer>) -> Lab {
 #[tokio::test]
 async fn every_function_is_a_tool_but_those_that_cant_be() {
     let lab = lab_with_guest([]);
-    let listed = lab
-        .call(["tool", "list", "guest.wasm", "--output", "json"])
-        .await
-        .expect_code(0);
+    let (listed, names) = listed_names(&lab, "guest.wasm").await;
     assert!(listed.stderr.contains("resource"), "{listed}");
     let listed = listed.json();
-    let names: Vec<&str> = listed
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|tool| tool["name"].as_str().unwrap())
-        .collect();
     let mut sorted = names.clone();
     sorted.sort_unstable();
     assert_eq!(
@@ -465,17 +468,7 @@ async fn types_beyond_the_bounds_are_left_out_with_the_reason() {
     );
     let lab = lab([]);
     lab.write("guest.wasm", guest);
-    let listed = lab
-        .call(["tool", "list", "guest.wasm", "--output", "json"])
-        .await
-        .expect_code(0);
-    let names: Vec<String> = listed
-        .json()
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|tool| tool["name"].as_str().unwrap().to_owned())
-        .collect();
+    let (listed, names) = listed_names(&lab, "guest.wasm").await;
     assert_eq!(names, ["api_get_deep", "api_get_some"], "{listed}");
     for reason in [
         "is nested more than 16 deep",
@@ -521,18 +514,8 @@ async fn what_a_toolchain_needs_at_build_time_is_no_tool() {
     let functions = r#"(func (export "init") (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32) unreachable)
         (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))"#;
     lab.write("js.wasm", typed_component(wit, 2, functions));
-    let listed = lab
-        .call(["tool", "list", "js.wasm", "--output", "json"])
-        .await
-        .expect_code(0);
-    let names: Vec<Value> = listed
-        .json()
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|tool| tool["name"].clone())
-        .collect();
-    assert_eq!(names, [json!("add")]);
+    let (_, names) = listed_names(&lab, "js.wasm").await;
+    assert_eq!(names, ["add"]);
     let inspected = lab.inspect("js.wasm").await;
     assert!(
         inspected.contains("not a tool init: componentize-qjs runs the component's script by it"),

@@ -245,6 +245,17 @@ mod tests {
         toolchain.run(command, None).await
     }
 
+    /// The same, with the lines that were passed on.
+    async fn run_shell_and_show(script: &str) -> (Result<(), AuthorError>, Vec<String>) {
+        let shown = RefCell::new(Vec::new());
+        let progress = Progress::Lines {
+            command: &|_| {},
+            line: &|line| shown.borrow_mut().push(line.to_owned()),
+        };
+        let result = run_shell(progress, script).await;
+        (result, shown.into_inner())
+    }
+
     #[tokio::test]
     async fn a_failure_says_what_ran_and_what_it_printed() {
         let error = run_shell(Progress::Quiet, "echo out; echo err >&2; exit 3")
@@ -259,27 +270,17 @@ mod tests {
 
     #[tokio::test]
     async fn lines_are_passed_on_and_are_no_part_of_the_error() {
-        let shown = RefCell::new(Vec::new());
-        let progress = Progress::Lines {
-            command: &|_| {},
-            line: &|line| shown.borrow_mut().push(line.to_owned()),
-        };
-        let error = run_shell(progress, "echo wrong; exit 3").await.unwrap_err();
-        assert_eq!(*shown.borrow(), ["wrong"]);
+        let (result, shown) = run_shell_and_show("echo wrong; exit 3").await;
+        let error = result.unwrap_err();
+        assert_eq!(shown, ["wrong"]);
         assert!(error.to_string().ends_with("exit status: 3"), "{error}");
     }
 
     #[tokio::test]
     async fn temporary_files_of_a_command_are_removed() {
-        let shown = RefCell::new(Vec::new());
-        let progress = Progress::Lines {
-            command: &|_| {},
-            line: &|line| shown.borrow_mut().push(line.to_owned()),
-        };
-        run_shell(progress, "echo kept > $TMPDIR/file; echo $TMPDIR/file")
-            .await
-            .unwrap();
-        let file = shown.borrow()[0].clone();
-        assert!(file.starts_with('/') && !Path::new(&file).exists(), "{file}");
+        let (result, shown) = run_shell_and_show("echo kept > $TMPDIR/file; echo $TMPDIR/file").await;
+        result.unwrap();
+        let file = &shown[0];
+        assert!(file.starts_with('/') && !Path::new(file).exists(), "{file}");
     }
 }

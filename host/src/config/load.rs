@@ -13,7 +13,7 @@ use super::schema::Schema;
 use super::source::{Node, Source};
 use super::{env, renamed, violations};
 
-const FILE_NAME: &str = "cofferdam.toml";
+pub(crate) const FILE_NAME: &str = "cofferdam.toml";
 
 /// People write configurations by hand, so a larger file is some other file.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;

@@ -42,6 +42,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use folders::Folders;
+pub(crate) use load::FILE_NAME;
 pub use load::LoadOptions;
 pub use origins::Origins;
 pub use problem::{ConfigError, Origin, Problem};

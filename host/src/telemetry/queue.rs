@@ -82,8 +82,13 @@ impl<T> Queue<T> {
         loop {
             let count = state.items.len().min(most);
             if count > 0 {
-                let (bytes, batch): (Vec<usize>, Vec<T>) = state.items.drain(..count).unzip();
-                state.bytes = state.bytes.saturating_sub(bytes.iter().sum());
+                let mut taken = 0;
+                let batch = state.items.drain(..count).map(|(bytes, item)| {
+                    taken += bytes;
+                    item
+                });
+                let batch: Vec<T> = batch.collect();
+                state.bytes = state.bytes.saturating_sub(taken);
                 drop(state);
                 let next = serve(batch);
                 state = self.lock();

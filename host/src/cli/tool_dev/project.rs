@@ -10,18 +10,16 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::super::lines::Words;
+use super::super::subject::same_component;
 use super::super::watch::Files;
 use super::super::{CliError, Context, standalone, tool_list};
 use super::announce::Announcer;
 use super::changes::Changes;
 use super::{DevArgs, command};
 use crate::author::{self, Built, Progress};
-use crate::config::Config;
+use crate::config::{Config, FILE_NAME};
 use crate::sandbox::Grants;
 use crate::tools::{ComponentSource, PluginSettings, ToolSet};
-
-/// The configuration file of a project, which says what its tools may do.
-const CONFIG_FILE: &str = "cofferdam.toml";
 
 /// The project, and the tools of its last component that could be loaded.
 pub struct Project<'a> {
@@ -116,13 +114,12 @@ impl<'a> Project<'a> {
 
     /// The settings of the component: those of the project's configuration file, if it loads the component.
     fn config(&self, component: &Path) -> Result<Config, CliError> {
+        let source = ComponentSource::Path(component.to_owned());
         let named = self.cx.global.config.clone();
-        let of_project = || Some(self.args.folder.join(CONFIG_FILE)).filter(|file| file.is_file());
+        let of_project = || Some(self.args.folder.join(FILE_NAME)).filter(|file| file.is_file());
         if let Some(file) = named.clone().or_else(of_project) {
             let mut config = Config::load(Some(&file))?;
-            config.plugins.retain(
-                |plugin| matches!(&plugin.source, ComponentSource::Path(path) if is_same_file(path, component)),
-            );
+            config.plugins.retain(|plugin| same_component(&plugin.source, &source));
             if let Some(plugin) = config.plugins.first() {
                 return match self.args.allow_http.is_empty() {
                     true => Ok(config),
@@ -142,7 +139,6 @@ impl<'a> Project<'a> {
                 ));
             }
         }
-        let source = ComponentSource::Path(component.to_owned());
         Ok(standalone::config([source], &self.grants))
     }
 
@@ -175,9 +171,4 @@ impl<'a> Project<'a> {
 /// The tools as `tool list --output json` describes them.
 pub fn describe(tools: &ToolSet) -> Vec<Value> {
     tools.tools().map(tool_list::json).collect()
-}
-
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    let real = |path: &Path| std::fs::canonicalize(path).ok();
-    real(one).is_some_and(|one| Some(one) == real(other))
 }
