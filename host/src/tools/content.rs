@@ -21,6 +21,26 @@ pub enum Part {
     Image { media_type: String, base64: String },
 }
 
+/// The form of a result that is one value of the tool's output schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Structure {
+    /// The only part is JSON.
+    Json,
+    /// The only part is a string, without quotes.
+    Text,
+}
+
+impl Structure {
+    /// The form of the result of a tool with an output schema; `None` if it isn't one value of that schema.
+    pub(super) fn of(result: &[Content]) -> Option<Self> {
+        match result {
+            [Content::Json(_)] => Some(Self::Json),
+            [Content::Text(_)] => Some(Self::Text),
+            _ => None,
+        }
+    }
+}
+
 /// Checks the result against the contract and the limit, and converts it. Texts that follow each other become one, because a
 /// model pays for the frame of each part.
 pub(super) fn convert(content: Vec<Content>, output_bytes: u64) -> Result<Vec<Part>, String> {

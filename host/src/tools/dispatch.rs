@@ -9,15 +9,17 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::content::{self, Part};
+use super::call_end::CallEnd;
+use super::call_totals::CallTotals;
+use super::content::{self, Part, Structure};
 use super::policy::Decision;
 use super::problem::PluginError;
 use super::registry::{Tool, name_identity};
 use super::schema::{MAX_INLINE_STEPS, MAX_STEPS};
 use super::toolset::{Slot, ToolSet};
 use crate::events::{EventKind, Health, Outcome, ToolCallFinished, Transition};
-use crate::resilience::{Permit, Rejected};
-use crate::sandbox::{CallFailure, CallUse, Content, Halt, Halted, LimitHit, Limits};
+use crate::resilience::Permit;
+use crate::sandbox::{CallFailure, Halt};
 use crate::telemetry::Emitter;
 use crate::transcript::ToolInput;
 use crate::untrusted::{NAME_CHARS, display_untrusted};
@@ -26,9 +28,6 @@ use crate::untrusted::{NAME_CHARS, display_untrusted};
 const FIRST_RETRY_DELAY: Duration = Duration::from_millis(200);
 /// Retries of a call that was `unavailable`.
 const MAX_RETRIES: u32 = 2;
-
-/// Reasons kept for refused HTTP requests, over all tries of a call.
-const MAX_REFUSED_REASONS: usize = 16;
 
 /// Plugins and tools that are listed as left out when a tool is unknown.
 const MAX_LEFT_OUT: usize = 10;
@@ -66,82 +65,6 @@ pub struct ToolResult {
     pub finished: ToolCallFinished,
 }
 
-/// The form of a result that is one value of the tool's output schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Structure {
-    /// The only part is JSON.
-    Json,
-    /// The only part is a string, without quotes.
-    Text,
-}
-
-/// How a call ended, before the fallback applies and the event is emitted.
-#[derive(Debug)]
-struct CallEnd {
-    outcome: Outcome,
-    /// What the breaker counts: that of the outcome, unless the tool's failure says nothing about the tool.
-    health: Health,
-    /// What the model reads.
-    content: Vec<Part>,
-    structure: Option<Structure>,
-    /// What only the operator reads.
-    detail: Option<String>,
-}
-
-impl CallEnd {
-    fn error(outcome: Outcome, text: impl Into<String>) -> Self {
-        Self {
-            outcome,
-            health: outcome.health(),
-            content: vec![Part::Text { text: text.into() }],
-            structure: None,
-            detail: None,
-        }
-    }
-
-    fn with_health(mut self, health: Health) -> Self {
-        self.health = health;
-        self
-    }
-
-    fn with_detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
-        self
-    }
-}
-
-/// What all tries of a call used in total.
-#[derive(Default)]
-struct CallTotals {
-    tries: u32,
-    fuel: u64,
-    peak_memory: u64,
-    host_calls: u64,
-    http_requests: u32,
-    log: String,
-    log_bytes_dropped: u64,
-    refused: Vec<String>,
-}
-
-impl CallTotals {
-    /// Adds one try. Of all output, only the first `log_bytes` are kept.
-    fn add(&mut self, usage: CallUse, log_bytes: u64) {
-        self.tries += 1;
-        self.fuel = self.fuel.saturating_add(usage.fuel);
-        self.peak_memory = self.peak_memory.max(usage.peak_memory);
-        self.host_calls = self.host_calls.saturating_add(usage.host_calls);
-        self.http_requests = self.http_requests.saturating_add(usage.http.requests);
-        let room = usize::try_from(log_bytes)
-            .unwrap_or(usize::MAX)
-            .saturating_sub(self.log.len());
-        let kept = usage.log.floor_char_boundary(room);
-        self.log.push_str(&usage.log[..kept]);
-        self.log_bytes_dropped += usage.log_bytes_dropped + (usage.log.len() - kept) as u64;
-        let room = MAX_REFUSED_REASONS.saturating_sub(self.refused.len());
-        self.refused.extend(usage.http.refused.into_iter().take(room));
-    }
-}
-
 /// A call that has started. If its future is dropped, the guard reports the call as cancelled.
 struct UnfinishedCall<'a> {
     call: Option<ToolCall>,
@@ -156,7 +79,7 @@ impl Drop for UnfinishedCall<'_> {
         let result = finish(
             call,
             self.tool,
-            cancelled(),
+            CallEnd::cancelled(),
             CallTotals::default(),
             self.started.elapsed(),
         );
@@ -168,7 +91,13 @@ impl Drop for UnfinishedCall<'_> {
 impl ToolResult {
     /// The result of a call whose task failed in the host.
     pub(crate) fn host_error(call: ToolCall, detail: &str) -> Self {
-        finish(call, None, host_error(detail), CallTotals::default(), Duration::ZERO)
+        finish(
+            call,
+            None,
+            CallEnd::host_error(detail),
+            CallTotals::default(),
+            Duration::ZERO,
+        )
     }
 }
 
@@ -214,7 +143,7 @@ impl ToolSet {
         let decision = AssertUnwindSafe(self.decide(slot, &call, halt, cx))
             .catch_unwind()
             .await
-            .unwrap_or_else(|_| Err(host_error("the host panicked while it checked the call")));
+            .unwrap_or_else(|_| Err(CallEnd::host_error("the host panicked while it checked the call")));
         AdmittedCall {
             call,
             decision,
@@ -259,7 +188,7 @@ impl ToolSet {
                 AssertUnwindSafe(self.attempt(slot, input.text(), halt, cx, &mut totals))
                     .catch_unwind()
                     .await
-                    .unwrap_or_else(|_| host_error("the host panicked while it ran the call"))
+                    .unwrap_or_else(|_| CallEnd::host_error("the host panicked while it ran the call"))
             }
         };
         unfinished.call = None;
@@ -313,7 +242,7 @@ impl ToolSet {
             ));
         }
         let input = call.input.text();
-        if let Some(ended) = too_large(input, tool.limits().input_bytes) {
+        if let Some(ended) = CallEnd::too_large(input, tool.limits().input_bytes) {
             return Err(ended);
         }
         let checked = match tool.schema.max_steps(input.len()) {
@@ -324,7 +253,7 @@ impl ToolSet {
             {
                 Ok(Ok(checked)) => checked,
                 Ok(Err(ended)) => return Err(ended),
-                Err(halted) => return Err(halted_outside_tool(halted, cx)),
+                Err(halted) => return Err(CallEnd::halted_outside_tool(halted, cx.deadline)),
             },
             _ => {
                 let text = format!(
@@ -347,7 +276,7 @@ impl ToolSet {
         // From here on, the policy and the tool see the same numbers.
         let received = rewritten.unwrap_or_else(|| call.input.clone());
         // `1e39` is longer as an integer.
-        if let Some(ended) = too_large(received.text(), tool.limits().input_bytes) {
+        if let Some(ended) = CallEnd::too_large(received.text(), tool.limits().input_bytes) {
             return Err(ended);
         }
         if let Some(policy) = self.policy()
@@ -387,14 +316,14 @@ impl ToolSet {
             match Instant::now().checked_add(delay) {
                 Some(wake) if wake < halt.deadline => {
                     if let Err(halted) = halt.bound(tokio::time::sleep_until(wake)).await {
-                        return halted_outside_tool(halted, cx);
+                        return CallEnd::halted_outside_tool(halted, cx.deadline);
                     }
                     before = Some(ended);
                 }
                 _ => return ended,
             }
         }
-        host_error("a call was retried without end")
+        CallEnd::host_error("a call was retried without end")
     }
 
     /// Checks the input on a blocking thread, because a long check would stall an async worker. A check can't be cancelled:
@@ -406,14 +335,14 @@ impl ToolSet {
         tenant: &Arc<str>,
     ) -> Result<Result<Option<ToolInput>, Vec<String>>, CallEnd> {
         let permits = self.acquire_check(slot, tenant).await;
-        let permits = permits.map_err(|saturated| busy(saturated.to_string()))?;
+        let permits = permits.map_err(|saturated| CallEnd::busy(saturated.to_string()))?;
         let (schema, input) = (slot.tool.schema.clone(), input.clone());
         let check = tokio::task::spawn_blocking(move || {
             let checked = schema.check(&input);
             drop(permits);
             checked
         });
-        check.await.map_err(|error| host_error(&error.to_string()))
+        check.await.map_err(|error| CallEnd::host_error(&error.to_string()))
     }
 
     /// Runs the tool once, behind its breaker and concurrency limits. The second value is `Some` if the tool was unavailable
@@ -429,13 +358,13 @@ impl ToolSet {
         // Asked twice. This look takes no permit, and spares the call the queue.
         let breaker = slot.breaker(cx.emitter.tenant());
         if let Err(rejected) = breaker.check() {
-            return (breaker_open(&rejected), None);
+            return (CallEnd::breaker_open(&rejected), None);
         }
         let waiting = Instant::now();
         let _permits = match halt.bound(self.acquire(slot, cx.emitter.tenant())).await {
             Ok(Ok(permits)) => permits,
-            Ok(Err(saturated)) => return (busy(saturated.to_string()), None),
-            Err(halted) => return (halted_outside_tool(halted, cx), None),
+            Ok(Err(saturated)) => return (CallEnd::busy(saturated.to_string()), None),
+            Err(halted) => return (CallEnd::halted_outside_tool(halted, cx.deadline), None),
         };
         // The breaker may have opened meanwhile: what waited for a dying tool must not run.
         let permit = match breaker.try_acquire() {
@@ -443,7 +372,7 @@ impl ToolSet {
                 report(cx.emitter, transition);
                 permit
             }
-            Err(rejected) => return (breaker_open(&rejected), None),
+            Err(rejected) => return (CallEnd::breaker_open(&rejected), None),
         };
         let tool = &slot.tool;
         let queued = waiting.elapsed();
@@ -454,7 +383,7 @@ impl ToolSet {
         let mut delay = None;
         let ended = match called {
             Ok(result) => {
-                let structure = structure(&result, tool);
+                let structure = tool.output_schema.as_ref().and_then(|_| Structure::of(&result));
                 match content::convert(result, tool.limits().output_bytes) {
                     Ok(content) => CallEnd {
                         outcome: Outcome::Ok,
@@ -463,15 +392,15 @@ impl ToolSet {
                         structure,
                         detail: None,
                     },
-                    Err(reason) => invalid_output(&reason),
+                    Err(reason) => CallEnd::invalid_output(&reason),
                 }
             }
             Err(CallFailure::Unavailable { message, retry_after }) => {
                 delay = Some(retry_after);
-                CallEnd::error(Outcome::Unavailable, non_blank_or(message, "The tool is unavailable."))
+                CallEnd::unavailable(message)
             }
             // A call cut short by the run's deadline says nothing about the tool.
-            Err(CallFailure::Timeout(_)) if Instant::now() >= cx.deadline => run_deadline_passed(),
+            Err(CallFailure::Timeout(_)) if Instant::now() >= cx.deadline => CallEnd::run_deadline_passed(),
             // Time that the tool waited is the host's. It is the reason if it left the tool less than half.
             Err(CallFailure::Timeout(limit)) if queued + processor > tool.limits().timeout / 2 => {
                 let text = "The host is busy and couldn't give the tool enough time. Try again later.";
@@ -481,32 +410,12 @@ impl ToolSet {
             }
             Err(CallFailure::Failed { message, counts }) => {
                 let counts = counts || tool.errors_count;
-                failed(CallFailure::Failed { message, counts }, &tool.plugin)
+                CallEnd::failed(CallFailure::Failed { message, counts }, &tool.plugin)
             }
-            Err(failure) => failed(failure, &tool.plugin),
+            Err(failure) => CallEnd::failed(failure, &tool.plugin),
         };
         report(cx.emitter, settle(permit, ended.health));
         (ended, delay)
-    }
-}
-
-fn too_large(input: &str, limit: u64) -> Option<CallEnd> {
-    (input.len() as u64 > limit).then(|| {
-        let text = format!(
-            "The input has {} bytes, more than input_bytes allows ({limit}).",
-            input.len()
-        );
-        CallEnd::error(Outcome::InvalidInput, text)
-    })
-}
-
-/// Whether a result is a value of the tool's output schema.
-fn structure(result: &[Content], tool: &Tool) -> Option<Structure> {
-    tool.output_schema.as_ref()?;
-    match result {
-        [Content::Json(_)] => Some(Structure::Json),
-        [Content::Text(_)] => Some(Structure::Text),
-        _ => None,
     }
 }
 
@@ -524,100 +433,6 @@ fn settle(permit: Permit, health: Health) -> Option<Transition> {
 fn report(emitter: &Emitter, transition: Option<Transition>) {
     if let Some(transition) = transition {
         emitter.emit(transition.into());
-    }
-}
-
-fn invalid_output(reason: &str) -> CallEnd {
-    CallEnd::error(
-        Outcome::InvalidOutput,
-        format!("The tool returned a result that can't be used: {reason}."),
-    )
-}
-
-fn failed(failure: CallFailure, plugin: &str) -> CallEnd {
-    let stopped = |outcome, limit: LimitHit| {
-        CallEnd::error(outcome, format!("The tool was stopped at a limit: limits.{limit}."))
-            .with_detail(with_key(&limit, plugin))
-    };
-    match failure {
-        CallFailure::InvalidInput(message) => CallEnd::error(
-            Outcome::InvalidInput,
-            non_blank_or(message, "The tool doesn't accept this input."),
-        ),
-        CallFailure::Unavailable { message, .. } => CallEnd::error(Outcome::Unavailable, message),
-        CallFailure::Failed { message, counts } => {
-            let ended = CallEnd::error(Outcome::Failed, non_blank_or(message, "The tool failed."));
-            match counts {
-                true => ended,
-                false => ended.with_health(Health::Neutral),
-            }
-        }
-        CallFailure::Timeout(limit) => stopped(Outcome::Timeout, limit),
-        CallFailure::OutOfFuel(limit) => stopped(Outcome::OutOfFuel, limit),
-        CallFailure::OutOfMemory(limit) => stopped(Outcome::OutOfMemory, limit),
-        CallFailure::StackOverflow(limit) => stopped(Outcome::StackOverflow, limit),
-        CallFailure::Trapped(detail) => CallEnd::error(Outcome::Trapped, "The tool crashed.").with_detail(detail),
-        CallFailure::InvalidOutput(reason) => invalid_output(&reason),
-        CallFailure::Overloaded(detail) => busy(detail),
-        CallFailure::Cancelled => cancelled(),
-        CallFailure::Host(detail) => host_error(&detail),
-    }
-}
-
-/// The limit, with the key that raises it.
-fn with_key(limit: &LimitHit, plugin: &str) -> String {
-    match Limits::ALL.iter().any(|known| known.name == limit.name) {
-        true => format!(
-            "{limit}; if the tool needs more, raise plugins.{plugin}.limits.{}",
-            limit.name
-        ),
-        false => limit.to_string(),
-    }
-}
-
-fn breaker_open(rejected: &Rejected) -> CallEnd {
-    let seconds = rejected.retry_after.as_secs_f64().ceil().max(1.0);
-    let text = format!("The tool is temporarily unavailable. Try again in {seconds:.0} seconds.");
-    CallEnd::error(Outcome::BreakerOpen, text)
-}
-
-fn cancelled() -> CallEnd {
-    CallEnd::error(Outcome::Cancelled, "The run was cancelled.")
-}
-
-fn run_deadline_passed() -> CallEnd {
-    CallEnd::error(
-        Outcome::Cancelled,
-        "The run's deadline passed before the tool finished.",
-    )
-    .with_detail("the run's deadline has passed")
-}
-
-/// The end of a call that was halted while the tool wasn't running: in a check, a queue or a delay.
-fn halted_outside_tool(halted: Halted, cx: &ToolContext<'_>) -> CallEnd {
-    match halted {
-        Halted::Cancelled => cancelled(),
-        Halted::Deadline if Instant::now() >= cx.deadline => run_deadline_passed(),
-        Halted::Deadline => busy("the call timed out before the tool could run".to_owned()),
-    }
-}
-
-fn busy(detail: String) -> CallEnd {
-    let text = "The host is busy and couldn't run the tool. Try again later.";
-    CallEnd::error(Outcome::Overloaded, text).with_detail(detail)
-}
-
-/// The model reads an id, the operator the id and the reason.
-fn host_error(detail: &str) -> CallEnd {
-    let id = uuid::Uuid::now_v7();
-    CallEnd::error(Outcome::HostError, format!("Internal error {id}.")).with_detail(format!("{id}: {detail}"))
-}
-
-fn non_blank_or(message: String, otherwise: &str) -> String {
-    if message.trim().is_empty() {
-        otherwise.to_owned()
-    } else {
-        message
     }
 }
 
@@ -669,57 +484,5 @@ fn finish(call: ToolCall, tool: Option<&Tool>, ended: CallEnd, totals: CallTotal
         content,
         structure,
         finished,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sandbox::HttpUse;
-
-    #[test]
-    fn a_failure_that_says_nothing_about_the_tool_is_no_mark_against_it() {
-        for (counts, health) in [(true, Health::Failure), (false, Health::Neutral)] {
-            let failure = CallFailure::Failed {
-                message: "no match".to_owned(),
-                counts,
-            };
-            let ended = failed(failure, "p");
-            assert_eq!((ended.outcome, ended.health), (Outcome::Failed, health));
-        }
-    }
-
-    #[test]
-    fn tries_add_up_and_stay_bounded() {
-        let mut totals = CallTotals::default();
-        for log in ["first ", "second ", "third"] {
-            let usage = CallUse {
-                fuel: 10,
-                host_calls: 1,
-                peak_memory: 7,
-                log: log.to_owned(),
-                http: HttpUse {
-                    requests: 9,
-                    refused: vec![log.to_owned(); 9],
-                },
-                ..CallUse::default()
-            };
-            totals.add(usage, 15);
-        }
-        assert_eq!(
-            (
-                totals.tries,
-                totals.fuel,
-                totals.host_calls,
-                totals.peak_memory,
-                totals.http_requests
-            ),
-            (3, 30, 3, 7, 27)
-        );
-        assert_eq!((totals.log.as_str(), totals.log_bytes_dropped), ("first second th", 3));
-        assert_eq!(
-            (totals.refused.len(), totals.refused[9].as_str()),
-            (MAX_REFUSED_REASONS, "second ")
-        );
     }
 }

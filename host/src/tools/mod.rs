@@ -3,6 +3,8 @@
 
 mod breakers;
 mod builtin;
+mod call_end;
+mod call_totals;
 mod content;
 mod dispatch;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -17,8 +19,8 @@ mod settings;
 mod toolset;
 
 pub use builtin::{BUILTIN_NAMES, builtin};
-pub use content::Part;
-pub use dispatch::{AdmittedCall, Structure, ToolCall, ToolContext, ToolResult};
+pub use content::{Part, Structure};
+pub use dispatch::{AdmittedCall, ToolCall, ToolContext, ToolResult};
 pub use policy::{Decision, ToolPolicy};
 pub use problem::{LoadError, PluginError, PluginProblem};
 pub use registry::{Tool, is_tool_name, name_identity, read_component};
