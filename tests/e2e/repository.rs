@@ -31,30 +31,48 @@ fn code(file: &Path) -> String {
 
 /// The modules that a module, a folder or a file, mentions: in a `use` or in the middle of an expression; tests aside.
 fn imports(module: &str) -> BTreeSet<String> {
-    let folder = root().join("host/src").join(module);
-    let files = match folder.is_dir() {
-        true => rust_files(&folder),
-        false => vec![folder.with_extension("rs")],
-    };
-    let is_test = |file: &PathBuf| file.file_stem().unwrap().to_string_lossy().ends_with("tests");
-    let files = files.into_iter().filter(|file| !is_test(file));
+    let files = files_of(&root().join("host/src").join(module));
     files
-        .flat_map(|file| mentions(&code(&file)).collect::<Vec<_>>())
+        .iter()
+        .flat_map(|file| mentions(&code(file), "crate::").collect::<Vec<_>>())
         .filter(|mentioned| mentioned != module)
         .collect()
 }
 
-/// The module behind every `crate::`. A list or a star there is refused, as it would need more of a parser than this.
-fn mentions(code: &str) -> impl Iterator<Item = String> {
-    code.split("crate::").skip(1).map(|rest| {
+/// The files of a module, a folder or a file; tests aside.
+fn files_of(module: &Path) -> Vec<PathBuf> {
+    let files = match module.is_dir() {
+        true => rust_files(module),
+        false => vec![module.with_extension("rs")],
+    };
+    let is_test = |file: &PathBuf| file.file_stem().unwrap().to_string_lossy().ends_with("tests");
+    files.into_iter().filter(|file| !is_test(file)).collect()
+}
+
+/// The module behind every `path`. A list or a star there is refused, as it would need more of a parser than this.
+fn mentions(code: &str, path: &str) -> impl Iterator<Item = String> {
+    code.split(path).skip(1).map(move |rest| {
         let module = identifier(rest);
         assert!(
             !module.is_empty(),
-            "name the module right behind `crate::`: crate::{}",
+            "name the module right behind `{path}`: {path}{}",
             rest.lines().next().unwrap()
         );
         module
     })
+}
+
+/// The parts of the sandbox that one of them mentions, by `crate::sandbox::` or by as many `super::` as lead there.
+fn sandbox_imports(part: &str) -> BTreeSet<String> {
+    let folder = root().join("host/src/sandbox");
+    let mentioned = files_of(&folder.join(part)).into_iter().flat_map(|file| {
+        let path = file.strip_prefix(&folder).unwrap();
+        let is_module = path.file_stem().is_some_and(|name| name == "mod");
+        let up = "super::".repeat(path.components().count() - usize::from(is_module));
+        let code = code(&file).replace(&up, "crate::sandbox::");
+        mentions(&code, "crate::sandbox::").collect::<Vec<_>>()
+    });
+    mentioned.filter(|mentioned| mentioned != part).collect()
 }
 
 /// The identifier that `text` begins with.
@@ -87,7 +105,7 @@ fn super_leads_out_of_no_module() {
 
 #[test]
 fn a_mention_is_found_wherever_it_stands() {
-    let found = |code: &str| mentions(code).collect::<Vec<_>>();
+    let found = |code: &str| mentions(code, "crate::").collect::<Vec<_>>();
     assert_eq!(found("use crate::agent::Host;"), ["agent"]);
     assert_eq!(found("    fn f() -> crate::agent::Host {"), ["agent"]);
     assert_eq!(found("use crate::model::{\n    Usage, stack::Deep,\n};"), ["model"]);
@@ -233,9 +251,43 @@ const IMPORTS: [(&str, &[&str]); 25] = [
     ("fuzz", &["config", "json_text", "model", "sandbox", "tools"]),
 ];
 
-/// What is in `host/src`: folders, and files without a folder.
-fn modules() -> BTreeSet<String> {
-    let entries = std::fs::read_dir(root().join("host/src")).unwrap();
+/// The same for the parts of the sandbox, the largest module.
+const SANDBOX_IMPORTS: [(&str, &[&str]); 14] = [
+    // Leaves.
+    ("limits", &[]),
+    ("clocks", &[]),
+    ("fairness", &[]),
+    ("config", &[]),
+    ("metering", &["limits"]),
+    // What a guest can be given. None knows the call that it is given to.
+    ("http", &["fairness", "limits"]),
+    ("files", &["fairness"]),
+    ("keyvalue", &["fairness"]),
+    ("logging", &["http"]),
+    ("grants", &["files", "http", "limits", "metering"]),
+    // What a component is, and the code that is made of it.
+    ("contract", &["fairness", "limits"]),
+    ("compile", &["contract", "http", "keyvalue", "limits", "metering"]),
+    // Where they meet.
+    (
+        "call",
+        &[
+            "clocks", "compile", "config", "contract", "fairness", "files", "grants", "http", "keyvalue", "limits",
+            "logging", "metering",
+        ],
+    ),
+    (
+        "sandbox",
+        &[
+            "call", "compile", "config", "contract", "fairness", "files", "grants", "http", "keyvalue", "limits",
+            "metering",
+        ],
+    ),
+];
+
+/// What is in a folder: folders, and files without a folder.
+fn modules(folder: &str) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(root().join(folder)).unwrap();
     let names = entries.map(|entry| {
         entry
             .unwrap()
@@ -245,33 +297,42 @@ fn modules() -> BTreeSet<String> {
             .to_string_lossy()
             .into_owned()
     });
-    names.filter(|name| name != "lib" && name != "main").collect()
+    let is_module = |name: &String| !["lib", "main", "mod"].contains(&name.as_str());
+    names.filter(is_module).collect()
 }
 
-#[test]
-fn imports_are_those_that_are_listed() {
-    let listed: BTreeSet<String> = IMPORTS.iter().map(|(module, _)| (*module).to_owned()).collect();
-    assert_eq!(modules(), listed, "left: host/src, right: IMPORTS");
-    for (module, allowed) in IMPORTS {
-        let found = imports(module);
-        let allowed = allowed.iter().map(|name| (*name).to_owned()).collect();
+/// Compares what the modules of a folder import with a table, whose order has to be one way.
+fn assert_imports(folder: &str, table: &[(&str, &[&str])], imports: impl Fn(&str) -> BTreeSet<String>) {
+    let listed: BTreeSet<String> = table.iter().map(|(module, _)| (*module).to_owned()).collect();
+    assert_eq!(
+        modules(folder),
+        listed,
+        "left: {folder}, right: the table of its imports"
+    );
+    for (position, (module, allowed)) in table.iter().enumerate() {
+        let listed = allowed.iter().map(|name| (*name).to_owned()).collect();
         assert_eq!(
-            found, allowed,
-            "left: what `{module}` imports, right: what IMPORTS allows"
+            imports(module),
+            listed,
+            "left: what `{module}` imports, right: what the table allows"
         );
-    }
-}
-
-#[test]
-fn imports_run_one_way() {
-    for (position, (module, imported)) in IMPORTS.iter().enumerate() {
-        for name in *imported {
-            let below = IMPORTS[..position].iter().any(|(module, _)| module == name);
+        for name in *allowed {
+            let below = table[..position].iter().any(|(module, _)| module == name);
             assert!(below, "`{module}` imports `{name}`, which isn't below it");
         }
     }
+}
+
+#[test]
+fn imports_are_those_that_are_listed_and_run_one_way() {
+    assert_imports("host/src", &IMPORTS, imports);
     let of = |module: &str| IMPORTS.iter().find(|(name, _)| *name == module).unwrap().1;
     assert!(!of("model").contains(&"tools") && !of("tools").contains(&"model"));
+}
+
+#[test]
+fn parts_of_the_sandbox_import_one_way() {
+    assert_imports("host/src/sandbox", &SANDBOX_IMPORTS, sandbox_imports);
 }
 
 #[test]

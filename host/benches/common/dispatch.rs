@@ -74,6 +74,8 @@ impl Dispatch {
 pub struct Sandboxed {
     plugin: Plugin,
     tenant: Arc<str>,
+    /// The run's, which its calls share.
+    cancel: CancellationToken,
 }
 
 impl Sandboxed {
@@ -86,13 +88,14 @@ impl Sandboxed {
         Self {
             plugin,
             tenant: "default".into(),
+            cancel: CancellationToken::new(),
         }
     }
 
     pub async fn call(&self, tool: &str, input: &str) {
         let halt = Halt {
             deadline: tokio::time::Instant::now() + Duration::from_secs(60),
-            cancel: &CancellationToken::new(),
+            cancel: &self.cancel,
         };
         let (result, _) = self.plugin.call(&self.tenant, tool, input, halt).await;
         assert!(result.is_ok(), "{result:?}");

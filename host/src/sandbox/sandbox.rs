@@ -15,7 +15,7 @@ use super::contract::{Command, Contract, Docs, Entry, INTERFACE, Indices, Typed,
 use super::fairness::{GuestMemory, Turns};
 use super::files::{self, FileWork, Folder};
 use super::grants::Grants;
-use super::http::{self, Masker, Network};
+use super::http::{self, HttpSetup, Masker, Network};
 use super::keyvalue::{KeyValueError, KeyValueStore};
 use super::limits::{EngineSettings, Limits};
 use super::metering::Metering;
@@ -128,16 +128,27 @@ impl Sandbox {
             let position = usize::from(command.is_some());
             contracts.insert(position, typed);
         }
+        let network = self.network.for_plugin();
+        let turns = network.turns.clone();
+        let masker = Masker::new(&grants.http).map_err(|error| ComponentError::Host(error.to_string()))?;
+        let memory = self.memory.for_plugin(name);
         let setup = CallSetup {
             name: name.into(),
             stack: self.stack,
             instance_bytes: footprint.held(),
-            masker: Masker::new(&grants.http).map_err(|error| ComponentError::Host(error.to_string()))?,
             config: config::prepare(&grants.config),
             keyvalue,
-            network: self.network.for_plugin(),
-            memory: self.memory.for_plugin(name),
-            files: self.files.for_plugin(),
+            http: Arc::new(HttpSetup {
+                grants: grants.http.clone(),
+                limits: grants.limits.clone(),
+                masker: masker.clone(),
+                network,
+                memory: memory.clone(),
+            }),
+            turns,
+            masker,
+            memory,
+            files: Arc::new(self.files.for_plugin()),
             folders,
             grants: Arc::new(grants.clone()),
         };

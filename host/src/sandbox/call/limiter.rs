@@ -4,7 +4,7 @@
 use wasmtime::ResourceLimiter;
 
 use crate::sandbox::compile::TABLE_ELEMENT;
-use crate::sandbox::fairness::{MemoryShare, NoMemory};
+use crate::sandbox::fairness::{CallMemory, NoMemory};
 use crate::sandbox::limits::Limits;
 
 /// Tables of one instance, including empty ones: the engine keeps a record of each.
@@ -34,12 +34,12 @@ pub(super) struct Limiter {
     tables: usize,
     instance_limit: usize,
     refused: Option<Refused>,
-    /// This call's share of the memory of all guests.
-    share: MemoryShare,
+    /// What the call holds of the memory of all guests.
+    shared: CallMemory,
 }
 
 impl Limiter {
-    pub(super) fn new(limits: &Limits, share: MemoryShare) -> Self {
+    pub(super) fn new(limits: &Limits, shared: CallMemory) -> Self {
         Self {
             memory_limit: usize::try_from(limits.memory).unwrap_or(usize::MAX),
             memory: 0,
@@ -48,7 +48,7 @@ impl Limiter {
             tables: 0,
             instance_limit: limits.core_instances as usize,
             refused: None,
-            share,
+            shared,
         }
     }
 
@@ -60,7 +60,7 @@ impl Limiter {
     /// Charges what the engine keeps for the instance, before it is created. The limit was checked when the component was
     /// loaded.
     pub(super) fn hold_instance(&mut self, bytes: usize) -> Result<(), NoMemory> {
-        self.share.take(bytes)?;
+        self.shared.take(bytes)?;
         self.memory = self.memory.saturating_add(bytes);
         self.peak_memory = self.peak_memory.max(self.memory);
         Ok(())
@@ -72,15 +72,15 @@ impl Limiter {
         if memory > self.memory_limit {
             return Err(Refused::Memory);
         }
-        self.share.take(bytes).map_err(Refused::HostMemory)?;
+        self.shared.take(bytes).map_err(Refused::HostMemory)?;
         self.memory = memory;
         self.peak_memory = self.peak_memory.max(memory);
         Ok(())
     }
 
-    /// Charges what the host holds for the guest to the memory of all guests.
-    pub(super) fn hold(&mut self, bytes: usize) -> Result<(), NoMemory> {
-        self.share.take(bytes)
+    /// What the call holds of the memory of all guests.
+    pub(super) fn shared(&mut self) -> &mut CallMemory {
+        &mut self.shared
     }
 
     /// The limit that was hit last.
@@ -147,7 +147,8 @@ mod tests {
     use crate::sandbox::fairness::GuestMemory;
 
     fn limiter(limits: &Limits, host_memory: u64) -> Limiter {
-        Limiter::new(limits, GuestMemory::new(Some(host_memory)).share("t".into()))
+        let share = GuestMemory::new(Some(host_memory)).share("t".into());
+        Limiter::new(limits, CallMemory::new(share, 0))
     }
 
     #[test]

@@ -3,7 +3,11 @@
 use wasmtime::component::Linker;
 
 use super::state::CallState;
-use crate::sandbox::{config, files, http, keyvalue, logging};
+use crate::sandbox::config;
+use crate::sandbox::files;
+use crate::sandbox::http;
+use crate::sandbox::keyvalue;
+use crate::sandbox::logging;
 
 /// Links everything that a guest can import. All of it is always linked: functions that weren't granted return an error.
 pub(in crate::sandbox) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<CallState>> {

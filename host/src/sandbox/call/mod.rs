@@ -6,7 +6,6 @@ mod failure;
 mod halt;
 mod limiter;
 mod linker;
-mod log;
 mod mappings;
 mod output;
 mod plugin;

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use super::failure::Stopped;
-use super::log::GuestLog;
 use super::output::Receive;
 use crate::sandbox::contract::Invocation;
 use crate::sandbox::fairness::MemoryShare;
 use crate::sandbox::http::Masker;
+use crate::sandbox::logging::GuestLog;
 
 /// Bytes of the end of standard error that the model reads when a command fails.
 pub(super) const TAIL_BYTES: usize = 4 * 1024;

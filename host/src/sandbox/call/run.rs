@@ -12,12 +12,12 @@ use wasmtime::{Engine, Store};
 
 use super::failure::CallFailure;
 use super::halt::{Halt, Halted};
-use super::log::GuestLog;
 use super::program::Program;
 use super::setup::CallSetup;
 use super::state::{CallState, HostCallGate};
 use crate::sandbox::http::{Egress, HttpUse};
 use crate::sandbox::limits::Limits;
+use crate::sandbox::logging::GuestLog;
 use crate::sandbox::metering::Metering;
 
 /// What one call used.
@@ -63,18 +63,10 @@ pub(super) async fn run_program<F, T>(
     let started = Instant::now();
     let (limits, metering) = (setup.limits(), setup.grants.metering);
     let log = GuestLog::new(limits.log_bytes, setup.masker.clone());
-    let network = setup.network.clone();
     // `list-tools` runs without a tenant.
     let on_behalf_of = tenant.cloned().unwrap_or_else(|| "".into());
-    let account = network.turns.account(&on_behalf_of);
-    let egress = Egress::new(
-        setup.grants.clone(),
-        setup.masker.clone(),
-        network,
-        on_behalf_of,
-        account.clone(),
-        setup.memory.clone(),
-    );
+    let account = setup.turns.account(&on_behalf_of);
+    let egress = Egress::new(setup.http.clone(), on_behalf_of, account.clone());
     let share = match tenant {
         Some(tenant) => setup.memory.share(tenant.clone()),
         None => setup.memory.share_for_list(),
@@ -96,17 +88,17 @@ pub(super) async fn run_program<F, T>(
     };
     // A panic of a host function ends only this call. The panic can leave the store inconsistent, so it is only read for its
     // counters and dropped.
-    let guest = setup.network.turns.run(&account, &clock, guest);
+    let guest = setup.turns.run(&account, &clock, guest);
     let guest = AssertUnwindSafe(halt.bound(guest)).catch_unwind();
     let ended = guest.await;
 
     let usage = CallUse {
         duration: started.elapsed(),
-        kept_waiting: setup.network.turns.kept_waiting(&account, &clock),
+        kept_waiting: setup.turns.kept_waiting(&account, &clock),
         fuel: metering.spent(&store, limits),
         peak_memory: store.data().limiter.peak_memory(),
-        host_calls: store.data().host_calls,
-        http: store.data().egress.take_use(),
+        host_calls: store.data().host_calls(),
+        http: store.data().http_use(),
         ..CallUse::default()
     };
     let refused = store.data().limiter.refused();

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use wasmtime_wasi_config::WasiConfigVariables;
 
-use crate::sandbox::fairness::GuestMemory;
+use crate::sandbox::fairness::{GuestMemory, Turns};
 use crate::sandbox::files::{FileWork, Folder};
 use crate::sandbox::grants::Grants;
-use crate::sandbox::http::{Masker, Network};
+use crate::sandbox::http::{HttpSetup, Masker};
 use crate::sandbox::keyvalue::KeyValueStore;
 use crate::sandbox::limits::Limits;
 
@@ -24,9 +24,10 @@ pub(in crate::sandbox) struct CallSetup {
     pub(in crate::sandbox) config: Arc<WasiConfigVariables>,
     /// The store, and the plugin's name in it.
     pub(in crate::sandbox) keyvalue: Option<(KeyValueStore, Arc<str>)>,
-    pub(in crate::sandbox) network: Network,
+    pub(in crate::sandbox) http: Arc<HttpSetup>,
+    pub(in crate::sandbox) turns: Turns,
     pub(in crate::sandbox) memory: GuestMemory,
-    pub(in crate::sandbox) files: FileWork,
+    pub(in crate::sandbox) files: Arc<FileWork>,
     pub(in crate::sandbox) folders: Arc<[Folder]>,
 }
 

@@ -13,15 +13,16 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::failure::Stopped;
 use super::limiter::Limiter;
-use super::log::GuestLog;
 use super::output::Output;
 use super::program::{CommandErrors, Program};
 use super::setup::CallSetup;
 use crate::sandbox::clocks::deterministic;
-use crate::sandbox::fairness::{MemoryShare, NoMemory, TurnClock, yield_to_others};
-use crate::sandbox::files::{self, Files, Folder};
-use crate::sandbox::http::{self, Egress, FIELD_BYTES};
-use crate::sandbox::keyvalue::{KeyValueStore, Namespace};
+use crate::sandbox::config::ConfigView;
+use crate::sandbox::fairness::{CallMemory, MemoryShare, NoMemory, TurnClock, yield_to_others};
+use crate::sandbox::files::{self, Files, FilesCtx, FilesView, Folder};
+use crate::sandbox::http::{self, Egress, FIELD_BYTES, HttpCtx, HttpUse, HttpView};
+use crate::sandbox::keyvalue::{KeyValue, KeyValueCtx, KeyValueView, Namespace};
+use crate::sandbox::logging::{GuestLog, LoggingView};
 
 /// Bytes of a host call, beyond the result itself, for what isn't payload: list elements, names, tags.
 const HOST_CALL_SLACK: u64 = 64 * 1024;
@@ -36,21 +37,16 @@ const TURN: Duration = Duration::from_millis(1);
 /// The data of one store.
 pub(in crate::sandbox) struct CallState {
     wasi: WasiCtx,
-    pub(in crate::sandbox) files: Files,
-    pub(in crate::sandbox) folders: Arc<[Folder]>,
+    files: Files,
+    folders: Arc<[Folder]>,
     http: WasiHttpCtx,
-    pub(in crate::sandbox) table: ResourceTable,
-    pub(in crate::sandbox) egress: Egress,
-    pub(in crate::sandbox) config: Arc<WasiConfigVariables>,
-    /// The guest's data store, if it was granted one.
-    pub(in crate::sandbox) keyvalue: Option<(KeyValueStore, Namespace)>,
-    /// Bytes of keys and values that the guest has written to it.
-    pub(in crate::sandbox) keyvalue_written: u64,
-    pub(in crate::sandbox) log: GuestLog,
+    table: ResourceTable,
+    egress: Egress,
+    config: Arc<WasiConfigVariables>,
+    keyvalue: KeyValue,
+    log: GuestLog,
     pub(super) limiter: Limiter,
-    /// Bytes that the host can still hold for the guest beyond those already charged.
-    uncharged: usize,
-    pub(in crate::sandbox) host_calls: u64,
+    host_calls: u64,
     max_host_calls: u64,
     /// Bytes that the engine can lift from the guest in a host call, and beyond that for the result.
     host_call_bytes: usize,
@@ -102,6 +98,15 @@ impl CallState {
         http.set_field_size_limit(FIELD_BYTES);
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles as usize);
+        let keyvalue = setup.keyvalue.as_ref().zip(tenant).map(|((store, plugin), tenant)| {
+            let space = Namespace {
+                tenant: tenant.clone(),
+                plugin: plugin.clone(),
+                quota: limits.keyvalue_bytes,
+            };
+            (store.clone(), space)
+        });
+        let max_held = http::max_held(limits.handles).saturating_add(files::MAX_HELD);
         Self {
             wasi: wasi.build(),
             files: Files::new(
@@ -114,18 +119,9 @@ impl CallState {
             table,
             egress,
             config: setup.config.clone(),
-            keyvalue: setup.keyvalue.as_ref().zip(tenant).map(|((store, plugin), tenant)| {
-                let space = Namespace {
-                    tenant: tenant.clone(),
-                    plugin: plugin.clone(),
-                    quota: limits.keyvalue_bytes,
-                };
-                (store.clone(), space)
-            }),
-            keyvalue_written: 0,
+            keyvalue: KeyValue::new(keyvalue),
             log,
-            limiter: Limiter::new(limits, share),
-            uncharged: http::max_held(limits.handles).saturating_add(files::MAX_HELD),
+            limiter: Limiter::new(limits, CallMemory::new(share, max_held)),
             host_calls: 0,
             max_host_calls: limits.host_calls,
             host_call_bytes: usize::try_from(limits.output_bytes.saturating_add(HOST_CALL_SLACK)).unwrap_or(usize::MAX),
@@ -135,17 +131,17 @@ impl CallState {
         }
     }
 
-    /// Charges `bytes` that the host holds for the guest, until the end of the call. The total is capped at what the host can
-    /// hold at once, so a guest that drops one resource after the other doesn't pay for more.
-    pub(in crate::sandbox) fn hold(&mut self, bytes: usize) -> Result<(), NoMemory> {
-        let bytes = bytes.min(self.uncharged);
-        self.uncharged -= bytes;
-        self.limiter.hold(bytes)
-    }
-
     /// Charges `bytes` of a converted result, until the end of the call.
     pub(super) fn hold_values(&mut self, bytes: usize) -> Result<(), NoMemory> {
-        self.limiter.hold(bytes)
+        self.limiter.shared().take(bytes)
+    }
+
+    pub(super) fn host_calls(&self) -> u64 {
+        self.host_calls
+    }
+
+    pub(super) fn http_use(&self) -> HttpUse {
+        self.egress.take_use()
     }
 
     /// Lets the result take more than a host call can.
@@ -228,11 +224,56 @@ impl WasiView for CallState {
 
 impl WasiHttpView for CallState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        HttpView::http(self).wasi
+    }
+}
+
+impl HttpView for CallState {
+    fn http(&mut self) -> HttpCtx<'_> {
         self.host_calls += 1;
-        WasiHttpCtxView {
-            ctx: &mut self.http,
-            table: &mut self.table,
-            hooks: &mut self.egress,
+        HttpCtx {
+            wasi: WasiHttpCtxView {
+                ctx: &mut self.http,
+                table: &mut self.table,
+                hooks: &mut self.egress,
+            },
+            memory: self.limiter.shared(),
         }
+    }
+}
+
+impl FilesView for CallState {
+    fn files(&mut self) -> FilesCtx<'_> {
+        self.host_calls += 1;
+        FilesCtx {
+            files: &self.files,
+            folders: &self.folders,
+            table: &mut self.table,
+            memory: self.limiter.shared(),
+        }
+    }
+}
+
+impl KeyValueView for CallState {
+    fn keyvalue(&mut self) -> KeyValueCtx<'_> {
+        self.host_calls += 1;
+        KeyValueCtx {
+            keyvalue: &mut self.keyvalue,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl ConfigView for CallState {
+    fn config(&mut self) -> &WasiConfigVariables {
+        self.host_calls += 1;
+        &self.config
+    }
+}
+
+impl LoggingView for CallState {
+    fn log(&mut self) -> &mut GuestLog {
+        self.host_calls += 1;
+        &mut self.log
     }
 }

@@ -5,7 +5,11 @@ use std::collections::HashMap;
 use std::hash::Hash;
 #[cfg(any(not(target_os = "macos"), test))]
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Room for accounts, at first.
+const MIN_ACCOUNTS: usize = 64;
 
 /// The memory that a host's guests share. Clones share it too.
 #[derive(Clone, Debug)]
@@ -17,15 +21,23 @@ pub(in crate::sandbox) struct GuestMemory {
     plugin: Arc<str>,
 }
 
-/// Bytes held, by owner. Owners that hold nothing have no entry.
+/// Bytes held, by owner.
 #[derive(Debug, Default)]
 struct Held {
     all: u64,
-    by_tenant: HashMap<Arc<str>, u64>,
-    by_plugin: HashMap<Arc<str>, u64>,
+    by_tenant: Accounts<Arc<str>>,
+    by_plugin: Accounts<Arc<str>>,
     /// By tenant and plugin.
-    by_both: HashMap<(Arc<str>, Arc<str>), u64>,
+    by_both: Accounts<(Arc<str>, Arc<str>)>,
 }
+
+/// The accounts of owners of one kind. Accounts that nobody uses are removed before the map grows.
+#[derive(Debug)]
+struct Accounts<K>(HashMap<K, Account>);
+
+/// The bytes that an owner holds. Read and written only while [`Held`] is locked.
+#[derive(Clone, Debug, Default)]
+struct Account(Arc<AtomicU64>);
 
 /// The memory that one call holds. Dropping it releases the memory.
 #[derive(Debug)]
@@ -33,6 +45,16 @@ pub(in crate::sandbox) struct MemoryShare {
     memory: GuestMemory,
     tenant: Arc<str>,
     held: u64,
+    /// Looked up when the call first takes memory.
+    owners: Option<Owners>,
+}
+
+/// The accounts of one call's owners.
+#[derive(Debug)]
+struct Owners {
+    tenant: Account,
+    plugin: Account,
+    both: Account,
 }
 
 /// Why a call gets no more memory.
@@ -79,6 +101,7 @@ impl GuestMemory {
             memory: self.clone(),
             tenant,
             held: 0,
+            owners: None,
         }
     }
 
@@ -94,7 +117,9 @@ impl MemoryShare {
         if bytes == 0 {
             return Ok(());
         }
-        let Self { memory, tenant, .. } = self;
+        let Self {
+            memory, tenant, owners, ..
+        } = self;
         let plugin_limit = memory.limit / 2;
         // The most that the rules below allow a call that is alone.
         let limit = memory.limit / 8 * 3;
@@ -103,11 +128,11 @@ impl MemoryShare {
             return Err(NoMemory::TooMuch { limit });
         }
         let mut held = memory.lock();
-        let both = (tenant.clone(), memory.plugin.clone());
+        let owners = owners.get_or_insert_with(|| held.owners(tenant, &memory.plugin));
         let all = held.all + bytes;
-        let of_tenant = held.by_tenant.get(tenant).unwrap_or(&0) + bytes;
-        let of_plugin = held.by_plugin.get(&memory.plugin).unwrap_or(&0) + bytes;
-        let of_both = held.by_both.get(&both).unwrap_or(&0) + bytes;
+        let of_tenant = owners.tenant.get() + bytes;
+        let of_plugin = owners.plugin.get() + bytes;
+        let of_both = owners.both.get() + bytes;
         // However many hold memory, some is left for the next. A tenant leaves a third of what it holds free. A plugin leaves to
         // its tenant's other plugins as much as it holds for that tenant. Of a plugin's half, a tenant leaves a third of what it
         // holds. What one plugin holds doesn't count against another plugin's half: otherwise a tenant could use some plugins to
@@ -119,9 +144,9 @@ impl MemoryShare {
             return Err(NoMemory::TakenByOthers);
         }
         held.all = all;
-        held.by_tenant.insert(tenant.clone(), of_tenant);
-        held.by_plugin.insert(memory.plugin.clone(), of_plugin);
-        held.by_both.insert(both, of_both);
+        owners.tenant.set(of_tenant);
+        owners.plugin.set(of_plugin);
+        owners.both.set(of_both);
         self.held = own;
         Ok(())
     }
@@ -129,24 +154,58 @@ impl MemoryShare {
 
 impl Drop for MemoryShare {
     fn drop(&mut self) {
-        let Self { memory, tenant, held } = self;
-        if *held == 0 {
-            return;
+        let Some(owners) = &self.owners else { return };
+        let mut held = self.memory.lock();
+        held.all = held.all.saturating_sub(self.held);
+        for account in [&owners.tenant, &owners.plugin, &owners.both] {
+            account.set(account.get().saturating_sub(self.held));
         }
-        let all = &mut *memory.lock();
-        all.all = all.all.saturating_sub(*held);
-        release(&mut all.by_tenant, tenant, *held);
-        release(&mut all.by_plugin, &memory.plugin, *held);
-        release(&mut all.by_both, &(tenant.clone(), memory.plugin.clone()), *held);
     }
 }
 
-fn release<K: Clone + Eq + Hash>(held: &mut HashMap<K, u64>, owner: &K, bytes: u64) {
-    let left = held.get(owner).copied().unwrap_or(0).saturating_sub(bytes);
-    match left {
-        0 => held.remove(owner),
-        left => held.insert(owner.clone(), left),
-    };
+impl Held {
+    fn owners(&mut self, tenant: &Arc<str>, plugin: &Arc<str>) -> Owners {
+        Owners {
+            tenant: self.by_tenant.get(tenant),
+            plugin: self.by_plugin.get(plugin),
+            both: self.by_both.get(&(tenant.clone(), plugin.clone())),
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash> Accounts<K> {
+    fn get(&mut self, owner: &K) -> Account {
+        if let Some(account) = self.0.get(owner) {
+            return account.clone();
+        }
+        if self.0.len() == self.0.capacity() {
+            self.0.retain(|_, account| account.is_used());
+            // Room for as many again, so that this is seldom.
+            self.0.reserve(self.0.len().max(MIN_ACCOUNTS));
+        }
+        self.0.entry(owner.clone()).or_default().clone()
+    }
+}
+
+impl<K> Default for Accounts<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl Account {
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, bytes: u64) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether a call has it. Only those hold memory.
+    fn is_used(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
 }
 
 /// Bytes available to this process: the memory of the machine.
@@ -221,12 +280,28 @@ mod tests {
         assert_eq!(plugin.share(a.clone()).take(1), Err(NoMemory::TakenByOthers));
         drop(first);
         assert_eq!(plugin.share(a).take(300), Ok(()));
-        assert_eq!(memory.share(b).take(0), Ok(()));
+        assert_eq!(memory.share(b.clone()).take(0), Ok(()));
+        assert_eq!(memory.lock().all, 0);
+        assert_eq!(plugin.share(b).take(300), Ok(()));
+    }
+
+    #[test]
+    fn accounts_of_owners_without_calls_are_removed() {
+        let memory = GuestMemory::new(Some(1 << 30));
+        let mut kept = memory.share("kept".into());
+        assert_eq!(kept.take(7), Ok(()));
+        for number in 0..10_000 {
+            let mut share = memory.for_plugin(&number.to_string()).share(number.to_string().into());
+            assert_eq!(share.take(1), Ok(()));
+        }
         let held = memory.lock();
+        let accounts = [held.by_tenant.0.len(), held.by_plugin.0.len(), held.by_both.0.len()];
         assert!(
-            held.all == 0 && held.by_tenant.is_empty() && held.by_plugin.is_empty() && held.by_both.is_empty(),
-            "{held:?}"
+            accounts.iter().all(|number| *number <= 4 * MIN_ACCOUNTS),
+            "{accounts:?}"
         );
+        let of_kept = held.by_tenant.0.get("kept").map(Account::get);
+        assert_eq!((held.all, of_kept), (7, Some(7)));
     }
 
     /// Each call takes as much as it can, and the next one still gets some: across the tenants of one plugin, across tenants with

@@ -28,31 +28,34 @@ const MAX_CHANGES: u64 = 16_384;
 /// Bytes that a call can still write to files, and changes that it can still make. Counted separately, so that a call that has
 /// used up its bytes can still clean up.
 #[derive(Clone, Debug)]
-pub(super) struct FileBudget {
-    bytes: Arc<AtomicU64>,
-    changes: Arc<AtomicU64>,
+pub(super) struct FileBudget(Arc<Left>);
+
+#[derive(Debug)]
+struct Left {
+    bytes: AtomicU64,
+    changes: AtomicU64,
 }
 
 impl FileBudget {
     pub(super) fn new(bytes: u64) -> Self {
-        Self {
-            bytes: Arc::new(bytes.into()),
-            changes: Arc::new(MAX_CHANGES.into()),
-        }
+        Self(Arc::new(Left {
+            bytes: bytes.into(),
+            changes: MAX_CHANGES.into(),
+        }))
     }
 
     /// Takes `bytes`, or fails and takes nothing.
     pub(super) fn charge(&self, bytes: u64) -> Result<(), ErrorCode> {
-        take(&self.bytes, bytes)
+        take(&self.0.bytes, bytes)
     }
 
     /// Returns bytes that were charged but not used.
     pub(super) fn refund(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Relaxed);
+        self.0.bytes.fetch_add(bytes, Relaxed);
     }
 
     pub(super) fn charge_change(&self) -> Result<(), ErrorCode> {
-        take(&self.changes, 1)
+        take(&self.0.changes, 1)
     }
 }
 

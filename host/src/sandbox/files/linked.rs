@@ -13,17 +13,32 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
 use super::budget::{ENTRY_BYTES, HELD_FOR_AN_ENTRY, MAX_ENTRIES, MAX_LISTINGS, MAX_OPEN, PIECE};
+use super::grant::Folder;
 use super::held::Held;
 use super::open::Opening;
+use super::state::Files;
 use super::streams::{FileReader, FileWriter, WritePosition};
-use crate::sandbox::call::CallState;
-use crate::sandbox::fairness::on_blocking_thread;
+use crate::sandbox::fairness::{CallMemory, on_blocking_thread};
 
 /// The interfaces as `wasmtime-wasi` links them.
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
 const PREOPENS: &str = "wasi:filesystem/preopens@0.2.12";
 
-type Store<'a> = StoreContextMut<'a, CallState>;
+/// What the functions below need of a call.
+pub(in crate::sandbox) struct FilesCtx<'a> {
+    pub(in crate::sandbox) files: &'a Files,
+    pub(in crate::sandbox) folders: &'a [Folder],
+    pub(in crate::sandbox) table: &'a mut ResourceTable,
+    pub(in crate::sandbox) memory: &'a mut CallMemory,
+}
+
+/// The state of a call that can use files.
+pub(in crate::sandbox) trait FilesView: Send + 'static {
+    /// Counts as one host call.
+    fn files(&mut self) -> FilesCtx<'_>;
+}
+
+type Store<'a, T> = StoreContextMut<'a, T>;
 type Fd = Resource<Descriptor>;
 
 /// Links functions of this file as methods of a descriptor.
@@ -31,11 +46,10 @@ macro_rules! methods {
     ($types:ident: $($name:literal = $function:ident($($argument:ident: $type:ty),*);)*) => {$(
         $types.func_wrap_async(
             concat!("[method]descriptor.", $name),
-            |mut store: Store<'_>, ($($argument,)*): ($($type,)*)| {
+            |mut store: Store<'_, T>, ($($argument,)*): ($($type,)*)| {
                 Box::new(async move {
-                    let state = store.data_mut();
-                    state.host_calls += 1;
-                    answer($function(state, $($argument),*).await)
+                    let mut ctx = store.data_mut().files();
+                    answer($function(&mut ctx, $($argument),*).await)
                 })
             },
         )?;
@@ -45,13 +59,13 @@ macro_rules! methods {
 /// Lets `wasmtime-wasi` work in a separate task, on a separate table of descriptors: work that has started goes on when the
 /// call is over, and keeps its permit until it is done.
 macro_rules! apart {
-    ($state:ident, $($fd:ident),+; |$files:ident| $work:expr) => {
-        apart!($state.files.clone(), $state, $($fd),+; |$files| $work)
+    ($ctx:ident, $($fd:ident),+; |$files:ident| $work:expr) => {
+        apart!($ctx.files.clone(), $ctx, $($fd),+; |$files| $work)
     };
-    ($ours:expr, $state:ident, $($fd:ident),+; |$files:ident| $work:expr) => {{
+    ($ours:expr, $ctx:ident, $($fd:ident),+; |$files:ident| $work:expr) => {{
         let ours = $ours;
-        let closing = $state.files.clone();
-        $(let $fd = Held::new(&closing, $state.table.get(&$fd)?.clone());)+
+        let closing = $ctx.files.clone();
+        $(let $fd = Held::new(&closing, $ctx.table.get(&$fd)?.clone());)+
         ours.run(async move {
             let (mut ctx, mut table) = (WasiFilesystemCtx::default(), ResourceTable::new());
             let work = async {
@@ -70,15 +84,14 @@ macro_rules! apart {
     }};
 }
 
-pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
+pub(in crate::sandbox) fn add_to_linker<T: FilesView>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut preopens = linker.instance(PREOPENS)?;
-    preopens.func_wrap("get-directories", |mut store: Store<'_>, (): ()| {
-        let state = store.data_mut();
-        state.host_calls += 1;
+    preopens.func_wrap("get-directories", |mut store: Store<'_, T>, (): ()| {
+        let ctx = store.data_mut().files();
         let mut directories = Vec::new();
-        for folder in state.folders.clone().iter() {
-            let fd = state.table.push(Descriptor::Dir(folder.dir.clone()))?;
+        for folder in ctx.folders {
+            let fd = ctx.table.push(Descriptor::Dir(folder.dir.clone()))?;
             directories.push((fd, folder.at.clone()));
         }
         Ok((directories,))
@@ -114,11 +127,10 @@ pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmt
     }
     types.func_wrap_async(
         "[method]descriptor.is-same-object",
-        |mut store: Store<'_>, (fd, other): (Fd, Fd)| {
+        |mut store: Store<'_, T>, (fd, other): (Fd, Fd)| {
             Box::new(async move {
-                let state = store.data_mut();
-                state.host_calls += 1;
-                match is_same_object(state, fd, other).await {
+                let mut ctx = store.data_mut().files();
+                match is_same_object(&mut ctx, fd, other).await {
                     Ok(same) => Ok((same,)),
                     Err(error) => Err(error.downcast().map_or_else(|trap| trap, wasmtime::Error::from)),
                 }
@@ -126,10 +138,9 @@ pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmt
         },
     )?;
     types.resource("descriptor", ResourceType::host::<Descriptor>(), |mut store, rep| {
-        let state = store.data_mut();
-        state.host_calls += 1;
-        let descriptor = state.table.delete(Resource::<Descriptor>::new_own(rep))?;
-        state.files.close(descriptor);
+        let ctx = store.data_mut().files();
+        let descriptor = ctx.table.delete(Resource::<Descriptor>::new_own(rep))?;
+        ctx.files.close(descriptor);
         Ok(())
     })?;
     linker.allow_shadowing(false);
@@ -144,65 +155,65 @@ fn answer<T>(result: FsResult<T>) -> wasmtime::Result<(Result<T, ErrorCode>,)> {
     }
 }
 
-async fn advise(state: &mut CallState, fd: Fd, offset: u64, length: u64, advice: Advice) -> FsResult<()> {
+async fn advise(ctx: &mut FilesCtx<'_>, fd: Fd, offset: u64, length: u64, advice: Advice) -> FsResult<()> {
     // It can cause reads from the disk.
-    state.files.budget.charge_change()?;
-    apart!(state, fd; |files| files.advise(fd, offset, length, advice).await)
+    ctx.files.budget.charge_change()?;
+    apart!(ctx, fd; |files| files.advise(fd, offset, length, advice).await)
 }
 
-async fn get_flags(state: &mut CallState, fd: Fd) -> FsResult<DescriptorFlags> {
-    apart!(state, fd; |files| files.get_flags(fd).await)
+async fn get_flags(ctx: &mut FilesCtx<'_>, fd: Fd) -> FsResult<DescriptorFlags> {
+    apart!(ctx, fd; |files| files.get_flags(fd).await)
 }
 
-async fn get_type(state: &mut CallState, fd: Fd) -> FsResult<DescriptorType> {
-    apart!(state, fd; |files| files.get_type(fd).await)
+async fn get_type(ctx: &mut FilesCtx<'_>, fd: Fd) -> FsResult<DescriptorType> {
+    apart!(ctx, fd; |files| files.get_type(fd).await)
 }
 
-async fn stat(state: &mut CallState, fd: Fd) -> FsResult<DescriptorStat> {
-    apart!(state, fd; |files| files.stat(fd).await)
+async fn stat(ctx: &mut FilesCtx<'_>, fd: Fd) -> FsResult<DescriptorStat> {
+    apart!(ctx, fd; |files| files.stat(fd).await)
 }
 
-async fn stat_at(state: &mut CallState, fd: Fd, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
-    apart!(state, fd; |files| files.stat_at(fd, flags, path).await)
+async fn stat_at(ctx: &mut FilesCtx<'_>, fd: Fd, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
+    apart!(ctx, fd; |files| files.stat_at(fd, flags, path).await)
 }
 
-async fn metadata_hash(state: &mut CallState, fd: Fd) -> FsResult<MetadataHashValue> {
-    apart!(state, fd; |files| files.metadata_hash(fd).await)
+async fn metadata_hash(ctx: &mut FilesCtx<'_>, fd: Fd) -> FsResult<MetadataHashValue> {
+    apart!(ctx, fd; |files| files.metadata_hash(fd).await)
 }
 
 async fn metadata_hash_at(
-    state: &mut CallState,
+    ctx: &mut FilesCtx<'_>,
     fd: Fd,
     flags: PathFlags,
     path: String,
 ) -> FsResult<MetadataHashValue> {
-    apart!(state, fd; |files| files.metadata_hash_at(fd, flags, path).await)
+    apart!(ctx, fd; |files| files.metadata_hash_at(fd, flags, path).await)
 }
 
-async fn is_same_object(state: &mut CallState, fd: Fd, other: Fd) -> FsResult<bool> {
-    apart!(state, fd, other; |files| files.is_same_object(fd, other).await.map_err(FsError::trap))
+async fn is_same_object(ctx: &mut FilesCtx<'_>, fd: Fd, other: Fd) -> FsResult<bool> {
+    apart!(ctx, fd, other; |files| files.is_same_object(fd, other).await.map_err(FsError::trap))
 }
 
-async fn readlink_at(state: &mut CallState, fd: Fd, path: String) -> FsResult<String> {
-    apart!(state, fd; |files| files.readlink_at(fd, path).await)
+async fn readlink_at(ctx: &mut FilesCtx<'_>, fd: Fd, path: String) -> FsResult<String> {
+    apart!(ctx, fd; |files| files.readlink_at(fd, path).await)
 }
 
-async fn read(state: &mut CallState, fd: Fd, length: u64, offset: u64) -> FsResult<(Vec<u8>, bool)> {
-    apart!(state, fd; |files| files.read(fd, length, offset).await)
+async fn read(ctx: &mut FilesCtx<'_>, fd: Fd, length: u64, offset: u64) -> FsResult<(Vec<u8>, bool)> {
+    apart!(ctx, fd; |files| files.read(fd, length, offset).await)
 }
 
 /// Opening a FIFO would block until someone opens its other end; opening a device can have any effect.
 async fn open_at(
-    state: &mut CallState,
+    ctx: &mut FilesCtx<'_>,
     fd: Fd,
     path_flags: PathFlags,
     path: String,
     open_flags: OpenFlags,
     flags: DescriptorFlags,
 ) -> FsResult<Fd> {
-    may_open(state)?;
+    may_open(ctx)?;
     let opening = Opening::new(path_flags, open_flags, flags)?;
-    let folder = match state.table.get(&fd)? {
+    let folder = match ctx.table.get(&fd)? {
         Descriptor::Dir(folder) => folder.clone(),
         Descriptor::File(_) => return Err(ErrorCode::NotDirectory.into()),
     };
@@ -210,20 +221,20 @@ async fn open_at(
         return Err(ErrorCode::NotPermitted.into());
     }
     if open_flags.contains(OpenFlags::TRUNCATE) {
-        state.files.budget.charge_change()?;
+        ctx.files.budget.charge_change()?;
     }
-    match stat_at(state, fd, path_flags, path.clone()).await {
+    match stat_at(ctx, fd, path_flags, path.clone()).await {
         Ok(found) => match found.type_ {
             DescriptorType::RegularFile | DescriptorType::Directory | DescriptorType::SymbolicLink => {}
             _ => return Err(ErrorCode::NotPermitted.into()),
         },
         Err(error) => match error.downcast().map_err(FsError::trap)? {
-            ErrorCode::NoEntry if open_flags.contains(OpenFlags::CREATE) => state.files.budget.charge(ENTRY_BYTES)?,
+            ErrorCode::NoEntry if open_flags.contains(OpenFlags::CREATE) => ctx.files.budget.charge(ENTRY_BYTES)?,
             code => return Err(code.into()),
         },
     }
-    let folder = Held::new(&state.files, Descriptor::Dir(folder));
-    let ours = state.files.clone();
+    let folder = Held::new(ctx.files, Descriptor::Dir(folder));
+    let ours = ctx.files.clone();
     let opened = async move {
         let files = folder.files().clone();
         let opened = on_blocking_thread(move || opening.open(folder.descriptor(), &path)).await?;
@@ -232,25 +243,25 @@ async fn open_at(
     let opened = ours.run(opened).await?;
     // Held until it is in the table, which can be full.
     let descriptor = opened.descriptor().ok_or(ErrorCode::BadDescriptor)?.clone();
-    Ok(state.table.push(descriptor)?)
+    Ok(ctx.table.push(descriptor)?)
 }
 
 /// A stream keeps its file open after the descriptor is dropped.
-fn may_open(state: &mut CallState) -> Result<(), ErrorCode> {
+fn may_open(ctx: &mut FilesCtx<'_>) -> Result<(), ErrorCode> {
     let is_open = |entry: &&mut (dyn Any + Send)| {
         entry.is::<Descriptor>() || entry.is::<DynInputStream>() || entry.is::<DynOutputStream>()
     };
-    match state.table.iter_mut().filter(is_open).count() < MAX_OPEN {
+    match ctx.table.iter_mut().filter(is_open).count() < MAX_OPEN {
         true => Ok(()),
         false => Err(ErrorCode::Quota),
     }
 }
 
-async fn create_directory_at(state: &mut CallState, fd: Fd, path: String) -> FsResult<()> {
-    let budget = state.files.budget.clone();
+async fn create_directory_at(ctx: &mut FilesCtx<'_>, fd: Fd, path: String) -> FsResult<()> {
+    let budget = ctx.files.budget.clone();
     budget.charge_change()?;
     budget.charge(ENTRY_BYTES)?;
-    let made = apart!(state, fd; |files| files.create_directory_at(fd, path).await);
+    let made = apart!(ctx, fd; |files| files.create_directory_at(fd, path).await);
     if made.is_err() {
         // Usually it exists already.
         budget.refund(ENTRY_BYTES);
@@ -258,62 +269,62 @@ async fn create_directory_at(state: &mut CallState, fd: Fd, path: String) -> FsR
     made
 }
 
-async fn remove_directory_at(state: &mut CallState, fd: Fd, path: String) -> FsResult<()> {
-    state.files.budget.charge_change()?;
-    apart!(state, fd; |files| files.remove_directory_at(fd, path).await)
+async fn remove_directory_at(ctx: &mut FilesCtx<'_>, fd: Fd, path: String) -> FsResult<()> {
+    ctx.files.budget.charge_change()?;
+    apart!(ctx, fd; |files| files.remove_directory_at(fd, path).await)
 }
 
-async fn unlink_file_at(state: &mut CallState, fd: Fd, path: String) -> FsResult<()> {
-    state.files.budget.charge_change()?;
-    apart!(state, fd; |files| files.unlink_file_at(fd, path).await)
+async fn unlink_file_at(ctx: &mut FilesCtx<'_>, fd: Fd, path: String) -> FsResult<()> {
+    ctx.files.budget.charge_change()?;
+    apart!(ctx, fd; |files| files.unlink_file_at(fd, path).await)
 }
 
-async fn rename_at(state: &mut CallState, fd: Fd, path: String, to: Fd, name: String) -> FsResult<()> {
-    state.files.budget.charge_change()?;
-    apart!(state, fd, to; |files| files.rename_at(fd, path, to, name).await)
+async fn rename_at(ctx: &mut FilesCtx<'_>, fd: Fd, path: String, to: Fd, name: String) -> FsResult<()> {
+    ctx.files.budget.charge_change()?;
+    apart!(ctx, fd, to; |files| files.rename_at(fd, path, to, name).await)
 }
 
 /// Refused: a link would not lead a guest out of its folder, but it could lead other programs that follow it.
-async fn symlink_at(_: &mut CallState, _: Fd, _: String, _: String) -> FsResult<()> {
+async fn symlink_at(_: &mut FilesCtx<'_>, _: Fd, _: String, _: String) -> FsResult<()> {
     Err(ErrorCode::NotPermitted.into())
 }
 
 /// Refused: a second name would outlive the grant of the first.
-async fn link_at(_: &mut CallState, _: Fd, _: PathFlags, _: String, _: Fd, _: String) -> FsResult<()> {
+async fn link_at(_: &mut FilesCtx<'_>, _: Fd, _: PathFlags, _: String, _: Fd, _: String) -> FsResult<()> {
     Err(ErrorCode::NotPermitted.into())
 }
 
-async fn set_times(state: &mut CallState, fd: Fd, accessed: NewTimestamp, modified: NewTimestamp) -> FsResult<()> {
-    state.files.budget.charge_change()?;
-    apart!(state, fd; |files| files.set_times(fd, accessed, modified).await)
+async fn set_times(ctx: &mut FilesCtx<'_>, fd: Fd, accessed: NewTimestamp, modified: NewTimestamp) -> FsResult<()> {
+    ctx.files.budget.charge_change()?;
+    apart!(ctx, fd; |files| files.set_times(fd, accessed, modified).await)
 }
 
 async fn set_times_at(
-    state: &mut CallState,
+    ctx: &mut FilesCtx<'_>,
     fd: Fd,
     _: PathFlags,
     path: String,
     accessed: NewTimestamp,
     modified: NewTimestamp,
 ) -> FsResult<()> {
-    state.files.budget.charge_change()?;
+    ctx.files.budget.charge_change()?;
     // Following a link would open its target, and block on a FIFO.
     let flags = PathFlags::empty();
-    apart!(state, fd; |files| files.set_times_at(fd, flags, path, accessed, modified).await)
+    apart!(ctx, fd; |files| files.set_times_at(fd, flags, path, accessed, modified).await)
 }
 
 /// Syncs data and metadata; syncing the data alone is the same work for the disk.
-async fn sync(state: &mut CallState, fd: Fd) -> FsResult<()> {
-    state.files.budget.charge_change()?;
-    apart!(state.files.for_syncs(), state, fd; |files| files.sync(fd).await)
+async fn sync(ctx: &mut FilesCtx<'_>, fd: Fd) -> FsResult<()> {
+    ctx.files.budget.charge_change()?;
+    apart!(ctx.files.for_syncs(), ctx, fd; |files| files.sync(fd).await)
 }
 
-async fn read_directory(state: &mut CallState, fd: Fd) -> FsResult<Resource<DirectoryEntryStream>> {
-    let entries = state.table.iter_mut();
+async fn read_directory(ctx: &mut FilesCtx<'_>, fd: Fd) -> FsResult<Resource<DirectoryEntryStream>> {
+    let entries = ctx.table.iter_mut();
     if entries.filter(|entry| entry.is::<DirectoryEntryStream>()).count() >= MAX_LISTINGS {
         return Err(ErrorCode::Quota.into());
     }
-    let (listing, entries) = apart!(state, fd; |files| {
+    let (listing, entries) = apart!(ctx, fd; |files| {
         let mut entries = 0;
         if let Descriptor::Dir(folder) = files.table.get(&fd)? {
             let folder = folder.dir.clone();
@@ -326,64 +337,64 @@ async fn read_directory(state: &mut CallState, fd: Fd) -> FsResult<Resource<Dire
         let listing = files.read_directory(fd).await?;
         Ok((files.table.delete(listing)?, entries))
     })?;
-    state.hold(entries * HELD_FOR_AN_ENTRY).map_err(FsError::trap)?;
-    Ok(state.table.push(listing)?)
+    ctx.memory.hold(entries * HELD_FOR_AN_ENTRY).map_err(FsError::trap)?;
+    Ok(ctx.table.push(listing)?)
 }
 
 /// Charges the bytes written and the gap before them: a sparse file takes up space as well, sooner or later.
-async fn charge_write(state: &mut CallState, fd: &Fd, offset: u64, bytes: u64) -> FsResult<()> {
-    let now = stat(state, Resource::new_borrow(fd.rep())).await?.size;
+async fn charge_write(ctx: &mut FilesCtx<'_>, fd: &Fd, offset: u64, bytes: u64) -> FsResult<()> {
+    let now = stat(ctx, Resource::new_borrow(fd.rep())).await?.size;
     let gap = offset.saturating_sub(now);
-    state.files.budget.charge(gap.saturating_add(bytes))?;
+    ctx.files.budget.charge(gap.saturating_add(bytes))?;
     Ok(())
 }
 
-async fn write(state: &mut CallState, fd: Fd, bytes: Vec<u8>, offset: u64) -> FsResult<u64> {
-    charge_write(state, &fd, offset, bytes.len() as u64).await?;
-    apart!(state, fd; |files| files.write(fd, bytes, offset).await)
+async fn write(ctx: &mut FilesCtx<'_>, fd: Fd, bytes: Vec<u8>, offset: u64) -> FsResult<u64> {
+    charge_write(ctx, &fd, offset, bytes.len() as u64).await?;
+    apart!(ctx, fd; |files| files.write(fd, bytes, offset).await)
 }
 
 /// Growing a file takes up space even if nothing is written into it.
-async fn set_size(state: &mut CallState, fd: Fd, size: u64) -> FsResult<()> {
-    state.files.budget.charge_change()?;
-    charge_write(state, &fd, size, 0).await?;
-    apart!(state, fd; |files| files.set_size(fd, size).await)
+async fn set_size(ctx: &mut FilesCtx<'_>, fd: Fd, size: u64) -> FsResult<()> {
+    ctx.files.budget.charge_change()?;
+    charge_write(ctx, &fd, size, 0).await?;
+    apart!(ctx, fd; |files| files.set_size(fd, size).await)
 }
 
-async fn read_via_stream(state: &mut CallState, fd: Fd, offset: u64) -> FsResult<Resource<DynInputStream>> {
-    may_open(state)?;
-    let file = file(state, &fd)?;
+async fn read_via_stream(ctx: &mut FilesCtx<'_>, fd: Fd, offset: u64) -> FsResult<Resource<DynInputStream>> {
+    may_open(ctx)?;
+    let file = file(ctx, &fd)?;
     if !file.open_mode.contains(OpenMode::READ) {
         return Err(ErrorCode::BadDescriptor.into());
     }
-    let stream: DynInputStream = Box::new(FileReader::new(&state.files, file, offset));
-    state.hold(PIECE).map_err(FsError::trap)?;
-    Ok(state.table.push(stream)?)
+    let stream: DynInputStream = Box::new(FileReader::new(ctx.files, file, offset));
+    ctx.memory.hold(PIECE).map_err(FsError::trap)?;
+    Ok(ctx.table.push(stream)?)
 }
 
-async fn write_via_stream(state: &mut CallState, fd: Fd, offset: u64) -> FsResult<Resource<DynOutputStream>> {
-    may_open(state)?;
-    charge_write(state, &fd, offset, 0).await?;
-    writer(state, &fd, WritePosition::At(offset))
+async fn write_via_stream(ctx: &mut FilesCtx<'_>, fd: Fd, offset: u64) -> FsResult<Resource<DynOutputStream>> {
+    may_open(ctx)?;
+    charge_write(ctx, &fd, offset, 0).await?;
+    writer(ctx, &fd, WritePosition::At(offset))
 }
 
-async fn append_via_stream(state: &mut CallState, fd: Fd) -> FsResult<Resource<DynOutputStream>> {
-    may_open(state)?;
-    writer(state, &fd, WritePosition::End)
+async fn append_via_stream(ctx: &mut FilesCtx<'_>, fd: Fd) -> FsResult<Resource<DynOutputStream>> {
+    may_open(ctx)?;
+    writer(ctx, &fd, WritePosition::End)
 }
 
-fn writer(state: &mut CallState, fd: &Fd, position: WritePosition) -> FsResult<Resource<DynOutputStream>> {
-    let file = file(state, fd)?;
+fn writer(ctx: &mut FilesCtx<'_>, fd: &Fd, position: WritePosition) -> FsResult<Resource<DynOutputStream>> {
+    let file = file(ctx, fd)?;
     if file.perms.write_not_permitted() || !file.open_mode.contains(OpenMode::WRITE) {
         return Err(ErrorCode::BadDescriptor.into());
     }
-    let stream: DynOutputStream = Box::new(FileWriter::new(&state.files, file, position));
-    state.hold(PIECE).map_err(FsError::trap)?;
-    Ok(state.table.push(stream)?)
+    let stream: DynOutputStream = Box::new(FileWriter::new(ctx.files, file, position));
+    ctx.memory.hold(PIECE).map_err(FsError::trap)?;
+    Ok(ctx.table.push(stream)?)
 }
 
-fn file<'a>(state: &'a CallState, fd: &Fd) -> FsResult<&'a File> {
-    match state.table.get(fd)? {
+fn file<'a>(ctx: &'a FilesCtx<'_>, fd: &Fd) -> FsResult<&'a File> {
+    match ctx.table.get(fd)? {
         Descriptor::File(file) => Ok(file),
         Descriptor::Dir(_) => Err(ErrorCode::IsDirectory.into()),
     }

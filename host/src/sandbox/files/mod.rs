@@ -14,6 +14,6 @@ mod streams;
 pub(super) use self::budget::{MAX_HELD, MAX_OPEN};
 pub(super) use self::grant::Folder;
 pub use self::grant::FolderGrant;
-pub(super) use self::linked::add_to_linker;
+pub(super) use self::linked::{FilesCtx, FilesView, add_to_linker};
 pub(super) use self::prepared::{FileWork, work};
 pub(super) use self::state::Files;

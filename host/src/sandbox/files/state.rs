@@ -15,12 +15,12 @@ use crate::sandbox::fairness::{Submitted, on_blocking_thread};
 #[derive(Clone, Debug)]
 pub(in crate::sandbox) struct Files {
     pub(super) budget: FileBudget,
-    work: FileWork,
+    work: Arc<FileWork>,
     tenant: Arc<str>,
 }
 
 impl Files {
-    pub(in crate::sandbox) fn new(bytes: u64, work: FileWork, tenant: Arc<str>) -> Self {
+    pub(in crate::sandbox) fn new(bytes: u64, work: Arc<FileWork>, tenant: Arc<str>) -> Self {
         Self {
             budget: FileBudget::new(bytes),
             work,
@@ -82,10 +82,10 @@ impl Files {
     /// The same, for syncs: they take long and have permits of their own.
     pub(super) fn for_syncs(&self) -> Self {
         Self {
-            work: FileWork {
+            work: Arc::new(FileWork {
                 usual: self.work.syncs.clone(),
-                ..self.work.clone()
-            },
+                syncs: self.work.syncs.clone(),
+            }),
             ..self.clone()
         }
     }

@@ -289,7 +289,7 @@ mod tests {
     use crate::sandbox::files::work;
 
     fn files(bytes: u64) -> Files {
-        Files::new(bytes, work(), "t".into())
+        Files::new(bytes, Arc::new(work()), "t".into())
     }
 
     fn file(text: &str) -> File {

@@ -15,12 +15,10 @@ use super::exchange::{Exchange, Sent};
 use super::grant::HttpGrant;
 use super::header_names::is_forbidden;
 use super::held::BODY_BUFFER_BYTES;
-use super::mask::Masker;
-use super::prepared::Network;
+use super::prepared::HttpSetup;
 use super::refusals::{MAX_QUOTED_CHARS, note};
 use super::upload::Upload;
-use crate::sandbox::fairness::{GuestMemory, MemoryShare, TurnAccount, TurnClock};
-use crate::sandbox::grants::Grants;
+use crate::sandbox::fairness::{MemoryShare, TurnAccount, TurnClock};
 use crate::untrusted::display_untrusted;
 
 /// Bytes that the host holds for one request: buffers of the connection and of TLS, both heads, chunks of the bodies, and what it
@@ -42,54 +40,47 @@ pub struct HttpUse {
 
 /// The egress of one call.
 pub(in crate::sandbox) struct Egress {
-    grants: Arc<Grants>,
-    masker: Masker,
-    network: Network,
+    setup: Arc<HttpSetup>,
     tenant: Arc<str>,
     account: TurnAccount,
     requests: u32,
+    /// From the first request on: most calls send none.
+    traffic: Option<Traffic>,
+}
+
+/// What the requests of a call share.
+struct Traffic {
     budgets: Budgets,
-    memory: GuestMemory,
     /// Memory for the heads of responses, which a guest can keep until the call ends.
     heads: MemoryShare,
     refused: Arc<Mutex<Vec<String>>>,
 }
 
 impl Egress {
-    pub(in crate::sandbox) fn new(
-        grants: Arc<Grants>,
-        masker: Masker,
-        network: Network,
-        tenant: Arc<str>,
-        account: TurnAccount,
-        memory: GuestMemory,
-    ) -> Self {
-        let limits = &grants.limits;
+    pub(in crate::sandbox) fn new(setup: Arc<HttpSetup>, tenant: Arc<str>, account: TurnAccount) -> Self {
         Self {
-            masker,
-            network,
-            heads: memory.share(tenant.clone()),
+            setup,
             tenant,
             account,
             requests: 0,
-            memory,
-            budgets: Budgets::of(limits),
-            grants,
-            refused: Arc::default(),
+            traffic: None,
         }
     }
 
     pub(in crate::sandbox) fn take_use(&self) -> HttpUse {
-        let refused = std::mem::take(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner));
+        let refused = self.traffic.as_ref().map(|traffic| &traffic.refused);
+        let take = |refused: &Arc<Mutex<Vec<String>>>| {
+            std::mem::take(&mut *refused.lock().unwrap_or_else(PoisonError::into_inner))
+        };
         HttpUse {
             requests: self.requests,
-            refused,
+            refused: refused.map(take).unwrap_or_default(),
         }
     }
 
     /// Authorises a request before anything is resolved or sent. Returns its canonical URL and the grant.
     fn authorise(&mut self, request: &Request<WasiBody>) -> Result<(Url, HttpGrant), String> {
-        let limit = self.grants.limits.http_requests;
+        let limit = self.setup.limits.http_requests;
         if self.requests >= limit {
             return Err(format!("more than {limit} requests in one call (limit http_requests)"));
         }
@@ -97,7 +88,7 @@ impl Egress {
         let url = canonical_url(request.uri())?;
         let method = request.method().as_str();
         // The most specific grant applies, regardless of their order.
-        let covering = self.grants.http.iter().filter(|grant| grant.covers(method, &url));
+        let covering = self.setup.grants.iter().filter(|grant| grant.covers(method, &url));
         let grant = covering.max_by_key(|grant| grant.path_prefix.len());
         let grant = grant.ok_or_else(|| self.explain_refusal(method, &url))?;
         Ok((url, grant.clone()))
@@ -106,12 +97,12 @@ impl Egress {
     /// Explains a refusal to the operator. Omits the path and query, which can contain data of users or the model.
     fn explain_refusal(&self, method: &str, url: &Url) -> String {
         // The guest chose both, and they go into a log. Masks before it truncates: a truncated secret isn't recognised.
-        let displayed = |text: String| display_untrusted(&self.masker.text(text), MAX_QUOTED_CHARS);
+        let displayed = |text: String| display_untrusted(&self.setup.masker.text(text), MAX_QUOTED_CHARS);
         let origin = displayed(url.origin().ascii_serialization());
         let method = displayed(method.to_owned());
         let mut of_origin = self
+            .setup
             .grants
-            .http
             .iter()
             .filter(|grant| grant.covers_origin(url))
             .peekable();
@@ -140,38 +131,45 @@ impl WasiHttpHooks for Egress {
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Sending {
-        let (url, grant) = match self.authorise(&request) {
+        let authorised = self.authorise(&request);
+        let Self { setup, tenant, .. } = self;
+        let traffic = self.traffic.get_or_insert_with(|| Traffic {
+            budgets: Budgets::of(&setup.limits),
+            heads: setup.memory.share(tenant.clone()),
+            refused: Arc::default(),
+        });
+        let (url, grant) = match authorised {
             Ok(authorised) => authorised,
             Err(reason) => {
-                note(&self.refused, reason);
+                note(&traffic.refused, reason);
                 return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
             }
         };
-        let mut held = self.memory.share(self.tenant.clone());
+        let mut held = setup.memory.share(tenant.clone());
         // The guest can keep at most one head per handle.
-        let head = match self.requests <= self.grants.limits.handles {
+        let head = match self.requests <= setup.limits.handles {
             true => HELD_FOR_A_HEAD,
             false => 0,
         };
-        let taken = held.take(HELD_FOR_AN_EXCHANGE).and_then(|()| self.heads.take(head));
+        let taken = held.take(HELD_FOR_AN_EXCHANGE).and_then(|()| traffic.heads.take(head));
         if let Err(reason) = taken {
-            note(&self.refused, reason.to_string());
+            note(&traffic.refused, reason.to_string());
             return Box::new(std::future::ready(Err(Error::ConnectionLimitReached)));
         }
-        let request = request.map(|body| Upload::begin(body, self.budgets.sent.clone()));
+        let request = request.map(|body| Upload::begin(body, traffic.budgets.sent.clone()));
         let exchange = Exchange {
             url,
             grant,
-            masker: self.masker.clone(),
-            network: self.network.clone(),
-            tenant: self.tenant.clone(),
+            masker: setup.masker.clone(),
+            network: setup.network.clone(),
+            tenant: tenant.clone(),
             account: self.account.clone(),
             options: options.unwrap_or_default(),
-            budgets: self.budgets.clone(),
-            refused: self.refused.clone(),
+            budgets: traffic.budgets.clone(),
+            refused: traffic.refused.clone(),
             held: Arc::new(held),
         };
-        let (turns, account) = (self.network.turns.clone(), self.account.clone());
+        let (turns, account) = (setup.network.turns.clone(), self.account.clone());
         Box::new(async move { turns.run(&account, &TurnClock::new(), exchange.run(request)).await })
     }
 
@@ -209,31 +207,27 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
-    use crate::sandbox::fairness::Turns;
-    use crate::sandbox::http::lookups;
+    use crate::sandbox::fairness::{GuestMemory, Turns};
+    use crate::sandbox::http::{Masker, Network, lookups};
+    use crate::sandbox::limits::Limits;
 
     #[tokio::test]
     async fn a_request_is_charged_until_it_ends() {
         let refused_with = async |bytes: u64| {
-            let grants = Grants {
-                http: vec![HttpGrant::parse("http://127.0.0.1:9/", &["GET"]).unwrap()],
-                ..Grants::default()
-            };
             let network = Network {
                 tls: crate::tls::client_config().unwrap(),
                 lookups: lookups(),
                 turns: Turns::new(),
             };
-            let memory = GuestMemory::new(Some(bytes));
             let account = network.turns.account(&"t".into());
-            let mut egress = Egress::new(
-                Arc::new(grants),
-                Masker::default(),
+            let setup = HttpSetup {
+                grants: vec![HttpGrant::parse("http://127.0.0.1:9/", &["GET"]).unwrap()],
+                limits: Limits::default(),
+                masker: Masker::default(),
                 network,
-                "t".into(),
-                account,
-                memory.clone(),
-            );
+                memory: GuestMemory::new(Some(bytes)),
+            };
+            let mut egress = Egress::new(Arc::new(setup), "t".into(), account);
             let mut errors = Vec::new();
             for _ in 0..3 {
                 let body = http_body_util::Empty::new()

@@ -1,8 +1,11 @@
-//! Network access that the calls of a plugin share.
+//! What the calls of a plugin share: their access to the network, and what they may do with it.
 
 use std::sync::Arc;
 
-use crate::sandbox::fairness::{BlockingWork, Turns};
+use super::grant::HttpGrant;
+use super::mask::Masker;
+use crate::sandbox::fairness::{BlockingWork, GuestMemory, Turns};
+use crate::sandbox::limits::Limits;
 
 /// Access to the network. TLS and turns belong to the host, the permits for lookups to the plugin.
 #[derive(Clone, Debug)]
@@ -21,4 +24,14 @@ impl Network {
             turns: self.turns.for_plugin(),
         }
     }
+}
+
+/// What the HTTP of all calls of a plugin needs. Prepared once per plugin.
+#[derive(Debug)]
+pub(in crate::sandbox) struct HttpSetup {
+    pub(in crate::sandbox) grants: Vec<HttpGrant>,
+    pub(in crate::sandbox) limits: Limits,
+    pub(in crate::sandbox) masker: Masker,
+    pub(in crate::sandbox) network: Network,
+    pub(in crate::sandbox) memory: GuestMemory,
 }

@@ -1,9 +1,8 @@
 //! `wasi:keyvalue/store`, for one call.
 
-use wasmtime::component::{HasSelf, Linker, Resource};
+use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
-use super::store::Refusal;
-use crate::sandbox::call::CallState;
+use super::store::{KeyValueStore, Namespace, Refusal};
 
 wasmtime::component::bindgen!({
     path: "../wit/wasi-keyvalue",
@@ -23,10 +22,30 @@ impl From<Refusal> for Error {
     }
 }
 
-impl Host for CallState {
+/// The key-value data of one call.
+#[derive(Debug)]
+pub(in crate::sandbox) struct KeyValue {
+    /// The store, if the plugin was granted one.
+    granted: Option<(KeyValueStore, Namespace)>,
+    /// Bytes of keys and values that the guest has written.
+    written: u64,
+}
+
+/// What the functions below need of a call.
+pub(in crate::sandbox) struct KeyValueCtx<'a> {
+    pub(in crate::sandbox) keyvalue: &'a mut KeyValue,
+    pub(in crate::sandbox) table: &'a mut ResourceTable,
+}
+
+/// The state of a call that can use key-value data.
+pub(in crate::sandbox) trait KeyValueView: Send + 'static {
+    /// Counts as one host call.
+    fn keyvalue(&mut self) -> KeyValueCtx<'_>;
+}
+
+impl Host for KeyValueCtx<'_> {
     async fn open(&mut self, identifier: String) -> wasmtime::Result<Result<Resource<Bucket>, Error>> {
-        self.host_calls += 1;
-        if self.keyvalue.is_none() {
+        if self.keyvalue.granted.is_none() {
             return Ok(Err(Error::AccessDenied));
         }
         if !matches!(identifier.as_str(), "" | "default") {
@@ -44,35 +63,37 @@ const PAGE_BYTES: u64 = 4096;
 /// Small writes that every plugin can make, however small its quota.
 const SMALL_WRITES: u64 = 256;
 
-impl CallState {
+impl KeyValue {
+    pub(in crate::sandbox) fn new(granted: Option<(KeyValueStore, Namespace)>) -> Self {
+        Self { granted, written: 0 }
+    }
+
     fn charge_write(&mut self, bytes: u64) -> Result<(), Refusal> {
-        let Some((_, space)) = &self.keyvalue else {
+        let Some((_, space)) = &self.granted else {
             return Ok(());
         };
         let limit = space.quota.saturating_mul(QUOTA_WRITES).max(SMALL_WRITES * PAGE_BYTES);
-        let written = self.keyvalue_written.saturating_add(bytes.max(PAGE_BYTES));
+        let written = self.written.saturating_add(bytes.max(PAGE_BYTES));
         if written > limit {
-            self.host_calls += 1;
             return Err(Refusal::Written(limit));
         }
-        self.keyvalue_written = written;
+        self.written = written;
         Ok(())
     }
 }
 
 /// Runs one operation on the store of the call.
 macro_rules! on_store {
-    ($state:ident, $bucket:ident, $store:ident, $space:ident => $work:expr) => {{
-        $state.host_calls += 1;
-        $state.table.get(&$bucket)?;
-        match &$state.keyvalue {
+    ($ctx:ident, $bucket:ident, $store:ident, $space:ident => $work:expr) => {{
+        $ctx.table.get(&$bucket)?;
+        match &$ctx.keyvalue.granted {
             None => Ok(Err(Error::AccessDenied)),
             Some(($store, $space)) => Ok($work.await.map_err(Error::from)),
         }
     }};
 }
 
-impl HostBucket for CallState {
+impl HostBucket for KeyValueCtx<'_> {
     async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
         on_store!(self, bucket, store, space => store.get(space, key))
     }
@@ -83,14 +104,14 @@ impl HostBucket for CallState {
         key: String,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), Error>> {
-        if let Err(refusal) = self.charge_write((key.len() + value.len()) as u64) {
+        if let Err(refusal) = self.keyvalue.charge_write((key.len() + value.len()) as u64) {
             return Ok(Err(refusal.into()));
         }
         on_store!(self, bucket, store, space => store.set(space, key, value))
     }
 
     async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> wasmtime::Result<Result<(), Error>> {
-        if let Err(refusal) = self.charge_write(0) {
+        if let Err(refusal) = self.keyvalue.charge_write(0) {
             return Ok(Err(refusal.into()));
         }
         on_store!(self, bucket, store, space => store.delete(space, key))
@@ -105,7 +126,7 @@ impl HostBucket for CallState {
         bucket: Resource<Bucket>,
         cursor: Option<u64>,
     ) -> wasmtime::Result<Result<KeyResponse, Error>> {
-        let page = async |store: &super::KeyValueStore, space: &super::Namespace| {
+        let page = async |store: &KeyValueStore, space: &Namespace| {
             let (keys, cursor) = store.keys(space, cursor).await?;
             Ok::<_, Refusal>(KeyResponse { keys, cursor })
         };
@@ -113,12 +134,18 @@ impl HostBucket for CallState {
     }
 
     async fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
-        self.host_calls += 1;
         self.table.delete(bucket)?;
         Ok(())
     }
 }
 
-pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
-    add::<CallState, HasSelf<CallState>>(linker, |state| state)
+/// Makes the generated code ask for a [`KeyValueCtx`].
+struct Linked;
+
+impl HasData for Linked {
+    type Data<'a> = KeyValueCtx<'a>;
+}
+
+pub(in crate::sandbox) fn add_to_linker<T: KeyValueView>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    add::<T, Linked>(linker, T::keyvalue)
 }

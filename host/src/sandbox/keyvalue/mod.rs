@@ -9,6 +9,6 @@ mod store;
 mod file_tests;
 
 pub use error::KeyValueError;
-pub(super) use linked::add_to_linker;
+pub(super) use linked::{KeyValue, KeyValueCtx, KeyValueView, add_to_linker};
 pub use store::KeyValueStore;
 pub(super) use store::Namespace;

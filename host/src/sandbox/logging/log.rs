@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::output::Receive;
 use crate::sandbox::http::Masker;
 
 /// Standard output and standard error of one call, in the order in which they were written.
@@ -43,7 +42,7 @@ impl GuestLog {
         }
     }
 
-    pub(super) fn write(&self, bytes: &[u8]) {
+    pub(in crate::sandbox) fn write(&self, bytes: &[u8]) {
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner).write(bytes);
     }
 
@@ -55,7 +54,7 @@ impl GuestLog {
     }
 
     /// The kept text, with secrets masked and invalid UTF-8 replaced, and the number of bytes that were dropped.
-    pub(super) fn take(&self) -> (String, u64) {
+    pub(in crate::sandbox) fn take(&self) -> (String, u64) {
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kept = std::mem::take(&mut buffer.kept);
         // Masks before it truncates: the masker doesn't recognise the beginning of a secret.
@@ -63,14 +62,6 @@ impl GuestLog {
         kept.truncate(buffer.limit);
         let dropped = buffer.written - kept.len() as u64;
         (String::from_utf8_lossy(&kept).into_owned(), dropped)
-    }
-}
-
-impl Receive for GuestLog {
-    /// Bytes beyond the limit are dropped, so a write never fails.
-    fn receive(&self, bytes: &[u8]) -> wasmtime::Result<()> {
-        self.write(bytes);
-        Ok(())
     }
 }
 
