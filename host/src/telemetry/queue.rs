@@ -17,9 +17,14 @@ pub(super) struct Bounds {
     pub(super) bytes: usize,
 }
 
+/// How long the consumer lets items gather once it has served all there were. Items come in bursts, and to wake a thread for each
+/// costs the producer more than the rest of it does.
+const PAUSE: Duration = Duration::from_millis(2);
+
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     bounds: Bounds,
+    pause: Duration,
     state: Mutex<State<T>>,
     changed: Condvar,
 }
@@ -32,6 +37,17 @@ struct State<T> {
     served: u64,
     lost: u64,
     closed: bool,
+    /// The consumer waits for the next item, which has to wake it.
+    asleep: bool,
+    /// How many wait until items are served, so that the consumer doesn't pause.
+    draining: u32,
+}
+
+impl<T> State<T> {
+    /// Whether a pause of the consumer has to end early.
+    fn is_urgent(&self, bounds: &Bounds) -> bool {
+        self.closed || self.draining > 0 || self.items.len() >= bounds.items / 2 || self.bytes >= bounds.bytes / 2
+    }
 }
 
 impl<T> Queue<T> {
@@ -43,9 +59,12 @@ impl<T> Queue<T> {
             served: 0,
             lost: 0,
             closed: false,
+            asleep: false,
+            draining: 0,
         };
         Self {
             bounds,
+            pause: PAUSE,
             state: Mutex::new(state),
             changed: Condvar::new(),
         }
@@ -67,8 +86,11 @@ impl<T> Queue<T> {
         state.bytes = state.bytes.saturating_add(bytes);
         state.accepted += 1;
         state.items.push_back((bytes, item));
+        let wake = state.asleep || state.is_urgent(&self.bounds);
         drop(state);
-        self.changed.notify_all();
+        if wake {
+            self.changed.notify_all();
+        }
     }
 
     /// Serves items until the queue is closed and empty, or until `serve` returns [`ServeNext::No`], which loses the rest.
@@ -79,6 +101,7 @@ impl<T> Queue<T> {
     /// The same, with as many items at once as there are, up to `most`.
     pub(super) fn consume_batches(&self, most: usize, mut serve: impl FnMut(Vec<T>) -> ServeNext) {
         let mut state = self.lock();
+        let mut paused = true;
         loop {
             let count = state.items.len().min(most);
             if count > 0 {
@@ -99,24 +122,44 @@ impl<T> Queue<T> {
                     state.items.clear();
                     state.served = state.accepted;
                 }
-                self.changed.notify_all();
+                if state.draining > 0 {
+                    self.changed.notify_all();
+                }
+                paused = false;
             } else if state.closed {
                 return;
+            } else if paused {
+                state.asleep = true;
+                let waits = |state: &mut State<T>| state.items.is_empty() && !state.closed;
+                state = self
+                    .changed
+                    .wait_while(state, waits)
+                    .unwrap_or_else(PoisonError::into_inner);
+                state.asleep = false;
             } else {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                let waits = |state: &mut State<T>| !state.is_urgent(&self.bounds);
+                let (locked, _) = self
+                    .changed
+                    .wait_timeout_while(state, self.pause, waits)
+                    .unwrap_or_else(PoisonError::into_inner);
+                state = locked;
+                paused = true;
             }
         }
     }
 
     /// Waits until every item accepted before this call has been served or lost. Returns false on timeout.
     pub(super) fn drain(&self, wait: Duration) -> bool {
-        let state = self.lock();
+        let mut state = self.lock();
         let target = state.accepted;
+        state.draining += 1;
+        self.changed.notify_all();
         let pending = |state: &mut State<T>| state.served < target;
-        let (_state, timeout) = self
+        let (mut state, timeout) = self
             .changed
             .wait_timeout_while(state, wait, pending)
             .unwrap_or_else(PoisonError::into_inner);
+        state.draining -= 1;
         !timeout.timed_out()
     }
 
@@ -219,5 +262,53 @@ mod tests {
             assert!(queue.drain(Duration::from_secs(60)));
             queue.close();
         });
+    }
+
+    /// A consumer that has something to do is woken seldom, and misses nothing.
+    #[test]
+    fn items_gather_while_the_consumer_pauses() {
+        const ITEMS: u32 = 2_000;
+        let queue = Queue::new(Bounds {
+            items: 100_000,
+            bytes: 100_000,
+        });
+        let mut batches = Vec::new();
+        std::thread::scope(|scope| {
+            let consumer = scope.spawn(|| {
+                queue.consume_batches(usize::MAX, |batch: Vec<u32>| {
+                    batches.push(batch);
+                    ServeNext::Yes
+                });
+            });
+            for item in 0..ITEMS {
+                queue.push(1, item);
+                std::thread::yield_now();
+            }
+            assert!(queue.drain(Duration::from_secs(60)));
+            queue.close();
+            consumer.join().unwrap();
+        });
+        assert_eq!(batches.concat(), (0..ITEMS).collect::<Vec<_>>());
+        assert!(batches.len() < ITEMS as usize / 10, "{}", batches.len());
+    }
+
+    /// Neither a queue that fills up, nor a drain, nor the end waits for the pause.
+    #[test]
+    fn what_is_urgent_ends_a_pause() {
+        let mut queue = Queue::new(Bounds { items: 8, bytes: 100 });
+        queue.pause = Duration::from_secs(3_600);
+        std::thread::scope(|scope| {
+            scope.spawn(|| queue.consume(|_| ServeNext::Yes));
+            for item in 0..1_000 {
+                queue.push(1, item);
+                while queue.waiting() >= 4 {
+                    std::thread::yield_now();
+                }
+            }
+            queue.push(1, 1_000);
+            assert!(queue.drain(Duration::from_secs(60)));
+            queue.close();
+        });
+        assert_eq!(queue.lost(), 0);
     }
 }
