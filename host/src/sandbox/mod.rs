@@ -33,6 +33,7 @@ pub use contract::{
 };
 pub use files::FolderGrant;
 pub use grants::Grants;
+pub(crate) use http::Upstream;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use http::fuzz;
 pub use http::{AttachError, AttachedHeader, GrantError, HttpGrant, HttpUse, Scheme, SecretError, Secrets};

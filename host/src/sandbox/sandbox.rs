@@ -15,7 +15,7 @@ use super::contract::{Command, Contract, Docs, Entry, INTERFACE, Indices, Typed,
 use super::fairness::{GuestMemory, Turns};
 use super::files::{self, FileWork, Folder};
 use super::grants::Grants;
-use super::http::{self, Masker, Network};
+use super::http::{self, Masker, Network, Upstream};
 use super::keyvalue::{KeyValueError, KeyValueStore};
 use super::limits::{EngineSettings, Limits};
 use super::metering::Metering;
@@ -66,6 +66,7 @@ impl Sandbox {
                 tls: without_resumption(&tls),
                 lookups: http::lookups(),
                 turns: Turns::new(),
+                upstream: None,
             },
             memory: GuestMemory::new(settings.host_memory),
             files: files::work(),
@@ -84,6 +85,13 @@ impl Sandbox {
     #[must_use]
     pub fn without_keyvalue(mut self, reason: KeyValueError) -> Self {
         self.keyvalue = Some(Err(Arc::new(reason)));
+        self
+    }
+
+    /// Answers all requests of guests in place of the network; see [`Upstream`].
+    #[must_use]
+    pub(crate) fn with_upstream(mut self, upstream: Arc<dyn Upstream>) -> Self {
+        self.network.upstream = Some(upstream);
         self
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::upstream::Upstream;
 use crate::sandbox::fairness::{BlockingWork, Turns};
 
 /// Access to the network. TLS and turns belong to the host, the permits for lookups to the plugin.
@@ -11,6 +12,8 @@ pub(in crate::sandbox) struct Network {
     pub(in crate::sandbox) lookups: BlockingWork,
     /// Work on behalf of a guest takes turns of its plugin and tenant, like the guest itself.
     pub(in crate::sandbox) turns: Turns,
+    /// Answers all requests in place of the network.
+    pub(in crate::sandbox) upstream: Option<Arc<dyn Upstream>>,
 }
 
 impl Network {
@@ -19,6 +22,7 @@ impl Network {
             tls: self.tls.clone(),
             lookups: self.lookups.for_plugin(),
             turns: self.turns.for_plugin(),
+            upstream: self.upstream.clone(),
         }
     }
 }
