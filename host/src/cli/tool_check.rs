@@ -45,6 +45,9 @@ pub async fn check(cx: &Context, args: CheckArgs) -> Result<u8, CliError> {
     config.logging.console = LogLevel::Error;
     let _logging = cx.logging(&config, true)?;
     let configured = configuration(cx, &args.component)?;
+    if Subject::is_name(&args.component) {
+        cx.note_missing_configuration(&configured);
+    }
     let subject = Subject::find(&configured, &args.component).await?;
     if subject.is_configured {
         config.engine = configured.engine.clone();

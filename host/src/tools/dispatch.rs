@@ -544,6 +544,10 @@ fn failed(failure: CallFailure, plugin: &str) -> CallEnd {
             Outcome::InvalidInput,
             non_blank_or(message, "The tool doesn't accept this input."),
         ),
+        CallFailure::LeadingDash(message) => CallEnd::error(Outcome::InvalidInput, message).with_detail(format!(
+            "if such values are meant to reach the program, end its options with \"--\" in plugins.{plugin}.command.args, or set \
+             plugins.{plugin}.command.allow_leading_dash"
+        )),
         CallFailure::Unavailable { message, .. } => CallEnd::error(Outcome::Unavailable, message),
         CallFailure::Failed { message, counts } => {
             let ended = CallEnd::error(Outcome::Failed, non_blank_or(message, "The tool failed."));
