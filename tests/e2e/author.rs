@@ -462,6 +462,42 @@ async fn a_refused_input_is_an_answer_and_the_sample_is_one_that_succeeds() {
     );
 }
 
+/// The toolchain makes a component of any source. This one is a script that does so, as npm's programs are.
+#[tokio::test]
+async fn a_misspelt_export_in_javascript_is_a_warning() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let lab = lab([]);
+    new(&lab, "letters", &["--lang", "javascript"]).await.expect_code(0);
+    std::fs::create_dir_all(lab.path("letters/node_modules/.bin")).unwrap();
+    for (program, script) in [
+        (
+            "componentize-qjs",
+            "#!/bin/sh\nfor out; do :; done\n/bin/cat made.bin > \"$out\"\n",
+        ),
+        ("node", "#!/bin/sh\n"),
+    ] {
+        let path = lab.write(&format!("letters/node_modules/.bin/{program}"), script);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    lab.write("letters/made.bin", b"\0asm\x0d\0\x01\0");
+    let build = ["tool", "build", "letters"];
+    let ran = lab.call(build).await.expect_code(0);
+    assert!(!ran.stderr.contains("warning"), "{ran}");
+    let source = std::fs::read_to_string(lab.path("letters/tool.js")).unwrap();
+    lab.write("letters/tool.js", source.replace("countLetter(", "countLeter("));
+    let ran = lab.call(build).await.expect_code(0);
+    assert!(
+        ran.stderr.contains("warning: tool.js exports no `countLetter`") && ran.stderr.contains("in camelCase"),
+        "{ran}"
+    );
+    let ran = lab
+        .call(build.into_iter().chain(["--output", "json"]))
+        .await
+        .expect_code(0);
+    let warning = &ran.json()["warnings"][0]["message"];
+    assert!(warning.as_str().unwrap().contains("countLetter"), "{ran}");
+}
+
 /// npm's programs are scripts, which say nothing useful without Node.js.
 #[tokio::test]
 async fn a_missing_node_is_named() {
