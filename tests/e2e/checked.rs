@@ -142,6 +142,8 @@ async fn a_read_only_tool_that_changes_something_is_found_out() {
     assert!(kept.contains("changed the data that it keeps"), "{kept}");
     let wrote = text_of(&report, "files", "not_read_only");
     assert!(wrote.contains("a call created /example0"), "{wrote}");
+    // What a server that is down sent is this tool's result.
+    assert!(text_of(&report, "fetch", "ignores_outage").contains("(500, 503 with `retry-after`)"));
     let is_claim = |(code, _): &(String, String)| code.contains("read_only");
     assert!(!findings(&report, "fetch").iter().any(is_claim), "{report:#}");
 }

@@ -171,3 +171,26 @@ impl Outages {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_tool_makes_of_outages_is_one_finding_for_each_kind() {
+        let mut outages = Outages::default();
+        outages.note(Answer::InternalError, Outcome::Ok);
+        outages.note(Answer::Unavailable, Outcome::Unavailable);
+        assert_eq!(codes(&outages), ["ignores_outage"]);
+        outages.note(Answer::Unavailable, Outcome::InvalidInput);
+        outages.note(Answer::InternalError, Outcome::Failed);
+        outages.note(Answer::Nothing, Outcome::Failed);
+        assert_eq!(codes(&outages), ["ignores_outage", "blames_input", "outage_is_failed"]);
+        let failed = outages.findings().pop();
+        assert!(failed.is_some_and(|finding| finding.text.contains("(500, no answer)")));
+    }
+
+    fn codes(outages: &Outages) -> Vec<&'static str> {
+        outages.findings().iter().map(|finding| finding.code).collect()
+    }
+}
