@@ -197,6 +197,7 @@ async fn build(lab: &Lab, project: &str) -> Ran {
 const FORGETFUL: &str = r##"
 wit_bindgen::generate!({ path: "wit", world: "tool", generate_all });
 use exports::cofferdam::tool::tools::{Annotations, Content, Error, Guest, Tool};
+use wasi::http::{outgoing_handler, types};
 use wasi::keyvalue::store;
 
 struct Component;
@@ -209,15 +210,18 @@ impl Guest for Component {
             description: "Adds to what it keeps, whatever it claims.".to_owned(),
             input_schema: r#"{"type":"object","properties":{},"additionalProperties":false}"#.to_owned(),
             annotations: Annotations {
-                read_only: name == "reads",
-                idempotent: name == "repeats",
+                read_only: name == "reads" || name == "puts",
+                idempotent: name == "repeats" || name == "counts",
                 destructive: false,
             },
         };
-        Ok(["reads", "repeats", "honest"].map(tool).into())
+        Ok(["reads", "repeats", "honest", "puts", "counts"].map(tool).into())
     }
 
-    fn call_tool(_name: String, _input: String) -> Result<Vec<Content>, Error> {
+    fn call_tool(name: String, _input: String) -> Result<Vec<Content>, Error> {
+        if name == "puts" {
+            return put("/value");
+        }
         let bucket = match store::open("") {
             Ok(bucket) => bucket,
             Err(_) => return Err(Error::Failed("no store".to_owned())),
@@ -225,8 +229,25 @@ impl Guest for Component {
         let mut kept = bucket.get("kept").unwrap().unwrap_or_default();
         kept.push(b'x');
         bucket.set("kept", &kept).unwrap();
+        if name == "counts" {
+            return put(&format!("/{}", kept.len()));
+        }
         Ok(vec![Content::Text(kept.len().to_string())])
     }
+}
+
+/// Sends a request and takes any answer for a crash but 200.
+fn put(path: &str) -> Result<Vec<Content>, Error> {
+    let request = types::OutgoingRequest::new(types::Fields::new());
+    request.set_method(&types::Method::Put).unwrap();
+    request.set_scheme(Some(&types::Scheme::Https)).unwrap();
+    request.set_authority(Some("kept.test")).unwrap();
+    request.set_path_with_query(Some(path)).unwrap();
+    let answer = outgoing_handler::handle(request, None).unwrap();
+    answer.subscribe().block();
+    let status = answer.get().unwrap().unwrap().unwrap().status();
+    assert_eq!(status, 200);
+    Ok(vec![Content::Text("put".to_owned())])
 }
 "##;
 
@@ -280,18 +301,45 @@ async fn a_rust_project_is_built_checked_and_called() {
         .expect_code(0);
     lab.write("forgetful/src/component.rs", FORGETFUL);
     let world = "package local:forgetful; world tool {
-        include cofferdam:tool/plugin@0.1.0; import wasi:keyvalue/store@0.2.0-draft; }";
+        include cofferdam:tool/plugin@0.1.0; import wasi:keyvalue/store@0.2.0-draft; import wasi:http/outgoing-handler@0.2.12; }";
     lab.write("forgetful/wit/world.wit", world);
     build(&lab, "forgetful").await.expect_code(0);
     let checked = lab
-        .call(["tool", "check", "forgetful/forgetful.wasm", "--output", "json"])
+        .call([
+            "tool",
+            "check",
+            "forgetful/forgetful.wasm",
+            "--call-timeout",
+            "700",
+            "--output",
+            "json",
+        ])
         .await
         .expect_code(1)
         .json();
     let found = findings(&checked);
-    for (tool, code) in [("reads", "not_read_only"), ("repeats", "not_idempotent")] {
+    for (tool, code) in [
+        ("reads", "not_read_only"),
+        ("repeats", "not_idempotent"),
+        ("puts", "not_read_only"),
+        ("puts", "crashes_without_grants"),
+        ("puts", "crashes_on_bad_answer"),
+        ("puts", "waits_for_server"),
+        ("counts", "not_idempotent"),
+        ("counts", "other_requests"),
+    ] {
         assert!(found.contains(&(tool.to_owned(), code.to_owned())), "{checked:#}");
     }
+    let puts = checked["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|tool| tool["name"] == "puts");
+    assert_eq!(
+        puts.unwrap()["requests"],
+        json!(["PUT https://kept.test/value"]),
+        "{checked:#}"
+    );
     let crashes = |tool: &str| found.contains(&(tool.to_owned(), "crashes_when_full".to_owned()));
     assert!(crashes("honest") && crashes("reads"), "{checked:#}");
     assert!(
@@ -412,6 +460,42 @@ async fn a_refused_input_is_an_answer_and_the_sample_is_one_that_succeeds() {
             .contains("\nanswered   invalid_input, for example to {\"expression\":\"example\"}:\n"),
         "{ran}"
     );
+}
+
+/// The toolchain makes a component of any source. This one is a script that does so, as npm's programs are.
+#[tokio::test]
+async fn a_misspelt_export_in_javascript_is_a_warning() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let lab = lab([]);
+    new(&lab, "letters", &["--lang", "javascript"]).await.expect_code(0);
+    std::fs::create_dir_all(lab.path("letters/node_modules/.bin")).unwrap();
+    for (program, script) in [
+        (
+            "componentize-qjs",
+            "#!/bin/sh\nfor out; do :; done\n/bin/cat made.bin > \"$out\"\n",
+        ),
+        ("node", "#!/bin/sh\n"),
+    ] {
+        let path = lab.write(&format!("letters/node_modules/.bin/{program}"), script);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    lab.write("letters/made.bin", b"\0asm\x0d\0\x01\0");
+    let build = ["tool", "build", "letters"];
+    let ran = lab.call(build).await.expect_code(0);
+    assert!(!ran.stderr.contains("warning"), "{ran}");
+    let source = std::fs::read_to_string(lab.path("letters/tool.js")).unwrap();
+    lab.write("letters/tool.js", source.replace("countLetter(", "countLeter("));
+    let ran = lab.call(build).await.expect_code(0);
+    assert!(
+        ran.stderr.contains("warning: tool.js exports no `countLetter`") && ran.stderr.contains("in camelCase"),
+        "{ran}"
+    );
+    let ran = lab
+        .call(build.into_iter().chain(["--output", "json"]))
+        .await
+        .expect_code(0);
+    let warning = &ran.json()["warnings"][0]["message"];
+    assert!(warning.as_str().unwrap().contains("countLetter"), "{ran}");
 }
 
 /// npm's programs are scripts, which say nothing useful without Node.js.

@@ -453,6 +453,8 @@ async fn a_missing_configuration_is_mentioned() {
         (unknown.to_vec(), 1),
         (vec!["tool", "list"], 0),
         (vec!["tool", "inspect", "nothing"], 2),
+        (vec!["tool", "check", "nothing"], 2),
+        (vec!["config", "show"], 0),
         (vec!["mcp"], 0),
     ] {
         let ran = lab.call(arguments).await.expect_code(code);

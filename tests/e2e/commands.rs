@@ -108,6 +108,11 @@ async fn a_value_that_begins_with_a_dash_is_no_option() {
         ("invalid_input", true),
         "{text}"
     );
+    // The operator reads which setting allows it; the model doesn't.
+    let refused = lab.call_tool("p", &input).await.expect_code(1).json();
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("plugins.p.command.allow_leading_dash"), "{detail}");
+    assert!(!text.contains("allow_leading_dash"), "{text}");
     let lab = described(
         TEXTDIFF,
         "",

@@ -323,6 +323,14 @@ async fn clients_of_the_mcp_server_learn_of_changed_tools() {
     subscribed.write_all(listen.as_bytes()).await.unwrap();
     read_until(&mut subscribed, "notifications/subscriptions/acknowledged").await;
 
+    // Another component with the same tools is used, and no client is notified of it. A notification would come before the one that
+    // is waited for below.
+    lab.write("letters/source.bin", component([tool("before", ANY)], "next"));
+    for event in ["build_started", "built", "tools_changed"] {
+        dev.expect(event).await;
+    }
+    assert_eq!(dev.call("before {}").await, "next");
+
     lab.write("letters/source.bin", component([tool("after", ANY)], "done"));
     let notified = read_until(&mut subscribed, "list_changed").await;
     assert!(notified.contains("notifications/tools/list_changed"), "{notified}");

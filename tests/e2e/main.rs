@@ -7,6 +7,7 @@ mod author;
 mod bad_input;
 mod busy;
 mod capabilities;
+mod checked;
 mod cli;
 mod commands;
 mod concurrency;

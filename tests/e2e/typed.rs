@@ -574,3 +574,57 @@ async fn a_component_can_have_typed_and_dynamic_tools() {
         assert_eq!(ran["outcome"], "invalid_input", "{tool}");
     }
 }
+
+/// The file isn't part of the component, so the digest says nothing about it.
+#[tokio::test]
+async fn wit_beside_a_component_describes_its_functions_unless_a_digest_pins_it() {
+    let lab = lab([]);
+    let component = guest();
+    lab.write("guest.wasm", &component);
+    let description = async |tool: &str| {
+        let listed = lab.call(["tool", "list", "--output", "json"]).await.expect_code(0);
+        let tools = listed.json();
+        let tool = tools
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|listed| listed["name"] == tool)
+            .unwrap()
+            .clone();
+        (
+            tool["description"].as_str().unwrap().to_owned(),
+            tool["annotations"]["read_only"] == json!(true),
+            listed.stderr,
+        )
+    };
+    let plugin = "[plugins.guest]\ncomponent = \"guest.wasm\"\n";
+    lab.configure(plugin);
+    let (signature, ..) = description("add").await;
+    assert!(signature.contains("add: func("), "{signature}");
+
+    let documented = WIT
+        .replace("export add:", "/// Adds two numbers.\n/// @read-only\nexport add:")
+        .replace("check: func", "/// Checks a code.\ncheck: func");
+    lab.write("guest.wit", &documented);
+    let (text, read_only, _) = description("add").await;
+    assert_eq!((text.as_str(), read_only), ("Adds two numbers.", true));
+    assert_eq!(description("kinds_check").await.0, "Checks a code.");
+    let inspected = lab.call(["tool", "inspect", "guest.wasm"]).await.expect_code(0).stdout;
+    assert!(inspected.contains("says       Adds two numbers.\n"), "{inspected}");
+
+    let digest = cofferdam::sandbox::Digest::of(&component);
+    lab.configure(&format!("{plugin}digest = \"{digest}\"\n"));
+    let (text, read_only, _) = description("add").await;
+    assert_eq!((text.as_str(), read_only), (signature.as_str(), false));
+
+    lab.configure(plugin);
+    lab.write("guest.wit", documented.replace("interface kinds", "interfaze kinds"));
+    let (text, _, stderr) = description("add").await;
+    assert_eq!(text, signature);
+    assert!(stderr.contains("the WIT beside the component is ignored"), "{stderr}");
+
+    std::fs::remove_file(lab.path("guest.wit")).unwrap();
+    std::fs::create_dir(lab.path("wit")).unwrap();
+    lab.write("wit/world.wit", &documented);
+    assert_eq!(description("add").await.0, "Adds two numbers.");
+}

@@ -9,4 +9,4 @@ mod tools;
 pub use builder::HostBuilder;
 pub use error::HostError;
 pub use host::Host;
-pub use tools::{load_tools, open_sandbox};
+pub use tools::{load_tools, load_tools_in, open_sandbox};

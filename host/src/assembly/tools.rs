@@ -22,7 +22,16 @@ pub async fn load_tools(
         tracing::warn!(hint = Config::OMITTED_PLUGINS_HINT, "{}", Config::OMITTED_PLUGINS);
     }
     // This also checks the configuration.
-    let mut sandbox = open_sandbox(config, place, tls)?;
+    let sandbox = open_sandbox(config, place, tls)?;
+    load_tools_in(sandbox, config).await
+}
+
+/// Loads a configuration's plugins in a sandbox that [`open_sandbox`] made for it.
+///
+/// # Errors
+///
+/// As [`load_tools`].
+pub async fn load_tools_in(mut sandbox: Sandbox, config: &Config) -> Result<ToolSet, HostError> {
     if config.plugins.iter().any(|plugin| plugin.grants.keyvalue) {
         // A problem with the file must only affect the plugins that store data in it.
         sandbox = match open_keyvalue(config.storage.keyvalue_path()).await {

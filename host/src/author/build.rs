@@ -6,6 +6,7 @@ use std::process::Command;
 use wit_bindgen_core::{Files, WorldGenerator};
 
 use super::componentize;
+use super::js_exports;
 use super::project::Project;
 use super::toolchain::Toolchain;
 use super::write::write_file;
@@ -47,6 +48,15 @@ pub struct Built {
     pub digest: Digest,
     /// In bytes.
     pub size: u64,
+    /// What is built and won't work, each with what to do.
+    pub warnings: Vec<BuildWarning>,
+}
+
+/// A mistake that the toolchain doesn't find.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildWarning {
+    pub message: String,
+    pub hint: String,
 }
 
 /// Builds the project in `folder` and writes the component to `out`, by default `NAME.wasm` in the folder. Dropping the future
@@ -61,7 +71,7 @@ pub async fn build(folder: &Path, out: Option<&Path>, progress: Progress<'_>) ->
     let component = match project.language {
         Language::Rust => rust(&project, &toolchain).await,
         Language::Python => python(&project, &toolchain).await,
-        Language::JavaScript => javascript(&project, &toolchain, Path::new("tool.js")).await,
+        Language::JavaScript => javascript(&project, &toolchain, Path::new(JAVASCRIPT_SOURCE)).await,
         Language::TypeScript => typescript(&project, &toolchain).await,
         Language::C => c(&project, &toolchain).await,
         Language::Go => go(&project, &toolchain).await,
@@ -69,6 +79,11 @@ pub async fn build(folder: &Path, out: Option<&Path>, progress: Progress<'_>) ->
     let path = match out {
         Some(out) => out.to_owned(),
         None => folder.join(format!("{}.wasm", project.name)),
+    };
+    let warnings = match project.language {
+        Language::JavaScript => missing_exports(&project, JAVASCRIPT_SOURCE),
+        Language::TypeScript => missing_exports(&project, TYPESCRIPT_OUTPUT),
+        _ => Vec::new(),
     };
     let finish = move || {
         let component = componentize::finish(&component, &project)?;
@@ -78,6 +93,7 @@ pub async fn build(folder: &Path, out: Option<&Path>, progress: Progress<'_>) ->
             component: path,
             digest: Digest::of(&component),
             size: component.len() as u64,
+            warnings,
         })
     };
     // Components can have many megabytes.
@@ -162,6 +178,9 @@ async fn python(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>,
 
 // --- JavaScript and TypeScript
 
+const JAVASCRIPT_SOURCE: &str = "tool.js";
+/// What `tsc` writes.
+const TYPESCRIPT_OUTPUT: &str = "dist/tool.js";
 const NPM_INSTALL: &str = "run: sudo apt install nodejs npm; then in the project: npm ci";
 
 /// A program that npm installed. It is a script, which Node.js runs.
@@ -188,7 +207,22 @@ async fn javascript(project: &Project, toolchain: &Toolchain<'_>, source: &Path)
 async fn typescript(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorError> {
     let tsc = of_npm(project.language, toolchain, "tsc")?;
     toolchain.run(toolchain.command(&tsc), None).await?;
-    javascript(project, toolchain, Path::new("dist/tool.js")).await
+    javascript(project, toolchain, Path::new(TYPESCRIPT_OUTPUT)).await
+}
+
+/// The toolchain looks for the world's functions only when they are called.
+fn missing_exports(project: &Project, source: &str) -> Vec<BuildWarning> {
+    // It was readable a moment ago, and nothing depends on it.
+    let text = std::fs::read_to_string(project.folder.join(source)).unwrap_or_default();
+    let missing = js_exports::missing(&text, &project.exports());
+    missing
+        .into_iter()
+        .map(|name| BuildWarning {
+            message: format!("{source} exports no `{name}`, so calls of it will crash"),
+            hint: "export it under this name: that of the function or interface in wit/world.wit, in camelCase"
+                .to_owned(),
+        })
+        .collect()
 }
 
 // --- Languages whose bindings this program generates

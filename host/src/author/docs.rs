@@ -13,7 +13,7 @@
 use serde_json::{Map, Value, json};
 use wit_parser::{Function, Resolve, WorldId, WorldItem};
 
-use crate::sandbox::DOCS_VERSION;
+use crate::sandbox::{DOCS_VERSION, docs_of_comment};
 
 /// The documentation of the functions that a world exports.
 pub(super) fn of_world(resolve: &Resolve, world: WorldId) -> Value {
@@ -35,54 +35,8 @@ pub(super) fn of_world(resolve: &Resolve, world: WorldId) -> Value {
 
 fn add(functions: &mut Map<String, Value>, name: String, function: &Function) {
     if let Some(text) = &function.docs.contents {
-        functions.insert(name, Value::Object(parse(text)));
+        functions.insert(name, Value::Object(docs_of_comment(text)));
     }
-}
-
-/// A comment's description and tags.
-fn parse(text: &str) -> Map<String, Value> {
-    let mut description: Vec<&str> = Vec::new();
-    let mut parameters = Map::new();
-    let mut fields = Map::new();
-    // The parameter whose text the next lines continue.
-    let mut continued: Option<String> = None;
-    for line in text.lines() {
-        let trimmed = line.trim();
-        if let Some(tag) = trimmed.strip_prefix('@') {
-            let (word, rest) = tag.split_once(char::is_whitespace).unwrap_or((tag, ""));
-            continued = None;
-            match word {
-                "read-only" => _ = fields.insert("read_only".to_owned(), true.into()),
-                "idempotent" => _ = fields.insert("idempotent".to_owned(), true.into()),
-                "destructive" => _ = fields.insert("destructive".to_owned(), true.into()),
-                "param" => {
-                    let rest = rest.trim();
-                    let (name, text) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-                    parameters.insert(name.to_owned(), text.trim().into());
-                    continued = Some(name.to_owned());
-                }
-                // Perhaps not a tag, so the model reads it.
-                _ => description.push(trimmed),
-            }
-        } else if let (Some(name), false) = (&continued, trimmed.is_empty()) {
-            if let Some(Value::String(text)) = parameters.get_mut(name) {
-                text.push(' ');
-                text.push_str(trimmed);
-            }
-        } else {
-            continued = None;
-            description.push(line.trim_end());
-        }
-    }
-    let description = description.join("\n");
-    let description = description.trim();
-    if !description.is_empty() {
-        fields.insert("description".to_owned(), description.into());
-    }
-    if !parameters.is_empty() {
-        fields.insert("params".to_owned(), parameters.into());
-    }
-    fields
 }
 
 #[cfg(test)]

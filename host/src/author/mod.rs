@@ -7,6 +7,7 @@ mod componentize;
 mod docs;
 mod error;
 mod exports;
+mod js_exports;
 mod language;
 mod name;
 mod project;
@@ -16,7 +17,7 @@ mod toolchain;
 mod wit_files;
 mod write;
 
-pub use build::{Built, Progress, build};
+pub use build::{BuildWarning, Built, Progress, build};
 pub use error::AuthorError;
 pub use language::{Language, Style};
 pub use sources::{changes_in_builds, sources};

@@ -20,6 +20,7 @@ pub async fn config(cx: &Context, command: ConfigCommand) -> Result<u8, CliError
         ConfigCommand::Check(args) => return config_check::check(cx, args).await,
         ConfigCommand::Show => {
             let config = cx.config()?;
+            cx.note_missing_configuration(&config);
             match cx.global.output {
                 Output::Text => cx.stdout.write(&config.to_toml()),
                 Output::Json => cx.stdout.json_pretty(&config.to_json()),

@@ -97,7 +97,7 @@ impl CliError {
             Self::Author(error) => error.hint(),
             Self::Check(CheckError::Host(error)) => error.hint(),
             Self::Check(CheckError::Store(error)) => Some(error.hint()),
-            Self::Check(CheckError::TemporaryFolder(_)) => {
+            Self::Check(CheckError::Folder(_)) => {
                 Some("set TMPDIR to a folder that you can write to, on a disk with free space".to_owned())
             }
         }

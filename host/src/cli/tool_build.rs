@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::interrupt::interrupted;
 use super::progress::ProgressLine;
-use super::{CliError, Context, Output, format};
-use crate::author::{self, Progress};
+use super::{CliError, Context, Output, error, format};
+use crate::author::{self, Built, Progress};
 use crate::events::Ending;
 
 #[derive(Args, Debug)]
@@ -34,6 +34,9 @@ pub async fn build(cx: &Context, args: BuildArgs) -> Result<u8, CliError> {
         () = interrupted() => return Ok(Ending::Cancelled.exit_code()),
         built = author::build(&args.folder, args.out.as_deref(), progress) => built?,
     };
+    for warning in &built.warnings {
+        cx.stderr.line(&error::warning(&warning.message, Some(&warning.hint)));
+    }
     let file = built.component.display().to_string();
     match cx.global.output {
         Output::Text => {
@@ -50,7 +53,16 @@ pub async fn build(cx: &Context, args: BuildArgs) -> Result<u8, CliError> {
             "language": built.language.title(),
             "digest": built.digest.to_string(),
             "size_bytes": built.size,
+            "warnings": warnings(&built),
         })),
     }
     Ok(0)
+}
+
+/// What is built and won't work.
+pub fn warnings(built: &Built) -> Vec<Value> {
+    let warnings = built.warnings.iter();
+    warnings
+        .map(|warning| json!({ "message": warning.message, "hint": warning.hint }))
+        .collect()
 }

@@ -7,14 +7,14 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::interrupt::Interrupt;
-use super::progress::ProgressLine;
-use super::subject::Subject;
+use super::subject::{Subject, same_component};
 use super::table::{Column, Table};
 use super::{CliError, Context, Output, config_in_code, error, format};
 use crate::assembly::HostError;
 use crate::author::check::{self, Bounds, Finding, Level, Report, ToolReport};
 use crate::config::Config;
 use crate::telemetry::LogLevel;
+use crate::tools::ComponentSource;
 
 /// The maximum length of a description and of an input, in characters.
 const MAX_DESCRIPTION_CHARS: usize = 200;
@@ -45,9 +45,12 @@ pub async fn check(cx: &Context, args: CheckArgs) -> Result<u8, CliError> {
     config.logging.console = LogLevel::Error;
     let _logging = cx.logging(&config, true)?;
     let configured = configuration(cx, &args.component)?;
+    if Subject::is_name(&args.component) {
+        cx.note_missing_configuration(&configured);
+    }
     let subject = Subject::find(&configured, &args.component).await?;
     if subject.is_configured {
-        config.engine = configured.engine;
+        config.engine = configured.engine.clone();
     }
     let bounds = Bounds {
         inputs: args.inputs as usize,
@@ -58,6 +61,9 @@ pub async fn check(cx: &Context, args: CheckArgs) -> Result<u8, CliError> {
     let cancel = CancellationToken::new();
     let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx.stderr.clone());
     let mut report = check::check(&config, &subject.plugin, bounds, tls, cancel).await?;
+    if !subject.is_configured {
+        suggest_settings(&mut report, &configured, &subject.plugin.source);
+    }
     report.plugin = subject.is_configured.then_some(subject.plugin.name);
     match cx.global.output {
         Output::Text => cx.stdout.write(&text(&report)),
@@ -79,6 +85,21 @@ fn configuration(cx: &Context, target: &str) -> Result<Config, CliError> {
             Ok(config_in_code())
         }
         loaded => loaded,
+    }
+}
+
+/// Tools can need settings, which a component that is named by its file doesn't have here.
+fn suggest_settings(report: &mut Report, configured: &Config, source: &ComponentSource) {
+    let mut plugins = configured.plugins.iter();
+    let Some(plugin) = plugins.find(|plugin| same_component(&plugin.source, source)) else {
+        return;
+    };
+    let needs_settings = |finding: &&mut Finding| ["no_success", "no_request"].contains(&finding.code);
+    for finding in report.findings.iter_mut().filter(needs_settings) {
+        finding.hint = Some(format!(
+            "`cofferdam tool check {0}` uses the settings of the plugin `{0}`, which has the same component",
+            plugin.name
+        ));
     }
 }
 
@@ -173,6 +194,17 @@ fn tool_text(tool: &ToolReport) -> String {
     if !outcomes.is_empty() {
         out.push_str(&format!("outcomes   {}\n", outcomes.join(", ")));
     }
+    for (number, request) in tool.requests.iter().enumerate() {
+        let label = if number == 0 { "requests" } else { "" };
+        out.push_str(&format!(
+            "{label:<11}{}\n",
+            format::one_line(request.raw(), MAX_INPUT_CHARS)
+        ));
+    }
+    for (number, case) in tool.servers.iter().enumerate() {
+        let label = if number == 0 { "servers" } else { "" };
+        out.push_str(&format!("{label:<11}{}: {}\n", case.server, case.outcome.name()));
+    }
     if let Some(answer) = &tool.error_answer {
         out.push_str(&format!(
             "answered   {}, for example to {}:\n           {}\n",
@@ -205,7 +237,7 @@ fn finding_text(finding: &Finding) -> String {
     let printed: String = finding
         .printed
         .iter()
-        .map(|line| ProgressLine::new("printed", format::one_line(line, MAX_PRINTED_CHARS)).render() + "\n")
+        .map(|line| format!("{:>8}  {}\n", "printed", format::one_line(line, MAX_PRINTED_CHARS)))
         .collect();
     format!("{label}: {}\n{printed}{hint}", format::escape(&text))
 }

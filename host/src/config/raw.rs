@@ -266,7 +266,7 @@ pub(super) struct RawPlugin {
     /// The component's file, relative to the configuration file, or `builtin:NAME`.
     #[schemars(extend("format" = format::COMPONENT))]
     pub(super) component: Option<String>,
-    /// `sha256:…` pins the component: one with another digest is left out. Empty: no pin.
+    /// `sha256:…` pins the component: one with another digest is left out, and WIT beside it isn't read. Empty: no pin.
     #[schemars(extend("format" = format::DIGEST))]
     pub(super) digest: String,
     /// Whether the host refuses to start if anything is wrong with this plugin or one of its tools. By default, what is wrong

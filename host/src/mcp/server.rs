@@ -1,5 +1,6 @@
 //! Answers a client's requests: lists the tools and calls them.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -37,8 +38,8 @@ struct Shared {
 }
 
 impl McpServer {
-    /// Serves what `tools` holds. After a new set is sent, calls use it and clients are notified; calls that run already keep
-    /// the old one. Calls count for `tenant`. `deadline` bounds one call with its wait and its retries, beside the tool's own
+    /// Serves what `tools` holds. After a new set is sent, calls use it, and clients are notified if it is listed differently;
+    /// calls that run already keep the old one. Calls count for `tenant`. `deadline` bounds one call with its wait and its retries, beside the tool's own
     /// time-out.
     pub fn new(
         tools: watch::Receiver<Arc<ToolSet>>,
@@ -115,9 +116,7 @@ impl ServerHandler for Connection {
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let tools = self.shared.tools.borrow().clone();
-        Ok(ListToolsResult::with_all_items(
-            tools.tools().map(convert::tool).collect(),
-        ))
+        Ok(ListToolsResult::with_all_items(list(&tools)))
     }
 
     async fn call_tool(
@@ -161,10 +160,9 @@ impl ServerHandler for Connection {
         if !self.lasting || self.notifying.swap(true, Ordering::Relaxed) {
             return;
         }
-        let mut tools = self.shared.tools.clone();
-        tools.mark_unchanged();
+        let mut list = List::of(&self.shared.tools);
         tokio::spawn(async move {
-            while tools.changed().await.is_ok() {
+            while list.changed().await.is_ok() {
                 if context.peer.notify_tool_list_changed().await.is_err() {
                     return;
                 }
@@ -177,13 +175,12 @@ impl ServerHandler for Connection {
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        let mut tools = self.shared.tools.clone();
-        tools.mark_unchanged();
+        let mut list = List::of(&self.shared.tools);
         loop {
             tokio::select! {
                 () = context.cancelled() => return Ok(()),
                 () = self.stopping.cancelled() => return Ok(()),
-                changed = tools.changed() => match changed {
+                changed = list.changed() => match changed {
                     // An error means that the client is gone, which also cancels.
                     Ok(()) => drop(context.sink().notify_tool_list_changed().await),
                     // Nothing replaces the tools any more.
@@ -195,6 +192,44 @@ impl ServerHandler for Connection {
                         return Ok(());
                     }
                 }
+            }
+        }
+    }
+}
+
+/// The tools as clients see them, in a fixed order.
+fn list(tools: &ToolSet) -> Vec<rmcp::model::Tool> {
+    tools.tools().map(convert::tool).collect()
+}
+
+/// The list of tools, as a client may know it. Another component can have the same tools, which concerns no client.
+struct List {
+    tools: watch::Receiver<Arc<ToolSet>>,
+    /// Of the list, because a list can have a megabyte and a server many clients.
+    hash: u64,
+}
+
+impl List {
+    fn of(tools: &watch::Receiver<Arc<ToolSet>>) -> Self {
+        let mut tools = tools.clone();
+        let hash = Self::hash(&mut tools);
+        Self { tools, hash }
+    }
+
+    fn hash(tools: &mut watch::Receiver<Arc<ToolSet>>) -> u64 {
+        let now = tools.borrow_and_update().clone();
+        let mut hasher = DefaultHasher::new();
+        serde_json::to_string(&list(&now)).unwrap_or_default().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Waits until the list is another one. An error means that nothing replaces the tools any more.
+    async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
+        loop {
+            self.tools.changed().await?;
+            let now = Self::hash(&mut self.tools);
+            if std::mem::replace(&mut self.hash, now) != now {
+                return Ok(());
             }
         }
     }

@@ -26,13 +26,14 @@ pub use call::{CallFailure, CallUse, Halt, Halted, LimitHit, Plugin};
 pub use compile::{
     COMPILING, CompilePlace, ComponentError, Digest, Import, Inspection, read_file, run_compiler_if_requested,
 };
-pub(crate) use contract::decimal_patterns;
 pub use contract::{
     Annotations, Argument, Command, CommandInput, CommandOutput, Content, DOCS_SECTION, DOCS_VERSION, ExitMeaning,
-    Image, Template, TemplateError, ToolInfo, UnusableExport,
+    Image, Template, TemplateError, ToolInfo, UnusableExport, WitText,
 };
+pub(crate) use contract::{decimal_patterns, docs_of_comment};
 pub use files::FolderGrant;
 pub use grants::Grants;
+pub(crate) use http::Upstream;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use http::fuzz;
 pub use http::{AttachError, AttachedHeader, GrantError, HttpGrant, HttpUse, Scheme, SecretError, Secrets};

@@ -11,11 +11,13 @@ use super::compile::{
     Inspection,
 };
 use super::config;
-use super::contract::{Command, Contract, Docs, Entry, INTERFACE, Indices, Typed, exports_functions, run_export};
+use super::contract::{
+    Command, Contract, Docs, Entry, INTERFACE, Indices, Typed, WitText, exports_functions, run_export,
+};
 use super::fairness::{GuestMemory, Turns};
 use super::files::{self, FileWork, Folder};
 use super::grants::Grants;
-use super::http::{self, HttpSetup, Masker, Network};
+use super::http::{self, HttpSetup, Masker, Network, Upstream};
 use super::keyvalue::{KeyValueError, KeyValueStore};
 use super::limits::{EngineSettings, Limits};
 use super::metering::Metering;
@@ -66,6 +68,7 @@ impl Sandbox {
                 tls: without_resumption(&tls),
                 lookups: http::lookups(),
                 turns: Turns::new(),
+                upstream: None,
             },
             memory: GuestMemory::new(settings.host_memory),
             files: files::work(),
@@ -87,6 +90,13 @@ impl Sandbox {
         self
     }
 
+    /// Answers all requests of guests in place of the network; see [`Upstream`].
+    #[must_use]
+    pub(crate) fn with_upstream(mut self, upstream: Arc<dyn Upstream>) -> Self {
+        self.network.upstream = Some(upstream);
+        self
+    }
+
     /// Compiles and links a component, and prepares its calls. `name` identifies its data in the key-value store. `command`
     /// describes the program that the component is, in place of or beside the tools that it lists itself.
     ///
@@ -99,6 +109,23 @@ impl Sandbox {
         bytes: &[u8],
         grants: &Grants,
         command: Option<&Command>,
+    ) -> Result<Plugin, ComponentError> {
+        self.load_documented(name, bytes, grants, command, Vec::new()).await
+    }
+
+    /// The same for a component beside which there is WIT, whose comments describe the functions that the component itself
+    /// doesn't.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`]. WIT that can't be read costs only the descriptions.
+    pub async fn load_documented(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        grants: &Grants,
+        command: Option<&Command>,
+        wit: Vec<WitText>,
     ) -> Result<Plugin, ComponentError> {
         for header in grants.http.iter().flat_map(|grant| &grant.headers) {
             header.check().map_err(ComponentError::Secret)?;
@@ -124,7 +151,7 @@ impl Sandbox {
         // Before the contract's own interface, because a function can be looked up by name. A tool that isn't one of them is one
         // that the component lists.
         if exports_functions(&component) {
-            let typed = find_functions(component, bytes, &grants.limits).await?;
+            let typed = find_functions(component, bytes, wit, &grants.limits).await?;
             let position = usize::from(command.is_some());
             contracts.insert(position, typed);
         }
@@ -240,9 +267,15 @@ impl Sandbox {
 
 /// Reads the types and the documentation of the component's functions, on a blocking thread: hundreds of large types take a
 /// while.
-async fn find_functions(component: Component, bytes: &[u8], limits: &Limits) -> Result<Contract, ComponentError> {
+async fn find_functions(
+    component: Component,
+    bytes: &[u8],
+    wit: Vec<WitText>,
+    limits: &Limits,
+) -> Result<Contract, ComponentError> {
     let (bytes, limits) = (bytes.to_vec(), limits.clone());
-    let found = tokio::task::spawn_blocking(move || Typed::find(&component, &Docs::read(&bytes), &limits));
+    let found =
+        tokio::task::spawn_blocking(move || Typed::find(&component, &Docs::read(&bytes).with_wit(&wit), &limits));
     let found = found.await.map_err(|error| ComponentError::Host(error.to_string()))?;
     Ok(Contract::Typed(Arc::new(found)))
 }

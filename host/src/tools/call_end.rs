@@ -72,6 +72,10 @@ impl CallEnd {
                 Outcome::InvalidInput,
                 non_blank_or(message, "The tool doesn't accept this input."),
             ),
+            CallFailure::LeadingDash(message) => Self::error(Outcome::InvalidInput, message).with_detail(format!(
+                "if such values are meant to reach the program, end its options with \"--\" in plugins.{plugin}.command.args, or \
+                 set plugins.{plugin}.command.allow_leading_dash"
+            )),
             CallFailure::Unavailable { message, .. } => Self::unavailable(message),
             CallFailure::Failed { message, counts } => {
                 let ended = Self::error(Outcome::Failed, non_blank_or(message, "The tool failed."));

@@ -1,6 +1,7 @@
 //! Tools: loads them, checks and dispatches each call, and runs it in the [sandbox](crate::sandbox). This module knows
 //! nothing about agents and models.
 
+mod beside;
 mod breakers;
 mod builtin;
 mod call_end;

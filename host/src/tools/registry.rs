@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
 
+use super::beside::wit_beside;
 use super::builtin::builtin;
 use super::problem::{PluginError, PluginProblem};
 use super::schema::InputSchema;
@@ -188,9 +189,25 @@ struct Loaded {
 async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Loaded, ComponentError> {
     let source = settings.source.clone();
     let limit = settings.grants.limits.component_bytes;
-    let bytes = tokio::task::spawn_blocking(move || read_component(&source, limit))
+    // What stands beside a component isn't part of its digest, so it describes no component that is pinned by one.
+    let is_pinned = settings.digest.is_some();
+    let read = move || {
+        let wit = match &source {
+            ComponentSource::Path(path) if !is_pinned => wit_beside(path),
+            _ => Ok(Vec::new()),
+        };
+        read_component(&source, limit).map(|bytes| (bytes, wit))
+    };
+    let (bytes, wit) = tokio::task::spawn_blocking(read)
         .await
         .map_err(|error| ComponentError::Host(error.to_string()))??;
+    let wit = wit.unwrap_or_else(|reason| {
+        tracing::warn!(
+            plugin = settings.name,
+            "the WIT beside the component is ignored, so functions may lack a description: {reason}"
+        );
+        Vec::new()
+    });
     if let Some(expected) = &settings.digest {
         let found = crate::sandbox::Digest::of(&bytes);
         if !found.to_string().eq_ignore_ascii_case(expected) {
@@ -204,7 +221,8 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Loa
         tracing::warn!(plugin = settings.name, "{warning}");
     }
     let command = settings.command.as_ref();
-    let component = sandbox.load(&settings.name, &bytes, &settings.grants, command).await?;
+    let loading = sandbox.load_documented(&settings.name, &bytes, &settings.grants, command, wit);
+    let component = loading.await?;
     let exports = component.list_tools().await?;
     let found = exports.len() + component.unusable_exports().count();
     if found > MAX_TOOLS {

@@ -7,6 +7,9 @@ const MAX_DEPTH: usize = 12;
 /// The longest text, in characters, and list that are generated where the schema allows any length.
 const LONG_TEXT: usize = 64 * 1024;
 const LONG_LIST: usize = 200;
+/// What stands for any text, and for any URL.
+const ANY_TEXT: &str = "example";
+const ANY_URL: &str = "https://example.com/";
 /// Text that breaks careless code: a combining mark, an emoji of two UTF-16 units, a direction mark, quotes, a NUL.
 const ODD_TEXT: &str = "e\u{301} 😀 \u{202e}\"'\\\n\0";
 
@@ -46,7 +49,7 @@ pub(super) fn inputs(schema: &Value, max: usize) -> Vec<Input> {
     let typical = |only_required: bool| -> Map<String, Value> {
         let wanted = properties.iter().filter(|(name, _)| !only_required || required(name));
         wanted
-            .map(|(name, schema)| (name.clone(), generator.typical(schema, 0)))
+            .map(|(name, schema)| (name.clone(), generator.parameter(name, schema)))
             .collect()
     };
     let (all, least) = (typical(false), typical(true));
@@ -123,6 +126,18 @@ impl<'a> Generator<'a> {
             }
         }
         schema
+    }
+
+    /// What a model would send as this parameter. Schemas made of types have no formats.
+    fn parameter(&self, name: &str, schema: &'a Value) -> Value {
+        let value = self.typical(schema, 0);
+        let is_url = ["url", "uri"]
+            .iter()
+            .any(|end| name.to_ascii_lowercase().ends_with(end));
+        match value.as_str() {
+            Some(ANY_TEXT) if is_url => ANY_URL.into(),
+            _ => value,
+        }
     }
 
     /// What a model would send.
@@ -268,7 +283,7 @@ fn text(schema: &Value) -> String {
         Some("date-time") => Some("2026-01-31T12:00:00Z"),
         Some("time") => Some("12:00:00Z"),
         Some("email") => Some("name@example.com"),
-        Some("uri" | "url") => Some("https://example.com/"),
+        Some("uri" | "url") => Some(ANY_URL),
         Some("uuid") => Some("123e4567-e89b-42d3-a456-426614174000"),
         Some("ipv4") => Some("192.0.2.1"),
         _ => None,
@@ -283,7 +298,7 @@ fn text(schema: &Value) -> String {
         .unwrap_or(0)
         .min(LONG_TEXT);
     let longest = usize::try_from(bound(schema, "maxLength", u64::MAX)).unwrap_or(usize::MAX);
-    let mut text: String = "example".chars().take(longest).collect();
+    let mut text: String = ANY_TEXT.chars().take(longest).collect();
     text.extend(std::iter::repeat_n('x', shortest.saturating_sub(text.len())));
     text
 }
@@ -361,6 +376,15 @@ mod tests {
         ] {
             assert!(invalid.contains(&input), "{input}: {invalid:?}");
         }
+    }
+
+    #[test]
+    fn a_parameter_that_is_called_a_url_is_one() {
+        let text = json!({ "type": "string" });
+        let short = json!({ "type": "string", "maxLength": 3 });
+        let schema = json!({ "properties": { "url": text, "pageURL": text, "curly": text, "uri": short } });
+        let expected = json!({ "url": ANY_URL, "pageURL": ANY_URL, "curly": ANY_TEXT, "uri": "exa" });
+        assert_eq!(of_kind(&schema, Kind::Valid)[0], expected);
     }
 
     #[test]

@@ -1,21 +1,26 @@
 //! `tool check`: what an operator wants to know before installing a component, and an author before publishing it.
 //!
-//! The check loads the component under four sets of grants and calls each tool with inputs that its schema suggests:
+//! The check calls each tool with inputs that its schema suggests. Nothing real is within its reach: where the component imports
+//! HTTP, a store or files, it gets a server that stands for every server, an empty store and a folder with one file, which exist
+//! only for the check.
 //!
-//! 1. **Deterministic, nothing granted.** Every input is called twice. A tool may refuse an input or return an error; it may not
-//!    crash, run into a limit or return invalid output.
-//! 2. **Nothing granted.** One sample is called several times, to measure it: the first input that succeeded, if one did.
-//! 3. **An empty key-value store.** Shows whether the claims `read-only` and `idempotent` are true.
-//! 4. **A full key-value store and small limits.** A tool that can't store anything should say so, not crash.
+//! 1. **Deterministic.** Every input is sent twice, each time to the same surroundings. A tool may refuse an input or return an error;
+//!    it may not crash, run into a limit or return invalid output.
+//! 2. **Real clocks.** One sample is called several times, to measure it: the first input that succeeded, if one did.
+//! 3. **The claims `read-only` and `idempotent`**, by what a call sent, stored and wrote.
+//! 4. **Nothing granted, small limits, servers that fail.** A tool should say so, not crash.
 //!
-//! "Nothing" is nothing that could have an effect: a plugin of the configuration keeps its variables, arguments and `config`.
-//!
-//! What it can't see: effects over HTTP and on files, which would need something to talk to.
+//! A plugin of the configuration keeps its variables, arguments and `config`.
 
+mod claims;
+mod faults;
+mod fixture;
+mod folder;
 mod inputs;
 mod probe;
 mod report;
 mod texts;
+mod upstream;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,23 +30,22 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use report::{ErrorAnswer, Finding, ImportReport, Level, Report, Sample, ToolReport};
+pub use report::{ErrorAnswer, Finding, ImportReport, Level, Report, Sample, ServerReport, ToolReport};
 
+use self::fixture::{Fixture, Imports};
 use self::inputs::{Input, Kind, inputs};
 use self::probe::Probe;
+use self::upstream::{Requests, Sent};
 use crate::assembly::{self, HostError};
 use crate::config::Config;
 use crate::events::Outcome;
-use crate::resilience::BreakerSettings;
-use crate::sandbox::{ComponentError, Grants, Import, Inspection, KeyValueStore, Limits};
-use crate::tools::{PluginProblem, PluginSettings, ToolResult, ToolSet, ToolSettings, read_component};
+use crate::sandbox::{ComponentError, Import, Inspection};
+use crate::tools::{PluginProblem, PluginSettings, Tool, ToolResult, read_component};
 
 /// Calls of the sample after the first, of which the median is reported.
 const WARM_CALLS: usize = 5;
 /// A tool that crashed or ran into limits so often isn't called with further inputs.
 const MAX_FAILURES: usize = 2;
-/// More failures than a check makes calls, and the most that a breaker can be set to.
-const MANY: u32 = 1_000_000;
 /// Bytes of arguments that a program for WASI 0.1 surely can get. The adapter keeps them and the variables in one page of memory,
 /// with its own state.
 const PROGRAM_ARGUMENTS: usize = 48 << 10;
@@ -123,11 +127,7 @@ pub async fn check(
                     .push(Finding::warning("toolchain_export", text).with_hint(hint));
             }
             check.probe = Probe::new(bounds.time, cancel);
-            let keeps_data = inspection
-                .imports
-                .iter()
-                .any(|import| import.name.raw().starts_with("wasi:keyvalue/"));
-            report.tools = check.tools(keeps_data).await?;
+            report.tools = check.tools(Imports::of(&inspection)).await?;
         }
         Err(error) => check.unusable(&error),
     }
@@ -144,8 +144,8 @@ pub async fn check(
 pub enum CheckError {
     #[error(transparent)]
     Host(#[from] HostError),
-    #[error("can't create a temporary folder")]
-    TemporaryFolder(#[source] std::io::Error),
+    #[error("can't use the temporary folder of the check")]
+    Folder(#[source] std::io::Error),
     #[error("can't read what the tools stored: {0}")]
     Store(#[from] crate::sandbox::KeyValueError),
 }
@@ -176,55 +176,6 @@ impl Check<'_> {
         Ok(inspected.map(|inspection| (inspection, started.elapsed())))
     }
 
-    fn limits(&self) -> Limits {
-        Limits {
-            timeout: self.bounds.call_timeout,
-            ..self.plugin.grants.limits.clone()
-        }
-    }
-
-    /// What every step grants: settings that a tool can read, and nothing that could have an effect.
-    fn grants(&self) -> Grants {
-        Grants {
-            http: Vec::new(),
-            keyvalue: false,
-            files: Vec::new(),
-            limits: self.limits(),
-            ..self.plugin.grants.clone()
-        }
-    }
-
-    /// A configuration with this component alone.
-    fn config(&self, grants: Grants) -> Config {
-        // Failures are what the check looks for, so they must neither end it nor be replaced.
-        let tools = self.plugin.tools.iter().map(|(name, tool)| {
-            let tool = ToolSettings {
-                fallback: None,
-                breaker: None,
-                ..tool.clone()
-            };
-            (name.clone(), tool)
-        });
-        let plugin = PluginSettings {
-            grants,
-            required: false,
-            breaker: BreakerSettings {
-                failure_threshold: MANY,
-                ..BreakerSettings::default()
-            },
-            tools: tools.collect(),
-            ..self.plugin.clone()
-        };
-        Config {
-            plugins: vec![plugin],
-            ..self.base.clone()
-        }
-    }
-
-    async fn load(&self, grants: Grants) -> Result<ToolSet, HostError> {
-        assembly::load_tools(&self.config(grants), None, Arc::clone(&self.tls)).await
-    }
-
     fn unusable(&mut self, error: &ComponentError) {
         let finding = Finding::failure("unusable", error.to_string());
         self.findings.push(match error.hint() {
@@ -233,9 +184,9 @@ impl Check<'_> {
         });
     }
 
-    async fn tools(&mut self, keeps_data: bool) -> Result<Vec<ToolReport>, CheckError> {
-        let plain = self.load(self.grants()).await?;
-        for problem in plain.problems() {
+    async fn tools(&mut self, imports: Imports) -> Result<Vec<ToolReport>, CheckError> {
+        let plain = self.load_without_grants().await?;
+        for problem in plain.tools.problems() {
             if let PluginProblem::Component(error) = &problem.problem {
                 self.unusable(error);
                 continue;
@@ -247,92 +198,136 @@ impl Check<'_> {
                 None => finding,
             });
         }
-        if plain.tools().next().is_none() && plain.problems().is_empty() {
-            self.findings.push(Finding::failure("no_tools", "it offers no tool"));
+        let exports: Vec<String> = plain.tools.tools().map(|tool| tool.export.clone()).collect();
+        if exports.is_empty() {
+            if plain.tools.problems().is_empty() {
+                self.findings.push(Finding::failure("no_tools", "it offers no tool"));
+            }
+            return Ok(Vec::new());
         }
-        let deterministic = self
-            .load(Grants {
-                deterministic: true,
-                ..self.grants()
-            })
-            .await?;
+        let fixtures = Fixtures {
+            deterministic: self.load_with_grants(imports, &exports, true, self.limits()).await?,
+            real: self.load_with_grants(imports, &exports, false, self.limits()).await?,
+            small: self
+                .load_with_grants(imports, &exports, false, self.small_limits())
+                .await?,
+            plain,
+            imports,
+        };
         let mut reports = Vec::new();
-        for tool in plain.tools() {
-            let schema: Value = serde_json::from_str(tool.input_schema()).unwrap_or_default();
-            self.findings.extend(texts::review(tool, &schema));
-            let inputs = inputs(&schema, self.bounds.inputs);
-            let mut seen = Seen::default();
-            let finished = self.probe_inputs(&deterministic, &tool.name, &inputs, &mut seen).await;
-            if finished.is_none() {
-                let text = "the time of the check was over before all its inputs were tried; raise `--time`";
+        for tool in fixtures.plain.tools.tools() {
+            reports.push(self.tool(&fixtures, tool).await?);
+            if self.probe.is_over() {
+                let text = "the time of the check was over before everything was tried; raise `--time`";
                 self.findings.push(Finding::failure("unfinished", text).of(&tool.name));
             }
-            if !seen.outcomes.is_empty() && seen.success.is_none() {
-                self.findings.push(no_success(&seen).of(&tool.name));
-            }
-            let sample = match seen.success.clone().or_else(|| inputs.first().cloned()) {
-                Some(input) => self.measure(&plain, &tool.name, &input, &mut seen.outcomes).await,
-                None => None,
-            };
-            reports.push(ToolReport {
-                name: tool.name.clone(),
-                description: tool.claimed_description.clone(),
-                input_schema: schema,
-                read_only: tool.annotations.read_only,
-                idempotent: tool.annotations.idempotent,
-                destructive: tool.annotations.destructive,
-                sample,
-                outcomes: seen.outcomes,
-                error_answer: seen.error_answer,
-            });
         }
-        if keeps_data {
-            for tool in &reports {
-                self.claims(tool).await?;
-                self.full_store(tool).await?;
-            }
+        let is_silent = reports.iter().all(|tool| tool.requests.is_empty());
+        if imports.http && is_silent && !self.probe.is_over() {
+            let text =
+                "it imports `wasi:http`, and no call sent a request, so what it does when a server fails wasn't seen";
+            self.findings.push(Finding::warning("no_request", text));
         }
         Ok(reports)
     }
 
-    /// Measures the first call of a tool and some more.
-    async fn measure(
-        &mut self,
-        tools: &ToolSet,
-        name: &str,
-        input: &Input,
-        outcomes: &mut BTreeMap<Outcome, u32>,
-    ) -> Option<Sample> {
-        let first = self.probe.call(tools, name, &input.value).await?;
-        *outcomes.entry(first.outcome).or_default() += 1;
-        let mut warm = Vec::new();
-        // Another call of a tool that doesn't end would only take time.
-        let again = if is_failure(&first) { 0 } else { WARM_CALLS };
-        for _ in 0..again {
-            let result = self.probe.call(tools, name, &input.value).await?;
-            *outcomes.entry(result.outcome).or_default() += 1;
-            warm.push(result.finished.duration_ms);
+    async fn tool(&mut self, fixtures: &Fixtures, tool: &Tool) -> Result<ToolReport, CheckError> {
+        let schema: Value = serde_json::from_str(tool.input_schema()).unwrap_or_default();
+        self.findings.extend(texts::review(tool, &schema));
+        let mut seen = Seen::default();
+        let inputs = inputs(&schema, self.bounds.inputs);
+        seen.first = inputs.first().cloned();
+        self.probe_inputs(&fixtures.deterministic, tool, &inputs, &mut seen)
+            .await?;
+        if !seen.outcomes.is_empty() && seen.success.is_none() {
+            self.findings.push(no_success(&seen).of(&tool.name));
         }
-        warm.sort_by(f64::total_cmp);
-        Some(Sample {
-            input: input.value.clone(),
-            outcome: first.outcome,
-            cold_ms: first.finished.duration_ms,
-            warm_ms: warm.get(warm.len() / 2).copied(),
-            fuel: first.finished.fuel,
-            peak_memory_bytes: first.finished.peak_memory_bytes,
+        let sample = self.measure(&fixtures.real, tool, &mut seen).await;
+        self.claims(&fixtures.deterministic, tool, &seen).await?;
+        let mut servers = None;
+        // A tool that crashes in any case says nothing about its surroundings.
+        if sample.as_ref().is_some_and(|sample| !is_failing(sample.outcome)) {
+            let Imports { http, keyvalue, files } = fixtures.imports;
+            if http || keyvalue || files {
+                self.without_grants(&fixtures.plain, &tool.name, &seen).await;
+                self.with_small_limits(&fixtures.small, fixtures.imports, &tool.name, &seen)
+                    .await;
+            }
+            servers = self.server_faults(&fixtures.real, &tool.name, &seen).await;
+        }
+        Ok(ToolReport {
+            name: tool.name.clone(),
+            description: tool.claimed_description.clone(),
+            input_schema: schema,
+            read_only: tool.annotations.read_only,
+            idempotent: tool.annotations.idempotent,
+            destructive: tool.annotations.destructive,
+            sample,
+            outcomes: seen.outcomes,
+            requests: seen.requests.into_list(),
+            servers: servers.unwrap_or_default(),
+            error_answer: seen.error_answer,
         })
     }
 
-    /// Calls a tool twice with each input, under the same clocks and random numbers. `None` if the time was over.
-    async fn probe_inputs(&mut self, tools: &ToolSet, name: &str, inputs: &[Input], seen: &mut Seen) -> Option<()> {
+    /// Measures the first call of a tool and some more.
+    async fn measure(&mut self, fixture: &Fixture, tool: &Tool, seen: &mut Seen) -> Option<Sample> {
+        let input = seen.sample()?.clone();
+        let tenant = self.probe.new_tenant();
+        let first = self.probe.call(fixture, &tenant, &tool.name, &input).await?;
+        seen.count(&first.result);
+        let mut warm = Vec::new();
+        // Another call of a tool that doesn't end would only take time.
+        let again = if is_failing(first.result.outcome) {
+            0
+        } else {
+            WARM_CALLS
+        };
+        for _ in 0..again {
+            let called = self.probe.call(fixture, &tenant, &tool.name, &input).await?;
+            seen.count(&called.result);
+            self.same_requests(tool, &input, &first.sent, &called.sent);
+            warm.push(called.result.finished.duration_ms);
+        }
+        warm.sort_by(f64::total_cmp);
+        Some(Sample {
+            input,
+            outcome: first.result.outcome,
+            cold_ms: first.result.finished.duration_ms,
+            warm_ms: warm.get(warm.len() / 2).copied(),
+            fuel: first.result.finished.fuel,
+            peak_memory_bytes: first.result.finished.peak_memory_bytes,
+        })
+    }
+
+    /// Calls a tool twice with each input, under the same clocks and random numbers and in the same surroundings, until the time is
+    /// over.
+    async fn probe_inputs(
+        &mut self,
+        fixture: &Fixture,
+        tool: &Tool,
+        inputs: &[Input],
+        seen: &mut Seen,
+    ) -> Result<(), CheckError> {
+        let name = &tool.name;
+        let has_claims = tool.annotations.read_only || tool.annotations.idempotent;
         let mut failures = 0;
         let mut is_repeatable = true;
         let mut accepted: Vec<String> = Vec::new();
         let mut accepted_input = None;
         for input in inputs {
-            let first = self.probe.call(tools, name, &input.value).await?;
-            seen.note(input, &first);
+            fixture.reset_files()?;
+            let before = if has_claims { Some(fixture.state().await?) } else { None };
+            let Some(called) = self.probe.call_once(fixture, name, &input.value).await else {
+                break;
+            };
+            seen.note(input, &called.result, &called.sent);
+            if let Some(before) = before {
+                let changes = before.changes_to(&fixture.state().await?);
+                seen.changes
+                    .extend(changes.map(|changes| (changes, input.value.clone())));
+            }
+            let first = called.result;
             let ran = first.finished.tries > 0;
             if input.kind == Kind::Invalid && ran && first.outcome == Outcome::Ok {
                 accepted.push(input.about.clone());
@@ -354,17 +349,23 @@ impl Check<'_> {
                         "it crashed, or ran into limits, {MAX_FAILURES} times, so it wasn't called with further inputs"
                     );
                     self.findings.push(Finding::warning("skipped", text).of(name));
-                    return Some(());
+                    return Ok(());
                 }
                 continue;
             }
             if !ran || !is_repeatable {
                 continue;
             }
-            let second = self.probe.call(tools, name, &input.value).await?;
-            *seen.outcomes.entry(second.outcome).or_default() += 1;
-            let result = |result: &ToolResult| (result.outcome, result.finished.output.clone(), result.finished.fuel);
-            if result(&first) != result(&second) {
+            fixture.reset_files()?;
+            let Some(second) = self.probe.call_once(fixture, name, &input.value).await else {
+                break;
+            };
+            let second = second.result;
+            seen.count(&second);
+            // How often a guest asks whether an answer is there depends on the time that it takes.
+            let fuel = |result: &ToolResult| (result.finished.http_requests == 0).then_some(result.finished.fuel);
+            let compared = |result: &ToolResult| (result.outcome, result.finished.output.clone(), fuel(result));
+            if compared(&first) != compared(&second) {
                 is_repeatable = false;
                 let text = "two calls with the same input, clocks and random numbers differ in result or fuel, so a failure \
                             may not be reproducible";
@@ -383,98 +384,75 @@ impl Check<'_> {
                     .with_input(&input),
             );
         }
-        Some(())
-    }
-
-    /// Calls a tool twice with an empty store, and compares what the store holds.
-    async fn claims(&mut self, tool: &ToolReport) -> Result<(), CheckError> {
-        let Some(sample) = tool.sample.as_ref().filter(|_| tool.read_only || tool.idempotent) else {
-            return Ok(());
-        };
-        let folder = tempfile::tempdir().map_err(CheckError::TemporaryFolder)?;
-        let (tools, path) = self.load_with_store(folder.path(), self.limits()).await?;
-        let store = KeyValueStore::open(&path)?;
-        let before = store.digest().await?;
-        if self.probe.call(&tools, &tool.name, &sample.input).await.is_none() {
-            return Ok(());
-        }
-        let once = store.digest().await?;
-        if tool.read_only && before != once {
-            let text = "it claims to be read-only, and a call changed the data that it keeps";
-            let finding = Finding::failure("not_read_only", text).of(&tool.name);
-            self.findings.push(finding.with_input(&sample.input));
-        }
-        if self.probe.call(&tools, &tool.name, &sample.input).await.is_none() {
-            return Ok(());
-        }
-        if tool.idempotent && once != store.digest().await? {
-            let text = "it claims to be idempotent, and a second call with the same input changed the data that it keeps again";
-            let finding = Finding::failure("not_idempotent", text).of(&tool.name);
-            self.findings.push(finding.with_input(&sample.input));
-        }
         Ok(())
     }
+}
 
-    /// Calls a tool whose store refuses everything, and whose output nearly so.
-    async fn full_store(&mut self, tool: &ToolReport) -> Result<(), CheckError> {
-        let Some(sample) = &tool.sample else { return Ok(()) };
-        let folder = tempfile::tempdir().map_err(CheckError::TemporaryFolder)?;
-        let limits = Limits {
-            keyvalue_bytes: 1,
-            log_bytes: 1,
-            ..self.limits()
-        };
-        let (tools, _) = self.load_with_store(folder.path(), limits).await?;
-        let Some(result) = self.probe.call(&tools, &tool.name, &sample.input).await else {
-            return Ok(());
-        };
-        if result.outcome == Outcome::Trapped && sample.outcome != Outcome::Trapped {
-            let text = "it crashes when it can't store anything (keyvalue_bytes = 1); return an error instead";
-            let finding = Finding::warning("crashes_when_full", text).of(&tool.name);
-            self.findings.push(finding.with_input(&sample.input));
-        }
-        Ok(())
-    }
-
-    async fn load_with_store(
-        &self,
-        folder: &std::path::Path,
-        limits: Limits,
-    ) -> Result<(ToolSet, std::path::PathBuf), CheckError> {
-        let mut config = self.config(Grants {
-            keyvalue: true,
-            deterministic: true,
-            limits,
-            ..self.grants()
-        });
-        config.storage.path = Some(folder.to_owned());
-        let tools = assembly::load_tools(&config, None, Arc::clone(&self.tls)).await?;
-        Ok((tools, config.storage.keyvalue_path()))
-    }
+/// The same tools in different surroundings.
+struct Fixtures {
+    /// Nothing is granted.
+    plain: Fixture,
+    deterministic: Fixture,
+    real: Fixture,
+    /// With small limits.
+    small: Fixture,
+    imports: Imports,
 }
 
 fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-fn is_failure(result: &ToolResult) -> bool {
-    failure(result).is_some()
+/// Whether no input may lead to this.
+fn is_failing(outcome: Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Trapped
+            | Outcome::StackOverflow
+            | Outcome::Timeout
+            | Outcome::OutOfFuel
+            | Outcome::OutOfMemory
+            | Outcome::InvalidOutput
+            | Outcome::HostError
+    )
 }
 
 /// What the calls of one tool led to.
 #[derive(Default)]
 struct Seen {
     outcomes: BTreeMap<Outcome, u32>,
+    first: Option<Input>,
     /// The first input that succeeded and that the schema accepts.
     success: Option<Input>,
+    /// The first input with which the tool sent a request.
+    sender: Option<Value>,
+    requests: Requests,
+    /// Requests that can change something, with the input that led to them: the first, and the first that isn't a POST.
+    effects: Vec<(Sent, Value)>,
+    /// What a call changed in the store or in files, with its input. Only known of tools that claim something about it.
+    changes: Vec<(String, Value)>,
     error_answer: Option<ErrorAnswer>,
     /// What the call that `error_answer` is about printed.
     printed: String,
 }
 
 impl Seen {
-    fn note(&mut self, input: &Input, result: &ToolResult) {
+    fn count(&mut self, result: &ToolResult) {
         *self.outcomes.entry(result.outcome).or_default() += 1;
+    }
+
+    fn note(&mut self, input: &Input, result: &ToolResult, sent: &[Sent]) {
+        self.count(result);
+        self.requests.add(sent);
+        if !sent.is_empty() {
+            self.sender.get_or_insert_with(|| input.value.clone());
+        }
+        for sent in sent.iter().filter(|sent| !sent.is_safe()) {
+            let says_more = |(known, _): &(Sent, Value)| known.is_change() || !sent.is_change();
+            if !self.effects.iter().any(says_more) {
+                self.effects.push((sent.clone(), input.value.clone()));
+            }
+        }
         let is_answer = matches!(
             result.outcome,
             Outcome::Failed | Outcome::Unavailable | Outcome::InvalidInput
@@ -490,10 +468,24 @@ impl Seen {
             self.printed.clone_from(&result.finished.log);
         }
     }
+
+    fn inputs_with_effects(&self) -> impl Iterator<Item = &Value> {
+        let sent = self.effects.iter().map(|(_, input)| input);
+        sent.chain(self.changes.iter().map(|(_, input)| input))
+    }
+
+    /// The input of further calls: one that succeeded, if one did.
+    fn sample(&self) -> Option<&Value> {
+        self.success.as_ref().or(self.first.as_ref()).map(|input| &input.value)
+    }
 }
 
 fn no_success(seen: &Seen) -> Finding {
-    let text = "no input that was generated from its schema succeeded with nothing granted, so its success wasn't seen";
+    let text = "no input that was generated from its schema succeeded here, so its success wasn't seen";
+    let text = match seen.sender {
+        Some(_) => format!("{text}; servers answered with `{{}}`"),
+        None => text.to_owned(),
+    };
     match &seen.error_answer {
         Some(answer) => Finding::warning("no_success", text)
             .with_input(&answer.input)

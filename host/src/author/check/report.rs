@@ -56,8 +56,23 @@ pub struct ToolReport {
     pub sample: Option<Sample>,
     /// How often the calls of this tool ended in each outcome.
     pub outcomes: BTreeMap<Outcome, u32>,
+    /// The first different requests that it sent: method and URL, without the query.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<Untrusted>,
+    /// What became of a call whose requests weren't answered as they should be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<ServerReport>,
     /// The first error that a call of the tool was answered with. That isn't a finding: a tool may refuse what it can't use.
     pub error_answer: Option<ErrorAnswer>,
+}
+
+/// One call while the server failed in one way.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServerReport {
+    /// What the tool got from the server.
+    pub server: &'static str,
+    pub outcome: Outcome,
+    pub duration_ms: f64,
 }
 
 /// An error as the answer to an input that fits the schema: `failed`, `unavailable` or `invalid_input`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::progress::ProgressLine;
-use super::super::{CliError, Context, Output, error, format};
+use super::super::{CliError, Context, Output, error, format, tool_build};
 use super::changes::Changes;
 use super::command::{self, Mistake};
 use super::describe;
@@ -56,6 +56,11 @@ impl Announcer<'_> {
     }
 
     pub fn built(self, built: &Built, took: Duration) {
+        for warning in &built.warnings {
+            self.0
+                .stderr
+                .line(&error::warning(&warning.message, Some(&warning.hint)));
+        }
         let milliseconds = took.as_secs_f64() * 1000.0;
         if self.is_json() {
             let fields = json!({
@@ -63,6 +68,7 @@ impl Announcer<'_> {
                 "digest": built.digest.to_string(),
                 "size_bytes": built.size,
                 "duration_ms": milliseconds,
+                "warnings": tool_build::warnings(built),
             });
             return self.event("built", fields);
         }

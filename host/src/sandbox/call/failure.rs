@@ -41,6 +41,8 @@ impl std::fmt::Display for LimitHit {
 pub enum CallFailure {
     /// The tool rejected the model's input.
     InvalidInput(String),
+    /// The host refused to make an argument of the input that begins with `-`, which the operator can allow.
+    LeadingDash(String),
     /// The tool reported that it can't work right now.
     Unavailable {
         message: String,
@@ -73,7 +75,9 @@ pub enum CallFailure {
 impl std::fmt::Display for CallFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::InvalidInput(text) => write!(f, "the tool does not accept the input: {text}"),
+            Self::InvalidInput(text) | Self::LeadingDash(text) => {
+                write!(f, "the tool does not accept the input: {text}")
+            }
             Self::Unavailable { message, .. } => write!(f, "the tool is unavailable: {message}"),
             Self::Failed { message, .. } => write!(f, "the tool failed: {message}"),
             Self::Timeout(limit) | Self::OutOfFuel(limit) | Self::OutOfMemory(limit) | Self::StackOverflow(limit) => {

@@ -14,7 +14,7 @@ use super::setup::CallSetup;
 use super::state::CallState;
 use crate::sandbox::compile::{ComponentError, Digest};
 use crate::sandbox::contract::{
-    Command, Content, Contract, Entry, ExitMeaning, Function, Indices, NotConverted, ToolError, ToolInfo,
+    Command, Content, Contract, Entry, ExitMeaning, Function, Indices, NotConverted, NotFilled, ToolError, ToolInfo,
     UnusableExport, run_to_exit,
 };
 use crate::sandbox::limits::Limits;
@@ -220,7 +220,8 @@ impl Plugin {
         let limits = self.limits();
         let invocation = match command.invocation(input, limits.input_bytes) {
             Ok(invocation) => invocation,
-            Err(reason) => return (Err(CallFailure::InvalidInput(reason)), CallUse::default()),
+            Err(NotFilled::LeadingDash(reason)) => return (Err(CallFailure::LeadingDash(reason)), CallUse::default()),
+            Err(NotFilled::Invalid(reason)) => return (Err(CallFailure::InvalidInput(reason)), CallUse::default()),
         };
         let program = Program::new(
             &setup.name,

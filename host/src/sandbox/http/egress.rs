@@ -87,6 +87,13 @@ impl Egress {
         self.requests += 1;
         let url = canonical_url(request.uri())?;
         let method = request.method().as_str();
+        if self.setup.network.upstream.is_some() {
+            // It stands for every server, but methods that can't be granted are refused there as well.
+            let grant = HttpGrant::parse(&url.origin().ascii_serialization(), &[method]);
+            return grant
+                .map(|grant| (url, grant))
+                .map_err(|error| self.setup.masker.text(error.to_string()));
+        }
         // The most specific grant applies, regardless of their order.
         let covering = self.setup.grants.iter().filter(|grant| grant.covers(method, &url));
         let grant = covering.max_by_key(|grant| grant.path_prefix.len());
@@ -157,7 +164,9 @@ impl WasiHttpHooks for Egress {
             return Box::new(std::future::ready(Err(Error::ConnectionLimitReached)));
         }
         let request = request.map(|body| Upload::begin(body, traffic.budgets.sent.clone()));
+        let upstream = setup.network.upstream.as_ref();
         let exchange = Exchange {
+            upstream: upstream.map(|upstream| upstream.open(request.method(), &url)),
             url,
             grant,
             masker: setup.masker.clone(),
@@ -218,6 +227,7 @@ mod tests {
                 tls: crate::tls::client_config().unwrap(),
                 lookups: lookups(),
                 turns: Turns::new(),
+                upstream: None,
             };
             let account = network.turns.account(&"t".into());
             let setup = HttpSetup {

@@ -12,8 +12,10 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
+use tokio::io::DuplexStream;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_util::either::Either;
 use url::{Host, Url};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
@@ -46,6 +48,8 @@ pub(super) type Sent = (Response<WasiBody>, Box<dyn Future<Output = Result<(), E
 /// One request that was authorised.
 pub(super) struct Exchange {
     pub(super) url: Url,
+    /// The connection to what answers in place of the network, if anything does.
+    pub(super) upstream: Option<DuplexStream>,
     pub(super) grant: HttpGrant,
     /// Masks the secrets of all grants, because a secret can come back from another server than it was sent to.
     pub(super) masker: Masker,
@@ -60,7 +64,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) async fn run(self, mut request: Request<Upload>) -> Result<Sent, Error> {
+    pub(super) async fn run(mut self, mut request: Request<Upload>) -> Result<Sent, Error> {
         prepare(&mut request, &self.url)?;
         if self.masker.is_needed() {
             echo::request_whole(&mut request).map_err(|refused| self.refuse(refused))?;
@@ -78,10 +82,16 @@ impl Exchange {
         let lookup = async |name, port| look_up(&self.network.lookups, &self.tenant, name, port).await;
         let exceeded = request.body().exceeded.clone();
         let (limits, refused) = (self.budgets.clone(), self.refused.clone());
+        let upstream = self.upstream.take();
+        let has_tls = self.url.scheme() == "https" && upstream.is_none();
         let connect = async {
-            tokio::time::timeout(connect_timeout, self.connect(lookup))
-                .await
-                .map_err(|_| Error::ConnectionTimeout)?
+            match upstream {
+                Some(stream) => Ok(Either::Right(stream)),
+                None => tokio::time::timeout(connect_timeout, self.connect(lookup))
+                    .await
+                    .map_err(|_| Error::ConnectionTimeout)?
+                    .map(Either::Left),
+            }
         };
         let read_ahead = async {
             request.body_mut().read_ahead().await;
@@ -90,8 +100,8 @@ impl Exchange {
         let (stream, ()) = tokio::try_join!(connect, read_ahead)?;
         frame_body(&mut request).map_err(|error| exceeded.explain(error, &limits, &refused))?;
         let stream = Wire::new(stream, self.budgets.wire.clone(), exceeded.clone());
-        let sent = match self.url.scheme() {
-            "https" => {
+        let sent = match has_tls {
+            true => {
                 let handshake = TlsConnector::from(self.network.tls.clone()).connect(server_name(&self.url)?, stream);
                 let stream = tokio::time::timeout(connect_timeout, handshake)
                     .await
@@ -99,7 +109,7 @@ impl Exchange {
                     .map_err(Error::Tls)?;
                 self.exchange(request, TokioIo::new(stream), exceeded.clone()).await
             }
-            _ => self.exchange(request, TokioIo::new(stream), exceeded.clone()).await,
+            false => self.exchange(request, TokioIo::new(stream), exceeded.clone()).await,
         };
         // If a limit ended the connection, hyper only reports that it ended.
         sent.map_err(|error| exceeded.explain(error, &limits, &refused))
@@ -242,12 +252,14 @@ mod tests {
         let turns = Turns::new();
         Exchange {
             url: Url::parse(url).unwrap(),
+            upstream: None,
             grant: HttpGrant::parse(url, &["GET"]).unwrap(),
             masker: Masker::default(),
             network: Network {
                 tls: crate::tls::client_config().unwrap(),
                 lookups: lookup::work(),
                 turns: turns.clone(),
+                upstream: None,
             },
             tenant: "t".into(),
             account: turns.account(&"t".into()),

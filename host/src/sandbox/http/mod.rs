@@ -21,6 +21,7 @@ mod prepared;
 mod refusals;
 mod spellings;
 mod upload;
+mod upstream;
 mod wire;
 
 pub use attach::{AttachError, AttachedHeader, SecretError, Secrets};
@@ -33,3 +34,4 @@ pub(super) use linked::{HttpCtx, HttpView, add_to_linker};
 pub(super) use lookup::work as lookups;
 pub(super) use mask::Masker;
 pub(super) use prepared::{HttpSetup, Network};
+pub(crate) use upstream::Upstream;

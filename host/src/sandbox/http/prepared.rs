@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::grant::HttpGrant;
 use super::mask::Masker;
+use super::upstream::Upstream;
 use crate::sandbox::fairness::{BlockingWork, GuestMemory, Turns};
 use crate::sandbox::limits::Limits;
 
@@ -14,6 +15,8 @@ pub(in crate::sandbox) struct Network {
     pub(in crate::sandbox) lookups: BlockingWork,
     /// Work on behalf of a guest takes turns of its plugin and tenant, like the guest itself.
     pub(in crate::sandbox) turns: Turns,
+    /// Answers all requests in place of the network.
+    pub(in crate::sandbox) upstream: Option<Arc<dyn Upstream>>,
 }
 
 impl Network {
@@ -22,6 +25,7 @@ impl Network {
             tls: self.tls.clone(),
             lookups: self.lookups.for_plugin(),
             turns: self.turns.for_plugin(),
+            upstream: self.upstream.clone(),
         }
     }
 }

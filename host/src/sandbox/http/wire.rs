@@ -5,24 +5,28 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_util::either::Either;
 
 use super::budget::{Budget, Direction, Exceeded};
 
 /// Bytes that are read before the task yields.
 const TURN_BYTES: usize = 64 * 1024;
 
+/// To a server, or to what answers in place of all servers.
+pub(super) type Connection = Either<TcpStream, DuplexStream>;
+
 /// A stream whose incoming bytes are charged.
 pub(super) struct Wire {
-    stream: TcpStream,
+    stream: Connection,
     budget: Budget,
     exceeded: Exceeded,
     since_pause: usize,
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream, budget: Budget, exceeded: Exceeded) -> Self {
+    pub(super) fn new(stream: Connection, budget: Budget, exceeded: Exceeded) -> Self {
         Self {
             stream,
             budget,
@@ -103,7 +107,8 @@ mod tests {
             let _ = stream.write_all(&vec![b'x'; 1 << 20]).await;
         });
         let budget = Budget::new(512 * 1024);
-        let mut wire = Wire::new(TcpStream::connect(address).await.unwrap(), budget, Exceeded::default());
+        let connection = Either::Left(TcpStream::connect(address).await.unwrap());
+        let mut wire = Wire::new(connection, budget, Exceeded::default());
         let mut taken = 0;
         let mut buffer = vec![0; 16 * 1024];
         let mut pauses = 0;

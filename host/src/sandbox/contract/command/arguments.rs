@@ -151,13 +151,27 @@ impl Argument {
     }
 }
 
+/// Why an input doesn't become arguments, for the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::sandbox) enum NotFilled {
+    /// A value would begin with `-`, which the operator can allow.
+    LeadingDash(String),
+    Invalid(String),
+}
+
+impl From<String> for NotFilled {
+    fn from(reason: String) -> Self {
+        Self::Invalid(reason)
+    }
+}
+
 /// The arguments for an input, a JSON object. Together they have at most `max_bytes`, because arrays can repeat a long text.
 pub(super) fn fill(
     arguments: &[Argument],
     input: Json<'_>,
     allow_leading_dash: bool,
     max_bytes: u64,
-) -> Result<Vec<String>, String> {
+) -> Result<Vec<String>, NotFilled> {
     let mut filled = Filled {
         arguments: Vec::new(),
         options_ended: false,
@@ -206,7 +220,7 @@ struct Filled {
 
 impl Filled {
     /// Adds a group. `values` has every placeholder of it.
-    fn add(&mut self, argument: &Argument, values: &[(&str, Json<'_>)]) -> Result<(), String> {
+    fn add(&mut self, argument: &Argument, values: &[(&str, Json<'_>)]) -> Result<(), NotFilled> {
         for template in &argument.0 {
             let mut out = String::new();
             for piece in &template.pieces {
@@ -216,19 +230,20 @@ impl Filled {
                         let value = values.iter().find(|(known, _)| known == name);
                         let value = value.map(|(_, value)| text(*value)).unwrap_or_default();
                         if value.contains('\0') {
-                            return Err(format!("`{name}` contains a NUL character, which no argument can have"));
+                            let reason = format!("`{name}` contains a NUL character, which no argument can have");
+                            return Err(reason.into());
                         }
                         out.push_str(&value);
                     }
                 }
             }
-            self.check(template, &out)?;
+            self.check(template, &out).map_err(NotFilled::LeadingDash)?;
             self.options_ended |= template.ends_options();
             let bytes = out.len() as u64 + PER_ARGUMENT;
             self.left = self
                 .left
                 .checked_sub(bytes)
-                .ok_or("the arguments made from the input are longer than input_bytes allows")?;
+                .ok_or_else(|| "the arguments made from the input are longer than input_bytes allows".to_owned())?;
             self.arguments.push(out);
         }
         Ok(())
@@ -259,7 +274,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn filled(args: &[&[&str]], input: &str, dashes: bool) -> Result<Vec<String>, String> {
+    fn filled(args: &[&[&str]], input: &str, dashes: bool) -> Result<Vec<String>, NotFilled> {
         let args: Vec<Argument> = args.iter().map(|texts| Argument::parse(texts).unwrap()).collect();
         fill(&args, Json::parse(input).unwrap(), dashes, 200)
     }
@@ -330,7 +345,7 @@ mod tests {
         let refused = filled(&[&["${a}"]], r#"{"a":"-rf"}"#, false).unwrap_err();
         assert_eq!(
             refused,
-            "`a` begins with `-`, so the program could take it for an option"
+            NotFilled::LeadingDash("`a` begins with `-`, so the program could take it for an option".to_owned())
         );
         for (args, input) in [
             (&[&["${a}"][..]][..], r#"{"a":-5}"#),
@@ -369,11 +384,17 @@ mod tests {
     #[test]
     fn arguments_are_bounded_and_have_no_nul() {
         let refused = filled(&[&["${a}"]], r#"{"a":"x\u0000y"}"#, true).unwrap_err();
-        assert!(refused.contains("NUL"), "{refused}");
+        assert!(
+            matches!(&refused, NotFilled::Invalid(reason) if reason.contains("NUL")),
+            "{refused:?}"
+        );
         let long = "--a-long-option=${a}";
         let many = format!(r#"{{"a":[{}1]}}"#, "1,".repeat(20));
         let refused = filled(&[&[long]], &many, true).unwrap_err();
-        assert!(refused.contains("input_bytes"), "{refused}");
+        assert!(
+            matches!(&refused, NotFilled::Invalid(reason) if reason.contains("input_bytes")),
+            "{refused:?}"
+        );
     }
 
     #[test]

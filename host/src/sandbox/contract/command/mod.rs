@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+pub(in crate::sandbox) use self::arguments::NotFilled;
 pub use self::arguments::{Argument, Template, TemplateError};
 pub(in crate::sandbox) use self::entry::{Entry, export_name, is_run, run_to_exit};
 use super::types::{Annotations, Content, ToolInfo};
@@ -147,7 +148,7 @@ impl Command {
     /// # Errors
     ///
     /// Why the input can't be passed on, for the model.
-    pub(in crate::sandbox) fn invocation(&self, input: &str, max_bytes: u64) -> Result<Invocation, String> {
+    pub(in crate::sandbox) fn invocation(&self, input: &str, max_bytes: u64) -> Result<Invocation, NotFilled> {
         let json = Json::parse(input).map_err(|error| format!("the input isn't JSON: {error}"))?;
         let arguments = arguments::fill(&self.args, json, self.allow_leading_dash, max_bytes)?;
         let stdin = match &self.stdin {

@@ -1,5 +1,5 @@
 //! Documentation that a component carries in custom sections: `package-docs`, as the component tools write it, and
-//! `cofferdam:docs`. Both are optional and untrusted. What can't be read is left out, because a component without
+//! `cofferdam:docs`. Functions without any get it from WIT beside the component. All are optional and untrusted. What can't be read is left out, because a component without
 //! documentation still works.
 
 use std::collections::HashMap;
@@ -9,7 +9,9 @@ use serde_json::Value;
 use wasmparser::{Parser, Payload};
 
 use super::names;
+use super::wit::{self, WitText};
 use crate::sandbox::contract::Annotations;
+use crate::untrusted::display_untrusted;
 
 const PACKAGE_DOCS: &str = "package-docs";
 /// The name of the section whose format is this project's own.
@@ -21,6 +23,8 @@ pub const DOCS_VERSION: u64 = 1;
 pub(super) const MAX_SECTIONS_BYTES: usize = 256 * 1024;
 /// What a section costs at least, however short it is.
 const LEAST_SECTION_BYTES: usize = 64;
+/// Characters of a reason that are logged. The place of a mistake in a file takes a few lines.
+const MAX_REASON_CHARS: usize = 500;
 /// Functions that documentation is kept for.
 const MAX_FUNCTIONS: usize = 1_000;
 /// Bytes of the documentation of one function with its parameters.
@@ -33,6 +37,8 @@ pub(in crate::sandbox) struct Docs {
     own: HashMap<String, FunctionDocs>,
     /// The same, from [`PACKAGE_DOCS`].
     package: HashMap<String, FunctionDocs>,
+    /// The same, from WIT beside the component.
+    beside: HashMap<String, FunctionDocs>,
 }
 
 /// The documentation of one function. Fields that this version doesn't know are ignored.
@@ -86,6 +92,20 @@ impl Docs {
         docs
     }
 
+    /// Adds what WIT beside the component says. What can't be read is logged.
+    pub(in crate::sandbox) fn with_wit(mut self, texts: &[WitText]) -> Self {
+        if !texts.is_empty() {
+            match wit::read(texts) {
+                Ok(found) => self.beside = found,
+                Err(reason) => tracing::warn!(
+                    "the WIT beside the component is ignored, so functions may lack a description: {}",
+                    display_untrusted(&reason, MAX_REASON_CHARS)
+                ),
+            }
+        }
+        self
+    }
+
     /// Returns the first problem, but reads on after it.
     fn read_sections(&mut self, bytes: &[u8]) -> Result<(), Ignored> {
         let mut depth = 0_u32;
@@ -136,7 +156,10 @@ impl Docs {
 
     /// The documentation of a function at the root, or of an exported interface.
     pub(super) fn function(&self, export: Option<&str>, function: &str) -> Option<&FunctionDocs> {
-        let found = keys(export, function).find_map(|key| self.own.get(&key).or_else(|| self.package.get(&key)))?;
+        let carried = |key: String| self.own.get(&key).or_else(|| self.package.get(&key));
+        let beside = |key: String| self.beside.get(&key);
+        let found = keys(export, function).find_map(carried);
+        let found = found.or_else(|| keys(export, function).find_map(beside))?;
         match found.size() > MAX_DOC_BYTES {
             false => Some(found),
             true => {
@@ -287,6 +310,29 @@ mod tests {
             (Some("First."), None)
         );
         assert!(add.annotations().read_only && !add.annotations().destructive);
+    }
+
+    #[test]
+    fn wit_beside_a_component_describes_what_it_does_not() {
+        let text = "package example:x; world w {
+            /// Not used.
+            export add: func();
+            /// Subtracts.
+            export sub: func();
+        }";
+        let wit = |text: &str| {
+            let (path, text) = ("x.wit".to_owned(), text.to_owned());
+            [WitText { path, text }]
+        };
+        let section = own(json!({ "add": { "description": "Adds." } }));
+        let component = component(&[(DOCS_SECTION, &section)]);
+        let docs = Docs::read(&component).with_wit(&wit(text));
+        let description = |docs: &Docs, function| docs.function(None, function)?.description.clone();
+        assert_eq!(description(&docs, "add").as_deref(), Some("Adds."));
+        assert_eq!(description(&docs, "sub").as_deref(), Some("Subtracts."));
+        let docs = Docs::read(&component).with_wit(&wit("broken"));
+        assert_eq!(description(&docs, "add").as_deref(), Some("Adds."));
+        assert_eq!(description(&docs, "sub"), None);
     }
 
     #[test]

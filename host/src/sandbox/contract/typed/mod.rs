@@ -19,6 +19,7 @@ mod signature;
 mod tests;
 mod to_value;
 mod toolchain;
+mod wit;
 
 pub(in crate::sandbox) use self::docs::Docs;
 pub use self::docs::{DOCS_SECTION, DOCS_VERSION};
@@ -26,3 +27,5 @@ pub(in crate::sandbox) use self::function::{Function, NotConverted};
 pub use self::functions::UnusableExport;
 pub(in crate::sandbox) use self::functions::{Typed, exports_functions, toolchain_exports};
 pub(crate) use self::schema::decimal_patterns;
+pub use self::wit::WitText;
+pub(crate) use self::wit::docs_of_comment;

@@ -1,0 +1,192 @@
+//! A folder that exists only for the check, in place of those that tools can be granted.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use crate::sandbox::{Digest, FolderGrant};
+use crate::untrusted::{NAME_CHARS, display_untrusted};
+
+/// The one file that is there at first. Generated inputs have this text where they could name a file.
+const SEED: (&str, &str) = ("example", "An example.\n");
+/// Bytes of a file that are compared, with its length. A tool can make a file of any length without writing as many bytes.
+const COMPARED_BYTES: u64 = 1 << 20;
+/// Changes that are named.
+const MAX_NAMED: usize = 3;
+
+/// The folders of a plugin, or one at `/` that the plugin can change, if it was granted none.
+#[derive(Debug)]
+pub(super) struct Folders {
+    root: PathBuf,
+    granted: Vec<FolderGrant>,
+}
+
+impl Folders {
+    /// Makes folders below `root` like those that were granted.
+    pub(super) fn create(root: PathBuf, like: &[FolderGrant]) -> io::Result<Self> {
+        let default = FolderGrant {
+            folder: PathBuf::new(),
+            at: "/".to_owned(),
+            write: true,
+        };
+        let like = match like {
+            [] => std::slice::from_ref(&default),
+            like => like,
+        };
+        let granted = like.iter().enumerate().map(|(number, grant)| FolderGrant {
+            folder: root.join(number.to_string()),
+            ..grant.clone()
+        });
+        let folders = Self {
+            granted: granted.collect(),
+            root,
+        };
+        folders.reset()?;
+        Ok(folders)
+    }
+
+    pub(super) fn grants(&self) -> Vec<FolderGrant> {
+        self.granted.clone()
+    }
+
+    /// Undoes what tools did. The folders themselves stay, because plugins keep them open.
+    pub(super) fn reset(&self) -> io::Result<()> {
+        for grant in &self.granted {
+            std::fs::create_dir_all(&grant.folder)?;
+            for entry in std::fs::read_dir(&grant.folder)? {
+                let entry = entry?;
+                match entry.file_type()?.is_dir() {
+                    true => std::fs::remove_dir_all(entry.path())?,
+                    false => std::fs::remove_file(entry.path())?,
+                }
+            }
+            std::fs::write(grant.folder.join(SEED.0), SEED.1)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn snapshot(&self) -> io::Result<Snapshot> {
+        let mut found = BTreeMap::new();
+        let mut folders = vec![self.root.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder)? {
+                let entry = entry?;
+                let (path, kind) = (entry.path(), entry.file_type()?);
+                let content = if kind.is_dir() {
+                    folders.push(path.clone());
+                    Content::Folder
+                } else if kind.is_file() {
+                    Content::of_file(&path)?
+                } else {
+                    Content::Link(std::fs::read_link(&path).ok())
+                };
+                found.insert(self.name(&path), content);
+            }
+        }
+        Ok(Snapshot(found))
+    }
+
+    /// The path as the tool knows it.
+    fn name(&self, path: &Path) -> String {
+        let within = |grant: &FolderGrant| Some((grant.at.clone(), path.strip_prefix(&grant.folder).ok()?.to_owned()));
+        match self.granted.iter().find_map(within) {
+            Some((at, path)) => format!("{}/{}", at.trim_end_matches('/'), path.to_string_lossy()),
+            None => path.to_string_lossy().into_owned(),
+        }
+    }
+}
+
+/// What is in the folders.
+#[derive(Debug, PartialEq)]
+pub(super) struct Snapshot(BTreeMap<String, Content>);
+
+impl Snapshot {
+    /// Names what differs; `None` if nothing does.
+    pub(super) fn changes_to(&self, after: &Self) -> Option<String> {
+        let paths: std::collections::BTreeSet<&String> = self.0.keys().chain(after.0.keys()).collect();
+        let mut changed = paths.into_iter().filter_map(|path| {
+            let did = match (self.0.get(path), after.0.get(path)) {
+                (None, Some(_)) => "created",
+                (Some(_), None) => "removed",
+                (before, after) if before != after => "changed",
+                _ => return None,
+            };
+            Some(format!("{did} {}", display_untrusted(path, NAME_CHARS)))
+        });
+        let named: Vec<String> = changed.by_ref().take(MAX_NAMED).collect();
+        let more = changed.next().map_or("", |_| " and more");
+        (!named.is_empty()).then(|| format!("{}{more}", named.join(", ")))
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Content {
+    Folder,
+    File { bytes: u64, beginning: Digest },
+    Link(Option<PathBuf>),
+}
+
+impl Content {
+    fn of_file(path: &Path) -> io::Result<Self> {
+        let file = std::fs::File::open(path)?;
+        let bytes = file.metadata()?.len();
+        let mut beginning = Vec::new();
+        file.take(COMPARED_BYTES).read_to_end(&mut beginning)?;
+        Ok(Self::File {
+            bytes,
+            beginning: Digest::of(&beginning),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn changes_have_the_names_that_the_tool_knows() {
+        let root = tempfile::tempdir().unwrap();
+        let like = [("/in", false), ("/", true)].map(|(at, write)| FolderGrant {
+            folder: "/the/operators/own".into(),
+            at: at.to_owned(),
+            write,
+        });
+        let folders = Folders::create(root.path().to_owned(), &like).unwrap();
+        let [read, write] = &folders.grants()[..] else {
+            unreachable!()
+        };
+        assert_eq!((read.at.as_str(), read.write, write.write), ("/in", false, true));
+        let before = folders.snapshot().unwrap();
+        assert_eq!(before.changes_to(&before), None);
+        std::fs::create_dir(write.folder.join("a")).unwrap();
+        std::fs::write(write.folder.join("a/b"), "").unwrap();
+        std::os::unix::fs::symlink("/etc", write.folder.join("link")).unwrap();
+        std::fs::write(read.folder.join("example"), "other").unwrap();
+        let after = folders.snapshot().unwrap();
+        assert_eq!(
+            before.changes_to(&after).unwrap(),
+            "created /a, created /a/b, changed /in/example and more"
+        );
+        std::fs::remove_file(write.folder.join("example")).unwrap();
+        let removed = folders.snapshot().unwrap();
+        assert_eq!(after.changes_to(&removed).unwrap(), "removed /example");
+        folders.reset().unwrap();
+        assert_eq!(folders.snapshot().unwrap(), before);
+    }
+
+    #[test]
+    fn a_file_of_any_length_is_compared() {
+        let root = tempfile::tempdir().unwrap();
+        let folders = Folders::create(root.path().to_owned(), &[]).unwrap();
+        let path = folders.grants()[0].folder.join("large");
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(1 << 33).unwrap();
+        let large = folders.snapshot().unwrap();
+        file.set_len((1 << 33) + 1).unwrap();
+        assert_eq!(
+            large.changes_to(&folders.snapshot().unwrap()).unwrap(),
+            "changed /large"
+        );
+    }
+}
