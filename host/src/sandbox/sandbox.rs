@@ -11,7 +11,10 @@ use super::compile::{
     Inspection,
 };
 use super::config;
-use super::contract::{Command, Contract, Docs, Entry, INTERFACE, Indices, Typed, exports_functions, run_export};
+use super::contract::{
+    Command, Contract, Docs, Entry, INTERFACE, Indices, Typed, exports_functions, oversized_arguments,
+    oversized_variables, run_export,
+};
 use super::fairness::{GuestMemory, Turns};
 use super::files::{self, FileWork, Folder};
 use super::grants::Grants;
@@ -121,6 +124,7 @@ impl Sandbox {
             (true, None) => return Err(ComponentError::NoStore),
         };
         let (pre, mut contracts) = self.link(name, bytes, &component, command)?;
+        check_adapted(name, grants, &contracts)?;
         // Before the contract's own interface, because a function can be looked up by name. A tool that isn't one of them is one
         // that the component lists.
         if exports_functions(&component) {
@@ -210,7 +214,8 @@ impl Sandbox {
         }
         let mut contracts = Vec::new();
         if let Some(command) = command {
-            let entry = Entry::find(component).ok_or(ComponentError::NoCommand { exports })?;
+            let is_adapted = compile::is_adapted(bytes);
+            let entry = Entry::find(component, is_adapted).ok_or(ComponentError::NoCommand { exports })?;
             contracts.push(Contract::Command(Arc::new(command.clone()), entry));
         }
         let host_error = |error: wasmtime::Error| ComponentError::Host(format!("{error:#}"));
@@ -225,6 +230,27 @@ impl Sandbox {
         }
         Ok((pre, contracts))
     }
+}
+
+/// Checks what every call of an adapted program is passed.
+fn check_adapted(name: &str, grants: &Grants, contracts: &[Contract]) -> Result<(), ComponentError> {
+    let is_adapted = |contract: &Contract| matches!(contract, Contract::Command(_, entry) if entry.is_adapted);
+    if !contracts.iter().any(is_adapted) {
+        return Ok(());
+    }
+    let name = name.to_owned();
+    for (key, needs) in [
+        (
+            "args",
+            oversized_arguments(std::iter::once(&name).chain(&grants.arguments)),
+        ),
+        ("env", oversized_variables(&grants.environment)),
+    ] {
+        if let Some(needs) = needs {
+            return Err(ComponentError::GrantTooLong { key, needs });
+        }
+    }
+    Ok(())
 }
 
 /// Reads the types and the documentation of the component's functions, on a blocking thread: hundreds of large types take a

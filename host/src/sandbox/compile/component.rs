@@ -111,6 +111,16 @@ pub enum ComponentError {
     },
     #[error("`command` describes a program, but the component exports no `wasi:cli/run` of WASI 0.2{}", others(.exports))]
     NoCommand { exports: Vec<Untrusted> },
+    #[error(
+        "its `{key}` are too long for a program for WASI 0.1: the longest text and 8 bytes for each are {needs} bytes, and it can be \
+         passed {}",
+        crate::sandbox::contract::MAX_ADAPTED
+    )]
+    GrantTooLong {
+        /// The key of the plugin.
+        key: &'static str,
+        needs: u64,
+    },
     #[error("the component has a tool `{0}` of its own, so its program can't have that name")]
     CommandNameTaken(String),
     #[error(
@@ -196,6 +206,9 @@ impl ComponentError {
             Self::NoCommand { .. } => {
                 "remove the section `command`, or build the program for wasm32-wasip1 or wasm32-wasip2"
             }
+            Self::GrantTooLong { .. } => {
+                "shorten them, or build the program for wasm32-wasip2, which has no such limit"
+            }
             Self::CommandNameTaken(_) => "give the command another with `name` in the section `command`",
             Self::ContractVersion { .. } => "build it against the world `plugin` of the contract in the folder `wit/`",
             Self::UnknownImport(_) => {
@@ -254,11 +267,16 @@ pub(super) fn check_size(bytes: &[u8], limit: u64) -> Result<(), ComponentError>
     }
 }
 
+/// Whether the host adapts these bytes, a program for WASI 0.1, to a component.
+pub(in crate::sandbox) fn is_adapted(bytes: &[u8]) -> bool {
+    kind(bytes).is_ok_and(|kind| kind == Kind::CoreModule)
+}
+
 /// The export that makes these bytes a program, if they are one: that of WASI 0.2, or that of the core module it is adapted from.
 pub(in crate::sandbox) fn program_export(bytes: &[u8]) -> &'static str {
-    match kind(bytes) {
-        Ok(Kind::CoreModule) => ENTRY,
-        _ => "wasi:cli/run",
+    match is_adapted(bytes) {
+        true => ENTRY,
+        false => "wasi:cli/run",
     }
 }
 
