@@ -155,7 +155,7 @@ limits! {
     /// Bytes of the component itself.
     component_bytes: u64 = 64 * MIB, Bytes in 1, 4 * GIB;
 
-    /// How long compiling the component can take, once per component. A component that takes longer is refused for an hour
+    /// How long compiling the component can take, once per component. A component that takes longer is refused for a minute
     /// without another attempt, unless this limit changes.
     compile_timeout: Duration = Duration::from_secs(120), Time in SHORTEST, MAX_DURATION;
 

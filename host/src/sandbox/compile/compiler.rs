@@ -1,12 +1,13 @@
 //! Compiles untrusted bytes in a child process: compilation can't be interrupted, uses as much memory as the bytes demand,
 //! and must not crash the host.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
@@ -215,7 +216,7 @@ impl Job<'_> {
             Ok(Some(received))
         } else if status.code() == Some(INVALID) {
             Err(ComponentError::Invalid(message.into()))
-        } else if status.code() == Some(NO_MEMORY) || OUT_OF_MEMORY.iter().any(|text| message.contains(text)) {
+        } else if status.code() == Some(NO_MEMORY) || aborted_without_memory(status, &message) {
             Err(ComponentError::CompileMemory(limits.compile_memory))
         } else {
             Err(ComponentError::CompilerFailed(format!("{status}: {message}").into()))
@@ -223,8 +224,14 @@ impl Job<'_> {
     }
 }
 
-/// How a process reports that an allocation failed: Rust's abort, the operating system, the C library.
-const OUT_OF_MEMORY: [&str; 3] = ["memory allocation", "Cannot allocate memory", "out of memory"];
+/// Whether the child aborted because an allocation failed. Errors that the child can report have a status of their own. The text
+/// counts only together with the signal: the component can put any words into the message of a panic, which ends a child otherwise.
+fn aborted_without_memory(status: ExitStatus, message: &str) -> bool {
+    status.signal() == Some(Signal::ABORT.as_raw()) && message.lines().any(|line| line.starts_with(FAILED_ALLOCATION))
+}
+
+/// How Rust's abort says it.
+const FAILED_ALLOCATION: &str = "memory allocation of ";
 
 /// What this process was started to do, if it is a child.
 fn requested() -> Option<&'static str> {
@@ -301,7 +308,11 @@ fn child(memory: u64, time: Duration, magic: &[u8], work: impl FnOnce(&[u8]) -> 
     }
     let mut bytes = Vec::new();
     if let Err(error) = std::io::stdin().lock().read_to_end(&mut bytes) {
-        return fail(1, &format!("can't read the component: {error}"));
+        let code = match error.kind() {
+            ErrorKind::OutOfMemory => NO_MEMORY,
+            _ => 1,
+        };
+        return fail(code, &format!("can't read the component: {error}"));
     }
     match work(&bytes) {
         Ok(done) => match answer(magic, &done) {
@@ -334,15 +345,17 @@ enum NotCompiled {
 }
 
 fn precompile(bytes: &[u8], stack: u64, metering: Metering, parallel: Parallel) -> Result<Vec<u8>, NotCompiled> {
-    let engine = Engine::new(&config(stack, metering, parallel));
-    let engine = engine.map_err(|error| NotCompiled::NoEngine(format!("{error:#}")))?;
-    engine.precompile_component(bytes).map_err(|error| {
+    let failed = |error: &wasmtime::Error, other: fn(String) -> NotCompiled| {
         let message = explain(&format!("{error:#}"));
-        match ran_out_of_memory(&error) {
+        match ran_out_of_memory(error) {
             true => NotCompiled::NoMemory(message),
-            false => NotCompiled::Invalid(message),
+            false => other(message),
         }
-    })
+    };
+    let engine = Engine::new(&config(stack, metering, parallel));
+    let engine = engine.map_err(|error| failed(&error, NotCompiled::NoEngine))?;
+    let compiled = engine.precompile_component(bytes);
+    compiled.map_err(|error| failed(&error, NotCompiled::Invalid))
 }
 
 /// By the types of the errors, because the component can put any words into their texts.
@@ -351,7 +364,7 @@ fn ran_out_of_memory(error: &wasmtime::Error) -> bool {
         let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
         let system = cause.downcast_ref::<rustix::io::Errno>();
         cause.is::<wasmtime::OutOfMemory>()
-            || io == Some(std::io::ErrorKind::OutOfMemory)
+            || io == Some(ErrorKind::OutOfMemory)
             || system == Some(&rustix::io::Errno::NOMEM)
     })
 }

@@ -169,7 +169,7 @@ impl ComponentError {
             }
             Self::DigestMismatch { .. } => "if the new component is wanted, put its digest into `digest`",
             Self::CompileTimeout(_) => {
-                "raise compile_timeout in the plugin's limits if you trust it; under the same limit the host tries again in an hour"
+                "raise compile_timeout in the plugin's limits if you trust it; under the same limit the host tries again in a minute, which is enough if the machine was busy"
             }
             Self::CompileMemory(_) => {
                 "raise compile_memory in the plugin's limits if you trust it; under the same limit the host tries again in an hour"

@@ -256,8 +256,17 @@ mod tests {
     async fn too_little_memory_is_remembered_and_a_killed_compiler_is_not() {
         for (fails, starts) in [
             ("exit 4", 1),
-            ("echo 'memory allocation of 9 bytes failed' >&2; kill -6 $$", 1),
+            (
+                "printf 'a line before it\\nmemory allocation of 9 bytes failed\\n' >&2; kill -6 $$",
+                1,
+            ),
             ("kill -9 $$", 2),
+            // A component's own words in the message of a panic.
+            (
+                "echo 'no such type: memory allocation of 9 bytes failed' >&2; kill -6 $$",
+                2,
+            ),
+            ("echo 'memory allocation of 9 bytes failed' >&2; exit 101", 2),
         ] {
             let failing = FailingCompiler::new(fails);
             failing.compile(&Limits::default()).await;
