@@ -276,6 +276,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_compiler_has_a_thread_for_each_part_of_its_memory() {
+        let failing = FailingCompiler::new("echo \"$RAYON_NUM_THREADS threads\" >&2; exit 1");
+        let processors = std::thread::available_parallelism().unwrap().get();
+        for (mebibytes, threads) in [(64, 1), (1_023, 1), (1_024, 2), (1_536, 3), (2_048, 4), (1 << 20, 4)] {
+            let limits = Limits {
+                compile_memory: mebibytes << 20,
+                ..Limits::default()
+            };
+            let error = failing.compile(&limits).await.to_string();
+            let expected = format!("{} threads", processors.min(threads));
+            assert!(error.contains(&expected), "{mebibytes} MiB: {error}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_compiler_without_an_engine_says_nothing_about_the_component() {
         let failing = FailingCompiler::new("echo 'no engine' >&2; exit 1");
         failing.compile(&Limits::default()).await;
