@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use tracing::Instrument as _;
 use wasmtime::component::{Component, InstancePre};
 
@@ -99,10 +100,11 @@ impl Sandbox {
     pub async fn load(
         &self,
         name: &str,
-        bytes: &[u8],
+        bytes: impl Into<Bytes>,
         grants: &Grants,
         command: Option<&Command>,
     ) -> Result<Plugin, ComponentError> {
+        let bytes = bytes.into();
         for header in grants.http.iter().flat_map(|grant| &grant.headers) {
             header.check().map_err(ComponentError::Secret)?;
         }
@@ -113,7 +115,7 @@ impl Sandbox {
             })
         });
         let folders = folders.collect::<Result<Arc<[Folder]>, _>>()?;
-        let compiling = self.compile(bytes, grants.metering, &grants.limits);
+        let compiling = self.compile(&bytes, grants.metering, &grants.limits);
         // The name is for the line that says that it takes long.
         let compiling = compiling.instrument(tracing::info_span!(target: COMPILING, "load", plugin = name));
         let (component, digest, footprint) = compiling.await?;
@@ -123,7 +125,7 @@ impl Sandbox {
             (true, Some(Err(reason))) => return Err(ComponentError::Store(reason.clone())),
             (true, None) => return Err(ComponentError::NoStore),
         };
-        let (pre, mut contracts) = self.link(name, bytes, &component, command)?;
+        let (pre, mut contracts) = self.link(name, &bytes, &component, command)?;
         check_adapted(name, grants, &contracts)?;
         // Before the contract's own interface, because a function can be looked up by name. A tool that isn't one of them is one
         // that the component lists.
@@ -153,16 +155,17 @@ impl Sandbox {
     /// # Errors
     ///
     /// If the bytes aren't a component that compiles.
-    pub async fn inspect(&self, bytes: &[u8], limits: &Limits) -> Result<Inspection, ComponentError> {
-        let (component, digest, _) = self.compile(bytes, Metering::Fuel, limits).await?;
+    pub async fn inspect(&self, bytes: impl Into<Bytes>, limits: &Limits) -> Result<Inspection, ComponentError> {
+        let bytes = bytes.into();
+        let (component, digest, _) = self.compile(&bytes, Metering::Fuel, limits).await?;
         let linkable = linker(component.engine()).and_then(|linker| linker.instantiate_pre(&component));
         let problem = linkable.err().map(|error| Untrusted::new(format!("{error:#}")));
-        Ok(compile::inspect(&component, digest, bytes, problem))
+        Ok(compile::inspect(&component, digest, &bytes, problem))
     }
 
     async fn compile(
         &self,
-        bytes: &[u8],
+        bytes: &Bytes,
         metering: Metering,
         limits: &Limits,
     ) -> Result<(Component, Digest, Footprint), ComponentError> {
@@ -255,8 +258,8 @@ fn check_adapted(name: &str, grants: &Grants, contracts: &[Contract]) -> Result<
 
 /// Reads the types and the documentation of the component's functions, on a blocking thread: hundreds of large types take a
 /// while.
-async fn find_functions(component: Component, bytes: &[u8], limits: &Limits) -> Result<Contract, ComponentError> {
-    let (bytes, limits) = (bytes.to_vec(), limits.clone());
+async fn find_functions(component: Component, bytes: Bytes, limits: &Limits) -> Result<Contract, ComponentError> {
+    let limits = limits.clone();
     let found = tokio::task::spawn_blocking(move || Typed::find(&component, &Docs::read(&bytes), &limits));
     let found = found.await.map_err(|error| ComponentError::Host(error.to_string()))?;
     Ok(Contract::Typed(Arc::new(found)))

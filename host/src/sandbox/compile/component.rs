@@ -22,6 +22,18 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// Of what a file holds, without keeping it.
+    pub(super) fn of_file(mut file: impl std::io::Read) -> std::io::Result<Self> {
+        let mut digest = Sha256::new();
+        let mut piece = vec![0; 256 << 10];
+        loop {
+            match file.read(&mut piece)? {
+                0 => return Ok(Self(digest.finalize().into())),
+                length => digest.update(piece.get(..length).unwrap_or_default()),
+            }
+        }
+    }
+
     pub(super) fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -316,6 +328,14 @@ mod tests {
         ));
         for bytes in [&b""[..], b"\0asm", b"#!/bin/sh\n", b"\x7fELF\x02\x01\x01\x00"] {
             assert!(matches!(kind(bytes), Err(ComponentError::NotWasm)));
+        }
+    }
+
+    #[test]
+    fn a_digest_in_pieces_is_the_same() {
+        for length in [0, 1, 262_144, 262_145, 1_000_000] {
+            let bytes: Vec<u8> = (0..length).map(|number: u32| number.to_le_bytes()[1]).collect();
+            assert_eq!(Digest::of_file(&bytes[..]).ok(), Some(Digest::of(&bytes)), "{length}");
         }
     }
 
