@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::common::bare::{Bare, Instances, Metering};
 use self::common::dispatch::{Dispatch, Sandboxed};
-use self::common::{INPUT, IS_BENCH, Limits, PLUGIN, Sample, TOOL, micros, runtime};
+use self::common::{INPUT, IS_BENCH, Limits, PLUGIN, Sample, TOOL, micros, millis, runtime};
 
 const ROUNDS: usize = if IS_BENCH { 15 } else { 1 };
 const CALLS: usize = if IS_BENCH { 1_000 } else { 20 };
@@ -261,7 +261,6 @@ fn starts(limits: &mut Limits) {
     for _ in 0..WARM_STARTS {
         warm.time(|| run(&cache));
     }
-    let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
     println!("`tool call` with both Rust plugins, from start to exit");
     println!(
         "… empty cache, {COLD_STARTS} starts: median {:.0} ms, slowest {:.0} ms",

@@ -25,7 +25,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use self::common::dispatch::Dispatch;
-use self::common::{IS_BENCH, Limits, runtime};
+use self::common::{IS_BENCH, Limits, resident_kib, runtime, settled_resident_kib};
 
 /// Instances alive at once.
 const LIVE: u32 = if IS_BENCH { 500 } else { 20 };
@@ -87,16 +87,8 @@ async fn live_instances(limits: &mut Limits) {
             })
         })
         .collect();
-    // Wait until all of them sleep, when memory stops growing.
-    let mut alive = resident_kib();
-    loop {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let now = resident_kib();
-        if now <= alive {
-            break;
-        }
-        alive = now;
-    }
+    // All of them sleep when memory stops growing.
+    let alive = settled_resident_kib().await;
     cancel.cancel();
     for call in calls {
         assert_eq!(call.await.unwrap(), Outcome::Cancelled, "all of them were alive");
@@ -112,11 +104,4 @@ async fn host(limits: CallLimits) -> Arc<Dispatch> {
         config.engine.host_concurrency = config.engine.host_concurrency.max(LIVE);
     });
     Arc::new(host.await)
-}
-
-/// The process's resident memory. Pages mapped several times count once.
-fn resident_kib() -> f64 {
-    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
-    let line = rollup.lines().find(|line| line.starts_with("Pss:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

@@ -551,15 +551,90 @@ async fn an_undescribed_core_module_is_a_program_by_its_start() {
     );
 }
 
-/// The adapter for WASI 0.1 keeps all arguments in one page.
+/// Bytes of the arguments that the adapter for WASI 0.1 passes on: the longest, and 8 for each.
+const MAX_ADAPTED: usize = 56 * 1024;
+
+/// The real adapter takes what the host lets through.
+#[tokio::test]
+async fn arguments_that_the_adapter_has_no_room_for_are_refused_before_the_call() {
+    let command = r#"args = ["${texts}"]
+stdin = "none"
+input_schema = '{"type":"object","properties":{"texts":{"type":"array"}}}'"#;
+    let lab = described(COLUMN, "", command);
+    let long = |bytes: usize| json!({ "texts": ["x".repeat(bytes)] });
+    let many = |texts: usize| json!({ "texts": vec![""; texts] });
+    // The first argument is the name of the program.
+    for (fits, too_long) in [
+        (long(MAX_ADAPTED - 16), long(MAX_ADAPTED - 15)),
+        (many(MAX_ADAPTED / 8 - 2), many(MAX_ADAPTED / 8)),
+    ] {
+        let (outcome, text, _) = call(&lab, fits).await;
+        assert_eq!(
+            (outcome.as_str(), text.contains("status 64")),
+            ("failed", true),
+            "{text:.200}"
+        );
+        let (outcome, text, _) = call(&lab, too_long).await;
+        assert_eq!(
+            (
+                outcome.as_str(),
+                text.contains("a program for WASI 0.1 can be passed 57344")
+            ),
+            ("invalid_input", true),
+            "{text:.200}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn grants_that_the_adapter_has_no_room_for_leave_the_program_out() {
+    for (key, value) in [
+        ("args", format!("[\"{}\"]", "x".repeat(MAX_ADAPTED))),
+        ("env", format!("{{ A = \"{}\" }}", "x".repeat(MAX_ADAPTED))),
+    ] {
+        let granted = format!("{key} = {value}\n");
+        let lab = described(COLUMN, &granted, "args = [\"1\"]");
+        let ran = lab.call(["config", "check"]).await.expect_code(1);
+        assert!(
+            ran.stdout.contains(&format!("plugins.p.{key}")) || ran.stderr.contains(&format!("plugins.p.{key}")),
+            "{ran}"
+        );
+        // A program for WASI 0.2 has no such limit.
+        let lab = described(PROBE, &granted, "args = [\"1\"]");
+        lab.call(["config", "check"]).await.expect_code(0);
+    }
+}
+
+/// A program for WASI 0.2 with the adapter already in it: it traps where a text doesn't fit.
+const SELF_ADAPTED: &str = r#"(component
+    (import "wasi:cli/environment@0.2.0" (instance $environment
+        (export "get-arguments" (func (result (list string))))))
+    (core module $buffer
+        (memory (export "memory") 1)
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+            (if (i32.gt_u (local.get 3) (i32.const 59000)) (then unreachable))
+            (i32.const 64)))
+    (core instance $buffer (instantiate $buffer))
+    (core func $arguments (canon lower (func $environment "get-arguments")
+        (memory $buffer "memory") (realloc (func $buffer "realloc"))))
+    (core module $program
+        (import "" "arguments" (func $arguments (param i32)))
+        (func (export "run") (result i32) (call $arguments (i32.const 0)) (i32.const 0)))
+    (core instance $program (instantiate $program
+        (with "" (instance (export "arguments" (func $arguments))))))
+    (func $run (result (result)) (canon lift (core func $program "run")))
+    (instance $interface (export "run" (func $run)))
+    (export "wasi:cli/run@0.2.0" (instance $interface)))"#;
+
 #[tokio::test]
 async fn a_check_says_how_to_bound_the_arguments_of_a_program() {
+    let component = wat::parse_str(SELF_ADAPTED).unwrap();
     for (bound, fails) in [("", true), (", \"maxLength\": 1000", false)] {
         let schema = format!(
             "input_schema = '{{\"type\":\"object\",\"properties\":{{\"number\":{{\"type\":\"string\"{bound}}}}},\"required\":[\"number\"]}}'"
         );
         let lab = described(
-            COLUMN,
+            &component,
             "",
             &format!("args = [\"${{number}}\"]\nstdin = \"none\"\n{schema}"),
         );

@@ -13,7 +13,7 @@ use crate::WatGuest;
 /// Loading any bytes succeeds or returns an error. A component that loads lists its tools and runs the first, within its limits.
 pub fn component(data: &[u8]) {
     runtime().block_on(async {
-        if let Ok(plugin) = sandbox().load("fuzz", data, grants(), None).await {
+        if let Ok(plugin) = sandbox().load("fuzz", data.to_vec(), grants(), None).await {
             exercise(&plugin).await;
         }
     });
@@ -96,7 +96,7 @@ fn encode(bytes: &[u8]) -> String {
 }
 
 async fn load(component: &[u8]) -> Plugin {
-    let plugin = sandbox().load("fuzz", component, grants(), None).await;
+    let plugin = sandbox().load("fuzz", component.to_vec(), grants(), None).await;
     plugin.unwrap_or_else(|error| panic!("a good component: {error}"))
 }
 

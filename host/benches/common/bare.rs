@@ -60,12 +60,7 @@ pub struct Bare {
 
 impl Bare {
     pub fn new(plugin: &str, instances: Instances, metering: Metering) -> Self {
-        let mut config = Config::new();
-        config.consume_fuel(metering.fuel).epoch_interruption(metering.epoch);
-        if instances == Instances::Pooled {
-            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
-        }
-        let engine = Engine::new(&config).unwrap();
+        let engine = engine(instances, metering, 16);
         let component = Component::new(&engine, builtin(plugin).unwrap()).unwrap();
         let pre = contract::PluginPre::new(linker(&engine).instantiate_pre(&component).unwrap()).unwrap();
         Self { pre, metering }
@@ -89,30 +84,7 @@ impl Bare {
     }
 
     async fn call_for_content(&self, tool: &str, input: &str) -> Vec<Content> {
-        let limits = Limits::default();
-        let data = State {
-            wasi: WasiCtx::builder().build(),
-            table: ResourceTable::new(),
-            limits: StoreLimitsBuilder::new()
-                .memory_size(limits.memory as usize)
-                .table_elements(limits.table_elements as usize)
-                .instances(limits.core_instances as usize)
-                .memories(limits.core_instances as usize)
-                .tables(1_000)
-                .build(),
-        };
-        let mut store = Store::new(self.engine(), data);
-        store.limiter(|data| &mut data.limits);
-        if self.metering.fuel {
-            store.set_fuel(limits.fuel).unwrap();
-            store.fuel_async_yield_interval(Some(YIELD_INTERVAL)).unwrap();
-        }
-        if self.metering.epoch {
-            store.set_epoch_deadline(1);
-            store.epoch_deadline_async_yield_and_update(1);
-        }
-        store.set_max_component_handles(limits.handles as usize);
-        store.set_hostcall_fuel(limits.output_bytes as usize);
+        let mut store = store(self.engine(), self.metering);
         let plugin = self.pre.instantiate_async(&mut store).await.unwrap();
         let result = plugin
             .cofferdam_tool_tools()
@@ -123,14 +95,55 @@ impl Bare {
     }
 }
 
-fn pool() -> PoolingAllocationConfig {
+/// An engine, with a pool for this many calls at once if there is one.
+pub fn engine(instances: Instances, metering: Metering, calls: u32) -> Engine {
+    let mut config = Config::new();
+    config.consume_fuel(metering.fuel).epoch_interruption(metering.epoch);
+    if instances == Instances::Pooled {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(calls)));
+    }
+    Engine::new(&config).unwrap()
+}
+
+/// A store for one call, with the default limits.
+pub fn store(engine: &Engine, metering: Metering) -> Store<State> {
+    let limits = Limits::default();
+    let data = State {
+        wasi: WasiCtx::builder().build(),
+        table: ResourceTable::new(),
+        limits: StoreLimitsBuilder::new()
+            .memory_size(limits.memory as usize)
+            .table_elements(limits.table_elements as usize)
+            .instances(limits.core_instances as usize)
+            .memories(limits.core_instances as usize)
+            .tables(1_000)
+            .build(),
+    };
+    let mut store = Store::new(engine, data);
+    store.limiter(|data| &mut data.limits);
+    if metering.fuel {
+        store.set_fuel(limits.fuel).unwrap();
+        store.fuel_async_yield_interval(Some(YIELD_INTERVAL)).unwrap();
+    }
+    if metering.epoch {
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+    }
+    store.set_max_component_handles(limits.handles as usize);
+    store.set_hostcall_fuel(limits.output_bytes as usize);
+    store
+}
+
+fn pool(calls: u32) -> PoolingAllocationConfig {
     let limits = Limits::default();
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(16)
-        .total_core_instances(256)
-        .total_memories(32)
-        .total_tables(256)
-        .total_stacks(16)
+    pool.total_component_instances(calls)
+        .total_core_instances(16 * calls)
+        .total_memories(2 * calls)
+        .total_tables(16 * calls)
+        .total_stacks(calls)
+        .max_core_instance_size(4 << 20)
+        .max_component_instance_size(4 << 20)
         .table_elements(limits.table_elements as usize)
         .max_memory_size(limits.memory as usize)
         .linear_memory_keep_resident(64 * 1024)
@@ -139,7 +152,8 @@ fn pool() -> PoolingAllocationConfig {
     pool
 }
 
-fn linker(engine: &Engine) -> Linker<State> {
+/// A linker with everything that a plugin can import.
+pub fn linker(engine: &Engine) -> Linker<State> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).unwrap();
@@ -150,7 +164,8 @@ fn linker(engine: &Engine) -> Linker<State> {
     linker
 }
 
-struct State {
+/// What a store holds.
+pub struct State {
     wasi: WasiCtx,
     table: ResourceTable,
     limits: StoreLimits,

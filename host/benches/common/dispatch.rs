@@ -1,5 +1,6 @@
 //! The product: schema, policy, breaker, concurrency, timeslices, sandbox, conversion, event.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use cofferdam::telemetry::{AlertSettings, Emitter, EventBus};
 use cofferdam::tools::{ComponentSource, PluginSettings, ToolCall, ToolContext, ToolSet, builtin};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+
+use super::PLUGIN;
 
 /// Calls a plugin the way an agent does.
 pub struct Dispatch {
@@ -48,6 +51,21 @@ impl Dispatch {
             tools,
             bus: bus.clone(),
         }
+    }
+
+    /// The component of a file, with its compiled form in a cache that is kept.
+    pub async fn of_file(bus: &EventBus, component: &Path, cache: &Path, limits: Limits) -> Self {
+        let source = ComponentSource::Path(component.to_owned());
+        Self::with(bus, PLUGIN, limits, |config| {
+            let grants = config.plugins[0].grants.clone();
+            config.engine.host_concurrency = config.engine.host_concurrency.max(grants.limits.concurrency);
+            config.engine.cache_dir = Some(cache.to_owned());
+            config.plugins = vec![PluginSettings {
+                grants,
+                ..PluginSettings::new("probe", source)
+            }];
+        })
+        .await
     }
 
     /// An emitter for calls, to be reused across them.

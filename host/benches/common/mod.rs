@@ -32,6 +32,29 @@ pub fn micros(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 
+pub fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+/// The process's resident memory. Pages mapped several times count once.
+pub fn resident_kib() -> f64 {
+    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
+    let line = rollup.lines().find(|line| line.starts_with("Pss:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// The resident memory once it has stopped growing for a second and a half.
+pub async fn settled_resident_kib() -> f64 {
+    let (mut most, mut quiet) = (resident_kib(), 0);
+    while quiet < 5 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let now = resident_kib();
+        quiet = if now > most { 0 } else { quiet + 1 };
+        most = most.max(now);
+    }
+    most
+}
+
 /// Durations of repeated measurements.
 #[derive(Default)]
 pub struct Sample(Vec<Duration>);

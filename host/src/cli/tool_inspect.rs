@@ -113,7 +113,7 @@ async fn inspect_source(config: &Config, source: &ComponentSource) -> Result<Ins
     let bytes = read_component(source, config.limits.component_bytes).map_err(component)?;
     let tls = crate::tls::client_config().map_err(HostError::from)?;
     let sandbox = assembly::open_sandbox(config, None, tls)?;
-    sandbox.inspect(&bytes, &config.limits).await.map_err(component)
+    sandbox.inspect(bytes, &config.limits).await.map_err(component)
 }
 
 /// Whether the configured plugin uses this component: by its pinned digest, else by its source.

@@ -155,12 +155,12 @@ limits! {
     /// Bytes of the component itself.
     component_bytes: u64 = 64 * MIB, Bytes in 1, 4 * GIB;
 
-    /// How long compiling the component can take, once per component. A component that takes longer is refused for an hour
+    /// How long compiling the component can take, once per component. A component that takes longer is refused for a minute
     /// without another attempt, unless this limit changes.
     compile_timeout: Duration = Duration::from_secs(120), Time in SHORTEST, MAX_DURATION;
 
-    /// Bytes of address space of the process that compiles the component. A component that takes more is refused for an hour
-    /// without another attempt, unless this limit changes.
+    /// Bytes of address space of the process that compiles the component, with a thread for each 512 MiB, at most four. A
+    /// component that takes more is refused for an hour without another attempt, unless this limit changes.
     compile_memory: u64 = 2 * GIB, Bytes in 16 * MIB, 1024 * GIB;
 }
 

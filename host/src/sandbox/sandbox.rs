@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use tracing::Instrument as _;
 use wasmtime::component::{Component, InstancePre};
 
@@ -12,7 +13,8 @@ use super::compile::{
 };
 use super::config;
 use super::contract::{
-    Command, Contract, Docs, Entry, INTERFACE, Indices, Typed, WitText, exports_functions, run_export,
+    Command, Contract, Docs, Entry, INTERFACE, Indices, Typed, WitText, exports_functions, oversized_arguments,
+    oversized_variables, run_export,
 };
 use super::fairness::{GuestMemory, Turns};
 use super::files::{self, FileWork, Folder};
@@ -106,7 +108,7 @@ impl Sandbox {
     pub async fn load(
         &self,
         name: &str,
-        bytes: &[u8],
+        bytes: impl Into<Bytes>,
         grants: &Grants,
         command: Option<&Command>,
     ) -> Result<Plugin, ComponentError> {
@@ -122,11 +124,12 @@ impl Sandbox {
     pub async fn load_documented(
         &self,
         name: &str,
-        bytes: &[u8],
+        bytes: impl Into<Bytes>,
         grants: &Grants,
         command: Option<&Command>,
         wit: Vec<WitText>,
     ) -> Result<Plugin, ComponentError> {
+        let bytes = bytes.into();
         for header in grants.http.iter().flat_map(|grant| &grant.headers) {
             header.check().map_err(ComponentError::Secret)?;
         }
@@ -137,7 +140,7 @@ impl Sandbox {
             })
         });
         let folders = folders.collect::<Result<Arc<[Folder]>, _>>()?;
-        let compiling = self.compile(bytes, grants.metering, &grants.limits);
+        let compiling = self.compile(&bytes, grants.metering, &grants.limits);
         // The name is for the line that says that it takes long.
         let compiling = compiling.instrument(tracing::info_span!(target: COMPILING, "load", plugin = name));
         let (component, digest, footprint) = compiling.await?;
@@ -147,7 +150,8 @@ impl Sandbox {
             (true, Some(Err(reason))) => return Err(ComponentError::Store(reason.clone())),
             (true, None) => return Err(ComponentError::NoStore),
         };
-        let (pre, mut contracts) = self.link(name, bytes, &component, command)?;
+        let (pre, mut contracts) = self.link(name, &bytes, &component, command)?;
+        check_adapted(name, grants, &contracts)?;
         // Before the contract's own interface, because a function can be looked up by name. A tool that isn't one of them is one
         // that the component lists.
         if exports_functions(&component) {
@@ -187,16 +191,17 @@ impl Sandbox {
     /// # Errors
     ///
     /// If the bytes aren't a component that compiles.
-    pub async fn inspect(&self, bytes: &[u8], limits: &Limits) -> Result<Inspection, ComponentError> {
-        let (component, digest, _) = self.compile(bytes, Metering::Fuel, limits).await?;
+    pub async fn inspect(&self, bytes: impl Into<Bytes>, limits: &Limits) -> Result<Inspection, ComponentError> {
+        let bytes = bytes.into();
+        let (component, digest, _) = self.compile(&bytes, Metering::Fuel, limits).await?;
         let linkable = linker(component.engine()).and_then(|linker| linker.instantiate_pre(&component));
         let problem = linkable.err().map(|error| Untrusted::new(format!("{error:#}")));
-        Ok(compile::inspect(&component, digest, bytes, problem))
+        Ok(compile::inspect(&component, digest, &bytes, problem))
     }
 
     async fn compile(
         &self,
-        bytes: &[u8],
+        bytes: &Bytes,
         metering: Metering,
         limits: &Limits,
     ) -> Result<(Component, Digest, Footprint), ComponentError> {
@@ -248,7 +253,8 @@ impl Sandbox {
         }
         let mut contracts = Vec::new();
         if let Some(command) = command {
-            let entry = Entry::find(component).ok_or(ComponentError::NoCommand { exports })?;
+            let is_adapted = compile::is_adapted(bytes);
+            let entry = Entry::find(component, is_adapted).ok_or(ComponentError::NoCommand { exports })?;
             contracts.push(Contract::Command(Arc::new(command.clone()), entry));
         }
         let host_error = |error: wasmtime::Error| ComponentError::Host(format!("{error:#}"));
@@ -265,15 +271,36 @@ impl Sandbox {
     }
 }
 
+/// Checks what every call of an adapted program is passed.
+fn check_adapted(name: &str, grants: &Grants, contracts: &[Contract]) -> Result<(), ComponentError> {
+    let is_adapted = |contract: &Contract| matches!(contract, Contract::Command(_, entry) if entry.is_adapted);
+    if !contracts.iter().any(is_adapted) {
+        return Ok(());
+    }
+    let name = name.to_owned();
+    for (key, needs) in [
+        (
+            "args",
+            oversized_arguments(std::iter::once(&name).chain(&grants.arguments)),
+        ),
+        ("env", oversized_variables(&grants.environment)),
+    ] {
+        if let Some(needs) = needs {
+            return Err(ComponentError::GrantTooLong { key, needs });
+        }
+    }
+    Ok(())
+}
+
 /// Reads the types and the documentation of the component's functions, on a blocking thread: hundreds of large types take a
 /// while.
 async fn find_functions(
     component: Component,
-    bytes: &[u8],
+    bytes: Bytes,
     wit: Vec<WitText>,
     limits: &Limits,
 ) -> Result<Contract, ComponentError> {
-    let (bytes, limits) = (bytes.to_vec(), limits.clone());
+    let limits = limits.clone();
     let found =
         tokio::task::spawn_blocking(move || Typed::find(&component, &Docs::read(&bytes).with_wit(&wit), &limits));
     let found = found.await.map_err(|error| ComponentError::Host(error.to_string()))?;

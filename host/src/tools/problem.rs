@@ -83,6 +83,7 @@ impl PluginError {
                 ComponentError::Folder { .. } => "files",
                 ComponentError::UndescribedCommand { .. } | ComponentError::NoCommand { .. } => "command",
                 ComponentError::CommandNameTaken(_) => "command.name",
+                ComponentError::GrantTooLong { key, .. } => key,
                 ComponentError::Secret(_) => "http",
                 ComponentError::NoStore | ComponentError::Store(_) => "keyvalue",
                 ComponentError::TooLarge { .. } => "limits.component_bytes",

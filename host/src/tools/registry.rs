@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 
 use super::beside::wit_beside;
@@ -171,10 +172,10 @@ impl Accepted {
 }
 
 /// Reads the component that `source` names.
-pub fn read_component(source: &ComponentSource, limit: u64) -> Result<std::borrow::Cow<'static, [u8]>, ComponentError> {
+pub fn read_component(source: &ComponentSource, limit: u64) -> Result<Bytes, ComponentError> {
     match source {
         ComponentSource::Builtin(name) => builtin(name)
-            .map(Into::into)
+            .map(Bytes::from_static)
             .ok_or_else(|| ComponentError::UnknownBuiltin(name.clone())),
         ComponentSource::Path(path) => read_file(path, limit).map(Into::into),
     }
@@ -221,7 +222,7 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Loa
         tracing::warn!(plugin = settings.name, "{warning}");
     }
     let command = settings.command.as_ref();
-    let loading = sandbox.load_documented(&settings.name, &bytes, &settings.grants, command, wit);
+    let loading = sandbox.load_documented(&settings.name, bytes, &settings.grants, command, wit);
     let component = loading.await?;
     let exports = component.list_tools().await?;
     let found = exports.len() + component.unusable_exports().count();

@@ -172,7 +172,7 @@ impl Check<'_> {
             Err(error) => return Ok(Err(error)),
         };
         let started = Instant::now();
-        let inspected = sandbox.inspect(&bytes, &limits).await;
+        let inspected = sandbox.inspect(bytes, &limits).await;
         Ok(inspected.map(|inspection| (inspection, started.elapsed())))
     }
 

@@ -14,8 +14,8 @@ use super::setup::CallSetup;
 use super::state::CallState;
 use crate::sandbox::compile::{ComponentError, Digest};
 use crate::sandbox::contract::{
-    Command, Content, Contract, Entry, ExitMeaning, Function, Indices, NotConverted, NotFilled, ToolError, ToolInfo,
-    UnusableExport, run_to_exit,
+    Command, Content, Contract, Entry, ExitMeaning, Function, Indices, MAX_ADAPTED, NotConverted, NotFilled, ToolError,
+    ToolInfo, UnusableExport, oversized_arguments, run_to_exit,
 };
 use crate::sandbox::limits::Limits;
 use crate::untrusted::{Untrusted, display_untrusted};
@@ -231,6 +231,15 @@ impl Plugin {
             setup.memory.share(tenant.clone()),
             setup.masker.clone(),
         );
+        if entry.is_adapted
+            && let Some(bytes) = oversized_arguments(&program.arguments)
+        {
+            let reason = format!(
+                "the arguments made from the input are too long for this program: the longest and 8 bytes for each are {bytes} \
+                 bytes, and a program for WASI 0.1 can be passed {MAX_ADAPTED}"
+            );
+            return (Err(CallFailure::InvalidInput(reason)), CallUse::default());
+        }
         let load = |store: &mut _, instance: &_| entry.load(store, instance);
         let (exited, usage) =
             run_program(&self.pre, setup, Some(&program), Some(tenant), halt, load, run_to_exit).await;

@@ -33,9 +33,17 @@ const MAX_IMPORTS: u32 = 1_000;
 /// The most bytes that adapting adds to a module: the adapter, and what connects the two.
 pub(super) const MAX_ADDED: u64 = 1 << 20;
 
-/// What an adapted form depends on besides the module.
+/// The version of `wit-component`, which doesn't say it itself. A test compares it with `Cargo.lock`.
+const ENCODER: &str = "0.254.2";
+
+/// What an adapted form depends on besides the module: the adapter, what encodes the component, and this file.
 pub(super) fn identity() -> impl std::hash::Hash {
-    (adapter::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER, HOST_EXIT_WIT)
+    (
+        adapter::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+        ENCODER,
+        HOST_EXIT_WIT,
+        env!("CARGO_PKG_VERSION"),
+    )
 }
 
 /// Whether a core module is a program. Reads no more than the list of exports.
@@ -195,15 +203,24 @@ mod tests {
         assert!(adapt(b"\0asm\x01\0\0\0\x07\xff").is_err());
     }
 
+    fn locked_version(name: &str) -> String {
+        let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap();
+        let (_, after) = lock.split_once(&format!("name = \"{name}\"\nversion = \"")).unwrap();
+        after.split('"').next().unwrap().to_owned()
+    }
+
     /// The adapter calls the host as the engine of its version expects it.
     #[test]
     fn the_adapter_has_the_version_of_the_engine() {
-        let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap();
-        let version = |name: &str| {
-            let package = format!("name = \"{name}\"\nversion = ");
-            let (_, after) = lock.split_once(&package).unwrap();
-            after.lines().next().unwrap().to_owned()
-        };
-        assert_eq!(version("wasi-preview1-component-adapter-provider"), version("wasmtime"));
+        assert_eq!(
+            locked_version("wasi-preview1-component-adapter-provider"),
+            locked_version("wasmtime")
+        );
+    }
+
+    /// Otherwise a newer encoder's components would be taken for those of an older one that are in the cache.
+    #[test]
+    fn the_encoder_has_the_version_that_is_locked() {
+        assert_eq!(ENCODER, locked_version("wit-component"));
     }
 }

@@ -38,12 +38,12 @@ fn long(bytes: &[u8], at: usize) -> Option<u64> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::sandbox::compile::engine::{Parallel, config};
+    use crate::sandbox::compile::engine::config;
     use crate::sandbox::metering::Metering;
 
     #[test]
     fn the_description_grows_with_the_component() {
-        let engine = wasmtime::Engine::new(&config(512 << 10, Metering::Fuel, Parallel::No)).unwrap();
+        let engine = wasmtime::Engine::new(&config(512 << 10, Metering::Fuel)).unwrap();
         let described = |text: &str| {
             let bytes = wat::parse_str(text).unwrap();
             description_bytes(&engine.precompile_component(&bytes).unwrap()).unwrap()

@@ -1,12 +1,13 @@
 //! Compiles untrusted bytes in a child process: compilation can't be interrupted, uses as much memory as the bytes demand,
 //! and must not crash the host.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
@@ -14,7 +15,7 @@ use wasmtime::Engine;
 
 use super::adapt;
 use super::component::ComponentError;
-use super::engine::{Parallel, config};
+use super::engine::config;
 use crate::sandbox::limits::Limits;
 use crate::sandbox::metering::Metering;
 
@@ -34,6 +35,20 @@ const ERROR_BYTES: u64 = 16 * 1024;
 
 /// How many components compile at the same time. `compile_memory` limits each; this limits them all together.
 const MAX_PARALLEL: usize = 2;
+
+/// The most threads that compile one component. More of them would only take the processors of others.
+const MAX_THREADS: u64 = 4;
+
+/// Bytes of `compile_memory` for each thread. Python's interpreter takes 370 MiB of address space on one thread and 650 MiB on
+/// four.
+const MEMORY_PER_THREAD: u64 = 512 << 20;
+
+/// Where the compiler's library reads how many threads it is to use.
+const THREADS_VARIABLE: &str = "RAYON_NUM_THREADS";
+
+/// Where Rust reads the stack of a thread. A function that compiles on the first thread must do so on the others as well.
+const STACK_VARIABLE: &str = "RUST_MIN_STACK";
+const THREAD_STACK: &str = "8388608";
 
 /// Compiles components, a few at a time.
 #[derive(Debug)]
@@ -80,11 +95,15 @@ impl Compiler {
         let _permit = self.gate.acquire().await.ok();
         match &self.place {
             CompilePlace::Child(program) => {
-                let numbers = [self.stack, limits.compile_memory, limits.compile_timeout.as_secs()];
+                let threads = threads(limits.compile_memory);
+                // All threads together.
+                let seconds = limits.compile_timeout.as_secs().saturating_mul(threads);
+                let numbers = [self.stack, limits.compile_memory, seconds, threads];
                 let numbers = numbers.map(|number| number.to_string());
-                let [stack, memory, seconds] = numbers.each_ref().map(String::as_str);
+                let [stack, memory, seconds, threads] = numbers.each_ref().map(String::as_str);
                 let job = Job {
                     arguments: &[COMPILE_ARGUMENT, stack, memory, seconds, metering.as_str()],
+                    threads,
                     magic: COMPILED_MAGIC,
                     max_output: self.max_compiled,
                 };
@@ -94,7 +113,7 @@ impl Compiler {
             }
             CompilePlace::ThisProcess => {
                 let (bytes, stack) = (bytes.to_vec(), self.stack);
-                tokio::task::spawn_blocking(move || precompile(&bytes, stack, metering, Parallel::Yes))
+                tokio::task::spawn_blocking(move || precompile(&bytes, stack, metering))
                     .await
                     .map_err(|error| ComponentError::CompilerFailed(error.to_string().into()))?
                     .map_err(|failed| match failed {
@@ -118,6 +137,7 @@ impl Compiler {
                 let max_output = (module.len() as u64).saturating_add(adapt::MAX_ADDED);
                 let job = Job {
                     arguments: &[ADAPT_ARGUMENT, memory, seconds],
+                    threads: "1",
                     magic: ADAPTED_MAGIC,
                     max_output,
                 };
@@ -138,9 +158,16 @@ impl Compiler {
     }
 }
 
+/// Threads of a compiler that has so many bytes of memory.
+fn threads(memory: u64) -> u64 {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    (memory / MEMORY_PER_THREAD).clamp(1, MAX_THREADS.min(processors))
+}
+
 /// What a child is to do.
 struct Job<'a> {
     arguments: &'a [&'a str],
+    threads: &'a str,
     magic: &'static [u8],
     max_output: u64,
 }
@@ -157,6 +184,8 @@ impl Job<'_> {
         let mut child = Command::new(program)
             .args(self.arguments)
             .env_clear()
+            .env(THREADS_VARIABLE, self.threads)
+            .env(STACK_VARIABLE, THREAD_STACK)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -215,7 +244,7 @@ impl Job<'_> {
             Ok(Some(received))
         } else if status.code() == Some(INVALID) {
             Err(ComponentError::Invalid(message.into()))
-        } else if status.code() == Some(NO_MEMORY) || OUT_OF_MEMORY.iter().any(|text| message.contains(text)) {
+        } else if status.code() == Some(NO_MEMORY) || aborted_without_memory(status, &message) {
             Err(ComponentError::CompileMemory(limits.compile_memory))
         } else {
             Err(ComponentError::CompilerFailed(format!("{status}: {message}").into()))
@@ -223,8 +252,14 @@ impl Job<'_> {
     }
 }
 
-/// How a process reports that an allocation failed: Rust's abort, the operating system, the C library.
-const OUT_OF_MEMORY: [&str; 3] = ["memory allocation", "Cannot allocate memory", "out of memory"];
+/// Whether the child aborted because an allocation failed. Errors that the child can report have a status of their own. The text
+/// counts only together with the signal: the component can put any words into the message of a panic, which ends a child otherwise.
+fn aborted_without_memory(status: ExitStatus, message: &str) -> bool {
+    status.signal() == Some(Signal::ABORT.as_raw()) && message.lines().any(|line| line.starts_with(FAILED_ALLOCATION))
+}
+
+/// How Rust's abort says it.
+const FAILED_ALLOCATION: &str = "memory allocation of ";
 
 /// What this process was started to do, if it is a child.
 fn requested() -> Option<&'static str> {
@@ -265,7 +300,7 @@ pub fn run_compiler_if_requested() {
             match (numbers, metering) {
                 ((Some(stack), Some(memory), Some(seconds)), Some(metering)) => {
                     child(memory, Duration::from_secs(seconds), COMPILED_MAGIC, |bytes| {
-                        precompile(bytes, stack, metering, Parallel::No)
+                        precompile(bytes, stack, metering)
                     })
                 }
                 _ => misused(),
@@ -278,7 +313,7 @@ pub fn run_compiler_if_requested() {
 }
 
 fn child(memory: u64, time: Duration, magic: &[u8], work: impl FnOnce(&[u8]) -> Result<Vec<u8>, NotCompiled>) -> i32 {
-    // The parent kills the child at the same deadline. This limit applies if the parent has died.
+    // The parent kills the child at the deadline. This limit applies if the parent has died.
     let seconds = time.as_secs().saturating_add(1);
     let limit = |resource, value| {
         setrlimit(
@@ -301,7 +336,11 @@ fn child(memory: u64, time: Duration, magic: &[u8], work: impl FnOnce(&[u8]) -> 
     }
     let mut bytes = Vec::new();
     if let Err(error) = std::io::stdin().lock().read_to_end(&mut bytes) {
-        return fail(1, &format!("can't read the component: {error}"));
+        let code = match error.kind() {
+            ErrorKind::OutOfMemory => NO_MEMORY,
+            _ => 1,
+        };
+        return fail(code, &format!("can't read the component: {error}"));
     }
     match work(&bytes) {
         Ok(done) => match answer(magic, &done) {
@@ -333,16 +372,18 @@ enum NotCompiled {
     NoEngine(String),
 }
 
-fn precompile(bytes: &[u8], stack: u64, metering: Metering, parallel: Parallel) -> Result<Vec<u8>, NotCompiled> {
-    let engine = Engine::new(&config(stack, metering, parallel));
-    let engine = engine.map_err(|error| NotCompiled::NoEngine(format!("{error:#}")))?;
-    engine.precompile_component(bytes).map_err(|error| {
+fn precompile(bytes: &[u8], stack: u64, metering: Metering) -> Result<Vec<u8>, NotCompiled> {
+    let failed = |error: &wasmtime::Error, other: fn(String) -> NotCompiled| {
         let message = explain(&format!("{error:#}"));
-        match ran_out_of_memory(&error) {
+        match ran_out_of_memory(error) {
             true => NotCompiled::NoMemory(message),
-            false => NotCompiled::Invalid(message),
+            false => other(message),
         }
-    })
+    };
+    let engine = Engine::new(&config(stack, metering));
+    let engine = engine.map_err(|error| failed(&error, NotCompiled::NoEngine))?;
+    let compiled = engine.precompile_component(bytes);
+    compiled.map_err(|error| failed(&error, NotCompiled::Invalid))
 }
 
 /// By the types of the errors, because the component can put any words into their texts.
@@ -351,7 +392,7 @@ fn ran_out_of_memory(error: &wasmtime::Error) -> bool {
         let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
         let system = cause.downcast_ref::<rustix::io::Errno>();
         cause.is::<wasmtime::OutOfMemory>()
-            || io == Some(std::io::ErrorKind::OutOfMemory)
+            || io == Some(ErrorKind::OutOfMemory)
             || system == Some(&rustix::io::Errno::NOMEM)
     })
 }

@@ -22,6 +22,18 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// Of what a file holds, without keeping it.
+    pub(super) fn of_file(mut file: impl std::io::Read) -> std::io::Result<Self> {
+        let mut digest = Sha256::new();
+        let mut piece = vec![0; 256 << 10];
+        loop {
+            match file.read(&mut piece)? {
+                0 => return Ok(Self(digest.finalize().into())),
+                length => digest.update(piece.get(..length).unwrap_or_default()),
+            }
+        }
+    }
+
     pub(super) fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -111,6 +123,16 @@ pub enum ComponentError {
     },
     #[error("`command` describes a program, but the component exports no `wasi:cli/run` of WASI 0.2{}", others(.exports))]
     NoCommand { exports: Vec<Untrusted> },
+    #[error(
+        "its `{key}` are too long for a program for WASI 0.1: the longest text and 8 bytes for each are {needs} bytes, and it can be \
+         passed {}",
+        crate::sandbox::contract::MAX_ADAPTED
+    )]
+    GrantTooLong {
+        /// The key of the plugin.
+        key: &'static str,
+        needs: u64,
+    },
     #[error("the component has a tool `{0}` of its own, so its program can't have that name")]
     CommandNameTaken(String),
     #[error(
@@ -159,7 +181,7 @@ impl ComponentError {
             }
             Self::DigestMismatch { .. } => "if the new component is wanted, put its digest into `digest`",
             Self::CompileTimeout(_) => {
-                "raise compile_timeout in the plugin's limits if you trust it; under the same limit the host tries again in an hour"
+                "raise compile_timeout in the plugin's limits if you trust it; under the same limit the host tries again in a minute, which is enough if the machine was busy"
             }
             Self::CompileMemory(_) => {
                 "raise compile_memory in the plugin's limits if you trust it; under the same limit the host tries again in an hour"
@@ -195,6 +217,9 @@ impl ComponentError {
             }
             Self::NoCommand { .. } => {
                 "remove the section `command`, or build the program for wasm32-wasip1 or wasm32-wasip2"
+            }
+            Self::GrantTooLong { .. } => {
+                "shorten them, or build the program for wasm32-wasip2, which has no such limit"
             }
             Self::CommandNameTaken(_) => "give the command another with `name` in the section `command`",
             Self::ContractVersion { .. } => "build it against the world `plugin` of the contract in the folder `wit/`",
@@ -254,11 +279,16 @@ pub(super) fn check_size(bytes: &[u8], limit: u64) -> Result<(), ComponentError>
     }
 }
 
+/// Whether the host adapts these bytes, a program for WASI 0.1, to a component.
+pub(in crate::sandbox) fn is_adapted(bytes: &[u8]) -> bool {
+    kind(bytes).is_ok_and(|kind| kind == Kind::CoreModule)
+}
+
 /// The export that makes these bytes a program, if they are one: that of WASI 0.2, or that of the core module it is adapted from.
 pub(in crate::sandbox) fn program_export(bytes: &[u8]) -> &'static str {
-    match kind(bytes) {
-        Ok(Kind::CoreModule) => ENTRY,
-        _ => "wasi:cli/run",
+    match is_adapted(bytes) {
+        true => ENTRY,
+        false => "wasi:cli/run",
     }
 }
 
@@ -298,6 +328,14 @@ mod tests {
         ));
         for bytes in [&b""[..], b"\0asm", b"#!/bin/sh\n", b"\x7fELF\x02\x01\x01\x00"] {
             assert!(matches!(kind(bytes), Err(ComponentError::NotWasm)));
+        }
+    }
+
+    #[test]
+    fn a_digest_in_pieces_is_the_same() {
+        for length in [0, 1, 262_144, 262_145, 1_000_000] {
+            let bytes: Vec<u8> = (0..length).map(|number: u32| number.to_le_bytes()[1]).collect();
+            assert_eq!(Digest::of_file(&bytes[..]).ok(), Some(Digest::of(&bytes)), "{length}");
         }
     }
 

@@ -66,7 +66,7 @@ impl std::fmt::Debug for Engines {
 
 impl Engines {
     pub(in crate::sandbox) fn new(size: &EngineSize, metering: Metering) -> wasmtime::Result<Self> {
-        let on_demand = Engine::new(&config(size.stack, metering, Parallel::Yes))?;
+        let on_demand = Engine::new(&config(size.stack, metering))?;
         let pooling = match pooling_engine(size, metering) {
             Ok(engine) => Some(engine),
             Err(error) => {
@@ -115,14 +115,8 @@ impl Engines {
     }
 }
 
-pub(super) enum Parallel {
-    Yes,
-    /// For the compiling child, whose address space is limited.
-    No,
-}
-
 /// The settings that compiled code depends on. The compiling child and the host must agree on all of them.
-pub(super) fn config(stack: u64, metering: Metering, parallel: Parallel) -> Config {
+pub(super) fn config(stack: u64, metering: Metering) -> Config {
     let stack = usize::try_from(stack).unwrap_or(usize::MAX);
     let mut config = Config::new();
     config
@@ -134,7 +128,7 @@ pub(super) fn config(stack: u64, metering: Metering, parallel: Parallel) -> Conf
         .wasm_component_model(true)
         .wasm_relaxed_simd(false)
         .cranelift_nan_canonicalization(false)
-        .parallel_compilation(matches!(parallel, Parallel::Yes));
+        .parallel_compilation(true);
     metering.configure(&mut config);
     config
 }
@@ -161,7 +155,7 @@ fn pooling_engine(size: &EngineSize, metering: Metering) -> wasmtime::Result<Eng
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(KEEP_RESIDENT)
         .pagemap_scan(Enabled::Auto);
-    let mut config = config(size.stack, metering, Parallel::Yes);
+    let mut config = config(size.stack, metering);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)
 }

@@ -13,15 +13,16 @@ mod notice;
 mod precompiled;
 mod refusals;
 
+use bytes::Bytes;
 use wasmtime::component::Component;
 
 pub(super) use self::cache::CompileCache;
 use self::compiled_form::MAX_DESCRIPTION;
 pub(super) use self::compiler::Compiler;
 pub use self::compiler::{CompilePlace, run_compiler_if_requested};
-pub(super) use self::component::program_export;
 pub use self::component::{ComponentError, Digest, read_file};
 use self::component::{Kind, check_size, kind};
+pub(super) use self::component::{is_adapted, program_export};
 pub(super) use self::engine::{EngineSize, Engines};
 pub use self::inspect::{Import, Inspection};
 pub(super) use self::inspect::{export_names, inspect};
@@ -38,7 +39,7 @@ pub(super) async fn compile(
     engines: &Engines,
     cache: &CompileCache,
     compiler: &Compiler,
-    bytes: &[u8],
+    bytes: &Bytes,
     limits: &Limits,
 ) -> Result<(Component, Digest, Footprint), ComponentError> {
     check_size(bytes, limits.component_bytes)?;
@@ -54,7 +55,7 @@ pub(super) async fn compile(
         Kind::CoreModule => {
             let (digest, adapted) = host.adapt(bytes).await?;
             // The compiled form depends on the adapter as well, so it is kept under the digest of the adapted bytes.
-            let (component, _, footprint) = host.compile(&adapted).await?;
+            let (component, _, footprint) = host.compile(&adapted.into()).await?;
             Ok((component, digest, footprint))
         }
     }
@@ -69,8 +70,8 @@ struct Host<'a> {
 }
 
 impl Host<'_> {
-    async fn compile(&self, bytes: &[u8]) -> Result<(Component, Digest, Footprint), ComponentError> {
-        let (digest, footprint) = read(bytes).await?;
+    async fn compile(&self, bytes: &Bytes) -> Result<(Component, Digest, Footprint), ComponentError> {
+        let (digest, footprint) = read(bytes.clone()).await?;
         footprint.check(self.limits)?;
         if let Some(component) = self.known(&digest).await? {
             return Ok((component, digest, footprint));
@@ -120,9 +121,9 @@ impl Host<'_> {
     }
 
     /// The digest of a core module, and the component that runs it.
-    async fn adapt(&self, module: &[u8]) -> Result<(Digest, Vec<u8>), ComponentError> {
+    async fn adapt(&self, module: &Bytes) -> Result<(Digest, Vec<u8>), ComponentError> {
         let (engines, cache, limits) = (self.engines.clone(), self.cache.clone(), self.limits.clone());
-        let bytes = module.to_vec();
+        let bytes = module.clone();
         let known = on_blocking_thread(move || {
             if !adapt::is_program(&bytes) {
                 return Err(ComponentError::CoreModule);
@@ -152,14 +153,14 @@ impl Host<'_> {
 }
 
 /// Hashes the bytes and adds up the footprint.
-async fn read(bytes: &[u8]) -> Result<(Digest, Footprint), ComponentError> {
-    let bytes = bytes.to_vec();
-    on_blocking_thread(move || {
+async fn read(bytes: Bytes) -> Result<(Digest, Footprint), ComponentError> {
+    let same_bytes = bytes.clone();
+    let digest = on_blocking_thread(move || Ok(Digest::of(&same_bytes)));
+    let footprint = on_blocking_thread(move || {
         let footprint = instantiation::footprint(&bytes);
-        let footprint = footprint.map_err(|error| ComponentError::Invalid(error.to_string().into()))?;
-        Ok((Digest::of(&bytes), footprint))
-    })
-    .await
+        footprint.map_err(|error| ComponentError::Invalid(error.to_string().into()))
+    });
+    tokio::try_join!(digest, footprint)
 }
 
 async fn on_blocking_thread<T: Send + 'static>(
@@ -208,7 +209,14 @@ mod tests {
 
         async fn compile_bytes(&self, bytes: &[u8], limits: &Limits) -> ComponentError {
             let cache = CompileCache::open(Some(&self.folder.path().join("cache")), 1 << 20);
-            let compiled = compile(&self.engines, &cache, &self.compiler, bytes, limits).await;
+            let compiled = compile(
+                &self.engines,
+                &cache,
+                &self.compiler,
+                &Bytes::copy_from_slice(bytes),
+                limits,
+            )
+            .await;
             compiled.map(|_| "compiled").unwrap_err()
         }
 
@@ -256,13 +264,37 @@ mod tests {
     async fn too_little_memory_is_remembered_and_a_killed_compiler_is_not() {
         for (fails, starts) in [
             ("exit 4", 1),
-            ("echo 'memory allocation of 9 bytes failed' >&2; kill -6 $$", 1),
+            (
+                "printf 'a line before it\\nmemory allocation of 9 bytes failed\\n' >&2; kill -6 $$",
+                1,
+            ),
             ("kill -9 $$", 2),
+            // A component's own words in the message of a panic.
+            (
+                "echo 'no such type: memory allocation of 9 bytes failed' >&2; kill -6 $$",
+                2,
+            ),
+            ("echo 'memory allocation of 9 bytes failed' >&2; exit 101", 2),
         ] {
             let failing = FailingCompiler::new(fails);
             failing.compile(&Limits::default()).await;
             failing.compile(&Limits::default()).await;
             assert_eq!(failing.starts(), starts, "{fails}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_compiler_has_a_thread_for_each_part_of_its_memory() {
+        let failing = FailingCompiler::new("echo \"$RAYON_NUM_THREADS threads\" >&2; exit 1");
+        let processors = std::thread::available_parallelism().unwrap().get();
+        for (mebibytes, threads) in [(64, 1), (1_023, 1), (1_024, 2), (1_536, 3), (2_048, 4), (1 << 20, 4)] {
+            let limits = Limits {
+                compile_memory: mebibytes << 20,
+                ..Limits::default()
+            };
+            let error = failing.compile(&limits).await.to_string();
+            let expected = format!("{} threads", processors.min(threads));
+            assert!(error.contains(&expected), "{mebibytes} MiB: {error}");
         }
     }
 
@@ -300,9 +332,15 @@ mod tests {
         let host = async || {
             let compiler = Compiler::new(place.clone(), 512 << 10);
             let cache = CompileCache::open(Some(&cache_folder), 1 << 20);
-            compile(&engines(), &cache, &compiler, EMPTY, &Limits::default())
-                .await
-                .map(drop)
+            compile(
+                &engines(),
+                &cache,
+                &compiler,
+                &Bytes::from_static(EMPTY),
+                &Limits::default(),
+            )
+            .await
+            .map(drop)
         };
         let (one, two, three) = tokio::join!(host(), host(), host());
         for compiled in [one, two, three] {
@@ -326,7 +364,7 @@ mod tests {
                 (memory (export "memory") 1)
                 (func (export "_start")))"#,
         );
-        let program = program.unwrap();
+        let program = Bytes::from(program.unwrap());
         let folder = tempfile::tempdir().unwrap();
         let cache = CompileCache::open(Some(folder.path()), 64 << 20);
         let (engines, limits) = (engines(), Limits::default());
@@ -391,7 +429,8 @@ mod tests {
         .unwrap();
         let compiler = Compiler::new(CompilePlace::ThisProcess, 512 << 10);
         let limits = Limits::default();
-        let compiling = compile(&engines, &cache, &compiler, EMPTY, &limits);
+        let component = Bytes::from_static(EMPTY);
+        let compiling = compile(&engines, &cache, &compiler, &component, &limits);
         let (compiled, ()) = tokio::join!(compiling, close_once_read(&entry));
         assert!(compiled.is_ok());
     }

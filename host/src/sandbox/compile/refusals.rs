@@ -1,9 +1,9 @@
 //! Components that couldn't be compiled, remembered on disk, so that a start doesn't try again what can only fail again.
 //!
 //! What follows from the bytes alone is remembered for good; the name of the entry has the digest of the bytes and the engine's
-//! version and settings. A compilation that took too long or too much memory is remembered for an hour, under the limit that it
-//! hit: with another limit it is tried again. Failures that say nothing about the bytes, such as a compiler that somebody killed,
-//! aren't remembered.
+//! version and settings. A compilation that took too much memory is remembered for an hour, one that took too long for a minute,
+//! each under the limit that it hit: with another limit it is tried again. Failures that say nothing about the bytes, such as a
+//! compiler that somebody killed, aren't remembered.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -17,8 +17,12 @@ use crate::sandbox::limits::Limits;
 
 const SUFFIX: &str = ".refused";
 
-/// How long a limit that was hit is remembered: the machine may just have been busy.
-const KEPT_FOR: Duration = Duration::from_secs(3600);
+/// How long too little memory is remembered. The same bytes need about as much again.
+const MEMORY_KEPT_FOR: Duration = Duration::from_secs(3600);
+
+/// How long a time-out is remembered. It says as much about the machine, which may just have been busy, as about the component.
+/// Long enough for the processes that waited for this compilation, and for a supervisor that restarts the host at once.
+const TIMEOUT_KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// The most entries. Beyond them the oldest are removed.
 const MAX_ENTRIES: usize = 1_000;
@@ -61,10 +65,10 @@ fn memory(limit: u64) -> String {
 /// Why the component of this stem was refused under `limits`, if that is still so.
 pub(super) fn get(folder: &Path, stem: &str, limits: &Limits) -> Option<ComponentError> {
     let text = |kind: String| read(&path(folder, stem, &kind)).map(|(text, _)| text);
-    let is_recent = |kind: String| {
+    let is_recent = |kind: String, kept_for: Duration| {
         let (_, age) = read(&path(folder, stem, &kind))?;
         // Unknown if the clock was set back.
-        age.filter(|age| *age < KEPT_FOR)
+        age.filter(|age| *age < kept_for)
     };
     if let Some(text) = text(invalid()) {
         return Some(ComponentError::Invalid(text.into()));
@@ -76,10 +80,10 @@ pub(super) fn get(folder: &Path, stem: &str, limits: &Limits) -> Option<Componen
         return Some(ComponentError::CompiledTooLarge(MAX_COMPILED));
     }
     let (time, bytes) = (limits.compile_timeout, limits.compile_memory);
-    if is_recent(timeout(time)).is_some() {
+    if is_recent(timeout(time), TIMEOUT_KEPT_FOR).is_some() {
         return Some(ComponentError::CompileTimeout(time));
     }
-    is_recent(memory(bytes)).map(|_| ComponentError::CompileMemory(bytes))
+    is_recent(memory(bytes), MEMORY_KEPT_FOR).map(|_| ComponentError::CompileMemory(bytes))
 }
 
 /// Remembers why the component of this stem can't be compiled, where that would be so again.
@@ -149,7 +153,7 @@ mod tests {
         ] {
             let folder = tempfile::tempdir().unwrap();
             put(folder.path(), "one-", &error).unwrap();
-            age(folder.path(), 1_000 * KEPT_FOR);
+            age(folder.path(), 1_000 * MEMORY_KEPT_FOR);
             let known = get(folder.path(), "one-", &Limits::default()).unwrap();
             assert_eq!(known.to_string(), error.to_string());
             assert!(get(folder.path(), "another-", &Limits::default()).is_none());
@@ -157,23 +161,26 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_was_hit_is_remembered_for_an_hour_and_for_that_limit() {
+    fn a_limit_that_was_hit_is_remembered_for_a_while_and_for_that_limit() {
         let limits = Limits::default();
         let larger = Limits {
             compile_timeout: 2 * limits.compile_timeout,
             compile_memory: 2 * limits.compile_memory,
             ..Limits::default()
         };
-        for error in [
-            ComponentError::CompileTimeout(limits.compile_timeout),
-            ComponentError::CompileMemory(limits.compile_memory),
+        for (error, kept_for) in [
+            (ComponentError::CompileTimeout(limits.compile_timeout), 60),
+            (ComponentError::CompileMemory(limits.compile_memory), 3_600),
         ] {
+            let kept_for = Duration::from_secs(kept_for);
             let folder = tempfile::tempdir().unwrap();
             let known = |limits| get(folder.path(), "one-", limits).map(|known| known.to_string());
             put(folder.path(), "one-", &error).unwrap();
             assert_eq!((known(&limits), known(&larger)), (Some(error.to_string()), None));
-            age(folder.path(), KEPT_FOR);
-            assert_eq!(known(&limits), None);
+            age(folder.path(), kept_for - Duration::from_secs(10));
+            assert!(known(&limits).is_some(), "{error}");
+            age(folder.path(), kept_for);
+            assert_eq!(known(&limits), None, "{error}");
             put(folder.path(), "one-", &error).unwrap();
             assert!(known(&limits).is_some(), "it is remembered again");
         }

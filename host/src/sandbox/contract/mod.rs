@@ -9,7 +9,10 @@ mod v0_1_0;
 use std::sync::Arc;
 
 pub use self::command::{Argument, Command, CommandInput, CommandOutput, ExitMeaning, Template, TemplateError};
-pub(super) use self::command::{Entry, Invocation, NotFilled, export_name as run_export, is_run, run_to_exit};
+pub(super) use self::command::{
+    Entry, Invocation, MAX_ADAPTED, NotFilled, export_name as run_export, is_run, oversized_arguments,
+    oversized_variables, run_to_exit,
+};
 pub use self::typed::{DOCS_SECTION, DOCS_VERSION, UnusableExport, WitText};
 pub(super) use self::typed::{Docs, Function, NotConverted, Typed, exports_functions, toolchain_exports};
 pub(crate) use self::typed::{decimal_patterns, docs_of_comment};

@@ -22,16 +22,20 @@ pub(in crate::sandbox) fn export_name(component: &Component) -> Option<String> {
     names.find(|name| is_run(name)).map(str::to_owned)
 }
 
-/// The index of the function in a component, looked up once per plugin.
+/// The function of a component, looked up once per plugin.
 #[derive(Clone)]
-pub(in crate::sandbox) struct Entry(ComponentExportIndex);
+pub(in crate::sandbox) struct Entry {
+    index: ComponentExportIndex,
+    /// Whether the host adapted the program, which was made for WASI 0.1.
+    pub(in crate::sandbox) is_adapted: bool,
+}
 
 type Run = TypedFunc<(), (Result<(), ()>,)>;
 
 impl Entry {
     /// `None` if the component isn't a command. Checks the function's type as well, because a component can give its interface
     /// any name.
-    pub(in crate::sandbox) fn find(component: &Component) -> Option<Self> {
+    pub(in crate::sandbox) fn find(component: &Component, is_adapted: bool) -> Option<Self> {
         let interface = component.get_export_index(None, export_name(component)?.as_str())?;
         let (item, index) = component.get_export(Some(&interface), FUNCTION)?;
         let ComponentItem::ComponentFunc(function) = item else {
@@ -44,11 +48,11 @@ impl Entry {
         let results: Vec<Type> = function.results().collect();
         let fits =
             !function.async_() && function.params().len() == 0 && results.len() == 1 && results.iter().all(is_status);
-        fits.then_some(Self(index))
+        fits.then_some(Self { index, is_adapted })
     }
 
     pub(in crate::sandbox) fn load(&self, store: impl AsContextMut, instance: &Instance) -> wasmtime::Result<Run> {
-        instance.get_typed_func(store, self.0)
+        instance.get_typed_func(store, self.index)
     }
 }
 
@@ -99,7 +103,7 @@ mod tests {
                     (export "wasi:cli/run@0.2.3" (instance $interface)))"#
             );
             let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
-            Entry::find(&component).is_some()
+            Entry::find(&component, false).is_some()
         };
         assert!(find("(result (result))", "(result i32) (i32.const 0)"));
         assert!(!find("(result u32)", "(result i32) (i32.const 0)"));

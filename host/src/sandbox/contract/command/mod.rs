@@ -1,6 +1,7 @@
 //! Commands: components that export `wasi:cli/run`. Such a component doesn't say what it is for or what it takes, so the operator
 //! describes it as one tool.
 
+mod adapted;
 mod arguments;
 mod entry;
 
@@ -8,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+pub(in crate::sandbox) use self::adapted::{MAX_ADAPTED, oversized_arguments, oversized_variables};
 pub(in crate::sandbox) use self::arguments::NotFilled;
 pub use self::arguments::{Argument, Template, TemplateError};
 pub(in crate::sandbox) use self::entry::{Entry, export_name, is_run, run_to_exit};
