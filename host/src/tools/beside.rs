@@ -21,9 +21,10 @@ const MAX_FILES: usize = 64;
 /// Why they can't be used, for the operator.
 pub(super) fn wit_beside(component: &Path) -> Result<Vec<WitText>, String> {
     let file = component.with_extension(EXTENSION);
-    let paths = match file.is_file() {
-        true => vec![file],
-        false => in_folder(&component.with_file_name(FOLDER))?,
+    let is_shared = !file.is_file();
+    let paths = match is_shared {
+        false => vec![file],
+        true => in_folder(&component.with_file_name(FOLDER))?,
     };
     let mut left = MAX_BYTES;
     let texts = paths.into_iter().map(|path| {
@@ -31,6 +32,7 @@ pub(super) fn wit_beside(component: &Path) -> Result<Vec<WitText>, String> {
         Ok(WitText {
             path: path.display().to_string(),
             text,
+            is_shared,
         })
     });
     texts.collect()

@@ -78,11 +78,15 @@ impl Fixture {
             Some(store) => Some(store.digest().await?),
             None => None,
         };
-        let files = self.folders.as_ref().map(Folders::snapshot).transpose();
-        Ok(State {
-            kept,
-            files: files.map_err(CheckError::Folder)?,
-        })
+        let files = match self.folders.clone() {
+            Some(folders) => {
+                let looking = tokio::task::spawn_blocking(move || folders.snapshot());
+                let snapshot = looking.await;
+                Some(snapshot.map_err(|error| CheckError::Folder(std::io::Error::other(error)))?)
+            }
+            None => None,
+        };
+        Ok(State { kept, files })
     }
 
     /// Undoes what tools did to files. What they keep is separate for each tenant.

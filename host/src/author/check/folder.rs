@@ -11,11 +11,13 @@ use crate::untrusted::{NAME_CHARS, display_untrusted};
 const SEED: (&str, &str) = ("example", "An example.\n");
 /// Bytes of a file that are compared, with its length. A tool can make a file of any length without writing as many bytes.
 const COMPARED_BYTES: u64 = 1 << 20;
+/// The same, of all files together. Of the rest, only the lengths are compared.
+const COMPARED_BYTES_OF_ALL: u64 = 64 << 20;
 /// Changes that are named.
 const MAX_NAMED: usize = 3;
 
 /// The folders of a plugin, or one at `/` that the plugin can change, if it was granted none.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Folders {
     root: PathBuf,
     granted: Vec<FolderGrant>,
@@ -65,25 +67,32 @@ impl Folders {
         Ok(())
     }
 
-    pub(super) fn snapshot(&self) -> io::Result<Snapshot> {
+    /// Looks at everything in the folders. What can't be looked at is content too: a tool can make paths that are too long, and work
+    /// that it began can go on.
+    pub(super) fn snapshot(&self) -> Snapshot {
         let mut found = BTreeMap::new();
+        let mut left = COMPARED_BYTES_OF_ALL;
         let mut folders = vec![self.root.clone()];
         while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(&folder)? {
-                let entry = entry?;
-                let (path, kind) = (entry.path(), entry.file_type()?);
-                let content = if kind.is_dir() {
-                    folders.push(path.clone());
-                    Content::Folder
-                } else if kind.is_file() {
-                    Content::of_file(&path)?
-                } else {
-                    Content::Link(std::fs::read_link(&path).ok())
+            let Ok(entries) = std::fs::read_dir(&folder) else {
+                found.insert(self.name(&folder), Content::Unreadable);
+                continue;
+            };
+            for entry in entries.flatten() {
+                let path = entry.path();
+                let content = match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => {
+                        folders.push(path.clone());
+                        Content::Folder
+                    }
+                    Ok(kind) if kind.is_file() => Content::of_file(&path, &mut left).unwrap_or(Content::Unreadable),
+                    Ok(_) => Content::Link(std::fs::read_link(&path).ok()),
+                    Err(_) => Content::Unreadable,
                 };
                 found.insert(self.name(&path), content);
             }
         }
-        Ok(Snapshot(found))
+        Snapshot(found)
     }
 
     /// The path as the tool knows it.
@@ -124,14 +133,17 @@ enum Content {
     Folder,
     File { bytes: u64, beginning: Digest },
     Link(Option<PathBuf>),
+    Unreadable,
 }
 
 impl Content {
-    fn of_file(path: &Path) -> io::Result<Self> {
+    /// Takes what it reads off `left`.
+    fn of_file(path: &Path, left: &mut u64) -> io::Result<Self> {
         let file = std::fs::File::open(path)?;
         let bytes = file.metadata()?.len();
         let mut beginning = Vec::new();
-        file.take(COMPARED_BYTES).read_to_end(&mut beginning)?;
+        file.take(COMPARED_BYTES.min(*left)).read_to_end(&mut beginning)?;
+        *left -= beginning.len() as u64;
         Ok(Self::File {
             bytes,
             beginning: Digest::of(&beginning),
@@ -157,22 +169,22 @@ mod tests {
             unreachable!()
         };
         assert_eq!((read.at.as_str(), read.write, write.write), ("/in", false, true));
-        let before = folders.snapshot().unwrap();
+        let before = folders.snapshot();
         assert_eq!(before.changes_to(&before), None);
         std::fs::create_dir(write.folder.join("a")).unwrap();
         std::fs::write(write.folder.join("a/b"), "").unwrap();
         std::os::unix::fs::symlink("/etc", write.folder.join("link")).unwrap();
         std::fs::write(read.folder.join("example"), "other").unwrap();
-        let after = folders.snapshot().unwrap();
+        let after = folders.snapshot();
         assert_eq!(
             before.changes_to(&after).unwrap(),
             "created /a, created /a/b, changed /in/example and more"
         );
         std::fs::remove_file(write.folder.join("example")).unwrap();
-        let removed = folders.snapshot().unwrap();
+        let removed = folders.snapshot();
         assert_eq!(after.changes_to(&removed).unwrap(), "removed /example");
         folders.reset().unwrap();
-        assert_eq!(folders.snapshot().unwrap(), before);
+        assert_eq!(folders.snapshot(), before);
     }
 
     #[test]
@@ -182,11 +194,42 @@ mod tests {
         let path = folders.grants()[0].folder.join("large");
         let file = std::fs::File::create(&path).unwrap();
         file.set_len(1 << 33).unwrap();
-        let large = folders.snapshot().unwrap();
+        let large = folders.snapshot();
         file.set_len((1 << 33) + 1).unwrap();
-        assert_eq!(
-            large.changes_to(&folders.snapshot().unwrap()).unwrap(),
-            "changed /large"
-        );
+        assert_eq!(large.changes_to(&folders.snapshot()).unwrap(), "changed /large");
+    }
+
+    /// A tool can make folders in one another, each by a short path, until their own path is too long for the system.
+    #[test]
+    fn what_cant_be_read_is_part_of_a_snapshot() {
+        let root = tempfile::tempdir().unwrap();
+        let folders = Folders::create(root.path().to_owned(), &[]).unwrap();
+        let before = folders.snapshot();
+        let name = "x".repeat(255);
+        let mut folder = std::fs::File::open(&folders.grants()[0].folder).unwrap();
+        for _ in 0..20 {
+            rustix::fs::mkdirat(&folder, &name, rustix::fs::Mode::RWXU).unwrap();
+            let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::RDONLY;
+            folder = rustix::fs::openat(&folder, &name, flags, rustix::fs::Mode::empty())
+                .unwrap()
+                .into();
+        }
+        let after = folders.snapshot();
+        assert!(after.0.values().any(|content| *content == Content::Unreadable));
+        assert!(before.changes_to(&after).unwrap().starts_with("created /xxx"));
+        folders.reset().unwrap();
+        assert_eq!(folders.snapshot(), before);
+    }
+
+    #[test]
+    fn the_bytes_that_are_compared_are_bounded() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a");
+        std::fs::write(&path, "abcd").unwrap();
+        let mut left = 6;
+        let whole = Content::of_file(&path, &mut left).unwrap();
+        assert_eq!((left, &whole), (2, &Content::of_file(&path, &mut 4).unwrap()));
+        assert_ne!(Content::of_file(&path, &mut left).unwrap(), whole);
+        assert_eq!(left, 0);
     }
 }

@@ -46,9 +46,6 @@ use crate::tools::{PluginProblem, PluginSettings, Tool, ToolResult, read_compone
 const WARM_CALLS: usize = 5;
 /// A tool that crashed or ran into limits so often isn't called with further inputs.
 const MAX_FAILURES: usize = 2;
-/// Bytes of arguments that a program for WASI 0.1 surely can get. The adapter keeps them and the variables in one page of memory,
-/// with its own state.
-const PROGRAM_ARGUMENTS: usize = 48 << 10;
 /// Bytes above which a component takes long to compile and to distribute.
 const LARGE_COMPONENT: u64 = 32 << 20;
 
@@ -335,14 +332,8 @@ impl Check<'_> {
             }
             if let Some(finding) = failure(&first) {
                 let text = format!("{} ({})", finding.text, input.about);
-                let mut finding = Finding { text, ..finding }.of(name).with_input(&input.value);
-                if self.plugin.command.is_some() && input.value.to_string().len() > PROGRAM_ARGUMENTS {
-                    finding = finding.with_hint(
-                        "a program for WASI 0.1 has room for about 50 KB of arguments and variables; bound the text with \
-                         `maxLength` in `input_schema`",
-                    );
-                }
-                self.findings.push(finding);
+                self.findings
+                    .push(Finding { text, ..finding }.of(name).with_input(&input.value));
                 failures += 1;
                 if failures == MAX_FAILURES {
                     let text = format!(

@@ -27,9 +27,11 @@ impl Digest {
         let mut digest = Sha256::new();
         let mut piece = vec![0; 256 << 10];
         loop {
-            match file.read(&mut piece)? {
-                0 => return Ok(Self(digest.finalize().into())),
-                length => digest.update(piece.get(..length).unwrap_or_default()),
+            match file.read(&mut piece) {
+                Ok(0) => return Ok(Self(digest.finalize().into())),
+                Ok(length) => digest.update(piece.get(..length).unwrap_or_default()),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
     }

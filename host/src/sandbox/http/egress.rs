@@ -164,9 +164,7 @@ impl WasiHttpHooks for Egress {
             return Box::new(std::future::ready(Err(Error::ConnectionLimitReached)));
         }
         let request = request.map(|body| Upload::begin(body, traffic.budgets.sent.clone()));
-        let upstream = setup.network.upstream.as_ref();
         let exchange = Exchange {
-            upstream: upstream.map(|upstream| upstream.open(request.method(), &url)),
             url,
             grant,
             masker: setup.masker.clone(),

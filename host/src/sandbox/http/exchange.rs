@@ -12,7 +12,6 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
-use tokio::io::DuplexStream;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::either::Either;
@@ -48,8 +47,6 @@ pub(super) type Sent = (Response<WasiBody>, Box<dyn Future<Output = Result<(), E
 /// One request that was authorised.
 pub(super) struct Exchange {
     pub(super) url: Url,
-    /// The connection to what answers in place of the network, if anything does.
-    pub(super) upstream: Option<DuplexStream>,
     pub(super) grant: HttpGrant,
     /// Masks the secrets of all grants, because a secret can come back from another server than it was sent to.
     pub(super) masker: Masker,
@@ -64,7 +61,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) async fn run(mut self, mut request: Request<Upload>) -> Result<Sent, Error> {
+    pub(super) async fn run(self, mut request: Request<Upload>) -> Result<Sent, Error> {
         prepare(&mut request, &self.url)?;
         if self.masker.is_needed() {
             echo::request_whole(&mut request).map_err(|refused| self.refuse(refused))?;
@@ -82,11 +79,12 @@ impl Exchange {
         let lookup = async |name, port| look_up(&self.network.lookups, &self.tenant, name, port).await;
         let exceeded = request.body().exceeded.clone();
         let (limits, refused) = (self.budgets.clone(), self.refused.clone());
-        let upstream = self.upstream.take();
+        let upstream = self.network.upstream.as_ref();
         let has_tls = self.url.scheme() == "https" && upstream.is_none();
+        let method = request.method().clone();
         let connect = async {
             match upstream {
-                Some(stream) => Ok(Either::Right(stream)),
+                Some(upstream) => Ok(Either::Right(upstream.open(&method, &self.url))),
                 None => tokio::time::timeout(connect_timeout, self.connect(lookup))
                     .await
                     .map_err(|_| Error::ConnectionTimeout)?
@@ -252,7 +250,6 @@ mod tests {
         let turns = Turns::new();
         Exchange {
             url: Url::parse(url).unwrap(),
-            upstream: None,
             grant: HttpGrant::parse(url, &["GET"]).unwrap(),
             masker: Masker::default(),
             network: Network {

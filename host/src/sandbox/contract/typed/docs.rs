@@ -1,6 +1,6 @@
 //! Documentation that a component carries in custom sections: `package-docs`, as the component tools write it, and
-//! `cofferdam:docs`. Functions without any get it from WIT beside the component. All are optional and untrusted. What can't be read is left out, because a component without
-//! documentation still works.
+//! `cofferdam:docs`. Functions without any get it from WIT beside the component. All are optional and untrusted. What can't be read
+//! is left out, because a component without documentation still works.
 
 use std::collections::HashMap;
 
@@ -26,7 +26,7 @@ const LEAST_SECTION_BYTES: usize = 64;
 /// Characters of a reason that are logged. The place of a mistake in a file takes a few lines.
 const MAX_REASON_CHARS: usize = 500;
 /// Functions that documentation is kept for.
-const MAX_FUNCTIONS: usize = 1_000;
+pub(super) const MAX_FUNCTIONS: usize = 1_000;
 /// Bytes of the documentation of one function with its parameters.
 pub(super) const MAX_DOC_BYTES: usize = 4 * 1024;
 
@@ -65,6 +65,10 @@ impl FunctionDocs {
             idempotent: self.idempotent,
             destructive: self.destructive,
         }
+    }
+
+    pub(super) fn remove_annotations(&mut self) {
+        (self.read_only, self.idempotent, self.destructive) = (false, false, false);
     }
 
     fn size(&self) -> usize {
@@ -322,7 +326,11 @@ mod tests {
         }";
         let wit = |text: &str| {
             let (path, text) = ("x.wit".to_owned(), text.to_owned());
-            [WitText { path, text }]
+            [WitText {
+                path,
+                text,
+                is_shared: false,
+            }]
         };
         let section = own(json!({ "add": { "description": "Adds." } }));
         let component = component(&[(DOCS_SECTION, &section)]);

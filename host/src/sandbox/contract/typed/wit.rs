@@ -8,7 +8,7 @@ use serde::Deserialize as _;
 use serde_json::{Map, Value};
 use wit_parser::{Function, SourceMap, UnresolvedPackage, WorldItem, WorldKey};
 
-use super::docs::FunctionDocs;
+use super::docs::{FunctionDocs, MAX_DOC_BYTES, MAX_FUNCTIONS};
 use super::names;
 
 /// A WIT file.
@@ -16,6 +16,9 @@ use super::names;
 pub struct WitText {
     pub path: String,
     pub text: String,
+    /// Other components may lie beside it as well. Then it describes functions, but doesn't say what a call may do: the host makes
+    /// some calls again because of that.
+    pub is_shared: bool,
 }
 
 /// The documentation of the functions in the files of one package. Packages that it uses don't have to be there.
@@ -25,7 +28,7 @@ pub struct WitText {
 /// The first mistake in the files, in words.
 pub(super) fn read(texts: &[WitText]) -> Result<HashMap<String, FunctionDocs>, String> {
     let mut sources = SourceMap::default();
-    for WitText { path, text } in texts {
+    for WitText { path, text, .. } in texts {
         sources.push_str(path, text.as_str());
     }
     // The parser bounds how deep its input nests, but a mistake in it must not end the host.
@@ -38,6 +41,9 @@ pub(super) fn read(texts: &[WitText]) -> Result<HashMap<String, FunctionDocs>, S
     let mut found = HashMap::new();
     for package in group.nested.iter().chain([&group.main]) {
         of_package(package, &mut found);
+    }
+    if texts.iter().any(|text| text.is_shared) {
+        found.values_mut().for_each(FunctionDocs::remove_annotations);
     }
     Ok(found)
 }
@@ -69,6 +75,10 @@ fn of_package(package: &UnresolvedPackage, found: &mut HashMap<String, FunctionD
 
 fn add(found: &mut HashMap<String, FunctionDocs>, interface: Option<&str>, function: &Function) {
     let Some(comment) = &function.docs.contents else { return };
+    // A world can export one interface under thousands of names, each with all of its comments.
+    if comment.len() > MAX_DOC_BYTES || found.len() >= MAX_FUNCTIONS {
+        return;
+    }
     if let Ok(docs) = FunctionDocs::deserialize(Value::Object(docs_of_comment(comment))) {
         // Of two worlds that export the same name, the first counts.
         found.entry(names::path(interface, &function.name)).or_insert(docs);
@@ -131,7 +141,37 @@ mod tests {
         WitText {
             path: "a.wit".to_owned(),
             text: text.to_owned(),
+            is_shared: false,
         }
+    }
+
+    #[test]
+    fn files_of_several_components_say_nothing_of_what_a_call_may_do() {
+        let own = wit("package a:b; world w { /// Adds.\n/// @read-only\nexport add: func(); }");
+        let shared = WitText {
+            is_shared: true,
+            ..own.clone()
+        };
+        let read_only = |text: WitText| {
+            let found = read(&[text]).unwrap();
+            assert_eq!(found["add"].description.as_deref(), Some("Adds."));
+            found["add"].annotations().read_only
+        };
+        assert_eq!((read_only(own), read_only(shared)), (true, false));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let comment = |bytes: usize| format!("/// {}\n", "x".repeat(bytes));
+        let interface = format!(
+            "interface i {{ {}f: func(); {}g: func(); }}",
+            comment(MAX_DOC_BYTES - 10),
+            comment(MAX_DOC_BYTES + 10)
+        );
+        let exports: String = (0..5_000).map(|number| format!("export a{number}: i;")).collect();
+        let found = read(&[wit(&format!("package a:b; {interface} world w {{ {exports} }}"))]).unwrap();
+        assert_eq!(found.len(), MAX_FUNCTIONS);
+        assert!(found.keys().all(|name| name.ends_with('f')), "only the short comment");
     }
 
     #[test]
@@ -177,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_wit_is_an_error_with_its_place() {
+    fn text_that_is_not_wit_is_an_error_with_its_place() {
         let deep = format!(
             "package a:b; interface x {{ type y = {}u8{}; }}",
             "list<".repeat(50_000),
