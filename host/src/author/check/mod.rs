@@ -46,6 +46,9 @@ use crate::tools::{PluginProblem, PluginSettings, Tool, ToolResult, read_compone
 const WARM_CALLS: usize = 5;
 /// A tool that crashed or ran into limits so often isn't called with further inputs.
 const MAX_FAILURES: usize = 2;
+/// Bytes of arguments that may be too many for a program whose component has the adapter for WASI 0.1 in it. The host refuses
+/// arguments too long for its own adapter, and can't tell whether a component has one.
+const PROGRAM_ARGUMENTS: usize = 48 << 10;
 /// Bytes above which a component takes long to compile and to distribute.
 const LARGE_COMPONENT: u64 = 32 << 20;
 
@@ -332,8 +335,14 @@ impl Check<'_> {
             }
             if let Some(finding) = failure(&first) {
                 let text = format!("{} ({})", finding.text, input.about);
-                self.findings
-                    .push(Finding { text, ..finding }.of(name).with_input(&input.value));
+                let mut finding = Finding { text, ..finding }.of(name).with_input(&input.value);
+                if self.plugin.command.is_some() && input.value.to_string().len() > PROGRAM_ARGUMENTS {
+                    finding = finding.with_hint(
+                        "a program that was adapted from WASI 0.1 has room for about 56 KiB of arguments and variables; bound the text \
+                         with `maxLength` in `input_schema`",
+                    );
+                }
+                self.findings.push(finding);
                 failures += 1;
                 if failures == MAX_FAILURES {
                     let text = format!(
