@@ -25,7 +25,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use self::common::dispatch::Dispatch;
-use self::common::{IS_BENCH, Limits, resident_kib, runtime, settled_resident_kib};
+use self::common::{IS_BENCH, Limits, resident_kib, runtime};
 
 /// Instances alive at once.
 const LIVE: u32 = if IS_BENCH { 500 } else { 20 };
@@ -76,24 +76,7 @@ async fn live_instances(limits: &mut Limits) {
         ..CallLimits::default()
     })
     .await;
-    let cancel = CancellationToken::new();
-    let before = resident_kib();
-    let calls: Vec<_> = (0..LIVE)
-        .map(|_| {
-            let (host, cancel) = (host.clone(), cancel.clone());
-            tokio::spawn(async move {
-                let emitter = host.emitter("default");
-                host.call(&emitter, "sleep", json!({ "ms": 60_000 }), &cancel).await
-            })
-        })
-        .collect();
-    // All of them sleep when memory stops growing.
-    let alive = settled_resident_kib().await;
-    cancel.cancel();
-    for call in calls {
-        assert_eq!(call.await.unwrap(), Outcome::Cancelled, "all of them were alive");
-    }
-    let each = (alive - before) / f64::from(LIVE);
+    let each = host.live_kib("sleep", json!({ "ms": 60_000 }), LIVE).await;
     println!("a live instance of the Rust plugin `faulty`: {each:.0} KiB resident, {LIVE} at once");
     limits.at_most("KiB for each live instance", each, MAX_KIB_PER_INSTANCE);
 }

@@ -14,7 +14,7 @@ use cofferdam::tools::{ComponentSource, PluginSettings, ToolCall, ToolContext, T
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::PLUGIN;
+use super::{PLUGIN, resident_kib, settled_resident_kib};
 
 /// Calls a plugin the way an agent does.
 pub struct Dispatch {
@@ -85,6 +85,28 @@ impl Dispatch {
             input: input.into(),
         };
         self.tools.call(call, &context).await.outcome
+    }
+
+    /// Resident KiB for each of `count` calls that are alive at once. The tool mustn't return by itself.
+    pub async fn live_kib(self: &Arc<Self>, tool: &'static str, input: Value, count: u32) -> f64 {
+        let cancel = CancellationToken::new();
+        let before = resident_kib();
+        let calls: Vec<_> = (0..count)
+            .map(|_| {
+                let (host, input, cancel) = (self.clone(), input.clone(), cancel.clone());
+                tokio::spawn(async move {
+                    let emitter = host.emitter("default");
+                    host.call(&emitter, tool, input, &cancel).await
+                })
+            })
+            .collect();
+        // All of them are alive when memory stops growing.
+        let alive = settled_resident_kib().await;
+        cancel.cancel();
+        for call in calls {
+            assert_eq!(call.await.unwrap(), Outcome::Cancelled, "all of them were alive");
+        }
+        (alive - before) / f64::from(count)
     }
 }
 

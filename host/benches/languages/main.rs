@@ -203,23 +203,7 @@ async fn live_on_bare(bare: &Arc<BareProbe>) -> f64 {
 /// The same in the product.
 async fn live_in_host(host: &Arc<Dispatch>) -> f64 {
     add(host, &host.emitter("default")).await;
-    let cancel = CancellationToken::new();
-    let before = resident_kib();
-    let calls: Vec<_> = (0..LIVE)
-        .map(|_| {
-            let (host, cancel) = (host.clone(), cancel.clone());
-            tokio::spawn(async move {
-                let emitter = host.emitter("default");
-                host.call(&emitter, "probe_spin", json!({}), &cancel).await
-            })
-        })
-        .collect();
-    let alive = settled_resident_kib().await;
-    cancel.cancel();
-    for call in calls {
-        assert_eq!(call.await.unwrap(), Outcome::Cancelled, "all of them were alive");
-    }
-    (alive - before) / f64::from(LIVE)
+    host.live_kib("probe_spin", json!({}), LIVE).await
 }
 
 /// The first call after the component was loaded.
