@@ -5,52 +5,96 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 /// The variables that replace the system's root certificates.
 const FILE: &str = "SSL_CERT_FILE";
 const FOLDERS: &str = "SSL_CERT_DIR";
 
-struct Tls {
-    config: Result<Arc<ClientConfig>, rustls::Error>,
-    roots_problem: Option<String>,
+/// The shared configuration. Missing root certificates are not an error here: plain HTTP on loopback works without them, and
+/// TLS connections then fail with the reason.
+pub fn client_config() -> Result<Arc<ClientConfig>, Error> {
+    static CONFIG: OnceLock<Result<Arc<ClientConfig>, Error>> = OnceLock::new();
+    CONFIG.get_or_init(config).clone()
 }
 
-/// The shared configuration, built on first use because reading the system's roots takes milliseconds. Missing root
-/// certificates are not an error here: plain HTTP on loopback works without them, and TLS connections then fail with the
-/// reason.
-pub fn client_config() -> Result<Arc<ClientConfig>, rustls::Error> {
-    tls().config.clone()
+fn config() -> Result<Arc<ClientConfig>, Error> {
+    // The provider is passed explicitly. Installing a process-wide default is the application's choice, not a library's.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let algorithms = provider.signature_verification_algorithms;
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(LazyRoots { algorithms }))
+        .with_no_client_auth();
+    Ok(Arc::new(config))
 }
 
 /// Why there are no root certificates, if there are none: the hint of an error about a certificate.
 pub(crate) fn roots_problem() -> Option<&'static str> {
-    tls().roots_problem.as_deref()
+    roots().problem.as_deref()
 }
 
-fn tls() -> &'static Tls {
-    static TLS: OnceLock<Tls> = OnceLock::new();
-    TLS.get_or_init(|| {
+/// The root certificates, read at the first handshake, because that takes milliseconds and most commands connect to nothing.
+fn roots() -> &'static Roots {
+    static ROOTS: OnceLock<Roots> = OnceLock::new();
+    ROOTS.get_or_init(|| {
         let roots = Roots::load(|name| std::env::var_os(name));
         if let Some(problem) = &roots.problem {
             tracing::warn!("no usable root certificates: {problem}");
         }
-        Tls {
-            config: config(roots.store),
-            roots_problem: roots.problem,
-        }
+        roots
     })
 }
 
-fn config(roots: RootCertStore) -> Result<Arc<ClientConfig>, rustls::Error> {
-    // The provider is passed explicitly. Installing a process-wide default is the application's choice, not a library's.
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+/// Verifies servers as rustls itself does, but reads the root certificates only when there is a server to verify.
+#[derive(Debug)]
+struct LazyRoots {
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for LazyRoots {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        let roots = &roots().store;
+        verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, self.algorithms.all)?;
+        verify_server_name(&certificate, server_name)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
 }
 
 struct Roots {

@@ -10,7 +10,7 @@ use super::builtin::builtin;
 use super::problem::{PluginError, PluginProblem};
 use super::schema::InputSchema;
 use super::settings::{ComponentSource, PluginSettings, ToolSettings};
-use crate::sandbox::{Annotations, ComponentError, Plugin, Sandbox, ToolInfo, read_file};
+use crate::sandbox::{Annotations, ComponentError, Digest, Plugin, Sandbox, ToolInfo, read_file};
 use crate::untrusted::{Untrusted, display_untrusted_list, visible_json, visible_text};
 
 /// Tools per plugin and bytes per description. The host sets these bounds, not the contract.
@@ -190,14 +190,19 @@ struct Loaded {
 async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Loaded, ComponentError> {
     let source = settings.source.clone();
     let limit = settings.grants.limits.component_bytes;
+    let pinned = settings.digest.clone();
     // What stands beside a component isn't part of its digest, so it describes no component that is pinned by one.
-    let is_pinned = settings.digest.is_some();
     let read = move || {
+        let bytes = read_component(&source, limit)?;
+        if let Some(expected) = pinned {
+            check_pin(&bytes, expected)?;
+            return Ok((bytes, Ok(Vec::new())));
+        }
         let wit = match &source {
-            ComponentSource::Path(path) if !is_pinned => wit_beside(path),
-            _ => Ok(Vec::new()),
+            ComponentSource::Path(path) => wit_beside(path),
+            ComponentSource::Builtin(_) => Ok(Vec::new()),
         };
-        read_component(&source, limit).map(|bytes| (bytes, wit))
+        Ok((bytes, wit))
     };
     let (bytes, wit) = tokio::task::spawn_blocking(read)
         .await
@@ -209,15 +214,6 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Loa
         );
         Vec::new()
     });
-    if let Some(expected) = &settings.digest {
-        let found = crate::sandbox::Digest::of(&bytes);
-        if !found.to_string().eq_ignore_ascii_case(expected) {
-            return Err(ComponentError::DigestMismatch {
-                expected: expected.clone(),
-                found,
-            });
-        }
-    }
     for warning in settings.warnings() {
         tracing::warn!(plugin = settings.name, "{warning}");
     }
@@ -233,6 +229,17 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Loa
     let settings = settings.clone();
     let loaded = tokio::task::spawn_blocking(move || make_tools(exports, &settings, &component));
     loaded.await.map_err(|error| ComponentError::Host(error.to_string()))
+}
+
+/// # Errors
+///
+/// If the component has another digest than the pinned one.
+fn check_pin(bytes: &[u8], expected: String) -> Result<(), ComponentError> {
+    let found = Digest::of(bytes);
+    match found.to_string().eq_ignore_ascii_case(&expected) {
+        true => Ok(()),
+        false => Err(ComponentError::DigestMismatch { expected, found }),
+    }
 }
 
 /// The usable tools. One that isn't usable is left out alone.
