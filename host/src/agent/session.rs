@@ -22,12 +22,23 @@ use crate::transcript::{self, Content, ToolInput, is_blank};
 const MAX_TRIMS: u32 = 2;
 
 /// How to stop one run, and who reads its text.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct RunOptions {
     /// Ends the run with [`Ending::Cancelled`].
     pub cancel: CancellationToken,
-    /// True if a person reads the answer as it streams. Then an attempt that has already shown text isn't retried.
+    /// Whether somebody may read the answer as it streams: a person, or a program that passes the deltas on. Then an attempt
+    /// that has already shown text isn't retried, so that no text comes twice. Default `true`; say `false` if only the report
+    /// counts.
     pub streams_to_user: bool,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            cancel: CancellationToken::new(),
+            streams_to_user: true,
+        }
+    }
 }
 
 /// A conversation with an agent: one run per prompt.
