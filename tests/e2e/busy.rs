@@ -28,6 +28,7 @@ async fn tools(folder: &Path, config: &str) -> ToolSet {
             data: folder.to_owned(),
             cache: crate::cache().join("cofferdam"),
         }),
+        ..LoadOptions::default()
     });
     let place = CompilePlace::Child(env!("CARGO_BIN_EXE_cofferdam-under-test").into());
     let tls = cofferdam::tls::client_config().unwrap();

@@ -497,9 +497,11 @@ async fn the_section_of_the_projects_configuration_applies() {
     let grant = ["--allow-http", "http://127.0.0.1:1"];
     let mut dev = Dev::start(&lab, &grant).await;
     dev.expect("built").await;
-    let failed = dev.expect_failure("--allow-http has no effect").await;
+    let failed = dev
+        .expect_failure("grants and limits of the command line have no effect")
+        .await;
     assert!(
-        failed["hint"].as_str().unwrap().contains("`[plugins.mine] http`"),
+        failed["hint"].as_str().unwrap().contains("`[plugins.mine]`"),
         "{failed}"
     );
     dev.leave().await;

@@ -162,7 +162,7 @@ fn configurations_in_the_documents_are_valid() {
                 file: None,
                 env: BTreeMap::new(),
                 cwd: folder.path().to_owned(),
-                folders: None,
+                ..LoadOptions::default()
             };
             if let Err(error) = Config::load_from(&options) {
                 panic!("{document}: {error}\n{block}");

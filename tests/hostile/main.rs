@@ -134,6 +134,7 @@ impl Host {
                 data: folder.to_owned(),
                 cache: cache.join("cofferdam"),
             }),
+            ..LoadOptions::default()
         });
         let config = config.unwrap_or_else(|error| panic!("{}: {error}", case.name));
         let place = CompilePlace::Child(PathBuf::from(env!("CARGO_BIN_EXE_cofferdam-under-test")));

@@ -1,18 +1,26 @@
 //! `cofferdam chat`: one session, with one run per line of input.
 
+use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::interrupt::{Interrupt, interrupted};
 use super::lines::{Input, Lines, Meanwhile, Words};
 use super::live::{LiveHost, print_error};
+use super::session_args::SessionArgs;
 use super::{CliError, Context, Output, run, summary};
 use crate::agent::RunReport;
 use crate::events::Ending;
 
+#[derive(Args, Debug)]
+pub struct ChatArgs {
+    #[command(flatten)]
+    session: SessionArgs,
+}
+
 /// Runs a conversation until the input ends. The exit code is that of the last run. Ctrl-C during a run cancels only that
 /// run; at the prompt it ends the conversation.
-pub async fn chat(cx: &Context) -> Result<u8, CliError> {
-    let config = cx.config()?;
+pub async fn chat(cx: &Context, args: ChatArgs) -> Result<u8, CliError> {
+    let config = args.session.config(cx)?;
     run::require_key(&config)?;
     cx.note_missing_configuration(&config);
     let show_progress = cx.shows_progress();

@@ -29,8 +29,8 @@ pub enum CliError {
     NoApiKey { variable: String },
     #[error("can't read {}", .path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("can't read the prompt from stdin")]
-    Stdin(#[source] std::io::Error),
+    #[error("can't read the {what} from stdin")]
+    Stdin { what: &'static str, source: std::io::Error },
     #[error("can't write the output, part of it is lost")]
     Output(#[source] std::io::Error),
     #[error("can't create a temporary folder")]
@@ -69,6 +69,40 @@ impl CliError {
         }
     }
 
+    /// A stable identifier, for programs.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Usage { .. } => "usage",
+            Self::NoApiKey { .. } => "no_api_key",
+            Self::Read { .. } | Self::Stdin { .. } => "unreadable",
+            Self::Output(_) => "output_failed",
+            Self::TemporaryFolder(_) | Self::Thread { .. } | Self::Listen { .. } => "system",
+            Self::Config(_) | Self::Prices(_) => "configuration",
+            Self::Logging(_) => "logging",
+            Self::Host(_) => "host",
+            Self::Ledger(error) => error.kind(),
+            Self::Protocol(_) => "protocol",
+            Self::Component { .. } => "component",
+            Self::Script(_) => "script",
+            Self::Author(_) => "project",
+            Self::Check(_) => "check",
+        }
+    }
+
+    /// The error with its causes in the form of a report's error.
+    pub fn info(&self) -> ErrorInfo {
+        let mut message = self.to_string();
+        causes(self).for_each(|cause| {
+            let _ = write!(message, ": {cause}");
+        });
+        ErrorInfo {
+            kind: self.kind().to_owned(),
+            message,
+            hint: self.hint(),
+            request_id: None,
+        }
+    }
+
     /// How the user can fix it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -77,7 +111,7 @@ impl CliError {
                 "set {variable}, or try `cofferdam demo`, which needs neither a key nor a network"
             )),
             Self::Read { .. } => Some("check that the file exists and that you can read it".to_owned()),
-            Self::Stdin(_) => Some("the prompt must be UTF-8 text".to_owned()),
+            Self::Stdin { what, .. } => Some(format!("the {what} must be UTF-8 text")),
             Self::Output(_) => Some("check the free space on the disk that stdout is written to".to_owned()),
             Self::TemporaryFolder(_) => {
                 Some("set TMPDIR to a folder that you can write to, on a disk with free space".to_owned())
@@ -134,19 +168,29 @@ pub fn render_warning(error: &dyn Error, hint: Option<&str>) -> String {
 
 fn render_chain(label: String, error: &dyn Error, hint: Option<&str>) -> String {
     let mut out = format!("{label}: {}", format::escape(&error.to_string()));
-    let mut previous = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        // Some libraries repeat their source in their own message, so skip the repetition.
-        if !previous.contains(&message) {
-            let _ = write!(out, "\n  caused by: {}", format::escape(&message));
-        }
-        previous = message;
-        cause = error.source();
-    }
+    causes(error).for_each(|cause| {
+        let _ = write!(out, "\n  caused by: {}", format::escape(&cause));
+    });
     push_hint(&mut out, hint);
     out
+}
+
+/// What led to an error, one after the other.
+fn causes(error: &dyn Error) -> impl Iterator<Item = String> {
+    let mut previous = error.to_string();
+    let mut next = error.source();
+    let chain = std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    });
+    chain.filter_map(move |cause| {
+        let message = cause.to_string();
+        // Some libraries repeat their source in their own message, so skip the repetition.
+        let is_new = !previous.contains(&message);
+        previous.clone_from(&message);
+        is_new.then_some(message)
+    })
 }
 
 /// The error of a run, as its report carries it.

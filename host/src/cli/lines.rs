@@ -144,7 +144,10 @@ fn edited_line(editor: &mut LineEditor) -> Result<Input, CliError> {
         Ok(line) => Ok(Input::Line(line)),
         Err(ReadlineError::Interrupted) => Ok(Input::Interrupt),
         Err(ReadlineError::Eof) => Ok(Input::End),
-        Err(error) => Err(CliError::Stdin(io::Error::other(error))),
+        Err(error) => Err(CliError::Stdin {
+            what: "prompt",
+            source: io::Error::other(error),
+        }),
     }
 }
 

@@ -10,15 +10,16 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::grants::GrantArgs;
 use super::interrupt::Interrupt;
 use super::watch::Files;
 use super::{CliError, Context, Output, mcp_config, standalone, tool};
 use crate::agent::DEFAULT_TENANT;
-use crate::config::Config;
+use crate::config::{Arguments, Config};
 use crate::mcp::{Access, McpServer};
 use crate::secret::Secret;
 use crate::telemetry::EventBus;
-use crate::tools::{ComponentSource, PluginProblem, ToolSet};
+use crate::tools::{PluginProblem, ToolSet};
 
 /// The longest time that the end waits for the last events.
 const FLUSH_WAIT: Duration = Duration::from_secs(5);
@@ -38,14 +39,35 @@ enum McpCommand {
     Config(mcp_config::ConfigArgs),
 }
 
-#[derive(Args, Clone, Debug)]
-pub struct ServeArgs {
+/// The components that are served in place of the configured plugins.
+#[derive(Args, Clone, Debug, Default)]
+pub struct PluginArgs {
     /// Serve this component (also builtin:NAME) and ignore the configuration; may be repeated
     #[arg(long, value_name = "FILE")]
     pub plugin: Vec<String>,
-    /// Allow the components of --plugin to send HTTP requests to this scheme://host[:port][/path-prefix], with any method
-    #[arg(long, value_name = "URL", requires = "plugin")]
-    pub allow_http: Vec<String>,
+    #[command(flatten)]
+    pub grants: GrantArgs,
+}
+
+impl PluginArgs {
+    /// The configuration with these components; `None` if there are none.
+    ///
+    /// # Errors
+    /// As [`GrantArgs::apply`], or a grant or limit is invalid.
+    pub fn config(&self) -> Result<Option<Config>, CliError> {
+        let mut arguments = Arguments::default();
+        self.grants.apply(&self.plugin, false, &mut arguments)?;
+        match self.plugin.is_empty() {
+            true => Ok(None),
+            false => standalone::config(arguments).map(Some),
+        }
+    }
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    plugins: PluginArgs,
     /// Serve over HTTP at http://ADDRESS/mcp instead of stdin and stdout; port 0 selects a free port
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
@@ -66,25 +88,26 @@ pub struct ServeArgs {
 impl McpArgs {
     /// Whether the configuration isn't used.
     pub fn is_standalone(&self) -> bool {
-        !self.serve.plugin.is_empty()
+        self.serve.is_standalone()
     }
 }
 
 impl ServeArgs {
+    fn is_standalone(&self) -> bool {
+        !self.plugins.plugin.is_empty()
+    }
+
     fn config(&self, cx: &Context) -> Result<Config, CliError> {
-        match self.plugin.is_empty() {
-            true => cx.config(),
-            false => {
-                let sources = self.plugin.iter().map(|source| ComponentSource::parse(source));
-                Ok(standalone::config(sources, &standalone::grants(&self.allow_http)?))
-            }
+        match self.plugins.config()? {
+            Some(config) => Ok(config),
+            None => cx.config(),
         }
     }
 
     async fn load(&self, cx: &Context, config: &Config) -> Result<ToolSet, CliError> {
-        match self.plugin.is_empty() {
-            true => tool::load(cx, config, false).await,
-            false => standalone::load(cx, config).await,
+        match self.is_standalone() {
+            true => standalone::load(cx, config).await,
+            false => tool::load(cx, config, false).await,
         }
     }
 
@@ -132,7 +155,7 @@ pub async fn mcp(cx: &Context, args: McpArgs) -> Result<u8, CliError> {
     let args = args.serve;
     let access = args.access()?;
     let config = args.config(cx)?;
-    if args.plugin.is_empty() {
+    if !args.is_standalone() {
         cx.note_missing_configuration(&config);
     }
     let _logging = cx.logging(&config, false)?;

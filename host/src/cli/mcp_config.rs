@@ -5,20 +5,16 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use super::mcp::PluginArgs;
 use super::{CliError, Context};
-use crate::tools::ComponentSource;
 
 #[derive(Args, Debug)]
 pub struct ConfigArgs {
     /// The client
     #[arg(long, value_enum)]
     client: Client,
-    /// Serve this component (also builtin:NAME) and ignore the configuration; may be repeated
-    #[arg(long, value_name = "FILE")]
-    plugin: Vec<String>,
-    /// Allow the components of --plugin to send HTTP requests to this scheme://host[:port][/path-prefix], with any method
-    #[arg(long, value_name = "URL", requires = "plugin")]
-    allow_http: Vec<String>,
+    #[command(flatten)]
+    plugins: PluginArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -37,10 +33,12 @@ pub fn print(cx: &Context, args: ConfigArgs) -> Result<u8, CliError> {
     })?;
     // Clients start servers in a folder of their own, so every path must be absolute.
     let folder = std::env::current_dir().unwrap_or_default();
-    let file = match args.plugin.is_empty() {
-        true => cx.config()?.origins.file().map(Path::to_owned),
-        false => None,
+    // Checked here, so that a mistake isn't left for the client to find.
+    let config = match args.plugins.config()? {
+        Some(config) => config,
+        None => cx.config()?,
     };
+    let file = config.origins.file().map(Path::to_owned);
     let snippet = snippet(&args, &program, &folder, file.as_deref());
     cx.stdout.json_pretty(&snippet);
     cx.note(match args.client {
@@ -55,20 +53,10 @@ pub fn print(cx: &Context, args: ConfigArgs) -> Result<u8, CliError> {
 
 fn snippet(args: &ConfigArgs, program: &Path, folder: &Path, file: Option<&Path>) -> Value {
     let mut arguments = vec!["mcp".to_owned()];
-    let mut option = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
     if let Some(file) = file {
-        option("--config", folder.join(file).display().to_string());
+        arguments.extend(["--config".to_owned(), folder.join(file).display().to_string()]);
     }
-    for plugin in &args.plugin {
-        let source = match ComponentSource::parse(plugin) {
-            ComponentSource::Path(path) => folder.join(path).display().to_string(),
-            ComponentSource::Builtin(_) => plugin.clone(),
-        };
-        option("--plugin", source);
-    }
-    for url in &args.allow_http {
-        option("--allow-http", url.clone());
-    }
+    arguments.extend(args.plugins.grants.options(&args.plugins.plugin, folder));
     let program = program.display().to_string();
     match args.client {
         Client::Claude => json!({ "mcpServers": { "cofferdam": { "command": program, "args": arguments } } }),
@@ -85,14 +73,20 @@ pub fn http_snippet(url: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use super::super::grants::GrantArgs;
     use super::*;
 
     #[test]
     fn every_path_is_absolute() {
         let args = ConfigArgs {
             client: Client::Claude,
-            plugin: vec!["a.wasm".to_owned(), "builtin:calculator".to_owned()],
-            allow_http: vec!["https://api.example".to_owned()],
+            plugins: PluginArgs {
+                plugin: vec!["a.wasm".to_owned(), "builtin:calculator".to_owned()],
+                grants: GrantArgs {
+                    allow_http: vec!["https://api.example".to_owned()],
+                    ..GrantArgs::default()
+                },
+            },
         };
         let snippet = snippet(&args, Path::new("/bin/cofferdam"), Path::new("/home"), None);
         assert_eq!(
@@ -113,8 +107,7 @@ mod tests {
     fn the_configuration_is_named() {
         let args = ConfigArgs {
             client: Client::Vscode,
-            plugin: Vec::new(),
-            allow_http: Vec::new(),
+            plugins: PluginArgs::default(),
         };
         let snippet = snippet(
             &args,

@@ -8,6 +8,7 @@ mod config_check;
 mod demo;
 mod error;
 mod format;
+mod grants;
 mod interrupt;
 mod lines;
 mod live;
@@ -18,6 +19,7 @@ mod printer;
 mod progress;
 mod prompt;
 mod run;
+mod session_args;
 mod simulate;
 mod standalone;
 mod subject;
@@ -38,10 +40,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::json;
 
 pub use error::CliError;
 
-use crate::config::{Config, Folders};
+use crate::config::{Arguments, Config, Folders, LoadOptions};
 use crate::sandbox::COMPILING;
 use crate::telemetry::{LogLevel, LoggingGuard, logging};
 use crate::tools::ToolSet;
@@ -49,7 +52,7 @@ use output::Sink;
 
 /// A native host for LLM agents whose tools are untrusted WebAssembly components.
 #[derive(Debug, Parser)]
-#[command(name = "cofferdam", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "cofferdam", version, max_term_width = 100)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -93,7 +96,7 @@ enum Command {
     /// Answer a prompt
     Run(run::RunArgs),
     /// Talk with the agent
-    Chat,
+    Chat(chat::ChatArgs),
     /// See the whole product at work, without a key or a network
     Demo,
     /// Serve a scripted Messages API, for testing any client
@@ -125,7 +128,13 @@ struct Context {
 impl Context {
     /// Loads the effective configuration.
     fn config(&self) -> Result<Config, CliError> {
-        Ok(Config::load(self.global.config.as_deref())?)
+        self.config_with(Arguments::default())
+    }
+
+    /// The same with what the command line sets.
+    fn config_with(&self, arguments: Arguments) -> Result<Config, CliError> {
+        let options = LoadOptions::from_process(self.global.config.as_deref());
+        Ok(Config::load_from(&options.with_arguments(arguments))?)
     }
 
     /// Says that no configuration file was found, because the user may have expected one: for example, in another folder.
@@ -196,6 +205,21 @@ impl Context {
     fn report_error(&self, error: &CliError) {
         self.stderr.line(&error::render(error, error.hint().as_deref()));
     }
+
+    /// Prints the error that stopped a command where a program expects its result, in the form of a report's error. Some
+    /// commands have printed their result as well.
+    fn print_error(&self, error: &CliError) {
+        if !self.stdout.is_untouched() && self.global.output == Output::Json {
+            return;
+        }
+        match self.global.output {
+            Output::Text => {}
+            Output::Json => self.stdout.json_pretty(&json!({ "error": error.info() })),
+            Output::StreamJson => self
+                .stdout
+                .json_line(&json!({ "event": "error", "error": error.info() })),
+        }
+    }
 }
 
 /// The configuration of commands that read no file: all defaults, and the user's compile cache.
@@ -229,6 +253,7 @@ pub async fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             context.report_error(&error);
+            context.print_error(&error);
             2
         }
     };
@@ -271,7 +296,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8, CliError> {
     check_flags(&command, &cx.global)?;
     match command {
         Command::Run(args) => run::run(cx, args).await,
-        Command::Chat => chat::chat(cx).await,
+        Command::Chat(args) => chat::chat(cx, args).await,
         Command::Demo => demo::demo(cx).await,
         Command::Simulate(args) => simulate::simulate(cx, args).await,
         Command::Tool(tool::ToolCommand::List(args)) => tool_list::list(cx, args).await,

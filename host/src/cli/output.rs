@@ -24,6 +24,8 @@ struct State {
     failure: Option<io::Error>,
     /// Whether the last line is unfinished.
     mid_line: bool,
+    /// Whether nothing was written so far.
+    untouched: bool,
 }
 
 impl Sink {
@@ -47,6 +49,7 @@ impl Sink {
             closed: false,
             failure: None,
             mid_line: false,
+            untouched: true,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -74,7 +77,10 @@ impl Sink {
             .write_all(text.as_bytes())
             .and_then(|()| state.writer.flush());
         match written {
-            Ok(()) => state.mid_line = !text.ends_with('\n'),
+            Ok(()) => {
+                state.mid_line = !text.ends_with('\n');
+                state.untouched = false;
+            }
             Err(error) => {
                 state.closed = true;
                 if error.kind() != io::ErrorKind::BrokenPipe {
@@ -107,6 +113,11 @@ impl Sink {
 
     pub fn is_mid_line(&self) -> bool {
         self.lock().mid_line
+    }
+
+    /// Whether nothing was written so far.
+    pub fn is_untouched(&self) -> bool {
+        self.lock().untouched
     }
 
     /// Writes a JSON document on one line.

@@ -1,35 +1,163 @@
-//! Reads and checks prompts.
+//! Reads and checks prompts, and other text from stdin.
 
+use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Read};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::CliError;
+use rustix::fs::FileType;
+
+use super::{CliError, Context};
 
 /// The most bytes in one prompt, far above any model's context window. A longer prompt is refused before it is read into
 /// memory as a whole.
 pub const MAX_PROMPT_BYTES: u64 = 16 << 20;
 
-/// The prompt of `run`: the argument, or stdin if the argument is `-` or missing.
-///
-/// # Errors
-/// There is no prompt, or it is empty, too long or not UTF-8.
-pub fn read(argument: Option<String>) -> Result<String, CliError> {
-    match argument {
-        Some(text) if text != "-" => check(text),
-        None if io::stdin().is_terminal() => Err(CliError::usage(
-            "no prompt given",
-            "write it as an argument, or pipe it into stdin: `cofferdam run -`",
-        )),
-        _ => from_reader(io::stdin().lock()),
+/// How long stdin can say nothing before a line says what the program waits for.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// What a text is for, in messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Prompt,
+    /// The input of a tool.
+    Input,
+}
+
+impl Purpose {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Prompt => "prompt",
+            Self::Input => "input",
+        }
+    }
+
+    const fn hint(self) -> &'static str {
+        match self {
+            Self::Prompt => "describe what the agent should do",
+            Self::Input => "write a JSON object; `{}` is one without any property",
+        }
     }
 }
 
-fn from_reader(reader: impl Read) -> Result<String, CliError> {
+/// The prompt of `run`: the words, then the files, then what is piped into stdin. Without words or files, or where a word is
+/// `-`, it waits for stdin whatever that is.
+///
+/// # Errors
+/// There is no prompt, or it is empty, too long or not UTF-8, or a word looks like an option.
+pub async fn read(cx: &Context, words: &[String], files: &[PathBuf]) -> Result<String, CliError> {
+    if let Some(option) = words.iter().find(|word| looks_like_an_option(word)) {
+        return Err(CliError::usage(
+            format!("there is no option `{option}`"),
+            "`cofferdam run --help` lists the options; if it is meant as part of the prompt, write the prompt in quotes",
+        ));
+    }
+    let (dashes, words): (Vec<&str>, Vec<&str>) = words.iter().map(String::as_str).partition(|word| *word == "-");
+    let mut parts: Vec<String> = Vec::new();
+    if !words.is_empty() {
+        parts.push(words.join(" "));
+    }
+    for file in files {
+        parts.push(file_part(file)?);
+    }
+    let is_wanted = !dashes.is_empty() || parts.is_empty();
+    if is_wanted || is_piped(io::stdin()) {
+        if parts.is_empty() && dashes.is_empty() && io::stdin().is_terminal() {
+            return Err(CliError::usage(
+                "no prompt given",
+                "write it as an argument, or pipe it into stdin: `cofferdam run -`",
+            ));
+        }
+        let piped = from_stdin(cx, Purpose::Prompt).await?;
+        // An empty pipe adds nothing: a supervisor's, for example.
+        if !piped.trim().is_empty() || parts.is_empty() {
+            parts.push(piped);
+        }
+    }
+    check(parts.join("\n\n"), Purpose::Prompt)
+}
+
+/// The text of stdin for another purpose.
+///
+/// # Errors
+/// It is empty, too long or not UTF-8.
+pub async fn read_stdin(cx: &Context, purpose: Purpose) -> Result<String, CliError> {
+    check(from_stdin(cx, purpose).await?, purpose)
+}
+
+/// Whether this is an option that doesn't exist, for example with a typing error. As part of a prompt it would be paid for.
+fn looks_like_an_option(word: &str) -> bool {
+    let name = word.split('=').next().unwrap_or_default();
+    let letters = name.strip_prefix("--").or_else(|| name.strip_prefix('-'));
+    letters.is_some_and(|letters| {
+        letters.starts_with(|letter: char| letter.is_ascii_alphabetic())
+            && letters
+                .chars()
+                .all(|letter| letter.is_ascii_alphanumeric() || letter == '-')
+    })
+}
+
+/// Whether something is piped or redirected into stdin. A device, such as a terminal or `/dev/null`, has nothing to add, and a
+/// socket is what some supervisors leave there.
+fn is_piped(stdin: impl AsFd) -> bool {
+    let kind = rustix::fs::fstat(stdin).map(|status| FileType::from_raw_mode(status.st_mode));
+    matches!(kind, Ok(FileType::Fifo | FileType::RegularFile))
+}
+
+/// A file's text between tags with its name, by which models tell it from the prompt.
+fn file_part(path: &Path) -> Result<String, CliError> {
+    let unreadable = |source| CliError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let text = from_reader(File::open(path).map_err(unreadable)?, Purpose::Prompt).map_err(|error| match error {
+        CliError::Stdin { source, .. } => unreadable(source),
+        error => error,
+    })?;
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    Ok(format!("<file name=\"{}\">\n{text}{end}</file>", path.display()))
+}
+
+/// Reads stdin to its end, and says so if it takes long and a person can wonder.
+async fn from_stdin(cx: &Context, purpose: Purpose) -> Result<String, CliError> {
+    let mut reading = tokio::task::spawn_blocking(move || from_reader(io::stdin().lock(), purpose));
+    let read = tokio::select! {
+        read = &mut reading => read,
+        () = tokio::time::sleep(SILENCE) => {
+            let name = purpose.name();
+            cx.note(&match io::stdin().is_terminal() {
+                true => format!("reading the {name} from the terminal; Ctrl-D at the beginning of a line ends it"),
+                false => format!("reading the {name} from stdin until it ends; `</dev/null` if there is nothing to read"),
+            });
+            reading.await
+        }
+    };
+    read.map_err(|error| CliError::Stdin {
+        what: purpose.name(),
+        source: io::Error::other(error),
+    })?
+}
+
+fn from_reader(reader: impl Read, purpose: Purpose) -> Result<String, CliError> {
     let mut text = String::new();
-    reader
-        .take(MAX_PROMPT_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(CliError::Stdin)?;
-    check(text)
+    let read = reader.take(MAX_PROMPT_BYTES + 1).read_to_string(&mut text);
+    read.map_err(|source| CliError::Stdin {
+        what: purpose.name(),
+        source,
+    })?;
+    if text.len() as u64 > MAX_PROMPT_BYTES {
+        return Err(too_long(purpose));
+    }
+    Ok(without_mark(text))
+}
+
+/// Editors of some systems begin a file with a byte order mark, which isn't part of its text.
+fn without_mark(text: String) -> String {
+    match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    }
 }
 
 /// The next line of a prompt; `None` at the end of the input.
@@ -41,32 +169,42 @@ pub fn read_line(reader: &mut impl BufRead) -> Result<Option<String>, CliError> 
     let read = reader
         .take(MAX_PROMPT_BYTES + 1)
         .read_until(b'\n', &mut line)
-        .map_err(CliError::Stdin)?;
+        .map_err(|source| CliError::Stdin {
+            what: Purpose::Prompt.name(),
+            source,
+        })?;
     if read as u64 > MAX_PROMPT_BYTES {
-        return Err(too_long());
+        return Err(too_long(Purpose::Prompt));
     }
     // Invalid UTF-8 in one line must not end the conversation.
     let line = String::from_utf8_lossy(&line);
     Ok((read > 0).then(|| line.trim_end_matches(['\n', '\r']).to_owned()))
 }
 
-fn check(text: String) -> Result<String, CliError> {
+fn check(text: String, purpose: Purpose) -> Result<String, CliError> {
     if text.len() as u64 > MAX_PROMPT_BYTES {
-        return Err(too_long());
+        return Err(too_long(purpose));
     }
     if text.trim().is_empty() {
         return Err(CliError::usage(
-            "the prompt is empty",
-            "describe what the agent should do",
+            format!("the {} is empty", purpose.name()),
+            purpose.hint(),
         ));
     }
     Ok(text)
 }
 
-fn too_long() -> CliError {
+fn too_long(purpose: Purpose) -> CliError {
     CliError::usage(
-        format!("the prompt is longer than {}", super::format::bytes(MAX_PROMPT_BYTES)),
-        "no model accepts that much; split it into smaller prompts",
+        format!(
+            "the {} is longer than {}",
+            purpose.name(),
+            super::format::bytes(MAX_PROMPT_BYTES)
+        ),
+        match purpose {
+            Purpose::Prompt => "no model accepts that much; split it into smaller prompts",
+            Purpose::Input => "split it into smaller calls",
+        },
     )
 }
 
@@ -76,17 +214,86 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prompt_is_not_trimmed() {
-        assert_eq!(read(Some(" What is 25 * 17? ".into())).unwrap(), " What is 25 * 17? ");
-        assert_eq!(from_reader(&b"two\nlines\n"[..]).unwrap(), "two\nlines\n");
+    fn a_text_is_not_trimmed() {
+        assert_eq!(
+            check(" What is 25 * 17? ".into(), Purpose::Prompt).unwrap(),
+            " What is 25 * 17? "
+        );
+        assert_eq!(
+            from_reader(&b"two\nlines\n"[..], Purpose::Prompt).unwrap(),
+            "two\nlines\n"
+        );
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_text() {
+        let text = from_reader("\u{feff}a\u{feff}".as_bytes(), Purpose::Input).unwrap();
+        assert_eq!(text, "a\u{feff}");
+        let empty = from_reader("\u{feff}".as_bytes(), Purpose::Input).unwrap();
+        let error = check(empty, Purpose::Input).unwrap_err();
+        assert_eq!(error.to_string(), "the input is empty");
     }
 
     #[test]
     fn invalid_prompts_are_refused() {
-        assert!(matches!(read(Some("  ".into())), Err(CliError::Usage { .. })));
-        assert!(matches!(from_reader(&b""[..]), Err(CliError::Usage { .. })));
-        assert!(matches!(from_reader(&b"\xff\xfe"[..]), Err(CliError::Stdin(_))));
-        assert!(matches!(from_reader(io::repeat(b'a')), Err(CliError::Usage { .. })));
+        let read = |bytes: &'static [u8]| from_reader(bytes, Purpose::Prompt);
+        assert!(matches!(
+            check("  ".into(), Purpose::Prompt),
+            Err(CliError::Usage { .. })
+        ));
+        assert!(matches!(read(b"\xff\xfe"), Err(CliError::Stdin { .. })));
+        let endless = from_reader(io::repeat(b'a'), Purpose::Prompt);
+        assert!(matches!(endless, Err(CliError::Usage { .. })));
+    }
+
+    #[test]
+    fn options_with_typing_errors_are_not_text() {
+        for word in ["--modle", "--modle=x", "-x", "-abc", "--max-iteration"] {
+            assert!(looks_like_an_option(word), "{word}");
+        }
+        for word in [
+            "-",
+            "--",
+            "- list things",
+            "-5 + 3",
+            "-5",
+            "--- a",
+            "-- b",
+            "-x y",
+            "a-b",
+            "—",
+            "-=x",
+        ] {
+            assert!(!looks_like_an_option(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_marked_with_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        std::fs::write(&path, "\u{feff}one\ntwo").unwrap();
+        let name = path.display();
+        assert_eq!(
+            file_part(&path).unwrap(),
+            format!("<file name=\"{name}\">\none\ntwo\n</file>")
+        );
+        for bytes in [None, Some(b"\xff")] {
+            match bytes {
+                Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+                None => std::fs::remove_file(&path).unwrap(),
+            }
+            assert!(matches!(file_part(&path), Err(CliError::Read { .. })));
+        }
+    }
+
+    #[test]
+    fn only_pipes_and_files_are_read_beside_a_prompt() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(is_piped(File::create(folder.path().join("a")).unwrap()));
+        assert!(is_piped(io::pipe().unwrap().0));
+        assert!(!is_piped(File::open("/dev/null").unwrap()));
+        assert!(!is_piped(std::os::unix::net::UnixStream::pair().unwrap().0));
     }
 
     #[test]

@@ -1,24 +1,38 @@
 //! `cofferdam run`: runs one prompt in one session and prints one report.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::interrupt::Interrupt;
 use super::live::{LiveHost, print_report};
+use super::session_args::SessionArgs;
 use super::{CliError, Context, prompt};
 use crate::config::Config;
 use crate::model::ProviderKind;
 
 #[derive(Args, Debug)]
 pub struct RunArgs {
-    /// What the agent should do; `-` reads it from stdin
+    /// What the agent should do. What is piped into stdin is added to it; without a prompt, or with `-`, stdin alone is it
+    // It can begin with a dash. That is for one word: a list would take every option after it as well.
+    #[arg(value_name = "PROMPT", allow_hyphen_values = true)]
     prompt: Option<String>,
+    /// Its other words
+    #[arg(hide = true)]
+    words: Vec<String>,
+    /// Add this text file to the prompt; may be repeated
+    #[arg(long, value_name = "FILE")]
+    file: Vec<PathBuf>,
+    #[command(flatten)]
+    session: SessionArgs,
 }
 
 pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
-    let prompt = prompt::read(args.prompt)?;
-    let config = cx.config()?;
+    let config = args.session.config(cx)?;
     require_key(&config)?;
+    let words: Vec<String> = args.prompt.into_iter().chain(args.words).collect();
+    let prompt = prompt::read(cx, &words, &args.file).await?;
     cx.note_missing_configuration(&config);
     let show_progress = cx.shows_progress();
     let _logging = cx.logging(&config, show_progress)?;

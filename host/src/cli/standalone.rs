@@ -1,54 +1,21 @@
 //! Components named on the command line, with default settings and without a configuration file.
 
 use super::subject::describing;
-use super::{CliError, Context, config_in_code, tool};
-use crate::config::Config;
-use crate::sandbox::{ComponentError, Grants, HttpGrant};
+use super::{CliError, Context, tool};
+use crate::config::{Arguments, Config, LoadOptions};
+use crate::sandbox::ComponentError;
 use crate::telemetry::LogLevel;
-use crate::tools::{ComponentSource, PluginProblem, PluginSettings, ToolSet};
+use crate::tools::{ComponentSource, PluginProblem, ToolSet};
 
-/// The methods that `--allow-http` grants: all, because the user has named the address.
-const ALLOWED_METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
-
-/// What `--allow-http` grants.
-pub fn grants(allow_http: &[String]) -> Result<Grants, CliError> {
-    let http = allow_http
-        .iter()
-        .map(|url| HttpGrant::parse(url, &ALLOWED_METHODS))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| {
-            CliError::usage(
-                format!("--allow-http: {error}"),
-                "write scheme://host[:port][/path-prefix]",
-            )
-        })?;
-    Ok(Grants {
-        http,
-        ..Grants::default()
-    })
-}
-
-/// The default configuration with these components as its plugins, each with the same grants.
-pub fn config(sources: impl IntoIterator<Item = ComponentSource>, grants: &Grants) -> Config {
-    let mut config = config_in_code();
+/// The default configuration with the plugins of the command line.
+///
+/// # Errors
+/// A grant or a limit is invalid.
+pub fn config(arguments: Arguments) -> Result<Config, CliError> {
+    let mut config = Config::load_from(&LoadOptions::of_arguments(arguments))?;
     // The command itself reports what is left out.
     config.logging.console = LogLevel::Error;
-    for source in sources {
-        let name = unused_name(source.plugin_name(), &config.plugins);
-        config.plugins.push(PluginSettings {
-            grants: grants.clone(),
-            ..PluginSettings::new(name, source)
-        });
-    }
-    config
-}
-
-/// Two files in different folders may have the same name.
-fn unused_name(name: String, plugins: &[PluginSettings]) -> String {
-    let is_unused = |name: &String| plugins.iter().all(|plugin| plugin.name != *name);
-    let numbered = (2..).map(|number| format!("{name}-{number}"));
-    let mut names = std::iter::once(name.clone()).chain(numbered);
-    names.find(is_unused).unwrap_or(name)
+    Ok(config)
 }
 
 /// Loads the tools of such a configuration.
@@ -96,28 +63,103 @@ fn described_elsewhere(cx: &Context, source: &ComponentSource) -> Option<CliErro
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use super::super::grants::GrantArgs;
     use super::*;
+
+    fn config_of(plugins: &[&str], grants: GrantArgs) -> Result<Config, CliError> {
+        let plugins: Vec<String> = plugins.iter().map(|&plugin| plugin.to_owned()).collect();
+        let mut arguments = Arguments::default();
+        grants.apply(&plugins, false, &mut arguments)?;
+        config(arguments)
+    }
+
+    fn texts<const N: usize>(texts: [&str; N]) -> Vec<String> {
+        texts.map(str::to_owned).to_vec()
+    }
 
     #[test]
     fn a_component_gets_only_the_allowed_grants() {
-        let source = ComponentSource::Path("dir/my tool.wasm".into());
-        let grants = grants(&["https://api.example/v1".to_owned()]).unwrap();
-        let config = config([source.clone(), source], &grants);
+        let grants = GrantArgs {
+            allow_http: texts(["https://api.example/v1"]),
+            dir: texts(["data:rw"]),
+            env: texts(["LANG=de"]),
+            set: texts(["key=5", "text=a=b"]),
+            keyvalue: true,
+            limit: texts(["timeout=30s", "fuel=7", "memory=1MiB"]),
+        };
+        let config = config_of(&["dir/my tool.wasm", "dir/my tool.wasm"], grants).unwrap();
         let names: Vec<&str> = config.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
         assert_eq!(names, ["my_tool", "my_tool-2"]);
         for plugin in &config.plugins {
-            assert_eq!((plugin.grants.config.len(), plugin.grants.http.len()), (0, 1));
-            let grant = &plugin.grants.http[0];
+            assert_eq!(plugin.source.to_string(), "dir/my tool.wasm");
+            let grants = &plugin.grants;
+            assert_eq!((grants.http.len(), grants.files.len()), (1, 1));
             assert_eq!(
-                (grant.host.as_str(), grant.path_prefix.as_str()),
+                (grants.http[0].host.as_str(), grants.http[0].path_prefix.as_str()),
                 ("api.example", "/v1")
+            );
+            let folder = &grants.files[0];
+            assert_eq!((folder.at.as_str(), folder.write), ("/data", true));
+            assert_eq!(grants.environment["LANG"], "de");
+            assert_eq!(
+                (grants.config["key"].as_str(), grants.config["text"].as_str()),
+                ("5", "a=b")
+            );
+            assert!(grants.keyvalue);
+            let limits = &grants.limits;
+            assert_eq!(
+                (limits.timeout, limits.fuel, limits.memory),
+                (Duration::from_secs(30), 7, 1 << 20)
             );
         }
     }
 
     #[test]
-    fn an_invalid_grant_is_a_usage_error() {
-        let error = grants(&["ftp://x".to_owned()]).unwrap_err();
-        assert!(matches!(error, CliError::Usage { .. }));
+    fn by_default_nothing_is_granted() {
+        let config = config_of(&["builtin:notes"], GrantArgs::default()).unwrap();
+        assert_eq!(config.plugins[0].grants, crate::sandbox::Grants::default());
+        assert_eq!(config.plugins[0].name, "notes");
+    }
+
+    #[test]
+    fn an_invalid_argument_is_named() {
+        for (grants, says) in [
+            (
+                GrantArgs {
+                    allow_http: texts(["ftp://x"]),
+                    ..GrantArgs::default()
+                },
+                "--allow-http: plugins.notes.http[0].url:",
+            ),
+            (
+                GrantArgs {
+                    limit: texts(["timeuot=5s"]),
+                    ..GrantArgs::default()
+                },
+                "--limit timeuot: plugins.notes.limits.timeuot:",
+            ),
+            (
+                GrantArgs {
+                    limit: texts(["timeout=soon"]),
+                    ..GrantArgs::default()
+                },
+                "--limit timeout: plugins.notes.limits.timeout:",
+            ),
+            (
+                GrantArgs {
+                    dir: texts(["a:/x", "b:/x"]),
+                    ..GrantArgs::default()
+                },
+                "--dir b: plugins.notes.files[1].at:",
+            ),
+        ] {
+            let error = config_of(&["builtin:notes"], grants).unwrap_err().to_string();
+            assert!(
+                error.contains("the command line has a problem") && error.contains(says),
+                "{error}"
+            );
+        }
     }
 }

@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use self::announce::Announcer;
 use self::command::Command;
 use self::project::{Project, describe};
+use super::grants::GrantArgs;
 use super::interrupt::{ctrl_c, hung_up, terminated};
 use super::lines::{Input, Lines, Meanwhile};
 use super::tool_call::{self, Calls};
@@ -39,12 +40,11 @@ pub struct DevArgs {
     /// The project's folder
     #[arg(value_name = "DIR", default_value = ".")]
     folder: PathBuf,
-    /// Allow the tools to send HTTP requests to this scheme://host[:port][/path-prefix], with any method
-    #[arg(long, value_name = "URL")]
-    allow_http: Vec<String>,
     /// Serve the tools to MCP clients as well, at http://ADDRESS/mcp [default ADDRESS: a free port of 127.0.0.1]
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true, default_missing_value = "127.0.0.1:0")]
     mcp: Option<SocketAddr>,
+    #[command(flatten)]
+    grants: GrantArgs,
 }
 
 /// Runs until the input ends or the process is interrupted, and then exits with code 0.

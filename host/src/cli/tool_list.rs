@@ -3,10 +3,10 @@
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::grants::{self, GrantArgs};
 use super::table::{Column, Table};
 use super::{CliError, Context, Output, format, standalone, tool};
-use crate::sandbox::Grants;
-use crate::tools::{ComponentSource, Tool};
+use crate::tools::Tool;
 
 /// The maximum length of a description in the table, in characters.
 const MAX_DESCRIPTION_CHARS: usize = 70;
@@ -25,7 +25,7 @@ pub async fn list(cx: &Context, args: ListArgs) -> Result<u8, CliError> {
             cx.note_missing_configuration(&config);
             config
         }
-        Some(component) => standalone::config([ComponentSource::parse(component)], &Grants::default()),
+        Some(component) => standalone::config(grants::component(component, &GrantArgs::default())?)?,
     };
     let _logging = cx.logging(&config, false)?;
     let tools = match args.component {

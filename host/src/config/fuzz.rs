@@ -1,6 +1,5 @@
 //! Fuzzes the parsing of a configuration file.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::load::{LoadOptions, read};
@@ -10,10 +9,8 @@ use super::source::Source;
 pub fn configuration(data: &[u8]) {
     let text = String::from_utf8_lossy(data).into_owned();
     let options = LoadOptions {
-        file: None,
-        env: BTreeMap::new(),
         cwd: PathBuf::from("/"),
-        folders: None,
+        ..LoadOptions::default()
     };
     let source = Source::file(Path::new("cofferdam.toml"), text);
     match read(&source, Path::new("/"), &options) {

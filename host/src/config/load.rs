@@ -1,17 +1,18 @@
-//! Finds, reads, merges and checks files and variables. The result is a [`Config`] or the list of all problems.
+//! Finds, reads, merges and checks files, variables and arguments. The result is a [`Config`] or the list of all problems.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::Config;
+use super::arguments::Arguments;
 use super::folders::Folders;
 use super::problem::{ConfigError, Origin, Problem};
 use super::raw::RawConfig;
 use super::resolve::Resolver;
 use super::schema::Schema;
 use super::source::{Node, Source};
-use super::{env, renamed, violations};
+use super::{arguments, env, renamed, violations};
 
 pub(crate) const FILE_NAME: &str = "cofferdam.toml";
 
@@ -20,8 +21,8 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 const BUILT_IN: &str = include_str!("builtin.toml");
 
-/// The sources of a configuration.
-#[derive(Clone, Debug)]
+/// The sources of a configuration. By default, nothing is read from the environment or from a folder of the user.
+#[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
     /// The file to read. `None`: `cofferdam.toml` in `cwd`, else in the user's configuration folder, else none.
     pub file: Option<PathBuf>,
@@ -30,9 +31,25 @@ pub struct LoadOptions {
     /// The current folder.
     pub cwd: PathBuf,
     pub folders: Option<Folders>,
+    /// What the command line sets.
+    pub arguments: Arguments,
+    /// Whether neither a file nor a variable is read. Relative paths then stay as they are.
+    pub arguments_only: bool,
 }
 
 impl LoadOptions {
+    /// The command line alone, for plugins that are named there and a configuration that isn't read.
+    pub fn of_arguments(arguments: Arguments) -> Self {
+        Self {
+            file: None,
+            env: BTreeMap::new(),
+            cwd: PathBuf::new(),
+            folders: Folders::for_current_user(),
+            arguments,
+            arguments_only: true,
+        }
+    }
+
     /// The environment and folders of this process.
     pub fn from_process(file: Option<&Path>) -> Self {
         // A name or value that is not Unicode is never valid. It is converted lossily, so that the checks report it.
@@ -44,11 +61,24 @@ impl LoadOptions {
                 .collect(),
             cwd: std::env::current_dir().unwrap_or_default(),
             folders: Folders::for_current_user(),
+            arguments: Arguments::default(),
+            arguments_only: false,
         }
+    }
+
+    /// The same with what the command line sets.
+    #[must_use]
+    pub fn with_arguments(self, arguments: Arguments) -> Self {
+        Self { arguments, ..self }
     }
 }
 
 pub(super) fn load(options: &LoadOptions) -> Result<Config, ConfigError> {
+    if options.arguments_only {
+        let mut config = read(&Source::built_in(""), &options.cwd, options)?;
+        config.engine.cache_dir = options.folders.as_ref().map(|folders| folders.cache.clone());
+        return Ok(config);
+    }
     let expected = expected_files(options);
     let file = find(options, &expected)?;
     let source = match &file {
@@ -125,6 +155,7 @@ pub(super) fn read(source: &Source, folder: &Path, options: &LoadOptions) -> Res
     renamed::apply(&mut root, &mut problems);
     env::apply(&mut root, &options.env, &mut problems);
     renamed::apply_overrides(&mut root);
+    arguments::apply(&mut root, &options.arguments, &mut problems);
     if has_syntax_errors {
         // Checking an incomplete tree would only report follow-up errors.
         return Err(ConfigError::new(problems));

@@ -1,12 +1,13 @@
-//! The configuration: `cofferdam.toml`, overridden by variables `COFFERDAM_SECTION__KEY`, converted into the settings that
-//! the other modules own. Loading reports all problems at once, each with its location, its key and a hint. Nothing starts
+//! The configuration: `cofferdam.toml`, overridden by variables `COFFERDAM_SECTION__KEY` and by arguments, converted into the
+//! settings that the other modules own. Loading reports all problems at once, each with its location, its key and a hint. Nothing starts
 //! half-configured.
 //!
 //! `raw.rs` lists every key once, except the limits of a call, which the sandbox lists (`limits.rs`). `source.rs` reads a file into a tree that records the location of each value, and `env.rs`
-//! applies the variables to it. The schema generated from the keys finds unknown keys and ill-typed values (`schema.rs`,
+//! applies the variables to it, and `arguments.rs` the command line. The schema generated from the keys finds unknown keys and ill-typed values (`schema.rs`,
 //! `violations.rs`). `resolve.rs` makes the checks that need the file system or the environment. `check.rs` checks settings
 //! from any source, against the bounds in `bounds.rs`.
 
+mod arguments;
 mod bounds;
 mod check;
 mod command;
@@ -41,6 +42,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use arguments::{Arguments, Granted};
 pub use folders::Folders;
 pub(crate) use load::FILE_NAME;
 pub use load::LoadOptions;

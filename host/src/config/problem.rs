@@ -12,6 +12,8 @@ pub enum Origin {
     WholeFile { path: PathBuf },
     /// An environment variable.
     Env { name: String },
+    /// An argument of the command line.
+    Argument { name: String },
     /// The built-in configuration, used when there is no file.
     BuiltIn,
     /// Settings made by a program.
@@ -23,7 +25,7 @@ impl fmt::Display for Origin {
         match self {
             Self::File { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
             Self::WholeFile { path } => write!(f, "{}", path.display()),
-            Self::Env { name } => f.write_str(name),
+            Self::Env { name } | Self::Argument { name } => f.write_str(name),
             Self::BuiltIn => f.write_str("built-in configuration"),
             Self::Code => f.write_str("in code"),
         }
@@ -76,7 +78,16 @@ impl ConfigError {
 
     /// Where to find more. The hint for each problem is in the message, below the problem.
     pub fn hint(&self) -> Option<String> {
-        Some("`cofferdam config schema` describes every key".to_owned())
+        Some(match self.is_of_arguments() {
+            true => "`--help` describes each argument, and `cofferdam config schema` each key".to_owned(),
+            false => "`cofferdam config schema` describes every key".to_owned(),
+        })
+    }
+
+    /// Whether the files and variables are as they should be.
+    fn is_of_arguments(&self) -> bool {
+        let mut problems = self.problems.iter();
+        problems.all(|problem| matches!(problem.origin, Origin::Argument { .. }))
     }
 }
 
@@ -84,9 +95,13 @@ impl std::error::Error for ConfigError {}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.is_of_arguments() {
+            true => "the command line",
+            false => "the configuration",
+        };
         match self.problems.len() {
-            1 => f.write_str("the configuration has a problem")?,
-            count => write!(f, "the configuration has {count} problems")?,
+            1 => write!(f, "{what} has a problem")?,
+            count => write!(f, "{what} has {count} problems")?,
         }
         for problem in &self.problems {
             write!(f, "\n  {problem}")?;

@@ -27,7 +27,7 @@ pub(super) struct Resolver<'a> {
     pub(super) root: &'a Node,
     /// The base of relative paths in the file.
     pub(super) folder: &'a Path,
-    /// The base of relative paths in variables.
+    /// The base of relative paths in variables and arguments.
     pub(super) cwd: &'a Path,
     pub(super) variables: &'a BTreeMap<String, String>,
     pub(super) problems: &'a mut Vec<Problem>,
@@ -362,7 +362,7 @@ impl Resolver<'_> {
 
     fn base(&self, path: &[&str]) -> &Path {
         match self.root.find(path).map(|node| &node.origin) {
-            Some(Origin::Env { .. }) => self.cwd,
+            Some(Origin::Env { .. } | Origin::Argument { .. }) => self.cwd,
             _ => self.folder,
         }
     }

@@ -8,7 +8,6 @@ use schemars::transform::RecursiveTransform;
 use serde_json::{Value as Json, json};
 
 use super::format::FORMATS;
-use super::problem::Origin;
 use super::raw::RawConfig;
 use super::source::{Node, Value};
 use super::usd;
@@ -100,7 +99,7 @@ impl Schema {
     }
 
     /// The tree as JSON, with each value converted to the form that the schema expects: money as its original text, and a
-    /// variable as its raw text where the schema expects a string.
+    /// variable or an argument as its raw text where the schema expects a string.
     pub(super) fn coerce(&self, root: &Node) -> Json {
         self.coerce_as(root, Some(&self.document))
     }
@@ -120,7 +119,7 @@ impl Schema {
                 Json::Array(items.iter().map(|item| self.coerce_as(item, schema)).collect())
             }
             Value::String(text) => Json::String(text.clone()),
-            _ if is_variable(node) && schema.is_some_and(expects_string) => node.text.clone().into(),
+            _ if node.text.is_some() && schema.is_some_and(expects_string) => node.text.clone().into(),
             Value::Boolean(value) => Json::Bool(*value),
             Value::Number { text, .. } if schema.is_some_and(expects_money) => Json::String(text.clone()),
             Value::Number { number, .. } => match (number, schema) {
@@ -131,10 +130,6 @@ impl Schema {
             Value::Datetime => Json::Null,
         }
     }
-}
-
-fn is_variable(node: &Node) -> bool {
-    matches!(node.origin, Origin::Env { .. })
 }
 
 fn property<'a>(schema: &'a Json, key: &str) -> Option<&'a Json> {

@@ -19,7 +19,7 @@ pub(super) struct Node {
     pub(super) origin: Origin,
     /// The origin of the value's key; an item of a list has none.
     pub(super) key: Option<Origin>,
-    /// The raw text of an environment variable, from which `value` was parsed.
+    /// The raw text of an environment variable or an argument, from which `value` was parsed.
     pub(super) text: Option<String>,
 }
 
@@ -228,11 +228,19 @@ impl Source {
 
 /// The value of an environment variable: parsed as TOML if possible, else the raw text.
 pub(super) fn read_variable(name: &str, text: &str) -> Node {
+    read_text(text, Origin::Env { name: name.to_owned() })
+}
+
+/// The same for an argument of the command line.
+pub(super) fn read_argument(name: &str, text: &str) -> Node {
+    read_text(text, Origin::Argument { name: name.to_owned() })
+}
+
+fn read_text(text: &str, origin: Origin) -> Node {
     let value = match read_value(text.trim()) {
-        Ok(value) => variable_value(name, value),
+        Ok(value) => text_value(&origin, value),
         Err(_) => Value::String(text.to_owned()),
     };
-    let origin = Origin::Env { name: name.to_owned() };
     Node {
         value,
         key: Some(origin.clone()),
@@ -241,10 +249,10 @@ pub(super) fn read_variable(name: &str, text: &str) -> Node {
     }
 }
 
-fn variable_value(name: &str, value: DeValue<'_>) -> Value {
+fn text_value(origin: &Origin, value: DeValue<'_>) -> Value {
     let node = |value: Spanned<DeValue<'_>>| Node {
-        value: variable_value(name, value.into_inner()),
-        origin: Origin::Env { name: name.to_owned() },
+        value: text_value(origin, value.into_inner()),
+        origin: origin.clone(),
         key: None,
         text: None,
     };

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::super::grants;
 use super::super::lines::Words;
 use super::super::subject::same_component;
 use super::super::watch::Files;
@@ -18,7 +19,6 @@ use super::changes::Changes;
 use super::{DevArgs, command};
 use crate::author::{self, Built, Progress};
 use crate::config::{Config, FILE_NAME};
-use crate::sandbox::Grants;
 use crate::tools::{ComponentSource, PluginSettings, ToolSet};
 
 /// The project, and the tools of its last component that could be loaded.
@@ -26,8 +26,6 @@ pub struct Project<'a> {
     cx: &'a Context,
     args: &'a DevArgs,
     announcer: Announcer<'a>,
-    /// Those of `--allow-http`.
-    grants: Grants,
     tools: watch::Sender<Arc<ToolSet>>,
     /// What Tab completes: the names of the tools, and the commands.
     words: Words,
@@ -46,13 +44,14 @@ impl<'a> Project<'a> {
     /// `tools` receives the tools of each component.
     ///
     /// # Errors
-    /// A grant of `--allow-http` is invalid.
+    /// A grant or a limit of the command line is invalid.
     pub fn new(cx: &'a Context, args: &'a DevArgs, tools: watch::Sender<Arc<ToolSet>>) -> Result<Self, CliError> {
+        // Before the first build, which may take long. The component isn't there yet.
+        standalone::config(grants::component(".", &args.grants)?)?;
         Ok(Self {
             cx,
             args,
             announcer: Announcer(cx),
-            grants: standalone::grants(&args.allow_http)?,
             tools,
             words: Words::default(),
             loaded: RefCell::default(),
@@ -121,14 +120,14 @@ impl<'a> Project<'a> {
             let mut config = Config::load(Some(&file))?;
             config.plugins.retain(|plugin| same_component(&plugin.source, &source));
             if let Some(plugin) = config.plugins.first() {
-                return match self.args.allow_http.is_empty() {
+                return match self.args.grants.is_empty() {
                     true => Ok(config),
                     false => Err(CliError::usage(
                         format!(
-                            "--allow-http has no effect: the component has the grants of {}",
+                            "grants and limits of the command line have no effect: the component has those of {}",
                             file.display()
                         ),
-                        format!("add the address to `[plugins.{}] http`", plugin.name),
+                        format!("change its section `[plugins.{}]`", plugin.name),
                     )),
                 };
             }
@@ -139,7 +138,7 @@ impl<'a> Project<'a> {
                 ));
             }
         }
-        Ok(standalone::config([source], &self.grants))
+        standalone::config(grants::component(&source.to_string(), &self.args.grants)?)
     }
 
     async fn load(&self, built: &Built) -> Result<(), CliError> {

@@ -25,7 +25,7 @@ fn nowhere(variables: &[(&str, &str)]) -> LoadOptions {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect(),
         cwd: "/nowhere".into(),
-        folders: None,
+        ..LoadOptions::default()
     }
 }
 

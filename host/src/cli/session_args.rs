@@ -1,0 +1,51 @@
+//! What the command line of `run` and `chat` sets, over the configuration.
+
+use clap::Args;
+
+use super::grants::GrantArgs;
+use super::{CliError, Context};
+use crate::config::{Arguments, Config};
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct SessionArgs {
+    /// The model, by its id
+    #[arg(long, value_name = "ID")]
+    model: Option<String>,
+    /// The system prompt
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// The most model calls in one run
+    #[arg(long, value_name = "NUMBER")]
+    max_iterations: Option<String>,
+    /// The most that the session can cost, in US dollars, or `unlimited`
+    #[arg(long, value_name = "USD")]
+    budget: Option<String>,
+    /// Use this component (also builtin:NAME) beside the configured plugins; may be repeated
+    #[arg(long, value_name = "FILE")]
+    plugin: Vec<String>,
+    #[command(flatten)]
+    grants: GrantArgs,
+}
+
+impl SessionArgs {
+    /// The configuration with these settings.
+    ///
+    /// # Errors
+    /// The configuration or an argument is invalid.
+    pub fn config(&self, cx: &Context) -> Result<Config, CliError> {
+        let mut arguments = Arguments::default();
+        for (name, key, value) in [
+            ("--model", &["model", "model"], &self.model),
+            ("--system", &["agent", "system"], &self.system),
+            ("--max-iterations", &["agent", "max_iterations"], &self.max_iterations),
+            ("--budget", &["budget", "session_usd"], &self.budget),
+        ] {
+            if let Some(value) = value {
+                arguments.set(name, key, value);
+            }
+        }
+        // A component that is named here is wanted: without it, the run isn't what was asked for.
+        self.grants.apply(&self.plugin, true, &mut arguments)?;
+        cx.config_with(arguments)
+    }
+}

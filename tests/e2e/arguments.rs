@@ -1,0 +1,287 @@
+//! What the command line sets: prompts, models, budgets, components and what they are granted.
+
+use cofferdam::simulator::Answer;
+use cofferdam_tests::{Behaviour, HttpServer, Lab, McpClient, finish, tool_call};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::lab;
+
+fn request(lab: &Lab, index: usize) -> Value {
+    lab.simulator.requests()[index].body.clone()
+}
+
+/// The text of the first message.
+fn prompt(lab: &Lab, index: usize) -> String {
+    let request = request(lab, index);
+    let content = &request["messages"][0]["content"];
+    content
+        .as_str()
+        .map_or_else(|| content[0]["text"].as_str().unwrap().to_owned(), str::to_owned)
+}
+
+#[tokio::test]
+async fn a_prompt_takes_words_files_and_what_is_piped() {
+    let lab = lab((0..8).map(|_| Answer::text("Yes.")));
+    lab.write("notes.txt", "one\ntwo");
+    for (arguments, input, expected) in [
+        (vec!["run", "What", "is", "2+2"], "", "What is 2+2"),
+        (vec!["run", "- list things"], "", "- list things"),
+        (vec!["run", "-5 + 3"], "", "-5 + 3"),
+        (vec!["run", "summarise this"], "DATA\n", "summarise this\n\nDATA\n"),
+        (vec!["run", "-", "summarise"], "\u{feff}DATA", "summarise\n\nDATA"),
+        (
+            vec!["run", "compare", "--file", "notes.txt"],
+            "DATA",
+            "compare\n\n<file name=\"notes.txt\">\none\ntwo\n</file>\n\nDATA",
+        ),
+        (
+            vec!["run", "--file", "notes.txt"],
+            "",
+            "<file name=\"notes.txt\">\none\ntwo\n</file>",
+        ),
+        (
+            vec!["run", "--", "--not-an-option is meant"],
+            "",
+            "--not-an-option is meant",
+        ),
+    ] {
+        let index = lab.simulator.requests().len();
+        lab.call_with_input(arguments.clone(), input).await.expect_code(0);
+        assert_eq!(prompt(&lab, index), expected, "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_prompt_is_never_sent() {
+    let lab = lab([]);
+    for (arguments, input, says) in [
+        (vec!["run", "--modle", "x", "hello"], "", "there is no option `--modle`"),
+        (vec!["run", "hello", "-z"], "", "unexpected argument '-z'"),
+        (vec!["run", "-"], "\u{feff}", "the prompt is empty"),
+        (vec!["run"], " \n", "the prompt is empty"),
+        (vec!["run", "--file", "missing.txt"], "", "can't read missing.txt"),
+        (
+            vec!["run", "hello", "--max-iterations", "0"],
+            "",
+            "--max-iterations: agent.max_iterations:",
+        ),
+        (
+            vec!["run", "hello", "--budget", "much"],
+            "",
+            "--budget: budget.session_usd:",
+        ),
+        (vec!["run", "hello", "--model", ""], "", "--model: model.model:"),
+        (vec!["run", "hello", "--keyvalue"], "", "there is none"),
+        (
+            vec!["run", "hello", "--plugin", "builtin:faulty", "--limit", "timeuot=5s"],
+            "",
+            "--limit timeuot: plugins.faulty.limits.timeuot:",
+        ),
+        (vec!["run", "hello", "--plugin", "missing.wasm"], "", "missing.wasm"),
+        (
+            vec!["run", "hello", "--plugin", "builtin:notes", "--env", "NOT_SET_HERE"],
+            "",
+            "isn't set here",
+        ),
+    ] {
+        let ran = lab.call_with_input(arguments, input).await.expect_code(2);
+        assert!(ran.stderr.contains(says), "{says}: {ran}");
+    }
+    assert_eq!(lab.simulator.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_run_can_have_another_model_system_prompt_and_limits() {
+    let lab = lab([
+        Answer::text("One."),
+        tool_call("calculate", json!({ "expression": "1" })),
+    ]);
+    lab.configure("[agent]\nsystem = \"of the file\"\n[plugins.calculator]\ncomponent = \"builtin:calculator\"\n");
+    lab.call(["run", "Go.", "--model", "claude-haiku-4-5", "--system", "5"])
+        .await
+        .expect_code(0);
+    let sent = request(&lab, 0);
+    assert_eq!(sent["model"], "claude-haiku-4-5");
+    assert!(sent["system"].to_string().contains("\"5\""), "{}", sent["system"]);
+    // The second ends after its only model call.
+    let ran = lab
+        .call(["run", "Go.", "--max-iterations", "1", "--output", "json"])
+        .await;
+    assert_eq!(ran.json()["outcome"], "max_iterations");
+    assert!(request(&lab, 1)["system"].to_string().contains("of the file"));
+    // Nothing is left of the budget for a third.
+    let ran = lab
+        .call(["run", "Go.", "--budget", "0.000001", "--output", "json"])
+        .await;
+    assert_eq!(ran.json()["outcome"], "budget_exceeded");
+    assert_eq!(lab.simulator.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_component_of_the_command_line_has_the_grants_that_stand_there() {
+    let lab = lab([tool_call("read_env", json!({})), Answer::text("Done.")]);
+    std::fs::create_dir(lab.path("shared")).unwrap();
+    let grants = [
+        "--dir",
+        "shared:/in",
+        "--dir",
+        ".:rw",
+        "--env",
+        "LANG=de",
+        "--set",
+        "greeting=hello",
+    ];
+    let read_env = [&["tool", "call", "builtin:faulty#read_env"][..], &grants[..]].concat();
+    let seen = lab.call(read_env).await.expect_code(0).stdout;
+    let seen: Value = serde_json::from_str(&seen).unwrap();
+    assert_eq!(seen["env"], json!({ "LANG": "de" }));
+    assert!(seen["preopens"].to_string().contains("/in"), "{seen}");
+    let config = ["tool", "call", "builtin:faulty#read_config", "{\"key\": \"greeting\"}"];
+    let read_config = [&config[..], &grants[..]].concat();
+    assert!(lab.call(read_config).await.expect_code(0).stdout.contains("hello"));
+    let nothing = lab
+        .call(["tool", "call", "builtin:faulty#read_env"])
+        .await
+        .expect_code(0);
+    assert_eq!(nothing.json()["env"], json!({}));
+
+    // A run has it beside the configured plugins.
+    lab.configure("[plugins.faulty]\ncomponent = \"builtin:calculator\"\n");
+    let run = [&["run", "Go.", "--plugin", "builtin:faulty"][..], &grants[..]].concat();
+    lab.call(run).await.expect_code(0);
+    let tools = request(&lab, 0)["tools"].to_string();
+    assert!(tools.contains("calculate") && tools.contains("read_env"), "{tools}");
+    let answered = request(&lab, 1).to_string();
+    assert!(answered.contains("LANG"), "{answered}");
+
+    // And an MCP client.
+    let options = ["mcp", "--plugin", "builtin:faulty", "--env", "LANG=fr"];
+    let mut client = McpClient::start(&lab, &options).await;
+    client.call(1, "read_env", json!({})).await;
+    let answer = client.answer().await.to_string();
+    assert!(answer.contains("LANG") && answer.contains("fr"), "{answer}");
+    client.leave().await;
+}
+
+#[tokio::test]
+async fn the_command_line_can_change_every_limit() {
+    let lab = lab([]);
+    let call = ["tool", "call", "builtin:faulty#loop_forever", "--output", "json"];
+    let ran = lab.call([&call[..], &["--limit", "timeout=100ms"]].concat()).await;
+    assert_eq!(ran.json()["outcome"], "timeout");
+    let ran = lab.call([&call[..], &["--limit", "fuel=100000000"]].concat()).await;
+    assert_eq!(ran.json()["outcome"], "out_of_fuel");
+    let unchanged = lab
+        .call(["tool", "call", "calculate", "--limit", "fuel=1000"])
+        .await
+        .expect_code(2);
+    assert!(unchanged.stderr.contains("those of the configuration"), "{unchanged}");
+}
+
+#[tokio::test]
+async fn what_a_component_keeps_is_there_in_the_next_call() {
+    let lab = lab([]);
+    let add = [
+        "tool",
+        "call",
+        "builtin:notes#notes_add",
+        "{\"title\": \"a\", \"text\": \"kept\"}",
+    ];
+    let ran = lab.call(add).await;
+    assert_ne!(ran.code(), 0, "{ran}");
+    lab.call([&add[..], &["--keyvalue"]].concat()).await.expect_code(0);
+    let ran = lab
+        .call([
+            "tool",
+            "call",
+            "builtin:notes#notes_search",
+            "{\"query\": \"a\"}",
+            "--keyvalue",
+        ])
+        .await
+        .expect_code(0);
+    assert!(ran.stdout.contains("kept"), "{ran}");
+}
+
+#[tokio::test]
+async fn a_program_reads_the_error_that_stops_a_command() {
+    let lab = lab([]);
+    let ran = lab.call(["run", "", "--output", "json"]).await.expect_code(2);
+    assert_eq!(ran.json()["error"]["kind"], "usage");
+    assert_eq!(ran.json()["error"]["message"], "the prompt is empty");
+    let ran = lab.call(["run", "", "--output", "stream-json"]).await.expect_code(2);
+    assert_eq!(ran.json_lines()[0]["event"], "error");
+    lab.write("broken.toml", "[agent]\nmax_iterations = 0\n");
+    let ran = lab
+        .call(["run", "Go.", "--config", "broken.toml", "--output", "json"])
+        .await
+        .expect_code(2);
+    let error = &ran.json()["error"];
+    assert_eq!(error["kind"], "configuration");
+    assert!(error["message"].as_str().unwrap().contains("max_iterations"), "{error}");
+    let ran = lab.call(["run", ""]).await.expect_code(2);
+    assert_eq!(ran.stdout, "");
+}
+
+#[tokio::test]
+async fn a_silent_stdin_is_spoken_of() {
+    let lab = lab([Answer::text("Yes.")]);
+    let mut command = lab.command(["run", "Go."]);
+    command.stdin(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut said = String::new();
+    let stderr = child.stderr.as_mut().unwrap();
+    while !said.contains("reading the prompt from stdin until it ends") {
+        let mut bytes = [0; 256];
+        let length = stderr.read(&mut bytes).await.unwrap();
+        assert_ne!(length, 0, "{said}");
+        said.push_str(&String::from_utf8_lossy(&bytes[..length]));
+    }
+    child.stdin.as_mut().unwrap().write_all(b"Slowly.").await.unwrap();
+    drop(child.stdin.take());
+    finish(child).await.expect_code(0);
+    assert_eq!(prompt(&lab, 0), "Go.\n\nSlowly.");
+}
+
+#[tokio::test]
+async fn the_input_of_a_tool_is_called_one() {
+    let lab = lab([]);
+    let call = ["tool", "call", "builtin:calculator#calculate", "-"];
+    let ran = lab
+        .call_with_input(call, "\u{feff}{\"expression\": \"6*7\"}")
+        .await
+        .expect_code(0);
+    assert_eq!(ran.stdout, "42\n");
+    let ran = lab.call_with_input(call, "").await.expect_code(2);
+    assert!(ran.stderr.contains("the input is empty"), "{ran}");
+}
+
+#[tokio::test]
+async fn an_address_is_granted_to_a_run() {
+    let server = HttpServer::start(Behaviour::body("from afar")).await;
+    let lab = lab([
+        tool_call("fetch", json!({ "url": server.url() })),
+        Answer::text("Done."),
+    ]);
+    lab.call([
+        "run",
+        "Go.",
+        "--plugin",
+        "builtin:faulty",
+        "--allow-http",
+        &server.url(),
+    ])
+    .await
+    .expect_code(0);
+    assert!(request(&lab, 1).to_string().contains("from afar"));
+}
+
+#[tokio::test]
+async fn help_is_a_command() {
+    let lab = lab([]);
+    let help = lab.call(["help"]).await.expect_code(0);
+    assert!(help.stdout.contains("Usage:") && help.stdout.contains("run"), "{help}");
+    let of_run = lab.call(["help", "run"]).await.expect_code(0);
+    assert!(of_run.stdout.contains("--max-iterations"), "{of_run}");
+}
