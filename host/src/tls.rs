@@ -35,6 +35,11 @@ fn config() -> Result<Arc<ClientConfig>, Error> {
     Ok(Arc::new(config))
 }
 
+/// The number of root certificates.
+pub(crate) fn root_count() -> usize {
+    roots().store.len()
+}
+
 /// Why there are no root certificates, if there are none: the hint of an error about a certificate.
 pub(crate) fn roots_problem() -> Option<&'static str> {
     roots().problem.as_deref()

@@ -18,6 +18,7 @@ mod documents;
 mod endings;
 mod files;
 mod first_build;
+mod first_steps;
 mod fuzz;
 mod json;
 mod keyvalue;

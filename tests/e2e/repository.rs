@@ -252,7 +252,7 @@ const IMPORTS: [(&str, &[&str]); 25] = [
 ];
 
 /// The same for the parts of the sandbox, the largest module.
-const SANDBOX_IMPORTS: [(&str, &[&str]); 14] = [
+const SANDBOX_IMPORTS: [(&str, &[&str]); 15] = [
     // Leaves.
     ("limits", &[]),
     ("clocks", &[]),
@@ -276,11 +276,13 @@ const SANDBOX_IMPORTS: [(&str, &[&str]); 14] = [
             "logging", "metering",
         ],
     ),
+    // What as many calls as can run at once need of the system.
+    ("system", &["call", "fairness", "files", "http", "limits"]),
     (
         "sandbox",
         &[
             "call", "compile", "config", "contract", "fairness", "files", "grants", "http", "keyvalue", "limits",
-            "metering",
+            "metering", "system",
         ],
     ),
 ];

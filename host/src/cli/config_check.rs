@@ -180,7 +180,7 @@ impl Findings {
         let least = price.worst_case(least_prompt_tokens(carried), u64::from(config.model.max_tokens));
         for (key, limit) in [
             ("budget.session_usd", config.budget.session),
-            ("budget.daily_usd", config.budget.daily),
+            ("budget.host_day_usd", config.budget.daily),
         ] {
             if let Some(limit) = limit.filter(|limit| *limit < least) {
                 self.problems.push(too_little(key, limit, least));

@@ -29,6 +29,8 @@ pub enum CliError {
     NoApiKey { variable: String },
     #[error("can't read {}", .path.display())]
     Read { path: PathBuf, source: std::io::Error },
+    #[error("can't write {}", .path.display())]
+    Write { path: PathBuf, source: std::io::Error },
     #[error("can't read the {what} from stdin")]
     Stdin { what: &'static str, source: std::io::Error },
     #[error("can't write the output, part of it is lost")]
@@ -75,6 +77,7 @@ impl CliError {
             Self::Usage { .. } => "usage",
             Self::NoApiKey { .. } => "no_api_key",
             Self::Read { .. } | Self::Stdin { .. } => "unreadable",
+            Self::Write { .. } => "unwritable",
             Self::Output(_) => "output_failed",
             Self::TemporaryFolder(_) | Self::Thread { .. } | Self::Listen { .. } => "system",
             Self::Config(_) | Self::Prices(_) => "configuration",
@@ -111,6 +114,7 @@ impl CliError {
                 "set {variable}, or try `cofferdam demo`, which needs neither a key nor a network"
             )),
             Self::Read { .. } => Some("check that the file exists and that you can read it".to_owned()),
+            Self::Write { .. } => Some("choose a folder that you can write to".to_owned()),
             Self::Stdin { what, .. } => Some(format!("the {what} must be UTF-8 text")),
             Self::Output(_) => Some("check the free space on the disk that stdout is written to".to_owned()),
             Self::TemporaryFolder(_) => {

@@ -6,9 +6,11 @@ mod completions;
 mod config;
 mod config_check;
 mod demo;
+mod doctor;
 mod error;
 mod format;
 mod grants;
+mod init;
 mod interrupt;
 mod lines;
 mod live;
@@ -108,9 +110,13 @@ enum Command {
     Mcp(mcp::McpArgs),
     /// Show, set and export budgets; list prices
     Budget(budget::BudgetArgs),
+    /// Write a configuration to start from
+    Init(init::InitArgs),
     /// Check and show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Show where everything lies, and what of this machine would get in the way
+    Doctor,
     /// Write the contract of tools and the WASI interfaces that they can import, as WIT
     Wit(wit::WitArgs),
     /// Print a completion script for a shell
@@ -274,6 +280,7 @@ fn check_flags(command: &Command, global: &Global) -> Result<(), CliError> {
         Command::Completions(_)
         | Command::Config(config::ConfigCommand::Schema)
         | Command::Wit(_)
+        | Command::Init(_)
         | Command::Tool(tool::ToolCommand::New(_) | tool::ToolCommand::Build(_)) => {
             "this command doesn't read a configuration"
         }
@@ -308,6 +315,8 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8, CliError> {
         Command::Tool(tool::ToolCommand::Dev(args)) => tool_dev::dev(cx, args).await,
         Command::Mcp(args) => mcp::mcp(cx, args).await,
         Command::Budget(args) => budget::budget(cx, args).await,
+        Command::Init(args) => init::init(cx, args),
+        Command::Doctor => doctor::doctor(cx).await,
         Command::Config(command) => config::config(cx, command).await,
         Command::Wit(args) => wit::wit(cx, args),
         Command::Completions(args) => completions::completions(cx, args),
@@ -363,6 +372,7 @@ mod tests {
             &["tool", "new", "x", "--lang", "c"],
             &["tool", "build"],
             &["wit"],
+            &["init"],
         ] {
             assert!(check(arguments).is_err(), "{arguments:?}");
         }

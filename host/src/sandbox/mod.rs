@@ -21,6 +21,7 @@ mod metering;
     reason = "it holds the type that the folder is named after"
 )]
 mod sandbox;
+mod system;
 
 pub use call::{CallFailure, CallUse, Halt, Halted, LimitHit, Plugin};
 pub use compile::{
@@ -42,3 +43,4 @@ pub use limits::{EngineSettings, Limits, MAX_DURATION};
 pub(crate) use limits::{Limit, LimitValue};
 pub use metering::Metering;
 pub use sandbox::Sandbox;
+pub use system::{SystemLimit, guest_memory, resets_memory_fast, system_limits};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tracing::Instrument as _;
 use wasmtime::component::{Component, InstancePre};
 
-use super::call::{self, CallSetup, CallState, Plugin, linker};
+use super::call::{CallSetup, CallState, Plugin, linker};
 use super::compile::{
     self, COMPILING, CompileCache, CompilePlace, Compiler, ComponentError, Digest, EngineSize, Engines, Footprint,
     Inspection,
@@ -23,6 +23,7 @@ use super::http::{self, HttpSetup, Masker, Network, Upstream};
 use super::keyvalue::{KeyValueError, KeyValueStore};
 use super::limits::{EngineSettings, Limits};
 use super::metering::Metering;
+use super::system;
 use crate::untrusted::Untrusted;
 
 /// Loads components, with the engines, compiler and cache that this takes. One per host.
@@ -56,8 +57,8 @@ impl Sandbox {
         tls: Arc<rustls::ClientConfig>,
     ) -> wasmtime::Result<Self> {
         let limits: Vec<&Limits> = limits.into_iter().collect();
-        call::make_room(settings.host_concurrency, limits.iter().copied());
-        call::check_mappings(settings.host_concurrency);
+        system::make_room(settings.host_concurrency, limits.iter().copied());
+        system::check_mappings(settings.host_concurrency);
         let size = EngineSize::of(settings, limits);
         Ok(Self {
             engines: Engines::new(&size, Metering::Fuel)?,

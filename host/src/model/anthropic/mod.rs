@@ -102,6 +102,11 @@ impl AnthropicClient {
         })
     }
 
+    /// Where requests go: the base URL, and the proxy in front of it.
+    pub fn route(&self) -> &str {
+        self.http.route()
+    }
+
     async fn send(&self, body: Bytes, progress: &Progress<'_>) -> Result<ModelResponse, ModelError> {
         let mut reply = self.http.post(body, self.stream, progress).await?;
         progress.head(reply.status());

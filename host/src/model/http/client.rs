@@ -172,6 +172,11 @@ impl HttpClient {
         &self.endpoint
     }
 
+    /// The base URL and the proxy in front of it, for messages.
+    pub(crate) fn route(&self) -> &str {
+        &self.route
+    }
+
     /// Sends one request and waits for the head of the answer. The idle time-out bounds the time in which no part of the
     /// request is sent. With `streams` it also bounds the time from the last byte of the request to the head: a streaming
     /// server sends it before the model starts, any other only when the answer is complete.

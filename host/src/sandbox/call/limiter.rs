@@ -11,7 +11,7 @@ use crate::sandbox::limits::Limits;
 pub(super) const MAX_TABLES: usize = 1_000;
 
 /// Memories of one instance. Each takes several memory mappings, and the system limits how many a process can have.
-pub(super) const MAX_MEMORIES: usize = 8;
+pub(in crate::sandbox) const MAX_MEMORIES: usize = 8;
 
 /// The limit that denied growth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -83,6 +83,11 @@ impl GuestMemory {
         }
     }
 
+    /// Bytes.
+    pub(in crate::sandbox) const fn limit(&self) -> u64 {
+        self.limit
+    }
+
     pub(in crate::sandbox) fn for_plugin(&self, name: &str) -> Self {
         Self {
             plugin: name.into(),

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::SystemLimit;
 use crate::sandbox::files::MAX_OPEN;
 use crate::sandbox::http::MAX_ATTEMPTS;
 use crate::sandbox::limits::Limits;
@@ -14,6 +15,8 @@ const RESERVED: u64 = 512;
 /// Descriptors that a call usually needs at most: a connection and some open files. A limit below this is too low for the
 /// configured number of calls; a limit below what calls may need at most is common, and worth no more than a debug line.
 const USUAL_PER_CALL: u64 = 8;
+
+const HINT: &str = "lower [limits] host_concurrency, or raise `ulimit -Hn`";
 
 /// Reading the limit and raising it are two steps, so only one thread does them at a time.
 static RAISING: Mutex<()> = Mutex::new(());
@@ -37,8 +40,18 @@ pub(in crate::sandbox) fn make_room<'a>(calls: u32, limits: impl IntoIterator<It
         Room::TooLittle => tracing::warn!(
             has,
             needed,
-            "calls could use up the descriptors of this process: lower [limits] host_concurrency, or raise `ulimit -Hn`"
+            "calls could use up the descriptors of this process: {HINT}"
         ),
+    }
+}
+
+/// The limit to which a host can raise its own, and what `calls` usually need.
+pub(in crate::sandbox) fn limit(calls: u32) -> SystemLimit {
+    SystemLimit {
+        what: "file descriptors",
+        has: getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX),
+        needed: for_calls(calls, USUAL_PER_CALL),
+        hint: HINT,
     }
 }
 

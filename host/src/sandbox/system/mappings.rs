@@ -1,7 +1,8 @@
 //! Memory mappings that calls need. Linux limits them per process (`vm.max_map_count`), and a process at the limit can't start a
 //! thread or open a database.
 
-use super::limiter::MAX_MEMORIES;
+use super::SystemLimit;
+use crate::sandbox::call::MAX_MEMORIES;
 
 /// Mappings of one memory: its guard regions, its initial size, its image, and its growth.
 const PER_MEMORY: u64 = 4;
@@ -12,19 +13,24 @@ const RESERVED: u64 = 8_192;
 
 /// Logs a hint if `calls` can use up the mappings of this process.
 pub(in crate::sandbox) fn check(calls: u32) {
-    let Ok(text) = std::fs::read_to_string("/proc/sys/vm/max_map_count") else {
-        return;
-    };
-    let needed = needed(calls);
-    if let Ok(has) = text.trim().parse::<u64>()
-        && has < needed
-    {
+    if let Some(SystemLimit { has, needed, hint, .. }) = limit(calls).filter(|limit| !limit.is_enough()) {
         tracing::info!(
             has,
             needed,
-            "calls could use up the memory mappings of this process: lower [limits] host_concurrency, or raise `sysctl vm.max_map_count`"
+            "calls could use up the memory mappings of this process: {hint}"
         );
     }
+}
+
+/// The limit of this process, and what `calls` need. `None` if the system has none.
+pub(in crate::sandbox) fn limit(calls: u32) -> Option<SystemLimit> {
+    let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?;
+    Some(SystemLimit {
+        what: "memory mappings",
+        has: text.trim().parse().ok()?,
+        needed: needed(calls),
+        hint: "lower [limits] host_concurrency, or raise `sysctl vm.max_map_count`",
+    })
 }
 
 fn needed(calls: u32) -> u64 {

@@ -1,0 +1,342 @@
+//! `cofferdam doctor`: where everything lies, and what of this machine would get in the way.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::standalone;
+use super::tool_call::Calls;
+use super::{CliError, Context, Output, config_in_code, error, format, grants, tool};
+use crate::config::Config;
+use crate::events::Outcome;
+use crate::model::{AnthropicClient, ClientError, ProviderKind};
+use crate::sandbox::{guest_memory, resets_memory_fast, system_limits};
+use crate::telemetry::{EventBus, logging};
+use crate::tls;
+
+/// The tool whose call shows that the sandbox works, and its input.
+const TRIAL: &str = "builtin:calculator";
+const TRIAL_TOOL: &str = "calculate";
+const TRIAL_INPUT: &str = "{\"expression\": \"6 * 7\"}";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Ok,
+    /// It works, and could be better.
+    Note,
+    Problem,
+}
+
+impl Status {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Note => "note",
+            Self::Problem => "problem",
+        }
+    }
+}
+
+/// What was looked at, and how it is.
+#[derive(Debug, Serialize)]
+struct Finding {
+    subject: &'static str,
+    status: Status,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl Finding {
+    fn ok(subject: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            subject,
+            status: Status::Ok,
+            detail: detail.into(),
+            hint: None,
+        }
+    }
+
+    fn note(subject: &'static str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            status: Status::Note,
+            hint: Some(hint.into()),
+            ..Self::ok(subject, detail)
+        }
+    }
+
+    fn problem(subject: &'static str, detail: impl Into<String>, hint: Option<String>) -> Self {
+        Self {
+            status: Status::Problem,
+            hint,
+            ..Self::ok(subject, detail)
+        }
+    }
+}
+
+/// Looks at everything, and sends nothing to anybody. Exits with 1 if something has to be mended first.
+pub async fn doctor(cx: &Context) -> Result<u8, CliError> {
+    let mut findings = Vec::new();
+    let config = match cx.config() {
+        Ok(config) => {
+            findings.extend(configured(&config));
+            config
+        }
+        Err(error) => {
+            let info = error.info();
+            findings.push(Finding::problem("configuration", info.message, info.hint));
+            // The rest is about this machine, and about the defaults.
+            config_in_code()
+        }
+    };
+    findings.extend(folders(&config));
+    findings.extend(system(&config));
+    findings.push(trial(cx).await);
+    print(cx, &findings);
+    Ok(u8::from(
+        findings.iter().any(|finding| finding.status == Status::Problem),
+    ))
+}
+
+/// The configuration, and the model that it names.
+fn configured(config: &Config) -> Vec<Finding> {
+    let mut findings = vec![match config.origins.file() {
+        Some(file) => Finding::ok("configuration", file.display().to_string()),
+        None => Finding::note(
+            "configuration",
+            config.origins.summary(),
+            "the defaults are in force; `cofferdam init` writes a file to start from",
+        ),
+    }];
+    let plugins: Vec<&str> = config.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
+    findings.push(match plugins.is_empty() {
+        true => Finding::note("plugins", "none", Config::OMITTED_PLUGINS_HINT),
+        false => Finding::ok(
+            "plugins",
+            format!("{}; `cofferdam config check` loads them", plugins.join(", ")),
+        ),
+    });
+    let model = format::escape(&config.model.model).into_owned();
+    findings.push(match client(config) {
+        Ok(client) => {
+            let key = match config.model.provider {
+                ProviderKind::Anthropic => format!(", with the key in {}", config.api_key_env),
+                ProviderKind::Simulated => ", simulated".to_owned(),
+            };
+            Finding::ok("model", format!("{model} at {}{key}", client.route()))
+        }
+        Err(ClientError::MissingApiKey) => {
+            let missing = CliError::NoApiKey {
+                variable: config.api_key_env.clone(),
+            };
+            Finding::problem("model", format!("{model}: {missing}"), missing.hint())
+        }
+        Err(error) => Finding::problem("model", format!("{model}: {error}"), error.hint().map(str::to_owned)),
+    });
+    findings
+}
+
+fn client(config: &Config) -> Result<AnthropicClient, ClientError> {
+    let tls = tls::client_config().map_err(|error| ClientError::Http(error.to_string()))?;
+    AnthropicClient::new(&config.model, &tls)
+}
+
+/// Where data, compiled components and logs lie, and whether they can be written there.
+fn folders(config: &Config) -> Vec<Finding> {
+    let data = config.storage.folder();
+    let mut findings = vec![folder("data", &data, "name another folder in `[storage] path`")];
+    findings.push(file("budgets", config.ledger_path(), "nothing was spent yet"));
+    findings.push(file(
+        "kept data",
+        config.storage.keyvalue_path(),
+        "no plugin keeps data yet",
+    ));
+    findings.push(match &config.engine.cache_dir {
+        Some(cache) => folder("cache", cache, "set XDG_CACHE_HOME to a folder that you can write to"),
+        None => Finding::note(
+            "cache",
+            "none, so every start compiles all components",
+            "set HOME or XDG_CACHE_HOME",
+        ),
+    });
+    findings.push(match (&config.logging.directory, logging::check(&config.logging)) {
+        (Some(directory), Ok(())) => Finding::ok("log", directory.display().to_string()),
+        (None, _) => Finding::ok("log", "none; `[logging] directory` names a folder for one"),
+        (_, Err(error)) => Finding::problem("log", error.to_string(), error.hint().map(str::to_owned)),
+    });
+    findings
+}
+
+/// A folder that is there or can be created.
+fn folder(subject: &'static str, folder: &Path, hint: &str) -> Finding {
+    let existing = folder.ancestors().find(|ancestor| ancestor.exists());
+    let shown = folder.display();
+    match existing.map(|existing| (existing == folder, tempfile::tempfile_in(existing))) {
+        Some((true, Ok(_))) => Finding::ok(subject, shown.to_string()),
+        Some((false, Ok(_))) => Finding::ok(subject, format!("{shown} (not there yet)")),
+        Some((_, Err(error))) => Finding::problem(
+            subject,
+            format!("{shown} can't be written to: {error}"),
+            Some(hint.to_owned()),
+        ),
+        None => Finding::problem(subject, format!("{shown} can't be created"), Some(hint.to_owned())),
+    }
+}
+
+fn file(subject: &'static str, path: PathBuf, missing: &str) -> Finding {
+    match std::fs::metadata(&path) {
+        Ok(metadata) => Finding::ok(
+            subject,
+            format!("{} ({})", path.display(), format::bytes(metadata.len())),
+        ),
+        Err(_) => Finding::ok(subject, format!("{} ({missing})", path.display())),
+    }
+}
+
+/// What the system allows, and what as many calls as can run at once need.
+fn system(config: &Config) -> Vec<Finding> {
+    let calls = config.engine.host_concurrency;
+    let mut findings: Vec<Finding> = system_limits(&config.engine)
+        .into_iter()
+        .map(|limit| {
+            let has = match limit.has {
+                u64::MAX => "unlimited".to_owned(),
+                has => format::count(has),
+            };
+            let detail = format!("{has}; {calls} calls at once need {}", format::count(limit.needed));
+            match limit.is_enough() {
+                true => Finding::ok(limit.what, detail),
+                false => Finding::note(limit.what, detail, limit.hint),
+            }
+        })
+        .collect();
+    findings.push(match guest_memory(&config.engine) {
+        Some(bytes) => Finding::ok(
+            "memory for tools",
+            format!("{} for all calls together", format::bytes(bytes)),
+        ),
+        None => Finding::note(
+            "memory for tools",
+            "not limited, because this system doesn't say how much there is",
+            "set [limits] host_memory",
+        ),
+    });
+    findings.push(match resets_memory_fast() {
+        true => Finding::ok("kernel", "resets the memory of calls fast (PAGEMAP_SCAN)"),
+        false => Finding::note(
+            "kernel",
+            "lacks PAGEMAP_SCAN, so a call costs about two and a half times as much",
+            "Linux 6.7 has it",
+        ),
+    });
+    findings.push(match tls::roots_problem() {
+        None => Finding::ok("certificates", format!("{} roots", tls::root_count())),
+        Some(problem) => Finding::problem(
+            "certificates",
+            problem,
+            Some("without them, no https:// address can be reached".to_owned()),
+        ),
+    });
+    findings
+}
+
+/// Calls a tool in the sandbox, which also compiles it if it isn't in the cache.
+async fn trial(cx: &Context) -> Finding {
+    match call_trial_tool(cx).await {
+        Ok(detail) => Finding::ok("sandbox", detail),
+        Err(error) => {
+            let info = error.info();
+            Finding::problem("sandbox", info.message, info.hint)
+        }
+    }
+}
+
+async fn call_trial_tool(cx: &Context) -> Result<String, CliError> {
+    let mut config = standalone::config(grants::component(TRIAL, &grants::GrantArgs::default())?)?;
+    config.engine.host_concurrency = 1;
+    let started = Instant::now();
+    let tools = tool::load_silently(&config).await?;
+    let loaded = started.elapsed();
+    let calls = Calls::new(cx, &config, EventBus::new(), false)?;
+    let result = calls
+        .call(
+            &tools,
+            TRIAL_TOOL.to_owned(),
+            TRIAL_INPUT,
+            &tokio_util::sync::CancellationToken::new(),
+        )
+        .await;
+    match result.outcome {
+        Outcome::Ok => Ok(format!(
+            "{TRIAL} was loaded in {} and called in {}",
+            format::millis(loaded.as_secs_f64() * 1000.0),
+            format::millis(result.finished.duration_ms)
+        )),
+        outcome => Err(CliError::usage(
+            format!(
+                "a call of {TRIAL} ended with {outcome}: {}",
+                result.finished.detail.unwrap_or(result.finished.output)
+            ),
+            "`cofferdam tool call builtin:calculator '{\"expression\": \"6 * 7\"}' -v` shows more",
+        )),
+    }
+}
+
+fn print(cx: &Context, findings: &[Finding]) {
+    let healthy = findings.iter().all(|finding| finding.status != Status::Problem);
+    let document = json!({ "healthy": healthy, "findings": findings });
+    match cx.global.output {
+        Output::Text => findings.iter().for_each(|finding| cx.stdout.write(&line(finding))),
+        Output::Json => cx.stdout.json_pretty(&document),
+        Output::StreamJson => cx.stdout.json_line(&document),
+    }
+    if cx.global.output == Output::Text && !healthy {
+        cx.note(&error::warning("something has to be mended first", None));
+    }
+}
+
+fn line(finding: &Finding) -> String {
+    let detail = format::escape(&format::indented(&finding.detail)).into_owned();
+    let mut line = format!("{:<8}{:<18}{detail}\n", finding.status.name(), finding.subject);
+    if let Some(hint) = &finding.hint {
+        line += &format!("{:<26}hint: {}\n", "", format::escape(hint));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_folder_is_there_or_can_be_created_or_neither() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(folder("data", root.path(), "").status, Status::Ok);
+        let below = folder("data", &root.path().join("a/b"), "");
+        assert!(
+            below.status == Status::Ok && below.detail.contains("not there yet"),
+            "{below:?}"
+        );
+        std::fs::write(root.path().join("file"), "").unwrap();
+        let impossible = folder("data", &root.path().join("file/b"), "elsewhere");
+        assert_eq!(impossible.status, Status::Problem);
+        assert_eq!(impossible.hint.as_deref(), Some("elsewhere"));
+    }
+
+    #[test]
+    fn too_low_a_limit_is_a_note_with_its_hint() {
+        let mut config = config_in_code();
+        config.engine.host_concurrency = 10_000_000;
+        let findings = system(&config);
+        let descriptors = findings
+            .iter()
+            .find(|finding| finding.subject == "file descriptors")
+            .unwrap();
+        assert_eq!(descriptors.status, Status::Note);
+        assert!(line(descriptors).contains("hint: lower [limits] host_concurrency"));
+    }
+}

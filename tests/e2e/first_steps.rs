@@ -1,0 +1,88 @@
+//! The first commands of somebody who has just installed it: a configuration, and what of the machine would get in the way.
+
+use crate::lab;
+
+#[tokio::test]
+async fn the_first_configuration_is_valid_and_never_overwritten() {
+    let lab = lab([]);
+    let file = lab.path("mine/cofferdam.toml");
+    let ran = lab.call(["init", "mine"]).await.expect_code(0);
+    assert_eq!(ran.stdout, "mine/cofferdam.toml\n");
+    assert!(ran.stderr.contains("config check"), "{ran}");
+    let checked = lab
+        .call(["config", "check", "--config", "mine/cofferdam.toml", "--output", "json"])
+        .await
+        .expect_code(0);
+    assert_eq!(checked.json()["warnings"], serde_json::json!([]));
+    // It says what would be so without it.
+    let tools = lab
+        .call(["tool", "list", "--config", "mine/cofferdam.toml"])
+        .await
+        .expect_code(0);
+    assert!(
+        tools.stdout.contains("calculate") && tools.stdout.contains("get_weather"),
+        "{tools}"
+    );
+
+    std::fs::write(&file, "# mine").unwrap();
+    let ran = lab.call(["init", "mine"]).await.expect_code(2);
+    assert!(
+        ran.stderr.contains("is there already") && ran.stderr.contains("--force"),
+        "{ran}"
+    );
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "# mine");
+    lab.call(["init", "mine", "--force"]).await.expect_code(0);
+    assert_ne!(std::fs::read_to_string(&file).unwrap(), "# mine");
+    lab.write("in-the-way", "");
+    let ran = lab.call(["init", "in-the-way"]).await.expect_code(2);
+    assert!(ran.stderr.contains("in-the-way"), "{ran}");
+}
+
+#[tokio::test]
+async fn the_doctor_says_where_everything_lies_and_that_the_sandbox_works() {
+    let lab = lab([]);
+    let ran = lab.call(["doctor", "--output", "json"]).await.expect_code(0);
+    let report = ran.json();
+    assert_eq!(report["healthy"], true, "{report}");
+    let detail = |subject: &str| {
+        let findings = report["findings"].as_array().unwrap();
+        let found = findings.iter().find(|finding| finding["subject"] == subject);
+        found.unwrap_or_else(|| panic!("{subject}: {report}"))["detail"]
+            .as_str()
+            .unwrap()
+    };
+    assert!(detail("configuration").ends_with("cofferdam.toml"));
+    assert!(detail("model").contains(&lab.simulator.url().to_string().replace("http://", "")[..9]));
+    assert!(detail("data").contains("data/cofferdam"));
+    assert!(detail("budgets").contains("ledger.sqlite3 (nothing was spent yet)"));
+    assert!(detail("sandbox").contains("was loaded in"));
+    // It has asked nobody, and left nothing.
+    assert_eq!(lab.simulator.requests().len(), 0);
+    assert!(!lab.path("data").exists());
+}
+
+#[tokio::test]
+async fn the_doctor_names_what_has_to_be_mended() {
+    let lab = lab([]);
+    let without_key = |lab: &cofferdam_tests::Lab| {
+        let mut command = lab.command(["doctor"]);
+        command.env_remove("ANTHROPIC_API_KEY");
+        command.spawn().unwrap()
+    };
+    let ran = cofferdam_tests::finish(without_key(&lab)).await.expect_code(1);
+    assert!(ran.stdout.contains("problem model"), "{ran}");
+    assert!(ran.stdout.contains("hint: set ANTHROPIC_API_KEY"), "{ran}");
+
+    lab.write("data", "not a folder");
+    let ran = lab.call(["doctor"]).await.expect_code(1);
+    assert!(ran.stdout.contains("problem data"), "{ran}");
+
+    lab.write("cofferdam.toml", "[agent]\nmax_iterations = 0\n");
+    let ran = lab.call(["doctor"]).await.expect_code(1);
+    assert!(
+        ran.stdout.contains("problem configuration") && ran.stdout.contains("max_iterations"),
+        "{ran}"
+    );
+    // What doesn't depend on it is looked at all the same.
+    assert!(ran.stdout.contains("ok      sandbox"), "{ran}");
+}
