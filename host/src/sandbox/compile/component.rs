@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::adapt::ENTRY;
 use super::compiled_form::MAX_DESCRIPTION;
+use super::foreign::Foreign;
 use super::instantiation;
 use crate::sandbox::http::SecretError;
 use crate::sandbox::keyvalue::KeyValueError;
@@ -58,12 +59,16 @@ impl std::fmt::Debug for Digest {
 pub enum ComponentError {
     #[error("can't read {path}: {source}")]
     Unreadable { path: PathBuf, source: Arc<std::io::Error> },
+    #[error("{} is an address, and components are read from files", .0.display())]
+    NotAFile(PathBuf),
     #[error("there is no built-in plugin `{0}`")]
     UnknownBuiltin(String),
     #[error("the component has {size} bytes, more than component_bytes allows ({limit})")]
     TooLarge { size: u64, limit: u64 },
     #[error("this is a core WebAssembly module that doesn't export `_start`: neither a component nor a program")]
     CoreModule,
+    #[error("this is a core WebAssembly module, {}, and no component", .0.what)]
+    Foreign(Foreign),
     #[error("this is not WebAssembly")]
     NotWasm,
     #[error("this is an unknown kind of WebAssembly (version {0:#010x})")]
@@ -173,11 +178,15 @@ impl ComponentError {
             Self::Unreadable { .. } => {
                 "check the path; in a configuration file, relative paths start at its folder, on the command line at the current one"
             }
+            Self::NotAFile(_) => {
+                "download it first, for example with `curl -O`, or from a registry with `wkg oci pull` or `oras pull`, and name the file"
+            }
             Self::UnknownBuiltin(_) => "built-in plugins are `calculator`, `weather`, `notes` and `faulty`",
             Self::TooLarge { .. } => "raise component_bytes in the plugin's limits if you trust it",
             Self::CoreModule => {
                 "a program for WASI 0.1 has a `main` and exports `_start`: link it as one; wrap a library with `wasm-tools component new`, or build it for wasm32-wasip2"
             }
+            Self::Foreign(foreign) => foreign.instead,
             Self::NotWasm | Self::UnknownVersion(_) | Self::Invalid(_) => {
                 "expected a WebAssembly component, such as `cargo build --target wasm32-wasip2` makes, or a program for WASI 0.1"
             }
@@ -255,9 +264,12 @@ fn others(exports: &[Untrusted]) -> String {
 /// [`ComponentError::Unreadable`] or [`ComponentError::TooLarge`].
 pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, ComponentError> {
     use std::io::Read;
-    let unreadable = |source: std::io::Error| ComponentError::Unreadable {
-        path: path.to_owned(),
-        source: Arc::new(source),
+    let unreadable = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::NotFound if is_address(path) => ComponentError::NotAFile(path.to_owned()),
+        _ => ComponentError::Unreadable {
+            path: path.to_owned(),
+            source: Arc::new(source),
+        },
     };
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let size = file.metadata().map_err(unreadable)?.len();
@@ -270,6 +282,14 @@ pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, ComponentError> {
         .map_err(unreadable)?;
     check_size(&bytes, limit)?;
     Ok(bytes)
+}
+
+/// Whether a path, or the end of one, is rather `scheme://…`. Where paths are put together, one of the slashes is lost.
+fn is_address(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    ["oci:/", "http:/", "https:/", "file:/"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme) || text.contains(&format!("/{scheme}")))
 }
 
 pub(super) fn check_size(bytes: &[u8], limit: u64) -> Result<(), ComponentError> {
@@ -318,7 +338,22 @@ pub(super) fn kind(bytes: &[u8]) -> Result<Kind, ComponentError> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn an_address_is_no_file() {
+        for path in [
+            "oci://ghcr.io/a/b:1",
+            "https:/x.y/z.wasm",
+            "/etc/cofferdam/oci:/ghcr.io/a",
+        ] {
+            let error = read_file(Path::new(path), 1).unwrap_err();
+            assert!(matches!(error, ComponentError::NotAFile(_)), "{error}");
+        }
+        let error = read_file(Path::new("missing/https.wasm"), 1).unwrap_err();
+        assert!(matches!(error, ComponentError::Unreadable { .. }), "{error}");
+    }
 
     #[test]
     fn headers_are_distinguished() {

@@ -6,6 +6,7 @@ mod compiled_form;
 mod compiler;
 mod component;
 mod engine;
+mod foreign;
 mod inspect;
 mod instantiation;
 mod lock;
@@ -24,6 +25,7 @@ pub use self::component::{ComponentError, Digest, read_file};
 use self::component::{Kind, check_size, kind};
 pub(super) use self::component::{is_adapted, program_export};
 pub(super) use self::engine::{EngineSize, Engines};
+pub use self::foreign::Foreign;
 pub use self::inspect::{Import, Inspection};
 pub(super) use self::inspect::{export_names, inspect};
 pub(super) use self::instantiation::{Footprint, TABLE_ELEMENT};
@@ -126,7 +128,10 @@ impl Host<'_> {
         let bytes = module.clone();
         let known = on_blocking_thread(move || {
             if !adapt::is_program(&bytes) {
-                return Err(ComponentError::CoreModule);
+                return Err(match foreign::recognise(&bytes) {
+                    Some(foreign) => ComponentError::Foreign(foreign),
+                    None => ComponentError::CoreModule,
+                });
             }
             let digest = Digest::of(&bytes);
             match cache.adapted(&digest) {
