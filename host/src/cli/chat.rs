@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::interrupt::{Interrupt, interrupted};
 use super::lines::{Input, Lines, Meanwhile, Words};
-use super::live::{LiveHost, print_error};
+use super::live::{LiveHost, print_error, print_summary};
 use super::{CliError, Context, Output, run, summary};
 use crate::agent::RunReport;
 use crate::events::Ending;
@@ -16,7 +16,7 @@ pub async fn chat(cx: &Context) -> Result<u8, CliError> {
     run::require_key(&config)?;
     cx.note_missing_configuration(&config);
     let show_progress = cx.shows_progress();
-    let _logging = cx.logging(&config, show_progress)?;
+    let _logging = cx.logging_of_runs(&config, show_progress)?;
     let live = LiveHost::start(cx, config, show_progress).await?;
     let mut session = live.session();
     let mut lines = Lines::open(cx, Words::default(), Meanwhile::Nothing)?;
@@ -59,7 +59,7 @@ pub async fn chat(cx: &Context) -> Result<u8, CliError> {
     if let (Output::Text, Some(mut report)) = (cx.global.output, last) {
         // `metrics` covers the whole session. The report's own count covers only the last run.
         report.iterations = report.metrics.iterations;
-        cx.note(&format!("\n{}", summary::summary(&report).trim_end()));
+        print_summary(cx, &report);
     }
     live.shutdown().await;
     Ok(code)
@@ -69,7 +69,9 @@ pub async fn chat(cx: &Context) -> Result<u8, CliError> {
 fn print_turn(cx: &Context, report: &RunReport) {
     match cx.global.output {
         Output::Text => {
-            cx.note(&summary::brief(report));
+            if cx.detail() != summary::Detail::None {
+                cx.stderr.line(&summary::brief(report));
+            }
             print_error(cx, report);
         }
         // Several reports follow each other, so each is on one line.

@@ -122,9 +122,16 @@ pub fn print_report(cx: &Context, report: &RunReport) {
             report,
         }),
         Output::Text => {
-            cx.note(&format!("\n{}", summary::summary(report).trim_end()));
+            print_summary(cx, report);
             print_error(cx, report);
         }
+    }
+}
+
+/// Prints the summary in the detail that is asked for.
+pub fn print_summary(cx: &Context, report: &RunReport) {
+    if let Some(summary) = summary::summary(report, cx.detail(), cx.stderr.width()) {
+        cx.stderr.line(&format!("\n{summary}"));
     }
 }
 
