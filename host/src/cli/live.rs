@@ -41,12 +41,11 @@ impl LiveHost {
         }
         let answer = output == Output::Text;
         if answer || show_progress {
-            renders.push(Box::new(ProgressRenderer::new(
-                cx.stdout.clone(),
-                cx.stderr.clone(),
-                answer,
-                show_progress,
-            )));
+            let renderer = ProgressRenderer::new(cx.stdout.clone(), cx.stderr.clone(), answer, show_progress);
+            renders.push(match cx.global.plain {
+                true => Box::new(renderer),
+                false => Box::new(renderer.with_markdown()),
+            });
         }
         let printer = match renders.is_empty() {
             true => None,

@@ -11,6 +11,7 @@ mod format;
 mod interrupt;
 mod lines;
 mod live;
+mod markdown;
 mod mcp;
 mod mcp_config;
 mod output;
@@ -66,6 +67,9 @@ struct Global {
     /// Format of stdout: text, the report as JSON, or one JSON event per line with the report last
     #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = Output::Text)]
     output: Output,
+    /// Print plain text on a terminal as well: no colours, no live progress, no rendered Markdown
+    #[arg(long, global = true)]
+    plain: bool,
     /// What to say of a run at its end [default: short; with --verbose, full; with --quiet, none]
     #[arg(long, global = true, value_enum, value_name = "DETAIL")]
     summary: Option<summary::Detail>,
@@ -202,7 +206,7 @@ impl Context {
 
     /// Whether to show progress: only for text output on a terminal.
     fn shows_progress(&self) -> bool {
-        self.global.output == Output::Text && self.stderr.is_terminal() && !self.global.quiet
+        self.global.output == Output::Text && self.stderr.is_terminal() && !self.global.quiet && !self.global.plain
     }
 
     /// How much is said of a run at its end.
@@ -250,6 +254,10 @@ pub async fn main() -> ExitCode {
             };
         }
     };
+    if cli.global.plain {
+        // For every stream from now on, the log's too.
+        anstream::ColorChoice::Never.write_global();
+    }
     let context = Context {
         global: cli.global,
         stdout: Sink::stdout(),
