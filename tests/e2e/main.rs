@@ -35,6 +35,7 @@ mod repository;
 mod secrets;
 mod simulated;
 mod slots;
+mod terminal;
 mod typed;
 
 use std::path::{Path, PathBuf};

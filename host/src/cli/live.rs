@@ -73,6 +73,15 @@ impl LiveHost {
         self.host.events().add_observer(name, observer);
     }
 
+    pub const fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Runs of sessions that `host` took over are still printed.
+    pub fn replace_host(&mut self, host: Host) {
+        self.host = host;
+    }
+
     pub fn session(&self) -> Session {
         self.host.session()
     }
