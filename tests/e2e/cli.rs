@@ -1,6 +1,6 @@
 //! The commands, as a person uses them.
 
-use cofferdam::simulator::Answer;
+use cofferdam::simulator::{Answer, ErrorAnswer};
 use cofferdam_tests::{Behaviour, HttpServer, faulty, finish};
 use serde_json::{Value, json};
 
@@ -149,6 +149,46 @@ async fn the_report_has_the_documented_shape() {
         keys(&report["budget"][0]),
         sorted(&["scope", "limit_usd", "spent_usd", "reserved_usd", "remaining_usd"])
     );
+}
+
+/// Off a terminal, as on one: each failed attempt is a line, the error is said once, and the summary is short.
+#[tokio::test]
+async fn a_failed_run_says_everything_once() {
+    let overloaded = || {
+        Answer::error_with(ErrorAnswer {
+            status: 529,
+            message: Some("Overloaded.".to_owned()),
+            ..ErrorAnswer::default()
+        })
+    };
+    let lab = lab([overloaded().forever()]);
+    lab.configure("[plugins]\n");
+    let ran = lab.call(["run", "Go."]).await.expect_code(1);
+    let lines: Vec<&str> = ran.stderr.lines().filter(|line| !line.is_empty()).collect();
+    let attempts = lines
+        .iter()
+        .filter(|line| line.contains("model attempt failed"))
+        .count();
+    let (rest, error) = lines[attempts..].split_at(2);
+    assert_eq!(attempts, 3, "{ran}");
+    assert!(
+        rest[0].starts_with("model_failed: 1 iteration, 3 model attempts failed, "),
+        "{ran}"
+    );
+    assert!(rest[1].starts_with("session "), "{ran}");
+    assert!(error[0].starts_with("error: gave up after 3 attempts"), "{ran}");
+    assert!(error.len() <= 3, "{ran}");
+    // The other details.
+    let ran = lab.call(["run", "--summary", "none", "Go."]).await.expect_code(1);
+    assert!(
+        !ran.stderr.contains("model_failed") && ran.stderr.contains("error: "),
+        "{ran}"
+    );
+    for full in [&["run", "--summary", "full", "Go."][..], &["run", "--verbose", "Go."]] {
+        let ran = lab.call(full.iter().copied()).await.expect_code(1);
+        assert!(ran.stderr.contains("\noutcome     model_failed\n"), "{ran}");
+        assert!(ran.stderr.contains("\nbudget "), "{ran}");
+    }
 }
 
 #[tokio::test]

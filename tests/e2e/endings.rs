@@ -243,6 +243,50 @@ async fn every_ending_but_success_is_explained() {
     }
 }
 
+/// Without a summary, the error still says why there is no whole answer, and which key to raise.
+#[tokio::test]
+async fn a_quiet_run_says_which_limit_was_reached() {
+    let echo = |number: u32| ToolCall::new("echo", json!({ "n": number }));
+    for (answer, limit, code, said) in [
+        (
+            Answer::tools([echo(1)]),
+            "[agent]\nmax_iterations = 1",
+            4,
+            "`[agent] max_iterations`",
+        ),
+        (
+            Answer::tools([echo(1), echo(2)]),
+            "[agent]\nmax_tool_calls = 1",
+            4,
+            "`[agent] max_tool_calls`",
+        ),
+        (
+            Answer::tools([echo(1)]).forever(),
+            "",
+            4,
+            "the same tool call five times in a row",
+        ),
+        (
+            Answer::fault(FaultKind::Stall, FaultPoint::Request),
+            "[agent]\ndeadline = \"1s\"",
+            4,
+            "`[agent] deadline`",
+        ),
+        (
+            Answer::text("Dear."),
+            "[budget]\nsession_usd = 0.0001",
+            3,
+            "`cofferdam budget set",
+        ),
+    ] {
+        let lab = lab([answer]);
+        lab.configure(&format!("{limit}\n{}", faulty("")));
+        let ran = lab.call(["run", "--quiet", "Go."]).await.expect_code(code);
+        assert!(ran.stderr.starts_with("error: ") && ran.stderr.contains(said), "{ran}");
+        assert_eq!(ran.stderr.matches("hint: ").count(), 1, "{ran}");
+    }
+}
+
 #[tokio::test]
 async fn a_refusal_is_explained_in_the_vendors_words() {
     let body = json!({ "type": "message", "model": "m", "stop_reason": "refusal", "content": [],

@@ -37,6 +37,7 @@ mod repository;
 mod secrets;
 mod simulated;
 mod slots;
+mod terminal;
 mod typed;
 
 use std::path::{Path, PathBuf};

@@ -23,7 +23,18 @@ pub struct Terminal {
 
 impl Terminal {
     pub fn open() -> Self {
-        let pair = nix::pty::openpty(None, None).unwrap();
+        Self::of_width(80)
+    }
+
+    /// A terminal with this many columns.
+    pub fn of_width(columns: u16) -> Self {
+        let size = nix::pty::Winsize {
+            ws_row: 24,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let pair = nix::pty::openpty(Some(&size), None).unwrap();
         let keyboard = File::from(pair.master);
         let mut reader = keyboard.try_clone().unwrap();
         let (sender, screen) = watch::channel(String::new());
@@ -42,11 +53,24 @@ impl Terminal {
         }
     }
 
-    /// Starts a program with this terminal as its stdin, stdout and stderr.
-    pub fn start(&self, mut command: Command) -> Child {
+    /// Starts a program with this terminal as its stdin, stdout and stderr. It gets the terminal's signals.
+    pub fn start(&self, command: Command) -> Child {
         let handle = || Stdio::from(self.program.try_clone().unwrap());
-        command.env("TERM", "xterm");
-        command
+        let command = command.as_std();
+        // It makes the terminal that of its process, and then becomes the program.
+        let mut leader = Command::new("setsid");
+        leader
+            .arg("--ctty")
+            .arg(command.get_program())
+            .args(command.get_args())
+            .env_clear()
+            .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .env("TERM", "xterm")
+            .kill_on_drop(true);
+        if let Some(folder) = command.get_current_dir() {
+            leader.current_dir(folder);
+        }
+        leader
             .stdin(handle())
             .stdout(handle())
             .stderr(handle())
@@ -67,6 +91,11 @@ impl Terminal {
         let found = text[seen..].find(words);
         let found = found.unwrap_or_else(|| panic!("no `{words}` in {:?}", &text[seen..]));
         self.seen += found + words.len();
+    }
+
+    /// What was shown after that which was waited for last.
+    pub fn rest(&self) -> String {
+        self.text().split_off(self.seen)
     }
 
     /// All that was shown until now.

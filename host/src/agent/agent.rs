@@ -48,6 +48,27 @@ impl Agent {
         }
     }
 
+    /// The same agent with another model. It shares everything else with this one.
+    #[must_use]
+    pub fn with_model(&self, model: Arc<dyn Model>) -> Self {
+        let Shared { parts, definitions } = &*self.shared;
+        let parts = AgentParts {
+            settings: parts.settings.clone(),
+            max_tokens: parts.max_tokens,
+            temperature: parts.temperature,
+            model,
+            tools: parts.tools.clone(),
+            ledger: parts.ledger.clone(),
+            budget: parts.budget.clone(),
+            alerts: parts.alerts.clone(),
+            events: parts.events.clone(),
+        };
+        let definitions = definitions.clone();
+        Self {
+            shared: Arc::new(Shared { parts, definitions }),
+        }
+    }
+
     /// Opens a conversation for the default tenant.
     pub fn session(&self) -> Session {
         Session::new(self.clone(), DEFAULT_TENANT)

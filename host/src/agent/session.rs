@@ -107,6 +107,12 @@ impl Session {
         &self.id
     }
 
+    /// Answers the next prompts with another agent, which reads the conversation until now. Both must have come from the same host:
+    /// the session keeps its events.
+    pub fn continue_with(&mut self, agent: &Agent) {
+        self.agent = agent.clone();
+    }
+
     /// Answers one prompt. Never fails: the report contains any error.
     pub async fn run(&mut self, prompt: &str, options: RunOptions) -> RunReport {
         let started = Instant::now();

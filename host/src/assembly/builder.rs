@@ -96,43 +96,22 @@ impl HostBuilder {
         } = self;
         config.check()?;
         let tls = crate::tls::client_config()?;
-        let provider: Arc<dyn Provider> = match provider {
+        let provider = match provider {
             Some(provider) => provider,
-            None => Arc::new(AnthropicClient::new(&config.model, &tls)?),
+            None => self::provider(&config, &tls)?,
         };
-        let prices = match &config.budget.prices {
-            Some(path) => Prices::load(path)?,
-            None => Prices::builtin(),
-        };
-        let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
-        if prices.find(provider.model(), today).is_none() && !config.budget.has_limit() {
-            tracing::warn!(
-                hint = Prices::line_to_add(provider.model()),
-                "the model `{}` has no price, so its cost isn't counted",
-                provider.model()
-            );
-        }
         for warning in config.model.warnings() {
             tracing::warn!("{warning}");
         }
+        // A price table that can't be read is known before anything is created.
+        let prices = prices(&config)?;
         let ledger = match ledger {
             Some(ledger) => ledger,
             None => open_ledger(config.ledger_path()).await?,
         };
         let tools = Arc::new(load_tools(&config, place, tls).await?.with_policy(policy));
-        let model = Arc::new(ModelStack {
-            breaker: Arc::new(Breaker::new(
-                format!("model:{}", provider.model()),
-                config.breaker.clone(),
-            )),
-            provider,
-            retry: config.retry.clone(),
-            retry_budget: Arc::new(RetryBudget::new()),
-            ledger: ledger.clone(),
-            budget: config.budget.clone(),
-            prices: Arc::new(prices),
-            attempt_timeout: config.model.attempt_timeout,
-        });
+        let retry_budget = Arc::new(RetryBudget::new());
+        let model = model_stack(&config, provider, prices, ledger.clone(), retry_budget.clone());
         let agent = Agent::new(AgentParts {
             settings: config.agent.clone(),
             max_tokens: config.model.max_tokens,
@@ -144,8 +123,52 @@ impl HostBuilder {
             alerts: config.alerts.clone(),
             events,
         });
-        Ok(Host::new(config, agent))
+        Ok(Host::new(config, agent, retry_budget))
     }
+}
+
+/// The configured provider.
+pub(super) fn provider(config: &Config, tls: &Arc<rustls::ClientConfig>) -> Result<Arc<dyn Provider>, HostError> {
+    Ok(Arc::new(AnthropicClient::new(&config.model, tls)?))
+}
+
+/// The configured prices.
+pub(super) fn prices(config: &Config) -> Result<Prices, HostError> {
+    Ok(match &config.budget.prices {
+        Some(path) => Prices::load(path)?,
+        None => Prices::builtin(),
+    })
+}
+
+/// The layers around the provider.
+pub(super) fn model_stack(
+    config: &Config,
+    provider: Arc<dyn Provider>,
+    prices: Prices,
+    ledger: Ledger,
+    retry_budget: Arc<RetryBudget>,
+) -> Arc<ModelStack> {
+    let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
+    if prices.find(provider.model(), today).is_none() && !config.budget.has_limit() {
+        tracing::warn!(
+            hint = Prices::line_to_add(provider.model()),
+            "the model `{}` has no price, so its cost isn't counted",
+            provider.model()
+        );
+    }
+    Arc::new(ModelStack {
+        breaker: Arc::new(Breaker::new(
+            format!("model:{}", provider.model()),
+            config.breaker.clone(),
+        )),
+        provider,
+        retry: config.retry.clone(),
+        retry_budget,
+        ledger,
+        budget: config.budget.clone(),
+        prices: Arc::new(prices),
+        attempt_timeout: config.model.attempt_timeout,
+    })
 }
 
 async fn open_ledger(path: PathBuf) -> Result<Ledger, HostError> {

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::builder::HostBuilder;
+use super::builder::{self, HostBuilder};
+use super::error::HostError;
 use crate::agent::{Agent, DEFAULT_TENANT, Session, TenantNameError};
 use crate::config::Config;
 use crate::ledger::Ledger;
-use crate::resilience::{BreakerStats, Override};
+use crate::resilience::{BreakerStats, Override, RetryBudget};
 use crate::telemetry::EventBus;
 use crate::tools::ToolSet;
 
@@ -33,13 +34,15 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Host {
     config: Arc<Config>,
     agent: Agent,
+    retry_budget: Arc<RetryBudget>,
 }
 
 impl Host {
-    pub(super) fn new(config: Config, agent: Agent) -> Self {
+    pub(super) fn new(config: Config, agent: Agent, retry_budget: Arc<RetryBudget>) -> Self {
         Self {
             config: Arc::new(config),
             agent,
+            retry_budget,
         }
     }
 
@@ -61,6 +64,31 @@ impl Host {
     /// If the tenant name is invalid.
     pub fn session_for(&self, tenant: &str) -> Result<Session, TenantNameError> {
         self.agent.session_for(tenant)
+    }
+
+    /// The same host with another model of the configured provider. Both share the tools, the ledger, the events and the budget of
+    /// retries; the model's breaker is new.
+    ///
+    /// # Errors
+    ///
+    /// See [`HostError`].
+    pub fn with_model(&self, model: &str) -> Result<Self, HostError> {
+        let mut config = Config::clone(&self.config);
+        model.clone_into(&mut config.model.model);
+        config.check()?;
+        let provider = builder::provider(&config, &crate::tls::client_config()?)?;
+        let (prices, ledger) = (builder::prices(&config)?, self.ledger().clone());
+        let model = builder::model_stack(&config, provider, prices, ledger, self.retry_budget.clone());
+        Ok(Self::new(
+            config,
+            self.agent.with_model(model),
+            self.retry_budget.clone(),
+        ))
+    }
+
+    /// Lets this host answer the next prompts of a session of [another one](Self::with_model).
+    pub fn take_over(&self, session: &mut Session) {
+        session.continue_with(&self.agent);
     }
 
     pub fn tools(&self) -> &ToolSet {

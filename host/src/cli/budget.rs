@@ -94,7 +94,7 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
     }
     let scopes = budget_lines(&ledger, &config).await?;
     match cx.global.output {
-        Output::Text => cx.stdout.write(&summary::budget(&scopes)),
+        Output::Text => cx.stdout.write(&summary::budget(&scopes, cx.stdout.width())),
         Output::Json => cx.stdout.json_pretty(&scopes),
         Output::StreamJson => scopes.iter().for_each(|scope| cx.stdout.json_line(scope)),
     }
@@ -234,7 +234,7 @@ mod tests {
     }
 
     async fn shown(ledger: &Ledger) -> String {
-        summary::budget(&budget_lines(ledger, &Config::default()).await.unwrap())
+        summary::budget(&budget_lines(ledger, &Config::default()).await.unwrap(), None)
     }
 
     #[tokio::test]

@@ -1,15 +1,23 @@
-//! `cofferdam chat`: one session, with one run per line of input.
+//! `cofferdam chat`: a conversation, with one run per prompt.
+
+mod command;
+mod conversation;
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::interrupt::{Interrupt, interrupted};
-use super::lines::{Input, Lines, Meanwhile, Words};
-use super::live::{LiveHost, print_error};
+use self::command::{Line, parse};
+use self::conversation::Conversation;
+use super::interrupt::{Interrupt, ctrl_c, terminated};
+use super::lines::{Input, Lines, Meanwhile, Prompting};
+use super::live::LiveHost;
+use super::prompt::{self, Purpose};
 use super::session_args::SessionArgs;
-use super::{CliError, Context, Output, run, summary};
-use crate::agent::RunReport;
+use super::{CliError, Context, error, run};
 use crate::events::Ending;
+
+/// The lines of earlier conversations, in the data folder.
+const HISTORY: &str = "chat-history";
 
 #[derive(Args, Debug)]
 pub struct ChatArgs {
@@ -17,71 +25,101 @@ pub struct ChatArgs {
     session: SessionArgs,
 }
 
-/// Runs a conversation until the input ends. The exit code is that of the last run. Ctrl-C during a run cancels only that
-/// run; at the prompt it ends the conversation.
+/// Runs a conversation until the input ends. The exit code is that of the last run. Ctrl-C during a run cancels only that run; at
+/// the prompt it clears the line, and twice at an empty line it ends the conversation.
 pub async fn chat(cx: &Context, args: ChatArgs) -> Result<u8, CliError> {
     let config = args.session.config(cx)?;
     run::require_key(&config)?;
     cx.note_missing_configuration(&config);
     let show_progress = cx.shows_progress();
-    let _logging = cx.logging(&config, show_progress)?;
+    let _logging = cx.logging_of_runs(&config, show_progress)?;
+    let history = config.storage.folder().join(HISTORY);
     let live = LiveHost::start(cx, config, show_progress).await?;
-    let mut session = live.session();
-    let mut lines = Lines::open(cx, Words::default(), Meanwhile::Nothing)?;
-    let mut last: Option<RunReport> = None;
-    cx.note("Empty lines are ignored. /exit or the end of the input (Ctrl-D) ends the conversation.");
+    let mut conversation = Conversation::start(cx, live);
+    let prompting = Prompting {
+        completions: conversation.completions(),
+        history: Some(history),
+        meanwhile: Meanwhile::Nothing,
+    };
+    let mut lines = Lines::open(cx, prompting)?;
+    if lines.are_edited() || cx.stderr.is_terminal() {
+        cx.note("`/help` lists the commands. Ctrl-D ends the conversation.");
+    }
+    let code = converse(cx, &mut conversation, &mut lines).await;
+    drop(lines);
+    cx.stderr.end_line();
+    conversation.finish().await;
+    Ok(code)
+}
 
-    let code = loop {
+/// Reads lines and answers them, and returns the exit code.
+async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut Lines) -> u8 {
+    let mut was_interrupted = false;
+    loop {
         if cx.stderr.is_terminal() {
             cx.stderr.line("");
         }
         let input = tokio::select! {
             input = lines.next() => input,
-            () = interrupted() => Ok(Input::Interrupt),
+            () = ctrl_c() => Ok(Input::Interrupt),
+            () = terminated() => return Ending::Cancelled.exit_code(),
         };
         let line = match input {
             Ok(Input::Line(line)) => line,
-            Ok(Input::Interrupt) => break Ending::Cancelled.exit_code(),
-            Ok(Input::End) => break last.as_ref().map_or(0, |report| report.outcome.exit_code()),
+            Ok(Input::Interrupt) if cx.stderr.is_terminal() && !was_interrupted => {
+                was_interrupted = true;
+                cx.stderr
+                    .line("Ctrl-C once more ends the conversation, and so do Ctrl-D and `/exit`.");
+                continue;
+            }
+            Ok(Input::Interrupt) => return Ending::Cancelled.exit_code(),
+            Ok(Input::End) => return conversation.exit_code().unwrap_or(0),
             // The runs before the error count, so the exit code is still that of the last run.
             Err(error) => {
                 cx.report_error(&error);
-                break last.as_ref().map_or(2, |report| report.outcome.exit_code());
+                return conversation.exit_code().unwrap_or(2);
             }
         };
-        let prompt = match line.trim() {
-            "/exit" | "/quit" => break last.as_ref().map_or(0, |report| report.outcome.exit_code()),
-            "" => continue,
-            prompt => prompt,
+        was_interrupted = false;
+        let done = match parse(&line) {
+            Ok(Line::Exit) => return conversation.exit_code().unwrap_or(0),
+            Ok(Line::Nothing) => Ok(()),
+            Ok(Line::Prompt(text)) => match prompt::check(text.to_owned(), Purpose::Prompt) {
+                Ok(text) => {
+                    let cancel = CancellationToken::new();
+                    let mode = lines.terminal_mode();
+                    let interrupt = Interrupt::at_terminal(cancel.clone(), cx.stderr.clone(), mode);
+                    conversation.ask(&text, cancel).await;
+                    drop(interrupt);
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
+            Ok(Line::Help) => {
+                conversation.help();
+                Ok(())
+            }
+            Ok(Line::Clear) => {
+                conversation.clear();
+                Ok(())
+            }
+            Ok(Line::Model(None)) => {
+                conversation.show_model();
+                Ok(())
+            }
+            Ok(Line::Model(Some(name))) => conversation.change_model(name),
+            Ok(Line::Tools) => {
+                conversation.list_tools();
+                Ok(())
+            }
+            Ok(Line::Budget) => conversation.show_budget().await,
+            Err(mistake) => {
+                cx.stderr.line(&error::problem(&mistake.message, Some(&mistake.hint)));
+                Ok(())
+            }
         };
-        let cancel = CancellationToken::new();
-        let interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx.stderr.clone());
-        let report = live.run(&mut session, prompt, cancel).await;
-        print_turn(cx, &report);
-        drop(interrupt);
-        last = Some(report);
-    };
-
-    drop(lines);
-    cx.stderr.end_line();
-    if let (Output::Text, Some(mut report)) = (cx.global.output, last) {
-        // `metrics` covers the whole session. The report's own count covers only the last run.
-        report.iterations = report.metrics.iterations;
-        cx.note(&format!("\n{}", summary::summary(&report).trim_end()));
-    }
-    live.shutdown().await;
-    Ok(code)
-}
-
-/// Prints one line after each answer. The full summary comes at the end, so that it doesn't drown the conversation.
-fn print_turn(cx: &Context, report: &RunReport) {
-    match cx.global.output {
-        Output::Text => {
-            cx.note(&summary::brief(report));
-            print_error(cx, report);
+        if let Err(error) = done {
+            cx.report_error(&error);
         }
-        // Several reports follow each other, so each is on one line.
-        Output::Json => cx.stdout.json_line(report),
-        Output::StreamJson => super::live::print_report(cx, report),
     }
 }

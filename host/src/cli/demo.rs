@@ -18,6 +18,7 @@ use super::interrupt::Interrupt;
 use super::live::{LiveHost, print_report};
 use super::output::Sink;
 use super::progress::ProgressLine;
+use super::summary::Detail;
 use super::{CliError, Context, config_in_code};
 use crate::agent::AgentSettings;
 use crate::config::{Config, StorageSettings};
@@ -39,6 +40,12 @@ retries, the circuit breakers, and the ledger, which records what the simulated 
 const DEADLINE: Duration = Duration::from_secs(25);
 
 pub async fn demo(cx: &Context) -> Result<u8, CliError> {
+    let mut cx = cx.clone();
+    if !cx.global.quiet {
+        // It shows what there is.
+        cx.global.summary.get_or_insert(Detail::Full);
+    }
+    let cx = &cx;
     let folder = tempfile::tempdir().map_err(CliError::TemporaryFolder)?;
     let listen = |what| move |source| CliError::Listen { what, source };
     let options = SimulatorOptions::default();
@@ -47,7 +54,7 @@ pub async fn demo(cx: &Context) -> Result<u8, CliError> {
     let model = Simulator::start(script::script(), options).map_err(listen("simulator"))?;
     let config = config(&model.url(), &weather.url(), folder.path())?;
     let show_progress = !cx.global.quiet;
-    let _logging = cx.logging(&config, show_progress)?;
+    let _logging = cx.logging_of_runs(&config, show_progress)?;
 
     cx.note(INTRO);
     let live = LiveHost::start(cx, config, show_progress).await?;

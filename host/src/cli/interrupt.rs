@@ -3,6 +3,7 @@
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::lines::TerminalMode;
 use super::output::Sink;
 use crate::events::Ending;
 
@@ -15,11 +16,19 @@ pub struct Interrupt {
 
 impl Interrupt {
     pub fn cancel_on_signal(token: CancellationToken, stderr: Sink) -> Self {
+        Self::at_terminal(token, stderr, None)
+    }
+
+    /// Restores the terminal before it exits the process.
+    pub fn at_terminal(token: CancellationToken, stderr: Sink, terminal: Option<TerminalMode>) -> Self {
         let task = tokio::spawn(async move {
             interrupted().await;
             token.cancel();
             stderr.line("\ncancelling; press Ctrl-C again to stop at once");
             interrupted().await;
+            if let Some(terminal) = terminal {
+                terminal.restore();
+            }
             std::process::exit(i32::from(Ending::Cancelled.exit_code()));
         });
         Self { task }

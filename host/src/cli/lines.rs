@@ -5,57 +5,54 @@
 //!
 //! A line is only read once it is asked for, so that programs that are started between two lines have the terminal as it was.
 
-use std::io::{self, BufRead, Write};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+mod completions;
+mod history;
+mod keys;
+mod terminal;
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
-use rustyline::completion::Completer;
+use std::io::{self, BufRead};
+use std::path::PathBuf;
+
 use rustyline::error::ReadlineError;
-use rustyline::highlight::Highlighter;
-use rustyline::hint::Hinter;
-use rustyline::history::DefaultHistory;
-use rustyline::validate::Validator;
-use rustyline::{CompletionType, Editor, ExternalPrinter, Helper};
 use tokio::sync::mpsc;
 
+pub use self::completions::Completions;
+use self::history::HistoryFile;
+pub use self::terminal::TerminalMode;
+use self::terminal::{Edited, Terminal};
 use super::output::Sink;
 use super::{CliError, Context, prompt};
 
 const PROMPT: &str = "> ";
 
-/// The longest time that the end waits for the terminal to take what was printed.
-const FLUSH_WAIT: Duration = Duration::from_secs(1);
-
 /// What came instead of a line, or the line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Input {
+    /// On a terminal, it can contain line breaks.
     Line(String),
-    /// Ctrl-C. If it isn't typed at a prompt on a terminal, it is a signal instead.
+    /// Ctrl-C at an empty line. If it isn't typed at a prompt on a terminal, it is a signal instead.
     Interrupt,
     /// The input is over, or Ctrl-D.
     End,
 }
 
-/// The words that Tab completes. Clones share them.
-#[derive(Clone, Debug, Default)]
-pub struct Words(Arc<Mutex<Vec<String>>>);
-
-impl Words {
-    pub fn set(&self, words: impl IntoIterator<Item = String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = words.into_iter().collect();
-    }
+/// How lines are read on a terminal.
+#[derive(Clone, Debug)]
+pub struct Prompting {
+    pub completions: Completions,
+    /// Where lines are kept between runs of the program.
+    pub history: Option<PathBuf>,
+    pub meanwhile: Meanwhile,
 }
 
-/// What the program prints while a line is being typed.
+/// What happens on the terminal beside the line that is typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meanwhile {
+    /// Nothing while a line is typed. Between two lines, what is typed isn't shown and waits for the next line.
     Nothing,
-    /// Whole lines, which appear above the prompt.
+    /// Whole lines appear above the prompt. Between two lines, other programs have the terminal.
     Lines,
 }
-
-type LineEditor = Editor<Words, DefaultHistory>;
 
 /// The source of lines.
 pub struct Lines {
@@ -70,15 +67,21 @@ pub struct Lines {
 impl Lines {
     /// # Errors
     /// The system can't start another thread.
-    pub fn open(cx: &Context, words: Words, meanwhile: Meanwhile) -> Result<Self, CliError> {
+    pub fn open(cx: &Context, prompting: Prompting) -> Result<Self, CliError> {
         let (wanted, requests) = std::sync::mpsc::channel();
         let (sender, inputs) = mpsc::channel(1);
-        let (terminal, editor) = Terminal::open(cx, words, meanwhile)?.unzip();
+        let history = prompting.history.clone().map(HistoryFile::new);
+        let (terminal, edited) = Terminal::open(cx, prompting)?.unzip();
         // Detached, because a blocked read must not delay the exit of the process.
         std::thread::Builder::new()
             .name("stdin".to_owned())
-            .spawn(move || match editor {
-                Some(mut editor) => send_inputs(&requests, &sender, || edited_line(&mut editor)),
+            .spawn(move || match edited {
+                Some(mut edited) => {
+                    for line in history.iter().flat_map(HistoryFile::load) {
+                        let _ = edited.editor.add_history_entry(line);
+                    }
+                    send_inputs(&requests, &sender, || edited_line(&mut edited, history.as_ref()));
+                }
                 None => {
                     let mut stdin = io::stdin().lock();
                     send_inputs(&requests, &sender, || plain_line(&mut stdin));
@@ -94,15 +97,25 @@ impl Lines {
         })
     }
 
+    /// Whether lines are edited on a terminal.
+    pub const fn are_edited(&self) -> bool {
+        self.terminal.is_some()
+    }
+
+    /// How the terminal was before, for a process that exits without dropping this.
+    pub fn terminal_mode(&self) -> Option<TerminalMode> {
+        self.terminal.as_ref().map(Terminal::mode)
+    }
+
     /// The next line. If this is cancelled, the next call returns it.
     ///
     /// # Errors
     /// Stdin can't be read, or a line is longer than [`prompt::MAX_PROMPT_BYTES`].
     pub async fn next(&mut self) -> Result<Input, CliError> {
+        if self.terminal.is_none() && self.stderr.is_terminal() {
+            self.stderr.write(PROMPT);
+        }
         if !self.is_reading {
-            if self.terminal.is_none() && self.stderr.is_terminal() {
-                self.stderr.write(PROMPT);
-            }
             // The thread is gone after the last line.
             self.is_reading = self.wanted.send(()).is_ok();
         }
@@ -139,186 +152,23 @@ fn plain_line(stdin: &mut impl BufRead) -> Result<Input, CliError> {
     Ok(prompt::read_line(stdin)?.map_or(Input::End, Input::Line))
 }
 
-fn edited_line(editor: &mut LineEditor) -> Result<Input, CliError> {
-    match editor.readline(PROMPT) {
-        Ok(line) => Ok(Input::Line(line)),
+fn edited_line(edited: &mut Edited, history: Option<&HistoryFile>) -> Result<Input, CliError> {
+    let read = edited.editor.readline(PROMPT);
+    let read = read.map(|line| edited.continuations.take_from(line));
+    match read {
+        Ok(line) => {
+            // Even one that isn't kept can be recalled now.
+            let _ = edited.editor.add_history_entry(&line);
+            if let Some(history) = history {
+                history.append(&line);
+            }
+            Ok(Input::Line(line))
+        }
         Err(ReadlineError::Interrupted) => Ok(Input::Interrupt),
         Err(ReadlineError::Eof) => Ok(Input::End),
         Err(error) => Err(CliError::Stdin {
             what: "prompt",
             source: io::Error::other(error),
         }),
-    }
-}
-
-/// A terminal whose last line is the prompt while a line is being read.
-struct Terminal {
-    /// How the terminal was set up, and is again afterwards: while a line is edited, it doesn't echo and has no signals.
-    mode: Termios,
-    print: std::sync::mpsc::Sender<Print>,
-    /// The streams that are printed above the prompt, with what they wrote to before.
-    streams: Vec<(Sink, Box<dyn Write + Send>)>,
-}
-
-enum Print {
-    Text(String),
-    Flush(std::sync::mpsc::Sender<()>),
-}
-
-impl Terminal {
-    /// `None` if stdin or stdout isn't a terminal, or one that can't move its cursor.
-    fn open(cx: &Context, words: Words, meanwhile: Meanwhile) -> Result<Option<(Self, LineEditor)>, CliError> {
-        let Ok(mode) = tcgetattr(io::stdin()) else {
-            return Ok(None);
-        };
-        let config = rustyline::Config::builder().completion_type(CompletionType::List);
-        let config = config.auto_add_history(true).build();
-        let Ok(mut editor) = Editor::with_config(config) else {
-            return Ok(None);
-        };
-        editor.set_helper(Some(words));
-        let Ok(printer) = editor.create_external_printer() else {
-            return Ok(None);
-        };
-        let (print, receiver) = std::sync::mpsc::channel();
-        // The printer waits for the prompt, and the prompt may wait for this program to ask for the next line.
-        std::thread::Builder::new()
-            .name("terminal".to_owned())
-            .spawn(move || print_above(printer, &receiver))
-            .map_err(|source| CliError::Thread {
-                what: "the terminal",
-                source,
-            })?;
-        let above = || AbovePrompt {
-            print: print.clone(),
-            line: String::new(),
-        };
-        let mut streams = Vec::new();
-        if meanwhile == Meanwhile::Lines {
-            let writer = Box::new(above());
-            streams.push((cx.stdout.clone(), cx.stdout.replace_writer(writer)));
-            if cx.stderr.is_terminal() {
-                let styles = anstream::AutoStream::choice(&io::stderr());
-                let writer: Box<dyn Write + Send> = Box::new(above());
-                let writer = Box::new(anstream::AutoStream::new(writer, styles));
-                streams.push((cx.stderr.clone(), cx.stderr.replace_writer(writer)));
-            }
-        }
-        Ok(Some((Self { mode, print, streams }, editor)))
-    }
-
-    /// Restores the terminal. A read that goes on never ends.
-    fn close(self, is_reading: bool) {
-        let (sender, flushed) = std::sync::mpsc::channel();
-        if self.print.send(Print::Flush(sender)).is_ok() {
-            let _ = flushed.recv_timeout(FLUSH_WAIT);
-        }
-        for (sink, writer) in self.streams {
-            sink.replace_writer(writer);
-        }
-        if is_reading {
-            let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.mode);
-            // Removes the prompt, and ends the mode in which terminals mark what is pasted.
-            let _ = write!(io::stdout(), "\r\x1b[K\x1b[?2004l").and_then(|()| io::stdout().flush());
-        }
-    }
-}
-
-fn print_above(mut printer: impl ExternalPrinter, receiver: &std::sync::mpsc::Receiver<Print>) {
-    for message in receiver {
-        match message {
-            // If the terminal is gone, there is nobody to say so to.
-            Print::Text(text) => drop(printer.print(text)),
-            Print::Flush(flushed) => drop(flushed.send(())),
-        }
-    }
-}
-
-/// Prints whole lines above the prompt.
-struct AbovePrompt {
-    print: std::sync::mpsc::Sender<Print>,
-    /// The line that isn't whole yet.
-    line: String,
-}
-
-impl Write for AbovePrompt {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.line.push_str(&String::from_utf8_lossy(bytes));
-        if let Some(end) = self.line.rfind('\n') {
-            let rest = self.line.split_off(end + 1);
-            let lines = std::mem::replace(&mut self.line, rest);
-            self.print
-                .send(Print::Text(lines))
-                .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Completer for Words {
-    type Candidate = String;
-
-    fn complete(
-        &self,
-        line: &str,
-        position: usize,
-        _: &rustyline::Context<'_>,
-    ) -> rustyline::Result<(usize, Vec<String>)> {
-        let typed = line.get(..position).unwrap_or(line);
-        let start = typed.rfind(' ').map_or(0, |blank| blank + 1);
-        let words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let words = words.iter().filter(|word| word.starts_with(&typed[start..]));
-        Ok((start, words.cloned().collect()))
-    }
-}
-
-impl Hinter for Words {
-    type Hint = String;
-}
-
-impl Highlighter for Words {}
-impl Validator for Words {}
-impl Helper for Words {}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn the_word_at_the_cursor_is_completed() {
-        let words = Words::default();
-        words.set(["count_letter", "count_words", "schema"].map(str::to_owned));
-        let history = DefaultHistory::new();
-        let complete = |line: &str| {
-            let context = rustyline::Context::new(&history);
-            words.complete(line, line.len(), &context).unwrap()
-        };
-        assert_eq!(complete("sch"), (0, vec!["schema".to_owned()]));
-        assert_eq!(complete("").1.len(), 3);
-        assert_eq!(complete("schema count_l"), (7, vec!["count_letter".to_owned()]));
-        assert_eq!(complete("count_letter {").1, Vec::<String>::new());
-    }
-
-    #[test]
-    fn only_whole_lines_are_printed_above_the_prompt() {
-        let (print, printed) = std::sync::mpsc::channel();
-        let mut above = AbovePrompt {
-            print,
-            line: String::new(),
-        };
-        for text in ["a", "b\nc\nd", "\n"] {
-            above.write_all(text.as_bytes()).unwrap();
-        }
-        drop(above);
-        let printed = printed.into_iter().map(|print| match print {
-            Print::Text(text) => text,
-            Print::Flush(_) => unreachable!(),
-        });
-        assert_eq!(printed.collect::<Vec<_>>(), ["ab\nc\n", "d\n"]);
     }
 }

@@ -41,12 +41,11 @@ impl LiveHost {
         }
         let answer = output == Output::Text;
         if answer || show_progress {
-            renders.push(Box::new(ProgressRenderer::new(
-                cx.stdout.clone(),
-                cx.stderr.clone(),
-                answer,
-                show_progress,
-            )));
+            let renderer = ProgressRenderer::new(cx.stdout.clone(), cx.stderr.clone(), answer, show_progress);
+            renders.push(match cx.global.plain {
+                true => Box::new(renderer),
+                false => Box::new(renderer.with_markdown()),
+            });
         }
         let printer = match renders.is_empty() {
             true => None,
@@ -72,6 +71,15 @@ impl LiveHost {
 
     pub fn observe(&self, name: &str, observer: impl Observer) {
         self.host.events().add_observer(name, observer);
+    }
+
+    pub const fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Runs of sessions that `host` took over are still printed.
+    pub fn replace_host(&mut self, host: Host) {
+        self.host = host;
     }
 
     pub fn session(&self) -> Session {
@@ -122,9 +130,16 @@ pub fn print_report(cx: &Context, report: &RunReport) {
             report,
         }),
         Output::Text => {
-            cx.note(&format!("\n{}", summary::summary(report).trim_end()));
+            print_summary(cx, report);
             print_error(cx, report);
         }
+    }
+}
+
+/// Prints the summary in the detail that is asked for.
+pub fn print_summary(cx: &Context, report: &RunReport) {
+    if let Some(summary) = summary::summary(report, cx.detail(), cx.stderr.width()) {
+        cx.stderr.line(&format!("\n{summary}"));
     }
 }
 

@@ -14,6 +14,7 @@ mod init;
 mod interrupt;
 mod lines;
 mod live;
+mod markdown;
 mod mcp;
 mod mcp_config;
 mod output;
@@ -48,7 +49,8 @@ pub use error::CliError;
 
 use crate::config::{Arguments, Config, Folders, LoadOptions};
 use crate::sandbox::COMPILING;
-use crate::telemetry::{LogLevel, LoggingGuard, logging};
+use crate::telemetry::logging::{self, ConsoleLines};
+use crate::telemetry::{LogLevel, LoggingGuard, RUNS};
 use crate::tools::ToolSet;
 use output::Sink;
 
@@ -70,6 +72,12 @@ struct Global {
     /// Format of stdout: text, the report as JSON, or one JSON event per line with the report last
     #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = Output::Text)]
     output: Output,
+    /// Print plain text on a terminal as well: no colours, no live progress, no rendered Markdown
+    #[arg(long, global = true)]
+    plain: bool,
+    /// What to say of a run at its end [default: short; with --verbose, full; with --quiet, none]
+    #[arg(long, global = true, value_enum, value_name = "DETAIL")]
+    summary: Option<summary::Detail>,
     /// Print no progress, summary or log on stderr, only errors and the plugins and tools that are left out
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
@@ -159,12 +167,27 @@ impl Context {
     /// progress logs only errors to the console, unless the operator requested a more detailed level.
     /// A person at a terminal also sees what takes long.
     fn logging(&self, config: &Config, progress_shown: bool) -> Result<LoggingGuard, CliError> {
-        let progress = (self.stderr.is_terminal() && !self.global.quiet).then_some(COMPILING);
-        Ok(logging::init(
-            &config.logging,
-            Some(self.log_level(config, progress_shown)),
-            progress,
-        )?)
+        self.logging_without(None, config, progress_shown)
+    }
+
+    /// The same for a command that reports its runs on stderr, so that nothing is said twice.
+    fn logging_of_runs(&self, config: &Config, progress_shown: bool) -> Result<LoggingGuard, CliError> {
+        let reports = self.global.output == Output::Text && !self.global.verbose;
+        self.logging_without(reports.then_some(RUNS), config, progress_shown)
+    }
+
+    fn logging_without(
+        &self,
+        hidden: Option<&'static str>,
+        config: &Config,
+        progress_shown: bool,
+    ) -> Result<LoggingGuard, CliError> {
+        let lines = ConsoleLines {
+            level: Some(self.log_level(config, progress_shown)),
+            shown: (self.stderr.is_terminal() && !self.global.quiet).then_some(COMPILING),
+            hidden,
+        };
+        Ok(logging::init(&config.logging, lines)?)
     }
 
     /// The level of the log on stderr.
@@ -198,7 +221,18 @@ impl Context {
 
     /// Whether to show progress: only for text output on a terminal.
     fn shows_progress(&self) -> bool {
-        self.global.output == Output::Text && self.stderr.is_terminal() && !self.global.quiet
+        self.global.output == Output::Text && self.stderr.is_terminal() && !self.global.quiet && !self.global.plain
+    }
+
+    /// How much is said of a run at its end.
+    fn detail(&self) -> summary::Detail {
+        self.global
+            .summary
+            .unwrap_or(match (self.global.verbose, self.global.quiet) {
+                (true, _) => summary::Detail::Full,
+                (false, true) => summary::Detail::None,
+                (false, false) => summary::Detail::Short,
+            })
     }
 
     /// Prints a note on stderr, unless `--quiet` is set.
@@ -250,6 +284,10 @@ pub async fn main() -> ExitCode {
             };
         }
     };
+    if cli.global.plain {
+        // For every stream from now on, the log's too.
+        anstream::ColorChoice::Never.write_global();
+    }
     let context = Context {
         global: cli.global,
         stdout: Sink::stdout(),

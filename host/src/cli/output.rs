@@ -7,13 +7,21 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use anstream::{AutoStream, ColorChoice};
+use rustix::termios::tcgetwinsize;
 use serde::Serialize;
+
+/// The width of a terminal that doesn't say how wide it is.
+const DEFAULT_WIDTH: usize = 80;
 
 /// A shared output stream whose methods never fail. Clones write to the same stream.
 #[derive(Clone)]
 pub struct Sink {
     state: Arc<Mutex<State>>,
     terminal: bool,
+    colors: ColorChoice,
+    /// How many columns the terminal has, if it says so.
+    columns: fn() -> Option<usize>,
 }
 
 struct State {
@@ -29,21 +37,24 @@ struct State {
 }
 
 impl Sink {
-    /// The stream for data. It must not contain styles, because programs read it.
+    /// The stream for data. What is written to it is unchanged, so styles are for a terminal only.
     pub fn stdout() -> Self {
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
-        Self::new(Box::new(stdout), terminal)
+        let colors = AutoStream::choice(&stdout);
+        Self::new(Box::new(stdout), terminal, colors, || columns(io::stdout()))
     }
 
     /// The stream for everything else. Styles are stripped if stderr doesn't support them or `NO_COLOR` is set.
     pub fn stderr() -> Self {
         let stderr = io::stderr();
         let terminal = stderr.is_terminal();
-        Self::new(Box::new(anstream::AutoStream::auto(stderr)), terminal)
+        let colors = AutoStream::choice(&stderr);
+        let writer = Box::new(AutoStream::new(stderr, colors));
+        Self::new(writer, terminal, colors, || columns(io::stderr()))
     }
 
-    fn new(writer: Box<dyn Write + Send>, terminal: bool) -> Self {
+    fn new(writer: Box<dyn Write + Send>, terminal: bool, colors: ColorChoice, columns: fn() -> Option<usize>) -> Self {
         let state = State {
             writer,
             closed: false,
@@ -54,6 +65,8 @@ impl Sink {
         Self {
             state: Arc::new(Mutex::new(state)),
             terminal,
+            colors,
+            columns,
         }
     }
 
@@ -64,6 +77,16 @@ impl Sink {
 
     pub const fn is_terminal(&self) -> bool {
         self.terminal
+    }
+
+    /// Whether styles are shown.
+    pub const fn colors(&self) -> ColorChoice {
+        self.colors
+    }
+
+    /// How many columns the terminal has at this moment; `None` if it isn't one.
+    pub fn width(&self) -> Option<usize> {
+        self.terminal.then(|| (self.columns)().unwrap_or(DEFAULT_WIDTH))
     }
 
     /// Writes `text` unchanged and flushes.
@@ -150,6 +173,11 @@ impl Sink {
     }
 }
 
+fn columns(stream: impl std::os::fd::AsFd) -> Option<usize> {
+    let size = tcgetwinsize(stream).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
 impl std::fmt::Debug for Sink {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sink")
@@ -188,7 +216,12 @@ pub(crate) mod tests {
     pub(crate) fn memory(terminal: bool) -> (Sink, Written) {
         let written = Written::default();
         let stripped = anstream::StripStream::new(Box::new(written.clone()) as Box<dyn Write + Send>);
-        (Sink::new(Box::new(stripped), terminal), written)
+        let sink = Sink::new(Box::new(stripped), terminal, ColorChoice::Never, || None);
+        (sink, written)
+    }
+
+    fn failing(kind: io::ErrorKind) -> Sink {
+        Sink::new(Box::new(Failing(kind)), false, ColorChoice::Never, || None)
     }
 
     struct Failing(io::ErrorKind);
@@ -205,7 +238,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_closed_pipe_is_not_a_failure() {
-        let sink = Sink::new(Box::new(Failing(io::ErrorKind::BrokenPipe)), false);
+        let sink = failing(io::ErrorKind::BrokenPipe);
         sink.line("lost");
         sink.line("lost as well");
         assert!(sink.take_failure().is_none());
@@ -213,7 +246,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_full_disk_is_reported_once() {
-        let sink = Sink::new(Box::new(Failing(io::ErrorKind::StorageFull)), false);
+        let sink = failing(io::ErrorKind::StorageFull);
         sink.line("lost");
         assert_eq!(sink.take_failure().unwrap().kind(), io::ErrorKind::StorageFull);
         sink.line("lost as well");

@@ -3,6 +3,7 @@
 use anstyle::{AnsiColor, Style};
 
 use super::format;
+use super::markdown::{Markdown, Page};
 use super::output::Sink;
 use super::printer::Render;
 use crate::events::{BreakerState, Event, EventKind, Outcome, ToolCallFinished, TrimReason};
@@ -27,6 +28,8 @@ pub struct ProgressRenderer {
     pub show_progress: bool,
     /// Whether this turn's text was streamed. If not, it is written when the turn ends.
     streamed: bool,
+    /// On a terminal, the text is rendered.
+    markdown: Option<Markdown>,
 }
 
 impl ProgressRenderer {
@@ -37,7 +40,30 @@ impl ProgressRenderer {
             answer,
             show_progress,
             streamed: false,
+            markdown: None,
         }
+    }
+
+    /// Renders the model's text as Markdown if stdout is a terminal.
+    #[must_use]
+    pub fn with_markdown(mut self) -> Self {
+        self.markdown = self.stdout.is_terminal().then(Markdown::default);
+        self
+    }
+
+    fn write_answer(&mut self, text: &str) {
+        match (&mut self.markdown, page(&self.stdout)) {
+            (Some(markdown), Some(page)) => self.stdout.write(&markdown.push(text, page)),
+            _ => self.stdout.write_untrusted(text),
+        }
+    }
+
+    /// Writes what still waits for the end of its block, and ends the line. A truncated or cancelled answer leaves it unfinished.
+    fn end_answer(&mut self) {
+        if let (Some(markdown), Some(page)) = (&mut self.markdown, page(&self.stdout)) {
+            self.stdout.write(&markdown.finish(page));
+        }
+        self.stdout.end_line();
     }
 
     fn print(&self, line: &ProgressLine) {
@@ -49,22 +75,26 @@ impl ProgressRenderer {
     }
 }
 
+fn page(stdout: &Sink) -> Option<Page> {
+    let styled = stdout.colors() != anstream::ColorChoice::Never;
+    stdout.width().map(|width| Page { width, styled })
+}
+
 impl Render for ProgressRenderer {
     fn event(&mut self, event: &Event) {
         match &event.kind {
             EventKind::TurnStarted {} => self.streamed = false,
             EventKind::TextDelta { text } if self.answer => {
                 self.streamed = true;
-                self.stdout.write_untrusted(text);
+                self.write_answer(text);
             }
             EventKind::ModelResponse { text, .. } if self.answer => {
                 if !self.streamed {
-                    self.stdout.write_untrusted(text);
+                    self.write_answer(text);
                 }
-                self.stdout.end_line();
+                self.end_answer();
             }
-            // A truncated or cancelled answer leaves its line unfinished.
-            EventKind::SessionFinished { .. } => self.stdout.end_line(),
+            EventKind::ModelRetry { .. } | EventKind::SessionFinished { .. } => self.end_answer(),
             _ => {}
         }
         if self.show_progress
@@ -474,6 +504,32 @@ pub(crate) mod tests {
             renderer.event(&event);
         }
         assert_eq!(out.text(), "one\ntwo\n");
+    }
+
+    #[test]
+    fn markdown_is_rendered_on_a_terminal_alone() {
+        let written = |terminal: bool, markdown: bool, events: &[Event]| {
+            let ((stdout, out), (stderr, _)) = (memory(terminal), memory(terminal));
+            let mut renderer = ProgressRenderer::new(stdout, stderr, true, false);
+            if markdown {
+                renderer = renderer.with_markdown();
+            }
+            events.iter().for_each(|event| renderer.event(event));
+            out.text()
+        };
+        let answer = [delta("**a"), delta("** b\n\nc"), response("**a** b\n\nc")];
+        assert_eq!(written(true, true, &answer), "a b\n\nc\n");
+        assert_eq!(written(true, false, &answer), "**a** b\n\nc\n");
+        assert_eq!(written(false, true, &answer), "**a** b\n\nc\n");
+        // Text that is cut off is shown, and a turn that didn't stream is as well.
+        let finished = event(EventKind::SessionFinished {
+            outcome: crate::events::Ending::Cancelled,
+            duration_ms: 1,
+            error: None,
+            answer: String::new(),
+        });
+        assert_eq!(written(true, true, &[delta("**a"), finished]), "**a\n");
+        assert_eq!(written(true, true, &[response("**a**")]), "a\n");
     }
 
     #[test]

@@ -181,7 +181,9 @@ pub fn read_line(reader: &mut impl BufRead) -> Result<Option<String>, CliError> 
     Ok((read > 0).then(|| line.trim_end_matches(['\n', '\r']).to_owned()))
 }
 
-fn check(text: String, purpose: Purpose) -> Result<String, CliError> {
+/// # Errors
+/// As [`read`].
+pub fn check(text: String, purpose: Purpose) -> Result<String, CliError> {
     if text.len() as u64 > MAX_PROMPT_BYTES {
         return Err(too_long(purpose));
     }

@@ -35,7 +35,7 @@ pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
     let prompt = prompt::read(cx, &words, &args.file).await?;
     cx.note_missing_configuration(&config);
     let show_progress = cx.shows_progress();
-    let _logging = cx.logging(&config, show_progress)?;
+    let _logging = cx.logging_of_runs(&config, show_progress)?;
     let live = LiveHost::start(cx, config, show_progress).await?;
 
     let cancel = CancellationToken::new();

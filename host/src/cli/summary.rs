@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use clap::ValueEnum;
 use serde::Serialize;
 
 use super::format;
@@ -17,19 +18,65 @@ use crate::telemetry::SessionMetrics;
 /// The maximum width of a tool's name, in characters.
 const MAX_NAME_CHARS: usize = 64;
 
+/// How much is said of a run at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Detail {
+    /// Tables of the tools, breakers and budgets
+    Full,
+    /// One or two lines
+    Short,
+    None,
+}
+
+/// The summary in this detail, for a terminal of this width. `None` if there is none.
+pub fn summary(report: &RunReport, detail: Detail, width: Option<usize>) -> Option<String> {
+    let summary = match detail {
+        Detail::Full => full(report, width),
+        Detail::Short => short(report),
+        Detail::None => return None,
+    };
+    Some(summary.trim_end().to_owned())
+}
+
 /// The whole summary: overview, tools, breakers and budgets.
-pub fn summary(report: &RunReport) -> String {
+fn full(report: &RunReport, width: Option<usize>) -> String {
     let mut sections = vec![overview(report)];
     if !report.metrics.tools.is_empty() {
-        sections.push(tools(&report.metrics));
+        sections.push(tools(&report.metrics, width));
     }
     if !report.breakers.is_empty() {
-        sections.push(breakers(report));
+        sections.push(breakers(report, width));
     }
     if !report.budget.is_empty() {
-        sections.push(budget(&report.budget.iter().map(BudgetLine::from).collect::<Vec<_>>()));
+        let lines: Vec<BudgetLine> = report.budget.iter().map(BudgetLine::from).collect();
+        sections.push(budget(&lines, width));
     }
     sections.join("\n")
+}
+
+/// The line that ends a run: how it ended, what it took, and the session.
+fn short(report: &RunReport) -> String {
+    let metrics = &report.metrics;
+    let degraded = if report.degraded { " (degraded)" } else { "" };
+    let cached = metrics
+        .cache_creation_input_tokens
+        .saturating_add(metrics.cache_read_input_tokens);
+    let prompt_tokens = metrics.input_tokens.saturating_add(cached);
+    let failed = match metrics.model_errors {
+        0 => String::new(),
+        errors => format!(", {} failed", format::counted(errors, "model attempt")),
+    };
+    format!(
+        "{}{degraded}: {}{failed}, {} tokens in, {} out, ${}{}, {}\nsession {}",
+        report.outcome,
+        format::counted(report.iterations.into(), "iteration"),
+        format::count(prompt_tokens),
+        format::count(metrics.output_tokens),
+        metrics.estimated_cost_usd,
+        charged_in_full(metrics),
+        format::millis(metrics.duration_ms as f64),
+        report.session_id,
+    )
 }
 
 /// One line after an answer in a conversation. The metrics cover the session, so the cost is that of the conversation so far.
@@ -107,7 +154,7 @@ fn overview(report: &RunReport) -> String {
     out
 }
 
-fn tools(metrics: &SessionMetrics) -> String {
+fn tools(metrics: &SessionMetrics, width: Option<usize>) -> String {
     let mut table = Table::new([
         Column::Left("tool"),
         Column::Right("calls"),
@@ -137,12 +184,12 @@ fn tools(metrics: &SessionMetrics) -> String {
             outcomes.join(", "),
         ]);
     }
-    table.render()
+    table.render_within(width)
 }
 
 /// The breakers that this session used, and those with any failure or state change. Other breakers are only counted, because
 /// a host can have many.
-fn breakers(report: &RunReport) -> String {
+fn breakers(report: &RunReport, width: Option<usize>) -> String {
     let used = |name: &str| {
         name.strip_prefix("tool:")
             .is_none_or(|tool| report.metrics.tools.contains_key(tool))
@@ -175,7 +222,7 @@ fn breakers(report: &RunReport) -> String {
                 .unwrap_or_default(),
         ]);
     }
-    let mut out = table.render();
+    let mut out = table.render_within(width);
     if !hidden.is_empty() {
         let _ = writeln!(
             out,
@@ -187,7 +234,7 @@ fn breakers(report: &RunReport) -> String {
 }
 
 /// The budget table. A scope with unknown spending has a limit but no accounting window yet.
-pub fn budget<'a>(scopes: impl IntoIterator<Item = &'a BudgetLine>) -> String {
+pub fn budget<'a>(scopes: impl IntoIterator<Item = &'a BudgetLine>, width: Option<usize>) -> String {
     let limited = |amount: Option<NanoUsd>| amount.map_or_else(|| "unlimited".to_owned(), |usd| format!("${usd}"));
     let known = |amount: Option<NanoUsd>| amount.map_or_else(|| "-".to_owned(), |usd| format!("${usd}"));
     let scopes: Vec<&BudgetLine> = scopes.into_iter().collect();
@@ -223,7 +270,7 @@ pub fn budget<'a>(scopes: impl IntoIterator<Item = &'a BudgetLine>) -> String {
             },
         ]);
     }
-    table.render()
+    table.render_within(width)
 }
 
 /// Where a limit comes from.
@@ -398,7 +445,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_summary_of_a_whole_run() {
-        insta::assert_snapshot!(summary(&report()), @"
+        insta::assert_snapshot!(full(&report(), None), @"
         outcome     completed (degraded: a fallback replaced a tool's result)
         session     0193
         model       claude-sonnet-5-5
@@ -423,11 +470,44 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn the_short_summary_has_two_lines() {
+        insta::assert_snapshot!(short(&report()), @"
+        completed (degraded): 2 iterations, 2 model attempts failed, 1,700 tokens in, 52 out, $0.003920, 1.8 s
+        session 0193
+        ");
+        let mut report = report();
+        report.metrics.model_errors = 0;
+        report.degraded = false;
+        assert!(
+            short(&report).starts_with("completed: 2 iterations, 1,700 tokens in,"),
+            "{}",
+            short(&report)
+        );
+    }
+
+    #[test]
+    fn each_detail_has_its_summary() {
+        let summary = |detail| summary(&report(), detail, Some(200));
+        assert_eq!(summary(Detail::None), None);
+        assert_eq!(summary(Detail::Short).unwrap(), short(&report()));
+        assert_eq!(summary(Detail::Full).unwrap(), full(&report(), None).trim_end());
+    }
+
+    #[test]
+    fn a_narrow_terminal_can_show_the_tables() {
+        let text = full(&report(), Some(40));
+        let tables = text.split_once("\n\n").unwrap().1;
+        assert!(tables.lines().all(|line| line.chars().count() <= 40), "{tables}");
+        assert!(tables.contains("outcomes     ok 1, breaker_open 5\n"), "{tables}");
+    }
+
+    #[test]
     fn a_charge_of_unknown_usage_is_explained() {
         let mut report = report();
         report.metrics.charged_in_full = 2;
         let says = "$0.003920 (2 attempts charged in full: usage unknown)";
-        assert!(summary(&report).contains(says), "{}", summary(&report));
+        assert!(full(&report, None).contains(says), "{}", full(&report, None));
+        assert!(short(&report).contains(says), "{}", short(&report));
         assert_eq!(
             brief(&report),
             "completed: 2 iterations, $0.003920 so far (2 attempts charged in full: usage unknown)"
@@ -441,7 +521,7 @@ pub(crate) mod tests {
         report.breakers.clear();
         report.budget.clear();
         report.degraded = false;
-        let text = summary(&report);
+        let text = full(&report, None);
         assert!(
             !text.contains("tool ") && !text.contains("breaker") && !text.contains("budget"),
             "{text}"
@@ -453,6 +533,6 @@ pub(crate) mod tests {
     fn a_hostile_tool_name_is_escaped() {
         let mut report = report();
         report.metrics.tools = [("a\u{1b}[2J\nb".to_owned(), tool(1, 1, &[(Outcome::Ok, 1)]))].into();
-        assert!(summary(&report).contains("a\\u{1b}[2J b"));
+        assert!(full(&report, None).contains("a\\u{1b}[2J b"));
     }
 }

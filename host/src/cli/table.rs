@@ -24,6 +24,9 @@ pub struct Table {
 
 const GAP: &str = "  ";
 
+/// The columns that a last column of text needs at least.
+const MIN_LAST_WIDTH: usize = 16;
+
 impl Table {
     pub fn new(columns: impl IntoIterator<Item = Column>) -> Self {
         Self {
@@ -35,6 +38,49 @@ impl Table {
     /// Adds a row. Missing cells are empty; surplus cells are ignored.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
+    }
+
+    /// The table for a terminal of this width: where its columns have no room beside each other, each row is a block of lines, a
+    /// value beside its heading. The last column may be cut by the edge of the terminal, for text wraps there.
+    pub fn render_within(&self, width: Option<usize>) -> String {
+        let aligned = self.render();
+        let Some(width) = width else {
+            return aligned;
+        };
+        let last = match self.columns.last() {
+            Some(Column::Left(_)) => self.width_of(self.columns.len() - 1),
+            _ => 0,
+        };
+        let widest = aligned.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+        match widest.saturating_sub(last.saturating_sub(MIN_LAST_WIDTH)) <= width {
+            true => aligned,
+            false => self.blocks(),
+        }
+    }
+
+    fn width_of(&self, column: usize) -> usize {
+        let cells = self.rows.iter().filter_map(|row| row.get(column));
+        let cells = cells.map(|cell| cell.chars().count());
+        cells
+            .chain(self.columns.get(column).map(|column| column.heading().len()))
+            .max()
+            .unwrap_or(0)
+    }
+
+    fn blocks(&self) -> String {
+        let label = self
+            .columns
+            .iter()
+            .map(|column| column.heading().len())
+            .max()
+            .unwrap_or(0);
+        let block = |row: &Vec<String>| -> String {
+            let cells = self.columns.iter().zip(row).filter(|(_, cell)| !cell.is_empty());
+            cells
+                .map(|(column, cell)| format!("{:<label$}{GAP}{cell}\n", column.heading()))
+                .collect()
+        };
+        self.rows.iter().map(block).collect::<Vec<_>>().join("\n")
     }
 
     /// The table. Each line ends with a newline and has no trailing spaces.
@@ -87,6 +133,26 @@ mod tests {
             "tool             calls  note\n\
              calculate            1\n\
              wetter_für_köln  1,000  ok\n"
+        );
+    }
+
+    #[test]
+    fn a_narrow_terminal_has_a_block_for_each_row() {
+        let mut table = Table::new([Column::Left("tool"), Column::Right("calls"), Column::Left("note")]);
+        table.row(["calculate".into(), "1".into(), "a note that may wrap".into()]);
+        table.row(["get_weather".into(), "1,000".into(), String::new()]);
+        for (width, is_aligned) in [(None, true), (Some(80), true), (Some(36), true), (Some(35), false)] {
+            let aligned = table.render_within(width) == table.render();
+            assert_eq!(aligned, is_aligned, "{width:?}");
+        }
+        assert_eq!(
+            table.render_within(Some(35)),
+            "tool   calculate\n\
+             calls  1\n\
+             note   a note that may wrap\n\
+             \n\
+             tool   get_weather\n\
+             calls  1,000\n"
         );
     }
 

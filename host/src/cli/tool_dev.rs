@@ -21,7 +21,7 @@ use self::command::Command;
 use self::project::{Project, describe};
 use super::grants::GrantArgs;
 use super::interrupt::{ctrl_c, hung_up, terminated};
-use super::lines::{Input, Lines, Meanwhile};
+use super::lines::{Input, Lines, Meanwhile, Prompting};
 use super::tool_call::{self, Calls};
 use super::watch::Files;
 use super::{CliError, Context, Output, config_in_code, mcp, mcp_config, tool};
@@ -146,7 +146,12 @@ impl Serving {
 async fn prompt(cx: &Context, project: &Project<'_>, calls: &Calls) -> Result<(), CliError> {
     let announcer = Announcer(cx);
     announcer.note("prompt", "NAME {JSON} calls a tool, `help` lists them, `quit` ends");
-    let mut lines = Lines::open(cx, project.words(), Meanwhile::Lines)?;
+    let prompting = Prompting {
+        completions: project.completions(),
+        history: None,
+        meanwhile: Meanwhile::Lines,
+    };
+    let mut lines = Lines::open(cx, prompting)?;
     loop {
         let input = tokio::select! {
             biased;

@@ -33,7 +33,7 @@ pub async fn list(cx: &Context, args: ListArgs) -> Result<u8, CliError> {
         Some(_) => standalone::load(cx, &config).await?,
     };
     match cx.global.output {
-        Output::Text => cx.stdout.write(&table(tools.tools())),
+        Output::Text => cx.stdout.write(&table(tools.tools()).render_within(cx.stdout.width())),
         Output::Json => cx.stdout.json_pretty(&tools.tools().map(json).collect::<Vec<_>>()),
         Output::StreamJson => tools.tools().for_each(|tool| cx.stdout.json_line(&json(tool))),
     }
@@ -74,7 +74,7 @@ pub fn claims(tool: &Tool) -> String {
     }
 }
 
-fn table<'a>(tools: impl Iterator<Item = &'a Tool>) -> String {
+fn table<'a>(tools: impl Iterator<Item = &'a Tool>) -> Table {
     let mut table = Table::new([
         Column::Left("tool"),
         Column::Left("plugin"),
@@ -90,5 +90,5 @@ fn table<'a>(tools: impl Iterator<Item = &'a Tool>) -> String {
             format::one_line(description, MAX_DESCRIPTION_CHARS),
         ]);
     }
-    table.render()
+    table
 }

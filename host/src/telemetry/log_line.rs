@@ -10,11 +10,17 @@ use crate::events::{ErrorInfo, Event, EventKind, Outcome, ToolCallFinished};
 /// The target of all event lines. It starts with the crate's own target, so the crate's level applies.
 const TARGET: &str = "cofferdam::event";
 
+/// The target of the lines that begin and end a run. A console whose reader gets a report of the run can leave them out.
+pub const RUNS: &str = "cofferdam::event::run";
+
 /// Adds the fields that every line has. A macro, because `tracing` needs level, message and field names at compile time.
 macro_rules! line {
     ($level:ident, $event:ident, $message:literal $(, $($fields:tt)+)?) => {
+        line!(TARGET; $level, $event, $message $(, $($fields)+)?)
+    };
+    ($target:expr; $level:ident, $event:ident, $message:literal $(, $($fields:tt)+)?) => {
         tracing::event!(
-            target: TARGET,
+            target: $target,
             Level::$level,
             event = $event.kind.name(),
             $($($fields)+,)?
@@ -38,7 +44,7 @@ pub(super) fn write(event: &Event, contents: bool) {
         } => {
             let (agent, model, prompt) = (agent.as_str(), model.as_str(), if_enabled(prompt.as_str()));
             line!(
-                INFO,
+                RUNS; INFO,
                 event,
                 "session started",
                 agent,
@@ -111,7 +117,8 @@ pub(super) fn write(event: &Event, contents: bool) {
             delay_ms,
             error,
         } => line!(
-            WARN,
+            // The attempt that failed was a warning.
+            DEBUG,
             event,
             "retrying the model",
             attempt,
@@ -223,14 +230,14 @@ pub(super) fn write(event: &Event, contents: bool) {
         } => {
             let (outcome, answer) = (outcome.name(), if_enabled(answer.as_str()));
             match error {
-                None => line!(INFO, event, "session finished", outcome, duration_ms, answer),
+                None => line!(RUNS; INFO, event, "session finished", outcome, duration_ms, answer),
                 Some(ErrorInfo {
                     kind,
                     message,
                     hint,
                     request_id,
                 }) => line!(
-                    WARN,
+                    RUNS; WARN,
                     event,
                     "session finished",
                     outcome,

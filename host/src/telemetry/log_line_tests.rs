@@ -158,7 +158,7 @@ fn every_event_is_one_line_with_the_right_level_and_fields() {
     let levels: Vec<_> = lines.iter().map(|line| line["level"].as_str().unwrap()).collect();
     assert_eq!(
         levels.join(" "),
-        "INFO DEBUG INFO WARN DEBUG WARN WARN DEBUG TRACE DEBUG INFO WARN DEBUG DEBUG DEBUG DEBUG DEBUG WARN INFO WARN"
+        "INFO DEBUG INFO WARN DEBUG WARN DEBUG DEBUG TRACE DEBUG INFO WARN DEBUG DEBUG DEBUG DEBUG DEBUG WARN INFO WARN"
     );
     for line in &lines {
         assert_eq!(

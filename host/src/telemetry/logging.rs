@@ -162,22 +162,28 @@ fn open_file(directory: &Path) -> Result<DailyFile<fn() -> jiff::Timestamp>, Log
     })
 }
 
-/// Sets up logging for this process. No other code installs a `tracing` subscriber. `console` overrides the configured console
-/// level, for `--quiet` and `--verbose`. Lines of the target `progress` are on the console from `info` up, whatever its level.
+/// What the console shows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConsoleLines {
+    /// Overrides the configured level, for `--quiet` and `--verbose`.
+    pub level: Option<LogLevel>,
+    /// A target whose lines are shown from `info` up, whatever the level.
+    pub shown: Option<&'static str>,
+    /// A target whose lines aren't shown, whatever the level.
+    pub hidden: Option<&'static str>,
+}
+
+/// Sets up logging for this process. No other code installs a `tracing` subscriber.
 ///
 /// # Errors
 ///
 /// If the log folder isn't writable, a writer thread can't be started, or the process already has a subscriber. Then nothing is
 /// installed.
-pub fn init(
-    settings: &LoggingSettings,
-    console: Option<LogLevel>,
-    progress: Option<&'static str>,
-) -> Result<LoggingGuard, LoggingError> {
+pub fn init(settings: &LoggingSettings, lines: ConsoleLines) -> Result<LoggingGuard, LoggingError> {
     let no_thread = |source| LoggingError::NoThread { source };
     let mut guard = LoggingGuard { sinks: Vec::new() };
-    let console = console.unwrap_or(settings.console);
-    let console_output = if console == LogLevel::Off {
+    let level = lines.level.unwrap_or(settings.console);
+    let console_output = if level == LogLevel::Off {
         None
     } else {
         let colour = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
@@ -185,8 +191,8 @@ pub fn init(
         guard.sinks.push(sink.clone());
         Some(Console {
             sink,
-            level: console,
-            progress,
+            level,
+            lines,
             colour,
         })
     };
@@ -236,18 +242,18 @@ impl Drop for LoggingGuard {
 struct Console {
     sink: Sink,
     level: LogLevel,
-    /// A target that is shown from `info` up.
-    progress: Option<&'static str>,
+    lines: ConsoleLines,
     colour: bool,
 }
 
 impl Console {
     fn targets(&self) -> Targets {
-        let targets = self.level.targets();
-        match self.progress {
-            Some(target) => targets.with_target(target, self.level.max(LogLevel::Info).filter()),
-            None => targets,
-        }
+        let shown = self
+            .lines
+            .shown
+            .map(|target| (target, self.level.max(LogLevel::Info).filter()));
+        let hidden = self.lines.hidden.map(|target| (target, LogLevel::Off.filter()));
+        self.level.targets().with_targets(shown.into_iter().chain(hidden))
     }
 }
 

@@ -45,7 +45,11 @@ fn written(console: LogLevel, colour: bool, file: LogLevel, log: impl FnOnce()) 
     let console = Console {
         sink: console_sink.clone(),
         level: console,
-        progress: Some("cofferdam::progress"),
+        lines: ConsoleLines {
+            level: None,
+            shown: Some("cofferdam::progress"),
+            hidden: Some("cofferdam::hidden"),
+        },
         colour,
     };
     tracing::subscriber::with_default(subscriber(Some(console), Some((file_sink.clone(), file))), log);
@@ -111,6 +115,16 @@ fn progress_is_on_a_console_that_shows_only_errors() {
 }
 
 #[test]
+fn hidden_lines_are_in_the_file_alone() {
+    let (console, file) = written(LogLevel::Debug, false, LogLevel::Debug, || {
+        tracing::warn!(target: "cofferdam::hidden", "reported elsewhere");
+        tracing::warn!(target: "cofferdam::other", "reported here");
+    });
+    assert!(!console.contains("elsewhere") && console.contains("here"), "{console}");
+    assert!(file.contains("elsewhere"), "{file}");
+}
+
+#[test]
 fn the_console_escapes_terminal_control_characters() {
     let evil = "\x1b]0;owned\x07\ntool finished outcome=ok";
     let (console, file) = written(LogLevel::Info, false, LogLevel::Info, || {
@@ -172,7 +186,11 @@ fn an_unwritable_folder_is_an_error_with_a_hint_and_installs_nothing() {
         directory: Some(file.join("logs")),
         ..LoggingSettings::default()
     };
-    let error = init(&settings, Some(LogLevel::Off), None).unwrap_err();
+    let off = ConsoleLines {
+        level: Some(LogLevel::Off),
+        ..ConsoleLines::default()
+    };
+    let error = init(&settings, off).unwrap_err();
     assert!(matches!(error, LoggingError::Unwritable { .. }));
     assert!(error.hint().unwrap().contains("[logging] directory"));
     assert!(std::error::Error::source(&error).is_some());

@@ -21,5 +21,6 @@ mod sink;
 pub use alerts::AlertSettings;
 pub use bus::{EventBus, Observer};
 pub use emitter::Emitter;
+pub use log_line::RUNS;
 pub use logging::{LogLevel, LoggingError, LoggingGuard, LoggingSettings};
 pub use metrics::{SessionMetrics, ToolMetrics};

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::super::grants;
-use super::super::lines::Words;
+use super::super::lines::Completions;
 use super::super::subject::same_component;
 use super::super::watch::Files;
 use super::super::{CliError, Context, standalone, tool_list};
@@ -28,7 +28,7 @@ pub struct Project<'a> {
     announcer: Announcer<'a>,
     tools: watch::Sender<Arc<ToolSet>>,
     /// What Tab completes: the names of the tools, and the commands.
-    words: Words,
+    completions: Completions,
     loaded: RefCell<Option<Loaded>>,
     build_wanted: Notify,
 }
@@ -53,7 +53,7 @@ impl<'a> Project<'a> {
             args,
             announcer: Announcer(cx),
             tools,
-            words: Words::default(),
+            completions: Completions::default(),
             loaded: RefCell::default(),
             build_wanted: Notify::new(),
         })
@@ -63,8 +63,8 @@ impl<'a> Project<'a> {
         self.tools.borrow().clone()
     }
 
-    pub fn words(&self) -> Words {
-        self.words.clone()
+    pub fn completions(&self) -> Completions {
+        self.completions.clone()
     }
 
     /// Builds as soon as a build that runs has ended.
@@ -148,7 +148,8 @@ impl<'a> Project<'a> {
         let (before, after) = (describe(&previous), describe(&next));
         let words = command::WORDS.iter().map(|word| (*word).to_owned());
         let names = after.iter().map(|tool| command::name(tool).to_owned());
-        self.words.set(names.chain(words));
+        let schemas = after.iter().map(|tool| format!("schema {}", command::name(tool)));
+        self.completions.set(names.chain(words).chain(schemas));
         let loaded = Loaded {
             digest: built.digest.to_string(),
             plugins: config.plugins,

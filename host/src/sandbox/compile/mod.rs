@@ -89,7 +89,12 @@ impl Host<'_> {
             return Ok((component, digest, footprint));
         }
         let compiling = self.compiler.compile(bytes, self.engines.metering(), self.limits);
-        let compiled = notice::announce_if_slow(compiling, || notice::compiling(bytes.len())).await;
+        let compiled = notice::announce_if_slow(
+            compiling,
+            || notice::compiling(bytes.len()),
+            |compiled, elapsed| notice::compiled(compiled.is_ok(), elapsed),
+        )
+        .await;
         let (engines, cache) = (self.engines.clone(), self.cache.clone());
         on_blocking_thread(move || {
             let _lock = lock;

@@ -1,0 +1,140 @@
+//! What a line of a conversation is: a prompt, or a command.
+
+/// The commands, with what each does.
+pub const COMMANDS: [(&str, &str); 6] = [
+    ("/help", "show these commands and the keys"),
+    ("/clear", "forget the conversation and start a new one"),
+    (
+        "/model [NAME]",
+        "show the model, or change it for the prompts that follow",
+    ),
+    ("/tools", "list the tools"),
+    ("/budget", "show the limits and what is spent"),
+    ("/exit, /quit", "end; so do `exit`, `quit` and Ctrl-D"),
+];
+
+/// The first words of the commands.
+pub const WORDS: [&str; 7] = ["/help", "/clear", "/model", "/tools", "/budget", "/exit", "/quit"];
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line<'a> {
+    Nothing,
+    Prompt(&'a str),
+    Help,
+    Exit,
+    Clear,
+    /// Show the model, or change it.
+    Model(Option<&'a str>),
+    Tools,
+    Budget,
+}
+
+/// A line that is neither a prompt nor a command, and what to write instead. Nothing of it is sent.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mistake {
+    pub message: String,
+    pub hint: String,
+}
+
+/// Reads a line. White space around it doesn't count.
+pub fn parse(line: &str) -> Result<Line<'_>, Mistake> {
+    let line = line.trim();
+    if line.starts_with("//") {
+        return Ok(Line::Prompt(&line[1..]));
+    }
+    if !line.starts_with('/') {
+        return Ok(match line {
+            "" => Line::Nothing,
+            "exit" | "quit" => Line::Exit,
+            prompt => Line::Prompt(prompt),
+        });
+    }
+    let (word, argument) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let argument = argument.trim();
+    let parsed = match word {
+        "/model" => {
+            return match argument.split_whitespace().count() {
+                0 => Ok(Line::Model(None)),
+                1 => Ok(Line::Model(Some(argument))),
+                _ => Err(mistake("`/model` takes one name".to_owned())),
+            };
+        }
+        "/help" => Line::Help,
+        "/exit" | "/quit" => Line::Exit,
+        "/clear" => Line::Clear,
+        "/tools" => Line::Tools,
+        "/budget" => Line::Budget,
+        _ => return Err(mistake(format!("`{word}` isn't a command, so nothing was sent"))),
+    };
+    match argument {
+        "" => Ok(parsed),
+        _ => Err(mistake(format!("`{word}` takes nothing after it, so nothing was sent"))),
+    }
+}
+
+fn mistake(message: String) -> Mistake {
+    Mistake {
+        message,
+        hint: format!(
+            "the commands are {}; `//` sends a line that begins with `/`",
+            WORDS.join(", ")
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn lines_are_prompts_or_commands() {
+        for (line, parsed) in [
+            ("", Line::Nothing),
+            (" \t", Line::Nothing),
+            ("What is 25 * 17?", Line::Prompt("What is 25 * 17?")),
+            (" two\nlines\n", Line::Prompt("two\nlines")),
+            ("exit", Line::Exit),
+            (" quit ", Line::Exit),
+            ("exit the loop", Line::Prompt("exit the loop")),
+            ("/exit", Line::Exit),
+            ("/quit", Line::Exit),
+            ("/help", Line::Help),
+            ("/clear", Line::Clear),
+            ("/tools", Line::Tools),
+            ("/budget ", Line::Budget),
+            ("/model", Line::Model(None)),
+            ("/model  claude-x ", Line::Model(Some("claude-x"))),
+            ("//etc/hosts", Line::Prompt("/etc/hosts")),
+            ("//", Line::Prompt("/")),
+        ] {
+            assert_eq!(parse(line).unwrap(), parsed, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_lists_the_commands() {
+        for line in ["/", "/etc/hosts", "/Help", "/clear all", "/model a b", "/tools\nfoo"] {
+            let mistake = parse(line).unwrap_err();
+            assert!(
+                WORDS.iter().all(|word| mistake.hint.contains(word)),
+                "{line:?}: {mistake:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_words_are_those_that_are_shown() {
+        let shown: Vec<&str> = COMMANDS
+            .iter()
+            .flat_map(|(usage, _)| usage.split([' ', ',']))
+            .filter(|word| word.starts_with('/'))
+            .collect();
+        let mut words = WORDS.to_vec();
+        words.sort_unstable();
+        let mut sorted = shown.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, words);
+        assert!(words.iter().all(|word| parse(word).is_ok()));
+    }
+}

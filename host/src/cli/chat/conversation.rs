@@ -1,0 +1,179 @@
+//! A session, and what a person can ask about it.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tokio_util::sync::CancellationToken;
+
+use super::command::{COMMANDS, WORDS};
+use crate::agent::{DEFAULT_TENANT, RunReport, Session};
+use crate::cli::lines::Completions;
+use crate::cli::live::{LiveHost, print_error, print_report, print_summary};
+use crate::cli::summary::{self, BudgetLine, Detail};
+use crate::cli::{CliError, Context, Output, error, format};
+use crate::model::Prices;
+
+/// The longest description of a tool in a list, in characters.
+const MAX_DESCRIPTION_CHARS: usize = 100;
+
+const KEYS: &str = "Up and Down recall earlier lines, Ctrl-R searches them, Tab completes commands. A line that begins with a blank isn't \
+                    kept for the next time.
+Alt-Enter, Ctrl-J, or a backslash before Enter begin a new line of the same prompt. What is pasted is one prompt.
+Ctrl-C clears the line, and Ctrl-Y brings it back. During an answer, Ctrl-C cancels it and keeps the conversation.
+What you type during an answer waits in the next line.
+`//` sends a line that begins with `/`.";
+
+pub struct Conversation<'a> {
+    cx: &'a Context,
+    live: LiveHost,
+    session: Session,
+    /// The last run of any session.
+    last: Option<RunReport>,
+    completions: Completions,
+}
+
+impl<'a> Conversation<'a> {
+    pub fn start(cx: &'a Context, live: LiveHost) -> Self {
+        let completions = Completions::default();
+        let models = prices(&live).map(|prices| prices.rows()).unwrap_or_default();
+        let models = models.into_iter().map(|row| format!("/model {}", row.model));
+        completions.set(WORDS.iter().map(|word| (*word).to_owned()).chain(models));
+        Self {
+            cx,
+            session: live.session(),
+            live,
+            last: None,
+            completions,
+        }
+    }
+
+    pub fn completions(&self) -> Completions {
+        self.completions.clone()
+    }
+
+    /// That of the last run.
+    pub fn exit_code(&self) -> Option<u8> {
+        self.last.as_ref().map(|report| report.outcome.exit_code())
+    }
+
+    /// The last report, if it is of this session.
+    fn report(&self) -> Option<&RunReport> {
+        self.last
+            .as_ref()
+            .filter(|report| report.session_id == self.session.id())
+    }
+
+    pub async fn ask(&mut self, prompt: &str, cancel: CancellationToken) {
+        let report = self.live.run(&mut self.session, prompt, cancel).await;
+        match self.cx.global.output {
+            // The whole summary comes at the end, so that it doesn't drown the conversation.
+            Output::Text => {
+                if self.cx.detail() != Detail::None {
+                    self.cx.stderr.line(&summary::brief(&report));
+                }
+                print_error(self.cx, &report);
+            }
+            // Several reports follow each other, so each is on one line.
+            Output::Json => self.cx.stdout.json_line(&report),
+            Output::StreamJson => print_report(self.cx, &report),
+        }
+        self.last = Some(report);
+    }
+
+    pub fn help(&self) {
+        let mut text = String::new();
+        for (command, what) in COMMANDS {
+            let _ = writeln!(text, "{command:<14} {what}");
+        }
+        self.cx.stderr.line(&format!("{text}\n{KEYS}"));
+    }
+
+    pub fn clear(&mut self) {
+        let spent = self.report().map(summary::brief);
+        self.session = self.live.session();
+        self.cx.stderr.line(&match spent {
+            Some(spent) => format!("The conversation is forgotten ({spent}). The next prompt begins a new one."),
+            None => "There is no conversation to forget.".to_owned(),
+        });
+    }
+
+    pub fn show_model(&self) {
+        let model = format::escape(&self.live.host().config().model.model).into_owned();
+        self.cx
+            .stderr
+            .line(&format!("{model}\n`/model NAME` changes it; Tab lists the known ones."));
+    }
+
+    /// The conversation goes on with another model.
+    pub fn change_model(&mut self, name: &str) -> Result<(), CliError> {
+        let host = self.live.host();
+        let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
+        let is_priced = prices(&self.live)?.find(name, today).is_some();
+        let line = Prices::line_to_add(name);
+        let hint = format!(
+            "check the name; for a model that the price table doesn't have, set `[budget] prices` to a table with the line {line}"
+        );
+        if !is_priced && host.config().budget.has_limit() {
+            let message =
+                format!("the model `{name}` has no price, and a budget is in force; the model stays the same");
+            return Err(CliError::usage(message, hint));
+        }
+        let changed = host.with_model(name)?;
+        changed.take_over(&mut self.session);
+        self.live.replace_host(changed);
+        if !is_priced {
+            let message = format!("the model `{name}` has no price, so its cost isn't counted");
+            self.cx.stderr.line(&error::warning(&message, Some(&hint)));
+        }
+        let shown = format::escape(name);
+        self.cx.stderr.line(&format!("The next prompts go to {shown}."));
+        Ok(())
+    }
+
+    pub fn list_tools(&self) {
+        let tools = self.live.host().tools();
+        let mut text = String::new();
+        for tool in tools.tools() {
+            let description = format::one_line(&tool.description, MAX_DESCRIPTION_CHARS);
+            let _ = writeln!(text, "{}  {description}", format::escape(&tool.name));
+        }
+        match text.trim_end() {
+            "" => self.cx.stderr.line("There are no tools."),
+            tools => self.cx.stderr.line(tools),
+        }
+    }
+
+    pub async fn show_budget(&self) -> Result<(), CliError> {
+        let host = self.live.host();
+        let status = host
+            .ledger()
+            .status(
+                DEFAULT_TENANT,
+                Some(self.session.id()),
+                &host.config().budget,
+                Timestamp::now(),
+            )
+            .await?;
+        let lines: Vec<BudgetLine> = status.iter().map(BudgetLine::from).collect();
+        self.cx.stderr.write(&summary::budget(&lines, self.cx.stderr.width()));
+        Ok(())
+    }
+
+    /// Prints the summary of the last session.
+    pub async fn finish(self) {
+        if let (Output::Text, Some(mut report)) = (self.cx.global.output, self.last) {
+            // `metrics` covers the whole session. The report's own count covers only the last run.
+            report.iterations = report.metrics.iterations;
+            print_summary(self.cx, &report);
+        }
+        self.live.shutdown().await;
+    }
+}
+
+fn prices(live: &LiveHost) -> Result<Prices, CliError> {
+    Ok(match &live.host().config().budget.prices {
+        Some(path) => Prices::load(path)?,
+        None => Prices::builtin(),
+    })
+}

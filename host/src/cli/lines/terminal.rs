@@ -1,0 +1,195 @@
+//! A terminal whose last line is the prompt while a line is being read.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anstream::AutoStream;
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+use rustyline::history::DefaultHistory;
+use rustyline::{CompletionType, Editor, ExternalPrinter};
+
+use super::keys::{self, Continuations};
+use super::{Completions, Meanwhile, Prompting};
+use crate::cli::output::Sink;
+use crate::cli::{CliError, Context};
+
+/// The longest time that the end waits for the terminal to take what was printed.
+const FLUSH_WAIT: Duration = Duration::from_secs(1);
+
+pub type LineEditor = Editor<Completions, DefaultHistory>;
+
+/// The editor, and what its keys need.
+pub struct Edited {
+    pub editor: LineEditor,
+    pub continuations: Continuations,
+}
+
+/// How a terminal echoes, edits and signals.
+#[derive(Clone, Debug)]
+pub struct TerminalMode(Termios);
+
+impl TerminalMode {
+    fn current() -> Option<Self> {
+        tcgetattr(io::stdin()).ok().map(Self)
+    }
+
+    pub fn restore(&self) {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
+    }
+
+    /// The same without echo, and without lines: a terminal that collects a line itself drops what is beyond its 4,095th byte.
+    /// Ctrl-C is still a signal, and leaves what was typed before it.
+    fn without_echo(&self) -> Self {
+        let mut mode = self.0.clone();
+        mode.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON);
+        mode.local_modes.insert(LocalModes::NOFLSH);
+        mode.special_codes[SpecialCodeIndex::VMIN] = 1;
+        mode.special_codes[SpecialCodeIndex::VTIME] = 0;
+        Self(mode)
+    }
+}
+
+pub struct Terminal {
+    /// How the terminal was set up, and is again afterwards: while a line is edited, it doesn't echo and has no signals.
+    mode: TerminalMode,
+    print: std::sync::mpsc::Sender<Print>,
+    /// The streams that are printed above the prompt, with what they wrote to before.
+    streams: Vec<(Sink, Box<dyn Write + Send>)>,
+}
+
+enum Print {
+    Text(String),
+    Flush(std::sync::mpsc::Sender<()>),
+}
+
+impl Terminal {
+    /// `None` if stdin or stdout isn't a terminal, or one that can't move its cursor.
+    pub fn open(cx: &Context, prompting: Prompting) -> Result<Option<(Self, Edited)>, CliError> {
+        let Some(mode) = TerminalMode::current() else {
+            return Ok(None);
+        };
+        let config = rustyline::Config::builder()
+            .completion_type(CompletionType::List)
+            .build();
+        let Ok(mut editor) = Editor::with_config(config) else {
+            return Ok(None);
+        };
+        editor.set_helper(Some(prompting.completions));
+        let continuations = keys::bind(&mut editor);
+        let Ok(printer) = editor.create_external_printer() else {
+            return Ok(None);
+        };
+        let (print, receiver) = std::sync::mpsc::channel();
+        // The printer waits for the prompt, and the prompt may wait for this program to ask for the next line.
+        std::thread::Builder::new()
+            .name("terminal".to_owned())
+            .spawn(move || print_above(printer, &receiver))
+            .map_err(|source| CliError::Thread {
+                what: "the terminal",
+                source,
+            })?;
+        let above = || AbovePrompt {
+            print: print.clone(),
+            line: String::new(),
+        };
+        let mut streams = Vec::new();
+        match prompting.meanwhile {
+            Meanwhile::Lines => {
+                let writer = Box::new(above());
+                streams.push((cx.stdout.clone(), cx.stdout.replace_writer(writer)));
+                if cx.stderr.is_terminal() {
+                    let writer: Box<dyn Write + Send> = Box::new(above());
+                    let writer = Box::new(AutoStream::new(writer, cx.stderr.colors()));
+                    streams.push((cx.stderr.clone(), cx.stderr.replace_writer(writer)));
+                }
+            }
+            // The editor leaves the terminal after each line as it finds it here.
+            Meanwhile::Nothing => mode.without_echo().restore(),
+        }
+        let edited = Edited { editor, continuations };
+        Ok(Some((Self { mode, print, streams }, edited)))
+    }
+
+    pub fn mode(&self) -> TerminalMode {
+        self.mode.clone()
+    }
+
+    /// Restores the terminal. A read that goes on never ends.
+    pub fn close(self, is_reading: bool) {
+        let (sender, flushed) = std::sync::mpsc::channel();
+        if self.print.send(Print::Flush(sender)).is_ok() {
+            let _ = flushed.recv_timeout(FLUSH_WAIT);
+        }
+        for (sink, writer) in self.streams {
+            sink.replace_writer(writer);
+        }
+        match is_reading {
+            true => {
+                // What is half typed isn't for the shell.
+                let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.mode.0);
+                // Removes the prompt, and ends the mode in which terminals mark what is pasted.
+                let _ = write!(io::stdout(), "\r\x1b[K\x1b[?2004l").and_then(|()| io::stdout().flush());
+            }
+            false => self.mode.restore(),
+        }
+    }
+}
+
+fn print_above(mut printer: impl ExternalPrinter, receiver: &std::sync::mpsc::Receiver<Print>) {
+    for message in receiver {
+        match message {
+            // If the terminal is gone, there is nobody to say so to.
+            Print::Text(text) => drop(printer.print(text)),
+            Print::Flush(flushed) => drop(flushed.send(())),
+        }
+    }
+}
+
+/// Prints whole lines above the prompt.
+struct AbovePrompt {
+    print: std::sync::mpsc::Sender<Print>,
+    /// The line that isn't whole yet.
+    line: String,
+}
+
+impl Write for AbovePrompt {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.push_str(&String::from_utf8_lossy(bytes));
+        if let Some(end) = self.line.rfind('\n') {
+            let rest = self.line.split_off(end + 1);
+            let lines = std::mem::replace(&mut self.line, rest);
+            self.print
+                .send(Print::Text(lines))
+                .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_whole_lines_are_printed_above_the_prompt() {
+        let (print, printed) = std::sync::mpsc::channel();
+        let mut above = AbovePrompt {
+            print,
+            line: String::new(),
+        };
+        for text in ["a", "b\nc\nd", "\n"] {
+            above.write_all(text.as_bytes()).unwrap();
+        }
+        drop(above);
+        let printed = printed.into_iter().map(|print| match print {
+            Print::Text(text) => text,
+            Print::Flush(_) => unreachable!(),
+        });
+        assert_eq!(printed.collect::<Vec<_>>(), ["ab\nc\n", "d\n"]);
+    }
+}

@@ -1,0 +1,213 @@
+//! What is inside a block: bold text, code, links. And how it is wrapped.
+
+use anstyle::{Effects, Style};
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
+use unicode_width::UnicodeWidthStr;
+
+use super::{CODE, PLAIN, Page};
+use crate::cli::format::escape;
+
+/// Escaped text of one style. A line break is `\n`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub text: String,
+    pub style: Style,
+}
+
+impl Span {
+    pub const fn plain(text: String) -> Self {
+        Self { text, style: PLAIN }
+    }
+}
+
+/// The text of a block that has no marks of its own any more.
+pub fn parse(text: &str) -> Vec<Span> {
+    let mut spans = Spans::default();
+    for event in Parser::new_ext(text, Options::ENABLE_STRIKETHROUGH) {
+        spans.take(event);
+    }
+    // Whatever the parser takes away, text isn't.
+    match spans.done.iter().all(|span| span.text.trim().is_empty()) {
+        true => vec![Span::plain(escape(text).into_owned())],
+        false => spans.done,
+    }
+}
+
+/// Collects the text of events.
+#[derive(Debug, Default)]
+pub struct Spans {
+    pub done: Vec<Span>,
+    effects: Vec<Effects>,
+    /// Where the links that haven't ended lead to, and where their text begins.
+    links: Vec<(String, usize)>,
+}
+
+impl Spans {
+    pub fn take(&mut self, event: Event<'_>) {
+        match event {
+            Event::Start(Tag::Strong | Tag::Heading { .. }) => self.effects.push(Effects::BOLD),
+            Event::Start(Tag::Emphasis) => self.effects.push(Effects::ITALIC),
+            Event::Start(Tag::Strikethrough) => self.effects.push(Effects::STRIKETHROUGH),
+            Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
+                self.links.push((escape(&dest_url).into_owned(), self.done.len()));
+                self.effects.push(Effects::UNDERLINE);
+            }
+            Event::End(TagEnd::Strong | TagEnd::Heading(_) | TagEnd::Emphasis | TagEnd::Strikethrough) => {
+                self.effects.pop();
+            }
+            Event::End(TagEnd::Link | TagEnd::Image) => {
+                self.effects.pop();
+                self.end_link();
+            }
+            Event::End(TagEnd::Paragraph) => self.add("\n", PLAIN),
+            Event::Text(text) | Event::Html(text) | Event::InlineHtml(text) => {
+                let style = self.style();
+                self.add(&text, style);
+            }
+            Event::Code(text) => {
+                let style = CODE | self.style().get_effects();
+                self.add(&text, style);
+            }
+            Event::SoftBreak => self.add(" ", PLAIN),
+            Event::HardBreak => self.add("\n", PLAIN),
+            Event::Rule => self.add("---\n", PLAIN),
+            _ => {}
+        }
+    }
+
+    fn style(&self) -> Style {
+        self.effects.iter().fold(PLAIN, |style, effects| style | *effects)
+    }
+
+    fn add(&mut self, text: &str, style: Style) {
+        self.done.push(Span {
+            text: escape(text).into_owned(),
+            style,
+        });
+    }
+
+    /// A link's address is always shown, because its text may name another one.
+    fn end_link(&mut self) {
+        let Some((address, start)) = self.links.pop() else {
+            return;
+        };
+        let text: String = self.done.iter().skip(start).map(|span| span.text.as_str()).collect();
+        if text != address && !address.is_empty() && format!("mailto:{text}") != address {
+            self.done.push(Span::plain(format!(" ({address})")));
+        }
+    }
+}
+
+/// Appends the text to `out`, in lines of the page's width. A word that is longer has a line of its own, which the terminal wraps.
+pub fn wrap(spans: &[Span], first_prefix: &str, prefix: &str, page: Page, out: &mut String) {
+    let mut line = Line::new(first_prefix);
+    let mut lines = Vec::new();
+    for word in words(spans) {
+        match word {
+            Word::Break => lines.push(std::mem::replace(&mut line, Line::new(prefix))),
+            Word::Text(pieces) => {
+                let width: usize = pieces.iter().map(|(text, _)| text.width()).sum();
+                let gap = usize::from(!line.pieces.is_empty());
+                if gap > 0 && line.width + gap + width > page.width {
+                    lines.push(std::mem::replace(&mut line, Line::new(prefix)));
+                }
+                line.add(pieces, width);
+            }
+        }
+    }
+    lines.push(line);
+    // A paragraph ends with a break.
+    while lines.len() > 1 && lines.last().is_some_and(|line| line.pieces.is_empty()) {
+        lines.pop();
+    }
+    for line in lines {
+        line.render(page, out);
+    }
+}
+
+enum Word<'a> {
+    Text(Vec<(&'a str, Style)>),
+    Break,
+}
+
+/// Words can consist of several styles.
+fn words(spans: &[Span]) -> Vec<Word<'_>> {
+    let mut words = Vec::new();
+    let mut word: Vec<(&str, Style)> = Vec::new();
+    for span in spans {
+        let mut rest = span.text.as_str();
+        while let Some(end) = rest.find([' ', '\t', '\n']) {
+            if end > 0 {
+                word.push((&rest[..end], span.style));
+            }
+            if !word.is_empty() {
+                words.push(Word::Text(std::mem::take(&mut word)));
+            }
+            if rest[end..].starts_with('\n') {
+                words.push(Word::Break);
+            }
+            rest = &rest[end + 1..];
+        }
+        if !rest.is_empty() {
+            word.push((rest, span.style));
+        }
+    }
+    if !word.is_empty() {
+        words.push(Word::Text(word));
+    }
+    words
+}
+
+/// A line that is being filled.
+struct Line {
+    prefix: String,
+    pieces: Vec<(String, Style)>,
+    width: usize,
+}
+
+impl Line {
+    fn new(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+            pieces: Vec::new(),
+            width: prefix.width(),
+        }
+    }
+
+    fn add(&mut self, word: Vec<(&str, Style)>, width: usize) {
+        if let Some((text, style)) = self.pieces.last_mut() {
+            self.width += 1;
+            // A blank within bold text is bold.
+            match word.first() {
+                Some((_, next)) if next == style => text.push(' '),
+                _ => self.pieces.push((" ".to_owned(), PLAIN)),
+            }
+        }
+        self.width += width;
+        for (text, style) in word {
+            match self.pieces.last_mut() {
+                Some((last, last_style)) if *last_style == style => last.push_str(text),
+                _ => self.pieces.push((text.to_owned(), style)),
+            }
+        }
+    }
+
+    fn render(&self, page: Page, out: &mut String) {
+        match self.pieces.is_empty() {
+            true => out.push_str(self.prefix.trim_end()),
+            false => out.push_str(&self.prefix),
+        }
+        for (text, style) in &self.pieces {
+            // Without colours, the marks of code are what shows it.
+            match page.styled {
+                false if style.get_fg_color() == CODE.get_fg_color() => {
+                    out.push('`');
+                    out.push_str(text);
+                    out.push('`');
+                }
+                _ => out.push_str(&page.styled(text, *style)),
+            }
+        }
+        out.push('\n');
+    }
+}

@@ -1,0 +1,283 @@
+#![allow(clippy::unwrap_used)]
+use proptest::prelude::*;
+use unicode_width::UnicodeWidthStr as _;
+
+use super::*;
+
+const PAGE: Page = Page {
+    width: 60,
+    styled: false,
+};
+
+fn render(text: &str, page: Page) -> String {
+    let mut markdown = Markdown::default();
+    markdown.push(text, page) + &markdown.finish(page)
+}
+
+/// Every kind of block.
+const ANSWER: &str = "\
+# Weather *today*
+
+It is **sunny** in `Boston`, see [the report](https://example.com/report) or
+<https://example.com>. 2 * 3 * 4 and snake_case_names stay.\u{20}\u{20}
+A new line.
+
+1. First
+2. Second with a text that is far too long to stand on one line of the page
+   - nested ~~not~~
+- [ ] a task
+
+> Quoted **words** that go on until the end of the line, and then further
+> - with an item
+---
+```rust
+let  answer = \"*42*\";
+
+```
+| city | sun |
+|---|--:|
+| Boston | **yes** |
+| Köln | no |
+
+[1]: https://example.com/definition
+Done
+====
+";
+
+#[test]
+fn every_kind_of_block() {
+    insta::assert_snapshot!(render(ANSWER, PAGE), @r#"
+    # Weather today
+
+    It is sunny in `Boston`, see the report
+    (https://example.com/report) or https://example.com. 2 * 3 *
+    4 and snake_case_names stay.
+    A new line.
+
+    1. First
+    2. Second with a text that is far too long to stand on one
+       line of the page
+       • nested not
+    • [ ] a task
+
+    │ Quoted words that go on until the end of the line, and
+    │ then further
+    │ • with an item
+    ────────────────────────────────────────
+    ```rust
+    let  answer = "*42*";
+
+    ```
+    city    sun
+    ───────────
+    Boston  yes
+    Köln    no
+
+    [1]: https://example.com/definition
+    Done
+    "#);
+}
+
+#[test]
+fn a_narrow_page() {
+    let page = Page { width: 24, ..PAGE };
+    insta::assert_snapshot!(render(ANSWER, page), @r#"
+    # Weather today
+
+    It is sunny in `Boston`,
+    see the report
+    (https://example.com/report)
+    or https://example.com.
+    2 * 3 * 4 and
+    snake_case_names stay.
+    A new line.
+
+    1. First
+    2. Second with a text
+       that is far too long
+       to stand on one line
+       of the page
+       • nested not
+    • [ ] a task
+
+    │ Quoted words that go
+    │ on until the end of
+    │ the line, and then
+    │ further
+    │ • with an item
+    ────────────────────────
+    ```rust
+    let  answer = "*42*";
+
+    ```
+    city    sun
+    ───────────
+    Boston  yes
+    Köln    no
+
+    [1]: https://example.com/definition
+    Done
+    "#);
+}
+
+#[test]
+fn styles_are_those_of_the_terminal() {
+    let page = Page { styled: true, ..PAGE };
+    let text = "## A `b` c\n\n**bold words** and *i*[x](y)\n\n~~~\ncode\n~~~\n| a |\n|---|\n| b |\n";
+    insta::assert_snapshot!(render(text, page).replace('\u{1b}', "^"), @"
+    ^[1mA^[0m ^[1m^[36mb^[0m ^[1mc^[0m
+
+    ^[1mbold words^[0m and ^[3mi^[0m^[4mx^[0m (y)
+
+    ^[2m~~~^[0m
+    ^[36mcode^[0m
+    ^[2m~~~^[0m
+    ^[1ma^[0m
+    ^[2m─^[0m
+    b
+    ");
+}
+
+#[test]
+fn a_block_is_printed_when_it_is_complete() {
+    let mut markdown = Markdown::default();
+    for (text, printed) in [
+        ("A para", ""),
+        ("graph\nof lines\n", ""),
+        ("\n", "A paragraph of lines\n"),
+        ("- one\n", ""),
+        ("- two\n", "\n• one\n"),
+        ("```\n", "• two\n```\n"),
+        ("co", ""),
+        ("de\n", "code\n"),
+        ("more", ""),
+    ] {
+        assert_eq!(markdown.push(text, PAGE), printed, "{text:?}");
+    }
+    assert_eq!(markdown.finish(PAGE), "more\n");
+    // Afterwards, nothing is left of it.
+    assert_eq!(render("text", PAGE), markdown.push("text\n\n", PAGE));
+}
+
+#[test]
+fn a_block_that_does_not_end_is_printed_in_pieces() {
+    for text in [
+        "word ",
+        "word\n",
+        "word",
+        "> word\n",
+        "| word\n",
+        "```\nword",
+        "- word ",
+    ] {
+        let mut markdown = Markdown::default();
+        let mut printed = String::new();
+        for _ in 0..MAX_BLOCK_BYTES {
+            printed += &markdown.push(text, PAGE);
+            assert!(markdown.line.len() + markdown.block.len() <= 2 * MAX_BLOCK_BYTES + text.len());
+        }
+        assert!(printed.len() > MAX_BLOCK_BYTES, "{text:?}");
+        printed += &markdown.finish(PAGE);
+        assert_eq!(printed.matches("word").count(), MAX_BLOCK_BYTES, "{text:?}");
+    }
+}
+
+#[test]
+fn what_the_parser_would_take_away_is_shown() {
+    for text in [
+        "[x]: https://example.com",
+        "<!-- note -->",
+        "<b>",
+        "- ",
+        "&amp;",
+        "[^1]: a note",
+        "1986. A great year",
+    ] {
+        let words = text.trim_end();
+        let shown = render(text, PAGE);
+        let expected = match words {
+            "-" => "•\n".to_owned(),
+            "&amp;" => "&\n".to_owned(),
+            words => format!("{words}\n"),
+        };
+        assert_eq!(shown, expected);
+    }
+}
+
+#[test]
+fn the_address_of_a_link_is_shown() {
+    for (text, shown) in [
+        (
+            "[https://bank.example](https://evil.example)",
+            "https://bank.example (https://evil.example)\n",
+        ),
+        (
+            "![image](https://evil.example/\u{202e})",
+            "image (https://evil.example/\\u{202e})\n",
+        ),
+        ("<https://bank.example>", "https://bank.example\n"),
+        ("<mail@bank.example>", "mail@bank.example\n"),
+    ] {
+        assert_eq!(render(text, PAGE), shown);
+    }
+}
+
+#[test]
+fn control_characters_are_escaped() {
+    for text in [
+        "a\u{1b}[2Jb",
+        "`a\u{1b}[2Jb`",
+        "```\na\u{1b}[2Jb",
+        "```\u{1b}[2Jb",
+        "a&#27;[2Jb",
+        "| a&#27;[2Jb |\n|---|",
+        "> a\u{9b}2Jb",
+        "<b \u{1b}[2J>",
+        "[x](<\u{1b}[2J>)",
+        "    a\u{1b}[2Jb",
+        ">>>>>>> a\u{1b}[2Jb",
+    ] {
+        let shown = render(text, PAGE);
+        assert!(!shown.contains(['\u{1b}', '\u{9b}', '\r']), "{text:?}: {shown:?}");
+        assert!(shown.contains('\\'), "{text:?}: {shown:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn pieces_are_rendered_as_the_whole(text in "[ab1 .*_`#>|~=\n\n\\[\\]()!&;<-]{0,80}", cuts in prop::collection::vec(0_usize..80, 0..8)) {
+        let whole = render(&text, PAGE);
+        let mut markdown = Markdown::default();
+        let mut printed = String::new();
+        let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut <= text.len()).collect();
+        cuts.sort_unstable();
+        let mut start = 0;
+        for cut in cuts {
+            printed += &markdown.push(&text[start..cut], PAGE);
+            start = cut;
+        }
+        printed += &markdown.push(&text[start..], PAGE);
+        printed += &markdown.finish(PAGE);
+        prop_assert_eq!(printed, whole);
+    }
+
+    #[test]
+    fn no_word_is_lost_and_no_line_is_too_long(text in "[ab1 .*_`#>~=\n\n+-]{0,120}", width in 8_usize..40) {
+        let page = Page { width, styled: false };
+        let letters = |text: &str| text.chars().filter(|c| c.is_ascii_alphabetic()).collect::<String>();
+        let shown = render(&text, page);
+        prop_assert_eq!(letters(&shown), letters(&text), "{}", shown);
+        let is_code = text.contains("```") || text.contains("~~~") || text.contains("    ");
+        let has_code = text.contains('`');
+        for line in shown.lines().filter(|_| !is_code && !has_code) {
+            let words = line.trim_start_matches([' ', '│', '•', '1', '.', '#']);
+            prop_assert!(line.width() <= width || !words.trim().contains(' '), "{:?}", line);
+        }
+    }
+
+    #[test]
+    fn nothing_but_text_reaches_the_terminal(text in "(\\PC|\\p{Cc}|[*_`#>|\n]){0,60}") {
+        let shown = render(&text, PAGE);
+        prop_assert_eq!(escape(&shown).into_owned(), shown);
+    }
+}

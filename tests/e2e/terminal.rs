@@ -1,0 +1,411 @@
+//! What a person types and sees: the real binary on a pseudoterminal.
+
+use std::fs::File;
+
+use cofferdam::simulator::{Answer, FaultKind, FaultPoint};
+use cofferdam_tests::{Lab, Ran, Terminal, finish, tool_call};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc::{F_WRLCK, SEEK_SET, flock};
+use serde_json::json;
+use tokio::process::Child;
+
+use crate::lab;
+
+const UP: &str = "\u{1b}[A";
+const LEFT: &str = "\u{1b}[D";
+const CTRL_C: &str = "\u{3}";
+const CTRL_D: &str = "\u{4}";
+const CTRL_J: &str = "\n";
+const CTRL_Y: &str = "\u{19}";
+const ALT_ENTER: &str = "\u{1b}\r";
+
+/// What asks the terminal to mark what is pasted: from then on a line is edited.
+const PROMPT: &str = "\u{1b}[?2004h";
+
+/// `cofferdam chat` at its prompt.
+struct Chat {
+    terminal: Terminal,
+    child: Child,
+}
+
+impl Chat {
+    async fn start(lab: &Lab) -> Self {
+        Self::start_on(lab, Terminal::open(), &[]).await
+    }
+
+    async fn start_on(lab: &Lab, mut terminal: Terminal, arguments: &[&str]) -> Self {
+        let child = terminal.start(lab.command([&["chat"], arguments].concat()));
+        terminal.wait_for(PROMPT).await;
+        Self { terminal, child }
+    }
+
+    async fn wait_for(&mut self, words: &str) {
+        self.terminal.wait_for(words).await;
+    }
+
+    /// Types a line, and waits for what is shown and for the next prompt.
+    async fn enter(&mut self, line: &str, words: &str) {
+        self.terminal.type_keys(&format!("{line}\r"));
+        self.wait_for(words).await;
+        self.wait_for(PROMPT).await;
+    }
+
+    /// Waits for the end, and checks that the terminal is as it was.
+    async fn ended(self, code: i32) -> String {
+        finish(self.child).await.expect_code(code);
+        assert!(self.terminal.is_ordinary());
+        self.terminal.text()
+    }
+
+    async fn leave(self) -> String {
+        self.terminal.type_keys(CTRL_D);
+        self.ended(0).await
+    }
+}
+
+/// The last prompt of each request.
+fn prompts(lab: &Lab) -> Vec<String> {
+    let last = |body: &serde_json::Value| {
+        let messages = body["messages"].as_array().unwrap();
+        let content = messages.last().unwrap()["content"].as_array().unwrap();
+        content.last().unwrap()["text"].as_str().unwrap().to_owned()
+    };
+    lab.simulator
+        .requests()
+        .iter()
+        .map(|request| last(&request.body))
+        .collect()
+}
+
+#[tokio::test]
+async fn lines_can_be_edited_and_recalled() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let mut chat = Chat::start(&lab).await;
+    // A letter is deleted, another is put before the last one.
+    chat.enter(&format!("say onw\u{7f}r{LEFT}e"), "An answer.").await;
+    chat.terminal.type_keys(UP);
+    chat.wait_for("> say oner").await;
+    chat.enter("!", "An answer.").await;
+    chat.leave().await;
+    assert_eq!(prompts(&lab), ["say oner", "say oner!"]);
+}
+
+#[tokio::test]
+async fn lines_are_recalled_in_the_next_conversation() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let mut chat = Chat::start(&lab).await;
+    for line in ["first", " a secret", "two\u{1b}\rlines"] {
+        chat.enter(line, "An answer.").await;
+    }
+    chat.leave().await;
+    let file = lab.path("data/cofferdam/chat-history");
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(kept, "first\ntwo\\nlines\n");
+
+    let mut chat = Chat::start(&lab).await;
+    chat.terminal.type_keys(UP);
+    chat.wait_for("lines").await;
+    // The first goes to the line above.
+    chat.terminal.type_keys(&format!("{UP}{UP}"));
+    chat.wait_for("first").await;
+    chat.enter("", "An answer.").await;
+    chat.leave().await;
+    assert_eq!(prompts(&lab)[3], "first");
+
+    // Without a file that can be used there is a conversation as well.
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let mut chat = Chat::start(&lab).await;
+    chat.enter("still here", "An answer.").await;
+    chat.terminal.type_keys(UP);
+    chat.wait_for("> still here").await;
+    chat.terminal.type_keys(CTRL_C);
+    chat.leave().await;
+}
+
+#[tokio::test]
+async fn what_is_pasted_is_one_prompt() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let mut chat = Chat::start(&lab).await;
+    chat.terminal.type_keys("\u{1b}[200~one\rtwo\r\nthree\r\u{1b}[201~");
+    chat.wait_for("three").await;
+    assert_eq!(lab.simulator.requests().len(), 0);
+    chat.enter("", "An answer.").await;
+    let long = "long ".repeat(1200);
+    chat.terminal.type_keys(&format!("\u{1b}[200~{long}end\u{1b}[201~"));
+    chat.wait_for("end").await;
+    chat.enter("", "An answer.").await;
+    // And without the marks of a paste.
+    chat.enter(&format!("{long}end"), "An answer.").await;
+    chat.leave().await;
+    let long = format!("{long}end");
+    assert_eq!(prompts(&lab), ["one\ntwo\nthree", &long, &long]);
+}
+
+#[tokio::test]
+async fn a_prompt_can_have_several_lines() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let mut chat = Chat::start(&lab).await;
+    chat.enter(&format!("one{ALT_ENTER}two{CTRL_J}three\\\rfour \\ five"), "An answer.")
+        .await;
+    chat.leave().await;
+    assert_eq!(prompts(&lab), ["one\ntwo\nthree\nfour \\ five"]);
+}
+
+#[tokio::test]
+async fn commands_send_nothing() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    lab.configure("[plugins.calculator]\ncomponent = \"builtin:calculator\"\n");
+    let mut chat = Chat::start(&lab).await;
+    chat.enter("/help", "/model [NAME]").await;
+    chat.enter("/frobnicate", "`/frobnicate` isn't a command, so nothing was sent")
+        .await;
+    chat.enter("/budget", "host_day").await;
+    chat.enter("/tools", "calculate  ").await;
+    chat.enter("/clear", "There is no conversation to forget.").await;
+    // Tab completes the command, and what follows it.
+    chat.enter("/mo\t", "`/model NAME` changes it").await;
+    chat.enter("/model claude-haiku-4\t", "The next prompts go to claude-haiku-4-5.")
+        .await;
+    assert_eq!(lab.simulator.requests().len(), 0);
+    chat.enter("//help me", "An answer.").await;
+    chat.terminal.type_keys("exit\r");
+    let shown = chat.ended(0).await;
+    assert!(shown.contains("hint"), "{shown:?}");
+    assert_eq!(prompts(&lab), ["/help me"]);
+}
+
+#[tokio::test]
+async fn clear_begins_a_new_session() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let mut chat = Chat::start(&lab).await;
+    chat.enter("I am Ada.", "An answer.").await;
+    chat.enter("/clear", "The conversation is forgotten (completed: 1 iteration, $0.")
+        .await;
+    chat.enter("Who am I?", "An answer.").await;
+    chat.leave().await;
+    let second = &lab.simulator.requests()[1].body["messages"];
+    assert_eq!(second.as_array().unwrap().len(), 1, "{second:#}");
+}
+
+#[tokio::test]
+async fn the_model_can_be_changed() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let mut chat = Chat::start(&lab).await;
+    chat.enter("I am Ada.", "An answer.").await;
+    chat.enter("/model claude-haiku-4-5", "The next prompts go to claude-haiku-4-5.")
+        .await;
+    chat.enter("/model", "claude-haiku-4-5").await;
+    chat.enter("Who am I?", "An answer.").await;
+    // Nobody knows what it costs, and the budget has a limit.
+    chat.enter("/model nobody-knows", "the model `nobody-knows` has no price")
+        .await;
+    chat.enter("And now?", "An answer.").await;
+    chat.leave().await;
+    let requests = lab.simulator.requests();
+    let models: Vec<&str> = requests
+        .iter()
+        .map(|request| request.body["model"].as_str().unwrap())
+        .collect();
+    assert_eq!(models[1..], ["claude-haiku-4-5", "claude-haiku-4-5"]);
+    assert_ne!(models[0], models[1]);
+    let second = &requests[1].body["messages"];
+    assert_eq!(second.as_array().unwrap().len(), 3, "{second:#}");
+}
+
+#[tokio::test]
+async fn an_unpriced_model_is_used_without_a_limit() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    lab.configure("[budget]\nsession_usd = \"unlimited\"\nhost_day_usd = \"unlimited\"\n");
+    let mut chat = Chat::start(&lab).await;
+    chat.enter("/model nobody-knows", "has no price, so its cost isn't counted")
+        .await;
+    chat.enter("Go.", "An answer.").await;
+    chat.leave().await;
+    assert_eq!(lab.simulator.requests()[0].body["model"], "nobody-knows");
+}
+
+#[tokio::test]
+async fn ctrl_c_at_an_empty_line_says_how_to_leave() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let mut chat = Chat::start(&lab).await;
+    chat.terminal.type_keys(CTRL_C);
+    chat.wait_for("Ctrl-C once more ends the conversation").await;
+    chat.wait_for(PROMPT).await;
+    // After a line in between it is the first one again.
+    chat.enter("Go.", "An answer.").await;
+    chat.terminal.type_keys(CTRL_C);
+    chat.wait_for("Ctrl-C once more ends the conversation").await;
+    chat.wait_for(PROMPT).await;
+    chat.terminal.type_keys(CTRL_C);
+    chat.ended(130).await;
+}
+
+#[tokio::test]
+async fn ctrl_c_clears_what_is_typed() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let mut chat = Chat::start(&lab).await;
+    chat.terminal.type_keys(&format!("half a line{CTRL_C}"));
+    chat.enter("another", "An answer.").await;
+    chat.terminal.type_keys(&format!("brought{CTRL_C}{CTRL_Y} back\r"));
+    chat.wait_for("An answer.").await;
+    chat.wait_for(PROMPT).await;
+    let shown = chat.leave().await;
+    assert!(!shown.contains("once more"), "{shown:?}");
+    assert_eq!(prompts(&lab), ["another", "brought back"]);
+}
+
+#[tokio::test]
+async fn ctrl_c_cancels_a_run_and_keeps_the_conversation() {
+    let lab = lab([
+        Answer::text("An answer."),
+        Answer::fault(FaultKind::Stall, FaultPoint::Request),
+        Answer::text("Another answer."),
+    ]);
+    let mut chat = Chat::start(&lab).await;
+    chat.enter("First.", "An answer.").await;
+    let mut requests = lab.simulator.watch();
+    chat.terminal.type_keys("Second.\r");
+    requests.recv().await.unwrap();
+    chat.terminal.type_keys(CTRL_C);
+    chat.wait_for("cancelling").await;
+    chat.wait_for(PROMPT).await;
+    // The prompt can be recalled.
+    chat.terminal.type_keys(UP);
+    chat.wait_for("> Second.").await;
+    chat.enter("", "Another answer.").await;
+    chat.leave().await;
+    let third = &lab.simulator.requests()[2].body["messages"];
+    assert_eq!(third.as_array().unwrap().len(), 3, "{third:#}");
+}
+
+/// Somebody else has the ledger, so the end of the run waits.
+#[tokio::test]
+async fn a_second_ctrl_c_ends_the_process_and_restores_the_terminal() {
+    let lab = lab([Answer::fault(FaultKind::Stall, FaultPoint::Request)]);
+    let mut chat = Chat::start(&lab).await;
+    let mut requests = lab.simulator.watch();
+    chat.terminal.type_keys("Go.\r");
+    requests.recv().await.unwrap();
+    assert!(!chat.terminal.is_ordinary());
+    let _held = hold_ledger(&lab);
+    chat.terminal.type_keys(CTRL_C);
+    chat.wait_for("press Ctrl-C again to stop at once").await;
+    chat.terminal.type_keys(CTRL_C);
+    chat.ended(130).await;
+}
+
+/// Takes the lock of writers, which SQLite places on this byte of the index of its write-ahead log.
+fn hold_ledger(lab: &Lab) -> File {
+    let index = lab.path("data/cofferdam/ledger.sqlite3-shm");
+    let index = File::options().read(true).write(true).open(index).unwrap();
+    let lock = flock {
+        l_type: F_WRLCK as _,
+        l_whence: SEEK_SET as _,
+        l_start: 120,
+        l_len: 1,
+        l_pid: 0,
+    };
+    fcntl(&index, FcntlArg::F_SETLK(&lock)).unwrap();
+    index
+}
+
+/// It isn't shown in the middle of an answer, nothing is cut off, and no Enter sends it by mistake.
+#[tokio::test]
+async fn what_is_typed_during_an_answer_waits_in_the_next_line() {
+    let lab = lab([
+        Answer::fault(FaultKind::Stall, FaultPoint::Request),
+        Answer::text("An answer."),
+    ]);
+    let mut chat = Chat::start(&lab).await;
+    let mut requests = lab.simulator.watch();
+    chat.terminal.type_keys("Go.\r");
+    requests.recv().await.unwrap();
+    chat.terminal.type_keys("typed\rahead");
+    chat.terminal.type_keys(CTRL_C);
+    chat.wait_for("cancelling").await;
+    chat.wait_for("ahead").await;
+    assert_eq!(lab.simulator.requests().len(), 1);
+    chat.enter("", "An answer.").await;
+    chat.leave().await;
+    assert_eq!(prompts(&lab)[1], "typed\nahead");
+}
+
+#[tokio::test]
+async fn a_prompt_that_could_not_be_sent_can_be_recalled() {
+    let lab = lab([Answer::error(401), Answer::text("An answer.")]);
+    let mut chat = Chat::start(&lab).await;
+    chat.enter("A long prompt.", "error").await;
+    chat.terminal.type_keys(UP);
+    chat.wait_for("> A long prompt.").await;
+    chat.enter("", "An answer.").await;
+    chat.leave().await;
+    assert_eq!(prompts(&lab), ["A long prompt.", "A long prompt."]);
+}
+
+#[tokio::test]
+async fn a_pipe_has_the_commands_as_well() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let lines = "/help\nfirst\n/clear\n/nothing\nsecond\nquit\nthird\n";
+    let Ran { stdout, stderr, .. } = lab.call_with_input(["chat"], lines).await.expect_code(0);
+    assert_eq!(stdout, "An answer.\nAn answer.\n");
+    for said in [
+        "/model [NAME]",
+        "The conversation is forgotten",
+        "`/nothing` isn't a command",
+    ] {
+        assert!(stderr.contains(said), "{said}: {stderr}");
+    }
+    assert!(!stderr.contains('>'), "{stderr}");
+    assert_eq!(prompts(&lab), ["first", "second"]);
+}
+
+const MARKDOWN: &str = "A **bold** word.\n\n- an item with a text that has no room on a line of forty columns\n\n```\ncode **stays**\n```\n";
+
+#[tokio::test]
+async fn answers_are_rendered_on_a_terminal() {
+    let lab = lab([Answer::text(MARKDOWN).forever()]);
+    let mut chat = Chat::start_on(&lab, Terminal::of_width(40), &[]).await;
+    chat.enter("Go.", "code **stays**").await;
+    let shown = chat.leave().await;
+    for rendered in [
+        "A \u{1b}[1mbold\u{1b}[0m word.\r\n\r\n",
+        "• an item with a text that has no room\r\n  on a line of forty columns\r\n",
+        "\u{1b}[36mcode **stays**\u{1b}[0m\r\n",
+    ] {
+        assert!(shown.contains(rendered), "{rendered:?}: {shown:?}");
+    }
+}
+
+#[tokio::test]
+async fn plain_text_has_no_colours_no_progress_and_no_markdown() {
+    let lab = lab([Answer::text(MARKDOWN).forever()]);
+    lab.configure("[plugins]\n");
+    let mut terminal = Terminal::of_width(40);
+    let child = terminal.start(lab.command(["run", "--plain", "Go."]));
+    finish(child).await.expect_code(0);
+    terminal.wait_for("session 0").await;
+    let shown = terminal.text();
+    assert!(shown.starts_with(&MARKDOWN.replace('\n', "\r\n")), "{shown:?}");
+    assert!(!shown.contains('\u{1b}') && !shown.contains("model "), "{shown:?}");
+    // A pipe gets the same bytes, without the option.
+    let ran = lab.call(["run", "Go."]).await.expect_code(0);
+    assert_eq!(ran.stdout, MARKDOWN);
+}
+
+#[tokio::test]
+async fn a_narrow_terminal_can_show_the_whole_summary() {
+    let lab = lab([
+        tool_call("calculate", json!({ "expression": "1+1" })),
+        Answer::text("Two."),
+    ]);
+    lab.configure("[plugins.calculator]\ncomponent = \"builtin:calculator\"\n");
+    let mut terminal = Terminal::of_width(40);
+    let child = terminal.start(lab.command(["run", "--summary", "full", "Go."]));
+    terminal.wait_for("remaining").await;
+    finish(child).await.expect_code(0);
+    let shown = terminal.text();
+    for line in ["tool         calculate\r\n", "outcomes     ok 1\r\n", "limit      $"] {
+        assert!(shown.contains(line), "{line:?}: {shown:?}");
+    }
+}
