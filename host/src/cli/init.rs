@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{CliError, Context, Output};
 use crate::config::FILE_NAME;
 
-const TEMPLATE: &str = include_str!("init/cofferdam.toml");
+const TEMPLATE: &str = include_str!("init/template.toml");
 
 #[derive(Args, Debug)]
 pub struct InitArgs {
