@@ -150,7 +150,7 @@ async fn a_read_only_tool_that_changes_something_is_found_out() {
 
 /// `a_rust_project_is_built_checked_and_called` has tools whose second call has another effect.
 #[tokio::test]
-async fn a_tool_that_sends_the_same_twice_can_be_idempotent() {
+async fn a_tool_that_posts_the_same_twice_may_be_idempotent() {
     let lab = lab([]);
     faulty(&lab, &[("upload", "idempotent = true")]).await;
     let report = check(&lab, "faulty", 0).await;
@@ -161,6 +161,10 @@ async fn a_tool_that_sends_the_same_twice_can_be_idempotent() {
     let found = findings(&report, "upload");
     let is_claim = |code: &str| ["other_requests", "not_idempotent"].contains(&code);
     assert!(!found.iter().any(|(code, _)| is_claim(code)), "{report:#}");
+    let repeated = text_of(&report, "upload", "repeated_request");
+    assert!(repeated.contains("POST https://example.com/ again"), "{repeated}");
+    let codes = found.iter().filter(|(code, _)| code == "repeated_request");
+    assert_eq!(codes.count(), 1);
 }
 
 #[tokio::test]
