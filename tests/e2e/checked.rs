@@ -79,6 +79,20 @@ async fn requests_are_answered_by_the_check_and_never_leave_it() {
     );
 }
 
+/// The plugin gives up on a silent server before the host gives up on the plugin.
+#[tokio::test]
+async fn a_silent_weather_service_is_unavailable() {
+    let lab = lab([]);
+    weather(&lab, "https://weather.test");
+    let ran = lab
+        .call(["tool", "check", "weather", "--inputs", "1", "--output", "json"])
+        .await;
+    let report = ran.expect_code(0).json();
+    assert!(servers(&report).contains(&("no answer", "unavailable")), "{report:#}");
+    let codes = findings(&report, "get_weather");
+    assert!(!codes.iter().any(|(code, _)| code == "waits_for_server"), "{report:#}");
+}
+
 /// A component that is named by its file has no settings, even if a plugin has the same component.
 #[tokio::test]
 async fn a_check_without_settings_names_the_plugin_that_has_them() {
