@@ -79,6 +79,20 @@ async fn requests_are_answered_by_the_check_and_never_leave_it() {
     );
 }
 
+/// The plugin gives up on a silent server before the host gives up on the plugin.
+#[tokio::test]
+async fn a_silent_weather_service_is_unavailable() {
+    let lab = lab([]);
+    weather(&lab, "https://weather.test");
+    let ran = lab
+        .call(["tool", "check", "weather", "--inputs", "1", "--output", "json"])
+        .await;
+    let report = ran.expect_code(0).json();
+    assert!(servers(&report).contains(&("no answer", "unavailable")), "{report:#}");
+    let codes = findings(&report, "get_weather");
+    assert!(!codes.iter().any(|(code, _)| code == "waits_for_server"), "{report:#}");
+}
+
 /// A component that is named by its file has no settings, even if a plugin has the same component.
 #[tokio::test]
 async fn a_check_without_settings_names_the_plugin_that_has_them() {
@@ -150,7 +164,7 @@ async fn a_read_only_tool_that_changes_something_is_found_out() {
 
 /// `a_rust_project_is_built_checked_and_called` has tools whose second call has another effect.
 #[tokio::test]
-async fn a_tool_that_sends_the_same_twice_can_be_idempotent() {
+async fn a_tool_that_posts_the_same_twice_may_be_idempotent() {
     let lab = lab([]);
     faulty(&lab, &[("upload", "idempotent = true")]).await;
     let report = check(&lab, "faulty", 0).await;
@@ -161,6 +175,10 @@ async fn a_tool_that_sends_the_same_twice_can_be_idempotent() {
     let found = findings(&report, "upload");
     let is_claim = |code: &str| ["other_requests", "not_idempotent"].contains(&code);
     assert!(!found.iter().any(|(code, _)| is_claim(code)), "{report:#}");
+    let repeated = text_of(&report, "upload", "repeated_request");
+    assert!(repeated.contains("POST https://example.com/ again"), "{repeated}");
+    let codes = found.iter().filter(|(code, _)| code == "repeated_request");
+    assert_eq!(codes.count(), 1);
 }
 
 #[tokio::test]

@@ -341,3 +341,65 @@ async fn a_result_beyond_the_budget_is_trimmed_and_the_run_goes_on() {
         request.len()
     );
 }
+
+/// Runs the binary as a user whom the modes of files hold back: the superuser ignores them, and the tests can run as the
+/// superuser.
+async fn call_as_user<'a>(lab: &Lab, arguments: impl IntoIterator<Item = &'a str>) -> Ran {
+    const NOBODY: u32 = 65_534;
+    let mut command = lab.command(arguments);
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    finish(command.spawn().unwrap()).await
+}
+
+/// Sets the mode of the folder of the ledger, and has everybody read the files.
+fn set_mode(lab: &Lab, mode: u32) {
+    use std::fs::{Permissions, read_dir, set_permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+    let data = lab.path("data/cofferdam");
+    for folder in [&lab.path(""), &lab.path("data"), &data] {
+        set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
+    }
+    for entry in read_dir(&data).unwrap() {
+        set_permissions(entry.unwrap().path(), Permissions::from_mode(0o444)).unwrap();
+    }
+    set_permissions(data, Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test]
+async fn a_budget_in_a_read_only_folder_is_shown() {
+    let lab = lab([costing(1_000, 1_000)]);
+    run(&lab).await.expect_code(0);
+    let as_owner = budget(&lab).await;
+    let exported = lab.call(["budget", "export"]).await.expect_code(0).stdout;
+    set_mode(&lab, 0o555);
+    let ran = call_as_user(&lab, ["budget", "show", "--output", "json"])
+        .await
+        .expect_code(0);
+    assert_eq!((ran.json(), ran.stderr.as_str()), (as_owner, ""));
+    let ran = call_as_user(&lab, ["budget", "export"]).await.expect_code(0);
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), (exported.as_str(), ""));
+    let ran = call_as_user(&lab, ["budget", "set", "session", "1"])
+        .await
+        .expect_code(2);
+    assert!(
+        ran.stderr.contains("can't be written") && ran.stderr.contains("hint: make the file"),
+        "{ran}"
+    );
+
+    set_mode(&lab, 0o755);
+    std::fs::remove_dir_all(lab.path("data/cofferdam")).unwrap();
+    std::fs::create_dir(lab.path("data/cofferdam")).unwrap();
+    set_mode(&lab, 0o555);
+    let ran = call_as_user(&lab, ["budget"]).await.expect_code(0);
+    assert!(
+        ran.stdout.contains("host_day") && ran.stdout.contains("$0.000000") && ran.stderr.is_empty(),
+        "{ran}"
+    );
+    // A folder that can't be searched may hold a ledger.
+    set_mode(&lab, 0o000);
+    let ran = call_as_user(&lab, ["budget"]).await.expect_code(2);
+    assert!(ran.stderr.contains("can't be written"), "{ran}");
+    set_mode(&lab, 0o755);
+}

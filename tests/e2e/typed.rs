@@ -1,7 +1,7 @@
 //! Typed tools: components that export ordinary functions, through the real binary.
 
 use cofferdam::simulator::Answer;
-use cofferdam_tests::{Lab, McpClient, Ran, tool_call, typed_component, with_section};
+use cofferdam_tests::{Lab, McpClient, Ran, WatGuest, WatTool, tool_call, typed_component, with_section};
 use serde_json::{Value, json};
 
 use crate::lab;
@@ -621,7 +621,32 @@ async fn wit_beside_a_component_describes_its_functions_unless_a_digest_pins_it(
     lab.write("guest.wit", documented.replace("interface kinds", "interfaze kinds"));
     let (text, _, stderr) = description("add").await;
     assert_eq!(text, signature);
-    assert!(stderr.contains("the WIT beside the component is ignored"), "{stderr}");
+    let ignored = "the WIT beside the component is ignored";
+    assert!(stderr.contains(ignored) && stderr.contains("plugin=guest"), "{stderr}");
+    let inspected = lab.call(["tool", "inspect", "guest.wasm"]).await.expect_code(0).stdout;
+    assert_eq!(
+        inspected.matches(&format!("\nwarning    {ignored}")).count(),
+        1,
+        "{inspected}"
+    );
+    let inspect = ["tool", "inspect", "guest", "--output", "json"];
+    let inspected = lab.call(inspect).await.expect_code(0).json();
+    assert!(
+        inspected["warnings"][0].as_str().unwrap().starts_with(ignored),
+        "{inspected:#}"
+    );
+    let checked = lab.call(["tool", "check", "guest.wasm", "--inputs", "1"]).await.stdout;
+    let warning = format!("\nwarning: {ignored}");
+    assert_eq!(checked.matches(&warning).count(), 1, "{checked}");
+    assert!(checked.contains("[ignored_documentation]\n"), "{checked}");
+
+    // Nothing is said of files that no function needs.
+    lab.write("dynamic.wasm", WatGuest::new([WatTool::named("which")]).build());
+    lab.write("dynamic.wit", [0xff]);
+    lab.configure("[plugins.dynamic]\ncomponent = \"dynamic.wasm\"\n");
+    let listed = lab.call(["tool", "list"]).await.expect_code(0);
+    assert!(!listed.stderr.contains("WIT"), "{listed}");
+    lab.configure(plugin);
 
     std::fs::remove_file(lab.path("guest.wit")).unwrap();
     std::fs::create_dir(lab.path("wit")).unwrap();

@@ -83,7 +83,8 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
     if let Some(BudgetCommand::Prices { toml }) = args.command {
         return prices(cx, &config, toml);
     }
-    let ledger = open(config.ledger_path()).await?;
+    let is_only_read = !matches!(args.command, Some(BudgetCommand::Set { .. }));
+    let ledger = open(config.ledger_path(), is_only_read).await?;
     match args.command {
         None | Some(BudgetCommand::Show | BudgetCommand::Prices { .. }) => {}
         Some(BudgetCommand::Set { scope, amount }) => ledger.set_limit(scope, amount.limit()).await?,
@@ -125,9 +126,14 @@ async fn budget_lines(ledger: &Ledger, config: &Config) -> Result<Vec<BudgetLine
     Ok(overrides.into_iter().map(line).collect())
 }
 
-/// Opens the ledger on a blocking thread, because it may wait for another process's lock.
-async fn open(path: PathBuf) -> Result<Ledger, LedgerError> {
-    tokio::task::spawn_blocking(move || Ledger::open(&path))
+/// Opens the ledger on a blocking thread, because it may wait for another process's lock. What is only read needn't be writable.
+/// It is opened as always if it is, so that the reservations of dead processes are charged first.
+async fn open(path: PathBuf, is_only_read: bool) -> Result<Ledger, LedgerError> {
+    let open = move || match Ledger::open(&path) {
+        Err(LedgerError::Unwritable { .. }) if is_only_read => Ledger::open_read_only(&path),
+        opened => opened,
+    };
+    tokio::task::spawn_blocking(open)
         .await
         .unwrap_or(Err(LedgerError::Interrupted))
 }

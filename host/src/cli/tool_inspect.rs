@@ -96,6 +96,9 @@ fn offer_text(offer: &ToolSet) -> String {
             out.push_str(&format!("output     {schema}\n"));
         }
     }
+    for warning in offer.warnings() {
+        out.push_str(&format!("\nwarning    {}\n", warning.text));
+    }
     for problem in offer.problems() {
         out.push_str(&format!("\nleft out   {}\n", problem.problem));
         if let Some(hint) = problem.hint() {
@@ -267,6 +270,7 @@ fn json(
         "problem": inspection.problem,
         "tools": tools,
         "left_out": left_out,
+        "warnings": offer.iter().flat_map(|offer| offer.warnings()).map(|warning| &warning.text).collect::<Vec<_>>(),
     })
 }
 

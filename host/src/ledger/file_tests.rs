@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use rusqlite::Connection;
@@ -132,6 +133,135 @@ fn a_read_only_folder_is_reported_as_unwritable() {
         assert_refused(&path, "ledger_unwritable");
     }
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+#[track_caller]
+fn assert_unwritable<T>(result: Result<T, LedgerError>) {
+    let Err(error) = result else {
+        panic!("it wrote to a ledger that is only read")
+    };
+    assert_eq!(error.kind(), "ledger_unwritable", "{error}");
+}
+
+/// The name and the content of every file in the folder.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
+    entries
+        .map(|entry| {
+            (
+                entry.file_name().into_string().unwrap(),
+                fs::read(entry.path()).unwrap(),
+            )
+        })
+        .collect()
+}
+
+/// The same without the content of the log's index, where readers say how far they have read.
+fn durable_files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = files(folder);
+    for (name, content) in &mut files {
+        if name.ends_with("-shm") {
+            content.clear();
+        }
+    }
+    files
+}
+
+#[tokio::test]
+async fn a_ledger_that_is_only_read_is_shown_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    // Characters that mean something in a URI.
+    let path = folder.path().join("a ledger?mode=rwc#100%25.db");
+    let ledger = Ledger::open(&path).unwrap();
+    let limit = LimitOverride::Usd(NanoUsd::from_nanos(5));
+    ledger.set_limit(Scope::HostDay, Some(limit)).await.unwrap();
+    let settled = ledger.reserve(request()).await.unwrap().begin();
+    settled.settle(NanoUsd::from_nanos(2), &()).await.unwrap();
+    let reservation = ledger.reserve(request()).await.unwrap();
+
+    let show = async |when: &str| {
+        let before = durable_files(folder.path());
+        let ledger = Ledger::open_read_only(&path).unwrap();
+        let limits = BudgetSettings::default();
+        let status = ledger.status("default", None, &limits, request().now).await.unwrap();
+        let totals = (status[0].limit_usd, status[0].spent_usd, status[0].reserved_usd);
+        assert_eq!(ledger.limit_overrides().await.unwrap()[1].1, Some(limit), "{when}");
+        let states = ledger.export(None).await.unwrap();
+        assert_unwritable(ledger.set_limit(Scope::HostDay, None).await);
+        assert_unwritable(ledger.reserve(request()).await);
+        drop(ledger);
+        let after = durable_files(folder.path());
+        assert!(before == after, "{when}: {:?}", after.keys());
+        let states: Vec<_> = states.into_iter().map(|row| row.state).collect();
+        (totals, states)
+    };
+    let nanos = NanoUsd::from_nanos;
+    let reserved = (Some(nanos(5)), nanos(2), nanos(1));
+    assert_eq!(show("while another process has it open").await.0, reserved);
+
+    // A process that dies leaves its reservation open, and its log.
+    let dead = tempfile::tempdir().unwrap();
+    for (name, content) in files(folder.path()) {
+        fs::write(dead.path().join(name), content).unwrap();
+    }
+    let left = Ledger::open_read_only(&dead.path().join(path.file_name().unwrap())).unwrap();
+    assert_eq!(left.export(None).await.unwrap()[1].state, "open");
+
+    reservation.release().await.unwrap();
+    drop(ledger);
+    let (totals, states) = show("while nobody has it open").await;
+    assert_eq!(totals, (Some(nanos(5)), nanos(2), nanos(0)));
+    assert_eq!(states, ["settled", "released"]);
+}
+
+#[tokio::test]
+async fn a_missing_ledger_that_is_only_read_is_empty_and_not_created() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data").join("ledger.db");
+    let ledger = Ledger::open_read_only(&path).unwrap();
+    let limits = BudgetSettings::default();
+    let status = ledger.status("default", None, &limits, request().now).await.unwrap();
+    assert_eq!(
+        (status[0].spent_usd, status[0].reserved_usd),
+        (NanoUsd::ZERO, NanoUsd::ZERO)
+    );
+    assert!(ledger.export(None).await.unwrap().is_empty());
+    assert_unwritable(ledger.reserve(request()).await);
+    assert_unwritable(ledger.set_limit(Scope::HostDay, None).await);
+    assert!(files(folder.path()).is_empty());
+    // An empty file is what a process leaves that dies while it creates the ledger.
+    fs::write(folder.path().join("empty"), "").unwrap();
+    let ledger = Ledger::open_read_only(&folder.path().join("empty")).unwrap();
+    assert!(ledger.export(None).await.unwrap().is_empty());
+}
+
+#[test]
+fn a_bad_file_that_is_only_read_is_refused_as_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("garbage"), [0xA5; 8_192]).unwrap();
+    fs::create_dir(path("folder")).unwrap();
+    let foreign = Connection::open(path("foreign")).unwrap();
+    foreign.execute_batch("CREATE TABLE recipes (name TEXT)").unwrap();
+    drop(foreign);
+    for (name, version) in [("newer", 99), ("older", 1)] {
+        drop(Ledger::open(&path(name)).unwrap());
+        let ledger = Connection::open(path(name)).unwrap();
+        ledger
+            .execute("UPDATE schema_version SET version = ?1", [version])
+            .unwrap();
+    }
+    for (name, kind) in [
+        ("garbage", "ledger_corrupt"),
+        ("folder", "ledger_not_a_file"),
+        ("foreign", "ledger_foreign"),
+        ("newer", "ledger_newer"),
+        ("older", "ledger_unwritable"),
+        ("garbage/ledger.db", "ledger_failed"),
+    ] {
+        let error = Ledger::open_read_only(&path(name)).unwrap_err();
+        assert_eq!(error.kind(), kind, "{name}: {error}");
+    }
 }
 
 #[track_caller]

@@ -26,7 +26,7 @@ static OWNERS: Mutex<Vec<Weak<Owner>>> = Mutex::new(Vec::new());
 pub(super) struct Owner {
     id: String,
     database: PathBuf,
-    /// `None` for an in-memory database, which no other process can see.
+    /// `None` where this process reserves nothing that others see: in memory, and in a database that it only reads.
     lock: Option<Lock>,
 }
 
@@ -69,8 +69,8 @@ impl Owner {
         Ok(owner)
     }
 
-    /// The owner of an in-memory database.
-    pub(super) fn in_memory() -> Arc<Self> {
+    /// An owner that nobody looks for, and that looks for no dead ones.
+    pub(super) fn without_lock() -> Arc<Self> {
         Arc::new(Self {
             id: Uuid::now_v7().to_string(),
             database: PathBuf::new(),
@@ -236,8 +236,8 @@ mod tests {
     }
 
     #[test]
-    fn an_in_memory_database_has_no_dead_owners() {
-        let me = Owner::in_memory();
+    fn an_owner_without_a_lock_finds_no_dead_ones() {
+        let me = Owner::without_lock();
         assert!(me.find_dead(&Uuid::now_v7().to_string()).is_none());
     }
 }

@@ -104,6 +104,18 @@ impl Ledger {
         Store::open(path, busy).map(Self::new)
     }
 
+    /// Opens the ledger at `path` to show what it holds. Creates and changes no file, so it works in a folder that can't be
+    /// written; a missing ledger is an empty one. Reservations of dead processes stay reserved. Whatever would write fails with
+    /// [`LedgerError::Unwritable`]. Blocks as [`Self::open`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`], and [`LedgerError::Unwritable`] if the file must be written before it can be read: an older version or a
+    /// crash left it.
+    pub fn open_read_only(path: &Path) -> Result<Self, LedgerError> {
+        Store::open_read_only(path, BUSY_TIMEOUT).map(Self::new)
+    }
+
     /// An in-memory ledger for demos and tests. It is lost with its last handle.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 
 use super::LedgerError;
 use crate::money::NanoUsd;
-use crate::sqlite::{Database, Failure, Mark, Schema};
+use crate::sqlite::{Database, Failure, Mark, Schema, refuse_writes};
 
 const SCHEMA: Schema<'static> = Schema {
     mark: Mark::Table,
@@ -42,6 +42,20 @@ pub(super) fn open(path: &Path, busy: Duration) -> Result<(Database, PathBuf), L
         .pragma_update(None, "synchronous", "FULL")
         .map_err(|error| LedgerError::at(&path, error))?;
     Ok((database, path))
+}
+
+/// Opens the database at `path` to read it, without creating or changing a file. Where there is none, an empty one stands in for
+/// it.
+pub(super) fn open_read_only(path: &Path, busy: Duration) -> Result<(Database, PathBuf), LedgerError> {
+    let empty = || {
+        let database = in_memory()?;
+        refuse_writes(&database)?;
+        Ok((database, path.to_owned()))
+    };
+    SCHEMA
+        .open_read_only(path, busy)
+        .and_then(|opened| opened.map_or_else(empty, Ok))
+        .map_err(|failure| LedgerError::at(path, failure))
 }
 
 /// A private in-memory database, lost with its connection.

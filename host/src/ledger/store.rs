@@ -55,12 +55,21 @@ impl Store {
         Ok(Self { database, owner, path })
     }
 
+    pub(super) fn open_read_only(path: &Path, busy: Duration) -> Result<Self, LedgerError> {
+        let (database, path) = schema::open_read_only(path, busy)?;
+        Ok(Self {
+            database,
+            owner: Owner::without_lock(),
+            path,
+        })
+    }
+
     pub(super) fn in_memory() -> Result<Self, LedgerError> {
         let path = PathBuf::from("(in memory)");
         let database = schema::in_memory().map_err(|failure| LedgerError::at(&path, failure))?;
         Ok(Self {
             database,
-            owner: Owner::in_memory(),
+            owner: Owner::without_lock(),
             path,
         })
     }

@@ -1,8 +1,8 @@
 //! Answers a client's requests: lists the tools and calls them.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use rmcp::model::{
@@ -31,10 +31,40 @@ pub struct McpServer {
 #[derive(Debug)]
 struct Shared {
     tools: watch::Receiver<Arc<ToolSet>>,
+    listed: Mutex<Listed>,
     events: EventBus,
     alerts: AlertSettings,
     tenant: String,
     deadline: Duration,
+}
+
+/// The list of tools that was looked at last, and how many different ones came before it.
+#[derive(Debug, Default)]
+struct Listed {
+    tools: Weak<ToolSet>,
+    /// Of the list, because it can have a megabyte.
+    hash: u64,
+    version: u64,
+}
+
+impl Shared {
+    /// The tools, and the version of their list, which grows whenever another list is seen than before.
+    ///
+    /// It grows here, where every list passes that a client gets. Whoever watches for new tools can miss a list that is there only
+    /// for a moment, and a client that read it would never hear that it is gone. A set with another component and the same list has
+    /// the same version.
+    fn current(&self) -> (Arc<ToolSet>, u64) {
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let tools = self.tools.borrow().clone();
+        if !std::ptr::eq(listed.tools.as_ptr(), Arc::as_ptr(&tools)) {
+            listed.tools = Arc::downgrade(&tools);
+            let hash = hash(&tools);
+            if std::mem::replace(&mut listed.hash, hash) != hash {
+                listed.version += 1;
+            }
+        }
+        (tools, listed.version)
+    }
 }
 
 impl McpServer {
@@ -50,6 +80,7 @@ impl McpServer {
     ) -> Self {
         let shared = Shared {
             tools,
+            listed: Mutex::default(),
             events,
             alerts,
             tenant: tenant.to_owned(),
@@ -70,6 +101,7 @@ impl McpServer {
             lasting,
             notifying: AtomicBool::new(false),
             stopping,
+            version: shared.current().1,
             shared,
         }
     }
@@ -86,6 +118,18 @@ pub(super) struct Connection {
     notifying: AtomicBool,
     /// The server is about to stop. Calls may still end.
     stopping: CancellationToken,
+    /// The version of the list when the connection began. The client has seen no older one.
+    version: u64,
+}
+
+impl Connection {
+    fn changes(&self) -> Changes {
+        Changes {
+            shared: Arc::clone(&self.shared),
+            tools: self.shared.tools.clone(),
+            announced: self.version,
+        }
+    }
 }
 
 /// The call's place among those of its client. Over stdio it was noted when the line was read. Over HTTP calls have no order,
@@ -115,7 +159,7 @@ impl ServerHandler for Connection {
         _page: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let tools = self.shared.tools.borrow().clone();
+        let (tools, _) = self.shared.current();
         Ok(ListToolsResult::with_all_items(list(&tools)))
     }
 
@@ -160,9 +204,9 @@ impl ServerHandler for Connection {
         if !self.lasting || self.notifying.swap(true, Ordering::Relaxed) {
             return;
         }
-        let mut list = List::of(&self.shared.tools);
+        let mut changes = self.changes();
         tokio::spawn(async move {
-            while list.changed().await.is_ok() {
+            while changes.next().await.is_ok() {
                 if context.peer.notify_tool_list_changed().await.is_err() {
                     return;
                 }
@@ -175,12 +219,12 @@ impl ServerHandler for Connection {
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        let mut list = List::of(&self.shared.tools);
+        let mut changes = self.changes();
         loop {
             tokio::select! {
                 () = context.cancelled() => return Ok(()),
                 () = self.stopping.cancelled() => return Ok(()),
-                changed = list.changed() => match changed {
+                changed = changes.next() => match changed {
                     // An error means that the client is gone, which also cancels.
                     Ok(()) => drop(context.sink().notify_tool_list_changed().await),
                     // Nothing replaces the tools any more.
@@ -202,35 +246,83 @@ fn list(tools: &ToolSet) -> Vec<rmcp::model::Tool> {
     tools.tools().map(convert::tool).collect()
 }
 
-/// The list of tools, as a client may know it. Another component can have the same tools, which concerns no client.
-struct List {
-    tools: watch::Receiver<Arc<ToolSet>>,
-    /// Of the list, because a list can have a megabyte and a server many clients.
-    hash: u64,
+fn hash(tools: &ToolSet) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_string(&list(tools))
+        .unwrap_or_default()
+        .hash(&mut hasher);
+    hasher.finish()
 }
 
-impl List {
-    fn of(tools: &watch::Receiver<Arc<ToolSet>>) -> Self {
-        let mut tools = tools.clone();
-        let hash = Self::hash(&mut tools);
-        Self { tools, hash }
-    }
+/// The changes of the list that one client is notified of.
+struct Changes {
+    shared: Arc<Shared>,
+    tools: watch::Receiver<Arc<ToolSet>>,
+    announced: u64,
+}
 
-    fn hash(tools: &mut watch::Receiver<Arc<ToolSet>>) -> u64 {
-        let now = tools.borrow_and_update().clone();
-        let mut hasher = DefaultHasher::new();
-        serde_json::to_string(&list(&now)).unwrap_or_default().hash(&mut hasher);
-        hasher.finish()
-    }
-
-    /// Waits until the list is another one. An error means that nothing replaces the tools any more.
-    async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
+impl Changes {
+    /// Waits until the list is another one than the client was notified of. An error means that nothing replaces the tools any more.
+    async fn next(&mut self) -> Result<(), watch::error::RecvError> {
         loop {
-            self.tools.changed().await?;
-            let now = Self::hash(&mut self.tools);
-            if std::mem::replace(&mut self.hash, now) != now {
+            let (_, version) = self.shared.current();
+            if std::mem::replace(&mut self.announced, version) != version {
                 return Ok(());
             }
+            self.tools.changed().await?;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::sandbox::{CompilePlace, EngineSettings, Limits, Sandbox};
+    use crate::tools::{ComponentSource, PluginSettings};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// A list that is read in between is known to somebody, however quickly it changes back.
+    #[tokio::test]
+    async fn a_list_that_changes_and_changes_back_is_announced_if_it_was_read_in_between() {
+        let limits = Limits::default();
+        let tls = crate::tls::client_config().unwrap();
+        let sandbox = Sandbox::new(&EngineSettings::default(), [&limits], CompilePlace::ThisProcess, tls).unwrap();
+        let load =
+            async |plugins: &[PluginSettings]| Arc::new(ToolSet::load(&sandbox, plugins, 1, HOUR).await.unwrap());
+        let nothing = async || load(&[]).await;
+        let source = ComponentSource::Builtin("calculator".to_owned());
+        let calculator = load(&[PluginSettings::new("calculator", source)]).await;
+        let (sender, receiver) = watch::channel(nothing().await);
+        let server = McpServer::new(receiver, EventBus::new(), AlertSettings::default(), "default", HOUR);
+        let connection = || server.connection(true, CancellationToken::new());
+        let reader = connection();
+        let mut changes = reader.changes();
+        let mut is_announced = || changes.next().now_or_never().is_some();
+        assert!(!is_announced());
+
+        sender.send_replace(Arc::clone(&calculator));
+        assert_eq!(reader.shared.current().0.tools().count(), 1, "the client reads it");
+        sender.send_replace(nothing().await);
+        assert!(is_announced());
+        assert!(!is_announced());
+
+        // Nobody has read it.
+        sender.send_replace(Arc::clone(&calculator));
+        sender.send_replace(nothing().await);
+        assert!(!is_announced());
+        sender.send_replace(nothing().await);
+        assert!(!is_announced(), "the same list");
+
+        // A client reads the list before it says that it is ready to be notified.
+        let early = connection();
+        sender.send_replace(calculator);
+        assert!(early.changes().next().now_or_never().is_some());
+        assert!(is_announced());
+        drop(sender);
+        assert!(changes.next().await.is_err());
     }
 }

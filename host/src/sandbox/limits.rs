@@ -160,7 +160,8 @@ limits! {
     compile_timeout: Duration = Duration::from_secs(120), Time in SHORTEST, MAX_DURATION;
 
     /// Bytes of address space of the process that compiles the component, with a thread for each 512 MiB, at most four. A
-    /// component that takes more is refused for an hour without another attempt, unless this limit changes.
+    /// component that takes more is tried once more on one thread, and then refused for an hour without another attempt, unless
+    /// this limit changes.
     compile_memory: u64 = 2 * GIB, Bytes in 16 * MIB, 1024 * GIB;
 }
 

@@ -113,22 +113,23 @@ impl Sandbox {
         grants: &Grants,
         command: Option<&Command>,
     ) -> Result<Plugin, ComponentError> {
-        self.load_documented(name, bytes, grants, command, Vec::new()).await
+        self.load_documented(name, bytes, grants, command, || Ok(Vec::new()))
+            .await
     }
 
-    /// The same for a component beside which there is WIT, whose comments describe the functions that the component itself
-    /// doesn't.
+    /// The same for a component beside which there may be WIT, whose comments describe the functions that the component itself
+    /// doesn't. `wit` reads it, on a blocking thread, if the component exports functions.
     ///
     /// # Errors
     ///
-    /// As [`Self::load`]. WIT that can't be read costs only the descriptions.
+    /// As [`Self::load`]. WIT that can't be read costs only the descriptions, and is one of the [warnings](Plugin::warnings).
     pub async fn load_documented(
         &self,
         name: &str,
         bytes: impl Into<Bytes>,
         grants: &Grants,
         command: Option<&Command>,
-        wit: Vec<WitText>,
+        wit: impl FnOnce() -> Result<Vec<WitText>, String> + Send + 'static,
     ) -> Result<Plugin, ComponentError> {
         let bytes = bytes.into();
         for header in grants.http.iter().flat_map(|grant| &grant.headers) {
@@ -298,12 +299,12 @@ fn check_adapted(name: &str, grants: &Grants, contracts: &[Contract]) -> Result<
 async fn find_functions(
     component: Component,
     bytes: Bytes,
-    wit: Vec<WitText>,
+    wit: impl FnOnce() -> Result<Vec<WitText>, String> + Send + 'static,
     limits: &Limits,
 ) -> Result<Contract, ComponentError> {
     let limits = limits.clone();
     let found =
-        tokio::task::spawn_blocking(move || Typed::find(&component, &Docs::read(&bytes).with_wit(&wit), &limits));
+        tokio::task::spawn_blocking(move || Typed::find(&component, &Docs::read(&bytes).with_wit(wit()), &limits));
     let found = found.await.map_err(|error| ComponentError::Host(error.to_string()))?;
     Ok(Contract::Typed(Arc::new(found)))
 }

@@ -40,11 +40,20 @@ impl Files {
 impl Database {
     /// The database at `path`, which `connection` has open. It must have begun a transaction before, so that all files exist.
     pub(super) fn new(connection: Connection, path: &Path) -> Result<Self, Failure> {
-        let files = SUFFIXES.map(|suffix| {
+        Self::with_files(connection, path, &SUFFIXES)
+    }
+
+    /// The database at `path`, which `connection` only reads. SQLite may have no other file of it open.
+    pub(super) fn read_only(connection: Connection, path: &Path) -> Result<Self, Failure> {
+        Self::with_files(connection, path, &[""])
+    }
+
+    fn with_files(connection: Connection, path: &Path, suffixes: &[&str]) -> Result<Self, Failure> {
+        let files = suffixes.iter().map(|suffix| {
             let file = with_suffix(path, suffix);
             FileIdentity::at(&file).map(|identity| (file, identity))
         });
-        let files = files.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let files = files.collect::<Result<Vec<_>, _>>()?;
         // A file that was replaced since SQLite opened it would otherwise pass as the right one for ever.
         if has_moved(&connection)? {
             return Err(Failure::Displaced(path.to_owned()));

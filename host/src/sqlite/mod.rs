@@ -13,6 +13,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
+use url::Url;
 
 pub(crate) use self::database::Database;
 use self::database::{SUFFIXES, with_suffix};
@@ -125,6 +126,31 @@ impl Schema<'_> {
         Ok((Database::new(connection, &path)?, path))
     }
 
+    /// Opens the database at `path` to read it, and returns it with its canonical path; `None` if there is none. Creates and
+    /// changes no file, so it works in a folder that can't be written. Every attempt to write through it fails.
+    ///
+    /// A database of an older version is refused as one that can't be written, because it can't be migrated.
+    pub(crate) fn open_read_only(&self, path: &Path, busy: Duration) -> Result<Option<(Database, PathBuf)>, Failure> {
+        match fs::metadata(path) {
+            Ok(found) if !found.is_file() => return Err(Failure::NotAFile),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        let path = path.canonicalize()?;
+        let mut connection = connect_read_only(&path, busy)?;
+        let snapshot = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
+        let applied = self.applied_steps(&snapshot)?;
+        snapshot.commit()?;
+        match applied {
+            0 => Ok(None),
+            newest if newest == self.steps.len() => Ok(Some((Database::read_only(connection, &path)?, path))),
+            _ => Err(Failure::Unwritable(
+                "an older version wrote it, and it must be migrated before it can be read".into(),
+            )),
+        }
+    }
+
     /// Applies the missing steps, all or none.
     pub(crate) fn migrate(&self, connection: &mut Connection) -> Result<(), Failure> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -224,6 +250,37 @@ pub(crate) fn connect(path: &Path, busy: Duration) -> rusqlite::Result<Connectio
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(busy)?;
     Ok(connection)
+}
+
+/// Opens a connection that can't write to an existing file, and that leaves the WAL to those who can.
+///
+/// A reader takes part in the locking of WAL mode through the WAL's index, which SQLite opens even if it is read-only, but
+/// [can't create](https://www.sqlite.org/wal.html#read_only_databases) in a folder that isn't writable. While nobody has the
+/// database open there is neither an index nor a WAL, and everything is in the file itself. Only then it is read as
+/// [`immutable`](https://www.sqlite.org/uri.html#uriimmutable), without locks. What is read could be wrong if a writer opens it
+/// within the next milliseconds; the database stays as it is.
+fn connect_read_only(path: &Path, busy: Duration) -> Result<Connection, Failure> {
+    let is_at_rest = SUFFIXES
+        .iter()
+        .filter(|suffix| !suffix.is_empty())
+        .all(|suffix| fs::metadata(with_suffix(path, suffix)).map_or(true, |found| found.len() == 0));
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = if is_at_rest {
+        let mut uri = Url::from_file_path(path).map_err(|()| Failure::NotAFile)?;
+        uri.set_query(Some("immutable=1"));
+        Connection::open_with_flags(uri.as_str(), flags | OpenFlags::SQLITE_OPEN_URI)?
+    } else {
+        Connection::open_with_flags(path, flags)?
+    };
+    connection.busy_timeout(busy)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    refuse_writes(&connection)?;
+    Ok(connection)
+}
+
+/// Makes every statement fail that would write.
+pub(crate) fn refuse_writes(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "query_only", true)
 }
 
 /// Makes sure that `path` is a regular file. Doesn't open an existing one: opening a pipe waits for its other end, and closing

@@ -43,6 +43,13 @@ pub enum PluginProblem {
     },
 }
 
+/// What a plugin's tools lack without being left out, such as descriptions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginWarning {
+    pub plugin: String,
+    pub text: String,
+}
+
 fn named(tool: &Untrusted, name: &str) -> String {
     match tool.raw() == name {
         true => format!("`{name}`"),

@@ -7,7 +7,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::beside::wit_beside;
 use super::builtin::builtin;
-use super::problem::{PluginError, PluginProblem};
+use super::problem::{PluginError, PluginProblem, PluginWarning};
 use super::schema::InputSchema;
 use super::settings::{ComponentSource, PluginSettings, ToolSettings};
 use crate::sandbox::{Annotations, ComponentError, Digest, Plugin, Sandbox, ToolInfo, read_file};
@@ -94,15 +94,22 @@ impl Tool {
     }
 }
 
-/// Loads up to `host_concurrency` plugins at once. Returns the tools in a fixed order, and what is left out.
+/// The tools of all plugins.
+#[derive(Debug, Default)]
+pub(super) struct Registered {
+    /// In a fixed order.
+    pub(super) tools: Vec<Tool>,
+    /// What is left out.
+    pub(super) problems: Vec<PluginError>,
+    /// What isn't as it should be, without a tool being left out.
+    pub(super) warnings: Vec<PluginWarning>,
+}
+
+/// Loads up to `host_concurrency` plugins at once.
 ///
 /// Built-in plugins come first, then the others by name. Where two tools have the same name, the first of them keeps it, so
 /// that no plugin can take a name from a built-in.
-pub(super) async fn load(
-    sandbox: &Sandbox,
-    plugins: &[PluginSettings],
-    host_concurrency: u32,
-) -> (Vec<Tool>, Vec<PluginError>) {
+pub(super) async fn load(sandbox: &Sandbox, plugins: &[PluginSettings], host_concurrency: u32) -> Registered {
     let mut ordered: Vec<&PluginSettings> = plugins.iter().collect();
     ordered.sort_by_key(|settings| (!matches!(settings.source, ComponentSource::Builtin(_)), &settings.name));
     let loading = ordered.iter().enumerate().map(async |(position, settings)| {
@@ -113,7 +120,7 @@ pub(super) async fn load(
     let mut loaded: Vec<_> = loading.collect().await;
     loaded.sort_by_key(|(position, _)| *position);
     let mut accepted = Accepted::default();
-    let mut problems = Vec::new();
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     for (settings, (_, loaded)) in ordered.into_iter().zip(loaded) {
         let mut leave_out = |problem| {
             problems.push(PluginError {
@@ -125,6 +132,10 @@ pub(super) async fn load(
         match loaded {
             Err(error) => leave_out(PluginProblem::Component(error)),
             Ok(loaded) => {
+                warnings.extend(loaded.warnings.into_iter().map(|text| PluginWarning {
+                    plugin: settings.name.clone(),
+                    text,
+                }));
                 loaded.problems.into_iter().for_each(&mut leave_out);
                 for tool in loaded.tools {
                     accepted.add(tool).unwrap_or_else(&mut leave_out);
@@ -132,7 +143,11 @@ pub(super) async fn load(
             }
         }
     }
-    (accepted.tools, problems)
+    Registered {
+        tools: accepted.tools,
+        problems,
+        warnings,
+    }
 }
 
 /// The tools that no other tool, and no bound for all plugins together, keeps out.
@@ -185,38 +200,27 @@ pub fn read_component(source: &ComponentSource, limit: u64) -> Result<Bytes, Com
 struct Loaded {
     tools: Vec<Tool>,
     problems: Vec<PluginProblem>,
+    warnings: Vec<String>,
 }
 
 async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Loaded, ComponentError> {
-    let source = settings.source.clone();
-    let limit = settings.grants.limits.component_bytes;
+    let (source, limit) = (settings.source.clone(), settings.grants.limits.component_bytes);
     let pinned = settings.digest.clone();
-    // What stands beside a component isn't part of its digest, so it describes no component that is pinned by one.
-    let read = move || {
+    let read = tokio::task::spawn_blocking(move || {
         let bytes = read_component(&source, limit)?;
-        if let Some(expected) = pinned {
-            check_pin(&bytes, expected)?;
-            return Ok((bytes, Ok(Vec::new())));
-        }
-        let wit = match &source {
-            ComponentSource::Path(path) => wit_beside(path),
-            ComponentSource::Builtin(_) => Ok(Vec::new()),
-        };
-        Ok((bytes, wit))
-    };
-    let (bytes, wit) = tokio::task::spawn_blocking(read)
-        .await
-        .map_err(|error| ComponentError::Host(error.to_string()))??;
-    let wit = wit.unwrap_or_else(|reason| {
-        tracing::warn!(
-            plugin = settings.name,
-            "the WIT beside the component is ignored, so functions may lack a description: {reason}"
-        );
-        Vec::new()
+        pinned.map_or(Ok(()), |digest| check_pin(&bytes, digest))?;
+        Ok(bytes)
     });
+    let bytes = read.await.map_err(|error| ComponentError::Host(error.to_string()))??;
     for warning in settings.warnings() {
         tracing::warn!(plugin = settings.name, "{warning}");
     }
+    let beside = match &settings.source {
+        // What stands beside a component isn't part of its digest, so it describes no component that is pinned by one.
+        ComponentSource::Path(path) if settings.digest.is_none() => Some(path.clone()),
+        _ => None,
+    };
+    let wit = move || beside.map_or(Ok(Vec::new()), |path| wit_beside(&path));
     let command = settings.command.as_ref();
     let loading = sandbox.load_documented(&settings.name, bytes, &settings.grants, command, wit);
     let component = loading.await?;
@@ -310,7 +314,11 @@ fn make_tools(exports: Vec<ToolInfo>, settings: &PluginSettings, component: &Plu
             }
         }
     }
-    Loaded { tools, problems }
+    Loaded {
+        tools,
+        problems,
+        warnings: component.warnings().map(str::to_owned).collect(),
+    }
 }
 
 fn make_tool(

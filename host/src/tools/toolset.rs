@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::breakers::ToolBreakers;
 use super::policy::ToolPolicy;
-use super::problem::{LoadError, PluginError, PluginProblem};
-use super::registry::{self, Tool};
+use super::problem::{LoadError, PluginError, PluginProblem, PluginWarning};
+use super::registry::{self, Registered, Tool};
 use super::settings::PluginSettings;
 use crate::events::Transition;
 use crate::resilience::{Breaker, BreakerStats, ConcurrencyLimit, FairPermit, Override, Saturated};
@@ -25,6 +25,7 @@ pub struct ToolSet {
     queue_timeout: Duration,
     plugins: Vec<PluginSettings>,
     problems: Vec<PluginError>,
+    warnings: Vec<PluginWarning>,
     policy: Option<Arc<dyn ToolPolicy>>,
 }
 
@@ -70,7 +71,14 @@ impl ToolSet {
         host_concurrency: u32,
         queue_timeout: Duration,
     ) -> Result<Self, LoadError> {
-        let (tools, problems) = registry::load(sandbox, plugins, host_concurrency).await;
+        let Registered {
+            tools,
+            problems,
+            warnings,
+        } = registry::load(sandbox, plugins, host_concurrency).await;
+        for PluginWarning { plugin, text } in &warnings {
+            tracing::warn!(plugin, "{text}");
+        }
         for problem in problems.iter().filter(|problem| !problem.fatal) {
             let consequence = match problem.problem {
                 PluginProblem::NoSuchTool { .. } => "the section has no effect",
@@ -108,6 +116,7 @@ impl ToolSet {
             queue_timeout,
             plugins: plugins.to_vec(),
             problems,
+            warnings,
             policy: None,
         })
     }
@@ -172,6 +181,11 @@ impl ToolSet {
     /// The plugins and tools that are left out, with the reason.
     pub fn problems(&self) -> &[PluginError] {
         &self.problems
+    }
+
+    /// What tools lack without being left out.
+    pub fn warnings(&self) -> &[PluginWarning] {
+        &self.warnings
     }
 
     pub(super) fn slot(&self, name: &str) -> Option<&Slot> {

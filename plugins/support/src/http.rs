@@ -16,6 +16,19 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// A larger body is a [`Fault::TooLarge`].
     pub max_body_bytes: usize,
+    /// `None`: as long as the host allows.
+    pub timeouts: Option<Timeouts>,
+}
+
+/// How long a server may keep a request waiting. Beyond that it is [`Fault::Unreachable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For the connection, with the look-up of the name.
+    pub connect: Duration,
+    /// For the head of the answer, from the connection on.
+    pub first_byte: Duration,
+    /// Between two pieces of the body.
+    pub between_bytes: Duration,
 }
 
 impl Request {
@@ -25,6 +38,7 @@ impl Request {
             url: url.into(),
             headers: Vec::new(),
             max_body_bytes,
+            timeouts: None,
         }
     }
 }

@@ -3,10 +3,18 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use support::http::{Fault, Request, Response};
+use support::http::{Fault, Request, Response, Timeouts};
 
 /// Maximum size of an answer. Real ones have about 1 KiB.
 const MAX_BODY_BYTES: usize = 256 * 1024;
+
+/// A service that is down is `unavailable`, in words and early enough for the host to try again. A host's own deadline, 5 seconds in
+/// `cofferdam tool check` and 10 elsewhere, would only say that the tool timed out.
+const TIMEOUTS: Timeouts = Timeouts {
+    connect: Duration::from_secs(2),
+    first_byte: Duration::from_secs(4),
+    between_bytes: Duration::from_secs(4),
+};
 
 /// Why there is no weather: the three error cases of the contract.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +33,11 @@ impl<F: Fn(&Request) -> Result<Response, Fault>> Send for F {}
 
 /// Gets JSON from `url`. Error messages call the service `service`.
 pub fn ask(send: &impl Send, service: &str, url: String) -> Result<Value, Problem> {
-    let response = send(&Request::get(url, MAX_BODY_BYTES)).map_err(|fault| explain(service, fault))?;
+    let request = Request {
+        timeouts: Some(TIMEOUTS),
+        ..Request::get(url, MAX_BODY_BYTES)
+    };
+    let response = send(&request).map_err(|fault| explain(service, fault))?;
     match response.status {
         200 => serde_json::from_slice(&response.body)
             .map_err(|error| Problem::Failed(format!("the {service} service answered with malformed JSON: {error}"))),

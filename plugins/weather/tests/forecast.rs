@@ -306,3 +306,16 @@ fn names_from_the_service_are_short_and_not_repeated() {
     });
     assert_eq!(named(place), format!("{}, Singapore", "n".repeat(100)));
 }
+
+/// Less than the time that a host gives a call.
+#[test]
+fn no_service_may_keep_the_tool_waiting_for_long() {
+    let send = |request: &Request| {
+        let timeouts = request.timeouts.expect("a request without time-outs");
+        for time in [timeouts.connect, timeouts.first_byte, timeouts.between_bytes] {
+            assert!(time < Duration::from_secs(5), "{time:?}");
+        }
+        both(BOSTON, CLOUDY)(request)
+    };
+    current_weather("Boston", &services(), &send).unwrap();
+}

@@ -9,6 +9,7 @@ use crate::tools::Tool;
 
 const NOT_IDEMPOTENT: &str = "not_idempotent";
 const OTHER_REQUESTS: &str = "other_requests";
+const REPEATED_REQUEST: &str = "repeated_request";
 
 /// Inputs with an effect that are sent once more each.
 const MAX_REPEATED: usize = 4;
@@ -75,7 +76,29 @@ impl Check<'_> {
             self.findings.push(finding.with_input(input));
         }
         self.same_requests(tool, input, &first.sent, &second.sent);
+        self.no_repeated_request(tool, input, &second.sent);
         Ok(())
+    }
+
+    /// What the second of two equal calls sends again must be something that servers recognise, or the claim rests on what can't be
+    /// seen here. A read-only tool has a finding about such requests already.
+    fn no_repeated_request(&mut self, tool: &Tool, input: &Value, second: &[Sent]) {
+        let is_known = self.has(OTHER_REQUESTS, tool) || self.has(REPEATED_REQUEST, tool);
+        if is_known || tool.annotations.read_only {
+            return;
+        }
+        let Some(again) = second.iter().find(|sent| sent.may_act_again()) else {
+            return;
+        };
+        let text = format!(
+            "it claims to be idempotent, and a second call with the same input sent {} again, without an idempotency key; whether \
+             the server acts once or twice can't be seen here",
+            again.line().display_sentence()
+        );
+        let hint = "a host repeats the call when it is `unavailable`: send a key that is derived from the input, such as the header \
+                    `Idempotency-Key`, or drop the claim if the server doesn't recognise the repetition";
+        let finding = Finding::warning(REPEATED_REQUEST, text).of(&tool.name);
+        self.findings.push(finding.with_hint(hint).with_input(input));
     }
 
     /// Two calls of an idempotent tool with the same input ask servers for the same changes.

@@ -1,14 +1,21 @@
 //! A folder that exists only for the check, in place of those that tools can be granted.
 
 use std::collections::BTreeMap;
+use std::fs::FileTimes;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use crate::sandbox::{Digest, FolderGrant};
 use crate::untrusted::{NAME_CHARS, display_untrusted};
 
 /// The one file that is there at first. Generated inputs have this text where they could name a file.
 const SEED: (&str, &str) = ("example", "An example.\n");
+/// When the folders and that file were changed last.
+const MODIFIED: SystemTime = SystemTime::UNIX_EPOCH;
+/// When they were read last, after [`MODIFIED`]: the beginning of 2038. Linux only notes that a file is read if that seems to be
+/// news (`relatime`), and a time in the future isn't older than anything.
+const ACCESSED_AFTER: Duration = Duration::from_secs(2_145_916_800);
 /// Bytes of a file that are compared, with its length. A tool can make a file of any length without writing as many bytes.
 const COMPARED_BYTES: u64 = 1 << 20;
 /// The same, of all files together. Of the rest, only the lengths are compared.
@@ -59,10 +66,16 @@ impl Folders {
                 let entry = entry?;
                 match entry.file_type()?.is_dir() {
                     true => std::fs::remove_dir_all(entry.path())?,
+                    false if is_seed(&entry.path())? => {}
                     false => std::fs::remove_file(entry.path())?,
                 }
             }
-            std::fs::write(grant.folder.join(SEED.0), SEED.1)?;
+            let seed = grant.folder.join(SEED.0);
+            if !seed.exists() {
+                std::fs::write(&seed, SEED.1)?;
+            }
+            set_times(&seed)?;
+            set_times(&grant.folder)?;
         }
         Ok(())
     }
@@ -103,6 +116,27 @@ impl Folders {
             None => path.to_string_lossy().into_owned(),
         }
     }
+}
+
+/// Whether it is the file that is there at first. It stays if no call changed it, so that the next call finds the same file with the
+/// same times.
+fn is_seed(path: &Path) -> io::Result<bool> {
+    let metadata = path.symlink_metadata()?;
+    let is_it = metadata.is_file()
+        && path.file_name().is_some_and(|name| name == SEED.0)
+        && metadata.len() == SEED.1.len() as u64
+        && metadata.modified()? == MODIFIED;
+    Ok(is_it && std::fs::read(path)? == SEED.1.as_bytes())
+}
+
+/// Sets the times of a file or folder, if they aren't set already: setting them counts as a change itself.
+fn set_times(path: &Path) -> io::Result<()> {
+    let file = std::fs::File::open(path)?;
+    let (metadata, accessed) = (file.metadata()?, MODIFIED + ACCESSED_AFTER);
+    if metadata.modified()? == MODIFIED && metadata.accessed()? == accessed {
+        return Ok(());
+    }
+    file.set_times(FileTimes::new().set_modified(MODIFIED).set_accessed(accessed))
 }
 
 /// What is in the folders.
@@ -154,6 +188,8 @@ impl Content {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
 
     #[test]
@@ -185,6 +221,38 @@ mod tests {
         assert_eq!(after.changes_to(&removed).unwrap(), "removed /example");
         folders.reset().unwrap();
         assert_eq!(folders.snapshot(), before);
+    }
+
+    /// A tool may report what it finds out about files, and still do the same in two calls.
+    #[test]
+    fn what_no_call_changed_is_the_same_for_the_next_one() {
+        let root = tempfile::tempdir().unwrap();
+        let folders = Folders::create(root.path().to_owned(), &[]).unwrap();
+        let folder = folders.grants()[0].folder.clone();
+        let identity = |name: &str| {
+            let found = folder.join(name).metadata().unwrap();
+            let changed = (found.ctime(), found.ctime_nsec());
+            (
+                found.ino(),
+                changed,
+                found.accessed().unwrap(),
+                found.modified().unwrap(),
+            )
+        };
+        let first = [identity("example"), identity("")];
+        for (.., accessed, modified) in &first {
+            assert_eq!((*accessed, *modified), (MODIFIED + ACCESSED_AFTER, MODIFIED));
+        }
+        std::fs::read(folder.join("example")).unwrap();
+        folders.reset().unwrap();
+        assert_eq!([identity("example"), identity("")], first);
+
+        // Something else has the same text.
+        std::fs::write(folder.join("example"), SEED.1).unwrap();
+        std::fs::write(folder.join("more"), "x").unwrap();
+        folders.reset().unwrap();
+        assert_eq!((identity("example").3, identity("").3), (MODIFIED, MODIFIED));
+        assert_eq!(std::fs::read(folder.join("example")).unwrap(), SEED.1.as_bytes());
     }
 
     #[test]

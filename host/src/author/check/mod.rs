@@ -198,6 +198,10 @@ impl Check<'_> {
                 None => finding,
             });
         }
+        for warning in plain.tools.warnings() {
+            self.findings
+                .push(Finding::warning("ignored_documentation", warning.text.clone()));
+        }
         let exports: Vec<String> = plain.tools.tools().map(|tool| tool.export.clone()).collect();
         if exports.is_empty() {
             if plain.tools.problems().is_empty() {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -29,6 +29,12 @@ const BUFFER_BYTES: usize = 64 * 1024;
 const MAX_BODY_BYTES: usize = 16 << 20;
 /// Methods that HTTP defines as free of effects (RFC 9110, section 9.2.1).
 const SAFE: [Method; 4] = [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE];
+
+/// Methods that HTTP defines as free of further effects if they are repeated, beside the safe ones (RFC 9110, section 9.2.2).
+const IDEMPOTENT: [Method; 2] = [Method::PUT, Method::DELETE];
+/// How services name a key by which they recognise a request that is repeated: in the header `Idempotency-Key`, in
+/// `idempotency_key` of the query or the body.
+const KEY: &str = "idempotency";
 
 /// How the server answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,7 +127,27 @@ pub(super) struct Sent {
     method: Method,
     url: Url,
     /// `None` while it wasn't received completely.
-    body: Option<Digest>,
+    content: Option<Content>,
+}
+
+/// What a request has beside its method and URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Content {
+    /// Of the body and of the headers with a key.
+    digest: Digest,
+    has_key: bool,
+}
+
+impl Content {
+    fn of(headers: &HeaderMap, body: &[u8]) -> Self {
+        let keys = headers.iter().filter(|(name, _)| name.as_str().contains(KEY));
+        let keys: Vec<&[u8]> = keys.map(|(_, value)| value.as_bytes()).collect();
+        let names_key = |part: &[u8]| part.eq_ignore_ascii_case(KEY.as_bytes());
+        Self {
+            has_key: !keys.is_empty() || body.windows(KEY.len()).any(names_key),
+            digest: Digest::of(&[keys.concat().as_slice(), body].concat()),
+        }
+    }
 }
 
 impl Sent {
@@ -134,6 +160,12 @@ impl Sent {
         !self.is_safe() && self.method != Method::POST
     }
 
+    /// Whether the server may act a second time if it gets the request again: neither the method nor a key says that it doesn't.
+    pub(super) fn may_act_again(&self) -> bool {
+        let is_keyed = |content: &Content| content.has_key || self.url.as_str().to_ascii_lowercase().contains(KEY);
+        !self.is_safe() && !IDEMPOTENT.contains(&self.method) && !self.content.as_ref().is_none_or(is_keyed)
+    }
+
     /// The method and the URL without its query, which can be long.
     pub(super) fn line(&self) -> Untrusted {
         let mut url = self.url.clone();
@@ -141,13 +173,13 @@ impl Sent {
         Untrusted::new(format!("{} {url}", self.method))
     }
 
-    /// Whether both ask for the same. Bodies are compared where both are known.
+    /// Whether both ask for the same. Bodies and keys are compared where both are known.
     fn is_like(&self, other: &Self) -> bool {
-        let is_same_body = match (&self.body, &other.body) {
-            (Some(body), Some(other)) => body == other,
+        let is_same_content = match (&self.content, &other.content) {
+            (Some(content), Some(other)) => content == other,
             _ => true,
         };
-        self.method == other.method && self.url == other.url && is_same_body
+        self.method == other.method && self.url == other.url && is_same_content
     }
 }
 
@@ -219,14 +251,15 @@ impl FakeUpstream {
         (call, number): (u64, usize),
         request: Request<Incoming>,
     ) -> Result<Response<BoxBody<Bytes, io::Error>>, Infallible> {
-        let body = http_body_util::Limited::new(request.into_body(), MAX_BODY_BYTES);
-        let body = body.collect().await.ok().map(|body| Digest::of(&body.to_bytes()));
+        let (head, body) = request.into_parts();
+        let body = http_body_util::Limited::new(body, MAX_BODY_BYTES).collect().await;
+        let content = body.ok().map(|body| Content::of(&head.headers, &body.to_bytes()));
         let response = {
             let mut state = self.state();
             if state.call == call
                 && let Some(sent) = state.sent.get_mut(number)
             {
-                sent.body = body;
+                sent.content = content;
             }
             state.answer.response()
         };
@@ -245,7 +278,7 @@ impl Upstream for FakeUpstream {
         state.sent.push(Sent {
             method: method.clone(),
             url: url.clone(),
-            body: None,
+            content: None,
         });
         let upstream = self.clone();
         let service = service_fn(move |request| upstream.clone().respond(sent, request));
@@ -273,9 +306,14 @@ mod tests {
 
     /// What the server answers to a request with this body.
     async fn ask(upstream: &FakeUpstream, method: Method, to: &str, body: &str) -> String {
+        ask_with(upstream, method, to, "", body).await
+    }
+
+    /// The same for a request with more header lines.
+    async fn ask_with(upstream: &FakeUpstream, method: Method, to: &str, headers: &str, body: &str) -> String {
         let mut stream = upstream.open(&method, &url(to));
         let request = format!(
-            "{method} / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+            "{method} / HTTP/1.1\r\nhost: x\r\n{headers}content-length: {}\r\n\r\n{body}",
             body.len()
         );
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -315,7 +353,7 @@ mod tests {
             async move { ask(&upstream, Method::POST, "http://a.test/", "x").await }
         });
         // The body is the last thing that the server waits for.
-        while upstream.state().sent.iter().all(|sent| sent.body.is_none()) {
+        while upstream.state().sent.iter().all(|sent| sent.content.is_none()) {
             tokio::task::yield_now().await;
         }
         assert!(!asked.is_finished());
@@ -345,12 +383,50 @@ mod tests {
         assert_eq!(read[0].line().raw(), "GET https://a.test/");
     }
 
+    #[tokio::test]
+    async fn a_server_may_act_again_on_a_post_without_a_key() {
+        let upstream = FakeUpstream::default();
+        let key = "idempotency-key: 1\r\n";
+        for (method, to, headers, body, expected) in [
+            (Method::POST, "https://a.test/", "", "{}", true),
+            (Method::PATCH, "https://a.test/", "x-request-id: 1\r\n", "{}", true),
+            (Method::POST, "https://a.test/", key, "{}", false),
+            (Method::POST, "https://a.test/?Idempotency-Token=1", "", "{}", false),
+            (Method::POST, "https://a.test/", "", r#"{"idempotencyKey":"1"}"#, false),
+            (Method::PUT, "https://a.test/", "", "{}", false),
+            (Method::DELETE, "https://a.test/", "", "", false),
+            (Method::GET, "https://a.test/", "", "", false),
+        ] {
+            ask_with(&upstream, method.clone(), to, headers, body).await;
+            let sent = upstream.take_sent();
+            assert_eq!(sent[0].may_act_again(), expected, "{method} {to} {headers} {body}");
+        }
+        // Nothing is known of a request that wasn't received completely.
+        drop(upstream.open(&Method::POST, &url("https://a.test/")));
+        assert!(!upstream.take_sent()[0].may_act_again());
+    }
+
+    #[tokio::test]
+    async fn another_key_is_another_effect() {
+        let upstream = FakeUpstream::default();
+        let mut sent = Vec::new();
+        for headers in [
+            "idempotency-key: 1\r\n",
+            "idempotency-key: 2\r\n",
+            "idempotency-key: 2\r\nx-trace: 3\r\n",
+        ] {
+            ask_with(&upstream, Method::POST, "https://a.test/", headers, "{}").await;
+            sent.push(upstream.take_sent());
+        }
+        assert!(other_effect(&sent[0], &sent[1]).is_some() && other_effect(&sent[1], &sent[2]).is_none());
+    }
+
     #[test]
     fn only_the_first_different_requests_are_listed() {
         let sent = |number: usize| Sent {
             method: Method::GET,
             url: url(&format!("https://a.test/{}", number % 30)),
-            body: None,
+            content: None,
         };
         let mut requests = Requests::default();
         requests.add(&(0..100).map(sent).collect::<Vec<_>>());

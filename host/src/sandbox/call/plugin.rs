@@ -98,6 +98,15 @@ impl Plugin {
         })
     }
 
+    /// What the component's tools lack without being unusable, in words for the operator.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+        let warnings = self.contracts.iter().flat_map(|contract| match contract {
+            Contract::Dynamic(_) | Contract::Command(..) => &[],
+            Contract::Typed(typed) => typed.warnings(),
+        });
+        warnings.map(String::as_str)
+    }
+
     async fn listed(&self, indices: &Indices) -> Result<Vec<ToolInfo>, ComponentError> {
         let halt = Halt {
             deadline: Instant::now() + self.limits().timeout,

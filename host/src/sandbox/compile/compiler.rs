@@ -11,6 +11,7 @@ use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use wasmtime::Engine;
 
 use super::adapt;
@@ -40,7 +41,7 @@ const MAX_PARALLEL: usize = 2;
 const MAX_THREADS: u64 = 4;
 
 /// Bytes of `compile_memory` for each thread. Python's interpreter takes 370 MiB of address space on one thread and 650 MiB on
-/// four.
+/// four. What doesn't compile on several threads for lack of memory is tried once more on one.
 const MEMORY_PER_THREAD: u64 = 512 << 20;
 
 /// Where the compiler's library reads how many threads it is to use.
@@ -57,6 +58,7 @@ pub(in crate::sandbox) struct Compiler {
     stack: u64,
     gate: Semaphore,
     max_compiled: u64,
+    processors: u64,
 }
 
 /// Where components are compiled.
@@ -81,7 +83,14 @@ impl Compiler {
             stack,
             gate: Semaphore::new(MAX_PARALLEL),
             max_compiled: MAX_COMPILED,
+            processors: std::thread::available_parallelism().map_or(1, usize::from) as u64,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) const fn with_processors(mut self, processors: u64) -> Self {
+        self.processors = processors;
+        self
     }
 
     /// Returns the compiled form, which loads into every engine of [`super::engine`].
@@ -95,21 +104,18 @@ impl Compiler {
         let _permit = self.gate.acquire().await.ok();
         match &self.place {
             CompilePlace::Child(program) => {
-                let threads = threads(limits.compile_memory);
-                // All threads together.
-                let seconds = limits.compile_timeout.as_secs().saturating_mul(threads);
-                let numbers = [self.stack, limits.compile_memory, seconds, threads];
-                let numbers = numbers.map(|number| number.to_string());
-                let [stack, memory, seconds, threads] = numbers.each_ref().map(String::as_str);
-                let job = Job {
-                    arguments: &[COMPILE_ARGUMENT, stack, memory, seconds, metering.as_str()],
-                    threads,
-                    magic: COMPILED_MAGIC,
-                    max_output: self.max_compiled,
+                let deadline = Instant::now() + limits.compile_timeout;
+                let threads = self.threads(limits.compile_memory);
+                let compile = async |threads| {
+                    let job = (bytes, metering, limits);
+                    self.compile_on(threads, program, job, deadline).await
                 };
-                job.run(program, bytes, limits)
-                    .await?
-                    .ok_or(ComponentError::CompiledTooLarge(self.max_compiled))
+                let compiled = match compile(threads).await {
+                    // Each thread has a stack and an allocator's arena, so one alone may have enough.
+                    Err(failed) if failed.lacked_memory && threads > 1 => compile(1).await,
+                    compiled => compiled,
+                };
+                compiled?.ok_or(ComponentError::CompiledTooLarge(self.max_compiled))
             }
             CompilePlace::ThisProcess => {
                 let (bytes, stack) = (bytes.to_vec(), self.stack);
@@ -124,6 +130,33 @@ impl Compiler {
                     })
             }
         }
+    }
+
+    /// Compiles in a child on so many threads, which share the memory. `None` if the compiled form is too large.
+    async fn compile_on(
+        &self,
+        threads: u64,
+        program: &Path,
+        (bytes, metering, limits): (&[u8], Metering, &Limits),
+        deadline: Instant,
+    ) -> Result<Option<Vec<u8>>, Failed> {
+        // All threads together.
+        let seconds = limits.compile_timeout.as_secs().saturating_mul(threads);
+        let numbers = [self.stack, limits.compile_memory, seconds, threads];
+        let numbers = numbers.map(|number| number.to_string());
+        let [stack, memory, seconds, threads] = numbers.each_ref().map(String::as_str);
+        let job = Job {
+            arguments: &[COMPILE_ARGUMENT, stack, memory, seconds, metering.as_str()],
+            threads,
+            magic: COMPILED_MAGIC,
+            max_output: self.max_compiled,
+        };
+        job.run(program, bytes, limits, deadline).await
+    }
+
+    /// Threads of a compiler that has so many bytes of memory.
+    fn threads(&self, memory: u64) -> u64 {
+        (memory / MEMORY_PER_THREAD).clamp(1, MAX_THREADS.min(self.processors))
     }
 
     /// Returns the component that runs a program for WASI 0.1.
@@ -141,7 +174,8 @@ impl Compiler {
                     magic: ADAPTED_MAGIC,
                     max_output,
                 };
-                let adapted = job.run(program, module, limits).await?;
+                let deadline = Instant::now() + limits.compile_timeout;
+                let adapted = job.run(program, module, limits, deadline).await?;
                 adapted.ok_or(ComponentError::TooLarge {
                     size: max_output.saturating_add(1),
                     limit: max_output,
@@ -158,12 +192,6 @@ impl Compiler {
     }
 }
 
-/// Threads of a compiler that has so many bytes of memory.
-fn threads(memory: u64) -> u64 {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    (memory / MEMORY_PER_THREAD).clamp(1, MAX_THREADS.min(processors))
-}
-
 /// What a child is to do.
 struct Job<'a> {
     arguments: &'a [&'a str],
@@ -172,12 +200,38 @@ struct Job<'a> {
     max_output: u64,
 }
 
+/// Why a child returned nothing.
+struct Failed {
+    error: ComponentError,
+    /// Whether memory was missing that fewer threads might not need.
+    lacked_memory: bool,
+}
+
+impl From<ComponentError> for Failed {
+    fn from(error: ComponentError) -> Self {
+        let lacked_memory = matches!(error, ComponentError::CompileMemory(_));
+        Self { error, lacked_memory }
+    }
+}
+
+impl From<Failed> for ComponentError {
+    fn from(failed: Failed) -> Self {
+        failed.error
+    }
+}
+
 impl Job<'_> {
-    /// The child's output without its magic; `None` if it is too large.
-    async fn run(&self, program: &Path, bytes: &[u8], limits: &Limits) -> Result<Option<Vec<u8>>, ComponentError> {
+    /// The child's output without its magic; `None` if it is too large. `deadline` is where `compile_timeout` ends.
+    async fn run(
+        &self,
+        program: &Path,
+        bytes: &[u8],
+        limits: &Limits,
+        deadline: Instant,
+    ) -> Result<Option<Vec<u8>>, Failed> {
         if is_child() {
             // A program that ignored the request to compile would start children of itself endlessly.
-            return Err(ComponentError::NoCompiler(program.to_owned()));
+            return Err(ComponentError::NoCompiler(program.to_owned()).into());
         }
         let failed =
             |what: &str, error: std::io::Error| ComponentError::CompilerFailed(format!("{what}: {error}").into());
@@ -195,7 +249,7 @@ impl Job<'_> {
         let (Some(mut input), Some(output), Some(errors)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
-            return Err(ComponentError::CompilerFailed("the child has no pipes".into()));
+            return Err(ComponentError::CompilerFailed("the child has no pipes".into()).into());
         };
         let mut received = Vec::new();
         let mut message = Vec::new();
@@ -224,12 +278,12 @@ impl Job<'_> {
                 .await
                 .map_err(|error| failed("can't wait for the child", error))
         };
-        let status = match tokio::time::timeout(limits.compile_timeout, talk).await {
+        let status = match tokio::time::timeout_at(deadline, talk).await {
             Ok(status) => status?,
             Err(_) => {
                 // Dropping the child would kill it as well; `kill` also waits, so that no zombie remains.
                 let _ = child.kill().await;
-                return Err(ComponentError::CompileTimeout(limits.compile_timeout));
+                return Err(ComponentError::CompileTimeout(limits.compile_timeout).into());
             }
         };
         let message = String::from_utf8_lossy(&message).trim().to_owned();
@@ -238,16 +292,20 @@ impl Job<'_> {
         }
         if status.success() {
             if !received.starts_with(self.magic) {
-                return Err(ComponentError::NoCompiler(program.to_owned()));
+                return Err(ComponentError::NoCompiler(program.to_owned()).into());
             }
             received.drain(..self.magic.len());
             Ok(Some(received))
         } else if status.code() == Some(INVALID) {
-            Err(ComponentError::Invalid(message.into()))
+            Err(ComponentError::Invalid(message.into()).into())
         } else if status.code() == Some(NO_MEMORY) || aborted_without_memory(status, &message) {
-            Err(ComponentError::CompileMemory(limits.compile_memory))
+            Err(ComponentError::CompileMemory(limits.compile_memory).into())
         } else {
-            Err(ComponentError::CompilerFailed(format!("{status}: {message}").into()))
+            Err(Failed {
+                error: ComponentError::CompilerFailed(format!("{status}: {message}").into()),
+                // The compiler's library panics if it can't start its threads.
+                lacked_memory: status.code() == Some(PANICKED),
+            })
         }
     }
 }
@@ -277,6 +335,8 @@ fn is_child() -> bool {
 const INVALID: i32 = 3;
 /// The exit status of a child that reported that it has too little memory.
 const NO_MEMORY: i32 = 4;
+/// Rust's exit status of a program that panicked.
+const PANICKED: i32 = 101;
 
 /// If the program was started as a compiler, compiles or adapts one component from standard input to standard output and exits;
 /// otherwise returns at once. Call it first in `main`, before any thread or runtime starts.

@@ -209,7 +209,7 @@ mod tests {
             Self {
                 folder,
                 engines: engines(),
-                compiler: Compiler::new(CompilePlace::Child(program), 1 << 20),
+                compiler: Compiler::new(CompilePlace::Child(program), 1 << 20).with_processors(4),
             }
         }
 
@@ -231,8 +231,12 @@ mod tests {
         }
 
         fn starts(&self) -> usize {
-            std::fs::read(self.folder.path().join("started")).unwrap().len()
+            starts(self.folder.path())
         }
+    }
+
+    fn starts(folder: &Path) -> usize {
+        std::fs::read(folder.join("started")).unwrap().len()
     }
 
     /// The component without anything in it.
@@ -272,11 +276,12 @@ mod tests {
 
     #[tokio::test]
     async fn too_little_memory_is_remembered_and_a_killed_compiler_is_not() {
+        // On four threads, and then on one.
         for (fails, starts) in [
-            ("exit 4", 1),
+            ("exit 4", 2),
             (
                 "printf 'a line before it\\nmemory allocation of 9 bytes failed\\n' >&2; kill -6 $$",
-                1,
+                2,
             ),
             ("kill -9 $$", 2),
             // A component's own words in the message of a panic.
@@ -284,7 +289,7 @@ mod tests {
                 "echo 'no such type: memory allocation of 9 bytes failed' >&2; kill -6 $$",
                 2,
             ),
-            ("echo 'memory allocation of 9 bytes failed' >&2; exit 101", 2),
+            ("echo 'memory allocation of 9 bytes failed' >&2; exit 101", 4),
         ] {
             let failing = FailingCompiler::new(fails);
             failing.compile(&Limits::default()).await;
@@ -296,16 +301,45 @@ mod tests {
     #[tokio::test]
     async fn a_compiler_has_a_thread_for_each_part_of_its_memory() {
         let failing = FailingCompiler::new("echo \"$RAYON_NUM_THREADS threads\" >&2; exit 1");
-        let processors = std::thread::available_parallelism().unwrap().get();
         for (mebibytes, threads) in [(64, 1), (1_023, 1), (1_024, 2), (1_536, 3), (2_048, 4), (1 << 20, 4)] {
             let limits = Limits {
                 compile_memory: mebibytes << 20,
                 ..Limits::default()
             };
             let error = failing.compile(&limits).await.to_string();
-            let expected = format!("{} threads", processors.min(threads));
+            let expected = format!("{threads} threads");
             assert!(error.contains(&expected), "{mebibytes} MiB: {error}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_lacks_memory_on_several_threads_is_compiled_on_one() {
+        for fails in [
+            "exit 4",
+            "exit 101",
+            "echo 'memory allocation of 9 bytes failed' >&2; kill -6 $$",
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let program = counting(folder.path(), &format!("[ $RAYON_NUM_THREADS = 1 ] || {{ {fails}; }}"));
+            let compiler = Compiler::new(CompilePlace::Child(program), 512 << 10).with_processors(4);
+            let cache = CompileCache::open(None, 1 << 20);
+            let bytes = Bytes::from_static(EMPTY);
+            let compiled = compile(&engines(), &cache, &compiler, &bytes, &Limits::default()).await;
+            assert!(compiled.is_ok(), "{fails}: {:?}", compiled.err());
+            assert_eq!(starts(folder.path()), 2, "{fails}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_attempt_on_one_thread_has_what_is_left_of_the_time() {
+        let failing = FailingCompiler::new("[ $RAYON_NUM_THREADS = 1 ] || exit 4; exec sleep 600");
+        let limits = Limits {
+            compile_timeout: Duration::from_millis(800),
+            ..Limits::default()
+        };
+        let error = failing.compile(&limits).await;
+        assert!(matches!(error, ComponentError::CompileTimeout(_)), "{error}");
+        assert_eq!(failing.starts(), 2);
     }
 
     #[tokio::test]
@@ -317,15 +351,15 @@ mod tests {
         assert_eq!(failing.starts(), 2);
     }
 
-    /// A compiler that works, and counts how often it was started.
-    fn counting(folder: &Path) -> PathBuf {
+    /// A compiler that works after it has done something first, and counts how often it was started.
+    fn counting(folder: &Path, first: &str) -> PathBuf {
         let empty = engines().reference().precompile_component(EMPTY).unwrap();
         let output = folder.join("output");
         std::fs::write(&output, [b"cofferdam-compiled\n", &empty[..]].concat()).unwrap();
         let program = folder.join("compiler");
         let (output, started) = (output.display(), folder.join("started"));
         let script = format!(
-            "#!/bin/sh\necho >> '{}'\ncat > /dev/null\ncat '{output}'\n",
+            "#!/bin/sh\necho >> '{}'\n{first}\ncat > /dev/null\ncat '{output}'\n",
             started.display()
         );
         std::fs::write(&program, script).unwrap();
@@ -336,7 +370,7 @@ mod tests {
     #[tokio::test]
     async fn what_another_process_compiles_is_waited_for() {
         let folder = tempfile::tempdir().unwrap();
-        let place = CompilePlace::Child(counting(folder.path()));
+        let place = CompilePlace::Child(counting(folder.path(), ""));
         let cache_folder = folder.path().join("cache");
         // Each with an engine, a compiler and a cache of its own, as processes have.
         let host = async || {

@@ -4,18 +4,19 @@ use std::time::Duration;
 
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    ErrorCode, Fields, IncomingBody, IncomingResponse, Method, OutgoingRequest, Scheme, http_error_code,
+    ErrorCode, Fields, IncomingBody, IncomingResponse, Method, OutgoingRequest, RequestOptions, Scheme, http_error_code,
 };
 use wasip2::io::streams::StreamError;
 
-use super::{Fault, Request, Response, split};
+use super::{Fault, Request, Response, Timeouts, split};
 
 /// Maximum bytes read per host call.
 const CHUNK: u64 = 64 * 1024;
 
 /// Sends `request` and waits for the whole answer. The host can end the call meanwhile.
 pub fn send(request: &Request) -> Result<Response, Fault> {
-    let pending = outgoing_handler::handle(prepare(request)?, None).map_err(fault)?;
+    let options = request.timeouts.map(options).transpose()?;
+    let pending = outgoing_handler::handle(prepare(request)?, options).map_err(fault)?;
     let response = loop {
         if let Some(answer) = pending.get() {
             // The outer error means that the answer was taken before, which never happens here.
@@ -58,6 +59,17 @@ fn prepare(request: &Request) -> Result<OutgoingRequest, Fault> {
         .set_path_with_query(Some(&url.path_with_query))
         .map_err(bad_url)?;
     Ok(outgoing)
+}
+
+fn options(timeouts: Timeouts) -> Result<RequestOptions, Fault> {
+    let nanoseconds = |time: Duration| Some(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    let options = RequestOptions::new();
+    options
+        .set_connect_timeout(nanoseconds(timeouts.connect))
+        .and_then(|()| options.set_first_byte_timeout(nanoseconds(timeouts.first_byte)))
+        .and_then(|()| options.set_between_bytes_timeout(nanoseconds(timeouts.between_bytes)))
+        .map_err(|()| Fault::Failed("the host has no time-outs for requests".to_owned()))?;
+    Ok(options)
 }
 
 fn method(name: &str) -> Method {

@@ -1,6 +1,6 @@
 //! Documentation that a component carries in custom sections: `package-docs`, as the component tools write it, and
 //! `cofferdam:docs`. Functions without any get it from WIT beside the component. All are optional and untrusted. What can't be read
-//! is left out, because a component without documentation still works.
+//! is left out with a [problem](Docs::problems), because a component without documentation still works.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use wasmparser::{Parser, Payload};
 use super::names;
 use super::wit::{self, WitText};
 use crate::sandbox::contract::Annotations;
-use crate::untrusted::display_untrusted;
+use crate::untrusted::{NAME_CHARS, display_untrusted};
 
 const PACKAGE_DOCS: &str = "package-docs";
 /// The name of the section whose format is this project's own.
@@ -39,6 +39,7 @@ pub(in crate::sandbox) struct Docs {
     package: HashMap<String, FunctionDocs>,
     /// The same, from WIT beside the component.
     beside: HashMap<String, FunctionDocs>,
+    problems: Vec<String>,
 }
 
 /// The documentation of one function. Fields that this version doesn't know are ignored.
@@ -87,27 +88,45 @@ impl FunctionDocs {
 
 impl Docs {
     /// Reads the sections of a component. A compiler can put [`DOCS_SECTION`] only into a core module, so those inside the component
-    /// count as well, where the component itself has none. What can't be read is logged once.
+    /// count as well, where the component itself has none.
     pub(in crate::sandbox) fn read(bytes: &[u8]) -> Self {
         let mut docs = Self::default();
         if let Err(Ignored { section, reason }) = docs.read_sections(bytes) {
-            tracing::warn!(section, "documentation of a component is ignored: {reason}");
+            docs.problems.push(format!(
+                "documentation in the component's section `{section}` is ignored: {reason}"
+            ));
+        }
+        let long = |(_, docs): &(&String, &FunctionDocs)| docs.size() > MAX_DOC_BYTES;
+        let long = docs.own.iter().chain(&docs.package).filter(long);
+        // One may be enough to find the others.
+        if let Some(name) = long.map(|(name, _)| name).min() {
+            docs.problems.push(format!(
+                "the documentation of the function `{}` has more than {MAX_DOC_BYTES} bytes, so it is ignored",
+                display_untrusted(name, NAME_CHARS)
+            ));
         }
         docs
     }
 
-    /// Adds what WIT beside the component says. What can't be read is logged.
-    pub(in crate::sandbox) fn with_wit(mut self, texts: &[WitText]) -> Self {
-        if !texts.is_empty() {
-            match wit::read(texts) {
-                Ok(found) => self.beside = found,
-                Err(reason) => tracing::warn!(
-                    "the WIT beside the component is ignored, so functions may lack a description: {}",
-                    display_untrusted(&reason, MAX_REASON_CHARS)
-                ),
-            }
+    /// Adds what WIT beside the component says, or why it can't be used.
+    pub(in crate::sandbox) fn with_wit(mut self, texts: Result<Vec<WitText>, String>) -> Self {
+        let read = texts.and_then(|texts| match texts.is_empty() {
+            true => Ok(HashMap::new()),
+            false => wit::read(&texts),
+        });
+        match read {
+            Ok(found) => self.beside = found,
+            Err(reason) => self.problems.push(format!(
+                "the WIT beside the component is ignored, so functions may lack a description: {}",
+                display_untrusted(&reason, MAX_REASON_CHARS)
+            )),
         }
         self
+    }
+
+    /// What isn't used, and why: for the operator.
+    pub(super) fn problems(&self) -> &[String] {
+        &self.problems
     }
 
     /// Returns the first problem, but reads on after it.
@@ -164,13 +183,7 @@ impl Docs {
         let beside = |key: String| self.beside.get(&key);
         let found = keys(export, function).find_map(carried);
         let found = found.or_else(|| keys(export, function).find_map(beside))?;
-        match found.size() > MAX_DOC_BYTES {
-            false => Some(found),
-            true => {
-                tracing::warn!("the documentation of a function has more than {MAX_DOC_BYTES} bytes, so it is ignored");
-                None
-            }
-        }
+        (found.size() <= MAX_DOC_BYTES).then_some(found)
     }
 }
 
@@ -326,21 +339,29 @@ mod tests {
         }";
         let wit = |text: &str| {
             let (path, text) = ("x.wit".to_owned(), text.to_owned());
-            [WitText {
+            Ok(vec![WitText {
                 path,
                 text,
                 is_shared: false,
-            }]
+            }])
         };
         let section = own(json!({ "add": { "description": "Adds." } }));
         let component = component(&[(DOCS_SECTION, &section)]);
-        let docs = Docs::read(&component).with_wit(&wit(text));
+        let docs = Docs::read(&component).with_wit(wit(text));
         let description = |docs: &Docs, function| docs.function(None, function)?.description.clone();
         assert_eq!(description(&docs, "add").as_deref(), Some("Adds."));
         assert_eq!(description(&docs, "sub").as_deref(), Some("Subtracts."));
-        let docs = Docs::read(&component).with_wit(&wit("broken"));
+        assert!(docs.problems().is_empty());
+        let docs = Docs::read(&component).with_wit(wit("broken"));
+        assert!(docs.problems()[0].contains("x.wit:1"), "{:?}", docs.problems());
         assert_eq!(description(&docs, "add").as_deref(), Some("Adds."));
         assert_eq!(description(&docs, "sub"), None);
+        let docs = Docs::read(&component).with_wit(Err("x.wit: unreadable".to_owned()));
+        assert!(
+            docs.problems()[0].ends_with("x.wit: unreadable"),
+            "{:?}",
+            docs.problems()
+        );
     }
 
     #[test]
@@ -362,6 +383,7 @@ mod tests {
                     (DOCS_SECTION, &own(json!({ "sub": { "description": "S" } }))),
                 ]));
                 assert!(docs.function(None, "sub").is_some() && docs.function(None, "add").is_none());
+                assert!(docs.problems()[0].contains(name), "{:?}", docs.problems());
             }
         }
     }
@@ -373,6 +395,11 @@ mod tests {
         );
         let docs = Docs::read(&component(&[(DOCS_SECTION, &long)]));
         assert!(docs.function(None, "add").is_none() && docs.function(None, "sub").is_some());
+        assert!(
+            docs.problems()[0].contains("`add` has more than 4096 bytes"),
+            "{:?}",
+            docs.problems()
+        );
         for bytes in [&b""[..], b"\0asm", b"\0asm\x0d\0\x01\0\0\xff"] {
             assert!(Docs::read(bytes).function(None, "add").is_none());
         }

@@ -23,6 +23,7 @@ pub(in crate::sandbox) struct Typed {
     functions: Vec<Function>,
     positions: HashMap<String, usize>,
     unusable: Vec<UnusableExport>,
+    warnings: Vec<String>,
 }
 
 /// An exported function that can't be a tool.
@@ -87,7 +88,10 @@ fn each_function(component: &Component, mut visit: impl FnMut(Export<'_>, &Compo
 impl Typed {
     /// Reads the types of all functions. One that can't be a tool is left out alone.
     pub(in crate::sandbox) fn find(component: &Component, docs: &Docs, limits: &Limits) -> Self {
-        let mut found = Self::default();
+        let mut found = Self {
+            warnings: docs.problems().to_vec(),
+            ..Self::default()
+        };
         let mut visited = 0;
         each_function(component, |export, function| {
             visited += 1;
@@ -129,6 +133,11 @@ impl Typed {
 
     pub(in crate::sandbox) fn unusable(&self) -> &[UnusableExport] {
         &self.unusable
+    }
+
+    /// Documentation that isn't used, and why.
+    pub(in crate::sandbox) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 }
 
