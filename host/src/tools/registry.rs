@@ -209,7 +209,7 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Loa
     let read = tokio::task::spawn_blocking(move || {
         let bytes = read_component(&source, limit)?;
         pinned.map_or(Ok(()), |digest| check_pin(&bytes, digest))?;
-        Ok(bytes)
+        Ok::<_, ComponentError>(bytes)
     });
     let bytes = read.await.map_err(|error| ComponentError::Host(error.to_string()))??;
     for warning in settings.warnings() {
