@@ -10,6 +10,7 @@ mod capabilities;
 mod checked;
 mod cli;
 mod commands;
+mod completions;
 mod concurrency;
 mod demo;
 mod dev;

@@ -66,6 +66,8 @@ pub enum CompilePlace {
     Child(PathBuf),
     /// In this process, for programs that trust their components. `compile_timeout` and `compile_memory` have no effect then.
     ThisProcess,
+    /// Nowhere: only components whose compiled form is cached can be loaded.
+    Nowhere,
 }
 
 /// Whether the system enforces `RLIMIT_AS`. macOS accepts the limit but ignores it, so only the deadline stops a compiler there.
@@ -111,6 +113,7 @@ impl Compiler {
                     .await?
                     .ok_or(ComponentError::CompiledTooLarge(self.max_compiled))
             }
+            CompilePlace::Nowhere => Err(not_here()),
             CompilePlace::ThisProcess => {
                 let (bytes, stack) = (bytes.to_vec(), self.stack);
                 tokio::task::spawn_blocking(move || precompile(&bytes, stack, metering))
@@ -147,6 +150,7 @@ impl Compiler {
                     limit: max_output,
                 })
             }
+            CompilePlace::Nowhere => Err(not_here()),
             CompilePlace::ThisProcess => {
                 let module = module.to_vec();
                 tokio::task::spawn_blocking(move || adapt::adapt(&module))
@@ -156,6 +160,10 @@ impl Compiler {
             }
         }
     }
+}
+
+fn not_here() -> ComponentError {
+    ComponentError::CompilerFailed("this process compiles nothing".into())
 }
 
 /// Threads of a compiler that has so many bytes of memory.
