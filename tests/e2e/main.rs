@@ -11,6 +11,7 @@ mod capabilities;
 mod checked;
 mod cli;
 mod commands;
+mod completions;
 mod concurrency;
 mod demo;
 mod dev;

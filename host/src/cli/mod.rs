@@ -272,6 +272,14 @@ fn config_in_code() -> Config {
 /// Parses the arguments and runs the command. The exit code is that of the run's ending, or 2 if there was no run. If the
 /// output can't be written, 0 becomes 1.
 pub async fn main() -> ExitCode {
+    match completions::answer() {
+        Ok(true) => return ExitCode::SUCCESS,
+        Ok(false) => {}
+        Err(unknown) => {
+            let _ = unknown.print();
+            return ExitCode::from(2);
+        }
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(usage) => {

@@ -29,7 +29,7 @@ const FLUSH_WAIT: Duration = Duration::from_secs(5);
 pub struct CallArgs {
     /// A configured tool, or FILE#TOOL (also builtin:NAME#TOOL), which ignores the configuration and has default limits. A
     /// FILE with one tool needs no #TOOL
-    #[arg(value_name = "TOOL")]
+    #[arg(value_name = "TOOL", add = super::completions::tools())]
     target: String,
     /// The tool's input; `-` reads it from stdin
     #[arg(value_name = "JSON", default_value = "{}")]

@@ -25,7 +25,7 @@ const MAX_PRINTED_CHARS: usize = 300;
 #[derive(Args, Debug)]
 pub struct CheckArgs {
     /// A component file, builtin:NAME, or a configured plugin or tool. A program needs a plugin that describes it
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", add = super::completions::components())]
     component: String,
     /// The largest number of different inputs per tool; each is sent twice
     #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=10_000))]

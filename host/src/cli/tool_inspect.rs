@@ -19,7 +19,7 @@ const MAX_DESCRIPTION_CHARS: usize = 1_000;
 #[derive(Args, Debug)]
 pub struct InspectArgs {
     /// A component file, builtin:NAME, or a configured plugin or tool
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", add = super::completions::components())]
     component: String,
 }
 

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::command::{COMMANDS, WORDS};
 use crate::agent::{DEFAULT_TENANT, RunReport, Session};
+use crate::cli::completions::model_names;
 use crate::cli::lines::Completions;
 use crate::cli::live::{LiveHost, print_error, print_report, print_summary};
 use crate::cli::summary::{self, BudgetLine, Detail};
@@ -36,8 +37,8 @@ pub struct Conversation<'a> {
 impl<'a> Conversation<'a> {
     pub fn start(cx: &'a Context, live: LiveHost) -> Self {
         let completions = Completions::default();
-        let models = prices(&live).map(|prices| prices.rows()).unwrap_or_default();
-        let models = models.into_iter().map(|row| format!("/model {}", row.model));
+        let models = model_names(live.host().config());
+        let models = models.iter().map(|model| format!("/model {model}"));
         completions.set(WORDS.iter().map(|word| (*word).to_owned()).chain(models));
         Self {
             cx,

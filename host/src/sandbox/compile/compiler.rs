@@ -68,6 +68,8 @@ pub enum CompilePlace {
     Child(PathBuf),
     /// In this process, for programs that trust their components. `compile_timeout` and `compile_memory` have no effect then.
     ThisProcess,
+    /// Nowhere: only components whose compiled form is cached can be loaded.
+    Nowhere,
 }
 
 /// Whether the system enforces `RLIMIT_AS`. macOS accepts the limit but ignores it, so only the deadline stops a compiler there.
@@ -117,6 +119,7 @@ impl Compiler {
                 };
                 compiled?.ok_or(ComponentError::CompiledTooLarge(self.max_compiled))
             }
+            CompilePlace::Nowhere => Err(not_here()),
             CompilePlace::ThisProcess => {
                 let (bytes, stack) = (bytes.to_vec(), self.stack);
                 tokio::task::spawn_blocking(move || precompile(&bytes, stack, metering))
@@ -181,6 +184,7 @@ impl Compiler {
                     limit: max_output,
                 })
             }
+            CompilePlace::Nowhere => Err(not_here()),
             CompilePlace::ThisProcess => {
                 let module = module.to_vec();
                 tokio::task::spawn_blocking(move || adapt::adapt(&module))
@@ -190,6 +194,10 @@ impl Compiler {
             }
         }
     }
+}
+
+fn not_here() -> ComponentError {
+    ComponentError::CompilerFailed("this process compiles nothing".into())
 }
 
 /// What a child is to do.
