@@ -11,6 +11,9 @@ use crate::events::{BreakerState, Event, EventKind, Outcome, ToolCallFinished, T
 /// The maximum length of an input, an output or a reason in a progress line, in characters.
 const MAX_TEXT_CHARS: usize = 100;
 
+/// The most lines of what a failed tool printed.
+const MAX_PRINTED_LINES: usize = 5;
+
 const PLAIN: Style = Style::new();
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
@@ -97,10 +100,11 @@ impl Render for ProgressRenderer {
             EventKind::ModelRetry { .. } | EventKind::SessionFinished { .. } => self.end_answer(),
             _ => {}
         }
-        if self.show_progress
-            && let Some(line) = progress_line(&event.kind)
-        {
-            self.print(&line);
+        if self.show_progress {
+            progress_line(&event.kind).iter().for_each(|line| self.print(line));
+            if let EventKind::ToolCallFinished(call) = &event.kind {
+                failure_lines(call).iter().for_each(|line| self.print(line));
+            }
         }
     }
 }
@@ -249,15 +253,9 @@ pub fn progress_line(event: &EventKind) -> Option<ProgressLine> {
 }
 
 fn tool_finished(call: &ToolCallFinished) -> ProgressLine {
-    let text = if call.degraded || call.outcome == Outcome::Ok {
-        &call.output
-    } else {
-        reason(call)
-    };
-    let link = match (call.degraded, call.outcome) {
-        (true, _) => "; the model reads instead:",
-        (false, Outcome::Ok) => " ->",
-        (false, _) => ":",
+    let (link, text) = match call.outcome {
+        Outcome::Ok => (" ->", call.output.as_str()),
+        _ => (":", reason(call)),
     };
     let text = format!(
         "{}{link} {}",
@@ -265,6 +263,30 @@ fn tool_finished(call: &ToolCallFinished) -> ProgressLine {
         format::one_line(text, MAX_TEXT_CHARS)
     );
     ProgressLine::new("tool", text).styled(style(call))
+}
+
+/// What else a person wants to know of a call that failed: what the model reads in place of the failure, and the end of what the tool
+/// printed, where toolchains put the message of a panic or an exception.
+fn failure_lines(call: &ToolCallFinished) -> Vec<ProgressLine> {
+    let mut lines = Vec::new();
+    if call.outcome == Outcome::Ok {
+        return lines;
+    }
+    let printed: Vec<&str> = call.log.lines().filter(|line| !line.trim().is_empty()).collect();
+    let tail = printed.len().saturating_sub(MAX_PRINTED_LINES);
+    lines.extend(
+        printed
+            .iter()
+            .skip(tail)
+            .map(|line| ProgressLine::new("printed", format::one_line(line, MAX_TEXT_CHARS))),
+    );
+    if call.degraded {
+        lines.push(ProgressLine::new(
+            "instead",
+            format::one_line(&call.output, MAX_TEXT_CHARS),
+        ));
+    }
+    lines
 }
 
 /// The outcome and metrics of a tool call, without its output.
@@ -295,9 +317,10 @@ fn outcome_and_metrics(call: &ToolCallFinished) -> String {
     text
 }
 
-/// Why a call failed: the first line, because a backtrace follows its cause.
+/// Why a call failed: the first line, because a backtrace follows its cause. A fallback has replaced the output.
 fn reason(call: &ToolCallFinished) -> &str {
-    let detail = call.detail.as_deref().unwrap_or(&call.output);
+    let output = call.replaced_output.as_deref().unwrap_or(&call.output);
+    let detail = call.detail.as_deref().unwrap_or(output);
     let mut lines = detail.lines();
     lines.find(|line| !line.trim().is_empty()).unwrap_or_default()
 }
@@ -446,9 +469,10 @@ pub(crate) mod tests {
             rendered(ToolCallFinished {
                 tries: 3,
                 degraded: true,
+                replaced_output: Some("no answer".to_owned()),
                 ..finished(Outcome::Unavailable)
             }),
-            "    tool  get_weather unavailable after 12 ms, fuel 81,234, 3 tries; the model reads instead: said"
+            "    tool  get_weather unavailable after 12 ms, fuel 81,234, 3 tries: no answer"
         );
         assert_eq!(
             rendered(ToolCallFinished {
@@ -464,6 +488,23 @@ pub(crate) mod tests {
             }),
             "    tool  get_weather not tried again, its breaker is open (breaker_open) after 12 ms, fuel 81,234, 2 tries: said"
         );
+    }
+
+    #[test]
+    fn a_failure_comes_with_what_was_printed_and_what_the_model_reads() {
+        let call = ToolCallFinished {
+            degraded: true,
+            log: (1..8).map(|line| format!("line {line}\u{1b}\n\n")).collect(),
+            ..finished(Outcome::Trapped)
+        };
+        let lines: Vec<String> = failure_lines(&call)
+            .iter()
+            .map(|line| anstream::adapter::strip_str(&line.render()).to_string())
+            .collect();
+        assert_eq!(lines.len(), MAX_PRINTED_LINES + 1);
+        assert_eq!(lines[0], " printed  line 3\\u{1b}");
+        assert_eq!(lines[5], " instead  said");
+        assert!(failure_lines(&finished(Outcome::Ok)).is_empty());
     }
 
     #[test]
