@@ -30,7 +30,8 @@ use std::time::{Duration, Instant};
 
 use cofferdam::events::Outcome;
 use cofferdam::events::{Event, EventKind};
-use cofferdam::telemetry::{Emitter, EventBus, LogLevel, LoggingSettings, logging};
+use cofferdam::telemetry::logging::{self, ConsoleLines};
+use cofferdam::telemetry::{Emitter, EventBus, LogLevel, LoggingSettings};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -116,7 +117,11 @@ async fn observed_calls(floor: &Bare, limits: &mut Limits) {
         directory: Some(folder.path().to_owned()),
         ..LoggingSettings::default()
     };
-    let log = logging::init(&settings, Some(LogLevel::Off), None).unwrap();
+    let lines = ConsoleLines {
+        level: Some(LogLevel::Off),
+        ..ConsoleLines::default()
+    };
+    let log = logging::init(&settings, lines).unwrap();
     let seen = Arc::new(AtomicUsize::new(0));
     let bus = EventBus::new();
     bus.add_observer("bench", {

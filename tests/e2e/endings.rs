@@ -264,7 +264,7 @@ async fn a_quiet_run_says_which_limit_was_reached() {
             Answer::tools([echo(1)]).forever(),
             "",
             4,
-            "the same tool call five times in a row",
+            "the same call of `echo` five times in a row",
         ),
         (
             Answer::fault(FaultKind::Stall, FaultPoint::Request),

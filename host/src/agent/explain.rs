@@ -30,10 +30,7 @@ pub(super) fn explain(ending: Ending, settings: &AgentSettings, max_tokens: u32)
             format!("the run took longer than its deadline of {:?}", settings.deadline),
             "raise `[agent] deadline`",
         ),
-        Ending::LoopDetected => (
-            "the model made the same tool call five times in a row, with the same outcome".to_owned(),
-            "look at the tool's results with `--verbose`; the prompt or the tool's description may need to say more",
-        ),
+        Ending::LoopDetected => return Some(repeated_call(None)),
         Ending::Truncated => (
             format!("the answer was cut off at {max_tokens} tokens"),
             "raise `[model] max_tokens`",
@@ -47,6 +44,18 @@ pub(super) fn explain(ending: Ending, settings: &AgentSettings, max_tokens: u32)
         Ending::ModelFailed => ("the model gave no usable answer".to_owned(), "try again"),
     };
     Some(info(ending.name(), message, hint))
+}
+
+/// Which call the model made again and again.
+pub(super) fn repeated_call(tool: Option<&str>) -> ErrorInfo {
+    let of = tool.map_or_else(String::new, |tool| {
+        format!(" of `{}`", display_untrusted(tool, NAME_CHARS))
+    });
+    info(
+        Ending::LoopDetected.name(),
+        format!("the model made the same call{of} five times in a row, with the same outcome"),
+        "look at the tool's results with `--verbose`; the prompt or the tool's description may need to say more",
+    )
 }
 
 /// Why the model declined, in the vendor's words.
@@ -88,6 +97,14 @@ mod tests {
             assert_eq!(explained.is_none(), silent, "{ending}");
             assert!(explained.is_none_or(|info| info.hint.is_some() && info.kind == ending.name()));
         }
+    }
+
+    #[test]
+    fn the_tool_of_a_repeated_call_is_escaped() {
+        assert_eq!(
+            repeated_call(Some("a\u{1b}")).message,
+            "the model made the same call of `a\\u{1b}` five times in a row, with the same outcome"
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::agent::Agent;
 use super::conversation::{Conversation, Trimmed};
-use super::explain::{explain, refusal};
+use super::explain::{explain, refusal, repeated_call};
 use super::repetition::{Repetition, Verdict, WARNING};
 use super::report::RunReport;
 use super::step::{Before, Step, is_empty, next_step};
@@ -297,8 +297,8 @@ impl Run<'_> {
                 // No further model call could read the results.
                 Step::RunTools(_) if self.iterations >= settings.max_iterations => return Ending::MaxIterations.into(),
                 Step::RunTools(calls) => {
-                    if let Some(ending) = self.run_tools(calls).await {
-                        return ending.into();
+                    if let Some(ended) = self.run_tools(calls).await {
+                        return ended;
                     }
                 }
             }
@@ -406,11 +406,11 @@ impl Run<'_> {
     }
 
     /// Runs a turn's calls and adds their results. Returns an ending if the run must end.
-    async fn run_tools(&mut self, calls: Vec<ToolCall>) -> Option<Ending> {
+    async fn run_tools(&mut self, calls: Vec<ToolCall>) -> Option<Ended> {
         let settings = &self.agent.parts().settings;
         let wanted = u32::try_from(calls.len()).unwrap_or(u32::MAX);
         if wanted > settings.max_tool_calls.saturating_sub(self.tool_calls) {
-            return Some(Ending::MaxToolCalls);
+            return Some(Ending::MaxToolCalls.into());
         }
         self.tool_calls += wanted;
         let inputs: Vec<ToolInput> = calls.iter().map(|call| call.input.clone()).collect();
@@ -426,7 +426,10 @@ impl Run<'_> {
         let verdicts = self
             .repetition
             .observe(&inputs.iter().zip(&results).collect::<Vec<_>>());
-        let ending = verdicts.contains(&Verdict::Stop).then_some(Ending::LoopDetected);
+        let mut repeated = results.iter().zip(&verdicts);
+        let repeated = repeated.find_map(|(result, verdict)| {
+            (*verdict == Verdict::Stop).then(|| repeated_call(Some(&result.finished.tool)))
+        });
         let mut blocks = Vec::with_capacity(results.len());
         for (result, verdict) in results.into_iter().zip(verdicts) {
             let mut content = content_for_model(result.content, settings.max_result_bytes);
@@ -443,7 +446,10 @@ impl Run<'_> {
         // Calls that were all cut short look like a loop. The cancellation or deadline is the real reason.
         match self.options.cancel.is_cancelled() || Instant::now() >= self.deadline {
             true => None,
-            false => ending,
+            false => repeated.map(|error| Ended {
+                ending: Ending::LoopDetected,
+                error: Some(error),
+            }),
         }
     }
 

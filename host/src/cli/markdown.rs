@@ -161,6 +161,7 @@ impl Markdown {
                 self.flush(page, out);
             }
             (Kind::Rule | Kind::Underline | Kind::Heading | Kind::Verbatim, _) => {
+                self.in_list = false;
                 self.flush(page, out);
                 self.add(line);
                 self.flush(page, out);
@@ -304,7 +305,7 @@ fn heading(line: &str, page: Page, out: &mut String) {
     let title = text[marks..].trim();
     let mut spans = parse(title);
     for span in &mut spans {
-        span.style = span.style | HEADING.get_effects();
+        span.style |= HEADING.get_effects();
     }
     if !page.styled {
         spans.insert(0, Span::plain(format!("{} ", &text[..marks])));

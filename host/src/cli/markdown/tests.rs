@@ -205,6 +205,27 @@ fn what_the_parser_would_take_away_is_shown() {
 }
 
 #[test]
+fn indented_lines_are_code_unless_they_belong_to_an_item() {
+    for (text, shown) in [
+        ("    a  *b*\n", "    a  *b*\n"),
+        ("- a\n\n    b  *c*\n", "• a\n\n    b c\n"),
+        ("- a\n# d\n    b  *c*\n", "• a\n# d\n    b  *c*\n"),
+        ("- a\n\nd\n\n    b  *c*\n", "• a\n\nd\n\n    b  *c*\n"),
+    ] {
+        assert_eq!(render(text, PAGE), shown, "{text:?}");
+    }
+}
+
+#[test]
+fn deep_nesting_is_bounded() {
+    assert_eq!(render(">>>>>> a", PAGE), "│ │ │ │ │ > a\n");
+    let deep = format!("{}- a", " ".repeat(100));
+    assert_eq!(render(&deep, PAGE), format!("{}• a\n", " ".repeat(MAX_INDENT)));
+    let deep = render(&"- ".repeat(10_000), PAGE);
+    assert!(deep.lines().all(|line| line.width() <= PAGE.width), "{deep}");
+}
+
+#[test]
 fn the_address_of_a_link_is_shown() {
     for (text, shown) in [
         (

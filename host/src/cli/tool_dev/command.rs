@@ -18,7 +18,7 @@ pub const COMMANDS: [(&str, &str); 5] = [
         "NAME {JSON}",
         "call a tool; without the JSON, with {}; with one tool, the JSON is enough",
     ),
-    ("quit", "end; so do Ctrl-D and Ctrl-C"),
+    ("quit", "end; so do Ctrl-D, and Ctrl-C at an empty line"),
 ];
 
 /// The words that begin a command.
