@@ -57,6 +57,7 @@ async fn what_is_no_prompt_is_never_sent() {
     let lab = lab([]);
     for (arguments, input, says) in [
         (vec!["run", "--modle", "x", "hello"], "", "there is no option `--modle`"),
+        (vec!["run", "--max_iterations", "5", "hello"], "", "there is no option `--max_iterations`"),
         (vec!["run", "hello", "-z"], "", "unexpected argument '-z'"),
         (vec!["run", "-"], "\u{feff}", "the prompt is empty"),
         (vec!["run"], " \n", "the prompt is empty"),
@@ -147,7 +148,9 @@ async fn a_component_of_the_command_line_has_the_grants_that_stand_there() {
     assert_eq!(nothing.json()["env"], json!({}));
 
     // A run has it beside the configured plugins.
-    lab.configure("[plugins.faulty]\ncomponent = \"builtin:calculator\"\n");
+    lab.configure(
+        "[plugins.calculator]\ncomponent = \"builtin:calculator\"\n[plugins.faulty]\ncomponent = \"missing.wasm\"\n",
+    );
     let run = [&["run", "Go.", "--plugin", "builtin:faulty"][..], &grants[..]].concat();
     lab.call(run).await.expect_code(0);
     let tools = request(&lab, 0)["tools"].to_string();

@@ -35,7 +35,10 @@ async fn the_first_configuration_is_valid_and_never_overwritten() {
     assert_ne!(std::fs::read_to_string(&file).unwrap(), "# mine");
     lab.write("in-the-way", "");
     let ran = lab.call(["init", "in-the-way"]).await.expect_code(2);
-    assert!(ran.stderr.contains("in-the-way"), "{ran}");
+    assert!(
+        ran.stderr.contains("can't write in-the-way/cofferdam.toml") && !ran.stderr.contains("there already"),
+        "{ran}"
+    );
 }
 
 #[tokio::test]

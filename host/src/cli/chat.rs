@@ -90,6 +90,9 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
                     let mode = lines.terminal_mode();
                     let interrupt = Interrupt::at_terminal(cancel.clone(), cx.stderr.clone(), mode);
                     conversation.ask(&text, cancel).await;
+                    if interrupt.was_terminated() {
+                        return Ending::Cancelled.exit_code();
+                    }
                     drop(interrupt);
                     Ok(())
                 }

@@ -24,15 +24,9 @@ pub struct InitArgs {
 
 pub fn init(cx: &Context, args: InitArgs) -> Result<u8, CliError> {
     let file = args.folder.join(FILE_NAME);
-    let failed = |source: std::io::Error| match source.kind() {
-        ErrorKind::AlreadyExists => CliError::usage(
-            format!("{} is there already", file.display()),
-            "`cofferdam config check` checks it; `cofferdam init --force` replaces it",
-        ),
-        _ => CliError::Write {
-            path: file.clone(),
-            source,
-        },
+    let failed = |source| CliError::Write {
+        path: file.clone(),
+        source,
     };
     std::fs::create_dir_all(&args.folder).map_err(failed)?;
     let mut options = OpenOptions::new();
@@ -41,7 +35,13 @@ pub fn init(cx: &Context, args: InitArgs) -> Result<u8, CliError> {
         true => options.create(true).truncate(true),
         false => options.create_new(true),
     };
-    let mut writing = options.open(&file).map_err(failed)?;
+    let mut writing = options.open(&file).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => CliError::usage(
+            format!("{} is there already", file.display()),
+            "`cofferdam config check` checks it; `cofferdam init --force` replaces it",
+        ),
+        _ => failed(error),
+    })?;
     writing.write_all(TEMPLATE.as_bytes()).map_err(failed)?;
     match cx.global.output {
         Output::Text => cx.stdout.line(&file.display().to_string()),

@@ -1,5 +1,8 @@
 //! Handles Ctrl-C, and SIGTERM from service managers. The first signal cancels the run, the second exits the process.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +15,7 @@ use crate::events::Ending;
 #[derive(Debug)]
 pub struct Interrupt {
     task: JoinHandle<()>,
+    terminated: Arc<AtomicBool>,
 }
 
 impl Interrupt {
@@ -21,8 +25,13 @@ impl Interrupt {
 
     /// Restores the terminal before it exits the process.
     pub fn at_terminal(token: CancellationToken, stderr: Sink, terminal: Option<TerminalMode>) -> Self {
+        let was_terminated = Arc::new(AtomicBool::new(false));
+        let terminating = was_terminated.clone();
         let task = tokio::spawn(async move {
-            interrupted().await;
+            tokio::select! {
+                () = ctrl_c() => {}
+                () = terminated() => terminating.store(true, Ordering::Relaxed),
+            }
             token.cancel();
             stderr.line("\ncancelling; press Ctrl-C again to stop at once");
             interrupted().await;
@@ -31,7 +40,15 @@ impl Interrupt {
             }
             std::process::exit(i32::from(Ending::Cancelled.exit_code()));
         });
-        Self { task }
+        Self {
+            task,
+            terminated: was_terminated,
+        }
+    }
+
+    /// Whether the first signal was SIGTERM, which is for the whole process and not only for what it does now.
+    pub fn was_terminated(&self) -> bool {
+        self.terminated.load(Ordering::Relaxed)
     }
 }
 

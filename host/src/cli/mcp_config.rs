@@ -41,6 +41,11 @@ pub fn print(cx: &Context, args: ConfigArgs) -> Result<u8, CliError> {
     let file = config.origins.file().map(Path::to_owned);
     let snippet = snippet(&args, &program, &folder, file.as_deref());
     cx.stdout.json_pretty(&snippet);
+    for name in args.plugins.grants.env.iter().filter(|text| !text.contains('=')) {
+        cx.note(&format!(
+            "the client must start it with the variable {name}: add `\"env\": {{ \"{name}\": \"…\" }}` beside \"args\""
+        ));
+    }
     cx.note(match args.client {
         Client::Claude => {
             "add this to .mcp.json in a project (Claude Code), or to claude_desktop_config.json (Claude Desktop: Settings, \

@@ -50,7 +50,8 @@ pub async fn read(cx: &Context, words: &[String], files: &[PathBuf]) -> Result<S
     if let Some(option) = words.iter().find(|word| looks_like_an_option(word)) {
         return Err(CliError::usage(
             format!("there is no option `{option}`"),
-            "`cofferdam run --help` lists the options; if it is meant as part of the prompt, write the prompt in quotes",
+            "`cofferdam run --help` lists the options; if it is meant as part of the prompt, write the prompt in quotes, or pipe it \
+             into `cofferdam run -`",
         ));
     }
     let (dashes, words): (Vec<&str>, Vec<&str>) = words.iter().map(String::as_str).partition(|word| *word == "-");
@@ -72,6 +73,11 @@ pub async fn read(cx: &Context, words: &[String], files: &[PathBuf]) -> Result<S
         let piped = from_stdin(cx, Purpose::Prompt).await?;
         // An empty pipe adds nothing: a supervisor's, for example.
         if !piped.trim().is_empty() || parts.is_empty() {
+            if !is_wanted {
+                // A loop over a file's lines, for example, may not have meant it.
+                let size = super::format::bytes(piped.len() as u64);
+                cx.note(&format!("added {size} from stdin to the prompt; `</dev/null` keeps it out"));
+            }
             parts.push(piped);
         }
     }
@@ -86,16 +92,23 @@ pub async fn read_stdin(cx: &Context, purpose: Purpose) -> Result<String, CliErr
     check(from_stdin(cx, purpose).await?, purpose)
 }
 
-/// Whether this is an option that doesn't exist, for example with a typing error. As part of a prompt it would be paid for.
+/// Whether this is an option that doesn't exist, for example with a typing error, or with a dash that an editor has made longer. As
+/// part of a prompt it would be paid for.
 fn looks_like_an_option(word: &str) -> bool {
-    let name = word.split('=').next().unwrap_or_default();
-    let letters = name.strip_prefix("--").or_else(|| name.strip_prefix('-'));
-    letters.is_some_and(|letters| {
-        letters.starts_with(|letter: char| letter.is_ascii_alphabetic())
-            && letters
-                .chars()
-                .all(|letter| letter.is_ascii_alphanumeric() || letter == '-')
-    })
+    if word.contains(char::is_whitespace) {
+        return false;
+    }
+    let letters = ["--", "–", "—"].iter().find_map(|dash| word.strip_prefix(dash));
+    let begins = |text: &str| text.starts_with(|letter: char| letter.is_ascii_alphabetic());
+    match (letters, word.strip_prefix('-')) {
+        (Some(letters), _) => begins(letters),
+        (None, Some(letters)) => {
+            let name = letters.split('=').next().unwrap_or_default();
+            let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_');
+            begins(letters) && name.chars().all(is_plain)
+        }
+        (None, None) => false,
+    }
 }
 
 /// Whether something is piped or redirected into stdin. A device, such as a terminal or `/dev/null`, has nothing to add, and a
@@ -250,7 +263,17 @@ mod tests {
 
     #[test]
     fn options_with_typing_errors_are_not_text() {
-        for word in ["--modle", "--modle=x", "-x", "-abc", "--max-iteration"] {
+        for word in [
+            "--modle",
+            "--modle=x",
+            "-x",
+            "-abc",
+            "--max_iterations",
+            "--allow-http:https://x",
+            "—model",
+            "–model",
+            "-a_b=x",
+        ] {
             assert!(looks_like_an_option(word), "{word}");
         }
         for word in [

@@ -20,7 +20,8 @@ pub struct SessionArgs {
     /// The most that the session can cost, in US dollars, or `unlimited`
     #[arg(long, value_name = "USD")]
     budget: Option<String>,
-    /// Use this component (also builtin:NAME) beside the configured plugins; may be repeated
+    /// Use this component (also builtin:NAME) beside the configured plugins, or in place of the one with its name; may be
+    /// repeated
     #[arg(long, value_name = "FILE")]
     plugin: Vec<String>,
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! What a command line sets: keys of the configuration, and plugins with what they are granted. It overrides files and variables,
 //! and is checked as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::problem::{Origin, Problem};
 use super::source::{Node, Value, read_argument};
@@ -70,7 +70,8 @@ impl Arguments {
         });
     }
 
-    /// Adds a plugin: a file, relative to the current folder, or `builtin:NAME`. It is named after the component.
+    /// Adds a plugin: a file, relative to the current folder, or `builtin:NAME`. It is named after the component, and takes the
+    /// place of a configured plugin of this name.
     pub fn add_plugin(&mut self, component: impl Into<String>, required: bool) {
         let component = component.into();
         self.plugins.push(Plugin { component, required });
@@ -94,23 +95,26 @@ pub(super) fn apply(root: &mut Node, arguments: &Arguments, problems: &mut Vec<P
             table.insert((*last).to_owned(), read_argument(&setting.argument, &setting.text));
         }
     }
+    let mut own_names = BTreeSet::new();
     for Plugin { component, required } in &arguments.plugins {
         let origin = Origin::Argument {
             name: component.clone(),
         };
         let plugin = plugin(component, *required, &origin, &arguments.grants);
         if let Some(plugins) = table(root, &[PLUGINS], &origin, problems) {
-            let name = unused_name(ComponentSource::parse(component).plugin_name(), plugins);
+            // In place of a configured plugin of this name, as an author's new build of it is.
+            let name = unused_name(ComponentSource::parse(component).plugin_name(), &own_names);
+            own_names.insert(name.clone());
             plugins.insert(name, plugin);
         }
     }
 }
 
-/// Two components may have the same name, in two folders or here and in the file.
-fn unused_name(name: String, plugins: &BTreeMap<String, Node>) -> String {
+/// Two components in different folders may have the same name.
+fn unused_name(name: String, names: &BTreeSet<String>) -> String {
     let numbered = (2..).map(|number| format!("{name}-{number}"));
-    let mut names = std::iter::once(name.clone()).chain(numbered);
-    names.find(|name| !plugins.contains_key(name)).unwrap_or(name)
+    let mut candidates = std::iter::once(name.clone()).chain(numbered);
+    candidates.find(|name| !names.contains(name)).unwrap_or(name)
 }
 
 fn plugin(component: &str, required: bool, origin: &Origin, grants: &[(String, Granted)]) -> Node {

@@ -258,7 +258,7 @@ pub(crate) fn connect(path: &Path, busy: Duration) -> rusqlite::Result<Connectio
 /// [can't create](https://www.sqlite.org/wal.html#read_only_databases) in a folder that isn't writable. While nobody has the
 /// database open there is neither an index nor a WAL, and everything is in the file itself. Only then it is read as
 /// [`immutable`](https://www.sqlite.org/uri.html#uriimmutable), without locks. What is read could be wrong if a writer opens it
-/// within the next milliseconds; the database stays as it is.
+/// while this connection is open; the database stays as it is.
 fn connect_read_only(path: &Path, busy: Duration) -> Result<Connection, Failure> {
     let is_at_rest = SUFFIXES
         .iter()

@@ -109,6 +109,11 @@ impl<'a> Conversation<'a> {
     /// The conversation goes on with another model.
     pub fn change_model(&mut self, name: &str) -> Result<(), CliError> {
         let host = self.live.host();
+        if name == host.config().model.model {
+            // Another stack for the same model would have a breaker that has seen no failure.
+            self.cx.stderr.line(&format!("The model is {} already.", format::escape(name)));
+            return Ok(());
+        }
         let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
         let is_priced = prices(&self.live)?.find(name, today).is_some();
         let line = Prices::line_to_add(name);
