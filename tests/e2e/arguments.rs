@@ -57,7 +57,11 @@ async fn what_is_no_prompt_is_never_sent() {
     let lab = lab([]);
     for (arguments, input, says) in [
         (vec!["run", "--modle", "x", "hello"], "", "there is no option `--modle`"),
-        (vec!["run", "--max_iterations", "5", "hello"], "", "there is no option `--max_iterations`"),
+        (
+            vec!["run", "--max_iterations", "5", "hello"],
+            "",
+            "there is no option `--max_iterations`",
+        ),
         (vec!["run", "hello", "-z"], "", "unexpected argument '-z'"),
         (vec!["run", "-"], "\u{feff}", "the prompt is empty"),
         (vec!["run"], " \n", "the prompt is empty"),

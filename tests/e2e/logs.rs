@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use cofferdam::simulator::Answer;
-use cofferdam_tests::{Lab, faulty, finish, tool_call};
+use cofferdam_tests::{Lab, faulty, finish, tool_call, without_status};
 use serde_json::{Value, json};
 
 use crate::lab;
@@ -130,7 +130,7 @@ async fn escapes_of_a_tool_do_not_reach_the_terminal() {
         let child = command.spawn().expect("this test needs `script`, of util-linux");
         let ran = finish(child).await.expect_code(0);
         // The terminal itself ends lines with CR LF.
-        let shown = ran.stdout.replace("\r\n", "\n");
+        let shown = without_status(&ran.stdout.replace("\r\n", "\n"));
         let found: Vec<char> = shown.chars().filter(|c| is_terminal_control(*c)).collect();
         assert!(found.is_empty(), "{arguments}: {found:?} in {shown:?}");
         for escaped in ["31mred", "202e"] {

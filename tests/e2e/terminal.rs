@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use cofferdam::simulator::{Answer, FaultKind, FaultPoint};
-use cofferdam_tests::{Lab, Ran, Terminal, finish, tool_call};
+use cofferdam_tests::{Lab, Ran, Terminal, finish, tool_call, without_status};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc::{F_WRLCK, SEEK_SET, flock};
 use serde_json::json;
@@ -279,6 +279,23 @@ async fn ctrl_c_cancels_a_run_and_keeps_the_conversation() {
     assert_eq!(third.as_array().unwrap().len(), 3, "{third:#}");
 }
 
+/// In a pipe as well, where the next line would be paid for.
+#[tokio::test]
+async fn sigterm_during_an_answer_ends_the_conversation() {
+    let lab = lab([
+        Answer::fault(FaultKind::Stall, FaultPoint::Request),
+        Answer::text("Never."),
+    ]);
+    let chat = Chat::start(&lab).await;
+    let mut requests = lab.simulator.watch();
+    chat.terminal.type_keys("Go.\r");
+    requests.recv().await.unwrap();
+    let process = nix::unistd::Pid::from_raw(i32::try_from(chat.child.id().unwrap()).unwrap());
+    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGTERM).unwrap();
+    chat.ended(130).await;
+    assert_eq!(lab.simulator.requests().len(), 1);
+}
+
 /// Somebody else has the ledger, so the end of the run waits.
 #[tokio::test]
 async fn a_second_ctrl_c_ends_the_process_and_restores_the_terminal() {
@@ -367,7 +384,7 @@ async fn answers_are_rendered_on_a_terminal() {
     let lab = lab([Answer::text(MARKDOWN).forever()]);
     let mut chat = Chat::start_on(&lab, Terminal::of_width(40), &[]).await;
     chat.enter("Go.", "code **stays**").await;
-    let shown = chat.leave().await;
+    let shown = without_status(&chat.leave().await);
     for rendered in [
         "A \u{1b}[1mbold\u{1b}[0m word.\r\n\r\n",
         "• an item with a text that has no room\r\n  on a line of forty columns\r\n",

@@ -13,6 +13,6 @@ mod wat_guest;
 pub use lab::{KEY, Lab, Ran, faulty, finish, tool_call};
 pub use mcp::{ANSWER_TIMEOUT, McpClient, McpHttpServer, hello};
 pub use server::{Behaviour, HttpServer};
-pub use terminal::Terminal;
+pub use terminal::{Terminal, without_status};
 pub use typed_guest::{typed_component, with_section};
 pub use wat_guest::{WatGuest, WatTool, component};

@@ -115,3 +115,9 @@ impl Default for Terminal {
         Self::open()
     }
 }
+
+/// What stays on the screen, without the lines that show the progress of a block and are removed again.
+pub fn without_status(shown: &str) -> String {
+    let pieces = shown.split("\r\u{1b}[K");
+    pieces.filter(|piece| !piece.starts_with("… ")).collect()
+}

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
@@ -113,7 +114,14 @@ impl CliError {
             Self::NoApiKey { variable } => Some(format!(
                 "set {variable}, or try `cofferdam demo`, which needs neither a key nor a network"
             )),
-            Self::Read { .. } => Some("check that the file exists and that you can read it".to_owned()),
+            Self::Read { source, .. } => Some(
+                match source.kind() {
+                    ErrorKind::InvalidData => "it must be text in UTF-8",
+                    ErrorKind::IsADirectory => "it is a folder; name a file",
+                    _ => "check that the file exists and that you can read it",
+                }
+                .to_owned(),
+            ),
             Self::Write { .. } => Some("choose a folder that you can write to".to_owned()),
             Self::Stdin { what, .. } => Some(format!("the {what} must be UTF-8 text")),
             Self::Output(_) => Some("check the free space on the disk that stdout is written to".to_owned()),
@@ -225,7 +233,7 @@ mod tests {
     fn causes_and_hint_follow_the_error() {
         let error = CliError::Read {
             path: "missing.wasm".into(),
-            source: std::io::Error::new(std::io::ErrorKind::NotFound, "no such file"),
+            source: std::io::Error::new(ErrorKind::NotFound, "no such file"),
         };
         assert_eq!(
             plain(&render(&error, error.hint().as_deref())),

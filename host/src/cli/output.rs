@@ -34,7 +34,12 @@ struct State {
     mid_line: bool,
     /// Whether nothing was written so far.
     untouched: bool,
+    /// Whether the line below what was written has a [status](Sink::status), which isn't part of it.
+    has_status: bool,
 }
+
+/// Removes what stands in the line of the cursor.
+const ERASE_LINE: &str = "\r\x1b[K";
 
 impl Sink {
     /// The stream for data. What is written to it is unchanged, so styles are for a terminal only.
@@ -61,6 +66,7 @@ impl Sink {
             failure: None,
             mid_line: false,
             untouched: true,
+            has_status: false,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -95,21 +101,29 @@ impl Sink {
         if state.closed || text.is_empty() {
             return;
         }
-        let written = state
-            .writer
-            .write_all(text.as_bytes())
-            .and_then(|()| state.writer.flush());
-        match written {
-            Ok(()) => {
-                state.mid_line = !text.ends_with('\n');
-                state.untouched = false;
-            }
-            Err(error) => {
-                state.closed = true;
-                if error.kind() != io::ErrorKind::BrokenPipe {
-                    state.failure = Some(error);
-                }
-            }
+        let erased = match std::mem::take(&mut state.has_status) {
+            true => ERASE_LINE,
+            false => "",
+        };
+        if state.put(&[erased, text]) {
+            state.mid_line = !text.ends_with('\n');
+            state.untouched = false;
+        }
+    }
+
+    /// Shows a line on a terminal until the next text is written, or until [`Self::clear_status`]. Without a terminal, or below an
+    /// unfinished line, nothing is shown.
+    pub fn status(&self, text: &str) {
+        let mut state = self.lock();
+        if self.terminal && !state.closed && !state.mid_line {
+            state.has_status = state.put(&[ERASE_LINE, text]);
+        }
+    }
+
+    pub fn clear_status(&self) {
+        let mut state = self.lock();
+        if std::mem::take(&mut state.has_status) {
+            state.put(&[ERASE_LINE]);
         }
     }
 
@@ -129,6 +143,7 @@ impl Sink {
 
     /// Ends the last line if it is unfinished.
     pub fn end_line(&self) {
+        self.clear_status();
         if self.is_mid_line() {
             self.write("\n");
         }
@@ -176,6 +191,21 @@ impl Sink {
 fn columns(stream: impl std::os::fd::AsFd) -> Option<usize> {
     let size = tcgetwinsize(stream).ok()?;
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+impl State {
+    /// Writes and flushes. Returns whether that was possible.
+    fn put(&mut self, texts: &[&str]) -> bool {
+        let writer = &mut self.writer;
+        let mut written = texts.iter().try_for_each(|text| writer.write_all(text.as_bytes()));
+        written = written.and_then(|()| writer.flush());
+        let Err(error) = written else { return true };
+        self.closed = true;
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            self.failure = Some(error);
+        }
+        false
+    }
 }
 
 impl std::fmt::Debug for Sink {
@@ -261,6 +291,27 @@ pub(crate) mod tests {
             sink.write_untrusted("a\u{7}b");
             assert_eq!(written.text(), shown);
         }
+    }
+
+    #[test]
+    fn a_status_is_gone_before_the_next_text() {
+        let written = Written::default();
+        let sink = Sink::new(Box::new(written.clone()), true, ColorChoice::Never, || None);
+        sink.status("3 words");
+        sink.status("5 words");
+        sink.line("five words");
+        sink.write("mid");
+        sink.status("not here");
+        sink.end_line();
+        sink.status("last");
+        sink.end_line();
+        assert_eq!(
+            written.text(),
+            "\r\x1b[K3 words\r\x1b[K5 words\r\x1b[Kfive words\nmid\n\r\x1b[Klast\r\x1b[K"
+        );
+        let (pipe, nothing) = memory(false);
+        pipe.status("3 words");
+        assert_eq!(nothing.text(), "");
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct ProgressRenderer {
     streamed: bool,
     /// On a terminal, the text is rendered.
     markdown: Option<Markdown>,
+    /// Words that have arrived since the last rendered block.
+    unseen_words: usize,
 }
 
 impl ProgressRenderer {
@@ -44,6 +46,7 @@ impl ProgressRenderer {
             show_progress,
             streamed: false,
             markdown: None,
+            unseen_words: 0,
         }
     }
 
@@ -56,13 +59,26 @@ impl ProgressRenderer {
 
     fn write_answer(&mut self, text: &str) {
         match (&mut self.markdown, page(&self.stdout)) {
-            (Some(markdown), Some(page)) => self.stdout.write(&markdown.push(text, page)),
+            (Some(markdown), Some(page)) => {
+                let rendered = markdown.push(text, page);
+                if !rendered.is_empty() {
+                    self.unseen_words = 0;
+                    self.stdout.write(&rendered);
+                }
+                // A block appears when it is complete, which can take a while.
+                self.unseen_words += text.matches(char::is_whitespace).count();
+                if self.show_progress && self.unseen_words > 0 {
+                    let words = format::counted(self.unseen_words as u64, "word");
+                    self.stdout.status(&format!("… {words}"));
+                }
+            }
             _ => self.stdout.write_untrusted(text),
         }
     }
 
     /// Writes what still waits for the end of its block, and ends the line. A truncated or cancelled answer leaves it unfinished.
     fn end_answer(&mut self) {
+        self.unseen_words = 0;
         if let (Some(markdown), Some(page)) = (&mut self.markdown, page(&self.stdout)) {
             self.stdout.write(&markdown.finish(page));
         }
@@ -153,8 +169,12 @@ pub fn progress_line(event: &EventKind) -> Option<ProgressLine> {
     Some(match event {
         EventKind::SessionStarted { model, tools, .. } => {
             let names = format::one_line(&tools.join(", "), MAX_TEXT_CHARS);
-            let tools = format::counted(tools.len() as u64, "tool");
-            ProgressLine::new("session", format!("model {}, {tools}: {names}", format::escape(model)))
+            let model = format::escape(model);
+            let text = match tools.len() {
+                0 => format!("model {model}, no tools"),
+                count => format!("model {model}, {}: {names}", format::counted(count as u64, "tool")),
+            };
+            ProgressLine::new("session", text)
         }
         EventKind::ModelRetry {
             attempt,

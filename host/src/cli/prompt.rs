@@ -76,7 +76,9 @@ pub async fn read(cx: &Context, words: &[String], files: &[PathBuf]) -> Result<S
             if !is_wanted {
                 // A loop over a file's lines, for example, may not have meant it.
                 let size = super::format::bytes(piped.len() as u64);
-                cx.note(&format!("added {size} from stdin to the prompt; `</dev/null` keeps it out"));
+                cx.note(&format!(
+                    "added {size} from stdin to the prompt; `</dev/null` keeps it out"
+                ));
             }
             parts.push(piped);
         }

@@ -30,9 +30,9 @@ pub struct RunArgs {
 
 pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
     let config = args.session.config(cx)?;
-    require_key(&config)?;
     let words: Vec<String> = args.prompt.into_iter().chain(args.words).collect();
     let prompt = prompt::read(cx, &words, &args.file).await?;
+    require_key(&config)?;
     cx.note_missing_configuration(&config);
     let show_progress = cx.shows_progress();
     let _logging = cx.logging_of_runs(&config, show_progress)?;

@@ -15,10 +15,10 @@ pub struct SessionArgs {
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     /// The most model calls in one run
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     max_iterations: Option<String>,
     /// The most that the session can cost, in US dollars, or `unlimited`
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
     budget: Option<String>,
     /// Use this component (also builtin:NAME) beside the configured plugins, or in place of the one with its name; may be
     /// repeated

@@ -11,9 +11,23 @@ use super::{CliError, Context, Output};
 use crate::config::Config;
 use crate::simulator::{Script, Simulator, SimulatorOptions};
 
+/// What somebody needs who has only the program.
+const EXAMPLE: &str = "\
+A script is a TOML file. Requests get its answers in order, for example:
+
+  [[answer]]
+  error = { status = 529 }
+  [[answer]]
+  tools = [{ name = \"calculate\", input = { expression = \"25 * 17\" } }]
+  [[answer]]
+  text = \"It is 425.\"
+
+In a configuration, `[model] provider = \"simulated\"` and `base_url`, the address that is printed, use it.";
+
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLE)]
 pub struct SimulateArgs {
-    /// The script, in the format of host/docs/simulator.md
+    /// The script; host/docs/simulator.md has its whole format
     script: PathBuf,
     /// A loopback address to listen on; port 0 selects a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]

@@ -50,9 +50,9 @@ struct Listed {
 impl Shared {
     /// The tools, and the version of their list, which grows whenever another list is seen than before.
     ///
-    /// It grows here, where every list passes that a client gets. Whoever watches for new tools can miss a list that is there only
-    /// for a moment, and a client that read it would never hear that it is gone. A set with another component and the same list has
-    /// the same version.
+    /// It grows here, where every list passes that a client gets. A task that only watches for new tools can miss a list that is
+    /// there for a moment, and a client that read it would never hear that it is gone. A set with another component and the same
+    /// list has the same version.
     fn current(&self) -> (Arc<ToolSet>, u64) {
         let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
         let tools = self.tools.borrow().clone();

@@ -111,7 +111,9 @@ impl<'a> Conversation<'a> {
         let host = self.live.host();
         if name == host.config().model.model {
             // Another stack for the same model would have a breaker that has seen no failure.
-            self.cx.stderr.line(&format!("The model is {} already.", format::escape(name)));
+            self.cx
+                .stderr
+                .line(&format!("The model is {} already.", format::escape(name)));
             return Ok(());
         }
         let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
