@@ -24,6 +24,9 @@ const MAX_QUOTE_DEPTH: usize = 4;
 /// The deepest indentation of an item that is shown, in columns.
 const MAX_INDENT: usize = 12;
 
+/// The indentation from which on a line is code, unless it belongs to an item.
+const CODE_INDENT: usize = 4;
+
 const RULE_WIDTH: usize = 40;
 
 const PLAIN: Style = Style::new();
@@ -144,17 +147,26 @@ impl Markdown {
     }
 
     fn take_line(&mut self, line: &str, page: Page, out: &mut String) {
-        let open = self.block.lines().next().map(kind);
-        match (kind(line), open) {
+        let kind = kind(line);
+        let open = self.block.lines().next().map(self::kind);
+        let indent = indent_of(line);
+        let continues = kind == Kind::Text && matches!(open, Some(Kind::Text | Kind::Item | Kind::Quote));
+        if kind != Kind::Blank && !continues {
+            self.in_list &= indent > 0;
+            if indent >= CODE_INDENT && open.is_none() && !self.in_list {
+                self.begin(out);
+                let _ = writeln!(out, "{}", page.styled(&escape(line), CODE));
+                return;
+            }
+        }
+        match (kind, open) {
             (Kind::Blank, _) => {
                 self.flush(page, out);
                 self.has_gap = true;
             }
             (Kind::Fence(fence), _) => {
                 self.flush(page, out);
-                self.begin(out);
-                let _ = writeln!(out, "{}", page.styled(&escape(line), DIM));
-                self.fence = Some(fence);
+                self.open_fence(fence, "", line, page, out);
             }
             (Kind::Underline, Some(Kind::Text)) => {
                 self.add(line);
@@ -169,25 +181,25 @@ impl Markdown {
             (Kind::Item, _) => {
                 self.flush(page, out);
                 self.in_list = true;
-                self.add(line);
+                let (prefix, rest) = split_item(line);
+                match self::kind(rest) {
+                    Kind::Fence(fence) => self.open_fence(fence, &prefix, rest, page, out),
+                    _ => self.add(line),
+                }
             }
             (Kind::Quote, Some(Kind::Quote)) | (Kind::Table, Some(Kind::Table)) => self.add(line),
             (Kind::Quote | Kind::Table, _) | (Kind::Text, Some(Kind::Table)) => {
                 self.flush(page, out);
                 self.add(line);
             }
-            (Kind::Text, None) => {
-                let indent = indent_of(line);
-                self.in_list &= indent > 0;
-                if indent >= 4 && !self.in_list {
-                    self.begin(out);
-                    let _ = writeln!(out, "{}", page.styled(&escape(line), CODE));
-                } else {
-                    self.add(line);
-                }
-            }
-            (Kind::Text, Some(_)) => self.add(line),
+            (Kind::Text, _) => self.add(line),
         }
+    }
+
+    fn open_fence(&mut self, fence: Fence, prefix: &str, line: &str, page: Page, out: &mut String) {
+        self.begin(out);
+        let _ = writeln!(out, "{prefix}{}", page.styled(&escape(line), DIM));
+        self.fence = Some(fence);
     }
 
     fn add(&mut self, line: &str) {
@@ -214,7 +226,7 @@ impl Markdown {
                 let rule = "─".repeat(RULE_WIDTH.min(page.width));
                 let _ = writeln!(out, "{}", page.styled(&rule, DIM));
             }
-            Kind::Heading => heading(first, page, out),
+            Kind::Heading => heading(first, "", page, out),
             Kind::Item => item(&block, page, out),
             Kind::Quote => self.quote(&block, page, out),
             Kind::Table => table::render(&block, page, out),
@@ -280,7 +292,7 @@ fn kind(line: &str) -> Kind {
         '-' | '*' | '_' if is_run_of(&['-', '*', '_']) && text.matches(first).count() >= 3 => Kind::Rule,
         '>' => Kind::Quote,
         '|' => Kind::Table,
-        // A definition isn't part of the text, and would vanish.
+        // Each definition stays on its own line.
         '[' if text.contains("]:") => Kind::Verbatim,
         _ if marker(text).is_some() => Kind::Item,
         _ => Kind::Text,
@@ -299,24 +311,33 @@ fn marker(text: &str) -> Option<(&str, &str)> {
     (rest.is_empty() || rest.starts_with([' ', '\t'])).then(|| (&text[..length], rest.trim_start()))
 }
 
-fn heading(line: &str, page: Page, out: &mut String) {
+fn heading(line: &str, prefix: &str, page: Page, out: &mut String) {
     let text = line.trim();
     let marks = text.len() - text.trim_start_matches('#').len();
     let title = text[marks..].trim();
-    let mut spans = parse(title);
-    for span in &mut spans {
-        span.style |= HEADING.get_effects();
-    }
+    // Marks at the end close the heading.
+    let title = match title.trim_end_matches('#') {
+        closed if closed.is_empty() || closed.ends_with([' ', '\t']) => closed,
+        _ => title,
+    };
+    let mut spans = bold(parse(title));
     if !page.styled {
         spans.insert(0, Span::plain(format!("{} ", &text[..marks])));
     }
-    wrap(&spans, "", "", page, out);
+    wrap(&spans, prefix, &hanging(prefix), page, out);
 }
 
-fn item(block: &str, page: Page, out: &mut String) {
-    let first = block.lines().next().unwrap_or_default();
-    let mut prefix = " ".repeat(indent_of(first).min(MAX_INDENT));
-    let mut rest = block.trim_start();
+fn bold(mut spans: Vec<Span>) -> Vec<Span> {
+    for span in &mut spans {
+        span.style |= HEADING.get_effects();
+    }
+    spans
+}
+
+/// The markers of an item as they are shown, and what follows them.
+fn split_item(line: &str) -> (String, &str) {
+    let mut prefix = " ".repeat(indent_of(line).min(MAX_INDENT));
+    let mut rest = line.trim_start();
     while let Some((marker, after)) = marker(rest) {
         match marker {
             "-" | "*" | "+" => prefix.push('•'),
@@ -328,17 +349,39 @@ fn item(block: &str, page: Page, out: &mut String) {
             break;
         }
     }
-    let hanging = " ".repeat(prefix.chars().count());
-    wrap(&parse(&unindented(rest)), &prefix, &hanging, page, out);
+    (prefix, rest)
+}
+
+fn hanging(prefix: &str) -> String {
+    " ".repeat(prefix.chars().count())
+}
+
+fn item(block: &str, page: Page, out: &mut String) {
+    let (first, more) = block.split_once('\n').unwrap_or((block, ""));
+    let (prefix, rest) = split_item(first);
+    let hanging = hanging(&prefix);
+    if kind(rest) != Kind::Heading {
+        let text = unindented(&format!("{rest}\n{more}"));
+        wrap(&parse(&text), &prefix, &hanging, page, out);
+        return;
+    }
+    heading(rest, &prefix, page, out);
+    if !more.is_empty() {
+        wrap(&parse(&unindented(more)), &hanging, &hanging, page, out);
+    }
 }
 
 fn paragraph(block: &str, page: Page, out: &mut String) {
-    let first = block.lines().next().unwrap_or_default();
-    let indent = " ".repeat(indent_of(first).min(MAX_INDENT));
-    wrap(&parse(&unindented(block)), &indent, &indent, page, out);
+    let indent = " ".repeat(indent_of(block).min(MAX_INDENT));
+    let text = unindented(block);
+    let spans = match text.rsplit_once('\n') {
+        Some((title, last)) if kind(last) == Kind::Underline => bold(parse(title)),
+        _ => parse(&text),
+    };
+    wrap(&spans, &indent, &indent, page, out);
 }
 
-/// Without it, the parser would find code or another list.
+/// The lines of a block that has an indentation of its own.
 fn unindented(text: &str) -> String {
     // Two blanks at the end of a line are a line break.
     let lines: Vec<&str> = text.lines().map(str::trim_start).collect();

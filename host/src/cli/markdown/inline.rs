@@ -1,7 +1,7 @@
 //! What is inside a block: bold text, code, links. And how it is wrapped.
 
 use anstyle::{Effects, Style};
-use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd, TextMergeStream};
 use unicode_width::UnicodeWidthStr;
 
 use super::{CODE, PLAIN, Page};
@@ -20,10 +20,13 @@ impl Span {
     }
 }
 
+/// What stands for a line break in the text that the parser gets.
+const LINE_SEPARATOR: char = '\u{2028}';
+
 /// The text of a block that has no marks of its own any more.
 pub fn parse(text: &str) -> Vec<Span> {
     let mut spans = Spans::default();
-    for event in Parser::new_ext(text, Options::ENABLE_STRIKETHROUGH) {
+    for event in TextMergeStream::new(Parser::new_ext(&as_title(text), Options::ENABLE_STRIKETHROUGH)) {
         spans.take(event);
     }
     // Whatever the parser takes away, text isn't.
@@ -33,44 +36,68 @@ pub fn parse(text: &str) -> Vec<Span> {
     }
 }
 
+/// The text as the title of a heading: there, the parser finds no lists, quotes, or definitions, whose marks it would take away.
+fn as_title(text: &str) -> String {
+    let mut title = "# ".to_owned();
+    let mut lines = text.split(['\n', '\r']).peekable();
+    while let Some(line) = lines.next() {
+        let content = line.trim_end_matches([' ', '\t']);
+        title.push_str(content);
+        if lines.peek().is_some() {
+            let backslashes = content.len() - content.trim_end_matches('\\').len();
+            let is_break = line.ends_with("  ") || backslashes % 2 == 1;
+            title.push(if is_break { LINE_SEPARATOR } else { ' ' });
+        }
+    }
+    // Marks at the end would close the heading.
+    title.truncate(title.trim_end_matches([' ', '\t']).len().max(2));
+    let start = title.trim_end_matches('#').len();
+    if (2..title.len()).contains(&start) && title[..start].ends_with(char::is_whitespace) {
+        title.insert(start, '\\');
+    }
+    title
+}
+
 /// Collects the text of events.
 #[derive(Debug, Default)]
-pub struct Spans {
+struct Spans {
     pub done: Vec<Span>,
     effects: Vec<Effects>,
-    /// Where the links that haven't ended lead to, and where their text begins.
+    /// Where the links that haven't ended lead to, with their titles, and where their text begins.
     links: Vec<(String, usize)>,
 }
 
 impl Spans {
-    pub fn take(&mut self, event: Event<'_>) {
+    fn take(&mut self, event: Event<'_>) {
         match event {
-            Event::Start(Tag::Strong | Tag::Heading { .. }) => self.effects.push(Effects::BOLD),
+            Event::Start(Tag::Strong) => self.effects.push(Effects::BOLD),
             Event::Start(Tag::Emphasis) => self.effects.push(Effects::ITALIC),
             Event::Start(Tag::Strikethrough) => self.effects.push(Effects::STRIKETHROUGH),
-            Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
-                self.links.push((escape(&dest_url).into_owned(), self.done.len()));
+            Event::Start(Tag::Link { dest_url, title, .. } | Tag::Image { dest_url, title, .. }) => {
+                let target = format!("{dest_url} {title}");
+                self.links.push((escape(target.trim()).into_owned(), self.done.len()));
                 self.effects.push(Effects::UNDERLINE);
             }
-            Event::End(TagEnd::Strong | TagEnd::Heading(_) | TagEnd::Emphasis | TagEnd::Strikethrough) => {
+            Event::End(TagEnd::Strong | TagEnd::Emphasis | TagEnd::Strikethrough) => {
                 self.effects.pop();
             }
             Event::End(TagEnd::Link | TagEnd::Image) => {
                 self.effects.pop();
                 self.end_link();
             }
-            Event::End(TagEnd::Paragraph) => self.add("\n", PLAIN),
-            Event::Text(text) | Event::Html(text) | Event::InlineHtml(text) => {
+            Event::Text(text) => {
                 let style = self.style();
+                let text = text.replace("\\\u{2028}", "\n").replace(LINE_SEPARATOR, "\n");
                 self.add(&text, style);
+            }
+            Event::InlineHtml(text) => {
+                let style = self.style();
+                self.add(&text.replace(LINE_SEPARATOR, " "), style);
             }
             Event::Code(text) => {
                 let style = CODE | self.style().get_effects();
-                self.add(&text, style);
+                self.add(&text.replace(LINE_SEPARATOR, " "), style);
             }
-            Event::SoftBreak => self.add(" ", PLAIN),
-            Event::HardBreak => self.add("\n", PLAIN),
-            Event::Rule => self.add("---\n", PLAIN),
             _ => {}
         }
     }

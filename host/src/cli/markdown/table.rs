@@ -2,10 +2,9 @@
 
 use std::fmt::Write as _;
 
-use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use unicode_width::UnicodeWidthStr;
 
-use super::inline::{Span, Spans, wrap};
+use super::inline::{Span, parse, wrap};
 use super::{DIM, HEADING, Page};
 use crate::cli::format::escape;
 
@@ -15,12 +14,12 @@ type Cell = Vec<Span>;
 
 /// The first row is the heading.
 pub fn render(block: &str, page: Page, out: &mut String) {
-    let rows = rows(block);
-    let Some(columns) = rows.iter().map(Vec::len).max() else {
+    let Some(rows) = rows(block) else {
         // It only looks like one.
         out.push_str(&escape(block));
         return;
     };
+    let columns = rows.first().map_or(0, Vec::len);
     let width = |cell: &Cell| cell.iter().map(|span| span.text.width()).sum::<usize>();
     let widths: Vec<usize> = (0..columns)
         .map(|index| {
@@ -32,29 +31,57 @@ pub fn render(block: &str, page: Page, out: &mut String) {
         })
         .collect();
     let total = widths.iter().sum::<usize>() + GAP * columns.saturating_sub(1);
-    match total <= page.width {
+    // Records would show no heading without rows.
+    match total <= page.width || rows.len() == 1 {
         true => aligned(&rows, &widths, total, page, out),
         false => records(&rows, page, out),
     }
 }
 
-fn rows(block: &str) -> Vec<Vec<Cell>> {
-    let mut rows = Vec::new();
-    let mut cell = Spans::default();
-    let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
-    for event in Parser::new_ext(block, options) {
-        match event {
-            Event::Start(Tag::TableHead | Tag::TableRow) => rows.push(Vec::new()),
-            Event::Start(Tag::TableCell) => cell = Spans::default(),
-            Event::End(TagEnd::TableCell) => {
-                if let Some(row) = rows.last_mut() {
-                    row.push(std::mem::take(&mut cell).done);
-                }
-            }
-            event => cell.take(event),
+/// Rows of the same length, or nothing if the block isn't a table, or if a cell has no column.
+fn rows(block: &str) -> Option<Vec<Vec<Cell>>> {
+    let mut lines = block.lines().map(cells);
+    let head = lines.next()?;
+    let columns = head.len();
+    let delimiters = lines.next()?;
+    if delimiters.len() != columns || !delimiters.iter().all(|cell| is_delimiter(cell)) {
+        return None;
+    }
+    let row = |mut cells: Vec<String>| {
+        let has_columns = cells.len() <= columns;
+        cells.resize(columns, String::new());
+        has_columns.then(|| cells.iter().map(|cell| parse(cell.trim())).collect())
+    };
+    std::iter::once(head).chain(lines).map(row).collect()
+}
+
+/// A bar ends a cell unless a backslash stands before it, even in code.
+fn cells(line: &str) -> Vec<String> {
+    let line = line.trim();
+    let mut cells = Vec::new();
+    let mut cell = String::new();
+    let mut chars = line.strip_prefix('|').unwrap_or(line).chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '|' => cells.push(std::mem::take(&mut cell)),
+            '\\' => match chars.next() {
+                Some('|') => cell.push('|'),
+                next => cell.extend(std::iter::once('\\').chain(next)),
+            },
+            c => cell.push(c),
         }
     }
-    rows
+    if !cell.is_empty() || cells.is_empty() {
+        cells.push(cell);
+    }
+    cells
+}
+
+fn is_delimiter(cell: &str) -> bool {
+    let cell = cell.trim();
+    let cell = cell.strip_prefix(':').unwrap_or(cell);
+    let dashes = cell.strip_suffix(':').unwrap_or(cell);
+    !dashes.is_empty() && dashes.bytes().all(|byte| byte == b'-')
 }
 
 fn aligned(rows: &[Vec<Cell>], widths: &[usize], total: usize, page: Page, out: &mut String) {
