@@ -270,9 +270,10 @@ async fn problems(fault: &Fault) -> Vec<String> {
         .build()
         .await
         .unwrap();
+    // Nobody reads the text as it streams, so that every row shows what a retry does.
     let options = RunOptions {
         cancel,
-        ..RunOptions::default()
+        streams_to_user: false,
     };
     let report = host.session().run("Go.", options).await;
     host.shutdown().await;
