@@ -17,7 +17,11 @@ async fn refused<'a>(lab: &Lab, arguments: impl IntoIterator<Item = &'a str>, sa
     }
     if !ran.stdout.is_empty() {
         // With `--output json`, the error is there for programs as well.
-        assert_eq!(ran.json().as_object().unwrap().keys().collect::<Vec<_>>(), ["error"], "{ran}");
+        assert_eq!(
+            ran.json().as_object().unwrap().keys().collect::<Vec<_>>(),
+            ["error"],
+            "{ran}"
+        );
     }
 }
 

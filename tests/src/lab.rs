@@ -61,7 +61,10 @@ impl Ran {
             "the key was shown: {self}"
         );
         // What a tool has printed about its own panic isn't one of ours.
-        let mut lines = self.stderr.lines().filter(|line| !line.trim_start().starts_with("printed"));
+        let mut lines = self
+            .stderr
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("printed"));
         assert!(!lines.any(|line| line.contains("panicked at")), "{self}");
         self
     }
