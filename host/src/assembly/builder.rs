@@ -134,10 +134,7 @@ pub(super) fn provider(config: &Config, tls: &Arc<rustls::ClientConfig>) -> Resu
 
 /// The configured prices.
 pub(super) fn prices(config: &Config) -> Result<Prices, HostError> {
-    Ok(match &config.budget.prices {
-        Some(path) => Prices::load(path)?,
-        None => Prices::builtin(),
-    })
+    Ok(Prices::configured(config.budget.prices.as_deref())?)
 }
 
 /// The layers around the provider.

@@ -147,17 +147,14 @@ impl Findings {
 
     /// Whether the budget allows a single request.
     fn money(&mut self, config: &Config, tools: Option<&ToolSet>) {
-        let prices = match &config.budget.prices {
-            None => Prices::builtin(),
-            Some(path) => match Prices::load(path) {
-                Ok(prices) => prices,
-                Err(error) => {
-                    let hint = error.hint().to_owned();
-                    self.problems
-                        .push(Finding::new("budget.prices", with_causes(&error), Some(hint)));
-                    return;
-                }
-            },
+        let prices = match Prices::configured(config.budget.prices.as_deref()) {
+            Ok(prices) => prices,
+            Err(error) => {
+                let hint = error.hint().to_owned();
+                self.problems
+                    .push(Finding::new("budget.prices", with_causes(&error), Some(hint)));
+                return;
+            }
         };
         let model = &config.model.model;
         let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();

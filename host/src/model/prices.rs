@@ -58,6 +58,15 @@ impl Prices {
         }
     }
 
+    /// The table in the file that `[budget] prices` names, else the built-in one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn configured(file: Option<&Path>) -> Result<Self, PriceError> {
+        file.map_or_else(|| Ok(Self::builtin()), Self::load)
+    }
+
     /// The table in a file, which replaces the built-in one as a whole.
     ///
     /// # Errors

@@ -117,7 +117,8 @@ impl<'a> Conversation<'a> {
             return Ok(());
         }
         let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
-        let is_priced = prices(&self.live)?.find(name, today).is_some();
+        let prices = Prices::configured(host.config().budget.prices.as_deref())?;
+        let is_priced = prices.find(name, today).is_some();
         let line = Prices::line_to_add(name);
         let hint = format!(
             "check the name; for a model that the price table doesn't have, set `[budget] prices` to a table with the line {line}"
@@ -177,11 +178,4 @@ impl<'a> Conversation<'a> {
         }
         self.live.shutdown().await;
     }
-}
-
-fn prices(live: &LiveHost) -> Result<Prices, CliError> {
-    Ok(match &live.host().config().budget.prices {
-        Some(path) => Prices::load(path)?,
-        None => Prices::builtin(),
-    })
 }

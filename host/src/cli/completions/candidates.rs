@@ -52,10 +52,7 @@ pub fn components() -> ArgValueCompleter {
 
 /// The models that have a price.
 pub fn model_names(config: &Config) -> BTreeSet<String> {
-    let prices = match &config.budget.prices {
-        None => Some(Prices::builtin()),
-        Some(path) => Prices::load(path).ok(),
-    };
+    let prices = Prices::configured(config.budget.prices.as_deref()).ok();
     prices.iter().flat_map(Prices::rows).map(|row| row.model).collect()
 }
 
