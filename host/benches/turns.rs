@@ -28,10 +28,10 @@ use cofferdam::agent::RunOptions;
 use cofferdam::assembly::Host;
 use cofferdam::config::Config;
 use cofferdam::events::Ending;
-use cofferdam::ledger::Ledger;
 use cofferdam::model::ProviderKind;
 use cofferdam::money::NanoUsd;
 use cofferdam::sandbox::CompilePlace;
+use cofferdam::store::{Durability, Store};
 use cofferdam::tools::{ComponentSource, PluginSettings};
 use serde_json::Value;
 use url::Url;
@@ -62,8 +62,8 @@ async fn turns(limits: &mut Limits) {
     let mut api = MessagesApi::start();
     // Not in `/tmp`, which may be a tmpfs.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let on_disk = Ledger::open(&folder.path().join("ledger.sqlite3")).unwrap();
-    let in_memory = host(api.url(), folder.path(), Ledger::in_memory().unwrap()).await;
+    let on_disk = Store::open(&folder.path().join("ledger.sqlite3"), Durability::default()).unwrap();
+    let in_memory = host(api.url(), folder.path(), Store::in_memory().unwrap()).await;
     let on_disk = host(api.url(), folder.path(), on_disk).await;
     let agents = [
         ("bare agent", Agent::Bare(Box::new(bare_agent(api.url(), &in_memory)))),
@@ -132,7 +132,7 @@ impl Agent {
     }
 }
 
-async fn host(api: &Url, folder: &Path, ledger: Ledger) -> Host {
+async fn host(api: &Url, folder: &Path, store: Store) -> Host {
     let mut config = Config {
         plugins: vec![PluginSettings {
             required: true,
@@ -145,7 +145,7 @@ async fn host(api: &Url, folder: &Path, ledger: Ledger) -> Host {
     config.storage.path = Some(folder.to_owned());
     // In force but unreachable, because all sessions count towards one day.
     config.budget.daily = Some(NanoUsd::from_nanos(1_000_000_000_000_000));
-    let builder = Host::builder(config).ledger(ledger);
+    let builder = Host::builder(config).store(store);
     builder.compile_place(CompilePlace::ThisProcess).build().await.unwrap()
 }
 

@@ -15,10 +15,10 @@ use cofferdam::agent::RunOptions;
 use cofferdam::assembly::Host;
 use cofferdam::config::Config;
 use cofferdam::events::{Event, EventKind};
-use cofferdam::ledger::Ledger;
 use cofferdam::model::ProviderKind;
 use cofferdam::secret::Secret;
 use cofferdam::simulator::{Answer, Script, Simulator, SimulatorOptions, ToolCall};
+use cofferdam::store::Store;
 use cofferdam::tools::{ComponentSource, Decision, PluginSettings, Tool, ToolPolicy};
 use serde_json::{Value, json};
 
@@ -90,7 +90,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         .tool_policy(Arc::new(DenyDestructive));
     if simulator.is_some() {
         // Simulated costs don't belong in the user's ledger.
-        builder = builder.ledger(Ledger::in_memory()?);
+        builder = builder.store(Store::in_memory()?);
     }
     let host = builder.build().await?;
     let report = host.session().run(&prompt, RunOptions::default()).await;

@@ -23,7 +23,7 @@
 //! # Allowed imports
 //!
 //! Imports run one way: [`cli`] → [`assembly`] → [`config`] → [`agent`] → ([`model`], [`tools`]) → [`sandbox`]. [`resilience`],
-//! [`ledger`] and [`telemetry`] import none of these, [`events`] imports [`money`] alone, and [`money`] nothing. [`model`] and [`tools`] don't
+//! [`ledger`], [`store`] and [`telemetry`] import none of these, [`events`] imports [`money`] alone, and [`money`] nothing. [`model`] and [`tools`] don't
 //! import each other: [`agent`] connects them. A test lists every allowed edge (`tests/e2e/repository.rs`).
 
 pub mod agent;
@@ -47,6 +47,7 @@ pub mod sandbox;
 pub mod secret;
 pub mod simulator;
 mod sqlite;
+pub mod store;
 pub mod telemetry;
 pub mod tls;
 mod toml_text;

@@ -12,11 +12,11 @@ use cofferdam::config::Config;
 use cofferdam::events::Ending;
 use cofferdam::events::Outcome;
 use cofferdam::events::{Event, EventKind};
-use cofferdam::ledger::Ledger;
 use cofferdam::model::ModelSettings;
 use cofferdam::sandbox::CompilePlace;
 use cofferdam::secret::Secret;
 use cofferdam::simulator::{Answer, Script, Simulator, SimulatorOptions, ToolCall};
+use cofferdam::store::Store;
 use cofferdam::tools::{ComponentSource, Decision, PluginSettings, Tool, ToolPolicy, ToolSettings};
 use cofferdam_tests::tool_call;
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ fn builder(model: &Simulator) -> HostBuilder {
 
 fn builder_with(model: &Simulator, change: impl FnOnce(&mut Config)) -> HostBuilder {
     Host::builder(config_with(model, change))
-        .ledger(Ledger::in_memory().unwrap())
+        .store(Store::in_memory().unwrap())
         .compile_place(compile_place())
 }
 

@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::events::Ending;
-use crate::ledger::{BudgetSettings, Ledger};
+use crate::ledger::BudgetSettings;
 use crate::model::validators::{accepted, blocks};
 use crate::model::{self, BoxFuture, Model, ModelContext, ModelError, ModelRequest, ModelResponse};
 use crate::resilience::Breaker;
 use crate::sandbox::{CompilePlace, EngineSettings, Limits, Sandbox};
 use crate::simulator::signature_of;
+use crate::store::Store;
 use crate::telemetry::{AlertSettings, EventBus};
 use crate::tls;
 use crate::tools::ToolSet;
@@ -97,7 +98,7 @@ fn converse(prompts: &[&str], answers: Vec<Value>) -> (Vec<(Ending, Option<Strin
         temperature: None,
         model: scripted.clone(),
         tools: tools(),
-        ledger: Ledger::in_memory().unwrap(),
+        ledger: Store::in_memory().unwrap().ledger(),
         budget: BudgetSettings::default(),
         alerts: AlertSettings::default(),
         events: EventBus::new(),

@@ -1,7 +1,6 @@
 //! Builds a host: provider, prices and ledger, which fail fast; then the tools, which take long; then the model's layers and the
 //! agent on top.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -16,6 +15,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::model::{AnthropicClient, ModelStack, Prices, Provider};
 use crate::resilience::{Breaker, RetryBudget};
 use crate::sandbox::CompilePlace;
+use crate::store::Store;
 use crate::telemetry::{EventBus, Observer};
 use crate::tools::ToolPolicy;
 
@@ -25,7 +25,7 @@ pub struct HostBuilder {
     config: Config,
     events: EventBus,
     provider: Option<Arc<dyn Provider>>,
-    ledger: Option<Ledger>,
+    store: Option<Store>,
     place: Option<CompilePlace>,
     policy: Option<Arc<dyn ToolPolicy>>,
 }
@@ -37,7 +37,7 @@ impl HostBuilder {
             config,
             events,
             provider: None,
-            ledger: None,
+            store: None,
             place: None,
             policy: None,
         }
@@ -57,10 +57,10 @@ impl HostBuilder {
         self
     }
 
-    /// Uses this ledger instead of the configured file.
+    /// Uses this store instead of the configured file.
     #[must_use]
-    pub fn ledger(mut self, ledger: Ledger) -> Self {
-        self.ledger = Some(ledger);
+    pub fn store(mut self, store: Store) -> Self {
+        self.store = Some(store);
         self
     }
 
@@ -90,7 +90,7 @@ impl HostBuilder {
             config,
             events,
             provider,
-            ledger,
+            store,
             place,
             policy,
         } = self;
@@ -105,10 +105,11 @@ impl HostBuilder {
         }
         // A price table that can't be read is known before anything is created.
         let prices = prices(&config)?;
-        let ledger = match ledger {
-            Some(ledger) => ledger,
-            None => open_ledger(config.ledger_path()).await?,
+        let store = match store {
+            Some(store) => store,
+            None => open_store(&config).await?,
         };
+        let ledger = store.ledger();
         let tools = Arc::new(load_tools(&config, place, tls).await?.with_policy(policy));
         let retry_budget = Arc::new(RetryBudget::new());
         let model = model_stack(&config, provider, prices, ledger.clone(), retry_budget.clone());
@@ -168,10 +169,11 @@ pub(super) fn model_stack(
     })
 }
 
-async fn open_ledger(path: PathBuf) -> Result<Ledger, HostError> {
-    let open = move || Ledger::open(Path::new(&path));
+async fn open_store(config: &Config) -> Result<Store, HostError> {
+    let (path, durability) = (config.ledger_path(), config.storage.durability);
+    let open = move || Store::open(&path, durability);
     match tokio::task::spawn_blocking(open).await {
-        Ok(ledger) => Ok(ledger?),
+        Ok(store) => Ok(store?),
         Err(_) => Err(LedgerError::Interrupted.into()),
     }
 }

@@ -1,7 +1,5 @@
 //! `cofferdam budget`: shows, sets and exports the budgets in the ledger, and lists the prices of models.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -13,6 +11,7 @@ use crate::config::Config;
 use crate::ledger::{Ledger, LedgerError, LimitOverride, Scope};
 use crate::model::{PriceRow, Prices};
 use crate::money::MoneyError;
+use crate::store::Store;
 
 /// The maximum width of a model's name and of a source, in characters.
 const MAX_CELL_CHARS: usize = 80;
@@ -84,7 +83,7 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
         return prices(cx, &config, toml);
     }
     let is_only_read = !matches!(args.command, Some(BudgetCommand::Set { .. }));
-    let ledger = open(config.ledger_path(), is_only_read).await?;
+    let ledger = open(&config, is_only_read).await?;
     match args.command {
         None | Some(BudgetCommand::Show | BudgetCommand::Prices { .. }) => {}
         Some(BudgetCommand::Set { scope, amount }) => ledger.set_limit(scope, amount.limit()).await?,
@@ -128,14 +127,14 @@ async fn budget_lines(ledger: &Ledger, config: &Config) -> Result<Vec<BudgetLine
 
 /// Opens the ledger on a blocking thread, because it may wait for another process's lock. What is only read needn't be writable.
 /// It is opened as always if it is, so that the reservations of dead processes are charged first.
-async fn open(path: PathBuf, is_only_read: bool) -> Result<Ledger, LedgerError> {
-    let open = move || match Ledger::open(&path) {
-        Err(LedgerError::Unwritable { .. }) if is_only_read => Ledger::open_read_only(&path),
+async fn open(config: &Config, is_only_read: bool) -> Result<Ledger, LedgerError> {
+    let (path, durability) = (config.ledger_path(), config.storage.durability);
+    let opened = move || match Store::open(&path, durability) {
+        Err(LedgerError::Unwritable { .. }) if is_only_read => Store::open_read_only(&path),
         opened => opened,
     };
-    tokio::task::spawn_blocking(open)
-        .await
-        .unwrap_or(Err(LedgerError::Interrupted))
+    let store = tokio::task::spawn_blocking(opened).await;
+    Ok(store.unwrap_or(Err(LedgerError::Interrupted))?.ledger())
 }
 
 /// Exports in pages, because the ledger grows without bound.
@@ -245,7 +244,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_limit_is_shown_with_where_it_comes_from() {
-        let ledger = Ledger::in_memory().unwrap();
+        let ledger = Store::in_memory().unwrap().ledger();
         let set = |scope, text| ledger.set_limit(scope, parse_amount(text).unwrap().limit());
         set(Scope::Session, "2.5").await.unwrap();
         assert_eq!(

@@ -170,6 +170,7 @@ fn config(model: &str, weather: &str, folder: &Path) -> Result<Config, CliError>
         },
         storage: StorageSettings {
             path: Some(folder.to_owned()),
+            ..StorageSettings::default()
         },
         plugins: vec![calculator, weather, faulty],
         ..config_in_code()

@@ -16,6 +16,7 @@ use crate::ledger::BudgetSettings;
 use crate::model::{ApiVersion, AuthHeader, ModelSettings, ProviderKind};
 use crate::resilience::{BreakerSettings, RetrySettings};
 use crate::sandbox::{FolderGrant, HttpGrant, Metering};
+use crate::store::Durability;
 use crate::telemetry::{AlertSettings, LogLevel, LoggingSettings};
 use crate::tools::{PluginSettings, ToolSettings};
 
@@ -41,6 +42,10 @@ impl From<&Config> for RawConfig {
             alerts: RawAlerts::from(&config.alerts),
             storage: RawStorage {
                 path: optional_path(config.storage.path.as_deref()),
+                durability: match config.storage.durability {
+                    Durability::PowerLoss => RawDurability::PowerLoss,
+                    Durability::ProcessCrash => RawDurability::ProcessCrash,
+                },
                 cache_bytes: ByteSize(config.engine.cache_bytes),
             },
             secrets: config
@@ -110,6 +115,15 @@ impl From<&ModelSettings> for RawModel {
             idle_timeout: DurationText(settings.idle_timeout),
             attempt_timeout: DurationText(settings.attempt_timeout),
             temperature: settings.temperature,
+        }
+    }
+}
+
+impl From<RawDurability> for Durability {
+    fn from(raw: RawDurability) -> Self {
+        match raw {
+            RawDurability::PowerLoss => Self::PowerLoss,
+            RawDurability::ProcessCrash => Self::ProcessCrash,
         }
     }
 }

@@ -55,6 +55,7 @@ use crate::ledger::BudgetSettings;
 use crate::model::{ModelSettings, ProviderKind};
 use crate::resilience::{BreakerSettings, RetrySettings};
 use crate::sandbox::{EngineSettings, Limits};
+use crate::store::Durability;
 use crate::telemetry::{AlertSettings, LoggingSettings};
 use crate::tools::PluginSettings;
 
@@ -199,6 +200,8 @@ pub enum SecretSource {
 pub struct StorageSettings {
     /// The folder of the ledger. Default `None`: the XDG data folder.
     pub path: Option<PathBuf>,
+    /// What a commit to the ledger survives. Default: a power failure.
+    pub durability: Durability,
 }
 
 impl StorageSettings {

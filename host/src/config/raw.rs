@@ -254,8 +254,19 @@ pub(super) struct RawAlerts {
 pub(super) struct RawStorage {
     /// The folder of the ledger and of the data that plugins keep between calls. Empty: `cofferdam` in the XDG data folder.
     pub(super) path: String,
+    /// What a booked amount survives. `power_loss`: it is on the disk before the next step. `process_crash`: faster, but a power
+    /// failure can undo the last moments, and what was spent in them.
+    pub(super) durability: RawDurability,
     /// The maximum size of the cache of compiled components. Beyond it, the least recently used are removed.
     pub(super) cache_bytes: ByteSize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Durability")]
+pub(super) enum RawDurability {
+    PowerLoss,
+    ProcessCrash,
 }
 
 /// One plugin: a component, its grants, and the limits of its calls.

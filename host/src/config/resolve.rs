@@ -67,6 +67,7 @@ impl Resolver<'_> {
             alerts: raw.alerts.into(),
             storage: StorageSettings {
                 path: self.directory(&["storage", "path"], &raw.storage.path),
+                durability: raw.storage.durability.into(),
             },
             missing_secrets: secrets
                 .iter()

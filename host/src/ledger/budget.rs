@@ -43,7 +43,7 @@ impl BudgetSettings {
         Scope::ALL.into_iter().any(|scope| self.limit(scope).is_some())
     }
 
-    pub(super) const fn set(&mut self, scope: Scope, limit: Option<NanoUsd>) {
+    pub(crate) const fn set(&mut self, scope: Scope, limit: Option<NanoUsd>) {
         match scope {
             Scope::Session => self.session = limit,
             Scope::HostDay => self.daily = limit,
@@ -70,22 +70,22 @@ impl LimitOverride {
 
 /// The totals of one window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Totals {
+pub(crate) struct Totals {
     /// Settled, or charged in full because no settlement was reported.
-    pub(super) spent: NanoUsd,
+    pub(crate) spent: NanoUsd,
     /// Reserved and still open.
-    pub(super) reserved: NanoUsd,
+    pub(crate) reserved: NanoUsd,
 }
 
 impl Totals {
-    pub(super) const fn spent(amount: NanoUsd) -> Self {
+    pub(crate) const fn spent(amount: NanoUsd) -> Self {
         Self {
             spent: amount,
             reserved: NanoUsd::ZERO,
         }
     }
 
-    pub(super) const fn reserved(amount: NanoUsd) -> Self {
+    pub(crate) const fn reserved(amount: NanoUsd) -> Self {
         Self {
             spent: NanoUsd::ZERO,
             reserved: amount,
@@ -115,7 +115,7 @@ impl BudgetExceeded {
 
 /// Decides whether `asked` can be reserved. An amount of zero is always admitted, even if an earlier settlement overshot the
 /// limit.
-pub(super) fn admit(
+pub(crate) fn admit(
     scope: Scope,
     limit: Option<NanoUsd>,
     totals: Totals,
@@ -152,7 +152,7 @@ pub struct BudgetAlert {
 }
 
 /// The thresholds, in percent of the limit, that `spent` has reached.
-pub(super) fn thresholds(spent: NanoUsd, limit: NanoUsd) -> impl Iterator<Item = u8> {
+pub(crate) fn thresholds(spent: NanoUsd, limit: NanoUsd) -> impl Iterator<Item = u8> {
     let reached =
         move |percent: &u8| u128::from(spent.as_nanos()) * 100 >= u128::from(limit.as_nanos()) * u128::from(*percent);
     // Under a limit of zero, zero spending would reach every threshold.
@@ -174,7 +174,7 @@ pub struct BudgetStatus {
 }
 
 impl BudgetStatus {
-    pub(super) fn new(scope: Scope, limit: Option<NanoUsd>, totals: Totals) -> Self {
+    pub(crate) fn new(scope: Scope, limit: Option<NanoUsd>, totals: Totals) -> Self {
         let Totals { spent, reserved } = totals;
         let remaining_usd = limit.map(|limit| limit.saturating_sub(spent).saturating_sub(reserved));
         Self {

@@ -1,30 +1,31 @@
 //! The ledger's errors and their hints.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::BudgetExceeded;
 use crate::money::NanoUsd;
-use crate::sqlite::{Failure, hints};
+use crate::sqlite::hints;
+
+/// Why the system or the database failed. Shared, because one commit can fail for many callers.
+type Source = Arc<dyn Error + Send + Sync>;
 
 /// Why a ledger operation failed. No error undoes what is already booked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The attempt could cost more than a scope has left. Nothing was reserved.
     #[error(transparent)]
     Exceeded(#[from] BudgetExceeded),
     #[error("the ledger {path} is damaged")]
-    Corrupt { path: PathBuf, source: rusqlite::Error },
+    Corrupt { path: PathBuf, source: Source },
     /// Another program held the database for longer than the busy timeout.
     #[error("the ledger {path} is locked by another program")]
     Locked { path: PathBuf },
     #[error("the ledger {path} has schema version {found}, but this program supports only up to {supported}")]
     NewerSchema { path: PathBuf, found: i64, supported: i64 },
     #[error("the ledger {path} can't be written")]
-    Unwritable {
-        path: PathBuf,
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    Unwritable { path: PathBuf, source: Source },
     /// A folder, a pipe, a device.
     #[error("{path} is not a regular file, so it can't be the ledger")]
     NotAFile { path: PathBuf },
@@ -32,11 +33,11 @@ pub enum LedgerError {
     #[error("{path} is a database, but isn't a ledger")]
     NotALedger { path: PathBuf },
     #[error("no space is left for the ledger {path}")]
-    DiskFull { path: PathBuf, source: rusqlite::Error },
+    DiskFull { path: PathBuf, source: Source },
     #[error("the ledger {path} can't be opened")]
-    Io { path: PathBuf, source: io::Error },
+    Io { path: PathBuf, source: Source },
     #[error("the ledger {path} failed")]
-    Database { path: PathBuf, source: rusqlite::Error },
+    Database { path: PathBuf, source: Source },
     /// Another file, or none, is where the ledger was opened. What this process reserved and spent isn't in it.
     #[error("the ledger's file {path} was deleted, moved or replaced while it was in use")]
     Displaced { path: PathBuf },
@@ -94,63 +95,5 @@ impl LedgerError {
             Self::NotOpen { .. } | Self::Interrupted => return None,
         };
         Some(hint.to_owned())
-    }
-
-    /// Whether every other operation would fail the same way.
-    pub(super) const fn affects_whole_file(&self) -> bool {
-        matches!(
-            self,
-            Self::Locked { .. }
-                | Self::DiskFull { .. }
-                | Self::Unwritable { .. }
-                | Self::Io { .. }
-                | Self::Corrupt { .. }
-                | Self::Displaced { .. }
-        )
-    }
-
-    /// The error for a failure of the file at `path`.
-    pub(super) fn at(path: &Path, failure: impl Into<Failure>) -> Self {
-        let path = path.to_owned();
-        match failure.into() {
-            Failure::NotAFile => Self::NotAFile { path },
-            Failure::Foreign => Self::NotALedger { path },
-            Failure::Newer { found, supported } => Self::NewerSchema { path, found, supported },
-            Failure::Corrupt(source) => Self::Corrupt { path, source },
-            Failure::Locked => Self::Locked { path },
-            Failure::Unwritable(source) => Self::Unwritable { path, source },
-            Failure::DiskFull(source) => Self::DiskFull { path, source },
-            Failure::Io(source) => Self::Io { path, source },
-            Failure::Database(source) => Self::Database { path, source },
-            Failure::Displaced(path) => Self::Displaced { path },
-        }
-    }
-}
-
-/// Aborts a transaction: the database failed, or the ledger refused. Both roll it back.
-#[derive(Debug)]
-pub(super) enum Fault {
-    Database(Failure),
-    Refused(LedgerError),
-}
-
-impl From<rusqlite::Error> for Fault {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Database(error.into())
-    }
-}
-
-impl From<Failure> for Fault {
-    fn from(failure: Failure) -> Self {
-        Self::Database(failure)
-    }
-}
-
-impl Fault {
-    pub(super) fn at(self, path: &Path) -> LedgerError {
-        match self {
-            Self::Database(failure) => LedgerError::at(path, failure),
-            Self::Refused(error) => error,
-        }
     }
 }

@@ -4,9 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::closing::Closing;
-use super::row::Settlement;
-use super::{BudgetAlert, BudgetSettings, Ledger, LedgerError};
+use super::{BudgetAlert, BudgetSettings, Closing, Ledger, LedgerError, Settlement};
 use crate::money::NanoUsd;
 
 /// The reservation that an attempt needs before it starts.
@@ -29,7 +27,7 @@ pub struct ReserveRequest {
 pub struct ReservationId(String);
 
 impl ReservationId {
-    pub(super) const fn new(id: String) -> Self {
+    pub(crate) const fn new(id: String) -> Self {
         Self(id)
     }
 
@@ -91,7 +89,7 @@ struct Guard {
 }
 
 impl Reservation {
-    pub(super) const fn new(id: ReservationId, amount: NanoUsd, limits: BudgetSettings, ledger: Ledger) -> Self {
+    pub(crate) const fn new(id: ReservationId, amount: NanoUsd, limits: BudgetSettings, ledger: Ledger) -> Self {
         Self {
             guard: Guard {
                 id,

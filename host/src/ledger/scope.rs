@@ -30,7 +30,7 @@ impl Scope {
     }
 
     /// The window in which this scope books an attempt.
-    pub(super) fn window<'a>(self, attribution: &Attribution<'a>) -> Window<'a> {
+    pub(crate) fn window<'a>(self, attribution: &Attribution<'a>) -> Window<'a> {
         let (tenant, period) = match self {
             Self::Session => (attribution.tenant, attribution.session_id),
             Self::HostDay => ("", attribution.day),
@@ -51,23 +51,23 @@ impl std::fmt::Display for Scope {
 
 /// The tenant, session and day that an attempt is charged to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Attribution<'a> {
-    pub(super) tenant: &'a str,
-    pub(super) session_id: &'a str,
+pub(crate) struct Attribution<'a> {
+    pub(crate) tenant: &'a str,
+    pub(crate) session_id: &'a str,
     /// `YYYY-MM-DD`, UTC: the day of the reservation, even if it is settled after midnight.
-    pub(super) day: &'a str,
+    pub(crate) day: &'a str,
 }
 
 /// One period of one scope, with its own totals. A scope that isn't per tenant leaves `tenant` empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Window<'a> {
-    pub(super) scope: Scope,
-    pub(super) tenant: &'a str,
-    pub(super) period: &'a str,
+pub(crate) struct Window<'a> {
+    pub(crate) scope: Scope,
+    pub(crate) tenant: &'a str,
+    pub(crate) period: &'a str,
 }
 
 /// The UTC day of a timestamp, as `YYYY-MM-DD`.
-pub(super) fn utc_day(at: jiff::Timestamp) -> String {
+pub(crate) fn utc_day(at: jiff::Timestamp) -> String {
     jiff::tz::TimeZone::UTC.to_datetime(at).date().to_string()
 }
 

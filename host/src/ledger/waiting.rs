@@ -4,12 +4,12 @@
 //! again. If that succeeds there may be more, so the next one is woken; if not, the rest would most likely ask in vain. So 200
 //! waiting calls ask once per settlement and not 200 times. Other processes don't notify, so waiting calls also poll.
 
-use super::{Inner, Ledger};
+use super::Ledger;
 
 impl Ledger {
     /// Waits until this process settles or releases a reservation.
     pub async fn freed(&self) -> AskAgain {
-        self.inner.freed.notified().await;
+        self.freed.notified().await;
         self.ask_again()
     }
 
@@ -18,13 +18,6 @@ impl Ledger {
         AskAgain {
             ledger: Some(self.clone()),
         }
-    }
-}
-
-impl Inner {
-    /// Wakes the first in line. If nobody stands there, the next one doesn't have to wait: it may just have been refused.
-    pub(super) fn announce_freed(&self) {
-        self.freed.notify_one();
     }
 }
 
@@ -46,7 +39,8 @@ impl AskAgain {
 impl Drop for AskAgain {
     fn drop(&mut self) {
         if let Some(ledger) = &self.ledger {
-            ledger.inner.announce_freed();
+            // If nobody stands in line, the next one doesn't have to wait: it may just have been refused.
+            ledger.freed.notify_one();
         }
     }
 }

@@ -91,16 +91,13 @@ impl Database {
         Ok(transaction)
     }
 
-    /// Begins a transaction in the files that are open, even if they are displaced.
-    pub(crate) fn begin_wherever_it_is(&mut self, behavior: TransactionBehavior) -> Result<Transaction<'_>, Failure> {
-        Ok(self.connection.transaction_with_behavior(behavior)?)
-    }
-
-    /// # Errors
-    ///
-    /// [`Failure::Displaced`] if the database isn't the one at its path any more.
-    pub(crate) fn check_in_place(&self) -> Result<(), Failure> {
-        self.files.check_in_place()
+    /// Begins a transaction in the files that are open, even if they are displaced, and says whether they are.
+    pub(crate) fn begin_wherever_it_is(
+        &mut self,
+        behavior: TransactionBehavior,
+    ) -> Result<(Transaction<'_>, Result<(), Failure>), Failure> {
+        let transaction = self.connection.transaction_with_behavior(behavior)?;
+        Ok((transaction, self.files.check_in_place()))
     }
 }
 

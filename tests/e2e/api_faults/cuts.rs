@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cofferdam::agent::RunOptions;
 use cofferdam::assembly::Host;
 use cofferdam::events::Ending;
-use cofferdam::ledger::Ledger;
+use cofferdam::store::Store;
 use cofferdam_tests::KEY;
 use serde_json::json;
 
@@ -22,11 +22,11 @@ async fn cut_everywhere(answer: Vec<u8>, complete_from: usize, reported_from: us
         vec![Read, Send(bytes[..cut].to_vec()), end.clone()]
     }))
     .await;
-    let ledger = Ledger::in_memory().unwrap();
+    let store = Store::in_memory().unwrap();
     let mut config = config(&format!("http://{}", server.address()));
     config.retry.max_attempts = 1;
     config.breaker.failure_threshold = 1_000_000;
-    let host = Host::builder(config).ledger(ledger.clone()).build().await.unwrap();
+    let host = Host::builder(config).store(store.clone()).build().await.unwrap();
     for cut in 0..=answer.len() {
         let report = host.session().run("Go.", RunOptions::default()).await;
         let is_complete = cut >= complete_from;
@@ -55,7 +55,7 @@ async fn cut_everywhere(answer: Vec<u8>, complete_from: usize, reported_from: us
     }
     assert_eq!(server.connections(), answer.len() + 1);
     host.shutdown().await;
-    for row in ledger.export(None).await.unwrap() {
+    for row in store.ledger().export(None).await.unwrap() {
         assert_ne!(row.state, "open", "{row:?}");
     }
 }
@@ -95,9 +95,9 @@ async fn redirects_are_not_followed() {
         let other = Server::playing(vec![vec![Read, Send(wire::good()), Fin]]).await;
         let location = format!("location: http://{}/v1/messages\r\n", other.address());
         let server = Server::playing(vec![vec![Read, Send(wire::http(status, &location, "")), Fin]]).await;
-        let ledger = Ledger::in_memory().unwrap();
+        let store = Store::in_memory().unwrap();
         let config = config(&format!("http://{}", server.address()));
-        let host = Host::builder(config).ledger(ledger.clone()).build().await.unwrap();
+        let host = Host::builder(config).store(store.clone()).build().await.unwrap();
         let report = host.session().run("Go.", RunOptions::default()).await;
         assert_eq!(
             (report.outcome, other.connections()),
@@ -106,7 +106,11 @@ async fn redirects_are_not_followed() {
         );
         let error = report.error.unwrap();
         assert!(error.message.contains(&status.to_string()), "{error:?}");
-        assert_eq!(ledger.export(None).await.unwrap()[0].state, "released", "{status}");
+        assert_eq!(
+            store.ledger().export(None).await.unwrap()[0].state,
+            "released",
+            "{status}"
+        );
     }
 }
 
@@ -115,7 +119,7 @@ async fn redirects_are_not_followed() {
 async fn the_request_is_sent_once_to_one_path() {
     let server = Server::playing(vec![vec![Read, Send(wire::good()), Fin]]).await;
     let host = Host::builder(config(&format!("http://{}", server.address())))
-        .ledger(Ledger::in_memory().unwrap())
+        .store(Store::in_memory().unwrap())
         .build()
         .await
         .unwrap();
@@ -146,9 +150,9 @@ async fn a_connection_that_was_closed_while_idle_costs_nothing() {
             vec![Read, Send(wire::good()), Fin],
         ])
         .await;
-        let ledger = Ledger::in_memory().unwrap();
+        let store = Store::in_memory().unwrap();
         let config = config(&format!("http://{}", server.address()));
-        let host = Host::builder(config).ledger(ledger.clone()).build().await.unwrap();
+        let host = Host::builder(config).store(store.clone()).build().await.unwrap();
         let mut session = host.session();
         for _ in 0..2 {
             assert_eq!(
@@ -157,7 +161,7 @@ async fn a_connection_that_was_closed_while_idle_costs_nothing() {
             );
         }
         assert_eq!(server.requests().len(), 3, "{end:?}");
-        let rows = ledger.export(None).await.unwrap();
+        let rows = store.ledger().export(None).await.unwrap();
         let amounts = rows.iter().filter_map(|row| row.spent_usd);
         let spent: u64 = amounts.map(|amount| amount.as_nanos()).sum();
         let is_red = super::KNOWN_RED.contains(&super::CLOSED_WHILE_IDLE);

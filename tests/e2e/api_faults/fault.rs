@@ -8,9 +8,10 @@ use cofferdam::agent::RunOptions;
 use cofferdam::assembly::Host;
 use cofferdam::config::Config;
 use cofferdam::events::{Ending, Event, EventKind};
-use cofferdam::ledger::{BudgetSettings, Ledger, LedgerRow};
+use cofferdam::ledger::{BudgetSettings, LedgerRow};
 use cofferdam::model::ModelSettings;
 use cofferdam::secret::Secret;
+use cofferdam::store::Store;
 use cofferdam_tests::KEY;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -256,9 +257,9 @@ async fn problems(fault: &Fault) -> Vec<String> {
     (fault.change)(&mut config);
     let (delays, cancel) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
     let (announced, too_long) = (delays.clone(), cancel.clone());
-    let ledger = Ledger::in_memory().unwrap();
+    let store = Store::in_memory().unwrap();
     let host = Host::builder(config)
-        .ledger(ledger.clone())
+        .store(store.clone())
         .observer("delays", move |event: &Event| {
             if let EventKind::ModelRetry { delay_ms, .. } = event.kind {
                 announced.lock().unwrap().push(delay_ms);
@@ -330,7 +331,7 @@ async fn problems(fault: &Fault) -> Vec<String> {
         is_clean,
         format!("the message has the key or control characters: {read:?}"),
     );
-    let rows = ledger.export(None).await.unwrap();
+    let rows = store.ledger().export(None).await.unwrap();
     let expected_rows = usize::try_from(*attempts).unwrap();
     check(rows.len() == expected_rows, format!("{} reservations", rows.len()));
     for (number, row) in rows.iter().enumerate() {

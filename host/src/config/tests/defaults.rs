@@ -132,6 +132,7 @@ fn every_key_reaches_the_settings() {
         session_cost_usd = 2
         [storage]
         path = "data"
+        durability = "process_crash"
         cache_bytes = 15
         [secrets]
         S = { env = "S3CRET" }

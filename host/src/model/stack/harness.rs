@@ -14,6 +14,7 @@ use crate::events::{Event, Usage};
 use crate::ledger::{BudgetStatus, Reservation, ReserveRequest};
 use crate::money::NanoUsd;
 use crate::resilience::BreakerSettings;
+use crate::store::Store;
 use crate::telemetry::{AlertSettings, Emitter, EventBus, SessionMetrics};
 use crate::transcript::{Block, Message};
 
@@ -217,7 +218,7 @@ impl Harness {
             },
             retry_budget: Arc::new(RetryBudget::new()),
             breaker: Arc::new(Breaker::new(format!("model:{model}"), BreakerSettings::default())),
-            ledger: Ledger::in_memory().unwrap(),
+            ledger: Store::in_memory().unwrap().ledger(),
             budget: BudgetSettings::default(),
             prices: Arc::new(Prices::builtin()),
             attempt_timeout: Duration::from_secs(300),

@@ -13,6 +13,7 @@ use super::*;
 use crate::events::Usage;
 use crate::ledger::LedgerRow;
 use crate::money::NanoUsd;
+use crate::store::{Durability, Store};
 
 /// What `message_start` reports.
 const STARTED: Usage = Usage {
@@ -105,7 +106,7 @@ async fn a_run_dropped_or_cancelled_while_it_reserves_costs_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.db");
         let mut harness = Harness::new([Step::ok()]);
-        harness.stack.ledger = Ledger::open(&path).unwrap();
+        harness.stack.ledger = Store::open(&path, Durability::default()).unwrap().ledger();
         let other = rusqlite::Connection::open(&path).unwrap();
         // The reservation can't commit while another program holds the database.
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -239,7 +240,7 @@ proptest! {
     fn events_add_up_to_the_ledger(calls in prop::collection::vec((ends(), any::<bool>(), prop_oneof![Just(""), Just("some words")]), 1..8)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let ledger = Ledger::in_memory().unwrap();
+            let ledger = Store::in_memory().unwrap().ledger();
             let (mut events, mut cost, mut attempts) = (Vec::new(), NanoUsd::ZERO, 0);
             for (ends, reports, text) in &calls {
                 let harness = call(&ledger, *ends, *reports, text).await;

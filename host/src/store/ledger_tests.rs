@@ -1,4 +1,4 @@
-//! The ledger's public behaviour: the guard, the limits and the thresholds.
+//! The ledger's public behaviour on this store: the guard, the limits and the thresholds.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -10,8 +10,9 @@ use std::task::{Context, Poll, Waker};
 use rusqlite::Connection;
 use serde_json::json;
 
-use super::closing::{Closing, PendingClosing};
+use super::backend::Worked;
 use super::*;
+use crate::ledger::{AskAgain, BudgetExceeded, BudgetSettings, Closing};
 use crate::money::NanoUsd;
 
 const NOW: &str = "2026-11-24T12:00:00Z";
@@ -43,6 +44,15 @@ fn file() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data").join("ledger.db");
     (folder, path)
+}
+
+fn open(path: &Path) -> Ledger {
+    open_within(path, BUSY_TIMEOUT)
+}
+
+fn open_within(path: &Path, busy: Duration) -> Ledger {
+    let store = Store::open_within(path, Durability::PowerLoss, busy).unwrap();
+    store.ledger()
 }
 
 /// (spent, reserved) of the session and of the day.
@@ -82,7 +92,7 @@ fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
 
 #[tokio::test]
 async fn a_settlement_replaces_its_reservation() {
-    let ledger = Ledger::in_memory().unwrap();
+    let ledger = Store::in_memory().unwrap().ledger();
     let reservation = ledger.reserve(request(60)).await.unwrap();
     assert_eq!(reservation.amount(), nanos(60));
     assert_eq!(totals(&ledger).await, [(0, 60); 2]);
@@ -116,7 +126,7 @@ async fn a_settlement_replaces_its_reservation() {
 
 #[tokio::test]
 async fn unknown_usage_settles_for_the_larger_amount() {
-    let ledger = Ledger::in_memory().unwrap();
+    let ledger = Store::in_memory().unwrap().ledger();
     let settled = ledger
         .reserve(request(10))
         .await
@@ -140,7 +150,7 @@ async fn unknown_usage_settles_for_the_larger_amount() {
 
 #[tokio::test]
 async fn a_settlement_above_its_reservation_is_booked_and_exhausts_the_scope() {
-    let ledger = Ledger::in_memory().unwrap();
+    let ledger = Store::in_memory().unwrap().ledger();
     ledger
         .reserve(request(60))
         .await
@@ -168,10 +178,10 @@ async fn a_settlement_above_its_reservation_is_booked_and_exhausts_the_scope() {
 #[tokio::test]
 async fn a_dropped_attempt_is_charged_in_full_in_the_background() {
     let (_folder, path) = file();
-    let ledger = Ledger::open(&path).unwrap();
+    let ledger = open(&path);
     drop(ledger.reserve(request(60)).await.unwrap().begin());
     // Observed through another handle, which doesn't close the reservation itself.
-    let other = Ledger::open(&path).unwrap();
+    let other = open(&path);
     wait_until_spent(&other, 60).await;
     assert_eq!(only_row(&other).await, ("charged".to_owned(), Some(60)));
 }
@@ -180,18 +190,19 @@ async fn a_dropped_attempt_is_charged_in_full_in_the_background() {
 #[tokio::test]
 async fn a_reservation_dropped_before_its_attempt_begins_is_released() {
     let (_folder, path) = file();
-    let ledger = Ledger::open(&path).unwrap();
+    let ledger = open(&path);
     drop(ledger.reserve(request(60)).await.unwrap());
-    let other = Ledger::open(&path).unwrap();
+    let other = open(&path);
     wait_until_spent(&other, 0).await;
     assert_eq!(only_row(&other).await, ("released".to_owned(), Some(0)));
 }
 
 #[tokio::test]
 async fn a_reservation_whose_caller_is_cancelled_during_the_transaction_is_released() {
-    let ledger = Ledger::in_memory().unwrap();
+    let store = Store::in_memory().unwrap();
+    let ledger = store.ledger();
     {
-        let busy = ledger.inner.store();
+        let busy = store.inner.backend();
         let mut reserve = Box::pin(ledger.reserve(request(60)));
         assert!(poll_once(reserve.as_mut()).is_pending());
         drop(reserve);
@@ -208,31 +219,20 @@ async fn a_reservation_whose_caller_is_cancelled_during_the_transaction_is_relea
 }
 
 #[tokio::test]
-async fn a_caller_cancelled_in_the_queue_reserves_nothing() {
-    let ledger = Ledger::in_memory().unwrap();
-    let permit = Arc::clone(&ledger.inner.semaphore).acquire_owned().await.unwrap();
-    {
-        let mut reserve = pin!(ledger.reserve(request(60)));
-        assert!(poll_once(reserve.as_mut()).is_pending());
-    }
-    drop(permit);
-    assert!(ledger.export(None).await.unwrap().is_empty());
-}
-
-#[tokio::test]
 async fn a_settlement_takes_effect_even_if_its_future_is_dropped() {
-    let ledger = Ledger::in_memory().unwrap();
+    let store = Store::in_memory().unwrap();
+    let ledger = store.ledger();
     // Never polled.
     drop(ledger.reserve(request(60)).await.unwrap().begin().settle(nanos(7), &()));
     drop(ledger.reserve(request(20)).await.unwrap().release());
     // Dropped while it waits in the queue.
     let reservation = ledger.reserve(request(20)).await.unwrap();
-    let permit = Arc::clone(&ledger.inner.semaphore).acquire_owned().await.unwrap();
+    let busy = store.inner.backend();
     {
         let mut settle = pin!(reservation.begin().settle(nanos(30), &()));
         assert!(poll_once(settle.as_mut()).is_pending());
     }
-    drop(permit);
+    drop(busy);
     wait_until_spent(&ledger, 37).await;
 }
 
@@ -240,21 +240,21 @@ async fn a_settlement_takes_effect_even_if_its_future_is_dropped() {
 fn without_a_runtime_the_last_handle_closes_pending_reservations() {
     let (_folder, path) = file();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let ledger = Ledger::open(&path).unwrap();
+    let ledger = open(&path);
     let reservation = runtime.block_on(ledger.reserve(request(60))).unwrap();
     drop(ledger);
     drop(runtime);
     drop(reservation.begin().settle(nanos(70), &()));
 
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let ledger = Ledger::open(&path).unwrap();
+    let ledger = open(&path);
     assert_eq!(runtime.block_on(only_row(&ledger)), ("settled".to_owned(), Some(70)));
 }
 
 #[tokio::test]
 async fn a_settlement_that_the_database_refuses_is_retried() {
     let (_folder, path) = file();
-    let ledger = Ledger::open_within(&path, Duration::ZERO).unwrap();
+    let ledger = open_within(&path, Duration::ZERO);
     let reservation = ledger.reserve(request(60)).await.unwrap();
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -276,7 +276,7 @@ fn many_dropped_attempts_leave_the_blocking_threads_free() {
         .build()
         .unwrap();
     let (_folder, path) = file();
-    let ledger = Ledger::open_within(&path, Duration::from_secs(60)).unwrap();
+    let ledger = open_within(&path, Duration::from_secs(60));
     let other = Connection::open(&path).unwrap();
     runtime.block_on(async {
         let mut attempts = Vec::new();
@@ -293,7 +293,7 @@ fn many_dropped_attempts_leave_the_blocking_threads_free() {
             assert!(done.is_ok(), "every blocking thread waits for the database");
         }
         other.execute_batch("COMMIT").unwrap();
-        let observer = Ledger::open(&path).unwrap();
+        let observer = open(&path);
         wait_until_spent(&observer, 500).await;
     });
 }
@@ -302,7 +302,7 @@ fn many_dropped_attempts_leave_the_blocking_threads_free() {
 #[tokio::test(start_paused = true)]
 async fn what_the_database_refused_is_tried_again_in_the_background() {
     let (_folder, path) = file();
-    let ledger = Ledger::open_within(&path, Duration::ZERO).unwrap();
+    let ledger = open_within(&path, Duration::ZERO);
     let attempt = ledger.reserve(request(60)).await.unwrap().begin();
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -310,27 +310,31 @@ async fn what_the_database_refused_is_tried_again_in_the_background() {
     other.execute_batch("COMMIT").unwrap();
     // Longer than the first pause.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let observer = Ledger::open(&path).unwrap();
+    let observer = open(&path);
     assert_eq!(totals(&observer).await, [(7, 0); 2]);
 }
 
 #[tokio::test]
 async fn a_settlement_goes_ahead_of_those_who_ask_for_money() {
-    let ledger = Ledger::in_memory().unwrap();
+    let store = Store::in_memory().unwrap();
+    let ledger = store.ledger();
     let attempt = ledger.reserve(request(60)).await.unwrap().begin();
-    let permit = Arc::clone(&ledger.inner.semaphore).acquire_owned().await.unwrap();
+    let busy = store.inner.backend();
+    // Keeps the leader busy, so that the next two share a commit.
+    let mut status = pin!(totals(&ledger));
+    assert!(poll_once(status.as_mut()).is_pending());
     let mut reserve = pin!(ledger.reserve(request(90)));
     assert!(poll_once(reserve.as_mut()).is_pending());
-    // It comes later and needs no turn of its own.
+    // It comes later and is booked before.
     let settle = attempt.settle(nanos(10), &());
-    drop(permit);
+    drop(busy);
     reserve.await.unwrap().release().await.unwrap();
     settle.await.unwrap();
 }
 
 #[tokio::test]
 async fn an_estimate_is_booked_as_one() {
-    let ledger = Ledger::in_memory().unwrap();
+    let ledger = Store::in_memory().unwrap().ledger();
     let attempt = ledger.reserve(request(60)).await.unwrap().begin();
     let settled = attempt
         .settle_estimated(nanos(7), &json!({ "output_tokens": 3 }))
@@ -357,7 +361,7 @@ fn woken<F: Future<Output = AskAgain>>(waiting: &mut Vec<Pin<Box<F>>>) -> Vec<As
 
 #[tokio::test]
 async fn a_settlement_wakes_one_waiter_who_passes_the_turn_on() {
-    let ledger = Ledger::in_memory().unwrap();
+    let ledger = Store::in_memory().unwrap().ledger();
     let mut waiting = (0..200).map(|_| Box::pin(ledger.freed())).collect::<Vec<_>>();
     assert!(woken(&mut waiting).is_empty());
     let attempt = ledger.reserve(request(60)).await.unwrap().begin();
@@ -377,32 +381,32 @@ async fn a_settlement_wakes_one_waiter_who_passes_the_turn_on() {
 }
 
 /// Reserves without a guard, so that only an explicit call closes the reservations.
-fn reserve_unguarded<const N: usize>(ledger: &Ledger, sessions: [&str; N]) -> [ReservationId; N] {
-    let ids = sessions.map(|session| {
+fn reserve_unguarded<const N: usize>(store: &Store, sessions: [&str; N]) -> [PendingClosing; N] {
+    sessions.map(|session| {
         let mut request = request(10);
         request.session_id = session.to_owned();
-        ledger.inner.store().reserve(&request).unwrap()
-    });
-    let closings = ids.iter().map(|id| PendingClosing {
-        id: id.clone(),
-        closing: Closing::Charge,
-        limits: limits(100, 1_000),
-        done: None,
-    });
-    ledger.inner.queue().waiting.extend(closings);
-    ids
-}
-
-fn pending(ledger: &Ledger) -> Vec<ReservationId> {
-    let queue = ledger.inner.queue();
-    queue.waiting.iter().map(|pending| pending.id.clone()).collect()
+        let changes = [Change::Reserve(request)];
+        let written = store.inner.backend().commit(&[Work::Write(&changes)]).remove(0);
+        let Ok(Worked::Written(applied)) = written else {
+            panic!("{written:?}")
+        };
+        let [Applied::Reserved(id)] = &applied[..] else {
+            panic!("{applied:?}")
+        };
+        PendingClosing {
+            id: id.clone(),
+            closing: Closing::Charge,
+            limits: limits(100, 1_000),
+            done: None,
+        }
+    })
 }
 
 #[tokio::test]
 async fn a_reservation_that_cannot_be_closed_does_not_block_the_others() {
     let (_folder, path) = file();
-    let ledger = Ledger::open(&path).unwrap();
-    let [stuck, _, also_stuck, _, stuck_too] = reserve_unguarded(&ledger, ["stuck", "s", "stuck", "t", "stuck"]);
+    let store = Store::open(&path, Durability::PowerLoss).unwrap();
+    let closings = reserve_unguarded(&store, ["stuck", "s", "stuck", "t", "stuck"]);
     let other = Connection::open(&path).unwrap();
     other
         .execute_batch(
@@ -410,48 +414,88 @@ async fn a_reservation_that_cannot_be_closed_does_not_block_the_others() {
              BEGIN SELECT RAISE(ABORT, 'stuck'); END",
         )
         .unwrap();
-    ledger.inner.close_pending();
-    assert_eq!(pending(&ledger), [stuck, also_stuck, stuck_too]);
-    for row in ledger.export(None).await.unwrap() {
+    store.inner.submit(closings.map(Request::Close));
+    for row in store.ledger().export(None).await.unwrap() {
         let expected = if row.session_id == "stuck" { "open" } else { "charged" };
         assert_eq!(row.state, expected, "{row:?}");
     }
     other.execute_batch("DROP TRIGGER stuck").unwrap();
-    ledger.inner.close_pending();
-    assert!(pending(&ledger).is_empty());
-    assert!(
-        ledger
-            .export(None)
-            .await
-            .unwrap()
-            .iter()
-            .all(|row| row.state == "charged")
-    );
+    // The next commit books them.
+    store.ledger().set_limit(Scope::Session, None).await.unwrap();
+    let rows = store.ledger().export(None).await.unwrap();
+    assert!(rows.iter().all(|row| row.state == "charged"), "{rows:?}");
 }
 
-#[test]
-fn a_locked_database_is_waited_for_once_and_not_per_reservation() {
+/// Each closing by itself would wait for as long as the first.
+#[tokio::test]
+async fn a_locked_database_is_waited_for_once_and_not_per_reservation() {
     let (_folder, path) = file();
-    let ledger = Ledger::open_within(&path, Duration::ZERO).unwrap();
-    let [first, second, third] = reserve_unguarded(&ledger, ["s", "t", "u"]);
+    let store = Store::open_within(&path, Durability::PowerLoss, Duration::from_secs(1)).unwrap();
+    let closings = reserve_unguarded(&store, ["s"; 8]);
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    ledger.inner.close_pending();
-    // Only the first was tried, and moved to the back of the queue.
-    assert_eq!(pending(&ledger), [second, third, first]);
+    let begun = tokio::time::Instant::now();
+    store.inner.submit(closings.map(Request::Close));
+    assert_eq!(store.ledger().export(None).await.unwrap()[0].state, "open");
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     other.execute_batch("COMMIT").unwrap();
-    ledger.inner.close_pending();
-    assert!(pending(&ledger).is_empty());
+    store.ledger().set_limit(Scope::Session, None).await.unwrap();
+    let rows = store.ledger().export(None).await.unwrap();
+    assert!(rows.iter().all(|row| row.state == "charged"), "{rows:?}");
+}
+
+/// The commits of one hundred callers that ask at once: as many flushes as it takes, and not a hundred.
+#[tokio::test]
+async fn callers_who_wait_share_a_commit() {
+    let (_folder, path) = file();
+    let store = Store::open(&path, Durability::PowerLoss).unwrap();
+    let ledger = store.ledger();
+    let busy = store.inner.backend();
+    let asked = (0..100).map(|_| {
+        let ledger = ledger.clone();
+        tokio::spawn(async move {
+            let mut request = request(1);
+            request.limits = limits(1_000, 1_000);
+            ledger.reserve(request).await.unwrap()
+        })
+    });
+    let asked: Vec<_> = asked.collect();
+    tokio::task::yield_now().await;
+    drop(busy);
+    let before = store.inner.commits();
+    let mut reservations = Vec::new();
+    for asked in asked {
+        reservations.push(asked.await.unwrap());
+    }
+    let commits = store.inner.commits() - before;
+    assert!((1..=3).contains(&commits), "{commits} commits for 100 callers");
+    assert_eq!(totals(&ledger).await, [(0, 100); 2]);
+}
+
+/// What one caller asked for is refused as a whole, and leaves the others alone.
+#[tokio::test]
+async fn a_refused_caller_undoes_only_its_own_changes() {
+    let store = Store::in_memory().unwrap();
+    let busy = store.inner.backend();
+    let [first, second, third] = [(60, 0), (10, 50), (30, 0)].map(|(one, two)| {
+        let changes = [one, two].map(|amount| Change::Reserve(request(amount))).to_vec();
+        let (sender, done) = tokio::sync::oneshot::channel();
+        store.inner.commit(changes, |result| {
+            sender.send(result.map(|applied| applied.len())).unwrap()
+        });
+        done
+    });
+    drop(busy);
+    assert_eq!(first.await.unwrap().unwrap(), 2);
+    assert!(second.await.unwrap().is_err());
+    assert_eq!(third.await.unwrap().unwrap(), 2);
+    assert_eq!(totals(&store.ledger()).await, [(0, 90); 2]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_tasks_on_several_handles_never_overdraw() {
     let (_folder, path) = file();
-    let handles = [
-        Ledger::open(&path).unwrap(),
-        Ledger::open(&path).unwrap(),
-        Ledger::open(&path).unwrap(),
-    ];
+    let handles = [open(&path), open(&path), open(&path)];
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..48_usize {
         let ledger = handles[task % handles.len()].clone();
@@ -502,7 +546,7 @@ async fn many_tasks_on_several_handles_never_overdraw() {
 #[tokio::test]
 async fn a_session_budget_survives_restarts_and_a_day_ends_at_midnight_utc() {
     let (_folder, path) = file();
-    let ledger = Ledger::open(&path).unwrap();
+    let ledger = open(&path);
     let mut late = request(60);
     late.now = "2026-11-24T23:59:59Z".parse().unwrap();
     let reservation = ledger.reserve(late).await.unwrap();
@@ -510,7 +554,7 @@ async fn a_session_budget_survives_restarts_and_a_day_ends_at_midnight_utc() {
     reservation.begin().settle(nanos(50), &()).await.unwrap();
     drop(ledger);
 
-    let ledger = Ledger::open(&path).unwrap();
+    let ledger = open(&path);
     let day = |day: &'static str| {
         let ledger = ledger.clone();
         async move {
@@ -538,7 +582,7 @@ async fn a_session_budget_survives_restarts_and_a_day_ends_at_midnight_utc() {
 #[tokio::test]
 async fn thresholds_are_announced_once() {
     let (_folder, path) = file();
-    let ledger = Ledger::open(&path).unwrap();
+    let ledger = open(&path);
     let spend = |ledger: Ledger, amount| async move {
         let settled = ledger
             .reserve(request(amount))
@@ -558,7 +602,7 @@ async fn thresholds_are_announced_once() {
     assert_eq!(spend(ledger.clone(), 1).await, [(Scope::Session, 50)]);
     assert_eq!(spend(ledger.clone(), 1).await, []);
     drop(ledger);
-    let ledger = Ledger::open(&path).unwrap();
+    let ledger = open(&path);
     assert_eq!(
         spend(ledger.clone(), 40).await,
         [(Scope::Session, 75), (Scope::Session, 90)]
@@ -569,12 +613,12 @@ async fn thresholds_are_announced_once() {
 #[tokio::test]
 async fn set_limits_override_the_configuration_until_removed() {
     let (_folder, path) = file();
-    let ledger = Ledger::open(&path).unwrap();
+    let ledger = open(&path);
     let twenty = LimitOverride::Usd(nanos(20));
     ledger.set_limit(Scope::Session, Some(twenty)).await.unwrap();
     drop(ledger);
 
-    let ledger = Ledger::open(&path).unwrap();
+    let ledger = open(&path);
     assert_eq!(
         ledger.effective_limits(&limits(100, 1_000)).await.unwrap(),
         limits(20, 1_000)
@@ -602,13 +646,13 @@ async fn set_limits_override_the_configuration_until_removed() {
 #[tokio::test]
 async fn an_override_can_remove_a_limit() {
     let (_folder, path) = file();
-    let ledger = Ledger::open(&path).unwrap();
+    let ledger = open(&path);
     for scope in Scope::ALL {
         ledger.set_limit(scope, Some(LimitOverride::Unlimited)).await.unwrap();
     }
     drop(ledger);
 
-    let ledger = Ledger::open(&path).unwrap();
+    let ledger = open(&path);
     assert_eq!(
         ledger.limit_overrides().await.unwrap(),
         Scope::ALL.map(|scope| (scope, Some(LimitOverride::Unlimited)))
@@ -624,7 +668,7 @@ async fn an_override_can_remove_a_limit() {
 
 #[tokio::test]
 async fn oversized_amounts_are_refused_when_reserved_and_saturate_when_settled() {
-    let ledger = Ledger::in_memory().unwrap();
+    let ledger = Store::in_memory().unwrap().ledger();
     let unlimited = BudgetSettings {
         session: None,
         daily: None,
@@ -650,7 +694,7 @@ async fn oversized_amounts_are_refused_when_reserved_and_saturate_when_settled()
 
 #[tokio::test]
 async fn exports_have_exact_amounts_and_pages() {
-    let ledger = Ledger::in_memory().unwrap();
+    let ledger = Store::in_memory().unwrap().ledger();
     ledger
         .reserve(request(60))
         .await
@@ -685,7 +729,7 @@ async fn exports_have_exact_amounts_and_pages() {
 #[tokio::test]
 async fn reservations_of_dead_owners_are_charged_and_a_late_report_still_counts() {
     let (_folder, path) = file();
-    let ledger = Ledger::open(&path).unwrap();
+    let ledger = open(&path);
     let reservation = ledger.reserve(request(60)).await.unwrap();
     let dead = uuid::Uuid::now_v7();
     let lock = PathBuf::from(format!("{}-owner-{dead}", path.display()));
@@ -712,13 +756,13 @@ async fn reservations_of_dead_owners_are_charged_and_a_late_report_still_counts(
 #[tokio::test]
 async fn opening_the_ledger_charges_dead_owners() {
     let (_folder, path) = file();
-    let ledger = Ledger::open(&path).unwrap();
+    let ledger = open(&path);
     let reservation = ledger.reserve(request(60)).await.unwrap();
     let other = Connection::open(&path).unwrap();
     other
         .execute("UPDATE reservations SET owner = ?1", [uuid::Uuid::now_v7().to_string()])
         .unwrap();
-    let reopened = Ledger::open(&path).unwrap();
+    let reopened = open(&path);
     assert_eq!(only_row(&reopened).await, ("charged".to_owned(), Some(60)));
     assert_eq!(totals(&reopened).await, [(60, 0); 2]);
     reservation.release().await.unwrap();

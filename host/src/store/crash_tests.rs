@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use super::*;
+use crate::ledger::BudgetSettings;
 use crate::money::NanoUsd;
 
 const LEDGER: &str = "COFFERDAM_TEST_LEDGER";
@@ -22,6 +23,10 @@ fn limits() -> BudgetSettings {
     }
 }
 
+fn open(path: &Path) -> Ledger {
+    Store::open(path, Durability::PowerLoss).unwrap().ledger()
+}
+
 /// The body of the child processes. Run as an ordinary test, it does nothing.
 ///
 /// It prints `reserved ID`, then `settled ID NANOS` or `released ID`, and `refused`, each after the fact. The role `hold`
@@ -33,7 +38,7 @@ fn child() {
         return;
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let ledger = Ledger::open(Path::new(&path)).unwrap();
+    let ledger = open(Path::new(&path));
     if role != "hold" {
         std::io::stdin().read_line(&mut String::new()).unwrap();
     }
@@ -111,7 +116,7 @@ fn killed_processes_leave_the_ledger_consistent() {
     let mut survivors = ["first", "second"].map(|role| start(&path, role));
 
     let mut holding = held.take_while(|line| line != "holding").collect::<Vec<_>>();
-    let open = holding.last().unwrap().strip_prefix("reserved ").unwrap().to_owned();
+    let left_open = holding.last().unwrap().strip_prefix("reserved ").unwrap().to_owned();
     holder.kill().unwrap();
     holder.wait().unwrap();
     reported.append(&mut holding);
@@ -136,7 +141,7 @@ fn killed_processes_leave_the_ledger_consistent() {
     assert!(reported.contains(&"refused".to_owned()), "the limit was never reached");
 
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let ledger = Ledger::open(&path).unwrap();
+    let ledger = open(&path);
     let rows = runtime.block_on(ledger.export(None)).unwrap();
     let day = runtime
         .block_on(ledger.status("default", None, &limits(), NOW.parse().unwrap()))
@@ -150,7 +155,7 @@ fn killed_processes_leave_the_ledger_consistent() {
         .into_iter()
         .map(|row| (row.id.to_string(), row))
         .collect::<BTreeMap<_, _>>();
-    let held = &rows[&open];
+    let held = &rows[&left_open];
     assert_eq!(
         (held.state.as_str(), held.spent_usd),
         ("charged", Some(held.reserved_usd))
@@ -182,7 +187,7 @@ fn a_running_process_charges_a_dead_one_at_its_next_reservation() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let ledger = Ledger::open(&path).unwrap();
+    let ledger = open(&path);
     let day = || {
         runtime
             .block_on(ledger.status("default", None, &limits(), NOW.parse().unwrap()))

@@ -6,10 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::closing::Closing;
-use super::row::Settlement;
-use super::store::Store;
 use super::*;
+use crate::ledger::{BudgetAlert, Closing, PendingClosing, ReserveRequest, Settlement};
 use crate::money::NanoUsd;
 
 const TENANTS: [&str; 2] = ["default", "other"];
@@ -102,7 +100,7 @@ fn windows(tenant: usize, session: usize, day: usize) -> [(Scope, &'static str, 
     ]
 }
 
-fn noon(day: &str) -> jiff::Timestamp {
+fn noon(day: &str) -> Timestamp {
     format!("{day}T12:00:00Z").parse().unwrap()
 }
 
@@ -122,7 +120,41 @@ fn request(tenant: usize, session: usize, day: usize, amount: u64) -> ReserveReq
     }
 }
 
-fn take(store: &mut Store, model: &mut Model, step: Step) {
+fn write(store: &mut Sqlite, change: Change) -> Result<Applied, LedgerError> {
+    let written = store.commit(&[Work::Write(&[change])]).remove(0);
+    match written.map_err(StoreError::into_ledger)? {
+        Worked::Written(mut applied) => Ok(applied.remove(0)),
+        worked => panic!("{worked:?}"),
+    }
+}
+
+fn reserve(store: &mut Sqlite, request: ReserveRequest) -> Result<ReservationId, LedgerError> {
+    match write(store, Change::Reserve(request))? {
+        Applied::Reserved(id) => Ok(id),
+        applied => panic!("{applied:?}"),
+    }
+}
+
+/// Closes it for somebody who waits for the alerts.
+fn close_one(store: &mut Sqlite, id: &ReservationId, closing: &Closing) -> Result<Vec<BudgetAlert>, LedgerError> {
+    let (sender, _done) = tokio::sync::oneshot::channel();
+    let closing = PendingClosing {
+        id: id.clone(),
+        closing: closing.clone(),
+        limits: settings(),
+        done: Some(sender),
+    };
+    match store
+        .commit(&[Work::Close(&closing)])
+        .remove(0)
+        .map_err(StoreError::into_ledger)?
+    {
+        Worked::Closed(alerts) => Ok(alerts),
+        worked => panic!("{worked:?}"),
+    }
+}
+
+fn take(store: &mut Sqlite, model: &mut Model, step: Step) {
     match step {
         Step::Reserve {
             tenant,
@@ -135,7 +167,7 @@ fn take(store: &mut Store, model: &mut Model, step: Step) {
                 let (spent, reserved) = model.totals(*window);
                 amount > 0 && spent + reserved + amount > model.limit(window.0)
             });
-            let result = store.reserve(&request(tenant, session, day, amount));
+            let result = reserve(store, request(tenant, session, day, amount));
             match (refused, result) {
                 (None, Ok(id)) => {
                     model.booked.push(Booked {
@@ -163,7 +195,7 @@ fn take(store: &mut Store, model: &mut Model, step: Step) {
         Step::SetLimit { scope, limit } => {
             let scope = Scope::ALL[scope];
             let set = limit.map(|limit| LimitOverride::Usd(NanoUsd::from_nanos(limit)));
-            store.set_limit(scope, set).unwrap();
+            write(store, Change::SetLimit { scope, limit: set }).unwrap();
             match limit {
                 Some(limit) => drop(model.limits.insert(scope, limit)),
                 None => drop(model.limits.remove(&scope)),
@@ -173,13 +205,13 @@ fn take(store: &mut Store, model: &mut Model, step: Step) {
 }
 
 /// Closes the picked reservation for `spent`, or in full if that is `None`.
-fn close(store: &mut Store, model: &mut Model, pick: &prop::sample::Index, closing: &Closing, spent: Option<u64>) {
+fn close(store: &mut Sqlite, model: &mut Model, pick: &prop::sample::Index, closing: &Closing, spent: Option<u64>) {
     if model.booked.is_empty() {
         return;
     }
     let picked = pick.index(model.booked.len());
     let booked = &mut model.booked[picked];
-    let result = store.close(&booked.id, closing, Some(&settings()));
+    let result = close_one(store, &booked.id, closing);
     if !booked.open {
         assert!(matches!(result, Err(LedgerError::NotOpen { .. })), "{result:?}");
         return;
@@ -207,7 +239,7 @@ fn close(store: &mut Store, model: &mut Model, pick: &prop::sample::Index, closi
     assert_eq!(alerts, expected);
 }
 
-fn compare(store: &mut Store, model: &Model) {
+fn compare(store: &mut Sqlite, model: &Model) {
     for (tenant, session, day) in combinations() {
         let now = noon(DAYS[day]);
         let status = store
@@ -234,7 +266,7 @@ proptest! {
 
     #[test]
     fn the_store_matches_the_reference_model(steps in prop::collection::vec(step(), 1..60)) {
-        let mut store = Store::in_memory().unwrap();
+        let mut store = Sqlite::in_memory().unwrap();
         let mut model = Model { booked: Vec::new(), limits: BTreeMap::new(), announced: BTreeSet::new() };
         for step in steps {
             take(&mut store, &mut model, step);
@@ -245,23 +277,23 @@ proptest! {
     /// Settlements within their reservations never take a window past its limit, in any order.
     #[test]
     fn no_limit_is_ever_exceeded(steps in prop::collection::vec(step(), 1..80)) {
-        let mut store = Store::in_memory().unwrap();
+        let mut store = Sqlite::in_memory().unwrap();
         let mut open = Vec::new();
         for step in steps {
             match step {
                 Step::Reserve { tenant, session, day, amount } => {
                     let request = request(tenant, session, day, amount);
-                    open.extend(store.reserve(&request).ok().map(|id| (id, amount)));
+                    open.extend(reserve(&mut store, request).ok().map(|id| (id, amount)));
                 }
                 Step::Settle { pick, amount } if !open.is_empty() => {
                     let (id, reserved) = open.swap_remove(pick.index(open.len()));
                     let amount = NanoUsd::from_nanos(amount.min(reserved));
                     let settlement = Settlement { amount, estimated: false, usage: None };
-                    store.close(&id, &Closing::Settle(settlement), None).unwrap();
+                    close_one(&mut store, &id, &Closing::Settle(settlement)).unwrap();
                 }
                 Step::Charge { pick } if !open.is_empty() => {
                     let (id, _) = open.swap_remove(pick.index(open.len()));
-                    store.close(&id, &Closing::Charge, None).unwrap();
+                    close_one(&mut store, &id, &Closing::Charge).unwrap();
                 }
                 _ => {}
             }

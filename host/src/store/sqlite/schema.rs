@@ -1,12 +1,14 @@
 //! Opens the database file and migrates its schema.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
-use super::LedgerError;
+use super::super::Durability;
+use crate::ledger::LedgerError;
 use crate::money::NanoUsd;
 use crate::sqlite::{Database, Failure, Mark, Schema, refuse_writes};
 
@@ -33,14 +35,16 @@ impl FromSql for NanoUsd {
 
 /// Opens the database at `path`, or creates it and its parent folders, accessible only to their owner. Returns it with its
 /// canonical path. `busy` bounds the wait for another program's lock.
-pub(super) fn open(path: &Path, busy: Duration) -> Result<(Database, PathBuf), LedgerError> {
-    let (database, path) = SCHEMA
-        .open(path, busy)
-        .map_err(|failure| LedgerError::at(path, failure))?;
-    // Without this, a power failure could undo a commit and lose spending.
+pub(super) fn open(path: &Path, durability: Durability, busy: Duration) -> Result<(Database, PathBuf), LedgerError> {
+    let (database, path) = SCHEMA.open(path, busy).map_err(|failure| error_at(path, failure))?;
+    let synchronous = match durability {
+        Durability::PowerLoss => "FULL",
+        // The log is flushed only before a checkpoint.
+        Durability::ProcessCrash => "NORMAL",
+    };
     database
-        .pragma_update(None, "synchronous", "FULL")
-        .map_err(|error| LedgerError::at(&path, error))?;
+        .pragma_update(None, "synchronous", synchronous)
+        .map_err(|error| error_at(&path, error))?;
     Ok((database, path))
 }
 
@@ -55,7 +59,39 @@ pub(super) fn open_read_only(path: &Path, busy: Duration) -> Result<(Database, P
     SCHEMA
         .open_read_only(path, busy)
         .and_then(|opened| opened.map_or_else(empty, Ok))
-        .map_err(|failure| LedgerError::at(path, failure))
+        .map_err(|failure| error_at(path, failure))
+}
+
+/// The error for a failure of the file at `path`.
+pub(super) fn error_at(path: &Path, failure: impl Into<Failure>) -> LedgerError {
+    let path = path.to_owned();
+    match failure.into() {
+        Failure::NotAFile => LedgerError::NotAFile { path },
+        Failure::Foreign => LedgerError::NotALedger { path },
+        Failure::Newer { found, supported } => LedgerError::NewerSchema { path, found, supported },
+        Failure::Corrupt(source) => LedgerError::Corrupt {
+            path,
+            source: Arc::new(source),
+        },
+        Failure::Locked => LedgerError::Locked { path },
+        Failure::Unwritable(source) => LedgerError::Unwritable {
+            path,
+            source: source.into(),
+        },
+        Failure::DiskFull(source) => LedgerError::DiskFull {
+            path,
+            source: Arc::new(source),
+        },
+        Failure::Io(source) => LedgerError::Io {
+            path,
+            source: Arc::new(source),
+        },
+        Failure::Database(source) => LedgerError::Database {
+            path,
+            source: Arc::new(source),
+        },
+        Failure::Displaced(path) => LedgerError::Displaced { path },
+    }
 }
 
 /// A private in-memory database, lost with its connection.
@@ -125,6 +161,34 @@ mod tests {
             connection.execute_batch(schema).unwrap();
             let refused = SCHEMA.migrate(&mut connection);
             assert!(matches!(refused, Err(Failure::Foreign)), "{schema}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn sqlite_and_io_errors_map_to_error_kinds() {
+        use rusqlite::ffi;
+        let path = Path::new("ledger.db");
+        for (code, kind) in [
+            (ffi::SQLITE_CORRUPT, "ledger_corrupt"),
+            (ffi::SQLITE_NOTADB, "ledger_corrupt"),
+            (ffi::SQLITE_BUSY, "ledger_locked"),
+            (ffi::SQLITE_BUSY_SNAPSHOT, "ledger_locked"),
+            (ffi::SQLITE_LOCKED, "ledger_locked"),
+            (ffi::SQLITE_READONLY_DIRECTORY, "ledger_unwritable"),
+            (ffi::SQLITE_CANTOPEN, "ledger_unwritable"),
+            (ffi::SQLITE_FULL, "ledger_disk_full"),
+            (ffi::SQLITE_IOERR, "ledger_failed"),
+        ] {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            assert_eq!(error_at(path, error).kind(), kind, "{code}");
+        }
+        for (io, kind) in [
+            (std::io::ErrorKind::PermissionDenied, "ledger_unwritable"),
+            (std::io::ErrorKind::ReadOnlyFilesystem, "ledger_unwritable"),
+            (std::io::ErrorKind::NotFound, "ledger_failed"),
+        ] {
+            let error = std::io::Error::from(io);
+            assert_eq!(error_at(path, error).kind(), kind, "{io:?}");
         }
     }
 }

@@ -1,0 +1,137 @@
+//! The host's books on disk: one database for everything that must survive a crash, shared by every process that opens it.
+//!
+//! ```text
+//! Ledger, Journal ──> Store::submit ──> queue ──> one commit for all who wait ──> Backend
+//! ```
+//!
+//! Every change goes through one queue. A caller who finds it idle leads: it takes all that waits, applies each caller's changes as a
+//! whole or not at all, and commits once for all of them. Those who come meanwhile share the next commit. So a hundred
+//! sessions wait for as many disk flushes as one.
+//!
+//! The rules are elsewhere (`ledger`, `session`). A [`Backend`] keeps rows and applies the rules; `sqlite` is the only one, and
+//! nothing outside its folder knows SQL.
+
+mod backend;
+mod error;
+mod queue;
+mod sqlite;
+
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod file_tests;
+#[cfg(test)]
+mod ledger_tests;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) use backend::{Applied, Backend, Change, Work};
+pub(crate) use error::StoreError;
+
+use crate::ledger::{Books, Done, Ledger, LedgerError, LimitOverride, PendingClosing, Question, ReservationId};
+use crate::ledger::{ReserveRequest, Scope};
+use queue::{Inner, Request};
+
+/// How long to wait for another program's lock on the database.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a commit survives. `[storage] durability`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// A power failure: a commit is on the disk when it returns.
+    #[default]
+    PowerLoss,
+    /// The end of the process, however it ends. A power failure can undo the last commits, but never half of one.
+    ProcessCrash,
+}
+
+/// The books, in a file that processes share. A handle is cheap to clone; the last one writes what is still waiting.
+///
+/// One thread at a time works on the database, on the runtime's blocking threads.
+#[derive(Clone, Debug)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+impl Store {
+    /// Opens the store at `path`, or creates it, accessible only to its owner (file 0600, new folders 0700). Charges the
+    /// reservations of dead processes in full. Blocks: inside a runtime, call it from `spawn_blocking`.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] has a variant for each problem with the file, and leaves the file unchanged. Waits up to 5 s for
+    /// another program's lock.
+    pub fn open(path: &Path, durability: Durability) -> Result<Self, LedgerError> {
+        Self::open_within(path, durability, BUSY_TIMEOUT)
+    }
+
+    fn open_within(path: &Path, durability: Durability, busy: Duration) -> Result<Self, LedgerError> {
+        Ok(Self::new(sqlite::Sqlite::open(path, durability, busy)?))
+    }
+
+    /// Opens the store at `path` to show what it holds. Creates and changes no file, so it works in a folder that can't be
+    /// written; a missing store is an empty one. Reservations of dead processes stay reserved. Whatever would write fails with
+    /// [`LedgerError::Unwritable`]. Blocks as [`Self::open`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`], and [`LedgerError::Unwritable`] if the file must be written before it can be read: an older version or a
+    /// crash left it.
+    pub fn open_read_only(path: &Path) -> Result<Self, LedgerError> {
+        Ok(Self::new(sqlite::Sqlite::open_read_only(path, BUSY_TIMEOUT)?))
+    }
+
+    /// A store in memory, for demos and tests. It is lost with its last handle.
+    ///
+    /// # Errors
+    ///
+    /// Out of memory.
+    pub fn in_memory() -> Result<Self, LedgerError> {
+        Ok(Self::new(sqlite::Sqlite::in_memory()?))
+    }
+
+    fn new(backend: impl Backend + 'static) -> Self {
+        Self {
+            inner: Arc::new(Inner::new(Box::new(backend))),
+        }
+    }
+
+    /// The ledger that this store keeps.
+    pub fn ledger(&self) -> Ledger {
+        Ledger::new(Arc::clone(&self.inner) as Arc<dyn Books>, self.inner.freed())
+    }
+}
+
+impl Books for Inner {
+    fn reserve(self: Arc<Self>, request: ReserveRequest, done: Done<ReservationId>) {
+        self.commit(vec![Change::Reserve(request)], |applied| {
+            done(applied.map_err(StoreError::into_ledger).and_then(|applied| {
+                let reserved = applied.into_iter().find_map(|applied| match applied {
+                    Applied::Reserved(id) => Some(id),
+                    Applied::Done => None,
+                });
+                reserved.ok_or(LedgerError::Interrupted)
+            }));
+        });
+    }
+
+    fn close(self: Arc<Self>, closing: PendingClosing) {
+        self.submit([Request::Close(closing)]);
+    }
+
+    fn set_limit(self: Arc<Self>, scope: Scope, limit: Option<LimitOverride>, done: Done<()>) {
+        self.commit(vec![Change::SetLimit { scope, limit }], |applied| {
+            done(applied.map(drop).map_err(StoreError::into_ledger));
+        });
+    }
+
+    fn wake(self: Arc<Self>) {
+        self.submit([]);
+    }
+
+    fn ask(self: Arc<Self>, question: Question) {
+        self.submit([Request::Read(Box::new(|backend| question(backend.books())))]);
+    }
+}

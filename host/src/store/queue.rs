@@ -1,0 +1,322 @@
+//! The queue of what waits for a commit, and who works through it.
+//!
+//! Closings come before everything else in a commit, so that those who wait for money are never served before those who free
+//! it. A closing that fails stays here: it is tried again with the next commit, or by one task in the background. It is one task
+//! however many runs are dropped, and one blocking thread: while another program holds the database, those of all other work
+//! stay free.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use super::backend::Worked;
+use super::{Applied, Backend, Change, StoreError, Work};
+use crate::ledger::{LedgerError, PendingClosing};
+
+/// The pause of the background task after a failure. It doubles up to the maximum.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+
+/// The most callers that share a commit. More would let the first of them wait for too long.
+const MAX_BATCH: usize = 512;
+
+type Done = Box<dyn FnOnce(Result<Vec<Applied>, StoreError>) + Send>;
+
+/// What somebody asked of the store.
+pub(super) enum Request {
+    /// Applies the changes as a whole or not at all.
+    Write { changes: Vec<Change>, done: Done },
+    /// Tried until it succeeds.
+    Close(PendingClosing),
+    /// Reads after everything that was asked before.
+    Read(Box<dyn FnOnce(&mut dyn Backend) + Send>),
+}
+
+pub(super) struct Inner {
+    backend: Mutex<Box<dyn Backend>>,
+    queue: Mutex<Queue>,
+    freed: Arc<Notify>,
+    /// How many commits were made.
+    #[cfg(test)]
+    commits: std::sync::atomic::AtomicUsize,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Request>,
+    /// Closings that failed, oldest first. A failed one moves to the back.
+    refused: VecDeque<PendingClosing>,
+    /// Whether somebody works the queue off, or is about to.
+    is_led: bool,
+    /// Whether a background task will try the refused closings again.
+    is_retried: bool,
+}
+
+/// Requests that share a commit.
+#[derive(Default)]
+struct Batch {
+    closings: Vec<PendingClosing>,
+    writes: Vec<(Vec<Change>, Done)>,
+    reads: Vec<Box<dyn FnOnce(&mut dyn Backend) + Send>>,
+}
+
+impl Queue {
+    /// Takes what shares the next commit; nothing if nobody waits. What failed before is tried again with it.
+    fn next_batch(&mut self) -> Option<Batch> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        let mut batch = Batch {
+            closings: self.refused.drain(..).collect(),
+            ..Batch::default()
+        };
+        let count = self.waiting.len().min(MAX_BATCH);
+        for request in self.waiting.drain(..count) {
+            match request {
+                Request::Write { changes, done } => batch.writes.push((changes, done)),
+                Request::Close(closing) => batch.closings.push(closing),
+                Request::Read(read) => batch.reads.push(read),
+            }
+        }
+        Some(batch)
+    }
+}
+
+impl Inner {
+    pub(super) fn new(backend: Box<dyn Backend>) -> Self {
+        Self {
+            backend: Mutex::new(backend),
+            queue: Mutex::default(),
+            freed: Arc::default(),
+            #[cfg(test)]
+            commits: std::sync::atomic::AtomicUsize::new(0),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn commits(&self) -> usize {
+        self.commits.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Notified whenever a closing frees money.
+    pub(super) fn freed(&self) -> Arc<Notify> {
+        Arc::clone(&self.freed)
+    }
+
+    /// Adds requests to the queue. Without a runtime they wait for the next submission, or for the last handle.
+    pub(super) fn submit(self: &Arc<Self>, requests: impl IntoIterator<Item = Request>) {
+        let mut queue = self.queue();
+        queue.waiting.extend(requests);
+        self.lead_in_background(queue);
+    }
+
+    /// Applies one caller's changes as a whole or not at all, also if nobody waits. `done` is called once it is durable, or refused.
+    pub(super) fn commit(
+        self: &Arc<Self>,
+        changes: Vec<Change>,
+        done: impl FnOnce(Result<Vec<Applied>, StoreError>) + Send + 'static,
+    ) {
+        self.submit([Request::Write {
+            changes,
+            done: Box::new(done),
+        }]);
+    }
+
+    fn lead_in_background(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
+        if queue.is_led || queue.waiting.is_empty() {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        queue.is_led = true;
+        drop(queue);
+        let mut lead = Lead {
+            inner: Arc::clone(self),
+            is_finished: false,
+        };
+        runtime.spawn_blocking(move || lead.work_off());
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A panic rolled its transaction back, so the backend behind a poisoned lock is sound.
+    pub(super) fn backend(&self) -> MutexGuard<'_, Box<dyn Backend>> {
+        self.backend.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes one commit of what waits. Returns the number of closings that failed.
+    fn work(&self, mut batch: Batch) -> usize {
+        let mut backend = self.backend();
+        if !batch.closings.is_empty() || !batch.writes.is_empty() {
+            #[cfg(test)]
+            self.commits.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let works = batch.closings.iter().map(Work::Close);
+            let works: Vec<Work<'_>> = works
+                .chain(batch.writes.iter().map(|(changes, _)| Work::Write(changes)))
+                .collect();
+            let mut results = backend.commit(&works).into_iter();
+            let closed: Vec<_> = results.by_ref().take(batch.closings.len()).collect();
+            let written: Vec<_> = results.collect();
+            self.answer_closings(batch.closings, closed);
+            for ((_, done), result) in batch.writes.into_iter().zip(written) {
+                done(result.map(|worked| match worked {
+                    Worked::Written(applied) => applied,
+                    Worked::Closed(_) => Vec::new(),
+                }));
+            }
+        }
+        for read in batch.reads.drain(..) {
+            read(&mut **backend);
+        }
+        self.queue().refused.len()
+    }
+
+    fn answer_closings(&self, closings: Vec<PendingClosing>, results: Vec<Result<Worked, StoreError>>) {
+        for (mut closing, result) in closings.into_iter().zip(results) {
+            let done = closing.done.take();
+            let booked = match result {
+                Ok(Worked::Closed(alerts)) => Ok(alerts),
+                Ok(Worked::Written(_)) => Ok(Vec::new()),
+                Err(error) => Err(error.into_ledger()),
+            };
+            match &booked {
+                Ok(_) => self.freed.notify_one(),
+                Err(LedgerError::NotOpen { .. }) => {}
+                Err(error) => {
+                    tracing::warn!(reservation = %closing.id, %error, "could not close a reservation yet, will try again");
+                    self.queue().refused.push_back(closing);
+                }
+            }
+            if let Some(done) = done {
+                // If the caller is gone, so is the need for the result.
+                let _ = done.send(booked);
+            }
+        }
+    }
+
+    /// Tries the refused closings once.
+    fn retry(&self) {
+        let closings: Vec<_> = self.queue().refused.drain(..).collect();
+        self.work(Batch {
+            closings,
+            ..Batch::default()
+        });
+    }
+
+    /// Has the refused closings tried again in the background.
+    fn retry_in_background(self: &Arc<Self>) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if std::mem::replace(&mut self.queue().is_retried, true) {
+            return;
+        }
+        let retry = Retry {
+            inner: Arc::downgrade(self),
+            is_finished: false,
+        };
+        runtime.spawn(retry.run());
+    }
+}
+
+impl Drop for Inner {
+    /// Something still waits here only if no runtime was left to work it off. The callers that asked for money are gone.
+    fn drop(&mut self) {
+        let mut queue = std::mem::take(&mut *self.queue());
+        while let Some(mut batch) = queue.next_batch() {
+            batch
+                .writes
+                .retain(|(changes, _)| !Work::Write(changes).asks_for_money());
+            batch.reads.clear();
+            self.work(batch);
+        }
+        let closings: Vec<_> = queue.refused.drain(..).chain(self.queue().refused.drain(..)).collect();
+        self.work(Batch {
+            closings,
+            ..Batch::default()
+        });
+    }
+}
+
+/// The duty to work the queue off.
+struct Lead {
+    inner: Arc<Inner>,
+    is_finished: bool,
+}
+
+impl Lead {
+    fn work_off(&mut self) {
+        while let Some(batch) = self.next_batch() {
+            if self.inner.work(batch) > 0 {
+                self.inner.retry_in_background();
+            }
+        }
+    }
+
+    fn next_batch(&mut self) -> Option<Batch> {
+        let mut queue = self.inner.queue();
+        let batch = queue.next_batch();
+        // Decided under the lock, so that a request that comes now finds a leader or becomes one.
+        queue.is_led = batch.is_some();
+        self.is_finished = batch.is_none();
+        batch
+    }
+}
+
+impl Drop for Lead {
+    /// The runtime is shutting down, or a request panicked. Another submission starts another leader.
+    fn drop(&mut self) {
+        if !self.is_finished {
+            self.inner.queue().is_led = false;
+        }
+    }
+}
+
+/// The background task. It doesn't keep the store open: the last handle books what is left.
+struct Retry {
+    inner: Weak<Inner>,
+    is_finished: bool,
+}
+
+impl Retry {
+    async fn run(mut self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+            let Some(inner) = self.inner.upgrade() else { return };
+            let retried = tokio::task::spawn_blocking(move || {
+                inner.retry();
+                let mut queue = inner.queue();
+                queue.is_retried = !queue.refused.is_empty();
+                queue.is_retried
+            });
+            match retried.await {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.is_finished = true;
+                    return;
+                }
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl Drop for Retry {
+    /// The runtime is shutting down. Another failure starts another task.
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner.upgrade().filter(|_| !self.is_finished) {
+            inner.queue().is_retried = false;
+        }
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,352 @@
+//! The ledger's rows in SQLite. Every function works inside a transaction that its caller holds.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+use super::liveness::{DeadOwner, Owner};
+use super::{Fault, Statements};
+use crate::ledger::{
+    Attribution, BudgetAlert, BudgetSettings, BudgetStatus, Closing, LedgerError, LedgerRow, LimitOverride,
+    PendingClosing, ReservationId, ReserveRequest, Scope, Totals, Window, admit, thresholds, utc_day,
+};
+use crate::money::NanoUsd;
+
+/// The largest amount and the largest total.
+const LARGEST: NanoUsd = NanoUsd::from_nanos(i64::MAX as u64);
+
+/// The amount that stands for no limit in the table of overrides. Versions that don't know it read a limit that nobody reaches.
+const UNLIMITED: NanoUsd = LARGEST;
+
+/// Closes a reservation that is open, or that was charged in full while its owner seemed dead. If somebody waits for them, returns
+/// the thresholds that it is the first to reach.
+pub(super) fn close(connection: &Connection, pending: &PendingClosing) -> Result<Vec<BudgetAlert>, Fault> {
+    let PendingClosing {
+        id, closing, limits, ..
+    } = pending;
+    let Some(entry) = Entry::find(connection, id)? else {
+        return Err(not_open(id));
+    };
+    let charged = match entry.state.as_str() {
+        "open" => false,
+        "charged" => true,
+        _ => return Err(not_open(id)),
+    };
+    let (state, spent) = match closing {
+        Closing::Settle(settlement) => ("settled", settlement.amount),
+        Closing::Release => ("released", NanoUsd::ZERO),
+        Closing::Charge => ("charged", entry.reserved),
+    };
+    let before = if charged {
+        Totals::spent(entry.reserved)
+    } else {
+        Totals::reserved(entry.reserved)
+    };
+    update_totals(connection, &entry.attribution(), before, Totals::spent(spent))?;
+    let settlement = match closing {
+        Closing::Settle(settlement) => Some(settlement),
+        _ => None,
+    };
+    connection.run(
+        "UPDATE reservations SET state = ?2, spent = ?3, estimated = ?4, usage = ?5, closed_at = ?6 WHERE id = ?1",
+        params![
+            id.as_str(),
+            state,
+            spent,
+            settlement.map_or(matches!(closing, Closing::Charge), |settlement| settlement.estimated),
+            settlement.and_then(|settlement| settlement.usage.as_deref()),
+            Timestamp::now().to_string(),
+        ],
+    )?;
+    match pending.is_awaited() {
+        true => new_alerts(connection, &entry.attribution(), limits),
+        false => Ok(Vec::new()),
+    }
+}
+
+pub(super) fn limit_overrides(connection: &Connection) -> rusqlite::Result<Vec<(Scope, Option<LimitOverride>)>> {
+    let each = Scope::ALL.into_iter();
+    each.map(|scope| Ok((scope, limit_override(connection, scope)?)))
+        .collect()
+}
+
+pub(super) fn set_limit(connection: &Connection, scope: Scope, limit: Option<LimitOverride>) -> Result<(), Fault> {
+    match limit.map(|limit| limit.limit().unwrap_or(UNLIMITED)) {
+        None => connection.run("DELETE FROM limits WHERE scope = ?1", [scope.name()])?,
+        Some(amount) if amount > LARGEST || limit == Some(LimitOverride::Usd(UNLIMITED)) => {
+            return Err(Fault::Refused(LedgerError::TooLarge { amount }.into()));
+        }
+        Some(amount) => connection.run(
+            "INSERT OR REPLACE INTO limits (scope, amount) VALUES (?1, ?2)",
+            params![scope.name(), amount],
+        )?,
+    };
+    Ok(())
+}
+
+pub(super) fn status(
+    connection: &Connection,
+    tenant: &str,
+    session_id: Option<&str>,
+    settings: &BudgetSettings,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<BudgetStatus>> {
+    let day = utc_day(now);
+    let limits = effective(connection, settings)?;
+    let attribution = Attribution {
+        tenant,
+        session_id: session_id.unwrap_or_default(),
+        day: &day,
+    };
+    Scope::ALL
+        .into_iter()
+        .filter(|scope| *scope != Scope::Session || session_id.is_some())
+        .map(|scope| {
+            Ok(BudgetStatus::new(
+                scope,
+                limits.limit(scope),
+                totals(connection, &scope.window(&attribution))?,
+            ))
+        })
+        .collect()
+}
+
+/// Checks every scope, then reserves in every scope, or refuses.
+pub(super) fn reserve(
+    connection: &Connection,
+    owner: &Owner,
+    request: &ReserveRequest,
+) -> Result<ReservationId, Fault> {
+    let ReserveRequest {
+        tenant,
+        session_id,
+        model,
+        amount,
+        limits,
+        now,
+    } = request;
+    let day = utc_day(*now);
+    let attribution = Attribution {
+        tenant,
+        session_id,
+        day: &day,
+    };
+    let limits = effective(connection, limits)?;
+    for scope in Scope::ALL {
+        let before = totals(connection, &scope.window(&attribution))?;
+        admit(scope, limits.limit(scope), before, *amount)
+            .map_err(|refusal| Fault::Refused(LedgerError::from(refusal).into()))?;
+        let needed = before.spent.saturating_add(before.reserved).saturating_add(*amount);
+        if needed > LARGEST {
+            return Err(Fault::Refused(LedgerError::TooLarge { amount: needed }.into()));
+        }
+    }
+    update_totals(connection, &attribution, Totals::default(), Totals::reserved(*amount))?;
+    let id = Uuid::now_v7().to_string();
+    connection.run(
+        "INSERT INTO reservations (id, owner, tenant, session_id, model, day, reserved_at, state, reserved)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'open', ?8)",
+        params![id, owner.id(), tenant, session_id, model, day, now.to_string(), amount],
+    )?;
+    Ok(ReservationId::new(id))
+}
+
+/// Charges the open reservations of dead owners in full. Remove their lock files only after this is committed.
+pub(super) fn charge_dead_owners(connection: &Connection, owner: &Owner) -> rusqlite::Result<Vec<DeadOwner>> {
+    let mut owners =
+        connection.prepare_cached("SELECT DISTINCT owner FROM reservations WHERE state = 'open' AND owner <> ?1")?;
+    let owners = owners
+        .query_map([owner.id()], |row| row.get::<_, String>(0))?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut dead = Vec::new();
+    for id in owners {
+        let Some(proof) = owner.find_dead(&id) else { continue };
+        for entry in Entry::open_of_owner(connection, &id)? {
+            let (before, after) = (Totals::reserved(entry.reserved), Totals::spent(entry.reserved));
+            update_totals(connection, &entry.attribution(), before, after)?;
+        }
+        let count = connection.run(
+            "UPDATE reservations SET state = 'charged', spent = reserved, estimated = 1, closed_at = ?2
+             WHERE state = 'open' AND owner = ?1",
+            params![id, Timestamp::now().to_string()],
+        )?;
+        tracing::warn!(
+            owner = id,
+            reservations = count,
+            "a process ended with open reservations, which are charged in full"
+        );
+        dead.push(proof);
+    }
+    Ok(dead)
+}
+
+/// Records the thresholds that the windows have reached, and returns those that were not announced before.
+fn new_alerts(
+    connection: &Connection,
+    attribution: &Attribution<'_>,
+    settings: &BudgetSettings,
+) -> Result<Vec<BudgetAlert>, Fault> {
+    let limits = effective(connection, settings)?;
+    let mut alerts = Vec::new();
+    for scope in Scope::ALL {
+        let Some(limit) = limits.limit(scope) else { continue };
+        let window = scope.window(attribution);
+        let Totals { spent, .. } = totals(connection, &window)?;
+        for percent in thresholds(spent, limit) {
+            let first = connection.run(
+                "INSERT OR IGNORE INTO alerts (scope, tenant, period, amount, percent) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![window.scope.name(), window.tenant, window.period, limit, percent],
+            )?;
+            if first == 1 {
+                alerts.push(BudgetAlert {
+                    scope,
+                    percent,
+                    spent_usd: spent,
+                    limit_usd: limit,
+                });
+            }
+        }
+    }
+    Ok(alerts)
+}
+
+pub(super) fn effective(connection: &Connection, settings: &BudgetSettings) -> rusqlite::Result<BudgetSettings> {
+    let mut limits = settings.clone();
+    for scope in Scope::ALL {
+        if let Some(set) = limit_override(connection, scope)? {
+            limits.set(scope, set.limit());
+        }
+    }
+    Ok(limits)
+}
+
+fn limit_override(connection: &Connection, scope: Scope) -> rusqlite::Result<Option<LimitOverride>> {
+    let amount: Option<NanoUsd> =
+        connection.find("SELECT amount FROM limits WHERE scope = ?1", [scope.name()], |row| {
+            row.get(0)
+        })?;
+    Ok(amount.map(|amount| match amount {
+        UNLIMITED => LimitOverride::Unlimited,
+        amount => LimitOverride::Usd(amount),
+    }))
+}
+
+fn totals(connection: &Connection, window: &Window<'_>) -> rusqlite::Result<Totals> {
+    let found = connection.find(
+        "SELECT spent, reserved FROM totals WHERE scope = ?1 AND tenant = ?2 AND period = ?3",
+        params![window.scope.name(), window.tenant, window.period],
+        |row| {
+            Ok(Totals {
+                spent: row.get(0)?,
+                reserved: row.get(1)?,
+            })
+        },
+    )?;
+    Ok(found.unwrap_or_default())
+}
+
+/// Replaces one reservation's contribution to the totals of each of its windows.
+fn update_totals(
+    connection: &Connection,
+    attribution: &Attribution<'_>,
+    before: Totals,
+    after: Totals,
+) -> rusqlite::Result<()> {
+    for scope in Scope::ALL {
+        let window = scope.window(attribution);
+        let Totals { spent, reserved } = totals(connection, &window)?;
+        connection.run(
+            "INSERT OR REPLACE INTO totals (scope, tenant, period, spent, reserved) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                window.scope.name(),
+                window.tenant,
+                window.period,
+                spent.saturating_sub(before.spent).saturating_add(after.spent),
+                reserved.saturating_sub(before.reserved).saturating_add(after.reserved),
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+fn not_open(id: &ReservationId) -> Fault {
+    Fault::Refused(LedgerError::NotOpen { id: id.to_string() }.into())
+}
+
+/// Up to `count` rows that follow `after`, in order of their ids.
+pub(super) fn page(
+    connection: &Connection,
+    after: Option<&ReservationId>,
+    count: u32,
+) -> rusqlite::Result<Vec<LedgerRow>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, tenant, session_id, model, day, reserved_at, closed_at, state, reserved, spent, estimated, usage
+         FROM reservations WHERE id > ?1 ORDER BY id LIMIT ?2",
+    )?;
+    let rows = statement.query_map(params![after.map_or("", ReservationId::as_str), count], |row| {
+        Ok(LedgerRow {
+            id: ReservationId::new(row.get(0)?),
+            tenant: row.get(1)?,
+            session_id: row.get(2)?,
+            model: row.get(3)?,
+            day: row.get(4)?,
+            reserved_at: row.get(5)?,
+            closed_at: row.get(6)?,
+            state: row.get(7)?,
+            reserved_usd: row.get(8)?,
+            spent_usd: row.get(9)?,
+            estimated: row.get(10)?,
+            usage: row
+                .get::<_, Option<String>>(11)?
+                .and_then(|usage| serde_json::from_str(&usage).ok()),
+        })
+    })?;
+    rows.collect()
+}
+
+/// The columns that closing a reservation needs.
+struct Entry {
+    tenant: String,
+    session_id: String,
+    day: String,
+    state: String,
+    reserved: NanoUsd,
+}
+
+impl Entry {
+    const COLUMNS: &'static str = "tenant, session_id, day, state, reserved";
+
+    fn find(connection: &Connection, id: &ReservationId) -> rusqlite::Result<Option<Self>> {
+        let query = format!("SELECT {} FROM reservations WHERE id = ?1", Self::COLUMNS);
+        connection.find(&query, [id.as_str()], Self::from_row)
+    }
+
+    fn open_of_owner(connection: &Connection, owner: &str) -> rusqlite::Result<Vec<Self>> {
+        let query = format!(
+            "SELECT {} FROM reservations WHERE state = 'open' AND owner = ?1",
+            Self::COLUMNS
+        );
+        connection
+            .prepare_cached(&query)?
+            .query_map([owner], Self::from_row)?
+            .collect()
+    }
+
+    fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            tenant: row.get(0)?,
+            session_id: row.get(1)?,
+            day: row.get(2)?,
+            state: row.get(3)?,
+            reserved: row.get(4)?,
+        })
+    }
+
+    fn attribution(&self) -> Attribution<'_> {
+        Attribution {
+            tenant: &self.tenant,
+            session_id: &self.session_id,
+            day: &self.day,
+        }
+    }
+}
