@@ -45,6 +45,7 @@ pub mod money;
 pub mod resilience;
 pub mod sandbox;
 pub mod secret;
+pub mod session;
 pub mod simulator;
 mod sqlite;
 pub mod store;

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use super::session::Session;
 use super::settings::AgentSettings;
-use super::tenant::{self, DEFAULT_TENANT, TenantNameError};
+use super::tenant::{self, DEFAULT_TENANT, SessionNameError, TenantNameError};
 use crate::ledger::{BudgetSettings, Ledger};
 use crate::model::{Model, ToolDefinition, ToolDefinitions};
 use crate::resilience::{BreakerStats, Override};
+use crate::store::{Store, StoreError};
 use crate::telemetry::{AlertSettings, Emitter, EventBus};
 use crate::tools::ToolSet;
 
@@ -27,6 +30,8 @@ pub struct AgentParts {
     pub model: Arc<dyn Model>,
     pub tools: Arc<ToolSet>,
     pub ledger: Ledger,
+    /// Where sessions are kept; `None`: they are not.
+    pub store: Option<Store>,
     /// The limits that reports compare the ledger with.
     pub budget: BudgetSettings,
     pub alerts: AlertSettings,
@@ -38,20 +43,31 @@ struct Shared {
     parts: AgentParts,
     /// The tool definitions sent to the model.
     definitions: ToolDefinitions,
+    system_sha256: String,
 }
 
 impl Agent {
     pub fn new(parts: AgentParts) -> Self {
         let definitions = definitions(&parts.tools);
+        Self::with_definitions(parts, definitions)
+    }
+
+    fn with_definitions(parts: AgentParts, definitions: ToolDefinitions) -> Self {
+        let digest = Sha256::digest(parts.settings.system.as_bytes());
+        let system_sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         Self {
-            shared: Arc::new(Shared { parts, definitions }),
+            shared: Arc::new(Shared {
+                parts,
+                definitions,
+                system_sha256,
+            }),
         }
     }
 
     /// The same agent with another model. It shares everything else with this one.
     #[must_use]
     pub fn with_model(&self, model: Arc<dyn Model>) -> Self {
-        let Shared { parts, definitions } = &*self.shared;
+        let Shared { parts, definitions, .. } = &*self.shared;
         let parts = AgentParts {
             settings: parts.settings.clone(),
             max_tokens: parts.max_tokens,
@@ -59,14 +75,12 @@ impl Agent {
             model,
             tools: parts.tools.clone(),
             ledger: parts.ledger.clone(),
+            store: parts.store.clone(),
             budget: parts.budget.clone(),
             alerts: parts.alerts.clone(),
             events: parts.events.clone(),
         };
-        let definitions = definitions.clone();
-        Self {
-            shared: Arc::new(Shared { parts, definitions }),
-        }
+        Self::with_definitions(parts, definitions.clone())
     }
 
     /// Opens a conversation for the default tenant.
@@ -84,6 +98,27 @@ impl Agent {
         Ok(Session::new(self.clone(), tenant))
     }
 
+    /// Opens a conversation for a tenant, with an id that others can name it by.
+    ///
+    /// # Errors
+    ///
+    /// If the tenant name or the id is invalid. That the id is taken shows when the session is first written.
+    pub fn session_named(&self, tenant: &str, id: &str) -> Result<Session, SessionNameError> {
+        tenant::check(tenant)?;
+        tenant::check_session_id(id)?;
+        Ok(Session::named(self.clone(), tenant, id.to_owned()))
+    }
+
+    /// Takes a kept session of a tenant over, to go on with it. What differs from when it was last driven is written down in it, and
+    /// returned by [`Session::changes`].
+    ///
+    /// # Errors
+    ///
+    /// There is no such session, a process that lives drives it, or it can't be read. Without a store, there is none.
+    pub async fn reopen(&self, tenant: &str, id: &str) -> Result<Session, StoreError> {
+        Session::reopen(self.clone(), tenant, id).await
+    }
+
     pub fn tools(&self) -> &ToolSet {
         &self.shared.parts.tools
     }
@@ -92,12 +127,22 @@ impl Agent {
         &self.shared.parts.ledger
     }
 
+    /// Where sessions are kept; `None`: they are not.
+    pub fn store(&self) -> Option<&Store> {
+        self.shared.parts.store.as_ref()
+    }
+
     pub fn events(&self) -> &EventBus {
         &self.shared.parts.events
     }
 
     pub(super) fn parts(&self) -> &AgentParts {
         &self.shared.parts
+    }
+
+    /// The digest of the system prompt, in hexadecimal.
+    pub(super) fn system_sha256(&self) -> &str {
+        &self.shared.system_sha256
     }
 
     pub(super) fn definitions(&self) -> &ToolDefinitions {

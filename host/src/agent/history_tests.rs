@@ -99,6 +99,7 @@ fn converse(prompts: &[&str], answers: Vec<Value>) -> (Vec<(Ending, Option<Strin
         model: scripted.clone(),
         tools: tools(),
         ledger: Store::in_memory().unwrap().ledger(),
+        store: None,
         budget: BudgetSettings::default(),
         alerts: AlertSettings::default(),
         events: EventBus::new(),

@@ -3,12 +3,12 @@
 
 #[allow(clippy::module_inception)] // `Agent` is the module's main type.
 mod agent;
-mod conversation;
 mod explain;
 #[cfg(test)]
 mod history_tests;
-mod repetition;
+mod journal;
 mod report;
+mod run;
 mod session;
 mod settings;
 mod step;
@@ -19,4 +19,4 @@ pub use agent::{Agent, AgentParts};
 pub use report::RunReport;
 pub use session::{RunOptions, Session};
 pub use settings::AgentSettings;
-pub use tenant::{DEFAULT_TENANT, TenantNameError};
+pub use tenant::{DEFAULT_TENANT, SessionNameError, TenantNameError};

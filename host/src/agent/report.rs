@@ -25,4 +25,7 @@ pub struct RunReport {
     pub breakers: Vec<BreakerStats>,
     pub budget: Vec<BudgetStatus>,
     pub error: Option<ErrorInfo>,
+    /// Why the end of the run could not be written to the session, if so. It is tried again as long as this process lives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsaved: Option<ErrorInfo>,
 }

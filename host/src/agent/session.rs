@@ -1,25 +1,20 @@
-//! The agent loop.
+//! A conversation with an agent.
 
-use futures_util::{StreamExt, stream};
+use std::time::Duration;
+
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::agent::Agent;
-use super::conversation::{Conversation, Trimmed};
-use super::explain::{explain, refusal, repeated_call};
-use super::repetition::{Repetition, Verdict, WARNING};
+use super::explain::explain;
+use super::journal::Journal;
 use super::report::RunReport;
-use super::step::{Before, Step, is_empty, next_step};
-use super::tool_result::content_for_model;
-use crate::events::{Ending, ErrorInfo, EventKind, TrimReason};
-use crate::model::{ApiErrorKind, ModelContext, ModelError, ModelRequest, ModelResponse, StopReason};
+use super::run::{Ended, Run, failed};
+use crate::events::{Ending, ErrorInfo, EventKind};
+use crate::session::{Fact, SessionError, State, ToolMark};
+use crate::store::{StoreError, Taken};
 use crate::telemetry::Emitter;
-use crate::tools::{AdmittedCall, ToolCall, ToolContext, ToolResult};
-use crate::transcript::{self, Content, ToolInput, is_blank};
-
-/// How often one turn's history is trimmed because it is too long or too expensive.
-const MAX_TRIMS: u32 = 2;
+use crate::transcript::is_blank;
 
 /// How to stop one run, and who reads its text.
 #[derive(Clone, Debug)]
@@ -41,80 +36,132 @@ impl Default for RunOptions {
     }
 }
 
-/// A conversation with an agent: one run per prompt.
+/// A conversation with an agent: one run per prompt. If the host keeps sessions, another process can go on with it.
 #[derive(Debug)]
 pub struct Session {
     agent: Agent,
     tenant: String,
     id: String,
     emitter: Emitter,
-    conversation: Conversation,
-}
-
-/// Why the history must be trimmed, if a shorter one could be accepted.
-fn trim_reason(error: &ModelError) -> Option<TrimReason> {
-    match error {
-        // Without a status it came in the middle of an answer, which a person may have read and which is paid for.
-        ModelError::ContextOverflow(error) if error.status.is_some() => Some(TrimReason::TooLong),
-        ModelError::Api(error) if error.status.is_some() && error.kind == ApiErrorKind::RequestTooLarge => {
-            Some(TrimReason::TooLong)
-        }
-        // Other reservations will be settled. They don't justify trimming the history.
-        ModelError::Budget(exceeded) if !exceeded.could_fit_later() => Some(TrimReason::Budget),
-        _ => None,
-    }
-}
-
-/// What was already taken out of the conversation for one answer.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tried {
-    trims: u32,
-    without_vendor_blocks: bool,
-    without_images: bool,
-}
-
-fn is_invalid(error: &ModelError) -> bool {
-    matches!(error, ModelError::Api(error) if error.status.is_some() && error.kind == ApiErrorKind::InvalidRequest)
-}
-
-/// A run's ending and its error.
-#[derive(Debug)]
-struct Ended {
-    ending: Ending,
-    error: Option<ErrorInfo>,
-}
-
-impl From<Ending> for Ended {
-    fn from(ending: Ending) -> Self {
-        Self { ending, error: None }
-    }
+    state: State,
+    journal: Journal,
+    /// What differed when it was taken over.
+    changes: Vec<String>,
+    /// Whether it was taken over and nothing has happened since.
+    is_reopened: bool,
 }
 
 impl Session {
     pub(super) fn new(agent: Agent, tenant: &str) -> Self {
-        let id = uuid::Uuid::now_v7().to_string();
+        Self::named(agent, tenant, uuid::Uuid::now_v7().to_string())
+    }
+
+    pub(super) fn named(agent: Agent, tenant: &str, id: String) -> Self {
+        let journal = match &agent.parts().store {
+            Some(store) => Journal::new(store, &id, tenant),
+            None => Journal::none(),
+        };
+        Self::with(agent, tenant, id, State::default(), journal)
+    }
+
+    fn with(agent: Agent, tenant: &str, id: String, state: State, journal: Journal) -> Self {
         let emitter = Emitter::new(agent.events(), &id, tenant, agent.parts().alerts.clone());
         Self {
             agent,
             tenant: tenant.to_owned(),
             id,
             emitter,
-            conversation: Conversation::default(),
+            state,
+            journal,
+            changes: Vec::new(),
+            is_reopened: false,
         }
+    }
+
+    pub(super) async fn reopen(agent: Agent, tenant: &str, id: &str) -> Result<Self, StoreError> {
+        let Some(store) = agent.parts().store.clone() else {
+            return Err(SessionError::Unknown { id: id.to_owned() }.into());
+        };
+        let info = store.find_session(id, Some(tenant)).await?;
+        if info.id != id {
+            return Err(SessionError::Unknown { id: id.to_owned() }.into());
+        }
+        let Taken { lease, seq, state } = store.take_session(id).await?;
+        let journal = Journal::leased(&store, tenant, lease, seq);
+        let mut session = Self::with(agent, tenant, info.id, state, journal);
+        session.changes = session.changes_since();
+        session.is_reopened = true;
+        Ok(session)
     }
 
     pub fn id(&self) -> &str {
         &self.id
     }
 
+    pub fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    /// Whether it is kept, so that another process can go on with it.
+    pub fn is_kept(&self) -> bool {
+        self.journal.is_kept()
+    }
+
+    /// What differed when the session was taken over: the model, the system prompt, tools. A line each.
+    pub fn changes(&self) -> &[String] {
+        &self.changes
+    }
+
+    /// The prompt of a run that has not ended, because its process did. [`Self::resume`] goes on with it.
+    pub fn unfinished(&self) -> Option<&str> {
+        self.state.run.as_ref().map(|run| run.prompt.as_str())
+    }
+
+    /// The messages so far.
+    pub fn messages(&self) -> &[crate::transcript::Message] {
+        self.state.conversation.messages()
+    }
+
     /// Answers the next prompts with another agent, which reads the conversation until now. Both must have come from the same host:
     /// the session keeps its events.
     pub fn continue_with(&mut self, agent: &Agent) {
         self.agent = agent.clone();
+        if self.state.model.is_some() {
+            self.opened();
+        }
     }
 
     /// Answers one prompt. Never fails: the report contains any error.
     pub async fn run(&mut self, prompt: &str, options: RunOptions) -> RunReport {
+        self.reopened();
+        // An earlier run may have been dropped.
+        self.end_run(Ending::Cancelled, None);
+        // The API refuses a blank text, in this request and in every later one that contains it.
+        let blank = is_blank(prompt);
+        if !blank {
+            if self.state.model.is_none() {
+                self.opened();
+            }
+            self.record(&Fact::Prompted {
+                text: prompt.to_owned(),
+            });
+        }
+        self.drive(prompt, blank, options).await
+    }
+
+    /// Goes on with a run whose process ended before it. `None` if there is none.
+    ///
+    /// Calls that have ended are not made again. A call that was begun is made again only if it can be made twice; otherwise the model
+    /// reads that it may have happened. The run's limits go on where they stood.
+    pub async fn resume(&mut self, options: RunOptions) -> Option<RunReport> {
+        let prompt = self.unfinished()?.to_owned();
+        // What was tried when an earlier run was dropped.
+        self.state.conversation.restore();
+        self.reopened();
+        Some(self.drive(&prompt, false, options).await)
+    }
+
+    async fn drive(&mut self, prompt: &str, blank: bool, options: RunOptions) -> RunReport {
         let started = Instant::now();
         let agent = self.agent.clone();
         let parts = agent.parts();
@@ -130,43 +177,37 @@ impl Session {
             started,
             is_finished: false,
         };
-        // The API refuses a blank text, in this request and in every later one that contains it.
-        let blank = is_blank(prompt);
-        // Clean up after an earlier run that was dropped.
-        self.conversation.restore();
-        self.conversation.remove_unanswered_prompt();
-        if !blank {
-            self.conversation.push_prompt(prompt);
-        }
+        let spent = self.state.run.as_ref().map_or(Duration::ZERO, |run| run.spent);
         let mut run = Run {
             agent: &agent,
             emitter: &self.emitter,
-            conversation: &mut self.conversation,
+            state: &mut self.state,
+            journal: &self.journal,
             options: &options,
-            deadline: started + parts.settings.deadline,
-            iterations: 0,
-            tool_calls: 0,
-            before: Before::default(),
-            repetition: Repetition::default(),
-            answer: String::new(),
-            degraded: false,
+            deadline: started + parts.settings.deadline.saturating_sub(spent),
+            turn: 0,
         };
         let Ended { ending, error } = match blank {
             true => failed("blank_prompt", "the prompt is blank".to_owned()),
             false => run.drive().await,
         };
+        let iterations = run.turn;
         let error = error.or_else(|| explain(ending, &parts.settings, parts.max_tokens));
-        let Run {
-            iterations,
-            answer,
-            degraded,
-            ..
-        } = run;
-        // An unanswered prompt would be sent again with the next one, and could make it fail the same way.
-        self.conversation.remove_unanswered_prompt();
+        let (answer, degraded) = match &self.state.run {
+            Some(run) => (run.answer.clone(), run.degraded),
+            None => (String::new(), false),
+        };
         guard.finish(ending, error.clone(), answer.clone());
         drop(guard);
+        self.end_run(ending, error.as_ref());
+        let unsaved = self.journal.commit().await.err().map(|error| ErrorInfo {
+            kind: error.kind().to_owned(),
+            message: error.to_string(),
+            hint: error.hint(),
+            request_id: None,
+        });
         RunReport {
+            unsaved,
             outcome: ending,
             error,
             answer,
@@ -174,6 +215,88 @@ impl Session {
             degraded,
             ..self.base_report().await
         }
+    }
+
+    /// Takes a fact into account and writes it down with the next commit.
+    fn record(&mut self, fact: &Fact) {
+        self.state.apply(fact);
+        self.journal.record(fact);
+    }
+
+    /// Writes down that the session was taken over, once something happens in it.
+    fn reopened(&mut self) {
+        if std::mem::take(&mut self.is_reopened) {
+            let changes = self.changes.clone();
+            let has_changed = !changes.is_empty();
+            self.record(&Fact::Reopened { changes });
+            if has_changed {
+                self.opened();
+            }
+        }
+    }
+
+    /// Ends the run, if there is one.
+    fn end_run(&mut self, outcome: Ending, error: Option<&ErrorInfo>) {
+        // What was tried and given up.
+        self.state.conversation.restore();
+        if self.state.run.is_some() {
+            self.record(&Fact::RunEnded {
+                outcome,
+                error: error.map(|error| error.kind.clone()),
+            });
+        }
+    }
+
+    /// Writes down with what the next runs are made.
+    fn opened(&mut self) {
+        let fact = self.setting();
+        self.record(&fact);
+    }
+
+    fn setting(&self) -> Fact {
+        let parts = self.agent.parts();
+        let tools = parts.tools.tools().map(|tool| ToolMark {
+            name: tool.name.clone(),
+            plugin: tool.plugin.clone(),
+            digest: tool.digest(),
+        });
+        Fact::Opened {
+            model: parts.model.model().to_owned(),
+            system_sha256: self.agent.system_sha256().to_owned(),
+            tools: tools.collect(),
+        }
+    }
+
+    /// What differs from when the session was last driven, a line each.
+    fn changes_since(&self) -> Vec<String> {
+        let mut changes = Vec::new();
+        let parts = self.agent.parts();
+        let now = parts.model.model();
+        if let Some(before) = self.state.model.as_deref().filter(|before| *before != now) {
+            changes.push(format!("the model is now `{now}`, before it was `{before}`"));
+        }
+        let system = self.agent.system_sha256();
+        if self
+            .state
+            .system_sha256
+            .as_deref()
+            .is_some_and(|before| before != system)
+        {
+            changes.push("the system prompt changed".to_owned());
+        }
+        for before in &self.state.tools {
+            match parts.tools.get(&before.name) {
+                None => changes.push(format!("the tool `{}` is gone", before.name)),
+                Some(tool) if tool.digest() != before.digest => {
+                    changes.push(format!("the component of the tool `{}` changed", before.name));
+                }
+                Some(_) => {}
+            }
+        }
+        let is_new = |name: &str| !self.state.tools.iter().any(|before| before.name == name);
+        let new = parts.tools.tools().filter(|tool| is_new(&tool.name));
+        changes.extend(new.map(|tool| format!("the tool `{}` is new", tool.name)));
+        changes
     }
 
     /// The report's session-wide fields, with placeholders for the run's own.
@@ -201,6 +324,7 @@ impl Session {
             breakers,
             budget,
             error: None,
+            unsaved: None,
         }
     }
 }
@@ -236,277 +360,6 @@ impl Drop for FinishGuard<'_> {
             }
             false => self.finish(Ending::Cancelled, None, String::new()),
         }
-    }
-}
-
-/// The state of one run.
-struct Run<'a> {
-    agent: &'a Agent,
-    emitter: &'a Emitter,
-    conversation: &'a mut Conversation,
-    options: &'a RunOptions,
-    deadline: Instant,
-    iterations: u32,
-    tool_calls: u32,
-    before: Before,
-    repetition: Repetition,
-    answer: String,
-    degraded: bool,
-}
-
-impl Run<'_> {
-    /// The agent loop: calls the model and runs its tool calls, until the run ends.
-    async fn drive(&mut self) -> Ended {
-        let settings = &self.agent.parts().settings;
-        loop {
-            if self.options.cancel.is_cancelled() {
-                return Ending::Cancelled.into();
-            }
-            if Instant::now() >= self.deadline {
-                return Ending::DeadlineExceeded.into();
-            }
-            if self.iterations >= settings.max_iterations {
-                return Ending::MaxIterations.into();
-            }
-            self.iterations += 1;
-            self.emitter.set_turn(self.iterations);
-            self.emitter.emit(EventKind::TurnStarted {});
-            let response = match self.ask_model().await {
-                Ok(response) => response,
-                Err(ended) => return ended,
-            };
-            let step = next_step(&response, self.before);
-            let details = response.refusal.clone();
-            self.record_response(response);
-            match step {
-                Step::Finish(Ending::Refused) => {
-                    // The model would refuse every later request that contains this turn.
-                    self.conversation.remove_turn();
-                    return Ended {
-                        ending: Ending::Refused,
-                        error: Some(refusal(details)),
-                    };
-                }
-                Step::Finish(ending) => return ending.into(),
-                Step::Fail(kind, message) => return failed(kind, message),
-                Step::Continue => {}
-                Step::AskAgain if self.iterations >= settings.max_iterations => {
-                    return failed("empty_answer", "the model's answer was empty".to_owned());
-                }
-                Step::AskAgain => self.conversation.push_note_on_empty_answer(),
-                // No further model call could read the results.
-                Step::RunTools(_) if self.iterations >= settings.max_iterations => return Ending::MaxIterations.into(),
-                Step::RunTools(calls) => {
-                    if let Some(ended) = self.run_tools(calls).await {
-                        return ended;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Gets one answer. If the model refuses the history as too long, or the budget can't pay for it, trims it and tries again,
-    /// so that one long tool result doesn't end the run. If that doesn't help, restores the history: the budget can be raised
-    /// later, and the images might not have been the cause.
-    async fn ask_model(&mut self) -> Result<ModelResponse, Ended> {
-        let result = self.ask_trimming_history().await;
-        match &result {
-            Ok(_) => self.conversation.discard_snapshot(),
-            Err(_) => self.conversation.restore(),
-        }
-        result.map_err(|error| Ended {
-            ending: ending_for(&error),
-            error: Some(error.info()),
-        })
-    }
-
-    async fn ask_trimming_history(&mut self) -> Result<ModelResponse, ModelError> {
-        let parts = self.agent.parts();
-        let mut tried = Tried::default();
-        loop {
-            let request = ModelRequest {
-                system: &parts.settings.system,
-                messages: self.conversation.messages(),
-                tools: self.agent.definitions(),
-                max_tokens: parts.max_tokens,
-                temperature: parts.temperature,
-            };
-            let cx = ModelContext {
-                emitter: self.emitter,
-                deadline: self.deadline,
-                cancel: &self.options.cancel,
-                streams_to_user: self.options.streams_to_user,
-            };
-            let error = match parts.model.respond(&request, &cx).await {
-                Ok(response) => return Ok(response),
-                Err(error) => error,
-            };
-            let Some((reason, trimmed)) = self.trim_after(&error, &mut tried) else {
-                return Err(error);
-            };
-            self.emitter.emit(EventKind::HistoryTrimmed {
-                reason,
-                results: u32::try_from(trimmed.results).unwrap_or(u32::MAX),
-                bytes: trimmed.bytes as u64,
-                images: u32::try_from(trimmed.images).unwrap_or(u32::MAX),
-            });
-        }
-    }
-
-    /// Takes out of the conversation what may be the reason for an error. `None` if there is nothing left to try.
-    fn trim_after(&mut self, error: &ModelError, tried: &mut Tried) -> Option<(TrimReason, Trimmed)> {
-        if let Some(reason) = trim_reason(error) {
-            if tried.trims >= MAX_TRIMS {
-                return None;
-            }
-            tried.trims += 1;
-            match reason {
-                // The model's limit won't change, so this trim is permanent.
-                TrimReason::TooLong => self.conversation.discard_snapshot(),
-                _ => self.conversation.take_snapshot(),
-            }
-            let trimmed = self.conversation.trim();
-            return (!trimmed.is_nothing()).then_some((reason, trimmed));
-        }
-        if !is_invalid(error) {
-            return None;
-        }
-        self.conversation.take_snapshot();
-        // Signatures of thinking can't be checked here: they are bound to a model and to all messages before them.
-        if !std::mem::replace(&mut tried.without_vendor_blocks, true) {
-            let dropped = self.conversation.drop_vendor_blocks();
-            if !dropped.is_nothing() {
-                return Some((TrimReason::VendorBlocks, dropped));
-            }
-        }
-        // Images are untrusted bytes, and the API validates them more strictly than the host does.
-        if !std::mem::replace(&mut tried.without_images, true) {
-            let dropped = self.conversation.drop_images();
-            return (!dropped.is_nothing()).then_some((TrimReason::Images, dropped));
-        }
-        None
-    }
-
-    fn record_response(&mut self, response: ModelResponse) {
-        // A paused answer continues in the next response. Otherwise the new text replaces the old.
-        if self.before.pauses == 0 {
-            self.answer.clear();
-        }
-        self.answer.push_str(&response.text());
-        let paused = response.stop_reason == StopReason::PauseTurn;
-        let is_empty = is_empty(&response);
-        self.before = Before {
-            pauses: if paused { self.before.pauses + 1 } else { 0 },
-            has_text: paused && !is_blank(&self.answer),
-            was_empty: is_empty,
-        };
-        if !is_empty {
-            self.conversation.push_answer(response.content);
-        }
-    }
-
-    /// Runs a turn's calls and adds their results. Returns an ending if the run must end.
-    async fn run_tools(&mut self, calls: Vec<ToolCall>) -> Option<Ended> {
-        let settings = &self.agent.parts().settings;
-        let wanted = u32::try_from(calls.len()).unwrap_or(u32::MAX);
-        if wanted > settings.max_tool_calls.saturating_sub(self.tool_calls) {
-            return Some(Ending::MaxToolCalls.into());
-        }
-        self.tool_calls += wanted;
-        let inputs: Vec<ToolInput> = calls.iter().map(|call| call.input.clone()).collect();
-        let parallel = settings.parallel_tool_calls.max(1) as usize;
-        let admitted = self.admit_tools(calls, parallel).await;
-        // As one call ends the next begins, whichever it is. Lazy, so that no more than `parallel` calls run.
-        let running = admitted.into_iter().enumerate();
-        let running = running.map(async |(position, call)| (position, self.run_tool(call).await));
-        let mut results: Vec<(usize, ToolResult)> = stream::iter(running).buffer_unordered(parallel).collect().await;
-        results.sort_by_key(|(position, _)| *position);
-        let results: Vec<ToolResult> = results.into_iter().map(|(_, result)| result).collect();
-        self.degraded |= results.iter().any(|result| result.degraded);
-        let verdicts = self
-            .repetition
-            .observe(&inputs.iter().zip(&results).collect::<Vec<_>>());
-        let mut repeated = results.iter().zip(&verdicts);
-        let repeated = repeated.find_map(|(result, verdict)| {
-            (*verdict == Verdict::Stop).then(|| repeated_call(Some(&result.finished.tool)))
-        });
-        let mut blocks = Vec::with_capacity(results.len());
-        for (result, verdict) in results.into_iter().zip(verdicts) {
-            let mut content = content_for_model(result.content, settings.max_result_bytes);
-            if verdict == Verdict::Warn {
-                content.push(Content::text(WARNING));
-            }
-            blocks.push(transcript::ToolResult {
-                tool_use_id: result.call_id,
-                content,
-                is_error: result.is_error,
-            });
-        }
-        self.conversation.push_results(blocks);
-        // Calls that were all cut short look like a loop. The cancellation or deadline is the real reason.
-        match self.options.cancel.is_cancelled() || Instant::now() >= self.deadline {
-            true => None,
-            false => repeated.map(|error| Ended {
-                ending: Ending::LoopDetected,
-                error: Some(error),
-            }),
-        }
-    }
-
-    /// Decides about all calls of a turn before any of them runs, in their order.
-    async fn admit_tools(&self, calls: Vec<ToolCall>, parallel: usize) -> Vec<AdmittedCall> {
-        let cx = ToolContext {
-            emitter: self.emitter,
-            deadline: self.deadline,
-            cancel: &self.options.cancel,
-        };
-        let admitted = calls.into_iter().map(|call| self.agent.tools().admit(call, &cx));
-        stream::iter(admitted).buffered(parallel).collect().await
-    }
-
-    /// Runs one call on its own task, so that a turn's calls run in parallel on all of the runtime's threads.
-    async fn run_tool(&self, admitted: AdmittedCall) -> ToolResult {
-        let (agent, emitter, cancel) = (self.agent.clone(), self.emitter.clone(), self.options.cancel.clone());
-        let (deadline, call) = (self.deadline, admitted.call().clone());
-        let task = tokio::spawn(async move {
-            let cx = ToolContext {
-                emitter: &emitter,
-                deadline,
-                cancel: &cancel,
-            };
-            agent.tools().run(admitted, &cx).await
-        });
-        match AbortOnDropHandle::new(task).await {
-            Ok(result) => result,
-            Err(error) => ToolResult::host_error(call, &error.to_string()),
-        }
-    }
-}
-
-fn failed(kind: &str, message: String) -> Ended {
-    let hint = (kind == "empty_answer").then(|| {
-        "try again; if it happens every time, check that the server at `[model] base_url` serves this model".to_owned()
-    });
-    let error = ErrorInfo {
-        kind: kind.to_owned(),
-        message,
-        hint,
-        request_id: None,
-    };
-    Ended {
-        ending: Ending::ModelFailed,
-        error: Some(error),
-    }
-}
-
-fn ending_for(error: &ModelError) -> Ending {
-    match error {
-        ModelError::Budget(_) => Ending::BudgetExceeded,
-        ModelError::DeadlineExceeded { .. } => Ending::DeadlineExceeded,
-        ModelError::Cancelled => Ending::Cancelled,
-        ModelError::ContextOverflow(_) => Ending::ContextOverflow,
-        ModelError::Api(error) if error.kind == ApiErrorKind::RequestTooLarge => Ending::ContextOverflow,
-        _ => Ending::ModelFailed,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::events::Ending;
 use crate::model::{ModelResponse, StopReason};
-use crate::tools::ToolCall;
-use crate::transcript::{ToolUse, is_blank};
+use crate::session::Before;
+use crate::transcript::is_blank;
 use crate::untrusted::{NAME_CHARS, display_untrusted};
 
 /// Consecutive `pause_turn` answers that are continued, as the vendor recommends.
@@ -13,24 +13,13 @@ pub(super) const MAX_PAUSES: u32 = 5;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
     Finish(Ending),
-    RunTools(Vec<ToolCall>),
+    RunTools,
     /// Send the answer back unchanged and let the model continue.
     Continue,
     /// Drop the empty answer and ask again.
     AskAgain,
     /// The answer is unusable. Holds an error kind and a message.
     Fail(&'static str, String),
-}
-
-/// The answers before this one.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Before {
-    /// Consecutive `pause_turn` answers.
-    pub(super) pauses: u32,
-    /// Whether the paused answer that this one continues has text.
-    pub(super) has_text: bool,
-    /// Whether the last answer was empty.
-    pub(super) was_empty: bool,
 }
 
 /// Decides by the stop reason. Each one has its own case, and none falls through as success.
@@ -40,7 +29,7 @@ pub(super) fn next_step(response: &ModelResponse, before: Before) -> Step {
     match &response.stop_reason {
         // Some gateways don't say that the model stopped to use a tool. A call without a result would be refused.
         StopReason::ToolUse | StopReason::EndTurn | StopReason::StopSequence | StopReason::PauseTurn if has_calls => {
-            Step::RunTools(response.tool_uses().map(call).collect())
+            Step::RunTools
         }
         StopReason::EndTurn | StopReason::StopSequence if before.has_text || !is_empty(response) => {
             Step::Finish(Ending::Completed)
@@ -74,20 +63,10 @@ pub(super) fn next_step(response: &ModelResponse, before: Before) -> Step {
 }
 
 /// Whether an answer that claims to be whole has neither text nor calls.
-pub(super) fn is_empty(response: &ModelResponse) -> bool {
+fn is_empty(response: &ModelResponse) -> bool {
     matches!(response.stop_reason, StopReason::EndTurn | StopReason::StopSequence)
         && response.tool_uses().next().is_none()
         && is_blank(&response.text())
-}
-
-/// The conversation keeps the call as the model made it; both share its input.
-fn call(tool_use: &ToolUse) -> ToolCall {
-    let ToolUse { id, name, input, .. } = tool_use;
-    ToolCall {
-        id: id.clone(),
-        name: name.clone(),
-        input: input.clone(),
-    }
 }
 
 #[cfg(test)]
@@ -96,7 +75,7 @@ mod tests {
 
     use super::*;
     use crate::events::Usage;
-    use crate::transcript::Block;
+    use crate::transcript::{Block, ToolUse};
 
     fn response(stop_reason: &str, content: Vec<Block>) -> ModelResponse {
         ModelResponse {
@@ -124,7 +103,7 @@ mod tests {
 
     #[test]
     fn every_stop_reason_maps_to_a_step() {
-        let run = || Step::RunTools(vec![call(&tool_use())]);
+        let run = || Step::RunTools;
         for (reason, without_calls, with_calls) in [
             ("end_turn", Step::Finish(Ending::Completed), run()),
             ("stop_sequence", Step::Finish(Ending::Completed), run()),

@@ -1,4 +1,4 @@
-//! Tenant names.
+//! Names of tenants and sessions.
 
 use crate::untrusted::{NAME_CHARS, display_untrusted};
 
@@ -19,5 +19,39 @@ pub(super) fn check(name: &str) -> Result<(), TenantNameError> {
     match (1..=MAX_CHARS).contains(&name.len()) && name.bytes().all(is_legal) {
         true => Ok(()),
         false => Err(TenantNameError(display_untrusted(name, NAME_CHARS))),
+    }
+}
+
+/// The name of a session or of its tenant is invalid.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SessionNameError {
+    #[error(transparent)]
+    Tenant(#[from] TenantNameError),
+    #[error("`{0}` isn't a valid id of a session: use 1 to {MAX_CHARS} of the characters a-z A-Z 0-9 _ -")]
+    Id(String),
+}
+
+/// Checks the id of a session. It is a key in the store, a word on command lines, and appears in events and logs.
+pub(super) fn check_session_id(id: &str) -> Result<(), SessionNameError> {
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    match (1..=MAX_CHARS).contains(&id.len()) && id.bytes().all(is_legal) && !id.starts_with('-') {
+        true => Ok(()),
+        false => Err(SessionNameError::Id(display_untrusted(id, NAME_CHARS))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_sessions_are_words() {
+        let longest = "x".repeat(64);
+        for id in ["a", "nightly-report_2", longest.as_str()] {
+            assert_eq!(check_session_id(id), Ok(()));
+        }
+        for id in ["", "-x", "a b", "a.b", "é", "../x", &"x".repeat(65)] {
+            assert!(check_session_id(id).is_err(), "{id}");
+        }
     }
 }

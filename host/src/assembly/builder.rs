@@ -2,6 +2,7 @@
 //! agent on top.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -10,14 +11,17 @@ use super::error::HostError;
 use super::host::Host;
 use super::tools::load_tools;
 use crate::agent::{Agent, AgentParts};
-use crate::config::Config;
+use crate::config::{Config, SessionSettings};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{AnthropicClient, ModelStack, Prices, Provider};
 use crate::resilience::{Breaker, RetryBudget};
 use crate::sandbox::CompilePlace;
-use crate::store::Store;
+use crate::store::{Store, WeakStore};
 use crate::telemetry::{EventBus, Observer};
 use crate::tools::ToolPolicy;
+
+/// How often a host looks for sessions that need not be kept any longer.
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// Builds a [`Host`].
 #[derive(Debug)]
@@ -110,6 +114,7 @@ impl HostBuilder {
             None => open_store(&config).await?,
         };
         let ledger = store.ledger();
+        tokio::spawn(delete_expired_sessions(store.downgrade(), config.sessions.clone()));
         let tools = Arc::new(load_tools(&config, place, tls).await?.with_policy(policy));
         let retry_budget = Arc::new(RetryBudget::new());
         let model = model_stack(&config, provider, prices, ledger.clone(), retry_budget.clone());
@@ -120,11 +125,30 @@ impl HostBuilder {
             model,
             tools,
             ledger,
+            store: config.sessions.keep.then_some(store),
             budget: config.budget.clone(),
             alerts: config.alerts.clone(),
             events,
         });
         Ok(Host::new(config, agent, retry_budget))
+    }
+}
+
+/// Deletes what need not be kept any longer, now and every hour, as long as the store is open.
+async fn delete_expired_sessions(store: WeakStore, settings: SessionSettings) {
+    let retention = jiff::SignedDuration::from_hours(i64::from(settings.retention_days) * 24);
+    let mut hours = tokio::time::interval(CLEANUP_INTERVAL);
+    loop {
+        hours.tick().await;
+        let Some(store) = store.upgrade() else { return };
+        let Ok(before) = Timestamp::now().checked_sub(retention) else {
+            return;
+        };
+        match store.delete_expired_sessions(before, settings.max_bytes).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "deleted sessions that need not be kept any longer"),
+            Err(error) => tracing::warn!(%error, "could not delete old sessions"),
+        }
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::builder::{self, HostBuilder};
 use super::error::HostError;
-use crate::agent::{Agent, DEFAULT_TENANT, Session, TenantNameError};
+use crate::agent::{Agent, DEFAULT_TENANT, Session, SessionNameError, TenantNameError};
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::resilience::{BreakerStats, Override, RetryBudget};
+use crate::store::{Store, StoreError};
 use crate::telemetry::EventBus;
 use crate::tools::ToolSet;
 
@@ -64,6 +65,29 @@ impl Host {
     /// If the tenant name is invalid.
     pub fn session_for(&self, tenant: &str) -> Result<Session, TenantNameError> {
         self.agent.session_for(tenant)
+    }
+
+    /// Opens a conversation for a tenant, with an id that others can name it by. See [`Agent::session_named`].
+    ///
+    /// # Errors
+    ///
+    /// If the tenant name or the id is invalid.
+    pub fn session_named(&self, tenant: &str, id: &str) -> Result<Session, SessionNameError> {
+        self.agent.session_named(tenant, id)
+    }
+
+    /// Takes a kept session of a tenant over, to go on with it. See [`Agent::reopen`]; [`Store::find_session`] completes an id.
+    ///
+    /// # Errors
+    ///
+    /// There is no such session, a process that lives drives it, or it can't be read.
+    pub async fn reopen(&self, tenant: &str, id: &str) -> Result<Session, StoreError> {
+        self.agent.reopen(tenant, id).await
+    }
+
+    /// Where sessions are kept; `None`: they are not.
+    pub fn store(&self) -> Option<&Store> {
+        self.agent.store()
     }
 
     /// The same host with another model of the configured provider. Both share the tools, the ledger, the events and the budget of

@@ -13,7 +13,7 @@ use super::lines::{Input, Lines, Meanwhile, Prompting};
 use super::live::LiveHost;
 use super::prompt::{self, Purpose};
 use super::session_args::SessionArgs;
-use super::{CliError, Context, error, run};
+use super::{CliError, Context, error, run, session};
 use crate::events::Ending;
 
 /// The lines of earlier conversations, in the data folder.
@@ -21,6 +21,12 @@ const HISTORY: &str = "chat-history";
 
 #[derive(Args, Debug)]
 pub struct ChatArgs {
+    /// Go on with this session, by its id or the beginning of it, or begin one with this id
+    #[arg(long = "session", value_name = "ID", conflicts_with_all = ["ephemeral", "continues"])]
+    id: Option<String>,
+    /// Go on with the newest session
+    #[arg(long = "continue", conflicts_with = "ephemeral")]
+    continues: bool,
     #[command(flatten)]
     session: SessionArgs,
 }
@@ -30,12 +36,23 @@ pub struct ChatArgs {
 pub async fn chat(cx: &Context, args: ChatArgs) -> Result<u8, CliError> {
     let config = args.session.config(cx)?;
     run::require_key(&config)?;
+    if args.id.is_some() || args.continues {
+        session::require_kept(&config, if args.continues { "--continue" } else { "--session" })?;
+    }
     cx.note_missing_configuration(&config);
     let show_progress = cx.shows_progress();
     let _logging = cx.logging_of_runs(&config, show_progress)?;
     let history = config.storage.folder().join(HISTORY);
     let live = LiveHost::start(cx, config, show_progress).await?;
-    let mut conversation = Conversation::start(cx, live);
+    let id = match args.continues {
+        true => Some(session::newest(&live).await?),
+        false => args.id,
+    };
+    let session = match id {
+        Some(id) => session::open_or_create(cx, &live, &id).await?,
+        None => live.session(),
+    };
+    let mut conversation = Conversation::start(cx, live, session);
     let prompting = Prompting {
         completions: conversation.completions(),
         history: Some(history),
@@ -55,6 +72,14 @@ pub async fn chat(cx: &Context, args: ChatArgs) -> Result<u8, CliError> {
 /// Reads lines and answers them, and returns the exit code.
 async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut Lines) -> u8 {
     let mut was_interrupted = false;
+    if conversation.is_unfinished() {
+        let cancel = CancellationToken::new();
+        let interrupt = Interrupt::at_terminal(cancel.clone(), cx.stderr.clone(), lines.terminal_mode());
+        conversation.resume(cancel).await;
+        if interrupt.was_terminated() {
+            return Ending::Cancelled.exit_code();
+        }
+    }
     loop {
         if cx.stderr.is_terminal() {
             cx.stderr.line("");

@@ -17,6 +17,7 @@ use crate::ledger::LedgerError;
 use crate::model::PriceError;
 use crate::sandbox::ComponentError;
 use crate::simulator::ScriptError;
+use crate::store::StoreError;
 use crate::telemetry::LoggingError;
 
 /// An error before a run exists, such as wrong usage or an invalid configuration. Errors during a run are in its report.
@@ -48,6 +49,8 @@ pub enum CliError {
     Host(#[from] HostError),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error(transparent)]
     Prices(#[from] PriceError),
     #[error("can't start the {what}")]
@@ -85,6 +88,7 @@ impl CliError {
             Self::Logging(_) => "logging",
             Self::Host(_) => "host",
             Self::Ledger(error) => error.kind(),
+            Self::Store(error) => error.kind(),
             Self::Protocol(_) => "protocol",
             Self::Component { .. } => "component",
             Self::Script(_) => "script",
@@ -135,6 +139,7 @@ impl CliError {
             Self::Logging(error) => error.hint().map(str::to_owned),
             Self::Host(error) => error.hint(),
             Self::Ledger(error) => error.hint(),
+            Self::Store(error) => error.hint(),
             Self::Prices(error) => Some(error.hint().to_owned()),
             Self::Listen { .. } => Some("use an address of this machine and a free port".to_owned()),
             Self::Protocol(_) => Some("clients begin with `initialize` or `server/discover`".to_owned()),

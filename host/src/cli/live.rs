@@ -88,11 +88,27 @@ impl LiveHost {
 
     /// Runs the prompt and returns when all of its events are printed.
     pub async fn run(&self, session: &mut Session, prompt: &str, cancel: CancellationToken) -> RunReport {
-        let options = RunOptions {
+        let report = session.run(prompt, self.options(cancel)).await;
+        self.printed().await;
+        report
+    }
+
+    /// Goes on with a run that another process has left, if there is one.
+    pub async fn resume(&self, session: &mut Session, cancel: CancellationToken) -> Option<RunReport> {
+        let report = session.resume(self.options(cancel)).await;
+        self.printed().await;
+        report
+    }
+
+    fn options(&self, cancel: CancellationToken) -> RunOptions {
+        RunOptions {
             cancel,
             streams_to_user: self.output.streams_to_user(),
-        };
-        let report = session.run(prompt, options).await;
+        }
+    }
+
+    /// Waits until all events are printed.
+    async fn printed(&self) {
         self.host.events().flush(FLUSH_WAIT).await;
         if let Some(printer) = &self.printer {
             printer.flush().await;
@@ -105,7 +121,6 @@ impl LiveHost {
                 "warning: the output was too slow, so {lost} events are missing from it"
             ));
         }
-        report
     }
 
     pub async fn shutdown(self) {
@@ -121,8 +136,17 @@ struct ReportLine<'a> {
     report: &'a RunReport,
 }
 
+/// Says that what happened could not be written to the session.
+fn print_unsaved(cx: &Context, report: &RunReport) {
+    if let Some(unsaved) = &report.unsaved {
+        let message = format!("the session could not be written to its end: {}", unsaved.message);
+        cx.stderr.line(&error::warning(&message, unsaved.hint.as_deref()));
+    }
+}
+
 /// Prints the report in the requested format. In `text`, the answer is already printed, and the summary goes to stderr.
 pub fn print_report(cx: &Context, report: &RunReport) {
+    print_unsaved(cx, report);
     match cx.global.output {
         Output::Json => cx.stdout.json_pretty(report),
         Output::StreamJson => cx.stdout.json_line(&ReportLine {

@@ -22,6 +22,7 @@ mod printer;
 mod progress;
 mod prompt;
 mod run;
+mod session;
 mod session_args;
 mod simulate;
 mod standalone;
@@ -116,6 +117,9 @@ enum Command {
     Tool(tool::ToolCommand),
     /// Serve tools to any client of the Model Context Protocol (MCP)
     Mcp(mcp::McpArgs),
+    /// List, show, continue and delete the conversations that are kept
+    #[command(subcommand)]
+    Session(session::SessionCommand),
     /// Show, set and export budgets; list prices
     Budget(budget::BudgetArgs),
     /// Write a configuration to start from
@@ -360,6 +364,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8, CliError> {
         Command::Tool(tool::ToolCommand::Check(args)) => tool_check::check(cx, args).await,
         Command::Tool(tool::ToolCommand::Dev(args)) => tool_dev::dev(cx, args).await,
         Command::Mcp(args) => mcp::mcp(cx, args).await,
+        Command::Session(command) => session::session(cx, command).await,
         Command::Budget(args) => budget::budget(cx, args).await,
         Command::Init(args) => init::init(cx, args),
         Command::Doctor => doctor::doctor(cx).await,

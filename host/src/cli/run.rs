@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::interrupt::Interrupt;
 use super::live::{LiveHost, print_report};
 use super::session_args::SessionArgs;
-use super::{CliError, Context, prompt};
+use super::{CliError, Context, prompt, session};
 use crate::config::Config;
 use crate::model::ProviderKind;
 
@@ -24,6 +24,9 @@ pub struct RunArgs {
     /// Add this text file to the prompt; may be repeated
     #[arg(long, value_name = "FILE")]
     file: Vec<PathBuf>,
+    /// Go on with this session, by its id or the beginning of it, or begin one with this id
+    #[arg(long = "session", value_name = "ID", conflicts_with = "ephemeral")]
+    id: Option<String>,
     #[command(flatten)]
     session: SessionArgs,
 }
@@ -33,6 +36,9 @@ pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
     let words: Vec<String> = args.prompt.into_iter().chain(args.words).collect();
     let prompt = prompt::read(cx, &words, &args.file).await?;
     require_key(&config)?;
+    if args.id.is_some() {
+        session::require_kept(&config, "--session")?;
+    }
     cx.note_missing_configuration(&config);
     let show_progress = cx.shows_progress();
     let _logging = cx.logging_of_runs(&config, show_progress)?;
@@ -40,9 +46,14 @@ pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
 
     let cancel = CancellationToken::new();
     let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx.stderr.clone());
-    let mut session = live.session();
+    let mut session = match &args.id {
+        None => live.session(),
+        Some(id) => session::open_or_create(cx, &live, id).await?,
+    };
+    session::require_finished(&session)?;
     let report = live.run(&mut session, &prompt, cancel).await;
     print_report(cx, &report);
+    drop(session);
     live.shutdown().await;
     Ok(report.outcome.exit_code())
 }

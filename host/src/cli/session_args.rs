@@ -24,6 +24,9 @@ pub struct SessionArgs {
     /// repeated
     #[arg(long, value_name = "FILE")]
     plugin: Vec<String>,
+    /// Keep nothing of the session
+    #[arg(long)]
+    ephemeral: bool,
     #[command(flatten)]
     grants: GrantArgs,
 }
@@ -44,6 +47,9 @@ impl SessionArgs {
             if let Some(value) = value {
                 arguments.set(name, key, value);
             }
+        }
+        if self.ephemeral {
+            arguments.set("--ephemeral", &["sessions", "keep"], "false");
         }
         // A component that is named here is wanted: without it, the run isn't what was asked for.
         self.grants.apply(&self.plugin, true, &mut arguments)?;

@@ -439,6 +439,7 @@ pub(crate) mod tests {
                     remaining_usd: None,
                 },
             ],
+            unsaved: None,
             error: None,
         }
     }

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::days::DaysText;
 use super::duration::DurationText;
 use super::format::proxy_text;
 use super::limits::RawCallLimits;
@@ -40,6 +41,11 @@ impl From<&Config> for RawConfig {
             },
             logging: RawLogging::from(&config.logging),
             alerts: RawAlerts::from(&config.alerts),
+            sessions: RawSessions {
+                keep: config.sessions.keep,
+                retention: DaysText(config.sessions.retention_days),
+                max_bytes: ByteSize(config.sessions.max_bytes),
+            },
             storage: RawStorage {
                 path: optional_path(config.storage.path.as_deref()),
                 durability: match config.storage.durability {
@@ -83,6 +89,7 @@ defaults! {
     logging: RawLogging,
     alerts: RawAlerts,
     storage: RawStorage,
+    sessions: RawSessions,
 }
 
 /// `None` becomes an empty string, as in the file.

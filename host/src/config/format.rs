@@ -5,7 +5,7 @@ use url::Url;
 
 use super::problem::ValueProblem;
 use super::redact::{looks_secret, quote};
-use super::{command, duration, size, usd};
+use super::{command, days, duration, size, usd};
 use crate::model::{ProxySetting, ProxyUrl};
 use crate::tools::{BUILTIN_NAMES, ComponentSource, is_tool_name};
 
@@ -26,7 +26,12 @@ pub(super) const ARGUMENT: &str = "cofferdam-argument";
 pub(super) const STDIN: &str = "cofferdam-stdin";
 pub(super) const INPUT_SCHEMA: &str = "cofferdam-input-schema";
 
-pub(super) const FORMATS: [Format; 13] = [
+pub(super) const FORMATS: [Format; 14] = [
+    Format {
+        name: days::FORMAT,
+        expected: "a number of days such as \"30d\"",
+        check: |text| text.parse::<days::DaysText>().map(drop),
+    },
     Format {
         name: duration::FORMAT,
         expected: "a duration such as \"10s\"",

@@ -12,6 +12,7 @@ mod bounds;
 mod check;
 mod command;
 mod convert;
+mod days;
 mod duration;
 mod env;
 mod folders;
@@ -78,6 +79,7 @@ pub struct Config {
     pub logging: LoggingSettings,
     pub alerts: AlertSettings,
     pub storage: StorageSettings,
+    pub sessions: SessionSettings,
     /// The sources of the secrets. The values are in the grants that use them.
     pub secrets: BTreeMap<String, SecretSource>,
     /// The secrets that are not available here, with the reason.
@@ -103,6 +105,7 @@ impl Default for Config {
             logging: LoggingSettings::default(),
             alerts: AlertSettings::default(),
             storage: StorageSettings::default(),
+            sessions: SessionSettings::default(),
             secrets: BTreeMap::new(),
             missing_secrets: BTreeMap::new(),
             plugins: Vec::new(),
@@ -193,6 +196,27 @@ pub enum SecretSource {
     /// An environment variable.
     Env(String),
     File(PathBuf),
+}
+
+/// `[sessions]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionSettings {
+    /// Whether sessions are kept, so that they survive the end of the process. Default `true`.
+    pub keep: bool,
+    /// For how many days a session is kept after its last change. Default 30.
+    pub retention_days: u32,
+    /// The bytes that all sessions together can have; beyond them, the oldest are deleted. Default 1 GiB.
+    pub max_bytes: u64,
+}
+
+impl Default for SessionSettings {
+    fn default() -> Self {
+        Self {
+            keep: true,
+            retention_days: 30,
+            max_bytes: 1024 * 1024 * 1024,
+        }
+    }
 }
 
 /// `[storage]`.

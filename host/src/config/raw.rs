@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Config;
 use super::bounds;
+use super::days::DaysText;
 use super::duration::DurationText;
 use super::format;
 use super::limits::RawCallLimits;
@@ -33,6 +34,7 @@ pub(super) struct RawConfig {
     pub(super) logging: RawLogging,
     pub(super) alerts: RawAlerts,
     pub(super) storage: RawStorage,
+    pub(super) sessions: RawSessions,
     /// Secrets by name. Grants refer to them as `${secret:NAME}`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) secrets: BTreeMap<String, RawSecret>,
@@ -259,6 +261,19 @@ pub(super) struct RawStorage {
     pub(super) durability: RawDurability,
     /// The maximum size of the cache of compiled components. Beyond it, the least recently used are removed.
     pub(super) cache_bytes: ByteSize,
+}
+
+/// Conversations that survive the end of the process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Sessions")]
+pub(super) struct RawSessions {
+    /// Whether sessions are kept, with everything that was said and every result of a tool.
+    pub(super) keep: bool,
+    /// How long a session is kept after its last change.
+    pub(super) retention: DaysText,
+    /// The size of all sessions together. Beyond it, the oldest are deleted.
+    pub(super) max_bytes: ByteSize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

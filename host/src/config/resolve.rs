@@ -13,7 +13,7 @@ use super::raw::*;
 use super::redact::quote;
 use super::size::KIB;
 use super::source::Node;
-use super::{Config, InheritedLimits, SecretSource, StorageSettings};
+use super::{Config, InheritedLimits, SecretSource, SessionSettings, StorageSettings};
 use crate::ledger::BudgetSettings;
 use crate::model::{ModelSettings, ProviderKind};
 use crate::resilience::BreakerSettings;
@@ -65,6 +65,11 @@ impl Resolver<'_> {
                 contents: raw.logging.contents,
             },
             alerts: raw.alerts.into(),
+            sessions: SessionSettings {
+                keep: raw.sessions.keep,
+                retention_days: raw.sessions.retention.0,
+                max_bytes: raw.sessions.max_bytes.0,
+            },
             storage: StorageSettings {
                 path: self.directory(&["storage", "path"], &raw.storage.path),
                 durability: raw.storage.durability.into(),

@@ -62,12 +62,13 @@ pub(crate) type Question = Box<dyn FnOnce(&mut dyn BookReader) + Send>;
 pub(crate) trait Books: fmt::Debug + Send + Sync {
     fn reserve(self: Arc<Self>, request: ReserveRequest, done: Done<ReservationId>);
 
-    /// Closes a reservation that is open, or that was charged in full while its owner seemed dead. Tried until it succeeds.
+    /// Closes a reservation that is open, or that was charged in full while its owner seemed dead, with the next commit. Tried
+    /// until it succeeds.
     fn close(self: Arc<Self>, closing: PendingClosing);
 
     fn set_limit(self: Arc<Self>, scope: Scope, limit: Option<LimitOverride>, done: Done<()>);
 
-    /// Has what was submitted outside of a runtime worked through in this one.
+    /// Commits what waits, in the background if there is a runtime.
     fn wake(self: Arc<Self>);
 
     /// Answers after everything that was submitted before.

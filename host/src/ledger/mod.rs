@@ -194,14 +194,11 @@ impl Ledger {
             limits,
             done: Some(sender),
         });
-        let books = self.books();
+        // It shares the next commit. There is one as soon as somebody waits for this, or nobody will.
+        let wake = WakeOnDrop(self.books());
         async move {
-            // The call may have been made outside of a runtime.
-            Arc::clone(&books).wake();
-            let booked = booked.await.unwrap_or(Err(LedgerError::Interrupted));
-            // The store is kept open until it is booked.
-            drop(books);
-            booked
+            Arc::clone(&wake.0).wake();
+            booked.await.unwrap_or(Err(LedgerError::Interrupted))
         }
     }
 
@@ -213,6 +210,7 @@ impl Ledger {
             limits,
             done: None,
         });
+        self.books().wake();
     }
 
     async fn ask<T: Send + 'static>(
@@ -224,5 +222,14 @@ impl Ledger {
             let _ = sender.send(question(books));
         }));
         answer.await.unwrap_or(Err(LedgerError::Interrupted))
+    }
+}
+
+/// Has the store book what it holds. Keeps the store open meanwhile.
+struct WakeOnDrop(Arc<dyn Books>);
+
+impl Drop for WakeOnDrop {
+    fn drop(&mut self) {
+        Arc::clone(&self.0).wake();
     }
 }

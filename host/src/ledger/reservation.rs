@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::{BudgetAlert, BudgetSettings, Closing, Ledger, LedgerError, Settlement};
 use crate::money::NanoUsd;
@@ -27,6 +28,11 @@ pub struct ReserveRequest {
 pub struct ReservationId(String);
 
 impl ReservationId {
+    /// A new one. They sort by the time of their generation.
+    pub(crate) fn generate() -> Self {
+        Self(Uuid::now_v7().to_string())
+    }
+
     pub(crate) const fn new(id: String) -> Self {
         Self(id)
     }

@@ -51,6 +51,7 @@ pub fn classify(error: &ModelError) -> Verdict {
         | ModelError::Budget(_)
         | ModelError::UnknownPrice { .. }
         | ModelError::Ledger(_)
+        | ModelError::Session(_)
         | ModelError::DeadlineExceeded { .. }
         | ModelError::Cancelled
         | ModelError::GaveUp { .. } => Verdict::Fatal,

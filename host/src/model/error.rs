@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::api_error::{ApiError, ApiErrorKind};
 use crate::events::ErrorInfo;
 use crate::ledger::{BudgetExceeded, LedgerError};
+use crate::session::SessionError;
 
 /// Why there is no answer. No variant ever holds the API key or the user part of the base URL.
 #[derive(Debug, Error)]
@@ -63,6 +64,9 @@ pub enum ModelError {
     },
     #[error("the budget couldn't be checked: {0}")]
     Ledger(#[source] LedgerError),
+    /// The session can't be written.
+    #[error(transparent)]
+    Session(#[from] SessionError),
     /// The run's deadline has passed, or would pass before the retry.
     #[error("the run's deadline leaves no time for another attempt{}", after(last))]
     DeadlineExceeded { last: Option<Box<ModelError>> },
@@ -131,6 +135,15 @@ fn next_try(retry_after: Duration) -> String {
     format!(", next try in {:.1} s", retry_after.as_secs_f64())
 }
 
+impl From<LedgerError> for ModelError {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Exceeded(exceeded) => Self::Budget(exceeded),
+            error => Self::Ledger(error),
+        }
+    }
+}
+
 impl ModelError {
     /// A stable, machine-readable name.
     pub fn kind(&self) -> &'static str {
@@ -149,6 +162,7 @@ impl ModelError {
             Self::Budget(_) => "budget_exceeded",
             Self::UnknownPrice { .. } => "unknown_price",
             Self::Ledger(_) => "ledger",
+            Self::Session(error) => error.kind(),
             Self::DeadlineExceeded { .. } => "deadline_exceeded",
             Self::Cancelled => "cancelled",
             Self::GaveUp { last, .. } => last.kind(),
@@ -177,6 +191,7 @@ impl ModelError {
                 ));
             }
             Self::Ledger(error) => return error.hint(),
+            Self::Session(error) => return Some(error.hint()),
             Self::DeadlineExceeded { .. } => "raise `[agent] deadline`",
             Self::GaveUp {
                 why: GaveUp::RetryBudget,

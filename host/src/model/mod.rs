@@ -4,6 +4,7 @@
 
 mod anthropic;
 mod api_error;
+mod attempt_log;
 mod classify;
 mod definitions;
 mod error;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::http::{ClientError, ProxySetting, ProxyUrl};
 pub use anthropic::AnthropicClient;
 pub use api_error::{ApiError, ApiErrorKind};
+pub use attempt_log::{AttemptEnd, AttemptLog, Unlogged};
 pub use classify::{MAX_RETRY_AFTER, Verdict, classify, counts_for_breaker};
 pub use definitions::{ToolDefinition, ToolDefinitions};
 pub use error::{GaveUp, Misconnected, MisconnectedKind, ModelError};
@@ -70,4 +72,6 @@ pub struct ModelContext<'a> {
     pub cancel: &'a CancellationToken,
     /// A person reads the deltas as they arrive, so an attempt that has shown text can't be retried.
     pub streams_to_user: bool,
+    /// Where attempts are written down.
+    pub log: &'a dyn AttemptLog,
 }

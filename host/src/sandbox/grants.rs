@@ -28,3 +28,38 @@ pub struct Grants {
     pub metering: Metering,
     pub limits: Limits,
 }
+
+/// What calls can do outside of the host, by what the operator granted. The host owns every capability, so it knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effects {
+    /// A call leaves no trace, and can be made twice.
+    None,
+    /// A call can ask others, with requests that are meant to change nothing.
+    Reads,
+    Writes,
+}
+
+impl Effects {
+    /// The name on the command line and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Reads => "reads",
+            Self::Writes => "writes",
+        }
+    }
+}
+
+impl Grants {
+    /// The effects that these grants allow.
+    pub fn effects(&self) -> Effects {
+        let reads = |method: &String| matches!(method.as_str(), "GET" | "HEAD");
+        let http = self.http.iter().map(|grant| match grant.methods.iter().all(reads) {
+            true => Effects::Reads,
+            false => Effects::Writes,
+        });
+        let writes = self.keyvalue || self.files.iter().any(|folder| folder.write);
+        let own = if writes { Effects::Writes } else { Effects::None };
+        http.fold(own, Effects::max)
+    }
+}

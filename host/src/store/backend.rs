@@ -2,23 +2,107 @@
 
 use std::fmt;
 
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
 use super::StoreError;
+use crate::events::Ending;
 use crate::ledger::{BookReader, BudgetAlert, LimitOverride, PendingClosing, ReservationId, ReserveRequest, Scope};
+use crate::session::{Fact, SessionInfo};
 
 /// One change. A closed list, so that every backend applies all of them.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     /// Reserves in every scope, or refuses.
-    Reserve(ReserveRequest),
+    Reserve(ReservationId, ReserveRequest),
     /// Overrides a scope's configured limit; `None` removes the override.
     SetLimit { scope: Scope, limit: Option<LimitOverride> },
+    /// Begins a journal, with lease 1.
+    OpenSession {
+        id: Arc<str>,
+        tenant: Arc<str>,
+        title: String,
+    },
+    /// Takes a session over, unless a process that lives has it.
+    Lease { id: Arc<str> },
+    /// Lets others take it over.
+    Release { id: Arc<str>, lease: u64 },
+    /// Appends to a journal, if the lease is the newest.
+    Append {
+        id: Arc<str>,
+        lease: u64,
+        /// The number of the first fact.
+        first: u64,
+        facts: Vec<FactBody>,
+        /// How the last run ended, if that changes; `None` in it: one is under way.
+        outcome: Option<Option<Ending>>,
+    },
+    /// Deletes a session with everything that only it uses.
+    DeleteSession { id: Arc<str> },
+    /// Deletes up to [`EXPIRED_AT_ONCE`] sessions that nobody has: those that were last changed before, and the oldest of those that
+    /// are too much.
+    DeleteExpired { before: Timestamp, max_bytes: u64 },
+}
+
+/// How many sessions one commit deletes, so that others don't wait for long.
+pub(crate) const EXPIRED_AT_ONCE: usize = 16;
+
+/// A fact as it is stored.
+#[derive(Clone, Debug)]
+pub(crate) struct FactBody {
+    pub(crate) at: Timestamp,
+    pub(crate) kind: &'static str,
+    pub(crate) json: String,
+}
+
+impl FactBody {
+    pub(crate) fn new(fact: &Fact) -> Self {
+        Self {
+            at: Timestamp::now(),
+            kind: fact.kind(),
+            // Strings, numbers and lists always have a JSON form.
+            json: serde_json::to_string(fact).unwrap_or_default(),
+        }
+    }
+}
+
+/// A fact as it was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoredFact {
+    pub(crate) seq: u64,
+    pub(crate) at: String,
+    pub(crate) version: u32,
+    /// `None` if it isn't where the fact says.
+    pub(crate) json: Option<String>,
+}
+
+/// Which sessions to list.
+#[derive(Clone, Debug)]
+pub struct SessionFilter {
+    pub tenant: Option<String>,
+    pub id_prefix: Option<String>,
+    /// The most that are listed.
+    pub count: u32,
 }
 
 /// What a change brought.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Applied {
-    Reserved(ReservationId),
+    Leased(u64),
+    /// The number of deleted sessions.
+    Deleted(usize),
     Done,
+}
+
+impl Applied {
+    /// The number of the lease that was taken; 0 if none was.
+    pub(crate) const fn lease(&self) -> u64 {
+        match self {
+            Self::Leased(lease) => *lease,
+            Self::Deleted(_) | Self::Done => 0,
+        }
+    }
 }
 
 /// A part of a commit that succeeds or fails by itself.
@@ -33,7 +117,7 @@ pub(crate) enum Work<'a> {
 
 impl Work<'_> {
     pub(crate) fn asks_for_money(&self) -> bool {
-        let asks = |change: &Change| matches!(change, Change::Reserve(_));
+        let asks = |change: &Change| matches!(change, Change::Reserve(..));
         matches!(self, Self::Write(changes) if changes.iter().any(asks))
     }
 }
@@ -51,6 +135,16 @@ pub(crate) trait Backend: fmt::Debug + Send {
     /// Applies all works in one commit, in this order, and says for each how it went. When it returns, what succeeded is durable.
     fn commit(&mut self, works: &[Work<'_>]) -> Vec<Result<Worked, StoreError>>;
 
+    /// Lets the database have this many pages more.
+    #[cfg(test)]
+    fn limit_pages(&mut self, more: u32);
+
     /// Answers questions about the ledger.
     fn books(&mut self) -> &mut dyn BookReader;
+
+    /// The sessions that the filter accepts, newest change first.
+    fn sessions(&mut self, filter: &SessionFilter) -> Result<Vec<SessionInfo>, StoreError>;
+
+    /// Facts of a session that follow `after`, in order: as many as have about `bytes`, and at least one if there is one.
+    fn facts(&mut self, id: &str, after: u64, bytes: usize) -> Result<Vec<StoredFact>, StoreError>;
 }

@@ -1,20 +1,41 @@
 //! Why the store refused a change.
 
 use crate::ledger::LedgerError;
+use crate::session::SessionError;
 
 /// Why a change was not made. None of the caller's changes took effect.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum StoreError {
+pub enum StoreError {
     /// The ledger refused, or the database failed.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The session can't be used.
+    #[error(transparent)]
+    Session(#[from] SessionError),
 }
 
 impl StoreError {
+    /// A stable identifier, for programs.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Ledger(error) => error.kind(),
+            Self::Session(error) => error.kind(),
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Ledger(error) => error.hint(),
+            Self::Session(error) => Some(error.hint()),
+        }
+    }
+
     /// For changes that only the ledger can refuse.
     pub(super) fn into_ledger(self) -> LedgerError {
         match self {
             Self::Ledger(error) => error,
+            Self::Session(_) => LedgerError::Interrupted,
         }
     }
 }

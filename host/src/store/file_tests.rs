@@ -26,6 +26,18 @@ fn open(path: &Path) -> Result<Ledger, LedgerError> {
     Store::open(path, Durability::PowerLoss).map(|store| store.ledger())
 }
 
+/// Waits until the database is closed: the thread that made the last commit does it, a moment after it has answered.
+async fn closed(path: &Path) {
+    let prefix = format!("{}-", path.file_name().unwrap().to_string_lossy());
+    let is_beside = |entry: std::io::Result<fs::DirEntry>| {
+        let name = entry.unwrap().file_name();
+        name.to_string_lossy().starts_with(&prefix)
+    };
+    while fs::read_dir(path.parent().unwrap()).unwrap().any(is_beside) {
+        tokio::task::yield_now().await;
+    }
+}
+
 fn open_read_only(path: &Path) -> Result<Ledger, LedgerError> {
     Store::open_read_only(path).map(|store| store.ledger())
 }
@@ -119,10 +131,7 @@ async fn damage_inside_the_file_is_an_error_and_not_a_panic() {
     let ledger = open(&path).unwrap();
     ledger.reserve(request()).await.unwrap().release().await.unwrap();
     drop(ledger);
-    // The thread that made the last commit closes the file, a moment after it has answered.
-    while folder.path().join("data").join("ledger.db-wal").exists() {
-        tokio::task::yield_now().await;
-    }
+    closed(&path).await;
     // Overwrites all pages except the first, which holds the header and the schema.
     let mut bytes = fs::read(&path).unwrap();
     bytes[4_096..].fill(0xA5);
@@ -222,6 +231,7 @@ async fn a_ledger_that_is_only_read_is_shown_and_left_as_it_is() {
 
     reservation.release().await.unwrap();
     drop(ledger);
+    closed(&path).await;
     let (totals, states) = show("while nobody has it open").await;
     assert_eq!(totals, (Some(nanos(5)), nanos(2), nanos(0)));
     assert_eq!(states, ["settled", "released"]);

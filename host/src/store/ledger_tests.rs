@@ -1,6 +1,8 @@
 //! The ledger's public behaviour on this store: the guard, the limits and the thresholds.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// The database is held up on purpose while callers wait.
+#![allow(clippy::await_holding_lock)]
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +12,6 @@ use std::task::{Context, Poll, Waker};
 use rusqlite::Connection;
 use serde_json::json;
 
-use super::backend::Worked;
 use super::*;
 use crate::ledger::{AskAgain, BudgetExceeded, BudgetSettings, Closing};
 use crate::money::NanoUsd;
@@ -385,16 +386,16 @@ fn reserve_unguarded<const N: usize>(store: &Store, sessions: [&str; N]) -> [Pen
     sessions.map(|session| {
         let mut request = request(10);
         request.session_id = session.to_owned();
-        let changes = [Change::Reserve(request)];
-        let written = store.inner.backend().commit(&[Work::Write(&changes)]).remove(0);
-        let Ok(Worked::Written(applied)) = written else {
-            panic!("{written:?}")
-        };
-        let [Applied::Reserved(id)] = &applied[..] else {
-            panic!("{applied:?}")
-        };
+        let id = ReservationId::generate();
+        let changes = [Change::Reserve(id.clone(), request)];
+        store
+            .inner
+            .backend()
+            .commit(&[Work::Write(&changes)])
+            .remove(0)
+            .unwrap();
         PendingClosing {
-            id: id.clone(),
+            id,
             closing: Closing::Charge,
             limits: limits(100, 1_000),
             done: None,
@@ -414,7 +415,9 @@ async fn a_reservation_that_cannot_be_closed_does_not_block_the_others() {
              BEGIN SELECT RAISE(ABORT, 'stuck'); END",
         )
         .unwrap();
-    store.inner.submit(closings.map(Request::Close));
+    closings
+        .into_iter()
+        .for_each(|closing| store.inner.enqueue(Request::Close(closing)));
     for row in store.ledger().export(None).await.unwrap() {
         let expected = if row.session_id == "stuck" { "open" } else { "charged" };
         assert_eq!(row.state, expected, "{row:?}");
@@ -435,7 +438,9 @@ async fn a_locked_database_is_waited_for_once_and_not_per_reservation() {
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let begun = tokio::time::Instant::now();
-    store.inner.submit(closings.map(Request::Close));
+    closings
+        .into_iter()
+        .for_each(|closing| store.inner.enqueue(Request::Close(closing)));
     assert_eq!(store.ledger().export(None).await.unwrap()[0].state, "open");
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     other.execute_batch("COMMIT").unwrap();
@@ -478,8 +483,10 @@ async fn a_refused_caller_undoes_only_its_own_changes() {
     let store = Store::in_memory().unwrap();
     let busy = store.inner.backend();
     let [first, second, third] = [(60, 0), (10, 50), (30, 0)].map(|(one, two)| {
-        let changes = [one, two].map(|amount| Change::Reserve(request(amount))).to_vec();
-        let (sender, done) = tokio::sync::oneshot::channel();
+        let changes = [one, two]
+            .map(|amount| Change::Reserve(ReservationId::generate(), request(amount)))
+            .to_vec();
+        let (sender, done) = oneshot::channel();
         store.inner.commit(changes, |result| {
             sender.send(result.map(|applied| applied.len())).unwrap()
         });

@@ -14,6 +14,7 @@
 mod backend;
 mod error;
 mod queue;
+mod sessions;
 mod sqlite;
 
 #[cfg(test)]
@@ -22,13 +23,19 @@ mod crash_tests;
 mod file_tests;
 #[cfg(test)]
 mod ledger_tests;
+#[cfg(test)]
+mod session_tests;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-pub(crate) use backend::{Applied, Backend, Change, Work};
-pub(crate) use error::StoreError;
+use tokio::sync::oneshot;
+
+pub use backend::SessionFilter;
+pub(crate) use backend::{Applied, Backend, Change, FactBody, Work};
+pub use error::StoreError;
+pub(crate) use sessions::{Lease, Taken};
 
 use crate::ledger::{Books, Done, Ledger, LedgerError, LimitOverride, PendingClosing, Question, ReservationId};
 use crate::ledger::{ReserveRequest, Scope};
@@ -55,7 +62,22 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
+/// A store that somebody else keeps open.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakStore(Weak<Inner>);
+
+impl WeakStore {
+    pub(crate) fn upgrade(&self) -> Option<Store> {
+        self.0.upgrade().map(|inner| Store { inner })
+    }
+}
+
 impl Store {
+    /// For somebody who doesn't keep it open.
+    pub(crate) fn downgrade(&self) -> WeakStore {
+        WeakStore(Arc::downgrade(&self.inner))
+    }
+
     /// Opens the store at `path`, or creates it, accessible only to its owner (file 0600, new folders 0700). Charges the
     /// reservations of dead processes in full. Blocks: inside a runtime, call it from `spawn_blocking`.
     ///
@@ -69,6 +91,12 @@ impl Store {
 
     fn open_within(path: &Path, durability: Durability, busy: Duration) -> Result<Self, LedgerError> {
         Ok(Self::new(sqlite::Sqlite::open(path, durability, busy)?))
+    }
+
+    /// Doesn't wait for another program's lock.
+    #[cfg(test)]
+    pub(crate) fn open_impatiently(path: &Path, durability: Durability) -> Result<Self, LedgerError> {
+        Self::open_within(path, durability, Duration::ZERO)
     }
 
     /// Opens the store at `path` to show what it holds. Creates and changes no file, so it works in a folder that can't be
@@ -98,6 +126,53 @@ impl Store {
         }
     }
 
+    /// Applies one caller's changes as a whole or not at all, also if nobody waits. `done` is called once it is durable, or refused.
+    pub(crate) fn commit(
+        &self,
+        changes: Vec<Change>,
+        done: impl FnOnce(Result<Vec<Applied>, StoreError>) + Send + 'static,
+    ) {
+        self.inner.commit(changes, done);
+    }
+
+    /// The same for a caller that is gone: tried again until it succeeds or a rule refuses it.
+    pub(crate) fn commit_until_done(&self, changes: Vec<Change>) {
+        self.inner.submit(Request::Persist(changes));
+    }
+
+    /// The same for a caller that waits.
+    async fn change(&self, changes: Vec<Change>) -> Result<Vec<Applied>, StoreError> {
+        let (sender, applied) = oneshot::channel();
+        self.commit(changes, |result| {
+            let _ = sender.send(result);
+        });
+        applied.await.unwrap_or_else(|_| Err(LedgerError::Interrupted.into()))
+    }
+
+    /// Reads after everything that was submitted before.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut dyn Backend) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (sender, answer) = oneshot::channel();
+        self.inner.submit(Request::Read(Box::new(|backend| {
+            let _ = sender.send(read(backend));
+        })));
+        answer.await.unwrap_or_else(|_| Err(LedgerError::Interrupted.into()))
+    }
+
+    /// Holds every commit up while it exists.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> impl Sized + '_ {
+        self.inner.backend()
+    }
+
+    /// Lets the database have this many pages more.
+    #[cfg(test)]
+    fn limit_pages(&self, more: u32) {
+        self.inner.backend().limit_pages(more);
+    }
+
     /// The ledger that this store keeps.
     pub fn ledger(&self) -> Ledger {
         Ledger::new(Arc::clone(&self.inner) as Arc<dyn Books>, self.inner.freed())
@@ -106,19 +181,14 @@ impl Store {
 
 impl Books for Inner {
     fn reserve(self: Arc<Self>, request: ReserveRequest, done: Done<ReservationId>) {
-        self.commit(vec![Change::Reserve(request)], |applied| {
-            done(applied.map_err(StoreError::into_ledger).and_then(|applied| {
-                let reserved = applied.into_iter().find_map(|applied| match applied {
-                    Applied::Reserved(id) => Some(id),
-                    Applied::Done => None,
-                });
-                reserved.ok_or(LedgerError::Interrupted)
-            }));
+        let id = ReservationId::generate();
+        self.commit(vec![Change::Reserve(id.clone(), request)], |applied| {
+            done(applied.map(|_| id).map_err(StoreError::into_ledger));
         });
     }
 
     fn close(self: Arc<Self>, closing: PendingClosing) {
-        self.submit([Request::Close(closing)]);
+        self.enqueue(Request::Close(closing));
     }
 
     fn set_limit(self: Arc<Self>, scope: Scope, limit: Option<LimitOverride>, done: Done<()>) {
@@ -128,10 +198,10 @@ impl Books for Inner {
     }
 
     fn wake(self: Arc<Self>) {
-        self.submit([]);
+        self.work_in_background();
     }
 
     fn ask(self: Arc<Self>, question: Question) {
-        self.submit([Request::Read(Box::new(|backend| question(backend.books())))]);
+        self.submit(Request::Read(Box::new(|backend| question(backend.books()))));
     }
 }

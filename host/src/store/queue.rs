@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// The most callers that share a commit. More would let the first of them wait for too long.
 const MAX_BATCH: usize = 512;
 
+type Read = Box<dyn FnOnce(&mut dyn Backend) + Send>;
+
 type Done = Box<dyn FnOnce(Result<Vec<Applied>, StoreError>) + Send>;
 
 /// What somebody asked of the store.
@@ -32,8 +35,10 @@ pub(super) enum Request {
     Write { changes: Vec<Change>, done: Done },
     /// Tried until it succeeds.
     Close(PendingClosing),
+    /// Changes as above, tried until they succeed or a rule refuses them.
+    Persist(Vec<Change>),
     /// Reads after everything that was asked before.
-    Read(Box<dyn FnOnce(&mut dyn Backend) + Send>),
+    Read(Read),
 }
 
 pub(super) struct Inner {
@@ -50,6 +55,8 @@ struct Queue {
     waiting: VecDeque<Request>,
     /// Closings that failed, oldest first. A failed one moves to the back.
     refused: VecDeque<PendingClosing>,
+    /// Changes that failed and must be made.
+    refused_changes: VecDeque<Vec<Change>>,
     /// Whether somebody works the queue off, or is about to.
     is_led: bool,
     /// Whether a background task will try the refused closings again.
@@ -60,25 +67,37 @@ struct Queue {
 #[derive(Default)]
 struct Batch {
     closings: Vec<PendingClosing>,
+    persisted: Vec<Vec<Change>>,
     writes: Vec<(Vec<Change>, Done)>,
-    reads: Vec<Box<dyn FnOnce(&mut dyn Backend) + Send>>,
+    reads: Vec<Read>,
 }
 
 impl Queue {
+    /// What failed before.
+    fn take_refused(&mut self) -> Batch {
+        Batch {
+            closings: self.refused.drain(..).collect(),
+            persisted: self.refused_changes.drain(..).collect(),
+            ..Batch::default()
+        }
+    }
+
+    fn has_refused(&self) -> bool {
+        !self.refused.is_empty() || !self.refused_changes.is_empty()
+    }
+
     /// Takes what shares the next commit; nothing if nobody waits. What failed before is tried again with it.
     fn next_batch(&mut self) -> Option<Batch> {
         if self.waiting.is_empty() {
             return None;
         }
-        let mut batch = Batch {
-            closings: self.refused.drain(..).collect(),
-            ..Batch::default()
-        };
+        let mut batch = self.take_refused();
         let count = self.waiting.len().min(MAX_BATCH);
         for request in self.waiting.drain(..count) {
             match request {
                 Request::Write { changes, done } => batch.writes.push((changes, done)),
                 Request::Close(closing) => batch.closings.push(closing),
+                Request::Persist(changes) => batch.persisted.push(changes),
                 Request::Read(read) => batch.reads.push(read),
             }
         }
@@ -107,11 +126,16 @@ impl Inner {
         Arc::clone(&self.freed)
     }
 
-    /// Adds requests to the queue. Without a runtime they wait for the next submission, or for the last handle.
-    pub(super) fn submit(self: &Arc<Self>, requests: impl IntoIterator<Item = Request>) {
-        let mut queue = self.queue();
-        queue.waiting.extend(requests);
-        self.lead_in_background(queue);
+    /// Adds a request to the queue, for the next commit.
+    pub(super) fn enqueue(&self, request: Request) {
+        self.queue().waiting.push_back(request);
+    }
+
+    /// Adds a request to the queue and has it worked through. Without a runtime it waits for the next submission, or for the last
+    /// handle.
+    pub(super) fn submit(self: &Arc<Self>, request: Request) {
+        self.enqueue(request);
+        self.work_in_background();
     }
 
     /// Applies one caller's changes as a whole or not at all, also if nobody waits. `done` is called once it is durable, or refused.
@@ -120,13 +144,14 @@ impl Inner {
         changes: Vec<Change>,
         done: impl FnOnce(Result<Vec<Applied>, StoreError>) + Send + 'static,
     ) {
-        self.submit([Request::Write {
+        self.submit(Request::Write {
             changes,
             done: Box::new(done),
-        }]);
+        });
     }
 
-    fn lead_in_background(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
+    pub(super) fn work_in_background(self: &Arc<Self>) {
+        let mut queue = self.queue();
         if queue.is_led || queue.waiting.is_empty() {
             return;
         }
@@ -149,31 +174,58 @@ impl Inner {
         self.backend.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes one commit of what waits. Returns the number of closings that failed.
-    fn work(&self, mut batch: Batch) -> usize {
+    /// Makes one commit of what waits. Returns whether something must be tried again.
+    fn work(&self, batch: Batch) -> bool {
         let mut backend = self.backend();
-        if !batch.closings.is_empty() || !batch.writes.is_empty() {
+        let Batch {
+            closings,
+            persisted,
+            writes,
+            reads,
+        } = batch;
+        let works = closings.iter().map(Work::Close);
+        let works = works.chain(persisted.iter().map(|changes| Work::Write(changes)));
+        let works: Vec<Work<'_>> = works
+            .chain(writes.iter().map(|(changes, _)| Work::Write(changes)))
+            .collect();
+        if !works.is_empty() {
             #[cfg(test)]
             self.commits.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let works = batch.closings.iter().map(Work::Close);
-            let works: Vec<Work<'_>> = works
-                .chain(batch.writes.iter().map(|(changes, _)| Work::Write(changes)))
-                .collect();
-            let mut results = backend.commit(&works).into_iter();
-            let closed: Vec<_> = results.by_ref().take(batch.closings.len()).collect();
+            let interrupted = |_: &Work<'_>| Err(LedgerError::Interrupted.into());
+            // A panic rolls the transaction back, and must not take everybody's changes with it.
+            let results = catch_unwind(AssertUnwindSafe(|| backend.commit(&works)));
+            let results = results.unwrap_or_else(|_| works.iter().map(interrupted).collect());
+            let mut results = results.into_iter();
+            let closed: Vec<_> = results.by_ref().take(closings.len()).collect();
+            let kept: Vec<_> = results.by_ref().take(persisted.len()).collect();
             let written: Vec<_> = results.collect();
-            self.answer_closings(batch.closings, closed);
-            for ((_, done), result) in batch.writes.into_iter().zip(written) {
+            self.answer_closings(closings, closed);
+            self.keep_refused(persisted, kept);
+            for ((_, done), result) in writes.into_iter().zip(written) {
                 done(result.map(|worked| match worked {
                     Worked::Written(applied) => applied,
                     Worked::Closed(_) => Vec::new(),
                 }));
             }
         }
-        for read in batch.reads.drain(..) {
+        for read in reads {
             read(&mut **backend);
         }
-        self.queue().refused.len()
+        self.queue().has_refused()
+    }
+
+    fn keep_refused(&self, changes: Vec<Vec<Change>>, results: Vec<Result<Worked, StoreError>>) {
+        for (changes, result) in changes.into_iter().zip(results) {
+            match result {
+                Ok(_) => {}
+                Err(StoreError::Ledger(error)) => {
+                    tracing::warn!(%error, "could not write the end of a session yet, will try again");
+                    self.queue().refused_changes.push_back(changes);
+                }
+                // Somebody else has it, or has deleted it.
+                Err(StoreError::Session(error)) => tracing::debug!(%error, "could not write the end of a session"),
+            }
+        }
     }
 
     fn answer_closings(&self, closings: Vec<PendingClosing>, results: Vec<Result<Worked, StoreError>>) {
@@ -199,13 +251,14 @@ impl Inner {
         }
     }
 
-    /// Tries the refused closings once.
-    fn retry(&self) {
-        let closings: Vec<_> = self.queue().refused.drain(..).collect();
-        self.work(Batch {
-            closings,
-            ..Batch::default()
-        });
+    fn next_batch(&self) -> Option<Batch> {
+        self.queue().next_batch()
+    }
+
+    /// Tries once what was refused. Returns whether it must be tried again.
+    fn retry(&self) -> bool {
+        let batch = self.queue().take_refused();
+        self.work(batch)
     }
 
     /// Has the refused closings tried again in the background.
@@ -225,19 +278,14 @@ impl Inner {
 impl Drop for Inner {
     /// Something still waits here only if no runtime was left to work it off. The callers that asked for money are gone.
     fn drop(&mut self) {
-        let mut queue = std::mem::take(&mut *self.queue());
-        while let Some(mut batch) = queue.next_batch() {
+        while let Some(mut batch) = self.next_batch() {
             batch
                 .writes
                 .retain(|(changes, _)| !Work::Write(changes).asks_for_money());
             batch.reads.clear();
             self.work(batch);
         }
-        let closings: Vec<_> = queue.refused.drain(..).chain(self.queue().refused.drain(..)).collect();
-        self.work(Batch {
-            closings,
-            ..Batch::default()
-        });
+        self.retry();
     }
 }
 
@@ -250,7 +298,7 @@ struct Lead {
 impl Lead {
     fn work_off(&mut self) {
         while let Some(batch) = self.next_batch() {
-            if self.inner.work(batch) > 0 {
+            if self.inner.work(batch) {
                 self.inner.retry_in_background();
             }
         }
@@ -267,10 +315,13 @@ impl Lead {
 }
 
 impl Drop for Lead {
-    /// The runtime is shutting down, or a request panicked. Another submission starts another leader.
+    /// The runtime is shutting down, or a callback panicked and others still wait.
     fn drop(&mut self) {
         if !self.is_finished {
             self.inner.queue().is_led = false;
+            if std::thread::panicking() {
+                self.inner.work_in_background();
+            }
         }
     }
 }
@@ -291,7 +342,7 @@ impl Retry {
             let retried = tokio::task::spawn_blocking(move || {
                 inner.retry();
                 let mut queue = inner.queue();
-                queue.is_retried = !queue.refused.is_empty();
+                queue.is_retried = queue.has_refused();
                 queue.is_retried
             });
             match retried.await {

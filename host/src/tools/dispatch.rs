@@ -115,6 +115,11 @@ impl AdmittedCall {
     pub fn call(&self) -> &ToolCall {
         &self.call
     }
+
+    /// Whether it runs; if not, its result is known.
+    pub fn will_run(&self) -> bool {
+        self.decision.is_ok()
+    }
 }
 
 impl ToolSet {

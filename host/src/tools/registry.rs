@@ -10,7 +10,7 @@ use super::builtin::builtin;
 use super::problem::{PluginError, PluginProblem, PluginWarning};
 use super::schema::InputSchema;
 use super::settings::{ComponentSource, PluginSettings, ToolSettings};
-use crate::sandbox::{Annotations, ComponentError, Digest, Plugin, Sandbox, ToolInfo, read_file};
+use crate::sandbox::{Annotations, ComponentError, Digest, Effects, Plugin, Sandbox, ToolInfo, read_file};
 use crate::untrusted::{Untrusted, display_untrusted_list, visible_json, visible_text};
 
 /// Tools per plugin and bytes per description. The host sets these bounds, not the contract.
@@ -86,6 +86,17 @@ impl Tool {
         } else {
             *taken += bytes;
         }
+    }
+
+    /// What its calls can do outside of the host, by what the plugin is granted.
+    pub fn effects(&self) -> Effects {
+        self.component.effects()
+    }
+
+    /// Whether a call can be made twice, whatever became of the first: it leaves no trace, or the tool says that it is idempotent or
+    /// read-only.
+    pub fn is_repeatable(&self) -> bool {
+        self.effects() == Effects::None || self.may_retry()
     }
 
     /// Whether a failed call may be retried: the tool declares itself idempotent or read-only.

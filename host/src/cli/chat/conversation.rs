@@ -35,14 +35,14 @@ pub struct Conversation<'a> {
 }
 
 impl<'a> Conversation<'a> {
-    pub fn start(cx: &'a Context, live: LiveHost) -> Self {
+    pub fn start(cx: &'a Context, live: LiveHost, session: Session) -> Self {
         let completions = Completions::default();
         let models = model_names(live.host().config());
         let models = models.iter().map(|model| format!("/model {model}"));
         completions.set(WORDS.iter().map(|word| (*word).to_owned()).chain(models));
         Self {
             cx,
-            session: live.session(),
+            session,
             live,
             last: None,
             completions,
@@ -65,8 +65,26 @@ impl<'a> Conversation<'a> {
             .filter(|report| report.session_id == self.session.id())
     }
 
+    /// Whether the last prompt was not answered to the end.
+    pub fn is_unfinished(&self) -> bool {
+        self.session.unfinished().is_some()
+    }
+
     pub async fn ask(&mut self, prompt: &str, cancel: CancellationToken) {
         let report = self.live.run(&mut self.session, prompt, cancel).await;
+        self.report_on(report);
+    }
+
+    /// Goes on with what another process has left.
+    pub async fn resume(&mut self, cancel: CancellationToken) {
+        self.cx
+            .note("The last prompt was not answered to the end. Going on with it.");
+        if let Some(report) = self.live.resume(&mut self.session, cancel).await {
+            self.report_on(report);
+        }
+    }
+
+    fn report_on(&mut self, report: RunReport) {
         match self.cx.global.output {
             // The whole summary comes at the end, so that it doesn't drown the conversation.
             Output::Text => {

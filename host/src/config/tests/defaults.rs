@@ -134,6 +134,10 @@ fn every_key_reaches_the_settings() {
         path = "data"
         durability = "process_crash"
         cache_bytes = 15
+        [sessions]
+        keep = false
+        retention = "7d"
+        max_bytes = 16
         [secrets]
         S = { env = "S3CRET" }
         [plugins.p]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{ApiError, ApiErrorKind, StopReason, ToolDefinitions};
+use super::super::{ApiError, ApiErrorKind, StopReason, ToolDefinitions, Unlogged};
 use super::*;
 use crate::events::{Event, Usage};
 use crate::ledger::{BudgetStatus, Reservation, ReserveRequest};
@@ -244,6 +244,7 @@ impl Harness {
             deadline: started + self.deadline,
             cancel: &self.cancel,
             streams_to_user: self.streams_to_user,
+            log: &Unlogged,
         };
         let (messages, tools) = conversation();
         let result = self.stack.respond(&request(&messages, &tools), &cx).await;

@@ -6,13 +6,14 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::super::{
-    BoxFuture, Measured, ModelContext, ModelError, ModelResponse, OutputSeen, PreparedRequest, Price, Prices, Progress,
-    estimate,
+    AttemptEnd, BoxFuture, Measured, ModelContext, ModelError, ModelResponse, OutputSeen, PreparedRequest, Price,
+    Prices, Progress, estimate,
 };
 use super::ModelStack;
 use crate::events::{EventKind, Usage};
 use crate::ledger::{AskAgain, Attempt, BudgetAlert, LedgerError, Reservation, ReserveRequest};
 use crate::money::NanoUsd;
+use crate::telemetry::Emitter;
 
 /// A request with its token estimate, computed once for all attempts.
 pub(super) struct EstimatedRequest<'a> {
@@ -81,10 +82,21 @@ impl ModelStack {
             attempt: Some(reservation.begin()),
         });
         let result = attempt.await;
+        let end = AttemptEnd {
+            reservation: account.as_ref().and_then(Account::reservation),
+            usage: match progress.measured() {
+                Measured::Partial(usage) | Measured::Complete(usage) => Some(usage),
+                Measured::NotStarted | Measured::NoUsage => None,
+            },
+            request_id: progress.request_id(),
+            error: result.as_ref().err().map(|error| error.kind().to_owned()),
+        };
+        let booked = account.map_or_else(
+            || Box::pin(std::future::ready(())) as _,
+            |account| account.settle(&result),
+        );
         // Not raced against cancellation: it is short, and the report should include it.
-        if let Some(account) = account {
-            account.settle(&result).await;
-        }
+        cx.log.ended(end, booked).await;
         result
     }
 
@@ -104,6 +116,7 @@ impl ModelStack {
                 .await
                 .map_err(ModelError::Ledger)?;
             if !limits.has_limit() {
+                cx.log.started(&self.ledger, model, None).await?;
                 return Ok(None);
             }
             return Err(ModelError::UnknownPrice {
@@ -120,18 +133,14 @@ impl ModelStack {
             limits: self.budget.clone(),
             now,
         };
-        let reservation = match self.ledger.reserve(request).await {
-            Ok(reservation) => reservation,
-            Err(LedgerError::Exceeded(exceeded)) => {
-                if let Some(asking) = asking.filter(|_| exceeded.could_fit_later()) {
-                    asking.in_vain();
-                }
-                return Err(ModelError::Budget(exceeded));
-            }
-            Err(error) => return Err(ModelError::Ledger(error)),
-        };
-        // The next waiter may find enough for itself.
-        drop(asking);
+        let reserved = cx.log.started(&self.ledger, model, Some(request)).await;
+        if let Err(ModelError::Budget(exceeded)) = &reserved
+            && let Some(asking) = asking.filter(|_| exceeded.could_fit_later())
+        {
+            asking.in_vain();
+            return Err(ModelError::Budget(exceeded.clone()));
+        }
+        let Some(reservation) = reserved? else { return Ok(None) };
         cx.emitter.emit(EventKind::BudgetReserved {
             reservation: reservation.id().to_string(),
             amount_usd: reservation.amount(),
@@ -152,13 +161,23 @@ struct Account<'a> {
 }
 
 impl Account<'_> {
-    async fn settle(mut self, result: &Result<ModelResponse, ModelError>) {
-        let Some(attempt) = self.attempt.take() else { return };
-        let id = attempt.id().to_string();
-        match self.close(attempt, result).await {
-            Ok(alerts) => alerts.into_iter().for_each(|alert| announce(self.cx, alert)),
-            Err(error) => warn(&id, &error),
-        }
+    fn reservation(&self) -> Option<String> {
+        self.attempt.as_ref().map(|attempt| attempt.id().to_string())
+    }
+
+    /// Settles the attempt, also if the returned future is dropped. The future announces what the settlement has reached.
+    fn settle(mut self, result: &Result<ModelResponse, ModelError>) -> BoxFuture<'static, ()> {
+        let Some(attempt) = self.attempt.take() else {
+            return Box::pin(std::future::ready(()));
+        };
+        let (id, emitter) = (attempt.id().to_string(), self.cx.emitter.clone());
+        let booked = self.close(attempt, result);
+        Box::pin(async move {
+            match booked.await {
+                Ok(alerts) => alerts.into_iter().for_each(|alert| announce(&emitter, alert)),
+                Err(error) => warn(&id, &error),
+            }
+        })
     }
 
     /// Hands the closing over to the ledger, which books it even if the returned future is dropped, and emits the event.
@@ -299,7 +318,7 @@ fn usage_so_far(reported: Usage, seen: OutputSeen, max_tokens: u32) -> Option<Us
 }
 
 fn announce(
-    cx: &ModelContext<'_>,
+    emitter: &Emitter,
     BudgetAlert {
         scope,
         percent,
@@ -307,7 +326,7 @@ fn announce(
         limit_usd,
     }: BudgetAlert,
 ) {
-    cx.emitter.emit(EventKind::BudgetAlert {
+    emitter.emit(EventKind::BudgetAlert {
         scope: scope.to_string(),
         percent,
         spent_usd,

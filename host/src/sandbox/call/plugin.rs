@@ -17,6 +17,7 @@ use crate::sandbox::contract::{
     Command, Content, Contract, Entry, ExitMeaning, Function, Indices, MAX_ADAPTED, NotConverted, NotFilled, ToolError,
     ToolInfo, UnusableExport, oversized_arguments, run_to_exit,
 };
+use crate::sandbox::grants::Effects;
 use crate::sandbox::limits::Limits;
 use crate::untrusted::{Untrusted, display_untrusted};
 
@@ -63,6 +64,11 @@ impl Plugin {
 
     pub fn limits(&self) -> &Limits {
         self.setup.limits()
+    }
+
+    /// What its calls can do outside of the host.
+    pub fn effects(&self) -> Effects {
+        self.setup.grants.effects()
     }
 
     /// The component's tools. Asks the component for those that it lists itself, under the limits of a call.

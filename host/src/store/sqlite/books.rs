@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
-use uuid::Uuid;
 
 use super::liveness::{DeadOwner, Owner};
 use super::{Fault, Statements};
@@ -115,8 +114,9 @@ pub(super) fn status(
 pub(super) fn reserve(
     connection: &Connection,
     owner: &Owner,
+    id: &ReservationId,
     request: &ReserveRequest,
-) -> Result<ReservationId, Fault> {
+) -> Result<(), Fault> {
     let ReserveRequest {
         tenant,
         session_id,
@@ -142,13 +142,21 @@ pub(super) fn reserve(
         }
     }
     update_totals(connection, &attribution, Totals::default(), Totals::reserved(*amount))?;
-    let id = Uuid::now_v7().to_string();
     connection.run(
         "INSERT INTO reservations (id, owner, tenant, session_id, model, day, reserved_at, state, reserved)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'open', ?8)",
-        params![id, owner.id(), tenant, session_id, model, day, now.to_string(), amount],
+        params![
+            id.as_str(),
+            owner.id(),
+            tenant,
+            session_id,
+            model,
+            day,
+            now.to_string(),
+            amount
+        ],
     )?;
-    Ok(ReservationId::new(id))
+    Ok(())
 }
 
 /// Charges the open reservations of dead owners in full. Remove their lock files only after this is committed.

@@ -129,10 +129,8 @@ fn write(store: &mut Sqlite, change: Change) -> Result<Applied, LedgerError> {
 }
 
 fn reserve(store: &mut Sqlite, request: ReserveRequest) -> Result<ReservationId, LedgerError> {
-    match write(store, Change::Reserve(request))? {
-        Applied::Reserved(id) => Ok(id),
-        applied => panic!("{applied:?}"),
-    }
+    let id = ReservationId::generate();
+    write(store, Change::Reserve(id.clone(), request)).map(|_| id)
 }
 
 /// Closes it for somebody who waits for the alerts.

@@ -4,6 +4,7 @@
 //! either a caller's whole change or none of it.
 
 mod books;
+mod journal;
 mod liveness;
 mod schema;
 
@@ -19,10 +20,12 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, Transaction, Transact
 
 use self::liveness::{DeadOwner, Owner};
 use super::backend::Worked;
+use super::backend::{SessionFilter, StoredFact};
 use super::{Applied, Backend, Change, Durability, StoreError, Work};
 use crate::ledger::{
     BookReader, BudgetSettings, BudgetStatus, LedgerError, LedgerRow, LimitOverride, ReservationId, Scope,
 };
+use crate::session::SessionInfo;
 use crate::sqlite::{Database, Failure};
 
 /// One database, and this process's identity in it.
@@ -87,15 +90,18 @@ impl Sqlite {
             let result = match (work, &in_place) {
                 (Work::Write(_), Err(displaced)) => Err(displaced.clone().into()),
                 _ => {
-                    apart(&mut transaction, |connection| apply(connection, owner, work)).map_err(|fault| match fault {
-                        Fault::Refused(error) => error,
-                        Fault::Database(failure) => at(failure).into(),
-                    })
+                    apart(&mut transaction, |connection| apply(connection, owner, work)).map_err(|fault| fault.at(path))
                 }
             };
+            // Some failures, such as a full disk, make SQLite roll everything back. What followed would be committed by itself.
+            if transaction.is_autocommit() {
+                return Err(match result {
+                    Err(StoreError::Ledger(error)) => error,
+                    _ => LedgerError::Interrupted,
+                });
+            }
             results.push(result);
         }
-        // Some failures, such as a full disk, make SQLite roll everything back.
         transaction.commit().map_err(|error| at(error.into()))?;
         dead.into_iter().for_each(DeadOwner::remove_lock_file);
         if let Err(error) = in_place {
@@ -109,13 +115,18 @@ impl Sqlite {
         Ok(results)
     }
 
-    fn read<T>(&mut self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
+    fn read<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
         let Self { database, path, .. } = self;
         let read = || {
             let transaction = database.begin(TransactionBehavior::Deferred)?;
-            Ok(work(&transaction)?)
+            work(&transaction)
         };
-        read().map_err(|failure: Failure| schema::error_at(path, failure))
+        read().map_err(|fault: Fault| fault.at(path))
+    }
+
+    fn read_books<T>(&mut self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
+        self.read(|connection| Ok(work(connection)?))
+            .map_err(StoreError::into_ledger)
     }
 }
 
@@ -132,16 +143,36 @@ fn apply(connection: &Connection, owner: &Owner, work: &Work<'_>) -> Result<Work
     match work {
         Work::Close(closing) => Ok(Worked::Closed(books::close(connection, closing)?)),
         Work::Write(changes) => {
-            let changes = changes.iter().map(|change| match change {
-                Change::Reserve(request) => Ok(Applied::Reserved(books::reserve(connection, owner, request)?)),
-                Change::SetLimit { scope, limit } => {
-                    books::set_limit(connection, *scope, *limit)?;
-                    Ok(Applied::Done)
-                }
-            });
-            Ok(Worked::Written(changes.collect::<Result<_, Fault>>()?))
+            let applied = changes.iter().map(|change| apply_change(connection, owner, change));
+            Ok(Worked::Written(applied.collect::<Result<_, Fault>>()?))
         }
     }
+}
+
+fn apply_change(connection: &Connection, owner: &Owner, change: &Change) -> Result<Applied, Fault> {
+    match change {
+        Change::Reserve(id, request) => books::reserve(connection, owner, id, request)?,
+        Change::SetLimit { scope, limit } => books::set_limit(connection, *scope, *limit)?,
+        Change::OpenSession { id, tenant, title } => journal::open(connection, owner, id, tenant, title)?,
+        Change::Lease { id } => return Ok(Applied::Leased(journal::lease(connection, owner, id)?)),
+        Change::Release { id, lease } => journal::release(connection, id, *lease)?,
+        Change::Append {
+            id,
+            lease,
+            first,
+            facts,
+            outcome,
+        } => journal::append(connection, id, *lease, *first, facts, *outcome)?,
+        Change::DeleteSession { id } => journal::delete(connection, owner, id)?,
+        Change::DeleteExpired { before, max_bytes } => {
+            let expired = journal::expired(connection, owner, *before, *max_bytes)?;
+            for id in &expired {
+                journal::delete(connection, owner, id)?;
+            }
+            return Ok(Applied::Deleted(expired.len()));
+        }
+    }
+    Ok(Applied::Done)
 }
 
 impl Backend for Sqlite {
@@ -150,8 +181,29 @@ impl Backend for Sqlite {
             .unwrap_or_else(|error| works.iter().map(|_| Err(error.clone().into())).collect())
     }
 
+    #[cfg(test)]
+    #[allow(clippy::unwrap_used)]
+    fn limit_pages(&mut self, more: u32) {
+        let pages: u32 = self
+            .database
+            .query_row("PRAGMA page_count", [], |row| row.get(0))
+            .unwrap();
+        self.database
+            .pragma_update(None, "max_page_count", pages + more)
+            .unwrap();
+    }
+
     fn books(&mut self) -> &mut dyn BookReader {
         self
+    }
+
+    fn sessions(&mut self, filter: &SessionFilter) -> Result<Vec<SessionInfo>, StoreError> {
+        let owner = Arc::clone(&self.owner);
+        self.read(|connection| Ok(journal::sessions(connection, &owner, filter)?))
+    }
+
+    fn facts(&mut self, id: &str, after: u64, bytes: usize) -> Result<Vec<StoredFact>, StoreError> {
+        self.read(|connection| Ok(journal::facts(connection, id, after, bytes)?))
     }
 }
 
@@ -163,19 +215,19 @@ impl BookReader for Sqlite {
         settings: &BudgetSettings,
         now: Timestamp,
     ) -> Result<Vec<BudgetStatus>, LedgerError> {
-        self.read(|connection| books::status(connection, tenant, session_id, settings, now))
+        self.read_books(|connection| books::status(connection, tenant, session_id, settings, now))
     }
 
     fn effective(&mut self, settings: &BudgetSettings) -> Result<BudgetSettings, LedgerError> {
-        self.read(|connection| books::effective(connection, settings))
+        self.read_books(|connection| books::effective(connection, settings))
     }
 
     fn limit_overrides(&mut self) -> Result<Vec<(Scope, Option<LimitOverride>)>, LedgerError> {
-        self.read(books::limit_overrides)
+        self.read_books(books::limit_overrides)
     }
 
     fn export(&mut self, after: Option<&ReservationId>, count: u32) -> Result<Vec<LedgerRow>, LedgerError> {
-        self.read(|connection| books::page(connection, after, count))
+        self.read_books(|connection| books::page(connection, after, count))
     }
 }
 
@@ -184,6 +236,21 @@ impl BookReader for Sqlite {
 enum Fault {
     Database(Failure),
     Refused(StoreError),
+}
+
+impl Fault {
+    fn at(self, path: &Path) -> StoreError {
+        match self {
+            Self::Refused(error) => error,
+            Self::Database(failure) => schema::error_at(path, failure).into(),
+        }
+    }
+}
+
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Self {
+        Self::Database(failure)
+    }
 }
 
 impl From<rusqlite::Error> for Fault {

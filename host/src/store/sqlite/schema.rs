@@ -14,7 +14,11 @@ use crate::sqlite::{Database, Failure, Mark, Schema, refuse_writes};
 
 const SCHEMA: Schema<'static> = Schema {
     mark: Mark::Table,
-    steps: &[include_str!("schema/0001.sql"), include_str!("schema/0002.sql")],
+    steps: &[
+        include_str!("schema/0001.sql"),
+        include_str!("schema/0002.sql"),
+        include_str!("schema/0003.sql"),
+    ],
 };
 
 /// Amounts are stored as nano-dollars in SQLite's signed integers. Larger ones (above $9.2 billion) saturate.

@@ -1,5 +1,6 @@
 //! The conversation's history, kept in the shape that the API accepts: the next message answers every tool use.
 
+use super::state::NOT_MADE;
 use crate::transcript::{Block, Content, Image, Message, Role, ToolResult, ToolUse};
 
 /// Maximum images per request; older ones are removed. The API accepts a hundred.
@@ -18,20 +19,20 @@ const MIN_IMAGE_WEIGHT: usize = 10_000;
 
 /// Counts of what was removed from the history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Trimmed {
-    pub(super) results: usize,
-    pub(super) bytes: usize,
-    pub(super) images: usize,
+pub(crate) struct Trimmed {
+    pub(crate) results: usize,
+    pub(crate) bytes: usize,
+    pub(crate) images: usize,
 }
 
 impl Trimmed {
-    pub(super) fn is_nothing(self) -> bool {
+    pub(crate) fn is_nothing(self) -> bool {
         self == Self::default()
     }
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Conversation {
+pub(crate) struct Conversation {
     messages: Vec<Message>,
     /// The number of messages before the latest prompt's.
     before_prompt: usize,
@@ -40,22 +41,22 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    pub(super) fn messages(&self) -> &[Message] {
+    pub(crate) fn messages(&self) -> &[Message] {
         &self.messages
     }
 
     /// Takes a snapshot before a provisional trim, unless there is one already.
-    pub(super) fn take_snapshot(&mut self) {
+    pub(crate) fn take_snapshot(&mut self) {
         self.snapshot.get_or_insert_with(|| self.messages.clone());
     }
 
     /// Makes provisional trims permanent.
-    pub(super) fn discard_snapshot(&mut self) {
+    pub(crate) fn discard_snapshot(&mut self) {
         self.snapshot = None;
     }
 
     /// Undoes provisional trims.
-    pub(super) fn restore(&mut self) {
+    pub(crate) fn restore(&mut self) {
         if let Some(snapshot) = self.snapshot.take() {
             self.messages = snapshot;
         }
@@ -63,7 +64,7 @@ impl Conversation {
 
     /// Adds a user's prompt. First answers tool uses that an earlier run left open, because the API permanently refuses a
     /// history with an unanswered tool use.
-    pub(super) fn push_prompt(&mut self, prompt: &str) {
+    pub(crate) fn push_prompt(&mut self, prompt: &str) {
         self.before_prompt = self.messages.len();
         let mut content = self.results_for_open_uses();
         content.push(Block::text(prompt));
@@ -74,7 +75,7 @@ impl Conversation {
     }
 
     /// Removes a last prompt that got no answer. Tool results before it stay.
-    pub(super) fn remove_unanswered_prompt(&mut self) {
+    pub(crate) fn remove_unanswered_prompt(&mut self) {
         let Some(Message {
             role: Role::User,
             content,
@@ -89,14 +90,14 @@ impl Conversation {
     }
 
     /// Removes the latest prompt with everything after it. Results for calls of an earlier run stay.
-    pub(super) fn remove_turn(&mut self) {
+    pub(crate) fn remove_turn(&mut self) {
         self.messages.truncate(self.before_prompt + 1);
         self.remove_unanswered_prompt();
     }
 
     /// Tells the model that its last answer was empty. The empty answer itself isn't kept. Without this note, most models only
     /// repeat it.
-    pub(super) fn push_note_on_empty_answer(&mut self) {
+    pub(crate) fn push_note_on_empty_answer(&mut self) {
         if let Some(Message {
             role: Role::User,
             content,
@@ -110,7 +111,7 @@ impl Conversation {
 
     /// Removes what only the vendor understands, such as thinking, because the API may have refused the request for it: a
     /// signature that isn't valid for this model or conversation fails all requests that contain it.
-    pub(super) fn drop_vendor_blocks(&mut self) -> Trimmed {
+    pub(crate) fn drop_vendor_blocks(&mut self) -> Trimmed {
         let mut dropped = Trimmed::default();
         for message in &mut self.messages {
             message.content.retain(|block| match block {
@@ -132,7 +133,7 @@ impl Conversation {
     }
 
     /// Adds an answer unchanged. Skips an empty one, because the API refuses it in a history.
-    pub(super) fn push_answer(&mut self, content: Vec<Block>) {
+    pub(crate) fn push_answer(&mut self, content: Vec<Block>) {
         if !content.is_empty() {
             self.messages.push(Message {
                 role: Role::Assistant,
@@ -142,7 +143,7 @@ impl Conversation {
     }
 
     /// Adds the results of a turn's calls, all in one message and in the order of the calls.
-    pub(super) fn push_results(&mut self, results: Vec<ToolResult>) {
+    pub(crate) fn push_results(&mut self, results: Vec<ToolResult>) {
         let content = results.into_iter().map(Block::ToolResult).collect();
         self.messages.push(Message {
             role: Role::User,
@@ -166,7 +167,7 @@ impl Conversation {
     }
 
     /// Removes every image, because an image that the API refuses fails all requests that contain it.
-    pub(super) fn drop_images(&mut self) -> Trimmed {
+    pub(crate) fn drop_images(&mut self) -> Trimmed {
         let mut dropped = Trimmed::default();
         for content in self.result_contents_newest_first() {
             if matches!(content, Content::Image(_)) {
@@ -206,7 +207,7 @@ impl Conversation {
             .filter_map(|block| match block {
                 Block::ToolUse(tool_use) => Some(Block::ToolResult(ToolResult {
                     tool_use_id: tool_use.id.clone(),
-                    content: vec![Content::text("The call was not made: the run ended before it.")],
+                    content: vec![Content::text(NOT_MADE)],
                     is_error: true,
                 })),
                 _ => None,
@@ -216,7 +217,7 @@ impl Conversation {
 
     /// Shortens the history: removes the content of earlier turns' results or, if there is none left to remove, truncates the
     /// newest results. Changes only the content of results, so each tool use keeps its result.
-    pub(super) fn trim(&mut self) -> Trimmed {
+    pub(crate) fn trim(&mut self) -> Trimmed {
         let mut trimmed = Trimmed::default();
         let newest = self.messages.iter().rposition(holds_results);
         let (older, rest) = self.messages.split_at_mut(newest.unwrap_or(0));

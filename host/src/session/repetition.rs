@@ -1,8 +1,7 @@
 //! Detects a model that repeats the same tool call.
 
 use crate::events::Outcome;
-use crate::tools::{Part, ToolResult};
-use crate::transcript::ToolInput;
+use crate::transcript::{Content, ToolInput};
 
 /// After this many consecutive turns with the same call, the model gets a warning.
 const WARN_AT: u32 = 3;
@@ -11,7 +10,7 @@ const STOP_AT: u32 = 5;
 
 /// How to react to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Fine,
     /// Warn the model, once.
     Warn,
@@ -20,33 +19,28 @@ pub(super) enum Verdict {
 }
 
 /// The calls of the last turn, each with the number of consecutive turns that made it. Calls are the same if tool, input and
-/// outcome are equal. Several in one turn count once, because the model hadn't read the first result yet. Successes are the
-/// same only if their content is equal too, so that a model can poll for a change.
+/// outcome are equal. Several in one turn count once, because the model hadn't read the first result yet.
 #[derive(Debug, Default)]
-pub(super) struct Repetition {
-    calls: Vec<(Call, u32)>,
+pub(crate) struct Repetition {
+    calls: Vec<(Seen, u32)>,
 }
 
+/// A call with its end.
 #[derive(Debug, PartialEq)]
-struct Call {
-    tool: String,
-    input: ToolInput,
-    outcome: Outcome,
-    content: Option<Vec<Part>>,
+pub(crate) struct Seen {
+    pub(crate) tool: String,
+    pub(crate) input: ToolInput,
+    pub(crate) outcome: Outcome,
+    /// `None` where it makes no difference.
+    pub(crate) content: Option<Vec<Content>>,
 }
 
 impl Repetition {
     /// A verdict for each call of a turn, in order.
-    pub(super) fn observe(&mut self, turn: &[(&ToolInput, &ToolResult)]) -> Vec<Verdict> {
+    pub(crate) fn observe(&mut self, turn: Vec<Seen>) -> Vec<Verdict> {
         let before = std::mem::take(&mut self.calls);
         let mut verdicts = Vec::with_capacity(turn.len());
-        for (input, result) in turn {
-            let call = Call {
-                tool: result.finished.tool.clone(),
-                input: (*input).clone(),
-                outcome: result.outcome,
-                content: (result.outcome == Outcome::Ok).then(|| result.content.clone()),
-            };
+        for call in turn {
             if self.calls.iter().any(|(known, _)| *known == call) {
                 verdicts.push(Verdict::Fine);
                 continue;
@@ -67,44 +61,21 @@ impl Repetition {
 }
 
 /// The warning that is appended to the result.
-pub(super) const WARNING: &str = "You have made this same call three times in a row with the same outcome. Making it again will not help: try something else, or answer with what you have.";
+pub(crate) const WARNING: &str = "You have made this same call three times in a row with the same outcome. Making it again will not help: try something else, or answer with what you have.";
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::events::ToolCallFinished;
+    use crate::transcript::Image;
 
-    fn result(outcome: Outcome, output: &str) -> ToolResult {
-        let finished = ToolCallFinished {
-            call_id: String::new(),
+    fn seen(input: i32, outcome: Outcome, output: &str) -> Seen {
+        Seen {
             tool: "t".to_owned(),
-            plugin: String::new(),
+            input: json!(input).into(),
             outcome,
-            degraded: false,
-            tries: 1,
-            duration_ms: 0.0,
-            fuel: 0,
-            peak_memory_bytes: 0,
-            host_calls: 0,
-            http_requests: 0,
-            log_bytes_dropped: 0,
-            detail: None,
-            output: String::new(),
-            replaced_output: None,
-            log: String::new(),
-        };
-        ToolResult {
-            call_id: String::new(),
-            outcome,
-            degraded: false,
-            is_error: false,
-            content: vec![Part::Text {
-                text: output.to_owned(),
-            }],
-            structure: None,
-            finished,
+            content: (outcome == Outcome::Ok).then(|| vec![Content::text(output)]),
         }
     }
 
@@ -115,11 +86,10 @@ mod tests {
     }
 
     fn turn(repetition: &mut Repetition, calls: &[(i32, Outcome, &str)]) -> Vec<Verdict> {
-        let calls: Vec<_> = calls
+        let calls = calls
             .iter()
-            .map(|(input, outcome, output)| (json!(input).into(), result(*outcome, output)))
-            .collect();
-        repetition.observe(&calls.iter().map(|(input, result)| (input, result)).collect::<Vec<_>>())
+            .map(|(input, outcome, output)| seen(*input, *outcome, output));
+        repetition.observe(calls.collect())
     }
 
     #[test]
@@ -176,12 +146,15 @@ mod tests {
     fn results_with_different_images_are_different() {
         let mut repetition = Repetition::default();
         for index in 0..5 {
-            let mut seen = result(Outcome::Ok, "");
-            seen.content = vec![Part::Image {
+            let image = Content::Image(Image {
                 media_type: "image/png".to_owned(),
                 base64: index.to_string(),
-            }];
-            assert_eq!(repetition.observe(&[(&json!({}).into(), &seen)]), [Verdict::Fine]);
+            });
+            let seen = Seen {
+                content: Some(vec![image]),
+                ..seen(1, Outcome::Ok, "")
+            };
+            assert_eq!(repetition.observe(vec![seen]), [Verdict::Fine]);
         }
     }
 }

@@ -1,0 +1,428 @@
+//! The agent loop: one run, from its prompt or from where another process left it.
+
+use futures_util::future::{FusedFuture, FutureExt};
+use futures_util::{StreamExt, select_biased, stream};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::agent::Agent;
+use super::explain::{refusal, repeated_call};
+use super::journal::{Journal, model_error};
+use super::session::RunOptions;
+use super::step::{Step, next_step};
+use super::tool_result::content_for_model;
+use crate::events::{Ending, ErrorInfo, EventKind, TrimReason};
+use crate::model::{ApiErrorKind, ModelContext, ModelError, ModelRequest, ModelResponse};
+use crate::session::{
+    CallFate, CallState, Fact, OpenCall, OpenRun, State, StoredBlock, StoredContent, TrimKind, Trimmed,
+};
+use crate::telemetry::Emitter;
+use crate::tools::{AdmittedCall, ToolCall, ToolContext, ToolResult};
+
+/// How often one turn's history is trimmed because it is too long or too expensive.
+const MAX_TRIMS: u32 = 2;
+
+/// Why the history must be trimmed, if a shorter one could be accepted.
+fn trim_reason(error: &ModelError) -> Option<TrimReason> {
+    match error {
+        // Without a status it came in the middle of an answer, which a person may have read and which is paid for.
+        ModelError::ContextOverflow(error) if error.status.is_some() => Some(TrimReason::TooLong),
+        ModelError::Api(error) if error.status.is_some() && error.kind == ApiErrorKind::RequestTooLarge => {
+            Some(TrimReason::TooLong)
+        }
+        // Other reservations will be settled. They don't justify trimming the history.
+        ModelError::Budget(exceeded) if !exceeded.could_fit_later() => Some(TrimReason::Budget),
+        _ => None,
+    }
+}
+
+/// What was already taken out of the conversation for one answer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tried {
+    trims: u32,
+    without_vendor_blocks: bool,
+    without_images: bool,
+}
+
+fn is_invalid(error: &ModelError) -> bool {
+    matches!(error, ModelError::Api(error) if error.status.is_some() && error.kind == ApiErrorKind::InvalidRequest)
+}
+
+/// A run's ending and its error.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) ending: Ending,
+    pub(super) error: Option<ErrorInfo>,
+}
+
+impl From<Ending> for Ended {
+    fn from(ending: Ending) -> Self {
+        Self { ending, error: None }
+    }
+}
+
+/// One run.
+pub(super) struct Run<'a> {
+    pub(super) agent: &'a Agent,
+    pub(super) emitter: &'a Emitter,
+    pub(super) state: &'a mut State,
+    pub(super) journal: &'a Journal,
+    pub(super) options: &'a RunOptions,
+    pub(super) deadline: Instant,
+    /// The model call, counted from 1, that the run makes or made last.
+    pub(super) turn: u32,
+}
+
+impl Run<'_> {
+    /// Takes a fact into account and writes it down with the next commit.
+    fn record(&mut self, fact: &Fact) {
+        self.state.apply(fact);
+        self.journal.record(fact);
+    }
+
+    /// The run so far. There is one from the prompt to the end.
+    fn so_far(&mut self) -> &mut OpenRun {
+        self.state.run.get_or_insert_default()
+    }
+
+    /// The agent loop: calls the model and runs its tool calls, until the run ends.
+    pub(super) async fn drive(&mut self) -> Ended {
+        let max_iterations = self.agent.parts().settings.max_iterations;
+        self.turn = self.so_far().iterations;
+        self.emitter.set_turn(self.turn);
+        // Another process may have left calls without results.
+        if !self.so_far().calls.is_empty()
+            && let Some(ended) = self.run_tools().await
+        {
+            return ended;
+        }
+        loop {
+            if self.options.cancel.is_cancelled() {
+                return Ending::Cancelled.into();
+            }
+            if Instant::now() >= self.deadline {
+                return Ending::DeadlineExceeded.into();
+            }
+            if self.so_far().iterations >= max_iterations {
+                return Ending::MaxIterations.into();
+            }
+            self.turn = self.so_far().iterations + 1;
+            self.emitter.set_turn(self.turn);
+            self.emitter.emit(EventKind::TurnStarted {});
+            let response = match self.ask_model().await {
+                Ok(response) => response,
+                Err(ended) => return ended,
+            };
+            let step = next_step(&response, self.so_far().before);
+            self.record(&Fact::Answered {
+                model: response.model,
+                stop_reason: response.stop_reason.as_str().to_owned(),
+                content: response.content.iter().filter_map(StoredBlock::of).collect(),
+            });
+            match step {
+                Step::Finish(Ending::Refused) => {
+                    return Ended {
+                        ending: Ending::Refused,
+                        error: Some(refusal(response.refusal)),
+                    };
+                }
+                Step::Finish(ending) => return ending.into(),
+                Step::Fail(kind, message) => return failed(kind, message),
+                Step::Continue => {}
+                Step::AskAgain if self.turn >= max_iterations => {
+                    return failed("empty_answer", "the model's answer was empty".to_owned());
+                }
+                Step::AskAgain => self.record(&Fact::AskedAgain {}),
+                // No further model call could read the results.
+                Step::RunTools if self.turn >= max_iterations => return Ending::MaxIterations.into(),
+                Step::RunTools => {
+                    if let Some(ended) = self.run_tools().await {
+                        return ended;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gets one answer. If the model refuses the history as too long, or the budget can't pay for it, trims it and tries again,
+    /// so that one long tool result doesn't end the run. If that doesn't help, restores the history: the budget can be raised
+    /// later, and the images might not have been the cause.
+    async fn ask_model(&mut self) -> Result<ModelResponse, Ended> {
+        let mut trims = Vec::new();
+        let result = self.ask_trimming_history(&mut trims).await;
+        match &result {
+            Ok(_) => self.state.conversation.discard_snapshot(),
+            Err(_) => {
+                self.state.conversation.restore();
+                trims.clear();
+            }
+        }
+        for what in trims {
+            // It was applied when it was tried.
+            self.journal.record(&Fact::Trimmed { what });
+        }
+        result.map_err(|error| Ended {
+            ending: ending_for(&error),
+            error: Some(error.info()),
+        })
+    }
+
+    async fn ask_trimming_history(&mut self, trims: &mut Vec<TrimKind>) -> Result<ModelResponse, ModelError> {
+        let parts = self.agent.parts();
+        let mut tried = Tried::default();
+        loop {
+            let request = ModelRequest {
+                system: &parts.settings.system,
+                messages: self.state.conversation.messages(),
+                tools: self.agent.definitions(),
+                max_tokens: parts.max_tokens,
+                temperature: parts.temperature,
+            };
+            let cx = ModelContext {
+                emitter: self.emitter,
+                deadline: self.deadline,
+                cancel: &self.options.cancel,
+                streams_to_user: self.options.streams_to_user,
+                log: self.journal,
+            };
+            let error = match parts.model.respond(&request, &cx).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            let Some((reason, trimmed)) = self.trim_after(&error, &mut tried) else {
+                return Err(error);
+            };
+            let what = match reason {
+                TrimReason::TooLong | TrimReason::Budget => TrimKind::Results,
+                TrimReason::VendorBlocks => TrimKind::VendorBlocks,
+                TrimReason::Images => TrimKind::Images,
+            };
+            match reason {
+                // The model's limit won't change, so this trim stays whatever comes of it.
+                TrimReason::TooLong => {
+                    trims
+                        .drain(..)
+                        .for_each(|what| self.journal.record(&Fact::Trimmed { what }));
+                    self.journal.record(&Fact::Trimmed { what });
+                }
+                _ => trims.push(what),
+            }
+            self.emitter.emit(EventKind::HistoryTrimmed {
+                reason,
+                results: u32::try_from(trimmed.results).unwrap_or(u32::MAX),
+                bytes: trimmed.bytes as u64,
+                images: u32::try_from(trimmed.images).unwrap_or(u32::MAX),
+            });
+        }
+    }
+
+    /// Takes out of the conversation what may be the reason for an error. `None` if there is nothing left to try.
+    fn trim_after(&mut self, error: &ModelError, tried: &mut Tried) -> Option<(TrimReason, Trimmed)> {
+        if let Some(reason) = trim_reason(error) {
+            if tried.trims >= MAX_TRIMS {
+                return None;
+            }
+            tried.trims += 1;
+            match reason {
+                // The model's limit won't change, so this trim is permanent, with those before it.
+                TrimReason::TooLong => {}
+                _ => self.state.conversation.take_snapshot(),
+            }
+            let trimmed = self.state.conversation.trim();
+            if reason == TrimReason::TooLong && !trimmed.is_nothing() {
+                self.state.conversation.discard_snapshot();
+            }
+            return (!trimmed.is_nothing()).then_some((reason, trimmed));
+        }
+        if !is_invalid(error) {
+            return None;
+        }
+        self.state.conversation.take_snapshot();
+        // Signatures of thinking can't be checked here: they are bound to a model and to all messages before them.
+        if !std::mem::replace(&mut tried.without_vendor_blocks, true) {
+            let dropped = self.state.conversation.drop_vendor_blocks();
+            if !dropped.is_nothing() {
+                return Some((TrimReason::VendorBlocks, dropped));
+            }
+        }
+        // Images are untrusted bytes, and the API validates them more strictly than the host does.
+        if !std::mem::replace(&mut tried.without_images, true) {
+            let dropped = self.state.conversation.drop_images();
+            return (!dropped.is_nothing()).then_some((TrimReason::Images, dropped));
+        }
+        None
+    }
+
+    /// Runs a turn's calls and adds their results. Returns an ending if the run must end.
+    async fn run_tools(&mut self) -> Option<Ended> {
+        let settings = &self.agent.parts().settings;
+        let (max_tool_calls, max_result_bytes) = (settings.max_tool_calls, settings.max_result_bytes);
+        let parallel = settings.parallel_tool_calls.max(1) as usize;
+        let run = self.so_far();
+        let wanted = u32::try_from(run.calls.len()).unwrap_or(u32::MAX);
+        if wanted > max_tool_calls.saturating_sub(run.tool_calls) {
+            return Some(Ending::MaxToolCalls.into());
+        }
+        let (calls, unknown) = unfinished(&run.calls);
+        unknown.into_iter().for_each(|fate| self.record(&Fact::CallEnded(fate)));
+        let (positions, calls): (Vec<u32>, Vec<ToolCall>) = calls.into_iter().unzip();
+        let admitted = self.admit_tools(calls, parallel).await;
+        let mut left = admitted.len();
+        let can_have_effects = self.record_admissions(&positions, &admitted);
+        let mut written = self.journal.commit().boxed().fuse();
+        if can_have_effects && let Err(error) = (&mut written).await {
+            let error = model_error(error);
+            return Some(Ended {
+                ending: ending_for(&error),
+                error: Some(error.info()),
+            });
+        }
+        // As one call ends the next begins, in whatever order. Lazy, so that no more than `parallel` calls run.
+        let running = positions.into_iter().zip(admitted).map(|(position, call)| {
+            let (agent, emitter, cancel) = (self.agent.clone(), self.emitter.clone(), self.options.cancel.clone());
+            let running = run_tool(agent, emitter, cancel, self.deadline, call);
+            running.map(move |result| (position, result))
+        });
+        let mut running = stream::iter(running.collect::<Vec<_>>())
+            .buffer_unordered(parallel)
+            .fuse();
+        while left > 0 || !written.is_terminated() {
+            let (position, result) = select_biased! {
+                ended = running.select_next_some() => ended,
+                // What can't be written is tried again; calls that leave no trace needn't wait for it.
+                _ = written => continue,
+            };
+            left -= 1;
+            let content = content_for_model(result.content, max_result_bytes);
+            self.record(&Fact::CallEnded(CallFate {
+                position,
+                id: result.call_id,
+                tool: result.finished.tool,
+                outcome: result.outcome,
+                content: content.iter().map(StoredContent::from).collect(),
+                is_error: result.is_error,
+                degraded: result.degraded,
+            }));
+            if left > 0 {
+                // The others may take long. The last one shares the commit of what follows.
+                self.journal.flush();
+            }
+        }
+        let repeated = self.so_far().repeated.take();
+        // Calls that were all cut short look like a loop. The cancellation or deadline is the real reason.
+        match self.options.cancel.is_cancelled() || Instant::now() >= self.deadline {
+            true => None,
+            false => repeated.map(|tool| Ended {
+                ending: Ending::LoopDetected,
+                error: Some(repeated_call(Some(&tool))),
+            }),
+        }
+    }
+
+    /// Decides about all calls of a turn before any of them runs, in their order.
+    async fn admit_tools(&self, calls: Vec<ToolCall>, parallel: usize) -> Vec<AdmittedCall> {
+        let cx = ToolContext {
+            emitter: self.emitter,
+            deadline: self.deadline,
+            cancel: &self.options.cancel,
+        };
+        let admitted = calls.into_iter().map(|call| self.agent.tools().admit(call, &cx));
+        stream::iter(admitted).buffered(parallel).collect().await
+    }
+
+    /// Writes down which calls may begin, with the next commit. Returns whether one of them can have an effect: then it must not
+    /// begin before that commit.
+    fn record_admissions(&mut self, positions: &[u32], admitted: &[AdmittedCall]) -> bool {
+        let mut can_have_effects = false;
+        for (position, call) in positions.iter().zip(admitted).filter(|(_, call)| call.will_run()) {
+            let ToolCall { id, name, .. } = call.call();
+            let Some(tool) = self.agent.tools().get(name) else {
+                continue;
+            };
+            let repeatable = tool.is_repeatable();
+            can_have_effects |= !repeatable;
+            let fact = Fact::CallAdmitted {
+                position: *position,
+                id: id.clone(),
+                tool: name.clone(),
+                plugin: tool.plugin.clone(),
+                digest: tool.digest(),
+                repeatable,
+            };
+            self.record(&fact);
+        }
+        can_have_effects
+    }
+}
+
+/// The calls of a turn that are still to be made, with their positions, and the fates of those that another process began and
+/// that may not be made again.
+fn unfinished(calls: &[OpenCall]) -> (Vec<(u32, ToolCall)>, Vec<CallFate>) {
+    let (mut unfinished, mut unknown) = (Vec::new(), Vec::new());
+    for (position, call) in (0..).zip(calls) {
+        match &call.state {
+            CallState::Ended(_) => {}
+            CallState::Waiting | CallState::Admitted { repeatable: true } => unfinished.push((
+                position,
+                ToolCall {
+                    id: call.id.clone(),
+                    name: call.name.clone(),
+                    input: call.input.clone(),
+                },
+            )),
+            CallState::Admitted { repeatable: false } => unknown.push(call.unknown(position)),
+        }
+    }
+    (unfinished, unknown)
+}
+
+/// Runs one call on its own task, so that a turn's calls run in parallel on all of the runtime's threads.
+async fn run_tool(
+    agent: Agent,
+    emitter: Emitter,
+    cancel: CancellationToken,
+    deadline: Instant,
+    admitted: AdmittedCall,
+) -> ToolResult {
+    let call = admitted.call().clone();
+    let task = tokio::spawn(async move {
+        let cx = ToolContext {
+            emitter: &emitter,
+            deadline,
+            cancel: &cancel,
+        };
+        agent.tools().run(admitted, &cx).await
+    });
+    match AbortOnDropHandle::new(task).await {
+        Ok(result) => result,
+        Err(error) => ToolResult::host_error(call, &error.to_string()),
+    }
+}
+
+pub(super) fn failed(kind: &str, message: String) -> Ended {
+    let hint = (kind == "empty_answer").then(|| {
+        "try again; if it happens every time, check that the server at `[model] base_url` serves this model".to_owned()
+    });
+    let error = ErrorInfo {
+        kind: kind.to_owned(),
+        message,
+        hint,
+        request_id: None,
+    };
+    Ended {
+        ending: Ending::ModelFailed,
+        error: Some(error),
+    }
+}
+
+fn ending_for(error: &ModelError) -> Ending {
+    match error {
+        ModelError::Budget(_) => Ending::BudgetExceeded,
+        ModelError::DeadlineExceeded { .. } => Ending::DeadlineExceeded,
+        ModelError::Cancelled => Ending::Cancelled,
+        ModelError::ContextOverflow(_) => Ending::ContextOverflow,
+        ModelError::Api(error) if error.kind == ApiErrorKind::RequestTooLarge => Ending::ContextOverflow,
+        _ => Ending::ModelFailed,
+    }
+}

@@ -1,0 +1,416 @@
+//! `cofferdam session`: lists, shows, continues, exports and deletes the sessions that are kept.
+
+use std::fmt::Write as _;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::interrupt::Interrupt;
+use super::live::{LiveHost, print_report};
+use super::session_args::SessionArgs;
+use super::table::{Column, Table};
+use super::{CliError, Context, Output, format, run};
+use crate::agent::{DEFAULT_TENANT, Session};
+use crate::config::Config;
+use crate::ledger::LedgerError;
+use crate::session::{RecordedFact, SessionError, SessionInfo};
+use crate::store::{SessionFilter, Store, StoreError};
+
+/// Characters of an id in a list. They tell sessions apart that began in different milliseconds.
+const SHORT_ID_CHARS: usize = 13;
+/// Characters of a title in a list.
+const TITLE_CHARS: usize = 60;
+/// Characters of a result that `show` prints.
+const RESULT_CHARS: usize = 400;
+/// The most sessions that a command looks at.
+const MAX_SESSIONS: u32 = 100_000;
+
+#[derive(Debug, Subcommand)]
+pub enum SessionCommand {
+    /// List the sessions that are kept, the newest first
+    List(ListArgs),
+    /// Show what happened in a session
+    Show(OneArgs),
+    /// Go on with a run whose process ended before it
+    Resume(Box<ResumeArgs>),
+    /// Print everything that is kept of a session, as JSON lines
+    Export(OneArgs),
+    /// Delete sessions
+    Delete(DeleteArgs),
+}
+
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// Only this tenant's
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<String>,
+    /// The most to list
+    #[arg(long, value_name = "NUMBER", default_value_t = 20)]
+    limit: u32,
+}
+
+#[derive(Args, Debug)]
+pub struct OneArgs {
+    /// The session's id, or its beginning
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
+#[derive(Args, Debug)]
+pub struct ResumeArgs {
+    /// The session's id, or its beginning
+    #[arg(value_name = "ID")]
+    id: String,
+    #[command(flatten)]
+    session: SessionArgs,
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = true)]
+pub struct DeleteArgs {
+    /// Ids of sessions, or their beginnings
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+    /// All sessions of this tenant
+    #[arg(long, value_name = "TENANT", conflicts_with = "ids")]
+    tenant: Option<String>,
+}
+
+pub async fn session(cx: &Context, command: SessionCommand) -> Result<u8, CliError> {
+    match command {
+        SessionCommand::Resume(args) => return resume(cx, *args).await,
+        SessionCommand::List(args) => list(cx, &open(cx, true).await?, args).await?,
+        SessionCommand::Show(args) => show(cx, &open(cx, true).await?, &args.id).await?,
+        SessionCommand::Export(args) => export(cx, &open(cx, true).await?, &args.id).await?,
+        SessionCommand::Delete(args) => return delete(cx, &open(cx, false).await?, args).await,
+    }
+    Ok(0)
+}
+
+/// Opens the store on a blocking thread. What is only read needn't be writable.
+async fn open(cx: &Context, is_only_read: bool) -> Result<Store, CliError> {
+    let config = cx.config()?;
+    let (path, durability) = (config.ledger_path(), config.storage.durability);
+    let opened = move || match Store::open(&path, durability) {
+        Err(LedgerError::Unwritable { .. }) if is_only_read => Store::open_read_only(&path),
+        opened => opened,
+    };
+    let store = tokio::task::spawn_blocking(opened).await;
+    Ok(store.unwrap_or(Err(LedgerError::Interrupted))?)
+}
+
+async fn list(cx: &Context, store: &Store, args: ListArgs) -> Result<(), CliError> {
+    let filter = SessionFilter {
+        tenant: args.tenant,
+        id_prefix: None,
+        count: args.limit,
+    };
+    let sessions = store.sessions(filter).await?;
+    match cx.global.output {
+        Output::Json => cx.stdout.json_pretty(&sessions),
+        Output::StreamJson => sessions.iter().for_each(|session| cx.stdout.json_line(session)),
+        Output::Text if sessions.is_empty() => cx.note("No session is kept here yet: `run` and `chat` keep theirs."),
+        Output::Text => cx.stdout.write(&table(&sessions).render_within(cx.stdout.width())),
+    }
+    Ok(())
+}
+
+fn table(sessions: &[SessionInfo]) -> Table {
+    let mut table = Table::new([
+        Column::Left("session"),
+        Column::Left("last change"),
+        Column::Left("ended"),
+        Column::Right("facts"),
+        Column::Left("began with"),
+    ]);
+    for session in sessions {
+        table.row([
+            short(&session.id).to_owned(),
+            minute(&session.changed_at),
+            ending(session),
+            session.facts.to_string(),
+            format::one_line(&session.title, TITLE_CHARS),
+        ]);
+    }
+    table
+}
+
+/// The beginning of an id that is enough to name it.
+pub fn short(id: &str) -> &str {
+    id.get(..SHORT_ID_CHARS).unwrap_or(id)
+}
+
+/// `2026-11-29 18:09`.
+fn minute(at: &str) -> String {
+    at.get(..16).unwrap_or(at).replace('T', " ")
+}
+
+fn ending(session: &SessionInfo) -> String {
+    match (session.outcome, session.in_use) {
+        (_, true) => "in use".to_owned(),
+        (Some(outcome), false) => outcome.to_string(),
+        (None, false) => "unfinished".to_owned(),
+    }
+}
+
+/// Calls `print` with each fact, a page at a time, because a session can be long.
+async fn each_fact(store: &Store, id: &str, mut print: impl FnMut(&RecordedFact)) -> Result<(), StoreError> {
+    let mut after = 0;
+    loop {
+        let page = store.facts(id, after).await?;
+        page.iter().for_each(&mut print);
+        match page.last() {
+            Some(last) => after = last.seq,
+            None => return Ok(()),
+        }
+    }
+}
+
+async fn export(cx: &Context, store: &Store, id: &str) -> Result<(), CliError> {
+    let session = store.find_session(id, None).await?;
+    cx.stdout.json_line(&json!({ "session": session }));
+    each_fact(store, &session.id, |fact| cx.stdout.json_line(fact)).await?;
+    Ok(())
+}
+
+async fn show(cx: &Context, store: &Store, id: &str) -> Result<(), CliError> {
+    let session = store.find_session(id, None).await?;
+    if cx.global.output != Output::Text {
+        let mut facts = Vec::new();
+        each_fact(store, &session.id, |fact| facts.push(fact.clone())).await?;
+        cx.stdout.json_pretty(&json!({ "session": session, "facts": facts }));
+        return Ok(());
+    }
+    cx.stdout.line(&format!(
+        "session {} of {}, begun {}, {}",
+        session.id,
+        format::escape(&session.tenant),
+        minute(&session.opened_at),
+        ending(&session)
+    ));
+    each_fact(store, &session.id, |fact| {
+        if let Some(text) = in_words(&fact.fact) {
+            cx.stdout.line(&format!("\n{}  {text}", minute(&fact.at)));
+        }
+    })
+    .await?;
+    Ok(())
+}
+
+/// What a fact says to a person. `None`: only programs need it.
+fn in_words(fact: &Value) -> Option<String> {
+    let text = |key: &str| fact[key].as_str().unwrap_or_default();
+    Some(match text("kind") {
+        "prompted" => format!("you: {}", format::escape(text("text"))),
+        "answered" => answer(fact)?,
+        "call_ended" => {
+            let content = fact["content"].as_array().into_iter().flatten();
+            let content: Vec<&str> = content.filter_map(|piece| piece["text"].as_str()).collect();
+            let content = format::one_line(&content.join(" "), RESULT_CHARS);
+            format!(
+                "{} ({}): {content}",
+                format::escape(text("tool")),
+                format::escape(text("outcome"))
+            )
+        }
+        "run_ended" => format!("the run ended: {}", format::escape(text("outcome"))),
+        "reopened" => {
+            let changes = fact["changes"].as_array().into_iter().flatten();
+            let changes: Vec<&str> = changes.filter_map(Value::as_str).collect();
+            let changes = changes
+                .into_iter()
+                .map(|change| format!("; {}", format::escape(change)));
+            format!("continued by another process{}", changes.collect::<String>())
+        }
+        "trimmed" => "a part of the conversation was left out".to_owned(),
+        _ => return None,
+    })
+}
+
+fn answer(fact: &Value) -> Option<String> {
+    let mut words = String::new();
+    for block in fact["content"].as_array().into_iter().flatten() {
+        let gap = if words.is_empty() { "" } else { "\n" };
+        match block["type"].as_str() {
+            Some("text") => {
+                let text = block["text"].as_str().unwrap_or_default();
+                let _ = write!(words, "{gap}model: {}", format::escape(text));
+            }
+            Some("tool_use") => {
+                let (name, input) = (block["name"].as_str(), block["input"].as_str());
+                let name = format::escape(name.unwrap_or_default());
+                let input = format::one_line(input.unwrap_or_default(), RESULT_CHARS);
+                let _ = write!(words, "{gap}model calls {name} {input}");
+            }
+            _ => {}
+        }
+    }
+    (!words.is_empty()).then_some(words)
+}
+
+async fn delete(cx: &Context, store: &Store, args: DeleteArgs) -> Result<u8, CliError> {
+    let ids = match args.tenant {
+        Some(tenant) => {
+            let filter = SessionFilter {
+                tenant: Some(tenant),
+                id_prefix: None,
+                count: MAX_SESSIONS,
+            };
+            store
+                .sessions(filter)
+                .await?
+                .into_iter()
+                .map(|session| session.id)
+                .collect()
+        }
+        None => args.ids,
+    };
+    let (mut deleted, mut kept) = (0, false);
+    for id in ids {
+        let found = store.find_session(&id, None).await;
+        let done = match found {
+            Ok(session) => store.delete_session(&session.id).await,
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(()) => deleted += 1,
+            // The others can still be deleted.
+            Err(error) => {
+                kept = true;
+                cx.report_error(&error.into());
+            }
+        }
+    }
+    match cx.global.output {
+        Output::Text => cx.note(&format!("{deleted} deleted")),
+        Output::Json | Output::StreamJson => cx.stdout.json_line(&json!({ "deleted": deleted })),
+    }
+    Ok(if kept { 1 } else { 0 })
+}
+
+async fn resume(cx: &Context, args: ResumeArgs) -> Result<u8, CliError> {
+    let config = args.session.config(cx)?;
+    run::require_key(&config)?;
+    require_kept(&config, "`session resume`")?;
+    cx.note_missing_configuration(&config);
+    let show_progress = cx.shows_progress();
+    let _logging = cx.logging_of_runs(&config, show_progress)?;
+    let live = LiveHost::start(cx, config, show_progress).await?;
+    let mut session = reopen(cx, &live, &args.id).await?;
+    let cancel = CancellationToken::new();
+    let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx.stderr.clone());
+    let Some(report) = live.resume(&mut session, cancel).await else {
+        let id = short(session.id()).to_owned();
+        return Err(CliError::usage(
+            format!("nothing is left to do in the session {id}: its last run ended"),
+            format!("ask something else with `cofferdam run --session {id} PROMPT`"),
+        ));
+    };
+    print_report(cx, &report);
+    drop(session);
+    live.shutdown().await;
+    Ok(report.outcome.exit_code())
+}
+
+/// Takes a session over, and says what differs from when it was last driven.
+pub async fn reopen(cx: &Context, live: &LiveHost, id: &str) -> Result<Session, CliError> {
+    let Some(store) = live.host().store() else {
+        return Err(StoreError::from(SessionError::Unknown { id: id.to_owned() }).into());
+    };
+    let found = store.find_session(id, None).await?;
+    let session = live.host().reopen(&found.tenant, &found.id).await?;
+    for change in session.changes() {
+        cx.note(&format!("since the session was last used: {}", format::escape(change)));
+    }
+    Ok(session)
+}
+
+/// Goes on with a session, or begins one with this id.
+pub async fn open_or_create(cx: &Context, live: &LiveHost, id: &str) -> Result<Session, CliError> {
+    match reopen(cx, live, id).await {
+        Err(CliError::Store(StoreError::Session(SessionError::Unknown { .. }))) => {
+            let session = live.host().session_named(DEFAULT_TENANT, id);
+            let session = session.map_err(|error| {
+                CliError::usage(
+                    error.to_string(),
+                    "`cofferdam session list` shows the sessions that are kept",
+                )
+            })?;
+            cx.note(&format!("The session `{id}` is new."));
+            Ok(session)
+        }
+        reopened => reopened,
+    }
+}
+
+/// The newest session of the default tenant that nobody drives.
+pub async fn newest(live: &LiveHost) -> Result<String, CliError> {
+    let filter = SessionFilter {
+        tenant: Some(DEFAULT_TENANT.to_owned()),
+        id_prefix: None,
+        count: MAX_SESSIONS,
+    };
+    let sessions = match live.host().store() {
+        Some(store) => store.sessions(filter).await?,
+        None => Vec::new(),
+    };
+    let newest = sessions.into_iter().find(|session| !session.in_use);
+    newest.map(|session| session.id).ok_or_else(|| {
+        CliError::usage(
+            "there is no session to continue",
+            "`cofferdam session list` shows the sessions that are kept; leave `--continue` out to begin one",
+        )
+    })
+}
+
+/// Where a configuration doesn't keep sessions, none can be named.
+pub fn require_kept(config: &Config, argument: &str) -> Result<(), CliError> {
+    match config.sessions.keep {
+        true => Ok(()),
+        false => Err(CliError::usage(
+            format!("{argument} needs sessions that are kept"),
+            "leave `--ephemeral` out, and set `[sessions] keep = true`",
+        )),
+    }
+}
+
+/// A prompt can't follow one that was not answered to the end.
+pub fn require_finished(session: &Session) -> Result<(), CliError> {
+    match session.unfinished() {
+        None => Ok(()),
+        Some(_) => Err(StoreError::from(SessionError::Unfinished {
+            id: short(session.id()).to_owned(),
+        })
+        .into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn facts_are_put_into_words_without_control_characters() {
+        let fact = json!({ "kind": "answered", "content": [
+            { "type": "text", "text": "so\u{1b}[2J" },
+            { "type": "tool_use", "name": "t", "input": "{}" },
+            { "type": "opaque", "json": "{}" },
+        ] });
+        let words = in_words(&fact).unwrap();
+        assert!(
+            words.starts_with("model: so") && words.ends_with("model calls t {}"),
+            "{words}"
+        );
+        assert!(!words.contains('\u{1b}'), "{words}");
+        assert_eq!(in_words(&json!({ "kind": "attempt_started" })), None);
+        assert_eq!(in_words(&json!({ "kind": "of tomorrow" })), None);
+    }
+
+    #[test]
+    fn a_short_id_is_its_beginning() {
+        assert_eq!(short("01a2289e-70dc-768d-bc0c-f53debca8612"), "01a2289e-70dc");
+        assert_eq!(short("x"), "x");
+    }
+}

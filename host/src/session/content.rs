@@ -1,0 +1,164 @@
+//! The stored form of messages. The transcript's own types have none, so that they can change without the journal.
+
+use serde::{Deserialize, Serialize};
+
+use crate::transcript::{Block, Content, Image, Opaque, ToolInput, ToolUse};
+
+/// A block of an answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum StoredBlock {
+    Text {
+        text: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        extra: Option<StoredOpaque>,
+    },
+    ToolUse {
+        id: String,
+        name: String,
+        /// JSON text, as the model wrote it.
+        input: String,
+        /// Why the input can't be used, if so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        problem: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        extra: Option<StoredOpaque>,
+    },
+    Opaque(StoredOpaque),
+}
+
+/// Data of one vendor, verbatim.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StoredOpaque {
+    provider: String,
+    /// JSON text.
+    json: String,
+}
+
+/// A piece of a result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum StoredContent {
+    Text { text: String },
+    Image { media_type: String, base64: String },
+}
+
+impl StoredBlock {
+    /// `None` for a result, which no answer has.
+    pub(crate) fn of(block: &Block) -> Option<Self> {
+        match block {
+            Block::Text { text, extra } => Some(Self::Text {
+                text: text.clone(),
+                extra: extra.as_ref().map(StoredOpaque::of),
+            }),
+            Block::ToolUse(ToolUse { id, name, input, extra }) => Some(Self::ToolUse {
+                id: id.clone(),
+                name: name.clone(),
+                input: input.text().to_owned(),
+                problem: input.problem().map(str::to_owned),
+                extra: extra.as_ref().map(StoredOpaque::of),
+            }),
+            Block::Opaque(opaque) => Some(Self::Opaque(StoredOpaque::of(opaque))),
+            Block::ToolResult(_) => None,
+        }
+    }
+
+    pub(crate) fn block(&self) -> Block {
+        match self {
+            Self::Text { text, extra } => Block::Text {
+                text: text.clone(),
+                extra: extra.as_ref().map(StoredOpaque::opaque),
+            },
+            Self::ToolUse {
+                id,
+                name,
+                input,
+                problem,
+                extra,
+            } => Block::ToolUse(ToolUse {
+                id: id.clone(),
+                name: name.clone(),
+                input: match problem {
+                    Some(problem) => ToolInput::invalid(problem.as_str()),
+                    None => ToolInput::read(input),
+                },
+                extra: extra.as_ref().map(StoredOpaque::opaque),
+            }),
+            Self::Opaque(opaque) => Block::Opaque(opaque.opaque()),
+        }
+    }
+}
+
+impl StoredOpaque {
+    fn of(opaque: &Opaque) -> Self {
+        Self {
+            provider: opaque.provider.to_string(),
+            json: opaque.json.to_string(),
+        }
+    }
+
+    fn opaque(&self) -> Opaque {
+        Opaque::new(&self.provider, self.json.as_str())
+    }
+}
+
+impl From<&Content> for StoredContent {
+    fn from(content: &Content) -> Self {
+        match content {
+            Content::Text { text } => Self::Text { text: text.clone() },
+            Content::Image(Image { media_type, base64 }) => Self::Image {
+                media_type: media_type.clone(),
+                base64: base64.clone(),
+            },
+        }
+    }
+}
+
+impl From<&StoredContent> for Content {
+    fn from(content: &StoredContent) -> Self {
+        match content {
+            StoredContent::Text { text } => Self::Text { text: text.clone() },
+            StoredContent::Image { media_type, base64 } => Self::Image(Image {
+                media_type: media_type.clone(),
+                base64: base64.clone(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    /// What the model wrote goes back to it byte for byte: the order of fields, and the digits of numbers.
+    #[test]
+    fn blocks_come_back_as_they_were() {
+        let opaque = || Opaque::new("vendor", r#"{"type":"thinking","signature":"s"}"#);
+        let tool_use = |input| {
+            Block::ToolUse(ToolUse {
+                id: "t".to_owned(),
+                name: "n".to_owned(),
+                input,
+                extra: Some(opaque()),
+            })
+        };
+        for block in [
+            Block::Text {
+                text: "é".to_owned(),
+                extra: Some(opaque()),
+            },
+            Block::Opaque(opaque()),
+            tool_use(ToolInput::read(r#"{"b":1.10,"a":12345678901234567890123}"#)),
+            tool_use(ToolInput::invalid("it is an array")),
+        ] {
+            let stored = serde_json::to_string(&StoredBlock::of(&block).unwrap()).unwrap();
+            let back = serde_json::from_str::<StoredBlock>(&stored).unwrap().block();
+            assert_eq!(back, block);
+            if let (Block::ToolUse(back), Block::ToolUse(block)) = (&back, &block) {
+                assert_eq!(back.input.text(), block.input.text());
+                assert_eq!(back.input.problem(), block.input.problem());
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What can happen in a session.
+
+use serde::{Deserialize, Serialize};
+
+use super::content::{StoredBlock, StoredContent};
+use crate::events::{Ending, Outcome, Usage};
+
+/// One fact of a session's journal.
+///
+/// These are read for as long as a session is kept, also by later versions: add kinds and optional fields, and never change what
+/// one means.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum Fact {
+    /// The session begins.
+    Opened {
+        model: String,
+        /// SHA-256 of the system prompt, in hexadecimal.
+        system_sha256: String,
+        tools: Vec<ToolMark>,
+    },
+    /// Another process goes on with it.
+    Reopened {
+        /// What differs from before, a line each.
+        changes: Vec<String>,
+    },
+    /// A run begins.
+    Prompted {
+        text: String,
+    },
+    /// Durable before the request leaves.
+    AttemptStarted {
+        model: String,
+        /// `None` if the model has no price and no limit is in force.
+        reservation: Option<String>,
+    },
+    AttemptEnded {
+        reservation: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        usage: Option<Usage>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request_id: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// The model answered. Its calls are the `tool_use` blocks.
+    Answered {
+        model: String,
+        stop_reason: String,
+        content: Vec<StoredBlock>,
+    },
+    /// The model's empty answer is not kept, and it is asked again.
+    AskedAgain {},
+    /// A call may begin: from here on it may have had an effect.
+    CallAdmitted {
+        /// Its place among the calls of the answer, from 0: models repeat ids.
+        position: u32,
+        id: String,
+        tool: String,
+        plugin: String,
+        digest: String,
+        /// Whether it can be made twice: it can have no effect, or the tool is idempotent or read-only.
+        repeatable: bool,
+    },
+    CallEnded(CallFate),
+    /// A part of the conversation was left out for good, because the model or the budget refused the whole.
+    Trimmed {
+        what: TrimKind,
+    },
+    RunEnded {
+        outcome: Ending,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// A kind of a newer version, which this one keeps and skips.
+    #[serde(other)]
+    Unknown,
+}
+
+/// How a call ended, as the model reads it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CallFate {
+    /// Its place among the calls of the answer, from 0.
+    pub(crate) position: u32,
+    pub(crate) id: String,
+    pub(crate) tool: String,
+    pub(crate) outcome: Outcome,
+    pub(crate) content: Vec<StoredContent>,
+    pub(crate) is_error: bool,
+    pub(crate) degraded: bool,
+}
+
+/// A tool as a session knew it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ToolMark {
+    pub(crate) name: String,
+    pub(crate) plugin: String,
+    /// The digest of its component.
+    pub(crate) digest: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TrimKind {
+    Results,
+    VendorBlocks,
+    Images,
+}
+
+impl Fact {
+    /// The version of the facts that this program writes.
+    pub(crate) const VERSION: u32 = 1;
+
+    /// The name of its kind.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Opened { .. } => "opened",
+            Self::Reopened { .. } => "reopened",
+            Self::Prompted { .. } => "prompted",
+            Self::AttemptStarted { .. } => "attempt_started",
+            Self::AttemptEnded { .. } => "attempt_ended",
+            Self::Answered { .. } => "answered",
+            Self::AskedAgain {} => "asked_again",
+            Self::CallAdmitted { .. } => "call_admitted",
+            Self::CallEnded(_) => "call_ended",
+            Self::Trimmed { .. } => "trimmed",
+            Self::RunEnded { .. } => "run_ended",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn kinds_are_named_as_they_are_written() {
+        let fate = CallFate {
+            position: 0,
+            id: "a".to_owned(),
+            tool: "t".to_owned(),
+            outcome: Outcome::Ok,
+            content: vec![StoredContent::Text { text: "r".to_owned() }],
+            is_error: false,
+            degraded: false,
+        };
+        for fact in [
+            Fact::Reopened { changes: Vec::new() },
+            Fact::AskedAgain {},
+            Fact::CallEnded(fate),
+            Fact::Trimmed { what: TrimKind::Images },
+            Fact::RunEnded {
+                outcome: Ending::Completed,
+                error: None,
+            },
+        ] {
+            let json = serde_json::to_value(&fact).unwrap();
+            assert_eq!(json["kind"], fact.kind());
+            assert_eq!(serde_json::from_value::<Fact>(json).unwrap(), fact);
+        }
+    }
+
+    #[test]
+    fn a_kind_of_a_newer_version_is_skipped() {
+        let read: Fact = serde_json::from_str(r#"{"kind": "dreamt", "of": "sheep"}"#).unwrap();
+        assert_eq!(read, Fact::Unknown);
+    }
+}

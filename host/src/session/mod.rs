@@ -1,0 +1,24 @@
+//! A conversation as a list of facts, from which everything else follows.
+//!
+//! ```text
+//! facts (appended, never changed) ──fold──> State: transcript, open run, open turn
+//! ```
+//!
+//! A run that goes on and a session that is read back use the same [`State::apply`], so they can't differ. The
+//! [store](crate::store) keeps the facts; what they mean is decided here. Nothing in this module waits or fails.
+
+mod content;
+mod conversation;
+mod fact;
+mod info;
+mod repetition;
+mod state;
+
+#[cfg(test)]
+mod state_tests;
+
+pub(crate) use content::{StoredBlock, StoredContent};
+pub(crate) use conversation::Trimmed;
+pub(crate) use fact::{CallFate, Fact, ToolMark, TrimKind};
+pub use info::{RecordedFact, SessionError, SessionInfo};
+pub(crate) use state::{Before, CallState, OpenCall, OpenRun, State};

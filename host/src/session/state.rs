@@ -1,0 +1,295 @@
+//! What a session's facts add up to.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::content::{StoredBlock, StoredContent};
+use super::conversation::Conversation;
+use super::fact::{CallFate, Fact, ToolMark, TrimKind};
+use super::repetition::{Repetition, Seen, Verdict, WARNING};
+use crate::events::{Ending, Outcome};
+use crate::transcript::{Block, Content, ToolInput, ToolResult, ToolUse, is_blank};
+
+/// What the model reads of a call that was begun and has no known end.
+const MAY_HAVE_HAPPENED: &str = "The host stopped while this call was being made, so it isn't known whether it took effect. It was not made again. Find out before you repeat it.";
+
+/// What the model reads of a call that was not begun.
+pub(super) const NOT_MADE: &str = "The call was not made: the run ended before it.";
+
+/// A session at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) conversation: Conversation,
+    /// The run that has not ended.
+    pub(crate) run: Option<OpenRun>,
+    /// How the last run ended.
+    pub(crate) last: Option<Ending>,
+    /// The model and the tools as the session last knew them.
+    pub(crate) model: Option<String>,
+    pub(crate) system_sha256: Option<String>,
+    pub(crate) tools: Vec<ToolMark>,
+    /// When the last fact happened, if it was read back.
+    at: Option<Timestamp>,
+}
+
+/// A run that has not ended.
+#[derive(Debug, Default)]
+pub(crate) struct OpenRun {
+    pub(crate) prompt: String,
+    /// Answers of the model.
+    pub(crate) iterations: u32,
+    /// Calls whose results the model can read.
+    pub(crate) tool_calls: u32,
+    pub(crate) before: Before,
+    /// The model's text so far.
+    pub(crate) answer: String,
+    pub(crate) degraded: bool,
+    /// The tool that was called too often in the same way.
+    pub(crate) repeated: Option<String>,
+    /// The calls of the last answer, until all have ended.
+    pub(crate) calls: Vec<OpenCall>,
+    /// How long the run took, without the time in which nobody drove it. Known only if it was read back.
+    pub(crate) spent: Duration,
+    repetition: Repetition,
+}
+
+/// The answers before the next one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Before {
+    /// Consecutive `pause_turn` answers.
+    pub(crate) pauses: u32,
+    /// Whether the paused answer that the next one continues has text.
+    pub(crate) has_text: bool,
+    /// Whether the last answer was empty.
+    pub(crate) was_empty: bool,
+}
+
+/// A call of the last answer.
+#[derive(Debug)]
+pub(crate) struct OpenCall {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) input: ToolInput,
+    pub(crate) state: CallState,
+}
+
+#[derive(Debug)]
+pub(crate) enum CallState {
+    /// Nothing happened yet.
+    Waiting,
+    /// It may have begun.
+    Admitted {
+        repeatable: bool,
+    },
+    Ended(CallFate),
+}
+
+impl State {
+    /// What the facts of a journal add up to.
+    pub(crate) fn fold<'a>(facts: impl IntoIterator<Item = (Timestamp, &'a Fact)>) -> Self {
+        let mut state = Self::default();
+        for (at, fact) in facts {
+            // While nobody drove the session, its run took no time.
+            let before = state.at.replace(at).filter(|_| !matches!(fact, Fact::Reopened { .. }));
+            if let (Some(before), Some(run)) = (before, &mut state.run) {
+                let passed = at.duration_since(before);
+                run.spent = run.spent.saturating_add(passed.try_into().unwrap_or_default());
+            }
+            state.apply(fact);
+        }
+        state
+    }
+
+    /// Takes one more fact into account.
+    pub(crate) fn apply(&mut self, fact: &Fact) {
+        match fact {
+            Fact::Opened {
+                model,
+                system_sha256,
+                tools,
+            } => {
+                self.model = Some(model.clone());
+                self.system_sha256 = Some(system_sha256.clone());
+                self.tools.clone_from(tools);
+            }
+            Fact::Prompted { text } => {
+                self.conversation.push_prompt(text);
+                self.run = Some(OpenRun {
+                    prompt: text.clone(),
+                    ..OpenRun::default()
+                });
+            }
+            Fact::Answered {
+                stop_reason, content, ..
+            } => self.answered(stop_reason, content),
+            Fact::AskedAgain {} => self.conversation.push_note_on_empty_answer(),
+            Fact::CallAdmitted {
+                position, repeatable, ..
+            } => {
+                if let Some(call) = self.open_call(*position) {
+                    call.state = CallState::Admitted {
+                        repeatable: *repeatable,
+                    };
+                }
+            }
+            Fact::CallEnded(fate) => {
+                if let Some(call) = self.open_call(fate.position) {
+                    call.state = CallState::Ended(fate.clone());
+                }
+                self.end_turn();
+            }
+            Fact::Trimmed { what } => {
+                match what {
+                    TrimKind::Results => self.conversation.trim(),
+                    TrimKind::VendorBlocks => self.conversation.drop_vendor_blocks(),
+                    TrimKind::Images => self.conversation.drop_images(),
+                };
+            }
+            Fact::RunEnded { outcome, .. } => {
+                if *outcome == Ending::Refused {
+                    // The model would refuse every later request that contains this turn.
+                    self.conversation.remove_turn();
+                }
+                self.answer_open_calls();
+                // An unanswered prompt would be sent again with the next one, and could make it fail the same way.
+                self.conversation.remove_unanswered_prompt();
+                self.run = None;
+                self.last = Some(*outcome);
+            }
+            Fact::Reopened { .. } | Fact::AttemptStarted { .. } | Fact::AttemptEnded { .. } | Fact::Unknown => {}
+        }
+    }
+
+    fn open_call(&mut self, position: u32) -> Option<&mut OpenCall> {
+        let calls = &mut self.run.as_mut()?.calls;
+        let call = calls.get_mut(usize::try_from(position).ok()?)?;
+        (!matches!(call.state, CallState::Ended(_))).then_some(call)
+    }
+
+    fn answered(&mut self, stop_reason: &str, content: &[StoredBlock]) {
+        let Some(run) = &mut self.run else { return };
+        let blocks: Vec<Block> = content.iter().map(StoredBlock::block).collect();
+        run.iterations += 1;
+        // A paused answer continues in the next one. Otherwise the new text replaces the old.
+        if run.before.pauses == 0 {
+            run.answer.clear();
+        }
+        let mut has_text = false;
+        for block in &blocks {
+            if let Block::Text { text, .. } = block {
+                has_text |= !is_blank(text);
+                run.answer.push_str(text);
+            }
+        }
+        run.calls = blocks.iter().filter_map(OpenCall::of).collect();
+        let claims_to_be_whole = matches!(stop_reason, "end_turn" | "stop_sequence");
+        let was_empty = claims_to_be_whole && run.calls.is_empty() && !has_text;
+        let is_paused = stop_reason == "pause_turn";
+        run.before = Before {
+            pauses: if is_paused { run.before.pauses + 1 } else { 0 },
+            has_text: is_paused && !is_blank(&run.answer),
+            was_empty,
+        };
+        if !was_empty {
+            self.conversation.push_answer(blocks);
+        }
+    }
+
+    /// Tells the model what is known of calls that the end of their run cut short. If none of them began, the next prompt says so.
+    fn answer_open_calls(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        let has_begun = |call: &OpenCall| !matches!(call.state, CallState::Waiting);
+        if !run.calls.iter().any(has_begun) {
+            return;
+        }
+        for (position, call) in (0..).zip(&mut run.calls) {
+            let text = match call.state {
+                CallState::Ended(_) => continue,
+                CallState::Admitted { repeatable: false } => MAY_HAVE_HAPPENED,
+                CallState::Admitted { repeatable: true } | CallState::Waiting => NOT_MADE,
+            };
+            call.state = CallState::Ended(call.unmade(position, text));
+        }
+        self.end_turn();
+    }
+
+    /// Gives the model the results of a turn, once there is one for each call.
+    fn end_turn(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        let has_ended = |call: &OpenCall| matches!(call.state, CallState::Ended(_));
+        if run.calls.is_empty() || !run.calls.iter().all(has_ended) {
+            return;
+        }
+        let calls = std::mem::take(&mut run.calls);
+        run.tool_calls = run
+            .tool_calls
+            .saturating_add(u32::try_from(calls.len()).unwrap_or(u32::MAX));
+        let ended = calls.into_iter().filter_map(|call| match call.state {
+            CallState::Ended(fate) => {
+                let content: Vec<Content> = fate.content.iter().map(Content::from).collect();
+                let seen = Seen {
+                    tool: fate.tool,
+                    input: call.input,
+                    outcome: fate.outcome,
+                    // Successes are the same only if their content is, so that a model can poll for a change.
+                    content: (fate.outcome == Outcome::Ok).then(|| content.clone()),
+                };
+                run.degraded |= fate.degraded;
+                Some((seen, call.id, content, fate.is_error))
+            }
+            _ => None,
+        });
+        let (seen, results): (Vec<Seen>, Vec<_>) = ended
+            .map(|(seen, id, content, is_error)| (seen, (id, content, is_error)))
+            .unzip();
+        let names: Vec<String> = seen.iter().map(|seen| seen.tool.clone()).collect();
+        let verdicts = run.repetition.observe(seen);
+        let stopped = verdicts.iter().position(|verdict| *verdict == Verdict::Stop);
+        run.repeated = stopped.map(|position| names[position].clone());
+        let results = results.into_iter().zip(verdicts);
+        let results = results.map(|((tool_use_id, mut content, is_error), verdict)| {
+            if verdict == Verdict::Warn {
+                content.push(Content::text(WARNING));
+            }
+            ToolResult {
+                tool_use_id,
+                content,
+                is_error,
+            }
+        });
+        self.conversation.push_results(results.collect());
+    }
+}
+
+impl OpenCall {
+    /// The fate of a call that the host gives no result.
+    fn unmade(&self, position: u32, text: &str) -> CallFate {
+        CallFate {
+            position,
+            id: self.id.clone(),
+            tool: self.name.clone(),
+            outcome: Outcome::HostError,
+            content: vec![StoredContent::Text { text: text.to_owned() }],
+            is_error: true,
+            degraded: false,
+        }
+    }
+
+    /// The fate of a call that another process began, and that may not be made again.
+    pub(crate) fn unknown(&self, position: u32) -> CallFate {
+        self.unmade(position, MAY_HAVE_HAPPENED)
+    }
+
+    fn of(block: &Block) -> Option<Self> {
+        match block {
+            Block::ToolUse(ToolUse { id, name, input, .. }) => Some(Self {
+                id: id.clone(),
+                name: name.clone(),
+                input: input.clone(),
+                state: CallState::Waiting,
+            }),
+            _ => None,
+        }
+    }
+}

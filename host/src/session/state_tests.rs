@@ -1,0 +1,242 @@
+//! What facts add up to.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::content::{StoredBlock, StoredContent};
+use super::fact::{CallFate, Fact};
+use super::state::{CallState, State};
+use crate::events::{Ending, Outcome};
+use crate::transcript::{Block, Role};
+
+fn prompted(text: &str) -> Fact {
+    Fact::Prompted { text: text.to_owned() }
+}
+
+fn answered(stop_reason: &str, content: Vec<StoredBlock>) -> Fact {
+    Fact::Answered {
+        model: "m".to_owned(),
+        stop_reason: stop_reason.to_owned(),
+        content,
+    }
+}
+
+fn text(text: &str) -> StoredBlock {
+    StoredBlock::Text {
+        text: text.to_owned(),
+        extra: None,
+    }
+}
+
+fn call(id: &str) -> StoredBlock {
+    StoredBlock::ToolUse {
+        id: id.to_owned(),
+        name: "t".to_owned(),
+        input: "{}".to_owned(),
+        problem: None,
+        extra: None,
+    }
+}
+
+fn admitted(position: u32, repeatable: bool) -> Fact {
+    Fact::CallAdmitted {
+        position,
+        id: "same".to_owned(),
+        tool: "t".to_owned(),
+        plugin: "p".to_owned(),
+        digest: "d".to_owned(),
+        repeatable,
+    }
+}
+
+fn ended(position: u32, result: &str) -> Fact {
+    Fact::CallEnded(CallFate {
+        position,
+        id: "same".to_owned(),
+        tool: "t".to_owned(),
+        outcome: Outcome::Ok,
+        content: vec![StoredContent::Text {
+            text: result.to_owned(),
+        }],
+        is_error: false,
+        degraded: result == "degraded",
+    })
+}
+
+fn run_ended(outcome: Ending) -> Fact {
+    Fact::RunEnded { outcome, error: None }
+}
+
+fn state(facts: &[Fact]) -> State {
+    State::fold(facts.iter().map(|fact| (Timestamp::UNIX_EPOCH, fact)))
+}
+
+/// Roles of the messages, with the number of their blocks.
+fn shape(state: &State) -> Vec<(Role, usize)> {
+    let messages = state.conversation.messages().iter();
+    messages.map(|message| (message.role, message.content.len())).collect()
+}
+
+#[test]
+fn a_turn_ends_when_each_call_has_its_result_in_the_order_of_the_calls() {
+    let mut facts = vec![
+        prompted("go"),
+        answered("tool_use", vec![text("look"), call("a"), call("b")]),
+        admitted(0, false),
+        admitted(1, true),
+        ended(1, "second"),
+    ];
+    let open = state(&facts);
+    let run = open.run.as_ref().unwrap();
+    assert_eq!((run.iterations, run.tool_calls, run.answer.as_str()), (1, 0, "look"));
+    assert!(matches!(run.calls[0].state, CallState::Admitted { repeatable: false }));
+    assert!(matches!(&run.calls[1].state, CallState::Ended(_)));
+    assert_eq!(shape(&open), [(Role::User, 1), (Role::Assistant, 3)]);
+
+    facts.push(ended(0, "degraded"));
+    let open = state(&facts);
+    let run = open.run.as_ref().unwrap();
+    assert_eq!((run.tool_calls, run.degraded, run.calls.len()), (2, true, 0));
+    let results = open.conversation.messages()[2].content.iter().map(|block| match block {
+        Block::ToolResult(result) => result.tool_use_id.as_str(),
+        block => panic!("{block:?}"),
+    });
+    assert_eq!(results.collect::<Vec<_>>(), ["a", "b"]);
+}
+
+/// Servers send them: the second result must not become the first one's.
+#[test]
+fn calls_with_equal_ids_are_distinguished_by_position() {
+    let open = state(&[
+        prompted("go"),
+        answered("tool_use", vec![call("x"), call("x")]),
+        admitted(1, false),
+    ]);
+    let calls = &open.run.as_ref().unwrap().calls;
+    assert!(matches!(calls[0].state, CallState::Waiting));
+    assert!(matches!(calls[1].state, CallState::Admitted { .. }));
+    let facts = [
+        prompted("go"),
+        answered("tool_use", vec![call("x"), call("x")]),
+        ended(1, "second"),
+        ended(0, "first"),
+    ];
+    let state = state(&facts);
+    let texts = result_texts(&state);
+    assert_eq!(texts, ["first", "second"]);
+}
+
+fn result_texts(state: &State) -> Vec<String> {
+    let blocks = state
+        .conversation
+        .messages()
+        .iter()
+        .flat_map(|message| &message.content);
+    let results = blocks.filter_map(|block| match block {
+        Block::ToolResult(result) => Some(&result.content[0]),
+        _ => None,
+    });
+    let texts = results.map(|content| match content {
+        crate::transcript::Content::Text { text } => text.clone(),
+        content => panic!("{content:?}"),
+    });
+    texts.collect()
+}
+
+/// What a run had learnt when it was cut short is not lost, and what may have happened isn't denied.
+#[test]
+fn the_end_of_a_run_keeps_what_is_known_of_its_calls() {
+    let calls = ["a", "b", "c"].map(call).to_vec();
+    let facts = [
+        prompted("go"),
+        answered("tool_use", calls),
+        admitted(0, false),
+        admitted(1, false),
+        ended(0, "known"),
+        run_ended(Ending::Cancelled),
+        prompted("again"),
+    ];
+    let texts = result_texts(&state(&facts));
+    assert_eq!(texts.len(), 3);
+    assert_eq!(texts[0], "known");
+    assert!(texts[1].contains("isn't known whether it took effect"), "{}", texts[1]);
+    assert!(texts[2].contains("was not made"), "{}", texts[2]);
+}
+
+/// Whatever a run left behind, the next prompt makes a conversation that the API accepts.
+#[test]
+fn an_ended_run_leaves_a_conversation_that_can_go_on() {
+    let calls = || answered("tool_use", vec![call("a")]);
+    for (facts, expected) in [
+        (vec![], vec![]),
+        (vec![calls()], vec![(Role::User, 1), (Role::Assistant, 1)]),
+        (
+            vec![calls(), ended(0, "x")],
+            vec![(Role::User, 1), (Role::Assistant, 1), (Role::User, 1)],
+        ),
+    ] {
+        let mut all = vec![prompted("go")];
+        all.extend(facts);
+        all.push(run_ended(Ending::Cancelled));
+        let state = state(&all);
+        assert_eq!(shape(&state), expected);
+        assert!(state.run.is_none() && state.last == Some(Ending::Cancelled));
+    }
+    let refused = [
+        prompted("hi"),
+        answered("end_turn", vec![text("hello")]),
+        run_ended(Ending::Completed),
+        prompted("something bad"),
+        calls(),
+        ended(0, "x"),
+        answered("refusal", vec![text("no")]),
+        run_ended(Ending::Refused),
+    ];
+    assert_eq!(shape(&state(&refused)), [(Role::User, 1), (Role::Assistant, 1)]);
+}
+
+#[test]
+fn a_run_takes_no_time_while_nobody_drives_it() {
+    let facts = [
+        (0, prompted("go")),
+        (10, answered("tool_use", vec![call("a")])),
+        (1_000, Fact::Reopened { changes: Vec::new() }),
+        (1_005, ended(0, "x")),
+    ];
+    let at = |seconds: i64| Timestamp::from_second(seconds).unwrap();
+    let state = State::fold(facts.iter().map(|(seconds, fact)| (at(*seconds), fact)));
+    assert_eq!(state.run.unwrap().spent, Duration::from_secs(15));
+}
+
+/// A later version writes kinds that this one doesn't know.
+#[test]
+fn unknown_facts_change_nothing() {
+    let known = [prompted("go"), answered("end_turn", vec![text("hello")])];
+    let with_unknown = [known[0].clone(), Fact::Unknown, known[1].clone(), Fact::Unknown];
+    assert_eq!(shape(&state(&known)), shape(&state(&with_unknown)));
+}
+
+#[test]
+fn the_fifth_equal_call_is_noticed_and_the_third_is_warned_of() {
+    let mut facts = vec![prompted("go")];
+    for turn in 1..=5 {
+        facts.push(answered("tool_use", vec![call(&turn.to_string())]));
+        facts.push(ended(0, "same"));
+        let repeated = state(&facts).run.unwrap().repeated;
+        assert_eq!(repeated.is_some(), turn == 5, "{turn}");
+    }
+    let state = state(&facts);
+    let pieces = state
+        .conversation
+        .messages()
+        .iter()
+        .flat_map(|message| &message.content);
+    let pieces = pieces.filter_map(|block| match block {
+        Block::ToolResult(result) => Some(result.content.len()),
+        _ => None,
+    });
+    assert_eq!(pieces.collect::<Vec<_>>(), [1, 1, 2, 1, 1]);
+}

@@ -1,0 +1,204 @@
+//! The sessions that a store keeps.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use tokio::sync::oneshot;
+
+use super::backend::StoredFact;
+use super::{Applied, Change, SessionFilter, Store, StoreError};
+use crate::ledger::LedgerError;
+use crate::session::{Fact, RecordedFact, SessionError, SessionInfo, State};
+
+/// The bytes of facts that one read returns.
+const PAGE_BYTES: usize = 1024 * 1024;
+
+/// The shortest beginning of an id that names a session.
+const MIN_PREFIX_CHARS: usize = 8;
+
+/// A session that this process drives from now on.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) lease: Lease,
+    /// The number of its last fact.
+    pub(crate) seq: u64,
+    pub(crate) state: State,
+}
+
+/// The right to drive a session. Dropping it lets others take the session over.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    store: Store,
+    id: Arc<str>,
+    number: u64,
+    is_kept: bool,
+}
+
+impl Lease {
+    /// The session and the number of the lease, for somebody who releases it.
+    pub(crate) fn keep(mut self) -> (Arc<str>, u64) {
+        self.is_kept = true;
+        (Arc::clone(&self.id), self.number)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.store.commit_until_done(vec![Change::Release {
+                id: Arc::clone(&self.id),
+                lease: self.number,
+            }]);
+        }
+    }
+}
+
+impl Store {
+    /// The sessions that the filter accepts, newest change first.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub async fn sessions(&self, filter: SessionFilter) -> Result<Vec<SessionInfo>, StoreError> {
+        self.read(move |backend| backend.sessions(&filter)).await
+    }
+
+    /// The session whose id is `id`, or begins with it if that has at least 8 characters; of any tenant, if none is given.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Unknown`], [`SessionError::Ambiguous`], or if the database fails.
+    pub async fn find_session(&self, id: &str, tenant: Option<&str>) -> Result<SessionInfo, StoreError> {
+        let filter = SessionFilter {
+            tenant: tenant.map(str::to_owned),
+            id_prefix: Some(id.to_owned()),
+            count: 2,
+        };
+        let mut found = self.sessions(filter).await?;
+        // A few characters are the beginning of too many.
+        found.retain(|session| session.id == id || id.len() >= MIN_PREFIX_CHARS);
+        let id = id.to_owned();
+        match (found.pop(), found.is_empty()) {
+            (Some(session), true) => Ok(session),
+            (Some(_), false) => Err(SessionError::Ambiguous { id }.into()),
+            (None, _) => Err(SessionError::Unknown { id }.into()),
+        }
+    }
+
+    /// The facts of a session that follow `after`, in order; a page of them. Empty at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Damaged`] names the first fact that can't be read.
+    pub async fn facts(&self, id: &str, after: u64) -> Result<Vec<RecordedFact>, StoreError> {
+        let page = self.page(id, after).await?;
+        let facts = page.into_iter().map(|stored| {
+            let fact = stored.json.as_deref().map(serde_json::from_str);
+            Ok(RecordedFact {
+                fact: fact.and_then(Result::ok).ok_or_else(|| damaged(id, stored.seq))?,
+                seq: stored.seq,
+                at: stored.at,
+                version: stored.version,
+            })
+        });
+        facts.collect::<Result<_, SessionError>>().map_err(StoreError::from)
+    }
+
+    async fn page(&self, id: &str, after: u64) -> Result<Vec<StoredFact>, StoreError> {
+        let id = id.to_owned();
+        self.read(move |backend| backend.facts(&id, after, PAGE_BYTES)).await
+    }
+
+    /// Deletes a session, and what is stored only for it.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::InUse`] while a process that lives drives it.
+    pub async fn delete_session(&self, id: &str) -> Result<(), StoreError> {
+        self.change(vec![Change::DeleteSession { id: id.into() }])
+            .await
+            .map(drop)
+    }
+
+    /// Deletes the sessions that nobody drives and that were last changed before, and the oldest others beyond `max_bytes`. Returns
+    /// their number.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails. Some may be deleted by then.
+    pub async fn delete_expired_sessions(&self, before: Timestamp, max_bytes: u64) -> Result<usize, StoreError> {
+        let mut total = 0;
+        loop {
+            let applied = self.change(vec![Change::DeleteExpired { before, max_bytes }]).await?;
+            let deleted = applied.iter().map(|applied| match applied {
+                Applied::Deleted(count) => *count,
+                _ => 0,
+            });
+            match deleted.sum() {
+                0 => return Ok(total),
+                count => total += count,
+            }
+        }
+    }
+
+    /// Takes a session over and reads what it is.
+    pub(crate) async fn take_session(&self, id: &str) -> Result<Taken, StoreError> {
+        let lease = self.lease(id).await?;
+        let (seq, state) = self.read_session(id).await?;
+        Ok(Taken { lease, seq, state })
+    }
+
+    async fn lease(&self, id: &str) -> Result<Lease, StoreError> {
+        let (sender, leased) = oneshot::channel();
+        let (id, store): (Arc<str>, _) = (id.into(), self.clone());
+        let change = Change::Lease { id: Arc::clone(&id) };
+        // Made here, so that a caller that is gone doesn't keep it.
+        self.commit(vec![change], move |applied| {
+            let leased = applied.map(|applied| Lease {
+                store,
+                id,
+                number: applied.first().map_or(0, Applied::lease),
+                is_kept: false,
+            });
+            let _ = sender.send(leased);
+        });
+        leased.await.unwrap_or_else(|_| Err(LedgerError::Interrupted.into()))
+    }
+
+    async fn read_session(&self, id: &str) -> Result<(u64, State), StoreError> {
+        let mut facts: Vec<(Timestamp, Fact)> = Vec::new();
+        let mut seq = 0;
+        loop {
+            let page = self.page(id, seq).await?;
+            if page.is_empty() {
+                break;
+            }
+            let name = id.to_owned();
+            // A session can have many megabytes.
+            let parsed = tokio::task::spawn_blocking(move || parse(&name, seq, &page));
+            facts.append(&mut parsed.await.map_err(|_| LedgerError::Interrupted)??);
+            seq = facts.len() as u64;
+        }
+        let fold = move || State::fold(facts.iter().map(|(at, fact)| (*at, fact)));
+        let state = tokio::task::spawn_blocking(fold).await;
+        Ok((seq, state.map_err(|_| LedgerError::Interrupted)?))
+    }
+}
+
+/// The facts of a page that follows the fact with this number.
+fn parse(id: &str, mut seq: u64, page: &[StoredFact]) -> Result<Vec<(Timestamp, Fact)>, SessionError> {
+    let facts = page.iter().map(|stored| {
+        seq += 1;
+        let fact = stored.json.as_deref().and_then(|json| serde_json::from_str(json).ok());
+        match (stored.seq == seq, stored.at.parse(), fact) {
+            (true, Ok(at), Some(fact)) => Ok((at, fact)),
+            _ => Err(damaged(id, stored.seq)),
+        }
+    });
+    facts.collect()
+}
+
+fn damaged(id: &str, seq: u64) -> SessionError {
+    SessionError::Damaged { id: id.to_owned(), seq }
+}

@@ -1,0 +1,345 @@
+//! Sessions that survive the end of their process, with the real binary and real kills.
+
+use cofferdam::simulator::{Answer, FaultKind, FaultPoint};
+use cofferdam_tests::{Behaviour, HttpServer, Lab, finish, tool_call};
+use serde_json::{Value, json};
+use tokio::process::Child;
+
+use crate::lab;
+
+async fn sessions(lab: &Lab) -> Vec<Value> {
+    let listed = lab.call(["session", "list", "--output", "json"]).await.expect_code(0);
+    listed.json().as_array().unwrap().clone()
+}
+
+async fn only_session(lab: &Lab) -> Value {
+    let mut sessions = sessions(lab).await;
+    assert_eq!(sessions.len(), 1, "{sessions:#?}");
+    sessions.remove(0)
+}
+
+fn id(session: &Value) -> &str {
+    session["id"].as_str().unwrap()
+}
+
+/// The kinds of a session's facts, in order.
+async fn kinds(lab: &Lab, id: &str) -> Vec<String> {
+    let shown = lab.call(["session", "show", id, "--output", "json"]).await;
+    let facts = shown.expect_code(0).json();
+    let facts = facts["facts"].as_array().unwrap().iter();
+    facts
+        .map(|fact| fact["fact"]["kind"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+async fn resume(lab: &Lab, id: &str, code: i32) -> Value {
+    let resumed = lab.call(["session", "resume", id, "--output", "json"]).await;
+    resumed.expect_code(code).json()
+}
+
+fn start(lab: &Lab) -> Child {
+    lab.command(["run", "--output", "json", "Go."]).spawn().unwrap()
+}
+
+fn fetcher(methods: &str, url: &str) -> String {
+    format!(
+        "[plugins.faulty]\ncomponent = \"builtin:faulty\"\nhttp = [{{ url = \"{url}/\", methods = [\"{methods}\"] }}]\n"
+    )
+}
+
+/// The service gets one request, whatever becomes of the process that sent it.
+#[tokio::test]
+async fn a_call_that_may_have_had_an_effect_is_not_made_again() {
+    let server = HttpServer::start(Behaviour::Silence).await;
+    let call = json!({ "url": server.url(), "method": "POST" });
+    let lab = lab([tool_call("fetch", call), Answer::text("{{result:fetch}}")]);
+    lab.configure(&fetcher("POST", &server.url()));
+    let mut child = start(&lab);
+    while server.requests() == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    child.kill().await.unwrap();
+
+    let session = only_session(&lab).await;
+    assert_eq!((&session["outcome"], &session["in_use"]), (&json!(null), &json!(false)));
+    let report = resume(&lab, id(&session), 0).await;
+    let answer = report["answer"].as_str().unwrap();
+    assert!(answer.contains("isn't known whether it took effect"), "{answer}");
+    assert_eq!(server.requests(), 1);
+    assert_eq!(only_session(&lab).await["outcome"], "completed");
+    assert_eq!(
+        kinds(&lab, id(&session)).await,
+        [
+            "opened",
+            "prompted",
+            "attempt_started",
+            "attempt_ended",
+            "answered",
+            "call_admitted",
+            "reopened",
+            "call_ended",
+            "attempt_started",
+            "attempt_ended",
+            "answered",
+            "run_ended",
+        ]
+    );
+}
+
+/// It can have no effect, so nobody needs to know that it was made twice.
+#[tokio::test]
+async fn a_call_without_effects_is_made_again() {
+    let lab = lab([tool_call("loop_forever", json!({})), Answer::text("done")]);
+    lab.configure("[plugins.faulty]\ncomponent = \"builtin:faulty\"\n[plugins.faulty.limits]\ntimeout = \"20s\"\nfuel = 1000000000000\n");
+    let mut child = start(&lab);
+    let id = loop {
+        if let [session] = &sessions(&lab).await[..]
+            && kinds(&lab, id(session)).await.last().unwrap() == "call_admitted"
+        {
+            break id(session).to_owned();
+        }
+    };
+    child.kill().await.unwrap();
+    lab.configure("[plugins.faulty]\ncomponent = \"builtin:faulty\"\n[plugins.faulty.limits]\ntimeout = \"100ms\"\n");
+    assert_eq!(resume(&lab, &id, 0).await["answer"], "done");
+    let kinds = kinds(&lab, &id).await;
+    let count = |kind: &str| kinds.iter().filter(|found| *found == kind).count();
+    assert_eq!((count("call_admitted"), count("call_ended")), (2, 1), "{kinds:?}");
+}
+
+/// What was paid for the answer that never ended is counted, and the answer is asked for again.
+#[tokio::test]
+async fn a_run_killed_in_the_middle_of_an_answer_is_resumed() {
+    let stalled = Answer::text("never").with_fault(FaultKind::Stall, FaultPoint::Events(3));
+    let lab = lab([stalled, Answer::text("At last."), Answer::text("Twice two.")]);
+    let mut child = start(&lab);
+    lab.wait_for_model_request().await;
+    child.kill().await.unwrap();
+    let session = only_session(&lab).await;
+    assert_eq!(session["title"], "Go.");
+
+    // Another prompt can't follow one without an answer.
+    let refused = lab
+        .call(["run", "--session", id(&session), "--output", "json", "More."])
+        .await;
+    let refused = refused.expect_code(2).json();
+    assert_eq!(refused["error"]["kind"], "session_unfinished", "{refused}");
+
+    let report = resume(&lab, &id(&session)[..13], 0).await;
+    assert_eq!(
+        (&report["answer"], &report["session_id"]),
+        (&json!("At last."), &session["id"])
+    );
+    let spent = report["budget"][0]["spent_usd"].as_str().unwrap();
+    assert!(
+        spent.parse::<f64>().unwrap() > 0.04,
+        "the lost attempt is charged as reserved: {spent}"
+    );
+
+    let nothing = lab.call(["session", "resume", id(&session)]).await.expect_code(2);
+    assert!(nothing.stderr.contains("its last run ended"), "{nothing}");
+
+    let more = lab
+        .call(["run", "--session", id(&session), "--output", "json", "More."])
+        .await;
+    assert_eq!(more.expect_code(0).json()["answer"], "Twice two.");
+    let sent = lab.simulator.requests();
+    let messages = sent.last().unwrap().body.to_string();
+    assert!(
+        messages.contains("Go.") && messages.contains("At last.") && messages.contains("More."),
+        "{messages}"
+    );
+    assert!(!messages.contains("never"), "{messages}");
+}
+
+#[tokio::test]
+async fn a_session_is_driven_by_one_process() {
+    let stalled = Answer::text("never").with_fault(FaultKind::Stall, FaultPoint::Events(3));
+    let lab = lab([stalled.forever()]);
+    let mut child = start(&lab);
+    lab.wait_for_model_request().await;
+    let session = only_session(&lab).await;
+    assert_eq!(session["in_use"], true);
+    for arguments in [
+        &["run", "--session", id(&session), "More."][..],
+        &["session", "resume", id(&session)],
+    ] {
+        let refused = lab.call(arguments.iter().copied()).await.expect_code(2);
+        assert!(refused.stderr.contains("is in use since"), "{refused}");
+    }
+    let refused = lab.call(["session", "delete", id(&session)]).await.expect_code(1);
+    assert!(refused.stderr.contains("is in use since"), "{refused}");
+    child.kill().await.unwrap();
+    lab.call(["session", "delete", id(&session)]).await.expect_code(0);
+    assert!(sessions(&lab).await.is_empty());
+}
+
+#[tokio::test]
+async fn sessions_that_are_not_to_be_kept_leave_nothing() {
+    let lab = lab([Answer::text("Hello.").forever()]);
+    lab.call(["run", "--ephemeral", "Go."]).await.expect_code(0);
+    assert!(sessions(&lab).await.is_empty());
+    let refused = lab
+        .call(["run", "--ephemeral", "--session", "x", "Go."])
+        .await
+        .expect_code(2);
+    assert!(refused.stderr.contains("cannot be used with"), "{refused}");
+    lab.configure("[sessions]\nkeep = false\n");
+    lab.call(["run", "Go."]).await.expect_code(0);
+    assert!(sessions(&lab).await.is_empty());
+    let refused = lab.call(["chat", "--continue"]).await.expect_code(2);
+    assert!(refused.stderr.contains("[sessions] keep"), "{refused}");
+}
+
+#[tokio::test]
+async fn sessions_are_deleted_by_id_and_by_tenant() {
+    let lab = lab([Answer::text("Hello.").forever()]);
+    for _ in 0..3 {
+        lab.call(["run", "Go."]).await.expect_code(0);
+    }
+    let all = sessions(&lab).await;
+    let unknown = lab
+        .call(["session", "delete", id(&all[0]), "nothing"])
+        .await
+        .expect_code(1);
+    assert!(unknown.stderr.contains("there is no session `nothing`"), "{unknown}");
+    assert_eq!(sessions(&lab).await.len(), 2);
+    // They began within a minute, and ids begin with the time.
+    let ambiguous = lab.call(["session", "show", &id(&all[1])[..8]]).await.expect_code(2);
+    assert!(ambiguous.stderr.contains("several sessions begin with"), "{ambiguous}");
+    // An empty variable in a script names nothing.
+    lab.call(["session", "delete", ""]).await.expect_code(1);
+    assert_eq!(sessions(&lab).await.len(), 2);
+    lab.call(["session", "delete", "--tenant", "other"])
+        .await
+        .expect_code(0);
+    assert_eq!(sessions(&lab).await.len(), 2);
+    lab.call(["session", "delete", "--tenant", "default"])
+        .await
+        .expect_code(0);
+    assert!(sessions(&lab).await.is_empty());
+    // What was spent stays.
+    let export = lab.call(["budget", "export"]).await.expect_code(0);
+    assert_eq!(export.stdout.lines().count(), 3, "{export}");
+}
+
+#[tokio::test]
+async fn what_differs_from_before_is_said() {
+    let lab = lab([Answer::text("Hello.").forever()]);
+    lab.call(["run", "Go."]).await.expect_code(0);
+    let session = only_session(&lab).await;
+    let same = lab.call(["run", "--session", id(&session), "Go."]).await.expect_code(0);
+    assert!(!same.stderr.contains("since the session"), "{same}");
+    lab.configure("[plugins.calculator]\ncomponent = \"builtin:calculator\"\n");
+    let with_tool = lab.call(["run", "--session", id(&session), "Go."]).await.expect_code(0);
+    assert!(with_tool.stderr.contains("the tool `calculate` is new"), "{with_tool}");
+    lab.configure("");
+    let other = [
+        "run",
+        "--session",
+        id(&session),
+        "--system",
+        "Be brief.",
+        "--model",
+        "claude-haiku-4-5",
+        "Go.",
+    ];
+    let other = lab.call(other).await.expect_code(0);
+    for change in [
+        "the system prompt changed",
+        "the tool `calculate` is gone",
+        "the model is now `claude-haiku-4-5`, before it was `claude-sonnet-5-5`",
+    ] {
+        assert!(other.stderr.contains(change), "{change}: {other}");
+    }
+}
+
+#[tokio::test]
+async fn a_chat_goes_on_where_it_was_killed() {
+    let stalled = Answer::text("never").with_fault(FaultKind::Stall, FaultPoint::Events(3));
+    let lab = lab([stalled, Answer::text("At last."), Answer::text("Twice two.")]);
+    let mut child = lab
+        .command(["chat"])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stdin, b"First question.\n")
+        .await
+        .unwrap();
+    lab.wait_for_model_request().await;
+    child.kill().await.unwrap();
+    let chat = lab
+        .call_with_input(["chat", "--continue"], "Second question.\n")
+        .await
+        .expect_code(0);
+    assert!(
+        chat.stdout.contains("At last.") && chat.stdout.contains("Twice two."),
+        "{chat}"
+    );
+    assert!(chat.stderr.contains("not answered to the end"), "{chat}");
+    let session = only_session(&lab).await;
+    assert_eq!(
+        (&session["title"], &session["outcome"]),
+        (&json!("First question."), &json!("completed"))
+    );
+    let shown = lab.call(["session", "show", id(&session)]).await.expect_code(0);
+    for said in [
+        "you: First question.",
+        "model: At last.",
+        "you: Second question.",
+        "model: Twice two.",
+    ] {
+        assert!(shown.stdout.contains(said), "{said}: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_can_have_a_name() {
+    let lab = lab([Answer::text("Hello.").forever()]);
+    let begun = lab.call(["run", "--session", "nightly", "Go."]).await.expect_code(0);
+    assert!(begun.stderr.contains("`nightly` is new"), "{begun}");
+    let more = lab.call(["run", "--session", "nightly", "More."]).await.expect_code(0);
+    assert!(!more.stderr.contains("is new"), "{more}");
+    assert_eq!(only_session(&lab).await["id"], "nightly");
+    let wrong = lab.call(["run", "--session", "../x", "Go."]).await.expect_code(2);
+    assert!(wrong.stderr.contains("isn't a valid id of a session"), "{wrong}");
+}
+
+/// Neither the API key nor what `[secrets]` attaches is anywhere in what is kept.
+#[tokio::test]
+async fn secrets_are_not_kept() {
+    const SECRET: &str = "s3cr3t-that-must-not-be-kept";
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let call = json!({ "url": server.url(), "method": "GET" });
+    let lab = lab([tool_call("fetch", call), Answer::text("{{result:fetch}}")]);
+    lab.configure(&format!(
+        "[secrets]\nTOKEN = {{ env = \"TOKEN\" }}\n[plugins.faulty]\ncomponent = \"builtin:faulty\"\n\
+         http = [{{ url = \"{}/\", headers = {{ authorization = \"Bearer ${{secret:TOKEN}}\" }} }}]\n",
+        server.url()
+    ));
+    let mut command = lab.command(["run", "--output", "json", "Go."]);
+    let report = finish(command.env("TOKEN", SECRET).spawn().unwrap())
+        .await
+        .expect_code(0)
+        .json();
+    assert!(server.heads()[0].contains(SECRET), "the service did not get it");
+    assert!(report["answer"].as_str().unwrap().contains("authorization"), "{report}");
+    let session = only_session(&lab).await;
+    let exported = lab.call(["session", "export", id(&session)]).await.expect_code(0);
+    let lines = exported.json_lines();
+    assert_eq!(lines[0]["session"]["id"], session["id"]);
+    assert_eq!(lines.len() as u64, session["facts"].as_u64().unwrap() + 1);
+    let mut files = 0;
+    for entry in std::fs::read_dir(lab.path("data/cofferdam")).unwrap() {
+        let Ok(bytes) = std::fs::read(entry.unwrap().path()) else {
+            continue;
+        };
+        files += 1;
+        for secret in [SECRET, cofferdam_tests::KEY] {
+            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "{secret} is kept");
+        }
+    }
+    assert!(files > 0);
+}
