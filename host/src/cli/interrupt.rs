@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -27,14 +28,15 @@ impl Interrupt {
     pub fn at_terminal(token: CancellationToken, stderr: Sink, terminal: Option<TerminalMode>) -> Self {
         let was_terminated = Arc::new(AtomicBool::new(false));
         let terminating = was_terminated.clone();
+        // From here on, so that a signal that comes before the task runs isn't lost.
+        let mut signals = Signals::listen();
         let task = tokio::spawn(async move {
-            tokio::select! {
-                () = ctrl_c() => {}
-                () = terminated() => terminating.store(true, Ordering::Relaxed),
+            if signals.next().await == Received::Termination {
+                terminating.store(true, Ordering::Relaxed);
             }
             token.cancel();
             stderr.line("\ncancelling; press Ctrl-C again to stop at once");
-            interrupted().await;
+            signals.next().await;
             if let Some(terminal) = terminal {
                 terminal.restore();
             }
@@ -58,51 +60,64 @@ impl Drop for Interrupt {
     }
 }
 
-/// Returns at the next Ctrl-C or SIGTERM. If no signal handler can be installed, it never returns, and the system's default
-/// action ends the process.
-pub async fn interrupted() {
-    tokio::select! {
-        () = ctrl_c() => {}
-        () = terminated() => {}
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Received {
+    /// Ctrl-C.
+    Interrupt,
+    /// SIGTERM.
+    Termination,
+}
+
+/// Ctrl-C and SIGTERM, from its creation on. Where no handler can be installed, the system's default action ends the process.
+struct Signals {
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+}
+
+impl Signals {
+    fn listen() -> Self {
+        Self {
+            interrupt: signal(SignalKind::interrupt()).ok(),
+            terminate: signal(SignalKind::terminate()).ok(),
+        }
+    }
+
+    async fn next(&mut self) -> Received {
+        tokio::select! {
+            () = received(self.interrupt.as_mut()) => Received::Interrupt,
+            () = received(self.terminate.as_mut()) => Received::Termination,
+        }
     }
 }
 
-/// Returns at the next Ctrl-C; otherwise as [`interrupted`].
-pub async fn ctrl_c() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending().await
-    }
-}
-
-/// Returns at the next SIGTERM; otherwise as [`interrupted`].
-#[cfg(unix)]
-pub async fn terminated() {
-    next(tokio::signal::unix::SignalKind::terminate()).await;
-}
-
-/// Returns at the next SIGHUP, which says that the terminal is gone; otherwise as [`interrupted`]. From then on `nohup` has no
-/// effect, so only commands that need a terminal wait for it.
-#[cfg(unix)]
-pub async fn hung_up() {
-    next(tokio::signal::unix::SignalKind::hangup()).await;
-}
-
-#[cfg(unix)]
-async fn next(kind: tokio::signal::unix::SignalKind) {
-    if let Ok(mut signals) = tokio::signal::unix::signal(kind)
-        && signals.recv().await.is_some()
+/// Never returns without a handler.
+async fn received(signal: Option<&mut Signal>) {
+    if let Some(signal) = signal
+        && signal.recv().await.is_some()
     {
         return;
     }
     std::future::pending().await
 }
 
-#[cfg(not(unix))]
-pub async fn terminated() {
-    std::future::pending().await
+/// Returns at the next Ctrl-C or SIGTERM.
+pub async fn interrupted() {
+    Signals::listen().next().await;
 }
 
-#[cfg(not(unix))]
+/// Returns at the next Ctrl-C.
+pub async fn ctrl_c() {
+    received(signal(SignalKind::interrupt()).ok().as_mut()).await;
+}
+
+/// Returns at the next SIGTERM.
+pub async fn terminated() {
+    received(signal(SignalKind::terminate()).ok().as_mut()).await;
+}
+
+/// Returns at the next SIGHUP, which says that the terminal is gone. From then on `nohup` has no effect, so only commands that need a
+/// terminal wait for it.
 pub async fn hung_up() {
-    std::future::pending().await
+    received(signal(SignalKind::hangup()).ok().as_mut()).await;
 }
