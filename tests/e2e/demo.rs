@@ -60,3 +60,15 @@ async fn the_report_is_one_json_document() {
     assert_eq!(weather["state"], "open");
     assert_eq!(ran.stderr, "");
 }
+
+#[tokio::test]
+async fn the_demo_of_a_crash_kills_and_resumes() {
+    let lab = lab([]);
+    let ran = lab.call(["demo", "--crash"]).await.expect_code(0);
+    assert!(
+        ran.stdout.contains("unfinished") && ran.stdout.contains("25 * 17 = 425."),
+        "{ran}"
+    );
+    let shown = ran.stderr.matches("  seen ").count();
+    assert!(shown == 3 && !ran.stderr.contains("MISSING"), "{ran}");
+}

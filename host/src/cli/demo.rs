@@ -2,6 +2,7 @@
 //! loopback; everything between them is the code of a real run.
 
 mod checks;
+mod crash;
 mod script;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Args;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -39,7 +41,17 @@ retries, the circuit breakers, and the ledger, which records what the simulated 
 /// The run's deadline. The run takes about a third of it.
 const DEADLINE: Duration = Duration::from_secs(25);
 
-pub async fn demo(cx: &Context) -> Result<u8, CliError> {
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// Kill a run in the middle of an answer, and see another process go on with it
+    #[arg(long)]
+    crash: bool,
+}
+
+pub async fn demo(cx: &Context, args: &DemoArgs) -> Result<u8, CliError> {
+    if args.crash {
+        return crash::demo(cx).await;
+    }
     let mut cx = cx.clone();
     if !cx.global.quiet {
         // It shows what there is.
@@ -74,12 +86,16 @@ pub async fn demo(cx: &Context) -> Result<u8, CliError> {
     if report.outcome == Ending::Cancelled {
         return Ok(report.outcome.exit_code());
     }
-    Ok(print_checks(cx, &check_report(&report)))
+    Ok(print_checks(
+        cx,
+        "The model and the weather were",
+        &check_report(&report),
+    ))
 }
 
 /// Prints which features the run showed. `--quiet` hides the features shown, but not those that are missing.
-fn print_checks(cx: &Context, checks: &[Check]) -> u8 {
-    cx.note("\nThe model and the weather were simulated. What you saw, checked against the report:");
+fn print_checks(cx: &Context, simulated: &str, checks: &[Check]) -> u8 {
+    cx.note(&format!("\n{simulated} simulated. What you saw, checked:"));
     for Check { what, passed } in checks {
         match passed {
             true => cx.note(&format!("  seen     {what}")),

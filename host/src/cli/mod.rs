@@ -109,7 +109,7 @@ enum Command {
     /// Talk with the agent
     Chat(chat::ChatArgs),
     /// See the whole product at work, without a key or a network
-    Demo,
+    Demo(demo::DemoArgs),
     /// Serve a scripted Messages API, for testing any client
     Simulate(simulate::SimulateArgs),
     /// List, inspect, call, create, develop, build and check tools
@@ -325,7 +325,7 @@ pub async fn main() -> ExitCode {
 /// Refuses `--config` for commands that ignore it, because the user expects it to have an effect.
 fn check_flags(command: &Command, global: &Global) -> Result<(), CliError> {
     let what = match command {
-        Command::Demo => "the demo uses its own configuration",
+        Command::Demo(_) => "the demo uses its own configuration",
         Command::Simulate(_) => "the simulator reads only its script, not a configuration",
         Command::Completions(_)
         | Command::Config(config::ConfigCommand::Schema)
@@ -354,7 +354,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8, CliError> {
     match command {
         Command::Run(args) => run::run(cx, args).await,
         Command::Chat(args) => chat::chat(cx, args).await,
-        Command::Demo => demo::demo(cx).await,
+        Command::Demo(args) => demo::demo(cx, &args).await,
         Command::Simulate(args) => simulate::simulate(cx, args).await,
         Command::Tool(tool::ToolCommand::List(args)) => tool_list::list(cx, args).await,
         Command::Tool(tool::ToolCommand::Inspect(args)) => tool_inspect::inspect(cx, args).await,

@@ -41,6 +41,26 @@ pub fn script() -> Script {
         ))
 }
 
+/// Calculates, and then answers too slowly to be finished, until a process asks again.
+pub fn interrupted_script() -> Script {
+    let stream = StreamOptions {
+        chunk: 4,
+        chunk_delay: Duration::from_millis(200),
+        ..StreamOptions::default()
+    };
+    let slow = MessageAnswer {
+        text: "You asked what 25 * 17 is. Let me think about how I put this into words, for it deserves ".repeat(20),
+        ..MessageAnswer::default()
+    };
+    Script::new()
+        .answer(message(
+            "Let me calculate that.",
+            vec![ToolCall::new("calculate", json!({ "expression": "25 * 17" }))],
+        ))
+        .answer(Answer::message(slow).streamed(stream))
+        .answer(message("25 * 17 = {{result:calculate}}.", Vec::new()))
+}
+
 fn weather(city: &str) -> ToolCall {
     ToolCall::new("get_weather", json!({ "location": city }))
 }
