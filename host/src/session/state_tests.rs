@@ -240,3 +240,38 @@ fn the_fifth_equal_call_is_noticed_and_the_third_is_warned_of() {
     });
     assert_eq!(pieces.collect::<Vec<_>>(), [1, 1, 2, 1, 1]);
 }
+
+/// What earlier versions have written still means the same. The last run of each file was cut off in the middle of two calls.
+#[test]
+fn journals_of_earlier_versions_are_read() {
+    const JOURNALS: [&str; 1] = [include_str!("../../../tests/compatibility/journal-1.jsonl")];
+    for journal in JOURNALS {
+        let lines = journal.lines().skip(1);
+        let facts = lines.map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let fact: Fact = serde_json::from_value(line["fact"].clone()).unwrap();
+            assert_ne!(fact, Fact::Unknown, "{line}");
+            (line["at"].as_str().unwrap().parse().unwrap(), fact)
+        });
+        let facts: Vec<(Timestamp, Fact)> = facts.collect();
+        let state = State::fold(facts.iter().map(|(at, fact)| (*at, fact)));
+        let results = result_texts(&state);
+        assert_eq!(results.len(), 2, "{results:?}");
+        assert!(results.contains(&"42".to_owned()), "{results:?}");
+        assert_eq!(state.conversation.messages().len(), 10);
+        let run = state.run.unwrap();
+        assert_eq!((run.prompt.as_str(), run.iterations), ("What is the weather?", 1));
+        let states = run.calls.iter().map(|call| (call.name.as_str(), &call.state));
+        assert!(
+            matches!(
+                states.collect::<Vec<_>>()[..],
+                [
+                    ("get_weather", CallState::Admitted { repeatable: true }),
+                    ("calculate", CallState::Ended(_))
+                ]
+            ),
+            "{:?}",
+            run.calls
+        );
+    }
+}
