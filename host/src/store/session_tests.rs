@@ -335,3 +335,20 @@ async fn a_full_disk_fails_alike_what_it_fails() {
     assert_eq!(prompts(&store, "u").await, expected, "{small:?}");
     assert_eq!(prompts(&store, "s").await, ["one"]);
 }
+
+#[tokio::test]
+async fn what_is_deleted_is_not_left_in_the_file() {
+    const SAID: &str = "said in confidence";
+    let (_folder, path) = file();
+    let store = open(&path);
+    session(&store, "s", "t", &[SAID, &SAID.repeat(500)]).await;
+    let holds = || {
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        bytes.windows(SAID.len()).any(|window| window == SAID.as_bytes())
+    };
+    assert!(holds());
+    store.delete_session("s").await.unwrap();
+    assert!(!holds());
+}

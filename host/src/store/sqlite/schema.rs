@@ -49,6 +49,10 @@ pub(super) fn open(path: &Path, durability: Durability, busy: Duration) -> Resul
     database
         .pragma_update(None, "synchronous", synchronous)
         .map_err(|error| error_at(&path, error))?;
+    // What was said in a deleted session must not stay in free pages.
+    database
+        .pragma_update(None, "secure_delete", true)
+        .map_err(|error| error_at(&path, error))?;
     Ok((database, path))
 }
 
