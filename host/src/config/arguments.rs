@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::problem::{Origin, Problem};
-use super::source::{Node, Value, read_argument};
+use super::source::{Misplaced, Node, Value, read_argument};
 use crate::tools::ComponentSource;
 
 const PLUGINS: &str = "plugins";
@@ -155,25 +155,16 @@ fn table<'a>(
     origin: &Origin,
     problems: &mut Vec<Problem>,
 ) -> Option<&'a mut BTreeMap<String, Node>> {
-    let mut node = root;
-    for segment in path {
-        if !matches!(node.value, Value::Table(_)) {
-            break;
-        }
-        node = node.child_table(segment, origin)?;
-    }
-    match &mut node.value {
-        Value::Table(entries) => Some(entries),
-        _ => {
-            problems.push(Problem {
-                origin: origin.clone(),
-                key: path.join("."),
-                message: "has no keys below it".to_owned(),
-                hint: None,
-            });
-            None
-        }
-    }
+    let found = root.table_at(path, origin, |_, segment| Ok(segment.to_owned()));
+    let report = |Misplaced { key, message }| {
+        problems.push(Problem {
+            origin: origin.clone(),
+            key,
+            message,
+            hint: None,
+        });
+    };
+    found.map_err(report).ok()
 }
 
 impl Node {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::problem::{Origin, Problem};
-use super::source::{Node, Value, read_variable};
+use super::source::{Misplaced, Node, read_variable};
 use crate::toml_text::MAX_DEPTH;
 
 const PRODUCT: &str = "COFFERDAM";
@@ -42,7 +42,7 @@ pub(super) fn apply(root: &mut Node, variables: &BTreeMap<String, String>, probl
             }
             Some(Ok(segments)) => match insert(root, &segments, read_variable(name, text)) {
                 Ok(()) => continue,
-                Err(InsertError { key, message }) => (key, message, None),
+                Err(Misplaced { key, message }) => (key, message, None),
             },
         };
         problems.push(Problem {
@@ -54,47 +54,19 @@ pub(super) fn apply(root: &mut Node, variables: &BTreeMap<String, String>, probl
     }
 }
 
-/// Why a variable can't be inserted into the tree.
-struct InsertError {
-    key: String,
-    message: String,
-}
-
-fn insert(root: &mut Node, segments: &[&str], leaf: Node) -> Result<(), InsertError> {
+fn insert(root: &mut Node, segments: &[&str], leaf: Node) -> Result<(), Misplaced> {
     let Some((last, parents)) = segments.split_last() else {
         return Ok(());
     };
-    let mut node = root;
-    let mut path: Vec<String> = Vec::new();
-    for parent in parents {
-        let entries = entries(node, &path)?;
-        let key = match_key(entries, parent)?;
-        path.push(key.clone());
-        node = entries.entry(key).or_insert_with(|| {
-            let mut table = Node::table(leaf.origin.clone());
-            table.key = Some(leaf.origin.clone());
-            table
-        });
-    }
-    let entries = entries(node, &path)?;
+    let entries = root.table_at(parents, &leaf.origin, match_key)?;
     let key = match_key(entries, last)?;
     entries.insert(key, leaf);
     Ok(())
 }
 
-fn entries<'a>(node: &'a mut Node, path: &[String]) -> Result<&'a mut BTreeMap<String, Node>, InsertError> {
-    match &mut node.value {
-        Value::Table(entries) => Ok(entries),
-        _ => Err(InsertError {
-            key: path.join("."),
-            message: "has no keys below it".to_owned(),
-        }),
-    }
-}
-
 /// The existing key that matches the segment, else a new key. A variable can only spell a key in upper case and, in most
 /// shells, without `-`.
-fn match_key(entries: &BTreeMap<String, Node>, segment: &str) -> Result<String, InsertError> {
+fn match_key(entries: &BTreeMap<String, Node>, segment: &str) -> Result<String, Misplaced> {
     let lower = segment.to_ascii_lowercase();
     if entries.contains_key(&lower) {
         return Ok(lower);
@@ -104,7 +76,7 @@ fn match_key(entries: &BTreeMap<String, Node>, segment: &str) -> Result<String, 
     match (candidates.next(), candidates.next()) {
         (None, _) => Ok(lower),
         (Some(only), None) => Ok(only.clone()),
-        (Some(first), Some(second)) => Err(InsertError {
+        (Some(first), Some(second)) => Err(Misplaced {
             key: String::new(),
             message: format!("could mean `{first}` or `{second}`"),
         }),
@@ -116,7 +88,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::path::Path;
 
-    use super::super::source::Source;
+    use super::super::source::{Source, Value};
     use super::*;
 
     fn applied(text: &str, variables: &[(&str, &str)]) -> (Node, Vec<String>) {

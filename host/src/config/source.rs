@@ -60,6 +60,37 @@ impl Node {
         }
     }
 
+    /// The entries of the table at `path`, which is made where it is missing. `key` finds the key that a segment names.
+    pub(super) fn table_at<S: AsRef<str>>(
+        &mut self,
+        path: &[S],
+        origin: &Origin,
+        key: impl Fn(&BTreeMap<String, Self>, &str) -> Result<String, Misplaced>,
+    ) -> Result<&mut BTreeMap<String, Self>, Misplaced> {
+        let mut node = self;
+        let mut keys: Vec<String> = Vec::new();
+        for segment in path {
+            let entries = node.entries(&keys)?;
+            let key = key(entries, segment.as_ref())?;
+            keys.push(key.clone());
+            node = entries.entry(key).or_insert_with(|| Self {
+                key: Some(origin.clone()),
+                ..Self::table(origin.clone())
+            });
+        }
+        node.entries(&keys)
+    }
+
+    fn entries(&mut self, path: &[String]) -> Result<&mut BTreeMap<String, Self>, Misplaced> {
+        match &mut self.value {
+            Value::Table(entries) => Ok(entries),
+            _ => Err(Misplaced {
+                key: path.join("."),
+                message: "has no keys below it".to_owned(),
+            }),
+        }
+    }
+
     pub(super) fn child(&self, segment: &str) -> Option<&Self> {
         match &self.value {
             Value::Table(entries) => entries.get(segment),
@@ -102,6 +133,13 @@ impl Node {
         }
         key
     }
+}
+
+/// Why a variable or an argument has no place in the tree.
+#[derive(Debug)]
+pub(super) struct Misplaced {
+    pub(super) key: String,
+    pub(super) message: String,
 }
 
 /// Appends one segment to a key in TOML notation.
