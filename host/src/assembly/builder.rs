@@ -117,7 +117,7 @@ impl HostBuilder {
         tokio::spawn(delete_expired_sessions(store.downgrade(), config.sessions.clone()));
         let tools = Arc::new(load_tools(&config, place, tls).await?.with_policy(policy));
         let retry_budget = Arc::new(RetryBudget::new());
-        let model = model_stack(&config, provider, prices, ledger.clone(), retry_budget.clone());
+        let model = model_stack(&config, provider, prices.clone(), ledger.clone(), retry_budget.clone());
         let agent = Agent::new(AgentParts {
             settings: config.agent.clone(),
             max_tokens: config.model.max_tokens,
@@ -130,7 +130,7 @@ impl HostBuilder {
             alerts: config.alerts.clone(),
             events,
         });
-        Ok(Host::new(config, agent, retry_budget))
+        Ok(Host::new(config, agent, prices, retry_budget))
     }
 }
 
@@ -158,15 +158,15 @@ pub(super) fn provider(config: &Config, tls: &Arc<rustls::ClientConfig>) -> Resu
 }
 
 /// The configured prices.
-pub(super) fn prices(config: &Config) -> Result<Prices, HostError> {
-    Ok(Prices::configured(config.budget.prices.as_deref())?)
+pub(super) fn prices(config: &Config) -> Result<Arc<Prices>, HostError> {
+    Ok(Arc::new(Prices::configured(config.budget.prices.as_deref())?))
 }
 
 /// The layers around the provider.
 pub(super) fn model_stack(
     config: &Config,
     provider: Arc<dyn Provider>,
-    prices: Prices,
+    prices: Arc<Prices>,
     ledger: Ledger,
     retry_budget: Arc<RetryBudget>,
 ) -> Arc<ModelStack> {
@@ -188,7 +188,7 @@ pub(super) fn model_stack(
         retry_budget,
         ledger,
         budget: config.budget.clone(),
-        prices: Arc::new(prices),
+        prices,
         attempt_timeout: config.model.attempt_timeout,
     })
 }

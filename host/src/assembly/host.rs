@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 use super::builder::{self, HostBuilder};
 use super::error::HostError;
 use crate::agent::{Agent, DEFAULT_TENANT, Session, SessionNameError, TenantNameError};
 use crate::config::Config;
 use crate::ledger::Ledger;
+use crate::model::{Price, Prices};
 use crate::resilience::{BreakerStats, Override, RetryBudget};
 use crate::store::{Store, StoreError};
 use crate::telemetry::EventBus;
@@ -35,14 +39,16 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Host {
     config: Arc<Config>,
     agent: Agent,
+    prices: Arc<Prices>,
     retry_budget: Arc<RetryBudget>,
 }
 
 impl Host {
-    pub(super) fn new(config: Config, agent: Agent, retry_budget: Arc<RetryBudget>) -> Self {
+    pub(super) fn new(config: Config, agent: Agent, prices: Arc<Prices>, retry_budget: Arc<RetryBudget>) -> Self {
         Self {
             config: Arc::new(config),
             agent,
+            prices,
             retry_budget,
         }
     }
@@ -102,12 +108,19 @@ impl Host {
         config.check()?;
         let provider = builder::provider(&config, &crate::tls::client_config()?)?;
         let (prices, ledger) = (builder::prices(&config)?, self.ledger().clone());
-        let model = builder::model_stack(&config, provider, prices, ledger, self.retry_budget.clone());
+        let model = builder::model_stack(&config, provider, prices.clone(), ledger, self.retry_budget.clone());
         Ok(Self::new(
             config,
             self.agent.with_model(model),
+            prices,
             self.retry_budget.clone(),
         ))
+    }
+
+    /// The price of the model today; `None` if it is unknown.
+    pub fn price(&self) -> Option<Price> {
+        let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
+        self.prices.find(&self.config.model.model, today)
     }
 
     /// Lets this host answer the next prompts of a session of [another one](Self::with_model).

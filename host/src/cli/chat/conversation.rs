@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
 use super::command::{COMMANDS, WORDS};
@@ -134,9 +133,8 @@ impl<'a> Conversation<'a> {
                 .line(&format!("The model is {} already.", format::escape(name)));
             return Ok(());
         }
-        let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
-        let prices = Prices::configured(host.config().budget.prices.as_deref())?;
-        let is_priced = prices.find(name, today).is_some();
+        let changed = host.with_model(name)?;
+        let is_priced = changed.price().is_some();
         let line = Prices::line_to_add(name);
         let hint = format!(
             "check the name; for a model that the price table doesn't have, set `[budget] prices` to a table with the line {line}"
@@ -146,7 +144,6 @@ impl<'a> Conversation<'a> {
                 format!("the model `{name}` has no price, and a budget is in force; the model stays the same");
             return Err(CliError::usage(message, hint));
         }
-        let changed = host.with_model(name)?;
         changed.take_over(&mut self.session);
         self.live.replace_host(changed);
         if !is_priced {
