@@ -29,6 +29,7 @@
 pub mod agent;
 pub mod assembly;
 pub mod author;
+mod causes;
 pub mod cli;
 pub mod config;
 pub mod events;

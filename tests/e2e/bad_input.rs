@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use cofferdam::simulator::Answer;
-use cofferdam_tests::{Lab, Ran, WatGuest, finish};
+use cofferdam_tests::{Lab, Ran, Terminal, WatGuest, finish};
 use serde_json::{Value, json};
 
 use crate::lab;
@@ -324,4 +324,30 @@ async fn a_missing_plugin_is_reported_once() {
         let said = ran.stderr.matches("plugin `bad`").count();
         assert_eq!(said, 1, "console = {console}, {arguments:?}: {ran}");
     }
+}
+
+/// What the libraries call their layers says nothing, and neither does the same failure once more.
+#[tokio::test]
+async fn a_dead_network_is_explained_once() {
+    let lab = lab([]);
+    let run = || {
+        let mut command = lab.command(["run", "Go."]);
+        // Nobody listens at this port, which is reserved for another service.
+        command.env("COFFERDAM_MODEL__BASE_URL", "http://127.0.0.1:9");
+        command
+    };
+    let ran = finish(run().spawn().unwrap()).await.expect_code(1);
+    let says = "can't connect to http://127.0.0.1:9: Connection refused (os error 111)";
+    assert!(
+        ran.stderr
+            .contains(&format!("error: gave up after 3 attempts: {says}\n")),
+        "{ran}"
+    );
+    let mut terminal = Terminal::of_width(200);
+    let child = terminal.start(run());
+    finish(child).await.expect_code(1);
+    terminal.wait_for("hint").await;
+    let shown = terminal.text();
+    assert!(shown.contains("attempt 2 of 3 failed in the same way"), "{shown:?}");
+    assert_eq!(shown.matches(says).count(), 2, "{shown:?}");
 }

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::{CliError, Context, Output, error, tool};
 use crate::assembly::HostError;
+use crate::causes::with_causes;
 use crate::config::{Config, ConfigError};
 use crate::model::{Prices, least_prompt_tokens};
 use crate::money::NanoUsd;
@@ -189,20 +190,6 @@ impl Findings {
 fn too_little(key: &str, limit: NanoUsd, least: NanoUsd) -> Finding {
     let message = format!("a request reserves at least ${least}, more than the limit (${limit}) allows");
     Finding::new(key, message, Some("raise it, or lower `[model] max_tokens`".to_owned()))
-}
-
-/// The message with its causes, on one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        if !text.contains(&message) {
-            text = format!("{text}: {message}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 fn print(cx: &Context, findings: &Findings, config: &Config) {

@@ -11,6 +11,7 @@ use super::format;
 use crate::assembly::HostError;
 use crate::author::AuthorError;
 use crate::author::check::CheckError;
+use crate::causes::{causes, with_causes};
 use crate::config::ConfigError;
 use crate::events::ErrorInfo;
 use crate::ledger::LedgerError;
@@ -99,13 +100,9 @@ impl CliError {
 
     /// The error with its causes in the form of a report's error.
     pub fn info(&self) -> ErrorInfo {
-        let mut message = self.to_string();
-        causes(self).for_each(|cause| {
-            let _ = write!(message, ": {cause}");
-        });
         ErrorInfo {
             kind: self.kind().to_owned(),
-            message,
+            message: with_causes(self),
             hint: self.hint(),
             request_id: None,
         }
@@ -190,24 +187,6 @@ fn render_chain(label: String, error: &dyn Error, hint: Option<&str>) -> String 
     });
     push_hint(&mut out, hint);
     out
-}
-
-/// What led to an error, one after the other.
-fn causes(error: &dyn Error) -> impl Iterator<Item = String> {
-    let mut previous = error.to_string();
-    let mut next = error.source();
-    let chain = std::iter::from_fn(move || {
-        let cause = next?;
-        next = cause.source();
-        Some(cause)
-    });
-    chain.filter_map(move |cause| {
-        let message = cause.to_string();
-        // Some libraries repeat their source in their own message, so skip the repetition.
-        let is_new = !previous.contains(&message);
-        previous.clone_from(&message);
-        is_new.then_some(message)
-    })
 }
 
 /// The error of a run, as its report carries it.

@@ -25,6 +25,8 @@ pub struct ProgressRenderer {
     markdown: Option<Markdown>,
     /// Words that have arrived since the last rendered block.
     unseen_words: usize,
+    /// Why the last attempt of this turn failed.
+    last_failure: Option<String>,
 }
 
 impl ProgressRenderer {
@@ -37,6 +39,7 @@ impl ProgressRenderer {
             streamed: false,
             markdown: None,
             unseen_words: 0,
+            last_failure: None,
         }
     }
 
@@ -92,7 +95,10 @@ fn page(stdout: &Sink) -> Option<Page> {
 impl Render for ProgressRenderer {
     fn event(&mut self, event: &Event) {
         match &event.kind {
-            EventKind::TurnStarted {} => self.streamed = false,
+            EventKind::TurnStarted {} => {
+                self.streamed = false;
+                self.last_failure = None;
+            }
             EventKind::TextDelta { text } if self.answer => {
                 self.streamed = true;
                 self.write_answer(text);
@@ -107,7 +113,11 @@ impl Render for ProgressRenderer {
             _ => {}
         }
         if self.show_progress {
-            progress_line(&event.kind).iter().for_each(|line| self.print(line));
+            let line = progress_line(&event.kind, self.last_failure.as_deref());
+            line.iter().for_each(|line| self.print(line));
+            if let EventKind::ModelRetry { error, .. } = &event.kind {
+                self.last_failure = Some(error.message.clone());
+            }
             if let EventKind::ToolCallFinished(call) = &event.kind {
                 failure_lines(call).iter().for_each(|line| self.print(line));
             }

@@ -46,8 +46,9 @@ impl ProgressLine {
     }
 }
 
-/// The progress line for an event; `None` for events that another event already covers.
-pub fn progress_line(event: &EventKind) -> Option<ProgressLine> {
+/// The progress line for an event; `None` for events that another event already covers. `last_failure` is why the last attempt
+/// failed, which isn't repeated.
+pub fn progress_line(event: &EventKind, last_failure: Option<&str>) -> Option<ProgressLine> {
     Some(match event {
         EventKind::SessionStarted { model, tools, .. } => {
             let names = format::one_line(&tools.join(", "), MAX_TEXT_CHARS);
@@ -66,8 +67,14 @@ pub fn progress_line(event: &EventKind) -> Option<ProgressLine> {
         } => ProgressLine::new(
             "retry",
             format!(
-                "attempt {attempt} of {max_attempts} failed: {}; next attempt in {}",
-                format::one_line(&error.message, MAX_TEXT_CHARS).trim_end_matches('.'),
+                "attempt {attempt} of {max_attempts} failed{}; next attempt in {}",
+                match last_failure == Some(&*error.message) {
+                    true => " in the same way".to_owned(),
+                    false => {
+                        let reason = format::one_line(&error.message, MAX_TEXT_CHARS);
+                        format!(": {}", reason.trim_end_matches('.'))
+                    }
+                },
                 format::seconds(*delay_ms)
             ),
         )
@@ -274,7 +281,7 @@ mod tests {
     }
 
     fn rendered(kind: EventKind) -> String {
-        progress_line(&kind)
+        progress_line(&kind, None)
             .map(|line| anstream::adapter::strip_str(&line.render()).to_string())
             .unwrap_or_default()
     }
@@ -287,15 +294,18 @@ mod tests {
             hint: None,
             request_id: None,
         };
+        let retry = EventKind::ModelRetry {
+            attempt: 1,
+            max_attempts: 3,
+            delay_ms: 500,
+            error,
+        };
         assert_eq!(
-            rendered(EventKind::ModelRetry {
-                attempt: 1,
-                max_attempts: 3,
-                delay_ms: 500,
-                error
-            }),
+            rendered(retry.clone()),
             "   retry  attempt 1 of 3 failed: try later; next attempt in 0.5 s"
         );
+        let again = progress_line(&retry, Some("try later.")).unwrap().text;
+        assert_eq!(again, "attempt 1 of 3 failed in the same way; next attempt in 0.5 s");
         assert_eq!(
             rendered(response("x").kind),
             "   model  end_turn after 640 ms, 1,200 tokens in, 52 out"
@@ -384,7 +394,7 @@ mod tests {
             output: "\u{1b}]0;x".into(),
             ..finished(Outcome::Ok)
         };
-        let line = progress_line(&EventKind::ToolCallFinished(Box::new(call))).unwrap();
+        let line = progress_line(&EventKind::ToolCallFinished(Box::new(call)), None).unwrap();
         assert!(
             line.text.contains("a\\u{1b}[2J") && line.text.contains("\\u{1b}]0;x"),
             "{}",
