@@ -197,6 +197,14 @@ async fn ctrl_c_in_mid_stream_costs_the_input_and_what_arrived() {
     assert_eq!(scope(&report["budget"], "session")["spent_usd"], settled["amount_usd"]);
     assert_eq!(report["metrics"]["estimated_cost_usd"], settled["amount_usd"]);
     assert_eq!(report["metrics"]["charged_in_full"], 0);
+    assert_eq!(report["metrics"]["charged_by_estimate"], 1);
+    assert_eq!(
+        (
+            &report["metrics"]["model_errors"],
+            &report["metrics"]["model_cancelled"]
+        ),
+        (&json!(0), &json!(1))
+    );
 }
 
 #[tokio::test]

@@ -62,18 +62,19 @@ fn short(report: &RunReport) -> String {
         .cache_creation_input_tokens
         .saturating_add(metrics.cache_read_input_tokens);
     let prompt_tokens = metrics.input_tokens.saturating_add(cached);
-    let failed = match metrics.model_errors {
-        0 => String::new(),
-        errors => format!(", {} failed", format::counted(errors, "model attempt")),
-    };
+    let unanswered: String = [(metrics.model_errors, "failed"), (metrics.model_cancelled, "cancelled")]
+        .into_iter()
+        .filter(|(attempts, _)| *attempts > 0)
+        .map(|(attempts, what)| format!(", {} {what}", format::counted(attempts, "model attempt")))
+        .collect();
     format!(
-        "{}{degraded}: {}{failed}, {} tokens in, {} out, ${}{}, {}\nsession {}",
+        "{}{degraded}: {}{unanswered}, {} tokens in, {} out, ${}{}, {}\nsession {}",
         report.outcome,
         format::counted(report.iterations.into(), "iteration"),
         format::count(prompt_tokens),
         format::count(metrics.output_tokens),
         metrics.estimated_cost_usd,
-        charged_in_full(metrics),
+        uncertain_charges(metrics),
         format::millis(metrics.duration_ms as f64),
         report.session_id,
     )
@@ -86,18 +87,26 @@ pub fn brief(report: &RunReport) -> String {
         report.outcome,
         format::counted(report.iterations.into(), "iteration"),
         report.metrics.estimated_cost_usd,
-        charged_in_full(&report.metrics)
+        uncertain_charges(&report.metrics)
     )
 }
 
-/// Why the cost may be far above what the tokens explain.
-fn charged_in_full(metrics: &SessionMetrics) -> String {
-    match metrics.charged_in_full {
-        0 => String::new(),
-        attempts => format!(
-            " ({} charged in full: usage unknown)",
-            format::counted(attempts, "attempt")
+/// Why the cost may be above what the tokens explain.
+fn uncertain_charges(metrics: &SessionMetrics) -> String {
+    let reasons: Vec<String> = [
+        (metrics.charged_in_full, "charged in full: usage unknown"),
+        (
+            metrics.charged_by_estimate,
+            "cut short: output estimated, with a margin",
         ),
+    ]
+    .into_iter()
+    .filter(|(attempts, _)| *attempts > 0)
+    .map(|(attempts, why)| format!("{} {why}", format::counted(attempts, "attempt")))
+    .collect();
+    match reasons.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", reasons.join("; ")),
     }
 }
 
@@ -115,10 +124,14 @@ fn overview(report: &RunReport) -> String {
     line("outcome", format!("{}{degraded}", report.outcome));
     line("session", report.session_id.clone());
     line("model", format::escape(&report.model).into_owned());
+    let cancelled = match metrics.model_cancelled {
+        0 => String::new(),
+        attempts => format!(", {attempts} cancelled"),
+    };
     line(
         "iterations",
         format!(
-            "{} ({}, {} failed, retries: {})",
+            "{} ({}, {} failed{cancelled}, retries: {})",
             report.iterations,
             format::counted(metrics.model_attempts, "model attempt"),
             metrics.model_errors,
@@ -137,7 +150,7 @@ fn overview(report: &RunReport) -> String {
     );
     line(
         "cost",
-        format!("${}{}", metrics.estimated_cost_usd, charged_in_full(metrics)),
+        format!("${}{}", metrics.estimated_cost_usd, uncertain_charges(metrics)),
     );
     let first_token = metrics
         .time_to_first_token_ms
@@ -513,6 +526,31 @@ pub(crate) mod tests {
             brief(&report),
             "completed: 2 iterations, $0.003920 so far (2 attempts charged in full: usage unknown)"
         );
+    }
+
+    #[test]
+    fn a_cancelled_attempt_is_no_failure_and_its_charge_is_explained() {
+        let mut report = report();
+        report.metrics.model_errors = 0;
+        report.metrics.model_cancelled = 1;
+        report.metrics.charged_by_estimate = 1;
+        let says = "$0.003920 (1 attempt cut short: output estimated, with a margin)";
+        let (full, short, brief) = (full(&report, None), short(&report), brief(&report));
+        assert!(
+            full.contains(says) && full.contains("4 model attempts, 0 failed, 1 cancelled,"),
+            "{full}"
+        );
+        assert!(
+            short.contains(says) && short.contains(": 2 iterations, 1 model attempt cancelled, 1,700 tokens in"),
+            "{short}"
+        );
+        assert_eq!(
+            brief,
+            "completed: 2 iterations, $0.003920 so far (1 attempt cut short: output estimated, with a margin)"
+        );
+        report.metrics.charged_in_full = 2;
+        let both = "(2 attempts charged in full: usage unknown; 1 attempt cut short: output estimated, with a margin)";
+        assert!(super::short(&report).contains(both));
     }
 
     #[test]

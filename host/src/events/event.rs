@@ -221,6 +221,16 @@ pub struct ErrorInfo {
     pub request_id: Option<String>,
 }
 
+impl ErrorInfo {
+    /// The kind of what ended because its caller wanted it so.
+    pub const CANCELLED: &'static str = "cancelled";
+
+    /// Whether nothing went wrong.
+    pub fn is_cancellation(&self) -> bool {
+        self.kind == Self::CANCELLED
+    }
+}
+
 impl EventKind {
     /// The fields that hold contents.
     pub const CONTENT_FIELDS: [&'static str; 7] =

@@ -164,7 +164,7 @@ impl ModelError {
             Self::Ledger(_) => "ledger",
             Self::Session(error) => error.kind(),
             Self::DeadlineExceeded { .. } => "deadline_exceeded",
-            Self::Cancelled => "cancelled",
+            Self::Cancelled => ErrorInfo::CANCELLED,
             Self::GaveUp { last, .. } => last.kind(),
         }
     }

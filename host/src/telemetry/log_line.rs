@@ -95,6 +95,16 @@ pub(super) fn write(event: &Event, contents: bool) {
                     time_to_first_token_ms,
                     request_id
                 ),
+                // What its caller wanted is nothing to warn of, and the end of the run says so as well.
+                Some(error) if error.is_cancellation() => line!(
+                    DEBUG,
+                    event,
+                    "model attempt cancelled",
+                    attempt,
+                    model,
+                    duration_ms,
+                    request_id
+                ),
                 Some(ErrorInfo {
                     kind, message, hint, ..
                 }) => line!(
@@ -229,7 +239,7 @@ pub(super) fn write(event: &Event, contents: bool) {
             answer,
         } => {
             let (outcome, answer) = (outcome.name(), if_enabled(answer.as_str()));
-            match error {
+            match error.as_ref().filter(|error| !error.is_cancellation()) {
                 None => line!(RUNS; INFO, event, "session finished", outcome, duration_ms, answer),
                 Some(ErrorInfo {
                     kind,

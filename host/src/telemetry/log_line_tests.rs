@@ -17,6 +17,10 @@ fn one_of_each() -> Vec<EventKind> {
         hint: None,
         request_id: Some("req_1".to_owned()),
     };
+    let cancelled = || ErrorInfo {
+        kind: ErrorInfo::CANCELLED.to_owned(),
+        ..error()
+    };
     let finished = |outcome| {
         EventKind::ToolCallFinished(Box::new(ToolCallFinished {
             call_id: "c".to_owned(),
@@ -68,6 +72,7 @@ fn one_of_each() -> Vec<EventKind> {
         },
         attempt(None),
         attempt(Some(error())),
+        attempt(Some(cancelled())),
         EventKind::ModelRetry {
             attempt: 1,
             max_attempts: 3,
@@ -123,6 +128,7 @@ fn one_of_each() -> Vec<EventKind> {
         },
         finish(None),
         finish(Some(error())),
+        finish(Some(cancelled())),
     ]
 }
 
@@ -158,7 +164,8 @@ fn every_event_is_one_line_with_the_right_level_and_fields() {
     let levels: Vec<_> = lines.iter().map(|line| line["level"].as_str().unwrap()).collect();
     assert_eq!(
         levels.join(" "),
-        "INFO DEBUG INFO WARN DEBUG WARN DEBUG DEBUG TRACE DEBUG INFO WARN DEBUG DEBUG DEBUG DEBUG DEBUG WARN INFO WARN"
+        "INFO DEBUG INFO WARN DEBUG WARN DEBUG DEBUG DEBUG TRACE DEBUG INFO WARN DEBUG DEBUG DEBUG DEBUG DEBUG WARN INFO WARN \
+         INFO"
     );
     for line in &lines {
         assert_eq!(
@@ -166,7 +173,7 @@ fn every_event_is_one_line_with_the_right_level_and_fields() {
             (&json!("s1"), &json!("default"), &json!(2))
         );
     }
-    let tool = &lines[10];
+    let tool = &lines[11];
     assert_eq!((&tool["tool"], &tool["outcome"]), (&json!("calculate"), &json!("ok")));
     assert_eq!(
         (&tool["duration_ms"], &tool["fuel"], &tool["degraded"]),
@@ -174,7 +181,7 @@ fn every_event_is_one_line_with_the_right_level_and_fields() {
     );
     assert_eq!(lines[4]["request_id"], "req_1");
     assert_eq!(lines[5]["error"], "the API is overloaded");
-    assert_eq!(lines[17]["alert"], "half is gone");
+    assert_eq!(lines[18]["alert"], "half is gone");
 }
 
 #[test]
@@ -189,5 +196,5 @@ fn contents_are_logged_only_if_enabled() {
         .iter()
         .filter(|line| line.to_string().contains(CONTENT))
         .count();
-    assert_eq!(with_contents, 8);
+    assert_eq!(with_contents, 9);
 }

@@ -20,6 +20,8 @@ pub struct SessionMetrics {
     pub model_attempts: u64,
     /// Failed attempts, including those followed by a successful retry.
     pub model_errors: u64,
+    /// Attempts that the caller cancelled, which are no failures.
+    pub model_cancelled: u64,
     /// Calls whose outcome is neither `ok` nor `cancelled`, including those with a fallback text.
     pub tool_errors: u64,
     pub retries: u64,
@@ -29,6 +31,8 @@ pub struct SessionMetrics {
     pub estimated_cost_usd: NanoUsd,
     /// Attempts of unknown usage, which were charged with all that was reserved for them.
     pub charged_in_full: u64,
+    /// Attempts that ended before the API reported their output, and were charged for the most that it can be.
+    pub charged_by_estimate: u64,
     pub duration_ms: u64,
     /// Total duration of all attempts, including failed ones, excluding the delays between them.
     pub model_duration_ms: u64,
@@ -77,7 +81,11 @@ impl SessionMetrics {
                 ..
             } => {
                 count(&mut self.model_attempts, 1);
-                count(&mut self.model_errors, u64::from(error.is_some()));
+                match error {
+                    Some(error) if error.is_cancellation() => count(&mut self.model_cancelled, 1),
+                    Some(_) => count(&mut self.model_errors, 1),
+                    None => {}
+                }
                 count(&mut self.model_duration_ms, *duration_ms);
                 if error.is_none() && self.time_to_first_token_ms.is_none() {
                     self.time_to_first_token_ms = *time_to_first_token_ms;
@@ -105,10 +113,14 @@ impl SessionMetrics {
                 self.tools.entry(finished.tool.clone()).or_default().apply(finished);
             }
             EventKind::BudgetSettled {
-                amount_usd, in_full, ..
+                amount_usd,
+                estimated,
+                in_full,
+                ..
             } => {
                 self.estimated_cost_usd = self.estimated_cost_usd.saturating_add(*amount_usd);
                 count(&mut self.charged_in_full, u64::from(*in_full));
+                count(&mut self.charged_by_estimate, u64::from(*estimated && !in_full));
             }
             EventKind::SessionFinished { duration_ms, .. } => count(&mut self.duration_ms, *duration_ms),
             EventKind::SessionStarted { .. }

@@ -20,6 +20,20 @@ fn metrics_of(kinds: Vec<EventKind>) -> SessionMetrics {
     metrics
 }
 
+fn cancelled_attempt() -> EventKind {
+    EventKind::ModelAttempt {
+        attempt: 1,
+        model: "m".to_owned(),
+        duration_ms: 100,
+        time_to_first_token_ms: None,
+        request_id: None,
+        error: Some(ErrorInfo {
+            kind: ErrorInfo::CANCELLED.to_owned(),
+            ..error()
+        }),
+    }
+}
+
 fn attempt(failed: bool, time_to_first_token_ms: Option<u64>, request_id: &str) -> EventKind {
     EventKind::ModelAttempt {
         attempt: 1,
@@ -105,8 +119,8 @@ fn metrics_serialise_the_documented_fields_in_order() {
     ]);
     let expected = concat!(
         r#"{"input_tokens":700,"output_tokens":52,"cache_creation_input_tokens":7,"cache_read_input_tokens":5,"#,
-        r#""tool_calls":1,"model_attempts":3,"model_errors":1,"tool_errors":0,"retries":1,"history_trims":0,"#,
-        r#""estimated_cost_usd":"0.002880","charged_in_full":1,"duration_ms":1830,"model_duration_ms":300,"time_to_first_token_ms":210,"#,
+        r#""tool_calls":1,"model_attempts":3,"model_errors":1,"model_cancelled":0,"tool_errors":0,"retries":1,"history_trims":0,"#,
+        r#""estimated_cost_usd":"0.002880","charged_in_full":1,"charged_by_estimate":0,"duration_ms":1830,"model_duration_ms":300,"time_to_first_token_ms":210,"#,
         r#""request_ids":["r1","r2","r3"],"tools":{"calculate":{"calls":1,"successes":1,"failures":0,"degraded":0,"#,
         r#""success_rate":1.0,"avg_duration_ms":0.4,"fuel":1000,"peak_memory_bytes":1114112,"outcomes":{"ok":1}}}}"#,
     );
@@ -134,6 +148,23 @@ fn a_degraded_call_counts_as_a_failure_and_an_error() {
         serde_json::to_value(&tool.outcomes).unwrap(),
         json!({ "ok": 1, "timeout": 1, "cancelled": 1 })
     );
+}
+
+#[test]
+fn a_cancelled_attempt_is_no_error_and_its_estimated_charge_is_counted() {
+    let metrics = metrics_of(vec![
+        attempt(true, None, "r1"),
+        cancelled_attempt(),
+        EventKind::BudgetSettled {
+            reservation: "b".to_owned(),
+            amount_usd: NanoUsd::from_nanos(2_880_000),
+            estimated: true,
+            in_full: false,
+        },
+    ]);
+    let attempts = (metrics.model_attempts, metrics.model_errors, metrics.model_cancelled);
+    assert_eq!(attempts, (2, 1, 1));
+    assert_eq!((metrics.charged_in_full, metrics.charged_by_estimate), (0, 1));
 }
 
 #[test]
