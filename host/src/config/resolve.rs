@@ -1,6 +1,6 @@
 //! Converts keys to settings, with the checks that no schema can make because they need a file, a folder or a secret.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::check::{self, Finding};
@@ -87,11 +87,17 @@ impl Resolver<'_> {
     }
 
     /// Runs the checks for settings from any source. Only keys that are set are reported: defaults are valid, and an
-    /// inherited value is reported where it was set.
+    /// inherited value is reported where it was set. In place of a value that is reported already stands the default, which
+    /// nobody wrote.
     fn check(&mut self, config: &Config) {
+        let reported: BTreeSet<String> = self.problems.iter().map(|problem| problem.key.clone()).collect();
         for Finding { path, other, problem } in check::findings(config) {
-            let is_set = |path: &Vec<String>| self.root.find(path.as_slice()).is_some();
-            if let Some(path) = [Some(path), other].into_iter().flatten().find(is_set) {
+            let paths = || [Some(&path), other.as_ref()].into_iter().flatten();
+            let is_set = |path: &&Vec<String>| self.root.find(path).is_some();
+            if paths().any(|path| reported.contains(&self.root.key_of(path))) {
+                continue;
+            }
+            if let Some(path) = paths().find(is_set) {
                 let path: Vec<&str> = path.iter().map(String::as_str).collect();
                 self.report(&path, problem);
             }

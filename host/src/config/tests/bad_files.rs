@@ -157,6 +157,12 @@ fn contradictions() {
         ],
     );
     check(
+        "[retry]\ninitial_delay = \"1h\"\nmax_delay = \"soon\"",
+        &[
+            "c.toml:3:13: retry.max_delay: `soon` is not a duration: each unit needs a whole number before it, with no sign and no fraction | use whole numbers with the units h, m, s and ms, for example \"1h30m\", \"10s\", \"500ms\"",
+        ],
+    );
+    check(
         "[retry]\ninitial_delay = \"1h\"",
         &[
             "c.toml:2:17: retry.initial_delay: max_delay (30s) is shorter than initial_delay (1h) | raise max_delay, or lower initial_delay",
@@ -178,6 +184,14 @@ fn the_simulator_must_be_on_loopback() {
         &[&format!(
             "c.toml:2:12: model.base_url: `https://x/v1` is not on this machine, where the simulator listens | {hint}"
         )],
+    );
+    // What stands in for a URL that is no URL isn't checked.
+    check(
+        "[model]\nbase_url = \"ftp://x\"\nprovider = \"simulated\"",
+        &[
+            "c.toml:2:12: model.base_url: `ftp://x` is not a usable URL: it must start with http:// or https:// | write scheme, host and, \
+           where needed, port and path, such as \"https://api.anthropic.com\"",
+        ],
     );
     let here = "[model]\nprovider = \"simulated\"\nbase_url = \"http://[::1]:1\"";
     assert_eq!(problems(here, &[]), [""; 0]);
