@@ -259,7 +259,7 @@ async fn output_beyond_the_limit_is_refused_while_it_is_printed() {
     for kib in [65, 1 << 20] {
         let (outcome, text, _) = call(&described(PROBE, limits, &print(kib)), json!({})).await;
         assert_eq!(
-            (outcome.as_str(), text.contains("output_bytes allows (65536)")),
+            (outcome.as_str(), text.contains("output_bytes allows (64KiB)")),
             ("invalid_output", true),
             "{text}"
         );

@@ -163,7 +163,7 @@ async fn the_limit_on_the_input_also_holds_after_numbers_have_become_integers() 
     };
     assert!(call(10, 0).await.contains("1000000000000000000000000000000000000000"));
     let refused = call(100, 1).await;
-    assert!(refused.contains("more than input_bytes allows (1024)"), "{refused}");
+    assert!(refused.contains("more than input_bytes allows (1KiB)"), "{refused}");
 }
 
 /// The model's mistake, not the end of the run.

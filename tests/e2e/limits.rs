@@ -103,13 +103,13 @@ async fn output_bytes() {
         "big_output",
         json!({ "bytes": 20_000_000 }),
         "invalid_output",
-        "the result is larger than 10240 bytes",
+        "the result is larger than output_bytes allows (10KiB)",
     )
     .await;
     // What a guest hands over in a host call is bounded alike.
     let limits = "output_bytes = \"10KiB\"";
     check(limits, "long_key", json!({ "bytes": 70_000 }), "ok", "null").await;
-    let says = "output_bytes = 10240";
+    let says = "output_bytes = 10KiB";
     check(limits, "long_key", json!({ "bytes": 80_000 }), "out_of_memory", says).await;
 }
 
@@ -407,7 +407,7 @@ async fn what_is_written_to_make_an_instance() {
         .await
         .expect_code(2);
     assert!(
-        ran.stderr.contains("making one instance") && ran.stderr.contains("memory allows (524288)"),
+        ran.stderr.contains("making one instance") && ran.stderr.contains("memory allows (512KiB)"),
         "{ran}"
     );
 }

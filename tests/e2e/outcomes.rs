@@ -240,7 +240,7 @@ async fn out_of_memory() {
         json!({}),
         "memory = \"16MiB\"",
         Outcome::OutOfMemory,
-        "memory = 16777216",
+        "memory = 16MiB",
     )
     .await;
     let peak = call.stats["peak_memory_bytes"].as_u64().unwrap();
@@ -261,7 +261,7 @@ async fn a_guest_can_survive_a_refused_memory_growth() {
 
 #[tokio::test]
 async fn stack_overflow() {
-    check("recurse", json!({}), "", Outcome::StackOverflow, "stack = 524288").await;
+    check("recurse", json!({}), "", Outcome::StackOverflow, "stack = 512KiB").await;
 }
 
 #[tokio::test]

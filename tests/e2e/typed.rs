@@ -219,7 +219,7 @@ async fn what_doesnt_fit_is_refused_and_named() {
     }
     let (outcome, text) = called(&lab, "kinds_huge", json!({})).await;
     assert!(
-        outcome == "invalid_output" && text.contains("1048576 bytes"),
+        outcome == "invalid_output" && text.contains("output_bytes allows (1MiB)"),
         "{outcome} {text}"
     );
     assert_eq!(called(&lab, "kinds_crash", json!({})).await.0, "trapped");
@@ -434,7 +434,7 @@ async fn values_that_take_more_memory_than_they_count_are_refused_early() {
     for tool in ["api_all", "api_records"] {
         let (outcome, text) = called(&lab, tool, json!({})).await;
         assert!(
-            outcome == "invalid_output" && text.contains("1048576 bytes"),
+            outcome == "invalid_output" && text.contains("output_bytes allows (1MiB)"),
             "{tool}: {outcome} {text}"
         );
     }

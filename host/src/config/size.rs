@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::problem::ValueProblem;
 use super::redact::quote;
+use crate::sandbox::LimitValue;
 
 pub(super) const FORMAT: &str = "cofferdam-size";
 
@@ -26,9 +27,6 @@ const UNITS: [(&str, u64); 8] = [
     ("kB", 1_000),
     ("B", 1),
 ];
-
-/// The number of units at the start of the list that are powers of two.
-const BINARY_UNITS: usize = 3;
 
 /// A number of bytes above zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,16 +68,9 @@ impl FromStr for ByteSize {
     }
 }
 
-/// Uses the largest binary unit that divides the size.
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match UNITS[..BINARY_UNITS]
-            .iter()
-            .find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor))
-        {
-            Some((unit, factor)) => write!(f, "{}{unit}", self.0 / factor),
-            None => write!(f, "{}B", self.0),
-        }
+        LimitValue::Bytes(self.0).fmt(f)
     }
 }
 

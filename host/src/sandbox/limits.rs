@@ -1,5 +1,6 @@
 //! The limits of one call. Every field is enforced. Its doc comment says what the limit doesn't bound.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,6 +31,24 @@ pub(crate) enum LimitValue {
     Count(u64),
     Bytes(u64),
     Time(Duration),
+}
+
+/// As in a configuration. A size has the largest binary unit that divides it.
+impl fmt::Display for LimitValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Count(number) => write!(f, "{number}"),
+            Self::Time(time) => write!(f, "{time:?}"),
+            Self::Bytes(bytes) => {
+                let units = [("GiB", GIB), ("MiB", MIB), ("KiB", KIB)];
+                let unit = units
+                    .iter()
+                    .find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
+                let (name, unit) = unit.unwrap_or(&("B", 1));
+                write!(f, "{}{name}", bytes / unit)
+            }
+        }
+    }
 }
 
 /// The type of a field of [`Limits`].

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::content::{Part, Structure};
 use crate::events::{Health, Outcome};
 use crate::resilience::Rejected;
-use crate::sandbox::{CallFailure, Halted, LimitHit, Limits};
+use crate::sandbox::{CallFailure, Halted, LimitHit, LimitValue, Limits};
 
 /// How a call ended, before the fallback applies and the event is emitted.
 #[derive(Debug)]
@@ -44,8 +44,9 @@ impl CallEnd {
     pub(super) fn too_large(input: &str, limit: u64) -> Option<Self> {
         (input.len() as u64 > limit).then(|| {
             let text = format!(
-                "The input has {} bytes, more than input_bytes allows ({limit}).",
-                input.len()
+                "The input has {} bytes, more than input_bytes allows ({}).",
+                input.len(),
+                LimitValue::Bytes(limit)
             );
             Self::error(Outcome::InvalidInput, text)
         })

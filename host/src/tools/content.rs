@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use crate::json_text::Json;
-use crate::sandbox::Content;
+use crate::sandbox::{Content, LimitValue};
 
 /// Parts per result. The host keeps each apart until it joins them.
 const MAX_PARTS: usize = 1_000;
@@ -47,7 +47,8 @@ pub(super) fn convert(content: Vec<Content>, output_bytes: u64) -> Result<Vec<Pa
     let size: u64 = content.iter().map(|part| size(part) as u64).sum();
     if size > output_bytes {
         return Err(format!(
-            "the result has {size} bytes, more than output_bytes allows ({output_bytes})"
+            "the result has {size} bytes, more than output_bytes allows ({})",
+            LimitValue::Bytes(output_bytes)
         ));
     }
     if content.len() > MAX_PARTS {

@@ -9,7 +9,7 @@ use wasmtime_wasi::I32Exit;
 use super::backtrace;
 use super::limiter::{MAX_MEMORIES, MAX_TABLES, Refused};
 use crate::sandbox::fairness::NoMemory;
-use crate::sandbox::limits::Limits;
+use crate::sandbox::limits::{LimitValue, Limits};
 
 /// The host's reasons to stop a guest. They pass through the engine as its error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -102,7 +102,7 @@ impl CallFailure {
 
     pub(super) fn no_memory(reason: NoMemory) -> Self {
         match reason {
-            NoMemory::TooMuch { limit } => Self::OutOfMemory(hit("host_memory for one call", limit)),
+            NoMemory::TooMuch { limit } => Self::OutOfMemory(hit("host_memory for one call", LimitValue::Bytes(limit))),
             NoMemory::TakenByOthers => {
                 Self::Overloaded("other calls hold the memory that host_memory allows".to_owned())
             }
@@ -124,7 +124,7 @@ impl CallFailure {
                 Stopped::HostCalls => Self::OutOfFuel(hit("host_calls", limits.host_calls)),
                 Stopped::Output => Self::InvalidOutput(format!(
                     "it has more bytes than output_bytes allows ({})",
-                    limits.output_bytes
+                    LimitValue::Bytes(limits.output_bytes)
                 )),
             };
         }
@@ -146,7 +146,7 @@ impl CallFailure {
         };
         match trap {
             Some(Trap::OutOfFuel) => return Self::OutOfFuel(hit("fuel", limits.fuel)),
-            Some(Trap::StackOverflow) => return Self::StackOverflow(hit("stack", stack)),
+            Some(Trap::StackOverflow) => return Self::StackOverflow(hit("stack", LimitValue::Bytes(stack))),
             _ => {}
         }
         let table_full = matches!(error.downcast_ref(), Some(ResourceTableError::Full));
@@ -160,7 +160,7 @@ impl CallFailure {
             None => !in_guest,
         };
         match refused.filter(|_| consequence) {
-            Some(Refused::Memory) => return Self::OutOfMemory(hit("memory", limits.memory)),
+            Some(Refused::Memory) => return Self::OutOfMemory(hit("memory", LimitValue::Bytes(limits.memory))),
             Some(Refused::HostMemory(reason)) => return Self::no_memory(reason),
             Some(Refused::TableElements) => return Self::OutOfMemory(hit("table_elements", limits.table_elements)),
             None => {}
@@ -176,9 +176,12 @@ impl CallFailure {
             }
         }
         if text.contains("fuel allocated for hostcalls") {
+            let output_bytes = LimitValue::Bytes(limits.output_bytes);
             return match in_guest {
-                true => Self::OutOfMemory(hit("output_bytes", limits.output_bytes)),
-                false => Self::InvalidOutput(format!("the result is larger than {} bytes", limits.output_bytes)),
+                true => Self::OutOfMemory(hit("output_bytes", output_bytes)),
+                false => Self::InvalidOutput(format!(
+                    "the result is larger than output_bytes allows ({output_bytes})"
+                )),
             };
         }
         match (trap, in_guest) {

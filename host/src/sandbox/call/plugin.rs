@@ -18,7 +18,7 @@ use crate::sandbox::contract::{
     ToolInfo, UnusableExport, oversized_arguments, run_to_exit,
 };
 use crate::sandbox::grants::Effects;
-use crate::sandbox::limits::Limits;
+use crate::sandbox::limits::{LimitValue, Limits};
 use crate::untrusted::{Untrusted, display_untrusted};
 
 /// Characters of a component's output that the host repeats.
@@ -325,8 +325,9 @@ impl Plugin {
         let limit = self.limits().output_bytes;
         if text.len() as u64 > limit {
             return CallFailure::InvalidOutput(format!(
-                "the text of its error has {} bytes, more than output_bytes allows ({limit})",
-                text.len()
+                "the text of its error has {} bytes, more than output_bytes allows ({})",
+                text.len(),
+                LimitValue::Bytes(limit)
             ));
         }
         let masked = |text| self.setup.masker.text(text);

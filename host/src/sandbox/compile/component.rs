@@ -12,6 +12,7 @@ use super::foreign::Foreign;
 use super::instantiation;
 use crate::sandbox::http::SecretError;
 use crate::sandbox::keyvalue::KeyValueError;
+use crate::sandbox::limits::LimitValue;
 use crate::untrusted::{Untrusted, display_untrusted_list};
 
 /// The SHA-256 of a component's bytes.
@@ -63,7 +64,7 @@ pub enum ComponentError {
     NotAFile(PathBuf),
     #[error("there is no built-in plugin `{0}`")]
     UnknownBuiltin(String),
-    #[error("the component has {size} bytes, more than component_bytes allows ({limit})")]
+    #[error("the component has {size} bytes, more than component_bytes allows ({})", LimitValue::Bytes(*.limit))]
     TooLarge { size: u64, limit: u64 },
     #[error("this is a core WebAssembly module that doesn't export `_start`: neither a component nor a program")]
     CoreModule,
@@ -79,7 +80,7 @@ pub enum ComponentError {
     DigestMismatch { expected: String, found: Digest },
     #[error("compiling took longer than compile_timeout allows ({0:?})")]
     CompileTimeout(Duration),
-    #[error("compiling needed more memory than compile_memory allows ({0} bytes)")]
+    #[error("compiling needed more memory than compile_memory allows ({})", LimitValue::Bytes(*.0))]
     CompileMemory(u64),
     #[error("it compiles to more than {} MiB", .0 >> 20)]
     CompiledTooLarge(u64),
@@ -95,7 +96,7 @@ pub enum ComponentError {
     NoCompiler(PathBuf),
     #[error("the host couldn't prepare it: {0}")]
     Host(String),
-    #[error("making one instance of the component takes {needs} bytes, more than memory allows ({limit})")]
+    #[error("making one instance of the component takes {needs} bytes, more than memory allows ({})", LimitValue::Bytes(*.limit))]
     InstanceTooLarge { needs: u64, limit: u64 },
     #[error(
         "making one instance of the component takes {needs} steps that can't be interrupted, more than this host allows ({})",
@@ -112,7 +113,8 @@ pub enum ComponentError {
     #[error("the component instantiates a component that it imports, so what one instance takes can't be known")]
     UncountableInstance,
     #[error(
-        "what the memories and tables of the component start with takes {needs} bytes, more than memory allows ({limit})"
+        "what the memories and tables of the component start with takes {needs} bytes, more than memory allows ({})",
+        LimitValue::Bytes(*.limit)
     )]
     ImagesTooLarge { needs: u64, limit: u64 },
     #[error(

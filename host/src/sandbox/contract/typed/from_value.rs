@@ -9,6 +9,7 @@ use wasmtime::component::Val;
 use super::named::Named;
 use super::schema::quoted;
 use super::shape::{Case, Field, Integer, Shape};
+use crate::sandbox::limits::LimitValue;
 
 /// The largest integer that every JSON parser reads exactly.
 const MAX_EXACT: u64 = (1 << 53) - 1;
@@ -16,7 +17,7 @@ const MAX_EXACT: u64 = (1 << 53) - 1;
 /// Why a result has no JSON form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::sandbox) enum InvalidResult {
-    #[error("the result has more than {0} bytes as JSON, the most that output_bytes allows")]
+    #[error("the result as JSON has more bytes than output_bytes allows ({})", LimitValue::Bytes(*.0))]
     TooLong(u64),
     /// The engine checks types, so this is never seen.
     #[error("the result isn't of the function's type")]

@@ -14,6 +14,7 @@ use super::schema::NOT_FINITE;
 use super::shape::{Case, Field, Integer, Shape};
 use crate::json_text::{Cursor, whole_number};
 use crate::sandbox::fairness::{MemoryShare, NoMemory};
+use crate::sandbox::limits::LimitValue;
 use crate::untrusted::display_untrusted;
 
 /// Characters of an input's own text that a problem repeats.
@@ -98,7 +99,7 @@ impl Room {
         if self.taken > self.limit {
             return Err(Problem::new(format!(
                 "the input takes more memory than limits.memory allows ({})",
-                self.limit
+                LimitValue::Bytes(self.limit as u64)
             )));
         }
         if self.taken > self.charged {
