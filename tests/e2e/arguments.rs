@@ -292,3 +292,77 @@ async fn help_is_a_command() {
     let of_run = lab.call(["help", "run"]).await.expect_code(0);
     assert!(of_run.stdout.contains("--max-iterations"), "{of_run}");
 }
+
+/// The option after an option was used, and the key after a configuration was.
+#[tokio::test]
+async fn a_hint_names_the_option_or_the_key_that_was_used() {
+    let lab = lab([
+        tool_call("loop_forever", json!({})),
+        Answer::text("Done."),
+        tool_call("calculate", json!({ "expression": "1" })).forever(),
+    ]);
+    let component = ["tool", "call", "builtin:faulty#loop_forever"];
+    let ran = lab
+        .call([&component[..], &["--limit", "timeout=100ms"]].concat())
+        .await
+        .expect_code(1);
+    assert!(ran.stderr.contains("raise it with `--limit timeout=…`"), "{ran}");
+    let ran = lab
+        .call([&component[..], &["--limit", "component_bytes=1KiB"]].concat())
+        .await
+        .expect_code(2);
+    assert!(
+        ran.stderr.contains("more than component_bytes allows (1KiB)")
+            && ran.stderr.contains("raise it with `--limit component_bytes=…`"),
+        "{ran}"
+    );
+    let ran = lab
+        .call(["tool", "call", "builtin:faulty#read_env", "--dir", "missing"])
+        .await
+        .expect_code(2);
+    assert!(ran.stderr.contains("correct `--dir`"), "{ran}");
+    let plugin = ["run", "Go.", "--plugin", "builtin:faulty", "--output", "stream-json"];
+    let ran = lab
+        .call([&plugin[..], &["--limit", "timeout=100ms"]].concat())
+        .await
+        .expect_code(0);
+    assert!(ran.stdout.contains("raise it with `--limit timeout=…`"), "{ran}");
+    lab.configure(&cofferdam_tests::faulty("timeout = \"100ms\""));
+    let ran = lab.call(["tool", "call", "loop_forever"]).await.expect_code(1);
+    assert!(ran.stderr.contains("raise plugins.faulty.limits.timeout"), "{ran}");
+
+    let calculator = "[plugins.calculator]\ncomponent = \"builtin:calculator\"\n";
+    for (file, options, code, says) in [
+        ("", &["--max-iterations", "1"][..], 4, "hint: raise `--max-iterations`"),
+        (
+            "[agent]\nmax_iterations = 1\n",
+            &[],
+            4,
+            "hint: raise `[agent] max_iterations`\n",
+        ),
+        ("", &["--budget", "0.000001"], 3, "raise `--budget`, or set"),
+        (
+            "[budget]\nsession_usd = 0.000001\n",
+            &[],
+            3,
+            "raise `[budget] session_usd`, or set",
+        ),
+    ] {
+        lab.configure(&format!("{file}{calculator}"));
+        let ran = lab.call([&["run", "Go."], options].concat()).await.expect_code(code);
+        assert!(ran.stderr.contains(says), "{says}: {ran}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_is_granted_by_an_option_or_a_key() {
+    let lab = lab([]);
+    let ran = lab
+        .call(["tool", "call", "builtin:notes#notes_list"])
+        .await
+        .expect_code(1);
+    assert!(
+        ran.stdout.contains("`keyvalue = true`") && ran.stdout.contains("`--keyvalue`"),
+        "{ran}"
+    );
+}

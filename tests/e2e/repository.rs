@@ -283,7 +283,10 @@ const SANDBOX_IMPORTS: [(&str, &[&str]); 15] = [
     ("grants", &["files", "http", "limits", "metering"]),
     // What a component is, and the code that is made of it.
     ("contract", &["fairness", "limits"]),
-    ("compile", &["contract", "http", "keyvalue", "limits", "metering"]),
+    (
+        "compile",
+        &["contract", "grants", "http", "keyvalue", "limits", "metering"],
+    ),
     // Where they meet.
     (
         "call",

@@ -16,7 +16,7 @@ use crate::config::ConfigError;
 use crate::events::ErrorInfo;
 use crate::ledger::LedgerError;
 use crate::model::PriceError;
-use crate::sandbox::ComponentError;
+use crate::sandbox::{ComponentError, SetIn};
 use crate::simulator::ScriptError;
 use crate::store::StoreError;
 use crate::telemetry::LoggingError;
@@ -59,7 +59,11 @@ pub enum CliError {
     #[error("the MCP server stopped: {0}")]
     Protocol(String),
     #[error("can't use {name}")]
-    Component { name: String, source: ComponentError },
+    Component {
+        name: String,
+        set_in: SetIn,
+        source: ComponentError,
+    },
     #[error(transparent)]
     Script(#[from] ScriptError),
     #[error(transparent)]
@@ -141,7 +145,7 @@ impl CliError {
             Self::Listen { .. } => Some("use an address of this machine and a free port".to_owned()),
             Self::Protocol(_) => Some("clients begin with `initialize` or `server/discover`".to_owned()),
             Self::Script(error) => Some(error.hint().to_owned()),
-            Self::Component { source, .. } => source.hint(),
+            Self::Component { source, set_in, .. } => source.hint(*set_in),
             Self::Author(error) => error.hint(),
             Self::Check(CheckError::Host(error)) => error.hint(),
             Self::Check(CheckError::Store(error)) => Some(error.hint()),

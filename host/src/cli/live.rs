@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::output::Sink;
 use super::printer::{Printer, Render};
 use super::progress::{JsonLines, ProgressRenderer};
+use super::session_args::name_settings;
 use super::{CliError, Context, Output, error, summary};
 use crate::agent::{RunOptions, RunReport, Session};
 use crate::assembly::Host;
@@ -90,13 +91,21 @@ impl LiveHost {
     pub async fn run(&self, session: &mut Session, prompt: &str, cancel: CancellationToken) -> RunReport {
         let report = session.run(prompt, self.options(cancel)).await;
         self.printed().await;
-        report
+        self.with_named_settings(report)
     }
 
     /// Goes on with a run that another process has left, if there is one.
     pub async fn resume(&self, session: &mut Session, cancel: CancellationToken) -> Option<RunReport> {
         let report = session.resume(self.options(cancel)).await;
         self.printed().await;
+        report.map(|report| self.with_named_settings(report))
+    }
+
+    /// The report with a hint that names settings as they were set.
+    fn with_named_settings(&self, mut report: RunReport) -> RunReport {
+        if let Some(hint) = report.error.as_mut().and_then(|error| error.hint.as_mut()) {
+            *hint = name_settings(hint, &self.host.config().origins);
+        }
         report
     }
 

@@ -4,7 +4,30 @@ use clap::Args;
 
 use super::grants::GrantArgs;
 use super::{CliError, Context};
-use crate::config::{Arguments, Config};
+use crate::config::{Arguments, Config, Origin, Origins};
+
+/// The options that set a key of the configuration, with the key.
+const OPTIONS: &[(&str, [&str; 2])] = &[
+    ("--model", ["model", "model"]),
+    ("--system", ["agent", "system"]),
+    ("--max-iterations", ["agent", "max_iterations"]),
+    ("--budget", ["budget", "session_usd"]),
+];
+
+/// The hint with each setting named as it was set: by its option, its variable or its key. One that has its default can be set by
+/// option and key.
+pub fn name_settings(hint: &str, origins: &Origins) -> String {
+    OPTIONS
+        .iter()
+        .fold(hint.to_owned(), |hint, (option, key @ [section, name])| {
+            let setting = format!("`[{section}] {name}`");
+            match origins.of_key(key) {
+                Some(Origin::Argument { name } | Origin::Env { name }) => hint.replace(&setting, &format!("`{name}`")),
+                Some(_) => hint,
+                None => hint.replace(&setting, &format!("{setting} (or `{option}`)")),
+            }
+        })
+}
 
 #[derive(Args, Clone, Debug, Default)]
 pub struct SessionArgs {
@@ -38,14 +61,10 @@ impl SessionArgs {
     /// The configuration or an argument is invalid.
     pub fn config(&self, cx: &Context) -> Result<Config, CliError> {
         let mut arguments = Arguments::default();
-        for (name, key, value) in [
-            ("--model", &["model", "model"], &self.model),
-            ("--system", &["agent", "system"], &self.system),
-            ("--max-iterations", &["agent", "max_iterations"], &self.max_iterations),
-            ("--budget", &["budget", "session_usd"], &self.budget),
-        ] {
+        let values = [&self.model, &self.system, &self.max_iterations, &self.budget];
+        for ((option, key), value) in OPTIONS.iter().zip(values) {
             if let Some(value) = value {
-                arguments.set(name, key, value);
+                arguments.set(option, key, value);
             }
         }
         if self.ephemeral {
@@ -54,5 +73,37 @@ impl SessionArgs {
         // A component that is named here is wanted: without it, the run isn't what was asked for.
         self.grants.apply(&self.plugin, true, &mut arguments)?;
         cx.config_with(arguments)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::LoadOptions;
+
+    #[test]
+    fn a_hint_names_a_setting_as_it_was_set() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("cofferdam.toml"), "[agent]\nmax_iterations = 3\n").unwrap();
+        let mut arguments = Arguments::default();
+        arguments.set("--budget", &["budget", "session_usd"], "2");
+        let options = LoadOptions {
+            cwd: folder.path().to_owned(),
+            env: [("COFFERDAM_MODEL__MODEL".to_owned(), "m".to_owned())].into(),
+            ..LoadOptions::default()
+        };
+        let origins = Config::load_from(&options.with_arguments(arguments)).unwrap().origins;
+        for (hint, named) in [
+            ("raise `[budget] session_usd`", "raise `--budget`"),
+            ("raise `[agent] max_iterations`", "raise `[agent] max_iterations`"),
+            (
+                "check `[model] model` and `[model] base_url`",
+                "check `COFFERDAM_MODEL__MODEL` and `[model] base_url`",
+            ),
+            ("change `[agent] system`", "change `[agent] system` (or `--system`)"),
+        ] {
+            assert_eq!(name_settings(hint, &origins), named);
+        }
     }
 }

@@ -34,6 +34,7 @@ pub async fn load(cx: &Context, config: &Config) -> Result<ToolSet, CliError> {
             }
             return Err(CliError::Component {
                 name: plugin.source.to_string(),
+                set_in: plugin.set_in,
                 source: source.clone(),
             });
         }

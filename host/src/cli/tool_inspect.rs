@@ -9,7 +9,7 @@ use super::table::{Column, Table};
 use super::{CliError, Context, Output, format, tool, tool_list};
 use crate::assembly::{self, HostError};
 use crate::config::Config;
-use crate::sandbox::{ComponentError, Import, Inspection, Limits};
+use crate::sandbox::{ComponentError, Import, Inspection, Limits, SetIn};
 use crate::tools::{ComponentSource, PluginSettings, ToolSet, read_component};
 use crate::untrusted;
 
@@ -111,6 +111,8 @@ fn offer_text(offer: &ToolSet) -> String {
 async fn inspect_source(config: &Config, source: &ComponentSource) -> Result<Inspection, CliError> {
     let component = |error: ComponentError| CliError::Component {
         name: source.to_string(),
+        // It has the limits of the configuration.
+        set_in: SetIn::Configuration,
         source: error,
     };
     let bytes = read_component(source, config.limits.component_bytes).map_err(component)?;

@@ -17,7 +17,7 @@ use super::{Config, InheritedLimits, SecretSource, SessionSettings, StorageSetti
 use crate::ledger::BudgetSettings;
 use crate::model::{ModelSettings, ProviderKind};
 use crate::resilience::BreakerSettings;
-use crate::sandbox::{AttachedHeader, EngineSettings, FolderGrant, Grants, HttpGrant, Secrets};
+use crate::sandbox::{AttachedHeader, EngineSettings, FolderGrant, Grants, HttpGrant, Secrets, SetIn};
 use crate::secret::Secret;
 use crate::telemetry::LoggingSettings;
 use crate::tools::{ComponentSource, PluginSettings, ToolSettings};
@@ -245,6 +245,7 @@ impl Resolver<'_> {
         });
         Some(PluginSettings {
             source,
+            set_in: self.set_in(&path),
             digest: Some(raw.digest.to_ascii_lowercase()).filter(|digest| !digest.is_empty()),
             required: raw.required,
             grants: Grants {
@@ -264,6 +265,18 @@ impl Resolver<'_> {
             tools,
             name,
         })
+    }
+
+    /// What names the component sets everything of the plugin.
+    fn set_in(&self, plugin: &[&str; 2]) -> SetIn {
+        match self
+            .root
+            .find(&[plugin[0], plugin[1], "component"])
+            .map(|node| &node.origin)
+        {
+            Some(Origin::Argument { .. }) => SetIn::CommandLine,
+            _ => SetIn::Configuration,
+        }
     }
 
     fn source(&mut self, path: &[&str], component: &str) -> ComponentSource {

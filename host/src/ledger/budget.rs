@@ -111,6 +111,14 @@ impl BudgetExceeded {
     pub fn could_fit_later(&self) -> bool {
         self.reserved > NanoUsd::ZERO && self.spent.saturating_add(self.asked) <= self.limit
     }
+
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        format!(
+            "see `cofferdam budget show`; raise `[budget] {}_usd`, or set a limit with `cofferdam budget set`",
+            self.scope
+        )
+    }
 }
 
 /// Decides whether `asked` can be reserved. An amount of zero is always admitted, even if an earlier settlement overshot the

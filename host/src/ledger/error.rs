@@ -75,9 +75,7 @@ impl LedgerError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Exceeded(_) => {
-                "see `cofferdam budget show`; raise the limit with `cofferdam budget set` or in `[budget]`"
-            }
+            Self::Exceeded(exceeded) => return Some(exceeded.hint()),
             Self::Corrupt { .. } => {
                 "restore it from a backup, or move it away to start an empty one, which forgets today's spending"
             }

@@ -181,9 +181,7 @@ impl ModelError {
             Self::AttemptTimeout { .. } => "raise `[model] attempt_timeout`, or lower `[model] max_tokens`",
             Self::Malformed { .. } => "check that the server at `[model] base_url` speaks the Messages API",
             Self::BreakerOpen { .. } => "the endpoint failed several times in a row; try again later",
-            Self::Budget(_) => {
-                "see `cofferdam budget show`; raise the limit with `cofferdam budget set` or in `[budget]`"
-            }
+            Self::Budget(exceeded) => return Some(exceeded.hint()),
             Self::UnknownPrice { add, .. } => {
                 return Some(format!(
                     "add `{add}` to the price table that `[budget] prices` names, with `free = true` in the braces for a \

@@ -7,6 +7,15 @@ use super::http::HttpGrant;
 use super::limits::Limits;
 use super::metering::Metering;
 
+/// Where an operator names a plugin, and with it what it is granted and limited to. Messages name the settings as it does there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SetIn {
+    /// A configuration, of a file or in code.
+    #[default]
+    Configuration,
+    CommandLine,
+}
+
 /// What an operator grants a plugin, and the limits of its calls. By default nothing is granted, and every limit has its
 /// default.
 #[derive(Clone, Debug, Default, PartialEq)]

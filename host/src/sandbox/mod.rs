@@ -33,7 +33,7 @@ pub use contract::{
 };
 pub(crate) use contract::{decimal_patterns, docs_of_comment};
 pub use files::FolderGrant;
-pub use grants::{Effects, Grants};
+pub use grants::{Effects, Grants, SetIn};
 pub(crate) use http::Upstream;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use http::fuzz;

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::content::{Part, Structure};
 use crate::events::{Health, Outcome};
 use crate::resilience::Rejected;
-use crate::sandbox::{CallFailure, Halted, LimitHit, LimitValue, Limits};
+use crate::sandbox::{CallFailure, Halted, LimitHit, LimitValue, Limits, SetIn};
 
 /// How a call ended, before the fallback applies and the event is emitted.
 #[derive(Debug)]
@@ -63,10 +63,10 @@ impl CallEnd {
         Self::error(Outcome::Unavailable, non_blank_or(message, "The tool is unavailable."))
     }
 
-    pub(super) fn failed(failure: CallFailure, plugin: &str) -> Self {
+    pub(super) fn failed(failure: CallFailure, plugin: &str, set_in: SetIn) -> Self {
         let stopped = |outcome, limit: LimitHit| {
             Self::error(outcome, format!("The tool was stopped at a limit: limits.{limit}."))
-                .with_detail(with_key(&limit, plugin))
+                .with_detail(how_to_raise(&limit, plugin, set_in))
         };
         match failure {
             CallFailure::InvalidInput(message) => Self::error(
@@ -136,14 +136,15 @@ impl CallEnd {
     }
 }
 
-/// The limit, with the key that raises it.
-fn with_key(limit: &LimitHit, plugin: &str) -> String {
-    match Limits::ALL.iter().any(|known| known.name == limit.name) {
-        true => format!(
-            "{limit}; if the tool needs more, raise plugins.{plugin}.limits.{}",
-            limit.name
-        ),
-        false => limit.to_string(),
+/// The limit, with the key or the option that raises it.
+fn how_to_raise(limit: &LimitHit, plugin: &str, set_in: SetIn) -> String {
+    let name = limit.name;
+    if !Limits::ALL.iter().any(|known| known.name == name) {
+        return limit.to_string();
+    }
+    match set_in {
+        SetIn::Configuration => format!("{limit}; if the tool needs more, raise plugins.{plugin}.limits.{name}"),
+        SetIn::CommandLine => format!("{limit}; if the tool needs more, raise it with `--limit {name}=…`"),
     }
 }
 
@@ -166,7 +167,7 @@ mod tests {
                 message: "no match".to_owned(),
                 counts,
             };
-            let ended = CallEnd::failed(failure, "p");
+            let ended = CallEnd::failed(failure, "p", SetIn::Configuration);
             assert_eq!((ended.outcome, ended.health), (Outcome::Failed, health));
         }
     }

@@ -415,9 +415,9 @@ impl ToolSet {
             }
             Err(CallFailure::Failed { message, counts }) => {
                 let counts = counts || tool.errors_count;
-                CallEnd::failed(CallFailure::Failed { message, counts }, &tool.plugin)
+                CallEnd::failed(CallFailure::Failed { message, counts }, &tool.plugin, tool.set_in)
             }
-            Err(failure) => CallEnd::failed(failure, &tool.plugin),
+            Err(failure) => CallEnd::failed(failure, &tool.plugin, tool.set_in),
         };
         report(cx.emitter, settle(permit, ended.health));
         (ended, delay)

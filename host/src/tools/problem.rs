@@ -3,7 +3,7 @@
 //! One rule: what is wrong with a plugin or a tool leaves that one out. The host says so at start, and refuses to start only
 //! if the plugin is `required`.
 
-use crate::sandbox::ComponentError;
+use crate::sandbox::{ComponentError, SetIn};
 use crate::untrusted::Untrusted;
 
 /// What is wrong with a plugin or one of its tools.
@@ -14,6 +14,8 @@ pub struct PluginError {
     pub problem: PluginProblem,
     /// Whether the host refuses to start: the plugin is required.
     pub fatal: bool,
+    /// Where the plugin is set.
+    pub set_in: SetIn,
 }
 
 #[derive(Clone, Debug, thiserror::Error)]
@@ -62,7 +64,13 @@ impl PluginError {
     pub fn hint(&self) -> Option<String> {
         let plugin = &self.plugin;
         match &self.problem {
-            PluginProblem::Component(error) => error.hint(),
+            PluginProblem::Component(error) => error.hint(self.set_in),
+            PluginProblem::LostName { .. } if self.set_in == SetIn::CommandLine => {
+                Some("leave one of the two components out".to_owned())
+            }
+            PluginProblem::UnusableTool { .. } if self.set_in == SetIn::CommandLine => {
+                Some("ask the component's author".to_owned())
+            }
             PluginProblem::NoSuchTool { .. } => Some("correct the name, or remove the section".to_owned()),
             PluginProblem::LostName { tool, .. } => {
                 let section = section(plugin, tool);
@@ -93,12 +101,10 @@ impl PluginError {
                 ComponentError::GrantTooLong { key, .. } => key,
                 ComponentError::Secret(_) => "http",
                 ComponentError::NoStore | ComponentError::Store(_) => "keyvalue",
-                ComponentError::TooLarge { .. } => "limits.component_bytes",
-                ComponentError::CompileTimeout(_) => "limits.compile_timeout",
-                ComponentError::CompileMemory(_) => "limits.compile_memory",
-                ComponentError::InstanceTooLarge { .. } | ComponentError::ImagesTooLarge { .. } => "limits.memory",
-                ComponentError::TooManyCoreInstances { .. } => "limits.core_instances",
-                _ => "component",
+                _ => match error.limit() {
+                    Some(limit) => return format!("{plugin}.limits.{limit}"),
+                    None => "component",
+                },
             },
         };
         format!("{plugin}.{key}")
@@ -142,4 +148,37 @@ fn list(problems: &[PluginError]) -> String {
         None => problem.to_string(),
     });
     problems.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_names_no_section_for_a_component_of_the_command_line() {
+        let problems = [
+            PluginProblem::UnusableTool {
+                tool: "t".into(),
+                reason: String::new(),
+            },
+            PluginProblem::LostName {
+                tool: "t".into(),
+                name: "t".to_owned(),
+                owner: "T".to_owned(),
+                of_plugin: "q".to_owned(),
+            },
+        ];
+        for problem in problems {
+            for (set_in, names_a_section) in [(SetIn::Configuration, true), (SetIn::CommandLine, false)] {
+                let error = PluginError {
+                    plugin: "p".to_owned(),
+                    problem: problem.clone(),
+                    fatal: false,
+                    set_in,
+                };
+                let hint = error.hint().unwrap_or_default();
+                assert_eq!(hint.contains("[plugins.p.tools.t]"), names_a_section, "{hint}");
+            }
+        }
+    }
 }

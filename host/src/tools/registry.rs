@@ -10,7 +10,7 @@ use super::builtin::builtin;
 use super::problem::{PluginError, PluginProblem, PluginWarning};
 use super::schema::InputSchema;
 use super::settings::{ComponentSource, PluginSettings, ToolSettings};
-use crate::sandbox::{Annotations, ComponentError, Digest, Effects, Plugin, Sandbox, ToolInfo, read_file};
+use crate::sandbox::{Annotations, ComponentError, Digest, Effects, Plugin, Sandbox, SetIn, ToolInfo, read_file};
 use crate::untrusted::{Untrusted, display_untrusted_list, visible_json, visible_text};
 
 /// Tools per plugin and bytes per description. The host sets these bounds, not the contract.
@@ -40,6 +40,8 @@ pub struct Tool {
     pub export: String,
     /// The plugin's name in the configuration.
     pub plugin: String,
+    /// Where the plugin is set.
+    pub(super) set_in: SetIn,
     /// For the model: without invisible characters.
     pub description: String,
     /// The description as the operator or the component wrote it.
@@ -137,6 +139,7 @@ pub(super) async fn load(sandbox: &Sandbox, plugins: &[PluginSettings], host_con
             problems.push(PluginError {
                 plugin: settings.name.clone(),
                 fatal: settings.required,
+                set_in: settings.set_in,
                 problem,
             });
         };
@@ -361,6 +364,7 @@ fn make_tool(
     Ok(Tool {
         name,
         plugin: settings.name.clone(),
+        set_in: settings.set_in,
         description: visible_text(claimed),
         claimed_description: Untrusted::new(claimed),
         annotations: Annotations {

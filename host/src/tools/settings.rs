@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::resilience::BreakerSettings;
-use crate::sandbox::{Command, Grants, Limits, Metering, SecretError};
+use crate::sandbox::{Command, Grants, Limits, Metering, SecretError, SetIn};
 
 /// The longest plugin name.
 const MAX_NAME_CHARS: usize = 64;
@@ -63,6 +63,7 @@ pub struct PluginSettings {
     /// 1 to 64 letters, digits, `_` and `-`, unique within the host.
     pub name: String,
     pub source: ComponentSource,
+    pub set_in: SetIn,
     /// `sha256:…`. A component with another digest is left out.
     pub digest: Option<String>,
     /// Whether the host refuses to start if anything is wrong with the plugin or one of its tools.
@@ -85,6 +86,7 @@ impl PluginSettings {
         Self {
             name: name.into(),
             source,
+            set_in: SetIn::default(),
             digest: None,
             required: false,
             grants: Grants::default(),

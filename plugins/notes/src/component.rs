@@ -49,7 +49,7 @@ impl wire::Guest for Notes {
 
 fn book() -> Result<Book<Kept>, Problem> {
     let bucket = open("").map_err(|error| match error {
-        Error::AccessDenied => "no store was granted: set `keyvalue = true` for this plugin".to_owned(),
+        Error::AccessDenied => "no store was granted: a configuration grants one with `keyvalue = true`, the command line with `--keyvalue`".to_owned(),
         other => message(other),
     })?;
     Ok(Book(Kept(bucket)))

@@ -59,7 +59,7 @@ fn setting(key: &str) -> Result<String, Error> {
     match support::config::value(key) {
         Ok(Some(value)) => Ok(value),
         Ok(None) => Err(Error::Failed(format!(
-            "this tool is not configured: the operator has to set `{key}` in the configuration of its plugin"
+            "this tool is not configured: a configuration sets `{key}` in the plugin's `config`, the command line with `--set {key}=…`"
         ))),
         Err(message) => Err(Error::Failed(format!("the setting `{key}` can't be read: {message}"))),
     }

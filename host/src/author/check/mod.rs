@@ -39,7 +39,7 @@ use self::upstream::{Requests, Sent};
 use crate::assembly::{self, HostError};
 use crate::config::Config;
 use crate::events::Outcome;
-use crate::sandbox::{ComponentError, Import, Inspection};
+use crate::sandbox::{ComponentError, Import, Inspection, SetIn};
 use crate::tools::{PluginProblem, PluginSettings, Tool, ToolResult, read_component};
 
 /// Calls of the sample after the first, of which the median is reported.
@@ -178,7 +178,7 @@ impl Check<'_> {
 
     fn unusable(&mut self, error: &ComponentError) {
         let finding = Finding::failure("unusable", error.to_string());
-        self.findings.push(match error.hint() {
+        self.findings.push(match error.hint(SetIn::Configuration) {
             Some(hint) => finding.with_hint(hint),
             None => finding,
         });

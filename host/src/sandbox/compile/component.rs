@@ -10,6 +10,7 @@ use super::adapt::ENTRY;
 use super::compiled_form::MAX_DESCRIPTION;
 use super::foreign::Foreign;
 use super::instantiation;
+use crate::sandbox::grants::SetIn;
 use crate::sandbox::http::SecretError;
 use crate::sandbox::keyvalue::KeyValueError;
 use crate::sandbox::limits::LimitValue;
@@ -174,8 +175,34 @@ pub enum ComponentError {
 }
 
 impl ComponentError {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
+    /// The limit that was too low.
+    pub const fn limit(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::TooLarge { .. } => "component_bytes",
+            Self::CompileTimeout(_) => "compile_timeout",
+            Self::CompileMemory(_) => "compile_memory",
+            Self::InstanceTooLarge { .. } | Self::ImagesTooLarge { .. } => "memory",
+            Self::TooManyCoreInstances { .. } => "core_instances",
+            _ => return None,
+        })
+    }
+
+    /// What to do about it, where the plugin is set.
+    pub fn hint(&self, set_in: SetIn) -> Option<String> {
+        if let Some(limit) = self.limit() {
+            let raise = match set_in {
+                SetIn::Configuration => format!("raise {limit} in the plugin's limits"),
+                SetIn::CommandLine => format!("raise it with `--limit {limit}=…`"),
+            };
+            let until_then = match self {
+                Self::CompileTimeout(_) => {
+                    "; under the same limit the host tries again in a minute, which is enough if the machine was busy"
+                }
+                Self::CompileMemory(_) => "; under the same limit the host tries again in an hour",
+                _ => "",
+            };
+            return Some(format!("{raise} if you trust it{until_then}"));
+        }
         let hint = match self {
             Self::Unreadable { .. } => {
                 "check the path; in a configuration file, relative paths start at its folder, on the command line at the current one"
@@ -184,7 +211,6 @@ impl ComponentError {
                 "download it first, for example with `curl -O`, or from a registry with `wkg oci pull` or `oras pull`, and name the file"
             }
             Self::UnknownBuiltin(_) => "built-in plugins are `calculator`, `weather`, `notes` and `faulty`",
-            Self::TooLarge { .. } => "raise component_bytes in the plugin's limits if you trust it",
             Self::CoreModule => {
                 "a program for WASI 0.1 has a `main` and exports `_start`: link it as one; wrap a library with `wasm-tools component new`, or build it for wasm32-wasip2"
             }
@@ -193,16 +219,6 @@ impl ComponentError {
                 "expected a WebAssembly component, such as `cargo build --target wasm32-wasip2` makes, or a program for WASI 0.1"
             }
             Self::DigestMismatch { .. } => "if the new component is wanted, put its digest into `digest`",
-            Self::CompileTimeout(_) => {
-                "raise compile_timeout in the plugin's limits if you trust it; under the same limit the host tries again in a minute, which is enough if the machine was busy"
-            }
-            Self::CompileMemory(_) => {
-                "raise compile_memory in the plugin's limits if you trust it; under the same limit the host tries again in an hour"
-            }
-            Self::InstanceTooLarge { .. } | Self::ImagesTooLarge { .. } => {
-                "raise memory in the plugin's limits if you trust it"
-            }
-            Self::TooManyCoreInstances { .. } => "raise core_instances in the plugin's limits if you trust it",
             Self::InstanceTooSlow { .. } | Self::TooManyComponentInstances { .. } => {
                 "ask the plugin's author for a simpler component; this bound can't be raised"
             }
@@ -214,7 +230,13 @@ impl ComponentError {
                 "try again; if it fails each time, the component brings down the compiler: do without it"
             }
             Self::NoCompiler(_) => "its `main` must begin with cofferdam::sandbox::run_compiler_if_requested()",
-            Self::Host(_) => return None,
+            Self::Host(_)
+            | Self::TooLarge { .. }
+            | Self::CompileTimeout(_)
+            | Self::CompileMemory(_)
+            | Self::InstanceTooLarge { .. }
+            | Self::ImagesTooLarge { .. }
+            | Self::TooManyCoreInstances { .. } => return None,
             Self::NoTools { .. } => {
                 "export functions of your own, or build it against the world `plugin` of the contract in the folder `wit/`; see host/docs/writing-a-tool.md"
             }
@@ -239,7 +261,10 @@ impl ComponentError {
             Self::UnknownImport(_) => {
                 "this host offers WASI 0.2, wasi:http, wasi:config, wasi:keyvalue/store and wasi:logging; see `cofferdam tool inspect`"
             }
-            Self::Folder { .. } => "make the folder, or correct `files` of the plugin",
+            Self::Folder { .. } => match set_in {
+                SetIn::Configuration => "make the folder, or correct `files` of the plugin",
+                SetIn::CommandLine => "make the folder, or correct `--dir`",
+            },
             Self::Secret(_) => "correct `[secrets]`, or what it names: the environment variable or file",
             Self::NoStore => "open one with `Sandbox::with_keyvalue`",
             Self::Store(error) => return Some(error.hint()),
