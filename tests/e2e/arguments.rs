@@ -366,3 +366,30 @@ async fn a_store_is_granted_by_an_option_or_a_key() {
         "{ran}"
     );
 }
+
+/// Beside the JSON that a program reads, stderr is for what is wrong.
+#[tokio::test]
+async fn a_run_for_a_program_logs_what_is_wrong_alone() {
+    let lab = lab([
+        tool_call("calculate", json!({ "expression": "1" })),
+        Answer::text("One."),
+        Answer::text("Two."),
+        Answer::text("Three."),
+        Answer::error(500),
+        Answer::text("Four."),
+    ]);
+    lab.configure("[plugins.calculator]\ncomponent = \"builtin:calculator\"\n");
+    for output in ["json", "stream-json"] {
+        let ran = lab.call(["run", "Go.", "--output", output]).await.expect_code(0);
+        assert_eq!(ran.stderr, "", "{output}");
+    }
+    let mut command = lab.command(["run", "Go.", "--output", "json"]);
+    command.env("COFFERDAM_LOGGING__CONSOLE", "info");
+    let ran = finish(command.spawn().unwrap()).await.expect_code(0);
+    assert!(ran.stderr.contains("INFO session finished"), "{ran}");
+    let ran = lab.call(["run", "Go.", "--output", "json"]).await.expect_code(0);
+    assert!(
+        ran.stderr.contains("WARN model attempt failed") && !ran.stderr.contains("INFO"),
+        "{ran}"
+    );
+}

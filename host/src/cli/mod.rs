@@ -197,10 +197,14 @@ impl Context {
     /// The level of the log on stderr.
     fn log_level(&self, config: &Config, progress_shown: bool) -> LogLevel {
         let is_covered_by_progress = matches!(config.logging.console, LogLevel::Info | LogLevel::Warn);
+        let is_asked_for = config.origins.of_key(&["logging", "console"]).is_some();
         if self.global.verbose {
             LogLevel::Debug
         } else if self.global.quiet || (progress_shown && is_covered_by_progress) {
             LogLevel::Error
+        } else if self.global.output != Output::Text && !is_asked_for {
+            // Who has a program read stdout is to read what is wrong, and no more.
+            config.logging.console.min(LogLevel::Warn)
         } else {
             config.logging.console
         }
