@@ -254,14 +254,16 @@ async fn a_silent_stdin_is_spoken_of() {
 #[tokio::test]
 async fn the_input_of_a_tool_is_called_one() {
     let lab = lab([]);
-    let call = ["tool", "call", "builtin:calculator#calculate", "-"];
-    let ran = lab
-        .call_with_input(call, "\u{feff}{\"expression\": \"6*7\"}")
-        .await
-        .expect_code(0);
-    assert_eq!(ran.stdout, "42\n");
-    let ran = lab.call_with_input(call, "").await.expect_code(2);
-    assert!(ran.stderr.contains("the input is empty"), "{ran}");
+    for tool in ["builtin:calculator#calculate", "builtin:calculator"] {
+        let call = ["tool", "call", tool, "-"];
+        let ran = lab
+            .call_with_input(call, "\u{feff}{\"expression\": \"6*7\"}")
+            .await
+            .expect_code(0);
+        assert_eq!(ran.stdout, "42\n");
+        let ran = lab.call_with_input(call, "").await.expect_code(2);
+        assert!(ran.stderr.contains("the input is empty"), "{ran}");
+    }
 }
 
 #[tokio::test]
@@ -392,4 +394,22 @@ async fn a_run_for_a_program_logs_what_is_wrong_alone() {
         ran.stderr.contains("WARN model attempt failed") && !ran.stderr.contains("INFO"),
         "{ran}"
     );
+}
+
+#[tokio::test]
+async fn a_tool_that_is_a_word_of_its_own_is_a_mistake_with_its_correction() {
+    let lab = lab([]);
+    for words in [&["loop_forever"][..], &["loop_forever", "{}"]] {
+        let ran = lab
+            .call([&["tool", "call", "builtin:faulty"], words].concat())
+            .await
+            .expect_code(2);
+        assert!(ran.stderr.contains("write `builtin:faulty#loop_forever`"), "{ran}");
+    }
+    let ran = lab
+        .call(["tool", "call", "builtin:calculator", "{\"expression\":", "\"1\"}"])
+        .await
+        .expect_code(2);
+    assert!(ran.stderr.contains("one more word: `\"1\"}`"), "{ran}");
+    assert!(ran.stderr.contains("in single quotes"), "{ran}");
 }

@@ -351,3 +351,20 @@ async fn a_dead_network_is_explained_once() {
     assert!(shown.contains("attempt 2 of 3 failed in the same way"), "{shown:?}");
     assert_eq!(shown.matches(says).count(), 2, "{shown:?}");
 }
+
+#[tokio::test]
+async fn a_mistake_on_the_command_line_comes_with_what_was_meant() {
+    let lab = lab([]);
+    for (line, says) in [
+        ("rnu", "tip: a similar subcommand exists: 'run'"),
+        ("tool lits", "tip: a similar subcommand exists: 'list'"),
+        (
+            "completions",
+            "tip: <SHELL> takes one of: bash, elvish, fish, powershell, zsh",
+        ),
+        ("mcp config", "tip: --client <CLIENT> takes one of: claude, vscode"),
+    ] {
+        let ran = lab.call(line.split(' ')).await.expect_code(2);
+        assert!(ran.stderr.contains(says), "{line}: {ran}");
+    }
+}

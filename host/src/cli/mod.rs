@@ -37,9 +37,11 @@ mod tool_dev;
 mod tool_inspect;
 mod tool_list;
 mod tool_new;
+mod usage;
 mod watch;
 mod wit;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -288,7 +290,8 @@ pub async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     }
-    let cli = match Cli::try_parse() {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let cli = match usage::parse(&words) {
         Ok(cli) => cli,
         Err(usage) => {
             // Help and version go to stdout as data. A closed pipe is not an error.

@@ -34,6 +34,9 @@ pub struct CallArgs {
     /// The tool's input; `-` reads it from stdin
     #[arg(value_name = "JSON", default_value = "{}")]
     input: String,
+    /// More words, which are a mistake
+    #[arg(hide = true)]
+    words: Vec<String>,
     #[command(flatten)]
     grants: GrantArgs,
 }
@@ -78,21 +81,15 @@ impl Target {
 
 /// The exit code is 0 if the outcome is `ok`, else 1, even if a fallback replaced the result.
 pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
+    let target = Target::parse(&args.target);
+    if let Some(mistake) = misplaced_word(&args, &target) {
+        return Err(mistake);
+    }
     let text = match args.input.as_str() {
         "-" => prompt::read_stdin(cx, Purpose::Input).await?,
         _ => args.input,
     };
-    check_json(&text).map_err(|message| {
-        CliError::usage(
-            message,
-            format!(
-                "write a JSON object in single quotes, such as '{{\"name\": \"value\"}}'; `cofferdam tool inspect {}` shows the \
-                 tool's schema",
-                args.target.rsplit_once('#').map_or(args.target.as_str(), |(file, _)| file)
-            ),
-        )
-    })?;
-    let target = Target::parse(&args.target);
+    check_json(&text).map_err(|message| CliError::usage(message, input_hint(&args.target)))?;
     let mut config = match &target {
         Target::Configured { .. } if !args.grants.is_empty() => {
             return Err(CliError::usage(
@@ -134,6 +131,33 @@ pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
         cx.note(&config.origins.summary());
     }
     Ok(u8::from(result.outcome != Outcome::Ok))
+}
+
+/// What isn't part of the input: the name of a tool as a word of its own, or a word too many.
+fn misplaced_word(args: &CallArgs, target: &Target) -> Option<CliError> {
+    let CallArgs {
+        target: file, input, ..
+    } = args;
+    let may_be_a_tool = input != "-" && is_tool_name(input) && check_json(input).is_err();
+    if may_be_a_tool && matches!(target, Target::Component { tool: None, .. }) {
+        return Some(CliError::usage(
+            format!("`{input}` isn't JSON, and the second word is the tool's input"),
+            format!("if it is the name of a tool, write `{file}#{input}`; `cofferdam tool list {file}` has the names"),
+        ));
+    }
+    let word = args.words.first()?;
+    Some(CliError::usage(
+        format!("`tool call` takes a tool and its input, and there is one more word: `{word}`"),
+        input_hint(file),
+    ))
+}
+
+fn input_hint(target: &str) -> String {
+    let component = target.rsplit_once('#').map_or(target, |(file, _)| file);
+    format!(
+        "write a JSON object in single quotes, such as '{{\"name\": \"value\"}}'; `cofferdam tool inspect {component}` shows the tool's \
+         schema"
+    )
 }
 
 /// Sends calls of the person at the terminal through the dispatch path.
