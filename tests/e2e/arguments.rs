@@ -413,3 +413,16 @@ async fn a_tool_that_is_a_word_of_its_own_is_a_mistake_with_its_correction() {
     assert!(ran.stderr.contains("one more word: `\"1\"}`"), "{ran}");
     assert!(ran.stderr.contains("in single quotes"), "{ran}");
 }
+
+#[tokio::test]
+async fn a_crash_is_shown_without_its_backtrace_unless_it_is_asked_for() {
+    let lab = lab([]);
+    let panic = ["tool", "call", "builtin:faulty#panic"];
+    let ran = lab.call(panic).await.expect_code(1);
+    assert!(ran.stderr.contains("printed  a deliberate panic\n"), "{ran}");
+    assert!(!ran.stderr.contains("printed  \n"), "{ran}");
+    assert_eq!(ran.stderr.matches(" detail  ").count(), 2, "{ran}");
+    assert!(ran.stderr.contains("of a backtrace, which --verbose shows)"), "{ran}");
+    let ran = lab.call([&panic[..], &["--verbose"]].concat()).await.expect_code(1);
+    assert!(ran.stderr.contains(" detail    0: "), "{ran}");
+}

@@ -84,7 +84,7 @@ struct Global {
     /// Print no progress, summary or log on stderr, only errors and the plugins and tools that are left out
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Log at debug level on stderr
+    /// Log at debug level on stderr, and show the backtraces of tools
     #[arg(long, short, global = true)]
     verbose: bool,
 }

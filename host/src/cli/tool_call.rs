@@ -255,15 +255,24 @@ pub fn print(cx: &Context, result: &ToolResult) {
                 cx.stdout.end_line();
             }
             // Users of this command are often the tool's authors, so show what the tool printed.
-            for line in result.finished.log.lines() {
+            for line in result.finished.log.lines().filter(|line| !line.trim().is_empty()) {
                 cx.note(&ProgressLine::new("printed", escape(line, is_terminal_control)).render());
             }
             if result.finished.log_bytes_dropped > 0 {
                 let dropped = format::bytes(result.finished.log_bytes_dropped);
                 cx.note(&ProgressLine::new("printed", format!("(and {dropped} more than log_bytes keeps)")).render());
             }
-            for line in result.finished.detail.iter().flat_map(|detail| detail.lines()) {
+            let details: Vec<&str> = result.finished.detail.as_deref().unwrap_or_default().lines().collect();
+            // A backtrace follows its cause.
+            let shown = if cx.global.verbose { details.len() } else { 1 };
+            for line in details.iter().take(shown) {
                 cx.note(&ProgressLine::new("detail", escape(line, is_terminal_control)).render());
+            }
+            let hidden = details.len().saturating_sub(shown);
+            if hidden > 0 {
+                let lines = format::counted(hidden as u64, "line");
+                let text = format!("(and {lines} of a backtrace, which --verbose shows)");
+                cx.note(&ProgressLine::new("detail", text).render());
             }
             cx.note(&metrics_line(&result.finished).render());
         }
