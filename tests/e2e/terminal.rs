@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use cofferdam::simulator::{Answer, FaultKind, FaultPoint};
+use cofferdam::simulator::{Answer, FaultKind, FaultPoint, MessageAnswer, UsageAnswer, UsageFigures};
 use cofferdam_tests::{Lab, Ran, Terminal, finish, tool_call, without_status};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc::{F_WRLCK, SEEK_SET, flock};
@@ -188,6 +188,34 @@ async fn clear_begins_a_new_session() {
     assert_eq!(second.as_array().unwrap().len(), 1, "{second:#}");
 }
 
+/// The summary at the end is that of the last conversation.
+#[tokio::test]
+async fn the_end_of_a_chat_says_what_all_conversations_cost() {
+    let dollars = |text: &str| {
+        let amounts = text.split('$').skip(1);
+        let amounts = amounts.map(|rest| rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect());
+        amounts
+            .map(|amount: String| amount.parse().unwrap())
+            .collect::<Vec<f64>>()
+    };
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let mut chat = Chat::start(&lab).await;
+    chat.enter("I am Ada.", "An answer.").await;
+    chat.enter("/clear", "The conversation is forgotten").await;
+    chat.enter("Who am I?", "An answer.").await;
+    chat.terminal.type_keys(CTRL_D);
+    chat.wait_for("in all, with the conversations before `/clear`").await;
+    let amounts = dollars(&chat.ended(0).await);
+    let [.., last, all] = amounts[..] else {
+        panic!("{amounts:?}")
+    };
+    assert!((all - 2.0 * last).abs() < 0.000_002 && last > 0.0, "{amounts:?}");
+    // One conversation has one figure.
+    let mut chat = Chat::start(&lab).await;
+    chat.enter("I am Ada.", "An answer.").await;
+    assert!(!chat.leave().await.contains("in all"));
+}
+
 #[tokio::test]
 async fn the_model_can_be_changed() {
     let lab = lab([Answer::text("An answer.").forever()]);
@@ -312,6 +340,66 @@ async fn a_second_ctrl_c_ends_the_process_and_restores_the_terminal() {
     chat.ended(130).await;
 }
 
+/// An answer that stalls after its beginning.
+fn stalled(text: &str) -> Answer {
+    let answer = MessageAnswer {
+        text: text.to_owned(),
+        usage: UsageAnswer::Given(UsageFigures {
+            input_tokens: Some(700),
+            output_tokens: Some(4_000),
+            ..UsageFigures::default()
+        }),
+        ..MessageAnswer::default()
+    };
+    Answer::message(answer).with_fault(FaultKind::Stall, FaultPoint::Events(4))
+}
+
+/// A paragraph that hasn't ended isn't rendered yet, and must be on the screen before the process is gone.
+#[tokio::test]
+async fn a_second_ctrl_c_loses_no_text() {
+    let lab = lab([stalled("Half a paragraph, and then nothing more.")]);
+    lab.configure("[plugins]\n");
+    let mut chat = Chat::start_on(&lab, Terminal::of_width(200), &["--verbose"]).await;
+    chat.terminal.type_keys("Go.\r");
+    chat.wait_for("… ").await;
+    let _held = hold_ledger(&lab);
+    chat.terminal.type_keys(CTRL_C);
+    chat.wait_for("press Ctrl-C again to stop at once").await;
+    chat.wait_for("Half").await;
+    // It didn't wait for the ledger.
+    let shown = chat.terminal.text();
+    assert!(!shown.contains("could not close a reservation yet"), "{shown:?}");
+    chat.terminal.type_keys(CTRL_C);
+    chat.ended(130).await;
+}
+
+#[tokio::test]
+async fn a_cancelled_turn_is_called_cancelled_and_its_cost_is_explained() {
+    for arguments in [&[][..], &["--plain"]] {
+        let lab = lab([
+            stalled("Half a paragraph, and then nothing more."),
+            Answer::text("An answer."),
+        ]);
+        lab.configure("[plugins]\n");
+        let mut chat = Chat::start_on(&lab, Terminal::of_width(200), arguments).await;
+        let mut requests = lab.simulator.watch();
+        chat.terminal.type_keys("Go.\r");
+        requests.recv().await.unwrap();
+        chat.wait_for(if arguments.is_empty() { "… " } else { "Half" }).await;
+        chat.terminal.type_keys(CTRL_C);
+        chat.wait_for("cancelled: 1 iteration, $0.").await;
+        chat.wait_for("(1 attempt cut short: output estimated, with a margin)")
+            .await;
+        chat.wait_for(PROMPT).await;
+        chat.enter("Again.", "An answer.").await;
+        chat.terminal.type_keys(CTRL_D);
+        chat.wait_for("completed: 2 iterations, 1 model attempt cancelled,")
+            .await;
+        let shown = chat.ended(0).await;
+        assert!(!shown.contains("failed") && !shown.contains("WARN"), "{shown:?}");
+    }
+}
+
 /// Takes the lock of writers, which SQLite places on this byte of the index of its write-ahead log.
 fn hold_ledger(lab: &Lab) -> File {
     let index = lab.path("data/cofferdam/ledger.sqlite3-shm");
@@ -425,4 +513,65 @@ async fn a_narrow_terminal_can_show_the_whole_summary() {
     for line in ["tool         calculate\r\n", "outcomes     ok 1\r\n", "limit      $"] {
         assert!(shown.contains(line), "{line:?}: {shown:?}");
     }
+}
+
+#[tokio::test]
+async fn help_fits_a_narrow_terminal() {
+    let lab = lab([]);
+    for words in [&[][..], &["run"], &["tool", "call"], &["mcp"]] {
+        let mut terminal = Terminal::of_width(40);
+        let child = terminal.start(lab.command([words, &["--help"]].concat()));
+        finish(child).await.expect_code(0);
+        terminal.wait_for("Print help").await;
+        let text = terminal.text();
+        // Without the styles.
+        let pieces = text.split("\u{1b}[").enumerate();
+        let shown: String = pieces
+            .map(|(index, piece)| {
+                if index == 0 {
+                    piece
+                } else {
+                    piece.split_once('m').unwrap().1
+                }
+            })
+            .collect();
+        // One word has no place to break, and the tests' program has a longer name.
+        let lines = shown.lines().filter(|line| line.split_whitespace().count() > 1);
+        let lines = lines.filter(|line| !line.contains("-under-test"));
+        let widest = lines.max_by_key(|line| line.trim_end().chars().count()).unwrap();
+        assert!(widest.trim_end().chars().count() <= 40, "{words:?}: {widest:?}");
+    }
+}
+
+/// Such a terminal edits its lines itself, and drops what is beyond 4,095 bytes of one.
+#[tokio::test]
+async fn a_line_that_the_terminal_cuts_is_never_sent() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let start = |words: &[&str]| {
+        let terminal = Terminal::open();
+        let mut command = lab.command(words.iter().copied());
+        command.env("TERM", "dumb");
+        let child = terminal.start(command);
+        (terminal, child)
+    };
+    let (mut terminal, child) = start(&["chat"]);
+    terminal.wait_for("> ").await;
+    terminal.type_keys(&format!("{}\n", "x".repeat(5_000)));
+    terminal
+        .wait_for("the terminal cut a line off after 4,095 bytes, so nothing was sent")
+        .await;
+    terminal.wait_for("> ").await;
+    terminal.type_keys(&format!("{}\n", "y".repeat(4_000)));
+    terminal.wait_for("An answer.").await;
+    terminal.wait_for("> ").await;
+    terminal.type_keys(CTRL_D);
+    finish(child).await.expect_code(0);
+    assert_eq!(prompts(&lab), ["y".repeat(4_000)]);
+
+    let (mut terminal, child) = start(&["run", "-"]);
+    terminal.wait_for("reading the prompt from the terminal").await;
+    terminal.type_keys(&format!("{}\n{CTRL_D}", "x".repeat(5_000)));
+    terminal.wait_for("the terminal cut a line off").await;
+    finish(child).await.expect_code(2);
+    assert_eq!(lab.simulator.requests().len(), 1);
 }

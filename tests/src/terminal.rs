@@ -64,8 +64,8 @@ impl Terminal {
             .arg(command.get_program())
             .args(command.get_args())
             .env_clear()
-            .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
             .env("TERM", "xterm")
+            .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))))
             .kill_on_drop(true);
         if let Some(folder) = command.get_current_dir() {
             leader.current_dir(folder);

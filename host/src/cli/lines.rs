@@ -10,7 +10,7 @@ mod history;
 mod keys;
 mod terminal;
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 
 use rustyline::error::ReadlineError;
@@ -21,7 +21,8 @@ use self::history::HistoryFile;
 pub use self::terminal::TerminalMode;
 use self::terminal::{Edited, Terminal};
 use super::output::Sink;
-use super::{CliError, Context, prompt};
+use super::prompt::{self, Purpose};
+use super::{CliError, Context, error};
 
 const PROMPT: &str = "> ";
 
@@ -57,7 +58,7 @@ pub enum Meanwhile {
 /// The source of lines.
 pub struct Lines {
     wanted: std::sync::mpsc::Sender<()>,
-    inputs: mpsc::Receiver<Result<Input, CliError>>,
+    inputs: mpsc::Receiver<Result<Option<Input>, CliError>>,
     /// Whether an input was asked for that hasn't come yet.
     is_reading: bool,
     terminal: Option<Terminal>,
@@ -80,11 +81,14 @@ impl Lines {
                     for line in history.iter().flat_map(HistoryFile::load) {
                         let _ = edited.editor.add_history_entry(line);
                     }
-                    send_inputs(&requests, &sender, || edited_line(&mut edited, history.as_ref()));
+                    send_inputs(&requests, &sender, || {
+                        edited_line(&mut edited, history.as_ref()).map(Some)
+                    });
                 }
                 None => {
                     let mut stdin = io::stdin().lock();
-                    send_inputs(&requests, &sender, || plain_line(&mut stdin));
+                    let is_terminal = stdin.is_terminal();
+                    send_inputs(&requests, &sender, || plain_line(&mut stdin, is_terminal));
                 }
             })
             .map_err(|source| CliError::Thread { what: "stdin", source })?;
@@ -107,21 +111,32 @@ impl Lines {
         self.terminal.as_ref().map(Terminal::mode)
     }
 
-    /// The next line. If this is cancelled, the next call returns it.
+    /// The next line. If this is cancelled, the next call returns it. A line that the terminal has cut off is reported, and left
+    /// out.
     ///
     /// # Errors
     /// Stdin can't be read, or a line is longer than [`prompt::MAX_PROMPT_BYTES`].
     pub async fn next(&mut self) -> Result<Input, CliError> {
-        if self.terminal.is_none() && self.stderr.is_terminal() {
-            self.stderr.write(PROMPT);
+        loop {
+            if self.terminal.is_none() && self.stderr.is_terminal() {
+                self.stderr.write(PROMPT);
+            }
+            if !self.is_reading {
+                // The thread is gone after the last line.
+                self.is_reading = self.wanted.send(()).is_ok();
+            }
+            let input = self.inputs.recv().await;
+            self.is_reading = false;
+            match input {
+                Some(Ok(None)) => {
+                    let cut = prompt::cut_line(Purpose::Prompt);
+                    self.stderr.line(&error::render(&cut, cut.hint().as_deref()));
+                }
+                Some(Ok(Some(input))) => return Ok(input),
+                Some(Err(error)) => return Err(error),
+                None => return Ok(Input::End),
+            }
         }
-        if !self.is_reading {
-            // The thread is gone after the last line.
-            self.is_reading = self.wanted.send(()).is_ok();
-        }
-        let input = self.inputs.recv().await;
-        self.is_reading = false;
-        input.unwrap_or(Ok(Input::End))
     }
 }
 
@@ -136,20 +151,25 @@ impl Drop for Lines {
 
 fn send_inputs(
     requests: &std::sync::mpsc::Receiver<()>,
-    sender: &mpsc::Sender<Result<Input, CliError>>,
-    mut next: impl FnMut() -> Result<Input, CliError>,
+    sender: &mpsc::Sender<Result<Option<Input>, CliError>>,
+    mut next: impl FnMut() -> Result<Option<Input>, CliError>,
 ) {
     while requests.recv().is_ok() {
         let input = next();
-        let is_last = matches!(input, Ok(Input::End) | Err(_));
+        let is_last = matches!(input, Ok(Some(Input::End)) | Err(_));
         if sender.blocking_send(input).is_err() || is_last {
             return;
         }
     }
 }
 
-fn plain_line(stdin: &mut impl BufRead) -> Result<Input, CliError> {
-    Ok(prompt::read_line(stdin)?.map_or(Input::End, Input::Line))
+/// `None` if the terminal has cut the line off.
+fn plain_line(stdin: &mut impl BufRead, is_terminal: bool) -> Result<Option<Input>, CliError> {
+    Ok(match prompt::read_line(stdin)? {
+        None => Some(Input::End),
+        Some(line) if is_terminal && prompt::is_cut(&line) => None,
+        Some(line) => Some(Input::Line(line)),
+    })
 }
 
 fn edited_line(edited: &mut Edited, history: Option<&HistoryFile>) -> Result<Input, CliError> {

@@ -109,7 +109,9 @@ impl Render for ProgressRenderer {
                 }
                 self.end_answer();
             }
-            EventKind::ModelRetry { .. } | EventKind::SessionFinished { .. } => self.end_answer(),
+            // The text of an attempt that failed or was cancelled ends here. What follows can take a while, and a second Ctrl-C
+            // ends the process meanwhile.
+            EventKind::ModelAttempt { error: Some(_), .. } | EventKind::SessionFinished { .. } => self.end_answer(),
             _ => {}
         }
         if self.show_progress {

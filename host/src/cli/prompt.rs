@@ -14,6 +14,9 @@ use super::{CliError, Context};
 /// memory as a whole.
 pub const MAX_PROMPT_BYTES: u64 = 16 << 20;
 
+/// The most bytes of a line that Linux takes from a terminal which edits lines itself. It drops the rest without a word.
+const MAX_TERMINAL_LINE: usize = 4095;
+
 /// How long stdin can say nothing before a line says what the program waits for.
 const SILENCE: Duration = Duration::from_secs(1);
 
@@ -136,7 +139,15 @@ fn file_part(path: &Path) -> Result<String, CliError> {
 
 /// Reads stdin to its end, and says so if it takes long and a person can wonder.
 async fn from_stdin(cx: &Context, purpose: Purpose) -> Result<String, CliError> {
-    let mut reading = tokio::task::spawn_blocking(move || from_reader(io::stdin().lock(), purpose));
+    let mut reading = tokio::task::spawn_blocking(move || {
+        let stdin = io::stdin().lock();
+        let is_terminal = stdin.is_terminal();
+        let text = from_reader(stdin, purpose)?;
+        match is_terminal && text.lines().any(is_cut) {
+            true => Err(cut_line(purpose)),
+            false => Ok(text),
+        }
+    });
     let read = tokio::select! {
         read = &mut reading => read,
         () = tokio::time::sleep(SILENCE) => {
@@ -209,6 +220,28 @@ pub fn check(text: String, purpose: Purpose) -> Result<String, CliError> {
         ));
     }
     Ok(text)
+}
+
+/// Whether a terminal has passed on only the beginning of this line.
+pub fn is_cut(line: &str) -> bool {
+    line.len() >= MAX_TERMINAL_LINE
+}
+
+/// The error for such a line, of which nothing may be used.
+pub fn cut_line(purpose: Purpose) -> CliError {
+    CliError::usage(
+        format!(
+            "the terminal cut a line off after {} bytes, so nothing was sent",
+            super::format::count(MAX_TERMINAL_LINE as u64)
+        ),
+        match purpose {
+            Purpose::Prompt => {
+                "write shorter lines, or put the text into a file: `cofferdam run --file FILE`; with another TERM than `dumb`, `cofferdam \
+                 chat` takes lines of any length"
+            }
+            Purpose::Input => "write shorter lines, or pipe the input into the command",
+        },
+    )
 }
 
 fn too_long(purpose: Purpose) -> CliError {

@@ -13,6 +13,7 @@ use crate::cli::live::{LiveHost, print_error, print_report, print_summary};
 use crate::cli::summary::{self, BudgetLine, Detail};
 use crate::cli::{CliError, Context, Output, error, format};
 use crate::model::Prices;
+use crate::money::NanoUsd;
 
 /// The longest description of a tool in a list, in characters.
 const MAX_DESCRIPTION_CHARS: usize = 100;
@@ -30,6 +31,8 @@ pub struct Conversation<'a> {
     session: Session,
     /// The last run of any session.
     last: Option<RunReport>,
+    /// What the conversations before this one cost.
+    cleared: NanoUsd,
     completions: Completions,
 }
 
@@ -44,6 +47,7 @@ impl<'a> Conversation<'a> {
             session,
             live,
             last: None,
+            cleared: NanoUsd::ZERO,
             completions,
         }
     }
@@ -109,6 +113,7 @@ impl<'a> Conversation<'a> {
 
     pub fn clear(&mut self) {
         let spent = self.report().map(summary::brief);
+        self.cleared = self.total();
         self.session = self.live.session();
         self.cx.stderr.line(&match spent {
             Some(spent) => format!("The conversation is forgotten ({spent}). The next prompt begins a new one."),
@@ -184,12 +189,24 @@ impl<'a> Conversation<'a> {
         Ok(())
     }
 
-    /// Prints the summary of the last session.
+    /// What this conversation and those before it cost.
+    fn total(&self) -> NanoUsd {
+        let this = self.report().map(|report| report.metrics.estimated_cost_usd);
+        self.cleared.saturating_add(this.unwrap_or_default())
+    }
+
+    /// Prints the summary of the last session, and the cost of all.
     pub async fn finish(self) {
+        let total = self.total();
         if let (Output::Text, Some(mut report)) = (self.cx.global.output, self.last) {
             // `metrics` covers the whole session. The report's own count covers only the last run.
             report.iterations = report.metrics.iterations;
             print_summary(self.cx, &report);
+            if total > report.metrics.estimated_cost_usd && self.cx.detail() != Detail::None {
+                self.cx
+                    .stderr
+                    .line(&format!("${total} in all, with the conversations before `/clear`"));
+            }
         }
         self.live.shutdown().await;
     }
