@@ -86,6 +86,27 @@ async fn built_in_tools_are_known_before_they_are_compiled() {
     }
 }
 
+/// A shell waits for a second, not for as long as a plugin may take.
+#[tokio::test]
+async fn a_plugin_that_takes_long_keeps_no_shell_waiting() {
+    let lab = lab([]);
+    let mut guest = WatGuest::named("never_listed");
+    guest.list = "(loop $again (br $again))".to_owned();
+    lab.write("guest.wasm", guest.build());
+    let configure = |timeout: &str| {
+        lab.configure(&format!(
+            "[plugins.slow]\ncomponent = \"guest.wasm\"\nlimits = {{ timeout = \"{timeout}\", fuel = 9_000_000_000_000_000_000 }}\n\
+             [plugins.calculator]\ncomponent = \"builtin:calculator\"\n"
+        ));
+    };
+    // Compiles it.
+    configure("10ms");
+    let ran = lab.call(["tool", "list"]).await.expect_code(0);
+    assert!(ran.stderr.contains("timeout = 10ms"), "{ran}");
+    configure("1h");
+    assert_eq!(complete(&lab, &["tool", "call", "calc"]).await, ["calculate"]);
+}
+
 #[tokio::test]
 async fn an_unknown_shell_is_refused() {
     let lab = lab([]);

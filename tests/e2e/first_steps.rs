@@ -79,6 +79,9 @@ async fn the_doctor_names_what_has_to_be_mended() {
     lab.write("data", "not a folder");
     let ran = lab.call(["doctor"]).await.expect_code(1);
     assert!(ran.stdout.contains("problem data"), "{ran}");
+    // What lies there can't be written either.
+    assert!(ran.stdout.contains("problem budgets"), "{ran}");
+    assert!(ran.stdout.contains("problem kept data"), "{ran}");
 
     lab.write("cofferdam.toml", "[agent]\nmax_iterations = 0\n");
     let ran = lab.call(["doctor"]).await.expect_code(1);

@@ -1,5 +1,7 @@
 //! `cofferdam doctor`: where everything lies, and what of this machine would get in the way.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -147,13 +149,11 @@ fn client(config: &Config) -> Result<AnthropicClient, ClientError> {
 /// Where data, compiled components and logs lie, and whether they can be written there.
 fn folders(config: &Config) -> Vec<Finding> {
     let data = config.storage.folder();
-    let mut findings = vec![folder("data", &data, "name another folder in `[storage] path`")];
-    findings.push(file("budgets", config.ledger_path(), "nothing was spent yet"));
-    findings.push(file(
-        "kept data",
-        config.storage.keyvalue_path(),
-        "no plugin keeps data yet",
-    ));
+    let data = folder("data", &data, "name another folder in `[storage] path`");
+    let budgets = file("budgets", config.ledger_path(), "nothing was spent yet", &data);
+    let kept = config.storage.keyvalue_path();
+    let kept = file("kept data", kept, "no plugin keeps data yet", &data);
+    let mut findings = vec![data, budgets, kept];
     findings.push(match &config.engine.cache_dir {
         Some(cache) => folder("cache", cache, "set XDG_CACHE_HOME to a folder that you can write to"),
         None => Finding::note(
@@ -186,13 +186,28 @@ fn folder(subject: &'static str, folder: &Path, hint: &str) -> Finding {
     }
 }
 
-fn file(subject: &'static str, path: PathBuf, missing: &str) -> Finding {
-    match std::fs::metadata(&path) {
-        Ok(metadata) => Finding::ok(
-            subject,
-            format!("{} ({})", path.display(), format::bytes(metadata.len())),
+/// A database, which needs more files beside it while it is used.
+fn file(subject: &'static str, path: PathBuf, missing: &str, folder: &Finding) -> Finding {
+    let shown = path.display();
+    let (detail, writable) = match std::fs::metadata(&path) {
+        Ok(metadata) if metadata.is_file() => (
+            format!("{shown} ({})", format::bytes(metadata.len())),
+            // Writes nothing.
+            File::options().append(true).open(&path).map(drop),
         ),
-        Err(_) => Finding::ok(subject, format!("{} ({missing})", path.display())),
+        Ok(_) => (shown.to_string(), Err(io::Error::other("it isn't a file"))),
+        Err(_) => (format!("{shown} ({missing})"), Ok(())),
+    };
+    match (writable, folder.status) {
+        (Err(error), _) => {
+            let hint = "make it writable, or move it away".to_owned();
+            Finding::problem(subject, format!("{detail} can't be written to: {error}"), Some(hint))
+        }
+        (Ok(()), Status::Problem) => {
+            let detail = format!("{detail} can't be written to, because its folder can't");
+            Finding::problem(subject, detail, folder.hint.clone())
+        }
+        (Ok(()), _) => Finding::ok(subject, detail),
     }
 }
 
@@ -325,6 +340,30 @@ mod tests {
         let impossible = folder("data", &root.path().join("file/b"), "elsewhere");
         assert_eq!(impossible.status, Status::Problem);
         assert_eq!(impossible.hint.as_deref(), Some("elsewhere"));
+    }
+
+    #[test]
+    fn a_database_needs_a_folder_and_a_file_that_can_be_written_to() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("ledger");
+        let writable = folder("data", root.path(), "");
+        let found = file("budgets", path.clone(), "nothing yet", &writable);
+        assert!(
+            found.status == Status::Ok && found.detail.ends_with("(nothing yet)"),
+            "{found:?}"
+        );
+        let impossible = Finding::problem("data", "", Some("elsewhere".to_owned()));
+        let found = file("budgets", path.clone(), "nothing yet", &impossible);
+        assert_eq!(
+            (found.status, found.hint.as_deref()),
+            (Status::Problem, Some("elsewhere"))
+        );
+        std::fs::write(&path, "x").unwrap();
+        assert_eq!(file("budgets", path.clone(), "", &writable).status, Status::Ok);
+        assert_eq!(file("budgets", path.clone(), "", &impossible).status, Status::Problem);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(file("budgets", path, "", &writable).status, Status::Problem);
     }
 
     #[test]
