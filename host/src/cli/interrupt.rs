@@ -106,6 +106,11 @@ pub async fn interrupted() {
     Signals::listen().next().await;
 }
 
+/// Installs the handler of Ctrl-C, which stays.
+pub fn handle_ctrl_c() {
+    drop(signal(SignalKind::interrupt()));
+}
+
 /// Returns at the next Ctrl-C.
 pub async fn ctrl_c() {
     received(signal(SignalKind::interrupt()).ok().as_mut()).await;

@@ -10,6 +10,7 @@ use rustyline::{CompletionType, Editor, ExternalPrinter};
 
 use super::keys::{self, Continuations};
 use super::{Completions, Meanwhile, Prompting};
+use crate::cli::interrupt::handle_ctrl_c;
 use crate::cli::output::Sink;
 use crate::cli::{CliError, Context};
 
@@ -68,6 +69,9 @@ impl Terminal {
         let Some(mode) = TerminalMode::current() else {
             return Ok(None);
         };
+        // At the end of each line, the editor restores the handler of Ctrl-C that it found at the line's beginning. If ours came
+        // later than that, the next Ctrl-C would end the process.
+        handle_ctrl_c();
         let config = rustyline::Config::builder()
             .completion_type(CompletionType::List)
             .build();
