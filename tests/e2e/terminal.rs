@@ -180,8 +180,7 @@ async fn clear_begins_a_new_session() {
     let lab = lab([Answer::text("An answer.").forever()]);
     let mut chat = Chat::start(&lab).await;
     chat.enter("I am Ada.", "An answer.").await;
-    chat.enter("/clear", "The conversation is forgotten (completed: 1 iteration, $0.")
-        .await;
+    chat.enter("/clear", "(completed: 1 iteration, $0.").await;
     chat.enter("Who am I?", "An answer.").await;
     chat.leave().await;
     let second = &lab.simulator.requests()[1].body["messages"];
@@ -201,7 +200,7 @@ async fn the_end_of_a_chat_says_what_all_conversations_cost() {
     let lab = lab([Answer::text("An answer.").forever()]);
     let mut chat = Chat::start(&lab).await;
     chat.enter("I am Ada.", "An answer.").await;
-    chat.enter("/clear", "The conversation is forgotten").await;
+    chat.enter("/clear", "The next prompt begins a new conversation").await;
     chat.enter("Who am I?", "An answer.").await;
     chat.terminal.type_keys(CTRL_D);
     chat.wait_for("in all, with the conversations before `/clear`").await;
@@ -456,7 +455,7 @@ async fn a_pipe_has_the_commands_as_well() {
     assert_eq!(stdout, "An answer.\nAn answer.\n");
     for said in [
         "/model [NAME]",
-        "The conversation is forgotten",
+        "The next prompt begins a new conversation",
         "`/nothing` isn't a command",
     ] {
         assert!(stderr.contains(said), "{said}: {stderr}");

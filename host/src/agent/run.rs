@@ -81,6 +81,11 @@ impl Run<'_> {
         self.journal.record(fact);
     }
 
+    /// Whether the model has answered as often as before.
+    pub(super) fn has_no_new_answer(&self, answers: u32) -> bool {
+        self.state.run.as_ref().is_some_and(|run| run.iterations == answers)
+    }
+
     /// The run so far. There is one from the prompt to the end.
     fn so_far(&mut self) -> &mut OpenRun {
         self.state.run.get_or_insert_default()

@@ -11,7 +11,7 @@ use super::journal::Journal;
 use super::report::RunReport;
 use super::run::{Ended, Run, failed};
 use crate::events::{Ending, ErrorInfo, EventKind};
-use crate::session::{Fact, SessionError, State, ToolMark};
+use crate::session::{CallState, Fact, SessionError, State, ToolMark};
 use crate::store::{StoreError, Taken};
 use crate::telemetry::Emitter;
 use crate::transcript::is_blank;
@@ -107,6 +107,11 @@ impl Session {
         self.journal.is_kept()
     }
 
+    /// Whether somebody has said something in it before.
+    pub fn is_continued(&self) -> bool {
+        self.is_reopened
+    }
+
     /// What differed when the session was taken over: the model, the system prompt, tools. A line each.
     pub fn changes(&self) -> &[String] {
         &self.changes
@@ -115,6 +120,13 @@ impl Session {
     /// The prompt of a run that has not ended, because its process did. [`Self::resume`] goes on with it.
     pub fn unfinished(&self) -> Option<&str> {
         self.state.run.as_ref().map(|run| run.prompt.as_str())
+    }
+
+    /// The tools of calls that an earlier process began and that may not be made again: they may have had their effect.
+    pub fn uncertain_calls(&self) -> impl Iterator<Item = &str> {
+        let calls = self.state.run.iter().flat_map(|run| &run.calls);
+        let uncertain = calls.filter(|call| matches!(call.state, CallState::Admitted { repeatable: false }));
+        uncertain.map(|call| call.name.as_str())
     }
 
     /// The messages so far.
@@ -146,7 +158,7 @@ impl Session {
                 text: prompt.to_owned(),
             });
         }
-        self.drive(prompt, blank, options).await
+        self.drive(prompt, blank, options, false).await
     }
 
     /// Goes on with a run whose process ended before it. `None` if there is none.
@@ -158,10 +170,10 @@ impl Session {
         // What was tried when an earlier run was dropped.
         self.state.conversation.restore();
         self.reopened();
-        Some(self.drive(&prompt, false, options).await)
+        Some(self.drive(&prompt, false, options, true).await)
     }
 
-    async fn drive(&mut self, prompt: &str, blank: bool, options: RunOptions) -> RunReport {
+    async fn drive(&mut self, prompt: &str, blank: bool, options: RunOptions, is_resumed: bool) -> RunReport {
         let started = Instant::now();
         let agent = self.agent.clone();
         let parts = agent.parts();
@@ -177,6 +189,7 @@ impl Session {
             started,
             is_finished: false,
         };
+        let answers = self.state.run.as_ref().map_or(0, |run| run.iterations);
         let spent = self.state.run.as_ref().map_or(Duration::ZERO, |run| run.spent);
         let mut run = Run {
             agent: &agent,
@@ -192,6 +205,7 @@ impl Session {
             false => run.drive().await,
         };
         let iterations = run.turn;
+        let is_stuck = is_resumed && ending == Ending::BudgetExceeded && run.has_no_new_answer(answers);
         let error = error.or_else(|| explain(ending, &parts.settings, parts.max_tokens));
         let (answer, degraded) = match &self.state.run {
             Some(run) => (run.answer.clone(), run.degraded),
@@ -199,7 +213,11 @@ impl Session {
         };
         guard.finish(ending, error.clone(), answer.clone());
         drop(guard);
-        self.end_run(ending, error.as_ref());
+        match is_stuck {
+            // It can go on once there is money again.
+            true => self.state.conversation.restore(),
+            false => self.end_run(ending, error.as_ref()),
+        }
         let unsaved = self.journal.commit().await.err().map(|error| ErrorInfo {
             kind: error.kind().to_owned(),
             message: error.to_string(),

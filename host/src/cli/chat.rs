@@ -52,6 +52,12 @@ pub async fn chat(cx: &Context, args: ChatArgs) -> Result<u8, CliError> {
         Some(id) => session::open_or_create(cx, &live, &id).await?,
         None => live.session(),
     };
+    if session.is_continued() {
+        let id = session::short(session.id());
+        cx.note(&format!(
+            "Going on with the session {id}: `cofferdam session show {id}` shows what was said."
+        ));
+    }
     let mut conversation = Conversation::start(cx, live, session);
     let prompting = Prompting {
         completions: conversation.completions(),

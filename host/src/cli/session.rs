@@ -110,7 +110,7 @@ async fn list(cx: &Context, store: &Store, args: ListArgs) -> Result<(), CliErro
     match cx.global.output {
         Output::Json => cx.stdout.json_pretty(&sessions),
         Output::StreamJson => sessions.iter().for_each(|session| cx.stdout.json_line(session)),
-        Output::Text if sessions.is_empty() => cx.note("No session is kept here yet: `run` and `chat` keep theirs."),
+        Output::Text if sessions.is_empty() => cx.note("No such session is kept here: `run` and `chat` keep theirs."),
         Output::Text => cx.stdout.write(&table(&sessions).render_within(cx.stdout.width())),
     }
     Ok(())
@@ -138,7 +138,11 @@ fn table(sessions: &[SessionInfo]) -> Table {
 
 /// The beginning of an id that is enough to name it.
 pub fn short(id: &str) -> &str {
-    id.get(..SHORT_ID_CHARS).unwrap_or(id)
+    match uuid::Uuid::try_parse(id) {
+        Ok(_) => id.get(..SHORT_ID_CHARS).unwrap_or(id),
+        // Somebody's own name for it.
+        Err(_) => id,
+    }
 }
 
 /// `2026-11-29 18:09`.
@@ -176,7 +180,10 @@ async fn export(cx: &Context, store: &Store, id: &str) -> Result<(), CliError> {
 
 async fn show(cx: &Context, store: &Store, id: &str) -> Result<(), CliError> {
     let session = store.find_session(id, None).await?;
-    if cx.global.output != Output::Text {
+    if cx.global.output == Output::StreamJson {
+        return export(cx, store, id).await;
+    }
+    if cx.global.output == Output::Json {
         let mut facts = Vec::new();
         each_fact(store, &session.id, |fact| facts.push(fact.clone())).await?;
         cx.stdout.json_pretty(&json!({ "session": session, "facts": facts }));
@@ -266,7 +273,7 @@ async fn delete(cx: &Context, store: &Store, args: DeleteArgs) -> Result<u8, Cli
         }
         None => args.ids,
     };
-    let (mut deleted, mut kept) = (0, false);
+    let (mut deleted, mut failed) = (0, Vec::new());
     for id in ids {
         let found = store.find_session(&id, None).await;
         let done = match found {
@@ -277,22 +284,30 @@ async fn delete(cx: &Context, store: &Store, args: DeleteArgs) -> Result<u8, Cli
             Ok(()) => deleted += 1,
             // The others can still be deleted.
             Err(error) => {
-                kept = true;
-                cx.report_error(&error.into());
+                let error = CliError::from(error);
+                cx.report_error(&error);
+                failed.push(json!({ "id": id, "error": error.info() }));
             }
         }
     }
     match cx.global.output {
         Output::Text => cx.note(&format!("{deleted} deleted")),
-        Output::Json | Output::StreamJson => cx.stdout.json_line(&json!({ "deleted": deleted })),
+        Output::Json | Output::StreamJson => cx.stdout.json_line(&json!({ "deleted": deleted, "failed": failed })),
     }
-    Ok(if kept { 1 } else { 0 })
+    Ok(u8::from(!failed.is_empty()))
 }
 
 async fn resume(cx: &Context, args: ResumeArgs) -> Result<u8, CliError> {
-    let config = args.session.config(cx)?;
+    let mut config = args.session.config(cx)?;
     run::require_key(&config)?;
-    require_kept(&config, "`session resume`")?;
+    if args.session.is_ephemeral() {
+        return Err(CliError::usage(
+            "the session is kept already",
+            "leave `--ephemeral` out; `cofferdam session delete` forgets a session",
+        ));
+    }
+    // This one is, whatever becomes of others.
+    config.sessions.keep = true;
     cx.note_missing_configuration(&config);
     let show_progress = cx.shows_progress();
     let _logging = cx.logging_of_runs(&config, show_progress)?;
@@ -320,6 +335,12 @@ pub async fn reopen(cx: &Context, live: &LiveHost, id: &str) -> Result<Session, 
     };
     let found = store.find_session(id, None).await?;
     let session = live.host().reopen(&found.tenant, &found.id).await?;
+    for tool in session.uncertain_calls() {
+        cx.note(&format!(
+            "A call of {} was cut off and may have had its effect. It is not made again, and the model reads that.",
+            format::escape(tool)
+        ));
+    }
     for change in session.changes() {
         cx.note(&format!("since the session was last used: {}", format::escape(change)));
     }
@@ -411,6 +432,6 @@ mod tests {
     #[test]
     fn a_short_id_is_its_beginning() {
         assert_eq!(short("01a2289e-70dc-768d-bc0c-f53debca8612"), "01a2289e-70dc");
-        assert_eq!(short("x"), "x");
+        assert_eq!(short("ticket-2026-11-29-a"), "ticket-2026-11-29-a");
     }
 }

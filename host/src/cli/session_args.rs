@@ -55,6 +55,10 @@ pub struct SessionArgs {
 }
 
 impl SessionArgs {
+    pub const fn is_ephemeral(&self) -> bool {
+        self.ephemeral
+    }
+
     /// The configuration with these settings.
     ///
     /// # Errors

@@ -81,7 +81,9 @@ impl SessionError {
     /// What to do about it.
     pub fn hint(&self) -> String {
         let hint = match self {
-            Self::Unknown { .. } => "`cofferdam session list` shows the sessions that are kept",
+            Self::Unknown { .. } => {
+                "`cofferdam session list` shows the sessions that are kept; eight characters of a generated id are enough"
+            }
             Self::Ambiguous { .. } => "write more of its id; `cofferdam session list` shows all",
             Self::InUse { .. } => "wait until it ends, or end the other process",
             Self::TakenOver { .. } => "start again with `--session` to see what happened since",

@@ -116,6 +116,11 @@ pub(crate) enum Work<'a> {
 }
 
 impl Work<'_> {
+    pub(crate) fn deletes(&self) -> bool {
+        let deletes = |change: &Change| matches!(change, Change::DeleteSession { .. } | Change::DeleteExpired { .. });
+        matches!(self, Self::Write(changes) if changes.iter().any(deletes))
+    }
+
     pub(crate) fn asks_for_money(&self) -> bool {
         let asks = |change: &Change| matches!(change, Change::Reserve(..));
         matches!(self, Self::Write(changes) if changes.iter().any(asks))

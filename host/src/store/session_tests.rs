@@ -195,34 +195,35 @@ async fn a_damaged_session_names_the_fact_and_can_be_deleted() {
     }
 }
 
+/// Names are not: the session of one customer is not that of another.
 #[tokio::test]
-async fn sessions_are_found_by_the_beginning_of_their_id() {
+async fn sessions_are_found_by_the_beginning_of_a_generated_id() {
+    const FIRST: &str = "01a228b2-db28-7072-ad55-459dcffd9f93";
+    const SECOND: &str = "01a228b2-db29-7072-ad55-459dcffd9f93";
+    const THIRD: &str = "01a228b2-f026-743e-b797-173039a5ac39";
     let store = Store::in_memory().unwrap();
-    for (id, tenant) in [
-        ("abc", "t"),
-        ("session-1", "t"),
-        ("session-2", "t"),
-        ("session-31", "t"),
-        ("x%", "u"),
-    ] {
+    for (id, tenant) in [("abc", "t"), (FIRST, "t"), (SECOND, "t"), (THIRD, "t"), ("x%", "u")] {
         session(&store, id, tenant, &["x"]).await;
     }
-    assert_eq!(store.find_session("abc", None).await.unwrap().tenant, "t");
-    assert_eq!(store.find_session("session-3", None).await.unwrap().id, "session-31");
-    assert!(matches!(
-        session_error(store.find_session("session-", None).await),
-        SessionError::Ambiguous { .. }
-    ));
-    for unknown in ["%", "b", "abcd", "", "sessio", "session-4"] {
-        assert!(matches!(
-            session_error(store.find_session(unknown, None).await),
-            SessionError::Unknown { .. }
-        ));
+    // Newer ones with the same beginning don't hide the one that has exactly this id.
+    for number in 0..60 {
+        session(&store, &format!("abc{number}"), "t", &["x"]).await;
     }
-    assert!(matches!(
-        session_error(store.find_session("abc", Some("u")).await),
-        SessionError::Unknown { .. }
-    ));
+    assert_eq!(store.find_session("abc", None).await.unwrap().id, "abc");
+    assert_eq!(store.find_session("01a228b2-f", None).await.unwrap().id, THIRD);
+    let ambiguous = session_error(store.find_session("01a228b2", None).await);
+    assert!(matches!(ambiguous, SessionError::Ambiguous { .. }));
+    for (unknown, tenant) in [
+        ("%", None),
+        ("b", None),
+        ("", None),
+        ("01a228b", None),
+        ("abc-long-enough", None),
+        ("abc", Some("u")),
+    ] {
+        let unknown = session_error(store.find_session(unknown, tenant).await);
+        assert!(matches!(unknown, SessionError::Unknown { .. }));
+    }
 }
 
 #[tokio::test]
@@ -342,11 +343,12 @@ async fn what_is_deleted_is_not_left_in_the_file() {
     let (_folder, path) = file();
     let store = open(&path);
     session(&store, "s", "t", &[SAID, &SAID.repeat(500)]).await;
+    let wal = PathBuf::from(format!("{}-wal", path.display()));
     let holds = || {
-        let other = Connection::open(&path).unwrap();
-        other.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
-        let bytes = std::fs::read(&path).unwrap();
-        bytes.windows(SAID.len()).any(|window| window == SAID.as_bytes())
+        [&path, &wal].into_iter().any(|file| {
+            let bytes = std::fs::read(file).unwrap();
+            bytes.windows(SAID.len()).any(|window| window == SAID.as_bytes())
+        })
     };
     assert!(holds());
     store.delete_session("s").await.unwrap();

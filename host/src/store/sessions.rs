@@ -17,6 +17,9 @@ const PAGE_BYTES: usize = 1024 * 1024;
 /// The shortest beginning of an id that names a session.
 const MIN_PREFIX_CHARS: usize = 8;
 
+/// As many sessions as are looked at to complete an id. The one with exactly this id comes first.
+const MATCHES: u32 = 50;
+
 /// A session that this process drives from now on.
 #[derive(Debug)]
 pub(crate) struct Taken {
@@ -64,7 +67,7 @@ impl Store {
         self.read(move |backend| backend.sessions(&filter)).await
     }
 
-    /// The session whose id is `id`, or begins with it if that has at least 8 characters; of any tenant, if none is given.
+    /// The session whose id is `id`. Generated ids can be shortened to 8 characters or more. Of any tenant, if none is given.
     ///
     /// # Errors
     ///
@@ -73,11 +76,15 @@ impl Store {
         let filter = SessionFilter {
             tenant: tenant.map(str::to_owned),
             id_prefix: Some(id.to_owned()),
-            count: 2,
+            count: MATCHES,
         };
         let mut found = self.sessions(filter).await?;
-        // A few characters are the beginning of too many.
-        found.retain(|session| session.id == id || id.len() >= MIN_PREFIX_CHARS);
+        if let Some(exact) = found.iter().position(|session| session.id == id) {
+            return Ok(found.swap_remove(exact));
+        }
+        // A few characters are the beginning of too many, and a name that somebody chose is not the beginning of another.
+        let is_generated = |session: &SessionInfo| uuid::Uuid::try_parse(&session.id).is_ok();
+        found.retain(|session| id.len() >= MIN_PREFIX_CHARS && is_generated(session));
         let id = id.to_owned();
         match (found.pop(), found.is_empty()) {
             (Some(session), true) => Ok(session),

@@ -11,7 +11,7 @@ use crate::cli::completions::model_names;
 use crate::cli::lines::Completions;
 use crate::cli::live::{LiveHost, print_error, print_report, print_summary};
 use crate::cli::summary::{self, BudgetLine, Detail};
-use crate::cli::{CliError, Context, Output, error, format};
+use crate::cli::{CliError, Context, Output, error, format, session};
 use crate::model::Prices;
 use crate::money::NanoUsd;
 
@@ -80,8 +80,10 @@ impl<'a> Conversation<'a> {
 
     /// Goes on with what another process has left.
     pub async fn resume(&mut self, cancel: CancellationToken) {
-        self.cx
-            .note("The last prompt was not answered to the end. Going on with it.");
+        let prompt = format::one_line(self.session.unfinished().unwrap_or_default(), MAX_DESCRIPTION_CHARS);
+        self.cx.note(&format!(
+            "The last prompt was not answered to the end. Going on with it: {prompt}"
+        ));
         if let Some(report) = self.live.resume(&mut self.session, cancel).await {
             self.report_on(report);
         }
@@ -114,10 +116,18 @@ impl<'a> Conversation<'a> {
     pub fn clear(&mut self) {
         let spent = self.report().map(summary::brief);
         self.cleared = self.total();
+        let kept = self
+            .session
+            .is_kept()
+            .then(|| session::short(self.session.id()).to_owned());
         self.session = self.live.session();
-        self.cx.stderr.line(&match spent {
-            Some(spent) => format!("The conversation is forgotten ({spent}). The next prompt begins a new one."),
-            None => "There is no conversation to forget.".to_owned(),
+        self.cx.stderr.line(&match (spent, kept) {
+            (Some(spent), None) => format!("The conversation is forgotten ({spent}). The next prompt begins a new one."),
+            (Some(spent), Some(id)) => format!(
+                "The next prompt begins a new conversation. The old one is kept as {id} ({spent}); `cofferdam session delete {id}` \
+                 forgets it."
+            ),
+            (None, _) => "There is no conversation to forget.".to_owned(),
         });
     }
 

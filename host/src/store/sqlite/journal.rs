@@ -17,12 +17,10 @@ const MAX_SESSION_BYTES: u64 = 256 * 1024 * 1024;
 const MAX_INLINE_BYTES: usize = 4 * 1024;
 
 pub(super) fn open(connection: &Connection, owner: &Owner, id: &str, tenant: &str, title: &str) -> Result<(), Fault> {
-    let since = connection.find("SELECT opened_at FROM sessions WHERE id = ?1", [id], |row| row.get(0))?;
+    let since: Option<String> =
+        connection.find("SELECT opened_at FROM sessions WHERE id = ?1", [id], |row| row.get(0))?;
     if let Some(since) = since {
-        return Err(refused(SessionError::InUse {
-            id: id.to_owned(),
-            since,
-        }));
+        return Err(in_use(id, &since));
     }
     let now = Timestamp::now().to_string();
     connection.run(
@@ -44,10 +42,7 @@ pub(super) fn lease(connection: &Connection, owner: &Owner, id: &str) -> Result<
     if let Some(holder) = holder
         && is_alive(owner, &holder)
     {
-        return Err(refused(SessionError::InUse {
-            id: id.to_owned(),
-            since,
-        }));
+        return Err(in_use(id, &since));
     }
     let lease = lease + 1;
     connection.run(
@@ -152,10 +147,7 @@ pub(super) fn delete(connection: &Connection, owner: &Owner, id: &str) -> Result
     if let Some(holder) = &row.owner
         && is_alive(owner, holder)
     {
-        return Err(refused(SessionError::InUse {
-            id: id.to_owned(),
-            since: row.since,
-        }));
+        return Err(in_use(id, &row.since));
     }
     // Each body is counted once per fact that has it. The last use takes it away.
     connection.run(
@@ -210,7 +202,7 @@ pub(super) fn sessions(
     let mut statement = connection.prepare_cached(
         "SELECT id, tenant, title, opened_at, changed_at, facts, bytes, outcome, owner FROM sessions
          WHERE (?1 IS NULL OR tenant = ?1) AND (?2 IS NULL OR substr(id, 1, length(?2)) = ?2)
-         ORDER BY changed_at DESC, id DESC LIMIT ?3",
+         ORDER BY id = ?2 DESC, changed_at DESC, id DESC LIMIT ?3",
     )?;
     let rows = statement.query_map(params![filter.tenant, filter.id_prefix, filter.count], |row| {
         info(owner, row)
@@ -296,6 +288,17 @@ fn sql(number: u64) -> i64 {
 fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     let stored = row.get::<_, i64>(column)?;
     u64::try_from(stored).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, stored))
+}
+
+/// `since` has nanoseconds, which nobody reads.
+fn in_use(id: &str, since: &str) -> Fault {
+    let seconds = since
+        .get(..19)
+        .map_or_else(|| since.to_owned(), |seconds| format!("{seconds}Z"));
+    refused(SessionError::InUse {
+        id: id.to_owned(),
+        since: seconds,
+    })
 }
 
 fn refused(error: SessionError) -> Fault {

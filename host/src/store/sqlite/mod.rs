@@ -104,6 +104,12 @@ impl Sqlite {
         }
         transaction.commit().map_err(|error| at(error.into()))?;
         dead.into_iter().for_each(DeadOwner::remove_lock_file);
+        if works.iter().any(Work::deletes) {
+            // What was deleted must not stay in the log. A reader can prevent that; then a later checkpoint does it.
+            if let Err(error) = database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+                tracing::debug!(%error, "could not empty the write-ahead log after a deletion");
+            }
+        }
         if let Err(error) = in_place {
             for (work, _) in works.iter().zip(&results).filter(|(_, result)| result.is_ok()) {
                 if let Work::Close(closing) = work {
