@@ -186,7 +186,7 @@ fn raw(root: &Node, problems: &mut Vec<Problem>) -> Option<RawConfig> {
         message,
         hint: None,
     };
-    let schema = Schema::new()
+    let schema = Schema::of(root)
         .map_err(|error| problems.push(internal(error.to_string())))
         .ok()?;
     let mut json = schema.coerce(root);

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use jsonschema::Validator;
+use jsonschema::{Draft, Validator};
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use serde_json::{Value as Json, json};
@@ -59,20 +59,27 @@ fn simplify_for_toml(schema: &mut schemars::Schema) {
     }
 }
 
-/// The schema and its validator.
+/// The schema, and its validator for one configuration.
 pub(super) struct Schema {
     document: Json,
     validator: Validator,
 }
 
 impl Schema {
-    pub(super) fn new() -> Result<Self, jsonschema::ValidationError<'static>> {
+    /// Compiles only the sections that `root` has: every command waits for this, and a file has few of them.
+    pub(super) fn of(root: &Node) -> Result<Self, jsonschema::ValidationError<'static>> {
         let document = schema();
         let options = FORMATS.iter().fold(
-            jsonschema::options().should_validate_formats(true),
+            jsonschema::options()
+                .with_draft(Draft::Draft202012)
+                .should_validate_formats(true),
             |options, format| options.with_format(format.name, |text: &str| (format.check)(text).is_ok()),
         );
-        let validator = options.build(&document)?;
+        let mut used = document.clone();
+        if let (Some(Json::Object(sections)), Value::Table(entries)) = (used.get_mut("properties"), &root.value) {
+            sections.retain(|section, _| entries.contains_key(section));
+        }
+        let validator = options.build(&used)?;
         Ok(Self { document, validator })
     }
 
@@ -177,6 +184,7 @@ pub(super) fn enum_values(schema: &Json) -> Vec<Cow<'_, str>> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::problem::Origin;
     use super::*;
 
     /// Calls `see` with every schema inside `schema`.
@@ -194,7 +202,13 @@ mod tests {
     #[test]
     fn the_schema_is_valid() {
         assert!(jsonschema::meta::is_valid(&schema()));
-        Schema::new().unwrap();
+        let sections = schema()["properties"].as_object().unwrap().clone();
+        let empty = |section: String| (section, Node::table(Origin::Code));
+        let root = Node {
+            value: Value::Table(sections.into_iter().map(|(section, _)| empty(section)).collect()),
+            ..Node::table(Origin::Code)
+        };
+        Schema::of(&root).unwrap();
     }
 
     #[test]
