@@ -10,7 +10,7 @@ use super::{CliError, Context, Output, format, tool, tool_list};
 use crate::assembly::{self, HostError};
 use crate::config::Config;
 use crate::sandbox::{ComponentError, Import, Inspection, Limits, SetIn};
-use crate::tools::{ComponentSource, PluginSettings, ToolSet, read_component};
+use crate::tools::{ComponentSource, PluginSettings, ToolSet, open_component};
 use crate::untrusted;
 
 /// The maximum length of a description, in characters.
@@ -115,7 +115,7 @@ async fn inspect_source(config: &Config, source: &ComponentSource) -> Result<Ins
         set_in: SetIn::Configuration,
         source: error,
     };
-    let bytes = read_component(source, config.limits.component_bytes).map_err(component)?;
+    let bytes = open_component(source, config.limits.component_bytes).map_err(component)?;
     let tls = crate::tls::client_config().map_err(HostError::from)?;
     let sandbox = assembly::open_sandbox(config, None, tls)?;
     sandbox.inspect(bytes, &config.limits).await.map_err(component)

@@ -25,7 +25,8 @@ mod system;
 
 pub use call::{CallFailure, CallUse, Halt, Halted, LimitHit, Plugin};
 pub use compile::{
-    COMPILING, CompilePlace, ComponentError, Digest, Foreign, Import, Inspection, read_file, run_compiler_if_requested,
+    COMPILING, CompilePlace, ComponentBytes, ComponentError, Digest, Foreign, Import, Inspection, open_file,
+    run_compiler_if_requested,
 };
 pub use contract::{
     Annotations, Argument, Command, CommandInput, CommandOutput, Content, DOCS_SECTION, DOCS_VERSION, ExitMeaning,

@@ -2,14 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use tracing::Instrument as _;
 use wasmtime::component::{Component, InstancePre};
 
 use super::call::{CallSetup, CallState, Plugin, linker};
 use super::compile::{
-    self, COMPILING, CompileCache, CompilePlace, Compiler, ComponentError, Digest, EngineSize, Engines, Footprint,
-    Inspection,
+    self, COMPILING, CompileCache, CompilePlace, Compiled, Compiler, ComponentBytes, ComponentError, EngineSize,
+    Engines, Inspection,
 };
 use super::config;
 use super::contract::{
@@ -109,11 +108,11 @@ impl Sandbox {
     pub async fn load(
         &self,
         name: &str,
-        bytes: impl Into<Bytes>,
+        component: impl Into<ComponentBytes>,
         grants: &Grants,
         command: Option<&Command>,
     ) -> Result<Plugin, ComponentError> {
-        self.load_documented(name, bytes, grants, command, || Ok(Vec::new()))
+        self.load_documented(name, component, grants, command, || Ok(Vec::new()))
             .await
     }
 
@@ -126,12 +125,11 @@ impl Sandbox {
     pub async fn load_documented(
         &self,
         name: &str,
-        bytes: impl Into<Bytes>,
+        component: impl Into<ComponentBytes>,
         grants: &Grants,
         command: Option<&Command>,
         wit: impl FnOnce() -> Result<Vec<WitText>, String> + Send + 'static,
     ) -> Result<Plugin, ComponentError> {
-        let bytes = bytes.into();
         for header in grants.http.iter().flat_map(|grant| &grant.headers) {
             header.check().map_err(ComponentError::Secret)?;
         }
@@ -142,22 +140,29 @@ impl Sandbox {
             })
         });
         let folders = folders.collect::<Result<Arc<[Folder]>, _>>()?;
-        let compiling = self.compile(&bytes, grants.metering, &grants.limits);
+        let compiling = self.compile(component.into(), grants.metering, &grants.limits);
         // The name is for the line that says that it takes long.
         let compiling = compiling.instrument(tracing::info_span!(target: COMPILING, "load", plugin = name));
-        let (component, digest, footprint) = compiling.await?;
+        let compiled = compiling.await?;
         let keyvalue = match (grants.keyvalue, &self.keyvalue) {
             (false, _) => None,
             (true, Some(Ok(store))) => Some((store.clone(), Arc::from(name))),
             (true, Some(Err(reason))) => return Err(ComponentError::Store(reason.clone())),
             (true, None) => return Err(ComponentError::NoStore),
         };
-        let (pre, mut contracts) = self.link(name, &bytes, &component, command)?;
+        let (pre, mut contracts) = self.link(name, &compiled, command)?;
         check_adapted(name, grants, &contracts)?;
         // Before the contract's own interface, because a function can be looked up by name. A tool that isn't one of them is one
         // that the component lists.
+        let Compiled {
+            component,
+            digest,
+            footprint,
+            docs,
+            is_adapted: _,
+        } = compiled;
         if exports_functions(&component) {
-            let typed = find_functions(component, bytes, wit, &grants.limits).await?;
+            let typed = find_functions(component, docs, wit, &grants.limits).await?;
             let position = usize::from(command.is_some());
             contracts.insert(position, typed);
         }
@@ -193,9 +198,16 @@ impl Sandbox {
     /// # Errors
     ///
     /// If the bytes aren't a component that compiles.
-    pub async fn inspect(&self, bytes: impl Into<Bytes>, limits: &Limits) -> Result<Inspection, ComponentError> {
-        let bytes = bytes.into();
-        let (component, digest, _) = self.compile(&bytes, Metering::Fuel, limits).await?;
+    pub async fn inspect(
+        &self,
+        component: impl Into<ComponentBytes>,
+        limits: &Limits,
+    ) -> Result<Inspection, ComponentError> {
+        let component = component.into();
+        let read = tokio::task::spawn_blocking(|| component.read()).await;
+        let bytes = read.map_err(|error| ComponentError::Host(error.to_string()))??;
+        let compiling = self.compile(bytes.clone().into(), Metering::Fuel, limits);
+        let Compiled { component, digest, .. } = compiling.await?;
         let linkable = linker(component.engine()).and_then(|linker| linker.instantiate_pre(&component));
         let problem = linkable.err().map(|error| Untrusted::new(format!("{error:#}")));
         Ok(compile::inspect(&component, digest, &bytes, problem))
@@ -203,13 +215,13 @@ impl Sandbox {
 
     async fn compile(
         &self,
-        bytes: &Bytes,
+        component: ComponentBytes,
         metering: Metering,
         limits: &Limits,
-    ) -> Result<(Component, Digest, Footprint), ComponentError> {
+    ) -> Result<Compiled, ComponentError> {
         let engines = self.engines(metering);
         let engines = engines.map_err(|error| ComponentError::Host(format!("{error:#}")))?;
-        compile::compile(&engines, &self.cache, &self.compiler, bytes, limits).await
+        compile::compile(&engines, &self.cache, &self.compiler, component, limits).await
     }
 
     fn engines(&self, metering: Metering) -> wasmtime::Result<Engines> {
@@ -229,10 +241,12 @@ impl Sandbox {
     fn link(
         &self,
         plugin: &str,
-        bytes: &[u8],
-        component: &Component,
+        compiled: &Compiled,
         command: Option<&Command>,
     ) -> Result<(InstancePre<CallState>, Vec<Contract>), ComponentError> {
+        let Compiled {
+            component, is_adapted, ..
+        } = compiled;
         let exports = compile::export_names(component);
         let is_dynamic = exports.iter().any(|name| name.raw() == INTERFACE);
         if !is_dynamic && command.is_none() {
@@ -247,7 +261,7 @@ impl Sandbox {
                 return Err(match run_export(component) {
                     Some(_) => ComponentError::UndescribedCommand {
                         plugin: plugin.to_owned(),
-                        export: compile::program_export(bytes),
+                        export: compile::program_export(*is_adapted),
                     },
                     None => ComponentError::NoTools { exports },
                 });
@@ -255,8 +269,7 @@ impl Sandbox {
         }
         let mut contracts = Vec::new();
         if let Some(command) = command {
-            let is_adapted = compile::is_adapted(bytes);
-            let entry = Entry::find(component, is_adapted).ok_or(ComponentError::NoCommand { exports })?;
+            let entry = Entry::find(component, *is_adapted).ok_or(ComponentError::NoCommand { exports })?;
             contracts.push(Contract::Command(Arc::new(command.clone()), entry));
         }
         let host_error = |error: wasmtime::Error| ComponentError::Host(format!("{error:#}"));
@@ -294,17 +307,15 @@ fn check_adapted(name: &str, grants: &Grants, contracts: &[Contract]) -> Result<
     Ok(())
 }
 
-/// Reads the types and the documentation of the component's functions, on a blocking thread: hundreds of large types take a
-/// while.
+/// Reads the types of the component's functions, on a blocking thread: hundreds of large types take a while.
 async fn find_functions(
     component: Component,
-    bytes: Bytes,
+    docs: Docs,
     wit: impl FnOnce() -> Result<Vec<WitText>, String> + Send + 'static,
     limits: &Limits,
 ) -> Result<Contract, ComponentError> {
     let limits = limits.clone();
-    let found =
-        tokio::task::spawn_blocking(move || Typed::find(&component, &Docs::read(&bytes).with_wit(wit()), &limits));
+    let found = tokio::task::spawn_blocking(move || Typed::find(&component, &docs.with_wit(wit()), &limits));
     let found = found.await.map_err(|error| ComponentError::Host(error.to_string()))?;
     Ok(Contract::Typed(Arc::new(found)))
 }

@@ -24,6 +24,6 @@ pub use content::{Part, Structure};
 pub use dispatch::{AdmittedCall, ToolCall, ToolContext, ToolResult};
 pub use policy::{Decision, ToolPolicy};
 pub use problem::{LoadError, PluginError, PluginProblem, PluginWarning};
-pub use registry::{Tool, is_tool_name, name_identity, read_component};
+pub use registry::{Tool, is_tool_name, name_identity, open_component};
 pub use settings::{ComponentSource, PluginSettings, ToolSettings};
 pub use toolset::ToolSet;

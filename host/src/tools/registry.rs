@@ -10,7 +10,9 @@ use super::builtin::builtin;
 use super::problem::{PluginError, PluginProblem, PluginWarning};
 use super::schema::InputSchema;
 use super::settings::{ComponentSource, PluginSettings, ToolSettings};
-use crate::sandbox::{Annotations, ComponentError, Digest, Effects, Plugin, Sandbox, SetIn, ToolInfo, read_file};
+use crate::sandbox::{
+    Annotations, ComponentBytes, ComponentError, Digest, Effects, Plugin, Sandbox, SetIn, ToolInfo, open_file,
+};
 use crate::untrusted::{Untrusted, display_untrusted_list, visible_json, visible_text};
 
 /// Tools per plugin and bytes per description. The host sets these bounds, not the contract.
@@ -200,13 +202,13 @@ impl Accepted {
     }
 }
 
-/// Reads the component that `source` names.
-pub fn read_component(source: &ComponentSource, limit: u64) -> Result<Bytes, ComponentError> {
+/// Finds the component that `source` names.
+pub fn open_component(source: &ComponentSource, limit: u64) -> Result<ComponentBytes, ComponentError> {
     match source {
         ComponentSource::Builtin(name) => builtin(name)
-            .map(Bytes::from_static)
+            .map(ComponentBytes::from)
             .ok_or_else(|| ComponentError::UnknownBuiltin(name.clone())),
-        ComponentSource::Path(path) => read_file(path, limit).map(Into::into),
+        ComponentSource::Path(path) => open_file(path, limit),
     }
 }
 
@@ -220,12 +222,16 @@ struct Loaded {
 async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Loaded, ComponentError> {
     let (source, limit) = (settings.source.clone(), settings.grants.limits.component_bytes);
     let pinned = settings.digest.clone();
-    let read = tokio::task::spawn_blocking(move || {
-        let bytes = read_component(&source, limit)?;
-        pinned.map_or(Ok(()), |digest| check_pin(&bytes, digest))?;
-        Ok::<_, ComponentError>(bytes)
+    let opened = tokio::task::spawn_blocking(move || {
+        let component = open_component(&source, limit)?;
+        match pinned {
+            Some(digest) => check_pin(component.read()?, digest),
+            None => Ok(component),
+        }
     });
-    let bytes = read.await.map_err(|error| ComponentError::Host(error.to_string()))??;
+    let component = opened
+        .await
+        .map_err(|error| ComponentError::Host(error.to_string()))??;
     for warning in settings.warnings() {
         tracing::warn!(plugin = settings.name, "{warning}");
     }
@@ -236,7 +242,7 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Loa
     };
     let wit = move || beside.map_or(Ok(Vec::new()), |path| wit_beside(&path));
     let command = settings.command.as_ref();
-    let loading = sandbox.load_documented(&settings.name, bytes, &settings.grants, command, wit);
+    let loading = sandbox.load_documented(&settings.name, component, &settings.grants, command, wit);
     let component = loading.await?;
     let exports = component.list_tools().await?;
     let found = exports.len() + component.unusable_exports().count();
@@ -249,13 +255,15 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Loa
     loaded.await.map_err(|error| ComponentError::Host(error.to_string()))
 }
 
+/// The pinned component. It is hashed in every start: a pin is about the bytes, not about what the system says of their file.
+///
 /// # Errors
 ///
-/// If the component has another digest than the pinned one.
-fn check_pin(bytes: &[u8], expected: String) -> Result<(), ComponentError> {
-    let found = Digest::of(bytes);
+/// If the component has another digest.
+fn check_pin(bytes: Bytes, expected: String) -> Result<ComponentBytes, ComponentError> {
+    let found = Digest::of(&bytes);
     match found.to_string().eq_ignore_ascii_case(&expected) {
-        true => Ok(()),
+        true => Ok(bytes.into()),
         false => Err(ComponentError::DigestMismatch { expected, found }),
     }
 }

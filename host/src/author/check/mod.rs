@@ -40,7 +40,7 @@ use crate::assembly::{self, HostError};
 use crate::config::Config;
 use crate::events::Outcome;
 use crate::sandbox::{ComponentError, Import, Inspection, SetIn};
-use crate::tools::{PluginProblem, PluginSettings, Tool, ToolResult, read_component};
+use crate::tools::{PluginProblem, PluginSettings, Tool, ToolResult, open_component};
 
 /// Calls of the sample after the first, of which the median is reported.
 const WARM_CALLS: usize = 5;
@@ -166,7 +166,7 @@ impl Check<'_> {
         let sandbox = assembly::open_sandbox(&config, None, Arc::clone(&self.tls))?;
         let limits = self.limits();
         let (source, limit) = (self.plugin.source.clone(), limits.component_bytes);
-        let read = tokio::task::spawn_blocking(move || read_component(&source, limit)).await;
+        let read = tokio::task::spawn_blocking(move || open_component(&source, limit)).await;
         let bytes = match read.unwrap_or_else(|error| Err(ComponentError::Host(error.to_string()))) {
             Ok(bytes) => bytes,
             Err(error) => return Ok(Err(error)),

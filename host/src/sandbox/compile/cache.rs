@@ -2,7 +2,8 @@
 //!
 //! The engine doesn't notice damaged code when it loads it, so each entry has the digest of its own bytes in its name:
 //! `COMPONENT-SETTINGS-CONTENT.cwasm`. An entry is never changed, only replaced or removed. The same folder has programs that
-//! were adapted to components (`PROGRAM-ADAPTER-CONTENT.adapted`), and the components that can't be compiled ([`refusals`]).
+//! were adapted to components (`PROGRAM-ADAPTER-CONTENT.adapted`), the components that can't be compiled ([`refusals`]), and
+//! what is known of files that needn't be read again ([`KnownFiles`]).
 //!
 //! Reading and writing block, so call it on a thread that may.
 
@@ -16,6 +17,8 @@ use wasmtime::component::Component;
 
 use super::component::{ComponentError, Digest};
 use super::engine::Engines;
+use super::facts::Facts;
+use super::known_files::{FileState, KnownFiles};
 use super::{precompiled, refusals};
 use crate::sandbox::limits::Limits;
 
@@ -25,11 +28,15 @@ const TEMPORARY_PREFIX: &str = ".writing-";
 const LOCK_PREFIX: &str = ".lock-";
 /// A temporary file older than this was left behind by a process that died.
 const ABANDONED: Duration = Duration::from_secs(3600);
+/// The use of an entry is noted when the last note is older. A note counts as a write, after which the entry is
+/// hashed again.
+const NOTED_FOR: Duration = Duration::from_secs(3600);
 
 /// A folder of compiled components that only its owner can reach. Without a folder every start compiles again.
 #[derive(Clone, Debug)]
 pub(in crate::sandbox) struct CompileCache {
     folder: Option<PathBuf>,
+    known_files: Option<KnownFiles>,
     max_bytes: u64,
 }
 
@@ -49,7 +56,20 @@ impl CompileCache {
         });
         Self {
             folder: folder.map(Path::to_owned),
+            known_files: folder.and_then(KnownFiles::open),
             max_bytes,
+        }
+    }
+
+    /// What is known of the component in a file that nobody has written to.
+    pub(super) fn facts(&self, state: &FileState) -> Option<Facts> {
+        self.known_files.as_ref()?.get(state)
+    }
+
+    /// Remembers what is known of the component in a file that had this state before and after it was read.
+    pub(super) fn put_facts(&self, state: &FileState, facts: &Facts) {
+        if let Some(known_files) = &self.known_files {
+            known_files.put(state, facts);
         }
     }
 
@@ -58,7 +78,19 @@ impl CompileCache {
         let folder = self.folder.as_deref()?;
         let stem = stem(engines, digest);
         let path = find(folder, &stem, SUFFIX)?;
-        used(&path, load(engines, &path))
+        used(&path, self.load(engines, &path))
+    }
+
+    /// Loads an entry after checking its content against the digest in its name.
+    fn load(&self, engines: &Engines, path: &Path) -> wasmtime::Result<Component> {
+        let file = std::fs::File::open(path)?;
+        // In pieces: loading maps the file, and Python's code has 37 MB.
+        let found = match &self.known_files {
+            Some(known_files) => known_files.digest(&file)?,
+            None => Digest::of_file(&file)?,
+        };
+        check_intact(path, SUFFIX, &found)?;
+        engines.load(|engine| precompiled::load_file(engine, path))
     }
 
     /// The component that the program of this digest was adapted to, if the cache has it intact.
@@ -142,7 +174,7 @@ fn used<T>(path: &Path, loaded: wasmtime::Result<T>) -> Option<T> {
         Ok(loaded) => {
             // Eviction goes by the time of last use. If it can't be written, the entry can be evicted too early and is
             // made again.
-            let _ = std::fs::File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+            let _ = std::fs::File::open(path).and_then(|file| note_use(&file));
             Some(loaded)
         }
         Err(error) => {
@@ -154,6 +186,14 @@ fn used<T>(path: &Path, loaded: wasmtime::Result<T>) -> Option<T> {
     }
 }
 
+fn note_use(file: &std::fs::File) -> io::Result<()> {
+    let noted = file.metadata()?.modified()?.elapsed();
+    match noted.is_ok_and(|age| age < NOTED_FOR) {
+        true => Ok(()),
+        false => file.set_modified(SystemTime::now()),
+    }
+}
+
 pub(super) fn name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
@@ -162,14 +202,6 @@ fn find(folder: &Path, stem: &str, suffix: &str) -> Option<PathBuf> {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut paths = files.map(|file| file.path());
     paths.find(|path| name(path).starts_with(stem) && name(path).ends_with(suffix))
-}
-
-/// Loads an entry after checking its content against the digest in its name.
-fn load(engines: &Engines, path: &Path) -> wasmtime::Result<Component> {
-    // In pieces: loading maps the file, and Python's code has 37 MB.
-    let found = Digest::of_file(std::fs::File::open(path)?)?;
-    check_intact(path, SUFFIX, &found)?;
-    engines.load(|engine| precompiled::load_file(engine, path))
 }
 
 /// The content of an entry, which is that of the digest in its name.
@@ -243,6 +275,28 @@ fn make_room(folder: &Path, max_bytes: u64, newest: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes the oldest files of one kind beyond `max`.
+pub(super) fn keep_newest(folder: &Path, max: usize, is_one: impl Fn(&Path) -> bool) -> io::Result<()> {
+    let mut entries = Vec::new();
+    for file in std::fs::read_dir(folder)?.flatten() {
+        let path = file.path();
+        if is_one(&path) {
+            // Another process can have removed it in the meantime.
+            let Ok(metadata) = file.metadata() else { continue };
+            entries.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), path));
+        }
+    }
+    entries.sort();
+    let surplus = entries.len().saturating_sub(max);
+    for (_, path) in entries.into_iter().take(surplus) {
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -305,21 +359,42 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_that_is_known_is_hashed_again_after_a_write() {
+        let lab = Lab::new();
+        let cache = lab.cache(u64::MAX);
+        let [(digest, compiled), (_, other)] = [1, 2].map(|number| lab.compiled(number));
+        assert_eq!(compiled.len(), other.len());
+        cache.put(&lab.engines, &digest, &compiled);
+        let [path] = &lab.files()[..] else { panic!("one entry") };
+        let state = FileState::settled(path);
+        // Of other bytes: what is known of the file is what is believed.
+        cache.known_files.as_ref().unwrap().put(&state, &Digest::of(&other));
+        assert!(cache.get(&lab.engines, &digest).is_none());
+        cache.put(&lab.engines, &digest, &compiled);
+        let state = FileState::settled(path);
+        cache.known_files.as_ref().unwrap().put(&state, &Digest::of(&compiled));
+        assert!(cache.get(&lab.engines, &digest).is_some());
+        assert_eq!(FileState::settled(path), state, "its use is not noted so soon");
+        FileState::write_secretly(path, &other);
+        assert!(cache.get(&lab.engines, &digest).is_none());
+    }
+
+    #[test]
     fn the_least_recently_used_entry_is_evicted() {
         let lab = Lab::new();
         let [(one, first), (two, second), (three, third)] = [1, 2, 3].map(|number| lab.compiled(number));
         let cache = lab.cache((first.len() + second.len()) as u64);
-        let age = |seconds: u64| {
+        let age = |by: Duration| {
             for path in lab.files() {
                 let file = std::fs::File::open(path).unwrap();
                 let before = file.metadata().unwrap().modified().unwrap();
-                file.set_modified(before - Duration::from_secs(seconds)).unwrap();
+                file.set_modified(before - by).unwrap();
             }
         };
         cache.put(&lab.engines, &one, &first);
-        age(100);
+        age(2 * NOTED_FOR);
         cache.put(&lab.engines, &two, &second);
-        age(100);
+        age(2 * NOTED_FOR);
         // The older one is used once more.
         assert!(cache.get(&lab.engines, &one).is_some());
         let abandoned = lab.folder.path().join(format!("{TEMPORARY_PREFIX}x"));

@@ -1,15 +1,20 @@
 //! Untrusted bytes: their digest, the first checks, and why they can't be used as a component.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::adapt::ENTRY;
 use super::compiled_form::MAX_DESCRIPTION;
 use super::foreign::Foreign;
 use super::instantiation;
+use super::known_files::FileState;
 use crate::sandbox::grants::SetIn;
 use crate::sandbox::http::SecretError;
 use crate::sandbox::keyvalue::KeyValueError;
@@ -17,7 +22,7 @@ use crate::sandbox::limits::LimitValue;
 use crate::untrusted::{Untrusted, display_untrusted_list};
 
 /// The SHA-256 of a component's bytes.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
@@ -26,14 +31,14 @@ impl Digest {
     }
 
     /// Of what a file holds, without keeping it.
-    pub(super) fn of_file(mut file: impl std::io::Read) -> std::io::Result<Self> {
+    pub(super) fn of_file(mut file: impl io::Read) -> io::Result<Self> {
         let mut digest = Sha256::new();
         let mut piece = vec![0; 256 << 10];
         loop {
             match file.read(&mut piece) {
                 Ok(0) => return Ok(Self(digest.finalize().into())),
                 Ok(length) => digest.update(piece.get(..length).unwrap_or_default()),
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
@@ -56,11 +61,83 @@ impl std::fmt::Debug for Digest {
     }
 }
 
+/// A component, in memory or in a file, which is read only if the cache doesn't know it.
+#[derive(Debug)]
+pub struct ComponentBytes(Source);
+
+#[derive(Debug)]
+enum Source {
+    Memory(Bytes),
+    File {
+        path: PathBuf,
+        file: File,
+        state: FileState,
+        limit: u64,
+    },
+}
+
+impl ComponentBytes {
+    /// What the file was like when it was opened; `None` for a component in memory.
+    pub(super) const fn state(&self) -> Option<&FileState> {
+        match &self.0 {
+            Source::Memory(_) => None,
+            Source::File { state, .. } => Some(state),
+        }
+    }
+
+    /// Reads the file, at most one byte past the limit. This blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`ComponentError::Unreadable`] or [`ComponentError::TooLarge`].
+    pub fn read(self) -> Result<Bytes, ComponentError> {
+        self.read_unchanged().map(|(bytes, _)| bytes)
+    }
+
+    /// The same with the state of the file, if nobody wrote to it since it was opened.
+    pub(super) fn read_unchanged(self) -> Result<(Bytes, Option<FileState>), ComponentError> {
+        match self.0 {
+            Source::Memory(bytes) => Ok((bytes, None)),
+            Source::File {
+                path,
+                file,
+                state,
+                limit,
+            } => {
+                let mut bytes = Vec::with_capacity(usize::try_from(state.size).unwrap_or_default());
+                let read = (&file).take(limit.saturating_add(1)).read_to_end(&mut bytes);
+                read.map_err(|error| unreadable(&path, error))?;
+                check_size(&bytes, limit)?;
+                let after = FileState::of(&file).map_err(|error| unreadable(&path, error))?;
+                Ok((bytes.into(), Some(after).filter(|after| *after == state)))
+            }
+        }
+    }
+}
+
+impl From<Bytes> for ComponentBytes {
+    fn from(bytes: Bytes) -> Self {
+        Self(Source::Memory(bytes))
+    }
+}
+
+impl From<Vec<u8>> for ComponentBytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<&'static [u8]> for ComponentBytes {
+    fn from(bytes: &'static [u8]) -> Self {
+        Bytes::from_static(bytes).into()
+    }
+}
+
 /// Why a component can't be used.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ComponentError {
     #[error("can't read {path}: {source}")]
-    Unreadable { path: PathBuf, source: Arc<std::io::Error> },
+    Unreadable { path: PathBuf, source: Arc<io::Error> },
     #[error("{} is an address, and components are read from files", .0.display())]
     NotAFile(PathBuf),
     #[error("there is no built-in plugin `{0}`")]
@@ -154,10 +231,7 @@ pub enum ComponentError {
     #[error("the component imports what this host does not offer: {}", .0.display_sentence())]
     UnknownImport(Untrusted),
     #[error("the folder {folder} that it was granted can't be used: {source}")]
-    Folder {
-        folder: PathBuf,
-        source: Arc<std::io::Error>,
-    },
+    Folder { folder: PathBuf, source: Arc<io::Error> },
     #[error(transparent)]
     Secret(SecretError),
     #[error("it was granted a store for its data, and this sandbox has none")]
@@ -284,31 +358,34 @@ fn others(exports: &[Untrusted]) -> String {
     }
 }
 
-/// Reads a component file, at most one byte past the limit.
+/// Opens a component file. It is read where its bytes are needed.
 ///
 /// # Errors
 ///
 /// [`ComponentError::Unreadable`] or [`ComponentError::TooLarge`].
-pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, ComponentError> {
-    use std::io::Read;
-    let unreadable = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::NotFound if is_address(path) => ComponentError::NotAFile(path.to_owned()),
+pub fn open_file(path: &Path, limit: u64) -> Result<ComponentBytes, ComponentError> {
+    let file = File::open(path).map_err(|error| unreadable(path, error))?;
+    let state = FileState::of(&file).map_err(|error| unreadable(path, error))?;
+    let size = state.size;
+    if size > limit {
+        return Err(ComponentError::TooLarge { size, limit });
+    }
+    Ok(ComponentBytes(Source::File {
+        path: path.to_owned(),
+        file,
+        state,
+        limit,
+    }))
+}
+
+fn unreadable(path: &Path, source: io::Error) -> ComponentError {
+    match source.kind() {
+        io::ErrorKind::NotFound if is_address(path) => ComponentError::NotAFile(path.to_owned()),
         _ => ComponentError::Unreadable {
             path: path.to_owned(),
             source: Arc::new(source),
         },
-    };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let size = file.metadata().map_err(unreadable)?.len();
-    if size > limit {
-        return Err(ComponentError::TooLarge { size, limit });
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-    file.take(limit.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    check_size(&bytes, limit)?;
-    Ok(bytes)
 }
 
 /// Whether a path, or the end of one, is rather `scheme://…`. Where paths are put together, one of the slashes is lost.
@@ -328,14 +405,9 @@ pub(super) fn check_size(bytes: &[u8], limit: u64) -> Result<(), ComponentError>
     }
 }
 
-/// Whether the host adapts these bytes, a program for WASI 0.1, to a component.
-pub(in crate::sandbox) fn is_adapted(bytes: &[u8]) -> bool {
-    kind(bytes).is_ok_and(|kind| kind == Kind::CoreModule)
-}
-
-/// The export that makes these bytes a program, if they are one: that of WASI 0.2, or that of the core module it is adapted from.
-pub(in crate::sandbox) fn program_export(bytes: &[u8]) -> &'static str {
-    match is_adapted(bytes) {
+/// The export that makes a component a program: that of WASI 0.2, or that of the core module it is adapted from.
+pub(in crate::sandbox) const fn program_export(is_adapted: bool) -> &'static str {
+    match is_adapted {
         true => ENTRY,
         false => "wasi:cli/run",
     }
@@ -375,10 +447,10 @@ mod tests {
             "https:/x.y/z.wasm",
             "/etc/cofferdam/oci:/ghcr.io/a",
         ] {
-            let error = read_file(Path::new(path), 1).unwrap_err();
+            let error = open_file(Path::new(path), 1).unwrap_err();
             assert!(matches!(error, ComponentError::NotAFile(_)), "{error}");
         }
-        let error = read_file(Path::new("missing/https.wasm"), 1).unwrap_err();
+        let error = open_file(Path::new("missing/https.wasm"), 1).unwrap_err();
         assert!(matches!(error, ComponentError::Unreadable { .. }), "{error}");
     }
 

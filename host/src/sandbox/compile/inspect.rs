@@ -55,7 +55,7 @@ pub(in crate::sandbox) fn inspect(
     let command = exports.iter().find(|name| is_run(name.raw())).cloned();
     // What was adapted exports another name than the file.
     let (command, exports) = match (command, kind(bytes)) {
-        (Some(_), Ok(Kind::CoreModule)) => (Some(program_export(bytes).into()), vec![program_export(bytes).into()]),
+        (Some(_), Ok(Kind::CoreModule)) => (Some(program_export(true).into()), vec![program_export(true).into()]),
         (command, _) => (command, exports),
     };
     Inspection {

@@ -6,9 +6,11 @@ mod compiled_form;
 mod compiler;
 mod component;
 mod engine;
+mod facts;
 mod foreign;
 mod inspect;
 mod instantiation;
+mod known_files;
 mod lock;
 mod notice;
 mod precompiled;
@@ -21,44 +23,97 @@ pub(super) use self::cache::CompileCache;
 use self::compiled_form::MAX_DESCRIPTION;
 pub(super) use self::compiler::Compiler;
 pub use self::compiler::{CompilePlace, run_compiler_if_requested};
-pub use self::component::{ComponentError, Digest, read_file};
+pub(super) use self::component::program_export;
+pub use self::component::{ComponentBytes, ComponentError, Digest, open_file};
 use self::component::{Kind, check_size, kind};
-pub(super) use self::component::{is_adapted, program_export};
 pub(super) use self::engine::{EngineSize, Engines};
+use self::facts::Facts;
 pub use self::foreign::Foreign;
 pub use self::inspect::{Import, Inspection};
 pub(super) use self::inspect::{export_names, inspect};
 pub(super) use self::instantiation::{Footprint, TABLE_ELEMENT};
+use self::known_files::FileState;
 pub use self::notice::COMPILING;
+use super::contract::Docs;
 use super::limits::Limits;
+
+/// A component that can be instantiated.
+pub(super) struct Compiled {
+    pub(super) component: Component,
+    pub(super) digest: Digest,
+    pub(super) footprint: Footprint,
+    /// What it says about its functions.
+    pub(super) docs: Docs,
+    /// Whether it was made of a program for WASI 0.1.
+    pub(super) is_adapted: bool,
+}
+
+impl Compiled {
+    fn new(component: Component, facts: Facts) -> Self {
+        let Facts {
+            digest,
+            footprint,
+            docs,
+        } = facts;
+        Self {
+            component,
+            digest,
+            footprint,
+            docs,
+            is_adapted: false,
+        }
+    }
+}
 
 /// Compiles a component, or loads its compiled form from the cache. Checks the cost of an instance against `limits` before it
 /// compiles, because what makes instances expensive also makes compiling and loading expensive. A program for WASI 0.1 is
-/// adapted to a component first; the digest is always that of `bytes`.
+/// adapted to a component first; the digest is always that of the program.
 ///
 /// Everything that reads all bytes or the disk happens on blocking threads.
 pub(super) async fn compile(
     engines: &Engines,
     cache: &CompileCache,
     compiler: &Compiler,
-    bytes: &Bytes,
+    component: ComponentBytes,
     limits: &Limits,
-) -> Result<(Component, Digest, Footprint), ComponentError> {
-    check_size(bytes, limits.component_bytes)?;
-    let kind = kind(bytes)?;
+) -> Result<Compiled, ComponentError> {
     let host = Host {
         engines,
         cache,
         compiler,
         limits,
     };
-    match kind {
-        Kind::Component => host.compile(bytes).await,
+    if let Some(state) = component.state()
+        && let Some(compiled) = host.unchanged(state.clone()).await?
+    {
+        return Ok(compiled);
+    }
+    let (bytes, state) = on_blocking_thread(|| component.read_unchanged()).await?;
+    check_size(&bytes, limits.component_bytes)?;
+    match kind(&bytes)? {
+        Kind::Component => {
+            let facts = Facts::read(bytes.clone()).await?;
+            let component = host.compile(&bytes, &facts).await?;
+            let cache = cache.clone();
+            on_blocking_thread(move || {
+                if let Some(state) = state {
+                    cache.put_facts(&state, &facts);
+                }
+                Ok(Compiled::new(component, facts))
+            })
+            .await
+        }
         Kind::CoreModule => {
-            let (digest, adapted) = host.adapt(bytes).await?;
+            let (digest, adapted) = host.adapt(&bytes).await?;
+            let adapted = Bytes::from(adapted);
+            let facts = Facts::read(adapted.clone()).await?;
             // The compiled form depends on the adapter as well, so it is kept under the digest of the adapted bytes.
-            let (component, _, footprint) = host.compile(&adapted.into()).await?;
-            Ok((component, digest, footprint))
+            let component = host.compile(&adapted, &facts).await?;
+            Ok(Compiled {
+                digest,
+                is_adapted: true,
+                ..Compiled::new(component, facts)
+            })
         }
     }
 }
@@ -72,11 +127,28 @@ struct Host<'a> {
 }
 
 impl Host<'_> {
-    async fn compile(&self, bytes: &Bytes) -> Result<(Component, Digest, Footprint), ComponentError> {
-        let (digest, footprint) = read(bytes.clone()).await?;
-        footprint.check(self.limits)?;
+    /// The component from the cache, if it was there before and nobody has written to its file since.
+    async fn unchanged(&self, state: FileState) -> Result<Option<Compiled>, ComponentError> {
+        if state.size > self.limits.component_bytes {
+            return Ok(None);
+        }
+        let (engines, cache, limits) = (self.engines.clone(), self.cache.clone(), self.limits.clone());
+        on_blocking_thread(move || {
+            let Some(facts) = cache.facts(&state) else {
+                return Ok(None);
+            };
+            facts.footprint.check(&limits)?;
+            let component = cache.get(&engines, &facts.digest);
+            Ok(component.map(|component| Compiled::new(component, facts)))
+        })
+        .await
+    }
+
+    async fn compile(&self, bytes: &Bytes, facts: &Facts) -> Result<Component, ComponentError> {
+        let digest = facts.digest.clone();
+        facts.footprint.check(self.limits)?;
         if let Some(component) = self.known(&digest).await? {
-            return Ok((component, digest, footprint));
+            return Ok(component);
         }
         let lock = match self.cache.lock_path(self.engines, &digest) {
             Some(path) => lock::Lock::acquire(path, self.limits.compile_timeout).await,
@@ -86,7 +158,7 @@ impl Host<'_> {
         if lock.is_some()
             && let Some(component) = self.known(&digest).await?
         {
-            return Ok((component, digest, footprint));
+            return Ok(component);
         }
         let compiling = self.compiler.compile(bytes, self.engines.metering(), self.limits);
         let compiled = notice::announce_if_slow(
@@ -111,7 +183,7 @@ impl Host<'_> {
                 .load(|engine| precompiled::load_bytes(engine, &compiled))
                 .map_err(|error| ComponentError::Invalid(format!("{error:#}").into()))?;
             cache.put(&engines, &digest, &compiled);
-            Ok((component, digest, footprint))
+            Ok(component)
         })
         .await
     }
@@ -162,17 +234,6 @@ impl Host<'_> {
     }
 }
 
-/// Hashes the bytes and adds up the footprint.
-async fn read(bytes: Bytes) -> Result<(Digest, Footprint), ComponentError> {
-    let same_bytes = bytes.clone();
-    let digest = on_blocking_thread(move || Ok(Digest::of(&same_bytes)));
-    let footprint = on_blocking_thread(move || {
-        let footprint = instantiation::footprint(&bytes);
-        footprint.map_err(|error| ComponentError::Invalid(error.to_string().into()))
-    });
-    tokio::try_join!(digest, footprint)
-}
-
 async fn on_blocking_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ComponentError> + Send + 'static,
 ) -> Result<T, ComponentError> {
@@ -219,14 +280,7 @@ mod tests {
 
         async fn compile_bytes(&self, bytes: &[u8], limits: &Limits) -> ComponentError {
             let cache = CompileCache::open(Some(&self.folder.path().join("cache")), 1 << 20);
-            let compiled = compile(
-                &self.engines,
-                &cache,
-                &self.compiler,
-                &Bytes::copy_from_slice(bytes),
-                limits,
-            )
-            .await;
+            let compiled = compile(&self.engines, &cache, &self.compiler, bytes.to_vec().into(), limits).await;
             compiled.map(|_| "compiled").unwrap_err()
         }
 
@@ -323,8 +377,7 @@ mod tests {
             let program = counting(folder.path(), &format!("[ $RAYON_NUM_THREADS = 1 ] || {{ {fails}; }}"));
             let compiler = Compiler::new(CompilePlace::Child(program), 512 << 10).with_processors(4);
             let cache = CompileCache::open(None, 1 << 20);
-            let bytes = Bytes::from_static(EMPTY);
-            let compiled = compile(&engines(), &cache, &compiler, &bytes, &Limits::default()).await;
+            let compiled = compile(&engines(), &cache, &compiler, EMPTY.into(), &Limits::default()).await;
             assert!(compiled.is_ok(), "{fails}: {:?}", compiled.err());
             assert_eq!(starts(folder.path()), 2, "{fails}");
         }
@@ -376,15 +429,9 @@ mod tests {
         let host = async || {
             let compiler = Compiler::new(place.clone(), 512 << 10);
             let cache = CompileCache::open(Some(&cache_folder), 1 << 20);
-            compile(
-                &engines(),
-                &cache,
-                &compiler,
-                &Bytes::from_static(EMPTY),
-                &Limits::default(),
-            )
-            .await
-            .map(drop)
+            compile(&engines(), &cache, &compiler, EMPTY.into(), &Limits::default())
+                .await
+                .map(drop)
         };
         let (one, two, three) = tokio::join!(host(), host(), host());
         for compiled in [one, two, three] {
@@ -401,6 +448,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_component_is_read_again_after_a_write_to_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = CompileCache::open(Some(&folder.path().join("cache")), 64 << 20);
+        let (engines, limits) = (engines(), Limits::default());
+        let compiler = Compiler::new(CompilePlace::ThisProcess, 512 << 10);
+        let digest = async |component: ComponentBytes| {
+            let compiled = compile(&engines, &cache, &compiler, component, &limits).await;
+            compiled.map(|compiled| compiled.digest)
+        };
+        let bytes =
+            |number| wat::parse_str(format!("(component (core module (global i32 (i32.const {number}))))")).unwrap();
+        let (one, two) = (bytes(1), bytes(2));
+        digest(two.clone().into()).await.unwrap();
+        let path = folder.path().join("one.wasm");
+        std::fs::write(&path, &one).unwrap();
+        let open = || open_file(&path, limits.component_bytes).unwrap();
+        assert_eq!(digest(open()).await.unwrap(), Digest::of(&one));
+        // What is known of the file is what is believed, as long as it has this state.
+        let facts = Facts::read(two.clone().into()).await.unwrap();
+        cache.put_facts(&FileState::settled(&path), &facts);
+        assert_eq!(digest(open()).await.unwrap(), Digest::of(&two));
+        let small = Limits {
+            component_bytes: one.len() as u64 - 1,
+            ..Limits::default()
+        };
+        let error = compile(&engines, &cache, &compiler, open(), &small)
+            .await
+            .map(drop)
+            .unwrap_err();
+        assert!(matches!(error, ComponentError::TooLarge { .. }), "{error}");
+        FileState::write_secretly(&path, &one);
+        assert_eq!(digest(open()).await.unwrap(), Digest::of(&one));
+    }
+
+    #[tokio::test]
     async fn a_program_is_adapted_once_and_known_by_its_own_digest() {
         let program = wat::parse_str(
             r#"(module
@@ -413,25 +495,28 @@ mod tests {
         let cache = CompileCache::open(Some(folder.path()), 64 << 20);
         let (engines, limits) = (engines(), Limits::default());
         let compiler = Compiler::new(CompilePlace::ThisProcess, 512 << 10);
-        let (_, digest, footprint) = compile(&engines, &cache, &compiler, &program, &limits).await.unwrap();
-        assert_eq!(digest, Digest::of(&program));
-        assert!(footprint.held() > 0);
+        let component = || ComponentBytes::from(program.clone());
+        let compiled = compile(&engines, &cache, &compiler, component(), &limits)
+            .await
+            .unwrap();
+        assert_eq!(compiled.digest, Digest::of(&program));
+        assert!(compiled.footprint.held() > 0);
         // From here on the cache has both forms, so a compiler that can only fail isn't asked.
         let broken = Compiler::new(CompilePlace::Child("/nowhere".into()), 512 << 10);
-        let again = compile(&engines, &cache, &broken, &program, &limits).await;
-        assert_eq!(again.map(|(_, digest, _)| digest).unwrap(), Digest::of(&program));
+        let again = compile(&engines, &cache, &broken, component(), &limits).await;
+        assert_eq!(again.map(|again| again.digest).unwrap(), Digest::of(&program));
         // A damaged form is adapted again.
         for file in std::fs::read_dir(folder.path()).unwrap().flatten() {
             if file.file_name().to_string_lossy().ends_with(".adapted") {
                 std::fs::write(file.path(), "damaged").unwrap();
             }
         }
-        let error = compile(&engines, &cache, &broken, &program, &limits)
+        let error = compile(&engines, &cache, &broken, component(), &limits)
             .await
             .map(drop)
             .unwrap_err();
         assert!(matches!(error, ComponentError::CompilerFailed(_)), "{error}");
-        compile(&engines, &cache, &compiler, &program, &limits)
+        compile(&engines, &cache, &compiler, component(), &limits)
             .await
             .map(drop)
             .unwrap();
@@ -473,8 +558,7 @@ mod tests {
         .unwrap();
         let compiler = Compiler::new(CompilePlace::ThisProcess, 512 << 10);
         let limits = Limits::default();
-        let component = Bytes::from_static(EMPTY);
-        let compiling = compile(&engines, &cache, &compiler, &component, &limits);
+        let compiling = compile(&engines, &cache, &compiler, EMPTY.into(), &limits);
         let (compiled, ()) = tokio::join!(compiling, close_once_read(&entry));
         assert!(compiled.is_ok());
     }

@@ -7,9 +7,9 @@
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use super::cache::{name, write_whole};
+use super::cache::{keep_newest, name, write_whole};
 use super::compiled_form::MAX_DESCRIPTION;
 use super::compiler::MAX_COMPILED;
 use super::component::ComponentError;
@@ -94,7 +94,7 @@ pub(super) fn put(folder: &Path, stem: &str, error: &ComponentError) -> io::Resu
     let bytes = usize::try_from(MAX_BYTES).unwrap_or(usize::MAX);
     let text = &text[..text.floor_char_boundary(bytes)];
     write_whole(&path(folder, stem, &kind), text.as_bytes())?;
-    make_room(folder)
+    keep_newest(folder, MAX_ENTRIES, |path| name(path).ends_with(SUFFIX))
 }
 
 fn path(folder: &Path, stem: &str, kind: &str) -> PathBuf {
@@ -111,30 +111,11 @@ fn read(path: &Path) -> Option<(String, Option<Duration>)> {
     Some((text, age.and_then(|written| written.elapsed().ok())))
 }
 
-fn make_room(folder: &Path) -> io::Result<()> {
-    let mut entries = Vec::new();
-    for file in std::fs::read_dir(folder)?.flatten() {
-        let path = file.path();
-        if name(&path).ends_with(SUFFIX) {
-            // Another process can have removed it in the meantime.
-            let Ok(metadata) = file.metadata() else { continue };
-            entries.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), path));
-        }
-    }
-    entries.sort();
-    let surplus = entries.len().saturating_sub(MAX_ENTRIES);
-    for (_, path) in entries.into_iter().take(surplus) {
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::time::SystemTime;
+
     use super::*;
 
     fn age(folder: &Path, by: Duration) {

@@ -3,8 +3,10 @@
 //! The unit costs are sizes of the engine's own structures on a 64-bit host, taken from its source and rounded up.
 //! `host/docs/upgrade-wasmtime.md` lists where each is defined there.
 
+use serde::{Deserialize, Serialize};
+
 /// The cost of one instance. All sums saturate: a component of a few kilobytes can request more than 2^64 of anything.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::sandbox) struct Cost {
     /// Bytes that the engine allocates outside the guest's memories and tables, for as long as the instance lives.
     pub(in crate::sandbox) held: u64,

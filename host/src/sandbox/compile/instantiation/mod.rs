@@ -13,6 +13,7 @@ mod module;
 #[cfg(test)]
 mod tests;
 
+use serde::{Deserialize, Serialize};
 use wasmparser::{BinaryReaderError, Encoding, Parser, Payload};
 
 use self::component::{ComponentScope, Definitions, Scope};
@@ -35,7 +36,7 @@ pub(super) const MAX_STEPS: u64 = 250_000;
 const MAX_DEFINITIONS: usize = 100_000;
 
 /// The cost of a component.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::sandbox) struct Footprint {
     /// The cost of one instance.
     pub(super) instance: Cost,

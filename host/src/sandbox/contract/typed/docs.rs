@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wasmparser::{Parser, Payload};
 
@@ -31,7 +31,7 @@ pub(super) const MAX_FUNCTIONS: usize = 1_000;
 pub(super) const MAX_DOC_BYTES: usize = 4 * 1024;
 
 /// The documentation of a component's functions.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(in crate::sandbox) struct Docs {
     /// By the name of a function, or `interface#function`.
     own: HashMap<String, FunctionDocs>,
@@ -43,7 +43,7 @@ pub(in crate::sandbox) struct Docs {
 }
 
 /// The documentation of one function. Fields that this version doesn't know are ignored.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct FunctionDocs {
     pub(super) description: Option<String>,
