@@ -4,7 +4,7 @@
 //! facts (appended, never changed) ──fold──> State: transcript, open run, open turn
 //! ```
 //!
-//! A run that goes on and a session that is read back use the same [`State::apply`], so they can't differ. The
+//! A run that goes on and a session that is read back use the same `State::apply`, so they can't differ. The
 //! [store](crate::store) keeps the facts; what they mean is decided here. Nothing in this module waits or fails.
 
 mod content;

@@ -8,7 +8,7 @@
 //! whole or not at all, and commits once for all of them. Those who come meanwhile share the next commit. So a hundred
 //! sessions wait for as many disk flushes as one.
 //!
-//! The rules are elsewhere (`ledger`, `session`). A [`Backend`] keeps rows and applies the rules; `sqlite` is the only one, and
+//! The rules are elsewhere (`ledger`, `session`). A `Backend` keeps rows and applies the rules; `sqlite` is the only one, and
 //! nothing outside its folder knows SQL.
 
 mod backend;
