@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use cofferdam::simulator::Answer;
 use cofferdam_tests::{Lab, WatGuest, finish};
 
 use crate::lab;
@@ -114,4 +115,24 @@ async fn an_unknown_shell_is_refused() {
     command.env("COFFERDAM_COMPLETE", "nushell");
     let ran = finish(command.spawn().unwrap()).await.expect_code(2);
     assert!(ran.stderr.contains("nushell"), "{ran}");
+}
+
+#[tokio::test]
+async fn sessions_are_completed() {
+    let lab = lab([Answer::text("Hello.").forever()]);
+    let show = ["session", "show", "ni"];
+    assert_eq!(complete(&lab, &show).await, Vec::<String>::new(), "there are none");
+    for name in ["nightly", "weekly"] {
+        lab.call(["run", "--session", name, "Go."]).await.expect_code(0);
+    }
+    for words in [
+        &["session", "show", "ni"][..],
+        &["session", "resume", "ni"],
+        &["session", "export", "ni"],
+        &["session", "delete", "weekly", "ni"],
+        &["run", "--session", "ni"],
+        &["chat", "--session", "ni"],
+    ] {
+        assert_eq!(complete(&lab, words).await, ["nightly"], "{words:?}");
+    }
 }

@@ -13,7 +13,7 @@ use super::lines::{Input, Lines, Meanwhile, Prompting};
 use super::live::LiveHost;
 use super::prompt::{self, Purpose};
 use super::session_args::SessionArgs;
-use super::{CliError, Context, error, run, session};
+use super::{CliError, Context, completions, error, run, session};
 use crate::events::Ending;
 
 /// The lines of earlier conversations, in the data folder.
@@ -22,7 +22,7 @@ const HISTORY: &str = "chat-history";
 #[derive(Args, Debug)]
 pub struct ChatArgs {
     /// Go on with this session, by its id or the beginning of it, or begin one with this id
-    #[arg(long = "session", value_name = "ID", conflicts_with_all = ["ephemeral", "continues"])]
+    #[arg(long = "session", value_name = "ID", add = completions::sessions(), conflicts_with_all = ["ephemeral", "continues"])]
     id: Option<String>,
     /// Go on with the newest session
     #[arg(long = "continue", conflicts_with = "ephemeral")]

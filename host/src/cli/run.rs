@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::interrupt::Interrupt;
 use super::live::{LiveHost, print_report};
 use super::session_args::SessionArgs;
-use super::{CliError, Context, prompt, session};
+use super::{CliError, Context, completions, prompt, session};
 use crate::config::Config;
 use crate::model::ProviderKind;
 
@@ -25,7 +25,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     file: Vec<PathBuf>,
     /// Go on with this session, by its id or the beginning of it, or begin one with this id
-    #[arg(long = "session", value_name = "ID", conflicts_with = "ephemeral")]
+    #[arg(long = "session", value_name = "ID", add = completions::sessions(), conflicts_with = "ephemeral")]
     id: Option<String>,
     #[command(flatten)]
     session: SessionArgs,

@@ -10,7 +10,7 @@ use super::interrupt::Interrupt;
 use super::live::{LiveHost, print_report};
 use super::session_args::SessionArgs;
 use super::table::{Column, Table};
-use super::{CliError, Context, Output, format, run};
+use super::{CliError, Context, Output, completions, format, run};
 use crate::agent::{DEFAULT_TENANT, Session};
 use crate::config::Config;
 use crate::ledger::LedgerError;
@@ -52,15 +52,15 @@ pub struct ListArgs {
 
 #[derive(Args, Debug)]
 pub struct OneArgs {
-    /// The session's id, or its beginning
-    #[arg(value_name = "ID")]
+    /// The session's id, or the beginning of a generated one
+    #[arg(value_name = "ID", add = completions::sessions())]
     id: String,
 }
 
 #[derive(Args, Debug)]
 pub struct ResumeArgs {
-    /// The session's id, or its beginning
-    #[arg(value_name = "ID")]
+    /// The session's id, or the beginning of a generated one
+    #[arg(value_name = "ID", add = completions::sessions())]
     id: String,
     #[command(flatten)]
     session: SessionArgs,
@@ -69,8 +69,8 @@ pub struct ResumeArgs {
 #[derive(Args, Debug)]
 #[group(required = true, multiple = true)]
 pub struct DeleteArgs {
-    /// Ids of sessions, or their beginnings
-    #[arg(value_name = "ID")]
+    /// Ids of sessions, or the beginnings of generated ones
+    #[arg(value_name = "ID", add = completions::sessions())]
     ids: Vec<String>,
     /// All sessions of this tenant
     #[arg(long, value_name = "TENANT", conflicts_with = "ids")]

@@ -15,10 +15,15 @@ use crate::cli::format;
 use crate::config::Config;
 use crate::model::Prices;
 use crate::sandbox::CompilePlace;
+use crate::session::SessionInfo;
+use crate::store::{SessionFilter, Store};
 use crate::tools::{BUILTIN_NAMES, ComponentSource};
 
 /// The longest time that a shell waits for the tools of plugins.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The most sessions that a shell is offered.
+const MAX_SESSIONS: u32 = 100;
 
 /// The longest description, in characters.
 const MAX_DESCRIPTION_CHARS: usize = 60;
@@ -48,6 +53,40 @@ pub fn components() -> ArgValueCompleter {
         });
         with_files(plugins.chain(tool_names()).chain(builtin).collect(), current)
     })
+}
+
+/// Completes the id of a session that is kept.
+pub fn sessions() -> ArgValueCompleter {
+    ArgValueCompleter::new(|current: &OsStr| {
+        let typed = current.to_string_lossy();
+        let sessions = kept_sessions()
+            .into_iter()
+            .filter(|session| session.id.starts_with(&*typed));
+        let candidates = sessions.map(|session| {
+            let title = format::one_line(&session.title, MAX_DESCRIPTION_CHARS);
+            CompletionCandidate::new(session.id).help(Some(title.into()))
+        });
+        candidates.collect()
+    })
+}
+
+/// The newest sessions of the configuration of the line. Nothing is created or changed to find them.
+fn kept_sessions() -> Vec<SessionInfo> {
+    let (Some(config), Ok(runtime)) = (configuration(), tokio::runtime::Handle::try_current()) else {
+        return Vec::new();
+    };
+    let list = async {
+        let store = Store::open_read_only(&config.ledger_path()).ok()?;
+        let filter = SessionFilter {
+            tenant: None,
+            id_prefix: None,
+            count: MAX_SESSIONS,
+        };
+        store.sessions(filter).await.ok()
+    };
+    let list = async { tokio::time::timeout(LOAD_TIMEOUT, list).await };
+    let listed = tokio::task::block_in_place(|| runtime.block_on(list));
+    listed.ok().flatten().unwrap_or_default()
 }
 
 /// The models that have a price.
