@@ -330,6 +330,24 @@ async fn a_limit_set_by_command_overrides_the_configuration() {
     );
 }
 
+/// What one command may cost is what it says, whatever was set for all.
+#[tokio::test]
+async fn a_limit_set_by_command_does_not_disarm_an_argument() {
+    let lab = lab([costing(1, 1).forever()]);
+    lab.call(["budget", "set", "session", "5"]).await.expect_code(0);
+    let refused = lab.call(["run", "--output", "json", "--budget", "0.01", "Go."]).await;
+    let report = refused.expect_code(3).json();
+    assert_eq!(
+        scope(&report["budget"], "session")["limit_usd"],
+        "0.010000",
+        "{report:#}"
+    );
+    lab.report(0).await;
+    // The lower one counts.
+    lab.call(["budget", "set", "session", "0.01"]).await.expect_code(0);
+    lab.call(["run", "--budget", "1", "Go."]).await.expect_code(3);
+}
+
 /// A valid result that is longer than the budget can pay for degrades the answer but doesn't end the run.
 #[tokio::test]
 async fn a_result_beyond_the_budget_is_trimmed_and_the_run_goes_on() {

@@ -574,3 +574,13 @@ async fn a_line_that_the_terminal_cuts_is_never_sent() {
     finish(child).await.expect_code(2);
     assert_eq!(lab.simulator.requests().len(), 1);
 }
+
+/// It isn't sent again with the next one, which may look as if the model had forgotten it.
+#[tokio::test]
+async fn a_prompt_without_an_answer_is_said_to_be_left_out() {
+    let lab = lab([Answer::error(401), Answer::text("An answer.")]);
+    let ran = lab.call_with_input(["chat"], "first\nsecond\n").await.expect_code(0);
+    assert_eq!(ran.stderr.matches("not part of the conversation").count(), 1, "{ran}");
+    let sent = lab.simulator.requests();
+    assert_eq!(sent[1].body["messages"].as_array().unwrap().len(), 1);
+}

@@ -375,6 +375,7 @@ mod tests {
             limits: BudgetSettings {
                 session: Some(NanoUsd::from_nanos(100)),
                 daily: None,
+                session_cap: None,
                 prices: None,
             },
             now: jiff::Timestamp::now(),

@@ -76,7 +76,12 @@ impl SessionArgs {
         }
         // A component that is named here is wanted: without it, the run isn't what was asked for.
         self.grants.apply(&self.plugin, true, &mut arguments)?;
-        cx.config_with(arguments)
+        let mut config = cx.config_with(arguments)?;
+        if self.budget.is_some() {
+            // For this command alone, so `budget set` doesn't disarm it.
+            config.budget.session_cap = config.budget.session;
+        }
+        Ok(config)
     }
 }
 

@@ -47,6 +47,7 @@ impl Resolver<'_> {
             budget: BudgetSettings {
                 session: raw.budget.session_usd.0,
                 daily: raw.budget.host_day_usd.0,
+                session_cap: None,
                 prices: self.file(&["budget", "prices"], &raw.budget.prices),
             },
             engine: EngineSettings {

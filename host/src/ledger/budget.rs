@@ -12,6 +12,8 @@ use crate::money::NanoUsd;
 pub struct BudgetSettings {
     /// The most that one session can spend. Default $1.00; `None`: no limit.
     pub session: Option<NanoUsd>,
+    /// A limit of a session for one command, beside that above: the lower one counts, also beside [`LimitOverride`]. Default `None`.
+    pub session_cap: Option<NanoUsd>,
     /// The most that the host can spend in one UTC day. Default $10.00; `None`: no limit.
     pub daily: Option<NanoUsd>,
     /// A price table that replaces the built-in one. Default `None`.
@@ -24,6 +26,7 @@ impl Default for BudgetSettings {
         Self {
             session: dollars(1),
             daily: dollars(10),
+            session_cap: None,
             prices: None,
         }
     }
@@ -31,9 +34,12 @@ impl Default for BudgetSettings {
 
 impl BudgetSettings {
     /// The limit of a scope; `None`: no limit.
-    pub const fn limit(&self, scope: Scope) -> Option<NanoUsd> {
+    pub fn limit(&self, scope: Scope) -> Option<NanoUsd> {
         match scope {
-            Scope::Session => self.session,
+            Scope::Session => match (self.session, self.session_cap) {
+                (Some(limit), Some(cap)) => Some(limit.min(cap)),
+                (limit, cap) => limit.or(cap),
+            },
             Scope::HostDay => self.daily,
         }
     }

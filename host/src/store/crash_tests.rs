@@ -19,6 +19,7 @@ fn limits() -> BudgetSettings {
     BudgetSettings {
         session: None,
         daily: Some(LIMIT),
+        session_cap: None,
         prices: None,
     }
 }

@@ -26,6 +26,7 @@ fn limits(session: u64, daily: u64) -> BudgetSettings {
     BudgetSettings {
         session: Some(nanos(session)),
         daily: Some(nanos(daily)),
+        session_cap: None,
         prices: None,
     }
 }
@@ -633,6 +634,7 @@ async fn set_limits_override_the_configuration_until_removed() {
     let unlimited = BudgetSettings {
         session: None,
         daily: None,
+        session_cap: None,
         prices: None,
     };
     assert!(!unlimited.has_limit());
@@ -679,6 +681,7 @@ async fn oversized_amounts_are_refused_when_reserved_and_saturate_when_settled()
     let unlimited = BudgetSettings {
         session: None,
         daily: None,
+        session_cap: None,
         prices: None,
     };
     let mut huge = request(u64::MAX);

@@ -237,6 +237,7 @@ pub(super) fn config(base_url: &str) -> Config {
         budget: BudgetSettings {
             session: None,
             daily: None,
+            session_cap: None,
             prices: None,
         },
         ..Config::default()

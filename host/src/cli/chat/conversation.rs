@@ -12,6 +12,7 @@ use crate::cli::lines::Completions;
 use crate::cli::live::{LiveHost, print_error, print_report, print_summary};
 use crate::cli::summary::{self, BudgetLine, Detail};
 use crate::cli::{CliError, Context, Output, error, format, session};
+use crate::events::Ending;
 use crate::model::Prices;
 use crate::money::NanoUsd;
 
@@ -74,8 +75,14 @@ impl<'a> Conversation<'a> {
     }
 
     pub async fn ask(&mut self, prompt: &str, cancel: CancellationToken) {
+        let before = self.session.messages().len();
         let report = self.live.run(&mut self.session, prompt, cancel).await;
+        let is_dropped = report.outcome != Ending::Completed && self.session.messages().len() <= before;
         self.report_on(report);
+        if is_dropped && self.cx.global.output == Output::Text {
+            self.cx
+                .note("Your prompt is not part of the conversation: it got no answer. Up brings it back.");
+        }
     }
 
     /// Goes on with what another process has left.

@@ -55,6 +55,7 @@ fn settings() -> BudgetSettings {
     BudgetSettings {
         session: nanos(100),
         daily: nanos(180),
+        session_cap: None,
         prices: None,
     }
 }
