@@ -220,7 +220,7 @@ def runaway(subject):
 
 def out_of_memory(subject):
     expect(subject.plain.call("probe_hoard", mebibytes=16), "ok", "16")
-    expect(subject.plain.call("probe_hoard", mebibytes=256), "out_of_memory", "memory = 134217728")
+    expect(subject.plain.call("probe_hoard", mebibytes=256), "out_of_memory", "memory = 128MiB")
     expect(subject.plain.call("probe_hoard", mebibytes=16), "ok", "16")
 
 
