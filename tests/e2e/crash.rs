@@ -68,7 +68,7 @@ fn priced(answer: MessageAnswer) -> Answer {
         usage: UsageAnswer::Given(figures),
         ..answer
     })
-    .delay(Duration::from_millis(40))
+    .delay(Duration::from_millis(80))
     .forever()
 }
 
