@@ -1,7 +1,7 @@
 //! Many processes share one store, and are killed at random.
 //!
 //! The short form is part of the tests. The long one has 16 processes, 200 sessions and at least 100 kills:
-//! `COFFERDAM_TEST_LONG=1 cargo test --test e2e crash`.
+//! `COFFERDAM_TEST_LONG=1 cargo test -p cofferdam-tests --test e2e crash`.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
