@@ -2,8 +2,7 @@
 
 use crate::events::Ending;
 use crate::model::{ModelResponse, StopReason};
-use crate::session::Before;
-use crate::transcript::is_blank;
+use crate::session::{Before, is_empty_answer};
 use crate::untrusted::{NAME_CHARS, display_untrusted};
 
 /// Consecutive `pause_turn` answers that are continued, as the vendor recommends.
@@ -31,7 +30,9 @@ pub(super) fn next_step(response: &ModelResponse, before: Before) -> Step {
         StopReason::ToolUse | StopReason::EndTurn | StopReason::StopSequence | StopReason::PauseTurn if has_calls => {
             Step::RunTools
         }
-        StopReason::EndTurn | StopReason::StopSequence if before.has_text || !is_empty(response) => {
+        StopReason::EndTurn | StopReason::StopSequence
+            if before.has_text || !is_empty_answer(response.stop_reason.as_str(), &response.content) =>
+        {
             Step::Finish(Ending::Completed)
         }
         StopReason::EndTurn | StopReason::StopSequence if !before.was_empty => Step::AskAgain,
@@ -60,13 +61,6 @@ pub(super) fn next_step(response: &ModelResponse, before: Before) -> Step {
             )
         }
     }
-}
-
-/// Whether an answer that claims to be whole has neither text nor calls.
-fn is_empty(response: &ModelResponse) -> bool {
-    matches!(response.stop_reason, StopReason::EndTurn | StopReason::StopSequence)
-        && response.tool_uses().next().is_none()
-        && is_blank(&response.text())
 }
 
 #[cfg(test)]

@@ -5,13 +5,12 @@ use serde_json::json;
 
 use super::summary::{self, BudgetLine, LimitSource};
 use super::table::{Column, Table};
-use super::{CliError, Context, Output, format};
+use super::{CliError, Context, Output, books, format};
 use crate::agent::DEFAULT_TENANT;
 use crate::config::Config;
 use crate::ledger::{Ledger, LedgerError, LimitOverride, Scope};
 use crate::model::{PriceRow, Prices};
 use crate::money::MoneyError;
-use crate::store::Store;
 
 /// The maximum width of a model's name and of a source, in characters.
 const MAX_CELL_CHARS: usize = 80;
@@ -83,7 +82,7 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
         return prices(cx, &config, toml);
     }
     let is_only_read = !matches!(args.command, Some(BudgetCommand::Set { .. }));
-    let ledger = open(&config, is_only_read).await?;
+    let ledger = books::open(&config, is_only_read).await?.ledger();
     match args.command {
         None | Some(BudgetCommand::Show | BudgetCommand::Prices { .. }) => {}
         Some(BudgetCommand::Set { scope, amount }) => ledger.set_limit(scope, amount.limit()).await?,
@@ -123,18 +122,6 @@ async fn budget_lines(ledger: &Ledger, config: &Config) -> Result<Vec<BudgetLine
         line.with_source(source)
     };
     Ok(overrides.into_iter().map(line).collect())
-}
-
-/// Opens the ledger on a blocking thread, because it may wait for another process's lock. What is only read needn't be writable.
-/// It is opened as always if it is, so that the reservations of dead processes are charged first.
-async fn open(config: &Config, is_only_read: bool) -> Result<Ledger, LedgerError> {
-    let (path, durability) = (config.ledger_path(), config.storage.durability);
-    let opened = move || match Store::open(&path, durability) {
-        Err(LedgerError::Unwritable { .. }) if is_only_read => Store::open_read_only(&path),
-        opened => opened,
-    };
-    let store = tokio::task::spawn_blocking(opened).await;
-    Ok(store.unwrap_or(Err(LedgerError::Interrupted))?.ledger())
 }
 
 /// Exports in pages, because the ledger grows without bound.
@@ -214,6 +201,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::money::NanoUsd;
+    use crate::store::Store;
 
     #[test]
     fn scopes_and_amounts_are_parsed_strictly() {

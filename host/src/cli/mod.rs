@@ -1,5 +1,6 @@
 //! The command line. Data goes to stdout, everything else to stderr. Each command has its own file; shared code is here.
 
+mod books;
 mod budget;
 mod chat;
 mod completions;

@@ -10,10 +10,9 @@ use super::interrupt::Interrupt;
 use super::live::{LiveHost, print_report};
 use super::session_args::SessionArgs;
 use super::table::{Column, Table};
-use super::{CliError, Context, Output, completions, format, run};
+use super::{CliError, Context, Output, books, completions, format, run};
 use crate::agent::{DEFAULT_TENANT, Session};
 use crate::config::Config;
-use crate::ledger::LedgerError;
 use crate::session::{RecordedFact, SessionError, SessionInfo};
 use crate::store::{SessionFilter, Store, StoreError};
 
@@ -88,16 +87,8 @@ pub async fn session(cx: &Context, command: SessionCommand) -> Result<u8, CliErr
     Ok(0)
 }
 
-/// Opens the store on a blocking thread. What is only read needn't be writable.
 async fn open(cx: &Context, is_only_read: bool) -> Result<Store, CliError> {
-    let config = cx.config()?;
-    let (path, durability) = (config.ledger_path(), config.storage.durability);
-    let opened = move || match Store::open(&path, durability) {
-        Err(LedgerError::Unwritable { .. }) if is_only_read => Store::open_read_only(&path),
-        opened => opened,
-    };
-    let store = tokio::task::spawn_blocking(opened).await;
-    Ok(store.unwrap_or(Err(LedgerError::Interrupted))?)
+    Ok(books::open(&cx.config()?, is_only_read).await?)
 }
 
 async fn list(cx: &Context, store: &Store, args: ListArgs) -> Result<(), CliError> {

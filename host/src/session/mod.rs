@@ -21,4 +21,4 @@ pub(crate) use content::{StoredBlock, StoredContent};
 pub(crate) use conversation::Trimmed;
 pub(crate) use fact::{CallFate, Fact, ToolMark, TrimKind};
 pub use info::{RecordedFact, SessionError, SessionInfo};
-pub(crate) use state::{Before, CallState, OpenCall, OpenRun, State};
+pub(crate) use state::{Before, CallState, OpenCall, OpenRun, State, is_empty_answer};

@@ -175,16 +175,13 @@ impl State {
         if run.before.pauses == 0 {
             run.answer.clear();
         }
-        let mut has_text = false;
         for block in &blocks {
             if let Block::Text { text, .. } = block {
-                has_text |= !is_blank(text);
                 run.answer.push_str(text);
             }
         }
         run.calls = blocks.iter().filter_map(OpenCall::of).collect();
-        let claims_to_be_whole = matches!(stop_reason, "end_turn" | "stop_sequence");
-        let was_empty = claims_to_be_whole && run.calls.is_empty() && !has_text;
+        let was_empty = is_empty_answer(stop_reason, &blocks);
         let is_paused = stop_reason == "pause_turn";
         run.before = Before {
             pauses: if is_paused { run.before.pauses + 1 } else { 0 },
@@ -260,6 +257,16 @@ impl State {
         });
         self.conversation.push_results(results.collect());
     }
+}
+
+/// Whether an answer that claims to be whole has neither text nor calls.
+pub(crate) fn is_empty_answer(stop_reason: &str, content: &[Block]) -> bool {
+    let says_something = |block: &Block| match block {
+        Block::Text { text, .. } => !is_blank(text),
+        Block::ToolUse(_) => true,
+        Block::ToolResult(_) | Block::Opaque(_) => false,
+    };
+    matches!(stop_reason, "end_turn" | "stop_sequence") && !content.iter().any(says_something)
 }
 
 impl OpenCall {

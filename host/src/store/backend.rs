@@ -116,11 +116,6 @@ pub(crate) enum Work<'a> {
 }
 
 impl Work<'_> {
-    pub(crate) fn deletes(&self) -> bool {
-        let deletes = |change: &Change| matches!(change, Change::DeleteSession { .. } | Change::DeleteExpired { .. });
-        matches!(self, Self::Write(changes) if changes.iter().any(deletes))
-    }
-
     pub(crate) fn asks_for_money(&self) -> bool {
         let asks = |change: &Change| matches!(change, Change::Reserve(..));
         matches!(self, Self::Write(changes) if changes.iter().any(asks))
@@ -133,6 +128,14 @@ pub(crate) enum Worked {
     /// Thresholds that the closing is the first to reach; empty if nobody waits for them.
     Closed(Vec<BudgetAlert>),
     Written(Vec<Applied>),
+}
+
+impl Worked {
+    /// Whether sessions are gone.
+    pub(crate) fn has_deleted(&self) -> bool {
+        let has_deleted = |applied: &Applied| matches!(applied, Applied::Deleted(count) if *count > 0);
+        matches!(self, Self::Written(applied) if applied.iter().any(has_deleted))
+    }
 }
 
 /// Keeps rows, durably. Everything here blocks.

@@ -325,6 +325,9 @@ async fn a_settlement_goes_ahead_of_those_who_ask_for_money() {
     // Keeps the leader busy, so that the next two share a commit.
     let mut status = pin!(totals(&ledger));
     assert!(poll_once(status.as_mut()).is_pending());
+    while store.inner.has_waiting() {
+        std::thread::yield_now();
+    }
     let mut reserve = pin!(ledger.reserve(request(90)));
     assert!(poll_once(reserve.as_mut()).is_pending());
     // It comes later and is booked before.

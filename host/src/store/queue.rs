@@ -117,6 +117,11 @@ impl Inner {
     }
 
     #[cfg(test)]
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.queue().waiting.is_empty()
+    }
+
+    #[cfg(test)]
     pub(super) fn commits(&self) -> usize {
         self.commits.load(std::sync::atomic::Ordering::Relaxed)
     }
@@ -255,10 +260,10 @@ impl Inner {
         self.queue().next_batch()
     }
 
-    /// Tries once what was refused. Returns whether it must be tried again.
-    fn retry(&self) -> bool {
+    /// Tries once what was refused.
+    fn retry(&self) {
         let batch = self.queue().take_refused();
-        self.work(batch)
+        self.work(batch);
     }
 
     /// Has the refused closings tried again in the background.

@@ -104,7 +104,7 @@ impl Sqlite {
         }
         transaction.commit().map_err(|error| at(error.into()))?;
         dead.into_iter().for_each(DeadOwner::remove_lock_file);
-        if works.iter().any(Work::deletes) {
+        if results.iter().flatten().any(Worked::has_deleted) {
             // What was deleted must not stay in the log. A reader can prevent that; then a later checkpoint does it.
             if let Err(error) = database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
                 tracing::debug!(%error, "could not empty the write-ahead log after a deletion");
@@ -169,7 +169,10 @@ fn apply_change(connection: &Connection, owner: &Owner, change: &Change) -> Resu
             facts,
             outcome,
         } => journal::append(connection, id, *lease, *first, facts, *outcome)?,
-        Change::DeleteSession { id } => journal::delete(connection, owner, id)?,
+        Change::DeleteSession { id } => {
+            journal::delete(connection, owner, id)?;
+            return Ok(Applied::Deleted(1));
+        }
         Change::DeleteExpired { before, max_bytes } => {
             let expired = journal::expired(connection, owner, *before, *max_bytes)?;
             for id in &expired {
