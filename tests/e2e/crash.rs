@@ -103,17 +103,32 @@ async fn kept(lab: &Lab, order: &str) -> Option<Value> {
     found.pop()
 }
 
+/// The approval that a session waits for, if nobody has decided.
+async fn waiting(lab: &Lab, session: &str) -> Option<String> {
+    let listed = lab
+        .call(["approval", "list", "--session", session, "--output", "json"])
+        .await;
+    let listed = listed.expect_code(0).json();
+    assert!(listed.as_array().unwrap().len() <= 1, "{listed:#}");
+    listed[0]["id"].as_str().map(str::to_owned)
+}
+
 /// Drives one order to its end through as many processes as it takes.
 async fn drive(lab: &Lab, number: u32, random: &Random, kills: &AtomicU32, most: u32) {
     let order = order(number);
     let prompt = format!("Place {order}.");
+    // Every other order waits for a person.
+    let approve = if number.is_multiple_of(2) { "never" } else { "writes" };
     loop {
         let session = kept(lab, &order).await;
         let mut command = match &session {
-            None => lab.command(["run", "--output", "json", &prompt]),
-            Some(session) if session["outcome"].is_null() => {
+            None => lab.command(["run", "--approve", approve, "--output", "json", &prompt]),
+            Some(session) if session["outcome"].is_null() || session["outcome"] == "awaiting_approval" => {
                 let id = session["id"].as_str().unwrap();
-                lab.command(["session", "resume", id, "--output", "json"])
+                match waiting(lab, id).await {
+                    Some(approval) => lab.command(["approval", "approve", &approval]),
+                    None => lab.command(["session", "resume", id, "--approve", approve, "--output", "json"]),
+                }
             }
             Some(session) => {
                 assert_eq!(session["outcome"], "completed", "{session}");
@@ -129,7 +144,8 @@ async fn drive(lab: &Lab, number: u32, random: &Random, kills: &AtomicU32, most:
                 child.kill().await.unwrap();
             }
         } else {
-            finish(child).await.expect_code(0);
+            let code = finish(child).await.code();
+            assert!([0, 4].contains(&code), "{order}: {code}");
         }
     }
 }
@@ -202,6 +218,17 @@ async fn killed_processes_lose_nothing_and_do_nothing_twice() {
             "ok" => assert!(placed.contains_key(order), "seed {seed}: {order}"),
             outcome => assert_eq!(outcome, "host_error", "seed {seed}: {facts:#}"),
         }
+    }
+
+    // Each call that waited was approved once, and its approval was used.
+    let listed = lab
+        .call(["approval", "list", "--all", "--limit", "1000", "--output", "json"])
+        .await;
+    let approvals = listed.expect_code(0).json();
+    let approvals = approvals.as_array().unwrap();
+    assert_eq!(approvals.len(), size.sessions as usize / 2, "seed {seed}");
+    for approval in approvals {
+        assert_eq!(approval["state"], "done", "seed {seed}: {approval:#}");
     }
 
     // Everything that was billed is booked, and nothing stays reserved.

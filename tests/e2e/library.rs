@@ -3,10 +3,11 @@
 mod invalid_settings;
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cofferdam::agent::{RunOptions, RunReport};
+use cofferdam::agent::{self, Approver, Question, RunOptions, RunReport};
 use cofferdam::assembly::{Host, HostBuilder};
 use cofferdam::config::Config;
 use cofferdam::events::Ending;
@@ -15,8 +16,9 @@ use cofferdam::events::{Event, EventKind};
 use cofferdam::model::ModelSettings;
 use cofferdam::sandbox::CompilePlace;
 use cofferdam::secret::Secret;
+use cofferdam::session::ApprovalDecision;
 use cofferdam::simulator::{Answer, Script, Simulator, SimulatorOptions, ToolCall};
-use cofferdam::store::Store;
+use cofferdam::store::{ApprovalFilter, Store};
 use cofferdam::tools::{ComponentSource, Decision, PluginSettings, Tool, ToolPolicy, ToolSettings};
 use cofferdam_tests::tool_call;
 use serde_json::{Value, json};
@@ -540,4 +542,78 @@ async fn a_call_of_a_dropped_run_reports_its_end() {
     }
     tokio::time::timeout(Duration::from_secs(10), until(2)).await.unwrap();
     assert_eq!(*heard.lock().unwrap(), [None, Some(Outcome::Cancelled)]);
+}
+
+/// A policy that has a person decide about `echo`.
+#[derive(Debug)]
+struct AskAboutEcho;
+
+impl ToolPolicy for AskAboutEcho {
+    fn name(&self) -> &str {
+        "asks"
+    }
+
+    fn decide(&self, _: &str, tool: &Tool, _: &Value) -> Decision {
+        match tool.name == "echo" {
+            true => Decision::Ask,
+            false => Decision::Allow,
+        }
+    }
+}
+
+/// A person who takes their time, and approves.
+#[derive(Debug)]
+struct SlowPerson(Duration);
+
+impl Approver for SlowPerson {
+    fn ask<'a>(&'a self, question: &'a Question) -> Pin<Box<dyn Future<Output = agent::Answer> + Send + 'a>> {
+        Box::pin(async {
+            assert_eq!(question.input.value()["a"], 1);
+            tokio::time::sleep(self.0).await;
+            agent::Answer::Approve
+        })
+    }
+}
+
+/// The run's deadline is shorter than the person is slow.
+#[tokio::test]
+async fn waiting_for_a_person_is_no_time_of_the_run() {
+    let model = model([tool_call("echo", json!({ "a": 1 })), Answer::text("Fine.")]);
+    let deadline = Duration::from_secs(3);
+    let host = builder_with(&model, |config| config.agent.deadline = deadline)
+        .tool_policy(Arc::new(AskAboutEcho))
+        .build()
+        .await
+        .unwrap();
+    let options = RunOptions {
+        approver: Some(Arc::new(SlowPerson(deadline + Duration::from_secs(1)))),
+        ..RunOptions::default()
+    };
+    let report = host.session().run("Go.", options).await;
+    assert_eq!((report.outcome, report.answer.as_str()), (Ending::Completed, "Fine."));
+    assert_eq!(outcomes(&report, "echo"), json!({ "ok": 1 }));
+}
+
+/// Without anybody to ask, the same session goes on once somebody has decided.
+#[tokio::test]
+async fn a_policy_can_have_a_run_wait() {
+    let model = model([tool_call("echo", json!({ "a": 1 })), Answer::text("Fine.")]);
+    let host = builder(&model)
+        .tool_policy(Arc::new(AskAboutEcho))
+        .build()
+        .await
+        .unwrap();
+    let mut session = host.session();
+    let report = session.run("Go.", RunOptions::default()).await;
+    assert_eq!(report.outcome, Ending::AwaitingApproval);
+    let store = host.store().unwrap();
+    let waiting = store.approvals(ApprovalFilter::default()).await.unwrap();
+    assert_eq!(waiting[0].tool, "echo");
+    let approves = ApprovalDecision {
+        approves: true,
+        ..ApprovalDecision::default()
+    };
+    store.decide(&waiting[0].id, approves).await.unwrap();
+    let report = session.resume(RunOptions::default()).await.unwrap();
+    assert_eq!((report.outcome, report.answer.as_str()), (Ending::Completed, "Fine."));
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod api_faults;
+mod approvals;
 mod arguments;
 mod author;
 mod bad_input;

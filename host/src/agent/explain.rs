@@ -31,6 +31,10 @@ pub(super) fn explain(ending: Ending, settings: &AgentSettings, max_tokens: u32)
             "raise `[agent] deadline`",
         ),
         Ending::LoopDetected => return Some(repeated_call(None)),
+        Ending::AwaitingApproval => (
+            "a call waits for a person's approval".to_owned(),
+            "`cofferdam approval list` shows what waits",
+        ),
         Ending::Truncated => (
             format!("the answer was cut off at {max_tokens} tokens"),
             "raise `[model] max_tokens`",

@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::{FutureExt, join_all};
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::events::Ending;
 use crate::ledger::{Ledger, LedgerError, Reservation, ReservationId, ReserveRequest};
 use crate::model::{AttemptEnd, AttemptLog, BoxFuture, ModelError, Unlogged};
-use crate::session::{Fact, SessionError};
+use crate::session::{Approval, ApprovalDecision, ApprovalState, CallFate, Fact, SessionError};
 use crate::store::{Change, FactBody, Lease, Store, StoreError};
 
 /// The characters of the first prompt that are the session's title.
@@ -41,6 +42,8 @@ struct Pending {
     /// Counts what was recorded, so that what couldn't be written keeps its place.
     recorded: u64,
     facts: Vec<(u64, FactBody)>,
+    /// What these facts mean for the store's approvals.
+    approvals: Vec<Change>,
     /// How the last run ended, if that changed since the last commit.
     outcome: Option<Option<Ending>>,
     /// Settlements that wait for the next commit. They are booked even if nobody polls these.
@@ -58,6 +61,7 @@ impl std::fmt::Debug for Pending {
 /// Facts on their way, and what must be undone if they can't be written.
 struct Batch {
     facts: Vec<(u64, FactBody)>,
+    approvals: Vec<Change>,
     outcome: Option<Option<Ending>>,
     /// The number of the first fact.
     first: u64,
@@ -114,8 +118,11 @@ impl Journal {
                 }
             }
             Fact::RunEnded { outcome, .. } => pending.outcome = Some(Some(*outcome)),
+            Fact::ApprovalRequested { .. } => pending.outcome = Some(Some(Ending::AwaitingApproval)),
+            Fact::ApprovalDecided { .. } | Fact::ApprovalExpired { .. } => pending.outcome = Some(None),
             _ => {}
         }
+        pending.approvals.extend(kept.approval_change(fact));
         pending.add(fact);
     }
 
@@ -142,10 +149,45 @@ impl Journal {
         }
     }
 
+    /// What people decide about the session's calls.
+    pub(super) fn decisions(&self) -> Decisions {
+        Decisions(self.kept.clone())
+    }
+
     /// Submits what was recorded, for durability some time soon.
     pub(super) fn flush(&self) {
         if let Some(kept) = &self.kept {
             drop(kept.submit());
+        }
+    }
+}
+
+/// Decisions about the calls of a session, from this process or another.
+#[derive(Clone, Debug)]
+pub(super) struct Decisions(Option<Arc<Kept>>);
+
+impl Decisions {
+    /// What the store says of an approval; `None` if it isn't kept, or the store fails.
+    pub(super) async fn find(&self, id: &str) -> Option<Approval> {
+        let kept = self.0.as_ref()?;
+        let found = kept.store.find_approval(id).await;
+        found
+            .inspect_err(|error| tracing::warn!(%error, "can't read an approval"))
+            .ok()
+    }
+
+    /// Books a decision, unless somebody else has made another before. Returns what holds; `None` if the session isn't kept, or the
+    /// store fails.
+    pub(super) async fn decide(&self, id: &str, decision: ApprovalDecision) -> Option<Approval> {
+        let kept = self.0.as_ref()?;
+        match kept.store.decide(id, decision).await {
+            Ok(approval) => Some(approval),
+            // What holds was decided before.
+            Err(StoreError::Approval(_)) => self.find(id).await,
+            Err(error) => {
+                tracing::warn!(%error, "can't write a decision to the store");
+                None
+            }
         }
     }
 }
@@ -172,12 +214,14 @@ impl Pending {
             return None;
         }
         let facts = std::mem::take(&mut self.facts);
+        let approvals = std::mem::take(&mut self.approvals);
         let first = self.seq + 1;
         self.seq += facts.len() as u64;
         let opened = self.lease.is_none().then(|| std::mem::take(&mut self.title));
         self.lease.get_or_insert(1);
         Some(Batch {
             facts,
+            approvals,
             outcome: self.outcome.take(),
             first,
             opened,
@@ -193,6 +237,7 @@ impl Pending {
         self.seq = self.seq.min(batch.first - 1);
         self.facts.extend(batch.facts);
         self.facts.sort_by_key(|(recorded, _)| *recorded);
+        self.approvals.splice(0..0, batch.approvals);
         self.outcome = self.outcome.or(batch.outcome);
     }
 }
@@ -216,7 +261,55 @@ impl Kept {
             facts: batch.facts.iter().map(|(_, fact)| fact.clone()).collect(),
             outcome: batch.outcome,
         };
-        open.into_iter().chain([append]).collect()
+        open.into_iter()
+            .chain([append])
+            .chain(batch.approvals.iter().cloned())
+            .collect()
+    }
+
+    /// What a fact means for an approval in the store.
+    fn approval_change(&self, fact: &Fact) -> Option<Change> {
+        let advance = |id: &String, to| Some(Change::AdvanceApproval { id: id.clone(), to });
+        match fact {
+            Fact::ApprovalRequested {
+                approval,
+                position,
+                id,
+                tool,
+                plugin,
+                digest,
+                input_sha256,
+                grants,
+                expires_at,
+            } => Some(Change::RequestApproval(Box::new(Approval {
+                id: approval.clone(),
+                tenant: self.tenant.to_string(),
+                session: self.id.to_string(),
+                position: *position,
+                call_id: id.clone(),
+                tool: tool.clone(),
+                plugin: plugin.clone(),
+                digest: digest.clone(),
+                input_sha256: input_sha256.clone(),
+                grants: grants.clone(),
+                requested_at: Timestamp::now(),
+                expires_at: *expires_at,
+                state: ApprovalState::Pending,
+                decided_at: None,
+                for_session: false,
+                reason: None,
+            }))),
+            Fact::ApprovalExpired { approval, .. } => advance(approval, ApprovalState::Expired),
+            Fact::CallAdmitted {
+                approval: Some(approval),
+                ..
+            } => advance(approval, ApprovalState::Started),
+            Fact::CallEnded(CallFate {
+                approval: Some(approval),
+                ..
+            }) => advance(approval, ApprovalState::Done),
+            _ => None,
+        }
     }
 
     /// Submits what was recorded.
@@ -335,6 +428,8 @@ pub(super) fn model_error(error: StoreError) -> ModelError {
     match error {
         StoreError::Ledger(error) => error.into(),
         StoreError::Session(error) => ModelError::Session(error),
+        // No fact is refused for it.
+        StoreError::Approval(_) => LedgerError::Interrupted.into(),
     }
 }
 
@@ -378,7 +473,7 @@ mod tests {
                 session_cap: None,
                 prices: None,
             },
-            now: jiff::Timestamp::now(),
+            now: Timestamp::now(),
         }
     }
 

@@ -3,6 +3,7 @@
 
 #[allow(clippy::module_inception)] // `Agent` is the module's main type.
 mod agent;
+mod approval;
 mod explain;
 #[cfg(test)]
 mod history_tests;
@@ -16,6 +17,7 @@ mod tenant;
 mod tool_result;
 
 pub use agent::{Agent, AgentParts};
+pub use approval::{Answer, Approver, Question};
 pub use report::RunReport;
 pub use session::{RunOptions, Session};
 pub use settings::AgentSettings;

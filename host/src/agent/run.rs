@@ -1,12 +1,14 @@
 //! The agent loop: one run, from its prompt or from where another process left it.
 
 use futures_util::future::{FusedFuture, FutureExt};
-use futures_util::{StreamExt, select_biased, stream};
+use futures_util::stream::FusedStream;
+use futures_util::{Stream, StreamExt, select_biased, stream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::agent::Agent;
+use super::approval::{Answered, Gated, ask, awaiting, question};
 use super::explain::{refusal, repeated_call};
 use super::journal::{Journal, model_error};
 use super::session::RunOptions;
@@ -15,7 +17,7 @@ use super::tool_result::content_for_model;
 use crate::events::{Ending, ErrorInfo, EventKind, TrimReason};
 use crate::model::{ApiErrorKind, ModelContext, ModelError, ModelRequest, ModelResponse};
 use crate::session::{
-    CallFate, CallState, Fact, OpenCall, OpenRun, State, StoredBlock, StoredContent, TrimKind, Trimmed,
+    CallFate, CallState, Fact, OpenCall, OpenRun, State, StoredBlock, StoredContent, TrimKind, Trimmed, Verdict,
 };
 use crate::telemetry::Emitter;
 use crate::tools::{AdmittedCall, ToolCall, ToolContext, ToolResult};
@@ -59,6 +61,15 @@ pub(super) struct Ended {
 impl From<Ending> for Ended {
     fn from(ending: Ending) -> Self {
         Self { ending, error: None }
+    }
+}
+
+impl From<ModelError> for Ended {
+    fn from(error: ModelError) -> Self {
+        Self {
+            ending: ending_for(&error),
+            error: Some(error.info()),
+        }
     }
 }
 
@@ -167,10 +178,7 @@ impl Run<'_> {
             // It was applied when it was tried.
             self.journal.record(&Fact::Trimmed { what });
         }
-        result.map_err(|error| Ended {
-            ending: ending_for(&error),
-            error: Some(error.info()),
-        })
+        result.map_err(Ended::from)
     }
 
     async fn ask_trimming_history(&mut self, trims: &mut Vec<TrimKind>) -> Result<ModelResponse, ModelError> {
@@ -262,7 +270,7 @@ impl Run<'_> {
     /// Runs a turn's calls and adds their results. Returns an ending if the run must end.
     async fn run_tools(&mut self) -> Option<Ended> {
         let settings = &self.agent.parts().settings;
-        let (max_tool_calls, max_result_bytes) = (settings.max_tool_calls, settings.max_result_bytes);
+        let max_tool_calls = settings.max_tool_calls;
         let parallel = settings.parallel_tool_calls.max(1) as usize;
         let run = self.so_far();
         let wanted = u32::try_from(run.calls.len()).unwrap_or(u32::MAX);
@@ -273,18 +281,126 @@ impl Run<'_> {
         unknown.into_iter().for_each(|fate| self.record(&Fact::CallEnded(fate)));
         let (positions, calls): (Vec<u32>, Vec<ToolCall>) = calls.into_iter().unzip();
         let admitted = self.admit_tools(calls, parallel).await;
-        let mut left = admitted.len();
-        let can_have_effects = self.record_admissions(&positions, &admitted);
-        let mut written = self.journal.commit().boxed().fuse();
-        if can_have_effects && let Err(error) = (&mut written).await {
-            let error = model_error(error);
+        let (ready, mut gated) = self.part(positions.into_iter().zip(admitted));
+        self.request_approvals(&mut gated).await;
+        // What needs no approval runs while a person is asked, and what a person approves afterwards.
+        if let Err(error) = self.make_calls(ready, &mut gated, parallel).await {
+            return Some(error.into());
+        }
+        let (open, decided): (Vec<Gated>, Vec<Gated>) = gated.into_iter().partition(Gated::is_open);
+        let decided = decided.into_iter().map(Gated::decided).collect();
+        if let Err(error) = self.make_calls(decided, &mut [], parallel).await {
+            return Some(error.into());
+        }
+        let repeated = self.so_far().repeated.take();
+        // Calls that were all cut short look like a loop. The cancellation or deadline is the real reason.
+        if self.options.cancel.is_cancelled() || Instant::now() >= self.deadline {
+            return None;
+        }
+        if !open.is_empty() {
             return Some(Ended {
-                ending: ending_for(&error),
-                error: Some(error.info()),
+                ending: Ending::AwaitingApproval,
+                error: Some(awaiting(&open, self.emitter.session_id())),
             });
         }
+        repeated.map(|tool| Ended {
+            ending: Ending::LoopDetected,
+            error: Some(repeated_call(Some(&tool))),
+        })
+    }
+
+    /// The calls that can be made or refused now, and those that a person must approve. Where nobody will ever be asked, none must:
+    /// they are refused.
+    fn part(&self, calls: impl Iterator<Item = (u32, AdmittedCall)>) -> (Vec<(u32, AdmittedCall)>, Vec<Gated>) {
+        let (mut ready, mut gated) = (Vec::new(), Vec::new());
+        let can_be_asked = self.options.approver.is_some() || self.journal.is_kept();
+        let session = (self.emitter.session_id(), &**self.emitter.tenant());
+        for (position, mut call) in calls {
+            let tool = self.agent.tools().get(&call.call().name);
+            let asked = tool.and_then(|tool| question(&call, tool, position, session));
+            match asked {
+                Some(asked)
+                    if self
+                        .state
+                        .is_always_approved(&asked.approval.tool, &asked.approval.digest) =>
+                {
+                    call.approve();
+                    ready.push((position, call));
+                }
+                Some(question) if can_be_asked => gated.push(Gated {
+                    position,
+                    call,
+                    question,
+                    verdict: Verdict::Pending,
+                }),
+                _ => ready.push((position, call)),
+            }
+        }
+        (ready, gated)
+    }
+
+    /// Finds out what became of approvals that were requested before, and requests those that are new.
+    async fn request_approvals(&mut self, gated: &mut [Gated]) {
+        for gated in gated {
+            let position = usize::try_from(gated.position).unwrap_or(usize::MAX);
+            let asked = self.so_far().calls.get(position).and_then(|call| call.approval.clone());
+            if let Some(asked) = asked {
+                if gated.is_about(&asked) {
+                    gated.continue_with(&asked);
+                    if asked.verdict == Verdict::Pending
+                        && let Some(kept) = self.journal.decisions().find(&asked.id).await
+                        && let Some(answered) = Answered::kept(&gated.question, &kept)
+                    {
+                        gated.verdict = self.answered(answered);
+                    }
+                    continue;
+                }
+                // Nobody has approved what would be called now.
+                self.record(&Fact::ApprovalExpired {
+                    approval: asked.id,
+                    position: gated.position,
+                });
+            }
+            let (fact, event) = gated.requested();
+            self.record(&fact);
+            self.emitter.emit(event);
+        }
+    }
+
+    /// Takes an answer into account. Returns what it comes to.
+    fn answered(&mut self, answered: Answered) -> Verdict {
+        let Answered { position, fact, event } = answered;
+        self.record(&fact);
+        self.emitter.emit(event);
+        let position = usize::try_from(position).unwrap_or(usize::MAX);
+        let asked = self
+            .so_far()
+            .calls
+            .get(position)
+            .and_then(|call| call.approval.as_ref());
+        asked.map_or(Verdict::Pending, |asked| asked.verdict.clone())
+    }
+
+    /// Makes calls, and meanwhile has a person decide about others.
+    ///
+    /// # Errors
+    ///
+    /// What must be durable before a call begins, or before a person is asked, couldn't be written. None of the calls was made.
+    async fn make_calls(
+        &mut self,
+        calls: Vec<(u32, AdmittedCall)>,
+        gated: &mut [Gated],
+        parallel: usize,
+    ) -> Result<(), ModelError> {
+        let max_result_bytes = self.agent.parts().settings.max_result_bytes;
+        let mut left = calls.len();
+        let must_be_durable = self.record_admissions(&calls) || !gated.is_empty();
+        let mut written = self.journal.commit().boxed().fuse();
+        if must_be_durable {
+            (&mut written).await.map_err(model_error)?;
+        }
         // As one call ends the next begins, in whatever order. Lazy, so that no more than `parallel` calls run.
-        let running = positions.into_iter().zip(admitted).map(|(position, call)| {
+        let running = calls.into_iter().map(|(position, call)| {
             let (agent, emitter, cancel) = (self.agent.clone(), self.emitter.clone(), self.options.cancel.clone());
             let running = run_tool(agent, emitter, cancel, self.deadline, call);
             running.map(move |result| (position, result))
@@ -292,9 +408,27 @@ impl Run<'_> {
         let mut running = stream::iter(running.collect::<Vec<_>>())
             .buffer_unordered(parallel)
             .fuse();
-        while left > 0 || !written.is_terminated() {
+        let mut answers = self.ask(gated).boxed().fuse();
+        let mut asked_since = Instant::now();
+        while left > 0 || !written.is_terminated() || !answers.is_terminated() {
             let (position, result) = select_biased! {
                 ended = running.select_next_some() => ended,
+                answer = answers.next() => {
+                    // While a person is asked, the run takes no time.
+                    if !gated.is_empty() {
+                        self.deadline += asked_since.elapsed();
+                        asked_since = Instant::now();
+                    }
+                    if let Some(answer) = answer {
+                        let position = answer.position;
+                        let verdict = self.answered(answer);
+                        if let Some(gated) = gated.iter_mut().find(|gated| gated.position == position) {
+                            gated.verdict = verdict;
+                        }
+                        self.journal.flush();
+                    }
+                    continue;
+                }
                 // What can't be written is tried again; calls that leave no trace needn't wait for it.
                 _ = written => continue,
             };
@@ -308,21 +442,36 @@ impl Run<'_> {
                 content: content.iter().map(StoredContent::from).collect(),
                 is_error: result.is_error,
                 degraded: result.degraded,
+                approval: self.approval_of(position),
             }));
             if left > 0 {
                 // The others may take long. The last one shares the commit of what follows.
                 self.journal.flush();
             }
         }
-        let repeated = self.so_far().repeated.take();
-        // Calls that were all cut short look like a loop. The cancellation or deadline is the real reason.
-        match self.options.cancel.is_cancelled() || Instant::now() >= self.deadline {
-            true => None,
-            false => repeated.map(|tool| Ended {
-                ending: Ending::LoopDetected,
-                error: Some(repeated_call(Some(&tool))),
-            }),
-        }
+        Ok(())
+    }
+
+    /// Asks a person about the calls that nobody has decided about.
+    fn ask(&self, gated: &[Gated]) -> impl Stream<Item = Answered> + Send + use<> {
+        let open = gated.iter().filter(|gated| gated.is_open());
+        let questions = open.map(|gated| gated.question.clone()).collect();
+        let approver = self.options.approver.clone();
+        ask(
+            questions,
+            approver,
+            self.journal.decisions(),
+            self.options.cancel.clone(),
+        )
+    }
+
+    /// The approval that lets a call begin.
+    fn approval_of(&self, position: u32) -> Option<String> {
+        let position = usize::try_from(position).ok()?;
+        let asked = self.state.run.as_ref()?.calls.get(position)?.approval.as_ref();
+        asked
+            .filter(|asked| asked.verdict == Verdict::Approved)
+            .map(|asked| asked.id.clone())
     }
 
     /// Decides about all calls of a turn before any of them runs, in their order.
@@ -338,9 +487,9 @@ impl Run<'_> {
 
     /// Writes down which calls may begin, with the next commit. Returns whether one of them can have an effect: then it must not
     /// begin before that commit.
-    fn record_admissions(&mut self, positions: &[u32], admitted: &[AdmittedCall]) -> bool {
+    fn record_admissions(&mut self, calls: &[(u32, AdmittedCall)]) -> bool {
         let mut can_have_effects = false;
-        for (position, call) in positions.iter().zip(admitted).filter(|(_, call)| call.will_run()) {
+        for (position, call) in calls.iter().filter(|(_, call)| call.will_run()) {
             let ToolCall { id, name, .. } = call.call();
             let Some(tool) = self.agent.tools().get(name) else {
                 continue;
@@ -354,6 +503,7 @@ impl Run<'_> {
                 plugin: tool.plugin.clone(),
                 digest: tool.digest(),
                 repeatable,
+                approval: self.approval_of(*position),
             };
             self.record(&fact);
         }

@@ -1,11 +1,13 @@
 //! A conversation with an agent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::agent::Agent;
+use super::approval::Approver;
 use super::explain::explain;
 use super::journal::Journal;
 use super::report::RunReport;
@@ -25,6 +27,9 @@ pub struct RunOptions {
     /// that has already shown text isn't retried, so that no text comes twice. Default `true`; say `false` if only the report
     /// counts.
     pub streams_to_user: bool,
+    /// Who is asked about calls that a person must approve. Default: nobody. Then the run ends with [`Ending::AwaitingApproval`], or, if
+    /// the session isn't kept, the call is denied.
+    pub approver: Option<Arc<dyn Approver>>,
 }
 
 impl Default for RunOptions {
@@ -32,6 +37,7 @@ impl Default for RunOptions {
         Self {
             cancel: CancellationToken::new(),
             streams_to_user: true,
+            approver: None,
         }
     }
 }
@@ -117,7 +123,7 @@ impl Session {
         &self.changes
     }
 
-    /// The prompt of a run that has not ended, because its process did. [`Self::resume`] goes on with it.
+    /// The prompt of a run that has not ended: its process did, or it waits for a person. [`Self::resume`] goes on with it.
     pub fn unfinished(&self) -> Option<&str> {
         self.state.run.as_ref().map(|run| run.prompt.as_str())
     }
@@ -161,7 +167,7 @@ impl Session {
         self.drive(prompt, blank, options, false).await
     }
 
-    /// Goes on with a run whose process ended before it. `None` if there is none.
+    /// Goes on with a run whose process ended before it, or that waited for a person. `None` if there is none.
     ///
     /// Calls that have ended are not made again. A call that was begun is made again only if it can be made twice; otherwise the model
     /// reads that it may have happened. The run's limits go on where they stood.
@@ -206,6 +212,8 @@ impl Session {
         };
         let iterations = run.turn;
         let is_stuck = is_resumed && ending == Ending::BudgetExceeded && run.has_no_new_answer(answers);
+        let can_go_on = is_stuck || ending == Ending::AwaitingApproval;
+        let left = run.deadline.saturating_duration_since(Instant::now());
         let error = error.or_else(|| explain(ending, &parts.settings, parts.max_tokens));
         let (answer, degraded) = match &self.state.run {
             Some(run) => (run.answer.clone(), run.degraded),
@@ -213,9 +221,14 @@ impl Session {
         };
         guard.finish(ending, error.clone(), answer.clone());
         drop(guard);
-        match is_stuck {
-            // It can go on once there is money again.
-            true => self.state.conversation.restore(),
+        match can_go_on {
+            // Once there is money again, or once a person has decided.
+            true => {
+                self.state.conversation.restore();
+                if let Some(run) = &mut self.state.run {
+                    run.spent = parts.settings.deadline.saturating_sub(left);
+                }
+            }
             false => self.end_run(ending, error.as_ref()),
         }
         let unsaved = self.journal.commit().await.err().map(|error| ErrorInfo {
@@ -257,6 +270,12 @@ impl Session {
     fn end_run(&mut self, outcome: Ending, error: Option<&ErrorInfo>) {
         // What was tried and given up.
         self.state.conversation.restore();
+        let unused = self.state.unused_approvals();
+        let expired = unused.map(|(position, asked)| Fact::ApprovalExpired {
+            approval: asked.id.clone(),
+            position,
+        });
+        expired.collect::<Vec<_>>().iter().for_each(|fact| self.record(fact));
         if self.state.run.is_some() {
             self.record(&Fact::RunEnded {
                 outcome,

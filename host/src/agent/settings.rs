@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::tools::ApproveCalls;
+
 /// `[agent]` of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentSettings {
@@ -18,6 +20,8 @@ pub struct AgentSettings {
     pub max_result_bytes: u64,
     /// Maximum duration of a run, everything included. Default 10 min.
     pub deadline: Duration,
+    /// Which calls wait for a person. Default: those of destructive tools.
+    pub approve: ApproveCalls,
 }
 
 impl Default for AgentSettings {
@@ -30,6 +34,7 @@ impl Default for AgentSettings {
             parallel_tool_calls: 8,
             max_result_bytes: 64 * 1024,
             deadline: Duration::from_secs(600),
+            approve: ApproveCalls::default(),
         }
     }
 }

@@ -76,7 +76,7 @@ impl HostBuilder {
         self
     }
 
-    /// Consults `policy` before every tool call.
+    /// Consults `policy` before every tool call. It can deny a call, or have a person approve it.
     #[must_use]
     pub fn tool_policy(mut self, policy: Arc<dyn ToolPolicy>) -> Self {
         self.policy = Some(policy);
@@ -115,7 +115,8 @@ impl HostBuilder {
         };
         let ledger = store.ledger();
         tokio::spawn(delete_expired_sessions(store.downgrade(), config.sessions.clone()));
-        let tools = Arc::new(load_tools(&config, place, tls).await?.with_policy(policy));
+        let tools = load_tools(&config, place, tls).await?;
+        let tools = Arc::new(tools.with_policy(policy).with_approvals(config.agent.approve));
         let retry_budget = Arc::new(RetryBudget::new());
         let model = model_stack(&config, provider, prices.clone(), ledger.clone(), retry_budget.clone());
         let agent = Agent::new(AgentParts {

@@ -15,8 +15,9 @@ use crate::causes::with_causes;
 use crate::config::{Config, ConfigError};
 use crate::model::{Prices, least_prompt_tokens};
 use crate::money::NanoUsd;
+use crate::sandbox::Effects;
 use crate::telemetry::logging;
-use crate::tools::{PluginError, ToolSet};
+use crate::tools::{ApproveCalls, PluginError, ToolSet};
 
 #[derive(Args, Debug)]
 pub struct CheckArgs {
@@ -80,6 +81,9 @@ pub async fn check(cx: &Context, args: CheckArgs) -> Result<u8, CliError> {
     if !args.offline || config.budget.prices.is_none() {
         findings.money(&config, tools.as_ref());
     }
+    if let Some(tools) = &tools {
+        findings.approvals(&config, tools);
+    }
     print(cx, &findings, &config);
     Ok(u8::from(!findings.problems.is_empty()))
 }
@@ -142,6 +146,27 @@ impl Findings {
                 self.problems
                     .push(Finding::new("plugins", with_causes(&error), error.hint()));
                 None
+            }
+        }
+    }
+
+    /// Which plugins can change something without anybody being asked, though some tools' calls are asked about.
+    fn approvals(&mut self, config: &Config, tools: &ToolSet) {
+        let approve = config.agent.approve;
+        // With `never` it is meant, and with `writes` the operator called the tools read-only.
+        let plugins = config.plugins.iter().filter(|_| approve == ApproveCalls::Destructive);
+        for plugin in plugins {
+            let of_plugin = || tools.tools().filter(|tool| tool.plugin == plugin.name);
+            let is_gated = of_plugin().any(|tool| approve.asks_for(tool));
+            if plugin.grants.effects() == Effects::Writes && of_plugin().next().is_some() && !is_gated {
+                let message = "its grants let it change something, and no person is asked about any of its calls";
+                let hint = "`[agent] approve = \"writes\"` asks about them, `destructive = true` about those of one tool; \"never\" says that this is \
+                            meant";
+                self.warnings.push(Finding::new(
+                    format!("plugins.{}", plugin.name),
+                    message,
+                    Some(hint.to_owned()),
+                ));
             }
         }
     }

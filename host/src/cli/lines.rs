@@ -18,8 +18,8 @@ use tokio::sync::mpsc;
 
 pub use self::completions::Completions;
 use self::history::HistoryFile;
-pub use self::terminal::TerminalMode;
 use self::terminal::{Edited, Terminal};
+pub use self::terminal::{Restored, TerminalMode};
 use super::output::Sink;
 use super::prompt::{self, Purpose};
 use super::{CliError, Context, error};

@@ -1,20 +1,23 @@
 //! Shared by `run`, `chat` and `demo`: a host whose events are printed as they happen, and the report at the end.
 
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::approver::TerminalApprover;
 use super::output::Sink;
 use super::printer::{Printer, Render};
 use super::progress::{JsonLines, ProgressRenderer};
 use super::session_args::name_settings;
 use super::{CliError, Context, Output, error, summary};
-use crate::agent::{RunOptions, RunReport, Session};
+use crate::agent::{Approver, RunOptions, RunReport, Session};
 use crate::assembly::Host;
 use crate::config::Config;
 use crate::events::Ending;
-use crate::telemetry::Observer;
+use crate::telemetry::{EventBus, Observer};
 
 /// The name of the terminal's observer on the event bus.
 const OBSERVER: &str = "terminal";
@@ -26,9 +29,34 @@ const FLUSH_WAIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct LiveHost {
     host: Host,
-    printer: Option<Printer>,
+    printed: Printed,
+    approver: Option<Arc<dyn Approver>>,
     output: Output,
     stderr: Sink,
+}
+
+/// What was printed of the events so far.
+#[derive(Clone, Debug)]
+pub struct Printed {
+    events: EventBus,
+    printer: Option<Printer>,
+}
+
+impl Printed {
+    /// Waits until all events are printed.
+    pub async fn wait(&self) {
+        self.events.flush(FLUSH_WAIT).await;
+        if let Some(printer) = &self.printer {
+            printer.flush().await;
+        }
+    }
+
+    /// The events that are missing from the output.
+    fn dropped(&self) -> u64 {
+        let dropped = self.events.dropped().into_iter();
+        let dropped = dropped.filter_map(|(name, lost)| (name == OBSERVER).then_some(lost));
+        dropped.sum::<u64>() + self.printer.as_ref().map_or(0, Printer::dropped)
+    }
 }
 
 impl LiveHost {
@@ -62,9 +90,19 @@ impl LiveHost {
         }
         let host = builder.build().await?;
         cx.report_left_out(host.config(), host.tools(), log);
+        let printed = Printed {
+            events: host.events().clone(),
+            printer,
+        };
+        // Whoever reads the question can answer it.
+        let approver = (cx.stderr.is_terminal() && io::stdin().is_terminal()).then(|| {
+            let approver = TerminalApprover::new(cx.stderr.clone(), printed.clone());
+            Arc::new(approver) as Arc<dyn Approver>
+        });
         Ok(Self {
             host,
-            printer,
+            printed,
+            approver,
             output,
             stderr: cx.stderr.clone(),
         })
@@ -113,18 +151,14 @@ impl LiveHost {
         RunOptions {
             cancel,
             streams_to_user: self.output.streams_to_user(),
+            approver: self.approver.clone(),
         }
     }
 
     /// Waits until all events are printed.
     async fn printed(&self) {
-        self.host.events().flush(FLUSH_WAIT).await;
-        if let Some(printer) = &self.printer {
-            printer.flush().await;
-        }
-        let dropped = self.host.events().dropped().into_iter();
-        let dropped = dropped.filter_map(|(name, lost)| (name == OBSERVER).then_some(lost));
-        let lost = dropped.sum::<u64>() + self.printer.as_ref().map_or(0, Printer::dropped);
+        self.printed.wait().await;
+        let lost = self.printed.dropped();
         if lost > 0 {
             self.stderr.line(&format!(
                 "warning: the output was too slow, so {lost} events are missing from it"

@@ -47,15 +47,27 @@ pub struct PluginArgs {
     pub plugin: Vec<String>,
     #[command(flatten)]
     pub grants: GrantArgs,
+    /// The calls that are refused because a person must approve them: never, destructive, writes or always
+    #[arg(long, value_name = "WHICH")]
+    pub approve: Option<String>,
 }
 
 impl PluginArgs {
+    /// What the command line sets of the configuration.
+    pub fn arguments(&self) -> Arguments {
+        let mut arguments = Arguments::default();
+        if let Some(approve) = &self.approve {
+            arguments.set("--approve", &["agent", "approve"], approve);
+        }
+        arguments
+    }
+
     /// The configuration with these components; `None` if there are none.
     ///
     /// # Errors
     /// As [`GrantArgs::apply`], or a grant or limit is invalid.
     pub fn config(&self) -> Result<Option<Config>, CliError> {
-        let mut arguments = Arguments::default();
+        let mut arguments = self.arguments();
         self.grants.apply(&self.plugin, false, &mut arguments)?;
         match self.plugin.is_empty() {
             true => Ok(None),
@@ -100,15 +112,17 @@ impl ServeArgs {
     fn config(&self, cx: &Context) -> Result<Config, CliError> {
         match self.plugins.config()? {
             Some(config) => Ok(config),
-            None => cx.config(),
+            None => cx.config_with(self.plugins.arguments()),
         }
     }
 
     async fn load(&self, cx: &Context, config: &Config) -> Result<ToolSet, CliError> {
-        match self.is_standalone() {
-            true => standalone::load(cx, config).await,
-            false => tool::load(cx, config, false).await,
-        }
+        let tools = match self.is_standalone() {
+            true => standalone::load(cx, config).await?,
+            false => tool::load(cx, config, false).await?,
+        };
+        // Its clients can't be asked, so they are refused what a person must approve.
+        Ok(tools.with_approvals(config.agent.approve))
     }
 
     /// Who may connect, or `None` for stdin and stdout. Checked before the components are compiled.

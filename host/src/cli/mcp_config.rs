@@ -36,7 +36,7 @@ pub fn print(cx: &Context, args: ConfigArgs) -> Result<u8, CliError> {
     // Checked here, so that a mistake isn't left for the client to find.
     let config = match args.plugins.config()? {
         Some(config) => config,
-        None => cx.config()?,
+        None => cx.config_with(args.plugins.arguments())?,
     };
     let file = config.origins.file().map(Path::to_owned);
     let snippet = snippet(&args, &program, &folder, file.as_deref());
@@ -62,6 +62,9 @@ fn snippet(args: &ConfigArgs, program: &Path, folder: &Path, file: Option<&Path>
         arguments.extend(["--config".to_owned(), folder.join(file).display().to_string()]);
     }
     arguments.extend(args.plugins.grants.options(&args.plugins.plugin, folder));
+    if let Some(approve) = &args.plugins.approve {
+        arguments.extend(["--approve".to_owned(), approve.clone()]);
+    }
     let program = program.display().to_string();
     match args.client {
         Client::Claude => json!({ "mcpServers": { "cofferdam": { "command": program, "args": arguments } } }),
@@ -91,6 +94,7 @@ mod tests {
                     allow_http: vec!["https://api.example".to_owned()],
                     ..GrantArgs::default()
                 },
+                approve: Some("writes".to_owned()),
             },
         };
         let snippet = snippet(&args, Path::new("/bin/cofferdam"), Path::new("/home"), None);
@@ -103,7 +107,9 @@ mod tests {
                 "--plugin",
                 "builtin:calculator",
                 "--allow-http",
-                "https://api.example"
+                "https://api.example",
+                "--approve",
+                "writes"
             ])
         );
     }

@@ -1,5 +1,7 @@
 //! The command line. Data goes to stdout, everything else to stderr. Each command has its own file; shared code is here.
 
+mod approval;
+mod approver;
 mod books;
 mod budget;
 mod chat;
@@ -123,6 +125,9 @@ enum Command {
     /// List, show, continue and delete the conversations that are kept
     #[command(subcommand)]
     Session(session::SessionCommand),
+    /// List, show and decide about the calls that wait for a person
+    #[command(subcommand)]
+    Approval(approval::ApprovalCommand),
     /// Show, set and export budgets; list prices
     Budget(budget::BudgetArgs),
     /// Write a configuration to start from
@@ -373,6 +378,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8, CliError> {
         Command::Tool(tool::ToolCommand::Dev(args)) => tool_dev::dev(cx, args).await,
         Command::Mcp(args) => mcp::mcp(cx, args).await,
         Command::Session(command) => session::session(cx, command).await,
+        Command::Approval(command) => approval::approval(cx, command).await,
         Command::Budget(args) => budget::budget(cx, args).await,
         Command::Init(args) => init::init(cx, args),
         Command::Doctor => doctor::doctor(cx).await,

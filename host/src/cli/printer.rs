@@ -31,7 +31,7 @@ enum Message {
 }
 
 /// The handle of the printer thread. The thread ends when the last handle and observer are dropped.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Printer {
     sender: mpsc::Sender<Message>,
     backlog: Arc<Backlog>,

@@ -212,6 +212,21 @@ fn in_words(fact: &Value) -> Option<String> {
                 format::escape(text("outcome"))
             )
         }
+        "approval_requested" => format!("{} waits for a person", format::escape(text("tool"))),
+        "approval_decided" => {
+            let reason = fact["reason"].as_str();
+            let reason = reason.map_or_else(String::new, |reason| format!(": {}", format::escape(reason)));
+            let scope = if fact["for_session"] == true {
+                ", for this session"
+            } else {
+                ""
+            };
+            match fact["approved"] == true {
+                true => format!("a person approved the call{scope}"),
+                false => format!("a person denied the call{reason}"),
+            }
+        }
+        "approval_expired" => "the call is no longer to be approved".to_owned(),
         "run_ended" => format!("the run ended: {}", format::escape(text("outcome"))),
         "reopened" => {
             let changes = fact["changes"].as_array().into_iter().flatten();

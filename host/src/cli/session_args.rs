@@ -12,6 +12,7 @@ const OPTIONS: &[(&str, [&str; 2])] = &[
     ("--system", ["agent", "system"]),
     ("--max-iterations", ["agent", "max_iterations"]),
     ("--budget", ["budget", "session_usd"]),
+    ("--approve", ["agent", "approve"]),
 ];
 
 /// The hint with each setting named as it was set: by its option, its variable or its key. One that has its default can be set by
@@ -43,6 +44,9 @@ pub struct SessionArgs {
     /// The most that the session can cost, in US dollars, or `unlimited`
     #[arg(long, value_name = "USD", allow_negative_numbers = true)]
     budget: Option<String>,
+    /// The calls that a person must approve: never, destructive, writes or always
+    #[arg(long, value_name = "WHICH")]
+    approve: Option<String>,
     /// Use this component (also builtin:NAME) beside the configured plugins, or in place of the one with its name; may be
     /// repeated
     #[arg(long, value_name = "FILE")]
@@ -65,7 +69,13 @@ impl SessionArgs {
     /// The configuration or an argument is invalid.
     pub fn config(&self, cx: &Context) -> Result<Config, CliError> {
         let mut arguments = Arguments::default();
-        let values = [&self.model, &self.system, &self.max_iterations, &self.budget];
+        let values = [
+            &self.model,
+            &self.system,
+            &self.max_iterations,
+            &self.budget,
+            &self.approve,
+        ];
         for ((option, key), value) in OPTIONS.iter().zip(values) {
             if let Some(value) = value {
                 arguments.set(option, key, value);

@@ -19,7 +19,7 @@ use crate::resilience::{BreakerSettings, RetrySettings};
 use crate::sandbox::{FolderGrant, HttpGrant, Metering};
 use crate::store::Durability;
 use crate::telemetry::{AlertSettings, LogLevel, LoggingSettings};
-use crate::tools::{PluginSettings, ToolSettings};
+use crate::tools::{ApproveCalls, PluginSettings, ToolSettings};
 
 impl From<&Config> for RawConfig {
     fn from(config: &Config) -> Self {
@@ -172,6 +172,23 @@ impl From<&AgentSettings> for RawAgent {
             parallel_tool_calls: settings.parallel_tool_calls,
             max_result_bytes: ByteSize(settings.max_result_bytes),
             deadline: DurationText(settings.deadline),
+            approve: match settings.approve {
+                ApproveCalls::Never => RawApprove::Never,
+                ApproveCalls::Destructive => RawApprove::Destructive,
+                ApproveCalls::Writes => RawApprove::Writes,
+                ApproveCalls::Always => RawApprove::Always,
+            },
+        }
+    }
+}
+
+impl From<RawApprove> for ApproveCalls {
+    fn from(raw: RawApprove) -> Self {
+        match raw {
+            RawApprove::Never => Self::Never,
+            RawApprove::Destructive => Self::Destructive,
+            RawApprove::Writes => Self::Writes,
+            RawApprove::Always => Self::Always,
         }
     }
 }
@@ -186,6 +203,7 @@ impl From<RawAgent> for AgentSettings {
             parallel_tool_calls: raw.parallel_tool_calls,
             max_result_bytes: raw.max_result_bytes.0,
             deadline: raw.deadline.0,
+            approve: raw.approve.into(),
         }
     }
 }

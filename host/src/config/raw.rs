@@ -139,8 +139,21 @@ pub(super) struct RawAgent {
     pub(super) parallel_tool_calls: u32,
     /// The most bytes of text of one tool result that the model gets, as a request writes it; the rest is truncated.
     pub(super) max_result_bytes: ByteSize,
-    /// The longest time for one run.
+    /// The longest time for one run. Waiting for a person doesn't count.
     pub(super) deadline: DurationText,
+    /// Which calls a person must approve: none; those of tools that the operator or the component calls destructive; these, and those
+    /// of tools that can change something by what they are granted, unless the operator calls the tool read-only; all.
+    pub(super) approve: RawApprove,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Approve")]
+pub(super) enum RawApprove {
+    Never,
+    Destructive,
+    Writes,
+    Always,
 }
 
 /// Retries of model calls.

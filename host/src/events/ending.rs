@@ -13,6 +13,9 @@ pub enum Ending {
     DeadlineExceeded,
     /// The model called the same tool five times in a row, with the same input and the same outcome.
     LoopDetected,
+    /// A call needs a person's approval, and nobody was there to give it. The run goes on once somebody has decided and the session
+    /// is resumed.
+    AwaitingApproval,
     /// The host's ledger refused an attempt.
     BudgetExceeded,
     /// The answer hit `max_tokens`.
@@ -25,12 +28,13 @@ pub enum Ending {
 }
 
 impl Ending {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Completed,
         Self::MaxIterations,
         Self::MaxToolCalls,
         Self::DeadlineExceeded,
         Self::LoopDetected,
+        Self::AwaitingApproval,
         Self::BudgetExceeded,
         Self::Truncated,
         Self::Refused,
@@ -46,6 +50,7 @@ impl Ending {
             Self::MaxToolCalls => "max_tool_calls",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::LoopDetected => "loop_detected",
+            Self::AwaitingApproval => "awaiting_approval",
             Self::BudgetExceeded => "budget_exceeded",
             Self::Truncated => "truncated",
             Self::Refused => "refused",
@@ -61,7 +66,11 @@ impl Ending {
             Self::Completed => 0,
             Self::Truncated | Self::Refused | Self::ContextOverflow | Self::ModelFailed => 1,
             Self::BudgetExceeded => 3,
-            Self::MaxIterations | Self::MaxToolCalls | Self::DeadlineExceeded | Self::LoopDetected => 4,
+            Self::MaxIterations
+            | Self::MaxToolCalls
+            | Self::DeadlineExceeded
+            | Self::LoopDetected
+            | Self::AwaitingApproval => 4,
             Self::Cancelled => 130,
         }
     }

@@ -81,6 +81,22 @@ pub enum EventKind {
         input: Arc<Value>,
     },
     ToolCallFinished(Box<ToolCallFinished>),
+    /// A call waits for a person.
+    ApprovalRequested {
+        approval: String,
+        call_id: String,
+        tool: String,
+        plugin: String,
+        expires_at: jiff::Timestamp,
+        input: Arc<Value>,
+    },
+    /// A person decided, or nobody did in time.
+    ApprovalDecided {
+        approval: String,
+        call_id: String,
+        tool: String,
+        decision: ApprovalDecided,
+    },
     BreakerChanged {
         /// `model:NAME` or `tool:NAME`.
         name: String,
@@ -136,6 +152,28 @@ pub enum EventKind {
         error: Option<ErrorInfo>,
         answer: String,
     },
+}
+
+/// What came of a question to a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovalDecided {
+    Approved,
+    /// With every later call of the tool in this session.
+    ApprovedForSession,
+    Denied,
+    Expired,
+}
+
+impl ApprovalDecided {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::ApprovedForSession => "approved_for_session",
+            Self::Denied => "denied",
+            Self::Expired => "expired",
+        }
+    }
 }
 
 /// Why a history was trimmed.
@@ -249,6 +287,8 @@ impl EventKind {
             Self::TextDelta { .. } => "text_delta",
             Self::ToolCallStarted { .. } => "tool_call_started",
             Self::ToolCallFinished(_) => "tool_call_finished",
+            Self::ApprovalRequested { .. } => "approval_requested",
+            Self::ApprovalDecided { .. } => "approval_decided",
             Self::BreakerChanged { .. } => "breaker_changed",
             Self::BudgetReserved { .. } => "budget_reserved",
             Self::BudgetSettled { .. } => "budget_settled",

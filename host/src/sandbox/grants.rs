@@ -71,4 +71,19 @@ impl Grants {
         let own = if writes { Effects::Writes } else { Effects::None };
         http.fold(own, Effects::max)
     }
+
+    /// What these grants let a call reach, a line each, for a person who decides about it. Values are left out: some are secret.
+    pub fn in_words(&self) -> Vec<String> {
+        let names = |what: &str, names: Vec<&str>| (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")));
+        let http = self.http.iter().map(|grant| format!("HTTP {grant}"));
+        let files = self.files.iter().map(|folder| format!("folder {folder}"));
+        let keyvalue = self.keyvalue.then(|| "its own stored data".to_owned());
+        let config = names("settings", self.config.keys().map(String::as_str).collect());
+        let environment = names("variables", self.environment.keys().map(String::as_str).collect());
+        http.chain(files)
+            .chain(keyvalue)
+            .chain(config)
+            .chain(environment)
+            .collect()
+    }
 }

@@ -1,5 +1,6 @@
 //! What can happen in a session.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::content::{StoredBlock, StoredContent};
@@ -61,6 +62,39 @@ pub(crate) enum Fact {
         digest: String,
         /// Whether it can be made twice: it can have no effect, or the tool is idempotent or read-only.
         repeatable: bool,
+        /// The approval that lets it begin, if it needs one of its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        approval: Option<String>,
+    },
+    /// A call waits for a person.
+    ApprovalRequested {
+        approval: String,
+        /// The call's place among the calls of the answer, from 0.
+        position: u32,
+        id: String,
+        tool: String,
+        plugin: String,
+        digest: String,
+        input_sha256: String,
+        /// What the plugin is granted, a line each.
+        grants: Vec<String>,
+        expires_at: Timestamp,
+    },
+    /// A person decided. The first decision counts.
+    ApprovalDecided {
+        approval: String,
+        position: u32,
+        approved: bool,
+        /// Whether every later call of the tool may be made, as long as its component is the same.
+        #[serde(default)]
+        for_session: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Nobody decided in time, or the approval was for another call than the one that would be made now.
+    ApprovalExpired {
+        approval: String,
+        position: u32,
     },
     CallEnded(CallFate),
     /// A part of the conversation was left out for good, because the model or the budget refused the whole.
@@ -88,6 +122,9 @@ pub(crate) struct CallFate {
     pub(crate) content: Vec<StoredContent>,
     pub(crate) is_error: bool,
     pub(crate) degraded: bool,
+    /// The approval that let it begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) approval: Option<String>,
 }
 
 /// A tool as a session knew it.
@@ -122,6 +159,9 @@ impl Fact {
             Self::Answered { .. } => "answered",
             Self::AskedAgain {} => "asked_again",
             Self::CallAdmitted { .. } => "call_admitted",
+            Self::ApprovalRequested { .. } => "approval_requested",
+            Self::ApprovalDecided { .. } => "approval_decided",
+            Self::ApprovalExpired { .. } => "approval_expired",
             Self::CallEnded(_) => "call_ended",
             Self::Trimmed { .. } => "trimmed",
             Self::RunEnded { .. } => "run_ended",
@@ -145,8 +185,20 @@ mod tests {
             content: vec![StoredContent::Text { text: "r".to_owned() }],
             is_error: false,
             degraded: false,
+            approval: None,
         };
         for fact in [
+            Fact::ApprovalDecided {
+                approval: "a".to_owned(),
+                position: 0,
+                approved: true,
+                for_session: false,
+                reason: None,
+            },
+            Fact::ApprovalExpired {
+                approval: "a".to_owned(),
+                position: 0,
+            },
             Fact::Reopened { changes: Vec::new() },
             Fact::AskedAgain {},
             Fact::CallEnded(fate),

@@ -7,6 +7,7 @@
 //! A run that goes on and a session that is read back use the same `State::apply`, so they can't differ. The
 //! [store](crate::store) keeps the facts; what they mean is decided here. Nothing in this module waits or fails.
 
+mod approval;
 mod content;
 mod conversation;
 mod fact;
@@ -17,8 +18,10 @@ mod state;
 #[cfg(test)]
 mod state_tests;
 
+pub(crate) use approval::DECIDE_WITHIN;
+pub use approval::{Approval, ApprovalDecision, ApprovalError, ApprovalState};
 pub(crate) use content::{StoredBlock, StoredContent};
 pub(crate) use conversation::Trimmed;
 pub(crate) use fact::{CallFate, Fact, ToolMark, TrimKind};
 pub use info::{RecordedFact, SessionError, SessionInfo};
-pub(crate) use state::{Before, CallState, OpenCall, OpenRun, State, is_empty_answer};
+pub(crate) use state::{Before, CallState, OpenApproval, OpenCall, OpenRun, State, Verdict, is_empty_answer};

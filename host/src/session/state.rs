@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::content::{StoredBlock, StoredContent};
 use super::conversation::Conversation;
 use super::fact::{CallFate, Fact, ToolMark, TrimKind};
-use super::repetition::{Repetition, Seen, Verdict, WARNING};
+use super::repetition::{self, Repetition, Seen, WARNING};
 use crate::events::{Ending, Outcome};
 use crate::transcript::{Block, Content, ToolInput, ToolResult, ToolUse, is_blank};
 
@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) model: Option<String>,
     pub(crate) system_sha256: Option<String>,
     pub(crate) tools: Vec<ToolMark>,
+    /// Tools that a person approved for the whole session, with the digests of their components.
+    always: Vec<(String, String)>,
     /// When the last fact happened, if it was read back.
     at: Option<Timestamp>,
 }
@@ -72,6 +74,27 @@ pub(crate) struct OpenCall {
     pub(crate) name: String,
     pub(crate) input: ToolInput,
     pub(crate) state: CallState,
+    /// What a person was asked about it last.
+    pub(crate) approval: Option<OpenApproval>,
+}
+
+/// What a person was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OpenApproval {
+    pub(crate) id: String,
+    pub(crate) tool: String,
+    pub(crate) digest: String,
+    pub(crate) input_sha256: String,
+    pub(crate) expires_at: Timestamp,
+    pub(crate) verdict: Verdict,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Pending,
+    Approved,
+    Denied { reason: Option<String> },
+    Expired,
 }
 
 #[derive(Debug)]
@@ -90,8 +113,9 @@ impl State {
     pub(crate) fn fold<'a>(facts: impl IntoIterator<Item = (Timestamp, &'a Fact)>) -> Self {
         let mut state = Self::default();
         for (at, fact) in facts {
-            // While nobody drove the session, its run took no time.
-            let before = state.at.replace(at).filter(|_| !matches!(fact, Fact::Reopened { .. }));
+            // While nobody drove the session, or while a person was asked, its run took no time.
+            let is_idle = matches!(fact, Fact::Reopened { .. }) || state.waits_for_approval();
+            let before = state.at.replace(at).filter(|_| !is_idle);
             if let (Some(before), Some(run)) = (before, &mut state.run) {
                 let passed = at.duration_since(before);
                 run.spent = run.spent.saturating_add(passed.try_into().unwrap_or_default());
@@ -133,6 +157,50 @@ impl State {
                     };
                 }
             }
+            Fact::ApprovalRequested {
+                approval,
+                position,
+                tool,
+                digest,
+                input_sha256,
+                expires_at,
+                ..
+            } => {
+                if let Some(call) = self.open_call(*position) {
+                    call.approval = Some(OpenApproval {
+                        id: approval.clone(),
+                        tool: tool.clone(),
+                        digest: digest.clone(),
+                        input_sha256: input_sha256.clone(),
+                        expires_at: *expires_at,
+                        verdict: Verdict::Pending,
+                    });
+                }
+            }
+            Fact::ApprovalDecided {
+                approval,
+                position,
+                approved,
+                for_session,
+                reason,
+            } => {
+                let Some(asked) = self.asked(*position, approval) else {
+                    return;
+                };
+                asked.verdict = match approved {
+                    true => Verdict::Approved,
+                    false => Verdict::Denied { reason: reason.clone() },
+                };
+                let tool = (asked.tool.clone(), asked.digest.clone());
+                if *approved && *for_session && !self.always.contains(&tool) {
+                    self.always.push(tool);
+                }
+            }
+            Fact::ApprovalExpired { approval, position } => {
+                if let Some(asked) = self.asked(*position, approval) {
+                    asked.verdict = Verdict::Expired;
+                }
+            }
             Fact::CallEnded(fate) => {
                 if let Some(call) = self.open_call(fate.position) {
                     call.state = CallState::Ended(fate.clone());
@@ -165,6 +233,29 @@ impl State {
         let calls = &mut self.run.as_mut()?.calls;
         let call = calls.get_mut(usize::try_from(position).ok()?)?;
         (!matches!(call.state, CallState::Ended(_))).then_some(call)
+    }
+
+    fn asked(&mut self, position: u32, approval: &str) -> Option<&mut OpenApproval> {
+        let asked = self.open_call(position)?.approval.as_mut();
+        asked.filter(|asked| asked.id == approval)
+    }
+
+    /// The approvals that no call has used, by the positions of their calls.
+    pub(crate) fn unused_approvals(&self) -> impl Iterator<Item = (u32, &OpenApproval)> {
+        let calls = self.run.iter().flat_map(|run| (0..).zip(&run.calls));
+        let waiting = calls.filter(|(_, call)| matches!(call.state, CallState::Waiting));
+        let asked = waiting.filter_map(|(position, call)| Some((position, call.approval.as_ref()?)));
+        asked.filter(|(_, asked)| matches!(asked.verdict, Verdict::Pending | Verdict::Approved))
+    }
+
+    fn waits_for_approval(&self) -> bool {
+        self.unused_approvals()
+            .any(|(_, asked)| asked.verdict == Verdict::Pending)
+    }
+
+    /// Whether a person approved the tool for the whole session.
+    pub(crate) fn is_always_approved(&self, tool: &str, digest: &str) -> bool {
+        self.always.iter().any(|(name, of)| name == tool && of == digest)
     }
 
     fn answered(&mut self, stop_reason: &str, content: &[StoredBlock]) {
@@ -242,11 +333,13 @@ impl State {
             .unzip();
         let names: Vec<String> = seen.iter().map(|seen| seen.tool.clone()).collect();
         let verdicts = run.repetition.observe(seen);
-        let stopped = verdicts.iter().position(|verdict| *verdict == Verdict::Stop);
+        let stopped = verdicts
+            .iter()
+            .position(|verdict| *verdict == repetition::Verdict::Stop);
         run.repeated = stopped.map(|position| names[position].clone());
         let results = results.into_iter().zip(verdicts);
         let results = results.map(|((tool_use_id, mut content, is_error), verdict)| {
-            if verdict == Verdict::Warn {
+            if verdict == repetition::Verdict::Warn {
                 content.push(Content::text(WARNING));
             }
             ToolResult {
@@ -280,6 +373,7 @@ impl OpenCall {
             content: vec![StoredContent::Text { text: text.to_owned() }],
             is_error: true,
             degraded: false,
+            approval: self.approval.as_ref().map(|asked| asked.id.clone()),
         }
     }
 
@@ -295,6 +389,7 @@ impl OpenCall {
                 name: name.clone(),
                 input: input.clone(),
                 state: CallState::Waiting,
+                approval: None,
             }),
             _ => None,
         }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::content::{StoredBlock, StoredContent};
 use super::fact::{CallFate, Fact};
-use super::state::{CallState, State};
+use super::state::{CallState, State, Verdict};
 use crate::events::{Ending, Outcome};
 use crate::transcript::{Block, Role};
 
@@ -49,6 +49,7 @@ fn admitted(position: u32, repeatable: bool) -> Fact {
         plugin: "p".to_owned(),
         digest: "d".to_owned(),
         repeatable,
+        approval: None,
     }
 }
 
@@ -63,6 +64,7 @@ fn ended(position: u32, result: &str) -> Fact {
         }],
         is_error: false,
         degraded: result == "degraded",
+        approval: None,
     })
 }
 
@@ -274,4 +276,85 @@ fn journals_of_earlier_versions_are_read() {
             run.calls
         );
     }
+}
+
+fn requested(position: u32, approval: &str) -> Fact {
+    Fact::ApprovalRequested {
+        approval: approval.to_owned(),
+        position,
+        id: "same".to_owned(),
+        tool: "t".to_owned(),
+        plugin: "p".to_owned(),
+        digest: "d".to_owned(),
+        input_sha256: "i".to_owned(),
+        grants: Vec::new(),
+        expires_at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn decided(position: u32, approval: &str, approved: bool, for_session: bool) -> Fact {
+    Fact::ApprovalDecided {
+        approval: approval.to_owned(),
+        position,
+        approved,
+        for_session,
+        reason: None,
+    }
+}
+
+fn unused(state: &State) -> Vec<(u32, &str, Verdict)> {
+    let unused = state.unused_approvals();
+    unused
+        .map(|(position, asked)| (position, asked.id.as_str(), asked.verdict.clone()))
+        .collect()
+}
+
+#[test]
+fn an_approval_is_used_by_one_call() {
+    let mut facts = vec![prompted("go"), answered("tool_use", vec![call("a"), call("b")])];
+    facts.extend([requested(0, "x"), requested(1, "y")]);
+    assert_eq!(
+        unused(&state(&facts)),
+        [(0, "x", Verdict::Pending), (1, "y", Verdict::Pending)]
+    );
+    facts.push(decided(0, "x", true, false));
+    // Of an approval that was replaced.
+    facts.push(decided(1, "x", true, false));
+    facts.push(decided(1, "y", false, false));
+    assert_eq!(unused(&state(&facts)), [(0, "x", Verdict::Approved)]);
+    facts.push(admitted(0, false));
+    assert_eq!(unused(&state(&facts)), []);
+    assert!(!state(&facts).is_always_approved("t", "d"));
+}
+
+#[test]
+fn a_tool_can_be_approved_for_the_session_until_it_changes() {
+    let mut facts = vec![prompted("go"), answered("tool_use", vec![call("a")]), requested(0, "x")];
+    facts.push(decided(0, "x", true, true));
+    let state = state(&facts);
+    assert!(state.is_always_approved("t", "d"));
+    assert!(!state.is_always_approved("t", "other") && !state.is_always_approved("other", "d"));
+}
+
+#[test]
+fn waiting_for_a_person_is_no_time_of_the_run() {
+    let facts = [
+        (0, prompted("go")),
+        (2, answered("tool_use", vec![call("a"), call("b")])),
+        (3, requested(0, "x")),
+        (3, requested(1, "y")),
+        (1000, decided(0, "x", true, false)),
+        (
+            2000,
+            Fact::ApprovalExpired {
+                approval: "y".to_owned(),
+                position: 1,
+            },
+        ),
+        (2005, admitted(0, false)),
+    ];
+    let facts = facts
+        .iter()
+        .map(|(second, fact)| (Timestamp::from_second(*second).unwrap(), fact));
+    assert_eq!(State::fold(facts).run.unwrap().spent, Duration::from_secs(8));
 }

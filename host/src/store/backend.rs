@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::StoreError;
 use crate::events::Ending;
 use crate::ledger::{BookReader, BudgetAlert, LimitOverride, PendingClosing, ReservationId, ReserveRequest, Scope};
-use crate::session::{Fact, SessionInfo};
+use crate::session::{Approval, ApprovalDecision, ApprovalState, Fact, SessionInfo};
 
 /// One change. A closed list, so that every backend applies all of them.
 #[derive(Clone, Debug)]
@@ -43,6 +43,16 @@ pub(crate) enum Change {
     /// Deletes up to [`EXPIRED_AT_ONCE`] sessions that nobody has: those that were last changed before, and the oldest of those that
     /// are too much.
     DeleteExpired { before: Timestamp, max_bytes: u64 },
+    /// A call waits for a person.
+    RequestApproval(Box<Approval>),
+    /// A person decides. Refused if another decision was made before.
+    Decide {
+        id: String,
+        decision: ApprovalDecision,
+        at: Timestamp,
+    },
+    /// Notes what became of an approval. Ignored where it doesn't follow on its state.
+    AdvanceApproval { id: String, to: ApprovalState },
 }
 
 /// How many sessions one commit deletes, so that others don't wait for long.
@@ -86,12 +96,41 @@ pub struct SessionFilter {
     pub count: u32,
 }
 
+/// Which approvals to list. By default, up to 100 of all.
+#[derive(Clone, Debug)]
+pub struct ApprovalFilter {
+    pub id_prefix: Option<String>,
+    pub session: Option<String>,
+    pub tenant: Option<String>,
+    /// Only those that a person can still decide about.
+    pub only_pending: bool,
+    /// When approvals that nobody decided about expire.
+    pub now: Timestamp,
+    /// The most that are listed.
+    pub count: u32,
+}
+
+impl Default for ApprovalFilter {
+    fn default() -> Self {
+        Self {
+            id_prefix: None,
+            session: None,
+            tenant: None,
+            only_pending: false,
+            now: Timestamp::now(),
+            count: 100,
+        }
+    }
+}
+
 /// What a change brought.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Applied {
     Leased(u64),
     /// The number of deleted sessions.
     Deleted(usize),
+    /// What holds now.
+    Decided(Box<Approval>),
     Done,
 }
 
@@ -100,7 +139,7 @@ impl Applied {
     pub(crate) const fn lease(&self) -> u64 {
         match self {
             Self::Leased(lease) => *lease,
-            Self::Deleted(_) | Self::Done => 0,
+            Self::Deleted(_) | Self::Decided(_) | Self::Done => 0,
         }
     }
 }
@@ -155,4 +194,7 @@ pub(crate) trait Backend: fmt::Debug + Send {
 
     /// Facts of a session that follow `after`, in order: as many as have about `bytes`, and at least one if there is one.
     fn facts(&mut self, id: &str, after: u64, bytes: usize) -> Result<Vec<StoredFact>, StoreError>;
+
+    /// The approvals that the filter accepts, the newest first.
+    fn approvals(&mut self, filter: &ApprovalFilter) -> Result<Vec<Approval>, StoreError>;
 }

@@ -1,7 +1,7 @@
 //! Why the store refused a change.
 
 use crate::ledger::LedgerError;
-use crate::session::SessionError;
+use crate::session::{ApprovalError, SessionError};
 
 /// Why a change was not made. None of the caller's changes took effect.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -12,6 +12,9 @@ pub enum StoreError {
     /// The session can't be used.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// The approval can't be decided about.
+    #[error(transparent)]
+    Approval(#[from] ApprovalError),
 }
 
 impl StoreError {
@@ -20,6 +23,7 @@ impl StoreError {
         match self {
             Self::Ledger(error) => error.kind(),
             Self::Session(error) => error.kind(),
+            Self::Approval(error) => error.kind(),
         }
     }
 
@@ -28,6 +32,7 @@ impl StoreError {
         match self {
             Self::Ledger(error) => error.hint(),
             Self::Session(error) => Some(error.hint()),
+            Self::Approval(error) => Some(error.hint()),
         }
     }
 
@@ -35,7 +40,7 @@ impl StoreError {
     pub(super) fn into_ledger(self) -> LedgerError {
         match self {
             Self::Ledger(error) => error,
-            Self::Session(_) => LedgerError::Interrupted,
+            Self::Session(_) | Self::Approval(_) => LedgerError::Interrupted,
         }
     }
 }

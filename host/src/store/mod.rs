@@ -11,6 +11,7 @@
 //! The rules are elsewhere (`ledger`, `session`). A `Backend` keeps rows and applies the rules; `sqlite` is the only one, and
 //! nothing outside its folder knows SQL.
 
+mod approvals;
 mod backend;
 mod error;
 mod queue;
@@ -32,8 +33,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-pub use backend::SessionFilter;
 pub(crate) use backend::{Applied, Backend, Change, FactBody, Work};
+pub use backend::{ApprovalFilter, SessionFilter};
 pub use error::StoreError;
 pub(crate) use sessions::{Lease, Taken};
 

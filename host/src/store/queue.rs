@@ -228,7 +228,9 @@ impl Inner {
                     self.queue().refused_changes.push_back(changes);
                 }
                 // Somebody else has it, or has deleted it.
-                Err(StoreError::Session(error)) => tracing::debug!(%error, "could not write the end of a session"),
+                Err(StoreError::Session(_) | StoreError::Approval(_)) => {
+                    tracing::debug!("could not write the end of a session: others have changed it");
+                }
             }
         }
     }

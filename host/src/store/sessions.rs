@@ -173,7 +173,7 @@ impl Store {
         leased.await.unwrap_or_else(|_| Err(LedgerError::Interrupted.into()))
     }
 
-    async fn read_session(&self, id: &str) -> Result<(u64, State), StoreError> {
+    pub(super) async fn read_session(&self, id: &str) -> Result<(u64, State), StoreError> {
         let mut facts: Vec<(Timestamp, Fact)> = Vec::new();
         let mut seq = 0;
         loop {

@@ -224,7 +224,7 @@ impl EventKind {
         let contents = match self {
             Self::SessionStarted { prompt, .. } => prompt.len(),
             Self::ModelResponse { text, .. } | Self::TextDelta { text } => text.len(),
-            Self::ToolCallStarted { input, .. } => json_weight(input),
+            Self::ToolCallStarted { input, .. } | Self::ApprovalRequested { input, .. } => json_weight(input),
             Self::ToolCallFinished(finished) => {
                 let texts = [&finished.detail, &finished.replaced_output];
                 let texts = texts.into_iter().flatten().map(String::len).sum::<usize>();
@@ -233,6 +233,7 @@ impl EventKind {
             Self::SessionFinished { answer, .. } => answer.len(),
             Self::TurnStarted {}
             | Self::HistoryTrimmed { .. }
+            | Self::ApprovalDecided { .. }
             | Self::ModelWaiting { .. }
             | Self::ModelAttempt { .. }
             | Self::ModelRetry { .. }

@@ -167,6 +167,41 @@ pub(super) fn write(event: &Event, contents: bool) {
                 text = if_enabled(text.as_str())
             );
         }
+        EventKind::ApprovalRequested {
+            approval,
+            call_id,
+            tool,
+            plugin,
+            expires_at,
+            input,
+        } => {
+            let input = contents.then(|| tracing::field::display(input));
+            line!(
+                WARN,
+                event,
+                "approval requested",
+                approval = approval.as_str(),
+                call_id = call_id.as_str(),
+                tool = tool.as_str(),
+                plugin = plugin.as_str(),
+                expires_at = %expires_at,
+                input
+            );
+        }
+        EventKind::ApprovalDecided {
+            approval,
+            call_id,
+            tool,
+            decision,
+        } => line!(
+            INFO,
+            event,
+            "approval decided",
+            approval = approval.as_str(),
+            call_id = call_id.as_str(),
+            tool = tool.as_str(),
+            decision = decision.as_str()
+        ),
         EventKind::ToolCallStarted {
             call_id,
             tool,

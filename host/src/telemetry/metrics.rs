@@ -127,6 +127,8 @@ impl SessionMetrics {
             | EventKind::ModelWaiting { .. }
             | EventKind::TextDelta { .. }
             | EventKind::ToolCallStarted { .. }
+            | EventKind::ApprovalRequested { .. }
+            | EventKind::ApprovalDecided { .. }
             | EventKind::BreakerChanged { .. }
             | EventKind::BudgetReserved { .. }
             | EventKind::BudgetReleased { .. }

@@ -32,6 +32,12 @@ const MAX_RETRIES: u32 = 2;
 /// Plugins and tools that are listed as left out when a tool is unknown.
 const MAX_LEFT_OUT: usize = 10;
 
+/// What the model reads of a call that needs a person, where none can be asked.
+const NOBODY_TO_ASK: &str =
+    "The call was not made: a person must approve it, and nobody can be asked here. Don't try it again.";
+/// What the operator reads of it.
+const HOW_TO_APPROVE: &str = "`[agent] approve` says which calls a person must approve";
+
 /// A call as the model made it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolCall {
@@ -107,6 +113,8 @@ pub struct AdmittedCall {
     call: ToolCall,
     /// The input that the tool receives, or why the call doesn't run.
     decision: Result<ToolInput, CallEnd>,
+    /// Whether it runs only if a person approves it.
+    needs_approval: bool,
     /// How long the decision took. It counts against the call's deadline.
     took: Duration,
 }
@@ -118,7 +126,22 @@ impl AdmittedCall {
 
     /// Whether it runs; if not, its result is known.
     pub fn will_run(&self) -> bool {
-        self.decision.is_ok()
+        self.decision.is_ok() && !self.needs_approval
+    }
+
+    /// The input that the tool would receive, if a person must approve the call first. Without [`Self::approve`] it is denied.
+    pub fn awaits_approval(&self) -> Option<&ToolInput> {
+        self.decision.as_ref().ok().filter(|_| self.needs_approval)
+    }
+
+    /// A person lets it run.
+    pub fn approve(&mut self) {
+        self.needs_approval = false;
+    }
+
+    /// A person doesn't. The model reads `why`, a sentence.
+    pub fn deny(&mut self, why: impl Into<String>) {
+        self.decision = Err(CallEnd::error(Outcome::Denied, why));
     }
 }
 
@@ -137,6 +160,7 @@ impl ToolSet {
             return AdmittedCall {
                 decision: Err(self.unknown(&call.name)),
                 call,
+                needs_approval: false,
                 took: Duration::ZERO,
             };
         };
@@ -149,9 +173,14 @@ impl ToolSet {
             .catch_unwind()
             .await
             .unwrap_or_else(|_| Err(CallEnd::host_error("the host panicked while it checked the call")));
+        let (decision, needs_approval) = match decision {
+            Ok((input, needs_approval)) => (Ok(input), needs_approval),
+            Err(ended) => (Err(ended), false),
+        };
         AdmittedCall {
             call,
             decision,
+            needs_approval,
             took: started.elapsed(),
         }
     }
@@ -164,7 +193,10 @@ impl ToolSet {
 
     /// Runs an admitted call. Never fails: every failure becomes a result for the model and an event for the operator.
     pub async fn run(&self, admitted: AdmittedCall, cx: &ToolContext<'_>) -> ToolResult {
-        let AdmittedCall { call, decision, took } = admitted;
+        let is_gated = admitted.awaits_approval().is_some();
+        let AdmittedCall {
+            call, decision, took, ..
+        } = admitted;
         let now = Instant::now();
         let started = now.checked_sub(took).unwrap_or(now);
         let slot = self.slot(&call.name);
@@ -183,6 +215,7 @@ impl ToolSet {
         let mut totals = CallTotals::default();
         let ended = match (decision, slot) {
             (Err(refused), _) => refused,
+            (Ok(_), _) if is_gated => CallEnd::error(Outcome::Denied, NOBODY_TO_ASK).with_detail(HOW_TO_APPROVE),
             (Ok(_), None) => self.unknown(&call.name),
             (Ok(input), Some(slot)) => {
                 let halt = Halt {
@@ -231,14 +264,15 @@ impl ToolSet {
         }
     }
 
-    /// Validates the input and asks the policy. Returns the input that the tool receives, or why the call must not run.
+    /// Validates the input and asks the policy. Returns the input that the tool receives and whether a person must approve it, or why
+    /// the call must not run.
     async fn decide(
         &self,
         slot: &Slot,
         call: &ToolCall,
         halt: Halt<'_>,
         cx: &ToolContext<'_>,
-    ) -> Result<ToolInput, CallEnd> {
+    ) -> Result<(ToolInput, bool), CallEnd> {
         let tool = &slot.tool;
         if let Some(problem) = call.input.problem() {
             return Err(CallEnd::error(
@@ -284,13 +318,18 @@ impl ToolSet {
         if let Some(ended) = CallEnd::too_large(received.text(), tool.limits().input_bytes) {
             return Err(ended);
         }
-        if let Some(policy) = self.policy()
-            && let Decision::Deny(reason) = policy.decide(cx.emitter.tenant(), tool, received.value())
-        {
-            let text = format!("The call was denied by {}: {reason}.", policy.name());
-            return Err(CallEnd::error(Outcome::Denied, text));
+        let mut needs_approval = self.approve_calls().asks_for(tool);
+        if let Some(policy) = self.policy() {
+            match policy.decide(cx.emitter.tenant(), tool, received.value()) {
+                Decision::Allow => {}
+                Decision::Ask => needs_approval = true,
+                Decision::Deny(reason) => {
+                    let text = format!("The call was denied by {}: {reason}.", policy.name());
+                    return Err(CallEnd::error(Outcome::Denied, text));
+                }
+            }
         }
-        Ok(received)
+        Ok((received, needs_approval))
     }
 
     /// Runs the tool, with retries.

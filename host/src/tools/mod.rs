@@ -22,7 +22,7 @@ mod toolset;
 pub use builtin::{BUILTIN_NAMES, builtin};
 pub use content::{Part, Structure};
 pub use dispatch::{AdmittedCall, ToolCall, ToolContext, ToolResult};
-pub use policy::{Decision, ToolPolicy};
+pub use policy::{ApproveCalls, Decision, ToolPolicy};
 pub use problem::{LoadError, PluginError, PluginProblem, PluginWarning};
 pub use registry::{Tool, is_tool_name, name_identity, open_component};
 pub use settings::{ComponentSource, PluginSettings, ToolSettings};

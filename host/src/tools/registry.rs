@@ -50,6 +50,8 @@ pub struct Tool {
     pub claimed_description: Untrusted,
     /// What the operator set, else what the component says.
     pub annotations: Annotations,
+    /// Whether the operator, and not only the component, says that it changes nothing.
+    pub(super) operator_says_read_only: bool,
     /// JSON Schema of a successful result, if the component is known to keep to it. JSON text.
     pub output_schema: Option<Arc<str>>,
     pub fallback: Option<String>,
@@ -95,6 +97,11 @@ impl Tool {
     /// What its calls can do outside of the host, by what the plugin is granted.
     pub fn effects(&self) -> Effects {
         self.component.effects()
+    }
+
+    /// What its plugin is granted, a line each.
+    pub fn grants_in_words(&self) -> Vec<String> {
+        self.component.grants_in_words()
     }
 
     /// Whether a call can be made twice, whatever became of the first: it leaves no trace, or the tool says that it is idempotent or
@@ -380,6 +387,7 @@ fn make_tool(
             idempotent: tool_settings.idempotent.unwrap_or(export.annotations.idempotent),
             destructive: tool_settings.destructive.unwrap_or(export.annotations.destructive),
         },
+        operator_says_read_only: tool_settings.read_only == Some(true),
         output_schema: export.output_schema.map(|schema| visible_json(&schema).into()),
         errors_count: settings.errors_count,
         fallback: tool_settings.fallback.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::breakers::ToolBreakers;
-use super::policy::ToolPolicy;
+use super::policy::{ApproveCalls, ToolPolicy};
 use super::problem::{LoadError, PluginError, PluginProblem, PluginWarning};
 use super::registry::{self, Registered, Tool};
 use super::settings::PluginSettings;
@@ -27,6 +27,7 @@ pub struct ToolSet {
     problems: Vec<PluginError>,
     warnings: Vec<PluginWarning>,
     policy: Option<Arc<dyn ToolPolicy>>,
+    approve: ApproveCalls,
 }
 
 /// A tool and what its calls share.
@@ -118,6 +119,7 @@ impl ToolSet {
             problems,
             warnings,
             policy: None,
+            approve: ApproveCalls::Never,
         })
     }
 
@@ -126,6 +128,17 @@ impl ToolSet {
     pub fn with_policy(mut self, policy: Option<Arc<dyn ToolPolicy>>) -> Self {
         self.policy = policy;
         self
+    }
+
+    /// Has a person approve these calls. Default: none.
+    #[must_use]
+    pub fn with_approvals(mut self, approve: ApproveCalls) -> Self {
+        self.approve = approve;
+        self
+    }
+
+    pub(super) const fn approve_calls(&self) -> ApproveCalls {
+        self.approve
     }
 
     /// Takes over the breakers and permits of a set that this one replaces, where nothing has changed: the plugin's settings,

@@ -276,6 +276,7 @@ async fn problems(fault: &Fault) -> Vec<String> {
     let options = RunOptions {
         cancel,
         streams_to_user: false,
+        ..RunOptions::default()
     };
     let report = host.session().run("Go.", options).await;
     host.shutdown().await;

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::model::Prices;
 use crate::sandbox::CompilePlace;
 use crate::session::SessionInfo;
-use crate::store::{SessionFilter, Store};
+use crate::store::{ApprovalFilter, SessionFilter, Store, StoreError};
 use crate::tools::{BUILTIN_NAMES, ComponentSource};
 
 /// The longest time that a shell waits for the tools of plugins.
@@ -70,19 +70,46 @@ pub fn sessions() -> ArgValueCompleter {
     })
 }
 
-/// The newest sessions of the configuration of the line. Nothing is created or changed to find them.
+/// The newest sessions of the configuration of the line.
 fn kept_sessions() -> Vec<SessionInfo> {
-    let (Some(config), Ok(runtime)) = (configuration(), tokio::runtime::Handle::try_current()) else {
-        return Vec::new();
-    };
-    let list = async {
-        let store = Store::open_read_only(&config.ledger_path()).ok()?;
+    listed(async |store| {
         let filter = SessionFilter {
             tenant: None,
             id_prefix: None,
             count: MAX_SESSIONS,
         };
-        store.sessions(filter).await.ok()
+        store.sessions(filter).await
+    })
+}
+
+/// The calls that wait for a person.
+pub fn approvals() -> ArgValueCompleter {
+    ArgValueCompleter::new(|current: &OsStr| {
+        let typed = current.to_string_lossy();
+        let pending = listed(async |store| {
+            let filter = ApprovalFilter {
+                only_pending: true,
+                ..ApprovalFilter::default()
+            };
+            store.approvals(filter).await
+        });
+        let typed = pending.into_iter().filter(|approval| approval.id.starts_with(&*typed));
+        let candidates = typed.map(|approval| {
+            let tool = format::one_line(&approval.tool, MAX_DESCRIPTION_CHARS);
+            CompletionCandidate::new(approval.id).help(Some(tool.into()))
+        });
+        candidates.collect()
+    })
+}
+
+/// What the store of the configuration of the line has. Nothing is created or changed to find it.
+fn listed<T>(list: impl AsyncFnOnce(Store) -> Result<Vec<T>, StoreError>) -> Vec<T> {
+    let (Some(config), Ok(runtime)) = (configuration(), tokio::runtime::Handle::try_current()) else {
+        return Vec::new();
+    };
+    let list = async {
+        let store = Store::open_read_only(&config.ledger_path()).ok()?;
+        list(store).await.ok()
     };
     let list = async { tokio::time::timeout(LOAD_TIMEOUT, list).await };
     let listed = tokio::task::block_in_place(|| runtime.block_on(list));

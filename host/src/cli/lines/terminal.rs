@@ -38,6 +38,17 @@ impl TerminalMode {
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
     }
 
+    /// Has the terminal echo and collect one line, as long as the result lives. Forgets what was typed before.
+    pub fn for_lines() -> Restored {
+        let before = Self::current();
+        if let Some(Self(before)) = &before {
+            let mut mode = before.clone();
+            mode.local_modes.insert(LocalModes::ECHO | LocalModes::ICANON);
+            let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &mode);
+        }
+        Restored(before)
+    }
+
     /// The same without echo, and without lines: a terminal that collects a line itself drops what is beyond its 4,095th byte.
     /// Ctrl-C is still a signal, and leaves what was typed before it.
     fn without_echo(&self) -> Self {
@@ -47,6 +58,17 @@ impl TerminalMode {
         mode.special_codes[SpecialCodeIndex::VMIN] = 1;
         mode.special_codes[SpecialCodeIndex::VTIME] = 0;
         Self(mode)
+    }
+}
+
+/// Sets a terminal up as it was.
+pub struct Restored(Option<TerminalMode>);
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        if let Some(mode) = &self.0 {
+            mode.restore();
+        }
     }
 }
 

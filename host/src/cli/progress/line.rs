@@ -3,7 +3,7 @@
 use anstyle::{AnsiColor, Style};
 
 use crate::cli::format;
-use crate::events::{BreakerState, EventKind, Outcome, ToolCallFinished, TrimReason};
+use crate::events::{ApprovalDecided, BreakerState, EventKind, Outcome, ToolCallFinished, TrimReason};
 
 /// The maximum length of an input, an output or a reason in a progress line, in characters.
 const MAX_TEXT_CHARS: usize = 100;
@@ -102,6 +102,18 @@ pub fn progress_line(event: &EventKind, last_failure: Option<&str>) -> Option<Pr
                 format::one_line(&input.to_string(), MAX_TEXT_CHARS)
             ),
         ),
+        EventKind::ApprovalRequested { tool, .. } => {
+            ProgressLine::new("approval", format!("{} waits for a person", format::escape(tool))).styled(WARN)
+        }
+        EventKind::ApprovalDecided { tool, decision, .. } => {
+            let decision = match decision {
+                ApprovalDecided::Approved => "approved",
+                ApprovalDecided::ApprovedForSession => "approved for this session",
+                ApprovalDecided::Denied => "denied",
+                ApprovalDecided::Expired => "not made: nobody decided in time",
+            };
+            ProgressLine::new("approval", format!("{} {decision}", format::escape(tool)))
+        }
         EventKind::ToolCallFinished(finished) => tool_finished(finished),
         EventKind::BreakerChanged {
             name,

@@ -85,6 +85,7 @@ fn every_key_reaches_the_settings() {
         max_tool_calls = 2
         parallel_tool_calls = 3
         deadline = "4ms"
+        approve = "writes"
         [retry]
         max_attempts = 1
         initial_delay = "5ms"

@@ -71,6 +71,11 @@ impl Plugin {
         self.setup.grants.effects()
     }
 
+    /// What it is granted, a line each.
+    pub fn grants_in_words(&self) -> Vec<String> {
+        self.setup.grants.in_words()
+    }
+
     /// The component's tools. Asks the component for those that it lists itself, under the limits of a call.
     ///
     /// # Errors

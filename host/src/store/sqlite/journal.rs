@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, params};
 use sha2::{Digest, Sha256};
 
 use super::liveness::Owner;
-use super::{Fault, Statements};
+use super::{Fault, Statements, approvals};
 use crate::events::Ending;
 use crate::session::{Fact, SessionError, SessionInfo};
 use crate::store::backend::{EXPIRED_AT_ONCE, FactBody, SessionFilter, StoredFact};
@@ -161,6 +161,7 @@ pub(super) fn delete(connection: &Connection, owner: &Owner, id: &str) -> Result
         params![id, row.tenant],
     )?;
     connection.run("DELETE FROM facts WHERE session = ?1", [id])?;
+    approvals::delete(connection, id)?;
     connection.run("DELETE FROM sessions WHERE id = ?1", [id])?;
     Ok(())
 }

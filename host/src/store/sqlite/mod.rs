@@ -3,6 +3,7 @@
 //! Every commit is one `BEGIN IMMEDIATE` transaction. So two processes never decide on the same balance, and a crash leaves
 //! either a caller's whole change or none of it.
 
+mod approvals;
 mod books;
 mod journal;
 mod liveness;
@@ -19,13 +20,12 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Params, Row, Transaction, TransactionBehavior};
 
 use self::liveness::{DeadOwner, Owner};
-use super::backend::Worked;
-use super::backend::{SessionFilter, StoredFact};
+use super::backend::{ApprovalFilter, SessionFilter, StoredFact, Worked};
 use super::{Applied, Backend, Change, Durability, StoreError, Work};
 use crate::ledger::{
     BookReader, BudgetSettings, BudgetStatus, LedgerError, LedgerRow, LimitOverride, ReservationId, Scope,
 };
-use crate::session::SessionInfo;
+use crate::session::{Approval, SessionInfo};
 use crate::sqlite::{Database, Failure};
 
 /// One database, and this process's identity in it.
@@ -180,6 +180,12 @@ fn apply_change(connection: &Connection, owner: &Owner, change: &Change) -> Resu
             }
             return Ok(Applied::Deleted(expired.len()));
         }
+        Change::RequestApproval(approval) => approvals::request(connection, approval)?,
+        Change::Decide { id, decision, at } => {
+            let decided = approvals::decide(connection, id, decision, *at)?;
+            return Ok(Applied::Decided(Box::new(decided)));
+        }
+        Change::AdvanceApproval { id, to } => approvals::advance(connection, id, *to)?,
     }
     Ok(Applied::Done)
 }
@@ -213,6 +219,10 @@ impl Backend for Sqlite {
 
     fn facts(&mut self, id: &str, after: u64, bytes: usize) -> Result<Vec<StoredFact>, StoreError> {
         self.read(|connection| Ok(journal::facts(connection, id, after, bytes)?))
+    }
+
+    fn approvals(&mut self, filter: &ApprovalFilter) -> Result<Vec<Approval>, StoreError> {
+        self.read(|connection| Ok(approvals::find(connection, filter)?))
     }
 }
 

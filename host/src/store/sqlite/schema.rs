@@ -18,6 +18,7 @@ const SCHEMA: Schema<'static> = Schema {
         include_str!("schema/0001.sql"),
         include_str!("schema/0002.sql"),
         include_str!("schema/0003.sql"),
+        include_str!("schema/0004.sql"),
     ],
 };
 

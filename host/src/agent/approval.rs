@@ -1,0 +1,285 @@
+//! Calls that wait for a person: what is asked, whom, and what comes of it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::stream::{self, Stream};
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::journal::Decisions;
+use crate::events::{ApprovalDecided, Ending, ErrorInfo, EventKind};
+use crate::model::BoxFuture;
+use crate::session::{Approval, ApprovalDecision, ApprovalState, DECIDE_WITHIN, Fact, OpenApproval, Verdict};
+use crate::tools::{AdmittedCall, Tool};
+use crate::transcript::ToolInput;
+use crate::untrusted::{NAME_CHARS, display_untrusted};
+
+/// What a person says of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Approve,
+    /// This call, and every later one of the tool in this session, as long as its component is the same.
+    ApproveForSession,
+    /// The model reads the reason.
+    Deny(Option<String>),
+    /// Nobody decides now: the run ends with [`Ending::AwaitingApproval`], and the session can be resumed once somebody has.
+    Later,
+}
+
+/// Asks a person about a call. One question at a time; the call's run takes no time meanwhile. Dropped if the run is cancelled.
+pub trait Approver: fmt::Debug + Send + Sync + 'static {
+    fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Answer>;
+}
+
+/// A call that somebody must decide about.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// As the store keeps it, if the session is kept.
+    pub approval: Approval,
+    /// What the tool would receive.
+    pub input: ToolInput,
+}
+
+/// A call that waits for a person.
+pub(super) struct Gated {
+    pub(super) position: u32,
+    pub(super) call: AdmittedCall,
+    pub(super) question: Question,
+    pub(super) verdict: Verdict,
+}
+
+impl Gated {
+    pub(super) fn is_open(&self) -> bool {
+        self.verdict == Verdict::Pending
+    }
+
+    /// The call with what was decided about it, and its position.
+    pub(super) fn decided(mut self) -> (u32, AdmittedCall) {
+        match &self.verdict {
+            Verdict::Pending => {}
+            Verdict::Approved => self.call.approve(),
+            Verdict::Denied { reason: None } => self.call.deny("A person denied the call."),
+            Verdict::Denied { reason: Some(reason) } => {
+                self.call.deny(format!("A person denied the call: {reason}"));
+            }
+            Verdict::Expired => self
+                .call
+                .deny("The call was not made: a person had to approve it, and nobody did in time."),
+        }
+        (self.position, self.call)
+    }
+
+    /// Whether what a person was asked before is about this call: the same component, with the same input.
+    pub(super) fn is_about(&self, asked: &OpenApproval) -> bool {
+        let Approval {
+            tool,
+            digest,
+            input_sha256,
+            ..
+        } = &self.question.approval;
+        (tool, digest, input_sha256) == (&asked.tool, &asked.digest, &asked.input_sha256)
+    }
+
+    /// Goes on with what a person was asked before.
+    pub(super) fn continue_with(&mut self, asked: &OpenApproval) {
+        self.question.approval.id.clone_from(&asked.id);
+        self.question.approval.expires_at = asked.expires_at;
+        self.verdict = asked.verdict.clone();
+    }
+
+    pub(super) fn requested(&self) -> (Fact, EventKind) {
+        let Question { approval, input } = &self.question;
+        let fact = Fact::ApprovalRequested {
+            approval: approval.id.clone(),
+            position: self.position,
+            id: approval.call_id.clone(),
+            tool: approval.tool.clone(),
+            plugin: approval.plugin.clone(),
+            digest: approval.digest.clone(),
+            input_sha256: approval.input_sha256.clone(),
+            grants: approval.grants.clone(),
+            expires_at: approval.expires_at,
+        };
+        let event = EventKind::ApprovalRequested {
+            approval: approval.id.clone(),
+            call_id: approval.call_id.clone(),
+            tool: approval.tool.clone(),
+            plugin: approval.plugin.clone(),
+            expires_at: approval.expires_at,
+            input: input.shared_value(),
+        };
+        (fact, event)
+    }
+}
+
+/// What a call asks of a person.
+pub(super) fn question(call: &AdmittedCall, tool: &Tool, position: u32, session: (&str, &str)) -> Option<Question> {
+    let input = call.awaits_approval()?.clone();
+    let now = Timestamp::now();
+    let (session, tenant) = session;
+    Some(Question {
+        approval: Approval {
+            id: uuid::Uuid::new_v4().to_string(),
+            tenant: tenant.to_owned(),
+            session: session.to_owned(),
+            position,
+            call_id: call.call().id.clone(),
+            tool: tool.name.clone(),
+            plugin: tool.plugin.clone(),
+            digest: tool.digest(),
+            input_sha256: sha256(&input),
+            grants: tool.grants_in_words(),
+            requested_at: now,
+            expires_at: now.saturating_add(DECIDE_WITHIN).unwrap_or(Timestamp::MAX),
+            state: ApprovalState::Pending,
+            decided_at: None,
+            for_session: false,
+            reason: None,
+        },
+        input,
+    })
+}
+
+/// Of the input with sorted keys and without blanks, so that two ways to write the same are the same.
+fn sha256(input: &ToolInput) -> String {
+    let digest = Sha256::digest(input.value().to_string());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What came of one question.
+pub(super) struct Answered {
+    pub(super) position: u32,
+    pub(super) fact: Fact,
+    pub(super) event: EventKind,
+}
+
+impl Answered {
+    fn new(question: &Question, decision: &ApprovalDecision) -> Self {
+        let approval = &question.approval;
+        let fact = Fact::ApprovalDecided {
+            approval: approval.id.clone(),
+            position: approval.position,
+            approved: decision.approves,
+            for_session: decision.for_session,
+            reason: decision.reason.clone(),
+        };
+        let decision = match (decision.approves, decision.for_session) {
+            (true, true) => ApprovalDecided::ApprovedForSession,
+            (true, false) => ApprovalDecided::Approved,
+            (false, _) => ApprovalDecided::Denied,
+        };
+        Self::with(question, fact, decision)
+    }
+
+    pub(super) fn expired(question: &Question) -> Self {
+        let fact = Fact::ApprovalExpired {
+            approval: question.approval.id.clone(),
+            position: question.approval.position,
+        };
+        Self::with(question, fact, ApprovalDecided::Expired)
+    }
+
+    /// What the store says of a question that was asked before; `None` if it is still open.
+    pub(super) fn kept(question: &Question, kept: &Approval) -> Option<Self> {
+        match kept.state {
+            ApprovalState::Pending => None,
+            ApprovalState::Expired => Some(Self::expired(question)),
+            state => Some(Self::new(
+                question,
+                &ApprovalDecision {
+                    approves: state != ApprovalState::Denied,
+                    for_session: kept.for_session,
+                    reason: kept.reason.clone(),
+                },
+            )),
+        }
+    }
+
+    fn with(question: &Question, fact: Fact, decision: ApprovalDecided) -> Self {
+        let approval = &question.approval;
+        Self {
+            position: approval.position,
+            fact,
+            event: EventKind::ApprovalDecided {
+                approval: approval.id.clone(),
+                call_id: approval.call_id.clone(),
+                tool: approval.tool.clone(),
+                decision,
+            },
+        }
+    }
+}
+
+/// Asks one question after the other, and yields each answer as it comes. Ends with the first question that nobody answers now.
+pub(super) fn ask(
+    questions: Vec<Question>,
+    approver: Option<Arc<dyn Approver>>,
+    decisions: Decisions,
+    cancel: CancellationToken,
+) -> impl Stream<Item = Answered> + Send {
+    let always: Vec<(String, String)> = Vec::new();
+    let state = (VecDeque::from(questions), always);
+    stream::unfold(state, move |(mut questions, mut always)| {
+        let (approver, decisions, cancel) = (approver.clone(), decisions.clone(), cancel.clone());
+        async move {
+            let approver = approver?;
+            let question = questions.pop_front()?;
+            let tool = (question.approval.tool.clone(), question.approval.digest.clone());
+            let answer = if always.contains(&tool) {
+                Some(Answer::Approve)
+            } else {
+                let left = question.approval.expires_at.duration_since(Timestamp::now());
+                let in_time = tokio::time::timeout(left.try_into().unwrap_or_default(), approver.ask(&question));
+                cancel.run_until_cancelled(in_time).await?.ok()
+            };
+            let decision = match answer {
+                None => return Some((Answered::expired(&question), (questions, always))),
+                Some(Answer::Later) => return None,
+                Some(Answer::Approve) => ApprovalDecision {
+                    approves: true,
+                    ..ApprovalDecision::default()
+                },
+                Some(Answer::ApproveForSession) => ApprovalDecision {
+                    approves: true,
+                    for_session: true,
+                    reason: None,
+                },
+                Some(Answer::Deny(reason)) => ApprovalDecision {
+                    reason,
+                    ..ApprovalDecision::default()
+                },
+            };
+            // Somebody elsewhere may have been faster.
+            let answered = decisions
+                .decide(&question.approval.id, decision.clone())
+                .await
+                .and_then(|kept| Answered::kept(&question, &kept))
+                .unwrap_or_else(|| Answered::new(&question, &decision));
+            if matches!(answered.fact, Fact::ApprovalDecided { for_session: true, .. }) {
+                always.push(tool);
+            }
+            Some((answered, (questions, always)))
+        }
+    })
+}
+
+/// What a run's report says of calls that wait.
+pub(super) fn awaiting(open: &[Gated], session: &str) -> ErrorInfo {
+    let tools: Vec<String> = open
+        .iter()
+        .map(|gated| format!("`{}`", display_untrusted(&gated.question.approval.tool, NAME_CHARS)))
+        .collect();
+    let first = open.first().map_or("", |gated| gated.question.approval.id.as_str());
+    ErrorInfo {
+        kind: Ending::AwaitingApproval.name().to_owned(),
+        message: format!("a person must approve: the call of {}", tools.join(", ")),
+        hint: Some(format!(
+            "`cofferdam approval list` shows what waits; `cofferdam approval approve {first}` (or `deny`), then \
+             `cofferdam session resume {session}`"
+        )),
+        request_id: None,
+    }
+}

@@ -1,0 +1,567 @@
+//! Calls that a person must approve, with the real binary, real services and real kills.
+
+use std::time::Duration;
+
+use cofferdam::simulator::{Answer, ToolCall};
+use cofferdam::tools::builtin;
+use cofferdam_tests::{Behaviour, HttpServer, Lab, McpClient, Ran, Terminal, finish, tool_call};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+use crate::lab;
+
+/// What asks the terminal to mark what is pasted: from then on a line is edited.
+const PROMPT: &str = "\u{1b}[?2004h";
+const CTRL_C: &str = "\u{3}";
+const CTRL_D: &str = "\u{4}";
+
+fn post(server: &HttpServer) -> Value {
+    json!({ "url": server.url(), "method": "POST" })
+}
+
+/// A model that makes one call of `fetch`, and answers with its result.
+fn fetching(server: &HttpServer) -> Lab {
+    let lab = lab([tool_call("fetch", post(server)), Answer::text("{{result:fetch}}")]);
+    lab.configure(&gated(server));
+    lab
+}
+
+/// The tool `fetch`, which the operator calls destructive.
+fn gated(server: &HttpServer) -> String {
+    gated_component("builtin:faulty", server)
+}
+
+fn gated_component(component: &str, server: &HttpServer) -> String {
+    format!(
+        "[plugins.faulty]\ncomponent = \"{component}\"\nhttp = [{{ url = \"{}/\", methods = [\"POST\"] }}]\n\
+         [plugins.faulty.tools.fetch]\ndestructive = true\n",
+        server.url()
+    )
+}
+
+async fn approvals(lab: &Lab, all: bool) -> Vec<Value> {
+    let all = if all { &["--all"][..] } else { &[] };
+    let listed = lab
+        .call([&["approval", "list", "--output", "json"], all].concat())
+        .await;
+    listed.expect_code(0).json().as_array().unwrap().clone()
+}
+
+/// The one that waits.
+async fn waiting(lab: &Lab) -> Value {
+    let mut approvals = approvals(lab, false).await;
+    assert_eq!(approvals.len(), 1, "{approvals:#?}");
+    approvals.remove(0)
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap()
+}
+
+async fn decide(lab: &Lab, approval: &Value, how: &[&str]) -> Ran {
+    let (word, options) = how.split_first().unwrap();
+    let command = [&["approval", word, text(approval, "id"), "--output", "json"], options].concat();
+    lab.call(command).await
+}
+
+async fn resume(lab: &Lab, approval: &Value, code: i32) -> Value {
+    let resumed = lab.call(["session", "resume", text(approval, "session"), "--output", "json"]);
+    resumed.await.expect_code(code).json()
+}
+
+async fn kinds(lab: &Lab, session: &str) -> Vec<String> {
+    let shown = lab.call(["session", "show", session, "--output", "json"]).await;
+    let facts = shown.expect_code(0).json();
+    let facts = facts["facts"].as_array().unwrap().iter();
+    facts.map(|fact| text(&fact["fact"], "kind").to_owned()).collect()
+}
+
+/// The books of the lab, to make happen in them what takes a day, or a kill at one moment.
+fn books(lab: &Lab) -> Connection {
+    Connection::open(lab.path("data/cofferdam/ledger.sqlite3")).unwrap()
+}
+
+#[tokio::test]
+async fn a_destructive_call_waits_for_a_person_and_is_made_once() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = fetching(&server);
+    let report = lab.report(4).await;
+    assert_eq!(report["outcome"], "awaiting_approval");
+    assert_eq!(report["error"]["kind"], "awaiting_approval");
+    assert_eq!(server.requests(), 0);
+
+    let approval = waiting(&lab).await;
+    assert_eq!(
+        (text(&approval, "tool"), text(&approval, "state")),
+        ("fetch", "pending")
+    );
+    let hint = text(&report["error"], "hint");
+    assert!(
+        hint.contains(text(&approval, "id")) && hint.contains(text(&approval, "session")),
+        "{hint}"
+    );
+    let sessions = lab
+        .call(["session", "list", "--output", "json"])
+        .await
+        .expect_code(0)
+        .json();
+    assert_eq!(sessions[0]["outcome"], "awaiting_approval");
+    let short = &text(&approval, "id")[..8];
+    let shown = lab.call(["approval", "show", short]).await.expect_code(0).stdout;
+    assert!(
+        shown.contains("\"method\": \"POST\"") && shown.contains("HTTP POST"),
+        "{shown}"
+    );
+
+    // Still nobody has decided.
+    assert_eq!(resume(&lab, &approval, 4).await["outcome"], "awaiting_approval");
+    assert_eq!(server.requests(), 0);
+
+    let approved = lab.call(["approval", "approve", short]).await.expect_code(0);
+    assert!(approved.stderr.contains("session resume"), "{approved}");
+    let again = decide(&lab, &approval, &["approve"]).await.expect_code(0).json();
+    assert_eq!(again["state"], "approved");
+    let denied = decide(&lab, &approval, &["deny"]).await.expect_code(2).json();
+    assert_eq!(denied["error"]["kind"], "approval_decided", "{denied}");
+
+    let report = resume(&lab, &approval, 0).await;
+    assert_eq!(report["outcome"], "completed");
+    assert_eq!(server.requests(), 1);
+    let all = approvals(&lab, true).await;
+    assert_eq!((all.len(), text(&all[0], "state")), (1, "done"));
+    assert_eq!(
+        kinds(&lab, text(&approval, "session")).await[4..],
+        [
+            "answered",
+            "approval_requested",
+            "reopened",
+            "reopened",
+            "approval_decided",
+            "call_admitted",
+            "call_ended",
+            "attempt_started",
+            "attempt_ended",
+            "answered",
+            "run_ended",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_model_reads_why_a_call_was_denied() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = fetching(&server);
+    lab.report(4).await;
+    let approval = waiting(&lab).await;
+    let denied = decide(&lab, &approval, &["deny", "--reason", "Not on a Sunday."])
+        .await
+        .expect_code(0);
+    assert_eq!(denied.json()["reason"], "Not on a Sunday.");
+    let report = resume(&lab, &approval, 0).await;
+    assert!(
+        text(&report, "answer").contains("denied the call: Not on a Sunday."),
+        "{report}"
+    );
+    assert_eq!(report["metrics"]["tools"]["fetch"]["outcomes"], json!({ "denied": 1 }));
+    assert_eq!(server.requests(), 0);
+}
+
+/// Sixteen processes approve at once. The call is made once.
+#[tokio::test]
+async fn processes_can_approve_the_same_call_at_once() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = fetching(&server);
+    lab.report(4).await;
+    let approval = waiting(&lab).await;
+    let deciding = (0..16).map(|_| decide(&lab, &approval, &["approve"]));
+    for decided in futures_util::future::join_all(deciding).await {
+        assert_eq!(decided.expect_code(0).json()["state"], "approved");
+    }
+    let resuming = (0..4).map(|_| lab.call(["session", "resume", text(&approval, "session")]));
+    let codes = futures_util::future::join_all(resuming).await;
+    let codes: Vec<i32> = codes.iter().map(Ran::code).collect();
+    assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "{codes:?}");
+    assert_eq!(server.requests(), 1);
+}
+
+#[tokio::test]
+async fn after_a_day_nobody_can_decide() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = fetching(&server);
+    lab.report(4).await;
+    let approval = waiting(&lab).await;
+    let books = books(&lab);
+    let seconds = "SELECT round((julianday(expires_at) - julianday(requested_at)) * 86400) FROM approvals";
+    let seconds: f64 = books.query_row(seconds, [], |row| row.get(0)).unwrap();
+    assert!((86_399.0..=86_401.0).contains(&seconds), "{seconds}");
+    books
+        .execute("UPDATE approvals SET expires_at = requested_at", [])
+        .unwrap();
+    drop(books);
+    assert_eq!(approvals(&lab, false).await, [] as [Value; 0]);
+    assert_eq!(approvals(&lab, true).await[0]["state"], "expired");
+    let late = decide(&lab, &approval, &["approve"]).await.expect_code(2).json();
+    assert_eq!(late["error"]["kind"], "approval_expired", "{late}");
+    let report = resume(&lab, &approval, 0).await;
+    assert!(text(&report, "answer").contains("nobody did in time"), "{report}");
+    assert_eq!(server.requests(), 0);
+}
+
+/// What was approved is one component. Another one is asked about again.
+#[tokio::test]
+async fn an_approval_is_for_one_component() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = lab([tool_call("fetch", post(&server)), Answer::text("{{result:fetch}}")]);
+    let component = builtin("faulty").unwrap();
+    lab.write("fetch.wasm", component);
+    lab.configure(&gated_component("fetch.wasm", &server));
+    lab.report(4).await;
+    let old = waiting(&lab).await;
+    decide(&lab, &old, &["approve", "--always"]).await.expect_code(0);
+    // A custom section without content, named `x`.
+    lab.write("fetch.wasm", [component, &[0, 2, 1, b'x']].concat());
+
+    assert_eq!(resume(&lab, &old, 4).await["outcome"], "awaiting_approval");
+    assert_eq!(server.requests(), 0);
+    let new = waiting(&lab).await;
+    assert_ne!((&new["id"], &new["digest"]), (&old["id"], &old["digest"]));
+    let states = approvals(&lab, true).await;
+    let old = states.iter().find(|approval| approval["id"] == old["id"]).unwrap();
+    assert_eq!(old["state"], "expired");
+    decide(&lab, &new, &["approve"]).await.expect_code(0);
+    assert_eq!(resume(&lab, &new, 0).await["outcome"], "completed");
+    assert_eq!(server.requests(), 1);
+}
+
+#[tokio::test]
+async fn the_other_calls_of_a_turn_are_made_meanwhile() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let gated_call = || ToolCall::new("fetch", post(&server));
+    let lab = lab([
+        Answer::tools([gated_call(), ToolCall::new("echo", json!({ "n": 1 })), gated_call()]),
+        Answer::text("So."),
+    ]);
+    lab.configure(&gated(&server));
+    let report = lab.report(4).await;
+    assert_eq!(report["metrics"]["tools"]["echo"]["outcomes"], json!({ "ok": 1 }));
+    let both = approvals(&lab, false).await;
+    assert_eq!(both.len(), 2);
+    let first = both.iter().find(|approval| approval["position"] == 0).unwrap();
+    decide(&lab, first, &["approve"]).await.expect_code(0);
+    // The approved one is made, though another waits.
+    assert_eq!(resume(&lab, first, 4).await["outcome"], "awaiting_approval");
+    assert_eq!(server.requests(), 1);
+    let last = waiting(&lab).await;
+    decide(&lab, &last, &["deny"]).await.expect_code(0);
+    let report = resume(&lab, &last, 0).await;
+    assert_eq!((&report["answer"], server.requests()), (&json!("So."), 1));
+    assert!(
+        report["metrics"]["tools"].get("echo").is_none(),
+        "it is not made again: {report}"
+    );
+    let requests = lab.simulator.requests();
+    let results = requests[1].body["messages"].as_array().unwrap().last().unwrap()["content"].clone();
+    let errors: Vec<bool> = results
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|result| result["is_error"] == true)
+        .collect();
+    assert_eq!(errors, [false, false, true], "{results}");
+}
+
+/// The process ends after it has written the decision down and before the call is.
+#[tokio::test]
+async fn a_decision_survives_a_kill_before_the_call() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = fetching(&server);
+    lab.report(4).await;
+    let approval = waiting(&lab).await;
+    let session = text(&approval, "session");
+    decide(&lab, &approval, &["approve"]).await.expect_code(0);
+    resume(&lab, &approval, 0).await;
+    assert_eq!(server.requests(), 1);
+    // Every commit is whole, so this is what a kill between the two leaves.
+    let books = books(&lab);
+    let decided: u32 = books
+        .query_row("SELECT seq FROM facts WHERE kind = 'approval_decided'", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    books.execute("DELETE FROM facts WHERE seq > ?1", [decided]).unwrap();
+    books
+        .execute("UPDATE sessions SET facts = ?1, outcome = NULL", [decided])
+        .unwrap();
+    books.execute("UPDATE approvals SET state = 'approved'", []).unwrap();
+    drop(books);
+    let report = lab.call(["session", "resume", session, "--output", "json"]).await;
+    // The scripted model has no further answer, so the run fails after the call.
+    assert_eq!(
+        report.json()["metrics"]["tools"]["fetch"]["outcomes"],
+        json!({ "ok": 1 })
+    );
+    assert_eq!(server.requests(), 2);
+}
+
+#[tokio::test]
+async fn an_approved_call_that_was_killed_is_not_made_again() {
+    let server = HttpServer::start(Behaviour::Silence).await;
+    let lab = fetching(&server);
+    lab.report(4).await;
+    let approval = waiting(&lab).await;
+    decide(&lab, &approval, &["approve"]).await.expect_code(0);
+    let mut child = lab
+        .command(["session", "resume", text(&approval, "session")])
+        .spawn()
+        .unwrap();
+    while server.requests() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(approvals(&lab, true).await[0]["state"], "started");
+    child.kill().await.unwrap();
+    let report = resume(&lab, &approval, 0).await;
+    let answer = text(&report, "answer");
+    assert!(answer.contains("isn't known whether it took effect"), "{answer}");
+    assert_eq!(server.requests(), 1);
+    assert_eq!(approvals(&lab, true).await[0]["state"], "done");
+    let shown = lab
+        .call(["session", "show", text(&approval, "session")])
+        .await
+        .expect_code(0);
+    assert!(
+        shown.stdout.contains("fetch waits for a person") && shown.stdout.contains("a person approved"),
+        "{shown}"
+    );
+}
+
+/// What each setting makes of a tool that can write and of one that can't do anything.
+#[tokio::test]
+async fn the_configuration_says_which_calls_wait() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    for (approve, waiting) in [("never", 0), ("destructive", 0), ("writes", 1), ("always", 2)] {
+        let lab = lab([
+            Answer::tools([
+                ToolCall::new("fetch", post(&server)),
+                ToolCall::new("calculate", json!({ "expression": "1 + 1" })),
+            ]),
+            Answer::text("So."),
+        ]);
+        lab.configure(&format!(
+            "[plugins.faulty]\ncomponent = \"builtin:faulty\"\nhttp = [{{ url = \"{}/\", methods = [\"POST\"] }}]\n\
+             [plugins.calculator]\ncomponent = \"builtin:calculator\"\n",
+            server.url()
+        ));
+        let run = lab.call(["run", "--approve", approve, "--output", "json", "Go."]).await;
+        let run = run.expect_code(if waiting == 0 { 0 } else { 4 });
+        assert_eq!(
+            run.json()["outcome"] == "awaiting_approval",
+            waiting > 0,
+            "{approve}: {run}"
+        );
+        assert_eq!(approvals(&lab, false).await.len(), waiting, "{approve}");
+    }
+    let lab = lab([Answer::text("So.")]);
+    let wrong = lab.call(["run", "--approve", "sometimes", "Go."]).await.expect_code(2);
+    assert!(
+        wrong.stderr.contains("--approve") && wrong.stderr.contains("destructive"),
+        "{wrong}"
+    );
+}
+
+/// Nobody can ever decide, so the model reads it at once.
+#[tokio::test]
+async fn a_session_that_is_not_kept_denies() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = fetching(&server);
+    let run = lab.call(["run", "--ephemeral", "--output", "json", "Go."]).await;
+    let report = run.expect_code(0).json();
+    assert!(text(&report, "answer").contains("nobody can be asked"), "{report}");
+    assert_eq!((server.requests(), approvals(&lab, true).await.len()), (0, 0));
+}
+
+/// Another prompt gives the calls up that waited.
+#[tokio::test]
+async fn a_prompt_in_a_chat_gives_up_what_waits() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = lab([tool_call("fetch", post(&server)), Answer::text("Fine.")]);
+    lab.configure(&gated(&server));
+    let chat = lab.call_with_input(["chat"], "Go.\nForget it.\n").await.expect_code(0);
+    assert!(
+        chat.stdout.contains("Fine.") && chat.stderr.contains("must approve"),
+        "{chat}"
+    );
+    assert_eq!(approvals(&lab, true).await[0]["state"], "expired");
+    assert_eq!(server.requests(), 0);
+}
+
+#[tokio::test]
+async fn approvals_go_with_their_session() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = fetching(&server);
+    lab.report(4).await;
+    let approval = waiting(&lab).await;
+    lab.call(["session", "delete", text(&approval, "session")])
+        .await
+        .expect_code(0);
+    assert_eq!(approvals(&lab, true).await, [] as [Value; 0]);
+    let gone = decide(&lab, &approval, &["approve"]).await.expect_code(2).json();
+    assert_eq!(gone["error"]["kind"], "approval_unknown");
+}
+
+const QUESTION: &str = "[a]lways in this session: ";
+
+/// Two calls in two turns, at a terminal.
+fn twice(server: &HttpServer) -> Lab {
+    let lab = lab([
+        tool_call("fetch", post(server)),
+        tool_call(
+            "fetch",
+            json!({ "url": format!("{}/2", server.url()), "method": "POST" }),
+        ),
+        Answer::text("{{result:fetch}}"),
+    ]);
+    lab.configure(&gated(server));
+    lab
+}
+
+#[tokio::test]
+async fn a_person_at_a_terminal_is_asked() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = twice(&server);
+    let mut terminal = Terminal::open();
+    let child = terminal.start(lab.command(["run", "Go."]));
+    terminal.wait_for("wants to call `fetch` of the plugin `faulty`").await;
+    terminal.wait_for("\"method\": \"POST\"").await;
+    terminal.wait_for("HTTP POST").await;
+    terminal.wait_for(QUESTION).await;
+    terminal.type_keys("maybe\r");
+    terminal.wait_for("Answer with y, n or a").await;
+    terminal.wait_for(QUESTION).await;
+    assert_eq!(server.requests(), 0);
+    terminal.type_keys("y\r");
+    terminal.wait_for(QUESTION).await;
+    assert_eq!(server.requests(), 1);
+    terminal.type_keys("n once is enough\r");
+    terminal.wait_for("denied the call: once is enough").await;
+    finish(child).await.expect_code(0);
+    assert!(terminal.is_ordinary());
+    assert_eq!(server.requests(), 1);
+}
+
+#[tokio::test]
+async fn a_tool_can_be_approved_for_the_whole_session() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = twice(&server);
+    let mut terminal = Terminal::open();
+    let child = terminal.start(lab.command(["run", "Go."]));
+    terminal.wait_for(QUESTION).await;
+    terminal.type_keys("a\r");
+    terminal.wait_for("completed:").await;
+    finish(child).await.expect_code(0);
+    assert!(!terminal.rest().contains(QUESTION));
+    assert_eq!(server.requests(), 2);
+}
+
+/// What was typed during the answer can't have been meant for the question.
+async fn typed_before_the_question(arguments: &[&str], prompt: &str) {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let slow = tool_call("fetch", post(&server)).delay(Duration::from_millis(700));
+    let lab = lab([slow, Answer::text("{{result:fetch}}")]);
+    lab.configure(&gated(&server));
+    let mut terminal = Terminal::open();
+    let child = terminal.start(lab.command(arguments.iter().copied()));
+    if !prompt.is_empty() {
+        terminal.wait_for(PROMPT).await;
+        terminal.type_keys(prompt);
+    }
+    lab.wait_for_model_request().await;
+    terminal.type_keys("y\ry\r");
+    terminal.wait_for(QUESTION).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(server.requests(), 0);
+    terminal.type_keys(CTRL_D);
+    terminal.wait_for("approval list").await;
+    assert_eq!(approvals(&lab, false).await.len(), 1);
+    if !prompt.is_empty() {
+        terminal.wait_for(PROMPT).await;
+        terminal.type_keys(CTRL_D);
+    }
+    finish(child).await.expect_code(4);
+    assert!(terminal.is_ordinary());
+}
+
+#[tokio::test]
+async fn what_was_typed_before_the_question_of_a_run_is_no_answer() {
+    typed_before_the_question(&["run", "Go."], "").await;
+}
+
+#[tokio::test]
+async fn what_was_typed_before_the_question_of_a_chat_is_no_answer() {
+    typed_before_the_question(&["chat"], "Go.\r").await;
+}
+
+#[tokio::test]
+async fn ctrl_c_at_the_question_cancels_the_run() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = twice(&server);
+    let mut terminal = Terminal::open();
+    let child = terminal.start(lab.command(["chat"]));
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys("Go.\r");
+    terminal.wait_for(QUESTION).await;
+    terminal.type_keys(CTRL_C);
+    terminal.wait_for("cancelled").await;
+    terminal.wait_for(PROMPT).await;
+    // The line is for the next prompt, and not for the question.
+    terminal.type_keys("/exit\r");
+    finish(child).await.expect_code(130);
+    assert!(terminal.is_ordinary());
+    assert_eq!(server.requests(), 0);
+    assert_eq!(approvals(&lab, true).await[0]["state"], "expired");
+}
+
+/// A client can't be asked. The one that may decide for itself is served with `--approve never`.
+#[tokio::test]
+async fn mcp_clients_are_refused_what_a_person_must_approve() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = lab([]);
+    lab.configure(&gated(&server));
+    for (approve, outcome) in [(&[][..], "denied"), (&["--approve", "never"], "ok")] {
+        let mut client = McpClient::start(&lab, &[&["mcp"], approve].concat()).await;
+        client.call(1, "fetch", post(&server)).await;
+        let answer = client.answer().await;
+        let result = &answer["result"];
+        assert_eq!(result["_meta"]["cofferdam/outcome"], outcome, "{answer}");
+        let words = text(&result["content"][0], "text");
+        assert_eq!(
+            words.contains("a person must approve it"),
+            outcome == "denied",
+            "{answer}"
+        );
+        client.leave().await.1.expect_code(0);
+    }
+    assert_eq!(server.requests(), 1);
+}
+
+#[tokio::test]
+async fn a_writing_grant_that_nobody_is_asked_about_is_said() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = lab([]);
+    let ungated = gated(&server).replace("destructive = true", "destructive = false");
+    for (configuration, warnings) in [(gated(&server), 0), (ungated.clone(), 1)] {
+        lab.configure(&configuration);
+        let checked = lab
+            .call(["config", "check", "--output", "json"])
+            .await
+            .expect_code(0)
+            .json();
+        let found = checked["warnings"].as_array().unwrap().iter();
+        let found = found.filter(|warning| text(warning, "message").contains("no person is asked"));
+        assert_eq!(found.count(), warnings, "{checked}");
+    }
+    for approve in ["never", "writes", "always"] {
+        let mut command = lab.command(["config", "check", "--output", "json"]);
+        let checked = finish(command.env("COFFERDAM_AGENT__APPROVE", approve).spawn().unwrap()).await;
+        assert!(!checked.stdout.contains("no person is asked"), "{approve}: {checked}");
+    }
+}
