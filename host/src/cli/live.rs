@@ -94,7 +94,7 @@ impl LiveHost {
             events: host.events().clone(),
             printer,
         };
-        // Whoever reads the question can answer it.
+        // A person who reads the question can answer it.
         let approver = (cx.stderr.is_terminal() && io::stdin().is_terminal()).then(|| {
             let approver = TerminalApprover::new(cx.stderr.clone(), printed.clone());
             Arc::new(approver) as Arc<dyn Approver>
