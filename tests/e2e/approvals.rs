@@ -435,7 +435,7 @@ async fn a_person_at_a_terminal_is_asked() {
     terminal.wait_for("HTTP POST").await;
     terminal.wait_for(QUESTION).await;
     terminal.type_keys("maybe\r");
-    terminal.wait_for("Answer with y, n or a").await;
+    terminal.wait_for("Ctrl-D leaves it open").await;
     terminal.wait_for(QUESTION).await;
     assert_eq!(server.requests(), 0);
     terminal.type_keys("y\r");
@@ -548,20 +548,159 @@ async fn a_writing_grant_that_nobody_is_asked_about_is_said() {
     let server = HttpServer::start(Behaviour::Echo).await;
     let lab = lab([]);
     let ungated = gated(&server).replace("destructive = true", "destructive = false");
-    for (configuration, warnings) in [(gated(&server), 0), (ungated.clone(), 1)] {
+    for (configuration, is_named) in [(gated(&server), false), (ungated, true)] {
         lab.configure(&configuration);
-        let checked = lab
-            .call(["config", "check", "--output", "json"])
-            .await
-            .expect_code(0)
-            .json();
-        let found = checked["warnings"].as_array().unwrap().iter();
-        let found = found.filter(|warning| text(warning, "message").contains("no person is asked"));
-        assert_eq!(found.count(), warnings, "{checked}");
+        let checked = lab.call(["config", "check", "--output", "json"]).await;
+        let checked = checked.expect_code(0).json();
+        let mut found = checked["warnings"].as_array().unwrap().iter();
+        let found = found
+            .find(|warning| text(warning, "message").contains("no person is asked"))
+            .unwrap();
+        assert_eq!(text(found, "message").contains(" fetch,"), is_named, "{checked}");
     }
     for approve in ["never", "writes", "always"] {
         let mut command = lab.command(["config", "check", "--output", "json"]);
         let checked = finish(command.env("COFFERDAM_AGENT__APPROVE", approve).spawn().unwrap()).await;
         assert!(!checked.stdout.contains("no person is asked"), "{approve}: {checked}");
     }
+}
+
+/// `--always` decides about the other call of the same turn as well, as it does at a terminal.
+#[tokio::test]
+async fn a_decision_for_the_session_is_for_every_call_that_waits() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let call = || ToolCall::new("fetch", post(&server));
+    let lab = lab([
+        Answer::tools([call(), call()]),
+        tool_call("fetch", post(&server)),
+        Answer::text("So."),
+    ]);
+    lab.configure(&gated(&server));
+    lab.report(4).await;
+    let one = approvals(&lab, false).await.remove(0);
+    decide(&lab, &one, &["approve"]).await.expect_code(0);
+    let more = decide(&lab, &one, &["approve", "--always"]).await.expect_code(2).json();
+    assert_eq!(more["error"]["kind"], "approval_decided");
+    let other = waiting(&lab).await;
+    decide(&lab, &other, &["approve", "--always"]).await.expect_code(0);
+    assert_eq!(resume(&lab, &one, 0).await["answer"], "So.");
+    assert_eq!(server.requests(), 3);
+    for approval in approvals(&lab, true).await {
+        assert_eq!(approval["state"], "done", "{approval}");
+    }
+}
+
+/// Neither another decision for the whole session nor the configuration makes a call that a person has denied.
+#[tokio::test]
+async fn a_denied_call_is_never_made() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let call = || ToolCall::new("fetch", post(&server));
+    for options in [&[][..], &["--approve", "never"]] {
+        let lab = lab([Answer::tools([call(), call()]), Answer::text("So.")]);
+        lab.configure(&gated(&server));
+        lab.report(4).await;
+        let before = server.requests();
+        let waiting = approvals(&lab, false).await;
+        decide(&lab, &waiting[0], &["approve", "--always"]).await.expect_code(0);
+        decide(&lab, &waiting[1], &["deny"]).await.expect_code(0);
+        let session = text(&waiting[0], "session");
+        let resumed = lab
+            .call([&["session", "resume", session, "--output", "json"], options].concat())
+            .await;
+        let report = resumed.expect_code(0).json();
+        assert_eq!(
+            report["metrics"]["tools"]["fetch"]["outcomes"],
+            json!({ "denied": 1, "ok": 1 })
+        );
+        assert_eq!(server.requests(), before + 1, "{options:?}");
+    }
+}
+
+/// What nobody has decided about is made if the configuration no longer asks for it, and can't be decided about afterwards.
+#[tokio::test]
+async fn a_call_that_needs_no_approval_any_longer_is_made() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = fetching(&server);
+    lab.report(4).await;
+    let approval = waiting(&lab).await;
+    let command = ["session", "resume", text(&approval, "session"), "--approve", "never"];
+    lab.call(command).await.expect_code(0);
+    assert_eq!(server.requests(), 1);
+    assert_eq!(approvals(&lab, true).await[0]["state"], "expired");
+}
+
+#[tokio::test]
+async fn a_session_that_waits_for_one_of_two_is_listed_as_waiting() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let call = || ToolCall::new("fetch", post(&server));
+    let lab = lab([Answer::tools([call(), call()]), Answer::text("So.")]);
+    lab.configure(&gated(&server));
+    lab.report(4).await;
+    let one = approvals(&lab, false).await.remove(0);
+    decide(&lab, &one, &["approve"]).await.expect_code(0);
+    resume(&lab, &one, 4).await;
+    let sessions = lab
+        .call(["session", "list", "--output", "json"])
+        .await
+        .expect_code(0)
+        .json();
+    assert_eq!(sessions[0]["outcome"], "awaiting_approval");
+}
+
+/// Somebody else answers while the question is open at a terminal.
+#[tokio::test]
+async fn a_question_is_answered_from_elsewhere() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = fetching(&server);
+    let mut terminal = Terminal::open();
+    let child = terminal.start(lab.command(["run", "Go."]));
+    terminal.wait_for(QUESTION).await;
+    let approval = waiting(&lab).await;
+    decide(&lab, &approval, &["deny", "--reason", "Not now."])
+        .await
+        .expect_code(0);
+    terminal.wait_for("denied the call: Not now.").await;
+    finish(child).await.expect_code(0);
+    assert!(terminal.is_ordinary());
+    assert_eq!(server.requests(), 0);
+}
+
+/// Nobody allows what they can't see.
+#[tokio::test]
+async fn a_long_input_must_be_looked_at() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let long: Vec<String> = (0..60).map(|line| format!("line {line}")).collect();
+    let lab = lab([
+        tool_call("echo", json!({ "lines": long, "z": "the end" })),
+        Answer::text("{{result:echo}}"),
+    ]);
+    lab.configure(&format!(
+        "{}[plugins.faulty.tools.echo]\ndestructive = true\n",
+        gated(&server)
+    ));
+    let mut terminal = Terminal::open();
+    let child = terminal.start(lab.command(["run", "Go."]));
+    terminal.wait_for("[v]iew all of the input").await;
+    assert!(!terminal.text().contains("the end"));
+    terminal.type_keys("y\r");
+    terminal.wait_for("[v]iew all of the input").await;
+    terminal.type_keys("v\r");
+    terminal.wait_for("the end").await;
+    terminal.wait_for(QUESTION).await;
+    terminal.type_keys("y\r");
+    finish(child).await.expect_code(0);
+}
+
+/// Nobody can go on with it later.
+#[tokio::test]
+async fn ctrl_d_denies_in_a_session_that_is_not_kept() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = fetching(&server);
+    let mut terminal = Terminal::open();
+    let child = terminal.start(lab.command(["run", "--ephemeral", "Go."]));
+    terminal.wait_for(QUESTION).await;
+    terminal.type_keys(CTRL_D);
+    terminal.wait_for("A person denied the call.").await;
+    finish(child).await.expect_code(0);
+    assert_eq!(server.requests(), 0);
 }

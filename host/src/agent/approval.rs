@@ -13,6 +13,7 @@ use super::journal::Decisions;
 use crate::events::{ApprovalDecided, Ending, ErrorInfo, EventKind};
 use crate::model::BoxFuture;
 use crate::session::{Approval, ApprovalDecision, ApprovalState, DECIDE_WITHIN, Fact, OpenApproval, Verdict};
+use crate::store::StoreError;
 use crate::tools::{AdmittedCall, Tool};
 use crate::transcript::ToolInput;
 use crate::untrusted::{NAME_CHARS, display_untrusted};
@@ -29,6 +30,19 @@ pub enum Answer {
     Later,
 }
 
+impl Answer {
+    fn decision(self) -> ApprovalDecision {
+        ApprovalDecision {
+            approves: matches!(self, Self::Approve | Self::ApproveForSession),
+            for_session: self == Self::ApproveForSession,
+            reason: match self {
+                Self::Deny(reason) => reason,
+                _ => None,
+            },
+        }
+    }
+}
+
 /// Asks a person about a call. One question at a time; the call's run takes no time meanwhile. Dropped if the run is cancelled.
 pub trait Approver: fmt::Debug + Send + Sync + 'static {
     fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Answer>;
@@ -43,6 +57,30 @@ pub struct Question {
     pub input: ToolInput,
 }
 
+impl Question {
+    /// Whether what a person was asked before is about this: the same component, with the same input and the same grants.
+    pub(super) fn is_about(&self, before: &OpenApproval) -> bool {
+        let Approval {
+            tool,
+            digest,
+            input_sha256,
+            grants,
+            ..
+        } = &self.approval;
+        (tool, digest, input_sha256, grants) == (&before.tool, &before.digest, &before.input_sha256, &before.grants)
+    }
+}
+
+/// The event of an approval that no call will use.
+pub(super) fn expired(asked: &OpenApproval) -> EventKind {
+    EventKind::ApprovalDecided {
+        approval: asked.id.clone(),
+        call_id: asked.call_id.clone(),
+        tool: asked.tool.clone(),
+        decision: ApprovalDecided::Expired,
+    }
+}
+
 /// A call that waits for a person.
 pub(super) struct Gated {
     pub(super) position: u32,
@@ -52,6 +90,26 @@ pub(super) struct Gated {
 }
 
 impl Gated {
+    /// That nobody was asked about.
+    pub(super) fn new(call: AdmittedCall, question: Question) -> Self {
+        Self {
+            position: question.approval.position,
+            call,
+            question,
+            verdict: Verdict::Pending,
+        }
+    }
+
+    /// That a person was asked about before.
+    pub(super) fn continued(call: AdmittedCall, mut question: Question, before: &OpenApproval) -> Self {
+        question.approval.id.clone_from(&before.id);
+        question.approval.expires_at = before.expires_at;
+        Self {
+            verdict: before.verdict.clone(),
+            ..Self::new(call, question)
+        }
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.verdict == Verdict::Pending
     }
@@ -70,24 +128,6 @@ impl Gated {
                 .deny("The call was not made: a person had to approve it, and nobody did in time."),
         }
         (self.position, self.call)
-    }
-
-    /// Whether what a person was asked before is about this call: the same component, with the same input.
-    pub(super) fn is_about(&self, asked: &OpenApproval) -> bool {
-        let Approval {
-            tool,
-            digest,
-            input_sha256,
-            ..
-        } = &self.question.approval;
-        (tool, digest, input_sha256) == (&asked.tool, &asked.digest, &asked.input_sha256)
-    }
-
-    /// Goes on with what a person was asked before.
-    pub(super) fn continue_with(&mut self, asked: &OpenApproval) {
-        self.question.approval.id.clone_from(&asked.id);
-        self.question.approval.expires_at = asked.expires_at;
-        self.verdict = asked.verdict.clone();
     }
 
     pub(super) fn requested(&self) -> (Fact, EventKind) {
@@ -115,9 +155,9 @@ impl Gated {
     }
 }
 
-/// What a call asks of a person.
+/// What would be asked about a call; `None` if it doesn't pass, so that there is nothing to decide.
 pub(super) fn question(call: &AdmittedCall, tool: &Tool, position: u32, session: (&str, &str)) -> Option<Question> {
-    let input = call.awaits_approval()?.clone();
+    let input = call.input()?.clone();
     let now = Timestamp::now();
     let (session, tenant) = session;
     Some(Question {
@@ -143,9 +183,9 @@ pub(super) fn question(call: &AdmittedCall, tool: &Tool, position: u32, session:
     })
 }
 
-/// Of the input with sorted keys and without blanks, so that two ways to write the same are the same.
+/// Of the input as the tool receives it.
 fn sha256(input: &ToolInput) -> String {
-    let digest = Sha256::digest(input.value().to_string());
+    let digest = Sha256::digest(input.text());
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -174,7 +214,31 @@ impl Answered {
         Self::with(question, fact, decision)
     }
 
-    pub(super) fn expired(question: &Question) -> Self {
+    /// Books a decision, unless somebody elsewhere was faster.
+    ///
+    /// # Errors
+    ///
+    /// The session is kept, and its store fails.
+    pub(super) async fn decided(
+        question: &Question,
+        decision: ApprovalDecision,
+        decisions: &Decisions,
+    ) -> Result<Self, StoreError> {
+        let kept = decisions.decide(&question.approval.id, decision.clone()).await?;
+        Ok(kept
+            .and_then(|kept| Self::kept(question, &kept))
+            .unwrap_or_else(|| Self::new(question, &decision)))
+    }
+
+    /// What holds once nobody is asked any longer.
+    async fn undecided(question: &Question, decisions: &Decisions) -> Result<Self, StoreError> {
+        let kept = decisions.find(&question.approval.id).await?;
+        Ok(kept
+            .and_then(|kept| Self::kept(question, &kept))
+            .unwrap_or_else(|| Self::expired(question)))
+    }
+
+    fn expired(question: &Question) -> Self {
         let fact = Fact::ApprovalExpired {
             approval: question.approval.id.clone(),
             position: question.approval.position,
@@ -228,42 +292,48 @@ pub(super) fn ask(
             let approver = approver?;
             let question = questions.pop_front()?;
             let tool = (question.approval.tool.clone(), question.approval.digest.clone());
-            let answer = if always.contains(&tool) {
-                Some(Answer::Approve)
+            let decided = if always.contains(&tool) {
+                Answered::decided(&question, Answer::Approve.decision(), &decisions).await
             } else {
-                let left = question.approval.expires_at.duration_since(Timestamp::now());
-                let in_time = tokio::time::timeout(left.try_into().unwrap_or_default(), approver.ask(&question));
-                cancel.run_until_cancelled(in_time).await?.ok()
+                let asked = answer(&question, &*approver, &decisions);
+                match cancel.run_until_cancelled(asked).await?? {
+                    Some(decision) => Answered::decided(&question, decision, &decisions).await,
+                    None => Answered::undecided(&question, &decisions).await,
+                }
             };
-            let decision = match answer {
-                None => return Some((Answered::expired(&question), (questions, always))),
-                Some(Answer::Later) => return None,
-                Some(Answer::Approve) => ApprovalDecision {
-                    approves: true,
-                    ..ApprovalDecision::default()
-                },
-                Some(Answer::ApproveForSession) => ApprovalDecision {
-                    approves: true,
-                    for_session: true,
-                    reason: None,
-                },
-                Some(Answer::Deny(reason)) => ApprovalDecision {
-                    reason,
-                    ..ApprovalDecision::default()
-                },
-            };
-            // Somebody elsewhere may have been faster.
-            let answered = decisions
-                .decide(&question.approval.id, decision.clone())
-                .await
-                .and_then(|kept| Answered::kept(&question, &kept))
-                .unwrap_or_else(|| Answered::new(&question, &decision));
+            // What isn't written down counts nowhere else, so the question stays open.
+            let answered = decided
+                .inspect_err(|error| tracing::warn!(%error, "can't write a decision to the store"))
+                .ok()?;
             if matches!(answered.fact, Fact::ApprovalDecided { for_session: true, .. }) {
                 always.push(tool);
             }
             Some((answered, (questions, always)))
         }
     })
+}
+
+/// What a person says in time: a decision, or nothing because somebody elsewhere was faster or the time is over. `None` if nobody
+/// decides now.
+async fn answer(
+    question: &Question,
+    approver: &dyn Approver,
+    decisions: &Decisions,
+) -> Option<Option<ApprovalDecision>> {
+    let left = question.approval.expires_at.duration_since(Timestamp::now());
+    let elsewhere = tokio::time::timeout(
+        left.try_into().unwrap_or_default(),
+        decisions.made(&question.approval.id),
+    );
+    tokio::select! {
+        answer = approver.ask(question) => match answer {
+            // A session that isn't kept can't go on later.
+            Answer::Later if !decisions.are_kept() => Some(Some(Answer::Deny(None).decision())),
+            Answer::Later => None,
+            answer => Some(Some(answer.decision())),
+        },
+        _ = elsewhere => Some(None),
+    }
 }
 
 /// What a run's report says of calls that wait.

@@ -1,6 +1,7 @@
 //! Writes a session's facts to the store.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::{FutureExt, join_all};
 use jiff::Timestamp;
@@ -11,6 +12,9 @@ use crate::ledger::{Ledger, LedgerError, Reservation, ReservationId, ReserveRequ
 use crate::model::{AttemptEnd, AttemptLog, BoxFuture, ModelError, Unlogged};
 use crate::session::{Approval, ApprovalDecision, ApprovalState, CallFate, Fact, SessionError};
 use crate::store::{Change, FactBody, Lease, Store, StoreError};
+
+/// How often a question that is open looks whether somebody elsewhere has decided.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The characters of the first prompt that are the session's title.
 const TITLE_CHARS: usize = 80;
@@ -43,7 +47,7 @@ struct Pending {
     recorded: u64,
     facts: Vec<(u64, FactBody)>,
     /// What these facts mean for the store's approvals.
-    approvals: Vec<Change>,
+    approvals: Vec<(u64, Change)>,
     /// How the last run ended, if that changed since the last commit.
     outcome: Option<Option<Ending>>,
     /// Settlements that wait for the next commit. They are booked even if nobody polls these.
@@ -61,7 +65,7 @@ impl std::fmt::Debug for Pending {
 /// Facts on their way, and what must be undone if they can't be written.
 struct Batch {
     facts: Vec<(u64, FactBody)>,
-    approvals: Vec<Change>,
+    approvals: Vec<(u64, Change)>,
     outcome: Option<Option<Ending>>,
     /// The number of the first fact.
     first: u64,
@@ -122,8 +126,17 @@ impl Journal {
             Fact::ApprovalDecided { .. } | Fact::ApprovalExpired { .. } => pending.outcome = Some(None),
             _ => {}
         }
-        pending.approvals.extend(kept.approval_change(fact));
         pending.add(fact);
+        let recorded = pending.recorded;
+        let change = kept.approval_change(fact);
+        pending.approvals.extend(change.map(|change| (recorded, change)));
+    }
+
+    /// Has the next commit say that the run waits for a person, though it has not ended.
+    pub(super) fn waits_for_approval(&self) {
+        if let Some(kept) = &self.kept {
+            kept.pending().outcome = Some(Some(Ending::AwaitingApproval));
+        }
     }
 
     /// Commits what was recorded, and the settlements before it. The future returns when both are durable, and what the settlements
@@ -167,26 +180,45 @@ impl Journal {
 pub(super) struct Decisions(Option<Arc<Kept>>);
 
 impl Decisions {
-    /// What the store says of an approval; `None` if it isn't kept, or the store fails.
-    pub(super) async fn find(&self, id: &str) -> Option<Approval> {
-        let kept = self.0.as_ref()?;
-        let found = kept.store.find_approval(id).await;
-        found
-            .inspect_err(|error| tracing::warn!(%error, "can't read an approval"))
-            .ok()
+    /// Whether the session is kept, so that somebody else can decide.
+    pub(super) const fn are_kept(&self) -> bool {
+        self.0.is_some()
     }
 
-    /// Books a decision, unless somebody else has made another before. Returns what holds; `None` if the session isn't kept, or the
-    /// store fails.
-    pub(super) async fn decide(&self, id: &str, decision: ApprovalDecision) -> Option<Approval> {
-        let kept = self.0.as_ref()?;
+    /// What the store says of an approval; `None` if the session isn't kept.
+    ///
+    /// # Errors
+    ///
+    /// The store fails.
+    pub(super) async fn find(&self, id: &str) -> Result<Option<Approval>, StoreError> {
+        match &self.0 {
+            Some(kept) => kept.store.find_approval(id).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Books a decision, unless somebody else has made another before. Returns what holds; `None` if the session isn't kept.
+    ///
+    /// # Errors
+    ///
+    /// The store fails.
+    pub(super) async fn decide(&self, id: &str, decision: ApprovalDecision) -> Result<Option<Approval>, StoreError> {
+        let Some(kept) = &self.0 else { return Ok(None) };
         match kept.store.decide(id, decision).await {
-            Ok(approval) => Some(approval),
+            Ok(approval) => Ok(Some(approval)),
             // What holds was decided before.
             Err(StoreError::Approval(_)) => self.find(id).await,
-            Err(error) => {
-                tracing::warn!(%error, "can't write a decision to the store");
-                None
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns once somebody elsewhere has decided.
+    pub(super) async fn made(&self, id: &str) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let found = self.find(id).await;
+            if found.is_ok_and(|found| found.is_some_and(|approval| approval.state != ApprovalState::Pending)) {
+                return;
             }
         }
     }
@@ -210,7 +242,7 @@ impl Pending {
 
     /// Takes what waits; nothing if nothing does.
     fn take(&mut self) -> Option<Batch> {
-        if self.facts.is_empty() {
+        if self.facts.is_empty() && self.outcome.is_none() {
             return None;
         }
         let facts = std::mem::take(&mut self.facts);
@@ -237,7 +269,8 @@ impl Pending {
         self.seq = self.seq.min(batch.first - 1);
         self.facts.extend(batch.facts);
         self.facts.sort_by_key(|(recorded, _)| *recorded);
-        self.approvals.splice(0..0, batch.approvals);
+        self.approvals.extend(batch.approvals);
+        self.approvals.sort_by_key(|(recorded, _)| *recorded);
         self.outcome = self.outcome.or(batch.outcome);
     }
 }
@@ -263,7 +296,7 @@ impl Kept {
         };
         open.into_iter()
             .chain([append])
-            .chain(batch.approvals.iter().cloned())
+            .chain(batch.approvals.iter().map(|(_, change)| change.clone()))
             .collect()
     }
 

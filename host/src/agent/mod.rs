@@ -5,6 +5,7 @@
 mod agent;
 mod approval;
 mod explain;
+mod gate;
 #[cfg(test)]
 mod history_tests;
 mod journal;

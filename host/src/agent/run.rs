@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::agent::Agent;
-use super::approval::{Answered, Gated, ask, awaiting, question};
+use super::approval::{Answered, Gated, ask, awaiting};
 use super::explain::{refusal, repeated_call};
 use super::journal::{Journal, model_error};
 use super::session::RunOptions;
@@ -17,7 +17,7 @@ use super::tool_result::content_for_model;
 use crate::events::{Ending, ErrorInfo, EventKind, TrimReason};
 use crate::model::{ApiErrorKind, ModelContext, ModelError, ModelRequest, ModelResponse};
 use crate::session::{
-    CallFate, CallState, Fact, OpenCall, OpenRun, State, StoredBlock, StoredContent, TrimKind, Trimmed, Verdict,
+    CallFate, CallState, Fact, OpenCall, OpenRun, State, StoredBlock, StoredContent, TrimKind, Trimmed,
 };
 use crate::telemetry::Emitter;
 use crate::tools::{AdmittedCall, ToolCall, ToolContext, ToolResult};
@@ -87,7 +87,7 @@ pub(super) struct Run<'a> {
 
 impl Run<'_> {
     /// Takes a fact into account and writes it down with the next commit.
-    fn record(&mut self, fact: &Fact) {
+    pub(super) fn record(&mut self, fact: &Fact) {
         self.state.apply(fact);
         self.journal.record(fact);
     }
@@ -281,8 +281,10 @@ impl Run<'_> {
         unknown.into_iter().for_each(|fate| self.record(&Fact::CallEnded(fate)));
         let (positions, calls): (Vec<u32>, Vec<ToolCall>) = calls.into_iter().unzip();
         let admitted = self.admit_tools(calls, parallel).await;
-        let (ready, mut gated) = self.part(positions.into_iter().zip(admitted));
-        self.request_approvals(&mut gated).await;
+        let (ready, mut gated) = match self.gate(positions.into_iter().zip(admitted)).await {
+            Ok(gated) => gated,
+            Err(error) => return Some(model_error(error).into()),
+        };
         // What needs no approval runs while a person is asked, and what a person approves afterwards.
         if let Err(error) = self.make_calls(ready, &mut gated, parallel).await {
             return Some(error.into());
@@ -307,78 +309,6 @@ impl Run<'_> {
             ending: Ending::LoopDetected,
             error: Some(repeated_call(Some(&tool))),
         })
-    }
-
-    /// The calls that can be made or refused now, and those that a person must approve. Where nobody will ever be asked, none must:
-    /// they are refused.
-    fn part(&self, calls: impl Iterator<Item = (u32, AdmittedCall)>) -> (Vec<(u32, AdmittedCall)>, Vec<Gated>) {
-        let (mut ready, mut gated) = (Vec::new(), Vec::new());
-        let can_be_asked = self.options.approver.is_some() || self.journal.is_kept();
-        let session = (self.emitter.session_id(), &**self.emitter.tenant());
-        for (position, mut call) in calls {
-            let tool = self.agent.tools().get(&call.call().name);
-            let asked = tool.and_then(|tool| question(&call, tool, position, session));
-            match asked {
-                Some(asked)
-                    if self
-                        .state
-                        .is_always_approved(&asked.approval.tool, &asked.approval.digest) =>
-                {
-                    call.approve();
-                    ready.push((position, call));
-                }
-                Some(question) if can_be_asked => gated.push(Gated {
-                    position,
-                    call,
-                    question,
-                    verdict: Verdict::Pending,
-                }),
-                _ => ready.push((position, call)),
-            }
-        }
-        (ready, gated)
-    }
-
-    /// Finds out what became of approvals that were requested before, and requests those that are new.
-    async fn request_approvals(&mut self, gated: &mut [Gated]) {
-        for gated in gated {
-            let position = usize::try_from(gated.position).unwrap_or(usize::MAX);
-            let asked = self.so_far().calls.get(position).and_then(|call| call.approval.clone());
-            if let Some(asked) = asked {
-                if gated.is_about(&asked) {
-                    gated.continue_with(&asked);
-                    if asked.verdict == Verdict::Pending
-                        && let Some(kept) = self.journal.decisions().find(&asked.id).await
-                        && let Some(answered) = Answered::kept(&gated.question, &kept)
-                    {
-                        gated.verdict = self.answered(answered);
-                    }
-                    continue;
-                }
-                // Nobody has approved what would be called now.
-                self.record(&Fact::ApprovalExpired {
-                    approval: asked.id,
-                    position: gated.position,
-                });
-            }
-            let (fact, event) = gated.requested();
-            self.record(&fact);
-            self.emitter.emit(event);
-        }
-    }
-
-    /// Takes an answer into account. Returns what it comes to.
-    fn answered(&mut self, answered: Answered) -> Verdict {
-        let Answered { position, fact, event } = answered;
-        self.record(&fact);
-        self.emitter.emit(event);
-        let position = usize::try_from(position).unwrap_or(usize::MAX);
-        let asked = self
-            .so_far()
-            .calls
-            .get(position)
-            .and_then(|call| call.approval.as_ref());
-        asked.map_or(Verdict::Pending, |asked| asked.verdict.clone())
     }
 
     /// Makes calls, and meanwhile has a person decide about others.
@@ -463,15 +393,6 @@ impl Run<'_> {
             self.journal.decisions(),
             self.options.cancel.clone(),
         )
-    }
-
-    /// The approval that lets a call begin.
-    fn approval_of(&self, position: u32) -> Option<String> {
-        let position = usize::try_from(position).ok()?;
-        let asked = self.state.run.as_ref()?.calls.get(position)?.approval.as_ref();
-        asked
-            .filter(|asked| asked.verdict == Verdict::Approved)
-            .map(|asked| asked.id.clone())
     }
 
     /// Decides about all calls of a turn before any of them runs, in their order.

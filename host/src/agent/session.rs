@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::agent::Agent;
-use super::approval::Approver;
+use super::approval::{Approver, expired};
 use super::explain::explain;
 use super::journal::Journal;
 use super::report::RunReport;
@@ -225,6 +225,9 @@ impl Session {
             // Once there is money again, or once a person has decided.
             true => {
                 self.state.conversation.restore();
+                if ending == Ending::AwaitingApproval {
+                    self.journal.waits_for_approval();
+                }
                 if let Some(run) = &mut self.state.run {
                     run.spent = parts.settings.deadline.saturating_sub(left);
                 }
@@ -271,11 +274,14 @@ impl Session {
         // What was tried and given up.
         self.state.conversation.restore();
         let unused = self.state.unused_approvals();
-        let expired = unused.map(|(position, asked)| Fact::ApprovalExpired {
-            approval: asked.id.clone(),
-            position,
-        });
-        expired.collect::<Vec<_>>().iter().for_each(|fact| self.record(fact));
+        let unused: Vec<_> = unused.map(|(position, asked)| (position, asked.clone())).collect();
+        for (position, asked) in unused {
+            self.emitter.emit(expired(&asked));
+            self.record(&Fact::ApprovalExpired {
+                approval: asked.id,
+                position,
+            });
+        }
         if self.state.run.is_some() {
             self.record(&Fact::RunEnded {
                 outcome,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use unicode_width::UnicodeWidthChar;
 
 use super::error;
 use super::format;
@@ -15,9 +16,12 @@ use crate::agent::{Answer, Approver, Question};
 use crate::model::BoxFuture;
 use crate::session::Approval;
 
-/// Lines and characters of an input that are shown. `approval show` prints all of it.
+/// The lines of an input that are printed with the question.
 const MAX_LINES: usize = 30;
-const MAX_CHARS: usize = 3000;
+/// The width of a terminal that doesn't say how wide it is.
+const COLUMNS: usize = 80;
+
+const LABEL: usize = 10;
 
 /// How often it is looked whether something was typed.
 const LOOK_EVERY: Duration = Duration::from_millis(30);
@@ -26,6 +30,8 @@ const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 const MAX_ANSWER_BYTES: usize = 4096;
 
 const CHOICES: &str = "Allow it? [y]es, [n]o (you can say why: `n too many`), [a]lways in this session: ";
+/// Where a part of the input isn't printed, nobody can know what they would allow.
+const CHOICES_OF_A_PART: &str = "[v]iew all of the input, or say [n]o (you can say why: `n too many`): ";
 
 /// The person at the terminal.
 #[derive(Debug)]
@@ -43,24 +49,36 @@ impl TerminalApprover {
         // What the model said comes first.
         self.printed.wait().await;
         self.stderr.end_line();
-        self.stderr
-            .line(&in_words(&question.approval, &question.input.value().clone()));
+        let input = self.lines_of(question);
+        let mut is_whole = input.len() <= MAX_LINES;
+        self.stderr.line(&in_words(&question.approval, &input, self.columns()));
         // What was typed before can't have been meant for this question.
         let terminal = Asked::begin();
         loop {
-            self.stderr.write(CHOICES);
-            let answer = terminal.line().await;
-            match answer.as_deref().map(parse) {
-                Ok(Some(answer)) => return answer,
-                Ok(None) => self
-                    .stderr
-                    .line("Answer with y, n or a. Ctrl-D leaves it open, Ctrl-C cancels the run."),
-                Err(_) => {
-                    self.stderr.end_line();
-                    return Answer::Later;
+            self.stderr.write(if is_whole { CHOICES } else { CHOICES_OF_A_PART });
+            let Ok(line) = terminal.line().await else {
+                self.stderr.end_line();
+                return Answer::Later;
+            };
+            match parse(&line) {
+                Some(Reply::View) => {
+                    is_whole = true;
+                    self.stderr.line(&input.join("\n"));
                 }
+                Some(Reply::Answer(answer)) if is_whole || matches!(answer, Answer::Deny(_)) => return answer,
+                _ => self.stderr.line("Ctrl-D leaves it open, Ctrl-C cancels the run."),
             }
         }
+    }
+
+    fn columns(&self) -> usize {
+        self.stderr.width().unwrap_or(COLUMNS)
+    }
+
+    /// The whole input, in lines of the terminal.
+    fn lines_of(&self, question: &Question) -> Vec<String> {
+        let pretty = serde_json::to_string_pretty(question.input.value()).unwrap_or_default();
+        wrapped(&format::escape_json(&pretty), self.columns())
     }
 }
 
@@ -71,61 +89,71 @@ impl Approver for TerminalApprover {
 }
 
 /// What a person needs for a decision.
-fn in_words(approval: &Approval, input: &serde_json::Value) -> String {
+fn in_words(approval: &Approval, input: &[String], columns: usize) -> String {
+    let heading = format!(
+        "the model wants to call `{}` of the plugin `{}`",
+        format::escape(&approval.tool),
+        format::escape(&approval.plugin)
+    );
+    let mut words = error::warning(&heading, None);
     let grants = match approval.grants.is_empty() {
-        true => "nothing outside of its sandbox".to_owned(),
-        false => format::escape(&approval.grants.join("\n")).into_owned(),
+        true => vec!["nothing outside of its sandbox".to_owned()],
+        false => wrapped(&format::escape(&approval.grants.join("\n")), columns),
     };
-    format!(
-        "{}\n  input   {}\n  reaches {}",
-        error::warning(
-            &format!(
-                "the model wants to call `{}` of the plugin `{}`",
-                format::escape(&approval.tool),
-                format::escape(&approval.plugin)
-            ),
-            None
-        ),
-        indented(&shown(input)),
-        indented(&grants)
-    )
+    let more = input.len().saturating_sub(MAX_LINES);
+    let more = (more > 0).then(|| format!("… and {}", format::counted(more as u64, "more line")));
+    let input = input.iter().take(MAX_LINES).cloned().chain(more);
+    for (label, lines) in [("input", input.collect()), ("reaches", grants)] {
+        let labels = std::iter::once(label).chain(std::iter::repeat(""));
+        for (label, line) in labels.zip(lines) {
+            // Every line is indented, so that none looks like a label.
+            words += &format!("\n  {label:<8}{line}");
+        }
+    }
+    words
 }
 
-fn indented(text: &str) -> String {
-    text.replace('\n', "\n          ")
+/// The text in lines that fit the terminal behind a label. The terminal would begin the rest of a longer one at its left edge.
+fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let room = columns.saturating_sub(LABEL + 1).max(20);
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let (mut part, mut width) = (String::new(), 0);
+        for character in line.chars() {
+            let next = character.width().unwrap_or(0);
+            if width + next > room {
+                lines.push(std::mem::take(&mut part));
+                width = 0;
+            }
+            part.push(character);
+            width += next;
+        }
+        lines.push(part);
+    }
+    lines
 }
 
-/// The input, up to the bounds.
-fn shown(input: &serde_json::Value) -> String {
-    let pretty = serde_json::to_string_pretty(input).unwrap_or_default();
-    let escaped = format::escape_json(&pretty);
-    let mut shown: String = escaped.lines().take(MAX_LINES).collect::<Vec<_>>().join("\n");
-    if let Some((end, _)) = shown.char_indices().nth(MAX_CHARS) {
-        shown.truncate(end);
-    }
-    if shown.len() < escaped.len() {
-        shown += &format!(
-            "\n… and {} more; leave it open with Ctrl-D, and `cofferdam approval show` prints all",
-            format::bytes((escaped.len() - shown.len()) as u64)
-        );
-    }
-    shown
+enum Reply {
+    Answer(Answer),
+    /// Print all of the input.
+    View,
 }
 
 /// `None` if it is no answer.
-fn parse(line: &str) -> Option<Answer> {
+fn parse(line: &str) -> Option<Reply> {
     let line = line.trim();
     let (word, reason) = line
         .split_once(|character: char| character.is_whitespace() || matches!(character, ',' | ':'))
         .unwrap_or((line, ""));
     let reason = reason.trim();
-    match (word.to_lowercase().as_str(), reason) {
-        ("y" | "yes", "") => Some(Answer::Approve),
-        ("a" | "always", "") => Some(Answer::ApproveForSession),
-        ("n" | "no", "") => Some(Answer::Deny(None)),
-        ("n" | "no", reason) => Some(Answer::Deny(Some(reason.to_owned()))),
-        _ => None,
-    }
+    Some(Reply::Answer(match (word.to_lowercase().as_str(), reason) {
+        ("y" | "yes", "") => Answer::Approve,
+        ("a" | "always", "") => Answer::ApproveForSession,
+        ("n" | "no", "") => Answer::Deny(None),
+        ("n" | "no", reason) => Answer::Deny(Some(reason.to_owned())),
+        ("v" | "view", "") => return Some(Reply::View),
+        _ => return None,
+    }))
 }
 
 /// The terminal while a question is asked: it echoes, and gives a line at a time. What was typed before is forgotten.
@@ -191,7 +219,8 @@ fn read_some(is_asked: &Mutex<bool>) -> io::Result<Option<Vec<u8>>> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    #![allow(clippy::unwrap_used)]
+    use unicode_width::UnicodeWidthStr;
 
     use super::*;
 
@@ -210,24 +239,24 @@ mod tests {
             ("nothing", None),
             ("yn", None),
         ] {
-            assert_eq!(parse(line), answer, "{line}");
+            let parsed = parse(line).map(|reply| match reply {
+                Reply::Answer(answer) => answer,
+                Reply::View => unreachable!("nobody asked for it"),
+            });
+            assert_eq!(parsed, answer, "{line}");
         }
+        assert!(matches!(parse("v\n"), Some(Reply::View)));
     }
 
     #[test]
-    fn a_long_input_is_cut() {
-        let lines = shown(&json!((0..100).collect::<Vec<_>>()));
+    fn no_line_of_an_input_reaches_the_edge() {
+        let text = format!("{{ \"text\": \"{}  reaches  nothing\" }}\nlast", "字".repeat(40));
+        let lines = wrapped(&text, 40);
+        assert_eq!(lines.concat(), text.replace('\n', ""), "nothing is lost");
         assert!(
-            lines.lines().count() == MAX_LINES + 1 && lines.contains("… and "),
-            "{lines}"
+            lines.iter().all(|line| UnicodeWidthStr::width(line.as_str()) <= 29),
+            "{lines:#?}"
         );
-        let characters = shown(&json!({ "text": "x".repeat(10_000) }));
-        assert!(
-            characters.len() < MAX_CHARS + 200 && characters.contains(" KiB more"),
-            "{}",
-            characters.len()
-        );
-        assert_eq!(shown(&json!({})), "{}");
-        assert!(!shown(&json!({ "a": "\u{9b}\u{202e}" })).contains(['\u{9b}', '\u{202e}']));
+        assert_eq!(lines.last().unwrap(), "last");
     }
 }

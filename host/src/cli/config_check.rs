@@ -15,7 +15,6 @@ use crate::causes::with_causes;
 use crate::config::{Config, ConfigError};
 use crate::model::{Prices, least_prompt_tokens};
 use crate::money::NanoUsd;
-use crate::sandbox::Effects;
 use crate::telemetry::logging;
 use crate::tools::{ApproveCalls, PluginError, ToolSet};
 
@@ -150,16 +149,22 @@ impl Findings {
         }
     }
 
-    /// Which plugins can change something without anybody being asked, though some tools' calls are asked about.
+    /// Which tools can change something without anybody being asked. With `never` it is meant; with `writes` the operator called them
+    /// read-only.
     fn approvals(&mut self, config: &Config, tools: &ToolSet) {
-        let approve = config.agent.approve;
-        // With `never` it is meant, and with `writes` the operator called the tools read-only.
-        let plugins = config.plugins.iter().filter(|_| approve == ApproveCalls::Destructive);
-        for plugin in plugins {
-            let of_plugin = || tools.tools().filter(|tool| tool.plugin == plugin.name);
-            let is_gated = of_plugin().any(|tool| approve.asks_for(tool));
-            if plugin.grants.effects() == Effects::Writes && of_plugin().next().is_some() && !is_gated {
-                let message = "its grants let it change something, and no person is asked about any of its calls";
+        if config.agent.approve != ApproveCalls::Destructive {
+            return;
+        }
+        for plugin in &config.plugins {
+            let of_plugin = tools.tools().filter(|tool| tool.plugin == plugin.name);
+            let ungated =
+                of_plugin.filter(|tool| ApproveCalls::Writes.asks_for(tool) && !config.agent.approve.asks_for(tool));
+            let ungated: Vec<&str> = ungated.map(|tool| tool.name.as_str()).collect();
+            if !ungated.is_empty() {
+                let message = format!(
+                    "its grants let it change something, and no person is asked about calls of {}",
+                    ungated.join(", ")
+                );
                 let hint = "`[agent] approve = \"writes\"` asks about them, `destructive = true` about those of one tool; \"never\" says that this is \
                             meant";
                 self.warnings.push(Finding::new(

@@ -71,16 +71,19 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     untrusted::escape(text, is_unsafe)
 }
 
-/// Escapes a JSON document for a terminal without changing its meaning. Serializers leave C1 control characters and
-/// direction marks unescaped, and both can occur only in strings.
+/// Escapes a JSON document for a terminal without changing its meaning. Serializers leave C1 control characters, direction marks and
+/// characters that take no space unescaped, and all of these can occur only in strings.
 pub fn escape_json(document: &str) -> Cow<'_, str> {
+    let is_unsafe = |c: char| is_hidden(c) && c != '\n' && c != '\t';
     if !document.contains(is_unsafe) {
         return Cow::Borrowed(document);
     }
     let mut out = String::with_capacity(document.len() + 16);
     for c in document.chars() {
         if is_unsafe(c) {
-            let _ = write!(out, "\\u{:04x}", u32::from(c));
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
         } else {
             out.push(c);
         }

@@ -91,7 +91,7 @@ pub(crate) enum Fact {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
-    /// Nobody decided in time, or the approval was for another call than the one that would be made now.
+    /// Nobody decided in time, the approval was for another call than the one that would be made now, or the run ended.
     ApprovalExpired {
         approval: String,
         position: u32,

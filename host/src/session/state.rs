@@ -82,9 +82,12 @@ pub(crate) struct OpenCall {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OpenApproval {
     pub(crate) id: String,
+    /// The id that the model gave the call.
+    pub(crate) call_id: String,
     pub(crate) tool: String,
     pub(crate) digest: String,
     pub(crate) input_sha256: String,
+    pub(crate) grants: Vec<String>,
     pub(crate) expires_at: Timestamp,
     pub(crate) verdict: Verdict,
 }
@@ -160,18 +163,22 @@ impl State {
             Fact::ApprovalRequested {
                 approval,
                 position,
+                id,
                 tool,
                 digest,
                 input_sha256,
+                grants,
                 expires_at,
                 ..
             } => {
                 if let Some(call) = self.open_call(*position) {
                     call.approval = Some(OpenApproval {
                         id: approval.clone(),
+                        call_id: id.clone(),
                         tool: tool.clone(),
                         digest: digest.clone(),
                         input_sha256: input_sha256.clone(),
+                        grants: grants.clone(),
                         expires_at: *expires_at,
                         verdict: Verdict::Pending,
                     });

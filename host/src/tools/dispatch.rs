@@ -129,9 +129,14 @@ impl AdmittedCall {
         self.decision.is_ok() && !self.needs_approval
     }
 
-    /// The input that the tool would receive, if a person must approve the call first. Without [`Self::approve`] it is denied.
-    pub fn awaits_approval(&self) -> Option<&ToolInput> {
-        self.decision.as_ref().ok().filter(|_| self.needs_approval)
+    /// Whether a person must approve the call first. Without [`Self::approve`] it is denied.
+    pub fn awaits_approval(&self) -> bool {
+        self.decision.is_ok() && self.needs_approval
+    }
+
+    /// The input that the tool receives if the call runs; `None` if it is refused.
+    pub fn input(&self) -> Option<&ToolInput> {
+        self.decision.as_ref().ok()
     }
 
     /// A person lets it run.
@@ -193,7 +198,7 @@ impl ToolSet {
 
     /// Runs an admitted call. Never fails: every failure becomes a result for the model and an event for the operator.
     pub async fn run(&self, admitted: AdmittedCall, cx: &ToolContext<'_>) -> ToolResult {
-        let is_gated = admitted.awaits_approval().is_some();
+        let is_gated = admitted.awaits_approval();
         let AdmittedCall {
             call, decision, took, ..
         } = admitted;

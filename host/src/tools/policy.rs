@@ -58,7 +58,9 @@ pub enum Decision {
     Ask,
 }
 
-/// Allows or denies calls, or has a person decide. It can't let a call pass that the configuration has a person decide about. Consulted for every call whose input is valid. `decide` must not block.
+/// Allows or denies calls, or has a person decide. It can't waive an approval that `[agent] approve` requires.
+///
+/// Consulted for every call whose input is valid. `decide` must not block.
 pub trait ToolPolicy: std::fmt::Debug + Send + Sync + 'static {
     /// The policy's name, as the model reads it in a denial.
     fn name(&self) -> &str;

@@ -50,7 +50,11 @@ pub(super) fn decide(
         return Err(refused(ApprovalError::Decided { id, state }));
     };
     if approval.state != ApprovalState::Pending {
-        return Ok(approval);
+        // An approval of one call isn't made one of all by saying it again.
+        return match decision.for_session && !approval.for_session {
+            true => Err(refused(ApprovalError::Decided { id, state })),
+            false => Ok(approval),
+        };
     }
     approval.state = decided;
     approval.decided_at = Some(now);

@@ -111,11 +111,11 @@ pub(super) fn append(
             ],
         )?;
     }
-    if at.is_empty() {
+    if at.is_empty() && outcome.is_none() {
         return Ok(());
     }
     connection.run(
-        "UPDATE sessions SET facts = ?2, bytes = ?3, changed_at = ?4,
+        "UPDATE sessions SET facts = ?2, bytes = ?3, changed_at = coalesce(nullif(?4, ''), changed_at),
          outcome = CASE WHEN ?5 THEN ?6 ELSE outcome END WHERE id = ?1",
         params![
             id,
