@@ -7,6 +7,7 @@ mod approvals;
 mod arguments;
 mod author;
 mod bad_input;
+mod breakers;
 mod busy;
 mod capabilities;
 mod checked;

@@ -137,7 +137,15 @@ const IMPORTS: [(&str, &[&str]); 28] = [
     ("session", &["events", "transcript"]),
     (
         "store",
-        &["events", "file_identity", "ledger", "money", "session", "sqlite"],
+        &[
+            "events",
+            "file_identity",
+            "ledger",
+            "money",
+            "resilience",
+            "session",
+            "sqlite",
+        ],
     ),
     ("telemetry", &["events", "file_identity", "money", "untrusted"]),
     ("simulator", &["messages_api", "toml_text"]),
@@ -212,6 +220,7 @@ const IMPORTS: [(&str, &[&str]); 28] = [
         &[
             "agent",
             "config",
+            "events",
             "ledger",
             "model",
             "resilience",

@@ -1,6 +1,7 @@
 //! The state that all sessions of a host share: the model, the tools and the ledger.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -18,6 +19,16 @@ use crate::tools::ToolSet;
 #[derive(Clone, Debug)]
 pub struct Agent {
     shared: Arc<Shared>,
+}
+
+/// An agent that somebody else keeps.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakAgent(Weak<Shared>);
+
+impl WeakAgent {
+    pub(crate) fn upgrade(&self) -> Option<Agent> {
+        self.0.upgrade().map(|shared| Agent { shared })
+    }
 }
 
 /// The parts of an [`Agent`].
@@ -147,6 +158,22 @@ impl Agent {
 
     pub(super) fn definitions(&self) -> &ToolDefinitions {
         &self.shared.definitions
+    }
+
+    /// For somebody who doesn't keep it.
+    pub(crate) fn downgrade(&self) -> WeakAgent {
+        WeakAgent(Arc::downgrade(&self.shared))
+    }
+
+    /// Opens a breaker as another process left it, of a tenant or, without one, of all. Returns false if there is none of this name. See
+    /// [`Breaker::restore`](crate::resilience::Breaker::restore).
+    pub(crate) fn restore_breaker(&self, name: &str, tenant: Option<&str>, open_for: Option<Duration>) -> bool {
+        let of_model = self.parts().model.breakers();
+        if let Some(breaker) = of_model.iter().find(|breaker| breaker.name() == name) {
+            breaker.restore(open_for);
+            return true;
+        }
+        self.tools().restore_breaker(name, tenant, open_for)
     }
 
     /// The breakers that a tenant's calls go through: the model's, which all tenants share, and the tenant's own for each tool.

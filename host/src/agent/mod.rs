@@ -17,6 +17,7 @@ mod step;
 mod tenant;
 mod tool_result;
 
+pub(crate) use agent::WeakAgent;
 pub use agent::{Agent, AgentParts};
 pub use approval::{Answer, Approver, Question};
 pub use report::RunReport;

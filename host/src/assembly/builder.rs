@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::breakers::{self, Dependencies};
 use super::error::HostError;
 use super::host::Host;
 use super::tools::load_tools;
@@ -114,6 +115,7 @@ impl HostBuilder {
             None => open_store(&config).await?,
         };
         let ledger = store.ledger();
+        let weak = store.downgrade();
         tokio::spawn(delete_expired_sessions(store.downgrade(), config.sessions.clone()));
         let tools = load_tools(&config, place, tls).await?;
         let tools = Arc::new(tools.with_policy(policy).with_approvals(config.agent.approve));
@@ -126,11 +128,16 @@ impl HostBuilder {
             model,
             tools,
             ledger,
-            store: config.sessions.keep.then_some(store),
+            store: config.sessions.keep.then(|| store.clone()),
             budget: config.budget.clone(),
             alerts: config.alerts.clone(),
             events,
         });
+        let dependencies = Dependencies::new(&config.model.base_url, &agent);
+        if let Some(last_order) = breakers::restore(&store, &agent, &dependencies).await {
+            tokio::spawn(breakers::follow_orders(weak.clone(), agent.downgrade(), last_order));
+        }
+        breakers::record(weak, &agent, dependencies);
         Ok(Host::new(config, agent, prices, retry_budget))
     }
 }

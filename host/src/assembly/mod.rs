@@ -1,6 +1,7 @@
 //! Builds everything that a configuration describes, in one place. [`load_tools`] builds the tools; [`Host::builder`] adds the
 //! model, the ledger and the agent.
 
+mod breakers;
 mod builder;
 mod error;
 mod host;

@@ -3,6 +3,7 @@
 mod approval;
 mod approver;
 mod books;
+mod breakers;
 mod budget;
 mod chat;
 mod completions;
@@ -130,6 +131,8 @@ enum Command {
     Approval(approval::ApprovalCommand),
     /// Show, set and export budgets; list prices
     Budget(budget::BudgetArgs),
+    /// Show the breakers of models and tools in all hosts of this machine, and override them
+    Breakers(breakers::BreakersArgs),
     /// Write a configuration to start from
     Init(init::InitArgs),
     /// Check and show the configuration
@@ -380,6 +383,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8, CliError> {
         Command::Session(command) => session::session(cx, command).await,
         Command::Approval(command) => approval::approval(cx, command).await,
         Command::Budget(args) => budget::budget(cx, args).await,
+        Command::Breakers(args) => breakers::breakers(cx, args).await,
         Command::Init(args) => init::init(cx, args),
         Command::Doctor => doctor::doctor(cx).await,
         Command::Config(command) => config::config(cx, command).await,

@@ -226,7 +226,10 @@ fn breakers(report: &RunReport, width: Option<usize>) -> String {
         table.row([
             format::one_line(&breaker.name, MAX_NAME_CHARS),
             breaker.state.to_string(),
-            format!("{} of {}", breaker.failure_count, breaker.failure_threshold),
+            match &breaker.window {
+                Some(window) => format!("{} of {} calls", window.failures, window.calls),
+                None => format!("{} of {}", breaker.failure_count, breaker.failure_threshold),
+            },
             breaker.opened_count.to_string(),
             breaker.rejected_count.to_string(),
             breaker
@@ -393,6 +396,7 @@ pub(crate) mod tests {
             failure_count: if open { 3 } else { 0 },
             success_count: 0,
             failure_threshold: 3,
+            window: None,
             success_threshold: 2,
             open_for_seconds: 60.0,
             opened_at: None,

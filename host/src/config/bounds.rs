@@ -59,6 +59,11 @@ pub(super) const MULTIPLIER: Bounds<f64> = between(1.0, 100.0);
 /// For both thresholds of a breaker, failures and successes.
 pub(super) const THRESHOLD: Bounds<u32> = between(1, 1_000_000);
 
+/// For the calls of a breaker's window, and its minimum.
+pub(super) const WINDOW_CALLS: Bounds<u32> = between(1, 10_000);
+/// A rate of 0 would open a breaker without a reason.
+pub(super) const RATE: Bounds<f64> = between(0.001, 1.0);
+
 pub(super) const STACK: Bounds<ByteSize> = sizes(64 * KIB, 16 * MIB);
 pub(super) const HOST_CONCURRENCY: Bounds<u32> = between(1, 10_000);
 

@@ -211,6 +211,27 @@ impl Findings {
                 ),
             ],
         );
+        let Some(window) = &breaker.window else { return };
+        self.section(
+            section,
+            [
+                ("window", bounds::WINDOW_CALLS.problem(window.calls)),
+                (
+                    "min_calls",
+                    bounds::WINDOW_CALLS.problem(window.min_calls).or_else(|| {
+                        (window.min_calls > window.calls).then(|| {
+                            ValueProblem::new(format!(
+                                "must be at most the calls of the window ({}), found {}",
+                                window.calls, window.min_calls
+                            ))
+                        })
+                    }),
+                ),
+                ("failure_rate", bounds::RATE.problem(window.failure_rate)),
+                ("slow_call", window.slow_call.and_then(duration_problem)),
+                ("slow_rate", bounds::RATE.problem(window.slow_rate)),
+            ],
+        );
     }
 
     fn budget(&mut self, budget: &BudgetSettings) {

@@ -15,7 +15,7 @@ use super::{Config, SecretSource};
 use crate::agent::AgentSettings;
 use crate::ledger::BudgetSettings;
 use crate::model::{ApiVersion, AuthHeader, ModelSettings, ProviderKind};
-use crate::resilience::{BreakerSettings, RetrySettings};
+use crate::resilience::{BreakerSettings, RetrySettings, WindowSettings};
 use crate::sandbox::{FolderGrant, HttpGrant, Metering};
 use crate::store::Durability;
 use crate::telemetry::{AlertSettings, LogLevel, LoggingSettings};
@@ -234,8 +234,18 @@ impl From<RawRetry> for RetrySettings {
 
 impl From<&BreakerSettings> for RawBreaker {
     fn from(settings: &BreakerSettings) -> Self {
+        let window = settings.window.clone().unwrap_or_default();
         Self {
+            mode: match settings.window {
+                None => RawBreakerMode::Consecutive,
+                Some(_) => RawBreakerMode::Window,
+            },
             failure_threshold: settings.failure_threshold,
+            window: window.calls,
+            min_calls: window.min_calls,
+            failure_rate: window.failure_rate,
+            slow_call: window.slow_call.map(DurationText),
+            slow_rate: window.slow_rate,
             open_for: DurationText(settings.open_for),
             success_threshold: settings.success_threshold,
         }
@@ -244,8 +254,19 @@ impl From<&BreakerSettings> for RawBreaker {
 
 impl From<RawBreaker> for BreakerSettings {
     fn from(raw: RawBreaker) -> Self {
+        let window = WindowSettings {
+            calls: raw.window,
+            min_calls: raw.min_calls,
+            failure_rate: raw.failure_rate,
+            slow_call: raw.slow_call.map(|slow| slow.0),
+            slow_rate: raw.slow_rate,
+        };
         Self {
             failure_threshold: raw.failure_threshold,
+            window: match raw.mode {
+                RawBreakerMode::Consecutive => None,
+                RawBreakerMode::Window => Some(window),
+            },
             open_for: raw.open_for.0,
             success_threshold: raw.success_threshold,
         }

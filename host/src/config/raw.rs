@@ -180,14 +180,39 @@ pub(super) struct RawRetry {
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Breaker")]
 pub(super) struct RawBreaker {
-    /// Consecutive failures that open it.
+    /// What opens it: `failure_threshold` failures in a row, or the rates of the last calls.
+    pub(super) mode: RawBreakerMode,
+    /// Consecutive failures that open it. With mode `consecutive`.
     #[schemars(range(min = bounds::THRESHOLD.min, max = bounds::THRESHOLD.max))]
     pub(super) failure_threshold: u32,
+    /// How many of the last calls are looked at. This and the next four keys: with mode `window`.
+    #[schemars(range(min = bounds::WINDOW_CALLS.min, max = bounds::WINDOW_CALLS.max))]
+    pub(super) window: u32,
+    /// With fewer calls than this, nothing is concluded.
+    #[schemars(range(min = bounds::WINDOW_CALLS.min, max = bounds::WINDOW_CALLS.max))]
+    pub(super) min_calls: u32,
+    /// The part of failed calls that opens it.
+    #[schemars(range(min = bounds::RATE.min, max = bounds::RATE.max))]
+    pub(super) failure_rate: f64,
+    /// A call that takes at least this long is slow. Without it, none is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) slow_call: Option<DurationText>,
+    /// The part of slow calls that opens it.
+    #[schemars(range(min = bounds::RATE.min, max = bounds::RATE.max))]
+    pub(super) slow_rate: f64,
     /// How long it stays open before it lets a probe through.
     pub(super) open_for: DurationText,
     /// Successful probes that close it.
     #[schemars(range(min = bounds::THRESHOLD.min, max = bounds::THRESHOLD.max))]
     pub(super) success_threshold: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "BreakerMode")]
+pub(super) enum RawBreakerMode {
+    Consecutive,
+    Window,
 }
 
 /// Spending limits.

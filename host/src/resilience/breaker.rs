@@ -1,4 +1,4 @@
-//! A circuit breaker: after enough consecutive failures it stops calls to a dependency for a while.
+//! A circuit breaker: after enough failures, in a row or among the last calls, it stops calls to a dependency for a while.
 //!
 //! # Why a breaker and not only retries?
 //!
@@ -8,7 +8,7 @@
 //! at a time through to find out whether the dependency has recovered.
 //!
 //! ```text
-//!            failure_threshold failures in a row
+//!            failure_threshold failures in a row, or the rates of a window
 //!   closed ────────────────────────────────────────▶ open ◀─────────┐
 //!     ▲                                               │             │ the probe fails
 //!     │                                               │ open_for    │
@@ -39,13 +39,16 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::lock;
+use super::window::{Window, WindowSettings};
 use crate::events::{BreakerState, Transition};
 
 /// When a breaker opens and closes. A threshold of 0 acts as 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct BreakerSettings {
-    /// Consecutive failures that open it; default 5.
+    /// Consecutive failures that open it; default 5. Not looked at if there is a window.
     pub failure_threshold: u32,
+    /// Opens it by the rates of the last calls; default none.
+    pub window: Option<WindowSettings>,
     /// Consecutive successful probes that close it; default 2.
     pub success_threshold: u32,
     /// How long it stays open before it admits a probe; default 60 s.
@@ -56,6 +59,7 @@ impl Default for BreakerSettings {
     fn default() -> Self {
         Self {
             failure_threshold: 5,
+            window: None,
             success_threshold: 2,
             open_for: Duration::from_secs(60),
         }
@@ -68,11 +72,15 @@ pub struct BreakerStats {
     pub name: String,
     /// An open breaker stays `open` after `open_for` until a call arrives to be its probe.
     pub state: BreakerState,
-    /// Consecutive failures while closed. Failed probes add to it; closing sets it to 0.
+    /// Consecutive failures while closed; with a window, failures in it. Failed probes add to it; closing sets it to 0.
     pub failure_count: u32,
     /// Consecutive successful probes while half-open, else 0.
     pub success_count: u32,
+    /// Not looked at if there is a window.
     pub failure_threshold: u32,
+    /// What the last calls came to, if it opens by their rates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowStats>,
     pub success_threshold: u32,
     pub open_for_seconds: f64,
     /// Wall-clock time at which it last opened; `None` while closed.
@@ -85,6 +93,14 @@ pub struct BreakerStats {
     pub rejected_count: u64,
 }
 
+/// What the last calls of a closed breaker came to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WindowStats {
+    pub calls: u32,
+    pub failures: u32,
+    pub slow: u32,
+}
+
 /// An operator's manual override of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Override {
@@ -94,6 +110,19 @@ pub enum Override {
     Closed,
     /// Close it and set every counter to 0.
     Reset,
+}
+
+impl Override {
+    pub(crate) const ALL: [Self; 3] = [Self::Open, Self::Closed, Self::Reset];
+
+    /// The command that orders it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "close",
+            Self::Reset => "reset",
+        }
+    }
 }
 
 /// The breaker refused the call.
@@ -121,6 +150,7 @@ struct Inner {
     /// Incremented by each change of state; see the module's documentation.
     generation: u64,
     failures: u32,
+    window: Window,
     opened_at: Option<jiff::Timestamp>,
     opened_count: u64,
     rejected_count: u64,
@@ -159,6 +189,7 @@ impl Breaker {
                 phase: Phase::Closed,
                 generation: 0,
                 failures: 0,
+                window: Window::default(),
                 opened_at: None,
                 opened_count: 0,
                 rejected_count: 0,
@@ -222,6 +253,7 @@ impl Breaker {
             Permit {
                 breaker: Arc::clone(self),
                 generation,
+                started: Instant::now(),
                 is_settled: false,
             },
             transition,
@@ -258,6 +290,11 @@ impl Breaker {
                 Phase::Closed | Phase::Open { .. } => 0,
             },
             failure_threshold: self.settings.failure_threshold,
+            window: self.settings.window.as_ref().map(|_| WindowStats {
+                calls: inner.window.len(),
+                failures: inner.window.failures(),
+                slow: inner.window.slow(),
+            }),
             success_threshold: self.settings.success_threshold,
             open_for_seconds: self.settings.open_for.as_secs_f64(),
             opened_at: inner.opened_at,
@@ -269,6 +306,16 @@ impl Breaker {
                 Phase::Open { until: None } | Phase::Closed | Phase::HalfOpen { .. } => None,
             },
             rejected_count: inner.rejected_count,
+        }
+    }
+
+    /// Opens it as another process left it: until then, or, if that has passed, until its next call, which is a probe. `None`: an
+    /// operator holds it open. Ignored unless it is closed.
+    pub fn restore(&self, open_for: Option<Duration>) {
+        let mut inner = lock(&self.inner);
+        if matches!(inner.phase, Phase::Closed) {
+            let until = open_for.and_then(|left| Instant::now().checked_add(left.min(self.settings.open_for)));
+            self.change(&mut inner, Phase::Open { until });
         }
     }
 
@@ -318,6 +365,7 @@ impl Breaker {
         match to {
             Phase::Closed => {
                 inner.failures = 0;
+                inner.window.clear();
                 inner.opened_at = None;
             }
             Phase::Open { .. } if from != BreakerState::Open => {
@@ -341,13 +389,32 @@ impl Breaker {
         self.change(inner, Phase::Open { until })
     }
 
+    /// Counts a call of the closed breaker. Returns whether the breaker must open.
+    fn count(&self, inner: &mut Inner, has_failed: bool, took: Duration) -> bool {
+        match &self.settings.window {
+            Some(window) => {
+                let must_open = inner.window.add(window, has_failed, took);
+                inner.failures = inner.window.failures();
+                must_open
+            }
+            None => {
+                inner.failures = if has_failed {
+                    inner.failures.saturating_add(1)
+                } else {
+                    0
+                };
+                has_failed && inner.failures >= self.settings.failure_threshold
+            }
+        }
+    }
+
     /// Whether it is half-open, and the permits of this generation are its probes.
     fn is_half_open(&self, generation: u64) -> bool {
         let inner = lock(&self.inner);
         inner.generation == generation && matches!(inner.phase, Phase::HalfOpen { .. })
     }
 
-    fn settle(&self, generation: u64, verdict: Verdict) -> Option<Transition> {
+    fn settle(&self, generation: u64, verdict: Verdict, took: Duration) -> Option<Transition> {
         let mut inner = lock(&self.inner);
         if inner.generation != generation {
             return None;
@@ -355,17 +422,9 @@ impl Breaker {
         match (inner.phase, verdict) {
             // While open, a breaker issues no permits, so none of this generation exists.
             (Phase::Open { .. }, _) | (Phase::Closed, Verdict::Neutral) => None,
-            (Phase::Closed, Verdict::Success) => {
-                inner.failures = 0;
-                None
-            }
-            (Phase::Closed, Verdict::Failure) => {
-                inner.failures = inner.failures.saturating_add(1);
-                if inner.failures < self.settings.failure_threshold {
-                    None
-                } else {
-                    self.open(&mut inner)
-                }
+            (Phase::Closed, _) => {
+                let must_open = self.count(&mut inner, matches!(verdict, Verdict::Failure), took);
+                must_open.then(|| self.open(&mut inner)).flatten()
             }
             (Phase::HalfOpen { successes, .. }, Verdict::Neutral) => {
                 inner.phase = Phase::HalfOpen {
@@ -407,6 +466,7 @@ enum Verdict {
 pub struct Permit {
     breaker: Arc<Breaker>,
     generation: u64,
+    started: Instant,
     is_settled: bool,
 }
 
@@ -419,7 +479,7 @@ impl Permit {
         }
         self.is_settled = true;
         let verdict = if healthy { Verdict::Success } else { Verdict::Failure };
-        self.breaker.settle(self.generation, verdict)
+        self.breaker.settle(self.generation, verdict, self.started.elapsed())
     }
 
     /// The dependency works.
@@ -438,7 +498,7 @@ impl Permit {
     fn settle(mut self, verdict: Verdict) -> Option<Transition> {
         match std::mem::replace(&mut self.is_settled, true) {
             true => None,
-            false => self.breaker.settle(self.generation, verdict),
+            false => self.breaker.settle(self.generation, verdict, self.started.elapsed()),
         }
     }
 }
@@ -447,7 +507,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         if !self.is_settled {
             // A neutral verdict changes no state, so there is no transition to report.
-            let _ = self.breaker.settle(self.generation, Verdict::Neutral);
+            let _ = self.breaker.settle(self.generation, Verdict::Neutral, Duration::ZERO);
         }
     }
 }

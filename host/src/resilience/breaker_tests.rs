@@ -14,8 +14,91 @@ fn breaker() -> Arc<Breaker> {
             failure_threshold: 3,
             success_threshold: 2,
             open_for: OPEN_FOR,
+            ..BreakerSettings::default()
         },
     ))
+}
+
+/// Half of at least four calls, or all of them if they take ten seconds.
+fn windowed() -> Arc<Breaker> {
+    let window = WindowSettings {
+        calls: 6,
+        min_calls: 4,
+        failure_rate: 0.5,
+        slow_call: Some(Duration::from_secs(10)),
+        slow_rate: 1.0,
+    };
+    let settings = BreakerSettings {
+        failure_threshold: 1,
+        window: Some(window),
+        success_threshold: 1,
+        open_for: OPEN_FOR,
+    };
+    Arc::new(Breaker::new("tool:weather", settings))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_opens_it_by_the_rate_of_failures() {
+    let breaker = windowed();
+    for _ in 0..2 {
+        assert_eq!(permit(&breaker).failure(), None);
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        // Says nothing, so it is no call of the window.
+        permit(&breaker).neutral();
+        let opened = permit(&breaker).success();
+        assert_eq!(opened.is_some(), breaker.state() == BreakerState::Open);
+    }
+    assert_eq!(breaker.state(), BreakerState::Open, "two of four");
+    let stats = breaker.stats();
+    assert_eq!((stats.failure_count, stats.window.unwrap().calls), (2, 4));
+
+    // A window begins empty: what led to the outage is forgotten.
+    advance(OPEN_FOR).await;
+    assert_eq!(permit(&breaker).success().unwrap().to, BreakerState::Closed);
+    assert_eq!(breaker.stats().window.unwrap().calls, 0);
+    assert_eq!(fail(&breaker, 3), None);
+    assert_eq!(fail(&breaker, 1).unwrap().to, BreakerState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_opens_it_by_the_rate_of_slow_calls() {
+    let breaker = windowed();
+    let call = async |seconds| {
+        let permit = permit(&breaker);
+        advance(Duration::from_secs(seconds)).await;
+        permit.success()
+    };
+    assert_eq!(call(9).await, None);
+    for _ in 0..5 {
+        assert_eq!(call(10).await, None, "five of six are slow");
+    }
+    assert_eq!(call(10).await.unwrap().to, BreakerState::Open);
+    assert_eq!(breaker.stats().window.unwrap().slow, 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_opens_as_another_process_left_it() {
+    let breaker = breaker();
+    breaker.restore(Some(Duration::from_secs(20)));
+    let rejected = breaker.try_acquire().unwrap_err();
+    assert_eq!(rejected.retry_after, Duration::from_secs(20));
+    advance(Duration::from_secs(20)).await;
+    assert!(breaker.try_acquire().is_ok(), "the probe");
+
+    let breaker = self::breaker();
+    breaker.restore(Some(Duration::MAX));
+    let rejected = breaker.try_acquire().unwrap_err();
+    assert_eq!(
+        rejected.retry_after, OPEN_FOR,
+        "a clock that was wrong doesn't hold it open"
+    );
+
+    let held = self::breaker();
+    held.restore(None);
+    advance(OPEN_FOR * 10).await;
+    assert!(held.try_acquire().is_err());
+    held.apply_override(Override::Closed);
+    assert!(held.try_acquire().is_ok());
 }
 
 fn permit(breaker: &Arc<Breaker>) -> Permit {

@@ -9,12 +9,14 @@ mod concurrency;
 mod fair;
 mod retry;
 mod retry_budget;
+mod window;
 
-pub use breaker::{Breaker, BreakerSettings, BreakerStats, Override, Permit, Rejected};
+pub use breaker::{Breaker, BreakerSettings, BreakerStats, Override, Permit, Rejected, WindowStats};
 pub use concurrency::{ConcurrencyLimit, Saturated};
 pub use fair::{Acquire, FairPermit, FairSemaphore, Priority, Share};
 pub use retry::RetrySettings;
 pub use retry_budget::RetryBudget;
+pub use window::WindowSettings;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

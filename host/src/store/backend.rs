@@ -7,8 +7,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::StoreError;
+use super::breakers::{BreakerOrder, BreakerRecord};
 use crate::events::Ending;
 use crate::ledger::{BookReader, BudgetAlert, LimitOverride, PendingClosing, ReservationId, ReserveRequest, Scope};
+use crate::resilience::Override;
 use crate::session::{Approval, ApprovalDecision, ApprovalState, Fact, SessionInfo};
 
 /// One change. A closed list, so that every backend applies all of them.
@@ -53,6 +55,10 @@ pub(crate) enum Change {
     },
     /// Notes what became of an approval. Ignored where it doesn't follow on its state.
     AdvanceApproval { id: String, to: ApprovalState },
+    /// A breaker changed its state.
+    RecordBreaker(BreakerRecord),
+    /// An operator overrides every breaker of this name.
+    OrderBreaker { name: String, to: Override, at: Timestamp },
 }
 
 /// How many sessions one commit deletes, so that others don't wait for long.
@@ -197,4 +203,10 @@ pub(crate) trait Backend: fmt::Debug + Send {
 
     /// The approvals that the filter accepts, the newest first.
     fn approvals(&mut self, filter: &ApprovalFilter) -> Result<Vec<Approval>, StoreError>;
+
+    /// Breakers as their last change left them.
+    fn breakers(&mut self) -> Result<Vec<BreakerRecord>, StoreError>;
+
+    /// Operators' orders after this one, oldest first; with `None`, the newest alone.
+    fn breaker_orders(&mut self, after: Option<u64>) -> Result<Vec<BreakerOrder>, StoreError>;
 }

@@ -13,6 +13,7 @@
 
 mod approvals;
 mod backend;
+mod breakers;
 mod error;
 mod queue;
 mod sessions;
@@ -35,6 +36,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use backend::{Applied, Backend, Change, FactBody, Work};
 pub use backend::{ApprovalFilter, SessionFilter};
+pub use breakers::BreakerRecord;
 pub use error::StoreError;
 pub(crate) use sessions::{Lease, Taken};
 

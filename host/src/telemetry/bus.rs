@@ -9,7 +9,7 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::queue::{Bounds, Queue, ServeNext};
@@ -42,7 +42,11 @@ pub struct EventBus {
 struct Inner {
     log_contents: bool,
     observers: RwLock<Vec<Registered>>,
+    on_breaker_change: OnceLock<BreakerWatch>,
 }
+
+/// Is called with each change of a breaker.
+type BreakerWatch = Box<dyn Fn(&Event) + Send + Sync>;
 
 struct Registered {
     name: String,
@@ -62,6 +66,7 @@ impl EventBus {
             inner: Arc::new(Inner {
                 log_contents,
                 observers: RwLock::default(),
+                on_breaker_change: OnceLock::new(),
             }),
         }
     }
@@ -113,7 +118,15 @@ impl EventBus {
         all
     }
 
+    /// Calls `watch` with each change of a breaker, where it happens: it must not wait. There can be one.
+    pub(crate) fn on_breaker_change(&self, watch: impl Fn(&Event) + Send + Sync + 'static) {
+        let _ = self.inner.on_breaker_change.set(Box::new(watch));
+    }
+
     pub(super) fn publish(&self, event: &Arc<Event>) {
+        if let (EventKind::BreakerChanged { .. }, Some(watch)) = (&event.kind, self.inner.on_breaker_change.get()) {
+            watch(event);
+        }
         let observers = self.inner.observers.read().unwrap_or_else(PoisonError::into_inner);
         if observers.is_empty() {
             return;

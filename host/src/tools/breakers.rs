@@ -93,6 +93,11 @@ impl ToolBreakers {
         changed.collect()
     }
 
+    /// Holds the breakers of all tenants open, before any of them was used.
+    pub(super) fn hold_open(&self) {
+        self.lock().held_open = true;
+    }
+
     fn new_breaker(&self, inner: &Inner) -> Breaker {
         let breaker = Breaker::new(self.name.clone(), self.settings.clone());
         if inner.held_open {
@@ -128,7 +133,9 @@ impl Entry {
         match stats.state {
             // Once the open time is over, a new closed breaker may take its place.
             BreakerState::Open => !held_open && stats.time_until_retry_seconds != Some(0.0),
-            BreakerState::Closed if stats.failure_count == 0 => false,
+            BreakerState::Closed if stats.failure_count == 0 && stats.window.is_none_or(|window| window.calls == 0) => {
+                false
+            }
             BreakerState::Closed | BreakerState::HalfOpen => now.duration_since(self.last_used) < FAILURES_EXPIRE_AFTER,
         }
     }

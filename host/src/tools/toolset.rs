@@ -191,6 +191,19 @@ impl ToolSet {
         Some(slot.breakers.apply_override(tenant, to))
     }
 
+    /// Opens the breaker of this name as another process left it: a tenant's, or, held open by an operator, those of all. Returns false
+    /// if there is none.
+    pub(crate) fn restore_breaker(&self, name: &str, tenant: Option<&str>, open_for: Option<Duration>) -> bool {
+        let Some(slot) = self.slots.iter().find(|slot| slot.breakers.name() == name) else {
+            return false;
+        };
+        match tenant {
+            Some(tenant) => slot.breaker(tenant).restore(open_for),
+            None => slot.breakers.hold_open(),
+        }
+        true
+    }
+
     /// The plugins and tools that are left out, with the reason.
     pub fn problems(&self) -> &[PluginError] {
         &self.problems

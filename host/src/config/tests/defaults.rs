@@ -93,7 +93,13 @@ fn every_key_reaches_the_settings() {
         multiplier = 1.5
         jitter = false
         [breaker]
+        mode = "window"
         failure_threshold = 1
+        window = 4
+        min_calls = 3
+        failure_rate = 0.25
+        slow_call = "9s"
+        slow_rate = 0.75
         open_for = "7ms"
         success_threshold = 1
         [budget]

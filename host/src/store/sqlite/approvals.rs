@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
-use super::{Fault, Statements};
+use super::{Fault, Statements, unreadable};
 use crate::session::{Approval, ApprovalDecision, ApprovalError, ApprovalState};
 use crate::store::backend::ApprovalFilter;
 
@@ -149,10 +149,6 @@ fn state(row: &Row<'_>, column: impl rusqlite::RowIndex) -> rusqlite::Result<App
 fn parsed(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
     let text: String = row.get(column)?;
     text.parse().map_err(|error: jiff::Error| unreadable(error.to_string()))
-}
-
-fn unreadable(what: String) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, what.into())
 }
 
 fn refused(error: ApprovalError) -> Fault {

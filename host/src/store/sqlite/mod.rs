@@ -5,6 +5,7 @@
 
 mod approvals;
 mod books;
+mod breakers;
 mod journal;
 mod liveness;
 mod schema;
@@ -21,6 +22,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, Transaction, Transact
 
 use self::liveness::{DeadOwner, Owner};
 use super::backend::{ApprovalFilter, SessionFilter, StoredFact, Worked};
+use super::breakers::{BreakerOrder, BreakerRecord};
 use super::{Applied, Backend, Change, Durability, StoreError, Work};
 use crate::ledger::{
     BookReader, BudgetSettings, BudgetStatus, LedgerError, LedgerRow, LimitOverride, ReservationId, Scope,
@@ -186,6 +188,8 @@ fn apply_change(connection: &Connection, owner: &Owner, change: &Change) -> Resu
             return Ok(Applied::Decided(Box::new(decided)));
         }
         Change::AdvanceApproval { id, to } => approvals::advance(connection, id, *to)?,
+        Change::RecordBreaker(record) => breakers::record(connection, record)?,
+        Change::OrderBreaker { name, to, at } => breakers::order(connection, name, *to, *at)?,
     }
     Ok(Applied::Done)
 }
@@ -224,6 +228,14 @@ impl Backend for Sqlite {
     fn approvals(&mut self, filter: &ApprovalFilter) -> Result<Vec<Approval>, StoreError> {
         self.read(|connection| Ok(approvals::find(connection, filter)?))
     }
+
+    fn breakers(&mut self) -> Result<Vec<BreakerRecord>, StoreError> {
+        self.read(|connection| Ok(breakers::all(connection)?))
+    }
+
+    fn breaker_orders(&mut self, after: Option<u64>) -> Result<Vec<BreakerOrder>, StoreError> {
+        self.read(|connection| Ok(breakers::orders(connection, after)?))
+    }
 }
 
 impl BookReader for Sqlite {
@@ -248,6 +260,11 @@ impl BookReader for Sqlite {
     fn export(&mut self, after: Option<&ReservationId>, count: u32) -> Result<Vec<LedgerRow>, LedgerError> {
         self.read_books(|connection| books::page(connection, after, count))
     }
+}
+
+/// The error for a text in a row that nothing of this program has written.
+fn unreadable(what: String) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, what.into())
 }
 
 /// Undoes one work: the database failed, or a rule refused.

@@ -19,6 +19,7 @@ const SCHEMA: Schema<'static> = Schema {
         include_str!("schema/0002.sql"),
         include_str!("schema/0003.sql"),
         include_str!("schema/0004.sql"),
+        include_str!("schema/0005.sql"),
     ],
 };
 

@@ -1,0 +1,143 @@
+//! `cofferdam breakers`: shows the breakers of all hosts that share the store, and overrides them.
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+
+use super::table::{Column, Table};
+use super::{CliError, Context, Output, books, format};
+use crate::events::BreakerState;
+use crate::resilience::Override;
+use crate::store::{BreakerRecord, Store};
+
+/// The maximum width of a name, in characters.
+const MAX_NAME_CHARS: usize = 60;
+
+#[derive(Args, Debug)]
+pub struct BreakersArgs {
+    #[command(subcommand)]
+    command: Option<BreakersCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum BreakersCommand {
+    /// Show the breakers that have changed their state; the default without a subcommand
+    Show,
+    /// Refuse all calls to a model or tool until `close` or `reset`, in running hosts and in later ones
+    Open(NameArgs),
+    /// Let calls through again; new failures open the breaker as before
+    Close(NameArgs),
+    /// The same, and set the counters of running hosts to 0
+    Reset(NameArgs),
+}
+
+#[derive(Args, Debug)]
+struct NameArgs {
+    /// The breaker: `model:ID` or `tool:NAME`
+    #[arg(value_name = "NAME", value_parser = parse_name)]
+    name: String,
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    match text.split_once(':') {
+        Some(("model" | "tool", name)) if !name.is_empty() => Ok(text.to_owned()),
+        _ => Err("a breaker is named `model:ID` or `tool:NAME`".to_owned()),
+    }
+}
+
+pub async fn breakers(cx: &Context, args: BreakersArgs) -> Result<u8, CliError> {
+    let config = cx.config()?;
+    let (name, to) = match args.command {
+        None | Some(BreakersCommand::Show) => {
+            show(cx, &books::open(&config, true).await?).await?;
+            return Ok(0);
+        }
+        Some(BreakersCommand::Open(args)) => (args.name, Override::Open),
+        Some(BreakersCommand::Close(args)) => (args.name, Override::Closed),
+        Some(BreakersCommand::Reset(args)) => (args.name, Override::Reset),
+    };
+    let store = books::open(&config, false).await?;
+    store.order_breaker(&name, to).await?;
+    match cx.global.output {
+        Output::Text => {
+            let state = match to {
+                Override::Open => "held open",
+                Override::Closed | Override::Reset => "closed",
+            };
+            cx.note(&format!(
+                "{} is {state}: within two seconds in hosts that run, and from their start on in others",
+                format::escape(&name)
+            ));
+        }
+        Output::Json | Output::StreamJson => {
+            let mut records = store.breakers().await?;
+            records.retain(|record| record.name == name);
+            cx.stdout.json_line(&records);
+        }
+    }
+    Ok(0)
+}
+
+async fn show(cx: &Context, store: &Store) -> Result<(), CliError> {
+    let records = store.breakers().await?;
+    match cx.global.output {
+        Output::Json => cx.stdout.json_pretty(&records),
+        Output::StreamJson => records.iter().for_each(|record| cx.stdout.json_line(record)),
+        Output::Text if records.is_empty() => cx.note("No breaker has opened: all models and tools are called."),
+        Output::Text => {
+            let table = table(&records, Timestamp::now());
+            cx.stdout.write(&table.render_within(cx.stdout.width()));
+        }
+    }
+    Ok(())
+}
+
+fn table(records: &[BreakerRecord], now: Timestamp) -> Table {
+    let mut table = Table::new([
+        Column::Left("breaker"),
+        Column::Left("tenant"),
+        Column::Left("state"),
+        Column::Left("since"),
+        Column::Left("next probe"),
+    ]);
+    for record in records {
+        table.row([
+            format::one_line(&record.name, MAX_NAME_CHARS),
+            match &record.tenant {
+                Some(tenant) => format::escape(tenant).into_owned(),
+                None => "all".to_owned(),
+            },
+            match record.is_held() {
+                true => "held open".to_owned(),
+                false => record.state.to_string(),
+            },
+            second(record.since),
+            match (record.state, record.until) {
+                (BreakerState::Open, Some(until)) if until <= now => "with the next call".to_owned(),
+                (BreakerState::Open, Some(until)) => second(until),
+                _ => String::new(),
+            },
+        ]);
+    }
+    table
+}
+
+/// `2026-11-29 18:09:33`, UTC.
+fn second(at: Timestamp) -> String {
+    let at = at.to_string();
+    at.get(..19).unwrap_or(&at).replace('T', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_breaker_is_named_by_its_kind() {
+        for name in ["model:claude-sonnet-5-5", "tool:get_weather", "model:qwen3:8b"] {
+            assert_eq!(parse_name(name).as_deref(), Ok(name));
+        }
+        for name in ["", "get_weather", "tool:", "plugin:x"] {
+            assert!(parse_name(name).is_err(), "{name}");
+        }
+    }
+}
