@@ -44,6 +44,7 @@ mod simulated;
 mod slots;
 mod terminal;
 mod typed;
+mod usage;
 
 use std::path::{Path, PathBuf};
 

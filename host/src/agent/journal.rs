@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use futures_util::future::{FutureExt, join_all};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use tokio::sync::oneshot;
 
-use crate::events::Ending;
+use crate::events::{Ending, Outcome};
 use crate::ledger::{Ledger, LedgerError, Reservation, ReservationId, ReserveRequest};
 use crate::model::{AttemptEnd, AttemptLog, BoxFuture, ModelError, Unlogged};
-use crate::session::{Approval, ApprovalDecision, ApprovalState, CallFate, Fact, SessionError};
+use crate::session::{Approval, ApprovalDecision, ApprovalState, CallFate, Fact, SessionError, UsageRow};
 use crate::store::{Change, FactBody, Lease, Store, StoreError};
 
 /// How often a question that is open looks whether somebody elsewhere has decided.
@@ -46,8 +47,8 @@ struct Pending {
     /// Counts what was recorded, so that what couldn't be written keeps its place.
     recorded: u64,
     facts: Vec<(u64, FactBody)>,
-    /// What these facts mean for the store's approvals.
-    approvals: Vec<(u64, Change)>,
+    /// What these facts mean for the store's other rows.
+    consequences: Vec<(u64, Change)>,
     /// How the last run ended, if that changed since the last commit.
     outcome: Option<Option<Ending>>,
     /// Settlements that wait for the next commit. They are booked even if nobody polls these.
@@ -65,7 +66,7 @@ impl std::fmt::Debug for Pending {
 /// Facts on their way, and what must be undone if they can't be written.
 struct Batch {
     facts: Vec<(u64, FactBody)>,
-    approvals: Vec<(u64, Change)>,
+    consequences: Vec<(u64, Change)>,
     outcome: Option<Option<Ending>>,
     /// The number of the first fact.
     first: u64,
@@ -128,8 +129,8 @@ impl Journal {
         }
         pending.add(fact);
         let recorded = pending.recorded;
-        let change = kept.approval_change(fact);
-        pending.approvals.extend(change.map(|change| (recorded, change)));
+        let changes = kept.approval_change(fact).into_iter().chain(kept.usage_change(fact));
+        pending.consequences.extend(changes.map(|change| (recorded, change)));
     }
 
     /// Has the next commit say that the run waits for a person, though it has not ended.
@@ -246,14 +247,14 @@ impl Pending {
             return None;
         }
         let facts = std::mem::take(&mut self.facts);
-        let approvals = std::mem::take(&mut self.approvals);
+        let consequences = std::mem::take(&mut self.consequences);
         let first = self.seq + 1;
         self.seq += facts.len() as u64;
         let opened = self.lease.is_none().then(|| std::mem::take(&mut self.title));
         self.lease.get_or_insert(1);
         Some(Batch {
             facts,
-            approvals,
+            consequences,
             outcome: self.outcome.take(),
             first,
             opened,
@@ -269,8 +270,8 @@ impl Pending {
         self.seq = self.seq.min(batch.first - 1);
         self.facts.extend(batch.facts);
         self.facts.sort_by_key(|(recorded, _)| *recorded);
-        self.approvals.extend(batch.approvals);
-        self.approvals.sort_by_key(|(recorded, _)| *recorded);
+        self.consequences.extend(batch.consequences);
+        self.consequences.sort_by_key(|(recorded, _)| *recorded);
         self.outcome = self.outcome.or(batch.outcome);
     }
 }
@@ -296,8 +297,39 @@ impl Kept {
         };
         open.into_iter()
             .chain([append])
-            .chain(batch.approvals.iter().map(|(_, change)| change.clone()))
+            .chain(batch.consequences.iter().map(|(_, change)| change.clone()))
             .collect()
+    }
+
+    /// What a fact adds to what calls have used.
+    fn usage_change(&self, fact: &Fact) -> Option<Change> {
+        let Fact::CallEnded(CallFate {
+            tool,
+            outcome,
+            used: Some(used),
+            ..
+        }) = fact
+        else {
+            return None;
+        };
+        // The names of tools that don't exist are the model's, and could be any number.
+        let is_known = !used.plugin.is_empty();
+        is_known.then(|| {
+            Change::CountCall(Box::new(UsageRow {
+                day: TimeZone::UTC.to_datetime(Timestamp::now()).date().to_string(),
+                tenant: self.tenant.to_string(),
+                plugin: used.plugin.clone(),
+                tool: tool.clone(),
+                calls: 1,
+                failed: u64::from(*outcome != Outcome::Ok),
+                duration_ms: used.duration_ms,
+                fuel: used.fuel,
+                peak_memory_bytes: used.peak_memory_bytes,
+                http_requests: used.http_requests.into(),
+                bytes_sent: used.bytes_sent,
+                bytes_received: used.bytes_received,
+            }))
+        })
     }
 
     /// What a fact means for an approval in the store.

@@ -14,10 +14,10 @@ use super::journal::{Journal, model_error};
 use super::session::RunOptions;
 use super::step::{Step, next_step};
 use super::tool_result::content_for_model;
-use crate::events::{Ending, ErrorInfo, EventKind, TrimReason};
+use crate::events::{Ending, ErrorInfo, EventKind, ToolCallFinished, TrimReason};
 use crate::model::{ApiErrorKind, ModelContext, ModelError, ModelRequest, ModelResponse};
 use crate::session::{
-    CallFate, CallState, Fact, OpenCall, OpenRun, State, StoredBlock, StoredContent, TrimKind, Trimmed,
+    CallFate, CallState, CallUsage, Fact, OpenCall, OpenRun, State, StoredBlock, StoredContent, TrimKind, Trimmed,
 };
 use crate::telemetry::Emitter;
 use crate::tools::{AdmittedCall, ToolCall, ToolContext, ToolResult};
@@ -367,12 +367,13 @@ impl Run<'_> {
             self.record(&Fact::CallEnded(CallFate {
                 position,
                 id: result.call_id,
-                tool: result.finished.tool,
+                tool: result.finished.tool.clone(),
                 outcome: result.outcome,
                 content: content.iter().map(StoredContent::from).collect(),
                 is_error: result.is_error,
                 degraded: result.degraded,
                 approval: self.approval_of(position),
+                used: Some(used(&result.finished)),
             }));
             if left > 0 {
                 // The others may take long. The last one shares the commit of what follows.
@@ -429,6 +430,19 @@ impl Run<'_> {
             self.record(&fact);
         }
         can_have_effects
+    }
+}
+
+fn used(finished: &ToolCallFinished) -> CallUsage {
+    CallUsage {
+        plugin: finished.plugin.clone(),
+        tries: finished.tries,
+        duration_ms: finished.duration_ms.round() as u64,
+        fuel: finished.fuel,
+        peak_memory_bytes: finished.peak_memory_bytes,
+        http_requests: finished.http_requests,
+        bytes_sent: finished.bytes_sent,
+        bytes_received: finished.bytes_received,
     }
 }
 

@@ -42,6 +42,7 @@ mod tool_inspect;
 mod tool_list;
 mod tool_new;
 mod usage;
+mod usage_report;
 mod watch;
 mod wit;
 
@@ -133,6 +134,8 @@ enum Command {
     Budget(budget::BudgetArgs),
     /// Show the breakers of models and tools in all hosts of this machine, and override them
     Breakers(breakers::BreakersArgs),
+    /// Show what tool calls used: time, fuel, memory, bytes
+    Usage(usage_report::UsageArgs),
     /// Write a configuration to start from
     Init(init::InitArgs),
     /// Check and show the configuration
@@ -384,6 +387,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8, CliError> {
         Command::Approval(command) => approval::approval(cx, command).await,
         Command::Budget(args) => budget::budget(cx, args).await,
         Command::Breakers(args) => breakers::breakers(cx, args).await,
+        Command::Usage(args) => usage_report::usage(cx, args).await,
         Command::Init(args) => init::init(cx, args),
         Command::Doctor => doctor::doctor(cx).await,
         Command::Config(command) => config::config(cx, command).await,

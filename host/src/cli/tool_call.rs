@@ -300,6 +300,8 @@ fn json(result: &ToolResult) -> Value {
         "peak_memory_bytes": finished.peak_memory_bytes,
         "host_calls": finished.host_calls,
         "http_requests": finished.http_requests,
+        "bytes_sent": finished.bytes_sent,
+        "bytes_received": finished.bytes_received,
         "detail": finished.detail,
         "log": finished.log,
         "log_bytes_dropped": finished.log_bytes_dropped,

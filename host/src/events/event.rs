@@ -220,6 +220,9 @@ pub struct ToolCallFinished {
     pub host_calls: u64,
     /// Outgoing requests, including refused ones.
     pub http_requests: u32,
+    /// Bodies of its requests and of their responses.
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
     pub log_bytes_dropped: u64,
     /// The reason, for the operator. If it differs from `output`, the model never sees it.
     #[serde(skip_serializing_if = "Option::is_none")]

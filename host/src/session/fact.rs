@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::content::{StoredBlock, StoredContent};
+use super::usage::CallUsage;
 use crate::events::{Ending, Outcome, Usage};
 
 /// One fact of a session's journal.
@@ -125,6 +126,9 @@ pub(crate) struct CallFate {
     /// The approval that let it begin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) approval: Option<String>,
+    /// What it used; `None` if this process doesn't know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) used: Option<CallUsage>,
 }
 
 /// A tool as a session knew it.
@@ -186,6 +190,11 @@ mod tests {
             is_error: false,
             degraded: false,
             approval: None,
+            used: Some(CallUsage {
+                plugin: "p".to_owned(),
+                fuel: 7,
+                ..CallUsage::default()
+            }),
         };
         for fact in [
             Fact::ApprovalDecided {

@@ -14,6 +14,7 @@ mod fact;
 mod info;
 mod repetition;
 mod state;
+mod usage;
 
 #[cfg(test)]
 mod state_tests;
@@ -25,3 +26,4 @@ pub(crate) use conversation::Trimmed;
 pub(crate) use fact::{CallFate, Fact, ToolMark, TrimKind};
 pub use info::{RecordedFact, SessionError, SessionInfo};
 pub(crate) use state::{Before, CallState, OpenApproval, OpenCall, OpenRun, State, Verdict, is_empty_answer};
+pub use usage::{CallUsage, UsageRow};

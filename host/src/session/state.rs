@@ -381,6 +381,7 @@ impl OpenCall {
             is_error: true,
             degraded: false,
             approval: self.approval.as_ref().map(|asked| asked.id.clone()),
+            used: None,
         }
     }
 

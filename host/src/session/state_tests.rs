@@ -65,6 +65,7 @@ fn ended(position: u32, result: &str) -> Fact {
         is_error: false,
         degraded: result == "degraded",
         approval: None,
+        used: None,
     })
 }
 

@@ -11,7 +11,7 @@ use super::breakers::{BreakerOrder, BreakerRecord};
 use crate::events::Ending;
 use crate::ledger::{BookReader, BudgetAlert, LimitOverride, PendingClosing, ReservationId, ReserveRequest, Scope};
 use crate::resilience::Override;
-use crate::session::{Approval, ApprovalDecision, ApprovalState, Fact, SessionInfo};
+use crate::session::{Approval, ApprovalDecision, ApprovalState, Fact, SessionInfo, UsageRow};
 
 /// One change. A closed list, so that every backend applies all of them.
 #[derive(Clone, Debug)]
@@ -45,6 +45,8 @@ pub(crate) enum Change {
     /// Deletes up to [`EXPIRED_AT_ONCE`] sessions that nobody has: those that were last changed before, and the oldest of those that
     /// are too much.
     DeleteExpired { before: Timestamp, max_bytes: u64 },
+    /// Adds a call to what its tool has used.
+    CountCall(Box<UsageRow>),
     /// A call waits for a person.
     RequestApproval(Box<Approval>),
     /// A person decides. Refused if another decision was made before.
@@ -100,6 +102,15 @@ pub struct SessionFilter {
     pub id_prefix: Option<String>,
     /// The most that are listed.
     pub count: u32,
+}
+
+/// What to look at of that which tool calls used. By default, all.
+#[derive(Clone, Debug, Default)]
+pub struct UsageFilter {
+    pub tenant: Option<String>,
+    /// The first and the last day, such as `2026-11-29` (UTC).
+    pub since: Option<String>,
+    pub until: Option<String>,
 }
 
 /// Which approvals to list. By default, up to 100 of all.
@@ -200,6 +211,9 @@ pub(crate) trait Backend: fmt::Debug + Send {
 
     /// Facts of a session that follow `after`, in order: as many as have about `bytes`, and at least one if there is one.
     fn facts(&mut self, id: &str, after: u64, bytes: usize) -> Result<Vec<StoredFact>, StoreError>;
+
+    /// What tool calls used, oldest day first.
+    fn usage(&mut self, filter: &UsageFilter) -> Result<Vec<UsageRow>, StoreError>;
 
     /// The approvals that the filter accepts, the newest first.
     fn approvals(&mut self, filter: &ApprovalFilter) -> Result<Vec<Approval>, StoreError>;

@@ -35,7 +35,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 pub(crate) use backend::{Applied, Backend, Change, FactBody, Work};
-pub use backend::{ApprovalFilter, SessionFilter};
+pub use backend::{ApprovalFilter, SessionFilter, UsageFilter};
 pub use breakers::BreakerRecord;
 pub use error::StoreError;
 pub(crate) use sessions::{Lease, Taken};

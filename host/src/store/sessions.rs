@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::backend::StoredFact;
-use super::{Applied, Change, SessionFilter, Store, StoreError};
+use super::{Applied, Change, SessionFilter, Store, StoreError, UsageFilter};
 use crate::ledger::LedgerError;
-use crate::session::{Fact, RecordedFact, SessionError, SessionInfo, State};
+use crate::session::{Fact, RecordedFact, SessionError, SessionInfo, State, UsageRow};
 
 /// The bytes of facts that one read returns.
 const PAGE_BYTES: usize = 1024 * 1024;
@@ -147,6 +147,15 @@ impl Store {
                 count => total += count,
             }
         }
+    }
+
+    /// What tool calls of kept sessions used: a row for each day, tenant, plugin and tool, oldest day first.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub async fn usage(&self, filter: UsageFilter) -> Result<Vec<UsageRow>, StoreError> {
+        self.read(move |backend| backend.usage(&filter)).await
     }
 
     /// Takes a session over and reads what it is.

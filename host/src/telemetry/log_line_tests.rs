@@ -34,6 +34,8 @@ fn one_of_each() -> Vec<EventKind> {
             peak_memory_bytes: 1_114_112,
             host_calls: 3,
             http_requests: 0,
+            bytes_sent: 0,
+            bytes_received: 0,
             log_bytes_dropped: 0,
             detail: None,
             output: content(),

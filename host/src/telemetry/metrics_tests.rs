@@ -67,6 +67,8 @@ fn tool(outcome: Outcome, degraded: bool, duration_ms: f64, peak_memory_bytes: u
         peak_memory_bytes,
         host_calls: 0,
         http_requests: 0,
+        bytes_sent: 0,
+        bytes_received: 0,
         log_bytes_dropped: 0,
         detail: None,
         output: String::new(),

@@ -13,6 +13,8 @@ pub(super) struct CallTotals {
     pub(super) peak_memory: u64,
     pub(super) host_calls: u64,
     pub(super) http_requests: u32,
+    pub(super) bytes_sent: u64,
+    pub(super) bytes_received: u64,
     pub(super) log: String,
     pub(super) log_bytes_dropped: u64,
     pub(super) refused: Vec<String>,
@@ -26,6 +28,8 @@ impl CallTotals {
         self.peak_memory = self.peak_memory.max(usage.peak_memory);
         self.host_calls = self.host_calls.saturating_add(usage.host_calls);
         self.http_requests = self.http_requests.saturating_add(usage.http.requests);
+        self.bytes_sent = self.bytes_sent.saturating_add(usage.http.sent);
+        self.bytes_received = self.bytes_received.saturating_add(usage.http.received);
         let room = usize::try_from(log_bytes)
             .unwrap_or(usize::MAX)
             .saturating_sub(self.log.len());
@@ -53,6 +57,8 @@ mod tests {
                 log: log.to_owned(),
                 http: HttpUse {
                     requests: 9,
+                    sent: 5,
+                    received: 6,
                     refused: vec![log.to_owned(); 9],
                 },
                 ..CallUse::default()
@@ -69,6 +75,7 @@ mod tests {
             ),
             (3, 30, 3, 7, 27)
         );
+        assert_eq!((totals.bytes_sent, totals.bytes_received), (15, 18));
         assert_eq!((totals.log.as_str(), totals.log_bytes_dropped), ("first second th", 3));
         assert_eq!(
             (totals.refused.len(), totals.refused[9].as_str()),

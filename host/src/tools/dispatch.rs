@@ -519,6 +519,8 @@ fn finish(call: ToolCall, tool: Option<&Tool>, ended: CallEnd, totals: CallTotal
         peak_memory_bytes: totals.peak_memory,
         host_calls: totals.host_calls,
         http_requests: totals.http_requests,
+        bytes_sent: totals.bytes_sent,
+        bytes_received: totals.bytes_received,
         log_bytes_dropped: totals.log_bytes_dropped,
         detail: (!details.is_empty()).then(|| details.join("; ")),
         output: content::text_of(&content),

@@ -284,6 +284,8 @@ mod tests {
             peak_memory_bytes: 1 << 20,
             host_calls: 3,
             http_requests: 0,
+            bytes_sent: 0,
+            bytes_received: 0,
             log_bytes_dropped: 0,
             detail: None,
             output: "said".into(),

@@ -42,6 +42,11 @@ impl Budget {
     pub(super) fn limit(&self) -> u64 {
         self.0.limit
     }
+
+    /// What was taken so far.
+    pub(super) fn used(&self) -> u64 {
+        self.0.limit.saturating_sub(self.0.left.load(Ordering::Relaxed))
+    }
 }
 
 /// Bytes that can still be moved, over all requests of the call.

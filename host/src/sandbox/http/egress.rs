@@ -34,6 +34,10 @@ type Sending = Box<dyn Future<Output = Result<Sent, Error>> + Send>;
 #[derive(Clone, Debug, Default)]
 pub struct HttpUse {
     pub requests: u32,
+    /// Bytes of the bodies of requests.
+    pub sent: u64,
+    /// Bytes of the bodies of responses.
+    pub received: u64,
     /// Why requests were refused, one sentence each. The first sixteen are kept.
     pub refused: Vec<String>,
 }
@@ -72,8 +76,11 @@ impl Egress {
         let take = |refused: &Arc<Mutex<Vec<String>>>| {
             std::mem::take(&mut *refused.lock().unwrap_or_else(PoisonError::into_inner))
         };
+        let budgets = self.traffic.as_ref().map(|traffic| &traffic.budgets);
         HttpUse {
             requests: self.requests,
+            sent: budgets.map_or(0, |budgets| budgets.sent.used()),
+            received: budgets.map_or(0, |budgets| budgets.received.used()),
             refused: refused.map(take).unwrap_or_default(),
         }
     }

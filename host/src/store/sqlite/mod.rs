@@ -9,6 +9,7 @@ mod breakers;
 mod journal;
 mod liveness;
 mod schema;
+mod usage;
 
 #[cfg(test)]
 mod books_tests;
@@ -21,13 +22,13 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Params, Row, Transaction, TransactionBehavior};
 
 use self::liveness::{DeadOwner, Owner};
-use super::backend::{ApprovalFilter, SessionFilter, StoredFact, Worked};
+use super::backend::{ApprovalFilter, SessionFilter, StoredFact, UsageFilter, Worked};
 use super::breakers::{BreakerOrder, BreakerRecord};
 use super::{Applied, Backend, Change, Durability, StoreError, Work};
 use crate::ledger::{
     BookReader, BudgetSettings, BudgetStatus, LedgerError, LedgerRow, LimitOverride, ReservationId, Scope,
 };
-use crate::session::{Approval, SessionInfo};
+use crate::session::{Approval, SessionInfo, UsageRow};
 use crate::sqlite::{Database, Failure};
 
 /// One database, and this process's identity in it.
@@ -182,6 +183,7 @@ fn apply_change(connection: &Connection, owner: &Owner, change: &Change) -> Resu
             }
             return Ok(Applied::Deleted(expired.len()));
         }
+        Change::CountCall(call) => usage::count(connection, call)?,
         Change::RequestApproval(approval) => approvals::request(connection, approval)?,
         Change::Decide { id, decision, at } => {
             let decided = approvals::decide(connection, id, decision, *at)?;
@@ -223,6 +225,10 @@ impl Backend for Sqlite {
 
     fn facts(&mut self, id: &str, after: u64, bytes: usize) -> Result<Vec<StoredFact>, StoreError> {
         self.read(|connection| Ok(journal::facts(connection, id, after, bytes)?))
+    }
+
+    fn usage(&mut self, filter: &UsageFilter) -> Result<Vec<UsageRow>, StoreError> {
+        self.read(|connection| Ok(usage::find(connection, filter)?))
     }
 
     fn approvals(&mut self, filter: &ApprovalFilter) -> Result<Vec<Approval>, StoreError> {

@@ -20,6 +20,7 @@ const SCHEMA: Schema<'static> = Schema {
         include_str!("schema/0003.sql"),
         include_str!("schema/0004.sql"),
         include_str!("schema/0005.sql"),
+        include_str!("schema/0006.sql"),
     ],
 };
 
