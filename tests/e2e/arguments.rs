@@ -229,6 +229,25 @@ async fn a_program_reads_the_error_that_stops_a_command() {
     assert!(error["message"].as_str().unwrap().contains("max_iterations"), "{error}");
     let ran = lab.call(["run", ""]).await.expect_code(2);
     assert_eq!(ran.stdout, "");
+
+    // What the parser finds as well.
+    let ran = lab.call(["rnu", "--output", "json"]).await.expect_code(2);
+    assert_eq!(ran.json()["error"]["kind"], "usage");
+    assert_eq!(ran.json()["error"]["hint"], "a similar subcommand exists: 'run'");
+    assert!(ran.stderr.contains("unrecognized subcommand"), "{ran}");
+    let ran = lab
+        .call(["run", "--modle=x", "Go.", "--output=stream-json"])
+        .await
+        .expect_code(2);
+    let line = &ran.json_lines()[0];
+    assert_eq!(
+        (&line["event"], &line["error"]["kind"]),
+        (&json!("error"), &json!("usage"))
+    );
+    let ran = lab.call(["rnu"]).await.expect_code(2);
+    assert_eq!(ran.stdout, "");
+    let ran = lab.call(["run", "--help", "--output", "json"]).await.expect_code(0);
+    assert!(ran.stdout.contains("Usage:"), "{ran}");
 }
 
 #[tokio::test]

@@ -274,13 +274,15 @@ impl Context {
         if !self.stdout.is_untouched() && self.global.output == Output::Json {
             return;
         }
-        match self.global.output {
-            Output::Text => {}
-            Output::Json => self.stdout.json_pretty(&json!({ "error": error.info() })),
-            Output::StreamJson => self
-                .stdout
-                .json_line(&json!({ "event": "error", "error": error.info() })),
-        }
+        print_error(&self.stdout, self.global.output, error);
+    }
+}
+
+fn print_error(stdout: &Sink, output: Output, error: &CliError) {
+    match output {
+        Output::Text => {}
+        Output::Json => stdout.json_pretty(&json!({ "error": error.info() })),
+        Output::StreamJson => stdout.json_line(&json!({ "event": "error", "error": error.info() })),
     }
 }
 
@@ -308,11 +310,11 @@ pub async fn main() -> ExitCode {
         Err(usage) => {
             // Help and version go to stdout as data. A closed pipe is not an error.
             let _ = usage.print();
-            return if usage.use_stderr() {
-                ExitCode::from(2)
-            } else {
-                ExitCode::SUCCESS
-            };
+            if !usage.use_stderr() {
+                return ExitCode::SUCCESS;
+            }
+            print_error(&Sink::stdout(), usage::output(&words), &usage::error(&usage, &words));
+            return ExitCode::from(2);
         }
     };
     if cli.global.plain {

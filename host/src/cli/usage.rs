@@ -4,14 +4,56 @@ use std::ffi::OsString;
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, Command, CommandFactory, Parser};
+use clap::{Arg, Command, CommandFactory, Parser, ValueEnum};
 
-use super::Cli;
+use super::{Cli, CliError, Output};
 
 /// # Errors
 /// The words are no command line, or ask for help or the version.
 pub fn parse(words: &[OsString]) -> clap::error::Result<Cli> {
     Cli::try_parse_from(words).map_err(|mistake| with_tip(mistake, words))
+}
+
+/// The mistake as other errors say it, for programs.
+pub fn error(mistake: &clap::Error, words: &[OsString]) -> CliError {
+    let help = || {
+        let mut root = Cli::command();
+        root.build();
+        let command = command_of(&root, words);
+        format!(
+            "`{} --help` lists what it takes",
+            command.get_bin_name().unwrap_or("cofferdam")
+        )
+    };
+    if mistake.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return CliError::usage("a command is missing", help());
+    }
+    let text = mistake.to_string();
+    let mut parts = text
+        .split("\n\n")
+        .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+    let message = parts.next().unwrap_or_default();
+    let message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
+    let tips = parts.filter_map(|part| part.strip_prefix("tip: ").map(|tips| tips.replace(" tip: ", "; ")));
+    let tips: Vec<String> = tips.collect();
+    CliError::usage(message, if tips.is_empty() { help() } else { tips.join("; ") })
+}
+
+/// The format of stdout that the words ask for, whatever else is wrong with them.
+pub fn output(words: &[OsString]) -> Output {
+    let mut words = words
+        .iter()
+        .map_while(|word| word.to_str().filter(|word| *word != "--"));
+    let mut output = None;
+    while let Some(word) = words.next() {
+        let value = match word.strip_prefix("--output") {
+            Some("") => words.next(),
+            Some(rest) => rest.strip_prefix('='),
+            None => None,
+        };
+        output = value.and_then(|value| Output::from_str(value, false).ok()).or(output);
+    }
+    output.unwrap_or(Output::Text)
 }
 
 /// Adds the command that was meant, or the values that an argument can have.
@@ -94,6 +136,44 @@ mod tests {
         }
         let said = mistake("cofferdam frobnicate");
         assert!(!said.contains("tip"), "{said}");
+    }
+
+    #[test]
+    fn a_program_reads_a_mistake_as_one_line_and_what_to_do() {
+        let read = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let error = error(&parse(&words).unwrap_err(), &words);
+            (error.to_string(), error.hint().unwrap())
+        };
+        let (message, hint) = read("cofferdam caht");
+        assert_eq!(message, "unrecognized subcommand 'caht'");
+        assert_eq!(hint, "a similar subcommand exists: 'chat'");
+        let (message, hint) = read("cofferdam chat --modle x");
+        assert_eq!(message, "unexpected argument '--modle' found");
+        assert!(hint.starts_with("a similar argument exists: '--model'"), "{hint}");
+        let (message, hint) = read("cofferdam session delete");
+        assert!(
+            message.starts_with("the following required arguments were not provided: <ID|"),
+            "{message}"
+        );
+        assert_eq!(hint, "`cofferdam session delete --help` lists what it takes");
+        let (message, hint) = read("cofferdam tool");
+        assert_eq!(message, "a command is missing");
+        assert_eq!(hint, "`cofferdam tool --help` lists what it takes");
+    }
+
+    #[test]
+    fn the_format_is_known_whatever_else_is_wrong() {
+        for (line, format) in [
+            ("cofferdam rnu --output json", Output::Json),
+            ("cofferdam --output=stream-json rnu", Output::StreamJson),
+            ("cofferdam rnu --output jsn", Output::Text),
+            ("cofferdam run --modle x -- --output json", Output::Text),
+            ("cofferdam rnu --output", Output::Text),
+        ] {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            assert_eq!(output(&words), format, "{line}");
+        }
     }
 
     #[test]
