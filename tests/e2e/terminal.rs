@@ -1,11 +1,13 @@
 //! What a person types and sees: the real binary on a pseudoterminal.
 
 use std::fs::File;
+use std::time::Duration;
 
 use cofferdam::simulator::{Answer, FaultKind, FaultPoint, MessageAnswer, UsageAnswer, UsageFigures};
 use cofferdam_tests::{Lab, Ran, Terminal, finish, tool_call, without_status};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc::{F_WRLCK, SEEK_SET, flock};
+use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::process::Child;
 
@@ -306,21 +308,58 @@ async fn ctrl_c_cancels_a_run_and_keeps_the_conversation() {
     assert_eq!(third.as_array().unwrap().len(), 3, "{third:#}");
 }
 
+fn send(signal: Signal, child: &Child) {
+    let process = nix::unistd::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
+    nix::sys::signal::kill(process, signal).unwrap();
+}
+
 /// In a pipe as well, where the next line would be paid for.
 #[tokio::test]
-async fn sigterm_during_an_answer_ends_the_conversation() {
-    let lab = lab([
-        Answer::fault(FaultKind::Stall, FaultPoint::Request),
-        Answer::text("Never."),
-    ]);
-    let chat = Chat::start(&lab).await;
-    let mut requests = lab.simulator.watch();
-    chat.terminal.type_keys("Go.\r");
-    requests.recv().await.unwrap();
-    let process = nix::unistd::Pid::from_raw(i32::try_from(chat.child.id().unwrap()).unwrap());
-    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGTERM).unwrap();
-    chat.ended(130).await;
-    assert_eq!(lab.simulator.requests().len(), 1);
+async fn sigterm_and_sighup_during_an_answer_end_the_conversation() {
+    for signal in [Signal::SIGTERM, Signal::SIGHUP] {
+        let lab = lab([
+            Answer::fault(FaultKind::Stall, FaultPoint::Request),
+            Answer::text("Never."),
+        ]);
+        let chat = Chat::start(&lab).await;
+        let mut requests = lab.simulator.watch();
+        chat.terminal.type_keys("Go.\r");
+        requests.recv().await.unwrap();
+        send(signal, &chat.child);
+        chat.ended(130).await;
+        assert_eq!(lab.simulator.requests().len(), 1);
+    }
+}
+
+/// A shell and the system both send SIGHUP when a terminal is closed, so the second one doesn't end the process before the
+/// attempt is settled.
+#[tokio::test]
+async fn a_closed_terminal_cancels_the_run_and_settles_it() {
+    let lab = lab([stalled("Half a paragraph, and then nothing more.")]);
+    lab.configure("[plugins]\n");
+    let mut terminal = Terminal::of_width(200);
+    let child = terminal.start(lab.command(["run", "--plain", "Go."]));
+    terminal.wait_for("Half a paragraph").await;
+    let held = hold_ledger(&lab);
+    send(Signal::SIGHUP, &child);
+    terminal.wait_for("cancelling").await;
+    send(Signal::SIGHUP, &child);
+    drop(held);
+    finish(child).await.expect_code(130);
+    terminal.wait_for("output estimated, with a margin").await;
+    let listed = lab.call(["session", "list", "--output", "json"]).await.expect_code(0);
+    assert_eq!(listed.json()[0]["outcome"], "cancelled", "{listed}");
+}
+
+#[tokio::test]
+async fn nohup_outlives_the_terminal() {
+    let lab = lab([Answer::text("An answer.").delay(Duration::from_millis(500))]);
+    let program = lab.command([""]).as_std().get_program().to_owned();
+    let line = format!("trap '' HUP; exec '{}' run Go.", program.display());
+    let child = lab.command_of("/bin/sh", ["-c", &line]).spawn().unwrap();
+    lab.wait_for_model_request().await;
+    send(Signal::SIGHUP, &child);
+    assert_eq!(finish(child).await.expect_code(0).stdout, "An answer.\n");
 }
 
 /// Somebody else has the ledger, so the end of the run waits.

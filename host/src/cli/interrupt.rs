@@ -1,7 +1,8 @@
-//! Handles Ctrl-C, and SIGTERM from service managers. The first signal cancels the run, the second exits the process.
+//! Handles Ctrl-C, SIGTERM from service managers, and SIGHUP, which says that the terminal is gone. The first signal cancels the
+//! run, the second exits the process. SIGHUP is never the second one: it comes from the shell and from the system.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -31,12 +32,19 @@ impl Interrupt {
         // From here on, so that a signal that comes before the task runs isn't lost.
         let mut signals = Signals::listen();
         let task = tokio::spawn(async move {
-            if signals.next().await == Received::Termination {
-                terminating.store(true, Ordering::Relaxed);
+            let mut is_first = true;
+            loop {
+                let received = signals.next().await;
+                if received != Received::Interrupt {
+                    terminating.store(true, Ordering::Relaxed);
+                }
+                if std::mem::take(&mut is_first) {
+                    token.cancel();
+                    stderr.line("\ncancelling; press Ctrl-C again to stop at once");
+                } else if received != Received::HangUp {
+                    break;
+                }
             }
-            token.cancel();
-            stderr.line("\ncancelling; press Ctrl-C again to stop at once");
-            signals.next().await;
             if let Some(terminal) = terminal {
                 terminal.restore();
             }
@@ -48,7 +56,7 @@ impl Interrupt {
         }
     }
 
-    /// Whether the first signal was SIGTERM, which is for the whole process and not only for what it does now.
+    /// Whether SIGTERM or SIGHUP came, which are for the whole process and not only for what it does now.
     pub fn was_terminated(&self) -> bool {
         self.terminated.load(Ordering::Relaxed)
     }
@@ -67,12 +75,15 @@ enum Received {
     Interrupt,
     /// SIGTERM.
     Termination,
+    /// SIGHUP.
+    HangUp,
 }
 
-/// Ctrl-C and SIGTERM, from its creation on. Where no handler can be installed, the system's default action ends the process.
+/// Ctrl-C, SIGTERM and SIGHUP, from its creation on. Where no handler can be installed, the system's default action ends the process.
 struct Signals {
     interrupt: Option<Signal>,
     terminate: Option<Signal>,
+    hang_up: Option<Signal>,
 }
 
 impl Signals {
@@ -80,6 +91,7 @@ impl Signals {
         Self {
             interrupt: signal(SignalKind::interrupt()).ok(),
             terminate: signal(SignalKind::terminate()).ok(),
+            hang_up: hang_up(),
         }
     }
 
@@ -87,8 +99,28 @@ impl Signals {
         tokio::select! {
             () = received(self.interrupt.as_mut()) => Received::Interrupt,
             () = received(self.terminate.as_mut()) => Received::Termination,
+            () = received(self.hang_up.as_mut()) => Received::HangUp,
         }
     }
+}
+
+/// `None` where `nohup` or a supervisor had SIGHUP ignored: the process outlives its terminal then.
+fn hang_up() -> Option<Signal> {
+    static IS_IGNORED: OnceLock<bool> = OnceLock::new();
+    match IS_IGNORED.get_or_init(ignores_hang_up) {
+        true => None,
+        false => signal(SignalKind::hangup()).ok(),
+    }
+}
+
+/// Whether SIGHUP is ignored, before a handler changes that. Where the system doesn't say so, it counts as ignored, and no handler
+/// takes the place of the system's action.
+fn ignores_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // SIGHUP is signal 1, the lowest bit.
+    mask.is_none_or(|mask| mask & 1 != 0)
 }
 
 /// Never returns without a handler.
@@ -101,7 +133,7 @@ async fn received(signal: Option<&mut Signal>) {
     std::future::pending().await
 }
 
-/// Returns at the next Ctrl-C or SIGTERM.
+/// Returns at the next Ctrl-C, SIGTERM or SIGHUP.
 pub async fn interrupted() {
     Signals::listen().next().await;
 }
@@ -116,13 +148,11 @@ pub async fn ctrl_c() {
     received(signal(SignalKind::interrupt()).ok().as_mut()).await;
 }
 
-/// Returns at the next SIGTERM.
+/// Returns at the next SIGTERM or SIGHUP.
 pub async fn terminated() {
-    received(signal(SignalKind::terminate()).ok().as_mut()).await;
-}
-
-/// Returns at the next SIGHUP, which says that the terminal is gone. From then on `nohup` has no effect, so only commands that need a
-/// terminal wait for it.
-pub async fn hung_up() {
-    received(signal(SignalKind::hangup()).ok().as_mut()).await;
+    let (mut terminate, mut hang_up) = (signal(SignalKind::terminate()).ok(), hang_up());
+    tokio::select! {
+        () = received(terminate.as_mut()) => {}
+        () = received(hang_up.as_mut()) => {}
+    }
 }

@@ -20,7 +20,7 @@ use self::announce::Announcer;
 use self::command::Command;
 use self::project::{Project, describe};
 use super::grants::GrantArgs;
-use super::interrupt::{ctrl_c, hung_up, terminated};
+use super::interrupt::{ctrl_c, terminated};
 use super::lines::{Input, Lines, Meanwhile, Prompting};
 use super::tool_call::{self, Calls};
 use super::watch::Files;
@@ -97,7 +97,6 @@ pub async fn dev(cx: &Context, args: DevArgs) -> Result<u8, CliError> {
     tokio::select! {
         biased;
         () = terminated() => {}
-        () = hung_up() => {}
         ended = developing => ended?,
     }
     Ok(0)
