@@ -614,6 +614,25 @@ async fn a_line_that_the_terminal_cuts_is_never_sent() {
     assert_eq!(lab.simulator.requests().len(), 1);
 }
 
+#[tokio::test]
+async fn a_silent_model_is_waited_for_visibly() {
+    let slow = || Answer::text("An answer.").delay(Duration::from_millis(2_500));
+    let lab = lab([slow(), slow(), slow()]);
+    lab.configure("[plugins]\n");
+    let mut terminal = Terminal::open();
+    let child = terminal.start(lab.command(["run", "Go."]));
+    terminal.wait_for("\r\u{1b}[Kwaiting for the model, 2 s").await;
+    terminal.wait_for("\r\u{1b}[KAn answer.").await;
+    finish(child).await.expect_code(0);
+    for quiet in ["--quiet", "--plain"] {
+        let mut terminal = Terminal::open();
+        let child = terminal.start(lab.command(["run", quiet, "Go."]));
+        terminal.wait_for("An answer.").await;
+        finish(child).await.expect_code(0);
+        assert!(!terminal.text().contains("waiting"), "{:?}", terminal.text());
+    }
+}
+
 /// It isn't sent again with the next one, which may look as if the model had forgotten it.
 #[tokio::test]
 async fn a_prompt_without_an_answer_is_said_to_be_left_out() {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -18,7 +19,13 @@ use crate::telemetry::Observer;
 /// Turns events into output.
 pub trait Render: Send + 'static {
     fn event(&mut self, event: &Event);
+
+    /// Called about once a second while no event comes.
+    fn tick(&mut self) {}
 }
+
+/// The longest silence between two calls of [`Render`].
+const TICK: Duration = Duration::from_secs(1);
 
 /// The most bytes of queued events: about 200,000 pieces of an answer.
 const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
@@ -76,7 +83,15 @@ impl Printer {
         let backlog = Arc::new(Backlog::default());
         let waiting = backlog.clone();
         thread::Builder::new().name("printer".to_owned()).spawn(move || {
-            for message in receiver {
+            loop {
+                let message = match receiver.recv_timeout(TICK) {
+                    Ok(message) => message,
+                    Err(mpsc::RecvTimeoutError::Timeout) => {
+                        renders.iter_mut().for_each(|render| render.tick());
+                        continue;
+                    }
+                    Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                };
                 match message {
                     Message::Event(event, bytes) => {
                         renders.iter_mut().for_each(|render| render.event(&event));

@@ -2,6 +2,10 @@
 
 mod line;
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 pub use self::line::{ProgressLine, metrics_line};
 use self::line::{failure_lines, progress_line};
 use super::format;
@@ -9,6 +13,9 @@ use super::markdown::{Markdown, Page};
 use super::output::Sink;
 use super::printer::Render;
 use crate::events::{Event, EventKind};
+
+/// How long the model can be silent before the terminal says so.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// Renders one run, or several of one session, in the `text` format.
 #[derive(Debug)]
@@ -27,6 +34,8 @@ pub struct ProgressRenderer {
     unseen_words: usize,
     /// Why the last attempt of this turn failed.
     last_failure: Option<String>,
+    /// Since when the model has been asked and said nothing. After a failed attempt, when the next one is due.
+    waiting_since: Option<Instant>,
 }
 
 impl ProgressRenderer {
@@ -40,6 +49,7 @@ impl ProgressRenderer {
             markdown: None,
             unseen_words: 0,
             last_failure: None,
+            waiting_since: None,
         }
     }
 
@@ -78,6 +88,21 @@ impl ProgressRenderer {
         self.stdout.end_line();
     }
 
+    /// Follows for whom the run waits.
+    fn follow(&mut self, event: &EventKind) {
+        self.waiting_since = match event {
+            EventKind::TurnStarted {} => Some(Instant::now()),
+            EventKind::ModelRetry { delay_ms, .. } => Some(Instant::now() + Duration::from_millis(*delay_ms)),
+            EventKind::TextDelta { .. }
+            | EventKind::ModelResponse { .. }
+            | EventKind::ModelAttempt { .. }
+            | EventKind::SessionFinished { .. } => None,
+            // Others, such as an alert, say nothing of the model.
+            _ => return,
+        };
+        self.stderr.clear_status();
+    }
+
     fn print(&self, line: &ProgressLine) {
         // On a terminal both streams share a screen, so a progress line must not continue a line of the answer.
         if self.stdout.is_terminal() {
@@ -94,6 +119,7 @@ fn page(stdout: &Sink) -> Option<Page> {
 
 impl Render for ProgressRenderer {
     fn event(&mut self, event: &Event) {
+        self.follow(&event.kind);
         match &event.kind {
             EventKind::TurnStarted {} => {
                 self.streamed = false;
@@ -123,6 +149,14 @@ impl Render for ProgressRenderer {
             if let EventKind::ToolCallFinished(call) = &event.kind {
                 failure_lines(call).iter().for_each(|line| self.print(line));
             }
+        }
+    }
+
+    fn tick(&mut self) {
+        let waited = self.waiting_since.map(|since| since.elapsed());
+        if let Some(waited) = waited.filter(|waited| self.show_progress && *waited >= SILENCE) {
+            self.stderr
+                .status(&format!("waiting for the model, {} s", waited.as_secs()));
         }
     }
 }
