@@ -614,6 +614,31 @@ async fn a_line_that_the_terminal_cuts_is_never_sent() {
     assert_eq!(lab.simulator.requests().len(), 1);
 }
 
+/// Such a terminal doesn't mark what is pasted.
+#[tokio::test]
+async fn a_dumb_terminal_gets_no_escapes_and_a_paste_is_one_prompt() {
+    let answer = Answer::text(MARKDOWN).delay(Duration::from_millis(2_500));
+    let lab = lab([answer, Answer::text("An answer.").forever()]);
+    let mut terminal = Terminal::open();
+    let mut command = lab.command(["chat"]);
+    command.env("TERM", "dumb");
+    let child = terminal.start(command);
+    terminal.wait_for("> ").await;
+    terminal.type_keys("one\n\nthree\n");
+    terminal
+        .wait_for("3 lines arrived together and are sent as one prompt")
+        .await;
+    terminal.wait_for("code **stays**").await;
+    terminal.wait_for("> ").await;
+    terminal.type_keys("four\n");
+    terminal.wait_for("An answer.").await;
+    terminal.wait_for("> ").await;
+    terminal.type_keys(&format!("five\n{CTRL_D}"));
+    finish(child).await.expect_code(0);
+    assert_eq!(prompts(&lab), ["one\n\nthree", "four", "five"]);
+    assert!(!terminal.text().contains('\u{1b}'), "{:?}", terminal.text());
+}
+
 #[tokio::test]
 async fn a_silent_model_is_waited_for_visibly() {
     let slow = || Answer::text("An answer.").delay(Duration::from_millis(2_500));

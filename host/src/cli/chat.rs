@@ -3,6 +3,8 @@
 mod command;
 mod conversation;
 
+use std::io::{self, IsTerminal};
+
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
@@ -65,8 +67,10 @@ pub async fn chat(cx: &Context, args: ChatArgs) -> Result<u8, CliError> {
         meanwhile: Meanwhile::Nothing,
     };
     let mut lines = Lines::open(cx, prompting)?;
-    if lines.are_edited() || cx.stderr.is_terminal() {
+    if lines.are_edited() || (cx.stderr.is_terminal() && io::stdin().is_terminal()) {
         cx.note("`/help` lists the commands. Ctrl-D ends the conversation.");
+    } else if cx.stderr.is_terminal() {
+        cx.note("Each line of stdin is a prompt of its own; `cofferdam run -` takes all of stdin as one.");
     }
     let code = converse(cx, &mut conversation, &mut lines).await;
     drop(lines);
@@ -117,6 +121,12 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
             Ok(Line::Nothing) => Ok(()),
             Ok(Line::Prompt(text)) => match prompt::check(text.to_owned(), Purpose::Prompt) {
                 Ok(text) => {
+                    let together = text.lines().count();
+                    if together > 1 && !lines.are_edited() {
+                        cx.note(&format!(
+                            "{together} lines arrived together and are sent as one prompt."
+                        ));
+                    }
                     let cancel = CancellationToken::new();
                     let mode = lines.terminal_mode();
                     let interrupt = Interrupt::at_terminal(cancel.clone(), cx.stderr.clone(), mode);

@@ -1,7 +1,7 @@
 //! Lines that a person types at a prompt, or that another program writes to stdin.
 //!
 //! On a terminal, lines can be edited and recalled, Tab completes words, and what is printed meanwhile can appear above the line that
-//! is being typed. Otherwise lines are read as they come.
+//! is being typed. On one that can't do that, lines that come together were pasted, and are one input. From a pipe, each line is one.
 //!
 //! A line is only read once it is asked for, so that programs that are started between two lines have the terminal as it was.
 
@@ -12,7 +12,9 @@ mod terminal;
 
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustyline::error::ReadlineError;
 use tokio::sync::mpsc;
 
@@ -25,6 +27,10 @@ use super::prompt::{self, Purpose};
 use super::{CliError, Context, error};
 
 const PROMPT: &str = "> ";
+
+/// How long a pasted line waits for the next one: longer than a terminal's program needs between two pieces of a paste, and shorter
+/// than anybody types a line.
+const PASTE_GAP: Duration = Duration::from_millis(50);
 
 /// What came instead of a line, or the line.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,7 +94,11 @@ impl Lines {
                 None => {
                     let mut stdin = io::stdin().lock();
                     let is_terminal = stdin.is_terminal();
-                    send_inputs(&requests, &sender, || plain_line(&mut stdin, is_terminal));
+                    let mut is_over = false;
+                    send_inputs(&requests, &sender, || match is_terminal {
+                        true => typed_lines(&mut stdin, follows, &mut is_over),
+                        false => Ok(Some(prompt::read_line(&mut stdin)?.map_or(Input::End, Input::Line))),
+                    });
                 }
             })
             .map_err(|source| CliError::Thread { what: "stdin", source })?;
@@ -163,13 +173,36 @@ fn send_inputs(
     }
 }
 
-/// `None` if the terminal has cut the line off.
-fn plain_line(stdin: &mut impl BufRead, is_terminal: bool) -> Result<Option<Input>, CliError> {
-    Ok(match prompt::read_line(stdin)? {
-        None => Some(Input::End),
-        Some(line) if is_terminal && prompt::is_cut(&line) => None,
-        Some(line) => Some(Input::Line(line)),
+/// A line that was typed, with those that come together with it. `None` if the terminal has cut one of them off. Ctrl-D among them
+/// ends the input after them.
+fn typed_lines(
+    stdin: &mut impl BufRead,
+    mut follows: impl FnMut() -> bool,
+    is_over: &mut bool,
+) -> Result<Option<Input>, CliError> {
+    let mut lines = Vec::new();
+    let mut bytes = 0;
+    while !*is_over && bytes as u64 <= prompt::MAX_PROMPT_BYTES && (lines.is_empty() || follows()) {
+        match prompt::read_line(stdin)? {
+            Some(line) => {
+                bytes += line.len();
+                lines.push(line);
+            }
+            None => *is_over = true,
+        }
+    }
+    Ok(match lines.is_empty() {
+        true => Some(Input::End),
+        false => (!lines.iter().any(|line| prompt::is_cut(line))).then(|| Input::Line(lines.join("\n"))),
     })
+}
+
+/// Whether more was typed on the terminal already, or comes at once. The terminal hands over a line at a time, so none is buffered.
+fn follows() -> bool {
+    let stdin = io::stdin();
+    let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
+    let gap = Timespec::try_from(PASTE_GAP).ok();
+    poll(&mut ready, gap.as_ref()).is_ok_and(|count| count > 0)
 }
 
 fn edited_line(edited: &mut Edited, history: Option<&HistoryFile>) -> Result<Input, CliError> {
@@ -190,5 +223,36 @@ fn edited_line(edited: &mut Edited, history: Option<&HistoryFile>) -> Result<Inp
             what: "prompt",
             source: io::Error::other(error),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn lines_that_come_together_are_one_input() {
+        let mut stdin = &b"one\n\nthree\nfour\nlast"[..];
+        // What was typed together: three lines, one, and one with the end.
+        let mut together = [true, true, false, false, true].into_iter();
+        let mut is_over = false;
+        let mut next = || typed_lines(&mut stdin, || together.next().unwrap(), &mut is_over).unwrap();
+        for input in [
+            Input::Line("one\n\nthree".to_owned()),
+            Input::Line("four".to_owned()),
+            Input::Line("last".to_owned()),
+            Input::End,
+        ] {
+            assert_eq!(next(), Some(input));
+        }
+    }
+
+    #[test]
+    fn nothing_is_used_of_lines_of_which_one_is_cut() {
+        let text = format!("short\n{}\n", "x".repeat(4095));
+        let mut together = [true, false].into_iter();
+        let read = typed_lines(&mut text.as_bytes(), || together.next().unwrap(), &mut false);
+        assert_eq!(read.unwrap(), None);
     }
 }

@@ -19,6 +19,8 @@ const DEFAULT_WIDTH: usize = 80;
 pub struct Sink {
     state: Arc<Mutex<State>>,
     terminal: bool,
+    /// Whether a line can be removed again: on a terminal that is more than a printer.
+    can_erase: bool,
     colors: ColorChoice,
     /// How many columns the terminal has, if it says so.
     columns: fn() -> Option<usize>,
@@ -36,6 +38,11 @@ struct State {
     untouched: bool,
     /// Whether the line below what was written has a [status](Sink::status), which isn't part of it.
     has_status: bool,
+}
+
+/// Whether the terminal understands escape sequences. One that says nothing of itself, or `dumb`, gets none.
+fn is_capable() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
 /// Removes what stands in the line of the cursor.
@@ -71,6 +78,7 @@ impl Sink {
         Self {
             state: Arc::new(Mutex::new(state)),
             terminal,
+            can_erase: terminal && is_capable(),
             colors,
             columns,
         }
@@ -111,11 +119,11 @@ impl Sink {
         }
     }
 
-    /// Shows a line on a terminal until the next text is written, or until [`Self::clear_status`]. Without a terminal, or below an
-    /// unfinished line, nothing is shown.
+    /// Shows a line on a terminal until the next text is written, or until [`Self::clear_status`]. Without a terminal, on one that
+    /// can't remove a line, or below an unfinished line, nothing is shown.
     pub fn status(&self, text: &str) {
         let mut state = self.lock();
-        if self.terminal && !state.closed && !state.mid_line {
+        if self.can_erase && !state.closed && !state.mid_line {
             state.has_status = state.put(&[ERASE_LINE, text]);
         }
     }
@@ -296,7 +304,8 @@ pub(crate) mod tests {
     #[test]
     fn a_status_is_gone_before_the_next_text() {
         let written = Written::default();
-        let sink = Sink::new(Box::new(written.clone()), true, ColorChoice::Never, || None);
+        let mut sink = Sink::new(Box::new(written.clone()), true, ColorChoice::Never, || None);
+        sink.can_erase = true;
         sink.status("3 words");
         sink.status("5 words");
         sink.line("five words");
@@ -309,9 +318,12 @@ pub(crate) mod tests {
             written.text(),
             "\r\x1b[K3 words\r\x1b[K5 words\r\x1b[Kfive words\nmid\n\r\x1b[Klast\r\x1b[K"
         );
-        let (pipe, nothing) = memory(false);
-        pipe.status("3 words");
-        assert_eq!(nothing.text(), "");
+        for terminal in [false, true] {
+            let (mut sink, nothing) = memory(terminal);
+            sink.can_erase = false;
+            sink.status("3 words");
+            assert_eq!(nothing.text(), "");
+        }
     }
 
     #[test]
