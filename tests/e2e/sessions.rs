@@ -278,6 +278,22 @@ async fn a_chat_goes_on_where_it_was_killed() {
         "{chat}"
     );
     assert!(chat.stderr.contains("not answered to the end"), "{chat}");
+    // What the attempt cost that nobody saw the end of.
+    let export = lab.call(["budget", "export"]).await.expect_code(0);
+    let row = export
+        .json_lines()
+        .into_iter()
+        .find(|row| row["state"] == "charged")
+        .unwrap();
+    let charged = row["reserved_usd"].as_str().unwrap().trim_end_matches('0');
+    let said = chat
+        .stderr
+        .lines()
+        .find(|line| line.contains("cut off when its process ended"));
+    assert!(
+        said.is_some_and(|line| line.contains(&format!("charged: ${charged}"))),
+        "{row} {chat}"
+    );
     let session = only_session(&lab).await;
     assert_eq!(
         (&session["title"], &session["outcome"]),

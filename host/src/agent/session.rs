@@ -135,6 +135,12 @@ impl Session {
         uncertain.map(|call| call.name.as_str())
     }
 
+    /// The reservation of an attempt at the model that an earlier process made and didn't see the end of. The ledger has charged it in
+    /// full, unless it was settled in the same moment.
+    pub fn cut_attempt(&self) -> Option<&str> {
+        self.state.open_attempt.as_deref().filter(|_| self.is_reopened)
+    }
+
     /// The messages so far.
     pub fn messages(&self) -> &[crate::transcript::Message] {
         self.state.conversation.messages()

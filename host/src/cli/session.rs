@@ -347,10 +347,28 @@ pub async fn reopen(cx: &Context, live: &LiveHost, id: &str) -> Result<Session, 
             format::escape(tool)
         ));
     }
+    if let Some(charge) = charge_of_cut_attempt(live, &session).await {
+        cx.note(&charge);
+    }
     for change in session.changes() {
         cx.note(&format!("since the session was last used: {}", format::escape(change)));
     }
     Ok(session)
+}
+
+/// What an attempt cost whose process died during it. The ledger has booked that when it was opened.
+async fn charge_of_cut_attempt(live: &LiveHost, session: &Session) -> Option<String> {
+    let row = match live.host().ledger().find(session.cut_attempt()?).await {
+        Ok(row) => row.filter(|row| row.state == "charged")?,
+        Err(error) => {
+            tracing::warn!(%error, "can't read what an attempt was charged");
+            return None;
+        }
+    };
+    Some(format!(
+        "A model request was cut off when its process ended. What it cost isn't known, so all that was reserved for it is charged: ${}.",
+        row.spent_usd.unwrap_or(row.reserved_usd)
+    ))
 }
 
 /// Goes on with a session, or begins one with this id.

@@ -150,6 +150,20 @@ impl Ledger {
         self.ask(move |books| books.export(after.as_ref(), EXPORT_PAGE)).await
     }
 
+    /// The row of one reservation.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub async fn find(&self, id: &str) -> Result<Option<LedgerRow>, LedgerError> {
+        // Rows are read by what they follow. At most 16 ids differ in their last digit alone.
+        let mut before = id.to_owned();
+        before.pop();
+        let before = ReservationId::new(before);
+        let rows = self.ask(move |books| books.export(Some(&before), 16)).await?;
+        Ok(rows.into_iter().find(|row| row.id.as_str() == id))
+    }
+
     /// How often somebody asked for money.
     #[cfg(test)]
     pub(crate) fn asked(&self) -> usize {

@@ -31,6 +31,8 @@ pub(crate) struct State {
     pub(crate) tools: Vec<ToolMark>,
     /// Tools that a person approved for the whole session, with the digests of their components.
     always: Vec<(String, String)>,
+    /// The reservation of an attempt that has no end.
+    pub(crate) open_attempt: Option<String>,
     /// When the last fact happened, if it was read back.
     at: Option<Timestamp>,
 }
@@ -232,7 +234,9 @@ impl State {
                 self.run = None;
                 self.last = Some(*outcome);
             }
-            Fact::Reopened { .. } | Fact::AttemptStarted { .. } | Fact::AttemptEnded { .. } | Fact::Unknown => {}
+            Fact::AttemptStarted { reservation, .. } => self.open_attempt.clone_from(reservation),
+            Fact::AttemptEnded { .. } => self.open_attempt = None,
+            Fact::Reopened { .. } | Fact::Unknown => {}
         }
     }
 
