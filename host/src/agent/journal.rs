@@ -547,10 +547,7 @@ mod tests {
     }
 
     fn ended() -> Fact {
-        Fact::RunEnded {
-            outcome: Ending::Cancelled,
-            error: None,
-        }
+        Fact::run_ended(Ending::Cancelled, None)
     }
 
     async fn kinds(store: &Store) -> Vec<String> {

@@ -289,10 +289,7 @@ impl Session {
             });
         }
         if self.state.run.is_some() {
-            self.record(&Fact::RunEnded {
-                outcome,
-                error: error.map(|error| error.kind.clone()),
-            });
+            self.record(&Fact::run_ended(outcome, error));
         }
     }
 

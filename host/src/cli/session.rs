@@ -227,7 +227,10 @@ fn in_words(fact: &Value) -> Option<String> {
             }
         }
         "approval_expired" => "the call is no longer to be approved".to_owned(),
-        "run_ended" => format!("the run ended: {}", format::escape(text("outcome"))),
+        "attempt_ended" if !text("partial_text").is_empty() => {
+            format!("model, cut off: {}", format::escape(text("partial_text")))
+        }
+        "run_ended" => run_end(fact),
         "reopened" => {
             let changes = fact["changes"].as_array().into_iter().flatten();
             let changes: Vec<&str> = changes.filter_map(Value::as_str).collect();
@@ -239,6 +242,18 @@ fn in_words(fact: &Value) -> Option<String> {
         "trimmed" => "a part of the conversation was left out".to_owned(),
         _ => return None,
     })
+}
+
+/// How a run ended, and of an error what its report said. Journals of earlier versions have only its kind.
+fn run_end(fact: &Value) -> String {
+    let text = |key: &str| fact[key].as_str().filter(|text| !text.is_empty());
+    let mut words = format!("the run ended: {}", format::escape(text("outcome").unwrap_or_default()));
+    for (label, key) in [("error", "message"), ("request id", "request_id"), ("hint", "hint")] {
+        if let Some(text) = text(key) {
+            let _ = write!(words, "\n  {label}: {}", format::escape(&format::indented(text)));
+        }
+    }
+    words
 }
 
 fn answer(fact: &Value) -> Option<String> {
@@ -451,6 +466,20 @@ mod tests {
         assert!(!words.contains('\u{1b}'), "{words}");
         assert_eq!(in_words(&json!({ "kind": "attempt_started" })), None);
         assert_eq!(in_words(&json!({ "kind": "of tomorrow" })), None);
+    }
+
+    #[test]
+    fn a_run_that_failed_keeps_its_reason() {
+        let old = json!({ "kind": "run_ended", "outcome": "model_failed", "error": "stream_cut" });
+        assert_eq!(in_words(&old).unwrap(), "the run ended: model_failed");
+        let new = json!({
+            "kind": "run_ended", "outcome": "model_failed", "error": "stream_cut",
+            "message": "the answer\u{1b} was cut off", "hint": "try again", "request_id": "req_1",
+        });
+        assert_eq!(
+            in_words(&new).unwrap(),
+            "the run ended: model_failed\n  error: the answer\\u{1b} was cut off\n  request id: req_1\n  hint: try again"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::content::{StoredBlock, StoredContent};
 use super::usage::CallUsage;
-use crate::events::{Ending, Outcome, Usage};
+use crate::events::{Ending, ErrorInfo, Outcome, Usage};
 
 /// One fact of a session's journal.
 ///
@@ -104,8 +104,16 @@ pub(crate) enum Fact {
     },
     RunEnded {
         outcome: Ending,
+        /// The error's stable identifier.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
+        /// What the report says of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request_id: Option<String>,
     },
     /// A kind of a newer version, which this one keeps and skips.
     #[serde(other)]
@@ -149,6 +157,17 @@ pub(crate) enum TrimKind {
 }
 
 impl Fact {
+    /// The end of a run, with what its report says of an error.
+    pub(crate) fn run_ended(outcome: Ending, error: Option<&ErrorInfo>) -> Self {
+        Self::RunEnded {
+            outcome,
+            error: error.map(|error| error.kind.clone()),
+            message: error.map(|error| error.message.clone()),
+            hint: error.and_then(|error| error.hint.clone()),
+            request_id: error.and_then(|error| error.request_id.clone()),
+        }
+    }
+
     /// The version of the facts that this program writes.
     pub(crate) const VERSION: u32 = 1;
 
@@ -212,10 +231,7 @@ mod tests {
             Fact::AskedAgain {},
             Fact::CallEnded(fate),
             Fact::Trimmed { what: TrimKind::Images },
-            Fact::RunEnded {
-                outcome: Ending::Completed,
-                error: None,
-            },
+            Fact::run_ended(Ending::Completed, None),
         ] {
             let json = serde_json::to_value(&fact).unwrap();
             assert_eq!(json["kind"], fact.kind());

@@ -70,7 +70,7 @@ fn ended(position: u32, result: &str) -> Fact {
 }
 
 fn run_ended(outcome: Ending) -> Fact {
-    Fact::RunEnded { outcome, error: None }
+    Fact::run_ended(outcome, None)
 }
 
 fn state(facts: &[Fact]) -> State {
