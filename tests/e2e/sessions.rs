@@ -3,6 +3,7 @@
 use cofferdam::simulator::{Answer, FaultKind, FaultPoint};
 use cofferdam_tests::{Behaviour, HttpServer, Lab, finish, tool_call};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Child;
 
 use crate::lab;
@@ -307,6 +308,68 @@ async fn a_chat_goes_on_where_it_was_killed() {
         "model: Twice two.",
     ] {
         assert!(shown.stdout.contains(said), "{said}: {shown}");
+    }
+}
+
+/// People can read it, and the model doesn't.
+#[tokio::test]
+async fn what_had_arrived_of_an_answer_is_kept_beside_the_conversation() {
+    let cut = Answer::text("Half an answer that").with_fault(FaultKind::Cut, FaultPoint::Events(4));
+    let stalled = Answer::text("Half of another").with_fault(FaultKind::Stall, FaultPoint::Events(4));
+    let lab = lab([cut.times(3), stalled, Answer::text("Whole.")]);
+    let failed = lab
+        .call(["run", "--session", "s", "--output", "json", "First."])
+        .await
+        .expect_code(1)
+        .json();
+    assert!(
+        failed["partial_text"].as_str().unwrap().starts_with("Half an"),
+        "{failed:#}"
+    );
+    assert_eq!(
+        (&failed["answer"], &failed["error"]["kind"]),
+        (&json!(""), &json!("stream_cut"))
+    );
+
+    let mut requests = lab.simulator.watch();
+    let command = ["run", "--session", "s", "--output", "stream-json", "Second."];
+    let mut child = lab.command(command).spawn().unwrap();
+    requests.recv().await.unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut line = async || lines.next_line().await.unwrap().unwrap();
+    while !line().await.contains("text_delta") {}
+    let process = nix::unistd::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
+    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let report: Value = loop {
+        let line = line().await;
+        if line.starts_with("{\"event\":\"report\"") {
+            break serde_json::from_str(&line).unwrap();
+        }
+    };
+    finish(child).await.expect_code(130);
+    assert!(
+        report["partial_text"].as_str().unwrap().starts_with("Half of"),
+        "{report:#}"
+    );
+
+    let whole = lab.call(["run", "--session", "s", "--output", "json", "Third."]).await;
+    let whole = whole.expect_code(0).json();
+    assert!(whole.get("partial_text").is_none(), "{whole:#}");
+    let sent = lab.simulator.requests().pop().unwrap().body;
+    assert!(!sent.to_string().contains("Half"), "{sent:#}");
+    let shown = lab.call(["session", "show", "s"]).await.expect_code(0).stdout;
+    for said in [
+        "model, cut off: Half an",
+        "model, cut off: Half of",
+        "the run ended: cancelled",
+        "model: Whole.",
+    ] {
+        assert!(shown.contains(said), "{said}: {shown}");
+    }
+    // Why the first run failed, as its report said.
+    for (label, key) in [("error", "message"), ("request id", "request_id"), ("hint", "hint")] {
+        let said = format!("  {label}: {}\n", failed["error"][key].as_str().unwrap());
+        assert!(shown.contains(&said), "{said}: {shown}");
     }
 }
 

@@ -27,6 +27,8 @@ const TITLE_CHARS: usize = 80;
 #[derive(Debug)]
 pub(super) struct Journal {
     kept: Option<Arc<Kept>>,
+    /// The text of the last answer, if it was cut off. Also of a session that isn't kept.
+    partial_text: Mutex<Option<String>>,
 }
 
 #[derive(Debug)]
@@ -77,7 +79,10 @@ struct Batch {
 impl Journal {
     /// Of a session that isn't kept.
     pub(super) const fn none() -> Self {
-        Self { kept: None }
+        Self {
+            kept: None,
+            partial_text: Mutex::new(None),
+        }
     }
 
     /// Of a new session. It is in the store from its first commit on.
@@ -104,7 +109,17 @@ impl Journal {
                 tenant: tenant.into(),
                 pending: Mutex::new(pending),
             })),
+            partial_text: Mutex::default(),
         }
+    }
+
+    /// What had arrived of the answer that was cut off last, unless one has come since.
+    pub(super) fn take_partial_text(&self) -> Option<String> {
+        self.partial_text().take()
+    }
+
+    fn partial_text(&self) -> MutexGuard<'_, Option<String>> {
+        self.partial_text.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) const fn is_kept(&self) -> bool {
@@ -463,20 +478,25 @@ impl AttemptLog for Journal {
     }
 
     fn ended(&self, end: AttemptEnd, booked: BoxFuture<'static, ()>) -> BoxFuture<'_, ()> {
-        let Some(kept) = &self.kept else { return booked };
         let AttemptEnd {
             reservation,
             usage,
             request_id,
             error,
+            partial_text,
         } = end;
         let has_failed = error.is_some();
+        if partial_text.is_some() || !has_failed {
+            self.partial_text().clone_from(&partial_text);
+        }
+        let Some(kept) = &self.kept else { return booked };
         let mut pending = kept.pending();
         pending.add(&Fact::AttemptEnded {
             reservation,
             usage,
             request_id,
             error,
+            partial_text,
         });
         pending.booked.push(booked);
         drop(pending);

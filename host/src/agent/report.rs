@@ -16,6 +16,9 @@ pub struct RunReport {
     pub outcome: Ending,
     /// The model's last text; complete only if the outcome is `completed`.
     pub answer: String,
+    /// What had arrived of an answer that was cut off, if the run ended with it. The conversation goes on without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partial_text: Option<String>,
     pub model: String,
     /// Model calls of this run.
     pub iterations: u32,

@@ -187,6 +187,8 @@ impl Session {
 
     async fn drive(&mut self, prompt: &str, blank: bool, options: RunOptions, is_resumed: bool) -> RunReport {
         let started = Instant::now();
+        // That of an earlier run.
+        drop(self.journal.take_partial_text());
         let agent = self.agent.clone();
         let parts = agent.parts();
         self.emitter.set_turn(0);
@@ -251,6 +253,7 @@ impl Session {
             outcome: ending,
             error,
             answer,
+            partial_text: self.journal.take_partial_text(),
             iterations,
             degraded,
             ..self.base_report().await
@@ -363,6 +366,7 @@ impl Session {
             tenant: self.tenant.clone(),
             outcome: Ending::Completed,
             answer: String::new(),
+            partial_text: None,
             model: parts.model.model().to_owned(),
             iterations: 0,
             degraded: false,

@@ -412,6 +412,7 @@ pub(crate) mod tests {
             tenant: "default".into(),
             outcome: Ending::Completed,
             answer: "25 * 17 = 425.".into(),
+            partial_text: None,
             model: "claude-sonnet-5-5".into(),
             iterations: 2,
             degraded: true,

@@ -31,6 +31,8 @@ pub struct AttemptEnd {
     pub request_id: Option<String>,
     /// The error's stable identifier; `None` for an answer.
     pub error: Option<String>,
+    /// What had arrived of an answer that has no end.
+    pub partial_text: Option<String>,
 }
 
 /// Writes nothing down but money.

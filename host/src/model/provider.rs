@@ -237,7 +237,7 @@ struct State {
     output: OutputSeen,
     request_id: Option<String>,
     time_to_first_token: Option<Duration>,
-    text_shown: bool,
+    text: String,
 }
 
 impl<'a> Progress<'a> {
@@ -313,7 +313,7 @@ impl<'a> Progress<'a> {
         }
         self.token();
         self.output(text.len());
-        self.state().text_shown = true;
+        self.state().text.push_str(text);
         (self.on_text)(text);
     }
 
@@ -347,7 +347,12 @@ impl<'a> Progress<'a> {
     }
 
     pub fn text_shown(&self) -> bool {
-        self.state().text_shown
+        !self.state().text.is_empty()
+    }
+
+    /// The answer's text so far.
+    pub fn text_so_far(&self) -> String {
+        self.state().text.clone()
     }
 
     /// The time since this value was created.
@@ -430,6 +435,8 @@ mod tests {
         progress.text("hello");
         assert_eq!(progress.time_to_first_token(), Some(Duration::from_millis(200)));
         assert!(progress.text_shown());
+        progress.text(" again");
+        assert_eq!(progress.text_so_far(), "hello again");
     }
 
     #[tokio::test(start_paused = true)]

@@ -44,6 +44,9 @@ pub(crate) enum Fact {
         request_id: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
+        /// What had arrived of an answer that has no end. People can read it; the conversation goes on without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        partial_text: Option<String>,
     },
     /// The model answered. Its calls are the `tool_use` blocks.
     Answered {

@@ -90,6 +90,10 @@ impl ModelStack {
             },
             request_id: progress.request_id(),
             error: result.as_ref().err().map(|error| error.kind().to_owned()),
+            partial_text: result
+                .is_err()
+                .then(|| progress.text_so_far())
+                .filter(|text| !text.is_empty()),
         };
         let booked = account.map_or_else(
             || Box::pin(std::future::ready(())) as _,
