@@ -120,9 +120,13 @@ impl BudgetExceeded {
 
     /// What to do about it.
     pub fn hint(&self) -> String {
+        let Self { scope, .. } = self;
+        let way_on = match self.asked > self.limit {
+            true => "or lower `[model] max_tokens`, because a request reserves the longest answer".to_owned(),
+            false => format!("it begins again {}", scope.next_window()),
+        };
         format!(
-            "see `cofferdam budget show`; raise `[budget] {}_usd`, or set a limit with `cofferdam budget set`",
-            self.scope
+            "raise `[budget] {scope}_usd`, or the limit of `cofferdam budget set {scope} USD` if `cofferdam budget show` lists one; {way_on}"
         )
     }
 }
@@ -248,6 +252,22 @@ mod tests {
             "the host_day budget of $1.000000 does not allow up to $0.050000 more: \
              $0.970000 is spent and $0.010000 is reserved"
         );
+    }
+
+    #[test]
+    fn a_refusal_names_the_way_on() {
+        let hint = |scope, asked| {
+            let spent = Totals::spent(nanos(7));
+            admit(scope, Some(nanos(10)), spent, nanos(asked)).unwrap_err().hint()
+        };
+        assert_eq!(
+            hint(Scope::HostDay, 4),
+            "raise `[budget] host_day_usd`, or the limit of `cofferdam budget set host_day USD` if `cofferdam budget show` lists one; it \
+             begins again at 00:00 UTC"
+        );
+        assert!(hint(Scope::Session, 4).ends_with("it begins again with a new session"));
+        // No window has room for it.
+        assert!(hint(Scope::Session, 11).contains("lower `[model] max_tokens`"));
     }
 
     #[test]

@@ -24,6 +24,14 @@ impl Scope {
         }
     }
 
+    /// When its next window begins, of which nothing is spent yet.
+    pub const fn next_window(self) -> &'static str {
+        match self {
+            Self::Session => "with a new session",
+            Self::HostDay => "at 00:00 UTC",
+        }
+    }
+
     /// The scope with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.name() == name)
