@@ -243,6 +243,25 @@ async fn every_ending_but_success_is_explained() {
     }
 }
 
+/// With the option, the variable or the key that was used.
+#[tokio::test]
+async fn events_and_report_have_the_same_hint() {
+    let lab = lab([Answer::error(401), tool_call("nothing", json!({})).forever()]);
+    for (arguments, code, named) in [
+        (&[][..], 1, "`ANTHROPIC_API_KEY`"),
+        (&["--max-iterations", "1"], 4, "`--max-iterations`"),
+    ] {
+        let arguments = [&["run", "--output", "stream-json", "Go."], arguments].concat();
+        let lines = lab.call(arguments).await.expect_code(code).json_lines();
+        let hint = |name: &str| {
+            let line = lines.iter().rfind(|line| line["event"] == name).unwrap();
+            line["error"]["hint"].as_str().unwrap().to_owned()
+        };
+        assert!(hint("report").contains(named), "{}", hint("report"));
+        assert_eq!(hint("session_finished"), hint("report"));
+    }
+}
+
 /// Without a summary, the error still says why there is no whole answer, and which key to raise.
 #[tokio::test]
 async fn a_quiet_run_says_which_limit_was_reached() {

@@ -11,7 +11,7 @@ use super::approver::TerminalApprover;
 use super::output::Sink;
 use super::printer::{Printer, Render};
 use super::progress::{JsonLines, ProgressRenderer};
-use super::session_args::name_settings;
+use super::session_args::SettingNames;
 use super::{CliError, Context, Output, error, summary};
 use crate::agent::{Approver, RunOptions, RunReport, Session};
 use crate::assembly::Host;
@@ -32,6 +32,7 @@ pub struct LiveHost {
     printed: Printed,
     approver: Option<Arc<dyn Approver>>,
     output: Output,
+    names: SettingNames,
     stderr: Sink,
 }
 
@@ -64,9 +65,10 @@ impl LiveHost {
     /// The host can't be built from this configuration.
     pub async fn start(cx: &Context, config: Config, show_progress: bool) -> Result<Self, CliError> {
         let output = cx.global.output;
+        let names = SettingNames::new(&config);
         let mut renders: Vec<Box<dyn Render>> = Vec::new();
         if output == Output::StreamJson {
-            renders.push(Box::new(JsonLines(cx.stdout.clone())));
+            renders.push(Box::new(JsonLines::new(cx.stdout.clone(), names.clone())));
         }
         let answer = output == Output::Text;
         if answer || show_progress {
@@ -104,6 +106,7 @@ impl LiveHost {
             printed,
             approver,
             output,
+            names,
             stderr: cx.stderr.clone(),
         })
     }
@@ -141,8 +144,8 @@ impl LiveHost {
 
     /// The report with a hint that names settings as they were set.
     fn with_named_settings(&self, mut report: RunReport) -> RunReport {
-        if let Some(hint) = report.error.as_mut().and_then(|error| error.hint.as_mut()) {
-            *hint = name_settings(hint, &self.host.config().origins);
+        if let Some(error) = &mut report.error {
+            self.names.apply(error);
         }
         report
     }

@@ -12,6 +12,7 @@ use super::format;
 use super::markdown::{Markdown, Page};
 use super::output::Sink;
 use super::printer::Render;
+use super::session_args::SettingNames;
 use crate::events::{Event, EventKind};
 
 /// How long the model can be silent before the terminal says so.
@@ -163,11 +164,25 @@ impl Render for ProgressRenderer {
 
 /// Writes every event as a line of JSON on stdout.
 #[derive(Debug)]
-pub struct JsonLines(pub Sink);
+pub struct JsonLines {
+    stdout: Sink,
+    /// Hints are those of the report.
+    names: SettingNames,
+}
+
+impl JsonLines {
+    pub const fn new(stdout: Sink, names: SettingNames) -> Self {
+        Self { stdout, names }
+    }
+}
 
 impl Render for JsonLines {
     fn event(&mut self, event: &Event) {
-        self.0.json_line(event);
+        let mut event = event.clone();
+        if let Some(error) = event.kind.error_mut() {
+            self.names.apply(error);
+        }
+        self.stdout.json_line(&event);
     }
 }
 

@@ -4,7 +4,8 @@ use clap::Args;
 
 use super::grants::GrantArgs;
 use super::{CliError, Context};
-use crate::config::{Arguments, Config, Origin, Origins};
+use crate::config::{Arguments, Config, Origin};
+use crate::events::ErrorInfo;
 
 /// The options that set a key of the configuration, with the key.
 const OPTIONS: &[(&str, [&str; 2])] = &[
@@ -15,19 +16,37 @@ const OPTIONS: &[(&str, [&str; 2])] = &[
     ("--approve", ["agent", "approve"]),
 ];
 
-/// The hint with each setting named as it was set: by its option, its variable or its key. One that has its default can be set by
+/// What settings are called in hints: each by its option, its variable or its key, as it was set. One that has its default can be set by
 /// option and key.
-pub fn name_settings(hint: &str, origins: &Origins) -> String {
-    OPTIONS
-        .iter()
-        .fold(hint.to_owned(), |hint, (option, key @ [section, name])| {
+#[derive(Clone, Debug)]
+pub struct SettingNames(Vec<(String, String)>);
+
+impl SettingNames {
+    pub fn new(config: &Config) -> Self {
+        let options = OPTIONS.iter().filter_map(|(option, key @ [section, name])| {
             let setting = format!("`[{section}] {name}`");
-            match origins.of_key(key) {
-                Some(Origin::Argument { name } | Origin::Env { name }) => hint.replace(&setting, &format!("`{name}`")),
-                Some(_) => hint,
-                None => hint.replace(&setting, &format!("{setting} (or `{option}`)")),
+            let named = match config.origins.of_key(key) {
+                Some(Origin::Argument { name } | Origin::Env { name }) => format!("`{name}`"),
+                Some(_) => return None,
+                None => format!("{setting} (or `{option}`)"),
+            };
+            Some((setting, named))
+        });
+        let key = (
+            "the variable that `[model] api_key_env` names".to_owned(),
+            format!("the variable `{}`", config.api_key_env),
+        );
+        Self(options.chain([key]).collect())
+    }
+
+    /// Renames settings in the error's hint.
+    pub fn apply(&self, error: &mut ErrorInfo) {
+        if let Some(hint) = &mut error.hint {
+            for (setting, named) in &self.0 {
+                *hint = hint.replace(setting, named);
             }
-        })
+        }
+    }
 }
 
 #[derive(Args, Clone, Debug, Default)]
@@ -112,7 +131,7 @@ mod tests {
             env: [("COFFERDAM_MODEL__MODEL".to_owned(), "m".to_owned())].into(),
             ..LoadOptions::default()
         };
-        let origins = Config::load_from(&options.with_arguments(arguments)).unwrap().origins;
+        let names = SettingNames::new(&Config::load_from(&options.with_arguments(arguments)).unwrap());
         for (hint, named) in [
             ("raise `[budget] session_usd`", "raise `--budget`"),
             ("raise `[agent] max_iterations`", "raise `[agent] max_iterations`"),
@@ -121,8 +140,19 @@ mod tests {
                 "check `COFFERDAM_MODEL__MODEL` and `[model] base_url`",
             ),
             ("change `[agent] system`", "change `[agent] system` (or `--system`)"),
+            (
+                "check the API key in the variable that `[model] api_key_env` names",
+                "check the API key in the variable `ANTHROPIC_API_KEY`",
+            ),
         ] {
-            assert_eq!(name_settings(hint, &origins), named);
+            let mut error = ErrorInfo {
+                kind: String::new(),
+                message: String::new(),
+                hint: Some(hint.to_owned()),
+                request_id: None,
+            };
+            names.apply(&mut error);
+            assert_eq!(error.hint.unwrap(), named);
         }
     }
 }

@@ -13,6 +13,7 @@ use super::interrupt::Interrupt;
 use super::printer::Printer;
 use super::progress::{JsonLines, ProgressLine, metrics_line};
 use super::prompt::{self, Purpose};
+use super::session_args::SettingNames;
 use super::{CliError, Context, Output, format, standalone, tool};
 use crate::agent::DEFAULT_TENANT;
 use crate::config::Config;
@@ -177,11 +178,13 @@ impl Calls {
     pub fn new(cx: &Context, config: &Config, events: EventBus, events_shown: bool) -> Result<Self, CliError> {
         let printer = match events_shown {
             true => {
-                let printer = Printer::start(vec![Box::new(JsonLines(cx.stdout.clone()))]).map_err(|source| {
-                    CliError::Thread {
-                        what: "the output",
-                        source,
-                    }
+                let printer = Printer::start(vec![Box::new(JsonLines::new(
+                    cx.stdout.clone(),
+                    SettingNames::new(config),
+                ))])
+                .map_err(|source| CliError::Thread {
+                    what: "the output",
+                    source,
                 })?;
                 events.add_observer("terminal", printer.observer());
                 Some(printer)

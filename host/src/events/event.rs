@@ -277,6 +277,15 @@ impl EventKind {
     pub const CONTENT_FIELDS: [&'static str; 7] =
         ["prompt", "text", "input", "output", "replaced_output", "log", "answer"];
 
+    /// What went wrong, if the event says so.
+    pub const fn error_mut(&mut self) -> Option<&mut ErrorInfo> {
+        match self {
+            Self::ModelAttempt { error, .. } | Self::SessionFinished { error, .. } => error.as_mut(),
+            Self::ModelRetry { error, .. } | Self::ModelWaiting { error } => Some(error),
+            _ => None,
+        }
+    }
+
     /// The event's name, as on the wire.
     pub const fn name(&self) -> &'static str {
         match self {
