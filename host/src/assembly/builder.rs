@@ -181,7 +181,7 @@ pub(super) fn model_stack(
     let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
     if prices.find(provider.model(), today).is_none() && !config.budget.has_limit() {
         tracing::warn!(
-            hint = Prices::line_to_add(provider.model()),
+            hint = prices.hint_for(provider.model()),
             "the model `{}` has no price, so its cost isn't counted",
             provider.model()
         );

@@ -117,6 +117,10 @@ impl Host {
         ))
     }
 
+    pub fn prices(&self) -> &Prices {
+        &self.prices
+    }
+
     /// The price of the model today; `None` if it is unknown.
     pub fn price(&self) -> Option<Price> {
         let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();

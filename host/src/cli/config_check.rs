@@ -190,7 +190,6 @@ impl Findings {
         let model = &config.model.model;
         let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
         let Some(price) = prices.find(model, today) else {
-            let line = Prices::line_to_add(model);
             let (into, consequence) = match config.budget.has_limit() {
                 true => (
                     &mut self.problems,
@@ -199,8 +198,7 @@ impl Findings {
                 false => (&mut self.warnings, "its cost isn't counted"),
             };
             let message = format!("the model `{model}` has no price, so {consequence}");
-            let hint = format!("set `[budget] prices` to a table with the line {line}");
-            into.push(Finding::new("model.model", message, Some(hint)));
+            into.push(Finding::new("model.model", message, Some(prices.hint_for(model))));
             return;
         };
         let definitions = tools.map_or(0, |tools| tools.tools().map(|tool| tool.definition_bytes()).sum());

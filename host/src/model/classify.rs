@@ -416,7 +416,7 @@ mod tests {
             (
                 ModelError::UnknownPrice {
                     model: reason(),
-                    add: reason(),
+                    hint: reason(),
                 },
                 Verdict::Fatal,
                 false,

@@ -59,8 +59,8 @@ pub enum ModelError {
     #[error("no price is known for the model `{model}`, and a budget is in force")]
     UnknownPrice {
         model: String,
-        /// The line to add to the price table.
-        add: String,
+        /// How to go on.
+        hint: String,
     },
     #[error("the budget couldn't be checked: {0}")]
     Ledger(#[source] LedgerError),
@@ -182,12 +182,7 @@ impl ModelError {
             Self::Malformed { .. } => "check that the server at `[model] base_url` speaks the Messages API",
             Self::BreakerOpen { .. } => "the endpoint failed several times in a row; try again later",
             Self::Budget(exceeded) => return Some(exceeded.hint()),
-            Self::UnknownPrice { add, .. } => {
-                return Some(format!(
-                    "add `{add}` to the price table that `[budget] prices` names, with `free = true` in the braces for a \
-                     model that costs nothing"
-                ));
-            }
+            Self::UnknownPrice { hint, .. } => return Some(hint.clone()),
             Self::Ledger(error) => return error.hint(),
             Self::Session(error) => return Some(error.hint()),
             Self::DeadlineExceeded { .. } => "raise `[agent] deadline`",

@@ -102,6 +102,26 @@ impl Prices {
         listing::rows(&self.table)
     }
 
+    /// The model of the table whose id differs from this one by a typing error.
+    pub fn nearest(&self, model: &str) -> Option<String> {
+        const NEAR: f64 = 0.75;
+        let ids = self.table.keys();
+        let near = ids.map(|id| (strsim::normalized_damerau_levenshtein(model, id), id));
+        let near = near.filter(|(nearness, _)| *nearness >= NEAR);
+        near.max_by(|(a, _), (b, _)| a.total_cmp(b))
+            .map(|(_, id)| id.to_string())
+    }
+
+    /// How to go on where a model has no price: the id that may have been meant, and the line to add to the table.
+    pub fn hint_for(&self, model: &str) -> String {
+        let meant = self.nearest(model).map(|id| format!("did you mean `{id}`? Otherwise "));
+        format!(
+            "{}add `{}` to the price table that `[budget] prices` names, with `free = true` in the braces for a model that costs nothing",
+            meant.unwrap_or_default(),
+            Self::line_to_add(model)
+        )
+    }
+
     /// A template line for the price table that gives `model` a price, for a person to fill in.
     pub fn line_to_add(model: &str) -> String {
         let key = toml::Value::from(model);

@@ -13,7 +13,6 @@ use crate::cli::live::{LiveHost, print_error, print_report, print_summary};
 use crate::cli::summary::{self, BudgetLine, Detail};
 use crate::cli::{CliError, Context, Output, error, format, session};
 use crate::events::Ending;
-use crate::model::Prices;
 use crate::money::NanoUsd;
 
 /// The longest description of a tool in a list, in characters.
@@ -157,10 +156,7 @@ impl<'a> Conversation<'a> {
         }
         let changed = host.with_model(name)?;
         let is_priced = changed.price().is_some();
-        let line = Prices::line_to_add(name);
-        let hint = format!(
-            "check the name; for a model that the price table doesn't have, set `[budget] prices` to a table with the line {line}"
-        );
+        let hint = host.prices().hint_for(name);
         if !is_priced && host.config().budget.has_limit() {
             let message =
                 format!("the model `{name}` has no price, and a budget is in force; the model stays the same");

@@ -275,6 +275,18 @@ fn files_load_or_report_their_problems() {
 }
 
 #[test]
+fn a_misspelt_model_is_recognised() {
+    let prices = Prices::builtin();
+    assert_eq!(prices.nearest("claude-sonet-5-5").as_deref(), Some("claude-sonnet-5-5"));
+    assert_eq!(prices.nearest("nobody-knows-1"), None);
+    assert!(
+        prices
+            .hint_for("claude-sonet-5-5")
+            .starts_with("did you mean `claude-sonnet-5-5`? Otherwise add `\"claude-sonet-5-5\" = ")
+    );
+}
+
+#[test]
 fn the_line_to_add_is_refused_until_it_is_filled_in() {
     let line = Prices::line_to_add("a \"b\"");
     assert!(

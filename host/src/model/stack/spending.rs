@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::super::{
     AttemptEnd, BoxFuture, Measured, ModelContext, ModelError, ModelResponse, OutputSeen, PreparedRequest, Price,
-    Prices, Progress, estimate,
+    Progress, estimate,
 };
 use super::ModelStack;
 use crate::events::{EventKind, Usage};
@@ -125,7 +125,7 @@ impl ModelStack {
             }
             return Err(ModelError::UnknownPrice {
                 model: model.to_owned(),
-                add: Prices::line_to_add(model),
+                hint: self.prices.hint_for(model),
             });
         };
         let amount = request.worst_case(&price);
@@ -348,7 +348,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use std::time::Duration;
 
-    use super::super::super::StopReason;
+    use super::super::super::{Prices, StopReason};
     use super::super::harness::{COST, MODEL, USAGE, api, cut};
     use super::*;
     use crate::events::Usage;
