@@ -61,6 +61,10 @@ impl ApiError {
             )),
             // The server says that waiting doesn't help.
             _ if self.should_retry == Some(false) && self.kind.is_temporary() => None,
+            _ if matches!(self.status, Some(300..400)) => Some(
+                "requests are sent nowhere but to `[model] base_url`: set it to the address that answers them"
+                    .to_owned(),
+            ),
             _ => self.kind.hint().map(str::to_owned),
         }
     }

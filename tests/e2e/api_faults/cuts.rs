@@ -106,6 +106,10 @@ async fn redirects_are_not_followed() {
         );
         let error = report.error.unwrap();
         assert!(error.message.contains(&status.to_string()), "{error:?}");
+        assert!(
+            error.hint.is_some_and(|hint| hint.contains("`[model] base_url`")),
+            "{status}"
+        );
         assert_eq!(
             store.ledger().export(None).await.unwrap()[0].state,
             "released",
