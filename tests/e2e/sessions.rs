@@ -176,6 +176,22 @@ async fn a_session_is_driven_by_one_process() {
 }
 
 #[tokio::test]
+async fn a_session_that_is_over_is_not_resumed_and_its_changes_are_not_listed() {
+    let lab = lab([Answer::text("Hello.").forever()]);
+    lab.configure("[plugins.calculator]\ncomponent = \"builtin:calculator\"\n");
+    lab.call(["run", "--session", "s", "Go."]).await.expect_code(0);
+    lab.configure("[plugins]\n");
+    let refused = lab.call(["session", "resume", "s"]).await.expect_code(2);
+    assert!(
+        refused.stderr.contains("nothing is left to do in the session s"),
+        "{refused}"
+    );
+    assert!(!refused.stderr.contains("is gone"), "{refused}");
+    let goes_on = lab.call(["run", "--session", "s", "More."]).await.expect_code(0);
+    assert!(goes_on.stderr.contains("is gone"), "{goes_on}");
+}
+
+#[tokio::test]
 async fn sessions_that_are_not_to_be_kept_leave_nothing() {
     let lab = lab([Answer::text("Hello.").forever()]);
     lab.call(["run", "--ephemeral", "Go."]).await.expect_code(0);

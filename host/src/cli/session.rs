@@ -333,15 +333,25 @@ async fn resume(cx: &Context, args: ResumeArgs) -> Result<u8, CliError> {
     let show_progress = cx.shows_progress();
     let _logging = cx.logging_of_runs(&config, show_progress)?;
     let live = LiveHost::start(cx, config, show_progress).await?;
-    let mut session = reopen(cx, &live, &args.id).await?;
+    let mut session = take_over(&live, &args.id).await?;
+    let nothing_left = CliError::usage(
+        format!(
+            "nothing is left to do in the session {}: its last run ended",
+            short(session.id())
+        ),
+        format!(
+            "ask something else with `cofferdam run --session {} PROMPT`",
+            short(session.id())
+        ),
+    );
+    if session.unfinished().is_none() {
+        return Err(nothing_left);
+    }
+    announce(cx, &live, &session).await;
     let cancel = CancellationToken::new();
     let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx.stderr.clone());
     let Some(report) = live.resume(&mut session, cancel).await else {
-        let id = short(session.id()).to_owned();
-        return Err(CliError::usage(
-            format!("nothing is left to do in the session {id}: its last run ended"),
-            format!("ask something else with `cofferdam run --session {id} PROMPT`"),
-        ));
+        return Err(nothing_left);
     };
     print_report(cx, &report);
     drop(session);
@@ -351,24 +361,33 @@ async fn resume(cx: &Context, args: ResumeArgs) -> Result<u8, CliError> {
 
 /// Takes a session over, and says what differs from when it was last driven.
 pub async fn reopen(cx: &Context, live: &LiveHost, id: &str) -> Result<Session, CliError> {
+    let session = take_over(live, id).await?;
+    announce(cx, live, &session).await;
+    Ok(session)
+}
+
+async fn take_over(live: &LiveHost, id: &str) -> Result<Session, CliError> {
     let Some(store) = live.host().store() else {
         return Err(StoreError::from(SessionError::Unknown { id: id.to_owned() }).into());
     };
     let found = store.find_session(id, None).await?;
-    let session = live.host().reopen(&found.tenant, &found.id).await?;
+    Ok(live.host().reopen(&found.tenant, &found.id).await?)
+}
+
+/// Says what became of the session since it was last driven.
+async fn announce(cx: &Context, live: &LiveHost, session: &Session) {
     for tool in session.uncertain_calls() {
         cx.note(&format!(
             "A call of {} was cut off and may have had its effect. It is not made again, and the model reads that.",
             format::escape(tool)
         ));
     }
-    if let Some(charge) = charge_of_cut_attempt(live, &session).await {
+    if let Some(charge) = charge_of_cut_attempt(live, session).await {
         cx.note(&charge);
     }
     for change in session.changes() {
         cx.note(&format!("since the session was last used: {}", format::escape(change)));
     }
-    Ok(session)
 }
 
 /// What an attempt cost whose process died during it. The ledger has booked that when it was opened.
