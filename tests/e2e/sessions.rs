@@ -166,7 +166,11 @@ async fn a_session_is_driven_by_one_process() {
         &["session", "resume", id(&session)],
     ] {
         let refused = lab.call(arguments.iter().copied()).await.expect_code(2);
-        assert!(refused.stderr.contains("is in use since"), "{refused}");
+        let said = format!("Z, by the process {}", child.id().unwrap());
+        assert!(
+            refused.stderr.contains("is in use since") && refused.stderr.contains(&said),
+            "{refused}"
+        );
     }
     let refused = lab.call(["session", "delete", id(&session)]).await.expect_code(1);
     assert!(refused.stderr.contains("is in use since"), "{refused}");

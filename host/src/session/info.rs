@@ -45,8 +45,13 @@ pub enum SessionError {
     #[error("several sessions begin with `{id}`")]
     Ambiguous { id: String },
     /// Another process, or another part of this one, drives it.
-    #[error("the session {id} is in use since {since}, by this process or another")]
-    InUse { id: String, since: String },
+    #[error("the session {id} is in use since {since}, {}", by(*process))]
+    InUse {
+        id: String,
+        since: String,
+        /// Its id, if it could write that down.
+        process: Option<u32>,
+    },
     /// Another process has taken it over.
     #[error("the session {id} was taken over by another process")]
     TakenOver { id: String },
@@ -61,6 +66,14 @@ pub enum SessionError {
     OutOfOrder { id: String },
     #[error("the session {id} can't be read: fact {seq} is damaged")]
     Damaged { id: String, seq: u64 },
+}
+
+fn by(process: Option<u32>) -> String {
+    match process {
+        Some(id) if id == std::process::id() => "by this process".to_owned(),
+        Some(id) => format!("by the process {id}"),
+        None => "by this process or another".to_owned(),
+    }
 }
 
 impl SessionError {

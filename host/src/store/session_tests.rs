@@ -93,9 +93,16 @@ async fn a_process_that_lives_keeps_its_lease_and_a_dead_one_loses_it() {
         SessionError::InUse { .. }
     ));
 
+    let seen_by_a_reader = async || {
+        let reader = Store::open_read_only(&path).unwrap();
+        reader.find_session("s", None).await.unwrap().in_use
+    };
+    assert!(seen_by_a_reader().await);
+
     let other = Connection::open(&path).unwrap();
     let dead = uuid::Uuid::now_v7().to_string();
     other.execute("UPDATE sessions SET owner = ?1", [dead]).unwrap();
+    assert!(!seen_by_a_reader().await);
     assert_eq!(lease(&store, "s").await.unwrap(), 3);
     // The process that seemed dead comes back.
     let stale = store.change(vec![append("s", 2, 2, vec![prompted("stale")])]).await;

@@ -20,7 +20,7 @@ pub(super) fn open(connection: &Connection, owner: &Owner, id: &str, tenant: &st
     let since: Option<String> =
         connection.find("SELECT opened_at FROM sessions WHERE id = ?1", [id], |row| row.get(0))?;
     if let Some(since) = since {
-        return Err(in_use(id, &since));
+        return Err(in_use(id, &since, None));
     }
     let now = Timestamp::now().to_string();
     connection.run(
@@ -42,7 +42,7 @@ pub(super) fn lease(connection: &Connection, owner: &Owner, id: &str) -> Result<
     if let Some(holder) = holder
         && is_alive(owner, &holder)
     {
-        return Err(in_use(id, &since));
+        return Err(in_use(id, &since, owner.process_of(&holder)));
     }
     let lease = lease + 1;
     connection.run(
@@ -147,7 +147,7 @@ pub(super) fn delete(connection: &Connection, owner: &Owner, id: &str) -> Result
     if let Some(holder) = &row.owner
         && is_alive(owner, holder)
     {
-        return Err(in_use(id, &row.since));
+        return Err(in_use(id, &row.since, owner.process_of(holder)));
     }
     // Each body is counted once per fact that has it. The last use takes it away.
     connection.run(
@@ -292,13 +292,14 @@ fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 }
 
 /// `since` has nanoseconds, which nobody reads.
-fn in_use(id: &str, since: &str) -> Fault {
+fn in_use(id: &str, since: &str, process: Option<u32>) -> Fault {
     let seconds = since
         .get(..19)
         .map_or_else(|| since.to_owned(), |seconds| format!("{seconds}Z"));
     refused(SessionError::InUse {
         id: id.to_owned(),
         since: seconds,
+        process,
     })
 }
 

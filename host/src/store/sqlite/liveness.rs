@@ -3,11 +3,11 @@
 //! Each process that writes to a database holds a lock on its own file beside it, `DATABASE-owner-UUID`, for as long as it
 //! lives. The operating system releases the lock when the process ends, however it ends. So a process that can take the lock
 //! knows that the owner is dead. A missing file means the same, because an owner creates its file before its first
-//! reservation.
+//! reservation. The file holds the process's id, for people.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -57,8 +57,10 @@ impl Owner {
         options.read(true).write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(lock_path(database, &id))?;
+        let mut file = options.open(lock_path(database, &id))?;
         file.lock()?;
+        // Only a message needs it.
+        let _ = write!(file, "{}", std::process::id());
         let identity = FileIdentity::of(&file)?;
         let owner = Arc::new(Self {
             id,
@@ -71,11 +73,27 @@ impl Owner {
 
     /// An owner that nobody looks for, and that looks for no dead ones.
     pub(super) fn without_lock() -> Arc<Self> {
+        Self::reader(Path::new(""))
+    }
+
+    /// An owner that nobody looks for, of a database that it only reads. It can tell who is dead for a listing; to act on it takes the
+    /// database's write lock.
+    pub(super) fn reader(database: &Path) -> Arc<Self> {
         Arc::new(Self {
             id: Uuid::now_v7().to_string(),
-            database: PathBuf::new(),
+            database: database.to_owned(),
             lock: None,
         })
+    }
+
+    /// The process of an owner that lives, as it said itself.
+    pub(super) fn process_of(&self, id: &str) -> Option<u32> {
+        if id == self.id {
+            return Some(std::process::id());
+        }
+        let id = Uuid::parse_str(id).ok()?;
+        let process = fs::read_to_string(lock_path(&self.database, &id.to_string())).ok()?;
+        process.parse().ok()
     }
 
     pub(super) fn id(&self) -> &str {
@@ -97,8 +115,7 @@ impl Owner {
     /// Returns the owner with this id if it is dead. If the operating system gives no clear answer, the owner counts as alive.
     /// That is safe: its reservations stay reserved, so that money can't be spent twice.
     pub(super) fn find_dead(&self, id: &str) -> Option<DeadOwner> {
-        self.lock.as_ref()?;
-        if id == self.id {
+        if id == self.id || self.database.as_os_str().is_empty() {
             return None;
         }
         // Ids come from the database and from file names. One that isn't a UUID must not become part of a path.
@@ -106,7 +123,12 @@ impl Owner {
             return Some(DeadOwner { lock: None });
         };
         let path = lock_path(&self.database, &id.to_string());
-        let lock = match OpenOptions::new().read(true).write(true).open(&path) {
+        let opened = OpenOptions::new().read(true).write(true).open(&path);
+        let lock = match opened.or_else(|error| match self.lock {
+            Some(_) => Err(error),
+            // Who only reads may not be able to write here either.
+            None => File::open(&path),
+        }) {
             Ok(lock) => lock,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(DeadOwner { lock: None }),
             Err(_) => return None,

@@ -60,7 +60,7 @@ impl Sqlite {
         let (database, path) = schema::open_read_only(path, busy)?;
         Ok(Self {
             database,
-            owner: Owner::without_lock(),
+            owner: Owner::reader(&path),
             path,
         })
     }
