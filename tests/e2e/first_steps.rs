@@ -1,5 +1,7 @@
 //! The first commands of somebody who has just installed it: a configuration, and what of the machine would get in the way.
 
+use cofferdam::simulator::{Answer, FaultKind, FaultPoint};
+
 use crate::lab;
 
 #[tokio::test]
@@ -65,6 +67,25 @@ async fn the_doctor_says_where_everything_lies_and_that_the_sandbox_works() {
 }
 
 #[tokio::test]
+async fn the_doctor_counts_the_sessions() {
+    let stalled = Answer::fault(FaultKind::Stall, FaultPoint::Request);
+    let lab = lab([Answer::text("Yes."), stalled]);
+    lab.call(["run", "Go."]).await.expect_code(0);
+    let ran = lab.call(["doctor"]).await.expect_code(0);
+    assert!(ran.stdout.contains("ok      sessions          1 session\n"), "{ran}");
+    let mut requests = lab.simulator.watch();
+    let mut child = lab.command(["run", "Go."]).spawn().unwrap();
+    requests.recv().await.unwrap();
+    child.kill().await.unwrap();
+    let ran = lab.call(["doctor"]).await.expect_code(0);
+    assert!(
+        ran.stdout
+            .contains("note    sessions          2 sessions, 1 unfinished\n"),
+        "{ran}"
+    );
+}
+
+#[tokio::test]
 async fn the_doctor_names_what_has_to_be_mended() {
     let lab = lab([]);
     let without_key = |lab: &cofferdam_tests::Lab| {
@@ -82,6 +103,12 @@ async fn the_doctor_names_what_has_to_be_mended() {
     // What lies there can't be written either.
     assert!(ran.stdout.contains("problem budgets"), "{ran}");
     assert!(ran.stdout.contains("problem kept data"), "{ran}");
+
+    std::fs::remove_file(lab.path("data")).unwrap();
+    std::fs::create_dir_all(lab.path("data/cofferdam")).unwrap();
+    lab.write("data/cofferdam/ledger.sqlite3", "garbage ".repeat(1000));
+    let ran = lab.call(["doctor"]).await.expect_code(1);
+    assert!(ran.stdout.contains("problem budgets"), "{ran}");
 
     lab.write("cofferdam.toml", "[agent]\nmax_iterations = 0\n");
     let ran = lab.call(["doctor"]).await.expect_code(1);

@@ -10,11 +10,13 @@ use tokio::time::Instant;
 
 use super::standalone;
 use super::tool_call::Calls;
-use super::{CliError, Context, Output, config_in_code, error, format, grants, tool};
+use super::{CliError, Context, Output, config_in_code, error, format, grants, session, tool};
 use crate::config::Config;
 use crate::events::Outcome;
+use crate::ledger::LedgerError;
 use crate::model::{AnthropicClient, ClientError, ProviderKind};
 use crate::sandbox::{guest_memory, resets_memory_fast, system_limits};
+use crate::store::{SessionFilter, Store};
 use crate::telemetry::{EventBus, logging};
 use crate::tls;
 
@@ -95,6 +97,7 @@ pub async fn doctor(cx: &Context) -> Result<u8, CliError> {
         }
     };
     findings.extend(folders(&config));
+    findings.extend(books(&config).await);
     findings.extend(system(&config));
     findings.push(trial(cx).await);
     print(cx, &findings);
@@ -150,10 +153,9 @@ fn client(config: &Config) -> Result<AnthropicClient, ClientError> {
 fn folders(config: &Config) -> Vec<Finding> {
     let data = config.storage.folder();
     let data = folder("data", &data, "name another folder in `[storage] path`");
-    let budgets = file("budgets", config.ledger_path(), "nothing was spent yet", &data);
     let kept = config.storage.keyvalue_path();
     let kept = file("kept data", kept, "no plugin keeps data yet", &data);
-    let mut findings = vec![data, budgets, kept];
+    let mut findings = vec![data, kept];
     findings.push(match &config.engine.cache_dir {
         Some(cache) => folder("cache", cache, "set XDG_CACHE_HOME to a folder that you can write to"),
         None => Finding::note(
@@ -168,6 +170,57 @@ fn folders(config: &Config) -> Vec<Finding> {
         (_, Err(error)) => Finding::problem("log", error.to_string(), error.hint().map(str::to_owned)),
     });
     findings
+}
+
+/// What was spent, and the sessions beside it: whether they can be read, and written to.
+async fn books(config: &Config) -> Vec<Finding> {
+    let path = config.ledger_path();
+    let data = folder(
+        "data",
+        &config.storage.folder(),
+        "name another folder in `[storage] path`",
+    );
+    let budgets = file("budgets", path.clone(), "nothing was spent yet", &data);
+    if budgets.status != Status::Ok || !path.exists() {
+        return vec![budgets];
+    }
+    let read = async {
+        let opened = tokio::task::spawn_blocking(move || Store::open_read_only(&path)).await;
+        let store = opened.unwrap_or(Err(LedgerError::Interrupted))?;
+        store
+            .sessions(SessionFilter {
+                tenant: None,
+                id_prefix: None,
+                count: session::MAX_SESSIONS,
+            })
+            .await
+    };
+    let sessions = match read.await {
+        Ok(sessions) => sessions,
+        Err(error) => {
+            let error = CliError::from(error);
+            return vec![Finding::problem("budgets", error.info().message, error.hint())];
+        }
+    };
+    let kept = match config.sessions.keep {
+        true => "",
+        false => "; new ones aren't kept",
+    };
+    let count = format::counted(sessions.len() as u64, "session");
+    let unfinished = sessions
+        .iter()
+        .filter(|session| session.outcome.is_none() && !session.in_use);
+    vec![
+        budgets,
+        match unfinished.count() {
+            0 => Finding::ok("sessions", format!("{count}{kept}")),
+            unfinished => Finding::note(
+                "sessions",
+                format!("{count}, {} unfinished{kept}", format::count(unfinished as u64)),
+                "`cofferdam session list` shows them, and `cofferdam session resume ID` goes on with one",
+            ),
+        },
+    ]
 }
 
 /// A folder that is there or can be created.

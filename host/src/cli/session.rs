@@ -23,7 +23,7 @@ const TITLE_CHARS: usize = 60;
 /// Characters of a result that `show` prints.
 const RESULT_CHARS: usize = 400;
 /// The most sessions that a command looks at.
-const MAX_SESSIONS: u32 = 100_000;
+pub const MAX_SESSIONS: u32 = 100_000;
 
 #[derive(Debug, Subcommand)]
 pub enum SessionCommand {
