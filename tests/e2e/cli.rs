@@ -406,7 +406,14 @@ async fn budget_commands() {
     lab.write("cofferdam.toml", "[budget]\nhost_day_usd = 7\n");
     let mut command = lab.command(["budget", "--output", "json"]);
     command.env("COFFERDAM_BUDGET__SESSION_USD", "2");
-    let shown = finish(command.spawn().unwrap()).await.expect_code(0).json();
+    command.env("COFFERDAM_MODEL_MAX_TOKENS", "1");
+    let ran = finish(command.spawn().unwrap()).await.expect_code(0);
+    assert!(
+        ran.stderr.contains("COFFERDAM_MODEL_MAX_TOKENS has no effect")
+            && ran.stderr.contains("COFFERDAM_MODEL__MAX_TOKENS"),
+        "{ran}"
+    );
+    let shown = ran.json();
     assert_eq!(shown[0]["configured_usd"], "2.000000");
     assert_eq!(
         (&shown[1]["limit_usd"], &shown[1]["limit_from"]),

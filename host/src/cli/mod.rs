@@ -166,6 +166,13 @@ impl Context {
     /// The same with what the command line sets.
     fn config_with(&self, arguments: Arguments) -> Result<Config, CliError> {
         let options = LoadOptions::from_process(self.global.config.as_deref());
+        for (variable, meant) in crate::config::misspelt_variables(&options.env) {
+            let message = format!("the variable {variable} has no effect");
+            self.note(&error::warning(
+                &message,
+                Some(&format!("a key is spelt with two underscores: {meant}")),
+            ));
+        }
         Ok(Config::load_from(&options.with_arguments(arguments))?)
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value as Json;
+
 use super::problem::{Origin, Problem};
 use super::source::{Misplaced, Node, read_variable};
 use crate::toml_text::MAX_DEPTH;
@@ -54,6 +56,36 @@ pub(super) fn apply(root: &mut Node, variables: &BTreeMap<String, String>, probl
     }
 }
 
+/// Variables that set nothing, and would set a key with `__` between its section and its name. Each with that spelling.
+pub fn misspelt(variables: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let suspects = variables.keys().filter_map(|name| {
+        let rest = name.strip_prefix(PRODUCT)?.strip_prefix('_')?;
+        (segments(name).is_none() && rest.contains('_')).then_some((name, rest))
+    });
+    let mut keys = None;
+    let meant = suspects.filter_map(|(name, rest)| {
+        let keys = keys.get_or_insert_with(section_keys);
+        let meant = keys.iter().find(|key| key.replace("__", "_") == rest)?;
+        Some((name.clone(), format!("{PRODUCT}_{meant}")))
+    });
+    meant.collect()
+}
+
+/// `SECTION__KEY` of every key that a section has.
+fn section_keys() -> Vec<String> {
+    let schema = super::schema();
+    let properties = |schema: &Json| schema["properties"].as_object().cloned().unwrap_or_default();
+    let mut keys = Vec::new();
+    for (section, about) in properties(&schema) {
+        let definition = about["$ref"]
+            .as_str()
+            .and_then(|path| schema.pointer(path.strip_prefix('#')?));
+        let named = properties(definition.unwrap_or(&about)).into_iter();
+        keys.extend(named.map(|(key, _)| format!("{section}__{key}").to_ascii_uppercase()));
+    }
+    keys
+}
+
 fn insert(root: &mut Node, segments: &[&str], leaf: Node) -> Result<(), Misplaced> {
     let Some((last, parents)) = segments.split_last() else {
         return Ok(());
@@ -90,6 +122,30 @@ mod tests {
 
     use super::super::source::{Source, Value};
     use super::*;
+
+    #[test]
+    fn a_key_with_one_underscore_is_noticed() {
+        let names = [
+            "COFFERDAM_MODEL_MAX_TOKENS",
+            "COFFERDAM_BUDGET_SESSION_USD",
+            "COFFERDAM_LIMITS_FUEL",
+            "COFFERDAM_MODEL__MAX_TOKENS",
+            "COFFERDAM_MODEL",
+            "COFFERDAM_MODEL_KEY_OF_MINE",
+            "MODEL_MAX_TOKENS",
+        ];
+        let variables = names.map(|name| (name.to_owned(), "1".to_owned())).into();
+        let found = misspelt(&variables);
+        let found: Vec<&str> = found.iter().map(|(_, meant)| meant.as_str()).collect();
+        assert_eq!(
+            found,
+            [
+                "COFFERDAM_BUDGET__SESSION_USD",
+                "COFFERDAM_LIMITS__FUEL",
+                "COFFERDAM_MODEL__MAX_TOKENS"
+            ]
+        );
+    }
 
     fn applied(text: &str, variables: &[(&str, &str)]) -> (Node, Vec<String>) {
         let mut problems = Vec::new();

@@ -44,6 +44,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use arguments::{Arguments, Granted};
+pub use env::misspelt as misspelt_variables;
 pub use folders::Folders;
 pub(crate) use load::FILE_NAME;
 pub use load::LoadOptions;
