@@ -217,11 +217,14 @@ async fn a_closed_stdout_does_not_panic() {
 #[tokio::test]
 async fn a_full_disk_for_output_is_an_error() {
     let lab = lab([]);
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let mut command = lab.command(["config", "schema"]);
-    command.stdout(Stdio::from(full));
-    let ran = finish(command.spawn().unwrap()).await.expect_code(1);
-    assert!(!ran.stderr.is_empty(), "{ran}");
+    for arguments in [&["config", "schema"][..], &["run", "--help"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = lab.command(arguments.iter().copied());
+        command.stdout(Stdio::from(full));
+        let ran = finish(command.spawn().unwrap()).await.expect_code(1);
+        assert!(ran.stderr.contains("can't write the output"), "{ran}");
+        assert!(ran.stderr.contains("hint: "), "{ran}");
+    }
 }
 
 #[tokio::test]

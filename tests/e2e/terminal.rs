@@ -579,6 +579,12 @@ async fn help_fits_a_narrow_terminal() {
         let widest = lines.max_by_key(|line| line.trim_end().chars().count()).unwrap();
         assert!(widest.trim_end().chars().count() <= 40, "{words:?}: {widest:?}");
     }
+    let mut chat = Chat::start_on(&lab, Terminal::of_width(40), &[]).await;
+    chat.enter("/help", "sends a line that begins").await;
+    let shown = chat.leave().await;
+    let help = &shown[shown.find("/help  ").unwrap()..shown.find("sends a line").unwrap()];
+    let widest = help.lines().map(|line| line.chars().count()).max().unwrap();
+    assert!(widest <= 40, "{help:?}");
 }
 
 /// Such a terminal edits its lines itself, and drops what is beyond 4,095 bytes of one.

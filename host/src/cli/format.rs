@@ -91,6 +91,27 @@ pub fn escape_json(document: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// A label and a text in lines of at most this many columns, those after the first below the beginning of the text.
+pub fn wrapped(label: &str, text: &str, width: Option<usize>) -> String {
+    let indent = label.chars().count();
+    let (mut out, mut column) = (label.to_owned(), indent);
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if column > indent && width.is_some_and(|width| column + 1 + length > width) {
+            let _ = write!(out, "\n{:indent$}", "");
+            column = indent;
+        }
+        if column > indent {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += length;
+    }
+    out.push('\n');
+    out
+}
+
 /// Text of several lines below a label: the lines after the first are indented, so that they don't look like output of their own.
 pub fn indented(text: &str) -> String {
     text.replace('\n', "\n    ")
@@ -132,6 +153,14 @@ mod tests {
         }
         assert_eq!(counted(1, "call"), "1 call");
         assert_eq!(counted(1200, "call"), "1,200 calls");
+    }
+
+    #[test]
+    fn a_text_is_wrapped_below_its_beginning() {
+        assert_eq!(wrapped("/x  ", "one two three", Some(11)), "/x  one two\n    three\n");
+        assert_eq!(wrapped("", "one two three", None), "one two three\n");
+        // A word that is too long for a line is left whole.
+        assert_eq!(wrapped("", "a unbreakable b", Some(4)), "a\nunbreakable\nb\n");
     }
 
     #[test]

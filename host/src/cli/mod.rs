@@ -47,6 +47,7 @@ mod watch;
 mod wit;
 
 use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -316,9 +317,15 @@ pub async fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(usage) => {
             // Help and version go to stdout as data. A closed pipe is not an error.
-            let _ = usage.print();
+            let printed = usage.print().and_then(|()| io::stdout().flush());
             if !usage.use_stderr() {
-                return ExitCode::SUCCESS;
+                return match printed.map_err(|error| (error.kind(), CliError::Output(error))) {
+                    Ok(()) | Err((io::ErrorKind::BrokenPipe, _)) => ExitCode::SUCCESS,
+                    Err((_, error)) => {
+                        Sink::stderr().line(&error::render(&error, error.hint().as_deref()));
+                        ExitCode::from(1)
+                    }
+                };
             }
             print_error(&Sink::stdout(), usage::output(&words), &usage::error(&usage, &words));
             return ExitCode::from(2);

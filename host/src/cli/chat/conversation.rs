@@ -112,11 +112,16 @@ impl<'a> Conversation<'a> {
     }
 
     pub fn help(&self) {
+        let width = self.cx.stderr.width();
         let mut text = String::new();
         for (command, what) in COMMANDS {
-            let _ = writeln!(text, "{command:<14} {what}");
+            text += &format::wrapped(&format!("{command:<15}"), what, width);
         }
-        self.cx.stderr.line(&format!("{text}\n{KEYS}"));
+        text.push('\n');
+        for line in KEYS.lines() {
+            text += &format::wrapped("", line, width);
+        }
+        self.cx.stderr.write(&text);
     }
 
     pub fn clear(&mut self) {
