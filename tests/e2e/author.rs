@@ -48,6 +48,37 @@ async fn a_new_project_has_all_that_its_language_needs() {
 }
 
 #[tokio::test]
+async fn a_mistake_in_wit_is_shown_where_it_is() {
+    let lab = lab([]);
+    new(&lab, "x", &["--lang", "c"]).await.expect_code(0);
+    let world = lab.path("x/wit/world.wit");
+    let good = std::fs::read_to_string(&world).unwrap();
+    for (right, wrong, says) in [
+        ("letter: string", "letter: strng", "name `strng` does not exist"),
+        ("export count", "exprt count", "found an identifier"),
+        (
+            "world tool {",
+            "world tool {\n    import wasi:nothing/at-all;",
+            "'wasi:nothing' not found",
+        ),
+    ] {
+        let bad = good.replace(right, wrong);
+        let difference = good
+            .lines()
+            .zip(bad.lines())
+            .position(|(good, bad)| good != bad)
+            .unwrap();
+        std::fs::write(&world, bad).unwrap();
+        let ran = lab.call(["tool", "build", "x"]).await.expect_code(2);
+        let place = format!("x/wit/world.wit:{}:", difference + 1);
+        assert!(
+            ran.stderr.contains(says) && ran.stderr.contains(&place),
+            "{place} {says}: {ran}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_project_that_cannot_be_made_is_refused() {
     let lab = lab([]);
     for name in ["Letters", "../letters", "list", ""] {

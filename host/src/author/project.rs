@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use wit_parser::{PackageId, Resolve, WorldId};
+use wit_parser::{PackageId, ParseError, Resolve, ResolveError, WorldId};
 
 use super::docs;
 use super::{AuthorError, Language};
@@ -35,7 +35,7 @@ impl Project {
         let mut resolve = Resolve::default();
         let (package, _) = resolve
             .push_path(&wit)
-            .map_err(|error| invalid(&format!("{error:#}")))?;
+            .map_err(|error| invalid(&located(&error, &resolve)))?;
         let world = select_world(&resolve, package).map_err(|reason| invalid(&reason))?;
         Ok(Self {
             folder: folder.to_owned(),
@@ -60,6 +60,19 @@ impl Project {
     pub(super) fn docs(&self) -> serde_json::Value {
         docs::of_world(&self.resolve, self.world)
     }
+}
+
+/// What is wrong, with file, line and column where they are known.
+fn located(error: &anyhow::Error, resolve: &Resolve) -> String {
+    let mistake = error
+        .downcast_ref::<ParseError>()
+        .map(|error| error.render(&resolve.source_map));
+    let unresolved = || {
+        error
+            .downcast_ref::<ResolveError>()
+            .map(|error| error.render(&resolve.source_map))
+    };
+    mistake.or_else(unresolved).unwrap_or_else(|| format!("{error:#}"))
 }
 
 fn select_world(resolve: &Resolve, package: PackageId) -> Result<WorldId, String> {
