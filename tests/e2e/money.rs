@@ -198,6 +198,8 @@ async fn ctrl_c_in_mid_stream_costs_the_input_and_what_arrived() {
     assert_eq!(report["metrics"]["estimated_cost_usd"], settled["amount_usd"]);
     assert_eq!(report["metrics"]["charged_in_full"], 0);
     assert_eq!(report["metrics"]["charged_by_estimate"], 1);
+    let tokens = ["input_tokens", "output_tokens"].map(|key| report["metrics"][key].as_u64().unwrap());
+    assert!(tokens[0] == 700 && (256..300).contains(&tokens[1]), "{tokens:?}");
     assert_eq!(
         (
             &report["metrics"]["model_errors"],

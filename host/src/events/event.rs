@@ -118,6 +118,9 @@ pub enum EventKind {
         estimated: bool,
         /// True if the usage is unknown, so that the whole reservation is charged.
         in_full: bool,
+        /// The usage of an answer that was cut short, estimated. Another one is in its `model_response`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        usage: Option<Usage>,
     },
     /// The attempt cost nothing.
     BudgetReleased {

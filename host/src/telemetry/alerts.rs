@@ -182,6 +182,7 @@ mod tests {
             amount_usd: NanoUsd::from_nanos(nanos),
             estimated: false,
             in_full: false,
+            usage: None,
         };
         assert!(fired(AlertSettings::default(), vec![settled(1_000_000_000)]).is_empty());
         let above_limit = vec![settled(1_000_000_000), settled(1), settled(1)];

@@ -118,6 +118,7 @@ mod tests {
             amount_usd: NanoUsd::from_nanos(nanos),
             estimated: false,
             in_full: false,
+            usage: None,
         }
     }
 

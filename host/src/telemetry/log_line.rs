@@ -244,6 +244,7 @@ pub(super) fn write(event: &Event, contents: bool) {
             amount_usd,
             estimated,
             in_full,
+            usage: _,
         } => line!(
             DEBUG, event, "budget settled", reservation = reservation.as_str(), amount_usd = %amount_usd, estimated,
             in_full

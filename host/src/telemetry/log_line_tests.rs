@@ -113,6 +113,7 @@ fn one_of_each() -> Vec<EventKind> {
             amount_usd: NanoUsd::from_nanos(1),
             estimated: false,
             in_full: false,
+            usage: None,
         },
         EventKind::BudgetReleased {
             reservation: "r".to_owned(),

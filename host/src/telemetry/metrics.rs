@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use crate::events::{Event, EventKind, Outcome, ToolCallFinished};
+use crate::events::{Event, EventKind, Outcome, ToolCallFinished, Usage};
 use crate::money::NanoUsd;
 
 /// A session's metrics; serialises as `metrics` in a run report.
@@ -94,15 +94,7 @@ impl SessionMetrics {
             }
             EventKind::ModelRetry { .. } => count(&mut self.retries, 1),
             EventKind::HistoryTrimmed { .. } => count(&mut self.history_trims, 1),
-            EventKind::ModelResponse { usage, .. } => {
-                count(&mut self.input_tokens, usage.input_tokens);
-                count(&mut self.output_tokens, usage.output_tokens);
-                count(
-                    &mut self.cache_creation_input_tokens,
-                    usage.cache_creation_input_tokens(),
-                );
-                count(&mut self.cache_read_input_tokens, usage.cache_read_input_tokens);
-            }
+            EventKind::ModelResponse { usage, .. } => self.add_tokens(usage),
             EventKind::ToolCallFinished(finished) => {
                 count(&mut self.tool_calls, 1);
                 count(
@@ -116,11 +108,13 @@ impl SessionMetrics {
                 amount_usd,
                 estimated,
                 in_full,
+                usage,
                 ..
             } => {
                 self.estimated_cost_usd = self.estimated_cost_usd.saturating_add(*amount_usd);
                 count(&mut self.charged_in_full, u64::from(*in_full));
                 count(&mut self.charged_by_estimate, u64::from(*estimated && !in_full));
+                usage.iter().for_each(|usage| self.add_tokens(usage));
             }
             EventKind::SessionFinished { duration_ms, .. } => count(&mut self.duration_ms, *duration_ms),
             EventKind::SessionStarted { .. }
@@ -135,6 +129,16 @@ impl SessionMetrics {
             | EventKind::BudgetAlert { .. }
             | EventKind::Alert { .. } => {}
         }
+    }
+
+    fn add_tokens(&mut self, usage: &Usage) {
+        count(&mut self.input_tokens, usage.input_tokens);
+        count(&mut self.output_tokens, usage.output_tokens);
+        count(
+            &mut self.cache_creation_input_tokens,
+            usage.cache_creation_input_tokens(),
+        );
+        count(&mut self.cache_read_input_tokens, usage.cache_read_input_tokens);
     }
 }
 

@@ -101,6 +101,7 @@ fn metrics_serialise_the_documented_fields_in_order() {
             amount_usd: NanoUsd::from_nanos(2_880_000),
             estimated: true,
             in_full: true,
+            usage: None,
         },
         EventKind::ModelResponse {
             model: "m".to_owned(),
@@ -162,8 +163,14 @@ fn a_cancelled_attempt_is_no_error_and_its_estimated_charge_is_counted() {
             amount_usd: NanoUsd::from_nanos(2_880_000),
             estimated: true,
             in_full: false,
+            usage: Some(Usage {
+                input_tokens: 700,
+                output_tokens: 256,
+                ..Usage::default()
+            }),
         },
     ]);
+    assert_eq!((metrics.input_tokens, metrics.output_tokens), (700, 256));
     let attempts = (metrics.model_attempts, metrics.model_errors, metrics.model_cancelled);
     assert_eq!(attempts, (2, 1, 1));
     assert_eq!((metrics.charged_in_full, metrics.charged_by_estimate), (0, 1));

@@ -191,11 +191,12 @@ impl Account<'_> {
         result: &Result<ModelResponse, ModelError>,
     ) -> BoxFuture<'static, Result<Vec<BudgetAlert>, LedgerError>> {
         let (reservation, reserved) = (attempt.id().to_string(), attempt.amount());
-        let settled = |amount_usd, estimated, in_full| EventKind::BudgetSettled {
+        let settled = |amount_usd, estimated, in_full, usage| EventKind::BudgetSettled {
             reservation: reservation.clone(),
             amount_usd,
             estimated,
             in_full,
+            usage,
         };
         let charge = charge(
             &self.price,
@@ -217,19 +218,19 @@ impl Account<'_> {
                 let booked = attempt.settle(amount, &usage);
                 (
                     Box::pin(async { Ok(booked.await?.alerts) }),
-                    settled(amount, false, false),
+                    settled(amount, false, false, None),
                 )
             }
             Charge::Estimated { amount, usage } => {
                 let booked = attempt.settle_estimated(amount, &usage);
                 (
                     Box::pin(async { Ok(booked.await?.alerts) }),
-                    settled(amount, true, false),
+                    settled(amount, true, false, Some(usage)),
                 )
             }
             Charge::Unknown { measured } => {
                 let booked = attempt.settle_unknown(measured);
-                let event = settled(measured.max(reserved), true, measured <= reserved);
+                let event = settled(measured.max(reserved), true, measured <= reserved, None);
                 (Box::pin(async { Ok(booked.await?.alerts) }), event)
             }
         };
