@@ -140,7 +140,7 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
                 Err(error) => Err(error),
             },
             Ok(Line::Help) => {
-                conversation.help();
+                conversation.help(lines.are_edited());
                 Ok(())
             }
             Ok(Line::Clear) => {

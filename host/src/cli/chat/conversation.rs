@@ -22,8 +22,9 @@ const KEYS: &str = "Up and Down recall earlier lines, Ctrl-R searches them, Tab 
                     kept for the next time.
 Alt-Enter, Ctrl-J, or a backslash before Enter begin a new line of the same prompt. What is pasted is one prompt.
 Ctrl-C clears the line, and Ctrl-Y brings it back. During an answer, Ctrl-C cancels it and keeps the conversation.
-What you type during an answer waits in the next line.
-`//` sends a line that begins with `/`.";
+What you type during an answer waits in the next line.";
+
+const ESCAPE: &str = "`//` sends a line that begins with `/`.";
 
 pub struct Conversation<'a> {
     cx: &'a Context,
@@ -111,14 +112,16 @@ impl<'a> Conversation<'a> {
         self.last = Some(report);
     }
 
-    pub fn help(&self) {
+    /// The keys are those of the line editor.
+    pub fn help(&self, are_lines_edited: bool) {
         let width = self.cx.stderr.width();
         let mut text = String::new();
         for (command, what) in COMMANDS {
             text += &format::wrapped(&format!("{command:<15}"), what, width);
         }
         text.push('\n');
-        for line in KEYS.lines() {
+        let keys = if are_lines_edited { KEYS } else { "" };
+        for line in keys.lines().chain([ESCAPE]) {
             text += &format::wrapped("", line, width);
         }
         self.cx.stderr.write(&text);
