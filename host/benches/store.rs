@@ -83,7 +83,7 @@ fn request(caller: usize) -> ReserveRequest {
         session_id: caller.to_string(),
         model: "m".to_owned(),
         amount: NanoUsd::from_nanos(1_000),
-        limits: BudgetSettings::default(),
+        limits: BudgetSettings::default().limits(DEFAULT_TENANT),
         now: jiff::Timestamp::now(),
     }
 }

@@ -332,6 +332,167 @@ async fn a_limit_set_by_command_overrides_the_configuration() {
     );
 }
 
+/// Each tenant has a budget of its own, and a run is charged to the tenant that it names.
+#[tokio::test]
+async fn a_tenant_is_held_to_its_own_budget() {
+    let (refused, other, budget, day, requests) = on_one_day(async || {
+        let lab = lab([costing(100_000, 4000).forever()]);
+        // $0.24 per run.
+        lab.configure(
+            "[agent]\ntenant = \"acme\"\n[tenants.acme.budget]\nmonthly_usd = 0.25\n[tenants.beta.budget]\ndaily_usd = 0.5\n",
+        );
+        run(&lab).await.expect_code(0);
+        let refused = run(&lab).await.expect_code(3).json();
+        let other = lab.call(["run", "--output", "json", "--tenant", "beta", "Go."]).await;
+        let budget = budget(&lab).await;
+        lab.call(["budget", "set", "tenant_month", "9", "--tenant", "acme"])
+            .await
+            .expect_code(0);
+        run(&lab).await.expect_code(0);
+        let day = lab.call(["budget", "show", "--tenant", "acme"]).await.expect_code(0);
+        (refused, other.expect_code(0).json(), budget, day.stdout, lab.simulator.requests().len())
+    })
+    .await;
+    let error = &refused["error"];
+    assert!(
+        error["message"].as_str().unwrap().contains("tenant_month")
+            && error["hint"]
+                .as_str()
+                .unwrap()
+                .contains("`[tenants.acme.budget] monthly_usd`"),
+        "{error}"
+    );
+    assert_eq!((&other["tenant"], requests), (&json!("beta"), 3));
+    let lines: Vec<(&str, &str, &str)> = budget
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|line| line["tenant"].is_string())
+        .map(|line| {
+            let text = |key: &str| line[key].as_str().unwrap_or("-");
+            (text("tenant"), text("scope"), text("spent_usd"))
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            ("acme", "tenant_day", "0.240000"),
+            ("acme", "tenant_month", "0.240000"),
+            ("beta", "tenant_day", "0.240000"),
+            ("beta", "tenant_month", "0.240000"),
+        ]
+    );
+    assert_eq!(scope(&budget, "host_day")["spent_usd"], "0.480000");
+    assert!(
+        !day.contains("beta") && day.contains("budget set (configured: $0.250000)"),
+        "{day}"
+    );
+}
+
+/// Money that is asked for one tenant is not taken from another.
+#[tokio::test]
+async fn a_session_stays_with_its_tenant() {
+    let lab = lab([costing(1, 1).forever()]);
+    let ask = |tenant: &'static str| lab.call(["run", "--output", "json", "--tenant", tenant, "--session", "a", "Go."]);
+    ask("acme").await.expect_code(0);
+    let refused = ask("beta").await.expect_code(2);
+    assert!(refused.stdout.contains("belongs to the tenant acme"), "{refused}");
+    assert_eq!(ask("acme").await.expect_code(0).json()["tenant"], "acme");
+    // Without a name, the session's own is meant.
+    let ran = lab.call(["run", "--output", "json", "--session", "a", "Go."]).await;
+    assert_eq!(ran.expect_code(0).json()["tenant"], "acme");
+    lab.call(["run", "--tenant", "a b", "Go."]).await.expect_code(2);
+    lab.call(["budget", "set", "host_day", "1", "--tenant", "acme"])
+        .await
+        .expect_code(2);
+}
+
+/// A mistake is corrected beside the charge, and what is spent is what the export adds up to.
+#[tokio::test]
+async fn a_charge_is_taken_back() {
+    let (first, again, refused, budget, rows, csv, by_model) = on_one_day(async || {
+        let lab = lab([costing(100_000, 4000).forever()]);
+        run(&lab).await.expect_code(0);
+        run(&lab).await.expect_code(0);
+        let rows = lab.call(["budget", "export"]).await.expect_code(0).json_lines();
+        let id = rows[0]["id"].as_str().unwrap().to_owned();
+        let reverse = async |amount| {
+            let reason = ["--reason", "=billed, twice", "--output", "json"];
+            lab.call(["budget", "reverse", &id, amount].into_iter().chain(reason))
+                .await
+        };
+        let first = reverse("0.1").await.expect_code(0).json();
+        let again = reverse("0.1").await.expect_code(0).json();
+        let refused = reverse("0.2").await.expect_code(2);
+        let rows = lab.call(["budget", "export"]).await.expect_code(0).json_lines();
+        let csv = lab.call(["budget", "export", "--csv"]).await.expect_code(0).stdout;
+        let by_model = lab.call(["budget", "show", "--by", "model", "--output", "json"]).await;
+        (
+            first,
+            again,
+            refused,
+            budget(&lab).await,
+            rows,
+            csv,
+            by_model.expect_code(0).json(),
+        )
+    })
+    .await;
+    assert_eq!((&first["is_new"], &again["is_new"]), (&json!(true), &json!(false)));
+    assert_eq!(first["id"], again["id"]);
+    assert!(refused.stdout.contains("for this reason before"), "{refused}");
+    assert_eq!(scope(&budget, "host_day")["spent_usd"], "0.380000");
+    assert_eq!(scope(&budget, "tenant_month")["spent_usd"], "0.380000");
+    assert_eq!(
+        (&by_model[0]["attempts"], &by_model[0]["spent_usd"]),
+        (&json!(2), &json!("0.380000"))
+    );
+    let states: Vec<&str> = rows.iter().map(|row| row["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["settled", "settled", "reversal"]);
+    assert_eq!(rows[2]["reverses"], rows[0]["id"]);
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines.len(), 4);
+    assert!(lines[0].starts_with("id,tenant,session_id,model,day"), "{csv}");
+    assert!(lines[1].contains(",0.240000000,,false,100000,4000,0,0,0,,"), "{csv}");
+    assert!(
+        lines[3].contains(",reversal,0.000000000,,0.100000000,") && lines[3].ends_with("\"'=billed, twice\""),
+        "{csv}"
+    );
+}
+
+/// Tools cost nothing themselves, so what is shown is what the answers cost that called them.
+#[tokio::test]
+async fn spending_is_shown_by_tool() {
+    let answer = |tools| {
+        let figures = UsageFigures {
+            input_tokens: Some(100_000),
+            output_tokens: Some(0),
+            ..UsageFigures::default()
+        };
+        Answer::message(MessageAnswer {
+            text: "Paid.".to_owned(),
+            tools,
+            usage: UsageAnswer::Given(figures),
+            ..MessageAnswer::default()
+        })
+    };
+    let echo = |number: u32| ToolCall::new("echo", json!({ "n": number }));
+    let lab = lab([
+        answer(vec![echo(1), echo(2)]),
+        answer(vec![echo(3)]),
+        answer(Vec::new()),
+    ]);
+    lab.configure(&faulty(""));
+    run(&lab).await.expect_code(0);
+    let shown = lab.call(["budget", "show", "--by", "tool", "--output", "json"]).await;
+    assert_eq!(
+        shown.expect_code(0).json(),
+        json!([{ "tool": "echo", "calls": 3, "attempts": 2, "spent_usd": "0.400020", "reserved_usd": "0.000000" }])
+    );
+    let shown = lab.call(["budget", "show", "--by", "tool"]).await.expect_code(0);
+    assert!(shown.stderr.contains("Tools cost nothing themselves"), "{shown}");
+}
+
 /// What one command may cost is what it says, whatever was set for all.
 #[tokio::test]
 async fn a_limit_set_by_command_does_not_disarm_an_argument() {

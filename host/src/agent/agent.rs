@@ -94,9 +94,9 @@ impl Agent {
         Self::with_definitions(parts, definitions.clone())
     }
 
-    /// Opens a conversation for the default tenant.
+    /// Opens a conversation for the tenant of the [settings](AgentSettings::tenant).
     pub fn session(&self) -> Session {
-        Session::new(self.clone(), DEFAULT_TENANT)
+        Session::new(self.clone(), &self.parts().settings.tenant)
     }
 
     /// Opens a conversation for a tenant.
@@ -105,7 +105,7 @@ impl Agent {
     ///
     /// If the tenant name is invalid.
     pub fn session_for(&self, tenant: &str) -> Result<Session, TenantNameError> {
-        tenant::check(tenant)?;
+        tenant::check_tenant(tenant)?;
         Ok(Session::new(self.clone(), tenant))
     }
 
@@ -115,7 +115,7 @@ impl Agent {
     ///
     /// If the tenant name or the id is invalid. That the id is taken shows when the session is first written.
     pub fn session_named(&self, tenant: &str, id: &str) -> Result<Session, SessionNameError> {
-        tenant::check(tenant)?;
+        tenant::check_tenant(tenant)?;
         tenant::check_session_id(id)?;
         Ok(Session::named(self.clone(), tenant, id.to_owned()))
     }

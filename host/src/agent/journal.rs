@@ -542,7 +542,7 @@ mod tests {
     use std::task::Poll;
 
     use super::*;
-    use crate::ledger::BudgetSettings;
+    use crate::ledger::BudgetLimits;
     use crate::money::NanoUsd;
     use crate::store::Durability;
 
@@ -552,11 +552,9 @@ mod tests {
             session_id: "s".to_owned(),
             model: "m".to_owned(),
             amount: NanoUsd::from_nanos(amount),
-            limits: BudgetSettings {
+            limits: BudgetLimits {
                 session: Some(NanoUsd::from_nanos(100)),
-                daily: None,
-                session_cap: None,
-                prices: None,
+                ..BudgetLimits::default()
             },
             now: Timestamp::now(),
         }

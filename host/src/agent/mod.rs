@@ -23,4 +23,4 @@ pub use approval::{Answer, Approver, Question};
 pub use report::RunReport;
 pub use session::{RunOptions, Session};
 pub use settings::AgentSettings;
-pub use tenant::{DEFAULT_TENANT, SessionNameError, TenantNameError};
+pub use tenant::{DEFAULT_TENANT, SessionNameError, TenantNameError, check_tenant};

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use crate::tools::ApproveCalls;
+use super::tenant::DEFAULT_TENANT;
 
 /// `[agent]` of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentSettings {
     pub name: String,
+    /// The tenant of conversations that name none. Default [`DEFAULT_TENANT`].
+    pub tenant: String,
     /// The system prompt; empty: none.
     pub system: String,
     /// Maximum model calls per run. Default 10. A retried call counts once.
@@ -28,6 +31,7 @@ impl Default for AgentSettings {
     fn default() -> Self {
         Self {
             name: "agent".to_owned(),
+            tenant: DEFAULT_TENANT.to_owned(),
             system: String::new(),
             max_iterations: 10,
             max_tool_calls: 50,

@@ -2,7 +2,7 @@
 
 use crate::untrusted::{NAME_CHARS, display_untrusted};
 
-/// The tenant of hosts that serve only one.
+/// The tenant of hosts that serve only one, unless they name another.
 pub const DEFAULT_TENANT: &str = "default";
 
 /// Maximum characters of a tenant name.
@@ -14,7 +14,11 @@ const MAX_CHARS: usize = 64;
 pub struct TenantNameError(String);
 
 /// Checks a tenant name. Names are keys in the ledger and the key-value store, and appear in events and logs.
-pub(super) fn check(name: &str) -> Result<(), TenantNameError> {
+///
+/// # Errors
+///
+/// The name is too long, or has a character that isn't allowed.
+pub fn check_tenant(name: &str) -> Result<(), TenantNameError> {
     let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     match (1..=MAX_CHARS).contains(&name.len()) && name.bytes().all(is_legal) {
         true => Ok(()),

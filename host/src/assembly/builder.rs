@@ -179,7 +179,7 @@ pub(super) fn model_stack(
     retry_budget: Arc<RetryBudget>,
 ) -> Arc<ModelStack> {
     let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
-    if prices.find(provider.model(), today).is_none() && !config.budget.has_limit() {
+    if prices.find(provider.model(), today).is_none() && !config.budget.limits(&config.agent.tenant).has_limit() {
         tracing::warn!(
             hint = prices.hint_for(provider.model()),
             "the model `{}` has no price, so its cost isn't counted",

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use super::builder::{self, HostBuilder};
 use super::error::HostError;
-use crate::agent::{Agent, DEFAULT_TENANT, Session, SessionNameError, TenantNameError};
+use crate::agent::{Agent, Session, SessionNameError, TenantNameError};
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::model::{Price, Prices};
@@ -58,7 +58,7 @@ impl Host {
         HostBuilder::new(config)
     }
 
-    /// Opens a conversation for the default tenant.
+    /// Opens a conversation for the tenant of [`AgentSettings::tenant`](crate::agent::AgentSettings::tenant).
     pub fn session(&self) -> Session {
         self.agent.session()
     }
@@ -136,9 +136,10 @@ impl Host {
         self.agent.tools()
     }
 
-    /// The status of the model's breaker and of the default tenant's tool breakers, named `model:ID` and `tool:NAME`.
+    /// The status of the model's breaker and of the tool breakers of the tenant of [`Self::session`], named `model:ID` and
+    /// `tool:NAME`.
     pub fn breakers(&self) -> Vec<BreakerStats> {
-        self.breakers_for(DEFAULT_TENANT)
+        self.breakers_for(&self.config.agent.tenant)
     }
 
     /// The same for another tenant.

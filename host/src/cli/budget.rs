@@ -1,16 +1,24 @@
-//! `cofferdam budget`: shows, sets and exports the budgets in the ledger, and lists the prices of models.
+//! `cofferdam budget`: shows, sets, corrects and exports the budgets in the ledger, and lists the prices of models.
 
-use clap::{Args, Subcommand};
+mod csv;
+
+use std::collections::BTreeSet;
+
+use clap::{Args, Subcommand, ValueEnum};
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::summary::{self, BudgetLine, LimitSource};
 use super::table::{Column, Table};
 use super::{CliError, Context, Output, books, format};
-use crate::agent::DEFAULT_TENANT;
+use crate::agent::check_tenant;
 use crate::config::Config;
-use crate::ledger::{Ledger, LedgerError, LimitOverride, Scope};
+use crate::ledger::{
+    Ledger, LedgerError, LimitOverride, ReservationId, Reversal, ReversalRequest, Scope, Spending, SpendingBy,
+    SpendingFilter,
+};
 use crate::model::{PriceRow, Prices};
-use crate::money::MoneyError;
+use crate::money::{MoneyError, NanoUsd};
 
 /// The maximum width of a model's name and of a source, in characters.
 const MAX_CELL_CHARS: usize = 80;
@@ -24,24 +32,79 @@ pub struct BudgetArgs {
 #[derive(Debug, Subcommand)]
 enum BudgetCommand {
     /// Show limits and spending; the default without a subcommand
-    Show,
+    Show {
+        /// Of the tenants, only this one
+        #[arg(long, value_name = "NAME")]
+        tenant: Option<String>,
+        /// Add up what was spent by this, largest first, instead
+        #[arg(long, value_name = "WHAT")]
+        by: Option<By>,
+        /// With `--by`: from this UTC day on, such as 2026-11-01
+        #[arg(long, value_name = "DATE", requires = "by")]
+        since: Option<jiff::civil::Date>,
+        /// With `--by`: the most lines
+        #[arg(long, value_name = "NUMBER", requires = "by", default_value_t = 100)]
+        limit: u32,
+    },
     /// Set a limit in the ledger; it overrides the configuration
     Set {
-        /// `session` or `host_day`
+        /// `session`, `tenant_day`, `tenant_month` or `host_day`
         #[arg(value_name = "SCOPE", value_parser = parse_scope)]
         scope: Scope,
         /// Dollars such as 2.50, `unlimited`, or `default` to follow the configuration again
         #[arg(value_name = "AMOUNT", value_parser = parse_amount)]
         amount: Amount,
+        /// The tenant whose day or month it is; without it, that of `[agent] tenant`
+        #[arg(long, value_name = "NAME")]
+        tenant: Option<String>,
     },
-    /// Print every reservation as a line of JSON, oldest first
-    Export,
+    /// Take back what was charged by mistake; the charge stays in the books, and the correction beside it
+    Reverse {
+        /// The charge, by its id in `budget export`
+        #[arg(value_name = "ID")]
+        id: String,
+        /// Dollars such as 0.25; without it, all that is left of the charge
+        #[arg(value_name = "AMOUNT")]
+        amount: Option<NanoUsd>,
+        /// Why; a second correction of the same charge needs another reason
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Print every reservation and every reversal as a line of JSON, oldest first
+    Export {
+        /// Print CSV instead, with a line of headings
+        #[arg(long)]
+        csv: bool,
+    },
     /// List the known models with their prices in dollars per million tokens
     Prices {
         /// Print the built-in table in the format of `[budget] prices`
         #[arg(long)]
         toml: bool,
     },
+}
+
+/// What `budget show --by` adds up by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum By {
+    Tenant,
+    Session,
+    Model,
+    Day,
+    /// What answers cost that called the tool
+    Tool,
+}
+
+impl From<By> for SpendingBy {
+    fn from(by: By) -> Self {
+        match by {
+            By::Tenant => Self::Tenant,
+            By::Session => Self::Session,
+            By::Model => Self::Model,
+            By::Day => Self::Day,
+            By::Tool => Self::Tool,
+        }
+    }
 }
 
 /// The new override of a limit.
@@ -64,7 +127,7 @@ impl Amount {
 fn parse_scope(text: &str) -> Result<Scope, String> {
     let name = text.strip_suffix("_usd").unwrap_or(text);
     let name = if name == "daily" { Scope::HostDay.name() } else { name };
-    Scope::from_name(name).ok_or_else(|| format!("the scopes are {}", Scope::ALL.map(Scope::name).join(" and ")))
+    Scope::from_name(name).ok_or_else(|| format!("the scopes are {}", Scope::ALL.map(Scope::name).join(", ")))
 }
 
 fn parse_amount(text: &str) -> Result<Amount, MoneyError> {
@@ -81,17 +144,49 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
     if let Some(BudgetCommand::Prices { toml }) = args.command {
         return prices(cx, &config, toml);
     }
-    let is_only_read = !matches!(args.command, Some(BudgetCommand::Set { .. }));
+    let is_only_read = !matches!(
+        args.command,
+        Some(BudgetCommand::Set { .. } | BudgetCommand::Reverse { .. })
+    );
     let ledger = books::open(&config, is_only_read).await?.ledger();
+    let mut shown_tenant = None;
     match args.command {
-        None | Some(BudgetCommand::Show | BudgetCommand::Prices { .. }) => {}
-        Some(BudgetCommand::Set { scope, amount }) => ledger.set_limit(scope, amount.limit()).await?,
-        Some(BudgetCommand::Export) => {
-            export(cx, &ledger).await?;
+        None | Some(BudgetCommand::Prices { .. }) => {}
+        Some(BudgetCommand::Show {
+            by: Some(by),
+            tenant,
+            since,
+            limit,
+        }) => {
+            let filter = SpendingFilter {
+                by: by.into(),
+                tenant,
+                since: since.map(|date| date.to_string()),
+                count: limit,
+            };
+            show_spending(cx, &ledger, filter).await?;
+            return Ok(0);
+        }
+        Some(BudgetCommand::Show { tenant, .. }) => shown_tenant = tenant,
+        Some(BudgetCommand::Reverse { id, amount, reason }) => {
+            let request = ReversalRequest {
+                entry: ReservationId::from_text(&id),
+                amount,
+                reason,
+            };
+            reversed(cx, &ledger.reverse(request).await?);
+            return Ok(0);
+        }
+        Some(BudgetCommand::Set { scope, amount, tenant }) => {
+            let tenant = tenant_of_limit(&config, scope, tenant)?;
+            ledger.set_limit(scope, &tenant, amount.limit()).await?;
+        }
+        Some(BudgetCommand::Export { csv }) => {
+            export(cx, &ledger, csv).await?;
             return Ok(0);
         }
     }
-    let scopes = budget_lines(&ledger, &config).await?;
+    let scopes = budget_lines(&ledger, &config, shown_tenant).await?;
     match cx.global.output {
         Output::Text => cx.stdout.write(&summary::budget(&scopes, cx.stdout.width())),
         Output::Json => cx.stdout.json_pretty(&scopes),
@@ -100,36 +195,181 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
     Ok(0)
 }
 
-/// A line per scope: the day's limit and spending, and the limit of each session.
-async fn budget_lines(ledger: &Ledger, config: &Config) -> Result<Vec<BudgetLine>, LedgerError> {
-    let overrides = ledger.limit_overrides().await?;
-    let known = ledger
-        .status(DEFAULT_TENANT, None, &config.budget, jiff::Timestamp::now())
-        .await?;
+/// The tenant whose limit is set; empty where it is the same for all.
+fn tenant_of_limit(config: &Config, scope: Scope, tenant: Option<String>) -> Result<String, CliError> {
+    match (scope.is_per_tenant(), tenant) {
+        (true, Some(tenant)) => {
+            let hint = "`cofferdam budget show` lists the tenants that have spent something in this month";
+            check_tenant(&tenant).map_err(|error| CliError::usage(error.to_string(), hint))?;
+            Ok(tenant)
+        }
+        (true, None) => Ok(config.agent.tenant.clone()),
+        (false, None) => Ok(String::new()),
+        (false, Some(_)) => Err(CliError::usage(
+            format!("the limit of {scope} is the same for all tenants"),
+            "leave `--tenant` out, or set tenant_day or tenant_month",
+        )),
+    }
+}
+
+/// A line per scope: the limit of each session, limits and spending of each tenant's day and month, and of the host's day. Tenants are
+/// those that have limits, and those that have spent something in this month.
+async fn budget_lines(
+    ledger: &Ledger,
+    config: &Config,
+    tenant: Option<String>,
+) -> Result<Vec<BudgetLine>, LedgerError> {
+    let now = Timestamp::now();
+    let tenants = match tenant {
+        Some(tenant) => BTreeSet::from([tenant]),
+        None => {
+            let known = ledger.tenants(now).await?;
+            known.into_iter().chain(config.budget.tenants.keys().cloned()).collect()
+        }
+    };
+    let is_of_tenant = |line: &BudgetLine| line.scope.is_per_tenant();
+    let of_all = lines_for(ledger, config, &config.agent.tenant, now).await?;
+    let (mut lines, of_host): (Vec<_>, Vec<_>) = of_all
+        .into_iter()
+        .filter(|line| !is_of_tenant(line))
+        .partition(|line| line.scope == Scope::Session);
+    for tenant in &tenants {
+        let of_tenant = lines_for(ledger, config, tenant, now).await?;
+        lines.extend(of_tenant.into_iter().filter(is_of_tenant));
+    }
+    lines.extend(of_host);
+    Ok(lines)
+}
+
+/// A line for each scope of a tenant.
+async fn lines_for(
+    ledger: &Ledger,
+    config: &Config,
+    tenant: &str,
+    now: Timestamp,
+) -> Result<Vec<BudgetLine>, LedgerError> {
+    let overrides = ledger.limit_overrides(tenant).await?;
+    let known = ledger.status(tenant, None, &config.budget, now).await?;
+    let limits = config.budget.limits(tenant);
     let line = |(scope, over): (Scope, Option<LimitOverride>)| {
-        let configured = config.budget.limit(scope);
+        let configured = limits.limit(scope);
         let line = match known.iter().find(|status| status.scope == scope) {
             Some(status) => BudgetLine::from(status),
             None => BudgetLine::unused(scope, over.map_or(configured, LimitOverride::limit)),
         };
         let source = match over {
             Some(_) => LimitSource::Override { configured },
-            None => {
-                let key = format!("{}_usd", scope.name());
-                LimitSource::Configured(config.origins.of_key(&["budget", &key]).cloned())
-            }
+            None => LimitSource::Configured(config.origins.of_key(&key_path(scope, tenant)).cloned()),
         };
         line.with_source(source)
     };
     Ok(overrides.into_iter().map(line).collect())
 }
 
+/// The key of a limit, as the configuration nests it.
+fn key_path(scope: Scope, tenant: &str) -> Vec<&str> {
+    match scope {
+        Scope::Session => vec!["budget", "session_usd"],
+        Scope::HostDay => vec!["budget", "host_day_usd"],
+        Scope::TenantDay => vec!["tenants", tenant, "budget", "daily_usd"],
+        Scope::TenantMonth => vec!["tenants", tenant, "budget", "monthly_usd"],
+    }
+}
+
+async fn show_spending(cx: &Context, ledger: &Ledger, filter: SpendingFilter) -> Result<(), LedgerError> {
+    let by = filter.by;
+    let lines = ledger.spending(filter).await?;
+    match cx.global.output {
+        Output::Json => cx.stdout.json_pretty(&lines),
+        Output::StreamJson => lines.iter().for_each(|line| cx.stdout.json_line(line)),
+        Output::Text if lines.is_empty() => cx.note("Nothing was spent."),
+        Output::Text => cx
+            .stdout
+            .write(&spending_table(by, &lines).render_within(cx.stdout.width())),
+    }
+    if by == SpendingBy::Tool && cx.global.output == Output::Text {
+        cx.note(
+            "Tools cost nothing themselves. These are the attempts whose answers called the tool, in the sessions that are kept; an \
+             answer that calls two tools counts for both.",
+        );
+    }
+    Ok(())
+}
+
+fn spending_table(by: SpendingBy, lines: &[Spending]) -> Table {
+    let key = match by {
+        SpendingBy::Tenant => "tenant",
+        SpendingBy::Session => "session",
+        SpendingBy::Model => "model",
+        SpendingBy::Day => "day",
+        SpendingBy::Tool => "tool",
+    };
+    let of_key = |line: &Spending| {
+        let key = match by {
+            SpendingBy::Tenant => &line.tenant,
+            SpendingBy::Session => &line.session_id,
+            SpendingBy::Model => &line.model,
+            SpendingBy::Day => &line.day,
+            SpendingBy::Tool => &line.tool,
+        };
+        format::one_line(key.as_deref().unwrap_or("-"), MAX_CELL_CHARS)
+    };
+    let tenant = (by == SpendingBy::Session).then_some(Column::Left("tenant"));
+    let calls = (by == SpendingBy::Tool).then_some(Column::Right("calls"));
+    let mut columns = vec![Column::Left(key)];
+    columns.extend(tenant.into_iter().chain(calls));
+    columns.extend([
+        Column::Right("attempts"),
+        Column::Right("spent"),
+        Column::Right("reserved"),
+    ]);
+    let mut table = Table::new(columns);
+    for line in lines {
+        let tenant = tenant.map(|_| format::escape(line.tenant.as_deref().unwrap_or("-")).into_owned());
+        let calls = calls.map(|_| format::count(line.calls.unwrap_or(0)));
+        table.row([of_key(line)].into_iter().chain(tenant).chain(calls).chain([
+            format::count(line.attempts),
+            format!("${}", line.spent_usd),
+            format!("${}", line.reserved_usd),
+        ]));
+    }
+    table
+}
+
+fn reversed(cx: &Context, reversal: &Reversal) {
+    let Reversal {
+        id,
+        reverses,
+        reversed_usd,
+        is_new,
+        ..
+    } = reversal;
+    match cx.global.output {
+        Output::Json => cx.stdout.json_pretty(reversal),
+        Output::StreamJson => cx.stdout.json_line(reversal),
+        Output::Text if *is_new => cx
+            .stdout
+            .line(&format!("${reversed_usd} of {reverses} is taken back, as {id}")),
+        Output::Text => cx
+            .stdout
+            .line(&format!("${reversed_usd} of {reverses} was taken back before, as {id}")),
+    }
+}
+
 /// Exports in pages, because the ledger grows without bound.
-async fn export(cx: &Context, ledger: &Ledger) -> Result<(), LedgerError> {
+async fn export(cx: &Context, ledger: &Ledger, csv: bool) -> Result<(), LedgerError> {
+    if csv {
+        cx.stdout.line(csv::HEADINGS);
+    }
     let mut last = None;
     loop {
         let rows = ledger.export(last.as_ref()).await?;
-        rows.iter().for_each(|row| cx.stdout.json_line(row));
+        for row in &rows {
+            match csv {
+                true => cx.stdout.line(&csv::line(row)),
+                false => cx.stdout.json_line(row),
+            }
+        }
         match rows.last() {
             Some(row) => last = Some(row.id.clone()),
             None => return Ok(()),
@@ -200,7 +440,6 @@ fn applies(row: &PriceRow) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::money::NanoUsd;
     use crate::store::Store;
 
     #[test]
@@ -209,13 +448,18 @@ mod tests {
         for (text, scope) in [
             ("session", Scope::Session),
             ("session_usd", Scope::Session),
+            ("tenant_day", Scope::TenantDay),
+            ("tenant_month", Scope::TenantMonth),
             ("host_day", Scope::HostDay),
             ("host_day_usd", Scope::HostDay),
             ("daily_usd", Scope::HostDay),
         ] {
             assert_eq!(parse_scope(text), Ok(scope), "{text}");
         }
-        assert_eq!(parse_scope("week").unwrap_err(), "the scopes are session and host_day");
+        assert_eq!(
+            parse_scope("week").unwrap_err(),
+            "the scopes are session, tenant_day, tenant_month, host_day"
+        );
         let dollars = LimitOverride::Usd(NanoUsd::from_nanos(2_500_000_000));
         assert_eq!(parse_amount("2.50"), Ok(Amount::Override(dollars)));
         assert_eq!(
@@ -227,13 +471,13 @@ mod tests {
     }
 
     async fn shown(ledger: &Ledger) -> String {
-        summary::budget(&budget_lines(ledger, &Config::default()).await.unwrap(), None)
+        summary::budget(&budget_lines(ledger, &Config::default(), None).await.unwrap(), None)
     }
 
     #[tokio::test]
     async fn a_limit_is_shown_with_where_it_comes_from() {
         let ledger = Store::in_memory().unwrap().ledger();
-        let set = |scope, text| ledger.set_limit(scope, parse_amount(text).unwrap().limit());
+        let set = |scope, text| ledger.set_limit(scope, "acme", parse_amount(text).unwrap().limit());
         set(Scope::Session, "2.5").await.unwrap();
         assert_eq!(
             shown(&ledger).await,
@@ -249,7 +493,7 @@ mod tests {
              session   unlimited          -          -          -  budget set (configured: $1.000000)\n\
              host_day  unlimited  $0.000000  $0.000000  unlimited  budget set (configured: $10.000000)\n"
         );
-        let lines = budget_lines(&ledger, &Config::default()).await.unwrap();
+        let lines = budget_lines(&ledger, &Config::default(), None).await.unwrap();
         assert_eq!(
             serde_json::to_value(&lines[0]).unwrap(),
             json!({
@@ -257,7 +501,24 @@ mod tests {
                 "limit_from": "override", "configured_usd": "1.000000",
             })
         );
+        set(Scope::TenantMonth, "30").await.unwrap();
+        let with_tenant = shown(&ledger).await;
+        let beginnings = with_tenant.lines().map(|line| {
+            let words: Vec<&str> = line.split_whitespace().take(3).collect();
+            words.join(" ")
+        });
+        assert_eq!(
+            beginnings.collect::<Vec<_>>(),
+            [
+                "budget tenant limit",
+                "session unlimited -",
+                "tenant_day acme unlimited",
+                "tenant_month acme $30.000000",
+                "host_day unlimited $0.000000",
+            ]
+        );
         set(Scope::Session, "default").await.unwrap();
+        set(Scope::TenantMonth, "default").await.unwrap();
         assert!(
             shown(&ledger).await.contains("session   $1.000000"),
             "{}",

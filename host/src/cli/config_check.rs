@@ -190,7 +190,7 @@ impl Findings {
         let model = &config.model.model;
         let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
         let Some(price) = prices.find(model, today) else {
-            let (into, consequence) = match config.budget.has_limit() {
+            let (into, consequence) = match config.budget.limits(&config.agent.tenant).has_limit() {
                 true => (
                     &mut self.problems,
                     "each request is refused while the budget has a limit",
@@ -204,12 +204,16 @@ impl Findings {
         let definitions = tools.map_or(0, |tools| tools.tools().map(|tool| tool.definition_bytes()).sum());
         let carried = (config.agent.system.len() + definitions) as u64;
         let least = price.worst_case(least_prompt_tokens(carried), u64::from(config.model.max_tokens));
-        for (key, limit) in [
-            ("budget.session_usd", config.budget.session),
-            ("budget.host_day_usd", config.budget.daily),
-        ] {
+        let budget = &config.budget;
+        let of_tenants = budget.tenants.iter().flat_map(|(tenant, budget)| {
+            [("daily_usd", budget.daily), ("monthly_usd", budget.monthly)]
+                .map(|(key, limit)| (format!("tenants.{tenant}.budget.{key}"), limit))
+        });
+        let of_all = [("session_usd", budget.session), ("host_day_usd", budget.daily)];
+        let of_all = of_all.map(|(key, limit)| (format!("budget.{key}"), limit));
+        for (key, limit) in of_all.into_iter().chain(of_tenants) {
             if let Some(limit) = limit.filter(|limit| *limit < least) {
-                self.problems.push(too_little(key, limit, least));
+                self.problems.push(too_little(&key, limit, least));
             }
         }
     }

@@ -14,7 +14,6 @@ use super::grants::GrantArgs;
 use super::interrupt::Interrupt;
 use super::watch::Files;
 use super::{CliError, Context, Output, mcp_config, standalone, tool};
-use crate::agent::DEFAULT_TENANT;
 use crate::config::{Arguments, Config};
 use crate::mcp::{Access, McpServer};
 use crate::secret::Secret;
@@ -182,7 +181,7 @@ pub async fn mcp(cx: &Context, args: McpArgs) -> Result<u8, CliError> {
         receiver,
         events.clone(),
         config.alerts.clone(),
-        DEFAULT_TENANT,
+        &config.agent.tenant,
         config.agent.deadline,
     );
     let cancel = CancellationToken::new();

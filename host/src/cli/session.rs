@@ -11,7 +11,7 @@ use super::live::{LiveHost, print_report};
 use super::session_args::SessionArgs;
 use super::table::{Column, Table};
 use super::{CliError, Context, Output, books, completions, format, run};
-use crate::agent::{DEFAULT_TENANT, Session};
+use crate::agent::Session;
 use crate::config::Config;
 use crate::session::{RecordedFact, SessionError, SessionInfo};
 use crate::store::{SessionFilter, Store, StoreError};
@@ -371,6 +371,7 @@ async fn take_over(live: &LiveHost, id: &str) -> Result<Session, CliError> {
         return Err(StoreError::from(SessionError::Unknown { id: id.to_owned() }).into());
     };
     let found = store.find_session(id, None).await?;
+    require_tenant(live.host().config(), &found)?;
     Ok(live.host().reopen(&found.tenant, &found.id).await?)
 }
 
@@ -405,11 +406,27 @@ async fn charge_of_cut_attempt(live: &LiveHost, session: &Session) -> Option<Str
     ))
 }
 
+/// What is asked for one tenant must not be charged to another.
+fn require_tenant(config: &Config, found: &SessionInfo) -> Result<(), CliError> {
+    let asked = &config.agent.tenant;
+    if found.tenant == *asked || config.origins.of_key(&["agent", "tenant"]).is_none() {
+        return Ok(());
+    }
+    let tenant = format::escape(&found.tenant);
+    Err(CliError::usage(
+        format!(
+            "the session `{}` belongs to the tenant {tenant}, not to {asked}",
+            short(&found.id)
+        ),
+        format!("go on with `--tenant {tenant}`"),
+    ))
+}
+
 /// Goes on with a session, or begins one with this id.
 pub async fn open_or_create(cx: &Context, live: &LiveHost, id: &str) -> Result<Session, CliError> {
     match reopen(cx, live, id).await {
         Err(CliError::Store(StoreError::Session(SessionError::Unknown { .. }))) => {
-            let session = live.host().session_named(DEFAULT_TENANT, id);
+            let session = live.host().session_named(&live.host().config().agent.tenant, id);
             let session = session.map_err(|error| {
                 CliError::usage(
                     error.to_string(),
@@ -423,10 +440,10 @@ pub async fn open_or_create(cx: &Context, live: &LiveHost, id: &str) -> Result<S
     }
 }
 
-/// The newest session of the default tenant that nobody drives.
+/// The newest session of the configured tenant that nobody drives.
 pub async fn newest(live: &LiveHost) -> Result<String, CliError> {
     let filter = SessionFilter {
-        tenant: Some(DEFAULT_TENANT.to_owned()),
+        tenant: Some(live.host().config().agent.tenant.clone()),
         id_prefix: None,
         count: MAX_SESSIONS,
     };

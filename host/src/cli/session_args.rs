@@ -14,6 +14,7 @@ const OPTIONS: &[(&str, [&str; 2])] = &[
     ("--max-iterations", ["agent", "max_iterations"]),
     ("--budget", ["budget", "session_usd"]),
     ("--approve", ["agent", "approve"]),
+    ("--tenant", ["agent", "tenant"]),
 ];
 
 /// What settings are called in hints: each by its option, its variable or its key, as it was set. One that has its default can be set by
@@ -66,6 +67,9 @@ pub struct SessionArgs {
     /// The calls that a person must approve: never, destructive, writes or always
     #[arg(long, value_name = "WHICH")]
     approve: Option<String>,
+    /// The tenant whose session it is, and whose budget pays for it
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
     /// Use this component (also builtin:NAME) beside the configured plugins, or in place of the one with its name; may be
     /// repeated
     #[arg(long, value_name = "FILE")]
@@ -94,6 +98,7 @@ impl SessionArgs {
             &self.max_iterations,
             &self.budget,
             &self.approve,
+            &self.tenant,
         ];
         for ((option, key), value) in OPTIONS.iter().zip(values) {
             if let Some(value) = value {

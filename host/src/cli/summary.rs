@@ -48,7 +48,7 @@ fn full(report: &RunReport, width: Option<usize>) -> String {
         sections.push(breakers(report, width));
     }
     if !report.budget.is_empty() {
-        let lines: Vec<BudgetLine> = report.budget.iter().map(BudgetLine::from).collect();
+        let lines = BudgetLine::of_run(&report.budget);
         sections.push(budget(&lines, width));
     }
     sections.join("\n")
@@ -254,20 +254,25 @@ pub fn budget<'a>(scopes: impl IntoIterator<Item = &'a BudgetLine>, width: Optio
     let limited = |amount: Option<NanoUsd>| amount.map_or_else(|| "unlimited".to_owned(), |usd| format!("${usd}"));
     let known = |amount: Option<NanoUsd>| amount.map_or_else(|| "-".to_owned(), |usd| format!("${usd}"));
     let scopes: Vec<&BudgetLine> = scopes.into_iter().collect();
-    let mut columns = vec![
-        Column::Left("budget"),
+    let mut columns = vec![Column::Left("budget")];
+    let has_tenants = scopes.iter().any(|line| line.tenant.is_some());
+    if has_tenants {
+        columns.push(Column::Left("tenant"));
+    }
+    columns.extend([
         Column::Right("limit"),
         Column::Right("spent"),
         Column::Right("reserved"),
         Column::Right("remaining"),
-    ];
+    ]);
     if scopes.iter().any(|line| line.source.is_some()) {
         columns.push(Column::Left("limit from"));
     }
     let mut table = Table::new(columns);
     for line in scopes {
-        table.row([
-            line.scope.to_string(),
+        let tenant = line.tenant.as_deref().unwrap_or_default();
+        let tenant = has_tenants.then(|| format::escape(tenant).into_owned());
+        table.row([line.scope.to_string()].into_iter().chain(tenant).chain([
             limited(line.limit_usd),
             known(line.spent_usd),
             known(line.reserved_usd),
@@ -284,7 +289,7 @@ pub fn budget<'a>(scopes: impl IntoIterator<Item = &'a BudgetLine>, width: Optio
                     format!("budget set (configured: {})", limited(*configured))
                 }
             },
-        ]);
+        ]));
     }
     table.render_within(width)
 }
@@ -319,6 +324,9 @@ impl Serialize for LimitSource {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BudgetLine {
     pub scope: Scope,
+    /// If each tenant has a limit of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     pub limit_usd: Option<NanoUsd>,
     pub spent_usd: Option<NanoUsd>,
     pub reserved_usd: Option<NanoUsd>,
@@ -333,12 +341,19 @@ impl BudgetLine {
     pub const fn unused(scope: Scope, limit_usd: Option<NanoUsd>) -> Self {
         Self {
             scope,
+            tenant: None,
             limit_usd,
             spent_usd: None,
             reserved_usd: None,
             remaining_usd: None,
             source: None,
         }
+    }
+
+    /// What concerns a run: without the tenant's own scopes where they have no limit.
+    pub fn of_run(status: &[BudgetStatus]) -> Vec<Self> {
+        let concerns = |status: &&BudgetStatus| status.limit_usd.is_some() || !status.scope.is_per_tenant();
+        status.iter().filter(concerns).map(Self::from).collect()
     }
 
     pub fn with_source(self, source: LimitSource) -> Self {
@@ -353,6 +368,7 @@ impl From<&BudgetStatus> for BudgetLine {
     fn from(status: &BudgetStatus) -> Self {
         Self {
             scope: status.scope,
+            tenant: status.tenant.clone(),
             limit_usd: status.limit_usd,
             spent_usd: Some(status.spent_usd),
             reserved_usd: Some(status.reserved_usd),
@@ -444,6 +460,7 @@ pub(crate) mod tests {
             budget: vec![
                 BudgetStatus {
                     scope: Scope::Session,
+                    tenant: None,
                     limit_usd: Some(usd("1")),
                     spent_usd: usd("0.00392"),
                     reserved_usd: NanoUsd::ZERO,
@@ -451,6 +468,7 @@ pub(crate) mod tests {
                 },
                 BudgetStatus {
                     scope: Scope::HostDay,
+                    tenant: None,
                     limit_usd: None,
                     spent_usd: usd("0.00392"),
                     reserved_usd: NanoUsd::ZERO,

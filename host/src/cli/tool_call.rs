@@ -15,7 +15,6 @@ use super::progress::{JsonLines, ProgressLine, metrics_line};
 use super::prompt::{self, Purpose};
 use super::session_args::SettingNames;
 use super::{CliError, Context, Output, format, standalone, tool};
-use crate::agent::DEFAULT_TENANT;
 use crate::config::Config;
 use crate::events::Outcome;
 use crate::telemetry::{AlertSettings, Emitter, EventBus};
@@ -166,6 +165,7 @@ fn input_hint(target: &str) -> String {
 pub struct Calls {
     events: EventBus,
     alerts: AlertSettings,
+    tenant: String,
     deadline: Duration,
     printer: Option<Printer>,
 }
@@ -194,6 +194,7 @@ impl Calls {
         Ok(Self {
             events,
             alerts: config.alerts.clone(),
+            tenant: config.agent.tenant.clone(),
             deadline: config.agent.deadline,
             printer,
         })
@@ -203,7 +204,7 @@ impl Calls {
     pub async fn call(&self, tools: &ToolSet, name: String, input: &str, cancel: &CancellationToken) -> ToolResult {
         let deadline = Instant::now() + self.deadline;
         let id = uuid::Uuid::now_v7().to_string();
-        let emitter = Emitter::new(&self.events, &id, DEFAULT_TENANT, self.alerts.clone());
+        let emitter = Emitter::new(&self.events, &id, &self.tenant, self.alerts.clone());
         let context = ToolContext {
             emitter: &emitter,
             deadline,

@@ -7,7 +7,7 @@ use super::Config;
 use super::bounds::{self, duration_problem};
 use super::command;
 use super::duration::DurationText;
-use super::format::{base_url, check_name};
+use super::format::{base_url, check_name, check_tenant_name};
 use super::limits::limit_problem;
 use super::problem::{ConfigError, Origin, Problem, ValueProblem};
 use super::redact::quote;
@@ -15,7 +15,7 @@ use super::size::ByteSize;
 use super::source::push_segment;
 use super::usd::UsdLimit;
 use crate::agent::AgentSettings;
-use crate::ledger::BudgetSettings;
+use crate::ledger::{BudgetSettings, TenantBudget};
 use crate::model::{ApiVersion, ModelSettings, ProviderKind, is_loopback};
 use crate::resilience::{BreakerSettings, RetrySettings};
 use crate::sandbox::{FolderGrant, Grants, Limits};
@@ -155,6 +155,7 @@ impl Findings {
             &["agent"],
             [
                 ("name", empty(&agent.name).or_else(|| is_long.then(long))),
+                ("tenant", check_tenant_name(&agent.tenant).err()),
                 ("max_iterations", bounds::MAX_ITERATIONS.problem(agent.max_iterations)),
                 ("max_tool_calls", bounds::MAX_TOOL_CALLS.problem(agent.max_tool_calls)),
                 (
@@ -242,6 +243,16 @@ impl Findings {
                 ("host_day_usd", UsdLimit(budget.daily).problem()),
             ],
         );
+        for (tenant, TenantBudget { daily, monthly }) in &budget.tenants {
+            self.add(&["tenants", tenant], check_tenant_name(tenant).err());
+            self.section(
+                &["tenants", tenant, "budget"],
+                [
+                    ("daily_usd", UsdLimit(*daily).problem()),
+                    ("monthly_usd", UsdLimit(*monthly).problem()),
+                ],
+            );
+        }
     }
 
     fn limits(&mut self, section: &[&str], limits: &Limits) {

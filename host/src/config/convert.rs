@@ -13,7 +13,7 @@ use super::size::ByteSize;
 use super::usd::{Usd, UsdLimit};
 use super::{Config, SecretSource};
 use crate::agent::AgentSettings;
-use crate::ledger::BudgetSettings;
+use crate::ledger::{BudgetSettings, TenantBudget};
 use crate::model::{ApiVersion, AuthHeader, ModelSettings, ProviderKind};
 use crate::resilience::{BreakerSettings, RetrySettings, WindowSettings};
 use crate::sandbox::{FolderGrant, HttpGrant, Metering};
@@ -54,6 +54,19 @@ impl From<&Config> for RawConfig {
                 },
                 cache_bytes: ByteSize(config.engine.cache_bytes),
             },
+            tenants: config
+                .budget
+                .tenants
+                .iter()
+                .map(|(name, budget)| {
+                    (
+                        name.clone(),
+                        RawTenant {
+                            budget: (*budget).into(),
+                        },
+                    )
+                })
+                .collect(),
             secrets: config
                 .secrets
                 .iter()
@@ -166,6 +179,7 @@ impl From<&AgentSettings> for RawAgent {
     fn from(settings: &AgentSettings) -> Self {
         Self {
             name: settings.name.clone(),
+            tenant: settings.tenant.clone(),
             system: settings.system.clone(),
             max_iterations: settings.max_iterations,
             max_tool_calls: settings.max_tool_calls,
@@ -197,6 +211,7 @@ impl From<RawAgent> for AgentSettings {
     fn from(raw: RawAgent) -> Self {
         Self {
             name: raw.name,
+            tenant: raw.tenant,
             system: raw.system,
             max_iterations: raw.max_iterations,
             max_tool_calls: raw.max_tool_calls,
@@ -279,6 +294,24 @@ impl From<&BudgetSettings> for RawBudget {
             session_usd: UsdLimit(settings.session),
             host_day_usd: UsdLimit(settings.daily),
             prices: optional_path(settings.prices.as_deref()),
+        }
+    }
+}
+
+impl From<TenantBudget> for RawTenantBudget {
+    fn from(budget: TenantBudget) -> Self {
+        Self {
+            daily_usd: UsdLimit(budget.daily),
+            monthly_usd: UsdLimit(budget.monthly),
+        }
+    }
+}
+
+impl From<RawTenantBudget> for TenantBudget {
+    fn from(raw: RawTenantBudget) -> Self {
+        Self {
+            daily: raw.daily_usd.0,
+            monthly: raw.monthly_usd.0,
         }
     }
 }

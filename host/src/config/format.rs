@@ -6,6 +6,7 @@ use url::Url;
 use super::problem::ValueProblem;
 use super::redact::{looks_secret, quote};
 use super::{command, days, duration, size, usd};
+use crate::agent::check_tenant;
 use crate::model::{ProxySetting, ProxyUrl};
 use crate::tools::{BUILTIN_NAMES, ComponentSource, is_tool_name};
 
@@ -17,6 +18,7 @@ pub(super) struct Format {
 }
 
 pub(super) const NAME: &str = "cofferdam-name";
+pub(super) const TENANT: &str = "cofferdam-tenant";
 pub(super) const ENV_NAME: &str = "cofferdam-env-name";
 pub(super) const BASE_URL: &str = "cofferdam-base-url";
 pub(super) const PROXY: &str = "cofferdam-proxy";
@@ -26,7 +28,7 @@ pub(super) const ARGUMENT: &str = "cofferdam-argument";
 pub(super) const STDIN: &str = "cofferdam-stdin";
 pub(super) const INPUT_SCHEMA: &str = "cofferdam-input-schema";
 
-pub(super) const FORMATS: [Format; 14] = [
+pub(super) const FORMATS: [Format; 15] = [
     Format {
         name: days::FORMAT,
         expected: "a number of days such as \"30d\"",
@@ -56,6 +58,11 @@ pub(super) const FORMATS: [Format; 14] = [
         name: NAME,
         expected: "a name (a string)",
         check: check_name,
+    },
+    Format {
+        name: TENANT,
+        expected: "the name of a tenant (a string)",
+        check: check_tenant_name,
     },
     Format {
         name: ENV_NAME,
@@ -110,6 +117,10 @@ pub(super) fn check_name(name: &str) -> Result<(), ValueProblem> {
     }
     Err(ValueProblem::new(format!("{} is not a legal name", quote(name)))
         .hint("use 1 to 64 letters, digits, `_` and `-`, without accents"))
+}
+
+pub(super) fn check_tenant_name(name: &str) -> Result<(), ValueProblem> {
+    check_tenant(name).map_err(|error| ValueProblem::new(error.to_string()))
 }
 
 fn check_env_name(name: &str) -> Result<(), ValueProblem> {
@@ -230,6 +241,10 @@ mod tests {
                 "`é` is not a legal name"
             ]
         );
+        assert_eq!(messages(TENANT, ["acme.eu_1-x"]), [""]);
+        for message in messages(TENANT, ["", "a b", "a/b"]) {
+            assert!(message.contains("isn't a valid tenant name"), "{message}");
+        }
         assert!(check_name(&"x".repeat(64)).is_ok());
         assert!(check_name(&"x".repeat(65)).is_err());
     }

@@ -15,6 +15,7 @@ use super::limits::RawCallLimits;
 use super::overlay::Overlay;
 use super::size::ByteSize;
 use super::usd::{Usd, UsdLimit};
+use crate::ledger::TenantBudget;
 use crate::tools::ToolSettings;
 
 pub(super) use super::command::RawCommand;
@@ -35,6 +36,9 @@ pub(super) struct RawConfig {
     pub(super) alerts: RawAlerts,
     pub(super) storage: RawStorage,
     pub(super) sessions: RawSessions,
+    /// Tenants by name, with limits of their own. A tenant needs no entry.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) tenants: BTreeMap<String, RawTenant>,
     /// Secrets by name. Grants refer to them as `${secret:NAME}`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) secrets: BTreeMap<String, RawSecret>,
@@ -126,6 +130,9 @@ pub(super) struct RawAgent {
     /// The agent's name in events and logs.
     #[schemars(length(min = 1, max = bounds::MAX_AGENT_NAME_CHARS))]
     pub(super) name: String,
+    /// The tenant of the conversations of `run`, `chat` and `mcp`: 1 to 64 letters, digits, `_`, `.` and `-`.
+    #[schemars(extend("format" = format::TENANT))]
+    pub(super) tenant: String,
     /// The system prompt. Empty: none.
     pub(super) system: String,
     /// The most model calls in one run.
@@ -226,6 +233,31 @@ pub(super) struct RawBudget {
     pub(super) host_day_usd: UsdLimit,
     /// A price table that replaces the built-in one. Empty: the built-in one.
     pub(super) prices: String,
+}
+
+/// One tenant.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Tenant")]
+pub(super) struct RawTenant {
+    pub(super) budget: RawTenantBudget,
+}
+
+/// What all sessions of a tenant together can cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "TenantBudget")]
+pub(super) struct RawTenantBudget {
+    /// The most in one day (UTC).
+    pub(super) daily_usd: UsdLimit,
+    /// The most in one month (UTC).
+    pub(super) monthly_usd: UsdLimit,
+}
+
+impl Default for RawTenantBudget {
+    fn default() -> Self {
+        Self::from(TenantBudget::default())
+    }
 }
 
 /// The limits of every tool call, which a plugin can override, and the limits of the host as a whole.

@@ -48,6 +48,11 @@ impl Resolver<'_> {
                 session: raw.budget.session_usd.0,
                 daily: raw.budget.host_day_usd.0,
                 session_cap: None,
+                tenants: raw
+                    .tenants
+                    .into_iter()
+                    .map(|(name, tenant)| (name, tenant.budget.into()))
+                    .collect(),
                 prices: self.file(&["budget", "prices"], &raw.budget.prices),
             },
             engine: EngineSettings {

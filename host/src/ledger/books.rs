@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::{
-    BudgetAlert, BudgetSettings, BudgetStatus, LedgerError, LedgerRow, LimitOverride, ReservationId, ReserveRequest,
-    Scope,
+    BudgetAlert, BudgetLimits, BudgetStatus, LedgerError, LedgerRow, LimitOverride, ReservationId, ReserveRequest,
+    Reversal, ReversalRequest, Scope, Spending, SpendingFilter,
 };
 use crate::money::NanoUsd;
 
@@ -39,7 +39,7 @@ pub(crate) type Booked = Result<Vec<BudgetAlert>, LedgerError>;
 pub(crate) struct PendingClosing {
     pub(crate) id: ReservationId,
     pub(crate) closing: Closing,
-    pub(crate) limits: BudgetSettings,
+    pub(crate) limits: BudgetLimits,
     /// Who waits for the result, if anybody does. A failure is reported once, and then the closing is tried again without.
     pub(crate) done: Option<oneshot::Sender<Booked>>,
 }
@@ -66,7 +66,10 @@ pub(crate) trait Books: fmt::Debug + Send + Sync {
     /// until it succeeds.
     fn close(self: Arc<Self>, closing: PendingClosing);
 
-    fn set_limit(self: Arc<Self>, scope: Scope, limit: Option<LimitOverride>, done: Done<()>);
+    /// The tenant counts only for a scope that is per tenant.
+    fn set_limit(self: Arc<Self>, scope: Scope, tenant: &str, limit: Option<LimitOverride>, done: Done<()>);
+
+    fn reverse(self: Arc<Self>, request: ReversalRequest, done: Done<Reversal>);
 
     /// Commits what waits, in the background if there is a runtime.
     fn wake(self: Arc<Self>);
@@ -81,14 +84,18 @@ pub(crate) trait BookReader {
         &mut self,
         tenant: &str,
         session_id: Option<&str>,
-        settings: &BudgetSettings,
+        limits: &BudgetLimits,
         now: jiff::Timestamp,
     ) -> Result<Vec<BudgetStatus>, LedgerError>;
 
-    /// The configured limits, with overrides applied.
-    fn effective(&mut self, settings: &BudgetSettings) -> Result<BudgetSettings, LedgerError>;
+    /// The overrides that apply to a tenant.
+    fn limit_overrides(&mut self, tenant: &str) -> Result<Vec<(Scope, Option<LimitOverride>)>, LedgerError>;
 
-    fn limit_overrides(&mut self) -> Result<Vec<(Scope, Option<LimitOverride>)>, LedgerError>;
+    /// The tenants that have an override, or that have spent something in this month.
+    fn tenants(&mut self, now: jiff::Timestamp) -> Result<Vec<String>, LedgerError>;
+
+    /// The sums, largest first.
+    fn spending(&mut self, filter: &SpendingFilter) -> Result<Vec<Spending>, LedgerError>;
 
     /// Up to `count` rows that follow `after`, in order of their ids.
     fn export(&mut self, after: Option<&ReservationId>, count: u32) -> Result<Vec<LedgerRow>, LedgerError>;

@@ -1,13 +1,14 @@
 //! Pure budget decisions: whether to admit a reservation, and which thresholds spending has reached.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::Scope;
+use super::{Scope, Window};
 use crate::money::NanoUsd;
 
-/// `[budget]`.
+/// `[budget]`, and the budget of each tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetSettings {
     /// The most that one session can spend. Default $1.00; `None`: no limit.
@@ -16,8 +17,19 @@ pub struct BudgetSettings {
     pub session_cap: Option<NanoUsd>,
     /// The most that the host can spend in one UTC day. Default $10.00; `None`: no limit.
     pub daily: Option<NanoUsd>,
+    /// `[tenants.T.budget]`. A tenant that isn't here has no limits of its own. Default: none has.
+    pub tenants: BTreeMap<String, TenantBudget>,
     /// A price table that replaces the built-in one. Default `None`.
     pub prices: Option<PathBuf>,
+}
+
+/// `[tenants.T.budget]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TenantBudget {
+    /// The most that all sessions of the tenant can spend in one UTC day. Default `None`: no limit.
+    pub daily: Option<NanoUsd>,
+    /// The same in one UTC month. Default `None`: no limit.
+    pub monthly: Option<NanoUsd>,
 }
 
 impl Default for BudgetSettings {
@@ -27,12 +39,38 @@ impl Default for BudgetSettings {
             session: dollars(1),
             daily: dollars(10),
             session_cap: None,
+            tenants: BTreeMap::new(),
             prices: None,
         }
     }
 }
 
 impl BudgetSettings {
+    /// The limits of one tenant's attempts.
+    pub fn limits(&self, tenant: &str) -> BudgetLimits {
+        let TenantBudget { daily, monthly } = self.tenants.get(tenant).copied().unwrap_or_default();
+        BudgetLimits {
+            session: self.session,
+            session_cap: self.session_cap,
+            tenant_day: daily,
+            tenant_month: monthly,
+            host_day: self.daily,
+        }
+    }
+}
+
+/// What applies to an attempt: the limit of each scope. `None`: no limit, which is the default of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BudgetLimits {
+    pub session: Option<NanoUsd>,
+    /// As [`BudgetSettings::session_cap`].
+    pub session_cap: Option<NanoUsd>,
+    pub tenant_day: Option<NanoUsd>,
+    pub tenant_month: Option<NanoUsd>,
+    pub host_day: Option<NanoUsd>,
+}
+
+impl BudgetLimits {
     /// The limit of a scope; `None`: no limit.
     pub fn limit(&self, scope: Scope) -> Option<NanoUsd> {
         match scope {
@@ -40,7 +78,9 @@ impl BudgetSettings {
                 (Some(limit), Some(cap)) => Some(limit.min(cap)),
                 (limit, cap) => limit.or(cap),
             },
-            Scope::HostDay => self.daily,
+            Scope::TenantDay => self.tenant_day,
+            Scope::TenantMonth => self.tenant_month,
+            Scope::HostDay => self.host_day,
         }
     }
 
@@ -49,11 +89,19 @@ impl BudgetSettings {
         Scope::ALL.into_iter().any(|scope| self.limit(scope).is_some())
     }
 
-    pub(crate) const fn set(&mut self, scope: Scope, limit: Option<NanoUsd>) {
-        match scope {
-            Scope::Session => self.session = limit,
-            Scope::HostDay => self.daily = limit,
+    /// These limits, with overrides applied.
+    pub(crate) fn overridden(mut self, overrides: &[(Scope, Option<LimitOverride>)]) -> Self {
+        for (scope, set) in overrides {
+            let Some(set) = set else { continue };
+            let limit = match scope {
+                Scope::Session => &mut self.session,
+                Scope::TenantDay => &mut self.tenant_day,
+                Scope::TenantMonth => &mut self.tenant_month,
+                Scope::HostDay => &mut self.host_day,
+            };
+            *limit = set.limit();
         }
+        self
     }
 }
 
@@ -106,6 +154,9 @@ impl Totals {
 )]
 pub struct BudgetExceeded {
     pub scope: Scope,
+    /// Whose limit it is, if the scope [is per tenant](Scope::is_per_tenant); else empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tenant: String,
     pub limit: NanoUsd,
     pub spent: NanoUsd,
     pub reserved: NanoUsd,
@@ -120,13 +171,18 @@ impl BudgetExceeded {
 
     /// What to do about it.
     pub fn hint(&self) -> String {
-        let Self { scope, .. } = self;
+        let Self { scope, tenant, .. } = self;
         let way_on = match self.asked > self.limit {
             true => "or lower `[model] max_tokens`, because a request reserves the longest answer".to_owned(),
             false => format!("it begins again {}", scope.next_window()),
         };
+        let of_tenant = match scope.is_per_tenant() {
+            true => format!(" --tenant {tenant}"),
+            false => String::new(),
+        };
+        let key = scope.key(tenant);
         format!(
-            "raise `[budget] {scope}_usd`, or the limit of `cofferdam budget set {scope} USD` if `cofferdam budget show` lists one; {way_on}"
+            "raise `{key}`, or the limit of `cofferdam budget set {scope} USD{of_tenant}` if `cofferdam budget show` lists one; {way_on}"
         )
     }
 }
@@ -134,7 +190,7 @@ impl BudgetExceeded {
 /// Decides whether `asked` can be reserved. An amount of zero is always admitted, even if an earlier settlement overshot the
 /// limit.
 pub(crate) fn admit(
-    scope: Scope,
+    window: &Window<'_>,
     limit: Option<NanoUsd>,
     totals: Totals,
     asked: NanoUsd,
@@ -150,7 +206,8 @@ pub(crate) fn admit(
         Ok(())
     } else {
         Err(BudgetExceeded {
-            scope,
+            scope: window.scope,
+            tenant: window.scope.tenant_of_limit(window.tenant).to_owned(),
             limit,
             spent,
             reserved,
@@ -183,6 +240,9 @@ pub(crate) fn thresholds(spent: NanoUsd, limit: NanoUsd) -> impl Iterator<Item =
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BudgetStatus {
     pub scope: Scope,
+    /// Whose limit it is, if the scope [is per tenant](Scope::is_per_tenant).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// `None`: no limit.
     pub limit_usd: Option<NanoUsd>,
     pub spent_usd: NanoUsd,
@@ -192,11 +252,12 @@ pub struct BudgetStatus {
 }
 
 impl BudgetStatus {
-    pub(crate) fn new(scope: Scope, limit: Option<NanoUsd>, totals: Totals) -> Self {
+    pub(crate) fn new(window: &Window<'_>, limit: Option<NanoUsd>, totals: Totals) -> Self {
         let Totals { spent, reserved } = totals;
         let remaining_usd = limit.map(|limit| limit.saturating_sub(spent).saturating_sub(reserved));
         Self {
-            scope,
+            scope: window.scope,
+            tenant: window.scope.is_per_tenant().then(|| window.tenant.to_owned()),
             limit_usd: limit,
             spent_usd: spent,
             reserved_usd: reserved,
@@ -212,6 +273,14 @@ mod tests {
 
     const fn nanos(nanos: u64) -> NanoUsd {
         NanoUsd::from_nanos(nanos)
+    }
+
+    const fn window(scope: Scope) -> Window<'static> {
+        Window {
+            scope,
+            tenant: "acme",
+            period: "",
+        }
     }
 
     #[test]
@@ -235,7 +304,7 @@ mod tests {
                 spent: nanos(spent),
                 reserved: nanos(reserved),
             };
-            let verdict = admit(Scope::Session, limit.map(nanos), totals, nanos(asked));
+            let verdict = admit(&window(Scope::Session), limit.map(nanos), totals, nanos(asked));
             assert_eq!(verdict.is_ok(), admitted, "{limit:?} {spent} {reserved} {asked}");
         }
     }
@@ -246,24 +315,61 @@ mod tests {
             spent: nanos(970_000_000),
             reserved: nanos(10_000_000),
         };
-        let refusal = admit(Scope::HostDay, Some(nanos(1_000_000_000)), totals, nanos(50_000_000)).unwrap_err();
+        let refusal = admit(
+            &window(Scope::HostDay),
+            Some(nanos(1_000_000_000)),
+            totals,
+            nanos(50_000_000),
+        )
+        .unwrap_err();
         assert_eq!(
             refusal.to_string(),
             "the host_day budget of $1.000000 does not allow up to $0.050000 more: \
              $0.970000 is spent and $0.010000 is reserved"
         );
+        assert!(refusal.hint().contains("`[budget] host_day_usd`"), "{}", refusal.hint());
+        let refusal = admit(&window(Scope::TenantMonth), Some(nanos(1)), totals, nanos(1)).unwrap_err();
+        assert_eq!((refusal.scope, refusal.tenant.as_str()), (Scope::TenantMonth, "acme"));
+        let hint = refusal.hint();
+        assert!(hint.contains("`[tenants.acme.budget] monthly_usd`"), "{hint}");
+    }
+
+    #[test]
+    fn a_tenant_without_a_budget_has_the_limits_of_all() {
+        let settings = BudgetSettings {
+            tenants: BTreeMap::from([(
+                "acme".to_owned(),
+                TenantBudget {
+                    daily: Some(nanos(2)),
+                    monthly: Some(nanos(5)),
+                },
+            )]),
+            ..BudgetSettings::default()
+        };
+        let limits = |tenant| Scope::ALL.map(|scope| settings.limits(tenant).limit(scope).map(NanoUsd::as_nanos));
+        assert_eq!(
+            limits("acme"),
+            [Some(1_000_000_000), Some(2), Some(5), Some(10_000_000_000)]
+        );
+        assert_eq!(limits("other"), [Some(1_000_000_000), None, None, Some(10_000_000_000)]);
     }
 
     #[test]
     fn a_refusal_names_the_way_on() {
         let hint = |scope, asked| {
             let spent = Totals::spent(nanos(7));
-            admit(scope, Some(nanos(10)), spent, nanos(asked)).unwrap_err().hint()
+            let refusal = admit(&window(scope), Some(nanos(10)), spent, nanos(asked));
+            refusal.unwrap_err().hint()
         };
         assert_eq!(
             hint(Scope::HostDay, 4),
             "raise `[budget] host_day_usd`, or the limit of `cofferdam budget set host_day USD` if `cofferdam budget show` lists one; it \
              begins again at 00:00 UTC"
+        );
+        assert_eq!(
+            hint(Scope::TenantMonth, 4),
+            "raise `[tenants.acme.budget] monthly_usd`, or the limit of `cofferdam budget set tenant_month USD --tenant acme` if \
+             `cofferdam budget show` lists one; it begins again on the first of the next month, at 00:00 UTC"
         );
         assert!(hint(Scope::Session, 4).ends_with("it begins again with a new session"));
         // No window has room for it.
@@ -300,11 +406,14 @@ mod tests {
             spent: nanos(2_880_000),
             reserved: NanoUsd::ZERO,
         };
-        let status = BudgetStatus::new(Scope::Session, Some(nanos(1_000_000_000)), totals);
+        let status = BudgetStatus::new(&window(Scope::Session), Some(nanos(1_000_000_000)), totals);
         assert_eq!(
             serde_json::to_string(&status).unwrap(),
             r#"{"scope":"session","limit_usd":"1.000000","spent_usd":"0.002880","reserved_usd":"0.000000","remaining_usd":"0.997120"}"#
         );
-        assert_eq!(BudgetStatus::new(Scope::Session, None, totals).remaining_usd, None);
+        assert_eq!(
+            BudgetStatus::new(&window(Scope::Session), None, totals).remaining_usd,
+            None
+        );
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::BudgetExceeded;
+use super::{BudgetExceeded, ReversalError};
 use crate::money::NanoUsd;
 use crate::sqlite::hints;
 
@@ -44,7 +44,9 @@ pub enum LedgerError {
     /// An amount or a total beyond 2^63 - 1 nano-dollars, about $9.2 billion.
     #[error("${amount} is more than the ledger can hold")]
     TooLarge { amount: NanoUsd },
-    /// It was settled or released before, or never existed.
+    #[error(transparent)]
+    Reversal(#[from] ReversalError),
+    /// It was settled or released before, or corrected by a reversal, or never existed.
     #[error("the reservation {id} isn't open")]
     NotOpen { id: String },
     /// The runtime shut down, or the operation panicked. What was reserved stays reserved.
@@ -67,6 +69,7 @@ impl LedgerError {
             Self::Io { .. } | Self::Database { .. } => "ledger_failed",
             Self::Displaced { .. } => "ledger_displaced",
             Self::TooLarge { .. } => "amount_too_large",
+            Self::Reversal(_) => "reversal_refused",
             Self::NotOpen { .. } => "reservation_not_open",
             Self::Interrupted => "ledger_interrupted",
         }
@@ -90,6 +93,7 @@ impl LedgerError {
             Self::Database { .. } => "check that the disk works; the log has the details",
             Self::Displaced { .. } => hints::DISPLACED,
             Self::TooLarge { .. } => "check the amount or the price table",
+            Self::Reversal(error) => return error.hint().map(str::to_owned),
             Self::NotOpen { .. } | Self::Interrupted => return None,
         };
         Some(hint.to_owned())

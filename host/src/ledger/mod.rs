@@ -27,8 +27,10 @@ mod books;
 mod budget;
 mod error;
 mod reservation;
+mod reversal;
 mod row;
 mod scope;
+mod spending;
 mod waiting;
 
 use std::sync::Arc;
@@ -36,13 +38,18 @@ use std::sync::Arc;
 use tokio::sync::{Notify, oneshot};
 
 pub(crate) use books::{BookReader, Booked, Books, Closing, Done, PendingClosing, Question, Settlement};
-pub use budget::{BudgetAlert, BudgetExceeded, BudgetSettings, BudgetStatus, LimitOverride};
+pub use budget::{
+    BudgetAlert, BudgetExceeded, BudgetLimits, BudgetSettings, BudgetStatus, LimitOverride, TenantBudget,
+};
 pub(crate) use budget::{Totals, admit, thresholds};
 pub use error::LedgerError;
 pub use reservation::{Attempt, Reservation, ReservationId, ReserveRequest, Settled};
+pub(crate) use reversal::{Charge, reverse};
+pub use reversal::{Reversal, ReversalError, ReversalRequest};
 pub use row::LedgerRow;
 pub use scope::Scope;
 pub(crate) use scope::{Attribution, Window, utc_day};
+pub use spending::{Spending, SpendingBy, SpendingFilter};
 pub use waiting::AskAgain;
 
 /// The most rows that one call of [`Ledger::export`] returns.
@@ -90,7 +97,7 @@ impl Ledger {
         reserved.await.unwrap_or(Err(LedgerError::Interrupted))
     }
 
-    /// The status of each scope: the host's day, and the session if `session_id` is given.
+    /// The status of each scope: the tenant's day and month, the host's day, and the session if `session_id` is given.
     ///
     /// # Errors
     ///
@@ -102,45 +109,84 @@ impl Ledger {
         settings: &BudgetSettings,
         now: jiff::Timestamp,
     ) -> Result<Vec<BudgetStatus>, LedgerError> {
-        let (tenant, session_id, settings) = (tenant.to_owned(), session_id.map(str::to_owned), settings.clone());
-        self.ask(move |books| books.status(&tenant, session_id.as_deref(), &settings, now))
+        let (tenant, session_id, limits) = (
+            tenant.to_owned(),
+            session_id.map(str::to_owned),
+            settings.limits(tenant),
+        );
+        self.ask(move |books| books.status(&tenant, session_id.as_deref(), &limits, now))
             .await
     }
 
-    /// The limits in force: the configured ones, unless [`Self::set_limit`] overrides them.
+    /// The limits of a tenant's attempts: the configured ones, unless [`Self::set_limit`] overrides them.
     ///
     /// # Errors
     ///
     /// If the database fails.
-    pub async fn effective_limits(&self, settings: &BudgetSettings) -> Result<BudgetSettings, LedgerError> {
-        let settings = settings.clone();
-        self.ask(move |books| books.effective(&settings)).await
+    pub async fn effective_limits(&self, tenant: &str, settings: &BudgetSettings) -> Result<BudgetLimits, LedgerError> {
+        let overrides = self.limit_overrides(tenant).await?;
+        Ok(settings.limits(tenant).overridden(&overrides))
     }
 
-    /// The override of each scope; `None` where the configured limit is in force.
+    /// The override of each scope for a tenant; `None` where the configured limit is in force.
     ///
     /// # Errors
     ///
     /// If the database fails.
-    pub async fn limit_overrides(&self) -> Result<Vec<(Scope, Option<LimitOverride>)>, LedgerError> {
-        self.ask(|books| books.limit_overrides()).await
+    pub async fn limit_overrides(&self, tenant: &str) -> Result<Vec<(Scope, Option<LimitOverride>)>, LedgerError> {
+        let tenant = tenant.to_owned();
+        self.ask(move |books| books.limit_overrides(&tenant)).await
     }
 
-    /// Overrides a scope's configured limit, for every process, until the next call. `None` removes the override.
+    /// The tenants that have an override, or that have spent something in this month, by name.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub async fn tenants(&self, now: jiff::Timestamp) -> Result<Vec<String>, LedgerError> {
+        self.ask(move |books| books.tenants(now)).await
+    }
+
+    /// Overrides a scope's configured limit, for every process, until the next call. `None` removes the override. The tenant counts
+    /// only for a scope that [is per tenant](Scope::is_per_tenant).
     ///
     /// # Errors
     ///
     /// [`LedgerError::TooLarge`] from 2^63 - 1 nano-dollars on.
-    pub async fn set_limit(&self, scope: Scope, limit: Option<LimitOverride>) -> Result<(), LedgerError> {
+    pub async fn set_limit(&self, scope: Scope, tenant: &str, limit: Option<LimitOverride>) -> Result<(), LedgerError> {
         let (sender, done) = oneshot::channel();
         let reply = |result| {
             let _ = sender.send(result);
         };
-        self.books().set_limit(scope, limit, Box::new(reply));
+        self.books().set_limit(scope, tenant, limit, Box::new(reply));
         done.await.unwrap_or(Err(LedgerError::Interrupted))
     }
 
-    /// One page of reservations, oldest first: up to [`EXPORT_PAGE`] rows that follow `after`. Empty at the end.
+    /// Takes back what was charged by mistake, or a part of it. The charge stays in the books, and the reversal beside it. From then on a
+    /// late report doesn't change the charge any more. Asking again with the same reason books nothing twice.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Reversal`] says why nothing was booked.
+    pub async fn reverse(&self, request: ReversalRequest) -> Result<Reversal, LedgerError> {
+        let (sender, done) = oneshot::channel();
+        let reply = |result| {
+            let _ = sender.send(result);
+        };
+        self.books().reverse(request, Box::new(reply));
+        done.await.unwrap_or(Err(LedgerError::Interrupted))
+    }
+
+    /// What was spent, by what it was spent on: the largest sums first.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub async fn spending(&self, filter: SpendingFilter) -> Result<Vec<Spending>, LedgerError> {
+        self.ask(move |books| books.spending(&filter)).await
+    }
+
+    /// One page of reservations and reversals, oldest first: up to [`EXPORT_PAGE`] rows that follow `after`. Empty at the end.
     ///
     /// # Errors
     ///
@@ -175,7 +221,7 @@ impl Ledger {
         &self,
         request: &ReserveRequest,
     ) -> impl FnOnce(ReservationId) -> Result<Reservation, LedgerError> + Send + use<> {
-        let (amount, limits, freed) = (request.amount, request.limits.clone(), Arc::clone(&self.freed));
+        let (amount, limits, freed) = (request.amount, request.limits, Arc::clone(&self.freed));
         let books = Arc::downgrade(&self.books);
         #[cfg(test)]
         let asked = Arc::clone(&self.asked);
@@ -199,7 +245,7 @@ impl Ledger {
         &self,
         id: ReservationId,
         closing: Closing,
-        limits: BudgetSettings,
+        limits: BudgetLimits,
     ) -> impl Future<Output = Booked> + Send + use<> {
         let (sender, booked) = oneshot::channel();
         self.books().close(PendingClosing {
@@ -217,7 +263,7 @@ impl Ledger {
     }
 
     /// Closes a reservation in the background: now if there is a runtime, else with the next operation.
-    fn close_later(&self, id: ReservationId, closing: Closing, limits: BudgetSettings) {
+    fn close_later(&self, id: ReservationId, closing: Closing, limits: BudgetLimits) {
         self.books().close(PendingClosing {
             id,
             closing,

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{BudgetAlert, BudgetSettings, Closing, Ledger, LedgerError, Settlement};
+use super::{BudgetAlert, BudgetLimits, Closing, Ledger, LedgerError, Settlement};
 use crate::money::NanoUsd;
 
 /// The reservation that an attempt needs before it starts.
@@ -17,12 +17,12 @@ pub struct ReserveRequest {
     /// The most that the attempt can cost.
     pub amount: NanoUsd,
     /// The configured limits. [`Ledger::set_limit`] overrides them.
-    pub limits: BudgetSettings,
+    pub limits: BudgetLimits,
     /// Decides the UTC day that the attempt counts for, even if it ends on the next day.
     pub now: jiff::Timestamp,
 }
 
-/// Identifies a reservation in events, errors and exports: a version 7 UUID.
+/// Identifies a reservation, or a reversal, in events, errors and exports: a version 7 UUID.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ReservationId(String);
@@ -35,6 +35,11 @@ impl ReservationId {
 
     pub(crate) const fn new(id: String) -> Self {
         Self(id)
+    }
+
+    /// The id with this text, as an export has it.
+    pub fn from_text(text: &str) -> Self {
+        Self(text.to_owned())
     }
 
     pub fn as_str(&self) -> &str {
@@ -88,14 +93,14 @@ pub struct Attempt {
 struct Guard {
     id: ReservationId,
     amount: NanoUsd,
-    limits: BudgetSettings,
+    limits: BudgetLimits,
     ledger: Ledger,
     /// How a drop closes it; `None` once it is closed.
     on_drop: Option<Closing>,
 }
 
 impl Reservation {
-    pub(crate) const fn new(id: ReservationId, amount: NanoUsd, limits: BudgetSettings, ledger: Ledger) -> Self {
+    pub(crate) const fn new(id: ReservationId, amount: NanoUsd, limits: BudgetLimits, ledger: Ledger) -> Self {
         Self {
             guard: Guard {
                 id,
@@ -223,14 +228,14 @@ impl Attempt {
 impl Guard {
     fn close(mut self, closing: Closing) -> impl Future<Output = Result<Vec<BudgetAlert>, LedgerError>> + Send + use<> {
         self.on_drop = None;
-        self.ledger.close(self.id.clone(), closing, self.limits.clone())
+        self.ledger.close(self.id.clone(), closing, self.limits)
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(closing) = self.on_drop.take() {
-            self.ledger.close_later(self.id.clone(), closing, self.limits.clone());
+            self.ledger.close_later(self.id.clone(), closing, self.limits);
         }
     }
 }

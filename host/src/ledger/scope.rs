@@ -8,18 +8,24 @@ use serde::Serialize;
 pub enum Scope {
     /// One session of one tenant, from its first attempt to its last, even across processes.
     Session,
+    /// All sessions of one tenant in one UTC day.
+    TenantDay,
+    /// All sessions of one tenant in one UTC month.
+    TenantMonth,
     /// Everything this ledger books in one UTC day, for all tenants.
     HostDay,
 }
 
 impl Scope {
     /// Every scope, narrowest first. Checks run in this order, so that a refusal names the narrowest scope.
-    pub const ALL: [Self; 2] = [Self::Session, Self::HostDay];
+    pub const ALL: [Self; 4] = [Self::Session, Self::TenantDay, Self::TenantMonth, Self::HostDay];
 
     /// The name on the wire, on the command line and in the store.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Session => "session",
+            Self::TenantDay => "tenant_day",
+            Self::TenantMonth => "tenant_month",
             Self::HostDay => "host_day",
         }
     }
@@ -28,7 +34,30 @@ impl Scope {
     pub const fn next_window(self) -> &'static str {
         match self {
             Self::Session => "with a new session",
-            Self::HostDay => "at 00:00 UTC",
+            Self::TenantDay | Self::HostDay => "at 00:00 UTC",
+            Self::TenantMonth => "on the first of the next month, at 00:00 UTC",
+        }
+    }
+
+    /// The key that sets its limit, for a tenant if it is per tenant.
+    pub fn key(self, tenant: &str) -> String {
+        match self {
+            Self::Session | Self::HostDay => format!("[budget] {}_usd", self.name()),
+            Self::TenantDay => format!("[tenants.{tenant}.budget] daily_usd"),
+            Self::TenantMonth => format!("[tenants.{tenant}.budget] monthly_usd"),
+        }
+    }
+
+    /// Whether each tenant has a limit of its own. A session's is the same for all.
+    pub const fn is_per_tenant(self) -> bool {
+        matches!(self, Self::TenantDay | Self::TenantMonth)
+    }
+
+    /// The tenant that a limit of this scope is for; empty if it is for all.
+    pub(crate) const fn tenant_of_limit(self, tenant: &str) -> &str {
+        match self.is_per_tenant() {
+            true => tenant,
+            false => "",
         }
     }
 
@@ -41,6 +70,8 @@ impl Scope {
     pub(crate) fn window<'a>(self, attribution: &Attribution<'a>) -> Window<'a> {
         let (tenant, period) = match self {
             Self::Session => (attribution.tenant, attribution.session_id),
+            Self::TenantDay => (attribution.tenant, attribution.day),
+            Self::TenantMonth => (attribution.tenant, attribution.month()),
             Self::HostDay => ("", attribution.day),
         };
         Window {
@@ -64,6 +95,13 @@ pub(crate) struct Attribution<'a> {
     pub(crate) session_id: &'a str,
     /// `YYYY-MM-DD`, UTC: the day of the reservation, even if it is settled after midnight.
     pub(crate) day: &'a str,
+}
+
+impl<'a> Attribution<'a> {
+    /// `YYYY-MM`.
+    fn month(&self) -> &'a str {
+        self.day.rsplit_once('-').map_or(self.day, |(month, _)| month)
+    }
 }
 
 /// One period of one scope, with its own totals. A scope that isn't per tenant leaves `tenant` empty.
@@ -102,7 +140,22 @@ mod tests {
         };
         let theirs = Attribution { tenant: "b", ..ours };
         assert_ne!(Scope::Session.window(&ours), Scope::Session.window(&theirs));
+        assert_ne!(Scope::TenantDay.window(&ours), Scope::TenantDay.window(&theirs));
         assert_eq!(Scope::HostDay.window(&ours), Scope::HostDay.window(&theirs));
+    }
+
+    #[test]
+    fn each_scope_has_its_period() {
+        let attribution = Attribution {
+            tenant: "a",
+            session_id: "s",
+            day: "2026-11-24",
+        };
+        let periods = Scope::ALL.map(|scope| (scope.window(&attribution).tenant, scope.window(&attribution).period));
+        assert_eq!(
+            periods,
+            [("a", "s"), ("a", "2026-11-24"), ("a", "2026-11"), ("", "2026-11-24")]
+        );
     }
 
     #[test]

@@ -9,7 +9,10 @@ use jiff::Timestamp;
 use super::StoreError;
 use super::breakers::{BreakerOrder, BreakerRecord};
 use crate::events::Ending;
-use crate::ledger::{BookReader, BudgetAlert, LimitOverride, PendingClosing, ReservationId, ReserveRequest, Scope};
+use crate::ledger::{
+    BookReader, BudgetAlert, LimitOverride, PendingClosing, ReservationId, ReserveRequest, Reversal, ReversalRequest,
+    Scope,
+};
 use crate::resilience::Override;
 use crate::session::{Approval, ApprovalDecision, ApprovalState, Fact, SessionInfo, UsageRow};
 
@@ -18,8 +21,14 @@ use crate::session::{Approval, ApprovalDecision, ApprovalState, Fact, SessionInf
 pub(crate) enum Change {
     /// Reserves in every scope, or refuses.
     Reserve(ReservationId, ReserveRequest),
-    /// Overrides a scope's configured limit; `None` removes the override.
-    SetLimit { scope: Scope, limit: Option<LimitOverride> },
+    /// Overrides a scope's configured limit; `None` removes the override. The tenant counts only for a scope that is per tenant.
+    SetLimit {
+        scope: Scope,
+        tenant: Arc<str>,
+        limit: Option<LimitOverride>,
+    },
+    /// Takes back what was charged.
+    Reverse(ReservationId, ReversalRequest),
     /// Begins a journal, with lease 1.
     OpenSession {
         id: Arc<str>,
@@ -144,6 +153,7 @@ impl Default for ApprovalFilter {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Applied {
     Leased(u64),
+    Reversed(Reversal),
     /// The number of deleted sessions.
     Deleted(usize),
     /// What holds now.
@@ -156,7 +166,7 @@ impl Applied {
     pub(crate) const fn lease(&self) -> u64 {
         match self {
             Self::Leased(lease) => *lease,
-            Self::Deleted(_) | Self::Decided(_) | Self::Done => 0,
+            Self::Reversed(_) | Self::Deleted(_) | Self::Decided(_) | Self::Done => 0,
         }
     }
 }

@@ -15,12 +15,11 @@ const ROLE: &str = "COFFERDAM_TEST_ROLE";
 const NOW: &str = "2026-11-24T12:00:00Z";
 const LIMIT: NanoUsd = NanoUsd::from_nanos(800);
 
-fn limits() -> BudgetSettings {
+fn settings() -> BudgetSettings {
     BudgetSettings {
         session: None,
         daily: Some(LIMIT),
-        session_cap: None,
-        prices: None,
+        ..BudgetSettings::default()
     }
 }
 
@@ -49,7 +48,7 @@ fn child() {
             session_id: role.clone(),
             model: "m".to_owned(),
             amount: NanoUsd::from_nanos(40 + round),
-            limits: limits(),
+            limits: settings().limits("default"),
             now: NOW.parse().unwrap(),
         };
         let reservation = match runtime.block_on(ledger.reserve(request)) {
@@ -145,9 +144,10 @@ fn killed_processes_leave_the_ledger_consistent() {
     let ledger = open(&path);
     let rows = runtime.block_on(ledger.export(None)).unwrap();
     let day = runtime
-        .block_on(ledger.status("default", None, &limits(), NOW.parse().unwrap()))
+        .block_on(ledger.status("default", None, &settings(), NOW.parse().unwrap()))
         .unwrap()
-        .remove(0);
+        .pop()
+        .unwrap();
 
     let spent: NanoUsd = rows.iter().filter_map(|row| row.spent_usd).sum();
     assert_eq!((day.spent_usd, day.reserved_usd), (spent, NanoUsd::ZERO));
@@ -191,9 +191,10 @@ fn a_running_process_charges_a_dead_one_at_its_next_reservation() {
     let ledger = open(&path);
     let day = || {
         runtime
-            .block_on(ledger.status("default", None, &limits(), NOW.parse().unwrap()))
+            .block_on(ledger.status("default", None, &settings(), NOW.parse().unwrap()))
             .unwrap()
-            .remove(0)
+            .pop()
+            .unwrap()
     };
     let reserve = || {
         let request = ReserveRequest {
@@ -201,7 +202,7 @@ fn a_running_process_charges_a_dead_one_at_its_next_reservation() {
             session_id: "parent".to_owned(),
             model: "m".to_owned(),
             amount: NanoUsd::ZERO,
-            limits: limits(),
+            limits: settings().limits("default"),
             now: NOW.parse().unwrap(),
         };
         runtime

@@ -17,7 +17,7 @@ fn request() -> ReserveRequest {
         session_id: "s".to_owned(),
         model: "m".to_owned(),
         amount: NanoUsd::from_nanos(1),
-        limits: BudgetSettings::default(),
+        limits: BudgetSettings::default().limits("default"),
         now: "2026-11-24T12:00:00Z".parse().unwrap(),
     }
 }
@@ -196,7 +196,7 @@ async fn a_ledger_that_is_only_read_is_shown_and_left_as_it_is() {
     let path = folder.path().join("a ledger?mode=rwc#100%25.db");
     let ledger = open(&path).unwrap();
     let limit = LimitOverride::Usd(NanoUsd::from_nanos(5));
-    ledger.set_limit(Scope::HostDay, Some(limit)).await.unwrap();
+    ledger.set_limit(Scope::HostDay, "", Some(limit)).await.unwrap();
     let settled = ledger.reserve(request()).await.unwrap().begin();
     settled.settle(NanoUsd::from_nanos(2), &()).await.unwrap();
     let reservation = ledger.reserve(request()).await.unwrap();
@@ -206,10 +206,15 @@ async fn a_ledger_that_is_only_read_is_shown_and_left_as_it_is() {
         let ledger = open_read_only(&path).unwrap();
         let limits = BudgetSettings::default();
         let status = ledger.status("default", None, &limits, request().now).await.unwrap();
-        let totals = (status[0].limit_usd, status[0].spent_usd, status[0].reserved_usd);
-        assert_eq!(ledger.limit_overrides().await.unwrap()[1].1, Some(limit), "{when}");
+        let day = status.last().unwrap();
+        let totals = (day.limit_usd, day.spent_usd, day.reserved_usd);
+        assert_eq!(
+            ledger.limit_overrides("default").await.unwrap()[3].1,
+            Some(limit),
+            "{when}"
+        );
         let states = ledger.export(None).await.unwrap();
-        assert_unwritable(ledger.set_limit(Scope::HostDay, None).await);
+        assert_unwritable(ledger.set_limit(Scope::HostDay, "", None).await);
         assert_unwritable(ledger.reserve(request()).await);
         drop(ledger);
         let after = durable_files(folder.path());
@@ -250,7 +255,7 @@ async fn a_missing_ledger_that_is_only_read_is_empty_and_not_created() {
     );
     assert!(ledger.export(None).await.unwrap().is_empty());
     assert_unwritable(ledger.reserve(request()).await);
-    assert_unwritable(ledger.set_limit(Scope::HostDay, None).await);
+    assert_unwritable(ledger.set_limit(Scope::HostDay, "", None).await);
     assert!(files(folder.path()).is_empty());
     // An empty file is what a process leaves that dies while it creates the ledger.
     fs::write(folder.path().join("empty"), "").unwrap();
@@ -309,9 +314,9 @@ async fn a_ledger_that_was_deleted_moved_or_replaced_is_noticed_before_reserving
 
     fs::rename(&data, &aside).unwrap();
     assert_displaced(ledger.reserve(request()).await);
-    assert_displaced(ledger.set_limit(Scope::HostDay, None).await);
+    assert_displaced(ledger.set_limit(Scope::HostDay, "", None).await);
     assert_displaced(ledger.export(None).await);
-    assert_displaced(ledger.effective_limits(&BudgetSettings::default()).await);
+    assert_displaced(ledger.effective_limits("default", &BudgetSettings::default()).await);
     // Another process starts an empty one.
     let other = open(&path).unwrap();
     assert_displaced(ledger.reserve(request()).await);

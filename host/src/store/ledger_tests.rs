@@ -13,7 +13,10 @@ use rusqlite::Connection;
 use serde_json::json;
 
 use super::*;
-use crate::ledger::{AskAgain, BudgetExceeded, BudgetSettings, Closing};
+use crate::ledger::{
+    AskAgain, BudgetExceeded, BudgetLimits, BudgetSettings, Closing, Reversal, ReversalError, Spending, SpendingBy,
+    SpendingFilter,
+};
 use crate::money::NanoUsd;
 
 const NOW: &str = "2026-11-24T12:00:00Z";
@@ -22,13 +25,16 @@ const fn nanos(nanos: u64) -> NanoUsd {
     NanoUsd::from_nanos(nanos)
 }
 
-fn limits(session: u64, daily: u64) -> BudgetSettings {
+fn settings(session: u64, daily: u64) -> BudgetSettings {
     BudgetSettings {
         session: Some(nanos(session)),
         daily: Some(nanos(daily)),
-        session_cap: None,
-        prices: None,
+        ..BudgetSettings::default()
     }
+}
+
+fn limits(session: u64, daily: u64) -> BudgetLimits {
+    settings(session, daily).limits("default")
 }
 
 fn request(amount: u64) -> ReserveRequest {
@@ -60,14 +66,12 @@ fn open_within(path: &Path, busy: Duration) -> Ledger {
 /// (spent, reserved) of the session and of the day.
 async fn totals(ledger: &Ledger) -> [(u64, u64); 2] {
     let status = ledger
-        .status("default", Some("s"), &limits(100, 1_000), NOW.parse().unwrap())
+        .status("default", Some("s"), &settings(100, 1_000), NOW.parse().unwrap())
         .await
         .unwrap();
-    [0, 1].map(|scope: usize| {
-        (
-            status[scope].spent_usd.as_nanos(),
-            status[scope].reserved_usd.as_nanos(),
-        )
+    [Scope::Session, Scope::HostDay].map(|scope| {
+        let status = status.iter().find(|status| status.scope == scope).unwrap();
+        (status.spent_usd.as_nanos(), status.reserved_usd.as_nanos())
     })
 }
 
@@ -107,6 +111,7 @@ async fn a_settlement_replaces_its_reservation() {
         refusal,
         BudgetExceeded {
             scope: Scope::Session,
+            tenant: String::new(),
             limit: nanos(100),
             spent: nanos(0),
             reserved: nanos(60),
@@ -428,7 +433,7 @@ async fn a_reservation_that_cannot_be_closed_does_not_block_the_others() {
     }
     other.execute_batch("DROP TRIGGER stuck").unwrap();
     // The next commit books them.
-    store.ledger().set_limit(Scope::Session, None).await.unwrap();
+    store.ledger().set_limit(Scope::Session, "", None).await.unwrap();
     let rows = store.ledger().export(None).await.unwrap();
     assert!(rows.iter().all(|row| row.state == "charged"), "{rows:?}");
 }
@@ -448,7 +453,7 @@ async fn a_locked_database_is_waited_for_once_and_not_per_reservation() {
     assert_eq!(store.ledger().export(None).await.unwrap()[0].state, "open");
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     other.execute_batch("COMMIT").unwrap();
-    store.ledger().set_limit(Scope::Session, None).await.unwrap();
+    store.ledger().set_limit(Scope::Session, "", None).await.unwrap();
     let rows = store.ledger().export(None).await.unwrap();
     assert!(rows.iter().all(|row| row.state == "charged"), "{rows:?}");
 }
@@ -536,7 +541,7 @@ async fn many_tasks_on_several_handles_never_overdraw() {
     }
     for ledger in &handles {
         ledger
-            .status("default", None, &limits(0, 0), NOW.parse().unwrap())
+            .status("default", None, &settings(0, 0), NOW.parse().unwrap())
             .await
             .unwrap();
     }
@@ -570,9 +575,11 @@ async fn a_session_budget_survives_restarts_and_a_day_ends_at_midnight_utc() {
         let ledger = ledger.clone();
         async move {
             ledger
-                .status("default", None, &limits(0, 0), day.parse().unwrap())
+                .status("default", None, &settings(0, 0), day.parse().unwrap())
                 .await
-                .unwrap()[0]
+                .unwrap()
+                .pop()
+                .unwrap()
                 .spent_usd
         }
     };
@@ -588,6 +595,74 @@ async fn a_session_budget_survives_restarts_and_a_day_ends_at_midnight_utc() {
     assert_eq!(refusal.scope, Scope::Session);
     next_day.session_id = "another".to_owned();
     ledger.reserve(next_day).await.unwrap().release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_tenant_is_held_to_its_day_and_its_month() {
+    let (_folder, path) = file();
+    let ledger = open(&path);
+    let limits = BudgetLimits {
+        tenant_day: Some(nanos(60)),
+        tenant_month: Some(nanos(100)),
+        ..BudgetLimits::default()
+    };
+    let reserve = |tenant: &str, day: &str, amount| {
+        let request = ReserveRequest {
+            tenant: tenant.to_owned(),
+            limits,
+            now: format!("{day}T12:00:00Z").parse().unwrap(),
+            ..request(amount)
+        };
+        let ledger = ledger.clone();
+        async move { ledger.reserve(request).await }
+    };
+    let refused = |result: Result<_, LedgerError>| match result.map(|_: crate::ledger::Reservation| ()) {
+        Err(LedgerError::Exceeded(refusal)) => refusal,
+        other => panic!("{other:?}"),
+    };
+    let first = reserve("acme", "2026-11-24", 60).await.unwrap();
+    let refusal = refused(reserve("acme", "2026-11-24", 1).await);
+    assert_eq!((refusal.scope, refusal.tenant.as_str()), (Scope::TenantDay, "acme"));
+    assert_eq!((refusal.reserved, refusal.asked), (nanos(60), nanos(1)));
+    // Another tenant and another day have their own.
+    reserve("other", "2026-11-24", 60)
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    let second = reserve("acme", "2026-11-25", 40).await.unwrap();
+    assert_eq!(
+        refused(reserve("acme", "2026-11-26", 1).await).scope,
+        Scope::TenantMonth
+    );
+    let third = reserve("acme", "2026-12-01", 60).await.unwrap();
+
+    // Each threshold of each window, once.
+    let alerts = |settled: crate::ledger::Settled| {
+        let alerts = settled.alerts.into_iter();
+        alerts.map(|alert| (alert.scope, alert.percent)).collect::<Vec<_>>()
+    };
+    let [day, month] = [Scope::TenantDay, Scope::TenantMonth];
+    assert_eq!(
+        alerts(first.begin().settle(nanos(60), &()).await.unwrap()),
+        [(day, 50), (day, 75), (day, 90), (day, 100), (month, 50)]
+    );
+    assert_eq!(
+        alerts(second.begin().settle(nanos(40), &()).await.unwrap()),
+        [(day, 50), (month, 75), (month, 90), (month, 100)]
+    );
+    third.release().await.unwrap();
+
+    // An override is one tenant's.
+    let twenty = Some(LimitOverride::Usd(nanos(20)));
+    ledger.set_limit(Scope::TenantDay, "acme", twenty).await.unwrap();
+    assert_eq!(refused(reserve("acme", "2026-12-02", 21).await).limit, nanos(20));
+    drop(reserve("other", "2026-12-02", 21).await.unwrap());
+    let now = "2026-12-02T00:00:00Z".parse().unwrap();
+    assert_eq!(ledger.tenants(now).await.unwrap(), ["acme", "other"]);
+    let now = "2027-01-02T00:00:00Z".parse().unwrap();
+    assert_eq!(ledger.tenants(now).await.unwrap(), ["acme"]);
 }
 
 #[tokio::test]
@@ -626,31 +701,36 @@ async fn set_limits_override_the_configuration_until_removed() {
     let (_folder, path) = file();
     let ledger = open(&path);
     let twenty = LimitOverride::Usd(nanos(20));
-    ledger.set_limit(Scope::Session, Some(twenty)).await.unwrap();
+    ledger.set_limit(Scope::Session, "", Some(twenty)).await.unwrap();
     drop(ledger);
 
     let ledger = open(&path);
-    assert_eq!(
-        ledger.effective_limits(&limits(100, 1_000)).await.unwrap(),
-        limits(20, 1_000)
-    );
+    let effective = ledger.effective_limits("default", &settings(100, 1_000)).await;
+    assert_eq!(effective.unwrap(), limits(20, 1_000));
     let unlimited = BudgetSettings {
         session: None,
         daily: None,
-        session_cap: None,
-        prices: None,
+        ..BudgetSettings::default()
     };
-    assert!(!unlimited.has_limit());
-    assert!(ledger.effective_limits(&unlimited).await.unwrap().has_limit());
+    assert!(!unlimited.limits("default").has_limit());
+    assert!(
+        ledger
+            .effective_limits("default", &unlimited)
+            .await
+            .unwrap()
+            .has_limit()
+    );
     assert!(matches!(
         ledger.reserve(request(21)).await,
         Err(LedgerError::Exceeded(_))
     ));
 
-    ledger.set_limit(Scope::Session, None).await.unwrap();
+    ledger.set_limit(Scope::Session, "", None).await.unwrap();
     ledger.reserve(request(21)).await.unwrap().release().await.unwrap();
     for amount in [NanoUsd::MAX, nanos(i64::MAX as u64)] {
-        let too_large = ledger.set_limit(Scope::Session, Some(LimitOverride::Usd(amount))).await;
+        let too_large = ledger
+            .set_limit(Scope::Session, "", Some(LimitOverride::Usd(amount)))
+            .await;
         assert!(matches!(too_large, Err(LedgerError::TooLarge { .. })));
     }
 }
@@ -660,35 +740,38 @@ async fn an_override_can_remove_a_limit() {
     let (_folder, path) = file();
     let ledger = open(&path);
     for scope in Scope::ALL {
-        ledger.set_limit(scope, Some(LimitOverride::Unlimited)).await.unwrap();
+        ledger
+            .set_limit(scope, "default", Some(LimitOverride::Unlimited))
+            .await
+            .unwrap();
     }
     drop(ledger);
 
     let ledger = open(&path);
     assert_eq!(
-        ledger.limit_overrides().await.unwrap(),
+        ledger.limit_overrides("default").await.unwrap(),
         Scope::ALL.map(|scope| (scope, Some(LimitOverride::Unlimited)))
     );
-    assert!(!ledger.effective_limits(&limits(1, 1)).await.unwrap().has_limit());
+    assert!(
+        !ledger
+            .effective_limits("default", &settings(1, 1))
+            .await
+            .unwrap()
+            .has_limit()
+    );
     ledger.reserve(request(1_000)).await.unwrap().release().await.unwrap();
-    ledger.set_limit(Scope::Session, None).await.unwrap();
+    ledger.set_limit(Scope::Session, "", None).await.unwrap();
     assert_eq!(
-        ledger.limit_overrides().await.unwrap(),
-        [(Scope::Session, None), (Scope::HostDay, Some(LimitOverride::Unlimited))]
+        ledger.limit_overrides("default").await.unwrap(),
+        Scope::ALL.map(|scope| (scope, (scope != Scope::Session).then_some(LimitOverride::Unlimited)))
     );
 }
 
 #[tokio::test]
 async fn oversized_amounts_are_refused_when_reserved_and_saturate_when_settled() {
     let ledger = Store::in_memory().unwrap().ledger();
-    let unlimited = BudgetSettings {
-        session: None,
-        daily: None,
-        session_cap: None,
-        prices: None,
-    };
     let mut huge = request(u64::MAX);
-    huge.limits = unlimited.clone();
+    huge.limits = BudgetLimits::default();
     assert!(matches!(
         ledger.reserve(huge.clone()).await,
         Err(LedgerError::TooLarge { .. })
@@ -730,6 +813,7 @@ async fn exports_have_exact_amounts_and_pages() {
             "id": rows[0].id.as_str(), "tenant": "default", "session_id": "s", "model": "m", "day": "2026-11-24",
             "reserved_at": NOW, "closed_at": null, "state": "settled", "reserved_usd": "0.000000060",
             "spent_usd": "0.000000007", "estimated": false, "usage": { "input_tokens": 3 },
+            "reverses": null, "reversed_usd": null, "reason": null,
         })
     );
     let row = serde_json::to_value(&rows[1]).unwrap();
@@ -737,6 +821,167 @@ async fn exports_have_exact_amounts_and_pages() {
         (&row["state"], &row["spent_usd"], &row["usage"]),
         (&json!("open"), &json!(null), &json!(null))
     );
+}
+
+fn reversal(entry: &ReservationId, amount: Option<u64>, reason: &str) -> ReversalRequest {
+    ReversalRequest {
+        entry: entry.clone(),
+        amount: amount.map(nanos),
+        reason: reason.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_reversal_is_booked_beside_its_charge_and_once() {
+    let (_folder, path) = file();
+    let ledger = open(&path);
+    let settled = ledger.reserve(request(60)).await.unwrap().begin();
+    let settled = settled.settle(nanos(60), &()).await.unwrap();
+    let open_one = ledger.reserve(request(30)).await.unwrap();
+    let refused = |result: Result<Reversal, LedgerError>| match result {
+        Err(LedgerError::Reversal(error)) => error,
+        other => panic!("{other:?}"),
+    };
+
+    let first = ledger.reverse(reversal(&settled.id, Some(20), "double")).await.unwrap();
+    assert_eq!((first.reversed_usd, first.is_new), (nanos(20), true));
+    assert_eq!(totals(&ledger).await, [(40, 30); 2]);
+    // Again, also from another process and without the amount: it is the same one.
+    for amount in [Some(20), None] {
+        let again = open(&path)
+            .reverse(reversal(&settled.id, amount, "double"))
+            .await
+            .unwrap();
+        assert_eq!(
+            (&again.id, again.reversed_usd, again.is_new),
+            (&first.id, nanos(20), false)
+        );
+    }
+    assert_eq!(
+        refused(ledger.reverse(reversal(&settled.id, Some(21), "double")).await),
+        ReversalError::Booked {
+            entry: settled.id.clone(),
+            booked: nanos(20)
+        }
+    );
+    // Never more than was charged, in total.
+    assert!(matches!(
+        refused(ledger.reverse(reversal(&settled.id, Some(41), "more")).await),
+        ReversalError::TooMuch { .. }
+    ));
+    let rest = ledger.reverse(reversal(&settled.id, None, "more")).await.unwrap();
+    assert_eq!(rest.reversed_usd, nanos(40));
+    assert_eq!(totals(&ledger).await, [(0, 30); 2]);
+    assert!(matches!(
+        refused(ledger.reverse(reversal(&settled.id, None, "all of it")).await),
+        ReversalError::NothingLeft { .. }
+    ));
+    assert!(matches!(
+        refused(ledger.reverse(reversal(open_one.id(), None, "early")).await),
+        ReversalError::Open { .. }
+    ));
+    assert!(matches!(
+        refused(ledger.reverse(reversal(&ReservationId::generate(), None, "?")).await),
+        ReversalError::Unknown { .. }
+    ));
+    // The money can be reserved again, and the charge is still there.
+    let again = ledger.reserve(request(70)).await.unwrap();
+    let rows = ledger.export(None).await.unwrap();
+    let states: Vec<_> = rows.iter().map(|row| row.state.as_str()).collect();
+    assert_eq!(states, ["settled", "open", "reversal", "reversal", "open"]);
+    assert_eq!(rows[0].spent_usd, Some(nanos(60)));
+    let row = &rows[2];
+    assert_eq!(
+        (
+            row.reverses.as_ref(),
+            row.reversed_usd,
+            row.reason.as_deref(),
+            row.day.as_str()
+        ),
+        (Some(&settled.id), Some(nanos(20)), Some("double"), "2026-11-24")
+    );
+    assert_eq!(ledger.export(Some(&rows[2].id)).await.unwrap(), rows[3..]);
+    again.release().await.unwrap();
+    open_one.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_charge_that_was_corrected_is_final() {
+    let (_folder, path) = file();
+    let ledger = open(&path);
+    let attempt = ledger.reserve(request(60)).await.unwrap().begin();
+    let id = attempt.id().clone();
+    let other = Connection::open(&path).unwrap();
+    other
+        .execute("UPDATE reservations SET owner = ?1", [uuid::Uuid::now_v7().to_string()])
+        .unwrap();
+    let reopened = open(&path);
+    reopened
+        .reverse(reversal(&id, Some(50), "the bill says 10"))
+        .await
+        .unwrap();
+    assert!(matches!(
+        attempt.settle(nanos(60), &()).await,
+        Err(LedgerError::NotOpen { .. })
+    ));
+    assert_eq!(totals(&reopened).await, [(10, 0); 2]);
+}
+
+#[tokio::test]
+async fn spending_is_added_up_by_what_it_was_spent_on() {
+    let ledger = Store::in_memory().unwrap().ledger();
+    for (tenant, session, model, day, spent) in [
+        ("a", "s", "m", "2026-11-24", 5),
+        ("a", "t", "n", "2026-11-25", 30),
+        ("b", "s", "m", "2026-11-25", 7),
+    ] {
+        let request = ReserveRequest {
+            tenant: tenant.to_owned(),
+            session_id: session.to_owned(),
+            model: model.to_owned(),
+            now: format!("{day}T12:00:00Z").parse().unwrap(),
+            ..request(40)
+        };
+        let attempt = ledger.reserve(request.clone()).await.unwrap().begin();
+        let settled = attempt.settle(nanos(spent), &()).await.unwrap();
+        if spent == 30 {
+            ledger.reverse(reversal(&settled.id, Some(10), "wrong")).await.unwrap();
+        }
+        ledger.reserve(request).await.unwrap().release().await.unwrap();
+    }
+    let _open = ledger.reserve(request(3)).await.unwrap();
+    let sums = |by, tenant: Option<&str>, since: Option<&str>| {
+        let filter = SpendingFilter {
+            by,
+            tenant: tenant.map(str::to_owned),
+            since: since.map(str::to_owned),
+            count: 10,
+        };
+        let ledger = ledger.clone();
+        async move {
+            let sums = ledger.spending(filter).await.unwrap().into_iter();
+            let line = |line: Spending| {
+                let key = line.session_id.or(line.model).or(line.day).or(line.tenant).unwrap();
+                let [spent, reserved] = [line.spent_usd, line.reserved_usd].map(NanoUsd::as_nanos);
+                format!("{key}: {} {spent} {reserved}", line.attempts)
+            };
+            sums.map(line).collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(
+        sums(SpendingBy::Session, None, None).await,
+        ["t: 1 20 0", "s: 1 7 0", "s: 1 5 0", "s: 1 0 3"]
+    );
+    assert_eq!(sums(SpendingBy::Model, None, None).await, ["n: 1 20 0", "m: 3 12 3"]);
+    assert_eq!(
+        sums(SpendingBy::Day, None, None).await,
+        ["2026-11-25: 2 27 0", "2026-11-24: 2 5 3"]
+    );
+    assert_eq!(
+        sums(SpendingBy::Tenant, None, Some("2026-11-25")).await,
+        ["a: 1 20 0", "b: 1 7 0"]
+    );
+    assert_eq!(sums(SpendingBy::Model, Some("b"), None).await, ["m: 1 7 0"]);
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ pub use error::StoreError;
 pub(crate) use sessions::{Lease, Taken};
 
 use crate::ledger::{Books, Done, Ledger, LedgerError, LimitOverride, PendingClosing, Question, ReservationId};
-use crate::ledger::{ReserveRequest, Scope};
+use crate::ledger::{ReserveRequest, Reversal, ReversalRequest, Scope};
 use queue::{Inner, Request};
 
 /// How long to wait for another program's lock on the database.
@@ -194,9 +194,23 @@ impl Books for Inner {
         self.enqueue(Request::Close(closing));
     }
 
-    fn set_limit(self: Arc<Self>, scope: Scope, limit: Option<LimitOverride>, done: Done<()>) {
-        self.commit(vec![Change::SetLimit { scope, limit }], |applied| {
+    fn set_limit(self: Arc<Self>, scope: Scope, tenant: &str, limit: Option<LimitOverride>, done: Done<()>) {
+        let tenant = tenant.into();
+        self.commit(vec![Change::SetLimit { scope, tenant, limit }], |applied| {
             done(applied.map(drop).map_err(StoreError::into_ledger));
+        });
+    }
+
+    fn reverse(self: Arc<Self>, request: ReversalRequest, done: Done<Reversal>) {
+        let change = Change::Reverse(ReservationId::generate(), request);
+        self.commit(vec![change], |applied| {
+            let reversal = applied
+                .map(|mut applied| applied.pop())
+                .map_err(StoreError::into_ledger);
+            done(reversal.and_then(|applied| match applied {
+                Some(Applied::Reversed(reversal)) => Ok(reversal),
+                _ => Err(LedgerError::Interrupted),
+            }));
         });
     }
 

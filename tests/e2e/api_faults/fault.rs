@@ -239,6 +239,7 @@ pub(super) fn config(base_url: &str) -> Config {
             daily: None,
             session_cap: None,
             prices: None,
+            ..BudgetSettings::default()
         },
         ..Config::default()
     };

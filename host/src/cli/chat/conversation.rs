@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::command::{COMMANDS, WORDS};
-use crate::agent::{DEFAULT_TENANT, RunReport, Session};
+use crate::agent::{RunReport, Session};
 use crate::cli::completions::model_names;
 use crate::cli::lines::Completions;
 use crate::cli::live::{LiveHost, print_error, print_report, print_summary};
@@ -165,7 +165,7 @@ impl<'a> Conversation<'a> {
         let changed = host.with_model(name)?;
         let is_priced = changed.price().is_some();
         let hint = host.prices().hint_for(name);
-        if !is_priced && host.config().budget.has_limit() {
+        if !is_priced && host.config().budget.limits(self.session.tenant()).has_limit() {
             let message =
                 format!("the model `{name}` has no price, and a budget is in force; the model stays the same");
             return Err(CliError::usage(message, hint));
@@ -199,13 +199,13 @@ impl<'a> Conversation<'a> {
         let status = host
             .ledger()
             .status(
-                DEFAULT_TENANT,
+                self.session.tenant(),
                 Some(self.session.id()),
                 &host.config().budget,
                 Timestamp::now(),
             )
             .await?;
-        let lines: Vec<BudgetLine> = status.iter().map(BudgetLine::from).collect();
+        let lines = BudgetLine::of_run(&status);
         self.cx.stderr.write(&summary::budget(&lines, self.cx.stderr.width()));
         Ok(())
     }

@@ -208,6 +208,15 @@ fn money() {
         ],
     );
     check(
+        "[tenants.acme.budget]\nmonthly_usd = 0\nyearly_usd = 1\n[tenants.\"a b\".budget]\ndaily_usd = 1\n[agent]\ntenant = \"\"",
+        &[
+            "c.toml:2:15: tenants.acme.budget.monthly_usd: a limit of zero would refuse every request | set an amount, or \"unlimited\" for no limit",
+            "c.toml:3:1: tenants.acme.budget.yearly_usd: unknown key | the keys here are `daily_usd` and `monthly_usd`",
+            "c.toml:4:10: tenants.\"a b\": `a b` isn't a valid tenant name: use 1 to 64 of the characters a-z A-Z 0-9 _ . -",
+            "c.toml:7:10: agent.tenant: `` isn't a valid tenant name: use 1 to 64 of the characters a-z A-Z 0-9 _ . -",
+        ],
+    );
+    check(
         "[budget]\nsession_usd = 0.0000000001\nhost_day_usd = true",
         &[
             "c.toml:2:15: budget.session_usd: `0.0000000001` has more than nine decimals | use a decimal such as 1.50, or \"unlimited\" for no limit",

@@ -16,6 +16,10 @@ fn shown_configurations_round_trip() {
         [budget]
         session_usd = 0.123456789
         host_day_usd = \"unlimited\"
+        [tenants.acme.budget]
+        daily_usd = 2.5
+        [tenants.\"b.c\".budget]
+        monthly_usd = 30
         [limits]
         memory = 1_000_001
         [plugins.p]

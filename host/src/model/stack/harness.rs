@@ -344,7 +344,7 @@ pub(super) async fn another_reserves(harness: &Harness, amount: NanoUsd) -> Rese
         session_id: "another".to_owned(),
         model: "m".to_owned(),
         amount,
-        limits: harness.stack.budget.clone(),
+        limits: harness.stack.budget.limits("default"),
         now: jiff::Timestamp::now(),
     };
     harness.stack.ledger.reserve(request).await.unwrap()

@@ -113,10 +113,11 @@ impl ModelStack {
     ) -> Result<Option<(Reservation, Price)>, ModelError> {
         let now = Timestamp::now();
         let model = self.provider.model();
+        let tenant = cx.emitter.tenant();
         let Some(price) = self.prices.find(model, TimeZone::UTC.to_datetime(now).date()) else {
             let limits = self
                 .ledger
-                .effective_limits(&self.budget)
+                .effective_limits(tenant, &self.budget)
                 .await
                 .map_err(ModelError::Ledger)?;
             if !limits.has_limit() {
@@ -130,11 +131,11 @@ impl ModelStack {
         };
         let amount = request.worst_case(&price);
         let request = ReserveRequest {
-            tenant: cx.emitter.tenant().to_string(),
+            tenant: tenant.to_string(),
             session_id: cx.emitter.session_id().to_owned(),
             model: model.to_owned(),
             amount,
-            limits: self.budget.clone(),
+            limits: self.budget.limits(tenant),
             now,
         };
         let reserved = cx.log.started(&self.ledger, model, Some(request)).await;

@@ -6,8 +6,9 @@ use rusqlite::{Connection, params};
 use super::liveness::{DeadOwner, Owner};
 use super::{Fault, Statements};
 use crate::ledger::{
-    Attribution, BudgetAlert, BudgetSettings, BudgetStatus, Closing, LedgerError, LedgerRow, LimitOverride,
-    PendingClosing, ReservationId, ReserveRequest, Scope, Totals, Window, admit, thresholds, utc_day,
+    self, Attribution, BudgetAlert, BudgetLimits, BudgetStatus, Charge, Closing, LedgerError, LedgerRow, LimitOverride,
+    PendingClosing, ReservationId, ReserveRequest, Reversal, ReversalError, ReversalRequest, Scope, Totals, Window,
+    admit, thresholds, utc_day,
 };
 use crate::money::NanoUsd;
 
@@ -28,7 +29,8 @@ pub(super) fn close(connection: &Connection, pending: &PendingClosing) -> Result
     };
     let charged = match entry.state.as_str() {
         "open" => false,
-        "charged" => true,
+        // What was corrected is final.
+        "charged" if entry.reversed == NanoUsd::ZERO => true,
         _ => return Err(not_open(id)),
     };
     let (state, spent) = match closing {
@@ -63,35 +65,74 @@ pub(super) fn close(connection: &Connection, pending: &PendingClosing) -> Result
     }
 }
 
-pub(super) fn limit_overrides(connection: &Connection) -> rusqlite::Result<Vec<(Scope, Option<LimitOverride>)>> {
-    let each = Scope::ALL.into_iter();
-    each.map(|scope| Ok((scope, limit_override(connection, scope)?)))
-        .collect()
+/// The overrides that apply to a tenant.
+pub(super) fn limit_overrides(
+    connection: &Connection,
+    tenant: &str,
+) -> rusqlite::Result<Vec<(Scope, Option<LimitOverride>)>> {
+    let mut rows = connection.prepare_cached("SELECT scope, amount FROM limits WHERE tenant IN ('', ?1)")?;
+    let rows = rows.query_map([tenant], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+    let set = rows.collect::<rusqlite::Result<Vec<(String, NanoUsd)>>>()?;
+    let of = |scope: Scope| {
+        let found = set.iter().find(|(name, _)| name == scope.name());
+        found.map(|(_, amount)| match *amount {
+            UNLIMITED => LimitOverride::Unlimited,
+            amount => LimitOverride::Usd(amount),
+        })
+    };
+    Ok(Scope::ALL.into_iter().map(|scope| (scope, of(scope))).collect())
 }
 
-pub(super) fn set_limit(connection: &Connection, scope: Scope, limit: Option<LimitOverride>) -> Result<(), Fault> {
+pub(super) fn set_limit(
+    connection: &Connection,
+    scope: Scope,
+    tenant: &str,
+    limit: Option<LimitOverride>,
+) -> Result<(), Fault> {
+    let tenant = scope.tenant_of_limit(tenant);
     match limit.map(|limit| limit.limit().unwrap_or(UNLIMITED)) {
-        None => connection.run("DELETE FROM limits WHERE scope = ?1", [scope.name()])?,
+        None => connection.run(
+            "DELETE FROM limits WHERE scope = ?1 AND tenant = ?2",
+            [scope.name(), tenant],
+        )?,
         Some(amount) if amount > LARGEST || limit == Some(LimitOverride::Usd(UNLIMITED)) => {
             return Err(Fault::Refused(LedgerError::TooLarge { amount }.into()));
         }
         Some(amount) => connection.run(
-            "INSERT OR REPLACE INTO limits (scope, amount) VALUES (?1, ?2)",
-            params![scope.name(), amount],
+            "INSERT OR REPLACE INTO limits (scope, tenant, amount) VALUES (?1, ?2, ?3)",
+            params![scope.name(), tenant, amount],
         )?,
     };
     Ok(())
+}
+
+/// The tenants that have an override, or that have spent something in this month.
+pub(super) fn tenants(connection: &Connection, now: Timestamp) -> rusqlite::Result<Vec<String>> {
+    let day = utc_day(now);
+    let attribution = Attribution {
+        tenant: "",
+        session_id: "",
+        day: &day,
+    };
+    let window = Scope::TenantMonth.window(&attribution);
+    let mut tenants = connection.prepare_cached(
+        "SELECT tenant FROM totals WHERE scope = ?1 AND period >= ?2
+         UNION SELECT tenant FROM limits WHERE tenant <> '' ORDER BY tenant",
+    )?;
+    tenants
+        .query_map([window.scope.name(), window.period], |row| row.get(0))?
+        .collect()
 }
 
 pub(super) fn status(
     connection: &Connection,
     tenant: &str,
     session_id: Option<&str>,
-    settings: &BudgetSettings,
+    limits: &BudgetLimits,
     now: Timestamp,
 ) -> rusqlite::Result<Vec<BudgetStatus>> {
     let day = utc_day(now);
-    let limits = effective(connection, settings)?;
+    let limits = effective(connection, tenant, limits)?;
     let attribution = Attribution {
         tenant,
         session_id: session_id.unwrap_or_default(),
@@ -101,11 +142,9 @@ pub(super) fn status(
         .into_iter()
         .filter(|scope| *scope != Scope::Session || session_id.is_some())
         .map(|scope| {
-            Ok(BudgetStatus::new(
-                scope,
-                limits.limit(scope),
-                totals(connection, &scope.window(&attribution))?,
-            ))
+            let window = scope.window(&attribution);
+            let totals = totals(connection, &window)?;
+            Ok(BudgetStatus::new(&window, limits.limit(scope), totals))
         })
         .collect()
 }
@@ -131,10 +170,11 @@ pub(super) fn reserve(
         session_id,
         day: &day,
     };
-    let limits = effective(connection, limits)?;
+    let limits = effective(connection, tenant, limits)?;
     for scope in Scope::ALL {
-        let before = totals(connection, &scope.window(&attribution))?;
-        admit(scope, limits.limit(scope), before, *amount)
+        let window = scope.window(&attribution);
+        let before = totals(connection, &window)?;
+        admit(&window, limits.limit(scope), before, *amount)
             .map_err(|refusal| Fault::Refused(LedgerError::from(refusal).into()))?;
         let needed = before.spent.saturating_add(before.reserved).saturating_add(*amount);
         if needed > LARGEST {
@@ -157,6 +197,72 @@ pub(super) fn reserve(
         ],
     )?;
     Ok(())
+}
+
+/// Books a reversal beside its charge, in the windows of the charge.
+pub(super) fn reverse(
+    connection: &Connection,
+    id: &ReservationId,
+    request: &ReversalRequest,
+) -> Result<Reversal, Fault> {
+    let refused = |error: ReversalError| Fault::Refused(LedgerError::from(error).into());
+    let before = Reversal {
+        id: id.clone(),
+        reverses: request.entry.clone(),
+        reversed_usd: NanoUsd::ZERO,
+        reason: request.reason.clone(),
+        at: Timestamp::now().to_string(),
+        is_new: true,
+    };
+    let booked = connection.find(
+        "SELECT id, amount, at FROM reversals WHERE reservation = ?1 AND reason = ?2",
+        [request.entry.as_str(), &request.reason],
+        |row| {
+            Ok(Reversal {
+                id: ReservationId::new(row.get(0)?),
+                reversed_usd: row.get(1)?,
+                at: row.get(2)?,
+                is_new: false,
+                ..before.clone()
+            })
+        },
+    )?;
+    if let Some(booked) = booked {
+        return match request.amount.is_none_or(|amount| amount == booked.reversed_usd) {
+            true => Ok(booked),
+            false => Err(refused(ReversalError::Booked {
+                entry: request.entry.clone(),
+                booked: booked.reversed_usd,
+            })),
+        };
+    }
+    let unknown = || ReversalError::Unknown {
+        entry: request.entry.clone(),
+    };
+    let entry = Entry::find(connection, &request.entry)?.ok_or_else(|| refused(unknown()))?;
+    let charge = Charge {
+        spent: entry.spent,
+        reversed: entry.reversed,
+    };
+    let amount = ledger::reverse(charge, request).map_err(refused)?;
+    update_totals(
+        connection,
+        &entry.attribution(),
+        Totals::spent(amount),
+        Totals::default(),
+    )?;
+    connection.run(
+        "UPDATE reservations SET reversed = reversed + ?2 WHERE id = ?1",
+        params![request.entry.as_str(), amount],
+    )?;
+    connection.run(
+        "INSERT INTO reversals (id, reservation, at, amount, reason) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![id.as_str(), request.entry.as_str(), before.at, amount, request.reason],
+    )?;
+    Ok(Reversal {
+        reversed_usd: amount,
+        ..before
+    })
 }
 
 /// Charges the open reservations of dead owners in full. Remove their lock files only after this is committed.
@@ -192,9 +298,9 @@ pub(super) fn charge_dead_owners(connection: &Connection, owner: &Owner) -> rusq
 fn new_alerts(
     connection: &Connection,
     attribution: &Attribution<'_>,
-    settings: &BudgetSettings,
+    limits: &BudgetLimits,
 ) -> Result<Vec<BudgetAlert>, Fault> {
-    let limits = effective(connection, settings)?;
+    let limits = effective(connection, attribution.tenant, limits)?;
     let mut alerts = Vec::new();
     for scope in Scope::ALL {
         let Some(limit) = limits.limit(scope) else { continue };
@@ -218,25 +324,8 @@ fn new_alerts(
     Ok(alerts)
 }
 
-pub(super) fn effective(connection: &Connection, settings: &BudgetSettings) -> rusqlite::Result<BudgetSettings> {
-    let mut limits = settings.clone();
-    for scope in Scope::ALL {
-        if let Some(set) = limit_override(connection, scope)? {
-            limits.set(scope, set.limit());
-        }
-    }
-    Ok(limits)
-}
-
-fn limit_override(connection: &Connection, scope: Scope) -> rusqlite::Result<Option<LimitOverride>> {
-    let amount: Option<NanoUsd> =
-        connection.find("SELECT amount FROM limits WHERE scope = ?1", [scope.name()], |row| {
-            row.get(0)
-        })?;
-    Ok(amount.map(|amount| match amount {
-        UNLIMITED => LimitOverride::Unlimited,
-        amount => LimitOverride::Usd(amount),
-    }))
+fn effective(connection: &Connection, tenant: &str, limits: &BudgetLimits) -> rusqlite::Result<BudgetLimits> {
+    Ok(limits.overridden(&limit_overrides(connection, tenant)?))
 }
 
 fn totals(connection: &Connection, window: &Window<'_>) -> rusqlite::Result<Totals> {
@@ -288,8 +377,14 @@ pub(super) fn page(
     count: u32,
 ) -> rusqlite::Result<Vec<LedgerRow>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, tenant, session_id, model, day, reserved_at, closed_at, state, reserved, spent, estimated, usage
-         FROM reservations WHERE id > ?1 ORDER BY id LIMIT ?2",
+        "SELECT id, tenant, session_id, model, day, reserved_at, closed_at, state, reserved, spent, estimated, usage,
+            NULL, NULL, NULL
+         FROM reservations WHERE id > ?1
+         UNION ALL
+         SELECT reversals.id, tenant, session_id, model, day, at, at, 'reversal', 0, NULL, 0, NULL,
+            reservation, amount, reason
+         FROM reversals JOIN reservations ON reservations.id = reservation WHERE reversals.id > ?1
+         ORDER BY 1 LIMIT ?2",
     )?;
     let rows = statement.query_map(params![after.map_or("", ReservationId::as_str), count], |row| {
         Ok(LedgerRow {
@@ -307,6 +402,9 @@ pub(super) fn page(
             usage: row
                 .get::<_, Option<String>>(11)?
                 .and_then(|usage| serde_json::from_str(&usage).ok()),
+            reverses: row.get::<_, Option<String>>(12)?.map(ReservationId::new),
+            reversed_usd: row.get(13)?,
+            reason: row.get(14)?,
         })
     })?;
     rows.collect()
@@ -319,10 +417,12 @@ struct Entry {
     day: String,
     state: String,
     reserved: NanoUsd,
+    spent: Option<NanoUsd>,
+    reversed: NanoUsd,
 }
 
 impl Entry {
-    const COLUMNS: &'static str = "tenant, session_id, day, state, reserved";
+    const COLUMNS: &'static str = "tenant, session_id, day, state, reserved, spent, reversed";
 
     fn find(connection: &Connection, id: &ReservationId) -> rusqlite::Result<Option<Self>> {
         let query = format!("SELECT {} FROM reservations WHERE id = ?1", Self::COLUMNS);
@@ -347,6 +447,8 @@ impl Entry {
             day: row.get(2)?,
             state: row.get(3)?,
             reserved: row.get(4)?,
+            spent: row.get(5)?,
+            reversed: row.get(6)?,
         })
     }
 

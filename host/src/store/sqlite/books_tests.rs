@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::ledger::{BudgetAlert, Closing, PendingClosing, ReserveRequest, Settlement};
+use crate::ledger::{BudgetAlert, Closing, PendingClosing, ReserveRequest, ReversalRequest, Settlement};
 use crate::money::NanoUsd;
 
 const TENANTS: [&str; 2] = ["default", "other"];
@@ -32,8 +32,15 @@ enum Step {
     Charge {
         pick: prop::sample::Index,
     },
+    /// With one of a few reasons, so that some are asked for twice.
+    Reverse {
+        pick: prop::sample::Index,
+        amount: Option<u64>,
+        reason: usize,
+    },
     SetLimit {
         scope: usize,
+        tenant: usize,
         limit: Option<u64>,
     },
 }
@@ -46,36 +53,54 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (pick(), 0..80_u64).prop_map(|(pick, amount)| Step::Settle { pick, amount }),
         2 => pick().prop_map(|pick| Step::Release { pick }),
         1 => pick().prop_map(|pick| Step::Charge { pick }),
-        1 => (0..2_usize, prop::option::of(0..200_u64)).prop_map(|(scope, limit)| Step::SetLimit { scope, limit }),
+        2 => (pick(), prop::option::of(0..60_u64), 0..3_usize)
+            .prop_map(|(pick, amount, reason)| Step::Reverse { pick, amount, reason }),
+        1 => (0..4_usize, 0..2_usize, prop::option::of(0..200_u64))
+            .prop_map(|(scope, tenant, limit)| Step::SetLimit { scope, tenant, limit }),
     ]
 }
 
-fn settings() -> BudgetSettings {
+fn limits() -> BudgetLimits {
     let nanos = |nanos| Some(NanoUsd::from_nanos(nanos));
-    BudgetSettings {
+    BudgetLimits {
         session: nanos(100),
-        daily: nanos(180),
         session_cap: None,
-        prices: None,
+        tenant_day: nanos(130),
+        tenant_month: nanos(170),
+        host_day: nanos(180),
     }
 }
+
+type Key = (Scope, &'static str, &'static str);
 
 #[derive(Clone, Debug)]
 struct Booked {
     id: ReservationId,
-    windows: [(Scope, &'static str, &'static str); 2],
+    windows: [Key; 4],
     amount: u64,
-    /// Its contribution to (spent, reserved).
+    /// Its contribution to (spent, reserved), before reversals.
     share: (u64, u64),
+    /// Whether it can still be closed.
     open: bool,
+    /// Whether its cost is known or charged.
+    is_charged: bool,
+    /// What was taken back, by reason.
+    reversals: BTreeMap<usize, u64>,
+}
+
+impl Booked {
+    fn reversed(&self) -> u64 {
+        self.reversals.values().sum()
+    }
 }
 
 #[derive(Debug)]
 struct Model {
     booked: Vec<Booked>,
-    limits: BTreeMap<Scope, u64>,
+    /// By scope and tenant; the tenant is empty where the limit is the same for all.
+    limits: BTreeMap<(Scope, &'static str), u64>,
     /// (window, limit, percent).
-    announced: BTreeSet<((Scope, &'static str, &'static str), u64, u8)>,
+    announced: BTreeSet<(Key, u64, u8)>,
 }
 
 impl Model {
@@ -84,19 +109,22 @@ impl Model {
             .booked
             .iter()
             .filter(|booked| booked.windows.contains(&window))
-            .map(|booked| booked.share);
+            .map(|booked| (booked.share.0 - booked.reversed(), booked.share.1));
         shares.fold((0, 0), |sum, share| (sum.0 + share.0, sum.1 + share.1))
     }
 
-    fn limit(&self, scope: Scope) -> u64 {
-        let configured = settings().limit(scope).unwrap().as_nanos();
-        self.limits.get(&scope).copied().unwrap_or(configured)
+    fn limit(&self, (scope, tenant, _): Key) -> u64 {
+        let configured = limits().limit(scope).unwrap().as_nanos();
+        let key = (scope, scope.tenant_of_limit(tenant));
+        self.limits.get(&key).copied().unwrap_or(configured)
     }
 }
 
-fn windows(tenant: usize, session: usize, day: usize) -> [(Scope, &'static str, &'static str); 2] {
+fn windows(tenant: usize, session: usize, day: usize) -> [Key; 4] {
     [
         (Scope::Session, TENANTS[tenant], SESSIONS[session]),
+        (Scope::TenantDay, TENANTS[tenant], DAYS[day]),
+        (Scope::TenantMonth, TENANTS[tenant], &DAYS[day][..7]),
         (Scope::HostDay, "", DAYS[day]),
     ]
 }
@@ -116,7 +144,7 @@ fn request(tenant: usize, session: usize, day: usize, amount: u64) -> ReserveReq
         session_id: SESSIONS[session].to_owned(),
         model: "m".to_owned(),
         amount: NanoUsd::from_nanos(amount),
-        limits: settings(),
+        limits: limits(),
         now: noon(DAYS[day]),
     }
 }
@@ -140,7 +168,7 @@ fn close_one(store: &mut Sqlite, id: &ReservationId, closing: &Closing) -> Resul
     let closing = PendingClosing {
         id: id.clone(),
         closing: closing.clone(),
-        limits: settings(),
+        limits: limits(),
         done: Some(sender),
     };
     match store
@@ -164,7 +192,7 @@ fn take(store: &mut Sqlite, model: &mut Model, step: Step) {
             let windows = windows(tenant, session, day);
             let refused = windows.into_iter().find(|window| {
                 let (spent, reserved) = model.totals(*window);
-                amount > 0 && spent + reserved + amount > model.limit(window.0)
+                amount > 0 && spent + reserved + amount > model.limit(*window)
             });
             let result = reserve(store, request(tenant, session, day, amount));
             match (refused, result) {
@@ -175,6 +203,8 @@ fn take(store: &mut Sqlite, model: &mut Model, step: Step) {
                         amount,
                         share: (0, amount),
                         open: true,
+                        is_charged: false,
+                        reversals: BTreeMap::new(),
                     });
                 }
                 (Some((scope, ..)), Err(LedgerError::Exceeded(refusal))) => assert_eq!(refusal.scope, scope),
@@ -191,13 +221,19 @@ fn take(store: &mut Sqlite, model: &mut Model, step: Step) {
         }
         Step::Release { pick } => close(store, model, &pick, &Closing::Release, Some(0)),
         Step::Charge { pick } => close(store, model, &pick, &Closing::Charge, None),
-        Step::SetLimit { scope, limit } => {
-            let scope = Scope::ALL[scope];
-            let set = limit.map(|limit| LimitOverride::Usd(NanoUsd::from_nanos(limit)));
-            write(store, Change::SetLimit { scope, limit: set }).unwrap();
+        Step::Reverse { pick, amount, reason } => reverse(store, model, &pick, amount, reason),
+        Step::SetLimit { scope, tenant, limit } => {
+            let (scope, tenant) = (Scope::ALL[scope], TENANTS[tenant]);
+            let set = Change::SetLimit {
+                scope,
+                tenant: tenant.into(),
+                limit: limit.map(|limit| LimitOverride::Usd(NanoUsd::from_nanos(limit))),
+            };
+            write(store, set).unwrap();
+            let key = (scope, scope.tenant_of_limit(tenant));
             match limit {
-                Some(limit) => drop(model.limits.insert(scope, limit)),
-                None => drop(model.limits.remove(&scope)),
+                Some(limit) => drop(model.limits.insert(key, limit)),
+                None => drop(model.limits.remove(&key)),
             }
         }
     }
@@ -211,19 +247,21 @@ fn close(store: &mut Sqlite, model: &mut Model, pick: &prop::sample::Index, clos
     let picked = pick.index(model.booked.len());
     let booked = &mut model.booked[picked];
     let result = close_one(store, &booked.id, closing);
-    if !booked.open {
+    // What was corrected is final.
+    if !booked.open || booked.reversed() > 0 {
         assert!(matches!(result, Err(LedgerError::NotOpen { .. })), "{result:?}");
         return;
     }
     booked.share = (spent.unwrap_or(booked.amount), 0);
     // A late report can still settle a reservation that was charged in full.
     booked.open = spent.is_none();
+    booked.is_charged = true;
 
     let mut expected = Vec::new();
     for window in booked.windows {
         let (spent, _) = model.totals(window);
         for percent in [50_u8, 75, 90, 100] {
-            let limit = model.limit(window.0);
+            let limit = model.limit(window);
             let reached = spent > 0 && spent * 100 >= limit * u64::from(percent);
             if reached && model.announced.insert((window, limit, percent)) {
                 expected.push((window.0, percent));
@@ -238,21 +276,59 @@ fn close(store: &mut Sqlite, model: &mut Model, pick: &prop::sample::Index, clos
     assert_eq!(alerts, expected);
 }
 
+/// Takes back a part of the picked charge, or what is left of it.
+fn reverse(store: &mut Sqlite, model: &mut Model, pick: &prop::sample::Index, amount: Option<u64>, reason: usize) {
+    if model.booked.is_empty() {
+        return;
+    }
+    let picked = pick.index(model.booked.len());
+    let booked = &mut model.booked[picked];
+    let request = ReversalRequest {
+        entry: booked.id.clone(),
+        amount: amount.map(NanoUsd::from_nanos),
+        reason: format!("reason {reason}"),
+    };
+    let result = write(store, Change::Reverse(ReservationId::generate(), request));
+    let left = booked.share.0 - booked.reversed();
+    let before = booked.reversals.get(&reason).copied();
+    let expected = match before {
+        Some(before) => amount.is_none_or(|amount| amount == before).then_some(before),
+        None => Some(amount.unwrap_or(left)).filter(|amount| booked.is_charged && (1..=left).contains(amount)),
+    };
+    match (expected, result) {
+        (Some(amount), Ok(Applied::Reversed(reversal))) => {
+            assert_eq!(
+                (reversal.reversed_usd.as_nanos(), reversal.is_new),
+                (amount, before.is_none())
+            );
+            booked.reversals.insert(reason, amount);
+        }
+        (None, Err(LedgerError::Reversal(_))) => {}
+        (expected, result) => panic!("expected {expected:?}, got {result:?}"),
+    }
+}
+
 fn compare(store: &mut Sqlite, model: &Model) {
     for (tenant, session, day) in combinations() {
         let now = noon(DAYS[day]);
         let status = store
-            .status(TENANTS[tenant], Some(SESSIONS[session]), &settings(), now)
+            .status(TENANTS[tenant], Some(SESSIONS[session]), &limits(), now)
             .unwrap();
         for (status, window) in status.iter().zip(windows(tenant, session, day)) {
             let found = (status.spent_usd.as_nanos(), status.reserved_usd.as_nanos());
             assert_eq!((status.scope, found), (window.0, model.totals(window)));
-            assert_eq!(status.limit_usd.unwrap().as_nanos(), model.limit(window.0));
+            assert_eq!(status.limit_usd.unwrap().as_nanos(), model.limit(window));
         }
     }
     // The totals equal the sum of the rows, and no row is missing.
     let rows = store.export(None, u32::MAX).unwrap();
-    assert_eq!(rows.len(), model.booked.len());
+    let reversals = model.booked.iter().map(|booked| booked.reversals.len()).sum::<usize>();
+    assert_eq!(rows.len(), model.booked.len() + reversals);
+    let reversed: NanoUsd = rows.iter().filter_map(|row| row.reversed_usd).sum();
+    assert_eq!(
+        reversed.as_nanos(),
+        model.booked.iter().map(Booked::reversed).sum::<u64>()
+    );
     let spent: NanoUsd = rows.iter().filter_map(|row| row.spent_usd).sum();
     assert_eq!(
         spent.as_nanos(),
@@ -298,7 +374,7 @@ proptest! {
             }
             for (tenant, session, day) in combinations() {
                 let now = noon(DAYS[day]);
-                for status in store.status(TENANTS[tenant], Some(SESSIONS[session]), &settings(), now).unwrap() {
+                for status in store.status(TENANTS[tenant], Some(SESSIONS[session]), &limits(), now).unwrap() {
                     let used = status.spent_usd.saturating_add(status.reserved_usd);
                     prop_assert!(used <= status.limit_usd.unwrap(), "{status:?}");
                 }

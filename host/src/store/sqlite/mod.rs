@@ -9,6 +9,7 @@ mod breakers;
 mod journal;
 mod liveness;
 mod schema;
+mod spending;
 mod usage;
 
 #[cfg(test)]
@@ -26,7 +27,8 @@ use super::backend::{ApprovalFilter, SessionFilter, StoredFact, UsageFilter, Wor
 use super::breakers::{BreakerOrder, BreakerRecord};
 use super::{Applied, Backend, Change, Durability, StoreError, Work};
 use crate::ledger::{
-    BookReader, BudgetSettings, BudgetStatus, LedgerError, LedgerRow, LimitOverride, ReservationId, Scope,
+    BookReader, BudgetLimits, BudgetStatus, LedgerError, LedgerRow, LimitOverride, ReservationId, Scope, Spending,
+    SpendingFilter,
 };
 use crate::session::{Approval, SessionInfo, UsageRow};
 use crate::sqlite::{Database, Failure};
@@ -161,7 +163,8 @@ fn apply(connection: &Connection, owner: &Owner, work: &Work<'_>) -> Result<Work
 fn apply_change(connection: &Connection, owner: &Owner, change: &Change) -> Result<Applied, Fault> {
     match change {
         Change::Reserve(id, request) => books::reserve(connection, owner, id, request)?,
-        Change::SetLimit { scope, limit } => books::set_limit(connection, *scope, *limit)?,
+        Change::SetLimit { scope, tenant, limit } => books::set_limit(connection, *scope, tenant, *limit)?,
+        Change::Reverse(id, request) => return Ok(Applied::Reversed(books::reverse(connection, id, request)?)),
         Change::OpenSession { id, tenant, title } => journal::open(connection, owner, id, tenant, title)?,
         Change::Lease { id } => return Ok(Applied::Leased(journal::lease(connection, owner, id)?)),
         Change::Release { id, lease } => journal::release(connection, id, *lease)?,
@@ -249,18 +252,22 @@ impl BookReader for Sqlite {
         &mut self,
         tenant: &str,
         session_id: Option<&str>,
-        settings: &BudgetSettings,
+        limits: &BudgetLimits,
         now: Timestamp,
     ) -> Result<Vec<BudgetStatus>, LedgerError> {
-        self.read_books(|connection| books::status(connection, tenant, session_id, settings, now))
+        self.read_books(|connection| books::status(connection, tenant, session_id, limits, now))
     }
 
-    fn effective(&mut self, settings: &BudgetSettings) -> Result<BudgetSettings, LedgerError> {
-        self.read_books(|connection| books::effective(connection, settings))
+    fn limit_overrides(&mut self, tenant: &str) -> Result<Vec<(Scope, Option<LimitOverride>)>, LedgerError> {
+        self.read_books(|connection| books::limit_overrides(connection, tenant))
     }
 
-    fn limit_overrides(&mut self) -> Result<Vec<(Scope, Option<LimitOverride>)>, LedgerError> {
-        self.read_books(books::limit_overrides)
+    fn tenants(&mut self, now: Timestamp) -> Result<Vec<String>, LedgerError> {
+        self.read_books(|connection| books::tenants(connection, now))
+    }
+
+    fn spending(&mut self, filter: &SpendingFilter) -> Result<Vec<Spending>, LedgerError> {
+        self.read_books(|connection| spending::spending(connection, filter))
     }
 
     fn export(&mut self, after: Option<&ReservationId>, count: u32) -> Result<Vec<LedgerRow>, LedgerError> {

@@ -21,6 +21,7 @@ const SCHEMA: Schema<'static> = Schema {
         include_str!("schema/0004.sql"),
         include_str!("schema/0005.sql"),
         include_str!("schema/0006.sql"),
+        include_str!("schema/0007.sql"),
     ],
 };
 
@@ -148,6 +149,58 @@ mod tests {
             );
             assert_eq!(row.unwrap(), (7, None, i64::try_from(newest.len()).unwrap()));
         }
+    }
+
+    /// What was spent before tenants had limits counts.
+    #[test]
+    fn the_totals_of_tenants_are_made_from_the_rows() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, &SCHEMA.steps[..6]).unwrap();
+        for (id, tenant, day, state, reserved, spent) in [
+            ("1", "a", "2026-11-24", "settled", 60, Some(7)),
+            ("2", "a", "2026-11-25", "charged", 5, Some(5)),
+            ("3", "a", "2026-11-25", "open", 30, None),
+            ("4", "a", "2026-12-01", "settled", 30, Some(i64::MAX)),
+            ("5", "a", "2026-12-01", "settled", 30, Some(i64::MAX)),
+            ("6", "b", "2026-11-24", "released", 60, Some(0)),
+        ] {
+            connection
+                .execute(
+                    "INSERT INTO reservations (id, owner, tenant, session_id, model, day, reserved_at, state, reserved, spent)
+                     VALUES (?1, 'o', ?2, 's', 'm', ?3, '', ?4, ?5, ?6)",
+                    rusqlite::params![id, tenant, day, state, reserved, spent],
+                )
+                .unwrap();
+        }
+        migrate(&mut connection, SCHEMA.steps).unwrap();
+        let mut rows = connection
+            .prepare("SELECT tenant, period, spent, reserved FROM totals WHERE scope = ?1 ORDER BY tenant, period")
+            .unwrap();
+        let mut of = |scope| {
+            let rows = rows.query_map([scope], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)));
+            rows.unwrap()
+                .collect::<Result<Vec<(String, String, i64, i64)>, _>>()
+                .unwrap()
+        };
+        let row = |tenant: &str, period: &str, spent, reserved| (tenant.to_owned(), period.to_owned(), spent, reserved);
+        const CAPPED: i64 = 2_000_000_000_000_000;
+        assert_eq!(
+            of("tenant_day"),
+            [
+                row("a", "2026-11-24", 7, 0),
+                row("a", "2026-11-25", 5, 30),
+                row("a", "2026-12-01", CAPPED, 0),
+                row("b", "2026-11-24", 0, 0),
+            ]
+        );
+        assert_eq!(
+            of("tenant_month"),
+            [
+                row("a", "2026-11", 12, 30),
+                row("a", "2026-12", CAPPED, 0),
+                row("b", "2026-11", 0, 0),
+            ]
+        );
     }
 
     #[test]
