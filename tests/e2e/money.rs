@@ -493,6 +493,91 @@ async fn spending_is_shown_by_tool() {
     assert!(shown.stderr.contains("Tools cost nothing themselves"), "{shown}");
 }
 
+/// The books as they are on the disk while no process has them open.
+fn ledger_file(lab: &Lab) -> std::path::PathBuf {
+    lab.path("data/cofferdam/ledger.sqlite3")
+}
+
+/// Yesterday's backup doesn't give back what was spent since.
+#[tokio::test]
+async fn a_restored_backup_spends_nothing_until_it_is_confirmed() {
+    let lab = lab([costing(1, 1).forever()]);
+    run(&lab).await.expect_code(0);
+    let backup = lab.path("backup");
+    std::fs::copy(ledger_file(&lab), &backup).unwrap();
+    run(&lab).await.expect_code(0);
+    std::fs::copy(&backup, ledger_file(&lab)).unwrap();
+    for _ in 0..2 {
+        let refused = run(&lab).await.expect_code(1).json();
+        let error = &refused["error"];
+        assert!(
+            error["message"].as_str().unwrap().contains("lacks at least 1 commit")
+                && error["hint"].as_str().unwrap().contains("cofferdam budget confirm"),
+            "{error}"
+        );
+    }
+    assert_eq!(lab.simulator.requests().len(), 2);
+    let shown = lab.call(["budget"]).await.expect_code(0);
+    assert!(shown.stderr.contains("a copy that was put back"), "{shown}");
+    let confirmed = lab.call(["budget", "confirm"]).await.expect_code(0);
+    assert!(
+        confirmed.stdout.contains("accepted: the ledger is a copy"),
+        "{confirmed}"
+    );
+    run(&lab).await.expect_code(0);
+    assert_eq!(lab.call(["budget"]).await.expect_code(0).stderr, "");
+    let again = lab.call(["budget", "confirm"]).await.expect_code(0);
+    assert!(again.stderr.contains("nothing to confirm"), "{again}");
+}
+
+/// A process that is killed leaves nothing that looks like a restored backup.
+#[tokio::test]
+async fn a_killed_process_raises_no_alarm() {
+    let lab = lab([
+        Answer::text("never").with_fault(FaultKind::Stall, FaultPoint::Events(2)),
+        costing(1, 1).forever(),
+    ]);
+    let mut child = lab.command(["run", "--output", "json", "Go."]).spawn().unwrap();
+    lab.wait_for_model_request().await;
+    child.kill().await.unwrap();
+    run(&lab).await.expect_code(0);
+    assert_eq!(lab.call(["budget"]).await.expect_code(0).stderr, "");
+}
+
+/// What a clock that was ahead has booked for later counts today, until a person books it for today.
+#[tokio::test]
+async fn a_clock_that_was_ahead_opens_no_second_day() {
+    let (refused, shown, confirmed, budget) = on_one_day(async || {
+        let lab = lab([costing(100_000, 4000).forever()]);
+        // $0.24 per run.
+        lab.configure("[budget]\nhost_day_usd = 0.25\n");
+        run(&lab).await.expect_code(0);
+        // As if the clock had shown the end of time when it was booked.
+        let books = rusqlite::Connection::open(ledger_file(&lab)).unwrap();
+        books
+            .execute_batch(
+                "UPDATE reservations SET day = '9999-12-31';
+                 UPDATE totals SET period = '9999-12-31' WHERE scope LIKE '%_day';
+                 UPDATE totals SET period = '9999-12' WHERE scope LIKE '%_month'",
+            )
+            .unwrap();
+        drop(books);
+        let refused = run(&lab).await.expect_code(3).json();
+        let shown = lab.call(["budget"]).await.expect_code(0);
+        let confirmed = lab.call(["budget", "confirm", "--output", "json"]).await.expect_code(0);
+        (refused, shown, confirmed.json(), budget(&lab).await)
+    })
+    .await;
+    let hint = refused["error"]["hint"].as_str().unwrap();
+    assert!(hint.starts_with("$0.240000 of it is booked for a later date"), "{hint}");
+    assert!(shown.stderr.contains("up to 9999-12-31"), "{shown}");
+    assert_eq!(
+        confirmed,
+        json!({ "restored": null, "ahead": { "day": "9999-12-31", "amount_usd": "0.240000" } })
+    );
+    assert_eq!(scope(&budget, "host_day")["spent_usd"], "0.240000");
+}
+
 /// What one command may cost is what it says, whatever was set for all.
 #[tokio::test]
 async fn a_limit_set_by_command_does_not_disarm_an_argument() {

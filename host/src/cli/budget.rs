@@ -10,12 +10,12 @@ use serde_json::json;
 
 use super::summary::{self, BudgetLine, LimitSource};
 use super::table::{Column, Table};
-use super::{CliError, Context, Output, books, format};
+use super::{CliError, Context, Output, books, error, format};
 use crate::agent::check_tenant;
 use crate::config::Config;
 use crate::ledger::{
-    Ledger, LedgerError, LimitOverride, ReservationId, Reversal, ReversalRequest, Scope, Spending, SpendingBy,
-    SpendingFilter,
+    Ahead, Ledger, LedgerError, LimitOverride, ReservationId, Reversal, ReversalRequest, Scope, Spending, SpendingBy,
+    SpendingFilter, Unusual,
 };
 use crate::model::{PriceRow, Prices};
 use crate::money::{MoneyError, NanoUsd};
@@ -70,6 +70,8 @@ enum BudgetCommand {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
+    /// Accept a ledger that was put back from a copy, and book for today what a wrong clock has booked for later days
+    Confirm,
     /// Print every reservation and every reversal as a line of JSON, oldest first
     Export {
         /// Print CSV instead, with a line of headings
@@ -146,7 +148,7 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
     }
     let is_only_read = !matches!(
         args.command,
-        Some(BudgetCommand::Set { .. } | BudgetCommand::Reverse { .. })
+        Some(BudgetCommand::Set { .. } | BudgetCommand::Reverse { .. } | BudgetCommand::Confirm)
     );
     let ledger = books::open(&config, is_only_read).await?.ledger();
     let mut shown_tenant = None;
@@ -181,11 +183,21 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
             let tenant = tenant_of_limit(&config, scope, tenant)?;
             ledger.set_limit(scope, &tenant, amount.limit()).await?;
         }
+        Some(BudgetCommand::Confirm) => {
+            let accepted = ledger.confirm(Timestamp::now()).await?;
+            confirmed(cx, &accepted);
+            return Ok(0);
+        }
         Some(BudgetCommand::Export { csv }) => {
             export(cx, &ledger, csv).await?;
             return Ok(0);
         }
     }
+    let unusual = ledger.unusual(Timestamp::now()).await?;
+    in_words(&unusual).iter().for_each(|words| {
+        let hint = "`cofferdam budget confirm` accepts this; host/docs/operations.md says what to look at before";
+        cx.stderr.line(&error::warning(words, Some(hint)));
+    });
     let scopes = budget_lines(&ledger, &config, shown_tenant).await?;
     match cx.global.output {
         Output::Text => cx.stdout.write(&summary::budget(&scopes, cx.stdout.width())),
@@ -193,6 +205,33 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
         Output::StreamJson => scopes.iter().for_each(|scope| cx.stdout.json_line(scope)),
     }
     Ok(0)
+}
+
+/// What is unusual, a sentence each.
+fn in_words(unusual: &Unusual) -> Vec<String> {
+    let restored = unusual.restored.iter();
+    let restored = restored.map(|restored| format!("the ledger is a copy that was put back: {restored}"));
+    let ahead = unusual.ahead.iter().map(|Ahead { day, amount_usd }| {
+        format!(
+            "${amount_usd} is booked for later days, up to {day}, and counts for today as well: the clock was ahead"
+        )
+    });
+    restored.chain(ahead).collect()
+}
+
+fn confirmed(cx: &Context, accepted: &Unusual) {
+    match cx.global.output {
+        Output::Json => return cx.stdout.json_pretty(accepted),
+        Output::StreamJson => return cx.stdout.json_line(accepted),
+        Output::Text => {}
+    }
+    let words = in_words(accepted);
+    match words.is_empty() {
+        true => cx.note("There is nothing to confirm."),
+        false => words
+            .iter()
+            .for_each(|words| cx.stdout.line(&format!("accepted: {words}"))),
+    }
 }
 
 /// The tenant whose limit is set; empty where it is the same for all.

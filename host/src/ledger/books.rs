@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{
     BudgetAlert, BudgetLimits, BudgetStatus, LedgerError, LedgerRow, LimitOverride, ReservationId, ReserveRequest,
-    Reversal, ReversalRequest, Scope, Spending, SpendingFilter,
+    Reversal, ReversalRequest, Scope, Spending, SpendingFilter, Unusual,
 };
 use crate::money::NanoUsd;
 
@@ -71,6 +71,9 @@ pub(crate) trait Books: fmt::Debug + Send + Sync {
 
     fn reverse(self: Arc<Self>, request: ReversalRequest, done: Done<Reversal>);
 
+    /// Accepts what is unusual.
+    fn confirm(self: Arc<Self>, now: jiff::Timestamp, done: Done<Unusual>);
+
     /// Commits what waits, in the background if there is a runtime.
     fn wake(self: Arc<Self>);
 
@@ -93,6 +96,8 @@ pub(crate) trait BookReader {
 
     /// The tenants that have an override, or that have spent something in this month.
     fn tenants(&mut self, now: jiff::Timestamp) -> Result<Vec<String>, LedgerError>;
+
+    fn unusual(&mut self, now: jiff::Timestamp) -> Result<Unusual, LedgerError>;
 
     /// The sums, largest first.
     fn spending(&mut self, filter: &SpendingFilter) -> Result<Vec<Spending>, LedgerError>;

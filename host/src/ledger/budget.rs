@@ -139,6 +139,13 @@ impl Totals {
         }
     }
 
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            spent: self.spent.saturating_add(other.spent),
+            reserved: self.reserved.saturating_add(other.reserved),
+        }
+    }
+
     pub(crate) const fn reserved(amount: NanoUsd) -> Self {
         Self {
             spent: NanoUsd::ZERO,
@@ -161,6 +168,13 @@ pub struct BudgetExceeded {
     pub spent: NanoUsd,
     pub reserved: NanoUsd,
     pub asked: NanoUsd,
+    /// What of it is booked for a later day or month than the clock shows.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ahead: NanoUsd,
+}
+
+fn is_zero(amount: &NanoUsd) -> bool {
+    *amount == NanoUsd::ZERO
 }
 
 impl BudgetExceeded {
@@ -171,6 +185,13 @@ impl BudgetExceeded {
 
     /// What to do about it.
     pub fn hint(&self) -> String {
+        if self.ahead > NanoUsd::ZERO {
+            return format!(
+                "${} of it is booked for a later date than the clock of this machine shows; if the clock is right now, `cofferdam budget \
+                 confirm` books it for today",
+                self.ahead
+            );
+        }
         let Self { scope, tenant, .. } = self;
         let way_on = match self.asked > self.limit {
             true => "or lower `[model] max_tokens`, because a request reserves the longest answer".to_owned(),
@@ -212,6 +233,7 @@ pub(crate) fn admit(
             spent,
             reserved,
             asked,
+            ahead: NanoUsd::ZERO,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{BudgetExceeded, ReversalError};
+use super::{BudgetExceeded, Restored, ReversalError};
 use crate::money::NanoUsd;
 use crate::sqlite::hints;
 
@@ -41,6 +41,9 @@ pub enum LedgerError {
     /// Another file, or none, is where the ledger was opened. What this process reserved and spent isn't in it.
     #[error("the ledger's file {path} was deleted, moved or replaced while it was in use")]
     Displaced { path: PathBuf },
+    /// A copy of the database was put back. Nothing is reserved until a person has accepted it.
+    #[error("the ledger {path} is a copy that was put back: {restored}")]
+    Restored { path: PathBuf, restored: Restored },
     /// An amount or a total beyond 2^63 - 1 nano-dollars, about $9.2 billion.
     #[error("${amount} is more than the ledger can hold")]
     TooLarge { amount: NanoUsd },
@@ -68,6 +71,7 @@ impl LedgerError {
             Self::DiskFull { .. } => "ledger_disk_full",
             Self::Io { .. } | Self::Database { .. } => "ledger_failed",
             Self::Displaced { .. } => "ledger_displaced",
+            Self::Restored { .. } => "ledger_restored",
             Self::TooLarge { .. } => "amount_too_large",
             Self::Reversal(_) => "reversal_refused",
             Self::NotOpen { .. } => "reservation_not_open",
@@ -80,7 +84,8 @@ impl LedgerError {
         let hint = match self {
             Self::Exceeded(exceeded) => return Some(exceeded.hint()),
             Self::Corrupt { .. } => {
-                "restore it from a backup, or move it away to start an empty one, which forgets today's spending"
+                "restore it from a backup, or move it away to start an empty one, which forgets today's spending; then `cofferdam \
+                 budget confirm` accepts it"
             }
             Self::Locked { .. } => hints::LOCKED,
             Self::NewerSchema { .. } => {
@@ -92,6 +97,10 @@ impl LedgerError {
             Self::Io { .. } => hints::IO,
             Self::Database { .. } => "check that the disk works; the log has the details",
             Self::Displaced { .. } => hints::DISPLACED,
+            Self::Restored { .. } => {
+                "put the newest one back; or lower a limit by what was spent since, with `cofferdam budget set`, and accept this one with \
+                 `cofferdam budget confirm`"
+            }
             Self::TooLarge { .. } => "check the amount or the price table",
             Self::Reversal(error) => return error.hint().map(str::to_owned),
             Self::NotOpen { .. } | Self::Interrupted => return None,

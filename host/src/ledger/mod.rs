@@ -17,6 +17,8 @@
 //!   booked as reported.
 //! - No spending is lost.
 //!
+//! The [clock](Scope) can step, and a copy of the database can be put back ([`LedgerError::Restored`]): neither opens a budget twice.
+//!
 //! Both rest on rules that look at all scopes at once (`budget`), on guards that close what is dropped ([`Reservation`],
 //! [`Attempt`]), and on the [store](crate::store), which applies each change in one transaction, loses no closing, knows which
 //! processes are alive, and notices a file that isn't the one at its path any more ([`LedgerError::Displaced`]).
@@ -25,6 +27,7 @@
 
 mod books;
 mod budget;
+mod confirm;
 mod error;
 mod reservation;
 mod reversal;
@@ -42,6 +45,7 @@ pub use budget::{
     BudgetAlert, BudgetExceeded, BudgetLimits, BudgetSettings, BudgetStatus, LimitOverride, TenantBudget,
 };
 pub(crate) use budget::{Totals, admit, thresholds};
+pub use confirm::{Ahead, Restored, Unusual};
 pub use error::LedgerError;
 pub use reservation::{Attempt, Reservation, ReservationId, ReserveRequest, Settled};
 pub(crate) use reversal::{Charge, reverse};
@@ -174,6 +178,30 @@ impl Ledger {
             let _ = sender.send(result);
         };
         self.books().reverse(request, Box::new(reply));
+        done.await.unwrap_or(Err(LedgerError::Interrupted))
+    }
+
+    /// What is unusual, and what [`Self::confirm`] would accept.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub async fn unusual(&self, now: jiff::Timestamp) -> Result<Unusual, LedgerError> {
+        self.ask(move |books| books.unusual(now)).await
+    }
+
+    /// Accepts the ledger as it is: a copy that was put back is the newest from now on, and what is booked for later days than `now` is
+    /// booked for this one. Returns what was accepted.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub async fn confirm(&self, now: jiff::Timestamp) -> Result<Unusual, LedgerError> {
+        let (sender, done) = oneshot::channel();
+        let reply = |result| {
+            let _ = sender.send(result);
+        };
+        self.books().confirm(now, Box::new(reply));
         done.await.unwrap_or(Err(LedgerError::Interrupted))
     }
 

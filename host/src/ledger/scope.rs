@@ -1,4 +1,18 @@
 //! What a limit applies to, and over which period.
+//!
+//! # Clocks
+//!
+//! The machine's clock says which day it is, and at times it is wrong. Therefore **what is booked for a later day counts for today as
+//! well** (`Window::counts`): an attempt is admitted only if it fits into the limit together with everything that is booked for its own
+//! day or a later one, and the same for months. The latest day in the books is the high-water mark; no other is kept.
+//!
+//! - A clock that steps back over midnight finds that what was spent after midnight is spent. It opens no second day, nor does it open
+//!   an earlier day that was never used.
+//! - A clock that jumps a month ahead opens a day there: nobody can tell that from a machine that was off for a month. Back again, it
+//!   finds that what was spent meanwhile is spent, today and on every day until then.
+//! - Each date has one window, whatever order the dates come in. So no date is ever spent twice.
+//!
+//! `Ledger::confirm` books what lies ahead for today, where it belongs. The days after it are free then.
 
 use serde::Serialize;
 
@@ -112,6 +126,17 @@ pub(crate) struct Window<'a> {
     pub(crate) period: &'a str,
 }
 
+impl Window<'_> {
+    /// Whether what is booked in the window of another period, of the same scope and tenant, counts in this one.
+    pub(crate) fn counts(&self, period: &str) -> bool {
+        match self.scope {
+            Scope::Session => period == self.period,
+            // These texts sort as the dates do.
+            Scope::TenantDay | Scope::TenantMonth | Scope::HostDay => period >= self.period,
+        }
+    }
+}
+
 /// The UTC day of a timestamp, as `YYYY-MM-DD`.
 pub(crate) fn utc_day(at: jiff::Timestamp) -> String {
     jiff::tz::TimeZone::UTC.to_datetime(at).date().to_string()
@@ -156,6 +181,28 @@ mod tests {
             periods,
             [("a", "s"), ("a", "2026-11-24"), ("a", "2026-11"), ("", "2026-11-24")]
         );
+    }
+
+    #[test]
+    fn what_is_booked_for_a_later_day_counts_for_today() {
+        for (scope, period, other, counts) in [
+            (Scope::HostDay, "2026-11-24", "2026-11-24", true),
+            (Scope::HostDay, "2026-11-24", "2026-11-25", true),
+            (Scope::HostDay, "2026-11-24", "2027-01-01", true),
+            (Scope::HostDay, "2026-11-24", "2026-11-23", false),
+            (Scope::TenantDay, "2026-11-24", "2026-11-25", true),
+            (Scope::TenantMonth, "2026-11", "2026-12", true),
+            (Scope::TenantMonth, "2026-11", "2026-10", false),
+            (Scope::Session, "a", "a", true),
+            (Scope::Session, "a", "b", false),
+        ] {
+            let window = Window {
+                scope,
+                tenant: "",
+                period,
+            };
+            assert_eq!(window.counts(other), counts, "{scope} {period} {other}");
+        }
     }
 
     #[test]

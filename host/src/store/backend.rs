@@ -11,7 +11,7 @@ use super::breakers::{BreakerOrder, BreakerRecord};
 use crate::events::Ending;
 use crate::ledger::{
     BookReader, BudgetAlert, LimitOverride, PendingClosing, ReservationId, ReserveRequest, Reversal, ReversalRequest,
-    Scope,
+    Scope, Unusual,
 };
 use crate::resilience::Override;
 use crate::session::{Approval, ApprovalDecision, ApprovalState, Fact, SessionInfo, UsageRow};
@@ -29,6 +29,8 @@ pub(crate) enum Change {
     },
     /// Takes back what was charged.
     Reverse(ReservationId, ReversalRequest),
+    /// Accepts a copy that was put back, and books what lies ahead of this time for its day.
+    Confirm(Timestamp),
     /// Begins a journal, with lease 1.
     OpenSession {
         id: Arc<str>,
@@ -154,6 +156,7 @@ impl Default for ApprovalFilter {
 pub(crate) enum Applied {
     Leased(u64),
     Reversed(Reversal),
+    Confirmed(Unusual),
     /// The number of deleted sessions.
     Deleted(usize),
     /// What holds now.
@@ -166,7 +169,7 @@ impl Applied {
     pub(crate) const fn lease(&self) -> u64 {
         match self {
             Self::Leased(lease) => *lease,
-            Self::Reversed(_) | Self::Deleted(_) | Self::Decided(_) | Self::Done => 0,
+            Self::Reversed(_) | Self::Confirmed(_) | Self::Deleted(_) | Self::Decided(_) | Self::Done => 0,
         }
     }
 }
@@ -185,6 +188,23 @@ impl Work<'_> {
     pub(crate) fn asks_for_money(&self) -> bool {
         let asks = |change: &Change| matches!(change, Change::Reserve(..));
         matches!(self, Self::Write(changes) if changes.iter().any(asks))
+    }
+
+    /// Whether a person accepts what is unusual.
+    pub(crate) fn confirms(&self) -> bool {
+        let confirms = |change: &Change| matches!(change, Change::Confirm(_));
+        matches!(self, Self::Write(changes) if changes.iter().any(confirms))
+    }
+
+    /// Whether it matters that a copy without it is noticed. Without a closing, a copy charges in full.
+    pub(crate) fn moves_money(&self) -> bool {
+        let moves = |change: &Change| {
+            matches!(
+                change,
+                Change::Reserve(..) | Change::SetLimit { .. } | Change::Reverse(..) | Change::Confirm(_)
+            )
+        };
+        matches!(self, Self::Write(changes) if changes.iter().any(moves))
     }
 }
 

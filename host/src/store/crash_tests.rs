@@ -12,6 +12,7 @@ use crate::money::NanoUsd;
 
 const LEDGER: &str = "COFFERDAM_TEST_LEDGER";
 const ROLE: &str = "COFFERDAM_TEST_ROLE";
+const CLOCK: &str = "COFFERDAM_TEST_CLOCK";
 const NOW: &str = "2026-11-24T12:00:00Z";
 const LIMIT: NanoUsd = NanoUsd::from_nanos(800);
 
@@ -30,8 +31,8 @@ fn open(path: &Path) -> Ledger {
 /// The body of the child processes. Run as an ordinary test, it does nothing.
 ///
 /// It prints `reserved ID`, then `settled ID NANOS` or `released ID`, and `refused`, each after the fact. The role `hold`
-/// stops with its third reservation open, prints `holding` and waits to be killed. The other roles wait for a line on stdin
-/// before they start.
+/// stops with its third reservation open, prints `holding` and waits to be killed. The role `spend` settles what it reserves in full,
+/// and starts at once. The other roles wait for a line on stdin before they start. The clock is what `COFFERDAM_TEST_CLOCK` says.
 #[test]
 fn child() {
     let (Some(path), Ok(role)) = (std::env::var_os(LEDGER), std::env::var(ROLE)) else {
@@ -39,7 +40,8 @@ fn child() {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let ledger = open(Path::new(&path));
-    if role != "hold" {
+    let clock = std::env::var(CLOCK).unwrap_or_else(|_| NOW.to_owned());
+    if !["hold", "spend"].contains(&role.as_str()) {
         std::io::stdin().read_line(&mut String::new()).unwrap();
     }
     for round in 0..40_u64 {
@@ -47,9 +49,9 @@ fn child() {
             tenant: "default".to_owned(),
             session_id: role.clone(),
             model: "m".to_owned(),
-            amount: NanoUsd::from_nanos(40 + round),
+            amount: NanoUsd::from_nanos(if role == "spend" { 40 } else { 40 + round }),
             limits: settings().limits("default"),
-            now: NOW.parse().unwrap(),
+            now: clock.parse().unwrap(),
         };
         let reservation = match runtime.block_on(ledger.reserve(request)) {
             Ok(reservation) => reservation,
@@ -66,13 +68,15 @@ fn child() {
             std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
             unreachable!("its parent kills it first");
         }
-        if round % 3 == 0 {
+        let amount = match role.as_str() {
+            "spend" => reservation.amount(),
+            _ => NanoUsd::from_nanos(round),
+        };
+        if round % 3 == 0 && role != "spend" {
             runtime.block_on(reservation.release()).unwrap();
             say(&format!("released {id}"));
         } else {
-            let settled = runtime
-                .block_on(reservation.begin().settle(NanoUsd::from_nanos(round), &()))
-                .unwrap();
+            let settled = runtime.block_on(reservation.begin().settle(amount, &())).unwrap();
             say(&format!("settled {id} {}", settled.amount.as_nanos()));
         }
     }
@@ -86,11 +90,16 @@ fn say(line: &str) {
 }
 
 fn start(path: &Path, role: &str) -> (Child, impl Iterator<Item = String> + use<>) {
+    start_at(path, role, NOW)
+}
+
+fn start_at(path: &Path, role: &str, clock: &str) -> (Child, impl Iterator<Item = String> + use<>) {
     let (_, module) = module_path!().split_once("::").unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", &format!("{module}::child"), "--nocapture"])
         .env(LEDGER, path)
         .env(ROLE, role)
+        .env(CLOCK, clock)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -181,6 +190,43 @@ fn killed_processes_leave_the_ledger_consistent() {
             .count(),
         1
     );
+}
+
+/// Each process has another clock. All of them together spend no more than the limit for any day, counted with all that is booked for
+/// later ones.
+#[test]
+fn processes_with_wrong_clocks_open_no_second_day() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let spend = |clock: &str| -> u64 {
+        let (mut child, lines) = start_at(&path, "spend", clock);
+        let settled = lines.filter_map(|line| {
+            line.rsplit(' ')
+                .next()?
+                .parse::<u64>()
+                .ok()
+                .filter(|_| line.starts_with("settled"))
+        });
+        let spent = settled.sum();
+        assert!(child.wait().unwrap().success());
+        spent
+    };
+    let whole_day = LIMIT.as_nanos();
+    assert_eq!(spend("2026-11-25T00:10:00Z"), whole_day);
+    // Back over midnight, and to a day that was never used.
+    assert_eq!(spend("2026-11-24T23:50:00Z"), 0);
+    assert_eq!(spend("2026-11-03T12:00:00Z"), 0);
+    // A month ahead: nobody can tell that from a machine that was off. And back.
+    assert_eq!(spend("2026-12-25T12:00:00Z"), whole_day);
+    for clock in [
+        "2026-11-25T00:20:00Z",
+        "2026-11-26T12:00:00Z",
+        "2026-12-24T12:00:00Z",
+        "2026-12-25T13:00:00Z",
+    ] {
+        assert_eq!(spend(clock), 0, "{clock}");
+    }
+    assert_eq!(spend("2026-12-26T00:00:00Z"), whole_day);
 }
 
 #[test]

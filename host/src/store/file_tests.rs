@@ -8,7 +8,7 @@ use std::fs;
 use rusqlite::Connection;
 
 use super::*;
-use crate::ledger::BudgetSettings;
+use crate::ledger::{BudgetSettings, Unusual};
 use crate::money::NanoUsd;
 
 fn request() -> ReserveRequest {
@@ -31,7 +31,8 @@ async fn closed(path: &Path) {
     let prefix = format!("{}-", path.file_name().unwrap().to_string_lossy());
     let is_beside = |entry: std::io::Result<fs::DirEntry>| {
         let name = entry.unwrap().file_name();
-        name.to_string_lossy().starts_with(&prefix)
+        // The witness stays.
+        name.to_string_lossy().starts_with(&prefix) && !name.to_string_lossy().ends_with("-witness")
     };
     while fs::read_dir(path.parent().unwrap()).unwrap().any(is_beside) {
         tokio::task::yield_now().await;
@@ -289,6 +290,122 @@ fn a_bad_file_that_is_only_read_is_refused_as_any_other() {
     ] {
         let error = open_read_only(&path(name)).unwrap_err();
         assert_eq!(error.kind(), kind, "{name}: {error}");
+    }
+}
+
+#[track_caller]
+fn assert_restored<T>(result: Result<T, LedgerError>, missing: Option<u64>) {
+    let Err(error) = result else {
+        panic!("a copy that was put back reserves")
+    };
+    assert_eq!(error.kind(), "ledger_restored", "{error}");
+    assert!(error.hint().unwrap().contains("budget confirm"), "{error}");
+    let LedgerError::Restored { restored, .. } = error else {
+        unreachable!()
+    };
+    assert_eq!(restored.missing_commits, missing);
+}
+
+async fn spend(path: &Path, durability: Durability) {
+    let ledger = Store::open(path, durability).unwrap().ledger();
+    let attempt = ledger.reserve(request()).await.unwrap().begin();
+    attempt.settle(NanoUsd::from_nanos(1), &()).await.unwrap();
+    drop(ledger);
+    closed(path).await;
+}
+
+#[tokio::test]
+async fn a_copy_that_was_put_back_reserves_nothing_until_it_is_confirmed() {
+    for durability in [Durability::PowerLoss, Durability::ProcessCrash] {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, backup] = ["ledger.db", "backup.db"].map(|name| folder.path().join(name));
+        spend(&path, durability).await;
+        fs::copy(&path, &backup).unwrap();
+        for _ in 0..3 {
+            spend(&path, durability).await;
+        }
+        fs::copy(&backup, &path).unwrap();
+
+        let store = Store::open(&path, durability).unwrap();
+        let ledger = store.ledger();
+        assert_restored(ledger.reserve(request()).await, Some(3));
+        let unusual = ledger.unusual(request().now).await.unwrap();
+        assert_eq!(unusual.restored.unwrap().missing_commits, Some(3));
+        // What is known is shown, and a limit can be lowered before.
+        assert_eq!(ledger.export(None).await.unwrap().len(), 1);
+        let limit = LimitOverride::Usd(NanoUsd::from_nanos(2));
+        ledger.set_limit(Scope::HostDay, "", Some(limit)).await.unwrap();
+        assert_restored(ledger.reserve(request()).await, Some(3));
+        assert_restored(open(&path).unwrap().reserve(request()).await, Some(3));
+
+        let other = open(&path).unwrap();
+        assert_eq!(other.confirm(request().now).await.unwrap(), unusual);
+        ledger.reserve(request()).await.unwrap().release().await.unwrap();
+        other.reserve(request()).await.unwrap().release().await.unwrap();
+        assert_eq!(ledger.unusual(request().now).await.unwrap(), Unusual::default());
+        drop((ledger, store, other));
+        closed(&path).await;
+        // The same copy once more.
+        fs::copy(&backup, &path).unwrap();
+        let again = open(&path).unwrap().reserve(request()).await;
+        assert_eq!(again.unwrap_err().kind(), "ledger_restored");
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_that_was_copied_without_its_witness_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, elsewhere] = ["ledger.db", "elsewhere.db"].map(|name| folder.path().join(name));
+    spend(&path, Durability::PowerLoss).await;
+    fs::copy(&path, &elsewhere).unwrap();
+    let copy = open(&elsewhere).unwrap();
+    assert_restored(copy.reserve(request()).await, None);
+    copy.confirm(request().now).await.unwrap();
+    copy.reserve(request()).await.unwrap().release().await.unwrap();
+    drop(copy);
+    spend(&elsewhere, Durability::PowerLoss).await;
+}
+
+/// A crash or a power failure leaves the witness behind the database: as it was, or without its last moments.
+#[tokio::test]
+async fn a_witness_behind_its_database_raises_no_alarm() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let witness = folder.path().join("ledger.db-witness");
+    drop(open(&path).unwrap());
+    let new = fs::read(&witness).unwrap();
+    spend(&path, Durability::PowerLoss).await;
+    let older = fs::read(&witness).unwrap();
+    assert_ne!(new, older);
+    for _ in 0..3 {
+        spend(&path, Durability::PowerLoss).await;
+    }
+    for before in [new, older] {
+        fs::write(&witness, before).unwrap();
+        assert_eq!(
+            open(&path).unwrap().unusual(request().now).await.unwrap(),
+            Unusual::default()
+        );
+        spend(&path, Durability::PowerLoss).await;
+    }
+}
+
+/// Without flushes the witness moves in coarse steps, each of them flushed.
+#[tokio::test]
+async fn a_store_without_flushes_writes_its_witness_now_and_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let seen = || -> u64 {
+        let text = fs::read_to_string(folder.path().join("ledger.db-witness"));
+        text.unwrap_or_default().trim().parse().unwrap_or(0)
+    };
+    for (durability, steps) in [(Durability::ProcessCrash, 2), (Durability::PowerLoss, 100)] {
+        let before = seen();
+        let ledger = Store::open(&path, durability).unwrap().ledger();
+        for _ in 0..100 {
+            ledger.reserve(request()).await.unwrap().release().await.unwrap();
+        }
+        assert_eq!(seen() - before, steps, "{durability:?}");
     }
 }
 

@@ -14,8 +14,8 @@ use serde_json::json;
 
 use super::*;
 use crate::ledger::{
-    AskAgain, BudgetExceeded, BudgetLimits, BudgetSettings, Closing, Reversal, ReversalError, Spending, SpendingBy,
-    SpendingFilter,
+    Ahead, AskAgain, BudgetExceeded, BudgetLimits, BudgetSettings, Closing, Reversal, ReversalError, Spending,
+    SpendingBy, SpendingFilter, Unusual,
 };
 use crate::money::NanoUsd;
 
@@ -115,7 +115,8 @@ async fn a_settlement_replaces_its_reservation() {
             limit: nanos(100),
             spent: nanos(0),
             reserved: nanos(60),
-            asked: nanos(41)
+            asked: nanos(41),
+            ahead: nanos(0),
         }
     );
 
@@ -925,6 +926,95 @@ async fn a_charge_that_was_corrected_is_final() {
         Err(LedgerError::NotOpen { .. })
     ));
     assert_eq!(totals(&reopened).await, [(10, 0); 2]);
+}
+
+/// Reserves on a day of the host's budget of 100.
+async fn reserve_on(ledger: &Ledger, day: &str, amount: u64) -> Result<crate::ledger::Reservation, BudgetExceeded> {
+    let request = ReserveRequest {
+        limits: BudgetLimits {
+            host_day: Some(nanos(100)),
+            tenant_month: Some(nanos(1_000)),
+            ..BudgetLimits::default()
+        },
+        now: format!("{day}T23:59:00Z").parse().unwrap(),
+        ..request(amount)
+    };
+    ledger.reserve(request).await.map_err(|error| match error {
+        LedgerError::Exceeded(refusal) => refusal,
+        error => panic!("{error}"),
+    })
+}
+
+async fn spend_on(ledger: &Ledger, day: &str, amount: u64) {
+    let attempt = reserve_on(ledger, day, amount).await.unwrap().begin();
+    attempt.settle(nanos(amount), &()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_clock_that_steps_back_over_midnight_opens_no_second_day() {
+    let ledger = Store::in_memory().unwrap().ledger();
+    spend_on(&ledger, "2026-11-25", 90).await;
+    // Neither the day before, nor one that was never used.
+    for day in ["2026-11-24", "2026-11-01"] {
+        let refusal = reserve_on(&ledger, day, 11).await.unwrap_err();
+        assert_eq!((refusal.spent, refusal.ahead), (nanos(90), nanos(90)));
+        assert!(refusal.hint().contains("budget confirm"), "{}", refusal.hint());
+    }
+    spend_on(&ledger, "2026-11-24", 10).await;
+    assert!(reserve_on(&ledger, "2026-11-24", 1).await.is_err());
+    // After midnight the day before is over.
+    spend_on(&ledger, "2026-11-25", 10).await;
+    assert!(reserve_on(&ledger, "2026-11-25", 1).await.is_err());
+    spend_on(&ledger, "2026-11-26", 100).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_a_month_ahead_and_back_opens_no_second_day() {
+    let (_folder, path) = file();
+    let ledger = open(&path);
+    spend_on(&ledger, "2026-11-24", 40).await;
+    // Nobody can tell it from a machine that was off.
+    spend_on(&ledger, "2026-12-24", 60).await;
+    drop(ledger);
+    let ledger = open(&path);
+    assert!(reserve_on(&ledger, "2026-11-24", 1).await.is_err());
+    assert!(reserve_on(&ledger, "2026-11-25", 41).await.is_err());
+    spend_on(&ledger, "2026-11-25", 40).await;
+    let status = async |day: &str| {
+        let now = format!("{day}T12:00:00Z").parse().unwrap();
+        let status = ledger.status("default", None, &settings(100, 100), now).await.unwrap();
+        let of = |scope| {
+            status
+                .iter()
+                .find(|status| status.scope == scope)
+                .unwrap()
+                .spent_usd
+                .as_nanos()
+        };
+        (of(Scope::HostDay), of(Scope::TenantMonth))
+    };
+    assert_eq!(status("2026-11-25").await, (100, 140));
+    assert_eq!(status("2026-12-24").await, (60, 60));
+    let now = "2026-11-25T12:00:00Z".parse().unwrap();
+    let ahead = Ahead {
+        day: "2026-12-24".to_owned(),
+        amount_usd: nanos(60),
+    };
+    assert_eq!(ledger.unusual(now).await.unwrap().ahead, Some(ahead.clone()));
+
+    // It was spent today, and the days after it are free.
+    let open_one = reserve_on(&ledger, "2026-12-31", 5).await.unwrap();
+    let accepted = ledger.confirm(now).await.unwrap();
+    assert_eq!(accepted.ahead.unwrap().amount_usd, nanos(65));
+    assert_eq!(ledger.unusual(now).await.unwrap(), Unusual::default());
+    assert_eq!(ledger.confirm(now).await.unwrap(), Unusual::default());
+    assert_eq!(status("2026-11-25").await, (100, 140));
+    assert_eq!(status("2026-12-24").await, (0, 0));
+    open_one.begin().settle(nanos(7), &()).await.unwrap();
+    assert_eq!(status("2026-11-25").await, (107, 147));
+    spend_on(&ledger, "2026-11-26", 100).await;
+    let days = ledger.export(None).await.unwrap().into_iter().map(|row| row.day);
+    assert!(days.into_iter().all(|day| day.as_str() <= "2026-11-26"));
 }
 
 #[tokio::test]

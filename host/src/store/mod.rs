@@ -41,7 +41,7 @@ pub use error::StoreError;
 pub(crate) use sessions::{Lease, Taken};
 
 use crate::ledger::{Books, Done, Ledger, LedgerError, LimitOverride, PendingClosing, Question, ReservationId};
-use crate::ledger::{ReserveRequest, Reversal, ReversalRequest, Scope};
+use crate::ledger::{ReserveRequest, Reversal, ReversalRequest, Scope, Unusual};
 use queue::{Inner, Request};
 
 /// How long to wait for another program's lock on the database.
@@ -209,6 +209,18 @@ impl Books for Inner {
                 .map_err(StoreError::into_ledger);
             done(reversal.and_then(|applied| match applied {
                 Some(Applied::Reversed(reversal)) => Ok(reversal),
+                _ => Err(LedgerError::Interrupted),
+            }));
+        });
+    }
+
+    fn confirm(self: Arc<Self>, now: jiff::Timestamp, done: Done<Unusual>) {
+        self.commit(vec![Change::Confirm(now)], |applied| {
+            let accepted = applied
+                .map(|mut applied| applied.pop())
+                .map_err(StoreError::into_ledger);
+            done(accepted.and_then(|applied| match applied {
+                Some(Applied::Confirmed(unusual)) => Ok(unusual),
                 _ => Err(LedgerError::Interrupted),
             }));
         });

@@ -6,9 +6,9 @@ use rusqlite::{Connection, params};
 use super::liveness::{DeadOwner, Owner};
 use super::{Fault, Statements};
 use crate::ledger::{
-    self, Attribution, BudgetAlert, BudgetLimits, BudgetStatus, Charge, Closing, LedgerError, LedgerRow, LimitOverride,
-    PendingClosing, ReservationId, ReserveRequest, Reversal, ReversalError, ReversalRequest, Scope, Totals, Window,
-    admit, thresholds, utc_day,
+    self, Ahead, Attribution, BudgetAlert, BudgetExceeded, BudgetLimits, BudgetStatus, Charge, Closing, LedgerError,
+    LedgerRow, LimitOverride, PendingClosing, ReservationId, ReserveRequest, Reversal, ReversalError, ReversalRequest,
+    Scope, Totals, Window, admit, thresholds, utc_day,
 };
 use crate::money::NanoUsd;
 
@@ -143,7 +143,7 @@ pub(super) fn status(
         .filter(|scope| *scope != Scope::Session || session_id.is_some())
         .map(|scope| {
             let window = scope.window(&attribution);
-            let totals = totals(connection, &window)?;
+            let totals = counted(connection, &window)?;
             Ok(BudgetStatus::new(&window, limits.limit(scope), totals))
         })
         .collect()
@@ -173,9 +173,15 @@ pub(super) fn reserve(
     let limits = effective(connection, tenant, limits)?;
     for scope in Scope::ALL {
         let window = scope.window(&attribution);
-        let before = totals(connection, &window)?;
-        admit(&window, limits.limit(scope), before, *amount)
-            .map_err(|refusal| Fault::Refused(LedgerError::from(refusal).into()))?;
+        let before = counted(connection, &window)?;
+        if let Err(refusal) = admit(&window, limits.limit(scope), before, *amount) {
+            let own = totals(connection, &window)?;
+            let sum = |totals: Totals| totals.spent.saturating_add(totals.reserved);
+            let ahead = sum(before).saturating_sub(sum(own));
+            return Err(Fault::Refused(
+                LedgerError::from(BudgetExceeded { ahead, ..refusal }).into(),
+            ));
+        }
         let needed = before.spent.saturating_add(before.reserved).saturating_add(*amount);
         if needed > LARGEST {
             return Err(Fault::Refused(LedgerError::TooLarge { amount: needed }.into()));
@@ -342,6 +348,67 @@ fn totals(connection: &Connection, window: &Window<'_>) -> rusqlite::Result<Tota
     Ok(found.unwrap_or_default())
 }
 
+/// What counts in a window: its own totals, and those of [later ones](Window::counts).
+fn counted(connection: &Connection, window: &Window<'_>) -> rusqlite::Result<Totals> {
+    // Ids of sessions have no order in time.
+    if window.scope == Scope::Session {
+        return totals(connection, window);
+    }
+    let mut rows = connection.prepare_cached(
+        "SELECT spent, reserved, period FROM totals WHERE scope = ?1 AND tenant = ?2 AND period >= ?3",
+    )?;
+    let mut rows = rows.query(params![window.scope.name(), window.tenant, window.period])?;
+    let mut sum = Totals::default();
+    while let Some(row) = rows.next()? {
+        if window.counts(row.get_ref(2)?.as_str()?) {
+            sum = sum.plus(Totals {
+                spent: row.get(0)?,
+                reserved: row.get(1)?,
+            });
+        }
+    }
+    Ok(sum)
+}
+
+/// What is booked for later days than this time.
+pub(super) fn ahead(connection: &Connection, now: Timestamp) -> rusqlite::Result<Option<Ahead>> {
+    let mut rows = connection.prepare_cached(
+        "SELECT period, spent, reserved FROM totals
+         WHERE scope = ?1 AND tenant = '' AND period > ?2 AND spent + reserved > 0 ORDER BY period",
+    )?;
+    let mut rows = rows.query(params![Scope::HostDay.name(), utc_day(now)])?;
+    let mut ahead = None;
+    while let Some(row) = rows.next()? {
+        let before = ahead.map_or(NanoUsd::ZERO, |ahead: Ahead| ahead.amount_usd);
+        let of_day = row.get::<_, NanoUsd>(1)?.saturating_add(row.get(2)?);
+        ahead = Some(Ahead {
+            day: row.get(0)?,
+            amount_usd: before.saturating_add(of_day),
+        });
+    }
+    Ok(ahead)
+}
+
+/// Books for this day what is booked for later ones, and says what that was.
+pub(super) fn book_today(connection: &Connection, now: Timestamp) -> rusqlite::Result<Option<Ahead>> {
+    let ahead = ahead(connection, now)?;
+    let day = utc_day(now);
+    for entry in Entry::after_day(connection, &day)? {
+        let share = match entry.spent {
+            Some(spent) => Totals::spent(spent.saturating_sub(entry.reversed)),
+            None => Totals::reserved(entry.reserved),
+        };
+        update_totals(connection, &entry.attribution(), share, Totals::default())?;
+        let today = Attribution {
+            day: &day,
+            ..entry.attribution()
+        };
+        update_totals(connection, &today, Totals::default(), share)?;
+    }
+    connection.run("UPDATE reservations SET day = ?1 WHERE day > ?1", [&day])?;
+    Ok(ahead)
+}
+
 /// Replaces one reservation's contribution to the totals of each of its windows.
 fn update_totals(
     connection: &Connection,
@@ -427,6 +494,14 @@ impl Entry {
     fn find(connection: &Connection, id: &ReservationId) -> rusqlite::Result<Option<Self>> {
         let query = format!("SELECT {} FROM reservations WHERE id = ?1", Self::COLUMNS);
         connection.find(&query, [id.as_str()], Self::from_row)
+    }
+
+    fn after_day(connection: &Connection, day: &str) -> rusqlite::Result<Vec<Self>> {
+        let query = format!("SELECT {} FROM reservations WHERE day > ?1", Self::COLUMNS);
+        connection
+            .prepare_cached(&query)?
+            .query_map([day], Self::from_row)?
+            .collect()
     }
 
     fn open_of_owner(connection: &Connection, owner: &str) -> rusqlite::Result<Vec<Self>> {

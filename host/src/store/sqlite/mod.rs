@@ -11,6 +11,7 @@ mod liveness;
 mod schema;
 mod spending;
 mod usage;
+mod witness;
 
 #[cfg(test)]
 mod books_tests;
@@ -23,12 +24,13 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Params, Row, Transaction, TransactionBehavior};
 
 use self::liveness::{DeadOwner, Owner};
+use self::witness::{Comparison, UNFLUSHED_STEP, Witness};
 use super::backend::{ApprovalFilter, SessionFilter, StoredFact, UsageFilter, Worked};
 use super::breakers::{BreakerOrder, BreakerRecord};
 use super::{Applied, Backend, Change, Durability, StoreError, Work};
 use crate::ledger::{
-    BookReader, BudgetLimits, BudgetStatus, LedgerError, LedgerRow, LimitOverride, ReservationId, Scope, Spending,
-    SpendingFilter,
+    BookReader, BudgetLimits, BudgetStatus, LedgerError, LedgerRow, LimitOverride, ReservationId, Restored, Scope,
+    Spending, SpendingFilter, Unusual,
 };
 use crate::session::{Approval, SessionInfo, UsageRow};
 use crate::sqlite::{Database, Failure};
@@ -40,6 +42,11 @@ pub(super) struct Sqlite {
     database: Database,
     owner: Arc<Owner>,
     path: PathBuf,
+    /// `None` in memory.
+    witness: Option<Witness>,
+    durability: Durability,
+    /// Commits that moved money since the last one that was flushed, where not all are.
+    unflushed: u32,
 }
 
 impl Sqlite {
@@ -53,9 +60,18 @@ impl Sqlite {
         let mut dead = books::charge_dead_owners(&transaction, &owner).map_err(at)?;
         // Dead owners without open reservations still leave a lock file.
         dead.extend(owner.other_ids().iter().filter_map(|id| owner.find_dead(id)));
+        let generation = witness::generation(&transaction).map_err(at)?;
+        let witness = Witness::of(&path, generation).map_err(|error| schema::error_at(&path, error))?;
         transaction.commit().map_err(at)?;
         dead.into_iter().for_each(DeadOwner::remove_lock_file);
-        Ok(Self { database, owner, path })
+        Ok(Self {
+            database,
+            owner,
+            path,
+            witness: Some(witness),
+            durability,
+            unflushed: 0,
+        })
     }
 
     pub(super) fn open_read_only(path: &Path, busy: Duration) -> Result<Self, LedgerError> {
@@ -63,7 +79,10 @@ impl Sqlite {
         Ok(Self {
             database,
             owner: Owner::reader(&path),
+            witness: Some(Witness::beside(&path)),
             path,
+            durability: Durability::default(),
+            unflushed: 0,
         })
     }
 
@@ -74,12 +93,58 @@ impl Sqlite {
             database,
             owner: Owner::without_lock(),
             path,
+            witness: None,
+            durability: Durability::default(),
+            unflushed: 0,
         })
     }
 
     /// Applies the works in one transaction. An error fails all of them.
     fn commit_together(&mut self, works: &[Work<'_>]) -> Result<Vec<Result<Worked, StoreError>>, LedgerError> {
-        let Self { database, owner, path } = self;
+        let is_flushed = match self.durability {
+            Durability::PowerLoss => true,
+            Durability::ProcessCrash => self.is_due(works),
+        };
+        if !is_flushed || self.durability == Durability::PowerLoss {
+            return self.commit_at_once(works, is_flushed);
+        }
+        let synchronous = |store: &Self, level: &str| {
+            let set = store.database.pragma_update(None, "synchronous", level);
+            set.map_err(|error| schema::error_at(&store.path, error))
+        };
+        synchronous(self, "FULL")?;
+        let results = self.commit_at_once(works, true);
+        synchronous(self, "NORMAL")?;
+        results
+    }
+
+    /// Whether this commit is to be flushed although the others aren't: the first that moves money, some later ones, and one that a
+    /// person asks for.
+    fn is_due(&mut self, works: &[Work<'_>]) -> bool {
+        if !works.iter().any(Work::moves_money) {
+            return false;
+        }
+        let is_due = self.unflushed == 0 || works.iter().any(Work::confirms);
+        self.unflushed = match is_due {
+            true => UNFLUSHED_STEP - 1,
+            false => self.unflushed - 1,
+        };
+        is_due
+    }
+
+    /// A commit that is flushed raises the generation if it moves money.
+    fn commit_at_once(
+        &mut self,
+        works: &[Work<'_>],
+        is_flushed: bool,
+    ) -> Result<Vec<Result<Worked, StoreError>>, LedgerError> {
+        let Self {
+            database,
+            owner,
+            path,
+            witness,
+            ..
+        } = self;
         let at = |failure: Failure| schema::error_at(path, failure);
         let (mut transaction, in_place) = database
             .begin_wherever_it_is(TransactionBehavior::Immediate)
@@ -90,13 +155,22 @@ impl Sqlite {
         if in_place.is_ok() && works.iter().any(Work::asks_for_money) {
             dead = books::charge_dead_owners(&transaction, owner).map_err(|error| at(error.into()))?;
         }
+        let moves_money = in_place.is_ok() && works.iter().any(Work::moves_money);
+        let witness = witness.as_ref().filter(|_| moves_money);
+        let compared = witness.map(|witness| witness.compare(&transaction)).transpose();
+        let compared = compared.map_err(at)?;
+        let restored = compared.and_then(Comparison::restored);
         let mut results = Vec::with_capacity(works.len());
         for work in works {
-            let result = match (work, &in_place) {
-                (Work::Write(_), Err(displaced)) => Err(displaced.clone().into()),
-                _ => {
-                    apart(&mut transaction, |connection| apply(connection, owner, work)).map_err(|fault| fault.at(path))
+            let result = match (work, &in_place, restored) {
+                (Work::Write(_), Err(displaced), _) => Err(displaced.clone().into()),
+                (_, Ok(()), Some(restored)) if work.asks_for_money() => Err(LedgerError::Restored {
+                    path: path.clone(),
+                    restored,
                 }
+                .into()),
+                _ => apart(&mut transaction, |connection| apply(connection, owner, restored, work))
+                    .map_err(|fault| fault.at(path)),
             };
             // Some failures, such as a full disk, make SQLite roll everything back. What followed would be committed by itself.
             if transaction.is_autocommit() {
@@ -107,7 +181,20 @@ impl Sqlite {
             }
             results.push(result);
         }
+        let done = works.iter().zip(&results).filter(|(_, result)| result.is_ok());
+        let has_moved = done.clone().any(|(work, _)| work.moves_money());
+        let is_accepted = restored.is_none() || done.map(|(work, _)| work).any(Work::confirms);
+        let is_raised = is_flushed && has_moved && is_accepted;
+        let raised = compared
+            .filter(|_| is_raised)
+            .map(|compared| compared.raise(&transaction));
+        let raised = raised.transpose().map_err(|error| at(error.into()))?;
         transaction.commit().map_err(|error| at(error.into()))?;
+        if let (Some(witness), Some(generation)) = (witness, raised)
+            && let Err(error) = witness.advance(generation)
+        {
+            tracing::warn!(%error, "could not write down how new the ledger is, so an older copy of it may not be noticed");
+        }
         dead.into_iter().for_each(DeadOwner::remove_lock_file);
         if results.iter().flatten().any(Worked::has_deleted) {
             // What was deleted must not stay in the log. A reader can prevent that; then a later checkpoint does it.
@@ -150,21 +237,31 @@ fn apart<T>(transaction: &mut Transaction<'_>, work: impl FnOnce(&Connection) ->
     Ok(result)
 }
 
-fn apply(connection: &Connection, owner: &Owner, work: &Work<'_>) -> Result<Worked, Fault> {
+fn apply(connection: &Connection, owner: &Owner, restored: Option<Restored>, work: &Work<'_>) -> Result<Worked, Fault> {
     match work {
         Work::Close(closing) => Ok(Worked::Closed(books::close(connection, closing)?)),
         Work::Write(changes) => {
-            let applied = changes.iter().map(|change| apply_change(connection, owner, change));
+            let applied = changes.iter();
+            let applied = applied.map(|change| apply_change(connection, owner, restored, change));
             Ok(Worked::Written(applied.collect::<Result<_, Fault>>()?))
         }
     }
 }
 
-fn apply_change(connection: &Connection, owner: &Owner, change: &Change) -> Result<Applied, Fault> {
+fn apply_change(
+    connection: &Connection,
+    owner: &Owner,
+    restored: Option<Restored>,
+    change: &Change,
+) -> Result<Applied, Fault> {
     match change {
         Change::Reserve(id, request) => books::reserve(connection, owner, id, request)?,
         Change::SetLimit { scope, tenant, limit } => books::set_limit(connection, *scope, tenant, *limit)?,
         Change::Reverse(id, request) => return Ok(Applied::Reversed(books::reverse(connection, id, request)?)),
+        Change::Confirm(now) => {
+            let ahead = books::book_today(connection, *now)?;
+            return Ok(Applied::Confirmed(Unusual { restored, ahead }));
+        }
         Change::OpenSession { id, tenant, title } => journal::open(connection, owner, id, tenant, title)?,
         Change::Lease { id } => return Ok(Applied::Leased(journal::lease(connection, owner, id)?)),
         Change::Release { id, lease } => journal::release(connection, id, *lease)?,
@@ -264,6 +361,27 @@ impl BookReader for Sqlite {
 
     fn tenants(&mut self, now: Timestamp) -> Result<Vec<String>, LedgerError> {
         self.read_books(|connection| books::tenants(connection, now))
+    }
+
+    fn unusual(&mut self, now: Timestamp) -> Result<Unusual, LedgerError> {
+        let Self {
+            database,
+            witness,
+            path,
+            ..
+        } = self;
+        let mut read = || {
+            let transaction = database.begin(TransactionBehavior::Deferred)?;
+            let compared = witness
+                .as_ref()
+                .map(|witness| witness.compare(&transaction))
+                .transpose()?;
+            Ok(Unusual {
+                restored: compared.and_then(Comparison::restored),
+                ahead: books::ahead(&transaction, now)?,
+            })
+        };
+        read().map_err(|failure: Failure| schema::error_at(path, failure))
     }
 
     fn spending(&mut self, filter: &SpendingFilter) -> Result<Vec<Spending>, LedgerError> {
