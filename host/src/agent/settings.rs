@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::tools::ApproveCalls;
 use super::tenant::DEFAULT_TENANT;
+use crate::tools::ApproveCalls;
 
 /// `[agent]` of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -26,6 +26,14 @@ impl Usage {
             .saturating_add(self.cache_read_input_tokens)
     }
 
+    /// Whether it has at least as much of each kind.
+    pub(crate) const fn covers(&self, other: &Self) -> bool {
+        self.input_tokens >= other.input_tokens
+            && self.output_tokens >= other.output_tokens
+            && self.cache_creation_input_tokens() >= other.cache_creation_input_tokens()
+            && self.cache_read_input_tokens >= other.cache_read_input_tokens
+    }
+
     pub const fn add(self, other: Self) -> Self {
         Self {
             input_tokens: self.input_tokens.saturating_add(other.input_tokens),

@@ -204,7 +204,7 @@ mod tests {
         };
         let message = Message {
             model: "m".to_owned(),
-            usage: Some(usage),
+            usage: Some(usage.clone()),
             ..Message::default()
         };
         assert_eq!(

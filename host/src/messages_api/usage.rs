@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// Any figure may be missing. `input_tokens` counts only the uncached tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Usage {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) input_tokens: Option<u64>,
@@ -21,6 +21,30 @@ pub(crate) struct Usage {
     /// Only at the start of a stream and in whole answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) service_tier: Option<&'static str>,
+    /// The parts that are billed by themselves, if several models or steps of the API made the answer.
+    #[serde(skip)]
+    pub(crate) iterations: Vec<Iteration>,
+}
+
+/// An entry of `usage.iterations`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Iteration {
+    /// `None`: the model of the request.
+    pub(crate) model: Option<String>,
+    /// Whether the totals leave it out, as they do with compaction.
+    pub(crate) is_extra: bool,
+    pub(crate) usage: Usage,
+}
+
+impl Iteration {
+    fn read(value: &Value) -> Self {
+        let text = |name: &str| value.get(name).and_then(Value::as_str);
+        Self {
+            model: text("model").map(str::to_owned),
+            is_extra: text("type") == Some("compaction"),
+            usage: Usage::read_figures(value),
+        }
+    }
 }
 
 /// Tokens written to the cache, by their lifetime.
@@ -33,6 +57,14 @@ pub(crate) struct CacheCreation {
 impl Usage {
     /// Reads the figures, but not the service tier, because nothing depends on it.
     pub(crate) fn read(value: &Value) -> Self {
+        let iterations = value.get("iterations").and_then(Value::as_array);
+        Self {
+            iterations: iterations.into_iter().flatten().map(Iteration::read).collect(),
+            ..Self::read_figures(value)
+        }
+    }
+
+    fn read_figures(value: &Value) -> Self {
         let figure = |value: &Value, name: &str| value.get(name).and_then(Value::as_u64);
         let split = value.get("cache_creation").map(|split| CacheCreation {
             ephemeral_5m_input_tokens: figure(split, "ephemeral_5m_input_tokens").unwrap_or(0),
@@ -45,6 +77,7 @@ impl Usage {
             cache_read_input_tokens: figure(value, "cache_read_input_tokens"),
             output_tokens: figure(value, "output_tokens"),
             service_tier: None,
+            iterations: Vec::new(),
         }
     }
 }

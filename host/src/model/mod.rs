@@ -40,7 +40,8 @@ pub use prices::*;
 use provider::OutputSeen;
 pub(crate) use provider::is_loopback;
 pub use provider::{
-    ApiVersion, AuthHeader, Measured, ModelSettings, PreparedRequest, Progress, Provider, ProviderKind, Upload,
+    ApiVersion, AuthHeader, BilledPart, Measured, ModelSettings, PreparedRequest, Progress, Provider, ProviderKind,
+    Upload,
 };
 pub use stack::ModelStack;
 

@@ -183,6 +183,16 @@ pub enum Measured {
     Complete(Usage),
 }
 
+/// A part of an answer that is billed by itself: by the price of its own model, and by the length of its own prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BilledPart {
+    /// `None`: the model of the request.
+    pub model: Option<String>,
+    /// Whether the totals that the API reports leave it out.
+    pub is_extra: bool,
+    pub usage: Usage,
+}
+
 /// Whether and when a request was sent to its end. The connection reports it, possibly from another task.
 #[derive(Clone, Debug, Default)]
 pub struct Upload(Arc<OnceLock<Instant>>);
@@ -232,6 +242,7 @@ pub struct Progress<'a> {
 #[derive(Clone, Debug, Default)]
 struct State {
     measured: Measured,
+    parts: Vec<BilledPart>,
     upload: Option<Upload>,
     head: Option<u16>,
     output: OutputSeen,
@@ -323,6 +334,16 @@ impl<'a> Progress<'a> {
 
     pub fn final_usage(&self, usage: Usage) {
         self.state().measured = Measured::Complete(usage);
+    }
+
+    /// Records how the final usage is billed, if not as a whole.
+    pub fn billed_in_parts(&self, parts: &[BilledPart]) {
+        self.state().parts = parts.to_vec();
+    }
+
+    /// Empty if the usage is billed as a whole.
+    pub fn parts(&self) -> Vec<BilledPart> {
+        self.state().parts.clone()
     }
 
     pub fn set_request_id(&self, id: &str) {

@@ -167,6 +167,7 @@ async fn read_whole(reply: Reply, progress: &Progress<'_>) -> Result<ModelRespon
     let (usage, response) = response::parse_response(&body, request_id.clone());
     if usage.is_known() {
         progress.final_usage(usage.usage());
+        progress.billed_in_parts(usage.parts());
     } else {
         progress.usage_so_far(usage.usage());
     }

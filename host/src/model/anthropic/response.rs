@@ -6,19 +6,28 @@ use super::PROVIDER;
 use crate::events::Usage;
 use crate::json_text::Json;
 use crate::messages_api::{self, Block as WireBlock, ErrorBody, StopDetails};
-use crate::model::{ApiError, ApiErrorKind, ModelError, ModelResponse, RefusalDetails, StopReason};
+use crate::model::{ApiError, ApiErrorKind, BilledPart, ModelError, ModelResponse, RefusalDetails, StopReason};
 use crate::transcript::{Block, Opaque, ToolInput, ToolUse};
 
 /// The usage of an answer as known so far. Any figure may be missing.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct KnownUsage {
+    /// The totals.
     usage: Usage,
+    /// The newest list of them.
+    parts: Vec<BilledPart>,
     has_output: bool,
 }
 
 impl KnownUsage {
+    /// The totals, with what they leave out.
     pub(super) fn usage(&self) -> Usage {
-        self.usage
+        let extra = self.parts.iter().filter(|part| part.is_extra);
+        extra.fold(self.usage, |sum, part| sum.add(part.usage))
+    }
+
+    pub(super) fn parts(&self) -> &[BilledPart] {
+        &self.parts
     }
 
     /// Whether the figures that every answer has are known.
@@ -29,6 +38,18 @@ impl KnownUsage {
     /// Merges reported figures. They are cumulative, so the larger of two is right: some gateways later send zero or `null`
     /// for a figure that an earlier event reported.
     pub(super) fn update(&mut self, reported: &messages_api::Usage) {
+        if !reported.iterations.is_empty() {
+            let parts = reported.iterations.iter().map(|iteration| {
+                let mut of_part = Self::default();
+                of_part.update(&iteration.usage);
+                BilledPart {
+                    model: iteration.model.clone(),
+                    is_extra: iteration.is_extra,
+                    usage: of_part.usage,
+                }
+            });
+            self.parts = parts.collect();
+        }
         let usage = &mut self.usage;
         usage.input_tokens = usage.input_tokens.max(reported.input_tokens.unwrap_or(0));
         usage.output_tokens = usage.output_tokens.max(reported.output_tokens.unwrap_or(0));
@@ -414,6 +435,47 @@ mod tests {
                 ..Usage::default()
             }
         );
+    }
+
+    #[test]
+    fn what_the_totals_leave_out_is_added_and_every_part_is_kept() {
+        let mut known_usage = KnownUsage::default();
+        known_usage.update(&messages_api::Usage::read(
+            &json!({"input_tokens": 100, "output_tokens": 1}),
+        ));
+        known_usage.update_final(&messages_api::Usage::read(&json!({"output_tokens": 40, "iterations": [
+            {"type": "compaction", "input_tokens": 1000, "output_tokens": 70},
+            {"type": "message", "model": "n", "input_tokens": 60, "output_tokens": 15, "cache_creation_input_tokens": 5,
+                "cache_creation": {"ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 3}},
+            {"type": "of tomorrow", "input_tokens": "x"},
+        ]})));
+        let usage = |input_tokens, output_tokens| Usage {
+            input_tokens,
+            output_tokens,
+            ..Usage::default()
+        };
+        assert_eq!(known_usage.usage(), usage(1_100, 110));
+        let part = |model: Option<&str>, is_extra, usage| BilledPart {
+            model: model.map(str::to_owned),
+            is_extra,
+            usage,
+        };
+        let cached = Usage {
+            cache_creation_5m_input_tokens: 2,
+            cache_creation_1h_input_tokens: 3,
+            ..usage(60, 15)
+        };
+        assert_eq!(
+            known_usage.parts(),
+            [
+                part(None, true, usage(1_000, 70)),
+                part(Some("n"), false, cached),
+                part(None, false, usage(0, 0)),
+            ]
+        );
+        // A later event without the list doesn't forget it.
+        known_usage.update_final(&messages_api::Usage::read(&json!({"output_tokens": 41})));
+        assert_eq!((known_usage.usage(), known_usage.parts().len()), (usage(1_100, 111), 3));
     }
 
     /// The total arrives first, its split later.

@@ -116,6 +116,7 @@ impl Assembler {
     pub(super) fn finish(mut self, progress: &Progress<'_>) -> Result<ModelResponse, ModelError> {
         if self.usage.is_known() {
             progress.final_usage(self.usage.usage());
+            progress.billed_in_parts(self.usage.parts());
         }
         if self.stop_reason.as_ref().is_some_and(may_cut_off) {
             self.blocks.retain(|block| !block.has_broken_input());

@@ -122,6 +122,67 @@ fn a_long_prompt_pays_its_tier_for_everything() {
     );
 }
 
+/// Computed by hand, in nano-dollars: tokens × dollars per million × 1,000.
+#[test]
+fn costs_are_exact() {
+    let november = date(2026, 11, 24);
+    for (model, on, usage, nanos) in [
+        // 2, 2.5, 4, 0.1 and 10 dollars.
+        (
+            "claude-sonnet-5-5",
+            november,
+            usage(1_000, 0, 0, 0, 100),
+            2_000_000 + 1_000_000,
+        ),
+        ("claude-sonnet-5-5", november, usage(0, 3, 0, 0, 0), 7_500),
+        ("claude-sonnet-5-5", november, usage(0, 0, 3, 0, 0), 12_000),
+        ("claude-sonnet-5-5", november, usage(0, 0, 0, 3, 0), 300),
+        (
+            "claude-sonnet-5-5",
+            november,
+            usage(11, 13, 17, 19, 23),
+            22_000 + 32_500 + 68_000 + 1_900 + 230_000,
+        ),
+        // The day before the cache reads became cheaper, and that day.
+        (
+            "claude-sonnet-5-5",
+            date(2026, 10, 6),
+            usage(11, 13, 17, 19, 23),
+            356_300,
+        ),
+        (
+            "claude-sonnet-5-5",
+            date(2026, 10, 7),
+            usage(11, 13, 17, 19, 23),
+            354_400,
+        ),
+        // 0.1, 0.125, 0.2, 0.01 and 0.5 dollars; above 100,000 tokens of prompt five times as much.
+        (
+            "claude-haiku-5-5",
+            november,
+            usage(1, 1, 1, 1, 1),
+            100 + 125 + 200 + 10 + 500,
+        ),
+        (
+            "claude-haiku-5-5",
+            november,
+            usage(25_000, 25_000, 25_000, 25_000, 1),
+            10_875_500,
+        ),
+        (
+            "claude-haiku-5-5",
+            november,
+            usage(25_000, 25_000, 25_000, 25_001, 1),
+            54_377_550,
+        ),
+        ("claude-opus-5-5", november, usage(0, 0, 0, 0, 0), 0),
+    ] {
+        let cost = Prices::builtin().find(model, on).unwrap().cost(&usage);
+        assert_eq!(cost.as_nanos(), nanos, "{model} on {on}: {usage:?}");
+    }
+    assert!(Prices::builtin().find("nobody-knows-1", november).is_none());
+}
+
 #[test]
 fn the_worst_case_bounds_every_usage_within_it() {
     // Here short prompts cost more.

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::super::{
-    AttemptEnd, BoxFuture, Measured, ModelContext, ModelError, ModelResponse, OutputSeen, PreparedRequest, Price,
-    Progress, estimate,
+    AttemptEnd, BilledPart, BoxFuture, Measured, ModelContext, ModelError, ModelResponse, OutputSeen, PreparedRequest,
+    Price, Progress, estimate,
 };
 use super::ModelStack;
 use crate::events::{EventKind, Usage};
@@ -78,6 +78,7 @@ impl ModelStack {
             cx,
             progress,
             price,
+            stack: self,
             max_tokens: request.request.request.max_tokens,
             attempt: Some(reservation.begin()),
         });
@@ -160,6 +161,7 @@ struct Account<'a> {
     cx: &'a ModelContext<'a>,
     progress: &'a Progress<'a>,
     price: Price,
+    stack: &'a ModelStack,
     max_tokens: u32,
     /// `None` once it is closed.
     attempt: Option<Attempt>,
@@ -206,6 +208,11 @@ impl Account<'_> {
             self.max_tokens,
             result,
         );
+        let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
+        let charge = in_parts(charge, &self.progress.parts(), |model| match model {
+            Some(model) if model != self.stack.provider.model() => self.stack.prices.find(model, today),
+            _ => Some(self.price.clone()),
+        });
         let (booked, event): (BoxFuture<'static, _>, _) = match charge {
             Charge::Release => {
                 let released = attempt.release();
@@ -306,6 +313,34 @@ fn charge(
         },
         (Measured::NoUsage | Measured::NotStarted, _) => Charge::Unknown {
             measured: NanoUsd::ZERO,
+        },
+    }
+}
+
+/// The charge of an answer that several models or steps of the API made: each part at the price of its own model, and by the length of
+/// its own prompt.
+///
+/// The host asks for no such answers, but gateways can. If the parts are fewer than what the API reports in all, the larger amount is
+/// charged. If a part's model has no price, the cost is unknown.
+fn in_parts(charge: Charge, parts: &[BilledPart], price_of: impl Fn(Option<&str>) -> Option<Price>) -> Charge {
+    let Charge::Exact { amount: whole, usage } = charge else {
+        return charge;
+    };
+    if parts.is_empty() {
+        return charge;
+    }
+    let costs = parts
+        .iter()
+        .map(|part| Some(price_of(part.model.as_deref())?.cost(&part.usage)));
+    let Some(amount) = costs.sum::<Option<NanoUsd>>() else {
+        return Charge::Unknown { measured: whole };
+    };
+    let sum = parts.iter().fold(Usage::default(), |sum, part| sum.add(part.usage));
+    match sum.covers(&usage) {
+        true => Charge::Exact { amount, usage: sum },
+        false => Charge::Exact {
+            amount: amount.max(whole),
+            usage,
         },
     }
 }
@@ -420,6 +455,58 @@ mod tests {
                 let found = charge(&price, measured, seen, 1_000, &result);
                 assert_eq!(found, expected, "{measured:?} {seen:?} {result:?}");
             }
+        }
+    }
+
+    /// In nano-dollars per token: Sonnet 5.5 takes 2,000 for input and 10,000 for output; Haiku 5.5 100 and 500, for prompts above
+    /// 100,000 tokens 500 and 2,500.
+    #[test]
+    fn an_answer_in_parts_costs_what_its_parts_cost() {
+        const SONNET: &str = "claude-sonnet-5-5";
+        const HAIKU: &str = "claude-haiku-5-5";
+        let price = |model: &str| Prices::builtin().find(model, jiff::civil::date(2026, 11, 24));
+        let usage = |input_tokens, output_tokens| Usage {
+            input_tokens,
+            output_tokens,
+            ..Usage::default()
+        };
+        let part = |model: Option<&str>, input, output| BilledPart {
+            model: model.map(str::to_owned),
+            is_extra: false,
+            usage: usage(input, output),
+        };
+        for (asked, total, parts, expected) in [
+            // Compaction, which the totals leave out, is in the usage already.
+            (
+                SONNET,
+                (1_100, 110),
+                vec![part(None, 100, 40), part(None, 1_000, 70)],
+                Some(3_300_000),
+            ),
+            // Another model.
+            (
+                SONNET,
+                (1_100, 60),
+                vec![part(None, 100, 40), part(Some(HAIKU), 1_000, 20)],
+                Some(710_000),
+            ),
+            // As a whole, it would be in the tier of long prompts.
+            (HAIKU, (120_000, 20), vec![part(None, 60_000, 10); 2], Some(12_010_000)),
+            (HAIKU, (120_000, 20), vec![part(None, 120_000, 20)], Some(60_050_000)),
+            // The list is incomplete.
+            (SONNET, (1_100, 60), vec![part(Some(HAIKU), 1_000, 20)], Some(2_800_000)),
+            (SONNET, (1_100, 60), vec![part(Some("nobody-knows-1"), 1_000, 20)], None),
+            (SONNET, (1_100, 60), Vec::new(), Some(2_800_000)),
+        ] {
+            let usage = usage(total.0, total.1);
+            let whole = price(asked).unwrap().cost(&usage);
+            let charge = Charge::Exact { amount: whole, usage };
+            let found = in_parts(charge, &parts, |model| price(model.unwrap_or(asked)));
+            let expected = expected.map_or(Charge::Unknown { measured: whole }, |nanos| Charge::Exact {
+                amount: NanoUsd::from_nanos(nanos),
+                usage,
+            });
+            assert_eq!(found, expected, "{parts:?}");
         }
     }
 
