@@ -33,6 +33,12 @@ fn shown_configurations_round_trip() {
     let again = load_text(&shown);
     assert_eq!(keys(&again), keys(&config), "{shown}");
     assert_eq!(again.budget, config.budget);
+    let limits = |tenant: &str| {
+        let budget = config.budget.tenants[tenant];
+        [budget.daily, budget.monthly].map(|limit| limit.map(crate::money::NanoUsd::as_nanos))
+    };
+    assert_eq!(limits("acme"), [Some(2_500_000_000), None]);
+    assert_eq!(limits("b.c"), [None, Some(30_000_000_000)]);
     let without_file = Config::load_from(&nowhere(&[])).unwrap();
     assert_eq!(keys(&load_text(&without_file.to_toml())), keys(&without_file));
 }
