@@ -404,6 +404,10 @@ async fn approvals_go_with_their_session() {
         .await
         .expect_code(0);
     assert_eq!(approvals(&lab, true).await, [] as [Value; 0]);
+    for command in ["approval", "session"] {
+        let none = lab.call([command, "list", "--limit", "0"]).await.expect_code(2);
+        assert!(none.stderr.contains("--limit"), "{none}");
+    }
     let gone = decide(&lab, &approval, &["approve"]).await.expect_code(2).json();
     assert_eq!(gone["error"]["kind"], "approval_unknown");
 }

@@ -36,7 +36,7 @@ pub struct ListArgs {
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
     /// The most to list
-    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
 
