@@ -439,7 +439,7 @@ async fn a_person_at_a_terminal_is_asked() {
     terminal.wait_for("HTTP POST").await;
     terminal.wait_for(QUESTION).await;
     terminal.type_keys("maybe\r");
-    terminal.wait_for("Ctrl-D leaves it open").await;
+    terminal.wait_for("Type one of these letters").await;
     terminal.wait_for(QUESTION).await;
     assert_eq!(server.requests(), 0);
     terminal.type_keys("y\r");
@@ -707,4 +707,32 @@ async fn ctrl_d_denies_in_a_session_that_is_not_kept() {
     terminal.wait_for("A person denied the call.").await;
     finish(child).await.expect_code(0);
     assert_eq!(server.requests(), 0);
+}
+
+/// What was decided elsewhere while a chat waited isn't lost with its next prompt.
+#[tokio::test]
+async fn the_next_prompt_of_a_chat_goes_on_with_what_was_approved() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = lab([
+        tool_call("fetch", post(&server)),
+        Answer::text("Fetched."),
+        Answer::text("Second."),
+    ]);
+    lab.configure(&gated(&server));
+    let mut terminal = Terminal::open();
+    let child = terminal.start(lab.command(["chat"]));
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys("Go.\r");
+    terminal.wait_for(QUESTION).await;
+    terminal.type_keys(CTRL_D);
+    terminal.wait_for(PROMPT).await;
+    let approval = waiting(&lab).await;
+    decide(&lab, &approval, &["approve"]).await.expect_code(0);
+    terminal.type_keys("And then?\r");
+    terminal.wait_for("Fetched.").await;
+    terminal.wait_for("Second.").await;
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys(CTRL_D);
+    finish(child).await.expect_code(0);
+    assert_eq!(server.requests(), 1);
 }

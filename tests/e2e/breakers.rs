@@ -88,6 +88,9 @@ async fn an_operator_takes_a_tool_out_of_service() {
     );
     let shown = lab.call(["breakers"]).await.expect_code(0).stdout;
     assert!(shown.contains("tool:echo") && shown.contains("held open"), "{shown}");
+    let requests = lab.simulator.requests();
+    let read = requests[1].body["messages"].to_string();
+    assert!(read.contains("out of service"), "{read}");
     order(&lab, "close", "tool:echo").await;
     let report = lab.report(0).await;
     assert_eq!(report["metrics"]["tools"]["echo"]["outcomes"], json!({ "ok": 1 }));
@@ -124,7 +127,7 @@ async fn a_running_host_follows_an_operator() {
     order(&lab, "open", "tool:echo").await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let second = ask().await;
-    assert!(second.contains("unavailable"), "{second}");
+    assert!(second.contains("out of service"), "{second}");
     order(&lab, "close", "tool:echo").await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(ask().await.contains("\"a\":3"));
@@ -160,4 +163,35 @@ async fn a_window_decides_after_its_minimum_of_calls() {
         report["metrics"]["tools"]["fail"]["outcomes"],
         json!({ "failed": 4, "breaker_open": 2 })
     );
+}
+
+/// Nothing will be tried until somebody closes it, so the run doesn't wait.
+#[tokio::test]
+async fn a_model_out_of_service_is_called_so() {
+    let lab = lab([Answer::text("Hello.")]);
+    order(&lab, "open", MODEL).await;
+    let report = lab.report(1).await;
+    let message = report["error"]["message"].as_str().unwrap();
+    assert!(message.contains("held open by an operator"), "{report}");
+    assert!(
+        report["error"]["hint"].as_str().unwrap().contains("breakers close"),
+        "{report}"
+    );
+    order(&lab, "close", MODEL).await;
+    assert_eq!(lab.report(0).await["answer"], "Hello.");
+}
+
+/// A host that ends between two probes doesn't leave the next one probing for ever.
+#[tokio::test]
+async fn a_probe_that_succeeded_is_enough_for_the_next_host() {
+    let lab = lab([Answer::error(500).times(3), Answer::text("Fine.").forever()]);
+    lab.configure("[agent]\ndeadline = \"5s\"\n[breaker]\nfailure_threshold = 3\nopen_for = \"10ms\"\n");
+    lab.report(1).await;
+    for _ in 0..2 {
+        assert_eq!(lab.report(0).await["answer"], "Fine.");
+    }
+    let report = lab.report(0).await;
+    let breakers = report["breakers"].as_array().unwrap();
+    let model = breakers.iter().find(|breaker| breaker["name"] == MODEL).unwrap();
+    assert_eq!(model["state"], "closed", "{report}");
 }

@@ -22,7 +22,11 @@ async fn calls_are_counted_by_tool() {
             ToolCall::new("no_such_tool", json!({})),
         ]),
         Answer::text("So."),
-        tool_call("fail", json!({ "message": "no" })),
+        // It is refused, so it used nothing.
+        Answer::tools([
+            ToolCall::new("fail", json!({ "message": "no" })),
+            ToolCall::new("fail", json!({ "unknown": 1 })),
+        ]),
         Answer::text("So."),
         tool_call("echo", json!({ "a": 2 })),
         Answer::text("So."),

@@ -72,12 +72,12 @@ impl Question {
 }
 
 /// The event of an approval that no call will use.
-pub(super) fn expired(asked: &OpenApproval) -> EventKind {
+pub(super) fn given_up(asked: &OpenApproval) -> EventKind {
     EventKind::ApprovalDecided {
         approval: asked.id.clone(),
         call_id: asked.call_id.clone(),
         tool: asked.tool.clone(),
-        decision: ApprovalDecided::Expired,
+        decision: ApprovalDecided::GivenUp,
     }
 }
 
@@ -348,7 +348,7 @@ pub(super) fn awaiting(open: &[Gated], session: &str) -> ErrorInfo {
         message: format!("a person must approve: the call of {}", tools.join(", ")),
         hint: Some(format!(
             "`cofferdam approval list` shows what waits; `cofferdam approval approve {first}` (or `deny`), then \
-             `cofferdam session resume {session}`"
+             `cofferdam session resume {session}`, or the next prompt of a chat"
         )),
         request_id: None,
     }

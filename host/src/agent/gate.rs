@@ -1,6 +1,6 @@
 //! Which calls of a turn wait for a person, and what was decided about them so far.
 
-use super::approval::{Answered, Gated, expired, question};
+use super::approval::{Answered, Gated, given_up, question};
 use super::run::Run;
 use crate::session::{Approval, ApprovalDecision, Fact, OpenApproval, Verdict};
 use crate::store::StoreError;
@@ -101,7 +101,7 @@ impl Run<'_> {
                 approval: before.id.clone(),
                 position,
             });
-            self.emitter.emit(expired(before));
+            self.emitter.emit(given_up(before));
         }
     }
 

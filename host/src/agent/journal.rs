@@ -327,9 +327,9 @@ impl Kept {
         else {
             return None;
         };
-        // The names of tools that don't exist are the model's, and could be any number.
-        let is_known = !used.plugin.is_empty();
-        is_known.then(|| {
+        // What was refused before it ran used nothing.
+        let has_run = !used.plugin.is_empty() && used.tries > 0;
+        has_run.then(|| {
             Change::CountCall(Box::new(UsageRow {
                 day: TimeZone::UTC.to_datetime(Timestamp::now()).date().to_string(),
                 tenant: self.tenant.to_string(),

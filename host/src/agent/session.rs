@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::agent::Agent;
-use super::approval::{Approver, expired};
+use super::approval::{Approver, given_up};
 use super::explain::explain;
 use super::journal::Journal;
 use super::report::RunReport;
@@ -285,7 +285,7 @@ impl Session {
         let unused = self.state.unused_approvals();
         let unused: Vec<_> = unused.map(|(position, asked)| (position, asked.clone())).collect();
         for (position, asked) in unused {
-            self.emitter.emit(expired(&asked));
+            self.emitter.emit(given_up(&asked));
             self.record(&Fact::ApprovalExpired {
                 approval: asked.id,
                 position,

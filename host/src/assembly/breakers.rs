@@ -76,7 +76,8 @@ pub(super) async fn restore(store: &Store, agent: &Agent, dependencies: &Depende
     let now = Timestamp::now();
     for record in records {
         let is_same = record.is_held() || record.about == dependencies.of(&record.name);
-        if record.state == BreakerState::Closed || !is_same {
+        // A half-open one has let a probe through that has not failed: its host ended before the next.
+        if record.state != BreakerState::Open || !is_same {
             continue;
         }
         let left = match record.is_held() {

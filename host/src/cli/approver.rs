@@ -46,6 +46,8 @@ impl TerminalApprover {
     }
 
     async fn answer(&self, question: &Question) -> Answer {
+        // Somebody elsewhere may answer.
+        let _line = EndLine(&self.stderr);
         // What the model said comes first.
         self.printed.wait().await;
         self.stderr.end_line();
@@ -66,7 +68,9 @@ impl TerminalApprover {
                     self.stderr.line(&input.join("\n"));
                 }
                 Some(Reply::Answer(answer)) if is_whole || matches!(answer, Answer::Deny(_)) => return answer,
-                _ => self.stderr.line("Ctrl-D leaves it open, Ctrl-C cancels the run."),
+                _ => self
+                    .stderr
+                    .line("Type one of these letters and Enter. Ctrl-D leaves it open, Ctrl-C cancels the run."),
             }
         }
     }
@@ -79,6 +83,15 @@ impl TerminalApprover {
     fn lines_of(&self, question: &Question) -> Vec<String> {
         let pretty = serde_json::to_string_pretty(question.input.value()).unwrap_or_default();
         wrapped(&format::escape_json(&pretty), self.columns())
+    }
+}
+
+/// Ends the line of a question that is over.
+struct EndLine<'a>(&'a Sink);
+
+impl Drop for EndLine<'_> {
+    fn drop(&mut self) {
+        self.0.end_line();
     }
 }
 

@@ -22,7 +22,7 @@ pub struct BreakersArgs {
 enum BreakersCommand {
     /// Show the breakers that have changed their state; the default without a subcommand
     Show,
-    /// Refuse all calls to a model or tool until `close` or `reset`, in running hosts and in later ones
+    /// Refuse all calls to a model or tool until `close` or `reset`, in running hosts and in later ones (not in `tool call` and `mcp`)
     Open(NameArgs),
     /// Let calls through again; new failures open the breaker as before
     Close(NameArgs),

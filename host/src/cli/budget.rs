@@ -213,7 +213,8 @@ fn in_words(unusual: &Unusual) -> Vec<String> {
     let restored = restored.map(|restored| format!("the ledger is a copy that was put back: {restored}"));
     let ahead = unusual.ahead.iter().map(|Ahead { day, amount_usd }| {
         format!(
-            "${amount_usd} is booked for later days, up to {day}, and counts for today as well: the clock was ahead"
+            "${amount_usd} is booked for later days, up to {day}, and counts for today as well: the clock was ahead then, or is behind now (it says {})",
+            jiff::tz::TimeZone::UTC.to_datetime(Timestamp::now()).date()
         )
     });
     restored.chain(ahead).collect()

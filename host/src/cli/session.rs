@@ -226,7 +226,7 @@ fn in_words(fact: &Value) -> Option<String> {
                 false => format!("a person denied the call{reason}"),
             }
         }
-        "approval_expired" => "the call is no longer to be approved".to_owned(),
+        "approval_expired" => "nobody will be asked about the call any longer".to_owned(),
         "attempt_ended" if !text("partial_text").is_empty() => {
             format!("model, cut off: {}", format::escape(text("partial_text")))
         }

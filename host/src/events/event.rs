@@ -165,7 +165,10 @@ pub enum ApprovalDecided {
     /// With every later call of the tool in this session.
     ApprovedForSession,
     Denied,
+    /// Nobody decided in time.
     Expired,
+    /// The run ended, or something else would be called now.
+    GivenUp,
 }
 
 impl ApprovalDecided {
@@ -175,6 +178,7 @@ impl ApprovalDecided {
             Self::ApprovedForSession => "approved_for_session",
             Self::Denied => "denied",
             Self::Expired => "expired",
+            Self::GivenUp => "given_up",
         }
     }
 }

@@ -399,6 +399,7 @@ mod tests {
             (
                 ModelError::BreakerOpen {
                     breaker: reason(),
+                    is_held: false,
                     retry_after: idle,
                     last: None,
                 },

@@ -45,9 +45,11 @@ pub enum ModelError {
     /// The API's answer can't be parsed or used.
     #[error("the API sent a malformed answer: {reason}")]
     Malformed { reason: String, request_id: Option<String> },
-    #[error("the breaker `{breaker}` is open{}{}", next_try(*retry_after), after(last))]
+    #[error("the breaker `{breaker}` is {}{}", open(*is_held, *retry_after), after(last))]
     BreakerOpen {
         breaker: String,
+        /// An operator holds it open.
+        is_held: bool,
         /// Zero while another call probes whether the endpoint has recovered.
         retry_after: Duration,
         last: Option<Box<ModelError>>,
@@ -127,12 +129,13 @@ fn after(last: &Option<Box<ModelError>>) -> String {
         .unwrap_or_default()
 }
 
-/// Rounded to 0.1 s for display.
-fn next_try(retry_after: Duration) -> String {
-    if retry_after.is_zero() {
-        return String::new();
+/// How an open breaker is called. The time is rounded to 0.1 s.
+fn open(is_held: bool, retry_after: Duration) -> String {
+    match (is_held, retry_after.is_zero()) {
+        (true, _) => "held open by an operator".to_owned(),
+        (false, true) => "open".to_owned(),
+        (false, false) => format!("open, next try in {:.1} s", retry_after.as_secs_f64()),
     }
-    format!(", next try in {:.1} s", retry_after.as_secs_f64())
 }
 
 impl From<LedgerError> for ModelError {
@@ -180,7 +183,10 @@ impl ModelError {
             Self::Stalled { .. } => "if the model needs longer between two events, raise `[model] idle_timeout`",
             Self::AttemptTimeout { .. } => "raise `[model] attempt_timeout`, or lower `[model] max_tokens`",
             Self::Malformed { .. } => "check that the server at `[model] base_url` speaks the Messages API",
-            Self::BreakerOpen { .. } => "the endpoint failed several times in a row; try again later",
+            Self::BreakerOpen { is_held: true, .. } => {
+                "`cofferdam breakers close` with this name lets calls through again"
+            }
+            Self::BreakerOpen { .. } => "calls of the endpoint failed, or were slow; try again later",
             Self::Budget(exceeded) => return Some(exceeded.hint()),
             Self::UnknownPrice { hint, .. } => return Some(hint.clone()),
             Self::Ledger(error) => return error.hint(),

@@ -131,6 +131,8 @@ impl Override {
 pub struct Rejected {
     pub name: String,
     pub state: BreakerState,
+    /// Whether an operator holds it open, so that nothing will be tried until they close it.
+    pub is_held: bool,
     /// How long to wait before trying again. Zero while a probe is in flight, because its outcome decides. While an operator
     /// holds the breaker open the end is unknown, so this is `open_for`.
     pub retry_after: Duration,
@@ -352,6 +354,7 @@ impl Breaker {
         Rejected {
             name: self.name.clone(),
             state: inner.phase.state(),
+            is_held: matches!(inner.phase, Phase::Open { until: None }),
             retry_after,
         }
     }

@@ -15,7 +15,7 @@ pub enum ApprovalState {
     /// The call may be made once.
     Approved,
     Denied,
-    /// Nobody decided within 24 hours, or the call is no longer wanted.
+    /// Nobody decided within 24 hours, the run ended, or something else would be called by then.
     Expired,
     /// The call may have begun.
     Started,
@@ -148,7 +148,9 @@ impl ApprovalError {
             Self::Unknown { .. } => "`cofferdam approval list --all` shows all; eight characters of an id are enough",
             Self::Ambiguous { .. } => "write more of its id; `cofferdam approval list --all` shows all",
             Self::Decided { .. } => "the first decision counts; `cofferdam session show` says what came of it",
-            Self::Expired { .. } => "resume the session: the model reads that nobody decided, and can ask again",
+            Self::Expired { .. } => {
+                "24 hours are over, or its run has ended; `cofferdam session list` shows whether the session still waits"
+            }
         };
         hint.to_owned()
     }

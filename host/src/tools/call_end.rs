@@ -98,6 +98,11 @@ impl CallEnd {
     }
 
     pub(super) fn breaker_open(rejected: &Rejected) -> Self {
+        if rejected.is_held {
+            let detail = format!("`cofferdam breakers close {}` lets calls through again", rejected.name);
+            return Self::error(Outcome::BreakerOpen, "The tool is out of service. Don't try it again.")
+                .with_detail(detail);
+        }
         let seconds = rejected.retry_after.as_secs_f64().ceil().max(1.0);
         let text = format!("The tool is temporarily unavailable. Try again in {seconds:.0} seconds.");
         Self::error(Outcome::BreakerOpen, text)

@@ -75,6 +75,14 @@ impl<'a> Conversation<'a> {
     }
 
     pub async fn ask(&mut self, prompt: &str, cancel: CancellationToken) {
+        if self.is_unfinished() {
+            // It waits for a person, who may have decided. Another prompt gives up what still waits.
+            if let Some(report) = self.live.resume(&mut self.session, cancel.clone()).await
+                && report.outcome != Ending::AwaitingApproval
+            {
+                self.report_on(report);
+            }
+        }
         let before = self.session.messages().len();
         let report = self.live.run(&mut self.session, prompt, cancel).await;
         let is_dropped = report.outcome != Ending::Completed && self.session.messages().len() <= before;

@@ -111,6 +111,7 @@ pub fn progress_line(event: &EventKind, last_failure: Option<&str>) -> Option<Pr
                 ApprovalDecided::ApprovedForSession => "approved for this session",
                 ApprovalDecided::Denied => "denied",
                 ApprovalDecided::Expired => "not made: nobody decided in time",
+                ApprovalDecided::GivenUp => "no longer waits: its run ended, or something else would be called now",
             };
             ProgressLine::new("approval", format!("{} {decision}", format::escape(tool)))
         }

@@ -114,6 +114,7 @@ impl ModelStack {
     ) -> Result<ModelResponse, ModelError> {
         let (mut permit, transition) = self.breaker.try_acquire().map_err(|rejected| ModelError::BreakerOpen {
             breaker: rejected.name,
+            is_held: rejected.is_held,
             retry_after: rejected.retry_after,
             last: None,
         })?;

@@ -34,6 +34,8 @@ enum Obstacle {
 impl Obstacle {
     fn of(error: &ModelError) -> Option<Self> {
         match error {
+            // It may be held for days.
+            ModelError::BreakerOpen { is_held: true, .. } => None,
             ModelError::BreakerOpen { retry_after, .. } if retry_after.is_zero() => Some(Self::Probe),
             ModelError::BreakerOpen { retry_after, .. } => Some(Self::Open(*retry_after)),
             ModelError::Budget(exceeded) if exceeded.could_fit_later() => Some(Self::Reserved),

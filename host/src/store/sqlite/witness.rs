@@ -58,9 +58,11 @@ impl Witness {
 
     /// Compares the database in a transaction with it.
     pub(super) fn compare(&self, transaction: &Connection) -> Result<Comparison, Failure> {
+        // Read first: what others raise meanwhile must not look as if the database lacked it.
+        let seen = self.seen()?;
         Ok(Comparison {
             generation: generation(transaction)?,
-            seen: self.seen()?,
+            seen,
         })
     }
 
