@@ -315,6 +315,17 @@ async fn a_chat_goes_on_where_it_was_killed() {
         said.is_some_and(|line| line.contains(&format!("charged: ${charged}"))),
         "{row} {chat}"
     );
+    // The command that the line names.
+    let words = said
+        .unwrap()
+        .split_once("`cofferdam ")
+        .unwrap()
+        .1
+        .split('`')
+        .next()
+        .unwrap();
+    let words = words.replace("AMOUNT", "0.000001").replace("TEXT", "bill");
+    lab.call(words.split(' ')).await.expect_code(0);
     let session = only_session(&lab).await;
     assert_eq!(
         (&session["title"], &session["outcome"]),

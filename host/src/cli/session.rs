@@ -401,8 +401,10 @@ async fn charge_of_cut_attempt(live: &LiveHost, session: &Session) -> Option<Str
         }
     };
     Some(format!(
-        "A model request was cut off when its process ended. What it cost isn't known, so all that was reserved for it is charged: ${}.",
-        row.spent_usd.unwrap_or(row.reserved_usd)
+        "A model request was cut off when its process ended. What it cost isn't known, so all that was reserved for it is charged: ${}. \
+         `cofferdam budget reverse {} AMOUNT --reason TEXT` takes back what the vendor didn't bill.",
+        row.spent_usd.unwrap_or(row.reserved_usd),
+        row.id
     ))
 }
 
