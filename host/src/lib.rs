@@ -30,6 +30,7 @@ pub mod agent;
 pub mod assembly;
 pub mod author;
 mod causes;
+mod chat_api;
 pub mod cli;
 pub mod config;
 pub mod events;

@@ -144,7 +144,12 @@ fn the_readme_has_the_commands_that_are_tested() {
 
 #[test]
 fn configurations_in_the_documents_are_valid() {
-    for document in ["README.md", "host/docs/programs.md", "host/docs/writing-a-tool.md"] {
+    for document in [
+        "README.md",
+        "host/docs/models.md",
+        "host/docs/programs.md",
+        "host/docs/writing-a-tool.md",
+    ] {
         let text = read(document);
         let blocks = code_blocks(&text, "toml");
         let blocks = blocks.iter().filter(|block| !block.contains("[package]"));
@@ -153,6 +158,7 @@ fn configurations_in_the_documents_are_valid() {
             let folder = tempfile::tempdir().unwrap();
             std::fs::write(folder.path().join("cofferdam.toml"), block).unwrap();
             // What a configuration names has to be there, and isn't looked at.
+            std::fs::write(folder.path().join("prices.toml"), "").unwrap();
             let components = block.split("component = \"").skip(1);
             for component in components.map(|rest| folder.path().join(rest.split('"').next().unwrap())) {
                 std::fs::create_dir_all(component.parent().unwrap()).unwrap();

@@ -36,6 +36,7 @@ mod mcp_reload;
 mod model_failures;
 mod money;
 mod network;
+mod openai;
 mod outcomes;
 mod repository;
 mod secrets;

@@ -14,7 +14,7 @@ use super::tools::load_tools;
 use crate::agent::{Agent, AgentParts};
 use crate::config::{Config, SessionSettings};
 use crate::ledger::{Ledger, LedgerError};
-use crate::model::{AnthropicClient, ModelStack, Prices, Provider};
+use crate::model::{self, ModelStack, Prices, Provider};
 use crate::resilience::{Breaker, RetryBudget};
 use crate::sandbox::CompilePlace;
 use crate::store::{Store, WeakStore};
@@ -162,7 +162,7 @@ async fn delete_expired_sessions(store: WeakStore, settings: SessionSettings) {
 
 /// The configured provider.
 pub(super) fn provider(config: &Config, tls: &Arc<rustls::ClientConfig>) -> Result<Arc<dyn Provider>, HostError> {
-    Ok(Arc::new(AnthropicClient::new(&config.model, tls)?))
+    Ok(model::provider_for(&config.model, tls)?)
 }
 
 /// The configured prices.

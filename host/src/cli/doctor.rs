@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::json;
@@ -10,11 +11,11 @@ use tokio::time::Instant;
 
 use super::standalone;
 use super::tool_call::Calls;
-use super::{CliError, Context, Output, config_in_code, error, format, grants, session, tool};
+use super::{CliError, Context, Output, config_in_code, error, format, grants, run, session, tool};
 use crate::config::Config;
 use crate::events::Outcome;
 use crate::ledger::LedgerError;
-use crate::model::{AnthropicClient, ClientError, ProviderKind};
+use crate::model::{self, ClientError, Provider, ProviderKind};
 use crate::sandbox::{guest_memory, resets_memory_fast, system_limits};
 use crate::store::{SessionFilter, Store};
 use crate::telemetry::{EventBus, logging};
@@ -125,28 +126,24 @@ fn configured(config: &Config) -> Vec<Finding> {
         ),
     });
     let model = format::escape(&config.model.model).into_owned();
-    findings.push(match client(config) {
-        Ok(client) => {
-            let key = match config.model.provider {
-                ProviderKind::Anthropic => format!(", with the key in {}", config.api_key_env),
-                ProviderKind::Simulated => ", simulated".to_owned(),
+    findings.push(match (run::require_key(config), client(config)) {
+        (Err(missing), _) => Finding::problem("model", format!("{model}: {missing}"), missing.hint()),
+        (Ok(()), Ok(client)) => {
+            let key = match (config.model.provider, &config.api_key_env) {
+                (ProviderKind::Simulated, _) => ", simulated".to_owned(),
+                (_, Some(variable)) => format!(", with the key in {variable}"),
+                (_, None) => ", without a key".to_owned(),
             };
             Finding::ok("model", format!("{model} at {}{key}", client.route()))
         }
-        Err(ClientError::MissingApiKey) => {
-            let missing = CliError::NoApiKey {
-                variable: config.api_key_env.clone(),
-            };
-            Finding::problem("model", format!("{model}: {missing}"), missing.hint())
-        }
-        Err(error) => Finding::problem("model", format!("{model}: {error}"), error.hint().map(str::to_owned)),
+        (Ok(()), Err(error)) => Finding::problem("model", format!("{model}: {error}"), error.hint().map(str::to_owned)),
     });
     findings
 }
 
-fn client(config: &Config) -> Result<AnthropicClient, ClientError> {
+fn client(config: &Config) -> Result<Arc<dyn Provider>, ClientError> {
     let tls = tls::client_config().map_err(|error| ClientError::Http(error.to_string()))?;
-    AnthropicClient::new(&config.model, &tls)
+    model::provider_for(&config.model, &tls)
 }
 
 /// Where data, compiled components and logs lie, and whether they can be written there.

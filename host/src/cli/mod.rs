@@ -118,7 +118,7 @@ enum Command {
     Chat(chat::ChatArgs),
     /// See the whole product at work, without a key or a network
     Demo(demo::DemoArgs),
-    /// Serve a scripted Messages API, for testing any client
+    /// Serve a scripted model, for testing any client
     Simulate(simulate::SimulateArgs),
     /// List, inspect, call, create, develop, build and check tools
     #[command(subcommand)]

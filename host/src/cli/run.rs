@@ -61,9 +61,13 @@ pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
 /// Reports a missing API key before anything is built, because it is the first error that new users see.
 pub fn require_key(config: &Config) -> Result<(), CliError> {
     match (config.model.provider, &config.model.api_key) {
-        (ProviderKind::Anthropic, None) => Err(CliError::NoApiKey {
-            variable: config.api_key_env.clone(),
-        }),
+        // A server on one's own machine needs no key, but one that is named has to be there.
+        (ProviderKind::Anthropic | ProviderKind::OpenAi, None) => match &config.api_key_env {
+            Some(variable) => Err(CliError::NoApiKey {
+                variable: variable.clone(),
+            }),
+            None => Ok(()),
+        },
         _ => Ok(()),
     }
 }

@@ -33,11 +33,13 @@ impl SettingNames {
             };
             Some((setting, named))
         });
-        let key = (
-            "the variable that `[model] api_key_env` names".to_owned(),
-            format!("the variable `{}`", config.api_key_env),
-        );
-        Self(options.chain([key]).collect())
+        let key = config.api_key_env.as_ref().map(|variable| {
+            (
+                "the variable that `[model] api_key_env` names".to_owned(),
+                format!("the variable `{variable}`"),
+            )
+        });
+        Self(options.chain(key).collect())
     }
 
     /// Renames settings in the error's hint.

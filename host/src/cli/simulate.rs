@@ -1,4 +1,4 @@
-//! `cofferdam simulate`: serves a scripted Messages API, for testing any client.
+//! `cofferdam simulate`: serves a scripted model, for testing any client.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ pub async fn simulate(cx: &Context, args: SimulateArgs) -> Result<u8, CliError> 
         Output::Json | Output::StreamJson => cx.stdout.json_line(&json!({ "base_url": url })),
     }
     cx.note(&format!(
-        "serving a simulated Messages API at {url}; set a client's base URL to it, or press Ctrl-C to stop"
+        "serving a simulated model at {url}; set a client's base URL to it (with /v1 for OpenAI's API), or press Ctrl-C to stop"
     ));
     interrupted().await;
     simulator.shutdown().await;

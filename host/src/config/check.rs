@@ -138,8 +138,7 @@ impl Findings {
                 (
                     "temperature",
                     temperature.and_then(|value| {
-                        let refused =
-                            (!model.api_version.takes_sampling()).then(|| sampling_problem(model.api_version));
+                        let refused = (!model.takes_sampling()).then(|| sampling_problem(model.api_version));
                         bounds::TEMPERATURE.problem(value).or(refused)
                     }),
                 ),

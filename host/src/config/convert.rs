@@ -14,7 +14,7 @@ use super::usd::{Usd, UsdLimit};
 use super::{Config, SecretSource};
 use crate::agent::AgentSettings;
 use crate::ledger::{BudgetSettings, TenantBudget};
-use crate::model::{ApiVersion, AuthHeader, ModelSettings, ProviderKind};
+use crate::model::{ApiVersion, AuthHeader, MaxTokensField, ModelSettings, ProviderKind};
 use crate::resilience::{BreakerSettings, RetrySettings, WindowSettings};
 use crate::sandbox::{FolderGrant, HttpGrant, Metering};
 use crate::store::Durability;
@@ -115,10 +115,11 @@ impl From<&ModelSettings> for RawModel {
         Self {
             provider: match settings.provider {
                 ProviderKind::Anthropic => RawProvider::Anthropic,
+                ProviderKind::OpenAi => RawProvider::OpenAi,
                 ProviderKind::Simulated => RawProvider::Simulated,
             },
             model: settings.model.clone(),
-            api_key_env: String::new(),
+            api_key_env: None,
             base_url: settings.base_url.as_str().trim_end_matches('/').to_owned(),
             api_version: match settings.api_version {
                 ApiVersion::V2026_10_21 => RawApiVersion::V2026_10_21,
@@ -130,6 +131,10 @@ impl From<&ModelSettings> for RawModel {
             },
             proxy: proxy_text(&settings.proxy),
             max_tokens: settings.max_tokens,
+            max_tokens_field: match settings.max_tokens_field {
+                MaxTokensField::MaxTokens => RawMaxTokensField::MaxTokens,
+                MaxTokensField::MaxCompletionTokens => RawMaxTokensField::MaxCompletionTokens,
+            },
             stream: settings.stream,
             connect_timeout: DurationText(settings.connect_timeout),
             idle_timeout: DurationText(settings.idle_timeout),
@@ -152,6 +157,7 @@ impl From<RawProvider> for ProviderKind {
     fn from(raw: RawProvider) -> Self {
         match raw {
             RawProvider::Anthropic => Self::Anthropic,
+            RawProvider::OpenAi => Self::OpenAi,
             RawProvider::Simulated => Self::Simulated,
         }
     }
@@ -171,6 +177,15 @@ impl From<RawAuth> for AuthHeader {
         match raw {
             RawAuth::XApiKey => Self::XApiKey,
             RawAuth::Bearer => Self::Bearer,
+        }
+    }
+}
+
+impl From<RawMaxTokensField> for MaxTokensField {
+    fn from(raw: RawMaxTokensField) -> Self {
+        match raw {
+            RawMaxTokensField::MaxTokens => Self::MaxTokens,
+            RawMaxTokensField::MaxCompletionTokens => Self::MaxCompletionTokens,
         }
     }
 }

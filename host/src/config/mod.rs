@@ -66,8 +66,9 @@ use crate::tools::PluginSettings;
 #[derive(Clone, Debug)]
 pub struct Config {
     pub model: ModelSettings,
-    /// The environment variable that holds the model's API key. Default `ANTHROPIC_API_KEY`.
-    pub api_key_env: String,
+    /// The environment variable that holds the model's API key. Default `ANTHROPIC_API_KEY`. `None`: requests have no key,
+    /// which only [`ProviderKind::OpenAi`] can do without.
+    pub api_key_env: Option<String>,
     pub agent: AgentSettings,
     pub retry: RetrySettings,
     /// The model's breaker.
@@ -95,7 +96,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             model: ModelSettings::default(),
-            api_key_env: "ANTHROPIC_API_KEY".to_owned(),
+            api_key_env: Some("ANTHROPIC_API_KEY".to_owned()),
             agent: AgentSettings::default(),
             retry: RetrySettings::default(),
             breaker: BreakerSettings::default(),
@@ -161,7 +162,7 @@ impl Config {
     /// The ledger's file. The simulated provider has a separate ledger, because nothing it costs is paid.
     pub fn ledger_path(&self) -> PathBuf {
         self.storage.folder().join(match self.model.provider {
-            ProviderKind::Anthropic => "ledger.sqlite3",
+            ProviderKind::Anthropic | ProviderKind::OpenAi => "ledger.sqlite3",
             ProviderKind::Simulated => "ledger-simulated.sqlite3",
         })
     }

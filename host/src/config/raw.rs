@@ -58,7 +58,16 @@ impl Default for RawConfig {
 #[schemars(rename = "Provider")]
 pub(super) enum RawProvider {
     Anthropic,
+    OpenAi,
     Simulated,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "MaxTokensField")]
+pub(super) enum RawMaxTokensField {
+    MaxTokens,
+    MaxCompletionTokens,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -83,23 +92,27 @@ pub(super) enum RawAuth {
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Model")]
 pub(super) struct RawModel {
-    /// `anthropic`: the Messages API at `base_url`. `simulated`: the same API without a key, as
+    /// `anthropic`: the Messages API at `base_url`. `openai`: the Chat Completions API there, of OpenAI, Ollama, vLLM,
+    /// llama.cpp and many gateways; it needs a `base_url`. `simulated`: the Messages API without a key, as
     /// `cofferdam simulate` serves it; `base_url` must be the loopback address where it listens.
     pub(super) provider: RawProvider,
     /// The model's id.
     #[schemars(length(min = 1))]
     pub(super) model: String,
-    /// The name of the environment variable that holds the API key. The key itself is never in a file.
+    /// The name of the environment variable that holds the API key. The key itself is never in a file. With
+    /// `provider = "openai"`, requests have no key unless this is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = format::ENV_NAME))]
-    pub(super) api_key_env: String,
+    pub(super) api_key_env: Option<String>,
     /// The base URL of the API. Requests go to `/v1/messages` below it. Where it already ends in `/v1` or `/v1/messages`,
-    /// that part isn't repeated.
+    /// that part isn't repeated. With `provider = "openai"`, they go to `/chat/completions` below it, or to
+    /// `/v1/chat/completions` if it has no path.
     #[schemars(extend("format" = format::BASE_URL))]
     pub(super) base_url: String,
-    /// The version of the API. `2026-10-21` refuses sampling parameters such as `temperature`.
+    /// The version of the Messages API. `2026-10-21` refuses sampling parameters such as `temperature`.
     pub(super) api_version: RawApiVersion,
     /// The header with the API key. `x-api-key`: as the vendor documents it. `bearer`: `Authorization: Bearer`, for servers
-    /// that read only that.
+    /// that read only that; the default with `provider = "openai"`.
     pub(super) auth: RawAuth,
     /// The proxy for requests to the model: its URL, or `none`. Empty: the one that the environment's variables name, such as
     /// `HTTPS_PROXY`.
@@ -108,6 +121,9 @@ pub(super) struct RawModel {
     /// The maximum length of one answer, in tokens.
     #[schemars(range(min = bounds::MAX_TOKENS.min, max = bounds::MAX_TOKENS.max))]
     pub(super) max_tokens: u32,
+    /// With `provider = "openai"`, the field of requests with `max_tokens`. OpenAI's newer models require
+    /// `max_completion_tokens`.
+    pub(super) max_tokens_field: RawMaxTokensField,
     /// Whether answers are streamed.
     pub(super) stream: bool,
     /// The longest time to connect.
@@ -116,7 +132,7 @@ pub(super) struct RawModel {
     pub(super) idle_timeout: DurationText,
     /// The longest time for one attempt as a whole.
     pub(super) attempt_timeout: DurationText,
-    /// The sampling temperature. Only with `api_version = "2023-06-01"`, and only for models that accept it.
+    /// The sampling temperature. Only with `provider = "openai"` or `api_version = "2023-06-01"`, and only for models that accept it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = bounds::TEMPERATURE.min, max = bounds::TEMPERATURE.max))]
     pub(super) temperature: Option<f64>,

@@ -15,7 +15,7 @@ use super::size::KIB;
 use super::source::Node;
 use super::{Config, InheritedLimits, SecretSource, SessionSettings, StorageSettings};
 use crate::ledger::BudgetSettings;
-use crate::model::{ModelSettings, ProviderKind};
+use crate::model::{AuthHeader, ModelSettings, ProviderKind};
 use crate::resilience::BreakerSettings;
 use crate::sandbox::{AttachedHeader, EngineSettings, FolderGrant, Grants, HttpGrant, Secrets, SetIn};
 use crate::secret::Secret;
@@ -39,7 +39,7 @@ impl Resolver<'_> {
         let (sources, secrets) = self.secrets(raw.secrets);
         let plugins = self.plugins(raw.plugins, &raw.limits.call, &secrets);
         let config = Config {
-            api_key_env: raw.model.api_key_env.clone(),
+            api_key_env: self.api_key_env(&raw.model),
             model: self.model(raw.model),
             agent: raw.agent.into(),
             retry: raw.retry.into(),
@@ -115,11 +115,16 @@ impl Resolver<'_> {
         // An invalid URL is already reported.
         let base_url = base_url(&raw.base_url).ok();
         let api_key = match provider {
-            ProviderKind::Anthropic => self.variables.get(&raw.api_key_env),
-            ProviderKind::Simulated => {
-                self.check_simulator();
-                None
+            ProviderKind::Anthropic | ProviderKind::OpenAi => {
+                self.api_key_env(&raw).and_then(|name| self.variables.get(&name))
             }
+            ProviderKind::Simulated => None,
+        };
+        self.check_base_url(provider);
+        // Servers of the Chat Completions API read no other header, so it's used only where somebody asks for it.
+        let auth = match provider {
+            ProviderKind::OpenAi if !self.is_set("auth") => AuthHeader::Bearer,
+            _ => raw.auth.into(),
         };
         let api_key = api_key.map(|key| Secret::trimmed(key)).filter(|key| !key.is_empty());
         ModelSettings {
@@ -128,9 +133,10 @@ impl Resolver<'_> {
             api_key,
             base_url: base_url.unwrap_or(ModelSettings::default().base_url),
             api_version: raw.api_version.into(),
-            auth: raw.auth.into(),
+            auth,
             proxy: proxy(&raw.proxy).unwrap_or_default(),
             max_tokens: raw.max_tokens,
+            max_tokens_field: raw.max_tokens_field.into(),
             stream: raw.stream,
             connect_timeout: raw.connect_timeout.0,
             idle_timeout: raw.idle_timeout.0,
@@ -139,11 +145,29 @@ impl Resolver<'_> {
         }
     }
 
-    /// The default base URL isn't a simulator. A base URL that is set is checked with all settings.
-    fn check_simulator(&mut self) {
-        if self.root.find(&["model", "base_url"]).is_none() {
-            let problem = ValueProblem::new("\"simulated\" needs the simulator's address in base_url");
-            self.report(&["model", "provider"], problem.hint(check::SIMULATOR_HINT));
+    /// Whether somebody has set this key of `[model]`.
+    fn is_set(&self, key: &str) -> bool {
+        self.root.find(&["model", key]).is_some()
+    }
+
+    /// The default variable holds the key of another API, which no server of this one may get.
+    fn api_key_env(&self, raw: &RawModel) -> Option<String> {
+        let is_meant = raw.provider != RawProvider::OpenAi || self.is_set("api_key_env");
+        raw.api_key_env.clone().filter(|_| is_meant)
+    }
+
+    /// The default base URL only fits the Messages API. A base URL that is set is checked with all settings.
+    fn check_base_url(&mut self, provider: ProviderKind) {
+        let problem = match provider {
+            ProviderKind::Anthropic => return,
+            ProviderKind::OpenAi => ValueProblem::new("\"openai\" needs the server's address in base_url").hint(
+                "for example \"http://127.0.0.1:11434/v1\" for Ollama, or \"https://api.openai.com/v1\"; see host/docs/models.md",
+            ),
+            ProviderKind::Simulated => ValueProblem::new("\"simulated\" needs the simulator's address in base_url")
+                .hint(check::SIMULATOR_HINT),
+        };
+        if !self.is_set("base_url") {
+            self.report(&["model", "provider"], problem);
         }
     }
 

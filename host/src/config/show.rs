@@ -43,11 +43,14 @@ fn item_name<'a>(key: &'a str, before: &'a str, text: &str) -> &'a str {
     }
 }
 
+/// Keys that are named like secrets and hold none.
+const NAMES: [&str; 2] = ["api_key_env", "max_tokens_field"];
+
 /// Whether to redact a value. `api_key_env` and `Bearer ${secret:NAME}` contain only names, so they are kept.
 fn is_secret(key: &str, text: &str) -> bool {
     // Prose for the model often mentions such words, so only its text is checked.
     let is_prose = matches!(key, "system" | "fallback" | "description" | "input_schema");
-    let named = !is_prose && ((is_secret_name(key) && key != "api_key_env") || assigns_secret(text));
+    let named = !is_prose && ((is_secret_name(key) && !NAMES.contains(&key)) || assigns_secret(text));
     !text.is_empty() && !is_secret_reference(text) && (named || looks_secret(text))
 }
 

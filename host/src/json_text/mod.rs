@@ -9,6 +9,7 @@ mod cursor;
 pub(crate) mod fuzz;
 mod unique;
 mod whole_number;
+pub(crate) mod write;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -8,7 +8,6 @@ mod block;
 mod error;
 mod error_dialects;
 mod event;
-mod json;
 mod message;
 mod request;
 mod usage;

@@ -1,6 +1,6 @@
 //! A request's body. The order of its fields is fixed, because prompt caching needs equal bytes for equal requests.
 
-use super::json::{Object, WriteResult, list};
+use crate::json_text::write::{Object, WriteResult, list};
 
 /// A request for one answer.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::ModelError;
 use super::classify::MAX_RETRY_AFTER;
-use crate::messages_api::ErrorType;
+use crate::messages_api::{ErrorBody, ErrorType};
 
 /// An error that the API reported, with its hints about retries.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +51,25 @@ impl fmt::Display for ApiError {
 impl std::error::Error for ApiError {}
 
 impl ApiError {
+    /// Reads an error. The status determines the kind, unless the error has a code or a type that tells it apart; without a
+    /// status, `error.type` does. The header's id takes precedence over the body's.
+    pub(super) fn read(body: ErrorBody, status: Option<u16>, request_id: Option<String>) -> Self {
+        let ErrorBody {
+            error,
+            request_id: in_body,
+        } = body;
+        Self {
+            kind: status.map_or_else(|| ApiErrorKind::from_type(&error.kind), ApiErrorKind::from_status),
+            status,
+            message: error.message,
+            error_code: error.details.and_then(|details| details.error_code),
+            request_id: request_id.or(in_body),
+            error_type: error.kind,
+            retry_after: None,
+            should_retry: None,
+        }
+    }
+
     /// What to do about it.
     pub(super) fn hint(&self) -> Option<String> {
         match self.retry_after {
@@ -350,7 +369,32 @@ fn by_words(error: &ApiError) -> Option<Meaning> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+
+    #[test]
+    fn an_error_body_is_read_leniently() {
+        let read = |body: &Value, status, id| ApiError::read(ErrorBody::read(body), status, id);
+        let error = read(
+            &json!({"type": "error", "request_id": "req_body", "error": {"type": "rate_limit_error", "message": "slow",
+                "details": {"error_code": "enforced_spend_limit_reached"}}}),
+            Some(429),
+            None,
+        );
+        assert_eq!(error.error_type, "rate_limit_error");
+        assert_eq!(error.message, "slow");
+        assert_eq!(error.error_code.as_deref(), Some("enforced_spend_limit_reached"));
+        assert_eq!(error.request_id.as_deref(), Some("req_body"));
+        let header_first = read(
+            &json!({"request_id": "req_body"}),
+            Some(500),
+            Some("req_header".to_owned()),
+        );
+        assert_eq!(header_first.request_id.as_deref(), Some("req_header"));
+        assert_eq!(read(&json!({"error": "no"}), Some(500), None).message, "no");
+        assert_eq!(read(&Value::Null, None, None).kind, ApiErrorKind::Unknown);
+    }
 
     #[test]
     fn an_error_that_no_retry_helps_against_does_not_say_to_try_again() {

@@ -148,6 +148,14 @@ impl From<LedgerError> for ModelError {
 }
 
 impl ModelError {
+    /// A request that has no serialised form.
+    pub(super) fn unserialisable(error: &serde_json::Error) -> Self {
+        Self::Malformed {
+            reason: format!("the request can't be serialised: {error}"),
+            request_id: None,
+        }
+    }
+
     /// A stable, machine-readable name.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -182,7 +190,9 @@ impl ModelError {
             Self::Misconnected(error) => return Some(error.hint.clone()),
             Self::Stalled { .. } => "if the model needs longer between two events, raise `[model] idle_timeout`",
             Self::AttemptTimeout { .. } => "raise `[model] attempt_timeout`, or lower `[model] max_tokens`",
-            Self::Malformed { .. } => "check that the server at `[model] base_url` speaks the Messages API",
+            Self::Malformed { .. } => {
+                "check that the server at `[model] base_url` speaks the API that `[model] provider` names"
+            }
             Self::BreakerOpen { is_held: true, .. } => {
                 "`cofferdam breakers close` with this name lets calls through again"
             }

@@ -1,7 +1,8 @@
-//! Calls a model: the stack of layers around one HTTP attempt, the Messages API client, prices.
+//! Calls a model: the stack of layers around one HTTP attempt, a client per API, prices.
 //!
 //! A run uses [`ModelStack`]. A vendor implements [`Provider`]. Of tools, this module knows only the definitions.
 
+mod answer;
 mod anthropic;
 mod api_error;
 mod attempt_log;
@@ -9,8 +10,10 @@ mod classify;
 mod definitions;
 mod error;
 mod estimate;
+mod exchange;
 mod http;
 mod message;
+mod openai;
 mod prices;
 mod provider;
 mod stack;
@@ -36,19 +39,34 @@ pub use definitions::{ToolDefinition, ToolDefinitions};
 pub use error::{GaveUp, Misconnected, MisconnectedKind, ModelError};
 pub use estimate::least_prompt_tokens;
 pub use message::*;
+pub use openai::OpenAiClient;
 pub use prices::*;
 use provider::OutputSeen;
 pub(crate) use provider::is_loopback;
 pub use provider::{
-    ApiVersion, AuthHeader, BilledPart, Measured, ModelSettings, PreparedRequest, Progress, Provider, ProviderKind,
-    Upload,
+    ApiVersion, AuthHeader, BilledPart, MaxTokensField, Measured, ModelSettings, PreparedRequest, Progress, Provider,
+    ProviderKind, Upload,
 };
 pub use stack::ModelStack;
+
+use rustls::ClientConfig;
 
 use crate::resilience::Breaker;
 use crate::telemetry::Emitter;
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The provider that the settings name.
+///
+/// # Errors
+///
+/// The settings can't work: the key is missing where one is needed, or it, the base URL or the proxy isn't usable.
+pub fn provider_for(settings: &ModelSettings, tls: &ClientConfig) -> Result<Arc<dyn Provider>, ClientError> {
+    Ok(match settings.provider {
+        ProviderKind::Anthropic | ProviderKind::Simulated => Arc::new(AnthropicClient::new(settings, tls)?),
+        ProviderKind::OpenAi => Arc::new(OpenAiClient::new(settings, tls)?),
+    })
+}
 
 /// A model as the agent loop sees it. It returns an error only once its retries are exhausted or pointless.
 pub trait Model: std::fmt::Debug + Send + Sync + 'static {

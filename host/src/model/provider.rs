@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use url::{Host, Url};
 
-use super::http::ProxySetting;
+use super::http::{ClientError, ProxySetting};
 use super::{BoxFuture, ModelError, ModelRequest, ModelResponse};
 use crate::events::Usage;
 use crate::messages_api::headers;
@@ -19,6 +20,9 @@ use crate::secret::Secret;
 pub enum ProviderKind {
     /// The Anthropic Messages API.
     Anthropic,
+    /// OpenAI's Chat Completions API, and the servers that follow it. Set [`ModelSettings::auth`] to
+    /// [`AuthHeader::Bearer`] for it.
+    OpenAi,
     /// The same API served by the simulator, only on this machine and without the key.
     Simulated,
 }
@@ -60,6 +64,41 @@ pub enum AuthHeader {
     Bearer,
 }
 
+impl AuthHeader {
+    /// The header with this key, marked as sensitive.
+    pub(super) fn header(self, key: &Secret) -> Result<(HeaderName, HeaderValue), ClientError> {
+        if !key.is_visible_ascii() {
+            return Err(ClientError::BadApiKey);
+        }
+        let (name, value) = match self {
+            Self::XApiKey => (headers::API_KEY, key.expose().to_owned()),
+            Self::Bearer => (headers::AUTHORIZATION, format!("{}{}", headers::BEARER, key.expose())),
+        };
+        let mut value = HeaderValue::from_str(&value).map_err(|_| ClientError::BadApiKey)?;
+        value.set_sensitive(true);
+        Ok((HeaderName::from_static(name), value))
+    }
+}
+
+/// The field of a request to a server of the Chat Completions API that bounds the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MaxTokensField {
+    /// `max_tokens`, which almost every server reads.
+    #[default]
+    MaxTokens,
+    /// `max_completion_tokens`, which OpenAI's newer models require instead.
+    MaxCompletionTokens,
+}
+
+impl MaxTokensField {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxTokens => "max_tokens",
+            Self::MaxCompletionTokens => "max_completion_tokens",
+        }
+    }
+}
+
 /// Whether requests to `url` stay on this machine.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
@@ -78,13 +117,18 @@ pub struct ModelSettings {
     /// Not used with [`ProviderKind::Simulated`].
     pub api_key: Option<Secret>,
     /// The path `/v1/messages` follows. Where the URL already ends in `/v1` or `/v1/messages`, that part isn't repeated.
+    ///
+    /// With [`ProviderKind::OpenAi`], `/chat/completions` follows, and `/v1` before it if the URL has no path.
     pub base_url: Url,
+    /// Not used with [`ProviderKind::OpenAi`].
     pub api_version: ApiVersion,
     pub auth: AuthHeader,
     /// Not used with [`ProviderKind::Simulated`].
     pub proxy: ProxySetting,
     /// Maximum tokens of one answer; default 4096.
     pub max_tokens: u32,
+    /// Used only with [`ProviderKind::OpenAi`].
+    pub max_tokens_field: MaxTokensField,
     pub stream: bool,
     /// Default 5 s.
     pub connect_timeout: Duration,
@@ -93,20 +137,36 @@ pub struct ModelSettings {
     pub idle_timeout: Duration,
     /// The longest duration of one attempt, default 5 min.
     pub attempt_timeout: Duration,
-    /// Unset by default. [`ApiVersion::V2026_10_21`] refuses it.
+    /// Unset by default. [`ApiVersion::V2026_10_21`] of the Messages API refuses it.
     pub temperature: Option<f64>,
 }
 
 impl ModelSettings {
     /// Warnings about settings that work but are risky.
     pub fn warnings(&self) -> Vec<String> {
-        let Self { provider, base_url, .. } = self;
-        let is_unencrypted =
-            *provider == ProviderKind::Anthropic && base_url.scheme() == "http" && !is_loopback(base_url);
+        let Self {
+            provider,
+            base_url,
+            api_key,
+            ..
+        } = self;
+        let sends_key = match provider {
+            ProviderKind::Anthropic => true,
+            ProviderKind::OpenAi => api_key.is_some(),
+            ProviderKind::Simulated => false,
+        };
+        let is_unencrypted = sends_key && base_url.scheme() == "http" && !is_loopback(base_url);
         let warning = is_unencrypted.then(|| {
             format!("the API key goes to {base_url} unencrypted, so others on the network can read it; use https")
         });
         warning.into_iter().collect()
+    }
+}
+
+impl ModelSettings {
+    /// Whether requests can have a `temperature`.
+    pub fn takes_sampling(&self) -> bool {
+        self.provider == ProviderKind::OpenAi || self.api_version.takes_sampling()
     }
 }
 
@@ -121,6 +181,7 @@ impl Default for ModelSettings {
             auth: AuthHeader::default(),
             proxy: ProxySetting::default(),
             max_tokens: 4_096,
+            max_tokens_field: MaxTokensField::default(),
             stream: true,
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(60),
@@ -150,6 +211,11 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 
     /// The URL of requests, for messages: without user part and query.
     fn endpoint(&self) -> String;
+
+    /// Where requests go, for messages: the endpoint, and a proxy in front of it.
+    fn route(&self) -> String {
+        self.endpoint()
+    }
 
     /// Serialises a request. Called once per turn, before any attempt. The prompt's tokens are estimated from the body's
     /// length, so return the body as sent.

@@ -4,14 +4,13 @@ use bytes::Bytes;
 
 use super::body::{BodyPlan, Part};
 use super::connection::Hangup;
+use super::dialect::Dialect;
 use super::error::{self, ApiError};
-use super::message::compose;
 use super::piece::{Piece, compressed};
 use super::plan;
 use super::request::RequestView;
 use super::script::{Answer, AnswerKind, ErrorAnswer, FaultKind};
 use super::socket::HeadFault;
-use super::sse;
 use crate::messages_api::ErrorType;
 
 const JSON: &str = "application/json";
@@ -40,6 +39,9 @@ pub(super) struct ReplyResponse {
 #[derive(Debug)]
 pub(super) struct RequestContext<'a> {
     pub(super) view: RequestView<'a>,
+    pub(super) dialect: Dialect,
+    /// Whether a stream of the Chat Completions API reports its usage.
+    pub(super) includes_usage: bool,
     /// Size of the request body in bytes.
     pub(super) bytes: usize,
     /// Counted from 1.
@@ -68,7 +70,7 @@ pub(super) fn reply(answer: &Answer, context: &RequestContext<'_>) -> Reply {
         // A non-streaming request gets the error instead of the answer, so nothing is left to break.
         draft.is_stream || !matches!(fault.kind, FaultKind::ErrorEvent { .. })
     });
-    let mut body = plan::body(draft.pieces, draft.is_stream, fault, &answer.stream, context.request_id);
+    let mut body = plan::body(draft.pieces, draft.is_stream, fault, &answer.stream, context);
     body.write_bytes = answer.stream.write_bytes;
     Reply::Response(ReplyResponse {
         status: draft.status,
@@ -90,21 +92,21 @@ fn draft(answer: &Answer, context: &RequestContext<'_>) -> Draft {
     };
     let error = |error: ApiError| Draft {
         should_retry: error.should_retry(),
-        ..whole(error.status, JSON, error.body(context.request_id), 1)
+        ..whole(error.status, JSON, context.dialect.error(&error, context.request_id), 1)
     };
     match (&answer.kind, answer.fault.as_ref().map(|fault| &fault.kind)) {
         (AnswerKind::Message(message), _) if context.view.streams() => Draft {
             status: 200,
             content_type: "text/event-stream; charset=utf-8".to_owned(),
             should_retry: None,
-            pieces: sse::events(&compose(message, context), &answer.stream),
+            pieces: context.dialect.events(message, context, &answer.stream),
             is_stream: true,
         },
         (AnswerKind::Message(_), Some(FaultKind::ErrorEvent { kind, message })) => error(ApiError {
             kind: kind.clone(),
             ..ApiError::new(error::status_of(kind), message)
         }),
-        (AnswerKind::Message(message), _) => whole(200, JSON, compose(message, context).complete(), 1),
+        (AnswerKind::Message(message), _) => whole(200, JSON, context.dialect.whole(message, context), 1),
         (AnswerKind::Error(answer), _) => error(api_error(answer)),
         (AnswerKind::Raw(raw), _) => whole(raw.status, &raw.content_type, raw.body.clone(), raw.times),
     }
@@ -121,10 +123,10 @@ pub(super) fn json_reply(status: u16, body: String) -> ReplyResponse {
     }
 }
 
-pub(super) fn error_reply(error: &ApiError, request_id: &str) -> ReplyResponse {
+pub(super) fn error_reply(error: &ApiError, dialect: Dialect, request_id: &str) -> ReplyResponse {
     ReplyResponse {
         should_retry: error.should_retry(),
-        ..json_reply(error.status, error.body(request_id))
+        ..json_reply(error.status, dialect.error(error, request_id))
     }
 }
 

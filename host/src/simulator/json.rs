@@ -32,6 +32,14 @@ impl<'a> ObjectText<'a> {
         Self { extra, ..Self::new() }.field("type", &kind)
     }
 
+    /// Begins an object with fields that replace those of the same name, or follow at the end.
+    pub(super) fn replaced(extra: &'a Map<String, Value>) -> Self {
+        Self {
+            extra: Some(extra),
+            ..Self::new()
+        }
+    }
+
     pub(super) fn field(self, name: &str, value: &impl Serialize) -> Self {
         let json = json_text(value);
         self.raw(name, &json)

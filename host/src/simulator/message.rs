@@ -79,11 +79,7 @@ pub(super) fn delta_text(kind: &str, text: &str) -> String {
 }
 
 pub(super) fn compose<'a>(answer: &'a MessageAnswer, context: &RequestContext<'_>) -> Message<'a> {
-    let items = if answer.content.is_empty() {
-        simple_items(answer, context)
-    } else {
-        answer.content.clone()
-    };
+    let items = items(answer, context);
     let blocks: Vec<_> = (0..)
         .zip(&items)
         .map(|(position, item)| Block::new(item, position, context))
@@ -98,6 +94,14 @@ pub(super) fn compose<'a>(answer: &'a MessageAnswer, context: &RequestContext<'_
         usage: Usage::new(answer, &blocks, context),
         blocks,
         extra: &answer.extra,
+    }
+}
+
+/// What the answer consists of.
+pub(super) fn items(answer: &MessageAnswer, context: &RequestContext<'_>) -> Vec<ContentItem> {
+    match answer.content.is_empty() {
+        true => simple_items(answer, context),
+        false => answer.content.clone(),
     }
 }
 
@@ -192,7 +196,7 @@ fn with_fields(block: &Value, extra: &Map<String, Value>) -> Value {
     whole
 }
 
-fn input_text(call: &ToolCall) -> String {
+pub(super) fn input_text(call: &ToolCall) -> String {
     match &call.input {
         ToolInput::Json(value) => value.to_string(),
         ToolInput::Text(text) => text.clone(),
@@ -201,8 +205,9 @@ fn input_text(call: &ToolCall) -> String {
 
 /// Generates an id that is the same in every run of a script and that the conversation doesn't contain yet. The
 /// conversation may have begun with another simulator.
-fn fresh_id(context: &RequestContext<'_>, position: u64) -> String {
-    let base = format!("toolu_sim_{:06}_{position}", context.number);
+pub(super) fn fresh_id(context: &RequestContext<'_>, position: u64) -> String {
+    let prefix = context.dialect.call_id_prefix();
+    let base = format!("{prefix}_sim_{:06}_{position}", context.number);
     let taken = |id: &String| context.view.has_tool_use(id);
     if !taken(&base) {
         return base;

@@ -1,4 +1,5 @@
-//! A scripted Messages API over real HTTP, for the demo, for tests and for any client, and a simulated weather service.
+//! A scripted model over real HTTP, behind the Messages API and the Chat Completions API, for the demo, for tests and for any
+//! client, and a simulated weather service.
 //!
 //! The simulator validates each request as the real API does (`check`), picks the script's next answer (`cursor`) and
 //! sends it, intact or with a fault (`answer`, `plan`, `body`, `connection`). `docs/simulator.md` describes the format of a
@@ -6,9 +7,11 @@
 
 mod answer;
 mod body;
+mod chat;
 mod check;
 mod connection;
 mod cursor;
+mod dialect;
 mod error;
 mod format;
 mod gzip;

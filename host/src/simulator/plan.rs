@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 
+use super::answer::RequestContext;
 use super::body::{BodyPlan, Part};
 use super::connection::Hangup;
 use super::error::{ApiError, status_of};
 use super::piece::{self, Piece};
 use super::script::{Fault, FaultKind, FaultPoint, StreamOptions};
 use super::socket::{HeadFault, HeadFaultKind};
-use super::sse;
 
 const GARBAGE: &[u8] = b"\xff\xfe<html>upstream connect error\0{\"type\":";
 
@@ -48,7 +48,7 @@ pub(super) fn body(
     is_stream: bool,
     fault: Option<&Fault>,
     options: &StreamOptions,
-    request_id: &str,
+    context: &RequestContext<'_>,
 ) -> BodyPlan {
     let length = (!is_stream).then(|| piece::size(&pieces));
     let whole = |pieces: Vec<Piece>| BodyPlan {
@@ -79,7 +79,7 @@ pub(super) fn body(
         FaultKind::Stall => plan.parts.push(Part::Stall),
         FaultKind::Garbage => plan.parts.push(Part::Data(Bytes::from_static(GARBAGE))),
         FaultKind::Raw(text) => plan.parts.push(Part::Data(Bytes::from(text.clone()))),
-        FaultKind::Pings { every } => plan.parts.push(Part::Forever(sse::ping(options), *every)),
+        FaultKind::Pings { every } => plan.parts.push(Part::Forever(context.dialect.ping(options), *every)),
         FaultKind::Drip { every } => {
             plan.parts.push(Part::Drip(*every));
             plan.parts.extend(rest.into_iter().flat_map(Piece::parts));
@@ -89,7 +89,7 @@ pub(super) fn body(
                 kind: kind.clone(),
                 ..ApiError::new(status_of(kind), message)
             };
-            let event = sse::event("error", &error.body(request_id), options);
+            let event = context.dialect.error_event(&error, context.request_id, options);
             plan.parts.push(Part::Data(event));
         }
     }

@@ -2,13 +2,16 @@
 
 use http::Method;
 
+use super::chat::RESPONSES_PATH;
 use super::error::ApiError;
+use crate::chat_api::CHAT_COMPLETIONS_PATH;
 use crate::messages_api::MESSAGES_PATH;
 
 /// An endpoint that exists, with its method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route<'a> {
     Messages,
+    ChatCompletions,
     CountTokens,
     Models,
     Model(&'a str),
@@ -25,6 +28,16 @@ pub(super) struct Misrouted {
 pub(super) fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, Misrouted> {
     let route = match path {
         MESSAGES_PATH => Route::Messages,
+        CHAT_COMPLETIONS_PATH => Route::ChatCompletions,
+        RESPONSES_PATH => {
+            return Err(Misrouted {
+                error: ApiError::new(
+                    404,
+                    format!("of this API only {CHAT_COMPLETIONS_PATH} is simulated, not {path}"),
+                ),
+                allow: None,
+            });
+        }
         "/v1/messages/count_tokens" => Route::CountTokens,
         "/v1/models" => Route::Models,
         _ => match path.strip_prefix("/v1/models/") {
@@ -38,7 +51,7 @@ pub(super) fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, Mis
         },
     };
     let (is_allowed, allow) = match route {
-        Route::Messages | Route::CountTokens => (method == Method::POST, "POST"),
+        Route::Messages | Route::ChatCompletions | Route::CountTokens => (method == Method::POST, "POST"),
         // The answer to HEAD is that to GET without its body.
         Route::Models | Route::Model(_) => (method == Method::GET || method == Method::HEAD, "GET, HEAD"),
     };
@@ -61,6 +74,9 @@ mod tests {
         for (method, path, expected) in [
             (Method::POST, "/v1/messages", Ok(Route::Messages)),
             (Method::POST, "/v1/messages/count_tokens", Ok(Route::CountTokens)),
+            (Method::POST, "/v1/chat/completions", Ok(Route::ChatCompletions)),
+            (Method::GET, "/v1/chat/completions", Err((405, Some("POST")))),
+            (Method::POST, "/v1/responses", Err((404, None))),
             (Method::GET, "/v1/models", Ok(Route::Models)),
             (Method::HEAD, "/v1/models", Ok(Route::Models)),
             (Method::GET, "/v1/models/a/b", Ok(Route::Model("a/b"))),

@@ -14,7 +14,7 @@ pub use fault::{Fault, FaultKind, FaultPoint};
 pub use message::{ContentItem, ItemKind, MessageAnswer, ToolCall, ToolInput, UsageAnswer, UsageFigures};
 pub use stream::{EventNames, Insertion, LineEnding, StreamOptions};
 
-/// An ordered list of answers to `POST /v1/messages`.
+/// An ordered list of answers to `POST /v1/messages` and `POST /v1/chat/completions`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Script {
     pub answers: Vec<Answer>,

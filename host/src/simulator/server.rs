@@ -15,6 +15,7 @@ use super::body::PlannedBody;
 use super::check::{self, Purpose, Rules, ScriptFacts};
 use super::connection::{BodyProblem, ConnectionControl, Handler, Hangup, read_body};
 use super::cursor::Cursor;
+use super::dialect::Dialect;
 use super::error::ApiError;
 use super::json::ObjectText;
 use super::message::tokens;
@@ -22,7 +23,7 @@ use super::record::{ReceivedRequest, Recorder, Watcher, visible_headers};
 use super::request::RequestView;
 use super::route::{Route, route};
 use super::script::{Answer, Script};
-use super::{models, plan};
+use super::{chat, models, plan};
 use crate::messages_api::headers::REQUEST_ID;
 use crate::messages_api::limits::MAX_REQUEST_BYTES;
 
@@ -77,13 +78,27 @@ impl Api {
         let route = match route(&head.method, head.uri.path()) {
             Ok(route) => route,
             Err(problem) => {
-                let mut reply = answer::error_reply(&problem.error, request_id);
+                let mut reply = answer::error_reply(&problem.error, Dialect::of(head.uri.path()), request_id);
                 reply.allow = problem.allow;
                 return Ok(Decision::plain(reply));
             }
         };
         let purpose = match route {
             Route::Messages => Purpose::Run,
+            Route::ChatCompletions => {
+                let body = body.map_err(unreadable)?;
+                let parsed = check::parse(body)?;
+                chat::check(&parsed)?;
+                let view = chat::as_messages(&parsed);
+                return self.answer(RequestContext {
+                    view: RequestView::new(&view),
+                    dialect: Dialect::ChatCompletions,
+                    includes_usage: chat::includes_usage(&parsed),
+                    bytes: body.len(),
+                    number,
+                    request_id,
+                });
+            }
             Route::CountTokens => Purpose::CountTokens,
             Route::Models | Route::Model(_) => {
                 check::headers(&head.headers, false)?;
@@ -95,10 +110,7 @@ impl Api {
             }
         };
         let version = check::headers(&head.headers, true)?;
-        let bytes = body.map_err(|problem| match problem {
-            BodyProblem::TooLarge => ApiError::new(413, "Request exceeds the maximum size"),
-            BodyProblem::Incomplete => ApiError::invalid("The request body could not be read"),
-        })?;
+        let bytes = body.map_err(unreadable)?;
         // Parsed, the body can be many times as large, so it is dropped at the end of this function.
         let parsed = check::parse(bytes)?;
         let rules = Rules::new(purpose, version, &head.headers, &parsed, &self.facts);
@@ -107,20 +119,25 @@ impl Api {
             let count = ObjectText::new().field("input_tokens", &tokens(bytes.len())).end();
             return Ok(Decision::plain(answer::json_reply(200, count)));
         }
-        let view = RequestView::new(&parsed);
+        self.answer(RequestContext {
+            view: RequestView::new(&parsed),
+            dialect: Dialect::Messages,
+            includes_usage: true,
+            bytes: bytes.len(),
+            number,
+            request_id,
+        })
+    }
+
+    /// The script's next answer.
+    fn answer(&self, context: RequestContext<'_>) -> Result<Decision<'_>, ApiError> {
         let index = self
             .cursor
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .take(&self.script, &view);
+            .take(&self.script, &context.view);
         let Some((index, answer)) = index.and_then(|index| Some((index, self.script.answers.get(index)?))) else {
             return Err(self.exhausted());
-        };
-        let context = RequestContext {
-            view,
-            bytes: bytes.len(),
-            number,
-            request_id,
         };
         Ok(Decision {
             reply: answer::reply(answer, &context),
@@ -180,9 +197,10 @@ impl Handler for Api {
         let (head, body) = request.into_parts();
         let body = read_body(body, MAX_REQUEST_BYTES).await;
         let bytes = body.as_deref().map_err(|problem| *problem);
+        let dialect = Dialect::of(head.uri.path());
         let decision = self
             .decide(&head, bytes, number, &request_id)
-            .unwrap_or_else(|error| Decision::plain(answer::error_reply(&error, &request_id)));
+            .unwrap_or_else(|error| Decision::plain(answer::error_reply(&error, dialect, &request_id)));
 
         let status = match &decision.reply {
             Reply::Response(response) => Some(response.status),
@@ -200,7 +218,7 @@ impl Handler for Api {
             tokio::time::sleep(delay).await;
         }
         match decision.reply {
-            Reply::Response(response) => respond(response, answer, &request_id, control),
+            Reply::Response(response) => respond(response, answer, (dialect.request_id_header(), &request_id), control),
             Reply::Silence(hangup) => {
                 if let Some(hangup) = hangup {
                     control.hang_up(hangup);
@@ -220,10 +238,17 @@ impl Decision<'_> {
     }
 }
 
+fn unreadable(problem: BodyProblem) -> ApiError {
+    match problem {
+        BodyProblem::TooLarge => ApiError::new(413, "Request exceeds the maximum size"),
+        BodyProblem::Incomplete => ApiError::invalid("The request body could not be read"),
+    }
+}
+
 fn respond(
     reply: ReplyResponse,
     answer: Option<&Answer>,
-    request_id: &str,
+    (request_id_header, request_id): (&'static str, &str),
     control: Arc<ConnectionControl>,
 ) -> Response<PlannedBody> {
     if let Some(fault) = reply.head_fault {
@@ -233,7 +258,7 @@ fn respond(
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     set(headers, header::CONTENT_TYPE.as_str(), &reply.content_type);
-    set(headers, REQUEST_ID, request_id);
+    set(headers, request_id_header, request_id);
     set(headers, header::CACHE_CONTROL.as_str(), "no-cache");
     if let Some(should_retry) = reply.should_retry {
         set(headers, SHOULD_RETRY, if should_retry { "true" } else { "false" });
@@ -246,7 +271,11 @@ fn respond(
             set(headers, header::CONTENT_ENCODING.as_str(), "gzip");
         }
         for name in &answer.omit_headers {
-            headers.remove(name.as_str());
+            headers.remove(if name == REQUEST_ID {
+                request_id_header
+            } else {
+                name.as_str()
+            });
         }
         for (name, value) in &answer.headers {
             set(headers, name, value);

@@ -32,11 +32,7 @@ pub(super) fn omittable() -> impl Iterator<Item = &'static str> {
 
 /// Serialises an event.
 pub(super) fn event(kind: &str, data: &str, options: &StreamOptions) -> Bytes {
-    let end = match options.line_ending {
-        LineEnding::Lf => "\n",
-        LineEnding::Crlf => "\r\n",
-        LineEnding::Cr => "\r",
-    };
+    let end = line_end(options);
     let name = match options.event_names {
         EventNames::Type => Some(kind),
         EventNames::Message => Some("message"),
@@ -44,6 +40,26 @@ pub(super) fn event(kind: &str, data: &str, options: &StreamOptions) -> Bytes {
     };
     let name = name.map(|name| format!("event: {name}{end}")).unwrap_or_default();
     Bytes::from(format!("{name}data: {data}{end}{end}"))
+}
+
+/// Serialises an event without a name.
+pub(super) fn unnamed(data: &str, options: &StreamOptions) -> Bytes {
+    let end = line_end(options);
+    Bytes::from(format!("data: {data}{end}{end}"))
+}
+
+/// A comment, which clients skip.
+pub(super) fn comment(text: &str, options: &StreamOptions) -> Bytes {
+    let end = line_end(options);
+    Bytes::from(format!(": {text}{end}{end}"))
+}
+
+const fn line_end(options: &StreamOptions) -> &'static str {
+    match options.line_ending {
+        LineEnding::Lf => "\n",
+        LineEnding::Crlf => "\r\n",
+        LineEnding::Cr => "\r",
+    }
 }
 
 pub(super) fn ping(options: &StreamOptions) -> Bytes {
@@ -86,7 +102,7 @@ pub(super) fn events(message: &Message<'_>, options: &StreamOptions) -> Vec<Piec
 }
 
 /// Puts the script's insertions between the events.
-fn insert(events: Vec<Piece>, options: &StreamOptions) -> Vec<Piece> {
+pub(super) fn insert(events: Vec<Piece>, options: &StreamOptions) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let count = events.len();
     let mut events = events.into_iter();
@@ -127,12 +143,11 @@ impl Stream<'_> {
     }
 
     fn deltas(&mut self, index: u64, text: &DeltaText) {
-        let characters = text.text.chars().count();
         let size = match text.is_whole {
-            true => characters,
-            false => self.options.chunk.max(characters.div_ceil(MAX_DELTAS)),
+            true => usize::MAX,
+            false => delta_size(&text.text, self.options),
         };
-        for piece in pieces(&text.text, size.max(1)) {
+        for piece in pieces(&text.text, size) {
             self.delta(
                 index,
                 &text.kind,
@@ -160,8 +175,13 @@ impl Stream<'_> {
     }
 }
 
+/// The characters of each of a text's deltas.
+pub(super) fn delta_size(text: &str, options: &StreamOptions) -> usize {
+    options.chunk.max(text.chars().count().div_ceil(MAX_DELTAS)).max(1)
+}
+
 /// Splits a text after every `size` characters.
-fn pieces(text: &str, size: usize) -> impl Iterator<Item = &str> {
+pub(super) fn pieces(text: &str, size: usize) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
         if rest.is_empty() {

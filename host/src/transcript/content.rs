@@ -7,6 +7,9 @@ pub enum Content {
     Image(Image),
 }
 
+/// The types of images that all vendors' APIs accept.
+pub const IMAGE_TYPES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
+
 /// An image in the encoding that all vendors' APIs accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {

@@ -10,9 +10,9 @@ mod tool;
 
 pub use self::blank::is_blank;
 pub use self::block::{Block, Opaque};
-pub use self::content::{Content, Image};
+pub use self::content::{Content, IMAGE_TYPES, Image};
 pub use self::input::ToolInput;
-pub use self::repair::{Rules, repair};
+pub use self::repair::{Rules, identifier, repair};
 pub use self::tool::{ToolResult, ToolUse};
 
 /// The author of a message.

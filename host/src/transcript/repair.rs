@@ -53,6 +53,26 @@ pub trait Rules {
     fn tidy(&self, answer: &mut Vec<Cow<'_, Block>>, is_finished: bool);
 }
 
+/// The name of a call that has none.
+const UNNAMED: &str = "unnamed";
+
+/// A tool's name of at most `max_bytes` letters, digits, `_` and `-`, which is all that any API accepts. Others become `_`.
+pub fn identifier(name: &str, max_bytes: usize) -> Cow<'_, str> {
+    let is_accepted = |character: char| character.is_ascii_alphanumeric() || "_-".contains(character);
+    if name.is_empty() {
+        return Cow::Borrowed(UNNAMED);
+    }
+    if name.len() <= max_bytes && name.chars().all(is_accepted) {
+        return Cow::Borrowed(name);
+    }
+    let characters = name.chars().take(max_bytes);
+    Cow::Owned(
+        characters
+            .map(|character| if is_accepted(character) { character } else { '_' })
+            .collect(),
+    )
+}
+
 /// The messages as `rules` accept them. Borrows those that need no repair. Repairing the result again changes nothing.
 pub fn repair<'a>(messages: &'a [Message], rules: &impl Rules) -> Cow<'a, [Message]> {
     let mut history = History::new(rules);

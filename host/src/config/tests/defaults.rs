@@ -73,6 +73,7 @@ fn every_key_reaches_the_settings() {
         auth = "bearer"
         proxy = "none"
         max_tokens = 1
+        max_tokens_field = "max_completion_tokens"
         stream = false
         connect_timeout = "1ms"
         idle_timeout = "2ms"
@@ -224,6 +225,25 @@ fn every_key_reaches_the_settings() {
     let real = text.replace("\"simulated\"", "\"anthropic\"");
     let real = load_with(&real, &variables).unwrap();
     assert_eq!(real.model.api_key.as_ref().map(|key| key.expose()), Some("secret"));
+}
+
+/// The defaults are those of the Messages API, so a server of another API gets neither its key nor its address.
+#[test]
+fn other_servers_get_what_is_set() {
+    let variables = [("ANTHROPIC_API_KEY", "anthropic's"), ("KEY", "secret")];
+    let load = |more: &str| {
+        let text = format!("[model]\nprovider = \"openai\"\nbase_url = \"http://localhost:1/v1\"\n{more}");
+        load_with(&text, &variables).unwrap()
+    };
+    let key = |config: &Config| config.model.api_key.as_ref().map(|key| key.expose().to_owned());
+    let plain = load("temperature = 0.5");
+    assert_eq!((key(&plain), &plain.api_key_env), (None, &None));
+    assert_eq!(plain.model.auth, crate::model::AuthHeader::Bearer);
+    let named = load("api_key_env = \"KEY\"\nauth = \"x-api-key\"");
+    assert_eq!(key(&named).as_deref(), Some("secret"));
+    assert_eq!(named.model.auth, crate::model::AuthHeader::XApiKey);
+    let again = load_with(&plain.to_toml(), &variables).unwrap();
+    assert_eq!((key(&again), again.model), (None, plain.model));
 }
 
 #[test]

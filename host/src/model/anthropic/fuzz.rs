@@ -9,9 +9,10 @@ use futures_util::{FutureExt, StreamExt, stream};
 use sse_stream::SseByteStream;
 
 use super::history::AnthropicRules;
-use super::stream::{Assembler, Step};
+use super::stream::Assembler;
 use super::{request, response};
 use crate::json_text::Json;
+use crate::model::exchange::{Reader, Step};
 use crate::model::{ModelError, ModelRequest, ModelResponse, Progress, ToolDefinitions};
 use crate::transcript::{Block, Message, Role, repair};
 

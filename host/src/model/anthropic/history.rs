@@ -10,13 +10,10 @@ use serde_json::{Map, Value};
 use super::PROVIDER;
 use crate::json_text::{self, Json};
 use crate::messages_api::limits::{MAX_MESSAGES, is_identifier};
-use crate::transcript::{Block, Opaque, Role, Rules};
+use crate::transcript::{Block, IMAGE_TYPES, Opaque, Role, Rules, identifier};
 
 /// Bytes of the name of a call in a history. A tool's definition may only have 128.
 const MAX_CALLED_NAME_BYTES: usize = 200;
-
-/// The name of a call that has none.
-const UNNAMED: &str = "unnamed";
 
 /// Bytes of a call's id. The API documents no limit; this one bounds what a server can add to every later request.
 const MAX_ID_BYTES: usize = 1024;
@@ -24,8 +21,6 @@ const MAX_ID_BYTES: usize = 1024;
 /// How the ids of calls of the vendor's tools and of MCP connectors begin.
 const SERVER_ID: &str = "srvtoolu_";
 const MCP_ID: &str = "mcptoolu_";
-
-const IMAGE_TYPES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 
 const CITATION_TYPES: [&str; 5] = [
     "char_location",
@@ -182,19 +177,7 @@ impl Rules for AnthropicRules {
     }
 
     fn tool_name<'a>(&self, name: &'a str) -> Cow<'a, str> {
-        if name.is_empty() {
-            return Cow::Borrowed(UNNAMED);
-        }
-        if name.len() <= MAX_CALLED_NAME_BYTES && is_identifier(name) {
-            return Cow::Borrowed(name);
-        }
-        let characters = name.chars().take(MAX_CALLED_NAME_BYTES);
-        let accepted = |character: &char| character.is_ascii_alphanumeric() || "_-".contains(*character);
-        Cow::Owned(
-            characters
-                .map(|character| if accepted(&character) { character } else { '_' })
-                .collect(),
-        )
+        identifier(name, MAX_CALLED_NAME_BYTES)
     }
 
     fn accepts_image(&self, media_type: &str) -> bool {

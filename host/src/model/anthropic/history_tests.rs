@@ -188,7 +188,7 @@ fn ids_that_were_used_before_are_replaced_in_call_and_result() {
 #[test]
 fn names_are_replaced() {
     for (name, expected) in [
-        ("", UNNAMED.to_owned()),
+        ("", "unnamed".to_owned()),
         ("a.b c", "a_b_c".to_owned()),
         ("né", "n_".to_owned()),
         ("x".repeat(200).as_str(), "x".repeat(200)),

@@ -1,12 +1,11 @@
 //! Reads answers of the Messages API, streamed or not. Unknown kinds and fields are kept as data, because the API may grow.
 
-use serde_json::Value;
-
 use super::PROVIDER;
 use crate::events::Usage;
 use crate::json_text::Json;
 use crate::messages_api::{self, Block as WireBlock, ErrorBody, StopDetails};
-use crate::model::{ApiError, ApiErrorKind, BilledPart, ModelError, ModelResponse, RefusalDetails, StopReason};
+use crate::model::answer::CompleteAnswer;
+use crate::model::{ApiError, BilledPart, ModelError, ModelResponse, Progress, RefusalDetails, StopReason};
 use crate::transcript::{Block, Opaque, ToolInput, ToolUse};
 
 /// The usage of an answer as known so far. Any figure may be missing.
@@ -33,6 +32,16 @@ impl KnownUsage {
     /// Whether the figures that every answer has are known.
     pub(super) fn is_known(&self) -> bool {
         self.has_output && self.usage.prompt_tokens() > 0
+    }
+
+    /// Reports the figures of a complete answer.
+    pub(super) fn report(&self, progress: &Progress<'_>) {
+        if self.is_known() {
+            progress.final_usage(self.usage);
+            progress.billed_in_parts(self.parts());
+        } else {
+            progress.usage_so_far(self.usage);
+        }
     }
 
     /// Merges reported figures. They are cumulative, so the larger of two is right: some gateways later send zero or `null`
@@ -98,7 +107,10 @@ pub(super) fn parse_response(
         usage.update_final(figures);
     }
     if ErrorBody::is_error(message) {
-        return (usage, Err(parse_error(&message.to_value(), None, request_id).into()));
+        return (
+            usage,
+            Err(ApiError::read(ErrorBody::read(&message.to_value()), None, request_id).into()),
+        );
     }
     let Some(content) = message.field("content").and_then(Json::items) else {
         return (usage, Err(malformed("the body has no `content` list".to_owned())));
@@ -132,68 +144,6 @@ pub(super) fn to_block(block: Json<'_>) -> Option<Block> {
     })
 }
 
-/// Whether the model may have been stopped in the middle of a block.
-pub(super) fn may_cut_off(reason: &StopReason) -> bool {
-    matches!(
-        reason,
-        StopReason::MaxTokens | StopReason::ContextWindowExceeded | StopReason::Refusal
-    )
-}
-
-/// An answer received to its end, streamed or not.
-pub(super) struct CompleteAnswer {
-    pub(super) model: String,
-    pub(super) stop_reason: Option<StopReason>,
-    pub(super) refusal: Option<RefusalDetails>,
-    /// `None` if one of the blocks isn't usable.
-    pub(super) content: Option<Vec<Block>>,
-    pub(super) usage: Usage,
-    pub(super) request_id: Option<String>,
-}
-
-impl CompleteAnswer {
-    /// Refuses answers that the agent loop can't continue from. What the API doesn't accept back is repaired when the history
-    /// is sent.
-    pub(super) fn check(self) -> Result<ModelResponse, ModelError> {
-        let Self {
-            model,
-            stop_reason,
-            refusal,
-            content,
-            usage,
-            request_id,
-        } = self;
-        let malformed = |reason: &str| ModelError::Malformed {
-            reason: reason.to_owned(),
-            request_id: request_id.clone(),
-        };
-        let Some(stop_reason) = stop_reason else {
-            return Err(malformed("the answer has no stop reason"));
-        };
-        let Some(mut content) = content else {
-            return Err(malformed("a tool call or another block is incomplete"));
-        };
-        // A truncated call is never made, and nobody can answer it.
-        if may_cut_off(&stop_reason) {
-            content.retain(|block| !matches!(block, Block::ToolUse(call) if call.input.problem().is_some()));
-        }
-        // The API returns blank text blocks but refuses them when they are sent back.
-        content.retain(|block| !matches!(block, Block::Text { text, .. } if text.trim().is_empty()));
-        let calls = content.iter().any(|block| matches!(block, Block::ToolUse(_)));
-        if stop_reason == StopReason::ToolUse && !calls {
-            return Err(malformed("the stop reason is `tool_use`, but there is no tool call"));
-        }
-        Ok(ModelResponse {
-            model,
-            content,
-            stop_reason,
-            refusal,
-            usage,
-            request_id,
-        })
-    }
-}
-
 impl From<StopDetails> for RefusalDetails {
     fn from(details: StopDetails) -> Self {
         let StopDetails { category, explanation } = details;
@@ -201,35 +151,10 @@ impl From<StopDetails> for RefusalDetails {
     }
 }
 
-/// Parses an error body or the data of an `error` event.
-pub(super) fn parse_error(body: &Value, status: Option<u16>, request_id: Option<String>) -> ApiError {
-    api_error(ErrorBody::read(body), status, request_id)
-}
-
-/// The status determines the kind, unless the error has a code or a type that tells it apart; without a status, `error.type`
-/// does. The header's id takes precedence over the
-/// body's.
-pub(super) fn api_error(body: ErrorBody, status: Option<u16>, request_id: Option<String>) -> ApiError {
-    let ErrorBody {
-        error,
-        request_id: in_body,
-    } = body;
-    ApiError {
-        kind: status.map_or_else(|| ApiErrorKind::from_type(&error.kind), ApiErrorKind::from_status),
-        status,
-        message: error.message,
-        error_code: error.details.and_then(|details| details.error_code),
-        request_id: request_id.or(in_body),
-        error_type: error.kind,
-        retry_after: None,
-        should_retry: None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::super::fuzz::{sent_back, sent_body};
     use super::*;
@@ -490,27 +415,5 @@ mod tests {
         ));
         assert_eq!(known_usage.usage().cache_creation_5m_input_tokens, 10);
         assert_eq!(known_usage.usage().cache_creation_1h_input_tokens, 20);
-    }
-
-    #[test]
-    fn an_error_body_is_read_leniently() {
-        let error = parse_error(
-            &json!({"type": "error", "request_id": "req_body", "error": {"type": "rate_limit_error", "message": "slow",
-                "details": {"error_code": "enforced_spend_limit_reached"}}}),
-            Some(429),
-            None,
-        );
-        assert_eq!(error.error_type, "rate_limit_error");
-        assert_eq!(error.message, "slow");
-        assert_eq!(error.error_code.as_deref(), Some("enforced_spend_limit_reached"));
-        assert_eq!(error.request_id.as_deref(), Some("req_body"));
-        let header_first = parse_error(
-            &json!({"request_id": "req_body"}),
-            Some(500),
-            Some("req_header".to_owned()),
-        );
-        assert_eq!(header_first.request_id.as_deref(), Some("req_header"));
-        assert_eq!(parse_error(&json!({"error": "no"}), Some(500), None).message, "no");
-        assert_eq!(parse_error(&Value::Null, None, None).kind, ApiErrorKind::Unknown);
     }
 }

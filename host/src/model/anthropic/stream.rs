@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use sse_stream::Sse;
 
 use super::building::{Building, Taken};
-use super::response::{CompleteAnswer, KnownUsage, api_error, may_cut_off};
+use super::response::{KnownUsage, parse_response};
 use crate::json_text::{Json, unescape};
 use crate::messages_api::{Delta, StreamEvent};
-use crate::model::{ModelError, ModelResponse, Progress, RefusalDetails, StopReason};
+use crate::model::answer::{CompleteAnswer, may_cut_off};
+use crate::model::exchange::{Reader, Step};
+use crate::model::{ApiError, ModelError, ModelResponse, Progress, RefusalDetails, StopReason};
 
 /// Takes events in order and detects when the answer is complete. Its only side effects are its reports to `progress`.
 #[derive(Default)]
@@ -21,18 +23,13 @@ pub(super) struct Assembler {
     /// Where the newest block of an index is. Some gateways give several blocks the same index, and all of them are kept.
     newest: HashMap<u64, usize>,
     usage: KnownUsage,
+    /// `message_stop` arrived, the only proof that nothing is missing.
+    has_stopped: bool,
     request_id: Option<String>,
 }
 
-/// What follows an event of the stream.
-pub(super) enum Step {
-    Continue,
-    /// `message_stop` arrived, the only proof that nothing is missing.
-    Complete,
-}
-
-impl Assembler {
-    pub(super) fn new(request_id: Option<String>) -> Self {
+impl Reader for Assembler {
+    fn new(request_id: Option<String>) -> Self {
         Self {
             request_id,
             ..Self::default()
@@ -40,7 +37,7 @@ impl Assembler {
     }
 
     /// Takes one event. Unknown events, deltas and blocks aren't errors.
-    pub(super) fn event(&mut self, event: &Sse, progress: &Progress<'_>) -> Result<Step, ModelError> {
+    fn event(&mut self, event: &Sse, progress: &Progress<'_>) -> Result<Step, ModelError> {
         let Some(data) = &event.data else {
             return Ok(Step::Continue);
         };
@@ -68,13 +65,47 @@ impl Assembler {
                 self.usage.update_final(&usage.unwrap_or_default());
                 progress.usage_so_far(self.usage.usage());
             }
-            Some(StreamEvent::MessageStop) => return Ok(Step::Complete),
-            Some(StreamEvent::Error(error)) => return Err(api_error(error, None, self.request_id.clone()).into()),
+            Some(StreamEvent::MessageStop) => {
+                self.has_stopped = true;
+                return Ok(Step::Complete);
+            }
+            Some(StreamEvent::Error(error)) => return Err(ApiError::read(error, None, self.request_id.clone()).into()),
             None => {}
         }
         Ok(Step::Continue)
     }
 
+    fn missing(&self) -> Option<&'static str> {
+        (!self.has_stopped).then_some("`message_stop`")
+    }
+
+    fn finish(mut self, progress: &Progress<'_>) -> Result<ModelResponse, ModelError> {
+        if self.usage.is_known() {
+            progress.final_usage(self.usage.usage());
+            progress.billed_in_parts(self.usage.parts());
+        }
+        if self.stop_reason.as_ref().is_some_and(may_cut_off) {
+            self.blocks.retain(|block| !block.has_broken_input());
+        }
+        CompleteAnswer {
+            model: self.model,
+            stop_reason: self.stop_reason,
+            refusal: self.refusal,
+            content: self.blocks.iter().map(Building::finish).collect(),
+            usage: self.usage.usage(),
+            request_id: self.request_id,
+        }
+        .check()
+    }
+
+    fn whole(body: &[u8], request_id: Option<String>, progress: &Progress<'_>) -> Result<ModelResponse, ModelError> {
+        let (usage, response) = parse_response(body, request_id);
+        usage.report(progress);
+        response
+    }
+}
+
+impl Assembler {
     fn block_start(&mut self, index: u64, start: Json<'_>, progress: &Progress<'_>) {
         let block = Building::new(start);
         match start.field("type").and_then(Json::string).as_deref() {
@@ -110,26 +141,6 @@ impl Assembler {
             }
         }
         Ok(())
-    }
-
-    /// The answer, once it is complete.
-    pub(super) fn finish(mut self, progress: &Progress<'_>) -> Result<ModelResponse, ModelError> {
-        if self.usage.is_known() {
-            progress.final_usage(self.usage.usage());
-            progress.billed_in_parts(self.usage.parts());
-        }
-        if self.stop_reason.as_ref().is_some_and(may_cut_off) {
-            self.blocks.retain(|block| !block.has_broken_input());
-        }
-        CompleteAnswer {
-            model: self.model,
-            stop_reason: self.stop_reason,
-            refusal: self.refusal,
-            content: self.blocks.iter().map(Building::finish).collect(),
-            usage: self.usage.usage(),
-            request_id: self.request_id,
-        }
-        .check()
     }
 
     fn malformed(&self, reason: String) -> ModelError {

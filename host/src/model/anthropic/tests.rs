@@ -7,6 +7,7 @@ mod errors;
 mod proxies;
 mod secure;
 
+use std::pin::pin;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 
-use super::super::{ApiVersion, Measured, ToolDefinitions, Verdict, classify, counts_for_breaker};
+use super::super::{ApiVersion, AuthHeader, Measured, ToolDefinitions, Verdict, classify, counts_for_breaker};
 use super::*;
 use crate::events::Usage;
 use crate::tls;

@@ -3,33 +3,33 @@
 
 use serde::Serialize;
 
-pub(super) type WriteResult = serde_json::Result<()>;
+pub(crate) type WriteResult = serde_json::Result<()>;
 
 /// Writes an object with its fields in insertion order.
-pub(super) struct Object<'a> {
+pub(crate) struct Object<'a> {
     out: &'a mut Vec<u8>,
     is_empty: bool,
 }
 
 impl<'a> Object<'a> {
-    pub(super) fn begin(out: &'a mut Vec<u8>) -> Self {
+    pub(crate) fn begin(out: &'a mut Vec<u8>) -> Self {
         out.push(b'{');
         Self { out, is_empty: true }
     }
 
     /// Adds a field and serialises its value.
-    pub(super) fn field(&mut self, name: &str, value: &(impl Serialize + ?Sized)) -> WriteResult {
+    pub(crate) fn field(&mut self, name: &str, value: &(impl Serialize + ?Sized)) -> WriteResult {
         serde_json::to_writer(self.name(name)?, value)
     }
 
     /// Adds a field whose value is JSON text.
-    pub(super) fn raw(&mut self, name: &str, json: &str) -> WriteResult {
+    pub(crate) fn raw(&mut self, name: &str, json: &str) -> WriteResult {
         self.name(name)?.extend_from_slice(json.as_bytes());
         Ok(())
     }
 
     /// Adds a field with a list, writing each item with `write`.
-    pub(super) fn list<T>(
+    pub(crate) fn list<T>(
         &mut self,
         name: &str,
         items: impl IntoIterator<Item = T>,
@@ -39,7 +39,7 @@ impl<'a> Object<'a> {
     }
 
     /// Adds the fields of another object, given as JSON text. Ignores any other JSON.
-    pub(super) fn raw_fields(&mut self, json: &str) {
+    pub(crate) fn raw_fields(&mut self, json: &str) {
         let inner = json
             .trim()
             .strip_prefix('{')
@@ -52,7 +52,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    pub(super) fn end(self) -> WriteResult {
+    pub(crate) fn end(self) -> WriteResult {
         self.out.push(b'}');
         Ok(())
     }
@@ -73,7 +73,7 @@ impl<'a> Object<'a> {
 }
 
 /// Writes a list, each item with `write`.
-pub(super) fn list<T>(
+pub(crate) fn list<T>(
     out: &mut Vec<u8>,
     items: impl IntoIterator<Item = T>,
     mut write: impl FnMut(T, &mut Vec<u8>) -> WriteResult,

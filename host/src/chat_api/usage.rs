@@ -1,0 +1,29 @@
+//! Token usage as an answer reports it.
+
+use serde_json::Value;
+
+/// Any figure may be missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Includes `cached_tokens`.
+    pub(crate) prompt_tokens: Option<u64>,
+    pub(crate) completion_tokens: Option<u64>,
+    /// At some vendors more than the sum of the two above: they don't count reasoning as part of the completion.
+    pub(crate) total_tokens: Option<u64>,
+    pub(crate) cached_tokens: Option<u64>,
+}
+
+impl Usage {
+    /// `None` for anything but an object.
+    pub(crate) fn read(value: &Value) -> Option<Self> {
+        let figure = |pointer: &str| value.pointer(pointer).and_then(Value::as_u64);
+        value.is_object().then(|| Self {
+            prompt_tokens: figure("/prompt_tokens"),
+            completion_tokens: figure("/completion_tokens"),
+            total_tokens: figure("/total_tokens"),
+            // DeepSeek has a name of its own.
+            cached_tokens: figure("/prompt_tokens_details/cached_tokens")
+                .or_else(|| figure("/prompt_cache_hit_tokens")),
+        })
+    }
+}

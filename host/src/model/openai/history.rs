@@ -1,0 +1,60 @@
+//! What servers of the Chat Completions API accept in a history. Where they differ, the strictest one counts, except for ids:
+//! each accepts those that it has sent, and some vendors put signatures into them.
+
+use std::borrow::Cow;
+
+use super::PROVIDER;
+use crate::transcript::{Block, IMAGE_TYPES, Opaque, Role, Rules, identifier};
+
+/// Bytes of the name of a call. OpenAI refuses longer ones.
+const MAX_NAME_BYTES: usize = 64;
+
+/// Bytes of a call's id. The API documents no limit; this one bounds what a server can add to every later request.
+const MAX_ID_BYTES: usize = 16 * 1024;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenAiRules;
+
+impl Rules for OpenAiRules {
+    /// The API documents no limit.
+    fn max_messages(&self) -> usize {
+        usize::MAX
+    }
+
+    fn accepts_id(&self, id: &str) -> bool {
+        (1..=MAX_ID_BYTES).contains(&id.len()) && !id.contains(char::is_control)
+    }
+
+    fn tool_name<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        identifier(name, MAX_NAME_BYTES)
+    }
+
+    fn accepts_image(&self, media_type: &str) -> bool {
+        IMAGE_TYPES.contains(&media_type)
+    }
+
+    fn opaque<'a>(&self, role: Role, block: &'a Opaque) -> Option<Cow<'a, Opaque>> {
+        let is_own = role == Role::Assistant && block.json_for(PROVIDER).is_some();
+        is_own.then_some(Cow::Borrowed(block))
+    }
+
+    /// There are none of its own, and those of others aren't sent.
+    fn text_fields<'a>(&self, _: Role, fields: &'a Opaque) -> Option<Cow<'a, Opaque>> {
+        Some(Cow::Borrowed(fields))
+    }
+
+    fn call_fields<'a>(&self, fields: &'a Opaque) -> Option<Cow<'a, Opaque>> {
+        Some(Cow::Borrowed(fields))
+    }
+
+    fn can_continue(&self, _: &[Cow<'_, Block>]) -> bool {
+        false
+    }
+
+    /// An answer of reasoning alone has neither content nor calls, which servers refuse.
+    fn tidy(&self, answer: &mut Vec<Cow<'_, Block>>, _: bool) {
+        if answer.iter().all(|block| matches!(**block, Block::Opaque(_))) {
+            answer.clear();
+        }
+    }
+}

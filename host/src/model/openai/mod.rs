@@ -1,0 +1,117 @@
+//! OpenAI's Chat Completions API over HTTP, as the many servers offer it that follow it: Ollama, vLLM, llama.cpp, gateways.
+//! Makes one attempt, streamed or not.
+
+mod error;
+mod history;
+mod reasoning;
+mod request;
+mod stream;
+mod usage;
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
+use rustls::ClientConfig;
+
+use self::stream::Assembler;
+use super::exchange::exchange;
+use super::http::{ClientError, HttpClient, HttpSettings};
+use super::{
+    BoxFuture, MaxTokensField, ModelError, ModelRequest, ModelResponse, ModelSettings, PreparedRequest, Progress,
+    Provider,
+};
+use crate::chat_api::{CHAT_COMPLETIONS, CHAT_COMPLETIONS_BELOW, REQUEST_ID};
+
+/// The provider name of [opaque](crate::transcript::Opaque) blocks that only these servers understand.
+const PROVIDER: &str = "openai";
+
+/// A client of the Chat Completions API at one base URL, for one model and at most one key.
+pub struct OpenAiClient {
+    http: HttpClient,
+    model: String,
+    stream: bool,
+    max_tokens_field: MaxTokensField,
+}
+
+impl OpenAiClient {
+    /// `tls` is normally [`tls::client_config`](crate::tls::client_config).
+    ///
+    /// Without a key, requests have none: servers on one's own machine need none.
+    ///
+    /// # Errors
+    ///
+    /// The key, the base URL or the proxy isn't usable.
+    pub fn new(settings: &ModelSettings, tls: &ClientConfig) -> Result<Self, ClientError> {
+        let api_key = settings.api_key.clone().filter(|key| !key.is_empty());
+        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        if let Some(key) = &api_key {
+            headers.extend([settings.auth.header(key)?]);
+        }
+        // As everywhere with this API, a base URL with a path is complete up to `/chat/completions`.
+        let has_path = !settings.base_url.path().trim_matches('/').is_empty();
+        let http = HttpSettings {
+            base_url: &settings.base_url,
+            path: if has_path {
+                &CHAT_COMPLETIONS_BELOW
+            } else {
+                &CHAT_COMPLETIONS
+            },
+            headers,
+            key: api_key,
+            request_id_header: REQUEST_ID,
+            proxy: &settings.proxy,
+            connect_timeout: settings.connect_timeout,
+            idle_timeout: settings.idle_timeout,
+        };
+        Ok(Self {
+            http: HttpClient::new(http, tls)?,
+            model: settings.model.clone(),
+            stream: settings.stream,
+            max_tokens_field: settings.max_tokens_field,
+        })
+    }
+}
+
+impl Provider for OpenAiClient {
+    fn model(&self) -> &str {
+        &self.model
+    }
+
+    fn endpoint(&self) -> String {
+        self.http.endpoint().to_owned()
+    }
+
+    fn route(&self) -> String {
+        self.http.route().to_owned()
+    }
+
+    fn serialize(&self, request: &ModelRequest<'_>) -> Result<Bytes, ModelError> {
+        let body = request::body(&self.model, request, self.stream, self.max_tokens_field);
+        body.map(Bytes::from)
+            .map_err(|error| ModelError::unserialisable(&error))
+    }
+
+    fn attempt<'a>(
+        &'a self,
+        request: &'a PreparedRequest<'a>,
+        progress: &'a Progress<'a>,
+    ) -> BoxFuture<'a, Result<ModelResponse, ModelError>> {
+        Box::pin(async move {
+            let body = request.body.clone();
+            let result = exchange::<Assembler>(&self.http, body, self.stream, progress).await;
+            result.map_err(|error| self.http.scrub(error))
+        })
+    }
+}
+
+impl fmt::Debug for OpenAiClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenAiClient")
+            .field("endpoint", &self.http.endpoint())
+            .field("model", &self.model)
+            .field("stream", &self.stream)
+            .finish_non_exhaustive()
+    }
+}
