@@ -41,7 +41,9 @@ pub fn classify(error: &ModelError) -> Verdict {
         | ModelError::Cut { .. }
         | ModelError::Stalled { .. }
         | ModelError::AttemptTimeout { .. }
-        | ModelError::BreakerOpen { .. } => Verdict::Retry,
+        | ModelError::BreakerOpen { is_held: false, .. } => Verdict::Retry,
+        // Nothing changes until an operator closes it.
+        ModelError::BreakerOpen { is_held: true, .. } => Verdict::Fatal,
         // Nothing changes until somebody changes the configuration.
         ModelError::Misconnected(_)
         // A retry would be billed again, and its answer most likely be malformed again.
@@ -404,6 +406,16 @@ mod tests {
                     last: None,
                 },
                 Verdict::Retry,
+                false,
+            ),
+            (
+                ModelError::BreakerOpen {
+                    breaker: reason(),
+                    is_held: true,
+                    retry_after: idle,
+                    last: None,
+                },
+                Verdict::Fatal,
                 false,
             ),
             (
