@@ -98,7 +98,9 @@ async fn a_base_url_is_read_as_servers_document_it() {
 async fn only_a_key_that_is_named_is_sent() {
     for (more, sent) in [
         ("", None),
-        ("api_key_env = \"ANTHROPIC_API_KEY\"\n", Some("[redacted]")),
+        // A file that was written for the vendor's own API still has it.
+        ("api_key_env = \"ANTHROPIC_API_KEY\"\n", None),
+        ("api_key_env = \"CHAT_API_KEY\"\n", Some("[redacted]")),
     ] {
         let (_, requests) = report(vec![Answer::text("Here.")], more, 0).await;
         assert_eq!(requests[0].header("authorization"), sent);
@@ -127,7 +129,7 @@ async fn the_key_is_masked_where_a_server_echoes_it() {
         message: Some(format!("Incorrect API key provided: {}", cofferdam_tests::KEY)),
         ..ErrorAnswer::default()
     });
-    let (report, requests) = report(vec![echo], "api_key_env = \"ANTHROPIC_API_KEY\"\n", 1).await;
+    let (report, requests) = report(vec![echo], "api_key_env = \"CHAT_API_KEY\"\n", 1).await;
     assert_eq!(
         (&report["error"]["kind"], requests.len()),
         (&json!("authentication"), 1)

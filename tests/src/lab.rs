@@ -132,6 +132,7 @@ impl Lab {
             .current_dir(self.folder.path())
             .env_clear()
             .env("ANTHROPIC_API_KEY", KEY)
+            .env("CHAT_API_KEY", KEY)
             .env("HOME", self.folder.path())
             .env("XDG_DATA_HOME", self.path("data"))
             .env("XDG_CONFIG_HOME", self.path("config"))

@@ -150,10 +150,15 @@ impl Resolver<'_> {
         self.root.find(&["model", key]).is_some()
     }
 
-    /// The default variable holds the key of another API, which no server of this one may get.
+    /// The default variable holds the key of another vendor, which no server but the vendor's own may get, even if a file that was
+    /// written for the vendor's own API still names it.
     fn api_key_env(&self, raw: &RawModel) -> Option<String> {
-        let is_meant = raw.provider != RawProvider::OpenAi || self.is_set("api_key_env");
-        raw.api_key_env.clone().filter(|_| is_meant)
+        let is_set = self.is_set("api_key_env");
+        let is_vendor = base_url(&raw.base_url).is_ok_and(|url| url.host_str() == Some("api.anthropic.com"));
+        let is_meant = |name: &String| {
+            raw.provider != RawProvider::OpenAi || (is_set && (is_vendor || name != "ANTHROPIC_API_KEY"))
+        };
+        raw.api_key_env.clone().filter(is_meant)
     }
 
     /// The default base URL only fits the Messages API. A base URL that is set is checked with all settings.

@@ -242,6 +242,9 @@ fn other_servers_get_what_is_set() {
     let named = load("api_key_env = \"KEY\"\nauth = \"x-api-key\"");
     assert_eq!(key(&named).as_deref(), Some("secret"));
     assert_eq!(named.model.auth, crate::model::AuthHeader::XApiKey);
+    // As in a file that was written for the vendor's own API.
+    let other = load("api_key_env = \"ANTHROPIC_API_KEY\"");
+    assert_eq!(key(&other), None);
     let again = load_with(&plain.to_toml(), &variables).unwrap();
     assert_eq!((key(&again), again.model), (None, plain.model));
 }

@@ -24,7 +24,12 @@ pub(super) fn status_in(body: &Value) -> Option<u16> {
 /// An error instead of the rest of an answer. The status in its body says more than the types, on which no two servers agree.
 pub(super) fn in_answer(body: ErrorBody, status: Option<u16>, request_id: Option<String>) -> ModelError {
     let mut error = ApiError::read(body, None, request_id);
-    match status.map(ApiErrorKind::from_status) {
+    let kind = status.map(|status| match ApiErrorKind::from_status(status) {
+        // The same request would be refused again.
+        ApiErrorKind::Unknown if status < 500 => ApiErrorKind::InvalidRequest,
+        kind => kind,
+    });
+    match kind {
         Some(kind) => error.kind = kind,
         None if matches!(error.error_type.as_str(), "server_error" | "internal_error") => {
             error.kind = ApiErrorKind::ServerError;

@@ -3,6 +3,7 @@
 //! No two servers stream alike. Calls are distinguished by their index, else by their id, else by their names; whether the model
 //! calls tools is decided by the calls that arrived, not by the reason for its end; usage is taken from wherever it comes.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use sse_stream::Sse;
@@ -17,6 +18,9 @@ use crate::model::answer::CompleteAnswer;
 use crate::model::exchange::{Reader, Step};
 use crate::model::{ModelError, ModelResponse, Progress, RefusalDetails, StopReason};
 use crate::transcript::{Block, Opaque, ToolInput, ToolUse};
+
+/// More calls are no answer of a model, and each takes memory.
+const MAX_CALLS: usize = 1_024;
 
 /// The name of the events with which some servers report an error.
 const ERROR: &str = "error";
@@ -34,6 +38,7 @@ pub(super) struct Assembler {
     newest_of_id: HashMap<String, usize>,
     finish_reason: Option<String>,
     usage: KnownUsage,
+    usage_is_final: bool,
     has_choice: bool,
     is_done: bool,
     request_id: Option<String>,
@@ -86,12 +91,17 @@ impl Reader for Assembler {
     }
 
     fn missing(&self) -> Option<&'static str> {
-        let is_whole = self.finish_reason.is_some() || (self.is_done && self.has_choice);
+        // Without a reason for the end, a call may have been cut off before its arguments came.
+        let calls_are_whole = self.calls.iter().all(Building::has_object);
+        let is_whole = self.finish_reason.is_some() || (self.is_done && self.has_choice && calls_are_whole);
         (!is_whole).then_some("a `finish_reason` or `[DONE]`")
     }
 
     fn finish(self, progress: &Progress<'_>) -> Result<ModelResponse, ModelError> {
-        self.usage.report_final(progress);
+        match self.usage_is_final {
+            true => self.usage.report_final(progress),
+            false => self.usage.report(progress),
+        }
         let reason = self.finish_reason.as_deref().map(str::to_ascii_lowercase);
         if let Some(reason) = reason.as_deref().filter(|reason| error::is_failure(reason)) {
             return Err(error::failed(reason, self.request_id));
@@ -147,6 +157,10 @@ impl Assembler {
         }
         if let Some(usage) = usage {
             self.usage.update(&usage);
+            // Some servers report from the first chunk on. Only what comes with the end, or after it, is all.
+            let ends = |choice: &Choice<'_>| choice.finish_reason.is_some();
+            self.usage_is_final |=
+                progress.is_none() || self.finish_reason.is_some() || choice.as_ref().is_some_and(ends);
             if let Some(progress) = progress {
                 self.usage.report(progress);
             }
@@ -165,7 +179,18 @@ impl Assembler {
             self.reasoning.add(name, value);
         }
         for call in choice.calls {
-            self.add_call(call);
+            match progress {
+                Some(_) => self.add_call(call),
+                // Nothing of a whole answer continues something else.
+                None => {
+                    let mut whole = Building::default();
+                    whole.add(call);
+                    self.calls.push(whole);
+                }
+            }
+        }
+        if self.calls.len() > MAX_CALLS {
+            return Err(self.malformed(format!("an answer with more than {MAX_CALLS} calls")));
         }
         if let Some(reason) = choice.finish_reason {
             self.finish_reason = Some(reason.into_owned());
@@ -202,7 +227,7 @@ impl Assembler {
         let known = &self.calls[at];
         let is_another = call.name.as_ref().is_some_and(|name| match &call.id {
             Some(id) => !known.id.is_empty() && *id != known.id,
-            None => !known.name.is_empty() && *name != known.name,
+            None => !known.name.is_empty() && (*name != known.name || (has_arguments(call) && known.has_object())),
         });
         (!is_another).then_some(at)
     }
@@ -237,17 +262,39 @@ impl Building {
         self.extra = self.extra.take().or(call.extra);
     }
 
+    /// Whether its arguments are an object as far as they came.
+    fn has_object(&self) -> bool {
+        let arguments = self.arguments();
+        !arguments.trim().is_empty() && ToolInput::read(&arguments).problem().is_none()
+    }
+
+    /// Pieces of text, or, where none came, the object that was sent in their place.
+    fn arguments(&self) -> Cow<'_, str> {
+        match &self.json {
+            Some(json) if self.arguments.is_empty() => json.into(),
+            _ => unescape(&self.arguments),
+        }
+    }
+
     /// `None` for a call without a name. One without an id gets one when the history is sent.
     fn finish(self) -> Option<Block> {
-        let arguments = self.json.map_or_else(|| unescape(&self.arguments), Into::into);
+        let input = ToolInput::read(&self.arguments());
         (!self.name.is_empty()).then(|| {
             Block::ToolUse(ToolUse {
                 id: self.id,
                 name: self.name,
-                input: ToolInput::read(&arguments),
+                input,
                 extra: self.extra.map(|extra| Opaque::new(PROVIDER, extra)),
             })
         })
+    }
+}
+
+fn has_arguments(call: &Call<'_>) -> bool {
+    match &call.arguments {
+        Some(Arguments::Text(piece)) => !piece.trim().is_empty(),
+        Some(Arguments::Json(_)) => true,
+        None => false,
     }
 }
 

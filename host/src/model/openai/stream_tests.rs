@@ -160,6 +160,31 @@ async fn calls_are_distinguished_however_they_are_marked() {
             &[("", "t", r#"{"x":1}"#), ("", "u", "{}")],
         ),
         (
+            "Gemini: whole calls of one tool, all with the index 0 and without ids",
+            vec![
+                calls(json!([{"index": 0, "function": {"name": "t", "arguments": "{\"x\":1}"}}])),
+                calls(json!([{"index": 0, "function": {"name": "t", "arguments": {"x": 2}}}])),
+            ],
+            &[("", "t", r#"{"x":1}"#), ("", "t", r#"{"x":2}"#)],
+        ),
+        (
+            "the name in every chunk",
+            vec![
+                calls(json!([{"index": 0, "id": "a", "function": {"name": "t", "arguments": "{\"x\":"}}])),
+                calls(json!([{"index": 0, "function": {"name": "t", "arguments": "1}"}}])),
+                calls(json!([{"index": 0, "function": {"name": "t", "arguments": ""}}])),
+            ],
+            &[("a", "t", r#"{"x":1}"#)],
+        ),
+        (
+            "an empty object, then the pieces",
+            vec![
+                calls(json!([{"index": 0, "id": "a", "function": {"name": "t", "arguments": {}}}])),
+                calls(json!([{"index": 0, "function": {"arguments": "{\"x\":1}"}}])),
+            ],
+            &[("a", "t", r#"{"x":1}"#)],
+        ),
+        (
             "a number as id, index from 1",
             vec![calls(
                 json!([{"index": 1, "id": 7, "function": {"name": "t", "arguments": "{}"}}]),
@@ -229,6 +254,22 @@ async fn the_end_of_a_stream_has_many_forms() {
             true,
         ),
         ("neither", events(&[hello()]), false),
+        (
+            "no reason, and a call without its arguments",
+            events(&[
+                hello(),
+                calls(json!([{"index": 0, "id": "a", "function": {"name": "t"}}])),
+            ]) + DONE_EVENT,
+            false,
+        ),
+        (
+            "no reason, and a call whose arguments are cut off",
+            events(&[
+                hello(),
+                calls(json!([{"index": 0, "id": "a", "function": {"name": "t", "arguments": "{\"x\":"}}])),
+            ]) + DONE_EVENT,
+            false,
+        ),
         ("nothing but [DONE]", DONE_EVENT.to_owned(), false),
         ("nothing", String::new(), false),
     ] {
@@ -564,4 +605,32 @@ mod any_server {
             }
         }
     }
+}
+
+/// What a first chunk says isn't what the answer came to.
+#[tokio::test]
+async fn figures_before_the_end_are_not_final() {
+    let first =
+        json!({"choices": [{"delta": {"content": "Hello"}}], "usage": {"prompt_tokens": 10, "completion_tokens": 0}});
+    let Read { result, measured, .. } = read(&events(&[first, finish("stop")])).await;
+    assert!(result.is_ok());
+    assert!(!matches!(measured, Measured::Complete(_)), "{measured:?}");
+}
+
+#[tokio::test]
+async fn an_answer_with_too_many_calls_is_refused() {
+    let call =
+        |index: usize| json!({"index": index, "id": format!("c{index}"), "function": {"name": "t", "arguments": "{}"}});
+    let many: Vec<Value> = (0..=MAX_CALLS).map(call).collect();
+    let error = read(&events(&[calls(json!(many))])).await.result.unwrap_err();
+    assert_eq!(error.kind(), "malformed_answer");
+}
+
+/// The second of two items of a whole answer is a call of its own, whatever it is called.
+#[tokio::test]
+async fn every_item_of_a_whole_answer_is_a_call() {
+    let call = json!({"id": "a", "function": {"name": "t", "arguments": "{}"}});
+    let body = json!({"choices": [{"message": {"tool_calls": [call, call]}, "finish_reason": "tool_calls"}]});
+    let (response, _) = whole(&body.to_string());
+    assert_eq!(made(&response.unwrap()).len(), 2);
 }
