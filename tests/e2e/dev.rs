@@ -396,11 +396,16 @@ async fn a_signal_kills_the_toolchain_with_its_children() {
         let lab = lab([]);
         project(&lab, b"").await;
         let mut held = Held::watch(&pipe(&lab, "alive"));
-        let child = lab
-            .command(["tool", command, "letters"])
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
+        // The tests themselves may have been started so that they outlive their terminal.
+        let program = lab.command([""]).as_std().get_program().to_owned();
+        let words = [
+            "--default-signal",
+            program.to_str().unwrap(),
+            "tool",
+            command,
+            "letters",
+        ];
+        let child = lab.command_of("env", words).stdin(Stdio::piped()).spawn().unwrap();
         held.opened().await;
         send_signal(&child, signal);
         finish(child).await.expect_code(code);

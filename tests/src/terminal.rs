@@ -61,6 +61,8 @@ impl Terminal {
         let mut leader = Command::new("setsid");
         leader
             .arg("--ctty")
+            // As the programs of a terminal begin, also where the tests ignore it.
+            .args(["env", "--default-signal=HUP"])
             .arg(command.get_program())
             .args(command.get_args())
             .env_clear()
