@@ -16,10 +16,14 @@ impl Run<'_> {
         let (mut ready, mut gated) = (Vec::new(), Vec::new());
         for (position, mut call) in calls {
             let before = self.asked_about(position);
+            let needs_approval = call.awaits_approval();
+            if before.is_none() && !needs_approval {
+                ready.push((position, call));
+                continue;
+            }
             let session = (self.emitter.session_id(), &**self.emitter.tenant());
             let tool = self.agent.tools().get(&call.call().name);
             let question = tool.and_then(|tool| question(&call, tool, position, session));
-            let needs_approval = call.awaits_approval();
             match (question, before) {
                 (Some(question), Some(before)) if question.is_about(&before) => {
                     let mut waiting = Gated::continued(call, question, &before);

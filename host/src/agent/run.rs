@@ -290,8 +290,11 @@ impl Run<'_> {
             return Some(error.into());
         }
         let (open, decided): (Vec<Gated>, Vec<Gated>) = gated.into_iter().partition(Gated::is_open);
-        let decided = decided.into_iter().map(Gated::decided).collect();
-        if let Err(error) = self.make_calls(decided, &mut [], parallel).await {
+        let decided: Vec<_> = decided.into_iter().map(Gated::decided).collect();
+        // Without any, the end of the last call shares the commit of what follows.
+        if !decided.is_empty()
+            && let Err(error) = self.make_calls(decided, &mut [], parallel).await
+        {
             return Some(error.into());
         }
         let repeated = self.so_far().repeated.take();

@@ -1,5 +1,7 @@
 //! The rows of what tool calls used. Every function works inside a transaction that its caller holds.
 
+use std::sync::LazyLock;
+
 use rusqlite::{Connection, Row, params};
 
 use super::Statements;
@@ -10,7 +12,7 @@ use crate::store::backend::UsageFilter;
 const MAX: i64 = i64::MAX;
 
 /// Adds one call to the row of its day, tenant, plugin and tool.
-pub(super) fn count(connection: &Connection, call: &UsageRow) -> rusqlite::Result<()> {
+static COUNT: LazyLock<String> = LazyLock::new(|| {
     // A sum that doesn't fit stays at the largest: SQLite would make a fraction of it, which the column refuses.
     let add = |column: &str| {
         format!("{column} = iif({column} > {MAX} - excluded.{column}, {MAX}, {column} + excluded.{column})")
@@ -25,14 +27,18 @@ pub(super) fn count(connection: &Connection, call: &UsageRow) -> rusqlite::Resul
         "bytes_received",
     ];
     let sums = sums.map(add).join(", ");
+    format!(
+        "INSERT INTO usage (day, tenant, plugin, tool, calls, failed, duration_ms, fuel, peak_memory_bytes,
+                            http_requests, bytes_sent, bytes_received)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+         ON CONFLICT (day, tenant, plugin, tool) DO UPDATE SET {sums},
+            peak_memory_bytes = max(peak_memory_bytes, excluded.peak_memory_bytes)"
+    )
+});
+
+pub(super) fn count(connection: &Connection, call: &UsageRow) -> rusqlite::Result<()> {
     connection.run(
-        &format!(
-            "INSERT INTO usage (day, tenant, plugin, tool, calls, failed, duration_ms, fuel, peak_memory_bytes,
-                                http_requests, bytes_sent, bytes_received)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
-             ON CONFLICT (day, tenant, plugin, tool) DO UPDATE SET {sums},
-                peak_memory_bytes = max(peak_memory_bytes, excluded.peak_memory_bytes)"
-        ),
+        &COUNT,
         params![
             call.day,
             call.tenant,
