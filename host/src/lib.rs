@@ -48,6 +48,7 @@ pub mod resilience;
 pub mod sandbox;
 pub mod secret;
 pub mod session;
+mod sha256;
 pub mod simulator;
 mod sqlite;
 pub mod store;

@@ -54,6 +54,12 @@ async fn waiting(lab: &Lab) -> Value {
     approvals.remove(0)
 }
 
+/// A run whose only gated call waits.
+async fn run_until_asked(lab: &Lab) -> Value {
+    lab.report(4).await;
+    waiting(lab).await
+}
+
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap()
 }
@@ -151,8 +157,7 @@ async fn a_destructive_call_waits_for_a_person_and_is_made_once() {
 async fn the_model_reads_why_a_call_was_denied() {
     let server = HttpServer::start(Behaviour::Echo).await;
     let lab = fetching(&server);
-    lab.report(4).await;
-    let approval = waiting(&lab).await;
+    let approval = run_until_asked(&lab).await;
     let denied = decide(&lab, &approval, &["deny", "--reason", "Not on a Sunday."])
         .await
         .expect_code(0);
@@ -171,8 +176,7 @@ async fn the_model_reads_why_a_call_was_denied() {
 async fn processes_can_approve_the_same_call_at_once() {
     let server = HttpServer::start(Behaviour::Echo).await;
     let lab = fetching(&server);
-    lab.report(4).await;
-    let approval = waiting(&lab).await;
+    let approval = run_until_asked(&lab).await;
     let deciding = (0..16).map(|_| decide(&lab, &approval, &["approve"]));
     for decided in futures_util::future::join_all(deciding).await {
         assert_eq!(decided.expect_code(0).json()["state"], "approved");
@@ -188,8 +192,7 @@ async fn processes_can_approve_the_same_call_at_once() {
 async fn after_a_day_nobody_can_decide() {
     let server = HttpServer::start(Behaviour::Echo).await;
     let lab = fetching(&server);
-    lab.report(4).await;
-    let approval = waiting(&lab).await;
+    let approval = run_until_asked(&lab).await;
     let books = books(&lab);
     let seconds = "SELECT round((julianday(expires_at) - julianday(requested_at)) * 86400) FROM approvals";
     let seconds: f64 = books.query_row(seconds, [], |row| row.get(0)).unwrap();
@@ -215,8 +218,7 @@ async fn an_approval_is_for_one_component() {
     let component = builtin("faulty").unwrap();
     lab.write("fetch.wasm", component);
     lab.configure(&gated_component("fetch.wasm", &server));
-    lab.report(4).await;
-    let old = waiting(&lab).await;
+    let old = run_until_asked(&lab).await;
     decide(&lab, &old, &["approve", "--always"]).await.expect_code(0);
     // A custom section without content, named `x`.
     lab.write("fetch.wasm", [component, &[0, 2, 1, b'x']].concat());
@@ -275,8 +277,7 @@ async fn the_other_calls_of_a_turn_are_made_meanwhile() {
 async fn a_decision_survives_a_kill_before_the_call() {
     let server = HttpServer::start(Behaviour::Echo).await;
     let lab = fetching(&server);
-    lab.report(4).await;
-    let approval = waiting(&lab).await;
+    let approval = run_until_asked(&lab).await;
     let session = text(&approval, "session");
     decide(&lab, &approval, &["approve"]).await.expect_code(0);
     resume(&lab, &approval, 0).await;
@@ -307,8 +308,7 @@ async fn a_decision_survives_a_kill_before_the_call() {
 async fn an_approved_call_that_was_killed_is_not_made_again() {
     let server = HttpServer::start(Behaviour::Silence).await;
     let lab = fetching(&server);
-    lab.report(4).await;
-    let approval = waiting(&lab).await;
+    let approval = run_until_asked(&lab).await;
     decide(&lab, &approval, &["approve"]).await.expect_code(0);
     let mut child = lab
         .command(["session", "resume", text(&approval, "session")])
@@ -398,8 +398,7 @@ async fn a_prompt_in_a_chat_gives_up_what_waits() {
 async fn approvals_go_with_their_session() {
     let server = HttpServer::start(Behaviour::Echo).await;
     let lab = fetching(&server);
-    lab.report(4).await;
-    let approval = waiting(&lab).await;
+    let approval = run_until_asked(&lab).await;
     lab.call(["session", "delete", text(&approval, "session")])
         .await
         .expect_code(0);
@@ -625,8 +624,7 @@ async fn a_denied_call_is_never_made() {
 async fn a_call_that_needs_no_approval_any_longer_is_made() {
     let server = HttpServer::start(Behaviour::Echo).await;
     let lab = fetching(&server);
-    lab.report(4).await;
-    let approval = waiting(&lab).await;
+    let approval = run_until_asked(&lab).await;
     let command = ["session", "resume", text(&approval, "session"), "--approve", "never"];
     lab.call(command).await.expect_code(0);
     assert_eq!(server.requests(), 1);

@@ -284,22 +284,24 @@ async fn an_unknown_price_is_refused_while_a_budget_is_in_force() {
     lab.report(0).await;
 }
 
+/// An answer that is billed for these tokens of input alone.
+fn turn(tokens: u64, tools: Vec<ToolCall>) -> Answer {
+    let figures = UsageFigures {
+        input_tokens: Some(tokens),
+        output_tokens: Some(0),
+        ..UsageFigures::default()
+    };
+    Answer::message(MessageAnswer {
+        text: "Paid.".to_owned(),
+        tools,
+        usage: UsageAnswer::Given(figures),
+        ..MessageAnswer::default()
+    })
+}
+
 #[tokio::test]
 async fn alerts_fire_once_at_each_threshold() {
     // Turns at $2 per million: 54 % of the limit, then 90 %, slightly above it, all of it.
-    let turn = |tokens: u64, tools: Vec<ToolCall>| {
-        let figures = UsageFigures {
-            input_tokens: Some(tokens),
-            output_tokens: Some(0),
-            ..UsageFigures::default()
-        };
-        Answer::message(MessageAnswer {
-            text: "Paid.".to_owned(),
-            tools,
-            usage: UsageAnswer::Given(figures),
-            ..MessageAnswer::default()
-        })
-    };
     let echo = |number: u32| vec![ToolCall::new("echo", json!({ "n": number }))];
     let lab = lab([
         turn(300_000, echo(1)),
@@ -463,19 +465,7 @@ async fn a_charge_is_taken_back() {
 /// Tools cost nothing themselves, so what is shown is what the answers cost that called them.
 #[tokio::test]
 async fn spending_is_shown_by_tool() {
-    let answer = |tools| {
-        let figures = UsageFigures {
-            input_tokens: Some(100_000),
-            output_tokens: Some(0),
-            ..UsageFigures::default()
-        };
-        Answer::message(MessageAnswer {
-            text: "Paid.".to_owned(),
-            tools,
-            usage: UsageAnswer::Given(figures),
-            ..MessageAnswer::default()
-        })
-    };
+    let answer = |tools| turn(100_000, tools);
     let echo = |number: u32| ToolCall::new("echo", json!({ "n": number }));
     let lab = lab([
         answer(vec![echo(1), echo(2)]),

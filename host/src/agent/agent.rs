@@ -3,14 +3,13 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 use super::session::Session;
 use super::settings::AgentSettings;
 use super::tenant::{self, DEFAULT_TENANT, SessionNameError, TenantNameError};
 use crate::ledger::{BudgetSettings, Ledger};
 use crate::model::{Model, ToolDefinition, ToolDefinitions};
 use crate::resilience::{BreakerStats, Override};
+use crate::sha256::sha256;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{AlertSettings, Emitter, EventBus};
 use crate::tools::ToolSet;
@@ -64,8 +63,7 @@ impl Agent {
     }
 
     fn with_definitions(parts: AgentParts, definitions: ToolDefinitions) -> Self {
-        let digest = Sha256::digest(parts.settings.system.as_bytes());
-        let system_sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let system_sha256 = sha256(&parts.settings.system);
         Self {
             shared: Arc::new(Shared {
                 parts,

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, Stream};
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::journal::Decisions;
 use crate::events::{ApprovalDecided, Ending, ErrorInfo, EventKind};
 use crate::model::BoxFuture;
 use crate::session::{Approval, ApprovalDecision, ApprovalState, DECIDE_WITHIN, Fact, OpenApproval, Verdict};
+use crate::sha256::sha256;
 use crate::store::StoreError;
 use crate::tools::{AdmittedCall, Tool};
 use crate::transcript::ToolInput;
@@ -170,7 +170,8 @@ pub(super) fn question(call: &AdmittedCall, tool: &Tool, position: u32, session:
             tool: tool.name.clone(),
             plugin: tool.plugin.clone(),
             digest: tool.digest(),
-            input_sha256: sha256(&input),
+            // As the tool receives it.
+            input_sha256: sha256(input.text()),
             grants: tool.grants_in_words(),
             requested_at: now,
             expires_at: now.saturating_add(DECIDE_WITHIN).unwrap_or(Timestamp::MAX),
@@ -181,12 +182,6 @@ pub(super) fn question(call: &AdmittedCall, tool: &Tool, position: u32, session:
         },
         input,
     })
-}
-
-/// Of the input as the tool receives it.
-fn sha256(input: &ToolInput) -> String {
-    let digest = Sha256::digest(input.text());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What came of one question.

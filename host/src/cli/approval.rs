@@ -1,7 +1,6 @@
 //! `cofferdam approval`: lists, shows and decides about calls that wait for a person.
 
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::table::{Column, Table};
@@ -11,6 +10,8 @@ use crate::store::{ApprovalFilter, Store};
 
 /// Characters of an id in a list. They are random.
 const SHORT_ID_CHARS: usize = 8;
+/// Begins a further line of a value, below its first.
+const INDENT: &str = "\n          ";
 
 #[derive(Debug, Subcommand)]
 pub enum ApprovalCommand {
@@ -127,8 +128,8 @@ fn table(approvals: &[Approval]) -> Table {
             short(&approval.id).to_owned(),
             format::escape(&approval.tool).into_owned(),
             session::short(&approval.session).to_owned(),
-            minute(approval.requested_at),
-            minute(approval.expires_at),
+            format::minute(approval.requested_at),
+            format::minute(approval.expires_at),
             approval.state.to_string(),
         ]);
     }
@@ -138,12 +139,6 @@ fn table(approvals: &[Approval]) -> Table {
 /// The beginning of an id that is enough to name it.
 pub fn short(id: &str) -> &str {
     id.get(..SHORT_ID_CHARS).unwrap_or(id)
-}
-
-/// `2026-11-29 18:09`, UTC.
-fn minute(at: Timestamp) -> String {
-    let at = at.to_string();
-    at.get(..16).unwrap_or(&at).replace('T', " ")
 }
 
 async fn show(cx: &Context, store: &Store, id: &str) -> Result<(), CliError> {
@@ -165,10 +160,6 @@ fn with_input(approval: &Approval, input: Option<&Value>) -> Value {
 
 fn in_words(approval: &Approval, input: Option<&Value>) -> String {
     let id = session::short(&approval.session);
-    let grants = match approval.grants.is_empty() {
-        true => "nothing outside of its sandbox".to_owned(),
-        false => approval.grants.join("\n         "),
-    };
     let input = match input {
         Some(input) => serde_json::to_string_pretty(input).unwrap_or_default(),
         None => format!("its turn is over; `cofferdam session show {id}` shows it"),
@@ -179,13 +170,13 @@ fn in_words(approval: &Approval, input: Option<&Value>) -> String {
         .map_or_else(String::new, |reason| format!(": {reason}"));
     let lines = [
         ("approval", format!("{}, {}{reason}", approval.id, approval.state)),
-        ("asked", minute(approval.requested_at)),
-        ("until", minute(approval.expires_at)),
+        ("asked", format::minute(approval.requested_at)),
+        ("until", format::minute(approval.expires_at)),
         ("session", format!("{} of {}", approval.session, approval.tenant)),
         ("tool", format!("{} of the plugin {}", approval.tool, approval.plugin)),
         ("digest", approval.digest.clone()),
-        ("reaches", grants),
-        ("input", input.replace('\n', "\n          ")),
+        ("reaches", approval.reach().replace('\n', INDENT)),
+        ("input", input.replace('\n', INDENT)),
     ];
     let lines = lines.map(|(name, value)| format!("{name:<9} {}\n", format::escape(&value)));
     lines.concat()

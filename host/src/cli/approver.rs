@@ -109,14 +109,11 @@ fn in_words(approval: &Approval, input: &[String], columns: usize) -> String {
         format::escape(&approval.plugin)
     );
     let mut words = error::warning(&heading, None);
-    let grants = match approval.grants.is_empty() {
-        true => vec!["nothing outside of its sandbox".to_owned()],
-        false => wrapped(&format::escape(&approval.grants.join("\n")), columns),
-    };
+    let reach = wrapped(&format::escape(&approval.reach()), columns);
     let more = input.len().saturating_sub(MAX_LINES);
     let more = (more > 0).then(|| format!("… and {}", format::counted(more as u64, "more line")));
     let input = input.iter().take(MAX_LINES).cloned().chain(more);
-    for (label, lines) in [("input", input.collect()), ("reaches", grants)] {
+    for (label, lines) in [("input", input.collect()), ("reaches", reach)] {
         let labels = std::iter::once(label).chain(std::iter::repeat(""));
         for (label, line) in labels.zip(lines) {
             // Every line is indented, so that none looks like a label.

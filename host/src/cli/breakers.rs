@@ -110,21 +110,15 @@ fn table(records: &[BreakerRecord], now: Timestamp) -> Table {
                 true => "held open".to_owned(),
                 false => record.state.to_string(),
             },
-            second(record.since),
+            format::second(record.since),
             match (record.state, record.until) {
                 (BreakerState::Open, Some(until)) if until <= now => "with the next call".to_owned(),
-                (BreakerState::Open, Some(until)) => second(until),
+                (BreakerState::Open, Some(until)) => format::second(until),
                 _ => String::new(),
             },
         ]);
     }
     table
-}
-
-/// `2026-11-29 18:09:33`, UTC.
-fn second(at: Timestamp) -> String {
-    let at = at.to_string();
-    at.get(..19).unwrap_or(&at).replace('T', " ")
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Formats numbers and untrusted text for people. Pure functions, shared by progress and summary.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use crate::untrusted::{self, is_hidden, is_terminal_control};
 
@@ -62,6 +62,21 @@ pub fn bytes(bytes: u64) -> String {
         unit += 1;
     }
     format!("{size:.1} {}", UNITS[unit])
+}
+
+/// A time in RFC 3339, to the minute: `2026-11-29 18:09`.
+pub fn minute(at: impl Display) -> String {
+    beginning(at, 16)
+}
+
+/// The same to the second: `2026-11-29 18:09:33`.
+pub fn second(at: impl Display) -> String {
+    beginning(at, 19)
+}
+
+fn beginning(at: impl Display, characters: usize) -> String {
+    let at = at.to_string();
+    at.get(..characters).unwrap_or(&at).replace('T', " ")
 }
 
 /// Escapes text of a model or a tool for a terminal: all control characters except newline and tab, and the marks that

@@ -118,7 +118,7 @@ fn table(sessions: &[SessionInfo]) -> Table {
     for session in sessions {
         table.row([
             short(&session.id).to_owned(),
-            minute(&session.changed_at),
+            format::minute(&session.changed_at),
             ending(session),
             session.facts.to_string(),
             format::one_line(&session.title, TITLE_CHARS),
@@ -134,11 +134,6 @@ pub fn short(id: &str) -> &str {
         // Somebody's own name for it.
         Err(_) => id,
     }
-}
-
-/// `2026-11-29 18:09`.
-fn minute(at: &str) -> String {
-    at.get(..16).unwrap_or(at).replace('T', " ")
 }
 
 fn ending(session: &SessionInfo) -> String {
@@ -184,12 +179,12 @@ async fn show(cx: &Context, store: &Store, id: &str) -> Result<(), CliError> {
         "session {} of {}, begun {}, {}",
         session.id,
         format::escape(&session.tenant),
-        minute(&session.opened_at),
+        format::minute(&session.opened_at),
         ending(&session)
     ));
     each_fact(store, &session.id, |fact| {
         if let Some(text) = in_words(&fact.fact) {
-            cx.stdout.line(&format!("\n{}  {text}", minute(&fact.at)));
+            cx.stdout.line(&format!("\n{}  {text}", format::minute(&fact.at)));
         }
     })
     .await?;

@@ -117,6 +117,16 @@ pub struct Approval {
     pub reason: Option<String>,
 }
 
+impl Approval {
+    /// What the call can reach, a line each.
+    pub(crate) fn reach(&self) -> String {
+        match self.grants.is_empty() {
+            true => "nothing outside of its sandbox".to_owned(),
+            false => self.grants.join("\n"),
+        }
+    }
+}
+
 /// Why an approval can't be decided about. Nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApprovalError {

@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
-use sha2::{Digest, Sha256};
 
 use super::liveness::Owner;
 use super::{Fault, Statements, approvals};
 use crate::events::Ending;
 use crate::session::{Fact, SessionError, SessionInfo};
+use crate::sha256::sha256;
 use crate::store::backend::{EXPIRED_AT_ONCE, FactBody, SessionFilter, StoredFact};
 
 /// The most that one session can hold. A conversation of this size fits into no model.
@@ -131,8 +131,7 @@ pub(super) fn append(
 
 /// Stores a body, or counts one more use of it. Returns its digest.
 fn keep_blob(connection: &Connection, tenant: &str, body: &str) -> rusqlite::Result<String> {
-    let digest = Sha256::digest(body.as_bytes());
-    let digest = digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digest = sha256(body);
     connection.run(
         "INSERT INTO blobs (tenant, sha256, uses, body) VALUES (?1, ?2, 1, ?3)
          ON CONFLICT (tenant, sha256) DO UPDATE SET uses = uses + 1",
