@@ -8,7 +8,7 @@ use futures_util::stream::{self, Stream};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::journal::Decisions;
+use super::decisions::Decisions;
 use crate::events::{ApprovalDecided, Ending, ErrorInfo, EventKind};
 use crate::model::BoxFuture;
 use crate::session::{Approval, ApprovalDecision, ApprovalState, DECIDE_WITHIN, Fact, OpenApproval, Verdict};

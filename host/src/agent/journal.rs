@@ -1,21 +1,17 @@
 //! Writes a session's facts to the store.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures_util::future::{FutureExt, join_all};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use tokio::sync::oneshot;
 
-use crate::events::{Ending, Outcome};
+use super::consequences::consequences;
+use super::decisions::Decisions;
+use crate::events::Ending;
 use crate::ledger::{Ledger, LedgerError, Reservation, ReservationId, ReserveRequest};
 use crate::model::{AttemptEnd, AttemptLog, BoxFuture, ModelError, Unlogged};
-use crate::session::{Approval, ApprovalDecision, ApprovalState, CallFate, Fact, SessionError, UsageRow};
+use crate::session::{Fact, SessionError};
 use crate::store::{Change, FactBody, Lease, Store, StoreError};
-
-/// How often a question that is open looks whether somebody elsewhere has decided.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The characters of the first prompt that are the session's title.
 const TITLE_CHARS: usize = 80;
@@ -144,7 +140,7 @@ impl Journal {
         }
         pending.add(fact);
         let recorded = pending.recorded;
-        let changes = kept.approval_change(fact).into_iter().chain(kept.usage_change(fact));
+        let changes = consequences(fact, &kept.id, &kept.tenant);
         pending.consequences.extend(changes.map(|change| (recorded, change)));
     }
 
@@ -180,62 +176,13 @@ impl Journal {
 
     /// What people decide about the session's calls.
     pub(super) fn decisions(&self) -> Decisions {
-        Decisions(self.kept.clone())
+        Decisions::of(self.kept.as_ref().map(|kept| kept.store.clone()))
     }
 
     /// Submits what was recorded, for durability some time soon.
     pub(super) fn flush(&self) {
         if let Some(kept) = &self.kept {
             drop(kept.submit());
-        }
-    }
-}
-
-/// Decisions about the calls of a session, from this process or another.
-#[derive(Clone, Debug)]
-pub(super) struct Decisions(Option<Arc<Kept>>);
-
-impl Decisions {
-    /// Whether the session is kept, so that somebody else can decide.
-    pub(super) const fn are_kept(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// What the store says of an approval; `None` if the session isn't kept.
-    ///
-    /// # Errors
-    ///
-    /// The store fails.
-    pub(super) async fn find(&self, id: &str) -> Result<Option<Approval>, StoreError> {
-        match &self.0 {
-            Some(kept) => kept.store.find_approval(id).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// Books a decision, unless somebody else has made another before. Returns what holds; `None` if the session isn't kept.
-    ///
-    /// # Errors
-    ///
-    /// The store fails.
-    pub(super) async fn decide(&self, id: &str, decision: ApprovalDecision) -> Result<Option<Approval>, StoreError> {
-        let Some(kept) = &self.0 else { return Ok(None) };
-        match kept.store.decide(id, decision).await {
-            Ok(approval) => Ok(Some(approval)),
-            // What holds was decided before.
-            Err(StoreError::Approval(_)) => self.find(id).await,
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Returns once somebody elsewhere has decided.
-    pub(super) async fn made(&self, id: &str) {
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let found = self.find(id).await;
-            if found.is_ok_and(|found| found.is_some_and(|approval| approval.state != ApprovalState::Pending)) {
-                return;
-            }
         }
     }
 }
@@ -314,82 +261,6 @@ impl Kept {
             .chain([append])
             .chain(batch.consequences.iter().map(|(_, change)| change.clone()))
             .collect()
-    }
-
-    /// What a fact adds to what calls have used.
-    fn usage_change(&self, fact: &Fact) -> Option<Change> {
-        let Fact::CallEnded(CallFate {
-            tool,
-            outcome,
-            used: Some(used),
-            ..
-        }) = fact
-        else {
-            return None;
-        };
-        // What was refused before it ran used nothing.
-        let has_run = !used.plugin.is_empty() && used.tries > 0;
-        has_run.then(|| {
-            Change::CountCall(Box::new(UsageRow {
-                day: TimeZone::UTC.to_datetime(Timestamp::now()).date().to_string(),
-                tenant: self.tenant.to_string(),
-                plugin: used.plugin.clone(),
-                tool: tool.clone(),
-                calls: 1,
-                failed: u64::from(*outcome != Outcome::Ok),
-                duration_ms: used.duration_ms,
-                fuel: used.fuel,
-                peak_memory_bytes: used.peak_memory_bytes,
-                http_requests: used.http_requests.into(),
-                bytes_sent: used.bytes_sent,
-                bytes_received: used.bytes_received,
-            }))
-        })
-    }
-
-    /// What a fact means for an approval in the store.
-    fn approval_change(&self, fact: &Fact) -> Option<Change> {
-        let advance = |id: &String, to| Some(Change::AdvanceApproval { id: id.clone(), to });
-        match fact {
-            Fact::ApprovalRequested {
-                approval,
-                position,
-                id,
-                tool,
-                plugin,
-                digest,
-                input_sha256,
-                grants,
-                expires_at,
-            } => Some(Change::RequestApproval(Box::new(Approval {
-                id: approval.clone(),
-                tenant: self.tenant.to_string(),
-                session: self.id.to_string(),
-                position: *position,
-                call_id: id.clone(),
-                tool: tool.clone(),
-                plugin: plugin.clone(),
-                digest: digest.clone(),
-                input_sha256: input_sha256.clone(),
-                grants: grants.clone(),
-                requested_at: Timestamp::now(),
-                expires_at: *expires_at,
-                state: ApprovalState::Pending,
-                decided_at: None,
-                for_session: false,
-                reason: None,
-            }))),
-            Fact::ApprovalExpired { approval, .. } => advance(approval, ApprovalState::Expired),
-            Fact::CallAdmitted {
-                approval: Some(approval),
-                ..
-            } => advance(approval, ApprovalState::Started),
-            Fact::CallEnded(CallFate {
-                approval: Some(approval),
-                ..
-            }) => advance(approval, ApprovalState::Done),
-            _ => None,
-        }
     }
 
     /// Submits what was recorded.
@@ -556,7 +427,7 @@ mod tests {
                 session: Some(NanoUsd::from_nanos(100)),
                 ..BudgetLimits::default()
             },
-            now: Timestamp::now(),
+            now: jiff::Timestamp::now(),
         }
     }
 

@@ -4,6 +4,8 @@
 #[allow(clippy::module_inception)] // `Agent` is the module's main type.
 mod agent;
 mod approval;
+mod consequences;
+mod decisions;
 mod explain;
 mod gate;
 #[cfg(test)]
