@@ -1,5 +1,7 @@
 //! A request to a model, and its response.
 
+use std::sync::Arc;
+
 use super::ToolDefinitions;
 use crate::events::Usage;
 use crate::transcript::{Block, Message, ToolUse};
@@ -79,6 +81,24 @@ pub struct ModelResponse {
 }
 
 impl ModelResponse {
+    /// Notes who wrote what only the vendor understands: it may be of no use to another model.
+    #[must_use]
+    pub(super) fn signed(mut self, author: &Arc<str>) -> Self {
+        for block in &mut self.content {
+            if let Block::Opaque(opaque)
+            | Block::Text {
+                extra: Some(opaque), ..
+            }
+            | Block::ToolUse(ToolUse {
+                extra: Some(opaque), ..
+            }) = block
+            {
+                opaque.author = Some(author.clone());
+            }
+        }
+        self
+    }
+
     /// The answer's text blocks, joined.
     pub fn text(&self) -> String {
         self.content

@@ -33,6 +33,8 @@ pub(crate) struct StoredOpaque {
     provider: String,
     /// JSON text.
     json: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    author: Option<String>,
 }
 
 /// A piece of a result.
@@ -94,11 +96,15 @@ impl StoredOpaque {
         Self {
             provider: opaque.provider.to_string(),
             json: opaque.json.to_string(),
+            author: opaque.author.as_deref().map(str::to_owned),
         }
     }
 
     fn opaque(&self) -> Opaque {
-        Opaque::new(&self.provider, self.json.as_str())
+        Opaque {
+            author: self.author.as_deref().map(Into::into),
+            ..Opaque::new(&self.provider, self.json.as_str())
+        }
     }
 }
 
@@ -134,7 +140,10 @@ mod tests {
     /// What the model wrote goes back to it byte for byte: the order of fields, and the digits of numbers.
     #[test]
     fn blocks_come_back_as_they_were() {
-        let opaque = || Opaque::new("vendor", r#"{"type":"thinking","signature":"s"}"#);
+        let opaque = || Opaque {
+            author: Some("a-model".into()),
+            ..Opaque::new("vendor", r#"{"type":"thinking","signature":"s"}"#)
+        };
         let tool_use = |input| {
             Block::ToolUse(ToolUse {
                 id: "t".to_owned(),

@@ -35,6 +35,8 @@ pub struct Opaque {
     pub provider: Arc<str>,
     /// JSON text.
     pub json: Arc<str>,
+    /// The model that wrote it, as its provider distinguishes models. `None`: unknown.
+    pub author: Option<Arc<str>>,
 }
 
 impl Opaque {
@@ -42,7 +44,13 @@ impl Opaque {
         Self {
             provider: provider.into(),
             json: json.into(),
+            author: None,
         }
+    }
+
+    /// Whether `author` may have written it.
+    pub fn may_be_of(&self, author: &str) -> bool {
+        self.author.as_deref().is_none_or(|known| known == author)
     }
 
     /// The JSON text, if `provider` is the one it came from.
@@ -60,5 +68,13 @@ mod tests {
         let opaque = Opaque::new("a", r#"{"type": "thinking"}"#);
         assert_eq!(opaque.json_for("a"), Some(r#"{"type": "thinking"}"#));
         assert_eq!(opaque.json_for("b"), None);
+    }
+
+    #[test]
+    fn what_nobody_signed_may_be_of_anybody() {
+        let mut opaque = Opaque::new("a", "{}");
+        assert!(opaque.may_be_of("x"));
+        opaque.author = Some("x".into());
+        assert!(opaque.may_be_of("x") && !opaque.may_be_of("y"));
     }
 }

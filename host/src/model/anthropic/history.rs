@@ -164,9 +164,12 @@ fn is_id(id: &str) -> bool {
 
 /// The rules of the Messages API.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct AnthropicRules;
+pub(super) struct AnthropicRules<'m> {
+    /// The model that is asked.
+    pub(super) model: &'m str,
+}
 
-impl Rules for AnthropicRules {
+impl Rules for AnthropicRules<'_> {
     fn max_messages(&self) -> usize {
         MAX_MESSAGES
     }
@@ -184,7 +187,8 @@ impl Rules for AnthropicRules {
         IMAGE_TYPES.contains(&media_type)
     }
 
-    /// Thinking without a signature was cut off: the API refuses it. It also refuses unknown types, and documents in answers.
+    /// Thinking without a signature was cut off: the API refuses it. It also refuses unknown types, and documents in answers, and
+    /// newer models the thinking of others.
     fn opaque<'a>(&self, role: Role, block: &'a Opaque) -> Option<Cow<'a, Opaque>> {
         let fields = object(block.json_for(PROVIDER)?)?;
         let kind = KINDS
@@ -193,7 +197,8 @@ impl Rules for AnthropicRules {
         let is_complete = kind.fields.iter().all(|(name, field)| field.accepts(fields.get(*name)));
         // A compaction that failed has no content, but an empty one is refused.
         let is_empty_compaction = kind.name == "compaction" && fields.get("content").is_some_and(|text| text == "");
-        if !is_complete || is_empty_compaction {
+        let is_of_another = is_thinking(kind.name) && !block.may_be_of(self.model);
+        if !is_complete || is_empty_compaction || is_of_another {
             return None;
         }
         let known = |name: &str| name == "type" || kind.fields.iter().any(|(field, _)| *field == name);
@@ -283,8 +288,12 @@ impl<'a> Head<'a> {
     }
 
     fn is_thinking(&self) -> bool {
-        matches!(&*self.kind, "thinking" | "redacted_thinking")
+        is_thinking(&self.kind)
     }
+}
+
+fn is_thinking(kind: &str) -> bool {
+    matches!(kind, "thinking" | "redacted_thinking")
 }
 
 fn object(json: &str) -> Option<Map<String, Value>> {
@@ -320,7 +329,10 @@ fn kept<'a>(
     // The rest keeps its order and spelling.
     let all = Json::parse(given.json_for(PROVIDER)?).ok()?.fields();
     let rest = all.filter(|field| field.name.string().is_none_or(|name| !refused.contains(&*name)));
-    Some(Cow::Owned(Opaque::new(PROVIDER, json_text::object(rest))))
+    Some(Cow::Owned(Opaque {
+        json: json_text::object(rest).into(),
+        ..given.clone()
+    }))
 }
 
 /// Whether a text of this role may have these citations: from version 2026-10-21 on, a user's may have none.

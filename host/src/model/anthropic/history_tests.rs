@@ -9,6 +9,9 @@ use crate::model::{ModelRequest, ToolDefinitions};
 use crate::simulator::signature_of;
 use crate::transcript::{Content, Image, Message, ToolResult, ToolUse, repair};
 
+/// The model that is asked.
+const RULES: AnthropicRules<'_> = AnthropicRules { model: "m" };
+
 fn opaque(json: Value) -> Block {
     Block::Opaque(Opaque::new(PROVIDER, json.to_string()))
 }
@@ -107,7 +110,7 @@ fn a_valid_history_is_borrowed() {
         answer(vec![search("s"), found("s"), text("done")]),
         user(vec![text("thanks")]),
     ];
-    assert!(matches!(repair(&history, &AnthropicRules), Cow::Borrowed(_)));
+    assert!(matches!(repair(&history, &RULES), Cow::Borrowed(_)));
     sent(&history);
 }
 
@@ -140,6 +143,25 @@ fn thinking_that_the_api_refuses_is_left_out() {
             "{refused}"
         );
     }
+    let by = |author: &str, block: Block| match block {
+        Block::Opaque(opaque) => Block::Opaque(Opaque {
+            author: Some(author.into()),
+            ..opaque
+        }),
+        other => other,
+    };
+    assert_eq!(kinds(by("m", thinking("x"))), kept);
+    assert_eq!(
+        kinds(by("another", thinking("x"))),
+        ["u text", "a text", "u text"],
+        "a model can't read the thinking of others"
+    );
+    let listing = || opaque(json!({ "type": "mcp_tool_listing", "mcp_server_name": "s", "tools": [] }));
+    assert_eq!(
+        kinds(by("another", listing())),
+        ["u text", "a mcp_tool_listing", "a text", "u text"],
+        "other blocks aren't bound to a model"
+    );
     let with_more = json!({ "type": "thinking", "thinking": "x", "signature": signature_of("x"), "index": 0 });
     assert_eq!(kinds(opaque(with_more)), kept, "unknown fields are removed");
     // Cut off after the thinking, so nothing is left of the answer.
@@ -195,9 +217,9 @@ fn names_are_replaced() {
         ("x".repeat(300).as_str(), "x".repeat(200)),
         ("é".repeat(300).as_str(), "_".repeat(200)),
     ] {
-        let repaired = AnthropicRules.tool_name(name);
+        let repaired = RULES.tool_name(name);
         assert_eq!(repaired, expected);
-        assert!(matches!(AnthropicRules.tool_name(&expected), Cow::Borrowed(_)));
+        assert!(matches!(RULES.tool_name(&expected), Cow::Borrowed(_)));
     }
 }
 
@@ -300,14 +322,14 @@ fn fields_that_the_api_does_not_know_are_removed() {
         (json!([]), json!({})),
     ] {
         let given = Opaque::new(PROVIDER, fields.to_string());
-        let repaired = AnthropicRules
+        let repaired = RULES
             .call_fields(&given)
             .map_or(json!({}), |kept| serde_json::from_str(&kept.json).unwrap());
         assert_eq!(repaired, expected, "{fields}");
     }
     let cited = Opaque::new(PROVIDER, r#"{"citations":[{"type":"char_location"}]}"#);
-    assert!(AnthropicRules.text_fields(Role::Assistant, &cited).is_some());
-    assert!(AnthropicRules.text_fields(Role::User, &cited).is_none());
+    assert!(RULES.text_fields(Role::Assistant, &cited).is_some());
+    assert!(RULES.text_fields(Role::User, &cited).is_none());
 }
 
 /// What a model, a gateway, a tool or a user may send.
@@ -414,8 +436,8 @@ proptest! {
     #[test]
     fn any_history_is_accepted_once_repaired(history in any_history()) {
         let all = sent(&history);
-        let repaired = repair(&history, &AnthropicRules);
-        prop_assert!(matches!(repair(&repaired, &AnthropicRules), Cow::Borrowed(_)), "idempotent: {:#?}", repaired);
+        let repaired = repair(&history, &RULES);
+        prop_assert!(matches!(repair(&repaired, &RULES), Cow::Borrowed(_)), "idempotent: {:#?}", repaired);
         // What was sent when the user had the last word is the beginning of every request after the next answer.
         let added = ["[Earlier messages are left out.]", "Continue."];
         for (end, next) in history.iter().enumerate().skip(1) {

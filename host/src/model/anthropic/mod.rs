@@ -16,6 +16,7 @@ mod tests;
 pub(crate) mod validators;
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -49,7 +50,7 @@ pub(crate) fn parse_response(body: &[u8]) -> Result<ModelResponse, ModelError> {
 /// A client of the Messages API at one base URL, for one model and one key.
 pub struct AnthropicClient {
     http: HttpClient,
-    model: String,
+    model: Arc<str>,
     stream: bool,
 }
 
@@ -87,7 +88,7 @@ impl AnthropicClient {
         };
         Ok(Self {
             http: HttpClient::new(http, tls)?,
-            model: settings.model.clone(),
+            model: settings.model.as_str().into(),
             stream: settings.stream,
         })
     }
@@ -120,7 +121,10 @@ impl Provider for AnthropicClient {
         Box::pin(async move {
             let body = request.body.clone();
             let result = exchange::<Assembler>(&self.http, body, self.stream, progress).await;
-            result.map_err(|error| self.http.scrub(error))
+            result
+                // Thinking is bound to the model, whatever server it is asked through.
+                .map(|response| response.signed(&self.model))
+                .map_err(|error| self.http.scrub(error))
         })
     }
 }

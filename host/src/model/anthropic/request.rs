@@ -10,7 +10,7 @@ use crate::transcript::{Block, Content, Image, Message, Opaque, Role, ToolResult
 
 pub(crate) fn body(model: &str, request: &ModelRequest<'_>, stream: bool) -> serde_json::Result<Vec<u8>> {
     let tools = request.tools.serialized_for(PROVIDER, tools)?;
-    let messages = repair(request.messages, &AnthropicRules);
+    let messages = repair(request.messages, &AnthropicRules { model });
     let body = Request {
         model,
         max_tokens: request.max_tokens,

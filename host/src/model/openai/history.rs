@@ -13,9 +13,12 @@ const MAX_NAME_BYTES: usize = 64;
 const MAX_ID_BYTES: usize = 16 * 1024;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct OpenAiRules;
+pub(super) struct OpenAiRules<'a> {
+    /// The server and its model that are asked.
+    pub(super) author: &'a str,
+}
 
-impl Rules for OpenAiRules {
+impl Rules for OpenAiRules<'_> {
     /// The API documents no limit.
     fn max_messages(&self) -> usize {
         usize::MAX
@@ -34,7 +37,7 @@ impl Rules for OpenAiRules {
     }
 
     fn opaque<'a>(&self, role: Role, block: &'a Opaque) -> Option<Cow<'a, Opaque>> {
-        let is_own = role == Role::Assistant && block.json_for(PROVIDER).is_some();
+        let is_own = role == Role::Assistant && block.json_for(PROVIDER).is_some() && block.may_be_of(self.author);
         is_own.then_some(Cow::Borrowed(block))
     }
 
@@ -43,8 +46,10 @@ impl Rules for OpenAiRules {
         Some(Cow::Borrowed(fields))
     }
 
+    /// Signatures, which other servers refuse.
     fn call_fields<'a>(&self, fields: &'a Opaque) -> Option<Cow<'a, Opaque>> {
-        Some(Cow::Borrowed(fields))
+        let is_foreign = fields.json_for(PROVIDER).is_some() && !fields.may_be_of(self.author);
+        (!is_foreign).then_some(Cow::Borrowed(fields))
     }
 
     fn can_continue(&self, _: &[Cow<'_, Block>]) -> bool {

@@ -9,6 +9,7 @@ mod stream;
 mod usage;
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -31,6 +32,8 @@ const PROVIDER: &str = "openai";
 pub struct OpenAiClient {
     http: HttpClient,
     model: String,
+    /// As [signed](crate::transcript::Opaque::author) answers name it. What one server encrypted, another can't read.
+    author: Arc<str>,
     stream: bool,
     max_tokens_field: MaxTokensField,
 }
@@ -65,8 +68,10 @@ impl OpenAiClient {
             connect_timeout: settings.connect_timeout,
             idle_timeout: settings.idle_timeout,
         };
+        let http = HttpClient::new(http, tls)?;
         Ok(Self {
-            http: HttpClient::new(http, tls)?,
+            author: format!("{} {}", http.endpoint(), settings.model).into(),
+            http,
             model: settings.model.clone(),
             stream: settings.stream,
             max_tokens_field: settings.max_tokens_field,
@@ -88,7 +93,7 @@ impl Provider for OpenAiClient {
     }
 
     fn serialize(&self, request: &ModelRequest<'_>) -> Result<Bytes, ModelError> {
-        let body = request::body(&self.model, request, self.stream, self.max_tokens_field);
+        let body = request::body(&self.model, &self.author, request, self.stream, self.max_tokens_field);
         body.map(Bytes::from)
             .map_err(|error| ModelError::unserialisable(&error))
     }
@@ -101,7 +106,9 @@ impl Provider for OpenAiClient {
         Box::pin(async move {
             let body = request.body.clone();
             let result = exchange::<Assembler>(&self.http, body, self.stream, progress).await;
-            result.map_err(|error| self.http.scrub(error))
+            result
+                .map(|response| response.signed(&self.author))
+                .map_err(|error| self.http.scrub(error))
         })
     }
 }

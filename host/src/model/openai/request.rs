@@ -16,12 +16,13 @@ const IMAGES: &str = "The images in the result of the call ";
 
 pub(super) fn body(
     model: &str,
+    author: &str,
     request: &ModelRequest<'_>,
     stream: bool,
     max_tokens_field: MaxTokensField,
 ) -> serde_json::Result<Vec<u8>> {
     let tools = request.tools.serialized_for(PROVIDER, tools)?;
-    let messages = repair(request.messages, &OpenAiRules);
+    let messages = repair(request.messages, &OpenAiRules { author });
     let system = (!is_blank(request.system)).then_some(RequestMessage::System(request.system));
     let body = Request {
         model,

@@ -5,6 +5,9 @@ use super::*;
 use crate::model::ToolDefinitions;
 use crate::transcript::{Image, ToolInput, ToolUse};
 
+/// The server and the model that are asked.
+const AUTHOR: &str = "http://s m";
+
 fn request<'a>(messages: &'a [Message], tools: &'a ToolDefinitions) -> ModelRequest<'a> {
     ModelRequest {
         system: "",
@@ -16,7 +19,7 @@ fn request<'a>(messages: &'a [Message], tools: &'a ToolDefinitions) -> ModelRequ
 }
 
 fn text(request: &ModelRequest<'_>, stream: bool) -> String {
-    String::from_utf8(body("m", request, stream, MaxTokensField::MaxTokens).unwrap()).unwrap()
+    String::from_utf8(body("m", AUTHOR, request, stream, MaxTokensField::MaxTokens).unwrap()).unwrap()
 }
 
 /// The messages as sent.
@@ -85,7 +88,7 @@ fn a_request_contains_only_what_was_set() {
             r#""messages":[{"role":"system","content":"be brief"},{"role":"user","content":"hi"}]}"#
         )
     );
-    let newer = body("m", &plain, false, MaxTokensField::MaxCompletionTokens).unwrap();
+    let newer = body("m", AUTHOR, &plain, false, MaxTokensField::MaxCompletionTokens).unwrap();
     assert!(
         String::from_utf8(newer)
             .unwrap()
@@ -164,6 +167,33 @@ fn ids_of_any_form_go_back_and_missing_ones_are_made_up() {
         assert_eq!(found, expected.map(|id| json!(id)).each_ref(), "{ids:?}");
         assert_eq!([&sent[2]["tool_call_id"], &sent[3]["tool_call_id"]], found);
     }
+}
+
+#[test]
+fn what_another_server_or_model_wrote_is_left_out() {
+    let by = |author: &str, json: &str| Opaque {
+        author: Some(author.into()),
+        ..Opaque::new(PROVIDER, json)
+    };
+    let details = r#"{"reasoning_details":[{"type":"reasoning.encrypted","data":"x"}]}"#;
+    let signed = r#"{"extra_content":{"signature":"s"}}"#;
+    let turn = |author: &str| {
+        [
+            Message::user("go"),
+            assistant(vec![
+                Block::Opaque(by(author, details)),
+                call("a", Some(by(author, signed))),
+            ]),
+            user(vec![result("a", vec![Content::text("1")], false)]),
+        ]
+    };
+    let own = &sent(&turn(AUTHOR))[1];
+    assert_eq!(own["reasoning_details"][0]["data"], "x");
+    assert_eq!(own["tool_calls"][0]["extra_content"]["signature"], "s");
+    let foreign = &sent(&turn("http://other m"))[1];
+    assert_eq!(foreign["reasoning_details"], Value::Null);
+    assert_eq!(foreign["tool_calls"][0]["extra_content"], Value::Null);
+    assert_eq!(foreign["tool_calls"][0]["id"], "a");
 }
 
 #[test]
