@@ -110,6 +110,8 @@ async fn the_report_has_the_documented_shape() {
         "model_cancelled",
         "tool_errors",
         "retries",
+        "fallbacks",
+        "answers",
         "charged_in_full",
         "charged_by_estimate",
         "history_trims",

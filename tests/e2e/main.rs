@@ -20,6 +20,7 @@ mod demo;
 mod dev;
 mod documents;
 mod endings;
+mod fallbacks;
 mod files;
 mod first_build;
 mod first_steps;

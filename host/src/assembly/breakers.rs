@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use url::Url;
 
 use crate::agent::{Agent, WeakAgent};
 use crate::events::{BreakerState, Event, EventKind};
@@ -17,17 +16,17 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What is behind the breakers of a host.
 #[derive(Debug)]
 pub(super) struct Dependencies {
-    /// The address of the model's API, without a password.
-    api: String,
+    /// The addresses of the models' APIs, without a password, by the names of their breakers.
+    models: HashMap<String, String>,
     /// The digests of the tools' components, by the names of their breakers.
     components: HashMap<String, String>,
 }
 
 impl Dependencies {
-    pub(super) fn new(base_url: &Url, agent: &Agent) -> Self {
+    pub(super) fn new(models: Vec<(String, String)>, agent: &Agent) -> Self {
         let tools = agent.tools().tools();
         Self {
-            api: format!("{}{}", base_url.origin().ascii_serialization(), base_url.path()),
+            models: models.into_iter().collect(),
             components: tools
                 .map(|tool| (format!("tool:{}", tool.name), tool.digest()))
                 .collect(),
@@ -35,10 +34,8 @@ impl Dependencies {
     }
 
     fn of(&self, breaker: &str) -> &str {
-        match self.components.get(breaker) {
-            Some(digest) => digest,
-            None => &self.api,
-        }
+        let mut known = [&self.components, &self.models].into_iter();
+        known.find_map(|known| known.get(breaker)).map_or("", String::as_str)
     }
 
     fn record(&self, event: &Event) -> Option<BreakerRecord> {

@@ -1,21 +1,19 @@
-//! Builds a host: provider, prices and ledger, which fail fast; then the tools, which take long; then the model's layers and the
-//! agent on top.
+//! Builds a host: prices, ledger and models, which fail fast; then the tools, which take long; then the agent on top.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 use super::breakers::{self, Dependencies};
 use super::error::HostError;
 use super::host::Host;
+use super::models::{Models, RetryBudgets, Shared};
 use super::tools::load_tools;
 use crate::agent::{Agent, AgentParts};
 use crate::config::{Config, SessionSettings};
-use crate::ledger::{Ledger, LedgerError};
-use crate::model::{self, ModelStack, Prices, Provider};
-use crate::resilience::{Breaker, RetryBudget};
+use crate::ledger::LedgerError;
+use crate::model::{Prices, Provider};
 use crate::sandbox::CompilePlace;
 use crate::store::{Store, WeakStore};
 use crate::telemetry::{EventBus, Observer};
@@ -101,13 +99,6 @@ impl HostBuilder {
         } = self;
         config.check()?;
         let tls = crate::tls::client_config()?;
-        let provider = match provider {
-            Some(provider) => provider,
-            None => self::provider(&config, &tls)?,
-        };
-        for warning in config.model.warnings() {
-            tracing::warn!("{warning}");
-        }
         // A price table that can't be read is known before anything is created.
         let prices = prices(&config)?;
         let store = match store {
@@ -115,17 +106,24 @@ impl HostBuilder {
             None => open_store(&config).await?,
         };
         let ledger = store.ledger();
+        let retry_budgets = RetryBudgets::default();
+        let Models { chain, addresses } = Shared {
+            config: &config,
+            tls: &tls,
+            prices: &prices,
+            ledger: &ledger,
+            retry_budgets: &retry_budgets,
+        }
+        .models(provider)?;
         let weak = store.downgrade();
         tokio::spawn(delete_expired_sessions(store.downgrade(), config.sessions.clone()));
         let tools = load_tools(&config, place, tls).await?;
         let tools = Arc::new(tools.with_policy(policy).with_approvals(config.agent.approve));
-        let retry_budget = Arc::new(RetryBudget::new());
-        let model = model_stack(&config, provider, prices.clone(), ledger.clone(), retry_budget.clone());
         let agent = Agent::new(AgentParts {
             settings: config.agent.clone(),
             max_tokens: config.model.max_tokens,
             temperature: config.model.temperature,
-            model,
+            model: chain,
             tools,
             ledger,
             store: config.sessions.keep.then(|| store.clone()),
@@ -133,12 +131,12 @@ impl HostBuilder {
             alerts: config.alerts.clone(),
             events,
         });
-        let dependencies = Dependencies::new(&config.model.base_url, &agent);
+        let dependencies = Dependencies::new(addresses, &agent);
         if let Some(last_order) = breakers::restore(&store, &agent, &dependencies).await {
             tokio::spawn(breakers::follow_orders(weak.clone(), agent.downgrade(), last_order));
         }
         breakers::record(weak, &agent, dependencies);
-        Ok(Host::new(config, agent, prices, retry_budget))
+        Ok(Host::new(config, agent, prices, retry_budgets))
     }
 }
 
@@ -160,45 +158,9 @@ async fn delete_expired_sessions(store: WeakStore, settings: SessionSettings) {
     }
 }
 
-/// The configured provider.
-pub(super) fn provider(config: &Config, tls: &Arc<rustls::ClientConfig>) -> Result<Arc<dyn Provider>, HostError> {
-    Ok(model::provider_for(&config.model, tls)?)
-}
-
 /// The configured prices.
 pub(super) fn prices(config: &Config) -> Result<Arc<Prices>, HostError> {
     Ok(Arc::new(Prices::configured(config.budget.prices.as_deref())?))
-}
-
-/// The layers around the provider.
-pub(super) fn model_stack(
-    config: &Config,
-    provider: Arc<dyn Provider>,
-    prices: Arc<Prices>,
-    ledger: Ledger,
-    retry_budget: Arc<RetryBudget>,
-) -> Arc<ModelStack> {
-    let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
-    if prices.find(provider.model(), today).is_none() && !config.budget.limits(&config.agent.tenant).has_limit() {
-        tracing::warn!(
-            hint = prices.hint_for(provider.model()),
-            "the model `{}` has no price, so its cost isn't counted",
-            provider.model()
-        );
-    }
-    Arc::new(ModelStack {
-        breaker: Arc::new(Breaker::new(
-            format!("model:{}", provider.model()),
-            config.breaker.clone(),
-        )),
-        provider,
-        retry: config.retry.clone(),
-        retry_budget,
-        ledger,
-        budget: config.budget.clone(),
-        prices,
-        attempt_timeout: config.model.attempt_timeout,
-    })
 }
 
 async fn open_store(config: &Config) -> Result<Store, HostError> {

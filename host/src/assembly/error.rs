@@ -18,6 +18,8 @@ pub enum HostError {
     Prices(#[from] PriceError),
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error("the fallback model `{model}` can't be used: {source}")]
+    Fallback { model: String, source: ClientError },
     #[error("can't set up TLS: {0}")]
     Tls(#[from] rustls::Error),
     #[error("can't start the WebAssembly engine: {0}")]
@@ -34,6 +36,9 @@ impl HostError {
             Self::Tools(_) => None,
             Self::Ledger(error) => error.hint(),
             Self::Client(error) => error.hint().map(str::to_owned),
+            Self::Fallback { source, .. } => source
+                .hint()
+                .map(|hint| hint.replace("`[model] ", "`[[fallback_models]] ")),
             Self::Prices(error) => Some(error.hint().to_owned()),
             Self::Program(_) => Some("set it with HostBuilder::compile_place".to_owned()),
             Self::Config(error) => error.hint(),

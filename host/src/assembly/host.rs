@@ -8,11 +8,12 @@ use jiff::tz::TimeZone;
 
 use super::builder::{self, HostBuilder};
 use super::error::HostError;
+use super::models::{RetryBudgets, Shared};
 use crate::agent::{Agent, Session, SessionNameError, TenantNameError};
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::model::{Price, Prices};
-use crate::resilience::{BreakerStats, Override, RetryBudget};
+use crate::resilience::{BreakerStats, Override};
 use crate::store::{Store, StoreError};
 use crate::telemetry::EventBus;
 use crate::tools::ToolSet;
@@ -40,16 +41,16 @@ pub struct Host {
     config: Arc<Config>,
     agent: Agent,
     prices: Arc<Prices>,
-    retry_budget: Arc<RetryBudget>,
+    retry_budgets: RetryBudgets,
 }
 
 impl Host {
-    pub(super) fn new(config: Config, agent: Agent, prices: Arc<Prices>, retry_budget: Arc<RetryBudget>) -> Self {
+    pub(super) fn new(config: Config, agent: Agent, prices: Arc<Prices>, retry_budgets: RetryBudgets) -> Self {
         Self {
             config: Arc::new(config),
             agent,
             prices,
-            retry_budget,
+            retry_budgets,
         }
     }
 
@@ -96,8 +97,8 @@ impl Host {
         self.agent.store()
     }
 
-    /// The same host with another model of the configured provider. Both share the tools, the ledger, the events and the budget of
-    /// retries; the model's breaker is new.
+    /// The same host with another model of the configured provider, and the same fallbacks. Both share the tools, the ledger, the events
+    /// and the budgets of retries; the breakers of the models are new.
     ///
     /// # Errors
     ///
@@ -106,15 +107,17 @@ impl Host {
         let mut config = Config::clone(&self.config);
         model.clone_into(&mut config.model.model);
         config.check()?;
-        let provider = builder::provider(&config, &crate::tls::client_config()?)?;
-        let (prices, ledger) = (builder::prices(&config)?, self.ledger().clone());
-        let model = builder::model_stack(&config, provider, prices.clone(), ledger, self.retry_budget.clone());
-        Ok(Self::new(
-            config,
-            self.agent.with_model(model),
-            prices,
-            self.retry_budget.clone(),
-        ))
+        let prices = builder::prices(&config)?;
+        let models = Shared {
+            config: &config,
+            tls: &*crate::tls::client_config()?,
+            prices: &prices,
+            ledger: self.ledger(),
+            retry_budgets: &self.retry_budgets,
+        }
+        .models(None)?;
+        let agent = self.agent.with_model(models.chain);
+        Ok(Self::new(config, agent, prices, self.retry_budgets.clone()))
     }
 
     pub fn prices(&self) -> &Prices {

@@ -5,6 +5,7 @@ mod breakers;
 mod builder;
 mod error;
 mod host;
+mod models;
 mod tools;
 
 pub use builder::HostBuilder;

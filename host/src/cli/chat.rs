@@ -37,7 +37,7 @@ pub struct ChatArgs {
 /// the prompt it clears the line, and twice at an empty line it ends the conversation.
 pub async fn chat(cx: &Context, args: ChatArgs) -> Result<u8, CliError> {
     let config = args.session.config(cx)?;
-    run::require_key(&config)?;
+    run::require_keys(&config)?;
     if args.id.is_some() || args.continues {
         session::require_kept(&config, if args.continues { "--continue" } else { "--session" })?;
     }

@@ -13,7 +13,7 @@ use super::{CliError, Context, Output, error, tool};
 use crate::assembly::HostError;
 use crate::causes::with_causes;
 use crate::config::{Config, ConfigError};
-use crate::model::{Prices, least_prompt_tokens};
+use crate::model::{Price, Prices, least_prompt_tokens};
 use crate::money::NanoUsd;
 use crate::telemetry::logging;
 use crate::tools::{ApproveCalls, PluginError, ToolSet};
@@ -187,18 +187,15 @@ impl Findings {
                 return;
             }
         };
-        let model = &config.model.model;
-        let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
-        let Some(price) = prices.find(model, today) else {
-            let (into, consequence) = match config.budget.limits(&config.agent.tenant).has_limit() {
-                true => (
-                    &mut self.problems,
-                    "each request is refused while the budget has a limit",
-                ),
-                false => (&mut self.warnings, "its cost isn't counted"),
-            };
-            let message = format!("the model `{model}` has no price, so {consequence}");
-            into.push(Finding::new("model.model", message, Some(prices.hint_for(model))));
+        for (index, fallback) in config.fallback_models.iter().enumerate() {
+            self.price(
+                config,
+                &prices,
+                &format!("fallback_models[{index}].model"),
+                &fallback.model,
+            );
+        }
+        let Some(price) = self.price(config, &prices, "model.model", &config.model.model) else {
             return;
         };
         let definitions = tools.map_or(0, |tools| tools.tools().map(|tool| tool.definition_bytes()).sum());
@@ -216,6 +213,26 @@ impl Findings {
                 self.problems.push(too_little(&key, limit, least));
             }
         }
+    }
+}
+
+impl Findings {
+    /// The price of a model today. Without one, that is a finding.
+    fn price(&mut self, config: &Config, prices: &Prices, key: &str, model: &str) -> Option<Price> {
+        let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
+        let found = prices.find(model, today);
+        if found.is_none() {
+            let (into, consequence) = match config.budget.limits(&config.agent.tenant).has_limit() {
+                true => (
+                    &mut self.problems,
+                    "each request is refused while the budget has a limit",
+                ),
+                false => (&mut self.warnings, "its cost isn't counted"),
+            };
+            let message = format!("the model `{model}` has no price, so {consequence}");
+            into.push(Finding::new(key, message, Some(prices.hint_for(model))));
+        }
+        found
     }
 }
 

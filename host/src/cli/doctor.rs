@@ -15,7 +15,7 @@ use super::{CliError, Context, Output, config_in_code, error, format, grants, ru
 use crate::config::Config;
 use crate::events::Outcome;
 use crate::ledger::LedgerError;
-use crate::model::{self, ClientError, Provider, ProviderKind};
+use crate::model::{self, ClientError, ModelSettings, Provider, ProviderKind};
 use crate::sandbox::{guest_memory, resets_memory_fast, system_limits};
 use crate::store::{SessionFilter, Store};
 use crate::telemetry::{EventBus, logging};
@@ -125,25 +125,31 @@ fn configured(config: &Config) -> Vec<Finding> {
             format!("{}; `cofferdam config check` loads them", plugins.join(", ")),
         ),
     });
-    let model = format::escape(&config.model.model).into_owned();
-    findings.push(match (run::require_key(config), client(config)) {
-        (Err(missing), _) => Finding::problem("model", format!("{model}: {missing}"), missing.hint()),
+    findings.push(model("model", &config.model));
+    let fallbacks = config.fallback_models.iter();
+    findings.extend(fallbacks.map(|settings| model("fallback model", settings)));
+    findings
+}
+
+fn model(name: &'static str, settings: &ModelSettings) -> Finding {
+    let id = format::escape(&settings.model).into_owned();
+    match (run::require_key(settings), client(settings)) {
+        (Err(missing), _) => Finding::problem(name, format!("{id}: {missing}"), missing.hint()),
         (Ok(()), Ok(client)) => {
-            let key = match (config.model.provider, &config.api_key_env) {
+            let key = match (settings.provider, &settings.api_key_env) {
                 (ProviderKind::Simulated, _) => ", simulated".to_owned(),
                 (_, Some(variable)) => format!(", with the key in {variable}"),
                 (_, None) => ", without a key".to_owned(),
             };
-            Finding::ok("model", format!("{model} at {}{key}", client.route()))
+            Finding::ok(name, format!("{id} at {}{key}", client.route()))
         }
-        (Ok(()), Err(error)) => Finding::problem("model", format!("{model}: {error}"), error.hint().map(str::to_owned)),
-    });
-    findings
+        (Ok(()), Err(error)) => Finding::problem(name, format!("{id}: {error}"), error.hint().map(str::to_owned)),
+    }
 }
 
-fn client(config: &Config) -> Result<Arc<dyn Provider>, ClientError> {
+fn client(settings: &ModelSettings) -> Result<Arc<dyn Provider>, ClientError> {
     let tls = tls::client_config().map_err(|error| ClientError::Http(error.to_string()))?;
-    model::provider_for(&config.model, &tls)
+    model::provider_for(settings, &tls)
 }
 
 /// Where data, compiled components and logs lie, and whether they can be written there.

@@ -10,7 +10,7 @@ use super::live::{LiveHost, print_report};
 use super::session_args::SessionArgs;
 use super::{CliError, Context, completions, prompt, session};
 use crate::config::Config;
-use crate::model::ProviderKind;
+use crate::model::{ModelSettings, ProviderKind};
 
 #[derive(Args, Debug)]
 pub struct RunArgs {
@@ -35,7 +35,7 @@ pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
     let config = args.session.config(cx)?;
     let words: Vec<String> = args.prompt.into_iter().chain(args.words).collect();
     let prompt = prompt::read(cx, &words, &args.file).await?;
-    require_key(&config)?;
+    require_keys(&config)?;
     if args.id.is_some() {
         session::require_kept(&config, "--session")?;
     }
@@ -58,16 +58,20 @@ pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
     Ok(report.outcome.exit_code())
 }
 
-/// Reports a missing API key before anything is built, because it is the first error that new users see.
-pub fn require_key(config: &Config) -> Result<(), CliError> {
-    match (config.model.provider, &config.model.api_key) {
+/// Reports a missing API key before anything is built, because it is the first error that new users see. That of a fallback would
+/// otherwise show during an outage.
+pub fn require_keys(config: &Config) -> Result<(), CliError> {
+    require_key(&config.model)?;
+    config.fallback_models.iter().try_for_each(require_key)
+}
+
+/// The same for one model.
+pub fn require_key(model: &ModelSettings) -> Result<(), CliError> {
+    match (model.provider, &model.api_key, &model.api_key_env) {
         // A server on one's own machine needs no key, but one that is named has to be there.
-        (ProviderKind::Anthropic | ProviderKind::OpenAi, None) => match &config.api_key_env {
-            Some(variable) => Err(CliError::NoApiKey {
-                variable: variable.clone(),
-            }),
-            None => Ok(()),
-        },
+        (ProviderKind::Anthropic | ProviderKind::OpenAi, None, Some(variable)) => Err(CliError::NoApiKey {
+            variable: variable.clone(),
+        }),
         _ => Ok(()),
     }
 }

@@ -315,7 +315,7 @@ async fn delete(cx: &Context, store: &Store, args: DeleteArgs) -> Result<u8, Cli
 
 async fn resume(cx: &Context, args: ResumeArgs) -> Result<u8, CliError> {
     let mut config = args.session.config(cx)?;
-    run::require_key(&config)?;
+    run::require_keys(&config)?;
     if args.session.is_ephemeral() {
         return Err(CliError::usage(
             "the session is kept already",

@@ -33,7 +33,7 @@ impl SettingNames {
             };
             Some((setting, named))
         });
-        let key = config.api_key_env.as_ref().map(|variable| {
+        let key = config.model.api_key_env.as_ref().map(|variable| {
             (
                 "the variable that `[model] api_key_env` names".to_owned(),
                 format!("the variable `{variable}`"),

@@ -18,6 +18,9 @@ use crate::telemetry::SessionMetrics;
 /// The maximum width of a tool's name, in characters.
 const MAX_NAME_CHARS: usize = 64;
 
+/// The maximum width of a model's name, in characters. A server chooses it.
+const MAX_MODEL_CHARS: usize = 80;
+
 /// How much is said of a run at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Detail {
@@ -68,9 +71,10 @@ fn short(report: &RunReport) -> String {
         .map(|(attempts, what)| format!(", {} {what}", format::counted(attempts, "model attempt")))
         .collect();
     format!(
-        "{}{degraded}: {}{unanswered}, {} tokens in, {} out, ${}{}, {}\nsession {}",
+        "{}{degraded}: {}{unanswered}{}, {} tokens in, {} out, ${}{}, {}\nsession {}",
         report.outcome,
         format::counted(report.iterations.into(), "iteration"),
+        answered_by(metrics).map_or_else(String::new, |models| format!(", answered by {models}")),
         format::count(prompt_tokens),
         format::count(metrics.output_tokens),
         metrics.estimated_cost_usd,
@@ -89,6 +93,18 @@ pub fn brief(report: &RunReport) -> String {
         report.metrics.estimated_cost_usd,
         uncertain_charges(&report.metrics)
     )
+}
+
+/// Who answered how often, if it wasn't always the configured model.
+fn answered_by(metrics: &SessionMetrics) -> Option<String> {
+    if metrics.fallbacks == 0 || metrics.answers.is_empty() {
+        return None;
+    }
+    let answers = metrics.answers.iter();
+    let answers: Vec<_> = answers
+        .map(|(model, answers)| format!("{} ({answers})", format::one_line(model, MAX_MODEL_CHARS)))
+        .collect();
+    Some(answers.join(", "))
 }
 
 /// Why the cost may be above what the tokens explain.
@@ -124,6 +140,9 @@ fn overview(report: &RunReport) -> String {
     line("outcome", format!("{}{degraded}", report.outcome));
     line("session", report.session_id.clone());
     line("model", format::escape(&report.model).into_owned());
+    if let Some(models) = answered_by(metrics) {
+        line("answers", models);
+    }
     let cancelled = match metrics.model_cancelled {
         0 => String::new(),
         attempts => format!(", {attempts} cancelled"),

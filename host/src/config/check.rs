@@ -50,12 +50,13 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     Err(ConfigError::new(problems))
 }
 
-/// The path in TOML notation. Only some keys of plugins are lists.
+/// The path in TOML notation. Only the fallback models and some keys of plugins are lists.
 fn key_of<S: AsRef<str>>(path: &[S]) -> String {
     let mut key = String::new();
     for (depth, segment) in path.iter().enumerate() {
         let before = path[..depth].iter().skip(2).map(AsRef::as_ref).collect::<Vec<&str>>();
-        let is_index = matches!(before[..], ["files" | "args"] | ["command", "args"]);
+        let is_fallback = depth == 1 && path[0].as_ref() == FALLBACKS;
+        let is_index = is_fallback || matches!(before[..], ["files" | "args"] | ["command", "args"]);
         push_segment(&mut key, segment.as_ref(), is_index);
     }
     key
@@ -64,7 +65,13 @@ fn key_of<S: AsRef<str>>(path: &[S]) -> String {
 /// All problems, in no particular order.
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = Findings::default();
-    findings.model(&config.model);
+    findings.model(&["model"], &config.model);
+    for (index, settings) in config.fallback_models.iter().enumerate() {
+        let index = index.to_string();
+        let path = [FALLBACKS, &index];
+        findings.model(&path, settings);
+        findings.same_world(&path, settings, &config.model);
+    }
     findings.agent(&config.agent);
     findings.retry(&config.retry);
     findings.breaker(&["breaker"], &config.breaker);
@@ -100,6 +107,9 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     findings.0
 }
 
+/// The key of the models after the first.
+const FALLBACKS: &str = "fallback_models";
+
 #[derive(Default)]
 struct Findings(Vec<Finding>);
 
@@ -123,11 +133,11 @@ impl Findings {
         }
     }
 
-    fn model(&mut self, model: &ModelSettings) {
+    fn model(&mut self, path: &[&str], model: &ModelSettings) {
         let base_url = base_url(model.base_url.as_str()).err().or_else(|| off_loopback(model));
         let temperature = model.temperature;
         self.section(
-            &["model"],
+            path,
             [
                 ("model", empty(&model.model)),
                 ("base_url", base_url),
@@ -144,6 +154,20 @@ impl Findings {
                 ),
             ],
         );
+    }
+
+    /// What the simulator's answers cost is in books of its own.
+    fn same_world(&mut self, path: &[&str], fallback: &ModelSettings, first: &ModelSettings) {
+        let is_simulated = |settings: &ModelSettings| settings.provider == ProviderKind::Simulated;
+        if is_simulated(fallback) != is_simulated(first) {
+            let problem = ValueProblem::new("simulated and real models can't stand in for each other")
+                .hint("make all of them \"simulated\", or none");
+            self.0.push(Finding {
+                path: owned(&[path, &["provider"]].concat()),
+                other: Some(owned(&["model", "provider"])),
+                problem,
+            });
+        }
     }
 
     fn agent(&mut self, agent: &AgentSettings) {

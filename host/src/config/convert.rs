@@ -24,10 +24,12 @@ use crate::tools::{ApproveCalls, PluginSettings, ToolSettings};
 impl From<&Config> for RawConfig {
     fn from(config: &Config) -> Self {
         Self {
-            model: RawModel {
-                api_key_env: config.api_key_env.clone(),
-                ..RawModel::from(&config.model)
-            },
+            model: RawModel::from(&config.model),
+            fallback_models: config
+                .fallback_models
+                .iter()
+                .map(|settings| Overlay::of(&RawModel::from(settings)))
+                .collect(),
             agent: RawAgent::from(&config.agent),
             retry: RawRetry::from(&config.retry),
             breaker: RawBreaker::from(&config.breaker),
@@ -119,7 +121,7 @@ impl From<&ModelSettings> for RawModel {
                 ProviderKind::Simulated => RawProvider::Simulated,
             },
             model: settings.model.clone(),
-            api_key_env: None,
+            api_key_env: settings.api_key_env.clone(),
             base_url: settings.base_url.as_str().trim_end_matches('/').to_owned(),
             api_version: match settings.api_version {
                 ApiVersion::V2026_10_21 => RawApiVersion::V2026_10_21,

@@ -66,9 +66,8 @@ use crate::tools::PluginSettings;
 #[derive(Clone, Debug)]
 pub struct Config {
     pub model: ModelSettings,
-    /// The environment variable that holds the model's API key. Default `ANTHROPIC_API_KEY`. `None`: requests have no key,
-    /// which only [`ProviderKind::OpenAi`] can do without.
-    pub api_key_env: Option<String>,
+    /// The models that are asked, in this order, when the ones before them can't answer.
+    pub fallback_models: Vec<ModelSettings>,
     pub agent: AgentSettings,
     pub retry: RetrySettings,
     /// The model's breaker.
@@ -96,7 +95,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             model: ModelSettings::default(),
-            api_key_env: Some("ANTHROPIC_API_KEY".to_owned()),
+            fallback_models: Vec::new(),
             agent: AgentSettings::default(),
             retry: RetrySettings::default(),
             breaker: BreakerSettings::default(),

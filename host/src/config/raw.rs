@@ -27,6 +27,11 @@ pub(super) use super::command::RawCommand;
 #[schemars(title = "Cofferdam configuration")]
 pub(super) struct RawConfig {
     pub(super) model: RawModel,
+    /// Models that are asked, in this order, when the ones before them can't answer. Each has its own retries, breaker and price. A
+    /// missing key is that of `[model]`; but where `provider` or `base_url` is set, those about the server (`api_key_env`,
+    /// `api_version`, `auth`, `max_tokens_field`, `temperature`, and the two themselves) have their defaults.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) fallback_models: Vec<Overlay<RawModel>>,
     pub(super) agent: RawAgent,
     pub(super) retry: RawRetry,
     pub(super) breaker: RawBreaker,

@@ -8,6 +8,7 @@ use super::command;
 use super::format::{base_url, check_name, proxy};
 use super::limits::RawCallLimits;
 use super::origins::Origins;
+use super::overlay::Overlay;
 use super::problem::{Origin, Problem, ValueProblem};
 use super::raw::*;
 use super::redact::quote;
@@ -21,6 +22,27 @@ use crate::sandbox::{AttachedHeader, EngineSettings, FolderGrant, Grants, HttpGr
 use crate::secret::Secret;
 use crate::telemetry::LoggingSettings;
 use crate::tools::{ComponentSource, PluginSettings, ToolSettings};
+
+/// Where the keys of a model are set.
+struct ModelKeys {
+    path: Vec<String>,
+    /// Whether those that are missing are those of `[model]`.
+    inherits: bool,
+}
+
+impl ModelKeys {
+    /// `[model]` itself.
+    fn of_first() -> Self {
+        Self {
+            path: vec!["model".to_owned()],
+            inherits: false,
+        }
+    }
+
+    fn key(&self, key: &str) -> Vec<String> {
+        self.path.iter().cloned().chain([key.to_owned()]).collect()
+    }
+}
 
 /// The context for converting a configuration.
 pub(super) struct Resolver<'a> {
@@ -39,8 +61,8 @@ impl Resolver<'_> {
         let (sources, secrets) = self.secrets(raw.secrets);
         let plugins = self.plugins(raw.plugins, &raw.limits.call, &secrets);
         let config = Config {
-            api_key_env: self.api_key_env(&raw.model),
-            model: self.model(raw.model),
+            fallback_models: self.fallback_models(&raw.fallback_models, &raw.model),
+            model: self.model(raw.model, &ModelKeys::of_first()),
             agent: raw.agent.into(),
             retry: raw.retry.into(),
             breaker: raw.breaker.into(),
@@ -110,20 +132,51 @@ impl Resolver<'_> {
         }
     }
 
-    fn model(&mut self, raw: RawModel) -> ModelSettings {
+    fn fallback_models(&mut self, fallbacks: &[Overlay<RawModel>], first: &RawModel) -> Vec<ModelSettings> {
+        let mut settings = Vec::new();
+        for (index, raw) in fallbacks.iter().enumerate() {
+            let is_elsewhere = ["provider", "base_url"].into_iter().any(|key| raw.has(key));
+            // What says how to talk to one server is wrong for another, and its key a secret.
+            let base = match is_elsewhere {
+                false => first.clone(),
+                true => RawModel {
+                    model: first.model.clone(),
+                    proxy: first.proxy.clone(),
+                    max_tokens: first.max_tokens,
+                    stream: first.stream,
+                    connect_timeout: first.connect_timeout,
+                    idle_timeout: first.idle_timeout,
+                    attempt_timeout: first.attempt_timeout,
+                    ..RawModel::default()
+                },
+            };
+            let Some(raw) = self.merged(raw.over(&base)) else {
+                continue;
+            };
+            let keys = ModelKeys {
+                path: vec!["fallback_models".to_owned(), index.to_string()],
+                inherits: !is_elsewhere,
+            };
+            settings.push(self.model(raw, &keys));
+        }
+        settings
+    }
+
+    fn model(&mut self, raw: RawModel, keys: &ModelKeys) -> ModelSettings {
         let provider = ProviderKind::from(raw.provider);
         // An invalid URL is already reported.
         let base_url = base_url(&raw.base_url).ok();
+        let api_key_env = self.api_key_env(&raw, keys);
         let api_key = match provider {
             ProviderKind::Anthropic | ProviderKind::OpenAi => {
-                self.api_key_env(&raw).and_then(|name| self.variables.get(&name))
+                api_key_env.as_ref().and_then(|name| self.variables.get(name))
             }
             ProviderKind::Simulated => None,
         };
-        self.check_base_url(provider);
+        self.check_base_url(provider, keys);
         // Servers of the Chat Completions API read no other header, so it's used only where somebody asks for it.
         let auth = match provider {
-            ProviderKind::OpenAi if !self.is_set("auth") => AuthHeader::Bearer,
+            ProviderKind::OpenAi if !self.is_set(keys, "auth") => AuthHeader::Bearer,
             _ => raw.auth.into(),
         };
         let api_key = api_key.map(|key| Secret::trimmed(key)).filter(|key| !key.is_empty());
@@ -131,6 +184,7 @@ impl Resolver<'_> {
             provider,
             model: raw.model,
             api_key,
+            api_key_env,
             base_url: base_url.unwrap_or(ModelSettings::default().base_url),
             api_version: raw.api_version.into(),
             auth,
@@ -145,15 +199,16 @@ impl Resolver<'_> {
         }
     }
 
-    /// Whether somebody has set this key of `[model]`.
-    fn is_set(&self, key: &str) -> bool {
-        self.root.find(&["model", key]).is_some()
+    /// Whether somebody has set this key of a model.
+    fn is_set(&self, keys: &ModelKeys, key: &str) -> bool {
+        let is_own = self.root.find(&keys.key(key)).is_some();
+        is_own || (keys.inherits && self.root.find(&ModelKeys::of_first().key(key)).is_some())
     }
 
     /// The default variable holds the key of another vendor, which no server but the vendor's own may get, even if a file that was
     /// written for the vendor's own API still names it.
-    fn api_key_env(&self, raw: &RawModel) -> Option<String> {
-        let is_set = self.is_set("api_key_env");
+    fn api_key_env(&self, raw: &RawModel, keys: &ModelKeys) -> Option<String> {
+        let is_set = self.is_set(keys, "api_key_env");
         let is_vendor = base_url(&raw.base_url).is_ok_and(|url| url.host_str() == Some("api.anthropic.com"));
         let is_meant = |name: &String| {
             raw.provider != RawProvider::OpenAi || (is_set && (is_vendor || name != "ANTHROPIC_API_KEY"))
@@ -162,7 +217,7 @@ impl Resolver<'_> {
     }
 
     /// The default base URL only fits the Messages API. A base URL that is set is checked with all settings.
-    fn check_base_url(&mut self, provider: ProviderKind) {
+    fn check_base_url(&mut self, provider: ProviderKind, keys: &ModelKeys) {
         let problem = match provider {
             ProviderKind::Anthropic => return,
             ProviderKind::OpenAi => ValueProblem::new("\"openai\" needs the server's address in base_url").hint(
@@ -171,8 +226,10 @@ impl Resolver<'_> {
             ProviderKind::Simulated => ValueProblem::new("\"simulated\" needs the simulator's address in base_url")
                 .hint(check::SIMULATOR_HINT),
         };
-        if !self.is_set("base_url") {
-            self.report(&["model", "provider"], problem);
+        if !self.is_set(keys, "base_url") {
+            let path = keys.key("provider");
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            self.report(&path, problem);
         }
     }
 

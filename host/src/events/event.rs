@@ -60,6 +60,12 @@ pub enum EventKind {
     ModelWaiting {
         error: ErrorInfo,
     },
+    /// A model has no answer, so the next one is asked.
+    ModelFallback {
+        from: String,
+        to: String,
+        error: ErrorInfo,
+    },
     ModelResponse {
         model: String,
         stop_reason: String,
@@ -288,7 +294,9 @@ impl EventKind {
     pub const fn error_mut(&mut self) -> Option<&mut ErrorInfo> {
         match self {
             Self::ModelAttempt { error, .. } | Self::SessionFinished { error, .. } => error.as_mut(),
-            Self::ModelRetry { error, .. } | Self::ModelWaiting { error } => Some(error),
+            Self::ModelRetry { error, .. } | Self::ModelWaiting { error } | Self::ModelFallback { error, .. } => {
+                Some(error)
+            }
             _ => None,
         }
     }
@@ -299,6 +307,7 @@ impl EventKind {
             Self::SessionStarted { .. } => "session_started",
             Self::TurnStarted {} => "turn_started",
             Self::ModelWaiting { .. } => "model_waiting",
+            Self::ModelFallback { .. } => "model_fallback",
             Self::HistoryTrimmed { .. } => "history_trimmed",
             Self::ModelAttempt { .. } => "model_attempt",
             Self::ModelRetry { .. } => "model_retry",

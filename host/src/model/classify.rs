@@ -56,7 +56,8 @@ pub fn classify(error: &ModelError) -> Verdict {
         | ModelError::Session(_)
         | ModelError::DeadlineExceeded { .. }
         | ModelError::Cancelled
-        | ModelError::GaveUp { .. } => Verdict::Fatal,
+        | ModelError::GaveUp { .. }
+        | ModelError::AfterOthers { .. } => Verdict::Fatal,
     }
 }
 

@@ -77,6 +77,20 @@ pub enum ModelError {
     /// A failure that a retry might have fixed, and why there is no retry.
     #[error("{why}: {last}")]
     GaveUp { why: GaveUp, last: Box<ModelError> },
+    /// The last of several models has no answer either.
+    #[error("{last}{}", before(failed))]
+    AfterOthers {
+        /// In the order in which they were asked.
+        failed: Vec<FailedModel>,
+        last: Box<ModelError>,
+    },
+}
+
+/// A model that was asked before another one.
+#[derive(Debug)]
+pub struct FailedModel {
+    pub model: String,
+    pub error: ModelError,
 }
 
 /// A server that this client can't talk to, and what to do about it.
@@ -129,6 +143,13 @@ fn after(last: &Option<Box<ModelError>>) -> String {
         .unwrap_or_default()
 }
 
+fn before(failed: &[FailedModel]) -> String {
+    failed
+        .iter()
+        .map(|FailedModel { model, error }| format!("; before that, `{model}` failed: {error}"))
+        .collect()
+}
+
 /// How an open breaker is called. The time is rounded to 0.1 s.
 fn open(is_held: bool, retry_after: Duration) -> String {
     match (is_held, retry_after.is_zero()) {
@@ -156,6 +177,25 @@ impl ModelError {
         }
     }
 
+    /// Notes which models were asked before.
+    pub(super) fn after(self, failed: Vec<FailedModel>) -> Self {
+        match failed.is_empty() {
+            true => self,
+            false => Self::AfterOthers {
+                failed,
+                last: Box::new(self),
+            },
+        }
+    }
+
+    /// What went wrong with the model that was asked last.
+    pub fn of_last_model(&self) -> &Self {
+        match self {
+            Self::AfterOthers { last, .. } => last,
+            error => error,
+        }
+    }
+
     /// A stable, machine-readable name.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -176,7 +216,7 @@ impl ModelError {
             Self::Session(error) => error.kind(),
             Self::DeadlineExceeded { .. } => "deadline_exceeded",
             Self::Cancelled => ErrorInfo::CANCELLED,
-            Self::GaveUp { last, .. } => last.kind(),
+            Self::GaveUp { last, .. } | Self::AfterOthers { last, .. } => last.kind(),
         }
     }
 
@@ -214,6 +254,11 @@ impl ModelError {
                 ..
             } => "the endpoint seems to be down for everyone; try again later",
             Self::GaveUp { last, .. } => return last.hint(),
+            Self::AfterOthers { last, .. } => {
+                return last
+                    .hint()
+                    .map(|hint| hint.replace("`[model] ", "`[[fallback_models]] "));
+            }
             Self::Connection { .. } => {
                 "try again later; if it happens every time, check that the scheme of `[model] base_url` fits its port, and \
                  check for proxies or gateways on the way"
@@ -236,7 +281,7 @@ impl ModelError {
             | Self::AttemptTimeout { request_id, .. }
             | Self::Malformed { request_id, .. } => request_id.as_deref(),
             Self::BreakerOpen { last, .. } | Self::DeadlineExceeded { last } => last.as_ref()?.request_id(),
-            Self::GaveUp { last, .. } => last.request_id(),
+            Self::GaveUp { last, .. } | Self::AfterOthers { last, .. } => last.request_id(),
             _ => None,
         }
     }

@@ -1,6 +1,6 @@
 //! Calls a model: the stack of layers around one HTTP attempt, a client per API, prices.
 //!
-//! A run uses [`ModelStack`]. A vendor implements [`Provider`]. Of tools, this module knows only the definitions.
+//! A run uses [`ModelChain`]. A vendor implements [`Provider`]. Of tools, this module knows only the definitions.
 
 mod answer;
 mod anthropic;
@@ -36,7 +36,7 @@ pub use api_error::{ApiError, ApiErrorKind};
 pub use attempt_log::{AttemptEnd, AttemptLog, Unlogged};
 pub use classify::{MAX_RETRY_AFTER, Verdict, classify, counts_for_breaker};
 pub use definitions::{ToolDefinition, ToolDefinitions};
-pub use error::{GaveUp, Misconnected, MisconnectedKind, ModelError};
+pub use error::{FailedModel, GaveUp, Misconnected, MisconnectedKind, ModelError};
 pub use estimate::least_prompt_tokens;
 pub use message::*;
 pub use openai::OpenAiClient;
@@ -47,7 +47,7 @@ pub use provider::{
     ApiVersion, AuthHeader, BilledPart, MaxTokensField, Measured, ModelSettings, PreparedRequest, Progress, Provider,
     ProviderKind, Upload,
 };
-pub use stack::ModelStack;
+pub use stack::{Fallback, ModelChain, ModelStack};
 
 use rustls::ClientConfig;
 

@@ -116,6 +116,9 @@ pub struct ModelSettings {
     pub model: String,
     /// Not used with [`ProviderKind::Simulated`].
     pub api_key: Option<Secret>,
+    /// The environment variable that the key comes from, for messages. Default `ANTHROPIC_API_KEY`. `None`: requests have no key,
+    /// which only [`ProviderKind::OpenAi`] can do without.
+    pub api_key_env: Option<String>,
     /// The path `/v1/messages` follows. Where the URL already ends in `/v1` or `/v1/messages`, that part isn't repeated.
     ///
     /// With [`ProviderKind::OpenAi`], `/chat/completions` follows, and `/v1` before it if the URL has no path.
@@ -176,6 +179,7 @@ impl Default for ModelSettings {
             provider: ProviderKind::Anthropic,
             model: "claude-sonnet-5-5".to_owned(),
             api_key: None,
+            api_key_env: Some("ANTHROPIC_API_KEY".to_owned()),
             base_url: default_base_url(),
             api_version: ApiVersion::default(),
             auth: AuthHeader::default(),

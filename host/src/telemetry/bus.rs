@@ -248,6 +248,7 @@ impl EventKind {
             | Self::HistoryTrimmed { .. }
             | Self::ApprovalDecided { .. }
             | Self::ModelWaiting { .. }
+            | Self::ModelFallback { .. }
             | Self::ModelAttempt { .. }
             | Self::ModelRetry { .. }
             | Self::BreakerChanged { .. }

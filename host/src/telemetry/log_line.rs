@@ -61,6 +61,15 @@ pub(super) fn write(event: &Event, contents: bool) {
             error_kind = error.kind.as_str(),
             error = error.message.as_str()
         ),
+        EventKind::ModelFallback { from, to, error } => line!(
+            WARN,
+            event,
+            "model falls back",
+            from = from.as_str(),
+            to = to.as_str(),
+            error_kind = error.kind.as_str(),
+            error = error.message.as_str()
+        ),
         EventKind::HistoryTrimmed {
             reason,
             results,

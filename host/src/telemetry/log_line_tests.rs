@@ -66,6 +66,11 @@ fn one_of_each() -> Vec<EventKind> {
         },
         EventKind::TurnStarted {},
         EventKind::ModelWaiting { error: error() },
+        EventKind::ModelFallback {
+            from: "m".to_owned(),
+            to: "n".to_owned(),
+            error: error(),
+        },
         EventKind::HistoryTrimmed {
             reason: TrimReason::TooLong,
             results: 2,
@@ -167,7 +172,7 @@ fn every_event_is_one_line_with_the_right_level_and_fields() {
     let levels: Vec<_> = lines.iter().map(|line| line["level"].as_str().unwrap()).collect();
     assert_eq!(
         levels.join(" "),
-        "INFO DEBUG INFO WARN DEBUG WARN DEBUG DEBUG DEBUG TRACE DEBUG INFO WARN DEBUG DEBUG DEBUG DEBUG DEBUG WARN INFO WARN \
+        "INFO DEBUG INFO WARN WARN DEBUG WARN DEBUG DEBUG DEBUG TRACE DEBUG INFO WARN DEBUG DEBUG DEBUG DEBUG DEBUG WARN INFO WARN \
          INFO"
     );
     for line in &lines {

@@ -25,6 +25,10 @@ pub struct SessionMetrics {
     /// Calls whose outcome is neither `ok` nor `cancelled`, including those with a fallback text.
     pub tool_errors: u64,
     pub retries: u64,
+    /// How often a model had no answer, so that the next one was asked.
+    pub fallbacks: u64,
+    /// The answers by the model that gave them, as the API names it.
+    pub answers: BTreeMap<String, u64>,
     /// How often the conversation sent to the model was trimmed.
     pub history_trims: u64,
     /// The total charged to the ledger.
@@ -93,8 +97,12 @@ impl SessionMetrics {
                 self.request_ids.extend(request_id.clone());
             }
             EventKind::ModelRetry { .. } => count(&mut self.retries, 1),
+            EventKind::ModelFallback { .. } => count(&mut self.fallbacks, 1),
             EventKind::HistoryTrimmed { .. } => count(&mut self.history_trims, 1),
-            EventKind::ModelResponse { usage, .. } => self.add_tokens(usage),
+            EventKind::ModelResponse { model, usage, .. } => {
+                count(self.answers.entry(model.clone()).or_default(), 1);
+                self.add_tokens(usage);
+            }
             EventKind::ToolCallFinished(finished) => {
                 count(&mut self.tool_calls, 1);
                 count(

@@ -162,6 +162,11 @@ pub fn progress_line(event: &EventKind, last_failure: Option<&str>) -> Option<Pr
             let what = format::one_line(&error.message, MAX_TEXT_CHARS);
             ProgressLine::new("model", format!("waiting: {what}")).styled(WARN)
         }
+        EventKind::ModelFallback { from, to, error } => {
+            let why = format::one_line(&error.message, MAX_TEXT_CHARS);
+            let (from, to) = (format::escape(from), format::escape(to));
+            ProgressLine::new("model", format!("{from} has no answer, so {to} is asked: {why}")).styled(WARN)
+        }
         // Every budget alert is followed by an `Alert` event with the same content.
         EventKind::BudgetAlert { .. }
         | EventKind::TurnStarted {}

@@ -237,7 +237,7 @@ fn other_servers_get_what_is_set() {
     };
     let key = |config: &Config| config.model.api_key.as_ref().map(|key| key.expose().to_owned());
     let plain = load("temperature = 0.5");
-    assert_eq!((key(&plain), &plain.api_key_env), (None, &None));
+    assert_eq!((key(&plain), &plain.model.api_key_env), (None, &None));
     assert_eq!(plain.model.auth, crate::model::AuthHeader::Bearer);
     let named = load("api_key_env = \"KEY\"\nauth = \"x-api-key\"");
     assert_eq!(key(&named).as_deref(), Some("secret"));

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{ApiError, ApiErrorKind, StopReason, ToolDefinitions, Unlogged};
+use super::super::{ApiError, ApiErrorKind, Model, StopReason, ToolDefinitions, Unlogged};
 use super::*;
 use crate::events::{Event, Usage};
 use crate::ledger::{BudgetStatus, Reservation, ReserveRequest};
@@ -182,6 +182,7 @@ impl Provider for Scripted {
 /// A stack, its session and all recorded events.
 pub(super) struct Harness {
     pub(super) stack: ModelStack,
+    pub(super) fallbacks: Vec<Fallback>,
     bus: EventBus,
     emitter: Emitter,
     events: Arc<Mutex<Vec<EventKind>>>,
@@ -226,6 +227,7 @@ impl Harness {
         let (cancel, deadline) = (CancellationToken::new(), Duration::from_secs(600));
         Self {
             stack,
+            fallbacks: Vec::new(),
             bus,
             emitter,
             events,
@@ -234,6 +236,26 @@ impl Harness {
             deadline,
             streams_to_user: true,
         }
+    }
+
+    /// Asks this model when those before it can't answer.
+    pub(super) fn or(mut self, model: &str, steps: impl IntoIterator<Item = Step>) -> Self {
+        let provider = Scripted {
+            model: model.to_owned(),
+            steps: Mutex::new(steps.into_iter().collect()),
+            serialized: Arc::clone(&self.serialized),
+        };
+        self.fallbacks.push(Fallback {
+            stack: ModelStack {
+                provider: Arc::new(provider),
+                retry_budget: Arc::new(RetryBudget::new()),
+                breaker: Arc::new(Breaker::new(format!("model:{model}"), BreakerSettings::default())),
+                ..self.stack.clone()
+            },
+            max_tokens: 500,
+            temperature: None,
+        });
+        self
     }
 
     /// Makes one call and measures how long it takes.
@@ -247,7 +269,8 @@ impl Harness {
             log: &Unlogged,
         };
         let (messages, tools) = conversation();
-        let result = self.stack.respond(&request(&messages, &tools), &cx).await;
+        let chain = ModelChain::new(self.stack.clone(), self.fallbacks.clone());
+        let result = chain.respond(&request(&messages, &tools), &cx).await;
         (result, started.elapsed())
     }
 

@@ -1,5 +1,8 @@
-//! The layers around an attempt, composed here in order.
+//! The layers around an attempt, composed here in order, and the models that are asked in turn.
 
+mod chain;
+#[cfg(test)]
+mod chain_tests;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
@@ -18,11 +21,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use self::retrying::Retrying;
+pub use self::chain::{Fallback, ModelChain};
+use self::retrying::{Alternative, Retrying};
 use self::spending::EstimatedRequest;
 use super::{
-    BoxFuture, Measured, Model, ModelContext, ModelError, ModelRequest, ModelResponse, PreparedRequest, Prices,
-    Progress, Provider, counts_for_breaker,
+    BoxFuture, Measured, ModelContext, ModelError, ModelRequest, ModelResponse, PreparedRequest, Prices, Progress,
+    Provider, counts_for_breaker,
 };
 use crate::events::{EventKind, Transition};
 use crate::ledger::{BudgetSettings, Ledger};
@@ -43,17 +47,45 @@ pub struct ModelStack {
     pub attempt_timeout: Duration,
 }
 
+/// Why a model has no answer, and whether the person has read a part of one.
+#[derive(Debug)]
+struct Failure {
+    error: ModelError,
+    text_shown: bool,
+}
+
+impl From<ModelError> for Failure {
+    /// No attempt was made.
+    fn from(error: ModelError) -> Self {
+        Self {
+            error,
+            text_shown: false,
+        }
+    }
+}
+
+/// An answer, and whether its text has been passed on already.
+#[derive(Debug)]
+struct Answered {
+    response: ModelResponse,
+    text_shown: bool,
+}
+
 impl ModelStack {
-    /// One call of the loop: one answer from as many attempts as needed and allowed. Read the layers from the outside in.
-    async fn call(&self, request: &ModelRequest<'_>, cx: &ModelContext<'_>) -> Result<ModelResponse, ModelError> {
-        // Event span: outermost, because the loop's waiting time includes every attempt and delay.
-        let started = Instant::now();
+    /// One answer of this model from as many attempts as needed and allowed. Read the layers from the outside in: those above are
+    /// in [`ModelChain`].
+    async fn answer(
+        &self,
+        request: &ModelRequest<'_>,
+        cx: &ModelContext<'_>,
+        alternative: Alternative,
+    ) -> Result<Answered, Failure> {
         // Deadline and retry: a deadline inside the retries would restart with each of them. It is enforced wherever time
         // passes: in the delay before a retry, while waiting for breaker or budget, and around the attempt.
         let body = self.provider.serialize(request)?;
         let estimated = EstimatedRequest::new(PreparedRequest { request, body });
-        let mut retrying = Retrying::new(&self.retry, &self.retry_budget, &self.ledger, cx);
-        let (response, text_shown) = loop {
+        let mut retrying = Retrying::new(&self.retry, &self.retry_budget, &self.ledger, cx, alternative);
+        loop {
             retrying.check_not_over()?;
             let progress = Progress::new(|text| cx.emitter.emit(EventKind::TextDelta { text: text.to_owned() }));
             let number = retrying.next_attempt();
@@ -84,25 +116,15 @@ impl ModelStack {
             if was_sent(&progress, &result) {
                 retrying.record_sent();
             }
+            let text_shown = progress.text_shown();
             match result {
-                Ok(response) => break (response, progress.text_shown()),
-                Err(error) => retrying.wait_after(error, progress.text_shown()).await?,
+                Ok(response) => return Ok(Answered { response, text_shown }),
+                Err(error) => retrying
+                    .wait_after(error, text_shown)
+                    .await
+                    .map_err(|error| Failure { error, text_shown })?,
             }
-        };
-        let text = response.text();
-        if !text_shown && !text.is_empty() {
-            // An answer that wasn't streamed becomes one delta, so that observers need no special case.
-            cx.emitter.emit(EventKind::TextDelta { text: text.clone() });
         }
-        cx.emitter.emit(EventKind::ModelResponse {
-            model: response.model.clone(),
-            stop_reason: response.stop_reason.as_str().to_owned(),
-            usage: response.usage,
-            duration_ms: millis(started.elapsed()),
-            request_id: response.request_id.clone(),
-            text,
-        });
-        Ok(response)
     }
 
     /// Acquires a permit from the breaker and reports how the attempt ended. The head of the answer decides a probe.
@@ -227,24 +249,6 @@ impl Drop for AttemptReport<'_> {
         if !self.is_emitted {
             self.emit(&Err(ModelError::Cancelled));
         }
-    }
-}
-
-impl Model for ModelStack {
-    fn model(&self) -> &str {
-        self.provider.model()
-    }
-
-    fn respond<'a>(
-        &'a self,
-        request: &'a ModelRequest<'a>,
-        cx: &'a ModelContext<'a>,
-    ) -> BoxFuture<'a, Result<ModelResponse, ModelError>> {
-        Box::pin(self.call(request, cx))
-    }
-
-    fn breakers(&self) -> Vec<Arc<Breaker>> {
-        vec![self.breaker.clone()]
     }
 }
 

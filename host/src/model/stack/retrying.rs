@@ -20,6 +20,17 @@ const MAX_BUDGET_WAIT: Duration = Duration::from_secs(30);
 /// a half.
 const BUDGET_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
+/// The longest wait that a server may ask for while another model could answer.
+const MAX_WAIT_BEFORE_ANOTHER: Duration = Duration::from_secs(5);
+
+/// Whether another model can be asked instead of waiting for this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Alternative {
+    /// So there is no wait for a breaker, nor for a server that wants a long one.
+    Left,
+    None,
+}
+
 /// Why no attempt was made, although one may succeed later.
 #[derive(Clone, Copy, Debug)]
 enum Obstacle {
@@ -58,6 +69,7 @@ pub(super) struct Retrying<'a> {
     budget: &'a RetryBudget,
     ledger: &'a Ledger,
     cx: &'a ModelContext<'a>,
+    alternative: Alternative,
     attempts: u32,
     /// Whether an attempt of this call was sent.
     is_sent: bool,
@@ -79,12 +91,14 @@ impl<'a> Retrying<'a> {
         budget: &'a RetryBudget,
         ledger: &'a Ledger,
         cx: &'a ModelContext<'a>,
+        alternative: Alternative,
     ) -> Self {
         Self {
             settings,
             budget,
             ledger,
             cx,
+            alternative,
             attempts: 0,
             is_sent: false,
             refusals: 0,
@@ -140,7 +154,9 @@ impl<'a> Retrying<'a> {
                 last: Box::new(error),
             });
         }
-        if self.attempts >= self.settings.max_attempts {
+        let asks_too_much = self.alternative == Alternative::Left
+            && matches!(verdict, Verdict::RetryAfter(delay) if delay > MAX_WAIT_BEFORE_ANOTHER);
+        if self.attempts >= self.settings.max_attempts || asks_too_much {
             return Err(match self.attempts {
                 1 => error,
                 attempts => ModelError::GaveUp {
@@ -179,6 +195,9 @@ impl<'a> Retrying<'a> {
     /// retry budget. The caller asks breaker and ledger again after the wait.
     async fn wait_for_obstacle(&mut self, obstacle: Obstacle, error: ModelError) -> Result<(), ModelError> {
         self.attempts -= 1;
+        if self.alternative == Alternative::Left && !matches!(obstacle, Obstacle::Reserved) {
+            return Err(error);
+        }
         let now = Instant::now();
         let delay = match obstacle {
             // An open breaker would still be open after a shorter delay.
