@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::lab;
 
 const FIRST: &str = "claude-sonnet-5-5";
-/// It has a price in the built-in table, whoever serves it.
+/// It has a price in the built-in table.
 const SECOND: &str = "claude-haiku-5-5";
 
 /// A lab whose model fails over to a server of the Chat Completions API.

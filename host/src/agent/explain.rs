@@ -58,7 +58,7 @@ pub(super) fn repeated_call(tool: Option<&str>) -> ErrorInfo {
     info(
         Ending::LoopDetected.name(),
         format!("the model made the same call{of} five times in a row, with the same outcome"),
-        "look at the tool's results with `--verbose`; the prompt or the tool's description may need to say more",
+        "`cofferdam session show` has the tool's results; the prompt or the tool's description may need to say more",
     )
 }
 

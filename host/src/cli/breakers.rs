@@ -4,13 +4,17 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::table::{Column, Table};
-use super::{CliError, Context, Output, books, format};
+use super::{CliError, Context, Output, books, error, format, tool};
+use crate::config::Config;
 use crate::events::BreakerState;
 use crate::resilience::Override;
 use crate::store::{BreakerRecord, Store};
 
 /// The maximum width of a name, in characters.
 const MAX_NAME_CHARS: usize = 60;
+
+/// How alike two names are, from 0 to 1, of which one may be meant by the other.
+const NEAR: f64 = 0.75;
 
 #[derive(Args, Debug)]
 pub struct BreakersArgs {
@@ -56,6 +60,9 @@ pub async fn breakers(cx: &Context, args: BreakersArgs) -> Result<u8, CliError> 
         Some(BreakersCommand::Reset(args)) => (args.name, Override::Reset),
     };
     let store = books::open(&config, false).await?;
+    if to == Override::Open {
+        warn_of_unknown(cx, &config, &store, &name).await?;
+    }
     store.order_breaker(&name, to).await?;
     match cx.global.output {
         Output::Text => {
@@ -75,6 +82,34 @@ pub async fn breakers(cx: &Context, args: BreakersArgs) -> Result<u8, CliError> 
         }
     }
     Ok(0)
+}
+
+/// An operator who misspells a name would believe that a tool is out of service. The order is given all the same: another host may know
+/// the name.
+async fn warn_of_unknown(cx: &Context, config: &Config, store: &Store, name: &str) -> Result<(), CliError> {
+    let models = std::iter::once(&config.model).chain(&config.fallback_models);
+    let mut known: Vec<String> = models.map(|settings| format!("model:{}", settings.model)).collect();
+    // What can't be loaded is reported by the commands that use it.
+    if let Ok(tools) = tool::load_silently(config).await {
+        known.extend(tools.tools().map(|tool| format!("tool:{}", tool.name)));
+    }
+    known.extend(store.breakers().await?.into_iter().map(|record| record.name));
+    let (plain, _) = name.rsplit_once('#').unwrap_or((name, ""));
+    if known.iter().any(|known| known == name || known == plain) {
+        return Ok(());
+    }
+    let near = known
+        .iter()
+        .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
+        .filter(|(nearness, _)| *nearness >= NEAR)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b));
+    let hint = near.map(|(_, near)| format!("did you mean `{near}`? `cofferdam breakers reset` takes the order back"));
+    cx.stderr.line(&error::warning(
+        &format!("nothing of this configuration is named `{}`", format::escape(name)),
+        hint.as_deref()
+            .or(Some("`cofferdam tool list` has the names of the tools")),
+    ));
+    Ok(())
 }
 
 async fn show(cx: &Context, store: &Store) -> Result<(), CliError> {

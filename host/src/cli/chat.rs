@@ -83,12 +83,7 @@ pub async fn chat(cx: &Context, args: ChatArgs) -> Result<u8, CliError> {
 async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut Lines) -> u8 {
     let mut was_interrupted = false;
     if conversation.is_unfinished() {
-        let cancel = CancellationToken::new();
-        let interrupt = Interrupt::at_terminal(cancel.clone(), cx.stderr.clone(), lines.terminal_mode());
-        conversation.resume(cancel).await;
-        if interrupt.was_terminated() {
-            return Ending::Cancelled.exit_code();
-        }
+        conversation.offer();
     }
     loop {
         if cx.stderr.is_terminal() {
@@ -118,6 +113,16 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
         was_interrupted = false;
         let done = match parse(&line) {
             Ok(Line::Exit) => return conversation.exit_code().unwrap_or(0),
+            Ok(Line::Nothing) if conversation.is_unfinished() => {
+                let cancel = CancellationToken::new();
+                let interrupt = Interrupt::at_terminal(cancel.clone(), cx.stderr.clone(), lines.terminal_mode());
+                conversation.resume(cancel).await;
+                if interrupt.was_terminated() {
+                    return Ending::Cancelled.exit_code();
+                }
+                drop(interrupt);
+                Ok(())
+            }
             Ok(Line::Nothing) => Ok(()),
             Ok(Line::Prompt(text)) => match prompt::check(text.to_owned(), Purpose::Prompt) {
                 Ok(text) => {

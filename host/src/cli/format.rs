@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 
+use unicode_width::UnicodeWidthChar;
+
 use crate::untrusted::{self, is_hidden, is_terminal_control};
 
 /// `1234567` -> `1,234,567`.
@@ -134,6 +136,20 @@ pub fn indented(text: &str) -> String {
 
 fn is_unsafe(c: char) -> bool {
     is_terminal_control(c) && c != '\n' && c != '\t'
+}
+
+/// The end of untrusted text, as one line of at most this many columns.
+pub fn end_of_line(text: &str, columns: usize) -> String {
+    let flat = one_line(text, usize::MAX);
+    let mut room = columns;
+    let fits = |c: &char| {
+        let width = c.width().unwrap_or(0);
+        let is_room = width <= room;
+        room = room.saturating_sub(width);
+        is_room
+    };
+    let end: Vec<char> = flat.chars().rev().take_while(fits).collect();
+    end.into_iter().rev().collect()
 }
 
 /// Untrusted text as one line of at most `max` characters, for a table cell or a progress line.

@@ -99,6 +99,14 @@ enum Kind {
 }
 
 impl Markdown {
+    /// The end of what waits for the end of its block.
+    pub fn pending(&self) -> &str {
+        match self.line.trim().is_empty() {
+            true => &self.block,
+            false => &self.line,
+        }
+    }
+
     /// Takes more text, and returns what can be printed now: whole lines.
     pub fn push(&mut self, text: &str, page: Page) -> String {
         let mut out = String::new();
@@ -320,7 +328,7 @@ fn heading(line: &str, prefix: &str, page: Page, out: &mut String) {
         closed if closed.is_empty() || closed.ends_with([' ', '\t']) => closed,
         _ => title,
     };
-    let mut spans = bold(parse(title));
+    let mut spans = bold(parse(title, page));
     if !page.styled {
         spans.insert(0, Span::plain(format!("{} ", &text[..marks])));
     }
@@ -362,12 +370,12 @@ fn item(block: &str, page: Page, out: &mut String) {
     let hanging = hanging(&prefix);
     if kind(rest) != Kind::Heading {
         let text = unindented(&format!("{rest}\n{more}"));
-        wrap(&parse(&text), &prefix, &hanging, page, out);
+        wrap(&parse(&text, page), &prefix, &hanging, page, out);
         return;
     }
     heading(rest, &prefix, page, out);
     if !more.is_empty() {
-        wrap(&parse(&unindented(more)), &hanging, &hanging, page, out);
+        wrap(&parse(&unindented(more), page), &hanging, &hanging, page, out);
     }
 }
 
@@ -375,8 +383,8 @@ fn paragraph(block: &str, page: Page, out: &mut String) {
     let indent = " ".repeat(indent_of(block).min(MAX_INDENT));
     let text = unindented(block);
     let spans = match text.rsplit_once('\n') {
-        Some((title, last)) if kind(last) == Kind::Underline => bold(parse(title)),
-        _ => parse(&text),
+        Some((title, last)) if kind(last) == Kind::Underline => bold(parse(title, page)),
+        _ => parse(&text, page),
     };
     wrap(&spans, &indent, &indent, page, out);
 }

@@ -31,8 +31,6 @@ pub struct ProgressRenderer {
     streamed: bool,
     /// On a terminal, the text is rendered.
     markdown: Option<Markdown>,
-    /// Words that have arrived since the last rendered block.
-    unseen_words: usize,
     /// Why the last attempt of this turn failed.
     last_failure: Option<String>,
     /// Since when the model has been asked and said nothing. After a failed attempt, when the next one is due.
@@ -48,7 +46,6 @@ impl ProgressRenderer {
             show_progress,
             streamed: false,
             markdown: None,
-            unseen_words: 0,
             last_failure: None,
             waiting_since: None,
         }
@@ -66,14 +63,12 @@ impl ProgressRenderer {
             (Some(markdown), Some(page)) => {
                 let rendered = markdown.push(text, page);
                 if !rendered.is_empty() {
-                    self.unseen_words = 0;
                     self.stdout.write(&rendered);
                 }
-                // A block appears when it is complete, which can take a while.
-                self.unseen_words += text.matches(char::is_whitespace).count();
-                if self.show_progress && self.unseen_words > 0 {
-                    let words = format::counted(self.unseen_words as u64, "word");
-                    self.stdout.status(&format!("… {words}"));
+                // A block appears when it is complete, which can take a while. Until then, its end is shown as it is written.
+                let end = format::end_of_line(markdown.pending(), page.width.saturating_sub(3));
+                if self.show_progress && !end.is_empty() {
+                    self.stdout.status(&format!("… {end}"));
                 }
             }
             _ => self.stdout.write_untrusted(text),
@@ -82,7 +77,6 @@ impl ProgressRenderer {
 
     /// Writes what still waits for the end of its block, and ends the line. A truncated or cancelled answer leaves it unfinished.
     fn end_answer(&mut self) {
-        self.unseen_words = 0;
         if let (Some(markdown), Some(page)) = (&mut self.markdown, page(&self.stdout)) {
             self.stdout.write(&markdown.finish(page));
         }
@@ -94,6 +88,8 @@ impl ProgressRenderer {
         self.waiting_since = match event {
             EventKind::TurnStarted {} => Some(Instant::now()),
             EventKind::ModelRetry { delay_ms, .. } => Some(Instant::now() + Duration::from_millis(*delay_ms)),
+            // Nothing may follow for a while. A line of text that isn't rendered stays as it is.
+            EventKind::TextDelta { .. } if self.markdown.is_some() => Some(Instant::now()),
             EventKind::TextDelta { .. }
             | EventKind::ModelResponse { .. }
             | EventKind::ModelAttempt { .. }
@@ -156,8 +152,12 @@ impl Render for ProgressRenderer {
     fn tick(&mut self) {
         let waited = self.waiting_since.map(|since| since.elapsed());
         if let Some(waited) = waited.filter(|waited| self.show_progress && *waited >= SILENCE) {
-            self.stderr
-                .status(&format!("waiting for the model, {} s", waited.as_secs()));
+            let status = format!("waiting for the model, {} s", waited.as_secs());
+            // Each stream removes its own.
+            match self.streamed && self.markdown.is_some() {
+                true => self.stdout.status(&status),
+                false => self.stderr.status(&status),
+            }
         }
     }
 }
@@ -261,7 +261,7 @@ pub(crate) mod tests {
             out.text()
         };
         let answer = [delta("**a"), delta("** b\n\nc"), response("**a** b\n\nc")];
-        assert_eq!(written(true, true, &answer), "a b\n\nc\n");
+        assert_eq!(written(true, true, &answer), "**a** b\n\nc\n");
         assert_eq!(written(true, false, &answer), "**a** b\n\nc\n");
         assert_eq!(written(false, true, &answer), "**a** b\n\nc\n");
         // Text that is cut off is shown, and a turn that didn't stream is as well.
@@ -272,7 +272,7 @@ pub(crate) mod tests {
             answer: String::new(),
         });
         assert_eq!(written(true, true, &[delta("**a"), finished]), "**a\n");
-        assert_eq!(written(true, true, &[response("**a**")]), "a\n");
+        assert_eq!(written(true, true, &[response("**a**")]), "**a**\n");
     }
 
     #[test]

@@ -33,13 +33,17 @@ impl SettingNames {
             };
             Some((setting, named))
         });
-        let key = config.model.api_key_env.as_ref().map(|variable| {
-            (
-                "the variable that `[model] api_key_env` names".to_owned(),
+        let key = match &config.model.api_key_env {
+            Some(variable) => (
+                "the variable that `[model] api_key_env` names",
                 format!("the variable `{variable}`"),
-            )
-        });
-        Self(options.chain(key).collect())
+            ),
+            None => (
+                "check the API key in the variable that `[model] api_key_env` names",
+                "requests have no key; name the variable that holds one in `[model] api_key_env`".to_owned(),
+            ),
+        };
+        Self(options.chain([(key.0.to_owned(), key.1)]).collect())
     }
 
     /// Renames settings in the error's hint.

@@ -84,14 +84,23 @@ fn short(report: &RunReport) -> String {
     )
 }
 
-/// One line after an answer in a conversation. The metrics cover the session, so the cost is that of the conversation so far.
-pub fn brief(report: &RunReport) -> String {
+/// One line after an answer in a conversation: what the session has cost so far, by whichever process. `before` is the report of the
+/// run before, whose uncertain charges are known already.
+pub fn brief(report: &RunReport, before: Option<&RunReport>) -> String {
+    let of_session = report.budget.iter().find(|status| status.scope == Scope::Session);
+    let known = before.map(|before| (before.metrics.charged_in_full, before.metrics.charged_by_estimate));
+    let (in_full, by_estimate) = known.unwrap_or_default();
+    let new = SessionMetrics {
+        charged_in_full: report.metrics.charged_in_full.saturating_sub(in_full),
+        charged_by_estimate: report.metrics.charged_by_estimate.saturating_sub(by_estimate),
+        ..SessionMetrics::default()
+    };
     format!(
         "{}: {}, ${} so far{}",
         report.outcome,
         format::counted(report.iterations.into(), "iteration"),
-        report.metrics.estimated_cost_usd,
-        uncertain_charges(&report.metrics)
+        of_session.map_or(report.metrics.estimated_cost_usd, |status| status.spent_usd),
+        uncertain_charges(&new)
     )
 }
 
@@ -565,8 +574,19 @@ pub(crate) mod tests {
         assert!(full(&report, None).contains(says), "{}", full(&report, None));
         assert!(short(&report).contains(says), "{}", short(&report));
         assert_eq!(
-            brief(&report),
+            brief(&report, None),
             "completed: 2 iterations, $0.003920 so far (2 attempts charged in full: usage unknown)"
+        );
+        assert_eq!(
+            brief(&report, Some(&report)),
+            "completed: 2 iterations, $0.003920 so far",
+            "said before"
+        );
+        report.budget[0].spent_usd = usd("0.5");
+        let so_far = brief(&report, None);
+        assert!(
+            so_far.contains("$0.500000 so far"),
+            "with what other processes spent: {so_far}"
         );
     }
 
@@ -577,7 +597,7 @@ pub(crate) mod tests {
         report.metrics.model_cancelled = 1;
         report.metrics.charged_by_estimate = 1;
         let says = "$0.003920 (1 attempt cut short: output estimated, with a margin)";
-        let (full, short, brief) = (full(&report, None), short(&report), brief(&report));
+        let (full, short, brief) = (full(&report, None), short(&report), brief(&report, None));
         assert!(
             full.contains(says) && full.contains("4 model attempts, 0 failed, 1 cancelled,"),
             "{full}"

@@ -168,6 +168,9 @@ pub struct BudgetExceeded {
     pub spent: NanoUsd,
     pub reserved: NanoUsd,
     pub asked: NanoUsd,
+    /// Whether `cofferdam budget set` gave the limit.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_override: bool,
     /// What of it is booked for a later day or month than the clock shows.
     #[serde(skip_serializing_if = "is_zero")]
     pub ahead: NanoUsd,
@@ -202,9 +205,13 @@ impl BudgetExceeded {
             false => String::new(),
         };
         let key = scope.key(tenant);
-        format!(
-            "raise `{key}`, or the limit of `cofferdam budget set {scope} USD{of_tenant}` if `cofferdam budget show` lists one; {way_on}"
-        )
+        match self.is_override {
+            true => format!(
+                "raise the limit with `cofferdam budget set {scope} USD{of_tenant}`, or end it with `default` as the amount, so that `{key}` \
+                 holds again; {way_on}"
+            ),
+            false => format!("raise `{key}`; {way_on}"),
+        }
     }
 }
 
@@ -233,6 +240,7 @@ pub(crate) fn admit(
             spent,
             reserved,
             asked,
+            is_override: false,
             ahead: NanoUsd::ZERO,
         })
     }
@@ -385,13 +393,27 @@ mod tests {
         };
         assert_eq!(
             hint(Scope::HostDay, 4),
-            "raise `[budget] host_day_usd`, or the limit of `cofferdam budget set host_day USD` if `cofferdam budget show` lists one; it \
-             begins again at 00:00 UTC"
+            "raise `[budget] host_day_usd`; it begins again at 00:00 UTC"
         );
         assert_eq!(
             hint(Scope::TenantMonth, 4),
-            "raise `[tenants.acme.budget] monthly_usd`, or the limit of `cofferdam budget set tenant_month USD --tenant acme` if \
-             `cofferdam budget show` lists one; it begins again on the first of the next month, at 00:00 UTC"
+            "raise `[tenants.acme.budget] monthly_usd`; it begins again on the first of the next month, at 00:00 UTC"
+        );
+        let refusal = admit(
+            &window(Scope::TenantDay),
+            Some(nanos(10)),
+            Totals::spent(nanos(7)),
+            nanos(4),
+        )
+        .unwrap_err();
+        let set = BudgetExceeded {
+            is_override: true,
+            ..refusal
+        };
+        assert_eq!(
+            set.hint(),
+            "raise the limit with `cofferdam budget set tenant_day USD --tenant acme`, or end it with `default` as the amount, so that \
+             `[tenants.acme.budget] daily_usd` holds again; it begins again at 00:00 UTC"
         );
         assert!(hint(Scope::Session, 4).ends_with("it begins again with a new session"));
         // No window has room for it.

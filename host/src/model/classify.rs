@@ -429,6 +429,7 @@ mod tests {
             ),
             (
                 ModelError::UnknownPrice {
+                    limits: Vec::new(),
                     model: reason(),
                     hint: reason(),
                 },

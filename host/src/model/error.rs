@@ -58,9 +58,11 @@ pub enum ModelError {
     #[error(transparent)]
     Budget(BudgetExceeded),
     /// A budget is in force but the model has no price, so its cost can't be bounded.
-    #[error("no price is known for the model `{model}`, and a budget is in force")]
+    #[error("no price is known for the model `{model}`, and a budget is in force ({})", limits.join(", "))]
     UnknownPrice {
         model: String,
+        /// The scopes that have a limit.
+        limits: Vec<&'static str>,
         /// How to go on.
         hint: String,
     },

@@ -18,6 +18,7 @@ use table::Table;
 #[derive(Clone, Debug)]
 pub struct Prices {
     table: Arc<Table>,
+    is_builtin: bool,
 }
 
 /// Why a price table can't be used.
@@ -55,6 +56,7 @@ impl Prices {
         // A test checks that it parses. If it didn't, no model would have a price, and a budget would refuse every call.
         Self {
             table: Arc::new(table::parse(Self::BUILTIN).unwrap_or_default()),
+            is_builtin: true,
         }
     }
 
@@ -78,7 +80,10 @@ impl Prices {
             source,
         })?;
         match table::parse(&text) {
-            Ok(table) => Ok(Self { table: Arc::new(table) }),
+            Ok(table) => Ok(Self {
+                table: Arc::new(table),
+                is_builtin: false,
+            }),
             Err(problems) => Err(PriceError::Invalid {
                 path: path.to_owned(),
                 problems,
@@ -115,8 +120,14 @@ impl Prices {
     /// How to go on where a model has no price: the id that may have been meant, and the line to add to the table.
     pub fn hint_for(&self, model: &str) -> String {
         let meant = self.nearest(model).map(|id| format!("did you mean `{id}`? Otherwise "));
+        let table = match self.is_builtin {
+            true => {
+                "a price table of your own: `cofferdam budget prices --toml > prices.toml` begins one, and `[budget] prices` names it"
+            }
+            false => "the price table that `[budget] prices` names",
+        };
         format!(
-            "{}add `{}` to the price table that `[budget] prices` names, with `free = true` in the braces for a model that costs nothing",
+            "{}add `{}` to {table}. A model that costs nothing has `free = true` in the braces",
             meant.unwrap_or_default(),
             Self::line_to_add(model)
         )

@@ -222,8 +222,12 @@ impl Check<'_> {
         for tool in fixtures.plain.tools.tools() {
             reports.push(self.tool(&fixtures, tool).await?);
             if self.probe.is_over() {
-                let text = "the time of the check was over before everything was tried; raise `--time`";
+                let text = match self.probe.is_cancelled() {
+                    true => "the check was cancelled before everything was tried",
+                    false => "the time of the check was over before everything was tried; raise `--time`",
+                };
                 self.findings.push(Finding::failure("unfinished", text).of(&tool.name));
+                break;
             }
         }
         let is_silent = reports.iter().all(|tool| tool.requests.is_empty());

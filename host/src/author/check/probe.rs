@@ -44,6 +44,10 @@ impl Probe {
     }
 
     /// Whether the time is over or the user interrupted the check.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.cancel.is_cancelled() || Instant::now() >= self.end
     }

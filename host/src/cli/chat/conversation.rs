@@ -35,6 +35,8 @@ pub struct Conversation<'a> {
     /// What the conversations before this one cost.
     cleared: NanoUsd,
     completions: Completions,
+    /// Another process left the last prompt unanswered, and nobody has decided about it.
+    is_left: bool,
 }
 
 impl<'a> Conversation<'a> {
@@ -50,6 +52,7 @@ impl<'a> Conversation<'a> {
             last: None,
             cleared: NanoUsd::ZERO,
             completions,
+            is_left: false,
         }
     }
 
@@ -75,7 +78,8 @@ impl<'a> Conversation<'a> {
     }
 
     pub async fn ask(&mut self, prompt: &str, cancel: CancellationToken) {
-        if self.is_unfinished() {
+        // What another process left is given up.
+        if !std::mem::take(&mut self.is_left) && self.is_unfinished() {
             // It waits for a person, who may have decided. Another prompt gives up what still waits.
             if let Some(report) = self.live.resume(&mut self.session, cancel.clone()).await
                 && report.outcome != Ending::AwaitingApproval
@@ -93,12 +97,18 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Goes on with what another process has left.
-    pub async fn resume(&mut self, cancel: CancellationToken) {
+    /// Says what another process has left. To go on with it costs money, so nobody does it unasked.
+    pub fn offer(&mut self) {
+        self.is_left = true;
         let prompt = format::one_line(self.session.unfinished().unwrap_or_default(), MAX_DESCRIPTION_CHARS);
         self.cx.note(&format!(
-            "The last prompt was not answered to the end. Going on with it: {prompt}"
+            "The last prompt was not answered to the end: {prompt}\nEnter goes on with it. Another prompt gives it up."
         ));
+    }
+
+    /// Goes on with what was left.
+    pub async fn resume(&mut self, cancel: CancellationToken) {
+        self.is_left = false;
         if let Some(report) = self.live.resume(&mut self.session, cancel).await {
             self.report_on(report);
         }
@@ -109,7 +119,7 @@ impl<'a> Conversation<'a> {
             // The whole summary comes at the end, so that it doesn't drown the conversation.
             Output::Text => {
                 if self.cx.detail() != Detail::None {
-                    self.cx.stderr.line(&summary::brief(&report));
+                    self.cx.stderr.line(&summary::brief(&report, self.report()));
                 }
                 print_error(self.cx, &report);
             }
@@ -136,7 +146,7 @@ impl<'a> Conversation<'a> {
     }
 
     pub fn clear(&mut self) {
-        let spent = self.report().map(summary::brief);
+        let spent = self.report().map(|report| summary::brief(report, Some(report)));
         self.cleared = self.total();
         let kept = self
             .session

@@ -1,7 +1,9 @@
 //! What is inside a block: bold text, code, links. And how it is wrapped.
 
+use std::ops::Range;
+
 use anstyle::{Effects, Style};
-use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd, TextMergeStream};
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd, TextMergeWithOffset};
 use unicode_width::UnicodeWidthStr;
 
 use super::{CODE, PLAIN, Page};
@@ -23,11 +25,19 @@ impl Span {
 /// What stands for a line break in the text that the parser gets.
 const LINE_SEPARATOR: char = '\u{2028}';
 
-/// The text of a block that has no marks of its own any more.
-pub fn parse(text: &str) -> Vec<Span> {
-    let mut spans = Spans::default();
-    for event in TextMergeStream::new(Parser::new_ext(&as_title(text), Options::ENABLE_STRIKETHROUGH)) {
-        spans.take(event);
+/// The text of a block that has no marks of its own any more. Marks that the page can't show as a style stay.
+pub fn parse(text: &str, page: Page) -> Vec<Span> {
+    let title = as_title(text);
+    let mut spans = Spans {
+        source: &title,
+        keeps_marks: !page.styled,
+        done: Vec::new(),
+        effects: Vec::new(),
+        links: Vec::new(),
+    };
+    let parser = Parser::new_ext(&title, Options::ENABLE_STRIKETHROUGH);
+    for (event, range) in TextMergeWithOffset::new(parser.into_offset_iter()) {
+        spans.take(event, range);
     }
     // Whatever the parser takes away, text isn't.
     match spans.done.iter().all(|span| span.text.trim().is_empty()) {
@@ -59,27 +69,39 @@ fn as_title(text: &str) -> String {
 }
 
 /// Collects the text of events.
-#[derive(Debug, Default)]
-struct Spans {
+#[derive(Debug)]
+struct Spans<'s> {
+    source: &'s str,
+    keeps_marks: bool,
     pub done: Vec<Span>,
-    effects: Vec<Effects>,
+    /// The styles that have begun, and the mark that ends each, if it is text.
+    effects: Vec<(Effects, Option<&'s str>)>,
     /// Where the links that haven't ended lead to, with their titles, and where their text begins.
     links: Vec<(String, usize)>,
 }
 
-impl Spans {
-    fn take(&mut self, event: Event<'_>) {
+impl<'s> Spans<'s> {
+    fn take(&mut self, event: Event<'_>, range: Range<usize>) {
         match event {
-            Event::Start(Tag::Strong) => self.effects.push(Effects::BOLD),
-            Event::Start(Tag::Emphasis) => self.effects.push(Effects::ITALIC),
-            Event::Start(Tag::Strikethrough) => self.effects.push(Effects::STRIKETHROUGH),
+            Event::Start(Tag::Strong) => self.begin(Effects::BOLD, 2, range),
+            Event::Start(Tag::Emphasis) => self.begin(Effects::ITALIC, 1, range),
+            Event::Start(Tag::Strikethrough) => {
+                let is_double = self.source[range.clone()].starts_with("~~");
+                self.begin(Effects::STRIKETHROUGH, if is_double { 2 } else { 1 }, range);
+            }
             Event::Start(Tag::Link { dest_url, title, .. } | Tag::Image { dest_url, title, .. }) => {
-                let target = format!("{dest_url} {title}");
+                let title = match title.is_empty() {
+                    true => String::new(),
+                    false => format!(" \"{title}\""),
+                };
+                let target = format!("{dest_url}{title}");
                 self.links.push((escape(target.trim()).into_owned(), self.done.len()));
-                self.effects.push(Effects::UNDERLINE);
+                self.effects.push((Effects::UNDERLINE, None));
             }
             Event::End(TagEnd::Strong | TagEnd::Emphasis | TagEnd::Strikethrough) => {
-                self.effects.pop();
+                if let Some((_, Some(mark))) = self.effects.pop() {
+                    self.add(mark, self.style());
+                }
             }
             Event::End(TagEnd::Link | TagEnd::Image) => {
                 self.effects.pop();
@@ -102,8 +124,30 @@ impl Spans {
         }
     }
 
+    /// Begins a style, or shows its marks.
+    fn begin(&mut self, effects: Effects, marks: usize, range: Range<usize>) {
+        let text = &self.source[range.clone()];
+        let (first, last) = (text.get(..marks), text.get(text.len().saturating_sub(marks)..));
+        match self.keeps_marks || self.is_text(text, marks, range) {
+            true => {
+                self.add(first.unwrap_or_default(), self.style());
+                self.effects.push((Effects::new(), last));
+            }
+            false => self.effects.push((effects, None)),
+        }
+    }
+
+    /// Whether the marks are rather a part of what is written: of a formula such as `2*3*4`, or of a name such as `__init__`.
+    fn is_text(&self, text: &str, marks: usize, range: Range<usize>) -> bool {
+        let is_inside_word = self.source[..range.start].ends_with(char::is_alphanumeric)
+            || self.source[range.end..].starts_with(char::is_alphanumeric);
+        let content = text.get(marks..text.len().saturating_sub(marks)).unwrap_or_default();
+        let is_name = text.starts_with("__") && !content.contains(char::is_whitespace);
+        is_inside_word || is_name
+    }
+
     fn style(&self) -> Style {
-        self.effects.iter().fold(PLAIN, |style, effects| style | *effects)
+        self.effects.iter().fold(PLAIN, |style, (effects, _)| style | *effects)
     }
 
     fn add(&mut self, text: &str, style: Style) {

@@ -14,7 +14,7 @@ type Cell = Vec<Span>;
 
 /// The first row is the heading.
 pub fn render(block: &str, page: Page, out: &mut String) {
-    let Some(rows) = rows(block) else {
+    let Some(rows) = rows(block, page) else {
         // It only looks like one.
         out.push_str(&escape(block));
         return;
@@ -39,7 +39,7 @@ pub fn render(block: &str, page: Page, out: &mut String) {
 }
 
 /// Rows of the same length, or nothing if the block isn't a table, or if a cell has no column.
-fn rows(block: &str) -> Option<Vec<Vec<Cell>>> {
+fn rows(block: &str, page: Page) -> Option<Vec<Vec<Cell>>> {
     let mut lines = block.lines().map(cells);
     let head = lines.next()?;
     let columns = head.len();
@@ -50,7 +50,7 @@ fn rows(block: &str) -> Option<Vec<Vec<Cell>>> {
     let row = |mut cells: Vec<String>| {
         let has_columns = cells.len() <= columns;
         cells.resize(columns, String::new());
-        has_columns.then(|| cells.iter().map(|cell| parse(cell.trim())).collect())
+        has_columns.then(|| cells.iter().map(|cell| parse(cell.trim(), page)).collect())
     };
     std::iter::once(head).chain(lines).map(row).collect()
 }

@@ -167,6 +167,18 @@ pub fn progress_line(event: &EventKind, last_failure: Option<&str>) -> Option<Pr
             let (from, to) = (format::escape(from), format::escape(to));
             ProgressLine::new("model", format!("{from} has no answer, so {to} is asked: {why}")).styled(WARN)
         }
+        EventKind::BudgetSettled {
+            reservation,
+            amount_usd,
+            in_full: true,
+            ..
+        } => ProgressLine::new(
+            "budget",
+            format!(
+                "${amount_usd} charged in full: usage unknown; `cofferdam budget reverse {reservation} --reason TEXT` takes it back"
+            ),
+        )
+        .styled(WARN),
         // Every budget alert is followed by an `Alert` event with the same content.
         EventKind::BudgetAlert { .. }
         | EventKind::TurnStarted {}

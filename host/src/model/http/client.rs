@@ -98,6 +98,7 @@ pub(crate) struct HttpClient {
     proxy: Option<&'static str>,
     key: Option<Secret>,
     request_id_header: &'static str,
+    connect_timeout: Duration,
     idle_timeout: Duration,
 }
 
@@ -163,6 +164,7 @@ impl HttpClient {
             proxy: proxy.map(|proxy| proxy.source),
             key: settings.key,
             request_id_header: settings.request_id_header,
+            connect_timeout: settings.connect_timeout,
             idle_timeout: settings.idle_timeout,
         })
     }
@@ -198,6 +200,7 @@ impl HttpClient {
                 let failure = Failure {
                     error: error.without_url(),
                     route: &self.route,
+                    connect_timeout: self.connect_timeout,
                     proxy: self.proxy,
                 };
                 Err(failure.explain(&sending.upload, progress))

@@ -21,6 +21,7 @@ pub(super) struct Failure<'a> {
     pub(super) error: reqwest::Error,
     /// The endpoint, and the proxy in front of it.
     pub(super) route: &'a str,
+    pub(super) connect_timeout: Duration,
     /// The variable or key that named the proxy.
     pub(super) proxy: Option<&'static str>,
 }
@@ -56,7 +57,10 @@ impl Failure<'_> {
         if let Some(misconnected) = certificate {
             return ModelError::Misconnected(Box::new(misconnected));
         }
-        let reason = chain(&self.error);
+        let reason = match self.error.is_timeout() {
+            true => format!("no connection within {:?}", self.connect_timeout),
+            false => chain(&self.error),
+        };
         match self.proxy {
             Some(source) if reason.contains(PROXY_WANTS_CREDENTIALS) => self.misconnected(
                 MisconnectedKind::Proxy,

@@ -7,7 +7,10 @@ use super::*;
 const TODAY: Date = date(2026, 11, 24);
 
 fn parse(text: &str) -> Result<Prices, Vec<String>> {
-    table::parse(text).map(|table| Prices { table: Arc::new(table) })
+    table::parse(text).map(|table| Prices {
+        table: Arc::new(table),
+        is_builtin: false,
+    })
 }
 
 fn usage(input: u64, write_5m: u64, write_1h: u64, read: u64, output: u64) -> Usage {
@@ -345,6 +348,10 @@ fn a_misspelt_model_is_recognised() {
             .hint_for("claude-sonet-5-5")
             .starts_with("did you mean `claude-sonnet-5-5`? Otherwise add `\"claude-sonet-5-5\" = ")
     );
+    // Without a table of one's own, there is nothing to add a line to.
+    assert!(prices.hint_for("m").contains("budget prices --toml > prices.toml"));
+    let own = parse("m = [{ free = true }]").unwrap();
+    assert!(!own.hint_for("n").contains("--toml"));
 }
 
 #[test]

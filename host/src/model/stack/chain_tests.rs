@@ -187,6 +187,7 @@ fn another_model_helps_where_the_model_its_server_or_its_account_is_at_fault() {
         (
             ModelError::UnknownPrice {
                 model: String::new(),
+                limits: Vec::new(),
                 hint: String::new(),
             },
             false,

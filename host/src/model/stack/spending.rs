@@ -11,7 +11,7 @@ use super::super::{
 };
 use super::ModelStack;
 use crate::events::{EventKind, Usage};
-use crate::ledger::{AskAgain, Attempt, BudgetAlert, LedgerError, Reservation, ReserveRequest};
+use crate::ledger::{AskAgain, Attempt, BudgetAlert, LedgerError, Reservation, ReserveRequest, Scope};
 use crate::money::NanoUsd;
 use crate::telemetry::Emitter;
 
@@ -121,12 +121,17 @@ impl ModelStack {
                 .effective_limits(tenant, &self.budget)
                 .await
                 .map_err(ModelError::Ledger)?;
-            if !limits.has_limit() {
+            let limits: Vec<_> = Scope::ALL
+                .into_iter()
+                .filter(|scope| limits.limit(*scope).is_some())
+                .collect();
+            if limits.is_empty() {
                 cx.log.started(&self.ledger, model, None).await?;
                 return Ok(None);
             }
             return Err(ModelError::UnknownPrice {
                 model: model.to_owned(),
+                limits: limits.into_iter().map(Scope::name).collect(),
                 hint: self.prices.hint_for(model),
             });
         };

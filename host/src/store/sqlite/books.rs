@@ -170,7 +170,8 @@ pub(super) fn reserve(
         session_id,
         day: &day,
     };
-    let limits = effective(connection, tenant, limits)?;
+    let overrides = limit_overrides(connection, tenant)?;
+    let limits = limits.overridden(&overrides);
     for scope in Scope::ALL {
         let window = scope.window(&attribution);
         let before = counted(connection, &window)?;
@@ -178,9 +179,14 @@ pub(super) fn reserve(
             let own = totals(connection, &window)?;
             let sum = |totals: Totals| totals.spent.saturating_add(totals.reserved);
             let ahead = sum(before).saturating_sub(sum(own));
-            return Err(Fault::Refused(
-                LedgerError::from(BudgetExceeded { ahead, ..refusal }).into(),
-            ));
+            let set = overrides.iter().find(|(of, _)| *of == scope).and_then(|(_, set)| *set);
+            let is_override = set.is_some_and(|set| set.limit() == Some(refusal.limit));
+            let refusal = BudgetExceeded {
+                ahead,
+                is_override,
+                ..refusal
+            };
+            return Err(Fault::Refused(LedgerError::from(refusal).into()));
         }
         let needed = before.spent.saturating_add(before.reserved).saturating_add(*amount);
         if needed > LARGEST {
