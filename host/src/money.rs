@@ -37,6 +37,11 @@ impl NanoUsd {
         Self(self.0.saturating_mul(factor))
     }
 
+    /// How much more this is than `other`.
+    pub const fn minus(self, other: Self) -> NanoUsdDifference {
+        NanoUsdDifference(self.0 as i128 - other.0 as i128)
+    }
+
     /// All nine decimals, for programs that sum amounts. [`Display`](fmt::Display) rounds for people.
     pub fn exact(self) -> String {
         format!("{}.{:09}", self.0 / NANOS_PER_USD, self.0 % NANOS_PER_USD)
@@ -54,6 +59,45 @@ impl fmt::Display for NanoUsd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let micros = self.0.div_ceil(NANOS_PER_MICRO);
         write!(f, "{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+    }
+}
+
+/// A difference between two amounts, or a sum of such.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NanoUsdDifference(i128);
+
+impl NanoUsdDifference {
+    pub const ZERO: Self = Self(0);
+
+    pub const fn as_nanos(self) -> i128 {
+        self.0
+    }
+
+    pub const fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl std::iter::Sum for NanoUsdDifference {
+    fn sum<I: Iterator<Item = Self>>(differences: I) -> Self {
+        differences.fold(Self::ZERO, Self::saturating_add)
+    }
+}
+
+/// Six decimals, rounded down: a saving is never displayed as more than was saved.
+impl fmt::Display for NanoUsdDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0.div_euclid(NANOS_PER_MICRO.into());
+        let sign = if micros < 0 { "-" } else { "" };
+        let micros = micros.unsigned_abs();
+        write!(f, "{sign}{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+    }
+}
+
+/// Serialises as a string with six decimals, like `Display`.
+impl Serialize for NanoUsdDifference {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -115,6 +159,24 @@ impl<'de> Deserialize<'de> for NanoUsd {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_difference_is_rounded_down() {
+        let nanos = NanoUsd::from_nanos;
+        for (a, b, shown) in [
+            (1_999, 0, "0.000001"),
+            (999, 0, "0.000000"),
+            (7, 7, "0.000000"),
+            (0, 1, "-0.000001"),
+            (0, 1_500_000_000, "-1.500000"),
+            (0, 1_500_000_001, "-1.500001"),
+            (u64::MAX, 0, "18446744073.709551"),
+        ] {
+            assert_eq!(nanos(a).minus(nanos(b)).to_string(), shown, "{a} {b}");
+        }
+        let sum: NanoUsdDifference = [nanos(5).minus(nanos(7)), nanos(9).minus(nanos(1))].into_iter().sum();
+        assert_eq!(sum.as_nanos(), 6);
+    }
 
     #[test]
     fn amounts_are_exact() {

@@ -116,6 +116,7 @@ async fn the_report_has_the_documented_shape() {
         "charged_by_estimate",
         "history_trims",
         "estimated_cost_usd",
+        "cache_savings_usd",
         "duration_ms",
         "model_duration_ms",
         "time_to_first_token_ms",

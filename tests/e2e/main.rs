@@ -9,6 +9,7 @@ mod author;
 mod bad_input;
 mod breakers;
 mod busy;
+mod caching;
 mod capabilities;
 mod checked;
 mod cli;

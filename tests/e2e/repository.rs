@@ -151,7 +151,7 @@ const IMPORTS: [(&str, &[&str]); 30] = [
         ],
     ),
     ("telemetry", &["events", "file_identity", "money", "untrusted"]),
-    ("simulator", &["chat_api", "messages_api", "toml_text"]),
+    ("simulator", &["chat_api", "json_text", "messages_api", "toml_text"]),
     ("sandbox", &["json_text", "resilience", "secret", "sqlite", "untrusted"]),
     // Neither of these two knows the other.
     (

@@ -41,7 +41,7 @@ impl Model for Scripted {
         _: &'a ModelContext<'a>,
     ) -> BoxFuture<'a, Result<ModelResponse, ModelError>> {
         Box::pin(async move {
-            let body = accepted(&model::request_body("m", request, true).unwrap());
+            let body = accepted(&model::request_body(request).unwrap());
             self.runs.lock().unwrap().last_mut().unwrap().push(body);
             let answer = self
                 .answers

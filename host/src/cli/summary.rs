@@ -71,13 +71,14 @@ fn short(report: &RunReport) -> String {
         .map(|(attempts, what)| format!(", {} {what}", format::counted(attempts, "model attempt")))
         .collect();
     format!(
-        "{}{degraded}: {}{unanswered}{}, {} tokens in, {} out, ${}{}, {}\nsession {}",
+        "{}{degraded}: {}{unanswered}{}, {} tokens in, {} out, ${}{}{}, {}\nsession {}",
         report.outcome,
         format::counted(report.iterations.into(), "iteration"),
         answered_by(metrics).map_or_else(String::new, |models| format!(", answered by {models}")),
         format::count(prompt_tokens),
         format::count(metrics.output_tokens),
         metrics.estimated_cost_usd,
+        caching_in_brackets(metrics),
         uncertain_charges(metrics),
         format::millis(metrics.duration_ms as f64),
         report.session_id,
@@ -96,10 +97,11 @@ pub fn brief(report: &RunReport, before: Option<&RunReport>) -> String {
         ..SessionMetrics::default()
     };
     format!(
-        "{}: {}, ${} so far{}",
+        "{}: {}, ${} so far{}{}",
         report.outcome,
         format::counted(report.iterations.into(), "iteration"),
         of_session.map_or(report.metrics.estimated_cost_usd, |status| status.spent_usd),
+        caching_in_brackets(&report.metrics),
         uncertain_charges(&new)
     )
 }
@@ -114,6 +116,24 @@ fn answered_by(metrics: &SessionMetrics) -> Option<String> {
         .map(|(model, answers)| format!("{} ({answers})", format::one_line(model, MAX_MODEL_CHARS)))
         .collect();
     Some(answers.join(", "))
+}
+
+/// What prompt caching saved or cost. `None` if nothing was cached.
+fn caching(metrics: &SessionMetrics) -> Option<String> {
+    let is_cached = metrics.cache_creation_input_tokens > 0 || metrics.cache_read_input_tokens > 0;
+    is_cached.then(|| {
+        let savings = metrics.cache_savings_usd.to_string();
+        match savings.strip_prefix('-') {
+            None => format!("saved ${savings}"),
+            Some(extra) => format!("cost ${extra} more than it saved"),
+        }
+    })
+}
+
+fn caching_in_brackets(metrics: &SessionMetrics) -> String {
+    caching(metrics)
+        .map(|caching| format!(" (the cache {caching})"))
+        .unwrap_or_default()
 }
 
 /// Why the cost may be above what the tokens explain.
@@ -180,6 +200,9 @@ fn overview(report: &RunReport) -> String {
         "cost",
         format!("${}{}", metrics.estimated_cost_usd, uncertain_charges(metrics)),
     );
+    if let Some(caching) = caching(metrics) {
+        line("cache", caching);
+    }
     let first_token = metrics
         .time_to_first_token_ms
         .map(|wait| format!(", first token after {}", format::millis(wait as f64)))
@@ -587,6 +610,34 @@ pub(crate) mod tests {
         assert!(
             so_far.contains("$0.500000 so far"),
             "with what other processes spent: {so_far}"
+        );
+    }
+
+    #[test]
+    fn what_the_cache_saved_or_cost_is_said() {
+        let mut report = report();
+        report.metrics.cache_creation_input_tokens = 2_000;
+        report.metrics.cache_savings_usd = NanoUsd::ZERO.minus(usd("0.001"));
+        assert!(
+            full(&report, None)
+                .contains("0 cache read\ncost        $0.003920\ncache       cost $0.001000 more than it saved\n"),
+            "{}",
+            full(&report, None)
+        );
+        let says = "$0.003920 (the cache cost $0.001000 more than it saved)";
+        assert!(short(&report).contains(says), "{}", short(&report));
+        report.metrics.cache_read_input_tokens = 8_000;
+        report.metrics.cache_savings_usd = usd("0.0142").minus(NanoUsd::ZERO);
+        assert!(
+            full(&report, None).contains("\ncache       saved $0.014200\n"),
+            "{}",
+            full(&report, None)
+        );
+        let says = "$0.003920 (the cache saved $0.014200)";
+        assert!(short(&report).contains(says), "{}", short(&report));
+        assert_eq!(
+            brief(&report, None),
+            "completed: 2 iterations, $0.003920 so far (the cache saved $0.014200)"
         );
     }
 

@@ -14,7 +14,7 @@ use super::usd::{Usd, UsdLimit};
 use super::{Config, SecretSource};
 use crate::agent::AgentSettings;
 use crate::ledger::{BudgetSettings, TenantBudget};
-use crate::model::{ApiVersion, AuthHeader, MaxTokensField, ModelSettings, ProviderKind};
+use crate::model::{ApiVersion, AuthHeader, CacheTtl, MaxTokensField, ModelSettings, ProviderKind};
 use crate::resilience::{BreakerSettings, RetrySettings, WindowSettings};
 use crate::sandbox::{FolderGrant, HttpGrant, Metering};
 use crate::store::Durability;
@@ -138,6 +138,11 @@ impl From<&ModelSettings> for RawModel {
                 MaxTokensField::MaxCompletionTokens => RawMaxTokensField::MaxCompletionTokens,
             },
             stream: settings.stream,
+            prompt_cache: settings.prompt_cache,
+            prompt_cache_ttl: match settings.prompt_cache_ttl {
+                CacheTtl::FiveMinutes => RawCacheTtl::FiveMinutes,
+                CacheTtl::OneHour => RawCacheTtl::OneHour,
+            },
             connect_timeout: DurationText(settings.connect_timeout),
             idle_timeout: DurationText(settings.idle_timeout),
             attempt_timeout: DurationText(settings.attempt_timeout),
@@ -179,6 +184,15 @@ impl From<RawAuth> for AuthHeader {
         match raw {
             RawAuth::XApiKey => Self::XApiKey,
             RawAuth::Bearer => Self::Bearer,
+        }
+    }
+}
+
+impl From<RawCacheTtl> for CacheTtl {
+    fn from(raw: RawCacheTtl) -> Self {
+        match raw {
+            RawCacheTtl::FiveMinutes => Self::FiveMinutes,
+            RawCacheTtl::OneHour => Self::OneHour,
         }
     }
 }

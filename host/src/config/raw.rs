@@ -29,7 +29,7 @@ pub(super) struct RawConfig {
     pub(super) model: RawModel,
     /// Models that are asked, in this order, when the ones before them can't answer. Each has its own retries, breaker and price. A
     /// missing key is that of `[model]`; but where `provider` or `base_url` is set, those about the server (`api_key_env`,
-    /// `api_version`, `auth`, `max_tokens_field`, `temperature`, and the two themselves) have their defaults.
+    /// `api_version`, `auth`, `max_tokens_field`, `prompt_cache`, `temperature`, and the two themselves) have their defaults.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) fallback_models: Vec<Overlay<RawModel>>,
     pub(super) agent: RawAgent,
@@ -92,6 +92,15 @@ pub(super) enum RawAuth {
     Bearer,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "CacheTtl")]
+pub(super) enum RawCacheTtl {
+    #[serde(rename = "5m")]
+    FiveMinutes,
+    #[serde(rename = "1h")]
+    OneHour,
+}
+
 /// The model and the connection to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -131,6 +140,12 @@ pub(super) struct RawModel {
     pub(super) max_tokens_field: RawMaxTokensField,
     /// Whether answers are streamed.
     pub(super) stream: bool,
+    /// Whether the Messages API caches the prompt, so that the next request of a conversation pays only for what is new in it.
+    /// `false` for gateways that refuse `cache_control`. With `provider = "openai"`, the server decides itself.
+    pub(super) prompt_cache: bool,
+    /// How long a cached prompt is kept after its last use. `1h` is for conversations with long pauses: writing costs twice the
+    /// price of input then, instead of 1.25 times.
+    pub(super) prompt_cache_ttl: RawCacheTtl,
     /// The longest time to connect.
     pub(super) connect_timeout: DurationText,
     /// The longest silence: while a request is sent, and between two events of a stream.

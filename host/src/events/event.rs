@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{BreakerState, Ending, Outcome, Transition, Usage};
-use crate::money::NanoUsd;
+use crate::money::{NanoUsd, NanoUsdDifference};
 
 /// One event, with its session, tenant and turn.
 #[derive(Clone, Debug, Serialize)]
@@ -127,6 +127,9 @@ pub enum EventKind {
         /// The usage of an answer that was cut short, estimated. Another one is in its `model_response`.
         #[serde(skip_serializing_if = "Option::is_none")]
         usage: Option<Usage>,
+        /// What prompt caching saved against the price of uncached input; negative if it cost more. `None` if the usage is unknown.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_savings_usd: Option<NanoUsdDifference>,
     },
     /// The attempt cost nothing.
     BudgetReleased {

@@ -1,6 +1,28 @@
 //! A request's body. The order of its fields is fixed, because prompt caching needs equal bytes for equal requests.
 
+use std::borrow::Cow;
+
 use crate::json_text::write::{Object, WriteResult, list};
+
+/// How long the API keeps what a request has it cache. A prefix that is read in that time is kept as long again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheTtl {
+    /// Writing costs 1.25 times the price of input.
+    #[default]
+    FiveMinutes,
+    /// Writing costs twice the price of input.
+    OneHour,
+}
+
+impl CacheTtl {
+    /// The JSON text of a `cache_control`.
+    const fn marker(self) -> &'static str {
+        match self {
+            Self::FiveMinutes => r#"{"type":"ephemeral"}"#,
+            Self::OneHour => r#"{"type":"ephemeral","ttl":"1h"}"#,
+        }
+    }
+}
 
 /// A request for one answer.
 #[derive(Debug)]
@@ -14,6 +36,8 @@ pub(crate) struct Request<'a, M> {
     /// Omitted if empty, because the API refuses empty text blocks.
     pub(crate) system: &'a str,
     pub(crate) messages: M,
+    /// Has the API cache the prompt up to the tools' end, the system prompt's end and the breakpoints of messages.
+    pub(crate) cache: Option<CacheTtl>,
 }
 
 #[derive(Debug)]
@@ -21,6 +45,8 @@ pub(crate) struct RequestMessage<B> {
     /// [`USER`](super::USER) or [`ASSISTANT`](super::ASSISTANT).
     pub(crate) role: &'static str,
     pub(crate) content: B,
+    /// The position of the block where a cached prefix ends. Not of a [`RequestBlock::Verbatim`].
+    pub(crate) breakpoint: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -83,13 +109,20 @@ where
             body.field("temperature", &temperature)?;
         }
         body.field("stream", &self.stream)?;
+        let marker = self.cache.map(CacheTtl::marker);
         if !self.tools.is_empty() {
-            body.raw("tools", self.tools)?;
+            body.raw("tools", &with_breakpoint(self.tools, marker))?;
         }
-        if !self.system.is_empty() {
-            body.field("system", self.system)?;
+        match marker {
+            _ if self.system.is_empty() => {}
+            None => body.field("system", self.system)?,
+            // Only a block can have a breakpoint.
+            Some(_) => body.list("system", [self.system], |text, out| {
+                let block: RequestBlock<'_, C> = RequestBlock::Text { text, extra: None };
+                block.write(marker, out)
+            })?,
         }
-        body.list("messages", self.messages, RequestMessage::write)?;
+        body.list("messages", self.messages, |message, out| message.write(marker, out))?;
         body.end()?;
         Ok(out)
     }
@@ -100,52 +133,54 @@ where
     B: Iterator<Item = RequestBlock<'a, C>>,
     C: Iterator<Item = ResultBlock<'a>>,
 {
-    fn write(self, out: &mut Vec<u8>) -> WriteResult {
+    fn write(self, marker: Option<&str>, out: &mut Vec<u8>) -> WriteResult {
         let mut message = Object::begin(out);
         message.field("role", self.role)?;
-        message.list("content", self.content, RequestBlock::write)?;
+        message.list("content", self.content.enumerate(), |(position, block), out| {
+            block.write(marker.filter(|_| self.breakpoint == Some(position)), out)
+        })?;
         message.end()
     }
 }
 
 impl<'a, C: Iterator<Item = ResultBlock<'a>>> RequestBlock<'a, C> {
-    fn write(self, out: &mut Vec<u8>) -> WriteResult {
+    fn write(self, marker: Option<&str>, out: &mut Vec<u8>) -> WriteResult {
+        if let Self::Verbatim(json) = self {
+            out.extend_from_slice(json.as_bytes());
+            return Ok(());
+        }
+        let mut block = Object::begin(out);
         match self {
             Self::Text { text, extra } => {
-                let mut block = Object::begin(out);
                 block.field("type", "text")?;
                 block.field("text", text)?;
                 block.raw_fields(extra.unwrap_or_default());
-                block.end()
             }
             Self::ToolUse { id, name, input, extra } => {
-                let mut block = Object::begin(out);
                 block.field("type", "tool_use")?;
                 block.field("id", id)?;
                 block.field("name", name)?;
                 block.raw("input", input)?;
                 block.raw_fields(extra.unwrap_or_default());
-                block.end()
             }
             Self::ToolResult {
                 tool_use_id,
                 content,
                 is_error,
             } => {
-                let mut block = Object::begin(out);
                 block.field("type", "tool_result")?;
                 block.field("tool_use_id", tool_use_id)?;
                 block.list("content", content, ResultBlock::write)?;
                 if is_error {
                     block.field("is_error", &true)?;
                 }
-                block.end()
             }
-            Self::Verbatim(json) => {
-                out.extend_from_slice(json.as_bytes());
-                Ok(())
-            }
+            Self::Verbatim(_) => {}
         }
+        if let Some(marker) = marker {
+            block.raw(CACHE_CONTROL, marker)?;
+        }
+        block.end()
     }
 }
 
@@ -171,6 +206,16 @@ impl ResultBlock<'_> {
 struct Source<'a> {
     media_type: &'a str,
     data: &'a str,
+}
+
+const CACHE_CONTROL: &str = "cache_control";
+
+/// Tools as [`ToolDefinition::list`] writes them, with a breakpoint on the last one.
+fn with_breakpoint<'a>(tools: &'a str, marker: Option<&str>) -> Cow<'a, str> {
+    match (tools.strip_suffix("}]"), marker) {
+        (Some(tools), Some(marker)) => Cow::Owned(format!("{tools},\"{CACHE_CONTROL}\":{marker}}}]")),
+        _ => Cow::Borrowed(tools),
+    }
 }
 
 impl<'a> ToolDefinition<'a> {

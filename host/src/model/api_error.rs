@@ -84,6 +84,10 @@ impl ApiError {
                 "requests are sent nowhere but to `[model] base_url`: set it to the address that answers them"
                     .to_owned(),
             ),
+            // Gateways that know only a part of the API refuse the field by its name.
+            _ if self.kind == ApiErrorKind::InvalidRequest && self.message.contains("cache_control") => {
+                Some("this server doesn't cache prompts: set `[model] prompt_cache = false`".to_owned())
+            }
             _ => self.kind.hint().map(str::to_owned),
         }
     }
@@ -415,6 +419,26 @@ mod tests {
         for should_retry in [None, Some(true)] {
             assert!(hint(should_retry).is_some_and(|hint| hint.contains("try again")));
         }
+    }
+
+    #[test]
+    fn a_server_that_refuses_to_cache_is_named_the_key() {
+        let hint = |message: &str| {
+            let error = ApiError {
+                kind: ApiErrorKind::InvalidRequest,
+                status: Some(400),
+                error_type: "invalid_request_error".to_owned(),
+                message: message.to_owned(),
+                error_code: None,
+                request_id: None,
+                retry_after: None,
+                should_retry: None,
+            };
+            error.hint()
+        };
+        let refused = hint("messages.0.content.0.text.cache_control: Extra inputs are not permitted");
+        assert!(refused.is_some_and(|hint| hint.contains("`[model] prompt_cache = false`")));
+        assert_eq!(hint("messages.0: Extra inputs are not permitted"), None);
     }
 
     #[test]

@@ -20,8 +20,8 @@ const IMAGE_TOKENS: u64 = 5_000;
 /// An upper estimate of the prompt's tokens, for the reservation only. The settlement uses what the API counted.
 ///
 /// It isn't a strict bound: text of rare characters can have more than one token per two bytes. The reservation uses the
-/// highest input price, and at least twice the plain one. The host never writes to the cache, so that covers even one token
-/// per byte.
+/// highest input price, which is that of writing to the cache for an hour, and at least twice the plain one. That covers one token
+/// per byte of uncached input, and four tokens per five bytes that are written to the cache for five minutes.
 pub fn prompt_tokens(request: &PreparedRequest<'_>) -> u64 {
     let (mut images, mut image_bytes) = (0_u64, 0_u64);
     for Image { base64, .. } in images_in(request) {
@@ -90,7 +90,7 @@ mod tests {
             max_tokens: 16,
             temperature: None,
         };
-        let body = anthropic::request_body("m", &request, true).unwrap().into();
+        let body = anthropic::request_body(&request).unwrap().into();
         prompt_tokens(&PreparedRequest {
             request: &request,
             body,

@@ -51,6 +51,7 @@ pub use stack::{Fallback, ModelChain, ModelStack};
 
 use rustls::ClientConfig;
 
+pub use crate::messages_api::CacheTtl;
 use crate::resilience::Breaker;
 use crate::telemetry::Emitter;
 

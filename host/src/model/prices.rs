@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::civil::Date;
 
 use crate::events::Usage;
-use crate::money::NanoUsd;
+use crate::money::{NanoUsd, NanoUsdDifference};
 pub use listing::PriceRow;
 use table::Table;
 
@@ -203,6 +203,17 @@ impl Price {
         ]
         .into_iter()
         .sum()
+    }
+
+    /// What prompt caching saved: the cost of this usage if every token of the prompt were plain input, less its cost. Negative if
+    /// more was paid for writing to the cache than reading from it saved.
+    pub fn cache_savings(&self, usage: &Usage) -> NanoUsdDifference {
+        let uncached = Usage {
+            input_tokens: usage.prompt_tokens(),
+            output_tokens: usage.output_tokens,
+            ..Usage::default()
+        };
+        self.cost(&uncached).minus(self.cost(usage))
     }
 
     /// The maximum cost of a request with at most `prompt_tokens` of prompt and `max_tokens` of answer. Every prompt token

@@ -13,7 +13,7 @@ use url::{Host, Url};
 use super::http::{ClientError, ProxySetting};
 use super::{BoxFuture, ModelError, ModelRequest, ModelResponse};
 use crate::events::Usage;
-use crate::messages_api::headers;
+use crate::messages_api::{CacheTtl, headers};
 use crate::secret::Secret;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +133,10 @@ pub struct ModelSettings {
     /// Used only with [`ProviderKind::OpenAi`].
     pub max_tokens_field: MaxTokensField,
     pub stream: bool,
+    /// Whether the API caches the prompt, so that the next request pays only for what is new in it. Default true. Servers of
+    /// [`ProviderKind::OpenAi`] decide that themselves.
+    pub prompt_cache: bool,
+    pub prompt_cache_ttl: CacheTtl,
     /// Default 5 s.
     pub connect_timeout: Duration,
     /// The longest silence, default 60 s: while a request is sent, before a streamed answer begins, and within an answer. It
@@ -187,6 +191,8 @@ impl Default for ModelSettings {
             max_tokens: 4_096,
             max_tokens_field: MaxTokensField::default(),
             stream: true,
+            prompt_cache: true,
+            prompt_cache_ttl: CacheTtl::default(),
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(60),
             attempt_timeout: Duration::from_secs(300),

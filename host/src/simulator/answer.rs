@@ -8,6 +8,7 @@ use super::dialect::Dialect;
 use super::error::{self, ApiError};
 use super::piece::{Piece, compressed};
 use super::plan;
+use super::prompt_cache::CachedTokens;
 use super::request::RequestView;
 use super::script::{Answer, AnswerKind, ErrorAnswer, FaultKind};
 use super::socket::HeadFault;
@@ -42,8 +43,10 @@ pub(super) struct RequestContext<'a> {
     pub(super) dialect: Dialect,
     /// Whether a stream of the Chat Completions API reports its usage.
     pub(super) includes_usage: bool,
-    /// Size of the request body in bytes.
+    /// Size of the request body in bytes, without the markers of breakpoints.
     pub(super) bytes: usize,
+    /// What of the prompt came from the cache, and what went there.
+    pub(super) cached: CachedTokens,
     /// Counted from 1.
     pub(super) number: u64,
     pub(super) request_id: &'a str,

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::answer::RequestContext;
 use super::json::{ObjectText, json_text, list_text};
 use super::placeholder;
+use super::prompt_cache::CachedTokens;
 use super::script::{ContentItem, ItemKind, MessageAnswer, ToolCall, ToolInput, UsageAnswer, UsageFigures};
 use crate::messages_api::{ASSISTANT, END_TURN, TOOL_USE};
 
@@ -249,6 +250,21 @@ impl Usage {
     }
 }
 
+impl UsageFigures {
+    /// The script's cached tokens. Those of the simulator's cache, if the script says nothing about the prompt.
+    fn cached(&self, computed: CachedTokens) -> CachedTokens {
+        let given = CachedTokens {
+            read: self.cache_read_input_tokens,
+            written_5m: self.cache_creation_5m_input_tokens,
+            written_1h: self.cache_creation_1h_input_tokens,
+        };
+        match self.input_tokens.is_none() && given == CachedTokens::default() {
+            true => computed,
+            false => given,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum UsagePart {
     Start {
@@ -267,13 +283,12 @@ fn figures_text(figures: &UsageFigures, blocks: &[Block], context: &RequestConte
         UsagePart::Start { is_given: true } => figures.output_tokens.unwrap_or(1),
         UsagePart::End | UsagePart::Whole => figures.output_tokens.unwrap_or(computed),
     };
-    let cached = figures
-        .cache_creation_5m_input_tokens
-        .saturating_add(figures.cache_creation_1h_input_tokens);
+    let cached = figures.cached(context.cached);
+    let uncached = || tokens(context.bytes).saturating_sub(cached.all());
     let mut usage = json!({
-        "input_tokens": figures.input_tokens.unwrap_or_else(|| tokens(context.bytes)),
-        "cache_creation_input_tokens": cached,
-        "cache_read_input_tokens": figures.cache_read_input_tokens,
+        "input_tokens": figures.input_tokens.unwrap_or_else(uncached),
+        "cache_creation_input_tokens": cached.written(),
+        "cache_read_input_tokens": cached.read,
         "output_tokens": output,
     });
     let thought = |block: &&Block| block.started.starts_with(r#"{"type":"thinking""#);
@@ -284,8 +299,8 @@ fn figures_text(figures: &UsageFigures, blocks: &[Block], context: &RequestConte
     // `message_delta` has neither of these.
     if part != UsagePart::End {
         usage["cache_creation"] = json!({
-            "ephemeral_5m_input_tokens": figures.cache_creation_5m_input_tokens,
-            "ephemeral_1h_input_tokens": figures.cache_creation_1h_input_tokens,
+            "ephemeral_5m_input_tokens": cached.written_5m,
+            "ephemeral_1h_input_tokens": cached.written_1h,
         });
         usage["service_tier"] = json!("standard");
     }

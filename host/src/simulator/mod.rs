@@ -21,6 +21,7 @@ mod models;
 mod piece;
 mod placeholder;
 mod plan;
+mod prompt_cache;
 mod record;
 mod request;
 mod route;

@@ -2,7 +2,8 @@
 //!
 //! Source: the vendor's model pages and release notes, and the model list of its SDKs, November 2026. Where a page says
 //! nothing about a model, the request is accepted. Messages with the role `system` are known to be accepted by Sonnet 5.5
-//! and not by Sonnet 5, so the table assumes that the models since then accept them.
+//! and not by Sonnet 5, so the table assumes that the models since then accept them. From how many tokens on Fable 5.2 and
+//! Haiku 5.5 cache a prompt isn't known either; it assumes the same as for the model before.
 
 use serde_json::{Value, json};
 
@@ -23,6 +24,8 @@ pub(super) struct Model {
     retires: Option<&'static str>,
     max_input_tokens: u64,
     pub(super) max_output_tokens: u64,
+    /// A shorter prefix isn't cached.
+    pub(super) min_cached_tokens: u64,
     pub(super) thinking: Thinking,
     pub(super) accepts: Accepts,
 }
@@ -77,30 +80,30 @@ const HAIKU_4_5: Accepts = Accepts {
 /// Newest first, as the API lists them.
 #[rustfmt::skip]
 pub(super) const MODELS: [Model; 20] = [
-    active("claude-fable-5-2", "Claude Fable 5.2", "fable", "2026-11-09", ALWAYS_THINKS, NEWEST),
-    active("claude-mythos-5-2", "Claude Mythos 5.2", "mythos", "2026-11-09", ALWAYS_THINKS, NEWEST),
+    active("claude-fable-5-2", "Claude Fable 5.2", "fable", "2026-11-09", ALWAYS_THINKS, NEWEST).caching_from(512),
+    active("claude-mythos-5-2", "Claude Mythos 5.2", "mythos", "2026-11-09", ALWAYS_THINKS, NEWEST).caching_from(512),
     // Its list of breaking changes doesn't name a forced tool choice.
-    active("claude-haiku-5-5", "Claude Haiku 5.5", "haiku", "2026-10-07", ADAPTIVE_OR_DISABLED, SINCE_5),
-    active("claude-sonnet-5-5", "Claude Sonnet 5.5", "sonnet", "2026-09-28", ADAPTIVE_OR_BETWEEN, NEWEST),
-    active("claude-opus-5-5", "Claude Opus 5.5", "opus", UNKNOWN, ALWAYS_THINKS, NEWEST),
-    active("claude-fable-5-1", "Claude Fable 5.1", "fable", "2026-09-01", ALWAYS_THINKS, NEWEST),
-    active("claude-mythos-5-1", "Claude Mythos 5.1", "mythos", "2026-09-01", ALWAYS_THINKS, NEWEST),
-    active("claude-opus-5", "Claude Opus 5", "opus", "2026-07-24", ADAPTIVE_OR_DISABLED, SINCE_5),
+    active("claude-haiku-5-5", "Claude Haiku 5.5", "haiku", "2026-10-07", ADAPTIVE_OR_DISABLED, SINCE_5).caching_from(4_096),
+    active("claude-sonnet-5-5", "Claude Sonnet 5.5", "sonnet", "2026-09-28", ADAPTIVE_OR_BETWEEN, NEWEST).caching_from(512),
+    active("claude-opus-5-5", "Claude Opus 5.5", "opus", UNKNOWN, ALWAYS_THINKS, NEWEST).caching_from(512),
+    active("claude-fable-5-1", "Claude Fable 5.1", "fable", "2026-09-01", ALWAYS_THINKS, NEWEST).caching_from(512),
+    active("claude-mythos-5-1", "Claude Mythos 5.1", "mythos", "2026-09-01", ALWAYS_THINKS, NEWEST).caching_from(512),
+    active("claude-opus-5", "Claude Opus 5", "opus", "2026-07-24", ADAPTIVE_OR_DISABLED, SINCE_5).caching_from(512),
     active("claude-sonnet-5", "Claude Sonnet 5", "sonnet", "2026-06-30", ADAPTIVE_OR_DISABLED, SINCE_4_7),
-    active("claude-fable-5", "Claude Fable 5", "fable", "2026-06-09", ALWAYS_THINKS, SINCE_4_7),
-    active("claude-mythos-5", "Claude Mythos 5", "mythos", "2026-06-09", ALWAYS_THINKS, SINCE_4_7),
+    active("claude-fable-5", "Claude Fable 5", "fable", "2026-06-09", ALWAYS_THINKS, SINCE_4_7).caching_from(512),
+    active("claude-mythos-5", "Claude Mythos 5", "mythos", "2026-06-09", ALWAYS_THINKS, SINCE_4_7).caching_from(512),
     active("claude-opus-4-8", "Claude Opus 4.8", "opus", UNKNOWN, ADAPTIVE_OR_DISABLED, SINCE_4_7),
-    active("claude-opus-4-7", "Claude Opus 4.7", "opus", UNKNOWN, ADAPTIVE_OR_DISABLED, SINCE_4_7),
-    active("claude-opus-4-6", "Claude Opus 4.6", "opus", UNKNOWN, ADAPTIVE_OR_BUDGET, SINCE_4_6),
+    active("claude-opus-4-7", "Claude Opus 4.7", "opus", UNKNOWN, ADAPTIVE_OR_DISABLED, SINCE_4_7).caching_from(2_048),
+    active("claude-opus-4-6", "Claude Opus 4.6", "opus", UNKNOWN, ADAPTIVE_OR_BUDGET, SINCE_4_6).caching_from(4_096),
     active("claude-sonnet-4-6", "Claude Sonnet 4.6", "sonnet", UNKNOWN, ADAPTIVE_OR_BUDGET, SINCE_4_6),
     active("claude-haiku-4-5-20251001", "Claude Haiku 4.5", "haiku", "2025-10-01", BUDGET_ONLY, HAIKU_4_5)
-        .also("claude-haiku-4-5").with_tokens(200_000, 64_000),
+        .also("claude-haiku-4-5").with_tokens(200_000, 64_000).caching_from(4_096),
     active("claude-opus-4-5-20251101", "Claude Opus 4.5", "opus", "2025-11-01", BUDGET_ONLY, BEFORE_4_6)
-        .also("claude-opus-4-5").ending(Lifecycle::Deprecated, "2027-01-22"),
+        .also("claude-opus-4-5").caching_from(4_096).ending(Lifecycle::Deprecated, "2027-01-22"),
     active("claude-sonnet-4-5-20250929", "Claude Sonnet 4.5", "sonnet", "2025-09-29", BUDGET_ONLY, BEFORE_4_6)
         .also("claude-sonnet-4-5").ending(Lifecycle::Deprecated, "2026-11-30"),
     active("claude-mythos-preview", "Claude Mythos Preview", "mythos", UNKNOWN, ALWAYS_THINKS, SINCE_4_7)
-        .ending(Lifecycle::Retired, "2026-06-30"),
+        .caching_from(4_096).ending(Lifecycle::Retired, "2026-06-30"),
     ANY_MODEL,
 ];
 
@@ -135,6 +138,7 @@ const fn active(
         retires: None,
         max_input_tokens: 1_000_000,
         max_output_tokens: 128_000,
+        min_cached_tokens: 1_024,
         thinking,
         accepts,
     }
@@ -171,6 +175,13 @@ impl Model {
         Self {
             max_input_tokens,
             max_output_tokens,
+            ..self
+        }
+    }
+
+    const fn caching_from(self, min_cached_tokens: u64) -> Self {
+        Self {
+            min_cached_tokens,
             ..self
         }
     }

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, he
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::answer::{self, Reply, ReplyResponse, RequestContext};
 use super::body::PlannedBody;
@@ -19,10 +20,11 @@ use super::dialect::Dialect;
 use super::error::ApiError;
 use super::json::ObjectText;
 use super::message::tokens;
+use super::prompt_cache::{CachedTokens, Prompt, PromptCache};
 use super::record::{ReceivedRequest, Recorder, Watcher, visible_headers};
 use super::request::RequestView;
 use super::route::{Route, route};
-use super::script::{Answer, Script};
+use super::script::{Answer, AnswerKind, Script};
 use super::{chat, models, plan};
 use crate::messages_api::headers::REQUEST_ID;
 use crate::messages_api::limits::MAX_REQUEST_BYTES;
@@ -38,6 +40,7 @@ pub(super) struct Api {
     script: Script,
     facts: ScriptFacts,
     cursor: Mutex<Cursor>,
+    cache: Mutex<PromptCache>,
     recorder: Recorder,
     received: AtomicU64,
 }
@@ -53,6 +56,7 @@ impl Api {
     pub(super) fn new(script: Script, keep_requests: usize) -> Self {
         Self {
             cursor: Mutex::new(Cursor::new(&script)),
+            cache: Mutex::default(),
             recorder: Recorder::new(keep_requests),
             received: AtomicU64::new(0),
             facts: ScriptFacts::of(&script),
@@ -90,14 +94,18 @@ impl Api {
                 let parsed = check::parse(body)?;
                 chat::check(&parsed)?;
                 let view = chat::as_messages(&parsed);
-                return self.answer(RequestContext {
-                    view: RequestView::new(&view),
-                    dialect: Dialect::ChatCompletions,
-                    includes_usage: chat::includes_usage(&parsed),
-                    bytes: body.len(),
-                    number,
-                    request_id,
-                });
+                return self.answer(
+                    body,
+                    RequestContext {
+                        view: RequestView::new(&view),
+                        dialect: Dialect::ChatCompletions,
+                        includes_usage: chat::includes_usage(&parsed),
+                        bytes: body.len(),
+                        cached: CachedTokens::default(),
+                        number,
+                        request_id,
+                    },
+                );
             }
             Route::CountTokens => Purpose::CountTokens,
             Route::Models | Route::Model(_) => {
@@ -119,18 +127,22 @@ impl Api {
             let count = ObjectText::new().field("input_tokens", &tokens(bytes.len())).end();
             return Ok(Decision::plain(answer::json_reply(200, count)));
         }
-        self.answer(RequestContext {
-            view: RequestView::new(&parsed),
-            dialect: Dialect::Messages,
-            includes_usage: true,
-            bytes: bytes.len(),
-            number,
-            request_id,
-        })
+        self.answer(
+            bytes,
+            RequestContext {
+                view: RequestView::new(&parsed),
+                dialect: Dialect::Messages,
+                includes_usage: true,
+                bytes: bytes.len(),
+                cached: CachedTokens::default(),
+                number,
+                request_id,
+            },
+        )
     }
 
     /// The script's next answer.
-    fn answer(&self, context: RequestContext<'_>) -> Result<Decision<'_>, ApiError> {
+    fn answer(&self, body: &[u8], mut context: RequestContext<'_>) -> Result<Decision<'_>, ApiError> {
         let index = self
             .cursor
             .lock()
@@ -139,6 +151,13 @@ impl Api {
         let Some((index, answer)) = index.and_then(|index| Some((index, self.script.answers.get(index)?))) else {
             return Err(self.exhausted());
         };
+        // A request that gets an error leaves nothing in the cache.
+        if context.dialect == Dialect::Messages && matches!(answer.kind, AnswerKind::Message(_)) {
+            let prompt = Prompt::of(str::from_utf8(body).unwrap_or_default());
+            context.bytes = context.bytes.saturating_sub(prompt.marker_bytes());
+            let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            context.cached = cache.take(&prompt, Instant::now());
+        }
         Ok(Decision {
             reply: answer::reply(answer, &context),
             answer: Some((index, answer)),

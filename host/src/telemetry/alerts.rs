@@ -183,6 +183,7 @@ mod tests {
             estimated: false,
             in_full: false,
             usage: None,
+            cache_savings_usd: None,
         };
         assert!(fired(AlertSettings::default(), vec![settled(1_000_000_000)]).is_empty());
         let above_limit = vec![settled(1_000_000_000), settled(1), settled(1)];

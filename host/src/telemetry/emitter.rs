@@ -119,6 +119,7 @@ mod tests {
             estimated: false,
             in_full: false,
             usage: None,
+            cache_savings_usd: None,
         }
     }
 

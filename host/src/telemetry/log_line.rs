@@ -254,9 +254,10 @@ pub(super) fn write(event: &Event, contents: bool) {
             estimated,
             in_full,
             usage: _,
+            cache_savings_usd,
         } => line!(
             DEBUG, event, "budget settled", reservation = reservation.as_str(), amount_usd = %amount_usd, estimated,
-            in_full
+            in_full, cache_savings_usd = cache_savings_usd.map(tracing::field::display)
         ),
         EventKind::BudgetReleased {
             reservation,

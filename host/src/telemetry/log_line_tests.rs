@@ -119,6 +119,7 @@ fn one_of_each() -> Vec<EventKind> {
             estimated: false,
             in_full: false,
             usage: None,
+            cache_savings_usd: None,
         },
         EventKind::BudgetReleased {
             reservation: "r".to_owned(),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 
 use crate::events::{Event, EventKind, Outcome, ToolCallFinished, Usage};
-use crate::money::NanoUsd;
+use crate::money::{NanoUsd, NanoUsdDifference};
 
 /// A session's metrics; serialises as `metrics` in a run report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -33,6 +33,9 @@ pub struct SessionMetrics {
     pub history_trims: u64,
     /// The total charged to the ledger.
     pub estimated_cost_usd: NanoUsd,
+    /// What prompt caching saved of the price of uncached input. Negative if more was paid for writing to the cache than reading
+    /// saved, as after the first request of a conversation.
+    pub cache_savings_usd: NanoUsdDifference,
     /// Attempts of unknown usage, which were charged with all that was reserved for them.
     pub charged_in_full: u64,
     /// Attempts that ended before the API reported their output, and were charged for the most that it can be.
@@ -117,8 +120,12 @@ impl SessionMetrics {
                 estimated,
                 in_full,
                 usage,
+                cache_savings_usd,
                 ..
             } => {
+                self.cache_savings_usd = cache_savings_usd
+                    .iter()
+                    .fold(self.cache_savings_usd, |sum, saved| sum.saturating_add(*saved));
                 self.estimated_cost_usd = self.estimated_cost_usd.saturating_add(*amount_usd);
                 count(&mut self.charged_in_full, u64::from(*in_full));
                 count(&mut self.charged_by_estimate, u64::from(*estimated && !in_full));

@@ -102,6 +102,7 @@ fn metrics_serialise_the_documented_fields_in_order() {
             estimated: true,
             in_full: true,
             usage: None,
+            cache_savings_usd: Some(NanoUsd::ZERO.minus(NanoUsd::from_nanos(1_001))),
         },
         EventKind::ModelResponse {
             model: "m".to_owned(),
@@ -123,7 +124,7 @@ fn metrics_serialise_the_documented_fields_in_order() {
     let expected = concat!(
         r#"{"input_tokens":700,"output_tokens":52,"cache_creation_input_tokens":7,"cache_read_input_tokens":5,"#,
         r#""tool_calls":1,"model_attempts":3,"model_errors":1,"model_cancelled":0,"tool_errors":0,"retries":1,"fallbacks":0,"answers":{"m":1},"history_trims":0,"#,
-        r#""estimated_cost_usd":"0.002880","charged_in_full":1,"charged_by_estimate":0,"duration_ms":1830,"model_duration_ms":300,"time_to_first_token_ms":210,"#,
+        r#""estimated_cost_usd":"0.002880","cache_savings_usd":"-0.000002","charged_in_full":1,"charged_by_estimate":0,"duration_ms":1830,"model_duration_ms":300,"time_to_first_token_ms":210,"#,
         r#""request_ids":["r1","r2","r3"],"tools":{"calculate":{"calls":1,"successes":1,"failures":0,"degraded":0,"#,
         r#""success_rate":1.0,"avg_duration_ms":0.4,"fuel":1000,"peak_memory_bytes":1114112,"outcomes":{"ok":1}}}}"#,
     );
@@ -168,6 +169,7 @@ fn a_cancelled_attempt_is_no_error_and_its_estimated_charge_is_counted() {
                 output_tokens: 256,
                 ..Usage::default()
             }),
+            cache_savings_usd: None,
         },
     ]);
     assert_eq!((metrics.input_tokens, metrics.output_tokens), (700, 256));

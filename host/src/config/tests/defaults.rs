@@ -75,6 +75,8 @@ fn every_key_reaches_the_settings() {
         max_tokens = 1
         max_tokens_field = "max_completion_tokens"
         stream = false
+        prompt_cache = false
+        prompt_cache_ttl = "1h"
         connect_timeout = "1ms"
         idle_timeout = "2ms"
         attempt_timeout = "3ms"

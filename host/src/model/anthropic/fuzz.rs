@@ -12,6 +12,7 @@ use super::history::AnthropicRules;
 use super::stream::Assembler;
 use super::{request, response};
 use crate::json_text::Json;
+use crate::messages_api::CacheTtl;
 use crate::model::exchange::{Reader, Step};
 use crate::model::{ModelError, ModelRequest, ModelResponse, Progress, ToolDefinitions};
 use crate::transcript::{Block, Message, Role, repair};
@@ -101,6 +102,6 @@ fn serialised(messages: &[Message]) -> String {
         max_tokens: 1,
         temperature: None,
     };
-    let body = request::body("m", &next, true).unwrap_or_default();
+    let body = request::body("m", &next, true, Some(CacheTtl::default())).unwrap_or_default();
     String::from_utf8(body).unwrap_or_default()
 }

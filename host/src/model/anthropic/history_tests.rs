@@ -74,7 +74,7 @@ fn sent(messages: &[Message]) -> Vec<(String, Value)> {
         max_tokens: 16,
         temperature: None,
     };
-    blocks(&accepted(&super::super::request_body("m", &request, true).unwrap()))
+    blocks(&accepted(&super::super::request_body(&request).unwrap()))
 }
 
 fn ids(messages: &[Message]) -> Vec<String> {

@@ -23,8 +23,6 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rustls::ClientConfig;
 
-#[cfg(test)]
-pub(crate) use self::request::body as request_body;
 use self::stream::Assembler;
 use super::exchange::exchange;
 use super::http::{ClientError, HttpClient, HttpSettings, ProxySetting, display_url};
@@ -32,7 +30,7 @@ use super::{
     BoxFuture, ModelError, ModelRequest, ModelResponse, ModelSettings, PreparedRequest, Progress, Provider,
     ProviderKind, is_loopback,
 };
-use crate::messages_api::{MESSAGES, headers as names};
+use crate::messages_api::{CacheTtl, MESSAGES, headers as names};
 use crate::secret::Secret;
 
 /// The provider name of [opaque](crate::transcript::Opaque) blocks that only this API understands.
@@ -40,6 +38,12 @@ const PROVIDER: &str = "anthropic";
 
 /// Like the real API, the simulator requires a key, but it accepts any. It never gets the real one.
 const SIMULATED_KEY: &str = "simulated";
+
+/// The body of a request for a streamed answer.
+#[cfg(test)]
+pub(crate) fn request_body(request: &ModelRequest<'_>) -> serde_json::Result<Vec<u8>> {
+    request::body("m", request, true, Some(CacheTtl::default()))
+}
 
 /// Reads an answer that wasn't streamed.
 #[cfg(test)]
@@ -52,6 +56,7 @@ pub struct AnthropicClient {
     http: HttpClient,
     model: Arc<str>,
     stream: bool,
+    cache: Option<CacheTtl>,
 }
 
 impl AnthropicClient {
@@ -90,6 +95,7 @@ impl AnthropicClient {
             http: HttpClient::new(http, tls)?,
             model: settings.model.as_str().into(),
             stream: settings.stream,
+            cache: settings.prompt_cache.then_some(settings.prompt_cache_ttl),
         })
     }
 }
@@ -108,7 +114,7 @@ impl Provider for AnthropicClient {
     }
 
     fn serialize(&self, request: &ModelRequest<'_>) -> Result<Bytes, ModelError> {
-        let body = request::body(&self.model, request, self.stream);
+        let body = request::body(&self.model, request, self.stream, self.cache);
         body.map(Bytes::from)
             .map_err(|error| ModelError::unserialisable(&error))
     }

@@ -3,14 +3,26 @@
 use super::PROVIDER;
 use super::history::AnthropicRules;
 use crate::messages_api::{
-    ASSISTANT, Request, RequestBlock, RequestMessage, ResultBlock, ToolDefinition as WireTool, USER,
+    ASSISTANT, CacheTtl, Request, RequestBlock, RequestMessage, ResultBlock, ToolDefinition as WireTool, USER,
 };
 use crate::model::{ModelRequest, ToolDefinition};
 use crate::transcript::{Block, Content, Image, Message, Opaque, Role, ToolResult, ToolUse, is_blank, repair};
 
-pub(crate) fn body(model: &str, request: &ModelRequest<'_>, stream: bool) -> serde_json::Result<Vec<u8>> {
+/// # Prompt caching
+///
+/// With `cache`, the API caches the prompt up to four breakpoints: the ends of the tools, of the system prompt, and of two
+/// messages ([`cached_messages`]). Without these markers a request begins with the same bytes as the one before it in the
+/// conversation, so it reads from the cache what that one wrote. [`repair`] and [`ToolDefinitions`](crate::model::ToolDefinitions)
+/// see to that.
+pub(super) fn body(
+    model: &str,
+    request: &ModelRequest<'_>,
+    stream: bool,
+    cache: Option<CacheTtl>,
+) -> serde_json::Result<Vec<u8>> {
     let tools = request.tools.serialized_for(PROVIDER, tools)?;
     let messages = repair(request.messages, &AnthropicRules { model });
+    let cached = cached_messages(&messages);
     let body = Request {
         model,
         max_tokens: request.max_tokens,
@@ -18,7 +30,11 @@ pub(crate) fn body(model: &str, request: &ModelRequest<'_>, stream: bool) -> ser
         stream,
         tools: &tools,
         system: if is_blank(request.system) { "" } else { request.system },
-        messages: messages.iter().map(message),
+        messages: messages
+            .iter()
+            .enumerate()
+            .map(|(index, own)| message(own, cached.contains(&Some(index)))),
+        cache,
     };
     body.into_json()
 }
@@ -33,8 +49,33 @@ fn tools(tools: &[ToolDefinition]) -> serde_json::Result<String> {
 
 type ResultBlocks<'a> = std::iter::Map<std::slice::Iter<'a, Content>, fn(&'a Content) -> ResultBlock<'a>>;
 
-fn message<'a>(message: &'a Message) -> RequestMessage<impl Iterator<Item = RequestBlock<'a, ResultBlocks<'a>>>> {
+/// The messages that end a cached prefix: the last one, and the one that was last in the request before this.
+///
+/// The last one alone would do for short answers. But the API looks for a cached prefix only up to 20 blocks before a breakpoint,
+/// and an answer with as many calls is longer. With a breakpoint where the previous request had its last one, there is nothing to
+/// look for.
+fn cached_messages(messages: &[Message]) -> [Option<usize>; 2] {
+    let answer = messages.iter().rposition(|message| message.role == Role::Assistant);
+    let before = answer.and_then(|answer| {
+        messages[..answer]
+            .iter()
+            .rposition(|message| message.role == Role::User)
+    });
+    [before, messages.len().checked_sub(1)]
+}
+
+fn message<'a>(
+    message: &'a Message,
+    is_cached: bool,
+) -> RequestMessage<impl Iterator<Item = RequestBlock<'a, ResultBlocks<'a>>>> {
+    // What the API wrote itself is sent back as it is.
+    let can_be_marked = |(position, block)| (!matches!(block, RequestBlock::Verbatim(_))).then_some(position);
     RequestMessage {
+        breakpoint: blocks(message)
+            .enumerate()
+            .filter_map(can_be_marked)
+            .last()
+            .filter(|_| is_cached),
         role: match message.role {
             Role::User => USER,
             Role::Assistant => ASSISTANT,
@@ -102,7 +143,7 @@ mod tests {
     }
 
     fn text(request: &ModelRequest<'_>) -> String {
-        String::from_utf8(body("m", request, true).unwrap()).unwrap()
+        String::from_utf8(body("m", request, true, None).unwrap()).unwrap()
     }
 
     #[test]
@@ -133,6 +174,132 @@ mod tests {
         );
         assert!(text(&full).contains(r#""input_schema":{"type":"object","b":1.0}}"#));
         assert_eq!(text(&full), text(&full));
+    }
+
+    fn cached(request: &ModelRequest<'_>, ttl: CacheTtl) -> String {
+        String::from_utf8(body("m", request, true, Some(ttl)).unwrap()).unwrap()
+    }
+
+    const MARKER: &str = r#","cache_control":{"type":"ephemeral"}"#;
+
+    #[test]
+    fn tools_system_prompt_and_conversation_end_with_a_breakpoint() {
+        let messages = [Message::user("hi")];
+        let tools = ["a", "b"].map(|name| ToolDefinition {
+            name: name.into(),
+            description: "d".into(),
+            input_schema: r#"{"type":"object"}"#.into(),
+        });
+        let (tools, none) = (ToolDefinitions::from_iter(tools), ToolDefinitions::default());
+        let full = ModelRequest {
+            system: "be brief",
+            ..request(&messages, &tools)
+        };
+        let tool = |name: &str, marker: &str| {
+            format!(r#"{{"name":"{name}","description":"d","input_schema":{{"type":"object"}}{marker}}}"#)
+        };
+        for (ttl, marker) in [
+            (CacheTtl::FiveMinutes, MARKER),
+            (CacheTtl::OneHour, r#","cache_control":{"type":"ephemeral","ttl":"1h"}"#),
+        ] {
+            let expected = format!(
+                r#"{{"model":"m","max_tokens":16,"stream":true,"tools":[{},{}],"system":[{{"type":"text","text":"be brief"{marker}}}],"messages":[{{"role":"user","content":[{{"type":"text","text":"hi"{marker}}}]}}]}}"#,
+                tool("a", ""),
+                tool("b", marker),
+            );
+            assert_eq!(cached(&full, ttl), expected);
+        }
+        assert_eq!(
+            cached(&request(&messages, &none), CacheTtl::FiveMinutes),
+            format!(
+                r#"{{"model":"m","max_tokens":16,"stream":true,"messages":[{{"role":"user","content":[{{"type":"text","text":"hi"{MARKER}}}]}}]}}"#
+            ),
+            "nothing is added for what isn't there"
+        );
+    }
+
+    /// A turn of the model with this many calls, and their results.
+    fn turn(calls: usize, number: usize) -> [Message; 2] {
+        let id = |call: usize| format!("call_{number}_{call}");
+        let thinking = Opaque::new(PROVIDER, r#"{"type":"thinking","thinking":"hm","signature":"s"}"#);
+        let uses = (0..calls).map(|call| {
+            Block::ToolUse(ToolUse {
+                id: id(call),
+                name: "t".to_owned(),
+                input: crate::transcript::ToolInput::read(r#"{"z": 1.0, "a": 1e3}"#),
+                extra: None,
+            })
+        });
+        let results = (0..calls).map(|call| {
+            Block::ToolResult(ToolResult {
+                tool_use_id: id(call),
+                content: vec![Content::text("12 °C \"quoted\"")],
+                is_error: call % 2 == 1,
+            })
+        });
+        let message = |role, content| Message { role, content };
+        [
+            message(
+                Role::Assistant,
+                [Block::Opaque(thinking)].into_iter().chain(uses).collect(),
+            ),
+            message(Role::User, results.collect()),
+        ]
+    }
+
+    /// What the API compares: a request with its markers removed begins with the bytes of the one before it, and has a breakpoint
+    /// where that one had its last, however long the turn between them was.
+    #[test]
+    fn a_growing_conversation_keeps_its_prefix_byte_for_byte() {
+        let tools = ToolDefinitions::from_iter([ToolDefinition {
+            name: "t".into(),
+            description: "d".into(),
+            input_schema: r#"{"type":"object","b":1.0}"#.into(),
+        }]);
+        let mut messages = vec![Message::user("go")];
+        let mut before: Option<String> = None;
+        for (number, calls) in [1, 3, 40, 1, 200].into_iter().enumerate() {
+            let request = ModelRequest {
+                system: "be brief",
+                ..request(&messages, &tools)
+            };
+            let sent = cached(&request, CacheTtl::FiveMinutes);
+            assert!(sent.matches("cache_control").count() <= 4, "{sent}");
+            // Up to the end of the last block, where the last breakpoint is.
+            let prefix = |sent: &str| sent.rsplit_once(MARKER).unwrap().0.replace(MARKER, "");
+            if let Some(before) = before {
+                let prefix = prefix(&before);
+                assert!(sent.replace(MARKER, "").starts_with(&prefix), "{before}\n{sent}");
+                let mut ends = sent.match_indices(MARKER).map(|(at, _)| sent[..at].replace(MARKER, ""));
+                assert!(ends.any(|end| end == prefix), "{before}\n{sent}");
+            }
+            before = Some(sent);
+            messages.extend(turn(calls, number));
+        }
+    }
+
+    #[test]
+    fn a_breakpoint_is_on_a_block_of_our_own() {
+        let search = [
+            r#"{"type":"server_tool_use","id":"srvtoolu_1","name":"web_search","input":{}}"#,
+            r#"{"type":"web_search_tool_result","tool_use_id":"srvtoolu_1","content":[]}"#,
+        ];
+        let paused = |text: Option<&str>| {
+            let text = text.map(Block::text);
+            let search = search.map(|json| Block::Opaque(Opaque::new(PROVIDER, json)));
+            Message {
+                role: Role::Assistant,
+                content: text.into_iter().chain(search).collect(),
+            }
+        };
+        let none = ToolDefinitions::default();
+        for (text, ends) in [(Some("so"), vec!["go", "so"]), (None, vec!["go"])] {
+            let messages = [Message::user("go"), paused(text)];
+            let sent = cached(&request(&messages, &none), CacheTtl::FiveMinutes);
+            let expected = ends.iter().map(|end| format!(r#""text":"{end}"{MARKER}"#));
+            assert!(expected.clone().all(|end| sent.contains(&end)), "{sent}");
+            assert_eq!(sent.matches("cache_control").count(), ends.len(), "{sent}");
+        }
     }
 
     #[test]

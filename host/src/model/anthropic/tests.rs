@@ -201,7 +201,26 @@ async fn the_request_has_the_apis_path_headers_and_body() {
             "{header} is missing in {request}"
         );
     }
-    assert!(request.ends_with(r#"{"model":"claude-x","max_tokens":16,"stream":true,"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}]}"#));
+    assert!(request.ends_with(r#"{"model":"claude-x","max_tokens":16,"stream":true,"messages":[{"role":"user","content":[{"type":"text","text":"hi","cache_control":{"type":"ephemeral"}}]}]}"#));
+}
+
+#[tokio::test]
+async fn the_prompt_is_cached_for_as_long_as_the_settings_say() {
+    for (prompt_cache, ttl, expected) in [
+        (false, CacheTtl::OneHour, r#"[{"type":"text","text":"hi"}]"#),
+        (
+            true,
+            CacheTtl::OneHour,
+            r#"[{"type":"text","text":"hi","cache_control":{"type":"ephemeral","ttl":"1h"}}]"#,
+        ),
+    ] {
+        let (_, request) = attempt_with(http("400 Bad Request", "", ""), AfterAnswer::Close, |settings| {
+            settings.prompt_cache = prompt_cache;
+            settings.prompt_cache_ttl = ttl;
+        })
+        .await;
+        assert!(request.ends_with(&format!("\"content\":{expected}}}]}}")), "{request}");
+    }
 }
 
 #[tokio::test]

@@ -38,13 +38,17 @@ pub(crate) fn accepted(body: &[u8]) -> Value {
     body
 }
 
-/// The blocks of a body's messages, each with its role.
+/// The blocks of a body's messages, each with its role and without the marker of a breakpoint.
 pub(crate) fn blocks(body: &Value) -> Vec<(String, Value)> {
     let messages = body["messages"].as_array().unwrap().iter();
     let blocks = messages.flat_map(|message| {
         let role = message["role"].as_str().unwrap();
         let blocks = message["content"].as_array().unwrap().iter();
-        blocks.map(move |block| (role.to_owned(), block.clone()))
+        blocks.map(move |block| {
+            let mut block = block.clone();
+            block.as_object_mut().unwrap().remove("cache_control");
+            (role.to_owned(), block)
+        })
     });
     blocks.collect()
 }

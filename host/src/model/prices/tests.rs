@@ -422,3 +422,27 @@ fn documented_tables_are_valid() {
         assert!(parse(table).is_ok(), "{table}");
     }
 }
+
+#[test]
+fn caching_saves_what_uncached_input_would_have_cost_more() {
+    for (model, usage, saved) in [
+        // Sonnet 5.5: input 2, writes 2.50 and 4, reads 0.10 dollars a million.
+        ("claude-sonnet-5-5", usage(1_000, 0, 0, 0, 50), 0),
+        ("claude-sonnet-5-5", usage(10, 1_000, 0, 0, 50), -500_000),
+        ("claude-sonnet-5-5", usage(10, 0, 1_000, 0, 50), -2_000_000),
+        ("claude-sonnet-5-5", usage(10, 0, 0, 1_000, 50), 1_900_000),
+        ("claude-sonnet-5-5", usage(10, 100, 0, 1_000, 50), 1_850_000),
+        // A long prompt of Haiku 5.5 has its own prices, cached or not: 0.50, read 0.05.
+        ("claude-haiku-5-5", usage(10, 0, 0, 200_000, 50), 90_000_000),
+    ] {
+        let price = Prices::builtin().find(model, TODAY).unwrap();
+        let found = price.cache_savings(&usage);
+        assert_eq!(found.as_nanos(), saved, "{usage:?}");
+        let uncached = Usage {
+            input_tokens: usage.prompt_tokens(),
+            output_tokens: usage.output_tokens,
+            ..Usage::default()
+        };
+        assert_eq!(price.cost(&uncached).minus(price.cost(&usage)), found);
+    }
+}

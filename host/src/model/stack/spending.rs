@@ -12,7 +12,7 @@ use super::super::{
 use super::ModelStack;
 use crate::events::{EventKind, Usage};
 use crate::ledger::{AskAgain, Attempt, BudgetAlert, LedgerError, Reservation, ReserveRequest, Scope};
-use crate::money::NanoUsd;
+use crate::money::{NanoUsd, NanoUsdDifference};
 use crate::telemetry::Emitter;
 
 /// A request with its token estimate, computed once for all attempts.
@@ -199,13 +199,6 @@ impl Account<'_> {
         result: &Result<ModelResponse, ModelError>,
     ) -> BoxFuture<'static, Result<Vec<BudgetAlert>, LedgerError>> {
         let (reservation, reserved) = (attempt.id().to_string(), attempt.amount());
-        let settled = |amount_usd, estimated, in_full, usage| EventKind::BudgetSettled {
-            reservation: reservation.clone(),
-            amount_usd,
-            estimated,
-            in_full,
-            usage,
-        };
         let charge = charge(
             &self.price,
             self.progress.measured(),
@@ -214,10 +207,21 @@ impl Account<'_> {
             result,
         );
         let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
-        let charge = in_parts(charge, &self.progress.parts(), |model| match model {
+        let parts = self.progress.parts();
+        let price_of = |model: Option<&str>| match model {
             Some(model) if model != self.stack.provider.model() => self.stack.prices.find(model, today),
             _ => Some(self.price.clone()),
-        });
+        };
+        let charge = in_parts(charge, &parts, price_of);
+        let cache_savings_usd = cache_savings(charge, &parts, &self.price, price_of);
+        let settled = |amount_usd, estimated, in_full, usage| EventKind::BudgetSettled {
+            reservation: reservation.clone(),
+            amount_usd,
+            estimated,
+            in_full,
+            usage,
+            cache_savings_usd,
+        };
         let (booked, event): (BoxFuture<'static, _>, _) = match charge {
             Charge::Release => {
                 let released = attempt.release();
@@ -347,6 +351,23 @@ fn in_parts(charge: Charge, parts: &[BilledPart], price_of: impl Fn(Option<&str>
             amount: amount.max(whole),
             usage,
         },
+    }
+}
+
+/// What prompt caching saved in an attempt of known usage.
+fn cache_savings(
+    charge: Charge,
+    parts: &[BilledPart],
+    price: &Price,
+    price_of: impl Fn(Option<&str>) -> Option<Price>,
+) -> Option<NanoUsdDifference> {
+    match charge {
+        Charge::Exact { .. } if !parts.is_empty() => parts
+            .iter()
+            .map(|part| Some(price_of(part.model.as_deref())?.cache_savings(&part.usage)))
+            .sum(),
+        Charge::Exact { usage, .. } | Charge::Estimated { usage, .. } => Some(price.cache_savings(&usage)),
+        Charge::Release | Charge::Unknown { .. } => None,
     }
 }
 

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::simulator::dialect::Dialect;
+use crate::simulator::prompt_cache::CachedTokens;
 use crate::simulator::request::RequestView;
 use crate::simulator::script::{ContentItem, ToolCall};
 
@@ -11,6 +12,7 @@ fn with_context<T>(request: &Value, read: impl FnOnce(&RequestContext<'_>) -> T)
         dialect: Dialect::ChatCompletions,
         includes_usage: includes_usage(request),
         bytes: 40,
+        cached: CachedTokens::default(),
         number: 1,
         request_id: "req",
     })

@@ -79,7 +79,8 @@ pub enum UsageAnswer {
     Omitted,
 }
 
-/// Tokens by kind. Omitted input and output counts are computed; omitted cache counts are zero.
+/// Tokens by kind. Omitted input and output counts are computed. Cache counts are computed if none of the prompt's counts is given,
+/// otherwise they are zero where omitted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UsageFigures {
     pub input_tokens: Option<u64>,

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::super::super::answer::{RequestContext, reply};
 use super::super::super::chat;
 use super::super::super::dialect::Dialect;
+use super::super::super::prompt_cache::CachedTokens;
 use super::super::super::request::RequestView;
 use super::super::super::script::Answer;
 use super::*;
@@ -72,7 +73,7 @@ proptest! {
         let as_messages = chat::as_messages(&request);
         let _ = RequestView::new(&as_messages).last_results();
         let view = RequestView::new(&request);
-        let context = RequestContext { view, dialect: Dialect::Messages, includes_usage: true, bytes: 1, number: 1, request_id: "req" };
+        let context = RequestContext { view, dialect: Dialect::Messages, includes_usage: true, bytes: 1, cached: CachedTokens::default(), number: 1, request_id: "req" };
         let _ = reply(&Answer::text("{{last_user}} {{last_tool_results}} {{result:calculate}}"), &context);
     }
 }
