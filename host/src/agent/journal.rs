@@ -11,7 +11,7 @@ use crate::events::Ending;
 use crate::ledger::{Ledger, LedgerError, Reservation, ReservationId, ReserveRequest};
 use crate::model::{AttemptEnd, AttemptLog, BoxFuture, ModelError, Unlogged};
 use crate::session::{Fact, SessionError};
-use crate::store::{Change, FactBody, Lease, Store, StoreError};
+use crate::store::{Change, Commit, FactBody, Lease, Store, StoreError};
 
 /// The characters of the first prompt that are the session's title.
 const TITLE_CHARS: usize = 80;
@@ -265,26 +265,30 @@ impl Kept {
 
     /// Submits what was recorded.
     fn submit(self: &Arc<Self>) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
-        let (sender, written) = oneshot::channel();
         let mut pending = self.pending();
-        match pending.take() {
-            None => {
-                let _ = sender.send(Ok(()));
-            }
-            Some(batch) => {
-                let changes = self.changes(pending.lease.unwrap_or(1), &batch);
-                let kept = Arc::clone(self);
-                // Submitted under the lock, so that facts reach the store in order.
-                self.store.commit(changes, move |result| {
-                    if result.is_err() {
-                        kept.pending().put_back(batch);
-                    }
-                    let _ = sender.send(result.map(drop));
-                });
-            }
-        }
+        let (commit, written) = self.write(&mut pending);
+        // Submitted under the lock, so that facts reach the store in order.
+        self.store.commit_all(commit);
         drop(pending);
-        async move { written.await.unwrap_or_else(|_| Err(LedgerError::Interrupted.into())) }
+        async move { received(written).await }
+    }
+
+    /// What writes the facts that wait, if some do, and who hears of it.
+    fn write(self: &Arc<Self>, pending: &mut Pending) -> (Option<Commit>, oneshot::Receiver<Result<(), StoreError>>) {
+        let (sender, written) = oneshot::channel();
+        let Some(batch) = pending.take() else {
+            let _ = sender.send(Ok(()));
+            return (None, written);
+        };
+        let changes = self.changes(pending.lease.unwrap_or(1), &batch);
+        let kept = Arc::clone(self);
+        let commit = Commit::new(changes, move |result| {
+            if result.is_err() {
+                kept.pending().put_back(batch);
+            }
+            let _ = sender.send(result.map(drop));
+        });
+        (Some(commit), written)
     }
 
     /// Submits the start of an attempt with its reservation: both are made, or none.
@@ -294,8 +298,6 @@ impl Kept {
         model: &str,
         request: Option<ReserveRequest>,
     ) -> impl Future<Output = Result<Option<Reservation>, StoreError>> + Send + use<> {
-        // What happened before is true whatever the ledger says now.
-        let before = self.submit();
         let (sender, started) = oneshot::channel();
         let reserve = request.map(|request| (ReservationId::generate(), ledger.guard(&request), request));
         let fact = Fact::AttemptStarted {
@@ -303,10 +305,12 @@ impl Kept {
             reservation: reserve.as_ref().map(|(id, ..)| id.to_string()),
         };
         let mut pending = self.pending();
+        // What happened before is true whatever the ledger says now. Both are on the disk with one flush.
+        let (before, written) = self.write(&mut pending);
         pending.add(&fact);
         let started_as = pending.recorded;
         // There is one: it was just added.
-        if let Some(mut batch) = pending.take() {
+        let start = pending.take().map(|mut batch| {
             let mut changes = self.changes(pending.lease.unwrap_or(1), &batch);
             let mut guard = None;
             if let Some((id, guards, request)) = reserve {
@@ -314,7 +318,7 @@ impl Kept {
                 guard = Some(move || guards(id));
             }
             let kept = Arc::clone(self);
-            self.store.commit(changes, move |result| {
+            Commit::new(changes, move |result| {
                 if result.is_err() {
                     // The attempt doesn't start, so there is nothing to write of it.
                     batch.facts.retain(|(recorded, _)| *recorded != started_as);
@@ -323,14 +327,19 @@ impl Kept {
                 // The guard is created with the reservation, so a cancelled caller can't leak it.
                 let reserved = result.and_then(|_| Ok(guard.map(|guard| guard()).transpose()?));
                 let _ = sender.send(reserved);
-            });
-        }
+            })
+        });
+        self.store.commit_all(before.into_iter().chain(start));
         drop(pending);
         async move {
-            before.await?;
-            started.await.unwrap_or_else(|_| Err(LedgerError::Interrupted.into()))
+            received(written).await?;
+            received(started).await
         }
     }
+}
+
+async fn received<T>(answer: oneshot::Receiver<Result<T, StoreError>>) -> Result<T, StoreError> {
+    answer.await.unwrap_or_else(|_| Err(LedgerError::Interrupted.into()))
 }
 
 impl AttemptLog for Journal {

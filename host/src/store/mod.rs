@@ -42,6 +42,7 @@ pub(crate) use sessions::{Lease, Taken};
 
 use crate::ledger::{Books, Done, Ledger, LedgerError, LimitOverride, PendingClosing, Question, ReservationId};
 use crate::ledger::{ReserveRequest, Reversal, ReversalRequest, Scope, Unusual};
+pub(crate) use queue::Commit;
 use queue::{Inner, Request};
 
 /// How long to wait for another program's lock on the database.
@@ -136,6 +137,11 @@ impl Store {
         done: impl FnOnce(Result<Vec<Applied>, StoreError>) + Send + 'static,
     ) {
         self.inner.commit(changes, done);
+    }
+
+    /// The same for several, each as a whole or not at all. They share a commit, in this order.
+    pub(crate) fn commit_all(&self, commits: impl IntoIterator<Item = Commit>) {
+        self.inner.submit_all(commits.into_iter().map(Request::Write));
     }
 
     /// The same for a caller that is gone: tried again until it succeeds or a rule refuses it.

@@ -32,13 +32,29 @@ type Done = Box<dyn FnOnce(Result<Vec<Applied>, StoreError>) + Send>;
 /// What somebody asked of the store.
 pub(super) enum Request {
     /// Applies the changes as a whole or not at all.
-    Write { changes: Vec<Change>, done: Done },
+    Write(Commit),
     /// Tried until it succeeds.
     Close(PendingClosing),
     /// Changes as above, tried until they succeed or a rule refuses them.
     Persist(Vec<Change>),
     /// Reads after everything that was asked before.
     Read(Read),
+}
+
+/// One caller's changes, and what to call once they are durable, or refused.
+pub(crate) struct Commit {
+    changes: Vec<Change>,
+    done: Done,
+}
+
+impl Commit {
+    pub(crate) fn new(
+        changes: Vec<Change>,
+        done: impl FnOnce(Result<Vec<Applied>, StoreError>) + Send + 'static,
+    ) -> Self {
+        let done = Box::new(done);
+        Self { changes, done }
+    }
 }
 
 pub(super) struct Inner {
@@ -68,7 +84,7 @@ struct Queue {
 struct Batch {
     closings: Vec<PendingClosing>,
     persisted: Vec<Vec<Change>>,
-    writes: Vec<(Vec<Change>, Done)>,
+    writes: Vec<Commit>,
     reads: Vec<Read>,
 }
 
@@ -95,7 +111,7 @@ impl Queue {
         let count = self.waiting.len().min(MAX_BATCH);
         for request in self.waiting.drain(..count) {
             match request {
-                Request::Write { changes, done } => batch.writes.push((changes, done)),
+                Request::Write(commit) => batch.writes.push(commit),
                 Request::Close(closing) => batch.closings.push(closing),
                 Request::Persist(changes) => batch.persisted.push(changes),
                 Request::Read(read) => batch.reads.push(read),
@@ -139,7 +155,12 @@ impl Inner {
     /// Adds a request to the queue and has it worked through. Without a runtime it waits for the next submission, or for the last
     /// handle.
     pub(super) fn submit(self: &Arc<Self>, request: Request) {
-        self.enqueue(request);
+        self.submit_all([request]);
+    }
+
+    /// The same for several, in this order, which share a commit.
+    pub(super) fn submit_all(self: &Arc<Self>, requests: impl IntoIterator<Item = Request>) {
+        self.queue().waiting.extend(requests);
         self.work_in_background();
     }
 
@@ -149,10 +170,7 @@ impl Inner {
         changes: Vec<Change>,
         done: impl FnOnce(Result<Vec<Applied>, StoreError>) + Send + 'static,
     ) {
-        self.submit(Request::Write {
-            changes,
-            done: Box::new(done),
-        });
+        self.submit(Request::Write(Commit::new(changes, done)));
     }
 
     pub(super) fn work_in_background(self: &Arc<Self>) {
@@ -191,7 +209,7 @@ impl Inner {
         let works = closings.iter().map(Work::Close);
         let works = works.chain(persisted.iter().map(|changes| Work::Write(changes)));
         let works: Vec<Work<'_>> = works
-            .chain(writes.iter().map(|(changes, _)| Work::Write(changes)))
+            .chain(writes.iter().map(|commit| Work::Write(&commit.changes)))
             .collect();
         if !works.is_empty() {
             #[cfg(test)]
@@ -206,8 +224,8 @@ impl Inner {
             let written: Vec<_> = results.collect();
             self.answer_closings(closings, closed);
             self.keep_refused(persisted, kept);
-            for ((_, done), result) in writes.into_iter().zip(written) {
-                done(result.map(|worked| match worked {
+            for (commit, result) in writes.into_iter().zip(written) {
+                (commit.done)(result.map(|worked| match worked {
                     Worked::Written(applied) => applied,
                     Worked::Closed(_) => Vec::new(),
                 }));
@@ -288,7 +306,7 @@ impl Drop for Inner {
         while let Some(mut batch) = self.next_batch() {
             batch
                 .writes
-                .retain(|(changes, _)| !Work::Write(changes).asks_for_money());
+                .retain(|commit| !Work::Write(&commit.changes).asks_for_money());
             batch.reads.clear();
             self.work(batch);
         }
