@@ -1,4 +1,4 @@
-//! Fails the build if a tool of the plugin `faulty` has no case in the corpus, and builds the guests in `guests`.
+//! Fails the build if a tool of the plugin `faulty` has no case in the corpus, builds the guests in `guests`, and the shim in `power`.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -18,6 +18,31 @@ const TARGET: &str = "wasm32-wasip2";
 fn main() {
     check_corpus();
     build_guests();
+    build_shim();
+}
+
+/// Only where `LD_PRELOAD` works, and a program finds the C library at run time.
+fn build_shim() {
+    const SOURCE: &str = "power/shim.rs";
+    println!("cargo::rerun-if-changed={SOURCE}");
+    let is = |name: &str, value: &str| env::var(name).is_ok_and(|found| found == value);
+    if !is("CARGO_CFG_TARGET_OS", "linux") || !is("CARGO_CFG_TARGET_ENV", "gnu") {
+        return;
+    }
+    let shim = PathBuf::from(env::var_os("OUT_DIR").unwrap()).join("libpower.so");
+    let status = Command::new(env::var_os("RUSTC").unwrap())
+        .args(["--edition", "2024", "--crate-type", "cdylib", "--target"])
+        .arg(env::var_os("TARGET").unwrap())
+        .args(["-O", "-C", "strip=symbols", "-o"])
+        .arg(&shim)
+        .arg(SOURCE)
+        .status()
+        .unwrap();
+    assert!(
+        status.success(),
+        "{SOURCE} can't be built: the compiler's messages follow"
+    );
+    println!("cargo::rustc-env=COFFERDAM_POWER_SHIM={}", shim.display());
 }
 
 /// As `host/build.rs` builds the plugins, and for the same reasons: with a cargo, a target folder and settings of its own.

@@ -40,6 +40,7 @@ mod money;
 mod network;
 mod openai;
 mod outcomes;
+mod power;
 mod repository;
 mod secrets;
 mod sessions;

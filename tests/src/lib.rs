@@ -5,6 +5,7 @@
 pub mod fuzz;
 mod lab;
 mod mcp;
+mod power;
 mod server;
 mod terminal;
 mod typed_guest;
@@ -12,6 +13,7 @@ mod wat_guest;
 
 pub use lab::{KEY, Lab, Ran, faulty, finish, tool_call};
 pub use mcp::{ANSWER_TIMEOUT, McpClient, McpHttpServer, hello};
+pub use power::Disk;
 pub use server::{Behaviour, HttpServer};
 pub use terminal::{Terminal, without_status};
 pub use typed_guest::{typed_component, with_section};
