@@ -35,6 +35,11 @@ mod chat_api;
 pub mod cli;
 pub mod config;
 pub mod events;
+#[cfg(not(feature = "fault-points"))]
+mod fault;
+#[cfg(feature = "fault-points")]
+#[doc(hidden)]
+pub mod fault;
 mod file_identity;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

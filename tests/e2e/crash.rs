@@ -1,411 +1,49 @@
-//! Many processes share one store. They are killed at random, or the power fails for all of them.
+//! Many processes share one store. They are killed at random, or the power fails for all of them; or each ends at one step of a run,
+//! until every step had its turn.
 //!
 //! The short forms are part of the tests. The long ones have 16 processes, 200 sessions and at least 100 kills or power failures:
 //! `COFFERDAM_TEST_LONG=1 cargo test -p cofferdam-tests --test e2e crash`.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
-use std::pin::pin;
+mod trial;
+
+use std::collections::HashSet;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 
-use cofferdam::simulator::{Answer, MessageAnswer, ToolCall, UsageAnswer, UsageFigures};
-use cofferdam_tests::{Behaviour, Disk, HttpServer, Lab, Ran, finish};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use serde_json::{Value, json};
-use tokio::sync::{RwLock, watch};
+use cofferdam::fault::Point;
 
-use crate::lab;
-
-struct Size {
-    processes: u32,
-    sessions: u32,
-    /// How often a process is killed, or the power fails.
-    faults: u32,
-}
+use self::trial::{Fault, Size, Trial};
 
 const SHORT: Size = Size {
     processes: 4,
     sessions: 12,
     faults: 20,
+    answer_millis: 80,
 };
 /// The power fails for all processes at once.
 const SHORT_OF_POWER: Size = Size { faults: 12, ..SHORT };
+const LONG: Size = Size {
+    processes: 16,
+    sessions: 200,
+    faults: 100,
+    ..SHORT
+};
 /// Ends with the first promise that isn't kept. Each process that starts flushes once, so there are few.
 const UNTIL_BROKEN: Size = Size {
     processes: 2,
     sessions: 100,
     faults: 1_000,
+    ..SHORT
 };
-const LONG: Size = Size {
-    processes: 16,
+/// As many orders as there can be points.
+const POINTS: Size = Size {
+    processes: 1,
     sessions: 200,
-    faults: 100,
+    faults: 0,
+    answer_millis: 0,
 };
 
-/// What one request costs: 700 tokens at $2 and 52 at $10 per million.
-const COST_NANOS: u64 = 1_920_000;
-
-/// No process is given longer than this before its kill.
-const MAX_LIFE_MILLIS: u64 = 150;
-
-/// The power doesn't hold for longer.
-const MAX_UPTIME_MILLIS: u64 = 1_000;
-
-/// More commands than any order needs.
-const MAX_COMMANDS: u32 = 1_000;
-
-/// Numbers without order.
-struct Random(AtomicU64);
-
-impl Random {
-    fn below(&self, bound: u64) -> u64 {
-        let next = |state: u64| {
-            Some(
-                state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1_442_695_040_888_963_407),
-            )
-        };
-        let state = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap();
-        (state >> 33) % bound
-    }
-
-    fn coin(&self) -> bool {
-        self.below(2) == 0
-    }
-}
-
-fn order(number: u32) -> String {
-    format!("ORDER-{number:03}")
-}
-
-fn priced(answer: MessageAnswer) -> Answer {
-    let figures = UsageFigures {
-        input_tokens: Some(700),
-        output_tokens: Some(52),
-        ..UsageFigures::default()
-    };
-    Answer::message(MessageAnswer {
-        usage: UsageAnswer::Given(figures),
-        ..answer
-    })
-    .delay(Duration::from_millis(80))
-    .forever()
-}
-
-/// One call for each order, which the service must get at most once.
-fn script(service: &str, sessions: u32) -> Vec<Answer> {
-    let call = |number| {
-        let input = json!({ "url": format!("{service}/{}", order(number)), "method": "POST" });
-        let tools = vec![ToolCall::new("fetch", input)];
-        priced(MessageAnswer {
-            tools,
-            ..MessageAnswer::default()
-        })
-        .when_last_user_contains(format!("{}.", order(number)))
-    };
-    let done = priced(MessageAnswer {
-        text: "Ordered.".to_owned(),
-        ..MessageAnswer::default()
-    });
-    (0..sessions).map(call).chain([done]).collect()
-}
-
-/// Orders, each placed by one session, and what goes wrong meanwhile.
-struct Trial {
-    lab: Lab,
-    service: HttpServer,
-    size: Size,
-    seed: u64,
-    random: Random,
-    /// Without it, processes are killed. With it, the power fails.
-    disk: Option<Disk>,
-    faults: AtomicU32,
-    /// A command holds it while it runs; a power failure holds it alone.
-    power: RwLock<()>,
-    outage: watch::Sender<()>,
-    /// Promises that were not kept.
-    broken: Mutex<Vec<String>>,
-}
-
-impl Trial {
-    /// `durability` is that of `[storage]`. `None` where the power can't fail.
-    async fn new(size: Size, has_power_failures: bool, durability: &str) -> Option<Self> {
-        let seed = RandomState::new().hash_one(0);
-        let service = HttpServer::start(Behaviour::body("ordered")).await;
-        let lab = lab(script(&service.url(), size.sessions));
-        lab.configure(&format!(
-            "[plugins.faulty]\ncomponent = \"builtin:faulty\"\nhttp = [{{ url = \"{}/\", methods = [\"POST\"] }}]\n\
-             [budget]\nhost_day_usd = 100\n[storage]\ndurability = \"{durability}\"\n",
-            service.url()
-        ));
-        // Compiled before anything is killed.
-        lab.call(["tool", "list"]).await.expect_code(0);
-        let disk = match has_power_failures {
-            true => Some(Disk::below(&lab)?),
-            false => None,
-        };
-        Some(Self {
-            lab,
-            service,
-            size,
-            seed,
-            random: Random(AtomicU64::new(seed)),
-            disk,
-            faults: AtomicU32::new(0),
-            power: RwLock::new(()),
-            outage: watch::Sender::new(()),
-            broken: Mutex::default(),
-        })
-    }
-
-    fn promise(&self, is_kept: bool, what: impl FnOnce() -> String) {
-        if !is_kept {
-            self.broken.lock().unwrap().push(what());
-        }
-    }
-
-    fn is_broken(&self) -> bool {
-        !self.broken.lock().unwrap().is_empty()
-    }
-
-    /// Runs a command to its end. `None` if it was killed, or if the power failed.
-    async fn command(&self, arguments: &[&str], can_be_killed: bool) -> Option<Ran> {
-        let mut outage = self.outage.subscribe();
-        let _power = self.power.read().await;
-        outage.mark_unchanged();
-        let mut command = self.lab.command(arguments.iter().copied());
-        if let Some(disk) = &self.disk {
-            disk.serve(&mut command);
-        }
-        let child = command.spawn().unwrap();
-        let process = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
-        let is_victim = can_be_killed && self.disk.is_none() && self.faults.load(Ordering::Relaxed) < self.size.faults;
-        let mut ran = pin!(finish(child));
-        let dies = async {
-            match is_victim {
-                true => tokio::time::sleep(Duration::from_millis(self.random.below(MAX_LIFE_MILLIS))).await,
-                false => outage.changed().await.unwrap(),
-            }
-        };
-        tokio::select! {
-            ran = &mut ran => return Some(ran),
-            () = dies => kill(process, Signal::SIGKILL).unwrap(),
-        }
-        let ran = ran.await;
-        // It can have ended before.
-        if ran.status.code().is_some() {
-            return Some(ran);
-        }
-        if is_victim {
-            self.faults.fetch_add(1, Ordering::Relaxed);
-        }
-        None
-    }
-
-    /// What a command prints that only looks. `None` if the power failed.
-    async fn look(&self, arguments: &[&str]) -> Option<Value> {
-        let ran = self.command(arguments, false).await?;
-        match ran.code() {
-            0 => Some(ran.json()),
-            _ => {
-                self.promise(false, || format!("{arguments:?}: {ran}"));
-                None
-            }
-        }
-    }
-
-    /// What is kept of this order, if anything. `None` if the power failed.
-    async fn kept(&self, order: &str) -> Option<Option<Value>> {
-        let listed = self
-            .look(&["session", "list", "--limit", "1000", "--output", "json"])
-            .await?;
-        let mut found: Vec<Value> = listed.as_array().unwrap().clone();
-        found.retain(|session| session["title"].as_str().unwrap().contains(order));
-        self.promise(found.len() <= 1, || format!("{order}: {found:#?}"));
-        Some(found.pop())
-    }
-
-    /// The approval that a session waits for, if nobody has decided. `None` if the power failed.
-    async fn waiting(&self, session: &str) -> Option<Option<String>> {
-        let listed = self
-            .look(&["approval", "list", "--session", session, "--output", "json"])
-            .await?;
-        self.promise(listed.as_array().unwrap().len() <= 1, || format!("{listed:#}"));
-        Some(listed[0]["id"].as_str().map(str::to_owned))
-    }
-
-    /// Drives one order to its end through as many processes as it takes.
-    async fn drive(&self, number: u32) {
-        let order = order(number);
-        let prompt = format!("Place {order}.");
-        // Every other order waits for a person.
-        let approve = if number.is_multiple_of(2) { "never" } else { "writes" };
-        // What a command has reported. From then on it must hold.
-        let (mut is_reported, mut approved) = (false, HashSet::new());
-        for _ in 0..MAX_COMMANDS {
-            if self.is_broken() {
-                return;
-            }
-            let Some(session) = self.kept(&order).await else {
-                continue;
-            };
-            let outcome = session
-                .as_ref()
-                .map_or(Value::Null, |session| session["outcome"].clone());
-            self.promise(!is_reported || outcome == "completed", || {
-                format!("{order} was reported as completed: {session:#?}")
-            });
-            let ran = match &session {
-                None => {
-                    let run = ["run", "--approve", approve, "--output", "json", &prompt];
-                    self.command(&run, true).await
-                }
-                Some(session) if outcome.is_null() || outcome == "awaiting_approval" => {
-                    let id = session["id"].as_str().unwrap();
-                    let Some(waiting) = self.waiting(id).await else {
-                        continue;
-                    };
-                    if let Some(approval) = waiting {
-                        self.promise(!approved.contains(&approval), || {
-                            format!("{order}: {approval} was approved")
-                        });
-                        if let Some(ran) = self.command(&["approval", "approve", &approval], true).await
-                            && ran.code() == 0
-                        {
-                            approved.insert(approval);
-                        }
-                        continue;
-                    }
-                    let resume = ["session", "resume", id, "--approve", approve, "--output", "json"];
-                    self.command(&resume, true).await
-                }
-                Some(session) => {
-                    self.promise(outcome == "completed", || format!("{order}: {session:#}"));
-                    return;
-                }
-            };
-            let Some(ran) = ran else { continue };
-            self.promise([0, 4].contains(&ran.code()), || format!("{order}: {ran}"));
-            is_reported |= ran.code() == 0;
-        }
-        self.promise(false, || format!("{order} doesn't end"));
-    }
-
-    /// Lets the power fail again and again.
-    async fn fail_power(&self) {
-        let Some(disk) = &self.disk else { return };
-        for _ in 0..self.size.faults {
-            tokio::time::sleep(Duration::from_millis(self.random.below(MAX_UPTIME_MILLIS))).await;
-            if self.is_broken() {
-                return;
-            }
-            // In this order, so that no command begins in between.
-            let (_alone, ()) = tokio::join!(self.power.write(), async { self.outage.send_replace(()) });
-            self.lose_power(disk);
-            self.faults.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn lose_power(&self, disk: &Disk) {
-        let is_written_back = self.random.coin();
-        disk.lose_power(|| is_written_back && self.random.coin());
-    }
-
-    /// Places all orders, whatever happens meanwhile, and says which promises were not kept.
-    async fn run(self) -> Vec<String> {
-        let next = AtomicU32::new(0);
-        let work = (0..self.size.processes).map(|_| async {
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= self.size.sessions {
-                    return;
-                }
-                self.drive(number).await;
-            }
-        });
-        tokio::join!(futures_util::future::join_all(work), self.fail_power());
-        if !self.is_broken() {
-            let faults = self.faults.load(Ordering::Relaxed);
-            assert!(faults >= self.size.faults, "{faults} faults");
-            if let Some(disk) = &self.disk {
-                self.lose_power(disk);
-            }
-            self.check().await;
-        }
-        let broken = self.broken.into_inner().unwrap();
-        broken
-            .into_iter()
-            .map(|what| format!("seed {}: {what}", self.seed))
-            .collect()
-    }
-
-    async fn check(&self) {
-        // No order was placed twice.
-        let mut placed: HashMap<String, u32> = HashMap::new();
-        for head in self.service.heads() {
-            let path = head.split(' ').nth(1).unwrap().trim_start_matches('/').to_owned();
-            *placed.entry(path).or_default() += 1;
-        }
-        self.promise(placed.values().all(|count| *count == 1), || format!("{placed:?}"));
-
-        let sessions = ["session", "list", "--limit", "1000", "--output", "json"];
-        let sessions = self.look(&sessions).await.unwrap_or_default();
-        let sessions = sessions.as_array().cloned().unwrap_or_default();
-        self.promise(sessions.len() == self.size.sessions as usize, || {
-            format!("{sessions:#?}")
-        });
-        for session in &sessions {
-            let show = ["session", "show", session["id"].as_str().unwrap(), "--output", "json"];
-            let Some(mut shown) = self.look(&show).await else {
-                continue;
-            };
-            let facts = shown["facts"].take();
-            let ended = facts.as_array().unwrap().iter().map(|fact| &fact["fact"]);
-            let ended: Vec<&Value> = ended.filter(|fact| fact["kind"] == "call_ended").collect();
-            self.promise(ended.len() == 1, || format!("every call has its result: {facts:#}"));
-            // What the service got is known to have ended, or is said to be unknown.
-            let title = session["title"].as_str().unwrap();
-            let order = title.trim_start_matches("Place ").trim_end_matches('.');
-            for ended in ended {
-                let is_sound = match ended["outcome"].as_str().unwrap() {
-                    "ok" => placed.contains_key(order),
-                    outcome => outcome == "host_error",
-                };
-                self.promise(is_sound, || format!("{order}: {facts:#}"));
-            }
-        }
-
-        // Each call that waited was approved once, and its approval was used.
-        let approvals = ["approval", "list", "--all", "--limit", "1000", "--output", "json"];
-        let approvals = self.look(&approvals).await.unwrap_or_default();
-        let approvals = approvals.as_array().cloned().unwrap_or_default();
-        let are_used = approvals.iter().all(|approval| approval["state"] == "done");
-        self.promise(are_used && approvals.len() == self.size.sessions as usize / 2, || {
-            format!("{approvals:#?}")
-        });
-
-        // Everything that was billed is booked, and nothing stays reserved.
-        let budget = self
-            .look(&["budget", "show", "--output", "json"])
-            .await
-            .unwrap_or_default();
-        let mut scopes = budget.as_array().into_iter().flatten();
-        let day = scopes.find(|scope| scope["scope"] == "host_day");
-        let day = day.cloned().unwrap_or_default();
-        let spent = day["spent_usd"]
-            .as_str()
-            .unwrap_or_default()
-            .parse::<f64>()
-            .unwrap_or(0.0);
-        let billed = self.lab.simulator.requests().len() as u64 * COST_NANOS;
-        self.promise(spent * 1e9 >= billed as f64 - 1e3, || format!("{spent} of {billed}"));
-        self.promise(day["reserved_usd"] == "0.000000", || format!("{day:#}"));
-    }
-}
+/// A point that is passed now and then is waited for so often.
+const VISITS: u32 = 5;
 
 /// The long form, if it is asked for.
 fn long_or(short: Size) -> Size {
@@ -417,26 +55,76 @@ fn long_or(short: Size) -> Size {
 
 #[tokio::test]
 async fn killed_processes_lose_nothing_and_do_nothing_twice() {
-    let trial = Trial::new(long_or(SHORT), false, "power_loss").await.unwrap();
-    let broken = trial.run().await;
+    let broken = Trial::new(long_or(SHORT), false, "power_loss").await.run().await;
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
 #[tokio::test]
 async fn failures_of_the_power_lose_nothing_either() {
-    let Some(trial) = Trial::new(long_or(SHORT_OF_POWER), true, "power_loss").await else {
-        return;
-    };
-    let broken = trial.run().await;
-    assert!(broken.is_empty(), "{broken:#?}");
+    let trial = Trial::new(long_or(SHORT_OF_POWER), true, "power_loss").await;
+    if trial.disk.is_some() {
+        let broken = trial.run().await;
+        assert!(broken.is_empty(), "{broken:#?}");
+    }
 }
 
 /// What the test before would notice: `process_crash` doesn't flush every commit.
 #[tokio::test]
 async fn a_power_failure_undoes_what_was_not_flushed() {
-    let Some(trial) = Trial::new(UNTIL_BROKEN, true, "process_crash").await else {
-        return;
-    };
-    let broken = trial.run().await;
-    assert!(!broken.is_empty(), "no promise was broken");
+    let trial = Trial::new(UNTIL_BROKEN, true, "process_crash").await;
+    if trial.disk.is_some() {
+        let broken = trial.run().await;
+        assert!(!broken.is_empty(), "no promise was broken");
+    }
+}
+
+/// Whether one of so many tries succeeds.
+async fn any(tries: u32, mut succeeds: impl AsyncFnMut() -> bool) -> bool {
+    for _ in 0..tries {
+        if succeeds().await {
+            return true;
+        }
+    }
+    false
+}
+
+/// An order without an approval, and one with it: each command ends at every point that it passes, and the power fails there where it
+/// can.
+#[tokio::test]
+async fn every_step_of_a_run_can_be_the_last_of_its_process() {
+    let trial = Trial::new(POINTS, true, "power_loss").await;
+    let (mut reached, mut visits) = (HashSet::new(), Vec::new());
+    for number in [0, 1] {
+        let passed = trial.drive(number, None).await;
+        for (command, points) in passed.iter().enumerate() {
+            visits.extend((1..=points.len()).map(|point| (number, Fault { command, point })));
+        }
+        reached.extend(passed.into_iter().flatten());
+    }
+    let broken = trial.judge().await;
+    assert!(broken.is_empty(), "{broken:#?}");
+    let missing: Vec<String> = Point::ALL
+        .iter()
+        .map(|point| format!("{point:?}"))
+        .filter(|point| !reached.contains(point))
+        .collect();
+    assert!(missing.is_empty(), "no command passes {missing:?}");
+
+    // Each store has one process at a time, so that the power fails for it alone.
+    let next = |visits: &Mutex<Vec<_>>| visits.lock().unwrap().pop();
+    let visits = Mutex::new(visits);
+    let stores = (0..4).map(|_| async {
+        let trial = Trial::new(POINTS, true, "power_loss").await;
+        let mut orders = 0..;
+        while let Some((kind, fault)) = next(&visits) {
+            let is_reached = async || {
+                let passed = trial.drive(orders.next().unwrap() * 2 + kind, Some(fault)).await;
+                passed[fault.command].len() == fault.point
+            };
+            assert!(any(VISITS, is_reached).await, "{fault:?} of {kind} was not reached");
+        }
+        trial.judge().await
+    });
+    let broken = futures_util::future::join_all(stores).await.concat();
+    assert!(broken.is_empty(), "{broken:#?}");
 }

@@ -2,6 +2,7 @@
 
 use super::approval::{Answered, Gated, given_up, question};
 use super::run::Run;
+use crate::fault::{self, Point};
 use crate::session::{Approval, ApprovalDecision, Fact, OpenApproval, Verdict};
 use crate::store::StoreError;
 use crate::tools::AdmittedCall;
@@ -51,6 +52,7 @@ impl Run<'_> {
                             let waiting = Gated::new(call, question);
                             let (fact, event) = waiting.requested();
                             self.record(&fact);
+                            fault::passes(Point::ApprovalRequested);
                             self.emitter.emit(event);
                             gated.push(waiting);
                         }
@@ -113,6 +115,7 @@ impl Run<'_> {
     pub(super) fn answered(&mut self, answered: Answered) -> Verdict {
         let Answered { position, fact, event } = answered;
         self.record(&fact);
+        fault::passes(Point::ApprovalDecided);
         self.emitter.emit(event);
         self.asked_about(position)
             .map_or(Verdict::Pending, |asked| asked.verdict)

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::consequences::consequences;
 use super::decisions::Decisions;
 use crate::events::Ending;
+use crate::fault::{self, Point};
 use crate::ledger::{Ledger, LedgerError, Reservation, ReservationId, ReserveRequest};
 use crate::model::{AttemptEnd, AttemptLog, BoxFuture, ModelError, Unlogged};
 use crate::session::{Fact, SessionError};
@@ -354,10 +355,16 @@ impl AttemptLog for Journal {
             return Unlogged.started(ledger, model, request);
         };
         let started = kept.start(ledger, model, request);
-        async move { started.await.map_err(model_error) }.boxed()
+        async move {
+            let started = started.await.map_err(model_error);
+            fault::passes(Point::AttemptReady);
+            started
+        }
+        .boxed()
     }
 
     fn ended(&self, end: AttemptEnd, booked: BoxFuture<'static, ()>) -> BoxFuture<'_, ()> {
+        fault::passes(Point::AnswerArrived);
         let AttemptEnd {
             reservation,
             usage,

@@ -15,6 +15,7 @@ use super::session::RunOptions;
 use super::step::{Step, next_step};
 use super::tool_result::content_for_model;
 use crate::events::{Ending, ErrorInfo, EventKind, ToolCallFinished, TrimReason};
+use crate::fault::{self, Point};
 use crate::model::{ApiErrorKind, ModelContext, ModelError, ModelRequest, ModelResponse};
 use crate::session::{
     CallFate, CallState, CallUsage, Fact, OpenCall, OpenRun, State, StoredBlock, StoredContent, TrimKind, Trimmed,
@@ -136,6 +137,7 @@ impl Run<'_> {
                 stop_reason: response.stop_reason.as_str().to_owned(),
                 content: response.content.iter().filter_map(StoredBlock::of).collect(),
             });
+            fault::passes(Point::AnswerRecorded);
             match step {
                 Step::Finish(Ending::Refused) => {
                     return Ended {
@@ -332,6 +334,7 @@ impl Run<'_> {
         if must_be_durable {
             (&mut written).await.map_err(model_error)?;
         }
+        fault::passes(Point::CallsAdmitted);
         // As one call ends the next begins, in whatever order. Lazy, so that no more than `parallel` calls run.
         let running = calls.into_iter().map(|(position, call)| {
             let (agent, emitter, cancel) = (self.agent.clone(), self.emitter.clone(), self.options.cancel.clone());
@@ -378,6 +381,7 @@ impl Run<'_> {
                 approval: self.approval_of(position),
                 used: Some(used(&result.finished)),
             }));
+            fault::passes(Point::CallRecorded);
             if left > 0 {
                 // The others may take long. The last one shares the commit of what follows.
                 self.journal.flush();

@@ -13,6 +13,7 @@ use super::journal::Journal;
 use super::report::RunReport;
 use super::run::{Ended, Run, failed};
 use crate::events::{Ending, ErrorInfo, EventKind};
+use crate::fault::{self, Point};
 use crate::session::{CallState, Fact, SessionError, State, ToolMark};
 use crate::store::{StoreError, Taken};
 use crate::telemetry::Emitter;
@@ -242,12 +243,14 @@ impl Session {
             }
             false => self.end_run(ending, error.as_ref()),
         }
+        fault::passes(Point::RunEnds);
         let unsaved = self.journal.commit().await.err().map(|error| ErrorInfo {
             kind: error.kind().to_owned(),
             message: error.to_string(),
             hint: error.hint(),
             request_id: None,
         });
+        fault::passes(Point::RunEnded);
         RunReport {
             unsaved,
             outcome: ending,

@@ -13,6 +13,7 @@ use url::{Host, Url};
 use super::http::{ClientError, ProxySetting};
 use super::{BoxFuture, ModelError, ModelRequest, ModelResponse};
 use crate::events::Usage;
+use crate::fault::{self, Point};
 use crate::messages_api::{CacheTtl, headers};
 use crate::secret::Secret;
 
@@ -355,6 +356,7 @@ impl<'a> Progress<'a> {
 
     /// Records the HTTP status of the answer, as soon as its head has arrived. It decides a probe of the breaker.
     pub fn head(&self, status: u16) {
+        fault::passes(Point::HeadArrived);
         self.state().head = Some(status);
         self.head_arrived.notify_one();
     }

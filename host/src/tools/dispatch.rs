@@ -18,6 +18,7 @@ use super::registry::{Tool, name_identity};
 use super::schema::{MAX_INLINE_STEPS, MAX_STEPS};
 use super::toolset::{Slot, ToolSet};
 use crate::events::{EventKind, Health, Outcome, ToolCallFinished, Transition};
+use crate::fault::{self, Point};
 use crate::resilience::Permit;
 use crate::sandbox::{CallFailure, Halt};
 use crate::telemetry::Emitter;
@@ -426,7 +427,9 @@ impl ToolSet {
         let tool = &slot.tool;
         let queued = waiting.elapsed();
         let tenant = cx.emitter.tenant();
+        fault::passes(Point::CallBegins);
         let (called, usage) = tool.component.call(tenant, &tool.export, input, halt).await;
+        fault::passes(Point::CallReturned);
         let processor = usage.kept_waiting;
         totals.add(usage, tool.limits().log_bytes);
         let mut delay = None;

@@ -28,6 +28,7 @@ use self::witness::{Comparison, UNFLUSHED_STEP, Witness};
 use super::backend::{ApprovalFilter, SessionFilter, StoredFact, UsageFilter, Worked};
 use super::breakers::{BreakerOrder, BreakerRecord};
 use super::{Applied, Backend, Change, Durability, StoreError, Work};
+use crate::fault::{self, Point};
 use crate::ledger::{
     BookReader, BudgetLimits, BudgetStatus, LedgerError, LedgerRow, LimitOverride, ReservationId, Restored, Scope,
     Spending, SpendingFilter, Unusual,
@@ -189,11 +190,16 @@ impl Sqlite {
             .filter(|_| is_raised)
             .map(|compared| compared.raise(&transaction));
         let raised = raised.transpose().map_err(|error| at(error.into()))?;
+        fault::passes(Point::CommitReady);
         transaction.commit().map_err(|error| at(error.into()))?;
+        fault::passes(Point::CommitDone);
         if let (Some(witness), Some(generation)) = (witness, raised)
             && let Err(error) = witness.advance(generation)
         {
             tracing::warn!(%error, "could not write down how new the ledger is, so an older copy of it may not be noticed");
+        }
+        if raised.is_some() {
+            fault::passes(Point::WitnessMoved);
         }
         dead.into_iter().for_each(DeadOwner::remove_lock_file);
         if results.iter().flatten().any(Worked::has_deleted) {
