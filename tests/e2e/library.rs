@@ -365,7 +365,9 @@ async fn a_failed_prompt_does_not_affect_the_next_one() {
     let messages = model.requests()[1].body["messages"].clone();
     assert_eq!(
         messages,
-        json!([{ "role": "user", "content": [{ "type": "text", "text": "hello" }] }])
+        json!([{ "role": "user", "content": [
+            { "type": "text", "text": "hello", "cache_control": { "type": "ephemeral" } },
+        ] }])
     );
 }
 

@@ -28,7 +28,7 @@ const MAX_TRIMS: u32 = 2;
 
 /// Why the history must be trimmed, if a shorter one could be accepted.
 fn trim_reason(error: &ModelError) -> Option<TrimReason> {
-    match error.of_last_model() {
+    match error {
         // Without a status it came in the middle of an answer, which a person may have read and which is paid for.
         ModelError::ContextOverflow(error) if error.status.is_some() => Some(TrimReason::TooLong),
         ModelError::Api(error) if error.status.is_some() && error.kind == ApiErrorKind::RequestTooLarge => {
@@ -49,7 +49,7 @@ struct Tried {
 }
 
 fn is_invalid(error: &ModelError) -> bool {
-    matches!(error.of_last_model(), ModelError::Api(error) if error.status.is_some() && error.kind == ApiErrorKind::InvalidRequest)
+    matches!(error, ModelError::Api(error) if error.status.is_some() && error.kind == ApiErrorKind::InvalidRequest)
 }
 
 /// A run's ending and its error.
@@ -514,7 +514,7 @@ pub(super) fn failed(kind: &str, message: String) -> Ended {
 }
 
 fn ending_for(error: &ModelError) -> Ending {
-    match error.of_last_model() {
+    match error {
         ModelError::Budget(_) => Ending::BudgetExceeded,
         ModelError::DeadlineExceeded { .. } => Ending::DeadlineExceeded,
         ModelError::Cancelled => Ending::Cancelled,

@@ -129,6 +129,11 @@ impl Session {
         self.state.run.as_ref().map(|run| run.prompt.as_str())
     }
 
+    /// Whether the last prompt waits for a person, who may have decided elsewhere.
+    pub fn waits_for_approval(&self) -> bool {
+        self.state.unused_approvals().next().is_some()
+    }
+
     /// The tools of calls that an earlier process began and that may not be made again: they may have had their effect.
     pub fn uncertain_calls(&self) -> impl Iterator<Item = &str> {
         let calls = self.state.run.iter().flat_map(|run| &run.calls);

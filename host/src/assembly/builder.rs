@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::breakers::{self, Dependencies};
+use super::breakers::Breakers;
 use super::error::HostError;
 use super::host::Host;
-use super::models::{Models, RetryBudgets, Shared};
+use super::models::{ModelBreakers, RetryBudgets, Shared};
 use super::tools::load_tools;
 use crate::agent::{Agent, AgentParts};
 use crate::config::{Config, SessionSettings};
@@ -107,15 +107,16 @@ impl HostBuilder {
         };
         let ledger = store.ledger();
         let retry_budgets = RetryBudgets::default();
-        let Models { chain, addresses } = Shared {
+        let model_breakers = ModelBreakers::default();
+        let models = Shared {
             config: &config,
             tls: &tls,
             prices: &prices,
             ledger: &ledger,
             retry_budgets: &retry_budgets,
+            breakers: &model_breakers,
         }
         .models(provider)?;
-        let weak = store.downgrade();
         tokio::spawn(delete_expired_sessions(store.downgrade(), config.sessions.clone()));
         let tools = load_tools(&config, place, tls).await?;
         let tools = Arc::new(tools.with_policy(policy).with_approvals(config.agent.approve));
@@ -123,7 +124,7 @@ impl HostBuilder {
             settings: config.agent.clone(),
             max_tokens: config.model.max_tokens,
             temperature: config.model.temperature,
-            model: chain,
+            model: models.chain,
             tools,
             ledger,
             store: config.sessions.keep.then(|| store.clone()),
@@ -131,12 +132,8 @@ impl HostBuilder {
             alerts: config.alerts.clone(),
             events,
         });
-        let dependencies = Dependencies::new(addresses, &agent);
-        if let Some(last_order) = breakers::restore(&store, &agent, &dependencies).await {
-            tokio::spawn(breakers::follow_orders(weak.clone(), agent.downgrade(), last_order));
-        }
-        breakers::record(weak, &agent, dependencies);
-        Ok(Host::new(config, agent, prices, retry_budgets))
+        let breakers = Breakers::connect(store, &agent, model_breakers).await;
+        Ok(Host::new(config, agent, prices, retry_budgets, breakers))
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::breakers::Breakers;
 use super::builder::{self, HostBuilder};
 use super::error::HostError;
 use super::models::{RetryBudgets, Shared};
@@ -42,15 +43,23 @@ pub struct Host {
     agent: Agent,
     prices: Arc<Prices>,
     retry_budgets: RetryBudgets,
+    breakers: Breakers,
 }
 
 impl Host {
-    pub(super) fn new(config: Config, agent: Agent, prices: Arc<Prices>, retry_budgets: RetryBudgets) -> Self {
+    pub(super) fn new(
+        config: Config,
+        agent: Agent,
+        prices: Arc<Prices>,
+        retry_budgets: RetryBudgets,
+        breakers: Breakers,
+    ) -> Self {
         Self {
             config: Arc::new(config),
             agent,
             prices,
             retry_budgets,
+            breakers,
         }
     }
 
@@ -97,15 +106,15 @@ impl Host {
         self.agent.store()
     }
 
-    /// The same host with another model of the configured provider, and the same fallbacks. Both share the tools, the ledger, the events
-    /// and the budgets of retries; the breakers of the models are new.
+    /// The same host with another model: a [fallback](Config::fallback_models) of this id, else one of the configured provider. Both share
+    /// all else, also the breakers of models that both use.
     ///
     /// # Errors
     ///
     /// See [`HostError`].
-    pub fn with_model(&self, model: &str) -> Result<Self, HostError> {
+    pub async fn with_model(&self, model: &str) -> Result<Self, HostError> {
         let mut config = Config::clone(&self.config);
-        model.clone_into(&mut config.model.model);
+        config.choose_model(model);
         config.check()?;
         let prices = builder::prices(&config)?;
         let models = Shared {
@@ -114,10 +123,13 @@ impl Host {
             prices: &prices,
             ledger: self.ledger(),
             retry_budgets: &self.retry_budgets,
+            breakers: &self.breakers.models,
         }
         .models(None)?;
         let agent = self.agent.with_model(models.chain);
-        Ok(Self::new(config, agent, prices, self.retry_budgets.clone()))
+        self.breakers.join(&agent, &models.new_breakers).await;
+        let (retry_budgets, breakers) = (self.retry_budgets.clone(), self.breakers.clone());
+        Ok(Self::new(config, agent, prices, retry_budgets, breakers))
     }
 
     pub fn prices(&self) -> &Prices {

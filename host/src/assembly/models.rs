@@ -1,17 +1,18 @@
 //! From the settings to the models that a host asks in turn.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustls::ClientConfig;
+use url::Url;
 
 use super::error::HostError;
 use crate::config::Config;
 use crate::ledger::Ledger;
-use crate::model::{self, Fallback, ModelChain, ModelSettings, ModelStack, Prices, Provider};
-use crate::resilience::{Breaker, RetryBudget};
+use crate::model::{self, Fallback, ModelChain, ModelSettings, ModelStack, Prices, Provider, ProviderKind};
+use crate::resilience::{Breaker, BreakerSettings, RetryBudget};
 
 /// The retry budgets of a host: one per endpoint, for all models and callers.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,73 @@ impl RetryBudgets {
     }
 }
 
+/// The breakers of a host's models: one per model, address and key, as long as the host lives.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ModelBreakers(Arc<Mutex<Vec<Known>>>);
+
+#[derive(Debug)]
+struct Known {
+    identity: Identity,
+    address: String,
+    breaker: Arc<Breaker>,
+}
+
+/// What distinguishes models.
+type Identity = (ProviderKind, Url, String, Option<String>);
+
+fn identity(settings: &ModelSettings) -> Identity {
+    (
+        settings.provider,
+        settings.base_url.clone(),
+        settings.model.clone(),
+        settings.api_key_env.clone(),
+    )
+}
+
+impl ModelBreakers {
+    /// The breaker of a model, and whether it is new. `home` is the address of the configured model: the breakers of models elsewhere have
+    /// their host in the name.
+    fn of(&self, settings: &ModelSettings, id: &str, home: &Url, of_breaker: &BreakerSettings) -> (Arc<Breaker>, bool) {
+        let mut known = self.lock();
+        let identity = identity(settings);
+        if let Some(known) = known.iter().find(|known| known.identity == identity) {
+            return (known.breaker.clone(), false);
+        }
+        let url = &settings.base_url;
+        let host = url.host_str().unwrap_or_default();
+        let name = match (url.origin() == home.origin(), url.port()) {
+            (true, _) => format!("model:{id}"),
+            (false, None) => format!("model:{id}@{host}"),
+            (false, Some(port)) => format!("model:{id}@{host}:{port}"),
+        };
+        // Another key, or another path of the same server.
+        let numbered = (2..).map(|number| format!("{name}#{number}"));
+        let is_free = |name: &String| known.iter().all(|known| known.breaker.name() != name);
+        let name = std::iter::once(name.clone())
+            .chain(numbered)
+            .find(is_free)
+            .unwrap_or(name);
+        let breaker = Arc::new(Breaker::new(name, of_breaker.clone()));
+        known.push(Known {
+            identity,
+            address: format!("{}{}", url.origin().ascii_serialization(), url.path()),
+            breaker: breaker.clone(),
+        });
+        (breaker, true)
+    }
+
+    /// The address behind a breaker, without a password.
+    pub(super) fn address(&self, name: &str) -> Option<String> {
+        let known = self.lock();
+        let known = known.iter().find(|known| known.breaker.name() == name)?;
+        Some(known.address.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What the models of a host share.
 pub(super) struct Shared<'a> {
     pub(super) config: &'a Config,
@@ -34,13 +102,13 @@ pub(super) struct Shared<'a> {
     pub(super) prices: &'a Arc<Prices>,
     pub(super) ledger: &'a Ledger,
     pub(super) retry_budgets: &'a RetryBudgets,
+    pub(super) breakers: &'a ModelBreakers,
 }
 
-/// The models in turn, and where each breaker's is.
+/// The models in turn, and the names of those of their breakers that are new.
 pub(super) struct Models {
     pub(super) chain: Arc<ModelChain>,
-    /// The addresses, without passwords, by the names of the breakers.
-    pub(super) addresses: Vec<(String, String)>,
+    pub(super) new_breakers: Vec<String>,
 }
 
 impl Shared<'_> {
@@ -53,13 +121,13 @@ impl Shared<'_> {
             Some(first) => first,
             None => model::provider_for(model, self.tls)?,
         };
-        let mut addresses = Vec::new();
-        let first = self.stack(model, first, &mut addresses);
+        let mut new_breakers = Vec::new();
+        let first = self.stack(model, first, &mut new_breakers);
         let mut fallbacks = Vec::new();
         for (settings, earlier) in fallback_models.iter().zip(0..) {
             let mut earlier = fallback_models[..earlier].iter().chain([model]);
             // As by a model that the command line names: it would fail in the same way again.
-            if earlier.any(|earlier| is_same(earlier, settings)) {
+            if earlier.any(|earlier| identity(earlier) == identity(settings)) {
                 continue;
             }
             let provider = model::provider_for(settings, self.tls).map_err(|source| HostError::Fallback {
@@ -67,7 +135,7 @@ impl Shared<'_> {
                 source,
             })?;
             fallbacks.push(Fallback {
-                stack: self.stack(settings, provider, &mut addresses),
+                stack: self.stack(settings, provider, &mut new_breakers),
                 max_tokens: settings.max_tokens,
                 temperature: settings.temperature,
             });
@@ -80,7 +148,7 @@ impl Shared<'_> {
         }
         Ok(Models {
             chain: Arc::new(ModelChain::new(first, fallbacks)),
-            addresses,
+            new_breakers,
         })
     }
 
@@ -89,7 +157,7 @@ impl Shared<'_> {
         &self,
         settings: &ModelSettings,
         provider: Arc<dyn Provider>,
-        addresses: &mut Vec<(String, String)>,
+        new_breakers: &mut Vec<String>,
     ) -> ModelStack {
         let Config {
             budget,
@@ -110,14 +178,13 @@ impl Shared<'_> {
                 provider.model()
             );
         }
-        let url = &settings.base_url;
-        let name = breaker_name(provider.model(), addresses);
-        addresses.push((
-            name.clone(),
-            format!("{}{}", url.origin().ascii_serialization(), url.path()),
-        ));
+        let home = &self.config.model.base_url;
+        let (breaker, is_new) = self.breakers.of(settings, provider.model(), home, breaker);
+        if is_new {
+            new_breakers.push(breaker.name().to_owned());
+        }
         ModelStack {
-            breaker: Arc::new(Breaker::new(name, breaker.clone())),
+            breaker,
             retry: retry.clone(),
             retry_budget: self.retry_budgets.of(provider.endpoint()),
             provider,
@@ -129,42 +196,35 @@ impl Shared<'_> {
     }
 }
 
-/// `model:ID`, and `model:ID#2` for the same model at another address.
-fn breaker_name(model: &str, taken: &[(String, String)]) -> String {
-    let name = format!("model:{model}");
-    let is_taken = |name: &String| taken.iter().any(|(taken, _)| taken == name);
-    let numbered = (2..).map(|number| format!("{name}#{number}"));
-    std::iter::once(name.clone())
-        .chain(numbered)
-        .find(|name| !is_taken(name))
-        .unwrap_or_default()
-}
-
-fn is_same(one: &ModelSettings, other: &ModelSettings) -> bool {
-    let identity = |settings: &ModelSettings| {
-        (
-            settings.provider,
-            settings.base_url.clone(),
-            settings.model.clone(),
-            settings.api_key_env.clone(),
-        )
-    };
-    identity(one) == identity(other)
-}
-
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
-    fn every_breaker_has_a_name_of_its_own() {
-        let mut taken = Vec::new();
-        for expected in ["model:a", "model:a#2", "model:a#3"] {
-            let name = breaker_name("a", &taken);
-            assert_eq!(name, expected);
-            taken.push((name, String::new()));
+    fn a_models_breaker_is_named_by_id_and_by_server_where_that_differs() {
+        let breakers = ModelBreakers::default();
+        let settings = |url: &str, key: &str| ModelSettings {
+            model: "a".to_owned(),
+            base_url: Url::parse(url).unwrap(),
+            api_key_env: Some(key.to_owned()),
+            ..ModelSettings::default()
+        };
+        let home = Url::parse("https://home.example").unwrap();
+        for (url, key, name) in [
+            ("https://other.example/v1", "K", "model:a@other.example"),
+            ("https://home.example/v1", "K", "model:a"),
+            ("http://127.0.0.1:11434/v1", "K", "model:a@127.0.0.1:11434"),
+            ("https://home.example/v1", "L", "model:a#2"),
+        ] {
+            let (breaker, is_new) = breakers.of(&settings(url, key), "a", &home, &BreakerSettings::default());
+            assert_eq!((breaker.name(), is_new), (name, true));
+            let (again, is_new) = breakers.of(&settings(url, key), "a", &home, &BreakerSettings::default());
+            assert!(Arc::ptr_eq(&breaker, &again) && !is_new);
         }
-        assert_eq!(breaker_name("b", &taken), "model:b");
+        let address = breakers.address("model:a@other.example");
+        assert_eq!(address.as_deref(), Some("https://other.example/v1"));
+        assert_eq!(breakers.address("model:b"), None);
     }
 
     #[test]

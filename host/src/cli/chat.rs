@@ -113,7 +113,7 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
         was_interrupted = false;
         let done = match parse(&line) {
             Ok(Line::Exit) => return conversation.exit_code().unwrap_or(0),
-            Ok(Line::Nothing) if conversation.is_unfinished() => {
+            Ok(Line::Nothing) if conversation.is_left() => {
                 let cancel = CancellationToken::new();
                 let interrupt = Interrupt::at_terminal(cancel.clone(), cx.stderr.clone(), lines.terminal_mode());
                 conversation.resume(cancel).await;
@@ -156,7 +156,7 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
                 conversation.show_model();
                 Ok(())
             }
-            Ok(Line::Model(Some(name))) => conversation.change_model(name),
+            Ok(Line::Model(Some(name))) => conversation.change_model(name).await,
             Ok(Line::Tools) => {
                 conversation.list_tools();
                 Ok(())

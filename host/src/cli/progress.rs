@@ -86,7 +86,7 @@ impl ProgressRenderer {
     /// Follows for whom the run waits.
     fn follow(&mut self, event: &EventKind) {
         self.waiting_since = match event {
-            EventKind::TurnStarted {} => Some(Instant::now()),
+            EventKind::TurnStarted {} | EventKind::ModelFallback { .. } => Some(Instant::now()),
             EventKind::ModelRetry { delay_ms, .. } => Some(Instant::now() + Duration::from_millis(*delay_ms)),
             // Nothing may follow for a while. A line of text that isn't rendered stays as it is.
             EventKind::TextDelta { .. } if self.markdown.is_some() => Some(Instant::now()),

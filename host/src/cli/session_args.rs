@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::grants::GrantArgs;
 use super::{CliError, Context};
-use crate::config::{Arguments, Config, Origin};
+use crate::config::{Arguments, Config, LoadOptions, Origin};
 use crate::events::ErrorInfo;
 
 /// The options that set a key of the configuration, with the key.
@@ -117,6 +117,13 @@ impl SessionArgs {
         // A component that is named here is wanted: without it, the run isn't what was asked for.
         self.grants.apply(&self.plugin, true, &mut arguments)?;
         let mut config = cx.config_with(arguments)?;
+        if let Some(model) = &self.model {
+            // As it is configured without this option, which has replaced the first one's id.
+            let configured = Config::load_from(&LoadOptions::from_process(cx.global.config.as_deref()))?;
+            if let Some(fallback) = configured.fallback(model) {
+                config.model = config.fallback_models[fallback].clone();
+            }
+        }
         if self.budget.is_some() {
             // For this command alone, so `budget set` doesn't disarm it.
             config.budget.session_cap = config.budget.session;
@@ -129,7 +136,6 @@ impl SessionArgs {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::config::LoadOptions;
 
     #[test]
     fn a_hint_names_a_setting_as_it_was_set() {

@@ -48,6 +48,8 @@ pub(super) const MAX_TOKENS: Bounds<u32> = between(1, 10_000_000);
 pub(super) const TEMPERATURE: Bounds<f64> = between(0.0, 1.0);
 
 pub(super) const MAX_AGENT_NAME_CHARS: usize = 64;
+/// Each has a breaker, and a client with its connections.
+pub(super) const MAX_FALLBACK_MODELS: usize = 8;
 pub(super) const MAX_ITERATIONS: Bounds<u32> = between(1, 10_000);
 pub(super) const MAX_TOOL_CALLS: Bounds<u32> = between(1, 100_000);
 pub(super) const PARALLEL_TOOL_CALLS: Bounds<u32> = between(1, 10_000);

@@ -66,6 +66,14 @@ fn key_of<S: AsRef<str>>(path: &[S]) -> String {
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = Findings::default();
     findings.model(&["model"], &config.model);
+    let count = config.fallback_models.len();
+    let many = || {
+        ValueProblem::new(format!(
+            "must not have more than {} entries",
+            bounds::MAX_FALLBACK_MODELS
+        ))
+    };
+    findings.add(&[FALLBACKS], (count > bounds::MAX_FALLBACK_MODELS).then(many));
     for (index, settings) in config.fallback_models.iter().enumerate() {
         let index = index.to_string();
         let path = [FALLBACKS, &index];

@@ -66,7 +66,7 @@ use crate::tools::PluginSettings;
 #[derive(Clone, Debug)]
 pub struct Config {
     pub model: ModelSettings,
-    /// The models that are asked, in this order, when the ones before them can't answer.
+    /// The models that are asked, in this order, when the ones before them can't answer; at most 8.
     pub fallback_models: Vec<ModelSettings>,
     pub agent: AgentSettings,
     pub retry: RetrySettings,
@@ -144,6 +144,22 @@ impl Config {
     /// All problems together, each with the key that a file would use. Their origin is [`Origin::Code`].
     pub fn check(&self) -> Result<(), ConfigError> {
         check::check(self)
+    }
+
+    /// Makes another model the first one: a fallback of this id as it is configured, else one of the first one's server.
+    pub fn choose_model(&mut self, id: &str) {
+        match self.fallback(id) {
+            Some(index) => self.model = self.fallback_models[index].clone(),
+            None => id.clone_into(&mut self.model.model),
+        }
+    }
+
+    /// The position of the fallback with this id, unless the first model has it.
+    pub(crate) fn fallback(&self, id: &str) -> Option<usize> {
+        let mut fallbacks = self.fallback_models.iter();
+        fallbacks
+            .position(|fallback| fallback.model == id)
+            .filter(|_| self.model.model != id)
     }
 
     /// Whether the configuration file leaves `[plugins]` out. It then has no tools, not even the two that are there without a

@@ -23,10 +23,6 @@ impl<T> Overlay<T> {
         }
     }
 
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.keys.contains_key(key)
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }

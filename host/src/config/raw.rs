@@ -28,9 +28,10 @@ pub(super) use super::command::RawCommand;
 pub(super) struct RawConfig {
     pub(super) model: RawModel,
     /// Models that are asked, in this order, when the ones before them can't answer. Each has its own retries, breaker and price. A
-    /// missing key is that of `[model]`; but where `provider` or `base_url` is set, those about the server (`api_key_env`,
-    /// `api_version`, `auth`, `max_tokens_field`, `prompt_cache`, `temperature`, and the two themselves) have their defaults.
+    /// missing key is that of `[model]`; but for another `provider` or `base_url`, `api_version`, `auth`, `max_tokens_field`, `prompt_cache`
+    /// and `temperature` have their defaults, and `api_key_env` is none of `[model]`'s.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = bounds::MAX_FALLBACK_MODELS))]
     pub(super) fallback_models: Vec<Overlay<RawModel>>,
     pub(super) agent: RawAgent,
     pub(super) retry: RawRetry,

@@ -23,6 +23,9 @@ use crate::secret::Secret;
 use crate::telemetry::LoggingSettings;
 use crate::tools::{ComponentSource, PluginSettings, ToolSettings};
 
+/// The host whose key `ANTHROPIC_API_KEY` holds.
+const VENDOR: &str = "api.anthropic.com";
+
 /// Where the keys of a model are set.
 struct ModelKeys {
     path: Vec<String>,
@@ -135,11 +138,17 @@ impl Resolver<'_> {
     fn fallback_models(&mut self, fallbacks: &[Overlay<RawModel>], first: &RawModel) -> Vec<ModelSettings> {
         let mut settings = Vec::new();
         for (index, raw) in fallbacks.iter().enumerate() {
-            let is_elsewhere = ["provider", "base_url"].into_iter().any(|key| raw.has(key));
+            let Some(merged) = self.merged(raw.over(first)) else {
+                continue;
+            };
+            let has_other_provider = merged.provider != first.provider;
+            let has_other_url = base_url(&merged.base_url).ok() != base_url(&first.base_url).ok();
+            let is_elsewhere = has_other_provider || has_other_url;
             // What says how to talk to one server is wrong for another, and its key a secret.
             let base = match is_elsewhere {
                 false => first.clone(),
                 true => RawModel {
+                    provider: first.provider,
                     model: first.model.clone(),
                     proxy: first.proxy.clone(),
                     max_tokens: first.max_tokens,
@@ -158,6 +167,17 @@ impl Resolver<'_> {
                 path: vec!["fallback_models".to_owned(), index.to_string()],
                 inherits: !is_elsewhere,
             };
+            let is_vendor = base_url(&raw.base_url).is_ok_and(|url| url.host_str() == Some(VENDOR));
+            if is_elsewhere
+                && raw.provider == RawProvider::Anthropic
+                && !is_vendor
+                && !self.is_set(&keys, "api_key_env")
+            {
+                let problem = ValueProblem::new("another server needs its own api_key_env")
+                    .hint("name the variable that holds this server's key; that of [model] isn't sent to it unasked");
+                let key = if has_other_url { "base_url" } else { "provider" };
+                self.report(&["fallback_models", &index.to_string(), key], problem);
+            }
             settings.push(self.model(raw, &keys));
         }
         settings
@@ -212,7 +232,7 @@ impl Resolver<'_> {
     /// written for the vendor's own API still names it.
     fn api_key_env(&self, raw: &RawModel, keys: &ModelKeys) -> Option<String> {
         let is_set = self.is_set(keys, "api_key_env");
-        let is_vendor = base_url(&raw.base_url).is_ok_and(|url| url.host_str() == Some("api.anthropic.com"));
+        let is_vendor = base_url(&raw.base_url).is_ok_and(|url| url.host_str() == Some(VENDOR));
         let is_meant = |name: &String| {
             raw.provider != RawProvider::OpenAi || (is_set && (is_vendor || name != "ANTHROPIC_API_KEY"))
         };

@@ -57,7 +57,7 @@ pub fn classify(error: &ModelError) -> Verdict {
         | ModelError::DeadlineExceeded { .. }
         | ModelError::Cancelled
         | ModelError::GaveUp { .. }
-        | ModelError::AfterOthers { .. } => Verdict::Fatal,
+        | ModelError::AllFailed { .. } => Verdict::Fatal,
     }
 }
 

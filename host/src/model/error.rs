@@ -79,16 +79,16 @@ pub enum ModelError {
     /// A failure that a retry might have fixed, and why there is no retry.
     #[error("{why}: {last}")]
     GaveUp { why: GaveUp, last: Box<ModelError> },
-    /// The last of several models has no answer either.
-    #[error("{last}{}", before(failed))]
-    AfterOthers {
-        /// In the order in which they were asked.
-        failed: Vec<FailedModel>,
-        last: Box<ModelError>,
+    /// Neither the configured model has an answer, nor any of its fallbacks.
+    #[error("{first}{}", and_fallbacks(fallbacks))]
+    AllFailed {
+        first: Box<ModelError>,
+        /// Those that were asked, in order.
+        fallbacks: Vec<FailedModel>,
     },
 }
 
-/// A model that was asked before another one.
+/// A fallback that was asked.
 #[derive(Debug)]
 pub struct FailedModel {
     pub model: String,
@@ -145,10 +145,10 @@ fn after(last: &Option<Box<ModelError>>) -> String {
         .unwrap_or_default()
 }
 
-fn before(failed: &[FailedModel]) -> String {
-    failed
+fn and_fallbacks(fallbacks: &[FailedModel]) -> String {
+    fallbacks
         .iter()
-        .map(|FailedModel { model, error }| format!("; before that, `{model}` failed: {error}"))
+        .map(|FailedModel { model, error }| format!("; then the fallback `{model}` failed: {error}"))
         .collect()
 }
 
@@ -179,25 +179,6 @@ impl ModelError {
         }
     }
 
-    /// Notes which models were asked before.
-    pub(super) fn after(self, failed: Vec<FailedModel>) -> Self {
-        match failed.is_empty() {
-            true => self,
-            false => Self::AfterOthers {
-                failed,
-                last: Box::new(self),
-            },
-        }
-    }
-
-    /// What went wrong with the model that was asked last.
-    pub fn of_last_model(&self) -> &Self {
-        match self {
-            Self::AfterOthers { last, .. } => last,
-            error => error,
-        }
-    }
-
     /// A stable, machine-readable name.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -218,7 +199,8 @@ impl ModelError {
             Self::Session(error) => error.kind(),
             Self::DeadlineExceeded { .. } => "deadline_exceeded",
             Self::Cancelled => ErrorInfo::CANCELLED,
-            Self::GaveUp { last, .. } | Self::AfterOthers { last, .. } => last.kind(),
+            Self::GaveUp { last, .. } => last.kind(),
+            Self::AllFailed { first, .. } => first.kind(),
         }
     }
 
@@ -256,11 +238,7 @@ impl ModelError {
                 ..
             } => "the endpoint seems to be down for everyone; try again later",
             Self::GaveUp { last, .. } => return last.hint(),
-            Self::AfterOthers { last, .. } => {
-                return last
-                    .hint()
-                    .map(|hint| hint.replace("`[model] ", "`[[fallback_models]] "));
-            }
+            Self::AllFailed { first, .. } => return first.hint(),
             Self::Connection { .. } => {
                 "try again later; if it happens every time, check that the scheme of `[model] base_url` fits its port, and \
                  check for proxies or gateways on the way"
@@ -283,7 +261,8 @@ impl ModelError {
             | Self::AttemptTimeout { request_id, .. }
             | Self::Malformed { request_id, .. } => request_id.as_deref(),
             Self::BreakerOpen { last, .. } | Self::DeadlineExceeded { last } => last.as_ref()?.request_id(),
-            Self::GaveUp { last, .. } | Self::AfterOthers { last, .. } => last.request_id(),
+            Self::GaveUp { last, .. } => last.request_id(),
+            Self::AllFailed { first, .. } => first.request_id(),
             _ => None,
         }
     }

@@ -78,8 +78,9 @@ impl<'a> Conversation<'a> {
     }
 
     pub async fn ask(&mut self, prompt: &str, cancel: CancellationToken) {
-        // What another process left is given up.
-        if !std::mem::take(&mut self.is_left) && self.is_unfinished() {
+        // What another process left is given up, unless it waits for a person, who may have decided.
+        let is_given_up = std::mem::take(&mut self.is_left) && !self.session.waits_for_approval();
+        if !is_given_up && self.is_unfinished() {
             // It waits for a person, who may have decided. Another prompt gives up what still waits.
             if let Some(report) = self.live.resume(&mut self.session, cancel.clone()).await
                 && report.outcome != Ending::AwaitingApproval
@@ -101,9 +102,18 @@ impl<'a> Conversation<'a> {
     pub fn offer(&mut self) {
         self.is_left = true;
         let prompt = format::one_line(self.session.unfinished().unwrap_or_default(), MAX_DESCRIPTION_CHARS);
+        let other = match self.session.waits_for_approval() {
+            true => "",
+            false => " Another prompt gives it up.",
+        };
         self.cx.note(&format!(
-            "The last prompt was not answered to the end: {prompt}\nEnter goes on with it. Another prompt gives it up."
+            "The last prompt was not answered to the end: {prompt}\nEnter goes on with it.{other}"
         ));
+    }
+
+    /// Whether somebody has yet to decide about what another process left.
+    pub const fn is_left(&self) -> bool {
+        self.is_left
     }
 
     /// Goes on with what was left.
@@ -171,16 +181,15 @@ impl<'a> Conversation<'a> {
     }
 
     /// The conversation goes on with another model.
-    pub fn change_model(&mut self, name: &str) -> Result<(), CliError> {
+    pub async fn change_model(&mut self, name: &str) -> Result<(), CliError> {
         let host = self.live.host();
         if name == host.config().model.model {
-            // Another stack for the same model would have a breaker that has seen no failure.
             self.cx
                 .stderr
                 .line(&format!("The model is {} already.", format::escape(name)));
             return Ok(());
         }
-        let changed = host.with_model(name)?;
+        let changed = host.with_model(name).await?;
         let is_priced = changed.price().is_some();
         let hint = host.prices().hint_for(name);
         if !is_priced && host.config().budget.limits(self.session.tenant()).has_limit() {

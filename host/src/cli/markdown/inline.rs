@@ -139,8 +139,10 @@ impl<'s> Spans<'s> {
 
     /// Whether the marks are rather a part of what is written: of a formula such as `2*3*4`, or of a name such as `__init__`.
     fn is_text(&self, text: &str, marks: usize, range: Range<usize>) -> bool {
-        let is_inside_word = self.source[..range.start].ends_with(char::is_alphanumeric)
-            || self.source[range.end..].starts_with(char::is_alphanumeric);
+        // Scripts without blanks between words have marks beside letters.
+        let is_letter = |c: char| c.is_ascii_alphanumeric();
+        let is_inside_word =
+            self.source[..range.start].ends_with(is_letter) || self.source[range.end..].starts_with(is_letter);
         let content = text.get(marks..text.len().saturating_sub(marks)).unwrap_or_default();
         let is_name = text.starts_with("__") && !content.contains(char::is_whitespace);
         is_inside_word || is_name

@@ -196,7 +196,11 @@ fn marks_that_are_no_style_stay() {
         assert_eq!(render(text, styled), format!("{text}\n"));
         assert_eq!(render(text, PAGE), format!("{text}\n"));
     }
-    for text in ["*i* **b** ***both*** ~~never~~ _i_ __two words__", "(**b**), *i*."] {
+    for text in [
+        "*i* **b** ***both*** ~~never~~ _i_ __two words__",
+        "(**b**), *i*.",
+        "这是**重点**内容",
+    ] {
         assert_eq!(render(text, PAGE), format!("{text}\n"));
         assert!(
             !render(text, styled).contains(['*', '~', '_']),

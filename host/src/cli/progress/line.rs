@@ -175,7 +175,8 @@ pub fn progress_line(event: &EventKind, last_failure: Option<&str>) -> Option<Pr
         } => ProgressLine::new(
             "budget",
             format!(
-                "${amount_usd} charged in full: usage unknown; `cofferdam budget reverse {reservation} --reason TEXT` takes it back"
+                "${amount_usd} charged in full: usage unknown; `cofferdam budget reverse {reservation} --reason TEXT` takes back what \
+                 the vendor's bill doesn't have"
             ),
         )
         .styled(WARN),

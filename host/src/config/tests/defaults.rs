@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value as Json;
 
 use super::*;
+use crate::model::{AuthHeader, ModelSettings, ProviderKind};
 
 const EXAMPLE: &str = include_str!("../../../examples/cofferdam.toml");
 
@@ -240,15 +241,62 @@ fn other_servers_get_what_is_set() {
     let key = |config: &Config| config.model.api_key.as_ref().map(|key| key.expose().to_owned());
     let plain = load("temperature = 0.5");
     assert_eq!((key(&plain), &plain.model.api_key_env), (None, &None));
-    assert_eq!(plain.model.auth, crate::model::AuthHeader::Bearer);
+    assert_eq!(plain.model.auth, AuthHeader::Bearer);
     let named = load("api_key_env = \"KEY\"\nauth = \"x-api-key\"");
     assert_eq!(key(&named).as_deref(), Some("secret"));
-    assert_eq!(named.model.auth, crate::model::AuthHeader::XApiKey);
+    assert_eq!(named.model.auth, AuthHeader::XApiKey);
     // As in a file that was written for the vendor's own API.
     let other = load("api_key_env = \"ANTHROPIC_API_KEY\"");
     assert_eq!(key(&other), None);
     let again = load_with(&plain.to_toml(), &variables).unwrap();
     assert_eq!((key(&again), again.model), (None, plain.model));
+}
+
+/// What describes a server, and its key, are no other one's.
+#[test]
+fn a_fallback_inherits_what_fits_its_server() {
+    let variables = [("ANTHROPIC_API_KEY", "anthropic's"), ("KEY", "secret")];
+    let load = |first: &str, fallback: &str| {
+        let text = format!("[model]\nmax_tokens = 7\n{first}\n[[fallback_models]]\n{fallback}");
+        load_with(&text, &variables).map(|config| config.fallback_models[0].clone())
+    };
+    let key = |settings: &ModelSettings| settings.api_key.as_ref().map(|key| key.expose().to_owned());
+    // The same server.
+    let gateway = "base_url = \"https://gw.example\"\napi_key_env = \"KEY\"\nauth = \"bearer\"";
+    for fallback in [
+        "model = \"m\"",
+        "provider = \"anthropic\"\nmodel = \"m\"",
+        "base_url = \"https://gw.example/\"",
+    ] {
+        let same = load(gateway, fallback).unwrap();
+        assert_eq!(key(&same).as_deref(), Some("secret"), "{fallback}");
+        assert_eq!(same.base_url.as_str(), "https://gw.example/");
+        assert_eq!((same.auth, same.max_tokens), (AuthHeader::Bearer, 7));
+    }
+    // Another one of the same provider.
+    let local = "provider = \"openai\"\nbase_url = \"http://127.0.0.1:1/v1\"\napi_key_env = \"KEY\"";
+    let other = load(local, "base_url = \"http://10.0.0.5/v1\"").unwrap();
+    assert_eq!((other.provider, key(&other)), (ProviderKind::OpenAi, None));
+    // The vendor's own.
+    let vendor = load(local, "provider = \"anthropic\"\nmodel = \"claude-haiku-5-5\"").unwrap();
+    assert_eq!(key(&vendor).as_deref(), Some("anthropic's"));
+    assert_eq!(vendor.base_url.host_str(), Some("api.anthropic.com"));
+    // A gateway gets the key that is named.
+    assert!(load("", "base_url = \"https://gw.example\"").is_err());
+    let named = load("", "base_url = \"https://gw.example\"\napi_key_env = \"KEY\"").unwrap();
+    assert_eq!(key(&named).as_deref(), Some("secret"));
+    let again = load_with(
+        &load_with(
+            &format!("[model]\n{gateway}\n[[fallback_models]]\nmodel = \"m\""),
+            &variables,
+        )
+        .unwrap()
+        .to_toml(),
+        &variables,
+    );
+    assert_eq!(key(&again.unwrap().fallback_models[0]).as_deref(), Some("secret"));
+    let many = "[[fallback_models]]\nmodel = \"m\"\n".repeat(9);
+    assert!(load_with(&many, &variables).is_err());
 }
 
 #[test]

@@ -23,9 +23,11 @@ pub struct Fallback {
 
 /// The model that answers, and those that do if it can't, in this order. Each has its own retries, breaker and price.
 ///
-/// Every call begins with the first one, so that it is used again as soon as it works. Its breaker keeps that cheap during an
-/// outage. Nobody else is asked once a person has read a part of an answer, or where another model would help nothing: the request is at
+/// Every call begins with the first one, so that it is used again as soon as it works. Its breaker keeps that cheap while its server is
+/// down. Nobody else is asked once a person has read a part of an answer, or where another model would help nothing: the request is at
 /// fault, the budget is spent, the run is over.
+///
+/// If none of them answers, the call fails as the first one did: what a fallback can't take is no reason to shorten the conversation.
 #[derive(Clone, Debug)]
 pub struct ModelChain {
     first: ModelStack,
@@ -59,40 +61,66 @@ impl ModelChain {
     }
 
     async fn ask_in_turn(&self, request: &ModelRequest<'_>, cx: &ModelContext<'_>) -> Result<Answered, ModelError> {
-        let mut fallbacks = self.fallbacks.iter().peekable();
-        let mut failed = Vec::new();
-        let mut asked = &self.first;
-        let mut request = request.clone();
-        loop {
-            let alternative = match fallbacks.peek() {
-                Some(_) => Alternative::Left,
-                None => Alternative::None,
+        let alternative = |left: &[Fallback]| match left.is_empty() {
+            true => Alternative::None,
+            false => Alternative::Left,
+        };
+        let may_go_on = |failure: &Failure| !(cx.streams_to_user && failure.text_shown) && Instant::now() < cx.deadline;
+        let first = match self.first.answer(request, cx, alternative(&self.fallbacks)).await {
+            Ok(answered) => return Ok(answered),
+            Err(failure) if self.fallbacks.is_empty() => return Err(failure.error),
+            Err(failure) if !may_go_on(&failure) || !another_may_answer(&failure.error) => return Err(failure.error),
+            Err(failure) => failure.error,
+        };
+        let mut failed: Vec<FailedModel> = Vec::new();
+        for (fallback, left) in self.fallbacks.iter().zip(1..) {
+            let before = failed.last();
+            cx.emitter.emit(EventKind::ModelFallback {
+                from: before.map_or_else(|| self.first.provider.model().to_owned(), |failed| failed.model.clone()),
+                to: fallback.stack.provider.model().to_owned(),
+                error: before.map_or(&first, |failed| &failed.error).info(),
+            });
+            let request = ModelRequest {
+                max_tokens: fallback.max_tokens,
+                temperature: fallback.temperature,
+                ..request.clone()
             };
-            let Failure { error, text_shown } = match asked.answer(&request, cx, alternative).await {
+            let left = alternative(self.fallbacks.get(left..).unwrap_or_default());
+            let failure = match fallback.stack.answer(&request, cx, left).await {
                 Ok(answered) => return Ok(answered),
                 Err(failure) => failure,
             };
-            let may_go_on = !(cx.streams_to_user && text_shown) && Instant::now() < cx.deadline;
-            let Some(next) = fallbacks.next_if(|_| may_go_on && another_may_answer(&error)) else {
-                return Err(error.after(failed));
-            };
-            cx.emitter.emit(EventKind::ModelFallback {
-                from: asked.provider.model().to_owned(),
-                to: next.stack.provider.model().to_owned(),
-                error: error.info(),
-            });
+            if ends_the_run(&failure.error) {
+                return Err(failure.error);
+            }
+            let is_last = !may_go_on(&failure);
             failed.push(FailedModel {
-                model: asked.provider.model().to_owned(),
-                error,
+                model: fallback.stack.provider.model().to_owned(),
+                error: failure.error,
             });
-            asked = &next.stack;
-            request = ModelRequest {
-                max_tokens: next.max_tokens,
-                temperature: next.temperature,
-                ..request
-            };
+            if is_last {
+                break;
+            }
         }
+        let all = ModelError::AllFailed {
+            first: Box::new(first),
+            fallbacks: failed,
+        };
+        Err(match Instant::now() < cx.deadline {
+            true => all,
+            false => ModelError::DeadlineExceeded {
+                last: Some(Box::new(all)),
+            },
+        })
     }
+}
+
+/// Whether no model could answer any more.
+fn ends_the_run(error: &ModelError) -> bool {
+    matches!(
+        error,
+        ModelError::Cancelled | ModelError::Session(_) | ModelError::Ledger(_)
+    )
 }
 
 /// Whether the failure is one of the model, its server or its account, so that another model may answer the same request.
@@ -113,7 +141,7 @@ pub(super) fn another_may_answer(error: &ModelError) -> bool {
         | ModelError::BreakerOpen { .. }
         // A wait would have taken longer than what is left, and another model needs none.
         | ModelError::DeadlineExceeded { .. } => true,
-        ModelError::GaveUp { why, .. } => *why != GaveUp::TextShown,
+        ModelError::GaveUp { why, last } => *why != GaveUp::TextShown && another_may_answer(last),
         // The loop shortens the conversation.
         ModelError::ContextOverflow(_)
         | ModelError::Budget(_)
@@ -121,7 +149,7 @@ pub(super) fn another_may_answer(error: &ModelError) -> bool {
         | ModelError::Ledger(_)
         | ModelError::Session(_)
         | ModelError::Cancelled
-        | ModelError::AfterOthers { .. } => false,
+        | ModelError::AllFailed { .. } => false,
     }
 }
 

@@ -54,19 +54,64 @@ async fn every_failed_model_is_named() {
         .or(SECOND, [Step::status(401)])
         .or(THIRD, [refused(), refused(), refused()]);
     let error = harness.fails().await;
-    assert_eq!(error.kind(), "connect_failed", "that of the last one");
+    assert_eq!(error.kind(), "overloaded", "that of the first one");
     let message = error.to_string();
-    let (first, second) = (
-        format!("before that, `{MODEL}` failed: gave up after 3 attempts"),
-        format!("before that, `{SECOND}` failed: "),
+    let (second, third) = (
+        format!("; then the fallback `{SECOND}` failed: "),
+        format!("; then the fallback `{THIRD}` failed: gave up after 3 attempts: can't connect"),
     );
-    assert!(
-        message.starts_with("gave up after 3 attempts: can't connect"),
-        "{message}"
+    assert!(message.starts_with("gave up after 3 attempts: "), "{message}");
+    assert!(message.contains(&second) && message.contains(&third), "{message}");
+    assert_eq!(error.request_id(), Some("req_529"));
+}
+
+/// What a fallback can't take says nothing of the next one, nor of the conversation.
+#[tokio::test(start_paused = true)]
+async fn an_unfit_fallback_is_passed_over() {
+    let too_long = || ModelError::ContextOverflow(Box::new(api(400)));
+    let harness = Harness::of(MODEL, overloaded())
+        .or("nobody-knows-its-price", [])
+        .or(SECOND, [Step::fails(too_long())])
+        .or(THIRD, [Step::ok()]);
+    assert_eq!(harness.call().await.0.unwrap().model, THIRD);
+
+    let harness = Harness::of(MODEL, overloaded()).or(SECOND, [Step::fails(too_long())]);
+    assert_eq!(
+        harness.fails().await.kind(),
+        "overloaded",
+        "so nothing is taken out of the conversation"
     );
-    assert!(message.contains(&first) && message.contains(&second), "{message}");
-    let hint = error.hint().unwrap();
-    assert!(hint.contains("`[[fallback_models]] base_url`"), "{hint}");
+}
+
+/// A second attempt of that length would leave no time for another model.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_used_all_of_its_time_is_not_repeated() {
+    let slow = || Step::ok().after(400);
+    let harness = Harness::of(MODEL, [slow()]).or(SECOND, [Step::ok()]);
+    let (response, took) = harness.call().await;
+    assert_eq!(
+        (response.unwrap().model.as_str(), took),
+        (SECOND, Duration::from_secs(300))
+    );
+    let harness = Harness::of(MODEL, [slow(), Step::ok()]);
+    assert_eq!(
+        harness.call().await.0.unwrap().model,
+        MODEL,
+        "without another model it is"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_run_asks_nobody_else() {
+    let harness = Harness::of(MODEL, [Step::status(401)])
+        .or(SECOND, [Step::ok().after(10)])
+        .or(THIRD, []);
+    let cancel = harness.cancel.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        cancel.cancel();
+    });
+    assert_eq!(harness.fails().await.kind(), "cancelled");
 }
 
 #[tokio::test(start_paused = true)]
@@ -183,6 +228,13 @@ fn another_model_helps_where_the_model_its_server_or_its_account_is_at_fault() {
         (gave_up(GaveUp::Attempts(3)), true),
         (gave_up(GaveUp::RetryBudget), true),
         (gave_up(GaveUp::TextShown), false),
+        (
+            ModelError::GaveUp {
+                why: GaveUp::Attempts(3),
+                last: Box::new(api(400).into()),
+            },
+            false,
+        ),
         (ModelError::Cancelled, false),
         (
             ModelError::UnknownPrice {

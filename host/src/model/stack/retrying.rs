@@ -26,7 +26,7 @@ const MAX_WAIT_BEFORE_ANOTHER: Duration = Duration::from_secs(5);
 /// Whether another model can be asked instead of waiting for this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Alternative {
-    /// So there is no wait for a breaker, nor for a server that wants a long one.
+    /// So there is no wait for a breaker, nor for a server that wants a long one, nor a retry of an attempt that used all of its time.
     Left,
     None,
 }
@@ -154,8 +154,10 @@ impl<'a> Retrying<'a> {
                 last: Box::new(error),
             });
         }
-        let asks_too_much = self.alternative == Alternative::Left
-            && matches!(verdict, Verdict::RetryAfter(delay) if delay > MAX_WAIT_BEFORE_ANOTHER);
+        // A second attempt of that length would leave no time for another model.
+        let takes_too_long = matches!(error, ModelError::AttemptTimeout { .. })
+            || matches!(verdict, Verdict::RetryAfter(delay) if delay > MAX_WAIT_BEFORE_ANOTHER);
+        let asks_too_much = self.alternative == Alternative::Left && takes_too_long;
         if self.attempts >= self.settings.max_attempts || asks_too_much {
             return Err(match self.attempts {
                 1 => error,
