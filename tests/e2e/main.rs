@@ -20,6 +20,7 @@ mod crash;
 mod demo;
 mod dev;
 mod documents;
+mod effort;
 mod endings;
 mod fallbacks;
 mod files;

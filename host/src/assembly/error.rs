@@ -2,7 +2,7 @@
 
 use crate::config::ConfigError;
 use crate::ledger::LedgerError;
-use crate::model::{ClientError, PriceError};
+use crate::model::{CapabilityError, ClientError, PriceError};
 use crate::tools::LoadError;
 
 /// Why a host can't be built. No run has started and nothing was spent.
@@ -18,6 +18,8 @@ pub enum HostError {
     Prices(#[from] PriceError),
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error(transparent)]
+    Capability(#[from] CapabilityError),
     #[error("the fallback model `{model}` can't be used: {source}")]
     Fallback { model: String, source: ClientError },
     #[error("can't set up TLS: {0}")]
@@ -39,6 +41,8 @@ impl HostError {
             Self::Fallback { source, .. } => source
                 .hint()
                 .map(|hint| hint.replace("`[model] ", "`[[fallback_models]] ")),
+            Self::Capability(CapabilityError::Client(error)) => error.hint().map(str::to_owned),
+            Self::Capability(_) => Some("set what the model takes, leave it out, or choose another model".to_owned()),
             Self::Prices(error) => Some(error.hint().to_owned()),
             Self::Program(_) => Some("set it with HostBuilder::compile_place".to_owned()),
             Self::Config(error) => error.hint(),

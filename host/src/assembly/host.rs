@@ -13,7 +13,7 @@ use super::models::{RetryBudgets, Shared};
 use crate::agent::{Agent, Session, SessionNameError, TenantNameError};
 use crate::config::Config;
 use crate::ledger::Ledger;
-use crate::model::{Price, Prices};
+use crate::model::{self, CapabilityError, Price, Prices};
 use crate::resilience::{BreakerStats, Override};
 use crate::store::{Store, StoreError};
 use crate::telemetry::EventBus;
@@ -130,6 +130,26 @@ impl Host {
         self.breakers.join(&agent, &models.new_breakers).await;
         let (retry_budgets, breakers) = (self.retry_budgets.clone(), self.breakers.clone());
         Ok(Self::new(config, agent, prices, retry_budgets, breakers))
+    }
+
+    /// Asks the models' APIs whether they take the effort and the thinking that are set. Sends nothing if neither is. An API that doesn't
+    /// answer is only warned of.
+    ///
+    /// # Errors
+    ///
+    /// A model doesn't take what is set for it: [`HostError::Capability`].
+    pub async fn check_capabilities(&self) -> Result<(), HostError> {
+        let tls = crate::tls::client_config()?;
+        let models = [&self.config.model].into_iter().chain(&self.config.fallback_models);
+        for settings in models {
+            match model::check_capabilities(settings, &tls).await {
+                Err(error @ CapabilityError::Unknown { .. }) => {
+                    tracing::warn!("{error}; if it refuses the effort or the thinking that is set, the run fails");
+                }
+                checked => checked?,
+            }
+        }
+        Ok(())
     }
 
     pub fn prices(&self) -> &Prices {

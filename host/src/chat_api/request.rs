@@ -14,6 +14,7 @@ pub(crate) struct Request<'a, M> {
     pub(crate) max_tokens_field: &'static str,
     pub(crate) temperature: Option<f64>,
     pub(crate) stream: bool,
+    pub(crate) reasoning_effort: Option<&'static str>,
     /// The tools as [`ToolDefinition::list`] writes them. Omitted if empty.
     pub(crate) tools: &'a str,
     pub(crate) messages: M,
@@ -81,6 +82,9 @@ impl<'a, M: Iterator<Item = RequestMessage<'a>>> Request<'a, M> {
         if self.stream {
             // Without it, OpenAI and vLLM report no usage at all.
             body.raw("stream_options", r#"{"include_usage":true}"#)?;
+        }
+        if let Some(effort) = self.reasoning_effort {
+            body.field("reasoning_effort", effort)?;
         }
         if !self.tools.is_empty() {
             body.raw("tools", self.tools)?;

@@ -91,6 +91,7 @@ impl CliError {
             Self::TemporaryFolder(_) | Self::Thread { .. } | Self::Listen { .. } => "system",
             Self::Config(_) | Self::Prices(_) => "configuration",
             Self::Logging(_) => "logging",
+            Self::Host(HostError::Capability(_)) => "configuration",
             Self::Host(_) => "host",
             Self::Ledger(error) => error.kind(),
             Self::Store(error) => error.kind(),

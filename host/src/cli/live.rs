@@ -91,6 +91,7 @@ impl LiveHost {
             builder = builder.observer(OBSERVER, printer.observer());
         }
         let host = builder.build().await?;
+        host.check_capabilities().await?;
         cx.report_left_out(host.config(), host.tools(), log);
         let printed = Printed {
             events: host.events().clone(),

@@ -10,6 +10,7 @@ use crate::events::ErrorInfo;
 /// The options that set a key of the configuration, with the key.
 const OPTIONS: &[(&str, [&str; 2])] = &[
     ("--model", ["model", "model"]),
+    ("--effort", ["model", "effort"]),
     ("--system", ["agent", "system"]),
     ("--max-iterations", ["agent", "max_iterations"]),
     ("--budget", ["budget", "session_usd"]),
@@ -61,6 +62,9 @@ pub struct SessionArgs {
     /// The model, by its id
     #[arg(long, value_name = "ID")]
     model: Option<String>,
+    /// How thoroughly the model works: low, medium, high, xhigh or max
+    #[arg(long, value_name = "LEVEL")]
+    effort: Option<String>,
     /// The system prompt
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
@@ -100,6 +104,7 @@ impl SessionArgs {
         let mut arguments = Arguments::default();
         let values = [
             &self.model,
+            &self.effort,
             &self.system,
             &self.max_iterations,
             &self.budget,
@@ -121,7 +126,11 @@ impl SessionArgs {
             // As it is configured without this option, which has replaced the first one's id.
             let configured = Config::load_from(&LoadOptions::from_process(cx.global.config.as_deref()))?;
             if let Some(fallback) = configured.fallback(model) {
+                let effort = config.model.effort;
                 config.model = config.fallback_models[fallback].clone();
+                if self.effort.is_some() {
+                    config.model.effort = effort;
+                }
             }
         }
         if self.budget.is_some() {

@@ -16,7 +16,7 @@ use super::source::push_segment;
 use super::usd::UsdLimit;
 use crate::agent::AgentSettings;
 use crate::ledger::{BudgetSettings, TenantBudget};
-use crate::model::{ApiVersion, ModelSettings, ProviderKind, is_loopback};
+use crate::model::{ApiVersion, Effort, ModelSettings, ProviderKind, Thinking, is_loopback};
 use crate::resilience::{BreakerSettings, RetrySettings};
 use crate::sandbox::{FolderGrant, Grants, Limits};
 use crate::tools::{PluginSettings, ToolSettings, name_identity};
@@ -160,6 +160,9 @@ impl Findings {
                         bounds::TEMPERATURE.problem(value).or(refused)
                     }),
                 ),
+                ("effort", effort_problem(model)),
+                ("thinking", thinking_problem(model)),
+                ("thinking_budget", budget_problem(model)),
             ],
         );
     }
@@ -406,6 +409,53 @@ fn empty(text: &str) -> Option<ValueProblem> {
 fn sampling_problem(version: ApiVersion) -> ValueProblem {
     ValueProblem::new(format!("API version {} refuses sampling parameters", version.as_str()))
         .hint("leave the temperature out, or set `[model] api_version = \"2023-06-01\"` if the model still accepts one")
+}
+
+/// No model thinks less and works harder. Source: the vendor's pages on effort and on thinking.
+fn effort_problem(model: &ModelSettings) -> Option<ValueProblem> {
+    let effort = model
+        .effort
+        .filter(|effort| matches!(effort, Effort::XHigh | Effort::Max))?;
+    let thinking = match model.thinking? {
+        Thinking::Off => "off",
+        Thinking::BetweenTools => "between_tools",
+        Thinking::Adaptive | Thinking::Budget { .. } => return None,
+    };
+    let problem = ValueProblem::new(format!(
+        "{} doesn't go with thinking = {}",
+        quote(effort.as_str()),
+        quote(thinking)
+    ));
+    Some(problem.hint("lower the effort to \"high\", or set thinking = \"adaptive\""))
+}
+
+fn thinking_problem(model: &ModelSettings) -> Option<ValueProblem> {
+    let is_kind = matches!(
+        model.thinking?,
+        Thinking::Adaptive | Thinking::BetweenTools | Thinking::Off
+    );
+    (is_kind && model.provider == ProviderKind::OpenAi).then(unknown_thinking)
+}
+
+fn budget_problem(model: &ModelSettings) -> Option<ValueProblem> {
+    let Thinking::Budget { budget_tokens } = model.thinking? else {
+        return None;
+    };
+    if model.provider == ProviderKind::OpenAi {
+        return Some(unknown_thinking());
+    }
+    let too_large = (budget_tokens >= model.max_tokens).then(|| {
+        ValueProblem::new(format!(
+            "must be less than max_tokens, which is {}, and is {budget_tokens}",
+            model.max_tokens
+        ))
+    });
+    bounds::THINKING_BUDGET.problem(budget_tokens).or(too_large)
+}
+
+fn unknown_thinking() -> ValueProblem {
+    ValueProblem::new("the Chat Completions API has no such setting")
+        .hint("leave it out; `effort` says how much the model thinks")
 }
 
 /// Requests meant for the simulator must not leave this machine.

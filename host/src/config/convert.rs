@@ -14,7 +14,7 @@ use super::usd::{Usd, UsdLimit};
 use super::{Config, SecretSource};
 use crate::agent::AgentSettings;
 use crate::ledger::{BudgetSettings, TenantBudget};
-use crate::model::{ApiVersion, AuthHeader, CacheTtl, MaxTokensField, ModelSettings, ProviderKind};
+use crate::model::{ApiVersion, AuthHeader, CacheTtl, Effort, MaxTokensField, ModelSettings, ProviderKind, Thinking};
 use crate::resilience::{BreakerSettings, RetrySettings, WindowSettings};
 use crate::sandbox::{FolderGrant, HttpGrant, Metering};
 use crate::store::Durability;
@@ -147,6 +147,51 @@ impl From<&ModelSettings> for RawModel {
             idle_timeout: DurationText(settings.idle_timeout),
             attempt_timeout: DurationText(settings.attempt_timeout),
             temperature: settings.temperature,
+            effort: settings.effort.map(RawEffort::from),
+            thinking: match settings.thinking {
+                Some(Thinking::Adaptive) => Some(RawThinking::Adaptive),
+                Some(Thinking::BetweenTools) => Some(RawThinking::BetweenTools),
+                Some(Thinking::Off) => Some(RawThinking::Off),
+                Some(Thinking::Budget { .. }) | None => None,
+            },
+            thinking_budget: match settings.thinking {
+                Some(Thinking::Budget { budget_tokens }) => Some(budget_tokens),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl From<Effort> for RawEffort {
+    fn from(effort: Effort) -> Self {
+        match effort {
+            Effort::Low => Self::Low,
+            Effort::Medium => Self::Medium,
+            Effort::High => Self::High,
+            Effort::XHigh => Self::XHigh,
+            Effort::Max => Self::Max,
+        }
+    }
+}
+
+impl From<RawEffort> for Effort {
+    fn from(raw: RawEffort) -> Self {
+        match raw {
+            RawEffort::Low => Self::Low,
+            RawEffort::Medium => Self::Medium,
+            RawEffort::High => Self::High,
+            RawEffort::XHigh => Self::XHigh,
+            RawEffort::Max => Self::Max,
+        }
+    }
+}
+
+impl From<RawThinking> for Thinking {
+    fn from(raw: RawThinking) -> Self {
+        match raw {
+            RawThinking::Adaptive => Self::Adaptive,
+            RawThinking::BetweenTools => Self::BetweenTools,
+            RawThinking::Off => Self::Off,
         }
     }
 }

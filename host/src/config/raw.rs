@@ -30,6 +30,7 @@ pub(super) struct RawConfig {
     /// Models that are asked, in this order, when the ones before them can't answer. Each has its own retries, breaker and price. A
     /// missing key is that of `[model]`; but for another `provider` or `base_url`, `api_version`, `auth`, `max_tokens_field`, `prompt_cache`
     /// and `temperature` have their defaults, and `api_key_env` is none of `[model]`'s.
+    /// `effort`, `thinking` and `thinking_budget` are never taken over, because models differ in what they take.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = bounds::MAX_FALLBACK_MODELS))]
     pub(super) fallback_models: Vec<Overlay<RawModel>>,
@@ -102,6 +103,26 @@ pub(super) enum RawCacheTtl {
     OneHour,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Effort")]
+pub(super) enum RawEffort {
+    Low,
+    Medium,
+    High,
+    XHigh,
+    Max,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Thinking")]
+pub(super) enum RawThinking {
+    Adaptive,
+    BetweenTools,
+    Off,
+}
+
 /// The model and the connection to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -157,6 +178,18 @@ pub(super) struct RawModel {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = bounds::TEMPERATURE.min, max = bounds::TEMPERATURE.max))]
     pub(super) temperature: Option<f64>,
+    /// How thoroughly the model works, and how many tokens that takes. Default: the model's own. Models differ in what they take. With
+    /// `provider = "openai"` it is sent as `reasoning_effort`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) effort: Option<RawEffort>,
+    /// When the model thinks: `adaptive`, as it sees fit; `between_tools`, only between tool calls; `off`. Default: the model's own. Models
+    /// differ in what they take. Not with `provider = "openai"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) thinking: Option<RawThinking>,
+    /// For models that think on a budget: the most tokens of an answer for that, less than `max_tokens`. In place of `thinking`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = bounds::THINKING_BUDGET.min, max = bounds::THINKING_BUDGET.max))]
+    pub(super) thinking_budget: Option<u32>,
 }
 
 /// The agent and the limits of one run.

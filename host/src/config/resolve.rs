@@ -16,7 +16,7 @@ use super::size::KIB;
 use super::source::Node;
 use super::{Config, InheritedLimits, SecretSource, SessionSettings, StorageSettings};
 use crate::ledger::BudgetSettings;
-use crate::model::{AuthHeader, ModelSettings, ProviderKind};
+use crate::model::{AuthHeader, Effort, ModelSettings, ProviderKind, Thinking};
 use crate::resilience::BreakerSettings;
 use crate::sandbox::{AttachedHeader, EngineSettings, FolderGrant, Grants, HttpGrant, Secrets, SetIn};
 use crate::secret::Secret;
@@ -146,7 +146,12 @@ impl Resolver<'_> {
             let is_elsewhere = has_other_provider || has_other_url;
             // What says how to talk to one server is wrong for another, and its key a secret.
             let base = match is_elsewhere {
-                false => first.clone(),
+                false => RawModel {
+                    effort: None,
+                    thinking: None,
+                    thinking_budget: None,
+                    ..first.clone()
+                },
                 true => RawModel {
                     provider: first.provider,
                     model: first.model.clone(),
@@ -219,7 +224,21 @@ impl Resolver<'_> {
             idle_timeout: raw.idle_timeout.0,
             attempt_timeout: raw.attempt_timeout.0,
             temperature: raw.temperature,
+            effort: raw.effort.map(Effort::from),
+            thinking: self.thinking(raw.thinking, raw.thinking_budget, keys),
         }
+    }
+
+    /// Thinking is either of a kind or on a budget.
+    fn thinking(&mut self, thinking: Option<RawThinking>, budget: Option<u32>, keys: &ModelKeys) -> Option<Thinking> {
+        if thinking.is_some() && budget.is_some() {
+            let path = keys.key("thinking_budget");
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            let problem = ValueProblem::new("doesn't go with `thinking`");
+            self.report(&path, problem.hint("keep the one that the model takes"));
+        }
+        let budget = budget.map(|budget_tokens| Thinking::Budget { budget_tokens });
+        budget.or(thinking.map(Thinking::from))
     }
 
     /// Whether somebody has set this key of a model.

@@ -20,7 +20,7 @@ pub(crate) use self::error::{ErrorBody, ErrorType};
 pub(crate) use self::error_dialects::beginning;
 pub(crate) use self::event::{Delta, StreamEvent};
 pub(crate) use self::message::{Message, StopDetails};
-pub use self::request::CacheTtl;
+pub use self::request::{CacheTtl, Effort, Thinking};
 pub(crate) use self::request::{Request, RequestBlock, RequestMessage, ResultBlock, ToolDefinition};
 pub(crate) use self::usage::Usage;
 

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde::Serialize;
+
 use crate::json_text::write::{Object, WriteResult, list};
 
 /// How long the API keeps what a request has it cache. A prefix that is read in that time is kept as long again.
@@ -24,6 +26,63 @@ impl CacheTtl {
     }
 }
 
+/// How thoroughly the model works, and how many tokens that takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effort {
+    Low,
+    Medium,
+    High,
+    XHigh,
+    Max,
+}
+
+impl Effort {
+    pub const ALL: [Self; 5] = [Self::Low, Self::Medium, Self::High, Self::XHigh, Self::Max];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::XHigh => "xhigh",
+            Self::Max => "max",
+        }
+    }
+}
+
+/// When the model thinks before it answers. Models differ in what they take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Thinking {
+    /// As the model sees fit.
+    Adaptive,
+    /// Only between tool calls.
+    BetweenTools,
+    #[serde(rename = "disabled")]
+    Off,
+    /// Always, up to so many tokens of the answer's.
+    #[serde(rename = "enabled")]
+    Budget { budget_tokens: u32 },
+}
+
+impl Thinking {
+    /// The name of its type in requests.
+    pub(crate) const fn kind(self) -> &'static str {
+        match self {
+            Self::Adaptive => "adaptive",
+            Self::BetweenTools => "between_tools",
+            Self::Off => "disabled",
+            Self::Budget { .. } => "enabled",
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct OutputConfig {
+    effort: Effort,
+}
+
 /// A request for one answer.
 #[derive(Debug)]
 pub(crate) struct Request<'a, M> {
@@ -31,6 +90,8 @@ pub(crate) struct Request<'a, M> {
     pub(crate) max_tokens: u32,
     pub(crate) temperature: Option<f64>,
     pub(crate) stream: bool,
+    pub(crate) thinking: Option<Thinking>,
+    pub(crate) effort: Option<Effort>,
     /// The tools as [`ToolDefinition::list`] writes them. Omitted if empty.
     pub(crate) tools: &'a str,
     /// Omitted if empty, because the API refuses empty text blocks.
@@ -109,6 +170,12 @@ where
             body.field("temperature", &temperature)?;
         }
         body.field("stream", &self.stream)?;
+        if let Some(thinking) = &self.thinking {
+            body.field("thinking", thinking)?;
+        }
+        if let Some(effort) = self.effort {
+            body.field("output_config", &OutputConfig { effort })?;
+        }
         let marker = self.cache.map(CacheTtl::marker);
         if !self.tools.is_empty() {
             body.raw("tools", &with_breakpoint(self.tools, marker))?;
@@ -201,7 +268,7 @@ impl ResultBlock<'_> {
     }
 }
 
-#[derive(serde::Serialize)]
+#[derive(Serialize)]
 #[serde(tag = "type", rename = "base64")]
 struct Source<'a> {
     media_type: &'a str,

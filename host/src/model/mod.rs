@@ -31,7 +31,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::http::{ClientError, ProxySetting, ProxyUrl};
-pub use anthropic::AnthropicClient;
+pub use anthropic::{AnthropicClient, CapabilityError, check_capabilities};
 pub use api_error::{ApiError, ApiErrorKind};
 pub use attempt_log::{AttemptEnd, AttemptLog, Unlogged};
 pub use classify::{MAX_RETRY_AFTER, Verdict, classify, counts_for_breaker};
@@ -51,7 +51,7 @@ pub use stack::{Fallback, ModelChain, ModelStack};
 
 use rustls::ClientConfig;
 
-pub use crate::messages_api::CacheTtl;
+pub use crate::messages_api::{CacheTtl, Effort, Thinking};
 use crate::resilience::Breaker;
 use crate::telemetry::Emitter;
 

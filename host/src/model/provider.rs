@@ -14,7 +14,7 @@ use super::http::{ClientError, ProxySetting};
 use super::{BoxFuture, ModelError, ModelRequest, ModelResponse};
 use crate::events::Usage;
 use crate::fault::{self, Point};
-use crate::messages_api::{CacheTtl, headers};
+use crate::messages_api::{CacheTtl, Effort, Thinking, headers};
 use crate::secret::Secret;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +147,10 @@ pub struct ModelSettings {
     pub attempt_timeout: Duration,
     /// Unset by default. [`ApiVersion::V2026_10_21`] of the Messages API refuses it.
     pub temperature: Option<f64>,
+    /// Unset by default: the model's own. With [`ProviderKind::OpenAi`] it is sent as `reasoning_effort`.
+    pub effort: Option<Effort>,
+    /// Unset by default: the model's own. Not with [`ProviderKind::OpenAi`].
+    pub thinking: Option<Thinking>,
 }
 
 impl ModelSettings {
@@ -198,6 +202,8 @@ impl Default for ModelSettings {
             idle_timeout: Duration::from_secs(60),
             attempt_timeout: Duration::from_secs(300),
             temperature: None,
+            effort: None,
+            thinking: None,
         }
     }
 }

@@ -190,6 +190,7 @@ impl<'a> Conversation<'a> {
             return Ok(());
         }
         let changed = host.with_model(name).await?;
+        changed.check_capabilities().await?;
         let is_priced = changed.price().is_some();
         let hint = host.prices().hint_for(name);
         if !is_priced && host.config().budget.limits(self.session.tenant()).has_limit() {

@@ -57,6 +57,32 @@ fn sampling_needs_a_version_that_takes_it() {
 }
 
 #[test]
+fn effort_and_thinking_go_together() {
+    check(
+        "[model]\neffort = \"max\"\nthinking = \"between_tools\"",
+        &[
+            "c.toml:2:10: model.effort: `max` doesn't go with thinking = `between_tools` | lower the effort to \"high\", or set thinking = \"adaptive\"",
+        ],
+    );
+    for effort in ["low", "medium", "high"] {
+        check(&format!("[model]\neffort = \"{effort}\"\nthinking = \"off\""), &[]);
+    }
+    check("[model]\neffort = \"max\"\nthinking = \"adaptive\"", &[]);
+    check(
+        "[model]\nthinking = \"off\"\nthinking_budget = 2048",
+        &["c.toml:3:19: model.thinking_budget: doesn't go with `thinking` | keep the one that the model takes"],
+    );
+    check(
+        "[model]\nmax_tokens = 2048\nthinking_budget = 2048",
+        &["c.toml:3:19: model.thinking_budget: must be less than max_tokens, which is 2048, and is 2048"],
+    );
+    check(
+        "[model]\nthinking_budget = 1023",
+        &["c.toml:2:19: model.thinking_budget: must be between 1024 and 10000000, found 1023"],
+    );
+}
+
+#[test]
 fn a_proxy_is_checked_and_never_quoted() {
     let hint = "write a URL such as \"http://proxy:3128\", or \"none\"";
     check(

@@ -82,6 +82,8 @@ fn every_key_reaches_the_settings() {
         idle_timeout = "2ms"
         attempt_timeout = "3ms"
         temperature = 0.5
+        effort = "low"
+        thinking = "off"
         [agent]
         name = "n"
         system = "s"

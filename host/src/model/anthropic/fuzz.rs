@@ -9,12 +9,12 @@ use futures_util::{FutureExt, StreamExt, stream};
 use sse_stream::SseByteStream;
 
 use super::history::AnthropicRules;
+use super::request::RequestOptions;
 use super::stream::Assembler;
 use super::{request, response};
 use crate::json_text::Json;
-use crate::messages_api::CacheTtl;
 use crate::model::exchange::{Reader, Step};
-use crate::model::{ModelError, ModelRequest, ModelResponse, Progress, ToolDefinitions};
+use crate::model::{ModelError, ModelRequest, ModelResponse, ModelSettings, Progress, ToolDefinitions};
 use crate::transcript::{Block, Message, Role, repair};
 
 /// Parses a streamed answer. The first byte sets the chunk size, which must not change the result.
@@ -102,6 +102,6 @@ fn serialised(messages: &[Message]) -> String {
         max_tokens: 1,
         temperature: None,
     };
-    let body = request::body("m", &next, true, Some(CacheTtl::default())).unwrap_or_default();
+    let body = request::body("m", &next, RequestOptions::of(&ModelSettings::default())).unwrap_or_default();
     String::from_utf8(body).unwrap_or_default()
 }

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod acceptance;
 mod building;
+mod capabilities;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod history;
@@ -23,6 +24,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rustls::ClientConfig;
 
+pub use self::capabilities::{CapabilityError, check_capabilities};
+use self::request::RequestOptions;
 use self::stream::Assembler;
 use super::exchange::exchange;
 use super::http::{ClientError, HttpClient, HttpSettings, ProxySetting, display_url};
@@ -30,7 +33,7 @@ use super::{
     BoxFuture, ModelError, ModelRequest, ModelResponse, ModelSettings, PreparedRequest, Progress, Provider,
     ProviderKind, is_loopback,
 };
-use crate::messages_api::{CacheTtl, MESSAGES, headers as names};
+use crate::messages_api::{MESSAGES, headers as names};
 use crate::secret::Secret;
 
 /// The provider name of [opaque](crate::transcript::Opaque) blocks that only this API understands.
@@ -42,7 +45,7 @@ const SIMULATED_KEY: &str = "simulated";
 /// The body of a request for a streamed answer.
 #[cfg(test)]
 pub(crate) fn request_body(request: &ModelRequest<'_>) -> serde_json::Result<Vec<u8>> {
-    request::body("m", request, true, Some(CacheTtl::default()))
+    request::body("m", request, RequestOptions::of(&ModelSettings::default()))
 }
 
 /// Reads an answer that wasn't streamed.
@@ -55,8 +58,7 @@ pub(crate) fn parse_response(body: &[u8]) -> Result<ModelResponse, ModelError> {
 pub struct AnthropicClient {
     http: HttpClient,
     model: Arc<str>,
-    stream: bool,
-    cache: Option<CacheTtl>,
+    options: RequestOptions,
 }
 
 impl AnthropicClient {
@@ -94,8 +96,7 @@ impl AnthropicClient {
         Ok(Self {
             http: HttpClient::new(http, tls)?,
             model: settings.model.as_str().into(),
-            stream: settings.stream,
-            cache: settings.prompt_cache.then_some(settings.prompt_cache_ttl),
+            options: RequestOptions::of(settings),
         })
     }
 }
@@ -114,7 +115,7 @@ impl Provider for AnthropicClient {
     }
 
     fn serialize(&self, request: &ModelRequest<'_>) -> Result<Bytes, ModelError> {
-        let body = request::body(&self.model, request, self.stream, self.cache);
+        let body = request::body(&self.model, request, self.options);
         body.map(Bytes::from)
             .map_err(|error| ModelError::unserialisable(&error))
     }
@@ -126,7 +127,7 @@ impl Provider for AnthropicClient {
     ) -> BoxFuture<'a, Result<ModelResponse, ModelError>> {
         Box::pin(async move {
             let body = request.body.clone();
-            let result = exchange::<Assembler>(&self.http, body, self.stream, progress).await;
+            let result = exchange::<Assembler>(&self.http, body, self.options.stream, progress).await;
             result
                 // Thinking is bound to the model, whatever server it is asked through.
                 .map(|response| response.signed(&self.model))
@@ -140,7 +141,7 @@ impl fmt::Debug for AnthropicClient {
         f.debug_struct("AnthropicClient")
             .field("endpoint", &self.http.endpoint())
             .field("model", &self.model)
-            .field("stream", &self.stream)
+            .field("stream", &self.options.stream)
             .finish_non_exhaustive()
     }
 }

@@ -3,10 +3,31 @@
 use super::PROVIDER;
 use super::history::AnthropicRules;
 use crate::messages_api::{
-    ASSISTANT, CacheTtl, Request, RequestBlock, RequestMessage, ResultBlock, ToolDefinition as WireTool, USER,
+    ASSISTANT, CacheTtl, Effort, Request, RequestBlock, RequestMessage, ResultBlock, Thinking,
+    ToolDefinition as WireTool, USER,
 };
-use crate::model::{ModelRequest, ToolDefinition};
+use crate::model::{ModelRequest, ModelSettings, ToolDefinition};
 use crate::transcript::{Block, Content, Image, Message, Opaque, Role, ToolResult, ToolUse, is_blank, repair};
+
+/// What a client's requests have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestOptions {
+    pub(super) stream: bool,
+    pub(super) cache: Option<CacheTtl>,
+    pub(super) effort: Option<Effort>,
+    pub(super) thinking: Option<Thinking>,
+}
+
+impl RequestOptions {
+    pub(super) fn of(settings: &ModelSettings) -> Self {
+        Self {
+            stream: settings.stream,
+            cache: settings.prompt_cache.then_some(settings.prompt_cache_ttl),
+            effort: settings.effort,
+            thinking: settings.thinking,
+        }
+    }
+}
 
 /// # Prompt caching
 ///
@@ -14,12 +35,7 @@ use crate::transcript::{Block, Content, Image, Message, Opaque, Role, ToolResult
 /// messages ([`cached_messages`]). Without these markers a request begins with the same bytes as the one before it in the
 /// conversation, so it reads from the cache what that one wrote. [`repair`] and [`ToolDefinitions`](crate::model::ToolDefinitions)
 /// see to that.
-pub(super) fn body(
-    model: &str,
-    request: &ModelRequest<'_>,
-    stream: bool,
-    cache: Option<CacheTtl>,
-) -> serde_json::Result<Vec<u8>> {
+pub(super) fn body(model: &str, request: &ModelRequest<'_>, options: RequestOptions) -> serde_json::Result<Vec<u8>> {
     let tools = request.tools.serialized_for(PROVIDER, tools)?;
     let messages = repair(request.messages, &AnthropicRules { model });
     let cached = cached_messages(&messages);
@@ -27,14 +43,16 @@ pub(super) fn body(
         model,
         max_tokens: request.max_tokens,
         temperature: request.temperature,
-        stream,
+        stream: options.stream,
+        thinking: options.thinking,
+        effort: options.effort,
         tools: &tools,
         system: if is_blank(request.system) { "" } else { request.system },
         messages: messages
             .iter()
             .enumerate()
             .map(|(index, own)| message(own, cached.contains(&Some(index)))),
-        cache,
+        cache: options.cache,
     };
     body.into_json()
 }
@@ -142,8 +160,23 @@ mod tests {
         }
     }
 
+    fn options() -> RequestOptions {
+        RequestOptions::of(&ModelSettings::default())
+    }
+
     fn text(request: &ModelRequest<'_>) -> String {
-        String::from_utf8(body("m", request, true, None).unwrap()).unwrap()
+        String::from_utf8(
+            body(
+                "m",
+                request,
+                RequestOptions {
+                    cache: None,
+                    ..options()
+                },
+            )
+            .unwrap(),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -177,7 +210,18 @@ mod tests {
     }
 
     fn cached(request: &ModelRequest<'_>, ttl: CacheTtl) -> String {
-        String::from_utf8(body("m", request, true, Some(ttl)).unwrap()).unwrap()
+        String::from_utf8(
+            body(
+                "m",
+                request,
+                RequestOptions {
+                    cache: Some(ttl),
+                    ..options()
+                },
+            )
+            .unwrap(),
+        )
+        .unwrap()
     }
 
     const MARKER: &str = r#","cache_control":{"type":"ephemeral"}"#;
@@ -216,6 +260,34 @@ mod tests {
             ),
             "nothing is added for what isn't there"
         );
+    }
+
+    #[test]
+    fn effort_and_thinking_are_sent_as_the_api_names_them() {
+        let messages = [Message::user("hi")];
+        let none = ToolDefinitions::default();
+        for (thinking, expected) in [
+            (Thinking::Adaptive, json!({ "type": "adaptive" })),
+            (Thinking::BetweenTools, json!({ "type": "between_tools" })),
+            (Thinking::Off, json!({ "type": "disabled" })),
+            (
+                Thinking::Budget { budget_tokens: 2_048 },
+                json!({ "type": "enabled", "budget_tokens": 2_048 }),
+            ),
+        ] {
+            assert_eq!(expected["type"], thinking.kind());
+            for effort in Effort::ALL {
+                let options = RequestOptions {
+                    effort: Some(effort),
+                    thinking: Some(thinking),
+                    ..options()
+                };
+                let sent = body("m", &request(&messages, &none), options).unwrap();
+                let sent: Value = serde_json::from_slice(&sent).unwrap();
+                assert_eq!(sent["thinking"], expected);
+                assert_eq!(sent["output_config"], json!({ "effort": effort.as_str() }));
+            }
+        }
     }
 
     /// A turn of the model with this many calls, and their results.

@@ -15,7 +15,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 
-use super::super::{ApiVersion, AuthHeader, Measured, ToolDefinitions, Verdict, classify, counts_for_breaker};
+use super::super::{
+    ApiVersion, AuthHeader, CacheTtl, Measured, ToolDefinitions, Verdict, classify, counts_for_breaker,
+};
 use super::*;
 use crate::events::Usage;
 use crate::tls;

@@ -89,6 +89,8 @@ pub(crate) struct HttpSettings<'a> {
 /// follows no redirects, because they could send the key elsewhere.
 pub(crate) struct HttpClient {
     http: reqwest::Client,
+    /// The base URL without the provider's path.
+    root: Url,
     url: Url,
     headers: HeaderMap,
     endpoint: String,
@@ -157,6 +159,7 @@ impl HttpClient {
         };
         Ok(Self {
             http: http.build().map_err(|error| http_error(&error))?,
+            root: base_url,
             url,
             headers: settings.headers,
             endpoint,
@@ -204,6 +207,27 @@ impl HttpClient {
                     proxy: self.proxy,
                 };
                 Err(failure.explain(&sending.upload, progress))
+            }
+        }
+    }
+
+    /// Asks for something else below the base URL.
+    pub(crate) async fn get(&self, path: &[&str]) -> Result<Reply, ModelError> {
+        let url = full_url(&self.root, path).map_err(|error| ModelError::Connection {
+            endpoint: self.endpoint.clone(),
+            reason: error.to_string(),
+        })?;
+        let (upload, progress) = (Upload::default(), Progress::new(|_| ()));
+        match self.http.get(url).headers(self.headers.clone()).send().await {
+            Ok(response) => Ok(self.reply(response)),
+            Err(error) => {
+                let failure = Failure {
+                    error: error.without_url(),
+                    route: &self.route,
+                    proxy: self.proxy,
+                    connect_timeout: self.connect_timeout,
+                };
+                Err(failure.explain(&upload, &progress))
             }
         }
     }

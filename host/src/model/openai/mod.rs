@@ -16,13 +16,11 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 use rustls::ClientConfig;
 
+use self::request::RequestOptions;
 use self::stream::Assembler;
 use super::exchange::exchange;
 use super::http::{ClientError, HttpClient, HttpSettings};
-use super::{
-    BoxFuture, MaxTokensField, ModelError, ModelRequest, ModelResponse, ModelSettings, PreparedRequest, Progress,
-    Provider,
-};
+use super::{BoxFuture, ModelError, ModelRequest, ModelResponse, ModelSettings, PreparedRequest, Progress, Provider};
 use crate::chat_api::{CHAT_COMPLETIONS, CHAT_COMPLETIONS_BELOW, REQUEST_ID};
 
 /// The provider name of [opaque](crate::transcript::Opaque) blocks that only these servers understand.
@@ -34,8 +32,7 @@ pub struct OpenAiClient {
     model: String,
     /// As [signed](crate::transcript::Opaque::author) answers name it. What one server encrypted, another can't read.
     author: Arc<str>,
-    stream: bool,
-    max_tokens_field: MaxTokensField,
+    options: RequestOptions,
 }
 
 impl OpenAiClient {
@@ -73,8 +70,11 @@ impl OpenAiClient {
             author: format!("{} {}", http.endpoint(), settings.model).into(),
             http,
             model: settings.model.clone(),
-            stream: settings.stream,
-            max_tokens_field: settings.max_tokens_field,
+            options: RequestOptions {
+                stream: settings.stream,
+                max_tokens_field: settings.max_tokens_field,
+                effort: settings.effort,
+            },
         })
     }
 }
@@ -93,7 +93,7 @@ impl Provider for OpenAiClient {
     }
 
     fn serialize(&self, request: &ModelRequest<'_>) -> Result<Bytes, ModelError> {
-        let body = request::body(&self.model, &self.author, request, self.stream, self.max_tokens_field);
+        let body = request::body(&self.model, &self.author, request, self.options);
         body.map(Bytes::from)
             .map_err(|error| ModelError::unserialisable(&error))
     }
@@ -105,7 +105,7 @@ impl Provider for OpenAiClient {
     ) -> BoxFuture<'a, Result<ModelResponse, ModelError>> {
         Box::pin(async move {
             let body = request.body.clone();
-            let result = exchange::<Assembler>(&self.http, body, self.stream, progress).await;
+            let result = exchange::<Assembler>(&self.http, body, self.options.stream, progress).await;
             result
                 .map(|response| response.signed(&self.author))
                 .map_err(|error| self.http.scrub(error))
@@ -118,7 +118,7 @@ impl fmt::Debug for OpenAiClient {
         f.debug_struct("OpenAiClient")
             .field("endpoint", &self.http.endpoint())
             .field("model", &self.model)
-            .field("stream", &self.stream)
+            .field("stream", &self.options.stream)
             .finish_non_exhaustive()
     }
 }

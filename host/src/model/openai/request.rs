@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::history::OpenAiRules;
 use super::{PROVIDER, reasoning};
 use crate::chat_api::{Part, Request, RequestCall, RequestMessage, ToolDefinition as WireTool};
-use crate::model::{MaxTokensField, ModelRequest, ToolDefinition};
+use crate::model::{Effort, MaxTokensField, ModelRequest, ToolDefinition};
 use crate::transcript::{Block, Content, Message, Opaque, Role, ToolResult, is_blank, repair};
 
 /// How the result of a call begins that failed. The API has no field for it.
@@ -14,12 +14,19 @@ const ERROR: &str = "Error: ";
 /// Before the images of a result, which the API accepts only from the user.
 const IMAGES: &str = "The images in the result of the call ";
 
+/// What a client's requests have in common.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RequestOptions {
+    pub(super) stream: bool,
+    pub(super) max_tokens_field: MaxTokensField,
+    pub(super) effort: Option<Effort>,
+}
+
 pub(super) fn body(
     model: &str,
     author: &str,
     request: &ModelRequest<'_>,
-    stream: bool,
-    max_tokens_field: MaxTokensField,
+    options: RequestOptions,
 ) -> serde_json::Result<Vec<u8>> {
     let tools = request.tools.serialized_for(PROVIDER, tools)?;
     let messages = repair(request.messages, &OpenAiRules { author });
@@ -27,9 +34,10 @@ pub(super) fn body(
     let body = Request {
         model,
         max_tokens: request.max_tokens,
-        max_tokens_field: max_tokens_field.as_str(),
+        max_tokens_field: options.max_tokens_field.as_str(),
         temperature: request.temperature,
-        stream,
+        stream: options.stream,
+        reasoning_effort: options.effort.map(Effort::as_str),
         tools: &tools,
         messages: system
             .into_iter()

@@ -19,7 +19,19 @@ fn request<'a>(messages: &'a [Message], tools: &'a ToolDefinitions) -> ModelRequ
 }
 
 fn text(request: &ModelRequest<'_>, stream: bool) -> String {
-    String::from_utf8(body("m", AUTHOR, request, stream, MaxTokensField::MaxTokens).unwrap()).unwrap()
+    String::from_utf8(
+        body(
+            "m",
+            AUTHOR,
+            request,
+            RequestOptions {
+                stream,
+                ..RequestOptions::default()
+            },
+        )
+        .unwrap(),
+    )
+    .unwrap()
 }
 
 /// The messages as sent.
@@ -88,11 +100,16 @@ fn a_request_contains_only_what_was_set() {
             r#""messages":[{"role":"system","content":"be brief"},{"role":"user","content":"hi"}]}"#
         )
     );
-    let newer = body("m", AUTHOR, &plain, false, MaxTokensField::MaxCompletionTokens).unwrap();
+    let options = RequestOptions {
+        max_tokens_field: MaxTokensField::MaxCompletionTokens,
+        effort: Some(Effort::XHigh),
+        ..RequestOptions::default()
+    };
+    let newer = body("m", AUTHOR, &plain, options).unwrap();
+    let newer = String::from_utf8(newer).unwrap();
     assert!(
-        String::from_utf8(newer)
-            .unwrap()
-            .contains(r#""max_completion_tokens":16"#)
+        newer.contains(r#""max_completion_tokens":16,"stream":false,"reasoning_effort":"xhigh","#),
+        "{newer}"
     );
 }
 

@@ -544,7 +544,7 @@ mod any_server {
     use super::*;
     use crate::model::openai::history::OpenAiRules;
     use crate::model::openai::request;
-    use crate::model::{MaxTokensField, ModelRequest, ToolDefinitions};
+    use crate::model::{ModelRequest, ToolDefinitions};
     use crate::transcript::{Message, Role, repair};
 
     fn any_value() -> impl Strategy<Value = Value> {
@@ -597,7 +597,7 @@ mod any_server {
                     max_tokens: 1,
                     temperature: None,
                 };
-                let body = request::body("m", "", &next, true, MaxTokensField::default()).unwrap();
+                let body = request::body("m", "", &next, request::RequestOptions::default()).unwrap();
                 let body: Value = serde_json::from_slice(&body).unwrap();
                 let messages = body["messages"].as_array().unwrap();
                 let ids = |message: &Value| message["tool_calls"].as_array().map_or(0, Vec::len);
