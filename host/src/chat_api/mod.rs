@@ -21,6 +21,9 @@ pub(crate) const CHAT_COMPLETIONS_BELOW: [&str; 2] = ["chat", "completions"];
 /// The path of the endpoint, as in a request line.
 pub(crate) const CHAT_COMPLETIONS_PATH: &str = "/v1/chat/completions";
 
+/// Bytes of a call's id. OpenAI refuses longer ones.
+pub(crate) const MAX_ID_BYTES: usize = 40;
+
 /// The response header with the id of the request.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 

@@ -2,11 +2,13 @@
 //! key, so none is required.
 
 mod check;
+mod models;
 mod view;
 
 use serde_json::{Map, Value, json};
 
 pub(super) use self::check::check;
+pub(super) use self::models::{model, models};
 pub(super) use self::view::{as_messages, includes_usage};
 use super::answer::RequestContext;
 use super::error::ApiError;
@@ -21,6 +23,15 @@ use crate::messages_api::{END_TURN, ErrorType, TOOL_USE};
 
 /// OpenAI's newer API, which isn't simulated.
 pub(super) const RESPONSES_PATH: &str = "/v1/responses";
+
+/// Whether a path belongs to that API.
+pub(super) fn is_responses(path: &str) -> bool {
+    let below = path.strip_prefix(RESPONSES_PATH);
+    below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+}
+
+/// When every answer was made, in seconds since 1970: 2026-01-01, so that every run has the same bytes.
+const CREATED: u64 = 1_767_225_600;
 
 /// The names of stop reasons in this API. Others are sent as they are.
 const FINISH_REASONS: [(&str, &str); 5] = [
@@ -211,7 +222,7 @@ impl Completion<'_> {
         ObjectText::replaced(self.extra)
             .field("id", &self.id)
             .field("object", &object)
-            .field("created", &0)
+            .field("created", &CREATED)
             .field("model", &self.model)
     }
 }
@@ -246,7 +257,7 @@ pub(super) fn error(error: &ApiError) -> String {
     let error = json!({
         "message": error.message,
         "type": kind,
-        "param": null,
+        "param": error.details.get("param"),
         "code": error.error_code.as_deref().or(code),
     });
     ObjectText::new().field("error", &error).end()

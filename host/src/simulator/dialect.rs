@@ -1,15 +1,21 @@
 //! The APIs that the simulator speaks. The script, its faults and its conditions are the same for both.
 
 use bytes::Bytes;
+use http::request::Parts;
 
 use super::answer::RequestContext;
 use super::error::ApiError;
 use super::message::compose;
 use super::piece::Piece;
+use super::route::{MODEL_PATH, MODELS_PATH};
 use super::script::{MessageAnswer, StreamOptions};
 use super::{chat, sse};
 use crate::chat_api;
 use crate::messages_api;
+use crate::messages_api::headers::{API_KEY, VERSION};
+
+/// Headers of requests of the Messages API alone.
+const MARKS: [&str; 2] = [VERSION, API_KEY];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -18,9 +24,13 @@ pub(super) enum Dialect {
 }
 
 impl Dialect {
-    /// The API of a path. Everything that isn't OpenAI's is the Messages API's.
-    pub(super) fn of(path: &str) -> Self {
-        match path.starts_with("/v1/chat/") || path == chat::RESPONSES_PATH {
+    /// The API of a request. Everything that isn't OpenAI's is the Messages API's. Both list their models at one path, where the
+    /// headers that every request of the Messages API has tell them apart.
+    pub(super) fn of(head: &Parts) -> Self {
+        let path = head.uri.path();
+        let is_models = path == MODELS_PATH || path.starts_with(MODEL_PATH);
+        let is_marked = MARKS.iter().any(|name| head.headers.contains_key(*name));
+        match path.starts_with("/v1/chat/") || chat::is_responses(path) || (is_models && !is_marked) {
             true => Self::ChatCompletions,
             false => Self::Messages,
         }

@@ -5,6 +5,7 @@
 //! and not by Sonnet 5, so the table assumes that the models since then accept them. From how many tokens on Fable 5.2 and
 //! Haiku 5.5 cache a prompt isn't known either; it assumes the same as for the model before.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
@@ -194,8 +195,14 @@ impl Model {
         }
     }
 
-    fn is_named(&self, name: &str) -> bool {
+    pub(super) fn is_named(&self, name: &str) -> bool {
         self.id == name || self.alias == Some(name)
+    }
+
+    /// In seconds since 1970.
+    pub(super) fn released_at(&self) -> i64 {
+        let released: Result<Timestamp, _> = time(self.released).parse();
+        released.map_or(0, Timestamp::as_second)
     }
 
     pub(super) fn is_retired(&self) -> bool {
@@ -205,7 +212,6 @@ impl Model {
     /// The model as `GET /v1/models/{id}` describes it.
     fn describe(&self) -> Value {
         let supported = |supported: bool| json!({ "supported": supported });
-        let time = |date: &str| format!("{date}T00:00:00Z");
         let types = self.thinking;
         json!({
             "type": "model",
@@ -258,6 +264,10 @@ impl Model {
     }
 }
 
+fn time(date: &str) -> String {
+    format!("{date}T00:00:00Z")
+}
+
 impl Lifecycle {
     const ALL: [Self; 3] = [Self::Active, Self::Deprecated, Self::Retired];
 
@@ -278,6 +288,11 @@ pub(super) fn model(name: &str) -> &'static Model {
         .map_or(name, |(undated, _)| undated);
     let known = listed().find(|model| model.is_named(name) || model.is_named(undated));
     known.unwrap_or(&ANY_MODEL)
+}
+
+/// The models that aren't retired.
+pub(super) fn available() -> impl Iterator<Item = &'static Model> {
+    listed().filter(|model| !model.is_retired())
 }
 
 fn listed() -> impl Iterator<Item = &'static Model> {

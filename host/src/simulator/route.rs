@@ -2,10 +2,15 @@
 
 use http::Method;
 
-use super::chat::RESPONSES_PATH;
+use super::chat::{RESPONSES_PATH, is_responses};
 use super::error::ApiError;
 use crate::chat_api::CHAT_COMPLETIONS_PATH;
 use crate::messages_api::MESSAGES_PATH;
+
+pub(super) const MODELS_PATH: &str = "/v1/models";
+
+/// The model's name follows.
+pub(super) const MODEL_PATH: &str = "/v1/models/";
 
 /// An endpoint that exists, with its method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,22 +34,17 @@ pub(super) fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, Mis
     let route = match path {
         MESSAGES_PATH => Route::Messages,
         CHAT_COMPLETIONS_PATH => Route::ChatCompletions,
-        RESPONSES_PATH => {
-            return Err(Misrouted {
-                error: ApiError::new(
-                    404,
-                    format!("of this API only {CHAT_COMPLETIONS_PATH} is simulated, not {path}"),
-                ),
-                allow: None,
-            });
-        }
         "/v1/messages/count_tokens" => Route::CountTokens,
-        "/v1/models" => Route::Models,
-        _ => match path.strip_prefix("/v1/models/") {
+        MODELS_PATH => Route::Models,
+        _ => match path.strip_prefix(MODEL_PATH) {
             Some(model) if !model.is_empty() => Route::Model(model),
             _ => {
+                let message = match is_responses(path) {
+                    true => format!("of this API only {CHAT_COMPLETIONS_PATH} is simulated, not {RESPONSES_PATH}"),
+                    false => "Not Found".to_owned(),
+                };
                 return Err(Misrouted {
-                    error: ApiError::new(404, "Not Found"),
+                    error: ApiError::new(404, message),
                     allow: None,
                 });
             }
@@ -77,6 +77,7 @@ mod tests {
             (Method::POST, "/v1/chat/completions", Ok(Route::ChatCompletions)),
             (Method::GET, "/v1/chat/completions", Err((405, Some("POST")))),
             (Method::POST, "/v1/responses", Err((404, None))),
+            (Method::GET, "/v1/responses/a", Err((404, None))),
             (Method::GET, "/v1/models", Ok(Route::Models)),
             (Method::HEAD, "/v1/models", Ok(Route::Models)),
             (Method::GET, "/v1/models/a/b", Ok(Route::Model("a/b"))),

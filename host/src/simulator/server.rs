@@ -82,7 +82,7 @@ impl Api {
         let route = match route(&head.method, head.uri.path()) {
             Ok(route) => route,
             Err(problem) => {
-                let mut reply = answer::error_reply(&problem.error, Dialect::of(head.uri.path()), request_id);
+                let mut reply = answer::error_reply(&problem.error, Dialect::of(head), request_id);
                 reply.allow = problem.allow;
                 return Ok(Decision::plain(reply));
             }
@@ -108,6 +108,13 @@ impl Api {
                 );
             }
             Route::CountTokens => Purpose::CountTokens,
+            Route::Models | Route::Model(_) if Dialect::of(head) == Dialect::ChatCompletions => {
+                let found = match route {
+                    Route::Model(model) => chat::model(model)?,
+                    _ => chat::models(),
+                };
+                return Ok(Decision::plain(answer::json_reply(200, found.to_string())));
+            }
             Route::Models | Route::Model(_) => {
                 check::headers(&head.headers, false)?;
                 let found = match route {
@@ -216,7 +223,7 @@ impl Handler for Api {
         let (head, body) = request.into_parts();
         let body = read_body(body, MAX_REQUEST_BYTES).await;
         let bytes = body.as_deref().map_err(|problem| *problem);
-        let dialect = Dialect::of(head.uri.path());
+        let dialect = Dialect::of(&head);
         let decision = self
             .decide(&head, bytes, number, &request_id)
             .unwrap_or_else(|error| Decision::plain(answer::error_reply(&error, dialect, &request_id)));

@@ -448,7 +448,7 @@ async fn odd_requests_are_answered_like_any_other() {
     for (line, status) in [
         ("CONNECT example.com:443 HTTP/1.1", 404),
         ("OPTIONS * HTTP/1.1", 404),
-        ("GET http://example.com/v1/models/x HTTP/1.1", 401),
+        ("GET http://example.com/v1/messages/x HTTP/1.1", 404),
         ("HEAD /v1/messages HTTP/1.1", 405),
         ("PUT /v1/messages HTTP/1.0", 405),
         (

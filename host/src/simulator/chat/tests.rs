@@ -98,12 +98,9 @@ fn what_openai_refuses_is_refused() {
     };
     for (request, words) in [
         (json!([]), "could not parse"),
-        (
-            with("thinking", json!({})),
-            "Unrecognized request argument supplied: thinking",
-        ),
+        (with("thinking", json!({})), "Unknown parameter: 'thinking'"),
         (changed("/model", json!("")), "model parameter"),
-        (changed("/messages", json!([])), "too short"),
+        (changed("/messages", json!([])), "empty array"),
         (changed("/messages", json!({})), "array of objects"),
         (changed("/stream", json!(false)), "stream_options"),
         (with("max_tokens", json!(0)), "max_tokens"),
@@ -123,6 +120,12 @@ fn what_openai_refuses_is_refused() {
             "does not match pattern",
         ),
         (changed("/messages/2/tool_calls/0/id", json!("")), "tool_calls[0].id"),
+        (
+            changed("/messages/2/tool_calls/0/id", json!("x".repeat(41))),
+            "maximum length 40, but got a string with length 41",
+        ),
+        (with("temperature", json!(2.5)), "from 0 to 2"),
+        (with("tool_choice", json!("auto")), "only allowed when 'tools'"),
         (changed("/messages/3/tool_call_id", json!("b")), "must be a response"),
         (
             changed("/messages/3", json!({ "role": "user", "content": "?" })),
@@ -145,10 +148,7 @@ fn what_openai_refuses_is_refused() {
         ),
     ] {
         let error = check(&request).unwrap_err();
-        assert!(
-            error.status == 400 && error.message.contains(words),
-            "{words}: {}",
-            error.message
-        );
+        let said = format!("{} ({:?})", error.message, error.details.get("param"));
+        assert!(error.status == 400 && said.contains(words), "{words}: {said}");
     }
 }

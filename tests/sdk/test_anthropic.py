@@ -1,22 +1,18 @@
-"""The vendor's SDK for Python, unmodified, against `cofferdam simulate`.
+"""Anthropic's SDK for Python, unmodified, against `cofferdam simulate`.
 
-    python tests/sdk/test_sdk.py target/debug/cofferdam
+    python tests/sdk/test_anthropic.py target/debug/cofferdam
 
 Needs the packages of requirements.txt. Every test starts a simulator of its own with a script, and stops it.
 """
 
 import asyncio
-import json
-import os
-import subprocess
-import sys
-import tempfile
 import time
 import unittest
 
 import anthropic
+from simulator import Simulator as AnySimulator
+from simulator import run_tests
 
-BINARY = ""
 MODEL = "claude-sonnet-5-5"
 CALCULATE = {
     "name": "calculate",
@@ -26,35 +22,7 @@ CALCULATE = {
 QUESTION = {"role": "user", "content": "What is 25 * 17?"}
 
 
-class Simulator:
-    """A running simulator, and the SDK's options for reaching it."""
-
-    def __init__(self, script, *arguments):
-        self.folder = tempfile.TemporaryDirectory()
-        path = os.path.join(self.folder.name, "script.toml")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(script)
-        self.process = subprocess.Popen(
-            [BINARY, "simulate", path, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.url = self.process.stdout.readline().strip()
-        if not self.url.startswith("http://127.0.0.1:"):
-            self.process.kill()
-            raise AssertionError(f"no address: {self.url!r} {self.process.stderr.read()}")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait(10)
-        self.process.stdout.close()
-        self.process.stderr.close()
-        self.folder.cleanup()
-
+class Simulator(AnySimulator):
     def client(self, kind=anthropic.Anthropic, **options):
         return kind(api_key="sk-ant-test", base_url=self.url, **options)
 
@@ -62,6 +30,12 @@ class Simulator:
 def ask(client, **fields):
     """One question, with defaults for what a test doesn't care about."""
     return client.messages.create(**{"model": MODEL, "max_tokens": 1000, "messages": [QUESTION], **fields})
+
+
+def collect(client, **fields):
+    """The same, streamed, as the SDK assembles it."""
+    with client.messages.stream(**{"model": MODEL, "max_tokens": 1000, "messages": [QUESTION], **fields}) as stream:
+        return stream.get_final_message()
 
 
 class Answers(unittest.TestCase):
@@ -85,13 +59,65 @@ class Answers(unittest.TestCase):
         self.assertTrue(message.content[0].signature)
         self.assertEqual(message.usage.output_tokens_details.thinking_tokens, 1)
 
+    def test_events(self):
+        """The stream as it is, without the helper that assembles it."""
+        with Simulator('[[answer]]\ntext = "Hello."\n') as simulator, simulator.client() as client:
+            events = list(ask(client, stream=True))
+        kinds = [event.type for event in events]
+        self.assertEqual(kinds[:2], ["message_start", "content_block_start"])
+        self.assertEqual(kinds[-2:], ["message_delta", "message_stop"])
+        self.assertEqual(events[-2].delta.stop_reason, "end_turn")
+        self.assertGreater(events[-2].usage.output_tokens, 0)
+
     def test_asynchronous(self):
+        request = {"model": MODEL, "max_tokens": 1000, "messages": [QUESTION]}
+
         async def run(simulator):
             async with simulator.client(anthropic.AsyncAnthropic) as client:
-                return await client.messages.create(model=MODEL, max_tokens=1000, messages=[QUESTION])
+                whole = await client.messages.create(**request)
+                async with client.messages.stream(**request) as stream:
+                    pieces = [piece async for piece in stream.text_stream]
+                return whole.content[0].text, "".join(pieces)
 
-        with Simulator('[[answer]]\ntext = "Hello."\n') as simulator:
-            self.assertEqual(asyncio.run(run(simulator)).content[0].text, "Hello.")
+        with Simulator('[[answer]]\nrepeat = 2\ntext = "Hello."\n') as simulator:
+            self.assertEqual(asyncio.run(run(simulator)), ("Hello.", "Hello."))
+
+    def test_parallel_tools(self):
+        """Two calls in one answer, and both results in one message, whole and streamed."""
+        script = """
+            [[answer]]
+            when = { has_tool_result = "calculate" }
+            repeat = "forever"
+            text = "It is {{last_tool_results}}."
+
+            [[answer]]
+            repeat = "forever"
+            tools = [
+              { name = "calculate", input = { expression = "25 * 17" } },
+              { name = "calculate", input = { expression = "1 / 0" } },
+            ]
+            stream = { chunk = 3 }
+        """
+        with Simulator(script) as simulator, simulator.client() as client:
+            for answer in (ask, collect):
+                with self.subTest(answer.__name__):
+                    first = answer(client, tools=[CALCULATE], tool_choice={"type": "auto"})
+                    self.assertEqual([call.input["expression"] for call in first.content], ["25 * 17", "1 / 0"])
+                    results = [
+                        {"type": "tool_result", "tool_use_id": call.id, "content": content, "is_error": is_error}
+                        for call, (content, is_error) in zip(first.content, [("425", False), ("no number", True)])
+                    ]
+                    said = {"role": "assistant", "content": first.content}
+                    messages = [QUESTION, said, {"role": "user", "content": results}]
+                    second = answer(client, tools=[CALCULATE], messages=messages)
+                    self.assertEqual(second.content[0].text, "It is 425\nno number.")
+
+    def test_reasons_for_the_end(self):
+        reasons = ["end_turn", "max_tokens", "stop_sequence", "pause_turn", "refusal", "model_context_window_exceeded"]
+        for reason in reasons:
+            script = f"[[answer]]\nrepeat = 2\ntext = 'x'\nstop_reason = '{reason}'\n"
+            with self.subTest(reason), Simulator(script) as simulator, simulator.client() as client:
+                self.assertEqual((ask(client).stop_reason, collect(client).stop_reason), (reason, reason))
 
     def test_tools(self):
         """A call and its result, whole and streamed, with thinking sent back as it came."""
@@ -147,8 +173,13 @@ class Answers(unittest.TestCase):
 class Catalogue(unittest.TestCase):
     def test_tokens_are_counted(self):
         with Simulator('[[answer]]\ntext = ""\n') as simulator, simulator.client() as client:
-            counted = client.messages.count_tokens(model=MODEL, messages=[QUESTION], tools=[CALCULATE])
-        self.assertGreater(counted.input_tokens, 20)
+            bare = client.messages.count_tokens(model=MODEL, messages=[QUESTION])
+            full = client.messages.count_tokens(model=MODEL, messages=[QUESTION], tools=[CALCULATE], system="be brief")
+            self.assertGreater(full.input_tokens, bare.input_tokens)
+            # It refuses what a request for an answer is refused for, and takes no answer of the script.
+            with self.assertRaises(anthropic.BadRequestError):
+                client.messages.count_tokens(model=MODEL, messages=[])
+            self.assertEqual(ask(client).stop_reason, "end_turn")
 
     def test_models(self):
         with Simulator('[[answer]]\ntext = ""\n') as simulator, simulator.client() as client:
@@ -174,10 +205,15 @@ class Errors(unittest.TestCase):
             404: anthropic.NotFoundError,
             408: anthropic.RequestTimeoutError,
             409: anthropic.ConflictError,
+            412: anthropic.PreconditionFailedError,
             413: anthropic.ContentTooLargeError,
             422: anthropic.UnprocessableEntityError,
             429: anthropic.RateLimitError,
+            431: anthropic.RequestHeaderFieldsTooLargeError,
+            499: anthropic.ClientClosedRequestError,
             500: anthropic.InternalServerError,
+            501: anthropic.HTTPNotImplementedError,
+            502: anthropic.InternalServerError,
             503: anthropic.ServiceUnavailableError,
             504: anthropic.GatewayTimeoutError,
             529: anthropic.OverloadedError,
@@ -224,6 +260,16 @@ class Errors(unittest.TestCase):
                 with self.assertRaises(anthropic.APIError):
                     ask(client)
                 self.assertEqual(ask(client).content[0].text, "after it")
+
+    def test_a_dropped_connection_has_its_class(self):
+        for fault in ("{ kind = 'reset' }", "{ kind = 'close' }", "{ kind = 'garbage', at = 'request' }"):
+            script = f"[[answer]]\nfault = {fault}\n"
+            with self.subTest(fault), Simulator(script) as simulator, simulator.client(max_retries=0) as client:
+                with self.assertRaises(anthropic.APIConnectionError):
+                    ask(client)
+        with Simulator("[[answer]]\nfault = { kind = 'stall' }\n") as simulator:
+            with simulator.client(max_retries=0, timeout=0.2) as client, self.assertRaises(anthropic.APITimeoutError):
+                ask(client)
 
     def test_retry_after_is_waited_for(self):
         script = "[[answer]]\nerror = { status = 429 }\nheaders = { retry-after = '1' }\n\n[[answer]]\ntext = 'late'\n"
@@ -288,12 +334,4 @@ class Server(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    BINARY = os.path.abspath(sys.argv.pop(1))
-    # Neither the user's key nor a profile on disk takes part.
-    for name in [name for name in os.environ if name.startswith("ANTHROPIC_")]:
-        del os.environ[name]
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["HOME"] = home
-        os.environ["XDG_CONFIG_HOME"] = home
-        print(f"anthropic {anthropic.__version__}", json.dumps({"python": sys.version.split()[0]}))
-        unittest.main(verbosity=2)
+    run_tests(anthropic)
