@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustls::{CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error};
 
 use super::super::{Misconnected, MisconnectedKind};
 
@@ -27,6 +27,11 @@ pub(super) fn misconnected(error: &io::Error, endpoint: &str) -> Option<Misconne
             MisconnectedKind::NotTls,
             "it doesn't answer in TLS".to_owned(),
             "check the scheme and the port of `[model] base_url`: is it http://?".to_owned(),
+        ),
+        Error::AlertReceived(AlertDescription::NoApplicationProtocol) => (
+            MisconnectedKind::NotHttp,
+            "it refuses HTTP/1.1, the only version that requests use".to_owned(),
+            "allow HTTP/1.1 at the server of `[model] base_url`, or put a gateway in front of it".to_owned(),
         ),
         _ => return None,
     };

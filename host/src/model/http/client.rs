@@ -24,6 +24,9 @@ use crate::secret::Secret;
 
 const USER_AGENT: &str = concat!("cofferdam/", env!("CARGO_PKG_VERSION"));
 
+/// The only protocol that the client offers in a TLS handshake (ALPN, RFC 7301).
+const HTTP_1_1: &[u8] = b"http/1.1";
+
 /// Detects dead peers while a stream is legitimately quiet.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 
@@ -135,8 +138,11 @@ impl HttpClient {
                 problem,
             },
         )?;
+        let mut tls = tls.clone();
+        // So that a server that also has HTTP/2 doesn't choose it.
+        tls.alpn_protocols = vec![HTTP_1_1.to_vec()];
         let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls.clone())
+            .tls_backend_preconfigured(tls)
             // Only the proxy chosen above.
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())

@@ -24,15 +24,21 @@ const OTHER: Certificate = certificate!("other");
 const EXPIRED: Certificate = certificate!("expired");
 const AUTHORITY: Certificate = certificate!("ca");
 
-pub(super) fn acceptor((certificate, key): Certificate) -> TlsAcceptor {
+pub(super) fn acceptor(certificate: Certificate) -> TlsAcceptor {
+    acceptor_of(certificate, &[])
+}
+
+/// A server that has these protocols.
+fn acceptor_of((certificate, key): Certificate, protocols: &[&[u8]]) -> TlsAcceptor {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key));
-    let config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![CertificateDer::from(certificate)], key)
         .unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     TlsAcceptor::from(Arc::new(config))
 }
 
@@ -75,6 +81,42 @@ async fn a_trusted_server_is_reached() {
         let error = ask_with(SERVER, host, true).await.error();
         assert_eq!(error.to_string(), "HTTP 429: reached");
     }
+}
+
+/// Every server and gateway has HTTP/1.1, and a server that also has HTTP/2 would choose that.
+#[tokio::test]
+async fn http_1_1_is_all_that_the_handshake_offers() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let settings = settings(&format!("https://{}", listener.local_addr().unwrap()));
+    let client = AnthropicClient::new(&settings, &trusting()).unwrap();
+    let both = async {
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut stream = acceptor_of(SERVER, &[b"h2", b"http/1.1"]).accept(socket).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+        let request = read_request(&mut stream).await;
+        assert!(request.starts_with("POST /v1/messages HTTP/1.1\r\n"), "{request}");
+        stream
+            .write_all(http("429 Too Many Requests", "", "reached").as_bytes())
+            .await
+            .unwrap();
+        stream.shutdown().await.unwrap();
+    };
+    let (seen, ()) = tokio::join!(ask(&client), both);
+    assert_eq!(seen.error().to_string(), "HTTP 429: reached");
+
+    let http_2_alone = async {
+        let (socket, _) = listener.accept().await.unwrap();
+        assert!(acceptor_of(SERVER, &[b"h2"]).accept(socket).await.is_err());
+    };
+    let (seen, ()) = tokio::join!(ask(&client), http_2_alone);
+    assert_eq!(seen.measured, Measured::NotStarted);
+    let error = seen.error();
+    assert_eq!(
+        (error.kind(), classify(&error)),
+        ("not_http", Verdict::Fatal),
+        "{error}"
+    );
+    assert!(error.to_string().contains("HTTP/1.1"), "{error}");
 }
 
 #[tokio::test]
