@@ -5,7 +5,7 @@ use crate::model::{ModelResponse, StopReason};
 use crate::session::{Before, is_empty_answer};
 use crate::untrusted::{NAME_CHARS, display_untrusted};
 
-/// Consecutive `pause_turn` answers that are continued, as the vendor recommends.
+/// Consecutive `pause_turn` and `compaction` answers that are continued, as the vendor recommends.
 pub(super) const MAX_PAUSES: u32 = 5;
 
 /// The step after an answer.
@@ -27,7 +27,13 @@ pub(super) fn next_step(response: &ModelResponse, before: Before) -> Step {
     let has_calls = response.tool_uses().next().is_some();
     match &response.stop_reason {
         // Some gateways don't say that the model stopped to use a tool. A call without a result would be refused.
-        StopReason::ToolUse | StopReason::EndTurn | StopReason::StopSequence | StopReason::PauseTurn if has_calls => {
+        StopReason::ToolUse
+        | StopReason::EndTurn
+        | StopReason::StopSequence
+        | StopReason::PauseTurn
+        | StopReason::Compaction
+            if has_calls =>
+        {
             Step::RunTools
         }
         StopReason::EndTurn | StopReason::StopSequence
@@ -46,8 +52,8 @@ pub(super) fn next_step(response: &ModelResponse, before: Before) -> Step {
         ),
         // A tool call could be truncated, so none is run.
         StopReason::MaxTokens => Step::Finish(Ending::Truncated),
-        StopReason::PauseTurn if pauses < MAX_PAUSES => Step::Continue,
-        StopReason::PauseTurn => Step::Fail(
+        StopReason::PauseTurn | StopReason::Compaction if pauses < MAX_PAUSES => Step::Continue,
+        StopReason::PauseTurn | StopReason::Compaction => Step::Fail(
             "too_many_pauses",
             format!("the model paused {} times in a row", pauses + 1),
         ),
@@ -102,6 +108,7 @@ mod tests {
             ("end_turn", Step::Finish(Ending::Completed), run()),
             ("stop_sequence", Step::Finish(Ending::Completed), run()),
             ("pause_turn", Step::Continue, run()),
+            ("compaction", Step::Continue, run()),
             // The calls may be cut off, or not meant.
             (
                 "max_tokens",
@@ -155,6 +162,7 @@ mod tests {
         for (reason, pauses, kind) in [
             ("tool_use", 0, "malformed_answer"),
             ("pause_turn", 5, "too_many_pauses"),
+            ("compaction", 5, "too_many_pauses"),
             ("sideways", 0, "unknown_stop_reason"),
         ] {
             let before = Before {

@@ -61,7 +61,7 @@ pub(crate) struct OpenRun {
 /// The answers before the next one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Before {
-    /// Consecutive `pause_turn` answers.
+    /// Consecutive `pause_turn` and `compaction` answers.
     pub(crate) pauses: u32,
     /// Whether the paused answer that the next one continues has text.
     pub(crate) has_text: bool,
@@ -284,7 +284,7 @@ impl State {
         }
         run.calls = blocks.iter().filter_map(OpenCall::of).collect();
         let was_empty = is_empty_answer(stop_reason, &blocks);
-        let is_paused = stop_reason == "pause_turn";
+        let is_paused = ["pause_turn", "compaction"].contains(&stop_reason);
         run.before = Before {
             pauses: if is_paused { run.before.pauses + 1 } else { 0 },
             has_text: is_paused && !is_blank(&run.answer),
