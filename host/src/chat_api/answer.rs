@@ -55,7 +55,7 @@ impl<'a> Answer<'a> {
             .field("choices")
             .and_then(Json::items)
             .and_then(|mut all| all.next());
-        let usage = |holder: Json<'a>| Usage::read(&holder.field("usage")?.to_value());
+        let usage = |holder: Json<'a>| Usage::read(holder.field("usage")?);
         Self {
             model: answer.field("model").and_then(Json::string).unwrap_or_default(),
             usage: usage(answer).or_else(|| usage(choice?)),

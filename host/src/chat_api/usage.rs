@@ -1,6 +1,6 @@
 //! Token usage as an answer reports it.
 
-use serde_json::Value;
+use crate::json_text::Json;
 
 /// Any figure may be missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,15 +15,17 @@ pub(crate) struct Usage {
 
 impl Usage {
     /// `None` for anything but an object.
-    pub(crate) fn read(value: &Value) -> Option<Self> {
-        let figure = |pointer: &str| value.pointer(pointer).and_then(Value::as_u64);
-        value.is_object().then(|| Self {
-            prompt_tokens: figure("/prompt_tokens"),
-            completion_tokens: figure("/completion_tokens"),
-            total_tokens: figure("/total_tokens"),
+    pub(crate) fn read(usage: Json<'_>) -> Option<Self> {
+        let figure = |name: &str| usage.field(name).and_then(Json::integer);
+        let details = usage.field("prompt_tokens_details");
+        usage.is_object().then(|| Self {
+            prompt_tokens: figure("prompt_tokens"),
+            completion_tokens: figure("completion_tokens"),
+            total_tokens: figure("total_tokens"),
             // DeepSeek has a name of its own.
-            cached_tokens: figure("/prompt_tokens_details/cached_tokens")
-                .or_else(|| figure("/prompt_cache_hit_tokens")),
+            cached_tokens: details
+                .and_then(|details| details.field("cached_tokens")?.integer())
+                .or_else(|| figure("prompt_cache_hit_tokens")),
         })
     }
 }

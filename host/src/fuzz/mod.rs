@@ -3,7 +3,7 @@
 
 pub use crate::config::fuzz::configuration;
 pub use crate::json_text::fuzz::json;
-pub use crate::model::fuzz::{response, stream};
+pub use crate::model::fuzz::{completion, response, stream};
 pub use crate::sandbox::fuzz::destination;
 pub use crate::tools::fuzz::{result, schema};
 
@@ -35,6 +35,11 @@ mod tests {
     #[test]
     fn responses() {
         replay("response", super::response);
+    }
+
+    #[test]
+    fn completions() {
+        replay("completion", super::completion);
     }
 
     #[test]

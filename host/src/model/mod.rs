@@ -11,6 +11,8 @@ mod definitions;
 mod error;
 mod estimate;
 mod exchange;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod http;
 mod message;
 mod openai;
@@ -18,8 +20,6 @@ mod prices;
 mod provider;
 mod stack;
 
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use self::anthropic::fuzz;
 #[cfg(test)]
 pub(crate) use self::anthropic::{parse_response, request_body, validators};
 

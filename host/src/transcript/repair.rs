@@ -27,8 +27,8 @@ pub trait Rules {
     /// The most messages in one request.
     fn max_messages(&self) -> usize;
 
-    /// Whether a call may have this id. Must accept `cofferdam_` followed by digits.
-    fn accepts_id(&self, id: &str) -> bool;
+    /// Whether a call may have the id that it has. Must accept `cofferdam_` followed by digits.
+    fn accepts_id(&self, call: &ToolUse) -> bool;
 
     /// The name as a history may contain it. Repairing it again changes nothing.
     fn tool_name<'a>(&self, name: &'a str) -> Cow<'a, str>;
@@ -338,12 +338,13 @@ impl<'a, 'r, R: Rules> History<'a, 'r, R> {
     /// Gives a call an id of our own if the API would refuse its id, and expects a result for it. `given` is the block before
     /// its repair.
     fn with_unique_id(&mut self, given: &'a Block, block: Cow<'a, Block>) -> Cow<'a, Block> {
-        let Block::ToolUse(ToolUse { id: given, .. }) = given else {
+        let Block::ToolUse(call) = given else {
             return block;
         };
+        let given = &call.id;
         self.numbered += 1;
         let mut id = Cow::Borrowed(given.as_str());
-        if !self.rules.accepts_id(given) || !self.used_ids.insert(id.clone()) {
+        if !self.rules.accepts_id(call) || !self.used_ids.insert(id.clone()) {
             let mut number = self.numbered;
             loop {
                 id = Cow::Owned(format!("{OWN_ID}{number}"));

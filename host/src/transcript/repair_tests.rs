@@ -9,7 +9,7 @@ impl Rules for Lenient {
         self.0
     }
 
-    fn accepts_id(&self, _: &str) -> bool {
+    fn accepts_id(&self, _: &ToolUse) -> bool {
         true
     }
 

@@ -1,34 +1,20 @@
-//! Fuzz targets for answers of a model API, which may also come from an attacker in its place.
+//! Fuzz targets for answers of the Messages API.
 
 use std::borrow::Cow;
-use std::convert::Infallible;
-use std::pin::pin;
-
-use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, stream};
-use sse_stream::SseByteStream;
 
 use super::history::AnthropicRules;
 use super::request::RequestOptions;
 use super::stream::Assembler;
 use super::{request, response};
 use crate::json_text::Json;
-use crate::model::exchange::{Reader, Step};
-use crate::model::{ModelError, ModelRequest, ModelResponse, ModelSettings, Progress, ToolDefinitions};
+use crate::model::fuzz::streamed;
+use crate::model::{ModelRequest, ModelResponse, ModelSettings, ToolDefinitions};
 use crate::transcript::{Block, Message, Role, repair};
 
 /// Parses a streamed answer. The first byte sets the chunk size, which must not change the result.
 pub fn stream(data: &[u8]) {
-    let Some((size, data)) = data.split_first() else { return };
-    let whole = assembled(data, data.len().max(1));
-    let pieces = assembled(data, usize::from(*size % 64) + 1);
-    match (whole, pieces) {
-        (Ok(whole), Ok(pieces)) => {
-            assert_eq!(whole, pieces);
-            can_be_sent_back(whole);
-        }
-        (Err(whole), Err(pieces)) => assert_eq!(whole.kind(), pieces.kind()),
-        (whole, pieces) => assert_eq!(whole.is_ok(), pieces.is_ok(), "{whole:?} {pieces:?}"),
+    if let Some(response) = streamed::<Assembler>(data) {
+        can_be_sent_back(response);
     }
 }
 
@@ -37,30 +23,6 @@ pub fn response(data: &[u8]) {
     if let (_, Ok(response)) = response::parse_response(data, None) {
         can_be_sent_back(response);
     }
-}
-
-fn assembled(data: &[u8], size: usize) -> Result<ModelResponse, ModelError> {
-    let pieces = data
-        .chunks(size)
-        .map(|piece| Ok::<_, Infallible>(Bytes::copy_from_slice(piece)));
-    let progress = Progress::new(|_| ());
-    let malformed = |reason: String| ModelError::Malformed {
-        reason,
-        request_id: None,
-    };
-    let mut answer = Assembler::new(None);
-    let mut events = pin!(SseByteStream::new(stream::iter(pieces)));
-    // All data is available, so nothing ever waits.
-    while let Some(Some(event)) = events.next().now_or_never() {
-        let event = event.map_err(|error| malformed(error.to_string()))?;
-        if let Step::Complete = answer.event(&event, &progress)? {
-            return answer.finish(&progress);
-        }
-    }
-    Err(ModelError::Cut {
-        reason: String::new(),
-        request_id: None,
-    })
 }
 
 /// Checks that the next request is JSON and that its history needs no other repair.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::PROVIDER;
 use crate::json_text::{self, Json};
 use crate::messages_api::limits::{MAX_MESSAGES, is_identifier};
-use crate::transcript::{Block, IMAGE_TYPES, Opaque, Role, Rules, identifier};
+use crate::transcript::{Block, IMAGE_TYPES, Opaque, Role, Rules, ToolUse, identifier};
 
 /// Bytes of the name of a call in a history. A tool's definition may only have 128.
 const MAX_CALLED_NAME_BYTES: usize = 200;
@@ -174,7 +174,8 @@ impl Rules for AnthropicRules<'_> {
         MAX_MESSAGES
     }
 
-    fn accepts_id(&self, id: &str) -> bool {
+    fn accepts_id(&self, call: &ToolUse) -> bool {
+        let id = call.id.as_str();
         // Those of the vendor's tools are distinguished by their prefix, and all ids must be unique.
         is_id(id) && ![SERVER_ID, MCP_ID].iter().any(|prefix| id.starts_with(prefix))
     }

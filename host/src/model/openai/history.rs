@@ -1,16 +1,17 @@
 //! What servers of the Chat Completions API accept in a history. Where they differ, the strictest one counts, except for ids:
-//! each accepts those that it has sent, and some vendors put signatures into them.
+//! each accepts those that it has sent, and some vendors put signatures into them. Other servers get shorter ones.
 
 use std::borrow::Cow;
 
 use super::PROVIDER;
-use crate::transcript::{Block, IMAGE_TYPES, Opaque, Role, Rules, identifier};
+use crate::chat_api::MAX_ID_BYTES;
+use crate::transcript::{Block, IMAGE_TYPES, Opaque, Role, Rules, ToolUse, identifier};
 
 /// Bytes of the name of a call. OpenAI refuses longer ones.
 const MAX_NAME_BYTES: usize = 64;
 
-/// Bytes of a call's id. The API documents no limit; this one bounds what a server can add to every later request.
-const MAX_ID_BYTES: usize = 16 * 1024;
+/// Bytes of a call's id that goes back to its own server. It bounds what a server can add to every later request.
+const MAX_OWN_ID_BYTES: usize = 16 * 1024;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OpenAiRules<'a> {
@@ -24,8 +25,14 @@ impl Rules for OpenAiRules<'_> {
         usize::MAX
     }
 
-    fn accepts_id(&self, id: &str) -> bool {
-        (1..=MAX_ID_BYTES).contains(&id.len()) && !id.contains(char::is_control)
+    fn accepts_id(&self, call: &ToolUse) -> bool {
+        // An answer marks a call whose id is too long for others with an object, empty or not.
+        let own = call.extra.as_ref().and_then(|own| own.json_for(PROVIDER).map(|_| own));
+        let max = match own {
+            Some(own) if own.may_be_of(self.author) => MAX_OWN_ID_BYTES,
+            _ => MAX_ID_BYTES,
+        };
+        (1..=max).contains(&call.id.len()) && !call.id.contains(char::is_control)
     }
 
     fn tool_name<'a>(&self, name: &'a str) -> Cow<'a, str> {

@@ -2,6 +2,8 @@
 //! Makes one attempt, streamed or not.
 
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod history;
 mod reasoning;
 mod request;

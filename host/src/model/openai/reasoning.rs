@@ -1,9 +1,8 @@
 //! What a model thinks. It is kept as it came, and sent back only to the servers that want it.
 
-use serde_json::{Map, Value};
-
 use super::PROVIDER;
 use crate::chat_api::{REASONING_CONTENT, REASONING_LISTS};
+use crate::json_text::write::Object;
 use crate::json_text::{Json, unescape};
 use crate::transcript::Opaque;
 
@@ -13,12 +12,31 @@ const IN_PIECES: [&str; 3] = ["reasoning.text", "reasoning.summary", "thinking"]
 /// The fields of an item that pieces add to. Others are replaced.
 const GROWING: [&str; 3] = ["text", "summary", "thinking"];
 
+/// No vendor's piece has more fields. An item with more is whole.
+const MAX_PIECE_FIELDS: usize = 16;
+
 /// The reasoning of one answer, by the field that it came in.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reasoning {
     /// As they are written between their quotes.
     texts: Vec<(&'static str, String)>,
-    lists: Vec<(&'static str, Vec<Value>)>,
+    lists: Vec<(&'static str, List)>,
+}
+
+/// A list, kept as text: as values, hostile items would take many times the memory of their text.
+#[derive(Clone, Debug, Default)]
+struct List {
+    /// The items before `open`, separated by commas.
+    complete: String,
+    /// The last item, if pieces of it may follow.
+    open: Option<Piece>,
+}
+
+/// An item of which a stream sends pieces.
+#[derive(Clone, Debug)]
+struct Piece {
+    /// Names and values, as JSON text. No name occurs twice.
+    fields: Vec<(String, String)>,
 }
 
 impl Reasoning {
@@ -29,21 +47,117 @@ impl Reasoning {
         } else if let Some(items) = value.items() {
             let list = entry(&mut self.lists, name);
             for item in items {
-                add_item(list, item.to_value());
+                list.add(item);
             }
         }
     }
 
     /// The block that the conversation keeps.
     pub(super) fn into_block(self) -> Option<Opaque> {
-        let mut fields = Map::new();
+        if self.texts.is_empty() && self.lists.is_empty() {
+            return None;
+        }
+        let mut out = Vec::new();
+        let mut block = Object::begin(&mut out);
         for (name, text) in self.texts {
-            fields.insert(name.to_owned(), unescape(&text).into());
+            block.field(name, &unescape(&text)).ok()?;
         }
-        for (name, items) in self.lists {
-            fields.insert(name.to_owned(), items.into());
+        for (name, list) in self.lists {
+            block.raw(name, &list.into_json()).ok()?;
         }
-        (!fields.is_empty()).then(|| Opaque::new(PROVIDER, Value::Object(fields).to_string()))
+        block.end().ok()?;
+        Some(Opaque::new(PROVIDER, String::from_utf8(out).ok()?))
+    }
+}
+
+impl List {
+    fn add(&mut self, item: Json<'_>) {
+        let piece = Piece::read(item);
+        if let (Some(open), Some(piece)) = (&mut self.open, &piece)
+            && open.is_continued_by(piece)
+        {
+            open.add(piece);
+            return;
+        }
+        self.close();
+        match piece {
+            Some(piece) => self.open = Some(piece),
+            None => self.push(item.text()),
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.push(&open.into_json());
+        }
+    }
+
+    fn push(&mut self, item: &str) {
+        if !self.complete.is_empty() {
+            self.complete.push(',');
+        }
+        self.complete.push_str(item);
+    }
+
+    fn into_json(mut self) -> String {
+        self.close();
+        format!("[{}]", self.complete)
+    }
+}
+
+impl Piece {
+    fn read(item: Json<'_>) -> Option<Self> {
+        let kind = item.field("type").and_then(Json::string)?;
+        let is_small = item.fields().nth(MAX_PIECE_FIELDS).is_none();
+        if !is_small || !IN_PIECES.contains(&&*kind) {
+            return None;
+        }
+        let mut piece = Self { fields: Vec::new() };
+        for field in item.fields() {
+            piece.set(field.name.text(), field.value.text());
+        }
+        Some(piece)
+    }
+
+    fn is_continued_by(&self, next: &Self) -> bool {
+        let same = |name: &str| self.value(name) == next.value(name);
+        // A signature ends an item.
+        same("type") && same("index") && self.value("signature").is_none() && self.fields.len() <= MAX_PIECE_FIELDS
+    }
+
+    fn add(&mut self, next: &Self) {
+        for (name, value) in &next.fields {
+            let is_growing = GROWING.iter().any(|growing| name.trim_matches('"') == *growing);
+            let text = |value: &str| value.strip_prefix('"')?.strip_suffix('"').map(str::to_owned);
+            let known = self.fields.iter_mut().find(|(known, _)| known == name);
+            match (known, text(value)) {
+                _ if value == "null" => {}
+                (Some((_, known)), Some(piece)) if is_growing && known.ends_with('"') => {
+                    known.pop();
+                    known.push_str(&piece);
+                    known.push('"');
+                }
+                _ => self.set(name, value),
+            }
+        }
+    }
+
+    /// The JSON text of a field that isn't null.
+    fn value(&self, name: &str) -> Option<&str> {
+        let found = self.fields.iter().find(|(known, _)| known.trim_matches('"') == name);
+        found.map(|(_, value)| value.as_str()).filter(|value| *value != "null")
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        match self.fields.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => value.clone_into(known),
+            None => self.fields.push((name.to_owned(), value.to_owned())),
+        }
+    }
+
+    fn into_json(self) -> String {
+        let fields = self.fields.iter().map(|(name, value)| format!("{name}:{value}"));
+        format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
     }
 }
 
@@ -70,38 +184,10 @@ fn entry<'e, T: Default>(entries: &'e mut Vec<(&'static str, T)>, name: &'static
     &mut entries[at].1
 }
 
-/// Adds an item, or a piece of the last one.
-fn add_item(list: &mut Vec<Value>, item: Value) {
-    let is_piece_of = |last: &Value| {
-        let same = |name: &str| last[name] == item[name];
-        let is_in_pieces = item["type"].as_str().is_some_and(|kind| IN_PIECES.contains(&kind));
-        // A signature ends a block.
-        is_in_pieces && same("type") && same("index") && last["signature"].is_null()
-    };
-    let Some(last) = list.last_mut().filter(|last| is_piece_of(last)) else {
-        list.push(item);
-        return;
-    };
-    let (Value::Object(last), Value::Object(item)) = (last, item) else {
-        return;
-    };
-    for (name, value) in item {
-        match (last.get_mut(&name), value) {
-            (_, Value::Null) => {}
-            (Some(Value::String(text)), Value::String(piece)) if GROWING.contains(&name.as_str()) => {
-                text.push_str(&piece)
-            }
-            (_, value) => {
-                last.insert(name, value);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -148,6 +234,30 @@ mod tests {
                 {"type": "reasoning.encrypted", "data": "y"},
             ]})
         );
+    }
+
+    /// As values, each of these items would take fifty times its text.
+    #[test]
+    fn hostile_items_take_no_more_than_their_text() {
+        let many = format!("[{}]", vec![r#"{"":0}"#; 10_000].join(","));
+        let wide: String = (0..10_000).map(|number| format!(r#","f{number}":0"#)).collect();
+        let wide = format!(r#"[{{"type":"thinking"{wide}}}]"#);
+        for text in [many, wide] {
+            let mut reasoning = Reasoning::default();
+            for _ in 0..3 {
+                reasoning.add("reasoning_details", Json::parse(&text).unwrap());
+            }
+            let list = &reasoning.lists[0].1;
+            assert!(list.open.is_none() && list.complete.capacity() < 8 * text.len());
+            let block = reasoning.into_block().unwrap();
+            assert!(Json::parse(block.json_for(PROVIDER).unwrap()).is_ok());
+        }
+        // Nor do the fields of pieces add up.
+        let mut list = List::default();
+        for number in 0..100 {
+            list.add(Json::parse(&format!(r#"{{"type":"thinking","f{number}":0}}"#)).unwrap());
+            assert!(list.open.as_ref().unwrap().fields.len() <= 2 * MAX_PIECE_FIELDS);
+        }
     }
 
     #[test]

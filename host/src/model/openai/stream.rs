@@ -11,7 +11,7 @@ use sse_stream::Sse;
 use super::reasoning::Reasoning;
 use super::usage::KnownUsage;
 use super::{PROVIDER, error};
-use crate::chat_api::{Answer, Arguments, Call, Choice, DONE};
+use crate::chat_api::{Answer, Arguments, Call, Choice, DONE, MAX_ID_BYTES};
 use crate::json_text::{Json, unescape};
 use crate::messages_api::ErrorBody;
 use crate::model::answer::CompleteAnswer;
@@ -21,6 +21,9 @@ use crate::transcript::{Block, Opaque, ToolInput, ToolUse};
 
 /// More calls are no answer of a model, and each takes memory.
 const MAX_CALLS: usize = 1_024;
+
+/// As for the body of an error status. A parsed error takes many times the memory of its text.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
 
 /// The name of the events with which some servers report an error.
 const ERROR: &str = "error";
@@ -234,6 +237,10 @@ impl Assembler {
 
     /// The error that a chunk or a whole answer is.
     fn reported(&self, error: Json<'_>) -> ModelError {
+        let length = error.text().len();
+        if length > MAX_ERROR_BYTES {
+            return self.malformed(format!("an error of {length} bytes"));
+        }
         let body = error.to_value();
         error::in_answer(ErrorBody::read(&body), error::status_in(&body), self.request_id.clone())
     }
@@ -279,12 +286,14 @@ impl Building {
     /// `None` for a call without a name. One without an id gets one when the history is sent.
     fn finish(self) -> Option<Block> {
         let input = ToolInput::read(&self.arguments());
+        // Only its own server gets such an id back, as it is.
+        let mark = (self.id.len() > MAX_ID_BYTES).then(|| "{}".to_owned());
         (!self.name.is_empty()).then(|| {
             Block::ToolUse(ToolUse {
                 id: self.id,
                 name: self.name,
                 input,
-                extra: self.extra.map(|extra| Opaque::new(PROVIDER, extra)),
+                extra: self.extra.or(mark).map(|extra| Opaque::new(PROVIDER, extra)),
             })
         })
     }

@@ -627,6 +627,21 @@ async fn an_answer_with_too_many_calls_is_refused() {
     assert_eq!(error.kind(), "malformed_answer");
 }
 
+/// Another server would refuse it, so the history has to tell whose it is.
+#[tokio::test]
+async fn a_call_with_a_long_id_is_marked() {
+    for (id, mark) in [("call_1", None), (&*"x".repeat(41), Some("{}"))] {
+        let call = json!([{"index": 0, "id": id, "function": {"name": "t", "arguments": "{}"}}]);
+        let response = read(&events(&[calls(call), finish("tool_calls")]))
+            .await
+            .result
+            .unwrap();
+        let call = response.tool_uses().next().unwrap();
+        let found = call.extra.as_ref().and_then(|extra| extra.json_for(PROVIDER));
+        assert_eq!((call.id.as_str(), found), (id, mark));
+    }
+}
+
 /// The second of two items of a whole answer is a call of its own, whatever it is called.
 #[tokio::test]
 async fn every_item_of_a_whole_answer_is_a_call() {

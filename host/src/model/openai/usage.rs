@@ -64,12 +64,14 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::json_text::Json;
     use crate::model::Measured;
 
     fn known(reports: &[Value]) -> KnownUsage {
         let mut known = KnownUsage::default();
         for report in reports {
-            known.update(&chat_api::Usage::read(report).unwrap());
+            let report = report.to_string();
+            known.update(&chat_api::Usage::read(Json::parse(&report).unwrap()).unwrap());
         }
         known
     }
