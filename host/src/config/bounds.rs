@@ -47,7 +47,9 @@ pub(super) fn duration_problem(value: Duration) -> Option<ValueProblem> {
 pub(super) const MAX_TOKENS: Bounds<u32> = between(1, 10_000_000);
 /// The least is the API's.
 pub(super) const THINKING_BUDGET: Bounds<u32> = between(1_024, MAX_TOKENS.max);
-pub(super) const TEMPERATURE: Bounds<f64> = between(0.0, 1.0);
+pub(super) const TEMPERATURE: Bounds<f64> = between(0.0, 2.0);
+/// Of the Messages API.
+pub(super) const MESSAGES_TEMPERATURE: Bounds<f64> = between(0.0, 1.0);
 
 pub(super) const MAX_AGENT_NAME_CHARS: usize = 64;
 /// Each has a breaker, and a client with its connections.

@@ -157,7 +157,11 @@ impl Findings {
                     "temperature",
                     temperature.and_then(|value| {
                         let refused = (!model.takes_sampling()).then(|| sampling_problem(model.api_version));
-                        bounds::TEMPERATURE.problem(value).or(refused)
+                        let range = match model.provider {
+                            ProviderKind::OpenAi => bounds::TEMPERATURE,
+                            ProviderKind::Anthropic | ProviderKind::Simulated => bounds::MESSAGES_TEMPERATURE,
+                        };
+                        range.problem(value).or(refused)
                     }),
                 ),
                 ("effort", effort_problem(model)),

@@ -174,7 +174,8 @@ pub(super) struct RawModel {
     pub(super) idle_timeout: DurationText,
     /// The longest time for one attempt as a whole.
     pub(super) attempt_timeout: DurationText,
-    /// The sampling temperature. Only with `provider = "openai"` or `api_version = "2023-06-01"`, and only for models that accept it.
+    /// The sampling temperature. Only with `provider = "openai"`, or up to 1 with `api_version = "2023-06-01"`, and only for models
+    /// that accept it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = bounds::TEMPERATURE.min, max = bounds::TEMPERATURE.max))]
     pub(super) temperature: Option<f64>,

@@ -32,7 +32,9 @@ impl fmt::Display for ApiError {
             Some(status) => write!(f, "HTTP {status}")?,
             None => f.write_str("error inside the answer")?,
         }
-        let names = [Some(&self.error_type), self.error_code.as_ref()];
+        // OpenAI has some names in both places.
+        let code = self.error_code.as_ref().filter(|code| **code != self.error_type);
+        let names = [Some(&self.error_type), code];
         for name in names.into_iter().flatten().filter(|name| !name.is_empty()) {
             write!(f, ", {name}")?;
         }

@@ -154,12 +154,13 @@ pub struct ModelSettings {
 }
 
 impl ModelSettings {
-    /// Warnings about settings that work but are risky.
+    /// Warnings about settings that are risky, or have no effect.
     pub fn warnings(&self) -> Vec<String> {
         let Self {
             provider,
             base_url,
             api_key,
+            max_tokens_field,
             ..
         } = self;
         let sends_key = match provider {
@@ -171,7 +172,12 @@ impl ModelSettings {
         let warning = is_unencrypted.then(|| {
             format!("the API key goes to {base_url} unencrypted, so others on the network can read it; use https")
         });
-        warning.into_iter().collect()
+        let is_unused = *provider != ProviderKind::OpenAi && *max_tokens_field != MaxTokensField::default();
+        let unused = is_unused.then(|| {
+            "`[model] max_tokens_field` has no effect without `provider = \"openai\"`; leave it out, or set the provider"
+                .to_owned()
+        });
+        warning.into_iter().chain(unused).collect()
     }
 }
 
@@ -510,6 +516,28 @@ mod tests {
         ];
         assert!(here.iter().all(loopback));
         assert!(!elsewhere.iter().any(loopback));
+    }
+
+    #[test]
+    fn a_setting_without_effect_is_reported() {
+        for (provider, max_tokens_field, expected) in [
+            (ProviderKind::Anthropic, MaxTokensField::MaxCompletionTokens, 1),
+            (ProviderKind::Anthropic, MaxTokensField::MaxTokens, 0),
+            (ProviderKind::OpenAi, MaxTokensField::MaxCompletionTokens, 0),
+        ] {
+            let settings = ModelSettings {
+                provider,
+                max_tokens_field,
+                ..ModelSettings::default()
+            };
+            let warnings = settings.warnings();
+            assert_eq!(warnings.len(), expected, "{warnings:?}");
+            assert!(
+                warnings
+                    .iter()
+                    .all(|warning| warning.contains("`[model] max_tokens_field` has no effect"))
+            );
+        }
     }
 
     #[tokio::test]

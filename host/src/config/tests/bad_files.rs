@@ -54,6 +54,17 @@ fn sampling_needs_a_version_that_takes_it() {
         ],
     );
     check(&format!("{refused}\napi_version = \"2023-06-01\""), &[]);
+    let hot = "[model]\ntemperature = 1.5";
+    check(
+        &format!("{hot}\napi_version = \"2023-06-01\""),
+        &["c.toml:2:15: model.temperature: must be between 0 and 1, found 1.5"],
+    );
+    let other = "provider = \"openai\"\nbase_url = \"http://localhost:1\"";
+    check(&format!("{hot}\n{other}"), &[]);
+    check(
+        &format!("{}\n{other}", hot.replace("1.5", "2.5")),
+        &["c.toml:2:15: model.temperature: must be at most 2.0, found the number `2.5`"],
+    );
 }
 
 #[test]
