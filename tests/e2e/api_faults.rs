@@ -2,9 +2,12 @@
 //! costs, and what the user reads. `host/docs/failures.md` has the same table for operators.
 
 mod answers;
+mod chat;
+mod codes;
 mod connection;
 mod cuts;
 mod fault;
+mod row;
 mod server;
 mod statuses;
 mod wire;
@@ -19,28 +22,48 @@ const CLOSED_WHILE_IDLE: &str = "a connection that was closed while idle";
 
 #[tokio::test]
 async fn statuses() {
-    fault::check(statuses::faults(), KNOWN_RED).await;
+    document("statuses", statuses::faults()).await;
 }
 
 #[tokio::test]
 async fn connections() {
-    fault::check(connection::faults().await, KNOWN_RED).await;
+    document("connections", connection::faults().await).await;
 }
 
 #[tokio::test]
 async fn answers() {
-    fault::check(answers::faults(), KNOWN_RED).await;
+    document("answers", answers::faults()).await;
+}
+
+#[tokio::test]
+async fn chat_completions() {
+    document("chat completions", chat::faults()).await;
+}
+
+/// Checks the rows, and the part of `host/docs/failures.md` that says what they came to.
+async fn document(part: &str, faults: Vec<fault::Fault>) {
+    let rows = fault::check(faults, KNOWN_RED).await;
+    cofferdam_tests::check_documented("failures.md", part, &row::table(&rows));
 }
 
 #[tokio::test]
 async fn names_are_unique_and_known_red_rows_exist() {
-    let faults = [statuses::faults(), connection::faults().await, answers::faults()];
-    let names: Vec<&str> = faults.iter().flatten().map(|fault| fault.name).collect();
-    let unique: BTreeSet<&str> = names.iter().copied().collect();
-    assert_eq!(names.len(), unique.len(), "{names:?}");
+    let messages = [statuses::faults(), connection::faults().await, answers::faults()]
+        .into_iter()
+        .flatten();
+    let (messages, chat) = (names(messages), names(chat::faults()));
+    let unique: BTreeSet<&str> = messages.iter().chain(&chat).map(String::as_str).collect();
+    for names in [&messages, &chat] {
+        let once: BTreeSet<&String> = names.iter().collect();
+        assert_eq!(names.len(), once.len(), "{names:?}");
+    }
     for red in KNOWN_RED {
         assert!(unique.contains(red) || *red == CLOSED_WHILE_IDLE, "{red}");
     }
+}
+
+fn names(faults: impl IntoIterator<Item = fault::Fault>) -> Vec<String> {
+    faults.into_iter().map(|fault| fault.name).collect()
 }
 
 /// A file of root certificates that can't be used is the likely cause of a certificate that isn't trusted.

@@ -40,6 +40,7 @@ mod model_failures;
 mod money;
 mod network;
 mod openai;
+mod outage;
 mod outcomes;
 mod power;
 mod repository;

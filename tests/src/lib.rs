@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // Used by tests only.
 
+mod documented;
 pub mod fuzz;
 mod lab;
 mod mcp;
@@ -11,6 +12,7 @@ mod terminal;
 mod typed_guest;
 mod wat_guest;
 
+pub use documented::check_documented;
 pub use lab::{KEY, Lab, Ran, faulty, finish, tool_call};
 pub use mcp::{ANSWER_TIMEOUT, McpClient, McpHttpServer, hello};
 pub use power::Disk;

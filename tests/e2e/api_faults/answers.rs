@@ -13,12 +13,12 @@ fn answer(bytes: Vec<u8>) -> Vec<Step> {
 }
 
 /// Every attempt gets these events.
-fn always(name: &'static str, events: impl AsRef<[u8]>, expect: Expect) -> Fault {
+fn always(name: impl Into<String>, events: impl AsRef<[u8]>, expect: Expect) -> Fault {
     Fault::always(name, answer(streamed(events)), expect)
 }
 
 /// The first attempt gets these events.
-fn once(name: &'static str, events: impl AsRef<[u8]>, expect: Expect) -> Fault {
+fn once(name: impl Into<String>, events: impl AsRef<[u8]>, expect: Expect) -> Fault {
     Fault::once(name, answer(streamed(events)), expect)
 }
 
@@ -217,6 +217,10 @@ fn stop_reasons() -> Vec<Fault> {
     let nothing = start() + &end("end_turn");
     let blank = start() + &text(0, " \n") + &end("end_turn");
     let failed = |kind| Expect::fatal(kind, Exact);
+    let compaction = || {
+        let summary = json!({ "type": "compaction", "content": "What was said." });
+        start() + &block(0, &summary, &[]) + &end("compaction")
+    };
     vec![
         ends("end_turn", "end_turn", Ending::Completed),
         ends("stop_sequence", "stop_sequence", Ending::Completed),
@@ -237,11 +241,9 @@ fn stop_reasons() -> Vec<Fault> {
             stopped("future_reason"),
             failed("unknown_stop_reason").says(&["future_reason"]),
         ),
-        always(
-            "compaction without a block",
-            stopped("compaction"),
-            failed("unknown_stop_reason"),
-        ),
+        // A summary in place of earlier messages: the model goes on from it.
+        once("one compaction", compaction(), Expect::retried(Exact).delays([])),
+        always("six compactions", compaction(), failed("too_many_pauses").attempts(6)),
         always(
             "tool_use without a call",
             stopped("tool_use"),

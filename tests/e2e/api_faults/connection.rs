@@ -38,13 +38,13 @@ async fn not_connected() -> Vec<Fault> {
         Fault::always(
             "a name that doesn't resolve",
             Vec::new(),
-            unreachable().says(&["nowhere.invalid", "base_url"]),
+            unreachable().says(&["nowhere.invalid", "base_url"]).words_vary(),
         )
         .at("http://nowhere.invalid"),
         Fault::always(
             "connection refused",
             Vec::new(),
-            unreachable().says(&["refused", "base_url"]),
+            unreachable().says(&["refused", "base_url"]).words_vary(),
         )
         .at(format!("http://127.0.0.1:{port}")),
     ]

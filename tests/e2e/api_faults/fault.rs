@@ -9,7 +9,7 @@ use cofferdam::assembly::Host;
 use cofferdam::config::Config;
 use cofferdam::events::{Ending, Event, EventKind};
 use cofferdam::ledger::{BudgetSettings, LedgerRow};
-use cofferdam::model::ModelSettings;
+use cofferdam::model::{ModelSettings, ProviderKind};
 use cofferdam::secret::Secret;
 use cofferdam::store::Store;
 use cofferdam_tests::KEY;
@@ -17,6 +17,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::chat;
+use super::row::Row;
 use super::server::{Server, Step};
 use super::wire::{ANSWER, REPORTED};
 
@@ -37,13 +39,14 @@ const MAX_MESSAGE: usize = 2_000;
 
 /// A fault of the API, and what a run is expected to make of it.
 pub(super) struct Fault {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     /// What the server does, connection by connection. The last script repeats.
     pub(super) server: Vec<Vec<Step>>,
     pub(super) expect: Expect,
     pub(super) change: fn(&mut Config),
     /// Instead of the server's own address.
     pub(super) base_url: Option<String>,
+    pub(super) provider: ProviderKind,
 }
 
 /// What is expected of a run.
@@ -61,6 +64,8 @@ pub(super) struct Expect {
     pub(super) says: Vec<&'static str>,
     /// The most bytes that the client reads before it hangs up.
     pub(super) reads_at_most: usize,
+    /// What the user reads isn't the same everywhere, or every time.
+    pub(super) words_vary: bool,
 }
 
 /// How an attempt's reservation ends.
@@ -78,23 +83,33 @@ pub(super) enum Money {
 
 impl Fault {
     /// A fault that the first attempt meets, and every later one too.
-    pub(super) fn always(name: &'static str, script: Vec<Step>, expect: Expect) -> Self {
+    pub(super) fn always(name: impl Into<String>, script: Vec<Step>, expect: Expect) -> Self {
         Self {
-            name,
+            name: name.into(),
             server: vec![script],
             expect,
             change: |_| (),
             base_url: None,
+            provider: ProviderKind::Anthropic,
         }
     }
 
     /// A fault that only the first attempt meets. The second one is answered.
-    pub(super) fn once(name: &'static str, script: Vec<Step>, expect: Expect) -> Self {
+    pub(super) fn once(name: impl Into<String>, script: Vec<Step>, expect: Expect) -> Self {
         let good = vec![Step::Read, Step::Send(super::wire::good()), Step::Fin];
         Self {
             server: vec![script, good],
             ..Self::always(name, Vec::new(), expect)
         }
+    }
+
+    /// The same with the Chat Completions API: the second answer of [`Self::once`] is one of its own.
+    pub(super) fn chat(mut self) -> Self {
+        self.provider = ProviderKind::OpenAi;
+        if let [_, good] = &mut self.server[..] {
+            *good = vec![Step::Read, Step::Send(chat::good()), Step::Fin];
+        }
+        self
     }
 
     pub(super) fn with(mut self, change: fn(&mut Config)) -> Self {
@@ -119,6 +134,7 @@ impl Expect {
             money: vec![money],
             says: Vec::new(),
             reads_at_most: usize::MAX,
+            words_vary: false,
         }
     }
 
@@ -186,34 +202,43 @@ impl Expect {
         self
     }
 
+    pub(super) fn words_vary(mut self) -> Self {
+        self.words_vary = true;
+        self
+    }
+
     pub(super) fn reads_at_most(mut self, bytes: usize) -> Self {
         self.reads_at_most = bytes;
         self
     }
 }
 
-/// Checks every row. Panics with the names of all that fail, and of those in `known_red` that don't.
-pub(super) async fn check(faults: Vec<Fault>, known_red: &[&str]) {
+/// Checks every row, and returns what was measured. Panics with the names of all that fail, and of those in `known_red` that
+/// don't.
+pub(super) async fn check(faults: Vec<Fault>, known_red: &[&str]) -> Vec<Row> {
     assert!(!faults.is_empty());
     let places = Arc::new(Semaphore::new(PARALLEL));
     let mut rows = JoinSet::new();
-    for fault in faults {
+    for (number, fault) in faults.into_iter().enumerate() {
         let places = places.clone();
         rows.spawn(async move {
             let _place = places.acquire_owned().await.unwrap();
-            let name = fault.name;
-            let run = tokio::spawn(async move { problems(&fault).await });
-            let problems = match tokio::time::timeout(HANG, run).await {
-                Ok(Ok(problems)) => problems,
-                Ok(Err(panicked)) => vec![panicked.to_string()],
-                Err(_) => vec!["it hangs".to_owned()],
+            let name = fault.name.clone();
+            let run = tokio::spawn(async move { measured(&fault).await });
+            let (problems, row) = match tokio::time::timeout(HANG, run).await {
+                Ok(Ok((problems, row))) => (problems, Some(row)),
+                Ok(Err(panicked)) => (vec![panicked.to_string()], None),
+                Err(_) => (vec!["it hangs".to_owned()], None),
             };
-            (name, problems)
+            (number, name, problems, row)
         });
     }
-    let mut failures = Vec::new();
-    for (name, problems) in rows.join_all().await {
-        match (problems.is_empty(), known_red.contains(&name)) {
+    let mut all = rows.join_all().await;
+    all.sort_by_key(|(number, ..)| *number);
+    let (mut failures, mut measured) = (Vec::new(), Vec::new());
+    for (_, name, problems, row) in all {
+        measured.extend(row);
+        match (problems.is_empty(), known_red.contains(&&*name)) {
             (true, true) => failures.push(format!("{name}: passes, so remove it from KNOWN_RED")),
             (false, false) => failures.push(format!("{name}:\n    {}", problems.join("\n    "))),
             _ => {}
@@ -221,6 +246,7 @@ pub(super) async fn check(faults: Vec<Fault>, known_red: &[&str]) {
     }
     failures.sort();
     assert!(failures.is_empty(), "{} rows:\n{}", failures.len(), failures.join("\n"));
+    measured
 }
 
 /// A configuration for the model at `base_url`, with short delays and without tools and budgets.
@@ -249,13 +275,15 @@ pub(super) fn config(base_url: &str) -> Config {
     config
 }
 
-async fn problems(fault: &Fault) -> Vec<String> {
+/// What is wrong with a row, and what it came to.
+async fn measured(fault: &Fault) -> (Vec<String>, Row) {
     let server = Server::playing(fault.server.clone()).await;
     let base_url = match &fault.base_url {
         Some(url) => url.replace("ADDRESS", &server.address().to_string()),
         None => format!("http://{}", server.address()),
     };
     let mut config = config(&base_url);
+    config.model.provider = fault.provider;
     (fault.change)(&mut config);
     let (delays, cancel) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
     let (announced, too_long) = (delays.clone(), cancel.clone());
@@ -290,6 +318,7 @@ async fn problems(fault: &Fault) -> Vec<String> {
         money,
         says,
         reads_at_most,
+        words_vary,
     } = &fault.expect;
     let mut problems = Vec::new();
     let mut check = |is_right: bool, problem: String| {
@@ -320,10 +349,9 @@ async fn problems(fault: &Fault) -> Vec<String> {
         kind.is_empty() || *kind == found_kind,
         format!("the kind is `{found_kind}`, not `{kind}`"),
     );
-    let read = match &report.error {
-        Some(error) => format!("{} {}", error.message, error.hint.as_deref().unwrap_or_default()),
-        None => String::new(),
-    };
+    let message = report.error.as_ref().map_or("", |error| error.message.as_str());
+    let hint = report.error.as_ref().and_then(|error| error.hint.as_deref());
+    let read = format!("{message} {}", hint.unwrap_or_default());
     for words in says {
         let is_said = words.split('|').any(|words| read.contains(words));
         check(is_said, format!("`{words}` isn't in: {read}"));
@@ -346,7 +374,23 @@ async fn problems(fault: &Fault) -> Vec<String> {
     }
     let sent = server.sent();
     check(sent <= *reads_at_most, format!("{sent} bytes were read"));
-    problems
+    let address = server.address().to_string();
+    let shown = |text: &str| text.replace(&address, "127.0.0.1:8080");
+    let row = Row {
+        name: fault.name.clone(),
+        attempts: made,
+        delays: delays.iter().copied().zip(expected_delays.iter().cloned()).collect(),
+        // The test ends a run that waits for longer than it wants to.
+        ending: (!delays.iter().any(|delay| *delay >= TOO_LONG_TO_WAIT)).then_some(report.outcome),
+        kind: found_kind.to_owned(),
+        money: rows.iter().map(Money::of).collect(),
+        message: match words_vary {
+            true => format!("… {} …", says.join(" … ")),
+            false => shown(message),
+        },
+        hint: hint.filter(|_| !words_vary).map(shown),
+    };
+    (problems, row)
 }
 
 /// What the reported tokens cost, in nano-dollars, at the prices of Claude Sonnet 5.5.
@@ -355,6 +399,13 @@ pub(super) fn reported_cost() -> u64 {
 }
 
 impl Money {
+    fn of(row: &LedgerRow) -> Self {
+        let all = [Self::Released, Self::Exact, Self::Full];
+        all.into_iter()
+            .find(|money| money.matches(row))
+            .unwrap_or(Self::Charged)
+    }
+
     fn matches(self, row: &LedgerRow) -> bool {
         let spent = row.spent_usd.map_or(0, |amount| amount.as_nanos());
         match self {

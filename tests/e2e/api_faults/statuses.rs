@@ -3,56 +3,48 @@
 use cofferdam::events::Ending;
 use serde_json::json;
 
+use super::codes;
 use super::fault::Money::{Full, Released};
 use super::fault::{Expect, Fault};
 use super::server::Step::{self, Fin, Flood, Hold, Read, Reset, Send};
-use super::wire::{self, WORDS, error, http, plain_error};
+use super::wire::{self, WORDS, http, plain_error};
 
 fn answer(bytes: Vec<u8>) -> Vec<Step> {
     vec![Read, Send(bytes), Fin]
 }
 
 /// Every attempt gets this answer.
-fn always(name: &'static str, bytes: Vec<u8>, expect: Expect) -> Fault {
+pub(super) fn always(name: impl Into<String>, bytes: Vec<u8>, expect: Expect) -> Fault {
     Fault::always(name, answer(bytes), expect)
 }
 
 /// The first attempt gets this answer.
-fn once(name: &'static str, bytes: Vec<u8>, expect: Expect) -> Fault {
+pub(super) fn once(name: impl Into<String>, bytes: Vec<u8>, expect: Expect) -> Fault {
     Fault::once(name, answer(bytes), expect)
 }
 
-fn fatal(kind: &'static str) -> Expect {
+pub(super) fn fatal(kind: &'static str) -> Expect {
     Expect::fatal(kind, Released)
 }
 
-fn retried() -> Expect {
+pub(super) fn retried() -> Expect {
     Expect::retried(Released)
 }
 
-/// An error with a code, which tells it apart from others of its status.
-fn coded(status: u16, headers: &str, code: &str) -> Vec<u8> {
-    let details = json!({ "error_code": code });
-    error(
-        status,
-        headers,
-        &json!({ "type": "some_error", "message": WORDS, "details": details }),
-    )
-}
-
-fn worded(status: u16, message: &str) -> Vec<u8> {
-    error(
-        status,
-        "",
-        &json!({ "type": "invalid_request_error", "message": message }),
-    )
-}
-
 pub(super) fn faults() -> Vec<Fault> {
-    [refusals(), transients(), delays(), codes(), bodies(), odd_statuses()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        refusals(),
+        transients(),
+        redirects(),
+        delays(),
+        codes::codes(),
+        codes::every_code(),
+        bodies(),
+        odd_statuses(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Statuses that a retry doesn't cure.
@@ -70,8 +62,10 @@ fn refusals() -> Vec<Fault> {
         refused("402", 402, "billing", &["billing"]),
         refused("403", 403, "permission", &["403"]),
         refused("404", 404, "not_found", &["[model]"]),
+        refused("405", 405, "", &["405"]),
         refused("412", 412, "", &["412"]),
         refused("422", 422, "", &["422"]),
+        refused("431", 431, "", &["431"]),
         refused("499", 499, "", &["499"]),
         always(
             "413, and nothing to trim",
@@ -110,6 +104,20 @@ fn transients() -> Vec<Fault> {
         gives_up("524 for ever", 524, ""),
         gives_up("529 for ever", 529, "overloaded"),
     ]
+}
+
+/// The key and the conversation go to `base_url` only.
+fn redirects() -> Vec<Fault> {
+    let redirect = |status: u16| {
+        let location = "location: http://127.0.0.1:9/v1/messages\r\n";
+        let expect = fatal("").says(&["base_url"]);
+        always(
+            format!("{status} to another address"),
+            http(status, location, ""),
+            expect,
+        )
+    };
+    [300, 301, 302, 303, 307, 308].map(redirect).into()
 }
 
 fn delays() -> Vec<Fault> {
@@ -173,7 +181,12 @@ fn delays() -> Vec<Fault> {
             "retry-after: 99999999999999999999\r\n",
             at_once(),
         ),
-        once("retry-after as a date tomorrow", 429, &httpdate(86_400), at_once()),
+        once(
+            "retry-after as a date tomorrow",
+            429,
+            &httpdate(86_400),
+            at_once().says(&["HTTP 429", "asked to wait"]).words_vary(),
+        ),
         // The server knows best whether a retry helps.
         once("x-should-retry on a 400", 400, "x-should-retry: true\r\n", retried()),
         once("x-should-retry on a 401", 401, "x-should-retry: true\r\n", retried()),
@@ -216,94 +229,6 @@ fn httpdate(seconds: i64) -> String {
     let offset = std::time::Duration::from_secs(seconds.unsigned_abs());
     let at = if seconds < 0 { now - offset } else { now + offset };
     format!("retry-after: {}\r\n", httpdate::fmt_http_date(at))
-}
-
-/// Errors that their code tells apart from others of the same status.
-fn codes() -> Vec<Fault> {
-    let cap = || fatal("spend_limit").says(&[WORDS, "limit"]);
-    let overflow = || fatal("context_overflow").ending(Ending::ContextOverflow);
-    vec![
-        always(
-            "429, the spend limit",
-            coded(429, "", "enforced_spend_limit_reached"),
-            cap(),
-        ),
-        always(
-            "429, a contract's spend limit",
-            coded(429, "", "contract_spend_limit_reached"),
-            cap(),
-        ),
-        always(
-            "402, a linked organisation's limit",
-            coded(402, "", "linked_organization_spend_limit_reached"),
-            cap(),
-        ),
-        // Waiting doesn't raise a limit, whatever the headers say.
-        always(
-            "429, the spend limit with a delay",
-            coded(
-                429,
-                "retry-after: 1\r\nx-should-retry: true\r\n",
-                "enforced_spend_limit_reached",
-            ),
-            cap(),
-        ),
-        once(
-            "429, growth too fast",
-            coded(429, "retry-after: 0.02\r\n", "ramp_limit_exceeded"),
-            retried().delays([20..=20]),
-        ),
-        once(
-            "429 with an unknown code",
-            coded(429, "", "code_of_the_future"),
-            retried(),
-        ),
-        once("529, compaction", coded(529, "", "compaction_unavailable"), retried()),
-        once(
-            "503, a key is out of reach",
-            coded(503, "", "cmek_key_unreachable"),
-            retried(),
-        ),
-        always(
-            "400 with an unknown code",
-            coded(400, "", "code_of_the_future"),
-            fatal("invalid_request"),
-        ),
-        always(
-            "400, a spend limit set by the customer",
-            worded(
-                400,
-                "You have reached your specified API usage limits. You will regain access on 2026-12-01.",
-            ),
-            fatal("spend_limit").says(&["2026-12-01"]),
-        ),
-        always(
-            "400, no credit",
-            worded(400, "Your credit balance is too low to access the API."),
-            fatal("billing").says(&["credit balance"]),
-        ),
-        always(
-            "400, the prompt is too long",
-            worded(400, "prompt is too long: 250000 tokens > 200000 maximum"),
-            overflow(),
-        ),
-        always(
-            "400, input and max_tokens are too long",
-            worded(
-                400,
-                "input length and `max_tokens` exceed context limit: 190000 + 21333 > 200000",
-            ),
-            overflow(),
-        ),
-        always(
-            "400, in the words of other servers",
-            worded(
-                400,
-                "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens.",
-            ),
-            overflow(),
-        ),
-    ]
 }
 
 /// Bodies of errors in other forms than the API's.
