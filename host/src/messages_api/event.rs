@@ -6,7 +6,7 @@ use thiserror::Error;
 use super::{ErrorBody, Message, StopDetails, Usage};
 use crate::json_text::Json;
 
-const MESSAGE_START: &str = "message_start";
+pub(crate) const MESSAGE_START: &str = "message_start";
 const CONTENT_BLOCK_START: &str = "content_block_start";
 const CONTENT_BLOCK_DELTA: &str = "content_block_delta";
 const MESSAGE_DELTA: &str = "message_delta";

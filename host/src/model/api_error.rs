@@ -97,6 +97,10 @@ impl ApiError {
 
 /// A long delay in its two largest units, rounded up to a second: `4 h`, `1 d 2 h`, `1 min 1 s`.
 fn in_words(delay: Duration) -> String {
+    const YEAR: Duration = Duration::from_secs(365 * 86_400);
+    if delay > YEAR {
+        return "more than a year".to_owned();
+    }
     let mut rest = delay.as_secs().saturating_add(u64::from(delay.subsec_nanos() > 0));
     let mut parts = Vec::new();
     for (seconds, unit) in [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")] {
@@ -452,6 +456,7 @@ mod tests {
             (Duration::from_secs(120), "2 min"),
             (Duration::from_secs(3_601), "1 h"),
             (Duration::from_secs(86_400 + 7_300), "1 d 2 h"),
+            (Duration::MAX, "more than a year"),
         ] {
             assert_eq!(in_words(delay), words);
         }

@@ -187,6 +187,11 @@ fn malformed() -> Vec<Fault> {
             start() + &text(0, "x") + &delta(&json!({ "stop_reason": null }), &json!({ "output_tokens": 5 })) + &stop(),
         ),
         Fault::always(
+            "an answer of the Chat Completions API",
+            answer(super::chat::good()),
+            Expect::fatal("malformed_answer", Full).says(&["Chat Completions API", "[model] provider"]),
+        ),
+        Fault::always(
             "a document that is a list",
             answer(wire::http(200, "content-type: application/json\r\n", "[]")),
             Expect::fatal("malformed_answer", Full).says(&["base_url"]),

@@ -70,6 +70,10 @@ impl Reader for Assembler {
                 return Ok(Step::Complete);
             }
             Some(StreamEvent::Error(error)) => return Err(ApiError::read(error, None, self.request_id.clone()).into()),
+            // Nothing else has begun, so the server speaks another API, and would again.
+            None if self.model.is_empty() && has_choices(data) => {
+                return Err(self.malformed("it is an answer of the Chat Completions API".to_owned()));
+            }
             None => {}
         }
         Ok(Step::Continue)
@@ -103,6 +107,11 @@ impl Reader for Assembler {
         usage.report(progress);
         response
     }
+}
+
+/// Whether an event is a chunk of the Chat Completions API.
+fn has_choices(data: &str) -> bool {
+    Json::parse(data).is_ok_and(|data| data.field("choices").is_some_and(|choices| choices.items().is_some()))
 }
 
 impl Assembler {

@@ -13,7 +13,7 @@ use super::usage::KnownUsage;
 use super::{PROVIDER, error};
 use crate::chat_api::{Answer, Arguments, Call, Choice, DONE, MAX_ID_BYTES};
 use crate::json_text::{Json, unescape};
-use crate::messages_api::ErrorBody;
+use crate::messages_api::{ErrorBody, MESSAGE_START};
 use crate::model::answer::CompleteAnswer;
 use crate::model::exchange::{Reader, Step};
 use crate::model::{ModelError, ModelResponse, Progress, RefusalDetails, StopReason};
@@ -153,6 +153,9 @@ impl Assembler {
     fn add(&mut self, chunk: Json<'_>, progress: Option<&Progress<'_>>) -> Result<(), ModelError> {
         if ErrorBody::is_error(chunk) {
             return Err(self.reported(chunk));
+        }
+        if !self.has_choice && is_of_messages_api(chunk) {
+            return Err(self.malformed("it is an answer of the Messages API".to_owned()));
         }
         let Answer { model, choice, usage } = Answer::read(chunk);
         if self.model.is_empty() {
@@ -297,6 +300,12 @@ impl Building {
             })
         })
     }
+}
+
+/// Whether a chunk is the first event of a stream of the Messages API.
+fn is_of_messages_api(chunk: Json<'_>) -> bool {
+    let kind = chunk.field("type").and_then(Json::string);
+    kind.is_some_and(|kind| kind == MESSAGE_START)
 }
 
 fn has_arguments(call: &Call<'_>) -> bool {

@@ -173,11 +173,7 @@ pub(super) fn malformed() -> Vec<Fault> {
             refused(Full),
         ),
         always("a document that is a list", http(200, JSON, "[]"), refused(Full)),
-        always(
-            "an answer of the Messages API",
-            wire::good(),
-            Expect::gives_up("stream_cut", Full),
-        ),
+        always("an answer of the Messages API", wire::good(), refused(Full)),
         once(
             "half a document",
             http(200, JSON, "{\"choices\":[{\"message\":{\"content\":\"Ha"),
