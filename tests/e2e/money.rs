@@ -509,6 +509,8 @@ async fn a_restored_backup_spends_nothing_until_it_is_confirmed() {
     assert_eq!(lab.simulator.requests().len(), 2);
     let shown = lab.call(["budget"]).await.expect_code(0);
     assert!(shown.stderr.contains("a copy that was put back"), "{shown}");
+    let doctor = lab.call(["doctor"]).await.expect_code(1);
+    assert!(doctor.stdout.contains("a copy that was put back"), "{doctor}");
     let confirmed = lab.call(["budget", "confirm"]).await.expect_code(0);
     assert!(
         confirmed.stdout.contains("accepted: the ledger is a copy"),
@@ -554,7 +556,15 @@ async fn a_clock_that_was_ahead_opens_no_second_day() {
         drop(books);
         let refused = run(&lab).await.expect_code(3).json();
         let shown = lab.call(["budget"]).await.expect_code(0);
-        let confirmed = lab.call(["budget", "confirm", "--output", "json"]).await.expect_code(0);
+        // If the clock is behind, later days aren't to be emptied.
+        let unasked = lab.call(["budget", "confirm"]).await.expect_code(2);
+        assert!(unasked.stderr.contains("up to 9999-12-31"), "{unasked}");
+        let today = unasked.stderr.split_once("confirm --date ").unwrap().1;
+        let today = &today[..10];
+        let wrong = ["budget", "confirm", "--date", "9999-12-31"];
+        lab.call(wrong).await.expect_code(2);
+        let confirm = ["budget", "confirm", "--date", today, "--output", "json"];
+        let confirmed = lab.call(confirm).await.expect_code(0);
         (refused, shown, confirmed.json(), budget(&lab).await)
     })
     .await;

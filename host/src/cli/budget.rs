@@ -71,7 +71,11 @@ enum BudgetCommand {
         reason: String,
     },
     /// Accept a ledger that was put back from a copy, and book for today what a wrong clock has booked for later days
-    Confirm,
+    Confirm {
+        /// Today's UTC date, if something is booked for later days than the clock shows
+        #[arg(long, value_name = "YYYY-MM-DD")]
+        date: Option<jiff::civil::Date>,
+    },
     /// Print every reservation and every reversal as a line of JSON, oldest first
     Export {
         /// Print CSV instead, with a line of headings
@@ -148,7 +152,7 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
     }
     let is_only_read = !matches!(
         args.command,
-        Some(BudgetCommand::Set { .. } | BudgetCommand::Reverse { .. } | BudgetCommand::Confirm)
+        Some(BudgetCommand::Set { .. } | BudgetCommand::Reverse { .. } | BudgetCommand::Confirm { .. })
     );
     let ledger = books::open(&config, is_only_read).await?.ledger();
     let mut shown_tenant = None;
@@ -183,8 +187,10 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
             let tenant = tenant_of_limit(&config, scope, tenant)?;
             ledger.set_limit(scope, &tenant, amount.limit()).await?;
         }
-        Some(BudgetCommand::Confirm) => {
-            let accepted = ledger.confirm(Timestamp::now()).await?;
+        Some(BudgetCommand::Confirm { date }) => {
+            let now = Timestamp::now();
+            check_date(&ledger.unusual(now).await?, date, date_of(now))?;
+            let accepted = ledger.confirm(now).await?;
             confirmed(cx, &accepted);
             return Ok(0);
         }
@@ -195,8 +201,7 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
     }
     let unusual = ledger.unusual(Timestamp::now()).await?;
     in_words(&unusual).iter().for_each(|words| {
-        let hint = "`cofferdam budget confirm` accepts this; host/docs/operations.md says what to look at before";
-        cx.stderr.line(&error::warning(words, Some(hint)));
+        cx.stderr.line(&error::warning(words, Some(CONFIRM_HINT)));
     });
     let scopes = budget_lines(&ledger, &config, shown_tenant).await?;
     match cx.global.output {
@@ -207,17 +212,44 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
     Ok(0)
 }
 
+pub(super) const CONFIRM_HINT: &str =
+    "`cofferdam budget confirm` accepts this; host/docs/operations.md says what to look at before";
+
 /// What is unusual, a sentence each.
-fn in_words(unusual: &Unusual) -> Vec<String> {
+pub(super) fn in_words(unusual: &Unusual) -> Vec<String> {
     let restored = unusual.restored.iter();
     let restored = restored.map(|restored| format!("the ledger is a copy that was put back: {restored}"));
     let ahead = unusual.ahead.iter().map(|Ahead { day, amount_usd }| {
         format!(
             "${amount_usd} is booked for later days, up to {day}, and counts for today as well: the clock was ahead then, or is behind now (it says {})",
-            jiff::tz::TimeZone::UTC.to_datetime(Timestamp::now()).date()
+            date_of(Timestamp::now())
         )
     });
     restored.chain(ahead).collect()
+}
+
+fn date_of(now: Timestamp) -> jiff::civil::Date {
+    jiff::tz::TimeZone::UTC.to_datetime(now).date()
+}
+
+/// Has a person vouch for the clock before later days are emptied: if it is behind, the budget of the real day would open again.
+fn check_date(unusual: &Unusual, date: Option<jiff::civil::Date>, clock: jiff::civil::Date) -> Result<(), CliError> {
+    match (&unusual.ahead, date) {
+        (Some(Ahead { day, amount_usd }), None) => Err(CliError::usage(
+            format!(
+                "${amount_usd} is booked for later days, up to {day}, and would be booked for {clock}, the date of this machine's clock"
+            ),
+            format!(
+                "if that is today's UTC date, `cofferdam budget confirm --date {clock}`; if the clock is behind, set it, and there may be \
+                 nothing left to confirm"
+            ),
+        )),
+        (_, Some(date)) if date != clock => Err(CliError::usage(
+            format!("the clock of this machine says {clock}, not {date}"),
+            "set the clock first; dates are in UTC",
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn confirmed(cx: &Context, accepted: &Unusual) {
@@ -564,6 +596,29 @@ mod tests {
             "{}",
             shown(&ledger).await
         );
+    }
+
+    /// A clock that is behind would give the budget of the real day away.
+    #[test]
+    fn what_lies_ahead_is_confirmed_with_the_date() {
+        let date = |day| jiff::civil::date(2026, 11, day);
+        let ahead = Unusual {
+            ahead: Some(Ahead {
+                day: "2026-11-30".to_owned(),
+                amount_usd: NanoUsd::from_nanos(1),
+            }),
+            ..Unusual::default()
+        };
+        for (unusual, asked, is_accepted) in [
+            (&ahead, None, false),
+            (&ahead, Some(date(30)), false),
+            (&ahead, Some(date(29)), true),
+            (&Unusual::default(), None, true),
+            (&Unusual::default(), Some(date(28)), false),
+        ] {
+            let checked = check_date(unusual, asked, date(29));
+            assert_eq!(checked.is_ok(), is_accepted, "{unusual:?} {asked:?}");
+        }
     }
 
     #[test]

@@ -5,19 +5,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::standalone;
 use super::tool_call::Calls;
-use super::{CliError, Context, Output, config_in_code, error, format, grants, run, session, tool};
+use super::{CliError, Context, Output, budget, config_in_code, error, format, grants, run, session, tool};
 use crate::config::Config;
 use crate::events::Outcome;
 use crate::ledger::LedgerError;
 use crate::model::{self, ClientError, ModelSettings, Provider, ProviderKind};
 use crate::sandbox::{guest_memory, resets_memory_fast, system_limits};
-use crate::store::{SessionFilter, Store};
+use crate::store::{SessionFilter, Store, StoreError};
 use crate::telemetry::{EventBus, logging};
 use crate::tls;
 
@@ -190,16 +191,16 @@ async fn books(config: &Config) -> Vec<Finding> {
     let read = async {
         let opened = tokio::task::spawn_blocking(move || Store::open_read_only(&path)).await;
         let store = opened.unwrap_or(Err(LedgerError::Interrupted))?;
-        store
-            .sessions(SessionFilter {
-                tenant: None,
-                id_prefix: None,
-                count: session::MAX_SESSIONS,
-            })
-            .await
+        let filter = SessionFilter {
+            tenant: None,
+            id_prefix: None,
+            count: session::MAX_SESSIONS,
+        };
+        let unusual = store.ledger().unusual(Timestamp::now()).await?;
+        Ok::<_, StoreError>((store.sessions(filter).await?, unusual))
     };
-    let sessions = match read.await {
-        Ok(sessions) => sessions,
+    let (sessions, unusual) = match read.await {
+        Ok(read) => read,
         Err(error) => {
             let error = CliError::from(error);
             return vec![Finding::problem("budgets", error.info().message, error.hint())];
@@ -213,6 +214,11 @@ async fn books(config: &Config) -> Vec<Finding> {
     let unfinished = sessions
         .iter()
         .filter(|session| session.outcome.is_none() && !session.in_use);
+    let budgets = match (budget::in_words(&unusual).join("; "), unusual.restored) {
+        (words, _) if words.is_empty() => budgets,
+        (words, Some(_)) => Finding::problem("budgets", words, Some(budget::CONFIRM_HINT.to_owned())),
+        (words, None) => Finding::note("budgets", words, budget::CONFIRM_HINT),
+    };
     vec![
         budgets,
         match unfinished.count() {

@@ -366,6 +366,25 @@ async fn a_ledger_that_was_copied_without_its_witness_is_noticed() {
     spend(&elsewhere, Durability::PowerLoss).await;
 }
 
+/// What isn't written down isn't accepted.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_copy_whose_witness_cannot_be_created_is_not_confirmed() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, elsewhere] = ["ledger.db", "elsewhere.db"].map(|name| folder.path().join(name));
+    spend(&path, Durability::PowerLoss).await;
+    fs::copy(&path, &elsewhere).unwrap();
+    let witness = folder.path().join("elsewhere.db-witness");
+    std::os::unix::fs::symlink(folder.path().join("missing/witness"), &witness).unwrap();
+    let copy = open(&elsewhere).unwrap();
+    let refused = copy.confirm(request().now).await.unwrap_err();
+    assert!(refused.to_string().contains("elsewhere.db-witness"), "{refused}");
+    assert_restored(copy.reserve(request()).await, None);
+    fs::remove_file(&witness).unwrap();
+    copy.confirm(request().now).await.unwrap();
+    copy.reserve(request()).await.unwrap().release().await.unwrap();
+}
+
 /// A crash or a power failure leaves the witness behind the database: as it was, or without its last moments.
 #[tokio::test]
 async fn a_witness_behind_its_database_raises_no_alarm() {

@@ -1018,6 +1018,26 @@ async fn a_clock_that_jumps_a_month_ahead_and_back_opens_no_second_day() {
     assert!(days.into_iter().all(|day| day.as_str() <= "2026-11-26"));
 }
 
+/// What a refusal would count is what is announced, and days that a wrong clock showed are announced again when they come.
+#[tokio::test]
+async fn thresholds_count_later_days_until_these_are_emptied() {
+    let ledger = Store::in_memory().unwrap().ledger();
+    let spend = async |day, amount| {
+        let attempt = reserve_on(&ledger, day, amount).await.unwrap().begin();
+        let settled = attempt.settle(nanos(amount), &()).await.unwrap();
+        let alerts = settled.alerts.into_iter();
+        alerts
+            .map(|alert| (alert.percent, alert.spent_usd.as_nanos()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(spend("2026-12-24", 60).await, [(50, 60)]);
+    assert_eq!(spend("2026-11-25", 20).await, [(50, 80), (75, 80)]);
+    let now = "2026-11-25T12:00:00Z".parse().unwrap();
+    ledger.confirm(now).await.unwrap();
+    assert_eq!(spend("2026-11-25", 10).await, [(90, 90)], "the others were announced");
+    assert_eq!(spend("2026-12-24", 60).await, [(50, 60)]);
+}
+
 #[tokio::test]
 async fn spending_is_added_up_by_what_it_was_spent_on() {
     let ledger = Store::in_memory().unwrap().ledger();

@@ -317,7 +317,8 @@ fn new_alerts(
     for scope in Scope::ALL {
         let Some(limit) = limits.limit(scope) else { continue };
         let window = scope.window(attribution);
-        let Totals { spent, .. } = totals(connection, &window)?;
+        // What a refusal would count.
+        let Totals { spent, .. } = counted(connection, &window)?;
         for percent in thresholds(spent, limit) {
             let first = connection.run(
                 "INSERT OR IGNORE INTO alerts (scope, tenant, period, amount, percent) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -412,7 +413,25 @@ pub(super) fn book_today(connection: &Connection, now: Timestamp) -> rusqlite::R
         update_totals(connection, &today, Totals::default(), share)?;
     }
     connection.run("UPDATE reservations SET day = ?1 WHERE day > ?1", [&day])?;
+    forget_alerts_after(connection, &day)?;
     Ok(ahead)
+}
+
+/// The windows after a day are as if nothing had ever been booked in them: what they reach when they come is announced.
+fn forget_alerts_after(connection: &Connection, day: &str) -> rusqlite::Result<()> {
+    let today = Attribution {
+        tenant: "",
+        session_id: "",
+        day,
+    };
+    for scope in Scope::ALL.into_iter().filter(|scope| *scope != Scope::Session) {
+        let window = scope.window(&today);
+        connection.run(
+            "DELETE FROM alerts WHERE scope = ?1 AND period > ?2",
+            [scope.name(), window.period],
+        )?;
+    }
+    Ok(())
 }
 
 /// Replaces one reservation's contribution to the totals of each of its windows.

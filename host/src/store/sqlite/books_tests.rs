@@ -169,7 +169,7 @@ impl Model {
     fn announce(&mut self, windows: [Key; 4]) -> Vec<(Scope, u8)> {
         let mut alerts = Vec::new();
         for window in windows {
-            let (spent, _) = self.totals()[&window];
+            let (spent, _) = self.counted(window);
             let limit = self.limit(window);
             for percent in [50_u8, 75, 90, 100] {
                 let reached = spent > 0 && spent * 100 >= limit * u64::from(percent);
@@ -400,6 +400,13 @@ impl World {
         moved
             .into_iter()
             .for_each(|(window, share)| self.model.allow_more(window, share));
+        // The later windows are as new.
+        let today = windows(0, 0, day).map(|(scope, _, period)| (scope, period));
+        let is_later = |(scope, _, period): &Key| {
+            let is_after = |(of, today): &(Scope, &str)| of == scope && period > today;
+            *scope != Scope::Session && today.iter().any(is_after)
+        };
+        self.model.announced.retain(|(window, ..)| !is_later(window));
     }
 
     fn crash(&mut self) {

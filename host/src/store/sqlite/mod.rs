@@ -197,6 +197,11 @@ impl Sqlite {
             && let Err(error) = witness.advance(generation)
         {
             tracing::warn!(%error, "could not write down how new the ledger is, so an older copy of it may not be noticed");
+            // Without its witness, the ledger still counts as a copy.
+            let error = schema::error_at(witness.path(), error);
+            for (_, result) in works.iter().zip(&mut results).filter(|(work, _)| work.confirms()) {
+                *result = Err(error.clone().into());
+            }
         }
         if raised.is_some() {
             fault::passes(Point::WitnessMoved);

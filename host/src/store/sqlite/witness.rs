@@ -46,7 +46,11 @@ impl Witness {
         Self { path: path.into() }
     }
 
-    /// The same, and creates it if the database of this generation has never counted on it. The caller must hold the database's write
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The same as [`Self::beside`], and creates it if the database of this generation has never counted on it. The caller must hold the database's write
     /// lock.
     pub(super) fn of(database: &Path, generation: u64) -> io::Result<Self> {
         let witness = Self::beside(database);
