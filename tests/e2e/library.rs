@@ -14,13 +14,13 @@ use cofferdam::events::Ending;
 use cofferdam::events::Outcome;
 use cofferdam::events::{Event, EventKind};
 use cofferdam::model::ModelSettings;
-use cofferdam::sandbox::CompilePlace;
+use cofferdam::sandbox::{CompilePlace, HttpGrant};
 use cofferdam::secret::Secret;
 use cofferdam::session::ApprovalDecision;
 use cofferdam::simulator::{Answer, Script, Simulator, SimulatorOptions, ToolCall};
 use cofferdam::store::{ApprovalFilter, Store};
 use cofferdam::tools::{ComponentSource, Decision, PluginSettings, Tool, ToolPolicy, ToolSettings};
-use cofferdam_tests::tool_call;
+use cofferdam_tests::{Behaviour, HttpServer, tool_call};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -618,4 +618,40 @@ async fn a_policy_can_have_a_run_wait() {
     store.decide(&waiting[0].id, approves).await.unwrap();
     let report = session.resume(RunOptions::default()).await.unwrap();
     assert_eq!((report.outcome, report.answer.as_str()), (Ending::Completed, "Fine."));
+}
+
+/// Its run is dropped while the second call waits for the permit of the first. Only the second one is made when it goes on.
+#[tokio::test]
+async fn a_dropped_run_goes_on_with_the_call_that_had_not_begun() {
+    let server = HttpServer::start(Behaviour::Silence).await;
+    let call = |path| {
+        let input = json!({ "url": format!("{}/{path}", server.url()), "method": "POST" });
+        ToolCall::new("fetch", input)
+    };
+    let model = model([Answer::tools([call("a"), call("b")]), Answer::text("Fine.")]);
+    let host = builder_with(&model, |config| {
+        let plugin = &mut config.plugins[0];
+        plugin.grants.http = vec![HttpGrant::parse(&format!("{}/", server.url()), &["POST"]).unwrap()];
+        plugin.grants.limits.concurrency = 1;
+        plugin.grants.limits.timeout = Duration::from_secs(2);
+    });
+    let host = host.build().await.unwrap();
+    let mut session = host.session();
+    let begins = async {
+        while server.heads().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        report = session.run("Go.", RunOptions::default()) => panic!("{report:#?}"),
+        () = begins => {}
+    }
+    let id = session.id().to_owned();
+    drop(session);
+    let mut session = host.reopen("default", &id).await.unwrap();
+    assert_eq!(session.uncertain_calls().count(), 1);
+    let report = session.resume(RunOptions::default()).await.unwrap();
+    assert_eq!(report.answer, "Fine.");
+    let paths: Vec<String> = server.heads().into_iter().map(|head| head[..7].to_owned()).collect();
+    assert_eq!(paths, ["POST /a", "POST /b"]);
 }

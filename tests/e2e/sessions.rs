@@ -1,6 +1,6 @@
 //! Sessions that survive the end of their process, with the real binary and real kills.
 
-use cofferdam::simulator::{Answer, FaultKind, FaultPoint};
+use cofferdam::simulator::{Answer, FaultKind, FaultPoint, ToolCall};
 use cofferdam_tests::{Behaviour, HttpServer, Lab, finish, tool_call};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -151,6 +151,43 @@ async fn a_run_killed_in_the_middle_of_an_answer_is_resumed() {
         "{messages}"
     );
     assert!(!messages.contains("never"), "{messages}");
+}
+
+/// It waits for the permit of the other one when the run is cancelled. So the model reads that it was not made.
+#[tokio::test]
+async fn a_call_that_waited_in_the_queue_has_not_begun() {
+    let server = HttpServer::start(Behaviour::Silence).await;
+    let calls = ["a", "b"].map(|path| {
+        let input = json!({ "url": format!("{}/{path}", server.url()), "method": "POST" });
+        ToolCall::new("fetch", input)
+    });
+    let lab = lab([Answer::tools(calls), Answer::text("Fine.")]);
+    lab.configure(&format!(
+        "{}[plugins.faulty.limits]\nconcurrency = 1\ntimeout = \"60s\"\n",
+        fetcher("POST", &server.url())
+    ));
+    let child = lab.command(["run", "--session", "s", "Go."]).spawn().unwrap();
+    while server.requests() == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let process = nix::unistd::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
+    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGTERM).unwrap();
+    finish(child).await.expect_code(130);
+    let kinds = kinds(&lab, "s").await;
+    let count = |kind: &str| kinds.iter().filter(|found| *found == kind).count();
+    assert_eq!(
+        (count("call_admitted"), count("call_not_begun"), count("call_ended")),
+        (2, 1, 1),
+        "{kinds:?}"
+    );
+    lab.call(["run", "--session", "s", "More."]).await.expect_code(0);
+    let sent = lab.simulator.requests().pop().unwrap().body.to_string();
+    assert_eq!(
+        sent.matches("The call was not made: the run ended before it").count(),
+        1,
+        "{sent}"
+    );
+    assert_eq!(server.requests(), 1);
 }
 
 #[tokio::test]

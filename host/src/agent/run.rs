@@ -21,7 +21,7 @@ use crate::session::{
     CallFate, CallState, CallUsage, Fact, OpenCall, OpenRun, State, StoredBlock, StoredContent, TrimKind, Trimmed,
 };
 use crate::telemetry::Emitter;
-use crate::tools::{AdmittedCall, ToolCall, ToolContext, ToolResult};
+use crate::tools::{AdmittedCall, CallStart, ToolCall, ToolContext, ToolResult};
 
 /// How often one turn's history is trimmed because it is too long or too expensive.
 const MAX_TRIMS: u32 = 2;
@@ -84,6 +84,26 @@ pub(super) struct Run<'a> {
     pub(super) deadline: Instant,
     /// The model call, counted from 1, that the run makes or made last.
     pub(super) turn: u32,
+    /// The calls that were admitted and have not ended.
+    pub(super) admitted: Vec<Admitted>,
+}
+
+/// A call that was admitted.
+pub(super) struct Admitted {
+    position: u32,
+    id: String,
+    start: CallStart,
+}
+
+impl Drop for Run<'_> {
+    /// The run may be dropped while calls are being made, or wait for that.
+    fn drop(&mut self) {
+        for call in std::mem::take(&mut self.admitted) {
+            if call.start.give_up() {
+                self.record_not_begun(call);
+            }
+        }
+    }
 }
 
 impl Run<'_> {
@@ -369,6 +389,15 @@ impl Run<'_> {
                 _ = written => continue,
             };
             left -= 1;
+            let admitted = self.admitted.iter().position(|call| call.position == position);
+            let admitted = admitted.map(|index| self.admitted.swap_remove(index));
+            // The run ends. If it goes on all the same, in another process, there is no word of this.
+            if self.options.cancel.is_cancelled()
+                && let Some(call) = admitted.filter(|call| call.start.give_up())
+            {
+                self.record_not_begun(call);
+                continue;
+            }
             let content = content_for_model(result.content, max_result_bytes);
             self.record(&Fact::CallEnded(CallFate {
                 position,
@@ -425,6 +454,11 @@ impl Run<'_> {
             };
             let repeatable = tool.is_repeatable();
             can_have_effects |= !repeatable;
+            self.admitted.push(Admitted {
+                position: *position,
+                id: id.clone(),
+                start: call.start(),
+            });
             let fact = Fact::CallAdmitted {
                 position: *position,
                 id: id.clone(),
@@ -437,6 +471,15 @@ impl Run<'_> {
             self.record(&fact);
         }
         can_have_effects
+    }
+}
+
+impl Run<'_> {
+    fn record_not_begun(&mut self, call: Admitted) {
+        self.record(&Fact::CallNotBegun {
+            position: call.position,
+            id: call.id,
+        });
     }
 }
 

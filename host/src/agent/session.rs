@@ -219,6 +219,7 @@ impl Session {
             options: &options,
             deadline: started + parts.settings.deadline.saturating_sub(spent),
             turn: 0,
+            admitted: Vec::new(),
         };
         let Ended { ending, error } = match blank {
             true => failed("blank_prompt", "the prompt is blank".to_owned()),
@@ -228,6 +229,7 @@ impl Session {
         let is_stuck = is_resumed && ending == Ending::BudgetExceeded && run.has_no_new_answer(answers);
         let can_go_on = is_stuck || ending == Ending::AwaitingApproval;
         let left = run.deadline.saturating_duration_since(Instant::now());
+        drop(run);
         let error = error.or_else(|| explain(ending, &parts.settings, parts.max_tokens));
         let (answer, degraded) = match &self.state.run {
             Some(run) => (run.answer.clone(), run.degraded),

@@ -68,7 +68,8 @@ impl ApprovalState {
             (before, self),
             (Self::Pending, Self::Expired)
                 | (Self::Approved, Self::Started | Self::Expired)
-                | (Self::Started, Self::Done)
+                // Expired if its call has not begun after all.
+                | (Self::Started, Self::Done | Self::Expired)
         )
     }
 }
@@ -203,7 +204,7 @@ mod tests {
         let follows = |before| ApprovalState::ALL.map(|state| state.follows(before)).map(u8::from);
         assert_eq!(follows(Pending), [0, 0, 0, 1, 0, 0]);
         assert_eq!(follows(Approved), [0, 0, 0, 1, 1, 0]);
-        assert_eq!(follows(Started), [0, 0, 0, 0, 0, 1]);
+        assert_eq!(follows(Started), [0, 0, 0, 1, 0, 1]);
         for last in [Denied, Expired, Done] {
             assert_eq!(follows(last), [0; 6]);
         }

@@ -70,6 +70,12 @@ pub(crate) enum Fact {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         approval: Option<String>,
     },
+    /// A call that was admitted has not begun, and doesn't any more in this process: it waited in a queue when its run was cancelled or
+    /// dropped. It can be made as if it had not been admitted.
+    CallNotBegun {
+        position: u32,
+        id: String,
+    },
     /// A call waits for a person.
     ApprovalRequested {
         approval: String,
@@ -185,6 +191,7 @@ impl Fact {
             Self::Answered { .. } => "answered",
             Self::AskedAgain {} => "asked_again",
             Self::CallAdmitted { .. } => "call_admitted",
+            Self::CallNotBegun { .. } => "call_not_begun",
             Self::ApprovalRequested { .. } => "approval_requested",
             Self::ApprovalDecided { .. } => "approval_decided",
             Self::ApprovalExpired { .. } => "approval_expired",
@@ -229,6 +236,10 @@ mod tests {
             Fact::ApprovalExpired {
                 approval: "a".to_owned(),
                 position: 0,
+            },
+            Fact::CallNotBegun {
+                position: 0,
+                id: "a".to_owned(),
             },
             Fact::Reopened { changes: Vec::new() },
             Fact::AskedAgain {},

@@ -162,6 +162,11 @@ impl State {
                     };
                 }
             }
+            Fact::CallNotBegun { position, .. } => {
+                if let Some(call) = self.open_call(*position) {
+                    call.state = CallState::Waiting;
+                }
+            }
             Fact::ApprovalRequested {
                 approval,
                 position,

@@ -359,3 +359,22 @@ fn waiting_for_a_person_is_no_time_of_the_run() {
         .map(|(second, fact)| (Timestamp::from_second(*second).unwrap(), fact));
     assert_eq!(State::fold(facts).run.unwrap().spent, Duration::from_secs(8));
 }
+
+/// It is made as if it had not been admitted; the other one may have happened.
+#[test]
+fn a_call_that_was_not_begun_waits_again() {
+    let not_begun = Fact::CallNotBegun {
+        position: 1,
+        id: "same".to_owned(),
+    };
+    let facts = [
+        prompted("go"),
+        answered("tool_use", vec![call("a"), call("b")]),
+        admitted(0, false),
+        admitted(1, false),
+        not_begun,
+    ];
+    let run = state(&facts).run.unwrap();
+    assert!(matches!(run.calls[0].state, CallState::Admitted { .. }));
+    assert!(matches!(run.calls[1].state, CallState::Waiting));
+}

@@ -16,6 +16,7 @@ use super::policy::Decision;
 use super::problem::PluginError;
 use super::registry::{Tool, name_identity};
 use super::schema::{MAX_INLINE_STEPS, MAX_STEPS};
+use super::start::CallStart;
 use super::toolset::{Slot, ToolSet};
 use crate::events::{EventKind, Health, Outcome, ToolCallFinished, Transition};
 use crate::fault::{self, Point};
@@ -118,6 +119,7 @@ pub struct AdmittedCall {
     needs_approval: bool,
     /// How long the decision took. It counts against the call's deadline.
     took: Duration,
+    start: CallStart,
 }
 
 impl AdmittedCall {
@@ -138,6 +140,11 @@ impl AdmittedCall {
     /// The input that the tool receives if the call runs; `None` if it is refused.
     pub fn input(&self) -> Option<&ToolInput> {
         self.decision.as_ref().ok()
+    }
+
+    /// Whether it has begun, for somebody who may give it up.
+    pub fn start(&self) -> CallStart {
+        self.start.clone()
     }
 
     /// A person lets it run.
@@ -168,6 +175,7 @@ impl ToolSet {
                 call,
                 needs_approval: false,
                 took: Duration::ZERO,
+                start: CallStart::default(),
             };
         };
         let halt = Halt {
@@ -188,6 +196,7 @@ impl ToolSet {
             decision,
             needs_approval,
             took: started.elapsed(),
+            start: CallStart::default(),
         }
     }
 
@@ -201,7 +210,11 @@ impl ToolSet {
     pub async fn run(&self, admitted: AdmittedCall, cx: &ToolContext<'_>) -> ToolResult {
         let is_gated = admitted.awaits_approval();
         let AdmittedCall {
-            call, decision, took, ..
+            call,
+            decision,
+            took,
+            start,
+            ..
         } = admitted;
         let now = Instant::now();
         let started = now.checked_sub(took).unwrap_or(now);
@@ -229,7 +242,7 @@ impl ToolSet {
                     cancel: cx.cancel,
                 };
                 // A panic in the host ends only this call.
-                AssertUnwindSafe(self.attempt(slot, input.text(), halt, cx, &mut totals))
+                AssertUnwindSafe(self.attempt(slot, input.text(), &start, halt, cx, &mut totals))
                     .catch_unwind()
                     .await
                     .unwrap_or_else(|_| CallEnd::host_error("the host panicked while it ran the call"))
@@ -343,6 +356,7 @@ impl ToolSet {
         &self,
         slot: &Slot,
         input: &str,
+        start: &CallStart,
         halt: Halt<'_>,
         cx: &ToolContext<'_>,
         totals: &mut CallTotals,
@@ -350,7 +364,7 @@ impl ToolSet {
         let tool = &slot.tool;
         let mut before: Option<CallEnd> = None;
         for retry in 0.. {
-            let (ended, delay) = self.run_once(slot, input, halt, cx, totals).await;
+            let (ended, delay) = self.run_once(slot, input, start, halt, cx, totals).await;
             // A retry has only the rest of the call's time. If that runs out, the previous error says more than the time-out.
             let ended = match before.take() {
                 Some(before) if ended.outcome == Outcome::Timeout => before.with_detail("time ran out during a retry"),
@@ -401,6 +415,7 @@ impl ToolSet {
         &self,
         slot: &Slot,
         input: &str,
+        start: &CallStart,
         halt: Halt<'_>,
         cx: &ToolContext<'_>,
         totals: &mut CallTotals,
@@ -428,6 +443,9 @@ impl ToolSet {
         let queued = waiting.elapsed();
         let tenant = cx.emitter.tenant();
         fault::passes(Point::CallBegins);
+        if !start.begin() {
+            return (CallEnd::cancelled(), None);
+        }
         let (called, usage) = tool.component.call(tenant, &tool.export, input, halt).await;
         fault::passes(Point::CallReturned);
         let processor = usage.kept_waiting;

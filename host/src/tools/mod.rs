@@ -17,6 +17,7 @@ mod registry;
 mod schema;
 mod schema_bounds;
 mod settings;
+mod start;
 mod toolset;
 
 pub use builtin::{BUILTIN_NAMES, builtin};
@@ -26,4 +27,5 @@ pub use policy::{ApproveCalls, Decision, ToolPolicy};
 pub use problem::{LoadError, PluginError, PluginProblem, PluginWarning};
 pub use registry::{Tool, is_tool_name, name_identity, open_component};
 pub use settings::{ComponentSource, PluginSettings, ToolSettings};
+pub use start::CallStart;
 pub use toolset::ToolSet;
