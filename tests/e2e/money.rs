@@ -483,6 +483,33 @@ async fn spending_is_shown_by_tool() {
     assert!(shown.stderr.contains("Tools cost nothing themselves"), "{shown}");
 }
 
+/// The prompt has 30,000 bytes and half as many tokens by the estimate, a quarter by the API's own count.
+#[tokio::test]
+async fn a_prompt_that_the_estimate_would_refuse_is_counted() {
+    let lab = lab([costing(7_600, 10).forever()]);
+    let prompt = "word ".repeat(6_000);
+    let run = async |budget| {
+        let arguments = ["run", "--output", "json", "--budget", budget, &prompt];
+        lab.call(arguments).await
+    };
+    let paths = || {
+        let requests = lab.simulator.requests().into_iter();
+        requests.map(|request| request.path).collect::<Vec<_>>()
+    };
+    // Enough for the estimate.
+    run("0.5").await.expect_code(0);
+    assert_eq!(paths(), ["/v1/messages"]);
+    run("0.08").await.expect_code(0);
+    assert_eq!(paths()[1..], ["/v1/messages/count_tokens", "/v1/messages"]);
+    // Too little for the count as well, and for any prompt.
+    let refused = run("0.06").await.expect_code(3).json();
+    assert_eq!(refused["outcome"], "budget_exceeded", "{refused:#}");
+    run("0.01").await.expect_code(3);
+    assert_eq!(paths()[3..], ["/v1/messages/count_tokens"]);
+    let by_model = lab.call(["budget", "show", "--by", "model"]).await.expect_code(0);
+    assert!(by_model.stdout.contains("at 2.1"), "{by_model}");
+}
+
 /// The books as they are on the disk while no process has them open.
 fn ledger_file(lab: &Lab) -> std::path::PathBuf {
     lab.path("data/cofferdam/ledger.sqlite3")
@@ -603,10 +630,14 @@ async fn a_result_beyond_the_budget_is_trimmed_and_the_run_goes_on() {
         tool_call("big_output", json!({ "bytes": 900_000 })),
         Answer::text("Fine all the same."),
     ]);
-    lab.configure(&format!("[agent]\nmax_result_bytes = \"1MiB\"\n{}", faulty("")));
+    lab.configure(&format!(
+        "[budget]\nsession_usd = 0.5\n[agent]\nmax_result_bytes = \"1MiB\"\n{}",
+        faulty("")
+    ));
     let report = lab.report(0).await;
     assert_eq!(report["answer"], "Fine all the same.", "{report:#}");
-    let requests = lab.simulator.requests();
+    let mut requests = lab.simulator.requests();
+    requests.retain(|request| request.path == "/v1/messages");
     assert_eq!(requests.len(), 2);
     let request = requests[1].body.to_string();
     assert!(

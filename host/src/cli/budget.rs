@@ -388,6 +388,7 @@ fn spending_table(by: SpendingBy, lines: &[Spending]) -> Table {
     };
     let tenant = (by == SpendingBy::Session).then_some(Column::Left("tenant"));
     let calls = (by == SpendingBy::Tool).then_some(Column::Right("calls"));
+    let estimates = (by == SpendingBy::Model).then_some(Column::Right("prompts estimated"));
     let mut columns = vec![Column::Left(key)];
     columns.extend(tenant.into_iter().chain(calls));
     columns.extend([
@@ -395,17 +396,30 @@ fn spending_table(by: SpendingBy, lines: &[Spending]) -> Table {
         Column::Right("spent"),
         Column::Right("reserved"),
     ]);
+    columns.extend(estimates);
     let mut table = Table::new(columns);
     for line in lines {
         let tenant = tenant.map(|_| format::escape(line.tenant.as_deref().unwrap_or("-")).into_owned());
         let calls = calls.map(|_| format::count(line.calls.unwrap_or(0)));
-        table.row([of_key(line)].into_iter().chain(tenant).chain(calls).chain([
+        let sums = [
             format::count(line.attempts),
             format!("${}", line.spent_usd),
             format!("${}", line.reserved_usd),
-        ]));
+        ];
+        let sums = sums.into_iter().chain(estimates.map(|_| estimated(line)));
+        table.row([of_key(line)].into_iter().chain(tenant).chain(calls).chain(sums));
     }
     table
+}
+
+/// How far estimates of prompts were from what the API reported.
+fn estimated(line: &Spending) -> String {
+    match (line.estimated_prompt_tokens, line.prompt_tokens) {
+        (Some(estimated), Some(reported)) if reported > 0 => {
+            format!("at {:.2} × their tokens", estimated as f64 / reported as f64)
+        }
+        _ => "-".to_owned(),
+    }
 }
 
 fn reversed(cx: &Context, reversal: &Reversal) {

@@ -45,6 +45,11 @@ pub struct Spending {
     /// Calls of the tool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calls: Option<u64>,
+    /// The prompts whose tokens the API reported, by model, and what was estimated for them before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimated_prompt_tokens: Option<u64>,
     /// Without those that were released.
     pub attempts: u64,
     /// Less what was taken back.

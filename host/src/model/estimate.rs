@@ -36,6 +36,12 @@ pub fn prompt_tokens(request: &PreparedRequest<'_>) -> u64 {
         .saturating_add(HIDDEN_TOKENS)
 }
 
+/// What a reservation takes for a prompt that the API has counted. A count "should be considered an estimate; the actual number may
+/// differ by a small amount" ([token counting](https://docs.claude.com/en/docs/build-with-claude/token-counting)).
+pub fn with_count_margin(counted: u64) -> u64 {
+    counted.saturating_add(counted / 50).saturating_add(16)
+}
+
 /// A lower estimate of what any request reserves, given the bytes that every request carries.
 pub fn least_prompt_tokens(carried_bytes: u64) -> u64 {
     carried_bytes.div_ceil(BYTES_PER_TOKEN).saturating_add(HIDDEN_TOKENS)

@@ -248,6 +248,12 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// The request has no serialised form. Nothing was sent.
     fn serialize(&self, request: &ModelRequest<'_>) -> Result<Bytes, ModelError>;
 
+    /// Asks the API how many tokens the prompt has, which must cost nothing. `None`, the default: it can't say. The caller bounds the
+    /// time.
+    fn count_tokens<'a>(&'a self, _request: &'a PreparedRequest<'a>) -> BoxFuture<'a, Option<u64>> {
+        Box::pin(std::future::ready(None))
+    }
+
     /// Makes one attempt. Reports the head of the answer, usage, output and the request id to `progress` as they arrive, because
     /// it outlives an attempt that is cut short.
     fn attempt<'a>(

@@ -4,6 +4,7 @@
 mod acceptance;
 mod building;
 mod capabilities;
+mod count;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
 mod history;
@@ -118,6 +119,17 @@ impl Provider for AnthropicClient {
         let body = request::body(&self.model, request, self.options);
         body.map(Bytes::from)
             .map_err(|error| ModelError::unserialisable(&error))
+    }
+
+    fn count_tokens<'a>(&'a self, request: &'a PreparedRequest<'a>) -> BoxFuture<'a, Option<u64>> {
+        Box::pin(async {
+            let counted = count::prompt_tokens(&self.http, &request.body).await;
+            counted.unwrap_or_else(|error| {
+                let error = self.http.scrub(error);
+                tracing::debug!(%error, "could not have a prompt's tokens counted");
+                None
+            })
+        })
     }
 
     fn attempt<'a>(

@@ -194,13 +194,32 @@ impl HttpClient {
     ///
     /// Reports to `progress` whether the request can be billed.
     pub(crate) async fn post(&self, body: Bytes, streams: bool, progress: &Progress<'_>) -> Result<Reply, ModelError> {
+        self.post_to(self.url.clone(), body, streams, progress).await
+    }
+
+    /// Sends a request that costs nothing to a path below the client's own.
+    pub(crate) async fn post_below(&self, segment: &str, body: Bytes) -> Result<Reply, ModelError> {
+        let mut url = self.url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.push(segment);
+        }
+        self.post_to(url, body, false, &Progress::new(|_| ())).await
+    }
+
+    async fn post_to(
+        &self,
+        url: Url,
+        body: Bytes,
+        streams: bool,
+        progress: &Progress<'_>,
+    ) -> Result<Reply, ModelError> {
         let upload = Upload::default();
         progress.uploading(&upload);
         let sending = Sending::new(upload, body.len());
         let body = RequestBody::new(body, Arc::clone(&sending));
         let request = self
             .http
-            .post(self.url.clone())
+            .post(url)
             .headers(self.headers.clone())
             .body(reqwest::Body::wrap(body));
         match self.within_idle_timeout(request.send(), &sending, streams).await? {

@@ -8,7 +8,7 @@ use super::stream::Assembler;
 use crate::json_text::Json;
 use crate::model::exchange::Reader;
 use crate::model::fuzz::streamed;
-use crate::model::{MaxTokensField, ModelRequest, Progress, ToolDefinitions};
+use crate::model::{ModelRequest, Progress, ToolDefinitions};
 use crate::transcript::{Message, Role, repair};
 
 /// Reads an answer: streamed, in chunks as large as the first byte says, or whole if that is 255. Its own server gets it back as
@@ -33,7 +33,7 @@ pub fn completion(data: &[u8]) {
             max_tokens: 1,
             temperature: None,
         };
-        let body = request::body("m", author, &next, true, MaxTokensField::default()).unwrap_or_default();
+        let body = request::body("m", author, &next, request::RequestOptions::default()).unwrap_or_default();
         let body = String::from_utf8(body).unwrap_or_default();
         assert!(Json::parse(&body).is_ok(), "{body}");
     }

@@ -202,14 +202,11 @@ fn a_long_id_goes_back_only_to_where_it_came_from() {
         ];
         for (author, expected) in [(AUTHOR, id.as_str()), ("http://other m", "cofferdam_1")] {
             let tools = ToolDefinitions::default();
-            let body = body(
-                "m",
-                author,
-                &request(&messages, &tools),
-                true,
-                MaxTokensField::default(),
-            )
-            .unwrap();
+            let options = RequestOptions {
+                stream: true,
+                ..RequestOptions::default()
+            };
+            let body = body("m", author, &request(&messages, &tools), options).unwrap();
             let sent: Value = serde_json::from_slice(&body).unwrap();
             let function = json!({"name": "t", "arguments": r#"{"x": 1.0, "a": 1e3}"#});
             assert_eq!(

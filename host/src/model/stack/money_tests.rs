@@ -2,7 +2,9 @@
 //! What the ledger holds after every way a call can end, and how calls wait for money.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use bytes::Bytes;
 use futures_util::future::{join_all, poll_immediate};
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
@@ -11,7 +13,7 @@ use super::super::ModelError;
 use super::harness::{Harness, MODEL, Step, USAGE, another_reserves, cut, reserved};
 use super::*;
 use crate::events::Usage;
-use crate::ledger::LedgerRow;
+use crate::ledger::{LedgerRow, SpendingBy, SpendingFilter};
 use crate::money::NanoUsd;
 use crate::store::{Durability, Store};
 
@@ -346,4 +348,103 @@ async fn waiting_for_money_ends_with_the_runs_deadline() {
         error.to_string().contains("before that, the host_day budget"),
         "{error}"
     );
+}
+
+/// Another provider, and what it counts.
+#[derive(Debug)]
+struct Counting {
+    provider: Arc<dyn Provider>,
+    /// After so many seconds.
+    answer: (u64, Option<u64>),
+    asked: Arc<AtomicU32>,
+}
+
+impl Provider for Counting {
+    fn model(&self) -> &str {
+        self.provider.model()
+    }
+
+    fn endpoint(&self) -> String {
+        self.provider.endpoint()
+    }
+
+    fn serialize(&self, request: &ModelRequest<'_>) -> Result<Bytes, ModelError> {
+        self.provider.serialize(request)
+    }
+
+    fn count_tokens<'a>(&'a self, _: &'a PreparedRequest<'a>) -> BoxFuture<'a, Option<u64>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_secs(self.answer.0)).await;
+            self.answer.1
+        })
+    }
+
+    fn attempt<'a>(
+        &'a self,
+        request: &'a PreparedRequest<'a>,
+        progress: &'a Progress<'a>,
+    ) -> BoxFuture<'a, Result<ModelResponse, ModelError>> {
+        self.provider.attempt(request, progress)
+    }
+}
+
+/// Where the estimate alone would be refused.
+#[tokio::test(start_paused = true)]
+async fn what_the_estimate_would_refuse_is_counted() {
+    let price = Prices::builtin().find(MODEL, jiff::civil::date(2026, 11, 24)).unwrap();
+    let output_alone = price.worst_case(0, 1_000);
+    let less = NanoUsd::from_nanos(reserved().as_nanos() - 1);
+    for (limit, answer, is_asked, is_admitted) in [
+        (reserved(), (0, Some(100)), false, true),
+        (less, (0, Some(100)), true, true),
+        (less, (4, Some(100)), true, true),
+        // It can't say, it takes too long, it says no less: the estimate stays.
+        (less, (0, None), true, false),
+        (less, (6, Some(100)), true, false),
+        (less, (0, Some(1_000_000)), true, false),
+        // No prompt would be short enough.
+        (
+            NanoUsd::from_nanos(output_alone.as_nanos() - 1),
+            (0, Some(1)),
+            false,
+            false,
+        ),
+    ] {
+        let mut harness = Harness::new([Step::ok()]);
+        let asked = Arc::new(AtomicU32::new(0));
+        harness.stack.provider = Arc::new(Counting {
+            provider: Arc::clone(&harness.stack.provider),
+            answer,
+            asked: Arc::clone(&asked),
+        });
+        harness.stack.budget.session = Some(limit);
+        let (result, took) = harness.call().await;
+        assert_eq!(asked.load(Ordering::Relaxed), u32::from(is_asked), "{limit} {answer:?}");
+        match result {
+            Ok(_) => assert!(is_admitted, "{limit} {answer:?}"),
+            Err(error) => assert!(!is_admitted && error.kind() == "budget_exceeded", "{error}"),
+        }
+        assert!(took <= Duration::from_secs(5), "{took:?}");
+    }
+}
+
+/// By model, beside what the API reported.
+#[tokio::test(start_paused = true)]
+async fn the_error_of_estimates_can_be_read_from_the_books() {
+    let harness = Harness::new([Step::ok(), Step::ok(), Step::fails(cut()).showing("Half")]);
+    for _ in 0..3 {
+        drop(harness.call().await);
+    }
+    let filter = SpendingFilter {
+        by: SpendingBy::Model,
+        tenant: None,
+        since: None,
+        count: 10,
+    };
+    let found = harness.stack.ledger.spending(filter).await.unwrap().remove(0);
+    // The last one was cut off, so it isn't known what it had to be.
+    assert_eq!(found.prompt_tokens, Some(2 * USAGE.prompt_tokens()));
+    let estimated = found.estimated_prompt_tokens.unwrap();
+    assert!(estimated > 2_048 && estimated.is_multiple_of(2), "{estimated}");
 }

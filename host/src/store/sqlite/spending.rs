@@ -7,7 +7,10 @@ use crate::ledger::{Spending, SpendingBy, SpendingFilter};
 /// What the attempts of a group add up to. No attempt costs a million dollars; the bound keeps an absurd row from stopping the sum.
 const SUMS: &str = "COUNT(*) FILTER (WHERE state <> 'released'),
     SUM(MIN(coalesce(spent, 0) - reversed, 1000000000000000)),
-    SUM(CASE state WHEN 'open' THEN MIN(reserved, 1000000000000000) ELSE 0 END)";
+    SUM(CASE state WHEN 'open' THEN MIN(reserved, 1000000000000000) ELSE 0 END),
+    SUM(usage ->> 'input_tokens' + usage ->> 'cache_creation_5m_input_tokens' + usage ->> 'cache_creation_1h_input_tokens'
+        + usage ->> 'cache_read_input_tokens') FILTER (WHERE usage ->> 'estimated_prompt_tokens' IS NOT NULL),
+    SUM(usage ->> 'estimated_prompt_tokens')";
 
 /// The reservation of the attempt whose answer made each call, of those sessions that are kept.
 const CALLS: &str = "WITH calls AS (
@@ -54,7 +57,12 @@ pub(super) fn spending(connection: &Connection, filter: &SpendingFilter) -> rusq
                 tenant,
                 ..sums
             },
-            SpendingBy::Model => Spending { model: key, ..sums },
+            SpendingBy::Model => Spending {
+                model: key,
+                prompt_tokens: row.get::<_, Option<i64>>(6)?.and_then(|sum| sum.try_into().ok()),
+                estimated_prompt_tokens: row.get::<_, Option<i64>>(7)?.and_then(|sum| sum.try_into().ok()),
+                ..sums
+            },
             SpendingBy::Day => Spending { day: key, ..sums },
             SpendingBy::Tool => Spending { tool: key, ..sums },
         })
