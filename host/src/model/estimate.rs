@@ -36,8 +36,8 @@ pub fn prompt_tokens(request: &PreparedRequest<'_>) -> u64 {
         .saturating_add(HIDDEN_TOKENS)
 }
 
-/// What a reservation takes for a prompt that the API has counted. A count "should be considered an estimate; the actual number may
-/// differ by a small amount" ([token counting](https://docs.claude.com/en/docs/build-with-claude/token-counting)).
+/// What a reservation takes for a prompt that the API has counted: 2 % and 16 tokens more. The API calls its count an estimate that can
+/// [differ by a small amount](https://docs.claude.com/en/docs/build-with-claude/token-counting).
 pub fn with_count_margin(counted: u64) -> u64 {
     counted.saturating_add(counted / 50).saturating_add(16)
 }
