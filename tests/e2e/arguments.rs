@@ -361,12 +361,12 @@ async fn a_hint_names_the_option_or_the_key_that_was_used() {
             4,
             "hint: raise `[agent] max_iterations`\n",
         ),
-        ("", &["--budget", "0.000001"], 3, "raise `--budget`, or the limit of"),
+        ("", &["--budget", "0.000001"], 3, "raise `--budget`; "),
         (
             "[budget]\nsession_usd = 0.000001\n",
             &[],
             3,
-            "raise `[budget] session_usd`, or the limit of",
+            "raise `[budget] session_usd`; ",
         ),
     ] {
         lab.configure(&format!("{file}{calculator}"));

@@ -1137,3 +1137,30 @@ async fn opening_the_ledger_charges_dead_owners() {
     reservation.release().await.unwrap();
     assert_eq!(totals(&reopened).await, [(0, 0); 2]);
 }
+
+/// A server can report any number, and no row is ever deleted.
+#[tokio::test]
+async fn absurd_numbers_of_tokens_stop_no_sum() {
+    let ledger = Store::in_memory().unwrap().ledger();
+    for tokens in [u64::MAX, i64::MAX as u64, i64::MAX as u64] {
+        let usage = json!({
+            "input_tokens": tokens,
+            "cache_creation_5m_input_tokens": tokens,
+            "cache_creation_1h_input_tokens": 0,
+            "cache_read_input_tokens": tokens,
+            "estimated_prompt_tokens": tokens,
+        });
+        let attempt = ledger.reserve(request(1)).await.unwrap().begin();
+        attempt.settle(nanos(1), &usage).await.unwrap();
+    }
+    for by in [SpendingBy::Model, SpendingBy::Session, SpendingBy::Day] {
+        let filter = SpendingFilter {
+            by,
+            tenant: None,
+            since: None,
+            count: 10,
+        };
+        let sums = ledger.spending(filter).await.unwrap();
+        assert_eq!((sums.len(), sums[0].attempts), (1, 3));
+    }
+}

@@ -182,15 +182,15 @@ fn every_event_is_one_line_with_the_right_level_and_fields() {
             (&json!("s1"), &json!("default"), &json!(2))
         );
     }
-    let tool = &lines[11];
+    let tool = &lines[12];
     assert_eq!((&tool["tool"], &tool["outcome"]), (&json!("calculate"), &json!("ok")));
     assert_eq!(
         (&tool["duration_ms"], &tool["fuel"], &tool["degraded"]),
         (&json!(0.4), &json!(81_234), &json!(false))
     );
-    assert_eq!(lines[4]["request_id"], "req_1");
-    assert_eq!(lines[5]["error"], "the API is overloaded");
-    assert_eq!(lines[18]["alert"], "half is gone");
+    assert_eq!(lines[5]["request_id"], "req_1");
+    assert_eq!(lines[6]["error"], "the API is overloaded");
+    assert_eq!(lines[19]["alert"], "half is gone");
 }
 
 #[test]

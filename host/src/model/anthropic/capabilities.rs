@@ -69,6 +69,9 @@ pub async fn check_capabilities(settings: &ModelSettings, tls: &ClientConfig) ->
     }
 }
 
+/// Bytes of what an API says of a model. As a value, they take many times as much.
+const MAX_DESCRIPTION_BYTES: usize = 64 * 1024;
+
 impl AnthropicClient {
     /// The answer to `GET /v1/models/ID`, or why there is none.
     async fn describe_model(&self) -> Result<Value, String> {
@@ -77,7 +80,7 @@ impl AnthropicClient {
         if !reply.is_success() {
             return Err(format!("it answered with HTTP {}", reply.status()));
         }
-        let body = reply.whole().await.map_err(explain)?;
+        let body = reply.whole_within(MAX_DESCRIPTION_BYTES).await.map_err(explain)?;
         serde_json::from_slice(&body).map_err(|error| format!("its answer isn't JSON: {error}"))
     }
 }

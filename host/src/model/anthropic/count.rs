@@ -12,6 +12,9 @@ const COUNT_TOKENS: &str = "count_tokens";
 /// The fields of a request that say how to answer. A request to count has none of them.
 const OF_ANSWERS: [&str; 3] = ["max_tokens", "stream", "temperature"];
 
+/// Bytes of the answer, which is a number and little else.
+const MAX_COUNT_BYTES: usize = 64 * 1024;
+
 /// The tokens of the prompt of a request's body. `None` if the answer has no count: another server may not know the question.
 pub(super) async fn prompt_tokens(http: &HttpClient, body: &[u8]) -> Result<Option<u64>, ModelError> {
     let Some(question) = question(body) else {
@@ -21,7 +24,7 @@ pub(super) async fn prompt_tokens(http: &HttpClient, body: &[u8]) -> Result<Opti
     if !reply.is_success() {
         return Ok(None);
     }
-    let answer = reply.whole().await?;
+    let answer = reply.whole_within(MAX_COUNT_BYTES).await?;
     let answer = std::str::from_utf8(&answer).unwrap_or_default();
     let answer = Json::parse(answer).ok();
     Ok(answer.and_then(|answer| answer.field("input_tokens")?.integer()))

@@ -156,9 +156,14 @@ impl Body {
     }
 
     /// The whole body.
-    pub(super) async fn whole(mut self) -> Result<Vec<u8>, BodyError> {
+    pub(super) async fn whole(self) -> Result<Vec<u8>, BodyError> {
+        self.whole_within(MAX_ANSWER_BYTES).await
+    }
+
+    /// The whole body, if it has at most `limit` bytes.
+    pub(super) async fn whole_within(mut self, limit: usize) -> Result<Vec<u8>, BodyError> {
         let mut whole = Vec::new();
-        while let Some(piece) = self.next(MAX_ANSWER_BYTES).await? {
+        while let Some(piece) = self.next(limit).await? {
             whole.extend_from_slice(&piece);
         }
         Ok(whole)

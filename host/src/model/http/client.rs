@@ -348,6 +348,12 @@ impl Reply {
         whole.map_err(|error| body_error(&error, self.request_id))
     }
 
+    /// The whole body of an answer that has no reason to be long.
+    pub(crate) async fn whole_within(self, limit: usize) -> Result<Vec<u8>, ModelError> {
+        let whole = self.body.whole_within(limit).await;
+        whole.map_err(|error| body_error(&error, self.request_id))
+    }
+
     /// The body as server-sent events. The last event may be incomplete; then [`Received::is_last`] is set.
     pub(crate) fn events(self) -> impl Stream<Item = Result<Received, ModelError>> {
         let (pieces, event_bytes) = self.body.pieces();

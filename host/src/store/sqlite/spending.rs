@@ -4,13 +4,17 @@ use rusqlite::{Connection, params};
 
 use crate::ledger::{Spending, SpendingBy, SpendingFilter};
 
-/// What the attempts of a group add up to. No attempt costs a million dollars; the bound keeps an absurd row from stopping the sum.
+/// What the attempts of a group add up to. No attempt costs a million dollars, or has a billion tokens;
+/// the bounds keep an absurd row from stopping the sum. A server can report any number.
 const SUMS: &str = "COUNT(*) FILTER (WHERE state <> 'released'),
     SUM(MIN(coalesce(spent, 0) - reversed, 1000000000000000)),
     SUM(CASE state WHEN 'open' THEN MIN(reserved, 1000000000000000) ELSE 0 END),
-    SUM(usage ->> 'input_tokens' + usage ->> 'cache_creation_5m_input_tokens' + usage ->> 'cache_creation_1h_input_tokens'
-        + usage ->> 'cache_read_input_tokens') FILTER (WHERE usage ->> 'estimated_prompt_tokens' IS NOT NULL),
-    SUM(usage ->> 'estimated_prompt_tokens')";
+    SUM(MIN(CAST(usage ->> 'input_tokens' AS INTEGER), 1000000000)
+        + MIN(CAST(usage ->> 'cache_creation_5m_input_tokens' AS INTEGER), 1000000000)
+        + MIN(CAST(usage ->> 'cache_creation_1h_input_tokens' AS INTEGER), 1000000000)
+        + MIN(CAST(usage ->> 'cache_read_input_tokens' AS INTEGER), 1000000000))
+        FILTER (WHERE usage ->> 'estimated_prompt_tokens' IS NOT NULL),
+    SUM(MIN(CAST(usage ->> 'estimated_prompt_tokens' AS INTEGER), 1000000000))";
 
 /// The reservation of the attempt whose answer made each call, of those sessions that are kept.
 const CALLS: &str = "WITH calls AS (
