@@ -173,6 +173,35 @@ async fn statuses_mean_what_they_mean_elsewhere() {
     assert_eq!((&report["error"]["kind"], requests.len()), (&json!("spend_limit"), 1));
 }
 
+/// The prompt leaves the conversation, so that the next one isn't refused with it.
+#[tokio::test]
+async fn a_filtered_prompt_is_refused_and_left_out() {
+    let filtered = Answer::error_with(ErrorAnswer {
+        status: 400,
+        error_code: Some("content_filter".to_owned()),
+        message: Some("The prompt was filtered.".to_owned()),
+        ..ErrorAnswer::default()
+    });
+    let lab = openai([filtered, Answer::text("Here.")], "");
+    let run = async |prompt, code| {
+        let ran = lab.call(["run", "--session", "s", "--output", "json", prompt]).await;
+        ran.expect_code(code).json()
+    };
+    let refused = run("Something bad.", 1).await;
+    assert_eq!(
+        (&refused["outcome"], &refused["metrics"]["estimated_cost_usd"]),
+        (&json!("refused"), &json!("0.000000"))
+    );
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert!(
+        message.contains("content_filter") && message.contains("The prompt was filtered."),
+        "{message}"
+    );
+    assert_eq!(run("Something good.", 0).await["answer"], "Here.");
+    let last = lab.simulator.requests()[1].body.to_string();
+    assert!(last.contains("good") && !last.contains("bad"), "{last}");
+}
+
 #[tokio::test]
 async fn a_prompt_that_is_too_long_is_said_to_be() {
     let body = json!({ "error": { "message": "This model's maximum context length is 8192 tokens.", "type": "BadRequestError", "code": 400 } });

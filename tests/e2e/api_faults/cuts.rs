@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cofferdam::agent::RunOptions;
 use cofferdam::assembly::Host;
 use cofferdam::events::Ending;
+use cofferdam::model::ProviderKind;
 use cofferdam::store::Store;
 use cofferdam_tests::KEY;
 use serde_json::json;
@@ -15,7 +16,13 @@ use super::server::{Server, Step};
 use super::wire;
 
 /// Whatever was cut off, the run isn't a success, and the ledger has booked what the API had reported by then.
-async fn cut_everywhere(answer: Vec<u8>, complete_from: usize, reported_from: usize, end: Step) {
+async fn cut_everywhere(
+    provider: ProviderKind,
+    answer: Vec<u8>,
+    complete_from: usize,
+    reported_from: usize,
+    end: Step,
+) {
     let bytes = answer.clone();
     let server = Server::start(Arc::new(move |cut: usize| {
         let cut = cut.min(bytes.len());
@@ -24,6 +31,7 @@ async fn cut_everywhere(answer: Vec<u8>, complete_from: usize, reported_from: us
     .await;
     let store = Store::in_memory().unwrap();
     let mut config = config(&format!("http://{}", server.address()));
+    config.model.provider = provider;
     config.retry.max_attempts = 1;
     config.breaker.failure_threshold = 1_000_000;
     let host = Host::builder(config).store(store.clone()).build().await.unwrap();
@@ -49,7 +57,7 @@ async fn cut_everywhere(answer: Vec<u8>, complete_from: usize, reported_from: us
             spent >= expected,
             "cut at byte {cut}: {spent} is booked, and {expected} was reported"
         );
-        if is_complete {
+        if is_complete && cut >= reported_from {
             assert_eq!(spent, reported_cost(), "{cut}");
         }
     }
@@ -77,7 +85,18 @@ async fn a_stream_cut_at_any_byte_is_never_a_success() {
         &answer,
         "\"type\":\"message_delta\",\"usage\":{\"output_tokens\":5}}\n\n",
     );
-    cut_everywhere(answer, complete, reported, Fin).await;
+    cut_everywhere(ProviderKind::Anthropic, answer, complete, reported, Fin).await;
+}
+
+#[tokio::test]
+async fn a_stream_of_chat_completions_cut_at_any_byte_is_never_a_success() {
+    let answer = super::chat::good();
+    // The reason for the end is enough. The figures come after it.
+    let complete = behind(&answer, "\"finish_reason\":\"stop\",\"index\":0}]");
+    let rest = &answer[complete..];
+    let complete = complete + behind(rest, "\n\n");
+    let reported = behind(&answer, "\"usage\":{") + behind(&answer[behind(&answer, "\"usage\":{")..], "\n\n");
+    cut_everywhere(ProviderKind::OpenAi, answer, complete, reported, Fin).await;
 }
 
 #[tokio::test]
@@ -85,7 +104,7 @@ async fn a_document_cut_at_any_byte_is_never_a_success() {
     let body = wire::whole(&json!([{ "type": "text", "text": wire::ANSWER }]), "end_turn").to_string();
     let answer = wire::http(200, "content-type: application/json\r\n", body);
     let all = answer.len();
-    cut_everywhere(answer, all, all, Fin).await;
+    cut_everywhere(ProviderKind::Anthropic, answer, all, all, Fin).await;
 }
 
 /// A redirect isn't followed, so nobody else gets the key or the conversation.

@@ -409,7 +409,7 @@ impl Money {
     fn matches(self, row: &LedgerRow) -> bool {
         let spent = row.spent_usd.map_or(0, |amount| amount.as_nanos());
         match self {
-            Self::Released => row.state == "released" && spent == 0,
+            Self::Released => spent == 0 && (row.state == "released" || (row.state == "settled" && !row.estimated)),
             Self::Exact => row.state == "settled" && !row.estimated && spent == reported_cost(),
             Self::Full => row.estimated && spent >= row.reserved_usd.as_nanos(),
             Self::Charged => Self::Exact.matches(row) || Self::Full.matches(row),

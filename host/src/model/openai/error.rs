@@ -1,15 +1,38 @@
-//! Errors inside an answer that began with status 200.
+//! Errors inside an answer that began with status 200, and those that are answers.
 
 use serde_json::Value;
 
+use crate::events::Usage;
 use crate::messages_api::ErrorBody;
-use crate::model::{ApiError, ApiErrorKind, ModelError};
+use crate::model::{ApiError, ApiErrorKind, ModelError, ModelResponse, RefusalDetails, StopReason};
+
+/// Codes of a prompt that a filter refused: Azure; OpenAI.
+const REFUSALS: [&str; 3] = ["content_filter", "content_policy_violation", "invalid_prompt"];
 
 /// Where servers put a status into an error's body, as JSON pointers.
 const STATUSES: [&str; 4] = ["/error/code", "/error/status", "/code", "/status"];
 
 /// Reasons for the end of an answer that mean a failure of the server: OpenRouter and vLLM; vLLM; DeepSeek.
 const FAILURES: [&str; 3] = ["error", "abort", "insufficient_system_resource"];
+
+/// The refusal that an error status stands for. As an error it would leave the prompt in the conversation, whose later requests would
+/// all be refused with it.
+pub(super) fn refusal(error: &ModelError, model: &str) -> Option<ModelResponse> {
+    let ModelError::Api(error) = error else { return None };
+    let code = error.error_code.as_deref().filter(|code| REFUSALS.contains(code))?;
+    let is_refused = error.status.is_some_and(|status| (400..500).contains(&status));
+    is_refused.then(|| ModelResponse {
+        model: model.to_owned(),
+        content: Vec::new(),
+        stop_reason: StopReason::Refusal,
+        refusal: Some(RefusalDetails {
+            category: Some(code.to_owned()),
+            explanation: Some(error.message.clone()),
+        }),
+        usage: Usage::default(),
+        request_id: error.request_id.clone(),
+    })
+}
 
 /// The status that an error's body names.
 pub(super) fn status_in(body: &Value) -> Option<u16> {

@@ -108,9 +108,13 @@ impl Provider for OpenAiClient {
         Box::pin(async move {
             let body = request.body.clone();
             let result = exchange::<Assembler>(&self.http, body, self.options.stream, progress).await;
-            result
-                .map(|response| response.signed(&self.author))
-                .map_err(|error| self.http.scrub(error))
+            let error = match result {
+                Ok(response) => return Ok(response.signed(&self.author)),
+                Err(error) => self.http.scrub(error),
+            };
+            let refusal = error::refusal(&error, &self.model).ok_or(error)?;
+            progress.final_usage(refusal.usage);
+            Ok(refusal)
         })
     }
 }

@@ -138,6 +138,11 @@ pub(super) fn codes() -> Vec<Fault> {
             fatal("invalid_request"),
         ),
         always(
+            "400 `invalid_prompt`",
+            long(&json!("invalid_prompt")),
+            fatal("").ending(Ending::Refused).says(&["invalid_prompt", WORDS]),
+        ),
+        always(
             "401 `invalid_api_key`",
             error(401, "", "invalid_request_error", &json!("invalid_api_key")),
             fatal("authentication").says(&["api_key_env"]),
@@ -241,7 +246,7 @@ pub(super) fn forms() -> Vec<Fault> {
                 json!({ "error": { "message": WORDS, "type": null, "param": "prompt", "code": "content_filter",
                 "status": 400 } }),
             ),
-            fatal("invalid_request").says(&[WORDS]),
+            fatal("").ending(Ending::Refused).says(&["content_filter", WORDS]),
         ),
         always(
             "Mistral, FastAPI: 422 with a list of details",
