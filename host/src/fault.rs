@@ -1,5 +1,5 @@
 //! Places at which a test ends the process, to see that nothing is lost there. In no build that users get: without the feature
-//! `fault-points`, [`passes`] does nothing.
+//! `fault-points`, `passes` does nothing.
 //!
 //! The points that a process passes are numbered from 1, in order. With `COFFERDAM_FAULT_POINT=N`, it kills itself at the Nth. With
 //! `COFFERDAM_FAULT_TRACE=FILE`, it appends a line with the name of each point that it passes.
