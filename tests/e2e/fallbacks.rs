@@ -215,6 +215,15 @@ async fn a_fallback_that_cannot_work_is_found_at_the_start() {
         let ran = lab.call(["config", "check"]).await.expect_code(2);
         assert!(ran.stderr.contains(says), "{fallback}{ran}");
     }
+    lab.configure(
+        "[[fallback_models]]\nprovider = \"openai\"\nbase_url = \"http://10.0.0.5\"\napi_key_env = \"CHAT_API_KEY\"\n",
+    );
+    let ran = lab.call(["config", "check"]).await;
+    assert!(
+        ran.stderr
+            .contains("fallback_models[0]: the API key goes to http://10.0.0.5/ unencrypted"),
+        "{ran}"
+    );
     lab.configure("[[fallback_models]]\nmodel = \"nobody-knows\"\n");
     let ran = lab.call(["config", "check"]).await;
     assert!(

@@ -107,13 +107,12 @@ impl Findings {
             let hint = Config::OMITTED_PLUGINS_HINT.to_owned();
             warnings.push(Finding::new("plugins", Config::OMITTED_PLUGINS, Some(hint)));
         }
-        warnings.extend(
-            config
-                .model
-                .warnings()
-                .into_iter()
-                .map(|text| Finding::new("model", text, None)),
-        );
+        let fallbacks = config.fallback_models.iter().enumerate();
+        let fallbacks = fallbacks.map(|(index, settings)| (format!("fallback_models[{index}]"), settings));
+        for (key, settings) in std::iter::once(("model".to_owned(), &config.model)).chain(fallbacks) {
+            let of_model = settings.warnings().into_iter();
+            warnings.extend(of_model.map(|text| Finding::new(key.clone(), text, None)));
+        }
         for (name, reason) in &config.missing_secrets {
             let message = format!("the secret `{name}` is not available here: {reason}");
             warnings.push(Finding::new(format!("secrets.{name}"), message, None));
