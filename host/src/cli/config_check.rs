@@ -13,7 +13,7 @@ use super::{CliError, Context, Output, error, tool};
 use crate::assembly::HostError;
 use crate::causes::with_causes;
 use crate::config::{Config, ConfigError};
-use crate::model::{Price, Prices, least_prompt_tokens};
+use crate::model::{Price, Prices, ProviderKind, least_prompt_tokens};
 use crate::money::NanoUsd;
 use crate::telemetry::logging;
 use crate::tools::{ApproveCalls, PluginError, ToolSet};
@@ -199,7 +199,12 @@ impl Findings {
         };
         let definitions = tools.map_or(0, |tools| tools.tools().map(|tool| tool.definition_bytes()).sum());
         let carried = (config.agent.system.len() + definitions) as u64;
-        let least = price.worst_case(least_prompt_tokens(carried), u64::from(config.model.max_tokens));
+        let prompt_tokens = match config.model.provider {
+            ProviderKind::OpenAi => least_prompt_tokens(carried),
+            // The API counts a prompt before its estimate is refused, so only the answer's part is certain.
+            ProviderKind::Anthropic | ProviderKind::Simulated => 0,
+        };
+        let least = price.worst_case(prompt_tokens, u64::from(config.model.max_tokens));
         let budget = &config.budget;
         let of_tenants = budget.tenants.iter().flat_map(|(tenant, budget)| {
             [("daily_usd", budget.daily), ("monthly_usd", budget.monthly)]

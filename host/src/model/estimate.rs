@@ -42,7 +42,7 @@ pub fn with_count_margin(counted: u64) -> u64 {
     counted.saturating_add(counted / 50).saturating_add(16)
 }
 
-/// A lower estimate of what any request reserves, given the bytes that every request carries.
+/// A lower estimate of what any request reserves whose prompt isn't counted, given the bytes that every request carries.
 pub fn least_prompt_tokens(carried_bytes: u64) -> u64 {
     carried_bytes.div_ceil(BYTES_PER_TOKEN).saturating_add(HIDDEN_TOKENS)
 }
