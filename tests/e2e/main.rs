@@ -5,6 +5,7 @@
 mod api_faults;
 mod approvals;
 mod arguments;
+mod attachments;
 mod author;
 mod bad_input;
 mod breakers;

@@ -128,7 +128,7 @@ impl Journal {
         let Some(kept) = &self.kept else { return };
         let mut pending = kept.pending();
         match fact {
-            Fact::Prompted { text } => {
+            Fact::Prompted { text, .. } => {
                 pending.outcome = Some(None);
                 if pending.title.is_empty() {
                     pending.title = title(text);
@@ -448,7 +448,10 @@ mod tests {
     }
 
     fn prompted(text: &str) -> Fact {
-        Fact::Prompted { text: text.to_owned() }
+        Fact::Prompted {
+            text: text.to_owned(),
+            attachments: Vec::new(),
+        }
     }
 
     fn ended() -> Fact {

@@ -14,10 +14,10 @@ use super::report::RunReport;
 use super::run::{Ended, Run, failed};
 use crate::events::{Ending, ErrorInfo, EventKind};
 use crate::fault::{self, Point};
-use crate::session::{CallState, Fact, SessionError, State, ToolMark};
+use crate::session::{CallState, Fact, SessionError, State, StoredAttachment, ToolMark};
 use crate::store::{StoreError, Taken};
 use crate::telemetry::Emitter;
-use crate::transcript::is_blank;
+use crate::transcript::{Attachment, MAX_ATTACHMENT_BYTES, is_blank};
 
 /// How to stop one run, and who reads its text.
 #[derive(Clone, Debug)]
@@ -163,20 +163,34 @@ impl Session {
 
     /// Answers one prompt. Never fails: the report contains any error.
     pub async fn run(&mut self, prompt: &str, options: RunOptions) -> RunReport {
+        self.run_with(prompt, Vec::new(), options).await
+    }
+
+    /// The same for a prompt with files, of at most [`MAX_ATTACHMENT_BYTES`] together.
+    pub async fn run_with(&mut self, prompt: &str, attachments: Vec<Attachment>, options: RunOptions) -> RunReport {
         self.reopened();
         // An earlier run may have been dropped.
         self.end_run(Ending::Cancelled, None);
         // The API refuses a blank text, in this request and in every later one that contains it.
-        let blank = is_blank(prompt);
-        if !blank {
+        let bytes: u64 = attachments.iter().map(|attachment| attachment.bytes).sum();
+        let refused = match () {
+            () if is_blank(prompt) => Some(("blank_prompt", "the prompt is blank")),
+            () if bytes > MAX_ATTACHMENT_BYTES => Some((
+                "attachments_too_large",
+                "the attachments are larger than 8 MiB together",
+            )),
+            () => None,
+        };
+        if refused.is_none() {
             if self.state.model.is_none() {
                 self.opened();
             }
             self.record(&Fact::Prompted {
                 text: prompt.to_owned(),
+                attachments: attachments.iter().map(StoredAttachment::from).collect(),
             });
         }
-        self.drive(prompt, blank, options, false).await
+        self.drive(prompt, refused, options, false).await
     }
 
     /// Goes on with a run whose process ended before it, or that waited for a person. `None` if there is none.
@@ -188,10 +202,16 @@ impl Session {
         // What was tried when an earlier run was dropped.
         self.state.conversation.restore();
         self.reopened();
-        Some(self.drive(&prompt, false, options, true).await)
+        Some(self.drive(&prompt, None, options, true).await)
     }
 
-    async fn drive(&mut self, prompt: &str, blank: bool, options: RunOptions, is_resumed: bool) -> RunReport {
+    async fn drive(
+        &mut self,
+        prompt: &str,
+        refused: Option<(&str, &str)>,
+        options: RunOptions,
+        is_resumed: bool,
+    ) -> RunReport {
         let started = Instant::now();
         // That of an earlier run.
         drop(self.journal.take_partial_text());
@@ -221,9 +241,9 @@ impl Session {
             turn: 0,
             admitted: Vec::new(),
         };
-        let Ended { ending, error } = match blank {
-            true => failed("blank_prompt", "the prompt is blank".to_owned()),
-            false => run.drive().await,
+        let Ended { ending, error } = match refused {
+            Some((kind, message)) => failed(kind, message.to_owned()),
+            None => run.drive().await,
         };
         let iterations = run.turn;
         let is_stuck = is_resumed && ending == Ending::BudgetExceeded && run.has_no_new_answer(answers);

@@ -46,6 +46,11 @@ pub(crate) enum Part<'a> {
         /// In base64.
         data: &'a str,
     },
+    Pdf {
+        name: &'a str,
+        /// In base64.
+        data: &'a str,
+    },
 }
 
 #[derive(Debug)]
@@ -139,7 +144,7 @@ impl RequestMessage<'_> {
 fn texts<'p>(parts: &'p [Part<'_>]) -> Option<Vec<&'p str>> {
     let text = |part: &'p Part<'_>| match part {
         Part::Text(text) => Some(&**text),
-        Part::Image { .. } => None,
+        Part::Image { .. } | Part::Pdf { .. } => None,
     };
     parts.iter().map(text).collect()
 }
@@ -157,9 +162,26 @@ impl Part<'_> {
                 let url = format!("data:{media_type};base64,{data}");
                 part.field("image_url", &ImageUrl { url })?;
             }
+            Self::Pdf { name, data } => {
+                part.field("type", "file")?;
+                let file_data = format!("data:application/pdf;base64,{data}");
+                part.field(
+                    "file",
+                    &File {
+                        filename: name,
+                        file_data,
+                    },
+                )?;
+            }
         }
         part.end()
     }
+}
+
+#[derive(serde::Serialize)]
+struct File<'a> {
+    filename: &'a str,
+    file_data: String,
 }
 
 #[derive(serde::Serialize)]

@@ -157,6 +157,7 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
                 Ok(())
             }
             Ok(Line::Model(Some(name))) => conversation.change_model(name).await,
+            Ok(Line::Attach(path)) => conversation.attach(path),
             Ok(Line::Tools) => {
                 conversation.list_tools();
                 Ok(())

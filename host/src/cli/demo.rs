@@ -80,7 +80,7 @@ pub async fn demo(cx: &Context, args: &DemoArgs) -> Result<u8, CliError> {
     let cancel = CancellationToken::new();
     let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx.stderr.clone());
     let mut session = live.session();
-    let report = live.run(&mut session, PROMPT, cancel).await;
+    let report = live.run(&mut session, PROMPT, Vec::new(), cancel).await;
     print_report(cx, &report);
     live.shutdown().await;
     if report.outcome == Ending::Cancelled {

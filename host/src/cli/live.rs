@@ -18,6 +18,7 @@ use crate::assembly::Host;
 use crate::config::Config;
 use crate::events::Ending;
 use crate::telemetry::{EventBus, Observer};
+use crate::transcript::Attachment;
 
 /// The name of the terminal's observer on the event bus.
 const OBSERVER: &str = "terminal";
@@ -130,8 +131,14 @@ impl LiveHost {
     }
 
     /// Runs the prompt and returns when all of its events are printed.
-    pub async fn run(&self, session: &mut Session, prompt: &str, cancel: CancellationToken) -> RunReport {
-        let report = session.run(prompt, self.options(cancel)).await;
+    pub async fn run(
+        &self,
+        session: &mut Session,
+        prompt: &str,
+        attachments: Vec<Attachment>,
+        cancel: CancellationToken,
+    ) -> RunReport {
+        let report = session.run_with(prompt, attachments, self.options(cancel)).await;
         self.printed().await;
         self.with_named_settings(report)
     }

@@ -2,6 +2,7 @@
 
 mod approval;
 mod approver;
+mod attach;
 mod books;
 mod breakers;
 mod budget;

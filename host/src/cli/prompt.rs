@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::fs::FileType;
 
 use super::{CliError, Context};
+use crate::transcript::tagged;
 
 /// The most bytes in one prompt, far above any model's context window. A longer prompt is refused before it is read into
 /// memory as a whole.
@@ -133,8 +134,7 @@ fn file_part(path: &Path) -> Result<String, CliError> {
         CliError::Stdin { source, .. } => unreadable(source),
         error => error,
     })?;
-    let end = if text.ends_with('\n') { "" } else { "\n" };
-    Ok(format!("<file name=\"{}\">\n{text}{end}</file>", path.display()))
+    Ok(tagged(&path.display().to_string(), &text))
 }
 
 /// Reads stdin to its end, and says so if it takes long and a person can wonder.

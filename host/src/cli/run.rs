@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::interrupt::Interrupt;
 use super::live::{LiveHost, print_report};
 use super::session_args::SessionArgs;
-use super::{CliError, Context, completions, prompt, session};
+use super::{CliError, Context, attach, completions, prompt, session};
 use crate::config::Config;
 use crate::model::{ModelSettings, ProviderKind};
 
@@ -24,6 +24,9 @@ pub struct RunArgs {
     /// Add this text file to the prompt; may be repeated
     #[arg(long, value_name = "FILE")]
     file: Vec<PathBuf>,
+    /// Attach this image (PNG, JPEG, GIF, WebP), PDF or text file; may be repeated
+    #[arg(long, value_name = "FILE")]
+    attach: Vec<PathBuf>,
     /// Go on with this session, by its id or the beginning of it, or begin one with this id
     #[arg(long = "session", value_name = "ID", add = completions::sessions(), conflicts_with = "ephemeral")]
     id: Option<String>,
@@ -35,6 +38,10 @@ pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
     let config = args.session.config(cx)?;
     let words: Vec<String> = args.prompt.into_iter().chain(args.words).collect();
     let prompt = prompt::read(cx, &words, &args.file).await?;
+    let mut attachments = Vec::new();
+    for path in &args.attach {
+        attachments.push(attach::read(path, &attachments)?);
+    }
     require_keys(&config)?;
     if args.id.is_some() {
         session::require_kept(&config, "--session")?;
@@ -51,7 +58,7 @@ pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
         Some(id) => session::open_or_create(cx, &live, id).await?,
     };
     session::require_finished(&session)?;
-    let report = live.run(&mut session, &prompt, cancel).await;
+    let report = live.run(&mut session, &prompt, attachments, cancel).await;
     print_report(cx, &report);
     drop(session);
     live.shutdown().await;

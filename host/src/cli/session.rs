@@ -10,7 +10,7 @@ use super::interrupt::Interrupt;
 use super::live::{LiveHost, print_report};
 use super::session_args::SessionArgs;
 use super::table::{Column, Table};
-use super::{CliError, Context, Output, books, completions, format, run};
+use super::{CliError, Context, Output, attach, books, completions, format, run};
 use crate::agent::Session;
 use crate::config::Config;
 use crate::session::{RecordedFact, SessionError, SessionInfo};
@@ -171,7 +171,7 @@ async fn show(cx: &Context, store: &Store, id: &str) -> Result<(), CliError> {
     }
     if cx.global.output == Output::Json {
         let mut facts = Vec::new();
-        each_fact(store, &session.id, |fact| facts.push(fact.clone())).await?;
+        each_fact(store, &session.id, |fact| facts.push(without_files(fact.clone()))).await?;
         cx.stdout.json_pretty(&json!({ "session": session, "facts": facts }));
         return Ok(());
     }
@@ -191,11 +191,36 @@ async fn show(cx: &Context, store: &Store, id: &str) -> Result<(), CliError> {
     Ok(())
 }
 
+/// The fact without the bytes of attached files. `session export` has them.
+fn without_files(mut fact: RecordedFact) -> RecordedFact {
+    for attachment in fact.fact["attachments"].as_array_mut().into_iter().flatten() {
+        if let Some(fields) = attachment.as_object_mut() {
+            fields.remove("data");
+        }
+    }
+    fact
+}
+
 /// What a fact says to a person. `None`: only programs need it.
 fn in_words(fact: &Value) -> Option<String> {
     let text = |key: &str| fact[key].as_str().unwrap_or_default();
     Some(match text("kind") {
-        "prompted" => format!("you: {}", format::escape(text("text"))),
+        "prompted" => {
+            let attachments = fact["attachments"].as_array().into_iter().flatten();
+            let attachments = attachments.map(|attachment| {
+                let text = |key: &str| attachment[key].as_str().unwrap_or_default();
+                let bytes = attachment["bytes"].as_u64().unwrap_or_default();
+                format!(
+                    "\n  attached: {}",
+                    attach::described(text("name"), text("media_type"), bytes)
+                )
+            });
+            format!(
+                "you: {}{}",
+                format::escape(text("text")),
+                attachments.collect::<String>()
+            )
+        }
         "answered" => answer(fact)?,
         "call_ended" => {
             let content = fact["content"].as_array().into_iter().flatten();

@@ -130,6 +130,16 @@ pub(crate) enum RequestBlock<'a, C> {
         content: C,
         is_error: bool,
     },
+    Image {
+        media_type: &'a str,
+        /// In base64.
+        data: &'a str,
+    },
+    Pdf {
+        title: &'a str,
+        /// In base64.
+        data: &'a str,
+    },
     /// A block's JSON text as the API sent it.
     Verbatim(&'a str),
 }
@@ -241,6 +251,16 @@ impl<'a, C: Iterator<Item = ResultBlock<'a>>> RequestBlock<'a, C> {
                 if is_error {
                     block.field("is_error", &true)?;
                 }
+            }
+            Self::Image { media_type, data } => {
+                block.field("type", "image")?;
+                block.field("source", &Source { media_type, data })?;
+            }
+            Self::Pdf { title, data } => {
+                let media_type = "application/pdf";
+                block.field("type", "document")?;
+                block.field("source", &Source { media_type, data })?;
+                block.field("title", title)?;
             }
             Self::Verbatim(_) => {}
         }

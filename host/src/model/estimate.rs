@@ -1,7 +1,7 @@
 //! Estimates the tokens of a request before the API counts them, and of an answer whose count never came.
 
 use super::PreparedRequest;
-use crate::transcript::{Block, Content, Image};
+use crate::transcript::{Attachment, AttachmentContent, Block, Content, Image};
 
 /// Bytes of a serialised request per token. Prose has four or more, code and JSON about three, digits and base64 nearly two.
 /// A reservation must suffice for all of them.
@@ -17,22 +17,26 @@ const HIDDEN_TOKENS: u64 = 1_024;
 /// The most tokens of an image after the API has scaled it down, including the newest models.
 const IMAGE_TOKENS: u64 = 5_000;
 
+/// Tokens of a page of a PDF: up to 3,000 for its text and 1,600 for its picture. Source: the vendor's page on PDFs.
+const PAGE_TOKENS: u64 = 5_000;
+
 /// An upper estimate of the prompt's tokens, for the reservation only. The settlement uses what the API counted.
 ///
 /// It isn't a strict bound: text of rare characters can have more than one token per two bytes. The reservation uses the
 /// highest input price, which is that of writing to the cache for an hour, and at least twice the plain one. That covers one token
 /// per byte of uncached input, and four tokens per five bytes that are written to the cache for five minutes.
 pub fn prompt_tokens(request: &PreparedRequest<'_>) -> u64 {
-    let (mut images, mut image_bytes) = (0_u64, 0_u64);
-    for Image { base64, .. } in images_in(request) {
-        images = images.saturating_add(1);
-        image_bytes = image_bytes.saturating_add(base64.len() as u64);
+    let (mut media_tokens, mut media_bytes) = (0_u64, 0_u64);
+    let images = images_in(request).map(|Image { base64, .. }| (IMAGE_TOKENS, base64));
+    for (tokens, base64) in images.chain(pdfs_in(request)) {
+        media_tokens = media_tokens.saturating_add(tokens);
+        media_bytes = media_bytes.saturating_add(base64.len() as u64);
     }
-    // Images have a fixed price each, so their data must not count as text.
+    // Images and pages have a fixed price each, so their data must not count as text.
     (request.body.len() as u64)
-        .saturating_sub(image_bytes)
+        .saturating_sub(media_bytes)
         .div_ceil(BYTES_PER_TOKEN)
-        .saturating_add(images.saturating_mul(IMAGE_TOKENS))
+        .saturating_add(media_tokens)
         .saturating_add(HIDDEN_TOKENS)
 }
 
@@ -55,13 +59,35 @@ pub fn output_tokens(bytes: u64) -> u64 {
 
 fn images_in<'a>(request: &PreparedRequest<'a>) -> impl Iterator<Item = &'a Image> {
     let blocks = request.request.messages.iter().flat_map(|message| &message.content);
-    let contents = blocks.flat_map(|block| match block {
-        Block::ToolResult(result) => &result.content[..],
-        _ => &[],
-    });
-    contents.filter_map(|content| match content {
-        Content::Image(image) => Some(image),
-        Content::Text { .. } => None,
+    blocks.flat_map(|block| {
+        let contents = match block {
+            Block::ToolResult(result) => &result.content[..],
+            _ => &[],
+        };
+        let attached = match block {
+            Block::Attachment(Attachment {
+                content: AttachmentContent::Image(image),
+                ..
+            }) => Some(image),
+            _ => None,
+        };
+        let images = contents.iter().filter_map(|content| match content {
+            Content::Image(image) => Some(image),
+            Content::Text { .. } => None,
+        });
+        images.chain(attached)
+    })
+}
+
+/// The tokens and the data of each PDF.
+fn pdfs_in<'a>(request: &PreparedRequest<'a>) -> impl Iterator<Item = (u64, &'a String)> {
+    let blocks = request.request.messages.iter().flat_map(|message| &message.content);
+    blocks.filter_map(|block| match block {
+        Block::Attachment(Attachment {
+            content: AttachmentContent::Pdf { base64, pages },
+            ..
+        }) => Some((u64::from(*pages).saturating_mul(PAGE_TOKENS), base64)),
+        _ => None,
     })
 }
 
@@ -117,6 +143,30 @@ mod tests {
         assert!(empty >= HIDDEN_TOKENS);
         let long = estimate(vec![Block::text("x".repeat(30_001))]);
         assert_eq!(long - empty, 15_000);
+    }
+
+    #[test]
+    fn attachments_count_by_images_and_pages_and_not_by_their_data() {
+        let attach = |file: Vec<u8>| {
+            let attachment = Attachment::of("a", &file).unwrap();
+            let call = Block::ToolResult(ToolResult {
+                tool_use_id: "toolu_1".to_owned(),
+                content: vec![],
+                is_error: false,
+            });
+            estimate(vec![call, Block::Attachment(attachment)])
+        };
+        let padded = |head: &[u8], bytes: usize| [head, &vec![b' '; bytes][..]].concat();
+        let none = estimate(result(vec![]));
+        for (head, tokens) in [
+            (&b"\x89PNG\r\n\x1a\n"[..], IMAGE_TOKENS),
+            (b"%PDF-1.4 /Type /Pages /Count 3", 3 * PAGE_TOKENS),
+        ] {
+            let (small, large) = (attach(padded(head, 0)), attach(padded(head, 1_000_000)));
+            assert_eq!(small, large);
+            assert!((tokens..tokens + 100).contains(&(large - none)), "{large}");
+        }
+        assert!(attach(padded(b"text", 100_000)) - none >= 50_000, "text counts as text");
     }
 
     #[test]

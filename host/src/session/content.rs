@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::transcript::{Block, Content, Image, Opaque, ToolInput, ToolUse};
+use crate::transcript::{Attachment, AttachmentContent, Block, Content, Image, Opaque, ToolInput, ToolUse};
 
 /// A block of an answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,52 @@ pub(crate) struct StoredOpaque {
     author: Option<String>,
 }
 
+/// A file that came with a prompt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StoredAttachment {
+    name: String,
+    media_type: String,
+    bytes: u64,
+    /// Of a PDF, at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pages: Option<u32>,
+    /// The text, or the file in base64.
+    data: String,
+}
+
+impl From<&Attachment> for StoredAttachment {
+    fn from(attachment: &Attachment) -> Self {
+        Self {
+            name: attachment.name.clone(),
+            media_type: attachment.media_type().to_owned(),
+            bytes: attachment.bytes,
+            pages: match attachment.content {
+                AttachmentContent::Pdf { pages, .. } => Some(pages),
+                AttachmentContent::Image(_) | AttachmentContent::Text(_) => None,
+            },
+            data: attachment.data().to_owned(),
+        }
+    }
+}
+
+impl From<&StoredAttachment> for Attachment {
+    fn from(stored: &StoredAttachment) -> Self {
+        let data = stored.data.clone();
+        Self {
+            name: stored.name.clone(),
+            bytes: stored.bytes,
+            content: match (stored.media_type.starts_with("image/"), stored.pages) {
+                (true, _) => AttachmentContent::Image(Image {
+                    media_type: stored.media_type.clone(),
+                    base64: data,
+                }),
+                (false, Some(pages)) => AttachmentContent::Pdf { base64: data, pages },
+                (false, None) => AttachmentContent::Text(data),
+            },
+        }
+    }
+}
+
 /// A piece of a result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -46,7 +92,7 @@ pub(crate) enum StoredContent {
 }
 
 impl StoredBlock {
-    /// `None` for a result, which no answer has.
+    /// `None` for a result or an attachment, which no answer has.
     pub(crate) fn of(block: &Block) -> Option<Self> {
         match block {
             Block::Text { text, extra } => Some(Self::Text {
@@ -61,7 +107,7 @@ impl StoredBlock {
                 extra: extra.as_ref().map(StoredOpaque::of),
             }),
             Block::Opaque(opaque) => Some(Self::Opaque(StoredOpaque::of(opaque))),
-            Block::ToolResult(_) => None,
+            Block::ToolResult(_) | Block::Attachment(_) => None,
         }
     }
 
@@ -136,6 +182,16 @@ impl From<&StoredContent> for Content {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+
+    #[test]
+    fn attachments_come_back_as_they_were() {
+        for file in [&b"GIF89a"[..], b"%PDF-1.4 /Count 7", b"text"] {
+            let attachment = Attachment::of("n", file).unwrap();
+            let stored = serde_json::to_string(&StoredAttachment::from(&attachment)).unwrap();
+            let back: StoredAttachment = serde_json::from_str(&stored).unwrap();
+            assert_eq!(Attachment::from(&back), attachment);
+        }
+    }
 
     /// What the model wrote goes back to it byte for byte: the order of fields, and the digits of numbers.
     #[test]

@@ -1,11 +1,11 @@
 //! The conversation's history, kept in the shape that the API accepts: the next message answers every tool use.
 
 use super::state::NOT_MADE;
-use crate::transcript::{Block, Content, Image, Message, Role, ToolResult, ToolUse};
+use crate::transcript::{Attachment, Block, Content, Image, Message, Role, ToolResult, ToolUse};
 
-/// Maximum images per request; older ones are removed. The API accepts a hundred.
+/// Maximum images and attachments per request; older ones are removed. The API accepts a hundred.
 const MAX_IMAGES: usize = 80;
-/// Maximum bytes of all images in a request, as sent (base64). The API accepts 32 MiB per request.
+/// Maximum bytes of all images and attachments in a request, as sent (base64). The API accepts 32 MiB per request.
 const MAX_IMAGE_BYTES: usize = 20 * 1024 * 1024;
 
 /// Bytes kept of each of the newest results when they must be truncated. Results of up to twice this size aren't trimmed.
@@ -64,14 +64,17 @@ impl Conversation {
 
     /// Adds a user's prompt. First answers tool uses that an earlier run left open, because the API permanently refuses a
     /// history with an unanswered tool use.
-    pub(crate) fn push_prompt(&mut self, prompt: &str) {
+    pub(crate) fn push_prompt(&mut self, prompt: &str, attachments: Vec<Attachment>) {
         self.before_prompt = self.messages.len();
         let mut content = self.results_for_open_uses();
+        // Models read a question better after what it is about.
+        content.extend(attachments.into_iter().map(Block::Attachment));
         content.push(Block::text(prompt));
         self.messages.push(Message {
             role: Role::User,
             content,
         });
+        self.keep_newest_images();
     }
 
     /// Removes a last prompt that got no answer. Tool results before it stay.
@@ -154,14 +157,29 @@ impl Conversation {
 
     fn keep_newest_images(&mut self) {
         let (mut images, mut bytes) = (0, 0);
-        for content in self.result_contents_newest_first() {
-            if !matches!(content, Content::Image(_)) {
-                continue;
-            }
+        let mut is_kept = |size: usize| {
             images += 1;
-            bytes += size(content);
-            if images > MAX_IMAGES || bytes > MAX_IMAGE_BYTES {
-                *content = Content::text("[an image of an earlier result is left out]");
+            bytes += size;
+            images <= MAX_IMAGES && bytes <= MAX_IMAGE_BYTES
+        };
+        for block in self
+            .messages
+            .iter_mut()
+            .rev()
+            .flat_map(|message| message.content.iter_mut().rev())
+        {
+            match block {
+                Block::ToolResult(result) => {
+                    for content in result.content.iter_mut().rev() {
+                        if matches!(content, Content::Image(_)) && !is_kept(size(content)) {
+                            *content = Content::text("[an image of an earlier result is left out]");
+                        }
+                    }
+                }
+                Block::Attachment(attachment) if !is_kept(attachment.data().len()) => {
+                    *block = Block::text(format!("[the attachment {} is left out]", attachment.name));
+                }
+                _ => {}
             }
         }
     }
@@ -324,7 +342,7 @@ mod tests {
     #[test]
     fn older_results_are_removed_first_and_then_the_newest_are_truncated() {
         let mut conversation = Conversation::default();
-        conversation.push_prompt("go");
+        conversation.push_prompt("go", Vec::new());
         exchange(&mut conversation, "a", &"x".repeat(5000));
         exchange(&mut conversation, "b", "short");
         exchange(&mut conversation, "c", &"é".repeat(5000));
@@ -354,7 +372,7 @@ mod tests {
     #[test]
     fn small_images_are_trimmed_like_long_texts() {
         let mut conversation = Conversation::default();
-        conversation.push_prompt("go");
+        conversation.push_prompt("go", Vec::new());
         with_images(&mut conversation, "a", 3, 12);
         exchange(&mut conversation, "b", "short");
         with_images(&mut conversation, "c", 2, 12);
@@ -366,12 +384,12 @@ mod tests {
     #[test]
     fn an_unanswered_prompt_is_removed() {
         let mut conversation = Conversation::default();
-        conversation.push_prompt("too long");
+        conversation.push_prompt("too long", Vec::new());
         conversation.remove_unanswered_prompt();
         assert_eq!(conversation.messages().len(), 0);
-        conversation.push_prompt("go");
+        conversation.push_prompt("go", Vec::new());
         conversation.push_answer(vec![tool_use("a")]);
-        conversation.push_prompt("too long");
+        conversation.push_prompt("too long", Vec::new());
         conversation.remove_unanswered_prompt();
         let last = conversation.messages().last().map(|message| message.content.len());
         assert_eq!(
@@ -384,9 +402,9 @@ mod tests {
     #[test]
     fn a_refused_turn_is_removed() {
         let mut conversation = Conversation::default();
-        conversation.push_prompt("go");
+        conversation.push_prompt("go", Vec::new());
         conversation.push_answer(vec![tool_use("a")]);
-        conversation.push_prompt("refused");
+        conversation.push_prompt("refused", Vec::new());
         exchange(&mut conversation, "b", "result");
         conversation.push_answer(vec![Block::text("I can't")]);
         conversation.remove_turn();
@@ -395,7 +413,7 @@ mod tests {
             matches!(last, Some([Block::ToolResult(result)]) if result.tool_use_id == "a"),
             "{last:?}"
         );
-        conversation.push_prompt("refused as well");
+        conversation.push_prompt("refused as well", Vec::new());
         conversation.remove_turn();
         assert_eq!(conversation.messages().len(), 3);
     }
@@ -404,7 +422,7 @@ mod tests {
     fn vendor_blocks_can_be_dropped_and_restored() {
         let opaque = || Opaque::new("vendor", "{}");
         let mut conversation = Conversation::default();
-        conversation.push_prompt("go");
+        conversation.push_prompt("go", Vec::new());
         let text = Block::Text {
             text: "hi".to_owned(),
             extra: Some(opaque()),
@@ -421,9 +439,9 @@ mod tests {
     #[test]
     fn open_uses_are_answered_before_the_next_prompt() {
         let mut conversation = Conversation::default();
-        conversation.push_prompt("go");
+        conversation.push_prompt("go", Vec::new());
         conversation.push_answer(vec![tool_use("a"), tool_use("b")]);
-        conversation.push_prompt("again");
+        conversation.push_prompt("again", Vec::new());
         let Some(Message {
             role: Role::User,
             content,
@@ -469,7 +487,7 @@ mod tests {
     #[test]
     fn the_newest_images_are_kept_up_to_their_number_and_bytes() {
         let mut conversation = Conversation::default();
-        conversation.push_prompt("go");
+        conversation.push_prompt("go", Vec::new());
         for id in ["a", "b", "c", "d", "e"] {
             with_images(&mut conversation, id, 20, 10);
         }

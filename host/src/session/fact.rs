@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::content::{StoredBlock, StoredContent};
+use super::content::{StoredAttachment, StoredBlock, StoredContent};
 use super::usage::CallUsage;
 use crate::events::{Ending, ErrorInfo, Outcome, Usage};
 
@@ -29,6 +29,8 @@ pub(crate) enum Fact {
     /// A run begins.
     Prompted {
         text: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        attachments: Vec<StoredAttachment>,
     },
     /// Durable before the request leaves.
     AttemptStarted {

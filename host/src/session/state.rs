@@ -9,7 +9,7 @@ use super::conversation::Conversation;
 use super::fact::{CallFate, Fact, ToolMark, TrimKind};
 use super::repetition::{self, Repetition, Seen, WARNING};
 use crate::events::{Ending, Outcome};
-use crate::transcript::{Block, Content, ToolInput, ToolResult, ToolUse, is_blank};
+use crate::transcript::{Attachment, Block, Content, ToolInput, ToolResult, ToolUse, is_blank};
 
 /// What the model reads of a call that was begun and has no known end.
 const MAY_HAVE_HAPPENED: &str = "The host stopped while this call was being made, so it isn't known whether it took effect. It was not made again. Find out before you repeat it.";
@@ -142,8 +142,9 @@ impl State {
                 self.system_sha256 = Some(system_sha256.clone());
                 self.tools.clone_from(tools);
             }
-            Fact::Prompted { text } => {
-                self.conversation.push_prompt(text);
+            Fact::Prompted { text, attachments } => {
+                let attachments = attachments.iter().map(Attachment::from).collect();
+                self.conversation.push_prompt(text, attachments);
                 self.run = Some(OpenRun {
                     prompt: text.clone(),
                     ..OpenRun::default()
@@ -373,7 +374,7 @@ pub(crate) fn is_empty_answer(stop_reason: &str, content: &[Block]) -> bool {
     let says_something = |block: &Block| match block {
         Block::Text { text, .. } => !is_blank(text),
         Block::ToolUse(_) => true,
-        Block::ToolResult(_) | Block::Opaque(_) => false,
+        Block::ToolResult(_) | Block::Attachment(_) | Block::Opaque(_) => false,
     };
     matches!(stop_reason, "end_turn" | "stop_sequence") && !content.iter().any(says_something)
 }

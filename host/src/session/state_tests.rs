@@ -13,7 +13,10 @@ use crate::events::{Ending, Outcome};
 use crate::transcript::{Block, Role};
 
 fn prompted(text: &str) -> Fact {
-    Fact::Prompted { text: text.to_owned() }
+    Fact::Prompted {
+        text: text.to_owned(),
+        attachments: Vec::new(),
+    }
 }
 
 fn answered(stop_reason: &str, content: Vec<StoredBlock>) -> Fact {

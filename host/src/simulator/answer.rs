@@ -43,7 +43,7 @@ pub(super) struct RequestContext<'a> {
     pub(super) dialect: Dialect,
     /// Whether a stream of the Chat Completions API reports its usage.
     pub(super) includes_usage: bool,
-    /// Size of the request body in bytes, without the markers of breakpoints.
+    /// Size of the request body in bytes, without what [isn't text](super::prompt_cache::Prompt::uncounted_bytes).
     pub(super) bytes: usize,
     /// What of the prompt came from the cache, and what went there.
     pub(super) cached: CachedTokens,

@@ -20,6 +20,9 @@ const LOOK_BACK: usize = 20;
 /// Prefixes in the cache. More aren't kept, until some have expired.
 const MAX_ENTRIES: usize = 10_000;
 
+/// A picture or a PDF counts as this many bytes of text, whatever its size.
+const MEDIA_BYTES: usize = 6_400;
+
 const CACHE_CONTROL: &str = "cache_control";
 
 /// Tokens of a prompt, by what the cache did with them.
@@ -68,7 +71,7 @@ pub(super) struct Prompt {
     positions: Vec<Position>,
     /// A shorter prefix isn't cached.
     min_tokens: u64,
-    marker_bytes: usize,
+    uncounted: usize,
 }
 
 #[derive(Debug)]
@@ -112,13 +115,13 @@ impl Prompt {
         Self {
             positions: reader.positions,
             min_tokens: models::model(&model).min_cached_tokens,
-            marker_bytes: reader.marker_bytes,
+            uncounted: reader.marker_bytes.saturating_add(reader.media_bytes),
         }
     }
 
-    /// Bytes that the body has for its breakpoints, which are no part of the prompt.
-    pub(super) const fn marker_bytes(&self) -> usize {
-        self.marker_bytes
+    /// Bytes of the body that aren't text of the prompt: its breakpoints, and pictures and PDFs beyond what they count.
+    pub(super) const fn uncounted_bytes(&self) -> usize {
+        self.uncounted
     }
 }
 
@@ -128,6 +131,7 @@ struct Reader {
     bytes: usize,
     positions: Vec<Position>,
     marker_bytes: usize,
+    media_bytes: usize,
 }
 
 impl Reader {
@@ -149,7 +153,7 @@ impl Reader {
         self.so_far.update([0]);
         self.positions.push(Position {
             digest: self.so_far.clone().finalize().into(),
-            tokens: tokens(self.bytes),
+            tokens: tokens(self.bytes.saturating_sub(self.media_bytes)),
             breakpoint,
         });
     }
@@ -165,6 +169,16 @@ impl Reader {
         }
         let mut fields = Vec::new();
         for field in part.fields() {
+            if field.is("source") {
+                let data = field
+                    .value
+                    .field("data")
+                    .and_then(Json::string_body)
+                    .unwrap_or_default();
+                let is_media = field.value.field("type").and_then(Json::string).as_deref() == Some("base64");
+                let more = data.len().saturating_sub(MEDIA_BYTES);
+                self.media_bytes = self.media_bytes.saturating_add(if is_media { more } else { 0 });
+            }
             if field.is(CACHE_CONTROL) {
                 let lifetime = self.marker(field.value);
                 breakpoint.get_or_insert(lifetime);
@@ -423,8 +437,8 @@ mod tests {
             json!([marked(text("s"), ephemeral())]),
             &[marked(text("a"), json!({ "type": "ephemeral", "ttl": "1h" }))],
         );
-        assert_eq!(plain.len(), with.len() - Prompt::of(&with).marker_bytes());
-        assert_eq!(Prompt::of(&plain).marker_bytes(), 0);
+        assert_eq!(plain.len(), with.len() - Prompt::of(&with).uncounted_bytes());
+        assert_eq!(Prompt::of(&plain).uncounted_bytes(), 0);
         assert_eq!(Prompt::of("{").positions.len(), 0);
     }
 }

@@ -161,7 +161,7 @@ impl Api {
         // A request that gets an error leaves nothing in the cache.
         if context.dialect == Dialect::Messages && matches!(answer.kind, AnswerKind::Message(_)) {
             let prompt = Prompt::of(str::from_utf8(body).unwrap_or_default());
-            context.bytes = context.bytes.saturating_sub(prompt.marker_bytes());
+            context.bytes = context.bytes.saturating_sub(prompt.uncounted_bytes());
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
             context.cached = cache.take(&prompt, Instant::now());
         }

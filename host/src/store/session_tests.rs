@@ -24,7 +24,10 @@ fn open(path: &Path) -> Store {
 }
 
 fn prompted(text: &str) -> FactBody {
-    FactBody::new(&Fact::Prompted { text: text.to_owned() })
+    FactBody::new(&Fact::Prompted {
+        text: text.to_owned(),
+        attachments: Vec::new(),
+    })
 }
 
 fn append(id: &str, lease: u64, first: u64, facts: Vec<FactBody>) -> Change {

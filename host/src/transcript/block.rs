@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ToolResult, ToolUse};
+use super::{Attachment, ToolResult, ToolUse};
 
 /// One part of a message.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +14,8 @@ pub enum Block {
     },
     ToolUse(ToolUse),
     ToolResult(ToolResult),
+    /// A file that comes with a prompt.
+    Attachment(Attachment),
     /// A block of a vendor-specific kind, such as thinking.
     Opaque(Opaque),
 }

@@ -1,6 +1,7 @@
 //! Vendor-neutral messages of a conversation. A leaf module: it imports only other leaves of this crate. Every provider adapts
 //! these types to its own wire format, so they have no serialised form.
 
+mod attachment;
 mod blank;
 mod block;
 mod content;
@@ -8,6 +9,7 @@ mod input;
 mod repair;
 mod tool;
 
+pub use self::attachment::{ATTACHMENT_TYPES, Attachment, AttachmentContent, MAX_ATTACHMENT_BYTES, tagged};
 pub use self::blank::is_blank;
 pub use self::block::{Block, Opaque};
 pub use self::content::{Content, IMAGE_TYPES, Image};

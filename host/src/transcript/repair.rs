@@ -309,7 +309,10 @@ impl<'a, 'r, R: Rules> History<'a, 'r, R> {
                 })
             }
             (Block::ToolUse(call), Role::Assistant) => Some(self.call(block, call)),
-            (Block::ToolUse(_), Role::User) | (Block::ToolResult(_), _) => None,
+            (Block::Attachment(_), Role::User) => Some(Cow::Borrowed(block)),
+            (Block::ToolUse(_), Role::User) | (Block::Attachment(_), Role::Assistant) | (Block::ToolResult(_), _) => {
+                None
+            }
             (Block::Opaque(opaque), _) => Some(match self.rules.opaque(role, opaque)? {
                 Cow::Borrowed(_) => Cow::Borrowed(block),
                 Cow::Owned(opaque) => Cow::Owned(Block::Opaque(opaque)),

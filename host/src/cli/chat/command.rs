@@ -1,12 +1,16 @@
 //! What a line of a conversation is: a prompt, or a command.
 
 /// The commands, with what each does.
-pub const COMMANDS: [(&str, &str); 6] = [
+pub const COMMANDS: [(&str, &str); 7] = [
     ("/help", "show these commands and the keys"),
     ("/clear", "forget the conversation and start a new one"),
     (
         "/model [NAME]",
         "show the model, or change it for the prompts that follow",
+    ),
+    (
+        "/attach FILE",
+        "send an image, a PDF or a text file with the next prompt",
     ),
     ("/tools", "list the tools"),
     ("/budget", "show the limits and what is spent"),
@@ -14,7 +18,9 @@ pub const COMMANDS: [(&str, &str); 6] = [
 ];
 
 /// The first words of the commands.
-pub const WORDS: [&str; 7] = ["/help", "/clear", "/model", "/tools", "/budget", "/exit", "/quit"];
+pub const WORDS: [&str; 8] = [
+    "/help", "/clear", "/model", "/attach", "/tools", "/budget", "/exit", "/quit",
+];
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line<'a> {
@@ -25,6 +31,8 @@ pub enum Line<'a> {
     Clear,
     /// Show the model, or change it.
     Model(Option<&'a str>),
+    /// Send this file with the next prompt.
+    Attach(&'a str),
     Tools,
     Budget,
 }
@@ -59,6 +67,8 @@ pub fn parse(line: &str) -> Result<Line<'_>, Mistake> {
                 _ => Err(mistake("`/model` takes one name".to_owned())),
             };
         }
+        "/attach" if !argument.is_empty() => return Ok(Line::Attach(argument)),
+        "/attach" => return Err(mistake("`/attach` takes the path of a file".to_owned())),
         "/help" => Line::Help,
         "/exit" | "/quit" => Line::Exit,
         "/clear" => Line::Clear,
@@ -105,6 +115,7 @@ mod tests {
             ("/budget ", Line::Budget),
             ("/model", Line::Model(None)),
             ("/model  claude-x ", Line::Model(Some("claude-x"))),
+            ("/attach  a b.png ", Line::Attach("a b.png")),
             ("//etc/hosts", Line::Prompt("/etc/hosts")),
             ("//", Line::Prompt("/")),
         ] {
@@ -114,7 +125,15 @@ mod tests {
 
     #[test]
     fn a_mistake_lists_the_commands() {
-        for line in ["/", "/etc/hosts", "/Help", "/clear all", "/model a b", "/tools\nfoo"] {
+        for line in [
+            "/",
+            "/etc/hosts",
+            "/Help",
+            "/clear all",
+            "/model a b",
+            "/attach",
+            "/tools\nfoo",
+        ] {
             let mistake = parse(line).unwrap_err();
             assert!(
                 WORDS.iter().all(|word| mistake.hint.contains(word)),
@@ -135,6 +154,10 @@ mod tests {
         let mut sorted = shown.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, words);
-        assert!(words.iter().all(|word| parse(word).is_ok()));
+        assert!(
+            words
+                .iter()
+                .all(|word| parse(word).is_ok() || parse(&format!("{word} x")).is_ok())
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! A session, and what a person can ask about it.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -11,9 +12,10 @@ use crate::cli::completions::model_names;
 use crate::cli::lines::Completions;
 use crate::cli::live::{LiveHost, print_error, print_report, print_summary};
 use crate::cli::summary::{self, BudgetLine, Detail};
-use crate::cli::{CliError, Context, Output, error, format, session};
+use crate::cli::{CliError, Context, Output, attach, error, format, session};
 use crate::events::Ending;
 use crate::money::NanoUsd;
+use crate::transcript::Attachment;
 
 /// The longest description of a tool in a list, in characters.
 const MAX_DESCRIPTION_CHARS: usize = 100;
@@ -37,6 +39,8 @@ pub struct Conversation<'a> {
     completions: Completions,
     /// Another process left the last prompt unanswered, and nobody has decided about it.
     is_left: bool,
+    /// What the next prompt is sent with.
+    attachments: Vec<Attachment>,
 }
 
 impl<'a> Conversation<'a> {
@@ -53,6 +57,7 @@ impl<'a> Conversation<'a> {
             cleared: NanoUsd::ZERO,
             completions,
             is_left: false,
+            attachments: Vec::new(),
         }
     }
 
@@ -89,7 +94,8 @@ impl<'a> Conversation<'a> {
             }
         }
         let before = self.session.messages().len();
-        let report = self.live.run(&mut self.session, prompt, cancel).await;
+        let attachments = std::mem::take(&mut self.attachments);
+        let report = self.live.run(&mut self.session, prompt, attachments, cancel).await;
         let is_dropped = report.outcome != Ending::Completed && self.session.messages().len() <= before;
         self.report_on(report);
         if is_dropped && self.cx.global.output == Output::Text {
@@ -171,6 +177,15 @@ impl<'a> Conversation<'a> {
             ),
             (None, _) => "There is no conversation to forget.".to_owned(),
         });
+    }
+
+    /// Sends a file with the next prompt.
+    pub fn attach(&mut self, path: &str) -> Result<(), CliError> {
+        let attachment = attach::read(Path::new(path), &self.attachments)?;
+        let described = attach::described(&attachment.name, attachment.media_type(), attachment.bytes);
+        self.cx.stderr.line(&format!("{described} goes with the next prompt."));
+        self.attachments.push(attachment);
+        Ok(())
     }
 
     pub fn show_model(&self) {

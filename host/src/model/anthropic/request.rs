@@ -7,7 +7,9 @@ use crate::messages_api::{
     ToolDefinition as WireTool, USER,
 };
 use crate::model::{ModelRequest, ModelSettings, ToolDefinition};
-use crate::transcript::{Block, Content, Image, Message, Opaque, Role, ToolResult, ToolUse, is_blank, repair};
+use crate::transcript::{
+    Attachment, AttachmentContent, Block, Content, Image, Message, Opaque, Role, ToolResult, ToolUse, is_blank, repair,
+};
 
 /// What a client's requests have in common.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +125,17 @@ fn blocks<'a>(message: &'a Message) -> impl Iterator<Item = RequestBlock<'a, Res
             tool_use_id,
             content: content.iter().map(result_block as fn(&'a Content) -> ResultBlock<'a>),
             is_error: *is_error,
+        }),
+        Block::Attachment(Attachment { name, content, .. }) => Some(match content {
+            AttachmentContent::Image(Image { media_type, base64 }) => RequestBlock::Image {
+                media_type,
+                data: base64,
+            },
+            AttachmentContent::Pdf { base64, .. } => RequestBlock::Pdf {
+                title: name,
+                data: base64,
+            },
+            AttachmentContent::Text(text) => RequestBlock::Text { text, extra: None },
         }),
         Block::Opaque(opaque) => opaque.json_for(PROVIDER).map(RequestBlock::Verbatim),
     })

@@ -6,7 +6,9 @@ use super::history::OpenAiRules;
 use super::{PROVIDER, reasoning};
 use crate::chat_api::{Part, Request, RequestCall, RequestMessage, ToolDefinition as WireTool};
 use crate::model::{Effort, MaxTokensField, ModelRequest, ToolDefinition};
-use crate::transcript::{Block, Content, Message, Opaque, Role, ToolResult, is_blank, repair};
+use crate::transcript::{
+    Attachment, AttachmentContent, Block, Content, Message, Opaque, Role, ToolResult, is_blank, repair,
+};
 
 /// How the result of a call begins that failed. The API has no field for it.
 const ERROR: &str = "Error: ";
@@ -70,6 +72,14 @@ fn user(message: &Message) -> Vec<RequestMessage<'_>> {
                 parts.extend(images(result));
             }
             Block::Text { text, .. } => parts.push(Part::Text(text.into())),
+            Block::Attachment(Attachment { name, content, .. }) => parts.push(match content {
+                AttachmentContent::Image(image) => Part::Image {
+                    media_type: &image.media_type,
+                    data: &image.base64,
+                },
+                AttachmentContent::Pdf { base64, .. } => Part::Pdf { name, data: base64 },
+                AttachmentContent::Text(text) => Part::Text(text.into()),
+            }),
             Block::ToolUse(_) | Block::Opaque(_) => {}
         }
     }

@@ -231,6 +231,7 @@ fn content(content: &Value, at: &str) -> Checked {
     let is_part = |part: &Value| match part["type"].as_str() {
         Some("text") => part["text"].is_string(),
         Some("image_url") => part["image_url"]["url"].is_string(),
+        Some("file") => part["file"]["file_data"].is_string(),
         _ => false,
     };
     match content {
@@ -239,7 +240,7 @@ fn content(content: &Value, at: &str) -> Checked {
         _ => refuse(
             format!("{at}.content"),
             format!(
-                "Invalid type for '{at}.content': expected one of a string or an array of objects with text or image_url."
+                "Invalid type for '{at}.content': expected one of a string or an array of objects with text, image_url or file."
             ),
         ),
     }

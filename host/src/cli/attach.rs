@@ -1,0 +1,72 @@
+//! Files that are attached to a prompt.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::{CliError, format};
+use crate::transcript::{ATTACHMENT_TYPES, Attachment, AttachmentContent, MAX_ATTACHMENT_BYTES};
+
+/// The most bytes of an image: 10 MiB in base64. Source: the vendor's page on images.
+const MAX_IMAGE_BYTES: u64 = 10 * 1024 * 1024 / 4 * 3;
+
+/// Reads a file beside those that are `attached` already.
+///
+/// # Errors
+/// It can't be read, isn't a file, is empty, is too large, alone or with the others, or is of a type that no model reads.
+pub fn read(path: &Path, attached: &[Attachment]) -> Result<Attachment, CliError> {
+    let unreadable = |source| CliError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let name = path.display();
+    // Before it is opened: a pipe without a writer would block.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(CliError::usage(
+            format!("can't attach {name}: it isn't a file"),
+            "attach regular files; what is piped into stdin is added to the prompt as text",
+        ));
+    }
+    let left = attached
+        .iter()
+        .fold(MAX_ATTACHMENT_BYTES, |left, other| left.saturating_sub(other.bytes));
+    let mut file = Vec::new();
+    let opened = File::open(path).map_err(unreadable)?;
+    opened.take(left + 1).read_to_end(&mut file).map_err(unreadable)?;
+    if file.len() as u64 > left {
+        let together = if attached.is_empty() { "" } else { " with the others" };
+        return Err(CliError::usage(
+            format!(
+                "can't attach {name}: it is too large{together}; attachments can have {} together",
+                format::bytes(MAX_ATTACHMENT_BYTES)
+            ),
+            "make it smaller, or attach less",
+        ));
+    }
+    if file.is_empty() {
+        return Err(unreadable(io::Error::new(io::ErrorKind::UnexpectedEof, "it is empty")));
+    }
+    let file_name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    let Some(attachment) = Attachment::of(&file_name, &file) else {
+        return Err(CliError::usage(
+            format!("can't attach {name}: no model reads a file of its type"),
+            format!("attach {ATTACHMENT_TYPES}; what counts is the content, not the name"),
+        ));
+    };
+    if matches!(attachment.content, AttachmentContent::Image(_)) && attachment.bytes > MAX_IMAGE_BYTES {
+        return Err(CliError::usage(
+            format!(
+                "can't attach {name}: an image can have {}",
+                format::bytes(MAX_IMAGE_BYTES)
+            ),
+            "make it smaller: models scale large images down anyway",
+        ));
+    }
+    Ok(attachment)
+}
+
+/// Its name, type and size.
+pub fn described(name: &str, media_type: &str, bytes: u64) -> String {
+    let (name, media_type) = (format::one_line(name, 64), format::one_line(media_type, 64));
+    format!("{name} ({media_type}, {})", format::bytes(bytes))
+}

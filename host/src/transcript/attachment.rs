@@ -1,0 +1,181 @@
+//! A file that a person adds to a prompt.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{Image, is_blank};
+
+/// The most bytes of all files of one prompt together.
+pub const MAX_ATTACHMENT_BYTES: u64 = 8 * 1024 * 1024;
+
+/// The most pages of a PDF that an API reads.
+const MAX_PAGES: usize = 600;
+
+/// Of a PDF that doesn't show its pages, one is assumed for so many bytes, which is little for a page.
+const LEAST_PAGE_BYTES: usize = 4 * 1024;
+
+/// What people can attach, in messages.
+pub const ATTACHMENT_TYPES: &str = "PNG, JPEG, GIF and WebP images, PDFs and text in UTF-8";
+
+/// A file, as the model gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// Without its folder.
+    pub name: String,
+    /// The size of the file.
+    pub bytes: u64,
+    pub content: AttachmentContent,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttachmentContent {
+    Image(Image),
+    Pdf {
+        base64: String,
+        /// At most so many, for the estimate of its tokens.
+        pages: u32,
+    },
+    /// Between tags with the file's name, by which models tell it from the prompt.
+    Text(String),
+}
+
+impl Attachment {
+    /// Finds out what a file is by its content, whatever its name says. `None` if it is nothing that a model can read.
+    pub fn of(name: &str, file: &[u8]) -> Option<Self> {
+        let image = |media_type: &str| {
+            AttachmentContent::Image(Image {
+                media_type: media_type.to_owned(),
+                base64: STANDARD.encode(file),
+            })
+        };
+        let content = match file {
+            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => image("image/png"),
+            [0xff, 0xd8, 0xff, ..] => image("image/jpeg"),
+            [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => image("image/gif"),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => image("image/webp"),
+            [b'%', b'P', b'D', b'F', b'-', ..] => AttachmentContent::Pdf {
+                base64: STANDARD.encode(file),
+                pages: pages(file),
+            },
+            _ => AttachmentContent::Text(tagged(name, text(file)?)),
+        };
+        Some(Self {
+            name: name.to_owned(),
+            bytes: file.len() as u64,
+            content,
+        })
+    }
+
+    pub fn media_type(&self) -> &str {
+        match &self.content {
+            AttachmentContent::Image(image) => &image.media_type,
+            AttachmentContent::Pdf { .. } => "application/pdf",
+            AttachmentContent::Text(_) => "text/plain",
+        }
+    }
+
+    /// The text, or the file in base64.
+    pub fn data(&self) -> &str {
+        match &self.content {
+            AttachmentContent::Image(Image { base64, .. }) | AttachmentContent::Pdf { base64, .. } => base64,
+            AttachmentContent::Text(text) => text,
+        }
+    }
+}
+
+fn text(file: &[u8]) -> Option<&str> {
+    let text = str::from_utf8(file).ok()?;
+    let is_binary = |character: char| character.is_control() && !matches!(character, '\t' | '\n' | '\r' | '\x0c');
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    (!is_blank(text) && !text.contains(is_binary)).then_some(text)
+}
+
+/// A file's text between tags with its name.
+pub fn tagged(name: &str, text: &str) -> String {
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    format!("<file name=\"{name}\">\n{text}{end}</file>")
+}
+
+/// An upper estimate of a PDF's pages: as many as it shows or says, else by its size, because newer files compress their structure.
+fn pages(file: &[u8]) -> u32 {
+    let shown = find(file, b"/Page").filter(|rest| !rest.starts_with(b"s")).count();
+    let said = find(file, b"/Count").filter_map(number).max().unwrap_or(0);
+    let pages = match shown.max(said) {
+        0 => file.len().div_ceil(LEAST_PAGE_BYTES),
+        pages => pages,
+    };
+    u32::try_from(pages.clamp(1, MAX_PAGES)).unwrap_or(1)
+}
+
+/// What follows each occurrence of `word`.
+fn find<'a>(file: &'a [u8], word: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let windows = file.windows(word.len()).enumerate();
+    windows
+        .filter(move |(_, window)| *window == word)
+        .map(move |(at, _)| &file[at + word.len()..])
+}
+
+fn number(text: &[u8]) -> Option<usize> {
+    let digits = text.iter().skip_while(|byte| byte.is_ascii_whitespace());
+    let digits: Vec<u8> = digits
+        .take_while(|byte| byte.is_ascii_digit())
+        .take(9)
+        .copied()
+        .collect();
+    str::from_utf8(&digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_type_is_found_by_the_content() {
+        for (file, media_type) in [
+            (&b"\x89PNG\r\n\x1a\n1234"[..], "image/png"),
+            (b"\xff\xd8\xff\xe0", "image/jpeg"),
+            (b"GIF87a", "image/gif"),
+            (b"GIF89a...", "image/gif"),
+            (b"RIFF\x01\0\0\0WEBPVP8 ", "image/webp"),
+            (b"%PDF-1.7\n\xe2", "application/pdf"),
+            (b"\xef\xbb\xbfplain \t\r\n\x0c", "text/plain"),
+            ("<svg>é</svg>".as_bytes(), "text/plain"),
+        ] {
+            // The name counts for nothing.
+            let attached = Attachment::of("x.exe", file).unwrap();
+            assert_eq!(attached.media_type(), media_type);
+            assert_eq!(attached.bytes, file.len() as u64);
+        }
+        for nothing in [
+            &b""[..],
+            b" \n",
+            b"\x7fELF\x02",
+            b"PK\x03\x04",
+            b"a\0b",
+            b"\xff\xfea\0",
+            b"RIFF\x01\0\0\0AVI ",
+            b"\x89PNG",
+            b"esc \x1b[2J",
+        ] {
+            assert_eq!(Attachment::of("x.png", nothing), None, "{nothing:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_tagged_with_its_name() {
+        let text = |bytes: &[u8]| Attachment::of("a.txt", bytes).unwrap().data().to_owned();
+        assert_eq!(text(b"one\ntwo"), "<file name=\"a.txt\">\none\ntwo\n</file>");
+        assert_eq!(text("\u{feff}one\n".as_bytes()), "<file name=\"a.txt\">\none\n</file>");
+    }
+
+    #[test]
+    fn the_pages_of_a_pdf_are_never_underestimated_by_what_it_shows() {
+        let pages = |body: &str| pages(format!("%PDF-1.4\n{body}").as_bytes());
+        assert_eq!(pages("/Type /Page\n/Type/Page>>\n/Type /Pages /Count 2"), 2);
+        assert_eq!(pages("/Type /Pages /Count 40 /Type /Page"), 40);
+        assert_eq!(pages("/Count -3"), 1);
+        assert_eq!(pages(&"x".repeat(10 * LEAST_PAGE_BYTES)), 11);
+        assert_eq!(pages("/Count 99999999999999"), 600);
+    }
+}

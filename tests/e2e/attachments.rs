@@ -1,0 +1,185 @@
+//! Files that come with a prompt: what the model gets, what is kept, and what is refused before anything is sent.
+
+use std::ffi::CString;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use cofferdam::simulator::{Answer, FaultKind, FaultPoint};
+use cofferdam_tests::Lab;
+use serde_json::{Value, json};
+
+use crate::lab;
+
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n a picture";
+const PDF: &[u8] = b"%PDF-1.4\n/Type /Pages /Count 2";
+
+fn lab_with_files(answers: impl IntoIterator<Item = Answer>) -> Lab {
+    let lab = lab(answers);
+    // A name says nothing about a type.
+    lab.write("picture.txt", PNG);
+    lab.write("paper", PDF);
+    lab.write("notes.md", "# Notes\n");
+    lab
+}
+
+const RUN: [&str; 8] = [
+    "run",
+    "--attach",
+    "picture.txt",
+    "--attach",
+    "paper",
+    "--attach",
+    "notes.md",
+    "Compare.",
+];
+
+fn content(body: &Value) -> &Value {
+    &body["messages"][0]["content"]
+}
+
+#[tokio::test]
+async fn each_type_is_sent_as_its_api_wants_it() {
+    let lab = lab_with_files([Answer::text("Done.").forever()]);
+    lab.call(RUN).await.expect_code(0);
+    let source = |media_type: &str, file: &[u8]| json!({ "type": "base64", "media_type": media_type, "data": STANDARD.encode(file) });
+    let sent = &lab.simulator.requests()[0].body;
+    let expected = json!([
+        { "type": "image", "source": source("image/png", PNG) },
+        { "type": "document", "source": source("application/pdf", PDF), "title": "paper" },
+        { "type": "text", "text": "<file name=\"notes.md\">\n# Notes\n</file>" },
+        { "type": "text", "text": "Compare.", "cache_control": { "type": "ephemeral" } },
+    ]);
+    assert_eq!(content(sent), &expected);
+
+    lab.configure("provider = \"openai\"");
+    lab.call(RUN).await.expect_code(0);
+    let sent = &lab.simulator.requests()[1].body;
+    let url = |media_type: &str, file: &[u8]| format!("data:{media_type};base64,{}", STANDARD.encode(file));
+    let expected = json!([
+        { "type": "image_url", "image_url": { "url": url("image/png", PNG) } },
+        { "type": "file", "file": { "filename": "paper", "file_data": url("application/pdf", PDF) } },
+        { "type": "text", "text": "<file name=\"notes.md\">\n# Notes\n</file>" },
+        { "type": "text", "text": "Compare." },
+    ]);
+    assert_eq!(content(sent), &expected);
+}
+
+#[tokio::test]
+async fn attachments_survive_a_resumed_run_and_are_shown_without_their_bytes() {
+    let hangs = Answer::fault(FaultKind::Stall, FaultPoint::Request);
+    let lab = lab_with_files([hangs, Answer::text("Done.").forever()]);
+    // Large enough for a blob of its own.
+    lab.write("picture.txt", [PNG, &[7; 10_000]].concat());
+    let mut child = lab.command(RUN).spawn().unwrap();
+    lab.wait_for_model_request().await;
+    child.kill().await.unwrap();
+    let listed = lab
+        .call(["session", "list", "--output", "json"])
+        .await
+        .expect_code(0)
+        .json();
+    let id = listed[0]["id"].as_str().unwrap().to_owned();
+    lab.call(["session", "resume", &id]).await.expect_code(0);
+    lab.call(["run", "--session", &id, "And now?"]).await.expect_code(0);
+    let requests = lab.simulator.requests();
+    assert_eq!(requests.len(), 3);
+    assert_eq!(content(&requests[0].body), content(&requests[1].body));
+    let blocks = |body: &Value| content(body).as_array().unwrap()[..3].to_vec();
+    assert_eq!(blocks(&requests[0].body), blocks(&requests[2].body));
+
+    let bytes = STANDARD.encode([7; 300]);
+    for format in ["text", "json"] {
+        let shown = lab
+            .call(["session", "show", &id, "--output", format])
+            .await
+            .expect_code(0)
+            .stdout;
+        assert!(!shown.contains(&bytes) && shown.contains("picture.txt"), "{shown}");
+        if format == "text" {
+            assert!(shown.contains("attached: picture.txt (image/png, 9.8 KiB)"), "{shown}");
+            assert!(shown.contains("attached: paper (application/pdf,"), "{shown}");
+        }
+    }
+    let exported = lab.call(["session", "export", &id]).await.expect_code(0).stdout;
+    assert!(exported.contains(&bytes));
+}
+
+#[tokio::test]
+async fn an_attachment_costs_what_it_is_and_not_its_base64() {
+    let lab = lab_with_files([Answer::text("Done.").forever()]);
+    lab.configure("[budget]\nsession_usd = 0.20");
+    // As text, a million bytes would reserve more than the budget has.
+    lab.write("picture.txt", [PNG, &vec![7; 1_000_000]].concat());
+    let report = lab
+        .call(["run", "--output", "json", "--attach", "picture.txt", "Look."])
+        .await
+        .expect_code(0)
+        .json();
+    assert!(
+        report["metrics"]["input_tokens"].as_u64().unwrap() < 3_000,
+        "{report:#}"
+    );
+    lab.write("long.txt", "word ".repeat(200_000));
+    let ran = lab
+        .call(["run", "--output", "json", "--attach", "long.txt", "Read."])
+        .await
+        .expect_code(3);
+    assert_eq!(ran.json()["outcome"], "budget_exceeded");
+}
+
+#[tokio::test]
+async fn what_cannot_be_attached_is_refused_before_anything_is_sent() {
+    let lab = lab_with_files([Answer::text("Done.").forever()]);
+    lab.write("empty.png", "");
+    lab.write("program", b"\x7fELF\x02\x01\x01\0");
+    lab.write("half", vec![b'a'; 5 << 20]);
+    lab.write("huge.png", [PNG, &vec![7; 8 << 20]].concat());
+    lab.write("large.png", [PNG, &vec![7; 7_900_000]].concat());
+    let pipe = CString::new(lab.path("pipe").to_str().unwrap()).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        pipe.as_c_str(),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    for (files, says) in [
+        (vec!["missing.png"], "can't read missing.png"),
+        (vec!["."], "it isn't a file"),
+        (vec!["pipe"], "it isn't a file"),
+        (vec!["/dev/zero"], "it isn't a file"),
+        (vec!["empty.png"], "it is empty"),
+        (vec!["program"], "no model reads a file of its type"),
+        (
+            vec!["huge.png"],
+            "it is too large; attachments can have 8.0 MiB together",
+        ),
+        (vec!["half", "half"], "it is too large with the others"),
+        (vec!["large.png"], "an image can have 7.5 MiB"),
+    ] {
+        let attach = files.into_iter().flat_map(|file| ["--attach", file]);
+        let arguments: Vec<&str> = ["run", "--output", "json", "Go."].into_iter().chain(attach).collect();
+        let ran = lab.call(arguments).await.expect_code(2);
+        let error = ran.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert!(error.contains(says), "{error}");
+    }
+    assert!(lab.simulator.requests().is_empty());
+    assert!(lab.call(["session", "list"]).await.stdout.is_empty());
+}
+
+#[tokio::test]
+async fn a_conversation_sends_a_file_with_the_next_prompt() {
+    let lab = lab_with_files([Answer::text("Done.").forever()]);
+    let input = "/attach missing.png\n/attach picture.txt\nWhat is it?\nAnd?\n";
+    let ran = lab.call_with_input(["chat"], input).await.expect_code(0);
+    assert!(ran.stderr.contains("can't read missing.png"), "{ran}");
+    assert!(
+        ran.stderr
+            .contains("picture.txt (image/png, 18 B) goes with the next prompt."),
+        "{ran}"
+    );
+    let requests = lab.simulator.requests();
+    let images = |body: &Value| body.to_string().matches("\"image\"").count();
+    assert_eq!((images(&requests[0].body), images(&requests[1].body)), (1, 1));
+}
