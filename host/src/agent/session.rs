@@ -17,7 +17,7 @@ use crate::fault::{self, Point};
 use crate::session::{CallState, Fact, SessionError, State, StoredAttachment, ToolMark};
 use crate::store::{StoreError, Taken};
 use crate::telemetry::Emitter;
-use crate::transcript::{Attachment, MAX_ATTACHMENT_BYTES, is_blank};
+use crate::transcript::{Attachment, AttachmentContent, MAX_ATTACHMENT_BYTES, is_blank};
 
 /// How to stop one run, and who reads its text.
 #[derive(Clone, Debug)]
@@ -172,7 +172,11 @@ impl Session {
         // An earlier run may have been dropped.
         self.end_run(Ending::Cancelled, None);
         // The API refuses a blank text, in this request and in every later one that contains it.
-        let bytes: u64 = attachments.iter().map(|attachment| attachment.bytes).sum();
+        let size = |attachment: &Attachment| match &attachment.content {
+            AttachmentContent::Text(text) => text.len() as u64,
+            _ => attachment.data().len() as u64 / 4 * 3,
+        };
+        let bytes: u64 = attachments.iter().map(size).sum();
         let refused = match () {
             () if is_blank(prompt) => Some(("blank_prompt", "the prompt is blank")),
             () if bytes > MAX_ATTACHMENT_BYTES => Some((

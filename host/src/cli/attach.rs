@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::{CliError, format};
-use crate::transcript::{ATTACHMENT_TYPES, Attachment, AttachmentContent, MAX_ATTACHMENT_BYTES};
+use crate::transcript::{ATTACHMENT_TYPES, Attachment, AttachmentContent, MAX_ATTACHMENT_BYTES, MAX_ATTACHMENTS};
 
 /// The most bytes of an image: 10 MiB in base64. Source: the vendor's page on images.
 const MAX_IMAGE_BYTES: u64 = 10 * 1024 * 1024 / 4 * 3;
@@ -20,6 +20,12 @@ pub fn read(path: &Path, attached: &[Attachment]) -> Result<Attachment, CliError
         source,
     };
     let name = path.display();
+    if attached.len() >= MAX_ATTACHMENTS {
+        return Err(CliError::usage(
+            format!("can't attach {name}: a prompt can have {MAX_ATTACHMENTS} attachments"),
+            "attach fewer files, or put texts together",
+        ));
+    }
     // Before it is opened: a pipe without a writer would block.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(CliError::usage(

@@ -1,7 +1,7 @@
 //! The conversation's history, kept in the shape that the API accepts: the next message answers every tool use.
 
 use super::state::NOT_MADE;
-use crate::transcript::{Attachment, Block, Content, Image, Message, Role, ToolResult, ToolUse};
+use crate::transcript::{Attachment, AttachmentContent, Block, Content, Image, Message, Role, ToolResult, ToolUse};
 
 /// Maximum images and attachments per request; older ones are removed. The API accepts a hundred.
 const MAX_IMAGES: usize = 80;
@@ -176,7 +176,7 @@ impl Conversation {
                         }
                     }
                 }
-                Block::Attachment(attachment) if !is_kept(attachment.data().len()) => {
+                Block::Attachment(attachment) if is_file(attachment) && !is_kept(attachment.data().len()) => {
                     *block = Block::text(format!("[the attachment {} is left out]", attachment.name));
                 }
                 _ => {}
@@ -192,6 +192,18 @@ impl Conversation {
                 dropped.images += 1;
                 dropped.bytes += size(content);
                 *content = Content::text("[an image is left out: the model's API did not accept it]");
+            }
+        }
+        for block in self.messages.iter_mut().flat_map(|message| &mut message.content) {
+            if let Block::Attachment(attachment) = block
+                && is_file(attachment)
+            {
+                dropped.images += 1;
+                dropped.bytes += attachment.data().len();
+                *block = Block::text(format!(
+                    "[the attachment {} is left out: the model's API did not accept it]",
+                    attachment.name
+                ));
             }
         }
         dropped
@@ -249,6 +261,11 @@ impl Conversation {
         }
         trimmed
     }
+}
+
+/// Whether an attachment is an image or a PDF, which not every model accepts.
+fn is_file(attachment: &Attachment) -> bool {
+    !matches!(attachment.content, AttachmentContent::Text(_))
 }
 
 fn holds_results(message: &Message) -> bool {

@@ -14,6 +14,9 @@ const MAX_PAGES: usize = 600;
 /// Of a PDF that doesn't show its pages, one is assumed for so many bytes, which is little for a page.
 const LEAST_PAGE_BYTES: usize = 4 * 1024;
 
+/// The most files of one prompt.
+pub const MAX_ATTACHMENTS: usize = 50;
+
 /// What people can attach, in messages.
 pub const ATTACHMENT_TYPES: &str = "PNG, JPEG, GIF and WebP images, PDFs and text in UTF-8";
 
@@ -32,7 +35,7 @@ pub enum AttachmentContent {
     Image(Image),
     Pdf {
         base64: String,
-        /// At most so many, for the estimate of its tokens.
+        /// Hardly more than so many, for the estimate of its tokens.
         pages: u32,
     },
     /// Between tags with the file's name, by which models tell it from the prompt.
@@ -93,15 +96,20 @@ fn text(file: &[u8]) -> Option<&str> {
 /// A file's text between tags with its name.
 pub fn tagged(name: &str, text: &str) -> String {
     let end = if text.ends_with('\n') { "" } else { "\n" };
+    // A name can't end its tag.
+    let name = name.replace(['"', '<', '>', '\n', '\r'], "_");
     format!("<file name=\"{name}\">\n{text}{end}</file>")
 }
 
-/// An upper estimate of a PDF's pages: as many as it shows or says, else by its size, because newer files compress their structure.
+/// A high estimate of a PDF's pages: as many as it shows or says, or, where it compresses its structure and may hide most of them, by its
+/// size if that is more.
 fn pages(file: &[u8]) -> u32 {
-    let shown = find(file, b"/Page").filter(|rest| !rest.starts_with(b"s")).count();
+    let is_name = |rest: &&[u8]| !rest.first().is_some_and(u8::is_ascii_alphanumeric);
+    let shown = find(file, b"/Page").filter(is_name).count();
     let said = find(file, b"/Count").filter_map(number).max().unwrap_or(0);
+    let may_hide = find(file, b"/ObjStm").next().is_some();
     let pages = match shown.max(said) {
-        0 => file.len().div_ceil(LEAST_PAGE_BYTES),
+        pages if pages == 0 || may_hide => pages.max(file.len().div_ceil(LEAST_PAGE_BYTES)),
         pages => pages,
     };
     u32::try_from(pages.clamp(1, MAX_PAGES)).unwrap_or(1)
@@ -170,11 +178,15 @@ mod tests {
     }
 
     #[test]
-    fn the_pages_of_a_pdf_are_never_underestimated_by_what_it_shows() {
+    fn the_pages_of_a_pdf_are_estimated_highly() {
         let pages = |body: &str| pages(format!("%PDF-1.4\n{body}").as_bytes());
         assert_eq!(pages("/Type /Page\n/Type/Page>>\n/Type /Pages /Count 2"), 2);
         assert_eq!(pages("/Type /Pages /Count 40 /Type /Page"), 40);
         assert_eq!(pages("/Count -3"), 1);
+        assert_eq!(pages("/PageMode /PageLabels /Type /Page"), 1);
+        // One page that was added to many that are compressed.
+        let hidden = format!("/ObjStm {} /Type /Page", "x".repeat(10 * LEAST_PAGE_BYTES));
+        assert_eq!(pages(&hidden), 11);
         assert_eq!(pages(&"x".repeat(10 * LEAST_PAGE_BYTES)), 11);
         assert_eq!(pages("/Count 99999999999999"), 600);
     }

@@ -9,7 +9,9 @@ mod input;
 mod repair;
 mod tool;
 
-pub use self::attachment::{ATTACHMENT_TYPES, Attachment, AttachmentContent, MAX_ATTACHMENT_BYTES, tagged};
+pub use self::attachment::{
+    ATTACHMENT_TYPES, Attachment, AttachmentContent, MAX_ATTACHMENT_BYTES, MAX_ATTACHMENTS, tagged,
+};
 pub use self::blank::is_blank;
 pub use self::block::{Block, Opaque};
 pub use self::content::{Content, IMAGE_TYPES, Image};

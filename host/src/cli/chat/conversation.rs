@@ -94,13 +94,23 @@ impl<'a> Conversation<'a> {
             }
         }
         let before = self.session.messages().len();
-        let attachments = std::mem::take(&mut self.attachments);
+        let attachments = self.attachments.clone();
         let report = self.live.run(&mut self.session, prompt, attachments, cancel).await;
         let is_dropped = report.outcome != Ending::Completed && self.session.messages().len() <= before;
         self.report_on(report);
+        let attached = if self.attachments.is_empty() {
+            ""
+        } else {
+            " What was attached stays so."
+        };
+        // With the prompt, its files would be lost.
+        if !is_dropped {
+            self.attachments.clear();
+        }
         if is_dropped && self.cx.global.output == Output::Text {
-            self.cx
-                .note("Your prompt is not part of the conversation: it got no answer. Up brings it back.");
+            self.cx.note(&format!(
+                "Your prompt is not part of the conversation: it got no answer. Up brings it back.{attached}"
+            ));
         }
     }
 
@@ -164,6 +174,7 @@ impl<'a> Conversation<'a> {
     pub fn clear(&mut self) {
         let spent = self.report().map(|report| summary::brief(report, Some(report)));
         self.cleared = self.total();
+        self.attachments.clear();
         let kept = self
             .session
             .is_kept()
