@@ -45,6 +45,7 @@ mod outage;
 mod outcomes;
 mod power;
 mod repository;
+mod schema;
 mod secrets;
 mod sessions;
 mod simulated;

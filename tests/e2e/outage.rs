@@ -221,6 +221,7 @@ async fn ask(stack: &ModelStack, emitter: &Emitter) {
         tools: &tools,
         max_tokens: 1_000,
         temperature: None,
+        schema: None,
     };
     let cx = ModelContext {
         emitter,

@@ -451,6 +451,7 @@ mod tests {
         Fact::Prompted {
             text: text.to_owned(),
             attachments: Vec::new(),
+            schema: None,
         }
     }
 

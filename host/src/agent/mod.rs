@@ -3,6 +3,7 @@
 
 #[allow(clippy::module_inception)] // `Agent` is the module's main type.
 mod agent;
+mod answer_format;
 mod approval;
 mod consequences;
 mod decisions;

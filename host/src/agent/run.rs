@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::agent::Agent;
+use super::answer_format::{AnswerFormat, Checked, names_format};
 use super::approval::{Answered, Gated, ask, awaiting};
 use super::explain::{refusal, repeated_call};
 use super::journal::{Journal, model_error};
@@ -84,6 +85,8 @@ pub(super) struct Run<'a> {
     pub(super) deadline: Instant,
     /// The model call, counted from 1, that the run makes or made last.
     pub(super) turn: u32,
+    /// What the answer must be.
+    pub(super) format: AnswerFormat,
     /// The calls that were admitted and have not ended.
     pub(super) admitted: Vec<Admitted>,
 }
@@ -126,6 +129,10 @@ impl Run<'_> {
     /// The agent loop: calls the model and runs its tool calls, until the run ends.
     pub(super) async fn drive(&mut self) -> Ended {
         let max_iterations = self.agent.parts().settings.max_iterations;
+        match AnswerFormat::of(self.so_far().schema.as_deref()) {
+            Ok(format) => self.format = format,
+            Err(ended) => return ended,
+        }
         self.turn = self.so_far().iterations;
         self.emitter.set_turn(self.turn);
         // Another process may have left calls without results.
@@ -165,6 +172,11 @@ impl Run<'_> {
                         error: Some(refusal(response.refusal)),
                     };
                 }
+                Step::Finish(Ending::Completed) => match self.check_answer(self.turn < max_iterations).await {
+                    Checked::Accepted => return Ending::Completed.into(),
+                    Checked::Corrected => {}
+                    Checked::Failed(ended) => return ended,
+                },
                 Step::Finish(ending) => return ending.into(),
                 Step::Fail(kind, message) => return failed(kind, message),
                 Step::Continue => {}
@@ -207,12 +219,14 @@ impl Run<'_> {
         let parts = self.agent.parts();
         let mut tried = Tried::default();
         loop {
+            let (system, schema) = (self.format.system(&parts.settings.system), self.format.native());
             let request = ModelRequest {
-                system: &parts.settings.system,
+                system: &system,
                 messages: self.state.conversation.messages(),
                 tools: self.agent.definitions(),
                 max_tokens: parts.max_tokens,
                 temperature: parts.temperature,
+                schema: schema.as_deref(),
             };
             let cx = ModelContext {
                 emitter: self.emitter,
@@ -225,8 +239,18 @@ impl Run<'_> {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
+            if names_format(&error) && self.format.refuse() {
+                continue;
+            }
             let Some((reason, trimmed)) = self.trim_after(&error, &mut tried) else {
-                return Err(error);
+                if !is_invalid(&error) || !self.format.refuse() {
+                    return Err(error);
+                }
+                // So it was none of what was taken out.
+                self.state.conversation.restore();
+                trims.clear();
+                tried = Tried::default();
+                continue;
             };
             let what = match reason {
                 TrimReason::TooLong | TrimReason::Budget => TrimKind::Results,

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::agent::Agent;
+use super::answer_format::AnswerFormat;
 use super::approval::{Approver, given_up};
 use super::explain::explain;
 use super::journal::Journal;
@@ -17,6 +18,7 @@ use crate::fault::{self, Point};
 use crate::session::{CallState, Fact, SessionError, State, StoredAttachment, ToolMark};
 use crate::store::{StoreError, Taken};
 use crate::telemetry::Emitter;
+use crate::tools::AnswerSchema;
 use crate::transcript::{Attachment, AttachmentContent, MAX_ATTACHMENT_BYTES, is_blank};
 
 /// How to stop one run, and who reads its text.
@@ -31,6 +33,8 @@ pub struct RunOptions {
     /// Who is asked about calls that a person must approve. Default: nobody. Then the run ends with [`Ending::AwaitingApproval`], or, if
     /// the session isn't kept, the call is denied.
     pub approver: Option<Arc<dyn Approver>>,
+    /// What the answer must be. A run that goes on keeps that of its prompt. Default: any text.
+    pub schema: Option<Arc<AnswerSchema>>,
 }
 
 impl Default for RunOptions {
@@ -39,6 +43,7 @@ impl Default for RunOptions {
             cancel: CancellationToken::new(),
             streams_to_user: true,
             approver: None,
+            schema: None,
         }
     }
 }
@@ -192,6 +197,7 @@ impl Session {
             self.record(&Fact::Prompted {
                 text: prompt.to_owned(),
                 attachments: attachments.iter().map(StoredAttachment::from).collect(),
+                schema: options.schema.as_ref().map(|schema| schema.text().to_string()),
             });
         }
         self.drive(prompt, refused, options, false).await
@@ -227,6 +233,7 @@ impl Session {
             model: parts.model.model().to_owned(),
             tools: parts.tools.tools().map(|tool| tool.name.clone()).collect(),
             prompt: prompt.to_owned(),
+            structured: self.state.run.as_ref().is_some_and(|run| run.schema.is_some()),
         });
         let mut guard = FinishGuard {
             emitter: &self.emitter,
@@ -244,19 +251,21 @@ impl Session {
             deadline: started + parts.settings.deadline.saturating_sub(spent),
             turn: 0,
             admitted: Vec::new(),
+            format: AnswerFormat::default(),
         };
         let Ended { ending, error } = match refused {
             Some((kind, message)) => failed(kind, message.to_owned()),
             None => run.drive().await,
         };
-        let iterations = run.turn;
+        let (iterations, structured) = (run.turn, run.format.answer.take());
         let is_stuck = is_resumed && ending == Ending::BudgetExceeded && run.has_no_new_answer(answers);
         let can_go_on = is_stuck || ending == Ending::AwaitingApproval;
         let left = run.deadline.saturating_duration_since(Instant::now());
         drop(run);
         let error = error.or_else(|| explain(ending, &parts.settings, parts.max_tokens));
+        // Without the fence that a model put around it.
         let (answer, degraded) = match &self.state.run {
-            Some(run) => (run.answer.clone(), run.degraded),
+            Some(run) => (structured.unwrap_or_else(|| run.answer.clone()), run.degraded),
             None => (String::new(), false),
         };
         guard.finish(ending, error.clone(), answer.clone());

@@ -15,6 +15,8 @@ pub(crate) struct Request<'a, M> {
     pub(crate) temperature: Option<f64>,
     pub(crate) stream: bool,
     pub(crate) reasoning_effort: Option<&'static str>,
+    /// The JSON Schema of the answer, JSON text.
+    pub(crate) schema: Option<&'a str>,
     /// The tools as [`ToolDefinition::list`] writes them. Omitted if empty.
     pub(crate) tools: &'a str,
     pub(crate) messages: M,
@@ -90,6 +92,10 @@ impl<'a, M: Iterator<Item = RequestMessage<'a>>> Request<'a, M> {
         }
         if let Some(effort) = self.reasoning_effort {
             body.field("reasoning_effort", effort)?;
+        }
+        if let Some(schema) = self.schema {
+            let format = format!(r#"{{"type":"json_schema","json_schema":{{"name":"answer","schema":{schema}}}}}"#);
+            body.raw("response_format", &format)?;
         }
         if !self.tools.is_empty() {
             body.raw("tools", self.tools)?;

@@ -18,6 +18,7 @@ use crate::assembly::Host;
 use crate::config::Config;
 use crate::events::Ending;
 use crate::telemetry::{EventBus, Observer};
+use crate::tools::AnswerSchema;
 use crate::transcript::Attachment;
 
 /// The name of the terminal's observer on the event bus.
@@ -35,6 +36,7 @@ pub struct LiveHost {
     output: Output,
     names: SettingNames,
     stderr: Sink,
+    schema: Option<Arc<AnswerSchema>>,
 }
 
 /// What was printed of the events so far.
@@ -110,7 +112,14 @@ impl LiveHost {
             output,
             names,
             stderr: cx.stderr.clone(),
+            schema: None,
         })
+    }
+
+    /// The same for runs whose answers must match a schema.
+    pub fn answering(mut self, schema: Option<Arc<AnswerSchema>>) -> Self {
+        self.schema = schema;
+        self
     }
 
     pub fn observe(&self, name: &str, observer: impl Observer) {
@@ -161,8 +170,10 @@ impl LiveHost {
     fn options(&self, cancel: CancellationToken) -> RunOptions {
         RunOptions {
             cancel,
-            streams_to_user: self.output.streams_to_user(),
+            // In `text`, an answer is shown once it matches.
+            streams_to_user: self.output.streams_to_user() && !(self.schema.is_some() && self.output == Output::Text),
             approver: self.approver.clone(),
+            schema: self.schema.clone(),
         }
     }
 

@@ -13,7 +13,7 @@ use super::markdown::{Markdown, Page};
 use super::output::Sink;
 use super::printer::Render;
 use super::session_args::SettingNames;
-use crate::events::{Event, EventKind};
+use crate::events::{Ending, Event, EventKind};
 
 /// How long the model can be silent before the terminal says so.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -27,6 +27,8 @@ pub struct ProgressRenderer {
     pub answer: bool,
     /// Writes a line to stderr for other events.
     pub show_progress: bool,
+    /// Whether the answer must match a schema. It is printed at the end, if it does.
+    structured: bool,
     /// Whether this turn's text was streamed. If not, it is written when the turn ends.
     streamed: bool,
     /// On a terminal, the text is rendered.
@@ -44,6 +46,7 @@ impl ProgressRenderer {
             stderr,
             answer,
             show_progress,
+            structured: false,
             streamed: false,
             markdown: None,
             last_failure: None,
@@ -118,10 +121,20 @@ impl Render for ProgressRenderer {
     fn event(&mut self, event: &Event) {
         self.follow(&event.kind);
         match &event.kind {
+            EventKind::SessionStarted { structured, .. } => self.structured = *structured,
+            EventKind::SessionFinished {
+                outcome: Ending::Completed,
+                answer,
+                ..
+            } if self.structured && self.answer => {
+                self.stdout.write_untrusted(answer);
+                self.stdout.end_line();
+            }
             EventKind::TurnStarted {} => {
                 self.streamed = false;
                 self.last_failure = None;
             }
+            EventKind::TextDelta { .. } | EventKind::ModelResponse { .. } if self.structured => {}
             EventKind::TextDelta { text } if self.answer => {
                 self.streamed = true;
                 self.write_answer(text);
@@ -266,7 +279,7 @@ pub(crate) mod tests {
         assert_eq!(written(false, true, &answer), "**a** b\n\nc\n");
         // Text that is cut off is shown, and a turn that didn't stream is as well.
         let finished = event(EventKind::SessionFinished {
-            outcome: crate::events::Ending::Cancelled,
+            outcome: Ending::Cancelled,
             duration_ms: 1,
             error: None,
             answer: String::new(),

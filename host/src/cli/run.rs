@@ -1,6 +1,9 @@
 //! `cofferdam run`: runs one prompt in one session and prints one report.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
@@ -11,6 +14,7 @@ use super::session_args::SessionArgs;
 use super::{CliError, Context, attach, completions, prompt, session};
 use crate::config::Config;
 use crate::model::{ModelSettings, ProviderKind};
+use crate::tools::AnswerSchema;
 
 #[derive(Args, Debug)]
 pub struct RunArgs {
@@ -27,6 +31,9 @@ pub struct RunArgs {
     /// Attach this image (PNG, JPEG, GIF, WebP), PDF or text file; may be repeated
     #[arg(long, value_name = "FILE")]
     attach: Vec<PathBuf>,
+    /// The answer must be JSON that matches the JSON Schema in this file
+    #[arg(long, value_name = "FILE")]
+    schema: Option<PathBuf>,
     /// Go on with this session, by its id or the beginning of it, or begin one with this id
     #[arg(long = "session", value_name = "ID", add = completions::sessions(), conflicts_with = "ephemeral")]
     id: Option<String>,
@@ -36,6 +43,7 @@ pub struct RunArgs {
 
 pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
     let config = args.session.config(cx)?;
+    let schema = args.schema.as_deref().map(read_schema).transpose()?;
     let words: Vec<String> = args.prompt.into_iter().chain(args.words).collect();
     let prompt = prompt::read(cx, &words, &args.file).await?;
     let mut attachments = Vec::new();
@@ -49,7 +57,7 @@ pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
     cx.note_missing_configuration(&config);
     let show_progress = cx.shows_progress();
     let _logging = cx.logging_of_runs(&config, show_progress)?;
-    let live = LiveHost::start(cx, config, show_progress).await?;
+    let live = LiveHost::start(cx, config, show_progress).await?.answering(schema);
 
     let cancel = CancellationToken::new();
     let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx.stderr.clone());
@@ -63,6 +71,27 @@ pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
     drop(session);
     live.shutdown().await;
     Ok(report.outcome.exit_code())
+}
+
+/// More than any schema that is taken: an endless file is not read to its end.
+const MAX_SCHEMA_BYTES: u64 = 128 * 1024;
+
+/// The schema of the answer.
+fn read_schema(path: &Path) -> Result<Arc<AnswerSchema>, CliError> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_SCHEMA_BYTES).read_to_string(&mut text));
+    read.map_err(|source| CliError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let schema = AnswerSchema::parse(&text).map_err(|problem| {
+        CliError::usage(
+            format!("{}: {problem}", path.display()),
+            "it must be a JSON Schema of an object, for example {\"type\": \"object\", \"properties\": {\"city\": {\"type\": \"string\"}}}"
+                .to_owned(),
+        )
+    })?;
+    Ok(Arc::new(schema))
 }
 
 /// Reports a missing API key before anything is built, because it is the first error that new users see. That of a fallback would

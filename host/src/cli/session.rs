@@ -222,6 +222,7 @@ fn in_words(fact: &Value) -> Option<String> {
             )
         }
         "answered" => answer(fact)?,
+        "corrected" => format!("host: {}", format::escape(text("text"))),
         "call_ended" => {
             let content = fact["content"].as_array().into_iter().flatten();
             let content: Vec<&str> = content.filter_map(|piece| piece["text"].as_str()).collect();

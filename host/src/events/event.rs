@@ -32,6 +32,9 @@ pub enum EventKind {
         model: String,
         tools: Vec<String>,
         prompt: String,
+        /// Whether the answer must match a schema: then what streams is only a try.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        structured: bool,
     },
     TurnStarted {},
     /// An attempt at the model API succeeded or failed.

@@ -78,11 +78,6 @@ impl Thinking {
     }
 }
 
-#[derive(Serialize)]
-struct OutputConfig {
-    effort: Effort,
-}
-
 /// A request for one answer.
 #[derive(Debug)]
 pub(crate) struct Request<'a, M> {
@@ -92,6 +87,8 @@ pub(crate) struct Request<'a, M> {
     pub(crate) stream: bool,
     pub(crate) thinking: Option<Thinking>,
     pub(crate) effort: Option<Effort>,
+    /// The JSON Schema of the answer, JSON text.
+    pub(crate) schema: Option<&'a str>,
     /// The tools as [`ToolDefinition::list`] writes them. Omitted if empty.
     pub(crate) tools: &'a str,
     /// Omitted if empty, because the API refuses empty text blocks.
@@ -183,8 +180,11 @@ where
         if let Some(thinking) = &self.thinking {
             body.field("thinking", thinking)?;
         }
-        if let Some(effort) = self.effort {
-            body.field("output_config", &OutputConfig { effort })?;
+        let effort = self.effort.map(|effort| format!(r#""effort":"{}""#, effort.as_str()));
+        let format = |schema| format!(r#""format":{{"type":"json_schema","schema":{schema}}}"#);
+        let output: Vec<String> = effort.into_iter().chain(self.schema.map(format)).collect();
+        if !output.is_empty() {
+            body.raw("output_config", &format!("{{{}}}", output.join(",")))?;
         }
         let marker = self.cache.map(CacheTtl::marker);
         if !self.tools.is_empty() {

@@ -121,6 +121,7 @@ mod tests {
             tools: &ToolDefinitions::default(),
             max_tokens: 16,
             temperature: None,
+            schema: None,
         };
         let body = anthropic::request_body(&request).unwrap().into();
         prompt_tokens(&PreparedRequest {

@@ -16,6 +16,8 @@ pub struct ModelRequest<'a> {
     pub tools: &'a ToolDefinitions,
     pub max_tokens: u32,
     pub temperature: Option<f64>,
+    /// The JSON Schema of an object that the answer must be, if any.
+    pub schema: Option<&'a str>,
 }
 
 /// Why the model stopped. The API may add reasons: an unknown one is kept as data, and the loop handles it by name.

@@ -98,6 +98,11 @@ impl Conversation {
         self.remove_unanswered_prompt();
     }
 
+    /// Tells the model what is wrong with its last answer.
+    pub(crate) fn push_correction(&mut self, text: &str) {
+        self.messages.push(Message::user(text));
+    }
+
     /// Tells the model that its last answer was empty. The empty answer itself isn't kept. Without this note, most models only
     /// repeat it.
     pub(crate) fn push_note_on_empty_answer(&mut self) {

@@ -31,6 +31,9 @@ pub(crate) enum Fact {
         text: String,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         attachments: Vec<StoredAttachment>,
+        /// The JSON Schema that the answer must match, if any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        schema: Option<String>,
     },
     /// Durable before the request leaves.
     AttemptStarted {
@@ -58,6 +61,10 @@ pub(crate) enum Fact {
     },
     /// The model's empty answer is not kept, and it is asked again.
     AskedAgain {},
+    /// The answer doesn't match the run's schema, and the model reads why.
+    Corrected {
+        text: String,
+    },
     /// A call may begin: from here on it may have had an effect.
     CallAdmitted {
         /// Its place among the calls of the answer, from 0: models repeat ids.
@@ -188,6 +195,7 @@ impl Fact {
             Self::Opened { .. } => "opened",
             Self::Reopened { .. } => "reopened",
             Self::Prompted { .. } => "prompted",
+            Self::Corrected { .. } => "corrected",
             Self::AttemptStarted { .. } => "attempt_started",
             Self::AttemptEnded { .. } => "attempt_ended",
             Self::Answered { .. } => "answered",

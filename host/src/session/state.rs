@@ -41,6 +41,10 @@ pub(crate) struct State {
 #[derive(Debug, Default)]
 pub(crate) struct OpenRun {
     pub(crate) prompt: String,
+    /// The JSON Schema that the answer must match.
+    pub(crate) schema: Option<String>,
+    /// How often the model was told that its answer doesn't match.
+    pub(crate) corrections: u32,
     /// Answers of the model.
     pub(crate) iterations: u32,
     /// Calls whose results the model can read.
@@ -142,11 +146,16 @@ impl State {
                 self.system_sha256 = Some(system_sha256.clone());
                 self.tools.clone_from(tools);
             }
-            Fact::Prompted { text, attachments } => {
+            Fact::Prompted {
+                text,
+                attachments,
+                schema,
+            } => {
                 let attachments = attachments.iter().map(Attachment::from).collect();
                 self.conversation.push_prompt(text, attachments);
                 self.run = Some(OpenRun {
                     prompt: text.clone(),
+                    schema: schema.clone(),
                     ..OpenRun::default()
                 });
             }
@@ -154,6 +163,12 @@ impl State {
                 stop_reason, content, ..
             } => self.answered(stop_reason, content),
             Fact::AskedAgain {} => self.conversation.push_note_on_empty_answer(),
+            Fact::Corrected { text } => {
+                self.conversation.push_correction(text);
+                if let Some(run) = &mut self.run {
+                    run.corrections += 1;
+                }
+            }
             Fact::CallAdmitted {
                 position, repeatable, ..
             } => {

@@ -16,6 +16,7 @@ fn prompted(text: &str) -> Fact {
     Fact::Prompted {
         text: text.to_owned(),
         attachments: Vec::new(),
+        schema: None,
     }
 }
 

@@ -27,6 +27,7 @@ fn prompted(text: &str) -> FactBody {
     FactBody::new(&Fact::Prompted {
         text: text.to_owned(),
         attachments: Vec::new(),
+        schema: None,
     })
 }
 

@@ -41,6 +41,7 @@ pub(super) fn write(event: &Event, contents: bool) {
             model,
             tools,
             prompt,
+            ..
         } => {
             let (agent, model, prompt) = (agent.as_str(), model.as_str(), if_enabled(prompt.as_str()));
             line!(

@@ -63,6 +63,7 @@ fn one_of_each() -> Vec<EventKind> {
             model: "m".to_owned(),
             tools: vec!["calculate".to_owned()],
             prompt: content(),
+            structured: false,
         },
         EventKind::TurnStarted {},
         EventKind::ModelWaiting { error: error() },

@@ -1,6 +1,7 @@
 //! Tools: loads them, checks and dispatches each call, and runs it in the [sandbox](crate::sandbox). This module knows
 //! nothing about agents and models.
 
+mod answer_schema;
 mod beside;
 mod breakers;
 mod builtin;
@@ -20,6 +21,7 @@ mod settings;
 mod start;
 mod toolset;
 
+pub use answer_schema::AnswerSchema;
 pub use builtin::{BUILTIN_NAMES, builtin};
 pub use content::{Part, Structure};
 pub use dispatch::{AdmittedCall, ToolCall, ToolContext, ToolResult};

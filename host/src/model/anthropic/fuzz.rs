@@ -63,6 +63,7 @@ fn serialised(messages: &[Message]) -> String {
         tools: &ToolDefinitions::default(),
         max_tokens: 1,
         temperature: None,
+        schema: None,
     };
     let body = request::body("m", &next, RequestOptions::of(&ModelSettings::default())).unwrap_or_default();
     String::from_utf8(body).unwrap_or_default()

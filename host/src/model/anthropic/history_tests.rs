@@ -73,6 +73,7 @@ fn sent(messages: &[Message]) -> Vec<(String, Value)> {
         tools: &ToolDefinitions::default(),
         max_tokens: 16,
         temperature: None,
+        schema: None,
     };
     blocks(&accepted(&super::super::request_body(&request).unwrap()))
 }

@@ -48,6 +48,7 @@ pub(super) fn body(model: &str, request: &ModelRequest<'_>, options: RequestOpti
         stream: options.stream,
         thinking: options.thinking,
         effort: options.effort,
+        schema: request.schema,
         tools: &tools,
         system: if is_blank(request.system) { "" } else { request.system },
         messages: messages
@@ -170,6 +171,7 @@ mod tests {
             tools,
             max_tokens: 16,
             temperature: None,
+            schema: None,
         }
     }
 

@@ -111,6 +111,7 @@ async fn ask_long(client: &AnthropicClient, bytes: usize) -> Seen {
         tools: &ToolDefinitions::default(),
         max_tokens: 16,
         temperature: None,
+        schema: None,
     };
     let prepared = PreparedRequest {
         request: &request,

@@ -40,6 +40,7 @@ pub(super) fn body(
         temperature: request.temperature,
         stream: options.stream,
         reasoning_effort: options.effort.map(Effort::as_str),
+        schema: request.schema,
         tools: &tools,
         messages: system
             .into_iter()

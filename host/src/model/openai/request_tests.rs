@@ -15,6 +15,7 @@ fn request<'a>(messages: &'a [Message], tools: &'a ToolDefinitions) -> ModelRequ
         tools,
         max_tokens: 16,
         temperature: None,
+        schema: None,
     }
 }
 

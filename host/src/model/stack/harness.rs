@@ -333,6 +333,7 @@ fn request<'a>(messages: &'a [Message], tools: &'a ToolDefinitions) -> ModelRequ
         tools,
         max_tokens: 1_000,
         temperature: None,
+        schema: None,
     }
 }
 
