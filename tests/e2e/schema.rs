@@ -111,7 +111,7 @@ async fn a_fallback_that_refuses_the_field_is_asked_without_it() {
 
 /// As gateways do that know only a part of the API.
 #[tokio::test]
-async fn where_the_field_is_refused_the_model_is_told_in_words() {
+async fn where_the_field_is_refused_the_system_prompt_has_the_format() {
     let refused = Answer::error_with(ErrorAnswer {
         status: 400,
         message: Some("output_config: Extra inputs are not permitted".to_owned()),

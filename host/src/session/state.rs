@@ -43,7 +43,7 @@ pub(crate) struct OpenRun {
     pub(crate) prompt: String,
     /// The JSON Schema that the answer must match.
     pub(crate) schema: Option<String>,
-    /// How often the model was told that its answer doesn't match.
+    /// How often the model was asked to correct its answer.
     pub(crate) corrections: u32,
     /// Answers of the model.
     pub(crate) iterations: u32,
