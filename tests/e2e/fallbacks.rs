@@ -131,6 +131,27 @@ async fn a_fallback_that_is_chosen_is_asked_where_it_is() {
     assert_eq!((lab.simulator.requests().len(), other.requests().len()), (0, 2));
 }
 
+/// Whatever was asked in between, and however the chat began.
+#[tokio::test]
+async fn the_configured_model_is_asked_where_it_is_again() {
+    for (begin, main, fallback) in [(&["chat"][..], 2, 1), (&["chat", "--model", SECOND], 1, 1)] {
+        let (lab, other) = two_vendors(
+            vec![Answer::text("Main.").forever()],
+            vec![Answer::text("Other.").forever()],
+        );
+        let lines = match begin {
+            ["chat"] => format!("Go.\n/model {SECOND}\nGo.\n/model {FIRST}\nGo.\n"),
+            _ => format!("Go.\n/model {FIRST}\nGo.\n"),
+        };
+        lab.call_with_input(begin.iter().copied(), lines).await.expect_code(0);
+        assert_eq!(
+            (lab.simulator.requests().len(), other.requests().len()),
+            (main, fallback),
+            "{begin:?}"
+        );
+    }
+}
+
 /// A chat that changes its model keeps following the orders.
 #[tokio::test]
 async fn a_model_that_is_held_out_of_service_stays_so_for_another_first_one() {

@@ -140,7 +140,7 @@ fn invalid(violations: &[String]) -> Ended {
         format!("the answer doesn't match the schema: {}", violations.join("; ")),
     );
     let error = ended.error.map(|error| ErrorInfo {
-        hint: Some("describe the fields in the schema, or choose a model that takes schemas".to_owned()),
+        hint: Some("describe the fields in the schema, or choose a model that takes schemas; `cofferdam session show` has what it answered".to_owned()),
         ..error
     });
     Ended { error, ..ended }

@@ -40,6 +40,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Host {
     config: Arc<Config>,
+    /// That of the host of which this one is [another](Self::with_model).
+    configured: Arc<Config>,
     agent: Agent,
     prices: Arc<Prices>,
     retry_budgets: RetryBudgets,
@@ -54,8 +56,10 @@ impl Host {
         retry_budgets: RetryBudgets,
         breakers: Breakers,
     ) -> Self {
+        let config = Arc::new(config);
         Self {
-            config: Arc::new(config),
+            configured: config.clone(),
+            config,
             agent,
             prices,
             retry_budgets,
@@ -106,14 +110,15 @@ impl Host {
         self.agent.store()
     }
 
-    /// The same host with another model: a [fallback](Config::fallback_models) of this id, else one of the configured provider. Both share
+    /// The same host with another model: the configured one or a [fallback](Config::fallback_models) of this id, else one of the
+    /// configured provider. Both share
     /// all else, also the breakers of models that both use.
     ///
     /// # Errors
     ///
     /// See [`HostError`].
     pub async fn with_model(&self, model: &str) -> Result<Self, HostError> {
-        let mut config = Config::clone(&self.config);
+        let mut config = Config::clone(&self.configured);
         config.choose_model(model);
         config.check()?;
         let prices = builder::prices(&config)?;
@@ -129,7 +134,10 @@ impl Host {
         let agent = self.agent.with_model(models.chain);
         self.breakers.join(&agent, &models.new_breakers).await;
         let (retry_budgets, breakers) = (self.retry_budgets.clone(), self.breakers.clone());
-        Ok(Self::new(config, agent, prices, retry_budgets, breakers))
+        Ok(Self {
+            configured: self.configured.clone(),
+            ..Self::new(config, agent, prices, retry_budgets, breakers)
+        })
     }
 
     /// Asks the models' APIs whether they take the effort and the thinking that are set. Sends nothing if neither is. An API that doesn't

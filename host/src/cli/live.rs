@@ -132,6 +132,8 @@ impl LiveHost {
 
     /// Runs of sessions that `host` took over are still printed.
     pub fn replace_host(&mut self, host: Host) {
+        // Hints name the key of the model that is asked now.
+        self.names = SettingNames::new(host.config());
         self.host = host;
     }
 

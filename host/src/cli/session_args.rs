@@ -125,9 +125,11 @@ impl SessionArgs {
         if let Some(model) = &self.model {
             // As it is configured without this option, which has replaced the first one's id.
             let configured = Config::load_from(&LoadOptions::from_process(cx.global.config.as_deref()))?;
-            if let Some(fallback) = configured.fallback(model) {
+            if configured.fallback(model).is_some() {
                 let effort = config.model.effort;
-                config.model = config.fallback_models[fallback].clone();
+                configured.model.model.clone_into(&mut config.model.model);
+                config.model.effort = configured.model.effort;
+                config.choose_model(model);
                 if self.effort.is_some() {
                     config.model.effort = effort;
                 }

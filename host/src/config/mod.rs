@@ -146,10 +146,15 @@ impl Config {
         check::check(self)
     }
 
-    /// Makes another model the first one: a fallback of this id as it is configured, else one of the first one's server.
+    /// Makes another model the first one: a fallback of this id as it is configured, else one of the first one's server. A fallback changes
+    /// places with the first one, which is asked next.
     pub fn choose_model(&mut self, id: &str) {
         match self.fallback(id) {
-            Some(index) => self.model = self.fallback_models[index].clone(),
+            Some(index) => {
+                let chosen = self.fallback_models.remove(index);
+                let first = std::mem::replace(&mut self.model, chosen);
+                self.fallback_models.insert(0, first);
+            }
             None => id.clone_into(&mut self.model.model),
         }
     }
