@@ -55,16 +55,17 @@ pub(super) fn names_format(error: &ModelError) -> bool {
 }
 
 impl AnswerFormat {
-    /// Of a run whose prompt asked for one. It was checked when it was set.
-    pub(super) fn of(schema: Option<&str>) -> Result<Self, Ended> {
+    /// Of a run whose prompt asked for one. It was checked when it was set; `given` is the same, unless another process set it.
+    pub(super) fn of(schema: Option<&str>, given: Option<&Arc<AnswerSchema>>) -> Result<Self, Ended> {
         let Some(text) = schema else { return Ok(Self::default()) };
-        match AnswerSchema::parse(text) {
-            Ok(schema) => Ok(Self {
-                schema: Some(Arc::new(schema)),
-                ..Self::default()
-            }),
-            Err(problem) => Err(failed("invalid_schema", problem)),
-        }
+        let schema = match given.filter(|given| &**given.text() == text) {
+            Some(given) => given.clone(),
+            None => Arc::new(AnswerSchema::parse(text).map_err(|problem| failed("invalid_schema", problem))?),
+        };
+        Ok(Self {
+            schema: Some(schema),
+            ..Self::default()
+        })
     }
 
     /// For the field of a request.

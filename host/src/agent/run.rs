@@ -116,6 +116,13 @@ impl Run<'_> {
         self.journal.record(fact);
     }
 
+    fn record_not_begun(&mut self, call: Admitted) {
+        self.record(&Fact::CallNotBegun {
+            position: call.position,
+            id: call.id,
+        });
+    }
+
     /// Whether the model has answered as often as before.
     pub(super) fn has_no_new_answer(&self, answers: u32) -> bool {
         self.state.run.as_ref().is_some_and(|run| run.iterations == answers)
@@ -129,7 +136,8 @@ impl Run<'_> {
     /// The agent loop: calls the model and runs its tool calls, until the run ends.
     pub(super) async fn drive(&mut self) -> Ended {
         let max_iterations = self.agent.parts().settings.max_iterations;
-        match AnswerFormat::of(self.so_far().schema.as_deref()) {
+        let given = self.options.schema.as_ref();
+        match AnswerFormat::of(self.so_far().schema.as_deref(), given) {
             Ok(format) => self.format = format,
             Err(ended) => return ended,
         }
@@ -495,15 +503,6 @@ impl Run<'_> {
             self.record(&fact);
         }
         can_have_effects
-    }
-}
-
-impl Run<'_> {
-    fn record_not_begun(&mut self, call: Admitted) {
-        self.record(&Fact::CallNotBegun {
-            position: call.position,
-            id: call.id,
-        });
     }
 }
 

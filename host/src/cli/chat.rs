@@ -79,6 +79,14 @@ pub async fn chat(cx: &Context, args: ChatArgs) -> Result<u8, CliError> {
     Ok(code)
 }
 
+/// Runs what Ctrl-C cancels. Returns whether the process was asked to end meanwhile.
+async fn interruptible(cx: &Context, lines: &Lines, run: impl AsyncFnOnce(CancellationToken)) -> bool {
+    let cancel = CancellationToken::new();
+    let interrupt = Interrupt::at_terminal(cancel.clone(), cx.stderr.clone(), lines.terminal_mode());
+    run(cancel).await;
+    interrupt.was_terminated()
+}
+
 /// Reads lines and answers them, and returns the exit code.
 async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut Lines) -> u8 {
     let mut was_interrupted = false;
@@ -114,13 +122,9 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
         let done = match parse(&line) {
             Ok(Line::Exit) => return conversation.exit_code().unwrap_or(0),
             Ok(Line::Nothing) if conversation.is_left() => {
-                let cancel = CancellationToken::new();
-                let interrupt = Interrupt::at_terminal(cancel.clone(), cx.stderr.clone(), lines.terminal_mode());
-                conversation.resume(cancel).await;
-                if interrupt.was_terminated() {
+                if interruptible(cx, lines, async |cancel| conversation.resume(cancel).await).await {
                     return Ending::Cancelled.exit_code();
                 }
-                drop(interrupt);
                 Ok(())
             }
             Ok(Line::Nothing) => Ok(()),
@@ -132,14 +136,9 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
                             "{together} lines arrived together and are sent as one prompt."
                         ));
                     }
-                    let cancel = CancellationToken::new();
-                    let mode = lines.terminal_mode();
-                    let interrupt = Interrupt::at_terminal(cancel.clone(), cx.stderr.clone(), mode);
-                    conversation.ask(&text, cancel).await;
-                    if interrupt.was_terminated() {
+                    if interruptible(cx, lines, async |cancel| conversation.ask(&text, cancel).await).await {
                         return Ending::Cancelled.exit_code();
                     }
-                    drop(interrupt);
                     Ok(())
                 }
                 Err(error) => Err(error),

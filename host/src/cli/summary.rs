@@ -79,7 +79,7 @@ fn short(report: &RunReport) -> String {
         format::count(metrics.output_tokens),
         metrics.estimated_cost_usd,
         caching_in_brackets(metrics),
-        uncertain_charges(metrics),
+        uncertain_charges(metrics.charged_in_full, metrics.charged_by_estimate),
         format::millis(metrics.duration_ms as f64),
         report.session_id,
     )
@@ -91,18 +91,17 @@ pub fn brief(report: &RunReport, before: Option<&RunReport>) -> String {
     let of_session = report.budget.iter().find(|status| status.scope == Scope::Session);
     let known = before.map(|before| (before.metrics.charged_in_full, before.metrics.charged_by_estimate));
     let (in_full, by_estimate) = known.unwrap_or_default();
-    let new = SessionMetrics {
-        charged_in_full: report.metrics.charged_in_full.saturating_sub(in_full),
-        charged_by_estimate: report.metrics.charged_by_estimate.saturating_sub(by_estimate),
-        ..SessionMetrics::default()
-    };
+    let new = uncertain_charges(
+        report.metrics.charged_in_full.saturating_sub(in_full),
+        report.metrics.charged_by_estimate.saturating_sub(by_estimate),
+    );
     format!(
         "{}: {}, ${} so far{}{}",
         report.outcome,
         format::counted(report.iterations.into(), "iteration"),
         of_session.map_or(report.metrics.estimated_cost_usd, |status| status.spent_usd),
         caching_in_brackets(&report.metrics),
-        uncertain_charges(&new)
+        new
     )
 }
 
@@ -137,13 +136,10 @@ fn caching_in_brackets(metrics: &SessionMetrics) -> String {
 }
 
 /// Why the cost may be above what the tokens explain.
-fn uncertain_charges(metrics: &SessionMetrics) -> String {
+fn uncertain_charges(in_full: u64, by_estimate: u64) -> String {
     let reasons: Vec<String> = [
-        (metrics.charged_in_full, "charged in full: usage unknown"),
-        (
-            metrics.charged_by_estimate,
-            "cut short: output estimated, with a margin",
-        ),
+        (in_full, "charged in full: usage unknown"),
+        (by_estimate, "cut short: output estimated, with a margin"),
     ]
     .into_iter()
     .filter(|(attempts, _)| *attempts > 0)
@@ -198,7 +194,11 @@ fn overview(report: &RunReport) -> String {
     );
     line(
         "cost",
-        format!("${}{}", metrics.estimated_cost_usd, uncertain_charges(metrics)),
+        format!(
+            "${}{}",
+            metrics.estimated_cost_usd,
+            uncertain_charges(metrics.charged_in_full, metrics.charged_by_estimate)
+        ),
     );
     if let Some(caching) = caching(metrics) {
         line("cache", caching);

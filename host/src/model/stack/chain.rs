@@ -68,10 +68,12 @@ impl ModelChain {
         let may_go_on = |failure: &Failure| !(cx.streams_to_user && failure.text_shown) && Instant::now() < cx.deadline;
         let first = match self.first.answer(request, cx, alternative(&self.fallbacks)).await {
             Ok(answered) => return Ok(answered),
-            Err(failure) if self.fallbacks.is_empty() => return Err(failure.error),
-            Err(failure) if !may_go_on(&failure) || !another_may_answer(&failure.error) => return Err(failure.error),
-            Err(failure) => failure.error,
+            Err(failure) => failure,
         };
+        if self.fallbacks.is_empty() || !may_go_on(&first) || !another_may_answer(&first.error) {
+            return Err(first.error);
+        }
+        let first = first.error;
         let mut failed: Vec<FailedModel> = Vec::new();
         for (fallback, left) in self.fallbacks.iter().zip(1..) {
             let before = failed.last();
