@@ -36,7 +36,7 @@ use cofferdam::tools::{ComponentSource, PluginSettings};
 use serde_json::Value;
 use url::Url;
 
-use self::common::bare_agent::{BareAgent, Tool};
+use self::common::bare_agent::{BareAgent, CacheControl, Tool};
 use self::common::messages_api::{ANSWER, MessagesApi, become_server_if_asked};
 use self::common::{IS_BENCH, Limits, PLUGIN, Sample, runtime};
 
@@ -155,9 +155,12 @@ fn bare_agent(api: &Url, host: &Host) -> BareAgent {
         name: tool.name.clone(),
         description: tool.description.clone(),
         input_schema: serde_json::from_str(tool.input_schema()).unwrap(),
+        cache_control: None,
     });
+    let mut tools: Vec<_> = tools.collect();
+    tools.last_mut().unwrap().cache_control = Some(CacheControl::Ephemeral);
     let model = &host.config().model;
-    BareAgent::new(api, &model.model, model.max_tokens, tools.collect())
+    BareAgent::new(api, &model.model, model.max_tokens, tools)
 }
 
 async fn measure(agent: &Arc<Agent>, at_once: usize) -> Figures {

@@ -25,6 +25,16 @@ pub struct Tool {
     pub name: String,
     pub description: String,
     pub input_schema: Value,
+    /// On the last tool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<CacheControl>,
+}
+
+/// The mark of a prefix that the server caches.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum CacheControl {
+    Ephemeral,
 }
 
 #[derive(Serialize)]
@@ -45,9 +55,39 @@ struct Message {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Block {
-    Text { text: String },
-    ToolUse { id: String, name: String, input: Value },
-    ToolResult { tool_use_id: String, content: Vec<Block> },
+    Text {
+        text: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
+    },
+    ToolUse {
+        id: String,
+        name: String,
+        input: Value,
+    },
+    ToolResult {
+        tool_use_id: String,
+        content: Vec<Block>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<CacheControl>,
+    },
+}
+
+impl Block {
+    fn text(text: String) -> Self {
+        Self::Text {
+            text,
+            cache_control: None,
+        }
+    }
+
+    /// The last block of a user's message.
+    fn marked(mut self) -> Self {
+        if let Self::Text { cache_control, .. } | Self::ToolResult { cache_control, .. } = &mut self {
+            *cache_control = Some(CacheControl::Ephemeral);
+        }
+        self
+    }
 }
 
 #[derive(Deserialize)]
@@ -114,9 +154,7 @@ impl BareAgent {
     pub async fn run(&self, prompt: &str) -> String {
         let mut messages = vec![Message {
             role: "user",
-            content: vec![Block::Text {
-                text: prompt.to_owned(),
-            }],
+            content: vec![Block::text(prompt.to_owned()).marked()],
         }];
         loop {
             let content = self.ask(&messages).await;
@@ -126,13 +164,15 @@ impl BareAgent {
                     let text = self.plugin.call_for_text(name, &input.to_string()).await;
                     results.push(Block::ToolResult {
                         tool_use_id: id.clone(),
-                        content: vec![Block::Text { text }],
+                        content: vec![Block::text(text)],
+                        cache_control: None,
                     });
                 }
             }
-            if results.is_empty() {
+            let Some(last) = results.pop() else {
                 return content.into_iter().filter_map(text).collect();
-            }
+            };
+            results.push(last.marked());
             messages.push(Message {
                 role: "assistant",
                 content,
@@ -165,7 +205,7 @@ impl BareAgent {
             match serde_json::from_str(&data).unwrap() {
                 Event::ContentBlockStart { content_block } => blocks.push(content_block),
                 Event::ContentBlockDelta { delta } => match (delta, blocks.last_mut()) {
-                    (Delta::TextDelta { text: piece }, Some(Block::Text { text })) => text.push_str(&piece),
+                    (Delta::TextDelta { text: piece }, Some(Block::Text { text, .. })) => text.push_str(&piece),
                     (Delta::InputJsonDelta { partial_json }, Some(_)) => input.push_str(&partial_json),
                     _ => panic!("a delta without its block: {data}"),
                 },
@@ -185,7 +225,7 @@ impl BareAgent {
 
 fn text(block: Block) -> Option<String> {
     match block {
-        Block::Text { text } => Some(text),
+        Block::Text { text, .. } => Some(text),
         _ => None,
     }
 }
