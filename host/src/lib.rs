@@ -7,7 +7,7 @@
 //! conversation; [`agent::Session::run`] answers one prompt:
 //!
 //! 1. The agent loop sends the conversation and the tool definitions to the **model**. [`model::ModelChain`] asks the models in
-//!    turn; around each attempt, [`model::ModelStack`] orders the layers in one place: deadline, retry, breaker, budget, timeout,
+//!    turn; around each attempt, [`model::ModelStack`] orders the layers in one place: deadline, retry, breaker, rate limits, budget, timeout,
 //!    HTTP. It reserves an attempt's maximum cost in the [`ledger`] before the attempt, and settles the cost that the API
 //!    reported afterwards.
 //! 2. On `tool_use`, all calls of the turn run concurrently. On any other stop reason the run ends, and each reason maps to its

@@ -44,6 +44,7 @@ mod openai;
 mod outage;
 mod outcomes;
 mod power;
+mod rate_limits;
 mod repository;
 mod schema;
 mod secrets;

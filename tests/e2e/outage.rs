@@ -160,6 +160,7 @@ async fn outage(guard: Guard) -> Seen {
         retry: RetrySettings::default(),
         retry_budget: Arc::new(RetryBudget::new()),
         breaker: breaker.clone(),
+        rate_limits: Some(Arc::default()),
         ledger: Store::in_memory().unwrap().ledger(),
         budget: unlimited(),
         prices: Arc::new(Prices::builtin()),

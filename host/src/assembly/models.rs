@@ -12,7 +12,7 @@ use super::error::HostError;
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::model::{self, Fallback, ModelChain, ModelSettings, ModelStack, Prices, Provider, ProviderKind};
-use crate::resilience::{Breaker, BreakerSettings, RetryBudget};
+use crate::resilience::{Breaker, BreakerSettings, RateLimits, RetryBudget};
 
 /// The retry budgets of a host: one per endpoint, for all models and callers.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +28,7 @@ impl RetryBudgets {
     }
 }
 
-/// The breakers of a host's models: one per model, address and key, as long as the host lives.
+/// The breakers and the rate limits of a host's models: one per model, address and key, as long as the host lives.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ModelBreakers(Arc<Mutex<Vec<Known>>>);
 
@@ -37,6 +37,15 @@ struct Known {
     identity: Identity,
     address: String,
     breaker: Arc<Breaker>,
+    rate_limits: Arc<RateLimits>,
+}
+
+/// What guards the calls of a model.
+pub(super) struct Guards {
+    breaker: Arc<Breaker>,
+    rate_limits: Arc<RateLimits>,
+    /// Whether the host had none for this model before.
+    are_new: bool,
 }
 
 /// What distinguishes models.
@@ -51,14 +60,24 @@ fn identity(settings: &ModelSettings) -> Identity {
     )
 }
 
+impl Known {
+    fn guards(&self, are_new: bool) -> Guards {
+        Guards {
+            breaker: self.breaker.clone(),
+            rate_limits: self.rate_limits.clone(),
+            are_new,
+        }
+    }
+}
+
 impl ModelBreakers {
-    /// The breaker of a model, and whether it is new. `home` is the address of the configured model: the breakers of models elsewhere have
-    /// their host in the name.
-    fn of(&self, settings: &ModelSettings, id: &str, home: &Url, of_breaker: &BreakerSettings) -> (Arc<Breaker>, bool) {
+    /// The guards of a model. `home` is the address of the configured model: the breakers of models elsewhere have their host in the
+    /// name.
+    fn of(&self, settings: &ModelSettings, id: &str, home: &Url, of_breaker: &BreakerSettings) -> Guards {
         let mut known = self.lock();
         let identity = identity(settings);
         if let Some(known) = known.iter().find(|known| known.identity == identity) {
-            return (known.breaker.clone(), false);
+            return known.guards(false);
         }
         let url = &settings.base_url;
         let host = url.host_str().unwrap_or_default();
@@ -74,13 +93,15 @@ impl ModelBreakers {
             .chain(numbered)
             .find(is_free)
             .unwrap_or(name);
-        let breaker = Arc::new(Breaker::new(name, of_breaker.clone()));
-        known.push(Known {
+        let new = Known {
             identity,
             address: format!("{}{}", url.origin().ascii_serialization(), url.path()),
-            breaker: breaker.clone(),
-        });
-        (breaker, true)
+            breaker: Arc::new(Breaker::new(name, of_breaker.clone())),
+            rate_limits: Arc::default(),
+        };
+        let guards = new.guards(true);
+        known.push(new);
+        guards
     }
 
     /// The address behind a breaker, without a password.
@@ -179,12 +200,13 @@ impl Shared<'_> {
             );
         }
         let home = &self.config.model.base_url;
-        let (breaker, is_new) = self.breakers.of(settings, provider.model(), home, breaker);
-        if is_new {
-            new_breakers.push(breaker.name().to_owned());
+        let guards = self.breakers.of(settings, provider.model(), home, breaker);
+        if guards.are_new {
+            new_breakers.push(guards.breaker.name().to_owned());
         }
         ModelStack {
-            breaker,
+            breaker: guards.breaker,
+            rate_limits: settings.follow_rate_limits.then_some(guards.rate_limits),
             retry: retry.clone(),
             retry_budget: self.retry_budgets.of(provider.endpoint()),
             provider,
@@ -217,10 +239,15 @@ mod tests {
             ("http://127.0.0.1:11434/v1", "K", "model:a@127.0.0.1:11434"),
             ("https://home.example/v1", "L", "model:a#2"),
         ] {
-            let (breaker, is_new) = breakers.of(&settings(url, key), "a", &home, &BreakerSettings::default());
-            assert_eq!((breaker.name(), is_new), (name, true));
-            let (again, is_new) = breakers.of(&settings(url, key), "a", &home, &BreakerSettings::default());
-            assert!(Arc::ptr_eq(&breaker, &again) && !is_new);
+            let guards = || breakers.of(&settings(url, key), "a", &home, &BreakerSettings::default());
+            let first = guards();
+            assert_eq!((first.breaker.name(), first.are_new), (name, true));
+            let again = guards();
+            assert!(Arc::ptr_eq(&first.breaker, &again.breaker) && !again.are_new);
+            assert!(
+                Arc::ptr_eq(&first.rate_limits, &again.rate_limits),
+                "all calls of a key share them"
+            );
         }
         let address = breakers.address("model:a@other.example");
         assert_eq!(address.as_deref(), Some("https://other.example/v1"));

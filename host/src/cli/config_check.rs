@@ -204,7 +204,11 @@ impl Findings {
             // The API counts a prompt before its estimate is refused, so only the answer's part is certain.
             ProviderKind::Anthropic | ProviderKind::Simulated => 0,
         };
-        let least = price.worst_case(prompt_tokens, u64::from(config.model.max_tokens));
+        let least = price.worst_case(
+            prompt_tokens,
+            u64::from(config.model.max_tokens),
+            config.model.cache_writes(),
+        );
         let budget = &config.budget;
         let of_tenants = budget.tenants.iter().flat_map(|(tenant, budget)| {
             [("daily_usd", budget.daily), ("monthly_usd", budget.monthly)]

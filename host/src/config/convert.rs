@@ -138,6 +138,7 @@ impl From<&ModelSettings> for RawModel {
                 MaxTokensField::MaxCompletionTokens => RawMaxTokensField::MaxCompletionTokens,
             },
             stream: settings.stream,
+            follow_rate_limits: settings.follow_rate_limits,
             prompt_cache: settings.prompt_cache,
             prompt_cache_ttl: match settings.prompt_cache_ttl {
                 CacheTtl::FiveMinutes => RawCacheTtl::FiveMinutes,

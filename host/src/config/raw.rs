@@ -28,8 +28,8 @@ pub(super) use super::command::RawCommand;
 pub(super) struct RawConfig {
     pub(super) model: RawModel,
     /// Models that are asked, in this order, when the ones before them can't answer. Each has its own retries, breaker and price. A
-    /// missing key is that of `[model]`; but for another `provider` or `base_url`, `api_version`, `auth`, `max_tokens_field`, `prompt_cache`
-    /// and `temperature` have their defaults, and `api_key_env` is none of `[model]`'s.
+    /// missing key is that of `[model]`; but for another `provider` or `base_url`, `api_version`, `auth`, `max_tokens_field`, `prompt_cache`,
+    /// `follow_rate_limits` and `temperature` have their defaults, and `api_key_env` is none of `[model]`'s.
     /// `effort`, `thinking` and `thinking_budget` are never taken over, because models differ in what they take.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = bounds::MAX_FALLBACK_MODELS))]
@@ -162,6 +162,9 @@ pub(super) struct RawModel {
     pub(super) max_tokens_field: RawMaxTokensField,
     /// Whether answers are streamed.
     pub(super) stream: bool,
+    /// Whether requests wait while the rate limits that the server announces would have it refuse them. All requests with the same
+    /// model, server and key wait in one line, in which tenants take turns. `false` for gateways that announce wrong limits.
+    pub(super) follow_rate_limits: bool,
     /// Whether the Messages API caches the prompt, so that the next request of a conversation pays only for what is new in it.
     /// `false` for gateways that refuse `cache_control`. With `provider = "openai"`, the server decides itself.
     pub(super) prompt_cache: bool,

@@ -218,6 +218,7 @@ impl Resolver<'_> {
             max_tokens: raw.max_tokens,
             max_tokens_field: raw.max_tokens_field.into(),
             stream: raw.stream,
+            follow_rate_limits: raw.follow_rate_limits,
             prompt_cache: raw.prompt_cache,
             prompt_cache_ttl: raw.prompt_cache_ttl.into(),
             connect_timeout: raw.connect_timeout.0,

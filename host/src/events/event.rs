@@ -59,7 +59,7 @@ pub enum EventKind {
         delay_ms: u64,
         error: ErrorInfo,
     },
-    /// The request waits, because the breaker or the budget refuses attempts for now. Emitted once per reason.
+    /// The request waits, because the breaker, a rate limit or the budget refuses attempts for now. Emitted once per reason.
     ModelWaiting {
         error: ErrorInfo,
     },

@@ -41,7 +41,8 @@ pub fn classify(error: &ModelError) -> Verdict {
         | ModelError::Cut { .. }
         | ModelError::Stalled { .. }
         | ModelError::AttemptTimeout { .. }
-        | ModelError::BreakerOpen { is_held: false, .. } => Verdict::Retry,
+        | ModelError::BreakerOpen { is_held: false, .. }
+        | ModelError::RateLimitReached { .. } => Verdict::Retry,
         // Nothing changes until an operator closes it.
         ModelError::BreakerOpen { is_held: true, .. } => Verdict::Fatal,
         // Nothing changes until somebody changes the configuration.

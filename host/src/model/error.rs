@@ -8,7 +8,11 @@ use thiserror::Error;
 use super::api_error::{ApiError, ApiErrorKind};
 use crate::events::ErrorInfo;
 use crate::ledger::{BudgetExceeded, LedgerError};
+use crate::resilience::Wait;
 use crate::session::SessionError;
+
+const RATE_LIMIT_HINT: &str = "the account's rate limit is reached for many calls at once; try again later, run fewer at the same time, \
+                               or raise it in the vendor's console";
 
 /// Why there is no answer. No variant ever holds the API key or the user part of the base URL.
 #[derive(Debug, Error)]
@@ -53,6 +57,14 @@ pub enum ModelError {
         /// Zero while another call probes whether the endpoint has recovered.
         retry_after: Duration,
         last: Option<Box<ModelError>>,
+    },
+    /// By what the server announces, it would refuse the attempt.
+    #[error("the rate limit of {endpoint} {}", reached(*wait, *retry_after))]
+    RateLimitReached {
+        endpoint: String,
+        wait: Wait,
+        /// At least this long. Zero while other calls wait.
+        retry_after: Duration,
     },
     /// The host's ledger refused the attempt.
     #[error(transparent)]
@@ -161,6 +173,16 @@ fn open(is_held: bool, retry_after: Duration) -> String {
     }
 }
 
+/// What of a rate limit is reached. The time is rounded to 0.1 s.
+fn reached(wait: Wait, retry_after: Duration) -> String {
+    let reached = match wait {
+        Wait::For(kind) => format!("is reached for {}", kind.as_str()),
+        Wait::Refused => "is reached, by its answer to another call".to_owned(),
+        Wait::InLine => return "is reached, and other calls wait already".to_owned(),
+    };
+    format!("{reached}, next request in {:.1} s", retry_after.as_secs_f64())
+}
+
 impl From<LedgerError> for ModelError {
     fn from(error: LedgerError) -> Self {
         match error {
@@ -193,6 +215,7 @@ impl ModelError {
             Self::AttemptTimeout { .. } => "attempt_timeout",
             Self::Malformed { .. } => "malformed_answer",
             Self::BreakerOpen { .. } => "breaker_open",
+            Self::RateLimitReached { .. } => "rate_limit_reached",
             Self::Budget(_) => "budget_exceeded",
             Self::UnknownPrice { .. } => "unknown_price",
             Self::Ledger(_) => "ledger",
@@ -221,6 +244,7 @@ impl ModelError {
                 "`cofferdam breakers close` with this name lets calls through again"
             }
             Self::BreakerOpen { .. } => "calls of the endpoint failed, or were slow; try again later",
+            Self::RateLimitReached { .. } => RATE_LIMIT_HINT,
             Self::Budget(exceeded) => return Some(exceeded.hint()),
             Self::UnknownPrice { hint, .. } => return Some(hint.clone()),
             Self::Ledger(error) => return error.hint(),
@@ -229,10 +253,7 @@ impl ModelError {
             Self::GaveUp {
                 why: GaveUp::RetryBudget,
                 last,
-            } if matches!(&**last, Self::Api(error) if error.kind == ApiErrorKind::RateLimited) => {
-                "the account's rate limit is reached for many calls at once; try again later, run fewer at the same time, \
-                 or raise it in the vendor's console"
-            }
+            } if matches!(&**last, Self::Api(error) if error.kind == ApiErrorKind::RateLimited) => RATE_LIMIT_HINT,
             Self::GaveUp {
                 why: GaveUp::RetryBudget,
                 ..

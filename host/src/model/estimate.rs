@@ -3,8 +3,7 @@
 use super::PreparedRequest;
 use crate::transcript::{Attachment, AttachmentContent, Block, Content, Image};
 
-/// Bytes of a serialised request per token. Prose has four or more, code and JSON about three, digits and base64 nearly two.
-/// A reservation must suffice for all of them.
+/// Bytes per token of text that is expected: prose has four or more, code and JSON about three, digits and base64 nearly two.
 const BYTES_PER_TOKEN: u64 = 2;
 
 /// Tokens that the model may have written before it noticed that nobody reads on, which is about a second's worth with room to
@@ -20,24 +19,31 @@ const IMAGE_TOKENS: u64 = 5_000;
 /// Tokens of a page of a PDF: up to 3,000 for its text and 1,600 for its picture. Source: the vendor's page on PDFs.
 const PAGE_TOKENS: u64 = 5_000;
 
-/// An upper estimate of the prompt's tokens, for the reservation only. The settlement uses what the API counted.
-///
-/// It isn't a strict bound: text of rare characters can have more than one token per two bytes. The reservation uses the
-/// highest input price, which is that of writing to the cache for an hour, and at least twice the plain one. That covers one token
-/// per byte of uncached input, and four tokens per five bytes that are written to the cache for five minutes.
-pub fn prompt_tokens(request: &PreparedRequest<'_>) -> u64 {
-    let (mut media_tokens, mut media_bytes) = (0_u64, 0_u64);
-    let images = images_in(request).map(|Image { base64, .. }| (IMAGE_TOKENS, base64));
-    for (tokens, base64) in images.chain(pdfs_in(request)) {
-        media_tokens = media_tokens.saturating_add(tokens);
-        media_bytes = media_bytes.saturating_add(base64.len() as u64);
+/// The tokens of a prompt, as far as the host can tell. The settlement uses what the API counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PromptTokens {
+    /// A high estimate: a token for every two bytes of text.
+    pub likely: u64,
+    /// What a reservation must suffice for: a token for every byte of text. Rare characters come close to that.
+    pub most: u64,
+}
+
+impl PromptTokens {
+    pub fn of(request: &PreparedRequest<'_>) -> Self {
+        let (mut media_tokens, mut media_bytes) = (0_u64, 0_u64);
+        let images = images_in(request).map(|Image { base64, .. }| (IMAGE_TOKENS, base64));
+        for (tokens, base64) in images.chain(pdfs_in(request)) {
+            media_tokens = media_tokens.saturating_add(tokens);
+            media_bytes = media_bytes.saturating_add(base64.len() as u64);
+        }
+        // Images and pages have a fixed price each, so their data must not count as text.
+        let text_bytes = (request.body.len() as u64).saturating_sub(media_bytes);
+        let with_text = |tokens: u64| tokens.saturating_add(media_tokens).saturating_add(HIDDEN_TOKENS);
+        Self {
+            likely: with_text(text_bytes.div_ceil(BYTES_PER_TOKEN)),
+            most: with_text(text_bytes),
+        }
     }
-    // Images and pages have a fixed price each, so their data must not count as text.
-    (request.body.len() as u64)
-        .saturating_sub(media_bytes)
-        .div_ceil(BYTES_PER_TOKEN)
-        .saturating_add(media_tokens)
-        .saturating_add(HIDDEN_TOKENS)
 }
 
 /// What a reservation takes for a prompt that the API has counted: 2 % and 16 tokens more. The API calls its count an estimate that can
@@ -46,9 +52,9 @@ pub fn with_count_margin(counted: u64) -> u64 {
     counted.saturating_add(counted / 50).saturating_add(16)
 }
 
-/// A lower estimate of what any request reserves whose prompt isn't counted, given the bytes that every request carries.
+/// The least tokens that any request reserves whose prompt isn't counted, given the bytes of text that every request carries.
 pub fn least_prompt_tokens(carried_bytes: u64) -> u64 {
-    carried_bytes.div_ceil(BYTES_PER_TOKEN).saturating_add(HIDDEN_TOKENS)
+    carried_bytes.saturating_add(HIDDEN_TOKENS)
 }
 
 /// An upper estimate of the tokens that the model wrote, if `bytes` of its answer arrived before the host hung up. The margin:
@@ -98,7 +104,7 @@ mod tests {
     use super::*;
     use crate::transcript::{Message, Role, ToolResult, ToolUse};
 
-    fn estimate(content: Vec<Block>) -> u64 {
+    fn estimate(content: Vec<Block>) -> PromptTokens {
         let call = Block::ToolUse(ToolUse {
             id: "toolu_1".to_owned(),
             name: "t".to_owned(),
@@ -124,7 +130,7 @@ mod tests {
             schema: None,
         };
         let body = anthropic::request_body(&request).unwrap().into();
-        prompt_tokens(&PreparedRequest {
+        PromptTokens::of(&PreparedRequest {
             request: &request,
             body,
         })
@@ -139,11 +145,11 @@ mod tests {
     }
 
     #[test]
-    fn text_counts_a_token_per_two_bytes_plus_the_hidden_ones() {
+    fn text_counts_a_token_per_two_bytes_and_at_most_one_per_byte_plus_the_hidden_ones() {
         let empty = estimate(vec![Block::text("x")]);
-        assert!(empty >= HIDDEN_TOKENS);
+        assert!(empty.likely >= HIDDEN_TOKENS);
         let long = estimate(vec![Block::text("x".repeat(30_001))]);
-        assert_eq!(long - empty, 15_000);
+        assert_eq!((long.likely - empty.likely, long.most - empty.most), (15_000, 30_000));
     }
 
     #[test]
@@ -165,9 +171,12 @@ mod tests {
         ] {
             let (small, large) = (attach(padded(head, 0)), attach(padded(head, 1_000_000)));
             assert_eq!(small, large);
-            assert!((tokens..tokens + 100).contains(&(large - none)), "{large}");
+            for added in [large.likely - none.likely, large.most - none.most] {
+                assert!((tokens..tokens + 200).contains(&added), "{large:?}");
+            }
         }
-        assert!(attach(padded(b"text", 100_000)) - none >= 50_000, "text counts as text");
+        let text = attach(padded(b"text", 100_000));
+        assert!(text.most - none.most >= 100_000, "text counts as text");
     }
 
     #[test]
@@ -182,6 +191,9 @@ mod tests {
         let small = estimate(result(vec![image(10)]));
         let large = estimate(result(vec![image(1_000_000)]));
         assert_eq!(small, large);
-        assert!((IMAGE_TOKENS..IMAGE_TOKENS + 50).contains(&(large - none)), "{large}");
+        assert!(
+            (IMAGE_TOKENS..IMAGE_TOKENS + 50).contains(&(large.likely - none.likely)),
+            "{large:?}"
+        );
     }
 }

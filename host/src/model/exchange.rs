@@ -4,8 +4,10 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
+use jiff::Timestamp;
 use sse_stream::Sse;
 
+use super::announced_limits::announced_limits;
 use super::http::{Content, HttpClient, Refusal, Reply};
 use super::{ApiError, ModelError, ModelResponse, Progress};
 use crate::messages_api::{ErrorBody, beginning};
@@ -55,6 +57,7 @@ pub(super) async fn exchange<R: Reader>(
     progress: &Progress<'_>,
 ) -> Result<ModelResponse, ModelError> {
     let mut reply = http.post(body, streams, progress).await?;
+    progress.announced_limits(announced_limits(reply.headers(), Timestamp::now()));
     progress.head(reply.status());
     if let Some(id) = &reply.request_id {
         progress.set_request_id(id);

@@ -2,6 +2,7 @@
 //!
 //! A run uses [`ModelChain`]. A vendor implements [`Provider`]. Of tools, this module knows only the definitions.
 
+mod announced_limits;
 mod answer;
 mod anthropic;
 mod api_error;
@@ -37,7 +38,7 @@ pub use attempt_log::{AttemptEnd, AttemptLog, Unlogged};
 pub use classify::{MAX_RETRY_AFTER, Verdict, classify, counts_for_breaker};
 pub use definitions::{ToolDefinition, ToolDefinitions};
 pub use error::{FailedModel, GaveUp, Misconnected, MisconnectedKind, ModelError};
-pub use estimate::least_prompt_tokens;
+pub use estimate::{PromptTokens, least_prompt_tokens};
 pub use message::*;
 pub use openai::OpenAiClient;
 pub use prices::*;

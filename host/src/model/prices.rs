@@ -10,6 +10,7 @@ use std::sync::Arc;
 use jiff::civil::Date;
 
 use crate::events::Usage;
+use crate::messages_api::CacheTtl;
 use crate::money::{NanoUsd, NanoUsdDifference};
 pub use listing::PriceRow;
 use table::Table;
@@ -177,13 +178,14 @@ impl Tier {
         self.above_prompt_tokens == 0 || prompt_tokens > self.above_prompt_tokens
     }
 
-    /// At least twice the plain price, because the number of tokens is an estimate.
-    fn dearest_input(&self) -> NanoUsd {
-        self.input
-            .saturating_mul(2)
-            .max(self.cache_write_5m)
-            .max(self.cache_write_1h)
-            .max(self.cache_read)
+    /// The highest price of a token of a prompt that the API caches for so long, if at all.
+    fn dearest_input(&self, cached_for: Option<CacheTtl>) -> NanoUsd {
+        let written = match cached_for {
+            None => NanoUsd::ZERO,
+            Some(CacheTtl::FiveMinutes) => self.cache_write_5m,
+            Some(CacheTtl::OneHour) => self.cache_write_1h,
+        };
+        self.input.max(written).max(self.cache_read)
     }
 }
 
@@ -217,13 +219,14 @@ impl Price {
     }
 
     /// The maximum cost of a request with at most `prompt_tokens` of prompt and `max_tokens` of answer. Every prompt token
-    /// counts at the highest price that could apply (a cache write, a shorter prompt's tier), every answer token at the
-    /// highest output price.
-    pub fn worst_case(&self, prompt_tokens: u64, max_tokens: u64) -> NanoUsd {
+    /// counts at the highest price that could apply (a write to the cache that keeps it for `cached_for`, a shorter prompt's tier),
+    /// every answer token at the highest output price.
+    pub fn worst_case(&self, prompt_tokens: u64, max_tokens: u64, cached_for: Option<CacheTtl>) -> NanoUsd {
         let possible = || self.tiers.iter().filter(|tier| tier.covers(prompt_tokens));
-        let dearest = |price: fn(&Tier) -> NanoUsd| possible().map(price).max().unwrap_or(NanoUsd::MAX);
-        let input = dearest(Tier::dearest_input).saturating_mul(prompt_tokens);
-        let output = dearest(|tier| tier.output).saturating_mul(max_tokens);
+        let input = possible().map(|tier| tier.dearest_input(cached_for)).max();
+        let output = possible().map(|tier| tier.output).max();
+        let input = input.unwrap_or(NanoUsd::MAX).saturating_mul(prompt_tokens);
+        let output = output.unwrap_or(NanoUsd::MAX).saturating_mul(max_tokens);
         input.saturating_add(output)
     }
 }

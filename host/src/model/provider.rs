@@ -15,6 +15,7 @@ use super::{BoxFuture, ModelError, ModelRequest, ModelResponse};
 use crate::events::Usage;
 use crate::fault::{self, Point};
 use crate::messages_api::{CacheTtl, Effort, Thinking, headers};
+use crate::resilience::AnnouncedLimit;
 use crate::secret::Secret;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +135,8 @@ pub struct ModelSettings {
     /// Used only with [`ProviderKind::OpenAi`].
     pub max_tokens_field: MaxTokensField,
     pub stream: bool,
+    /// Whether requests wait while the rate limits that the server announces would have it refuse them. Default true.
+    pub follow_rate_limits: bool,
     /// Whether the API caches the prompt, so that the next request pays only for what is new in it. Default true. Servers of
     /// [`ProviderKind::OpenAi`] decide that themselves.
     pub prompt_cache: bool,
@@ -182,6 +185,11 @@ impl ModelSettings {
 }
 
 impl ModelSettings {
+    /// How long the API keeps what requests write to its prompt cache. `None`: they ask for no cache.
+    pub fn cache_writes(&self) -> Option<CacheTtl> {
+        (self.provider != ProviderKind::OpenAi && self.prompt_cache).then_some(self.prompt_cache_ttl)
+    }
+
     /// Whether requests can have a `temperature`.
     pub fn takes_sampling(&self) -> bool {
         self.provider == ProviderKind::OpenAi || self.api_version.takes_sampling()
@@ -202,6 +210,7 @@ impl Default for ModelSettings {
             max_tokens: 4_096,
             max_tokens_field: MaxTokensField::default(),
             stream: true,
+            follow_rate_limits: true,
             prompt_cache: true,
             prompt_cache_ttl: CacheTtl::default(),
             connect_timeout: Duration::from_secs(5),
@@ -252,6 +261,12 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// time.
     fn count_tokens<'a>(&'a self, _request: &'a PreparedRequest<'a>) -> BoxFuture<'a, Option<u64>> {
         Box::pin(std::future::ready(None))
+    }
+
+    /// How long the API keeps what requests write to its prompt cache. `None`, the default: they write nothing that costs more than plain
+    /// input.
+    fn cache_writes(&self) -> Option<CacheTtl> {
+        None
     }
 
     /// Makes one attempt. Reports the head of the answer, usage, output and the request id to `progress` as they arrive, because
@@ -340,6 +355,7 @@ struct State {
     parts: Vec<BilledPart>,
     upload: Option<Upload>,
     head: Option<u16>,
+    announced_limits: Vec<AnnouncedLimit>,
     output: OutputSeen,
     request_id: Option<String>,
     time_to_first_token: Option<Duration>,
@@ -372,21 +388,32 @@ impl<'a> Progress<'a> {
         self.state().measured = Measured::NotStarted;
     }
 
+    /// Records the rate limits that the server announces. Call before [`Progress::head`], which is when they are looked at.
+    pub fn announced_limits(&self, limits: Vec<AnnouncedLimit>) {
+        self.state().announced_limits = limits;
+    }
+
+    pub(super) fn limits_announced(&self) -> Vec<AnnouncedLimit> {
+        self.state().announced_limits.clone()
+    }
+
     /// Records the HTTP status of the answer, as soon as its head has arrived. It decides a probe of the breaker.
     pub fn head(&self, status: u16) {
         fault::passes(Point::HeadArrived);
         self.state().head = Some(status);
-        self.head_arrived.notify_one();
+        self.head_arrived.notify_waiters();
     }
 
-    /// Waits for the head of the answer, and returns its status. For one waiter.
+    /// Waits for the head of the answer, and returns its status.
     pub(super) async fn head_arrived(&self) -> u16 {
         loop {
+            // Before the state is read, so that no head is missed.
+            let arrived = self.head_arrived.notified();
             // Copied, so that no lock is held while waiting.
             let head = self.state().head;
             match head {
                 Some(status) => return status,
-                None => self.head_arrived.notified().await,
+                None => arrived.await,
             }
         }
     }

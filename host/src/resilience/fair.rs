@@ -166,6 +166,11 @@ impl FairSemaphore {
         self.lock().take_free(tenant).then(|| self.permit(tenant))
     }
 
+    /// Whether a permit is free, which means that nobody waits.
+    pub fn is_free(&self) -> bool {
+        self.lock().free > 0
+    }
+
     fn permit(&self, tenant: &Arc<str>) -> FairPermit {
         FairPermit {
             semaphore: self.clone(),

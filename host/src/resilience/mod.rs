@@ -1,4 +1,4 @@
-//! Keeps one failing dependency from taking the host down: retry with backoff, retry budgets, circuit breakers and
+//! Keeps one failing dependency from taking the host down: retry with backoff, retry budgets, circuit breakers, rate limits and
 //! concurrency limits.
 //!
 //! Mechanism only, independent of models, tools and events. Callers decide what counts as a failure, sleep the delays and
@@ -7,6 +7,7 @@
 mod breaker;
 mod concurrency;
 mod fair;
+mod rate_limit;
 mod retry;
 mod retry_budget;
 mod window;
@@ -14,6 +15,7 @@ mod window;
 pub use breaker::{Breaker, BreakerSettings, BreakerStats, Override, Permit, Rejected, WindowStats};
 pub use concurrency::{ConcurrencyLimit, Saturated};
 pub use fair::{Acquire, FairPermit, FairSemaphore, Priority, Share};
+pub use rate_limit::{AnnouncedLimit, HeadOfLine, RateLimitKind, RateLimits, RequestSize, TokensUsed, TooSoon, Wait};
 pub use retry::RetrySettings;
 pub use retry_budget::RetryBudget;
 pub use window::WindowSettings;

@@ -93,6 +93,7 @@ impl Script {
         let script = Self {
             answers,
             after: raw.after,
+            rate_limits: raw.rate_limits.map(Into::into).unwrap_or_default(),
         };
         problems.extend(validate(&script).into_iter().map(|violation| {
             ScriptProblem {

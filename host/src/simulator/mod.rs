@@ -22,6 +22,7 @@ mod piece;
 mod placeholder;
 mod plan;
 mod prompt_cache;
+mod rate_limits;
 mod record;
 mod request;
 mod route;
@@ -40,6 +41,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 pub use format::{ScriptError, ScriptProblem};
+pub use rate_limits::RateLimitOptions;
 pub use record::{ReceivedRequest, Watcher};
 pub use script::{
     After, Answer, AnswerKind, ContentItem, ErrorAnswer, EventNames, Fault, FaultKind, FaultPoint, Insertion, ItemKind,

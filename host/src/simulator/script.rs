@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::rate_limits::RateLimitOptions;
 pub use fault::{Fault, FaultKind, FaultPoint};
 pub use message::{ContentItem, ItemKind, MessageAnswer, ToolCall, ToolInput, UsageAnswer, UsageFigures};
 pub use stream::{EventNames, Insertion, LineEnding, StreamOptions};
@@ -19,6 +20,7 @@ pub use stream::{EventNames, Insertion, LineEnding, StreamOptions};
 pub struct Script {
     pub answers: Vec<Answer>,
     pub after: After,
+    pub rate_limits: RateLimitOptions,
 }
 
 /// What to answer when no answer of the script is left for a request.
@@ -112,6 +114,11 @@ impl Script {
 
     pub fn after(mut self, after: After) -> Self {
         self.after = after;
+        self
+    }
+
+    pub fn rate_limits(mut self, rate_limits: RateLimitOptions) -> Self {
+        self.rate_limits = rate_limits;
         self
     }
 

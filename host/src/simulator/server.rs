@@ -1,7 +1,7 @@
 //! The simulated API: routes a request, checks it and gives it the script's next answer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::request::Parts;
@@ -17,10 +17,11 @@ use super::check::{self, Purpose, Rules, ScriptFacts};
 use super::connection::{BodyProblem, ConnectionControl, Handler, Hangup, read_body};
 use super::cursor::Cursor;
 use super::dialect::Dialect;
-use super::error::ApiError;
+use super::error::{self, ApiError};
 use super::json::ObjectText;
 use super::message::tokens;
 use super::prompt_cache::{CachedTokens, Prompt, PromptCache};
+use super::rate_limits::{self, Header, RateLimits};
 use super::record::{ReceivedRequest, Recorder, Watcher, visible_headers};
 use super::request::RequestView;
 use super::route::{Route, route};
@@ -41,6 +42,7 @@ pub(super) struct Api {
     facts: ScriptFacts,
     cursor: Mutex<Cursor>,
     cache: Mutex<PromptCache>,
+    rate_limits: Mutex<RateLimits>,
     recorder: Recorder,
     received: AtomicU64,
 }
@@ -50,6 +52,8 @@ struct Decision<'a> {
     reply: Reply,
     /// The script's answer and its index, if the reply comes from the script.
     answer: Option<(usize, &'a Answer)>,
+    /// What the answer says about the rate limits.
+    rate_limits: Vec<Header>,
 }
 
 impl Api {
@@ -57,6 +61,7 @@ impl Api {
         Self {
             cursor: Mutex::new(Cursor::new(&script)),
             cache: Mutex::default(),
+            rate_limits: Mutex::new(RateLimits::new(script.rate_limits, Instant::now())),
             recorder: Recorder::new(keep_requests),
             received: AtomicU64::new(0),
             facts: ScriptFacts::of(&script),
@@ -148,8 +153,18 @@ impl Api {
         )
     }
 
-    /// The script's next answer.
+    /// The script's next answer, unless a rate limit is reached.
     fn answer(&self, body: &[u8], mut context: RequestContext<'_>) -> Result<Decision<'_>, ApiError> {
+        let dialect = context.dialect;
+        // A statement of its own, so that the lock is released at its end.
+        let begun = self.rate_limits().begin(Instant::now());
+        if let Err(wait) = begun {
+            let error = ApiError::new(429, error::message_of("rate_limit_error"));
+            let mut refused = Decision::plain(answer::error_reply(&error, dialect, context.request_id));
+            refused.rate_limits = self.announced_limits(dialect);
+            refused.rate_limits.push(rate_limits::retry_after(wait));
+            return Ok(refused);
+        }
         let index = self
             .cursor
             .lock()
@@ -165,10 +180,21 @@ impl Api {
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
             context.cached = cache.take(&prompt, Instant::now());
         }
+        let uncached = tokens(context.bytes).saturating_sub(context.cached.read);
+        self.rate_limits().take_input(uncached);
         Ok(Decision {
             reply: answer::reply(answer, &context),
             answer: Some((index, answer)),
+            rate_limits: self.announced_limits(dialect),
         })
+    }
+
+    fn announced_limits(&self, dialect: Dialect) -> Vec<Header> {
+        self.rate_limits().headers(dialect, Instant::now(), Timestamp::now())
+    }
+
+    fn rate_limits(&self) -> MutexGuard<'_, RateLimits> {
+        self.rate_limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// No answer of the script is left. A retry would find none either.
@@ -244,7 +270,10 @@ impl Handler for Api {
             tokio::time::sleep(delay).await;
         }
         match decision.reply {
-            Reply::Response(response) => respond(response, answer, (dialect.request_id_header(), &request_id), control),
+            Reply::Response(response) => {
+                let request_id = (dialect.request_id_header(), &*request_id);
+                respond(response, answer, &decision.rate_limits, request_id, control)
+            }
             Reply::Silence(hangup) => {
                 if let Some(hangup) = hangup {
                     control.hang_up(hangup);
@@ -260,6 +289,7 @@ impl Decision<'_> {
         Self {
             reply: Reply::Response(response),
             answer: None,
+            rate_limits: Vec::new(),
         }
     }
 }
@@ -274,6 +304,7 @@ fn unreadable(problem: BodyProblem) -> ApiError {
 fn respond(
     reply: ReplyResponse,
     answer: Option<&Answer>,
+    rate_limits: &[Header],
     (request_id_header, request_id): (&'static str, &str),
     control: Arc<ConnectionControl>,
 ) -> Response<PlannedBody> {
@@ -291,6 +322,9 @@ fn respond(
     }
     if let Some(allow) = reply.allow {
         set(headers, header::ALLOW.as_str(), allow);
+    }
+    for (name, value) in rate_limits {
+        set(headers, name, value);
     }
     if let Some(answer) = answer {
         if answer.gzip {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, header};
 
+use super::rate_limits::RateLimitOptions;
 use super::script::{Answer, AnswerKind, ErrorAnswer, RawAnswer, Repeat, Script, StreamOptions};
 use super::server::OMITTABLE_HEADERS;
 use super::sse::omittable;
@@ -42,6 +43,24 @@ pub(super) fn validate(script: &Script) -> Vec<Violation> {
             "{} answers, but at most {MAX_ANSWERS} are allowed",
             script.answers.len()
         )));
+    }
+    let RateLimitOptions {
+        per,
+        requests,
+        input_tokens,
+    } = script.rate_limits;
+    if per < Duration::from_millis(1) || per > MAX_DELAY {
+        violations.push(whole(format!(
+            "`rate_limits.per` must be from 1 ms to {} m",
+            MAX_DELAY.as_secs() / 60
+        )));
+    }
+    for (key, limit) in [("requests", requests), ("input_tokens", input_tokens)] {
+        if limit == Some(0) {
+            violations.push(whole(format!(
+                "`rate_limits.{key}` must be at least 1; leave it out for no limit"
+            )));
+        }
     }
     for (index, answer) in script.answers.iter().enumerate() {
         let mut report = |message: String| {

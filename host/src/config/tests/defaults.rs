@@ -76,6 +76,7 @@ fn every_key_reaches_the_settings() {
         max_tokens = 1
         max_tokens_field = "max_completion_tokens"
         stream = false
+        follow_rate_limits = false
         prompt_cache = false
         prompt_cache_ttl = "1h"
         connect_timeout = "1ms"

@@ -34,7 +34,7 @@ use super::{
     BoxFuture, ModelError, ModelRequest, ModelResponse, ModelSettings, PreparedRequest, Progress, Provider,
     ProviderKind, is_loopback,
 };
-use crate::messages_api::{MESSAGES, headers as names};
+use crate::messages_api::{CacheTtl, MESSAGES, headers as names};
 use crate::secret::Secret;
 
 /// The provider name of [opaque](crate::transcript::Opaque) blocks that only this API understands.
@@ -130,6 +130,10 @@ impl Provider for AnthropicClient {
                 None
             })
         })
+    }
+
+    fn cache_writes(&self) -> Option<CacheTtl> {
+        self.options.cache
     }
 
     fn attempt<'a>(

@@ -313,6 +313,10 @@ impl Reply {
         self.status.as_u16()
     }
 
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
     pub(crate) fn is_success(&self) -> bool {
         self.status.is_success()
     }

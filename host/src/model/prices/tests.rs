@@ -195,13 +195,14 @@ fn the_worst_case_bounds_every_usage_within_it() {
     for price in [falling, haiku] {
         for prompt in [0, 1, 100, 101, 100_000, 100_001] {
             for length in [prompt, prompt / 2] {
-                for usage in [
-                    usage(length, 0, 0, 0, 7),
-                    usage(0, length, 0, 0, 7),
-                    usage(0, 0, length, 0, 7),
+                for (cached_for, usage) in [
+                    (None, usage(length, 0, 0, 0, 7)),
+                    (Some(CacheTtl::FiveMinutes), usage(0, length, 0, 0, 7)),
+                    (Some(CacheTtl::OneHour), usage(0, 0, length, 0, 7)),
+                    (Some(CacheTtl::OneHour), usage(0, 0, 0, length, 7)),
                 ] {
                     assert!(
-                        price.cost(&usage) <= price.worst_case(prompt, 7),
+                        price.cost(&usage) <= price.worst_case(prompt, 7, cached_for),
                         "{usage:?} of {prompt}"
                     );
                 }
@@ -209,17 +210,21 @@ fn the_worst_case_bounds_every_usage_within_it() {
         }
     }
     let sonnet = Prices::builtin().find("claude-sonnet-5-5", TODAY).unwrap();
-    assert_eq!(
-        sonnet.worst_case(1_000, 4_096).as_nanos(),
-        1_000 * 4_000 + 4_096 * 10_000
-    );
+    for (cached_for, input) in [
+        (None, 2_000),
+        (Some(CacheTtl::FiveMinutes), 2_500),
+        (Some(CacheTtl::OneHour), 4_000),
+    ] {
+        let worst = sonnet.worst_case(1_000, 4_096, cached_for);
+        assert_eq!(worst.as_nanos(), 1_000 * input + 4_096 * 10_000, "{cached_for:?}");
+    }
 }
 
 #[test]
 fn absurd_usage_saturates() {
     let price = Prices::builtin().find("claude-opus-5", TODAY).unwrap();
     assert_eq!(price.cost(&usage(u64::MAX, u64::MAX, 0, 0, u64::MAX)), NanoUsd::MAX);
-    assert_eq!(price.worst_case(u64::MAX, 0), NanoUsd::MAX);
+    assert_eq!(price.worst_case(u64::MAX, 0, None), NanoUsd::MAX);
 }
 
 #[test]
@@ -250,13 +255,13 @@ fn only_a_date_suffix_is_optional_in_an_id() {
 fn free_is_free_and_unknown_is_not() {
     let prices = parse("\"llama3.1\" = [{ free = true }]").unwrap();
     let price = prices.find("llama3.1", TODAY).unwrap();
-    assert_eq!(price.worst_case(u64::MAX, u64::MAX), NanoUsd::ZERO);
+    assert_eq!(price.worst_case(u64::MAX, u64::MAX, None), NanoUsd::ZERO);
     assert!(prices.find("claude-sonnet-5-5", TODAY).is_none());
     assert!(
         Prices::builtin()
             .find("claude-haiku-5-5", TODAY)
             .unwrap()
-            .worst_case(1, 1)
+            .worst_case(1, 1, None)
             > NanoUsd::ZERO
     );
 }

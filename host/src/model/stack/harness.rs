@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{ApiError, ApiErrorKind, Model, StopReason, ToolDefinitions, Unlogged};
+use super::super::{ApiError, ApiErrorKind, Model, PromptTokens, StopReason, ToolDefinitions, Unlogged};
 use super::*;
 use crate::events::{Event, Usage};
 use crate::ledger::{BudgetStatus, Reservation, ReserveRequest};
 use crate::money::NanoUsd;
-use crate::resilience::BreakerSettings;
+use crate::resilience::{AnnouncedLimit, BreakerSettings, RateLimitKind};
 use crate::store::Store;
 use crate::telemetry::{AlertSettings, Emitter, EventBus, SessionMetrics};
 use crate::transcript::{Block, Message};
@@ -27,6 +27,7 @@ const BODY: &[u8] = br#"{"max_tokens":1000,"messages":[{"role":"user","content":
 #[derive(Default)]
 pub(super) struct Step {
     pub(super) head: Option<(Duration, u16)>,
+    pub(super) announces: Vec<AnnouncedLimit>,
     pub(super) text: &'static str,
     pub(super) measured: Option<Usage>,
     pub(super) takes: Duration,
@@ -64,6 +65,21 @@ impl Step {
     pub(super) fn reporting(self, usage: Usage) -> Self {
         Self {
             measured: Some(usage),
+            ..self
+        }
+    }
+
+    /// Announces with the head of the answer that so many requests are left of so many in a minute.
+    pub(super) fn leaving(self, remaining: u64, limit: u64) -> Self {
+        let announced = AnnouncedLimit {
+            kind: RateLimitKind::Requests,
+            limit,
+            remaining,
+            whole_after: Duration::from_secs(60),
+        };
+        Self {
+            announces: vec![announced],
+            head: Some((Duration::ZERO, 200)),
             ..self
         }
     }
@@ -151,6 +167,7 @@ impl Provider for Scripted {
             let until_head = match step.head {
                 Some((after, status)) => {
                     tokio::time::sleep(after).await;
+                    progress.announced_limits(step.announces);
                     progress.head(status);
                     after
                 }
@@ -219,6 +236,7 @@ impl Harness {
             },
             retry_budget: Arc::new(RetryBudget::new()),
             breaker: Arc::new(Breaker::new(format!("model:{model}"), BreakerSettings::default())),
+            rate_limits: Some(Arc::default()),
             ledger: Store::in_memory().unwrap().ledger(),
             budget: BudgetSettings::default(),
             prices: Arc::new(Prices::builtin()),
@@ -250,6 +268,7 @@ impl Harness {
                 provider: Arc::new(provider),
                 retry_budget: Arc::new(RetryBudget::new()),
                 breaker: Arc::new(Breaker::new(format!("model:{model}"), BreakerSettings::default())),
+                rate_limits: Some(Arc::default()),
                 ..self.stack.clone()
             },
             max_tokens: 500,
@@ -345,7 +364,7 @@ pub(super) fn reserved() -> NanoUsd {
         request: &request(&messages, &tools),
         body: Bytes::from_static(BODY),
     };
-    price.worst_case(super::super::estimate::prompt_tokens(&prepared), 1_000)
+    price.worst_case(PromptTokens::of(&prepared).most, 1_000, None)
 }
 
 /// Runs the first step, which fails and opens the breaker, then waits until the breaker allows a probe.

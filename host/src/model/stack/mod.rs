@@ -3,12 +3,15 @@
 mod chain;
 #[cfg(test)]
 mod chain_tests;
+mod estimated;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod money_tests;
 #[cfg(test)]
 mod probe_tests;
+#[cfg(test)]
+mod rate_limit_tests;
 mod retrying;
 mod spending;
 #[cfg(test)]
@@ -22,15 +25,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use self::chain::{Fallback, ModelChain};
+use self::estimated::EstimatedRequest;
 use self::retrying::{Alternative, Retrying};
-use self::spending::EstimatedRequest;
 use super::{
-    BoxFuture, Measured, ModelContext, ModelError, ModelRequest, ModelResponse, PreparedRequest, Prices, Progress,
-    Provider, counts_for_breaker,
+    ApiErrorKind, BoxFuture, Measured, ModelContext, ModelError, ModelRequest, ModelResponse, PreparedRequest, Prices,
+    Progress, Provider, counts_for_breaker,
 };
-use crate::events::{EventKind, Transition};
+use crate::events::{EventKind, Transition, Usage};
 use crate::ledger::{BudgetSettings, Ledger};
-use crate::resilience::{Breaker, RetryBudget, RetrySettings};
+use crate::resilience::{
+    Breaker, HeadOfLine, RateLimits, RequestSize, RetryBudget, RetrySettings, TokensUsed, TooSoon,
+};
 
 /// A provider with the layers that make it reliable.
 #[derive(Clone, Debug)]
@@ -41,6 +46,8 @@ pub struct ModelStack {
     pub retry_budget: Arc<RetryBudget>,
     /// Shared by all callers with the same base URL, model and API key.
     pub breaker: Arc<Breaker>,
+    /// Shared in the same way. `None`: what the server announces is ignored.
+    pub rate_limits: Option<Arc<RateLimits>>,
     pub ledger: Ledger,
     pub budget: BudgetSettings,
     pub prices: Arc<Prices>,
@@ -84,31 +91,38 @@ impl ModelStack {
         // passes: in the delay before a retry, while waiting for breaker or budget, and around the attempt.
         let body = self.provider.serialize(request)?;
         let estimated = EstimatedRequest::new(PreparedRequest { request, body });
-        let mut retrying = Retrying::new(&self.retry, &self.retry_budget, &self.ledger, cx, alternative);
+        let mut retrying = Retrying::new(self, estimated.size(), cx, alternative);
         loop {
             retrying.check_not_over()?;
             let progress = Progress::new(|text| cx.emitter.emit(EventKind::TextDelta { text: text.to_owned() }));
             let number = retrying.next_attempt();
+            let asking = retrying.take_turn();
             let result = self
                 // Breaker: inside the retries, so that it admits and counts each attempt; outside the budget, so that a
                 // refused attempt reserves nothing.
                 .through_breaker(
                     cx,
                     &progress,
-                    // Budget: one reservation per attempt, because each may be billed; outside the time-out, so that an
-                    // attempt that is cut short is still settled.
-                    self.within_budget(
-                        &estimated,
-                        cx,
+                    // Rate limits: outside the budget for the same reason.
+                    self.within_rate_limits(
+                        estimated.size(),
                         &progress,
-                        retrying.take_turn(),
-                        // The attempt's event: only for attempts that were made.
-                        self.reported(
+                        retrying.head_of_line(),
+                        // Budget: one reservation per attempt, because each may be billed; outside the time-out, so that an
+                        // attempt that is cut short is still settled.
+                        self.within_budget(
+                            &estimated,
                             cx,
-                            number,
                             &progress,
-                            // Attempt time-out, deadline and cancellation: only around the network.
-                            self.bounded(cx, &progress, self.provider.attempt(&estimated.request, &progress)),
+                            asking,
+                            // The attempt's event: only for attempts that were made.
+                            self.reported(
+                                cx,
+                                number,
+                                &progress,
+                                // Attempt time-out, deadline and cancellation: only around the network.
+                                self.bounded(cx, &progress, self.provider.attempt(&estimated.request, &progress)),
+                            ),
                         ),
                     ),
                 )
@@ -163,6 +177,47 @@ impl ModelStack {
             }
         };
         report(cx, transition);
+        result
+    }
+
+    /// Admits the attempt if the rate limits allow it, and learns from the answer what they are. `head` is the call's place at the head
+    /// of the line, if it has waited for it.
+    async fn within_rate_limits(
+        &self,
+        size: RequestSize,
+        progress: &Progress<'_>,
+        head: &mut Option<HeadOfLine>,
+        attempt: impl Future<Output = Result<ModelResponse, ModelError>>,
+    ) -> Result<ModelResponse, ModelError> {
+        let Some(limits) = &self.rate_limits else {
+            return attempt.await;
+        };
+        let mut admitted =
+            limits
+                .try_begin(size, head)
+                .map_err(|TooSoon { wait, retry_after }| ModelError::RateLimitReached {
+                    endpoint: self.provider.endpoint(),
+                    wait,
+                    retry_after,
+                })?;
+        let mut attempt = pin!(attempt);
+        let ended_with_head = tokio::select! {
+            biased;
+            result = &mut attempt => Some(result),
+            _ = progress.head_arrived() => None,
+        };
+        admitted.answered(&progress.limits_announced());
+        let result = match ended_with_head {
+            Some(result) => result,
+            None => attempt.await,
+        };
+        match &result {
+            Ok(response) => admitted.used(tokens_used(&response.usage)),
+            Err(ModelError::Api(error)) if error.kind == ApiErrorKind::RateLimited => {
+                error.retry_after.into_iter().for_each(|delay| limits.refused(delay));
+            }
+            Err(_) => {}
+        }
         result
     }
 
@@ -266,6 +321,15 @@ fn status(result: &Result<ModelResponse, ModelError>) -> Option<u16> {
             error.status
         }
         Err(_) => None,
+    }
+}
+
+const fn tokens_used(usage: &Usage) -> TokensUsed {
+    let uncached = usage.input_tokens.saturating_add(usage.cache_creation_input_tokens());
+    TokensUsed {
+        prompt: usage.prompt_tokens(),
+        uncached,
+        output: usage.output_tokens,
     }
 }
 

@@ -393,7 +393,7 @@ impl Provider for Counting {
 #[tokio::test(start_paused = true)]
 async fn what_the_estimate_would_refuse_is_counted() {
     let price = Prices::builtin().find(MODEL, jiff::civil::date(2026, 11, 24)).unwrap();
-    let output_alone = price.worst_case(0, 1_000);
+    let output_alone = price.worst_case(0, 1_000, None);
     let less = NanoUsd::from_nanos(reserved().as_nanos() - 1);
     for (limit, answer, is_asked, is_admitted) in [
         (reserved(), (0, Some(100)), false, true),

@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::{GaveUp, ModelContext, ModelError, Verdict, classify};
-use super::millis;
+use super::{ModelStack, millis};
 use crate::events::EventKind;
-use crate::ledger::{AskAgain, Ledger};
-use crate::resilience::{RetryBudget, RetrySettings};
+use crate::ledger::AskAgain;
+use crate::resilience::{HeadOfLine, RequestSize};
 
 /// The shortest wait before asking the breaker again while another call probes the endpoint.
 const MIN_PROBE_WAIT: Duration = Duration::from_millis(100);
@@ -38,6 +38,8 @@ enum Obstacle {
     Open(Duration),
     /// The breaker waits for the result of a probe.
     Probe,
+    /// A rate limit is reached, for at least this long.
+    RateLimit(Duration),
     /// Others have reserved the money.
     Reserved,
 }
@@ -49,6 +51,7 @@ impl Obstacle {
             ModelError::BreakerOpen { is_held: true, .. } => None,
             ModelError::BreakerOpen { retry_after, .. } if retry_after.is_zero() => Some(Self::Probe),
             ModelError::BreakerOpen { retry_after, .. } => Some(Self::Open(*retry_after)),
+            ModelError::RateLimitReached { retry_after, .. } => Some(Self::RateLimit(*retry_after)),
             ModelError::Budget(exceeded) if exceeded.could_fit_later() => Some(Self::Reserved),
             _ => None,
         }
@@ -58,6 +61,7 @@ impl Obstacle {
         match self {
             Self::Open(_) => "open",
             Self::Probe => "probe",
+            Self::RateLimit(_) => "rate_limit",
             Self::Reserved => "reserved",
         }
     }
@@ -65,9 +69,8 @@ impl Obstacle {
 
 /// The retries of one call.
 pub(super) struct Retrying<'a> {
-    settings: &'a RetrySettings,
-    budget: &'a RetryBudget,
-    ledger: &'a Ledger,
+    stack: &'a ModelStack,
+    size: RequestSize,
     cx: &'a ModelContext<'a>,
     alternative: Alternative,
     attempts: u32,
@@ -79,6 +82,8 @@ pub(super) struct Retrying<'a> {
     budget_wait_ends: Option<Instant>,
     /// The turn to ask the ledger again.
     turn: Option<AskAgain>,
+    /// The place at the head of those who wait for a rate limit.
+    head_of_line: Option<HeadOfLine>,
     /// Obstacles already reported with `ModelWaiting`.
     announced: Vec<&'static str>,
     /// Why the last attempt failed.
@@ -87,16 +92,14 @@ pub(super) struct Retrying<'a> {
 
 impl<'a> Retrying<'a> {
     pub(super) fn new(
-        settings: &'a RetrySettings,
-        budget: &'a RetryBudget,
-        ledger: &'a Ledger,
+        stack: &'a ModelStack,
+        size: RequestSize,
         cx: &'a ModelContext<'a>,
         alternative: Alternative,
     ) -> Self {
         Self {
-            settings,
-            budget,
-            ledger,
+            stack,
+            size,
             cx,
             alternative,
             attempts: 0,
@@ -104,6 +107,7 @@ impl<'a> Retrying<'a> {
             refusals: 0,
             budget_wait_ends: None,
             turn: None,
+            head_of_line: None,
             announced: Vec::new(),
             last: None,
         }
@@ -118,13 +122,18 @@ impl<'a> Retrying<'a> {
     /// Notes that an attempt was sent. The first one earns the endpoint's callers a share of a retry.
     pub(super) fn record_sent(&mut self) {
         if !std::mem::replace(&mut self.is_sent, true) {
-            self.budget.record_sent();
+            self.stack.retry_budget.record_sent();
         }
     }
 
     /// The turn to ask the ledger again, after a wait for money.
     pub(super) const fn take_turn(&mut self) -> Option<AskAgain> {
         self.turn.take()
+    }
+
+    /// The place at the head of the line, after a wait for a rate limit.
+    pub(super) const fn head_of_line(&mut self) -> &mut Option<HeadOfLine> {
+        &mut self.head_of_line
     }
 
     /// Fails if the run is cancelled or past its deadline, before it asks the breaker or the ledger.
@@ -141,6 +150,10 @@ impl<'a> Retrying<'a> {
     /// Handles a failure: waits until the next attempt is due, or returns the error that ends the call.
     pub(super) async fn wait_after(&mut self, error: ModelError, text_shown: bool) -> Result<(), ModelError> {
         let verdict = classify(&error);
+        if !matches!(error, ModelError::RateLimitReached { .. }) {
+            // Others needn't wait while this call waits for something else.
+            self.head_of_line = None;
+        }
         let error = self.with_history(error);
         if let Some(obstacle) = Obstacle::of(&error) {
             return self.wait_for_obstacle(obstacle, error).await;
@@ -158,7 +171,7 @@ impl<'a> Retrying<'a> {
         let takes_too_long = matches!(error, ModelError::AttemptTimeout { .. })
             || matches!(verdict, Verdict::RetryAfter(delay) if delay > MAX_WAIT_BEFORE_ANOTHER);
         let asks_too_much = self.alternative == Alternative::Left && takes_too_long;
-        if self.attempts >= self.settings.max_attempts || asks_too_much {
+        if self.attempts >= self.stack.retry.max_attempts || asks_too_much {
             return Err(match self.attempts {
                 1 => error,
                 attempts => ModelError::GaveUp {
@@ -169,7 +182,7 @@ impl<'a> Retrying<'a> {
         }
         let delay = match verdict {
             Verdict::RetryAfter(delay) => delay + self.jitter_for(delay),
-            _ => self.settings.delay(self.attempts, fastrand::f64()),
+            _ => self.stack.retry.delay(self.attempts, fastrand::f64()),
         };
         if self.is_too_late_after(delay) {
             return Err(ModelError::DeadlineExceeded {
@@ -177,7 +190,7 @@ impl<'a> Retrying<'a> {
             });
         }
         // Checked last, so that the shared retry budget pays only for retries that are made.
-        if !self.budget.try_retry() {
+        if !self.stack.retry_budget.try_retry() {
             return Err(ModelError::GaveUp {
                 why: GaveUp::RetryBudget,
                 last: Box::new(error),
@@ -185,7 +198,7 @@ impl<'a> Retrying<'a> {
         }
         self.cx.emitter.emit(EventKind::ModelRetry {
             attempt: self.attempts,
-            max_attempts: self.settings.max_attempts,
+            max_attempts: self.stack.retry.max_attempts,
             delay_ms: millis(delay),
             error: error.info(),
         });
@@ -193,11 +206,16 @@ impl<'a> Retrying<'a> {
         self.sleep(delay).await
     }
 
-    /// Waits after the breaker or the ledger refused an attempt. The refused attempt doesn't count and costs nothing of the
-    /// retry budget. The caller asks breaker and ledger again after the wait.
+    /// Waits after the breaker, a rate limit or the ledger refused an attempt. The refused attempt doesn't count and costs nothing of
+    /// the retry budget. The caller asks all of them again after the wait.
     async fn wait_for_obstacle(&mut self, obstacle: Obstacle, error: ModelError) -> Result<(), ModelError> {
         self.attempts -= 1;
-        if self.alternative == Alternative::Left && !matches!(obstacle, Obstacle::Reserved) {
+        let another_is_quicker = match obstacle {
+            Obstacle::Open(_) | Obstacle::Probe => true,
+            Obstacle::RateLimit(at_least) => at_least > MAX_WAIT_BEFORE_ANOTHER,
+            Obstacle::Reserved => false,
+        };
+        if self.alternative == Alternative::Left && another_is_quicker {
             return Err(error);
         }
         let now = Instant::now();
@@ -205,14 +223,15 @@ impl<'a> Retrying<'a> {
             // An open breaker would still be open after a shorter delay.
             Obstacle::Open(retry_after) => {
                 self.refusals += 1;
-                let delay = self.settings.delay(self.attempts + self.refusals, fastrand::f64());
-                if delay < retry_after || self.refusals >= self.settings.max_attempts {
+                let delay = self.stack.retry.delay(self.attempts + self.refusals, fastrand::f64());
+                if delay < retry_after || self.refusals >= self.stack.retry.max_attempts {
                     return Err(error);
                 }
                 delay
             }
             // Another call's attempt probes the endpoint, and the breaker shares its result.
-            Obstacle::Probe => self.settings.delay(1, fastrand::f64()).max(MIN_PROBE_WAIT),
+            Obstacle::Probe => self.stack.retry.delay(1, fastrand::f64()).max(MIN_PROBE_WAIT),
+            Obstacle::RateLimit(at_least) => at_least,
             // Others reserve several times their actual cost, and free the rest within seconds.
             Obstacle::Reserved => {
                 let give_up = *self.budget_wait_ends.get_or_insert(now + MAX_BUDGET_WAIT);
@@ -235,15 +254,44 @@ impl<'a> Retrying<'a> {
             self.announced.push(obstacle.kind());
             self.cx.emitter.emit(EventKind::ModelWaiting { error: error.info() });
         }
-        match error {
-            ModelError::BreakerOpen { last: Some(last), .. } => self.last = Some(last),
-            error if waits_for_money && now + delay >= self.cx.deadline => self.last = Some(Box::new(error)),
-            _ => {}
+        match obstacle {
+            Obstacle::Open(_) | Obstacle::Probe => {
+                if let ModelError::BreakerOpen { last: Some(last), .. } = error {
+                    self.last = Some(last);
+                }
+                self.sleep(delay).await
+            }
+            Obstacle::RateLimit(_) => self.wait_in_line(error).await,
+            Obstacle::Reserved => {
+                if now + delay >= self.cx.deadline {
+                    self.last = Some(Box::new(error));
+                }
+                self.wait_for_money(delay).await
+            }
         }
-        match waits_for_money {
-            true => self.wait_for_money(delay).await,
-            false => self.sleep(delay).await,
-        }
+    }
+
+    /// Waits until the rate limits allow another attempt, as far as anybody can tell.
+    async fn wait_in_line(&mut self, error: ModelError) -> Result<(), ModelError> {
+        let Some(limits) = &self.stack.rate_limits else {
+            return Ok(());
+        };
+        let longest = match self.alternative {
+            Alternative::Left => MAX_WAIT_BEFORE_ANOTHER,
+            Alternative::None => Duration::MAX,
+        };
+        let tenant = self.cx.emitter.tenant();
+        let reached = limits.reach_head(tenant, self.size, self.head_of_line.take());
+        self.head_of_line = Some(tokio::select! {
+            biased;
+            () = self.cx.cancel.cancelled() => return Err(ModelError::Cancelled),
+            head = reached => head,
+            () = tokio::time::sleep_until(self.cx.deadline) => {
+                return Err(ModelError::DeadlineExceeded { last: Some(Box::new(error)) });
+            }
+            () = tokio::time::sleep(longest) => return Err(error),
+        });
+        Ok(())
     }
 
     /// Waits until this process frees money, or for `poll`.
@@ -251,8 +299,8 @@ impl<'a> Retrying<'a> {
         self.turn = Some(tokio::select! {
             biased;
             () = self.cx.cancel.cancelled() => return Err(ModelError::Cancelled),
-            turn = self.ledger.freed() => turn,
-            () = tokio::time::sleep(poll) => self.ledger.ask_again(),
+            turn = self.stack.ledger.freed() => turn,
+            () = tokio::time::sleep(poll) => self.stack.ledger.ask_again(),
         });
         Ok(())
     }
@@ -263,7 +311,7 @@ impl<'a> Retrying<'a> {
 
     /// Jitter for a delay that the server requested. Many clients get the same delay and would otherwise return all at once.
     fn jitter_for(&self, delay: Duration) -> Duration {
-        match self.settings.jitter {
+        match self.stack.retry.jitter {
             true => (delay / 10).max(Duration::from_millis(100)).mul_f64(fastrand::f64()),
             false => Duration::ZERO,
         }

@@ -1,70 +1,21 @@
 //! The budget layer: reserves the worst case of an attempt and settles it afterwards.
 
 use std::future::Future;
-use std::sync::OnceLock;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::super::{
-    AttemptEnd, BilledPart, BoxFuture, Measured, ModelContext, ModelError, ModelResponse, OutputSeen, PreparedRequest,
-    Price, Progress, Provider, estimate,
+    AttemptEnd, BilledPart, BoxFuture, Measured, ModelContext, ModelError, ModelResponse, OutputSeen, Price, Progress,
+    estimate,
 };
 use super::ModelStack;
+use super::estimated::EstimatedRequest;
 use crate::events::{EventKind, Usage};
-use crate::ledger::{AskAgain, Attempt, BudgetAlert, BudgetExceeded, LedgerError, Reservation, ReserveRequest, Scope};
+use crate::ledger::{AskAgain, Attempt, BudgetAlert, LedgerError, Reservation, ReserveRequest, Scope};
 use crate::money::{NanoUsd, NanoUsdDifference};
 use crate::telemetry::Emitter;
-
-/// How long a count may take. Then the estimate stays.
-const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A request with its token estimate, computed once for all attempts.
-pub(super) struct EstimatedRequest<'a> {
-    pub(super) request: PreparedRequest<'a>,
-    estimated_tokens: u64,
-    /// What the API has counted, if it was asked: with a margin, and only if that is less than the estimate.
-    counted_tokens: OnceLock<Option<u64>>,
-}
-
-impl<'a> EstimatedRequest<'a> {
-    pub(super) fn new(request: PreparedRequest<'a>) -> Self {
-        Self {
-            estimated_tokens: estimate::prompt_tokens(&request),
-            counted_tokens: OnceLock::new(),
-            request,
-        }
-    }
-
-    /// The maximum cost of an attempt.
-    fn worst_case(&self, price: &Price) -> NanoUsd {
-        let counted = self.counted_tokens.get().copied().flatten();
-        self.worst_case_of(counted.unwrap_or(self.estimated_tokens), price)
-    }
-
-    fn worst_case_of(&self, prompt_tokens: u64, price: &Price) -> NanoUsd {
-        price.worst_case(prompt_tokens, u64::from(self.request.request.max_tokens))
-    }
-
-    /// Whether a request that was refused could be admitted if its prompt were short enough.
-    fn could_fit(&self, refused: &BudgetExceeded, price: &Price) -> bool {
-        let others = refused.spent.saturating_add(refused.reserved);
-        others.saturating_add(self.worst_case_of(0, price)) <= refused.limit
-    }
-
-    /// Has the API count the prompt, once. Returns whether that lowers the maximum cost.
-    async fn count(&self, provider: &dyn Provider) -> bool {
-        if self.counted_tokens.get().is_some() {
-            return false;
-        }
-        let counted = tokio::time::timeout(COUNT_TIMEOUT, provider.count_tokens(&self.request)).await;
-        let counted = counted.ok().flatten().map(estimate::with_count_margin);
-        let less = counted.filter(|counted| *counted < self.estimated_tokens);
-        self.counted_tokens.set(less).is_ok() && less.is_some()
-    }
-}
 
 /// How a reservation is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +62,7 @@ impl ModelStack {
             price,
             stack: self,
             max_tokens: request.request.request.max_tokens,
-            estimated_prompt_tokens: request.estimated_tokens,
+            estimated_prompt_tokens: request.prompt.likely,
             attempt: Some(reservation.begin()),
         });
         let result = attempt.await;
@@ -167,12 +118,13 @@ impl ModelStack {
                 hint: self.prices.hint_for(model),
             });
         };
+        let cache_writes = self.provider.cache_writes();
         let ask = || {
             let request = ReserveRequest {
                 tenant: tenant.to_string(),
                 session_id: cx.emitter.session_id().to_owned(),
                 model: model.to_owned(),
-                amount: request.worst_case(&price),
+                amount: request.worst_case(&price, cache_writes),
                 limits: self.budget.limits(tenant),
                 now,
             };
@@ -181,7 +133,7 @@ impl ModelStack {
         let mut reserved = ask().await;
         // The estimate is high, so that it suffices. What it would refuse is counted.
         if let Err(ModelError::Budget(exceeded)) = &reserved
-            && request.could_fit(exceeded, &price)
+            && request.could_fit(exceeded, &price, cache_writes)
             && request.count(&*self.provider).await
         {
             reserved = ask().await;
@@ -467,6 +419,8 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::super::super::{Prices, StopReason};
     use super::super::harness::{COST, MODEL, USAGE, api, cut};
+    use std::time::Duration;
+
     use super::*;
     use crate::events::Usage;
 

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::super::error::status_of_code;
+use super::super::rate_limits::RateLimitOptions;
 use super::super::script::{
     After, Answer, AnswerKind, ErrorAnswer, MessageAnswer, RawAnswer, Repeat, UsageAnswer, When,
 };
@@ -25,8 +26,32 @@ use values::{duration, object, repeat, usage};
 pub(super) struct RawScript {
     #[serde(default)]
     pub(super) after: After,
+    pub(super) rate_limits: Option<RawRateLimits>,
     #[serde(default)]
     pub(super) answer: Vec<Spanned<RawStep>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRateLimits {
+    #[serde(default = "default_per", deserialize_with = "duration")]
+    per: Duration,
+    requests: Option<u32>,
+    input_tokens: Option<u32>,
+}
+
+impl From<RawRateLimits> for RateLimitOptions {
+    fn from(raw: RawRateLimits) -> Self {
+        Self {
+            per: raw.per,
+            requests: raw.requests,
+            input_tokens: raw.input_tokens,
+        }
+    }
+}
+
+fn default_per() -> Duration {
+    RateLimitOptions::default().per
 }
 
 #[derive(Deserialize)]

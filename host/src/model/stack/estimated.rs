@@ -1,0 +1,65 @@
+//! The size of a request before the API has seen it.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::super::{PreparedRequest, Price, PromptTokens, Provider, estimate};
+use crate::ledger::BudgetExceeded;
+use crate::messages_api::CacheTtl;
+use crate::money::NanoUsd;
+use crate::resilience::RequestSize;
+
+/// How long a count may take. Then the estimate stays.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A request with its token estimate, computed once for all attempts.
+pub(super) struct EstimatedRequest<'a> {
+    pub(super) request: PreparedRequest<'a>,
+    pub(super) prompt: PromptTokens,
+    /// What the API has counted, if it was asked: with a margin, and only if that is less than the bound.
+    counted_tokens: OnceLock<Option<u64>>,
+}
+
+impl<'a> EstimatedRequest<'a> {
+    pub(super) fn new(request: PreparedRequest<'a>) -> Self {
+        Self {
+            prompt: PromptTokens::of(&request),
+            counted_tokens: OnceLock::new(),
+            request,
+        }
+    }
+
+    pub(super) fn size(&self) -> RequestSize {
+        RequestSize {
+            prompt_tokens: self.prompt.likely,
+            output_tokens: u64::from(self.request.request.max_tokens),
+        }
+    }
+
+    /// The maximum cost of an attempt.
+    pub(super) fn worst_case(&self, price: &Price, cache_writes: Option<CacheTtl>) -> NanoUsd {
+        let counted = self.counted_tokens.get().copied().flatten();
+        self.worst_case_of(counted.unwrap_or(self.prompt.most), price, cache_writes)
+    }
+
+    fn worst_case_of(&self, prompt_tokens: u64, price: &Price, cache_writes: Option<CacheTtl>) -> NanoUsd {
+        price.worst_case(prompt_tokens, u64::from(self.request.request.max_tokens), cache_writes)
+    }
+
+    /// Whether a request that was refused could be admitted if its prompt were short enough.
+    pub(super) fn could_fit(&self, refused: &BudgetExceeded, price: &Price, cache_writes: Option<CacheTtl>) -> bool {
+        let others = refused.spent.saturating_add(refused.reserved);
+        others.saturating_add(self.worst_case_of(0, price, cache_writes)) <= refused.limit
+    }
+
+    /// Has the API count the prompt, once. Returns whether that lowers the maximum cost.
+    pub(super) async fn count(&self, provider: &dyn Provider) -> bool {
+        if self.counted_tokens.get().is_some() {
+            return false;
+        }
+        let counted = tokio::time::timeout(COUNT_TIMEOUT, provider.count_tokens(&self.request)).await;
+        let counted = counted.ok().flatten().map(estimate::with_count_margin);
+        let less = counted.filter(|counted| *counted < self.prompt.most);
+        self.counted_tokens.set(less).is_ok() && less.is_some()
+    }
+}
