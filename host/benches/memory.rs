@@ -1,4 +1,4 @@
-//! Memory per live instance, and memory that many calls leave behind.
+//! Memory per live instance and per session, and memory that many calls leave behind.
 //!
 //! Measures the proportional set size (`Pss`): the instances of a component share the pages of its image, and `Pss` counts
 //! shared pages once. For pages mapped once it equals the resident set size.
@@ -18,14 +18,21 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cofferdam::events::Outcome;
+use cofferdam::agent::RunOptions;
+use cofferdam::assembly::Host;
+use cofferdam::config::Config;
+use cofferdam::events::{Ending, Outcome};
+use cofferdam::model::ProviderKind;
 use cofferdam::sandbox::Limits as CallLimits;
+use cofferdam::simulator::{Answer, Script, Simulator, SimulatorOptions, StreamOptions};
+use cofferdam::store::Store;
 use cofferdam::telemetry::EventBus;
 use serde_json::json;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::common::dispatch::Dispatch;
-use self::common::{IS_BENCH, Limits, resident_kib, runtime};
+use self::common::{IS_BENCH, Limits, resident_kib, runtime, settled_resident_kib};
 
 /// Instances alive at once.
 const LIVE: u32 = if IS_BENCH { 500 } else { 20 };
@@ -34,6 +41,11 @@ const MANY_CALLS: u32 = if IS_BENCH { 100_000 } else { 100 };
 /// The limits.
 const MAX_KIB_PER_INSTANCE: f64 = 100.0;
 const MAX_GROWTH: f64 = 1.05;
+/// Sessions that are kept after a prompt, and those whose answers are arriving.
+const IDLE: usize = if IS_BENCH { 2_000 } else { 10 };
+const STREAMING: usize = if IS_BENCH { 200 } else { 5 };
+const MAX_KIB_PER_IDLE_SESSION: f64 = 64.0;
+const MAX_KIB_PER_STREAMING_SESSION: f64 = 512.0;
 
 fn main() {
     let runtime = runtime();
@@ -41,6 +53,7 @@ fn main() {
     // First, because free memory that live instances leave in the allocator would hide growth.
     runtime.block_on(many_calls(&mut limits));
     runtime.block_on(live_instances(&mut limits));
+    runtime.block_on(sessions(&mut limits));
     limits.enforce();
 }
 
@@ -79,6 +92,58 @@ async fn live_instances(limits: &mut Limits) {
     let each = host.live_kib("sleep", json!({ "ms": 60_000 }), LIVE).await;
     println!("a live instance of the Rust plugin `faulty`: {each:.0} KiB resident, {LIVE} at once");
     limits.at_most("KiB for each live instance", each, MAX_KIB_PER_INSTANCE);
+}
+
+/// The simulated model runs in this process, so that what it holds for each connection counts as well.
+async fn sessions(limits: &mut Limits) {
+    let endless = StreamOptions {
+        chunk: 1,
+        chunk_delay: Duration::from_secs(60),
+        ..StreamOptions::default()
+    };
+    let script = Script::new()
+        .answer(Answer::text("Hello.").when_last_user_contains("Hi").forever())
+        .answer(Answer::text("One moment.").streamed(endless).forever());
+    let options = SimulatorOptions {
+        max_connections: STREAMING,
+        ..SimulatorOptions::default()
+    };
+    let model = Simulator::start(script, options).unwrap();
+    let mut config = Config::default();
+    config.model.provider = ProviderKind::Simulated;
+    config.model.base_url = model.url().parse().unwrap();
+    config.budget.daily = None;
+    let host = Host::builder(config)
+        .store(Store::in_memory().unwrap())
+        .build()
+        .await
+        .unwrap();
+
+    let before = settled_resident_kib().await;
+    let mut idle = Vec::with_capacity(IDLE);
+    for _ in 0..IDLE {
+        let mut session = host.session();
+        let report = session.run("Hi", RunOptions::default()).await;
+        assert_eq!(report.outcome, Ending::Completed);
+        idle.push(session);
+    }
+    let each = (settled_resident_kib().await - before) / IDLE as f64;
+    println!(
+        "an idle session after a short prompt: {each:.1} KiB resident, of {IDLE}; their books are in memory as well"
+    );
+    limits.at_most("KiB for each idle session", each, MAX_KIB_PER_IDLE_SESSION);
+
+    let before = settled_resident_kib().await;
+    let mut streaming = JoinSet::new();
+    for _ in 0..STREAMING {
+        let mut session = host.session();
+        streaming.spawn(async move { session.run("Go on.", RunOptions::default()).await.outcome });
+    }
+    let each = (settled_resident_kib().await - before) / STREAMING as f64;
+    println!("a session whose answer is arriving: {each:.1} KiB resident, of {STREAMING}");
+    assert_eq!(streaming.len(), STREAMING, "none has ended");
+    limits.at_most("KiB for each streaming session", each, MAX_KIB_PER_STREAMING_SESSION);
+    streaming.shutdown().await;
 }
 
 async fn host(limits: CallLimits) -> Arc<Dispatch> {

@@ -32,13 +32,12 @@ use cofferdam::tools::{ComponentSource, PluginSettings};
 
 use serde_json::json;
 
-use self::common::{IS_BENCH, Limits, PLUGIN, Sample, TOOL, millis, runtime};
+use self::common::{COMMITS, IS_BENCH, Limits, PLUGIN, Sample, TOOL, commit_time, millis, runtime};
 
 /// Callers that reserve and settle at the same time.
 const AT_ONCE: usize = 64;
 /// Pairs of a reservation and its settlement, of each caller.
 const PAIRS: usize = if IS_BENCH { 300 } else { 2 };
-const COMMITS: usize = if IS_BENCH { 300 } else { 5 };
 /// Prompts of the session that is read back, and calls of each.
 const PROMPTS: usize = if IS_BENCH { 100 } else { 2 };
 const CALLS: usize = 10;
@@ -59,22 +58,6 @@ fn main() {
     runtime.block_on(pairs(folder.path(), flush, &mut limits));
     runtime.block_on(resume(folder.path(), &mut limits));
     limits.enforce();
-}
-
-/// The median of a commit of one row.
-fn commit_time(folder: &Path) -> Duration {
-    let database = rusqlite::Connection::open(folder.join("floor.sqlite3")).unwrap();
-    database
-        .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE rows (value INTEGER)")
-        .unwrap();
-    let commits = (0..COMMITS).map(|number| {
-        let started = Instant::now();
-        database
-            .execute("INSERT INTO rows VALUES (?1)", [number as i64])
-            .unwrap();
-        started.elapsed()
-    });
-    Sample::of(commits.collect()).percentile(50)
 }
 
 fn request(caller: usize) -> ReserveRequest {

@@ -38,7 +38,7 @@ use url::Url;
 
 use self::common::bare_agent::{BareAgent, CacheControl, Tool};
 use self::common::messages_api::{ANSWER, MessagesApi, become_server_if_asked};
-use self::common::{IS_BENCH, Limits, PLUGIN, Sample, runtime};
+use self::common::{IS_BENCH, Limits, PLUGIN, Sample, commit_time, millis, runtime};
 
 const PROMPT: &str = "What is 25 * 17?";
 /// Model calls of a session.
@@ -49,6 +49,11 @@ const AT_ONCE: [usize; 3] = [1, 50, 200];
 /// The limits: CPU time of a turn, relative to the bare agent's.
 const MAX_IN_MEMORY_PER_FLOOR: f64 = 7.0;
 const MAX_ON_DISK_PER_FLOOR: f64 = 11.0;
+/// Sessions of the open loop.
+const ARRIVALS: usize = if IS_BENCH { 4_000 } else { 10 };
+/// The limits of a turn in the open loop: so many commits of the disk, and so many milliseconds.
+const MAX_OPEN_MEDIAN: (f64, f64) = (4.0, 1.0);
+const MAX_OPEN_SLOW: (f64, f64) = (12.0, 10.0);
 
 fn main() {
     become_server_if_asked();
@@ -94,6 +99,8 @@ async fn turns(limits: &mut Limits) {
         "{:<42} {:>10} {:>10} {:>10} {:>9} {:>9} {:>10}",
         "", "p50", "p99", "CPU", "p50/bare", "CPU/bare", "sessions/s"
     );
+    let [.., [.., most_at_once]] = &figures;
+    let most = Row::sessions_a_second(most_at_once);
     for (figures, at_once) in figures.into_iter().zip(AT_ONCE) {
         let [bare, in_memory, on_disk] = figures.map(Row::from);
         for (row, (name, _)) in [&bare, &in_memory, &on_disk].into_iter().zip(&agents) {
@@ -107,6 +114,42 @@ async fn turns(limits: &mut Limits) {
             limits.at_most(&what, row.cpu / bare.cpu, limit);
         }
     }
+    let flush = millis(commit_time(folder.path()));
+    println!("sessions that arrive at half the rate of {most:.0} a second; F, one commit of SQLite: {flush:.3} ms");
+    let [(bare, floor), _, (name, on_disk)] = &agents;
+    for (name, agent, is_limited) in [(bare, floor, false), (name, on_disk, true)] {
+        let mut turns = open_loop(agent, most / 2.0).await;
+        check_requests(&mut api, name, ARRIVALS, &mut requests);
+        let [median, slow] = [50, 99].map(|percent| millis(turns.percentile(percent)));
+        println!("{name:<42} {median:>7.3} ms {slow:>7.3} ms");
+        if is_limited {
+            for (what, figure, (commits, more)) in [("p50", median, MAX_OPEN_MEDIAN), ("p99", slow, MAX_OPEN_SLOW)] {
+                let what = format!("ms of a turn in the open loop, {what}");
+                limits.at_most(&what, figure, commits * flush + more);
+            }
+        }
+    }
+}
+
+/// Begins sessions at this rate, whether the ones before have ended or not.
+async fn open_loop(agent: &Arc<Agent>, a_second: f64) -> Sample {
+    let begun = tokio::time::Instant::now();
+    let mut sessions = Vec::with_capacity(ARRIVALS);
+    for number in 0..ARRIVALS {
+        let due = begun + Duration::from_secs_f64(number as f64 / a_second);
+        tokio::time::sleep_until(due).await;
+        let agent = agent.clone();
+        sessions.push(tokio::spawn(async move {
+            assert_eq!(agent.run().await, ANSWER);
+            // From when it was due, so that a late start counts.
+            due.elapsed() / TURNS
+        }));
+    }
+    let mut turns = Vec::with_capacity(ARRIVALS);
+    for session in sessions {
+        turns.push(session.await.unwrap());
+    }
+    Sample::of(turns)
 }
 
 /// Sessions of one round, divided evenly among the concurrent ones.
@@ -260,6 +303,10 @@ impl From<Figures> for Row {
 }
 
 impl Row {
+    fn sessions_a_second(Figures { turns, wall, .. }: &Figures) -> f64 {
+        turns.len() as f64 / wall.as_secs_f64()
+    }
+
     fn print(&self, name: &str, bare: &Self) {
         println!(
             "{name:<42} {:>7.3} ms {:>7.3} ms {:>7.3} ms {:>9.2} {:>9.2} {:>10.0}",

@@ -1,4 +1,4 @@
-//! Calls wait for the rate limits that the server announces, in one line for all sessions of a key.
+//! Calls wait for the rate limits that the server announces, in one queue for all sessions of a key.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -65,7 +65,7 @@ async fn run_all(host: Arc<Host>, tenants: impl IntoIterator<Item = &'static str
                 completed.lock().unwrap().push(tenant);
             }
         });
-        // So that those of one tenant stand in line before the next one's.
+        // So that those of one tenant are in the queue before the next one's.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     sessions.join_all().await;
@@ -115,7 +115,7 @@ async fn a_run_says_what_it_waits_for() {
     let started = Instant::now();
     let ran = lab.call(["run", "--plain", "What is 25 * 17?"]).await.expect_code(0);
     assert!(ran.stdout.contains("It is 425."), "{ran}");
-    let waiting = "is reached for requests, next request in ";
+    let waiting = "is reached for requests, next request in about ";
     assert!(ran.stderr.contains(waiting), "{ran}");
     assert!(started.elapsed() >= Duration::from_millis(1_900), "{ran}");
     assert_eq!(refused(&server), 0);

@@ -8,6 +8,7 @@ pub mod dispatch;
 pub mod messages_api;
 pub mod typed;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
@@ -34,6 +35,25 @@ pub fn micros(duration: Duration) -> f64 {
 
 pub fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
+}
+
+/// Commits that [`commit_time`] measures.
+pub const COMMITS: usize = if IS_BENCH { 300 } else { 5 };
+
+/// F, the median of a commit of one row to a database of SQLite in this folder, in the mode of the books: a write-ahead log, flushed.
+pub fn commit_time(folder: &Path) -> Duration {
+    let database = rusqlite::Connection::open(folder.join("floor.sqlite3")).unwrap();
+    database
+        .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE rows (value INTEGER)")
+        .unwrap();
+    let commits = (0..COMMITS).map(|number| {
+        let started = Instant::now();
+        database
+            .execute("INSERT INTO rows VALUES (?1)", [number as i64])
+            .unwrap();
+        started.elapsed()
+    });
+    Sample::of(commits.collect()).percentile(50)
 }
 
 /// The process's resident memory. Pages mapped several times count once.

@@ -163,7 +163,7 @@ pub(super) struct RawModel {
     /// Whether answers are streamed.
     pub(super) stream: bool,
     /// Whether requests wait while the rate limits that the server announces would have it refuse them. All requests with the same
-    /// model, server and key wait in one line, in which tenants take turns. `false` for gateways that announce wrong limits.
+    /// model, server and key wait in one queue, in which tenants take turns. `false` for gateways that announce wrong limits.
     pub(super) follow_rate_limits: bool,
     /// Whether the Messages API caches the prompt, so that the next request of a conversation pays only for what is new in it.
     /// `false` for gateways that refuse `cache_control`. With `provider = "openai"`, the server decides itself.

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use http::HeaderMap;
+use http::header::DATE;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::resilience::{AnnouncedLimit, RateLimitKind};
 
-/// `anthropic-ratelimit-KIND-{limit,remaining,reset}`; the reset is a time as in RFC 3339. Others, such as those of the priority tier, don't
-/// limit what this host sends.
-const MESSAGES_API: [(RateLimitKind, &str); 4] = [
+/// `anthropic-ratelimit-KIND-{limit,remaining,reset}`; the reset is a time as in RFC 3339. The kind `tokens` is the other two together, or the
+/// one of them that is nearer, so it says nothing new. Those of the priority tier don't limit what this host sends.
+const MESSAGES_API: [(RateLimitKind, &str); 3] = [
     (RateLimitKind::Requests, "requests"),
     (RateLimitKind::InputTokens, "input-tokens"),
     (RateLimitKind::OutputTokens, "output-tokens"),
-    (RateLimitKind::Tokens, "tokens"),
 ];
 
 /// `x-ratelimit-{limit,remaining,reset}-KIND`; the reset is a duration such as `6m0s`, or a number of seconds.
@@ -22,6 +22,9 @@ const CHAT_API: [(RateLimitKind, &str); 2] = [(RateLimitKind::Requests, "request
 /// Every limit of which all three values can be read.
 pub(super) fn announced_limits(headers: &HeaderMap, now: Timestamp) -> Vec<AnnouncedLimit> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    // The server's own clock, because its resets are by that one.
+    let date = text(DATE.as_str()).and_then(|date| Timestamp::try_from(httpdate::parse_http_date(date).ok()?).ok());
+    let now = date.unwrap_or(now);
     let number = |name: String| text(&name)?.parse::<u64>().ok();
     let of_messages_api = MESSAGES_API.into_iter().filter_map(|(kind, name)| {
         let header = |value| format!("anthropic-ratelimit-{name}-{value}");
@@ -30,7 +33,6 @@ pub(super) fn announced_limits(headers: &HeaderMap, now: Timestamp) -> Vec<Annou
             kind,
             limit: number(header("limit"))?,
             remaining: number(header("remaining"))?,
-            // A reset in the past: by this clock, the limit is whole.
             whole_after: Duration::try_from(reset.duration_since(now)).unwrap_or_default(),
         })
     });
@@ -76,7 +78,6 @@ mod tests {
             ("anthropic-ratelimit-requests-reset", "2026-11-24T10:00:01.2Z"),
             ("anthropic-ratelimit-output-tokens-limit", "8000"),
             ("anthropic-ratelimit-output-tokens-remaining", "0"),
-            // A clock that is ahead.
             ("anthropic-ratelimit-output-tokens-reset", "2026-11-24T09:59:00Z"),
             ("anthropic-ratelimit-input-tokens-limit", "30000"),
             ("anthropic-ratelimit-input-tokens-remaining", "many"),
@@ -95,6 +96,25 @@ mod tests {
             whole_after: Duration::ZERO,
         };
         assert_eq!(read, [requests, output]);
+    }
+
+    #[test]
+    fn a_reset_is_by_the_clock_of_the_server() {
+        let read = read(&[
+            ("date", "Tue, 24 Nov 2026 09:00:00 GMT"),
+            ("anthropic-ratelimit-requests-limit", "50"),
+            ("anthropic-ratelimit-requests-remaining", "0"),
+            ("anthropic-ratelimit-requests-reset", "2026-11-24T09:01:00Z"),
+            // The sum of the others.
+            ("anthropic-ratelimit-tokens-limit", "38000"),
+            ("anthropic-ratelimit-tokens-remaining", "0"),
+            ("anthropic-ratelimit-tokens-reset", "2026-11-24T09:01:00Z"),
+        ]);
+        let whole_after: Vec<_> = read
+            .iter()
+            .map(|limit| (limit.kind, limit.whole_after.as_secs()))
+            .collect();
+        assert_eq!(whole_after, [(RateLimitKind::Requests, 60)]);
     }
 
     #[test]

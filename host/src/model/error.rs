@@ -63,7 +63,7 @@ pub enum ModelError {
     RateLimitReached {
         endpoint: String,
         wait: Wait,
-        /// At least this long. Zero while other calls wait.
+        /// About this long. Zero if nobody can tell, because other calls wait.
         retry_after: Duration,
     },
     /// The host's ledger refused the attempt.
@@ -178,9 +178,9 @@ fn reached(wait: Wait, retry_after: Duration) -> String {
     let reached = match wait {
         Wait::For(kind) => format!("is reached for {}", kind.as_str()),
         Wait::Refused => "is reached, by its answer to another call".to_owned(),
-        Wait::InLine => return "is reached, and other calls wait already".to_owned(),
+        Wait::InQueue => return "is reached, and other calls wait already".to_owned(),
     };
-    format!("{reached}, next request in {:.1} s", retry_after.as_secs_f64())
+    format!("{reached}, next request in about {:.1} s", retry_after.as_secs_f64())
 }
 
 impl From<LedgerError> for ModelError {

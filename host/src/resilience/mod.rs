@@ -15,7 +15,9 @@ mod window;
 pub use breaker::{Breaker, BreakerSettings, BreakerStats, Override, Permit, Rejected, WindowStats};
 pub use concurrency::{ConcurrencyLimit, Saturated};
 pub use fair::{Acquire, FairPermit, FairSemaphore, Priority, Share};
-pub use rate_limit::{AnnouncedLimit, HeadOfLine, RateLimitKind, RateLimits, RequestSize, TokensUsed, TooSoon, Wait};
+pub use rate_limit::{
+    AnnouncedLimit, AnswerHead, RateLimitKind, RateLimitTurn, RateLimits, RequestSize, TokensUsed, TooSoon, Wait,
+};
 pub use retry::RetrySettings;
 pub use retry_budget::RetryBudget;
 pub use window::WindowSettings;

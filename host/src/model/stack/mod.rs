@@ -28,14 +28,17 @@ pub use self::chain::{Fallback, ModelChain};
 use self::estimated::EstimatedRequest;
 use self::retrying::{Alternative, Retrying};
 use super::{
-    ApiErrorKind, BoxFuture, Measured, ModelContext, ModelError, ModelRequest, ModelResponse, PreparedRequest, Prices,
-    Progress, Provider, counts_for_breaker,
+    ApiErrorKind, BoxFuture, MAX_RETRY_AFTER, Measured, ModelContext, ModelError, ModelRequest, ModelResponse,
+    PreparedRequest, Prices, Progress, Provider, counts_for_breaker,
 };
 use crate::events::{EventKind, Transition, Usage};
 use crate::ledger::{BudgetSettings, Ledger};
 use crate::resilience::{
-    Breaker, HeadOfLine, RateLimits, RequestSize, RetryBudget, RetrySettings, TokensUsed, TooSoon,
+    AnswerHead, Breaker, RateLimitTurn, RateLimits, RequestSize, RetryBudget, RetrySettings, TokensUsed, TooSoon,
 };
+
+/// The status of a refusal for a rate limit, or a spend limit.
+const RATE_LIMITED: u16 = 429;
 
 /// A provider with the layers that make it reliable.
 #[derive(Clone, Debug)]
@@ -107,7 +110,7 @@ impl ModelStack {
                     self.within_rate_limits(
                         estimated.size(),
                         &progress,
-                        retrying.head_of_line(),
+                        retrying.rate_limit_turn(),
                         // Budget: one reservation per attempt, because each may be billed; outside the time-out, so that an
                         // attempt that is cut short is still settled.
                         self.within_budget(
@@ -180,13 +183,13 @@ impl ModelStack {
         result
     }
 
-    /// Admits the attempt if the rate limits allow it, and learns from the answer what they are. `head` is the call's place at the head
-    /// of the line, if it has waited for it.
+    /// Admits the attempt if the rate limits allow it, and learns from the answer what they are. `turn` is the call's, if it has waited
+    /// for it.
     async fn within_rate_limits(
         &self,
         size: RequestSize,
         progress: &Progress<'_>,
-        head: &mut Option<HeadOfLine>,
+        turn: &mut Option<RateLimitTurn>,
         attempt: impl Future<Output = Result<ModelResponse, ModelError>>,
     ) -> Result<ModelResponse, ModelError> {
         let Some(limits) = &self.rate_limits else {
@@ -194,29 +197,40 @@ impl ModelStack {
         };
         let mut admitted =
             limits
-                .try_begin(size, head)
+                .try_begin(size, turn)
                 .map_err(|TooSoon { wait, retry_after }| ModelError::RateLimitReached {
                     endpoint: self.provider.endpoint(),
                     wait,
                     retry_after,
                 })?;
         let mut attempt = pin!(attempt);
-        let ended_with_head = tokio::select! {
+        let begun = tokio::select! {
             biased;
-            result = &mut attempt => Some(result),
-            _ = progress.head_arrived() => None,
+            result = &mut attempt => Err(result),
+            status = progress.head_arrived() => Ok(status),
         };
-        admitted.answered(&progress.limits_announced());
-        let result = match ended_with_head {
-            Some(result) => result,
-            None => attempt.await,
+        let result = match begun {
+            // A refusal has no more than a head and a few words, and ends with the time to wait. So it is looked at as a whole.
+            Ok(status) if status == RATE_LIMITED => attempt.await,
+            Ok(_) => {
+                admitted.answered(AnswerHead::Admitted, &progress.limits_announced());
+                attempt.await
+            }
+            Err(result) => result,
+        };
+        let head = match &result {
+            Err(ModelError::Api(error)) if error.kind == ApiErrorKind::RateLimited => {
+                AnswerHead::Refused(error.retry_after.filter(|delay| *delay <= MAX_RETRY_AFTER))
+            }
+            _ => AnswerHead::Admitted,
         };
         match &result {
-            Ok(response) => admitted.used(tokens_used(&response.usage)),
-            Err(ModelError::Api(error)) if error.kind == ApiErrorKind::RateLimited => {
-                error.retry_after.into_iter().for_each(|delay| limits.refused(delay));
-            }
-            Err(_) => {}
+            _ if !was_sent(progress, &result) => admitted.not_sent(),
+            _ if !admitted.is_answered() => admitted.answered(head, &progress.limits_announced()),
+            _ => {}
+        }
+        if let Ok(response) = &result {
+            admitted.used(tokens_used(&response.usage));
         }
         result
     }

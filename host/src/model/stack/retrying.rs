@@ -8,7 +8,7 @@ use super::super::{GaveUp, ModelContext, ModelError, Verdict, classify};
 use super::{ModelStack, millis};
 use crate::events::EventKind;
 use crate::ledger::AskAgain;
-use crate::resilience::{HeadOfLine, RequestSize};
+use crate::resilience::{RateLimitTurn, RequestSize, Wait};
 
 /// The shortest wait before asking the breaker again while another call probes the endpoint.
 const MIN_PROBE_WAIT: Duration = Duration::from_millis(100);
@@ -22,6 +22,9 @@ const BUDGET_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The longest wait that a server may ask for while another model could answer.
 const MAX_WAIT_BEFORE_ANOTHER: Duration = Duration::from_secs(5);
+
+/// A shorter wait for a rate limit is no news.
+const MIN_WAIT_TO_MENTION: Duration = Duration::from_millis(300);
 
 /// Whether another model can be asked instead of waiting for this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +41,7 @@ enum Obstacle {
     Open(Duration),
     /// The breaker waits for the result of a probe.
     Probe,
-    /// A rate limit is reached, for at least this long.
+    /// A rate limit is reached, for about this long.
     RateLimit(Duration),
     /// Others have reserved the money.
     Reserved,
@@ -82,8 +85,8 @@ pub(super) struct Retrying<'a> {
     budget_wait_ends: Option<Instant>,
     /// The turn to ask the ledger again.
     turn: Option<AskAgain>,
-    /// The place at the head of those who wait for a rate limit.
-    head_of_line: Option<HeadOfLine>,
+    /// The turn of those that wait for a rate limit.
+    rate_limit_turn: Option<RateLimitTurn>,
     /// Obstacles already reported with `ModelWaiting`.
     announced: Vec<&'static str>,
     /// Why the last attempt failed.
@@ -107,7 +110,7 @@ impl<'a> Retrying<'a> {
             refusals: 0,
             budget_wait_ends: None,
             turn: None,
-            head_of_line: None,
+            rate_limit_turn: None,
             announced: Vec::new(),
             last: None,
         }
@@ -131,9 +134,9 @@ impl<'a> Retrying<'a> {
         self.turn.take()
     }
 
-    /// The place at the head of the line, after a wait for a rate limit.
-    pub(super) const fn head_of_line(&mut self) -> &mut Option<HeadOfLine> {
-        &mut self.head_of_line
+    /// The turn to be admitted by the rate limits, after a wait for it.
+    pub(super) const fn rate_limit_turn(&mut self) -> &mut Option<RateLimitTurn> {
+        &mut self.rate_limit_turn
     }
 
     /// Fails if the run is cancelled or past its deadline, before it asks the breaker or the ledger.
@@ -152,7 +155,7 @@ impl<'a> Retrying<'a> {
         let verdict = classify(&error);
         if !matches!(error, ModelError::RateLimitReached { .. }) {
             // Others needn't wait while this call waits for something else.
-            self.head_of_line = None;
+            self.rate_limit_turn = None;
         }
         let error = self.with_history(error);
         if let Some(obstacle) = Obstacle::of(&error) {
@@ -212,7 +215,7 @@ impl<'a> Retrying<'a> {
         self.attempts -= 1;
         let another_is_quicker = match obstacle {
             Obstacle::Open(_) | Obstacle::Probe => true,
-            Obstacle::RateLimit(at_least) => at_least > MAX_WAIT_BEFORE_ANOTHER,
+            Obstacle::RateLimit(forecast) => forecast > MAX_WAIT_BEFORE_ANOTHER,
             Obstacle::Reserved => false,
         };
         if self.alternative == Alternative::Left && another_is_quicker {
@@ -231,7 +234,8 @@ impl<'a> Retrying<'a> {
             }
             // Another call's attempt probes the endpoint, and the breaker shares its result.
             Obstacle::Probe => self.stack.retry.delay(1, fastrand::f64()).max(MIN_PROBE_WAIT),
-            Obstacle::RateLimit(at_least) => at_least,
+            // A forecast, so it doesn't end the call. The wait itself ends with the deadline.
+            Obstacle::RateLimit(_) => Duration::ZERO,
             // Others reserve several times their actual cost, and free the rest within seconds.
             Obstacle::Reserved => {
                 let give_up = *self.budget_wait_ends.get_or_insert(now + MAX_BUDGET_WAIT);
@@ -245,12 +249,18 @@ impl<'a> Retrying<'a> {
             }
         };
         let waits_for_money = matches!(obstacle, Obstacle::Reserved);
+        if !waits_for_money {
+            // A later wait for money is another one.
+            self.budget_wait_ends = None;
+        }
         if !waits_for_money && self.is_too_late_after(delay) {
             return Err(ModelError::DeadlineExceeded {
                 last: Some(Box::new(error)),
             });
         }
-        if !self.announced.contains(&obstacle.kind()) {
+        let is_short = matches!(error, ModelError::RateLimitReached { wait, retry_after, .. }
+            if wait != Wait::InQueue && retry_after < MIN_WAIT_TO_MENTION);
+        if !is_short && !self.announced.contains(&obstacle.kind()) {
             self.announced.push(obstacle.kind());
             self.cx.emitter.emit(EventKind::ModelWaiting { error: error.info() });
         }
@@ -261,7 +271,7 @@ impl<'a> Retrying<'a> {
                 }
                 self.sleep(delay).await
             }
-            Obstacle::RateLimit(_) => self.wait_in_line(error).await,
+            Obstacle::RateLimit(_) => self.wait_for_rate_limit(error).await,
             Obstacle::Reserved => {
                 if now + delay >= self.cx.deadline {
                     self.last = Some(Box::new(error));
@@ -272,7 +282,7 @@ impl<'a> Retrying<'a> {
     }
 
     /// Waits until the rate limits allow another attempt, as far as anybody can tell.
-    async fn wait_in_line(&mut self, error: ModelError) -> Result<(), ModelError> {
+    async fn wait_for_rate_limit(&mut self, error: ModelError) -> Result<(), ModelError> {
         let Some(limits) = &self.stack.rate_limits else {
             return Ok(());
         };
@@ -281,11 +291,11 @@ impl<'a> Retrying<'a> {
             Alternative::None => Duration::MAX,
         };
         let tenant = self.cx.emitter.tenant();
-        let reached = limits.reach_head(tenant, self.size, self.head_of_line.take());
-        self.head_of_line = Some(tokio::select! {
+        let reached = limits.wait_for_turn(tenant, self.size, self.rate_limit_turn.take());
+        self.rate_limit_turn = Some(tokio::select! {
             biased;
             () = self.cx.cancel.cancelled() => return Err(ModelError::Cancelled),
-            head = reached => head,
+            turn = reached => turn,
             () = tokio::time::sleep_until(self.cx.deadline) => {
                 return Err(ModelError::DeadlineExceeded { last: Some(Box::new(error)) });
             }
