@@ -155,6 +155,24 @@ class Answers(unittest.TestCase):
                 ]
                 self.assertEqual(answer().content[0].text, "It is 425.")
 
+    def test_tools_are_searched_for(self):
+        script = '[[answer]]\ntools = [{ name = "calculate", input = {} }]\n[[answer]]\ntext = "425"\n'
+        search = {"type": "tool_search_tool_bm25_20251119", "name": "tool_search_tool_bm25"}
+        tools = [CALCULATE | {"defer_loading": True}, search]
+        with Simulator(script) as simulator, simulator.client() as client:
+            first = collect(client, tools=tools)
+            call = first.content[-1]
+            result = {"type": "tool_result", "tool_use_id": call.id, "content": "425"}
+            turn = [{"role": "assistant", "content": first.content}, {"role": "user", "content": [result]}]
+            second = ask(client, tools=tools, messages=[QUESTION, *turn])
+            with self.assertRaises(anthropic.BadRequestError):
+                ask(client, tools=tools[:1])
+        kinds = [block.type for block in first.content]
+        self.assertEqual(kinds, ["server_tool_use", "tool_search_tool_result", "tool_use"])
+        found = first.content[1].content.tool_references
+        self.assertEqual([reference.tool_name for reference in found], ["calculate"])
+        self.assertEqual(second.content[0].text, "425")
+
     def test_an_unknown_beta(self):
         script = '[[answer]]\ntext = "Hello."\n'
         with Simulator(script) as simulator, simulator.client() as client:

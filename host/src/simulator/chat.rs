@@ -76,7 +76,9 @@ pub(super) fn compose<'a>(answer: &'a MessageAnswer, context: &RequestContext<'_
             ItemKind::Thinking { text, .. } => reasoning.push_str(&text),
             ItemKind::Tool(call) => calls.push(Call {
                 arguments: input_text(&call),
-                id: call.id.unwrap_or_else(|| fresh_id(context, position)),
+                id: call
+                    .id
+                    .unwrap_or_else(|| fresh_id(context.dialect.call_id_prefix(), context, position)),
                 name: call.name,
             }),
             // The vendor's own blocks have no form in this API.

@@ -10,6 +10,7 @@ use super::json::{ObjectText, json_text, list_text};
 use super::placeholder;
 use super::prompt_cache::CachedTokens;
 use super::script::{ContentItem, ItemKind, MessageAnswer, ToolCall, ToolInput, UsageAnswer, UsageFigures};
+use super::tool_search;
 use crate::messages_api::{ASSISTANT, END_TURN, TOOL_USE};
 
 /// A message whose parts are JSON text.
@@ -80,7 +81,7 @@ pub(super) fn delta_text(kind: &str, text: &str) -> String {
 }
 
 pub(super) fn compose<'a>(answer: &'a MessageAnswer, context: &RequestContext<'_>) -> Message<'a> {
-    let items = items(answer, context);
+    let (items, found_bytes) = tool_search::with_searches(items(answer, context), context);
     let blocks: Vec<_> = (0..)
         .zip(&items)
         .map(|(position, item)| Block::new(item, position, context))
@@ -92,7 +93,7 @@ pub(super) fn compose<'a>(answer: &'a MessageAnswer, context: &RequestContext<'_
         stop_reason: answer.stop_reason.clone().unwrap_or_else(|| default_reason.to_owned()),
         stop_sequence: answer.stop_sequence.clone(),
         stop_details: answer.stop_details.as_ref().map(json_text),
-        usage: Usage::new(answer, &blocks, context),
+        usage: Usage::new(answer, &blocks, context, found_bytes),
         blocks,
         extra: &answer.extra,
     }
@@ -147,7 +148,10 @@ impl Block {
                 (write("", ""), write(text, &signature), deltas.collect())
             }
             ItemKind::Tool(call) => {
-                let id = call.id.clone().unwrap_or_else(|| fresh_id(context, position));
+                let id = call
+                    .id
+                    .clone()
+                    .unwrap_or_else(|| fresh_id(context.dialect.call_id_prefix(), context, position));
                 let write = |input: &str| {
                     let block = object(TOOL_USE).field("id", &id).field("name", &call.name);
                     block.raw("input", input).end()
@@ -206,8 +210,7 @@ pub(super) fn input_text(call: &ToolCall) -> String {
 
 /// Generates an id that is the same in every run of a script and that the conversation doesn't contain yet. The
 /// conversation may have begun with another simulator.
-pub(super) fn fresh_id(context: &RequestContext<'_>, position: u64) -> String {
-    let prefix = context.dialect.call_id_prefix();
+pub(super) fn fresh_id(prefix: &str, context: &RequestContext<'_>, position: u64) -> String {
     let base = format!("{prefix}_sim_{:06}_{position}", context.number);
     let taken = |id: &String| context.view.has_tool_use(id);
     if !taken(&base) {
@@ -230,12 +233,23 @@ pub(super) fn tokens(bytes: usize) -> u64 {
 }
 
 impl Usage {
-    fn new(answer: &MessageAnswer, blocks: &[Block], context: &RequestContext<'_>) -> Self {
+    /// `found_bytes` are those of the definitions that the answer's searches found.
+    fn new(answer: &MessageAnswer, blocks: &[Block], context: &RequestContext<'_>, found_bytes: usize) -> Self {
+        let prompt_bytes = |part: UsagePart| match part {
+            UsagePart::Start { .. } => context.bytes,
+            UsagePart::End | UsagePart::Whole => context.bytes.saturating_add(found_bytes),
+        };
         let write = |usage: &UsageAnswer, part: UsagePart| match usage {
             UsageAnswer::Omitted => None,
             UsageAnswer::Json(json) => Some(json.to_string()),
-            UsageAnswer::Computed => Some(figures_text(&UsageFigures::default(), blocks, context, part)),
-            UsageAnswer::Given(figures) => Some(figures_text(figures, blocks, context, part)),
+            UsageAnswer::Computed => Some(figures_text(
+                &UsageFigures::default(),
+                blocks,
+                context,
+                part,
+                prompt_bytes(part),
+            )),
+            UsageAnswer::Given(figures) => Some(figures_text(figures, blocks, context, part, prompt_bytes(part))),
         };
         Self {
             start: match (&answer.usage_start, &answer.usage) {
@@ -275,7 +289,13 @@ enum UsagePart {
     Whole,
 }
 
-fn figures_text(figures: &UsageFigures, blocks: &[Block], context: &RequestContext<'_>, part: UsagePart) -> String {
+fn figures_text(
+    figures: &UsageFigures,
+    blocks: &[Block],
+    context: &RequestContext<'_>,
+    part: UsagePart,
+    prompt_bytes: usize,
+) -> String {
     let written = blocks.iter().map(|block| block.written).sum();
     let computed = tokens(written).max(1).min(context.view.max_tokens());
     let output = match part {
@@ -284,7 +304,7 @@ fn figures_text(figures: &UsageFigures, blocks: &[Block], context: &RequestConte
         UsagePart::End | UsagePart::Whole => figures.output_tokens.unwrap_or(computed),
     };
     let cached = figures.cached(context.cached);
-    let uncached = || tokens(context.bytes).saturating_sub(cached.all());
+    let uncached = || tokens(prompt_bytes).saturating_sub(cached.all());
     let mut usage = json!({
         "input_tokens": figures.input_tokens.unwrap_or_else(uncached),
         "cache_creation_input_tokens": cached.written(),

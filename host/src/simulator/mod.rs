@@ -30,6 +30,7 @@ mod script;
 mod server;
 mod socket;
 mod sse;
+mod tool_search;
 mod validate;
 mod weather;
 

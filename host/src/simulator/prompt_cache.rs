@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::message::tokens;
 use super::models;
+use super::tool_search::references;
 use crate::json_text::Json;
 
 /// How many positions are looked up for each breakpoint: its own and those before it.
@@ -91,7 +92,7 @@ impl Prompt {
             reader.option(body.field(option));
         }
         for tool in items(body.field("tools")) {
-            reader.part(tool);
+            reader.tool(tool);
         }
         for block in blocks(body.field("system")) {
             reader.block(&block);
@@ -115,11 +116,15 @@ impl Prompt {
         Self {
             positions: reader.positions,
             min_tokens: models::model(&model).min_cached_tokens,
-            uncounted: reader.marker_bytes.saturating_add(reader.media_bytes),
+            uncounted: reader
+                .marker_bytes
+                .saturating_add(reader.media_bytes)
+                .saturating_add(reader.deferred.values().map(|tool| tool.len() + 1).sum()),
         }
     }
 
-    /// Bytes of the body that aren't text of the prompt: its breakpoints, and pictures and PDFs beyond what they count.
+    /// Bytes of the body that aren't text of the prompt: its breakpoints, pictures and PDFs beyond what they count, and tools that are
+    /// deferred and not found.
     pub(super) const fn uncounted_bytes(&self) -> usize {
         self.uncounted
     }
@@ -132,9 +137,31 @@ struct Reader {
     positions: Vec<Position>,
     marker_bytes: usize,
     media_bytes: usize,
+    /// The tools that nothing before has found, by name.
+    deferred: HashMap<String, String>,
 }
 
 impl Reader {
+    /// A deferred tool is no part of the prompt until a search finds it.
+    fn tool(&mut self, tool: Json<'_>) {
+        let is_deferred = tool.field("defer_loading").is_some_and(|value| value.text() == "true");
+        match tool.field("name").and_then(Json::string).filter(|_| is_deferred) {
+            Some(name) => drop(self.deferred.insert(name.into_owned(), tool.text().to_owned())),
+            None => self.part(tool),
+        }
+    }
+
+    /// The definitions that a search's result has first found. They stand behind it in the prompt.
+    fn found(&mut self, block: Json<'_>) -> String {
+        if self.deferred.is_empty() || !block.text().contains("tool_reference") {
+            return String::new();
+        }
+        let block = block.to_value();
+        references(&block)
+            .filter_map(|name| self.deferred.remove(name))
+            .collect()
+    }
+
     /// A setting that the following prefixes depend on.
     fn option(&mut self, value: Option<Json<'_>>) {
         self.so_far.update(value.map_or("null", Json::text));
@@ -147,7 +174,7 @@ impl Reader {
 
     fn part(&mut self, part: Json<'_>) {
         let mut breakpoint = None;
-        let text = self.unmarked(part, &mut breakpoint);
+        let text = self.unmarked(part, &mut breakpoint) + &self.found(part);
         self.bytes = self.bytes.saturating_add(text.len());
         self.so_far.update(text.as_bytes());
         self.so_far.update([0]);

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::tool_search;
+
 #[derive(Clone, Debug)]
 pub(super) struct RequestView<'a> {
     body: &'a Value,
-    /// Tool names by call id, for every call in the request.
+    /// Tool names by call id, for every call in the request, also of the vendor's tools.
     tools: HashMap<&'a str, &'a str>,
 }
 
@@ -29,7 +31,10 @@ impl<'a> RequestView<'a> {
         view.tools = view
             .messages()
             .iter()
-            .flat_map(|message| blocks_of(&message["content"], "tool_use"))
+            .flat_map(|message| {
+                let of_vendor = blocks_of(&message["content"], "server_tool_use");
+                blocks_of(&message["content"], "tool_use").chain(of_vendor)
+            })
             .filter_map(|call| Some((call["id"].as_str()?, call["name"].as_str()?)))
             .collect();
         view
@@ -79,6 +84,18 @@ impl<'a> RequestView<'a> {
         self.tools.contains_key(id)
     }
 
+    /// The definitions of the request's tools.
+    pub(super) fn tools(&self) -> &'a [Value] {
+        self.body["tools"].as_array().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The names of the tools that searches in the conversation have found.
+    pub(super) fn references(&self) -> impl Iterator<Item = &'a str> {
+        let blocks = self.messages().iter().map(|message| &message["content"]);
+        let blocks = blocks.filter_map(Value::as_array).flatten();
+        blocks.flat_map(tool_search::references)
+    }
+
     fn messages(&self) -> &'a [Value] {
         self.body["messages"].as_array().map(Vec::as_slice).unwrap_or_default()
     }
@@ -104,7 +121,7 @@ impl<'a> RequestView<'a> {
     }
 }
 
-fn blocks_of<'a>(content: &'a Value, kind: &'static str) -> impl Iterator<Item = &'a Value> {
+pub(super) fn blocks_of<'a>(content: &'a Value, kind: &'static str) -> impl Iterator<Item = &'a Value> {
     content
         .as_array()
         .map(Vec::as_slice)

@@ -136,7 +136,9 @@ impl Api {
         let rules = Rules::new(purpose, version, &head.headers, &parsed, &self.facts);
         check::body(&parsed, &rules)?;
         if purpose == Purpose::CountTokens {
-            let count = ObjectText::new().field("input_tokens", &tokens(bytes.len())).end();
+            let prompt = Prompt::of(str::from_utf8(bytes).unwrap_or_default());
+            let counted = tokens(bytes.len().saturating_sub(prompt.uncounted_bytes()));
+            let count = ObjectText::new().field("input_tokens", &counted).end();
             return Ok(Decision::plain(answer::json_reply(200, count)));
         }
         self.answer(

@@ -6,6 +6,7 @@ mod client;
 mod faults;
 mod positions;
 mod shapes;
+mod tool_search;
 
 use std::time::Duration;
 

@@ -152,7 +152,7 @@ fn unusual_but_valid_requests_pass() {
         ("/messages/3/content/1/toolset_name", json!("browser")),
         (
             "/messages/3/content/0/content",
-            json!([{ "type": "tool_reference", "tool_name": "x" }, { "type": "browser_state" }]),
+            json!([{ "type": "tool_reference", "tool_name": "calculate" }, { "type": "browser_state" }]),
         ),
         // A turn that was paused at a tool of the vendor's.
         (

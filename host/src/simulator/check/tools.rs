@@ -4,6 +4,8 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+use super::super::request::RequestView;
+use super::super::tool_search::is_deferred;
 use super::tool_kinds::{MCP_TOOLSET, TOOL_KINDS, ToolKind};
 use super::{ApiError, Checked, Rules, known_fields, optional, required_text, tagged};
 use crate::messages_api::limits::{REFUSED_ROOT_KEYWORDS, is_property_name, is_tool_name};
@@ -33,11 +35,46 @@ pub(super) fn check(body: &Value, rules: &Rules<'_>) -> Checked {
                 },
             },
         };
+        deferral(tool, name, &at)?;
         if !names.insert(name) {
             return Err(ApiError::invalid("tools: Tool names must be unique."));
         }
     }
+    if !tools.is_empty() && tools.iter().all(is_deferred) {
+        return Err(ApiError::invalid(
+            "At least one tool must have defer_loading=false. All tools cannot be deferred.",
+        ));
+    }
+    found(body, tools, &names)?;
     choice(&body["tool_choice"], tools, &names)
+}
+
+/// A tool that is no part of the prompt's beginning can't end a cached one.
+fn deferral(tool: &Value, name: &str, at: &str) -> Checked {
+    let field = format!("{at}.defer_loading");
+    optional(&tool["defer_loading"], &field, Value::is_boolean, "a valid boolean")?;
+    if is_deferred(tool) && !tool["cache_control"].is_null() {
+        return Err(ApiError::invalid(format!(
+            "Tool '{name}' cannot have both defer_loading=true and cache_control set. Tools with defer_loading cannot use prompt caching."
+        )));
+    }
+    Ok(())
+}
+
+/// What searches in the conversation have found has to be there still.
+fn found(body: &Value, tools: &[Value], names: &HashSet<&str>) -> Checked {
+    let gone = RequestView::new(body).references().find(|name| !names.contains(name));
+    match gone.filter(|_| !has_toolset(tools)) {
+        Some(name) => Err(ApiError::invalid(format!(
+            "Tool reference '{name}' not found in available tools"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Whether only the server of a toolset knows all names.
+fn has_toolset(tools: &[Value]) -> bool {
+    tools.iter().any(|tool| tool["type"] == MCP_TOOLSET)
 }
 
 /// Checks a tool of the vendor's. It has other fields, but its name is in the same namespace.
@@ -146,9 +183,7 @@ fn choice(choice: &Value, tools: &[Value], names: &HashSet<&str>) -> Checked {
     }
     if kind == "tool" {
         let name = required_text(&choice["name"], &format!("{at}.name"))?;
-        // Only the server of a toolset knows the names in it.
-        let is_known = names.contains(name) || tools.iter().any(|tool| tool["type"] == MCP_TOOLSET);
-        if !is_known {
+        if !names.contains(name) && !has_toolset(tools) {
             return Err(ApiError::invalid(format!("Tool '{name}' not found in provided tools")));
         }
     }

@@ -10,7 +10,9 @@ use super::{Judge, Object, Version, Violations, is_identifier, join, present};
 const BREAKPOINTS: usize = 4;
 
 /// The tools that the vendor defines, by their `type`.
-const VENDOR_TOOLS: [&str; 21] = [
+const VENDOR_TOOLS: [&str; 23] = [
+    "tool_search_tool_bm25_20251119",
+    "tool_search_tool_regex_20251119",
     "bash_20250124",
     "text_editor_20250124",
     "text_editor_20250429",
@@ -196,6 +198,7 @@ impl Judge<'_> {
             found.list("tools", tools);
         }
         let mut names = BTreeSet::new();
+        let mut loaded = self.tool_list().is_empty();
         for (index, tool) in self.tool_list().iter().enumerate() {
             let path = format!("tools.{index}");
             let Some(tool) = found.object(&path, tool) else {
@@ -206,10 +209,51 @@ impl Judge<'_> {
                 Some(kind) if VENDOR_TOOLS.contains(&kind) => {}
                 Some(kind) => found.add(&join(&path, "type"), format_args!("`{kind}` is not a known tool")),
             }
+            match tool.get("defer_loading") {
+                None | Some(Value::Bool(false)) => loaded = true,
+                Some(Value::Bool(true)) if tool.contains_key("cache_control") => {
+                    found.add(
+                        &path,
+                        "a deferred tool is in no cached prefix, so it can't have `cache_control`",
+                    );
+                }
+                Some(Value::Bool(true)) => {}
+                Some(_) => {
+                    found.add(&join(&path, "defer_loading"), "must be a boolean");
+                    loaded = true;
+                }
+            }
             if let Some(name) = tool.get("name").and_then(Value::as_str)
                 && !names.insert(name)
             {
                 found.add(&join(&path, "name"), "Tool names must be unique");
+            }
+        }
+        if !loaded {
+            found.add("tools", "all are deferred, and at least one may not be");
+        }
+        self.references(&names, found);
+    }
+
+    /// Results of searches refer to tools of the request.
+    fn references(&self, names: &BTreeSet<&str>, found: &mut Violations) {
+        let messages = self
+            .request
+            .get("messages")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        let blocks = messages.filter_map(|message| message["content"].as_array()).flatten();
+        for reference in blocks
+            .filter_map(|block| block["content"]["tool_references"].as_array())
+            .flatten()
+        {
+            let name = reference["tool_name"].as_str().unwrap_or_default();
+            if !names.contains(name) {
+                found.add(
+                    "messages",
+                    format_args!("Tool reference '{name}' not found in available tools"),
+                );
             }
         }
     }

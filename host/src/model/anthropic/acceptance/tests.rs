@@ -75,6 +75,22 @@ fn tool(more: &Value) -> Value {
     tool
 }
 
+fn bm25() -> Value {
+    json!({ "type": "tool_search_tool_bm25_20251119", "name": "tool_search_tool_bm25" })
+}
+
+/// The result of a search that found a tool.
+fn searched(tool: &str) -> Value {
+    json!({
+        "type": "tool_search_tool_result",
+        "tool_use_id": "srvtoolu_1",
+        "content": {
+            "type": "tool_search_tool_search_result",
+            "tool_references": [{ "type": "tool_reference", "tool_name": tool }],
+        },
+    })
+}
+
 #[test]
 fn good_requests_are_accepted() {
     let thinking = |text: &str| json!({ "type": "thinking", "thinking": text, "signature": "c2ln" });
@@ -113,6 +129,10 @@ fn good_requests_are_accepted() {
         (
             "claude-opus-4-5",
             messages(&[user(&json!("hi")), assistant(&json!("It is"))]),
+        ),
+        (
+            "claude-sonnet-5-5",
+            json!({ "tools": [tool(&json!({ "defer_loading": true })), bm25()] }),
         ),
         // Two messages of one role are joined.
         ("claude-opus-5", messages(&[user(&json!("hi")), user(&json!("there"))])),
@@ -340,6 +360,35 @@ fn each_rule_refuses_what_breaks_it() {
             opus,
             json!({ "tools": [tool(&json!({ "input_schema": { "type": "object", "anyOf": [] } }))] }),
             "tools.0.input_schema.anyOf: ",
+        ),
+        (
+            opus,
+            json!({ "tools": [tool(&json!({ "defer_loading": true }))] }),
+            "tools: all are deferred",
+        ),
+        (
+            opus,
+            json!({ "tools": [tool(&json!({ "defer_loading": true, "cache_control": { "type": "ephemeral" } })), bm25()] }),
+            "tools.0: a deferred tool",
+        ),
+        (
+            opus,
+            json!({ "tools": [tool(&json!({ "defer_loading": 1 }))] }),
+            "tools.0.defer_loading: must be a boolean",
+        ),
+        (
+            opus,
+            {
+                let search = json!({ "type": "server_tool_use", "id": "srvtoolu_1", "name": "tool_search_tool_bm25", "input": {} });
+                let mut request = messages(&[
+                    user(&json!("hi")),
+                    assistant(&json!([search, searched("gone"), text("so")])),
+                    user(&json!("go on")),
+                ]);
+                request["tools"] = json!([tool(&json!({ "defer_loading": true })), bm25()]);
+                request
+            },
+            "messages: Tool reference 'gone'",
         ),
         // The system prompt and caching
         (opus, json!({ "system": "" }), "system: text content blocks"),

@@ -42,6 +42,17 @@ fn every_broken_rule_has_its_message() {
             json!([]),
             "tool_choice may only be specified while providing tools.",
         ),
+        // Deferred tools.
+        (
+            "/tools/0/defer_loading",
+            json!("yes"),
+            "tools.0.defer_loading: Input should be a valid boolean",
+        ),
+        (
+            "/tools/0/defer_loading",
+            json!(true),
+            "At least one tool must have defer_loading=false. All tools cannot be deferred.",
+        ),
         // Options.
         (
             "/tools/0/cache_control",
@@ -134,6 +145,21 @@ fn a_forced_tool_must_be_among_the_tools() {
         checked(&forced, Purpose::Run).unwrap_err().message,
         "tool_choice.tool.name: Field required"
     );
+}
+
+#[test]
+fn a_deferred_tool_has_no_breakpoint() {
+    let mut request = request();
+    let mut tool = request["tools"][0].clone();
+    let search = json!({ "type": "tool_search_tool_bm25_20251119", "name": "tool_search_tool_bm25" });
+    tool["defer_loading"] = json!(true);
+    request["tools"] = json!([tool, search]);
+    assert!(checked(&request, Purpose::Run).is_ok());
+    request["tools"][1]["cache_control"] = json!({ "type": "ephemeral" });
+    assert!(checked(&request, Purpose::Run).is_ok());
+    request["tools"][0]["cache_control"] = json!({ "type": "ephemeral" });
+    let refused = checked(&request, Purpose::Run).unwrap_err().message;
+    assert!(refused.starts_with("Tool 'calculate' cannot have both"), "{refused}");
 }
 
 #[test]
