@@ -210,13 +210,15 @@ impl Agent {
     }
 }
 
-fn definitions(tools: &ToolSet) -> ToolDefinitions {
+/// The tools as the model reads them.
+pub fn definitions(tools: &ToolSet) -> ToolDefinitions {
     tools
         .tools()
         .map(|tool| ToolDefinition {
             name: tool.name.clone(),
             description: tool.description.clone(),
             input_schema: Arc::clone(tool.input_schema()),
+            always_load: tool.always_load,
         })
         .collect()
 }

@@ -21,7 +21,7 @@ mod tenant;
 mod tool_result;
 
 pub(crate) use agent::WeakAgent;
-pub use agent::{Agent, AgentParts};
+pub use agent::{Agent, AgentParts, definitions};
 pub use approval::{Answer, Approver, Question};
 pub use report::RunReport;
 pub use session::{RunOptions, Session};

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use super::grants::{self, GrantArgs};
 use super::table::{Column, Table};
 use super::{CliError, Context, Output, format, standalone, tool};
+use crate::agent::definitions;
+use crate::model::{ModelSettings, ToolDefinition, definition_tokens, searched_tools};
 use crate::tools::Tool;
 
 /// The maximum length of a description in the table, in characters.
@@ -28,16 +30,36 @@ pub async fn list(cx: &Context, args: ListArgs) -> Result<u8, CliError> {
         Some(component) => standalone::config(grants::component(component, &GrantArgs::default())?)?,
     };
     let _logging = cx.logging(&config, false)?;
+    let is_configured = args.component.is_none();
     let tools = match args.component {
         None => tool::load(cx, &config, false).await?,
         Some(_) => standalone::load(cx, &config).await?,
     };
     match cx.global.output {
-        Output::Text => cx.stdout.write(&table(tools.tools()).render_within(cx.stdout.width())),
+        Output::Text => {
+            cx.stdout.write(&table(tools.tools()).render_within(cx.stdout.width()));
+            if is_configured && tools.tools().next().is_some() {
+                cx.note(&size(&config.model, definitions(&tools).list()));
+            }
+        }
         Output::Json => cx.stdout.json_pretty(&tools.tools().map(json).collect::<Vec<_>>()),
         Output::StreamJson => tools.tools().for_each(|tool| cx.stdout.json_line(&json(tool))),
     }
     Ok(0)
+}
+
+/// What the definitions add to the prompt.
+fn size(model: &ModelSettings, tools: &[ToolDefinition]) -> String {
+    let bytes = tools.iter().map(ToolDefinition::bytes).sum();
+    let read = match searched_tools(model, tools).len() {
+        0 => "the model reads them with every request".to_owned(),
+        searched => format!("the model searches for {searched} of them, see `[model] tool_search`"),
+    };
+    format!(
+        "The definitions of the tools have {} bytes, an estimated {} tokens; {read}.",
+        format::count(bytes),
+        format::count(definition_tokens(bytes)),
+    )
 }
 
 pub fn json(tool: &Tool) -> Value {

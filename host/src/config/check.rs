@@ -16,7 +16,7 @@ use super::source::push_segment;
 use super::usd::UsdLimit;
 use crate::agent::AgentSettings;
 use crate::ledger::{BudgetSettings, TenantBudget};
-use crate::model::{ApiVersion, Effort, ModelSettings, ProviderKind, Thinking, is_loopback};
+use crate::model::{ApiVersion, Effort, ModelSettings, ProviderKind, Thinking, ToolSearch, is_loopback};
 use crate::resilience::{BreakerSettings, RetrySettings};
 use crate::sandbox::{FolderGrant, Grants, Limits};
 use crate::tools::{PluginSettings, ToolSettings, name_identity};
@@ -167,6 +167,7 @@ impl Findings {
                 ("effort", effort_problem(model)),
                 ("thinking", thinking_problem(model)),
                 ("thinking_budget", budget_problem(model)),
+                ("tool_search", tool_search_problem(model)),
             ],
         );
     }
@@ -455,6 +456,14 @@ fn budget_problem(model: &ModelSettings) -> Option<ValueProblem> {
         ))
     });
     bounds::THINKING_BUDGET.problem(budget_tokens).or(too_large)
+}
+
+fn tool_search_problem(model: &ModelSettings) -> Option<ValueProblem> {
+    let is_impossible = model.tool_search == ToolSearch::Always && model.provider == ProviderKind::OpenAi;
+    is_impossible.then(|| {
+        ValueProblem::new("the Chat Completions API has no tool that searches for tools")
+            .hint("leave it out, or set `provider = \"anthropic\"` for a server with the Messages API")
+    })
 }
 
 fn unknown_thinking() -> ValueProblem {

@@ -14,7 +14,9 @@ use super::usd::{Usd, UsdLimit};
 use super::{Config, SecretSource};
 use crate::agent::AgentSettings;
 use crate::ledger::{BudgetSettings, TenantBudget};
-use crate::model::{ApiVersion, AuthHeader, CacheTtl, Effort, MaxTokensField, ModelSettings, ProviderKind, Thinking};
+use crate::model::{
+    ApiVersion, AuthHeader, CacheTtl, Effort, MaxTokensField, ModelSettings, ProviderKind, Thinking, ToolSearch,
+};
 use crate::resilience::{BreakerSettings, RetrySettings, WindowSettings};
 use crate::sandbox::{FolderGrant, HttpGrant, Metering};
 use crate::store::Durability;
@@ -144,6 +146,11 @@ impl From<&ModelSettings> for RawModel {
                 CacheTtl::FiveMinutes => RawCacheTtl::FiveMinutes,
                 CacheTtl::OneHour => RawCacheTtl::OneHour,
             },
+            tool_search: match settings.tool_search {
+                ToolSearch::Auto => RawToolSearch::Auto,
+                ToolSearch::Always => RawToolSearch::Always,
+                ToolSearch::Never => RawToolSearch::Never,
+            },
             connect_timeout: DurationText(settings.connect_timeout),
             idle_timeout: DurationText(settings.idle_timeout),
             attempt_timeout: DurationText(settings.attempt_timeout),
@@ -230,6 +237,16 @@ impl From<RawAuth> for AuthHeader {
         match raw {
             RawAuth::XApiKey => Self::XApiKey,
             RawAuth::Bearer => Self::Bearer,
+        }
+    }
+}
+
+impl From<RawToolSearch> for ToolSearch {
+    fn from(raw: RawToolSearch) -> Self {
+        match raw {
+            RawToolSearch::Auto => Self::Auto,
+            RawToolSearch::Always => Self::Always,
+            RawToolSearch::Never => Self::Never,
         }
     }
 }
@@ -504,6 +521,7 @@ impl From<&ToolSettings> for RawTool {
             idempotent: settings.idempotent,
             destructive: settings.destructive,
             fallback: settings.fallback.clone(),
+            always_load: settings.always_load,
             breaker: settings
                 .breaker
                 .as_ref()

@@ -29,7 +29,7 @@ pub(super) struct RawConfig {
     pub(super) model: RawModel,
     /// Models that are asked, in this order, when the ones before them can't answer. Each has its own retries, breaker and price. A
     /// missing key is that of `[model]`; but for another `provider` or `base_url`, `api_version`, `auth`, `max_tokens_field`, `prompt_cache`,
-    /// `follow_rate_limits` and `temperature` have their defaults, and `api_key_env` is none of `[model]`'s.
+    /// `tool_search`, `follow_rate_limits` and `temperature` have their defaults, and `api_key_env` is none of `[model]`'s.
     /// `effort`, `thinking` and `thinking_budget` are never taken over, because models differ in what they take.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = bounds::MAX_FALLBACK_MODELS))]
@@ -105,6 +105,15 @@ pub(super) enum RawCacheTtl {
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "ToolSearch")]
+pub(super) enum RawToolSearch {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 #[schemars(rename = "Effort")]
 pub(super) enum RawEffort {
     Low,
@@ -171,6 +180,10 @@ pub(super) struct RawModel {
     /// How long a cached prompt is kept after its last use. `1h` is for conversations with long pauses: writing costs twice the
     /// price of input then, instead of 1.25 times.
     pub(super) prompt_cache_ttl: RawCacheTtl,
+    /// Whether the model searches for tools, instead of reading all of their definitions with every request. `auto`: if they have more
+    /// than an estimated 10,000 tokens, at Anthropic's own server or the simulator. `always`: for other servers that can do it, and for
+    /// few tools. `never`. Not with `provider = "openai"`, whose API has no such tool.
+    pub(super) tool_search: RawToolSearch,
     /// The longest time to connect.
     pub(super) connect_timeout: DurationText,
     /// The longest silence: while a request is sent, and between two events of a stream.
@@ -619,6 +632,8 @@ pub(super) struct RawTool {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub(super) fallback: Option<String>,
+    /// Whether the model always reads its definition, even where it searches for other tools (`[model] tool_search`).
+    pub(super) always_load: bool,
     /// Its breaker. Missing keys are inherited from the plugin's breaker.
     #[serde(skip_serializing_if = "Overlay::is_empty")]
     pub(super) breaker: Overlay<RawBreaker>,

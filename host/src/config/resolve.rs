@@ -221,6 +221,7 @@ impl Resolver<'_> {
             follow_rate_limits: raw.follow_rate_limits,
             prompt_cache: raw.prompt_cache,
             prompt_cache_ttl: raw.prompt_cache_ttl.into(),
+            tool_search: raw.tool_search.into(),
             connect_timeout: raw.connect_timeout.0,
             idle_timeout: raw.idle_timeout.0,
             attempt_timeout: raw.attempt_timeout.0,
@@ -365,6 +366,7 @@ impl Resolver<'_> {
                     idempotent: raw.idempotent,
                     destructive: raw.destructive,
                     fallback: raw.fallback,
+                    always_load: raw.always_load,
                     breaker: own_breaker,
                 },
             );

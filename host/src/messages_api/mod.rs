@@ -21,7 +21,7 @@ pub(crate) use self::error_dialects::beginning;
 pub(crate) use self::event::{Delta, MESSAGE_START, StreamEvent};
 pub(crate) use self::message::{Message, StopDetails};
 pub use self::request::{CacheTtl, Effort, Thinking};
-pub(crate) use self::request::{Request, RequestBlock, RequestMessage, ResultBlock, ToolDefinition};
+pub(crate) use self::request::{Request, RequestBlock, RequestMessage, ResultBlock, ToolEntry};
 pub(crate) use self::usage::Usage;
 
 /// The path of the endpoint, as segments.

@@ -89,7 +89,7 @@ pub(crate) struct Request<'a, M> {
     pub(crate) effort: Option<Effort>,
     /// The JSON Schema of the answer, JSON text.
     pub(crate) schema: Option<&'a str>,
-    /// The tools as [`ToolDefinition::list`] writes them. Omitted if empty.
+    /// The tools as [`ToolEntry::list`] writes them. Omitted if empty.
     pub(crate) tools: &'a str,
     /// Omitted if empty, because the API refuses empty text blocks.
     pub(crate) system: &'a str,
@@ -154,12 +154,20 @@ pub(crate) enum ResultBlock<'a> {
     },
 }
 
+/// An entry of a request's tools.
 #[derive(Debug)]
-pub(crate) struct ToolDefinition<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) description: &'a str,
-    /// JSON text.
-    pub(crate) input_schema: &'a str,
+pub(crate) enum ToolEntry<'a> {
+    Custom {
+        name: &'a str,
+        description: &'a str,
+        /// JSON text.
+        input_schema: &'a str,
+        /// Whether the model reads it only once a search has found it. Then it can't have a breakpoint.
+        defer_loading: bool,
+    },
+    /// The API's own tool with which the model searches those that are deferred, by words in any order. The other one searches by
+    /// regular expressions.
+    Search,
 }
 
 impl<'a, M, B, C> Request<'a, M>
@@ -297,7 +305,7 @@ struct Source<'a> {
 
 const CACHE_CONTROL: &str = "cache_control";
 
-/// Tools as [`ToolDefinition::list`] writes them, with a breakpoint on the last one.
+/// Tools as [`ToolEntry::list`] writes them, with a breakpoint on the last one.
 fn with_breakpoint<'a>(tools: &'a str, marker: Option<&str>) -> Cow<'a, str> {
     match (tools.strip_suffix("}]"), marker) {
         (Some(tools), Some(marker)) => Cow::Owned(format!("{tools},\"{CACHE_CONTROL}\":{marker}}}]")),
@@ -305,10 +313,11 @@ fn with_breakpoint<'a>(tools: &'a str, marker: Option<&str>) -> Cow<'a, str> {
     }
 }
 
-impl<'a> ToolDefinition<'a> {
-    /// The JSON text of [`Request::tools`], empty if there are no tools.
-    pub(crate) fn list(tools: impl ExactSizeIterator<Item = Self>) -> serde_json::Result<String> {
-        if tools.len() == 0 {
+impl ToolEntry<'_> {
+    /// The JSON text of [`Request::tools`], empty if there are no tools. The last one can have a breakpoint.
+    pub(crate) fn list(tools: impl Iterator<Item = Self>) -> serde_json::Result<String> {
+        let mut tools = tools.peekable();
+        if tools.peek().is_none() {
             return Ok(String::new());
         }
         let mut out = Vec::new();
@@ -318,9 +327,25 @@ impl<'a> ToolDefinition<'a> {
 
     fn write(self, out: &mut Vec<u8>) -> WriteResult {
         let mut tool = Object::begin(out);
-        tool.field("name", self.name)?;
-        tool.field("description", self.description)?;
-        tool.raw("input_schema", self.input_schema)?;
+        match self {
+            Self::Custom {
+                name,
+                description,
+                input_schema,
+                defer_loading,
+            } => {
+                tool.field("name", name)?;
+                tool.field("description", description)?;
+                tool.raw("input_schema", input_schema)?;
+                if defer_loading {
+                    tool.field("defer_loading", &true)?;
+                }
+            }
+            Self::Search => {
+                tool.field("type", "tool_search_tool_bm25_20251119")?;
+                tool.field("name", "tool_search_tool_bm25")?;
+            }
+        }
         tool.end()
     }
 }

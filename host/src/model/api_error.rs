@@ -90,8 +90,18 @@ impl ApiError {
             _ if self.kind == ApiErrorKind::InvalidRequest && self.message.contains("cache_control") => {
                 Some("this server doesn't cache prompts: set `[model] prompt_cache = false`".to_owned())
             }
+            _ if self.kind == ApiErrorKind::InvalidRequest && self.names_tool_search() => {
+                Some("this server or model can't search for tools: set `[model] tool_search = \"never\"`".to_owned())
+            }
             _ => self.kind.hint().map(str::to_owned),
         }
+    }
+
+    /// Whether it refuses a field, a tool or a block that only a request with a search for tools has.
+    fn names_tool_search(&self) -> bool {
+        ["defer_loading", "tool_search", "tool_reference"]
+            .iter()
+            .any(|name| self.message.contains(name))
     }
 }
 
@@ -428,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_refuses_to_cache_is_named_the_key() {
+    fn what_a_server_refuses_is_named_with_its_key() {
         let hint = |message: &str| {
             let error = ApiError {
                 kind: ApiErrorKind::InvalidRequest,
@@ -444,6 +454,12 @@ mod tests {
         };
         let refused = hint("messages.0.content.0.text.cache_control: Extra inputs are not permitted");
         assert!(refused.is_some_and(|hint| hint.contains("`[model] prompt_cache = false`")));
+        for message in [
+            "tools.0.custom.defer_loading: Extra inputs are not permitted",
+            "tools.1: Input tag 'tool_search_tool_bm25_20251119' found using 'type' does not match any of the expected tags",
+        ] {
+            assert!(hint(message).is_some_and(|hint| hint.contains("`[model] tool_search = \"never\"`")));
+        }
         assert_eq!(hint("messages.0: Extra inputs are not permitted"), None);
     }
 

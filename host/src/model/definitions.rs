@@ -10,6 +10,21 @@ pub struct ToolDefinition {
     pub description: String,
     /// JSON text, sent as it is.
     pub input_schema: Arc<str>,
+    /// Whether the model always reads it, even where it [searches](super::ToolSearch) for the others.
+    pub always_load: bool,
+}
+
+impl ToolDefinition {
+    /// Bytes of what the model reads of it.
+    pub fn bytes(&self) -> u64 {
+        let Self {
+            name,
+            description,
+            input_schema,
+            always_load: _,
+        } = self;
+        (name.len() + description.len() + input_schema.len()) as u64
+    }
 }
 
 /// All tools of a host, in a fixed order. Clones share the list and its serialised forms.
@@ -21,7 +36,7 @@ pub struct ToolDefinitions {
 #[derive(Default)]
 struct Shared {
     list: Vec<ToolDefinition>,
-    /// By provider.
+    /// By provider and form.
     serialized: Mutex<Vec<(&'static str, Arc<str>)>>,
 }
 
@@ -30,23 +45,24 @@ impl ToolDefinitions {
         &self.shared.list
     }
 
-    /// The list as `serialize` writes it for this provider. Called once per provider, then cached.
+    /// The list as `serialize` writes it in this form, which is the provider's name where it has only one. Called once per form,
+    /// then cached.
     ///
     /// # Errors
     ///
     /// The error of `serialize`, which isn't cached.
     pub fn serialized_for<E>(
         &self,
-        provider: &'static str,
+        form: &'static str,
         serialize: impl FnOnce(&[ToolDefinition]) -> Result<String, E>,
     ) -> Result<Arc<str>, E> {
         // A panic in `serialize` leaves the list as it was.
         let mut serialized = self.shared.serialized.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, text)) = serialized.iter().find(|(known, _)| *known == provider) {
+        if let Some((_, text)) = serialized.iter().find(|(known, _)| *known == form) {
             return Ok(Arc::clone(text));
         }
         let text: Arc<str> = serialize(self.list())?.into();
-        serialized.push((provider, Arc::clone(&text)));
+        serialized.push((form, Arc::clone(&text)));
         Ok(text)
     }
 }

@@ -1,10 +1,13 @@
 //! Estimates the tokens of a request before the API counts them, and of an answer whose count never came.
 
-use super::PreparedRequest;
+use super::{DeferredTools, PreparedRequest};
 use crate::transcript::{Attachment, AttachmentContent, Block, Content, Image};
 
 /// Bytes per token of text that is expected: prose has four or more, code and JSON about three, digits and base64 nearly two.
 const BYTES_PER_TOKEN: u64 = 2;
+
+/// Bytes of names, descriptions and schemas per token, as a rule.
+const DEFINITION_BYTES_PER_TOKEN: u64 = 3;
 
 /// Tokens that the model may have written before it noticed that nobody reads on, which is about a second's worth with room to
 /// spare. They are billed and never arrive.
@@ -29,6 +32,8 @@ pub struct PromptTokens {
 }
 
 impl PromptTokens {
+    /// Of tools that the model has to search for, those count that were found, and as many as the searches of the answer may find. That
+    /// the API may read the prompt once more for a search is covered, because a token usually has more than two bytes.
     pub fn of(request: &PreparedRequest<'_>) -> Self {
         let (mut media_tokens, mut media_bytes) = (0_u64, 0_u64);
         let images = images_in(request).map(|Image { base64, .. }| (IMAGE_TOKENS, base64));
@@ -37,7 +42,10 @@ impl PromptTokens {
             media_bytes = media_bytes.saturating_add(base64.len() as u64);
         }
         // Images and pages have a fixed price each, so their data must not count as text.
-        let text_bytes = (request.body.len() as u64).saturating_sub(media_bytes);
+        let DeferredTools { bytes, findable_bytes } = request.deferred;
+        let text_bytes = (request.body.len() as u64)
+            .saturating_sub(media_bytes)
+            .saturating_sub(bytes.saturating_sub(findable_bytes));
         let with_text = |tokens: u64| tokens.saturating_add(media_tokens).saturating_add(HIDDEN_TOKENS);
         Self {
             likely: with_text(text_bytes.div_ceil(BYTES_PER_TOKEN)),
@@ -47,9 +55,20 @@ impl PromptTokens {
 }
 
 /// What a reservation takes for a prompt that the API has counted: 2 % and 16 tokens more. The API calls its count an estimate that can
-/// [differ by a small amount](https://docs.claude.com/en/docs/build-with-claude/token-counting).
-pub fn with_count_margin(counted: u64) -> u64 {
-    counted.saturating_add(counted / 50).saturating_add(16)
+/// [differ by a small amount](https://docs.claude.com/en/docs/build-with-claude/token-counting). If the answer can search
+/// for tools, what it may find isn't in the count, nor that the API may read the prompt once more.
+pub fn with_count_margin(counted: u64, deferred: DeferredTools) -> u64 {
+    let reads = if deferred.findable_bytes > 0 { 2 } else { 1 };
+    counted
+        .saturating_add(counted / 50)
+        .saturating_add(16)
+        .saturating_mul(reads)
+        .saturating_add(deferred.findable_bytes)
+}
+
+/// The likely tokens of so many bytes of tools' definitions. For decisions and for display; a reservation takes more.
+pub fn definition_tokens(bytes: u64) -> u64 {
+    bytes.div_ceil(DEFINITION_BYTES_PER_TOKEN)
 }
 
 /// The least tokens that any request reserves whose prompt isn't counted, given the bytes of text that every request carries.
@@ -133,6 +152,7 @@ mod tests {
         PromptTokens::of(&PreparedRequest {
             request: &request,
             body,
+            deferred: DeferredTools::default(),
         })
     }
 
@@ -150,6 +170,34 @@ mod tests {
         assert!(empty.likely >= HIDDEN_TOKENS);
         let long = estimate(vec![Block::text("x".repeat(30_001))]);
         assert_eq!((long.likely - empty.likely, long.most - empty.most), (15_000, 30_000));
+    }
+
+    #[test]
+    fn deferred_tools_count_as_far_as_they_can_be_found() {
+        let request = ModelRequest {
+            system: &"x".repeat(10_000),
+            messages: &[Message::user("go")],
+            tools: &ToolDefinitions::default(),
+            max_tokens: 16,
+            temperature: None,
+            schema: None,
+        };
+        let estimate = |bytes, findable_bytes| {
+            let prompt = PromptTokens::of(&PreparedRequest {
+                request: &request,
+                body: anthropic::request_body(&request).unwrap().into(),
+                deferred: DeferredTools { bytes, findable_bytes },
+            });
+            (prompt.likely, prompt.most)
+        };
+        let (likely, most) = estimate(0, 0);
+        assert_eq!(estimate(4_000, 1_000), (likely - 1_500, most - 3_000));
+        assert_eq!(estimate(0, 0), estimate(4_000, 4_000));
+        let counted = |findable_bytes| {
+            let bytes = 4_000;
+            with_count_margin(1_000, DeferredTools { bytes, findable_bytes })
+        };
+        assert_eq!((counted(0), counted(1_000)), (1_036, 2 * 1_036 + 1_000));
     }
 
     #[test]

@@ -32,21 +32,21 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::http::{ClientError, ProxySetting, ProxyUrl};
-pub use anthropic::{AnthropicClient, CapabilityError, check_capabilities};
+pub use anthropic::{AnthropicClient, CapabilityError, check_capabilities, searched_tools};
 pub use api_error::{ApiError, ApiErrorKind};
 pub use attempt_log::{AttemptEnd, AttemptLog, Unlogged};
 pub use classify::{MAX_RETRY_AFTER, Verdict, classify, counts_for_breaker};
 pub use definitions::{ToolDefinition, ToolDefinitions};
 pub use error::{FailedModel, GaveUp, Misconnected, MisconnectedKind, ModelError};
-pub use estimate::{PromptTokens, least_prompt_tokens};
+pub use estimate::{PromptTokens, definition_tokens, least_prompt_tokens};
 pub use message::*;
 pub use openai::OpenAiClient;
 pub use prices::*;
 use provider::OutputSeen;
 pub(crate) use provider::is_loopback;
 pub use provider::{
-    ApiVersion, AuthHeader, BilledPart, MaxTokensField, Measured, ModelSettings, PreparedRequest, Progress, Provider,
-    ProviderKind, Upload,
+    ApiVersion, AuthHeader, BilledPart, DeferredTools, MaxTokensField, Measured, ModelSettings, PreparedRequest,
+    Progress, Provider, ProviderKind, ToolSearch, Upload,
 };
 pub use stack::{Fallback, ModelChain, ModelStack};
 

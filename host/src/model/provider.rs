@@ -154,6 +154,21 @@ pub struct ModelSettings {
     pub effort: Option<Effort>,
     /// Unset by default: the model's own. Not with [`ProviderKind::OpenAi`].
     pub thinking: Option<Thinking>,
+    /// Default [`ToolSearch::Auto`].
+    pub tool_search: ToolSearch,
+}
+
+/// Whether the model searches for tools, instead of reading all of their definitions with every request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ToolSearch {
+    /// If the definitions that it needn't always read have more than an estimated 10,000 tokens, at Anthropic's own server or the
+    /// simulator. Claude Sonnet 4, Opus 4, Haiku 4.5 and everything newer can search, which is all that Anthropic still serves; other
+    /// servers with its API often can't.
+    #[default]
+    Auto,
+    /// Not with [`ProviderKind::OpenAi`], whose API has no such tool.
+    Always,
+    Never,
 }
 
 impl ModelSettings {
@@ -219,12 +234,13 @@ impl Default for ModelSettings {
             temperature: None,
             effort: None,
             thinking: None,
+            tool_search: ToolSearch::default(),
         }
     }
 }
 
 #[allow(clippy::expect_used)] // A constant, checked by the test below.
-fn default_base_url() -> Url {
+pub(super) fn default_base_url() -> Url {
     Url::parse("https://api.anthropic.com").expect("the default base URL is a URL")
 }
 
@@ -233,6 +249,16 @@ fn default_base_url() -> Url {
 pub struct PreparedRequest<'a> {
     pub request: &'a ModelRequest<'a>,
     pub body: Bytes,
+    pub deferred: DeferredTools,
+}
+
+/// Definitions in a request's body that the model doesn't read, because it has to search for them first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeferredTools {
+    /// Bytes of those that no search has found yet.
+    pub bytes: u64,
+    /// How many of these the searches of the answer may add to its prompt.
+    pub findable_bytes: u64,
 }
 
 /// One vendor's API. An implementation makes exactly one attempt per call. [`ModelStack`](super::ModelStack) adds retries,
@@ -256,6 +282,11 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     ///
     /// The request has no serialised form. Nothing was sent.
     fn serialize(&self, request: &ModelRequest<'_>) -> Result<Bytes, ModelError>;
+
+    /// What of a request's body the model doesn't read. Nothing by default.
+    fn deferred(&self, _request: &ModelRequest<'_>) -> DeferredTools {
+        DeferredTools::default()
+    }
 
     /// Asks the API how many tokens the prompt has, which must cost nothing. `None`, the default: it can't say. The caller bounds the
     /// time.

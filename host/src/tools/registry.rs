@@ -55,6 +55,8 @@ pub struct Tool {
     /// JSON Schema of a successful result, if the component is known to keep to it. JSON text.
     pub output_schema: Option<Arc<str>>,
     pub fallback: Option<String>,
+    /// Whether the model always reads its definition, even where it searches for other tools.
+    pub always_load: bool,
     pub breaker: crate::resilience::BreakerSettings,
     /// Whether the breaker counts every error that a typed function returns.
     pub(super) errors_count: bool,
@@ -391,6 +393,7 @@ fn make_tool(
         output_schema: export.output_schema.map(|schema| visible_json(&schema).into()),
         errors_count: settings.errors_count,
         fallback: tool_settings.fallback.clone(),
+        always_load: tool_settings.always_load,
         breaker: tool_settings
             .breaker
             .clone()

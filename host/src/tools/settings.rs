@@ -153,6 +153,8 @@ pub struct ToolSettings {
     pub destructive: Option<bool>,
     /// What the model reads, marked as degraded, if the tool fails.
     pub fallback: Option<String>,
+    /// Whether the model always reads its definition, even where it searches for other tools. Default false.
+    pub always_load: bool,
     /// Overrides the plugin's breaker settings.
     pub breaker: Option<BreakerSettings>,
 }
@@ -167,6 +169,7 @@ impl Default for ToolSettings {
             idempotent: None,
             destructive: None,
             fallback: None,
+            always_load: false,
             breaker: None,
         }
     }

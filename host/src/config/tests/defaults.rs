@@ -79,6 +79,7 @@ fn every_key_reaches_the_settings() {
         follow_rate_limits = false
         prompt_cache = false
         prompt_cache_ttl = "1h"
+        tool_search = "always"
         connect_timeout = "1ms"
         idle_timeout = "2ms"
         attempt_timeout = "3ms"
@@ -169,7 +170,7 @@ fn every_key_reaches_the_settings() {
         limits = { fuel = 99 }
         breaker = { failure_threshold = 8, open_for = "1s" }
         errors_count = true
-        tools.t = { name = "u", description = "d", read_only = false, idempotent = true, destructive = true, fallback = "f", breaker = { open_for = "2s" } }
+        tools.t = { name = "u", description = "d", read_only = false, idempotent = true, destructive = true, fallback = "f", always_load = true, breaker = { open_for = "2s" } }
         [plugins.p.command]
         name = "c"
         description = "d"
@@ -225,7 +226,7 @@ fn every_key_reaches_the_settings() {
     assert_eq!(tool.description.as_deref(), Some("d"));
     let annotations = (tool.read_only, tool.idempotent, tool.destructive);
     assert_eq!(annotations, (Some(false), Some(true), Some(true)));
-    assert!(plugin.errors_count);
+    assert!(plugin.errors_count && tool.always_load);
     // The simulator never gets the key.
     assert_eq!(config.model.api_key, None);
     let real = text.replace("\"simulated\"", "\"anthropic\"");

@@ -8,8 +8,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::PROVIDER;
+use super::tool_search::{SEARCH_RESULT, SEARCH_TOOLS, without_unknown};
 use crate::json_text::{self, Json};
 use crate::messages_api::limits::{MAX_MESSAGES, is_identifier};
+use crate::model::ToolDefinition;
 use crate::transcript::{Block, IMAGE_TYPES, Opaque, Role, Rules, ToolUse, identifier};
 
 /// Bytes of the name of a call in a history. A tool's definition may only have 128.
@@ -73,6 +75,8 @@ const fn prompt(name: &'static str, fields: &'static [(&'static str, Field)]) ->
     }
 }
 
+const SERVER_CALL: &str = "server_tool_use";
+
 const RESULT: &[(&str, Field)] = &[("tool_use_id", Filled), ("content", Present)];
 const RESULT_FOR_CALLER: &[(&str, Field)] = &[("tool_use_id", Filled), ("content", Present), ("caller", Optional)];
 
@@ -82,7 +86,7 @@ static KINDS: [Kind; 19] = [
     answer("thinking", &[("thinking", Text), ("signature", Filled)]),
     answer("redacted_thinking", &[("data", Filled)]),
     answer(
-        "server_tool_use",
+        SERVER_CALL,
         &[
             ("id", Id(SERVER_ID)),
             ("name", Filled),
@@ -95,7 +99,7 @@ static KINDS: [Kind; 19] = [
     answer("code_execution_tool_result", RESULT),
     answer("bash_code_execution_tool_result", RESULT),
     answer("text_editor_code_execution_tool_result", RESULT),
-    answer("tool_search_tool_result", RESULT),
+    answer(SEARCH_RESULT, RESULT),
     answer("advisor_tool_result", RESULT),
     answer(
         "mcp_tool_use",
@@ -167,6 +171,8 @@ fn is_id(id: &str) -> bool {
 pub(super) struct AnthropicRules<'m> {
     /// The model that is asked.
     pub(super) model: &'m str,
+    /// The request's tools, if the model searches them.
+    pub(super) searched: Option<&'m [ToolDefinition]>,
 }
 
 impl Rules for AnthropicRules<'_> {
@@ -203,7 +209,15 @@ impl Rules for AnthropicRules<'_> {
             return None;
         }
         let known = |name: &str| name == "type" || kind.fields.iter().any(|(field, _)| *field == name);
-        kept(block, &fields, |name, _| known(name))
+        let kept = kept(block, &fields, |name, _| known(name))?;
+        let name = fields.get("name").and_then(Value::as_str).unwrap_or_default();
+        let is_search = kind.name == SEARCH_RESULT || kind.name == SERVER_CALL && name.starts_with(SEARCH_TOOLS);
+        match (is_search, self.searched) {
+            (false, _) => Some(kept),
+            // The model reads all tools, or is another server's.
+            (true, None) => None,
+            (true, Some(tools)) => Some(with_known_references(kept, tools)),
+        }
     }
 
     fn text_fields<'a>(&self, role: Role, fields: &'a Opaque) -> Option<Cow<'a, Opaque>> {
@@ -281,7 +295,7 @@ impl<'a> Head<'a> {
     }
 
     fn is_server_call(&self) -> bool {
-        matches!(&*self.kind, "server_tool_use" | "mcp_tool_use")
+        matches!(&*self.kind, SERVER_CALL | "mcp_tool_use")
     }
 
     fn is_server_result(&self) -> bool {
@@ -334,6 +348,22 @@ fn kept<'a>(
         json: json_text::object(rest).into(),
         ..given.clone()
     }))
+}
+
+/// A search's result can name tools that the host had when the model searched, and no longer has.
+fn with_known_references<'a>(result: Cow<'a, Opaque>, tools: &[ToolDefinition]) -> Cow<'a, Opaque> {
+    let known = result.json_for(PROVIDER).and_then(object).and_then(|mut fields| {
+        let content = without_unknown(fields.get("content")?, tools)?;
+        fields.insert("content".to_owned(), content);
+        Some(Value::Object(fields).to_string())
+    });
+    match known {
+        Some(json) => Cow::Owned(Opaque {
+            json: json.into(),
+            ..result.into_owned()
+        }),
+        None => result,
+    }
 }
 
 /// Whether a text of this role may have these citations: from version 2026-10-21 on, a user's may have none.

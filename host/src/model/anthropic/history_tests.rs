@@ -10,7 +10,10 @@ use crate::simulator::signature_of;
 use crate::transcript::{Content, Image, Message, ToolResult, ToolUse, repair};
 
 /// The model that is asked.
-const RULES: AnthropicRules<'_> = AnthropicRules { model: "m" };
+const RULES: AnthropicRules<'_> = AnthropicRules {
+    model: "m",
+    searched: Some(&[]),
+};
 
 fn opaque(json: Value) -> Block {
     Block::Opaque(Opaque::new(PROVIDER, json.to_string()))

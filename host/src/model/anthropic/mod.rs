@@ -13,6 +13,7 @@ mod response;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tool_search;
 #[cfg(test)]
 #[path = "validators_tests.rs"]
 pub(crate) mod validators;
@@ -28,11 +29,12 @@ use rustls::ClientConfig;
 pub use self::capabilities::{CapabilityError, check_capabilities};
 use self::request::RequestOptions;
 use self::stream::Assembler;
+pub use self::tool_search::searched_tools;
 use super::exchange::exchange;
 use super::http::{ClientError, HttpClient, HttpSettings, ProxySetting, display_url};
 use super::{
-    BoxFuture, ModelError, ModelRequest, ModelResponse, ModelSettings, PreparedRequest, Progress, Provider,
-    ProviderKind, is_loopback,
+    BoxFuture, DeferredTools, ModelError, ModelRequest, ModelResponse, ModelSettings, PreparedRequest, Progress,
+    Provider, ProviderKind, is_loopback,
 };
 use crate::messages_api::{CacheTtl, MESSAGES, headers as names};
 use crate::secret::Secret;
@@ -119,6 +121,13 @@ impl Provider for AnthropicClient {
         let body = request::body(&self.model, request, self.options);
         body.map(Bytes::from)
             .map_err(|error| ModelError::unserialisable(&error))
+    }
+
+    fn deferred(&self, request: &ModelRequest<'_>) -> DeferredTools {
+        match tool_search::defers(self.options.tool_search, request.tools.list()) {
+            true => tool_search::deferred(request),
+            false => DeferredTools::default(),
+        }
     }
 
     fn count_tokens<'a>(&'a self, request: &'a PreparedRequest<'a>) -> BoxFuture<'a, Option<u64>> {

@@ -2,14 +2,17 @@
 
 use super::PROVIDER;
 use super::history::AnthropicRules;
+use super::tool_search;
 use crate::messages_api::{
-    ASSISTANT, CacheTtl, Effort, Request, RequestBlock, RequestMessage, ResultBlock, Thinking,
-    ToolDefinition as WireTool, USER,
+    ASSISTANT, CacheTtl, Effort, Request, RequestBlock, RequestMessage, ResultBlock, Thinking, USER,
 };
-use crate::model::{ModelRequest, ModelSettings, ToolDefinition};
+use crate::model::{ModelRequest, ModelSettings, ToolSearch};
 use crate::transcript::{
     Attachment, AttachmentContent, Block, Content, Image, Message, Opaque, Role, ToolResult, ToolUse, is_blank, repair,
 };
+
+/// The form of a list of tools in which most are deferred.
+const DEFERRED: &str = "anthropic, deferred";
 
 /// What a client's requests have in common.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +21,7 @@ pub(super) struct RequestOptions {
     pub(super) cache: Option<CacheTtl>,
     pub(super) effort: Option<Effort>,
     pub(super) thinking: Option<Thinking>,
+    pub(super) tool_search: ToolSearch,
 }
 
 impl RequestOptions {
@@ -27,6 +31,7 @@ impl RequestOptions {
             cache: settings.prompt_cache.then_some(settings.prompt_cache_ttl),
             effort: settings.effort,
             thinking: settings.thinking,
+            tool_search: tool_search::setting(settings),
         }
     }
 }
@@ -38,8 +43,13 @@ impl RequestOptions {
 /// conversation, so it reads from the cache what that one wrote. [`repair`] and [`ToolDefinitions`](crate::model::ToolDefinitions)
 /// see to that.
 pub(super) fn body(model: &str, request: &ModelRequest<'_>, options: RequestOptions) -> serde_json::Result<Vec<u8>> {
-    let tools = request.tools.serialized_for(PROVIDER, tools)?;
-    let messages = repair(request.messages, &AnthropicRules { model });
+    let defers = tool_search::defers(options.tool_search, request.tools.list());
+    let form = if defers { DEFERRED } else { PROVIDER };
+    let tools = request
+        .tools
+        .serialized_for(form, |tools| tool_search::list(tools, defers))?;
+    let searched = defers.then(|| request.tools.list());
+    let messages = repair(request.messages, &AnthropicRules { model, searched });
     let cached = cached_messages(&messages);
     let body = Request {
         model,
@@ -58,14 +68,6 @@ pub(super) fn body(model: &str, request: &ModelRequest<'_>, options: RequestOpti
         cache: options.cache,
     };
     body.into_json()
-}
-
-fn tools(tools: &[ToolDefinition]) -> serde_json::Result<String> {
-    WireTool::list(tools.iter().map(|tool| WireTool {
-        name: &tool.name,
-        description: &tool.description,
-        input_schema: &tool.input_schema,
-    }))
 }
 
 type ResultBlocks<'a> = std::iter::Map<std::slice::Iter<'a, Content>, fn(&'a Content) -> ResultBlock<'a>>;
@@ -161,8 +163,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use serde_json::{Value, json};
 
+    use super::super::acceptance;
     use super::*;
-    use crate::model::ToolDefinitions;
+    use crate::model::{ToolDefinition, ToolDefinitions};
 
     fn request<'a>(messages: &'a [Message], tools: &'a ToolDefinitions) -> ModelRequest<'a> {
         ModelRequest {
@@ -207,6 +210,7 @@ mod tests {
             name: "t".into(),
             description: "d".into(),
             input_schema: r#"{"type":"object","b":1.0}"#.into(),
+            always_load: false,
         }]);
         let full = ModelRequest {
             system: "be brief",
@@ -248,6 +252,7 @@ mod tests {
             name: name.into(),
             description: "d".into(),
             input_schema: r#"{"type":"object"}"#.into(),
+            always_load: false,
         });
         let (tools, none) = (ToolDefinitions::from_iter(tools), ToolDefinitions::default());
         let full = ModelRequest {
@@ -335,33 +340,116 @@ mod tests {
     }
 
     /// What the API compares: a request with its markers removed begins with the bytes of the one before it, and has a breakpoint
-    /// where that one had its last, however long the turn between them was.
+    /// where that one had its last, however long the turn between them was. It is the same with tools that the model searches for.
     #[test]
     fn a_growing_conversation_keeps_its_prefix_byte_for_byte() {
-        let tools = ToolDefinitions::from_iter([ToolDefinition {
-            name: "t".into(),
-            description: "d".into(),
-            input_schema: r#"{"type":"object","b":1.0}"#.into(),
-        }]);
-        let mut messages = vec![Message::user("go")];
-        let mut before: Option<String> = None;
-        for (number, calls) in [1, 3, 40, 1, 200].into_iter().enumerate() {
-            let request = ModelRequest {
-                system: "be brief",
-                ..request(&messages, &tools)
+        for tool_search in [ToolSearch::Never, ToolSearch::Always] {
+            let tools = ["t", "u", "v"].map(|name| ToolDefinition {
+                name: name.into(),
+                description: "d".into(),
+                input_schema: r#"{"type":"object","b":1.0}"#.into(),
+                always_load: name == "t",
+            });
+            let tools = ToolDefinitions::from_iter(tools);
+            let options = RequestOptions {
+                cache: Some(CacheTtl::FiveMinutes),
+                tool_search,
+                ..options()
             };
-            let sent = cached(&request, CacheTtl::FiveMinutes);
-            assert!(sent.matches("cache_control").count() <= 4, "{sent}");
-            // Up to the end of the last block, where the last breakpoint is.
-            let prefix = |sent: &str| sent.rsplit_once(MARKER).unwrap().0.replace(MARKER, "");
-            if let Some(before) = before {
-                let prefix = prefix(&before);
-                assert!(sent.replace(MARKER, "").starts_with(&prefix), "{before}\n{sent}");
-                let mut ends = sent.match_indices(MARKER).map(|(at, _)| sent[..at].replace(MARKER, ""));
-                assert!(ends.any(|end| end == prefix), "{before}\n{sent}");
+            let mut messages = vec![Message::user("go")];
+            let mut before: Option<String> = None;
+            for (number, calls) in [1, 3, 40, 1, 200].into_iter().enumerate() {
+                let request = ModelRequest {
+                    system: "be brief",
+                    ..request(&messages, &tools)
+                };
+                let sent = String::from_utf8(body("m", &request, options).unwrap()).unwrap();
+                assert!(sent.matches("cache_control").count() <= 4, "{sent}");
+                let (violations, sent_json) = (acceptance::violations, serde_json::from_str(&sent).unwrap());
+                assert_eq!(violations(&sent_json, "2026-10-21"), <Vec<String>>::new());
+                let searches = number.min(1) * usize::from(tool_search == ToolSearch::Always);
+                assert_eq!(sent.matches("srvtoolu_1").count(), 2 * searches, "{sent}");
+                // Up to the end of the last block, where the last breakpoint is.
+                let prefix = |sent: &str| sent.rsplit_once(MARKER).unwrap().0.replace(MARKER, "");
+                if let Some(before) = before {
+                    let prefix = prefix(&before);
+                    assert!(sent.replace(MARKER, "").starts_with(&prefix), "{before}\n{sent}");
+                    let mut ends = sent.match_indices(MARKER).map(|(at, _)| sent[..at].replace(MARKER, ""));
+                    assert!(ends.any(|end| end == prefix), "{before}\n{sent}");
+                }
+                before = Some(sent);
+                let [mut answer, results] = turn(calls, number);
+                if number == 0 {
+                    answer.content.splice(1..1, search("srvtoolu_1", &["u"]));
+                }
+                messages.extend([answer, results]);
             }
-            before = Some(sent);
-            messages.extend(turn(calls, number));
+        }
+    }
+
+    /// A search of the model's, and what it found.
+    fn search(id: &str, found: &[&str]) -> [Block; 2] {
+        let found = found
+            .iter()
+            .map(|name| json!({ "type": "tool_reference", "tool_name": name }));
+        [
+            json!({ "type": "server_tool_use", "id": id, "name": "tool_search_tool_bm25", "input": { "query": "u" } }),
+            json!({
+                "type": "tool_search_tool_result",
+                "tool_use_id": id,
+                "content": {
+                    "type": "tool_search_tool_search_result",
+                    "tool_references": found.collect::<Vec<_>>(),
+                },
+            }),
+        ]
+        .map(|block| Block::Opaque(Opaque::new(PROVIDER, block.to_string())))
+    }
+
+    /// The host can have lost tools since, or be asking a server that can't search.
+    #[test]
+    fn what_was_found_is_sent_as_long_as_the_request_can_have_it() {
+        let tool = |name: &str| ToolDefinition {
+            name: name.into(),
+            description: "d".into(),
+            input_schema: r#"{"type":"object"}"#.into(),
+            always_load: false,
+        };
+        let found = [
+            Message::user("go"),
+            Message {
+                role: Role::Assistant,
+                content: search("srvtoolu_1", &["a", "b"])
+                    .into_iter()
+                    .chain([Block::text("so")])
+                    .collect(),
+            },
+            Message::user("go on"),
+        ];
+        for (tool_search, has, expected) in [
+            (ToolSearch::Always, &["a", "b"][..], Some(&["a", "b"][..])),
+            (ToolSearch::Always, &["b", "c"], Some(&["b"])),
+            (ToolSearch::Always, &["c"], Some(&[])),
+            (ToolSearch::Always, &[], None),
+            (ToolSearch::Never, &["a", "b"], None),
+        ] {
+            let tools = ToolDefinitions::from_iter(has.iter().map(|name| tool(name)));
+            let options = RequestOptions {
+                tool_search,
+                ..options()
+            };
+            let sent = body("m", &request(&found, &tools), options).unwrap();
+            let sent: Value = serde_json::from_slice(&sent).unwrap();
+            assert_eq!(acceptance::violations(&sent, "2026-10-21"), <Vec<String>>::new());
+            let answer = &sent["messages"][1]["content"];
+            let sent = answer[1]["content"]["tool_references"].as_array();
+            let sent = sent.map(|sent| {
+                sent.iter()
+                    .map(|found| found["tool_name"].as_str().unwrap())
+                    .collect::<Vec<_>>()
+            });
+            assert_eq!(sent.as_deref(), expected, "{answer}");
+            assert_eq!(answer.as_array().unwrap().len(), if expected.is_some() { 3 } else { 1 });
         }
     }
 

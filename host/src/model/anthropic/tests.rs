@@ -116,6 +116,7 @@ async fn ask_long(client: &AnthropicClient, bytes: usize) -> Seen {
     let prepared = PreparedRequest {
         request: &request,
         body: client.serialize(&request).unwrap(),
+        deferred: client.deferred(&request),
     };
     let result = client.attempt(&prepared, &progress).await;
     let (measured, request_id) = (progress.measured(), progress.request_id());

@@ -87,6 +87,7 @@ fn a_request_contains_only_what_was_set() {
         name: "t".into(),
         description: "d".into(),
         input_schema: r#"{"type":"object","b":1.0}"#.into(),
+        always_load: false,
     }]);
     let full = ModelRequest {
         system: "be brief",

@@ -58,7 +58,8 @@ impl<'a> EstimatedRequest<'a> {
             return false;
         }
         let counted = tokio::time::timeout(COUNT_TIMEOUT, provider.count_tokens(&self.request)).await;
-        let counted = counted.ok().flatten().map(estimate::with_count_margin);
+        let counted = counted.ok().flatten();
+        let counted = counted.map(|counted| estimate::with_count_margin(counted, self.request.deferred));
         let less = counted.filter(|counted| *counted < self.prompt.most);
         self.counted_tokens.set(less).is_ok() && less.is_some()
     }

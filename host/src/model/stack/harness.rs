@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{ApiError, ApiErrorKind, Model, PromptTokens, StopReason, ToolDefinitions, Unlogged};
+use super::super::{ApiError, ApiErrorKind, DeferredTools, Model, PromptTokens, StopReason, ToolDefinitions, Unlogged};
 use super::*;
 use crate::events::{Event, Usage};
 use crate::ledger::{BudgetStatus, Reservation, ReserveRequest};
@@ -363,6 +363,7 @@ pub(super) fn reserved() -> NanoUsd {
     let prepared = PreparedRequest {
         request: &request(&messages, &tools),
         body: Bytes::from_static(BODY),
+        deferred: DeferredTools::default(),
     };
     price.worst_case(PromptTokens::of(&prepared).most, 1_000, None)
 }

@@ -93,7 +93,11 @@ impl ModelStack {
         // Deadline and retry: a deadline inside the retries would restart with each of them. It is enforced wherever time
         // passes: in the delay before a retry, while waiting for breaker or budget, and around the attempt.
         let body = self.provider.serialize(request)?;
-        let estimated = EstimatedRequest::new(PreparedRequest { request, body });
+        let estimated = EstimatedRequest::new(PreparedRequest {
+            request,
+            body,
+            deferred: self.provider.deferred(request),
+        });
         let mut retrying = Retrying::new(self, estimated.size(), cx, alternative);
         loop {
             retrying.check_not_over()?;
