@@ -197,6 +197,13 @@ async fn all_models_fail_and_each_is_named() {
         (&report["outcome"], &report["error"]["kind"]),
         (&json!("model_failed"), &json!("authentication"))
     );
+    assert_eq!(
+        report["error"]["hint"],
+        format!(
+            "check the API key in the variable `ANTHROPIC_API_KEY`\n\
+             for `{SECOND}`, check `[[fallback_models]] model` and `[[fallback_models]] base_url`"
+        )
+    );
     assert_eq!((lab.simulator.requests().len(), other.requests().len()), (1, 1));
     assert_eq!(report["metrics"]["estimated_cost_usd"], "0.000000");
 }

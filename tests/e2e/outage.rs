@@ -164,6 +164,7 @@ async fn outage(guard: Guard) -> Seen {
         ledger: Store::in_memory().unwrap().ledger(),
         budget: unlimited(),
         prices: Arc::new(Prices::builtin()),
+        is_fallback: false,
         attempt_timeout: DEADLINE,
     };
     let mut sessions = JoinSet::new();

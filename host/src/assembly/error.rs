@@ -2,7 +2,7 @@
 
 use crate::config::ConfigError;
 use crate::ledger::LedgerError;
-use crate::model::{CapabilityError, ClientError, PriceError};
+use crate::model::{CapabilityError, ClientError, PriceError, fallback_hint};
 use crate::tools::LoadError;
 
 /// Why a host can't be built. No run has started and nothing was spent.
@@ -38,9 +38,7 @@ impl HostError {
             Self::Tools(_) => None,
             Self::Ledger(error) => error.hint(),
             Self::Client(error) => error.hint().map(str::to_owned),
-            Self::Fallback { source, .. } => source
-                .hint()
-                .map(|hint| hint.replace("`[model] ", "`[[fallback_models]] ")),
+            Self::Fallback { source, .. } => source.hint().map(fallback_hint),
             Self::Capability(CapabilityError::Client(error)) => error.hint().map(str::to_owned),
             Self::Capability(_) => Some("set what the model takes, leave it out, or choose another model".to_owned()),
             Self::Prices(error) => Some(error.hint().to_owned()),

@@ -143,7 +143,7 @@ impl Shared<'_> {
             None => model::provider_for(model, self.tls)?,
         };
         let mut new_breakers = Vec::new();
-        let first = self.stack(model, first, &mut new_breakers);
+        let first = self.stack(model, first, false, &mut new_breakers);
         let mut fallbacks = Vec::new();
         for (settings, earlier) in fallback_models.iter().zip(0..) {
             let mut earlier = fallback_models[..earlier].iter().chain([model]);
@@ -156,7 +156,7 @@ impl Shared<'_> {
                 source,
             })?;
             fallbacks.push(Fallback {
-                stack: self.stack(settings, provider, &mut new_breakers),
+                stack: self.stack(settings, provider, true, &mut new_breakers),
                 max_tokens: settings.max_tokens,
                 temperature: settings.temperature,
             });
@@ -178,6 +178,7 @@ impl Shared<'_> {
         &self,
         settings: &ModelSettings,
         provider: Arc<dyn Provider>,
+        is_fallback: bool,
         new_breakers: &mut Vec<String>,
     ) -> ModelStack {
         let Config {
@@ -214,6 +215,7 @@ impl Shared<'_> {
             budget: budget.clone(),
             prices: self.prices.clone(),
             attempt_timeout: settings.attempt_timeout,
+            is_fallback,
         }
     }
 }

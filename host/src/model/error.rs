@@ -164,6 +164,22 @@ fn and_fallbacks(fallbacks: &[FailedModel]) -> String {
         .collect()
 }
 
+/// The hint for a fallback: its settings stand in a table of their own.
+pub fn fallback_hint(hint: &str) -> String {
+    hint.replace("`[model] ", "`[[fallback_models]] ")
+}
+
+/// The first model's hint, and on a line of its own that of each fallback, if it differs.
+fn hint_for_each(first: &ModelError, fallbacks: &[FailedModel]) -> Option<String> {
+    let first = first.hint();
+    let others = fallbacks.iter().filter_map(|FailedModel { model, error }| {
+        let hint = fallback_hint(&error.hint()?);
+        (first.as_ref() != Some(&hint)).then(|| format!("for `{model}`, {hint}"))
+    });
+    let lines: Vec<String> = first.iter().cloned().chain(others).collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
 /// How an open breaker is called. The time is rounded to 0.1 s.
 fn open(is_held: bool, retry_after: Duration) -> String {
     match (is_held, retry_after.is_zero()) {
@@ -259,7 +275,7 @@ impl ModelError {
                 ..
             } => "the endpoint seems to be down for everyone; try again later",
             Self::GaveUp { last, .. } => return last.hint(),
-            Self::AllFailed { first, .. } => return first.hint(),
+            Self::AllFailed { first, fallbacks } => return hint_for_each(first, fallbacks),
             Self::Connection { .. } => {
                 "try again later; if it happens every time, check that the scheme of `[model] base_url` fits its port, and \
                  check for proxies or gateways on the way"

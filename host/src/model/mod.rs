@@ -37,7 +37,7 @@ pub use api_error::{ApiError, ApiErrorKind};
 pub use attempt_log::{AttemptEnd, AttemptLog, Unlogged};
 pub use classify::{MAX_RETRY_AFTER, Verdict, classify, counts_for_breaker};
 pub use definitions::{ToolDefinition, ToolDefinitions};
-pub use error::{FailedModel, GaveUp, Misconnected, MisconnectedKind, ModelError};
+pub use error::{FailedModel, GaveUp, Misconnected, MisconnectedKind, ModelError, fallback_hint};
 pub use estimate::{PromptTokens, definition_tokens, least_prompt_tokens};
 pub use message::*;
 pub use openai::OpenAiClient;

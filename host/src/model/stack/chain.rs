@@ -76,11 +76,14 @@ impl ModelChain {
         let first = first.error;
         let mut failed: Vec<FailedModel> = Vec::new();
         for (fallback, left) in self.fallbacks.iter().zip(1..) {
-            let before = failed.last();
+            let (before, error) = match failed.iter().zip(&self.fallbacks).next_back() {
+                Some((failed, before)) => (&before.stack, &failed.error),
+                None => (&self.first, &first),
+            };
             cx.emitter.emit(EventKind::ModelFallback {
-                from: before.map_or_else(|| self.first.provider.model().to_owned(), |failed| failed.model.clone()),
+                from: before.provider.model().to_owned(),
                 to: fallback.stack.provider.model().to_owned(),
-                error: before.map_or(&first, |failed| &failed.error).info(),
+                error: before.info(error),
             });
             let request = ModelRequest {
                 max_tokens: fallback.max_tokens,

@@ -65,6 +65,40 @@ async fn every_failed_model_is_named() {
     assert_eq!(error.request_id(), Some("req_529"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn every_failed_model_has_its_hint_which_names_the_table_of_its_settings() {
+    let harness = Harness::of(MODEL, [Step::status(404)])
+        .or(SECOND, [Step::status(404)])
+        .or(THIRD, [Step::status(401)]);
+    assert_eq!(
+        harness.fails().await.hint().unwrap(),
+        format!(
+            "check `[model] model` and `[model] base_url`\n\
+             for `{SECOND}`, check `[[fallback_models]] model` and `[[fallback_models]] base_url`\n\
+             for `{THIRD}`, check the API key in the variable that `[[fallback_models]] api_key_env` names"
+        ),
+    );
+    let hints: Vec<String> = harness
+        .events()
+        .await
+        .into_iter()
+        .filter_map(|event| match event {
+            EventKind::ModelAttempt { error, .. } => error?.hint,
+            EventKind::ModelFallback { error, .. } => error.hint,
+            _ => None,
+        })
+        .collect();
+    let tables: Vec<bool> = hints
+        .iter()
+        .map(|hint| hint.contains("`[[fallback_models]] "))
+        .collect();
+    assert_eq!(tables, [false, false, true, true, true], "{hints:?}");
+
+    let harness = Harness::of(MODEL, overloaded()).or(SECOND, overloaded());
+    let hint = harness.fails().await.hint();
+    assert_eq!(hint.unwrap(), "the API is having problems; try again later");
+}
+
 /// What a fallback can't take says nothing of the next one, nor of the conversation.
 #[tokio::test(start_paused = true)]
 async fn an_unfit_fallback_is_passed_over() {

@@ -241,6 +241,7 @@ impl Harness {
             budget: BudgetSettings::default(),
             prices: Arc::new(Prices::builtin()),
             attempt_timeout: Duration::from_secs(300),
+            is_fallback: false,
         };
         let (cancel, deadline) = (CancellationToken::new(), Duration::from_secs(600));
         Self {
@@ -269,6 +270,7 @@ impl Harness {
                 retry_budget: Arc::new(RetryBudget::new()),
                 breaker: Arc::new(Breaker::new(format!("model:{model}"), BreakerSettings::default())),
                 rate_limits: Some(Arc::default()),
+                is_fallback: true,
                 ..self.stack.clone()
             },
             max_tokens: 500,

@@ -29,9 +29,9 @@ use self::estimated::EstimatedRequest;
 use self::retrying::{Alternative, Retrying};
 use super::{
     ApiErrorKind, BoxFuture, MAX_RETRY_AFTER, Measured, ModelContext, ModelError, ModelRequest, ModelResponse,
-    PreparedRequest, Prices, Progress, Provider, counts_for_breaker,
+    PreparedRequest, Prices, Progress, Provider, counts_for_breaker, fallback_hint,
 };
-use crate::events::{EventKind, Transition, Usage};
+use crate::events::{ErrorInfo, EventKind, Transition, Usage};
 use crate::ledger::{BudgetSettings, Ledger};
 use crate::resilience::{
     AnswerHead, Breaker, RateLimitTurn, RateLimits, RequestSize, RetryBudget, RetrySettings, TokensUsed, TooSoon,
@@ -55,6 +55,8 @@ pub struct ModelStack {
     pub budget: BudgetSettings,
     pub prices: Arc<Prices>,
     pub attempt_timeout: Duration,
+    /// Whether its settings stand in `[[fallback_models]]`, for hints.
+    pub is_fallback: bool,
 }
 
 /// Why a model has no answer, and whether the person has read a part of one.
@@ -146,6 +148,15 @@ impl ModelStack {
                     .map_err(|error| Failure { error, text_shown })?,
             }
         }
+    }
+
+    /// What the error is in events.
+    fn info(&self, error: &ModelError) -> ErrorInfo {
+        let mut info = error.info();
+        if self.is_fallback {
+            info.hint = info.hint.as_deref().map(fallback_hint);
+        }
+        info
     }
 
     /// Acquires a permit from the breaker and reports how the attempt ended. The head of the answer decides a probe.
@@ -249,7 +260,7 @@ impl ModelStack {
     ) -> Result<ModelResponse, ModelError> {
         let report = AttemptReport {
             cx,
-            model: self.provider.model(),
+            stack: self,
             number,
             progress,
             started: Instant::now(),
@@ -288,7 +299,7 @@ impl ModelStack {
 /// Emits an attempt's event exactly once.
 struct AttemptReport<'a> {
     cx: &'a ModelContext<'a>,
-    model: &'a str,
+    stack: &'a ModelStack,
     number: u32,
     progress: &'a Progress<'a>,
     started: Instant,
@@ -304,14 +315,14 @@ impl AttemptReport<'_> {
         self.is_emitted = true;
         self.cx.emitter.emit(EventKind::ModelAttempt {
             attempt: self.number,
-            model: self.model.to_owned(),
+            model: self.stack.provider.model().to_owned(),
             duration_ms: millis(self.started.elapsed()),
             time_to_first_token_ms: self.progress.time_to_first_token().map(millis),
             request_id: self.progress.request_id().or_else(|| match result {
                 Ok(response) => response.request_id.clone(),
                 Err(error) => error.request_id().map(str::to_owned),
             }),
-            error: result.as_ref().err().map(ModelError::info),
+            error: result.as_ref().err().map(|error| self.stack.info(error)),
         });
     }
 }

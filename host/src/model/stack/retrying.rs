@@ -203,7 +203,7 @@ impl<'a> Retrying<'a> {
             attempt: self.attempts,
             max_attempts: self.stack.retry.max_attempts,
             delay_ms: millis(delay),
-            error: error.info(),
+            error: self.stack.info(&error),
         });
         self.last = Some(Box::new(error));
         self.sleep(delay).await
@@ -262,7 +262,9 @@ impl<'a> Retrying<'a> {
             if wait != Wait::InQueue && retry_after < MIN_WAIT_TO_MENTION);
         if !is_short && !self.announced.contains(&obstacle.kind()) {
             self.announced.push(obstacle.kind());
-            self.cx.emitter.emit(EventKind::ModelWaiting { error: error.info() });
+            self.cx.emitter.emit(EventKind::ModelWaiting {
+                error: self.stack.info(&error),
+            });
         }
         match obstacle {
             Obstacle::Open(_) | Obstacle::Probe => {
