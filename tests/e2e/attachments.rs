@@ -183,3 +183,22 @@ async fn a_conversation_sends_a_file_with_the_next_prompt() {
     let images = |body: &Value| body.to_string().matches("\"image\"").count();
     assert_eq!((images(&requests[0].body), images(&requests[1].body)), (1, 1));
 }
+
+#[tokio::test]
+async fn a_budget_that_is_too_small_for_an_attachment_names_the_prompt() {
+    let lab = lab_with_files([]);
+    lab.configure("max_tokens = 100\n");
+    lab.write("notes.md", "many words ".repeat(40_000));
+    let ran = lab
+        .call(["run", "--budget", "0.05", "--attach", "notes.md", "Go."])
+        .await;
+    let says =
+        "raise `--budget`; or send less: the prompt, with its attachments and the conversation before it, can cost $";
+    assert!(ran.expect_code(3).stderr.contains(says), "{ran}");
+    lab.configure("max_tokens = 50000\n");
+    let ran = lab.call(["run", "--budget", "0.05", "Go."]).await.expect_code(3);
+    assert!(
+        ran.stderr.contains("or lower `[model] max_tokens`: the longest answer"),
+        "{ran}"
+    );
+}

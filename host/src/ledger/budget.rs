@@ -168,6 +168,9 @@ pub struct BudgetExceeded {
     pub spent: NanoUsd,
     pub reserved: NanoUsd,
     pub asked: NanoUsd,
+    /// What of `asked` is for the prompt; the rest is for the longest answer.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub prompt: NanoUsd,
     /// Whether `cofferdam budget set` gave the limit.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_override: bool,
@@ -196,8 +199,13 @@ impl BudgetExceeded {
             );
         }
         let Self { scope, tenant, .. } = self;
+        let answer = self.asked.saturating_sub(self.prompt);
         let way_on = match self.asked > self.limit {
-            true => "or lower `[model] max_tokens`, because a request reserves the longest answer".to_owned(),
+            true if self.prompt > answer => format!(
+                "or send less: the prompt, with its attachments and the conversation before it, can cost ${} of that",
+                self.prompt
+            ),
+            true => format!("or lower `[model] max_tokens`: the longest answer can cost ${answer} of that"),
             false => format!("it begins again {}", scope.next_window()),
         };
         let of_tenant = match scope.is_per_tenant() {
@@ -240,6 +248,7 @@ pub(crate) fn admit(
             spent,
             reserved,
             asked,
+            prompt: NanoUsd::ZERO,
             is_override: false,
             ahead: NanoUsd::ZERO,
         })
@@ -417,7 +426,29 @@ mod tests {
         );
         assert!(hint(Scope::Session, 4).ends_with("it begins again with a new session"));
         // No window has room for it.
-        assert!(hint(Scope::Session, 11).contains("lower `[model] max_tokens`"));
+        let too_large = admit(
+            &window(Scope::Session),
+            Some(nanos(10_000)),
+            Totals::default(),
+            nanos(12_000),
+        );
+        let too_large = too_large.unwrap_err();
+        for (prompt, way_on) in [
+            (
+                5_000,
+                "or lower `[model] max_tokens`: the longest answer can cost $0.000007 of that",
+            ),
+            (
+                7_000,
+                "or send less: the prompt, with its attachments and the conversation before it, can cost $0.000007 of that",
+            ),
+        ] {
+            let refusal = BudgetExceeded {
+                prompt: nanos(prompt),
+                ..too_large.clone()
+            };
+            assert_eq!(refusal.hint(), format!("raise `[budget] session_usd`; {way_on}"));
+        }
     }
 
     #[test]

@@ -116,6 +116,7 @@ async fn a_settlement_replaces_its_reservation() {
             spent: nanos(0),
             reserved: nanos(60),
             asked: nanos(41),
+            prompt: nanos(0),
             is_override: false,
             ahead: nanos(0),
         }

@@ -38,8 +38,23 @@ impl<'a> EstimatedRequest<'a> {
 
     /// The maximum cost of an attempt.
     pub(super) fn worst_case(&self, price: &Price, cache_writes: Option<CacheTtl>) -> NanoUsd {
+        self.worst_case_of(self.prompt_tokens(), price, cache_writes)
+    }
+
+    fn prompt_tokens(&self) -> u64 {
         let counted = self.counted_tokens.get().copied().flatten();
-        self.worst_case_of(counted.unwrap_or(self.prompt.most), price, cache_writes)
+        counted.unwrap_or(self.prompt.most)
+    }
+
+    /// The refusal with the prompt's share of what was asked for.
+    pub(super) fn explained(
+        &self,
+        refused: BudgetExceeded,
+        price: &Price,
+        cache_writes: Option<CacheTtl>,
+    ) -> BudgetExceeded {
+        let prompt = price.worst_case(self.prompt_tokens(), 0, cache_writes);
+        BudgetExceeded { prompt, ..refused }
     }
 
     fn worst_case_of(&self, prompt_tokens: u64, price: &Price, cache_writes: Option<CacheTtl>) -> NanoUsd {

@@ -144,6 +144,10 @@ impl ModelStack {
             asking.in_vain();
             return Err(ModelError::Budget(exceeded.clone()));
         }
+        let reserved = reserved.map_err(|error| match error {
+            ModelError::Budget(refused) => ModelError::Budget(request.explained(refused, &price, cache_writes)),
+            error => error,
+        });
         let Some(reservation) = reserved? else { return Ok(None) };
         cx.emitter.emit(EventKind::BudgetReserved {
             reservation: reservation.id().to_string(),
