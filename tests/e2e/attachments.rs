@@ -194,7 +194,8 @@ async fn a_budget_that_is_too_small_for_an_attachment_names_the_prompt() {
         .await;
     let says =
         "raise `--budget`; or send less: the prompt, with its attachments and the conversation before it, can cost $";
-    assert!(ran.expect_code(3).stderr.contains(says), "{ran}");
+    let ran = ran.expect_code(3);
+    assert!(ran.stderr.contains(says), "{ran}");
     lab.configure("max_tokens = 50000\n");
     let ran = lab.call(["run", "--budget", "0.05", "Go."]).await.expect_code(3);
     assert!(

@@ -494,3 +494,19 @@ async fn secrets_are_not_kept() {
     }
     assert!(files > 0);
 }
+
+#[tokio::test]
+async fn a_resumed_run_says_what_it_cost_and_what_the_session_cost() {
+    let lab = lab([Answer::text("One."), Answer::text("Two.")]);
+    let run = || lab.call(["run", "--session", "s", "Go."]);
+    let first = run().await.expect_code(0);
+    assert!(!first.stderr.contains("of the session's"), "{first}");
+    let second = run().await.expect_code(0);
+    let (_, costs) = second.stderr.split_once(" of the session's $").unwrap();
+    let in_all: f64 = costs[..8].parse().unwrap();
+    let spent = lab
+        .call(["budget", "show", "--by", "session", "--output", "json"])
+        .await;
+    let spent = spent.expect_code(0).json();
+    assert_eq!(spent[0]["spent_usd"], format!("{in_all:.6}"), "{second}");
+}

@@ -71,13 +71,13 @@ fn short(report: &RunReport) -> String {
         .map(|(attempts, what)| format!(", {} {what}", format::counted(attempts, "model attempt")))
         .collect();
     format!(
-        "{}{degraded}: {}{unanswered}{}, {} tokens in, {} out, ${}{}{}, {}\nsession {}",
+        "{}{degraded}: {}{unanswered}{}, {} tokens in, {} out, {}{}{}, {}\nsession {}",
         report.outcome,
         format::counted(report.iterations.into(), "iteration"),
         answered_by(metrics).map_or_else(String::new, |models| format!(", answered by {models}")),
         format::count(prompt_tokens),
         format::count(metrics.output_tokens),
-        metrics.estimated_cost_usd,
+        cost(report),
         caching_in_brackets(metrics),
         uncertain_charges(metrics.charged_in_full, metrics.charged_by_estimate),
         format::millis(metrics.duration_ms as f64),
@@ -88,7 +88,6 @@ fn short(report: &RunReport) -> String {
 /// One line after an answer in a conversation: what the session has cost so far, by whichever process. `before` is the report of the
 /// run before, whose uncertain charges are known already.
 pub fn brief(report: &RunReport, before: Option<&RunReport>) -> String {
-    let of_session = report.budget.iter().find(|status| status.scope == Scope::Session);
     let known = before.map(|before| (before.metrics.charged_in_full, before.metrics.charged_by_estimate));
     let (in_full, by_estimate) = known.unwrap_or_default();
     let new = uncertain_charges(
@@ -99,10 +98,25 @@ pub fn brief(report: &RunReport, before: Option<&RunReport>) -> String {
         "{}: {}, ${} so far{}{}",
         report.outcome,
         format::counted(report.iterations.into(), "iteration"),
-        of_session.map_or(report.metrics.estimated_cost_usd, |status| status.spent_usd),
+        cost_of_session(report),
         caching_in_brackets(&report.metrics),
         new
     )
+}
+
+/// What the session has cost in all processes.
+fn cost_of_session(report: &RunReport) -> NanoUsd {
+    let of_session = report.budget.iter().find(|status| status.scope == Scope::Session);
+    of_session.map_or(report.metrics.estimated_cost_usd, |status| status.spent_usd)
+}
+
+/// What it cost in this process, and in all if others had a part in it.
+fn cost(report: &RunReport) -> String {
+    let (here, in_all) = (report.metrics.estimated_cost_usd, cost_of_session(report));
+    match in_all == here {
+        true => format!("${here}"),
+        false => format!("${here} of the session's ${in_all}"),
+    }
 }
 
 /// Who answered how often, if it wasn't always the configured model.
@@ -195,8 +209,8 @@ fn overview(report: &RunReport) -> String {
     line(
         "cost",
         format!(
-            "${}{}",
-            metrics.estimated_cost_usd,
+            "{}{}",
+            cost(report),
             uncertain_charges(metrics.charged_in_full, metrics.charged_by_estimate)
         ),
     );
@@ -606,6 +620,9 @@ pub(crate) mod tests {
             "said before"
         );
         report.budget[0].spent_usd = usd("0.5");
+        let says = "$0.003920 of the session's $0.500000 (2 attempts";
+        assert!(full(&report, None).contains(says), "{}", full(&report, None));
+        assert!(short(&report).contains(says), "{}", short(&report));
         let so_far = brief(&report, None);
         assert!(
             so_far.contains("$0.500000 so far"),
