@@ -136,11 +136,16 @@ fn parse_scope(text: &str) -> Result<Scope, String> {
     Scope::from_name(name).ok_or_else(|| format!("the scopes are {}", Scope::ALL.map(Scope::name).join(", ")))
 }
 
-fn parse_amount(text: &str) -> Result<Amount, MoneyError> {
+fn parse_amount(text: &str) -> Result<Amount, String> {
     match text {
-        "default" => Ok(Amount::Default),
-        "unlimited" => Ok(Amount::Override(LimitOverride::Unlimited)),
-        _ => text.parse().map(|amount| Amount::Override(LimitOverride::Usd(amount))),
+        "default" => return Ok(Amount::Default),
+        "unlimited" => return Ok(Amount::Override(LimitOverride::Unlimited)),
+        _ => {}
+    }
+    match text.parse().map_err(|error: MoneyError| error.to_string())? {
+        // As in the file.
+        NanoUsd::ZERO => Err("a limit of zero would refuse every request; set an amount, or `unlimited`".to_owned()),
+        amount => Ok(Amount::Override(LimitOverride::Usd(amount))),
     }
 }
 
@@ -553,7 +558,9 @@ mod tests {
             Ok(Amount::Override(LimitOverride::Unlimited))
         );
         assert_eq!(parse_amount("default").map(Amount::limit), Ok(None));
-        assert!(parse_amount("-1").is_err() && parse_amount("much").is_err());
+        for refused in ["-1", "much", "0", "0.0", "00.000"] {
+            assert!(parse_amount(refused).is_err(), "{refused}");
+        }
     }
 
     async fn shown(ledger: &Ledger) -> String {
