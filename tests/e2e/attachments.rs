@@ -185,6 +185,31 @@ async fn a_conversation_sends_a_file_with_the_next_prompt() {
 }
 
 #[tokio::test]
+async fn a_file_is_named_as_in_a_shell_or_as_it_is() {
+    let lab = lab_with_files([Answer::text("Done.")]);
+    lab.write("my notes.md", "Mine.");
+    lab.write("it's.md", "Its own.");
+    let lines = [
+        r#"/attach "my notes.md""#,
+        r"/attach my\ notes.md",
+        "/attach my notes.md",
+        "/attach it's.md",
+        "/attach ~/notes.md 'my notes.md'",
+    ];
+    let ran = lab
+        .call_with_input(["chat"], lines.join("\n") + "\nGo.\n")
+        .await
+        .expect_code(0);
+    let shown = format!("\n{}", ran.stderr);
+    let attached = |name: &str| shown.matches(&format!("{name} (text/")).count();
+    assert_eq!(
+        (attached("\nmy notes.md"), attached("\nit's.md"), attached("\nnotes.md")),
+        (4, 1, 1),
+        "{ran}"
+    );
+}
+
+#[tokio::test]
 async fn a_budget_that_is_too_small_for_an_attachment_names_the_prompt() {
     let lab = lab_with_files([]);
     lab.configure("max_tokens = 100\n");

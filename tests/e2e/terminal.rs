@@ -169,6 +169,9 @@ async fn commands_send_nothing() {
     chat.enter("/mo\t", "`/model NAME` changes it").await;
     chat.enter("/model claude-haiku-4\t", "The next prompts go to claude-haiku-4-5.")
         .await;
+    lab.write("my notes.md", "Mine.");
+    chat.enter("/attach my\t", "my notes.md (text/").await;
+    chat.enter("/attach ~/my\t", "my notes.md (text/").await;
     assert_eq!(lab.simulator.requests().len(), 0);
     chat.enter("//help me", "An answer.").await;
     chat.terminal.type_keys("exit\r");

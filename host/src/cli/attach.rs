@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{CliError, format};
 use crate::transcript::{ATTACHMENT_TYPES, Attachment, AttachmentContent, MAX_ATTACHMENT_BYTES, MAX_ATTACHMENTS};
@@ -69,6 +69,26 @@ pub fn read(path: &Path, attached: &[Attachment]) -> Result<Attachment, CliError
         ));
     }
     Ok(attachment)
+}
+
+/// The files that a line names: one that is called like all of it, else as a shell reads words, with quotes, backslashes and `~`.
+pub fn paths(line: &str) -> Vec<PathBuf> {
+    let words = match Path::new(line).exists() {
+        true => None,
+        false => shlex::split(line).filter(|words| !words.is_empty()),
+    };
+    words.map_or_else(
+        || vec![PathBuf::from(line)],
+        |words| words.iter().map(|word| in_home(word)).collect(),
+    )
+}
+
+/// A path in which `~` is the home folder.
+pub fn in_home(path: &str) -> PathBuf {
+    match (path.strip_prefix("~/"), etcetera::home_dir()) {
+        (Some(rest), Ok(home)) => home.join(rest),
+        _ => PathBuf::from(path),
+    }
 }
 
 /// Its name, type and size.

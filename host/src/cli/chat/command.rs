@@ -31,7 +31,7 @@ pub enum Line<'a> {
     Clear,
     /// Show the model, or change it.
     Model(Option<&'a str>),
-    /// Send this file with the next prompt.
+    /// Send these files with the next prompt.
     Attach(&'a str),
     Tools,
     Budget,

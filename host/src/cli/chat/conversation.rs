@@ -1,7 +1,6 @@
 //! A session, and what a person can ask about it.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +19,7 @@ use crate::transcript::Attachment;
 /// The longest description of a tool in a list, in characters.
 const MAX_DESCRIPTION_CHARS: usize = 100;
 
-const KEYS: &str = "Up and Down recall earlier lines, Ctrl-R searches them, Tab completes commands. A line that begins with a blank isn't \
+const KEYS: &str = "Up and Down recall earlier lines, Ctrl-R searches them, Tab completes commands and paths. A line that begins with a blank isn't \
                     kept for the next time.
 Alt-Enter, Ctrl-J, or a backslash before Enter begin a new line of the same prompt. What is pasted is one prompt.
 Ctrl-C clears the line, and Ctrl-Y brings it back. During an answer, Ctrl-C cancels it and keeps the conversation.
@@ -45,7 +44,7 @@ pub struct Conversation<'a> {
 
 impl<'a> Conversation<'a> {
     pub fn start(cx: &'a Context, live: LiveHost, session: Session) -> Self {
-        let completions = Completions::default();
+        let completions = Completions::default().with_paths_after("/attach ");
         let models = model_names(live.host().config());
         let models = models.iter().map(|model| format!("/model {model}"));
         completions.set(WORDS.iter().map(|word| (*word).to_owned()).chain(models));
@@ -190,12 +189,14 @@ impl<'a> Conversation<'a> {
         });
     }
 
-    /// Sends a file with the next prompt.
-    pub fn attach(&mut self, path: &str) -> Result<(), CliError> {
-        let attachment = attach::read(Path::new(path), &self.attachments)?;
-        let described = attach::described(&attachment.name, attachment.media_type(), attachment.bytes);
-        self.cx.stderr.line(&format!("{described} goes with the next prompt."));
-        self.attachments.push(attachment);
+    /// Sends files with the next prompt.
+    pub fn attach(&mut self, files: &str) -> Result<(), CliError> {
+        for path in attach::paths(files) {
+            let attachment = attach::read(&path, &self.attachments)?;
+            let described = attach::described(&attachment.name, attachment.media_type(), attachment.bytes);
+            self.cx.stderr.line(&format!("{described} goes with the next prompt."));
+            self.attachments.push(attachment);
+        }
         Ok(())
     }
 

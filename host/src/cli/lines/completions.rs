@@ -4,39 +4,71 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustyline::Helper;
-use rustyline::completion::Completer;
+use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::validate::Validator;
 
+use crate::cli::attach;
+
 /// The lines that can be typed, of which Tab completes a word at a time. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Completions(Arc<Mutex<Vec<String>>>);
+pub struct Completions {
+    lines: Arc<Mutex<Vec<String>>>,
+    /// The beginning of a line that goes on with paths.
+    before_paths: Option<&'static str>,
+}
 
 impl Completions {
+    #[must_use]
+    pub const fn with_paths_after(mut self, beginning: &'static str) -> Self {
+        self.before_paths = Some(beginning);
+        self
+    }
+
     pub fn set(&self, lines: impl IntoIterator<Item = String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = lines.into_iter().collect();
+        *self.lines.lock().unwrap_or_else(PoisonError::into_inner) = lines.into_iter().collect();
     }
 }
 
 impl Completer for Completions {
-    type Candidate = String;
+    type Candidate = Pair;
 
     fn complete(
         &self,
         line: &str,
         position: usize,
         _: &rustyline::Context<'_>,
-    ) -> rustyline::Result<(usize, Vec<String>)> {
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
         let typed = line.get(..position).unwrap_or(line);
+        if let Some(paths) = self.before_paths.and_then(|beginning| typed.strip_prefix(beginning)) {
+            return complete_path(typed, typed.len() - paths.len());
+        }
         let start = typed.rfind(' ').map_or(0, |blank| blank + 1);
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let words: BTreeSet<&str> = lines
             .iter()
             .filter(|line| line.starts_with(typed))
             .filter_map(|line| line[start..].split(' ').next())
             .collect();
-        Ok((start, words.into_iter().map(str::to_owned).collect()))
+        let words = words.into_iter().map(|word| Pair {
+            display: word.to_owned(),
+            replacement: word.to_owned(),
+        });
+        Ok((start, words.collect()))
+    }
+}
+
+/// Completes the last path of a line whose paths begin at `start`. A first one in the home folder is written out.
+fn complete_path(line: &str, start: usize) -> rustyline::Result<(usize, Vec<Pair>)> {
+    let path = &line[start..];
+    let written_out = attach::in_home(path);
+    let written_out = written_out.to_str().filter(|_| path.starts_with("~/"));
+    let line = format!("{}{}", &line[..start], written_out.unwrap_or(path));
+    let (begins, candidates) = FilenameCompleter::new().complete_path(&line, line.len())?;
+    match written_out.is_some() && begins != start {
+        true => Ok((start, Vec::new())),
+        false => Ok((begins, candidates)),
     }
 }
 
@@ -71,7 +103,9 @@ mod tests {
         let history = DefaultHistory::new();
         let complete = |line: &str| {
             let context = rustyline::Context::new(&history);
-            completions.complete(line, line.len(), &context).unwrap()
+            let (start, candidates) = completions.complete(line, line.len(), &context).unwrap();
+            let words: Vec<String> = candidates.into_iter().map(|pair| pair.replacement).collect();
+            (start, words)
         };
         assert_eq!(complete("sch"), (0, vec!["schema".to_owned()]));
         assert_eq!(complete("").1.len(), 3);
