@@ -185,6 +185,30 @@ async fn a_conversation_sends_a_file_with_the_next_prompt() {
 }
 
 #[tokio::test]
+async fn the_files_of_a_prompt_that_is_given_up_go_with_the_next_one() {
+    for lines in ["Another.\nAnd?\n", "\nAnd?\n"] {
+        let hangs = Answer::fault(FaultKind::Stall, FaultPoint::Request);
+        let lab = lab_with_files([hangs, Answer::text("Done.").forever()]);
+        let mut child = lab.command(RUN).spawn().unwrap();
+        lab.wait_for_model_request().await;
+        child.kill().await.unwrap();
+        let chat = lab.call_with_input(["chat", "--continue"], lines).await.expect_code(0);
+        assert!(
+            chat.stderr
+                .contains("gives it up, and gets its files: picture.txt (image/png, 18 B), paper ("),
+            "{chat}"
+        );
+        let requests = lab.simulator.requests();
+        let first = |index: usize| content(&requests[index].body).as_array().unwrap().len();
+        assert_eq!([first(1), first(2)], [4, 4], "{lines}");
+        let given_up = requests[1].body.to_string().contains("Compare.");
+        assert_eq!(given_up, lines.starts_with('\n'), "{lines}");
+        let last = requests[2].body["messages"].as_array().unwrap().last().unwrap();
+        assert_eq!(last["content"].as_array().unwrap().len(), 1, "sent once: {last}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_is_named_as_in_a_shell_or_as_it_is() {
     let lab = lab_with_files([Answer::text("Done.")]);
     lab.write("my notes.md", "Mine.");

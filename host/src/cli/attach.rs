@@ -92,6 +92,11 @@ pub fn in_home(path: &str) -> PathBuf {
 }
 
 /// Its name, type and size.
+pub fn describe(attachment: &Attachment) -> String {
+    described(&attachment.name, attachment.media_type(), attachment.bytes)
+}
+
+/// The same, from what a session keeps.
 pub fn described(name: &str, media_type: &str, bytes: u64) -> String {
     let (name, media_type) = (format::one_line(name, 64), format::one_line(media_type, 64));
     format!("{name} ({media_type}, {})", format::bytes(bytes))

@@ -14,7 +14,7 @@ use crate::cli::summary::{self, BudgetLine, Detail};
 use crate::cli::{CliError, Context, Output, attach, error, format, session};
 use crate::events::Ending;
 use crate::money::NanoUsd;
-use crate::transcript::Attachment;
+use crate::transcript::{Attachment, Block};
 
 /// The longest description of a tool in a list, in characters.
 const MAX_DESCRIPTION_CHARS: usize = 100;
@@ -40,6 +40,8 @@ pub struct Conversation<'a> {
     is_left: bool,
     /// What the next prompt is sent with.
     attachments: Vec<Attachment>,
+    /// How many of them came with the prompt that is left.
+    left_attachments: usize,
 }
 
 impl<'a> Conversation<'a> {
@@ -57,6 +59,7 @@ impl<'a> Conversation<'a> {
             completions,
             is_left: false,
             attachments: Vec::new(),
+            left_attachments: 0,
         }
     }
 
@@ -92,6 +95,7 @@ impl<'a> Conversation<'a> {
                 self.report_on(report);
             }
         }
+        self.left_attachments = 0;
         let before = self.session.messages().len();
         let attachments = self.attachments.clone();
         let report = self.live.run(&mut self.session, prompt, attachments, cancel).await;
@@ -113,13 +117,28 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Says what another process has left. To go on with it costs money, so nobody does it unasked.
+    /// Says what another process has left. To go on with it costs money, so nobody does it unasked. What was attached to it stays
+    /// so for another prompt, as after a prompt of this process that got no answer.
     pub fn offer(&mut self) {
         self.is_left = true;
+        let blocks = self
+            .session
+            .messages()
+            .last()
+            .into_iter()
+            .flat_map(|last| &last.content);
+        let attached = blocks.filter_map(|block| match block {
+            Block::Attachment(attachment) => Some(attachment.clone()),
+            _ => None,
+        });
+        self.attachments = attached.collect();
+        self.left_attachments = self.attachments.len();
+        let files: Vec<String> = self.attachments.iter().map(attach::describe).collect();
         let prompt = format::one_line(self.session.unfinished().unwrap_or_default(), MAX_DESCRIPTION_CHARS);
         let other = match self.session.waits_for_approval() {
-            true => "",
-            false => " Another prompt gives it up.",
+            true => String::new(),
+            false if files.is_empty() => " Another prompt gives it up.".to_owned(),
+            false => format!(" Another prompt gives it up, and gets its files: {}.", files.join(", ")),
         };
         self.cx.note(&format!(
             "The last prompt was not answered to the end: {prompt}\nEnter goes on with it.{other}"
@@ -134,6 +153,7 @@ impl<'a> Conversation<'a> {
     /// Goes on with what was left.
     pub async fn resume(&mut self, cancel: CancellationToken) {
         self.is_left = false;
+        self.attachments.drain(..std::mem::take(&mut self.left_attachments));
         if let Some(report) = self.live.resume(&mut self.session, cancel).await {
             self.report_on(report);
         }
@@ -174,6 +194,7 @@ impl<'a> Conversation<'a> {
         let spent = self.report().map(|report| summary::brief(report, Some(report)));
         self.cleared = self.total();
         self.attachments.clear();
+        (self.is_left, self.left_attachments) = (false, 0);
         let kept = self
             .session
             .is_kept()
@@ -193,7 +214,7 @@ impl<'a> Conversation<'a> {
     pub fn attach(&mut self, files: &str) -> Result<(), CliError> {
         for path in attach::paths(files) {
             let attachment = attach::read(&path, &self.attachments)?;
-            let described = attach::described(&attachment.name, attachment.media_type(), attachment.bytes);
+            let described = attach::describe(&attachment);
             self.cx.stderr.line(&format!("{described} goes with the next prompt."));
             self.attachments.push(attachment);
         }
