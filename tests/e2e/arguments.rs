@@ -226,7 +226,29 @@ async fn a_program_reads_the_error_that_stops_a_command() {
         .expect_code(2);
     let error = &ran.json()["error"];
     assert_eq!(error["kind"], "configuration");
-    assert!(error["message"].as_str().unwrap().contains("max_iterations"), "{error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.contains("max_iterations") && !message.contains("hint"),
+        "{error}"
+    );
+    // The hints are where those of other errors are.
+    for (limits, hint) in [
+        ("", "set an amount, or \"unlimited\" for no limit"),
+        (
+            "host_day_usd = 0\n",
+            "budget.session_usd: set an amount, or \"unlimited\" for no limit\n\
+             budget.host_day_usd: set an amount, or \"unlimited\" for no limit",
+        ),
+    ] {
+        lab.write("broken.toml", format!("[budget]\nsession_usd = 0\n{limits}"));
+        let ran = lab
+            .call(["run", "Go.", "--config", "broken.toml", "--output", "json"])
+            .await
+            .expect_code(2);
+        let error = &ran.json()["error"];
+        assert_eq!(error["hint"], hint, "{error}");
+        assert!(!error["message"].as_str().unwrap().contains("unlimited"), "{error}");
+    }
     let ran = lab.call(["run", ""]).await.expect_code(2);
     assert_eq!(ran.stdout, "");
 

@@ -379,7 +379,7 @@ fn line(finding: &Finding) -> String {
     let detail = format::escape(&format::indented(&finding.detail)).into_owned();
     let mut line = format!("{:<8}{:<18}{detail}\n", finding.status.name(), finding.subject);
     if let Some(hint) = &finding.hint {
-        line += &format!("{:<26}hint: {}\n", "", format::escape(hint));
+        line += &format!("{:<26}hint: {}\n", "", format::escape(&format::indented(hint)));
     }
     line
 }

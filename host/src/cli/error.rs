@@ -105,10 +105,25 @@ impl CliError {
 
     /// The error with its causes in the form of a report's error.
     pub fn info(&self) -> ErrorInfo {
+        // On a terminal, each problem has its hint below it.
+        let (message, hint) = match self {
+            Self::Config(error) | Self::Host(HostError::Config(error)) => {
+                let hints = error.problems().iter();
+                let hints = hints.filter_map(|problem| Some((problem.key.clone(), problem.hint.clone()?)));
+                (error.without_hints().to_string(), together(hints))
+            }
+            Self::Host(HostError::Tools(error)) => {
+                let messages: Vec<String> = error.problems.iter().map(ToString::to_string).collect();
+                let hints = error.problems.iter();
+                let hints = hints.filter_map(|problem| Some((problem.key(), problem.hint()?)));
+                (messages.join("\n"), together(hints))
+            }
+            _ => (with_causes(self), None),
+        };
         ErrorInfo {
             kind: self.kind().to_owned(),
-            message: with_causes(self),
-            hint: self.hint(),
+            message,
+            hint: hint.or_else(|| self.hint()),
             request_id: None,
         }
     }
@@ -153,6 +168,19 @@ impl CliError {
             Self::Check(CheckError::Folder(_)) => {
                 Some("set TMPDIR to a folder that you can write to, on a disk with free space".to_owned())
             }
+        }
+    }
+}
+
+/// The hints of several problems, each with its key.
+fn together(hints: impl Iterator<Item = (String, String)>) -> Option<String> {
+    let hints: Vec<(String, String)> = hints.collect();
+    match &hints[..] {
+        [] => None,
+        [(_, hint)] => Some(hint.clone()),
+        hints => {
+            let lines: Vec<String> = hints.iter().map(|(key, hint)| format!("{key}: {hint}")).collect();
+            Some(lines.join("\n"))
         }
     }
 }

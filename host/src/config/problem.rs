@@ -84,6 +84,17 @@ impl ConfigError {
         })
     }
 
+    /// The same problems without their hints, for programs, which have a field for those.
+    pub fn without_hints(&self) -> Self {
+        let without = |problem: &Problem| Problem {
+            hint: None,
+            ..problem.clone()
+        };
+        Self {
+            problems: self.problems.iter().map(without).collect(),
+        }
+    }
+
     /// Whether the files and variables are as they should be.
     fn is_of_arguments(&self) -> bool {
         let mut problems = self.problems.iter();
