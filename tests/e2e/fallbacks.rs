@@ -190,7 +190,10 @@ async fn all_models_fail_and_each_is_named() {
     let report = lab.report(1).await;
     let message = report["error"]["message"].as_str().unwrap();
     assert!(
-        message.contains(&format!("; then the fallback `{SECOND}` failed: ")),
+        message.contains(&format!(
+            "; then the fallback `{SECOND}` failed: HTTP 404 from {}/v1/chat/completions, ",
+            other.url()
+        )),
         "{message}"
     );
     assert_eq!(

@@ -109,6 +109,7 @@ fn unavailable() -> ModelError {
     ModelError::from(ApiError {
         kind: ApiErrorKind::ServerError,
         status: Some(503),
+        url: None,
         error_type: "api_error".to_owned(),
         message: "down".to_owned(),
         error_code: None,

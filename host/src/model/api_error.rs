@@ -13,6 +13,8 @@ pub struct ApiError {
     pub kind: ApiErrorKind,
     /// `None` for an error inside an answer that began with 200, such as the `error` event of a stream.
     pub status: Option<u16>,
+    /// Where nothing takes such a request: the URL that was asked, without user part and query.
+    pub url: Option<String>,
     /// `error.type`, as sent; empty where the body had none.
     pub error_type: String,
     pub message: String,
@@ -31,6 +33,9 @@ impl fmt::Display for ApiError {
         match self.status {
             Some(status) => write!(f, "HTTP {status}")?,
             None => f.write_str("error inside the answer")?,
+        }
+        if let Some(url) = &self.url {
+            write!(f, " from {url}")?;
         }
         // OpenAI has some names in both places.
         let code = self.error_code.as_ref().filter(|code| **code != self.error_type);
@@ -63,6 +68,7 @@ impl ApiError {
         Self {
             kind: status.map_or_else(|| ApiErrorKind::from_type(&error.kind), ApiErrorKind::from_status),
             status,
+            url: None,
             message: error.message,
             error_code: error.details.and_then(|details| details.error_code),
             request_id: request_id.or(in_body),
@@ -86,6 +92,7 @@ impl ApiError {
                 "requests are sent nowhere but to `[model] base_url`: set it to the address that answers them"
                     .to_owned(),
             ),
+            _ if self.status == Some(405) => Some("check `[model] base_url`".to_owned()),
             // Gateways that know only a part of the API refuse the field by its name.
             _ if self.kind == ApiErrorKind::InvalidRequest && self.message.contains("cache_control") => {
                 Some("this server doesn't cache prompts: set `[model] prompt_cache = false`".to_owned())
@@ -422,6 +429,7 @@ mod tests {
             let error = ApiError {
                 kind: ApiErrorKind::ServerError,
                 status: Some(500),
+                url: None,
                 error_type: "api_error".to_owned(),
                 message: "the script is exhausted".to_owned(),
                 error_code: None,
@@ -443,6 +451,7 @@ mod tests {
             let error = ApiError {
                 kind: ApiErrorKind::InvalidRequest,
                 status: Some(400),
+                url: None,
                 error_type: "invalid_request_error".to_owned(),
                 message: message.to_owned(),
                 error_code: None,

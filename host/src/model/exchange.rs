@@ -144,6 +144,7 @@ fn status_error(refusal: Refusal) -> ModelError {
     if error.message.is_empty() {
         refusal.reason.clone_into(&mut error.message);
     }
+    error.url = matches!(refusal.status, 404 | 405).then_some(refusal.url);
     error.retry_after = refusal.retry_after;
     error.should_retry = refusal.should_retry;
     error.into()

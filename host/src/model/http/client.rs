@@ -111,6 +111,8 @@ pub(crate) struct HttpClient {
 pub(crate) struct Reply {
     pub(crate) request_id: Option<String>,
     status: StatusCode,
+    /// Without user part and query.
+    url: String,
     headers: HeaderMap,
     body: Body,
 }
@@ -118,6 +120,8 @@ pub(crate) struct Reply {
 /// An answer with an error status.
 pub(crate) struct Refusal {
     pub(crate) status: u16,
+    /// That was asked, without user part and query.
+    pub(crate) url: String,
     /// The status's reason phrase, used if the body has no message.
     pub(crate) reason: &'static str,
     pub(crate) request_id: Option<String>,
@@ -297,6 +301,7 @@ impl HttpClient {
         Reply {
             request_id,
             status,
+            url: display_url(response.url()),
             headers,
             body: Body::new(response, encoding, self.idle_timeout),
         }
@@ -333,6 +338,7 @@ impl Reply {
         let (status, headers) = (self.status, &self.headers);
         Refusal {
             status: status.as_u16(),
+            url: self.url,
             reason: status.canonical_reason().unwrap_or_default(),
             request_id: self.request_id,
             retry_after: headers::retry_after(headers, jiff::Timestamp::now()),

@@ -72,6 +72,7 @@ pub(super) fn failed(reason: &str, request_id: Option<String>) -> ModelError {
     ModelError::from(ApiError {
         kind: ApiErrorKind::ServerError,
         status: None,
+        url: None,
         error_type: String::new(),
         message: format!("the server ended the answer with the finish_reason `{reason}`"),
         error_code: None,

@@ -97,6 +97,7 @@ pub(super) fn api(status: u16) -> ApiError {
     ApiError {
         kind: ApiErrorKind::from_status(status),
         status: Some(status),
+        url: None,
         error_type: String::new(),
         message: String::new(),
         error_code: None,
