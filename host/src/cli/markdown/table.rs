@@ -40,41 +40,79 @@ pub fn render(block: &str, page: Page, out: &mut String) {
 
 /// Rows of the same length, or nothing if the block isn't a table, or if a cell has no column.
 fn rows(block: &str, page: Page) -> Option<Vec<Vec<Cell>>> {
-    let mut lines = block.lines().map(cells);
+    let mut lines = block.lines();
     let head = lines.next()?;
-    let columns = head.len();
-    let delimiters = lines.next()?;
-    if delimiters.len() != columns || !delimiters.iter().all(|cell| is_delimiter(cell)) {
+    let delimiters = cells(lines.next()?, Bars::EndCells);
+    let columns = delimiters.len();
+    if !delimiters.iter().all(|cell| is_delimiter(cell)) {
         return None;
     }
-    let row = |mut cells: Vec<String>| {
-        let has_columns = cells.len() <= columns;
+    let head = cells_of(head, columns).filter(|head| head.len() == columns)?;
+    let row = |mut cells: Vec<String>| -> Vec<Cell> {
         cells.resize(columns, String::new());
-        has_columns.then(|| cells.iter().map(|cell| parse(cell.trim(), page)).collect())
+        cells.iter().map(|cell| parse(cell.trim(), page)).collect()
     };
-    std::iter::once(head).chain(lines).map(row).collect()
+    let rows = lines.map(|line| cells_of(line, columns));
+    std::iter::once(Some(head))
+        .chain(rows)
+        .map(|cells| cells.map(row))
+        .collect()
 }
 
-/// A bar ends a cell unless a backslash stands before it, even in code.
-fn cells(line: &str) -> Vec<String> {
+/// The cells of a row, unless they are more than the columns. A bar ends a cell even in code; but models forget the backslash there.
+fn cells_of(line: &str, columns: usize) -> Option<Vec<String>> {
+    let mut ways = [Bars::EndCells, Bars::AreTextInCode].into_iter();
+    ways.find_map(|bars| Some(cells(line, bars)).filter(|cells| cells.len() <= columns))
+}
+
+/// What bars mean that have no backslash before them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bars {
+    EndCells,
+    AreTextInCode,
+}
+
+fn cells(line: &str, bars: Bars) -> Vec<String> {
     let line = line.trim();
     let mut cells = Vec::new();
     let mut cell = String::new();
-    let mut chars = line.strip_prefix('|').unwrap_or(line).chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '|' => cells.push(std::mem::take(&mut cell)),
-            '\\' => match chars.next() {
-                Some('|') => cell.push('|'),
-                next => cell.extend(std::iter::once('\\').chain(next)),
-            },
-            c => cell.push(c),
+    let mut rest = line.strip_prefix('|').unwrap_or(line);
+    while let Some(c) = rest.chars().next() {
+        let mut taken = c.len_utf8();
+        match (c, rest[taken..].chars().next()) {
+            ('|', _) => cells.push(std::mem::take(&mut cell)),
+            ('\\', Some(next)) => {
+                taken += next.len_utf8();
+                cell.push_str(if next == '|' { "|" } else { &rest[..taken] });
+            }
+            ('`', _) if bars == Bars::AreTextInCode => {
+                taken = code(rest);
+                cell.push_str(&rest[..taken].replace("\\|", "|"));
+            }
+            (c, _) => cell.push(c),
         }
+        rest = &rest[taken..];
     }
     if !cell.is_empty() || cells.is_empty() {
         cells.push(cell);
     }
     cells
+}
+
+/// The length of the code with its marks that a text begins with, or that of the marks if the code doesn't end.
+fn code(text: &str) -> usize {
+    let run = |text: &str| text.len() - text.trim_start_matches('`').len();
+    let marks = run(text);
+    let mut end = marks;
+    while let Some(found) = text[end..].find('`') {
+        let start = end + found;
+        let length = run(&text[start..]);
+        end = start + length;
+        if length == marks {
+            return end;
+        }
+    }
+    marks
 }
 
 fn is_delimiter(cell: &str) -> bool {

@@ -349,6 +349,16 @@ fn no_cell_of_a_table_is_lost() {
         ("| a | b |\n|---|---|\n| c |\n", "a  b\n────\nc\n"),
         ("| a\\|b | `c\\|d` |\n|:-:|--:|\n", "a|b  c|d\n────────\n"),
         ("| a |\n|---|\n| 1. b |\n", "a\n────\n1. b\n"),
+        // A bar in code without a backslash.
+        (
+            "| a | b |\n|---|---|\n| `c || d` | e |\n",
+            "a       b\n─────────\nc || d  e\n",
+        ),
+        (
+            "| ``a`|b`` | c |\n|---|---|\n| d | e |\n",
+            "a`|b  c\n───────\nd     e\n",
+        ),
+        ("| a | b |\n|---|---|\n| `c | d` |\n", "a   b\n──────\n`c  d`\n"),
     ] {
         assert_eq!(render(text, PAGE), shown, "{text:?}");
     }
