@@ -29,6 +29,20 @@ fn lab_with_marker() -> Lab {
 }
 
 #[tokio::test]
+async fn an_answer_and_the_log_share_a_file_line_by_line() {
+    let lab = lab([Answer::text("One line\nand another")]);
+    let file = std::fs::File::create(lab.path("out")).unwrap();
+    let mut run = lab.command(["run", "Go."]);
+    run.stdout(file.try_clone().unwrap()).stderr(file);
+    assert_eq!(run.status().await.unwrap().code(), Some(0));
+    let out = std::fs::read_to_string(lab.path("out")).unwrap();
+    let lines: Vec<&str> = out.lines().collect();
+    for line in ["One line", "and another"] {
+        assert!(lines.contains(&line), "{out}");
+    }
+}
+
+#[tokio::test]
 async fn the_log_file_describes_the_run_without_contents() {
     let lab = lab_with_marker();
     lab.configure(&format!("{}[logging]\ndirectory = \"logs\"\n", faulty("")));

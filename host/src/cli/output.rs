@@ -4,10 +4,12 @@
 //! the rest of the output is silently dropped, and the exit code doesn't change. Any other failure, such as a full disk, is
 //! kept and reported at the end, because data is missing.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anstream::{AutoStream, ColorChoice};
+use rustix::fs::fstat;
 use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 
@@ -36,6 +38,8 @@ struct State {
     mid_line: bool,
     /// Whether nothing was written so far.
     untouched: bool,
+    /// The line that isn't whole yet, where only whole lines are written.
+    held: Option<String>,
     /// Whether the line below what was written has a [status](Sink::status), which isn't part of it.
     has_status: bool,
 }
@@ -54,7 +58,12 @@ impl Sink {
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
         let colors = AutoStream::choice(&stdout);
-        Self::new(Box::new(stdout), terminal, colors, || columns(io::stdout()))
+        let sink = Self::new(Box::new(stdout), terminal, colors, || columns(io::stdout()));
+        // So that a line of the log is a line there, and doesn't begin within one of the answer.
+        if !terminal && shares_a_file_with_stderr() {
+            sink.lock().held = Some(String::new());
+        }
+        sink
     }
 
     /// The stream for everything else. Styles are stripped if stderr doesn't support them or `NO_COLOR` is set.
@@ -73,6 +82,7 @@ impl Sink {
             failure: None,
             mid_line: false,
             untouched: true,
+            held: None,
             has_status: false,
         };
         Self {
@@ -113,7 +123,15 @@ impl Sink {
             true => ERASE_LINE,
             false => "",
         };
-        if state.put(&[erased, text]) {
+        let whole = match &mut state.held {
+            None => Cow::Borrowed(text),
+            Some(held) => {
+                held.push_str(text);
+                let end = held.rfind('\n').map_or(0, |end| end + 1);
+                Cow::Owned(held.drain(..end).collect())
+            }
+        };
+        if state.put(&[erased, &whole]) {
             state.mid_line = !text.ends_with('\n');
             state.untouched = false;
         }
@@ -186,13 +204,25 @@ impl Sink {
         }
     }
 
-    /// Takes the failure that lost output, if there was one.
+    /// Takes the failure that lost output, if there was one. Writes an unfinished line that was held back.
     pub fn take_failure(&self) -> Option<io::Error> {
-        self.lock().failure.take()
+        let mut state = self.lock();
+        let rest = state.held.as_mut().map(std::mem::take).unwrap_or_default();
+        if !rest.is_empty() && !state.closed {
+            state.put(&[&rest]);
+        }
+        state.failure.take()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn shares_a_file_with_stderr() -> bool {
+    match (fstat(io::stdout()), fstat(io::stderr())) {
+        (Ok(stdout), Ok(stderr)) => (stdout.st_dev, stdout.st_ino) == (stderr.st_dev, stderr.st_ino),
+        _ => false,
     }
 }
 
@@ -324,6 +354,21 @@ pub(crate) mod tests {
             sink.status("3 words");
             assert_eq!(nothing.text(), "");
         }
+    }
+
+    #[test]
+    fn a_line_of_a_shared_file_is_written_whole() {
+        let (sink, written) = memory(false);
+        sink.lock().held = Some(String::new());
+        sink.write("one ");
+        assert_eq!(written.text(), "");
+        assert!(sink.is_mid_line());
+        sink.write("line\nand");
+        assert_eq!(written.text(), "one line\n");
+        sink.end_line();
+        sink.write("the rest");
+        assert!(sink.take_failure().is_none());
+        assert_eq!(written.text(), "one line\nand\nthe rest");
     }
 
     #[test]
