@@ -94,6 +94,8 @@ async fn corrections_are_bounded() {
         .await
         .expect_code(1);
     assert_eq!(ran.stdout, "");
+    let says = format!("The last answer, which wasn't taken:\n{BAD}\n");
+    assert_eq!(ran.stderr.matches(&says).count(), 1, "{ran}");
 }
 
 /// A fallback may know less of its API than the configured model.

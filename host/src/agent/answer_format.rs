@@ -137,7 +137,7 @@ impl Run<'_> {
 
 fn invalid(violations: &[String]) -> Ended {
     let ended = failed(
-        "invalid_answer",
+        ErrorInfo::INVALID_ANSWER,
         format!("the answer doesn't match the schema: {}", violations.join("; ")),
     );
     let error = ended.error.map(|error| ErrorInfo {

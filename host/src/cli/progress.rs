@@ -13,7 +13,7 @@ use super::markdown::{Markdown, Page};
 use super::output::Sink;
 use super::printer::Render;
 use super::session_args::SettingNames;
-use crate::events::{Ending, Event, EventKind};
+use crate::events::{Ending, ErrorInfo, Event, EventKind};
 
 /// How long the model can be silent before the terminal says so.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -129,6 +129,19 @@ impl Render for ProgressRenderer {
             } if self.structured && self.answer => {
                 self.stdout.write_untrusted(answer);
                 self.stdout.end_line();
+            }
+            // It isn't what was asked for, so it isn't on stdout.
+            EventKind::SessionFinished {
+                outcome, answer, error, ..
+            } if self.structured
+                && self.answer
+                && !answer.is_empty()
+                && (*outcome == Ending::Truncated || error.as_ref().is_some_and(ErrorInfo::is_invalid_answer)) =>
+            {
+                self.stderr.write_untrusted(&format!(
+                    "The last answer, which wasn't taken:\n{}\n",
+                    answer.trim_end()
+                ));
             }
             EventKind::TurnStarted {} => {
                 self.streamed = false;

@@ -285,6 +285,13 @@ impl ErrorInfo {
     /// The kind of what ended because its caller wanted it so.
     pub const CANCELLED: &'static str = "cancelled";
 
+    /// The kind of an answer that doesn't match its schema.
+    pub const INVALID_ANSWER: &'static str = "invalid_answer";
+
+    pub fn is_invalid_answer(&self) -> bool {
+        self.kind == Self::INVALID_ANSWER
+    }
+
     /// Whether nothing went wrong.
     pub fn is_cancellation(&self) -> bool {
         self.kind == Self::CANCELLED
