@@ -401,6 +401,33 @@ async fn config_check_finds_what_run_would_leave_out_or_refuse() {
 }
 
 #[tokio::test]
+async fn config_check_looks_at_the_plugins_of_a_file_that_is_not_valid() {
+    let lab = lab([]);
+    lab.configure(&format!(
+        "[agent]\nmax_iterations = 0\n[logging]\nlevel = \"loud\"\n{CALCULATOR}digest = \"sha256:{}\"\n\
+         [plugins.gone]\ncomponent = \"gone.wasm\"\n\
+         [plugins.wrong]\ncomponent = \"nowhere.wasm\"\nfules = 1\n",
+        "0".repeat(64)
+    ));
+    let expected = [
+        "agent.max_iterations",
+        "logging.level",
+        "plugins.calculator.digest",
+        "plugins.gone.component",
+        "plugins.wrong.fules",
+    ];
+    assert_eq!(keys(&lab, 2).await, expected.map(str::to_owned).into());
+    let ran = lab.call(["config", "check"]).await.expect_code(2);
+    for key in expected {
+        let is_of = |line: &&str| line.starts_with("error: ") && line.contains(&format!("{key}: "));
+        assert_eq!(ran.stderr.lines().filter(is_of).count(), 1, "{key}: {ran}");
+    }
+    assert!(ran.stderr.contains("the configuration has 5 problems\nhint: "), "{ran}");
+    let offline = lab.call(["config", "check", "--offline"]).await.expect_code(2);
+    assert!(offline.stderr.contains("has 3 problems"), "{offline}");
+}
+
+#[tokio::test]
 async fn config_check_knows_prices_and_grants_that_match_nothing() {
     let lab = lab([]);
     lab.configure("model = \"nameless\"\n[plugins]\n");

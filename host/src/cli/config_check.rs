@@ -9,10 +9,10 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{CliError, Context, Output, error, tool};
+use super::{CliError, Context, Output, error, format, tool};
 use crate::assembly::HostError;
 use crate::causes::with_causes;
-use crate::config::{Config, ConfigError};
+use crate::config::{Arguments, Config, ConfigError, Invalid};
 use crate::model::{Price, Prices, ProviderKind, least_prompt_tokens};
 use crate::money::NanoUsd;
 use crate::telemetry::logging;
@@ -33,6 +33,9 @@ struct Finding {
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    /// What a terminal shows instead of key and message.
+    #[serde(skip)]
+    text: Option<String>,
 }
 
 impl Finding {
@@ -41,11 +44,15 @@ impl Finding {
             key: key.into(),
             message: message.into(),
             hint,
+            text: None,
         }
     }
 
     fn text(&self) -> String {
-        format!("{}: {}", self.key, self.message)
+        match &self.text {
+            Some(text) => text.clone(),
+            None => format!("{}: {}", self.key, self.message),
+        }
     }
 }
 
@@ -63,13 +70,9 @@ struct Findings {
 
 /// Exits with 0 if nothing is wrong, with 1 if something would be left out or refused, with 2 if the file isn't valid.
 pub async fn check(cx: &Context, args: CheckArgs) -> Result<u8, CliError> {
-    let config = match cx.config() {
+    let config = match Config::load_in_parts(&cx.load_options(Arguments::default())) {
         Ok(config) => config,
-        Err(CliError::Config(error)) if cx.global.output != Output::Text => {
-            print_json(cx, &of_file(&error), None);
-            return Err(error.into());
-        }
-        Err(error) => return Err(error),
+        Err(invalid) => return invalid_file(cx, invalid, args.offline).await,
     };
     let mut findings = Findings::default();
     findings.remarks(&config, args.offline);
@@ -87,11 +90,36 @@ pub async fn check(cx: &Context, args: CheckArgs) -> Result<u8, CliError> {
     Ok(u8::from(!findings.problems.is_empty()))
 }
 
+/// Reports what is wrong with the file, and with the plugins that it is right about.
+async fn invalid_file(cx: &Context, invalid: Invalid, offline: bool) -> Result<u8, CliError> {
+    let Invalid { error, rest } = invalid;
+    let mut findings = of_file(&error);
+    if let Some(rest) = rest.filter(|_| !offline) {
+        findings.host(&rest).await;
+    }
+    if cx.global.output != Output::Text {
+        print_json(cx, &findings, None);
+        return Err(error.into());
+    }
+    print_problems(cx, &findings.problems);
+    let count = format::counted(findings.problems.len() as u64, "problem");
+    let hint = error.hint();
+    cx.stderr.line(&error::with_hint(
+        &format!("the configuration has {count}"),
+        hint.as_deref(),
+    ));
+    Ok(2)
+}
+
 /// The problems of a file that isn't valid.
 fn of_file(error: &ConfigError) -> Findings {
-    let problems = error.problems().iter().map(|problem| {
+    let problems = error.without_hints();
+    let problems = problems.problems().iter().zip(error.problems()).map(|(line, problem)| {
         let message = format!("{}: {}", problem.origin, problem.message);
-        Finding::new(problem.key.clone(), message, problem.hint.clone())
+        Finding {
+            text: Some(line.to_string()),
+            ..Finding::new(problem.key.clone(), message, problem.hint.clone())
+        }
     });
     Findings {
         problems: problems.collect(),
@@ -136,6 +164,8 @@ impl Findings {
                 self.problems.extend(tools.problems().iter().map(Finding::from));
                 Some(tools)
             }
+            // Of a file that isn't valid; said already.
+            Err(CliError::Host(HostError::Config(_))) => None,
             Err(CliError::Host(HostError::Tools(error))) => {
                 self.problems.extend(error.problems.iter().map(Finding::from));
                 None
@@ -257,10 +287,7 @@ fn print(cx: &Context, findings: &Findings, config: &Config) {
         cx.stderr
             .line(&error::warning(&warning.text(), warning.hint.as_deref()));
     }
-    for problem in &findings.problems {
-        cx.stderr
-            .line(&error::problem(&problem.text(), problem.hint.as_deref()));
-    }
+    print_problems(cx, &findings.problems);
     let subject = match config.origins.file() {
         Some(file) => format!("the configuration {}", file.display()),
         None => {
@@ -273,6 +300,13 @@ fn print(cx: &Context, findings: &Findings, config: &Config) {
         1 => format!("{subject} has a problem"),
         count => format!("{subject} has {count} problems"),
     });
+}
+
+fn print_problems(cx: &Context, problems: &[Finding]) {
+    for problem in problems {
+        cx.stderr
+            .line(&error::problem(&problem.text(), problem.hint.as_deref()));
+    }
 }
 
 fn print_json(cx: &Context, findings: &Findings, file: Option<&Path>) {

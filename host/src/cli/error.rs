@@ -201,6 +201,13 @@ pub fn problem(text: &str, hint: Option<&str>) -> String {
     out
 }
 
+/// A line without a label.
+pub fn with_hint(text: &str, hint: Option<&str>) -> String {
+    let mut out = format::escape(text).into_owned();
+    push_hint(&mut out, hint);
+    out
+}
+
 /// A warning without a cause chain.
 pub fn warning(text: &str, hint: Option<&str>) -> String {
     let mut out = format!("{WARNING}warning{WARNING:#}: {}", format::escape(text));

@@ -167,6 +167,10 @@ impl Context {
 
     /// The same with what the command line sets.
     fn config_with(&self, arguments: Arguments) -> Result<Config, CliError> {
+        Ok(Config::load_from(&self.load_options(arguments))?)
+    }
+
+    fn load_options(&self, arguments: Arguments) -> LoadOptions {
         let options = LoadOptions::from_process(self.global.config.as_deref());
         for (variable, meant) in crate::config::misspelt_variables(&options.env) {
             let message = format!("the variable {variable} has no effect");
@@ -175,7 +179,7 @@ impl Context {
                 Some(&format!("a key is spelt with two underscores: {meant}")),
             ));
         }
-        Ok(Config::load_from(&options.with_arguments(arguments))?)
+        options.with_arguments(arguments)
     }
 
     /// Says that no configuration file was found, because the user may have expected one: for example, in another folder.

@@ -73,11 +73,28 @@ impl LoadOptions {
     }
 }
 
-pub(super) fn load(options: &LoadOptions) -> Result<Config, ConfigError> {
+/// A configuration that isn't valid, and what can be used of it to find more that is wrong.
+#[derive(Debug)]
+pub struct Invalid {
+    pub error: ConfigError,
+    /// With defaults in place of what is wrong, and without the plugins that something is wrong with. `None` if the file isn't TOML.
+    pub rest: Option<Box<Config>>,
+}
+
+impl From<ConfigError> for Invalid {
+    fn from(error: ConfigError) -> Self {
+        Self { error, rest: None }
+    }
+}
+
+pub(super) fn load(options: &LoadOptions) -> Result<Config, Invalid> {
+    let cache = options.folders.as_ref().map(|folders| folders.cache.clone());
     if options.arguments_only {
-        let mut config = read(&Source::built_in(""), &options.cwd, options)?;
-        config.engine.cache_dir = options.folders.as_ref().map(|folders| folders.cache.clone());
-        return Ok(config);
+        let (mut config, problems) = parts(&Source::built_in(""), &options.cwd, options);
+        config
+            .iter_mut()
+            .for_each(|config| config.engine.cache_dir.clone_from(&cache));
+        return valid(config, problems);
     }
     let expected = expected_files(options);
     let file = find(options, &expected)?;
@@ -87,13 +104,37 @@ pub(super) fn load(options: &LoadOptions) -> Result<Config, ConfigError> {
     };
     let file = file.map(|(path, _)| path);
     let folder = file.as_deref().and_then(Path::parent).unwrap_or(&options.cwd);
-    let mut config = read(&source, folder, options)?;
-    if file.is_none() {
-        config.origins.looked_at = expected;
+    let (mut config, problems) = parts(&source, folder, options);
+    if let Some(config) = &mut config {
+        if file.is_none() {
+            config.origins.looked_at = expected;
+        }
+        config.origins.file = file;
+        config.engine.cache_dir = cache;
     }
-    config.origins.file = file;
-    config.engine.cache_dir = options.folders.as_ref().map(|folders| folders.cache.clone());
-    Ok(config)
+    valid(config, problems)
+}
+
+/// The configuration, if nothing is wrong with it.
+fn valid(config: Option<Config>, problems: Vec<Problem>) -> Result<Config, Invalid> {
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        config => {
+            let is_wrong = |name: &str| {
+                problems.iter().any(|problem| {
+                    let key = problem.key.strip_prefix("plugins.");
+                    let rest = key.and_then(|key| key.strip_prefix(name));
+                    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+                })
+            };
+            let rest = config.map(|mut config| {
+                config.plugins.retain(|plugin| !is_wrong(&plugin.name));
+                Box::new(config)
+            });
+            let error = ConfigError::new(problems);
+            Err(Invalid { error, rest })
+        }
+    }
 }
 
 /// Where a configuration is looked for, unless a file is named.
@@ -147,7 +188,14 @@ fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
 }
 
 /// Reads, merges and checks. Reports all problems together.
+#[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn read(source: &Source, folder: &Path, options: &LoadOptions) -> Result<Config, ConfigError> {
+    let (config, problems) = parts(source, folder, options);
+    valid(config, problems).map_err(|invalid| invalid.error)
+}
+
+/// The settings, with defaults for those that are wrong, and what is wrong.
+fn parts(source: &Source, folder: &Path, options: &LoadOptions) -> (Option<Config>, Vec<Problem>) {
     let mut problems = Vec::new();
     let parsed = source.parse(&mut problems);
     let has_syntax_errors = parsed.is_none();
@@ -158,7 +206,7 @@ pub(super) fn read(source: &Source, folder: &Path, options: &LoadOptions) -> Res
     arguments::apply(&mut root, &options.arguments, &mut problems);
     if has_syntax_errors {
         // Checking an incomplete tree would only report follow-up errors.
-        return Err(ConfigError::new(problems));
+        return (None, problems);
     }
     let raw = raw(&root, &mut problems);
     let config = raw.map(|raw| {
@@ -172,10 +220,7 @@ pub(super) fn read(source: &Source, folder: &Path, options: &LoadOptions) -> Res
         }
         .config(raw)
     });
-    match config {
-        Some(config) if problems.is_empty() => Ok(config),
-        _ => Err(ConfigError::new(problems)),
-    }
+    (config, problems)
 }
 
 fn raw(root: &Node, problems: &mut Vec<Problem>) -> Option<RawConfig> {

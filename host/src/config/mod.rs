@@ -47,6 +47,7 @@ pub use arguments::{Arguments, Granted};
 pub use env::misspelt as misspelt_variables;
 pub use folders::Folders;
 pub(crate) use load::FILE_NAME;
+pub(crate) use load::Invalid;
 pub use load::LoadOptions;
 pub use origins::Origins;
 pub use problem::{ConfigError, Origin, Problem};
@@ -133,6 +134,11 @@ impl Config {
     ///
     /// As [`Config::load`].
     pub fn load_from(options: &LoadOptions) -> Result<Self, ConfigError> {
+        Self::load_in_parts(options).map_err(|invalid| invalid.error)
+    }
+
+    /// The same, with what can be used of a configuration that isn't valid.
+    pub(crate) fn load_in_parts(options: &LoadOptions) -> Result<Self, Invalid> {
         load::load(options)
     }
 
