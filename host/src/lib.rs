@@ -50,6 +50,7 @@ pub mod mcp;
 mod messages_api;
 pub mod model;
 pub mod money;
+mod near;
 pub mod resilience;
 pub mod sandbox;
 pub mod secret;

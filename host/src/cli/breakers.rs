@@ -7,14 +7,12 @@ use super::table::{Column, Table};
 use super::{CliError, Context, Output, books, error, format, tool};
 use crate::config::Config;
 use crate::events::BreakerState;
+use crate::near::nearest;
 use crate::resilience::Override;
 use crate::store::{BreakerRecord, Store};
 
 /// The maximum width of a name, in characters.
 const MAX_NAME_CHARS: usize = 60;
-
-/// How alike two names are, from 0 to 1, of which one may be meant by the other.
-const NEAR: f64 = 0.75;
 
 #[derive(Args, Debug)]
 pub struct BreakersArgs {
@@ -98,12 +96,8 @@ async fn warn_of_unknown(cx: &Context, config: &Config, store: &Store, name: &st
     if known.iter().any(|known| known == name || known == plain) {
         return Ok(());
     }
-    let near = known
-        .iter()
-        .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
-        .filter(|(nearness, _)| *nearness >= NEAR)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b));
-    let hint = near.map(|(_, near)| format!("did you mean `{near}`? `cofferdam breakers reset` takes the order back"));
+    let near = nearest(name, known.iter().map(String::as_str));
+    let hint = near.map(|near| format!("did you mean `{near}`? `cofferdam breakers reset` takes the order back"));
     cx.stderr.line(&error::warning(
         &format!("nothing of this configuration is named `{}`", format::escape(name)),
         hint.as_deref()

@@ -9,6 +9,7 @@ use super::problem::{Problem, ValueProblem};
 use super::redact::{is_secret_name, quote};
 use super::schema::{Schema, enum_values};
 use super::source::{Node, Value};
+use crate::near::nearest;
 
 /// Adds a problem for every violation and removes the invalid values from `json`.
 pub(super) fn report_and_remove(schema: &Schema, root: &Node, json: &mut Json, problems: &mut Vec<Problem>) {
@@ -116,7 +117,7 @@ impl<'a> Violation<'a> {
 
     fn unknown(&self, path: &[String], key: &str) -> Problem {
         let origin = self.root.nearest(path).key_origin().clone();
-        let is_misspelt = || similar(key, keys(self.expected)).is_some();
+        let is_misspelt = || nearest(key, keys(self.expected)).is_some();
         let may_hold_a_key = path.len() == 2 && path[0] == "model" && (is_secret_name(key) || key == "key");
         let problem = if may_hold_a_key && !is_misspelt() {
             ValueProblem::new("an API key must not be in a configuration file (the value is not shown)")
@@ -136,8 +137,8 @@ impl<'a> Violation<'a> {
     /// A hint for the intended key: a similar key here, else the same key in another section, else the list of keys here.
     fn suggestion(&self, key: &str) -> Option<String> {
         let known: Vec<&str> = keys(self.expected).collect();
-        if let Some(similar) = similar(key, known.iter().copied()) {
-            return Some(format!("did you mean `{similar}`?"));
+        if let Some(near) = nearest(key, known.iter().copied()) {
+            return Some(format!("did you mean `{near}`?"));
         }
         // A word of the name, such as `dash`.
         let by_word: Vec<&str> = known
@@ -193,8 +194,8 @@ impl<'a> Violation<'a> {
                     Value::String(text) => text.as_str(),
                     _ => "",
                 };
-                let hint = similar(&text.to_ascii_lowercase(), known.iter().map(AsRef::as_ref))
-                    .or_else(|| similar(&text.to_ascii_uppercase(), known.iter().map(AsRef::as_ref)))
+                let hint = nearest(&text.to_ascii_lowercase(), known.iter().map(AsRef::as_ref))
+                    .or_else(|| nearest(&text.to_ascii_uppercase(), known.iter().map(AsRef::as_ref)))
                     .map(|name| format!("did you mean \"{name}\"?"));
                 let options = list(known.iter().map(AsRef::as_ref), "or");
                 let message = format!("expected {options}, found {}", self.found(node));
@@ -304,14 +305,4 @@ fn list<'a>(names: impl IntoIterator<Item = &'a str>, conjunction: &str) -> Stri
         Some((last, rest)) => format!("{} {conjunction} {last}", rest.join(", ")),
         None => String::new(),
     }
-}
-
-/// The most similar candidate, if it is similar enough to be a typo.
-fn similar<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    const NEAR: f64 = 0.75;
-    candidates
-        .map(|candidate| (strsim::normalized_damerau_levenshtein(text, candidate), candidate))
-        .filter(|(nearness, _)| *nearness >= NEAR)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, candidate)| candidate)
 }

@@ -12,6 +12,7 @@ use jiff::civil::Date;
 use crate::events::Usage;
 use crate::messages_api::CacheTtl;
 use crate::money::{NanoUsd, NanoUsdDifference};
+use crate::near::nearest;
 pub use listing::PriceRow;
 use table::Table;
 
@@ -110,12 +111,8 @@ impl Prices {
 
     /// The model of the table whose id differs from this one by a typing error.
     pub fn nearest(&self, model: &str) -> Option<String> {
-        const NEAR: f64 = 0.75;
-        let ids = self.table.keys();
-        let near = ids.map(|id| (strsim::normalized_damerau_levenshtein(model, id), id));
-        let near = near.filter(|(nearness, _)| *nearness >= NEAR);
-        near.max_by(|(a, _), (b, _)| a.total_cmp(b))
-            .map(|(_, id)| id.to_string())
+        let ids = self.table.keys().map(String::as_str);
+        nearest(model, ids).map(str::to_owned)
     }
 
     /// How to go on where a model has no price: the id that may have been meant, and the line to add to the table.
