@@ -157,7 +157,7 @@ pub enum EventKind {
         results: u32,
         /// Bytes removed from them.
         bytes: u64,
-        /// Images that were removed.
+        /// Images, and attachments of earlier prompts, that were removed.
         images: u32,
     },
     SessionFinished {

@@ -250,10 +250,14 @@ impl Conversation {
             .collect()
     }
 
-    /// Shortens the history: removes the content of earlier turns' results or, if there is none left to remove, truncates the
-    /// newest results. Changes only the content of results, so each tool use keeps its result.
+    /// Shortens the history: removes what earlier prompts had attached and the content of earlier turns' results or, if there is none
+    /// left to remove, truncates the newest results. Each tool use keeps its result, and the newest prompt what is attached to it.
     pub(crate) fn trim(&mut self) -> Trimmed {
         let mut trimmed = Trimmed::default();
+        let newest_prompt = self.messages.iter().rposition(is_prompt).unwrap_or(0);
+        for message in &mut self.messages[..newest_prompt] {
+            trim_attachments(message, &mut trimmed);
+        }
         let newest = self.messages.iter().rposition(holds_results);
         let (older, rest) = self.messages.split_at_mut(newest.unwrap_or(0));
         for message in older {
@@ -278,6 +282,26 @@ fn holds_results(message: &Message) -> bool {
         .content
         .iter()
         .any(|block| matches!(block, Block::ToolResult(_)))
+}
+
+fn is_prompt(message: &Message) -> bool {
+    message.role == Role::User && !holds_results(message)
+}
+
+/// Removes what is attached to the message and isn't small.
+fn trim_attachments(message: &mut Message, trimmed: &mut Trimmed) {
+    for block in &mut message.content {
+        if let Block::Attachment(attachment) = block
+            && (is_file(attachment) || attachment.data().len() > KEPT_BYTES * 2)
+        {
+            let (name, bytes) = (&attachment.name, attachment.data().len());
+            trimmed.images += 1;
+            trimmed.bytes += bytes;
+            *block = Block::text(format!(
+                "[trimmed: the attachment {name} of an earlier prompt, {bytes} bytes]"
+            ));
+        }
+    }
 }
 
 /// Truncates the message's large results to their first `kept` bytes.
@@ -327,7 +351,7 @@ fn text_of(content: &Content) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::panic)]
+    #![allow(clippy::panic, clippy::unwrap_used)]
     use serde_json::json;
 
     use super::*;
@@ -400,6 +424,34 @@ mod tests {
         with_images(&mut conversation, "c", 2, 12);
         assert_eq!(conversation.trim().images, 3);
         assert_eq!(conversation.trim().images, 2);
+        assert!(conversation.trim().is_nothing());
+    }
+
+    #[test]
+    fn what_earlier_prompts_attached_is_trimmed_and_what_the_newest_attached_is_not() {
+        let image = Attachment::of("photo.png", b"\x89PNG\r\n\x1a\n").unwrap();
+        let short = Attachment::of("note.txt", b"short").unwrap();
+        let mut conversation = Conversation::default();
+        for prompt in ["look", "and at this"] {
+            conversation.push_prompt(prompt, vec![image.clone(), short.clone()]);
+            exchange(&mut conversation, prompt, "short");
+            conversation.push_answer(vec![Block::text("seen")]);
+        }
+        let trimmed = conversation.trim();
+        assert_eq!(
+            (trimmed.results, trimmed.images, trimmed.bytes),
+            (0, 1, image.data().len())
+        );
+        let attached = |message: usize| {
+            let content = conversation.messages()[message].content.iter();
+            content.filter(|block| matches!(block, Block::Attachment(_))).count()
+        };
+        assert_eq!((attached(0), attached(4)), (1, 2));
+        let note = format!(
+            "[trimmed: the attachment photo.png of an earlier prompt, {} bytes]",
+            image.data().len()
+        );
+        assert!(conversation.messages()[0].content.contains(&Block::text(note)));
         assert!(conversation.trim().is_nothing());
     }
 

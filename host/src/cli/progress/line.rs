@@ -150,7 +150,7 @@ pub fn progress_line(event: &EventKind, last_failure: Option<&str>) -> Option<Pr
             };
             let what = match reason {
                 TrimReason::VendorBlocks => "it",
-                _ => "tool results",
+                _ => "results and attachments",
             };
             let with = match images {
                 0 => String::new(),
