@@ -16,11 +16,12 @@
 //! # After a refusal
 //!
 //! Other requests of at least the refused one's size wait as long as the server asked for; all of them, if it announces no limits. Then
-//! they go slowly: one until its answer begins, then two, then four, because nobody knows what the server allows by now.
+//! they go slowly: one until its answer begins, then two, then four, because nobody knows what the server allows by now. Smaller ones
+//! don't wait for them.
 //!
 //! # When the server is asked all the same
 //!
-//! All of this is a forecast, and only the server knows. A limit that would take longer than [`MAX_WAIT`] isn't waited for: the server
+//! All of this is a forecast, and only the server knows. A limit that is too small for a request, or would take longer than [`MAX_WAIT`] isn't waited for: the server
 //! refuses the call in its own words. The first one in the queue asks after [`MAX_WAIT`] in any case.
 
 mod bucket;
@@ -48,6 +49,9 @@ const RECHECK: Duration = Duration::from_secs(1);
 
 /// So many requests without an answer are no longer slow.
 const MAX_SLOW: u32 = 64;
+
+/// Refusals that are remembered. Each of them is for larger requests and a longer time than the next.
+const MAX_REFUSALS: usize = 16;
 
 /// What a server limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +96,8 @@ pub enum AnswerHead {
     Admitted,
     /// It refuses the request for a rate limit, until so much time has passed, if it says so.
     Refused(Option<Duration>),
+    /// Something else went wrong, which says nothing about the limits.
+    Failed,
 }
 
 /// The most that a request can take.
@@ -153,9 +159,8 @@ struct State {
     promised_output: u64,
     /// Requests whose answers haven't begun.
     unanswered: u32,
-    /// The most of them after a refusal.
-    max_unanswered: Option<u32>,
-    refused: Option<Refused>,
+    refusals: Vec<Refusal>,
+    slow_start: Option<SlowStart>,
     expected: ExpectedUsage,
     /// Requests so far.
     requests: u64,
@@ -163,9 +168,18 @@ struct State {
 
 /// The server wants no requests of this size or more until then.
 #[derive(Clone, Copy, Debug)]
-struct Refused {
+struct Refusal {
     until: Instant,
     min_tokens: u64,
+}
+
+/// Bounds the requests of this size or more whose answers haven't begun.
+#[derive(Clone, Copy, Debug)]
+struct SlowStart {
+    max_unanswered: u32,
+    min_tokens: u64,
+    /// The last request before the refusal. Answers to those up to it say nothing about the time after.
+    after_request: u64,
 }
 
 /// The turn of the first one in the queue. Dropping it lets the next one follow.
@@ -242,22 +256,33 @@ impl RateLimits {
         size: RequestSize,
         turn: Option<RateLimitTurn>,
     ) -> RateLimitTurn {
-        let turn = match turn {
-            Some(turn) => turn,
-            None => RateLimitTurn {
-                _permit: self.queue.acquire(tenant, Priority::New).await,
-                since: Instant::now(),
-            },
-        };
-        let overdue = turn.since + MAX_WAIT;
+        let mut turn = turn;
         loop {
             // Before the state is read, so that no change is missed.
             let changed = self.changed.notified();
             let now = Instant::now();
-            let too_soon = lock(&self.state).too_soon(size, now);
-            let Some(too_soon) = too_soon.filter(|_| now < overdue) else {
-                return turn;
+            let refused_until = lock(&self.state).refused_until(size, now);
+            let held = match (refused_until, turn.take()) {
+                // Others needn't wait for a call that the server has refused.
+                (Some(until), _) => {
+                    tokio::time::sleep_until(until).await;
+                    continue;
+                }
+                (None, Some(held)) => held,
+                (None, None) => {
+                    turn = Some(RateLimitTurn {
+                        _permit: self.queue.acquire(tenant, Priority::New).await,
+                        since: Instant::now(),
+                    });
+                    continue;
+                }
             };
+            let overdue = held.since + MAX_WAIT;
+            let too_soon = lock(&self.state).too_soon(size, now).filter(|_| now < overdue);
+            let Some(too_soon) = too_soon else {
+                return held;
+            };
+            turn = Some(held);
             let until = (now + too_soon.retry_after.max(MIN_WAIT)).min(overdue);
             tokio::select! {
                 () = changed => {}
@@ -288,16 +313,31 @@ impl State {
                 retry_after,
             })
         });
-        let refused = self.refused.filter(|refused| size.tokens() >= refused.min_tokens);
-        let refused = refused.and_then(|refused| refused.until.checked_duration_since(now));
-        let slowed = self.max_unanswered.is_some_and(|most| self.unanswered >= most);
-        let after_refusal = refused.into_iter().chain(slowed.then_some(RECHECK));
-        let after_refusal = after_refusal.filter(|wait| !wait.is_zero()).map(|retry_after| TooSoon {
+        let refused = self.refused_until(size, now).map(|until| until - now);
+        let is_slowed = |slow: &SlowStart| size.tokens() >= slow.min_tokens && self.unanswered >= slow.max_unanswered;
+        let slowed = self.slow_start.filter(is_slowed).map(|_| RECHECK);
+        let after_refusal = refused.into_iter().chain(slowed).map(|retry_after| TooSoon {
             wait: Wait::Refused,
             retry_after,
         });
         let waits = for_limits.filter(|too_soon| too_soon.retry_after <= MAX_WAIT);
         waits.chain(after_refusal).max_by_key(|too_soon| too_soon.retry_after)
+    }
+
+    /// When the server takes a request of this size again, if it has refused one of that size or less.
+    fn refused_until(&self, size: RequestSize, now: Instant) -> Option<Instant> {
+        let refusals = self.refusals.iter();
+        let of_this_size = refusals.filter(|refusal| refusal.min_tokens <= size.tokens() && refusal.until > now);
+        of_this_size.map(|refusal| refusal.until).max()
+    }
+
+    /// Remembers a refusal, unless another one says as much.
+    fn remember(&mut self, new: Refusal, now: Instant) {
+        let covers = |one: &Refusal, other: &Refusal| one.min_tokens <= other.min_tokens && one.until >= other.until;
+        self.refusals.retain(|known| known.until > now && !covers(&new, known));
+        if self.refusals.len() < MAX_REFUSALS && !self.refusals.iter().any(|known| covers(known, &new)) {
+            self.refusals.push(new);
+        }
     }
 
     /// Accounts for a request: what it is expected to take, its number, and what is left.
@@ -345,14 +385,10 @@ impl Admitted<'_> {
         let now = Instant::now();
         let (request, left) = (self.request, self.left);
         self.is_answered = true;
-        let refused = match head {
-            AnswerHead::Admitted => None,
-            AnswerHead::Refused(retry_after) => {
-                // Nothing will be written.
-                self.output = 0;
-                Some(retry_after)
-            }
-        };
+        if head != AnswerHead::Admitted {
+            // Nothing will be written.
+            self.output = 0;
+        }
         let min_tokens = match announced {
             // The server says too little to tell whom else it would refuse.
             [] => 0,
@@ -360,19 +396,24 @@ impl Admitted<'_> {
         };
         self.limits.change(|state| {
             state.unanswered = state.unanswered.saturating_sub(1);
-            state.max_unanswered = match refused {
-                Some(_) => Some(1),
-                None => state
-                    .max_unanswered
-                    .map(|most| most * 2)
-                    .filter(|most| *most <= MAX_SLOW),
-            };
-            if let Some(until) = refused.flatten().and_then(|delay| now.checked_add(delay)) {
-                let earlier = state.refused.filter(|earlier| earlier.until > now);
-                state.refused = Some(Refused {
-                    until: earlier.map_or(until, |earlier| earlier.until.max(until)),
-                    min_tokens: earlier.map_or(min_tokens, |earlier| earlier.min_tokens.min(min_tokens)),
-                });
+            match (head, &mut state.slow_start) {
+                (AnswerHead::Refused(retry_after), _) => {
+                    state.slow_start = Some(SlowStart {
+                        max_unanswered: 1,
+                        min_tokens,
+                        after_request: state.requests,
+                    });
+                    if let Some(until) = retry_after.and_then(|delay| now.checked_add(delay)) {
+                        state.remember(Refusal { until, min_tokens }, now);
+                    }
+                }
+                (AnswerHead::Admitted, Some(slow)) if request > slow.after_request => {
+                    slow.max_unanswered *= 2;
+                    if slow.max_unanswered > MAX_SLOW {
+                        state.slow_start = None;
+                    }
+                }
+                _ => {}
             }
             let limits = RateLimitKind::ALL.into_iter().zip(&mut state.buckets);
             for ((kind, bucket), left) in limits.zip(left) {

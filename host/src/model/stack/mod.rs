@@ -227,8 +227,8 @@ impl ModelStack {
         let result = match begun {
             // A refusal has no more than a head and a few words, and ends with the time to wait. So it is looked at as a whole.
             Ok(status) if status == RATE_LIMITED => attempt.await,
-            Ok(_) => {
-                admitted.answered(AnswerHead::Admitted, &progress.limits_announced());
+            Ok(status) => {
+                admitted.answered(answer_head(status), &progress.limits_announced());
                 attempt.await
             }
             Err(result) => result,
@@ -237,7 +237,7 @@ impl ModelStack {
             Err(ModelError::Api(error)) if error.kind == ApiErrorKind::RateLimited => {
                 AnswerHead::Refused(error.retry_after.filter(|delay| *delay <= MAX_RETRY_AFTER))
             }
-            _ => AnswerHead::Admitted,
+            result => status(result).map_or(AnswerHead::Failed, answer_head),
         };
         match &result {
             _ if !was_sent(progress, &result) => admitted.not_sent(),
@@ -340,6 +340,14 @@ impl Drop for AttemptReport<'_> {
 /// that works well enough to count.
 const fn is_healthy(status: u16) -> bool {
     status < 500
+}
+
+/// What a status other than a refusal for a rate limit says about the limits.
+const fn answer_head(status: u16) -> AnswerHead {
+    match status {
+        200..300 => AnswerHead::Admitted,
+        _ => AnswerHead::Failed,
+    }
 }
 
 /// The status that an attempt's result gives away.

@@ -23,6 +23,8 @@ pub(super) struct Bucket {
     per_second: f64,
     /// By the host's account at `at`.
     left: f64,
+    /// By the host's account at first.
+    first_left: f64,
     at: Instant,
     /// What the server's account has more.
     correction: f64,
@@ -31,13 +33,14 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    /// As the answer to this request announces it. Requests that were sent before aren't accounted for.
+    /// As the answer to this request announces it.
     pub(super) fn new(announced: &AnnouncedLimit, request: u64, now: Instant) -> Self {
         let limit = announced.limit.max(announced.remaining) as f64;
         let mut new = Self {
             limit,
             per_second: limit.max(1.0) / MINUTE,
             left: announced.remaining as f64,
+            first_left: announced.remaining as f64,
             at: now,
             correction: 0.0,
             request,
@@ -46,8 +49,9 @@ impl Bucket {
         new
     }
 
-    /// What the answer to a request announces. `left` is what [`Bucket::take`] returned for it, if the limit was known then. An answer
-    /// to an older request than the last one has nothing new to say.
+    /// What the answer to a request announces. `left` is what [`Bucket::take`] returned for it. If the limit wasn't known when the request
+    /// was sent, the answer corrects the account as it was at first. An answer to an older request than the last one has nothing new to
+    /// say.
     pub(super) fn announce(&mut self, announced: &AnnouncedLimit, request: u64, left: Option<f64>, now: Instant) {
         if request < self.request {
             return;
@@ -56,11 +60,7 @@ impl Bucket {
         self.request = request;
         self.limit = announced.limit.max(announced.remaining) as f64;
         self.learn_rate(announced);
-        let remaining = announced.remaining as f64;
-        match left {
-            Some(left) => self.correction = remaining - left,
-            None => (self.left, self.correction) = (remaining, 0.0),
-        }
+        self.correction = announced.remaining as f64 - left.unwrap_or(self.first_left);
         self.left = self.left.min(self.limit - self.correction);
     }
 
@@ -95,10 +95,13 @@ impl Bucket {
         self.left = (self.left + amount as f64).min(self.limit - self.correction);
     }
 
-    /// How long until `amount` is left beside what is `promised` to others. `None`: it is. A request larger than the limit waits for all
-    /// of it.
+    /// How long until `amount` is left beside what is `promised` to others. `None`: it is, or no wait would help, because it is more than
+    /// the limit.
     pub(super) fn wait_for(&self, promised: u64, amount: u64, now: Instant) -> Option<Duration> {
-        let needed = promised as f64 + (amount as f64).min(self.limit);
+        if amount as f64 > self.limit {
+            return None;
+        }
+        let needed = promised.saturating_add(amount) as f64;
         let missing = needed - (self.left_at(now) + self.correction);
         if missing <= NOTHING {
             return None;
@@ -137,7 +140,8 @@ mod tests {
         assert_eq!(seconds(bucket.wait_for(0, 10, start)), 10.0);
         let later = start + Duration::from_secs(4);
         assert_eq!(seconds(bucket.wait_for(0, 10, later)), 6.0);
-        assert_eq!(seconds(bucket.wait_for(0, 1_000, later)), 56.0, "all of it");
+        assert_eq!(seconds(bucket.wait_for(0, 60, later)), 56.0, "all of it");
+        assert_eq!(bucket.wait_for(0, 61, later), None, "never, so the server may say so");
         let much_later = start + Duration::from_secs(1_000);
         assert_eq!(bucket.take(60, much_later), 0.0);
         assert_eq!(seconds(bucket.wait_for(0, 1, much_later)), 1.0);
@@ -160,6 +164,17 @@ mod tests {
         }
         assert!(bucket.wait_for(0, 77, now).is_none());
         assert!(bucket.wait_for(0, 78, now).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_to_requests_from_before_the_limit_was_known_forget_none_that_came_after() {
+        let now = Instant::now();
+        let mut bucket = Bucket::new(&announced(100, 99, 1), 1, now);
+        for _ in 0..50 {
+            bucket.take(1, now);
+        }
+        bucket.announce(&announced(100, 98, 2), 2, None, now);
+        assert!(bucket.wait_for(0, 48, now).is_none() && bucket.wait_for(0, 49, now).is_some());
     }
 
     #[tokio::test(start_paused = true)]

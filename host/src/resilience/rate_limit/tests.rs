@@ -143,6 +143,61 @@ async fn after_a_refusal_requests_go_slowly() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn answers_to_requests_from_before_a_refusal_end_no_slow_start() {
+    let limits = RateLimits::default();
+    let mut before: Vec<_> = (0..50).map(|_| limits.try_begin(SMALL, &mut None).unwrap()).collect();
+    refuse(&limits, SMALL, 1, &[]);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    before
+        .iter_mut()
+        .for_each(|one| one.answered(AnswerHead::Admitted, &[]));
+    let mut first = limits.try_begin(SMALL, &mut None).unwrap();
+    assert_eq!(too_soon(&limits, SMALL).wait, Wait::Refused);
+    // Nor does an error.
+    first.answered(AnswerHead::Failed, &[]);
+    let _second = limits.try_begin(SMALL, &mut None).unwrap();
+    assert_eq!(too_soon(&limits, SMALL).wait, Wait::Refused);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_size_and_one_above_a_limit_keep_no_smaller_ones_waiting() {
+    let limit = [announced(RateLimitKind::InputTokens, 5_000, 4_000, 60)];
+    let large = RequestSize {
+        prompt_tokens: 10_000,
+        output_tokens: 10,
+    };
+    let limits = after(&limit);
+    // No wait would help.
+    refuse(&limits, large, 30, &limit);
+    let name = tenant("loud");
+    let mut waiting = Box::pin(limits.wait_for_turn(&name, large, None));
+    assert!((&mut waiting).now_or_never().is_none());
+    let small: Vec<_> = (0..5).map(|_| limits.try_begin(SMALL, &mut None).unwrap()).collect();
+    assert_eq!(small.len(), 5);
+    drop(small);
+    let started = Instant::now();
+    drop(waiting.await);
+    assert_eq!(started.elapsed(), Duration::from_secs(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_size_waits_for_its_own_refusals() {
+    let sized = |prompt_tokens| RequestSize {
+        prompt_tokens,
+        output_tokens: 0,
+    };
+    let limits = RateLimits::default();
+    let known = [announced(RateLimitKind::Requests, 1_000, 1_000, 1)];
+    refuse(&limits, sized(1_000), 60, &known);
+    refuse(&limits, sized(10), 1, &known);
+    refuse(&limits, sized(5), 1, &known);
+    for (size, seconds) in [(2_000, 60), (999, 1), (5, 1)] {
+        assert_eq!(too_soon(&limits, sized(size)).retry_after, Duration::from_secs(seconds));
+    }
+    assert!(limits.try_begin(sized(4), &mut None).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_limit_that_takes_longer_is_for_the_server_to_enforce() {
     for (seconds, is_admitted) in [(90, false), (91, true)] {
         let limits = after(&[announced(RateLimitKind::Requests, 1, 0, seconds)]);
