@@ -296,6 +296,19 @@ class Errors(unittest.TestCase):
             self.assertEqual(ask(client).content[0].text, "late")
             self.assertGreaterEqual(time.monotonic() - began, 1)
 
+    def test_rate_limits_are_announced_and_waited_for(self):
+        script = "rate_limits = { requests = 1, per = '1s' }\n[[answer]]\ntext = 'ok'\nrepeat = 'forever'\n"
+        with Simulator(script) as simulator, simulator.client() as client:
+            first = client.messages.with_raw_response.create(model=MODEL, max_tokens=10, messages=[QUESTION])
+            self.assertEqual(first.headers["anthropic-ratelimit-requests-limit"], "1")
+            self.assertEqual(first.headers["anthropic-ratelimit-requests-remaining"], "0")
+            with self.assertRaises(anthropic.RateLimitError) as refused:
+                ask(client.with_options(max_retries=0))
+            self.assertEqual(refused.exception.response.headers["retry-after"], "1")
+            began = time.monotonic()
+            ask(client.with_options(max_retries=1))
+            self.assertGreaterEqual(time.monotonic() - began, 0.8)
+
     def test_errors_in_a_stream(self):
         script = """
             [[answer]]
