@@ -19,12 +19,17 @@ const MESSAGES_API: [(RateLimitKind, &str); 3] = [
 /// `x-ratelimit-{limit,remaining,reset}-KIND`; the reset is a duration such as `6m0s`, or a number of seconds.
 const CHAT_API: [(RateLimitKind, &str); 2] = [(RateLimitKind::Requests, "requests"), (RateLimitKind::Tokens, "tokens")];
 
+/// How far clocks may differ that are taken to be the same.
+const CLOCKS_AGREE: SignedDuration = SignedDuration::from_secs(2);
+
 /// Every limit of which all three values can be read.
 pub(super) fn announced_limits(headers: &HeaderMap, now: Timestamp) -> Vec<AnnouncedLimit> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-    // The server's own clock, because its resets are by that one.
+    // Resets are by the server's clock. Its date has whole seconds, so it counts only where the clocks differ by more.
     let date = text(DATE.as_str()).and_then(|date| Timestamp::try_from(httpdate::parse_http_date(date).ok()?).ok());
-    let now = date.unwrap_or(now);
+    let now = date
+        .filter(|date| date.duration_since(now).abs() > CLOCKS_AGREE)
+        .unwrap_or(now);
     let number = |name: String| text(&name)?.parse::<u64>().ok();
     let of_messages_api = MESSAGES_API.into_iter().filter_map(|(kind, name)| {
         let header = |value| format!("anthropic-ratelimit-{name}-{value}");
@@ -99,16 +104,30 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_is_by_the_clock_of_the_server() {
+    fn a_reset_is_by_the_clock_of_the_server_if_that_differs() {
+        let reset_after = |date: &str| {
+            let read = read(&[
+                ("date", date),
+                ("anthropic-ratelimit-requests-limit", "50"),
+                ("anthropic-ratelimit-requests-remaining", "0"),
+                ("anthropic-ratelimit-requests-reset", "2026-11-24T10:00:01.5Z"),
+            ]);
+            read[0].whole_after.as_secs_f64()
+        };
+        assert_eq!(reset_after("Tue, 24 Nov 2026 09:59:59 GMT"), 1.5);
+        assert_eq!(reset_after("Tue, 24 Nov 2026 09:59:57 GMT"), 4.5);
+    }
+
+    #[test]
+    fn the_sum_of_other_limits_is_no_limit_of_its_own() {
         let read = read(&[
-            ("date", "Tue, 24 Nov 2026 09:00:00 GMT"),
             ("anthropic-ratelimit-requests-limit", "50"),
             ("anthropic-ratelimit-requests-remaining", "0"),
-            ("anthropic-ratelimit-requests-reset", "2026-11-24T09:01:00Z"),
+            ("anthropic-ratelimit-requests-reset", "2026-11-24T10:01:00Z"),
             // The sum of the others.
             ("anthropic-ratelimit-tokens-limit", "38000"),
             ("anthropic-ratelimit-tokens-remaining", "0"),
-            ("anthropic-ratelimit-tokens-reset", "2026-11-24T09:01:00Z"),
+            ("anthropic-ratelimit-tokens-reset", "2026-11-24T10:01:00Z"),
         ]);
         let whole_after: Vec<_> = read
             .iter()
