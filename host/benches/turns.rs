@@ -52,8 +52,8 @@ const MAX_ON_DISK_PER_FLOOR: f64 = 11.0;
 /// Sessions of the open loop.
 const ARRIVALS: usize = if IS_BENCH { 4_000 } else { 10 };
 /// The limits of a turn in the open loop: so many commits of the disk, and so many milliseconds.
-const MAX_OPEN_MEDIAN: (f64, f64) = (4.0, 1.0);
-const MAX_OPEN_SLOW: (f64, f64) = (12.0, 10.0);
+const MAX_OPEN_MEDIAN: (f64, f64) = (4.0, 4.0);
+const MAX_OPEN_SLOW: (f64, f64) = (12.0, 60.0);
 
 fn main() {
     become_server_if_asked();
