@@ -1,7 +1,14 @@
 //! Effort and thinking: asked for, checked against what the model takes, and sent.
 
+use std::time::Duration;
+
+use cofferdam::assembly::Host;
+use cofferdam::config::Config;
+use cofferdam::model::{Effort, ModelSettings};
+use cofferdam::secret::Secret;
 use cofferdam::simulator::Answer;
-use cofferdam_tests::Lab;
+use cofferdam::store::Store;
+use cofferdam_tests::{Behaviour, HttpServer, Lab};
 use serde_json::{Value, json};
 
 use crate::lab;
@@ -134,5 +141,36 @@ async fn the_chat_completions_api_has_effort_and_no_thinking() {
             ran.stderr.contains("the Chat Completions API has no such setting"),
             "{ran}"
         );
+    }
+}
+
+#[tokio::test]
+async fn models_are_asked_at_once_what_they_take() {
+    let mut servers = Vec::new();
+    for _ in 0..3 {
+        servers.push(HttpServer::start(Behaviour::Silence).await);
+    }
+    let mut models = servers.iter().map(|server| ModelSettings {
+        base_url: server.url().parse().unwrap(),
+        api_key: Some(Secret::new("test")),
+        effort: Some(Effort::High),
+        ..ModelSettings::default()
+    });
+    let config = Config {
+        model: models.next().unwrap(),
+        fallback_models: models.collect(),
+        ..Config::default()
+    };
+    let host = Host::builder(config).store(Store::in_memory().unwrap());
+    let host = host.build().await.unwrap();
+    let all_are_asked = async {
+        while servers.iter().any(|server| server.requests() == 0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        // Ten seconds later, because none of them answers.
+        checked = host.check_capabilities() => panic!("{checked:?}"),
+        () = all_are_asked => {}
     }
 }

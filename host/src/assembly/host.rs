@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -149,8 +150,10 @@ impl Host {
     pub async fn check_capabilities(&self) -> Result<(), HostError> {
         let tls = crate::tls::client_config()?;
         let models = [&self.config.model].into_iter().chain(&self.config.fallback_models);
-        for settings in models {
-            match model::check_capabilities(settings, &tls).await {
+        // All at once, so that servers that don't answer cost the time of one.
+        let checks = models.map(|settings| model::check_capabilities(settings, &tls));
+        for checked in join_all(checks).await {
+            match checked {
                 Err(error @ CapabilityError::Unknown { .. }) => {
                     tracing::warn!("{error}; if it refuses the effort or the thinking that is set, the run fails");
                 }
