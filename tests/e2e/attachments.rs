@@ -209,6 +209,29 @@ async fn the_files_of_a_prompt_that_is_given_up_go_with_the_next_one() {
 }
 
 #[tokio::test]
+async fn the_files_of_a_left_prompt_that_gets_no_answer_go_with_the_next_one() {
+    let hangs = Answer::fault(FaultKind::Stall, FaultPoint::Request);
+    let fails = Answer::error(529).times(3);
+    let lab = lab_with_files([hangs, fails, Answer::text("Done.").forever()]);
+    let mut child = lab.command(RUN).spawn().unwrap();
+    lab.wait_for_model_request().await;
+    child.kill().await.unwrap();
+    let lines = "\nAnother.\nAnd?\n";
+    let chat = lab.call_with_input(["chat", "--continue"], lines).await.expect_code(0);
+    let says = "The prompt is not part of the conversation any more: it got no answer. What was attached stays so.";
+    assert!(chat.stderr.contains(says), "{chat}");
+    let requests = lab.simulator.requests();
+    assert_eq!(requests.len(), 6, "the left one, three refused, two more");
+    let another = content(&requests[4].body).as_array().unwrap();
+    assert_eq!(
+        (another.len(), &another[3]["text"]),
+        (4, &json!("Another.")),
+        "{another:?}"
+    );
+    assert_eq!(requests[5].body["messages"][2]["content"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_file_is_named_as_in_a_shell_or_as_it_is() {
     let lab = lab_with_files([Answer::text("Done.")]);
     lab.write("my notes.md", "Mine.");

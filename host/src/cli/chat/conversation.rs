@@ -101,19 +101,23 @@ impl<'a> Conversation<'a> {
         let report = self.live.run(&mut self.session, prompt, attachments, cancel).await;
         let is_dropped = report.outcome != Ending::Completed && self.session.messages().len() <= before;
         self.report_on(report);
-        let attached = if self.attachments.is_empty() {
-            ""
-        } else {
-            " What was attached stays so."
-        };
-        // With the prompt, its files would be lost.
-        if !is_dropped {
-            self.attachments.clear();
+        match is_dropped {
+            // With the prompt, its files would be lost.
+            true => {
+                self.note_dropped("Your prompt is not part of the conversation: it got no answer. Up brings it back.")
+            }
+            false => self.attachments.clear(),
         }
-        if is_dropped && self.cx.global.output == Output::Text {
-            self.cx.note(&format!(
-                "Your prompt is not part of the conversation: it got no answer. Up brings it back.{attached}"
-            ));
+    }
+
+    /// Says that a prompt got no answer, and what becomes of its files.
+    fn note_dropped(&self, what: &str) {
+        if self.cx.global.output == Output::Text {
+            let attached = match self.attachments.is_empty() {
+                true => "",
+                false => " What was attached stays so.",
+            };
+            self.cx.note(&format!("{what}{attached}"));
         }
     }
 
@@ -150,13 +154,30 @@ impl<'a> Conversation<'a> {
         self.is_left
     }
 
-    /// Goes on with what was left.
+    /// Goes on with what was left. Its files go with the next prompt if it gets no answer.
     pub async fn resume(&mut self, cancel: CancellationToken) {
         self.is_left = false;
-        self.attachments.drain(..std::mem::take(&mut self.left_attachments));
+        let left = std::mem::take(&mut self.left_attachments);
+        let last = self.session.messages().len().saturating_sub(1);
+        let was_prompt = self.has_prompt(last);
         if let Some(report) = self.live.resume(&mut self.session, cancel).await {
             self.report_on(report);
         }
+        match was_prompt && !self.has_prompt(last) {
+            true => self.note_dropped("The prompt is not part of the conversation any more: it got no answer."),
+            false => drop(self.attachments.drain(..left)),
+        }
+    }
+
+    /// Whether the message is more than results of tools.
+    fn has_prompt(&self, index: usize) -> bool {
+        let message = self.session.messages().get(index);
+        message.is_some_and(|message| {
+            message
+                .content
+                .iter()
+                .any(|block| !matches!(block, Block::ToolResult(_)))
+        })
     }
 
     fn report_on(&mut self, report: RunReport) {
