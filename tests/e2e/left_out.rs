@@ -54,6 +54,11 @@ async fn one_bad_tool_does_not_take_the_others_away() {
         ("ahead", r#""properties":{"a":{"pattern":"^(?=x)"}}"#, "not usable"),
         ("any_of", r#""anyOf":[{}]"#, "uses anyOf"),
         ("recursive", r##""properties":{"a":{"$ref":"#"}}"##, "refers to itself"),
+        (
+            "tool_search_tool_bm25",
+            r#""properties":{}"#,
+            "the API's own tools; give it another",
+        ),
     ];
     let mut tools = vec![WatTool {
         description: "One.\r\nTwo.\rThree.".to_owned(),
@@ -89,10 +94,14 @@ async fn one_bad_tool_does_not_take_the_others_away() {
     let left_out: String = ["good", "items", "ahead", "any_of"]
         .map(|name| format!("[plugins.bad.tools.{name}]\nenabled = false\n"))
         .concat();
-    lab.configure(&format!("{}{left_out}", plugin("guest.wasm", false)));
+    let renamed = "[plugins.bad.tools.tool_search_tool_bm25]\nname = \"own_search\"\n";
+    lab.configure(&format!("{}{left_out}{renamed}", plugin("guest.wasm", false)));
     assert_eq!(keys(&lab, 1).await, ["plugins.bad.tools.recursive".to_owned()].into());
     let list = lab.call(["tool", "list"]).await.expect_code(0);
-    assert!(listed(&list).is_empty() && !list.stderr.contains("items"), "{list}");
+    assert!(
+        listed(&list) == ["own_search"] && !list.stderr.contains("items"),
+        "{list}"
+    );
     let ran = lab.call_tool("good", &json!({})).await.expect_code(1);
     assert_eq!(ran.json()["outcome"], "unknown_tool", "{ran}");
 }

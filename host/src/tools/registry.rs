@@ -19,6 +19,8 @@ use crate::untrusted::{Untrusted, display_untrusted_list, visible_json, visible_
 const MAX_TOOLS: usize = 256;
 const MAX_DESCRIPTION_BYTES: usize = 8 * 1024;
 const MAX_NAME_CHARS: usize = 64;
+/// How the names of the API's own tools begin that search for tools. A request that has them and another tool of such a name is refused.
+const RESERVED_NAMES: &str = "tool_search_tool_";
 /// Regular expressions in the schemas of one plugin. Each stays compiled for as long as the host runs.
 const MAX_PATTERNS: usize = 256;
 /// Unusable tools per plugin, after which the rest isn't checked: refusing a schema takes as long as accepting one.
@@ -364,6 +366,13 @@ fn make_tool(
         return Err(format!(
             "a name is 1 to {MAX_NAME_CHARS} of the characters a-z A-Z 0-9 _ -; give it one with \
              `[plugins.{}.tools.\"…\"] name`",
+            settings.name
+        ));
+    }
+    if name.starts_with(RESERVED_NAMES) {
+        return Err(format!(
+            "names that begin with `{RESERVED_NAMES}` are those of the API's own tools; give it another one with \
+             `[plugins.{}.tools.\"{name}\"] name`",
             settings.name
         ));
     }
