@@ -1,9 +1,11 @@
 //! Logs of a real run: levels, fields, and contents only on request.
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
-use cofferdam::simulator::Answer;
+use cofferdam::simulator::{Answer, FaultKind, FaultPoint};
 use cofferdam_tests::{Lab, faulty, finish, tool_call, without_status};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::lab;
@@ -40,6 +42,28 @@ async fn an_answer_and_the_log_share_a_file_line_by_line() {
     for line in ["One line", "and another"] {
         assert!(lines.contains(&line), "{out}");
     }
+}
+
+/// The line isn't whole, so it is held back until the process exits.
+#[tokio::test]
+async fn a_second_signal_loses_nothing_of_a_shared_file() {
+    let lab = lab([Answer::text("One\nand half").with_fault(FaultKind::Stall, FaultPoint::Events(4))]);
+    let file = std::fs::File::create(lab.path("out")).unwrap();
+    let mut run = lab.command(["run", "Go."]);
+    run.stdout(file.try_clone().unwrap()).stderr(file);
+    let mut child = run.spawn().unwrap();
+    let out = || std::fs::read_to_string(lab.path("out")).unwrap();
+    while !out().contains("One\n") {
+        assert!(child.try_wait().unwrap().is_none(), "{}", out());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Both have arrived when it goes on, so it exits before the run has ended.
+    let id = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+    for signal in [Signal::STOP, Signal::INT, Signal::TERM, Signal::CONT] {
+        kill_process(id, signal).unwrap();
+    }
+    child.wait().await.unwrap();
+    assert!(out().contains("and half"), "{}", out());
 }
 
 #[tokio::test]

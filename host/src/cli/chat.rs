@@ -82,7 +82,7 @@ pub async fn chat(cx: &Context, args: ChatArgs) -> Result<u8, CliError> {
 /// Runs what Ctrl-C cancels. Returns whether the process was asked to end meanwhile.
 async fn interruptible(cx: &Context, lines: &Lines, run: impl AsyncFnOnce(CancellationToken)) -> bool {
     let cancel = CancellationToken::new();
-    let interrupt = Interrupt::at_terminal(cancel.clone(), cx.stderr.clone(), lines.terminal_mode());
+    let interrupt = Interrupt::at_terminal(cancel.clone(), cx, lines.terminal_mode());
     run(cancel).await;
     interrupt.was_terminated()
 }

@@ -78,7 +78,7 @@ pub async fn demo(cx: &Context, args: &DemoArgs) -> Result<u8, CliError> {
     cx.note(&ProgressLine::new("prompt", PROMPT).render());
 
     let cancel = CancellationToken::new();
-    let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx.stderr.clone());
+    let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx);
     let mut session = live.session();
     let report = live.run(&mut session, PROMPT, Vec::new(), cancel).await;
     print_report(cx, &report);

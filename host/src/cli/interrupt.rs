@@ -8,8 +8,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::Context;
 use super::lines::TerminalMode;
-use super::output::Sink;
 use crate::events::Ending;
 
 /// While it exists, the first signal cancels the token and the second exits the process immediately. In that case the next
@@ -21,12 +21,13 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    pub fn cancel_on_signal(token: CancellationToken, stderr: Sink) -> Self {
-        Self::at_terminal(token, stderr, None)
+    pub fn cancel_on_signal(token: CancellationToken, cx: &Context) -> Self {
+        Self::at_terminal(token, cx, None)
     }
 
     /// Restores the terminal before it exits the process.
-    pub fn at_terminal(token: CancellationToken, stderr: Sink, terminal: Option<TerminalMode>) -> Self {
+    pub fn at_terminal(token: CancellationToken, cx: &Context, terminal: Option<TerminalMode>) -> Self {
+        let (stdout, stderr) = (cx.stdout.clone(), cx.stderr.clone());
         let was_terminated = Arc::new(AtomicBool::new(false));
         let terminating = was_terminated.clone();
         // From here on, so that a signal that comes before the task runs isn't lost.
@@ -48,6 +49,7 @@ impl Interrupt {
             if let Some(terminal) = terminal {
                 terminal.restore();
             }
+            stdout.put_held();
             std::process::exit(i32::from(Ending::Cancelled.exit_code()));
         });
         Self {

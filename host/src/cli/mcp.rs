@@ -185,7 +185,7 @@ pub async fn mcp(cx: &Context, args: McpArgs) -> Result<u8, CliError> {
         config.agent.deadline,
     );
     let cancel = CancellationToken::new();
-    let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx.stderr.clone());
+    let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx);
     let reloading = reload_on_change(cx.clone(), args.clone(), files, sender);
     let _reloading = AbortOnDropHandle::new(tokio::spawn(reloading));
     match access {

@@ -49,6 +49,9 @@ fn is_capable() -> bool {
     std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
+/// Bytes of a line up to which it is held back until it is whole. So memory stays bounded, and a reader sees that a long line grows.
+const MAX_HELD_BYTES: usize = 4 * 1024;
+
 /// Removes what stands in the line of the cursor.
 const ERASE_LINE: &str = "\r\x1b[K";
 
@@ -127,7 +130,9 @@ impl Sink {
             None => Cow::Borrowed(text),
             Some(held) => {
                 held.push_str(text);
-                let end = held.rfind('\n').map_or(0, |end| end + 1);
+                let whole = held.rfind('\n').map_or(0, |end| end + 1);
+                let is_long = held.len() - whole > MAX_HELD_BYTES;
+                let end = if is_long { held.len() } else { whole };
                 Cow::Owned(held.drain(..end).collect())
             }
         };
@@ -207,11 +212,15 @@ impl Sink {
     /// Takes the failure that lost output, if there was one. Writes an unfinished line that was held back.
     pub fn take_failure(&self) -> Option<io::Error> {
         let mut state = self.lock();
-        let rest = state.held.as_mut().map(std::mem::take).unwrap_or_default();
-        if !rest.is_empty() && !state.closed {
-            state.put(&[&rest]);
-        }
+        state.put_held();
         state.failure.take()
+    }
+
+    /// Writes an unfinished line that was held back, before the process exits at once. Doesn't wait for a write that is stuck.
+    pub fn put_held(&self) {
+        if let Ok(mut state) = self.state.try_lock() {
+            state.put_held();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -232,6 +241,13 @@ fn columns(stream: impl std::os::fd::AsFd) -> Option<usize> {
 }
 
 impl State {
+    fn put_held(&mut self) {
+        let rest = self.held.as_mut().map(std::mem::take).unwrap_or_default();
+        if !rest.is_empty() && !self.closed {
+            self.put(&[&rest]);
+        }
+    }
+
     /// Writes and flushes. Returns whether that was possible.
     fn put(&mut self, texts: &[&str]) -> bool {
         let writer = &mut self.writer;
@@ -367,8 +383,14 @@ pub(crate) mod tests {
         assert_eq!(written.text(), "one line\n");
         sink.end_line();
         sink.write("the rest");
-        assert!(sink.take_failure().is_none());
+        sink.put_held();
         assert_eq!(written.text(), "one line\nand\nthe rest");
+        sink.write(&"x".repeat(MAX_HELD_BYTES));
+        sink.write("y");
+        assert!(written.text().ends_with("xy"), "a long line isn't held back");
+        sink.write(" end");
+        assert!(sink.take_failure().is_none());
+        assert!(written.text().ends_with("xy end"));
     }
 
     #[test]

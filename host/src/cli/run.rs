@@ -60,7 +60,7 @@ pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
     let live = LiveHost::start(cx, config, show_progress).await?.answering(schema);
 
     let cancel = CancellationToken::new();
-    let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx.stderr.clone());
+    let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx);
     let mut session = match &args.id {
         None => live.session(),
         Some(id) => session::open_or_create(cx, &live, id).await?,

@@ -370,7 +370,7 @@ async fn resume(cx: &Context, args: ResumeArgs) -> Result<u8, CliError> {
     }
     announce(cx, &live, &session).await;
     let cancel = CancellationToken::new();
-    let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx.stderr.clone());
+    let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx);
     let Some(report) = live.resume(&mut session, cancel).await else {
         return Err(nothing_left);
     };

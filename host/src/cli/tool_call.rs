@@ -123,7 +123,7 @@ pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
     };
     let calls = Calls::new(cx, &config, events, cx.global.output == Output::StreamJson)?;
     let cancel = CancellationToken::new();
-    let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx.stderr.clone());
+    let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx);
     // The deadline starts here, so that the time to compile doesn't count.
     let result = calls.call(&tools, name, &text, &cancel).await;
     print(cx, &result);

@@ -59,7 +59,7 @@ pub async fn check(cx: &Context, args: CheckArgs) -> Result<u8, CliError> {
     };
     let tls = crate::tls::client_config().map_err(HostError::from)?;
     let cancel = CancellationToken::new();
-    let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx.stderr.clone());
+    let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx);
     let mut report = check::check(&config, &subject.plugin, bounds, tls, cancel).await?;
     if !subject.is_configured {
         suggest_settings(&mut report, &configured, &subject.plugin.source);
