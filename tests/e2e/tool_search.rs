@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use cofferdam::simulator::{Answer, ErrorAnswer, FaultKind, FaultPoint, Script, Simulator, SimulatorOptions};
+use cofferdam::simulator::{Answer, ErrorAnswer, FaultKind, FaultPoint, Script, Simulator, SimulatorOptions, ToolCall};
 use cofferdam_tests::{Lab, WatGuest, WatTool, check_documented, tool_call};
 use serde_json::{Value, json};
 
@@ -191,6 +191,34 @@ async fn what_cannot_search_is_refused_with_the_key_to_set() {
     let ran = lab.call(["run", "Go."]).await.expect_code(2);
     let says = ["tool_search", "has no tool that searches for tools"];
     assert!(says.iter().all(|words| ran.stderr.contains(words)), "{ran}");
+}
+
+/// Without a cache, each search costs the whole prompt.
+#[tokio::test]
+async fn four_searches_of_an_answer_cost_no_more_than_is_reserved() {
+    let calls =
+        [40, 50, 60, 70].map(|tool| ToolCall::new(format!("calculate_{tool}"), json!({ "expression": "25 * 17" })));
+    let lab = lab([Answer::tools(calls), Answer::text("Done.")]);
+    let system = "You are careful. ".repeat(5_000);
+    lab.configure(&format!(
+        "tool_search = \"always\"\nprompt_cache = false\nmax_tokens = 100\n{}[agent]\nsystem = \"{system}\"\n[budget]\nsession_usd = 10\n",
+        calculators(MANY)
+    ));
+    let ran = lab.call(["run", "--output", "stream-json", "Go."]).await.expect_code(0);
+    let events = ran.json_lines();
+    let amounts = |kind: &str| -> Vec<f64> {
+        let events = events.iter().filter(|event| event["event"] == kind);
+        events
+            .map(|event| event["amount_usd"].as_str().unwrap().parse().unwrap())
+            .collect()
+    };
+    let (reserved, settled) = (amounts("budget_reserved"), amounts("budget_settled"));
+    assert_eq!(types(&bodies(&lab)[1]["messages"][1]).len(), 4 * SEARCHED.len());
+    assert!(settled[0] <= reserved[0], "{settled:?} {reserved:?}");
+    assert!(
+        settled[0] > 4.0 * settled[1],
+        "the prompt was read five times: {settled:?}"
+    );
 }
 
 /// Definitions as hosts of many services have them.

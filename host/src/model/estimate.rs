@@ -32,8 +32,8 @@ pub struct PromptTokens {
 }
 
 impl PromptTokens {
-    /// Of tools that the model has to search for, those count that were found, and as many as the searches of the answer may find. That
-    /// the API may read the prompt once more for a search is covered, because a token usually has more than two bytes.
+    /// One reading of it. Of tools that the model has to search for, those count that were found, and as many as the searches of the
+    /// answer may find.
     pub fn of(request: &PreparedRequest<'_>) -> Self {
         let (mut media_tokens, mut media_bytes) = (0_u64, 0_u64);
         let images = images_in(request).map(|Image { base64, .. }| (IMAGE_TOKENS, base64));
@@ -42,7 +42,9 @@ impl PromptTokens {
             media_bytes = media_bytes.saturating_add(base64.len() as u64);
         }
         // Images and pages have a fixed price each, so their data must not count as text.
-        let DeferredTools { bytes, findable_bytes } = request.deferred;
+        let DeferredTools {
+            bytes, findable_bytes, ..
+        } = request.deferred;
         let text_bytes = (request.body.len() as u64)
             .saturating_sub(media_bytes)
             .saturating_sub(bytes.saturating_sub(findable_bytes));
@@ -56,13 +58,11 @@ impl PromptTokens {
 
 /// What a reservation takes for a prompt that the API has counted: 2 % and 16 tokens more. The API calls its count an estimate that can
 /// [differ by a small amount](https://docs.claude.com/en/docs/build-with-claude/token-counting). If the answer can search
-/// for tools, what it may find isn't in the count, nor that the API may read the prompt once more.
+/// for tools, what it may find isn't in the count.
 pub fn with_count_margin(counted: u64, deferred: DeferredTools) -> u64 {
-    let reads = if deferred.findable_bytes > 0 { 2 } else { 1 };
     counted
         .saturating_add(counted / 50)
         .saturating_add(16)
-        .saturating_mul(reads)
         .saturating_add(deferred.findable_bytes)
 }
 
@@ -186,7 +186,11 @@ mod tests {
             let prompt = PromptTokens::of(&PreparedRequest {
                 request: &request,
                 body: anthropic::request_body(&request).unwrap().into(),
-                deferred: DeferredTools { bytes, findable_bytes },
+                deferred: DeferredTools {
+                    bytes,
+                    findable_bytes,
+                    searches: 4,
+                },
             });
             (prompt.likely, prompt.most)
         };
@@ -195,9 +199,16 @@ mod tests {
         assert_eq!(estimate(0, 0), estimate(4_000, 4_000));
         let counted = |findable_bytes| {
             let bytes = 4_000;
-            with_count_margin(1_000, DeferredTools { bytes, findable_bytes })
+            with_count_margin(
+                1_000,
+                DeferredTools {
+                    bytes,
+                    findable_bytes,
+                    searches: 4,
+                },
+            )
         };
-        assert_eq!((counted(0), counted(1_000)), (1_036, 2 * 1_036 + 1_000));
+        assert_eq!((counted(0), counted(1_000)), (1_036, 1_036 + 1_000));
     }
 
     #[test]

@@ -184,6 +184,14 @@ impl Tier {
         };
         self.input.max(written).max(self.cache_read)
     }
+
+    /// The price of a token of a prompt that is read again.
+    const fn reread(&self, cached_for: Option<CacheTtl>) -> NanoUsd {
+        match cached_for {
+            None => self.input,
+            Some(_) => self.cache_read,
+        }
+    }
 }
 
 impl Price {
@@ -219,12 +227,28 @@ impl Price {
     /// counts at the highest price that could apply (a write to the cache that keeps it for `cached_for`, a shorter prompt's tier),
     /// every answer token at the highest output price.
     pub fn worst_case(&self, prompt_tokens: u64, max_tokens: u64, cached_for: Option<CacheTtl>) -> NanoUsd {
-        let possible = || self.tiers.iter().filter(|tier| tier.covers(prompt_tokens));
-        let input = possible().map(|tier| tier.dearest_input(cached_for)).max();
-        let output = possible().map(|tier| tier.output).max();
-        let input = input.unwrap_or(NanoUsd::MAX).saturating_mul(prompt_tokens);
-        let output = output.unwrap_or(NanoUsd::MAX).saturating_mul(max_tokens);
-        input.saturating_add(output)
+        self.worst_case_with_searches(prompt_tokens, 0, max_tokens, cached_for)
+    }
+
+    /// The same if the API reads the prompt again for each of so many searches within the answer: from its cache if it keeps prompts
+    /// there, else as input.
+    pub fn worst_case_with_searches(
+        &self,
+        prompt_tokens: u64,
+        searches: u64,
+        max_tokens: u64,
+        cached_for: Option<CacheTtl>,
+    ) -> NanoUsd {
+        let reread_tokens = prompt_tokens.saturating_mul(searches);
+        let read_tokens = prompt_tokens.saturating_add(reread_tokens);
+        let cost = |tokens: u64, price: &dyn Fn(&Tier) -> NanoUsd| {
+            let possible = self.tiers.iter().filter(|tier| tier.covers(read_tokens));
+            let highest = possible.map(price).max().unwrap_or(NanoUsd::MAX);
+            highest.saturating_mul(tokens)
+        };
+        cost(prompt_tokens, &|tier| tier.dearest_input(cached_for))
+            .saturating_add(cost(reread_tokens, &|tier| tier.reread(cached_for)))
+            .saturating_add(cost(max_tokens, &|tier| tier.output))
     }
 }
 

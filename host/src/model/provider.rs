@@ -259,6 +259,8 @@ pub struct DeferredTools {
     pub bytes: u64,
     /// How many of these the searches of the answer may add to its prompt.
     pub findable_bytes: u64,
+    /// How many searches these are. For each, the API reads the prompt once more.
+    pub searches: u64,
 }
 
 /// One vendor's API. An implementation makes exactly one attempt per call. [`ModelStack`](super::ModelStack) adds retries,

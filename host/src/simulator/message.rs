@@ -81,7 +81,7 @@ pub(super) fn delta_text(kind: &str, text: &str) -> String {
 }
 
 pub(super) fn compose<'a>(answer: &'a MessageAnswer, context: &RequestContext<'_>) -> Message<'a> {
-    let (items, found_bytes) = tool_search::with_searches(items(answer, context), context);
+    let (items, searches) = tool_search::with_searches(items(answer, context), context);
     let blocks: Vec<_> = (0..)
         .zip(&items)
         .map(|(position, item)| Block::new(item, position, context))
@@ -93,7 +93,7 @@ pub(super) fn compose<'a>(answer: &'a MessageAnswer, context: &RequestContext<'_
         stop_reason: answer.stop_reason.clone().unwrap_or_else(|| default_reason.to_owned()),
         stop_sequence: answer.stop_sequence.clone(),
         stop_details: answer.stop_details.as_ref().map(json_text),
-        usage: Usage::new(answer, &blocks, context, found_bytes),
+        usage: Usage::new(answer, &blocks, context, &searches),
         blocks,
         extra: &answer.extra,
     }
@@ -233,11 +233,11 @@ pub(super) fn tokens(bytes: usize) -> u64 {
 }
 
 impl Usage {
-    /// `found_bytes` are those of the definitions that the answer's searches found.
-    fn new(answer: &MessageAnswer, blocks: &[Block], context: &RequestContext<'_>, found_bytes: usize) -> Self {
-        let prompt_bytes = |part: UsagePart| match part {
-            UsagePart::Start { .. } => context.bytes,
-            UsagePart::End | UsagePart::Whole => context.bytes.saturating_add(found_bytes),
+    /// `searches` has the bytes of the definitions that the answer had found after each of its searches.
+    fn new(answer: &MessageAnswer, blocks: &[Block], context: &RequestContext<'_>, searches: &[usize]) -> Self {
+        let prompt = |part: UsagePart| match part {
+            UsagePart::Start { .. } => BilledPrompt::read(context, &[]),
+            UsagePart::End | UsagePart::Whole => BilledPrompt::read(context, searches),
         };
         let write = |usage: &UsageAnswer, part: UsagePart| match usage {
             UsageAnswer::Omitted => None,
@@ -247,9 +247,9 @@ impl Usage {
                 blocks,
                 context,
                 part,
-                prompt_bytes(part),
+                prompt(part),
             )),
-            UsageAnswer::Given(figures) => Some(figures_text(figures, blocks, context, part, prompt_bytes(part))),
+            UsageAnswer::Given(figures) => Some(figures_text(figures, blocks, context, part, prompt(part))),
         };
         Self {
             start: match (&answer.usage_start, &answer.usage) {
@@ -260,6 +260,30 @@ impl Usage {
             },
             end: write(&answer.usage, UsagePart::End),
             whole: write(&answer.usage, UsagePart::Whole),
+        }
+    }
+}
+
+/// What a prompt is billed as.
+#[derive(Clone, Copy)]
+struct BilledPrompt {
+    bytes: usize,
+    cached: CachedTokens,
+}
+
+impl BilledPrompt {
+    /// It is read once, and again after each search: then with what was found so far, and what is cached from the cache.
+    fn read(context: &RequestContext<'_>, searches: &[usize]) -> Self {
+        let again = searches.iter().map(|found| context.bytes.saturating_add(*found));
+        let cached = context.cached;
+        Self {
+            bytes: again.fold(context.bytes, usize::saturating_add),
+            cached: CachedTokens {
+                read: cached
+                    .read
+                    .saturating_add(cached.all().saturating_mul(searches.len() as u64)),
+                ..cached
+            },
         }
     }
 }
@@ -294,7 +318,7 @@ fn figures_text(
     blocks: &[Block],
     context: &RequestContext<'_>,
     part: UsagePart,
-    prompt_bytes: usize,
+    prompt: BilledPrompt,
 ) -> String {
     let written = blocks.iter().map(|block| block.written).sum();
     let computed = tokens(written).max(1).min(context.view.max_tokens());
@@ -303,8 +327,8 @@ fn figures_text(
         UsagePart::Start { is_given: true } => figures.output_tokens.unwrap_or(1),
         UsagePart::End | UsagePart::Whole => figures.output_tokens.unwrap_or(computed),
     };
-    let cached = figures.cached(context.cached);
-    let uncached = || tokens(prompt_bytes).saturating_sub(cached.all());
+    let cached = figures.cached(prompt.cached);
+    let uncached = || tokens(prompt.bytes).saturating_sub(cached.all());
     let mut usage = json!({
         "input_tokens": figures.input_tokens.unwrap_or_else(uncached),
         "cache_creation_input_tokens": cached.written(),

@@ -37,22 +37,22 @@ pub(super) fn references(block: &Value) -> impl Iterator<Item = &str> {
 }
 
 /// The items of an answer. In front of a call of a tool that is deferred and that nothing in the conversation has found, the model
-/// searches for it. Returns the bytes of the definitions found as well.
-pub(super) fn with_searches(items: Vec<ContentItem>, context: &RequestContext<'_>) -> (Vec<ContentItem>, usize) {
+/// searches for it. Returns as well, for each search, the bytes of the definitions found so far.
+pub(super) fn with_searches(items: Vec<ContentItem>, context: &RequestContext<'_>) -> (Vec<ContentItem>, Vec<usize>) {
     let tools = context.view.tools();
     let search = tools.iter().find_map(|tool| {
         let is_search = tool["type"].as_str()?.starts_with(SEARCH_TOOLS);
         tool["name"].as_str().filter(|_| is_search)
     });
     let Some(search) = search else {
-        return (items, 0);
+        return (items, Vec::new());
     };
     let mut unread: Vec<&Value> = tools
         .iter()
         .filter(|tool| is_deferred(tool) && !context.view.references().any(|name| tool["name"] == name))
         .collect();
     let mut answer = Vec::with_capacity(items.len());
-    let mut bytes = 0_usize;
+    let (mut bytes, mut searches) = (0_usize, Vec::new());
     for item in items {
         if let ItemKind::Tool(call) = &item.kind
             && unread.iter().any(|tool| tool["name"] == call.name.as_str())
@@ -64,6 +64,7 @@ pub(super) fn with_searches(items: Vec<ContentItem>, context: &RequestContext<'_
                 bytes = bytes.saturating_add(if is_found { tool.to_string().len() } else { 0 });
                 !is_found
             });
+            searches.push(bytes);
             let field = if search.ends_with("regex") { "pattern" } else { "query" };
             let query = if field == "pattern" { call.name.clone() } else { query };
             let id = fresh_id(CALL_ID, context, answer.len() as u64);
@@ -85,7 +86,7 @@ pub(super) fn with_searches(items: Vec<ContentItem>, context: &RequestContext<'_
         }
         answer.push(item);
     }
-    (answer, bytes)
+    (answer, searches)
 }
 
 /// The names of the tools that match best, best first: by BM25 over names, descriptions, and names and descriptions of arguments.

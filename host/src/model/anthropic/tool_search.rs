@@ -19,8 +19,9 @@ use crate::transcript::Block;
 /// ([source](https://www.anthropic.com/engineering/advanced-tool-use)).
 const WORTHWHILE_TOKENS: u64 = 10_000;
 
-/// Definitions that the searches of one answer are assumed to find: a search finds three to five, so this is for four of them.
-const FOUND_BY_AN_ANSWER: usize = 20;
+/// Searches that an answer is assumed to make at most, and the most definitions that each finds.
+const SEARCHES: usize = 4;
+const FOUND_BY_A_SEARCH: usize = 5;
 
 /// Bytes of a deferred tool's entry in a request, apart from what the model reads of it.
 const FRAME_BYTES: u64 = r#"{"name":"","description":"","input_schema":,"defer_loading":true},"#.len() as u64;
@@ -85,7 +86,8 @@ pub(super) fn deferred(request: &ModelRequest<'_>) -> DeferredTools {
     sizes.sort_unstable_by_key(|bytes| Reverse(*bytes));
     DeferredTools {
         bytes: sizes.iter().sum(),
-        findable_bytes: sizes.iter().take(FOUND_BY_AN_ANSWER).sum(),
+        findable_bytes: sizes.iter().take(SEARCHES * FOUND_BY_A_SEARCH).sum(),
+        searches: SEARCHES as u64,
     }
 }
 
@@ -225,7 +227,11 @@ mod tests {
             })
         };
         let sum = |sizes: std::ops::Range<u64>| sizes.map(|bytes| bytes + FRAME_BYTES).sum();
-        let expected = |bytes, findable_bytes| DeferredTools { bytes, findable_bytes };
+        let expected = |bytes, findable_bytes| DeferredTools {
+            bytes,
+            findable_bytes,
+            searches: 4,
+        };
         assert_eq!(deferred(&[]), expected(sum(1_000..1_030), sum(1_010..1_030)));
         let reference = |name: &str| json!({ "type": "tool_reference", "tool_name": name });
         let result = json!({

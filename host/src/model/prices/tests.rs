@@ -210,6 +210,14 @@ fn the_worst_case_bounds_every_usage_within_it() {
         }
     }
     let sonnet = Prices::builtin().find("claude-sonnet-5-5", TODAY).unwrap();
+    // Four more reads, for 200 and for 2,000 nano-dollars a token.
+    for (cached_for, usage) in [
+        (Some(CacheTtl::FiveMinutes), usage(0, 1_000, 0, 4_000, 7)),
+        (None, usage(5_000, 0, 0, 0, 7)),
+    ] {
+        let worst = sonnet.worst_case_with_searches(1_000, 4, 7, cached_for);
+        assert_eq!(worst, sonnet.cost(&usage), "{cached_for:?}");
+    }
     for (cached_for, input) in [
         (None, 2_000),
         (Some(CacheTtl::FiveMinutes), 2_500),

@@ -38,7 +38,12 @@ impl<'a> EstimatedRequest<'a> {
 
     /// The maximum cost of an attempt.
     pub(super) fn worst_case(&self, price: &Price, cache_writes: Option<CacheTtl>) -> NanoUsd {
-        self.worst_case_of(self.prompt_tokens(), price, cache_writes)
+        self.worst_case_of(
+            self.prompt_tokens(),
+            self.request.request.max_tokens,
+            price,
+            cache_writes,
+        )
     }
 
     fn prompt_tokens(&self) -> u64 {
@@ -53,18 +58,27 @@ impl<'a> EstimatedRequest<'a> {
         price: &Price,
         cache_writes: Option<CacheTtl>,
     ) -> BudgetExceeded {
-        let prompt = price.worst_case(self.prompt_tokens(), 0, cache_writes);
+        let prompt = self.worst_case_of(self.prompt_tokens(), 0, price, cache_writes);
         BudgetExceeded { prompt, ..refused }
     }
 
-    fn worst_case_of(&self, prompt_tokens: u64, price: &Price, cache_writes: Option<CacheTtl>) -> NanoUsd {
-        price.worst_case(prompt_tokens, u64::from(self.request.request.max_tokens), cache_writes)
+    /// A prompt that is too short for the model's cache counts as cached when it is read again, which is little money.
+    fn worst_case_of(
+        &self,
+        prompt_tokens: u64,
+        max_tokens: u32,
+        price: &Price,
+        cache_writes: Option<CacheTtl>,
+    ) -> NanoUsd {
+        let searches = self.request.deferred.searches;
+        price.worst_case_with_searches(prompt_tokens, searches, u64::from(max_tokens), cache_writes)
     }
 
     /// Whether a request that was refused could be admitted if its prompt were short enough.
     pub(super) fn could_fit(&self, refused: &BudgetExceeded, price: &Price, cache_writes: Option<CacheTtl>) -> bool {
         let others = refused.spent.saturating_add(refused.reserved);
-        others.saturating_add(self.worst_case_of(0, price, cache_writes)) <= refused.limit
+        others.saturating_add(self.worst_case_of(0, self.request.request.max_tokens, price, cache_writes))
+            <= refused.limit
     }
 
     /// Has the API count the prompt, once. Returns whether that lowers the maximum cost.
