@@ -124,7 +124,7 @@ impl Provider for AnthropicClient {
     }
 
     fn deferred(&self, request: &ModelRequest<'_>) -> DeferredTools {
-        match tool_search::defers(self.options.tool_search, request.tools.list()) {
+        match tool_search::request_defers(self.options.tool_search, request) {
             true => tool_search::deferred(request),
             false => DeferredTools::default(),
         }

@@ -43,7 +43,7 @@ impl RequestOptions {
 /// conversation, so it reads from the cache what that one wrote. [`repair`] and [`ToolDefinitions`](crate::model::ToolDefinitions)
 /// see to that.
 pub(super) fn body(model: &str, request: &ModelRequest<'_>, options: RequestOptions) -> serde_json::Result<Vec<u8>> {
-    let defers = tool_search::defers(options.tool_search, request.tools.list());
+    let defers = tool_search::request_defers(options.tool_search, request);
     let form = if defers { DEFERRED } else { PROVIDER };
     let tools = request
         .tools
@@ -431,6 +431,9 @@ mod tests {
             (ToolSearch::Always, &["b", "c"], Some(&["b"])),
             (ToolSearch::Always, &["c"], Some(&[])),
             (ToolSearch::Always, &[], None),
+            // They have become few.
+            (ToolSearch::Auto, &["a", "b"], Some(&["a", "b"])),
+            (ToolSearch::Auto, &[], None),
             (ToolSearch::Never, &["a", "b"], None),
         ] {
             let tools = ToolDefinitions::from_iter(has.iter().map(|name| tool(name)));
@@ -451,6 +454,16 @@ mod tests {
             assert_eq!(sent.as_deref(), expected, "{answer}");
             assert_eq!(answer.as_array().unwrap().len(), if expected.is_some() { 3 } else { 1 });
         }
+        let tools = ToolDefinitions::from_iter([tool("a")]);
+        let options = RequestOptions {
+            tool_search: ToolSearch::Auto,
+            ..options()
+        };
+        let sent = body("m", &request(&found[..1], &tools), options).unwrap();
+        assert!(
+            !String::from_utf8(sent).unwrap().contains("defer_loading"),
+            "nothing was searched"
+        );
     }
 
     #[test]

@@ -59,6 +59,14 @@ pub(super) fn defers(setting: ToolSearch, tools: &[ToolDefinition]) -> bool {
     }
 }
 
+/// Whether this request does. Once a conversation has searched, it goes on so even if its tools have become few: else what was found
+/// would leave the history, and all of the prompt would change.
+pub(super) fn request_defers(setting: ToolSearch, request: &ModelRequest<'_>) -> bool {
+    let tools = request.tools.list();
+    let goes_on = || defers(ToolSearch::Always, tools) && results(request).next().is_some();
+    defers(setting, tools) || setting == ToolSearch::Auto && goes_on()
+}
+
 /// The list of a request. It ends with a tool that isn't deferred, because only that can have a breakpoint.
 pub(super) fn list(tools: &[ToolDefinition], defers: bool) -> serde_json::Result<String> {
     let (deferred, loaded): (Vec<_>, Vec<_>) = tools.iter().partition(|tool| defers && !tool.always_load);
@@ -93,13 +101,21 @@ pub(super) fn deferred(request: &ModelRequest<'_>) -> DeferredTools {
 
 /// The tools that searches in the conversation have found.
 fn found(request: &ModelRequest<'_>) -> HashSet<String> {
+    results(request)
+        .flat_map(|result| references(&result["content"]))
+        .collect()
+}
+
+/// The results of the searches in the conversation.
+fn results(request: &ModelRequest<'_>) -> impl Iterator<Item = Value> {
     let blocks = request.messages.iter().flat_map(|message| &message.content);
     let results = blocks.filter_map(|block| match block {
         Block::Opaque(opaque) => opaque.json_for(PROVIDER).filter(|json| json.contains(SEARCH_RESULT)),
         _ => None,
     });
-    let results = results.filter_map(|json| serde_json::from_str::<Value>(json).ok());
-    results.flat_map(|result| references(&result["content"])).collect()
+    results
+        .filter_map(|json| serde_json::from_str::<Value>(json).ok())
+        .filter(|block| block["type"] == SEARCH_RESULT)
 }
 
 fn references(content: &Value) -> Vec<String> {
