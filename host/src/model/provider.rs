@@ -162,8 +162,8 @@ pub struct ModelSettings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ToolSearch {
     /// If the definitions that it needn't always read have more than an estimated 10,000 tokens, at Anthropic's own server or the
-    /// simulator. Claude Sonnet 4, Opus 4, Haiku 4.5 and everything newer can search, which is all that Anthropic still serves; other
-    /// servers with its API often can't.
+    /// simulator. Claude Sonnet 4, Opus 4, Haiku 4.5 and newer models can search, which are all that Anthropic served in November
+    /// 2026; other servers with its API often can't.
     #[default]
     Auto,
     /// Not with [`ProviderKind::OpenAi`], whose API has no such tool.
