@@ -268,6 +268,11 @@ async fn a_budget_that_is_too_small_for_an_attachment_names_the_prompt() {
         "raise `--budget`; or send less: the prompt, with its attachments and the conversation before it, can cost $";
     let ran = ran.expect_code(3);
     assert!(ran.stderr.contains(says), "{ran}");
+    let system = "many words ".repeat(40_000);
+    lab.configure(&format!("max_tokens = 100\n[agent]\nsystem = \"{system}\"\n"));
+    let ran = lab.call(["run", "--budget", "0.05", "Go."]).await.expect_code(3);
+    let says = "or send less: the prompt, which is mostly the system prompt and the definitions of tools, can cost $";
+    assert!(ran.stderr.contains(says), "{ran}");
     lab.configure("max_tokens = 50000\n");
     let ran = lab.call(["run", "--budget", "0.05", "Go."]).await.expect_code(3);
     assert!(

@@ -171,6 +171,9 @@ pub struct BudgetExceeded {
     /// What of `asked` is for the prompt; the rest is for the longest answer.
     #[serde(skip_serializing_if = "is_zero")]
     pub prompt: NanoUsd,
+    /// Whether most of the prompt is what every request carries: the system prompt and the definitions of tools.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_mostly_carried: bool,
     /// Whether `cofferdam budget set` gave the limit.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_override: bool,
@@ -201,6 +204,11 @@ impl BudgetExceeded {
         let Self { scope, tenant, .. } = self;
         let answer = self.asked.saturating_sub(self.prompt);
         let way_on = match self.asked > self.limit {
+            true if self.prompt > answer && self.is_mostly_carried => format!(
+                "or send less: the prompt, which is mostly the system prompt and the definitions of tools, can cost ${} of that; fewer \
+                 plugins, a shorter `[agent] system` or `[model] tool_search` lower it",
+                self.prompt
+            ),
             true if self.prompt > answer => format!(
                 "or send less: the prompt, with its attachments and the conversation before it, can cost ${} of that",
                 self.prompt
@@ -249,6 +257,7 @@ pub(crate) fn admit(
             reserved,
             asked,
             prompt: NanoUsd::ZERO,
+            is_mostly_carried: false,
             is_override: false,
             ahead: NanoUsd::ZERO,
         })
@@ -433,18 +442,27 @@ mod tests {
             nanos(12_000),
         );
         let too_large = too_large.unwrap_err();
-        for (prompt, way_on) in [
+        for (prompt, is_mostly_carried, way_on) in [
             (
                 5_000,
+                true,
                 "or lower `[model] max_tokens`: the longest answer can cost $0.000007 of that",
             ),
             (
                 7_000,
+                true,
+                "or send less: the prompt, which is mostly the system prompt and the definitions of tools, can cost $0.000007 of that; \
+                 fewer plugins, a shorter `[agent] system` or `[model] tool_search` lower it",
+            ),
+            (
+                7_000,
+                false,
                 "or send less: the prompt, with its attachments and the conversation before it, can cost $0.000007 of that",
             ),
         ] {
             let refusal = BudgetExceeded {
                 prompt: nanos(prompt),
+                is_mostly_carried,
                 ..too_large.clone()
             };
             assert_eq!(refusal.hint(), format!("raise `[budget] session_usd`; {way_on}"));

@@ -117,6 +117,7 @@ async fn a_settlement_replaces_its_reservation() {
             reserved: nanos(60),
             asked: nanos(41),
             prompt: nanos(0),
+            is_mostly_carried: false,
             is_override: false,
             ahead: nanos(0),
         }

@@ -3,7 +3,9 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::super::{PreparedRequest, Price, PromptTokens, Provider, estimate};
+use super::super::{
+    DeferredTools, ModelRequest, PreparedRequest, Price, PromptTokens, Provider, ToolDefinition, estimate,
+};
 use crate::ledger::BudgetExceeded;
 use crate::messages_api::CacheTtl;
 use crate::money::NanoUsd;
@@ -51,7 +53,7 @@ impl<'a> EstimatedRequest<'a> {
         counted.unwrap_or(self.prompt.most)
     }
 
-    /// The refusal with the prompt's share of what was asked for.
+    /// The refusal with the prompt's share of what was asked for, and what most of it is.
     pub(super) fn explained(
         &self,
         refused: BudgetExceeded,
@@ -59,7 +61,22 @@ impl<'a> EstimatedRequest<'a> {
         cache_writes: Option<CacheTtl>,
     ) -> BudgetExceeded {
         let prompt = self.worst_case_of(self.prompt_tokens(), 0, price, cache_writes);
-        BudgetExceeded { prompt, ..refused }
+        BudgetExceeded {
+            prompt,
+            is_mostly_carried: self.carried_bytes().saturating_mul(2) > self.prompt.most,
+            ..refused
+        }
+    }
+
+    /// Bytes that every request carries and that the model reads: the system prompt and the definitions of tools.
+    fn carried_bytes(&self) -> u64 {
+        let ModelRequest { system, tools, .. } = self.request.request;
+        let definitions: u64 = tools.list().iter().map(ToolDefinition::bytes).sum();
+        let DeferredTools {
+            bytes, findable_bytes, ..
+        } = self.request.deferred;
+        let read = definitions.saturating_sub(bytes.saturating_sub(findable_bytes));
+        read.saturating_add(system.len() as u64)
     }
 
     /// A prompt that is too short for the model's cache counts as cached when it is read again, which is little money.
