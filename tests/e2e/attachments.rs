@@ -5,7 +5,9 @@ use std::ffi::CString;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use cofferdam::simulator::{Answer, FaultKind, FaultPoint};
-use cofferdam_tests::Lab;
+use cofferdam_tests::{Lab, Terminal, finish};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::lab;
@@ -171,9 +173,8 @@ async fn what_cannot_be_attached_is_refused_before_anything_is_sent() {
 #[tokio::test]
 async fn a_conversation_sends_a_file_with_the_next_prompt() {
     let lab = lab_with_files([Answer::text("Done.").forever()]);
-    let input = "/attach missing.png\n/attach picture.txt\nWhat is it?\nAnd?\n";
+    let input = "/attach picture.txt\nWhat is it?\nAnd?\n";
     let ran = lab.call_with_input(["chat"], input).await.expect_code(0);
-    assert!(ran.stderr.contains("can't read missing.png"), "{ran}");
     assert!(
         ran.stderr
             .contains("picture.txt (image/png, 18 B) goes with the next prompt."),
@@ -277,6 +278,71 @@ async fn a_budget_that_is_too_small_for_an_attachment_names_the_prompt() {
     let ran = lab.call(["run", "--budget", "0.05", "Go."]).await.expect_code(3);
     assert!(
         ran.stderr.contains("or lower `[model] max_tokens`: the longest answer"),
+        "{ran}"
+    );
+}
+
+/// Nobody has cancelled anything when a terminal is closed.
+#[tokio::test]
+async fn the_prompt_of_a_closed_terminal_is_left_to_go_on_with() {
+    let hangs = Answer::fault(FaultKind::Stall, FaultPoint::Request);
+    let lab = lab_with_files([hangs, Answer::text("Done.").forever()]);
+    let mut terminal = Terminal::open();
+    let chat = terminal.start(lab.command(["chat"]));
+    // The editor is there, and asks the terminal to mark what is pasted.
+    terminal.wait_for("\u{1b}[?2004h").await;
+    terminal.type_keys("/attach notes.md\r");
+    terminal.wait_for("goes with the next prompt").await;
+    terminal.type_keys("Summarise.\r");
+    lab.wait_for_model_request().await;
+    let id = i32::try_from(chat.id().unwrap()).unwrap();
+    kill(Pid::from_raw(id), Signal::SIGHUP).unwrap();
+    finish(chat).await;
+    let lines = "Another.\n";
+    let chat = lab.call_with_input(["chat", "--continue"], lines).await.expect_code(0);
+    let offers = "The last prompt was not answered to the end: Summarise.";
+    assert!(
+        chat.stderr.contains(offers) && chat.stderr.contains("gets its files: notes.md"),
+        "{chat}"
+    );
+    let sent = content(&lab.simulator.requests()[1].body).clone();
+    assert_eq!(sent.as_array().unwrap().len(), 2, "{sent}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_missing_ends_a_conversation_of_a_pipe_before_it_costs_anything() {
+    let lab = lab_with_files([Answer::text("Done.").forever()]);
+    let ran = lab.call_with_input(["chat"], "/attach nofile\nSummarise it.\n").await;
+    let ran = ran.expect_code(2);
+    assert!(ran.stderr.contains("can't read"), "{ran}");
+    assert_eq!(lab.simulator.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn clear_begins_a_new_session_after_an_old_one_and_keeps_what_is_attached() {
+    let lab = lab_with_files([Answer::text("Done.").forever()]);
+    let chat = ["chat", "--session", "trip"];
+    lab.call_with_input(chat, "First.\n").await.expect_code(0);
+    let ran = lab
+        .call_with_input(chat, "/attach notes.md\n/clear\nSecond.\n")
+        .await
+        .expect_code(0);
+    let says = "The old one is kept as trip; `cofferdam session delete trip` forgets it. What was attached stays so.";
+    assert!(ran.stderr.contains(says), "{ran}");
+    let requests = lab.simulator.requests();
+    let messages = requests[1].body["messages"].as_array().unwrap();
+    assert_eq!(
+        (messages.len(), messages[0]["content"].as_array().unwrap().len()),
+        (1, 2)
+    );
+
+    // With nothing to forget, the session stays the same.
+    let ran = lab
+        .call_with_input(["chat", "--session", "new"], "/clear\nFirst.\n")
+        .await
+        .expect_code(0);
+    assert!(
+        ran.stderr.contains("There is no conversation to forget.") && ran.stderr.contains("session new"),
         "{ran}"
     );
 }

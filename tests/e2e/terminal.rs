@@ -19,6 +19,7 @@ const CTRL_C: &str = "\u{3}";
 const CTRL_D: &str = "\u{4}";
 const CTRL_J: &str = "\n";
 const CTRL_Y: &str = "\u{19}";
+const CTRL_Z: &str = "\u{1a}";
 const ALT_ENTER: &str = "\u{1b}\r";
 
 /// What asks the terminal to mark what is pasted: from then on a line is edited.
@@ -123,6 +124,38 @@ async fn lines_are_recalled_in_the_next_conversation() {
     chat.wait_for("> still here").await;
     chat.terminal.type_keys(CTRL_C);
     chat.leave().await;
+}
+
+#[tokio::test]
+async fn a_line_survives_being_stopped_and_continued() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let mut terminal = Terminal::open();
+    // Without a shell that could continue it, the system stops no process.
+    let command = lab.command(["chat"]);
+    let mut shell = lab.command_of("bash", ["--norc", "--noprofile", "-i"]);
+    shell.env("PS1", "shell> ").env("CHAT", command.as_std().get_program());
+    let shell = terminal.start(shell);
+    terminal.wait_for("shell> ").await;
+    terminal.type_keys("\"$CHAT\" chat\r");
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys("a draft");
+    terminal.wait_for("a draft").await;
+    for _ in 0..2 {
+        terminal.type_keys(CTRL_Z);
+        terminal.wait_for("Stopped").await;
+        terminal.wait_for("shell> ").await;
+        terminal.type_keys("fg\r");
+        terminal.wait_for(PROMPT).await;
+        terminal.wait_for("> a draft").await;
+    }
+    terminal.type_keys("!\r");
+    terminal.wait_for("An answer.").await;
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys(CTRL_D);
+    terminal.wait_for("shell> ").await;
+    terminal.type_keys("exit\r");
+    finish(shell).await.expect_code(0);
+    assert_eq!(prompts(&lab), ["a draft!"]);
 }
 
 #[tokio::test]

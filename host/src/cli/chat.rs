@@ -80,16 +80,24 @@ pub async fn chat(cx: &Context, args: ChatArgs) -> Result<u8, CliError> {
 }
 
 /// Runs what Ctrl-C cancels. Returns whether the process was asked to end meanwhile.
+///
+/// If the terminal is gone, nobody has decided to cancel anything. So the run is left as after a crash: it can be gone on with.
 async fn interruptible(cx: &Context, lines: &Lines, run: impl AsyncFnOnce(CancellationToken)) -> bool {
     let cancel = CancellationToken::new();
     let interrupt = Interrupt::at_terminal(cancel.clone(), cx, lines.terminal_mode());
-    run(cancel).await;
+    tokio::select! {
+        // In this order, because the signal cancels as well.
+        biased;
+        () = interrupt.terminal_is_gone() => {}
+        () = run(cancel) => {}
+    }
     interrupt.was_terminated()
 }
 
 /// Reads lines and answers them, and returns the exit code.
 async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut Lines) -> u8 {
     let mut was_interrupted = false;
+    let is_typed = io::stdin().is_terminal();
     if conversation.is_unfinished() {
         conversation.offer();
     }
@@ -156,7 +164,14 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
                 Ok(())
             }
             Ok(Line::Model(Some(name))) => conversation.change_model(name).await,
-            Ok(Line::Attach(path)) => conversation.attach(path),
+            Ok(Line::Attach(path)) => match conversation.attach(path) {
+                // The prompts that follow are about that file, and cost money without it.
+                Err(error) if !is_typed => {
+                    cx.report_error(&error);
+                    return 2;
+                }
+                attached => attached,
+            },
             Ok(Line::Tools) => {
                 conversation.list_tools();
                 Ok(())

@@ -3,7 +3,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use rustix::process;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +21,8 @@ use crate::events::Ending;
 pub struct Interrupt {
     task: JoinHandle<()>,
     terminated: Arc<AtomicBool>,
+    /// Cancelled by SIGHUP.
+    gone: CancellationToken,
 }
 
 impl Interrupt {
@@ -30,6 +35,8 @@ impl Interrupt {
         let (stdout, stderr) = (cx.stdout.clone(), cx.stderr.clone());
         let was_terminated = Arc::new(AtomicBool::new(false));
         let terminating = was_terminated.clone();
+        let gone = CancellationToken::new();
+        let hung_up = gone.clone();
         // From here on, so that a signal that comes before the task runs isn't lost.
         let mut signals = Signals::listen();
         let task = tokio::spawn(async move {
@@ -38,6 +45,9 @@ impl Interrupt {
                 let received = signals.next().await;
                 if received != Received::Interrupt {
                     terminating.store(true, Ordering::Relaxed);
+                }
+                if received == Received::HangUp {
+                    hung_up.cancel();
                 }
                 if std::mem::take(&mut is_first) {
                     token.cancel();
@@ -55,7 +65,13 @@ impl Interrupt {
         Self {
             task,
             terminated: was_terminated,
+            gone,
         }
+    }
+
+    /// Returns once SIGHUP has come.
+    pub async fn terminal_is_gone(&self) {
+        self.gone.cancelled().await;
     }
 
     /// Whether SIGTERM or SIGHUP came, which are for the whole process and not only for what it does now.
@@ -148,6 +164,32 @@ pub fn handle_ctrl_c() {
 /// Returns at the next Ctrl-C.
 pub async fn ctrl_c() {
     received(signal(SignalKind::interrupt()).ok().as_mut()).await;
+}
+
+/// Stops this process and those that run together with it, as Ctrl-Z does.
+#[derive(Debug)]
+pub struct Stop(Handle);
+
+/// How long a stop may take. Where the system stops no process, because no shell could continue it, the process goes on after this.
+const STOP_WAIT: Duration = Duration::from_millis(500);
+
+impl Stop {
+    /// For threads outside of the current runtime.
+    pub fn here() -> Self {
+        Self(Handle::current())
+    }
+
+    /// Returns once the process is continued.
+    pub fn until_continued(&self) {
+        let _runtime = self.0.enter();
+        let Ok(mut continued) = signal(SignalKind::from_raw(process::Signal::CONT.as_raw())) else {
+            return;
+        };
+        // The signal reaches some thread of the process, and this one runs until then.
+        if process::kill_current_process_group(process::Signal::TSTP).is_ok() {
+            let _ = self.0.block_on(tokio::time::timeout(STOP_WAIT, continued.recv()));
+        }
+    }
 }
 
 /// Returns at the next SIGTERM or SIGHUP.

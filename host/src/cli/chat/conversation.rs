@@ -213,21 +213,33 @@ impl<'a> Conversation<'a> {
 
     pub fn clear(&mut self) {
         let spent = self.report().map(|report| summary::brief(report, Some(report)));
+        let is_empty = self.session.messages().is_empty();
         self.cleared = self.total();
-        self.attachments.clear();
-        (self.is_left, self.left_attachments) = (false, 0);
+        // What came with a prompt that another process left stays with that.
+        self.attachments.drain(..std::mem::take(&mut self.left_attachments));
+        self.is_left = false;
+        let attached = match self.attachments.is_empty() {
+            true => "",
+            false => " What was attached stays so.",
+        };
         let kept = self
             .session
             .is_kept()
             .then(|| session::short(self.session.id()).to_owned());
+        if spent.is_none() && is_empty {
+            self.cx
+                .stderr
+                .line(&format!("There is no conversation to forget.{attached}"));
+            return;
+        }
         self.session = self.live.session();
-        self.cx.stderr.line(&match (spent, kept) {
-            (Some(spent), None) => format!("The conversation is forgotten ({spent}). The next prompt begins a new one."),
-            (Some(spent), Some(id)) => format!(
-                "The next prompt begins a new conversation. The old one is kept as {id} ({spent}); `cofferdam session delete {id}` \
-                 forgets it."
+        let spent = spent.map_or_else(String::new, |spent| format!(" ({spent})"));
+        self.cx.stderr.line(&match kept {
+            None => format!("The conversation is forgotten{spent}. The next prompt begins a new one.{attached}"),
+            Some(id) => format!(
+                "The next prompt begins a new conversation. The old one is kept as {id}{spent}; `cofferdam session delete {id}` \
+                 forgets it.{attached}"
             ),
-            (None, _) => "There is no conversation to forget.".to_owned(),
         });
     }
 

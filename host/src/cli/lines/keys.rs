@@ -1,5 +1,6 @@
 //! The keys that aren't the line editor's own.
 
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustyline::{
@@ -7,10 +8,11 @@ use rustyline::{
     RepeatCount,
 };
 
-use super::terminal::LineEditor;
+use super::terminal::{LineEditor, TerminalMode};
+use crate::cli::interrupt::Stop;
 
-/// Binds the keys. The result says which backslashes were for Enter.
-pub fn bind(editor: &mut LineEditor) -> Continuations {
+/// Binds the keys. `outside` is how the terminal is set up while no line is edited. The result says which backslashes were for Enter.
+pub fn bind(editor: &mut LineEditor, outside: TerminalMode) -> Continuations {
     let enter = KeyEvent(KeyCode::Enter, Modifiers::NONE);
     let alt_enter = KeyEvent(KeyCode::Enter, Modifiers::ALT);
     for key in [alt_enter, KeyEvent::ctrl('J')] {
@@ -19,6 +21,11 @@ pub fn bind(editor: &mut LineEditor) -> Continuations {
     let continuations = Continuations::default();
     editor.bind_sequence(enter, EventHandler::Conditional(Box::new(continuations.clone())));
     editor.bind_sequence(KeyEvent::ctrl('C'), EventHandler::Conditional(Box::new(Clear)));
+    let suspend = Suspend {
+        outside,
+        stop: Stop::here(),
+    };
+    editor.bind_sequence(KeyEvent::ctrl('Z'), EventHandler::Conditional(Box::new(suspend)));
     continuations
 }
 
@@ -63,6 +70,34 @@ impl ConditionalEventHandler for Clear {
     fn handle(&self, _: &Event, _: RepeatCount, _: bool, cx: &EventContext<'_>) -> Option<Cmd> {
         (!cx.line().is_empty()).then_some(Cmd::Kill(Movement::WholeBuffer))
     }
+}
+
+/// Ctrl-Z stops the process until the shell continues it. The editor's own way is for programs of one thread: it sets the terminal up
+/// again before the process has stopped.
+struct Suspend {
+    outside: TerminalMode,
+    stop: Stop,
+}
+
+impl ConditionalEventHandler for Suspend {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, _: &EventContext<'_>) -> Option<Cmd> {
+        let editing = TerminalMode::current();
+        self.outside.restore();
+        mark_pastes(false);
+        self.stop.until_continued();
+        if let Some(editing) = editing {
+            editing.restore();
+        }
+        mark_pastes(true);
+        Some(Cmd::Repaint)
+    }
+}
+
+/// Whether the terminal marks what is pasted, as the editor has it do.
+fn mark_pastes(marks: bool) {
+    let end = if marks { 'h' } else { 'l' };
+    let mut stdout = io::stdout();
+    let _ = write!(stdout, "\x1b[?2004{end}").and_then(|()| stdout.flush());
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub struct Edited {
 pub struct TerminalMode(Termios);
 
 impl TerminalMode {
-    fn current() -> Option<Self> {
+    pub fn current() -> Option<Self> {
         tcgetattr(io::stdin()).ok().map(Self)
     }
 
@@ -101,7 +101,7 @@ impl Terminal {
             return Ok(None);
         };
         editor.set_helper(Some(prompting.completions));
-        let continuations = keys::bind(&mut editor);
+        let continuations = keys::bind(&mut editor, mode.clone());
         let Ok(printer) = editor.create_external_printer() else {
             return Ok(None);
         };
