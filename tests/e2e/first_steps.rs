@@ -5,6 +5,33 @@ use cofferdam::simulator::{Answer, FaultKind, FaultPoint};
 use crate::lab;
 
 #[tokio::test]
+async fn a_check_warns_of_every_key_that_is_not_set() {
+    let lab = lab([]);
+    lab.configure("api_key_env = \"FIRST\"\n[[fallback_models]]\nmodel = \"claude-haiku-5-5\"\napi_key_env = \"SECOND\"\n[plugins]");
+    let keys = async |arguments: &[&str]| {
+        let checked = lab
+            .call([&["config", "check", "--output", "json"], arguments].concat())
+            .await;
+        let warnings = checked.expect_code(0).json()["warnings"].clone();
+        let warnings = warnings.as_array().unwrap().iter();
+        warnings
+            .map(|warning| warning["message"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let missing = |variable: &str, model: &str| {
+        format!(
+            "there is no API key: the environment variable {variable} is not set, so `run` would ask `{model}` nothing"
+        )
+    };
+    let both = [
+        missing("FIRST", "claude-sonnet-5-5"),
+        missing("SECOND", "claude-haiku-5-5"),
+    ];
+    assert_eq!(keys(&[]).await, both);
+    assert_eq!(keys(&["--offline"]).await, [""; 0]);
+}
+
+#[tokio::test]
 async fn the_first_configuration_is_valid_and_never_overwritten() {
     let lab = lab([]);
     let file = lab.path("mine/cofferdam.toml");

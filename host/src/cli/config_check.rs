@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{CliError, Context, Output, error, format, tool};
+use super::{CliError, Context, Output, error, format, run, tool};
 use crate::assembly::HostError;
 use crate::causes::with_causes;
 use crate::config::{Arguments, Config, ConfigError, Invalid};
@@ -140,6 +140,14 @@ impl Findings {
         for (key, settings) in std::iter::once(("model".to_owned(), &config.model)).chain(fallbacks) {
             let of_model = settings.warnings().into_iter();
             warnings.extend(of_model.map(|text| Finding::new(key.clone(), text, None)));
+            // No problem of the file: where it is checked, there need be no key.
+            if !offline && let Err(error) = run::require_key(settings) {
+                let message = format!(
+                    "{error}, so `run` would ask `{}` nothing",
+                    format::escape(&settings.model)
+                );
+                warnings.push(Finding::new(format!("{key}.api_key_env"), message, error.hint()));
+            }
         }
         for (name, reason) in &config.missing_secrets {
             let message = format!("the secret `{name}` is not available here: {reason}");
