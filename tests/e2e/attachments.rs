@@ -240,6 +240,7 @@ async fn a_file_is_named_as_in_a_shell_or_as_it_is() {
     let lines = [
         r#"/attach "my notes.md""#,
         r"/attach my\ notes.md",
+        r#"/attach "my notes.md"#,
         "/attach my notes.md",
         "/attach it's.md",
         "/attach ~/notes.md 'my notes.md'",
@@ -252,7 +253,7 @@ async fn a_file_is_named_as_in_a_shell_or_as_it_is() {
     let attached = |name: &str| shown.matches(&format!("{name} (text/")).count();
     assert_eq!(
         (attached("\nmy notes.md"), attached("\nit's.md"), attached("\nnotes.md")),
-        (4, 1, 1),
+        (5, 1, 1),
         "{ran}"
     );
 }
@@ -290,9 +291,11 @@ async fn the_prompt_of_a_closed_terminal_is_left_to_go_on_with() {
     let mut terminal = Terminal::open();
     let chat = terminal.start(lab.command(["chat"]));
     // The editor is there, and asks the terminal to mark what is pasted.
-    terminal.wait_for("\u{1b}[?2004h").await;
+    let edits = "\u{1b}[?2004h";
+    terminal.wait_for(edits).await;
     terminal.type_keys("/attach notes.md\r");
     terminal.wait_for("goes with the next prompt").await;
+    terminal.wait_for(edits).await;
     terminal.type_keys("Summarise.\r");
     lab.wait_for_model_request().await;
     let id = i32::try_from(chat.id().unwrap()).unwrap();

@@ -71,16 +71,19 @@ pub fn read(path: &Path, attached: &[Attachment]) -> Result<Attachment, CliError
     Ok(attachment)
 }
 
-/// The files that a line names: one that is called like all of it, else as a shell reads words, with quotes, backslashes and `~`.
+/// The files that a line names: one that is called like all of it, else as a shell reads words, with quotes, backslashes and `~`. A quote
+/// may be left open, as Tab leaves it.
 pub fn paths(line: &str) -> Vec<PathBuf> {
-    let words = match Path::new(line).exists() {
-        true => None,
-        false => shlex::split(line).filter(|words| !words.is_empty()),
+    let words = |line: &str| {
+        let words = shlex::split(line).filter(|words| !words.is_empty())?;
+        Some(words.iter().map(|word| in_home(word)).collect::<Vec<_>>())
     };
-    words.map_or_else(
-        || vec![PathBuf::from(line)],
-        |words| words.iter().map(|word| in_home(word)).collect(),
-    )
+    let closed = |quote: char| words(&format!("{line}{quote}")).filter(|paths| paths.iter().all(|path| path.exists()));
+    let paths = match Path::new(line).exists() {
+        true => None,
+        false => words(line).or_else(|| ['"', '\''].into_iter().find_map(closed)),
+    };
+    paths.unwrap_or_else(|| vec![PathBuf::from(line)])
 }
 
 /// A path in which `~` is the home folder.

@@ -259,7 +259,9 @@ impl ModelError {
             Self::BreakerOpen { is_held: true, .. } => {
                 "`cofferdam breakers close` with this name lets calls through again"
             }
-            Self::BreakerOpen { .. } => "calls of the endpoint failed, or were slow; try again later",
+            Self::BreakerOpen { .. } => {
+                "calls of the endpoint failed, or were slow; try again later, or at once with `cofferdam breakers close` and this name"
+            }
             Self::RateLimitReached { .. } => RATE_LIMIT_HINT,
             Self::Budget(exceeded) => return Some(exceeded.hint()),
             Self::UnknownPrice { hint, .. } => return Some(hint.clone()),
