@@ -165,6 +165,13 @@ impl<'a> Folder<'a> {
                 "write --dir PATH to read a folder, or --dir PATH:rw to write to it as well",
             ));
         }
+        // Most likely a misspelt `rw`, which would give no leave to write.
+        if let Some(at) = at.as_ref().filter(|at| at.contains(':')) {
+            return Err(CliError::usage(
+                format!("--dir {text}: a colon in {at}, where the guest sees the folder"),
+                "end it with :rw to write to the folder as well, or with :ro",
+            ));
+        }
         let name = Path::new(path).file_name().map(|name| name.to_string_lossy());
         let at = at.unwrap_or_else(|| format!("/{}", name.unwrap_or_default()));
         Ok(Self { path, at, write })
@@ -216,7 +223,9 @@ mod tests {
             let at = at.to_owned();
             assert_eq!(Folder::parse(text).unwrap(), Folder { path, at, write }, "{text}");
         }
-        assert!(Folder::parse(":rw").is_err() && Folder::parse(":/at").is_err());
+        for text in [":rw", ":/at", "data:/in:wr", "data:/in:rw:rw"] {
+            assert!(Folder::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]
