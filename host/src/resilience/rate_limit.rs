@@ -39,7 +39,7 @@ use super::fair::{FairPermit, FairSemaphore, Priority, Share};
 use super::lock;
 
 /// The longest wait for a limit. Limits are by the minute; the rest is for clocks and roundings.
-pub const MAX_WAIT: Duration = Duration::from_secs(90);
+const MAX_WAIT: Duration = Duration::from_secs(90);
 
 /// The shortest wait, so that rounding can't make it a loop without one.
 const MIN_WAIT: Duration = Duration::from_millis(5);
@@ -233,11 +233,10 @@ impl RateLimits {
         if let Some(too_soon) = state.too_soon(size, now).filter(|_| !is_overdue) {
             return Err(too_soon);
         }
-        let admitted = state.begin(size, now);
+        let (expected, request, left) = state.begin(size, now);
         drop(state);
         // The next one in the queue is woken, so not under the lock.
         drop(turn.take());
-        let (expected, request, left) = admitted;
         Ok(Admitted {
             limits: self,
             size,
@@ -298,6 +297,11 @@ impl RateLimits {
 }
 
 impl State {
+    fn bucket(&mut self, kind: RateLimitKind) -> Option<&mut Bucket> {
+        let mut limits = RateLimitKind::ALL.into_iter().zip(&mut self.buckets);
+        limits.find(|(of, _)| *of == kind)?.1.as_mut()
+    }
+
     /// The longest wait that anything asks for.
     fn too_soon(&self, size: RequestSize, now: Instant) -> Option<TooSoon> {
         let expected = self.expected.of(size);
@@ -440,9 +444,8 @@ impl Admitted<'_> {
         self.output = 0;
         let (size, expected) = (self.size, self.expected);
         self.limits.change(|state| {
-            let limits = RateLimitKind::ALL.into_iter().zip(&mut state.buckets);
-            for (kind, bucket) in limits {
-                if let Some(bucket) = bucket {
+            for kind in RateLimitKind::ALL {
+                if let Some(bucket) = state.bucket(kind) {
                     bucket.give_back(at_once(kind, size, expected));
                 }
             }
@@ -461,11 +464,8 @@ impl Drop for Admitted<'_> {
             if !is_answered {
                 state.unanswered = state.unanswered.saturating_sub(1);
             }
-            let limits = RateLimitKind::ALL.into_iter().zip(&mut state.buckets);
-            for (kind, bucket) in limits {
-                if let (RateLimitKind::OutputTokens, Some(bucket)) = (kind, bucket) {
-                    bucket.take(output, now);
-                }
+            if let Some(bucket) = state.bucket(RateLimitKind::OutputTokens) {
+                bucket.take(output, now);
             }
         });
     }

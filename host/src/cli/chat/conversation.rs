@@ -113,11 +113,15 @@ impl<'a> Conversation<'a> {
     /// Says that a prompt got no answer, and what becomes of its files.
     fn note_dropped(&self, what: &str) {
         if self.cx.global.output == Output::Text {
-            let attached = match self.attachments.is_empty() {
-                true => "",
-                false => " What was attached stays so.",
-            };
-            self.cx.note(&format!("{what}{attached}"));
+            self.cx.note(&format!("{what}{}", self.still_attached()));
+        }
+    }
+
+    /// A sentence about the files that go with the next prompt, if there are any.
+    const fn still_attached(&self) -> &'static str {
+        match self.attachments.is_empty() {
+            true => "",
+            false => " What was attached stays so.",
         }
     }
 
@@ -218,10 +222,7 @@ impl<'a> Conversation<'a> {
         // What came with a prompt that another process left stays with that.
         self.attachments.drain(..std::mem::take(&mut self.left_attachments));
         self.is_left = false;
-        let attached = match self.attachments.is_empty() {
-            true => "",
-            false => " What was attached stays so.",
-        };
+        let attached = self.still_attached();
         let kept = self
             .session
             .is_kept()

@@ -580,33 +580,33 @@ mod any_server {
     }
 
     proptest! {
-            /// Whatever a server sends, what is kept of it can be sent back.
-            #[test]
-            fn an_answer_that_is_read_can_be_sent_back(chunks in proptest::collection::vec(any_chunk(), 0..6)) {
-                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-                let read = runtime.block_on(read(&(events(&chunks) + DONE_EVENT)));
-                if let Ok(response) = read.result {
-                    let messages = [Message::user("?"), Message { role: Role::Assistant, content: response.content }];
-                    let rules = OpenAiRules { author: "" };
-                    let repaired = repair(&messages, &rules);
-                    prop_assert!(matches!(repair(&repaired, &rules), Cow::Borrowed(_)));
-                    let next = ModelRequest {
-                        system: "",
-                        messages: &messages,
-                        tools: &ToolDefinitions::default(),
-                        max_tokens: 1,
-                        temperature: None,
-    schema: None,
-                    };
-                    let body = request::body("m", "", &next, request::RequestOptions::default()).unwrap();
-                    let body: Value = serde_json::from_slice(&body).unwrap();
-                    let messages = body["messages"].as_array().unwrap();
-                    let ids = |message: &Value| message["tool_calls"].as_array().map_or(0, Vec::len);
-                    let results = messages.iter().filter(|message| message["role"] == "tool").count();
-                    prop_assert_eq!(messages.iter().map(ids).sum::<usize>(), results);
-                }
+        /// Whatever a server sends, what is kept of it can be sent back.
+        #[test]
+        fn an_answer_that_is_read_can_be_sent_back(chunks in proptest::collection::vec(any_chunk(), 0..6)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let read = runtime.block_on(read(&(events(&chunks) + DONE_EVENT)));
+            if let Ok(response) = read.result {
+                let messages = [Message::user("?"), Message { role: Role::Assistant, content: response.content }];
+                let rules = OpenAiRules { author: "" };
+                let repaired = repair(&messages, &rules);
+                prop_assert!(matches!(repair(&repaired, &rules), Cow::Borrowed(_)));
+                let next = ModelRequest {
+                    system: "",
+                    messages: &messages,
+                    tools: &ToolDefinitions::default(),
+                    max_tokens: 1,
+                    temperature: None,
+                    schema: None,
+                };
+                let body = request::body("m", "", &next, request::RequestOptions::default()).unwrap();
+                let body: Value = serde_json::from_slice(&body).unwrap();
+                let messages = body["messages"].as_array().unwrap();
+                let ids = |message: &Value| message["tool_calls"].as_array().map_or(0, Vec::len);
+                let results = messages.iter().filter(|message| message["role"] == "tool").count();
+                prop_assert_eq!(messages.iter().map(ids).sum::<usize>(), results);
             }
         }
+    }
 }
 
 /// What a first chunk says isn't what the answer came to.

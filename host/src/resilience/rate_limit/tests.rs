@@ -7,10 +7,14 @@ use futures_util::FutureExt;
 
 use super::*;
 
-const SMALL: RequestSize = RequestSize {
-    prompt_tokens: 100,
-    output_tokens: 10,
-};
+const SMALL: RequestSize = sized(100, 10);
+
+const fn sized(prompt_tokens: u64, output_tokens: u64) -> RequestSize {
+    RequestSize {
+        prompt_tokens,
+        output_tokens,
+    }
+}
 
 fn tenant(name: &str) -> Arc<str> {
     name.into()
@@ -59,10 +63,7 @@ async fn nothing_is_known_before_the_first_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn each_limit_is_waited_for() {
-    let large = RequestSize {
-        prompt_tokens: 200,
-        output_tokens: 20,
-    };
+    let large = sized(200, 20);
     for (kind, remaining) in [
         (RateLimitKind::Requests, 0),
         (RateLimitKind::InputTokens, 199),
@@ -106,10 +107,7 @@ async fn what_was_not_sent_costs_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_keeps_requests_of_its_size_back_and_smaller_ones_if_nothing_is_announced() {
-    let large = RequestSize {
-        prompt_tokens: 10_000,
-        output_tokens: 10,
-    };
+    let large = sized(10_000, 10);
     for (announcement, small_waits) in [
         (&[announced(RateLimitKind::Requests, 60, 50, 60)][..], false),
         (&[], true),
@@ -162,10 +160,7 @@ async fn answers_to_requests_from_before_a_refusal_end_no_slow_start() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_size_and_one_above_a_limit_keep_no_smaller_ones_waiting() {
     let limit = [announced(RateLimitKind::InputTokens, 5_000, 4_000, 60)];
-    let large = RequestSize {
-        prompt_tokens: 10_000,
-        output_tokens: 10,
-    };
+    let large = sized(10_000, 10);
     let limits = after(&limit);
     // No wait would help.
     refuse(&limits, large, 30, &limit);
@@ -182,19 +177,18 @@ async fn a_refused_size_and_one_above_a_limit_keep_no_smaller_ones_waiting() {
 
 #[tokio::test(start_paused = true)]
 async fn each_size_waits_for_its_own_refusals() {
-    let sized = |prompt_tokens| RequestSize {
-        prompt_tokens,
-        output_tokens: 0,
-    };
     let limits = RateLimits::default();
     let known = [announced(RateLimitKind::Requests, 1_000, 1_000, 1)];
-    refuse(&limits, sized(1_000), 60, &known);
-    refuse(&limits, sized(10), 1, &known);
-    refuse(&limits, sized(5), 1, &known);
+    refuse(&limits, sized(1_000, 0), 60, &known);
+    refuse(&limits, sized(10, 0), 1, &known);
+    refuse(&limits, sized(5, 0), 1, &known);
     for (size, seconds) in [(2_000, 60), (999, 1), (5, 1)] {
-        assert_eq!(too_soon(&limits, sized(size)).retry_after, Duration::from_secs(seconds));
+        assert_eq!(
+            too_soon(&limits, sized(size, 0)).retry_after,
+            Duration::from_secs(seconds)
+        );
     }
-    assert!(limits.try_begin(sized(4), &mut None).is_ok());
+    assert!(limits.try_begin(sized(4, 0), &mut None).is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -254,10 +248,7 @@ async fn a_call_that_gives_up_leaves_the_queue() {
     let name = tenant("t");
     let mut waiting = Box::pin(limits.wait_for_turn(&name, SMALL, None));
     assert!((&mut waiting).now_or_never().is_none());
-    let tiny = RequestSize {
-        prompt_tokens: 1,
-        output_tokens: 0,
-    };
+    let tiny = sized(1, 0);
     assert_eq!(too_soon(&limits, tiny).wait, Wait::InQueue);
     drop(waiting);
     assert!(limits.try_begin(tiny, &mut None).is_ok());
