@@ -177,6 +177,39 @@ async fn what_is_pasted_is_one_prompt() {
     assert_eq!(prompts(&lab), ["one\ntwo\nthree", &long, &long]);
 }
 
+/// The editor takes a control sequence for a key, and would lose what it takes for a part of one: letters, and the end of the paste.
+#[tokio::test]
+async fn no_letter_of_a_paste_is_lost_to_control_sequences() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let mut chat = Chat::start(&lab).await;
+    for (pasted, shown) in [
+        // Where a sequence isn't a key, the editor leaves its end, which can't be distinguished from text.
+        (
+            "\u{1b}[31merror\u{1b}[0m: it \u{1b}[1;32mfails\u{1b}[K\there\u{7}",
+            "here",
+        ),
+        ("after a lone escape: \u{1b}x\u{1b}yz, \u{1b}7 and \u{1b}-dash", "dash"),
+        ("cut off \u{1b}[38;5", "cut off"),
+        ("at the end \u{1b}", "at the end"),
+        ("twice \u{1b}\u{1b}", "twice"),
+    ] {
+        chat.terminal
+            .type_keys(&format!("\u{1b}[200~{pasted}\u{1b}[201~, typed"));
+        chat.wait_for(shown).await;
+        chat.wait_for("typed").await;
+        chat.enter("", "An answer.").await;
+    }
+    chat.leave().await;
+    let expected = [
+        "errorm: it fails\there, typed",
+        "after a lone escape: xyz, 7 and -dash, typed",
+        "cut off , typed",
+        "at the end , typed",
+        "twice , typed",
+    ];
+    assert_eq!(prompts(&lab), expected);
+}
+
 #[tokio::test]
 async fn a_prompt_can_have_several_lines() {
     let lab = lab([Answer::text("An answer.").forever()]);

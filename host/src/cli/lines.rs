@@ -8,6 +8,7 @@
 mod completions;
 mod history;
 mod keys;
+mod paste;
 mod terminal;
 
 use std::io::{self, BufRead, IsTerminal};

@@ -8,25 +8,49 @@ use rustyline::{
     RepeatCount,
 };
 
+use super::paste::Paste;
 use super::terminal::{LineEditor, TerminalMode};
 use crate::cli::interrupt::Stop;
 
 /// Binds the keys. `outside` is how the terminal is set up while no line is edited. The result says which backslashes were for Enter.
 pub fn bind(editor: &mut LineEditor, outside: TerminalMode) -> Continuations {
-    let enter = KeyEvent(KeyCode::Enter, Modifiers::NONE);
-    let alt_enter = KeyEvent(KeyCode::Enter, Modifiers::ALT);
-    for key in [alt_enter, KeyEvent::ctrl('J')] {
-        editor.bind_sequence(key, Cmd::Newline);
-    }
     let continuations = Continuations::default();
-    editor.bind_sequence(enter, EventHandler::Conditional(Box::new(continuations.clone())));
-    editor.bind_sequence(KeyEvent::ctrl('C'), EventHandler::Conditional(Box::new(Clear)));
-    let suspend = Suspend {
-        outside,
-        stop: Stop::here(),
+    let keys = Keys {
+        paste: Mutex::default(),
+        continuations: continuations.clone(),
+        suspend: Suspend {
+            outside,
+            stop: Stop::here(),
+        },
     };
-    editor.bind_sequence(KeyEvent::ctrl('Z'), EventHandler::Conditional(Box::new(suspend)));
+    editor.bind_sequence(Event::Any, EventHandler::Conditional(Box::new(keys)));
     continuations
+}
+
+/// Sees every key before the editor does, because each may be part of a paste.
+struct Keys {
+    paste: Mutex<Paste>,
+    continuations: Continuations,
+    suspend: Suspend,
+}
+
+impl ConditionalEventHandler for Keys {
+    fn handle(&self, event: &Event, count: RepeatCount, is_positive: bool, cx: &EventContext<'_>) -> Option<Cmd> {
+        let key = *event.get(0)?;
+        let mut paste = self.paste.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(command) = paste.take(key, count, is_positive) {
+            return Some(command);
+        }
+        match key {
+            KeyEvent(KeyCode::Enter, Modifiers::NONE) => self.continuations.enter(cx.line(), cx.pos()),
+            KeyEvent(KeyCode::Enter, Modifiers::ALT) => Some(Cmd::Newline),
+            key if key == KeyEvent::ctrl('J') => Some(Cmd::Newline),
+            // Ctrl-Y brings the line back.
+            key if key == KeyEvent::ctrl('C') => (!cx.line().is_empty()).then_some(Cmd::Kill(Movement::WholeBuffer)),
+            key if key == KeyEvent::ctrl('Z') => Some(self.suspend.now()),
+            _ => None,
+        }
+    }
 }
 
 /// Enter after a backslash begins a new line. The backslash stays while the line is edited, because a key can't both delete and insert.
@@ -50,25 +74,14 @@ impl Continuations {
         }
         line
     }
-}
 
-impl ConditionalEventHandler for Continuations {
-    fn handle(&self, _: &Event, _: RepeatCount, _: bool, cx: &EventContext<'_>) -> Option<Cmd> {
-        let line = cx.line();
-        (line.ends_with('\\') && cx.pos() == line.len()).then(|| {
+    /// What Enter does, if it isn't the end of the line.
+    fn enter(&self, line: &str, position: usize) -> Option<Cmd> {
+        (line.ends_with('\\') && position == line.len()).then(|| {
             let mut befores = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             befores.push(line.to_owned());
             Cmd::Newline
         })
-    }
-}
-
-/// Ctrl-C clears a line that isn't empty. Ctrl-Y brings it back.
-struct Clear;
-
-impl ConditionalEventHandler for Clear {
-    fn handle(&self, _: &Event, _: RepeatCount, _: bool, cx: &EventContext<'_>) -> Option<Cmd> {
-        (!cx.line().is_empty()).then_some(Cmd::Kill(Movement::WholeBuffer))
     }
 }
 
@@ -79,8 +92,8 @@ struct Suspend {
     stop: Stop,
 }
 
-impl ConditionalEventHandler for Suspend {
-    fn handle(&self, _: &Event, _: RepeatCount, _: bool, _: &EventContext<'_>) -> Option<Cmd> {
+impl Suspend {
+    fn now(&self) -> Cmd {
         let editing = TerminalMode::current();
         self.outside.restore();
         mark_pastes(false);
@@ -89,7 +102,7 @@ impl ConditionalEventHandler for Suspend {
             editing.restore();
         }
         mark_pastes(true);
-        Some(Cmd::Repaint)
+        Cmd::Repaint
     }
 }
 
