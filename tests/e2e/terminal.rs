@@ -216,8 +216,10 @@ async fn a_prompt_can_have_several_lines() {
     let mut chat = Chat::start(&lab).await;
     chat.enter(&format!("one{ALT_ENTER}two{CTRL_J}three\\\rfour \\ five"), "An answer.")
         .await;
+    // Two backslashes are one that isn't for Enter.
+    chat.enter("one\\\rC:\\tools\\\\", "An answer.").await;
     chat.leave().await;
-    assert_eq!(prompts(&lab), ["one\ntwo\nthree\nfour \\ five"]);
+    assert_eq!(prompts(&lab), ["one\ntwo\nthree\nfour \\ five", "one\nC:\\tools\\"]);
 }
 
 #[tokio::test]

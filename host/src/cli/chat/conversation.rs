@@ -21,7 +21,8 @@ const MAX_DESCRIPTION_CHARS: usize = 100;
 
 const KEYS: &str = "Up and Down recall earlier lines, Ctrl-R searches them, Tab completes commands and paths. A line that begins with a blank isn't \
                     kept for the next time.
-Alt-Enter, Ctrl-J, or a backslash before Enter begin a new line of the same prompt. What is pasted is one prompt.
+Alt-Enter, Ctrl-J, or a backslash before Enter begin a new line of the same prompt. `\\\\` before Enter sends one backslash. What is \
+                    pasted is one prompt.
 Ctrl-C clears the line, and Ctrl-Y brings it back. During an answer, Ctrl-C cancels it and keeps the conversation.
 What you type during an answer waits in the next line.";
 

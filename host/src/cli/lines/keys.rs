@@ -53,9 +53,10 @@ impl ConditionalEventHandler for Keys {
     }
 }
 
-/// Enter after a backslash begins a new line. The backslash stays while the line is edited, because a key can't both delete and insert.
+/// Enter after a backslash begins a new line; after several, it sends the line without the last one. The backslash stays while the line
+/// is edited, because a key can't both delete and insert.
 ///
-/// It holds the text before each of these line breaks, so that backslashes which were pasted are left alone.
+/// It holds the text before each of these presses of Enter, so that backslashes which were pasted are left alone.
 #[derive(Clone, Debug, Default)]
 pub struct Continuations(Arc<Mutex<Vec<String>>>);
 
@@ -68,7 +69,8 @@ impl Continuations {
         befores.dedup();
         for before in befores {
             // It was edited since, if it isn't found.
-            if line.strip_prefix(&before).is_some_and(|rest| rest.starts_with('\n')) {
+            let rest = line.strip_prefix(&before);
+            if rest.is_some_and(|rest| rest.starts_with('\n') || (rest.is_empty() && is_escaped(&before))) {
                 line.remove(before.len() - 1);
             }
         }
@@ -77,12 +79,18 @@ impl Continuations {
 
     /// What Enter does, if it isn't the end of the line.
     fn enter(&self, line: &str, position: usize) -> Option<Cmd> {
-        (line.ends_with('\\') && position == line.len()).then(|| {
-            let mut befores = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            befores.push(line.to_owned());
-            Cmd::Newline
-        })
+        if !line.ends_with('\\') || position != line.len() {
+            return None;
+        }
+        let mut befores = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        befores.push(line.to_owned());
+        (!is_escaped(line)).then_some(Cmd::Newline)
     }
+}
+
+/// Whether the backslash at the end is meant as one.
+fn is_escaped(line: &str) -> bool {
+    line.ends_with("\\\\")
 }
 
 /// Ctrl-Z stops the process until the shell continues it. The editor's own way is for programs of one thread: it sets the terminal up
@@ -127,6 +135,11 @@ mod tests {
             (&["a\\"], "xa\\\nb", "xa\\\nb"),
             (&["a\\"], "", ""),
             (&["a\\"], "a\\b", "a\\b"),
+            // At the end, two are one.
+            (&["a\\\\"], "a\\\\", "a\\"),
+            (&["a\\", "a\\\nb\\\\\\"], "a\\\nb\\\\\\", "a\nb\\\\"),
+            (&["a\\"], "a\\", "a\\"),
+            (&[], "a\\\\", "a\\\\"),
         ] {
             let continuations = Continuations::default();
             *continuations.0.lock().unwrap_or_else(PoisonError::into_inner) =
