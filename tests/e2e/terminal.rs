@@ -158,6 +158,46 @@ async fn a_line_survives_being_stopped_and_continued() {
     assert_eq!(prompts(&lab), ["a draft!"]);
 }
 
+/// `chat` in a shell's pipeline, whose stdin is the terminal.
+fn in_pipeline(lab: &Lab, pipeline: &str) -> (Terminal, Child) {
+    let program = lab.command([""]).as_std().get_program().to_owned();
+    let terminal = Terminal::of_width(200);
+    let mut shell = lab.command_of("/bin/sh", ["-c", pipeline]);
+    shell.env("COFFERDAM", program);
+    let child = terminal.start(shell);
+    (terminal, child)
+}
+
+#[tokio::test]
+async fn lines_are_edited_where_the_answers_are_piped() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let (mut terminal, child) = in_pipeline(&lab, "\"$COFFERDAM\" chat | tee answers");
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys(&format!("say onw\u{7f}r{LEFT}e\r"));
+    terminal.wait_for("An answer.").await;
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys(UP);
+    terminal.wait_for("> say oner").await;
+    terminal.type_keys(&format!("{CTRL_C}{CTRL_D}"));
+    finish(child).await.expect_code(0);
+    assert!(terminal.is_ordinary());
+    assert_eq!(prompts(&lab), ["say oner"]);
+    assert_eq!(std::fs::read_to_string(lab.path("answers")).unwrap(), "An answer.\n");
+}
+
+#[tokio::test]
+async fn lines_that_cannot_be_edited_are_said_so() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let (mut terminal, child) = in_pipeline(&lab, "\"$COFFERDAM\" chat 2>&1 | cat");
+    terminal
+        .wait_for("Lines can't be edited, because neither stdout nor stderr is a terminal.")
+        .await;
+    terminal.type_keys("Go.\n");
+    terminal.wait_for("An answer.").await;
+    terminal.type_keys(CTRL_D);
+    finish(child).await.expect_code(0);
+}
+
 #[tokio::test]
 async fn what_is_pasted_is_one_prompt() {
     let lab = lab([Answer::text("An answer.").forever()]);

@@ -69,6 +69,8 @@ pub async fn chat(cx: &Context, args: ChatArgs) -> Result<u8, CliError> {
     let mut lines = Lines::open(cx, prompting)?;
     if lines.are_edited() || (cx.stderr.is_terminal() && io::stdin().is_terminal()) {
         cx.note("`/help` lists the commands. Ctrl-D ends the conversation.");
+    } else if io::stdin().is_terminal() && !cx.stdout.is_terminal() {
+        cx.note("Lines can't be edited, because neither stdout nor stderr is a terminal.");
     } else if cx.stderr.is_terminal() {
         cx.note("Each line of stdin is a prompt of its own; `cofferdam run -` takes all of stdin as one.");
     }

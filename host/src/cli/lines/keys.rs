@@ -1,6 +1,5 @@
 //! The keys that aren't the line editor's own.
 
-use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustyline::{
@@ -9,7 +8,7 @@ use rustyline::{
 };
 
 use super::paste::Paste;
-use super::terminal::{LineEditor, TerminalMode};
+use super::terminal::{self, LineEditor, TerminalMode};
 use crate::cli::interrupt::Stop;
 
 /// Binds the keys. `outside` is how the terminal is set up while no line is edited. The result says which backslashes were for Enter.
@@ -116,9 +115,7 @@ impl Suspend {
 
 /// Whether the terminal marks what is pasted, as the editor has it do.
 fn mark_pastes(marks: bool) {
-    let end = if marks { 'h' } else { 'l' };
-    let mut stdout = io::stdout();
-    let _ = write!(stdout, "\x1b[?2004{end}").and_then(|()| stdout.flush());
+    terminal::show(if marks { "\x1b[?2004h" } else { "\x1b[?2004l" });
 }
 
 #[cfg(test)]

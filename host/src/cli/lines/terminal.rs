@@ -1,12 +1,12 @@
 //! A terminal whose last line is the prompt while a line is being read.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use anstream::AutoStream;
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use rustyline::history::DefaultHistory;
-use rustyline::{CompletionType, Editor, ExternalPrinter};
+use rustyline::{Behavior, CompletionType, Editor, ExternalPrinter};
 
 use super::keys::{self, Continuations};
 use super::{Completions, Meanwhile, Prompting};
@@ -86,7 +86,7 @@ enum Print {
 }
 
 impl Terminal {
-    /// `None` if stdin or stdout isn't a terminal, or one that can't move its cursor.
+    /// `None` if stdin isn't a terminal, neither stdout nor stderr is one, or one that can't move its cursor.
     pub fn open(cx: &Context, prompting: Prompting) -> Result<Option<(Self, Edited)>, CliError> {
         let Some(mode) = TerminalMode::current() else {
             return Ok(None);
@@ -94,8 +94,14 @@ impl Terminal {
         // At the end of each line, the editor restores the handler of Ctrl-C that it found at the line's beginning. If ours came
         // later than that, the next Ctrl-C would end the process.
         handle_ctrl_c();
+        // Where the answers go to a file or a pipe, the prompt is shown beside them.
+        let behavior = match !cx.stdout.is_terminal() && cx.stderr.is_terminal() {
+            true => Behavior::PreferTerm,
+            false => Behavior::Stdio,
+        };
         let config = rustyline::Config::builder()
             .completion_type(CompletionType::List)
+            .behavior(behavior)
             .build();
         let Ok(mut editor) = Editor::with_config(config) else {
             return Ok(None);
@@ -121,8 +127,10 @@ impl Terminal {
         let mut streams = Vec::new();
         match prompting.meanwhile {
             Meanwhile::Lines => {
-                let writer = Box::new(above());
-                streams.push((cx.stdout.clone(), cx.stdout.replace_writer(writer)));
+                if cx.stdout.is_terminal() {
+                    let writer = Box::new(above());
+                    streams.push((cx.stdout.clone(), cx.stdout.replace_writer(writer)));
+                }
                 if cx.stderr.is_terminal() {
                     let writer: Box<dyn Write + Send> = Box::new(above());
                     let writer = Box::new(AutoStream::new(writer, cx.stderr.colors()));
@@ -154,11 +162,21 @@ impl Terminal {
                 // What is half typed isn't for the shell.
                 let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.mode.0);
                 // Removes the prompt, and ends the mode in which terminals mark what is pasted.
-                let _ = write!(io::stdout(), "\r\x1b[K\x1b[?2004l").and_then(|()| io::stdout().flush());
+                show("\r\x1b[K\x1b[?2004l");
             }
             false => self.mode.restore(),
         }
     }
+}
+
+/// Writes to the terminal that lines are edited on. If it is gone, there is nobody to say so to.
+pub fn show(text: &str) {
+    let (mut stdout, mut stderr) = (io::stdout(), io::stderr());
+    let terminal: &mut dyn Write = match stdout.is_terminal() {
+        true => &mut stdout,
+        false => &mut stderr,
+    };
+    let _ = terminal.write_all(text.as_bytes()).and_then(|()| terminal.flush());
 }
 
 fn print_above(mut printer: impl ExternalPrinter, receiver: &std::sync::mpsc::Receiver<Print>) {
