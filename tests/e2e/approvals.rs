@@ -723,14 +723,54 @@ async fn the_next_prompt_of_a_chat_goes_on_with_what_was_approved() {
     terminal.type_keys("Go.\r");
     terminal.wait_for(QUESTION).await;
     terminal.type_keys(CTRL_D);
+    terminal.wait_for("Another prompt goes on with it first").await;
+    terminal.wait_for("both answers are paid for").await;
     terminal.wait_for(PROMPT).await;
     let approval = waiting(&lab).await;
     decide(&lab, &approval, &["approve"]).await.expect_code(0);
     terminal.type_keys("And then?\r");
+    terminal.wait_for("this one is sent after it").await;
     terminal.wait_for("Fetched.").await;
     terminal.wait_for("Second.").await;
     terminal.wait_for(PROMPT).await;
     terminal.type_keys(CTRL_D);
     finish(child).await.expect_code(0);
     assert_eq!(server.requests(), 1);
+}
+
+/// The offer is the same for a run of this process and of one before it.
+#[tokio::test]
+async fn enter_goes_on_with_what_waits() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = fetching(&server);
+    let mut terminal = Terminal::of_width(300);
+    let child = terminal.start(lab.command(["chat"]));
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys("Go.\r");
+    terminal.wait_for(QUESTION).await;
+    terminal.type_keys(CTRL_D);
+    terminal.wait_for("Enter goes on with it.").await;
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys("\r");
+    terminal.wait_for(QUESTION).await;
+    terminal.type_keys(CTRL_D);
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys(CTRL_D);
+    finish(child).await.expect_code(4);
+
+    let mut terminal = Terminal::of_width(300);
+    let child = terminal.start(lab.command(["chat", "--continue"]));
+    terminal
+        .wait_for("Another prompt goes on with it first, as far as its calls are decided")
+        .await;
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys("\r");
+    terminal.wait_for(QUESTION).await;
+    terminal.type_keys("y\r");
+    terminal.wait_for("completed").await;
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys(CTRL_D);
+    finish(child).await.expect_code(0);
+    assert_eq!(server.requests(), 1);
+    assert_eq!(lab.simulator.requests().len(), 2);
 }

@@ -26,6 +26,10 @@ Alt-Enter, Ctrl-J, or a backslash before Enter begin a new line of the same prom
 Ctrl-C clears the line, and Ctrl-Y brings it back. During an answer, Ctrl-C cancels it and keeps the conversation.
 What you type during an answer waits in the next line.";
 
+/// What becomes of a run whose calls wait for a person.
+const WAITING: &str = "Enter goes on with it. Another prompt goes on with it first, as far as its calls are decided, and is sent after that, \
+                       so both answers are paid for; what nobody has decided is given up. `/clear` leaves it waiting.";
+
 const ESCAPE: &str = "`//` sends a line that begins with `/`.";
 
 pub struct Conversation<'a> {
@@ -37,7 +41,7 @@ pub struct Conversation<'a> {
     /// What the conversations before this one cost.
     cleared: NanoUsd,
     completions: Completions,
-    /// Another process left the last prompt unanswered, and nobody has decided about it.
+    /// The last prompt is unanswered, by another process or because its calls wait for a person, and nobody has decided about it.
     is_left: bool,
     /// What the next prompt is sent with.
     attachments: Vec<Attachment>,
@@ -90,6 +94,8 @@ impl<'a> Conversation<'a> {
         let is_given_up = std::mem::take(&mut self.is_left) && !self.session.waits_for_approval();
         if !is_given_up && self.is_unfinished() {
             // It waits for a person, who may have decided. Another prompt gives up what still waits.
+            self.cx
+                .note("Going on with the prompt before; this one is sent after it. Ctrl-C cancels both.");
             if let Some(report) = self.live.resume(&mut self.session, cancel.clone()).await
                 && report.outcome != Ending::AwaitingApproval
             {
@@ -108,6 +114,15 @@ impl<'a> Conversation<'a> {
                 self.note_dropped("Your prompt is not part of the conversation: it got no answer. Up brings it back.")
             }
             false => self.attachments.clear(),
+        }
+        self.offer_waiting();
+    }
+
+    /// Says how to go on with calls that wait for a person, if somebody is there who can decide.
+    fn offer_waiting(&mut self) {
+        if self.session.waits_for_approval() && self.cx.stderr.is_terminal() {
+            self.is_left = true;
+            self.cx.note(WAITING);
         }
     }
 
@@ -144,14 +159,16 @@ impl<'a> Conversation<'a> {
         self.left_attachments = self.attachments.len();
         let files: Vec<String> = self.attachments.iter().map(attach::describe).collect();
         let prompt = format::one_line(self.session.unfinished().unwrap_or_default(), MAX_DESCRIPTION_CHARS);
-        let other = match self.session.waits_for_approval() {
-            true => String::new(),
-            false if files.is_empty() => " Another prompt gives it up.".to_owned(),
-            false => format!(" Another prompt gives it up, and gets its files: {}.", files.join(", ")),
+        let how = match self.session.waits_for_approval() {
+            true => WAITING.to_owned(),
+            false if files.is_empty() => "Enter goes on with it. Another prompt gives it up.".to_owned(),
+            false => format!(
+                "Enter goes on with it. Another prompt gives it up, and gets its files: {}.",
+                files.join(", ")
+            ),
         };
-        self.cx.note(&format!(
-            "The last prompt was not answered to the end: {prompt}\nEnter goes on with it.{other}"
-        ));
+        self.cx
+            .note(&format!("The last prompt was not answered to the end: {prompt}\n{how}"));
     }
 
     /// Whether somebody has yet to decide about what another process left.
@@ -172,6 +189,7 @@ impl<'a> Conversation<'a> {
             true => self.note_dropped("The prompt is not part of the conversation any more: it got no answer."),
             false => drop(self.attachments.drain(..left)),
         }
+        self.offer_waiting();
     }
 
     /// Whether the message is more than results of tools.
