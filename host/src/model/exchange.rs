@@ -74,6 +74,10 @@ pub(super) async fn exchange<R: Reader>(
             request_id: reply.request_id,
         }),
         Content::Text => {
+            // A network's portal, or a web site: no model has read the request.
+            if reply.is_page() {
+                progress.nothing_to_bill();
+            }
             let request_id = reply.request_id.clone();
             let text = beginning(&reply.beginning().await);
             Err(ModelError::Malformed {

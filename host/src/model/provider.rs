@@ -416,7 +416,7 @@ impl<'a> Progress<'a> {
         self.state().upload = Some(upload.clone());
     }
 
-    /// Call if no server processed the request after all, for example because it doesn't speak HTTP.
+    /// Call if no model read the request after all, for example because the server doesn't speak HTTP.
     pub fn nothing_to_bill(&self) {
         self.state().measured = Measured::NotStarted;
     }

@@ -363,6 +363,12 @@ fn odd_statuses() -> Vec<Fault> {
         always(
             "200 with a page",
             http(200, "content-type: text/html\r\n", "<html><body>Welcome</body></html>"),
+            Expect::fatal("malformed_answer", Released).says(&["base_url"]),
+        ),
+        // A gateway can have written it after it passed the request on.
+        always(
+            "200 with plain text",
+            http(200, "content-type: text/plain\r\n", "upstream connect error"),
             Expect::fatal("malformed_answer", Full).says(&["base_url"]),
         ),
         always(

@@ -326,6 +326,11 @@ impl Reply {
         self.status.is_success()
     }
 
+    /// Whether the server calls its answer a page for a browser.
+    pub(crate) fn is_page(&self) -> bool {
+        headers::is_page(&self.headers)
+    }
+
     /// What the body is. Waits for its first bytes.
     pub(crate) async fn content(&mut self) -> Result<Content, ModelError> {
         let is_event_stream = headers::is_event_stream(&self.headers);

@@ -38,11 +38,16 @@ pub(super) fn should_retry(headers: &HeaderMap) -> Option<bool> {
 
 /// Whether the server says that the answer is an event stream.
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| {
-        value
-            .to_str()
-            .is_ok_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
-    })
+    has_type(headers, "text/event-stream")
+}
+
+/// Whether the server says that the answer is a page for a browser.
+pub(super) fn is_page(headers: &HeaderMap) -> bool {
+    has_type(headers, "text/html") || has_type(headers, "application/xhtml+xml")
+}
+
+fn has_type(headers: &HeaderMap, name: &str) -> bool {
+    text(headers, CONTENT_TYPE.as_str()).is_some_and(|value| value.to_ascii_lowercase().starts_with(name))
 }
 
 /// The compression that the server names, if any.

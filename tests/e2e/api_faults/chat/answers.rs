@@ -3,7 +3,7 @@
 use cofferdam::events::Ending;
 use serde_json::{Value, json};
 
-use super::super::fault::Money::{Exact, Full};
+use super::super::fault::Money::{Exact, Full, Released};
 use super::super::fault::{Expect, Fault};
 use super::super::wire::{self, ANSWER, LAST_CHUNK, WORDS, http};
 use super::wire::{DONE, JSON, chunk, data, delta, end, figures, finish, good_events, start, text, whole};
@@ -165,6 +165,11 @@ pub(super) fn malformed() -> Vec<Fault> {
         always(
             "200 with a page",
             http(200, "content-type: text/html\r\n", "<html><body>Welcome</body></html>"),
+            refused(Released),
+        ),
+        always(
+            "200 with plain text",
+            http(200, "content-type: text/plain\r\n", "upstream connect error"),
             refused(Full),
         ),
         always(
