@@ -217,6 +217,11 @@ async fn ctrl_c_before_an_answer_is_charged_in_full_and_the_summary_says_so() {
     interrupt(&child);
     let ran = finish(child).await.expect_code(130);
     assert!(ran.stderr.contains("1 attempt charged in full: usage unknown"), "{ran}");
+    // The id is for taking it back.
+    let rows = lab.call(["budget", "export"]).await.expect_code(0).stdout;
+    let row: Value = serde_json::from_str(rows.lines().next().unwrap()).unwrap();
+    let command = format!("cofferdam budget reverse {} --reason", row["id"].as_str().unwrap());
+    assert!(ran.stderr.contains(&command), "{ran}");
 }
 
 /// Deleting the data folder of a running process must not make it forget what it has spent.

@@ -298,6 +298,11 @@ impl ErrorInfo {
     }
 }
 
+/// What can be done about a charge in full.
+pub fn reversal_hint(reservation: &str) -> String {
+    format!("`cofferdam budget reverse {reservation} --reason TEXT` takes back what the vendor's bill doesn't have")
+}
+
 impl EventKind {
     /// The fields that hold contents.
     pub const CONTENT_FIELDS: [&'static str; 7] =

@@ -5,7 +5,7 @@
 
 use tracing::Level;
 
-use crate::events::{ErrorInfo, Event, EventKind, Outcome, ToolCallFinished};
+use crate::events::{ErrorInfo, Event, EventKind, Outcome, ToolCallFinished, reversal_hint};
 
 /// The target of all event lines. It starts with the crate's own target, so the crate's level applies.
 const TARGET: &str = "cofferdam::event";
@@ -248,6 +248,16 @@ pub(super) fn write(event: &Event, contents: bool) {
             amount_usd,
         } => line!(
             DEBUG, event, "budget reserved", reservation = reservation.as_str(), amount_usd = %amount_usd
+        ),
+        // Somebody may want to take it back, and needs the id for it.
+        EventKind::BudgetSettled {
+            reservation,
+            amount_usd,
+            in_full: true,
+            ..
+        } => line!(
+            WARN, event, "charged in full: usage unknown", hint = reversal_hint(reservation),
+            reservation = reservation.as_str(), amount_usd = %amount_usd
         ),
         EventKind::BudgetSettled {
             reservation,

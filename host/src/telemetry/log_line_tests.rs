@@ -122,6 +122,14 @@ fn one_of_each() -> Vec<EventKind> {
             usage: None,
             cache_savings_usd: None,
         },
+        EventKind::BudgetSettled {
+            reservation: "r".to_owned(),
+            amount_usd: NanoUsd::from_nanos(1),
+            estimated: true,
+            in_full: true,
+            usage: None,
+            cache_savings_usd: None,
+        },
         EventKind::BudgetReleased {
             reservation: "r".to_owned(),
             amount_usd: NanoUsd::from_nanos(1),
@@ -174,8 +182,8 @@ fn every_event_is_one_line_with_the_right_level_and_fields() {
     let levels: Vec<_> = lines.iter().map(|line| line["level"].as_str().unwrap()).collect();
     assert_eq!(
         levels.join(" "),
-        "INFO DEBUG INFO WARN WARN DEBUG WARN DEBUG DEBUG DEBUG TRACE DEBUG INFO WARN DEBUG DEBUG DEBUG DEBUG DEBUG WARN INFO WARN \
-         INFO"
+        "INFO DEBUG INFO WARN WARN DEBUG WARN DEBUG DEBUG DEBUG TRACE DEBUG INFO WARN DEBUG DEBUG DEBUG WARN DEBUG DEBUG WARN INFO \
+         WARN INFO"
     );
     for line in &lines {
         assert_eq!(
@@ -191,7 +199,12 @@ fn every_event_is_one_line_with_the_right_level_and_fields() {
     );
     assert_eq!(lines[5]["request_id"], "req_1");
     assert_eq!(lines[6]["error"], "the API is overloaded");
-    assert_eq!(lines[19]["alert"], "half is gone");
+    assert!(
+        lines[17]["hint"].as_str().unwrap().contains("budget reverse r "),
+        "{}",
+        lines[17]
+    );
+    assert_eq!(lines[20]["alert"], "half is gone");
 }
 
 #[test]

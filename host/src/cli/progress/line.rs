@@ -3,7 +3,7 @@
 use anstyle::{AnsiColor, Style};
 
 use crate::cli::format;
-use crate::events::{ApprovalDecided, BreakerState, EventKind, Outcome, ToolCallFinished, TrimReason};
+use crate::events::{ApprovalDecided, BreakerState, EventKind, Outcome, ToolCallFinished, TrimReason, reversal_hint};
 
 /// The maximum length of an input, an output or a reason in a progress line, in characters.
 const MAX_TEXT_CHARS: usize = 100;
@@ -175,8 +175,8 @@ pub fn progress_line(event: &EventKind, last_failure: Option<&str>) -> Option<Pr
         } => ProgressLine::new(
             "budget",
             format!(
-                "${amount_usd} charged in full: usage unknown; `cofferdam budget reverse {reservation} --reason TEXT` takes back what \
-                 the vendor's bill doesn't have"
+                "${amount_usd} charged in full: usage unknown; {}",
+                reversal_hint(reservation)
             ),
         )
         .styled(WARN),
