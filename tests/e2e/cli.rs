@@ -499,6 +499,14 @@ async fn a_missing_configuration_is_mentioned() {
     }
     let ran = lab.call(["config", "check", "--output", "json"]).await.expect_code(0);
     assert_eq!(ran.json()["file"], file.as_str(), "{ran}");
+    // One that isn't valid, or isn't TOML, was read as well.
+    let good = std::fs::read_to_string(&file).unwrap();
+    for bad in ["modle = 1\n", "[model\n"] {
+        std::fs::write(&file, bad).unwrap();
+        let ran = lab.call(["config", "check", "--output", "json"]).await.expect_code(2);
+        assert_eq!(ran.json()["file"], file.as_str(), "{ran}");
+    }
+    std::fs::write(&file, good).unwrap();
 
     std::fs::remove_file(&file).unwrap();
     for (arguments, code) in [

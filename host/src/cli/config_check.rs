@@ -92,13 +92,13 @@ pub async fn check(cx: &Context, args: CheckArgs) -> Result<u8, CliError> {
 
 /// Reports what is wrong with the file, and with the plugins that it is right about.
 async fn invalid_file(cx: &Context, invalid: Invalid, offline: bool) -> Result<u8, CliError> {
-    let Invalid { error, rest } = invalid;
+    let Invalid { error, file, rest } = invalid;
     let mut findings = of_file(&error);
     if let Some(rest) = rest.filter(|_| !offline) {
         findings.host(&rest).await;
     }
     if cx.global.output != Output::Text {
-        print_json(cx, &findings, None);
+        print_json(cx, &findings, file.as_deref());
         return Err(error.into());
     }
     print_problems(cx, &findings.problems);

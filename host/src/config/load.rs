@@ -77,13 +77,19 @@ impl LoadOptions {
 #[derive(Debug)]
 pub struct Invalid {
     pub error: ConfigError,
+    /// That was read. `None` without one, and for one that can't be read.
+    pub file: Option<PathBuf>,
     /// With defaults in place of what is wrong, and without the plugins that something is wrong with. `None` if the file isn't TOML.
     pub rest: Option<Box<Config>>,
 }
 
 impl From<ConfigError> for Invalid {
     fn from(error: ConfigError) -> Self {
-        Self { error, rest: None }
+        Self {
+            error,
+            file: None,
+            rest: None,
+        }
     }
 }
 
@@ -109,10 +115,10 @@ pub(super) fn load(options: &LoadOptions) -> Result<Config, Invalid> {
         if file.is_none() {
             config.origins.looked_at = expected;
         }
-        config.origins.file = file;
+        config.origins.file.clone_from(&file);
         config.engine.cache_dir = cache;
     }
-    valid(config, problems)
+    valid(config, problems).map_err(|invalid| Invalid { file, ..invalid })
 }
 
 /// The configuration, if nothing is wrong with it.
@@ -132,7 +138,11 @@ fn valid(config: Option<Config>, problems: Vec<Problem>) -> Result<Config, Inval
                 Box::new(config)
             });
             let error = ConfigError::new(problems);
-            Err(Invalid { error, rest })
+            Err(Invalid {
+                error,
+                file: None,
+                rest,
+            })
         }
     }
 }
