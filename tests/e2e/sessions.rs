@@ -281,6 +281,20 @@ async fn sessions_are_deleted_by_id_and_by_tenant() {
     assert_eq!(export.stdout.lines().count(), 3, "{export}");
 }
 
+/// A big plugin would fill the screen.
+#[tokio::test]
+async fn many_new_tools_are_one_line() {
+    let lab = lab([Answer::text("Hello.").forever()]);
+    lab.call(["run", "Go."]).await.expect_code(0);
+    let session = only_session(&lab).await;
+    lab.configure("[plugins.faulty]\ncomponent = \"builtin:faulty\"\n");
+    let ran = lab.call(["run", "--session", id(&session), "Go."]).await.expect_code(0);
+    let lines = ran.stderr.lines().filter(|line| line.contains("since the session"));
+    let lines: Vec<&str> = lines.collect();
+    let [line] = lines[..] else { panic!("{ran}") };
+    assert!(line.contains(" tools are new: `") && line.contains(" more"), "{line}");
+}
+
 #[tokio::test]
 async fn what_differs_from_before_is_said() {
     let lab = lab([Answer::text("Hello.").forever()]);

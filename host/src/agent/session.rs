@@ -21,6 +21,9 @@ use crate::telemetry::Emitter;
 use crate::tools::AnswerSchema;
 use crate::transcript::{Attachment, AttachmentContent, MAX_ATTACHMENT_BYTES, is_blank};
 
+/// The most tools that a line about a change names.
+const MAX_NAMED_TOOLS: usize = 5;
+
 /// How to stop one run, and who reads its text.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
@@ -376,18 +379,20 @@ impl Session {
         {
             changes.push("the system prompt changed".to_owned());
         }
+        let (mut gone, mut changed) = (Vec::new(), Vec::new());
         for before in &self.state.tools {
             match parts.tools.get(&before.name) {
-                None => changes.push(format!("the tool `{}` is gone", before.name)),
-                Some(tool) if tool.digest() != before.digest => {
-                    changes.push(format!("the component of the tool `{}` changed", before.name));
-                }
+                None => gone.push(before.name.as_str()),
+                Some(tool) if tool.digest() != before.digest => changed.push(before.name.as_str()),
                 Some(_) => {}
             }
         }
         let is_new = |name: &str| !self.state.tools.iter().any(|before| before.name == name);
-        let new = parts.tools.tools().filter(|tool| is_new(&tool.name));
-        changes.extend(new.map(|tool| format!("the tool `{}` is new", tool.name)));
+        let names = parts.tools.tools().map(|tool| tool.name.as_str());
+        let new: Vec<&str> = names.filter(|name| is_new(name)).collect();
+        changes.extend(about_tools(&gone, "is gone", "are gone"));
+        changes.extend(about_tools(&changed, "has another component", "have another component"));
+        changes.extend(about_tools(&new, "is new", "are new"));
         changes
     }
 
@@ -452,6 +457,26 @@ impl Drop for FinishGuard<'_> {
                 self.finish(ending, error, String::new());
             }
             false => self.finish(Ending::Cancelled, None, String::new()),
+        }
+    }
+}
+
+/// A line about tools that have changed in the same way. `None` without any.
+fn about_tools(names: &[&str], one: &str, many: &str) -> Option<String> {
+    match names {
+        [] => None,
+        [name] => Some(format!("the tool `{name}` {one}")),
+        names => {
+            let first: Vec<String> = names
+                .iter()
+                .take(MAX_NAMED_TOOLS)
+                .map(|name| format!("`{name}`"))
+                .collect();
+            let more = match names.len() - first.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            Some(format!("{} tools {many}: {}{more}", names.len(), first.join(", ")))
         }
     }
 }

@@ -12,6 +12,10 @@ const KINDS: [&str; 6] = ["type", "enum", "const", "anyOf", "oneOf", "items"];
 const MAX_COMMON_CHARS: usize = 30;
 const CONTEXT_CHARS: usize = 10;
 
+/// The most new tools that have a line each, and how many are named where there are more.
+const MAX_DESCRIBED: usize = 8;
+const MAX_NAMED: usize = 5;
+
 /// The differences between two lists of tools, as `tool list --output json` describes them.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Changes {
@@ -70,7 +74,17 @@ impl Changes {
     /// The lines that people read.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        lines.extend(self.added.iter().map(|tool| format!("+ {}", tool.line)));
+        match self.added.len() {
+            ..=MAX_DESCRIBED => lines.extend(self.added.iter().map(|tool| format!("+ {}", tool.line))),
+            count => {
+                let names: Vec<&str> = self.added.iter().map(|tool| tool.name.as_str()).collect();
+                lines.push(format!(
+                    "+ {count} tools: {} and {} more; `help` lists them",
+                    names[..MAX_NAMED].join(", "),
+                    count - MAX_NAMED
+                ));
+            }
+        }
         lines.extend(self.removed.iter().map(|name| format!("- {name}")));
         for tool in &self.changed {
             match &tool.changes[..] {
@@ -248,6 +262,13 @@ mod tests {
             }))
         );
         assert!(Changes::between(&before, &before).is_empty());
+        // The list of a big component isn't a list of changes.
+        let many: Vec<Value> = (1..=40).map(|number| named(&format!("t{number}"), "T.")).collect();
+        assert_eq!(
+            Changes::between(&[], &many).lines(),
+            ["+ 40 tools: t1, t2, t3, t4, t5 and 35 more; `help` lists them"]
+        );
+        assert_eq!(Changes::between(&[], &many[..8]).lines().len(), 8);
     }
 
     #[test]
