@@ -110,6 +110,7 @@ fn unavailable() -> ModelError {
         kind: ApiErrorKind::ServerError,
         status: Some(503),
         url: None,
+        location: None,
         error_type: "api_error".to_owned(),
         message: "down".to_owned(),
         error_code: None,

@@ -15,6 +15,8 @@ pub struct ApiError {
     pub status: Option<u16>,
     /// Where nothing takes such a request: the URL that was asked, without user part and query.
     pub url: Option<String>,
+    /// Where a redirect leads, without user part and query. It isn't followed.
+    pub location: Option<String>,
     /// `error.type`, as sent; empty where the body had none.
     pub error_type: String,
     pub message: String,
@@ -36,6 +38,9 @@ impl fmt::Display for ApiError {
         }
         if let Some(url) = &self.url {
             write!(f, " from {url}")?;
+        }
+        if let Some(location) = &self.location {
+            write!(f, " to {location}")?;
         }
         // OpenAI has some names in both places.
         let code = self.error_code.as_ref().filter(|code| **code != self.error_type);
@@ -69,6 +74,7 @@ impl ApiError {
             kind: status.map_or_else(|| ApiErrorKind::from_type(&error.kind), ApiErrorKind::from_status),
             status,
             url: None,
+            location: None,
             message: error.message,
             error_code: error.details.and_then(|details| details.error_code),
             request_id: request_id.or(in_body),
@@ -430,6 +436,7 @@ mod tests {
                 kind: ApiErrorKind::ServerError,
                 status: Some(500),
                 url: None,
+                location: None,
                 error_type: "api_error".to_owned(),
                 message: "the script is exhausted".to_owned(),
                 error_code: None,
@@ -452,6 +459,7 @@ mod tests {
                 kind: ApiErrorKind::InvalidRequest,
                 status: Some(400),
                 url: None,
+                location: None,
                 error_type: "invalid_request_error".to_owned(),
                 message: message.to_owned(),
                 error_code: None,

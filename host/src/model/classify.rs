@@ -116,6 +116,7 @@ mod tests {
             kind: status.map_or_else(|| ApiErrorKind::from_type(error_type), ApiErrorKind::from_status),
             status,
             url: None,
+            location: None,
             error_type: error_type.to_owned(),
             message: String::new(),
             error_code: None,

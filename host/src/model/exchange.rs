@@ -149,6 +149,7 @@ fn status_error(refusal: Refusal) -> ModelError {
         refusal.reason.clone_into(&mut error.message);
     }
     error.url = matches!(refusal.status, 404 | 405).then_some(refusal.url);
+    error.location = refusal.location;
     error.retry_after = refusal.retry_after;
     error.should_retry = refusal.should_retry;
     error.into()

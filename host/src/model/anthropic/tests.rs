@@ -302,12 +302,26 @@ async fn a_rate_limit_keeps_its_headers_and_body() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let seen = attempt(
-        http("307 Temporary Redirect", "location: http://127.0.0.1:1/\r\n", ""),
-        AfterAnswer::Close,
-    )
-    .await;
-    assert_eq!(seen.error().to_string(), "HTTP 307: Temporary Redirect");
+    let echo = format!("location: https://portal/{KEY}?key={KEY}\r\n");
+    for (location, said) in [
+        ("location: http://127.0.0.1:1/\r\n", " to http://127.0.0.1:1"),
+        (
+            "location: https://u:p@portal/login?token=t\r\n",
+            " to https://portal/login",
+        ),
+        ("location: https://[\r\n", ""),
+        ("", ""),
+        (&echo, " to https://portal/[redacted]"),
+    ] {
+        let seen = attempt(http("307 Temporary Redirect", location, ""), AfterAnswer::Close).await;
+        assert_eq!(seen.error().to_string(), format!("HTTP 307{said}: Temporary Redirect"));
+    }
+    let seen = attempt(http("302 Found", "location: /login\r\n", ""), AfterAnswer::Close).await;
+    let message = seen.error().to_string();
+    assert!(
+        message.starts_with("HTTP 302 to http://127.0.0.1:") && message.ends_with("/login: Found"),
+        "{message}"
+    );
 }
 
 #[tokio::test]

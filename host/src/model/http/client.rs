@@ -122,6 +122,8 @@ pub(crate) struct Refusal {
     pub(crate) status: u16,
     /// That was asked, without user part and query.
     pub(crate) url: String,
+    /// Where a redirect leads, without user part and query.
+    pub(crate) location: Option<String>,
     /// The status's reason phrase, used if the body has no message.
     pub(crate) reason: &'static str,
     pub(crate) request_id: Option<String>,
@@ -341,8 +343,10 @@ impl Reply {
     /// Reads an answer with an error status.
     pub(crate) async fn refusal(self) -> Refusal {
         let (status, headers) = (self.status, &self.headers);
+        let location = headers::location(headers, &self.url).filter(|_| status.is_redirection());
         Refusal {
             status: status.as_u16(),
+            location,
             url: self.url,
             reason: status.canonical_reason().unwrap_or_default(),
             request_id: self.request_id,

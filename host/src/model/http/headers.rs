@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
 use jiff::Timestamp;
+use url::Url;
+
+use super::error::display_url;
 
 /// The longest request id. Ids appear in logs and support tickets, so anything that doesn't look like an id is dropped.
 const MAX_REQUEST_ID: usize = 128;
@@ -34,6 +37,13 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
 
 pub(super) fn should_retry(headers: &HeaderMap) -> Option<bool> {
     text(headers, "x-should-retry")?.parse().ok()
+}
+
+/// The URL that the header `location` of an answer from `url` leads to, for messages.
+pub(super) fn location(headers: &HeaderMap, url: &str) -> Option<String> {
+    let location = text(headers, LOCATION.as_str())?;
+    let location = Url::parse(url).ok()?.join(location).ok()?;
+    Some(display_url(&location))
 }
 
 /// Whether the server says that the answer is an event stream.

@@ -16,6 +16,7 @@ pub(super) fn scrub(mut error: ModelError, key: Option<&Secret>) -> ModelError {
                 message,
                 error_code,
                 request_id,
+                location,
                 ..
             } = &mut **error;
             for text in [
@@ -23,6 +24,7 @@ pub(super) fn scrub(mut error: ModelError, key: Option<&Secret>) -> ModelError {
                 Some(message),
                 error_code.as_mut(),
                 request_id.as_mut(),
+                location.as_mut(),
             ]
             .into_iter()
             .flatten()

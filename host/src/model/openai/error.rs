@@ -73,6 +73,7 @@ pub(super) fn failed(reason: &str, request_id: Option<String>) -> ModelError {
         kind: ApiErrorKind::ServerError,
         status: None,
         url: None,
+        location: None,
         error_type: String::new(),
         message: format!("the server ended the answer with the finish_reason `{reason}`"),
         error_code: None,

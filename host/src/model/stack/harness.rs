@@ -98,6 +98,7 @@ pub(super) fn api(status: u16) -> ApiError {
         kind: ApiErrorKind::from_status(status),
         status: Some(status),
         url: None,
+        location: None,
         error_type: String::new(),
         message: String::new(),
         error_code: None,
