@@ -259,6 +259,44 @@ async fn a_file_is_named_as_in_a_shell_or_as_it_is() {
 }
 
 #[tokio::test]
+async fn what_is_attached_can_be_listed_and_removed() {
+    let lab = lab_with_files([Answer::text("Done.").forever()]);
+    lab.write("my notes.md", "Mine.");
+    let lines = [
+        "/attach",
+        "/attach notes.md picture.txt 'my notes.md'",
+        "/attach",
+        "/detach nothing.md",
+        "/detach my notes.md",
+        "/detach './notes.md'",
+        "Only the picture.",
+        "/attach notes.md",
+        "/detach",
+        "Nothing.",
+    ];
+    let ran = lab
+        .call_with_input(["chat"], lines.join("\n") + "\n")
+        .await
+        .expect_code(0);
+    let shown = format!("\n{}", ran.stderr);
+    for said in [
+        "\nNothing is attached.",
+        "`nothing.md` isn't attached",
+        "\nmy notes.md (text/plain, 5 B) isn't attached any more.",
+    ] {
+        assert!(shown.contains(said), "{said}: {shown}");
+    }
+    // When it was attached, and in the list.
+    assert_eq!(shown.matches("\npicture.txt (").count(), 2, "{shown}");
+    let requests = lab.simulator.requests();
+    let attached = |index: usize| {
+        let messages = requests[index].body["messages"].as_array().unwrap();
+        messages.last().unwrap()["content"].as_array().unwrap().len() - 1
+    };
+    assert_eq!((attached(0), attached(1)), (1, 0));
+}
+
+#[tokio::test]
 async fn a_budget_that_is_too_small_for_an_attachment_names_the_prompt() {
     let lab = lab_with_files([]);
     lab.configure("max_tokens = 100\n");

@@ -107,6 +107,7 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
         if cx.stderr.is_terminal() {
             cx.stderr.line("");
         }
+        conversation.complete();
         let input = tokio::select! {
             input = lines.next() => input,
             () = ctrl_c() => Ok(Input::Interrupt),
@@ -166,7 +167,12 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
                 Ok(())
             }
             Ok(Line::Model(Some(name))) => conversation.change_model(name).await,
-            Ok(Line::Attach(path)) => match conversation.attach(path) {
+            Ok(Line::Attach(None)) => {
+                conversation.list_attachments();
+                Ok(())
+            }
+            Ok(Line::Detach(files)) => conversation.detach(files),
+            Ok(Line::Attach(Some(files))) => match conversation.attach(files) {
                 // The prompts that follow are about that file, and cost money without it.
                 Err(error) if !is_typed => {
                     cx.report_error(&error);

@@ -1,7 +1,7 @@
 //! What a line of a conversation is: a prompt, or a command.
 
 /// The commands, with what each does.
-pub const COMMANDS: [(&str, &str); 7] = [
+pub const COMMANDS: [(&str, &str); 8] = [
     ("/help", "show these commands and the keys"),
     ("/clear", "forget the conversation and start a new one"),
     (
@@ -9,17 +9,18 @@ pub const COMMANDS: [(&str, &str); 7] = [
         "show the model, or change it for the prompts that follow",
     ),
     (
-        "/attach FILE",
-        "send an image, a PDF or a text file with the next prompt",
+        "/attach [FILE]",
+        "send an image, a PDF or a text file with the next prompt, or list those that are",
     ),
+    ("/detach [NAME]", "send one of these files no more, or none"),
     ("/tools", "list the tools"),
     ("/budget", "show the limits and what is spent"),
     ("/exit, /quit", "end; so do `exit`, `quit` and Ctrl-D"),
 ];
 
 /// The first words of the commands.
-pub const WORDS: [&str; 8] = [
-    "/help", "/clear", "/model", "/attach", "/tools", "/budget", "/exit", "/quit",
+pub const WORDS: [&str; 9] = [
+    "/help", "/clear", "/model", "/attach", "/detach", "/tools", "/budget", "/exit", "/quit",
 ];
 
 #[derive(Debug, PartialEq, Eq)]
@@ -31,8 +32,10 @@ pub enum Line<'a> {
     Clear,
     /// Show the model, or change it.
     Model(Option<&'a str>),
-    /// Send these files with the next prompt.
-    Attach(&'a str),
+    /// Send these files with the next prompt, or list those that are.
+    Attach(Option<&'a str>),
+    /// Send these of them no more, or none.
+    Detach(Option<&'a str>),
     Tools,
     Budget,
 }
@@ -67,8 +70,8 @@ pub fn parse(line: &str) -> Result<Line<'_>, Mistake> {
                 _ => Err(mistake("`/model` takes one name".to_owned())),
             };
         }
-        "/attach" if !argument.is_empty() => return Ok(Line::Attach(argument)),
-        "/attach" => return Err(mistake("`/attach` takes the path of a file".to_owned())),
+        "/attach" => return Ok(Line::Attach(Some(argument).filter(|files| !files.is_empty()))),
+        "/detach" => return Ok(Line::Detach(Some(argument).filter(|files| !files.is_empty()))),
         "/help" => Line::Help,
         "/exit" | "/quit" => Line::Exit,
         "/clear" => Line::Clear,
@@ -115,7 +118,10 @@ mod tests {
             ("/budget ", Line::Budget),
             ("/model", Line::Model(None)),
             ("/model  claude-x ", Line::Model(Some("claude-x"))),
-            ("/attach  a b.png ", Line::Attach("a b.png")),
+            ("/attach  a b.png ", Line::Attach(Some("a b.png"))),
+            ("/attach", Line::Attach(None)),
+            ("/detach b.png", Line::Detach(Some("b.png"))),
+            ("/detach ", Line::Detach(None)),
             ("//etc/hosts", Line::Prompt("/etc/hosts")),
             ("//", Line::Prompt("/")),
         ] {
@@ -125,15 +131,7 @@ mod tests {
 
     #[test]
     fn a_mistake_lists_the_commands() {
-        for line in [
-            "/",
-            "/etc/hosts",
-            "/Help",
-            "/clear all",
-            "/model a b",
-            "/attach",
-            "/tools\nfoo",
-        ] {
+        for line in ["/", "/etc/hosts", "/Help", "/clear all", "/model a b", "/tools\nfoo"] {
             let mistake = parse(line).unwrap_err();
             assert!(
                 WORDS.iter().all(|word| mistake.hint.contains(word)),

@@ -51,17 +51,13 @@ pub struct Conversation<'a> {
 
 impl<'a> Conversation<'a> {
     pub fn start(cx: &'a Context, live: LiveHost, session: Session) -> Self {
-        let completions = Completions::default().with_paths_after("/attach ");
-        let models = model_names(live.host().config());
-        let models = models.iter().map(|model| format!("/model {model}"));
-        completions.set(WORDS.iter().map(|word| (*word).to_owned()).chain(models));
         Self {
             cx,
             session,
             live,
             last: None,
             cleared: NanoUsd::ZERO,
-            completions,
+            completions: Completions::default().with_paths_after("/attach "),
             is_left: false,
             attachments: Vec::new(),
             left_attachments: 0,
@@ -70,6 +66,15 @@ impl<'a> Conversation<'a> {
 
     pub fn completions(&self) -> Completions {
         self.completions.clone()
+    }
+
+    /// Has Tab complete what can be typed now.
+    pub fn complete(&self) {
+        let words = WORDS.iter().map(|word| (*word).to_owned());
+        let models = model_names(self.live.host().config());
+        let models = models.iter().map(|model| format!("/model {model}"));
+        let attached = self.attachments.iter().map(|file| format!("/detach {}", file.name));
+        self.completions.set(words.chain(models).chain(attached));
     }
 
     /// That of the last run.
@@ -272,6 +277,53 @@ impl<'a> Conversation<'a> {
             self.attachments.push(attachment);
         }
         Ok(())
+    }
+
+    pub fn list_attachments(&self) {
+        if self.attachments.is_empty() {
+            self.cx
+                .stderr
+                .line("Nothing is attached. `/attach FILE` sends a file with the next prompt.");
+        }
+        for attachment in &self.attachments {
+            let described = attach::describe(attachment);
+            self.cx.stderr.line(&format!("{described} goes with the next prompt."));
+        }
+    }
+
+    /// Sends files no more, or none. If one of them isn't attached, all stay.
+    pub fn detach(&mut self, files: Option<&str>) -> Result<(), CliError> {
+        let mut positions: Vec<usize> = match files {
+            None => (0..self.attachments.len()).collect(),
+            Some(files) => self.attached(files)?,
+        };
+        positions.sort_unstable();
+        positions.dedup();
+        for position in positions.into_iter().rev() {
+            let described = attach::describe(&self.attachments.remove(position));
+            self.left_attachments -= usize::from(position < self.left_attachments);
+            self.cx.stderr.line(&format!("{described} isn't attached any more."));
+        }
+        Ok(())
+    }
+
+    /// The positions of attachments that are named in a line, by one name or as a shell reads words.
+    fn attached(&self, files: &str) -> Result<Vec<usize>, CliError> {
+        let find = |name: &str| self.attachments.iter().rposition(|attachment| attachment.name == name);
+        if let Some(position) = find(files) {
+            return Ok(vec![position]);
+        }
+        let paths = attach::paths(files);
+        let positions = paths.iter().map(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            find(&name).ok_or_else(|| {
+                CliError::usage(
+                    format!("`{}` isn't attached", path.display()),
+                    "`/attach` lists what is, and `/detach` without a name removes all of it",
+                )
+            })
+        });
+        positions.collect()
     }
 
     pub fn show_model(&self) {
