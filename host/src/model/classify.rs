@@ -449,7 +449,14 @@ mod tests {
                 Verdict::Fatal,
                 false,
             ),
-            (ModelError::DeadlineExceeded { last: None }, Verdict::Fatal, false),
+            (
+                ModelError::DeadlineExceeded {
+                    in_attempt: true,
+                    last: None,
+                },
+                Verdict::Fatal,
+                false,
+            ),
             (ModelError::Cancelled, Verdict::Fatal, false),
         ] {
             assert_eq!(classify(&error), verdict, "{error:?}");

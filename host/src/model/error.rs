@@ -84,8 +84,12 @@ pub enum ModelError {
     #[error(transparent)]
     Session(#[from] SessionError),
     /// The run's deadline has passed, or would pass before the retry.
-    #[error("the run's deadline leaves no time for another attempt{}", after(last))]
-    DeadlineExceeded { last: Option<Box<ModelError>> },
+    #[error("the run's deadline {}{}", too_late(*in_attempt), after(last))]
+    DeadlineExceeded {
+        /// Whether it ended an attempt.
+        in_attempt: bool,
+        last: Option<Box<ModelError>>,
+    },
     #[error("cancelled")]
     Cancelled,
     /// A failure that a retry might have fixed, and why there is no retry.
@@ -149,6 +153,13 @@ pub enum GaveUp {
     RetryBudget,
     #[error("not retried because part of the answer was already shown")]
     TextShown,
+}
+
+const fn too_late(in_attempt: bool) -> &'static str {
+    match in_attempt {
+        true => "passed before the answer was complete",
+        false => "leaves no time for another attempt",
+    }
 }
 
 fn after(last: &Option<Box<ModelError>>) -> String {
@@ -299,7 +310,7 @@ impl ModelError {
             | Self::Stalled { request_id, .. }
             | Self::AttemptTimeout { request_id, .. }
             | Self::Malformed { request_id, .. } => request_id.as_deref(),
-            Self::BreakerOpen { last, .. } | Self::DeadlineExceeded { last } => last.as_ref()?.request_id(),
+            Self::BreakerOpen { last, .. } | Self::DeadlineExceeded { last, .. } => last.as_ref()?.request_id(),
             Self::GaveUp { last, .. } => last.request_id(),
             Self::AllFailed { first, .. } => first.request_id(),
             _ => None,

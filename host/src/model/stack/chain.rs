@@ -114,6 +114,7 @@ impl ModelChain {
         Err(match Instant::now() < cx.deadline {
             true => all,
             false => ModelError::DeadlineExceeded {
+                in_attempt: false,
                 last: Some(Box::new(all)),
             },
         })

@@ -287,7 +287,7 @@ impl ModelStack {
             // In this order, so that a cancelled or overdue attempt never starts.
             biased;
             () = cx.cancel.cancelled() => Err(ModelError::Cancelled),
-            () = tokio::time::sleep_until(cx.deadline) => Err(ModelError::DeadlineExceeded { last: None }),
+            () = tokio::time::sleep_until(cx.deadline) => Err(ModelError::DeadlineExceeded { in_attempt: true, last: None }),
             () = tokio::time::sleep(limit) => {
                 Err(ModelError::AttemptTimeout { limit, request_id: progress.request_id() })
             }

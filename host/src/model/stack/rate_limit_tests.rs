@@ -41,7 +41,7 @@ async fn a_wait_ends_with_the_deadline() {
     let (result, took) = harness.call().await;
     let error = result.unwrap_err();
     assert!(
-        matches!(&error, ModelError::DeadlineExceeded { last: Some(last) } if last.kind() == "rate_limit_reached"),
+        matches!(&error, ModelError::DeadlineExceeded { last: Some(last), .. } if last.kind() == "rate_limit_reached"),
         "{error}"
     );
     assert_eq!(took, Duration::from_secs(20));

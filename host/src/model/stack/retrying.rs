@@ -145,7 +145,10 @@ impl<'a> Retrying<'a> {
             return Err(ModelError::Cancelled);
         }
         if Instant::now() >= self.cx.deadline {
-            return Err(ModelError::DeadlineExceeded { last: self.last.take() });
+            return Err(ModelError::DeadlineExceeded {
+                in_attempt: false,
+                last: self.last.take(),
+            });
         }
         Ok(())
     }
@@ -189,6 +192,7 @@ impl<'a> Retrying<'a> {
         };
         if self.is_too_late_after(delay) {
             return Err(ModelError::DeadlineExceeded {
+                in_attempt: false,
                 last: Some(Box::new(error)),
             });
         }
@@ -255,6 +259,7 @@ impl<'a> Retrying<'a> {
         }
         if !waits_for_money && self.is_too_late_after(delay) {
             return Err(ModelError::DeadlineExceeded {
+                in_attempt: false,
                 last: Some(Box::new(error)),
             });
         }
@@ -299,7 +304,7 @@ impl<'a> Retrying<'a> {
             () = self.cx.cancel.cancelled() => return Err(ModelError::Cancelled),
             turn = reached => turn,
             () = tokio::time::sleep_until(self.cx.deadline) => {
-                return Err(ModelError::DeadlineExceeded { last: Some(Box::new(error)) });
+                return Err(ModelError::DeadlineExceeded { in_attempt: false, last: Some(Box::new(error)) });
             }
             () = tokio::time::sleep(longest) => return Err(error),
         });
@@ -339,7 +344,7 @@ impl<'a> Retrying<'a> {
 
     /// Attaches the previous failure to an error that only says that no attempt was made or no time was left.
     fn with_history(&mut self, mut error: ModelError) -> ModelError {
-        if let ModelError::BreakerOpen { last, .. } | ModelError::DeadlineExceeded { last } = &mut error
+        if let ModelError::BreakerOpen { last, .. } | ModelError::DeadlineExceeded { last, .. } = &mut error
             && last.is_none()
         {
             *last = self.last.take();

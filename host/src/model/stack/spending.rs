@@ -53,7 +53,7 @@ impl ModelStack {
         let reserved = tokio::select! {
             biased;
             () = cx.cancel.cancelled() => return Err(ModelError::Cancelled),
-            () = tokio::time::sleep_until(cx.deadline) => return Err(ModelError::DeadlineExceeded { last: None }),
+            () = tokio::time::sleep_until(cx.deadline) => return Err(ModelError::DeadlineExceeded { in_attempt: false, last: None }),
             reserved = self.reserve(request, cx, asking) => reserved?,
         };
         let account = reserved.map(|(reservation, price)| Account {
@@ -576,7 +576,13 @@ mod tests {
             (reported(1), PartlyHidden, unknown(reported(1))),
             (no_input, Bytes(10), unknown(no_input)),
         ] {
-            for ended in [ModelError::Cancelled, ModelError::DeadlineExceeded { last: None }] {
+            for ended in [
+                ModelError::Cancelled,
+                ModelError::DeadlineExceeded {
+                    in_attempt: true,
+                    last: None,
+                },
+            ] {
                 let found = charge(&price, Measured::Partial(usage), seen, 1_000, &Err(ended));
                 assert_eq!(found, expected, "{usage:?} {seen:?}");
             }

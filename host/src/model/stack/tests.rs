@@ -166,7 +166,7 @@ async fn the_deadline_ends_an_attempt_without_counting_against_the_endpoint() {
     assert_eq!(took, Duration::from_secs(10));
     assert_eq!(
         error.to_string(),
-        "the run's deadline leaves no time for another attempt; before that, HTTP 500"
+        "the run's deadline passed before the answer was complete; before that, HTTP 500"
     );
     assert_eq!(harness.stack.breaker.stats().failure_count, 1, "the 500 alone");
     assert_eq!(harness.settlements().await, [(reserved(), true)]);
