@@ -406,6 +406,12 @@ async fn budget_commands() {
     );
     let ran = lab.call(["budget", "set", "session", "unlimited"]).await.expect_code(0);
     assert!(ran.stdout.contains("budget set (configured: $1.000000)"), "{ran}");
+    assert!(!ran.stderr.contains("no run can start"), "{ran}");
+    for (amount, is_too_little) in [("0.0000001", true), ("5", false), ("unlimited", false)] {
+        let ran = lab.call(["budget", "set", "session", amount]).await.expect_code(0);
+        let warns = ran.stderr.contains("reserves at least $") && ran.stderr.contains("no run can start");
+        assert_eq!(warns, is_too_little, "{ran}");
+    }
     lab.write("cofferdam.toml", "[budget]\nhost_day_usd = 7\n");
     let mut command = lab.command(["budget", "--output", "json"]);
     command.env("COFFERDAM_BUDGET__SESSION_USD", "2");

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::summary::{self, BudgetLine, LimitSource};
 use super::table::{Column, Table};
-use super::{CliError, Context, Output, books, error, format};
+use super::{CliError, Context, Output, books, config_check, error, format};
 use crate::agent::check_tenant;
 use crate::config::Config;
 use crate::ledger::{
@@ -191,6 +191,9 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
         Some(BudgetCommand::Set { scope, amount, tenant }) => {
             let tenant = tenant_of_limit(&config, scope, tenant)?;
             ledger.set_limit(scope, &tenant, amount.limit()).await?;
+            if let Some(limit) = amount.limit().and_then(LimitOverride::limit) {
+                warn_of_too_little(cx, &config, limit);
+            }
         }
         Some(BudgetCommand::Confirm { date }) => {
             let now = Timestamp::now();
@@ -215,6 +218,21 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
         Output::StreamJson => scopes.iter().for_each(|scope| cx.stdout.json_line(scope)),
     }
     Ok(0)
+}
+
+/// A limit may be meant to stop every run, but that is more often a slip.
+fn warn_of_too_little(cx: &Context, config: &Config, limit: NanoUsd) {
+    let prices = Prices::configured(config.budget.prices.as_deref()).ok();
+    let price = prices.and_then(|prices| prices.find(&config.model.model, date_of(Timestamp::now())));
+    let least = price.map(|price| config_check::least_reservation(config, &price, 0));
+    if let Some(least) = least.filter(|least| *least > limit) {
+        let message = format!(
+            "a request to {} reserves at least ${least}, so with this limit (${limit}) no run can start",
+            format::escape(&config.model.model)
+        );
+        let hint = "set a higher one, or lower `[model] max_tokens`";
+        cx.stderr.line(&error::warning(&message, Some(hint)));
+    }
 }
 
 pub(super) const CONFIRM_HINT: &str =

@@ -236,17 +236,7 @@ impl Findings {
             return;
         };
         let definitions = tools.map_or(0, |tools| tools.tools().map(|tool| tool.definition_bytes()).sum());
-        let carried = (config.agent.system.len() + definitions) as u64;
-        let prompt_tokens = match config.model.provider {
-            ProviderKind::OpenAi => least_prompt_tokens(carried),
-            // The API counts a prompt before its estimate is refused, so only the answer's part is certain.
-            ProviderKind::Anthropic | ProviderKind::Simulated => 0,
-        };
-        let least = price.worst_case(
-            prompt_tokens,
-            u64::from(config.model.max_tokens),
-            config.model.cache_writes(),
-        );
+        let least = least_reservation(config, &price, definitions);
         let budget = &config.budget;
         let of_tenants = budget.tenants.iter().flat_map(|(tenant, budget)| {
             [("daily_usd", budget.daily), ("monthly_usd", budget.monthly)]
@@ -280,6 +270,21 @@ impl Findings {
         }
         found
     }
+}
+
+/// What every request to the configured model reserves, with definitions of tools of so many bytes.
+pub fn least_reservation(config: &Config, price: &Price, definitions: usize) -> NanoUsd {
+    let carried = (config.agent.system.len() + definitions) as u64;
+    let prompt_tokens = match config.model.provider {
+        ProviderKind::OpenAi => least_prompt_tokens(carried),
+        // The API counts a prompt before its estimate is refused, so only the answer's part is certain.
+        ProviderKind::Anthropic | ProviderKind::Simulated => 0,
+    };
+    price.worst_case(
+        prompt_tokens,
+        u64::from(config.model.max_tokens),
+        config.model.cache_writes(),
+    )
 }
 
 fn too_little(key: &str, limit: NanoUsd, least: NanoUsd) -> Finding {
