@@ -4,7 +4,7 @@ use std::fs::File;
 use std::time::Duration;
 
 use cofferdam::simulator::{Answer, FaultKind, FaultPoint, MessageAnswer, UsageAnswer, UsageFigures};
-use cofferdam_tests::{Lab, Ran, Terminal, finish, tool_call, without_status};
+use cofferdam_tests::{Behaviour, HttpServer, Lab, Ran, Terminal, finish, tool_call, without_status};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc::{F_WRLCK, SEEK_SET, flock};
 use nix::sys::signal::Signal;
@@ -758,6 +758,29 @@ async fn a_dumb_terminal_gets_no_escapes_and_a_paste_is_one_prompt() {
     finish(child).await.expect_code(0);
     assert_eq!(prompts(&lab), ["one\n\nthree", "four", "five"]);
     assert!(!terminal.text().contains('\u{1b}'), "{:?}", terminal.text());
+}
+
+#[tokio::test]
+async fn a_tool_that_runs_for_long_is_seen_to_run() {
+    let server = HttpServer::start(Behaviour::Silence).await;
+    let input = json!({ "url": server.url() });
+    let lab = lab([tool_call("fetch", input.clone()), Answer::text("Done.")]);
+    lab.configure(&format!(
+        "[plugins.faulty]\ncomponent = \"builtin:faulty\"\nhttp = [{{ url = \"{}/\" }}]\n[plugins.faulty.limits]\ntimeout = \"2500ms\"\n",
+        server.url()
+    ));
+    let input = input.to_string();
+    for words in [&["run", "Go."][..], &["tool", "call", "fetch", &input]] {
+        let mut terminal = Terminal::open();
+        let child = terminal.start(lab.command(words.iter().copied()));
+        terminal.wait_for("\r\u{1b}[Krunning fetch, 1 s").await;
+        terminal.wait_for("\r\u{1b}[Krunning fetch, 2 s").await;
+        // It doesn't stay.
+        terminal.wait_for("\r\u{1b}[K").await;
+        finish(child).await;
+    }
+    let ran = lab.call(["tool", "call", "fetch", &input]).await.expect_code(1);
+    assert!(!ran.stderr.contains("running"), "{ran}");
 }
 
 #[tokio::test]

@@ -18,6 +18,12 @@ use crate::events::{Ending, ErrorInfo, Event, EventKind};
 /// How long the model can be silent before the terminal says so.
 const SILENCE: Duration = Duration::from_secs(2);
 
+/// How long a tool can run before the terminal says so.
+const LONG_CALL: Duration = Duration::from_secs(1);
+
+/// The longest name of a tool in such a line, in characters.
+const MAX_NAME_CHARS: usize = 40;
+
 /// Renders one run, or several of one session, in the `text` format.
 #[derive(Debug)]
 pub struct ProgressRenderer {
@@ -37,6 +43,15 @@ pub struct ProgressRenderer {
     last_failure: Option<String>,
     /// Since when the model has been asked and said nothing. After a failed attempt, when the next one is due.
     waiting_since: Option<Instant>,
+    /// The tools that run now, oldest first.
+    running: Vec<RunningCall>,
+}
+
+#[derive(Debug)]
+struct RunningCall {
+    id: String,
+    tool: String,
+    since: Instant,
 }
 
 impl ProgressRenderer {
@@ -51,6 +66,7 @@ impl ProgressRenderer {
             markdown: None,
             last_failure: None,
             waiting_since: None,
+            running: Vec::new(),
         }
     }
 
@@ -88,6 +104,16 @@ impl ProgressRenderer {
 
     /// Follows for whom the run waits.
     fn follow(&mut self, event: &EventKind) {
+        match event {
+            EventKind::ToolCallStarted { call_id, tool, .. } => self.running.push(RunningCall {
+                id: call_id.clone(),
+                tool: tool.clone(),
+                since: Instant::now(),
+            }),
+            EventKind::ToolCallFinished(call) => self.running.retain(|running| running.id != call.call_id),
+            EventKind::SessionFinished { .. } => self.running.clear(),
+            _ => {}
+        }
         self.waiting_since = match event {
             EventKind::TurnStarted {} | EventKind::ModelFallback { .. } => Some(Instant::now()),
             EventKind::ModelRetry { delay_ms, .. } => Some(Instant::now() + Duration::from_millis(*delay_ms)),
@@ -110,6 +136,16 @@ impl ProgressRenderer {
         }
         self.stderr.line(&line.render());
     }
+}
+
+/// What a terminal shows while a tool runs for long, and `others` beside it.
+pub fn running(tool: &str, others: usize, since: Duration) -> String {
+    let more = match others {
+        0 => String::new(),
+        others => format!(" and {others} more"),
+    };
+    let tool = format::one_line(tool, MAX_NAME_CHARS);
+    format!("running {tool}{more}, {} s", since.as_secs())
 }
 
 fn page(stdout: &Sink) -> Option<Page> {
@@ -184,6 +220,13 @@ impl Render for ProgressRenderer {
                 true => self.stdout.status(&status),
                 false => self.stderr.status(&status),
             }
+        }
+        if let Some(first) = self.running.first()
+            && self.show_progress
+            && first.since.elapsed() >= LONG_CALL
+        {
+            self.stderr
+                .status(&running(&first.tool, self.running.len() - 1, first.since.elapsed()));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `cofferdam tool call`: sends one tool call through the whole dispatch path, to a configured tool or to a standalone
 //! component.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::grants::{self, GrantArgs};
 use super::interrupt::Interrupt;
 use super::printer::Printer;
-use super::progress::{JsonLines, ProgressLine, metrics_line};
+use super::progress::{JsonLines, ProgressLine, metrics_line, running};
 use super::prompt::{self, Purpose};
 use super::session_args::SettingNames;
 use super::{CliError, Context, Output, format, standalone, tool};
@@ -24,6 +25,9 @@ use crate::untrusted::{escape, is_terminal_control};
 
 /// The longest time that the end of a call waits for its last events.
 const FLUSH_WAIT: Duration = Duration::from_secs(5);
+
+/// How often a terminal shows that the call goes on.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Args, Debug)]
 pub struct CallArgs {
@@ -125,12 +129,27 @@ pub async fn call(cx: &Context, args: CallArgs) -> Result<u8, CliError> {
     let cancel = CancellationToken::new();
     let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx);
     // The deadline starts here, so that the time to compile doesn't count.
-    let result = calls.call(&tools, name, &text, &cancel).await;
+    let result = showing_progress(cx, &name.clone(), calls.call(&tools, name, &text, &cancel)).await;
     print(cx, &result);
     if result.outcome == Outcome::UnknownTool && config.origins.file().is_some() {
         cx.note(&config.origins.summary());
     }
     Ok(u8::from(result.outcome != Outcome::Ok))
+}
+
+/// Says on a terminal that the tool runs, until it has ended.
+async fn showing_progress<T>(cx: &Context, tool: &str, call: impl Future<Output = T>) -> T {
+    let mut call = pin!(call);
+    let since = Instant::now();
+    loop {
+        if let Ok(ended) = tokio::time::timeout(PROGRESS_INTERVAL, &mut call).await {
+            cx.stderr.clear_status();
+            return ended;
+        }
+        if cx.shows_progress() {
+            cx.stderr.status(&running(tool, 0, since.elapsed()));
+        }
+    }
 }
 
 /// What isn't part of the input: the name of a tool as a word of its own, or a word too many.
