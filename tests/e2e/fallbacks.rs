@@ -221,6 +221,12 @@ async fn a_fallback_that_cannot_work_is_found_at_the_start() {
         ran.stderr.contains("NO_SUCH_KEY") && lab.simulator.requests().is_empty(),
         "{ran}"
     );
+    // The one that is missing may not be that of the model that is asked first.
+    for chosen in [&[][..], &["--model", "claude-haiku-5-5"]] {
+        let ran = lab.call([&["run", "Go."], chosen].concat()).await.expect_code(2);
+        let says = "there is no API key for `claude-haiku-5-5`: the environment variable NO_SUCH_KEY";
+        assert!(ran.stderr.contains(says), "{ran}");
+    }
     let doctor = lab.call(["doctor"]).await;
     assert!(
         doctor.stdout.contains("fallback model") && doctor.stdout.contains("NO_SUCH_KEY"),

@@ -142,10 +142,7 @@ impl Findings {
             warnings.extend(of_model.map(|text| Finding::new(key.clone(), text, None)));
             // No problem of the file: where it is checked, there need be no key.
             if !offline && let Err(error) = run::require_key(settings) {
-                let message = format!(
-                    "{error}, so `run` would ask `{}` nothing",
-                    format::escape(&settings.model)
-                );
+                let message = format!("{error}, so `run` would ask it nothing");
                 warnings.push(Finding::new(format!("{key}.api_key_env"), message, error.hint()));
             }
         }

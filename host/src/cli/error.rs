@@ -28,8 +28,11 @@ pub enum CliError {
     /// Arguments that the parser accepts but that make no sense.
     #[error("{message}")]
     Usage { message: String, hint: String },
-    #[error("there is no API key: the environment variable {variable} is not set")]
-    NoApiKey { variable: String },
+    #[error(
+        "there is no API key for `{}`: the environment variable {variable} is not set",
+        format::escape(model)
+    )]
+    NoApiKey { model: String, variable: String },
     #[error("can't read {}", .path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("can't write {}", .path.display())]
@@ -132,7 +135,7 @@ impl CliError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Usage { hint, .. } => Some(hint.clone()),
-            Self::NoApiKey { variable } => Some(format!(
+            Self::NoApiKey { variable, .. } => Some(format!(
                 "set {variable}, or try `cofferdam demo`, which needs neither a key nor a network"
             )),
             Self::Read { source, .. } => Some(
@@ -268,6 +271,7 @@ mod tests {
     #[test]
     fn a_missing_key_has_a_hint() {
         let error = CliError::NoApiKey {
+            model: "claude".into(),
             variable: "ANTHROPIC_API_KEY".into(),
         };
         let text = plain(&render(&error, error.hint().as_deref()));

@@ -106,6 +106,7 @@ pub fn require_key(model: &ModelSettings) -> Result<(), CliError> {
     match (model.provider, &model.api_key, &model.api_key_env) {
         // A server on one's own machine needs no key, but one that is named has to be there.
         (ProviderKind::Anthropic | ProviderKind::OpenAi, None, Some(variable)) => Err(CliError::NoApiKey {
+            model: model.model.clone(),
             variable: variable.clone(),
         }),
         _ => Ok(()),
