@@ -8,6 +8,8 @@ pub(crate) const MAX_TOOL_NAME_BYTES: usize = 128;
 const MAX_PROPERTY_NAME_BYTES: usize = 64;
 /// Messages of one request.
 pub(crate) const MAX_MESSAGES: usize = 100_000;
+/// Bytes of the tools that a conversation defines in its messages and still has.
+pub(crate) const MAX_INLINE_TOOL_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of an image in base64.
 pub(crate) const MAX_IMAGE_BASE64_BYTES: usize = 10 * 1024 * 1024;
 /// Blocks with `cache_control` in one request.

@@ -9,6 +9,7 @@ mod headers;
 mod messages;
 mod options;
 mod sampling;
+mod tool_changes;
 mod tool_kinds;
 mod tools;
 
@@ -118,6 +119,7 @@ pub(super) fn body(body: &Value, rules: &Rules<'_>) -> Checked {
     system(body, rules)?;
     tools::check(body, rules)?;
     messages::check(body, rules)?;
+    tool_changes::check(body, rules)?;
     cache::check(body)
 }
 

@@ -58,7 +58,7 @@ pub(super) struct Accepts {
     pub(super) sampling: bool,
     /// A last message of the assistant, which the model continues.
     pub(super) prefill: bool,
-    /// Messages with the role `system`.
+    /// Messages with the role `system`, and the changes of tools in them.
     pub(super) system_messages: bool,
 }
 
@@ -91,9 +91,9 @@ pub(super) const MODELS: [Model; 20] = [
     active("claude-mythos-5-1", "Claude Mythos 5.1", "mythos", "2026-09-01", ALWAYS_THINKS, NEWEST).caching_from(512),
     active("claude-opus-5", "Claude Opus 5", "opus", "2026-07-24", ADAPTIVE_OR_DISABLED, SINCE_5).caching_from(512),
     active("claude-sonnet-5", "Claude Sonnet 5", "sonnet", "2026-06-30", ADAPTIVE_OR_DISABLED, SINCE_4_7),
-    active("claude-fable-5", "Claude Fable 5", "fable", "2026-06-09", ALWAYS_THINKS, SINCE_4_7).caching_from(512),
-    active("claude-mythos-5", "Claude Mythos 5", "mythos", "2026-06-09", ALWAYS_THINKS, SINCE_4_7).caching_from(512),
-    active("claude-opus-4-8", "Claude Opus 4.8", "opus", UNKNOWN, ADAPTIVE_OR_DISABLED, SINCE_4_7),
+    active("claude-fable-5", "Claude Fable 5", "fable", "2026-06-09", ALWAYS_THINKS, SINCE_5).caching_from(512),
+    active("claude-mythos-5", "Claude Mythos 5", "mythos", "2026-06-09", ALWAYS_THINKS, SINCE_5).caching_from(512),
+    active("claude-opus-4-8", "Claude Opus 4.8", "opus", UNKNOWN, ADAPTIVE_OR_DISABLED, SINCE_5),
     active("claude-opus-4-7", "Claude Opus 4.7", "opus", UNKNOWN, ADAPTIVE_OR_DISABLED, SINCE_4_7).caching_from(2_048),
     active("claude-opus-4-6", "Claude Opus 4.6", "opus", UNKNOWN, ADAPTIVE_OR_BUDGET, SINCE_4_6).caching_from(4_096),
     active("claude-sonnet-4-6", "Claude Sonnet 4.6", "sonnet", UNKNOWN, ADAPTIVE_OR_BUDGET, SINCE_4_6),

@@ -151,13 +151,15 @@ impl Reader {
         }
     }
 
-    /// The definitions that a search's result has first found. They stand behind it in the prompt.
+    /// The definitions that the result of a search, or an addition, refers to first. They stand behind it in the prompt.
     fn found(&mut self, block: Json<'_>) -> String {
         if self.deferred.is_empty() || !block.text().contains("tool_reference") {
             return String::new();
         }
         let block = block.to_value();
+        let added = block["tool"]["name"].as_str();
         references(&block)
+            .chain(added)
             .filter_map(|name| self.deferred.remove(name))
             .collect()
     }

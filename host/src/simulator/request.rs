@@ -52,7 +52,7 @@ impl<'a> RequestView<'a> {
         self.body["max_tokens"].as_u64().unwrap_or(u64::MAX)
     }
 
-    /// The text blocks of the last message if it is the user's.
+    /// The text blocks of the last message if it is the user's, apart from those of the role `system`.
     pub(super) fn last_user_text(&self) -> String {
         match self.last_user_content() {
             Some(content) => text_of(content),
@@ -101,8 +101,9 @@ impl<'a> RequestView<'a> {
     }
 
     fn last_user_content(&self) -> Option<&'a Value> {
-        self.messages()
-            .last()
+        let mut newest = self.messages().iter().rev();
+        newest
+            .find(|message| message["role"] != "system")
             .filter(|message| message["role"] == "user")
             .map(|message| &message["content"])
     }

@@ -27,7 +27,7 @@ pub(super) fn check(body: &Value, rules: &Rules<'_>) -> Checked {
         let role = role(message, index, rules)?;
         content(message, role, index, index + 1 == messages.len(), rules)?;
     }
-    if messages.first().is_some_and(|first| first["role"] != USER) {
+    if messages.first().is_some_and(|first| first["role"] == ASSISTANT) {
         return Err(ApiError::invalid("messages: first message must use the \"user\" role"));
     }
     pairs(messages)?;

@@ -4,6 +4,7 @@ mod any_input;
 mod messages;
 mod models;
 mod options;
+mod tool_changes;
 mod tools;
 mod versions;
 

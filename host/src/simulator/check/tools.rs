@@ -14,29 +14,14 @@ const CHOICES: [&str; 4] = ["auto", "any", "tool", "none"];
 const DISABLE_PARALLEL: &str = "disable_parallel_tool_use";
 
 pub(super) fn check(body: &Value, rules: &Rules<'_>) -> Checked {
-    let tools = match &body["tools"] {
-        Value::Null => &[][..],
-        Value::Array(tools) => tools.as_slice(),
-        _ => return Err(ApiError::invalid("tools: Input should be a valid list")),
-    };
+    if !body["tools"].is_null() && !body["tools"].is_array() {
+        return Err(ApiError::invalid("tools: Input should be a valid list"));
+    }
+    let tools = listed(body);
     let mut names = HashSet::new();
     for (index, tool) in tools.iter().enumerate() {
-        let at = format!("tools.{index}");
-        if !tool.is_object() {
-            return Err(ApiError::invalid(format!("{at}: Input should be a valid dictionary")));
-        }
-        let name = match &tool["type"] {
-            Value::Null => custom(tool, &format!("{at}.custom"))?,
-            kind => match required_text(kind, &format!("{at}.type"))? {
-                "custom" => custom(tool, &format!("{at}.custom"))?,
-                _ => match vendors(tool, &at, rules)? {
-                    Some(name) => name,
-                    None => continue,
-                },
-            },
-        };
-        deferral(tool, name, &at)?;
-        if !names.insert(name) {
+        let name = entry(tool, &format!("tools.{index}"), rules)?;
+        if name.is_some_and(|name| !names.insert(name)) {
             return Err(ApiError::invalid("tools: Tool names must be unique."));
         }
     }
@@ -47,6 +32,30 @@ pub(super) fn check(body: &Value, rules: &Rules<'_>) -> Checked {
     }
     found(body, tools, &names)?;
     choice(&body["tool_choice"], tools, &names)
+}
+
+/// The request's list.
+pub(super) fn listed(body: &Value) -> &[Value] {
+    body["tools"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Checks an entry of the list. Returns its name, if it has one.
+pub(super) fn entry<'a>(tool: &'a Value, at: &str, rules: &Rules<'_>) -> Result<Option<&'a str>, ApiError> {
+    if !tool.is_object() {
+        return Err(ApiError::invalid(format!("{at}: Input should be a valid dictionary")));
+    }
+    let name = match &tool["type"] {
+        Value::Null => custom(tool, &format!("{at}.custom"))?,
+        kind => match required_text(kind, &format!("{at}.type"))? {
+            "custom" => custom(tool, &format!("{at}.custom"))?,
+            _ => match vendors(tool, at, rules)? {
+                Some(name) => name,
+                None => return Ok(None),
+            },
+        },
+    };
+    deferral(tool, name, at)?;
+    Ok(Some(name))
 }
 
 /// A tool that is no part of the prompt's beginning can't end a cached one.
@@ -73,7 +82,7 @@ fn found(body: &Value, tools: &[Value], names: &HashSet<&str>) -> Checked {
 }
 
 /// Whether only the server of a toolset knows all names.
-fn has_toolset(tools: &[Value]) -> bool {
+pub(super) fn has_toolset(tools: &[Value]) -> bool {
     tools.iter().any(|tool| tool["type"] == MCP_TOOLSET)
 }
 

@@ -36,7 +36,7 @@ fn every_broken_rule_has_its_message() {
         (
             "/messages/0/role",
             json!("system"),
-            "messages: first message must use the \"user\" role",
+            "messages.0: use the top-level 'system' parameter for the initial system prompt",
         ),
         (
             "/messages/-",

@@ -118,6 +118,8 @@ fn a_forced_tool_a_prefill_and_sampling_depend_on_the_model() {
         ("claude-haiku-5-5", true, false, false, true),
         ("claude-opus-5", true, false, false, true),
         ("claude-sonnet-5", true, false, false, false),
+        ("claude-fable-5", true, false, false, true),
+        ("claude-opus-4-8", true, false, false, true),
         ("claude-opus-4-7", true, false, false, false),
         ("claude-opus-4-6", true, false, true, false),
         ("claude-sonnet-4-5", true, true, true, false),

@@ -107,8 +107,18 @@ fn some_fields_need_their_beta() {
         ),
         (
             "/messages/-",
-            json!({ "role": "system", "content": [{ "type": "tool_removal", "tool": {} }] }),
+            json!({ "role": "system", "content": [
+                { "type": "tool_removal", "tool": { "type": "tool_reference", "name": "calculate" } },
+            ] }),
             "mid-conversation-tool-changes-2026-07-01",
+        ),
+        (
+            "/messages/-",
+            json!({ "role": "system", "content": [{ "type": "tool_addition", "tool": {
+                "type": "tool_definition",
+                "definition": { "name": "new", "input_schema": { "type": "object" } },
+            } }] }),
+            "inline-tools-2026-09-15",
         ),
     ] {
         let request = changed(pointer, value);
