@@ -52,6 +52,7 @@ mod sessions;
 mod simulated;
 mod slots;
 mod terminal;
+mod tool_changes;
 mod tool_search;
 mod typed;
 mod usage;

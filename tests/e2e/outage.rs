@@ -72,8 +72,8 @@ impl Provider for Endpoint {
         "http://endpoint".to_owned()
     }
 
-    fn serialize(&self, _: &ModelRequest<'_>) -> Result<Bytes, ModelError> {
-        Ok(Bytes::from_static(b"{}"))
+    fn prepare<'a>(&self, request: &'a ModelRequest<'a>) -> Result<PreparedRequest<'a>, ModelError> {
+        Ok(PreparedRequest::new(request, Bytes::from_static(b"{}")))
     }
 
     fn attempt<'a>(
@@ -226,6 +226,7 @@ async fn ask(stack: &ModelStack, emitter: &Emitter) {
         max_tokens: 1_000,
         temperature: None,
         schema: None,
+        tools_since: &[],
     };
     let cx = ModelContext {
         emitter,

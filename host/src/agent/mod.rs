@@ -12,6 +12,7 @@ mod gate;
 #[cfg(test)]
 mod history_tests;
 mod journal;
+mod known_tools;
 mod report;
 mod run;
 mod session;

@@ -12,6 +12,7 @@ use super::answer_format::{AnswerFormat, Checked, names_format};
 use super::approval::{Answered, Gated, ask, awaiting};
 use super::explain::{refusal, repeated_call};
 use super::journal::{Journal, model_error};
+use super::known_tools::tools_since;
 use super::session::RunOptions;
 use super::step::{Step, next_step};
 use super::tool_result::content_for_model;
@@ -226,6 +227,7 @@ impl Run<'_> {
     async fn ask_trimming_history(&mut self, trims: &mut Vec<TrimKind>) -> Result<ModelResponse, ModelError> {
         let parts = self.agent.parts();
         let mut tried = Tried::default();
+        let tools_since = tools_since(self.state);
         loop {
             let (system, schema) = (self.format.system(&parts.settings.system), self.format.native());
             let request = ModelRequest {
@@ -235,6 +237,7 @@ impl Run<'_> {
                 max_tokens: parts.max_tokens,
                 temperature: parts.temperature,
                 schema: schema.as_deref(),
+                tools_since: &tools_since,
             };
             let cx = ModelContext {
                 emitter: self.emitter,

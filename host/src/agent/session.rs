@@ -11,6 +11,7 @@ use super::answer_format::AnswerFormat;
 use super::approval::{Approver, given_up};
 use super::explain::explain;
 use super::journal::Journal;
+use super::known_tools::kept_tools;
 use super::report::RunReport;
 use super::run::{Ended, Run, failed};
 use crate::events::{Ending, ErrorInfo, EventKind};
@@ -316,7 +317,12 @@ impl Session {
     fn reopened(&mut self) {
         if std::mem::take(&mut self.is_reopened) {
             let changes = self.changes.clone();
-            let has_changed = !changes.is_empty();
+            // Definitions also change with the configuration.
+            let has_other_tools = kept_tools(&self.agent).is_some_and(|kept| {
+                let known = self.state.known_tools.last();
+                known.is_none_or(|known| known.tools != kept)
+            });
+            let has_changed = !changes.is_empty() || has_other_tools;
             self.record(&Fact::Reopened { changes });
             if has_changed {
                 self.opened();
@@ -359,6 +365,7 @@ impl Session {
             model: parts.model.model().to_owned(),
             system_sha256: self.agent.system_sha256().to_owned(),
             tools: tools.collect(),
+            definitions: kept_tools(&self.agent),
         }
     }
 

@@ -16,7 +16,7 @@ use super::source::push_segment;
 use super::usd::UsdLimit;
 use crate::agent::AgentSettings;
 use crate::ledger::{BudgetSettings, TenantBudget};
-use crate::model::{ApiVersion, Effort, ModelSettings, ProviderKind, Thinking, ToolSearch, is_loopback};
+use crate::model::{ApiVersion, Effort, ModelSettings, ProviderKind, Thinking, ToolChanges, ToolSearch, is_loopback};
 use crate::resilience::{BreakerSettings, RetrySettings};
 use crate::sandbox::{FolderGrant, Grants, Limits};
 use crate::tools::{PluginSettings, ToolSettings, name_identity};
@@ -168,6 +168,7 @@ impl Findings {
                 ("thinking", thinking_problem(model)),
                 ("thinking_budget", budget_problem(model)),
                 ("tool_search", tool_search_problem(model)),
+                ("tool_changes", tool_changes_problem(model)),
             ],
         );
     }
@@ -462,6 +463,14 @@ fn tool_search_problem(model: &ModelSettings) -> Option<ValueProblem> {
     let is_impossible = model.tool_search == ToolSearch::Always && model.provider == ProviderKind::OpenAi;
     is_impossible.then(|| {
         ValueProblem::new("the Chat Completions API has no tool that searches for tools")
+            .hint("leave it out, or set `provider = \"anthropic\"` for a server with the Messages API")
+    })
+}
+
+fn tool_changes_problem(model: &ModelSettings) -> Option<ValueProblem> {
+    let is_impossible = model.tool_changes == ToolChanges::Always && model.provider == ProviderKind::OpenAi;
+    is_impossible.then(|| {
+        ValueProblem::new("the Chat Completions API has no messages that change the tools")
             .hint("leave it out, or set `provider = \"anthropic\"` for a server with the Messages API")
     })
 }

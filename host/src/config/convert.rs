@@ -15,7 +15,8 @@ use super::{Config, SecretSource};
 use crate::agent::AgentSettings;
 use crate::ledger::{BudgetSettings, TenantBudget};
 use crate::model::{
-    ApiVersion, AuthHeader, CacheTtl, Effort, MaxTokensField, ModelSettings, ProviderKind, Thinking, ToolSearch,
+    ApiVersion, AuthHeader, CacheTtl, Effort, MaxTokensField, ModelSettings, ProviderKind, Thinking, ToolChanges,
+    ToolSearch,
 };
 use crate::resilience::{BreakerSettings, RetrySettings, WindowSettings};
 use crate::sandbox::{FolderGrant, HttpGrant, Metering};
@@ -151,6 +152,11 @@ impl From<&ModelSettings> for RawModel {
                 ToolSearch::Always => RawToolSearch::Always,
                 ToolSearch::Never => RawToolSearch::Never,
             },
+            tool_changes: match settings.tool_changes {
+                ToolChanges::Auto => RawToolChanges::Auto,
+                ToolChanges::Always => RawToolChanges::Always,
+                ToolChanges::Never => RawToolChanges::Never,
+            },
             connect_timeout: DurationText(settings.connect_timeout),
             idle_timeout: DurationText(settings.idle_timeout),
             attempt_timeout: DurationText(settings.attempt_timeout),
@@ -247,6 +253,16 @@ impl From<RawToolSearch> for ToolSearch {
             RawToolSearch::Auto => Self::Auto,
             RawToolSearch::Always => Self::Always,
             RawToolSearch::Never => Self::Never,
+        }
+    }
+}
+
+impl From<RawToolChanges> for ToolChanges {
+    fn from(raw: RawToolChanges) -> Self {
+        match raw {
+            RawToolChanges::Auto => Self::Auto,
+            RawToolChanges::Always => Self::Always,
+            RawToolChanges::Never => Self::Never,
         }
     }
 }

@@ -29,7 +29,7 @@ pub(super) struct RawConfig {
     pub(super) model: RawModel,
     /// Models that are asked, in this order, when the ones before them can't answer. Each has its own retries, breaker and price. A
     /// missing key is that of `[model]`; but for another `provider` or `base_url`, `api_version`, `auth`, `max_tokens_field`, `prompt_cache`,
-    /// `tool_search`, `follow_rate_limits` and `temperature` have their defaults, and `api_key_env` is none of `[model]`'s.
+    /// `tool_search`, `tool_changes`, `follow_rate_limits` and `temperature` have their defaults, and `api_key_env` is none of `[model]`'s.
     /// `effort`, `thinking` and `thinking_budget` are never taken over, because models differ in what they take.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = bounds::MAX_FALLBACK_MODELS))]
@@ -114,6 +114,15 @@ pub(super) enum RawToolSearch {
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "ToolChanges")]
+pub(super) enum RawToolChanges {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 #[schemars(rename = "Effort")]
 pub(super) enum RawEffort {
     Low,
@@ -184,6 +193,10 @@ pub(super) struct RawModel {
     /// than an estimated 10,000 tokens, at Anthropic's own server or the simulator. `always`: for other servers that can do it, and for
     /// few tools. `never`. Not with `provider = "openai"`, whose API has no such tool.
     pub(super) tool_search: RawToolSearch,
+    /// Whether tools that change in the middle of a conversation are announced there, so that its prompt stays cached. `auto`: at
+    /// Anthropic's own server or the simulator, if Anthropic's documentation names the model. `always`: for other models and servers that can
+    /// do it. `never`. Not with `provider = "openai"`, whose API has no such messages.
+    pub(super) tool_changes: RawToolChanges,
     /// The longest time to connect.
     pub(super) connect_timeout: DurationText,
     /// The longest silence: while a request is sent, and between two events of a stream.

@@ -222,6 +222,7 @@ impl Resolver<'_> {
             prompt_cache: raw.prompt_cache,
             prompt_cache_ttl: raw.prompt_cache_ttl.into(),
             tool_search: raw.tool_search.into(),
+            tool_changes: raw.tool_changes.into(),
             connect_timeout: raw.connect_timeout.0,
             idle_timeout: raw.idle_timeout.0,
             attempt_timeout: raw.attempt_timeout.0,

@@ -28,6 +28,13 @@ impl<'a> Object<'a> {
         Ok(())
     }
 
+    /// Adds a field with an object, whose fields `write` adds.
+    pub(crate) fn object(&mut self, name: &str, write: impl FnOnce(&mut Object<'_>) -> WriteResult) -> WriteResult {
+        let mut object = Object::begin(self.name(name)?);
+        write(&mut object)?;
+        object.end()
+    }
+
     /// Adds a field with a list, writing each item with `write`.
     pub(crate) fn list<T>(
         &mut self,

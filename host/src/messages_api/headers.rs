@@ -8,6 +8,10 @@ pub(crate) const AUTHORIZATION: &str = "authorization";
 pub(crate) const BEARER: &str = "Bearer ";
 /// Request: the API version that the client uses.
 pub(crate) const VERSION: &str = "anthropic-version";
+/// Request: what it uses of features that are in beta.
+pub(crate) const BETA: &str = "anthropic-beta";
+/// The beta of tools that change in the middle of a conversation, by name and by definition.
+pub(crate) const INLINE_TOOLS: &str = "inline-tools-2026-09-15";
 /// Response: the id of the request, for the vendor's support.
 pub(crate) const REQUEST_ID: &str = "request-id";
 

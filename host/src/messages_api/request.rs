@@ -100,7 +100,7 @@ pub(crate) struct Request<'a, M> {
 
 #[derive(Debug)]
 pub(crate) struct RequestMessage<B> {
-    /// [`USER`](super::USER) or [`ASSISTANT`](super::ASSISTANT).
+    /// [`USER`](super::USER), [`ASSISTANT`](super::ASSISTANT) or [`SYSTEM`](super::SYSTEM).
     pub(crate) role: &'static str,
     pub(crate) content: B,
     /// The position of the block where a cached prefix ends. Not of a [`RequestBlock::Verbatim`].
@@ -137,6 +137,13 @@ pub(crate) enum RequestBlock<'a, C> {
         /// In base64.
         data: &'a str,
     },
+    /// From here on the model has this tool, in place of one with its name. Only in a message of [`SYSTEM`](super::SYSTEM), as the
+    /// two that follow.
+    ToolDefined(ToolEntry<'a>),
+    /// From here on the model has this tool again, as it was last defined.
+    ToolRestored(&'a str),
+    /// From here on the model doesn't have this tool.
+    ToolRemoved(&'a str),
     /// A block's JSON text as the API sent it.
     Verbatim(&'a str),
 }
@@ -270,6 +277,21 @@ impl<'a, C: Iterator<Item = ResultBlock<'a>>> RequestBlock<'a, C> {
                 block.field("source", &Source { media_type, data })?;
                 block.field("title", title)?;
             }
+            Self::ToolDefined(tool) => {
+                block.field("type", "tool_addition")?;
+                block.object("tool", |named| {
+                    named.field("type", "tool_definition")?;
+                    named.object("definition", |definition| tool.write_fields(definition))
+                })?;
+            }
+            Self::ToolRestored(name) => {
+                block.field("type", "tool_addition")?;
+                block.field("tool", &ToolReference { name })?;
+            }
+            Self::ToolRemoved(name) => {
+                block.field("type", "tool_removal")?;
+                block.field("tool", &ToolReference { name })?;
+            }
             Self::Verbatim(_) => {}
         }
         if let Some(marker) = marker {
@@ -303,6 +325,12 @@ struct Source<'a> {
     data: &'a str,
 }
 
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "tool_reference")]
+struct ToolReference<'a> {
+    name: &'a str,
+}
+
 const CACHE_CONTROL: &str = "cache_control";
 
 /// Tools as [`ToolEntry::list`] writes them, with a breakpoint on the last one.
@@ -327,6 +355,11 @@ impl ToolEntry<'_> {
 
     fn write(self, out: &mut Vec<u8>) -> WriteResult {
         let mut tool = Object::begin(out);
+        self.write_fields(&mut tool)?;
+        tool.end()
+    }
+
+    fn write_fields(self, tool: &mut Object<'_>) -> WriteResult {
         match self {
             Self::Custom {
                 name,
@@ -346,6 +379,6 @@ impl ToolEntry<'_> {
                 tool.field("name", "tool_search_tool_bm25")?;
             }
         }
-        tool.end()
+        Ok(())
     }
 }

@@ -147,13 +147,10 @@ mod tests {
             max_tokens: 16,
             temperature: None,
             schema: None,
+            tools_since: &[],
         };
         let body = anthropic::request_body(&request).unwrap().into();
-        PromptTokens::of(&PreparedRequest {
-            request: &request,
-            body,
-            deferred: DeferredTools::default(),
-        })
+        PromptTokens::of(&PreparedRequest::new(&request, body))
     }
 
     fn result(content: Vec<Content>) -> Vec<Block> {
@@ -181,16 +178,16 @@ mod tests {
             max_tokens: 16,
             temperature: None,
             schema: None,
+            tools_since: &[],
         };
         let estimate = |bytes, findable_bytes| {
             let prompt = PromptTokens::of(&PreparedRequest {
-                request: &request,
-                body: anthropic::request_body(&request).unwrap().into(),
                 deferred: DeferredTools {
                     bytes,
                     findable_bytes,
                     searches: 4,
                 },
+                ..PreparedRequest::new(&request, anthropic::request_body(&request).unwrap().into())
             });
             (prompt.likely, prompt.most)
         };

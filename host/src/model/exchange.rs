@@ -2,14 +2,13 @@
 
 use std::pin::pin;
 
-use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use sse_stream::Sse;
 
 use super::announced_limits::announced_limits;
 use super::http::{Content, HttpClient, Refusal, Reply};
-use super::{ApiError, ModelError, ModelResponse, Progress};
+use super::{ApiError, ModelError, ModelResponse, PreparedRequest, Progress};
 use crate::messages_api::{ErrorBody, beginning};
 
 /// Reads the answers of one API.
@@ -52,11 +51,12 @@ pub(super) enum Step {
 /// Sends one request and reads the answer.
 pub(super) async fn exchange<R: Reader>(
     http: &HttpClient,
-    body: Bytes,
+    request: &PreparedRequest<'_>,
     streams: bool,
     progress: &Progress<'_>,
 ) -> Result<ModelResponse, ModelError> {
-    let mut reply = http.post(body, streams, progress).await?;
+    let body = request.body.clone();
+    let mut reply = http.post(body, &request.headers, streams, progress).await?;
     progress.announced_limits(announced_limits(reply.headers(), Timestamp::now()));
     progress.head(reply.status());
     if let Some(id) = &reply.request_id {

@@ -18,6 +18,16 @@ pub struct ModelRequest<'a> {
     pub temperature: Option<f64>,
     /// The JSON Schema of an object that the answer must be, if any.
     pub schema: Option<&'a str>,
+    /// The tools that the conversation has had, the first ones first and those of now last, if they have changed in it.
+    pub tools_since: &'a [ToolsSince],
+}
+
+/// The tools of a conversation from a message on.
+#[derive(Clone, Debug)]
+pub struct ToolsSince {
+    /// How many messages came before they did.
+    pub messages: usize,
+    pub tools: ToolDefinitions,
 }
 
 /// Why the model stopped. The API may add reasons: an unknown one is kept as data, and the loop handles it by name.

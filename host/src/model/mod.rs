@@ -46,7 +46,7 @@ use provider::OutputSeen;
 pub(crate) use provider::is_loopback;
 pub use provider::{
     ApiVersion, AuthHeader, BilledPart, DeferredTools, MaxTokensField, Measured, ModelSettings, PreparedRequest,
-    Progress, Provider, ProviderKind, ToolSearch, Upload,
+    Progress, Provider, ProviderKind, ToolChanges, ToolSearch, Upload,
 };
 pub use stack::{Fallback, ModelChain, ModelStack};
 
@@ -82,6 +82,12 @@ pub trait Model: std::fmt::Debug + Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<ModelResponse, ModelError>>;
 
     fn breakers(&self) -> Vec<Arc<Breaker>>;
+
+    /// The tools whose definitions a conversation must keep, so that its later requests can say what changed. `None`, the default: no
+    /// request says it.
+    fn kept_tools<'t>(&self, _tools: &'t [ToolDefinition]) -> Option<Vec<&'t ToolDefinition>> {
+        None
+    }
 }
 
 /// What one call needs from its run.

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use url::{Host, Url};
 
 use super::http::{ClientError, ProxySetting};
-use super::{BoxFuture, ModelError, ModelRequest, ModelResponse};
+use super::{BoxFuture, ModelError, ModelRequest, ModelResponse, ToolDefinition};
 use crate::events::Usage;
 use crate::fault::{self, Point};
 use crate::messages_api::{CacheTtl, Effort, Thinking, headers};
@@ -156,6 +156,21 @@ pub struct ModelSettings {
     pub thinking: Option<Thinking>,
     /// Default [`ToolSearch::Auto`].
     pub tool_search: ToolSearch,
+    /// Default [`ToolChanges::Auto`].
+    pub tool_changes: ToolChanges,
+}
+
+/// Whether tools that change in the middle of a conversation are announced there. Then the list of tools stays as the conversation began,
+/// so that its prompt stays cached. Otherwise requests list the tools of now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ToolChanges {
+    /// At Anthropic's own server or the simulator, if the vendor's page names the model. In November 2026 these were Claude Fable 5 and
+    /// 5.1, Mythos 5 and 5.1, Opus 4.8, 5 and 5.5, Sonnet 5.5 and Haiku 5.5. The API itself doesn't say it.
+    #[default]
+    Auto,
+    /// Not with [`ProviderKind::OpenAi`], whose API has no such messages.
+    Always,
+    Never,
 }
 
 /// Whether the model searches for tools, instead of reading all of their definitions with every request.
@@ -235,6 +250,7 @@ impl Default for ModelSettings {
             effort: None,
             thinking: None,
             tool_search: ToolSearch::default(),
+            tool_changes: ToolChanges::default(),
         }
     }
 }
@@ -249,7 +265,22 @@ pub(super) fn default_base_url() -> Url {
 pub struct PreparedRequest<'a> {
     pub request: &'a ModelRequest<'a>,
     pub body: Bytes,
+    /// Headers that not every request has.
+    pub headers: HeaderMap,
+    /// What of the body the model doesn't read.
     pub deferred: DeferredTools,
+}
+
+impl<'a> PreparedRequest<'a> {
+    /// Without headers of its own, and with a body that the model reads as a whole.
+    pub fn new(request: &'a ModelRequest<'a>, body: Bytes) -> Self {
+        Self {
+            request,
+            body,
+            headers: HeaderMap::new(),
+            deferred: DeferredTools::default(),
+        }
+    }
 }
 
 /// Definitions in a request's body that the model doesn't read, because it has to search for them first.
@@ -283,11 +314,17 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// The request has no serialised form. Nothing was sent.
-    fn serialize(&self, request: &ModelRequest<'_>) -> Result<Bytes, ModelError>;
+    fn prepare<'a>(&self, request: &'a ModelRequest<'a>) -> Result<PreparedRequest<'a>, ModelError>;
 
-    /// What of a request's body the model doesn't read. Nothing by default.
-    fn deferred(&self, _request: &ModelRequest<'_>) -> DeferredTools {
-        DeferredTools::default()
+    /// Whether the API has refused a form of the request that [`Self::prepare`] doesn't choose any more. Then it is prepared and sent again.
+    fn prepares_otherwise(&self, _request: &PreparedRequest<'_>, _error: &ModelError) -> bool {
+        false
+    }
+
+    /// The tools whose definitions a conversation must keep, so that its later requests can say what changed. `None`, the default: no
+    /// request says it.
+    fn kept_tools<'t>(&self, _tools: &'t [ToolDefinition]) -> Option<Vec<&'t ToolDefinition>> {
+        None
     }
 
     /// Asks the API how many tokens the prompt has, which must cost nothing. `None`, the default: it can't say. The caller bounds the

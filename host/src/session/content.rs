@@ -83,6 +83,17 @@ impl From<&StoredAttachment> for Attachment {
     }
 }
 
+/// A tool as the model reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredTool {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    /// JSON text.
+    pub(crate) input_schema: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) always_load: bool,
+}
+
 /// A piece of a result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::content::{StoredAttachment, StoredBlock, StoredContent};
+use super::content::{StoredAttachment, StoredBlock, StoredContent, StoredTool};
 use super::usage::CallUsage;
 use crate::events::{Ending, ErrorInfo, Outcome, Usage};
 
@@ -14,12 +14,15 @@ use crate::events::{Ending, ErrorInfo, Outcome, Usage};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum Fact {
-    /// The session begins.
+    /// The session begins, or goes on with what is different now.
     Opened {
         model: String,
         /// SHA-256 of the system prompt, in hexadecimal.
         system_sha256: String,
         tools: Vec<ToolMark>,
+        /// Their definitions, if requests announce how tools change. Of tools that a model searches there are none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        definitions: Option<Vec<StoredTool>>,
     },
     /// Another process goes on with it.
     Reopened {

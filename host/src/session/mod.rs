@@ -21,7 +21,7 @@ mod state_tests;
 
 pub(crate) use approval::DECIDE_WITHIN;
 pub use approval::{Approval, ApprovalDecision, ApprovalError, ApprovalState};
-pub(crate) use content::{StoredAttachment, StoredBlock, StoredContent};
+pub(crate) use content::{StoredAttachment, StoredBlock, StoredContent, StoredTool};
 pub(crate) use conversation::Trimmed;
 pub(crate) use fact::{CallFate, Fact, ToolMark, TrimKind};
 pub use info::{RecordedFact, SessionError, SessionInfo};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::content::{StoredBlock, StoredContent};
+use super::content::{StoredBlock, StoredContent, StoredTool};
 use super::conversation::Conversation;
 use super::fact::{CallFate, Fact, ToolMark, TrimKind};
 use super::repetition::{self, Repetition, Seen, WARNING};
@@ -29,12 +29,22 @@ pub(crate) struct State {
     pub(crate) model: Option<String>,
     pub(crate) system_sha256: Option<String>,
     pub(crate) tools: Vec<ToolMark>,
+    /// The definitions that models were given, the first ones first. Empty if no request announces how they change.
+    pub(crate) known_tools: Vec<KnownTools>,
     /// Tools that a person approved for the whole session, with the digests of their components.
     always: Vec<(String, String)>,
     /// The reservation of an attempt that has no end.
     pub(crate) open_attempt: Option<String>,
     /// When the last fact happened, if it was read back.
     at: Option<Timestamp>,
+}
+
+/// The definitions of tools from a message of the conversation on.
+#[derive(Debug)]
+pub(crate) struct KnownTools {
+    /// How many messages came before.
+    pub(crate) messages: usize,
+    pub(crate) tools: Vec<StoredTool>,
 }
 
 /// A run that has not ended.
@@ -141,10 +151,14 @@ impl State {
                 model,
                 system_sha256,
                 tools,
+                definitions,
             } => {
                 self.model = Some(model.clone());
                 self.system_sha256 = Some(system_sha256.clone());
                 self.tools.clone_from(tools);
+                if let Some(tools) = definitions {
+                    self.know_tools(tools);
+                }
             }
             Fact::Prompted {
                 text,
@@ -252,12 +266,30 @@ impl State {
                 self.answer_open_calls();
                 // An unanswered prompt would be sent again with the next one, and could make it fail the same way.
                 self.conversation.remove_unanswered_prompt();
+                let messages = self.conversation.messages().len();
+                for known in &mut self.known_tools {
+                    known.messages = known.messages.min(messages);
+                }
                 self.run = None;
                 self.last = Some(*outcome);
             }
             Fact::AttemptStarted { reservation, .. } => self.open_attempt.clone_from(reservation),
             Fact::AttemptEnded { .. } => self.open_attempt = None,
             Fact::Reopened { .. } | Fact::Unknown => {}
+        }
+    }
+
+    fn know_tools(&mut self, tools: &[StoredTool]) {
+        let messages = self.conversation.messages().len();
+        if messages == 0 {
+            // No model has read others.
+            self.known_tools.clear();
+        }
+        if self.known_tools.last().is_none_or(|known| known.tools != tools) {
+            self.known_tools.push(KnownTools {
+                messages,
+                tools: tools.to_vec(),
+            });
         }
     }
 

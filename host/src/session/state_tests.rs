@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::content::{StoredBlock, StoredContent};
-use super::fact::{CallFate, Fact};
+use super::content::{StoredBlock, StoredContent, StoredTool};
+use super::fact::{CallFate, Fact, TrimKind};
 use super::state::{CallState, State, Verdict};
 use crate::events::{Ending, Outcome};
 use crate::transcript::{Block, Role};
@@ -281,6 +281,62 @@ fn journals_of_earlier_versions_are_read() {
             run.calls
         );
     }
+}
+
+fn opened(tools: Option<&[&str]>) -> Fact {
+    let tool = |name: &&str| StoredTool {
+        name: (*name).to_owned(),
+        description: "d".to_owned(),
+        input_schema: "{}".to_owned(),
+        always_load: false,
+    };
+    Fact::Opened {
+        model: "m".to_owned(),
+        system_sha256: "s".to_owned(),
+        tools: Vec::new(),
+        definitions: tools.map(|tools| tools.iter().map(tool).collect()),
+    }
+}
+
+/// How many messages came before tools, and their names.
+fn known_tools(facts: &[Fact]) -> Vec<(usize, Vec<String>)> {
+    let known = state(facts).known_tools.into_iter();
+    let names = |tools: Vec<StoredTool>| tools.into_iter().map(|tool| tool.name).collect();
+    known.map(|known| (known.messages, names(known.tools))).collect()
+}
+
+#[test]
+fn tools_are_known_from_the_message_on_before_which_they_changed() {
+    let turn = || {
+        [
+            prompted("go"),
+            answered("end_turn", vec![text("so")]),
+            run_ended(Ending::Completed),
+        ]
+    };
+    let known = |messages: usize, names: &[&str]| (messages, names.iter().map(|name| (*name).to_owned()).collect());
+    let mut facts = vec![opened(Some(&["x"])), opened(Some(&["a"]))];
+    facts.extend(turn());
+    // The same again, and those of a process that didn't need to know.
+    facts.extend([opened(Some(&["a"])), opened(None)]);
+    assert_eq!(known_tools(&facts), [known(0, &["a"])]);
+    facts.push(opened(Some(&["a", "b"])));
+    facts.extend(turn());
+    facts.push(Fact::Trimmed {
+        what: TrimKind::Results,
+    });
+    assert_eq!(known_tools(&facts), [known(0, &["a"]), known(2, &["a", "b"])]);
+    // In the middle of a turn that leaves the conversation.
+    facts.extend([
+        prompted("no"),
+        answered("tool_use", vec![call("1")]),
+        admitted(0, false),
+        ended(0, "r"),
+    ]);
+    facts.push(opened(Some(&[])));
+    assert_eq!(known_tools(&facts)[2], known(7, &[]));
+    facts.push(run_ended(Ending::Refused));
+    assert_eq!(known_tools(&facts)[2], known(4, &[]));
 }
 
 fn requested(position: u32, approval: &str) -> Fact {

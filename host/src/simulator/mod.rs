@@ -84,7 +84,15 @@ fn any_port() -> SocketAddr {
 /// The error with which the simulator answers a request for a message with this body, of the newest version.
 #[cfg(test)]
 pub(crate) fn check_request(body: &serde_json::Value) -> Result<(), String> {
-    let (headers, script) = (http::HeaderMap::new(), check::ScriptFacts::default());
+    check_request_with(body, "")
+}
+
+/// The same for a request with these betas.
+#[cfg(test)]
+pub(crate) fn check_request_with(body: &serde_json::Value, betas: &'static str) -> Result<(), String> {
+    let betas = http::HeaderValue::from_static(betas);
+    let headers = http::HeaderMap::from_iter([(http::HeaderName::from_static("anthropic-beta"), betas)]);
+    let script = check::ScriptFacts::default();
     let rules = check::Rules::new(check::Purpose::Run, check::Version::Current, &headers, body, &script);
     check::body(body, &rules).map_err(|error| error.message)
 }

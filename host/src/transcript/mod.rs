@@ -16,7 +16,7 @@ pub use self::blank::is_blank;
 pub use self::block::{Block, Opaque};
 pub use self::content::{Content, IMAGE_TYPES, Image};
 pub use self::input::ToolInput;
-pub use self::repair::{Rules, identifier, repair};
+pub use self::repair::{Rules, identifier, repair, repair_with_positions};
 pub use self::tool::{ToolResult, ToolUse};
 
 /// The author of a message.

@@ -75,15 +75,41 @@ pub fn identifier(name: &str, max_bytes: usize) -> Cow<'_, str> {
 
 /// The messages as `rules` accept them. Borrows those that need no repair. Repairing the result again changes nothing.
 pub fn repair<'a>(messages: &'a [Message], rules: &impl Rules) -> Cow<'a, [Message]> {
+    repair_with_positions(messages, rules, &[]).0
+}
+
+/// The same, and where positions in `messages` are in the result: at the first message that has something of what is at the position or
+/// behind it, or at the end.
+pub fn repair_with_positions<'a>(
+    messages: &'a [Message],
+    rules: &impl Rules,
+    positions: &[usize],
+) -> (Cow<'a, [Message]>, Vec<usize>) {
     let mut history = History::new(rules);
-    for message in messages {
-        history.push(message);
+    let mut found = vec![None; positions.len()];
+    for (index, message) in messages.iter().enumerate() {
+        if !history.push(message) {
+            continue;
+        }
+        let turn = history.turns.len().saturating_sub(1);
+        for (_, found) in positions
+            .iter()
+            .zip(&mut found)
+            .filter(|(position, _)| **position <= index)
+        {
+            found.get_or_insert(turn);
+        }
     }
-    let turns = history.finish();
+    let (turns, left_out) = history.finish();
+    let found = found.into_iter().map(|turn: Option<usize>| match turn {
+        Some(turn) => turn.saturating_sub(left_out),
+        None => turns.len(),
+    });
+    let found = found.collect();
     if is_unchanged(&turns, messages) {
-        return Cow::Borrowed(messages);
+        return (Cow::Borrowed(messages), found);
     }
-    Cow::Owned(turns.into_iter().map(Turn::into_message).collect())
+    (Cow::Owned(turns.into_iter().map(Turn::into_message).collect()), found)
 }
 
 /// A message under construction.
@@ -162,20 +188,21 @@ impl<'a, 'r, R: Rules> History<'a, 'r, R> {
         }
     }
 
-    fn push(&mut self, message: &'a Message) {
+    /// Returns whether the history has anything of the message.
+    fn push(&mut self, message: &'a Message) -> bool {
         match message.role {
             Role::Assistant => self.push_answer(message),
             Role::User => self.push_user(message),
         }
     }
 
-    fn push_answer(&mut self, message: &'a Message) {
+    fn push_answer(&mut self, message: &'a Message) -> bool {
         let blocks = message.content.iter();
         let blocks: Vec<_> = blocks
             .filter_map(|block| Some((block, self.block(Role::Assistant, block)?)))
             .collect();
         if blocks.is_empty() {
-            return;
+            return false;
         }
         self.begin_answer();
         let blocks: Vec<_> = blocks
@@ -185,9 +212,10 @@ impl<'a, 'r, R: Rules> History<'a, 'r, R> {
         if let Some(turn) = self.turns.last_mut() {
             turn.content.extend(blocks);
         }
+        true
     }
 
-    fn push_user(&mut self, message: &'a Message) {
+    fn push_user(&mut self, message: &'a Message) -> bool {
         let (mut results, mut others) = (Vec::new(), Vec::new());
         for block in &message.content {
             if let Block::ToolResult(result) = block {
@@ -203,11 +231,12 @@ impl<'a, 'r, R: Rules> History<'a, 'r, R> {
             }
         }
         if results.is_empty() && others.is_empty() {
-            return;
+            return false;
         }
         let turn = self.user_turn();
         turn.add_results(results);
         turn.content.extend(others);
+        true
     }
 
     /// Prepares the last turn for an answer's blocks.
@@ -280,7 +309,8 @@ impl<'a, 'r, R: Rules> History<'a, 'r, R> {
         }
     }
 
-    fn finish(mut self) -> Vec<Turn<'a>> {
+    /// The history, and how many messages are left out at its beginning.
+    fn finish(mut self) -> (Vec<Turn<'a>>, usize) {
         self.answer_open_calls();
         self.close_answer(false);
         let continues = self
@@ -290,8 +320,10 @@ impl<'a, 'r, R: Rules> History<'a, 'r, R> {
         if !continues {
             self.end_with_user();
         }
+        let all = self.turns.len();
         keep_newest(&mut self.turns, self.rules.max_messages());
-        self.turns
+        let left_out = all.saturating_sub(self.turns.len());
+        (self.turns, left_out)
     }
 
     /// A block without what the API refuses in it. Ids and results depend on other blocks and are repaired with those.

@@ -74,6 +74,34 @@ fn history(messages: usize, with_calls: bool) -> Vec<Message> {
 }
 
 #[test]
+fn positions_move_with_the_messages() {
+    let messages = [
+        Message::user(""),
+        Message::user("one"),
+        Message::user("more"),
+        Message {
+            role: Role::Assistant,
+            content: vec![Block::text("two")],
+        },
+        Message {
+            role: Role::Assistant,
+            content: vec![Block::text(" ")],
+        },
+        Message::user("three"),
+    ];
+    let found = |messages: &[Message], max| {
+        let positions: Vec<usize> = (0..=messages.len()).collect();
+        let (repaired, found) = repair_with_positions(messages, &Lenient(max), &positions);
+        (repaired.len(), found)
+    };
+    assert_eq!(found(&messages, 40), (3, vec![0, 0, 0, 1, 2, 2, 3]));
+    // As many as fit, with the note that some are left out.
+    let (left, found) = found(&history(60, false), 40);
+    assert_eq!((found[0], found[59], found[60]), (0, left - 2, left), "{found:?}");
+    assert!(found.is_sorted());
+}
+
+#[test]
 fn a_history_that_is_too_long_loses_its_beginning() {
     let rules = Lenient(40);
     for with_calls in [false, true] {

@@ -80,6 +80,7 @@ fn every_key_reaches_the_settings() {
         prompt_cache = false
         prompt_cache_ttl = "1h"
         tool_search = "always"
+        tool_changes = "never"
         connect_timeout = "1ms"
         idle_timeout = "2ms"
         attempt_timeout = "3ms"

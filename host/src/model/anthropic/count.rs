@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::json_text::{Json, object};
-use crate::model::ModelError;
 use crate::model::http::HttpClient;
+use crate::model::{ModelError, PreparedRequest};
 
 /// The path below that of messages.
 const COUNT_TOKENS: &str = "count_tokens";
@@ -15,12 +15,12 @@ const OF_ANSWERS: [&str; 3] = ["max_tokens", "stream", "temperature"];
 /// Bytes of the answer, which is a number and little else.
 const MAX_COUNT_BYTES: usize = 64 * 1024;
 
-/// The tokens of the prompt of a request's body. `None` if the answer has no count: another server may not know the question.
-pub(super) async fn prompt_tokens(http: &HttpClient, body: &[u8]) -> Result<Option<u64>, ModelError> {
-    let Some(question) = question(body) else {
+/// The tokens of a request's prompt. `None` if the answer has no count: another server may not know the question.
+pub(super) async fn prompt_tokens(http: &HttpClient, request: &PreparedRequest<'_>) -> Result<Option<u64>, ModelError> {
+    let Some(question) = question(&request.body) else {
         return Ok(None);
     };
-    let reply = http.post_below(COUNT_TOKENS, question).await?;
+    let reply = http.post_below(COUNT_TOKENS, question, &request.headers).await?;
     if !reply.is_success() {
         return Ok(None);
     }

@@ -31,6 +31,7 @@ fn can_be_sent_back(response: ModelResponse) {
     let rules = AnthropicRules {
         model: "m",
         searched: None,
+        others: 0,
     };
     let repaired = repair(&messages, &rules);
     assert!(matches!(repair(&repaired, &rules), Cow::Borrowed(_)));
@@ -65,7 +66,8 @@ fn serialised(messages: &[Message]) -> String {
         max_tokens: 1,
         temperature: None,
         schema: None,
+        tools_since: &[],
     };
-    let body = request::body("m", &next, RequestOptions::of(&ModelSettings::default())).unwrap_or_default();
-    String::from_utf8(body).unwrap_or_default()
+    let body = request::body("m", &next, RequestOptions::of(&ModelSettings::default()));
+    String::from_utf8(body.map(|body| body.json).unwrap_or_default()).unwrap_or_default()
 }

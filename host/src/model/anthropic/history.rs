@@ -173,11 +173,13 @@ pub(super) struct AnthropicRules<'m> {
     pub(super) model: &'m str,
     /// The request's tools, if the model searches them.
     pub(super) searched: Option<&'m [ToolDefinition]>,
+    /// Messages that the request has besides those of the conversation, at most.
+    pub(super) others: usize,
 }
 
 impl Rules for AnthropicRules<'_> {
     fn max_messages(&self) -> usize {
-        MAX_MESSAGES
+        MAX_MESSAGES.saturating_sub(self.others)
     }
 
     fn accepts_id(&self, call: &ToolUse) -> bool {

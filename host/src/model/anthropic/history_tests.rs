@@ -13,6 +13,7 @@ use crate::transcript::{Content, Image, Message, ToolResult, ToolUse, repair};
 const RULES: AnthropicRules<'_> = AnthropicRules {
     model: "m",
     searched: Some(&[]),
+    others: 0,
 };
 
 fn opaque(json: Value) -> Block {
@@ -77,6 +78,7 @@ fn sent(messages: &[Message]) -> Vec<(String, Value)> {
         max_tokens: 16,
         temperature: None,
         schema: None,
+        tools_since: &[],
     };
     blocks(&accepted(&super::super::request_body(&request).unwrap()))
 }

@@ -13,6 +13,7 @@ mod response;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tool_changes;
 mod tool_search;
 #[cfg(test)]
 #[path = "validators_tests.rs"]
@@ -20,8 +21,8 @@ pub(crate) mod validators;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rustls::ClientConfig;
@@ -32,9 +33,10 @@ use self::stream::Assembler;
 pub use self::tool_search::searched_tools;
 use super::exchange::exchange;
 use super::http::{ClientError, HttpClient, HttpSettings, ProxySetting, display_url};
+use super::provider::default_base_url;
 use super::{
     BoxFuture, DeferredTools, ModelError, ModelRequest, ModelResponse, ModelSettings, PreparedRequest, Progress,
-    Provider, ProviderKind, is_loopback,
+    Provider, ProviderKind, ToolDefinition, is_loopback,
 };
 use crate::messages_api::{CacheTtl, MESSAGES, headers as names};
 use crate::secret::Secret;
@@ -48,7 +50,7 @@ const SIMULATED_KEY: &str = "simulated";
 /// The body of a request for a streamed answer.
 #[cfg(test)]
 pub(crate) fn request_body(request: &ModelRequest<'_>) -> serde_json::Result<Vec<u8>> {
-    request::body("m", request, RequestOptions::of(&ModelSettings::default()))
+    request::body("m", request, RequestOptions::of(&ModelSettings::default())).map(|body| body.json)
 }
 
 /// Reads an answer that wasn't streamed.
@@ -57,11 +59,22 @@ pub(crate) fn parse_response(body: &[u8]) -> Result<ModelResponse, ModelError> {
     response::parse_response(body, None).1
 }
 
+/// Whether the server has all of the vendor's features, and none that only copies the API.
+fn is_vendors_server(settings: &ModelSettings) -> bool {
+    match settings.provider {
+        ProviderKind::Anthropic => settings.base_url.origin() == default_base_url().origin(),
+        ProviderKind::Simulated => true,
+        ProviderKind::OpenAi => false,
+    }
+}
+
 /// A client of the Messages API at one base URL, for one model and one key.
 pub struct AnthropicClient {
     http: HttpClient,
     model: Arc<str>,
     options: RequestOptions,
+    /// Whether the server has refused an announcement of changed tools.
+    lists_tools: AtomicBool,
 }
 
 impl AnthropicClient {
@@ -100,6 +113,7 @@ impl AnthropicClient {
             http: HttpClient::new(http, tls)?,
             model: settings.model.as_str().into(),
             options: RequestOptions::of(settings),
+            lists_tools: AtomicBool::new(false),
         })
     }
 }
@@ -117,22 +131,42 @@ impl Provider for AnthropicClient {
         self.http.route().to_owned()
     }
 
-    fn serialize(&self, request: &ModelRequest<'_>) -> Result<Bytes, ModelError> {
-        let body = request::body(&self.model, request, self.options);
-        body.map(Bytes::from)
-            .map_err(|error| ModelError::unserialisable(&error))
-    }
-
-    fn deferred(&self, request: &ModelRequest<'_>) -> DeferredTools {
-        match tool_search::request_defers(self.options.tool_search, request) {
+    fn prepare<'a>(&self, request: &'a ModelRequest<'a>) -> Result<PreparedRequest<'a>, ModelError> {
+        let mut options = self.options;
+        options.tool_changes &= !self.lists_tools.load(Ordering::Relaxed);
+        let body = request::body(&self.model, request, options).map_err(|error| ModelError::unserialisable(&error))?;
+        let deferred = match tool_search::request_defers(options.tool_search, request) {
             true => tool_search::deferred(request),
             false => DeferredTools::default(),
+        };
+        let inline_tools = (
+            HeaderName::from_static(names::BETA),
+            HeaderValue::from_static(names::INLINE_TOOLS),
+        );
+        Ok(PreparedRequest {
+            deferred,
+            headers: HeaderMap::from_iter(body.has_changes.then_some(inline_tools)),
+            ..PreparedRequest::new(request, body.json.into())
+        })
+    }
+
+    fn kept_tools<'t>(&self, tools: &'t [ToolDefinition]) -> Option<Vec<&'t ToolDefinition>> {
+        let defers = tool_search::defers(self.options.tool_search, tools);
+        let loaded = tool_changes::loaded(tools, defers);
+        self.options.tool_changes.then(|| loaded.collect())
+    }
+
+    fn prepares_otherwise(&self, request: &PreparedRequest<'_>, error: &ModelError) -> bool {
+        let is_refused = request.headers.contains_key(names::BETA) && tool_changes::is_refusal(error);
+        if is_refused && !self.lists_tools.swap(true, Ordering::Relaxed) {
+            tracing::info!(model = %self.model, %error, "the server refuses changes of tools in a conversation, so requests list those of now");
         }
+        is_refused
     }
 
     fn count_tokens<'a>(&'a self, request: &'a PreparedRequest<'a>) -> BoxFuture<'a, Option<u64>> {
         Box::pin(async {
-            let counted = count::prompt_tokens(&self.http, &request.body).await;
+            let counted = count::prompt_tokens(&self.http, request).await;
             counted.unwrap_or_else(|error| {
                 let error = self.http.scrub(error);
                 tracing::debug!(%error, "could not have a prompt's tokens counted");
@@ -151,8 +185,7 @@ impl Provider for AnthropicClient {
         progress: &'a Progress<'a>,
     ) -> BoxFuture<'a, Result<ModelResponse, ModelError>> {
         Box::pin(async move {
-            let body = request.body.clone();
-            let result = exchange::<Assembler>(&self.http, body, self.options.stream, progress).await;
+            let result = exchange::<Assembler>(&self.http, request, self.options.stream, progress).await;
             result
                 // Thinking is bound to the model, whatever server it is asked through.
                 .map(|response| response.signed(&self.model))

@@ -2,13 +2,15 @@
 
 use super::PROVIDER;
 use super::history::AnthropicRules;
+use super::tool_changes::{self, Change};
 use super::tool_search;
 use crate::messages_api::{
-    ASSISTANT, CacheTtl, Effort, Request, RequestBlock, RequestMessage, ResultBlock, Thinking, USER,
+    ASSISTANT, CacheTtl, Effort, Request, RequestBlock, RequestMessage, ResultBlock, SYSTEM, Thinking, USER,
 };
 use crate::model::{ModelRequest, ModelSettings, ToolSearch};
 use crate::transcript::{
-    Attachment, AttachmentContent, Block, Content, Image, Message, Opaque, Role, ToolResult, ToolUse, is_blank, repair,
+    Attachment, AttachmentContent, Block, Content, Image, Message, Opaque, Role, ToolResult, ToolUse, is_blank,
+    repair_with_positions,
 };
 
 /// The form of a list of tools in which most are deferred.
@@ -22,6 +24,7 @@ pub(super) struct RequestOptions {
     pub(super) effort: Option<Effort>,
     pub(super) thinking: Option<Thinking>,
     pub(super) tool_search: ToolSearch,
+    pub(super) tool_changes: bool,
 }
 
 impl RequestOptions {
@@ -32,25 +35,47 @@ impl RequestOptions {
             effort: settings.effort,
             thinking: settings.thinking,
             tool_search: tool_search::setting(settings),
+            tool_changes: tool_changes::setting(settings),
         }
     }
+}
+
+/// A request's body.
+pub(super) struct Body {
+    pub(super) json: Vec<u8>,
+    /// Whether it announces changed tools, which takes a header.
+    pub(super) has_changes: bool,
 }
 
 /// # Prompt caching
 ///
 /// With `cache`, the API caches the prompt up to four breakpoints: the ends of the tools, of the system prompt, and of two
-/// messages ([`cached_messages`]). Without these markers a request begins with the same bytes as the one before it in the
-/// conversation, so it reads from the cache what that one wrote. [`repair`] and [`ToolDefinitions`](crate::model::ToolDefinitions)
-/// see to that.
-pub(super) fn body(model: &str, request: &ModelRequest<'_>, options: RequestOptions) -> serde_json::Result<Vec<u8>> {
+/// messages ([`cached_parts`]). Without these markers a request begins with the same bytes as the one before it in the
+/// conversation, so it reads from the cache what that one wrote. [`repair`](crate::transcript::repair),
+/// [`ToolDefinitions`](crate::model::ToolDefinitions) and [`tool_changes`] see to that.
+pub(super) fn body(model: &str, request: &ModelRequest<'_>, options: RequestOptions) -> serde_json::Result<Body> {
     let defers = tool_search::request_defers(options.tool_search, request);
+    let earlier = options
+        .tool_changes
+        .then(|| tool_changes::earlier(request, defers))
+        .flatten();
+    let (first, later) = earlier.unwrap_or((request.tools, &[]));
     let form = if defers { DEFERRED } else { PROVIDER };
-    let tools = request
-        .tools
-        .serialized_for(form, |tools| tool_search::list(tools, defers))?;
-    let searched = defers.then(|| request.tools.list());
-    let messages = repair(request.messages, &AnthropicRules { model, searched });
-    let cached = cached_messages(&messages);
+    let list = |first: &[_]| tool_search::list(request.tools.list(), first, defers);
+    let tools = match earlier {
+        None => request.tools.serialized_for(form, list)?,
+        Some(_) => list(first.list())?.into(),
+    };
+    let rules = AnthropicRules {
+        model,
+        searched: defers.then(|| request.tools.list()),
+        others: later.len(),
+    };
+    let positions: Vec<usize> = later.iter().map(|since| since.messages).collect();
+    let (messages, turns) = repair_with_positions(request.messages, &rules, &positions);
+    let changes = tool_changes::changes(first, later, &turns, &messages, defers);
+    let parts = parts(&messages, &changes);
+    let cached = cached_parts(&parts);
     let body = Request {
         model,
         max_tokens: request.max_tokens,
@@ -61,55 +86,89 @@ pub(super) fn body(model: &str, request: &ModelRequest<'_>, options: RequestOpti
         schema: request.schema,
         tools: &tools,
         system: if is_blank(request.system) { "" } else { request.system },
-        messages: messages
+        messages: parts
             .iter()
             .enumerate()
-            .map(|(index, own)| message(own, cached.contains(&Some(index)))),
+            .map(|(index, part)| message(*part, cached.contains(&Some(index)))),
         cache: options.cache,
     };
-    body.into_json()
+    Ok(Body {
+        json: body.into_json()?,
+        has_changes: !changes.is_empty(),
+    })
+}
+
+/// A message of a request.
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    /// One of the conversation's.
+    Said(&'a Message),
+    /// What changes in its tools.
+    Changed(&'a [Change<'a>]),
+}
+
+/// The messages, and the changes before some of them or at their end.
+fn parts<'a>(messages: &'a [Message], changes: &'a [(usize, Vec<Change<'a>>)]) -> Vec<Part<'a>> {
+    let mut changes = changes.iter().peekable();
+    let mut parts = Vec::with_capacity(messages.len() + changes.len());
+    for (index, message) in messages.iter().enumerate() {
+        let before = changes.next_if(|(at, _)| *at == index);
+        parts.extend(before.map(|(_, changes)| Part::Changed(changes)));
+        parts.push(Part::Said(message));
+    }
+    parts.extend(changes.map(|(_, changes)| Part::Changed(changes)));
+    parts
 }
 
 type ResultBlocks<'a> = std::iter::Map<std::slice::Iter<'a, Content>, fn(&'a Content) -> ResultBlock<'a>>;
 
-/// The messages that end a cached prefix: the last one, and the one that was last in the request before this.
+/// The parts that end a cached prefix: the last one, and the one that was last in the request before this.
 ///
 /// The last one alone would do for short answers. But the API looks for a cached prefix only up to 20 blocks before a breakpoint,
 /// and an answer with as many calls is longer. With a breakpoint where the previous request had its last one, there is nothing to
 /// look for.
-fn cached_messages(messages: &[Message]) -> [Option<usize>; 2] {
-    let answer = messages.iter().rposition(|message| message.role == Role::Assistant);
-    let before = answer.and_then(|answer| {
-        messages[..answer]
-            .iter()
-            .rposition(|message| message.role == Role::User)
-    });
-    [before, messages.len().checked_sub(1)]
+fn cached_parts(parts: &[Part<'_>]) -> [Option<usize>; 2] {
+    let is_answer = |part: &Part<'_>| matches!(part, Part::Said(message) if message.role == Role::Assistant);
+    let answer = parts.iter().rposition(is_answer);
+    let before = answer.and_then(|answer| parts[..answer].iter().rposition(|part| !is_answer(part)));
+    [before, parts.len().checked_sub(1)]
 }
 
 fn message<'a>(
-    message: &'a Message,
+    part: Part<'a>,
     is_cached: bool,
 ) -> RequestMessage<impl Iterator<Item = RequestBlock<'a, ResultBlocks<'a>>>> {
     // What the API wrote itself is sent back as it is.
     let can_be_marked = |(position, block)| (!matches!(block, RequestBlock::Verbatim(_))).then_some(position);
     RequestMessage {
-        breakpoint: blocks(message)
+        breakpoint: blocks(part)
             .enumerate()
             .filter_map(can_be_marked)
             .last()
             .filter(|_| is_cached),
-        role: match message.role {
-            Role::User => USER,
-            Role::Assistant => ASSISTANT,
+        role: match part {
+            Part::Said(message) => match message.role {
+                Role::User => USER,
+                Role::Assistant => ASSISTANT,
+            },
+            Part::Changed(_) => SYSTEM,
         },
-        content: blocks(message),
+        content: blocks(part),
     }
 }
 
-/// The message's blocks, without those that only another provider understands.
-fn blocks<'a>(message: &'a Message) -> impl Iterator<Item = RequestBlock<'a, ResultBlocks<'a>>> {
-    message.content.iter().filter_map(|block| match block {
+/// The part's blocks, without those that only another provider understands.
+fn blocks<'a>(part: Part<'a>) -> impl Iterator<Item = RequestBlock<'a, ResultBlocks<'a>>> {
+    let (said, changed): (&[Block], &[Change<'_>]) = match part {
+        Part::Said(message) => (&message.content, &[]),
+        Part::Changed(changes) => (&[], changes),
+    };
+    let changed = changed.iter().map(|change| match *change {
+        Change::Removed(name) => RequestBlock::ToolRemoved(name),
+        Change::Restored(name) => RequestBlock::ToolRestored(name),
+        Change::Defined(tool) => RequestBlock::ToolDefined(tool_search::entry(tool, false)),
+    });
+    let said = said.iter().filter_map(|block| match block {
         Block::Text { text, extra } => Some(RequestBlock::Text {
             text,
             extra: own_json(extra.as_ref()),
@@ -141,7 +200,8 @@ fn blocks<'a>(message: &'a Message) -> impl Iterator<Item = RequestBlock<'a, Res
             AttachmentContent::Text(text) => RequestBlock::Text { text, extra: None },
         }),
         Block::Opaque(opaque) => opaque.json_for(PROVIDER).map(RequestBlock::Verbatim),
-    })
+    });
+    said.chain(changed)
 }
 
 fn own_json(extra: Option<&Opaque>) -> Option<&str> {
@@ -175,6 +235,7 @@ mod tests {
             max_tokens: 16,
             temperature: None,
             schema: None,
+            tools_since: &[],
         }
     }
 
@@ -192,7 +253,8 @@ mod tests {
                     ..options()
                 },
             )
-            .unwrap(),
+            .unwrap()
+            .json,
         )
         .unwrap()
     }
@@ -238,7 +300,8 @@ mod tests {
                     ..options()
                 },
             )
-            .unwrap(),
+            .unwrap()
+            .json,
         )
         .unwrap()
     }
@@ -302,7 +365,7 @@ mod tests {
                     thinking: Some(thinking),
                     ..options()
                 };
-                let sent = body("m", &request(&messages, &none), options).unwrap();
+                let sent = body("m", &request(&messages, &none), options).unwrap().json;
                 let sent: Value = serde_json::from_slice(&sent).unwrap();
                 assert_eq!(sent["thinking"], expected);
                 assert_eq!(sent["output_config"], json!({ "effort": effort.as_str() }));
@@ -363,7 +426,7 @@ mod tests {
                     system: "be brief",
                     ..request(&messages, &tools)
                 };
-                let sent = String::from_utf8(body("m", &request, options).unwrap()).unwrap();
+                let sent = String::from_utf8(body("m", &request, options).unwrap().json).unwrap();
                 assert!(sent.matches("cache_control").count() <= 4, "{sent}");
                 let (violations, sent_json) = (acceptance::violations, serde_json::from_str(&sent).unwrap());
                 assert_eq!(violations(&sent_json, "2026-10-21"), <Vec<String>>::new());
@@ -441,7 +504,7 @@ mod tests {
                 tool_search,
                 ..options()
             };
-            let sent = body("m", &request(&found, &tools), options).unwrap();
+            let sent = body("m", &request(&found, &tools), options).unwrap().json;
             let sent: Value = serde_json::from_slice(&sent).unwrap();
             assert_eq!(acceptance::violations(&sent, "2026-10-21"), <Vec<String>>::new());
             let answer = &sent["messages"][1]["content"];
@@ -459,7 +522,7 @@ mod tests {
             tool_search: ToolSearch::Auto,
             ..options()
         };
-        let sent = body("m", &request(&found[..1], &tools), options).unwrap();
+        let sent = body("m", &request(&found[..1], &tools), options).unwrap().json;
         assert!(
             !String::from_utf8(sent).unwrap().contains("defer_loading"),
             "nothing was searched"

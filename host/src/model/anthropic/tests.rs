@@ -112,12 +112,9 @@ async fn ask_long(client: &AnthropicClient, bytes: usize) -> Seen {
         max_tokens: 16,
         temperature: None,
         schema: None,
+        tools_since: &[],
     };
-    let prepared = PreparedRequest {
-        request: &request,
-        body: client.serialize(&request).unwrap(),
-        deferred: client.deferred(&request),
-    };
+    let prepared = client.prepare(&request).unwrap();
     let result = client.attempt(&prepared, &progress).await;
     let (measured, request_id) = (progress.measured(), progress.request_id());
     drop(progress);

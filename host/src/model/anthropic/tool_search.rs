@@ -8,10 +8,10 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::PROVIDER;
+use super::tool_changes::loaded;
+use super::{PROVIDER, is_vendors_server};
 use crate::messages_api::ToolEntry;
 use crate::model::estimate::definition_tokens;
-use crate::model::provider::default_base_url;
 use crate::model::{DeferredTools, ModelRequest, ModelSettings, ProviderKind, ToolDefinition, ToolSearch};
 use crate::transcript::Block;
 
@@ -32,13 +32,9 @@ pub(super) const SEARCH_TOOLS: &str = "tool_search_tool_";
 
 /// The setting, resolved for its server.
 pub(super) fn setting(settings: &ModelSettings) -> ToolSearch {
-    let is_known_to_search = match settings.provider {
-        ProviderKind::Anthropic => settings.base_url.origin() == default_base_url().origin(),
-        ProviderKind::Simulated => true,
-        ProviderKind::OpenAi => return ToolSearch::Never,
-    };
     match settings.tool_search {
-        ToolSearch::Auto if !is_known_to_search => ToolSearch::Never,
+        _ if settings.provider == ProviderKind::OpenAi => ToolSearch::Never,
+        ToolSearch::Auto if !is_vendors_server(settings) => ToolSearch::Never,
         setting => setting,
     }
 }
@@ -67,16 +63,17 @@ pub(super) fn request_defers(setting: ToolSearch, request: &ModelRequest<'_>) ->
     defers(setting, tools) || setting == ToolSearch::Auto && goes_on()
 }
 
-/// The list of a request. It ends with a tool that isn't deferred, because only that can have a breakpoint.
-pub(super) fn list(tools: &[ToolDefinition], defers: bool) -> serde_json::Result<String> {
-    let (deferred, loaded): (Vec<_>, Vec<_>) = tools.iter().partition(|tool| defers && !tool.always_load);
+/// The list of a request: what it defers of the tools of `now`, and what is loaded of those that the conversation had `first`. It ends with
+/// a tool that isn't deferred, because only that can have a breakpoint.
+pub(super) fn list(now: &[ToolDefinition], first: &[ToolDefinition], defers: bool) -> serde_json::Result<String> {
     let search = defers.then_some(ToolEntry::Search);
-    let deferred = deferred.into_iter().map(|tool| entry(tool, true));
-    let loaded = loaded.into_iter().map(|tool| entry(tool, false));
+    let deferred = now.iter().filter(|tool| defers && !tool.always_load);
+    let deferred = deferred.map(|tool| entry(tool, true));
+    let loaded = loaded(first, defers).map(|tool| entry(tool, false));
     ToolEntry::list(deferred.chain(search).chain(loaded))
 }
 
-fn entry(tool: &ToolDefinition, defer_loading: bool) -> ToolEntry<'_> {
+pub(super) fn entry(tool: &ToolDefinition, defer_loading: bool) -> ToolEntry<'_> {
     ToolEntry::Custom {
         name: &tool.name,
         description: &tool.description,
@@ -211,7 +208,7 @@ mod tests {
     fn the_list_ends_with_what_can_have_a_breakpoint() {
         let tools = [loaded(tool("a", 20)), tool("b", 20), tool("c", 20)];
         let names = |defers| {
-            let list: Value = serde_json::from_str(&list(&tools, defers).unwrap()).unwrap();
+            let list: Value = serde_json::from_str(&list(&tools, &tools, defers).unwrap()).unwrap();
             let list = list.as_array().unwrap().iter();
             let names = list.map(|tool| (tool["name"].as_str().unwrap().to_owned(), tool["defer_loading"] == true));
             names.collect::<Vec<_>>()
@@ -225,7 +222,7 @@ mod tests {
         let searched = [("b", true), ("c", true), ("tool_search_tool_bm25", false), ("a", false)];
         assert_eq!(names(true), expected(&searched));
         assert_eq!(names(false), expected(&[("a", false), ("b", false), ("c", false)]));
-        assert_eq!(list(&[], false).unwrap(), "");
+        assert_eq!(list(&[], &[], false).unwrap(), "");
     }
 
     #[test]
@@ -240,6 +237,7 @@ mod tests {
                 max_tokens: 16,
                 temperature: None,
                 schema: None,
+                tools_since: &[],
             })
         };
         let sum = |sizes: std::ops::Range<u64>| sizes.map(|bytes| bytes + FRAME_BYTES).sum();

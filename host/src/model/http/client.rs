@@ -198,24 +198,36 @@ impl HttpClient {
     /// request is sent. With `streams` it also bounds the time from the last byte of the request to the head: a streaming
     /// server sends it before the model starts, any other only when the answer is complete.
     ///
-    /// Reports to `progress` whether the request can be billed.
-    pub(crate) async fn post(&self, body: Bytes, streams: bool, progress: &Progress<'_>) -> Result<Reply, ModelError> {
-        self.post_to(self.url.clone(), body, streams, progress).await
+    /// `headers` are sent besides the client's own. Reports to `progress` whether the request can be billed.
+    pub(crate) async fn post(
+        &self,
+        body: Bytes,
+        headers: &HeaderMap,
+        streams: bool,
+        progress: &Progress<'_>,
+    ) -> Result<Reply, ModelError> {
+        self.post_to(self.url.clone(), body, headers, streams, progress).await
     }
 
     /// Sends a request that costs nothing to a path below the client's own.
-    pub(crate) async fn post_below(&self, segment: &str, body: Bytes) -> Result<Reply, ModelError> {
+    pub(crate) async fn post_below(
+        &self,
+        segment: &str,
+        body: Bytes,
+        headers: &HeaderMap,
+    ) -> Result<Reply, ModelError> {
         let mut url = self.url.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.push(segment);
         }
-        self.post_to(url, body, false, &Progress::new(|_| ())).await
+        self.post_to(url, body, headers, false, &Progress::new(|_| ())).await
     }
 
     async fn post_to(
         &self,
         url: Url,
         body: Bytes,
+        headers: &HeaderMap,
         streams: bool,
         progress: &Progress<'_>,
     ) -> Result<Reply, ModelError> {
@@ -227,6 +239,7 @@ impl HttpClient {
             .http
             .post(url)
             .headers(self.headers.clone())
+            .headers(headers.clone())
             .body(reqwest::Body::wrap(body));
         match self.within_idle_timeout(request.send(), &sending, streams).await? {
             Ok(response) => Ok(self.reply(response)),

@@ -33,6 +33,7 @@ pub fn completion(data: &[u8]) {
             max_tokens: 1,
             temperature: None,
             schema: None,
+            tools_since: &[],
         };
         let body = request::body("m", author, &next, request::RequestOptions::default()).unwrap_or_default();
         let body = String::from_utf8(body).unwrap_or_default();

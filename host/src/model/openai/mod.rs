@@ -13,7 +13,6 @@ mod usage;
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 use rustls::ClientConfig;
@@ -94,10 +93,10 @@ impl Provider for OpenAiClient {
         self.http.route().to_owned()
     }
 
-    fn serialize(&self, request: &ModelRequest<'_>) -> Result<Bytes, ModelError> {
+    fn prepare<'a>(&self, request: &'a ModelRequest<'a>) -> Result<PreparedRequest<'a>, ModelError> {
         let body = request::body(&self.model, &self.author, request, self.options);
-        body.map(Bytes::from)
-            .map_err(|error| ModelError::unserialisable(&error))
+        let body = body.map_err(|error| ModelError::unserialisable(&error))?;
+        Ok(PreparedRequest::new(request, body.into()))
     }
 
     fn attempt<'a>(
@@ -106,8 +105,7 @@ impl Provider for OpenAiClient {
         progress: &'a Progress<'a>,
     ) -> BoxFuture<'a, Result<ModelResponse, ModelError>> {
         Box::pin(async move {
-            let body = request.body.clone();
-            let result = exchange::<Assembler>(&self.http, body, self.options.stream, progress).await;
+            let result = exchange::<Assembler>(&self.http, request, self.options.stream, progress).await;
             let error = match result {
                 Ok(response) => return Ok(response.signed(&self.author)),
                 Err(error) => self.http.scrub(error),

@@ -16,6 +16,7 @@ fn request<'a>(messages: &'a [Message], tools: &'a ToolDefinitions) -> ModelRequ
         max_tokens: 16,
         temperature: None,
         schema: None,
+        tools_since: &[],
     }
 }
 

@@ -597,6 +597,7 @@ mod any_server {
                     max_tokens: 1,
                     temperature: None,
                     schema: None,
+                    tools_since: &[],
                 };
                 let body = request::body("m", "", &next, request::RequestOptions::default()).unwrap();
                 let body: Value = serde_json::from_slice(&body).unwrap();

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::super::{
     ApiErrorKind, BoxFuture, FailedModel, GaveUp, Model, ModelContext, ModelError, ModelRequest, ModelResponse,
+    ToolDefinition,
 };
 use super::retrying::Alternative;
 use super::{Answered, Failure, ModelStack, millis};
@@ -179,5 +180,13 @@ impl Model for ModelChain {
             .chain(fallbacks)
             .map(|stack| stack.breaker.clone())
             .collect()
+    }
+
+    /// What one of them needs. Some may only need those that aren't searched.
+    fn kept_tools<'t>(&self, tools: &'t [ToolDefinition]) -> Option<Vec<&'t ToolDefinition>> {
+        let fallbacks = self.fallbacks.iter().map(|fallback| &fallback.stack);
+        let stacks = std::iter::once(&self.first).chain(fallbacks);
+        let kept = stacks.filter_map(|stack| stack.provider.kept_tools(tools));
+        kept.max_by_key(Vec::len)
     }
 }

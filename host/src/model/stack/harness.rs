@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{ApiError, ApiErrorKind, DeferredTools, Model, PromptTokens, StopReason, ToolDefinitions, Unlogged};
+use super::super::{ApiError, ApiErrorKind, Model, PromptTokens, StopReason, ToolDefinitions, Unlogged};
 use super::*;
 use crate::events::{Event, Usage};
 use crate::ledger::{BudgetStatus, Reservation, ReserveRequest};
@@ -149,9 +149,9 @@ impl Provider for Scripted {
         "http://scripted".to_owned()
     }
 
-    fn serialize(&self, _request: &ModelRequest<'_>) -> Result<Bytes, ModelError> {
+    fn prepare<'a>(&self, request: &'a ModelRequest<'a>) -> Result<PreparedRequest<'a>, ModelError> {
         self.serialized.fetch_add(1, Ordering::Relaxed);
-        Ok(Bytes::from_static(BODY))
+        Ok(PreparedRequest::new(request, Bytes::from_static(BODY)))
     }
 
     fn attempt<'a>(
@@ -357,6 +357,7 @@ fn request<'a>(messages: &'a [Message], tools: &'a ToolDefinitions) -> ModelRequ
         max_tokens: 1_000,
         temperature: None,
         schema: None,
+        tools_since: &[],
     }
 }
 
@@ -364,11 +365,8 @@ fn request<'a>(messages: &'a [Message], tools: &'a ToolDefinitions) -> ModelRequ
 pub(super) fn reserved() -> NanoUsd {
     let price = Prices::builtin().find(MODEL, jiff::civil::date(2026, 11, 24)).unwrap();
     let (messages, tools) = conversation();
-    let prepared = PreparedRequest {
-        request: &request(&messages, &tools),
-        body: Bytes::from_static(BODY),
-        deferred: DeferredTools::default(),
-    };
+    let request = request(&messages, &tools);
+    let prepared = PreparedRequest::new(&request, Bytes::from_static(BODY));
     price.worst_case(PromptTokens::of(&prepared).most, 1_000, None)
 }
 

@@ -92,14 +92,28 @@ impl ModelStack {
         cx: &ModelContext<'_>,
         alternative: Alternative,
     ) -> Result<Answered, Failure> {
+        let prepared = self.provider.prepare(request)?;
+        let failure = match self.answer_prepared(prepared.clone(), cx, alternative).await {
+            Ok(answered) => return Ok(answered),
+            Err(failure) => failure,
+        };
+        // Outside the retries, because it is another request, of another size.
+        if failure.text_shown || !self.provider.prepares_otherwise(&prepared, &failure.error) {
+            return Err(failure);
+        }
+        self.answer_prepared(self.provider.prepare(request)?, cx, alternative)
+            .await
+    }
+
+    async fn answer_prepared(
+        &self,
+        request: PreparedRequest<'_>,
+        cx: &ModelContext<'_>,
+        alternative: Alternative,
+    ) -> Result<Answered, Failure> {
         // Deadline and retry: a deadline inside the retries would restart with each of them. It is enforced wherever time
         // passes: in the delay before a retry, while waiting for breaker or budget, and around the attempt.
-        let body = self.provider.serialize(request)?;
-        let estimated = EstimatedRequest::new(PreparedRequest {
-            request,
-            body,
-            deferred: self.provider.deferred(request),
-        });
+        let estimated = EstimatedRequest::new(request);
         let mut retrying = Retrying::new(self, estimated.size(), cx, alternative);
         loop {
             retrying.check_not_over()?;

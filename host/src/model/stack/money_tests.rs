@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use bytes::Bytes;
 use futures_util::future::{join_all, poll_immediate};
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
@@ -368,8 +367,8 @@ impl Provider for Counting {
         self.provider.endpoint()
     }
 
-    fn serialize(&self, request: &ModelRequest<'_>) -> Result<Bytes, ModelError> {
-        self.provider.serialize(request)
+    fn prepare<'a>(&self, request: &'a ModelRequest<'a>) -> Result<PreparedRequest<'a>, ModelError> {
+        self.provider.prepare(request)
     }
 
     fn count_tokens<'a>(&'a self, _: &'a PreparedRequest<'a>) -> BoxFuture<'a, Option<u64>> {
