@@ -6,6 +6,7 @@
 mod approvals;
 mod books;
 mod breakers;
+mod checkpoint;
 mod journal;
 mod liveness;
 mod schema;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Params, Row, Transaction, TransactionBehavior};
 
+use self::checkpoint::Checkpoints;
 use self::liveness::{DeadOwner, Owner};
 use self::witness::{Comparison, UNFLUSHED_STEP, Witness};
 use super::backend::{ApprovalFilter, SessionFilter, StoredFact, UsageFilter, Worked};
@@ -39,6 +41,8 @@ use crate::sqlite::{Database, Failure};
 /// One database, and this process's identity in it.
 #[derive(Debug)]
 pub(super) struct Sqlite {
+    /// `None` where nothing is written to a disk. Declared before the database, whose connection must be the last to close.
+    checkpoints: Option<Checkpoints>,
     // Declared before the owner, so that the database closes while this process still counts as alive.
     database: Database,
     owner: Arc<Owner>,
@@ -65,7 +69,9 @@ impl Sqlite {
         let witness = Witness::of(&path, generation).map_err(|error| schema::error_at(&path, error))?;
         transaction.commit().map_err(at)?;
         dead.into_iter().for_each(DeadOwner::remove_lock_file);
+        let checkpoints = Some(Checkpoints::of(&mut database).map_err(at)?);
         Ok(Self {
+            checkpoints,
             database,
             owner,
             path,
@@ -78,6 +84,7 @@ impl Sqlite {
     pub(super) fn open_read_only(path: &Path, busy: Duration) -> Result<Self, LedgerError> {
         let (database, path) = schema::open_read_only(path, busy)?;
         Ok(Self {
+            checkpoints: None,
             database,
             owner: Owner::reader(&path),
             witness: Some(Witness::beside(&path)),
@@ -91,6 +98,7 @@ impl Sqlite {
         let path = PathBuf::from("(in memory)");
         let database = schema::in_memory().map_err(|failure| schema::error_at(&path, failure))?;
         Ok(Self {
+            checkpoints: None,
             database,
             owner: Owner::without_lock(),
             path,
@@ -140,6 +148,7 @@ impl Sqlite {
         is_flushed: bool,
     ) -> Result<Vec<Result<Worked, StoreError>>, LedgerError> {
         let Self {
+            checkpoints,
             database,
             owner,
             path,
@@ -212,6 +221,9 @@ impl Sqlite {
             if let Err(error) = database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
                 tracing::debug!(%error, "could not empty the write-ahead log after a deletion");
             }
+        }
+        if let Some(checkpoints) = checkpoints {
+            checkpoints.after_commit(database, path);
         }
         if let Err(error) = in_place {
             for (work, _) in works.iter().zip(&results).filter(|(_, result)| result.is_ok()) {
