@@ -1,7 +1,7 @@
 //! `cofferdam doctor`: where everything lies, and what of this machine would get in the way.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,6 +21,9 @@ use crate::sandbox::{guest_memory, resets_memory_fast, system_limits};
 use crate::store::{SessionFilter, Store, StoreError};
 use crate::telemetry::{EventBus, logging};
 use crate::tls;
+
+/// The log of the ledger and its index, when they are created.
+const ROOM_BYTES: usize = 64 * 1024;
 
 /// The tool whose call shows that the sandbox works, and its input.
 const TRIAL: &str = "builtin:calculator";
@@ -236,16 +239,23 @@ async fn books(config: &Config) -> Vec<Finding> {
 fn folder(subject: &'static str, folder: &Path, hint: &str) -> Finding {
     let existing = folder.ancestors().find(|ancestor| ancestor.exists());
     let shown = folder.display();
-    match existing.map(|existing| (existing == folder, tempfile::tempfile_in(existing))) {
+    match existing.map(|existing| (existing == folder, try_writing(existing))) {
         Some((true, Ok(_))) => Finding::ok(subject, shown.to_string()),
         Some((false, Ok(_))) => Finding::ok(subject, format!("{shown} (not there yet)")),
-        Some((_, Err(error))) => Finding::problem(
-            subject,
-            format!("{shown} can't be written to: {error}"),
-            Some(hint.to_owned()),
-        ),
+        Some((_, Err(error))) => {
+            let hint = match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => format!("free some space, or {hint}"),
+                _ => hint.to_owned(),
+            };
+            Finding::problem(subject, format!("{shown} can't be written to: {error}"), Some(hint))
+        }
         None => Finding::problem(subject, format!("{shown} can't be created"), Some(hint.to_owned())),
     }
+}
+
+/// Writes a file that nobody sees, as large as what a database needs to be opened: an empty one fits on a full disk.
+fn try_writing(folder: &Path) -> io::Result<()> {
+    tempfile::tempfile_in(folder)?.write_all(&[0; ROOM_BYTES])
 }
 
 /// A database, which needs more files beside it while it is used.

@@ -51,7 +51,7 @@ pub(crate) enum Failure {
     /// Another program held its lock for longer than the busy timeout.
     Locked,
     Unwritable(Box<dyn Error + Send + Sync>),
-    DiskFull(rusqlite::Error),
+    DiskFull(Box<dyn Error + Send + Sync>),
     Io(io::Error),
     Database(rusqlite::Error),
     /// This file of the open database was deleted, moved or replaced.
@@ -76,6 +76,7 @@ impl From<io::Error> for Failure {
         match error.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Unwritable(Box::new(error)),
             io::ErrorKind::IsADirectory => Self::NotAFile,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull(Box::new(error)),
             _ => Self::Io(error),
         }
     }
@@ -89,11 +90,20 @@ impl From<rusqlite::Error> for Failure {
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
                 Self::Unwritable(Box::new(error))
             }
-            Some(ErrorCode::DiskFull) => Self::DiskFull(error),
+            Some(ErrorCode::DiskFull) => Self::DiskFull(Box::new(error)),
+            // Opening a database makes the log's index before anything is written, and SQLite has no other word for a disk without
+            // room for it.
+            _ if has_no_room_for_the_index(&error) => Self::DiskFull(Box::new(error)),
             _ if has_unexpected_value(&error) => Self::Corrupt(error),
             _ => Self::Database(error),
         }
     }
+}
+
+fn has_no_room_for_the_index(error: &rusqlite::Error) -> bool {
+    error
+        .sqlite_error()
+        .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 /// Whether a stored value has a type or range that this program never writes.

@@ -26,7 +26,10 @@ pub enum KeyValueError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     #[error("no space is left for {path}, where plugins keep data: {source}")]
-    DiskFull { path: PathBuf, source: rusqlite::Error },
+    DiskFull {
+        path: PathBuf,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("{path}, where plugins keep data, can't be opened: {source}")]
     Io { path: PathBuf, source: std::io::Error },
     #[error("{path}, where plugins keep data, failed: {source}")]

@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
+use std::{fs, io};
 
 use rusqlite::Connection;
 
@@ -141,6 +141,7 @@ fn sqlite_errors_get_the_right_hint() {
         (ffi::SQLITE_READONLY, "can't be written", "writable"),
         (ffi::SQLITE_CANTOPEN, "can't be written", "writable"),
         (ffi::SQLITE_FULL, "no space is left", "free some space"),
+        (ffi::SQLITE_IOERR_SHMSIZE, "no space is left", "free some space"),
         (ffi::SQLITE_IOERR, "failed", "disk is sound"),
     ] {
         let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
@@ -150,6 +151,15 @@ fn sqlite_errors_get_the_right_hint() {
         // Only a corrupt file should be moved away.
         let moves_away = error.hint().contains("move it away");
         assert_eq!(moves_away, matches!(error, KeyValueError::Corrupt { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_file_for_which_there_is_no_room_gets_the_hint_of_a_full_disk() {
+    for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+        let error = KeyValueError::at(Path::new("keyvalue.db"), io::Error::from(kind));
+        assert!(error.to_string().contains("no space is left"), "{error}");
+        assert!(error.hint().contains("free some space"), "{}", error.hint());
     }
 }
 

@@ -93,7 +93,7 @@ pub(super) fn error_at(path: &Path, failure: impl Into<Failure>) -> LedgerError 
         },
         Failure::DiskFull(source) => LedgerError::DiskFull {
             path,
-            source: Arc::new(source),
+            source: source.into(),
         },
         Failure::Io(source) => LedgerError::Io {
             path,
