@@ -144,7 +144,8 @@ fn copy(connection: &Connection) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::path::PathBuf;
-    use std::time::Instant;
+
+    use tokio::time::Instant;
 
     use super::*;
     use crate::sqlite::{Mark, Schema};
