@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::models::ModelBreakers;
+use super::models::ModelGuards;
 use crate::agent::{Agent, WeakAgent};
 use crate::events::{BreakerState, Event, EventKind};
 use crate::store::{BreakerRecord, Store, WeakStore};
@@ -18,7 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The breakers of a host and of [those with another model](super::Host::with_model) that share its tools.
 #[derive(Clone, Debug)]
 pub(super) struct Breakers {
-    pub(super) models: ModelBreakers,
+    pub(super) models: ModelGuards,
     dependencies: Arc<Dependencies>,
     store: WeakStore,
     /// Those that an order is for.
@@ -27,7 +27,7 @@ pub(super) struct Breakers {
 
 impl Breakers {
     /// Begins with the breakers as they were left, and from then on writes their changes down and follows orders.
-    pub(super) async fn connect(store: Store, agent: &Agent, models: ModelBreakers) -> Self {
+    pub(super) async fn connect(store: Store, agent: &Agent, models: ModelGuards) -> Self {
         let breakers = Self {
             dependencies: Arc::new(Dependencies::new(models.clone(), agent)),
             models,
@@ -62,13 +62,13 @@ impl Breakers {
 /// What is behind the breakers of a host.
 #[derive(Debug)]
 struct Dependencies {
-    models: ModelBreakers,
+    models: ModelGuards,
     /// The digests of the tools' components, by the names of their breakers.
     components: HashMap<String, String>,
 }
 
 impl Dependencies {
-    fn new(models: ModelBreakers, agent: &Agent) -> Self {
+    fn new(models: ModelGuards, agent: &Agent) -> Self {
         let tools = agent.tools().tools();
         Self {
             models,

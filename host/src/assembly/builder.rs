@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::breakers::Breakers;
 use super::error::HostError;
 use super::host::Host;
-use super::models::{ModelBreakers, RetryBudgets, Shared};
+use super::models::{ModelGuards, RetryBudgets, Shared};
 use super::tools::load_tools;
 use crate::agent::{Agent, AgentParts};
 use crate::config::{Config, SessionSettings};
@@ -107,14 +107,14 @@ impl HostBuilder {
         };
         let ledger = store.ledger();
         let retry_budgets = RetryBudgets::default();
-        let model_breakers = ModelBreakers::default();
+        let model_guards = ModelGuards::default();
         let models = Shared {
             config: &config,
             tls: &tls,
             prices: &prices,
             ledger: &ledger,
             retry_budgets: &retry_budgets,
-            breakers: &model_breakers,
+            guards: &model_guards,
         }
         .models(provider)?;
         tokio::spawn(delete_expired_sessions(store.downgrade(), config.sessions.clone()));
@@ -132,7 +132,7 @@ impl HostBuilder {
             alerts: config.alerts.clone(),
             events,
         });
-        let breakers = Breakers::connect(store, &agent, model_breakers).await;
+        let breakers = Breakers::connect(store, &agent, model_guards).await;
         Ok(Host::new(config, agent, prices, retry_budgets, breakers))
     }
 }

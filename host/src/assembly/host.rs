@@ -129,7 +129,7 @@ impl Host {
             prices: &prices,
             ledger: self.ledger(),
             retry_budgets: &self.retry_budgets,
-            breakers: &self.breakers.models,
+            guards: &self.breakers.models,
         }
         .models(None)?;
         let agent = self.agent.with_model(models.chain);

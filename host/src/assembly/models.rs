@@ -30,7 +30,7 @@ impl RetryBudgets {
 
 /// The breakers and the rate limits of a host's models: one per model, address and key, as long as the host lives.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ModelBreakers(Arc<Mutex<Vec<Known>>>);
+pub(super) struct ModelGuards(Arc<Mutex<Vec<Known>>>);
 
 #[derive(Debug)]
 struct Known {
@@ -70,7 +70,7 @@ impl Known {
     }
 }
 
-impl ModelBreakers {
+impl ModelGuards {
     /// The guards of a model. `home` is the address of the configured model: the breakers of models elsewhere have their host in the
     /// name.
     fn of(&self, settings: &ModelSettings, id: &str, home: &Url, of_breaker: &BreakerSettings) -> Guards {
@@ -123,7 +123,7 @@ pub(super) struct Shared<'a> {
     pub(super) prices: &'a Arc<Prices>,
     pub(super) ledger: &'a Ledger,
     pub(super) retry_budgets: &'a RetryBudgets,
-    pub(super) breakers: &'a ModelBreakers,
+    pub(super) guards: &'a ModelGuards,
 }
 
 /// The models in turn, and the names of those of their breakers that are new.
@@ -201,7 +201,7 @@ impl Shared<'_> {
             );
         }
         let home = &self.config.model.base_url;
-        let guards = self.breakers.of(settings, provider.model(), home, breaker);
+        let guards = self.guards.of(settings, provider.model(), home, breaker);
         if guards.are_new {
             new_breakers.push(guards.breaker.name().to_owned());
         }
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_models_breaker_is_named_by_id_and_by_server_where_that_differs() {
-        let breakers = ModelBreakers::default();
+        let known = ModelGuards::default();
         let settings = |url: &str, key: &str| ModelSettings {
             model: "a".to_owned(),
             base_url: Url::parse(url).unwrap(),
@@ -241,7 +241,7 @@ mod tests {
             ("http://127.0.0.1:11434/v1", "K", "model:a@127.0.0.1:11434"),
             ("https://home.example/v1", "L", "model:a#2"),
         ] {
-            let guards = || breakers.of(&settings(url, key), "a", &home, &BreakerSettings::default());
+            let guards = || known.of(&settings(url, key), "a", &home, &BreakerSettings::default());
             let first = guards();
             assert_eq!((first.breaker.name(), first.are_new), (name, true));
             let again = guards();
@@ -251,9 +251,9 @@ mod tests {
                 "all calls of a key share them"
             );
         }
-        let address = breakers.address("model:a@other.example");
+        let address = known.address("model:a@other.example");
         assert_eq!(address.as_deref(), Some("https://other.example/v1"));
-        assert_eq!(breakers.address("model:b"), None);
+        assert_eq!(known.address("model:b"), None);
     }
 
     #[test]
