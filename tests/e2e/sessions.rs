@@ -2,8 +2,9 @@
 
 use cofferdam::simulator::{Answer, FaultKind, FaultPoint, ToolCall};
 use cofferdam_tests::{Behaviour, HttpServer, Lab, finish, tool_call};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Child;
 
 use crate::lab;
@@ -523,4 +524,89 @@ async fn a_resumed_run_says_what_it_cost_and_what_the_session_cost() {
         .await;
     let spent = spent.expect_code(0).json();
     assert_eq!(spent[0]["spent_usd"], format!("{in_all:.6}"), "{second}");
+}
+
+/// What happens to a disk that is full: no file can be written, until it is emptied.
+fn fill_the_disk(child: &Child, full: bool) {
+    let pid = i32::try_from(child.id().unwrap()).unwrap();
+    let limit = Rlimit {
+        current: full.then_some(0),
+        maximum: None,
+    };
+    prlimit(Pid::from_raw(pid), Resource::Fsize, limit).unwrap();
+}
+
+/// The disk is full while the answer arrives, and at the end it is still full, or it isn't.
+#[tokio::test]
+async fn a_chat_says_what_it_could_not_write_and_tries_again() {
+    for is_freed in [false, true] {
+        let lab = lab([
+            Answer::text("One."),
+            Answer::text("Two.").delay(std::time::Duration::from_millis(500)),
+        ]);
+        // What is beyond the limit would end the process otherwise.
+        let program = lab.command(["chat"]);
+        let program = program.as_std().get_program().to_str().unwrap();
+        let script = format!("trap '' XFSZ; exec {program} chat");
+        let mut child = lab
+            .command_of("sh", ["-c", &script])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut said = String::new();
+        let mut wait_for = async |words: &str| {
+            loop {
+                let line = stderr.next_line().await.unwrap().unwrap_or_else(|| panic!("{said}"));
+                said += &format!("{line}\n");
+                if line.contains(words) {
+                    return line;
+                }
+            }
+        };
+        let mut requests = lab.simulator.watch();
+        stdin.write_all(b"First.\n").await.unwrap();
+        let first = wait_for("so far").await;
+        requests.recv().await.unwrap();
+        stdin.write_all(b"Second.\n").await.unwrap();
+        requests.recv().await.unwrap();
+        fill_the_disk(&child, true);
+        let second = wait_for("so far").await;
+        let cost = |line: &str| -> f64 {
+            line.split_once('$')
+                .unwrap()
+                .1
+                .split(' ')
+                .next()
+                .unwrap()
+                .parse()
+                .unwrap()
+        };
+        assert!(cost(&second) > cost(&first) * 1.5, "{first} {second}");
+        wait_for("warning: the session could not be written to its end: ").await;
+        if is_freed {
+            fill_the_disk(&child, false);
+        }
+        drop(stdin);
+        wait_for(match is_freed {
+            true => "The session is written to its end now.",
+            false => {
+                "warning: the end of the session is lost, and what isn't booked yet is charged as it was reserved: "
+            }
+        })
+        .await;
+        assert_eq!(child.wait().await.unwrap().code(), Some(0));
+
+        let export = lab.call(["budget", "export"]).await.expect_code(0);
+        let states: Vec<_> = export.json_lines().iter().map(|row| row["state"].clone()).collect();
+        assert_eq!(
+            states,
+            ["settled", if is_freed { "settled" } else { "charged" }],
+            "{said}"
+        );
+        let session = only_session(&lab).await;
+        let shown = lab.call(["session", "show", id(&session)]).await.expect_code(0);
+        assert_eq!(shown.stdout.contains("model: Two."), is_freed, "{shown}");
+    }
 }

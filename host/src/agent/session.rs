@@ -219,6 +219,18 @@ impl Session {
         Some(self.drive(&prompt, None, options, true).await)
     }
 
+    /// Tries again to write what could not be written: `None` if nothing is missing now. What is missing is tried with everything else
+    /// that is written, also once the session is dropped, and is lost with the process.
+    pub async fn save(&self) -> Option<ErrorInfo> {
+        let written = self.journal.commit().await;
+        written.err().map(|error| ErrorInfo {
+            kind: error.kind().to_owned(),
+            message: error.to_string(),
+            hint: error.hint(),
+            request_id: None,
+        })
+    }
+
     async fn drive(
         &mut self,
         prompt: &str,
@@ -288,12 +300,7 @@ impl Session {
             false => self.end_run(ending, error.as_ref()),
         }
         fault::passes(Point::RunEnds);
-        let unsaved = self.journal.commit().await.err().map(|error| ErrorInfo {
-            kind: error.kind().to_owned(),
-            message: error.to_string(),
-            hint: error.hint(),
-            request_id: None,
-        });
+        let unsaved = self.save().await;
         fault::passes(Point::RunEnded);
         RunReport {
             unsaved,

@@ -159,7 +159,7 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
                 Ok(())
             }
             Ok(Line::Clear) => {
-                conversation.clear();
+                conversation.clear().await;
                 Ok(())
             }
             Ok(Line::Model(None)) => {

@@ -16,7 +16,7 @@ use super::{CliError, Context, Output, error, summary};
 use crate::agent::{Approver, RunOptions, RunReport, Session};
 use crate::assembly::Host;
 use crate::config::Config;
-use crate::events::Ending;
+use crate::events::{Ending, ErrorInfo};
 use crate::telemetry::{EventBus, Observer};
 use crate::tools::AnswerSchema;
 use crate::transcript::Attachment;
@@ -204,8 +204,8 @@ struct ReportLine<'a> {
 }
 
 /// Says that what happened could not be written to the session.
-fn print_unsaved(cx: &Context, report: &RunReport) {
-    if let Some(unsaved) = &report.unsaved {
+pub fn print_unsaved(cx: &Context, unsaved: Option<&ErrorInfo>) {
+    if let Some(unsaved) = unsaved {
         let message = format!("the session could not be written to its end: {}", unsaved.message);
         cx.stderr.line(&error::warning(&message, unsaved.hint.as_deref()));
     }
@@ -213,7 +213,7 @@ fn print_unsaved(cx: &Context, report: &RunReport) {
 
 /// Prints the report in the requested format. In `text`, the answer is already printed, and the summary goes to stderr.
 pub fn print_report(cx: &Context, report: &RunReport) {
-    print_unsaved(cx, report);
+    print_unsaved(cx, report.unsaved.as_ref());
     match cx.global.output {
         Output::Json => cx.stdout.json_pretty(report),
         Output::StreamJson => cx.stdout.json_line(&ReportLine {

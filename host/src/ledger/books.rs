@@ -79,6 +79,9 @@ pub(crate) trait Books: fmt::Debug + Send + Sync {
 
     /// Answers after everything that was submitted before.
     fn ask(self: Arc<Self>, question: Question);
+
+    /// The closings that could not be booked yet.
+    fn unbooked(&self) -> Vec<(ReservationId, Closing)>;
 }
 
 /// What can be asked.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Scope, Window};
+use super::{Attribution, Closing, LedgerRow, Scope, Window};
 use crate::money::NanoUsd;
 
 /// `[budget]`, and the budget of each tenant.
@@ -311,6 +311,29 @@ impl BudgetStatus {
             reserved_usd: reserved,
             remaining_usd,
         }
+    }
+
+    /// Counts how an open reservation ends that the books still have as open, if it belongs here. `asked` is what the status is of.
+    pub(crate) fn count(&mut self, asked: &Attribution<'_>, row: &LedgerRow, closing: &Closing) {
+        let booked = self.scope.window(&Attribution {
+            tenant: &row.tenant,
+            session_id: &row.session_id,
+            day: &row.day,
+        });
+        let window = self.scope.window(asked);
+        if row.state != "open" || booked.tenant != window.tenant || !window.counts(booked.period) {
+            return;
+        }
+        let spent = match closing {
+            Closing::Settle(settlement) => settlement.amount,
+            Closing::Release => NanoUsd::ZERO,
+            Closing::Charge => row.reserved_usd,
+        };
+        let totals = Totals {
+            spent: self.spent_usd.saturating_add(spent),
+            reserved: self.reserved_usd.saturating_sub(row.reserved_usd),
+        };
+        *self = Self::new(&window, self.limit_usd, totals);
     }
 }
 

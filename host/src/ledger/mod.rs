@@ -101,7 +101,8 @@ impl Ledger {
         reserved.await.unwrap_or(Err(LedgerError::Interrupted))
     }
 
-    /// The status of each scope: the tenant's day and month, the host's day, and the session if `session_id` is given.
+    /// The status of each scope: the tenant's day and month, the host's day, and the session if `session_id` is given. It counts what this
+    /// process knows to be spent and could not book yet, for example because the disk is full.
     ///
     /// # Errors
     ///
@@ -118,8 +119,27 @@ impl Ledger {
             session_id.map(str::to_owned),
             settings.limits(tenant),
         );
-        self.ask(move |books| books.status(&tenant, session_id.as_deref(), &limits, now))
-            .await
+        // It doesn't keep the store open meanwhile.
+        let books = Arc::downgrade(&self.books);
+        self.ask(move |reader| {
+            let mut status = reader.status(&tenant, session_id.as_deref(), &limits, now)?;
+            let day = utc_day(now);
+            let asked = Attribution {
+                tenant: &tenant,
+                session_id: session_id.as_deref().unwrap_or_default(),
+                day: &day,
+            };
+            let unbooked = books.upgrade().map_or_else(Vec::new, |books| books.unbooked());
+            for (id, closing) in unbooked {
+                if let Some(row) = row(reader, id.as_str())? {
+                    status
+                        .iter_mut()
+                        .for_each(|status| status.count(&asked, &row, &closing));
+                }
+            }
+            Ok(status)
+        })
+        .await
     }
 
     /// The limits of a tenant's attempts: the configured ones, unless [`Self::set_limit`] overrides them.
@@ -230,12 +250,8 @@ impl Ledger {
     ///
     /// If the database fails.
     pub async fn find(&self, id: &str) -> Result<Option<LedgerRow>, LedgerError> {
-        // Rows are read by what they follow. At most 16 ids differ in their last digit alone.
-        let mut before = id.to_owned();
-        before.pop();
-        let before = ReservationId::new(before);
-        let rows = self.ask(move |books| books.export(Some(&before), 16)).await?;
-        Ok(rows.into_iter().find(|row| row.id.as_str() == id))
+        let id = id.to_owned();
+        self.ask(move |books| row(books, &id)).await
     }
 
     /// How often somebody asked for money.
@@ -311,6 +327,15 @@ impl Ledger {
         }));
         answer.await.unwrap_or(Err(LedgerError::Interrupted))
     }
+}
+
+/// The row of one reservation.
+fn row(books: &mut dyn BookReader, id: &str) -> Result<Option<LedgerRow>, LedgerError> {
+    // Rows are read by what they follow. At most 16 ids differ in their last digit alone.
+    let mut before = id.to_owned();
+    before.pop();
+    let rows = books.export(Some(&ReservationId::new(before)), 16)?;
+    Ok(rows.into_iter().find(|row| row.id.as_str() == id))
 }
 
 /// Has the store book what it holds. Keeps the store open meanwhile.

@@ -326,6 +326,30 @@ async fn what_the_database_refused_is_tried_again_in_the_background() {
 }
 
 #[tokio::test]
+async fn what_could_not_be_booked_yet_counts_already() {
+    let (_folder, path) = file();
+    let ledger = open_within(&path, Duration::ZERO);
+    let [settled, released, charged] = [60, 20, 5].map(|amount| ledger.reserve(request(amount)));
+    let [settled, released] = [settled.await.unwrap().begin(), released.await.unwrap().begin()];
+    let charged = charged.await.unwrap().begin();
+    let observer = open(&path);
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(settled.settle(nanos(7), &()).await.is_err());
+    assert!(released.release().await.is_err());
+    drop(charged);
+    assert_eq!(totals(&ledger).await, [(12, 0); 2]);
+    // Another process reads what is in the books.
+    assert_eq!(totals(&observer).await, [(0, 85); 2]);
+    let settings = settings(100, 1_000);
+    let status = ledger.status("default", Some("other"), &settings, NOW.parse().unwrap());
+    let status = status.await.unwrap();
+    let spent = |scope| status.iter().find(|status| status.scope == scope).unwrap().spent_usd;
+    assert_eq!((spent(Scope::Session), spent(Scope::HostDay)), (nanos(0), nanos(12)));
+    other.execute_batch("COMMIT").unwrap();
+}
+
+#[tokio::test]
 async fn a_settlement_goes_ahead_of_those_who_ask_for_money() {
     let store = Store::in_memory().unwrap();
     let ledger = store.ledger();

@@ -40,7 +40,9 @@ pub use breakers::BreakerRecord;
 pub use error::StoreError;
 pub(crate) use sessions::{Lease, Taken};
 
-use crate::ledger::{Books, Done, Ledger, LedgerError, LimitOverride, PendingClosing, Question, ReservationId};
+use crate::ledger::{
+    Books, Closing, Done, Ledger, LedgerError, LimitOverride, PendingClosing, Question, ReservationId,
+};
 use crate::ledger::{ReserveRequest, Reversal, ReversalRequest, Scope, Unusual};
 pub(crate) use queue::Commit;
 use queue::{Inner, Request};
@@ -238,5 +240,9 @@ impl Books for Inner {
 
     fn ask(self: Arc<Self>, question: Question) {
         self.submit(Request::Read(Box::new(|backend| question(backend.books()))));
+    }
+
+    fn unbooked(&self) -> Vec<(ReservationId, Closing)> {
+        self.refused()
     }
 }

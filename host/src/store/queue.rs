@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::backend::Worked;
 use super::{Applied, Backend, Change, StoreError, Work};
-use crate::ledger::{LedgerError, PendingClosing};
+use crate::ledger::{Closing, LedgerError, PendingClosing, ReservationId};
 
 /// The pause of the background task after a failure. It doubles up to the maximum.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -140,6 +140,15 @@ impl Inner {
     #[cfg(test)]
     pub(super) fn commits(&self) -> usize {
         self.commits.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// The closings that failed and will be tried again.
+    pub(super) fn refused(&self) -> Vec<(ReservationId, Closing)> {
+        let queue = self.queue();
+        let refused = queue.refused.iter();
+        refused
+            .map(|closing| (closing.id.clone(), closing.closing.clone()))
+            .collect()
     }
 
     /// Notified whenever a closing frees money.

@@ -9,7 +9,7 @@ use super::command::{COMMANDS, WORDS};
 use crate::agent::{RunReport, Session};
 use crate::cli::completions::model_names;
 use crate::cli::lines::Completions;
-use crate::cli::live::{LiveHost, print_error, print_report, print_summary};
+use crate::cli::live::{LiveHost, print_error, print_report, print_summary, print_unsaved};
 use crate::cli::summary::{self, BudgetLine, Detail};
 use crate::cli::{CliError, Context, Output, attach, error, format, session};
 use crate::events::Ending;
@@ -221,6 +221,9 @@ impl<'a> Conversation<'a> {
             Output::Json => self.cx.stdout.json_line(&report),
             Output::StreamJson => print_report(self.cx, &report),
         }
+        if self.cx.global.output != Output::StreamJson {
+            print_unsaved(self.cx, report.unsaved.as_ref());
+        }
         self.last = Some(report);
     }
 
@@ -239,7 +242,7 @@ impl<'a> Conversation<'a> {
         self.cx.stderr.write(&text);
     }
 
-    pub fn clear(&mut self) {
+    pub async fn clear(&mut self) {
         let spent = self.report().map(|report| summary::brief(report, Some(report)));
         let is_empty = self.session.messages().is_empty();
         self.cleared = self.total();
@@ -257,6 +260,7 @@ impl<'a> Conversation<'a> {
                 .line(&format!("There is no conversation to forget.{attached}"));
             return;
         }
+        print_unsaved(self.cx, self.session.save().await.as_ref());
         self.session = self.live.session();
         let spent = spent.map_or_else(String::new, |spent| format!(" ({spent})"));
         self.cx.stderr.line(&match kept {
@@ -397,9 +401,11 @@ impl<'a> Conversation<'a> {
         self.cleared.saturating_add(this.unwrap_or_default())
     }
 
-    /// Prints the summary of the last session, and the cost of all.
+    /// Prints the summary of the last session, and the cost of all. Tries a last time to write what could not be written before.
     pub async fn finish(self) {
         let total = self.total();
+        let unsaved = self.session.save().await;
+        let was_unsaved = self.report().is_some_and(|report| report.unsaved.is_some());
         if let (Output::Text, Some(mut report)) = (self.cx.global.output, self.last) {
             // `metrics` covers the whole session. The report's own count covers only the last run.
             report.iterations = report.metrics.iterations;
@@ -409,6 +415,17 @@ impl<'a> Conversation<'a> {
                     .stderr
                     .line(&format!("${total} in all, with the conversations before `/clear`"));
             }
+        }
+        match unsaved {
+            Some(unsaved) => {
+                let message = format!(
+                    "the end of the session is lost, and what isn't booked yet is charged as it was reserved: {}",
+                    unsaved.message
+                );
+                self.cx.stderr.line(&error::warning(&message, unsaved.hint.as_deref()));
+            }
+            None if was_unsaved => self.cx.note("The session is written to its end now."),
+            None => {}
         }
         self.live.shutdown().await;
     }
