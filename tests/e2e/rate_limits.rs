@@ -115,8 +115,7 @@ async fn a_run_says_what_it_waits_for() {
     let started = Instant::now();
     let ran = lab.call(["run", "--plain", "What is 25 * 17?"]).await.expect_code(0);
     assert!(ran.stdout.contains("It is 425."), "{ran}");
-    let waiting = "is reached for requests, next request in about ";
-    assert!(ran.stderr.contains(waiting), "{ran}");
+    assert!(ran.stderr.contains("is reached for requests"), "{ran}");
     assert!(started.elapsed() >= Duration::from_millis(1_900), "{ran}");
     assert_eq!(refused(&server), 0);
 }

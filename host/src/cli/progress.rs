@@ -41,10 +41,44 @@ pub struct ProgressRenderer {
     markdown: Option<Markdown>,
     /// Why the last attempt of this turn failed.
     last_failure: Option<String>,
-    /// Since when the model has been asked and said nothing. After a failed attempt, when the next one is due.
-    waiting_since: Option<Instant>,
+    /// That the model says nothing.
+    waiting: Option<Waiting>,
     /// The tools that run now, oldest first.
     running: Vec<RunningCall>,
+}
+
+/// Since when the run waits for the model.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    since: Instant,
+    /// When the next attempt is due. The model is asked since then.
+    until: Option<Instant>,
+}
+
+impl Waiting {
+    fn now() -> Self {
+        Self {
+            since: Instant::now(),
+            until: None,
+        }
+    }
+
+    fn for_ms(delay: u64) -> Self {
+        let now = Self::now();
+        let until = now.since.checked_add(Duration::from_millis(delay));
+        Self { until, ..now }
+    }
+
+    /// What a terminal shows of it, once it has been long.
+    fn status(self, now: Instant) -> Option<String> {
+        let (since, end) = match self.until {
+            Some(until) if now < until => (self.since, Some(until - self.since)),
+            until => (until.unwrap_or(self.since), None),
+        };
+        let waited = now.saturating_duration_since(since);
+        let end = end.map_or_else(String::new, |end| format!(" of {}", end.as_secs_f64().ceil()));
+        (waited >= SILENCE).then(|| format!("waiting for the model, {}{end} s", waited.as_secs()))
+    }
 }
 
 #[derive(Debug)]
@@ -65,7 +99,7 @@ impl ProgressRenderer {
             streamed: false,
             markdown: None,
             last_failure: None,
-            waiting_since: None,
+            waiting: None,
             running: Vec::new(),
         }
     }
@@ -114,11 +148,15 @@ impl ProgressRenderer {
             EventKind::SessionFinished { .. } => self.running.clear(),
             _ => {}
         }
-        self.waiting_since = match event {
-            EventKind::TurnStarted {} | EventKind::ModelFallback { .. } => Some(Instant::now()),
-            EventKind::ModelRetry { delay_ms, .. } => Some(Instant::now() + Duration::from_millis(*delay_ms)),
+        self.waiting = match event {
+            EventKind::TurnStarted {} | EventKind::ModelFallback { .. } => Some(Waiting::now()),
+            EventKind::ModelWaiting {
+                retry_after_ms: Some(delay),
+                ..
+            } => Some(Waiting::for_ms(*delay)),
+            EventKind::ModelRetry { delay_ms, .. } => Some(Waiting::for_ms(*delay_ms)),
             // Nothing may follow for a while. A line of text that isn't rendered stays as it is.
-            EventKind::TextDelta { .. } if self.markdown.is_some() => Some(Instant::now()),
+            EventKind::TextDelta { .. } if self.markdown.is_some() => Some(Waiting::now()),
             EventKind::TextDelta { .. }
             | EventKind::ModelResponse { .. }
             | EventKind::ModelAttempt { .. }
@@ -212,9 +250,8 @@ impl Render for ProgressRenderer {
     }
 
     fn tick(&mut self) {
-        let waited = self.waiting_since.map(|since| since.elapsed());
-        if let Some(waited) = waited.filter(|waited| self.show_progress && *waited >= SILENCE) {
-            let status = format!("waiting for the model, {} s", waited.as_secs());
+        let status = self.waiting.and_then(|waiting| waiting.status(Instant::now()));
+        if let Some(status) = status.filter(|_| self.show_progress) {
             // Each stream removes its own.
             match self.streamed && self.markdown.is_some() {
                 true => self.stdout.status(&status),
@@ -342,6 +379,22 @@ pub(crate) mod tests {
         });
         assert_eq!(written(true, true, &[delta("**a"), finished]), "**a\n");
         assert_eq!(written(true, true, &[response("**a**")]), "**a**\n");
+    }
+
+    #[test]
+    fn a_wait_is_shown_with_its_end_if_that_is_known() {
+        let waiting = Waiting::for_ms(11_600);
+        let after = |seconds| waiting.status(waiting.since + Duration::from_secs(seconds));
+        let asked = |seconds| {
+            let asked = Waiting { until: None, ..waiting };
+            asked.status(waiting.since + Duration::from_secs(seconds))
+        };
+        assert_eq!((after(1), asked(1)), (None, None));
+        assert_eq!(after(3).unwrap(), "waiting for the model, 3 of 12 s");
+        assert_eq!(asked(3).unwrap(), "waiting for the model, 3 s");
+        // Then it is asked.
+        assert_eq!(after(12), None);
+        assert_eq!(after(16).unwrap(), "waiting for the model, 4 s");
     }
 
     #[test]

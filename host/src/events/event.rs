@@ -61,6 +61,9 @@ pub enum EventKind {
     },
     /// The request waits, because the breaker, a rate limit or the budget refuses attempts for now. Emitted once per reason.
     ModelWaiting {
+        /// Milliseconds until the next attempt, as far as anybody can tell.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
         error: ErrorInfo,
     },
     /// A model has no answer, so the next one is asked.
@@ -312,7 +315,7 @@ impl EventKind {
     pub const fn error_mut(&mut self) -> Option<&mut ErrorInfo> {
         match self {
             Self::ModelAttempt { error, .. } | Self::SessionFinished { error, .. } => error.as_mut(),
-            Self::ModelRetry { error, .. } | Self::ModelWaiting { error } | Self::ModelFallback { error, .. } => {
+            Self::ModelRetry { error, .. } | Self::ModelWaiting { error, .. } | Self::ModelFallback { error, .. } => {
                 Some(error)
             }
             _ => None,

@@ -59,7 +59,7 @@ pub enum ModelError {
         last: Option<Box<ModelError>>,
     },
     /// By what the server announces, it would refuse the attempt.
-    #[error("the rate limit of {endpoint} {}", reached(*wait, *retry_after))]
+    #[error("the rate limit of {endpoint} {}{}", reached(*wait), next_request(*retry_after))]
     RateLimitReached {
         endpoint: String,
         wait: Wait,
@@ -200,14 +200,22 @@ fn open(is_held: bool, retry_after: Duration) -> String {
     }
 }
 
-/// What of a rate limit is reached. The time is rounded to 0.1 s.
-fn reached(wait: Wait, retry_after: Duration) -> String {
-    let reached = match wait {
+/// What of a rate limit is reached.
+fn reached(wait: Wait) -> String {
+    match wait {
         Wait::For(kind) => format!("is reached for {}", kind.as_str()),
-        Wait::Refused => "is reached, by its answer to another call".to_owned(),
-        Wait::InQueue => return "is reached, and other calls wait already".to_owned(),
-    };
-    format!("{reached}, next request in about {:.1} s", retry_after.as_secs_f64())
+        // By its answer to another call.
+        Wait::Refused => "is reached".to_owned(),
+        Wait::InQueue => "is reached, and other calls wait already".to_owned(),
+    }
+}
+
+/// The time is rounded to 0.1 s.
+fn next_request(retry_after: Duration) -> String {
+    match retry_after.is_zero() {
+        true => String::new(),
+        false => format!(", next request in about {:.1} s", retry_after.as_secs_f64()),
+    }
 }
 
 impl From<LedgerError> for ModelError {
@@ -225,6 +233,17 @@ impl ModelError {
         Self::Malformed {
             reason: format!("the request can't be serialised: {error}"),
             request_id: None,
+        }
+    }
+
+    /// What an attempt waits for, without for how long.
+    pub(super) fn obstacle(&self) -> String {
+        match self {
+            Self::RateLimitReached { endpoint, wait, .. } => {
+                format!("the rate limit of {endpoint} {}", reached(*wait))
+            }
+            Self::BreakerOpen { breaker, last, .. } => format!("the breaker `{breaker}` is open{}", after(last)),
+            error => error.to_string(),
         }
     }
 

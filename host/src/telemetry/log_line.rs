@@ -55,10 +55,11 @@ pub(super) fn write(event: &Event, contents: bool) {
             );
         }
         EventKind::TurnStarted {} => line!(DEBUG, event, "turn started"),
-        EventKind::ModelWaiting { error } => line!(
+        EventKind::ModelWaiting { retry_after_ms, error } => line!(
             INFO,
             event,
             "model waiting",
+            retry_after_ms,
             error_kind = error.kind.as_str(),
             error = error.message.as_str()
         ),

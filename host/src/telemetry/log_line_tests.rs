@@ -66,7 +66,10 @@ fn one_of_each() -> Vec<EventKind> {
             structured: false,
         },
         EventKind::TurnStarted {},
-        EventKind::ModelWaiting { error: error() },
+        EventKind::ModelWaiting {
+            retry_after_ms: Some(1_000),
+            error: error(),
+        },
         EventKind::ModelFallback {
             from: "m".to_owned(),
             to: "n".to_owned(),

@@ -158,9 +158,11 @@ pub fn progress_line(event: &EventKind, last_failure: Option<&str>) -> Option<Pr
             };
             ProgressLine::new("model", format!("{why}: dropped {bytes} bytes of {what}{with}")).styled(WARN)
         }
-        EventKind::ModelWaiting { error } => {
+        EventKind::ModelWaiting { retry_after_ms, error } => {
             let what = format::one_line(&error.message, MAX_TEXT_CHARS);
-            ProgressLine::new("model", format!("waiting: {what}")).styled(WARN)
+            // First, because a terminal may cut the rest off.
+            let time = retry_after_ms.map_or_else(String::new, |delay| format!(" {}", format::seconds(delay)));
+            ProgressLine::new("model", format!("waiting{time}: {what}")).styled(WARN)
         }
         EventKind::ModelFallback { from, to, error } => {
             let why = format::one_line(&error.message, MAX_TEXT_CHARS);
@@ -339,6 +341,21 @@ mod tests {
         );
         let again = progress_line(&retry, Some("try later.")).unwrap().text;
         assert_eq!(again, "attempt 1 of 3 failed in the same way; next attempt in 0.5 s");
+        let mut error = retry.clone();
+        let error = error.error_mut().unwrap();
+        error.message = "the rate limit of https://api.anthropic.com is reached".into();
+        let waiting = |retry_after_ms| EventKind::ModelWaiting {
+            retry_after_ms,
+            error: error.clone(),
+        };
+        assert_eq!(
+            rendered(waiting(Some(12_000))),
+            "   model  waiting 12 s: the rate limit of https://api.anthropic.com is reached"
+        );
+        assert_eq!(
+            rendered(waiting(None)),
+            "   model  waiting: the rate limit of https://api.anthropic.com is reached"
+        );
         assert_eq!(
             rendered(response("x").kind),
             "   model  end_turn after 640 ms, 1,200 tokens in, 52 out"

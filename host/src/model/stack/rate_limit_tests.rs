@@ -9,7 +9,7 @@ const SECOND: &str = "claude-haiku-5-5";
 
 async fn waits(harness: &Harness) -> Vec<String> {
     let waiting = |event| match event {
-        EventKind::ModelWaiting { error } => Some(error.message),
+        EventKind::ModelWaiting { error, retry_after_ms } => Some(format!("{retry_after_ms:?} {}", error.message)),
         _ => None,
     };
     harness.events().await.into_iter().filter_map(waiting).collect()
@@ -26,7 +26,7 @@ async fn a_call_waits_until_the_next_request_is_allowed_and_says_so() {
         took.abs_diff(Duration::from_millis(500)) < Duration::from_millis(20),
         "{took:?}"
     );
-    let message = "the rate limit of http://scripted is reached for requests, next request in about 0.5 s";
+    let message = "Some(500) the rate limit of http://scripted is reached for requests";
     assert_eq!(waits(&harness).await, [message]);
     let names = harness.event_names().await;
     let attempts = names.iter().filter(|name| **name == "model_attempt").count();
@@ -86,8 +86,7 @@ async fn what_one_call_was_refused_with_keeps_others_from_asking() {
     let (result, took) = harness.call().await;
     result.unwrap();
     assert_eq!(took, Duration::from_secs(10));
-    let message =
-        "the rate limit of http://scripted is reached, by its answer to another call, next request in about 10.0 s";
+    let message = "Some(10000) the rate limit of http://scripted is reached";
     assert_eq!(waits(&harness).await, [message]);
 }
 

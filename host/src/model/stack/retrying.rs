@@ -267,8 +267,18 @@ impl<'a> Retrying<'a> {
             if wait != Wait::InQueue && retry_after < MIN_WAIT_TO_MENTION);
         if !is_short && !self.announced.contains(&obstacle.kind()) {
             self.announced.push(obstacle.kind());
+            let known = match obstacle {
+                Obstacle::Open(_) => Some(delay),
+                Obstacle::RateLimit(forecast) => Some(forecast).filter(|forecast| !forecast.is_zero()),
+                Obstacle::Probe | Obstacle::Reserved => None,
+            };
+            let mut info = self.stack.info(&error);
+            if known.is_some() {
+                info.message = error.obstacle();
+            }
             self.cx.emitter.emit(EventKind::ModelWaiting {
-                error: self.stack.info(&error),
+                retry_after_ms: known.map(|known| u64::try_from(known.as_millis()).unwrap_or(u64::MAX)),
+                error: info,
             });
         }
         match obstacle {
