@@ -159,14 +159,15 @@ fn find(options: &LoadOptions, expected: &[PathBuf]) -> Result<Option<(PathBuf, 
         let path = options.cwd.join(file);
         return match read_file(&path) {
             Ok(text) => Ok(Some((path, text))),
-            Err(error) => Err(unreadable(file, &error)),
+            Err(error) => Err(unreadable(file, &path, &error)),
         };
     }
     for path in expected {
         match read_file(path) {
             Ok(text) => return Ok(Some((path.clone(), text))),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-            Err(error) => return Err(unreadable(path, &error)),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) && !path.is_symlink() => {}
+            Err(error) => return Err(unreadable(path, path, &error)),
         }
     }
     Ok(None)
@@ -183,14 +184,16 @@ fn read_file(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
+/// `name` is what the file is called in messages.
+fn unreadable(name: &Path, path: &Path, error: &io::Error) -> ConfigError {
     let hint = match error.kind() {
+        ErrorKind::NotFound if path.is_symlink() => "it is a symbolic link to what isn't there: mend it or remove it",
         ErrorKind::NotFound => "check the path given with --config",
         ErrorKind::InvalidData => "a configuration file must be UTF-8 text",
         _ => "check that it is a file and that you can read it",
     };
     ConfigError::new(vec![Problem {
-        origin: Origin::WholeFile { path: path.to_owned() },
+        origin: Origin::WholeFile { path: name.to_owned() },
         key: String::new(),
         message: format!("can't be read: {error}"),
         hint: Some(hint.to_owned()),

@@ -91,6 +91,19 @@ fn an_unreadable_file_is_a_problem() {
 }
 
 #[test]
+fn a_link_to_nothing_is_not_taken_for_no_configuration() {
+    let home = Home::new();
+    std::os::unix::fs::symlink("gone.toml", home.root.path().join("work/cofferdam.toml")).unwrap();
+    for file in [None, Some("cofferdam.toml")] {
+        let error = home.load(file).unwrap_err().to_string();
+        assert!(
+            error.contains("cofferdam.toml: can't be read: ") && error.contains("symbolic link"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn problems_use_the_path_relative_to_the_current_folder() {
     let home = Home::new();
     home.write("work/cofferdam.toml", "x = 1");
