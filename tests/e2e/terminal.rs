@@ -199,6 +199,32 @@ async fn lines_that_cannot_be_edited_are_said_so() {
 }
 
 #[tokio::test]
+async fn bytes_that_are_not_text_are_left_out_with_what_came_with_them() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let mut chat = Chat::start(&lab).await;
+    let refused = "what was typed or pasted isn't UTF-8, so it was left out";
+    // A paste with its end mark, and a long one.
+    for lines in [1, 500] {
+        chat.terminal.type_keys("say ");
+        chat.wait_for("say ").await;
+        let mut pasted = b"\x1b[200~caf\xe9 au lait\r".to_vec();
+        pasted.extend(b"one more line\r".repeat(lines));
+        pasted.extend(b"\x1b[201~");
+        chat.terminal.type_bytes(&pasted);
+        chat.wait_for(refused).await;
+        chat.wait_for("> say ").await;
+        // What stood in the line before stays there.
+        chat.enter("caf\u{e9}", "An answer.").await;
+    }
+    chat.terminal.type_bytes(b"ab\xff");
+    chat.wait_for(refused).await;
+    chat.wait_for("> ab").await;
+    chat.enter("c", "An answer.").await;
+    chat.leave().await;
+    assert_eq!(prompts(&lab), ["say caf\u{e9}", "say caf\u{e9}", "abc"]);
+}
+
+#[tokio::test]
 async fn what_is_pasted_is_one_prompt() {
     let lab = lab([Answer::text("An answer.").forever()]);
     let mut chat = Chat::start(&lab).await;

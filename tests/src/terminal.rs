@@ -81,7 +81,12 @@ impl Terminal {
     }
 
     pub fn type_keys(&self, keys: &str) {
-        (&self.keyboard).write_all(keys.as_bytes()).unwrap();
+        self.type_bytes(keys.as_bytes());
+    }
+
+    /// What isn't text.
+    pub fn type_bytes(&self, bytes: &[u8]) {
+        (&self.keyboard).write_all(bytes).unwrap();
     }
 
     /// Waits until these words are shown, after those that were waited for before.

@@ -44,6 +44,13 @@ pub enum Input {
     End,
 }
 
+/// What was read for an input that was asked for.
+enum Read {
+    Input(Input),
+    /// Nothing of it may be used, and the next one is asked for.
+    Refused(CliError),
+}
+
 /// How lines are read on a terminal.
 #[derive(Clone, Debug)]
 pub struct Prompting {
@@ -65,7 +72,7 @@ pub enum Meanwhile {
 /// The source of lines.
 pub struct Lines {
     wanted: std::sync::mpsc::Sender<()>,
-    inputs: mpsc::Receiver<Result<Option<Input>, CliError>>,
+    inputs: mpsc::Receiver<Result<Read, CliError>>,
     /// Whether an input was asked for that hasn't come yet.
     is_reading: bool,
     terminal: Option<Terminal>,
@@ -88,9 +95,7 @@ impl Lines {
                     for line in history.iter().flat_map(HistoryFile::load) {
                         let _ = edited.editor.add_history_entry(line);
                     }
-                    send_inputs(&requests, &sender, || {
-                        edited_line(&mut edited, history.as_ref()).map(Some)
-                    });
+                    send_inputs(&requests, &sender, || edited_line(&mut edited, history.as_ref()));
                 }
                 None => {
                     let mut stdin = io::stdin().lock();
@@ -98,7 +103,10 @@ impl Lines {
                     let mut is_over = false;
                     send_inputs(&requests, &sender, || match is_terminal {
                         true => typed_lines(&mut stdin, follows, &mut is_over),
-                        false => Ok(Some(prompt::read_line(&mut stdin)?.map_or(Input::End, Input::Line))),
+                        false => {
+                            let line = prompt::read_line(&mut stdin)?;
+                            Ok(Read::Input(line.map_or(Input::End, Input::Line)))
+                        }
                     });
                 }
             })
@@ -122,8 +130,8 @@ impl Lines {
         self.terminal.as_ref().map(Terminal::mode)
     }
 
-    /// The next line. If this is cancelled, the next call returns it. A line that the terminal has cut off is reported, and left
-    /// out.
+    /// The next line. If this is cancelled, the next call returns it. A line that the terminal has cut off, or that isn't UTF-8, is
+    /// reported and left out.
     ///
     /// # Errors
     /// Stdin can't be read, or a line is longer than [`prompt::MAX_PROMPT_BYTES`].
@@ -139,11 +147,10 @@ impl Lines {
             let input = self.inputs.recv().await;
             self.is_reading = false;
             match input {
-                Some(Ok(None)) => {
-                    let cut = prompt::cut_line(Purpose::Prompt);
-                    self.stderr.line(&error::render(&cut, cut.hint().as_deref()));
+                Some(Ok(Read::Refused(why))) => {
+                    self.stderr.line(&error::render(&why, why.hint().as_deref()));
                 }
-                Some(Ok(Some(input))) => return Ok(input),
+                Some(Ok(Read::Input(input))) => return Ok(input),
                 Some(Err(error)) => return Err(error),
                 None => return Ok(Input::End),
             }
@@ -162,25 +169,25 @@ impl Drop for Lines {
 
 fn send_inputs(
     requests: &std::sync::mpsc::Receiver<()>,
-    sender: &mpsc::Sender<Result<Option<Input>, CliError>>,
-    mut next: impl FnMut() -> Result<Option<Input>, CliError>,
+    sender: &mpsc::Sender<Result<Read, CliError>>,
+    mut next: impl FnMut() -> Result<Read, CliError>,
 ) {
     while requests.recv().is_ok() {
         let input = next();
-        let is_last = matches!(input, Ok(Some(Input::End)) | Err(_));
+        let is_last = matches!(input, Ok(Read::Input(Input::End)) | Err(_));
         if sender.blocking_send(input).is_err() || is_last {
             return;
         }
     }
 }
 
-/// A line that was typed, with those that come together with it. `None` if the terminal has cut one of them off. Ctrl-D among them
+/// A line that was typed, with those that come together with it. Refused if the terminal has cut one of them off. Ctrl-D among them
 /// ends the input after them.
 fn typed_lines(
     stdin: &mut impl BufRead,
     mut follows: impl FnMut() -> bool,
     is_over: &mut bool,
-) -> Result<Option<Input>, CliError> {
+) -> Result<Read, CliError> {
     let mut lines = Vec::new();
     let mut bytes = 0;
     while !*is_over && bytes as u64 <= prompt::MAX_PROMPT_BYTES && (lines.is_empty() || follows()) {
@@ -193,8 +200,9 @@ fn typed_lines(
         }
     }
     Ok(match lines.is_empty() {
-        true => Some(Input::End),
-        false => (!lines.iter().any(|line| prompt::is_cut(line))).then(|| Input::Line(lines.join("\n"))),
+        true => Read::Input(Input::End),
+        false if lines.iter().any(|line| prompt::is_cut(line)) => Read::Refused(prompt::cut_line(Purpose::Prompt)),
+        false => Read::Input(Input::Line(lines.join("\n"))),
     })
 }
 
@@ -206,8 +214,9 @@ fn follows() -> bool {
     poll(&mut ready, gap.as_ref()).is_ok_and(|count| count > 0)
 }
 
-fn edited_line(edited: &mut Edited, history: Option<&HistoryFile>) -> Result<Input, CliError> {
-    let read = edited.editor.readline(PROMPT);
+fn edited_line(edited: &mut Edited, history: Option<&HistoryFile>) -> Result<Read, CliError> {
+    let initial = std::mem::take(&mut edited.initial);
+    let read = edited.editor.readline_with_initial(PROMPT, (&initial, ""));
     let read = read.map(|line| edited.continuations.take_from(line));
     match read {
         Ok(line) => {
@@ -216,10 +225,15 @@ fn edited_line(edited: &mut Edited, history: Option<&HistoryFile>) -> Result<Inp
             if let Some(history) = history {
                 history.append(&line);
             }
-            Ok(Input::Line(line))
+            Ok(Read::Input(Input::Line(line)))
         }
-        Err(ReadlineError::Interrupted) => Ok(Input::Interrupt),
-        Err(ReadlineError::Eof) => Ok(Input::End),
+        Err(ReadlineError::Interrupted) => Ok(Read::Input(Input::Interrupt)),
+        Err(ReadlineError::Eof) => Ok(Read::Input(Input::End)),
+        // The editor has dropped what came with it, so that the rest makes no sense.
+        Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            edited.discard_input();
+            Ok(Read::Refused(prompt::not_utf8()))
+        }
         Err(error) => Err(CliError::Stdin {
             what: "prompt",
             source: io::Error::other(error),
@@ -238,7 +252,10 @@ mod tests {
         // What was typed together: three lines, one, and one with the end.
         let mut together = [true, true, false, false, true].into_iter();
         let mut is_over = false;
-        let mut next = || typed_lines(&mut stdin, || together.next().unwrap(), &mut is_over).unwrap();
+        let mut next = || match typed_lines(&mut stdin, || together.next().unwrap(), &mut is_over).unwrap() {
+            Read::Input(input) => Some(input),
+            Read::Refused(_) => None,
+        };
         for input in [
             Input::Line("one\n\nthree".to_owned()),
             Input::Line("four".to_owned()),
@@ -254,6 +271,6 @@ mod tests {
         let text = format!("short\n{}\n", "x".repeat(4095));
         let mut together = [true, false].into_iter();
         let read = typed_lines(&mut text.as_bytes(), || together.next().unwrap(), &mut false);
-        assert_eq!(read.unwrap(), None);
+        assert!(matches!(read.unwrap(), Read::Refused(_)));
     }
 }

@@ -244,6 +244,14 @@ pub fn cut_line(purpose: Purpose) -> CliError {
     )
 }
 
+/// The error for what was typed or pasted with other bytes in it.
+pub fn not_utf8() -> CliError {
+    CliError::usage(
+        "what was typed or pasted isn't UTF-8, so it was left out",
+        "set the terminal to UTF-8, or send the text as a file: `iconv -f latin1 -t utf-8 FILE` converts it",
+    )
+}
+
 fn too_long(purpose: Purpose) -> CliError {
     CliError::usage(
         format!(

@@ -17,6 +17,8 @@ pub struct Completions {
     lines: Arc<Mutex<Vec<String>>>,
     /// The beginning of a line that goes on with paths.
     before_paths: Option<&'static str>,
+    /// The line that is being edited.
+    line: Arc<Mutex<String>>,
 }
 
 impl Completions {
@@ -24,6 +26,11 @@ impl Completions {
     pub const fn with_paths_after(mut self, beginning: &'static str) -> Self {
         self.before_paths = Some(beginning);
         self
+    }
+
+    /// The line as it was edited last.
+    pub fn line(&self) -> String {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn set(&self, lines: impl IntoIterator<Item = String>) {
@@ -74,6 +81,12 @@ fn complete_path(line: &str, start: usize) -> rustyline::Result<(usize, Vec<Pair
 
 impl Hinter for Completions {
     type Hint = String;
+
+    /// The editor asks for a hint whenever the line has changed. There is none.
+    fn hint(&self, line: &str, _: usize, _: &rustyline::Context<'_>) -> Option<String> {
+        line.clone_into(&mut self.line.lock().unwrap_or_else(PoisonError::into_inner));
+        None
+    }
 }
 
 impl Highlighter for Completions {}

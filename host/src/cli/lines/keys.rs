@@ -11,11 +11,15 @@ use super::paste::Paste;
 use super::terminal::{self, LineEditor, TerminalMode};
 use crate::cli::interrupt::Stop;
 
-/// Binds the keys. `outside` is how the terminal is set up while no line is edited. The result says which backslashes were for Enter.
-pub fn bind(editor: &mut LineEditor, outside: TerminalMode) -> Continuations {
-    let continuations = Continuations::default();
+/// The paste that is being read, shared with the keys.
+pub type SharedPaste = Arc<Mutex<Paste>>;
+
+/// Binds the keys. `outside` is how the terminal is set up while no line is edited. The result says which backslashes were for Enter,
+/// and what is being pasted.
+pub fn bind(editor: &mut LineEditor, outside: TerminalMode) -> (Continuations, SharedPaste) {
+    let (continuations, paste) = (Continuations::default(), SharedPaste::default());
     let keys = Keys {
-        paste: Mutex::default(),
+        paste: Arc::clone(&paste),
         continuations: continuations.clone(),
         suspend: Suspend {
             outside,
@@ -23,12 +27,12 @@ pub fn bind(editor: &mut LineEditor, outside: TerminalMode) -> Continuations {
         },
     };
     editor.bind_sequence(Event::Any, EventHandler::Conditional(Box::new(keys)));
-    continuations
+    (continuations, paste)
 }
 
 /// Sees every key before the editor does, because each may be part of a paste.
 struct Keys {
-    paste: Mutex<Paste>,
+    paste: SharedPaste,
     continuations: Continuations,
     suspend: Suspend,
 }

@@ -1,14 +1,18 @@
 //! A terminal whose last line is the prompt while a line is being read.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use anstream::AutoStream;
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr, tcsetattr,
+};
 use rustyline::history::DefaultHistory;
 use rustyline::{Behavior, CompletionType, Editor, ExternalPrinter};
 
-use super::keys::{self, Continuations};
+use super::keys::{self, Continuations, SharedPaste};
+use super::paste::Paste;
 use super::{Completions, Meanwhile, Prompting};
 use crate::cli::interrupt::handle_ctrl_c;
 use crate::cli::output::Sink;
@@ -23,6 +27,20 @@ pub type LineEditor = Editor<Completions, DefaultHistory>;
 pub struct Edited {
     pub editor: LineEditor,
     pub continuations: Continuations,
+    pub paste: SharedPaste,
+    /// What the next line begins with.
+    pub initial: String,
+}
+
+impl Edited {
+    /// Forgets what was typed or pasted and not read yet, with what comes at once. Keeps the line before it.
+    pub fn discard_input(&mut self) {
+        let stdin = io::stdin();
+        let _ = tcflush(&stdin, QueueSelector::IFlush);
+        while super::follows() && tcflush(&stdin, QueueSelector::IFlush).is_ok() {}
+        *self.paste.lock().unwrap_or_else(PoisonError::into_inner) = Paste::default();
+        self.initial = self.editor.helper().map(Completions::line).unwrap_or_default();
+    }
 }
 
 /// How a terminal echoes, edits and signals.
@@ -107,7 +125,7 @@ impl Terminal {
             return Ok(None);
         };
         editor.set_helper(Some(prompting.completions));
-        let continuations = keys::bind(&mut editor, mode.clone());
+        let (continuations, paste) = keys::bind(&mut editor, mode.clone());
         let Ok(printer) = editor.create_external_printer() else {
             return Ok(None);
         };
@@ -140,7 +158,12 @@ impl Terminal {
             // The editor leaves the terminal after each line as it finds it here.
             Meanwhile::Nothing => mode.without_echo().restore(),
         }
-        let edited = Edited { editor, continuations };
+        let edited = Edited {
+            editor,
+            continuations,
+            paste,
+            initial: String::new(),
+        };
         Ok(Some((Self { mode, print, streams }, edited)))
     }
 
