@@ -368,7 +368,8 @@ async fn a_chat_goes_on_where_it_was_killed() {
         .lines()
         .find(|line| line.contains("cut off when its process ended"));
     assert!(
-        said.is_some_and(|line| line.contains(&format!("charged: ${charged}"))),
+        said.is_some_and(|line| line.contains(&format!("charged: ${charged}"))
+            && line.contains(&row["reserved_at"].as_str().unwrap()[..10])),
         "{row} {chat}"
     );
     // The command that the line names.

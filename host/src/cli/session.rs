@@ -422,8 +422,9 @@ async fn charge_of_cut_attempt(live: &LiveHost, session: &Session) -> Option<Str
         }
     };
     Some(format!(
-        "A model request was cut off when its process ended. What it cost isn't known, so all that was reserved for it is charged: ${}. \
-         `cofferdam budget reverse {} AMOUNT --reason TEXT` takes back what the vendor didn't bill.",
+        "A model request of {} UTC was cut off when its process ended. What it cost isn't known, so all that was reserved for it is charged: \
+         ${}. `cofferdam budget reverse {} AMOUNT --reason TEXT` takes back what the vendor didn't bill.",
+        format::minute(&row.reserved_at),
         row.spent_usd.unwrap_or(row.reserved_usd),
         row.id
     ))
