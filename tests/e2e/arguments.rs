@@ -394,6 +394,13 @@ async fn a_hint_names_the_option_or_the_key_that_was_used() {
         lab.configure(&format!("{file}{calculator}"));
         let ran = lab.call([&["run", "Go."], options].concat()).await.expect_code(code);
         assert!(ran.stderr.contains(says), "{says}: {ran}");
+        if code == 3 {
+            // It is kept as it was said.
+            let sessions = lab.call(["session", "list", "--output", "json"]).await.expect_code(0);
+            let id = sessions.json()[0]["id"].as_str().unwrap().to_owned();
+            let shown = lab.call(["session", "show", &id]).await.expect_code(0);
+            assert!(shown.stdout.contains(says), "{says}: {shown}");
+        }
     }
 }
 

@@ -177,6 +177,9 @@ pub struct BudgetExceeded {
     /// Whether `cofferdam budget set` gave the limit.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_override: bool,
+    /// Whether [`BudgetSettings::session_cap`] gave the limit.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_cap: bool,
     /// What of it is booked for a later day or month than the clock shows.
     #[serde(skip_serializing_if = "is_zero")]
     pub ahead: NanoUsd,
@@ -226,6 +229,7 @@ impl BudgetExceeded {
                 "raise the limit with `cofferdam budget set {scope} USD{of_tenant}`, or end it with `default` as the amount, so that `{key}` \
                  holds again; {way_on}"
             ),
+            false if self.is_cap => format!("raise `--budget`; {way_on}"),
             false => format!("raise `{key}`; {way_on}"),
         }
     }
@@ -259,6 +263,7 @@ pub(crate) fn admit(
             prompt: NanoUsd::ZERO,
             is_mostly_carried: false,
             is_override: false,
+            is_cap: false,
             ahead: NanoUsd::ZERO,
         })
     }
@@ -489,6 +494,11 @@ mod tests {
                 ..too_large.clone()
             };
             assert_eq!(refusal.hint(), format!("raise `[budget] session_usd`; {way_on}"));
+            let of_command = BudgetExceeded {
+                is_cap: true,
+                ..refusal
+            };
+            assert_eq!(of_command.hint(), format!("raise `--budget`; {way_on}"));
         }
     }
 

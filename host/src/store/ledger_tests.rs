@@ -119,6 +119,7 @@ async fn a_settlement_replaces_its_reservation() {
             prompt: nanos(0),
             is_mostly_carried: false,
             is_override: false,
+            is_cap: false,
             ahead: nanos(0),
         }
     );

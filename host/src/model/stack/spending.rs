@@ -13,7 +13,7 @@ use super::super::{
 use super::ModelStack;
 use super::estimated::EstimatedRequest;
 use crate::events::{EventKind, Usage};
-use crate::ledger::{AskAgain, Attempt, BudgetAlert, LedgerError, Reservation, ReserveRequest, Scope};
+use crate::ledger::{AskAgain, Attempt, BudgetAlert, BudgetExceeded, LedgerError, Reservation, ReserveRequest, Scope};
 use crate::money::{NanoUsd, NanoUsdDifference};
 use crate::telemetry::Emitter;
 
@@ -145,7 +145,13 @@ impl ModelStack {
             return Err(ModelError::Budget(exceeded.clone()));
         }
         let reserved = reserved.map_err(|error| match error {
-            ModelError::Budget(refused) => ModelError::Budget(request.explained(refused, &price, cache_writes)),
+            ModelError::Budget(refused) => {
+                let refused = BudgetExceeded {
+                    is_cap: refused.scope == Scope::Session && self.budget.session_cap == Some(refused.limit),
+                    ..refused
+                };
+                ModelError::Budget(request.explained(refused, &price, cache_writes))
+            }
             error => error,
         });
         let Some(reservation) = reserved? else { return Ok(None) };
