@@ -434,3 +434,27 @@ async fn cancelled_by_ctrl_c() {
     let ran = finish(child).await.expect_code(130);
     check(&ran.json(), Ending::Cancelled);
 }
+
+#[tokio::test]
+async fn what_is_cancelled_is_not_part_of_the_session() {
+    for (arguments, says) in [
+        (
+            &["--attach", "notes.md"][..],
+            Some("The prompt and what was attached are not part of the session"),
+        ),
+        (&["--ephemeral"], None),
+        (&[], Some("The prompt is not part of the session")),
+    ] {
+        let lab = lab([Answer::text("never ends").with_fault(FaultKind::Stall, FaultPoint::Events(3))]);
+        lab.write("notes.md", "A note.");
+        let child = lab.command([&["run", "Go."], arguments].concat()).spawn().unwrap();
+        lab.wait_for_model_request().await;
+        let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+        kill_process(pid, Signal::INT).unwrap();
+        let ran = finish(child).await.expect_code(130);
+        match says {
+            Some(says) => assert!(ran.stderr.contains(says), "{ran}"),
+            None => assert!(!ran.stderr.contains("not part of the session"), "{ran}"),
+        }
+    }
+}
