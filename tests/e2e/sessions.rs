@@ -527,6 +527,14 @@ async fn a_resumed_run_says_what_it_cost_and_what_the_session_cost() {
     assert_eq!(spent[0]["spent_usd"], format!("{in_all:.6}"), "{second}");
 }
 
+#[tokio::test]
+async fn nothing_is_recalled_where_lines_are_not_edited() {
+    let lab = lab([Answer::error(400)]);
+    let ran = lab.call_with_input(["chat"], "Go.\n").await;
+    assert!(ran.stderr.contains("is not part of the conversation"), "{ran}");
+    assert!(!ran.stderr.contains("Up brings it back"), "{ran}");
+}
+
 /// What happens to a disk that is full: no file can be written, until it is emptied.
 fn fill_the_disk(child: &Child, full: bool) {
     let pid = i32::try_from(child.id().unwrap()).unwrap();

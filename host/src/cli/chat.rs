@@ -147,7 +147,12 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
                             "{together} lines arrived together and are sent as one prompt."
                         ));
                     }
-                    if interruptible(cx, lines, async |cancel| conversation.ask(&text, cancel).await).await {
+                    let are_edited = lines.are_edited();
+                    if interruptible(cx, lines, async |cancel| {
+                        conversation.ask(&text, are_edited, cancel).await
+                    })
+                    .await
+                    {
                         return Ending::Cancelled.exit_code();
                     }
                     Ok(())

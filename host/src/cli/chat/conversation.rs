@@ -94,7 +94,7 @@ impl<'a> Conversation<'a> {
         self.session.unfinished().is_some()
     }
 
-    pub async fn ask(&mut self, prompt: &str, cancel: CancellationToken) {
+    pub async fn ask(&mut self, prompt: &str, are_lines_edited: bool, cancel: CancellationToken) {
         // What another process left is given up, unless it waits for a person, who may have decided.
         let is_given_up = std::mem::take(&mut self.is_left) && !self.session.waits_for_approval();
         if !is_given_up && self.is_unfinished() {
@@ -116,7 +116,10 @@ impl<'a> Conversation<'a> {
         match is_dropped {
             // With the prompt, its files would be lost.
             true => {
-                self.note_dropped("Your prompt is not part of the conversation: it got no answer. Up brings it back.")
+                let up = if are_lines_edited { " Up brings it back." } else { "" };
+                self.note_dropped(&format!(
+                    "Your prompt is not part of the conversation: it got no answer.{up}"
+                ));
             }
             false => self.attachments.clear(),
         }
