@@ -658,9 +658,9 @@ async fn a_question_is_answered_from_elsewhere() {
     let child = terminal.start(lab.command(["run", "Go."]));
     terminal.wait_for(QUESTION).await;
     let approval = waiting(&lab).await;
-    decide(&lab, &approval, &["deny", "--reason", "Not now."])
-        .await
-        .expect_code(0);
+    let denied = lab.call(["approval", "deny", text(&approval, "id"), "--reason", "Not now."]);
+    let denied = denied.await.expect_code(0);
+    assert!(denied.stderr.contains("the process that asked goes on"), "{denied}");
     terminal.wait_for("denied the call: Not now.").await;
     finish(child).await.expect_code(0);
     assert!(terminal.is_ordinary());

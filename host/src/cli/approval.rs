@@ -190,7 +190,12 @@ async fn decide(cx: &Context, store: &Store, id: &str, decision: ApprovalDecisio
         Output::StreamJson => cx.stdout.json_line(&approval),
         Output::Text => {
             let session = session::short(&approval.session);
+            let found = store.find_session(&approval.session, None).await;
+            let is_in_use = found.is_ok_and(|session| session.in_use);
             let next = match approval.state {
+                ApprovalState::Approved | ApprovalState::Denied if is_in_use => {
+                    "; the process that asked goes on with its run".to_owned()
+                }
                 ApprovalState::Approved | ApprovalState::Denied => {
                     format!("; `cofferdam session resume {session}` goes on with its run")
                 }
