@@ -22,7 +22,7 @@ pub struct SessionMetrics {
     pub model_errors: u64,
     /// Attempts that the caller cancelled, which are no failures.
     pub model_cancelled: u64,
-    /// Calls whose outcome is neither `ok` nor `cancelled`, including those with a fallback text.
+    /// Calls whose outcome isn't `ok`, `cancelled` or `denied`, including those with a fallback text.
     pub tool_errors: u64,
     pub retries: u64,
     /// How often a model had no answer, so that the next one was asked.
@@ -110,7 +110,10 @@ impl SessionMetrics {
                 count(&mut self.tool_calls, 1);
                 count(
                     &mut self.tool_errors,
-                    u64::from(!matches!(finished.outcome, Outcome::Ok | Outcome::Cancelled)),
+                    u64::from(!matches!(
+                        finished.outcome,
+                        Outcome::Ok | Outcome::Cancelled | Outcome::Denied
+                    )),
                 );
                 self.degraded |= finished.degraded;
                 self.tools.entry(finished.tool.clone()).or_default().apply(finished);

@@ -140,6 +140,8 @@ fn a_degraded_call_counts_as_a_failure_and_an_error() {
         tool(Outcome::Timeout, true, 2.0, 30),
         tool(Outcome::Cancelled, false, 6.0, 20),
     ]);
+    let denied = metrics_of(vec![tool(Outcome::Denied, false, 0.0, 0)]);
+    assert_eq!((denied.tool_calls, denied.tool_errors), (1, 0));
     assert_eq!((metrics.tool_calls, metrics.tool_errors), (3, 1));
     assert!(metrics.degraded);
     let tool = &metrics.tools["calculate"];
