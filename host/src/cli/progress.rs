@@ -45,6 +45,8 @@ pub struct ProgressRenderer {
     waiting: Option<Waiting>,
     /// The tools that run now, oldest first.
     running: Vec<RunningCall>,
+    /// What was said of the session's model and tools.
+    session: String,
 }
 
 /// Since when the run waits for the model.
@@ -101,6 +103,7 @@ impl ProgressRenderer {
             last_failure: None,
             waiting: None,
             running: Vec::new(),
+            session: String::new(),
         }
     }
 
@@ -239,6 +242,14 @@ impl Render for ProgressRenderer {
         }
         if self.show_progress {
             let line = progress_line(&event.kind, self.last_failure.as_deref());
+            let line = line.filter(|line| match event.kind {
+                // Each prompt of a conversation is a run. It is said again once it has changed.
+                EventKind::SessionStarted { .. } => {
+                    let line = line.render();
+                    std::mem::replace(&mut self.session, line.clone()) != line
+                }
+                _ => true,
+            });
             line.iter().for_each(|line| self.print(line));
             if let EventKind::ModelRetry { error, .. } = &event.kind {
                 self.last_failure = Some(error.message.clone());
@@ -379,6 +390,24 @@ pub(crate) mod tests {
         });
         assert_eq!(written(true, true, &[delta("**a"), finished]), "**a\n");
         assert_eq!(written(true, true, &[response("**a**")]), "**a**\n");
+    }
+
+    #[test]
+    fn model_and_tools_are_said_once_and_when_they_change() {
+        let ((stdout, _), (stderr, err)) = (memory(false), memory(false));
+        let mut renderer = ProgressRenderer::new(stdout, stderr, true, true);
+        for model in ["m", "m", "n", "n", "m"] {
+            renderer.event(&event(EventKind::SessionStarted {
+                agent: "agent".into(),
+                model: model.into(),
+                tools: Vec::new(),
+                prompt: "Go.".into(),
+                structured: false,
+            }));
+        }
+        let lines: Vec<String> = err.text().lines().map(str::to_owned).collect();
+        let line = |model: &str| format!(" session  model {model}, no tools");
+        assert_eq!(lines, [line("m"), line("n"), line("m")]);
     }
 
     #[test]
