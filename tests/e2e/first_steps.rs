@@ -127,12 +127,19 @@ async fn the_doctor_names_what_has_to_be_mended() {
     lab.write("data", "not a folder");
     let ran = lab.call(["doctor"]).await.expect_code(1);
     assert!(ran.stdout.contains("problem data"), "{ran}");
+    assert!(ran.stdout.contains("data is a file"), "{ran}");
     // What lies there can't be written either.
     assert!(ran.stdout.contains("problem budgets"), "{ran}");
     assert!(ran.stdout.contains("problem kept data"), "{ran}");
 
     std::fs::remove_file(lab.path("data")).unwrap();
     std::fs::create_dir_all(lab.path("data/cofferdam")).unwrap();
+    // What it can't look at may hold anything.
+    let ledger = lab.path("data/cofferdam/ledger.sqlite3");
+    std::os::unix::fs::symlink("ledger.sqlite3", &ledger).unwrap();
+    let ran = lab.call(["doctor"]).await.expect_code(1);
+    assert!(ran.stdout.contains("can't be looked at"), "{ran}");
+    std::fs::remove_file(ledger).unwrap();
     lab.write("data/cofferdam/ledger.sqlite3", "garbage ".repeat(1000));
     let ran = lab.call(["doctor"]).await.expect_code(1);
     assert!(ran.stdout.contains("problem budgets"), "{ran}");

@@ -239,6 +239,14 @@ async fn books(config: &Config) -> Vec<Finding> {
 fn folder(subject: &'static str, folder: &Path, hint: &str) -> Finding {
     let existing = folder.ancestors().find(|ancestor| ancestor.exists());
     let shown = folder.display();
+    if let Some(file) = existing.filter(|existing| !existing.is_dir()) {
+        let file = file.display();
+        return Finding::problem(
+            subject,
+            format!("{shown} can't be written to: {file} is a file"),
+            Some(format!("move {file} away, or {hint}")),
+        );
+    }
     match existing.map(|existing| (existing == folder, try_writing(existing))) {
         Some((true, Ok(_))) => Finding::ok(subject, shown.to_string()),
         Some((false, Ok(_))) => Finding::ok(subject, format!("{shown} (not there yet)")),
@@ -268,7 +276,13 @@ fn file(subject: &'static str, path: PathBuf, missing: &str, folder: &Finding) -
             File::options().append(true).open(&path).map(drop),
         ),
         Ok(_) => (shown.to_string(), Err(io::Error::other("it isn't a file"))),
-        Err(_) => (format!("{shown} ({missing})"), Ok(())),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            (format!("{shown} ({missing})"), Ok(()))
+        }
+        Err(error) => {
+            let hint = "let this user look at it".to_owned();
+            return Finding::problem(subject, format!("{shown} can't be looked at: {error}"), Some(hint));
+        }
     };
     match (writable, folder.status) {
         (Err(error), _) => {
