@@ -51,6 +51,7 @@ mod messages_api;
 pub mod model;
 pub mod money;
 mod near;
+mod regular_file;
 pub mod resilience;
 pub mod sandbox;
 pub mod secret;

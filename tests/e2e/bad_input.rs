@@ -227,6 +227,32 @@ async fn a_full_disk_for_output_is_an_error() {
     }
 }
 
+/// Nobody writes to it, so that its reader would wait for ever.
+#[tokio::test]
+async fn a_named_pipe_in_place_of_a_file() {
+    let lab = lab([Answer::text("An answer.")]);
+    nix::unistd::mkfifo(&lab.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for arguments in [
+        &["run", "Go.", "--file", "pipe"][..],
+        &["run", "Go.", "--schema", "pipe"],
+        &["run", "Go.", "--plugin", "pipe"],
+        &["run", "Go.", "--config", "pipe"],
+        &["tool", "inspect", "./pipe"],
+    ] {
+        refused(&lab, arguments.iter().copied(), &["it is a named pipe, not a file"]).await;
+    }
+    // What a shell makes is open already.
+    lab.write("empty.txt", "");
+    let script = "exec \"$0\" run 'What does it say?' --file <(echo a note) --file empty.txt </dev/null";
+    let program = lab.command([]);
+    let program = program.as_std().get_program().to_str().unwrap();
+    let ran = finish(lab.command_of("bash", ["-c", script, program]).spawn().unwrap()).await;
+    let ran = ran.expect_code(0);
+    assert!(ran.stderr.contains("empty.txt is empty"), "{ran}");
+    let asked = lab.simulator.requests()[0].body["messages"][0]["content"].to_string();
+    assert!(asked.contains("a note"), "{asked}");
+}
+
 #[tokio::test]
 async fn an_unwritable_log_folder() {
     let lab = lab([]);

@@ -1,6 +1,5 @@
 //! Reads and checks prompts, and other text from stdin.
 
-use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -9,6 +8,7 @@ use std::time::Duration;
 use rustix::fs::FileType;
 
 use super::{CliError, Context};
+use crate::regular_file;
 use crate::transcript::tagged;
 
 /// The most bytes in one prompt, far above any model's context window. A longer prompt is refused before it is read into
@@ -64,7 +64,12 @@ pub async fn read(cx: &Context, words: &[String], files: &[PathBuf]) -> Result<S
         parts.push(words.join(" "));
     }
     for file in files {
-        parts.push(file_part(file)?);
+        let (name, text) = (file.display().to_string(), file_text(file)?);
+        if text.is_empty() {
+            cx.note(&format!("{} is empty", super::format::escape(&name)));
+        }
+        // Models tell it from the prompt by its tags.
+        parts.push(tagged(&name, &text));
     }
     let is_wanted = !dashes.is_empty() || parts.is_empty();
     if is_wanted || is_piped(io::stdin()) {
@@ -124,17 +129,17 @@ fn is_piped(stdin: impl AsFd) -> bool {
     matches!(kind, Ok(FileType::Fifo | FileType::RegularFile))
 }
 
-/// A file's text between tags with its name, by which models tell it from the prompt.
-fn file_part(path: &Path) -> Result<String, CliError> {
+/// The text of a file, which must be UTF-8.
+fn file_text(path: &Path) -> Result<String, CliError> {
     let unreadable = |source| CliError::Read {
         path: path.to_owned(),
         source,
     };
-    let text = from_reader(File::open(path).map_err(unreadable)?, Purpose::Prompt).map_err(|error| match error {
+    let file = regular_file::open(path).map_err(unreadable)?;
+    from_reader(file, Purpose::Prompt).map_err(|error| match error {
         CliError::Stdin { source, .. } => unreadable(source),
         error => error,
-    })?;
-    Ok(tagged(&path.display().to_string(), &text))
+    })
 }
 
 /// Reads stdin to its end, and says so if it takes long and a person can wonder.
@@ -269,6 +274,8 @@ fn too_long(purpose: Purpose) -> CliError {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::fs::File;
+
     use super::*;
 
     #[test]
@@ -337,21 +344,17 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_marked_with_its_name() {
+    fn a_file_is_text() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.txt");
         std::fs::write(&path, "\u{feff}one\ntwo").unwrap();
-        let name = path.display();
-        assert_eq!(
-            file_part(&path).unwrap(),
-            format!("<file name=\"{name}\">\none\ntwo\n</file>")
-        );
+        assert_eq!(file_text(&path).unwrap(), "one\ntwo");
         for bytes in [None, Some(b"\xff")] {
             match bytes {
                 Some(bytes) => std::fs::write(&path, bytes).unwrap(),
                 None => std::fs::remove_file(&path).unwrap(),
             }
-            assert!(matches!(file_part(&path), Err(CliError::Read { .. })));
+            assert!(matches!(file_text(&path), Err(CliError::Read { .. })));
         }
     }
 

@@ -1,6 +1,5 @@
 //! `cofferdam run`: runs one prompt in one session and prints one report.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use super::{CliError, Context, Output, attach, completions, prompt, session};
 use crate::config::Config;
 use crate::events::Ending;
 use crate::model::{ModelSettings, ProviderKind};
+use crate::regular_file;
 use crate::tools::AnswerSchema;
 
 #[derive(Args, Debug)]
@@ -88,7 +88,7 @@ const MAX_SCHEMA_BYTES: u64 = 128 * 1024;
 /// The schema of the answer.
 fn read_schema(path: &Path) -> Result<Arc<AnswerSchema>, CliError> {
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_SCHEMA_BYTES).read_to_string(&mut text));
+    let read = regular_file::open(path).and_then(|file| file.take(MAX_SCHEMA_BYTES).read_to_string(&mut text));
     read.map_err(|source| CliError::Read {
         path: path.to_owned(),
         source,

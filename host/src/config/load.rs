@@ -13,6 +13,7 @@ use super::resolve::Resolver;
 use super::schema::Schema;
 use super::source::{Node, Source};
 use super::{arguments, env, renamed, violations};
+use crate::regular_file;
 
 pub(crate) const FILE_NAME: &str = "cofferdam.toml";
 
@@ -175,7 +176,7 @@ fn find(options: &LoadOptions, expected: &[PathBuf]) -> Result<Option<(PathBuf, 
 
 fn read_file(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    std::fs::File::open(path)?
+    regular_file::open(path)?
         .take(MAX_FILE_BYTES + 1)
         .read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE_BYTES {

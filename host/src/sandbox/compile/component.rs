@@ -15,6 +15,7 @@ use super::compiled_form::MAX_DESCRIPTION;
 use super::foreign::Foreign;
 use super::instantiation;
 use super::known_files::FileState;
+use crate::regular_file;
 use crate::sandbox::grants::SetIn;
 use crate::sandbox::http::SecretError;
 use crate::sandbox::keyvalue::KeyValueError;
@@ -364,7 +365,7 @@ fn others(exports: &[Untrusted]) -> String {
 ///
 /// [`ComponentError::Unreadable`] or [`ComponentError::TooLarge`].
 pub fn open_file(path: &Path, limit: u64) -> Result<ComponentBytes, ComponentError> {
-    let file = File::open(path).map_err(|error| unreadable(path, error))?;
+    let file = regular_file::open(path).map_err(|error| unreadable(path, error))?;
     let state = FileState::of(&file).map_err(|error| unreadable(path, error))?;
     let size = state.size;
     if size > limit {
