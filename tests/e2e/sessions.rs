@@ -527,6 +527,33 @@ async fn a_resumed_run_says_what_it_cost_and_what_the_session_cost() {
     assert_eq!(spent[0]["spent_usd"], format!("{in_all:.6}"), "{second}");
 }
 
+/// Both find that there is no session of this name yet.
+#[tokio::test]
+async fn of_two_that_begin_a_session_the_second_reads_who_has_it() {
+    let slow = || Answer::text("An answer.").delay(std::time::Duration::from_millis(1_500));
+    let lab = lab([slow(), slow()]);
+    // The prompt is read after the session was looked for.
+    let start = || {
+        let mut command = lab.command(["chat", "--session", "ticket"]);
+        command.stdin(std::process::Stdio::piped()).spawn().unwrap()
+    };
+    let mut both = [start(), start()];
+    for child in &mut both {
+        let mut stderr = BufReader::new(child.stderr.as_mut().unwrap()).lines();
+        while !stderr.next_line().await.unwrap().unwrap().contains("is new") {}
+    }
+    let first = both[0].id().unwrap();
+    let mut requests = lab.simulator.watch();
+    both[0].stdin.as_mut().unwrap().write_all(b"Go.\n").await.unwrap();
+    requests.recv().await.unwrap();
+    let [winner, mut loser] = both;
+    loser.stdin.as_mut().unwrap().write_all(b"Go.\n").await.unwrap();
+    drop(loser.stdin.take());
+    let lost = finish(loser).await;
+    assert!(lost.stderr.contains(&format!("by the process {first}")), "{lost}");
+    drop(winner);
+}
+
 #[tokio::test]
 async fn nothing_is_recalled_where_lines_are_not_edited() {
     let lab = lab([Answer::error(400)]);

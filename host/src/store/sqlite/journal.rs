@@ -17,10 +17,13 @@ const MAX_SESSION_BYTES: u64 = 256 * 1024 * 1024;
 const MAX_INLINE_BYTES: usize = 4 * 1024;
 
 pub(super) fn open(connection: &Connection, owner: &Owner, id: &str, tenant: &str, title: &str) -> Result<(), Fault> {
-    let since: Option<String> =
-        connection.find("SELECT opened_at FROM sessions WHERE id = ?1", [id], |row| row.get(0))?;
-    if let Some(since) = since {
-        return Err(in_use(id, &since, None));
+    let existing: Option<(String, Option<String>)> =
+        connection.find("SELECT opened_at, owner FROM sessions WHERE id = ?1", [id], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+    if let Some((since, holder)) = existing {
+        let process = holder.and_then(|holder| owner.process_of(&holder));
+        return Err(in_use(id, &since, process));
     }
     let now = Timestamp::now().to_string();
     connection.run(
