@@ -44,7 +44,9 @@ impl SettingNames {
                 "requests have no key; name the variable that holds one in `[model] api_key_env`".to_owned(),
             ),
         };
-        Self(options.chain([(key.0.to_owned(), key.1)]).collect())
+        let table = ("`[model] ".to_owned(), "`[[fallback_models]] ".to_owned());
+        let table = config.origins.is_first_a_fallback().then_some(table);
+        Self(options.chain([(key.0.to_owned(), key.1)]).chain(table).collect())
     }
 
     /// Renames settings in the error's hint.
@@ -147,6 +149,36 @@ impl SessionArgs {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_hint_about_a_chosen_fallback_names_its_table() {
+        let folder = tempfile::tempdir().unwrap();
+        let file =
+            "[model]\nmodel = \"first\"\n[[fallback_models]]\nmodel = \"a\"\n[[fallback_models]]\nmodel = \"b\"\n";
+        std::fs::write(folder.path().join("cofferdam.toml"), file).unwrap();
+        let mut config = Config::load_from(&LoadOptions {
+            cwd: folder.path().to_owned(),
+            ..LoadOptions::default()
+        })
+        .unwrap();
+        for (model, table) in [
+            ("b", "[[fallback_models]]"),
+            ("a", "[[fallback_models]]"),
+            ("first", "[model]"),
+            ("another", "[model]"),
+        ] {
+            config.choose_model(model);
+            assert_eq!(config.model.model, model);
+            let mut error = ErrorInfo {
+                kind: String::new(),
+                message: String::new(),
+                hint: Some("check `[model] base_url`".to_owned()),
+                request_id: None,
+            };
+            SettingNames::new(&config).apply(&mut error);
+            assert_eq!(error.hint.unwrap(), format!("check `{table} base_url`"), "{model}");
+        }
+    }
 
     #[test]
     fn a_hint_names_a_setting_as_it_was_set() {

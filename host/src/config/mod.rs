@@ -159,6 +159,12 @@ impl Config {
             Some(index) => {
                 let chosen = self.fallback_models.remove(index);
                 let first = std::mem::replace(&mut self.model, chosen);
+                let replaced = &mut self.origins.replaced_model;
+                if replaced.as_deref() == Some(id) {
+                    *replaced = None;
+                } else {
+                    replaced.get_or_insert_with(|| first.model.clone());
+                }
                 self.fallback_models.insert(0, first);
             }
             None => id.clone_into(&mut self.model.model),

@@ -15,6 +15,8 @@ pub struct Origins {
     values: BTreeMap<Vec<String>, Origin>,
     /// Whether there is a table `[plugins]`, which can be empty.
     has_plugins: bool,
+    /// The id of the model that `[model]` names, if a fallback has taken its place.
+    pub(super) replaced_model: Option<String>,
 }
 
 impl Origins {
@@ -25,6 +27,11 @@ impl Origins {
         };
         origins.collect(root, &mut Vec::new());
         origins
+    }
+
+    /// Whether the first model's settings stand in `[[fallback_models]]`.
+    pub const fn is_first_a_fallback(&self) -> bool {
+        self.replaced_model.is_some()
     }
 
     /// The file that was read, if there was one.
