@@ -774,3 +774,49 @@ async fn enter_goes_on_with_what_waits() {
     assert_eq!(server.requests(), 1);
     assert_eq!(lab.simulator.requests().len(), 2);
 }
+
+/// What a prompt of a chat left waiting, and a second prompt with a file, whose question is the first one's.
+async fn asked_again(lab: &Lab) -> (Terminal, tokio::process::Child) {
+    lab.write("note.txt", "A note.");
+    let mut terminal = Terminal::of_width(300);
+    let child = terminal.start(lab.command(["chat"]));
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys("Go.\r");
+    terminal.wait_for(QUESTION).await;
+    terminal.type_keys(CTRL_D);
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys("/attach note.txt\r");
+    terminal.wait_for("goes with the next prompt").await;
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys("Second.\r");
+    terminal.wait_for(QUESTION).await;
+    (terminal, child)
+}
+
+/// The last message of the newest request.
+fn last_message(lab: &Lab) -> String {
+    let requests = lab.simulator.requests();
+    let messages = requests.last().unwrap().body["messages"].as_array().unwrap();
+    messages.last().unwrap().to_string()
+}
+
+/// Ctrl-C at the question of the prompt before cancels both, and the second one is kept for the user.
+#[tokio::test]
+async fn ctrl_c_at_a_question_that_is_asked_again_keeps_the_prompt_and_its_file() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = lab([tool_call("fetch", post(&server)), Answer::text("Done.").forever()]);
+    lab.configure(&gated(&server));
+    let (mut terminal, child) = asked_again(&lab).await;
+    terminal.type_keys(CTRL_C);
+    terminal.wait_for("Your prompt is not part of the conversation").await;
+    terminal.wait_for("What was attached stays so.").await;
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys("Third.\r");
+    terminal.wait_for("Done.").await;
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys(CTRL_D);
+    finish(child).await.expect_code(0);
+    let sent = last_message(&lab);
+    assert!(sent.contains("A note.") && sent.contains("Third."), "{sent}");
+    assert_eq!(server.requests(), 0);
+}

@@ -138,6 +138,12 @@ impl Session {
         self.state.run.as_ref().map(|run| run.prompt.as_str())
     }
 
+    /// The last prompt and what is attached to it, if it has no answer: either its run has not ended, or it has, and the conversation goes
+    /// on without the prompt.
+    pub fn unanswered(&self) -> Option<(&str, Vec<&Attachment>)> {
+        self.state.unanswered()
+    }
+
     /// Whether the last prompt waits for a person, who may have decided elsewhere.
     pub fn waits_for_approval(&self) -> bool {
         self.state.unused_approvals().next().is_some()

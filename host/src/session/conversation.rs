@@ -77,25 +77,48 @@ impl Conversation {
         self.keep_newest_images();
     }
 
-    /// Removes a last prompt that got no answer. Tool results before it stay.
-    pub(crate) fn remove_unanswered_prompt(&mut self) {
+    /// Whether the latest prompt is the end of the conversation.
+    pub(crate) const fn ends_with_prompt(&self) -> bool {
+        self.messages.len() == self.before_prompt + 1
+    }
+
+    /// What is attached to the last message.
+    pub(crate) fn last_attachments(&self) -> impl Iterator<Item = &Attachment> {
+        let blocks = self.messages.last().into_iter().flat_map(|last| &last.content);
+        blocks.filter_map(|block| match block {
+            Block::Attachment(attachment) => Some(attachment),
+            _ => None,
+        })
+    }
+
+    /// Removes a last message of the user that got no answer. Tool results in it stay. Returns what was attached to it, if it was the
+    /// latest prompt.
+    pub(crate) fn remove_unanswered_prompt(&mut self) -> Option<Vec<Attachment>> {
+        let is_prompt = self.ends_with_prompt();
         let Some(Message {
             role: Role::User,
             content,
         }) = self.messages.last_mut()
         else {
-            return;
+            return None;
         };
-        content.retain(|block| matches!(block, Block::ToolResult(_)));
+        let removed = content.extract_if(.., |block| !matches!(block, Block::ToolResult(_)));
+        let attached = removed.filter_map(|block| match block {
+            Block::Attachment(attachment) => Some(attachment),
+            _ => None,
+        });
+        let attached: Vec<Attachment> = attached.collect();
         if content.is_empty() {
             self.messages.pop();
         }
+        is_prompt.then_some(attached)
     }
 
-    /// Removes the latest prompt with everything after it. Results for calls of an earlier run stay.
-    pub(crate) fn remove_turn(&mut self) {
+    /// Removes the latest prompt with everything after it. Results for calls of an earlier run stay. Returns what was attached to the
+    /// prompt.
+    pub(crate) fn remove_turn(&mut self) -> Option<Vec<Attachment>> {
         self.messages.truncate(self.before_prompt + 1);
-        self.remove_unanswered_prompt();
+        self.remove_unanswered_prompt()
     }
 
     /// Tells the model what is wrong with its last answer.

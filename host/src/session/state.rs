@@ -23,6 +23,8 @@ pub(crate) struct State {
     pub(crate) conversation: Conversation,
     /// The run that has not ended.
     pub(crate) run: Option<OpenRun>,
+    /// The prompt of the last run and what was attached to it, if the run ended without an answer: the conversation goes on without it.
+    dropped: Option<(String, Vec<Attachment>)>,
     /// How the last run ended.
     pub(crate) last: Option<Ending>,
     /// The model and the tools as the session last knew them.
@@ -167,6 +169,7 @@ impl State {
             } => {
                 let attachments = attachments.iter().map(Attachment::from).collect();
                 self.conversation.push_prompt(text, attachments);
+                self.dropped = None;
                 self.run = Some(OpenRun {
                     prompt: text.clone(),
                     schema: schema.clone(),
@@ -259,18 +262,18 @@ impl State {
                 };
             }
             Fact::RunEnded { outcome, .. } => {
-                if *outcome == Ending::Refused {
-                    // The model would refuse every later request that contains this turn.
-                    self.conversation.remove_turn();
-                }
+                // The model would refuse every later request that contains this turn.
+                let is_refused = *outcome == Ending::Refused;
+                let refused = is_refused.then(|| self.conversation.remove_turn()).flatten();
                 self.answer_open_calls();
                 // An unanswered prompt would be sent again with the next one, and could make it fail the same way.
-                self.conversation.remove_unanswered_prompt();
+                let unanswered = self.conversation.remove_unanswered_prompt();
                 let messages = self.conversation.messages().len();
                 for known in &mut self.known_tools {
                     known.messages = known.messages.min(messages);
                 }
-                self.run = None;
+                let run = self.run.take();
+                self.dropped = run.map(|run| run.prompt).zip(refused.or(unanswered));
                 self.last = Some(*outcome);
             }
             Fact::AttemptStarted { reservation, .. } => self.open_attempt.clone_from(reservation),
@@ -290,6 +293,20 @@ impl State {
                 messages,
                 tools: tools.to_vec(),
             });
+        }
+    }
+
+    /// The last prompt and what is attached to it, if no answer of the model belongs to it.
+    pub(crate) fn unanswered(&self) -> Option<(&str, Vec<&Attachment>)> {
+        match &self.run {
+            Some(run) => {
+                let is_last = self.conversation.ends_with_prompt();
+                is_last.then(|| (run.prompt.as_str(), self.conversation.last_attachments().collect()))
+            }
+            None => self
+                .dropped
+                .as_ref()
+                .map(|(prompt, attached)| (prompt.as_str(), attached.iter().collect())),
         }
     }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::content::{StoredBlock, StoredContent, StoredTool};
+use super::content::{StoredAttachment, StoredBlock, StoredContent, StoredTool};
 use super::fact::{CallFate, Fact, TrimKind};
 use super::state::{CallState, State, Verdict};
 use crate::events::{Ending, Outcome};
-use crate::transcript::{Block, Role};
+use crate::transcript::{Attachment, Block, Role};
 
 fn prompted(text: &str) -> Fact {
     Fact::Prompted {
@@ -437,4 +437,70 @@ fn a_call_that_was_not_begun_waits_again() {
     let run = state(&facts).run.unwrap();
     assert!(matches!(run.calls[0].state, CallState::Admitted { .. }));
     assert!(matches!(run.calls[1].state, CallState::Waiting));
+}
+
+/// What is unanswered: the prompt, and the names of what is attached to it.
+fn unanswered(state: &State) -> Option<(&str, Vec<&str>)> {
+    let (prompt, attached) = state.unanswered()?;
+    Some((
+        prompt,
+        attached
+            .into_iter()
+            .map(|attachment| attachment.name.as_str())
+            .collect(),
+    ))
+}
+
+#[test]
+fn a_prompt_stays_unanswered_until_an_answer_or_another_prompt() {
+    let with_file = |prompt: &str| Fact::Prompted {
+        text: prompt.to_owned(),
+        attachments: Attachment::of("a.txt", b"A")
+            .iter()
+            .map(StoredAttachment::from)
+            .collect(),
+        schema: None,
+    };
+    let left = Some(("go", vec!["a.txt"]));
+    for outcome in [
+        Ending::Cancelled,
+        Ending::ModelFailed,
+        Ending::BudgetExceeded,
+        Ending::Refused,
+    ] {
+        let facts = [with_file("go"), run_ended(outcome)];
+        assert_eq!(unanswered(&state(&facts[..1])), left);
+        assert_eq!(unanswered(&state(&facts)), left, "{outcome:?}");
+        let [begun, over] = facts;
+        assert_eq!(
+            unanswered(&state(&[begun, over, prompted("on")])),
+            Some(("on", Vec::new()))
+        );
+    }
+    // The same beside the results of calls that an earlier run left open.
+    let waits = answered("tool_use", vec![call("a")]);
+    let cut = [prompted("before"), waits, run_ended(Ending::Cancelled)];
+    let facts: Vec<Fact> = cut
+        .into_iter()
+        .chain([with_file("go"), run_ended(Ending::Cancelled)])
+        .collect();
+    for (count, expected) in [(2, None), (3, None), (4, left.clone()), (5, left)] {
+        assert_eq!(unanswered(&state(&facts[..count])), expected, "{count}");
+    }
+    // A part of an answer is one.
+    let part = answered("max_tokens", vec![text("A part")]);
+    let facts = [with_file("go"), part, run_ended(Ending::Truncated)];
+    assert_eq!(unanswered(&state(&facts[..2])), None);
+    assert_eq!(unanswered(&state(&facts)), None);
+    // What the host asked to correct is no prompt.
+    let correction = Fact::Corrected {
+        text: "Again.".to_owned(),
+    };
+    let facts = [
+        with_file("go"),
+        answered("end_turn", vec![text("{")]),
+        correction,
+        run_ended(Ending::Cancelled),
+    ];
+    assert_eq!(unanswered(&state(&facts)), None);
 }

@@ -108,20 +108,18 @@ impl<'a> Conversation<'a> {
             }
         }
         self.left_attachments = 0;
-        let before = self.session.messages().len();
         let attachments = self.attachments.clone();
         let report = self.live.run(&mut self.session, prompt, attachments, cancel).await;
-        let is_dropped = report.outcome != Ending::Completed && self.session.messages().len() <= before;
         self.report_on(report);
-        match is_dropped {
+        match self.session.unanswered() {
             // With the prompt, its files would be lost.
-            true => {
+            Some(_) => {
                 let up = if are_lines_edited { " Up brings it back." } else { "" };
                 self.note_dropped(&format!(
                     "Your prompt is not part of the conversation: it got no answer.{up}"
                 ));
             }
-            false => self.attachments.clear(),
+            None => self.attachments.clear(),
         }
         self.offer_waiting();
     }
