@@ -9,6 +9,7 @@ use cofferdam_tests::{Lab, Terminal, finish};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use tokio::process::Child;
 
 use crate::lab;
 
@@ -219,7 +220,8 @@ async fn the_files_of_a_left_prompt_that_gets_no_answer_go_with_the_next_one() {
     child.kill().await.unwrap();
     let lines = "\nAnother.\nAnd?\n";
     let chat = lab.call_with_input(["chat", "--continue"], lines).await.expect_code(0);
-    let says = "The prompt is not part of the conversation any more: it got no answer. What was attached stays so.";
+    let says = "The last prompt got no answer, and is not part of the conversation: Compare.\nEnter sends it again. Another \
+                prompt gives it up, and gets its files: picture.txt";
     assert!(chat.stderr.contains(says), "{chat}");
     let requests = lab.simulator.requests();
     assert_eq!(requests.len(), 6, "the left one, three refused, two more");
@@ -386,4 +388,135 @@ async fn clear_begins_a_new_session_after_an_old_one_and_keeps_what_is_attached(
         ran.stderr.contains("There is no conversation to forget.") && ran.stderr.contains("session new"),
         "{ran}"
     );
+}
+
+/// What asks the terminal to mark what is pasted: from then on a line is edited.
+const PROMPT: &str = "\u{1b}[?2004h";
+const CTRL_D: &str = "\u{4}";
+
+/// `cofferdam chat` at its prompt, on a terminal.
+struct Chat {
+    terminal: Terminal,
+    child: Child,
+}
+
+impl Chat {
+    async fn start(lab: &Lab, arguments: &[&str], offers: &str) -> Self {
+        let mut terminal = Terminal::of_width(300);
+        let child = terminal.start(lab.command([&["chat"], arguments].concat()));
+        terminal.wait_for(offers).await;
+        terminal.wait_for(PROMPT).await;
+        Self { terminal, child }
+    }
+
+    /// Types a line, and waits for each of these words and for the next prompt.
+    async fn enter(&mut self, line: &str, says: &[&str]) {
+        self.terminal.type_keys(&format!("{line}\r"));
+        for words in says {
+            self.terminal.wait_for(words).await;
+        }
+        self.terminal.wait_for(PROMPT).await;
+    }
+
+    async fn leave(self, code: i32) -> String {
+        self.terminal.type_keys(CTRL_D);
+        finish(self.child).await.expect_code(code);
+        self.terminal.text()
+    }
+}
+
+/// A conversation whose process was killed while the model was silent about a prompt with notes.
+async fn killed(lab: &Lab) {
+    let mut chat = Chat::start(lab, &[], "").await;
+    chat.enter("/attach notes.md", &["goes with the next prompt"]).await;
+    chat.terminal.type_keys("Summarise.\r");
+    lab.wait_for_model_request().await;
+    chat.child.kill().await.unwrap();
+}
+
+fn hanging() -> Lab {
+    let hangs = Answer::fault(FaultKind::Stall, FaultPoint::Request);
+    lab_with_files([hangs, Answer::text("Done.").forever()])
+}
+
+/// The last message of the newest request.
+fn last_message(lab: &Lab) -> String {
+    let requests = lab.simulator.requests();
+    let messages = requests.last().unwrap().body["messages"].as_array().unwrap();
+    messages.last().unwrap().to_string()
+}
+
+const STAYS: &str = "and so does `cofferdam chat --continue`. What was attached stays so.";
+
+#[tokio::test]
+async fn the_files_of_a_left_prompt_stay_after_the_budget_refused_to_go_on() {
+    let lab = hanging();
+    killed(&lab).await;
+    let left = "The last prompt was not answered to the end: Summarise.";
+    let gets = "Another prompt gives it up, and gets its files: notes.md";
+    let mut chat = Chat::start(&lab, &["--continue", "--budget", "0.01"], gets).await;
+    chat.enter("", &["budget_exceeded", left, "Enter goes on with it.", gets])
+        .await;
+    chat.leave(3).await;
+    // Another process offers the same.
+    let mut chat = Chat::start(&lab, &["--continue", "--budget", "0.01"], left).await;
+    chat.enter("", &["budget_exceeded", gets]).await;
+    chat.enter("Third.", &["budget_exceeded", "Your prompt is not part", STAYS])
+        .await;
+    chat.leave(3).await;
+    assert_eq!(lab.simulator.requests().len(), 1);
+
+    let left = "The last prompt got no answer, and is not part of the conversation: Third.";
+    let mut chat = Chat::start(&lab, &["--continue"], left).await;
+    chat.enter("Fourth.", &["Done."]).await;
+    let shown = chat.leave(0).await;
+    assert!(
+        shown.contains("Enter sends it again.") && shown.contains(gets),
+        "{shown}"
+    );
+    let sent = last_message(&lab);
+    assert!(sent.contains("# Notes") && sent.contains("Fourth."), "{sent}");
+    // Now it is answered.
+    let shown = Chat::start(&lab, &["--continue"], "").await.leave(0).await;
+    assert!(!shown.contains("The last prompt"), "{shown}");
+}
+
+#[tokio::test]
+async fn an_unanswered_prompt_is_offered_again_by_the_next_conversation() {
+    let lab = lab_with_files([Answer::text("Done.").forever()]);
+    let mut chat = Chat::start(&lab, &["--budget", "0.00001"], "").await;
+    chat.enter("/attach notes.md", &["goes with the next prompt"]).await;
+    chat.enter("Summarise.", &["budget_exceeded", STAYS]).await;
+    let shown = chat.leave(3).await;
+    assert!(!shown.contains("not kept"), "{shown}");
+    let offers = "Another prompt gives it up, and gets its files: notes.md";
+    let mut chat = Chat::start(&lab, &["--continue", "--budget", "1"], offers).await;
+    chat.enter("", &["Done."]).await;
+    chat.leave(0).await;
+    let sent = last_message(&lab);
+    assert!(sent.contains("# Notes") && sent.contains("Summarise."), "{sent}");
+}
+
+#[tokio::test]
+async fn files_that_were_never_sent_are_named_at_the_end() {
+    let lab = lab_with_files([]);
+    let mut chat = Chat::start(&lab, &[], "").await;
+    chat.enter("/attach notes.md", &["goes with the next prompt"]).await;
+    let shown = chat.leave(0).await;
+    assert!(
+        shown.contains("Not answered, and not kept: notes.md (text/plain, 8 B)."),
+        "{shown}"
+    );
+}
+
+#[tokio::test]
+async fn clear_keeps_the_files_that_were_offered() {
+    let lab = hanging();
+    killed(&lab).await;
+    let mut chat = Chat::start(&lab, &["--continue"], "gets its files: notes.md").await;
+    chat.enter("/clear", &["What was attached stays so."]).await;
+    chat.enter("Next.", &["Done."]).await;
+    chat.leave(0).await;
+    let sent = last_message(&lab);
+    assert!(sent.contains("# Notes") && !sent.contains("Summarise."), "{sent}");
 }

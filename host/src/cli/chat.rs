@@ -100,7 +100,7 @@ async fn interruptible(cx: &Context, lines: &Lines, run: impl AsyncFnOnce(Cancel
 async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut Lines) -> u8 {
     let mut was_interrupted = false;
     let is_typed = io::stdin().is_terminal();
-    if conversation.is_unfinished() {
+    if conversation.is_unanswered() {
         conversation.offer();
     }
     loop {

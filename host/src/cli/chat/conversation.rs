@@ -14,7 +14,7 @@ use crate::cli::summary::{self, BudgetLine, Detail};
 use crate::cli::{CliError, Context, Output, attach, error, format, session};
 use crate::events::Ending;
 use crate::money::NanoUsd;
-use crate::transcript::{Attachment, Block};
+use crate::transcript::Attachment;
 
 /// The longest description of a tool in a list, in characters.
 const MAX_DESCRIPTION_CHARS: usize = 100;
@@ -41,26 +41,29 @@ pub struct Conversation<'a> {
     /// What the conversations before this one cost.
     cleared: NanoUsd,
     completions: Completions,
-    /// The last prompt is unanswered, by another process or because its calls wait for a person, and nobody has decided about it.
+    /// The last prompt is unanswered, and nobody has decided whether to go on with it.
     is_left: bool,
-    /// What the next prompt is sent with.
+    /// What the next prompt is sent with, until it has an answer.
     attachments: Vec<Attachment>,
-    /// How many of them came with the prompt that is left.
+    /// How many of them are part of a run that has not ended.
     left_attachments: usize,
 }
 
 impl<'a> Conversation<'a> {
+    /// What is attached to a prompt of the session that has no answer stays so.
     pub fn start(cx: &'a Context, live: LiveHost, session: Session) -> Self {
+        let unanswered = session.unanswered().into_iter();
+        let attachments: Vec<Attachment> = unanswered.flat_map(|(_, attached)| attached).cloned().collect();
         Self {
             cx,
+            left_attachments: attachments.len(),
             session,
             live,
             last: None,
             cleared: NanoUsd::ZERO,
             completions: Completions::default().with_paths_after("/attach "),
             is_left: false,
-            attachments: Vec::new(),
-            left_attachments: 0,
+            attachments,
         }
     }
 
@@ -90,12 +93,12 @@ impl<'a> Conversation<'a> {
     }
 
     /// Whether the last prompt was not answered to the end.
-    pub fn is_unfinished(&self) -> bool {
+    fn is_unfinished(&self) -> bool {
         self.session.unfinished().is_some()
     }
 
     pub async fn ask(&mut self, prompt: &str, are_lines_edited: bool, cancel: CancellationToken) {
-        // What another process left is given up, unless it waits for a person, who may have decided.
+        // What is left is given up, unless it waits for a person, who may have decided.
         let is_given_up = std::mem::take(&mut self.is_left) && !self.session.waits_for_approval();
         if !is_given_up && self.is_unfinished() {
             // It waits for a person, who may have decided. Another prompt gives up what still waits.
@@ -107,21 +110,31 @@ impl<'a> Conversation<'a> {
                 self.report_on(report);
             }
         }
+        if !self.send(prompt, cancel).await {
+            let way_back = match (are_lines_edited, self.session.is_kept()) {
+                (true, true) => " Up brings it back, and so does `cofferdam chat --continue`.",
+                (true, false) => " Up brings it back.",
+                (false, true) => " `cofferdam chat --continue` brings it back.",
+                (false, false) => "",
+            };
+            self.note_dropped(&format!(
+                "Your prompt is not part of the conversation: it got no answer.{way_back}"
+            ));
+        }
+        self.offer_waiting();
+    }
+
+    /// Sends a prompt with what is attached, which stays attached if there is no answer. Returns whether there is one.
+    async fn send(&mut self, prompt: &str, cancel: CancellationToken) -> bool {
         self.left_attachments = 0;
         let attachments = self.attachments.clone();
         let report = self.live.run(&mut self.session, prompt, attachments, cancel).await;
         self.report_on(report);
-        match self.session.unanswered() {
-            // With the prompt, its files would be lost.
-            Some(_) => {
-                let up = if are_lines_edited { " Up brings it back." } else { "" };
-                self.note_dropped(&format!(
-                    "Your prompt is not part of the conversation: it got no answer.{up}"
-                ));
-            }
-            None => self.attachments.clear(),
+        let is_answered = self.session.unanswered().is_none();
+        if is_answered {
+            self.attachments.clear();
         }
-        self.offer_waiting();
+        is_answered
     }
 
     /// Says how to go on with calls that wait for a person, if somebody is there who can decide.
@@ -147,66 +160,60 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Says what another process has left. To go on with it costs money, so nobody does it unasked. What was attached to it stays
-    /// so for another prompt, as after a prompt of this process that got no answer.
+    /// Whether the last prompt has no answer, or not all of it.
+    pub fn is_unanswered(&self) -> bool {
+        self.is_unfinished() || self.session.unanswered().is_some()
+    }
+
+    /// Says what became of the last prompt. To go on with it costs money, so nobody does it unasked. What was attached to it stays so
+    /// for another prompt.
     pub fn offer(&mut self) {
         self.is_left = true;
-        let blocks = self
-            .session
-            .messages()
-            .last()
-            .into_iter()
-            .flat_map(|last| &last.content);
-        let attached = blocks.filter_map(|block| match block {
-            Block::Attachment(attachment) => Some(attachment.clone()),
-            _ => None,
-        });
-        self.attachments = attached.collect();
-        self.left_attachments = self.attachments.len();
+        let dropped = self.session.unanswered().map(|(prompt, _)| prompt);
+        let (prompt, what, how) = match self.session.unfinished() {
+            Some(prompt) => (prompt, "was not answered to the end", "goes on with it"),
+            None => (
+                dropped.unwrap_or_default(),
+                "got no answer, and is not part of the conversation",
+                "sends it again",
+            ),
+        };
+        let prompt = format::one_line(prompt, MAX_DESCRIPTION_CHARS);
         let files: Vec<String> = self.attachments.iter().map(attach::describe).collect();
-        let prompt = format::one_line(self.session.unfinished().unwrap_or_default(), MAX_DESCRIPTION_CHARS);
         let how = match self.session.waits_for_approval() {
             true => WAITING.to_owned(),
-            false if files.is_empty() => "Enter goes on with it. Another prompt gives it up.".to_owned(),
+            false if files.is_empty() => format!("Enter {how}. Another prompt gives it up."),
             false => format!(
-                "Enter goes on with it. Another prompt gives it up, and gets its files: {}.",
+                "Enter {how}. Another prompt gives it up, and gets its files: {}.",
                 files.join(", ")
             ),
         };
-        self.cx
-            .note(&format!("The last prompt was not answered to the end: {prompt}\n{how}"));
+        self.cx.note(&format!("The last prompt {what}: {prompt}\n{how}"));
     }
 
-    /// Whether somebody has yet to decide about what another process left.
+    /// Whether somebody has yet to decide about what is left.
     pub const fn is_left(&self) -> bool {
         self.is_left
     }
 
-    /// Goes on with what was left. Its files go with the next prompt if it gets no answer.
+    /// Goes on with what was left. If it gets no answer, it stays left, with its files.
     pub async fn resume(&mut self, cancel: CancellationToken) {
         self.is_left = false;
-        let left = std::mem::take(&mut self.left_attachments);
-        let last = self.session.messages().len().saturating_sub(1);
-        let was_prompt = self.has_prompt(last);
-        if let Some(report) = self.live.resume(&mut self.session, cancel).await {
-            self.report_on(report);
+        if self.is_unfinished() {
+            if let Some(report) = self.live.resume(&mut self.session, cancel).await {
+                self.report_on(report);
+            }
+            if self.session.unanswered().is_none() {
+                self.attachments.drain(..std::mem::take(&mut self.left_attachments));
+            }
+        } else if let Some((prompt, _)) = self.session.unanswered() {
+            let prompt = prompt.to_owned();
+            self.send(&prompt, cancel).await;
         }
-        match was_prompt && !self.has_prompt(last) {
-            true => self.note_dropped("The prompt is not part of the conversation any more: it got no answer."),
-            false => drop(self.attachments.drain(..left)),
+        if self.is_unanswered() && !self.session.waits_for_approval() {
+            self.offer();
         }
         self.offer_waiting();
-    }
-
-    /// Whether the message is more than results of tools.
-    fn has_prompt(&self, index: usize) -> bool {
-        let message = self.session.messages().get(index);
-        message.is_some_and(|message| {
-            message
-                .content
-                .iter()
-                .any(|block| !matches!(block, Block::ToolResult(_)))
-        })
     }
 
     fn report_on(&mut self, report: RunReport) {
@@ -247,8 +254,7 @@ impl<'a> Conversation<'a> {
         let spent = self.report().map(|report| summary::brief(report, Some(report)));
         let is_empty = self.session.messages().is_empty();
         self.cleared = self.total();
-        // What came with a prompt that another process left stays with that.
-        self.attachments.drain(..std::mem::take(&mut self.left_attachments));
+        self.left_attachments = 0;
         self.is_left = false;
         let attached = self.still_attached();
         let kept = self
@@ -402,8 +408,23 @@ impl<'a> Conversation<'a> {
         self.cleared.saturating_add(this.unwrap_or_default())
     }
 
+    /// Names the files that were never sent, for no session keeps them.
+    fn note_unsent(&self) {
+        let kept = match self.session.unanswered() {
+            Some((_, attached)) if self.session.is_kept() => attached,
+            _ => Vec::new(),
+        };
+        let lost = self.attachments.iter().filter(|attachment| !kept.contains(attachment));
+        let lost: Vec<String> = lost.map(attach::describe).collect();
+        if !lost.is_empty() {
+            self.cx
+                .note(&format!("Not answered, and not kept: {}.", lost.join(", ")));
+        }
+    }
+
     /// Prints the summary of the last session, and the cost of all. Tries a last time to write what could not be written before.
     pub async fn finish(self) {
+        self.note_unsent();
         let total = self.total();
         let unsaved = self.session.save().await;
         let was_unsaved = self.report().is_some_and(|report| report.unsaved.is_some());
