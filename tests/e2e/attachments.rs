@@ -136,6 +136,7 @@ async fn what_cannot_be_attached_is_refused_before_anything_is_sent() {
     lab.write("empty.png", "");
     lab.write("program", b"\x7fELF\x02\x01\x01\0");
     lab.write("half", vec![b'a'; 5 << 20]);
+    lab.write("other half", vec![b'b'; 5 << 20]);
     lab.write("huge.png", [PNG, &vec![7; 8 << 20]].concat());
     lab.write("large.png", [PNG, &vec![7; 7_900_000]].concat());
     let pipe = CString::new(lab.path("pipe").to_str().unwrap()).unwrap();
@@ -158,7 +159,7 @@ async fn what_cannot_be_attached_is_refused_before_anything_is_sent() {
             vec!["huge.png"],
             "it is too large; attachments can have 8.0 MiB together",
         ),
-        (vec!["half", "half"], "it is too large with the others"),
+        (vec!["half", "other half"], "it is too large with the others"),
         (vec!["large.png"], "an image can have 7.5 MiB"),
     ] {
         let attach = files.into_iter().flat_map(|file| ["--attach", file]);
@@ -255,9 +256,10 @@ async fn a_file_is_named_as_in_a_shell_or_as_it_is() {
     let attached = |name: &str| shown.matches(&format!("{name} (text/")).count();
     assert_eq!(
         (attached("\nmy notes.md"), attached("\nit's.md"), attached("\nnotes.md")),
-        (5, 1, 1),
+        (1, 1, 1),
         "{ran}"
     );
+    assert_eq!(shown.matches("\nmy notes.md is attached already.").count(), 4, "{ran}");
 }
 
 #[tokio::test]
@@ -519,4 +521,24 @@ async fn clear_keeps_the_files_that_were_offered() {
     chat.leave(0).await;
     let sent = last_message(&lab);
     assert!(sent.contains("# Notes") && !sent.contains("Summarise."), "{sent}");
+}
+
+#[tokio::test]
+async fn a_file_is_attached_once() {
+    let lab = lab_with_files([Answer::text("Done.").forever()]);
+    // Two of them would be too large together.
+    lab.write("half", vec![b'a'; 5 << 20]);
+    let mut chat = Chat::start(&lab, &[], "").await;
+    let says = ["notes.md (text/plain", "notes.md is attached already."];
+    chat.enter("/attach notes.md ./notes.md", &says).await;
+    chat.enter("/attach half half", &["half (text/plain", "half is attached already."])
+        .await;
+    lab.write("notes.md", "# Other notes\n");
+    chat.enter("/attach notes.md", &["goes with the next prompt."]).await;
+    chat.leave(0).await;
+
+    let twice = ["run", "--attach", "notes.md", "--attach", "notes.md", "Go."];
+    let ran = lab.call(twice).await.expect_code(0);
+    assert!(ran.stderr.contains("notes.md is attached already."), "{ran}");
+    assert_eq!(last_message(&lab).matches("# Other notes").count(), 1);
 }

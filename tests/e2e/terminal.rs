@@ -305,8 +305,9 @@ async fn commands_send_nothing() {
         .await;
     lab.write("my notes.md", "Mine.");
     chat.enter("/attach my\t", "my notes.md (text/").await;
-    chat.enter("/attach ~/my\t", "my notes.md (text/").await;
+    chat.enter("/attach ~/my\t", "my notes.md is attached already.").await;
     chat.enter("/det\t my no\t", "isn't attached any more").await;
+    chat.enter("/attach ~/my\t", "my notes.md (text/").await;
     chat.enter("/detach", "isn't attached any more").await;
     assert_eq!(lab.simulator.requests().len(), 0);
     chat.enter("//help me", "An answer.").await;

@@ -10,22 +10,25 @@ use crate::transcript::{ATTACHMENT_TYPES, Attachment, AttachmentContent, MAX_ATT
 /// The most bytes of an image: 10 MiB in base64. Source: the vendor's page on images.
 const MAX_IMAGE_BYTES: u64 = 10 * 1024 * 1024 / 4 * 3;
 
-/// Reads a file beside those that are `attached` already.
+/// Reads a file beside those that are `attached` already. `None` if it is one of them: a model would read it twice, for twice the cost.
 ///
 /// # Errors
 /// It can't be read, isn't a file, is empty, is too large, alone or with the others, or is of a type that no model reads.
-pub fn read(path: &Path, attached: &[Attachment]) -> Result<Attachment, CliError> {
+pub fn read(path: &Path, attached: &[Attachment]) -> Result<Option<Attachment>, CliError> {
     let unreadable = |source| CliError::Read {
         path: path.to_owned(),
         source,
     };
     let name = path.display();
-    if attached.len() >= MAX_ATTACHMENTS {
-        return Err(CliError::usage(
-            format!("can't attach {name}: a prompt can have {MAX_ATTACHMENTS} attachments"),
-            "attach fewer files, or put texts together",
-        ));
-    }
+    let too_large = |together: &str| {
+        CliError::usage(
+            format!(
+                "can't attach {name}: it is too large{together}; attachments can have {} together",
+                format::bytes(MAX_ATTACHMENT_BYTES)
+            ),
+            "make it smaller, or attach less",
+        )
+    };
     // Before it is opened: a pipe without a writer would block.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(CliError::usage(
@@ -33,21 +36,14 @@ pub fn read(path: &Path, attached: &[Attachment]) -> Result<Attachment, CliError
             "attach regular files; what is piped into stdin is added to the prompt as text",
         ));
     }
-    let left = attached
-        .iter()
-        .fold(MAX_ATTACHMENT_BYTES, |left, other| left.saturating_sub(other.bytes));
     let mut file = Vec::new();
     let opened = File::open(path).map_err(unreadable)?;
-    opened.take(left + 1).read_to_end(&mut file).map_err(unreadable)?;
-    if file.len() as u64 > left {
-        let together = if attached.is_empty() { "" } else { " with the others" };
-        return Err(CliError::usage(
-            format!(
-                "can't attach {name}: it is too large{together}; attachments can have {} together",
-                format::bytes(MAX_ATTACHMENT_BYTES)
-            ),
-            "make it smaller, or attach less",
-        ));
+    opened
+        .take(MAX_ATTACHMENT_BYTES + 1)
+        .read_to_end(&mut file)
+        .map_err(unreadable)?;
+    if file.len() as u64 > MAX_ATTACHMENT_BYTES {
+        return Err(too_large(""));
     }
     if file.is_empty() {
         return Err(unreadable(io::Error::new(io::ErrorKind::UnexpectedEof, "it is empty")));
@@ -68,7 +64,22 @@ pub fn read(path: &Path, attached: &[Attachment]) -> Result<Attachment, CliError
             "make it smaller: models scale large images down anyway",
         ));
     }
-    Ok(attachment)
+    if attached.contains(&attachment) {
+        return Ok(None);
+    }
+    if attached.len() >= MAX_ATTACHMENTS {
+        return Err(CliError::usage(
+            format!("can't attach {name}: a prompt can have {MAX_ATTACHMENTS} attachments"),
+            "attach fewer files, or put texts together",
+        ));
+    }
+    let together = attached
+        .iter()
+        .fold(attachment.bytes, |sum, other| sum.saturating_add(other.bytes));
+    if together > MAX_ATTACHMENT_BYTES {
+        return Err(too_large(" with the others"));
+    }
+    Ok(Some(attachment))
 }
 
 /// The files that a line names: one that is called like all of it, else as a shell reads words, with quotes, backslashes and `~`. A quote
@@ -92,6 +103,12 @@ pub fn in_home(path: &str) -> PathBuf {
         (Some(rest), Ok(home)) => home.join(rest),
         _ => PathBuf::from(path),
     }
+}
+
+/// Says that a file is one of those that are attached.
+pub fn already(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    format!("{} is attached already.", format::one_line(&name, 64))
 }
 
 /// Its name, type and size.

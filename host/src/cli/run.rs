@@ -49,7 +49,10 @@ pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
     let prompt = prompt::read(cx, &words, &args.file).await?;
     let mut attachments = Vec::new();
     for path in &args.attach {
-        attachments.push(attach::read(path, &attachments)?);
+        match attach::read(path, &attachments)? {
+            Some(attachment) => attachments.push(attachment),
+            None => cx.note(&attach::already(path)),
+        }
     }
     require_keys(&config)?;
     if args.id.is_some() {

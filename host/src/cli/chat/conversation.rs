@@ -282,7 +282,10 @@ impl<'a> Conversation<'a> {
     /// Sends files with the next prompt.
     pub fn attach(&mut self, files: &str) -> Result<(), CliError> {
         for path in attach::paths(files) {
-            let attachment = attach::read(&path, &self.attachments)?;
+            let Some(attachment) = attach::read(&path, &self.attachments)? else {
+                self.cx.stderr.line(&attach::already(&path));
+                continue;
+            };
             let described = attach::describe(&attachment);
             self.cx.stderr.line(&format!("{described} goes with the next prompt."));
             self.attachments.push(attachment);
