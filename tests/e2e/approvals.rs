@@ -820,3 +820,28 @@ async fn ctrl_c_at_a_question_that_is_asked_again_keeps_the_prompt_and_its_file(
     assert!(sent.contains("A note.") && sent.contains("Third."), "{sent}");
     assert_eq!(server.requests(), 0);
 }
+
+/// What nobody has decided about stays open, whatever was typed meanwhile.
+#[tokio::test]
+async fn ctrl_d_at_a_question_that_is_asked_again_leaves_it_open() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = lab([tool_call("fetch", post(&server)), Answer::text("Done.").forever()]);
+    lab.configure(&gated(&server));
+    let (mut terminal, child) = asked_again(&lab).await;
+    terminal.type_keys(CTRL_D);
+    terminal.wait_for("Your prompt was not sent").await;
+    terminal.wait_for("What was attached stays so.").await;
+    terminal.wait_for(PROMPT).await;
+    assert_eq!(lab.simulator.requests().len(), 1);
+    let approval = waiting(&lab).await;
+    decide(&lab, &approval, &["approve"]).await.expect_code(0);
+    terminal.type_keys("Third.\r");
+    terminal.wait_for("Done.").await;
+    terminal.wait_for("Done.").await;
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys(CTRL_D);
+    finish(child).await.expect_code(0);
+    let sent = last_message(&lab);
+    assert!(sent.contains("A note.") && sent.contains("Third."), "{sent}");
+    assert_eq!(server.requests(), 1);
+}

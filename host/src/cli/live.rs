@@ -137,6 +137,11 @@ impl LiveHost {
         self.host = host;
     }
 
+    /// Whether somebody is at the terminal who can decide about calls.
+    pub const fn asks_a_person(&self) -> bool {
+        self.approver.is_some()
+    }
+
     pub fn session(&self) -> Session {
         self.host.session()
     }

@@ -26,10 +26,6 @@ Alt-Enter, Ctrl-J, or a backslash before Enter begin a new line of the same prom
 Ctrl-C clears the line, and Ctrl-Y brings it back. During an answer, Ctrl-C cancels it and keeps the conversation.
 What you type during an answer waits in the next line.";
 
-/// What becomes of a run whose calls wait for a person.
-const WAITING: &str = "Enter goes on with it. Another prompt goes on with it first, as far as its calls are decided, and is sent after that, \
-                       so both answers are paid for; what nobody has decided is given up. `/clear` leaves it waiting.";
-
 const ESCAPE: &str = "`//` sends a line that begins with `/`.";
 
 pub struct Conversation<'a> {
@@ -101,13 +97,22 @@ impl<'a> Conversation<'a> {
         // What is left is given up, unless it waits for a person, who may have decided.
         let is_given_up = std::mem::take(&mut self.is_left) && !self.session.waits_for_approval();
         if !is_given_up && self.is_unfinished() {
-            // It waits for a person, who may have decided. Another prompt gives up what still waits.
+            // It waits for a person, who may have decided. Where nobody can be asked, another prompt gives up what still waits.
             self.cx
                 .note("Going on with the prompt before; this one is sent after it. Ctrl-C cancels both.");
-            if let Some(report) = self.live.resume(&mut self.session, cancel.clone()).await
-                && report.outcome != Ending::AwaitingApproval
-            {
-                self.report_on(report);
+            if let Some(report) = self.live.resume(&mut self.session, cancel.clone()).await {
+                let is_open = report.outcome == Ending::AwaitingApproval;
+                let may_decide = self.live.asks_a_person();
+                if !is_open || may_decide {
+                    self.report_on(report);
+                }
+                if is_open && may_decide {
+                    self.is_left = true;
+                    return self.note_dropped(
+                        "Your prompt was not sent, because the one before it still waits for a decision: Enter asks again, and Ctrl-C \
+                         at the question cancels that one. Up brings yours back.",
+                    );
+                }
             }
         }
         if !self.send(prompt, cancel).await {
@@ -137,11 +142,23 @@ impl<'a> Conversation<'a> {
         is_answered
     }
 
+    /// What becomes of a run whose calls wait for a person.
+    fn how_waiting(&self) -> String {
+        let undecided = match self.live.asks_a_person() {
+            true => "asked about again",
+            false => "given up",
+        };
+        format!(
+            "Enter goes on with it. Another prompt goes on with it first, as far as its calls are decided, and is sent after that, so \
+             both answers are paid for; what nobody has decided is {undecided}. `/clear` leaves it waiting."
+        )
+    }
+
     /// Says how to go on with calls that wait for a person, if somebody is there who can decide.
     fn offer_waiting(&mut self) {
         if self.session.waits_for_approval() && self.cx.stderr.is_terminal() {
             self.is_left = true;
-            self.cx.note(WAITING);
+            self.cx.note(&self.how_waiting());
         }
     }
 
@@ -181,7 +198,7 @@ impl<'a> Conversation<'a> {
         let prompt = format::one_line(prompt, MAX_DESCRIPTION_CHARS);
         let files: Vec<String> = self.attachments.iter().map(attach::describe).collect();
         let how = match self.session.waits_for_approval() {
-            true => WAITING.to_owned(),
+            true => self.how_waiting(),
             false if files.is_empty() => format!("Enter {how}. Another prompt gives it up."),
             false => format!(
                 "Enter {how}. Another prompt gives it up, and gets its files: {}.",
