@@ -838,3 +838,19 @@ async fn a_prompt_without_an_answer_is_said_to_be_left_out() {
     let sent = lab.simulator.requests();
     assert_eq!(sent[1].body["messages"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn a_component_that_was_rebuilt_is_named_once() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let component = cofferdam::tools::builtin("calculator").unwrap();
+    lab.write("letters.wasm", component);
+    lab.configure("[plugins.letters]\ncomponent = \"letters.wasm\"\n");
+    let mut chat = Chat::start(&lab).await;
+    chat.enter("one", "An answer.").await;
+    lab.write("letters.wasm", component);
+    let says = "letters.wasm has changed since this chat began, and `cofferdam chat --continue` uses it.";
+    chat.enter("two", says).await;
+    chat.enter("three", "An answer.").await;
+    let shown = chat.leave().await;
+    assert_eq!(shown.matches("has changed since").count(), 1, "{shown}");
+}

@@ -15,6 +15,7 @@ use super::lines::{Input, Lines, Meanwhile, Prompting};
 use super::live::LiveHost;
 use super::prompt::{self, Purpose};
 use super::session_args::SessionArgs;
+use super::watch::Files;
 use super::{CliError, Context, completions, error, run, session};
 use crate::events::Ending;
 
@@ -45,6 +46,8 @@ pub async fn chat(cx: &Context, args: ChatArgs) -> Result<u8, CliError> {
     let show_progress = cx.shows_progress();
     let _logging = cx.logging_of_runs(&config, show_progress)?;
     let history = config.storage.folder().join(HISTORY);
+    // As they are before they are read, so that no change is missed.
+    let files = Files::of(&config);
     let live = LiveHost::start(cx, config, show_progress).await?;
     let id = match args.continues {
         true => Some(session::newest(&live).await?),
@@ -60,7 +63,7 @@ pub async fn chat(cx: &Context, args: ChatArgs) -> Result<u8, CliError> {
             "Going on with the session {id}: `cofferdam session show {id}` shows what was said."
         ));
     }
-    let mut conversation = Conversation::start(cx, live, session);
+    let mut conversation = Conversation::start(cx, live, session, files);
     let prompting = Prompting {
         completions: conversation.completions(),
         history: Some(history),
@@ -104,6 +107,7 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
         conversation.offer();
     }
     loop {
+        conversation.note_changed_files();
         if cx.stderr.is_terminal() {
             cx.stderr.line("");
         }
@@ -147,6 +151,7 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
                             "{together} lines arrived together and are sent as one prompt."
                         ));
                     }
+                    conversation.note_changed_files();
                     let are_edited = lines.are_edited();
                     if interruptible(cx, lines, async |cancel| {
                         conversation.ask(&text, are_edited, cancel).await

@@ -80,6 +80,15 @@ impl Files {
         }
     }
 
+    /// The files that have changed or appeared since they were looked at last, at once. One that is gone may be about to be replaced.
+    pub fn changed_by_now(&mut self) -> Vec<PathBuf> {
+        let now = self.look().into_iter().filter(|(_, look)| look.is_some());
+        let changed: Looks = now.filter(|(path, look)| self.looks.get(path) != Some(look)).collect();
+        let paths = changed.keys().cloned().collect();
+        self.looks.extend(changed);
+        paths
+    }
+
     /// Returns the files that have changed, appeared or gone, once there are some and none has changed since the look before, so
     /// that a file is read when it is whole.
     pub async fn changed(&mut self) -> BTreeSet<PathBuf> {
@@ -132,6 +141,21 @@ mod tests {
         std::fs::write(&path, "12").unwrap();
         assert!(is_pending_after_a_look(changed.as_mut()).await);
         assert!(!is_pending_after_a_look(changed.as_mut()).await);
+    }
+
+    #[test]
+    fn a_change_is_known_at_once_and_reported_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wasm");
+        std::fs::write(&path, "1").unwrap();
+        let list = path.clone();
+        let mut files = Files::new(move || vec![list.clone()], INTERVAL);
+        assert!(files.changed_by_now().is_empty());
+        std::fs::remove_file(&path).unwrap();
+        assert!(files.changed_by_now().is_empty());
+        std::fs::write(&path, "12").unwrap();
+        assert_eq!(files.changed_by_now(), [path]);
+        assert!(files.changed_by_now().is_empty());
     }
 
     /// What [`Files::changed`] reports after `change`, as names.

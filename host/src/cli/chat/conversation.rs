@@ -11,6 +11,7 @@ use crate::cli::completions::model_names;
 use crate::cli::lines::Completions;
 use crate::cli::live::{LiveHost, print_error, print_report, print_summary, print_unsaved};
 use crate::cli::summary::{self, BudgetLine, Detail};
+use crate::cli::watch::Files;
 use crate::cli::{CliError, Context, Output, attach, error, format, session};
 use crate::events::Ending;
 use crate::money::NanoUsd;
@@ -43,11 +44,13 @@ pub struct Conversation<'a> {
     attachments: Vec<Attachment>,
     /// How many of them are part of a run that has not ended.
     left_attachments: usize,
+    /// What the host was made of.
+    files: Files,
 }
 
 impl<'a> Conversation<'a> {
     /// What is attached to a prompt of the session that has no answer stays so.
-    pub fn start(cx: &'a Context, live: LiveHost, session: Session) -> Self {
+    pub fn start(cx: &'a Context, live: LiveHost, session: Session, files: Files) -> Self {
         let unanswered = session.unanswered().into_iter();
         let attachments: Vec<Attachment> = unanswered.flat_map(|(_, attached)| attached).cloned().collect();
         Self {
@@ -60,6 +63,7 @@ impl<'a> Conversation<'a> {
             completions: Completions::default().with_paths_after("/attach "),
             is_left: false,
             attachments,
+            files,
         }
     }
 
@@ -355,6 +359,20 @@ impl<'a> Conversation<'a> {
             })
         });
         positions.collect()
+    }
+
+    /// Names the components, and the configuration, that aren't any more what was loaded. The conversation goes on with that.
+    pub fn note_changed_files(&mut self) {
+        let again = match self.session.is_kept() {
+            true => "`cofferdam chat --continue`",
+            false => "a new chat",
+        };
+        for path in self.files.changed_by_now() {
+            let name = format::one_line(&path.file_name().unwrap_or_default().to_string_lossy(), 64);
+            self.cx.note(&format!(
+                "{name} has changed since this chat began, and {again} uses it."
+            ));
+        }
     }
 
     pub fn show_model(&self) {
