@@ -60,7 +60,12 @@ pub struct Bare {
 
 impl Bare {
     pub fn new(plugin: &str, instances: Instances, metering: Metering) -> Self {
-        let engine = engine(instances, metering, 16);
+        Self::for_calls(plugin, instances, metering, 16)
+    }
+
+    /// With a pool for this many calls at once if there is one.
+    pub fn for_calls(plugin: &str, instances: Instances, metering: Metering, calls: u32) -> Self {
+        let engine = engine(instances, metering, calls);
         let component = Component::new(&engine, builtin(plugin).unwrap()).unwrap();
         let pre = contract::PluginPre::new(linker(&engine).instantiate_pre(&component).unwrap()).unwrap();
         Self { pre, metering }

@@ -1,5 +1,5 @@
-//! The servers, each a process of its own: the product, a plain server of the same protocol library with a native tool, and
-//! the official SDK for Python.
+//! The servers, each a process of its own: the product, a plain server of the same protocol library, with a native tool or with
+//! the product's component on bare wasmtime, and the official SDK for Python.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,12 +22,24 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
-use crate::common::TOOL;
+use crate::common::bare::{Bare, Instances, Metering};
+use crate::common::{PLUGIN, TOOL};
 
 /// The argument that turns this benchmark into the plain server.
 const SERVE: &str = "serve-plain-rmcp";
+/// The calls that a plain server can have at once, with room for every client of the benchmark.
+const MOST_CALLS: u32 = 64;
 /// The Python that has the SDK, if it isn't where `.ci/run` installs it.
 const PYTHON_VARIABLE: &str = "COFFERDAM_BENCH_PYTHON";
+
+/// The tool of a plain server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum PlainTool {
+    /// A function of the server itself.
+    Native,
+    /// The product's component, in a fresh instance for each call.
+    Component,
+}
 
 /// What a server speaks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,9 +70,13 @@ impl Servers<'_> {
         command
     }
 
-    pub fn plain(&self, over: Over) -> Command {
+    pub fn plain(&self, tool: PlainTool, over: Over) -> Command {
         let mut command = self.command(std::env::current_exe().unwrap());
-        command.arg(SERVE).arg(name(over));
+        let tool = match tool {
+            PlainTool::Native => "native",
+            PlainTool::Component => "component",
+        };
+        command.arg(SERVE).arg(tool).arg(name(over));
         command
     }
 
@@ -128,22 +144,30 @@ pub async fn become_plain_server_if_asked() -> bool {
     if arguments.next().as_deref() != Some(SERVE) {
         return false;
     }
+    let plain = match arguments.next().as_deref() {
+        Some("native") => Plain::Native,
+        _ => Plain::component(),
+    };
     match arguments.next().as_deref() {
         Some("stdio") => {
-            let running = Plain.serve(rmcp::transport::io::stdio_pipes()).await.unwrap();
+            let running = plain.serve(rmcp::transport::io::stdio_pipes()).await.unwrap();
             running.waiting().await.unwrap();
         }
-        _ => serve_http().await,
+        _ => serve_http(plain).await,
     }
     true
 }
 
 /// Configured as the product configures it.
-async fn serve_http() {
+async fn serve_http(plain: Plain) {
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_json_response(true);
-    let service = StreamableHttpService::new(|| Ok(Plain), Arc::new(NeverSessionManager::default()), config);
+    let service = StreamableHttpService::new(
+        move || Ok(plain.clone()),
+        Arc::new(NeverSessionManager::default()),
+        config,
+    );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("http://{}/mcp", listener.local_addr().unwrap());
     loop {
@@ -162,8 +186,28 @@ async fn serve_http() {
     }
 }
 
-/// A native calculator, which knows just enough for the benchmark.
-struct Plain;
+/// A server with one tool and nothing else.
+#[derive(Clone)]
+enum Plain {
+    /// A calculator that knows just enough for the benchmark.
+    Native,
+    Component(Arc<Bare>),
+}
+
+impl Plain {
+    fn component() -> Self {
+        let metering = Metering {
+            fuel: true,
+            epoch: true,
+        };
+        Self::Component(Arc::new(Bare::for_calls(
+            PLUGIN,
+            Instances::Pooled,
+            metering,
+            MOST_CALLS,
+        )))
+    }
+}
 
 impl ServerHandler for Plain {
     fn get_info(&self) -> ServerConfig {
@@ -187,8 +231,17 @@ impl ServerHandler for Plain {
         _context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let arguments = request.arguments.unwrap_or_default();
-        let factors = arguments["expression"].as_str().unwrap().split('*');
-        let product: i64 = factors.map(|factor| factor.trim().parse::<i64>().unwrap()).product();
-        Ok(CallToolResult::success(vec![ContentBlock::text(product.to_string())]).into())
+        let answer = match self {
+            Self::Native => {
+                let factors = arguments["expression"].as_str().unwrap().split('*');
+                let product: i64 = factors.map(|factor| factor.trim().parse::<i64>().unwrap()).product();
+                product.to_string()
+            }
+            Self::Component(component) => {
+                let input = serde_json::to_string(&arguments).unwrap();
+                component.call_for_text(TOOL, &input).await
+            }
+        };
+        Ok(CallToolResult::success(vec![ContentBlock::text(answer)]).into())
     }
 }
