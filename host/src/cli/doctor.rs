@@ -422,10 +422,12 @@ mod tests {
             below.status == Status::Ok && below.detail.contains("not there yet"),
             "{below:?}"
         );
-        std::fs::write(root.path().join("file"), "").unwrap();
-        let impossible = folder("data", &root.path().join("file/b"), "elsewhere");
+        let file = root.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let impossible = folder("data", &file.join("b"), "elsewhere");
         assert_eq!(impossible.status, Status::Problem);
-        assert_eq!(impossible.hint.as_deref(), Some("elsewhere"));
+        let hint = format!("move {} away, or elsewhere", file.display());
+        assert_eq!(impossible.hint, Some(hint));
     }
 
     #[test]
