@@ -14,6 +14,7 @@ use super::message::tokens;
 use super::models;
 use super::tool_search::references;
 use crate::json_text::Json;
+use crate::messages_api::SYSTEM;
 
 /// How many positions are looked up for each breakpoint: its own and those before it.
 const LOOK_BACK: usize = 20;
@@ -93,6 +94,10 @@ impl Prompt {
         }
         for tool in items(body.field("tools")) {
             reader.tool(tool);
+        }
+        // The tools' part of a prompt also begins with the first definition in a message. After a list it has begun.
+        if reader.positions.is_empty() && defines_tools(body) {
+            reader.so_far.update("tools");
         }
         for block in blocks(body.field("system")) {
             reader.block(&block);
@@ -226,6 +231,19 @@ impl Reader {
         self.marker_bytes = self.marker_bytes.saturating_add(bytes);
         Lifetime::of(marker)
     }
+}
+
+/// Whether a message of the role `system` defines a tool.
+fn defines_tools(body: Json<'_>) -> bool {
+    let messages = items(body.field("messages"));
+    let mut changes = messages
+        .filter(|message| message.field("role").and_then(Json::string).as_deref() == Some(SYSTEM))
+        .flat_map(|message| items(message.field("content")));
+    changes.any(|change| {
+        change
+            .field("tool")
+            .is_some_and(|tool| tool.field("definition").is_some())
+    })
 }
 
 fn items(list: Option<Json<'_>>) -> impl Iterator<Item = Json<'_>> {
@@ -407,6 +425,33 @@ mod tests {
             body(MODEL, &known, "\"system\":\"x\","),
         ] {
             assert_eq!(api.send(&other).0, 0, "{}", &other[..120]);
+        }
+    }
+
+    /// So says the vendor: the part of the tools is missing in front of such a conversation.
+    #[tokio::test]
+    async fn the_first_definition_in_a_conversation_without_tools_costs_its_prompt() {
+        let tool = json!({ "name": "t", "input_schema": { "type": "object" } });
+        let search = json!({ "type": "tool_search_tool_bm25_20251119", "name": "tool_search_tool_bm25" });
+        let mut deferred = tool.clone();
+        deferred["defer_loading"] = json!(true);
+        for (tools, is_read) in [
+            (json!([]), false),
+            (json!([deferred]), false),
+            (json!([deferred, search]), true),
+            (json!([tool]), true),
+        ] {
+            let body = |definitions: usize| {
+                let user = json!({ "role": "user", "content": [marked(text(&long()), ephemeral())] });
+                let change = json!({ "role": "system", "content": [{ "type": "tool_addition",
+                    "tool": { "type": "tool_definition", "definition": tool } }] });
+                let messages: Vec<_> = std::iter::once(user).chain(vec![change; definitions]).collect();
+                json!({ "model": MODEL, "tools": tools, "messages": messages }).to_string()
+            };
+            let mut api = Api::new();
+            let (_, written, _) = api.send(&body(0));
+            assert_eq!(api.send(&body(1)).0, if is_read { written } else { 0 }, "{tools}");
+            assert_eq!(api.send(&body(2)).0, written, "once: {tools}");
         }
     }
 
