@@ -292,6 +292,28 @@ async fn a_model_that_refuses_it_is_asked_once_and_lists_its_tools_from_then_on(
 }
 
 #[tokio::test]
+async fn a_prompt_is_short_again_once_most_of_its_definitions_are_outdated() {
+    let lab = lab([Answer::text("Well.").forever()]);
+    let long = "Says more. ".repeat(300);
+    configure(
+        &lab,
+        "",
+        &[("weather", &long), ("tides", &long), ("stars", "Names them.")],
+        "",
+    );
+    turn(&lab, "One.").await;
+    let few: Tools<'_> = &[("stars", "Names them.")];
+    configure(&lab, "", few, "");
+    let second = turn(&lab, "Two.").await;
+    assert_eq!(metric(&second, "cache_read_input_tokens"), 0, "once: {second:#}");
+    let third = turn(&lab, "Three.").await;
+    assert!(metric(&third, "cache_read_input_tokens") > 800, "{third:#}");
+    let bodies = bodies(&lab.simulator);
+    assert_eq!((names(&bodies[1]), said(&bodies[1])), (vec!["stars"], vec![]));
+    assert_continues(&bodies[1], &bodies[2]);
+}
+
+#[tokio::test]
 async fn an_api_without_such_messages_is_refused_with_the_key() {
     let lab = lab([]);
     lab.configure("tool_changes = \"always\"\nprovider = \"openai\"\n");

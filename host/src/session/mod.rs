@@ -12,6 +12,7 @@ mod content;
 mod conversation;
 mod fact;
 mod info;
+mod known_tools;
 mod repetition;
 mod state;
 mod usage;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::content::{StoredBlock, StoredContent, StoredTool};
 use super::conversation::Conversation;
 use super::fact::{CallFate, Fact, ToolMark, TrimKind};
+use super::known_tools::{KnownTools, is_mostly_outdated};
 use super::repetition::{self, Repetition, Seen, WARNING};
 use crate::events::{Ending, Outcome};
 use crate::transcript::{Attachment, Block, Content, ToolInput, ToolResult, ToolUse, is_blank};
@@ -31,7 +32,7 @@ pub(crate) struct State {
     pub(crate) model: Option<String>,
     pub(crate) system_sha256: Option<String>,
     pub(crate) tools: Vec<ToolMark>,
-    /// The definitions that models were given, the first ones first. Empty if no request announces how they change.
+    /// The definitions that models were given and requests carry, the first ones first. Empty if no request announces how they change.
     pub(crate) known_tools: Vec<KnownTools>,
     /// Tools that a person approved for the whole session, with the digests of their components.
     always: Vec<(String, String)>,
@@ -39,14 +40,6 @@ pub(crate) struct State {
     pub(crate) open_attempt: Option<String>,
     /// When the last fact happened, if it was read back.
     at: Option<Timestamp>,
-}
-
-/// The definitions of tools from a message of the conversation on.
-#[derive(Debug)]
-pub(crate) struct KnownTools {
-    /// How many messages came before.
-    pub(crate) messages: usize,
-    pub(crate) tools: Vec<StoredTool>,
 }
 
 /// A run that has not ended.
@@ -293,6 +286,9 @@ impl State {
                 messages,
                 tools: tools.to_vec(),
             });
+        }
+        if is_mostly_outdated(&self.known_tools) {
+            self.known_tools.drain(..self.known_tools.len() - 1);
         }
     }
 

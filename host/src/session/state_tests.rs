@@ -339,6 +339,46 @@ fn tools_are_known_from_the_message_on_before_which_they_changed() {
     assert_eq!(known_tools(&facts)[2], known(4, &[]));
 }
 
+#[test]
+fn tools_start_over_once_most_of_what_is_carried_is_outdated() {
+    let kib = |name: &str, says: &str, kib: usize| StoredTool {
+        name: name.to_owned(),
+        description: says.repeat(kib * 1024),
+        input_schema: "{}".to_owned(),
+        always_load: false,
+    };
+    let mut facts = Vec::new();
+    let mut carried = |tools: Vec<StoredTool>| {
+        facts.push(Fact::Opened {
+            model: "m".to_owned(),
+            system_sha256: "s".to_owned(),
+            tools: Vec::new(),
+            definitions: Some(tools),
+        });
+        facts.extend([
+            prompted("go"),
+            answered("end_turn", vec![text("so")]),
+            run_ended(Ending::Completed),
+        ]);
+        state(&facts).known_tools.len()
+    };
+    // The tools that are left outweigh the others, or little is outdated.
+    assert_eq!(carried(vec![kib("a", "a", 6), kib("b", "b", 5)]), 1);
+    assert_eq!(carried(vec![kib("a", "a", 6)]), 2);
+    assert_eq!(
+        carried(vec![kib("a", "a", 6), kib("b", "b", 5)]),
+        3,
+        "it is there still"
+    );
+    assert_eq!(carried(vec![kib("b", "b", 5)]), 1);
+    assert_eq!(carried(vec![kib("c", "c", 1)]), 1);
+    assert_eq!(carried(vec![kib("c", "d", 1)]), 2);
+    assert_eq!(carried(vec![]), 3);
+    // Two hosts with other tools that alternate.
+    let most = (0..40).map(|round| carried(vec![kib("a", if round % 2 == 0 { "e" } else { "f" }, 3)]));
+    assert_eq!(most.max(), Some(4));
+}
+
 fn requested(position: u32, approval: &str) -> Fact {
     Fact::ApprovalRequested {
         approval: approval.to_owned(),
