@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use cofferdam::simulator::{Answer, FaultKind, FaultPoint, MessageAnswer, Script, Simulator, SimulatorOptions};
+use cofferdam::simulator::{
+    Answer, ErrorAnswer, FaultKind, FaultPoint, MessageAnswer, Script, Simulator, SimulatorOptions,
+};
 use cofferdam_tests::{Lab, WatGuest, WatTool, check_documented, tool_call};
 use serde_json::{Value, json};
 
@@ -291,6 +293,92 @@ async fn a_model_that_refuses_it_is_asked_once_and_lists_its_tools_from_then_on(
     assert!(!facts.contains("\"definitions\""), "{facts}");
 }
 
+/// A gateway that doesn't know the role says so in its own words, or says nothing.
+#[tokio::test]
+async fn a_refusal_in_any_words_is_learnt_from_the_answer_to_the_list_of_now() {
+    for refusal in [
+        r#"{"error":"messages[2].role: unknown variant `system`, expected `user` or `assistant`"}"#,
+        "Bad Request",
+        "",
+    ] {
+        let lab = lab([
+            Answer::text("One."),
+            Answer::raw(400, "text/plain", refusal),
+            tool_call("birds", json!({ "place": "here" })),
+            Answer::text("Two."),
+        ]);
+        configure(&lab, "", BEFORE, "");
+        turn(&lab, "One.").await;
+        configure(&lab, "", AFTER, "");
+        assert_eq!(turn(&lab, "Two.").await["answer"], "Two.", "{refusal}");
+        let said: Vec<_> = bodies(&lab.simulator).iter().map(said).collect();
+        assert_eq!(said, [vec![], changed_at(3), vec![], vec![]], "{refusal}");
+    }
+}
+
+/// Else one bad request would have every later conversation of the process pay for its prompt again.
+#[tokio::test]
+async fn an_error_that_the_list_of_now_gets_as_well_is_no_refusal() {
+    let bad = || Answer::raw(400, "text/plain", "Bad Request");
+    let lab = lab([
+        thinking_one(),
+        bad(),
+        bad(),
+        tool_call("birds", json!({ "place": "here" })),
+        Answer::text("Two."),
+    ]);
+    configure(&lab, "", BEFORE, "");
+    turn(&lab, "One.").await;
+    configure(&lab, "", AFTER, "");
+    assert_eq!(turn(&lab, "Two.").await["answer"], "Two.");
+    let bodies = bodies(&lab.simulator);
+    // It was the thinking, as it turns out.
+    assert_eq!(thinks(&bodies), [false, true, true, false, false]);
+    let said: Vec<_> = bodies.iter().map(said).collect();
+    assert_eq!(said, [vec![], changed_at(3), vec![], changed_at(3), changed_at(3)]);
+}
+
+fn thinking_one() -> Answer {
+    Answer::message(MessageAnswer {
+        thinking: Some("Hm.".to_owned()),
+        text: "One.".to_owned(),
+        ..MessageAnswer::default()
+    })
+}
+
+fn thinks(bodies: &[Value]) -> Vec<bool> {
+    bodies.iter().map(|body| body.to_string().contains("Hm.")).collect()
+}
+
+/// Its words name a beta, but another list of tools would only bind the next thinking to another prompt.
+#[tokio::test]
+async fn an_error_about_thinking_is_no_refusal() {
+    let other_conversation = ErrorAnswer {
+        status: 400,
+        message: Some(
+            "messages.1.content.0: Invalid `signature` in `thinking` block. The block is bound to a different conversation. Remove the block, or \
+             set `thinking.block_binding.prefix_mismatch_behavior` to \"drop_block\". That setting requires the \
+             `thinking-binding-controls-2026-08-01` value in the `anthropic-beta` header."
+                .to_owned(),
+        ),
+        ..ErrorAnswer::default()
+    };
+    let lab = lab([
+        thinking_one(),
+        Answer::error_with(other_conversation),
+        tool_call("birds", json!({ "place": "here" })),
+        Answer::text("Two."),
+    ]);
+    configure(&lab, "", BEFORE, "");
+    turn(&lab, "One.").await;
+    configure(&lab, "", AFTER, "");
+    assert_eq!(turn(&lab, "Two.").await["answer"], "Two.");
+    let bodies = bodies(&lab.simulator);
+    assert_eq!(thinks(&bodies), [false, true, false, false]);
+    let said: Vec<_> = bodies.iter().map(said).collect();
+    assert_eq!(said, [vec![], changed_at(3), changed_at(3), changed_at(3)]);
+}
+
 #[tokio::test]
 async fn a_prompt_is_short_again_once_most_of_its_definitions_are_outdated() {
     let lab = lab([Answer::text("Well.").forever()]);
@@ -336,6 +424,24 @@ async fn a_prompt_with_changes_is_counted_where_the_budget_refuses_the_estimate(
         .partition(|body| body["max_tokens"].is_null());
     assert_eq!((counts.len(), answers.len()), (2, 2));
     assert_eq!((said(&counts[1]), said(&answers[1])), (changed_at(3), changed_at(3)));
+}
+
+/// The server refuses the question as it would refuse the request, and the budget would never let it be sent.
+#[tokio::test]
+async fn a_refusal_is_learnt_from_the_count_where_the_budget_refuses_the_estimate() {
+    let lab = lab([Answer::text("Well.").forever()]);
+    let little = "[budget]\nsession_usd = 0.012\n";
+    let strict = "model = \"claude-sonnet-5\"\nmax_tokens = 16\ntool_changes = \"always\"";
+    configure(&lab, strict, BEFORE, little);
+    turn(&lab, "One.").await;
+    configure(&lab, strict, AFTER, little);
+    turn(&lab, "Two.").await;
+    let (counts, answers): (Vec<Value>, Vec<Value>) = bodies(&lab.simulator)
+        .into_iter()
+        .partition(|body| body["max_tokens"].is_null());
+    let counted: Vec<_> = counts.iter().map(said).collect();
+    assert_eq!(counted, [vec![], changed_at(3), vec![], vec![]]);
+    assert_eq!((answers.len(), said(&answers[1])), (2, vec![]));
 }
 
 #[tokio::test]

@@ -142,7 +142,7 @@ fn is_cut_off(body: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(body).is_err_and(|error| error.is_eof())
 }
 
-fn status_error(refusal: Refusal) -> ModelError {
+pub(super) fn status_error(refusal: Refusal) -> ModelError {
     let body = ErrorBody::read_bytes(&refusal.body);
     let mut error = ApiError::read(body, Some(refusal.status), refusal.request_id);
     if error.message.is_empty() {

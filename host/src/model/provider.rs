@@ -269,6 +269,8 @@ pub struct PreparedRequest<'a> {
     pub headers: HeaderMap,
     /// What of the body the model doesn't read.
     pub deferred: DeferredTools,
+    /// Bytes of definitions that the model reads although it no longer has these tools, because a cached prompt has them.
+    pub outdated_bytes: u64,
 }
 
 impl<'a> PreparedRequest<'a> {
@@ -279,6 +281,7 @@ impl<'a> PreparedRequest<'a> {
             body,
             headers: HeaderMap::new(),
             deferred: DeferredTools::default(),
+            outdated_bytes: 0,
         }
     }
 }
@@ -316,10 +319,21 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// The request has no serialised form. Nothing was sent.
     fn prepare<'a>(&self, request: &'a ModelRequest<'a>) -> Result<PreparedRequest<'a>, ModelError>;
 
-    /// Whether the API has refused a form of the request that [`Self::prepare`] doesn't choose any more. Then it is prepared and sent again.
-    fn prepares_otherwise(&self, _request: &PreparedRequest<'_>, _error: &ModelError) -> bool {
-        false
+    /// Another form of a request, if the error may be a refusal of the form that it has. `None`, the default: there is none.
+    ///
+    /// # Errors
+    ///
+    /// Like [`Self::prepare`].
+    fn prepare_otherwise<'a>(
+        &self,
+        _request: &PreparedRequest<'a>,
+        _error: &ModelError,
+    ) -> Result<Option<PreparedRequest<'a>>, ModelError> {
+        Ok(None)
     }
+
+    /// The API has answered what [`Self::prepare_otherwise`] returned for this error, so [`Self::prepare`] can choose that form.
+    fn accepts_otherwise(&self, _error: &ModelError) {}
 
     /// The tools whose definitions a conversation must keep, so that its later requests can say what changed. `None`, the default: no
     /// request says it.

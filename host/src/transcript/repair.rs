@@ -78,8 +78,8 @@ pub fn repair<'a>(messages: &'a [Message], rules: &impl Rules) -> Cow<'a, [Messa
     repair_with_positions(messages, rules, &[]).0
 }
 
-/// The same, and where positions in `messages` are in the result: at the first message that has something of what is at the position or
-/// behind it, or at the end.
+/// The same, and where positions in `messages` are in the result: at the first message that begins with something of what is at the position
+/// or behind it, or at the end. What continues an answer is in the middle of a message, so such a position is behind that.
 pub fn repair_with_positions<'a>(
     messages: &'a [Message],
     rules: &impl Rules,
@@ -88,10 +88,7 @@ pub fn repair_with_positions<'a>(
     let mut history = History::new(rules);
     let mut found = vec![None; positions.len()];
     for (index, message) in messages.iter().enumerate() {
-        if !history.push(message) {
-            continue;
-        }
-        let turn = history.turns.len().saturating_sub(1);
+        let Some(turn) = history.push(message) else { continue };
         for (_, found) in positions
             .iter()
             .zip(&mut found)
@@ -188,34 +185,35 @@ impl<'a, 'r, R: Rules> History<'a, 'r, R> {
         }
     }
 
-    /// Returns whether the history has anything of the message.
-    fn push(&mut self, message: &'a Message) -> bool {
+    /// Returns the turn that begins with the message. If it continues an answer, the one behind that. `None`: the history has nothing of it.
+    fn push(&mut self, message: &'a Message) -> Option<usize> {
         match message.role {
             Role::Assistant => self.push_answer(message),
             Role::User => self.push_user(message),
         }
     }
 
-    fn push_answer(&mut self, message: &'a Message) -> bool {
+    fn push_answer(&mut self, message: &'a Message) -> Option<usize> {
         let blocks = message.content.iter();
         let blocks: Vec<_> = blocks
             .filter_map(|block| Some((block, self.block(Role::Assistant, block)?)))
             .collect();
         if blocks.is_empty() {
-            return false;
+            return None;
         }
         self.begin_answer();
         let blocks: Vec<_> = blocks
             .into_iter()
             .map(|(given, block)| self.with_unique_id(given, block))
             .collect();
-        if let Some(turn) = self.turns.last_mut() {
-            turn.content.extend(blocks);
-        }
-        true
+        let at = self.turns.len().saturating_sub(1);
+        let turn = self.turns.last_mut()?;
+        let continues = !turn.content.is_empty();
+        turn.content.extend(blocks);
+        Some(at + usize::from(continues))
     }
 
-    fn push_user(&mut self, message: &'a Message) -> bool {
+    fn push_user(&mut self, message: &'a Message) -> Option<usize> {
         let (mut results, mut others) = (Vec::new(), Vec::new());
         for block in &message.content {
             if let Block::ToolResult(result) = block {
@@ -231,12 +229,12 @@ impl<'a, 'r, R: Rules> History<'a, 'r, R> {
             }
         }
         if results.is_empty() && others.is_empty() {
-            return false;
+            return None;
         }
         let turn = self.user_turn();
         turn.add_results(results);
         turn.content.extend(others);
-        true
+        Some(self.turns.len().saturating_sub(1))
     }
 
     /// Prepares the last turn for an answer's blocks.

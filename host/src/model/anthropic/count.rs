@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::json_text::{Json, object};
+use crate::model::exchange::status_error;
 use crate::model::http::HttpClient;
 use crate::model::{ModelError, PreparedRequest};
 
@@ -22,7 +23,7 @@ pub(super) async fn prompt_tokens(http: &HttpClient, request: &PreparedRequest<'
     };
     let reply = http.post_below(COUNT_TOKENS, question, &request.headers).await?;
     if !reply.is_success() {
-        return Ok(None);
+        return Err(status_error(reply.refusal().await));
     }
     let answer = reply.whole_within(MAX_COUNT_BYTES).await?;
     let answer = std::str::from_utf8(&answer).unwrap_or_default();

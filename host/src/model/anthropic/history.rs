@@ -11,7 +11,6 @@ use super::PROVIDER;
 use super::tool_search::{SEARCH_RESULT, SEARCH_TOOLS, without_unknown};
 use crate::json_text::{self, Json};
 use crate::messages_api::limits::{MAX_MESSAGES, is_identifier};
-use crate::model::ToolDefinition;
 use crate::transcript::{Block, IMAGE_TYPES, Opaque, Role, Rules, ToolUse, identifier};
 
 /// Bytes of the name of a call in a history. A tool's definition may only have 128.
@@ -171,8 +170,8 @@ fn is_id(id: &str) -> bool {
 pub(super) struct AnthropicRules<'m> {
     /// The model that is asked.
     pub(super) model: &'m str,
-    /// The request's tools, if the model searches them.
-    pub(super) searched: Option<&'m [ToolDefinition]>,
+    /// The names in the request's list of tools, if the model searches them.
+    pub(super) searched: Option<&'m [&'m str]>,
     /// Messages that the request has besides those of the conversation, at most.
     pub(super) others: usize,
 }
@@ -218,7 +217,7 @@ impl Rules for AnthropicRules<'_> {
             (false, _) => Some(kept),
             // The model reads all tools, or is another server's.
             (true, None) => None,
-            (true, Some(tools)) => Some(with_known_references(kept, tools)),
+            (true, Some(names)) => Some(with_known_references(kept, names)),
         }
     }
 
@@ -352,10 +351,10 @@ fn kept<'a>(
     }))
 }
 
-/// A search's result can name tools that the host had when the model searched, and no longer has.
-fn with_known_references<'a>(result: Cow<'a, Opaque>, tools: &[ToolDefinition]) -> Cow<'a, Opaque> {
+/// A search's result can name tools that the host had when the model searched and no longer has, or now announces in a later message.
+fn with_known_references<'a>(result: Cow<'a, Opaque>, names: &[&str]) -> Cow<'a, Opaque> {
     let known = result.json_for(PROVIDER).and_then(object).and_then(|mut fields| {
-        let content = without_unknown(fields.get("content")?, tools)?;
+        let content = without_unknown(fields.get("content")?, names)?;
         fields.insert("content".to_owned(), content);
         Some(Value::Object(fields).to_string())
     });

@@ -73,7 +73,7 @@ pub struct AnthropicClient {
     http: HttpClient,
     model: Arc<str>,
     options: RequestOptions,
-    /// Whether the server has refused an announcement of changed tools.
+    /// Whether the server has refused an announcement of changed tools, and accepted the list of those of now.
     lists_tools: AtomicBool,
 }
 
@@ -118,6 +118,55 @@ impl AnthropicClient {
     }
 }
 
+impl AnthropicClient {
+    fn prepare_with<'a>(
+        &self,
+        request: &'a ModelRequest<'a>,
+        options: RequestOptions,
+    ) -> Result<PreparedRequest<'a>, ModelError> {
+        let body = request::body(&self.model, request, options).map_err(|error| ModelError::unserialisable(&error))?;
+        let deferred = match tool_search::request_defers(options.tool_search, request) {
+            true => tool_search::deferred(request),
+            false => DeferredTools::default(),
+        };
+        let inline_tools = (
+            HeaderName::from_static(names::BETA),
+            HeaderValue::from_static(names::INLINE_TOOLS),
+        );
+        Ok(PreparedRequest {
+            deferred,
+            headers: HeaderMap::from_iter(body.has_changes.then_some(inline_tools)),
+            outdated_bytes: body.outdated_bytes,
+            ..PreparedRequest::new(request, body.json.into())
+        })
+    }
+
+    /// The same request with a list of the tools of now.
+    fn prepare_listing<'a>(&self, request: &PreparedRequest<'a>) -> Result<PreparedRequest<'a>, ModelError> {
+        let listing = RequestOptions {
+            tool_changes: false,
+            ..self.options
+        };
+        self.prepare_with(request.request, listing)
+    }
+
+    async fn counted_tokens(&self, request: &PreparedRequest<'_>) -> Result<Option<u64>, ModelError> {
+        let error = match count::prompt_tokens(&self.http, request).await {
+            Err(error) if announces(request) && tool_changes::may_be_refusal(&error) => error,
+            counted => return counted,
+        };
+        // Else a budget could refuse the estimate of a request that the server would refuse as well.
+        count::prompt_tokens(&self.http, &self.prepare_listing(request)?).await?;
+        self.accepts_otherwise(&error);
+        Ok(None)
+    }
+}
+
+/// Whether the request says which tools changed.
+fn announces(request: &PreparedRequest<'_>) -> bool {
+    request.headers.contains_key(names::BETA)
+}
+
 impl Provider for AnthropicClient {
     fn model(&self) -> &str {
         &self.model
@@ -134,20 +183,7 @@ impl Provider for AnthropicClient {
     fn prepare<'a>(&self, request: &'a ModelRequest<'a>) -> Result<PreparedRequest<'a>, ModelError> {
         let mut options = self.options;
         options.tool_changes &= !self.lists_tools.load(Ordering::Relaxed);
-        let body = request::body(&self.model, request, options).map_err(|error| ModelError::unserialisable(&error))?;
-        let deferred = match tool_search::request_defers(options.tool_search, request) {
-            true => tool_search::deferred(request),
-            false => DeferredTools::default(),
-        };
-        let inline_tools = (
-            HeaderName::from_static(names::BETA),
-            HeaderValue::from_static(names::INLINE_TOOLS),
-        );
-        Ok(PreparedRequest {
-            deferred,
-            headers: HeaderMap::from_iter(body.has_changes.then_some(inline_tools)),
-            ..PreparedRequest::new(request, body.json.into())
-        })
+        self.prepare_with(request, options)
     }
 
     fn kept_tools<'t>(&self, tools: &'t [ToolDefinition]) -> Option<Vec<&'t ToolDefinition>> {
@@ -156,18 +192,27 @@ impl Provider for AnthropicClient {
         self.options.tool_changes.then(|| loaded.collect())
     }
 
-    fn prepares_otherwise(&self, request: &PreparedRequest<'_>, error: &ModelError) -> bool {
-        let is_refused = request.headers.contains_key(names::BETA) && tool_changes::is_refusal(error);
-        if is_refused && !self.lists_tools.swap(true, Ordering::Relaxed) {
+    fn prepare_otherwise<'a>(
+        &self,
+        request: &PreparedRequest<'a>,
+        error: &ModelError,
+    ) -> Result<Option<PreparedRequest<'a>>, ModelError> {
+        // A count of its tokens, or another conversation, may have taught it.
+        let is_refused = self.lists_tools.load(Ordering::Relaxed) || tool_changes::may_be_refusal(error);
+        (announces(request) && is_refused)
+            .then(|| self.prepare_listing(request))
+            .transpose()
+    }
+
+    fn accepts_otherwise(&self, error: &ModelError) {
+        if !self.lists_tools.swap(true, Ordering::Relaxed) {
             tracing::info!(model = %self.model, %error, "the server refuses changes of tools in a conversation, so requests list those of now");
         }
-        is_refused
     }
 
     fn count_tokens<'a>(&'a self, request: &'a PreparedRequest<'a>) -> BoxFuture<'a, Option<u64>> {
         Box::pin(async {
-            let counted = count::prompt_tokens(&self.http, request).await;
-            counted.unwrap_or_else(|error| {
+            self.counted_tokens(request).await.unwrap_or_else(|error| {
                 let error = self.http.scrub(error);
                 tracing::debug!(%error, "could not have a prompt's tokens counted");
                 None

@@ -45,6 +45,8 @@ pub(super) struct Body {
     pub(super) json: Vec<u8>,
     /// Whether it announces changed tools, which takes a header.
     pub(super) has_changes: bool,
+    /// Bytes of definitions that it has besides those of the tools of now.
+    pub(super) outdated_bytes: u64,
 }
 
 /// # Prompt caching
@@ -66,9 +68,10 @@ pub(super) fn body(model: &str, request: &ModelRequest<'_>, options: RequestOpti
         None => request.tools.serialized_for(form, list)?,
         Some(_) => list(first.list())?.into(),
     };
+    let names = defers.then(|| tool_search::listed_names(request.tools.list(), first.list(), defers));
     let rules = AnthropicRules {
         model,
-        searched: defers.then(|| request.tools.list()),
+        searched: names.as_deref(),
         others: later.len(),
     };
     let positions: Vec<usize> = later.iter().map(|since| since.messages).collect();
@@ -95,6 +98,7 @@ pub(super) fn body(model: &str, request: &ModelRequest<'_>, options: RequestOpti
     Ok(Body {
         json: body.into_json()?,
         has_changes: !changes.is_empty(),
+        outdated_bytes: tool_changes::outdated_bytes(first, &changes, request.tools, defers),
     })
 }
 

@@ -25,15 +25,11 @@ const MODELS: [&str; 9] = [
     "claude-haiku-5-5",
 ];
 
-/// What servers name when they refuse a change: the blocks, their beta, or the role of their message.
-const REFUSED: [&str; 5] = ["tool_addition", "tool_removal", "tool_definition", "beta", "role"];
+/// What only changes have in a request. A server may list every type of block that it does take, thinking included.
+const NAMES: [&str; 4] = ["tool_addition", "tool_removal", "tool_definition", "inline-tools"];
 
-/// The codes of the vendor's refusals.
-const REFUSED_CODES: [&str; 3] = [
-    "tool_reference_unresolved",
-    "tool_name_conflict",
-    "available_tools_limit_exceeded",
-];
+/// What an error about thinking names. That is bound to the prompt before it, so no other form of the same prompt would do.
+const THINKING: [&str; 2] = ["thinking", "signature"];
 
 /// Whether requests say what changed, by the settings.
 pub(super) fn setting(settings: &ModelSettings) -> bool {
@@ -51,15 +47,11 @@ fn is_known(model: &str) -> bool {
     MODELS.contains(&undated.map_or(model, |(undated, _)| undated))
 }
 
-/// Whether the error refuses what a request says about changes, rather than the rest of it.
-pub(super) fn is_refusal(error: &ModelError) -> bool {
+/// Whether the error may be about what a request says of changes. Servers that don't know them refuse them in any words, or in none.
+pub(super) fn may_be_refusal(error: &ModelError) -> bool {
     let ModelError::Api(error) = error else { return false };
-    let has_code = error
-        .error_code
-        .as_deref()
-        .is_some_and(|code| REFUSED_CODES.contains(&code));
-    let names_it = has_code || REFUSED.iter().any(|words| error.message.contains(words));
-    matches!(error.status, Some(400 | 422)) && names_it
+    let names = |words: &[&str]| words.iter().any(|words| error.message.contains(words));
+    matches!(error.status, Some(400 | 422)) && (names(&NAMES) || !names(&THINKING))
 }
 
 /// The tools among these that every request loads. The others are deferred: they are no part of the prompt.
@@ -137,6 +129,22 @@ pub(super) fn changes<'a>(
     changes.filter(|(_, changes)| !changes.is_empty()).collect()
 }
 
+/// Bytes of definitions that a request with these changes has besides those of the tools of now.
+pub(super) fn outdated_bytes(
+    first: &ToolDefinitions,
+    changes: &[(usize, Vec<Change<'_>>)],
+    now: &ToolDefinitions,
+    defers: bool,
+) -> u64 {
+    let bytes = |tools: &ToolDefinitions| loaded(tools.list(), defers).map(ToolDefinition::bytes).sum::<u64>();
+    let changes = changes.iter().flat_map(|(_, changes)| changes);
+    let defined = changes.map(|change| match change {
+        Change::Defined(tool) => tool.bytes(),
+        Change::Removed(_) | Change::Restored(_) => 0,
+    });
+    (bytes(first) + defined.sum::<u64>()).saturating_sub(bytes(now))
+}
+
 /// Whether the model reads the same of both.
 fn reads_alike(one: &ToolDefinition, other: &ToolDefinition) -> bool {
     one.name == other.name && one.description == other.description && one.input_schema == other.input_schema
@@ -155,15 +163,16 @@ fn place(messages: &[Message], turn: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
+    use super::super::PROVIDER;
     use super::super::request::{RequestOptions, body};
     use super::*;
     use crate::messages_api::ErrorBody;
     use crate::messages_api::headers::INLINE_TOOLS;
     use crate::model::{ApiError, ToolSearch};
-    use crate::simulator::check_request_with;
-    use crate::transcript::{Block, Content, ToolResult, ToolUse};
+    use crate::simulator::{check_request_with, signature_of};
+    use crate::transcript::{Block, Content, Opaque, ToolResult, ToolUse};
 
     fn tool(name: &str, description: &str) -> ToolDefinition {
         ToolDefinition {
@@ -305,6 +314,107 @@ mod tests {
         );
     }
 
+    fn opaque(json: &Value) -> Block {
+        Block::Opaque(Opaque::new(PROVIDER, json.to_string()))
+    }
+
+    /// The positions of the changes among the messages that are sent.
+    fn places(sent: &str) -> Vec<usize> {
+        let sent: Value = serde_json::from_str(sent).unwrap();
+        assert_eq!(check_request_with(&sent, INLINE_TOOLS), Ok(()), "{sent:#}");
+        let messages = sent["messages"].as_array().unwrap().iter().enumerate();
+        let changes = messages.filter(|(_, message)| message["role"] == "system");
+        changes.map(|(index, _)| index).collect()
+    }
+
+    /// The process died after it, and the next one has other tools.
+    #[test]
+    fn a_change_in_a_paused_answer_is_said_after_it() {
+        let search = [
+            json!({ "type": "thinking", "thinking": "hm", "signature": signature_of("hm") }),
+            json!({ "type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {} }),
+            json!({ "type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [] }),
+        ];
+        let messages = [
+            Message::user("go"),
+            Message {
+                role: Role::Assistant,
+                content: search.iter().map(opaque).collect(),
+            },
+            message(Role::Assistant, Block::text("so")),
+            Message::user("go on"),
+        ];
+        let sets = [since(0, &[("a", "1")]), since(2, &[("a", "2")])];
+        let (paused, _) = sent(&messages[..2], &sets, ToolSearch::Never);
+        let (goes_on, _) = sent(&messages, &sets, ToolSearch::Never);
+        assert_eq!((places(&paused), places(&goes_on)), (vec![], vec![3]), "{goes_on}");
+        let (paused, goes_on) = (paused.replace(MARKER, ""), goes_on.replace(MARKER, ""));
+        assert!(
+            goes_on.starts_with(paused.strip_suffix("]}]}").unwrap()),
+            "{paused}\n{goes_on}"
+        );
+    }
+
+    /// Its definition stands behind the search that found it.
+    #[test]
+    fn a_tool_that_was_searched_and_then_is_always_loaded_is_no_longer_found() {
+        let search = [
+            json!({ "type": "server_tool_use", "id": "srvtoolu_1", "name": "tool_search_tool_bm25", "input": { "query": "u" } }),
+            json!({ "type": "tool_search_tool_result", "tool_use_id": "srvtoolu_1", "content": {
+                "type": "tool_search_tool_search_result",
+                "tool_references": [
+                    { "type": "tool_reference", "tool_name": "deferred" },
+                    { "type": "tool_reference", "tool_name": "deferred_2" },
+                ],
+            } }),
+        ];
+        let answer = search.iter().map(opaque).chain([Block::text("so")]);
+        let messages = [
+            Message::user("go"),
+            Message {
+                role: Role::Assistant,
+                content: answer.collect(),
+            },
+            Message::user("go on"),
+        ];
+        let before = since(0, &[("a", "1"), ("deferred", "1"), ("deferred_2", "1")]);
+        let mut now: Vec<ToolDefinition> = before.tools.list().to_vec();
+        now[1].always_load = true;
+        let now = ToolsSince {
+            messages: 2,
+            tools: now.into_iter().collect(),
+        };
+        let (sent, _) = sent(&messages, &[before, now], ToolSearch::Always);
+        assert_eq!(places(&sent), [3], "{sent}");
+        assert_eq!(sent.matches(r#""tool_name":"#).count(), 1, "{sent}");
+    }
+
+    #[test]
+    fn outdated_definitions_are_counted() {
+        let first = since(0, &[("a", "1"), ("b", "22"), ("deferred", "333")]);
+        let sets = [
+            first,
+            since(4, &[("a", "55555"), ("c", "1")]),
+            since(8, &[("a", "1"), ("b", "22")]),
+        ];
+        let sum = |sets: &[ToolsSince], messages: usize| {
+            let (first, later) = sets.split_first().unwrap();
+            let turns: Vec<usize> = later.iter().map(|since| since.messages).collect();
+            let conversation = conversation(messages);
+            let changes = changes(&first.tools, later, &turns, &conversation, true);
+            outdated_bytes(&first.tools, &changes, &sets.last().unwrap().tools, true)
+        };
+        let bytes = |tools: &[(&str, &str)]| -> u64 {
+            tools
+                .iter()
+                .map(|(name, description)| tool(name, description).bytes())
+                .sum()
+        };
+        assert_eq!(sum(&sets[..1], 4), 0);
+        assert_eq!(sum(&sets[..2], 5), bytes(&[("a", "1"), ("b", "22")]));
+        assert_eq!(sum(&sets, 9), bytes(&[("a", "55555"), ("c", "1"), ("a", "1")]));
+    }
+
     #[test]
     fn what_is_not_known_is_listed() {
         let sets = [since(0, &[("a", "1")]), since(4, &[("a", "2"), ("b", "1")])];
@@ -379,20 +489,25 @@ mod tests {
                 None,
             ))
         };
+        let other_conversation = "messages.1.content.0: Invalid `signature` in `thinking` block. The block is bound to a different conversation. \
+            Remove the block, or set `thinking.block_binding.prefix_mismatch_behavior` to \"drop_block\". That setting requires the \
+            `thinking-binding-controls-2026-08-01` value in the `anthropic-beta` header. What differs: the `tools` parameter.";
+        let tags = "messages.3.content.0: Input tag 'tool_addition' found using 'type' does not match any of the expected tags: 'text', \
+            'thinking', 'redacted_thinking', 'tool_use'";
         for (status, code, message, expected) in [
-            (
-                400,
-                None,
-                "messages.3.content.0: Input tag 'tool_addition' found using 'type' does not match",
-                true,
-            ),
+            (400, None, tags, true),
             (
                 400,
                 None,
                 "messages.1.role: Input should be 'user' or 'assistant'",
                 true,
             ),
-            (422, None, "messages: Unexpected role \"system\"", true),
+            (
+                422,
+                None,
+                "unknown variant `system`, expected `user` or `assistant`",
+                true,
+            ),
             (
                 400,
                 None,
@@ -400,15 +515,26 @@ mod tests {
                 true,
             ),
             (400, Some("tool_name_conflict"), "no", true),
+            (400, Some("organization_not_enrolled_in_beta"), "no", true),
+            (400, None, "Bad Request", true),
+            (400, None, "", true),
+            (400, None, other_conversation, false),
             (
                 400,
                 None,
                 "messages.1.content.0: Invalid `signature` in `thinking` block",
                 false,
             ),
+            (
+                400,
+                None,
+                "messages.9.content.3: `thinking` blocks in the latest assistant message cannot be modified",
+                false,
+            ),
             (500, None, "tool_addition", false),
+            (404, None, "Not Found", false),
         ] {
-            assert_eq!(is_refusal(&error(status, code, message)), expected, "{message}");
+            assert_eq!(may_be_refusal(&error(status, code, message)), expected, "{message}");
         }
     }
 }

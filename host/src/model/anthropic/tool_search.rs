@@ -67,10 +67,20 @@ pub(super) fn request_defers(setting: ToolSearch, request: &ModelRequest<'_>) ->
 /// a tool that isn't deferred, because only that can have a breakpoint.
 pub(super) fn list(now: &[ToolDefinition], first: &[ToolDefinition], defers: bool) -> serde_json::Result<String> {
     let search = defers.then_some(ToolEntry::Search);
-    let deferred = now.iter().filter(|tool| defers && !tool.always_load);
-    let deferred = deferred.map(|tool| entry(tool, true));
+    let searched = searched(now, defers).map(|tool| entry(tool, true));
     let loaded = loaded(first, defers).map(|tool| entry(tool, false));
-    ToolEntry::list(deferred.chain(search).chain(loaded))
+    ToolEntry::list(searched.chain(search).chain(loaded))
+}
+
+/// The names in such a list, apart from that of the search.
+pub(super) fn listed_names<'t>(now: &'t [ToolDefinition], first: &'t [ToolDefinition], defers: bool) -> Vec<&'t str> {
+    let all = searched(now, defers).chain(loaded(first, defers));
+    all.map(|tool| &*tool.name).collect()
+}
+
+/// The tools among these that a request defers.
+fn searched(tools: &[ToolDefinition], defers: bool) -> impl Iterator<Item = &ToolDefinition> {
+    tools.iter().filter(move |tool| defers && !tool.always_load)
 }
 
 pub(super) fn entry(tool: &ToolDefinition, defer_loading: bool) -> ToolEntry<'_> {
@@ -122,13 +132,13 @@ fn references(content: &Value) -> Vec<String> {
         .collect()
 }
 
-/// The content of a search's result without what these tools aren't, which the API refuses: `Tool reference '…' not found in available
-/// tools`. `None`: it has nothing else.
-pub(super) fn without_unknown(content: &Value, tools: &[ToolDefinition]) -> Option<Value> {
+/// The content of a search's result without tools of other names, which the API refuses: `Tool reference '…' not found in available tools`.
+/// `None`: it has no others.
+pub(super) fn without_unknown(content: &Value, names: &[&str]) -> Option<Value> {
     let mut known = content.clone();
     let references = known.get_mut("tool_references")?.as_array_mut()?;
     let before = references.len();
-    references.retain(|reference| tools.iter().any(|tool| reference["tool_name"] == tool.name));
+    references.retain(|reference| names.iter().any(|name| reference["tool_name"] == **name));
     (references.len() < before).then_some(known)
 }
 

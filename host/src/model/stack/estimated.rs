@@ -76,7 +76,8 @@ impl<'a> EstimatedRequest<'a> {
             bytes, findable_bytes, ..
         } = self.request.deferred;
         let read = definitions.saturating_sub(bytes.saturating_sub(findable_bytes));
-        read.saturating_add(system.len() as u64)
+        read.saturating_add(self.request.outdated_bytes)
+            .saturating_add(system.len() as u64)
     }
 
     /// A prompt that is too short for the model's cache counts as cached when it is read again, which is little money.
@@ -108,5 +109,37 @@ impl<'a> EstimatedRequest<'a> {
         let counted = counted.map(|counted| estimate::with_count_margin(counted, self.request.deferred));
         let less = counted.filter(|counted| *counted < self.prompt.most);
         self.counted_tokens.set(less).is_ok() && less.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::model::ToolDefinitions;
+
+    #[test]
+    fn outdated_definitions_are_carried_as_well() {
+        let tools = ToolDefinitions::from_iter([ToolDefinition {
+            name: "t".to_owned(),
+            description: "d".to_owned(),
+            input_schema: "{}".into(),
+            always_load: false,
+        }]);
+        let request = ModelRequest {
+            system: "be brief",
+            messages: &[],
+            tools: &tools,
+            max_tokens: 16,
+            temperature: None,
+            schema: None,
+            tools_since: &[],
+        };
+        let prepared = PreparedRequest {
+            outdated_bytes: 100,
+            ..PreparedRequest::new(&request, Bytes::new())
+        };
+        assert_eq!(EstimatedRequest::new(prepared).carried_bytes(), 8 + 4 + 100);
     }
 }

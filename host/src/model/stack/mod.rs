@@ -98,11 +98,15 @@ impl ModelStack {
             Err(failure) => failure,
         };
         // Outside the retries, because it is another request, of another size.
-        if failure.text_shown || !self.provider.prepares_otherwise(&prepared, &failure.error) {
+        if failure.text_shown {
             return Err(failure);
         }
-        self.answer_prepared(self.provider.prepare(request)?, cx, alternative)
-            .await
+        let Some(other) = self.provider.prepare_otherwise(&prepared, &failure.error)? else {
+            return Err(failure);
+        };
+        let answered = self.answer_prepared(other, cx, alternative).await?;
+        self.provider.accepts_otherwise(&failure.error);
+        Ok(answered)
     }
 
     async fn answer_prepared(
