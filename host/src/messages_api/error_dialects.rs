@@ -104,10 +104,16 @@ pub(super) fn read_bytes(body: &[u8]) -> ErrorBody {
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
+/// Whether a body that isn't JSON begins as HTML or XML.
+pub(crate) fn is_markup(body: &[u8]) -> bool {
+    let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    text.trim_ascii_start().starts_with(b"<")
+}
+
 /// What a body that isn't JSON says, on one line: the title of an HTML page, else the beginning of the text without tags.
 pub(crate) fn beginning(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body));
-    let text = match text.trim_start().starts_with('<') {
+    let text = match is_markup(body) {
         true => title(&text).unwrap_or_else(|| without_tags(&text)),
         false => text.into_owned(),
     };

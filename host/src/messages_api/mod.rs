@@ -17,7 +17,7 @@ pub(crate) mod limits;
 
 pub(crate) use self::block::Block;
 pub(crate) use self::error::{ErrorBody, ErrorType};
-pub(crate) use self::error_dialects::beginning;
+pub(crate) use self::error_dialects::{beginning, is_markup};
 pub(crate) use self::event::{Delta, MESSAGE_START, StreamEvent};
 pub(crate) use self::message::{Message, StopDetails};
 pub use self::request::{CacheTtl, Effort, Thinking};

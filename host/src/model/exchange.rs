@@ -9,7 +9,7 @@ use sse_stream::Sse;
 use super::announced_limits::announced_limits;
 use super::http::{Content, HttpClient, Refusal, Reply};
 use super::{ApiError, ModelError, ModelResponse, PreparedRequest, Progress};
-use crate::messages_api::{ErrorBody, beginning};
+use crate::messages_api::{ErrorBody, beginning, is_markup};
 
 /// Reads the answers of one API.
 pub(super) trait Reader: Sized {
@@ -74,12 +74,13 @@ pub(super) async fn exchange<R: Reader>(
             request_id: reply.request_id,
         }),
         Content::Text => {
-            // A network's portal, or a web site: no model has read the request.
-            if reply.is_page() {
+            let (is_page, request_id) = (reply.is_page(), reply.request_id.clone());
+            let body = reply.beginning().await;
+            // A network's portal, or a web site: no model has read the request. A relay may send its own errors with the same type.
+            if is_page && is_markup(&body) {
                 progress.nothing_to_bill();
             }
-            let request_id = reply.request_id.clone();
-            let text = beginning(&reply.beginning().await);
+            let text = beginning(&body);
             Err(ModelError::Malformed {
                 reason: format!("it is neither JSON nor an event stream, and begins with: {text}"),
                 request_id,

@@ -372,6 +372,11 @@ fn odd_statuses() -> Vec<Fault> {
             Expect::fatal("malformed_answer", Full).says(&["base_url"]),
         ),
         always(
+            "200 with plain text as a page",
+            http(200, "content-type: text/html\r\n", "upstream parse error"),
+            Expect::fatal("malformed_answer", Full).says(&["base_url"]),
+        ),
+        always(
             "a status that no standard has",
             plain_error(799, ""),
             Expect::gives_up("", Released),
