@@ -380,6 +380,20 @@ async fn an_error_about_thinking_is_no_refusal() {
 }
 
 #[tokio::test]
+async fn another_description_of_the_same_component_is_reported() {
+    let lab = lab([Answer::text("Well.").forever()]);
+    configure(&lab, "", BEFORE, "");
+    turn(&lab, "One.").await;
+    let overridden = "[plugins.tools.tools.weather]\ndescription = \"Says it all.\"\n";
+    configure(&lab, "", BEFORE, overridden);
+    let ran = lab.call(["run", "--session", "talk", "Two."]).await.expect_code(0);
+    let says = "the tool `weather` has another definition";
+    assert!(ran.stderr.contains(says), "{ran}");
+    let sent = bodies(&lab.simulator).remove(1);
+    assert_eq!(said(&sent), [(3, vec!["+weather defined".to_owned()])]);
+}
+
+#[tokio::test]
 async fn a_prompt_is_short_again_once_most_of_its_definitions_are_outdated() {
     let lab = lab([Answer::text("Well.").forever()]);
     let long = "Says more. ".repeat(300);

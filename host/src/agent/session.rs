@@ -16,7 +16,7 @@ use super::report::RunReport;
 use super::run::{Ended, Run, failed};
 use crate::events::{Ending, ErrorInfo, EventKind};
 use crate::fault::{self, Point};
-use crate::session::{CallState, Fact, SessionError, State, StoredAttachment, ToolMark};
+use crate::session::{CallState, Fact, SessionError, State, StoredAttachment, StoredTool, ToolMark};
 use crate::store::{StoreError, Taken};
 use crate::telemetry::Emitter;
 use crate::tools::AnswerSchema;
@@ -413,6 +413,18 @@ impl Session {
         changes.extend(about_tools(&gone, "is gone", "are gone"));
         changes.extend(about_tools(&changed, "has another component", "have another component"));
         changes.extend(about_tools(&new, "is new", "are new"));
+        let kept = kept_tools(&self.agent).unwrap_or_default();
+        let known = self.state.known_tools.last().map_or(&[][..], |known| &known.tools);
+        let is_redefined = |tool: &&StoredTool| {
+            let before = known.iter().find(|before| before.name == tool.name);
+            before.is_some_and(|before| !before.reads_like(tool)) && !changed.contains(&&*tool.name)
+        };
+        let redefined: Vec<&str> = kept.iter().filter(is_redefined).map(|tool| &*tool.name).collect();
+        changes.extend(about_tools(
+            &redefined,
+            "has another definition",
+            "have another definition",
+        ));
         changes
     }
 

@@ -94,6 +94,13 @@ pub(crate) struct StoredTool {
     pub(crate) always_load: bool,
 }
 
+impl StoredTool {
+    /// Whether the model reads the same of both.
+    pub(crate) fn reads_like(&self, other: &Self) -> bool {
+        self.name == other.name && self.description == other.description && self.input_schema == other.input_schema
+    }
+}
+
 /// A piece of a result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -22,16 +22,12 @@ pub(super) fn is_mostly_outdated(known: &[KnownTools]) -> bool {
     let mut carried = 0;
     for tool in known.iter().flat_map(|known| &known.tools) {
         let before = newest.insert(&tool.name, tool);
-        if before.is_none_or(|before| !reads_alike(before, tool)) {
+        if before.is_none_or(|before| !before.reads_like(tool)) {
             carried += bytes(tool);
         }
     }
     let now = known.last().map(|known| known.tools.iter().map(bytes).sum::<usize>());
     now.is_some_and(|now| carried - now > now.max(MIN_OUTDATED_BYTES))
-}
-
-fn reads_alike(one: &StoredTool, other: &StoredTool) -> bool {
-    one.description == other.description && one.input_schema == other.input_schema
 }
 
 fn bytes(tool: &StoredTool) -> usize {
