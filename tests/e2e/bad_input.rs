@@ -7,6 +7,7 @@ use std::process::Stdio;
 use cofferdam::simulator::Answer;
 use cofferdam_tests::{Lab, Ran, Terminal, WatGuest, finish};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::lab;
 
@@ -395,5 +396,25 @@ async fn a_mistake_on_the_command_line_comes_with_what_was_meant() {
     ] {
         let ran = lab.call(line.split(' ')).await.expect_code(2);
         assert!(ran.stderr.contains(says), "{line}: {ran}");
+    }
+}
+
+/// Each answer costs money, and nobody could read the others.
+#[tokio::test]
+async fn a_chat_ends_when_its_answers_cannot_be_written() {
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for (stdout, code) in [(Stdio::from(closed), 0), (Stdio::from(full), 1)] {
+        let lab = lab([Answer::text("An answer.").forever()]);
+        let mut command = lab.command(["chat"]);
+        command.stdin(Stdio::piped()).stdout(stdout);
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"one\ntwo\nthree\n").await.unwrap();
+        drop(stdin);
+        let ran = finish(child).await.expect_code(code);
+        assert_eq!(lab.simulator.requests().len(), 1, "{ran}");
+        assert!(ran.stderr.contains("can't be written any more"), "{ran}");
     }
 }

@@ -856,3 +856,20 @@ async fn a_component_that_was_rebuilt_is_named_once() {
     let shown = chat.leave().await;
     assert_eq!(shown.matches("has changed since").count(), 1, "{shown}");
 }
+
+/// The first answer is paid for, and the results are in the conversation, so that nothing needs to be asked twice.
+#[tokio::test]
+async fn a_run_that_fails_after_its_tools_says_how_to_go_on() {
+    let calls = tool_call("calculate", json!({ "expression": "1 + 1" }));
+    let lab = lab([calls, Answer::error(401), Answer::text("It is two.")]);
+    let mut chat = Chat::start(&lab).await;
+    chat.enter("Add.", "stay in the conversation, without an answer").await;
+    chat.enter("go on", "It is two.").await;
+    let shown = chat.leave().await;
+    assert!(!shown.contains("is not part of the conversation"), "{shown}");
+    let messages = lab.simulator.requests()[2].body["messages"].to_string();
+    let has_all = ["Add.", "tool_result", "go on"]
+        .iter()
+        .all(|part| messages.contains(part));
+    assert!(has_all, "{messages}");
+}

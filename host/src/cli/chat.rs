@@ -107,6 +107,11 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
         conversation.offer();
     }
     loop {
+        // An answer that nobody can read would cost as much.
+        if cx.stdout.is_closed() {
+            cx.note("The answers can't be written any more, so the conversation ends here.");
+            return conversation.exit_code().unwrap_or(0);
+        }
         conversation.note_changed_files();
         if cx.stderr.is_terminal() {
             cx.stderr.line("");

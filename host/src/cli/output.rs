@@ -106,6 +106,11 @@ impl Sink {
         self.terminal
     }
 
+    /// Whether nothing arrives any more: the reader is gone, or writing has failed.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// Whether styles are shown.
     pub const fn colors(&self) -> ColorChoice {
         self.colors

@@ -15,7 +15,7 @@ use crate::cli::watch::Files;
 use crate::cli::{CliError, Context, Output, attach, error, format, session};
 use crate::events::Ending;
 use crate::money::NanoUsd;
-use crate::transcript::Attachment;
+use crate::transcript::{Attachment, Role};
 
 /// The longest description of a tool in a list, in characters.
 const MAX_DESCRIPTION_CHARS: usize = 100;
@@ -138,12 +138,30 @@ impl<'a> Conversation<'a> {
         self.left_attachments = 0;
         let attachments = self.attachments.clone();
         let report = self.live.run(&mut self.session, prompt, attachments, cancel).await;
+        let outcome = report.outcome;
         self.report_on(report);
         let is_answered = self.session.unanswered().is_none();
         if is_answered {
             self.attachments.clear();
+            self.note_kept(outcome);
         }
         is_answered
+    }
+
+    /// Says what is left of a run that ended between the calls of tools and the answer.
+    fn note_kept(&self, outcome: Ending) {
+        let is_kept = outcome != Ending::Completed && !self.is_unfinished() && self.session.unanswered().is_none();
+        let is_open = self
+            .session
+            .messages()
+            .last()
+            .is_some_and(|last| last.role == Role::User);
+        if is_kept && is_open && self.cx.global.output == Output::Text {
+            self.cx.note(
+                "Your prompt and what the tools returned stay in the conversation, without an answer. Another prompt, such as `go on`, \
+                 goes on from there.",
+            );
+        }
     }
 
     /// What becomes of a run whose calls wait for a person.
@@ -222,7 +240,9 @@ impl<'a> Conversation<'a> {
         self.is_left = false;
         if self.is_unfinished() {
             if let Some(report) = self.live.resume(&mut self.session, cancel).await {
+                let outcome = report.outcome;
                 self.report_on(report);
+                self.note_kept(outcome);
             }
             if self.session.unanswered().is_none() {
                 self.attachments.drain(..std::mem::take(&mut self.left_attachments));
