@@ -350,6 +350,11 @@ async fn the_prompt_of_a_closed_terminal_is_left_to_go_on_with() {
         chat.stderr.contains(offers) && chat.stderr.contains("gets its files: notes.md"),
         "{chat}"
     );
+    // The terminal that the charge was said on is gone.
+    assert!(
+        chat.stderr.contains("cut off before its answer") && chat.stderr.contains("budget reverse"),
+        "{chat}"
+    );
     let sent = content(&lab.simulator.requests()[1].body).clone();
     assert_eq!(sent.as_array().unwrap().len(), 2, "{sent}");
 }

@@ -366,7 +366,7 @@ async fn a_chat_goes_on_where_it_was_killed() {
     let said = chat
         .stderr
         .lines()
-        .find(|line| line.contains("cut off when its process ended"));
+        .find(|line| line.contains("cut off before its answer"));
     assert!(
         said.is_some_and(|line| line.contains(&format!("charged: ${charged}"))
             && line.contains(&row["reserved_at"].as_str().unwrap()[..10])),
@@ -551,6 +551,9 @@ async fn of_two_that_begin_a_session_the_second_reads_who_has_it() {
     drop(loser.stdin.take());
     let lost = finish(loser).await;
     assert!(lost.stderr.contains(&format!("by the process {first}")), "{lost}");
+    // Nothing of it is in that session.
+    assert!(lost.stderr.contains("`/clear` begins another session"), "{lost}");
+    assert!(!lost.stderr.contains("brings it back"), "{lost}");
     drop(winner);
 }
 

@@ -156,10 +156,10 @@ impl Session {
         uncertain.map(|call| call.name.as_str())
     }
 
-    /// The reservation of an attempt at the model that an earlier process made and didn't see the end of. The ledger has charged it in
-    /// full, unless it was settled in the same moment.
+    /// The reservation of an attempt at the model that an earlier process made and that brought no answer. The ledger says whether it was
+    /// charged in full: because the process died, or because nobody knows what the vendor did.
     pub fn cut_attempt(&self) -> Option<&str> {
-        self.state.open_attempt.as_deref().filter(|_| self.is_reopened)
+        self.state.unanswered_attempt.as_deref().filter(|_| self.is_reopened)
     }
 
     /// The messages so far.

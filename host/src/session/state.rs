@@ -36,8 +36,8 @@ pub(crate) struct State {
     pub(crate) known_tools: Vec<KnownTools>,
     /// Tools that a person approved for the whole session, with the digests of their components.
     always: Vec<(String, String)>,
-    /// The reservation of an attempt that has no end.
-    pub(crate) open_attempt: Option<String>,
+    /// The reservation of the last attempt, if it brought no answer.
+    pub(crate) unanswered_attempt: Option<String>,
     /// When the last fact happened, if it was read back.
     at: Option<Timestamp>,
 }
@@ -171,7 +171,10 @@ impl State {
             }
             Fact::Answered {
                 stop_reason, content, ..
-            } => self.answered(stop_reason, content),
+            } => {
+                self.unanswered_attempt = None;
+                self.answered(stop_reason, content);
+            }
             Fact::AskedAgain {} => self.conversation.push_note_on_empty_answer(),
             Fact::Corrected { text } => {
                 self.conversation.push_correction(text);
@@ -269,9 +272,8 @@ impl State {
                 self.dropped = run.map(|run| run.prompt).zip(refused.or(unanswered));
                 self.last = Some(*outcome);
             }
-            Fact::AttemptStarted { reservation, .. } => self.open_attempt.clone_from(reservation),
-            Fact::AttemptEnded { .. } => self.open_attempt = None,
-            Fact::Reopened { .. } | Fact::Unknown => {}
+            Fact::AttemptStarted { reservation, .. } => self.unanswered_attempt.clone_from(reservation),
+            Fact::AttemptEnded { .. } | Fact::Reopened { .. } | Fact::Unknown => {}
         }
     }
 

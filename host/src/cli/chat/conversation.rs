@@ -17,6 +17,8 @@ use crate::events::Ending;
 use crate::money::NanoUsd;
 use crate::transcript::{Attachment, Role};
 
+/// The error of a session that another process has. This one can't take it over, because it doesn't know what was said meanwhile.
+const SESSION_IN_USE: &str = "session_in_use";
 /// The longest description of a tool in a list, in characters.
 const MAX_DESCRIPTION_CHARS: usize = 100;
 
@@ -120,14 +122,20 @@ impl<'a> Conversation<'a> {
             }
         }
         if !self.send(prompt, cancel).await {
-            let way_back = match (are_lines_edited, self.session.is_kept()) {
+            let unsaved = self.report().and_then(|report| report.unsaved.as_ref());
+            let is_in_use = unsaved.is_some_and(|error| error.kind == SESSION_IN_USE);
+            let way_back = match (are_lines_edited, self.session.is_kept() && unsaved.is_none()) {
                 (true, true) => " Up brings it back, and so does `cofferdam chat --continue`.",
                 (true, false) => " Up brings it back.",
                 (false, true) => " `cofferdam chat --continue` brings it back.",
                 (false, false) => "",
             };
+            let way_on = match is_in_use {
+                true => " `/clear` begins another session.",
+                false => "",
+            };
             self.note_dropped(&format!(
-                "Your prompt is not part of the conversation: it got no answer.{way_back}"
+                "Your prompt is not part of the conversation: it got no answer.{way_back}{way_on}"
             ));
         }
         self.offer_waiting();
