@@ -77,12 +77,15 @@ fn by(process: Option<u32>) -> String {
 }
 
 impl SessionError {
+    /// The kind of [`Self::InUse`].
+    pub const IN_USE: &'static str = "session_in_use";
+
     /// A stable identifier, for programs.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Unknown { .. } => "session_unknown",
             Self::Ambiguous { .. } => "session_ambiguous",
-            Self::InUse { .. } => "session_in_use",
+            Self::InUse { .. } => Self::IN_USE,
             Self::TakenOver { .. } => "session_taken_over",
             Self::Unfinished { .. } => "session_unfinished",
             Self::OutOfOrder { .. } => "session_out_of_order",

@@ -15,10 +15,9 @@ use crate::cli::watch::Files;
 use crate::cli::{CliError, Context, Output, attach, error, format, session};
 use crate::events::Ending;
 use crate::money::NanoUsd;
+use crate::session::SessionError;
 use crate::transcript::{Attachment, Role};
 
-/// The error of a session that another process has. This one can't take it over, because it doesn't know what was said meanwhile.
-const SESSION_IN_USE: &str = "session_in_use";
 /// The longest description of a tool in a list, in characters.
 const MAX_DESCRIPTION_CHARS: usize = 100;
 
@@ -123,7 +122,8 @@ impl<'a> Conversation<'a> {
         }
         if !self.send(prompt, cancel).await {
             let unsaved = self.report().and_then(|report| report.unsaved.as_ref());
-            let is_in_use = unsaved.is_some_and(|error| error.kind == SESSION_IN_USE);
+            // This process can't take it over: it doesn't know what was said meanwhile.
+            let is_in_use = unsaved.is_some_and(|error| error.kind == SessionError::IN_USE);
             let way_back = match (are_lines_edited, self.session.is_kept() && unsaved.is_none()) {
                 (true, true) => " Up brings it back, and so does `cofferdam chat --continue`.",
                 (true, false) => " Up brings it back.",
