@@ -1,23 +1,21 @@
 //! `cofferdam budget`: shows, sets, corrects and exports the budgets in the ledger, and lists the prices of models.
 
 mod csv;
-
-use std::collections::BTreeSet;
+pub mod limits;
+mod prices;
+mod spending;
 
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
-use serde_json::json;
 
-use super::summary::{self, BudgetLine, LimitSource};
-use super::table::{Column, Table};
 use super::{CliError, Context, Output, books, config_check, error, format};
 use crate::agent::check_tenant;
 use crate::config::Config;
 use crate::ledger::{
-    Ahead, Ledger, LedgerError, LimitOverride, ReservationId, Reversal, ReversalRequest, Scope, Spending, SpendingBy,
+    Ahead, Ledger, LedgerError, LimitOverride, ReservationId, Reversal, ReversalRequest, Scope, SpendingBy,
     SpendingFilter, Unusual,
 };
-use crate::model::{PriceRow, Prices};
+use crate::model::Prices;
 use crate::money::{MoneyError, NanoUsd};
 
 /// The maximum width of a model's name and of a source, in characters.
@@ -153,7 +151,7 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
     let config = cx.config()?;
     let _logging = cx.logging(&config, false)?;
     if let Some(BudgetCommand::Prices { toml }) = args.command {
-        return prices(cx, &config, toml);
+        return prices::show(cx, &config, toml);
     }
     let is_only_read = !matches!(
         args.command,
@@ -175,7 +173,7 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
                 since: since.map(|date| date.to_string()),
                 count: limit,
             };
-            show_spending(cx, &ledger, filter).await?;
+            spending::show(cx, &ledger, filter).await?;
             return Ok(0);
         }
         Some(BudgetCommand::Show { tenant, .. }) => shown_tenant = tenant,
@@ -211,9 +209,9 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
     in_words(&unusual).iter().for_each(|words| {
         cx.stderr.line(&error::warning(words, Some(CONFIRM_HINT)));
     });
-    let scopes = budget_lines(&ledger, &config, shown_tenant).await?;
+    let scopes = limits::lines(&ledger, &config, shown_tenant).await?;
     match cx.global.output {
-        Output::Text => cx.stdout.write(&summary::budget(&scopes, cx.stdout.width())),
+        Output::Text => cx.stdout.write(&limits::table(&scopes, cx.stdout.width())),
         Output::Json => cx.stdout.json_pretty(&scopes),
         Output::StreamJson => scopes.iter().for_each(|scope| cx.stdout.json_line(scope)),
     }
@@ -307,144 +305,6 @@ fn tenant_of_limit(config: &Config, scope: Scope, tenant: Option<String>) -> Res
     }
 }
 
-/// A line per scope: the limit of each session, limits and spending of each tenant's day and month, and of the host's day. Tenants are
-/// those that have limits, and those that have spent something in this month.
-async fn budget_lines(
-    ledger: &Ledger,
-    config: &Config,
-    tenant: Option<String>,
-) -> Result<Vec<BudgetLine>, LedgerError> {
-    let now = Timestamp::now();
-    let tenants = match tenant {
-        Some(tenant) => BTreeSet::from([tenant]),
-        None => {
-            let known = ledger.tenants(now).await?;
-            known.into_iter().chain(config.budget.tenants.keys().cloned()).collect()
-        }
-    };
-    let is_of_tenant = |line: &BudgetLine| line.scope.is_per_tenant();
-    let of_all = lines_for(ledger, config, &config.agent.tenant, now).await?;
-    let (mut lines, of_host): (Vec<_>, Vec<_>) = of_all
-        .into_iter()
-        .filter(|line| !is_of_tenant(line))
-        .partition(|line| line.scope == Scope::Session);
-    for tenant in &tenants {
-        let of_tenant = lines_for(ledger, config, tenant, now).await?;
-        lines.extend(of_tenant.into_iter().filter(is_of_tenant));
-    }
-    lines.extend(of_host);
-    Ok(lines)
-}
-
-/// A line for each scope of a tenant.
-async fn lines_for(
-    ledger: &Ledger,
-    config: &Config,
-    tenant: &str,
-    now: Timestamp,
-) -> Result<Vec<BudgetLine>, LedgerError> {
-    let overrides = ledger.limit_overrides(tenant).await?;
-    let known = ledger.status(tenant, None, &config.budget, now).await?;
-    let limits = config.budget.limits(tenant);
-    let line = |(scope, over): (Scope, Option<LimitOverride>)| {
-        let configured = limits.limit(scope);
-        let line = match known.iter().find(|status| status.scope == scope) {
-            Some(status) => BudgetLine::from(status),
-            None => BudgetLine::unused(scope, over.map_or(configured, LimitOverride::limit)),
-        };
-        let source = match over {
-            Some(_) => LimitSource::Override { configured },
-            None => LimitSource::Configured(config.origins.of_key(&key_path(scope, tenant)).cloned()),
-        };
-        line.with_source(source)
-    };
-    Ok(overrides.into_iter().map(line).collect())
-}
-
-/// The key of a limit, as the configuration nests it.
-fn key_path(scope: Scope, tenant: &str) -> Vec<&str> {
-    match scope {
-        Scope::Session => vec!["budget", "session_usd"],
-        Scope::HostDay => vec!["budget", "host_day_usd"],
-        Scope::TenantDay => vec!["tenants", tenant, "budget", "daily_usd"],
-        Scope::TenantMonth => vec!["tenants", tenant, "budget", "monthly_usd"],
-    }
-}
-
-async fn show_spending(cx: &Context, ledger: &Ledger, filter: SpendingFilter) -> Result<(), LedgerError> {
-    let by = filter.by;
-    let lines = ledger.spending(filter).await?;
-    match cx.global.output {
-        Output::Json => cx.stdout.json_pretty(&lines),
-        Output::StreamJson => lines.iter().for_each(|line| cx.stdout.json_line(line)),
-        Output::Text if lines.is_empty() => cx.note("Nothing was spent."),
-        Output::Text => cx
-            .stdout
-            .write(&spending_table(by, &lines).render_within(cx.stdout.width())),
-    }
-    if by == SpendingBy::Tool && cx.global.output == Output::Text {
-        cx.note(
-            "Tools cost nothing themselves. These are the attempts whose answers called the tool, in the sessions that are kept; an \
-             answer that calls two tools counts for both.",
-        );
-    }
-    Ok(())
-}
-
-fn spending_table(by: SpendingBy, lines: &[Spending]) -> Table {
-    let key = match by {
-        SpendingBy::Tenant => "tenant",
-        SpendingBy::Session => "session",
-        SpendingBy::Model => "model",
-        SpendingBy::Day => "day",
-        SpendingBy::Tool => "tool",
-    };
-    let of_key = |line: &Spending| {
-        let key = match by {
-            SpendingBy::Tenant => &line.tenant,
-            SpendingBy::Session => &line.session_id,
-            SpendingBy::Model => &line.model,
-            SpendingBy::Day => &line.day,
-            SpendingBy::Tool => &line.tool,
-        };
-        format::one_line(key.as_deref().unwrap_or("-"), MAX_CELL_CHARS)
-    };
-    let tenant = (by == SpendingBy::Session).then_some(Column::Left("tenant"));
-    let calls = (by == SpendingBy::Tool).then_some(Column::Right("calls"));
-    let estimates = (by == SpendingBy::Model).then_some(Column::Right("prompts estimated"));
-    let mut columns = vec![Column::Left(key)];
-    columns.extend(tenant.into_iter().chain(calls));
-    columns.extend([
-        Column::Right("attempts"),
-        Column::Right("spent"),
-        Column::Right("reserved"),
-    ]);
-    columns.extend(estimates);
-    let mut table = Table::new(columns);
-    for line in lines {
-        let tenant = tenant.map(|_| format::escape(line.tenant.as_deref().unwrap_or("-")).into_owned());
-        let calls = calls.map(|_| format::count(line.calls.unwrap_or(0)));
-        let sums = [
-            format::count(line.attempts),
-            format!("${}", line.spent_usd),
-            format!("${}", line.reserved_usd),
-        ];
-        let sums = sums.into_iter().chain(estimates.map(|_| estimated(line)));
-        table.row([of_key(line)].into_iter().chain(tenant).chain(calls).chain(sums));
-    }
-    table
-}
-
-/// How far estimates of prompts were from what the API reported.
-fn estimated(line: &Spending) -> String {
-    match (line.estimated_prompt_tokens, line.prompt_tokens) {
-        (Some(estimated), Some(reported)) if reported > 0 => {
-            format!("at {:.2} × their tokens", estimated as f64 / reported as f64)
-        }
-        _ => "-".to_owned(),
-    }
-}
-
 fn reversed(cx: &Context, reversal: &Reversal) {
     let Reversal {
         id,
@@ -486,70 +346,10 @@ async fn export(cx: &Context, ledger: &Ledger, csv: bool) -> Result<(), LedgerEr
     }
 }
 
-fn prices(cx: &Context, config: &Config, toml: bool) -> Result<u8, CliError> {
-    if toml {
-        cx.stdout.write(Prices::BUILTIN);
-        return Ok(0);
-    }
-    let (prices, table) = match &config.budget.prices {
-        Some(path) => (Prices::load(path)?, path.display().to_string()),
-        None => (Prices::builtin(), "built-in".to_owned()),
-    };
-    let rows = prices.rows();
-    match cx.global.output {
-        Output::Text => cx.stdout.write(&price_table(&rows)),
-        Output::Json => cx.stdout.json_pretty(&json!({ "table": table, "prices": rows })),
-        Output::StreamJson => rows.iter().for_each(|row| cx.stdout.json_line(row)),
-    }
-    Ok(0)
-}
-
-fn price_table(rows: &[PriceRow]) -> String {
-    let mut table = Table::new([
-        Column::Left("model"),
-        Column::Right("input"),
-        Column::Right("output"),
-        Column::Right("5m write"),
-        Column::Right("1h write"),
-        Column::Right("cache read"),
-        Column::Left("applies"),
-        Column::Left("as of"),
-        Column::Left("source"),
-    ]);
-    for row in rows {
-        table.row([
-            format::one_line(&row.model, MAX_CELL_CHARS),
-            row.input.clone(),
-            row.output.clone(),
-            row.cache_write_5m.clone(),
-            row.cache_write_1h.clone(),
-            row.cache_read.clone(),
-            applies(row),
-            row.as_of.map_or_else(|| "-".to_owned(), |date| date.to_string()),
-            format::one_line(row.source.as_deref().unwrap_or("-"), MAX_CELL_CHARS),
-        ]);
-    }
-    table.render()
-}
-
-fn applies(row: &PriceRow) -> String {
-    let prompts = (row.above_prompt_tokens > 0)
-        .then(|| format!("prompts over {} tokens", format::count(row.above_prompt_tokens)));
-    let from = row.from.map(|date| format!("from {date}"));
-    let until = row.until.map(|date| format!("before {date}"));
-    let parts: Vec<String> = [prompts, from, until].into_iter().flatten().collect();
-    if parts.is_empty() {
-        "always".to_owned()
-    } else {
-        parts.join(", ")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::store::Store;
 
     #[test]
     fn scopes_and_amounts_are_parsed_strictly() {
@@ -581,62 +381,6 @@ mod tests {
         }
     }
 
-    async fn shown(ledger: &Ledger) -> String {
-        summary::budget(&budget_lines(ledger, &Config::default(), None).await.unwrap(), None)
-    }
-
-    #[tokio::test]
-    async fn a_limit_is_shown_with_where_it_comes_from() {
-        let ledger = Store::in_memory().unwrap().ledger();
-        let set = |scope, text| ledger.set_limit(scope, "acme", parse_amount(text).unwrap().limit());
-        set(Scope::Session, "2.5").await.unwrap();
-        assert_eq!(
-            shown(&ledger).await,
-            "budget         limit      spent   reserved   remaining  limit from\n\
-             session    $2.500000          -          -           -  budget set (configured: $1.000000)\n\
-             host_day  $10.000000  $0.000000  $0.000000  $10.000000  default\n"
-        );
-        set(Scope::Session, "unlimited").await.unwrap();
-        set(Scope::HostDay, "unlimited").await.unwrap();
-        assert_eq!(
-            shown(&ledger).await,
-            "budget        limit      spent   reserved  remaining  limit from\n\
-             session   unlimited          -          -          -  budget set (configured: $1.000000)\n\
-             host_day  unlimited  $0.000000  $0.000000  unlimited  budget set (configured: $10.000000)\n"
-        );
-        let lines = budget_lines(&ledger, &Config::default(), None).await.unwrap();
-        assert_eq!(
-            serde_json::to_value(&lines[0]).unwrap(),
-            json!({
-                "scope": "session", "limit_usd": null, "spent_usd": null, "reserved_usd": null, "remaining_usd": null,
-                "limit_from": "override", "configured_usd": "1.000000",
-            })
-        );
-        set(Scope::TenantMonth, "30").await.unwrap();
-        let with_tenant = shown(&ledger).await;
-        let beginnings = with_tenant.lines().map(|line| {
-            let words: Vec<&str> = line.split_whitespace().take(3).collect();
-            words.join(" ")
-        });
-        assert_eq!(
-            beginnings.collect::<Vec<_>>(),
-            [
-                "budget tenant limit",
-                "session unlimited -",
-                "tenant_day acme unlimited",
-                "tenant_month acme $30.000000",
-                "host_day unlimited $0.000000",
-            ]
-        );
-        set(Scope::Session, "default").await.unwrap();
-        set(Scope::TenantMonth, "default").await.unwrap();
-        assert!(
-            shown(&ledger).await.contains("session   $1.000000"),
-            "{}",
-            shown(&ledger).await
-        );
-    }
-
     /// A clock that is behind would give the budget of the real day away.
     #[test]
     fn what_lies_ahead_is_confirmed_with_the_date() {
@@ -657,20 +401,6 @@ mod tests {
         ] {
             let checked = check_date(unusual, asked, date(29));
             assert_eq!(checked.is_ok(), is_accepted, "{unusual:?} {asked:?}");
-        }
-    }
-
-    #[test]
-    fn the_table_of_prices_says_when_each_row_applies() {
-        let table = price_table(&Prices::builtin().rows());
-        for words in [
-            "before 2026-10-07",
-            "from 2026-10-07",
-            "prompts over 100,000 tokens",
-            "2026-11-28",
-            "0.625",
-        ] {
-            assert!(table.contains(words), "{words}:\n{table}");
         }
     }
 }

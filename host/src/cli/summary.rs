@@ -3,14 +3,13 @@
 use std::fmt::Write as _;
 
 use clap::ValueEnum;
-use serde::Serialize;
 
+use super::budget::limits::{self, BudgetLine};
 use super::format;
 use super::table::{Column, Table};
 use crate::agent::RunReport;
-use crate::config::Origin;
 use crate::events::BreakerState;
-use crate::ledger::{BudgetStatus, Scope};
+use crate::ledger::Scope;
 use crate::money::NanoUsd;
 use crate::resilience::BreakerStats;
 use crate::telemetry::SessionMetrics;
@@ -52,7 +51,7 @@ fn full(report: &RunReport, width: Option<usize>) -> String {
     }
     if !report.budget.is_empty() {
         let lines = BudgetLine::of_run(&report.budget);
-        sections.push(budget(&lines, width));
+        sections.push(limits::table(&lines, width));
     }
     sections.join("\n")
 }
@@ -314,141 +313,13 @@ fn breakers(report: &RunReport, width: Option<usize>) -> String {
     out
 }
 
-/// The budget table. A scope with unknown spending has a limit but no accounting window yet.
-pub fn budget<'a>(scopes: impl IntoIterator<Item = &'a BudgetLine>, width: Option<usize>) -> String {
-    let limited = |amount: Option<NanoUsd>| amount.map_or_else(|| "unlimited".to_owned(), |usd| format!("${usd}"));
-    let known = |amount: Option<NanoUsd>| amount.map_or_else(|| "-".to_owned(), |usd| format!("${usd}"));
-    let scopes: Vec<&BudgetLine> = scopes.into_iter().collect();
-    let mut columns = vec![Column::Left("budget")];
-    let has_tenants = scopes.iter().any(|line| line.tenant.is_some());
-    if has_tenants {
-        columns.push(Column::Left("tenant"));
-    }
-    columns.extend([
-        Column::Right("limit"),
-        Column::Right("spent"),
-        Column::Right("reserved"),
-        Column::Right("remaining"),
-    ]);
-    if scopes.iter().any(|line| line.source.is_some()) {
-        columns.push(Column::Left("limit from"));
-    }
-    let mut table = Table::new(columns);
-    for line in scopes {
-        let tenant = line.tenant.as_deref().unwrap_or_default();
-        let tenant = has_tenants.then(|| format::escape(tenant).into_owned());
-        table.row([line.scope.to_string()].into_iter().chain(tenant).chain([
-            limited(line.limit_usd),
-            known(line.spent_usd),
-            known(line.reserved_usd),
-            if line.spent_usd.is_none() {
-                known(None)
-            } else {
-                limited(line.remaining_usd)
-            },
-            match &line.source {
-                None => String::new(),
-                Some(LimitSource::Configured(None)) => "default".to_owned(),
-                Some(LimitSource::Configured(Some(origin))) => format::escape(&origin.to_string()).into_owned(),
-                Some(LimitSource::Override { configured }) => {
-                    format!("budget set (configured: {})", limited(*configured))
-                }
-            },
-        ]));
-    }
-    table.render_within(width)
-}
-
-/// Where a limit comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LimitSource {
-    /// The file or variable that sets it; `None`: it has its default.
-    Configured(Option<Origin>),
-    /// `budget set`, in place of the configured limit.
-    Override { configured: Option<NanoUsd> },
-}
-
-/// `limit_from`: `default`, a place in a file, a variable, or `override`, which adds `configured_usd`.
-impl Serialize for LimitSource {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeMap;
-        let mut map = serializer.serialize_map(None)?;
-        match self {
-            Self::Configured(None) => map.serialize_entry("limit_from", "default")?,
-            Self::Configured(Some(origin)) => map.serialize_entry("limit_from", &origin.to_string())?,
-            Self::Override { configured } => {
-                map.serialize_entry("limit_from", "override")?;
-                map.serialize_entry("configured_usd", configured)?;
-            }
-        }
-        map.end()
-    }
-}
-
-/// A scope's limit, and its spending if known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct BudgetLine {
-    pub scope: Scope,
-    /// If each tenant has a limit of its own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tenant: Option<String>,
-    pub limit_usd: Option<NanoUsd>,
-    pub spent_usd: Option<NanoUsd>,
-    pub reserved_usd: Option<NanoUsd>,
-    pub remaining_usd: Option<NanoUsd>,
-    /// In the output of `budget` only.
-    #[serde(flatten)]
-    pub source: Option<LimitSource>,
-}
-
-impl BudgetLine {
-    /// A scope with a limit and no window.
-    pub const fn unused(scope: Scope, limit_usd: Option<NanoUsd>) -> Self {
-        Self {
-            scope,
-            tenant: None,
-            limit_usd,
-            spent_usd: None,
-            reserved_usd: None,
-            remaining_usd: None,
-            source: None,
-        }
-    }
-
-    /// What concerns a run: without the tenant's own scopes where they have no limit.
-    pub fn of_run(status: &[BudgetStatus]) -> Vec<Self> {
-        let concerns = |status: &&BudgetStatus| status.limit_usd.is_some() || !status.scope.is_per_tenant();
-        status.iter().filter(concerns).map(Self::from).collect()
-    }
-
-    pub fn with_source(self, source: LimitSource) -> Self {
-        Self {
-            source: Some(source),
-            ..self
-        }
-    }
-}
-
-impl From<&BudgetStatus> for BudgetLine {
-    fn from(status: &BudgetStatus) -> Self {
-        Self {
-            scope: status.scope,
-            tenant: status.tenant.clone(),
-            limit_usd: status.limit_usd,
-            spent_usd: Some(status.spent_usd),
-            reserved_usd: Some(status.reserved_usd),
-            remaining_usd: status.remaining_usd,
-            source: None,
-        }
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::events::Ending;
     use crate::events::Outcome;
+    use crate::ledger::BudgetStatus;
     use crate::telemetry::ToolMetrics;
 
     fn usd(text: &str) -> NanoUsd {

@@ -2,9 +2,9 @@
 //! settings that the other modules own. Loading reports all problems at once, each with its location, its key and a hint. Nothing starts
 //! half-configured.
 //!
-//! `raw.rs` lists every key once, except the limits of a call, which the sandbox lists (`limits.rs`). `source.rs` reads a file into a tree that records the location of each value, and `env.rs`
-//! applies the variables to it, and `arguments.rs` the command line. The schema generated from the keys finds unknown keys and ill-typed values (`schema.rs`,
-//! `violations.rs`). `resolve.rs` makes the checks that need the file system or the environment. `check.rs` checks settings
+//! `raw.rs` lists every key once, with those of a plugin in `plugin.rs`, except the limits of a call, which the sandbox lists (`limits.rs`).
+//! `source.rs` reads a file into a tree that records the location of each value, `env.rs` applies the variables to it, and `arguments.rs`
+//! the command line. The schema generated from the keys finds unknown keys and ill-typed values (`schema.rs`, `violations.rs`). `resolve.rs` makes the checks that need the file system or the environment. `check.rs` checks settings
 //! from any source, against the bounds in `bounds.rs`.
 
 mod arguments;
@@ -23,6 +23,7 @@ mod limits;
 mod load;
 mod origins;
 mod overlay;
+mod plugin;
 mod problem;
 mod raw;
 mod redact;

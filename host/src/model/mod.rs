@@ -18,7 +18,9 @@ mod http;
 mod message;
 mod openai;
 mod prices;
+mod progress;
 mod provider;
+mod settings;
 mod stack;
 
 #[cfg(test)]
@@ -42,12 +44,11 @@ pub use estimate::{PromptTokens, definition_tokens, least_prompt_tokens};
 pub use message::*;
 pub use openai::OpenAiClient;
 pub use prices::*;
-use provider::OutputSeen;
-pub(crate) use provider::is_loopback;
-pub use provider::{
-    ApiVersion, AuthHeader, BilledPart, DeferredTools, MaxTokensField, Measured, ModelSettings, PreparedRequest,
-    Progress, Provider, ProviderKind, ToolChanges, ToolSearch, Upload,
-};
+use progress::OutputSeen;
+pub use progress::{BilledPart, Measured, Progress, Upload};
+pub use provider::{DeferredTools, PreparedRequest, Provider};
+pub(crate) use settings::is_loopback;
+pub use settings::{ApiVersion, AuthHeader, MaxTokensField, ModelSettings, ProviderKind, ToolChanges, ToolSearch};
 pub use stack::{Fallback, ModelChain, ModelStack};
 
 use rustls::ClientConfig;

@@ -7,10 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::command::{COMMANDS, WORDS};
 use crate::agent::{RunReport, Session};
+use crate::cli::budget::limits::{self, BudgetLine};
 use crate::cli::completions::model_names;
 use crate::cli::lines::Completions;
 use crate::cli::live::{LiveHost, print_error, print_report, print_summary, print_unsaved};
-use crate::cli::summary::{self, BudgetLine, Detail};
+use crate::cli::summary::{self, Detail};
 use crate::cli::watch::Files;
 use crate::cli::{CliError, Context, Output, attach, error, format, session};
 use crate::events::Ending;
@@ -464,7 +465,7 @@ impl<'a> Conversation<'a> {
             )
             .await?;
         let lines = BudgetLine::of_run(&status);
-        self.cx.stderr.write(&summary::budget(&lines, self.cx.stderr.width()));
+        self.cx.stderr.write(&limits::table(&lines, self.cx.stderr.width()));
         Ok(())
     }
 

@@ -33,7 +33,7 @@ use self::stream::Assembler;
 pub use self::tool_search::searched_tools;
 use super::exchange::exchange;
 use super::http::{ClientError, HttpClient, HttpSettings, ProxySetting, display_url};
-use super::provider::default_base_url;
+use super::settings::default_base_url;
 use super::{
     BoxFuture, DeferredTools, ModelError, ModelRequest, ModelResponse, ModelSettings, PreparedRequest, Progress,
     Provider, ProviderKind, ToolDefinition, is_loopback,
