@@ -5,6 +5,8 @@ use std::time::Duration;
 use cofferdam::simulator::{Answer, ToolCall};
 use cofferdam::tools::builtin;
 use cofferdam_tests::{Behaviour, HttpServer, Lab, McpClient, Ran, Terminal, finish, tool_call};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
@@ -821,7 +823,50 @@ async fn ctrl_c_at_a_question_that_is_asked_again_keeps_the_prompt_and_its_file(
     assert_eq!(server.requests(), 0);
 }
 
-/// What nobody has decided about stays open, whatever was typed meanwhile.
+/// The process ends at the question of the prompt before, by a closed terminal or a kill. The second prompt and its file are there again.
+#[tokio::test]
+async fn a_prompt_behind_a_question_outlives_its_process() {
+    for (signal, keys, prompt) in [
+        (Signal::SIGHUP, "\r", "Second."),
+        (Signal::SIGKILL, "Third.\r", "Third."),
+    ] {
+        let server = HttpServer::start(Behaviour::Echo).await;
+        let lab = lab([tool_call("fetch", post(&server)), Answer::text("Done.").forever()]);
+        lab.configure(&gated(&server));
+        let (_terminal, child) = asked_again(&lab).await;
+        kill(Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()), signal).unwrap();
+        finish(child).await;
+        let mut terminal = Terminal::of_width(300);
+        let child = terminal.start(lab.command(["chat", "--continue"]));
+        terminal
+            .wait_for("The last prompt was not sent, because the one before it has not ended: Second.")
+            .await;
+        terminal.wait_for("and gets its files: note.txt (").await;
+        terminal.wait_for(PROMPT).await;
+        terminal.type_keys(keys);
+        terminal.wait_for(QUESTION).await;
+        terminal.type_keys("n\r");
+        terminal.wait_for("Done.").await;
+        terminal.wait_for("Done.").await;
+        terminal.wait_for(PROMPT).await;
+        // Enter sends nothing once both have their answers.
+        terminal.type_keys("\r");
+        terminal.wait_for(PROMPT).await;
+        terminal.type_keys(CTRL_D);
+        finish(child).await.expect_code(0);
+        assert_eq!(lab.simulator.requests().len(), 3);
+        let sent = last_message(&lab);
+        assert!(sent.contains("A note.") && sent.contains(prompt), "{sent}");
+        let session = approvals(&lab, true).await[0]["session"].clone();
+        let shown = lab.call(["session", "show", session.as_str().unwrap()]).await.stdout;
+        assert!(
+            shown.contains("you, not sent yet: Second.\n  attached: note.txt"),
+            "{shown}"
+        );
+    }
+}
+
+/// What nobody has decided about stays open, whatever was typed meanwhile. Enter asks again and sends what was typed.
 #[tokio::test]
 async fn ctrl_d_at_a_question_that_is_asked_again_leaves_it_open() {
     let server = HttpServer::start(Behaviour::Echo).await;
@@ -829,10 +874,17 @@ async fn ctrl_d_at_a_question_that_is_asked_again_leaves_it_open() {
     lab.configure(&gated(&server));
     let (mut terminal, child) = asked_again(&lab).await;
     terminal.type_keys(CTRL_D);
-    terminal.wait_for("Your prompt was not sent").await;
-    terminal.wait_for("What was attached stays so.").await;
-    terminal.wait_for(PROMPT).await;
-    assert_eq!(lab.simulator.requests().len(), 1);
+    for keys in ["", "\r"] {
+        terminal.type_keys(keys);
+        if !keys.is_empty() {
+            terminal.wait_for(QUESTION).await;
+            terminal.type_keys(CTRL_D);
+        }
+        terminal.wait_for("Your prompt was not sent").await;
+        terminal.wait_for("What was attached stays so.").await;
+        terminal.wait_for(PROMPT).await;
+        assert_eq!(lab.simulator.requests().len(), 1);
+    }
     let approval = waiting(&lab).await;
     decide(&lab, &approval, &["approve"]).await.expect_code(0);
     terminal.type_keys("Third.\r");

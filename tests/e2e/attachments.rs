@@ -488,6 +488,36 @@ async fn the_files_of_a_left_prompt_stay_after_the_budget_refused_to_go_on() {
     assert!(!shown.contains("The last prompt"), "{shown}");
 }
 
+/// From the next process on as well, whether the run of the prompt has ended or not.
+#[tokio::test]
+async fn what_was_removed_stays_away() {
+    for has_ended in [false, true] {
+        let lab = hanging();
+        lab.write("other.md", "# Others\n");
+        if has_ended {
+            let mut chat = Chat::start(&lab, &["--budget", "0.00001"], "").await;
+            chat.enter("/attach notes.md other.md", &["goes with the next prompt", "goes with"])
+                .await;
+            chat.enter("Summarise.", &["budget_exceeded", STAYS]).await;
+            chat.enter(
+                "/detach other.md",
+                &["other.md (text/plain, 9 B) isn't attached any more."],
+            )
+            .await;
+            chat.leave(3).await;
+        } else {
+            killed(&lab).await;
+        }
+        let mut chat = Chat::start(&lab, &["--continue"], "gets its files: notes.md").await;
+        chat.enter("/detach", &["isn't attached any more."]).await;
+        let shown = chat.leave(0).await;
+        assert!(!shown.contains("other.md"), "{shown}");
+        let mut chat = Chat::start(&lab, &["--continue"], "Another prompt gives it up.").await;
+        chat.enter("/attach", &["Nothing is attached."]).await;
+        chat.leave(0).await;
+    }
+}
+
 #[tokio::test]
 async fn an_unanswered_prompt_is_offered_again_by_the_next_conversation() {
     let lab = lab_with_files([Answer::text("Done.").forever()]);

@@ -139,12 +139,17 @@ impl Session {
     }
 
     /// The last prompt and what is attached to it, if it has no answer: either its run has not ended, or it has, and the conversation goes
-    /// on without the prompt.
+    /// on without the prompt, or it is [drafted](Self::drafted).
     pub fn unanswered(&self) -> Option<(&str, Vec<&Attachment>)> {
         self.state.unanswered()
     }
 
-    /// Whether the last prompt waits for a person, who may have decided elsewhere.
+    /// The last prompt, if it was kept with [`Self::keep_draft`] and not sent yet.
+    pub fn drafted(&self) -> Option<&str> {
+        self.state.drafted()
+    }
+
+    /// Whether the run that has not ended waits for a person, who may have decided elsewhere.
     pub fn waits_for_approval(&self) -> bool {
         self.state.unused_approvals().next().is_some()
     }
@@ -235,6 +240,18 @@ impl Session {
             hint: error.hint(),
             request_id: None,
         })
+    }
+
+    /// Keeps a prompt that can't be sent before the run that has not ended, for this process or another: it is [`Self::unanswered`] until
+    /// the next prompt is sent. `None` leaves the last prompt as it is, and changes what is attached to it for the next one. Returns why it
+    /// can't be written.
+    pub async fn keep_draft(&mut self, prompt: Option<&str>, attachments: &[Attachment]) -> Option<ErrorInfo> {
+        self.reopened();
+        self.record(&Fact::Drafted {
+            text: prompt.map(str::to_owned),
+            attachments: attachments.iter().map(StoredAttachment::from).collect(),
+        });
+        self.save().await
     }
 
     async fn drive(

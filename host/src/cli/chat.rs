@@ -142,7 +142,11 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
         let done = match parse(&line) {
             Ok(Line::Exit) => return conversation.exit_code().unwrap_or(0),
             Ok(Line::Nothing) if conversation.is_left() => {
-                if interruptible(cx, lines, async |cancel| conversation.resume(cancel).await).await {
+                if interruptible(cx, lines, async |cancel| {
+                    conversation.resume(lines.are_edited(), cancel).await
+                })
+                .await
+                {
                     return Ending::Cancelled.exit_code();
                 }
                 Ok(())
@@ -186,7 +190,7 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
                 conversation.list_attachments();
                 Ok(())
             }
-            Ok(Line::Detach(files)) => conversation.detach(files),
+            Ok(Line::Detach(files)) => conversation.detach(files).await,
             Ok(Line::Attach(Some(files))) => match conversation.attach(files) {
                 // The prompts that follow are about that file, and cost money without it.
                 Err(error) if !is_typed => {

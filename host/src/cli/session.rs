@@ -205,22 +205,11 @@ fn without_files(mut fact: RecordedFact) -> RecordedFact {
 fn in_words(fact: &Value) -> Option<String> {
     let text = |key: &str| fact[key].as_str().unwrap_or_default();
     Some(match text("kind") {
-        "prompted" => {
-            let attachments = fact["attachments"].as_array().into_iter().flatten();
-            let attachments = attachments.map(|attachment| {
-                let text = |key: &str| attachment[key].as_str().unwrap_or_default();
-                let bytes = attachment["bytes"].as_u64().unwrap_or_default();
-                format!(
-                    "\n  attached: {}",
-                    attach::described(text("name"), text("media_type"), bytes)
-                )
-            });
-            format!(
-                "you: {}{}",
-                format::escape(text("text")),
-                attachments.collect::<String>()
-            )
+        "prompted" => format!("you: {}{}", format::escape(text("text")), attached(fact)),
+        "drafted" if text("text").is_empty() => {
+            format!("the files of the last prompt are others now{}", attached(fact))
         }
+        "drafted" => format!("you, not sent yet: {}{}", format::escape(text("text")), attached(fact)),
         "answered" => answer(fact)?,
         "corrected" => format!("host: {}", format::escape(text("text"))),
         "call_ended" => {
@@ -263,6 +252,20 @@ fn in_words(fact: &Value) -> Option<String> {
         "trimmed" => "a part of the conversation was left out".to_owned(),
         _ => return None,
     })
+}
+
+/// A line for each file of a prompt.
+fn attached(fact: &Value) -> String {
+    let attachments = fact["attachments"].as_array().into_iter().flatten();
+    let lines = attachments.map(|attachment| {
+        let text = |key: &str| attachment[key].as_str().unwrap_or_default();
+        let bytes = attachment["bytes"].as_u64().unwrap_or_default();
+        format!(
+            "\n  attached: {}",
+            attach::described(text("name"), text("media_type"), bytes)
+        )
+    });
+    lines.collect()
 }
 
 /// How a run ended, and of an error what its report said. Journals of earlier versions have only its kind.

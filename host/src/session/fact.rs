@@ -38,6 +38,14 @@ pub(crate) enum Fact {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         schema: Option<String>,
     },
+    /// What the next prompt begins with, until there is one. Written while nobody drives the run.
+    Drafted {
+        /// A prompt that has to wait for the run before it. `None`: it is still the last one, with other files.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        attachments: Vec<StoredAttachment>,
+    },
     /// Durable before the request leaves.
     AttemptStarted {
         model: String,
@@ -198,6 +206,7 @@ impl Fact {
             Self::Opened { .. } => "opened",
             Self::Reopened { .. } => "reopened",
             Self::Prompted { .. } => "prompted",
+            Self::Drafted { .. } => "drafted",
             Self::Corrected { .. } => "corrected",
             Self::AttemptStarted { .. } => "attempt_started",
             Self::AttemptEnded { .. } => "attempt_ended",
@@ -255,6 +264,10 @@ mod tests {
                 id: "a".to_owned(),
             },
             Fact::Reopened { changes: Vec::new() },
+            Fact::Drafted {
+                text: None,
+                attachments: Vec::new(),
+            },
             Fact::AskedAgain {},
             Fact::CallEnded(fate),
             Fact::Trimmed { what: TrimKind::Images },

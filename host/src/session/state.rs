@@ -26,6 +26,8 @@ pub(crate) struct State {
     pub(crate) run: Option<OpenRun>,
     /// The prompt of the last run and what was attached to it, if the run ended without an answer: the conversation goes on without it.
     dropped: Option<(String, Vec<Attachment>)>,
+    /// What the next prompt begins with.
+    draft: Option<Draft>,
     /// How the last run ended.
     pub(crate) last: Option<Ending>,
     /// The model and the tools as the session last knew them.
@@ -40,6 +42,13 @@ pub(crate) struct State {
     pub(crate) unanswered_attempt: Option<String>,
     /// When the last fact happened, if it was read back.
     at: Option<Timestamp>,
+}
+
+/// A prompt that has to wait for the run before it, or files that are still attached to the last prompt.
+#[derive(Debug)]
+struct Draft {
+    text: Option<String>,
+    attachments: Vec<Attachment>,
 }
 
 /// A run that has not ended.
@@ -128,13 +137,17 @@ impl State {
         let mut state = Self::default();
         for (at, fact) in facts {
             // While nobody drove the session, or while a person was asked, its run took no time.
-            let is_idle = matches!(fact, Fact::Reopened { .. }) || state.waits_for_approval();
+            let is_draft = matches!(fact, Fact::Drafted { .. });
+            let is_idle = is_draft || matches!(fact, Fact::Reopened { .. }) || state.waits_for_approval();
             let before = state.at.replace(at).filter(|_| !is_idle);
             if let (Some(before), Some(run)) = (before, &mut state.run) {
                 let passed = at.duration_since(before);
                 run.spent = run.spent.saturating_add(passed.try_into().unwrap_or_default());
             }
             state.apply(fact);
+            if is_draft {
+                state.at = None;
+            }
         }
         state
     }
@@ -163,10 +176,18 @@ impl State {
                 let attachments = attachments.iter().map(Attachment::from).collect();
                 self.conversation.push_prompt(text, attachments);
                 self.dropped = None;
+                self.draft = None;
                 self.run = Some(OpenRun {
                     prompt: text.clone(),
                     schema: schema.clone(),
                     ..OpenRun::default()
+                });
+            }
+            Fact::Drafted { text, attachments } => {
+                let before = self.draft.take().and_then(|draft| draft.text);
+                self.draft = Some(Draft {
+                    text: text.clone().or(before),
+                    attachments: attachments.iter().map(Attachment::from).collect(),
                 });
             }
             Fact::Answered {
@@ -296,7 +317,7 @@ impl State {
 
     /// The last prompt and what is attached to it, if no answer of the model belongs to it.
     pub(crate) fn unanswered(&self) -> Option<(&str, Vec<&Attachment>)> {
-        match &self.run {
+        let last = match &self.run {
             Some(run) => {
                 let is_last = self.conversation.ends_with_prompt();
                 is_last.then(|| (run.prompt.as_str(), self.conversation.last_attachments().collect()))
@@ -305,7 +326,19 @@ impl State {
                 .dropped
                 .as_ref()
                 .map(|(prompt, attached)| (prompt.as_str(), attached.iter().collect())),
+        };
+        match &self.draft {
+            Some(draft) => {
+                let prompt = self.drafted().or(last.map(|(prompt, _)| prompt))?;
+                Some((prompt, draft.attachments.iter().collect()))
+            }
+            None => last,
         }
+    }
+
+    /// The last prompt, if it has to wait for the run before it.
+    pub(crate) fn drafted(&self) -> Option<&str> {
+        self.draft.as_ref()?.text.as_deref()
     }
 
     fn open_call(&mut self, position: u32) -> Option<&mut OpenCall> {

@@ -114,6 +114,65 @@ fn a_turn_ends_when_each_call_has_its_result_in_the_order_of_the_calls() {
     assert_eq!(results.collect::<Vec<_>>(), ["a", "b"]);
 }
 
+fn drafted(text: Option<&str>, file: Option<&str>) -> Fact {
+    let attachments = file.map(|file| StoredAttachment::from(&Attachment::of(file, file.as_bytes()).unwrap()));
+    Fact::Drafted {
+        text: text.map(str::to_owned),
+        attachments: attachments.into_iter().collect(),
+    }
+}
+
+#[test]
+fn a_draft_is_the_last_prompt_until_another_one_is_sent() {
+    let mut facts = vec![
+        prompted("one"),
+        answered("tool_use", vec![call("a")]),
+        drafted(Some("two"), Some("a.txt")),
+    ];
+    assert_eq!(unanswered(&state(&facts)), Some(("two", vec!["a.txt"])));
+    assert_eq!(state(&facts).run.unwrap().prompt, "one");
+    facts.push(drafted(None, None));
+    assert_eq!(unanswered(&state(&facts)), Some(("two", vec![])));
+    // What becomes of the run before it changes nothing.
+    facts.push(run_ended(Ending::Completed));
+    assert_eq!(unanswered(&state(&facts)), Some(("two", vec![])));
+    facts.extend([prompted("two"), answered("end_turn", vec![text("yes")])]);
+    assert_eq!(unanswered(&state(&facts)), None);
+}
+
+#[test]
+fn files_that_were_removed_are_not_those_of_the_last_prompt() {
+    let file = || StoredAttachment::from(&Attachment::of("a.txt", b"a").unwrap());
+    let mut facts = vec![Fact::Prompted {
+        text: "one".to_owned(),
+        attachments: vec![file()],
+        schema: None,
+    }];
+    assert_eq!(unanswered(&state(&facts)), Some(("one", vec!["a.txt"])));
+    facts.push(drafted(None, None));
+    assert_eq!(unanswered(&state(&facts)), Some(("one", vec![])));
+    let mut ended = facts.clone();
+    ended.push(run_ended(Ending::Cancelled));
+    assert_eq!(unanswered(&state(&ended)), Some(("one", vec![])));
+    facts.extend([answered("end_turn", vec![text("yes")]), run_ended(Ending::Completed)]);
+    assert_eq!(unanswered(&state(&facts)), None);
+}
+
+#[test]
+fn a_draft_takes_no_time_of_the_run_before_it() {
+    let facts = [
+        (0, prompted("go")),
+        (10, answered("tool_use", vec![call("a")])),
+        (1_000, Fact::Reopened { changes: Vec::new() }),
+        (1_001, drafted(None, None)),
+        (5_000, ended(0, "x")),
+        (5_005, answered("end_turn", vec![text("yes")])),
+    ];
+    let at = |seconds: i64| Timestamp::from_second(seconds).unwrap();
+    let state = State::fold(facts.iter().map(|(seconds, fact)| (at(*seconds), fact)));
+    assert_eq!(state.run.unwrap().spent, Duration::from_secs(15));
+}
+
 /// Servers send them: the second result must not become the first one's.
 #[test]
 fn calls_with_equal_ids_are_distinguished_by_position() {

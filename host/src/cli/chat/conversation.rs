@@ -106,6 +106,9 @@ impl<'a> Conversation<'a> {
             // It waits for a person, who may have decided. Where nobody can be asked, another prompt gives up what still waits.
             self.cx
                 .note("Going on with the prompt before; this one is sent after it. Ctrl-C cancels both.");
+            // Whatever ends the process until then.
+            let unsaved = self.session.keep_draft(Some(prompt), &self.attachments).await;
+            print_unsaved(self.cx, unsaved.as_ref());
             if let Some(report) = self.live.resume(&mut self.session, cancel.clone()).await {
                 let is_open = report.outcome == Ending::AwaitingApproval;
                 let may_decide = self.live.asks_a_person();
@@ -115,8 +118,8 @@ impl<'a> Conversation<'a> {
                 if is_open && may_decide {
                     self.is_left = true;
                     return self.note_dropped(
-                        "Your prompt was not sent, because the one before it still waits for a decision: Enter asks again, and Ctrl-C \
-                         at the question cancels that one. Up brings yours back.",
+                        "Your prompt was not sent, because the one before it still waits for a decision: Enter asks again and sends \
+                         yours after it, another prompt takes its place, and Ctrl-C at the question cancels both.",
                     );
                 }
             }
@@ -179,10 +182,28 @@ impl<'a> Conversation<'a> {
             true => "asked about again",
             false => "given up",
         };
-        format!(
-            "Enter goes on with it. Another prompt goes on with it first, as far as its calls are decided, and is sent after that, so \
-             both answers are paid for; what nobody has decided is {undecided}. `/clear` leaves it waiting."
-        )
+        let both = format!("so both answers are paid for; what nobody has decided is {undecided}");
+        let how = match self.session.drafted() {
+            Some(_) => format!(
+                "Enter goes on with that one, as far as its calls are decided, and sends this one after it, {both}. Another prompt takes \
+                 the place of this one{}.",
+                self.and_its_files()
+            ),
+            None => format!(
+                "Enter goes on with it. Another prompt goes on with it first, as far as its calls are decided, and is sent after that, \
+                 {both}."
+            ),
+        };
+        format!("{how} `/clear` leaves it waiting.")
+    }
+
+    /// What another prompt gets of the last one.
+    fn and_its_files(&self) -> String {
+        let files: Vec<String> = self.attachments.iter().map(attach::describe).collect();
+        match files.is_empty() {
+            true => String::new(),
+            false => format!(", and gets its files: {}", files.join(", ")),
+        }
     }
 
     /// Says how to go on with calls that wait for a person, if somebody is there who can decide.
@@ -218,23 +239,33 @@ impl<'a> Conversation<'a> {
     pub fn offer(&mut self) {
         self.is_left = true;
         let dropped = self.session.unanswered().map(|(prompt, _)| prompt);
-        let (prompt, what, how) = match self.session.unfinished() {
-            Some(prompt) => (prompt, "was not answered to the end", "goes on with it"),
-            None => (
+        let (prompt, what, how) = match (self.session.drafted(), self.session.unfinished()) {
+            (Some(prompt), Some(_)) => (
+                prompt,
+                "was not sent, because the one before it has not ended",
+                "goes on with that one and sends this one after it",
+            ),
+            (Some(prompt), None) => (prompt, "was not sent", "sends it"),
+            (None, Some(prompt)) => (prompt, "was not answered to the end", "goes on with it"),
+            (None, None) => (
                 dropped.unwrap_or_default(),
                 "got no answer, and is not part of the conversation",
                 "sends it again",
             ),
         };
         let prompt = format::one_line(prompt, MAX_DESCRIPTION_CHARS);
-        let files: Vec<String> = self.attachments.iter().map(attach::describe).collect();
         let how = match self.session.waits_for_approval() {
             true => self.how_waiting(),
-            false if files.is_empty() => format!("Enter {how}. Another prompt gives it up."),
-            false => format!(
-                "Enter {how}. Another prompt gives it up, and gets its files: {}.",
-                files.join(", ")
-            ),
+            false => {
+                let given_up = match self.session.drafted().and(self.session.unfinished()) {
+                    Some(_) => "both",
+                    None => "it",
+                };
+                format!(
+                    "Enter {how}. Another prompt gives {given_up} up{}.",
+                    self.and_its_files()
+                )
+            }
         };
         self.cx.note(&format!("The last prompt {what}: {prompt}\n{how}"));
     }
@@ -245,8 +276,11 @@ impl<'a> Conversation<'a> {
     }
 
     /// Goes on with what was left. If it gets no answer, it stays left, with its files.
-    pub async fn resume(&mut self, cancel: CancellationToken) {
+    pub async fn resume(&mut self, are_lines_edited: bool, cancel: CancellationToken) {
         self.is_left = false;
+        if let Some(prompt) = self.session.drafted().map(str::to_owned) {
+            return self.ask(&prompt, are_lines_edited, cancel).await;
+        }
         if self.is_unfinished() {
             if let Some(report) = self.live.resume(&mut self.session, cancel).await {
                 let outcome = report.outcome;
@@ -356,7 +390,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// Sends files no more, or none. If one of them isn't attached, all stay.
-    pub fn detach(&mut self, files: Option<&str>) -> Result<(), CliError> {
+    pub async fn detach(&mut self, files: Option<&str>) -> Result<(), CliError> {
         let mut positions: Vec<usize> = match files {
             None => (0..self.attachments.len()).collect(),
             Some(files) => self.attached(files)?,
@@ -367,6 +401,14 @@ impl<'a> Conversation<'a> {
             let described = attach::describe(&self.attachments.remove(position));
             self.left_attachments -= usize::from(position < self.left_attachments);
             self.cx.stderr.line(&format!("{described} isn't attached any more."));
+        }
+        // What the session keeps of the last prompt.
+        if let Some((_, before)) = self.session.unanswered() {
+            let is_attached = |attachment: &&Attachment| self.attachments.contains(attachment);
+            let kept: Vec<Attachment> = before.iter().copied().filter(is_attached).cloned().collect();
+            if kept.len() < before.len() {
+                print_unsaved(self.cx, self.session.keep_draft(None, &kept).await.as_ref());
+            }
         }
         Ok(())
     }
