@@ -1,13 +1,18 @@
 //! Sessions that survive the end of their process, with the real binary and real kills.
 
 use cofferdam::simulator::{Answer, FaultKind, FaultPoint, ToolCall};
-use cofferdam_tests::{Behaviour, HttpServer, Lab, finish, tool_call};
+use cofferdam_tests::{Behaviour, HttpServer, Lab, Terminal, finish, tool_call};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Child;
 
 use crate::lab;
+
+/// What asks the terminal to mark what is pasted: from then on a line is edited.
+const PROMPT: &str = "\u{1b}[?2004h";
+const UP: &str = "\u{1b}[A";
+const CTRL_D: &str = "\u{4}";
 
 async fn sessions(lab: &Lab) -> Vec<Value> {
     let listed = lab.call(["session", "list", "--output", "json"]).await.expect_code(0);
@@ -555,6 +560,81 @@ async fn of_two_that_begin_a_session_the_second_reads_who_has_it() {
     assert!(lost.stderr.contains("`/clear` begins another session"), "{lost}");
     assert!(!lost.stderr.contains("brings it back"), "{lost}");
     drop(winner);
+}
+
+/// The chat that was second goes on with the session, whether the first one has ended its run or was killed in it.
+#[tokio::test]
+async fn a_chat_takes_the_session_over_that_another_one_began() {
+    for is_killed in [false, true] {
+        let first = match is_killed {
+            true => Answer::fault(FaultKind::Stall, FaultPoint::Request),
+            false => Answer::text("One."),
+        };
+        let lab = lab([first, Answer::text("Two.").forever()]);
+        lab.write("note.txt", "A note.");
+        let start = async || {
+            let mut terminal = Terminal::of_width(300);
+            let child = terminal.start(lab.command(["chat", "--session", "ticket"]));
+            terminal.wait_for(PROMPT).await;
+            (terminal, child)
+        };
+        let (mut winner, mut winning) = start().await;
+        let (mut loser, losing) = start().await;
+        let mut requests = lab.simulator.watch();
+        winner.type_keys("Go.\r");
+        requests.recv().await.unwrap();
+        loser.type_keys("/attach note.txt\r");
+        loser.wait_for("goes with the next prompt").await;
+        loser.wait_for(PROMPT).await;
+        for keys in ["Mine.\r", "\r"] {
+            loser.type_keys(keys);
+            loser.wait_for("is in use since").await;
+            loser
+                .wait_for("once the other process has ended; `/clear` begins")
+                .await;
+            loser.wait_for("What was attached stays so.").await;
+            loser.wait_for(PROMPT).await;
+        }
+        if is_killed {
+            winning.kill().await.unwrap();
+        } else {
+            winner.wait_for(PROMPT).await;
+            winner.type_keys(CTRL_D);
+            finish(winning).await.expect_code(0);
+        }
+        loser.type_keys("\r");
+        loser.wait_for("so this chat goes on with it").await;
+        if is_killed {
+            loser.wait_for("The last prompt was not answered to the end: Go.").await;
+            loser
+                .wait_for("Your prompt was not sent, because of what that process has left.")
+                .await;
+            loser.wait_for(PROMPT).await;
+            loser.type_keys("\r");
+            loser.wait_for("Two.").await;
+            loser.wait_for(PROMPT).await;
+            loser.type_keys(UP);
+            loser.wait_for("> Mine.").await;
+            loser.type_keys("\r");
+        }
+        loser.wait_for("Two.").await;
+        loser.wait_for(PROMPT).await;
+        loser.type_keys(CTRL_D);
+        finish(losing).await.expect_code(0);
+        let shown = loser.text();
+        assert!(!shown.contains("is lost") && !shown.contains("not kept"), "{shown}");
+        let sent = lab.simulator.requests().pop().unwrap().body["messages"].clone();
+        let sent = sent.as_array().unwrap();
+        assert_eq!(
+            (sent.len(), sent[0]["content"].as_array().unwrap().len()),
+            (3, 1),
+            "{sent:#?}"
+        );
+        let last = sent[2]["content"].to_string();
+        assert!(last.contains("A note.") && last.contains("Mine."), "{last}");
+        let kinds = kinds(&lab, "ticket").await;
+        assert_eq!(kinds.iter().filter(|kind| *kind == "reopened").count(), 1, "{kinds:?}");
+    }
 }
 
 #[tokio::test]

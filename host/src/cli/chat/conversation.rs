@@ -99,7 +99,40 @@ impl<'a> Conversation<'a> {
         self.session.unfinished().is_some()
     }
 
+    /// Whether another process has the session, which both had begun: nothing that happens here is a part of it.
+    fn is_elsewhere(&self) -> bool {
+        let unsaved = self.report().and_then(|report| report.unsaved.as_ref());
+        unsaved.is_some_and(|error| error.kind == SessionError::IN_USE)
+    }
+
+    /// Takes the session over from the process that had it first, if that one has ended. Otherwise the next run says who has it.
+    async fn take_over(&mut self) -> bool {
+        let id = self.session.id().to_owned();
+        let Ok(session) = session::reopen(self.cx, &self.live, &id).await else {
+            return false;
+        };
+        self.cx.note(&format!(
+            "No other process has the session {id} any more, so this chat goes on with it: `cofferdam session show {id}` shows what was said."
+        ));
+        self.session = session;
+        let left = self.session.unanswered().into_iter().flat_map(|(_, attached)| attached);
+        let left: Vec<Attachment> = left.filter(|file| !self.attachments.contains(file)).cloned().collect();
+        self.left_attachments = left.len();
+        self.attachments.splice(..0, left);
+        if let Some(last) = &mut self.last {
+            last.unsaved = None;
+        }
+        true
+    }
+
     pub async fn ask(&mut self, prompt: &str, are_lines_edited: bool, cancel: CancellationToken) {
+        if self.is_elsewhere() && self.take_over().await && self.is_unanswered() {
+            self.offer();
+            let way_back = if are_lines_edited { " Up brings it back." } else { "" };
+            return self.note_dropped(&format!(
+                "Your prompt was not sent, because of what that process has left.{way_back}"
+            ));
+        }
         // What is left is given up, unless it waits for a person, who may have decided.
         let is_given_up = std::mem::take(&mut self.is_left) && !self.session.waits_for_approval();
         if !is_given_up && self.is_unfinished() {
@@ -125,21 +158,27 @@ impl<'a> Conversation<'a> {
             }
         }
         if !self.send(prompt, cancel).await {
-            let unsaved = self.report().and_then(|report| report.unsaved.as_ref());
-            // This process can't take it over: it doesn't know what was said meanwhile.
-            let is_in_use = unsaved.is_some_and(|error| error.kind == SessionError::IN_USE);
-            let way_back = match (are_lines_edited, self.session.is_kept() && unsaved.is_none()) {
+            // Where nobody is asked, an empty line between two prompts means nothing.
+            self.is_left = self.live.asks_a_person();
+            let is_saved = self.report().is_some_and(|report| report.unsaved.is_none());
+            let way_on = match (self.is_left, self.is_elsewhere()) {
+                (true, true) => {
+                    " Enter tries again, and goes on with the session once the other process has ended; `/clear` begins another session."
+                }
+                (false, true) => {
+                    " The next prompt goes on with the session once the other process has ended; `/clear` begins another session."
+                }
+                (true, false) => " Enter sends it again.",
+                (false, false) => "",
+            };
+            let way_back = match (are_lines_edited, self.session.is_kept() && is_saved) {
                 (true, true) => " Up brings it back, and so does `cofferdam chat --continue`.",
                 (true, false) => " Up brings it back.",
                 (false, true) => " `cofferdam chat --continue` brings it back.",
                 (false, false) => "",
             };
-            let way_on = match is_in_use {
-                true => " `/clear` begins another session.",
-                false => "",
-            };
             self.note_dropped(&format!(
-                "Your prompt is not part of the conversation: it got no answer.{way_back}{way_on}"
+                "Your prompt is not part of the conversation: it got no answer.{way_on}{way_back}"
             ));
         }
         self.offer_waiting();
@@ -278,7 +317,11 @@ impl<'a> Conversation<'a> {
     /// Goes on with what was left. If it gets no answer, it stays left, with its files.
     pub async fn resume(&mut self, are_lines_edited: bool, cancel: CancellationToken) {
         self.is_left = false;
-        if let Some(prompt) = self.session.drafted().map(str::to_owned) {
+        let again = match self.is_elsewhere() {
+            true => self.session.unanswered().map(|(prompt, _)| prompt),
+            false => self.session.drafted(),
+        };
+        if let Some(prompt) = again.map(str::to_owned) {
             return self.ask(&prompt, are_lines_edited, cancel).await;
         }
         if self.is_unfinished() {
@@ -336,22 +379,22 @@ impl<'a> Conversation<'a> {
 
     pub async fn clear(&mut self) {
         let spent = self.report().map(|report| summary::brief(report, Some(report)));
-        let is_empty = self.session.messages().is_empty();
+        let is_empty = self.session.messages().is_empty() && self.session.unanswered().is_none();
         self.cleared = self.total();
         self.left_attachments = 0;
         self.is_left = false;
         let attached = self.still_attached();
-        let kept = self
-            .session
-            .is_kept()
-            .then(|| session::short(self.session.id()).to_owned());
+        let is_kept = self.session.is_kept() && !self.is_elsewhere();
+        let kept = is_kept.then(|| session::short(self.session.id()).to_owned());
         if spent.is_none() && is_empty {
             self.cx
                 .stderr
                 .line(&format!("There is no conversation to forget.{attached}"));
             return;
         }
-        print_unsaved(self.cx, self.session.save().await.as_ref());
+        if !self.is_elsewhere() {
+            print_unsaved(self.cx, self.session.save().await.as_ref());
+        }
         self.session = self.live.session();
         let spent = spent.map_or_else(String::new, |spent| format!(" ({spent})"));
         self.cx.stderr.line(&match kept {
@@ -520,7 +563,7 @@ impl<'a> Conversation<'a> {
     /// Names the files that were never sent, for no session keeps them.
     fn note_unsent(&self) {
         let kept = match self.session.unanswered() {
-            Some((_, attached)) if self.session.is_kept() => attached,
+            Some((_, attached)) if self.session.is_kept() && !self.is_elsewhere() => attached,
             _ => Vec::new(),
         };
         let lost = self.attachments.iter().filter(|attachment| !kept.contains(attachment));
@@ -535,8 +578,12 @@ impl<'a> Conversation<'a> {
     pub async fn finish(self) {
         self.note_unsent();
         let total = self.total();
-        let unsaved = self.session.save().await;
-        let was_unsaved = self.report().is_some_and(|report| report.unsaved.is_some());
+        // Of a session that another process has, nothing here is lost.
+        let was_unsaved = !self.is_elsewhere() && self.report().is_some_and(|report| report.unsaved.is_some());
+        let unsaved = match self.is_elsewhere() {
+            true => None,
+            false => self.session.save().await,
+        };
         if let (Output::Text, Some(mut report)) = (self.cx.global.output, self.last) {
             // `metrics` covers the whole session. The report's own count covers only the last run.
             report.iterations = report.metrics.iterations;
