@@ -170,6 +170,27 @@ async fn a_toolchain_that_fails_is_an_error_with_its_output() {
     assert!(!lab.path("letters/letters.wasm").exists());
 }
 
+/// A mistake in the source is no reason to install anything.
+#[tokio::test]
+async fn what_a_toolchain_lacks_is_said_only_if_it_lacks_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let lab = lab([]);
+    new(&lab, "letters", &["--lang", "rust"]).await.expect_code(0);
+    std::fs::create_dir_all(lab.path("letters/.venv/bin")).unwrap();
+    for (folder, is_lacking) in [("/", false), ("/nowhere", true)] {
+        for (name, script) in [("cargo", "exit 101".to_owned()), ("rustc", format!("echo {folder}"))] {
+            let program = lab.write(&format!("letters/.venv/bin/{name}"), format!("#!/bin/sh\n{script}\n"));
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let ran = lab.call(["tool", "build", "letters"]).await.expect_code(2);
+        assert_eq!(
+            ran.stderr.contains("rustup target add wasm32-wasip2"),
+            is_lacking,
+            "{ran}"
+        );
+    }
+}
+
 /// A compiler that only says how it was called.
 #[tokio::test]
 async fn a_library_in_c_is_compiled_with_the_flags_of_the_project() {

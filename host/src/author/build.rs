@@ -120,7 +120,7 @@ fn read(path: &Path) -> Result<Vec<u8>, AuthorError> {
 // --- Rust
 
 const RUST_TARGET: &str = "wasm32-wasip2";
-const RUST_HINT: &str = "if the target is missing, run: rustup target add wasm32-wasip2";
+const RUST_HINT: &str = "the target wasm32-wasip2 is missing; run: rustup target add wasm32-wasip2";
 
 async fn rust(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, AuthorError> {
     let cargo = toolchain.find(&["cargo"]).ok_or_else(|| {
@@ -138,12 +138,28 @@ async fn rust(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, A
         RUST_TARGET,
         "--message-format=json-render-diagnostics",
     ]);
-    let messages = toolchain.output(command, Some(RUST_HINT)).await?;
+    let built = toolchain.output(command, None).await;
+    let messages = built.map_err(|error| error.with_hint_if(RUST_HINT, || lacks_rust_target(toolchain)))?;
     let component = rust_component(&messages, &project.folder).ok_or_else(|| AuthorError::NoOutput {
         command: "cargo build".to_owned(),
         hint: "the package needs a library with `crate-type = [\"cdylib\"]`",
     })?;
     read(&component)
+}
+
+/// Whether the compiler that cargo uses has no standard library of the target.
+fn lacks_rust_target(toolchain: &Toolchain<'_>) -> bool {
+    let Some(rustc) = toolchain.find(&["rustc"]) else {
+        return false;
+    };
+    let mut command = toolchain.command(&rustc);
+    let printed = command
+        .args(["--print", "target-libdir", "--target", RUST_TARGET])
+        .output();
+    printed.is_ok_and(|printed| {
+        let folder = String::from_utf8_lossy(&printed.stdout).trim().to_owned();
+        printed.status.success() && !Path::new(&folder).is_dir()
+    })
 }
 
 /// The `.wasm` file of the last artifact that cargo reports: dependencies come before the package itself.
@@ -386,7 +402,10 @@ async fn go(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, Aut
         .args(["build", "-buildmode=c-shared", "-ldflags=-s -w -checklinkname=0", "-o"])
         .arg(&out)
         .arg(".");
-    toolchain.run(command, Some(GO_HINT)).await?;
+    let built = toolchain.run(command, None).await;
+    // The first build writes it, once it has what the bindings import.
+    let lacks_modules = || !toolchain.project().join("go.sum").exists();
+    built.map_err(|error| error.with_hint_if(GO_HINT, lacks_modules))?;
     let mut module = read(&out)?;
     componentize::embed(&mut module, project)?;
     componentize::encode(&module)

@@ -48,6 +48,16 @@ pub enum AuthorError {
 }
 
 impl AuthorError {
+    /// Adds a hint to the failure of a command, if its cause is the one that the hint is about.
+    pub(super) fn with_hint_if(mut self, text: &'static str, applies: impl FnOnce() -> bool) -> Self {
+        if let Self::Failed { hint, .. } = &mut self
+            && applies()
+        {
+            *hint = Some(text);
+        }
+        self
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
