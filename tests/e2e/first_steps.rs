@@ -134,6 +134,19 @@ async fn the_doctor_names_what_has_to_be_mended() {
 
     std::fs::remove_file(lab.path("data")).unwrap();
     std::fs::create_dir_all(lab.path("data/cofferdam")).unwrap();
+    // As on a full disk: no file can have a byte.
+    let log = lab.path("log");
+    lab.configure(&format!("[logging]\ndirectory = \"{}\"\n", log.display()));
+    let program = lab.command([""]).as_std().get_program().to_owned();
+    let line = format!("trap '' XFSZ; ulimit -f 0; exec '{}' doctor", program.display());
+    let ran = lab.command_of("/bin/sh", ["-c", &line]).spawn().unwrap();
+    let ran = cofferdam_tests::finish(ran).await.expect_code(1);
+    assert!(
+        ran.stdout.contains("problem log") && ran.stdout.contains("can't be written to"),
+        "{ran}"
+    );
+    lab.configure("");
+
     // What it can't look at may hold anything.
     let ledger = lab.path("data/cofferdam/ledger.sqlite3");
     std::os::unix::fs::symlink("ledger.sqlite3", &ledger).unwrap();

@@ -172,7 +172,7 @@ fn folders(config: &Config) -> Vec<Finding> {
         ),
     });
     findings.push(match (&config.logging.directory, logging::check(&config.logging)) {
-        (Some(directory), Ok(())) => Finding::ok("log", directory.display().to_string()),
+        (Some(directory), Ok(())) => folder("log", directory, "name another folder in `[logging] directory`"),
         (None, _) => Finding::ok("log", "none; `[logging] directory` names a folder for one"),
         (_, Err(error)) => Finding::problem("log", error.to_string(), error.hint().map(str::to_owned)),
     });
