@@ -15,6 +15,10 @@ use crate::transcript::{Attachment, Block, Content, ToolInput, ToolResult, ToolU
 /// What the model reads of a call that was begun and has no known end.
 const MAY_HAVE_HAPPENED: &str = "The host stopped while this call was being made, so it isn't known whether it took effect. It was not made again. Find out before you repeat it.";
 
+/// What the model reads of a call that was begun, has no known end, and can be made twice.
+const WITHOUT_RESULT: &str =
+    "The run ended while this call was being made, so its result isn't known. It can be made again.";
+
 /// What the model reads of a call that was not begun.
 pub(super) const NOT_MADE: &str = "The call was not made: the run ended before it.";
 
@@ -407,7 +411,8 @@ impl State {
             let text = match call.state {
                 CallState::Ended(_) => continue,
                 CallState::Admitted { repeatable: false } => MAY_HAVE_HAPPENED,
-                CallState::Admitted { repeatable: true } | CallState::Waiting => NOT_MADE,
+                CallState::Admitted { repeatable: true } => WITHOUT_RESULT,
+                CallState::Waiting => NOT_MADE,
             };
             call.state = CallState::Ended(call.unmade(position, text));
         }

@@ -215,21 +215,23 @@ fn result_texts(state: &State) -> Vec<String> {
 /// What a run had learnt when it was cut short is not lost, and what may have happened isn't denied.
 #[test]
 fn the_end_of_a_run_keeps_what_is_known_of_its_calls() {
-    let calls = ["a", "b", "c"].map(call).to_vec();
+    let calls = ["a", "b", "c", "d"].map(call).to_vec();
     let facts = [
         prompted("go"),
         answered("tool_use", calls),
         admitted(0, false),
         admitted(1, false),
+        admitted(3, true),
         ended(0, "known"),
         run_ended(Ending::Cancelled),
         prompted("again"),
     ];
     let texts = result_texts(&state(&facts));
-    assert_eq!(texts.len(), 3);
+    assert_eq!(texts.len(), 4);
     assert_eq!(texts[0], "known");
     assert!(texts[1].contains("isn't known whether it took effect"), "{}", texts[1]);
     assert!(texts[2].contains("was not made"), "{}", texts[2]);
+    assert!(texts[3].contains("It can be made again"), "{}", texts[3]);
 }
 
 /// Whatever a run left behind, the next prompt makes a conversation that the API accepts.
