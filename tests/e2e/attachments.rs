@@ -152,6 +152,7 @@ async fn what_cannot_be_attached_is_refused_before_anything_is_sent() {
         (vec!["missing.png"], "can't read missing.png"),
         (vec!["."], "it isn't a file"),
         (vec!["pipe"], "it isn't a file"),
+        (vec!["-"], "can't attach `-`: it isn't a file"),
         (vec!["/dev/zero"], "it isn't a file"),
         (vec!["empty.png"], "it is empty"),
         (vec!["program"], "no model reads a file of its type"),
@@ -168,6 +169,12 @@ async fn what_cannot_be_attached_is_refused_before_anything_is_sent() {
         let error = ran.json()["error"]["message"].as_str().unwrap().to_owned();
         assert!(error.contains(says), "{error}");
     }
+    let ran = lab.call_with_input(["run", "--file", "-", "Go."], "Text.").await;
+    let ran = ran.expect_code(2);
+    assert!(
+        ran.stderr.contains("what is piped into stdin is added to the prompt"),
+        "{ran}"
+    );
     assert!(lab.simulator.requests().is_empty());
     assert!(lab.call(["session", "list"]).await.stdout.is_empty());
 }
@@ -266,13 +273,18 @@ async fn a_file_is_named_as_in_a_shell_or_as_it_is() {
 async fn what_is_attached_can_be_listed_and_removed() {
     let lab = lab_with_files([Answer::text("Done.").forever()]);
     lab.write("my notes.md", "Mine.");
+    std::fs::create_dir(lab.path("other")).unwrap();
+    lab.write("other/notes.md", "Other notes.");
     let lines = [
         "/attach",
+        "/detach",
+        "/attach other/notes.md",
         "/attach notes.md picture.txt 'my notes.md'",
         "/attach",
         "/detach nothing.md",
         "/detach my notes.md",
         "/detach './notes.md'",
+        "/detach notes.md",
         "Only the picture.",
         "/attach notes.md",
         "/detach",
@@ -284,7 +296,9 @@ async fn what_is_attached_can_be_listed_and_removed() {
         .expect_code(0);
     let shown = format!("\n{}", ran.stderr);
     for said in [
-        "\nNothing is attached.",
+        "\nNothing is attached. `/attach",
+        "\nNothing is attached.\n",
+        "\nAnother file of this name still goes with the next prompt: notes.md (text/plain, 12 B).",
         "`nothing.md` isn't attached",
         "\nmy notes.md (text/plain, 5 B) isn't attached any more.",
     ] {
@@ -365,6 +379,10 @@ async fn a_file_that_is_missing_ends_a_conversation_of_a_pipe_before_it_costs_an
     let ran = lab.call_with_input(["chat"], "/attach nofile\nSummarise it.\n").await;
     let ran = ran.expect_code(2);
     assert!(ran.stderr.contains("can't read"), "{ran}");
+    assert!(
+        ran.stderr.contains("so that the prompts after this line aren't sent"),
+        "{ran}"
+    );
     assert_eq!(lab.simulator.requests().len(), 0);
 }
 

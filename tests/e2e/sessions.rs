@@ -638,6 +638,23 @@ async fn a_chat_takes_the_session_over_that_another_one_began() {
 }
 
 #[tokio::test]
+async fn continue_says_which_newer_session_it_leaves_out() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    lab.call(["run", "--session", "older", "Go."]).await.expect_code(0);
+    let mut command = lab.command(["chat", "--session", "newer"]);
+    let mut newer = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    newer.stdin.as_mut().unwrap().write_all(b"Go.\n").await.unwrap();
+    let mut stderr = BufReader::new(newer.stderr.as_mut().unwrap()).lines();
+    while !stderr.next_line().await.unwrap().unwrap().contains("so far") {}
+    let chat = lab
+        .call_with_input(["chat", "--continue"], "More.\n")
+        .await
+        .expect_code(0);
+    let says = "The session newer is newer, and in use by another process.\nGoing on with the session older:";
+    assert!(chat.stderr.contains(says), "{chat}");
+}
+
+#[tokio::test]
 async fn nothing_is_recalled_where_lines_are_not_edited() {
     let lab = lab([Answer::error(400)]);
     let ran = lab.call_with_input(["chat"], "Go.\n").await;
@@ -711,7 +728,7 @@ async fn a_chat_says_what_it_could_not_write_and_tries_again() {
         wait_for(match is_freed {
             true => "The session is written to its end now.",
             false => {
-                "warning: the end of the session is lost, and what isn't booked yet is charged as it was reserved: "
+                "warning: the end of the session is lost unless the last try, at the exit, writes it; what isn't booked by then is charged as it was reserved: "
             }
         })
         .await;

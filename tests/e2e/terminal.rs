@@ -256,6 +256,10 @@ async fn no_letter_of_a_paste_is_lost_to_control_sequences() {
         ),
         ("after a lone escape: \u{1b}x\u{1b}yz, \u{1b}7 and \u{1b}-dash", "dash"),
         ("cut off \u{1b}[38;5", "cut off"),
+        (
+            "see \u{1b}]8;;https://example.org\u{1b}\\the page\u{1b}]8;;\u{7} now",
+            "now",
+        ),
         ("at the end \u{1b}", "at the end"),
         ("twice \u{1b}\u{1b}", "twice"),
     ] {
@@ -272,6 +276,7 @@ async fn no_letter_of_a_paste_is_lost_to_control_sequences() {
         "errorm: it fails\there, typed",
         "after a lone escape: xyz, 7 and -dash, typed",
         "cut off , typed",
+        "see the page now, typed",
         "at the end , typed",
         "twice , typed",
     ];
@@ -471,6 +476,23 @@ async fn sigterm_and_sighup_during_an_answer_end_the_conversation() {
         chat.ended(130).await;
         assert_eq!(lab.simulator.requests().len(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_line_that_is_half_typed_when_the_terminal_is_closed_can_be_recalled() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let mut chat = Chat::start(&lab).await;
+    chat.enter("whole", "An answer.").await;
+    chat.terminal.type_keys("half a line");
+    chat.wait_for("half a line").await;
+    send(Signal::SIGHUP, &chat.child);
+    chat.ended(130).await;
+    // What was sent isn't half typed.
+    let chat = Chat::start(&lab).await;
+    send(Signal::SIGHUP, &chat.child);
+    chat.ended(130).await;
+    let kept = std::fs::read_to_string(lab.path("data/cofferdam/chat-history")).unwrap();
+    assert_eq!(kept, "whole\nhalf a line\n");
 }
 
 /// A shell and the system both send SIGHUP when a terminal is closed, so the second one doesn't end the process before the
@@ -865,8 +887,16 @@ async fn a_run_that_fails_after_its_tools_says_how_to_go_on() {
     let lab = lab([calls, Answer::error(401), Answer::text("It is two.")]);
     let mut chat = Chat::start(&lab).await;
     chat.enter("Add.", "stay in the conversation, without an answer").await;
+    chat.terminal.type_keys(CTRL_D);
+    let before = chat.ended(1).await;
+    // In the next process as well.
+    let mut terminal = Terminal::of_width(200);
+    let child = terminal.start(lab.command(["chat", "--continue"]));
+    terminal.wait_for("stay in the conversation, without an answer").await;
+    terminal.wait_for(PROMPT).await;
+    let mut chat = Chat { terminal, child };
     chat.enter("go on", "It is two.").await;
-    let shown = chat.leave().await;
+    let shown = before + &chat.leave().await;
     assert!(!shown.contains("is not part of the conversation"), "{shown}");
     let messages = lab.simulator.requests()[2].body["messages"].to_string();
     let has_all = ["Add.", "tool_result", "go on"]

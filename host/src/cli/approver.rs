@@ -149,6 +149,11 @@ enum Reply {
     View,
 }
 
+/// Whether the line can only be meant as an answer to a question.
+pub fn is_reply(line: &str) -> bool {
+    !line.trim().contains(char::is_whitespace) && parse(line).is_some()
+}
+
 /// `None` if it is no answer.
 fn parse(line: &str) -> Option<Reply> {
     let line = line.trim();
@@ -256,6 +261,8 @@ mod tests {
             assert_eq!(parsed, answer, "{line}");
         }
         assert!(matches!(parse("v\n"), Some(Reply::View)));
+        assert!(is_reply(" n ") && is_reply("yes") && is_reply("v"));
+        assert!(!is_reply("no, do it tomorrow") && !is_reply("next") && !is_reply(""));
     }
 
     #[test]

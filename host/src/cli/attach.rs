@@ -29,6 +29,12 @@ pub fn read(path: &Path, attached: &[Attachment]) -> Result<Option<Attachment>, 
             "make it smaller, or attach less",
         )
     };
+    if path.as_os_str() == "-" && !path.exists() {
+        return Err(CliError::usage(
+            "can't attach `-`: it isn't a file",
+            "name a file; what is piped into `cofferdam run` is added to its prompt as text",
+        ));
+    }
     // Before it is opened: a pipe without a writer would block.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(CliError::usage(

@@ -50,7 +50,7 @@ pub async fn chat(cx: &Context, args: ChatArgs) -> Result<u8, CliError> {
     let files = Files::of(&config);
     let live = LiveHost::start(cx, config, show_progress).await?;
     let id = match args.continues {
-        true => Some(session::newest(&live).await?),
+        true => Some(session::newest(cx, &live).await?),
         false => args.id,
     };
     let session = match id {
@@ -103,9 +103,7 @@ async fn interruptible(cx: &Context, lines: &Lines, run: impl AsyncFnOnce(Cancel
 async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut Lines) -> u8 {
     let mut was_interrupted = false;
     let is_typed = io::stdin().is_terminal();
-    if conversation.is_unanswered() {
-        conversation.offer();
-    }
+    conversation.offer();
     loop {
         // An answer that nobody can read would cost as much.
         if cx.stdout.is_closed() {
@@ -141,7 +139,7 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
         was_interrupted = false;
         let done = match parse(&line) {
             Ok(Line::Exit) => return conversation.exit_code().unwrap_or(0),
-            Ok(Line::Nothing) if conversation.is_left() => {
+            Ok(Line::Nothing | Line::Prompt(_)) if conversation.goes_on(&line) => {
                 if interruptible(cx, lines, async |cancel| {
                     conversation.resume(lines.are_edited(), cancel).await
                 })
@@ -191,14 +189,17 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
                 Ok(())
             }
             Ok(Line::Detach(files)) => conversation.detach(files).await,
-            Ok(Line::Attach(Some(files))) => match conversation.attach(files) {
-                // The prompts that follow are about that file, and cost money without it.
-                Err(error) if !is_typed => {
-                    cx.report_error(&error);
-                    return 2;
+            Ok(Line::Attach(Some(files))) => {
+                match conversation.attach(files) {
+                    // The prompts that follow are about that file, and cost money without it.
+                    Err(error) if !is_typed => {
+                        cx.report_error(&error);
+                        cx.note("The conversation ends here, so that the prompts after this line aren't sent without the file.");
+                        return 2;
+                    }
+                    attached => attached,
                 }
-                attached => attached,
-            },
+            }
             Ok(Line::Tools) => {
                 conversation.list_tools();
                 Ok(())

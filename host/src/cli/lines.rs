@@ -76,7 +76,25 @@ pub struct Lines {
     /// Whether an input was asked for that hasn't come yet.
     is_reading: bool,
     terminal: Option<Terminal>,
+    half_typed: HalfTyped,
     stderr: Sink,
+}
+
+/// The line that is being edited. If the terminal is closed meanwhile, it is kept, and the next process can recall it.
+#[derive(Clone)]
+struct HalfTyped {
+    completions: Completions,
+    history: Option<HistoryFile>,
+}
+
+impl HalfTyped {
+    /// Once, though the signal and the end of the input both say that the terminal is gone.
+    fn keep(&self) {
+        let line = self.completions.take_line();
+        if let Some(history) = &self.history {
+            history.append(&line);
+        }
+    }
 }
 
 impl Lines {
@@ -85,17 +103,21 @@ impl Lines {
     pub fn open(cx: &Context, prompting: Prompting) -> Result<Self, CliError> {
         let (wanted, requests) = std::sync::mpsc::channel();
         let (sender, inputs) = mpsc::channel(1);
-        let history = prompting.history.clone().map(HistoryFile::new);
+        let half_typed = HalfTyped {
+            completions: prompting.completions.clone(),
+            history: prompting.history.clone().map(HistoryFile::new),
+        };
+        let kept = half_typed.clone();
         let (terminal, edited) = Terminal::open(cx, prompting)?.unzip();
         // Detached, because a blocked read must not delay the exit of the process.
         std::thread::Builder::new()
             .name("stdin".to_owned())
             .spawn(move || match edited {
                 Some(mut edited) => {
-                    for line in history.iter().flat_map(HistoryFile::load) {
+                    for line in kept.history.iter().flat_map(HistoryFile::load) {
                         let _ = edited.editor.add_history_entry(line);
                     }
-                    send_inputs(&requests, &sender, || edited_line(&mut edited, history.as_ref()));
+                    send_inputs(&requests, &sender, || edited_line(&mut edited, &kept));
                 }
                 None => {
                     let mut stdin = io::stdin().lock();
@@ -116,6 +138,7 @@ impl Lines {
             inputs,
             is_reading: false,
             terminal,
+            half_typed,
             stderr: cx.stderr.clone(),
         })
     }
@@ -161,7 +184,12 @@ impl Lines {
 impl Drop for Lines {
     fn drop(&mut self) {
         match self.terminal.take() {
-            Some(terminal) => terminal.close(self.is_reading),
+            Some(terminal) => {
+                if self.is_reading {
+                    self.half_typed.keep();
+                }
+                terminal.close(self.is_reading);
+            }
             None => self.stderr.end_line(),
         }
     }
@@ -214,30 +242,37 @@ fn follows() -> bool {
     poll(&mut ready, gap.as_ref()).is_ok_and(|count| count > 0)
 }
 
-fn edited_line(edited: &mut Edited, history: Option<&HistoryFile>) -> Result<Read, CliError> {
+fn edited_line(edited: &mut Edited, half_typed: &HalfTyped) -> Result<Read, CliError> {
     let initial = std::mem::take(&mut edited.initial);
     let read = edited.editor.readline_with_initial(PROMPT, (&initial, ""));
     let read = read.map(|line| edited.continuations.take_from(line));
     match read {
         Ok(line) => {
+            drop(half_typed.completions.take_line());
             // Even one that isn't kept can be recalled now.
             let _ = edited.editor.add_history_entry(&line);
-            if let Some(history) = history {
+            if let Some(history) = &half_typed.history {
                 history.append(&line);
             }
             Ok(Read::Input(Input::Line(line)))
         }
         Err(ReadlineError::Interrupted) => Ok(Read::Input(Input::Interrupt)),
-        Err(ReadlineError::Eof) => Ok(Read::Input(Input::End)),
+        Err(ReadlineError::Eof) => {
+            half_typed.keep();
+            Ok(Read::Input(Input::End))
+        }
         // The editor has dropped what came with it, so that the rest makes no sense.
         Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
             edited.discard_input();
             Ok(Read::Refused(prompt::not_utf8()))
         }
-        Err(error) => Err(CliError::Stdin {
-            what: "prompt",
-            source: io::Error::other(error),
-        }),
+        Err(error) => {
+            half_typed.keep();
+            Err(CliError::Stdin {
+                what: "prompt",
+                source: io::Error::other(error),
+            })
+        }
     }
 }
 

@@ -64,6 +64,12 @@ pub async fn read(cx: &Context, words: &[String], files: &[PathBuf]) -> Result<S
         parts.push(words.join(" "));
     }
     for file in files {
+        if file.as_os_str() == "-" && !file.exists() {
+            return Err(CliError::usage(
+                "`-` isn't a file",
+                "leave it out: what is piped into stdin is added to the prompt",
+            ));
+        }
         let (name, text) = (file.display().to_string(), file_text(file)?);
         if text.is_empty() {
             cx.note(&format!("{} is empty", super::format::escape(&name)));

@@ -471,7 +471,7 @@ pub async fn open_or_create(cx: &Context, live: &LiveHost, id: &str) -> Result<S
 }
 
 /// The newest session of the configured tenant that nobody drives.
-pub async fn newest(live: &LiveHost) -> Result<String, CliError> {
+pub async fn newest(cx: &Context, live: &LiveHost) -> Result<String, CliError> {
     let filter = SessionFilter {
         tenant: Some(live.host().config().agent.tenant.clone()),
         id_prefix: None,
@@ -481,13 +481,17 @@ pub async fn newest(live: &LiveHost) -> Result<String, CliError> {
         Some(store) => store.sessions(filter).await?,
         None => Vec::new(),
     };
-    let newest = sessions.into_iter().find(|session| !session.in_use);
-    newest.map(|session| session.id).ok_or_else(|| {
-        CliError::usage(
+    let Some(newest) = sessions.iter().find(|session| !session.in_use) else {
+        return Err(CliError::usage(
             "there is no session to continue",
             "`cofferdam session list` shows the sessions that are kept; leave `--continue` out to begin one",
-        )
-    })
+        ));
+    };
+    for newer in sessions.iter().take_while(|session| session.in_use) {
+        let id = short(&newer.id);
+        cx.note(&format!("The session {id} is newer, and in use by another process."));
+    }
+    Ok(newest.id.clone())
 }
 
 /// Where a configuration doesn't keep sessions, none can be named.

@@ -13,7 +13,7 @@ use crate::cli::lines::Completions;
 use crate::cli::live::{LiveHost, print_error, print_report, print_summary, print_unsaved};
 use crate::cli::summary::{self, Detail};
 use crate::cli::watch::Files;
-use crate::cli::{CliError, Context, Output, attach, error, format, session};
+use crate::cli::{CliError, Context, Output, approver, attach, error, format, session};
 use crate::events::Ending;
 use crate::money::NanoUsd;
 use crate::session::SessionError;
@@ -189,19 +189,18 @@ impl<'a> Conversation<'a> {
         self.left_attachments = 0;
         let attachments = self.attachments.clone();
         let report = self.live.run(&mut self.session, prompt, attachments, cancel).await;
-        let outcome = report.outcome;
         self.report_on(report);
         let is_answered = self.session.unanswered().is_none();
         if is_answered {
             self.attachments.clear();
-            self.note_kept(outcome);
+            self.note_open_turn();
         }
         is_answered
     }
 
     /// Says what is left of a run that ended between the calls of tools and the answer.
-    fn note_kept(&self, outcome: Ending) {
-        let is_kept = outcome != Ending::Completed && !self.is_unfinished() && self.session.unanswered().is_none();
+    fn note_open_turn(&self) {
+        let is_kept = !self.is_unanswered();
         let is_open = self
             .session
             .messages()
@@ -269,13 +268,16 @@ impl<'a> Conversation<'a> {
     }
 
     /// Whether the last prompt has no answer, or not all of it.
-    pub fn is_unanswered(&self) -> bool {
+    fn is_unanswered(&self) -> bool {
         self.is_unfinished() || self.session.unanswered().is_some()
     }
 
-    /// Says what became of the last prompt. To go on with it costs money, so nobody does it unasked. What was attached to it stays so
-    /// for another prompt.
+    /// Says what became of the last prompt, unless it was answered. To go on with it costs money, so nobody does it unasked. What was
+    /// attached to it stays so for another prompt.
     pub fn offer(&mut self) {
+        if !self.is_unanswered() {
+            return self.note_open_turn();
+        }
         self.is_left = true;
         let dropped = self.session.unanswered().map(|(prompt, _)| prompt);
         let (prompt, what, how) = match (self.session.drafted(), self.session.unfinished()) {
@@ -309,9 +311,16 @@ impl<'a> Conversation<'a> {
         self.cx.note(&format!("The last prompt {what}: {prompt}\n{how}"));
     }
 
-    /// Whether somebody has yet to decide about what is left.
-    pub const fn is_left(&self) -> bool {
-        self.is_left
+    /// Whether a line goes on with what is left: an empty one, or an answer to the question about a call that waits, which is asked again
+    /// then.
+    pub fn goes_on(&self, line: &str) -> bool {
+        let is_reply = self.session.waits_for_approval() && approver::is_reply(line);
+        if self.is_left && is_reply {
+            self.cx.note(
+                "That reads like an answer to the question about the call, so it is asked again, and nothing was sent.",
+            );
+        }
+        self.is_left && (is_reply || line.trim().is_empty())
     }
 
     /// Goes on with what was left. If it gets no answer, it stays left, with its files.
@@ -326,9 +335,8 @@ impl<'a> Conversation<'a> {
         }
         if self.is_unfinished() {
             if let Some(report) = self.live.resume(&mut self.session, cancel).await {
-                let outcome = report.outcome;
                 self.report_on(report);
-                self.note_kept(outcome);
+                self.note_open_turn();
             }
             if self.session.unanswered().is_none() {
                 self.attachments.drain(..std::mem::take(&mut self.left_attachments));
@@ -440,10 +448,22 @@ impl<'a> Conversation<'a> {
         };
         positions.sort_unstable();
         positions.dedup();
+        if positions.is_empty() {
+            self.cx.stderr.line("Nothing is attached.");
+        }
+        let mut names = Vec::new();
         for position in positions.into_iter().rev() {
-            let described = attach::describe(&self.attachments.remove(position));
+            let removed = self.attachments.remove(position);
             self.left_attachments -= usize::from(position < self.left_attachments);
+            let described = attach::describe(&removed);
             self.cx.stderr.line(&format!("{described} isn't attached any more."));
+            names.push(removed.name);
+        }
+        for attachment in self.attachments.iter().filter(|left| names.contains(&left.name)) {
+            let described = attach::describe(attachment);
+            self.cx.stderr.line(&format!(
+                "Another file of this name still goes with the next prompt: {described}."
+            ));
         }
         // What the session keeps of the last prompt.
         if let Some((_, before)) = self.session.unanswered() {
@@ -597,7 +617,8 @@ impl<'a> Conversation<'a> {
         match unsaved {
             Some(unsaved) => {
                 let message = format!(
-                    "the end of the session is lost, and what isn't booked yet is charged as it was reserved: {}",
+                    "the end of the session is lost unless the last try, at the exit, writes it; what isn't booked by then is charged \
+                     as it was reserved: {}",
                     unsaved.message
                 );
                 self.cx.stderr.line(&error::warning(&message, unsaved.hint.as_deref()));

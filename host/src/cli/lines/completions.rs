@@ -33,6 +33,11 @@ impl Completions {
         self.line.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The same, once.
+    pub fn take_line(&self) -> String {
+        std::mem::take(&mut *self.line.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub fn set(&self, lines: impl IntoIterator<Item = String>) {
         *self.lines.lock().unwrap_or_else(PoisonError::into_inner) = lines.into_iter().collect();
     }

@@ -10,6 +10,7 @@ use rustyline::{Cmd, KeyCode, KeyEvent, Modifiers, RepeatCount};
 use tokio::time::Instant;
 
 const ESCAPE: char = '\u{1b}';
+const BELL: char = '\u{7}';
 
 /// What is left of the mark of a paste's end after an escape sequence that was cut off and has swallowed the mark's first byte.
 const END: &str = "\u{1b}[201~";
@@ -68,7 +69,13 @@ impl Paste {
             KeyCode::Enter => text.push('\r'),
             KeyCode::Tab => text.push('\t'),
             KeyCode::Char('J') if is_control => text.push('\n'),
-            KeyCode::Char(letter) if !is_control => text.push(letter),
+            KeyCode::Char('G') if is_control => text.push(BELL),
+            KeyCode::Char(letter) if !is_control => {
+                if modifiers.contains(Modifiers::ALT) {
+                    text.push(ESCAPE);
+                }
+                text.push(letter);
+            }
             KeyCode::Esc | KeyCode::UnknownEscSeq => text.push(ESCAPE),
             // Other control characters, and sequences that are keys: they aren't text.
             _ => {}
@@ -83,7 +90,23 @@ impl Paste {
 }
 
 fn whole(text: &str) -> Cmd {
-    Cmd::Insert(1, text.replace(ESCAPE, "").replace("\r\n", "\n").replace('\r', "\n"))
+    let text = without_commands(text).replace([ESCAPE, BELL], "");
+    Cmd::Insert(1, text.replace("\r\n", "\n").replace('\r', "\n"))
+}
+
+/// Without what is for the terminal alone, such as the address of a link: `ESC ] … ESC \`, or with a bell at its end.
+fn without_commands(text: &str) -> String {
+    let (mut kept, mut rest) = (String::new(), text);
+    while let Some((before, command)) = rest.split_once("\u{1b}]") {
+        kept.push_str(before);
+        let end = command.find([ESCAPE, BELL]).map_or("", |end| &command[end..]);
+        let after = end.strip_prefix(BELL).or_else(|| end.strip_prefix("\u{1b}\\"));
+        rest = after.unwrap_or_else(|| {
+            kept.push(']');
+            command
+        });
+    }
+    kept + rest
 }
 
 /// A key that isn't one.
@@ -131,6 +154,18 @@ mod tests {
         assert_eq!((text.as_str(), keys.as_slice()), ("a/exit\n\t", [].as_slice()));
         let (text, keys) = typed(&mut paste, &[KeyCode::Enter]);
         assert_eq!((text.as_str(), keys.as_slice()), ("", [KeyCode::Enter].as_slice()));
+    }
+
+    #[test]
+    fn a_command_for_the_terminal_is_no_text() {
+        for (pasted, text) in [
+            ("a \u{1b}]8;;http://x\u{1b}\\link\u{1b}]8;;\u{1b}\\ b", "a link b"),
+            ("\u{1b}]0;title\u{7}text", "text"),
+            ("an open one: \u{1b}]8;;x", "an open one: ]8;;x"),
+            ("\u{1b}]8;;x\u{1b}[1mbold\u{7}", "]8;;x\u{1b}[1mbold\u{7}"),
+        ] {
+            assert_eq!(without_commands(pasted), text);
+        }
     }
 
     #[tokio::test(start_paused = true)]
