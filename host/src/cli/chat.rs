@@ -88,12 +88,10 @@ pub async fn chat(cx: &Context, args: ChatArgs) -> Result<u8, CliError> {
 ///
 /// If the terminal is gone, nobody has decided to cancel anything. So the run is left as after a crash: it can be gone on with.
 async fn interruptible(cx: &Context, lines: &Lines, run: impl AsyncFnOnce(CancellationToken)) -> bool {
-    let cancel = CancellationToken::new();
-    let interrupt = Interrupt::at_terminal(cancel.clone(), cx, lines.terminal_mode());
+    let (cancel, gone) = (CancellationToken::new(), CancellationToken::new());
+    let interrupt = Interrupt::at_terminal(cancel.clone(), gone.clone(), cx, lines.terminal_mode());
     tokio::select! {
-        // In this order, because the signal cancels as well.
-        biased;
-        () = interrupt.terminal_is_gone() => {}
+        () = gone.cancelled() => {}
         () = run(cancel) => {}
     }
     interrupt.was_terminated()

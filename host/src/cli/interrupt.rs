@@ -21,22 +21,23 @@ use crate::events::Ending;
 pub struct Interrupt {
     task: JoinHandle<()>,
     terminated: Arc<AtomicBool>,
-    /// Cancelled by SIGHUP.
-    gone: CancellationToken,
 }
 
 impl Interrupt {
     pub fn cancel_on_signal(token: CancellationToken, cx: &Context) -> Self {
-        Self::at_terminal(token, cx, None)
+        Self::at_terminal(token.clone(), token, cx, None)
     }
 
-    /// Restores the terminal before it exits the process.
-    pub fn at_terminal(token: CancellationToken, cx: &Context, terminal: Option<TerminalMode>) -> Self {
+    /// The same, but SIGHUP cancels `gone` in place of the token. Restores the terminal before it exits the process.
+    pub fn at_terminal(
+        token: CancellationToken,
+        gone: CancellationToken,
+        cx: &Context,
+        terminal: Option<TerminalMode>,
+    ) -> Self {
         let (stdout, stderr) = (cx.stdout.clone(), cx.stderr.clone());
         let was_terminated = Arc::new(AtomicBool::new(false));
         let terminating = was_terminated.clone();
-        let gone = CancellationToken::new();
-        let hung_up = gone.clone();
         // From here on, so that a signal that comes before the task runs isn't lost.
         let mut signals = Signals::listen();
         let task = tokio::spawn(async move {
@@ -46,11 +47,11 @@ impl Interrupt {
                 if received != Received::Interrupt {
                     terminating.store(true, Ordering::Relaxed);
                 }
-                if received == Received::HangUp {
-                    hung_up.cancel();
+                match received {
+                    Received::HangUp => gone.cancel(),
+                    Received::Interrupt | Received::Termination => token.cancel(),
                 }
                 if std::mem::take(&mut is_first) {
-                    token.cancel();
                     stderr.line("\ncancelling; press Ctrl-C again to stop at once");
                 } else if received != Received::HangUp {
                     break;
@@ -65,13 +66,7 @@ impl Interrupt {
         Self {
             task,
             terminated: was_terminated,
-            gone,
         }
-    }
-
-    /// Returns once SIGHUP has come.
-    pub async fn terminal_is_gone(&self) {
-        self.gone.cancelled().await;
     }
 
     /// Whether SIGTERM or SIGHUP came, which are for the whole process and not only for what it does now.
