@@ -11,8 +11,8 @@ use crate::events::Ending;
 use crate::fault::{self, Point};
 use crate::ledger::{Ledger, LedgerError, Reservation, ReservationId, ReserveRequest};
 use crate::model::{AttemptEnd, AttemptLog, BoxFuture, ModelError, Unlogged};
-use crate::session::{Fact, SessionError};
-use crate::store::{Change, Commit, FactBody, Lease, Store, StoreError};
+use crate::session::Fact;
+use crate::store::{Change, Commit, FactBody, Lease, Made, Store, StoreError};
 
 /// The characters of the first prompt that are the session's title.
 const TITLE_CHARS: usize = 80;
@@ -23,7 +23,7 @@ const TITLE_CHARS: usize = 80;
 /// and the admission of its calls share one.
 #[derive(Debug)]
 pub(super) struct Journal {
-    kept: Option<Arc<Kept>>,
+    kept: Option<Kept>,
     /// The text of the last answer, if it was cut off. Also of a session that isn't kept.
     partial_text: Mutex<Option<String>>,
 }
@@ -31,6 +31,16 @@ pub(super) struct Journal {
 #[derive(Debug)]
 struct Kept {
     store: Store,
+    outbox: Arc<Outbox>,
+}
+
+/// What isn't durable yet. It holds no store, so that what waits in the store's queue doesn't keep the store open.
+///
+/// Whoever has something to write puts a ticket into the store's queue, unless one is there already. Facts are taken and numbered
+/// when it is the ticket's turn. By then everything before is durable or was put back, so they reach the store in their order
+/// whatever fails.
+#[derive(Debug)]
+struct Outbox {
     id: Arc<str>,
     tenant: Arc<str>,
     pending: Mutex<Pending>,
@@ -41,17 +51,21 @@ struct Pending {
     /// `None`: the session isn't in the store yet.
     lease: Option<u64>,
     title: String,
-    /// The number of the last fact that was submitted.
+    /// The number of the last fact that was taken.
     seq: u64,
-    /// Counts what was recorded, so that what couldn't be written keeps its place.
-    recorded: u64,
-    facts: Vec<(u64, FactBody)>,
+    facts: Vec<FactBody>,
     /// What these facts mean for the store's other rows.
-    consequences: Vec<(u64, Change)>,
+    consequences: Vec<Change>,
     /// How the last run ended, if that changed since the last commit.
     outcome: Option<Option<Ending>>,
     /// Settlements that wait for the next commit. They are booked even if nobody polls these.
     booked: Vec<BoxFuture<'static, ()>>,
+    /// Who waits for the ticket in the queue; `None`: there is none.
+    queued: Option<Vec<oneshot::Sender<Result<(), StoreError>>>>,
+    /// Whether what was taken isn't answered yet.
+    is_being_written: bool,
+    /// Whether the journal is gone: what is left is written, and others can take the session over.
+    is_closed: bool,
 }
 
 impl std::fmt::Debug for Pending {
@@ -64,8 +78,8 @@ impl std::fmt::Debug for Pending {
 
 /// Facts on their way, and what must be undone if they can't be written.
 struct Batch {
-    facts: Vec<(u64, FactBody)>,
-    consequences: Vec<(u64, Change)>,
+    facts: Vec<FactBody>,
+    consequences: Vec<Change>,
     outcome: Option<Option<Ending>>,
     /// The number of the first fact.
     first: u64,
@@ -100,12 +114,14 @@ impl Journal {
 
     fn of(store: &Store, id: &str, tenant: &str, pending: Pending) -> Self {
         Self {
-            kept: Some(Arc::new(Kept {
+            kept: Some(Kept {
                 store: store.clone(),
-                id: id.into(),
-                tenant: tenant.into(),
-                pending: Mutex::new(pending),
-            })),
+                outbox: Arc::new(Outbox {
+                    id: id.into(),
+                    tenant: tenant.into(),
+                    pending: Mutex::new(pending),
+                }),
+            }),
             partial_text: Mutex::default(),
         }
     }
@@ -125,8 +141,10 @@ impl Journal {
 
     /// Adds a fact to the next commit.
     pub(super) fn record(&self, fact: &Fact) {
-        let Some(kept) = &self.kept else { return };
-        let mut pending = kept.pending();
+        let Some(Kept { outbox, .. }) = &self.kept else {
+            return;
+        };
+        let mut pending = outbox.pending();
         match fact {
             Fact::Prompted { text, .. } => {
                 pending.outcome = Some(None);
@@ -139,16 +157,15 @@ impl Journal {
             Fact::ApprovalDecided { .. } | Fact::ApprovalExpired { .. } => pending.outcome = Some(None),
             _ => {}
         }
-        pending.add(fact);
-        let recorded = pending.recorded;
-        let changes = consequences(fact, &kept.id, &kept.tenant);
-        pending.consequences.extend(changes.map(|change| (recorded, change)));
+        pending.facts.push(FactBody::new(fact));
+        let changes = consequences(fact, &outbox.id, &outbox.tenant);
+        pending.consequences.extend(changes);
     }
 
     /// Has the next commit say that the run waits for a person, though it has not ended.
     pub(super) fn waits_for_approval(&self) {
         if let Some(kept) = &self.kept {
-            kept.pending().outcome = Some(Some(Ending::AwaitingApproval));
+            kept.outbox.pending().outcome = Some(Some(Ending::AwaitingApproval));
         }
     }
 
@@ -160,17 +177,13 @@ impl Journal {
     /// What couldn't be written is tried again with the next commit.
     pub(super) fn commit(&self) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
         let submitted = self.kept.as_ref().map(|kept| {
-            let booked = std::mem::take(&mut kept.pending().booked);
-            (Arc::clone(kept), kept.submit(), join_all(booked))
+            let booked = std::mem::take(&mut kept.outbox.pending().booked);
+            futures_util::future::join(kept.submit(), join_all(booked))
         });
         async move {
-            let Some((kept, written, booked)) = submitted else {
-                return Ok(());
-            };
-            match futures_util::join!(written, booked).0 {
-                // What was submitted before it failed, and can go first now.
-                Err(StoreError::Session(SessionError::OutOfOrder { .. })) => kept.submit().await,
-                written => written,
+            match submitted {
+                Some(submitted) => submitted.await.0,
+                None => Ok(()),
             }
         }
     }
@@ -199,53 +212,62 @@ fn title(prompt: &str) -> String {
 }
 
 impl Pending {
-    fn add(&mut self, fact: &Fact) {
-        self.recorded += 1;
-        self.facts.push((self.recorded, FactBody::new(fact)));
+    fn has_facts(&self) -> bool {
+        !self.facts.is_empty() || self.outcome.is_some()
     }
 
     /// Takes what waits; nothing if nothing does.
     fn take(&mut self) -> Option<Batch> {
-        if self.facts.is_empty() && self.outcome.is_none() {
-            return None;
-        }
-        let facts = std::mem::take(&mut self.facts);
-        let consequences = std::mem::take(&mut self.consequences);
+        self.has_facts().then(|| {
+            let facts = std::mem::take(&mut self.facts);
+            let consequences = std::mem::take(&mut self.consequences);
+            let outcome = self.outcome.take();
+            self.batch(facts, consequences, outcome)
+        })
+    }
+
+    /// Numbers facts that follow on all before.
+    fn batch(&mut self, facts: Vec<FactBody>, consequences: Vec<Change>, outcome: Option<Option<Ending>>) -> Batch {
         let first = self.seq + 1;
         self.seq += facts.len() as u64;
         let opened = self.lease.is_none().then(|| std::mem::take(&mut self.title));
         self.lease.get_or_insert(1);
-        Some(Batch {
+        Batch {
             facts,
             consequences,
-            outcome: self.outcome.take(),
+            outcome,
             first,
             opened,
-        })
+        }
     }
 
-    /// Puts back what couldn't be written, for the next commit.
-    fn put_back(&mut self, batch: Batch) {
-        if let Some(title) = batch.opened {
+    /// Puts back what couldn't be written, before what came since.
+    fn put_back(&mut self, mut batch: Batch) {
+        self.undo(&mut batch);
+        batch.facts.append(&mut self.facts);
+        self.facts = batch.facts;
+        batch.consequences.append(&mut self.consequences);
+        self.consequences = batch.consequences;
+        self.outcome = self.outcome.or(batch.outcome);
+    }
+
+    /// Gives back the numbers of a batch that isn't written.
+    fn undo(&mut self, batch: &mut Batch) {
+        if let Some(title) = batch.opened.take() {
             self.title = title;
             self.lease = None;
         }
         self.seq = self.seq.min(batch.first - 1);
-        self.facts.extend(batch.facts);
-        self.facts.sort_by_key(|(recorded, _)| *recorded);
-        self.consequences.extend(batch.consequences);
-        self.consequences.sort_by_key(|(recorded, _)| *recorded);
-        self.outcome = self.outcome.or(batch.outcome);
     }
 }
 
-impl Kept {
+impl Outbox {
     fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What writes a batch.
-    fn changes(&self, lease: u64, batch: &Batch) -> Vec<Change> {
+    fn changes(&self, lease: Option<u64>, batch: &Batch) -> Vec<Change> {
         let open = batch.opened.as_ref().map(|title| Change::OpenSession {
             id: Arc::clone(&self.id),
             tenant: Arc::clone(&self.tenant),
@@ -253,84 +275,159 @@ impl Kept {
         });
         let append = Change::Append {
             id: Arc::clone(&self.id),
-            lease,
+            lease: lease.unwrap_or(1),
             first: batch.first,
-            facts: batch.facts.iter().map(|(_, fact)| fact.clone()).collect(),
+            facts: batch.facts.clone(),
             outcome: batch.outcome,
         };
         open.into_iter()
             .chain([append])
-            .chain(batch.consequences.iter().map(|(_, change)| change.clone()))
+            .chain(batch.consequences.iter().cloned())
             .collect()
     }
 
-    /// Submits what was recorded.
-    fn submit(self: &Arc<Self>) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
-        let mut pending = self.pending();
-        let (commit, written) = self.write(&mut pending);
-        // Submitted under the lock, so that facts reach the store in order.
-        self.store.commit_all(commit);
-        drop(pending);
-        async move { received(written).await }
+    /// Writes what waits when it is its turn.
+    fn ticket(self: Arc<Self>) -> Commit {
+        Commit::made_late(move || {
+            let mut pending = self.pending();
+            let waiting = pending.queued.take().unwrap_or_default();
+            let is_last = pending.is_closed;
+            pending.is_being_written = true;
+            let batch = pending.take();
+            let written = batch.iter().flat_map(|batch| self.changes(pending.lease, batch));
+            let released = pending.lease.filter(|_| is_last).map(|lease| Change::Release {
+                id: Arc::clone(&self.id),
+                lease,
+            });
+            let changes = written.chain(released).collect();
+            drop(pending);
+            Made::new(changes, move |result| {
+                self.answered(batch, waiting, is_last, result.map(drop))
+            })
+        })
     }
 
-    /// What writes the facts that wait, if some do, and who hears of it.
-    fn write(self: &Arc<Self>, pending: &mut Pending) -> (Option<Commit>, oneshot::Receiver<Result<(), StoreError>>) {
-        let (sender, written) = oneshot::channel();
-        let Some(batch) = pending.take() else {
-            let _ = sender.send(Ok(()));
-            return (None, written);
-        };
-        let changes = self.changes(pending.lease.unwrap_or(1), &batch);
-        let kept = Arc::clone(self);
-        let commit = Commit::new(changes, move |result| {
-            if result.is_err() {
-                kept.pending().put_back(batch);
+    fn answered(
+        self: Arc<Self>,
+        batch: Option<Batch>,
+        waiting: Vec<oneshot::Sender<Result<(), StoreError>>>,
+        is_last: bool,
+        result: Result<(), StoreError>,
+    ) -> Option<Commit> {
+        let mut pending = self.pending();
+        pending.is_being_written = false;
+        let has_facts = batch.is_some();
+        let again = match (&result, batch) {
+            (Ok(()), _) => false,
+            (Err(error @ StoreError::Ledger(_)), batch) => {
+                batch.into_iter().for_each(|batch| pending.put_back(batch));
+                if is_last {
+                    tracing::warn!(%error, "could not write the end of a session yet, will try again");
+                }
+                true
             }
-            let _ = sender.send(result.map(drop));
-        });
-        (Some(commit), written)
+            (Err(error), Some(mut batch)) if is_last => {
+                // Nobody can change what a rule refuses, but others must be able to take the session over.
+                tracing::error!(session = %self.id, %error, "the end of a session could not be written");
+                pending.undo(&mut batch);
+                true
+            }
+            (Err(_), batch) => {
+                batch.into_iter().for_each(|batch| pending.put_back(batch));
+                false
+            }
+        };
+        drop(pending);
+        for waits in waiting {
+            // Where there was nothing to write, everything before is durable.
+            let _ = waits.send(if has_facts { result.clone() } else { Ok(()) });
+        }
+        (again && is_last).then(|| self.ticket())
+    }
+
+    /// Reserves and writes down that an attempt starts, both or none, when it is its turn.
+    fn start(
+        self: Arc<Self>,
+        fact: FactBody,
+        reserve: Option<(
+            ReservationId,
+            impl FnOnce(ReservationId) -> Result<Reservation, LedgerError> + Send + 'static,
+            ReserveRequest,
+        )>,
+        sender: oneshot::Sender<Result<Option<Reservation>, StoreError>>,
+    ) -> Commit {
+        Commit::made_late(move || {
+            let mut pending = self.pending();
+            // The caller is gone, or hears that what happened before couldn't be written.
+            if sender.is_closed() || pending.has_facts() {
+                return Made::new(Vec::new(), |_| None);
+            }
+            let mut batch = pending.batch(vec![fact], Vec::new(), None);
+            let mut changes = self.changes(pending.lease, &batch);
+            drop(pending);
+            let guard = reserve.map(|(id, guards, request)| {
+                changes.push(Change::Reserve(id.clone(), request));
+                move || guards(id)
+            });
+            Made::new(changes, move |result| {
+                if result.is_err() {
+                    // The attempt doesn't start, so there is nothing to write of it.
+                    self.pending().undo(&mut batch);
+                }
+                // The guard is created with the reservation, so a cancelled caller can't leak it.
+                let reserved = result.and_then(|_| Ok(guard.map(|guard| guard()).transpose()?));
+                let _ = sender.send(reserved);
+                None
+            })
+        })
+    }
+}
+
+impl Kept {
+    /// Has what was recorded written. The future returns when it is durable.
+    fn submit(&self) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        let mut pending = self.outbox.pending();
+        let (ticket, written) = self.queue(&mut pending);
+        // Under the lock, so that what follows is behind it.
+        self.store.commit_all(ticket);
+        received(written)
+    }
+
+    /// The ticket for the store's queue, unless it is there or nothing is left to write, and who hears of it.
+    fn queue(&self, pending: &mut Pending) -> (Option<Commit>, oneshot::Receiver<Result<(), StoreError>>) {
+        let (sender, written) = oneshot::channel();
+        let is_needed = pending.has_facts() || pending.is_being_written;
+        match &mut pending.queued {
+            Some(waiting) => waiting.push(sender),
+            queued @ None if is_needed => {
+                *queued = Some(vec![sender]);
+                return (Some(Arc::clone(&self.outbox).ticket()), written);
+            }
+            None => {
+                let _ = sender.send(Ok(()));
+            }
+        }
+        (None, written)
     }
 
     /// Submits the start of an attempt with its reservation: both are made, or none.
     fn start(
-        self: &Arc<Self>,
+        &self,
         ledger: &Ledger,
         model: &str,
         request: Option<ReserveRequest>,
     ) -> impl Future<Output = Result<Option<Reservation>, StoreError>> + Send + use<> {
         let (sender, started) = oneshot::channel();
         let reserve = request.map(|request| (ReservationId::generate(), ledger.guard(&request), request));
-        let fact = Fact::AttemptStarted {
+        let fact = FactBody::new(&Fact::AttemptStarted {
             model: model.to_owned(),
             reservation: reserve.as_ref().map(|(id, ..)| id.to_string()),
-        };
-        let mut pending = self.pending();
-        // What happened before is true whatever the ledger says now. Both are on the disk with one flush.
-        let (before, written) = self.write(&mut pending);
-        pending.add(&fact);
-        let started_as = pending.recorded;
-        // There is one: it was just added.
-        let start = pending.take().map(|mut batch| {
-            let mut changes = self.changes(pending.lease.unwrap_or(1), &batch);
-            let mut guard = None;
-            if let Some((id, guards, request)) = reserve {
-                changes.push(Change::Reserve(id.clone(), request));
-                guard = Some(move || guards(id));
-            }
-            let kept = Arc::clone(self);
-            Commit::new(changes, move |result| {
-                if result.is_err() {
-                    // The attempt doesn't start, so there is nothing to write of it.
-                    batch.facts.retain(|(recorded, _)| *recorded != started_as);
-                    kept.pending().put_back(batch);
-                }
-                // The guard is created with the reservation, so a cancelled caller can't leak it.
-                let reserved = result.and_then(|_| Ok(guard.map(|guard| guard()).transpose()?));
-                let _ = sender.send(reserved);
-            })
         });
-        self.store.commit_all(before.into_iter().chain(start));
+        let start = Arc::clone(&self.outbox).start(fact, reserve, sender);
+        // What happened before is true whatever the ledger says now. Both are on the disk with one flush.
+        let mut pending = self.outbox.pending();
+        let (before, written) = self.queue(&mut pending);
+        self.store.commit_all(before.into_iter().chain([start]));
         drop(pending);
         async move {
             received(written).await?;
@@ -377,14 +474,14 @@ impl AttemptLog for Journal {
             self.partial_text().clone_from(&partial_text);
         }
         let Some(kept) = &self.kept else { return booked };
-        let mut pending = kept.pending();
-        pending.add(&Fact::AttemptEnded {
+        let mut pending = kept.outbox.pending();
+        pending.facts.push(FactBody::new(&Fact::AttemptEnded {
             reservation,
             usage,
             request_id,
             error,
             partial_text,
-        });
+        }));
         pending.booked.push(booked);
         drop(pending);
         // After an answer there is more to write, which the agent commits at once.
@@ -409,15 +506,13 @@ impl Drop for Journal {
     /// Writes what is left and lets others take the session over, however long that takes.
     fn drop(&mut self) {
         let Some(kept) = &self.kept else { return };
-        let mut pending = kept.pending();
-        let batch = pending.take();
-        let Some(lease) = pending.lease else { return };
-        let mut changes = batch.map_or_else(Vec::new, |batch| kept.changes(lease, &batch));
-        changes.push(Change::Release {
-            id: Arc::clone(&kept.id),
-            lease,
-        });
-        kept.store.commit_until_done(changes);
+        let mut pending = kept.outbox.pending();
+        pending.is_closed = true;
+        let is_in_store = pending.lease.is_some() || pending.has_facts();
+        if is_in_store && pending.queued.is_none() {
+            pending.queued = Some(Vec::new());
+            kept.store.commit_all([Arc::clone(&kept.outbox).ticket()]);
+        }
     }
 }
 
@@ -426,7 +521,9 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     // The database is held up on purpose while callers wait.
     #![allow(clippy::await_holding_lock)]
+    use std::path::Path;
     use std::task::Poll;
+    use std::time::Duration;
 
     use super::*;
     use crate::ledger::BudgetLimits;
@@ -511,5 +608,105 @@ mod tests {
         assert_eq!((session.title.as_str(), session.in_use), ("one", true));
         drop(journal);
         assert!(!store.find_session("s", None).await.unwrap().in_use);
+    }
+
+    /// Another program's lock on the database, while it exists.
+    fn lock(path: &Path) -> rusqlite::Connection {
+        let other = rusqlite::Connection::open(path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        other
+    }
+
+    /// One commit fails while another waits behind it, and a third is asked for before the second is made.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn commits_that_wait_behind_one_that_fails_keep_their_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let store = Store::open_within(&path, Durability::PowerLoss, Duration::from_millis(300)).unwrap();
+        let journal = Journal::new(&store, "s", "t");
+        journal.record(&prompted("one"));
+        journal.commit().await.unwrap();
+        let other = lock(&path);
+        journal.record(&prompted("two"));
+        let second = journal.commit();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        journal.record(&prompted("three"));
+        let third = journal.commit();
+        assert!(second.await.is_err());
+        journal.record(&ended());
+        let fourth = journal.commit();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        drop(other);
+        third.await.unwrap();
+        fourth.await.unwrap();
+        assert_eq!(kinds(&store).await, ["prompted", "prompted", "prompted", "run_ended"]);
+        let texts = store.facts("s", 0).await.unwrap();
+        let texts: Vec<_> = texts.iter().filter_map(|fact| fact.fact["text"].as_str()).collect();
+        assert_eq!(texts, ["one", "two", "three"]);
+        let session = store.find_session("s", None).await.unwrap();
+        assert_eq!(session.outcome, Some(Ending::Cancelled));
+    }
+
+    /// What is durable is asked for while it is being written. Without facts of its own, the answer waits for those before.
+    #[tokio::test]
+    async fn a_commit_without_facts_waits_for_those_on_their_way() {
+        let store = Store::in_memory().unwrap();
+        let journal = Journal::new(&store, "s", "t");
+        let held = store.hold();
+        journal.record(&prompted("one"));
+        journal.flush();
+        let mut written = Box::pin(journal.commit());
+        assert!(matches!(futures_util::poll!(&mut written), Poll::Pending));
+        drop(held);
+        written.await.unwrap();
+        assert_eq!(kinds(&store).await, ["prompted"]);
+    }
+
+    /// The session's own commits come first, whoever else delays them.
+    #[tokio::test]
+    async fn a_session_that_is_left_with_a_commit_on_its_way_is_in_use_no_more() {
+        let store = Store::in_memory().unwrap();
+        for is_new in [true, false] {
+            let journal = match is_new {
+                true => Journal::new(&store, "s", "t"),
+                false => {
+                    let taken = store.take_session("s").await.unwrap();
+                    Journal::leased(&store, "t", taken.lease, taken.seq)
+                }
+            };
+            let held = store.hold();
+            journal.record(&prompted("one"));
+            journal.flush();
+            tokio::task::yield_now().await;
+            journal.record(&ended());
+            drop(journal);
+            drop(held);
+            let session = store.find_session("s", None).await.unwrap();
+            assert_eq!((session.in_use, session.outcome), (false, Some(Ending::Cancelled)));
+        }
+        assert_eq!(kinds(&store).await, ["prompted", "run_ended", "prompted", "run_ended"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_fails_after_the_session_was_left_is_written_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let store = Store::open_within(&path, Durability::PowerLoss, Duration::from_millis(100)).unwrap();
+        let journal = Journal::new(&store, "s", "t");
+        let other = lock(&path);
+        journal.record(&prompted("one"));
+        let written = journal.commit();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        drop(journal);
+        assert!(written.await.is_err());
+        drop(other);
+        let is_left = async || {
+            let session = store.find_session("s", None).await;
+            session.is_ok_and(|session| !session.in_use)
+        };
+        while !is_left().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(kinds(&store).await, ["prompted"]);
     }
 }

@@ -190,6 +190,10 @@ impl Work<'_> {
         matches!(self, Self::Write(changes) if changes.iter().any(asks))
     }
 
+    pub(crate) fn is_nothing(&self) -> bool {
+        matches!(self, Self::Write([]))
+    }
+
     /// Whether a person accepts what is unusual.
     pub(crate) fn confirms(&self) -> bool {
         let confirms = |change: &Change| matches!(change, Change::Confirm(_));

@@ -44,7 +44,7 @@ use crate::ledger::{
     Books, Closing, Done, Ledger, LedgerError, LimitOverride, PendingClosing, Question, ReservationId,
 };
 use crate::ledger::{ReserveRequest, Reversal, ReversalRequest, Scope, Unusual};
-pub(crate) use queue::Commit;
+pub(crate) use queue::{Commit, Made};
 use queue::{Inner, Request};
 
 /// How long to wait for another program's lock on the database.
@@ -95,7 +95,7 @@ impl Store {
         Self::open_within(path, durability, BUSY_TIMEOUT)
     }
 
-    fn open_within(path: &Path, durability: Durability, busy: Duration) -> Result<Self, LedgerError> {
+    pub(crate) fn open_within(path: &Path, durability: Durability, busy: Duration) -> Result<Self, LedgerError> {
         Ok(Self::new(sqlite::Sqlite::open(path, durability, busy)?))
     }
 
@@ -144,11 +144,6 @@ impl Store {
     /// The same for several, each as a whole or not at all. They share a commit, in this order.
     pub(crate) fn commit_all(&self, commits: impl IntoIterator<Item = Commit>) {
         self.inner.submit_all(commits.into_iter().map(Request::Write));
-    }
-
-    /// The same for a caller that is gone: tried again until it succeeds or a rule refuses it.
-    pub(crate) fn commit_until_done(&self, changes: Vec<Change>) {
-        self.inner.submit(Request::Persist(changes));
     }
 
     /// The same for a caller that waits.

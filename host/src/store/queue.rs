@@ -27,30 +27,71 @@ const MAX_BATCH: usize = 512;
 
 type Read = Box<dyn FnOnce(&mut dyn Backend) + Send>;
 
-type Done = Box<dyn FnOnce(Result<Vec<Applied>, StoreError>) + Send>;
-
 /// What somebody asked of the store.
 pub(super) enum Request {
-    /// Applies the changes as a whole or not at all.
     Write(Commit),
     /// Tried until it succeeds.
     Close(PendingClosing),
-    /// Changes as above, tried until they succeed or a rule refuses them.
-    Persist(Vec<Change>),
     /// Reads after everything that was asked before.
     Read(Read),
 }
 
-/// One caller's changes, and what to call once they are durable, or refused.
+/// One caller's changes, made as a whole or not at all.
 pub(crate) struct Commit {
+    asks_for_money: bool,
+    make: Box<dyn FnOnce() -> Made + Send>,
+}
+
+/// The changes, and what hears of them.
+pub(crate) struct Made {
     changes: Vec<Change>,
-    done: Done,
+    /// Called once they are durable, or refused. Returns what is to be tried again until it succeeds.
+    done: Box<dyn FnOnce(Result<Vec<Applied>, StoreError>) -> Option<Commit> + Send>,
 }
 
 impl Commit {
+    /// `done` is called once the changes are durable, or refused.
     pub(crate) fn new(
         changes: Vec<Change>,
         done: impl FnOnce(Result<Vec<Applied>, StoreError>) + Send + 'static,
+    ) -> Self {
+        let asks_for_money = Work::Write(&changes).asks_for_money();
+        let made = Made::new(changes, |result| {
+            done(result);
+            None
+        });
+        Self {
+            asks_for_money,
+            make: Box::new(|| made),
+        }
+    }
+
+    /// `make` is called when it is this one's turn, once all before it have been answered or share its commit.
+    pub(crate) fn made_late(make: impl FnOnce() -> Made + Send + 'static) -> Self {
+        Self {
+            asks_for_money: false,
+            make: Box::new(make),
+        }
+    }
+
+    /// Tried again until it succeeds or a rule refuses it.
+    pub(crate) fn until_done(changes: Vec<Change>) -> Self {
+        Self::made_late(|| {
+            Made::new(changes.clone(), |result| match result {
+                Err(StoreError::Ledger(error)) => {
+                    tracing::warn!(%error, "could not let others take a session over yet, will try again");
+                    Some(Self::until_done(changes))
+                }
+                _ => None,
+            })
+        })
+    }
+}
+
+impl Made {
+    pub(crate) fn new(
+        changes: Vec<Change>,
+        done: impl FnOnce(Result<Vec<Applied>, StoreError>) -> Option<Commit> + Send + 'static,
     ) -> Self {
         let done = Box::new(done);
         Self { changes, done }
@@ -71,8 +112,8 @@ struct Queue {
     waiting: VecDeque<Request>,
     /// Closings that failed, oldest first. A failed one moves to the back.
     refused: VecDeque<PendingClosing>,
-    /// Changes that failed and must be made.
-    refused_changes: VecDeque<Vec<Change>>,
+    /// What failed and must be written, oldest first.
+    again: Vec<Commit>,
     /// Whether somebody works the queue off, or is about to.
     is_led: bool,
     /// Whether a background task will try the refused closings again.
@@ -83,8 +124,7 @@ struct Queue {
 #[derive(Default)]
 struct Batch {
     closings: Vec<PendingClosing>,
-    persisted: Vec<Vec<Change>>,
-    writes: Vec<Commit>,
+    commits: Vec<Commit>,
     reads: Vec<Read>,
 }
 
@@ -93,13 +133,13 @@ impl Queue {
     fn take_refused(&mut self) -> Batch {
         Batch {
             closings: self.refused.drain(..).collect(),
-            persisted: self.refused_changes.drain(..).collect(),
+            commits: std::mem::take(&mut self.again),
             ..Batch::default()
         }
     }
 
     fn has_refused(&self) -> bool {
-        !self.refused.is_empty() || !self.refused_changes.is_empty()
+        !self.refused.is_empty() || !self.again.is_empty()
     }
 
     /// Takes what shares the next commit; nothing if nobody waits. What failed before is tried again with it.
@@ -111,9 +151,8 @@ impl Queue {
         let count = self.waiting.len().min(MAX_BATCH);
         for request in self.waiting.drain(..count) {
             match request {
-                Request::Write(commit) => batch.writes.push(commit),
+                Request::Write(commit) => batch.commits.push(commit),
                 Request::Close(closing) => batch.closings.push(closing),
-                Request::Persist(changes) => batch.persisted.push(changes),
                 Request::Read(read) => batch.reads.push(read),
             }
         }
@@ -211,33 +250,23 @@ impl Inner {
         let mut backend = self.backend();
         let Batch {
             closings,
-            persisted,
-            writes,
+            commits,
             reads,
         } = batch;
-        let works = closings.iter().map(Work::Close);
-        let works = works.chain(persisted.iter().map(|changes| Work::Write(changes)));
-        let works: Vec<Work<'_>> = works
-            .chain(writes.iter().map(|commit| Work::Write(&commit.changes)))
-            .collect();
+        // Under the lock, so that whoever makes changes here has heard of those before.
+        let commits: Vec<Made> = commits.into_iter().map(|commit| (commit.make)()).collect();
+        let writes = commits.iter().map(|commit| Work::Write(&commit.changes));
+        let works: Vec<Work<'_>> = closings.iter().map(Work::Close).chain(writes).collect();
         if !works.is_empty() {
-            #[cfg(test)]
-            self.commits.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let interrupted = |_: &Work<'_>| Err(LedgerError::Interrupted.into());
-            // A panic rolls the transaction back, and must not take everybody's changes with it.
-            let results = catch_unwind(AssertUnwindSafe(|| backend.commit(&works)));
-            let results = results.unwrap_or_else(|_| works.iter().map(interrupted).collect());
-            let mut results = results.into_iter();
+            let mut results = self.results(&mut **backend, &works).into_iter();
             let closed: Vec<_> = results.by_ref().take(closings.len()).collect();
-            let kept: Vec<_> = results.by_ref().take(persisted.len()).collect();
-            let written: Vec<_> = results.collect();
             self.answer_closings(closings, closed);
-            self.keep_refused(persisted, kept);
-            for (commit, result) in writes.into_iter().zip(written) {
-                (commit.done)(result.map(|worked| match worked {
+            for (commit, result) in commits.into_iter().zip(results) {
+                let again = (commit.done)(result.map(|worked| match worked {
                     Worked::Written(applied) => applied,
                     Worked::Closed(_) => Vec::new(),
                 }));
+                self.queue().again.extend(again);
             }
         }
         for read in reads {
@@ -246,20 +275,16 @@ impl Inner {
         self.queue().has_refused()
     }
 
-    fn keep_refused(&self, changes: Vec<Vec<Change>>, results: Vec<Result<Worked, StoreError>>) {
-        for (changes, result) in changes.into_iter().zip(results) {
-            match result {
-                Ok(_) => {}
-                Err(StoreError::Ledger(error)) => {
-                    tracing::warn!(%error, "could not write the end of a session yet, will try again");
-                    self.queue().refused_changes.push_back(changes);
-                }
-                // Somebody else has it, or has deleted it.
-                Err(StoreError::Session(_) | StoreError::Approval(_)) => {
-                    tracing::debug!("could not write the end of a session: others have changed it");
-                }
-            }
+    fn results(&self, backend: &mut dyn Backend, works: &[Work<'_>]) -> Vec<Result<Worked, StoreError>> {
+        if works.iter().all(Work::is_nothing) {
+            return works.iter().map(|_| Ok(Worked::Written(Vec::new()))).collect();
         }
+        #[cfg(test)]
+        self.commits.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        // A panic rolls the transaction back, and must not take everybody's changes with it.
+        let results = catch_unwind(AssertUnwindSafe(|| backend.commit(works)));
+        let interrupted = |_: &Work<'_>| Err(LedgerError::Interrupted.into());
+        results.unwrap_or_else(|_| works.iter().map(interrupted).collect())
     }
 
     fn answer_closings(&self, closings: Vec<PendingClosing>, results: Vec<Result<Worked, StoreError>>) {
@@ -313,9 +338,7 @@ impl Drop for Inner {
     /// Something still waits here only if no runtime was left to work it off. The callers that asked for money are gone.
     fn drop(&mut self) {
         while let Some(mut batch) = self.next_batch() {
-            batch
-                .writes
-                .retain(|commit| !Work::Write(&commit.changes).asks_for_money());
+            batch.commits.retain(|commit| !commit.asks_for_money);
             batch.reads.clear();
             self.work(batch);
         }

@@ -309,7 +309,8 @@ async fn the_end_of_a_session_is_tried_until_it_is_written() {
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let release = Change::Release { id: "s".into(), lease };
-    store.commit_until_done(vec![append("s", lease, 2, vec![prompted("two")]), release]);
+    let end = vec![append("s", lease, 2, vec![prompted("two")]), release];
+    store.commit_all([Commit::until_done(end)]);
     tokio::time::sleep(Duration::from_millis(10)).await;
     other.execute_batch("COMMIT").unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::backend::StoredFact;
-use super::{Applied, Change, SessionFilter, Store, StoreError, UsageFilter};
+use super::{Applied, Change, Commit, SessionFilter, Store, StoreError, UsageFilter};
 use crate::ledger::LedgerError;
 use crate::session::{Fact, RecordedFact, SessionError, SessionInfo, State, UsageRow};
 
@@ -49,10 +49,11 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if !self.is_kept {
-            self.store.commit_until_done(vec![Change::Release {
+            let release = Change::Release {
                 id: Arc::clone(&self.id),
                 lease: self.number,
-            }]);
+            };
+            self.store.commit_all([Commit::until_done(vec![release])]);
         }
     }
 }
