@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use cofferdam::simulator::{Answer, ErrorAnswer, FaultKind, FaultPoint, MessageAnswer, StreamOptions, ToolCall};
 use cofferdam_tests::{Behaviour, HttpServer, KEY, faulty, finish, tool_call};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::lab;
@@ -203,6 +205,35 @@ async fn a_stalled_stream_times_out() {
     )
     .await;
     assert_eq!(report["error"]["kind"], "stream_stalled");
+}
+
+/// When a stopped process goes on, its time is over, and the answer lies in the socket.
+#[tokio::test]
+async fn an_answer_that_came_while_the_process_was_stopped_is_read() {
+    let slowly = StreamOptions {
+        chunk: 40,
+        chunk_delay: Duration::from_millis(5),
+        ..StreamOptions::default()
+    };
+    let text = "word ".repeat(200);
+    let lab = lab([Answer::text(&text).streamed(slowly).forever()]);
+    lab.configure("idle_timeout = \"300ms\"\n");
+    for requests in 1..=8 {
+        let running = lab.command(["run", "--output", "json", "Go."]).spawn().unwrap();
+        let process = Pid::from_raw(i32::try_from(running.id().unwrap()).unwrap());
+        while lab.simulator.requests().len() < requests {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        kill(process, Signal::SIGSTOP).unwrap();
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        kill(process, Signal::SIGCONT).unwrap();
+        let report = finish(running).await.expect_code(0).json();
+        assert_eq!(
+            (&report["answer"], lab.simulator.requests().len()),
+            (&json!(text), requests)
+        );
+    }
 }
 
 #[tokio::test]

@@ -100,8 +100,13 @@ pub(super) struct Admitted {
 }
 
 impl Drop for Run<'_> {
-    /// The run may be dropped while calls are being made, or wait for that.
+    /// The run may be dropped while calls are being made, or wait for that. It may be gone on with.
     fn drop(&mut self) {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let deadline = self.agent.parts().settings.deadline;
+        if let Some(run) = &mut self.state.run {
+            run.spent = deadline.saturating_sub(left);
+        }
         for call in std::mem::take(&mut self.admitted) {
             if call.start.give_up() {
                 self.record_not_begun(call);

@@ -226,7 +226,11 @@ impl Session {
         let prompt = self.unfinished()?.to_owned();
         // What was tried when an earlier run was dropped.
         self.state.conversation.restore();
-        self.reopened();
+        match self.is_reopened {
+            true => self.reopened(),
+            // Nobody drove the run until now.
+            false => self.record(&Fact::Reopened { changes: Vec::new() }),
+        }
         Some(self.drive(&prompt, None, options, true).await)
     }
 
@@ -299,7 +303,6 @@ impl Session {
         let (iterations, structured) = (run.turn, run.format.answer.take());
         let is_stuck = is_resumed && ending == Ending::BudgetExceeded && run.has_no_new_answer(answers);
         let can_go_on = is_stuck || ending == Ending::AwaitingApproval;
-        let left = run.deadline.saturating_duration_since(Instant::now());
         drop(run);
         let error = error.or_else(|| explain(ending, &parts.settings, parts.max_tokens));
         // Without the fence that a model put around it.
@@ -315,9 +318,6 @@ impl Session {
                 self.state.conversation.restore();
                 if ending == Ending::AwaitingApproval {
                     self.journal.waits_for_approval();
-                }
-                if let Some(run) = &mut self.state.run {
-                    run.spent = parts.settings.deadline.saturating_sub(left);
                 }
             }
             false => self.end_run(ending, error.as_ref()),

@@ -247,7 +247,7 @@ fn in_words(fact: &Value) -> Option<String> {
             let changes = changes
                 .into_iter()
                 .map(|change| format!("; {}", format::escape(change)));
-            format!("continued by another process{}", changes.collect::<String>())
+            format!("continued{}", changes.collect::<String>())
         }
         "trimmed" => "a part of the conversation was left out".to_owned(),
         _ => return None,

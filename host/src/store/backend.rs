@@ -86,6 +86,11 @@ pub(crate) struct FactBody {
 }
 
 impl FactBody {
+    /// Whether something begins with it that isn't begun if it can't be written.
+    pub(crate) fn begins(&self) -> bool {
+        matches!(self.kind, "prompted" | "attempt_started")
+    }
+
     pub(crate) fn new(fact: &Fact) -> Self {
         Self {
             at: Timestamp::now(),
@@ -190,6 +195,12 @@ impl Work<'_> {
         matches!(self, Self::Write(changes) if changes.iter().any(asks))
     }
 
+    /// Whether it must not be done in a copy that was put back: what was spent, or what a call has done, may be missing there.
+    pub(crate) fn needs_newest(&self) -> bool {
+        let needs = |change: &Change| matches!(change, Change::Reserve(..) | Change::Lease { .. });
+        matches!(self, Self::Write(changes) if changes.iter().any(needs))
+    }
+
     pub(crate) fn is_nothing(&self) -> bool {
         matches!(self, Self::Write([]))
     }
@@ -200,15 +211,19 @@ impl Work<'_> {
         matches!(self, Self::Write(changes) if changes.iter().any(confirms))
     }
 
-    /// Whether it matters that a copy without it is noticed. Without a closing, a copy charges in full.
-    pub(crate) fn moves_money(&self) -> bool {
-        let moves = |change: &Change| {
+    /// Whether it matters that a copy without it is noticed. Without a closing, a copy charges in full. After a lease, calls may be made.
+    pub(crate) fn is_missed(&self) -> bool {
+        let is_missed = |change: &Change| {
             matches!(
                 change,
-                Change::Reserve(..) | Change::SetLimit { .. } | Change::Reverse(..) | Change::Confirm(_)
+                Change::Reserve(..)
+                    | Change::Lease { .. }
+                    | Change::SetLimit { .. }
+                    | Change::Reverse(..)
+                    | Change::Confirm(_)
             )
         };
-        matches!(self, Self::Write(changes) if changes.iter().any(moves))
+        matches!(self, Self::Write(changes) if changes.iter().any(is_missed))
     }
 }
 

@@ -352,6 +352,36 @@ async fn a_copy_that_was_put_back_reserves_nothing_until_it_is_confirmed() {
     }
 }
 
+/// What its calls have done may be missing in the copy, and must not be done twice.
+#[tokio::test]
+async fn a_session_of_a_copy_that_was_put_back_goes_on_once_it_is_confirmed() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, backup] = ["ledger.db", "backup.db"].map(|name| folder.path().join(name));
+    let store = Store::open(&path, Durability::PowerLoss).unwrap();
+    let opened = Change::OpenSession {
+        id: "s".into(),
+        tenant: "t".into(),
+        title: String::new(),
+    };
+    let release = |lease| Change::Release { id: "s".into(), lease };
+    store.change(vec![opened, release(1)]).await.unwrap();
+    drop(store);
+    closed(&path).await;
+    fs::copy(&path, &backup).unwrap();
+    let store = Store::open(&path, Durability::PowerLoss).unwrap();
+    drop(store.take_session("s").await.unwrap());
+    drop(store);
+    closed(&path).await;
+    fs::copy(&backup, &path).unwrap();
+
+    let store = Store::open(&path, Durability::PowerLoss).unwrap();
+    let taken = store.take_session("s").await.map_err(StoreError::into_ledger);
+    assert_restored(taken, Some(1));
+    assert!(!store.find_session("s", None).await.unwrap().in_use);
+    store.ledger().confirm(request().now).await.unwrap();
+    store.take_session("s").await.unwrap();
+}
+
 #[tokio::test]
 async fn a_ledger_that_was_copied_without_its_witness_is_noticed() {
     let folder = tempfile::tempdir().unwrap();

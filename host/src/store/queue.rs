@@ -27,6 +27,9 @@ const MAX_BATCH: usize = 512;
 
 type Read = Box<dyn FnOnce(&mut dyn Backend) + Send>;
 
+/// Returns what is to be tried again until it succeeds.
+type Done = Box<dyn FnOnce(Result<Vec<Applied>, StoreError>) -> Option<Commit> + Send>;
+
 /// What somebody asked of the store.
 pub(super) enum Request {
     Write(Commit),
@@ -45,8 +48,8 @@ pub(crate) struct Commit {
 /// The changes, and what hears of them.
 pub(crate) struct Made {
     changes: Vec<Change>,
-    /// Called once they are durable, or refused. Returns what is to be tried again until it succeeds.
-    done: Box<dyn FnOnce(Result<Vec<Applied>, StoreError>) -> Option<Commit> + Send>,
+    /// Called once they are durable, or refused.
+    done: Done,
 }
 
 impl Commit {

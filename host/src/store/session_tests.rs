@@ -277,6 +277,25 @@ async fn a_full_session_takes_no_more() {
         .unwrap();
 }
 
+/// An answer is paid for, and a call was made.
+#[tokio::test]
+async fn what_has_begun_in_a_full_session_is_written_to_its_end() {
+    let (_folder, path) = file();
+    let store = open(&path);
+    session(&store, "s", "t", &["one"]).await;
+    let lease = lease(&store, "s").await.unwrap();
+    let full = "UPDATE sessions SET bytes = 256 * 1024 * 1024";
+    Connection::open(&path).unwrap().execute(full, []).unwrap();
+    let ended = || vec![FactBody::new(&Fact::run_ended(Ending::ModelFailed, None))];
+    store.change(vec![append("s", lease, 2, ended())]).await.unwrap();
+    let started = FactBody::new(&Fact::AttemptStarted {
+        model: "m".to_owned(),
+        reservation: None,
+    });
+    let appended = store.change(vec![append("s", lease, 3, vec![started])]).await;
+    assert!(matches!(session_error(appended), SessionError::Full { .. }));
+}
+
 /// Its caller is gone before it could drive the session.
 #[tokio::test]
 async fn a_lease_that_nobody_receives_is_given_back() {

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -25,6 +26,10 @@ const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
 
 /// How much of an error's body is read. The rest is ignored.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
+
+/// After a time-out, how long what has arrived may take to get here. If the process was stopped for that long, the time is over before it
+/// looks at the connection.
+pub(super) const LAST_LOOK: Duration = Duration::from_millis(100);
 
 /// How long to wait for an error's body.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -92,8 +97,12 @@ impl Body {
     /// The next chunk as sent. Every byte resets the idle time-out, because pings and comments also prove that the server is
     /// alive.
     async fn sent(&mut self) -> Result<Option<Bytes>, BodyError> {
-        tokio::time::timeout(self.idle, self.response.chunk())
-            .await
+        let mut chunk = pin!(self.response.chunk());
+        let arrived = match tokio::time::timeout(self.idle, &mut chunk).await {
+            Ok(arrived) => Ok(arrived),
+            Err(_) => tokio::time::timeout(LAST_LOOK, chunk).await,
+        };
+        arrived
             .map_err(|_| BodyError::Stalled(self.idle))?
             .map_err(|error| BodyError::Broken(chain(&error.without_url())))
     }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::super::{ModelError, Progress, Upload};
-use super::body::{Body, Content};
+use super::body::{Body, Content, LAST_LOOK};
 use super::error::{body_error, chain, display_url, stream_error};
 use super::failure::Failure;
 use super::proxy::{self, ProxySetting};
@@ -297,6 +297,9 @@ impl HttpClient {
             }
             // Something may have been sent in the meantime.
             if limit().is_some_and(|until| until <= Instant::now()) {
+                if let Ok(sent) = tokio::time::timeout(LAST_LOOK, &mut request).await {
+                    return Ok(sent);
+                }
                 return Err(ModelError::Stalled {
                     idle: self.idle_timeout,
                     request_id: None,

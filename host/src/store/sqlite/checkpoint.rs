@@ -140,6 +140,29 @@ fn copy(connection: &Connection) -> bool {
     })
 }
 
+/// Copies all of the log and empties it, unless somebody reads or copies. Whether it is empty.
+pub(super) fn empty_log(connection: &Connection) -> bool {
+    let emptied = at_once(connection, || {
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))
+    });
+    match emptied {
+        Ok(is_busy) => !is_busy,
+        Err(error) => {
+            tracing::debug!(%error, "could not empty the write-ahead log after a deletion yet");
+            false
+        }
+    }
+}
+
+/// Works without waiting for others' locks, because others wait for this connection.
+fn at_once<T>(connection: &Connection, work: impl FnOnce() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let millis: u32 = connection.query_row("PRAGMA busy_timeout", [], |row| row.get(0))?;
+    connection.busy_timeout(Duration::ZERO)?;
+    let done = work();
+    connection.busy_timeout(Duration::from_millis(millis.into()))?;
+    done
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

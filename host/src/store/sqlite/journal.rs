@@ -10,7 +10,8 @@ use crate::session::{Fact, SessionError, SessionInfo};
 use crate::sha256::sha256;
 use crate::store::backend::{EXPIRED_AT_ONCE, FactBody, SessionFilter, StoredFact};
 
-/// The most that one session can hold. A conversation of this size fits into no model.
+/// Beyond this size nothing begins in a session. What has begun is written to its end, which is little against it. A conversation of this
+/// size fits into no model.
 const MAX_SESSION_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Larger bodies are stored once per tenant and not once per fact.
@@ -85,7 +86,8 @@ pub(super) fn append(
         return Err(refused(SessionError::OutOfOrder { id: id.to_owned() }));
     }
     let added: u64 = bodies.iter().map(|body| body.json.len() as u64).sum();
-    if row.bytes.saturating_add(added) > MAX_SESSION_BYTES {
+    let begins = bodies.iter().any(FactBody::begins);
+    if begins && row.bytes.saturating_add(added) > MAX_SESSION_BYTES {
         return Err(refused(SessionError::Full {
             id: id.to_owned(),
             limit: MAX_SESSION_BYTES,

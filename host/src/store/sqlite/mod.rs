@@ -52,6 +52,8 @@ pub(super) struct Sqlite {
     durability: Durability,
     /// Commits that moved money since the last one that was flushed, where not all are.
     unflushed: u32,
+    /// Whether the write-ahead log may hold what was deleted.
+    holds_deleted: bool,
 }
 
 impl Sqlite {
@@ -78,6 +80,7 @@ impl Sqlite {
             witness: Some(witness),
             durability,
             unflushed: 0,
+            holds_deleted: false,
         })
     }
 
@@ -91,6 +94,7 @@ impl Sqlite {
             path,
             durability: Durability::default(),
             unflushed: 0,
+            holds_deleted: false,
         })
     }
 
@@ -105,6 +109,7 @@ impl Sqlite {
             witness: None,
             durability: Durability::default(),
             unflushed: 0,
+            holds_deleted: false,
         })
     }
 
@@ -130,7 +135,7 @@ impl Sqlite {
     /// Whether this commit is to be flushed although the others aren't: the first that moves money, some later ones, and one that a
     /// person asks for.
     fn is_due(&mut self, works: &[Work<'_>]) -> bool {
-        if !works.iter().any(Work::moves_money) {
+        if !works.iter().any(Work::is_missed) {
             return false;
         }
         let is_due = self.unflushed == 0 || works.iter().any(Work::confirms);
@@ -153,6 +158,7 @@ impl Sqlite {
             owner,
             path,
             witness,
+            holds_deleted,
             ..
         } = self;
         let at = |failure: Failure| schema::error_at(path, failure);
@@ -165,8 +171,8 @@ impl Sqlite {
         if in_place.is_ok() && works.iter().any(Work::asks_for_money) {
             dead = books::charge_dead_owners(&transaction, owner).map_err(|error| at(error.into()))?;
         }
-        let moves_money = in_place.is_ok() && works.iter().any(Work::moves_money);
-        let witness = witness.as_ref().filter(|_| moves_money);
+        let is_missed = in_place.is_ok() && works.iter().any(Work::is_missed);
+        let witness = witness.as_ref().filter(|_| is_missed);
         let compared = witness.map(|witness| witness.compare(&transaction)).transpose();
         let compared = compared.map_err(at)?;
         let restored = compared.and_then(Comparison::restored);
@@ -174,7 +180,7 @@ impl Sqlite {
         for work in works {
             let result = match (work, &in_place, restored) {
                 (Work::Write(_), Err(displaced), _) => Err(displaced.clone().into()),
-                (_, Ok(()), Some(restored)) if work.asks_for_money() => Err(LedgerError::Restored {
+                (_, Ok(()), Some(restored)) if work.needs_newest() => Err(LedgerError::Restored {
                     path: path.clone(),
                     restored,
                 }
@@ -192,7 +198,7 @@ impl Sqlite {
             results.push(result);
         }
         let done = works.iter().zip(&results).filter(|(_, result)| result.is_ok());
-        let has_moved = done.clone().any(|(work, _)| work.moves_money());
+        let has_moved = done.clone().any(|(work, _)| work.is_missed());
         let is_accepted = restored.is_none() || done.map(|(work, _)| work).any(Work::confirms);
         let is_raised = is_flushed && has_moved && is_accepted;
         let raised = compared
@@ -216,11 +222,10 @@ impl Sqlite {
             fault::passes(Point::WitnessMoved);
         }
         dead.into_iter().for_each(DeadOwner::remove_lock_file);
-        if results.iter().flatten().any(Worked::has_deleted) {
-            // What was deleted must not stay in the log. A reader can prevent that; then a later checkpoint does it.
-            if let Err(error) = database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
-                tracing::debug!(%error, "could not empty the write-ahead log after a deletion");
-            }
+        *holds_deleted |= results.iter().flatten().any(Worked::has_deleted);
+        if *holds_deleted {
+            // A reader can prevent it; then it is done after a later commit.
+            *holds_deleted = !checkpoint::empty_log(database);
         }
         if let Some(checkpoints) = checkpoints {
             checkpoints.after_commit(database, path);
