@@ -6,7 +6,11 @@
 //! over real HTTP. The server is a child process, so its CPU time isn't counted.
 //!
 //! The host runs with its ledger in memory and on disk, where every reservation and settlement is synced. Nothing observes
-//! its events. Rounds are interleaved, because machines are shared.
+//! its events, except where the first text of an answer is timed. Rounds are interleaved, because machines are shared.
+//!
+//! The first text of an answer is timed as an embedder would: an observer sees it come. The clock starts with the event
+//! `budget_reserved`, which the host emits as soon as it knows that the commit is durable for which the request waited. The
+//! bare agent's clock starts when it hands a finished request to the HTTP library.
 //!
 //! `cargo bench --bench turns`
 
@@ -21,17 +25,18 @@
 mod common;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use cofferdam::agent::RunOptions;
 use cofferdam::assembly::Host;
 use cofferdam::config::Config;
-use cofferdam::events::Ending;
+use cofferdam::events::{Ending, Event, EventKind};
 use cofferdam::model::ProviderKind;
 use cofferdam::money::NanoUsd;
 use cofferdam::sandbox::CompilePlace;
 use cofferdam::store::{Durability, Store};
+use cofferdam::telemetry::Observer;
 use cofferdam::tools::{ComponentSource, PluginSettings};
 use serde_json::Value;
 use url::Url;
@@ -49,6 +54,10 @@ const AT_ONCE: [usize; 3] = [1, 50, 200];
 /// The limits: CPU time of a turn, relative to the bare agent's.
 const MAX_IN_MEMORY_PER_FLOOR: f64 = 7.0;
 const MAX_ON_DISK_PER_FLOOR: f64 = 11.0;
+/// Sessions of a round whose answers' first texts are timed, one after the other.
+const FIRST_TEXTS: usize = if IS_BENCH { 200 } else { 2 };
+/// The limit of the first text, after the bare agent's.
+const MAX_FIRST_TEXT_MILLIS: f64 = 0.2;
 /// Sessions of the open loop.
 const ARRIVALS: usize = if IS_BENCH { 4_000 } else { 10 };
 /// The limits of a turn in the open loop: so many commits of the disk, and so many milliseconds.
@@ -68,8 +77,10 @@ async fn turns(limits: &mut Limits) {
     // Not in `/tmp`, which may be a tmpfs.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let on_disk = Store::open(&folder.path().join("ledger.sqlite3"), Durability::default()).unwrap();
-    let in_memory = host(api.url(), folder.path(), Store::in_memory().unwrap()).await;
-    let on_disk = host(api.url(), folder.path(), on_disk).await;
+    let in_memory = host(api.url(), folder.path(), Store::in_memory().unwrap(), None).await;
+    let on_disk = host(api.url(), folder.path(), on_disk, None).await;
+    let bare = bare_agent(api.url(), &in_memory);
+    first_texts(&mut api, folder.path(), bare, limits).await;
     let agents = [
         ("bare agent", Agent::Bare(Box::new(bare_agent(api.url(), &in_memory)))),
         ("host, ledger in memory", Agent::Host(in_memory)),
@@ -131,6 +142,77 @@ async fn turns(limits: &mut Limits) {
     }
 }
 
+/// Times the first text of each answer, of one session at a time.
+async fn first_texts(api: &mut MessagesApi, folder: &Path, bare: BareAgent, limits: &mut Limits) {
+    let on_disk = Store::open(&folder.join("first-texts.sqlite3"), Durability::default()).unwrap();
+    let names = ["bare agent", "host, ledger in memory", "host, ledger on disk"];
+    let seen: [FirstTexts; 3] = Default::default();
+    let in_memory = host(api.url(), folder, Store::in_memory().unwrap(), Some(seen[1].clone())).await;
+    let on_disk = host(api.url(), folder, on_disk, Some(seen[2].clone())).await;
+    let agents = [
+        Agent::Bare(Box::new(bare)),
+        Agent::Host(in_memory),
+        Agent::Host(on_disk),
+    ]
+    .map(Arc::new);
+    let mut requests = None;
+    for round in 0..=ROUNDS {
+        for ((agent, seen), name) in agents.iter().zip(&seen).zip(names) {
+            let (agent, noted) = (agent.clone(), seen.clone());
+            let sessions = tokio::spawn(async move {
+                for _ in 0..FIRST_TEXTS {
+                    match &*agent {
+                        Agent::Bare(agent) => agent.run_noting(PROMPT, |after| noted.push(after)).await,
+                        Agent::Host(_) => agent.run().await,
+                    };
+                }
+            });
+            sessions.await.unwrap();
+            check_requests(api, name, FIRST_TEXTS, &mut requests);
+            if round == 0 {
+                seen.times.lock().unwrap().clear();
+            }
+        }
+    }
+    println!("the first text of an answer, after the request was sent, or after the commit for which it waited");
+    let mut bare = None;
+    for (name, seen) in names.into_iter().zip(seen) {
+        let mut times = Sample::of(std::mem::take(&mut seen.times.lock().unwrap()));
+        let [median, slow] = [50, 99].map(|percent| millis(times.percentile(percent)));
+        println!("{name:<42} {median:>7.3} ms {slow:>7.3} ms");
+        let floor = *bare.get_or_insert(median);
+        let what = format!("ms until the first text, after the bare agent's, {name}");
+        limits.at_most(&what, median - floor, MAX_FIRST_TEXT_MILLIS);
+    }
+}
+
+/// How long after each commit the first text of the answer was seen.
+#[derive(Clone, Default)]
+struct FirstTexts {
+    times: Arc<Mutex<Vec<Duration>>>,
+    committed: Option<jiff::Timestamp>,
+}
+
+impl FirstTexts {
+    fn push(&self, after: Duration) {
+        self.times.lock().unwrap().push(after);
+    }
+}
+
+impl Observer for FirstTexts {
+    fn on_event(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::BudgetReserved { .. } => self.committed = Some(event.at),
+            EventKind::TextDelta { .. } => {
+                if let Some(committed) = self.committed.take() {
+                    self.push(jiff::Timestamp::now().duration_since(committed).unsigned_abs());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Begins sessions at this rate, whether the ones before have ended or not.
 async fn open_loop(agent: &Arc<Agent>, a_second: f64) -> Sample {
     let begun = tokio::time::Instant::now();
@@ -175,7 +257,7 @@ impl Agent {
     }
 }
 
-async fn host(api: &Url, folder: &Path, store: Store) -> Host {
+async fn host(api: &Url, folder: &Path, store: Store, observer: Option<FirstTexts>) -> Host {
     let mut config = Config {
         plugins: vec![PluginSettings {
             required: true,
@@ -188,7 +270,10 @@ async fn host(api: &Url, folder: &Path, store: Store) -> Host {
     config.storage.path = Some(folder.to_owned());
     // In force but unreachable, because all sessions count towards one day.
     config.budget.daily = Some(NanoUsd::from_nanos(1_000_000_000_000_000));
-    let builder = Host::builder(config).store(store);
+    let mut builder = Host::builder(config).store(store);
+    if let Some(observer) = observer {
+        builder = builder.observer("first texts", observer);
+    }
     builder.compile_place(CompilePlace::ThisProcess).build().await.unwrap()
 }
 

@@ -2,6 +2,7 @@
 //! on bare wasmtime. No retries, time-outs, budget, breaker, schema, policy or events.
 
 use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -152,12 +153,17 @@ impl BareAgent {
 
     /// Answers one prompt in a new conversation.
     pub async fn run(&self, prompt: &str) -> String {
+        self.run_noting(prompt, |_| {}).await
+    }
+
+    /// The same, and passes on how long after each request was sent the first text of its answer came.
+    pub async fn run_noting(&self, prompt: &str, mut first_text: impl FnMut(Duration)) -> String {
         let mut messages = vec![Message {
             role: "user",
             content: vec![Block::text(prompt.to_owned()).marked()],
         }];
         loop {
-            let content = self.ask(&messages).await;
+            let content = self.ask(&messages, &mut first_text).await;
             let mut results = Vec::new();
             for block in &content {
                 if let Block::ToolUse { id, name, input } = block {
@@ -184,7 +190,7 @@ impl BareAgent {
         }
     }
 
-    async fn ask(&self, messages: &[Message]) -> Vec<Block> {
+    async fn ask(&self, messages: &[Message], first_text: &mut impl FnMut(Duration)) -> Vec<Block> {
         let body = Request {
             model: &self.model,
             max_tokens: self.max_tokens,
@@ -195,17 +201,24 @@ impl BareAgent {
         let body = Full::new(serde_json::to_vec(&body).unwrap().into());
         let mut request = HttpRequest::post(self.uri.clone()).body(body).unwrap();
         *request.headers_mut() = self.headers.clone();
+        let sent = Instant::now();
         let response = self.http.request(request).await.unwrap();
         assert!(response.status().is_success(), "{}", response.status());
         let mut events = pin!(SseByteStream::new(response.into_body().into_data_stream()));
         let (mut blocks, mut input, mut is_whole) = (Vec::new(), String::new(), false);
+        let mut has_text = false;
         // To the end, so that the connection returns to the pool.
         while let Some(event) = events.next().await {
             let data = event.unwrap().data.unwrap();
             match serde_json::from_str(&data).unwrap() {
                 Event::ContentBlockStart { content_block } => blocks.push(content_block),
                 Event::ContentBlockDelta { delta } => match (delta, blocks.last_mut()) {
-                    (Delta::TextDelta { text: piece }, Some(Block::Text { text, .. })) => text.push_str(&piece),
+                    (Delta::TextDelta { text: piece }, Some(Block::Text { text, .. })) => {
+                        if !std::mem::replace(&mut has_text, true) {
+                            first_text(sent.elapsed());
+                        }
+                        text.push_str(&piece);
+                    }
                     (Delta::InputJsonDelta { partial_json }, Some(_)) => input.push_str(&partial_json),
                     _ => panic!("a delta without its block: {data}"),
                 },

@@ -16,13 +16,13 @@ use super::queue::{Bounds, Queue, ServeNext};
 use crate::events::{Event, EventKind};
 
 /// The bounds of one observer's queue. Beyond them the observer loses events.
-const OBSERVER_BOUNDS: Bounds = Bounds {
+pub(super) const OBSERVER_BOUNDS: Bounds = Bounds {
     items: 1024 * 8,
     bytes: 64 * 1024 * 1024,
 };
 
-/// Receives every event of the host, in order within a session. It runs on its own thread: it can block, and a panic removes
-/// only this observer.
+/// Receives every event of the host, in order within a session. Events gather for up to 2 ms, but the first text of an answer comes
+/// at once. It runs on its own thread: it can block, and a panic removes only this observer.
 pub trait Observer: Send + 'static {
     fn on_event(&mut self, event: &Event);
 }
@@ -73,11 +73,11 @@ impl EventBus {
 
     /// Adds an observer, which receives the events emitted from now on. Warnings and [`Self::dropped`] use its name.
     pub fn add_observer(&self, name: &str, observer: impl Observer) {
-        self.add_bounded(name, observer, OBSERVER_BOUNDS);
+        self.add_with(name, observer, Queue::new(OBSERVER_BOUNDS));
     }
 
-    fn add_bounded(&self, name: &str, observer: impl Observer, bounds: Bounds) {
-        let queue = Arc::new(Queue::new(bounds));
+    pub(super) fn add_with(&self, name: &str, observer: impl Observer, queue: Queue<Arc<Event>>) {
+        let queue = Arc::new(queue);
         let worker = {
             let (queue, name) = (Arc::clone(&queue), name.to_owned());
             move || serve(&name, &queue, observer)
@@ -135,6 +135,11 @@ impl EventBus {
         for observer in observers.iter() {
             observer.queue.push(bytes, Arc::clone(event));
         }
+    }
+
+    /// Has observers receive what was published at once. Otherwise they let events gather.
+    pub(super) fn hurry(&self) {
+        self.inner.read(|observer| observer.queue.hurry());
     }
 
     pub(super) fn log_contents(&self) -> bool {

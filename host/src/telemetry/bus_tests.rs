@@ -72,7 +72,7 @@ async fn a_slow_observers_lost_events_are_counted() {
         started.send(()).ok();
         gate.recv().ok();
     };
-    bus.add_bounded("slow", stuck, Bounds { items: 2, bytes: 1024 });
+    bus.add_with("slow", stuck, Queue::new(Bounds { items: 2, bytes: 1024 }));
     let (seen, observer) = recorder();
     bus.add_observer("quick", observer);
 

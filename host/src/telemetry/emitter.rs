@@ -31,6 +31,8 @@ struct Inner {
 struct Record {
     metrics: SessionMetrics,
     alerts: AlertRules,
+    /// Whether the last event was a piece of an answer's text.
+    streams: bool,
 }
 
 impl Emitter {
@@ -45,6 +47,7 @@ impl Emitter {
                 record: Mutex::new(Record {
                     metrics: SessionMetrics::default(),
                     alerts: AlertRules::new(alerts),
+                    streams: false,
                 }),
             }),
         }
@@ -58,10 +61,17 @@ impl Emitter {
             let mut record = self.record();
             let event = self.stamp(kind);
             record.metrics.apply(&event);
-            let Record { metrics, alerts } = &mut *record;
+            let streams = matches!(event.kind, EventKind::TextDelta { .. });
+            let is_first_text = streams && !record.streams;
+            record.streams = streams;
+            let Record { metrics, alerts, .. } = &mut *record;
             let alert = alerts.evaluate(&event, metrics).map(|alert| self.stamp(alert));
             self.inner.bus.publish(&event);
             alert.iter().for_each(|alert| self.inner.bus.publish(alert));
+            if is_first_text {
+                // A person waits for it. What follows may come in small groups.
+                self.inner.bus.hurry();
+            }
             (event, alert)
         };
         // Outside the lock, because the embedder's subscriber can do anything, including emitting events.
@@ -109,6 +119,8 @@ mod tests {
 
     use std::time::Duration;
 
+    use super::super::bus::OBSERVER_BOUNDS;
+    use super::super::queue::Queue;
     use super::*;
     use crate::money::NanoUsd;
 
@@ -121,6 +133,35 @@ mod tests {
             usage: None,
             cache_savings_usd: None,
         }
+    }
+
+    /// Whatever else happens gathers meanwhile.
+    #[test]
+    fn the_first_text_of_an_answer_is_seen_at_once() {
+        let bus = EventBus::new();
+        let mut queue = Queue::new(OBSERVER_BOUNDS);
+        queue.pause = Duration::from_secs(3_600);
+        let (sender, seen) = std::sync::mpsc::channel();
+        bus.add_with(
+            "test",
+            move |event: &Event| sender.send(event.kind.name()).unwrap(),
+            queue,
+        );
+        let emitter = Emitter::new(&bus, "s1", "default", AlertSettings::default());
+        let sees = |names: &[&str]| {
+            for name in names {
+                assert_eq!(seen.recv_timeout(Duration::from_secs(60)).as_deref(), Ok(*name));
+            }
+        };
+        let text = || EventKind::TextDelta { text: "a".to_owned() };
+        emitter.emit(EventKind::TurnStarted {});
+        sees(&["turn_started"]);
+        emitter.emit(text());
+        sees(&["text_delta"]);
+        emitter.emit(text());
+        emitter.emit(EventKind::TurnStarted {});
+        emitter.emit(text());
+        sees(&["text_delta", "turn_started", "text_delta"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     bounds: Bounds,
-    pause: Duration,
+    pub(super) pause: Duration,
     state: Mutex<State<T>>,
     changed: Condvar,
 }
@@ -41,12 +41,18 @@ struct State<T> {
     asleep: bool,
     /// How many wait until items are served, so that the consumer doesn't pause.
     draining: u32,
+    /// Somebody waits for what is there.
+    hurried: bool,
 }
 
 impl<T> State<T> {
     /// Whether a pause of the consumer has to end early.
     fn is_urgent(&self, bounds: &Bounds) -> bool {
-        self.closed || self.draining > 0 || self.items.len() >= bounds.items / 2 || self.bytes >= bounds.bytes / 2
+        self.closed
+            || self.hurried
+            || self.draining > 0
+            || self.items.len() >= bounds.items / 2
+            || self.bytes >= bounds.bytes / 2
     }
 }
 
@@ -61,6 +67,7 @@ impl<T> Queue<T> {
             closed: false,
             asleep: false,
             draining: 0,
+            hurried: false,
         };
         Self {
             bounds,
@@ -93,6 +100,14 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Ends a pause of the consumer: somebody waits for what is there.
+    pub(super) fn hurry(&self) {
+        let mut state = self.lock();
+        state.hurried = !state.items.is_empty();
+        drop(state);
+        self.changed.notify_all();
+    }
+
     /// Serves items until the queue is closed and empty, or until `serve` returns [`ServeNext::No`], which loses the rest.
     pub(super) fn consume(&self, mut serve: impl FnMut(T) -> ServeNext) {
         self.consume_batches(1, |batch| batch.into_iter().fold(ServeNext::Yes, |_, item| serve(item)));
@@ -112,6 +127,7 @@ impl<T> Queue<T> {
                 });
                 let batch: Vec<T> = batch.collect();
                 state.bytes = state.bytes.saturating_sub(taken);
+                state.hurried = false;
                 drop(state);
                 let next = serve(batch);
                 state = self.lock();
@@ -301,6 +317,24 @@ mod tests {
         assert_eq!(batches.concat(), (0..ITEMS).collect::<Vec<_>>());
         // It pauses for an hour as soon as it finds none.
         assert!(batches.len() < ITEMS as usize / 10, "{}", batches.len());
+    }
+
+    #[test]
+    fn what_somebody_waits_for_ends_a_pause() {
+        let mut queue = Queue::new(Bounds {
+            items: 1_000,
+            bytes: 1_000,
+        });
+        queue.pause = Duration::from_secs(3_600);
+        std::thread::scope(|scope| {
+            scope.spawn(|| queue.consume(|_| ServeNext::Yes));
+            for item in 0..100 {
+                queue.push(1, item);
+                queue.hurry();
+                assert!(wait_until(|| queue.waiting() == 0), "the consumer pauses all the same");
+            }
+            queue.close();
+        });
     }
 
     /// Neither a queue that fills up, nor a drain, nor the end waits for the pause.
