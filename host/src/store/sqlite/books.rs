@@ -1,5 +1,7 @@
 //! The ledger's rows in SQLite. Every function works inside a transaction that its caller holds.
 
+use std::sync::LazyLock;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
@@ -14,6 +16,8 @@ use crate::money::NanoUsd;
 
 /// The largest amount and the largest total.
 const LARGEST: NanoUsd = NanoUsd::from_nanos(i64::MAX as u64);
+
+const MAX: i64 = i64::MAX;
 
 /// The amount that stands for no limit in the table of overrides. Versions that don't know it read a limit that nobody reaches.
 const UNLIMITED: NanoUsd = LARGEST;
@@ -279,8 +283,11 @@ pub(super) fn reverse(
 
 /// Charges the open reservations of dead owners in full. Remove their lock files only after this is committed.
 pub(super) fn charge_dead_owners(connection: &Connection, owner: &Owner) -> rusqlite::Result<Vec<DeadOwner>> {
-    let mut owners =
-        connection.prepare_cached("SELECT DISTINCT owner FROM reservations WHERE state = 'open' AND owner <> ?1")?;
+    // Two ranges, so that those of this process aren't read.
+    let mut owners = connection.prepare_cached(
+        "SELECT DISTINCT owner FROM reservations WHERE state = 'open' AND owner < ?1
+         UNION ALL SELECT DISTINCT owner FROM reservations WHERE state = 'open' AND owner > ?1",
+    )?;
     let owners = owners
         .query_map([owner.id()], |row| row.get::<_, String>(0))?
         .collect::<rusqlite::Result<Vec<_>>>()?;
@@ -434,6 +441,20 @@ fn forget_alerts_after(connection: &Connection, day: &str) -> rusqlite::Result<(
     Ok(())
 }
 
+/// Replaces what one reservation adds to a window. A sum that doesn't fit stays at the largest, or at zero.
+static REPLACE: LazyLock<String> = LazyLock::new(|| {
+    let replaced = |column: &str, before: &str, after: &str| {
+        let rest = format!("max({column} - {before}, 0)");
+        format!("{column} = iif({rest} > {MAX} - {after}, {MAX}, {rest} + {after})")
+    };
+    format!(
+        "INSERT INTO totals (scope, tenant, period, spent, reserved) VALUES (?1, ?2, ?3, ?6, ?7)
+         ON CONFLICT (scope, tenant, period) DO UPDATE SET {}, {}",
+        replaced("spent", "?4", "?6"),
+        replaced("reserved", "?5", "?7")
+    )
+});
+
 /// Replaces one reservation's contribution to the totals of each of its windows.
 fn update_totals(
     connection: &Connection,
@@ -443,15 +464,16 @@ fn update_totals(
 ) -> rusqlite::Result<()> {
     for scope in Scope::ALL {
         let window = scope.window(attribution);
-        let Totals { spent, reserved } = totals(connection, &window)?;
         connection.run(
-            "INSERT OR REPLACE INTO totals (scope, tenant, period, spent, reserved) VALUES (?1, ?2, ?3, ?4, ?5)",
+            &REPLACE,
             params![
                 window.scope.name(),
                 window.tenant,
                 window.period,
-                spent.saturating_sub(before.spent).saturating_add(after.spent),
-                reserved.saturating_sub(before.reserved).saturating_add(after.reserved),
+                before.spent,
+                before.reserved,
+                after.spent,
+                after.reserved
             ],
         )?;
     }

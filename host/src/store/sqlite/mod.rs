@@ -146,12 +146,26 @@ impl Sqlite {
         is_due
     }
 
-    /// A commit that is flushed raises the generation if it moves money.
+    /// Nearly always all works succeed, and to keep them apart costs more than they do. So that is done once one has failed.
     fn commit_at_once(
         &mut self,
         works: &[Work<'_>],
         is_flushed: bool,
     ) -> Result<Vec<Result<Worked, StoreError>>, LedgerError> {
+        match self.try_commit(works, is_flushed, false)? {
+            Some(results) => Ok(results),
+            None => Ok(self.try_commit(works, is_flushed, true)?.unwrap_or_default()),
+        }
+    }
+
+    /// A commit that is flushed raises the generation if it moves money. `None`: a work has failed, and nothing is committed because the
+    /// works aren't kept apart.
+    fn try_commit(
+        &mut self,
+        works: &[Work<'_>],
+        is_flushed: bool,
+        is_apart: bool,
+    ) -> Result<Option<Vec<Result<Worked, StoreError>>>, LedgerError> {
         let Self {
             checkpoints,
             database,
@@ -185,9 +199,15 @@ impl Sqlite {
                     restored,
                 }
                 .into()),
-                _ => apart(&mut transaction, |connection| apply(connection, owner, restored, work))
-                    .map_err(|fault| fault.at(path)),
+                _ => match is_apart {
+                    true => apart(&mut transaction, |connection| apply(connection, owner, restored, work)),
+                    false => apply(&transaction, owner, restored, work),
+                }
+                .map_err(|fault| fault.at(path)),
             };
+            if !is_apart && result.is_err() {
+                return Ok(None);
+            }
             // Some failures, such as a full disk, make SQLite roll everything back. What followed would be committed by itself.
             if transaction.is_autocommit() {
                 return Err(match result {
@@ -238,7 +258,7 @@ impl Sqlite {
                 }
             }
         }
-        Ok(results)
+        Ok(Some(results))
     }
 
     fn read<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {

@@ -26,6 +26,9 @@ const SCHEMA: Schema<'static> = Schema {
     ],
 };
 
+/// The most statements that a connection keeps compiled: more than there are. With fewer than a turn runs, each would be compiled again.
+const STATEMENTS: usize = 128;
+
 /// Amounts are stored as nano-dollars in SQLite's signed integers. Larger ones (above $9.2 billion) saturate.
 impl ToSql for NanoUsd {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -46,6 +49,7 @@ impl FromSql for NanoUsd {
 /// canonical path. `busy` bounds the wait for another program's lock.
 pub(super) fn open(path: &Path, durability: Durability, busy: Duration) -> Result<(Database, PathBuf), LedgerError> {
     let (database, path) = SCHEMA.open(path, busy).map_err(|failure| error_at(path, failure))?;
+    database.set_prepared_statement_cache_capacity(STATEMENTS);
     let synchronous = match durability {
         Durability::PowerLoss => "FULL",
         // The log is flushed only before a checkpoint.
@@ -111,6 +115,7 @@ pub(super) fn error_at(path: &Path, failure: impl Into<Failure>) -> LedgerError 
 pub(super) fn in_memory() -> Result<Database, Failure> {
     let mut connection = Connection::open_in_memory()?;
     SCHEMA.migrate(&mut connection)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(Database::in_memory(connection))
 }
 
