@@ -53,7 +53,7 @@ struct Pending {
     title: String,
     /// The number of the last fact that was taken.
     seq: u64,
-    facts: Vec<FactBody>,
+    facts: Vec<Arc<FactBody>>,
     /// What these facts mean for the store's other rows.
     consequences: Vec<Change>,
     /// How the last run ended, if that changed since the last commit.
@@ -78,7 +78,7 @@ impl std::fmt::Debug for Pending {
 
 /// Facts on their way, and what must be undone if they can't be written.
 struct Batch {
-    facts: Vec<FactBody>,
+    facts: Vec<Arc<FactBody>>,
     consequences: Vec<Change>,
     outcome: Option<Option<Ending>>,
     /// The number of the first fact.
@@ -157,7 +157,7 @@ impl Journal {
             Fact::ApprovalDecided { .. } | Fact::ApprovalExpired { .. } => pending.outcome = Some(None),
             _ => {}
         }
-        pending.facts.push(FactBody::new(fact));
+        pending.facts.push(Arc::new(FactBody::new(fact)));
         let changes = consequences(fact, &outbox.id, &outbox.tenant);
         pending.consequences.extend(changes);
     }
@@ -227,7 +227,12 @@ impl Pending {
     }
 
     /// Numbers facts that follow on all before.
-    fn batch(&mut self, facts: Vec<FactBody>, consequences: Vec<Change>, outcome: Option<Option<Ending>>) -> Batch {
+    fn batch(
+        &mut self,
+        facts: Vec<Arc<FactBody>>,
+        consequences: Vec<Change>,
+        outcome: Option<Option<Ending>>,
+    ) -> Batch {
         let first = self.seq + 1;
         self.seq += facts.len() as u64;
         let opened = self.lease.is_none().then(|| std::mem::take(&mut self.title));
@@ -362,7 +367,7 @@ impl Outbox {
             if sender.is_closed() || pending.has_facts() {
                 return Made::new(Vec::new(), |_| None);
             }
-            let mut batch = pending.batch(vec![fact], Vec::new(), None);
+            let mut batch = pending.batch(vec![Arc::new(fact)], Vec::new(), None);
             let mut changes = self.changes(pending.lease, &batch);
             drop(pending);
             let guard = reserve.map(|(id, guards, request)| {
@@ -429,9 +434,14 @@ impl Kept {
         let (before, written) = self.queue(&mut pending);
         self.store.commit_all(before.into_iter().chain([start]));
         drop(pending);
+        let outbox = Arc::clone(&self.outbox);
         async move {
             received(written).await?;
-            received(started).await
+            let started = received(started).await;
+            // They came before it, so they don't have to be waited for.
+            let booked = std::mem::take(&mut outbox.pending().booked);
+            join_all(booked).await;
+            started
         }
     }
 }
@@ -511,7 +521,12 @@ impl Drop for Journal {
         let is_in_store = pending.lease.is_some() || pending.has_facts();
         if is_in_store && pending.queued.is_none() {
             pending.queued = Some(Vec::new());
-            kept.store.commit_all([Arc::clone(&kept.outbox).ticket()]);
+            let ticket = Arc::clone(&kept.outbox).ticket();
+            match pending.has_facts() || pending.is_being_written {
+                true => kept.store.commit_all([ticket]),
+                // Nobody loses anything if the process ends before.
+                false => kept.store.commit_soon(ticket),
+            }
         }
     }
 }
@@ -584,6 +599,31 @@ mod tests {
         let reserved = journal.started(&ledger, "m", Some(request(100))).await.unwrap();
         assert!(reserved.is_some());
         assert_eq!(kinds(&store).await.last().unwrap(), "attempt_started");
+    }
+
+    /// What a settlement has reached is announced before the next request leaves.
+    #[tokio::test]
+    async fn a_start_waits_for_the_settlements_before_it() {
+        let store = Store::in_memory().unwrap();
+        let (journal, ledger) = (Journal::new(&store, "s", "t"), store.ledger());
+        let attempt = ledger.reserve(request(10)).await.unwrap().begin();
+        let settled = attempt.settle(NanoUsd::from_nanos(1), &());
+        let (announce, mut announced) = oneshot::channel();
+        let booked = async move {
+            settled.await.unwrap();
+            announce.send(()).unwrap();
+        };
+        let end = AttemptEnd {
+            reservation: None,
+            usage: None,
+            request_id: None,
+            error: None,
+            partial_text: None,
+        };
+        journal.ended(end, booked.boxed()).await;
+        let started = journal.started(&ledger, "m", Some(request(1))).await.unwrap();
+        assert_eq!(announced.try_recv(), Ok(()));
+        drop(started);
     }
 
     /// Another program holds the database for a while. Everything is written afterwards, in its order, also the session itself.

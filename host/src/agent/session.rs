@@ -16,6 +16,7 @@ use super::report::RunReport;
 use super::run::{Ended, Run, failed};
 use crate::events::{Ending, ErrorInfo, EventKind};
 use crate::fault::{self, Point};
+use crate::ledger::BudgetStatus;
 use crate::session::{CallState, Fact, SessionError, State, StoredAttachment, StoredTool, ToolMark};
 use crate::store::{StoreError, Taken};
 use crate::telemetry::Emitter;
@@ -323,7 +324,8 @@ impl Session {
             false => self.end_run(ending, error.as_ref()),
         }
         fault::passes(Point::RunEnds);
-        let unsaved = self.save().await;
+        // The budget is read with the commit.
+        let (unsaved, budget) = futures_util::join!(self.save(), self.budget());
         fault::passes(Point::RunEnded);
         RunReport {
             unsaved,
@@ -333,7 +335,7 @@ impl Session {
             partial_text: self.journal.take_partial_text(),
             iterations,
             degraded,
-            ..self.base_report().await
+            ..self.base_report(budget)
         }
     }
 
@@ -445,17 +447,21 @@ impl Session {
         changes
     }
 
-    /// The report's session-wide fields, with placeholders for the run's own.
-    async fn base_report(&self) -> RunReport {
+    async fn budget(&self) -> Vec<BudgetStatus> {
         let parts = self.agent.parts();
-        let budget = parts
+        parts
             .ledger
             .status(&self.tenant, Some(&self.id), &parts.budget, jiff::Timestamp::now())
             .await
             .unwrap_or_else(|error| {
                 tracing::warn!(%error, "can't read the ledger for the report");
                 Vec::new()
-            });
+            })
+    }
+
+    /// The report's session-wide fields, with placeholders for the run's own.
+    fn base_report(&self, budget: Vec<BudgetStatus>) -> RunReport {
+        let parts = self.agent.parts();
         let breakers = self.agent.breakers(&self.tenant);
         let metrics = self.emitter.metrics();
         RunReport {

@@ -47,7 +47,7 @@ pub(crate) enum Change {
         lease: u64,
         /// The number of the first fact.
         first: u64,
-        facts: Vec<FactBody>,
+        facts: Vec<Arc<FactBody>>,
         /// How the last run ended, if that changes; `None` in it: one is under way.
         outcome: Option<Option<Ending>>,
     },
@@ -78,7 +78,7 @@ pub(crate) enum Change {
 pub(crate) const EXPIRED_AT_ONCE: usize = 16;
 
 /// A fact as it is stored.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct FactBody {
     pub(crate) at: Timestamp,
     pub(crate) kind: &'static str,

@@ -146,6 +146,11 @@ impl Store {
         self.inner.submit_all(commits.into_iter().map(Request::Write));
     }
 
+    /// The same for what may wait a little for a commit that is made for somebody else.
+    pub(crate) fn commit_soon(&self, commit: Commit) {
+        self.inner.submit_soon(Request::Write(commit));
+    }
+
     /// The same for a caller that waits.
     async fn change(&self, changes: Vec<Change>) -> Result<Vec<Applied>, StoreError> {
         let (sender, applied) = oneshot::channel();

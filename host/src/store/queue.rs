@@ -22,6 +22,9 @@ use crate::ledger::{Closing, LedgerError, PendingClosing, ReservationId};
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
+/// How long a request that is not urgent waits for the commit of others.
+const SOON: Duration = Duration::from_millis(20);
+
 /// The most callers that share a commit. More would let the first of them wait for too long.
 const MAX_BATCH: usize = 512;
 
@@ -180,6 +183,11 @@ impl Inner {
     }
 
     #[cfg(test)]
+    pub(super) fn is_led(&self) -> bool {
+        self.queue().is_led
+    }
+
+    #[cfg(test)]
     pub(super) fn commits(&self) -> usize {
         self.commits.load(std::sync::atomic::Ordering::Relaxed)
     }
@@ -207,6 +215,20 @@ impl Inner {
     /// handle.
     pub(super) fn submit(self: &Arc<Self>, request: Request) {
         self.submit_all([request]);
+    }
+
+    /// Adds a request to the queue, for the next commit. If nobody else asks for one soon, it gets its own.
+    pub(super) fn submit_soon(self: &Arc<Self>, request: Request) {
+        self.enqueue(request);
+        let Ok(runtime) = Handle::try_current() else { return };
+        let inner = Arc::downgrade(self);
+        // It doesn't keep the store open: the last handle works off what is left.
+        runtime.spawn(async move {
+            tokio::time::sleep(SOON).await;
+            if let Some(inner) = inner.upgrade() {
+                inner.work_in_background();
+            }
+        });
     }
 
     /// The same for several, in this order, which share a commit.

@@ -23,15 +23,16 @@ fn open(path: &Path) -> Store {
     Store::open(path, Durability::PowerLoss).unwrap()
 }
 
-fn prompted(text: &str) -> FactBody {
-    FactBody::new(&Fact::Prompted {
+fn prompted(text: &str) -> Arc<FactBody> {
+    let fact = FactBody::new(&Fact::Prompted {
         text: text.to_owned(),
         attachments: Vec::new(),
         schema: None,
-    })
+    });
+    Arc::new(fact)
 }
 
-fn append(id: &str, lease: u64, first: u64, facts: Vec<FactBody>) -> Change {
+fn append(id: &str, lease: u64, first: u64, facts: Vec<Arc<FactBody>>) -> Change {
     Change::Append {
         id: id.into(),
         lease,
@@ -39,6 +40,43 @@ fn append(id: &str, lease: u64, first: u64, facts: Vec<FactBody>) -> Change {
         facts,
         outcome: Some(Some(Ending::Completed)),
     }
+}
+
+/// It costs no flush of its own while others commit, and comes all the same if nobody does.
+#[tokio::test(start_paused = true)]
+async fn what_is_not_urgent_shares_the_commit_of_others() {
+    let store = Store::in_memory().unwrap();
+    let open = |id: &str| Change::OpenSession {
+        id: id.into(),
+        tenant: "t".into(),
+        title: "title".to_owned(),
+    };
+    store.change(vec![open("a"), open("b")]).await.unwrap();
+    let release = |id: &str| {
+        vec![Change::Release {
+            id: id.into(),
+            lease: 1,
+        }]
+    };
+    while store.inner.is_led() {
+        tokio::task::yield_now().await;
+    }
+    let before = store.inner.commits();
+    store.commit_soon(release("a"));
+    store.change(vec![open("c")]).await.unwrap();
+    assert_eq!(store.inner.commits() - before, 1);
+    assert!(!store.find_session("a", None).await.unwrap().in_use);
+
+    while store.inner.is_led() {
+        tokio::task::yield_now().await;
+    }
+    store.commit_soon(release("b"));
+    assert_eq!(store.inner.commits() - before, 1);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    while store.inner.commits() - before < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!store.find_session("b", None).await.unwrap().in_use);
 }
 
 /// A new session of this tenant with these facts, which nobody drives any more.

@@ -1,5 +1,7 @@
 //! The sessions' rows in SQLite. Every function works inside a transaction that its caller holds.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
@@ -75,7 +77,7 @@ pub(super) fn append(
     id: &str,
     lease: u64,
     first: u64,
-    bodies: &[FactBody],
+    bodies: &[Arc<FactBody>],
     outcome: Option<Option<Ending>>,
 ) -> Result<(), Fault> {
     let row = leased(connection, id)?;
