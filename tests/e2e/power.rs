@@ -65,12 +65,9 @@ async fn without_flushes_an_order_is_placed_twice() {
     }
 }
 
-/// What a run of so many orders flushes and sends, in order.
-async fn trace_of(turns: u32) -> Option<Vec<String>> {
-    let service = HttpServer::start(Behaviour::body("ordered")).await;
-    let lab = lab([order(&service).times(turns), Answer::text("Ordered.")]);
-    orders(&lab, &service, "power_loss");
-    let disk = Disk::below(&lab)?;
+/// What a run flushes and sends, in order, where a guest sends to this port.
+async fn trace_of(lab: &Lab, guest: Option<u16>) -> Option<Vec<&'static str>> {
+    let disk = Disk::below(lab)?;
     // The file is there, so that what follows is about a run alone.
     let mut list = lab.command(["session", "list"]);
     finish(disk.serve(&mut list).spawn().unwrap()).await.expect_code(0);
@@ -78,18 +75,18 @@ async fn trace_of(turns: u32) -> Option<Vec<String>> {
     let run = disk.serve_traced(&mut run).spawn().unwrap();
     finish(run).await.expect_code(0);
     let model = format!("sends {}", lab.simulator.url().rsplit(':').next().unwrap());
-    let guest = format!("sends {}", service.port());
-    let mut trace: Vec<String> = Vec::new();
+    let guest = guest.map(|port| format!("sends {port}"));
+    let mut trace = Vec::new();
     for line in disk.trace() {
         let event = match line {
             line if line == model => "model",
-            line if line == guest => "guest",
+            line if Some(&line) == guest.as_ref() => "guest",
             line if line == "flushed ledger.sqlite3-wal" => "commit",
             _ => continue,
         };
         // A request can leave in several pieces.
-        if event == "commit" || trace.last().is_none_or(|last| last != event) {
-            trace.push(event.to_owned());
+        if event == "commit" || trace.last() != Some(&event) {
+            trace.push(event);
         }
     }
     Some(trace)
@@ -99,11 +96,16 @@ async fn trace_of(turns: u32) -> Option<Vec<String>> {
 #[tokio::test]
 async fn a_commit_comes_before_a_request_and_before_a_call() {
     for turns in [1, 4] {
-        let Some(trace) = trace_of(turns).await else { return };
-        let first = trace.iter().position(|event| event == "model").unwrap();
+        let service = HttpServer::start(Behaviour::body("ordered")).await;
+        let lab = lab([order(&service).times(turns), Answer::text("Ordered.")]);
+        orders(&lab, &service, "power_loss");
+        let Some(trace) = trace_of(&lab, Some(service.port())).await else {
+            return;
+        };
+        let first = trace.iter().position(|event| *event == "model").unwrap();
         let (opening, turn) = trace.split_at(first);
         assert!(
-            opening.iter().all(|event| event == "commit") && !opening.is_empty(),
+            opening.iter().all(|event| *event == "commit") && !opening.is_empty(),
             "{trace:?}"
         );
         let of_turn = ["model", "commit", "guest", "commit"];
@@ -111,8 +113,22 @@ async fn a_commit_comes_before_a_request_and_before_a_call() {
         let (turns, closing) = turn.split_at(expected.len());
         assert_eq!(turns, expected, "{trace:?}");
         assert!(
-            closing.iter().all(|event| event == "commit") && !closing.is_empty(),
+            closing.iter().all(|event| *event == "commit") && !closing.is_empty(),
             "{trace:?}"
         );
     }
+}
+
+/// A call without effects waits for no commit. The request after it does.
+#[tokio::test]
+async fn a_commit_comes_before_each_request_without_effects_as_well() {
+    const TURNS: u32 = 4;
+    let calculate = tool_call("calculate", json!({ "expression": "25 * 17" }));
+    let lab = lab([calculate.times(TURNS), Answer::text("425")]);
+    let Some(trace) = trace_of(&lab, None).await else {
+        return;
+    };
+    let commits: Vec<usize> = trace.split(|event| *event == "model").map(<[_]>::len).collect();
+    assert_eq!(commits.len(), TURNS as usize + 2, "{trace:?}");
+    assert!(commits.iter().all(|commits| *commits > 0), "{trace:?}");
 }

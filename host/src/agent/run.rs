@@ -1,6 +1,8 @@
 //! The agent loop: one run, from its prompt or from where another process left it.
 
-use futures_util::future::{FusedFuture, FutureExt};
+use std::time::Duration;
+
+use futures_util::future::{Fuse, FusedFuture, FutureExt};
 use futures_util::stream::FusedStream;
 use futures_util::{Stream, StreamExt, select_biased, stream};
 use tokio::time::Instant;
@@ -27,6 +29,9 @@ use crate::tools::{AdmittedCall, CallStart, ToolCall, ToolContext, ToolResult};
 
 /// How often one turn's history is trimmed because it is too long or too expensive.
 const MAX_TRIMS: u32 = 2;
+
+/// How long calls without effects may run before what happened before them is written beside them.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Why the history must be trimmed, if a shorter one could be accepted.
 fn trim_reason(error: &ModelError) -> Option<TrimReason> {
@@ -390,10 +395,16 @@ impl Run<'_> {
         let max_result_bytes = self.agent.parts().settings.max_result_bytes;
         let mut left = calls.len();
         let must_be_durable = self.record_admissions(&calls) || !gated.is_empty();
-        let mut written = self.journal.commit().boxed().fuse();
-        if must_be_durable {
-            (&mut written).await.map_err(model_error)?;
-        }
+        let mut written = Fuse::terminated();
+        let mut pause = std::pin::pin!(match must_be_durable {
+            true => {
+                self.journal.commit().await.map_err(model_error)?;
+                Fuse::terminated()
+            }
+            // Calls that leave no trace wait for nothing. Most of them end so soon that what was written before shares the commit of
+            // what follows.
+            false => tokio::time::sleep(PAUSE).fuse(),
+        });
         fault::passes(Point::CallsAdmitted);
         // As one call ends the next begins, in whatever order. Lazy, so that no more than `parallel` calls run.
         let running = calls.into_iter().map(|(position, call)| {
@@ -423,6 +434,10 @@ impl Run<'_> {
                         }
                         self.journal.flush();
                     }
+                    continue;
+                }
+                () = pause => {
+                    written = self.journal.commit().boxed().fuse();
                     continue;
                 }
                 // What can't be written is tried again; calls that leave no trace needn't wait for it.

@@ -360,7 +360,7 @@ impl Inner {
 }
 
 impl Drop for Inner {
-    /// Something still waits here only if no runtime was left to work it off. The callers that asked for money are gone.
+    /// Something still waits here if no runtime was left to work it off, or if it isn't urgent. The callers that asked for money are gone.
     fn drop(&mut self) {
         while let Some(mut batch) = self.next_batch() {
             batch.commits.retain(|commit| !commit.asks_for_money);

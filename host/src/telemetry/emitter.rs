@@ -55,17 +55,22 @@ impl Emitter {
 
     /// Emits an event with the current time and turn.
     pub fn emit(&self, kind: EventKind) {
+        self.emit_of(self.turn(), kind);
+    }
+
+    /// The same for an event of this turn, which may be over.
+    pub(crate) fn emit_of(&self, turn: u32, kind: EventKind) {
         let (event, alert) = {
             // Stamp, count and queue under one lock, so that all consumers see the session in the same order. An alert
             // directly follows the event that triggered it, and isn't evaluated by the rules itself.
             let mut record = self.record();
-            let event = self.stamp(kind);
+            let event = self.stamp(turn, kind);
             record.metrics.apply(&event);
             let streams = matches!(event.kind, EventKind::TextDelta { .. });
             let is_first_text = streams && !record.streams;
             record.streams = streams;
             let Record { metrics, alerts, .. } = &mut *record;
-            let alert = alerts.evaluate(&event, metrics).map(|alert| self.stamp(alert));
+            let alert = alerts.evaluate(&event, metrics).map(|alert| self.stamp(turn, alert));
             self.inner.bus.publish(&event);
             alert.iter().for_each(|alert| self.inner.bus.publish(alert));
             if is_first_text {
@@ -85,6 +90,11 @@ impl Emitter {
         self.inner.turn.store(turn, Ordering::Relaxed);
     }
 
+    /// The model call, counted from 1, that events belong to now.
+    pub(crate) fn turn(&self) -> u32 {
+        self.inner.turn.load(Ordering::Relaxed)
+    }
+
     pub fn session_id(&self) -> &str {
         &self.inner.session_id
     }
@@ -98,12 +108,12 @@ impl Emitter {
         self.record().metrics.clone()
     }
 
-    fn stamp(&self, kind: EventKind) -> Arc<Event> {
+    fn stamp(&self, turn: u32, kind: EventKind) -> Arc<Event> {
         Arc::new(Event {
             at: jiff::Timestamp::now(),
             session_id: Arc::clone(&self.inner.session_id),
             tenant: Arc::clone(&self.inner.tenant),
-            turn: self.inner.turn.load(Ordering::Relaxed),
+            turn,
             kind,
         })
     }

@@ -195,10 +195,12 @@ impl Account<'_> {
             return Box::pin(std::future::ready(()));
         };
         let (id, emitter) = (attempt.id().to_string(), self.cx.emitter.clone());
+        // It can be booked with the start of the next one.
+        let turn = emitter.turn();
         let booked = self.close(attempt, result);
         Box::pin(async move {
             match booked.await {
-                Ok(alerts) => alerts.into_iter().for_each(|alert| announce(&emitter, alert)),
+                Ok(alerts) => alerts.into_iter().for_each(|alert| announce(&emitter, turn, alert)),
                 Err(error) => warn(&id, &error),
             }
         })
@@ -404,6 +406,7 @@ fn usage_so_far(reported: Usage, seen: OutputSeen, max_tokens: u32) -> Option<Us
 
 fn announce(
     emitter: &Emitter,
+    turn: u32,
     BudgetAlert {
         scope,
         percent,
@@ -411,12 +414,13 @@ fn announce(
         limit_usd,
     }: BudgetAlert,
 ) {
-    emitter.emit(EventKind::BudgetAlert {
+    let alert = EventKind::BudgetAlert {
         scope: scope.to_string(),
         percent,
         spent_usd,
         limit_usd,
-    });
+    };
+    emitter.emit_of(turn, alert);
 }
 
 /// Only warns, because the answer is paid for and usable. A ledger that still can't write refuses the next reservation.
