@@ -39,6 +39,7 @@ use cofferdam::store::{Durability, Store};
 use cofferdam::telemetry::Observer;
 use cofferdam::tools::{ComponentSource, PluginSettings};
 use serde_json::Value;
+use tokio::runtime::Handle;
 use url::Url;
 
 use self::common::bare_agent::{BareAgent, CacheControl, Tool};
@@ -215,20 +216,24 @@ impl Observer for FirstTexts {
 
 /// Begins sessions at this rate, whether the ones before have ended or not.
 async fn open_loop(agent: &Arc<Agent>, a_second: f64) -> Sample {
-    let begun = tokio::time::Instant::now();
-    let mut sessions = Vec::with_capacity(ARRIVALS);
-    for number in 0..ARRIVALS {
-        let due = begun + Duration::from_secs_f64(number as f64 / a_second);
-        tokio::time::sleep_until(due).await;
-        let agent = agent.clone();
-        sessions.push(tokio::spawn(async move {
-            assert_eq!(agent.run().await, ANSWER);
-            // From when it was due, so that a late start counts.
-            due.elapsed() / TURNS
-        }));
-    }
+    let (agent, runtime) = (agent.clone(), Handle::current());
+    // A thread of its own, because the runtime's timers are late by up to a millisecond.
+    let sessions = tokio::task::spawn_blocking(move || {
+        let begun = Instant::now();
+        let sessions = (0..ARRIVALS).map(|number| {
+            let due = begun + Duration::from_secs_f64(number as f64 / a_second);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let agent = agent.clone();
+            runtime.spawn(async move {
+                assert_eq!(agent.run().await, ANSWER);
+                // From when it was due, so that a late start counts.
+                due.elapsed() / TURNS
+            })
+        });
+        sessions.collect::<Vec<_>>()
+    });
     let mut turns = Vec::with_capacity(ARRIVALS);
-    for session in sessions {
+    for session in sessions.await.unwrap() {
         turns.push(session.await.unwrap());
     }
     Sample::of(turns)

@@ -485,13 +485,14 @@ impl AttemptLog for Journal {
         }
         let Some(kept) = &self.kept else { return booked };
         let mut pending = kept.outbox.pending();
-        pending.facts.push(FactBody::new(&Fact::AttemptEnded {
+        let ended = FactBody::new(&Fact::AttemptEnded {
             reservation,
             usage,
             request_id,
             error,
             partial_text,
-        }));
+        });
+        pending.facts.push(Arc::new(ended));
         pending.booked.push(booked);
         drop(pending);
         // After an answer there is more to write, which the agent commits at once.

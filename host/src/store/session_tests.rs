@@ -53,10 +53,10 @@ async fn what_is_not_urgent_shares_the_commit_of_others() {
     };
     store.change(vec![open("a"), open("b")]).await.unwrap();
     let release = |id: &str| {
-        vec![Change::Release {
+        Commit::until_done(vec![Change::Release {
             id: id.into(),
             lease: 1,
-        }]
+        }])
     };
     while store.inner.is_led() {
         tokio::task::yield_now().await;
@@ -324,13 +324,13 @@ async fn what_has_begun_in_a_full_session_is_written_to_its_end() {
     let lease = lease(&store, "s").await.unwrap();
     let full = "UPDATE sessions SET bytes = 256 * 1024 * 1024";
     Connection::open(&path).unwrap().execute(full, []).unwrap();
-    let ended = || vec![FactBody::new(&Fact::run_ended(Ending::ModelFailed, None))];
+    let ended = || vec![Arc::new(FactBody::new(&Fact::run_ended(Ending::ModelFailed, None)))];
     store.change(vec![append("s", lease, 2, ended())]).await.unwrap();
     let started = FactBody::new(&Fact::AttemptStarted {
         model: "m".to_owned(),
         reservation: None,
     });
-    let appended = store.change(vec![append("s", lease, 3, vec![started])]).await;
+    let appended = store.change(vec![append("s", lease, 3, vec![Arc::new(started)])]).await;
     assert!(matches!(session_error(appended), SessionError::Full { .. }));
 }
 

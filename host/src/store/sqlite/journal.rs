@@ -88,7 +88,7 @@ pub(super) fn append(
         return Err(refused(SessionError::OutOfOrder { id: id.to_owned() }));
     }
     let added: u64 = bodies.iter().map(|body| body.json.len() as u64).sum();
-    let begins = bodies.iter().any(FactBody::begins);
+    let begins = bodies.iter().any(|body| body.begins());
     if begins && row.bytes.saturating_add(added) > MAX_SESSION_BYTES {
         return Err(refused(SessionError::Full {
             id: id.to_owned(),
