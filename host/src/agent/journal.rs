@@ -36,7 +36,7 @@ struct Kept {
 
 /// What isn't durable yet. It holds no store, so that what waits in the store's queue doesn't keep the store open.
 ///
-/// Whoever has something to write puts a ticket into the store's queue, unless one is there already. Facts are taken and numbered
+/// A caller that has something to write puts a ticket into the store's queue, unless one is there already. Facts are taken and numbered
 /// when it is the ticket's turn. By then everything before is durable or was put back, so they reach the store in their order
 /// whatever fails.
 #[derive(Debug)]

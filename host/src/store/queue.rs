@@ -278,7 +278,7 @@ impl Inner {
             commits,
             reads,
         } = batch;
-        // Under the lock, so that whoever makes changes here has heard of those before.
+        // Under the lock, so that all answers to earlier changes have arrived when these are made.
         let commits: Vec<Made> = commits.into_iter().map(|commit| (commit.make)()).collect();
         let writes = commits.iter().map(|commit| Work::Write(&commit.changes));
         let works: Vec<Work<'_>> = closings.iter().map(Work::Close).chain(writes).collect();
