@@ -703,7 +703,7 @@ mod tests {
         assert_eq!(kinds(&store).await, ["prompted"]);
     }
 
-    /// The session's own commits come first, whoever else delays them.
+    /// The session's own commits come first, whatever delays them.
     #[tokio::test]
     async fn a_session_that_is_left_with_a_commit_on_its_way_is_in_use_no_more() {
         let store = Store::in_memory().unwrap();
