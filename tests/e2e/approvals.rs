@@ -237,6 +237,126 @@ async fn an_approval_is_for_one_component() {
     assert_eq!(server.requests(), 1);
 }
 
+/// A run whose plugin is of its command line, and whose call was approved.
+async fn approved_of_a_command_line(lab: &Lab) {
+    let options = ["--plugin", "builtin:notes", "--keyvalue", "--set", "token=hunter2"];
+    let command = [&["run", "--session", "trip", "--output", "json", "Go."], &options[..]].concat();
+    let report = lab.call(command).await.expect_code(4).json();
+    let hint = text(&report["error"], "hint");
+    let resume = "`cofferdam session resume trip --plugin builtin:notes --keyvalue --set token=<VALUE>`";
+    assert!(hint.contains(resume) && !hint.contains("hunter2"), "{hint}");
+    let approval = waiting(lab).await;
+    let approved = lab.call(["approval", "approve", text(&approval, "id")]).await;
+    let says = "with the `--plugin` and the grants of the run that asked";
+    assert!(approved.stderr.contains(says), "{approved}");
+}
+
+fn deleting() -> Lab {
+    lab([
+        tool_call("notes_delete", json!({ "id": 1 })),
+        Answer::text("{{result:notes_delete}}"),
+    ])
+}
+
+/// Without the tool of an approved call nothing is sent or written, through no door.
+#[tokio::test]
+async fn a_decision_outlives_a_resume_without_the_tool() {
+    let lab = deleting();
+    approved_of_a_command_line(&lab).await;
+    let before = kinds(&lab, "trip").await;
+    for output in ["json", "text"] {
+        let refused = lab.call(["session", "resume", "trip", "--output", output]).await;
+        let refused = refused.expect_code(4);
+        let says = format!("{}{}", refused.stdout, refused.stderr);
+        for named in [
+            "tool_missing",
+            "`notes_delete` was approved",
+            "plugin `notes`",
+            "--give-up",
+        ] {
+            assert!(
+                says.contains(named) || (output, named) == ("text", "tool_missing"),
+                "{says}"
+            );
+        }
+    }
+    let refused = lab.call(["run", "--session", "trip", "More."]).await.expect_code(2);
+    assert!(refused.stderr.contains("session resume trip"), "{refused}");
+    let chat = lab.call_with_input(["chat", "--session", "trip"], "More.\n").await;
+    let chat = chat.expect_code(4).stderr;
+    assert!(
+        chat.contains("`notes_delete` was approved") && chat.contains("Your prompt was not sent."),
+        "{chat}"
+    );
+    let mut terminal = Terminal::of_width(300);
+    let child = terminal.start(lab.command(["chat", "--session", "trip"]));
+    for keys in ["", "\r", "More.\r"] {
+        terminal.type_keys(keys);
+        terminal.wait_for("`notes_delete` was approved").await;
+        terminal.wait_for("Nothing goes on here without the tool.").await;
+        terminal.wait_for(PROMPT).await;
+    }
+    terminal.type_keys(CTRL_D);
+    finish(child).await.expect_code(4);
+
+    assert_eq!(kinds(&lab, "trip").await, before);
+    assert_eq!(lab.simulator.requests().len(), 1);
+    assert_eq!(approvals(&lab, true).await[0]["state"], "approved");
+    let options = ["--plugin", "builtin:notes", "--keyvalue", "--set", "token=hunter2"];
+    let command = [&["session", "resume", "trip", "--give-up"], &options[..]].concat();
+    lab.call(command).await.expect_code(0);
+    assert_eq!(approvals(&lab, true).await[0]["state"], "done");
+}
+
+/// A component that can't be read for a moment.
+#[tokio::test]
+async fn a_decision_outlives_a_missing_component() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = lab([tool_call("fetch", post(&server)), Answer::text("{{result:fetch}}")]);
+    lab.write("fetch.wasm", builtin("faulty").unwrap());
+    lab.configure(&gated_component("fetch.wasm", &server));
+    let approval = run_until_asked(&lab).await;
+    std::fs::rename(lab.path("fetch.wasm"), lab.path("away")).unwrap();
+    // Pending, then approved.
+    for says in ["waits for a person", "was approved"] {
+        let refused = resume(&lab, &approval, 4).await;
+        assert_eq!(refused["error"]["kind"], "tool_missing");
+        assert!(text(&refused["error"], "message").contains(says), "{refused}");
+        decide(&lab, &approval, &["approve"]).await.expect_code(0);
+    }
+    std::fs::rename(lab.path("away"), lab.path("fetch.wasm")).unwrap();
+    assert_eq!(resume(&lab, &approval, 0).await["outcome"], "completed");
+    assert_eq!(server.requests(), 1);
+}
+
+/// Who decides so can go on without the tool.
+#[tokio::test]
+async fn a_call_without_its_tool_can_be_given_up() {
+    for (how, reads, state) in [
+        (
+            &["deny", "--reason", "Not now."][..],
+            "denied the call: Not now.",
+            "denied",
+        ),
+        (&["approve"], "There is no tool `fetch`", "expired"),
+    ] {
+        let server = HttpServer::start(Behaviour::Echo).await;
+        let lab = fetching(&server);
+        let approval = run_until_asked(&lab).await;
+        decide(&lab, &approval, how).await.expect_code(0);
+        lab.configure("[plugins]\n");
+        let mut command = vec!["session", "resume", text(&approval, "session"), "--output", "json"];
+        if state == "expired" {
+            lab.call(command.clone()).await.expect_code(4);
+            command.push("--give-up");
+        }
+        let report = lab.call(command).await.expect_code(0).json();
+        assert!(text(&report, "answer").contains(reads), "{report}");
+        assert_eq!(approvals(&lab, true).await[0]["state"], state);
+        assert_eq!(server.requests(), 0);
+    }
+}
+
 #[tokio::test]
 async fn the_other_calls_of_a_turn_are_made_meanwhile() {
     let server = HttpServer::start(Behaviour::Echo).await;

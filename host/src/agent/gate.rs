@@ -1,9 +1,9 @@
 //! Which calls of a turn wait for a person, and what was decided about them so far.
 
-use super::approval::{Answered, Gated, given_up, question};
+use super::approval::{Answered, Gated, Question, given_up, question};
 use super::run::Run;
 use crate::fault::{self, Point};
-use crate::session::{Approval, ApprovalDecision, Fact, OpenApproval, Verdict};
+use crate::session::{Approval, ApprovalDecision, ApprovalState, Fact, OpenApproval, Verdict};
 use crate::store::StoreError;
 use crate::tools::AdmittedCall;
 
@@ -25,6 +25,15 @@ impl Run<'_> {
             let session = (self.emitter.session_id(), &**self.emitter.tenant());
             let tool = self.agent.tools().get(&call.call().name);
             let question = tool.and_then(|tool| question(&call, tool, position, session));
+            if question.is_none()
+                && let Some(before) = &before
+                && let Some(denied) = self.denied(&call, before).await?
+            {
+                let mut denied = Gated::continued(call, denied, before);
+                self.look_up(&mut denied).await?;
+                gated.push(denied);
+                continue;
+            }
             match (question, before) {
                 (Some(question), Some(before)) if question.is_about(&before) => {
                     let mut waiting = Gated::continued(call, question, &before);
@@ -87,6 +96,16 @@ impl Run<'_> {
     fn asked_about(&self, position: u32) -> Option<OpenApproval> {
         let position = usize::try_from(position).ok()?;
         self.state.run.as_ref()?.calls.get(position)?.approval.clone()
+    }
+
+    /// What a person was asked about a call that can't be made any more, if they have denied it: that is what the model is to read.
+    async fn denied(&self, call: &AdmittedCall, before: &OpenApproval) -> Result<Option<Question>, StoreError> {
+        let kept = self.journal.decisions().find(&before.id).await?;
+        let denied = kept.filter(|kept| kept.state == ApprovalState::Denied);
+        Ok(denied.map(|approval| Question {
+            approval,
+            input: call.call().input.clone(),
+        }))
     }
 
     /// Finds out what somebody has decided meanwhile.

@@ -13,6 +13,7 @@ mod gate;
 mod history_tests;
 mod journal;
 mod known_tools;
+mod missing_tools;
 mod report;
 mod run;
 mod session;

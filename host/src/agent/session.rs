@@ -12,12 +12,13 @@ use super::approval::{Approver, given_up};
 use super::explain::explain;
 use super::journal::Journal;
 use super::known_tools::kept_tools;
+use super::missing_tools::{missing_tools, refusal};
 use super::report::RunReport;
 use super::run::{Ended, Run, failed};
 use crate::events::{Ending, ErrorInfo, EventKind};
 use crate::fault::{self, Point};
 use crate::ledger::BudgetStatus;
-use crate::session::{CallState, Fact, SessionError, State, StoredAttachment, StoredTool, ToolMark};
+use crate::session::{CallState, Fact, OpenApproval, SessionError, State, StoredAttachment, StoredTool, ToolMark};
 use crate::store::{StoreError, Taken};
 use crate::telemetry::Emitter;
 use crate::tools::AnswerSchema;
@@ -155,6 +156,25 @@ impl Session {
         self.state.unused_approvals().next().is_some()
     }
 
+    /// Why [`Self::resume`] refuses to go on: the tool of a call that waits for a person, or that a person approved, isn't there. `None` if
+    /// it can go on.
+    pub async fn missing_tool(&self) -> Option<ErrorInfo> {
+        let missing = missing_tools(&self.state, self.agent.tools(), &self.journal.decisions()).await;
+        missing.first().map(|(_, asked)| refusal(asked, &self.id))
+    }
+
+    /// Gives the calls up whose tools aren't there, whatever was decided about them: the model reads that, and the run can go on. Returns
+    /// the names of the tools.
+    pub async fn give_up_missing_tools(&mut self) -> Vec<String> {
+        let missing = missing_tools(&self.state, self.agent.tools(), &self.journal.decisions()).await;
+        if !missing.is_empty() {
+            self.reopened();
+        }
+        let tools = missing.iter().map(|(_, asked)| asked.tool.clone()).collect();
+        self.give_up(missing);
+        tools
+    }
+
     /// The tools of calls that an earlier process began and that may not be made again: they may have had their effect.
     pub fn uncertain_calls(&self) -> impl Iterator<Item = &str> {
         let calls = self.state.run.iter().flat_map(|run| &run.calls);
@@ -223,8 +243,18 @@ impl Session {
     ///
     /// Calls that have ended are not made again. A call that was begun is made again only if it can be made twice; otherwise the model
     /// reads that it may have happened. The run's limits go on where they stood.
+    ///
+    /// Without the tool of a call that waits for a person, or that a person approved, nothing is sent or written: the report has the error
+    /// of [`Self::missing_tool`].
     pub async fn resume(&mut self, options: RunOptions) -> Option<RunReport> {
         let prompt = self.unfinished()?.to_owned();
+        if let Some(error) = self.missing_tool().await {
+            return Some(RunReport {
+                outcome: Ending::AwaitingApproval,
+                error: Some(error),
+                ..self.base_report().await
+            });
+        }
         // What was tried when an earlier run was dropped.
         self.state.conversation.restore();
         match self.is_reopened {
@@ -367,16 +397,21 @@ impl Session {
         // What was tried and given up.
         self.state.conversation.restore();
         let unused = self.state.unused_approvals();
-        let unused: Vec<_> = unused.map(|(position, asked)| (position, asked.clone())).collect();
-        for (position, asked) in unused {
+        let unused = unused.map(|(position, asked)| (position, asked.clone())).collect();
+        self.give_up(unused);
+        if self.state.run.is_some() {
+            self.record(&Fact::run_ended(outcome, error));
+        }
+    }
+
+    /// Gives approvals up that no call will use.
+    fn give_up(&mut self, approvals: Vec<(u32, OpenApproval)>) {
+        for (position, asked) in approvals {
             self.emitter.emit(given_up(&asked));
             self.record(&Fact::ApprovalExpired {
                 approval: asked.id,
                 position,
             });
-        }
-        if self.state.run.is_some() {
-            self.record(&Fact::run_ended(outcome, error));
         }
     }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::table::{Column, Table};
 use super::{CliError, Context, Output, books, completions, format, session};
+use crate::config::Config;
 use crate::session::{Approval, ApprovalDecision, ApprovalState};
 use crate::store::{ApprovalFilter, Store};
 
@@ -68,7 +69,8 @@ pub struct DenyArgs {
 
 pub async fn approval(cx: &Context, command: ApprovalCommand) -> Result<u8, CliError> {
     let is_only_read = matches!(command, ApprovalCommand::List(_) | ApprovalCommand::Show(_));
-    let store = books::open(&cx.config()?, is_only_read).await?;
+    let config = cx.config()?;
+    let store = books::open(&config, is_only_read).await?;
     match command {
         ApprovalCommand::List(args) => list(cx, &store, args).await?,
         ApprovalCommand::Show(args) => show(cx, &store, &args.id).await?,
@@ -78,14 +80,14 @@ pub async fn approval(cx: &Context, command: ApprovalCommand) -> Result<u8, CliE
                 for_session: args.always,
                 reason: None,
             };
-            decide(cx, &store, &args.approval.id, decision).await?;
+            decide(cx, &config, &store, &args.approval.id, decision).await?;
         }
         ApprovalCommand::Deny(args) => {
             let decision = ApprovalDecision {
                 reason: args.reason,
                 ..ApprovalDecision::default()
             };
-            decide(cx, &store, &args.approval.id, decision).await?;
+            decide(cx, &config, &store, &args.approval.id, decision).await?;
         }
     }
     Ok(0)
@@ -182,7 +184,13 @@ fn in_words(approval: &Approval, input: Option<&Value>) -> String {
     lines.concat()
 }
 
-async fn decide(cx: &Context, store: &Store, id: &str, decision: ApprovalDecision) -> Result<(), CliError> {
+async fn decide(
+    cx: &Context,
+    config: &Config,
+    store: &Store,
+    id: &str,
+    decision: ApprovalDecision,
+) -> Result<(), CliError> {
     let id = store.find_approval(id).await?.id;
     let approval = store.decide(&id, decision).await?;
     match cx.global.output {
@@ -197,7 +205,12 @@ async fn decide(cx: &Context, store: &Store, id: &str, decision: ApprovalDecisio
                     "; the process that asked goes on with its run".to_owned()
                 }
                 ApprovalState::Approved | ApprovalState::Denied => {
-                    format!("; `cofferdam session resume {session}` goes on with its run")
+                    let is_configured = config.plugins.iter().any(|plugin| plugin.name == approval.plugin);
+                    let with = match is_configured {
+                        true => "",
+                        false => ", with the `--plugin` and the grants of the run that asked",
+                    };
+                    format!("; `cofferdam session resume {session}` goes on with its run{with}")
                 }
                 _ => String::new(),
             };

@@ -48,7 +48,7 @@ pub async fn chat(cx: &Context, args: ChatArgs) -> Result<u8, CliError> {
     let history = config.storage.folder().join(HISTORY);
     // As they are before they are read, so that no change is missed.
     let files = Files::of(&config);
-    let live = LiveHost::start(cx, config, show_progress).await?;
+    let live = LiveHost::start(cx, config, show_progress, args.session.repeated(cx)).await?;
     let id = match args.continues {
         true => Some(session::newest(cx, &live).await?),
         false => args.id,
@@ -101,7 +101,7 @@ async fn interruptible(cx: &Context, lines: &Lines, run: impl AsyncFnOnce(Cancel
 async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut Lines) -> u8 {
     let mut was_interrupted = false;
     let is_typed = io::stdin().is_terminal();
-    conversation.offer();
+    conversation.offer().await;
     loop {
         // An answer that nobody can read would cost as much.
         if cx.stdout.is_closed() {

@@ -126,6 +126,33 @@ impl GrantArgs {
         }
         options
     }
+
+    /// The same options as a shell reads them, for hints. Values of `--env` and `--set` may be secret. In their place stands what a shell
+    /// refuses, so that nobody passes it by mistake.
+    pub fn in_shell(&self, components: &[String]) -> String {
+        let (unset, env): (Vec<String>, Vec<String>) = self.env.iter().cloned().partition(|env| env.contains('='));
+        let shown = Self {
+            env,
+            set: Vec::new(),
+            ..self.clone()
+        };
+        let mut words: Vec<String> = shown
+            .options(components, Path::new(""))
+            .iter()
+            .map(|word| quoted(word))
+            .collect();
+        for (option, values) in [("--env", &unset), ("--set", &self.set)] {
+            for name in values.iter().filter_map(|value| value.split('=').next()) {
+                words.push(format!("{option} {}=<VALUE>", quoted(name)));
+            }
+        }
+        words.join(" ")
+    }
+}
+
+/// The word as a shell reads it.
+pub fn quoted(word: &str) -> String {
+    shlex::try_quote(word).map_or_else(|_| word.to_owned(), std::borrow::Cow::into_owned)
 }
 
 /// One component with these grants.
@@ -244,6 +271,22 @@ mod tests {
             "--plugin /home/a.wasm --plugin builtin:notes --allow-http https://api.example --dir /home/data:/data:rw \
              --dir /srv:/in --env LANG --set unit=C --limit timeout=30s --keyvalue"
         );
+    }
+
+    #[test]
+    fn a_hint_repeats_the_options_without_what_may_be_secret() {
+        let grants = GrantArgs {
+            dir: vec!["my data:rw".to_owned()],
+            env: vec!["LANG".to_owned(), "TOKEN=hunter2".to_owned()],
+            set: vec!["key=hunter2=".to_owned()],
+            keyvalue: true,
+            ..GrantArgs::default()
+        };
+        assert_eq!(
+            grants.in_shell(&["tools/it's.wasm".to_owned()]),
+            "--plugin \"tools/it's.wasm\" --dir 'my data:/my data:rw' --env LANG --keyvalue --env TOKEN=<VALUE> --set key=<VALUE>"
+        );
+        assert_eq!(GrantArgs::default().in_shell(&[]), "");
     }
 
     #[test]

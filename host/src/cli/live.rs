@@ -64,11 +64,13 @@ impl Printed {
 }
 
 impl LiveHost {
+    /// `repeated` is what a command that goes on with a session must repeat of this one.
+    ///
     /// # Errors
     /// The host can't be built from this configuration.
-    pub async fn start(cx: &Context, config: Config, show_progress: bool) -> Result<Self, CliError> {
+    pub async fn start(cx: &Context, config: Config, show_progress: bool, repeated: String) -> Result<Self, CliError> {
         let output = cx.global.output;
-        let names = SettingNames::new(&config);
+        let names = SettingNames::new(&config).repeating(repeated);
         let mut renders: Vec<Box<dyn Render>> = Vec::new();
         if output == Output::StreamJson {
             renders.push(Box::new(JsonLines::new(cx.stdout.clone(), names.clone())));
@@ -133,7 +135,7 @@ impl LiveHost {
     /// Runs of sessions that `host` took over are still printed.
     pub fn replace_host(&mut self, host: Host) {
         // Hints name the key of the model that is asked now.
-        self.names = SettingNames::new(host.config());
+        self.names = SettingNames::new(host.config()).repeating(self.names.repeated().to_owned());
         self.host = host;
     }
 

@@ -61,7 +61,10 @@ pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
     cx.note_missing_configuration(&config);
     let show_progress = cx.shows_progress();
     let _logging = cx.logging_of_runs(&config, show_progress)?;
-    let live = LiveHost::start(cx, config, show_progress).await?.answering(schema);
+    let repeated = args.session.repeated(cx);
+    let live = LiveHost::start(cx, config, show_progress, repeated)
+        .await?
+        .answering(schema);
 
     let cancel = CancellationToken::new();
     let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx);

@@ -61,6 +61,9 @@ pub struct ResumeArgs {
     /// The session's id, or the beginning of a generated one
     #[arg(value_name = "ID", add = completions::sessions())]
     id: String,
+    /// Go on without the calls that wait for a person, or were approved, and whose tools aren't there any more
+    #[arg(long)]
+    give_up: bool,
     #[command(flatten)]
     session: SessionArgs,
 }
@@ -356,7 +359,7 @@ async fn resume(cx: &Context, args: ResumeArgs) -> Result<u8, CliError> {
     cx.note_missing_configuration(&config);
     let show_progress = cx.shows_progress();
     let _logging = cx.logging_of_runs(&config, show_progress)?;
-    let live = LiveHost::start(cx, config, show_progress).await?;
+    let live = LiveHost::start(cx, config, show_progress, args.session.repeated(cx)).await?;
     let mut session = take_over(&live, &args.id).await?;
     let nothing_left = CliError::usage(
         format!(
@@ -372,6 +375,14 @@ async fn resume(cx: &Context, args: ResumeArgs) -> Result<u8, CliError> {
         return Err(nothing_left);
     }
     announce(cx, &live, &session).await;
+    if args.give_up {
+        for tool in session.give_up_missing_tools().await {
+            let tool = format::escape(&tool);
+            cx.note(&format!(
+                "The call of {tool} is given up. The model reads that there is no such tool."
+            ));
+        }
+    }
     let cancel = CancellationToken::new();
     let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx);
     let Some(report) = live.resume(&mut session, cancel).await else {

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::grants::GrantArgs;
+use super::grants::{GrantArgs, quoted};
 use super::{CliError, Context};
 use crate::config::{Arguments, Config, LoadOptions, Origin};
 use crate::events::ErrorInfo;
@@ -21,7 +21,14 @@ const OPTIONS: &[(&str, [&str; 2])] = &[
 /// What settings are called in hints: each by its option, its variable or its key, as it was set. One that has its default can be set by
 /// option and key.
 #[derive(Clone, Debug)]
-pub struct SettingNames(Vec<(String, String)>);
+pub struct SettingNames {
+    names: Vec<(String, String)>,
+    /// What a command that goes on with a session must repeat of this one.
+    repeated: String,
+}
+
+/// Begins a command in a hint. The session's id follows.
+const RESUME: &str = "`cofferdam session resume ";
 
 impl SettingNames {
     pub fn new(config: &Config) -> Self {
@@ -46,14 +53,33 @@ impl SettingNames {
         };
         let table = ("`[model] ".to_owned(), "`[[fallback_models]] ".to_owned());
         let table = config.origins.is_first_a_fallback().then_some(table);
-        Self(options.chain([(key.0.to_owned(), key.1)]).chain(table).collect())
+        Self {
+            names: options.chain([(key.0.to_owned(), key.1)]).chain(table).collect(),
+            repeated: String::new(),
+        }
     }
 
-    /// Renames settings in the error's hint.
+    /// Has hints repeat these options where they say how to go on with the session: [`SessionArgs::repeated`].
+    pub fn repeating(mut self, options: String) -> Self {
+        self.repeated = options;
+        self
+    }
+
+    /// What hints repeat.
+    pub fn repeated(&self) -> &str {
+        &self.repeated
+    }
+
+    /// Renames settings in the error's hint, and completes its command that goes on with the session.
     pub fn apply(&self, error: &mut ErrorInfo) {
         if let Some(hint) = &mut error.hint {
-            for (setting, named) in &self.0 {
+            for (setting, named) in &self.names {
                 *hint = hint.replace(setting, named);
+            }
+            let id = hint.find(RESUME).map(|command| command + RESUME.len());
+            let end = id.and_then(|id| Some(id + hint[id..].find([' ', '`'])?));
+            if let Some(end) = end.filter(|_| !self.repeated.is_empty()) {
+                hint.insert_str(end, &format!(" {}", self.repeated));
             }
         }
     }
@@ -96,6 +122,21 @@ pub struct SessionArgs {
 impl SessionArgs {
     pub const fn is_ephemeral(&self) -> bool {
         self.ephemeral
+    }
+
+    /// The options without which another command hasn't the same tools, or has other calls approved, as a shell reads them.
+    pub fn repeated(&self, cx: &Context) -> String {
+        let config = cx
+            .global
+            .config
+            .iter()
+            .map(|path| ("--config", path.display().to_string()));
+        let approve = self.approve.iter().map(|which| ("--approve", which.clone()));
+        let options = config
+            .chain(approve)
+            .map(|(option, value)| format!("{option} {}", quoted(&value)));
+        let tools = Some(self.grants.in_shell(&self.plugin)).filter(|tools| !tools.is_empty());
+        options.chain(tools).collect::<Vec<_>>().join(" ")
     }
 
     /// The configuration with these settings.
@@ -177,6 +218,27 @@ mod tests {
             };
             SettingNames::new(&config).apply(&mut error);
             assert_eq!(error.hint.unwrap(), format!("check `{table} base_url`"), "{model}");
+        }
+    }
+
+    #[test]
+    fn a_hint_repeats_what_the_next_command_needs() {
+        let names = SettingNames::new(&Config::default()).repeating("--plugin a.wasm".to_owned());
+        for (hint, repeated) in [
+            (
+                "approve it, then `cofferdam session resume 01 --give-up`, or not",
+                "approve it, then `cofferdam session resume 01 --plugin a.wasm --give-up`, or not",
+            ),
+            ("try again", "try again"),
+        ] {
+            let mut error = ErrorInfo {
+                kind: String::new(),
+                message: String::new(),
+                hint: Some(hint.to_owned()),
+                request_id: None,
+            };
+            names.apply(&mut error);
+            assert_eq!(error.hint.unwrap(), repeated);
         }
     }
 

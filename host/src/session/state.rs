@@ -109,6 +109,7 @@ pub(crate) struct OpenApproval {
     /// The id that the model gave the call.
     pub(crate) call_id: String,
     pub(crate) tool: String,
+    pub(crate) plugin: String,
     pub(crate) digest: String,
     pub(crate) input_sha256: String,
     pub(crate) grants: Vec<String>,
@@ -226,17 +227,18 @@ impl State {
                 position,
                 id,
                 tool,
+                plugin,
                 digest,
                 input_sha256,
                 grants,
                 expires_at,
-                ..
             } => {
                 if let Some(call) = self.open_call(*position) {
                     call.approval = Some(OpenApproval {
                         id: approval.clone(),
                         call_id: id.clone(),
                         tool: tool.clone(),
+                        plugin: plugin.clone(),
                         digest: digest.clone(),
                         input_sha256: input_sha256.clone(),
                         grants: grants.clone(),

@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Conversation, MAX_DESCRIPTION_CHARS};
 use crate::cli::live::print_unsaved;
-use crate::cli::{Output, approver, format, session};
+use crate::cli::{Output, approver, error, format, session};
 use crate::events::Ending;
 use crate::session::SessionError;
 use crate::transcript::{Attachment, Role};
@@ -43,7 +43,7 @@ impl Conversation<'_> {
 
     pub async fn ask(&mut self, prompt: &str, are_lines_edited: bool, cancel: CancellationToken) {
         if self.is_elsewhere() && self.take_over().await && self.is_unanswered() {
-            self.offer();
+            self.offer().await;
             let way_back = if are_lines_edited { " Up brings it back." } else { "" };
             return self.note_dropped(&format!(
                 "Your prompt was not sent, because of what that process has left.{way_back}"
@@ -52,6 +52,15 @@ impl Conversation<'_> {
         // What is left is given up, unless it waits for a person, who may have decided.
         let is_given_up = std::mem::take(&mut self.is_left) && !self.session.waits_for_approval();
         if !is_given_up && self.is_unfinished() {
+            if self.session.missing_tool().await.is_some() {
+                // It says what is missing.
+                if let Some(report) = self.live.resume(&mut self.session, cancel).await {
+                    self.report_on(report);
+                }
+                self.offer_waiting().await;
+                let way_back = if are_lines_edited { " Up brings it back." } else { "" };
+                return self.note_dropped(&format!("Your prompt was not sent.{way_back}"));
+            }
             // It waits for a person, who may have decided. Where nobody can be asked, another prompt gives up what still waits.
             self.cx
                 .note("Going on with the prompt before; this one is sent after it. Ctrl-C cancels both.");
@@ -97,7 +106,7 @@ impl Conversation<'_> {
                 "Your prompt is not part of the conversation: it got no answer.{way_on}{way_back}"
             ));
         }
-        self.offer_waiting();
+        self.offer_waiting().await;
     }
 
     /// Sends a prompt with what is attached, which stays attached if there is no answer. Returns whether there is one.
@@ -131,7 +140,10 @@ impl Conversation<'_> {
     }
 
     /// What becomes of a run whose calls wait for a person.
-    fn how_waiting(&self) -> String {
+    async fn how_waiting(&self) -> String {
+        if self.session.missing_tool().await.is_some() {
+            return "Nothing goes on here without the tool. `/clear` begins another conversation, and leaves the call as it is.".to_owned();
+        }
         let undecided = match self.live.asks_a_person() {
             true => "asked about again",
             false => "given up",
@@ -152,10 +164,10 @@ impl Conversation<'_> {
     }
 
     /// Says how to go on with calls that wait for a person, if somebody is there who can decide.
-    fn offer_waiting(&mut self) {
+    async fn offer_waiting(&mut self) {
         if self.session.waits_for_approval() && self.cx.stderr.is_terminal() {
             self.is_left = true;
-            self.cx.note(&self.how_waiting());
+            self.cx.note(&self.how_waiting().await);
         }
     }
 
@@ -173,7 +185,7 @@ impl Conversation<'_> {
 
     /// Says what became of the last prompt, unless it was answered. To go on with it costs money, so nobody does it unasked. What was
     /// attached to it stays so for another prompt.
-    pub fn offer(&mut self) {
+    pub async fn offer(&mut self) {
         if !self.is_unanswered() {
             return self.note_open_turn();
         }
@@ -195,7 +207,7 @@ impl Conversation<'_> {
         };
         let prompt = format::one_line(prompt, MAX_DESCRIPTION_CHARS);
         let how = match self.session.waits_for_approval() {
-            true => self.how_waiting(),
+            true => self.how_waiting().await,
             false => {
                 let given_up = match self.session.drafted().and(self.session.unfinished()) {
                     Some(_) => "both",
@@ -207,7 +219,12 @@ impl Conversation<'_> {
                 )
             }
         };
-        self.cx.note(&format!("The last prompt {what}: {prompt}\n{how}"));
+        let missing = self.session.missing_tool().await;
+        let missing = missing.map(|it| error::warning(&it.message, it.hint.as_deref()) + "\n");
+        self.cx.note(&format!(
+            "The last prompt {what}: {prompt}\n{}{how}",
+            missing.unwrap_or_default()
+        ));
     }
 
     /// Whether a line goes on with what is left: an empty one, or an answer to the question about a call that waits, which is asked again
@@ -245,8 +262,8 @@ impl Conversation<'_> {
             self.send(&prompt, cancel).await;
         }
         if self.is_unanswered() && !self.session.waits_for_approval() {
-            self.offer();
+            self.offer().await;
         }
-        self.offer_waiting();
+        self.offer_waiting().await;
     }
 }
