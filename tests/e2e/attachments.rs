@@ -595,3 +595,86 @@ async fn a_file_is_attached_once() {
     assert!(ran.stderr.contains("notes.md is attached already."), "{ran}");
     assert_eq!(last_message(&lab).matches("# Other notes").count(), 1);
 }
+
+/// A session whose first prompt had a long file, and what the next run may cost so that it can't send it.
+async fn with_a_long_file(lab: &Lab) -> String {
+    lab.configure("max_tokens = 100\n");
+    lab.write("big.txt", "many words ".repeat(6_000));
+    let first = lab
+        .call([
+            "run",
+            "--session",
+            "trip",
+            "--output",
+            "json",
+            "--attach",
+            "big.txt",
+            "First.",
+        ])
+        .await;
+    let report = first.expect_code(0).json();
+    assert!(report.get("left_out").is_none(), "{report}");
+    let spent = report["budget"][0]["spent_usd"].to_string();
+    let spent: f64 = spent.trim_matches('"').parse().unwrap();
+    format!("{:.6}", spent + 0.01)
+}
+
+/// What the budget of one run doesn't cover is sent again by the next one.
+#[tokio::test]
+async fn a_file_that_a_low_budget_leaves_out_comes_back() {
+    let lab = lab_with_files([Answer::text("Done.").forever()]);
+    let budget = with_a_long_file(&lab).await;
+    let run = ["run", "--session", "trip"];
+    let has_file = || {
+        lab.simulator
+            .requests()
+            .pop()
+            .unwrap()
+            .body
+            .to_string()
+            .contains("many words many")
+    };
+    for options in [&["--quiet"][..], &["--output", "json"]] {
+        let low = lab
+            .call([&run[..], &["--budget", &budget], options, &["Second."]].concat())
+            .await;
+        let low = low.expect_code(0);
+        let says = "left out of requests of this run, because the budget doesn't cover them: big.txt (64.5 KiB)";
+        assert!(low.stderr.contains(says), "{low}");
+        if options.contains(&"json") {
+            let left_out = json!([{ "name": "big.txt", "bytes": 66_000, "comes_back": true }]);
+            assert_eq!(low.json()["left_out"], left_out);
+        }
+        assert!(!has_file());
+    }
+    let third = lab.call([&run[..], &["Third."]].concat()).await.expect_code(0);
+    assert!(has_file() && !third.stderr.contains("left out"), "{third}");
+    let shown = lab.call(["session", "show", "trip"]).await.expect_code(0).stdout;
+    let says = "left out of one request, because of the budget: big.txt (64.5 KiB)\n";
+    assert_eq!(shown.matches(says).count(), 2, "{shown}");
+}
+
+/// The model's limit won't change.
+#[tokio::test]
+async fn a_file_that_the_model_does_not_accept_is_left_out_for_good() {
+    let lab = lab_with_files([
+        Answer::text("Done."),
+        Answer::error(413),
+        Answer::text("Done.").forever(),
+    ]);
+    with_a_long_file(&lab).await;
+    let run = ["run", "--session", "trip", "--quiet"];
+    let second = lab.call([&run[..], &["Second."]].concat()).await.expect_code(0);
+    let says =
+        "left out of the conversation for good, because the model's API doesn't accept the whole: big.txt (64.5 KiB)";
+    assert!(
+        second.stderr.contains(says) && second.stderr.contains("attach them again"),
+        "{second}"
+    );
+    lab.call([&run[..], &["Third."]].concat()).await.expect_code(0);
+    let sent = lab.simulator.requests().pop().unwrap().body.to_string();
+    assert!(!sent.contains("many words many"), "{sent}");
+    let shown = lab.call(["session", "show", "trip"]).await.expect_code(0).stdout;
+    let says = "left out of the conversation from here on: big.txt (64.5 KiB)\n";
+    assert_eq!(shown.matches(says).count(), 1, "{shown}");
+}

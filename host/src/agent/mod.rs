@@ -25,7 +25,7 @@ mod tool_result;
 pub(crate) use agent::WeakAgent;
 pub use agent::{Agent, AgentParts, definitions};
 pub use approval::{Answer, Approver, Question};
-pub use report::RunReport;
+pub use report::{LeftOut, RunReport};
 pub use session::{RunOptions, Session};
 pub use settings::AgentSettings;
 pub use tenant::{DEFAULT_TENANT, SessionNameError, TenantNameError, check_tenant};

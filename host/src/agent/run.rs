@@ -15,6 +15,7 @@ use super::approval::{Answered, Gated, ask, awaiting};
 use super::explain::{refusal, repeated_call};
 use super::journal::{Journal, model_error};
 use super::known_tools::tools_since;
+use super::report::LeftOut;
 use super::session::RunOptions;
 use super::step::{Step, next_step};
 use super::tool_result::content_for_model;
@@ -47,7 +48,38 @@ fn trim_reason(error: &ModelError) -> Option<TrimReason> {
     }
 }
 
-/// What was already taken out of the conversation for one answer.
+/// What was taken out of the conversation for one answer.
+#[derive(Debug)]
+pub(super) struct Trim {
+    reason: TrimReason,
+    trimmed: Trimmed,
+    /// Whether it stays out whatever comes of the answer, and the journal has it.
+    is_permanent: bool,
+}
+
+impl Trim {
+    const fn kind(&self) -> TrimKind {
+        match self.reason {
+            TrimReason::TooLong | TrimReason::Budget => TrimKind::Results,
+            TrimReason::VendorBlocks => TrimKind::VendorBlocks,
+            TrimReason::Images => TrimKind::Images,
+        }
+    }
+
+    fn fact(&self) -> Fact {
+        Fact::Trimmed {
+            what: self.kind(),
+            files: self.trimmed.files.clone(),
+        }
+    }
+
+    /// Whether what was taken out comes back with a request that can be paid for.
+    fn comes_back(&self) -> bool {
+        self.reason == TrimReason::Budget && !self.is_permanent
+    }
+}
+
+/// What was already tried for one answer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tried {
     trims: u32,
@@ -95,6 +127,8 @@ pub(super) struct Run<'a> {
     pub(super) format: AnswerFormat,
     /// The calls that were admitted and have not ended.
     pub(super) admitted: Vec<Admitted>,
+    /// The attachments that requests have left out.
+    pub(super) left_out: Vec<LeftOut>,
 }
 
 /// A call that was admitted.
@@ -215,26 +249,35 @@ impl Run<'_> {
     }
 
     /// Gets one answer. If the model refuses the history as too long, or the budget can't pay for it, trims it and tries again,
-    /// so that one long tool result doesn't end the run. If that doesn't help, restores the history: the budget can be raised
-    /// later, and the images might not have been the cause.
+    /// so that one long tool result doesn't end the run. Then restores the history: if that didn't help, the images might not have been
+    /// the cause, and what was left out for the budget's sake is sent again as soon as a request can be paid for.
     async fn ask_model(&mut self) -> Result<ModelResponse, Ended> {
         let mut trims = Vec::new();
         let result = self.ask_trimming_history(&mut trims).await;
-        match &result {
-            Ok(_) => self.state.conversation.discard_snapshot(),
-            Err(_) => {
-                self.state.conversation.restore();
-                trims.clear();
+        self.state.conversation.restore();
+        if result.is_ok() {
+            for trim in trims {
+                if trim.comes_back() {
+                    self.record(&Fact::LeftOut {
+                        results: trim.trimmed.results as u64,
+                        files: trim.trimmed.files.clone(),
+                    });
+                } else if !trim.is_permanent {
+                    self.record(&trim.fact());
+                }
+                let comes_back = trim.comes_back();
+                for file in trim.trimmed.files {
+                    let left_out = LeftOut { file, comes_back };
+                    if !self.left_out.contains(&left_out) {
+                        self.left_out.push(left_out);
+                    }
+                }
             }
-        }
-        for what in trims {
-            // It was applied when it was tried.
-            self.journal.record(&Fact::Trimmed { what });
         }
         result.map_err(Ended::from)
     }
 
-    async fn ask_trimming_history(&mut self, trims: &mut Vec<TrimKind>) -> Result<ModelResponse, ModelError> {
+    async fn ask_trimming_history(&mut self, trims: &mut Vec<Trim>) -> Result<ModelResponse, ModelError> {
         let parts = self.agent.parts();
         let mut tried = Tried::default();
         let tools_since = tools_since(self.state);
@@ -269,31 +312,29 @@ impl Run<'_> {
                 }
                 // So it was none of what was taken out.
                 self.state.conversation.restore();
-                trims.clear();
+                trims.retain(|trim| trim.is_permanent);
                 tried = Tried::default();
                 continue;
             };
-            let what = match reason {
-                TrimReason::TooLong | TrimReason::Budget => TrimKind::Results,
-                TrimReason::VendorBlocks => TrimKind::VendorBlocks,
-                TrimReason::Images => TrimKind::Images,
-            };
-            match reason {
-                // The model's limit won't change, so this trim stays whatever comes of it.
-                TrimReason::TooLong => {
-                    trims
-                        .drain(..)
-                        .for_each(|what| self.journal.record(&Fact::Trimmed { what }));
-                    self.journal.record(&Fact::Trimmed { what });
-                }
-                _ => trims.push(what),
-            }
             self.emitter.emit(EventKind::HistoryTrimmed {
                 reason,
                 results: u32::try_from(trimmed.results).unwrap_or(u32::MAX),
                 bytes: trimmed.bytes as u64,
                 images: u32::try_from(trimmed.images).unwrap_or(u32::MAX),
+                files: trimmed.files.clone(),
             });
+            trims.push(Trim {
+                reason,
+                trimmed,
+                is_permanent: false,
+            });
+            // The model's limit won't change, so this trim stays whatever comes of it, with those before it.
+            if reason == TrimReason::TooLong {
+                for trim in trims.iter_mut().filter(|trim| !trim.is_permanent) {
+                    self.journal.record(&trim.fact());
+                    trim.is_permanent = true;
+                }
+            }
         }
     }
 

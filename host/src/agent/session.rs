@@ -325,6 +325,7 @@ impl Session {
             deadline: started + parts.settings.deadline.saturating_sub(spent),
             turn: 0,
             admitted: Vec::new(),
+            left_out: Vec::new(),
             format: AnswerFormat::default(),
         };
         let Ended { ending, error } = match refused {
@@ -334,6 +335,7 @@ impl Session {
         let (iterations, structured) = (run.turn, run.format.answer.take());
         let is_stuck = is_resumed && ending == Ending::BudgetExceeded && run.has_no_new_answer(answers);
         let can_go_on = is_stuck || ending == Ending::AwaitingApproval;
+        let left_out = std::mem::take(&mut run.left_out);
         drop(run);
         let error = error.or_else(|| explain(ending, &parts.settings, parts.max_tokens));
         // Without the fence that a model put around it.
@@ -365,6 +367,7 @@ impl Session {
             partial_text: self.journal.take_partial_text(),
             iterations,
             degraded,
+            left_out,
             ..self.base_report(budget)
         }
     }
@@ -512,6 +515,7 @@ impl Session {
             breakers,
             budget,
             error: None,
+            left_out: Vec::new(),
             unsaved: None,
         }
     }

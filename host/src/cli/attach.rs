@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::{CliError, format};
+use crate::events::LeftOutFile;
 use crate::transcript::{ATTACHMENT_TYPES, Attachment, AttachmentContent, MAX_ATTACHMENT_BYTES, MAX_ATTACHMENTS};
 
 /// The most bytes of an image: 10 MiB in base64. Source: the vendor's page on images.
@@ -120,6 +121,11 @@ pub fn already(path: &Path) -> String {
 /// Its name, type and size.
 pub fn describe(attachment: &Attachment) -> String {
     described(&attachment.name, attachment.media_type(), attachment.bytes)
+}
+
+/// Its name and size, where it is left out of a request.
+pub fn left_out(file: &LeftOutFile) -> String {
+    format!("{} ({})", format::one_line(&file.name, 64), format::bytes(file.bytes))
 }
 
 /// The same, from what a session keeps.

@@ -12,7 +12,7 @@ use super::output::Sink;
 use super::printer::{Printer, Render};
 use super::progress::{JsonLines, ProgressRenderer};
 use super::session_args::SettingNames;
-use super::{CliError, Context, Output, error, summary};
+use super::{CliError, Context, Output, attach, error, summary};
 use crate::agent::{Approver, RunOptions, RunReport, Session};
 use crate::assembly::Host;
 use crate::config::Config;
@@ -218,9 +218,33 @@ pub fn print_unsaved(cx: &Context, unsaved: Option<&ErrorInfo>) {
     }
 }
 
+/// Names the attachments that requests left out.
+pub fn print_left_out(cx: &Context, report: &RunReport) {
+    for (comes_back, what, hint) in [
+        (
+            true,
+            "left out of requests of this run, because the budget doesn't cover them",
+            "they stay in the session, and are sent again with a request that the budget covers",
+        ),
+        (
+            false,
+            "left out of the conversation for good, because the model's API doesn't accept the whole",
+            "attach them again to ask about them",
+        ),
+    ] {
+        let files = report.left_out.iter().filter(|it| it.comes_back == comes_back);
+        let files: Vec<String> = files.map(|it| attach::left_out(&it.file)).collect();
+        if !files.is_empty() {
+            let message = format!("{what}: {}", files.join(", "));
+            cx.stderr.line(&error::warning(&message, Some(hint)));
+        }
+    }
+}
+
 /// Prints the report in the requested format. In `text`, the answer is already printed, and the summary goes to stderr.
 pub fn print_report(cx: &Context, report: &RunReport) {
     print_unsaved(cx, report.unsaved.as_ref());
+    print_left_out(cx, report);
     match cx.global.output {
         Output::Json => cx.stdout.json_pretty(report),
         Output::StreamJson => cx.stdout.json_line(&ReportLine {

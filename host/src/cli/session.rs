@@ -13,6 +13,7 @@ use super::table::{Column, Table};
 use super::{CliError, Context, Output, attach, books, completions, format, run};
 use crate::agent::Session;
 use crate::config::Config;
+use crate::events::LeftOutFile;
 use crate::session::{RecordedFact, SessionError, SessionInfo};
 use crate::store::{SessionFilter, Store, StoreError};
 
@@ -252,7 +253,8 @@ fn in_words(fact: &Value) -> Option<String> {
                 .map(|change| format!("; {}", format::escape(change)));
             format!("continued{}", changes.collect::<String>())
         }
-        "trimmed" => "a part of the conversation was left out".to_owned(),
+        "trimmed" => format!("left out of the conversation from here on{}", left_out(fact)),
+        "left_out" => format!("left out of one request, because of the budget{}", left_out(fact)),
         _ => return None,
     })
 }
@@ -269,6 +271,21 @@ fn attached(fact: &Value) -> String {
         )
     });
     lines.collect()
+}
+
+/// What was left out, as far as the fact says it.
+fn left_out(fact: &Value) -> String {
+    let files = serde_json::from_value::<Vec<LeftOutFile>>(fact["files"].clone()).unwrap_or_default();
+    let results = match (fact["what"].as_str(), fact["results"].as_u64()) {
+        (Some("vendor_blocks"), _) => Some("what only the model's vendor can read".to_owned()),
+        (Some("images"), _) => Some("all images".to_owned()),
+        (_, Some(0)) => None,
+        (_, Some(results)) => Some(format::counted(results, "tool result")),
+        // It isn't known whether there were any.
+        (_, None) => files.is_empty().then(|| "results of tools, and attachments".to_owned()),
+    };
+    let what: Vec<String> = files.iter().map(attach::left_out).chain(results).collect();
+    format!(": {}", what.join(", "))
 }
 
 /// How a run ended, and of an error what its report said. Journals of earlier versions have only its kind.

@@ -411,6 +411,7 @@ pub(crate) mod tests {
                     remaining_usd: None,
                 },
             ],
+            left_out: Vec::new(),
             unsaved: None,
             error: None,
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{BreakerState, Ending, Outcome, Transition, Usage};
@@ -158,10 +158,12 @@ pub enum EventKind {
         reason: TrimReason,
         /// Tool results that were truncated or removed.
         results: u32,
-        /// Bytes removed from them.
+        /// Bytes removed, as they would have been sent.
         bytes: u64,
-        /// Images, and attachments of earlier prompts, that were removed.
+        /// Images of results that were removed.
         images: u32,
+        /// Attachments that were removed.
+        files: Vec<LeftOutFile>,
     },
     SessionFinished {
         outcome: Ending,
@@ -210,6 +212,13 @@ pub enum TrimReason {
     Images,
     /// The API refused the request, possibly because of blocks that only the vendor understands, such as thinking.
     VendorBlocks,
+}
+
+/// An attachment that a request leaves out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOutFile {
+    pub name: String,
+    pub bytes: u64,
 }
 
 impl TrimReason {

@@ -9,6 +9,8 @@ mod usage;
 
 pub use breaker::{BreakerState, Transition};
 pub use ending::Ending;
-pub use event::{ApprovalDecided, ErrorInfo, Event, EventKind, ToolCallFinished, TrimReason, reversal_hint};
+pub use event::{
+    ApprovalDecided, ErrorInfo, Event, EventKind, LeftOutFile, ToolCallFinished, TrimReason, reversal_hint,
+};
 pub use outcome::{Health, Outcome};
 pub use usage::Usage;

@@ -1,6 +1,7 @@
 //! The conversation's history, kept in the shape that the API accepts: the next message answers every tool use.
 
 use super::state::NOT_MADE;
+use crate::events::LeftOutFile;
 use crate::transcript::{Attachment, AttachmentContent, Block, Content, Image, Message, Role, ToolResult, ToolUse};
 
 /// Maximum images and attachments per request; older ones are removed. The API accepts a hundred.
@@ -18,16 +19,27 @@ const EMPTY_ANSWER: &str = "[Your last answer was empty. Please answer.]";
 const MIN_IMAGE_WEIGHT: usize = 10_000;
 
 /// Counts of what was removed from the history.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Trimmed {
     pub(crate) results: usize,
+    /// As they would have been sent.
     pub(crate) bytes: usize,
+    /// Of results.
     pub(crate) images: usize,
+    pub(crate) files: Vec<LeftOutFile>,
 }
 
 impl Trimmed {
-    pub(crate) fn is_nothing(self) -> bool {
-        self == Self::default()
+    pub(crate) fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn add_file(&mut self, attachment: &Attachment) {
+        self.bytes += attachment.data().len();
+        self.files.push(LeftOutFile {
+            name: attachment.name.clone(),
+            bytes: attachment.bytes,
+        });
     }
 }
 
@@ -226,8 +238,7 @@ impl Conversation {
             if let Block::Attachment(attachment) = block
                 && is_file(attachment)
             {
-                dropped.images += 1;
-                dropped.bytes += attachment.data().len();
+                dropped.add_file(attachment);
                 *block = Block::text(format!(
                     "[the attachment {} is left out: the model's API did not accept it]",
                     attachment.name
@@ -317,9 +328,8 @@ fn trim_attachments(message: &mut Message, trimmed: &mut Trimmed) {
         if let Block::Attachment(attachment) = block
             && (is_file(attachment) || attachment.data().len() > KEPT_BYTES * 2)
         {
+            trimmed.add_file(attachment);
             let (name, bytes) = (&attachment.name, attachment.data().len());
-            trimmed.images += 1;
-            trimmed.bytes += bytes;
             *block = Block::text(format!(
                 "[trimmed: the attachment {name} of an earlier prompt, {bytes} bytes]"
             ));
@@ -419,6 +429,7 @@ mod tests {
             results,
             bytes,
             images: 0,
+            files: Vec::new(),
         };
         assert_eq!(conversation.trim(), trimmed(1, 5_000));
         assert_eq!(
@@ -463,8 +474,13 @@ mod tests {
         let trimmed = conversation.trim();
         assert_eq!(
             (trimmed.results, trimmed.images, trimmed.bytes),
-            (0, 1, image.data().len())
+            (0, 0, image.data().len())
         );
+        let photo = LeftOutFile {
+            name: "photo.png".to_owned(),
+            bytes: 8,
+        };
+        assert_eq!(trimmed.files, [photo]);
         let attached = |message: usize| {
             let content = conversation.messages()[message].content.iter();
             content.filter(|block| matches!(block, Block::Attachment(_))).count()

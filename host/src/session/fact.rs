@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::content::{StoredAttachment, StoredBlock, StoredContent, StoredTool};
 use super::usage::CallUsage;
-use crate::events::{Ending, ErrorInfo, Outcome, Usage};
+use crate::events::{Ending, ErrorInfo, LeftOutFile, Outcome, Usage};
 
 /// One fact of a session's journal.
 ///
@@ -127,9 +127,20 @@ pub(crate) enum Fact {
         position: u32,
     },
     CallEnded(CallFate),
-    /// A part of the conversation was left out for good, because the model or the budget refused the whole.
+    /// A part of the conversation was left out for good, because the model refused the whole. Earlier versions wrote it for the budget's
+    /// sake as well.
     Trimmed {
         what: TrimKind,
+        /// The attachments among it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        files: Vec<LeftOutFile>,
+    },
+    /// A part of the conversation was left out of the request that the next answer is for, because the budget didn't cover the whole. It
+    /// stays a part of the conversation.
+    LeftOut {
+        results: u64,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        files: Vec<LeftOutFile>,
     },
     RunEnded {
         outcome: Ending,
@@ -219,6 +230,7 @@ impl Fact {
             Self::ApprovalExpired { .. } => "approval_expired",
             Self::CallEnded(_) => "call_ended",
             Self::Trimmed { .. } => "trimmed",
+            Self::LeftOut { .. } => "left_out",
             Self::RunEnded { .. } => "run_ended",
             Self::Unknown => "unknown",
         }
@@ -270,7 +282,17 @@ mod tests {
             },
             Fact::AskedAgain {},
             Fact::CallEnded(fate),
-            Fact::Trimmed { what: TrimKind::Images },
+            Fact::Trimmed {
+                what: TrimKind::Images,
+                files: Vec::new(),
+            },
+            Fact::LeftOut {
+                results: 1,
+                files: vec![LeftOutFile {
+                    name: "f".to_owned(),
+                    bytes: 3,
+                }],
+            },
             Fact::run_ended(Ending::Completed, None),
         ] {
             let json = serde_json::to_value(&fact).unwrap();

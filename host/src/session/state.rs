@@ -277,7 +277,7 @@ impl State {
                 }
                 self.end_turn();
             }
-            Fact::Trimmed { what } => {
+            Fact::Trimmed { what, .. } => {
                 match what {
                     TrimKind::Results => self.conversation.trim(),
                     TrimKind::VendorBlocks => self.conversation.drop_vendor_blocks(),
@@ -300,7 +300,7 @@ impl State {
                 self.last = Some(*outcome);
             }
             Fact::AttemptStarted { reservation, .. } => self.unanswered_attempt.clone_from(reservation),
-            Fact::AttemptEnded { .. } | Fact::Reopened { .. } | Fact::Unknown => {}
+            Fact::LeftOut { .. } | Fact::AttemptEnded { .. } | Fact::Reopened { .. } | Fact::Unknown => {}
         }
     }
 

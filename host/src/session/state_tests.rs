@@ -385,6 +385,7 @@ fn tools_are_known_from_the_message_on_before_which_they_changed() {
     facts.extend(turn());
     facts.push(Fact::Trimmed {
         what: TrimKind::Results,
+        files: Vec::new(),
     });
     assert_eq!(known_tools(&facts), [known(0, &["a"]), known(2, &["a", "b"])]);
     // In the middle of a turn that leaves the conversation.

@@ -77,6 +77,7 @@ pub(super) fn write(event: &Event, contents: bool) {
             results,
             bytes,
             images,
+            files,
         } => line!(
             WARN,
             event,
@@ -84,7 +85,8 @@ pub(super) fn write(event: &Event, contents: bool) {
             reason = reason.as_str(),
             results,
             bytes,
-            images
+            images,
+            files = files.len()
         ),
         EventKind::ModelAttempt {
             attempt,

@@ -80,6 +80,7 @@ fn one_of_each() -> Vec<EventKind> {
             results: 2,
             bytes: 5_000,
             images: 0,
+            files: Vec::new(),
         },
         attempt(None),
         attempt(Some(error())),

@@ -12,7 +12,7 @@ use crate::agent::{RunReport, Session};
 use crate::cli::budget::limits::{self, BudgetLine};
 use crate::cli::completions::model_names;
 use crate::cli::lines::Completions;
-use crate::cli::live::{LiveHost, print_error, print_report, print_summary, print_unsaved};
+use crate::cli::live::{LiveHost, print_error, print_left_out, print_report, print_summary, print_unsaved};
 use crate::cli::summary::{self, Detail};
 use crate::cli::watch::Files;
 use crate::cli::{CliError, Context, Output, error, format, session};
@@ -109,6 +109,7 @@ impl<'a> Conversation<'a> {
         }
         if self.cx.global.output != Output::StreamJson {
             print_unsaved(self.cx, report.unsaved.as_ref());
+            print_left_out(self.cx, &report);
         }
         self.last = Some(report);
     }

@@ -2,7 +2,7 @@
 
 use anstyle::{AnsiColor, Style};
 
-use crate::cli::format;
+use crate::cli::{attach, format};
 use crate::events::{ApprovalDecided, BreakerState, EventKind, Outcome, ToolCallFinished, TrimReason, reversal_hint};
 
 /// The maximum length of an input, an output or a reason in a progress line, in characters.
@@ -138,7 +138,11 @@ pub fn progress_line(event: &EventKind, last_failure: Option<&str>) -> Option<Pr
         )
         .styled(WARN),
         EventKind::HistoryTrimmed {
-            reason, bytes, images, ..
+            reason,
+            results,
+            bytes,
+            images,
+            files,
         } => {
             let why = match reason {
                 TrimReason::TooLong => "the conversation is too long for the model",
@@ -148,15 +152,22 @@ pub fn progress_line(event: &EventKind, last_failure: Option<&str>) -> Option<Pr
                     "the API refused the request, perhaps because of the model's thinking in it"
                 }
             };
-            let what = match reason {
-                TrimReason::VendorBlocks => "it",
-                _ => "results and attachments",
+            let until = match reason {
+                TrimReason::Budget => "of this request",
+                _ => "from now on",
             };
-            let with = match images {
-                0 => String::new(),
-                images => format!(" (images: {images})"),
+            let mut what: Vec<String> = files.iter().map(attach::left_out).collect();
+            for (count, one) in [(*results, "tool result"), (*images, "image")] {
+                if count > 0 {
+                    what.push(format::counted(u64::from(count), one));
+                }
+            }
+            let what = match what.is_empty() {
+                true => "the thinking".to_owned(),
+                false => what.join(", "),
             };
-            ProgressLine::new("model", format!("{why}: dropped {bytes} bytes of {what}{with}")).styled(WARN)
+            let bytes = format::bytes(*bytes);
+            ProgressLine::new("model", format!("{why}: left out {until}: {what} ({bytes} in all)")).styled(WARN)
         }
         EventKind::ModelWaiting { retry_after_ms, error } => {
             let what = format::one_line(&error.message, MAX_TEXT_CHARS);
