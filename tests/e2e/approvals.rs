@@ -901,6 +901,35 @@ async fn enter_goes_on_with_what_waits() {
     assert_eq!(lab.simulator.requests().len(), 2);
 }
 
+/// What came of the prompt is a part of the conversation then.
+#[tokio::test]
+async fn ctrl_c_at_the_first_question_says_what_stays() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    for command in ["run", "chat"] {
+        let lab = fetching(&server);
+        let mut terminal = Terminal::of_width(300);
+        let arguments = if command == "run" {
+            vec!["run", "Go."]
+        } else {
+            vec!["chat"]
+        };
+        let child = terminal.start(lab.command(arguments));
+        if command == "chat" {
+            terminal.wait_for(PROMPT).await;
+            terminal.type_keys("Go.\r");
+        }
+        terminal.wait_for(QUESTION).await;
+        terminal.type_keys(CTRL_C);
+        terminal.wait_for("without an answer.").await;
+        if command == "chat" {
+            terminal.wait_for(PROMPT).await;
+            terminal.type_keys(CTRL_D);
+        }
+        finish(child).await;
+    }
+    assert_eq!(server.requests(), 0);
+}
+
 /// What a prompt of a chat left waiting, and a second prompt with a file, whose question is the first one's.
 async fn asked_again(lab: &Lab) -> (Terminal, tokio::process::Child) {
     lab.write("note.txt", "A note.");

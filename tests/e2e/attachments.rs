@@ -596,6 +596,64 @@ async fn a_file_is_attached_once() {
     assert_eq!(last_message(&lab).matches("# Other notes").count(), 1);
 }
 
+/// Whatever the output: the prompt and its file can be sent again, and who sends another prompt reads what is left behind.
+#[tokio::test]
+async fn a_prompt_that_failed_can_be_sent_again_with_its_files() {
+    for output in ["text", "json"] {
+        let lab = lab_with_files([Answer::error(401), Answer::error(401), Answer::text("Done.").forever()]);
+        let run = ["run", "--session", "trip", "--output", output];
+        let failed = lab.call([&run[..], &["--attach", "notes.md", "First."]].concat()).await;
+        let says = "The prompt and what was attached are not part of the session: there was no answer. \
+                    `cofferdam session resume trip` sends it again, with notes.md (text/plain, 8 B).";
+        assert!(failed.stderr.contains(says), "{failed}");
+        failed.expect_code(1);
+
+        let resume = ["session", "resume", "trip", "--output", output];
+        let failed = lab.call(resume).await.expect_code(1);
+        assert!(failed.stderr.contains(says), "{failed}");
+        let resumed = lab.call(resume).await.expect_code(0);
+        let says = "Sending the last prompt again, with notes.md (text/plain, 8 B): First.";
+        assert!(
+            resumed.stderr.contains(says) && !resumed.stderr.contains("not part of the session"),
+            "{resumed}"
+        );
+        let sent = last_message(&lab);
+        assert!(sent.contains("# Notes") && sent.contains("First."), "{sent}");
+        let over = lab.call(resume).await.expect_code(2);
+        assert!(format!("{over}").contains("nothing is left to do"), "{over}");
+
+        // The budget refuses before anything is sent.
+        let refused = lab.call([&run[..], &["--budget", "0.00001", "--attach", "notes.md", "paper"]].concat());
+        refused.await.expect_code(3);
+        let other = lab
+            .call([&run[..], &["--quiet", "--attach", "paper", "Another."]].concat())
+            .await;
+        let says = "what was attached to it isn't sent with this one: notes.md (text/plain, 8 B)";
+        assert!(other.stderr.contains(says), "{other}");
+        other.expect_code(0);
+        let sent = last_message(&lab);
+        assert!(!sent.contains("# Notes") && sent.contains("Another."), "{sent}");
+        let more = lab.call([&run[..], &["More."]].concat()).await.expect_code(0);
+        assert!(!more.stderr.contains("isn't sent with this one"), "{more}");
+    }
+}
+
+/// The answer to a prompt that is sent again matches its schema as well.
+#[tokio::test]
+async fn a_prompt_is_sent_again_with_its_schema() {
+    let lab = lab_with_files([Answer::error(401), Answer::text("{\"n\": 1}")]);
+    lab.write(
+        "schema.json",
+        r#"{"type": "object", "properties": {"n": {"type": "integer"}}}"#,
+    );
+    let run = ["run", "--session", "trip", "--schema", "schema.json", "Count."];
+    lab.call(run).await.expect_code(1);
+    lab.call(["session", "resume", "trip"]).await.expect_code(0);
+    let requests = lab.simulator.requests();
+    assert_eq!(requests[1].body["output_config"], requests[0].body["output_config"]);
+    assert!(requests[1].body["output_config"].is_object(), "{}", requests[1].body);
+}
+
 /// A session whose first prompt had a long file, and what the next run may cost so that it can't send it.
 async fn with_a_long_file(lab: &Lab) -> String {
     lab.configure("max_tokens = 100\n");

@@ -436,6 +436,23 @@ async fn cancelled_by_ctrl_c() {
 }
 
 #[tokio::test]
+async fn what_stays_of_a_run_that_ends_after_calls_is_said() {
+    let lab = lab([
+        tool_call("calculate", json!({ "expression": "1" })),
+        Answer::text("So."),
+    ]);
+    let run = ["run", "--session", "trip", "--output", "json"];
+    let ended = lab.call([&run[..], &["--max-iterations", "1", "Go."]].concat()).await;
+    let ended = ended.expect_code(4);
+    let says = "The prompt and the calls of tools stay in the session, without an answer. `cofferdam run --session trip 'go on'` goes on";
+    assert!(ended.stderr.contains(says), "{ended}");
+    let more = lab.call([&run[..], &["go on"]].concat()).await.expect_code(0);
+    assert!(!more.stderr.contains("without an answer"), "{more}");
+    let sent = lab.simulator.requests()[1].body["messages"].to_string();
+    assert!(sent.contains("Go.") && sent.contains("go on"), "{sent}");
+}
+
+#[tokio::test]
 async fn what_is_cancelled_is_not_part_of_the_session() {
     for (arguments, says) in [
         (

@@ -479,6 +479,35 @@ async fn a_session_can_have_a_name() {
 }
 
 /// Neither the API key nor what `[secrets]` attaches is anywhere in what is kept.
+/// What a run that is left has brought is sent, and paid for, with every later prompt.
+#[tokio::test]
+async fn a_chat_says_what_stays_of_a_run_that_was_killed_in_a_call() {
+    let server = HttpServer::start(Behaviour::Silence).await;
+    let lab = lab([
+        tool_call("fetch", json!({ "url": server.url(), "method": "POST" })),
+        Answer::text("Fine."),
+    ]);
+    lab.configure(&fetcher("POST", &server.url()));
+    let mut child = start(&lab);
+    while server.requests() == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    child.kill().await.unwrap();
+    let chat = lab.call_with_input(["chat", "--continue"], "Forget it.\n").await;
+    let chat = chat.expect_code(0);
+    assert!(
+        chat.stderr
+            .contains("the prompt with what came of it stays in the conversation")
+            && !chat.stderr.contains("gives it up"),
+        "{chat}"
+    );
+    let sent = lab.simulator.requests().pop().unwrap().body["messages"].to_string();
+    assert!(
+        sent.contains("Go.") && sent.contains("isn't known whether it took effect"),
+        "{sent}"
+    );
+}
+
 #[tokio::test]
 async fn secrets_are_not_kept() {
     const SECRET: &str = "s3cr3t-that-must-not-be-kept";

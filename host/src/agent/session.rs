@@ -22,7 +22,7 @@ use crate::session::{CallState, Fact, OpenApproval, SessionError, State, StoredA
 use crate::store::{StoreError, Taken};
 use crate::telemetry::Emitter;
 use crate::tools::AnswerSchema;
-use crate::transcript::{Attachment, AttachmentContent, MAX_ATTACHMENT_BYTES, is_blank};
+use crate::transcript::{Attachment, AttachmentContent, Block, MAX_ATTACHMENT_BYTES, is_blank};
 
 /// The most tools that a line about a change names.
 const MAX_NAMED_TOOLS: usize = 5;
@@ -151,6 +151,20 @@ impl Session {
         self.state.drafted()
     }
 
+    /// Whether the model has answered in the run that has not ended, for example with calls: then its prompt and what came of it stay in
+    /// the conversation, whatever becomes of the run.
+    pub fn has_answers(&self) -> bool {
+        self.state.run.is_some() && !self.state.conversation.ends_with_prompt()
+    }
+
+    /// Whether the last run ended between the calls that the model asked for and its answer. Its prompt is part of the conversation.
+    pub fn ends_with_calls(&self) -> bool {
+        let is_call = |block: &Block| matches!(block, Block::ToolUse(_) | Block::ToolResult(_));
+        let last = self.messages().last();
+        let is_over = self.unfinished().is_none() && self.unanswered().is_none();
+        is_over && last.is_some_and(|last| last.content.iter().any(is_call))
+    }
+
     /// Whether the run that has not ended waits for a person, who may have decided elsewhere.
     pub fn waits_for_approval(&self) -> bool {
         self.state.unused_approvals().next().is_some()
@@ -209,6 +223,29 @@ impl Session {
 
     /// The same for a prompt with files, of at most [`MAX_ATTACHMENT_BYTES`] together.
     pub async fn run_with(&mut self, prompt: &str, attachments: Vec<Attachment>, options: RunOptions) -> RunReport {
+        let schema = options.schema.as_ref().map(|schema| schema.text().to_string());
+        self.send(prompt, attachments, schema, options).await
+    }
+
+    /// Sends the [unanswered](Self::unanswered) prompt of a run that has ended once more, with what is attached to it and for an answer of
+    /// the same schema. `None` if there is none.
+    pub async fn send_again(&mut self, options: RunOptions) -> Option<RunReport> {
+        if self.unfinished().is_some() {
+            return None;
+        }
+        let (prompt, attachments) = self.unanswered()?;
+        let (prompt, attachments) = (prompt.to_owned(), attachments.into_iter().cloned().collect());
+        let schema = self.state.unanswered_schema().map(str::to_owned);
+        Some(self.send(&prompt, attachments, schema, options).await)
+    }
+
+    async fn send(
+        &mut self,
+        prompt: &str,
+        attachments: Vec<Attachment>,
+        schema: Option<String>,
+        options: RunOptions,
+    ) -> RunReport {
         self.reopened();
         // An earlier run may have been dropped.
         self.end_run(Ending::Cancelled, None);
@@ -233,7 +270,7 @@ impl Session {
             self.record(&Fact::Prompted {
                 text: prompt.to_owned(),
                 attachments: attachments.iter().map(StoredAttachment::from).collect(),
-                schema: options.schema.as_ref().map(|schema| schema.text().to_string()),
+                schema,
             });
         }
         self.drive(prompt, refused, options, false).await

@@ -12,7 +12,7 @@ use super::output::Sink;
 use super::printer::{Printer, Render};
 use super::progress::{JsonLines, ProgressRenderer};
 use super::session_args::SettingNames;
-use super::{CliError, Context, Output, attach, error, summary};
+use super::{CliError, Context, Output, attach, error, session, summary};
 use crate::agent::{Approver, RunOptions, RunReport, Session};
 use crate::assembly::Host;
 use crate::config::Config;
@@ -166,6 +166,18 @@ impl LiveHost {
         let report = session.resume(self.options(cancel)).await;
         self.printed().await;
         report.map(|report| self.with_named_settings(report))
+    }
+
+    /// Sends the prompt once more that got no answer, if there is one.
+    pub async fn send_again(&self, session: &mut Session, cancel: CancellationToken) -> Option<RunReport> {
+        let report = session.send_again(self.options(cancel)).await;
+        self.printed().await;
+        report.map(|report| self.with_named_settings(report))
+    }
+
+    /// The command that goes on with a session, with what it must repeat of this one.
+    pub fn resume_command(&self, session: &Session) -> String {
+        self.names.resume(session::short(session.id()))
     }
 
     /// The report with a hint that names settings as they were set.

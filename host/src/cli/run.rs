@@ -10,9 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::interrupt::Interrupt;
 use super::live::{LiveHost, print_report};
 use super::session_args::SessionArgs;
-use super::{CliError, Context, Output, attach, completions, prompt, session};
+use super::{CliError, Context, attach, completions, prompt, session};
 use crate::config::Config;
-use crate::events::Ending;
 use crate::model::{ModelSettings, ProviderKind};
 use crate::regular_file;
 use crate::tools::AnswerSchema;
@@ -73,16 +72,10 @@ pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
         Some(id) => session::open_or_create(cx, &live, id).await?,
     };
     session::require_finished(&session)?;
-    let (before, are_attached) = (session.messages().len(), !attachments.is_empty());
+    session::warn_of_files_left(cx, &live, &session, &attachments);
     let report = live.run(&mut session, &prompt, attachments, cancel).await;
     print_report(cx, &report);
-    let is_dropped = report.outcome == Ending::Cancelled && session.messages().len() <= before;
-    if is_dropped && session.is_kept() && cx.global.output == Output::Text {
-        cx.note(match are_attached {
-            true => "The prompt and what was attached are not part of the session: there was no answer.",
-            false => "The prompt is not part of the session: there was no answer.",
-        });
-    }
+    session::note_left(cx, &live, &session, &report);
     drop(session);
     live.shutdown().await;
     Ok(report.outcome.exit_code())

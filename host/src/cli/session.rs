@@ -10,12 +10,13 @@ use super::interrupt::Interrupt;
 use super::live::{LiveHost, print_report};
 use super::session_args::SessionArgs;
 use super::table::{Column, Table};
-use super::{CliError, Context, Output, attach, books, completions, format, run};
-use crate::agent::Session;
+use super::{CliError, Context, Output, attach, books, completions, error, format, run};
+use crate::agent::{RunReport, Session};
 use crate::config::Config;
-use crate::events::LeftOutFile;
+use crate::events::{Ending, LeftOutFile};
 use crate::session::{RecordedFact, SessionError, SessionInfo};
 use crate::store::{SessionFilter, Store, StoreError};
+use crate::transcript::Attachment;
 
 /// Characters of an id in a list. They tell sessions apart that began in different milliseconds.
 const SHORT_ID_CHARS: usize = 13;
@@ -32,7 +33,7 @@ pub enum SessionCommand {
     List(ListArgs),
     /// Show what happened in a session
     Show(OneArgs),
-    /// Go on with a run whose process ended before it
+    /// Go on with a run that has not ended, or send the last prompt again if it got no answer
     Resume(Box<ResumeArgs>),
     /// Print everything that is kept of a session, as JSON lines
     Export(OneArgs),
@@ -388,7 +389,7 @@ async fn resume(cx: &Context, args: ResumeArgs) -> Result<u8, CliError> {
             short(session.id())
         ),
     );
-    if session.unfinished().is_none() {
+    if session.unfinished().is_none() && session.unanswered().is_none() {
         return Err(nothing_left);
     }
     announce(cx, &live, &session).await;
@@ -402,13 +403,83 @@ async fn resume(cx: &Context, args: ResumeArgs) -> Result<u8, CliError> {
     }
     let cancel = CancellationToken::new();
     let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx);
-    let Some(report) = live.resume(&mut session, cancel).await else {
+    let resumed = match session.unfinished() {
+        Some(_) => live.resume(&mut session, cancel).await,
+        None => {
+            if let Some((prompt, files)) = session.unanswered() {
+                let prompt = format::one_line(prompt, TITLE_CHARS);
+                cx.note(&format!(
+                    "Sending the last prompt again{}: {prompt}",
+                    with_files(&files)
+                ));
+            }
+            live.send_again(&mut session, cancel).await
+        }
+    };
+    let Some(report) = resumed else {
         return Err(nothing_left);
     };
     print_report(cx, &report);
+    note_left(cx, &live, &session, &report);
     drop(session);
     live.shutdown().await;
     Ok(report.outcome.exit_code())
+}
+
+/// Says what a run has left without an answer, and how to go on with it.
+pub fn note_left(cx: &Context, live: &LiveHost, session: &Session, report: &RunReport) {
+    // The error of a run that waits for a person says how. What can't be written can't be resumed.
+    if !session.is_kept() || report.unsaved.is_some() || report.outcome == Ending::AwaitingApproval {
+        return;
+    }
+    let resume = live.resume_command(session);
+    let what = match session.unanswered() {
+        _ if session.unfinished().is_some() => format!("The run has not ended: {resume} goes on with it."),
+        Some(_) if session.drafted().is_some() => format!("The prompt after it was not sent yet: {resume} sends it."),
+        Some((_, files)) => {
+            let (what, are) = match files.is_empty() {
+                true => ("The prompt", "is"),
+                false => ("The prompt and what was attached", "are"),
+            };
+            let with = with_files(&files);
+            format!("{what} {are} not part of the session: there was no answer. {resume} sends it again{with}.")
+        }
+        None if session.ends_with_calls() => format!(
+            "The prompt and the calls of tools stay in the session, without an answer. `cofferdam run --session {} 'go on'` goes on from \
+             there.",
+            short(session.id())
+        ),
+        None => return,
+    };
+    cx.note(&what);
+}
+
+/// Names the files of an unanswered prompt that another prompt leaves behind.
+pub fn warn_of_files_left(cx: &Context, live: &LiveHost, session: &Session, attached: &[Attachment]) {
+    let (_, files) = session.unanswered().unwrap_or_default();
+    let left: Vec<&Attachment> = files.into_iter().filter(|file| !attached.contains(file)).collect();
+    if left.is_empty() {
+        return;
+    }
+    let names: Vec<String> = left.into_iter().map(attach::describe).collect();
+    let message = format!(
+        "the last prompt got no answer, and what was attached to it isn't sent with this one: {}",
+        names.join(", ")
+    );
+    let hint = format!(
+        "attach it again with `--attach`; {} would have sent that prompt with it",
+        live.resume_command(session)
+    );
+    cx.stderr.line(&error::warning(&message, Some(&hint)));
+}
+
+/// The files of a prompt in words.
+fn with_files(files: &[&Attachment]) -> String {
+    let names: Vec<String> = files.iter().copied().map(attach::describe).collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!(", with {}", names.join(", ")),
+    }
 }
 
 /// Takes a session over, and says what differs from when it was last driven.

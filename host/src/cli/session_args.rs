@@ -83,6 +83,12 @@ impl SettingNames {
             }
         }
     }
+
+    /// The command that goes on with a session.
+    pub fn resume(&self, session: &str) -> String {
+        let gap = if self.repeated.is_empty() { "" } else { " " };
+        format!("{RESUME}{session}{gap}{}`", self.repeated)
+    }
 }
 
 #[derive(Args, Clone, Debug, Default)]
@@ -240,6 +246,7 @@ mod tests {
             names.apply(&mut error);
             assert_eq!(error.hint.unwrap(), repeated);
         }
+        assert_eq!(names.resume("01"), "`cofferdam session resume 01 --plugin a.wasm`");
     }
 
     #[test]

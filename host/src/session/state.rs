@@ -29,7 +29,7 @@ pub(crate) struct State {
     /// The run that has not ended.
     pub(crate) run: Option<OpenRun>,
     /// The prompt of the last run and what was attached to it, if the run ended without an answer: the conversation goes on without it.
-    dropped: Option<(String, Vec<Attachment>)>,
+    dropped: Option<Dropped>,
     /// What the next prompt begins with.
     draft: Option<Draft>,
     /// How the last run ended.
@@ -52,6 +52,14 @@ pub(crate) struct State {
 #[derive(Debug)]
 struct Draft {
     text: Option<String>,
+    attachments: Vec<Attachment>,
+}
+
+/// A prompt that is no part of the conversation, because its run ended without an answer.
+#[derive(Debug)]
+struct Dropped {
+    prompt: String,
+    schema: Option<String>,
     attachments: Vec<Attachment>,
 }
 
@@ -296,7 +304,11 @@ impl State {
                     known.messages = known.messages.min(messages);
                 }
                 let run = self.run.take();
-                self.dropped = run.map(|run| run.prompt).zip(refused.or(unanswered));
+                self.dropped = run.zip(refused.or(unanswered)).map(|(run, attachments)| Dropped {
+                    prompt: run.prompt,
+                    schema: run.schema,
+                    attachments,
+                });
                 self.last = Some(*outcome);
             }
             Fact::AttemptStarted { reservation, .. } => self.unanswered_attempt.clone_from(reservation),
@@ -331,7 +343,7 @@ impl State {
             None => self
                 .dropped
                 .as_ref()
-                .map(|(prompt, attached)| (prompt.as_str(), attached.iter().collect())),
+                .map(|dropped| (dropped.prompt.as_str(), dropped.attachments.iter().collect())),
         };
         match &self.draft {
             Some(draft) => {
@@ -340,6 +352,12 @@ impl State {
             }
             None => last,
         }
+    }
+
+    /// The JSON Schema that the answer to [`Self::unanswered`] must match, if its run has ended.
+    pub(crate) fn unanswered_schema(&self) -> Option<&str> {
+        let dropped = self.dropped.as_ref().filter(|_| self.drafted().is_none())?;
+        dropped.schema.as_deref()
     }
 
     /// The last prompt, if it has to wait for the run before it.

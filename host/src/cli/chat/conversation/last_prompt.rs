@@ -7,7 +7,7 @@ use crate::cli::live::print_unsaved;
 use crate::cli::{Output, approver, error, format, session};
 use crate::events::Ending;
 use crate::session::SessionError;
-use crate::transcript::{Attachment, Role};
+use crate::transcript::Attachment;
 
 impl Conversation<'_> {
     /// Whether the last prompt was not answered to the end.
@@ -125,16 +125,10 @@ impl Conversation<'_> {
 
     /// Says what is left of a run that ended between the calls of tools and the answer.
     fn note_open_turn(&self) {
-        let is_kept = !self.is_unanswered();
-        let is_open = self
-            .session
-            .messages()
-            .last()
-            .is_some_and(|last| last.role == Role::User);
-        if is_kept && is_open && self.cx.global.output == Output::Text {
+        if self.session.ends_with_calls() && self.cx.global.output == Output::Text {
             self.cx.note(
-                "Your prompt and what the tools returned stay in the conversation, without an answer. Another prompt, such as `go on`, \
-                 goes on from there.",
+                "Your prompt and the calls of tools stay in the conversation, without an answer. Another prompt, such as `go on`, goes on \
+                 from there.",
             );
         }
     }
@@ -209,14 +203,19 @@ impl Conversation<'_> {
         let how = match self.session.waits_for_approval() {
             true => self.how_waiting().await,
             false => {
-                let given_up = match self.session.drafted().and(self.session.unfinished()) {
-                    Some(_) => "both",
-                    None => "it",
+                let is_behind = self.session.drafted().and(self.session.unfinished()).is_some();
+                let given_up = match (is_behind, self.session.has_answers()) {
+                    (true, false) => "gives both up",
+                    (false, false) => "gives it up",
+                    // What came of its prompt is a part of the conversation.
+                    (true, true) => {
+                        "takes the place of this one, and ends the run before it, which stays in the conversation"
+                    }
+                    (false, true) => {
+                        "ends its run, and the prompt with what came of it stays in the conversation, also in what is sent and paid for"
+                    }
                 };
-                format!(
-                    "Enter {how}. Another prompt gives {given_up} up{}.",
-                    self.and_its_files()
-                )
+                format!("Enter {how}. Another prompt {given_up}{}.", self.and_its_files())
             }
         };
         let missing = self.session.missing_tool().await;
