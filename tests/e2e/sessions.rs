@@ -479,6 +479,24 @@ async fn a_session_can_have_a_name() {
 }
 
 /// Neither the API key nor what `[secrets]` attaches is anywhere in what is kept.
+/// A name is new; what looks like a generated id was mistyped.
+#[tokio::test]
+async fn a_mistyped_id_begins_no_session() {
+    let lab = lab([Answer::text("Hello.").forever()]);
+    for command in [
+        &["run", "--quiet", "--session", "01a22c37-d4f7", "Go."][..],
+        &["chat", "--session", "01a22c37-d4f7"],
+    ] {
+        let refused = lab.call(command.iter().copied()).await.expect_code(2);
+        assert!(
+            refused.stderr.contains("there is no session `01a22c37-d4f7`") && refused.stderr.contains("choose a name"),
+            "{refused}"
+        );
+    }
+    assert!(sessions(&lab).await.is_empty() && lab.simulator.requests().is_empty());
+    lab.call(["run", "--session", "20261130", "Go."]).await.expect_code(0);
+}
+
 /// What a run that is left has brought is sent, and paid for, with every later prompt.
 #[tokio::test]
 async fn a_chat_says_what_stays_of_a_run_that_was_killed_in_a_call() {

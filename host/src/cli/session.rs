@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -555,6 +556,13 @@ fn require_tenant(config: &Config, found: &SessionInfo) -> Result<(), CliError> 
 pub async fn open_or_create(cx: &Context, live: &LiveHost, id: &str) -> Result<Session, CliError> {
     match reopen(cx, live, id).await {
         Err(CliError::Store(StoreError::Session(SessionError::Unknown { .. }))) => {
+            if looks_generated(id, Timestamp::now()) {
+                return Err(CliError::usage(
+                    format!("there is no session `{id}`, and it looks like a generated id or the beginning of one"),
+                    "`cofferdam session list` shows the sessions that are kept; for a new one leave `--session` out, or choose a name \
+                     that doesn't look like an id",
+                ));
+            }
             let session = live.host().session_named(&live.host().config().agent.tenant, id);
             let session = session.map_err(|error| {
                 CliError::usage(
@@ -567,6 +575,25 @@ pub async fn open_or_create(cx: &Context, live: &LiveHost, id: &str) -> Result<S
         }
         reopened => reopened,
     }
+}
+
+/// Whether it is, or begins like, an id that this program can have generated until now. Nobody chooses such a name for a new session, so
+/// it is one that was mistyped or that is deleted.
+fn looks_generated(id: &str, now: Timestamp) -> bool {
+    /// UUIDs of version 7, which begin with the time in milliseconds.
+    const FORM: &str = "xxxxxxxx-xxxx-7xxx-xxxx-xxxxxxxxxxxx";
+    /// The first eight characters count in this unit of about a minute.
+    const UNIT_MS: i64 = 1 << 16;
+    /// In these units the beginning of 2024, before this program.
+    const FIRST: i64 = 0x018c_c251;
+    let fits = |(character, form): (char, char)| match form {
+        'x' => character.is_ascii_hexdigit(),
+        _ => character == form,
+    };
+    let has_form = id.len() <= FORM.len() && id.chars().zip(FORM.chars()).all(fits);
+    let time = id.get(..8).and_then(|time| i64::from_str_radix(time, 16).ok());
+    let newest = now.as_millisecond() / UNIT_MS;
+    has_form && time.is_some_and(|time| (FIRST..=newest).contains(&time))
 }
 
 /// The newest session of the configured tenant that nobody drives.
@@ -649,6 +676,37 @@ mod tests {
             in_words(&new).unwrap(),
             "the run ended: model_failed\n  error: the answer\\u{1b} was cut off\n  request id: req_1\n  hint: try again"
         );
+    }
+
+    #[test]
+    fn a_name_is_not_taken_for_a_generated_id() {
+        let now: Timestamp = "2026-11-30T12:00:00Z".parse().unwrap();
+        for id in [
+            "01a22c37",
+            "01a22c37-d4f7",
+            "01A22C37-D4F7",
+            "01a22c37-d4f7-768d-bc0c-f53debca8612",
+            "0199aaaa-",
+        ] {
+            assert!(looks_generated(id, now), "{id}");
+        }
+        for name in [
+            "nightly",
+            "20261130",
+            "20261130-a",
+            "30112026",
+            "deadbeef",
+            "01a22c3",
+            "01a22c37-ticket",
+            "01a22c37-d4f7-468d-bc0c-f53debca8612",
+            "01a22c37-d4f7-768d-bc0c-f53debca8612-b",
+            "01b00000-0000",
+            "01a22c37d4f7",
+            "",
+            "zürich-1",
+        ] {
+            assert!(!looks_generated(name, now), "{name}");
+        }
     }
 
     #[test]
