@@ -45,6 +45,7 @@ mod outage;
 mod outcomes;
 mod power;
 mod rate_limits;
+mod reasons;
 mod repository;
 mod schema;
 mod secrets;

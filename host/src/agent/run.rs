@@ -26,6 +26,7 @@ use crate::session::{
     CallFate, CallState, CallUsage, Fact, OpenCall, OpenRun, State, StoredBlock, StoredContent, TrimKind, Trimmed,
 };
 use crate::telemetry::Emitter;
+use crate::telemetry::redact::scrub;
 use crate::tools::{AdmittedCall, CallStart, ToolCall, ToolContext, ToolResult};
 
 /// How often one turn's history is trimmed because it is too long or too expensive.
@@ -33,6 +34,9 @@ const MAX_TRIMS: u32 = 2;
 
 /// How long calls without effects may run before what happened before them is written beside them.
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// What a session keeps of the reason why a call failed, in bytes.
+const MAX_REASON_BYTES: usize = 2_000;
 
 /// Why the history must be trimmed, if a shorter one could be accepted.
 fn trim_reason(error: &ModelError) -> Option<TrimReason> {
@@ -503,6 +507,7 @@ impl Run<'_> {
                 content: content.iter().map(StoredContent::from).collect(),
                 is_error: result.is_error,
                 degraded: result.degraded,
+                reason: reason(&result.finished),
                 approval: self.approval_of(position),
                 used: Some(used(&result.finished)),
             }));
@@ -581,6 +586,13 @@ fn used(finished: &ToolCallFinished) -> CallUsage {
         bytes_sent: finished.bytes_sent,
         bytes_received: finished.bytes_received,
     }
+}
+
+/// Why a call failed, as its session keeps it.
+fn reason(finished: &ToolCallFinished) -> Option<String> {
+    let mut reason = scrub(&finished.unsaid_reason()?).into_owned();
+    reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+    Some(reason)
 }
 
 /// The calls of a turn that are still to be made, with their positions, and the fates of those that another process began and

@@ -152,7 +152,7 @@ impl Findings {
         }
         for plugin in &config.plugins {
             let unavailable = offline.then(|| plugin.unavailable()).into_iter().flatten();
-            let remarks = unavailable.chain(plugin.warnings());
+            let remarks = unavailable.chain(plugin.warnings()).chain(plugin.unmet_needs());
             warnings.extend(remarks.map(|text| Finding::new(format!("plugins.{}", plugin.name), text, None)));
         }
     }

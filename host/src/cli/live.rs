@@ -77,7 +77,8 @@ impl LiveHost {
         }
         let answer = output == Output::Text;
         if answer || show_progress {
-            let renderer = ProgressRenderer::new(cx.stdout.clone(), cx.stderr.clone(), answer, show_progress);
+            let renderer = ProgressRenderer::new(cx.stdout.clone(), cx.stderr.clone(), answer, show_progress)
+                .with_failures(answer && cx.global.verbose);
             renders.push(match cx.global.plain {
                 true => Box::new(renderer),
                 false => Box::new(renderer.with_markdown()),

@@ -13,7 +13,7 @@ use super::markdown::{Markdown, Page};
 use super::output::Sink;
 use super::printer::Render;
 use super::session_args::SettingNames;
-use crate::events::{Ending, ErrorInfo, Event, EventKind};
+use crate::events::{Ending, ErrorInfo, Event, EventKind, Outcome};
 
 /// How long the model can be silent before the terminal says so.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -33,6 +33,8 @@ pub struct ProgressRenderer {
     pub answer: bool,
     /// Writes a line to stderr for other events.
     pub show_progress: bool,
+    /// Writes why tools failed, even without progress.
+    show_failures: bool,
     /// Whether the answer must match a schema. It is printed at the end, if it does.
     structured: bool,
     /// Whether this turn's text was streamed. If not, it is written when the turn ends.
@@ -97,6 +99,7 @@ impl ProgressRenderer {
             stderr,
             answer,
             show_progress,
+            show_failures: show_progress,
             structured: false,
             streamed: false,
             markdown: None,
@@ -111,6 +114,13 @@ impl ProgressRenderer {
     #[must_use]
     pub fn with_markdown(mut self) -> Self {
         self.markdown = self.stdout.is_terminal().then(Markdown::default);
+        self
+    }
+
+    /// Says why tools failed, whether or not there is progress.
+    #[must_use]
+    pub const fn with_failures(mut self, shown: bool) -> Self {
+        self.show_failures = self.show_progress || shown;
         self
     }
 
@@ -254,9 +264,17 @@ impl Render for ProgressRenderer {
             if let EventKind::ModelRetry { error, .. } = &event.kind {
                 self.last_failure = Some(error.message.clone());
             }
-            if let EventKind::ToolCallFinished(call) = &event.kind {
-                failure_lines(call).iter().for_each(|line| self.print(line));
+        }
+        if let EventKind::ToolCallFinished(call) = &event.kind
+            && self.show_failures
+            && call.outcome != Outcome::Ok
+        {
+            if !self.show_progress {
+                progress_line(&event.kind, None)
+                    .iter()
+                    .for_each(|line| self.print(line));
             }
+            failure_lines(call).iter().for_each(|line| self.print(line));
         }
     }
 

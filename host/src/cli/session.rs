@@ -222,8 +222,12 @@ fn in_words(fact: &Value) -> Option<String> {
             let content = fact["content"].as_array().into_iter().flatten();
             let content: Vec<&str> = content.filter_map(|piece| piece["text"].as_str()).collect();
             let content = format::one_line(&content.join(" "), RESULT_CHARS);
+            let reason = fact["reason"].as_str();
+            let reason = reason.map_or_else(String::new, |reason| {
+                format!("\n  reason: {}", format::one_line(reason, RESULT_CHARS))
+            });
             format!(
-                "{} ({}): {content}",
+                "{} ({}): {content}{reason}",
                 format::escape(text("tool")),
                 format::escape(text("outcome"))
             )

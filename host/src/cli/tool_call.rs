@@ -277,6 +277,10 @@ pub fn print(cx: &Context, result: &ToolResult) {
                 }
                 cx.stdout.end_line();
             }
+            // The fallback is what the model reads. Who calls the tool here wants to know what failed.
+            for line in result.finished.replaced_output.as_deref().unwrap_or_default().lines() {
+                cx.note(&ProgressLine::new("error", escape(line, is_terminal_control)).render());
+            }
             // Users of this command are often the tool's authors, so show what the tool printed.
             for line in result.finished.log.lines().filter(|line| !line.trim().is_empty()) {
                 cx.note(&ProgressLine::new("printed", escape(line, is_terminal_control)).render());
@@ -317,6 +321,7 @@ fn json(result: &ToolResult) -> Value {
         "is_error": result.is_error,
         "degraded": result.degraded,
         "content": result.content,
+        "replaced_output": finished.replaced_output,
         "tries": finished.tries,
         "duration_ms": finished.duration_ms,
         "fuel": finished.fuel,

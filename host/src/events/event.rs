@@ -268,6 +268,22 @@ pub struct ToolCallFinished {
     pub log: String,
 }
 
+impl ToolCallFinished {
+    /// Why the call failed, as far as its output doesn't say: what a fallback replaced, and the host's detail.
+    pub fn unsaid_reason(&self) -> Option<String> {
+        if self.outcome == Outcome::Ok {
+            return None;
+        }
+        let reasons = [self.replaced_output.as_deref(), self.detail.as_deref()];
+        let reasons: Vec<&str> = reasons
+            .into_iter()
+            .flatten()
+            .filter(|reason| !reason.trim().is_empty())
+            .collect();
+        (!reasons.is_empty()).then(|| reasons.join("\n"))
+    }
+}
+
 impl From<Transition> for EventKind {
     fn from(transition: Transition) -> Self {
         Self::BreakerChanged {

@@ -171,6 +171,9 @@ pub(crate) struct CallFate {
     pub(crate) content: Vec<StoredContent>,
     pub(crate) is_error: bool,
     pub(crate) degraded: bool,
+    /// Why it failed, as far as the content doesn't say: what the fallback replaced, and the host's detail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
     /// The approval that let it begin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) approval: Option<String>,
@@ -252,6 +255,7 @@ mod tests {
             content: vec![StoredContent::Text { text: "r".to_owned() }],
             is_error: false,
             degraded: false,
+            reason: Some("the reason".to_owned()),
             approval: None,
             used: Some(CallUsage {
                 plugin: "p".to_owned(),

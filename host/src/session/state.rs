@@ -510,6 +510,7 @@ impl OpenCall {
             content: vec![StoredContent::Text { text: text.to_owned() }],
             is_error: true,
             degraded: false,
+            reason: None,
             approval: self.approval.as_ref().map(|asked| asked.id.clone()),
             used: None,
         }

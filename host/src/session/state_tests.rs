@@ -68,6 +68,7 @@ fn ended(position: u32, result: &str) -> Fact {
         }],
         is_error: false,
         degraded: result == "degraded",
+        reason: None,
         approval: None,
         used: None,
     })

@@ -2,7 +2,7 @@
 
 use crate::sandbox::CallUse;
 
-/// Reasons kept for refused HTTP requests, over all tries of a call.
+/// Reasons kept for HTTP requests that were refused or had no answer, each once, over all tries of a call.
 const MAX_REFUSED_REASONS: usize = 16;
 
 /// What all tries of a call used in total.
@@ -36,8 +36,11 @@ impl CallTotals {
         let kept = usage.log.floor_char_boundary(room);
         self.log.push_str(&usage.log[..kept]);
         self.log_bytes_dropped += usage.log_bytes_dropped + (usage.log.len() - kept) as u64;
-        let room = MAX_REFUSED_REASONS.saturating_sub(self.refused.len());
-        self.refused.extend(usage.http.refused.into_iter().take(room));
+        for reason in usage.http.refused {
+            if self.refused.len() < MAX_REFUSED_REASONS && !self.refused.contains(&reason) {
+                self.refused.push(reason);
+            }
+        }
     }
 }
 
@@ -59,7 +62,7 @@ mod tests {
                     requests: 9,
                     sent: 5,
                     received: 6,
-                    refused: vec![log.to_owned(); 9],
+                    refused: (0..9).map(|number| format!("{log}{}", number.max(1))).collect(),
                 },
                 ..CallUse::default()
             };
@@ -79,7 +82,7 @@ mod tests {
         assert_eq!((totals.log.as_str(), totals.log_bytes_dropped), ("first second th", 3));
         assert_eq!(
             (totals.refused.len(), totals.refused[9].as_str()),
-            (MAX_REFUSED_REASONS, "second ")
+            (MAX_REFUSED_REASONS, "second 2")
         );
     }
 }

@@ -233,6 +233,10 @@ pub fn failure_lines(call: &ToolCallFinished) -> Vec<ProgressLine> {
             .skip(tail)
             .map(|line| ProgressLine::new("printed", format::one_line(line, MAX_TEXT_CHARS))),
     );
+    // The tool's own words are the reason. What the host knows of its requests stands beside them.
+    if let Some(detail) = call.detail.as_deref().filter(|_| has_own_words(call.outcome)) {
+        lines.push(ProgressLine::new("detail", format::one_line(detail, MAX_TEXT_CHARS)));
+    }
     if call.degraded {
         lines.push(ProgressLine::new(
             "instead",
@@ -273,9 +277,14 @@ fn outcome_and_metrics(call: &ToolCallFinished) -> String {
 /// Why a call failed: the first line, because a backtrace follows its cause. A fallback has replaced the output.
 fn reason(call: &ToolCallFinished) -> &str {
     let output = call.replaced_output.as_deref().unwrap_or(&call.output);
-    let detail = call.detail.as_deref().unwrap_or(output);
-    let mut lines = detail.lines();
+    let detail = call.detail.as_deref().filter(|_| !has_own_words(call.outcome));
+    let mut lines = detail.unwrap_or(output).lines();
     lines.find(|line| !line.trim().is_empty()).unwrap_or_default()
+}
+
+/// Whether the tool itself said what failed.
+const fn has_own_words(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Failed | Outcome::Unavailable)
 }
 
 /// The outcome in words, followed by its name if that differs.

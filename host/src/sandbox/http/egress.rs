@@ -38,7 +38,7 @@ pub struct HttpUse {
     pub sent: u64,
     /// Bytes of the bodies of responses.
     pub received: u64,
-    /// Why requests were refused, one sentence each. The first sixteen are kept.
+    /// Why requests were refused or had no answer, one sentence each. The first sixteen are kept.
     pub refused: Vec<String>,
 }
 
@@ -133,6 +133,20 @@ impl Egress {
     }
 }
 
+/// Whether the network or the server failed. Every other error has its own reason, noted where it was found.
+const fn is_no_answer(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Hyper(_)
+            | Error::Connect(_)
+            | Error::Tls(_)
+            | Error::DnsError { .. }
+            | Error::DestinationNotFound
+            | Error::ConnectionTimeout
+            | Error::ConnectionReadTimeout
+    )
+}
+
 impl WasiHttpHooks for Egress {
     // The host sets this header itself, from the canonical URL instead of the guest's authority.
     fn set_host_header(&mut self) -> bool {
@@ -184,7 +198,19 @@ impl WasiHttpHooks for Egress {
             held: Arc::new(held),
         };
         let (turns, account) = (setup.network.turns.clone(), self.account.clone());
-        Box::new(async move { turns.run(&account, &TurnClock::new(), exchange.run(request)).await })
+        let (noted, masker) = (traffic.refused.clone(), setup.masker.clone());
+        let asked = (request.method().clone(), exchange.url.origin());
+        Box::new(async move {
+            let sent = turns.run(&account, &TurnClock::new(), exchange.run(request)).await;
+            if let Err(error) = &sent
+                && is_no_answer(error)
+            {
+                let (method, origin) = asked;
+                let text = masker.text(format!("{method} {}: {error}", origin.ascii_serialization()));
+                note(&noted, display_untrusted(&text, 2 * MAX_QUOTED_CHARS));
+            }
+            sent
+        })
     }
 
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
@@ -261,7 +287,11 @@ mod tests {
             errors.iter().all(|error| matches!(error, Error::Connect(_))),
             "{errors:?}"
         );
-        assert!(refused.is_empty(), "{refused:?}");
+        let why = "GET http://127.0.0.1:9: connection error: ";
+        assert!(
+            refused.len() == 3 && refused.iter().all(|reason| reason.starts_with(why)),
+            "{refused:?}"
+        );
         let (errors, refused) = refused_with(1 << 19).await;
         assert!(
             errors

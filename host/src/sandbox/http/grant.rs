@@ -133,6 +133,12 @@ impl HttpGrant {
         self.covers_origin(url) && self.methods.iter().any(|granted| granted == method) && self.covers_path(url.path())
     }
 
+    /// Whether `method` is granted for some path of the server that this URL names.
+    pub fn reaches(&self, method: &str, url: &str) -> bool {
+        let is_granted = self.methods.iter().any(|granted| granted == method);
+        is_granted && Url::parse(url).is_ok_and(|url| self.covers_origin(&url))
+    }
+
     /// Whether the grant sends a secret unencrypted over a network.
     pub fn sends_secrets_in_the_clear(&self) -> bool {
         self.scheme == Scheme::Http && !self.is_loopback() && self.headers.iter().any(AttachedHeader::has_secret)
