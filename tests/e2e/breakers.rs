@@ -17,6 +17,26 @@ async fn breakers(lab: &Lab) -> Vec<Value> {
     shown.as_array().unwrap().clone()
 }
 
+/// The error of a call that the breaker of its tool refuses, and what the model reads of it.
+#[tokio::test]
+async fn a_refused_call_says_what_failed_before() {
+    let lab = lab([
+        tool_call("panic", json!({})),
+        tool_call("panic", json!({})),
+        Answer::text("Out."),
+    ]);
+    lab.configure(&format!(
+        "{}[plugins.faulty.breaker]\nfailure_threshold = 1\n",
+        faulty("")
+    ));
+    let ran = lab.call(["run", "--output", "stream-json", "Go."]).await.expect_code(0);
+    let events = ran.json_lines();
+    let refused = events.iter().find(|event| event["outcome"] == "breaker_open").unwrap();
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.starts_with("the last failure: trapped: "), "{refused:#}");
+    assert!(!refused["output"].as_str().unwrap().contains("trapped"), "{refused:#}");
+}
+
 async fn order(lab: &Lab, order: &str, name: &str) {
     let ordered = lab.call(["breakers", order, name]).await.expect_code(0);
     assert!(ordered.stderr.contains(name), "{ordered}");
@@ -41,8 +61,16 @@ async fn a_restart_does_not_forget_an_outage() {
         "{opened:?}"
     );
 
+    let failure = opened[0]["last_failure"].as_str().unwrap().to_owned();
+    assert!(failure.contains(": HTTP 500"), "{opened:?}");
+
     // Another process, which would have made three attempts.
     let report = lab.call(["run", "--output", "json", "Go."]).await.json();
+    let message = report["error"]["message"].as_str().unwrap();
+    assert!(
+        message.contains(&format!("; the last failure: {failure}")),
+        "{report:#}"
+    );
     assert_eq!(lab.simulator.requests().len(), 3, "{report}");
     let model = report["breakers"]
         .as_array()
@@ -52,8 +80,19 @@ async fn a_restart_does_not_forget_an_outage() {
     let left = model.unwrap()["time_until_retry_seconds"].as_f64().unwrap();
     assert!((200.0..=300.0).contains(&left), "{left}");
 
+    assert_eq!(model.unwrap()["last_failure"], failure, "{report:#}");
+    let shown = lab.call(["breakers", "show"]).await.expect_code(0);
+    assert!(shown.stdout.contains(": HTTP 500"), "{shown}");
+    let doctor = lab.call(["doctor"]).await.expect_code(0);
+    assert!(doctor.stdout.contains(&format!("{MODEL} is open since")), "{doctor}");
+    assert!(doctor.stdout.contains(": HTTP 500"), "{doctor}");
+
     order(&lab, "reset", MODEL).await;
-    assert_eq!(breakers(&lab).await[0]["state"], "closed");
+    let closed = breakers(&lab).await;
+    assert_eq!(
+        (&closed[0]["state"], &closed[0]["last_failure"]),
+        (&json!("closed"), &Value::Null)
+    );
     lab.call(["run", "--output", "json", "Go."]).await;
     assert_eq!(lab.simulator.requests().len(), 6);
 }

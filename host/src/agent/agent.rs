@@ -10,7 +10,7 @@ use crate::ledger::{BudgetSettings, Ledger};
 use crate::model::{Model, ToolDefinition, ToolDefinitions};
 use crate::resilience::{BreakerStats, Override};
 use crate::sha256::sha256;
-use crate::store::{Store, StoreError};
+use crate::store::{BreakerRecord, Store, StoreError};
 use crate::telemetry::{AlertSettings, Emitter, EventBus};
 use crate::tools::ToolSet;
 
@@ -165,13 +165,15 @@ impl Agent {
 
     /// Opens a breaker as another process left it, of a tenant or, without one, of all. Returns false if there is none of this name. See
     /// [`Breaker::restore`](crate::resilience::Breaker::restore).
-    pub(crate) fn restore_breaker(&self, name: &str, tenant: Option<&str>, open_for: Option<Duration>) -> bool {
+    pub(crate) fn restore_breaker(&self, left: &BreakerRecord, open_for: Option<Duration>) -> bool {
+        let last_failure = left.last_failure.as_deref();
         let of_model = self.parts().model.breakers();
-        if let Some(breaker) = of_model.iter().find(|breaker| breaker.name() == name) {
-            breaker.restore(open_for);
+        if let Some(breaker) = of_model.iter().find(|breaker| breaker.name() == left.name) {
+            breaker.restore(open_for, last_failure);
             return true;
         }
-        self.tools().restore_breaker(name, tenant, open_for)
+        self.tools()
+            .restore_breaker(&left.name, left.tenant.as_deref(), open_for, last_failure)
     }
 
     /// The breakers that a tenant's calls go through: the model's, which all tenants share, and the tenant's own for each tool.

@@ -11,6 +11,7 @@ use super::models::ModelGuards;
 use crate::agent::{Agent, WeakAgent};
 use crate::events::{BreakerState, Event, EventKind};
 use crate::store::{BreakerRecord, Store, WeakStore};
+use crate::telemetry::redact::scrub;
 
 /// How often a host looks for orders.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -88,6 +89,7 @@ impl Dependencies {
             name,
             to,
             retry_after_ms,
+            last_failure,
             ..
         } = &event.kind
         else {
@@ -102,6 +104,7 @@ impl Dependencies {
             since: event.at,
             until: retry_after_ms.and_then(|wait| event.at.checked_add(Duration::from_millis(wait)).ok()),
             about: self.of(name),
+            last_failure: last_failure.as_deref().map(|failure| scrub(failure).into_owned()),
         })
     }
 }
@@ -134,8 +137,9 @@ async fn restore(
                 Duration::try_from(until.duration_since(now)).unwrap_or_default()
             })),
         };
-        if agent.restore_breaker(&record.name, record.tenant.as_deref(), left) {
-            tracing::info!(breaker = record.name, since = %record.since, "a breaker is open, as it was left");
+        if agent.restore_breaker(&record, left) {
+            let last_failure = record.last_failure.as_deref();
+            tracing::info!(breaker = record.name, since = %record.since, last_failure, "a breaker is open, as it was left");
         }
     }
     Some(last.last().map_or(0, |order| order.seq))

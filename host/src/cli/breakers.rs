@@ -14,6 +14,9 @@ use crate::store::{BreakerRecord, Store};
 /// The maximum width of a name, in characters.
 const MAX_NAME_CHARS: usize = 60;
 
+/// The longest failure in the table, in characters. JSON has all that is kept of it.
+const MAX_FAILURE_CHARS: usize = 100;
+
 #[derive(Args, Debug)]
 pub struct BreakersArgs {
     #[command(subcommand)]
@@ -127,6 +130,7 @@ fn table(records: &[BreakerRecord], now: Timestamp) -> Table {
         Column::Left("state"),
         Column::Left("since"),
         Column::Left("next probe"),
+        Column::Left("last failure"),
     ]);
     for record in records {
         table.row([
@@ -145,6 +149,7 @@ fn table(records: &[BreakerRecord], now: Timestamp) -> Table {
                 (BreakerState::Open, Some(until)) => format::second(until),
                 _ => String::new(),
             },
+            format::one_line(record.last_failure.as_deref().unwrap_or_default(), MAX_FAILURE_CHARS),
         ]);
     }
     table

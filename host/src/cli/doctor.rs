@@ -14,11 +14,11 @@ use super::standalone;
 use super::tool_call::Calls;
 use super::{CliError, Context, Output, budget, config_in_code, error, format, grants, run, session, tool};
 use crate::config::Config;
-use crate::events::Outcome;
+use crate::events::{BreakerState, Outcome};
 use crate::ledger::LedgerError;
 use crate::model::{self, ClientError, ModelSettings, Provider, ProviderKind};
 use crate::sandbox::{guest_memory, resets_memory_fast, system_limits};
-use crate::store::{SessionFilter, Store, StoreError};
+use crate::store::{BreakerRecord, SessionFilter, Store, StoreError};
 use crate::telemetry::{EventBus, logging};
 use crate::tls;
 
@@ -200,9 +200,9 @@ async fn books(config: &Config) -> Vec<Finding> {
             count: session::MAX_SESSIONS,
         };
         let unusual = store.ledger().unusual(Timestamp::now()).await?;
-        Ok::<_, StoreError>((store.sessions(filter).await?, unusual))
+        Ok::<_, StoreError>((store.sessions(filter).await?, unusual, store.breakers().await?))
     };
-    let (sessions, unusual) = match read.await {
+    let (sessions, unusual, breakers) = match read.await {
         Ok(read) => read,
         Err(error) => {
             let error = CliError::from(error);
@@ -222,7 +222,14 @@ async fn books(config: &Config) -> Vec<Finding> {
         (words, Some(_)) => Finding::problem("budgets", words, Some(budget::CONFIRM_HINT.to_owned())),
         (words, None) => Finding::note("budgets", words, budget::CONFIRM_HINT),
     };
-    vec![
+    let open_models = breakers
+        .iter()
+        .filter(|breaker| breaker.tenant.is_none() && breaker.state == BreakerState::Open);
+    let mut findings: Vec<Finding> = open_models
+        .filter(|breaker| breaker.name.starts_with("model:"))
+        .map(open_breaker)
+        .collect();
+    findings.extend([
         budgets,
         match unfinished.count() {
             0 => Finding::ok("sessions", format!("{count}{kept}")),
@@ -232,7 +239,30 @@ async fn books(config: &Config) -> Vec<Finding> {
                 "`cofferdam session list` shows them, and `cofferdam session resume ID` goes on with one",
             ),
         },
-    ]
+    ]);
+    findings
+}
+
+/// A model that isn't asked.
+fn open_breaker(breaker: &BreakerRecord) -> Finding {
+    let name = format::escape(&breaker.name);
+    let next = match breaker.until {
+        None => "held open by an operator".to_owned(),
+        Some(until) if until <= Timestamp::now() => "the next call is a probe".to_owned(),
+        Some(until) => format!("no calls until {} UTC", format::second(until)),
+    };
+    let failure = breaker
+        .last_failure
+        .as_deref()
+        .map_or_else(String::new, |failure| format!("; the last failure: {failure}"));
+    Finding::note(
+        "breaker",
+        format!(
+            "{name} is open since {} UTC: {next}{failure}",
+            format::second(breaker.since)
+        ),
+        format!("`cofferdam breakers close {name}` lets calls through at once"),
+    )
 }
 
 /// A folder that is there or can be created.

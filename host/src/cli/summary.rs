@@ -355,6 +355,7 @@ pub(crate) mod tests {
             opened_count: u64::from(open),
             time_until_retry_seconds: open.then_some(59.2),
             rejected_count: if open { 5 } else { 0 },
+            last_failure: None,
         }
     }
 

@@ -2,6 +2,7 @@
 //! [`resilience`](crate::resilience).
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -38,4 +39,6 @@ pub struct Transition {
     pub to: BreakerState,
     /// Time until the breaker admits a probe; `None` unless failures opened it.
     pub retry_after: Option<Duration>,
+    /// What failed last, if failures opened it.
+    pub last_failure: Option<Arc<str>>,
 }

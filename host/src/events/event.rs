@@ -117,6 +117,9 @@ pub enum EventKind {
         /// Milliseconds until the breaker admits a probe, for a breaker that opened.
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_after_ms: Option<u64>,
+        /// What failed last, for a breaker that opened.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        last_failure: Option<Arc<str>>,
     },
     BudgetReserved {
         reservation: String,
@@ -293,6 +296,7 @@ impl From<Transition> for EventKind {
             retry_after_ms: transition
                 .retry_after
                 .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+            last_failure: transition.last_failure,
         }
     }
 }

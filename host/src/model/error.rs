@@ -1,6 +1,7 @@
 //! Errors of a model call. Variants are facts: `classify` decides what they mean for retries and the breaker, the agent loop
 //! what they mean for the run.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -49,13 +50,15 @@ pub enum ModelError {
     /// The API's answer can't be parsed or used.
     #[error("the API sent a malformed answer: {reason}")]
     Malformed { reason: String, request_id: Option<String> },
-    #[error("the breaker `{breaker}` is {}{}", open(*is_held, *retry_after), after(last))]
+    #[error("the breaker `{breaker}` is {}{}", open(*is_held, *retry_after), opened_by(last, last_failure))]
     BreakerOpen {
         breaker: String,
         /// An operator holds it open.
         is_held: bool,
         /// Zero while another call probes whether the endpoint has recovered.
         retry_after: Duration,
+        /// The last failure that counted, of whichever call or process.
+        last_failure: Option<Arc<str>>,
         last: Option<Box<ModelError>>,
     },
     /// By what the server announces, it would refuse the attempt.
@@ -168,6 +171,14 @@ fn after(last: &Option<Box<ModelError>>) -> String {
         .unwrap_or_default()
 }
 
+/// The call's own last failure, or the breaker's.
+fn opened_by(last: &Option<Box<ModelError>>, last_failure: &Option<Arc<str>>) -> String {
+    match (last, last_failure) {
+        (None, Some(failure)) => format!("; the last failure: {failure}"),
+        _ => after(last),
+    }
+}
+
 fn and_fallbacks(fallbacks: &[FailedModel]) -> String {
     fallbacks
         .iter()
@@ -242,7 +253,12 @@ impl ModelError {
             Self::RateLimitReached { endpoint, wait, .. } => {
                 format!("the rate limit of {endpoint} {}", reached(*wait))
             }
-            Self::BreakerOpen { breaker, last, .. } => format!("the breaker `{breaker}` is open{}", after(last)),
+            Self::BreakerOpen {
+                breaker,
+                last,
+                last_failure,
+                ..
+            } => format!("the breaker `{breaker}` is open{}", opened_by(last, last_failure)),
             error => error.to_string(),
         }
     }

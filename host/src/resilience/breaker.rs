@@ -42,6 +42,9 @@ use super::lock;
 use super::window::{Window, WindowSettings};
 use crate::events::{BreakerState, Transition};
 
+/// What is remembered of a failure, in characters.
+const MAX_CAUSE_CHARS: usize = 300;
+
 /// When a breaker opens and closes. A threshold of 0 acts as 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BreakerSettings {
@@ -91,6 +94,9 @@ pub struct BreakerStats {
     pub time_until_retry_seconds: Option<f64>,
     /// Calls refused since the host started or the breaker was reset.
     pub rejected_count: u64,
+    /// What the last failure was that counted, as far as its caller said, also of the process before; `None` once it is closed again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Arc<str>>,
 }
 
 /// What the last calls of a closed breaker came to.
@@ -136,6 +142,8 @@ pub struct Rejected {
     /// How long to wait before trying again. Zero while a probe is in flight, because its outcome decides. While an operator
     /// holds the breaker open the end is unknown, so this is `open_for`.
     pub retry_after: Duration,
+    /// As in [`BreakerStats::last_failure`].
+    pub last_failure: Option<Arc<str>>,
 }
 
 /// One dependency's breaker. Shared as `Arc<Breaker>`; every method takes a short lock and never waits.
@@ -153,6 +161,7 @@ struct Inner {
     generation: u64,
     failures: u32,
     window: Window,
+    last_failure: Option<Arc<str>>,
     opened_at: Option<jiff::Timestamp>,
     opened_count: u64,
     rejected_count: u64,
@@ -192,6 +201,7 @@ impl Breaker {
                 generation: 0,
                 failures: 0,
                 window: Window::default(),
+                last_failure: None,
                 opened_at: None,
                 opened_count: 0,
                 rejected_count: 0,
@@ -257,6 +267,7 @@ impl Breaker {
                 generation,
                 started: Instant::now(),
                 is_settled: false,
+                cause: None,
             },
             transition,
         ))
@@ -308,14 +319,16 @@ impl Breaker {
                 Phase::Open { until: None } | Phase::Closed | Phase::HalfOpen { .. } => None,
             },
             rejected_count: inner.rejected_count,
+            last_failure: inner.last_failure.clone(),
         }
     }
 
     /// Opens it as another process left it: until then, or, if that has passed, until its next call, which is a probe. `None`: an
-    /// operator holds it open. Ignored unless it is closed.
-    pub fn restore(&self, open_for: Option<Duration>) {
+    /// operator holds it open. Ignored unless it is closed. `last_failure` is that of [`BreakerStats`].
+    pub fn restore(&self, open_for: Option<Duration>, last_failure: Option<&str>) {
         let mut inner = lock(&self.inner);
         if matches!(inner.phase, Phase::Closed) {
+            inner.last_failure = last_failure.map(Arc::from);
             let until = open_for.and_then(|left| Instant::now().checked_add(left.min(self.settings.open_for)));
             self.change(&mut inner, Phase::Open { until });
         }
@@ -356,6 +369,7 @@ impl Breaker {
             state: inner.phase.state(),
             is_held: matches!(inner.phase, Phase::Open { until: None }),
             retry_after,
+            last_failure: inner.last_failure.clone(),
         }
     }
 
@@ -369,6 +383,7 @@ impl Breaker {
             Phase::Closed => {
                 inner.failures = 0;
                 inner.window.clear();
+                inner.last_failure = None;
                 inner.opened_at = None;
             }
             Phase::Open { .. } if from != BreakerState::Open => {
@@ -383,6 +398,8 @@ impl Breaker {
             from,
             to: to.state(),
             retry_after,
+            // An operator's order has no such cause.
+            last_failure: retry_after.and(inner.last_failure.clone()),
         })
     }
 
@@ -404,6 +421,7 @@ impl Breaker {
                 inner.failures = if has_failed {
                     inner.failures.saturating_add(1)
                 } else {
+                    inner.last_failure = None;
                     0
                 };
                 has_failed && inner.failures >= self.settings.failure_threshold
@@ -417,10 +435,13 @@ impl Breaker {
         inner.generation == generation && matches!(inner.phase, Phase::HalfOpen { .. })
     }
 
-    fn settle(&self, generation: u64, verdict: Verdict, took: Duration) -> Option<Transition> {
+    fn settle(&self, generation: u64, verdict: Verdict, took: Duration, cause: Option<Arc<str>>) -> Option<Transition> {
         let mut inner = lock(&self.inner);
         if inner.generation != generation {
             return None;
+        }
+        if matches!(verdict, Verdict::Failure) {
+            inner.last_failure = cause;
         }
         match (inner.phase, verdict) {
             // While open, a breaker issues no permits, so none of this generation exists.
@@ -471,9 +492,15 @@ pub struct Permit {
     generation: u64,
     started: Instant,
     is_settled: bool,
+    cause: Option<Arc<str>>,
 }
 
 impl Permit {
+    /// Why the call fails, for a person: said before it is reported as failed. The breaker remembers the first 300 characters.
+    pub fn because(&mut self, cause: &str) {
+        self.cause = Some(cause.chars().take(MAX_CAUSE_CHARS).collect::<String>().into());
+    }
+
     /// The head of the answer has arrived. Decides a probe; the outcome reported later then doesn't count. Does nothing if the
     /// breaker is closed.
     pub fn answered(&mut self, healthy: bool) -> Option<Transition> {
@@ -482,7 +509,9 @@ impl Permit {
         }
         self.is_settled = true;
         let verdict = if healthy { Verdict::Success } else { Verdict::Failure };
-        self.breaker.settle(self.generation, verdict, self.started.elapsed())
+        let cause = self.cause.clone();
+        self.breaker
+            .settle(self.generation, verdict, self.started.elapsed(), cause)
     }
 
     /// The dependency works.
@@ -501,7 +530,11 @@ impl Permit {
     fn settle(mut self, verdict: Verdict) -> Option<Transition> {
         match std::mem::replace(&mut self.is_settled, true) {
             true => None,
-            false => self.breaker.settle(self.generation, verdict, self.started.elapsed()),
+            false => {
+                let cause = self.cause.take();
+                self.breaker
+                    .settle(self.generation, verdict, self.started.elapsed(), cause)
+            }
         }
     }
 }
@@ -510,7 +543,9 @@ impl Drop for Permit {
     fn drop(&mut self) {
         if !self.is_settled {
             // A neutral verdict changes no state, so there is no transition to report.
-            let _ = self.breaker.settle(self.generation, Verdict::Neutral, Duration::ZERO);
+            let _ = self
+                .breaker
+                .settle(self.generation, Verdict::Neutral, Duration::ZERO, None);
         }
     }
 }

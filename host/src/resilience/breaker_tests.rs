@@ -77,16 +77,50 @@ async fn a_window_opens_it_by_the_rate_of_slow_calls() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn it_remembers_the_last_failure_that_counted() {
+    let breaker = breaker();
+    let fail = |cause: &str| {
+        let mut permit = permit(&breaker);
+        permit.because(cause);
+        permit.failure()
+    };
+    let mut neutral = permit(&breaker);
+    neutral.because("a mistake of the caller");
+    neutral.neutral();
+    assert_eq!(breaker.stats().last_failure, None);
+    fail("first");
+    assert_eq!(permit(&breaker).success(), None);
+    assert_eq!(breaker.stats().last_failure, None, "it works again");
+    fail("second");
+    fail("third");
+    let late = permit(&breaker);
+    let opened = fail(&"x".repeat(1_000)).unwrap();
+    assert_eq!(opened.last_failure.as_deref(), Some(&*"x".repeat(300)));
+    late.failure();
+    assert_eq!(breaker.try_acquire().unwrap_err().last_failure, opened.last_failure);
+
+    advance(OPEN_FOR).await;
+    let mut probe = permit(&breaker);
+    probe.because("HTTP 503");
+    let reopened = probe.answered(false).unwrap();
+    assert_eq!(reopened.last_failure.as_deref(), Some("HTTP 503"));
+    assert_eq!(breaker.apply_override(Override::Closed).unwrap().last_failure, None);
+    assert_eq!(breaker.stats().last_failure, None);
+    breaker.restore(Some(OPEN_FOR), Some("elsewhere"));
+    assert_eq!(breaker.stats().last_failure.as_deref(), Some("elsewhere"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_opens_as_another_process_left_it() {
     let breaker = breaker();
-    breaker.restore(Some(Duration::from_secs(20)));
+    breaker.restore(Some(Duration::from_secs(20)), None);
     let rejected = breaker.try_acquire().unwrap_err();
     assert_eq!(rejected.retry_after, Duration::from_secs(20));
     advance(Duration::from_secs(20)).await;
     assert!(breaker.try_acquire().is_ok(), "the probe");
 
     let breaker = self::breaker();
-    breaker.restore(Some(Duration::MAX));
+    breaker.restore(Some(Duration::MAX), None);
     let rejected = breaker.try_acquire().unwrap_err();
     assert_eq!(
         rejected.retry_after, OPEN_FOR,
@@ -94,7 +128,7 @@ async fn it_opens_as_another_process_left_it() {
     );
 
     let held = self::breaker();
-    held.restore(None);
+    held.restore(None, None);
     advance(OPEN_FOR * 10).await;
     assert!(held.try_acquire().is_err());
     held.apply_override(Override::Closed);

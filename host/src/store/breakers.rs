@@ -21,6 +21,8 @@ pub struct BreakerRecord {
     /// What is behind it: the address of the model's API, or the digest of the tool's component. Behind another one, it begins
     /// closed.
     pub about: String,
+    /// What the failure was that opened it, if it is open for one.
+    pub last_failure: Option<String>,
 }
 
 impl BreakerRecord {

@@ -68,8 +68,14 @@ impl AlertRules {
                 name,
                 from: BreakerState::Closed,
                 to: BreakerState::Open,
+                last_failure,
                 ..
-            } => ("breaker_opened", format!("breaker {name} opened")),
+            } => {
+                let after = last_failure
+                    .as_ref()
+                    .map_or_else(String::new, |last| format!(" after {last}"));
+                ("breaker_opened", format!("breaker {name} opened{after}"))
+            }
             EventKind::BudgetSettled { .. } => {
                 let (spent, limit) = (metrics.estimated_cost_usd, self.settings.session_cost_usd);
                 if spent <= limit || std::mem::replace(&mut self.cost_fired, true) {
@@ -162,6 +168,7 @@ mod tests {
             from,
             to,
             retry_after_ms: None,
+            last_failure: None,
         };
         let changes = [
             (Closed, Open),

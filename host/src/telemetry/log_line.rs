@@ -237,6 +237,7 @@ pub(super) fn write(event: &Event, contents: bool) {
             from,
             to,
             retry_after_ms,
+            last_failure,
         } => line!(
             DEBUG,
             event,
@@ -244,7 +245,8 @@ pub(super) fn write(event: &Event, contents: bool) {
             breaker = name.as_str(),
             from = from.name(),
             to = to.name(),
-            retry_after_ms
+            retry_after_ms,
+            last_failure = last_failure.as_deref()
         ),
         EventKind::BudgetReserved {
             reservation,

@@ -113,6 +113,7 @@ fn one_of_each() -> Vec<EventKind> {
             from: BreakerState::Closed,
             to: BreakerState::Open,
             retry_after_ms: Some(60_000),
+            last_failure: Some("unavailable".into()),
         },
         EventKind::BudgetReserved {
             reservation: "r".to_owned(),

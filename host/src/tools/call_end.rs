@@ -105,7 +105,11 @@ impl CallEnd {
         }
         let seconds = rejected.retry_after.as_secs_f64().ceil().max(1.0);
         let text = format!("The tool is temporarily unavailable. Try again in {seconds:.0} seconds.");
-        Self::error(Outcome::BreakerOpen, text)
+        let ended = Self::error(Outcome::BreakerOpen, text);
+        match &rejected.last_failure {
+            Some(failure) => ended.with_detail(format!("the last failure: {failure}")),
+            None => ended,
+        }
     }
 
     pub(super) fn cancelled() -> Self {

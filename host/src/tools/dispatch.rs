@@ -432,7 +432,7 @@ impl ToolSet {
             Err(halted) => return (CallEnd::halted_outside_tool(halted, cx.deadline), None),
         };
         // The breaker may have opened meanwhile: what waited for a dying tool must not run.
-        let permit = match breaker.try_acquire() {
+        let mut permit = match breaker.try_acquire() {
             Ok((permit, transition)) => {
                 report(cx.emitter, transition);
                 permit
@@ -484,6 +484,14 @@ impl ToolSet {
             }
             Err(failure) => CallEnd::failed(failure, &tool.plugin, tool.set_in),
         };
+        // The tool's own words are contents, so they stay out.
+        let host = ended
+            .detail
+            .iter()
+            .chain(&totals.refused)
+            .filter_map(|detail| detail.lines().next());
+        let cause: Vec<&str> = std::iter::once(ended.outcome.name()).chain(host).collect();
+        permit.because(&display_untrusted(&cause.join(": "), usize::MAX));
         report(cx.emitter, settle(permit, ended.health));
         (ended, delay)
     }

@@ -193,12 +193,18 @@ impl ToolSet {
 
     /// Opens the breaker of this name as another process left it: a tenant's, or, held open by an operator, those of all. Returns false
     /// if there is none.
-    pub(crate) fn restore_breaker(&self, name: &str, tenant: Option<&str>, open_for: Option<Duration>) -> bool {
+    pub(crate) fn restore_breaker(
+        &self,
+        name: &str,
+        tenant: Option<&str>,
+        open_for: Option<Duration>,
+        last_failure: Option<&str>,
+    ) -> bool {
         let Some(slot) = self.slots.iter().find(|slot| slot.breakers.name() == name) else {
             return false;
         };
         match tenant {
-            Some(tenant) => slot.breaker(tenant).restore(open_for),
+            Some(tenant) => slot.breaker(tenant).restore(open_for, last_failure),
             None => slot.breakers.hold_open(),
         }
         true

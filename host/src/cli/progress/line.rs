@@ -121,6 +121,7 @@ pub fn progress_line(event: &EventKind, last_failure: Option<&str>) -> Option<Pr
             from,
             to,
             retry_after_ms,
+            ..
         } => {
             let then = retry_after_ms
                 .map(|delay| format!("; next probe in {}", format::seconds(delay)))
@@ -395,6 +396,7 @@ mod tests {
                 from: BreakerState::Closed,
                 to: BreakerState::Open,
                 retry_after_ms: Some(60_000),
+                last_failure: None,
             }),
             " breaker  tool:get_weather went from closed to open; next probe in 60 s"
         );

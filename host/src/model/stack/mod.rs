@@ -188,6 +188,7 @@ impl ModelStack {
             breaker: rejected.name,
             is_held: rejected.is_held,
             retry_after: rejected.retry_after,
+            last_failure: rejected.last_failure,
             last: None,
         })?;
         report(cx, transition);
@@ -196,10 +197,14 @@ impl ModelStack {
             biased;
             result = &mut attempt => result,
             status = progress.head_arrived() => {
+                permit.because(&format!("HTTP {status}"));
                 report(cx, permit.answered(is_healthy(status)));
                 attempt.await
             }
         };
+        if let Err(error) = &result {
+            permit.because(&format!("{}: {error}", error.kind()));
+        }
         // The answer may have ended with its head, and a provider needn't report heads at all.
         if let Some(status) = status(&result) {
             report(cx, permit.answered(is_healthy(status)));

@@ -239,7 +239,7 @@ async fn the_breaker_opens_stays_open_and_closes_again() {
     let error = harness.fails().await;
     assert_eq!(
         error.to_string(),
-        "the breaker `model:claude-sonnet-5-5` is open, next try in 60.0 s"
+        "the breaker `model:claude-sonnet-5-5` is open, next try in 60.0 s; the last failure: server_error: HTTP 500"
     );
     assert_eq!((error.kind(), harness.steps_left()), ("breaker_open", 2));
     tokio::time::advance(Duration::from_secs(60)).await;

@@ -16,15 +16,16 @@ const ALL: &str = "";
 
 pub(super) fn record(connection: &Connection, record: &BreakerRecord) -> Result<(), Fault> {
     connection.run(
-        "INSERT INTO breakers (name, tenant, state, since, until, about) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-         ON CONFLICT (name, tenant) DO UPDATE SET state = ?3, since = ?4, until = ?5, about = ?6",
+        "INSERT INTO breakers (name, tenant, state, since, until, about, last_failure) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (name, tenant) DO UPDATE SET state = ?3, since = ?4, until = ?5, about = ?6, last_failure = ?7",
         params![
             record.name,
             record.tenant.as_deref().unwrap_or(ALL),
             record.state.name(),
             record.since.to_string(),
             record.until.map(|until| until.to_string()),
-            record.about
+            record.about,
+            record.last_failure
         ],
     )?;
     Ok(())
@@ -52,15 +53,16 @@ pub(super) fn order(connection: &Connection, name: &str, to: Override, at: Times
         params![name, ALL, state.name(), at],
     )?;
     connection.run(
-        "UPDATE breakers SET state = ?2, since = ?3, until = NULL WHERE name = ?1",
+        "UPDATE breakers SET state = ?2, since = ?3, until = NULL, last_failure = NULL WHERE name = ?1",
         params![name, state.name(), at],
     )?;
     Ok(())
 }
 
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<BreakerRecord>> {
-    let mut statement = connection
-        .prepare_cached("SELECT name, tenant, state, since, until, about FROM breakers ORDER BY name, tenant")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT name, tenant, state, since, until, about, last_failure FROM breakers ORDER BY name, tenant",
+    )?;
     let records = statement.query_map([], |row| {
         let tenant: String = row.get(1)?;
         let until: Option<String> = row.get(4)?;
@@ -71,6 +73,7 @@ pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<BreakerRecord
             since: timestamp(&row.get::<_, String>(3)?)?,
             until: until.as_deref().map(timestamp).transpose()?,
             about: row.get(5)?,
+            last_failure: row.get(6)?,
         })
     })?;
     records.collect()
