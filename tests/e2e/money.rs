@@ -156,6 +156,52 @@ async fn a_killed_process_is_charged_in_full() {
     );
 }
 
+/// Whichever command finds what a killed process has reserved says that it is charged, once, and what can be done about it.
+#[tokio::test]
+async fn who_pays_for_a_killed_process_reads_why() {
+    let commands: [&[&str]; 6] = [
+        &["session", "list"],
+        &["session", "list", "--output", "json"],
+        &["budget", "show"],
+        &["breakers"],
+        &["run", "Go."],
+        &["usage", "-q"],
+    ];
+    for command in commands {
+        let lab = lab([
+            Answer::text("never").with_fault(FaultKind::Stall, FaultPoint::Events(2)),
+            costing(1, 1).forever(),
+        ]);
+        let mut child = lab.command(["run", "--output", "json", "Go."]).spawn().unwrap();
+        lab.wait_for_model_request().await;
+        child.kill().await.unwrap();
+        let paid = lab.call(command.iter().copied()).await.expect_code(0);
+        let again = lab.call(["session", "list"]).await.expect_code(0);
+        let rows = lab.call(["budget", "export"]).await.expect_code(0).json_lines();
+        let charged = rows.iter().find(|row| row["state"] == "charged").unwrap();
+        let text = |key: &str| charged[key].as_str().unwrap();
+        let said = "which are charged in full: what the API billed for them isn't known";
+        assert!(!again.stderr.contains(said), "{command:?}: {again}");
+        if command.contains(&"-q") {
+            assert_eq!(paid.stderr, "", "{command:?}");
+            continue;
+        }
+        let line = paid.stderr.lines().find(|line| line.contains(said));
+        let line = line.unwrap_or_else(|| panic!("{command:?}: {paid}"));
+        for part in [
+            " WARN ".to_owned(),
+            format!("amount_usd={}", &text("spent_usd")[..5]),
+            "reservations=1".to_owned(),
+            format!("ids={}", text("id")),
+            format!("cofferdam session show {}", text("session_id")),
+            format!("cofferdam budget reverse {} --reason", text("id")),
+        ] {
+            assert!(line.contains(&part), "{part}: {line}");
+        }
+        assert_eq!(paid.stderr.matches(said).count(), 1, "{command:?}: {paid}");
+    }
+}
+
 fn interrupt(child: &Child) {
     let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
     kill_process(pid, Signal::INT).unwrap();

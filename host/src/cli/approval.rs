@@ -70,7 +70,7 @@ pub struct DenyArgs {
 pub async fn approval(cx: &Context, command: ApprovalCommand) -> Result<u8, CliError> {
     let is_only_read = matches!(command, ApprovalCommand::List(_) | ApprovalCommand::Show(_));
     let config = cx.config()?;
-    let store = books::open(&config, is_only_read).await?;
+    let (store, _logging) = books::open_and_say(cx, &config, is_only_read).await?;
     match command {
         ApprovalCommand::List(args) => list(cx, &store, args).await?,
         ApprovalCommand::Show(args) => show(cx, &store, &args.id).await?,

@@ -53,14 +53,15 @@ pub async fn breakers(cx: &Context, args: BreakersArgs) -> Result<u8, CliError> 
     let config = cx.config()?;
     let (name, to) = match args.command {
         None | Some(BreakersCommand::Show) => {
-            show(cx, &books::open(&config, true).await?).await?;
+            let (store, _logging) = books::open_and_say(cx, &config, true).await?;
+            show(cx, &store).await?;
             return Ok(0);
         }
         Some(BreakersCommand::Open(args)) => (args.name, Override::Open),
         Some(BreakersCommand::Close(args)) => (args.name, Override::Closed),
         Some(BreakersCommand::Reset(args)) => (args.name, Override::Reset),
     };
-    let store = books::open(&config, false).await?;
+    let (store, _logging) = books::open_and_say(cx, &config, false).await?;
     if to == Override::Open {
         warn_of_unknown(cx, &config, &store, &name).await?;
     }

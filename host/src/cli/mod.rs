@@ -59,6 +59,7 @@ pub use error::CliError;
 
 use crate::config::{Arguments, Config, Folders, LoadOptions};
 use crate::sandbox::COMPILING;
+use crate::store::ABANDONED;
 use crate::telemetry::logging::{self, ConsoleLines};
 use crate::telemetry::{LogLevel, LoggingGuard, RUNS};
 use crate::tools::ToolSet;
@@ -215,7 +216,10 @@ impl Context {
     ) -> Result<LoggingGuard, CliError> {
         let lines = ConsoleLines {
             level: Some(self.log_level(config, progress_shown)),
-            shown: (self.stderr.is_terminal() && !self.global.quiet).then_some(COMPILING),
+            shown: [
+                (self.stderr.is_terminal() && !self.global.quiet).then_some(COMPILING),
+                (!self.global.quiet).then_some(ABANDONED),
+            ],
             hidden,
         };
         Ok(logging::init(&config.logging, lines)?)

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::events::{Ending, LeftOutFile};
 use crate::session::{RecordedFact, SessionError, SessionInfo};
 use crate::store::{SessionFilter, Store, StoreError};
+use crate::telemetry::LoggingGuard;
 use crate::transcript::Attachment;
 
 /// Characters of an id in a list. They tell sessions apart that began in different milliseconds.
@@ -85,16 +86,16 @@ pub struct DeleteArgs {
 pub async fn session(cx: &Context, command: SessionCommand) -> Result<u8, CliError> {
     match command {
         SessionCommand::Resume(args) => return resume(cx, *args).await,
-        SessionCommand::List(args) => list(cx, &open(cx, true).await?, args).await?,
-        SessionCommand::Show(args) => show(cx, &open(cx, true).await?, &args.id).await?,
-        SessionCommand::Export(args) => export(cx, &open(cx, true).await?, &args.id).await?,
-        SessionCommand::Delete(args) => return delete(cx, &open(cx, false).await?, args).await,
+        SessionCommand::List(args) => list(cx, &open(cx, true).await?.0, args).await?,
+        SessionCommand::Show(args) => show(cx, &open(cx, true).await?.0, &args.id).await?,
+        SessionCommand::Export(args) => export(cx, &open(cx, true).await?.0, &args.id).await?,
+        SessionCommand::Delete(args) => return delete(cx, &open(cx, false).await?.0, args).await,
     }
     Ok(0)
 }
 
-async fn open(cx: &Context, is_only_read: bool) -> Result<Store, CliError> {
-    Ok(books::open(&cx.config()?, is_only_read).await?)
+async fn open(cx: &Context, is_only_read: bool) -> Result<(Store, LoggingGuard), CliError> {
+    books::open_and_say(cx, &cx.config()?, is_only_read).await
 }
 
 async fn list(cx: &Context, store: &Store, args: ListArgs) -> Result<(), CliError> {

@@ -70,7 +70,7 @@ pub async fn usage(cx: &Context, args: UsageArgs) -> Result<u8, CliError> {
         since: args.since,
         until: args.until,
     };
-    let store = books::open(&cx.config()?, true).await?;
+    let (store, _logging) = books::open_and_say(cx, &cx.config()?, true).await?;
     let rows = store.usage(filter).await?;
     let by: Vec<By> = match args.by.is_empty() {
         true => vec![By::Tool],

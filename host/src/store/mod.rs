@@ -47,6 +47,10 @@ use crate::ledger::{ReserveRequest, Reversal, ReversalRequest, Scope, Unusual};
 pub(crate) use queue::{Commit, Made};
 use queue::{Inner, Request};
 
+/// The target of the log line that says what a process that ended without settling is charged. A console that shows only errors can let
+/// it through.
+pub const ABANDONED: &str = "cofferdam::abandoned";
+
 /// How long to wait for another program's lock on the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 

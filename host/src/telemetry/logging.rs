@@ -167,8 +167,8 @@ fn open_file(directory: &Path) -> Result<DailyFile<fn() -> jiff::Timestamp>, Log
 pub struct ConsoleLines {
     /// Overrides the configured level, for `--quiet` and `--verbose`.
     pub level: Option<LogLevel>,
-    /// A target whose lines are shown from `info` up, whatever the level.
-    pub shown: Option<&'static str>,
+    /// Targets whose lines are shown from `info` up, whatever the level.
+    pub shown: [Option<&'static str>; 2],
     /// A target whose lines aren't shown, whatever the level.
     pub hidden: Option<&'static str>,
 }
@@ -251,9 +251,11 @@ impl Console {
         let shown = self
             .lines
             .shown
+            .into_iter()
+            .flatten()
             .map(|target| (target, self.level.max(LogLevel::Info).filter()));
         let hidden = self.lines.hidden.map(|target| (target, LogLevel::Off.filter()));
-        self.level.targets().with_targets(shown.into_iter().chain(hidden))
+        self.level.targets().with_targets(shown.chain(hidden))
     }
 }
 

@@ -47,7 +47,7 @@ fn written(console: LogLevel, colour: bool, file: LogLevel, log: impl FnOnce()) 
         level: console,
         lines: ConsoleLines {
             level: None,
-            shown: Some("cofferdam::progress"),
+            shown: [Some("cofferdam::progress"), None],
             hidden: Some("cofferdam::hidden"),
         },
         colour,

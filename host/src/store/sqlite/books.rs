@@ -13,6 +13,7 @@ use crate::ledger::{
     Scope, Totals, Window, admit, thresholds, utc_day,
 };
 use crate::money::NanoUsd;
+use crate::store::ABANDONED;
 
 /// The largest amount and the largest total.
 const LARGEST: NanoUsd = NanoUsd::from_nanos(i64::MAX as u64);
@@ -294,23 +295,59 @@ pub(super) fn charge_dead_owners(connection: &Connection, owner: &Owner) -> rusq
     let mut dead = Vec::new();
     for id in owners {
         let Some(proof) = owner.find_dead(&id) else { continue };
-        for entry in Entry::open_of_owner(connection, &id)? {
+        let entries = Entry::open_of_owner(connection, &id)?;
+        for (_, entry) in &entries {
             let (before, after) = (Totals::reserved(entry.reserved), Totals::spent(entry.reserved));
             update_totals(connection, &entry.attribution(), before, after)?;
         }
-        let count = connection.run(
+        connection.run(
             "UPDATE reservations SET state = 'charged', spent = reserved, estimated = 1, closed_at = ?2
              WHERE state = 'open' AND owner = ?1",
             params![id, Timestamp::now().to_string()],
         )?;
-        tracing::warn!(
-            owner = id,
-            reservations = count,
-            "a process ended with open reservations, which are charged in full"
-        );
+        say_charged(&id, &entries);
         dead.push(proof);
     }
     Ok(dead)
+}
+
+/// Says what a dead owner is charged: a person can look it up and correct it.
+fn say_charged(owner: &str, entries: &[(ReservationId, Entry)]) {
+    const NAMED: usize = 3;
+    let named = |mut names: Vec<&str>| {
+        names.dedup();
+        let more = names.len().saturating_sub(NAMED);
+        names.truncate(NAMED);
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        format!("{}{more}", names.join(", "))
+    };
+    let Some((_, first)) = entries.first() else { return };
+    let session = &first.session_id;
+    let id = match entries {
+        [(id, _)] => id.as_str(),
+        _ => "ID",
+    };
+    let ids = named(entries.iter().map(|(id, _)| id.as_str()).collect());
+    let sum = entries
+        .iter()
+        .fold(NanoUsd::ZERO, |sum, (_, entry)| sum.saturating_add(entry.reserved));
+    tracing::warn!(
+        target: ABANDONED,
+        amount_usd = %sum,
+        reservations = entries.len(),
+        ids,
+        sessions = named(entries.iter().map(|(_, entry)| entry.session_id.as_str()).collect()),
+        hint = format!(
+            "`cofferdam session show {session}` shows what was asked; `cofferdam budget reverse {id} --reason TEXT` takes back what \
+             the vendor's bill doesn't have"
+        ),
+        owner,
+        "a process ended in the middle of requests to the model, which are charged in full: what the API billed for them isn't known"
+    );
 }
 
 /// Records the thresholds that the windows have reached, and returns those that were not announced before.
@@ -551,14 +588,17 @@ impl Entry {
             .collect()
     }
 
-    fn open_of_owner(connection: &Connection, owner: &str) -> rusqlite::Result<Vec<Self>> {
+    /// In the order of their sessions.
+    fn open_of_owner(connection: &Connection, owner: &str) -> rusqlite::Result<Vec<(ReservationId, Self)>> {
         let query = format!(
-            "SELECT {} FROM reservations WHERE state = 'open' AND owner = ?1",
+            "SELECT {}, id FROM reservations WHERE state = 'open' AND owner = ?1 ORDER BY session_id, id",
             Self::COLUMNS
         );
         connection
             .prepare_cached(&query)?
-            .query_map([owner], Self::from_row)?
+            .query_map([owner], |row| {
+                Ok((ReservationId::new(row.get("id")?), Self::from_row(row)?))
+            })?
             .collect()
     }
 
