@@ -1,6 +1,6 @@
 //! What failed is said wherever somebody looks for it, also where a fallback stands in its place.
 
-use cofferdam::simulator::Answer;
+use cofferdam::simulator::{Answer, FaultKind, FaultPoint};
 use cofferdam_tests::{Lab, tool_call};
 use serde_json::{Value, json};
 
@@ -93,6 +93,37 @@ async fn a_fallback_hides_no_reason() {
     let facts = facts["facts"].as_array().unwrap();
     let ended = facts.iter().find(|fact| fact["fact"]["kind"] == "call_ended").unwrap();
     assert!(ended["fact"]["reason"].as_str().unwrap().contains(network), "{ended:#}");
+}
+
+/// Every attempt, what it was charged, and the sum.
+#[tokio::test]
+async fn a_session_says_what_failed_and_what_it_cost() {
+    let lab = lab([
+        Answer::error(529),
+        Answer::text("never").with_fault(FaultKind::Close, FaultPoint::Events(2)),
+        Answer::text("At last."),
+    ]);
+    lab.call(["run", "Go."]).await.expect_code(0);
+    let (text, shown) = session(&lab).await;
+    assert_eq!(text.matches("a model request failed (overloaded").count(), 1, "{text}");
+    assert_eq!(text.matches("): it cost nothing").count(), 1, "{text}");
+    let charges = shown["charges"].as_array().unwrap();
+    let usd = |value: &Value| value.as_str().unwrap().parse::<f64>().unwrap();
+    let sum: f64 = charges.iter().map(|row| usd(&row["spent_usd"])).sum();
+    assert_eq!(charges.len(), 3, "{shown:#}");
+    assert!((usd(&shown["spent_usd"]) - sum).abs() < 0.000_002, "{shown:#}");
+    let in_full = format!("budget reverse {} --reason", charges[1]["id"].as_str().unwrap());
+    assert!(
+        text.contains("a model request failed (stream_cut") && text.contains(&in_full),
+        "{text}"
+    );
+    assert!(text.contains("the model answered: $"), "{text}");
+    let total = text.lines().last().unwrap();
+    assert!(
+        total.starts_with("cost: $") && total.contains(" for 3 model requests, 2 failed; $"),
+        "{text}"
+    );
+    assert!(total.ends_with(" charged in full: usage unknown"), "{text}");
 }
 
 #[tokio::test]

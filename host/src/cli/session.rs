@@ -1,5 +1,7 @@
 //! `cofferdam session`: lists, shows, continues, exports and deletes the sessions that are kept.
 
+mod requests;
+
 use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
@@ -7,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use self::requests::Requests;
 use super::interrupt::Interrupt;
 use super::live::{LiveHost, print_report};
 use super::session_args::SessionArgs;
@@ -15,6 +18,8 @@ use super::{CliError, Context, Output, attach, books, completions, error, format
 use crate::agent::{RunReport, Session};
 use crate::config::Config;
 use crate::events::{Ending, LeftOutFile};
+use crate::ledger::{BudgetSettings, Scope};
+use crate::money::NanoUsd;
 use crate::session::{RecordedFact, SessionError, SessionInfo};
 use crate::store::{SessionFilter, Store, StoreError};
 use crate::telemetry::LoggingGuard;
@@ -152,11 +157,17 @@ fn ending(session: &SessionInfo) -> String {
 }
 
 /// Calls `print` with each fact, a page at a time, because a session can be long.
-async fn each_fact(store: &Store, id: &str, mut print: impl FnMut(&RecordedFact)) -> Result<(), StoreError> {
+async fn each_fact(
+    store: &Store,
+    id: &str,
+    mut print: impl AsyncFnMut(&RecordedFact) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let mut after = 0;
     loop {
         let page = store.facts(id, after).await?;
-        page.iter().for_each(&mut print);
+        for fact in &page {
+            print(fact).await?;
+        }
         match page.last() {
             Some(last) => after = last.seq,
             None => return Ok(()),
@@ -167,7 +178,11 @@ async fn each_fact(store: &Store, id: &str, mut print: impl FnMut(&RecordedFact)
 async fn export(cx: &Context, store: &Store, id: &str) -> Result<(), CliError> {
     let session = store.find_session(id, None).await?;
     cx.stdout.json_line(&json!({ "session": session }));
-    each_fact(store, &session.id, |fact| cx.stdout.json_line(fact)).await?;
+    each_fact(store, &session.id, async |fact| {
+        cx.stdout.json_line(fact);
+        Ok(())
+    })
+    .await?;
     Ok(())
 }
 
@@ -176,10 +191,19 @@ async fn show(cx: &Context, store: &Store, id: &str) -> Result<(), CliError> {
     if cx.global.output == Output::StreamJson {
         return export(cx, store, id).await;
     }
+    let mut requests = Requests::new(store.ledger());
     if cx.global.output == Output::Json {
         let mut facts = Vec::new();
-        each_fact(store, &session.id, |fact| facts.push(without_files(fact.clone()))).await?;
-        cx.stdout.json_pretty(&json!({ "session": session, "facts": facts }));
+        each_fact(store, &session.id, async |fact| {
+            requests.read(&fact.fact).await?;
+            facts.push(without_files(fact.clone()));
+            Ok(())
+        })
+        .await?;
+        requests.finish().await?;
+        let spent = spent(store, &session).await?;
+        cx.stdout
+            .json_pretty(&json!({ "session": session, "facts": facts, "spent_usd": spent, "charges": requests.rows }));
         return Ok(());
     }
     cx.stdout.line(&format!(
@@ -189,13 +213,30 @@ async fn show(cx: &Context, store: &Store, id: &str) -> Result<(), CliError> {
         format::minute(&session.opened_at),
         ending(&session)
     ));
-    each_fact(store, &session.id, |fact| {
-        if let Some(text) = in_words(&fact.fact) {
+    each_fact(store, &session.id, async |fact| {
+        let said = [requests.read(&fact.fact).await?, in_words(&fact.fact)];
+        for text in said.into_iter().flatten() {
             cx.stdout.line(&format!("\n{}  {text}", format::minute(&fact.at)));
         }
+        Ok(())
     })
     .await?;
+    if let Some(text) = requests.finish().await? {
+        cx.stdout.line(&format!("\n{text}"));
+    }
+    cx.stdout
+        .line(&format!("\n{}", requests.total(spent(store, &session).await?)));
     Ok(())
+}
+
+/// What the ledger counts for the session, less what was taken back.
+async fn spent(store: &Store, session: &SessionInfo) -> Result<NanoUsd, StoreError> {
+    let (ledger, no_limits) = (store.ledger(), BudgetSettings::default());
+    let status = ledger
+        .status(&session.tenant, Some(&session.id), &no_limits, Timestamp::now())
+        .await?;
+    let of_session = status.iter().find(|status| status.scope == Scope::Session);
+    Ok(of_session.map_or(NanoUsd::ZERO, |status| status.spent_usd))
 }
 
 /// The fact without the bytes of attached files. `session export` has them.
