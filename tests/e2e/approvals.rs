@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rusqlite::Connection;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::lab;
 
@@ -739,6 +740,35 @@ async fn a_denied_call_is_never_made() {
         );
         assert_eq!(server.requests(), before + 1, "{options:?}");
     }
+}
+
+/// The process that asked is a conversation at its prompt, which does nothing by itself.
+#[tokio::test]
+async fn a_decision_says_who_goes_on() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = fetching(&server);
+    let mut chat = lab.command(["chat"]);
+    let mut chat = chat.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut stdin = chat.stdin.take().unwrap();
+    stdin.write_all(b"Go.\n").await.unwrap();
+    let is_asked = async || {
+        let listed = lab.call(["session", "list", "--output", "json"]).await.expect_code(0);
+        listed.json()[0]["outcome"] == "awaiting_approval"
+    };
+    while !is_asked().await {
+        assert!(chat.try_wait().unwrap().is_none(), "chat has ended");
+    }
+    let approval = waiting(&lab).await;
+    let decided = lab
+        .call(["approval", "approve", text(&approval, "id")])
+        .await
+        .expect_code(0);
+    assert!(
+        decided.stderr.contains("a `chat` at its prompt with Enter"),
+        "{decided}"
+    );
+    drop(stdin);
+    chat.wait().await.unwrap();
 }
 
 /// What nobody has decided about is made if the configuration no longer asks for it, and can't be decided about afterwards.

@@ -402,6 +402,11 @@ async fn loop_detected_at_five_with_a_warning_to_the_model_at_three() {
     lab.configure(&faulty(""));
     let report = lab.report(4).await;
     check(&report, Ending::LoopDetected);
+    let command = format!("`cofferdam session show {}`", report["session_id"].as_str().unwrap());
+    assert!(
+        report["error"]["hint"].as_str().unwrap().contains(&command),
+        "{report:#}"
+    );
     assert_eq!(report["metrics"]["tool_calls"], 5);
     let was_warned = |request: usize| {
         lab.simulator.requests()[request]

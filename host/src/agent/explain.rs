@@ -9,7 +9,7 @@ use crate::untrusted::{NAME_CHARS, display_untrusted};
 const EXPLANATION_CHARS: usize = 500;
 
 /// What happened and which setting to change. `None` for a completed run, and for a cancelled one, whose caller knows.
-pub(super) fn explain(ending: Ending, settings: &AgentSettings, max_tokens: u32) -> Option<ErrorInfo> {
+pub(super) fn explain(ending: Ending, settings: &AgentSettings, max_tokens: u32, session: &str) -> Option<ErrorInfo> {
     let (message, hint) = match ending {
         Ending::Completed | Ending::Cancelled => return None,
         Ending::MaxIterations => (
@@ -30,7 +30,7 @@ pub(super) fn explain(ending: Ending, settings: &AgentSettings, max_tokens: u32)
             format!("the run took longer than its deadline of {:?}", settings.deadline),
             "raise `[agent] deadline`",
         ),
-        Ending::LoopDetected => return Some(repeated_call(None)),
+        Ending::LoopDetected => return Some(repeated_call(None, session)),
         Ending::AwaitingApproval => (
             "a call waits for a person's approval".to_owned(),
             "`cofferdam approval list` shows what waits",
@@ -51,14 +51,16 @@ pub(super) fn explain(ending: Ending, settings: &AgentSettings, max_tokens: u32)
 }
 
 /// Which call the model made again and again.
-pub(super) fn repeated_call(tool: Option<&str>) -> ErrorInfo {
+pub(super) fn repeated_call(tool: Option<&str>, session: &str) -> ErrorInfo {
     let of = tool.map_or_else(String::new, |tool| {
         format!(" of `{}`", display_untrusted(tool, NAME_CHARS))
     });
     info(
         Ending::LoopDetected.name(),
         format!("the model made the same call{of} five times in a row, with the same outcome"),
-        "`cofferdam session show` has the tool's results; the prompt or the tool's description may need to say more",
+        &format!(
+            "`cofferdam session show {session}` has the tool's results; the prompt or the tool's description may need to say more"
+        ),
     )
 }
 
@@ -96,7 +98,7 @@ mod tests {
     #[test]
     fn every_ending_but_two_says_what_to_do() {
         for ending in Ending::ALL {
-            let explained = explain(ending, &AgentSettings::default(), 4096);
+            let explained = explain(ending, &AgentSettings::default(), 4096, "s");
             let silent = matches!(ending, Ending::Completed | Ending::Cancelled);
             assert_eq!(explained.is_none(), silent, "{ending}");
             assert!(explained.is_none_or(|info| info.hint.is_some() && info.kind == ending.name()));
@@ -105,10 +107,12 @@ mod tests {
 
     #[test]
     fn the_tool_of_a_repeated_call_is_escaped() {
+        let info = repeated_call(Some("a\u{1b}"), "s-1");
         assert_eq!(
-            repeated_call(Some("a\u{1b}")).message,
+            info.message,
             "the model made the same call of `a\\u{1b}` five times in a row, with the same outcome"
         );
+        assert!(info.hint.unwrap_or_default().contains("`cofferdam session show s-1`"));
     }
 
     #[test]

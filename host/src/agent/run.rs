@@ -422,7 +422,7 @@ impl Run<'_> {
         }
         repeated.map(|tool| Ended {
             ending: Ending::LoopDetected,
-            error: Some(repeated_call(Some(&tool))),
+            error: Some(repeated_call(Some(&tool), self.emitter.session_id())),
         })
     }
 

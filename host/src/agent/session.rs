@@ -374,7 +374,7 @@ impl Session {
         let can_go_on = is_stuck || ending == Ending::AwaitingApproval;
         let left_out = std::mem::take(&mut run.left_out);
         drop(run);
-        let error = error.or_else(|| explain(ending, &parts.settings, parts.max_tokens));
+        let error = error.or_else(|| explain(ending, &parts.settings, parts.max_tokens, self.id()));
         // Without the fence that a model put around it.
         let (answer, degraded) = match &self.state.run {
             Some(run) => (structured.unwrap_or_else(|| run.answer.clone()), run.degraded),

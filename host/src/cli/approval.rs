@@ -201,8 +201,9 @@ async fn decide(
             let found = store.find_session(&approval.session, None).await;
             let is_in_use = found.is_ok_and(|session| session.in_use);
             let next = match approval.state {
+                // It may be a conversation that was left at its prompt.
                 ApprovalState::Approved | ApprovalState::Denied if is_in_use => {
-                    "; the process that asked goes on with its run".to_owned()
+                    "; the process that asked goes on with its run if it waits for this decision, and a `chat` at its prompt with Enter".to_owned()
                 }
                 ApprovalState::Approved | ApprovalState::Denied => {
                     let is_configured = config.plugins.iter().any(|plugin| plugin.name == approval.plugin);
