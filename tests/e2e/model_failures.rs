@@ -334,6 +334,35 @@ async fn the_proxy_of_the_environment_gets_requests_to_other_machines() {
     assert!(proxy.requests() > 0, "{ran}");
 }
 
+/// What a proxy refuses it refuses the next time as well; what it can't do now it may do later.
+#[tokio::test]
+async fn a_proxy_that_makes_no_tunnel_says_why() {
+    for (status, kind, attempts) in [(403, "proxy_refused", 1), (501, "connect_failed", 3)] {
+        let head = format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        let proxy = HttpServer::start(Behaviour::Answer(head.into_bytes())).await;
+        let lab = lab([]);
+        lab.write(
+            "cofferdam.toml",
+            "[model]\nbase_url = \"https://model.invalid\"\n[retry]\ninitial_delay = \"10ms\"\n",
+        );
+        let mut command = lab.command(["run", "Go.", "--output", "json"]);
+        command
+            .env("HTTPS_PROXY", proxy.url())
+            .env_remove("NO_PROXY")
+            .env_remove("no_proxy");
+        let report = finish(command.spawn().unwrap()).await.expect_code(1).json();
+        let error = &report["error"];
+        assert_eq!(error["kind"], kind, "{report:#}");
+        let message = error["message"].as_str().unwrap();
+        assert!(
+            message.contains("the proxy ") && message.contains(&format!("HTTP {status}")),
+            "{message}"
+        );
+        assert!(message.contains("HTTPS_PROXY"), "{message}");
+        assert_eq!(report["metrics"]["model_attempts"], attempts, "{report:#}");
+    }
+}
+
 #[tokio::test]
 async fn the_model_breaker_opens_and_the_run_reports_it() {
     let answers = vec![Answer::error(500).forever()];

@@ -111,6 +111,7 @@ fn unavailable() -> ModelError {
         status: Some(503),
         url: None,
         location: None,
+        is_page: false,
         error_type: "api_error".to_owned(),
         message: "down".to_owned(),
         error_code: None,

@@ -17,6 +17,8 @@ pub struct ApiError {
     pub url: Option<String>,
     /// Where a redirect leads, without user part and query. It isn't followed.
     pub location: Option<String>,
+    /// Whether a page for browsers came with a 4xx: then something else than the API answered.
+    pub is_page: bool,
     /// `error.type`, as sent; empty where the body had none.
     pub error_type: String,
     pub message: String,
@@ -48,6 +50,9 @@ impl fmt::Display for ApiError {
         for name in names.into_iter().flatten().filter(|name| !name.is_empty()) {
             write!(f, ", {name}")?;
         }
+        if self.is_page {
+            f.write_str(": a page for browsers, not the API's answer")?;
+        }
         if !self.message.is_empty() {
             write!(f, ": {}", self.message)?;
         }
@@ -75,6 +80,7 @@ impl ApiError {
             status,
             url: None,
             location: None,
+            is_page: false,
             message: error.message,
             error_code: error.details.and_then(|details| details.error_code),
             request_id: request_id.or(in_body),
@@ -94,6 +100,11 @@ impl ApiError {
             )),
             // The server says that waiting doesn't help.
             _ if self.should_retry == Some(false) && self.kind.is_temporary() => None,
+            _ if self.is_page => Some(
+                "something between this machine and the API answered, such as a proxy, a firewall or a network's portal: check the network and \
+                 `[model] base_url`"
+                    .to_owned(),
+            ),
             _ if matches!(self.status, Some(300..400)) => Some(
                 "requests are sent nowhere but to `[model] base_url`: set it to the address that answers them"
                     .to_owned(),
@@ -437,6 +448,7 @@ mod tests {
                 status: Some(500),
                 url: None,
                 location: None,
+                is_page: false,
                 error_type: "api_error".to_owned(),
                 message: "the script is exhausted".to_owned(),
                 error_code: None,
@@ -460,6 +472,7 @@ mod tests {
                 status: Some(400),
                 url: None,
                 location: None,
+                is_page: false,
                 error_type: "invalid_request_error".to_owned(),
                 message: message.to_owned(),
                 error_code: None,

@@ -117,6 +117,7 @@ mod tests {
             status,
             url: None,
             location: None,
+            is_page: false,
             error_type: error_type.to_owned(),
             message: String::new(),
             error_code: None,

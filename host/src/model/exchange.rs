@@ -69,6 +69,14 @@ pub(super) async fn exchange<R: Reader>(
     match reply.content().await? {
         Content::Events => read_stream::<R>(reply, progress).await,
         Content::Json => read_whole::<R>(reply, progress).await,
+        // A server that means to answer nothing speaks another protocol, and no model has read the request.
+        Content::Empty if reply.status() == 204 => {
+            progress.nothing_to_bill();
+            Err(ModelError::Malformed {
+                reason: "HTTP 204, which has no content".to_owned(),
+                request_id: reply.request_id,
+            })
+        }
         Content::Empty => Err(ModelError::Cut {
             reason: "the answer is empty".to_owned(),
             request_id: reply.request_id,
@@ -151,6 +159,7 @@ pub(super) fn status_error(refusal: Refusal) -> ModelError {
     }
     error.url = matches!(refusal.status, 404 | 405).then_some(refusal.url);
     error.location = refusal.location;
+    error.is_page = matches!(refusal.status, 400..500) && is_markup(&refusal.body);
     error.retry_after = refusal.retry_after;
     error.should_retry = refusal.should_retry;
     error.into()

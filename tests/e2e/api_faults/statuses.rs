@@ -297,7 +297,7 @@ fn bodies() -> Vec<Fault> {
             403,
             html,
             "<html><body>Access denied</body></html>",
-            &["403"],
+            &["403", "a page for browsers", "base_url"],
         ),
         // The status is known, so nothing that happens to the body matters.
         Fault::always(
@@ -344,10 +344,10 @@ fn odd_statuses() -> Vec<Fault> {
     };
     vec![
         always("103 before the answer", informational(3), Expect::answered()),
-        once(
+        always(
             "204",
             b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n".to_vec(),
-            Expect::retried(Full),
+            Expect::fatal("malformed_answer", Released).says(&["HTTP 204", "base_url"]),
         ),
         once(
             "an empty 200",

@@ -16,8 +16,8 @@ use url::Url;
 use super::super::{ModelError, Progress, Upload};
 use super::body::{Body, Content, LAST_LOOK};
 use super::error::{body_error, chain, display_url, stream_error};
-use super::failure::Failure;
-use super::proxy::{self, ProxySetting};
+use super::failure::{Failure, makes_no_tunnel};
+use super::proxy::{self, Proxy, ProxySetting};
 use super::upload::{RequestBody, Sending};
 use super::{headers, scrub};
 use crate::secret::Secret;
@@ -99,8 +99,7 @@ pub(crate) struct HttpClient {
     endpoint: String,
     /// The endpoint, and the proxy in front of it.
     route: String,
-    /// The variable or key that named the proxy.
-    proxy: Option<&'static str>,
+    proxy: Option<Proxy>,
     key: Option<Secret>,
     request_id_header: &'static str,
     connect_timeout: Duration,
@@ -176,7 +175,7 @@ impl HttpClient {
             headers: settings.headers,
             endpoint,
             route,
-            proxy: proxy.map(|proxy| proxy.source),
+            proxy,
             key: settings.key,
             request_id_header: settings.request_id_header,
             connect_timeout: settings.connect_timeout,
@@ -243,15 +242,7 @@ impl HttpClient {
             .body(reqwest::Body::wrap(body));
         match self.within_idle_timeout(request.send(), &sending, streams).await? {
             Ok(response) => Ok(self.reply(response)),
-            Err(error) => {
-                let failure = Failure {
-                    error: error.without_url(),
-                    route: &self.route,
-                    connect_timeout: self.connect_timeout,
-                    proxy: self.proxy,
-                };
-                Err(failure.explain(&sending.upload, progress))
-            }
+            Err(error) => Err(self.failure(error).await.explain(&sending.upload, progress)),
         }
     }
 
@@ -264,15 +255,23 @@ impl HttpClient {
         let (upload, progress) = (Upload::default(), Progress::new(|_| ()));
         match self.http.get(url).headers(self.headers.clone()).send().await {
             Ok(response) => Ok(self.reply(response)),
-            Err(error) => {
-                let failure = Failure {
-                    error: error.without_url(),
-                    route: &self.route,
-                    proxy: self.proxy,
-                    connect_timeout: self.connect_timeout,
-                };
-                Err(failure.explain(&upload, &progress))
-            }
+            Err(error) => Err(self.failure(error).await.explain(&upload, &progress)),
+        }
+    }
+
+    /// What is known of a request that got no answer.
+    async fn failure(&self, error: reqwest::Error) -> Failure<'_> {
+        let error = error.without_url();
+        let refusal = match &self.proxy {
+            Some(proxy) if makes_no_tunnel(&error) => proxy.url.refusal(&self.url, self.connect_timeout).await,
+            _ => None,
+        };
+        Failure {
+            error,
+            route: &self.route,
+            connect_timeout: self.connect_timeout,
+            proxy: self.proxy.as_ref().map(|proxy| proxy.source),
+            refusal,
         }
     }
 

@@ -15,6 +15,14 @@ const CLOSE_IN_FLIGHT: Duration = Duration::from_secs(1);
 /// How the HTTP library names a proxy that wants a user name and a password. It keeps no status.
 const PROXY_WANTS_CREDENTIALS: &str = "proxy authorization required";
 
+/// How the HTTP library names a proxy that makes no tunnel for another reason. It keeps no status either.
+const NO_TUNNEL: &str = "tunnel error: unsuccessful";
+
+/// Whether the proxy has answered, and made no tunnel.
+pub(super) fn makes_no_tunnel(error: &reqwest::Error) -> bool {
+    error.is_connect() && chain(error).contains(NO_TUNNEL)
+}
+
 /// A request that got no answer.
 pub(super) struct Failure<'a> {
     /// Without the URL, which can hold secrets.
@@ -24,6 +32,8 @@ pub(super) struct Failure<'a> {
     pub(super) connect_timeout: Duration,
     /// The variable or key that named the proxy.
     pub(super) proxy: Option<&'static str>,
+    /// The status with which the proxy refuses a tunnel, if it does.
+    pub(super) refusal: Option<u16>,
 }
 
 impl Failure<'_> {
@@ -67,9 +77,28 @@ impl Failure<'_> {
                 format!("the proxy makes no tunnel: {PROXY_WANTS_CREDENTIALS}"),
                 format!("put the user name and the password for the proxy into {source}"),
             ),
+            Some(source) if reason.contains(NO_TUNNEL) => self.no_tunnel(source),
             _ => ModelError::Connect {
                 endpoint: self.route.to_owned(),
                 reason,
+            },
+        }
+    }
+
+    /// A proxy that doesn't let requests to this server pass won't do so later either.
+    fn no_tunnel(&self, source: &str) -> ModelError {
+        match self.refusal {
+            Some(status @ 400..500) => self.misconnected(
+                MisconnectedKind::Proxy,
+                format!("the proxy refuses the tunnel: HTTP {status}"),
+                format!("have the proxy let requests to this server pass, or name another one in {source}"),
+            ),
+            status => ModelError::Connect {
+                endpoint: self.route.to_owned(),
+                reason: match status {
+                    Some(status) => format!("the proxy makes no tunnel: HTTP {status}"),
+                    None => "the proxy makes no tunnel".to_owned(),
+                },
             },
         }
     }

@@ -1,13 +1,19 @@
 //! The proxy between this machine and the model's API: which one applies.
 
 use std::fmt;
+use std::time::Duration;
 
 use http::Uri;
-use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use url::Url;
 
 use super::super::is_loopback;
 use super::error::display_url;
+
+/// The most bytes of a status line that are read.
+const MAX_STATUS_LINE: u64 = 1_024;
 
 /// Whether requests pass through a proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +52,41 @@ impl ProxyUrl {
             Some(host) if !host.is_empty() => Err("must not have a path"),
             _ => Err("has no host"),
         }
+    }
+
+    /// Asks the proxy for a tunnel to the server, and returns the status of its refusal. The HTTP library doesn't keep it. `None` if
+    /// there is no refusal within `limit`, and for proxies that aren't asked in plain HTTP.
+    pub(super) async fn refusal(&self, server: &Url, limit: Duration) -> Option<u16> {
+        if self.0.scheme() != "http" {
+            return None;
+        }
+        let ask = async {
+            let host = self.0.host_str()?.trim_matches(['[', ']']);
+            let mut stream = TcpStream::connect((host, self.0.port_or_known_default()?)).await.ok()?;
+            let authority = format!("{}:{}", server.host_str()?, server.port_or_known_default()?);
+            let request = format!(
+                "CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{}\r\n",
+                self.credentials()
+            );
+            stream.write_all(request.as_bytes()).await.ok()?;
+            let mut line = String::new();
+            BufReader::new(stream.take(MAX_STATUS_LINE))
+                .read_line(&mut line)
+                .await
+                .ok()?;
+            let status = line.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.trim().parse().ok()?;
+            (status >= 300).then_some(status)
+        };
+        tokio::time::timeout(limit, ask).await.ok().flatten()
+    }
+
+    /// The header line of user name and password, if there are any.
+    fn credentials(&self) -> String {
+        let matcher = Matcher::builder().all(self.0.as_str()).build();
+        let intercept = matcher.intercept(&Uri::from_static("http://server/"));
+        let header = intercept.as_ref().and_then(Intercept::basic_auth);
+        let header = header.and_then(|header| header.to_str().ok());
+        header.map_or_else(String::new, |header| format!("Proxy-Authorization: {header}\r\n"))
     }
 
     /// For the HTTP library, which takes user name and password out of the URL.

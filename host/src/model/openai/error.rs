@@ -74,6 +74,7 @@ pub(super) fn failed(reason: &str, request_id: Option<String>) -> ModelError {
         status: None,
         url: None,
         location: None,
+        is_page: false,
         error_type: String::new(),
         message: format!("the server ended the answer with the finish_reason `{reason}`"),
         error_code: None,

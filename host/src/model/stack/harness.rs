@@ -99,6 +99,7 @@ pub(super) fn api(status: u16) -> ApiError {
         status: Some(status),
         url: None,
         location: None,
+        is_page: false,
         error_type: String::new(),
         message: String::new(),
         error_code: None,
