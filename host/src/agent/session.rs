@@ -289,7 +289,7 @@ impl Session {
             return Some(RunReport {
                 outcome: Ending::AwaitingApproval,
                 error: Some(error),
-                ..self.base_report().await
+                ..self.base_report(self.budget().await)
             });
         }
         // What was tried when an earlier run was dropped.
