@@ -484,14 +484,13 @@ impl ToolSet {
             }
             Err(failure) => CallEnd::failed(failure, &tool.plugin, tool.set_in),
         };
-        // The tool's own words are contents, so they stay out.
-        let host = ended
-            .detail
-            .iter()
-            .chain(&totals.refused)
-            .filter_map(|detail| detail.lines().next());
-        let cause: Vec<&str> = std::iter::once(ended.outcome.name()).chain(host).collect();
-        permit.because(&display_untrusted(&cause.join(": "), usize::MAX));
+        if ended.health == Health::Failure {
+            // The tool's own words are contents, so they stay out.
+            let host = ended.detail.iter().chain(&totals.refused);
+            let host = host.filter_map(|detail| detail.lines().next());
+            let cause: Vec<&str> = std::iter::once(ended.outcome.name()).chain(host).collect();
+            permit.because(&display_untrusted(&cause.join(": "), usize::MAX));
+        }
         report(cx.emitter, settle(permit, ended.health));
         (ended, delay)
     }

@@ -25,11 +25,17 @@ async fn the_words_of_an_error_are_not_lost() {
         ("plain\ntext\u{1b}[31m", "HTTP 400: plain text [31m"),
         (
             "<html><head><title>Blocked by policy</title>",
-            "HTTP 400: Blocked by policy",
+            "HTTP 400: a page for browsers, not the API's answer: Blocked by policy",
         ),
-        ("<html><h1>oops</h1>", "HTTP 400: oops"),
+        (
+            "<html><h1>oops</h1>",
+            "HTTP 400: a page for browsers, not the API's answer: oops",
+        ),
         ("", "HTTP 400: Bad Request"),
-        ("<html>", "HTTP 400: Bad Request"),
+        (
+            "<html>",
+            "HTTP 400: a page for browsers, not the API's answer: Bad Request",
+        ),
     ] {
         assert_eq!(refused("400 Bad Request", "", body).await.to_string(), shown);
     }
