@@ -535,6 +535,9 @@ async fn approvals_go_with_their_session() {
 }
 
 const QUESTION: &str = "[a]lways in this session: ";
+/// After this, somebody can have read the question.
+const READ: Duration = Duration::from_millis(400);
+const WAITS: &str = "It waits in the next line.";
 
 /// Two calls in two turns, at a terminal.
 fn twice(server: &HttpServer) -> Lab {
@@ -560,6 +563,7 @@ async fn a_person_at_a_terminal_is_asked() {
     terminal.wait_for("\"method\": \"POST\"").await;
     terminal.wait_for("HTTP POST").await;
     terminal.wait_for(QUESTION).await;
+    tokio::time::sleep(READ).await;
     terminal.type_keys("maybe\r");
     terminal.wait_for("Type one of these letters").await;
     terminal.wait_for(QUESTION).await;
@@ -609,8 +613,9 @@ async fn typed_before_the_question(arguments: &[&str], prompt: &str) {
     terminal.wait_for("approval list").await;
     assert_eq!(approvals(&lab, false).await.len(), 1);
     if !prompt.is_empty() {
+        // It waits in the line.
         terminal.wait_for(PROMPT).await;
-        terminal.type_keys(CTRL_D);
+        terminal.type_keys(&format!("{CTRL_C}{CTRL_D}"));
     }
     finish(child).await.expect_code(4);
     assert!(terminal.is_ordinary());
@@ -624,6 +629,153 @@ async fn what_was_typed_before_the_question_of_a_run_is_no_answer() {
 #[tokio::test]
 async fn what_was_typed_before_the_question_of_a_chat_is_no_answer() {
     typed_before_the_question(&["chat"], "Go.\r").await;
+}
+
+/// A call that needs an approval after a while, in a chat on such a terminal.
+async fn typing_ahead(term: &str) -> (HttpServer, Lab, Terminal, tokio::process::Child) {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let slow = tool_call("fetch", post(&server)).delay(Duration::from_millis(700));
+    let lab = lab([slow, Answer::text("Done.").forever()]);
+    lab.configure(&gated(&server));
+    let mut terminal = Terminal::of_width(200);
+    let mut command = lab.command(["chat"]);
+    command.env("TERM", term);
+    let child = terminal.start(command);
+    terminal.wait_for("> ").await;
+    terminal.type_keys("Go.\r");
+    lab.wait_for_model_request().await;
+    (server, lab, terminal, child)
+}
+
+#[tokio::test]
+async fn what_was_typed_before_a_question_waits_in_the_next_line() {
+    for (term, typed, waits, sent) in [
+        ("xterm", "tow\u{7f}\u{7f}wo\rlines", "lines", "two\nlines!"),
+        ("dumb", "half a line", "> half a line", "half a line!"),
+    ] {
+        let (server, lab, mut terminal, child) = typing_ahead(term).await;
+        terminal.type_keys(typed);
+        terminal.wait_for(WAITS).await;
+        terminal.wait_for(QUESTION).await;
+        tokio::time::sleep(READ).await;
+        assert_eq!(server.requests(), 0);
+        terminal.type_keys("y\r");
+        terminal.wait_for("Done.").await;
+        terminal.wait_for(waits).await;
+        assert_eq!((server.requests(), lab.simulator.requests().len()), (1, 2));
+        terminal.type_keys("!\r");
+        terminal.wait_for("Done.").await;
+        terminal.wait_for("> ").await;
+        terminal.type_keys(CTRL_D);
+        finish(child).await.expect_code(0);
+        assert!(terminal.is_ordinary());
+        assert!(
+            last_message(&lab).contains(&sent.replace('\n', "\\n")),
+            "{}",
+            last_message(&lab)
+        );
+    }
+}
+
+/// Somebody who types as the question appears approves nothing.
+#[tokio::test]
+async fn what_was_begun_before_a_question_could_be_read_is_no_answer() {
+    for (before, at_once) in [
+        ("Please sa", "y y\r"),
+        ("", "Please say y\r"),
+        ("", "a list:\ry\r"),
+        ("y", "\r"),
+    ] {
+        let (server, lab, mut terminal, child) = typing_ahead("xterm").await;
+        terminal.type_keys(before);
+        terminal.wait_for(QUESTION).await;
+        terminal.type_keys(at_once);
+        terminal.wait_for(WAITS).await;
+        terminal.wait_for(QUESTION).await;
+        tokio::time::sleep(READ).await;
+        assert_eq!(server.requests(), 0);
+        terminal.type_keys("y\r");
+        terminal.wait_for("Done.").await;
+        terminal.wait_for(PROMPT).await;
+        tokio::time::sleep(READ).await;
+        terminal.type_keys("!\r");
+        terminal.wait_for("Done.").await;
+        terminal.wait_for(PROMPT).await;
+        terminal.type_keys(CTRL_D);
+        finish(child).await.expect_code(0);
+        let typed = format!("{before}{at_once}!").replace('\r', "\\n");
+        assert!(last_message(&lab).contains(&typed), "{typed}: {}", last_message(&lab));
+    }
+}
+
+/// The line of an answer can be edited, and none is too long for the terminal.
+#[tokio::test]
+async fn the_model_reads_all_of_a_reason_and_no_key() {
+    const LEFT: &str = "\u{1b}[D";
+    let long = "x".repeat(4_500);
+    for (term, typed, reason) in [
+        (
+            "xterm",
+            format!("n too mnay{LEFT}{LEFT}\u{7f}a{LEFT}\u{1b}[3~an\u{1b}[F!\r"),
+            "too manay!".to_owned(),
+        ),
+        (
+            "xterm",
+            "n \u{1b}[200~one\rtwo\u{1b}[201~\r".to_owned(),
+            "one\ntwo".to_owned(),
+        ),
+        ("xterm", format!("n {long}{LEFT}y\r"), format!("{}yx", &long[1..])),
+        ("dumb", format!("n {long}.\u{7f}!\r"), format!("{long}!")),
+        ("dumb", "n one\rtwo\r".to_owned(), "one\ntwo".to_owned()),
+    ] {
+        let server = HttpServer::start(Behaviour::Echo).await;
+        let lab = fetching(&server);
+        let mut terminal = Terminal::open();
+        let mut command = lab.command(["run", "Go."]);
+        command.env("TERM", term);
+        let child = terminal.start(command);
+        terminal.wait_for(QUESTION).await;
+        terminal.type_keys(&typed);
+        finish(child).await.expect_code(0);
+        assert!(terminal.is_ordinary());
+        let decided = approvals(&lab, true).await.remove(0);
+        assert_eq!(text(&decided, "reason"), reason);
+        assert_eq!(terminal.text().contains('\u{1b}'), term == "xterm");
+    }
+}
+
+/// However the shell has left the terminal.
+#[tokio::test]
+async fn a_question_is_asked_again_when_the_shell_gives_the_terminal_back() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = twice(&server);
+    let mut terminal = Terminal::open();
+    let command = lab.command(["run"]);
+    let mut shell = lab.command_of("bash", ["--norc", "--noprofile", "-i"]);
+    shell.env("PS1", "shell> ").env("RUN", command.as_std().get_program());
+    let shell = terminal.start(shell);
+    terminal.wait_for("shell> ").await;
+    terminal.type_keys("\"$RUN\" run Go. &\r");
+    terminal.wait_for("wants to call `fetch`").await;
+    tokio::time::sleep(READ).await;
+    terminal.type_keys("fg\r");
+    terminal.wait_for("wants to call `fetch`").await;
+    terminal.wait_for(QUESTION).await;
+    terminal.type_keys("y\r");
+    terminal.wait_for(QUESTION).await;
+    assert_eq!(server.requests(), 1);
+    terminal.type_keys("n too\u{1a}");
+    terminal.wait_for("Stopped").await;
+    terminal.wait_for("shell> ").await;
+    terminal.type_keys("fg\r");
+    terminal.wait_for("wants to call `fetch`").await;
+    terminal.wait_for(QUESTION).await;
+    terminal.type_keys(" many\r");
+    terminal.wait_for("denied the call: too many").await;
+    terminal.wait_for("shell> ").await;
+    terminal.type_keys("exit\r");
+    finish(shell).await.expect_code(0);
+    assert_eq!(server.requests(), 1);
 }
 
 #[tokio::test]

@@ -14,11 +14,11 @@ use tokio::process::Child;
 use crate::lab;
 
 const UP: &str = "\u{1b}[A";
+const DOWN: &str = "\u{1b}[B";
 const LEFT: &str = "\u{1b}[D";
 const CTRL_C: &str = "\u{3}";
 const CTRL_D: &str = "\u{4}";
 const CTRL_J: &str = "\n";
-const CTRL_Y: &str = "\u{19}";
 const CTRL_Z: &str = "\u{1a}";
 const ALT_ENTER: &str = "\u{1b}\r";
 
@@ -158,6 +158,38 @@ async fn a_line_survives_being_stopped_and_continued() {
     assert_eq!(prompts(&lab), ["a draft!"]);
 }
 
+/// The shell had set the terminal up for itself when the chat began.
+#[tokio::test]
+async fn a_chat_that_began_in_the_background_sends_nothing_that_was_not_seen() {
+    let lab = lab([Answer::text("An answer.").delay(Duration::from_millis(700)).forever()]);
+    let mut terminal = Terminal::open();
+    let command = lab.command(["chat"]);
+    let mut shell = lab.command_of("bash", ["--norc", "--noprofile", "-i"]);
+    shell.env("PS1", "shell> ").env("CHAT", command.as_std().get_program());
+    let shell = terminal.start(shell);
+    terminal.wait_for("shell> ").await;
+    terminal.type_keys("\"$CHAT\" chat &\r");
+    terminal.wait_for("shell> ").await;
+    // The shell's line editor has the terminal.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    terminal.type_keys("fg\r");
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys("Go.\r");
+    lab.wait_for_model_request().await;
+    terminal.type_keys("typed\rahead");
+    terminal.wait_for("An answer.").await;
+    terminal.wait_for("ahead").await;
+    assert_eq!(lab.simulator.requests().len(), 1);
+    terminal.type_keys("\r");
+    terminal.wait_for("An answer.").await;
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys(CTRL_D);
+    terminal.wait_for("shell> ").await;
+    terminal.type_keys("exit\r");
+    finish(shell).await.expect_code(0);
+    assert_eq!(prompts(&lab), ["Go.", "typed\nahead"]);
+}
+
 /// `chat` in a shell's pipeline, whose stdin is the terminal.
 fn in_pipeline(lab: &Lab, pipeline: &str) -> (Terminal, Child) {
     let program = lab.command([""]).as_std().get_program().to_owned();
@@ -228,7 +260,8 @@ async fn bytes_that_are_not_text_are_left_out_with_what_came_with_them() {
 async fn what_is_pasted_is_one_prompt() {
     let lab = lab([Answer::text("An answer.").forever()]);
     let mut chat = Chat::start(&lab).await;
-    chat.terminal.type_keys("\u{1b}[200~one\rtwo\r\nthree\r\u{1b}[201~");
+    chat.terminal
+        .type_keys("\u{1b}[200~one\rtwo\r\nthree\r\u{1b}[201~");
     chat.wait_for("three").await;
     assert_eq!(lab.simulator.requests().len(), 0);
     chat.enter("", "An answer.").await;
@@ -423,12 +456,47 @@ async fn ctrl_c_clears_what_is_typed() {
     let mut chat = Chat::start(&lab).await;
     chat.terminal.type_keys(&format!("half a line{CTRL_C}"));
     chat.enter("another", "An answer.").await;
-    chat.terminal.type_keys(&format!("brought{CTRL_C}{CTRL_Y} back\r"));
+    chat.terminal.type_keys(&format!("brought{CTRL_C}{UP} back\r"));
     chat.wait_for("An answer.").await;
     chat.wait_for(PROMPT).await;
     let shown = chat.leave().await;
     assert!(!shown.contains("once more"), "{shown:?}");
     assert_eq!(prompts(&lab), ["another", "brought back"]);
+    let kept = std::fs::read_to_string(lab.path("data/cofferdam/chat-history")).unwrap();
+    assert_eq!(kept, "half a line\nanother\nbrought\nbrought back\n");
+}
+
+/// Whatever else is recalled meanwhile.
+#[tokio::test]
+async fn what_is_typed_and_not_sent_can_be_recalled() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let mut chat = Chat::start(&lab).await;
+    chat.enter("first", "An answer.").await;
+    chat.enter("second", "An answer.").await;
+    // Ctrl-C at a recalled line doesn't leave the next one among earlier lines.
+    chat.terminal.type_keys(&format!("{UP}{CTRL_C}"));
+    chat.wait_for(PROMPT).await;
+    chat.enter(&format!("a draft{UP}{UP}{DOWN}{DOWN}{DOWN}!"), "An answer.")
+        .await;
+    // So does what was changed in a recalled line.
+    chat.enter(&format!("{UP}{UP}, changed{UP}{DOWN}, again"), "An answer.")
+        .await;
+    // And what was left for another line.
+    chat.enter(&format!("another draft{UP}{UP}, left{UP}"), "An answer.")
+        .await;
+    chat.enter(&format!("{UP}{UP}"), "An answer.").await;
+    chat.enter(&format!("{UP}{UP}{UP}{UP}"), "An answer.").await;
+    chat.leave().await;
+    assert_eq!(
+        prompts(&lab)[2..],
+        [
+            "a draft!",
+            "second, changed, again",
+            "second",
+            "another draft",
+            "a draft!, left"
+        ]
+    );
 }
 
 #[tokio::test]
@@ -485,8 +553,10 @@ async fn a_line_that_is_half_typed_when_the_terminal_is_closed_can_be_recalled()
     chat.enter("whole", "An answer.").await;
     chat.terminal.type_keys("half a line");
     chat.wait_for("half a line").await;
-    send(Signal::SIGHUP, &chat.child);
-    chat.ended(130).await;
+    send(Signal::SIGTERM, &chat.child);
+    // It stays on the screen.
+    let shown = chat.ended(130).await;
+    assert!(!shown.contains("half a line\r\u{1b}[K"), "{shown:?}");
     // What was sent isn't half typed.
     let chat = Chat::start(&lab).await;
     send(Signal::SIGHUP, &chat.child);

@@ -1,15 +1,10 @@
 //! Asks the person at the terminal about calls that need an approval.
 
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use unicode_width::UnicodeWidthChar;
 
 use super::error;
 use super::format;
-use super::lines::{Restored, TerminalMode};
+use super::lines::{Asked, TypedAhead};
 use super::live::Printed;
 use super::output::Sink;
 use crate::agent::{Answer, Approver, Question};
@@ -23,12 +18,6 @@ const COLUMNS: usize = 80;
 
 const LABEL: usize = 10;
 
-/// How often it is looked whether something was typed.
-const LOOK_EVERY: Duration = Duration::from_millis(30);
-const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
-/// The longest answer.
-const MAX_ANSWER_BYTES: usize = 4096;
-
 const CHOICES: &str = "Allow it? [y]es, [n]o (you can say why: `n too many`), [a]lways in this session: ";
 /// Where a part of the input isn't printed, nobody can know what they would allow.
 const CHOICES_OF_A_PART: &str = "[v]iew all of the input, or say [n]o (you can say why: `n too many`): ";
@@ -38,11 +27,16 @@ const CHOICES_OF_A_PART: &str = "[v]iew all of the input, or say [n]o (you can s
 pub struct TerminalApprover {
     stderr: Sink,
     printed: Printed,
+    typed_ahead: TypedAhead,
 }
 
 impl TerminalApprover {
-    pub const fn new(stderr: Sink, printed: Printed) -> Self {
-        Self { stderr, printed }
+    pub const fn new(stderr: Sink, printed: Printed, typed_ahead: TypedAhead) -> Self {
+        Self {
+            stderr,
+            printed,
+            typed_ahead,
+        }
     }
 
     async fn answer(&self, question: &Question) -> Answer {
@@ -53,24 +47,29 @@ impl TerminalApprover {
         self.stderr.end_line();
         let input = self.lines_of(question);
         let mut is_whole = input.len() <= MAX_LINES;
-        self.stderr.line(&in_words(&question.approval, &input, self.columns()));
-        // What was typed before can't have been meant for this question.
-        let terminal = Asked::begin();
+        let mut words = in_words(&question.approval, &input, self.columns());
+        self.stderr.line(&words);
+        let asked = Asked::begin(self.stderr.clone(), self.typed_ahead.clone());
         loop {
-            self.stderr.write(if is_whole { CHOICES } else { CHOICES_OF_A_PART });
-            let Ok(line) = terminal.line().await else {
-                self.stderr.end_line();
+            let choices = if is_whole { CHOICES } else { CHOICES_OF_A_PART };
+            let Ok(line) = asked.line(&words, choices).await else {
                 return Answer::Later;
             };
             match parse(&line) {
                 Some(Reply::View) => {
                     is_whole = true;
-                    self.stderr.line(&input.join("\n"));
+                    let whole = input.join("\n");
+                    self.stderr.line(&whole);
+                    words = format!("{words}\n{whole}");
                 }
                 Some(Reply::Answer(answer)) if is_whole || matches!(answer, Answer::Deny(_)) => return answer,
-                _ => self
-                    .stderr
-                    .line("Type one of these letters and Enter. Ctrl-D leaves it open, Ctrl-C cancels the run."),
+                reply => {
+                    if reply.is_none() {
+                        asked.refuse();
+                    }
+                    self.stderr
+                        .line("Type one of these letters and Enter. Ctrl-D leaves it open, Ctrl-C cancels the run.");
+                }
             }
         }
     }
@@ -169,67 +168,6 @@ fn parse(line: &str) -> Option<Reply> {
         ("v" | "view", "") => return Some(Reply::View),
         _ => return None,
     }))
-}
-
-/// The terminal while a question is asked: it echoes, and gives a line at a time. What was typed before is forgotten.
-struct Asked {
-    /// Held while a line is read, so that nothing is read once the question is over: it would be for somebody else.
-    is_asked: Arc<Mutex<bool>>,
-    /// Declared last: the terminal is as it was after the last read.
-    _mode: Restored,
-}
-
-impl Asked {
-    fn begin() -> Self {
-        Self {
-            is_asked: Arc::new(Mutex::new(true)),
-            _mode: TerminalMode::for_lines(),
-        }
-    }
-
-    /// The next line.
-    ///
-    /// # Errors
-    /// The input is over, or the terminal is gone.
-    async fn line(&self) -> io::Result<String> {
-        let is_asked = Arc::clone(&self.is_asked);
-        let line = tokio::task::spawn_blocking(move || read_line(&is_asked)).await;
-        line.unwrap_or_else(|error| Err(io::Error::other(error)))
-    }
-}
-
-impl Drop for Asked {
-    fn drop(&mut self) {
-        *self.is_asked.lock().unwrap_or_else(PoisonError::into_inner) = false;
-    }
-}
-
-fn read_line(is_asked: &Mutex<bool>) -> io::Result<String> {
-    let mut line = Vec::new();
-    while let Some(bytes) = read_some(is_asked)? {
-        line.extend(bytes);
-        if line.ends_with(b"\n") || line.len() > MAX_ANSWER_BYTES {
-            return Ok(String::from_utf8_lossy(&line).into_owned());
-        }
-        std::thread::sleep(LOOK_EVERY);
-    }
-    Err(io::ErrorKind::UnexpectedEof.into())
-}
-
-/// What has been typed; `None` at the end of the input, or of the question.
-fn read_some(is_asked: &Mutex<bool>) -> io::Result<Option<Vec<u8>>> {
-    let is_asked = is_asked.lock().unwrap_or_else(PoisonError::into_inner);
-    if !*is_asked {
-        return Ok(None);
-    }
-    let stdin = io::stdin();
-    if poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&NO_TIME))? == 0 {
-        return Ok(Some(Vec::new()));
-    }
-    let mut bytes = vec![0; MAX_ANSWER_BYTES];
-    let count = rustix::io::read(&stdin, &mut bytes)?;
-    bytes.truncate(count);
-    Ok((count > 0).then_some(bytes))
 }
 
 #[cfg(test)]

@@ -5,11 +5,14 @@
 //!
 //! A line is only read once it is asked for, so that programs that are started between two lines have the terminal as it was.
 
+mod asked;
 mod completions;
 mod history;
 mod keys;
 mod paste;
+mod recall;
 mod terminal;
+mod typed;
 
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
@@ -19,10 +22,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustyline::error::ReadlineError;
 use tokio::sync::mpsc;
 
+pub use self::asked::Asked;
 pub use self::completions::Completions;
 use self::history::HistoryFile;
+pub use self::terminal::TerminalMode;
 use self::terminal::{Edited, Terminal};
-pub use self::terminal::{Restored, TerminalMode};
+pub use self::typed::TypedAhead;
 use super::output::Sink;
 use super::prompt::{self, Purpose};
 use super::{CliError, Context, error};
@@ -71,16 +76,18 @@ pub enum Meanwhile {
 
 /// The source of lines.
 pub struct Lines {
-    wanted: std::sync::mpsc::Sender<()>,
+    /// Each with what the line begins with.
+    wanted: std::sync::mpsc::Sender<String>,
     inputs: mpsc::Receiver<Result<Read, CliError>>,
     /// Whether an input was asked for that hasn't come yet.
     is_reading: bool,
     terminal: Option<Terminal>,
     half_typed: HalfTyped,
+    typed_ahead: TypedAhead,
     stderr: Sink,
 }
 
-/// The line that is being edited. If the terminal is closed meanwhile, it is kept, and the next process can recall it.
+/// The lines that are being edited. If the terminal is closed meanwhile, they are kept, and the next process can recall them.
 #[derive(Clone)]
 struct HalfTyped {
     completions: Completions,
@@ -90,9 +97,14 @@ struct HalfTyped {
 impl HalfTyped {
     /// Once, though the signal and the end of the input both say that the terminal is gone.
     fn keep(&self) {
-        let line = self.completions.take_line();
+        for line in self.completions.edits().take() {
+            self.append(&line);
+        }
+    }
+
+    fn append(&self, line: &str) {
         if let Some(history) = &self.history {
-            history.append(&line);
+            history.append(line);
         }
     }
 }
@@ -108,6 +120,7 @@ impl Lines {
             history: prompting.history.clone().map(HistoryFile::new),
         };
         let kept = half_typed.clone();
+        cx.typed_ahead.await_lines();
         let (terminal, edited) = Terminal::open(cx, prompting)?.unzip();
         // Detached, because a blocked read must not delay the exit of the process.
         std::thread::Builder::new()
@@ -117,14 +130,14 @@ impl Lines {
                     for line in kept.history.iter().flat_map(HistoryFile::load) {
                         let _ = edited.editor.add_history_entry(line);
                     }
-                    send_inputs(&requests, &sender, || edited_line(&mut edited, &kept));
+                    send_inputs(&requests, &sender, |begun| edited_line(&mut edited, &begun, &kept));
                 }
                 None => {
                     let mut stdin = io::stdin().lock();
                     let is_terminal = stdin.is_terminal();
                     let mut is_over = false;
-                    send_inputs(&requests, &sender, || match is_terminal {
-                        true => typed_lines(&mut stdin, follows, &mut is_over),
+                    send_inputs(&requests, &sender, |begun| match is_terminal {
+                        true => typed_lines(&mut stdin, begun, follows, &mut is_over),
                         false => {
                             let line = prompt::read_line(&mut stdin)?;
                             Ok(Read::Input(line.map_or(Input::End, Input::Line)))
@@ -139,6 +152,7 @@ impl Lines {
             is_reading: false,
             terminal,
             half_typed,
+            typed_ahead: cx.typed_ahead.clone(),
             stderr: cx.stderr.clone(),
         })
     }
@@ -164,8 +178,12 @@ impl Lines {
                 self.stderr.write(PROMPT);
             }
             if !self.is_reading {
+                let begun = self.typed_ahead.take();
+                if self.terminal.is_none() && self.stderr.is_terminal() {
+                    self.stderr.write(&begun);
+                }
                 // The thread is gone after the last line.
-                self.is_reading = self.wanted.send(()).is_ok();
+                self.is_reading = self.wanted.send(begun).is_ok();
             }
             let input = self.inputs.recv().await;
             self.is_reading = false;
@@ -185,10 +203,11 @@ impl Drop for Lines {
     fn drop(&mut self) {
         match self.terminal.take() {
             Some(terminal) => {
+                let line = self.half_typed.completions.edits().line();
                 if self.is_reading {
                     self.half_typed.keep();
                 }
-                terminal.close(self.is_reading);
+                terminal.close(self.is_reading.then_some(line.as_str()));
             }
             None => self.stderr.end_line(),
         }
@@ -196,12 +215,12 @@ impl Drop for Lines {
 }
 
 fn send_inputs(
-    requests: &std::sync::mpsc::Receiver<()>,
+    requests: &std::sync::mpsc::Receiver<String>,
     sender: &mpsc::Sender<Result<Read, CliError>>,
-    mut next: impl FnMut() -> Result<Read, CliError>,
+    mut next: impl FnMut(String) -> Result<Read, CliError>,
 ) {
-    while requests.recv().is_ok() {
-        let input = next();
+    for begun in requests {
+        let input = next(begun);
         let is_last = matches!(input, Ok(Read::Input(Input::End)) | Err(_));
         if sender.blocking_send(input).is_err() || is_last {
             return;
@@ -210,15 +229,17 @@ fn send_inputs(
 }
 
 /// A line that was typed, with those that come together with it. Refused if the terminal has cut one of them off. Ctrl-D among them
-/// ends the input after them.
+/// ends the input after them. `begun` was typed before: lines that are whole, or the beginning of this one.
 fn typed_lines(
     stdin: &mut impl BufRead,
+    begun: String,
     mut follows: impl FnMut() -> bool,
     is_over: &mut bool,
 ) -> Result<Read, CliError> {
     let mut lines = Vec::new();
     let mut bytes = 0;
-    while !*is_over && bytes as u64 <= prompt::MAX_PROMPT_BYTES && (lines.is_empty() || follows()) {
+    let is_whole = begun.ends_with('\n');
+    while !*is_over && bytes as u64 <= prompt::MAX_PROMPT_BYTES && ((lines.is_empty() && !is_whole) || follows()) {
         match prompt::read_line(stdin)? {
             Some(line) => {
                 bytes += line.len();
@@ -228,9 +249,12 @@ fn typed_lines(
         }
     }
     Ok(match lines.is_empty() {
-        true => Read::Input(Input::End),
-        false if lines.iter().any(|line| prompt::is_cut(line)) => Read::Refused(prompt::cut_line(Purpose::Prompt)),
-        false => Read::Input(Input::Line(lines.join("\n"))),
+        true if begun.is_empty() => Read::Input(Input::End),
+        _ if lines.iter().any(|line| prompt::is_cut(line)) => Read::Refused(prompt::cut_line(Purpose::Prompt)),
+        _ => {
+            let text = begun + &lines.join("\n");
+            Read::Input(Input::Line(text.trim_end_matches('\n').to_owned()))
+        }
     })
 }
 
@@ -242,21 +266,26 @@ fn follows() -> bool {
     poll(&mut ready, gap.as_ref()).is_ok_and(|count| count > 0)
 }
 
-fn edited_line(edited: &mut Edited, half_typed: &HalfTyped) -> Result<Read, CliError> {
-    let initial = std::mem::take(&mut edited.initial);
-    let read = edited.editor.readline_with_initial(PROMPT, (&initial, ""));
-    let read = read.map(|line| edited.continuations.take_from(line));
+fn edited_line(edited: &mut Edited, begun: &str, half_typed: &HalfTyped) -> Result<Read, CliError> {
+    let initial = std::mem::take(&mut edited.initial) + begun;
+    let mut read = edited.editor.readline_with_initial(PROMPT, (&initial, ""));
+    while read.is_ok() && edited.keys.given_up.take() {
+        keep_unsent(edited, half_typed, None);
+        read = edited.editor.readline(PROMPT);
+    }
     match read {
         Ok(line) => {
-            drop(half_typed.completions.take_line());
+            keep_unsent(edited, half_typed, Some(&line));
+            let line = edited.keys.continuations.take_from(line);
             // Even one that isn't kept can be recalled now.
             let _ = edited.editor.add_history_entry(&line);
-            if let Some(history) = &half_typed.history {
-                history.append(&line);
-            }
+            half_typed.append(&line);
             Ok(Read::Input(Input::Line(line)))
         }
-        Err(ReadlineError::Interrupted) => Ok(Read::Input(Input::Interrupt)),
+        Err(ReadlineError::Interrupted) => {
+            keep_unsent(edited, half_typed, None);
+            Ok(Read::Input(Input::Interrupt))
+        }
         Err(ReadlineError::Eof) => {
             half_typed.keep();
             Ok(Read::Input(Input::End))
@@ -276,6 +305,18 @@ fn edited_line(edited: &mut Edited, half_typed: &HalfTyped) -> Result<Read, CliE
     }
 }
 
+/// What was typed and not sent can be recalled: lines that Ctrl-C cleared, drafts, and earlier lines that were changed.
+fn keep_unsent(edited: &mut Edited, half_typed: &HalfTyped, sent: Option<&str>) {
+    for line in half_typed.completions.edits().take() {
+        if Some(line.as_str()) == sent {
+            continue;
+        }
+        let line = edited.keys.continuations.without(line);
+        let _ = edited.editor.add_history_entry(&line);
+        half_typed.append(&line);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -287,9 +328,9 @@ mod tests {
         // What was typed together: three lines, one, and one with the end.
         let mut together = [true, true, false, false, true].into_iter();
         let mut is_over = false;
-        let mut next = || match typed_lines(&mut stdin, || together.next().unwrap(), &mut is_over).unwrap() {
-            Read::Input(input) => Some(input),
-            Read::Refused(_) => None,
+        let mut next = || match typed_lines(&mut stdin, String::new(), || together.next().unwrap(), &mut is_over) {
+            Ok(Read::Input(input)) => Some(input),
+            _ => None,
         };
         for input in [
             Input::Line("one\n\nthree".to_owned()),
@@ -305,7 +346,29 @@ mod tests {
     fn nothing_is_used_of_lines_of_which_one_is_cut() {
         let text = format!("short\n{}\n", "x".repeat(4095));
         let mut together = [true, false].into_iter();
-        let read = typed_lines(&mut text.as_bytes(), || together.next().unwrap(), &mut false);
+        let read = typed_lines(
+            &mut text.as_bytes(),
+            String::new(),
+            || together.next().unwrap(),
+            &mut false,
+        );
         assert!(matches!(read.unwrap(), Read::Refused(_)));
+    }
+
+    #[test]
+    fn what_was_typed_before_is_in_the_first_line() {
+        for (begun, follows, line) in [
+            ("one, ", &[true, true, false][..], "one, two\n\nthree"),
+            ("one\n", &[false], "one"),
+            ("one\n", &[true, true, true, false], "one\ntwo\n\nthree"),
+        ] {
+            let mut stdin = &b"two\n\nthree\n"[..];
+            let mut follows = follows.iter();
+            let read = typed_lines(&mut stdin, begun.to_owned(), || *follows.next().unwrap(), &mut false).unwrap();
+            assert!(
+                matches!(read, Read::Input(Input::Line(read)) if read == line),
+                "{begun:?}"
+            );
+        }
     }
 }

@@ -105,7 +105,7 @@ impl LiveHost {
         };
         // A person who reads the question can answer it.
         let approver = (cx.stderr.is_terminal() && io::stdin().is_terminal()).then(|| {
-            let approver = TerminalApprover::new(cx.stderr.clone(), printed.clone());
+            let approver = TerminalApprover::new(cx.stderr.clone(), printed.clone(), cx.typed_ahead.clone());
             Arc::new(approver) as Arc<dyn Approver>
         });
         Ok(Self {

@@ -63,6 +63,7 @@ use crate::store::ABANDONED;
 use crate::telemetry::logging::{self, ConsoleLines};
 use crate::telemetry::{LogLevel, LoggingGuard, RUNS};
 use crate::tools::ToolSet;
+use lines::TypedAhead;
 use output::Sink;
 
 /// A native host for LLM agents whose tools are untrusted WebAssembly components.
@@ -158,6 +159,7 @@ struct Context {
     global: Global,
     stdout: Sink,
     stderr: Sink,
+    typed_ahead: TypedAhead,
 }
 
 impl Context {
@@ -348,6 +350,7 @@ pub async fn main() -> ExitCode {
         global: cli.global,
         stdout: Sink::stdout(),
         stderr: Sink::stderr(),
+        typed_ahead: TypedAhead::default(),
     };
     let code = match dispatch(cli.command, &context).await {
         Ok(code) => code,

@@ -106,6 +106,11 @@ impl Sink {
         self.terminal
     }
 
+    /// Whether what is shown can be removed again.
+    pub const fn can_erase(&self) -> bool {
+        self.can_erase
+    }
+
     /// Whether nothing arrives any more: the reader is gone, or writing has failed.
     pub fn is_closed(&self) -> bool {
         self.lock().closed

@@ -26,7 +26,7 @@ const KEYS: &str = "Up and Down recall earlier lines, Ctrl-R searches them, Tab 
                     kept for the next time.
 Alt-Enter, Ctrl-J, or a backslash before Enter begin a new line of the same prompt. `\\\\` before Enter sends one backslash. What is \
                     pasted is one prompt.
-Ctrl-C clears the line, and Ctrl-Y brings it back. During an answer, Ctrl-C cancels it and keeps the conversation.
+Ctrl-C clears the line, and Up brings it back. During an answer, Ctrl-C cancels it and keeps the conversation.
 What you type during an answer waits in the next line.";
 
 const ESCAPE: &str = "`//` sends a line that begins with `/`.";

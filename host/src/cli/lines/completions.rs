@@ -9,6 +9,7 @@ use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::validate::Validator;
 
+use super::recall::Edits;
 use crate::cli::attach;
 
 /// The lines that can be typed, of which Tab completes a word at a time. Clones share them.
@@ -17,8 +18,7 @@ pub struct Completions {
     lines: Arc<Mutex<Vec<String>>>,
     /// The beginning of a line that goes on with paths.
     before_paths: Option<&'static str>,
-    /// The line that is being edited.
-    line: Arc<Mutex<String>>,
+    edits: Edits,
 }
 
 impl Completions {
@@ -28,14 +28,9 @@ impl Completions {
         self
     }
 
-    /// The line as it was edited last.
-    pub fn line(&self) -> String {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The same, once.
-    pub fn take_line(&self) -> String {
-        std::mem::take(&mut *self.line.lock().unwrap_or_else(PoisonError::into_inner))
+    /// What is typed on the line that they are for.
+    pub const fn edits(&self) -> &Edits {
+        &self.edits
     }
 
     pub fn set(&self, lines: impl IntoIterator<Item = String>) {
@@ -88,8 +83,8 @@ impl Hinter for Completions {
     type Hint = String;
 
     /// The editor asks for a hint whenever the line has changed. There is none.
-    fn hint(&self, line: &str, _: usize, _: &rustyline::Context<'_>) -> Option<String> {
-        line.clone_into(&mut self.line.lock().unwrap_or_else(PoisonError::into_inner));
+    fn hint(&self, line: &str, _: usize, context: &rustyline::Context<'_>) -> Option<String> {
+        self.edits.see(line, context.history_index(), context.history());
         None
     }
 }

@@ -1,10 +1,10 @@
 //! The keys that aren't the line editor's own.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustyline::{
-    Cmd, ConditionalEventHandler, Event, EventContext, EventHandler, KeyCode, KeyEvent, Modifiers, Movement,
-    RepeatCount,
+    Cmd, ConditionalEventHandler, Event, EventContext, EventHandler, KeyCode, KeyEvent, Modifiers, RepeatCount,
 };
 
 use super::paste::Paste;
@@ -14,45 +14,71 @@ use crate::cli::interrupt::Stop;
 /// The paste that is being read, shared with the keys.
 pub type SharedPaste = Arc<Mutex<Paste>>;
 
-/// Binds the keys. `outside` is how the terminal is set up while no line is edited. The result says which backslashes were for Enter,
-/// and what is being pasted.
-pub fn bind(editor: &mut LineEditor, outside: TerminalMode) -> (Continuations, SharedPaste) {
-    let (continuations, paste) = (Continuations::default(), SharedPaste::default());
+/// Has the terminal mark what is pasted, as the editor does.
+pub const MARK_PASTES: &str = "\x1b[?2004h";
+/// Has the terminal leave what is pasted as it is.
+pub const LEAVE_PASTES: &str = "\x1b[?2004l";
+
+/// What the keys have done to the line.
+#[derive(Clone, Debug, Default)]
+pub struct KeyState {
+    pub continuations: Continuations,
+    pub paste: SharedPaste,
+    pub given_up: GivenUp,
+}
+
+/// Binds the keys. `outside` is how the terminal is set up while no line is edited.
+pub fn bind(editor: &mut LineEditor, outside: TerminalMode) -> KeyState {
+    let state = KeyState::default();
     let keys = Keys {
-        paste: Arc::clone(&paste),
-        continuations: continuations.clone(),
+        state: state.clone(),
         suspend: Suspend {
             outside,
             stop: Stop::here(),
         },
     };
     editor.bind_sequence(Event::Any, EventHandler::Conditional(Box::new(keys)));
-    (continuations, paste)
+    state
 }
 
 /// Sees every key before the editor does, because each may be part of a paste.
 struct Keys {
-    paste: SharedPaste,
-    continuations: Continuations,
+    state: KeyState,
     suspend: Suspend,
 }
 
 impl ConditionalEventHandler for Keys {
     fn handle(&self, event: &Event, count: RepeatCount, is_positive: bool, cx: &EventContext<'_>) -> Option<Cmd> {
         let key = *event.get(0)?;
-        let mut paste = self.paste.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paste = self.state.paste.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(command) = paste.take(key, count, is_positive) {
             return Some(command);
         }
         match key {
-            KeyEvent(KeyCode::Enter, Modifiers::NONE) => self.continuations.enter(cx.line(), cx.pos()),
+            KeyEvent(KeyCode::Enter, Modifiers::NONE) => self.state.continuations.enter(cx.line(), cx.pos()),
             KeyEvent(KeyCode::Enter, Modifiers::ALT) => Some(Cmd::Newline),
             key if key == KeyEvent::ctrl('J') => Some(Cmd::Newline),
-            // Ctrl-Y brings the line back.
-            key if key == KeyEvent::ctrl('C') => (!cx.line().is_empty()).then_some(Cmd::Kill(Movement::WholeBuffer)),
+            key if key == KeyEvent::ctrl('C') => (!cx.line().is_empty()).then(|| self.state.given_up.end_line()),
             key if key == KeyEvent::ctrl('Z') => Some(self.suspend.now()),
             _ => None,
         }
+    }
+}
+
+/// Whether the line was ended by Ctrl-C, and isn't sent. It ends as if it were, so that the editor begins again with nothing: a place
+/// among earlier lines isn't kept, and what was typed after Ctrl-C is.
+#[derive(Clone, Debug, Default)]
+pub struct GivenUp(Arc<AtomicBool>);
+
+impl GivenUp {
+    fn end_line(&self) -> Cmd {
+        self.0.store(true, Ordering::Relaxed);
+        Cmd::AcceptLine
+    }
+
+    /// Once.
+    pub fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -66,8 +92,15 @@ pub struct Continuations(Arc<Mutex<Vec<String>>>);
 impl Continuations {
     /// The line without these backslashes. Forgets them.
     pub fn take_from(&self, line: String) -> String {
+        let line = self.without(line);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        line
+    }
+
+    /// The line without these backslashes.
+    pub fn without(&self, line: String) -> String {
         let mut line = line;
-        let mut befores = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut befores = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         befores.sort_by_key(|before| std::cmp::Reverse(before.len()));
         befores.dedup();
         for before in befores {
@@ -107,19 +140,14 @@ impl Suspend {
     fn now(&self) -> Cmd {
         let editing = TerminalMode::current();
         self.outside.restore();
-        mark_pastes(false);
+        terminal::show(LEAVE_PASTES);
         self.stop.until_continued();
         if let Some(editing) = editing {
             editing.restore();
         }
-        mark_pastes(true);
+        terminal::show(MARK_PASTES);
         Cmd::Repaint
     }
-}
-
-/// Whether the terminal marks what is pasted, as the editor has it do.
-fn mark_pastes(marks: bool) {
-    terminal::show(if marks { "\x1b[?2004h" } else { "\x1b[?2004l" });
 }
 
 #[cfg(test)]

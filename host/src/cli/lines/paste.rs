@@ -90,8 +90,13 @@ impl Paste {
 }
 
 fn whole(text: &str) -> Cmd {
-    let text = without_commands(text).replace([ESCAPE, BELL], "");
-    Cmd::Insert(1, text.replace("\r\n", "\n").replace('\r', "\n"))
+    Cmd::Insert(1, text_of(text))
+}
+
+/// The text of a paste, without what is for the terminal.
+pub fn text_of(pasted: &str) -> String {
+    let text = without_commands(pasted).replace([ESCAPE, BELL], "");
+    text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
 /// Without what is for the terminal alone, such as the address of a link: `ESC ] … ESC \`, or with a bell at its end.

@@ -5,14 +5,16 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use anstream::AutoStream;
+use rustix::process::{Signal, getpgrp, kill_current_process_group};
 use rustix::termios::{
-    LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr, tcsetattr,
+    InputModes, LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr, tcgetpgrp,
+    tcsetattr,
 };
-use rustyline::history::DefaultHistory;
 use rustyline::{Behavior, CompletionType, Editor, ExternalPrinter};
 
-use super::keys::{self, Continuations, SharedPaste};
+use super::keys::{self, KeyState};
 use super::paste::Paste;
+use super::recall::Recalled;
 use super::{Completions, Meanwhile, Prompting};
 use crate::cli::interrupt::handle_ctrl_c;
 use crate::cli::output::Sink;
@@ -21,13 +23,20 @@ use crate::cli::{CliError, Context};
 /// The longest time that the end waits for the terminal to take what was printed.
 const FLUSH_WAIT: Duration = Duration::from_secs(1);
 
-pub type LineEditor = Editor<Completions, DefaultHistory>;
+/// How often a process in the background stops itself until it has the terminal, and how long each time takes if it isn't stopped: where
+/// no shell could continue it, the system doesn't.
+const STOPS: usize = 10;
+const STOP_WAIT: Duration = Duration::from_millis(30);
+
+/// The character that stands for none, where the terminal has one for a signal.
+const NONE: u8 = 0;
+
+pub type LineEditor = Editor<Completions, Recalled>;
 
 /// The editor, and what its keys need.
 pub struct Edited {
     pub editor: LineEditor,
-    pub continuations: Continuations,
-    pub paste: SharedPaste,
+    pub keys: KeyState,
     /// What the next line begins with.
     pub initial: String,
 }
@@ -38,8 +47,12 @@ impl Edited {
         let stdin = io::stdin();
         let _ = tcflush(&stdin, QueueSelector::IFlush);
         while super::follows() && tcflush(&stdin, QueueSelector::IFlush).is_ok() {}
-        *self.paste.lock().unwrap_or_else(PoisonError::into_inner) = Paste::default();
-        self.initial = self.editor.helper().map(Completions::line).unwrap_or_default();
+        *self.keys.paste.lock().unwrap_or_else(PoisonError::into_inner) = Paste::default();
+        self.initial = self
+            .editor
+            .helper()
+            .map(|helper| helper.edits().line())
+            .unwrap_or_default();
     }
 }
 
@@ -56,37 +69,39 @@ impl TerminalMode {
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
     }
 
-    /// Has the terminal echo and collect one line, as long as the result lives. Forgets what was typed before.
-    pub fn for_lines() -> Restored {
-        let before = Self::current();
-        if let Some(Self(before)) = &before {
-            let mut mode = before.clone();
-            mode.local_modes.insert(LocalModes::ECHO | LocalModes::ICANON);
-            let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &mode);
+    /// Whether the terminal is this program's, and not that of the shell that runs it in the background.
+    pub fn is_in_foreground() -> bool {
+        tcgetpgrp(io::stdin()).map_or(true, |group| group == getpgrp())
+    }
+
+    /// Stops a program in the background until the terminal is its own. How the terminal is set up before that is the shell's.
+    fn wait_for_foreground() {
+        for _ in 0..STOPS {
+            if Self::is_in_foreground() || kill_current_process_group(Signal::TTIN).is_err() {
+                return;
+            }
+            std::thread::sleep(STOP_WAIT);
         }
-        Restored(before)
     }
 
     /// The same without echo, and without lines: a terminal that collects a line itself drops what is beyond its 4,095th byte.
-    /// Ctrl-C is still a signal, and leaves what was typed before it.
+    /// Ctrl-C is still a signal, and leaves what was typed before it. Enter is a line break, however the terminal was found.
     fn without_echo(&self) -> Self {
         let mut mode = self.0.clone();
+        mode.input_modes.insert(InputModes::ICRNL);
+        mode.input_modes.remove(InputModes::IGNCR | InputModes::INLCR);
         mode.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON);
-        mode.local_modes.insert(LocalModes::NOFLSH);
+        mode.local_modes.insert(LocalModes::ISIG | LocalModes::NOFLSH);
         mode.special_codes[SpecialCodeIndex::VMIN] = 1;
         mode.special_codes[SpecialCodeIndex::VTIME] = 0;
         Self(mode)
     }
-}
 
-/// Sets a terminal up as it was.
-pub struct Restored(Option<TerminalMode>);
-
-impl Drop for Restored {
-    fn drop(&mut self) {
-        if let Some(mode) = &self.0 {
-            mode.restore();
-        }
+    /// The same, and Ctrl-Z is a key.
+    pub fn for_keys(&self) -> Self {
+        let Self(mut mode) = self.without_echo();
+        mode.special_codes[SpecialCodeIndex::VSUSP] = NONE;
+        Self(mode)
     }
 }
 
@@ -106,6 +121,9 @@ enum Print {
 impl Terminal {
     /// `None` if stdin isn't a terminal, neither stdout nor stderr is one, or one that can't move its cursor.
     pub fn open(cx: &Context, prompting: Prompting) -> Result<Option<(Self, Edited)>, CliError> {
+        if TerminalMode::current().is_some() {
+            TerminalMode::wait_for_foreground();
+        }
         let Some(mode) = TerminalMode::current() else {
             return Ok(None);
         };
@@ -121,11 +139,12 @@ impl Terminal {
             .completion_type(CompletionType::List)
             .behavior(behavior)
             .build();
-        let Ok(mut editor) = Editor::with_config(config) else {
+        let history = Recalled::new(&config, prompting.completions.edits().clone());
+        let Ok(mut editor) = Editor::with_history(config, history) else {
             return Ok(None);
         };
         editor.set_helper(Some(prompting.completions));
-        let (continuations, paste) = keys::bind(&mut editor, mode.clone());
+        let keys = keys::bind(&mut editor, mode.clone());
         let Ok(printer) = editor.create_external_printer() else {
             return Ok(None);
         };
@@ -160,8 +179,7 @@ impl Terminal {
         }
         let edited = Edited {
             editor,
-            continuations,
-            paste,
+            keys,
             initial: String::new(),
         };
         Ok(Some((Self { mode, print, streams }, edited)))
@@ -171,8 +189,8 @@ impl Terminal {
         self.mode.clone()
     }
 
-    /// Restores the terminal. A read that goes on never ends.
-    pub fn close(self, is_reading: bool) {
+    /// Restores the terminal. A read that goes on never ends: that of `reading`, which stays visible unless it is empty.
+    pub fn close(self, reading: Option<&str>) {
         let (sender, flushed) = std::sync::mpsc::channel();
         if self.print.send(Print::Flush(sender)).is_ok() {
             let _ = flushed.recv_timeout(FLUSH_WAIT);
@@ -180,14 +198,14 @@ impl Terminal {
         for (sink, writer) in self.streams {
             sink.replace_writer(writer);
         }
-        match is_reading {
-            true => {
+        match reading {
+            Some(line) => {
                 // What is half typed isn't for the shell.
                 let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.mode.0);
-                // Removes the prompt, and ends the mode in which terminals mark what is pasted.
-                show("\r\x1b[K\x1b[?2004l");
+                show(if line.is_empty() { "\r\x1b[K" } else { "\r\n" });
+                show(keys::LEAVE_PASTES);
             }
-            false => self.mode.restore(),
+            None => self.mode.restore(),
         }
     }
 }

@@ -1,0 +1,227 @@
+//! Text from the bytes of keys, for where the line editor doesn't read: between two lines, and at a question.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::paste;
+
+const ESCAPE: u8 = 0x1b;
+const PASTE_BEGIN: &[u8] = b"200";
+const PASTE_END: &[u8] = b"\x1b[201~";
+
+/// What was typed before anything asked for it. It is for the next line, whatever reads it. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct TypedAhead {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    is_awaited: Arc<AtomicBool>,
+}
+
+impl TypedAhead {
+    /// There are lines to come.
+    pub fn await_lines(&self) {
+        self.is_awaited.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_awaited(&self) -> bool {
+        self.is_awaited.load(Ordering::Relaxed)
+    }
+
+    pub fn push(&self, bytes: &[u8]) {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner).extend(bytes);
+    }
+
+    /// The text, once. Enter is a line break.
+    pub fn take(&self) -> String {
+        let bytes = std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner));
+        let (mut decoder, mut line) = (Decoder::default(), TypedLine::default());
+        for byte in bytes {
+            match decoder.key(byte) {
+                Some(Key::Enter) => line.insert("\n"),
+                Some(key) => drop(line.edit(&key)),
+                None => {}
+            }
+        }
+        line.insert(&decoder.unfinished_paste());
+        line.text
+    }
+}
+
+/// A key, as far as it matters for a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// A letter, or what is pasted.
+    Text(String),
+    Enter,
+    Backspace,
+    Delete,
+    Left,
+    Right,
+    Home,
+    End,
+    /// Ctrl-W.
+    Word,
+    /// Ctrl-U.
+    ToBeginning,
+    /// Ctrl-K.
+    ToEnd,
+    /// Ctrl-D.
+    EndOfInput,
+    /// Ctrl-Z.
+    Suspend,
+    /// Another one, which is no text.
+    Other,
+}
+
+/// Makes keys of bytes, which may come in any pieces.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    /// The beginning of a key.
+    begun: Vec<u8>,
+    paste: Option<Vec<u8>>,
+}
+
+impl Decoder {
+    /// The key that ends with this byte.
+    pub fn key(&mut self, byte: u8) -> Option<Key> {
+        if let Some(paste) = &mut self.paste {
+            paste.push(byte);
+            let end = paste.ends_with(PASTE_END).then(|| paste.len() - PASTE_END.len())?;
+            paste.truncate(end);
+            return Some(Key::Text(self.unfinished_paste()));
+        }
+        self.begun.push(byte);
+        let key = match self.begun.as_slice() {
+            [ESCAPE] | [ESCAPE, b'[' | b'O'] => return None,
+            [ESCAPE, b'[', .., last] if !(0x40..=0x7e).contains(last) => return None,
+            [ESCAPE, b'[', parameters @ .., b'~'] if parameters == PASTE_BEGIN => {
+                self.begun.clear();
+                self.paste = Some(Vec::new());
+                return None;
+            }
+            [ESCAPE, b'[' | b'O', parameters @ .., last] => sequence(parameters, *last),
+            [ESCAPE, b'\r' | b'\n'] => Key::Text("\n".to_owned()),
+            [ESCAPE, _] => Key::Other,
+            [b'\r' | b'\n'] => Key::Enter,
+            [0x7f | 0x08] => Key::Backspace,
+            [0x01] => Key::Home,
+            [0x04] => Key::EndOfInput,
+            [0x05] => Key::End,
+            [0x0b] => Key::ToEnd,
+            [0x15] => Key::ToBeginning,
+            [0x17] => Key::Word,
+            [0x1a] => Key::Suspend,
+            [b'\t'] => Key::Text("\t".to_owned()),
+            [..=0x1f] => Key::Other,
+            bytes => match std::str::from_utf8(bytes) {
+                Ok(letter) => Key::Text(letter.to_owned()),
+                Err(error) if error.error_len().is_none() => return None,
+                Err(_) => Key::Other,
+            },
+        };
+        self.begun.clear();
+        Some(key)
+    }
+
+    /// What was pasted so far.
+    fn unfinished_paste(&mut self) -> String {
+        let paste = self.paste.take().unwrap_or_default();
+        let text = paste::text_of(&String::from_utf8_lossy(&paste));
+        text.replace(|letter: char| letter.is_control() && !matches!(letter, '\n' | '\t'), "")
+    }
+}
+
+/// The key of a control sequence.
+fn sequence(parameters: &[u8], last: u8) -> Key {
+    match (parameters, last) {
+        (_, b'C') => Key::Right,
+        (_, b'D') => Key::Left,
+        (_, b'H') | ([b'1' | b'7'], b'~') => Key::Home,
+        (_, b'F') | ([b'4' | b'8'], b'~') => Key::End,
+        ([b'3'], b'~') => Key::Delete,
+        _ => Key::Other,
+    }
+}
+
+/// A line with a cursor.
+#[derive(Clone, Debug, Default)]
+pub struct TypedLine {
+    pub text: String,
+    /// In bytes.
+    pub cursor: usize,
+}
+
+impl TypedLine {
+    pub fn insert(&mut self, text: &str) {
+        self.text.insert_str(self.cursor, text);
+        self.cursor += text.len();
+    }
+
+    /// Whether the key has changed the line or moved the cursor.
+    pub fn edit(&mut self, key: &Key) -> bool {
+        let before = (self.text.len(), self.cursor);
+        match key {
+            Key::Text(text) => self.insert(text),
+            Key::Backspace => self.remove_back_to(self.left()),
+            Key::Word => {
+                let kept = self.text[..self.cursor].trim_end();
+                let begins = kept.rfind(char::is_whitespace);
+                // A blank may have several bytes.
+                let begins = begins.and_then(|blank| Some(blank + kept[blank..].chars().next()?.len_utf8()));
+                self.remove_back_to(begins.unwrap_or(0));
+            }
+            Key::ToBeginning => self.remove_back_to(0),
+            Key::Delete => drop(self.text.drain(self.cursor..self.right())),
+            Key::ToEnd => self.text.truncate(self.cursor),
+            Key::Left => self.cursor = self.left(),
+            Key::Right => self.cursor = self.right(),
+            Key::Home => self.cursor = 0,
+            Key::End => self.cursor = self.text.len(),
+            Key::Enter | Key::EndOfInput | Key::Suspend | Key::Other => {}
+        }
+        before != (self.text.len(), self.cursor)
+    }
+
+    fn remove_back_to(&mut self, begin: usize) {
+        self.text.drain(begin..self.cursor);
+        self.cursor = begin;
+    }
+
+    fn left(&self) -> usize {
+        let before = self.text[..self.cursor].char_indices().next_back();
+        before.map_or(0, |(position, _)| position)
+    }
+
+    fn right(&self) -> usize {
+        let letter = self.text[self.cursor..].chars().next();
+        self.cursor + letter.map_or(0, char::len_utf8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_were_typed_ahead_are_text() {
+        for (typed, text) in [
+            ("one\rtwo\n", "one\ntwo\n"),
+            ("tow\u{7f}\u{7f}wo", "two"),
+            ("mnay\u{1b}[D\u{1b}[D\u{1b}[D\u{7f}m\u{1b}[C\u{1b}[3~\u{1b}[Fn", "mnyn"),
+            ("a b\u{17}c\u{1}>\u{5}<", ">a c<"),
+            ("a\u{15}b\u{1b}[D\u{b}c", "c"),
+            ("é字\u{7f}\u{1b}[A\u{1b}OP\u{1b}[1;5C\u{1b}x\u{7}!", "é!"),
+            ("\u{1b}[200~one\r\ntwo\u{7}\u{1b}[201~, typed", "one\ntwo, typed"),
+            ("\u{1b}[200~not ended", "not ended"),
+            ("cut \u{1b}[", "cut "),
+        ] {
+            let ahead = TypedAhead::default();
+            // In pieces of a byte each.
+            typed.bytes().for_each(|byte| ahead.push(&[byte]));
+            assert_eq!(ahead.take(), text, "{typed:?}");
+            assert_eq!(ahead.take(), "");
+        }
+        let ahead = TypedAhead::default();
+        ahead.push(b"caf\xe9 au \xc3\xa9");
+        assert_eq!(ahead.take(), "cafau \u{e9}");
+    }
+}
