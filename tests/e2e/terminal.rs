@@ -261,7 +261,7 @@ async fn what_is_pasted_is_one_prompt() {
     let lab = lab([Answer::text("An answer.").forever()]);
     let mut chat = Chat::start(&lab).await;
     chat.terminal
-        .type_keys("\u{1b}[200~one\rtwo\r\nthree\r\u{1b}[201~");
+        .type_keys("\u{1b}[200~\r    one\r  two\r\nthree\r\u{1b}[201~");
     chat.wait_for("three").await;
     assert_eq!(lab.simulator.requests().len(), 0);
     chat.enter("", "An answer.").await;
@@ -273,7 +273,7 @@ async fn what_is_pasted_is_one_prompt() {
     chat.enter(&format!("{long}end"), "An answer.").await;
     chat.leave().await;
     let long = format!("{long}end");
-    assert_eq!(prompts(&lab), ["one\ntwo\nthree", &long, &long]);
+    assert_eq!(prompts(&lab), ["    one\n  two\nthree", &long, &long]);
 }
 
 /// The editor takes a control sequence for a key, and would lose what it takes for a part of one: letters, and the end of the paste.
@@ -395,6 +395,20 @@ async fn the_end_of_a_chat_says_what_all_conversations_cost() {
     let mut chat = Chat::start(&lab).await;
     chat.enter("I am Ada.", "An answer.").await;
     assert!(!chat.leave().await.contains("in all"));
+}
+
+/// The conversation before keeps the file, and offers it.
+#[tokio::test]
+async fn a_file_that_is_kept_is_not_called_lost_after_clear() {
+    let lab = lab([Answer::error(401)]);
+    lab.write("note.txt", "A note.");
+    let mut chat = Chat::start(&lab).await;
+    chat.enter("/attach note.txt", "goes with the next prompt").await;
+    chat.enter("Go.", "got no answer").await;
+    chat.enter("/clear", "The next prompt begins a new conversation").await;
+    chat.terminal.type_keys(CTRL_D);
+    let shown = chat.ended(1).await;
+    assert!(!shown.contains("not kept"), "{shown}");
 }
 
 #[tokio::test]

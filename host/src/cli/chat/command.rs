@@ -47,8 +47,9 @@ pub struct Mistake {
     pub hint: String,
 }
 
-/// Reads a line. White space around it doesn't count.
+/// Reads a line. White space around it doesn't count, except for the indentation of several lines.
 pub fn parse(line: &str) -> Result<Line<'_>, Mistake> {
+    let indented = without_blank_lines(line);
     let line = line.trim();
     if line.starts_with("//") {
         return Ok(Line::Prompt(&line[1..]));
@@ -57,6 +58,7 @@ pub fn parse(line: &str) -> Result<Line<'_>, Mistake> {
         return Ok(match line {
             "" => Line::Nothing,
             "exit" | "quit" => Line::Exit,
+            _ if line.contains('\n') => Line::Prompt(indented),
             prompt => Line::Prompt(prompt),
         });
     }
@@ -85,6 +87,14 @@ pub fn parse(line: &str) -> Result<Line<'_>, Mistake> {
     }
 }
 
+/// The lines between the blank ones at the beginning and at the end.
+fn without_blank_lines(lines: &str) -> &str {
+    let lines = lines.trim_end();
+    let blank = lines.len() - lines.trim_start().len();
+    let begin = lines[..blank].rfind('\n').map_or(0, |end| end + 1);
+    &lines[begin..]
+}
+
 fn mistake(message: String) -> Mistake {
     Mistake {
         message,
@@ -106,7 +116,8 @@ mod tests {
             ("", Line::Nothing),
             (" \t", Line::Nothing),
             ("What is 25 * 17?", Line::Prompt("What is 25 * 17?")),
-            (" two\nlines\n", Line::Prompt("two\nlines")),
+            (" \n  two\n    lines\n", Line::Prompt("  two\n    lines")),
+            ("  one line\n", Line::Prompt("one line")),
             ("exit", Line::Exit),
             (" quit ", Line::Exit),
             ("exit the loop", Line::Prompt("exit the loop")),

@@ -46,6 +46,8 @@ pub struct Conversation<'a> {
     attachments: Vec<Attachment>,
     /// How many of them are part of a run that has not ended.
     left_attachments: usize,
+    /// What the conversations before this one keep.
+    kept_attachments: Vec<Attachment>,
     /// What the host was made of.
     files: Files,
 }
@@ -58,6 +60,7 @@ impl<'a> Conversation<'a> {
         Self {
             cx,
             left_attachments: attachments.len(),
+            kept_attachments: Vec::new(),
             session,
             live,
             last: None,
@@ -145,7 +148,12 @@ impl<'a> Conversation<'a> {
             return;
         }
         if !self.is_elsewhere() {
-            print_unsaved(self.cx, self.session.save().await.as_ref());
+            let unsaved = self.session.save().await;
+            print_unsaved(self.cx, unsaved.as_ref());
+            if is_kept && unsaved.is_none() {
+                let kept = self.session.unanswered().into_iter().flat_map(|(_, attached)| attached);
+                self.kept_attachments.extend(kept.cloned());
+            }
         }
         self.session = self.live.session();
         let spent = spent.map_or_else(String::new, |spent| format!(" ({spent})"));

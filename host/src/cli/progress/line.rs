@@ -111,7 +111,7 @@ pub fn progress_line(event: &EventKind, last_failure: Option<&str>) -> Option<Pr
                 ApprovalDecided::ApprovedForSession => "approved for this session",
                 ApprovalDecided::Denied => "denied",
                 ApprovalDecided::Expired => "not made: nobody decided in time",
-                ApprovalDecided::GivenUp => "no longer waits: its run ended, or something else would be called now",
+                ApprovalDecided::GivenUp => "is given up: the call that was asked about isn't made",
             };
             ProgressLine::new("approval", format!("{} {decision}", format::escape(tool)))
         }

@@ -110,7 +110,8 @@ impl Conversation<'_> {
             Some((_, attached)) if self.session.is_kept() && !self.is_elsewhere() => attached,
             _ => Vec::new(),
         };
-        let lost = self.attachments.iter().filter(|attachment| !kept.contains(attachment));
+        let is_lost = |file: &&Attachment| !kept.contains(file) && !self.kept_attachments.contains(file);
+        let lost = self.attachments.iter().filter(is_lost);
         let lost: Vec<String> = lost.map(attach::describe).collect();
         if !lost.is_empty() {
             self.cx
