@@ -14,6 +14,7 @@ mod history_tests;
 mod journal;
 mod known_tools;
 mod missing_tools;
+mod outbox;
 mod report;
 mod run;
 mod session;
