@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::time::Duration;
 
-use cofferdam::simulator::{Answer, FaultKind, FaultPoint, MessageAnswer, UsageAnswer, UsageFigures};
+use cofferdam::simulator::{Answer, FaultKind, FaultPoint, MessageAnswer, StreamOptions, UsageAnswer, UsageFigures};
 use cofferdam_tests::{Behaviour, HttpServer, Lab, Ran, Terminal, finish, tool_call, without_status};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc::{F_WRLCK, SEEK_SET, flock};
@@ -20,6 +20,7 @@ const CTRL_C: &str = "\u{3}";
 const CTRL_D: &str = "\u{4}";
 const CTRL_J: &str = "\n";
 const CTRL_Z: &str = "\u{1a}";
+const CTRL_BACKSLASH: &str = "\u{1c}";
 const ALT_ENTER: &str = "\u{1b}\r";
 
 /// What asks the terminal to mark what is pasted: from then on a line is edited.
@@ -511,6 +512,29 @@ async fn what_is_typed_and_not_sent_can_be_recalled() {
             "a draft!, left"
         ]
     );
+}
+
+/// The shell would read, and run, what was typed before the process is stopped.
+#[tokio::test]
+async fn what_is_typed_ahead_is_not_left_to_the_shell() {
+    let slowly = StreamOptions {
+        chunk: 8,
+        chunk_delay: Duration::from_millis(20),
+        ..StreamOptions::default()
+    };
+    let lab = lab([Answer::text("word ".repeat(60)).streamed(slowly).forever()]);
+    let mut chat = Chat::start(&lab).await;
+    chat.terminal.type_keys("first\r");
+    chat.wait_for("word").await;
+    chat.terminal.type_keys(&format!("second\r{CTRL_Z}{CTRL_BACKSLASH}"));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let process = format!("/proc/{}/stat", chat.child.id().unwrap());
+    let state = std::fs::read_to_string(process).unwrap();
+    assert!(!state.contains(") T "), "it is stopped: {state}");
+    // There it is seen, and not sent.
+    chat.wait_for("> second").await;
+    assert_eq!(prompts(&lab), ["first"]);
+    chat.child.kill().await.unwrap();
 }
 
 #[tokio::test]

@@ -206,7 +206,7 @@ impl Asking {
     /// Takes the terminal, and sets aside what was typed before.
     fn take_terminal(&mut self, question: &str) -> io::Result<()> {
         let before = TerminalMode::current().ok_or(io::ErrorKind::UnexpectedEof)?;
-        before.for_keys().restore();
+        before.without_echo().restore();
         self.before = Some(before);
         if std::mem::take(&mut self.is_stale) {
             self.stderr.end_line();

@@ -85,8 +85,9 @@ impl TerminalMode {
     }
 
     /// The same without echo, and without lines: a terminal that collects a line itself drops what is beyond its 4,095th byte.
-    /// Ctrl-C is still a signal, and leaves what was typed before it. Enter is a line break, however the terminal was found.
-    fn without_echo(&self) -> Self {
+    /// Ctrl-C is still a signal, and leaves what was typed before it. Ctrl-Z and Ctrl-\ are keys, because the shell would read, and run,
+    /// what was typed before such a signal. Enter is a line break, however the terminal was found.
+    pub fn without_echo(&self) -> Self {
         let mut mode = self.0.clone();
         mode.input_modes.insert(InputModes::ICRNL);
         mode.input_modes.remove(InputModes::IGNCR | InputModes::INLCR);
@@ -94,13 +95,8 @@ impl TerminalMode {
         mode.local_modes.insert(LocalModes::ISIG | LocalModes::NOFLSH);
         mode.special_codes[SpecialCodeIndex::VMIN] = 1;
         mode.special_codes[SpecialCodeIndex::VTIME] = 0;
-        Self(mode)
-    }
-
-    /// The same, and Ctrl-Z is a key.
-    pub fn for_keys(&self) -> Self {
-        let Self(mut mode) = self.without_echo();
         mode.special_codes[SpecialCodeIndex::VSUSP] = NONE;
+        mode.special_codes[SpecialCodeIndex::VQUIT] = NONE;
         Self(mode)
     }
 }
