@@ -677,6 +677,29 @@ async fn what_was_typed_before_a_question_waits_in_the_next_line() {
     }
 }
 
+/// Another process decides while a reason is typed.
+#[tokio::test]
+async fn a_half_typed_answer_waits_in_the_next_line() {
+    let (_server, lab, mut terminal, child) = typing_ahead("xterm").await;
+    terminal.wait_for(QUESTION).await;
+    tokio::time::sleep(READ).await;
+    terminal.type_keys("n it is still nee");
+    terminal.wait_for("still nee").await;
+    decide(&lab, &waiting(&lab).await, &["approve"]).await.expect_code(0);
+    terminal.wait_for("Done.").await;
+    terminal.wait_for("> n it is still nee").await;
+    terminal.type_keys("ded\r");
+    terminal.wait_for("Done.").await;
+    terminal.wait_for("> ").await;
+    terminal.type_keys(CTRL_D);
+    finish(child).await.expect_code(0);
+    assert!(
+        last_message(&lab).contains("n it is still needed"),
+        "{}",
+        last_message(&lab)
+    );
+}
+
 /// Somebody who types as the question appears approves nothing.
 #[tokio::test]
 async fn what_was_begun_before_a_question_could_be_read_is_no_answer() {

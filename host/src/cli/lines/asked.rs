@@ -75,9 +75,10 @@ impl Asked {
 }
 
 impl Drop for Asked {
-    /// Nothing is read once the question is over: it would be for somebody else.
+    /// Nothing is read once the question is over: it would be for somebody else. What is half typed then waits in the next line.
     fn drop(&mut self) {
         if let Some(mut asking) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            asking.ahead.push(asking.shown.line.text.as_bytes());
             asking.hand_back();
         }
     }
